@@ -1,0 +1,275 @@
+//! Configuration: one TOML file, `contemplant.toml`, overridden by `CONTEMPLANT_…` variables.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use network_lib::config::{Faults, Settings};
+use network_lib::job::ProofMode;
+use network_lib::logging::LogFormat;
+use network_lib::wire::WEBSOCKET_PATH;
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+/// The commented file that `contemplant init` writes.
+pub const TEMPLATE: &str = include_str!("../contemplant.toml");
+
+/// Everything that can be set.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Config {
+    /// The WebSocket of the Hierophant to work for. Default: `ws://127.0.0.1:9010/ws`, a Hierophant on
+    /// the same machine with its own defaults.
+    pub hierophant_ws_address: String,
+    /// What Hierophant's operator sees. Default: a name out of the Old Testament, drawn by the worker
+    /// id, since machines are easier to tell apart by names than by ids.
+    pub name: Option<String>,
+    /// What makes the proofs. Default: `cpu`, which works on any machine.
+    pub backend: BackendChoice,
+    /// Kinds of proof to offer. Default: core and compressed for `cpu`, as the others need gigabytes of
+    /// circuit files; all for `mock`.
+    pub modes: Option<Vec<ProofMode>>,
+    /// Holds the identity of this installation, and downloads while they are needed. Default:
+    /// `contemplant-data` in the working folder, so that nothing needs to be set up.
+    pub data_dir: PathBuf,
+    /// The secret that Hierophant asks of its Contemplants. Default: none, which Hierophant accepts from
+    /// the same machine.
+    pub token: Option<Secret>,
+    /// How long a mock proof takes. Default: 2 s, long enough to be seen and short enough to wait for.
+    #[serde(with = "humantime_serde")]
+    pub mock_proof_time: Duration,
+    /// The longest pause between two attempts to reach Hierophant. Default: 30 s, so that a fleet is
+    /// back soon after Hierophant is, and does not storm it.
+    #[serde(with = "humantime_serde")]
+    pub reconnect_max_delay: Duration,
+    /// How long a transfer may stand still before it is tried again. Default: 30 s.
+    #[serde(with = "humantime_serde")]
+    pub http_timeout: Duration,
+    /// The largest program or input that is unpacked, in bytes. Default: 4 GiB, far beyond real inputs
+    /// and within what a proving machine can hold.
+    pub max_decompressed_bytes: u64,
+    /// How log lines look. Default: for people.
+    pub log_format: LogFormat,
+}
+
+/// What makes the proofs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BackendChoice {
+    /// SP1 on the processor.
+    Cpu,
+    /// Real execution and SP1's mock proof.
+    Mock,
+}
+
+/// A text that must not appear in logs.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Takes a text in.
+    #[must_use]
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text, for the one who has to be told.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(not shown)")
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            hierophant_ws_address: format!("ws://127.0.0.1:9010{WEBSOCKET_PATH}"),
+            name: None,
+            backend: BackendChoice::Cpu,
+            modes: None,
+            data_dir: PathBuf::from("contemplant-data"),
+            token: None,
+            mock_proof_time: Duration::from_secs(2),
+            reconnect_max_delay: Duration::from_secs(30),
+            http_timeout: Duration::from_secs(30),
+            max_decompressed_bytes: 4 << 30,
+            log_format: LogFormat::Human,
+        }
+    }
+}
+
+impl Settings for Config {
+    const ENV_PREFIX: &'static str = "CONTEMPLANT";
+
+    fn validate(&self, faults: &mut Faults) {
+        if let Err(message) = endpoints(&self.hierophant_ws_address) {
+            faults.add("hierophant_ws_address", message);
+        }
+        if let Some(name) = &self.name
+            && (name.trim().is_empty() || name.len() > 64 || name.chars().any(char::is_control))
+        {
+            faults.add("name", "must have 1 to 64 bytes and no control characters");
+        }
+        if let Some(modes) = &self.modes {
+            let mut distinct = modes.clone();
+            distinct.sort_unstable();
+            distinct.dedup();
+            if modes.is_empty() || distinct.len() != modes.len() {
+                faults.add("modes", "must name at least one kind of proof, and none twice");
+            }
+        }
+        if self.data_dir.as_os_str().is_empty() {
+            faults.add("data_dir", "must not be empty; name a folder");
+        }
+        if self.token.as_ref().is_some_and(|token| token.reveal().trim().is_empty()) {
+            faults.add("token", "must not be empty; leave it out if Hierophant asks for none");
+        }
+        if self.reconnect_max_delay < Duration::from_millis(100) {
+            faults.add("reconnect_max_delay", "must be at least 100ms, to not storm Hierophant");
+        }
+        if self.http_timeout < Duration::from_secs(1) {
+            faults.add("http_timeout", "must be at least 1s");
+        }
+        if self.max_decompressed_bytes < 1 << 20 {
+            faults.add("max_decompressed_bytes", "must be at least 1048576 (1 MiB)");
+        }
+    }
+}
+
+impl Config {
+    /// Defaults for a test: the given Hierophant, a mock backend without delay, and a folder.
+    #[must_use]
+    pub fn for_test(
+        hierophant_ws_address: impl Into<String>,
+        data_dir: impl Into<PathBuf>,
+    ) -> Self {
+        Self {
+            hierophant_ws_address: hierophant_ws_address.into(),
+            data_dir: data_dir.into(),
+            backend: BackendChoice::Mock,
+            mock_proof_time: Duration::ZERO,
+            reconnect_max_delay: Duration::from_millis(200),
+            ..Self::default()
+        }
+    }
+
+    /// The kinds of proof to offer, if the machine can make them.
+    #[must_use]
+    pub fn wanted_modes(&self) -> Vec<ProofMode> {
+        let default = match self.backend {
+            BackendChoice::Cpu => &ProofMode::ALL[..2],
+            BackendChoice::Mock => &ProofMode::ALL[..],
+        };
+        self.modes.clone().unwrap_or_else(|| default.to_vec())
+    }
+}
+
+/// Where Hierophant is reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoints {
+    /// For control.
+    pub websocket: Url,
+    /// What the paths of programs, inputs and proofs are appended to; without a slash at its end.
+    pub http: String,
+}
+
+/// Derives both addresses from the one that is configured.
+///
+/// # Errors
+///
+/// A sentence that says what is wrong and what would be right.
+pub fn endpoints(address: &str) -> Result<Endpoints, String> {
+    let example = "give one like ws://10.0.0.1:9010/ws";
+    let mut websocket =
+        Url::parse(address).map_err(|error| format!("is not an address ({error}); {example}"))?;
+    let scheme = match websocket.scheme() {
+        "ws" => "http",
+        "wss" => "https",
+        other => return Err(format!("must start with ws:// or wss://, not {other}://; {example}")),
+    };
+    let Some(host) = websocket.host_str().map(str::to_owned) else {
+        return Err(format!("names no host; {example}"));
+    };
+    if websocket.path() == "/" {
+        websocket.set_path(WEBSOCKET_PATH);
+    }
+    let port = websocket.port().map(|port| format!(":{port}")).unwrap_or_default();
+    // Behind a reverse proxy both may live below a common prefix.
+    let prefix = websocket.path().strip_suffix(WEBSOCKET_PATH).unwrap_or_default();
+    let http = format!("{scheme}://{host}{port}{prefix}");
+    Ok(Endpoints { websocket, http })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use network_lib::config::load;
+
+    use super::*;
+
+    fn load_text(text: &str) -> Result<Config, network_lib::config::ConfigError> {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("contemplant.toml");
+        std::fs::write(&file, text).unwrap();
+        load(Some(&file), [])
+    }
+
+    #[test]
+    fn the_template_is_valid_and_changes_nothing() {
+        assert_eq!(load_text(TEMPLATE).unwrap(), Config::default());
+    }
+
+    #[test]
+    fn the_template_names_every_key_with_its_default() {
+        let uncommented: String = TEMPLATE
+            .lines()
+            .filter_map(|line| line.strip_prefix("# "))
+            .filter(|line| line.contains(" = "))
+            .filter(|line| !line.starts_with("name =") && !line.starts_with("token ="))
+            .map(|line| format!("{line}\n"))
+            .collect();
+        let config = load_text(&uncommented).unwrap();
+        let modes = Some(Config::default().wanted_modes());
+        assert_eq!(config, Config { modes, ..Config::default() });
+        for key in ["name", "token"] {
+            assert!(TEMPLATE.contains(&format!("# {key} = ")), "{key}");
+        }
+    }
+
+    #[test]
+    fn all_faults_are_found_at_once() {
+        let error = load_text(
+            "hierophant_ws_address = \"http://x\"\nmodes = []\ntoken = \"\"\nhttp_timeout = \"1ms\"\n\
+             name = \"\"\nmax_decompressed_bytes = 1\nreconnect_max_delay = \"0s\"\nbackend = \"gpu\"\n",
+        )
+        .unwrap_err();
+        assert_eq!(error.faults.len(), 8, "{error}");
+        assert!(error.to_string().contains("must start with ws:// or wss://"), "{error}");
+    }
+
+    #[test]
+    fn http_goes_where_the_websocket_goes() {
+        let http = |address: &str| endpoints(address).unwrap().http;
+        assert_eq!(http("ws://127.0.0.1:9010/ws"), "http://127.0.0.1:9010");
+        assert_eq!(http("wss://prover.example.org/ws"), "https://prover.example.org");
+        assert_eq!(http("wss://example.org:8443/prover/ws"), "https://example.org:8443/prover");
+        assert_eq!(http("ws://[::1]:9010/ws"), "http://[::1]:9010");
+        let bare = endpoints("ws://10.0.0.1:9010").unwrap();
+        assert_eq!(bare.websocket.as_str(), "ws://10.0.0.1:9010/ws");
+        assert!(endpoints("10.0.0.1:9010").is_err());
+    }
+
+    #[test]
+    fn the_token_is_not_printed() {
+        let token = Some(Secret::new("very secret"));
+        let config = Config { token, ..Config::default() };
+        assert!(!format!("{config:?}").contains("very secret"));
+    }
+}

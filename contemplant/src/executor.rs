@@ -1,0 +1,165 @@
+//! What makes proofs: one trait, so that the rest of the program knows no prover.
+//!
+//! An executor gets bytes as the client encoded them and returns bytes as the client will decode
+//! them. Everything between is its own affair, and its SP1 types stay in this module's folder.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use network_lib::handshake::Capabilities;
+use network_lib::ids::{LeaseId, Sha256Digest};
+use network_lib::job::{
+    BlobInfo, Execution, ExecutionFailureCause, Failure, FailureClass, JobSpec, Phase, Progress,
+};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+pub mod cpu;
+mod execute;
+pub mod mock;
+mod program;
+
+/// Makes proofs, one or more at a time.
+#[async_trait]
+pub trait Executor: Send + Sync {
+    /// What it can prove, now and from now on: modes appear as the prover warms up. `slots` does not
+    /// change.
+    fn capabilities(&self) -> watch::Receiver<Capabilities>;
+
+    /// Executes and proves one job. Reports progress and, as soon as it is known, what the execution
+    /// found.
+    ///
+    /// Once `cancel` fires, the result is no longer wanted. The call may go on for as long as the
+    /// machine is still busy with the job: its slot is free when it returns, not before.
+    ///
+    /// # Errors
+    ///
+    /// A [`Failure`] whose class says who is to blame. A panic inside the prover is one too and never
+    /// leaves this call.
+    async fn prove(
+        &self,
+        job: ProveJob,
+        events: EventSink,
+        cancel: CancellationToken,
+    ) -> Result<Proved, Failure>;
+}
+
+/// One job as the executor needs it: downloaded, checked and unpacked.
+#[derive(Debug, Clone)]
+pub struct ProveJob {
+    /// What to prove.
+    pub spec: JobSpec,
+    /// Digest of the program as it was uploaded: the same digest means the same program.
+    pub program_digest: Sha256Digest,
+    /// The program's ELF.
+    pub elf: Arc<Vec<u8>>,
+    /// Bincode of SP1's `SP1Stdin`, not compressed.
+    pub stdin: Vec<u8>,
+}
+
+/// A made proof.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proved {
+    /// What the execution found.
+    pub execution: Execution,
+    /// Bincode of SP1's `ProofFromNetwork`.
+    pub proof: Vec<u8>,
+}
+
+/// What an attempt tells about itself.
+#[derive(Debug, Clone, PartialEq)]
+pub enum JobEvent {
+    /// It has gone on.
+    Progress(Progress),
+    /// The program has been executed.
+    Executed(Execution),
+    /// It is over, and the machine is free again.
+    Ended(Outcome),
+}
+
+/// How an attempt ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// The proof has been handed in.
+    Completed {
+        /// What the execution found.
+        execution: Execution,
+        /// Size and digest of the proof.
+        proof: BlobInfo,
+    },
+    /// There is no proof.
+    Failed(Failure),
+    /// Nobody waits for it any more: it was cancelled, or its lease is gone.
+    Abandoned,
+}
+
+/// Where an attempt's events go. Cheap to clone; events of one attempt keep their order.
+#[derive(Debug, Clone)]
+pub struct EventSink {
+    lease_id: LeaseId,
+    sender: mpsc::UnboundedSender<(LeaseId, JobEvent)>,
+}
+
+impl EventSink {
+    /// A sink for the events of `lease_id`.
+    #[must_use]
+    pub fn new(lease_id: LeaseId, sender: mpsc::UnboundedSender<(LeaseId, JobEvent)>) -> Self {
+        Self { lease_id, sender }
+    }
+
+    /// Tells how far the attempt is.
+    pub fn progress(&self, progress: Progress) {
+        self.send(JobEvent::Progress(progress));
+    }
+
+    /// Tells that a new step has begun.
+    pub fn phase(&self, phase: Phase) {
+        self.progress(Progress::phase(phase));
+    }
+
+    /// Tells what the execution found.
+    pub fn executed(&self, execution: Execution) {
+        self.send(JobEvent::Executed(execution));
+    }
+
+    pub(crate) fn ended(&self, outcome: Outcome) {
+        self.send(JobEvent::Ended(outcome));
+    }
+
+    fn send(&self, event: JobEvent) {
+        // Without a receiver the program is ending, and nobody wants to know.
+        let _ = self.sender.send((self.lease_id, event));
+    }
+}
+
+/// A failure without an execution's cause.
+#[must_use]
+pub fn failure(class: FailureClass, message: impl Into<String>) -> Failure {
+    Failure { class, cause: None, message: message.into() }
+}
+
+/// A failure of the execution.
+#[must_use]
+pub fn execution_failure(
+    class: FailureClass,
+    cause: ExecutionFailureCause,
+    message: impl Into<String>,
+) -> Failure {
+    Failure { class, cause: Some(cause), message: message.into() }
+}
+
+/// What a cancelled attempt returns. Nobody reads it.
+#[must_use]
+pub fn cancelled() -> Failure {
+    failure(FailureClass::Infrastructure, "cancelled")
+}
+
+/// Main memory of this machine in bytes, 0 if it cannot be known.
+#[must_use]
+pub fn memory_bytes() -> u64 {
+    let Ok(text) = std::fs::read_to_string("/proc/meminfo") else { return 0 };
+    text.lines()
+        .find_map(|line| line.strip_prefix("MemTotal:"))
+        .and_then(|rest| rest.trim().trim_end_matches("kB").trim().parse::<u64>().ok())
+        .map_or(0, |kib| kib * 1024)
+}

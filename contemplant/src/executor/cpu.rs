@@ -1,0 +1,219 @@
+//! SP1 on this machine's processors, in this process.
+//!
+//! Building the prover takes a minute or two, so it is done once, in the background, and the modes are
+//! offered when it is ready. One proof at a time: a single proof uses every processor, and two would
+//! need twice the memory.
+//!
+//! A cancelled proof stops at the next step of SP1's; until then the slot stays taken. On a fast
+//! machine that is seconds, on a small one it may be a minute.
+
+mod circuits;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use network_lib::handshake::{Backend, Capabilities};
+use network_lib::job::{Failure, FailureClass, Phase, ProofMode};
+use network_lib::task;
+use sp1_node::{Assignment, Node, ProverRuntime, Tally};
+use sp1_sdk::{ProofFromNetwork, SP1_CIRCUIT_VERSION};
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::execute::{Executed, Settings, decode_stdin, execute};
+use super::program::Programs;
+use super::{EventSink, Executor, ProveJob, Proved, cancelled, failure, memory_bytes};
+
+/// How often progress is told.
+const TICK: Duration = Duration::from_secs(2);
+
+/// The executor behind `backend = "cpu"`.
+pub struct CpuExecutor {
+    runtime: Arc<ProverRuntime>,
+    ready: Arc<OnceLock<Ready>>,
+    capabilities: watch::Receiver<Capabilities>,
+    /// Seconds for one unit of a proof's work, from the last proof of each mode.
+    pace: Mutex<BTreeMap<ProofMode, f64>>,
+}
+
+/// What is there once the prover is built.
+struct Ready {
+    programs: Programs,
+    node: Arc<Node>,
+    /// Kept because a closed channel says that the executor is broken.
+    _capabilities: watch::Sender<Capabilities>,
+}
+
+impl CpuExecutor {
+    /// Starts to build the prover and returns at once. Those of `modes` that this machine can prove
+    /// are offered when it is ready; of the others the log says why they are not.
+    ///
+    /// # Errors
+    ///
+    /// When its threads cannot be started.
+    pub fn start(modes: &[ProofMode]) -> anyhow::Result<Self> {
+        let offered: Vec<ProofMode> = modes.iter().copied().filter(can_be_offered).collect();
+        let capabilities = Capabilities {
+            vm: "sp1".to_owned(),
+            circuit_versions: vec![SP1_CIRCUIT_VERSION.to_owned()],
+            modes: Vec::new(),
+            backend: Backend::Cpu,
+            slots: 1,
+            memory_bytes: memory_bytes(),
+            gpus: Vec::new(),
+        };
+        let (sender, receiver) = watch::channel(capabilities);
+        let runtime = Arc::new(ProverRuntime::start()?);
+        let ready = Arc::new(OnceLock::new());
+        let warm_up = warm_up(Arc::clone(&runtime), Arc::clone(&ready), sender, offered);
+        task::spawn("prover start", warm_up);
+        Ok(Self { runtime, ready, capabilities: receiver, pace: Mutex::default() })
+    }
+
+    async fn run(
+        &self,
+        ready: &Ready,
+        job: ProveJob,
+        events: &EventSink,
+        cancel: &CancellationToken,
+    ) -> Result<Proved, Failure> {
+        let mode = job.spec.mode;
+        let preparation = self.prepare(ready, job, events);
+        let (assignment, executed) =
+            cancel.run_until_cancelled(preparation).await.unwrap_or_else(|| Err(cancelled()))?;
+
+        events.phase(Phase::Proving);
+        let proving = self.runtime.run(ready.node.prove(assignment, cancel.clone()));
+        let outcome = self.with_progress(ready, mode, proving, events).await;
+        let not_made = |reason: String| {
+            failure(FailureClass::Worker, format!("the proof could not be made: {reason}"))
+        };
+        let proof = outcome.and_then(|proof| proof).map_err(not_made)?;
+        if proof.public_values.as_slice() != executed.public_values.as_slice() {
+            return Err(not_made("it commits other public values than the execution".to_owned()));
+        }
+        let proof = encode(proof).await.map_err(not_made)?;
+        Ok(Proved { execution: executed.execution, proof })
+    }
+
+    /// Everything up to the proof itself.
+    async fn prepare(
+        &self,
+        ready: &Ready,
+        job: ProveJob,
+        events: &EventSink,
+    ) -> Result<(Assignment, Executed), Failure> {
+        events.phase(Phase::SettingUp);
+        let program = ready.programs.prepare(&self.runtime, &job).await?;
+        let mode = job.spec.mode;
+        let settings = Settings::of(&job.spec, true);
+        let stdin = tokio::task::spawn_blocking(move || decode_stdin(&job.stdin))
+            .await
+            .map_err(|error| failure(FailureClass::Worker, error.to_string()))??;
+
+        events.phase(Phase::Executing);
+        let elf = Arc::clone(&program.elf);
+        let node = ready.programs.node();
+        let executed = execute(&self.runtime, node, elf, stdin.clone(), settings).await?;
+        events.executed(executed.execution);
+        let tally = Tally::new(
+            mode,
+            executed.execution.cycles,
+            executed.clock_ticks,
+            self.lock_pace().get(&mode).copied(),
+        );
+        let elf = Arc::clone(&program.elf);
+        let key = program.key.clone();
+        Ok((Assignment { elf, key, stdin, mode, tally }, executed))
+    }
+
+    /// Tells how far the proof is until it is there.
+    async fn with_progress<T>(
+        &self,
+        ready: &Ready,
+        mode: ProofMode,
+        proving: impl Future<Output = T>,
+        events: &EventSink,
+    ) -> T {
+        let mut ticks = tokio::time::interval_at(Instant::now() + TICK, TICK);
+        tokio::pin!(proving);
+        loop {
+            tokio::select! {
+                outcome = &mut proving => return outcome,
+                _ = ticks.tick() => {
+                    if let Some(progress) = ready.node.progress() {
+                        events.progress(progress);
+                    }
+                    if let Some(pace) = ready.node.seconds_per_unit() {
+                        self.lock_pace().insert(mode, pace);
+                    }
+                }
+            }
+        }
+    }
+
+    fn lock_pace(&self) -> std::sync::MutexGuard<'_, BTreeMap<ProofMode, f64>> {
+        self.pace.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Executor for CpuExecutor {
+    fn capabilities(&self) -> watch::Receiver<Capabilities> {
+        self.capabilities.clone()
+    }
+
+    async fn prove(
+        &self,
+        job: ProveJob,
+        events: EventSink,
+        cancel: CancellationToken,
+    ) -> Result<Proved, Failure> {
+        let Some(ready) = self.ready.get() else {
+            return Err(failure(FailureClass::Infrastructure, "the prover is still starting"));
+        };
+        self.run(ready, job, &events, &cancel).await
+    }
+}
+
+/// Builds the prover, then offers the modes. If it cannot, it drops the channel of the capabilities.
+async fn warm_up(
+    runtime: Arc<ProverRuntime>,
+    ready: Arc<OnceLock<Ready>>,
+    capabilities: watch::Sender<Capabilities>,
+    modes: Vec<ProofMode>,
+) {
+    tracing::info!("building the prover; this takes a minute or two");
+    let start = Instant::now();
+    let built = runtime
+        .run(async { anyhow::Ok((Programs::new().await, Node::build().await?)) })
+        .await
+        .and_then(|built| built.map_err(|error| format!("{error:#}")));
+    let (programs, node) = match built {
+        Ok(built) => built,
+        Err(reason) => {
+            tracing::error!(reason, "the prover could not be built");
+            return;
+        }
+    };
+    let sender = capabilities.clone();
+    let _ = ready.set(Ready { programs, node, _capabilities: capabilities });
+    tracing::info!(seconds = start.elapsed().as_secs(), ?modes, "the prover is ready");
+    sender.send_modify(|capabilities| capabilities.modes = modes);
+}
+
+fn can_be_offered(mode: &ProofMode) -> bool {
+    let Some(reason) = circuits::missing(*mode) else { return true };
+    tracing::warn!(%mode, reason, "a configured mode is not offered");
+    false
+}
+
+async fn encode(proof: ProofFromNetwork) -> Result<Vec<u8>, String> {
+    tokio::task::spawn_blocking(move || bincode::serialize(&proof))
+        .await
+        .map_err(|error| error.to_string())?
+        .map_err(|error| format!("it could not be encoded: {error}"))
+}

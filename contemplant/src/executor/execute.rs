@@ -1,0 +1,227 @@
+//! Running a program without proving it, for its public values, cycles and gas, and saying in the
+//! client's terms why a run failed.
+//!
+//! It asks SP1 exactly what the SDK's own `execute` asks, so the numbers are equal to those that a
+//! client finds when it simulates its request.
+
+use std::sync::Arc;
+
+use bincode::Options;
+use network_lib::ids::Sha256Digest;
+use network_lib::job::{Execution, ExecutionFailureCause as Cause, Failure, FailureClass, JobSpec};
+use sp1_core_executor::ExecutionError;
+use sp1_node::{LightNode, ProverRuntime, panic_message};
+use sp1_sdk::{SP1Context, SP1PublicValues, SP1Stdin};
+use tokio::task::JoinError;
+
+use super::{execution_failure, failure};
+
+/// What a run found.
+pub(super) struct Executed {
+    pub(super) execution: Execution,
+    pub(super) public_values: SP1PublicValues,
+    /// What SP1's clock will show at the end, which unlike cycles is written on each shard.
+    pub(super) clock_ticks: u64,
+}
+
+/// How to run a program.
+pub(super) struct Settings {
+    pub(super) cycle_limit: Option<u64>,
+    pub(super) gas_limit: Option<u64>,
+    /// Whether proofs inside the input are verified. Mock proofs are none, so a mock prover must not.
+    pub(super) verify_input_proofs: bool,
+}
+
+impl Settings {
+    pub(super) fn of(spec: &JobSpec, verify_input_proofs: bool) -> Self {
+        let limit = |limit: u64| (limit != 0 && limit != u64::MAX).then_some(limit);
+        Self {
+            cycle_limit: limit(spec.cycle_limit),
+            gas_limit: limit(spec.gas_limit),
+            verify_input_proofs,
+        }
+    }
+}
+
+/// Reads a program's input.
+pub(super) fn decode_stdin(bytes: &[u8]) -> Result<SP1Stdin, Failure> {
+    // The SDK's `bincode::deserialize` has the same encoding; the limit keeps a false length prefix
+    // from being believed.
+    bincode::DefaultOptions::new()
+        .with_fixint_encoding()
+        .allow_trailing_bytes()
+        .with_limit(bytes.len() as u64)
+        .deserialize(bytes)
+        .map_err(|error| {
+            failure(FailureClass::Request, format!("the input is not an SP1Stdin: {error}"))
+        })
+}
+
+/// Runs a program to its end.
+pub(super) async fn execute(
+    runtime: &ProverRuntime,
+    node: &LightNode,
+    elf: Arc<Vec<u8>>,
+    stdin: SP1Stdin,
+    settings: Settings,
+) -> Result<Executed, Failure> {
+    let mut context = SP1Context::builder();
+    context.calculate_gas(true).set_deferred_proof_verification(settings.verify_input_proofs);
+    if let Some(limit) = settings.cycle_limit {
+        // SP1 stops at the limit itself; a client's limit is the number of cycles it has counted.
+        context.max_cycles(limit.saturating_add(1));
+    }
+    let context = context.build();
+    let (public_values, digest, report) = runtime
+        .run(node.execute(elf, stdin, context))
+        .await
+        .map_err(|reason| could_not_load(&reason))?
+        .map_err(classify)?;
+
+    if report.exit_code != 0 {
+        let message = format!("the program ended with exit code {}", report.exit_code);
+        return Err(execution_failure(
+            FailureClass::Guest,
+            Cause::HaltWithNonZeroExitCode,
+            message,
+        ));
+    }
+    let execution = Execution {
+        cycles: report.total_instruction_count(),
+        gas: report.gas(),
+        public_values_hash: Sha256Digest(digest),
+    };
+    check_limits(&execution, &settings)?;
+    let system_calls = report.total_syscall_count();
+    let clock_ticks = 8 * execution.cycles.saturating_sub(system_calls) + 256 * system_calls;
+    Ok(Executed { execution, public_values, clock_ticks })
+}
+
+fn check_limits(execution: &Execution, settings: &Settings) -> Result<(), Failure> {
+    if let Some(limit) = settings.cycle_limit
+        && execution.cycles > limit
+    {
+        return Err(too_many_cycles(limit));
+    }
+    if let (Some(limit), Some(gas)) = (settings.gas_limit, execution.gas)
+        && gas > limit
+    {
+        let message = format!("the program used {gas} gas, more than the limit of {limit}");
+        return Err(execution_failure(FailureClass::Request, Cause::ExceededGasLimit, message));
+    }
+    Ok(())
+}
+
+fn too_many_cycles(limit: u64) -> Failure {
+    let message = format!("the program runs for more than the limit of {limit} cycles");
+    execution_failure(FailureClass::Request, Cause::ExceededCycleLimit, message)
+}
+
+fn could_not_load(reason: &str) -> Failure {
+    failure(FailureClass::Guest, format!("the program could not be loaded: {reason}"))
+}
+
+/// Whose fault SP1's error is, and what a client calls it.
+fn classify(error: anyhow::Error) -> Failure {
+    let error = match error.downcast::<ExecutionError>() {
+        Ok(error) => return classify_execution(error),
+        Err(error) => error,
+    };
+    let error = match error.downcast::<JoinError>() {
+        Ok(error) if error.is_panic() => return could_not_load(&panic_message(error)),
+        Ok(error) => error.into(),
+        Err(error) => error,
+    };
+    let text = format!("{error:#}");
+    if text.starts_with("deferred proof") {
+        return failure(
+            FailureClass::Request,
+            format!("a proof in the input is not valid: {text}"),
+        );
+    }
+    if text.starts_with("failed to dissassemble") {
+        return could_not_load(&text);
+    }
+    failure(FailureClass::Worker, format!("the program could not be executed: {text}"))
+}
+
+fn classify_execution(error: ExecutionError) -> Failure {
+    use ExecutionError as E;
+    let cause = match &error {
+        // SP1 was given one more than the request allows.
+        E::ExceededCycleLimit(limit) => return too_many_cycles(limit.saturating_sub(1)),
+        E::KilledByMemoryMonitor(_) | E::ChildKilled() | E::InvalidShardingState() => {
+            return failure(FailureClass::Worker, error.to_string());
+        }
+        E::Other(text) if text.starts_with("failed") => {
+            return failure(FailureClass::Worker, error.to_string());
+        }
+        E::InvalidMemoryAccess(..)
+        | E::InvalidMemoryAccessUntrustedProgram(_)
+        | E::UnhandledTrap(_) => Some(Cause::InvalidMemoryAccess),
+        E::UnsupportedSyscall(_) => Some(Cause::UnsupportedSyscall),
+        E::Breakpoint() => Some(Cause::Breakpoint),
+        E::InvalidSyscallUsage(_) => Some(Cause::InvalidSyscallUsage),
+        E::Unimplemented() | E::InstructionNotFound() => Some(Cause::Unimplemented),
+        E::EndInUnconstrained() => Some(Cause::EndInUnconstrained),
+        E::UnexpectedExitCode(_) => Some(Cause::HaltWithNonZeroExitCode),
+        E::UnconstrainedCycleLimitExceeded(_) | E::TooMuchMemory() | E::Other(_) => None,
+    };
+    Failure { class: FailureClass::Guest, cause, message: format!("the program failed: {error}") }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_count_as_the_request_s_fault_and_crashes_as_the_guest_s() {
+        let limit = classify(ExecutionError::ExceededCycleLimit(101).into());
+        assert_eq!(limit.class, FailureClass::Request);
+        assert_eq!(limit.cause, Some(Cause::ExceededCycleLimit));
+        assert!(limit.message.ends_with("limit of 100 cycles"), "{}", limit.message);
+
+        let access = classify(ExecutionError::Breakpoint().into());
+        assert_eq!((access.class, access.cause), (FailureClass::Guest, Some(Cause::Breakpoint)));
+
+        let killed = classify(ExecutionError::ChildKilled().into());
+        assert_eq!((killed.class, killed.cause), (FailureClass::Worker, None));
+
+        let forged = classify(anyhow::anyhow!("deferred proof 0 failed verification: no"));
+        assert_eq!(forged.class, FailureClass::Request);
+    }
+
+    #[test]
+    fn zero_and_the_highest_number_mean_no_limit() {
+        let spec = |cycle_limit, gas_limit| JobSpec {
+            vk_hash: network_lib::ids::VkHash([0; 32]),
+            circuit_version: "v6.1.0".into(),
+            mode: network_lib::job::ProofMode::Core,
+            cycle_limit,
+            gas_limit,
+        };
+        let none = Settings::of(&spec(0, u64::MAX), true);
+        assert_eq!((none.cycle_limit, none.gas_limit), (None, None));
+        let both = Settings::of(&spec(5, 7), true);
+        assert_eq!((both.cycle_limit, both.gas_limit), (Some(5), Some(7)));
+    }
+
+    #[test]
+    fn an_input_survives_and_anything_else_is_refused_without_a_panic() {
+        let mut stdin = SP1Stdin::new();
+        stdin.write(&7_u32);
+        stdin.write_slice(b"bytes");
+        let bytes = bincode::serialize(&stdin).unwrap();
+        assert_eq!(decode_stdin(&bytes).unwrap().buffer, stdin.buffer);
+
+        // A length prefix that promises more than any machine has.
+        let huge = [0xff; 64];
+        assert_eq!(decode_stdin(&huge).unwrap_err().class, FailureClass::Request);
+        assert_eq!(decode_stdin(b"hello").unwrap_err().class, FailureClass::Request);
+        assert_eq!(
+            decode_stdin(&bytes[..bytes.len() - 1]).unwrap_err().class,
+            FailureClass::Request
+        );
+    }
+}

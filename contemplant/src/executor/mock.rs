@@ -1,0 +1,131 @@
+//! Executes for real and proves nothing: the result carries true public values, cycles and gas around
+//! SP1's mock proof. For trying out a network in seconds; Hierophant takes such proofs only if it is
+//! told to.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use network_lib::handshake::{Backend, Capabilities};
+use network_lib::job::{Execution, Failure, FailureClass, Phase, Progress, ProofMode};
+use sp1_node::ProverRuntime;
+use sp1_sdk::{ProofFromNetwork, SP1_CIRCUIT_VERSION, SP1ProofMode, SP1ProofWithPublicValues};
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::execute::{Settings, decode_stdin, execute};
+use super::program::Programs;
+use super::{EventSink, Executor, ProveJob, Proved, cancelled, failure, memory_bytes};
+
+/// How often progress is told.
+const TICK: Duration = Duration::from_millis(500);
+
+/// The executor behind `backend = "mock"`.
+pub struct MockExecutor {
+    runtime: Arc<ProverRuntime>,
+    programs: Programs,
+    proof_time: Duration,
+    capabilities: watch::Sender<Capabilities>,
+}
+
+impl MockExecutor {
+    /// Starts a mock prover that takes `proof_time` for each proof and offers `modes`.
+    ///
+    /// # Errors
+    ///
+    /// When its threads cannot be started.
+    pub async fn start(proof_time: Duration, modes: Vec<ProofMode>) -> anyhow::Result<Self> {
+        let capabilities = Capabilities {
+            vm: "sp1".to_owned(),
+            circuit_versions: vec![SP1_CIRCUIT_VERSION.to_owned()],
+            modes,
+            backend: Backend::Mock,
+            slots: 1,
+            memory_bytes: memory_bytes(),
+            gpus: Vec::new(),
+        };
+        Ok(Self {
+            runtime: Arc::new(ProverRuntime::start()?),
+            programs: Programs::new().await,
+            proof_time,
+            capabilities: watch::Sender::new(capabilities),
+        })
+    }
+
+    async fn run(&self, job: ProveJob, events: &EventSink) -> Result<Proved, Failure> {
+        events.phase(Phase::SettingUp);
+        let program = self.programs.prepare(&self.runtime, &job).await?;
+        let stdin = decode_stdin(&job.stdin)?;
+        events.phase(Phase::Executing);
+        let settings = Settings::of(&job.spec, false);
+        let elf = Arc::clone(&program.elf);
+        let node = self.programs.node();
+        let executed = execute(&self.runtime, node, elf, stdin, settings).await?;
+        events.executed(executed.execution);
+        self.pretend(&executed.execution, events).await;
+
+        let proof = SP1ProofWithPublicValues::create_mock_proof(
+            &program.key,
+            executed.public_values,
+            sdk_mode(job.spec.mode),
+            SP1_CIRCUIT_VERSION,
+        );
+        let SP1ProofWithPublicValues { proof, public_values, sp1_version, .. } = proof;
+        let proof = bincode::serialize(&ProofFromNetwork { proof, public_values, sp1_version })
+            .map_err(|error| {
+                failure(FailureClass::Worker, format!("the proof could not be encoded: {error}"))
+            })?;
+        Ok(Proved { execution: executed.execution, proof })
+    }
+
+    /// Takes the time that a proof is to take, and tells of it as a real prover would.
+    async fn pretend(&self, execution: &Execution, events: &EventSink) {
+        let start = Instant::now();
+        loop {
+            let elapsed = start.elapsed().min(self.proof_time);
+            let left = self.proof_time - elapsed;
+            let fraction = match self.proof_time.is_zero() {
+                true => 1.0,
+                false => elapsed.as_secs_f64() / self.proof_time.as_secs_f64(),
+            };
+            events.progress(Progress {
+                fraction: Some(fraction as f32),
+                cycles_done: Some((execution.cycles as f64 * fraction) as u64),
+                cycles_total: Some(execution.cycles),
+                eta_seconds: Some(left.as_secs_f64().ceil() as u64),
+                ..Progress::phase(Phase::Proving)
+            });
+            if left.is_zero() {
+                return;
+            }
+            tokio::time::sleep(TICK.min(left)).await;
+        }
+    }
+}
+
+#[async_trait]
+impl Executor for MockExecutor {
+    fn capabilities(&self) -> watch::Receiver<Capabilities> {
+        self.capabilities.subscribe()
+    }
+
+    async fn prove(
+        &self,
+        job: ProveJob,
+        events: EventSink,
+        cancel: CancellationToken,
+    ) -> Result<Proved, Failure> {
+        // Dropping the run stops it at once: nothing of it is computed beyond its own tasks.
+        cancel.run_until_cancelled(self.run(job, &events)).await.unwrap_or_else(|| Err(cancelled()))
+    }
+}
+
+fn sdk_mode(mode: ProofMode) -> SP1ProofMode {
+    match mode {
+        ProofMode::Core => SP1ProofMode::Core,
+        ProofMode::Compressed => SP1ProofMode::Compressed,
+        ProofMode::Plonk => SP1ProofMode::Plonk,
+        ProofMode::Groth16 => SP1ProofMode::Groth16,
+    }
+}

@@ -1,0 +1,78 @@
+//! Contemplant: the worker of a Hierophant. It connects, offers what it can prove, and proves what it
+//! is given.
+//!
+//! Control goes over one WebSocket (`link`), bytes over HTTP ([`runner`]), and the proofs are made by
+//! an [`executor`]. [`run`] ties the three together and keeps nothing global, so that a test can have
+//! several Contemplants in one process.
+
+pub mod artifact;
+pub mod config;
+pub mod executor;
+pub mod identity;
+mod link;
+pub mod names;
+pub mod runner;
+
+use std::sync::Arc;
+
+use anyhow::{Context, anyhow};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{BackendChoice, Config, Secret, endpoints};
+use crate::executor::Executor;
+use crate::executor::cpu::CpuExecutor;
+use crate::executor::mock::MockExecutor;
+use crate::identity::DataDir;
+use crate::link::{Identity, Link};
+use crate::runner::Runner;
+
+/// Works for the Hierophant that `config` names until `shutdown`, or until Hierophant has it drained.
+///
+/// # Errors
+///
+/// When trying again cannot help: the data folder is not usable, Hierophant refuses this Contemplant
+/// for good, or the executor is broken.
+pub async fn run(
+    config: Config,
+    executor: Arc<dyn Executor>,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    // Two providers are linked in, and TLS picks none by itself. Another that is set already will do.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let endpoints = endpoints(&config.hierophant_ws_address)
+        .map_err(|fault| anyhow!("`hierophant_ws_address` {fault}"))?;
+    let data_dir = DataDir::open(&config.data_dir)?;
+    let name = config.name.clone();
+    let name = name.unwrap_or_else(|| names::name_for(data_dir.worker_id).to_owned());
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        name,
+        worker_id = %data_dir.worker_id,
+        hierophant = %endpoints.websocket,
+        "Contemplant starts"
+    );
+    let capabilities = executor.capabilities();
+    let runner = Runner::new(&config, &endpoints, executor, data_dir.downloads.clone())
+        .context("cannot set up HTTP")?;
+    let identity = Identity {
+        endpoints,
+        worker_id: data_dir.worker_id,
+        name,
+        token: config.token.as_ref().map(|token| Secret::reveal(token).to_owned()),
+        reconnect_max_delay: config.reconnect_max_delay,
+    };
+    Link::new(identity, Arc::new(runner), capabilities, shutdown).run().await
+}
+
+/// Starts the executor that `config` names. Must be called on a tokio runtime.
+///
+/// # Errors
+///
+/// When its threads cannot be started.
+pub async fn build_executor(config: &Config) -> anyhow::Result<Arc<dyn Executor>> {
+    let modes = config.wanted_modes();
+    Ok(match config.backend {
+        BackendChoice::Cpu => Arc::new(CpuExecutor::start(&modes)?),
+        BackendChoice::Mock => Arc::new(MockExecutor::start(config.mock_proof_time, modes).await?),
+    })
+}

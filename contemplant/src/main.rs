@@ -1,0 +1,73 @@
+//! The program `contemplant`: reads arguments and configuration, then works until it is told to stop.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+use contemplant::config::{Config, TEMPLATE};
+use network_lib::{config, logging, signal};
+
+/// Without `--config`, this file is read if it is there.
+const DEFAULT_FILE: &str = "contemplant.toml";
+
+/// SP1 tells every step, and a program's public values, at the level of information.
+const DEFAULT_FILTER: &str = "info,sp1_prover=warn,sp1_sdk=warn,sp1_core_executor=warn,\
+    sp1_core_executor_runner=warn,sp1_core_machine=warn,sp1_hypercube=warn,\
+    sp1_recursion_circuit=warn,sp1_recursion_compiler=warn,sp1_recursion_executor=warn,\
+    sp1_recursion_machine=warn,sp1_recursion_gnark_ffi=warn";
+
+/// Proves for a Hierophant.
+#[derive(Debug, Parser)]
+#[command(version, about)]
+struct Arguments {
+    /// Configuration file [default: contemplant.toml in the working folder, if it is there]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Writes a commented configuration file
+    Init,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let outcome = match arguments.command {
+        Some(Command::Init) => init(arguments.config),
+        None => work(arguments.config),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("contemplant: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn init(file: Option<PathBuf>) -> anyhow::Result<()> {
+    let file = file.unwrap_or_else(|| PathBuf::from(DEFAULT_FILE));
+    config::write_template(&file, TEMPLATE)
+        .with_context(|| format!("cannot write {}", file.display()))?;
+    println!("wrote {}", file.display());
+    Ok(())
+}
+
+fn work(file: Option<PathBuf>) -> anyhow::Result<()> {
+    let file = config::choose_file(file, DEFAULT_FILE);
+    let settings: Config = config::load(file.as_deref(), std::env::vars())?;
+    logging::init(settings.log_format, DEFAULT_FILTER);
+    let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
+    let outcome = runtime.block_on(async {
+        let shutdown = signal::shutdown_token().context("cannot listen for signals")?;
+        let executor = contemplant::build_executor(&settings).await?;
+        contemplant::run(settings, executor, shutdown).await
+    });
+    // Nothing that still computes is worth waiting for.
+    runtime.shutdown_background();
+    outcome
+}

@@ -1,0 +1,222 @@
+//! One attempt from its lease to its end: fetch, unpack, prove, hand in.
+//!
+//! It tells of itself by events alone; what is sent when, and whether anyone is there to hear it, is
+//! the link's affair. So an attempt goes on while the connection is away.
+
+mod transfer;
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use network_lib::ids::{LeaseId, Sha256Digest};
+use network_lib::job::{BlobInfo, Execution, Failure, FailureClass, JobSpec, Phase};
+use network_lib::{task, wire};
+use sha2::{Digest, Sha256};
+use tempfile::NamedTempFile;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use self::transfer::{Transfer, TransferError};
+use crate::artifact::{self, DecodeError};
+use crate::config::{Config, Endpoints};
+use crate::executor::{EventSink, Executor, Outcome, ProveJob, failure};
+
+/// An attempt as Hierophant hands it out.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// The attempt.
+    pub lease_id: LeaseId,
+    /// What to prove.
+    pub spec: JobSpec,
+    /// The program as it will arrive.
+    pub program: BlobInfo,
+    /// The input as it will arrive.
+    pub stdin: BlobInfo,
+}
+
+/// Carries attempts through.
+pub struct Runner {
+    executor: Arc<dyn Executor>,
+    transfer: Transfer,
+    downloads: PathBuf,
+    max_decompressed_bytes: u64,
+    slots: Semaphore,
+}
+
+/// Why an attempt ends without a proof.
+enum Stop {
+    /// Nobody waits for it any more.
+    Abandoned,
+    Failed(Failure),
+}
+
+impl From<Failure> for Stop {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+impl From<TransferError> for Stop {
+    fn from(error: TransferError) -> Self {
+        match error {
+            TransferError::LeaseGone => Self::Abandoned,
+            error => failure(FailureClass::Infrastructure, error.to_string()).into(),
+        }
+    }
+}
+
+impl Runner {
+    /// A runner that fetches from `endpoints` into the folder `downloads` and proves with `executor`.
+    ///
+    /// # Errors
+    ///
+    /// When no HTTP client can be built.
+    pub fn new(
+        config: &Config,
+        endpoints: &Endpoints,
+        executor: Arc<dyn Executor>,
+        downloads: PathBuf,
+    ) -> anyhow::Result<Self> {
+        let slots = executor.capabilities().borrow().slots.max(1);
+        Ok(Self {
+            transfer: Transfer::new(endpoints.http.clone(), config.http_timeout)?,
+            downloads,
+            max_decompressed_bytes: config.max_decompressed_bytes,
+            slots: Semaphore::new(slots as usize),
+            executor,
+        })
+    }
+
+    /// Starts an attempt. Its last event is always the one that says how it ended.
+    pub fn start(self: &Arc<Self>, job: Job, events: EventSink, cancel: CancellationToken) {
+        let span = tracing::info_span!(
+            "job",
+            // A whole lease id would let a reader of the log fetch the job's input.
+            lease = %lease_hint(job.lease_id),
+            vk = %job.spec.vk_hash,
+            mode = %job.spec.mode,
+        );
+        let runner = Arc::clone(self);
+        span.in_scope(|| {
+            task::spawn("attempt", async move {
+                let sink = events.clone();
+                let work =
+                    task::spawn("work", async move { runner.run(job, &sink, &cancel).await });
+                let outcome = work.await.unwrap_or_else(|error| {
+                    tracing::error!(%error, "an attempt has panicked");
+                    Outcome::Failed(failure(FailureClass::Worker, "the Contemplant has a fault"))
+                });
+                match &outcome {
+                    Outcome::Completed { proof, .. } => {
+                        tracing::info!(proof_bytes = proof.size, "proof handed in");
+                    }
+                    Outcome::Failed(failure) => tracing::warn!(%failure, "attempt failed"),
+                    Outcome::Abandoned => tracing::info!("attempt given up"),
+                }
+                events.ended(outcome);
+            });
+        });
+    }
+
+    async fn run(&self, job: Job, events: &EventSink, cancel: &CancellationToken) -> Outcome {
+        let outcome = self.prove(job, events, cancel).await;
+        match outcome {
+            _ if cancel.is_cancelled() => Outcome::Abandoned,
+            Ok((execution, proof)) => Outcome::Completed { execution, proof },
+            Err(Stop::Failed(failure)) => Outcome::Failed(failure),
+            Err(Stop::Abandoned) => Outcome::Abandoned,
+        }
+    }
+
+    async fn prove(
+        &self,
+        job: Job,
+        events: &EventSink,
+        cancel: &CancellationToken,
+    ) -> Result<(Execution, BlobInfo), Stop> {
+        let lease_id = job.lease_id;
+        self.check_fit(&job.spec)?;
+        let fetched = cancel.run_until_cancelled(self.fetch(job, events)).await;
+        let prove_job = fetched.unwrap_or(Err(Stop::Abandoned))?;
+
+        // An attempt that was cancelled may still wind down; the machine is one proof's at a time.
+        let slot = cancel.run_until_cancelled(self.slots.acquire()).await;
+        let _slot = slot.and_then(Result::ok).ok_or(Stop::Abandoned)?;
+        let proved = self.executor.prove(prove_job, events.clone(), cancel.clone()).await?;
+
+        events.phase(Phase::Uploading);
+        let proof = describe(&proved.proof);
+        let path = wire::proof_path(lease_id);
+        let hand_in = self.transfer.hand_in(&path, Bytes::from(proved.proof));
+        cancel.run_until_cancelled(hand_in).await.unwrap_or(Err(TransferError::LeaseGone))?;
+        Ok((proved.execution, proof))
+    }
+
+    /// Hierophant sends only what was offered; anything else is a misunderstanding.
+    fn check_fit(&self, spec: &JobSpec) -> Result<(), Failure> {
+        let capabilities = self.executor.capabilities();
+        let capabilities = capabilities.borrow();
+        if !capabilities.circuit_versions.contains(&spec.circuit_version) {
+            let message = format!(
+                "circuit version {} cannot be proved here, only {}",
+                spec.circuit_version,
+                capabilities.circuit_versions.join(", ")
+            );
+            return Err(failure(FailureClass::Request, message));
+        }
+        if !capabilities.modes.contains(&spec.mode) {
+            let message = format!("{} proofs are not offered here", spec.mode);
+            return Err(failure(FailureClass::Infrastructure, message));
+        }
+        Ok(())
+    }
+
+    async fn fetch(&self, job: Job, events: &EventSink) -> Result<ProveJob, Stop> {
+        events.phase(Phase::Downloading);
+        let Job { lease_id, spec, program, stdin } = job;
+        let (program_path, stdin_path) = (wire::program_path(lease_id), wire::stdin_path(lease_id));
+        let (program_file, stdin_file) = tokio::try_join!(
+            self.transfer.fetch(&program_path, program, &self.downloads),
+            self.transfer.fetch(&stdin_path, stdin, &self.downloads),
+        )?;
+        let limit = self.max_decompressed_bytes;
+        let unpacked = tokio::task::spawn_blocking(move || {
+            let elf = unpack(program_file, limit).and_then(artifact::elf_of);
+            let elf = elf.map_err(|error| unusable("program", error))?;
+            let stdin = unpack(stdin_file, limit).map_err(|error| unusable("input", error))?;
+            Ok::<_, Failure>((elf, stdin))
+        });
+        let (elf, stdin) = unpacked.await.map_err(|error| {
+            failure(FailureClass::Worker, format!("unpacking has failed: {error}"))
+        })??;
+        let program_digest = program.sha256;
+        Ok(ProveJob { spec, program_digest, elf: Arc::new(elf), stdin })
+    }
+}
+
+/// Enough of a lease id to follow an attempt through a log.
+pub(crate) fn lease_hint(lease_id: LeaseId) -> String {
+    hex::encode(&lease_id.as_bytes()[..4])
+}
+
+fn unpack(file: NamedTempFile, limit: u64) -> Result<Vec<u8>, DecodeError> {
+    let opened = File::open(file.path()).map_err(DecodeError::File)?;
+    artifact::unpack(opened, limit)
+}
+
+fn unusable(what: &str, error: DecodeError) -> Failure {
+    match error {
+        DecodeError::File(error) => failure(
+            FailureClass::Infrastructure,
+            format!("the downloaded {what} is unreadable: {error}"),
+        ),
+        error => failure(FailureClass::Request, format!("the {what} cannot be used: {error}")),
+    }
+}
+
+fn describe(bytes: &[u8]) -> BlobInfo {
+    let sha256 = Sha256Digest(Sha256::digest(bytes).into());
+    BlobInfo { size: bytes.len() as u64, sha256 }
+}

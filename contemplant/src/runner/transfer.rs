@@ -1,0 +1,231 @@
+//! Programs and inputs in, proofs out, by HTTP under the attempt's lease.
+//!
+//! A link may be slow but must not stand still: time limits are for silence, never for a whole
+//! transfer. What arrives is checked against the size and digest that Hierophant announced.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use bytes::Bytes;
+use futures_util::stream;
+use network_lib::ids::Sha256Digest;
+use network_lib::job::BlobInfo;
+use reqwest::header::CONTENT_LENGTH;
+use reqwest::{Client, Response, StatusCode, redirect};
+use sha2::{Digest, Sha256};
+use tempfile::NamedTempFile;
+use tokio::io::AsyncWriteExt;
+use tokio::time::Instant;
+
+/// How often a transfer is tried that fails for no lasting reason.
+const TRIES: u32 = 6;
+
+/// How much of a proof is handed to the network at once.
+const CHUNK: usize = 256 * 1024;
+
+/// Why bytes did not get across.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum TransferError {
+    /// Hierophant knows no such lease any more.
+    #[error("the lease is gone")]
+    LeaseGone,
+    /// Hierophant cannot be reached.
+    #[error("{0}")]
+    Unreachable(String),
+    /// It went wrong and may go right next time.
+    #[error("{0}")]
+    Transient(String),
+    /// It cannot go right.
+    #[error("{0}")]
+    Permanent(String),
+}
+
+/// Moves bytes between this machine and Hierophant.
+pub(super) struct Transfer {
+    base: String,
+    download: Client,
+    upload: Client,
+    silence: Duration,
+}
+
+impl Transfer {
+    /// Transfers with the server at `base`, each of which may stand still for `silence`.
+    pub(super) fn new(base: String, silence: Duration) -> reqwest::Result<Self> {
+        let client =
+            || Client::builder().redirect(redirect::Policy::none()).connect_timeout(silence);
+        let download = client().read_timeout(silence).build()?;
+        // While an upload runs there is nothing to read, so its silence is measured here.
+        let upload = client().build()?;
+        Ok(Self { base, download, upload, silence })
+    }
+
+    /// Fetches `path` into a file in `folder`.
+    pub(super) async fn fetch(
+        &self,
+        path: &str,
+        expected: BlobInfo,
+        folder: &Path,
+    ) -> Result<NamedTempFile, TransferError> {
+        let mut delays = delays();
+        let mut tries = 0;
+        loop {
+            let error = match self.fetch_once(path, expected, folder).await {
+                Ok(file) => return Ok(file),
+                Err(error) => error,
+            };
+            tries += 1;
+            if tries == TRIES || !error.may_pass() {
+                return Err(error);
+            }
+            tracing::warn!(reason = %error, "a download failed and is tried again");
+            pause(&mut delays).await;
+        }
+    }
+
+    async fn fetch_once(
+        &self,
+        path: &str,
+        expected: BlobInfo,
+        folder: &Path,
+    ) -> Result<NamedTempFile, TransferError> {
+        let response = self.download.get(format!("{}{path}", self.base)).send().await;
+        let mut response = accepted(response)?;
+        let local = |error: std::io::Error| {
+            TransferError::Permanent(format!("cannot write to the data folder: {error}"))
+        };
+        let file = NamedTempFile::new_in(folder).map_err(local)?;
+        let mut writer = tokio::fs::File::from_std(file.reopen().map_err(local)?);
+        let mut digest = Sha256::new();
+        let mut size = 0_u64;
+        while let Some(chunk) = response.chunk().await.map_err(network)? {
+            size += chunk.len() as u64;
+            if size > expected.size {
+                break;
+            }
+            digest.update(&chunk);
+            writer.write_all(&chunk).await.map_err(local)?;
+        }
+        writer.flush().await.map_err(local)?;
+        let found = BlobInfo { size, sha256: Sha256Digest(digest.finalize().into()) };
+        if found != expected {
+            let message = format!(
+                "{size} bytes arrived that are not the {} that were announced",
+                expected.size
+            );
+            return Err(TransferError::Transient(message));
+        }
+        Ok(file)
+    }
+
+    /// Hands in `bytes` at `path`. Waits for as long as it takes until Hierophant can be reached: the
+    /// bytes are worth more than the wait, and whoever calls stops it when they no longer are.
+    pub(super) async fn hand_in(&self, path: &str, bytes: Bytes) -> Result<(), TransferError> {
+        let mut delays = delays();
+        let mut tries = 0;
+        loop {
+            let error = match self.hand_in_once(path, bytes.clone()).await {
+                Ok(()) => return Ok(()),
+                Err(error) => error,
+            };
+            if !matches!(error, TransferError::Unreachable(_)) {
+                tries += 1;
+            }
+            if tries == TRIES || !error.may_pass() {
+                return Err(error);
+            }
+            tracing::warn!(reason = %error, "handing in the proof failed and is tried again");
+            pause(&mut delays).await;
+        }
+    }
+
+    async fn hand_in_once(&self, path: &str, bytes: Bytes) -> Result<(), TransferError> {
+        let pace = Arc::new(Pace::new());
+        let length = bytes.len();
+        let body = stream::unfold((bytes, Arc::clone(&pace)), |(mut rest, pace)| async move {
+            pace.note();
+            let chunk = rest.split_to(rest.len().min(CHUNK));
+            (!chunk.is_empty()).then_some((Ok::<_, std::io::Error>(chunk), (rest, pace)))
+        });
+        let request = self
+            .upload
+            .put(format!("{}{path}", self.base))
+            .header(CONTENT_LENGTH, length)
+            .body(reqwest::Body::wrap_stream(body));
+        tokio::select! {
+            response = request.send() => accepted(response).map(drop),
+            () = pace.silent_for(self.silence) => {
+                Err(TransferError::Transient("the transfer stands still".to_owned()))
+            }
+        }
+    }
+}
+
+impl TransferError {
+    fn may_pass(&self) -> bool {
+        matches!(self, Self::Unreachable(_) | Self::Transient(_))
+    }
+}
+
+/// When a transfer last went on.
+struct Pace(Mutex<Instant>);
+
+impl Pace {
+    fn new() -> Self {
+        Self(Mutex::new(Instant::now()))
+    }
+
+    fn note(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    async fn silent_for(&self, silence: Duration) {
+        loop {
+            let deadline = *self.0.lock().unwrap_or_else(PoisonError::into_inner) + silence;
+            if Instant::now() >= deadline {
+                return;
+            }
+            tokio::time::sleep_until(deadline).await;
+        }
+    }
+}
+
+fn delays() -> impl Iterator<Item = Duration> {
+    ExponentialBuilder::new()
+        .with_min_delay(Duration::from_millis(250))
+        .with_max_delay(Duration::from_secs(15))
+        .with_jitter()
+        .without_max_times()
+        .build()
+}
+
+async fn pause(delays: &mut impl Iterator<Item = Duration>) {
+    tokio::time::sleep(delays.next().unwrap_or(Duration::from_secs(15))).await;
+}
+
+fn accepted(response: reqwest::Result<Response>) -> Result<Response, TransferError> {
+    let response = response.map_err(network)?;
+    let status = response.status();
+    match status {
+        _ if status.is_success() => Ok(response),
+        StatusCode::NOT_FOUND | StatusCode::FORBIDDEN | StatusCode::GONE => {
+            Err(TransferError::LeaseGone)
+        }
+        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => {
+            Err(TransferError::Transient(format!("Hierophant answers {status}")))
+        }
+        _ if status.is_server_error() => {
+            Err(TransferError::Transient(format!("Hierophant answers {status}")))
+        }
+        _ => Err(TransferError::Permanent(format!("Hierophant answers {status}"))),
+    }
+}
+
+fn network(error: reqwest::Error) -> TransferError {
+    let unreachable = error.is_connect();
+    // Without the address: it holds the lease, which is a secret.
+    let error = anyhow::Error::new(error.without_url());
+    let text = format!("{error:#}");
+    if unreachable { TransferError::Unreachable(text) } else { TransferError::Transient(text) }
+}

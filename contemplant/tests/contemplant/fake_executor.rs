@@ -1,0 +1,85 @@
+//! An executor that does what the test says.
+
+use async_trait::async_trait;
+use contemplant::executor::{EventSink, Executor, ProveJob, Proved, cancelled};
+use network_lib::handshake::{Backend, Capabilities};
+use network_lib::ids::Sha256Digest;
+use network_lib::job::{Execution, Failure, ProofMode};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+pub(crate) struct FakeExecutor {
+    capabilities: watch::Receiver<Capabilities>,
+    calls: mpsc::UnboundedSender<Call>,
+}
+
+/// The test's hold on an executor.
+pub(crate) struct Control {
+    pub(crate) capabilities: watch::Sender<Capabilities>,
+    calls: mpsc::UnboundedReceiver<Call>,
+}
+
+/// One job that is being proved.
+pub(crate) struct Call {
+    pub(crate) job: ProveJob,
+    pub(crate) events: EventSink,
+    pub(crate) cancel: CancellationToken,
+    finish: oneshot::Sender<Result<Proved, Failure>>,
+}
+
+impl FakeExecutor {
+    pub(crate) fn new() -> (Self, Control) {
+        let (sender, receiver) = watch::channel(Capabilities {
+            vm: "sp1".to_owned(),
+            circuit_versions: vec!["v6.1.0".to_owned()],
+            modes: vec![ProofMode::Core],
+            backend: Backend::Cpu,
+            slots: 1,
+            memory_bytes: 0,
+            gpus: Vec::new(),
+        });
+        let (calls_sender, calls) = mpsc::unbounded_channel();
+        let executor = Self { capabilities: receiver, calls: calls_sender };
+        (executor, Control { capabilities: sender, calls })
+    }
+}
+
+impl Control {
+    pub(crate) async fn next_call(&mut self) -> Call {
+        self.calls.recv().await.unwrap()
+    }
+}
+
+impl Call {
+    pub(crate) fn finish(self, outcome: Result<Proved, Failure>) {
+        // After a cancellation nobody waits.
+        let _ = self.finish.send(outcome);
+    }
+}
+
+#[async_trait]
+impl Executor for FakeExecutor {
+    fn capabilities(&self) -> watch::Receiver<Capabilities> {
+        self.capabilities.clone()
+    }
+
+    /// Returns when the test says so, also after a cancellation: as a prover that winds down.
+    async fn prove(
+        &self,
+        job: ProveJob,
+        events: EventSink,
+        cancel: CancellationToken,
+    ) -> Result<Proved, Failure> {
+        let (finish, finished) = oneshot::channel();
+        self.calls.send(Call { job, events, cancel, finish }).unwrap();
+        finished.await.unwrap_or_else(|_| Err(cancelled()))
+    }
+}
+
+pub(crate) fn execution() -> Execution {
+    Execution { cycles: 1234, gas: Some(99), public_values_hash: Sha256Digest([3; 32]) }
+}
+
+pub(crate) fn proved() -> Result<Proved, Failure> {
+    Ok(Proved { execution: execution(), proof: b"a proof".to_vec() })
+}

@@ -1,0 +1,248 @@
+//! Hierophant's side of the wire, played by a test: it takes what comes and says what it is told to.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::routing::{any, get, put};
+use network_lib::codec;
+use network_lib::handshake::{Hello, Welcome};
+use network_lib::ids::{LeaseId, Sha256Digest, VkHash};
+use network_lib::job::{BlobInfo, JobSpec, ProofMode};
+use network_lib::task;
+use network_lib::wire::{FromWorker, ToWorker};
+use sha2::{Digest, Sha256};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+/// Longer than anything here should take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+pub(crate) struct FakeHierophant {
+    pub(crate) address: SocketAddr,
+    connections: mpsc::UnboundedReceiver<Connection>,
+    files: Arc<Mutex<Files>>,
+}
+
+/// What HTTP serves and has got.
+#[derive(Default)]
+struct Files {
+    /// By path: the bytes, and how often they are first answered with an error.
+    served: BTreeMap<String, (Vec<u8>, Vec<StatusCode>)>,
+    proofs: BTreeMap<String, Vec<u8>>,
+    refuse_proofs: Vec<StatusCode>,
+}
+
+/// One worker's socket.
+pub(crate) struct Connection {
+    pub(crate) hello: Hello,
+    heard: mpsc::UnboundedReceiver<FromWorker>,
+    say: mpsc::UnboundedSender<Say>,
+}
+
+enum Say {
+    Text(String),
+    /// Neither read nor write any more, but keep the socket.
+    BeSilent,
+}
+
+#[derive(Clone)]
+struct Shared {
+    connections: mpsc::UnboundedSender<Connection>,
+    files: Arc<Mutex<Files>>,
+}
+
+impl FakeHierophant {
+    pub(crate) async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (sender, connections) = mpsc::unbounded_channel();
+        let files = Arc::new(Mutex::new(Files::default()));
+        let shared = Shared { connections: sender, files: Arc::clone(&files) };
+        let router = Router::new()
+            .route("/ws", any(upgrade))
+            .route("/leases/{lease}/{what}", get(serve_file))
+            .route("/leases/{lease}/proof", put(take_proof).get(serve_file))
+            .with_state(shared);
+        task::spawn("fake hierophant", async move { axum::serve(listener, router).await });
+        Self { address, connections, files }
+    }
+
+    /// The next worker that connects and introduces itself.
+    pub(crate) async fn accept(&mut self) -> Connection {
+        timeout(PATIENCE, self.connections.recv()).await.expect("nobody connects").unwrap()
+    }
+
+    /// The next worker, welcomed; its attempts in `resume` go on.
+    pub(crate) async fn welcome(&mut self, resume: &[LeaseId]) -> Connection {
+        let connection = self.accept().await;
+        connection.say(&ToWorker::Welcome(Welcome {
+            protocol: 1,
+            software_version: "fake".to_owned(),
+            heartbeat_interval_ms: 100,
+            resume: resume.to_vec(),
+        }));
+        connection
+    }
+
+    /// Puts a job's files in place. Returns the order to prove it.
+    pub(crate) fn lease(&self, program: &[u8], stdin: &[u8]) -> (LeaseId, ToWorker) {
+        let lease_id = LeaseId::random();
+        let mut files = self.files.lock().unwrap();
+        for (what, bytes) in [("program", program), ("stdin", stdin)] {
+            files.served.insert(format!("{lease_id}/{what}"), (bytes.to_vec(), Vec::new()));
+        }
+        let spec = JobSpec {
+            vk_hash: VkHash([7; 32]),
+            circuit_version: "v6.1.0".to_owned(),
+            mode: ProofMode::Core,
+            cycle_limit: u64::MAX,
+            gas_limit: 0,
+        };
+        let (program, stdin) = (blob_info(program), blob_info(stdin));
+        (lease_id, ToWorker::Prove { lease_id, spec, program, stdin })
+    }
+
+    /// Answers the next requests for a file with these errors.
+    pub(crate) fn fail_file(&self, lease_id: LeaseId, what: &str, errors: &[StatusCode]) {
+        let mut files = self.files.lock().unwrap();
+        files.served.get_mut(&format!("{lease_id}/{what}")).unwrap().1 = errors.to_vec();
+    }
+
+    /// Answers the next proofs with these errors.
+    pub(crate) fn refuse_proofs(&self, errors: &[StatusCode]) {
+        self.files.lock().unwrap().refuse_proofs = errors.to_vec();
+    }
+
+    pub(crate) fn proof(&self, lease_id: LeaseId) -> Option<Vec<u8>> {
+        self.files.lock().unwrap().proofs.get(&lease_id.to_string()).cloned()
+    }
+}
+
+impl Connection {
+    pub(crate) fn say(&self, message: &ToWorker) {
+        self.say_text(codec::encode(message));
+    }
+
+    pub(crate) fn say_text(&self, text: String) {
+        self.say.send(Say::Text(text)).unwrap();
+    }
+
+    pub(crate) fn be_silent(&self) {
+        self.say.send(Say::BeSilent).unwrap();
+    }
+
+    /// Waits for a message that `pick` wants; others are passed over.
+    pub(crate) async fn expect<T>(&mut self, pick: impl Fn(&FromWorker) -> Option<T>) -> T {
+        let wait = async {
+            loop {
+                let message = self.heard.recv().await.expect("the connection is gone");
+                if let Some(picked) = pick(&message) {
+                    return picked;
+                }
+            }
+        };
+        timeout(PATIENCE, wait).await.expect("the message does not come")
+    }
+
+    /// Waits for the end of an attempt.
+    pub(crate) async fn expect_end(&mut self, lease: LeaseId) -> FromWorker {
+        self.expect(|message| match message {
+            FromWorker::Completed { lease_id, .. } | FromWorker::Failed { lease_id, .. } => {
+                (*lease_id == lease).then(|| message.clone())
+            }
+            _ => None,
+        })
+        .await
+    }
+
+    /// Waits for a heartbeat that names exactly these attempts.
+    pub(crate) async fn expect_held(&mut self, leases: &[LeaseId]) {
+        self.expect(|message| match message {
+            FromWorker::Heartbeat { held } => (held == leases).then_some(()),
+            _ => None,
+        })
+        .await;
+    }
+
+    /// Waits until the worker has closed the socket, and returns what it said before.
+    pub(crate) async fn rest(mut self) -> Vec<FromWorker> {
+        let wait = async {
+            let mut messages = Vec::new();
+            while let Some(message) = self.heard.recv().await {
+                messages.push(message);
+            }
+            messages
+        };
+        timeout(PATIENCE, wait).await.expect("the worker does not leave")
+    }
+}
+
+pub(crate) fn blob_info(bytes: &[u8]) -> BlobInfo {
+    BlobInfo { size: bytes.len() as u64, sha256: Sha256Digest(Sha256::digest(bytes).into()) }
+}
+
+async fn upgrade(
+    upgrade: WebSocketUpgrade,
+    State(shared): State<Shared>,
+) -> axum::response::Response {
+    upgrade.on_upgrade(move |socket| talk(socket, shared))
+}
+
+async fn talk(mut socket: WebSocket, shared: Shared) {
+    let Some(Ok(Message::Text(first))) = socket.recv().await else { return };
+    let Ok(FromWorker::Hello(hello)) = codec::decode(first.as_str()) else { return };
+    let (heard_sender, heard) = mpsc::unbounded_channel();
+    let (say, mut to_say) = mpsc::unbounded_channel();
+    shared.connections.send(Connection { hello, heard, say }).unwrap();
+    loop {
+        tokio::select! {
+            frame = socket.recv() => match frame {
+                Some(Ok(Message::Text(text))) => {
+                    let _ = heard_sender.send(codec::decode(text.as_str()).unwrap());
+                }
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return,
+            },
+            say = to_say.recv() => match say {
+                Some(Say::Text(text)) => socket.send(Message::text(text)).await.unwrap(),
+                Some(Say::BeSilent) => {
+                    while to_say.recv().await.is_some() {}
+                    return;
+                }
+                // The test has dropped the connection: cut it without a good-bye.
+                None => return,
+            },
+        }
+    }
+}
+
+async fn serve_file(
+    Path((lease, what)): Path<(String, String)>,
+    State(shared): State<Shared>,
+) -> Result<Vec<u8>, StatusCode> {
+    let mut files = shared.files.lock().unwrap();
+    let (bytes, errors) =
+        files.served.get_mut(&format!("{lease}/{what}")).ok_or(StatusCode::NOT_FOUND)?;
+    if errors.is_empty() { Ok(bytes.clone()) } else { Err(errors.remove(0)) }
+}
+
+async fn take_proof(
+    Path(lease): Path<String>,
+    State(shared): State<Shared>,
+    body: Bytes,
+) -> StatusCode {
+    let mut files = shared.files.lock().unwrap();
+    if !files.refuse_proofs.is_empty() {
+        return files.refuse_proofs.remove(0);
+    }
+    files.proofs.insert(lease, body.to_vec());
+    StatusCode::OK
+}

@@ -1,0 +1,57 @@
+//! The two ports: gRPC for SDK clients, HTTP for bytes, Contemplants and people.
+//!
+//! Only this module knows protobuf, HTTP and JSON; it translates to and from [`crate::records`].
+
+pub mod auth;
+pub mod classify;
+pub mod grpc;
+pub mod http;
+pub mod urls;
+
+use std::sync::Arc;
+
+use auth::Authenticator;
+use urls::PublicUrls;
+
+use crate::artifacts::blobs::Blobs;
+use crate::config::Config;
+use crate::root::Owners;
+use crate::store::JobStore;
+
+/// What every call needs.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// Requests, workers, artifacts.
+    pub owners: Owners,
+    /// For reading.
+    pub store: Arc<dyn JobStore>,
+    /// For streaming.
+    pub blobs: Blobs,
+    /// Who may ask.
+    pub authenticator: Arc<Authenticator>,
+    /// URLs that clients can reach.
+    pub urls: Arc<PublicUrls>,
+    /// Largest upload in bytes.
+    pub max_artifact_bytes: u64,
+}
+
+impl Context {
+    /// Collects what the configuration says for both ports; `http_port` is the bound one.
+    #[must_use]
+    pub fn new(
+        config: &Config,
+        http_port: u16,
+        owners: Owners,
+        store: Arc<dyn JobStore>,
+        blobs: Blobs,
+    ) -> Self {
+        Self {
+            owners,
+            store,
+            blobs,
+            authenticator: Arc::new(Authenticator::new(config.auth, &config.allowlist)),
+            urls: Arc::new(PublicUrls::new(config.public_http_url.clone(), http_port)),
+            max_artifact_bytes: config.max_artifact_bytes,
+        }
+    }
+}

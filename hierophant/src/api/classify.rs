@@ -1,0 +1,133 @@
+//! Which of the two schemas a `RequestProof` body was written in (contract, section 2.10).
+//!
+//! Reserved and Mainnet clients call the same method with bodies that clash in tag 12: a flag in one,
+//! bytes in the other. The body is therefore decoded without tag 12, and its tags are looked at by
+//! hand.
+
+use hierophant_proto::network::RequestProofBody;
+use prost::Message;
+use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
+
+use crate::records::NetworkMode;
+
+/// A `RequestProof` body with what only the raw bytes tell.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Classified {
+    /// The fields that both schemas share, and Mainnet's own.
+    pub body: RequestProofBody,
+    /// Which client sent it.
+    pub network_mode: NetworkMode,
+    /// Whether the input is private.
+    pub stdin_private: bool,
+}
+
+/// Decodes and classifies a body.
+///
+/// # Errors
+///
+/// When the bytes are no `RequestProof` body of either schema.
+pub fn classify(bytes: &[u8]) -> Result<Classified, prost::DecodeError> {
+    let body = RequestProofBody::decode(bytes)?;
+    let mut rest = bytes;
+    let mut network_mode = NetworkMode::Reserved;
+    let mut reserved_private = false;
+    while !rest.is_empty() {
+        let (tag, wire_type) = decode_key(&mut rest)?;
+        match (tag, wire_type) {
+            (12, WireType::Varint) => {
+                reserved_private = decode_varint(&mut rest)? != 0;
+                continue;
+            }
+            (12, WireType::LengthDelimited) | (13..=15 | 17 | 18 | 20, _) => {
+                network_mode = NetworkMode::Mainnet;
+            }
+            _ => {}
+        }
+        skip_field(wire_type, tag, &mut rest, DecodeContext::default())?;
+    }
+    let stdin_private = match network_mode {
+        NetworkMode::Reserved => reserved_private,
+        NetworkMode::Mainnet => body.stdin_private,
+    };
+    Ok(Classified { body, network_mode, stdin_private })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use prost::encoding::{bool, bytes};
+
+    use super::*;
+
+    fn shared() -> RequestProofBody {
+        RequestProofBody {
+            nonce: 150,
+            vk_hash: vec![0x11; 32],
+            version: "sp1-v6.1.0".into(),
+            mode: 2,
+            strategy: 2,
+            stdin_uri: "stdins/test".into(),
+            deadline: 1_800_000_000,
+            cycle_limit: 100_000,
+            gas_limit: 200_000,
+            ..RequestProofBody::default()
+        }
+    }
+
+    fn mainnet() -> RequestProofBody {
+        RequestProofBody {
+            auctioneer: vec![0x55; 20],
+            executor: vec![0x66; 20],
+            verifier: vec![0x77; 20],
+            base_fee: "0".into(),
+            max_price_per_pgu: "1".into(),
+            ..shared()
+        }
+    }
+
+    #[test]
+    fn a_plain_body_is_reserved_and_public() {
+        let found = classify(&shared().encode_to_vec()).expect("decodes");
+        assert_eq!((found.network_mode, found.stdin_private), (NetworkMode::Reserved, false));
+        assert_eq!(found.body, shared());
+    }
+
+    #[test]
+    fn tag_12_as_a_number_is_the_reserved_privacy_flag() {
+        let mut encoded = shared().encode_to_vec();
+        bool::encode(12, &true, &mut encoded);
+        let found = classify(&encoded).expect("decodes");
+        assert_eq!((found.network_mode, found.stdin_private), (NetworkMode::Reserved, true));
+    }
+
+    #[test]
+    fn tag_12_as_bytes_is_the_mainnet_domain() {
+        let mut encoded = shared().encode_to_vec();
+        bytes::encode(12, &vec![0x44_u8; 32], &mut encoded);
+        let found = classify(&encoded).expect("decodes");
+        assert_eq!((found.network_mode, found.stdin_private), (NetworkMode::Mainnet, false));
+    }
+
+    #[test]
+    fn mainnet_privacy_is_tag_21() {
+        let private = RequestProofBody { stdin_private: true, ..mainnet() };
+        let found = classify(&private.encode_to_vec()).expect("decodes");
+        assert_eq!((found.network_mode, found.stdin_private), (NetworkMode::Mainnet, true));
+        let found = classify(&mainnet().encode_to_vec()).expect("decodes");
+        assert_eq!((found.network_mode, found.stdin_private), (NetworkMode::Mainnet, false));
+    }
+
+    #[test]
+    fn truncation_is_an_error_at_every_length_that_cuts_a_field() {
+        let encoded = mainnet().encode_to_vec();
+        let errors = (1..encoded.len()).filter(|end| classify(&encoded[..*end]).is_err()).count();
+        assert!(errors > encoded.len() / 2, "{errors} of {}", encoded.len());
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let _ = classify(&bytes);
+        }
+    }
+}

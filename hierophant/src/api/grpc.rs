@@ -1,0 +1,62 @@
+//! The gRPC port: both services of the client contract, reflection and health.
+
+pub mod artifact_store;
+pub mod convert;
+pub mod prover_network;
+mod signed;
+
+use std::time::Duration;
+
+use axum::http;
+use hierophant_proto::artifact::artifact_store_server::ArtifactStoreServer;
+use hierophant_proto::network::prover_network_server::ProverNetworkServer;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+use tower::util::MapRequestLayer;
+
+use super::Context;
+use super::urls::CalledAuthority;
+use artifact_store::ArtifactStoreService;
+use prover_network::ProverNetworkService;
+
+/// Serves until `stop` is cancelled and the calls in progress have ended.
+///
+/// # Errors
+///
+/// When the transport fails.
+pub async fn serve(
+    listener: TcpListener,
+    context: Context,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let (health, health_service) = tonic_health::server::health_reporter();
+    health.set_serving::<ArtifactStoreServer<ArtifactStoreService>>().await;
+    health.set_serving::<ProverNetworkServer<ProverNetworkService>>().await;
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(hierophant_proto::DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    Server::builder()
+        .tcp_nodelay(true)
+        .http2_keepalive_interval(Some(Duration::from_secs(60)))
+        .layer(MapRequestLayer::new(keep_authority::<tonic::body::Body>))
+        .add_service(health_service)
+        .add_service(reflection().build_v1()?)
+        .add_service(reflection().build_v1alpha()?)
+        .add_service(ArtifactStoreServer::new(ArtifactStoreService::new(context.clone())))
+        .add_service(ProverNetworkServer::new(ProverNetworkService::new(context)))
+        .serve_with_incoming_shutdown(TcpIncoming::from(listener), stop.cancelled_owned())
+        .await?;
+    Ok(())
+}
+
+/// tonic does not pass the request's URI on to the methods; its authority goes along as an extension.
+fn keep_authority<B>(mut request: http::Request<B>) -> http::Request<B> {
+    if let Some(authority) = request.uri().authority().cloned() {
+        request.extensions_mut().insert(CalledAuthority(authority));
+    }
+    request
+}

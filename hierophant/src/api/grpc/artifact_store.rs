@@ -1,0 +1,62 @@
+//! `artifact.ArtifactStore`: upload tickets.
+
+use hierophant_proto::artifact::artifact_store_server::ArtifactStore;
+use hierophant_proto::artifact::{ArtifactType, CreateArtifactRequest, CreateArtifactResponse};
+use tonic::{Request, Response, Status};
+
+use super::signed::denied;
+use crate::api::Context;
+use crate::api::auth::CREATE_ARTIFACT_MESSAGE;
+use crate::api::urls::CalledAuthority;
+use crate::records::ArtifactKind;
+
+/// The service.
+#[derive(Debug)]
+pub struct ArtifactStoreService {
+    context: Context,
+}
+
+impl ArtifactStoreService {
+    /// A service on this context.
+    #[must_use]
+    pub const fn new(context: Context) -> Self {
+        Self { context }
+    }
+}
+
+#[tonic::async_trait]
+impl ArtifactStore for ArtifactStoreService {
+    async fn create_artifact(
+        &self,
+        request: Request<CreateArtifactRequest>,
+    ) -> Result<Response<CreateArtifactResponse>, Status> {
+        let authority = request.extensions().get::<CalledAuthority>().cloned();
+        let request = request.into_inner();
+        let owner = self
+            .context
+            .authenticator
+            .authenticate(CREATE_ARTIFACT_MESSAGE, &request.signature)
+            .map_err(denied)?;
+        let kind = match ArtifactType::try_from(request.artifact_type) {
+            Ok(ArtifactType::Program) => ArtifactKind::Program,
+            Ok(ArtifactType::Stdin) => ArtifactKind::Stdin,
+            Ok(ArtifactType::PrivateStdin) => ArtifactKind::PrivateStdin,
+            _ => {
+                return Err(Status::invalid_argument(format!(
+                    "artifact type {} cannot be uploaded; use PROGRAM (1), STDIN (2) or \
+                     PRIVATE_STDIN (7)",
+                    request.artifact_type
+                )));
+            }
+        };
+        let ticket = self.context.owners.artifacts.open_ticket(kind, owner).await;
+        let id = ticket.map_err(|_| {
+            Status::unavailable("the upload ticket could not be stored; try again later")
+        })?;
+        let url = self.context.urls.artifact(authority.as_ref(), id);
+        Ok(Response::new(CreateArtifactResponse {
+            artifact_uri: url.clone(),
+            artifact_presigned_url: url,
+        }))
+    }
+}

@@ -1,0 +1,238 @@
+//! Records to client messages: the one place that decides what a client is told (contract, section 5).
+
+use hierophant_proto::network as pb;
+use network_lib::ids::RequestId;
+use network_lib::job::{ExecutionFailureCause, FailureClass, ProofMode};
+
+use crate::api::urls::{CalledAuthority, PublicUrls};
+use crate::records::{Millis, RequestRecord, RequestState};
+use crate::store::RequestView;
+
+/// How far ahead the deadline of an ended request is shown, in seconds. SDKs before 6.2.0 drop a
+/// fulfilled proof that they poll after its deadline; a deadline ahead of now keeps it (contract,
+/// section 5.1).
+const DEADLINE_MARGIN_SECONDS: u64 = 3600;
+
+/// A transaction hash: this network has no chain, and clients want exactly 32 bytes.
+pub(super) fn no_transaction() -> Vec<u8> {
+    vec![0; 32]
+}
+
+pub(super) fn mode_from(number: i32) -> Option<ProofMode> {
+    match pb::ProofMode::try_from(number).ok()? {
+        pb::ProofMode::UnspecifiedProofMode => None,
+        pb::ProofMode::Core => Some(ProofMode::Core),
+        pb::ProofMode::Compressed => Some(ProofMode::Compressed),
+        pb::ProofMode::Plonk => Some(ProofMode::Plonk),
+        pb::ProofMode::Groth16 => Some(ProofMode::Groth16),
+    }
+}
+
+const fn mode_to(mode: ProofMode) -> pb::ProofMode {
+    match mode {
+        ProofMode::Core => pb::ProofMode::Core,
+        ProofMode::Compressed => pb::ProofMode::Compressed,
+        ProofMode::Plonk => pb::ProofMode::Plonk,
+        ProofMode::Groth16 => pb::ProofMode::Groth16,
+    }
+}
+
+pub(super) const fn cause_from(cause: pb::ExecuteFailureCause) -> Option<ExecutionFailureCause> {
+    use ExecutionFailureCause as Cause;
+    use pb::ExecuteFailureCause as Wire;
+    Some(match cause {
+        Wire::UnspecifiedExecutionFailureCause => return None,
+        Wire::HaltWithNonZeroExitCode => Cause::HaltWithNonZeroExitCode,
+        Wire::InvalidMemoryAccess => Cause::InvalidMemoryAccess,
+        Wire::UnsupportedSyscall => Cause::UnsupportedSyscall,
+        Wire::Breakpoint => Cause::Breakpoint,
+        Wire::ExceededCycleLimit => Cause::ExceededCycleLimit,
+        Wire::InvalidSyscallUsage => Cause::InvalidSyscallUsage,
+        Wire::Unimplemented => Cause::Unimplemented,
+        Wire::EndInUnconstrained => Cause::EndInUnconstrained,
+        Wire::ExceededGasLimit => Cause::ExceededGasLimit,
+    })
+}
+
+const fn cause_to(cause: ExecutionFailureCause) -> pb::ExecuteFailureCause {
+    use ExecutionFailureCause as Cause;
+    use pb::ExecuteFailureCause as Wire;
+    match cause {
+        Cause::HaltWithNonZeroExitCode => Wire::HaltWithNonZeroExitCode,
+        Cause::InvalidMemoryAccess => Wire::InvalidMemoryAccess,
+        Cause::UnsupportedSyscall => Wire::UnsupportedSyscall,
+        Cause::Breakpoint => Wire::Breakpoint,
+        Cause::ExceededCycleLimit => Wire::ExceededCycleLimit,
+        Cause::InvalidSyscallUsage => Wire::InvalidSyscallUsage,
+        Cause::Unimplemented => Wire::Unimplemented,
+        Cause::EndInUnconstrained => Wire::EndInUnconstrained,
+        Cause::ExceededGasLimit => Wire::ExceededGasLimit,
+    }
+}
+
+/// The states behind a fulfilment status: accepted is ASSIGNED at once, every other end than success is
+/// UNFULFILLABLE, and nothing is ever REQUESTED.
+pub(super) fn states_of(status: pb::FulfillmentStatus) -> Vec<RequestState> {
+    match status {
+        pb::FulfillmentStatus::Assigned => vec![RequestState::Open],
+        pb::FulfillmentStatus::Fulfilled => vec![RequestState::Fulfilled],
+        pb::FulfillmentStatus::Unfulfillable => vec![
+            RequestState::Unexecutable,
+            RequestState::Failed,
+            RequestState::Cancelled,
+            RequestState::Expired,
+        ],
+        pb::FulfillmentStatus::UnspecifiedFulfillmentStatus | pb::FulfillmentStatus::Requested => {
+            vec![]
+        }
+    }
+}
+
+/// The states behind an error.
+pub(super) fn states_with_error(error: pb::ProofRequestError) -> Option<Vec<RequestState>> {
+    Some(match error {
+        pb::ProofRequestError::UnspecifiedProofRequestFailure => {
+            vec![RequestState::Open, RequestState::Fulfilled, RequestState::Cancelled]
+        }
+        pb::ProofRequestError::ExecutionFailure => vec![RequestState::Unexecutable],
+        pb::ProofRequestError::ProvingFailure => vec![RequestState::Failed],
+        pb::ProofRequestError::UnknownFailure => vec![RequestState::Expired],
+        _ => return None,
+    })
+}
+
+const fn error_of(state: RequestState) -> pb::ProofRequestError {
+    match state {
+        RequestState::Open | RequestState::Fulfilled | RequestState::Cancelled => {
+            pb::ProofRequestError::UnspecifiedProofRequestFailure
+        }
+        RequestState::Unexecutable => pb::ProofRequestError::ExecutionFailure,
+        RequestState::Failed => pb::ProofRequestError::ProvingFailure,
+        RequestState::Expired => pb::ProofRequestError::UnknownFailure,
+    }
+}
+
+const fn fulfillment_of(state: RequestState) -> pb::FulfillmentStatus {
+    match state {
+        RequestState::Open => pb::FulfillmentStatus::Assigned,
+        RequestState::Fulfilled => pb::FulfillmentStatus::Fulfilled,
+        RequestState::Unexecutable
+        | RequestState::Failed
+        | RequestState::Cancelled
+        | RequestState::Expired => pb::FulfillmentStatus::Unfulfillable,
+    }
+}
+
+const fn execution_of(view: &RequestView) -> pb::ExecutionStatus {
+    match (view.request.state, &view.job.execution) {
+        (RequestState::Unexecutable, _) => pb::ExecutionStatus::Unexecutable,
+        (_, Some(_)) => pb::ExecutionStatus::Executed,
+        (_, None) => pb::ExecutionStatus::Unexecuted,
+    }
+}
+
+/// The deadline that a client is shown: its own while it waits, never a past one once the request has
+/// ended, so that the end is seen and not a timeout.
+fn deadline_of(request: &RequestRecord, now: Millis) -> u64 {
+    if request.state.is_terminal() && request.state != RequestState::Expired {
+        request.deadline.max(now.seconds() + DEADLINE_MARGIN_SECONDS)
+    } else {
+        request.deadline
+    }
+}
+
+/// Answer to a status call.
+pub(super) fn status(
+    view: &RequestView,
+    urls: &PublicUrls,
+    called: Option<&CalledAuthority>,
+    now: Millis,
+) -> pb::GetProofRequestStatusResponse {
+    let fulfilled = view.request.state == RequestState::Fulfilled;
+    let proof = view.job.proof.filter(|_| fulfilled).map(|id| urls.artifact(called, id));
+    pb::GetProofRequestStatusResponse {
+        fulfillment_status: fulfillment_of(view.request.state) as i32,
+        execution_status: execution_of(view) as i32,
+        request_tx_hash: no_transaction(),
+        deadline: deadline_of(&view.request, now),
+        fulfill_tx_hash: fulfilled.then(no_transaction),
+        proof_uri: proof.clone(),
+        public_values_hash: view.job.execution.map(|found| found.public_values_hash.0.to_vec()),
+        proof_public_uri: proof,
+    }
+}
+
+/// Answer to a status call for an id that this network does not know: final, so that a client with many
+/// requests is not stalled by one (contract, pitfall 16).
+pub(super) fn unknown_status(now: Millis) -> pb::GetProofRequestStatusResponse {
+    pb::GetProofRequestStatusResponse {
+        fulfillment_status: pb::FulfillmentStatus::Unfulfillable as i32,
+        execution_status: pb::ExecutionStatus::Unexecuted as i32,
+        request_tx_hash: no_transaction(),
+        deadline: now.seconds() + DEADLINE_MARGIN_SECONDS,
+        ..Default::default()
+    }
+}
+
+/// A request whole, without the tags on which the readers of the two modes disagree.
+pub(super) fn details(
+    view: &RequestView,
+    urls: &PublicUrls,
+    called: Option<&CalledAuthority>,
+    now: Millis,
+) -> pb::ProofRequest {
+    let RequestView { request, job } = view;
+    let program_uri = urls.artifact(called, job.program);
+    let stdin_public_uri =
+        if request.stdin_private { String::new() } else { urls.artifact(called, job.stdin) };
+    let ended_badly = matches!(request.state, RequestState::Unexecutable | RequestState::Failed);
+    let failure = job.failure.as_ref().filter(|_| ended_badly);
+    let cause = failure
+        .filter(|failure| matches!(failure.class, FailureClass::Guest | FailureClass::Request))
+        .and_then(|failure| failure.cause);
+    pb::ProofRequest {
+        request_id: request.id.0.to_vec(),
+        vk_hash: job.spec.vk_hash.0.to_vec(),
+        version: request.version.clone(),
+        mode: mode_to(job.spec.mode) as i32,
+        strategy: request.strategy,
+        program_uri: program_uri.clone(),
+        stdin_uri: request.stdin_uri.clone(),
+        deadline: deadline_of(request, now),
+        cycle_limit: job.spec.cycle_limit,
+        gas_price: None,
+        fulfillment_status: fulfillment_of(request.state) as i32,
+        execution_status: execution_of(view) as i32,
+        requester: request.requester.to_vec(),
+        fulfiller: None,
+        program_name: None,
+        requester_name: None,
+        fulfiller_name: job.prover.as_ref().map(|prover| prover.name.clone()),
+        created_at: request.created_at.seconds(),
+        updated_at: request.updated_at.max(job.updated_at).seconds(),
+        fulfilled_at: request.fulfilled_at.map(Millis::seconds),
+        tx_hash: no_transaction(),
+        cycles: job.execution.map(|found| found.cycles),
+        public_values_hash: job.execution.map(|found| found.public_values_hash.0.to_vec()),
+        deduction_amount: None,
+        refund_amount: None,
+        gas_limit: job.spec.gas_limit,
+        gas_used: job.execution.and_then(|found| found.gas),
+        execute_fail_cause: cause.map_or(0, |cause| cause_to(cause) as i32),
+        settlement_status: pb::SettlementStatus::Unsettled as i32,
+        program_public_uri: program_uri,
+        stdin_public_uri,
+        min_auction_period: request.min_auction_period,
+        whitelist: request.whitelist.iter().map(|address| address.to_vec()).collect(),
+        error: error_of(request.state) as i32,
+        is_canceled: request.state == RequestState::Cancelled,
+        stdin_private: request.stdin_private,
+        error_trace: failure.map(|failure| failure.message.clone().into_bytes()),
+    }
+}
+
+/// Reads a request id.
+pub(super) fn request_id(bytes: &[u8]) -> Result<RequestId, tonic::Status> {
+    RequestId::try_from(bytes)
+        .map_err(|error| tonic::Status::invalid_argument(format!("request_id: {error}")))
+}

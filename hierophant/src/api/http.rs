@@ -1,0 +1,69 @@
+//! The HTTP port: uploads and proofs for clients, leases for Contemplants, status for people.
+
+pub mod artifacts;
+pub mod leases;
+pub mod receive;
+pub mod status;
+pub mod worker_ws;
+
+use std::net::SocketAddr;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, put};
+use network_lib::wire::WEBSOCKET_PATH;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use super::Context;
+
+/// Serves until `stop` is cancelled and the calls in progress have ended.
+///
+/// # Errors
+///
+/// When the transport fails.
+pub async fn serve(
+    listener: TcpListener,
+    context: Context,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let service = router(context).into_make_service_with_connect_info::<SocketAddr>();
+    axum::serve(listener, service).with_graceful_shutdown(stop.cancelled_owned()).await?;
+    Ok(())
+}
+
+fn router(context: Context) -> Router {
+    Router::new()
+        .route("/", get(status::index))
+        .route("/health", get(status::health))
+        .route("/ready", get(status::ready))
+        .route("/contemplants", get(status::contemplants))
+        .route("/dead-contemplants", get(status::dead_contemplants))
+        .route("/proof-history", get(status::proof_history))
+        .route("/artifacts/{id}", put(artifacts::upload).get(artifacts::download))
+        .route("/leases/{id}/program", get(leases::program))
+        .route("/leases/{id}/stdin", get(leases::stdin))
+        .route("/leases/{id}/proof", put(leases::proof))
+        .route(WEBSOCKET_PATH, get(worker_ws::upgrade))
+        // Uploads are limited by `max_artifact_bytes` while they stream.
+        .layer(DefaultBodyLimit::disable())
+        .fallback(async || not_found("no such page; see / for the list"))
+        .with_state(context)
+}
+
+/// An answer in words.
+fn answer(code: StatusCode, text: impl Into<String>) -> Response {
+    (code, format!("{}\n", text.into())).into_response()
+}
+
+fn not_found(text: &str) -> Response {
+    answer(StatusCode::NOT_FOUND, text)
+}
+
+/// An answer that makes an SDK client try again: of all error codes it retries only 408 and 504
+/// (contract, section 4.3).
+fn try_again(text: impl Into<String>) -> Response {
+    answer(StatusCode::GATEWAY_TIMEOUT, text)
+}

@@ -1,0 +1,76 @@
+//! Bytes of an attempt, for the Contemplant that holds the lease and nobody else.
+
+use axum::body::Body;
+use axum::extract::{Path, Request, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use network_lib::ids::LeaseId;
+
+use super::artifacts::serve_blob;
+use super::receive::receive;
+use super::{not_found, try_again};
+use crate::api::Context;
+use crate::proofs::LeaseAccess;
+
+const OVER: &str = "this attempt is over, or there is no such attempt";
+const BUSY: &str = "the attempt could not be looked up; try again later";
+
+/// `GET /leases/{id}/program`
+pub(super) async fn program(
+    State(context): State<Context>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Response {
+    match access(&context, &id).await {
+        Ok((_, access)) => serve_blob(&context.blobs, access.program, request).await,
+        Err(refusal) => *refusal,
+    }
+}
+
+/// `GET /leases/{id}/stdin`
+pub(super) async fn stdin(
+    State(context): State<Context>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Response {
+    match access(&context, &id).await {
+        Ok((_, access)) => serve_blob(&context.blobs, access.stdin, request).await,
+        Err(refusal) => *refusal,
+    }
+}
+
+/// `PUT /leases/{id}/proof`
+pub(super) async fn proof(
+    State(context): State<Context>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    let lease = match access(&context, &id).await {
+        Ok((lease, _)) => lease,
+        Err(refusal) => return *refusal,
+    };
+    let staged = match receive(&context.blobs, &headers, body, context.max_artifact_bytes).await {
+        Ok(staged) => staged,
+        Err(refusal) => return *refusal,
+    };
+    let info = staged.info();
+    let artifact = match context.owners.artifacts.keep_proof(staged).await {
+        Ok(artifact) => artifact,
+        Err(error) => return try_again(error.to_string()),
+    };
+    match context.owners.proofs.proof_stored(lease, artifact, info).await {
+        Ok(true) => StatusCode::OK.into_response(),
+        Ok(false) => not_found(OVER),
+        Err(_) => try_again(BUSY),
+    }
+}
+
+async fn access(context: &Context, id: &str) -> Result<(LeaseId, LeaseAccess), Box<Response>> {
+    let lease: LeaseId = id.parse().map_err(|_| Box::new(not_found(OVER)))?;
+    match context.owners.proofs.lease(lease).await {
+        Ok(Some(access)) => Ok((lease, access)),
+        Ok(None) => Err(Box::new(not_found(OVER))),
+        Err(_) => Err(Box::new(try_again(BUSY))),
+    }
+}

@@ -1,0 +1,75 @@
+//! Taking a request body to disk, chunk by chunk.
+
+use std::time::Duration;
+
+use axum::body::{Body, BodyDataStream};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::Response;
+use futures_util::StreamExt;
+use network_lib::task;
+
+use super::{answer, try_again};
+use crate::artifacts::blobs::{Blobs, StagedBlob};
+
+/// How long the rest of a refused body is still read, so that the sender gets to see the refusal
+/// instead of a reset connection.
+const DISCARD_LIMIT: Duration = Duration::from_secs(10);
+
+/// Streams a body to disk. The error is the answer to send.
+pub(super) async fn receive(
+    blobs: &Blobs,
+    headers: &HeaderMap,
+    body: Body,
+    limit: u64,
+) -> Result<StagedBlob, Box<Response>> {
+    let announced = headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.parse::<u64>().ok());
+    let mut chunks = body.into_data_stream();
+    if announced.is_some_and(|length| length > limit) {
+        discard(chunks);
+        return Err(Box::new(too_large(limit)));
+    }
+    let failed = |error: std::io::Error| {
+        tracing::error!(%error, "an upload could not be written");
+        Box::new(try_again("the upload could not be written to disk; try again later"))
+    };
+    let mut writer = blobs.begin().await.map_err(failed)?;
+    let mut size = 0_u64;
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.map_err(|error| {
+            tracing::info!(%error, size, "an upload broke off");
+            Box::new(answer(StatusCode::BAD_REQUEST, "the upload broke off"))
+        })?;
+        size += chunk.len() as u64;
+        if size > limit {
+            discard(chunks);
+            return Err(Box::new(too_large(limit)));
+        }
+        if writer.write(chunk).await.is_err() {
+            break;
+        }
+    }
+    let staged = writer.finish().await.map_err(failed)?;
+    if staged.info().size != size {
+        return Err(Box::new(try_again(
+            "the upload could not be written to disk; try again later",
+        )));
+    }
+    Ok(staged)
+}
+
+fn too_large(limit: u64) -> Response {
+    answer(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        format!("the upload is larger than {limit} bytes, which is `max_artifact_bytes` here"),
+    )
+}
+
+fn discard(mut chunks: BodyDataStream) {
+    task::spawn("discard upload", async move {
+        let reading = async { while let Some(Ok(_)) = chunks.next().await {} };
+        let _ = tokio::time::timeout(DISCARD_LIMIT, reading).await;
+    });
+}

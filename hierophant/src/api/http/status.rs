@@ -1,0 +1,295 @@
+//! Status for people: JSON that reads well in a terminal. Each field is documented here and its form
+//! is kept.
+//!
+//! Request ids are credentials (whoever knows one may poll it), so only their first 16 digits appear.
+
+use std::collections::BTreeMap;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use network_lib::ids::{JobId, VkHash, WorkerId};
+use serde::Serialize;
+
+use super::answer;
+use crate::api::Context;
+use crate::proofs::actor::short;
+use crate::proofs::message::{RunningProof, WorkerWork};
+use crate::records::{JobRecord, Millis, RequestRecord};
+use crate::registry::{DeadWorker, KnownWorker};
+
+/// How many finished proofs are listed.
+const HISTORY: u32 = 100;
+
+/// A connected Contemplant.
+#[derive(Debug, Serialize)]
+pub struct Contemplant {
+    /// Stable id of the installation.
+    pub id: WorkerId,
+    /// Its name.
+    pub name: String,
+    /// Where it connects from.
+    pub ip: String,
+    /// Its software version.
+    pub version: String,
+    /// What makes its proofs: `cpu`, `cuda` or `mock`.
+    pub backend: &'static str,
+    /// Kinds of proof that it offers now.
+    pub modes: Vec<&'static str>,
+    /// How many jobs it takes at once.
+    pub slots: u32,
+    /// `ready`, or `draining` when it takes no more jobs.
+    pub state: &'static str,
+    /// Seconds since it connected.
+    pub time_alive_seconds: u64,
+    /// Seconds since its last sign of life.
+    pub seconds_since_heard: u64,
+    /// Attempts that failed by its fault since Hierophant started.
+    pub strikes: u64,
+    /// Proofs that were accepted from it since Hierophant started.
+    pub proofs_completed: u64,
+    /// Mean seconds from lease to accepted proof, if there was one.
+    pub average_proof_time_seconds: Option<f64>,
+    /// What it is working on.
+    pub current_proofs: Vec<CurrentProof>,
+}
+
+/// A proof in the making.
+#[derive(Debug, Serialize)]
+pub struct CurrentProof {
+    /// The job.
+    pub job: JobId,
+    /// The requests that wait for it, first 16 digits each.
+    pub requests: Vec<String>,
+    /// Kind of proof.
+    pub mode: &'static str,
+    /// The program's id.
+    pub program: VkHash,
+    /// Current step, if the Contemplant has reported.
+    pub phase: Option<&'static str>,
+    /// Done part of the step, 0 to 1, where it can be known.
+    pub fraction: Option<f32>,
+    /// Cycles handled so far in the step, where it can be known.
+    pub cycles_done: Option<u64>,
+    /// Cycles of the whole execution, once it is known.
+    pub cycles_total: Option<u64>,
+    /// Seconds until the proof is expected, where it can be told.
+    pub eta_seconds: Option<u64>,
+    /// Whether fraction and ETA are estimated from past proofs.
+    pub estimated: bool,
+    /// Seconds since the attempt started.
+    pub running_seconds: u64,
+}
+
+/// A Contemplant that is gone.
+#[derive(Debug, Serialize)]
+pub struct DeadContemplant {
+    /// Stable id of the installation.
+    pub id: WorkerId,
+    /// Its name.
+    pub name: String,
+    /// Where it connected from.
+    pub ip: String,
+    /// Its software version.
+    pub version: String,
+    /// When it went, Unix seconds.
+    pub died_at: u64,
+    /// For how many seconds it had been connected.
+    pub time_alive_seconds: u64,
+    /// Why it is gone.
+    pub reason: String,
+}
+
+/// A job that has ended.
+#[derive(Debug, Serialize)]
+pub struct FinishedProof {
+    /// The job.
+    pub job: JobId,
+    /// The requests that it answered, first 16 digits each.
+    pub requests: Vec<String>,
+    /// Kind of proof.
+    pub mode: &'static str,
+    /// The program's id.
+    pub program: VkHash,
+    /// Who asked first.
+    pub requester: Option<String>,
+    /// Name of the Contemplant of the last attempt, if there was one.
+    pub contemplant: Option<String>,
+    /// What made its proofs.
+    pub backend: Option<&'static str>,
+    /// `proved`, `unexecutable`, `failed`, `cancelled` or `expired`.
+    pub state: &'static str,
+    /// Why it failed.
+    pub failure: Option<String>,
+    /// How many attempts were started.
+    pub attempts: u32,
+    /// Cycles of the execution.
+    pub cycles: Option<u64>,
+    /// Prover gas of the execution.
+    pub gas: Option<u64>,
+    /// When it was asked for, Unix seconds.
+    pub created_at: u64,
+    /// When its last attempt started, Unix seconds.
+    pub started_at: Option<u64>,
+    /// When it ended, Unix seconds.
+    pub finished_at: Option<u64>,
+    /// Seconds of the last attempt.
+    pub proof_seconds: Option<f64>,
+}
+
+/// `GET /`
+pub(super) async fn index() -> &'static str {
+    "Hierophant, an SP1 prover network.\n\n\
+     /contemplants        connected Contemplants and what they prove\n\
+     /dead-contemplants   departed Contemplants and why\n\
+     /proof-history       the latest finished proofs\n\
+     /health              whether the process lives\n\
+     /ready               whether it can take requests\n"
+}
+
+/// `GET /health`
+pub(super) async fn health() -> Response {
+    pretty(&BTreeMap::from([("status", "ok")]))
+}
+
+/// `GET /ready`
+pub(super) async fn ready(State(context): State<Context>) -> Response {
+    if let Err(error) = context.store.ping().await {
+        tracing::error!(%error, "not ready: the store does not answer");
+        return answer(StatusCode::SERVICE_UNAVAILABLE, "the store does not answer");
+    }
+    match context.owners.proofs.overview().await {
+        Ok(overview) => pretty(&serde_json::json!({
+            "status": "ready",
+            "contemplants": overview.workers.len(),
+            "jobs_waiting": overview.waiting,
+            "jobs_unfinished": overview.unfinished,
+        })),
+        Err(_) => answer(StatusCode::SERVICE_UNAVAILABLE, "the scheduler does not answer"),
+    }
+}
+
+/// `GET /contemplants`
+pub(super) async fn contemplants(State(context): State<Context>) -> Response {
+    let (known, overview) =
+        tokio::join!(context.owners.registry.workers(), context.owners.proofs.overview());
+    let (Ok(known), Ok(overview)) = (known, overview) else {
+        return answer(StatusCode::SERVICE_UNAVAILABLE, "the registry does not answer");
+    };
+    let work: BTreeMap<WorkerId, WorkerWork> =
+        overview.workers.into_iter().map(|work| (work.worker, work)).collect();
+    let now = Millis::now();
+    // A worker that has joined a moment ago may not have reached the scheduler yet.
+    let list: Vec<Contemplant> = known
+        .into_iter()
+        .filter_map(|known| work.get(&known.worker).map(|work| contemplant(now, known, work)))
+        .collect();
+    pretty(&list)
+}
+
+/// `GET /dead-contemplants`
+pub(super) async fn dead_contemplants(State(context): State<Context>) -> Response {
+    match context.owners.registry.dead_workers().await {
+        Ok(dead) => pretty(&dead.into_iter().map(dead_contemplant).collect::<Vec<_>>()),
+        Err(_) => answer(StatusCode::SERVICE_UNAVAILABLE, "the registry does not answer"),
+    }
+}
+
+/// `GET /proof-history`
+pub(super) async fn proof_history(State(context): State<Context>) -> Response {
+    match context.store.finished_jobs(HISTORY).await {
+        Ok(jobs) => {
+            pretty(&jobs.iter().map(|(job, requests)| finished(job, requests)).collect::<Vec<_>>())
+        }
+        Err(error) => {
+            tracing::error!(%error, "the history could not be read");
+            answer(StatusCode::SERVICE_UNAVAILABLE, "the store does not answer")
+        }
+    }
+}
+
+fn contemplant(now: Millis, known: KnownWorker, work: &WorkerWork) -> Contemplant {
+    let stats = work.stats;
+    let average = (stats.completed > 0).then(|| seconds(stats.proof_millis / stats.completed));
+    Contemplant {
+        id: known.worker,
+        name: known.name,
+        ip: known.ip.to_canonical().to_string(),
+        version: known.version,
+        backend: work.backend.as_str(),
+        modes: work.capabilities.modes.iter().map(|mode| mode.as_str()).collect(),
+        slots: work.capabilities.slots,
+        state: if work.draining { "draining" } else { "ready" },
+        time_alive_seconds: now.since(known.joined_at) / 1000,
+        seconds_since_heard: now.since(known.heard_at) / 1000,
+        strikes: stats.strikes,
+        proofs_completed: stats.completed,
+        average_proof_time_seconds: average,
+        current_proofs: work.running.iter().map(|running| current(now, running)).collect(),
+    }
+}
+
+fn current(now: Millis, running: &RunningProof) -> CurrentProof {
+    let progress = running.progress;
+    CurrentProof {
+        job: running.job,
+        requests: running.requests.iter().map(|id| short(*id)).collect(),
+        mode: running.mode.as_str(),
+        program: running.program,
+        phase: progress.map(|progress| progress.phase.as_str()),
+        fraction: progress.and_then(|progress| progress.fraction),
+        cycles_done: progress.and_then(|progress| progress.cycles_done),
+        cycles_total: progress.and_then(|progress| progress.cycles_total),
+        eta_seconds: progress.and_then(|progress| progress.eta_seconds),
+        estimated: progress.is_some_and(|progress| progress.estimated),
+        running_seconds: now.since(running.started_at) / 1000,
+    }
+}
+
+fn dead_contemplant(dead: DeadWorker) -> DeadContemplant {
+    DeadContemplant {
+        id: dead.was.worker,
+        name: dead.was.name,
+        ip: dead.was.ip.to_canonical().to_string(),
+        version: dead.was.version,
+        died_at: dead.died_at.seconds(),
+        time_alive_seconds: dead.died_at.since(dead.was.joined_at) / 1000,
+        reason: dead.reason,
+    }
+}
+
+fn finished(job: &JobRecord, requests: &[RequestRecord]) -> FinishedProof {
+    let prover = job.prover.as_ref();
+    let times = job.started_at.zip(job.finished_at);
+    FinishedProof {
+        job: job.id,
+        requests: requests.iter().map(|request| short(request.id)).collect(),
+        mode: job.spec.mode.as_str(),
+        program: job.spec.vk_hash,
+        requester: requests.first().map(|request| request.requester.to_string()),
+        contemplant: prover.map(|prover| prover.name.clone()),
+        backend: prover.map(|prover| prover.backend.as_str()),
+        state: job.state.as_str(),
+        failure: job.failure.as_ref().map(ToString::to_string),
+        attempts: job.attempts,
+        cycles: job.execution.map(|found| found.cycles),
+        gas: job.execution.and_then(|found| found.gas),
+        created_at: job.created_at.seconds(),
+        started_at: job.started_at.map(Millis::seconds),
+        finished_at: job.finished_at.map(Millis::seconds),
+        proof_seconds: times.map(|(start, end)| seconds(end.since(start))),
+    }
+}
+
+#[allow(clippy::cast_precision_loss, reason = "milliseconds of a proof are far below 2^52")]
+fn seconds(millis: u64) -> f64 {
+    millis as f64 / 1000.0
+}
+
+fn pretty(value: &impl Serialize) -> Response {
+    match serde_json::to_string_pretty(value) {
+        Ok(text) => ([(CONTENT_TYPE, "application/json")], text + "\n").into_response(),
+        Err(error) => answer(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
+    }
+}

@@ -1,0 +1,114 @@
+//! `GET /ws`: the handshake with a Contemplant; afterwards its session takes over.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
+use axum::extract::{ConnectInfo, State};
+use axum::response::Response;
+use network_lib::codec::{self, MAX_FRAME_BYTES};
+use network_lib::handshake::{Hello, ProtocolRange, Refusal, RefusalCode};
+use network_lib::wire::{FromWorker, ToWorker};
+use serde::Deserialize;
+
+use crate::api::Context;
+
+/// How long a Contemplant has for its first message.
+const HELLO_LIMIT: Duration = Duration::from_secs(10);
+
+/// Close code for a refusal: policy violation (RFC 6455, section 7.4.1).
+const REFUSED: u16 = 1008;
+
+/// Upgrades the connection.
+pub(super) async fn upgrade(
+    State(context): State<Context>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    upgrade: WebSocketUpgrade,
+) -> Response {
+    upgrade
+        .max_message_size(MAX_FRAME_BYTES)
+        .max_frame_size(MAX_FRAME_BYTES)
+        .on_upgrade(move |socket| admit(context, peer.ip(), socket))
+}
+
+async fn admit(context: Context, ip: IpAddr, mut socket: WebSocket) {
+    let hello = match tokio::time::timeout(HELLO_LIMIT, first_message(&mut socket)).await {
+        Ok(Ok(hello)) => hello,
+        Ok(Err(Some(refusal))) => {
+            tracing::warn!(%ip, reason = refusal.message, "Contemplant refused");
+            return refuse(socket, refusal).await;
+        }
+        Ok(Err(None)) => return,
+        Err(_) => {
+            let limit = HELLO_LIMIT.as_secs();
+            return refuse(socket, malformed(format!("no handshake within {limit} s"))).await;
+        }
+    };
+    match context.owners.registry.admit(hello, ip, socket).await {
+        Ok(Ok(())) => {}
+        Ok(Err((refusal, socket))) => refuse(*socket, refusal).await,
+        Err(_) => tracing::error!(%ip, "the registry did not answer a Contemplant's handshake"),
+    }
+}
+
+/// The handshake, or the refusal to send, or nothing if the peer is gone.
+async fn first_message(socket: &mut WebSocket) -> Result<Hello, Option<Refusal>> {
+    loop {
+        match socket.recv().await {
+            Some(Ok(Message::Text(text))) => {
+                return match codec::decode(text.as_str()) {
+                    Ok(FromWorker::Hello(hello)) => Ok(hello),
+                    Ok(_) => Err(Some(malformed("the first message must be a handshake".into()))),
+                    Err(error) => Err(Some(
+                        other_version(text.as_str())
+                            .unwrap_or_else(|| malformed(error.to_string())),
+                    )),
+                };
+            }
+            Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+            Some(Ok(Message::Binary(_))) => {
+                return Err(Some(malformed("the handshake is a text frame".into())));
+            }
+            Some(Err(error)) => return Err(Some(malformed(error.to_string()))),
+            Some(Ok(Message::Close(_))) | None => return Err(None),
+        }
+    }
+}
+
+/// A handshake of another protocol version may look different but for its version range.
+fn other_version(text: &str) -> Option<Refusal> {
+    #[derive(Deserialize)]
+    struct AnyHello {
+        protocol: ProtocolRange,
+    }
+    let theirs = serde_json::from_str::<AnyHello>(text).ok()?.protocol;
+    if ProtocolRange::OURS.common(theirs).is_some() {
+        return None;
+    }
+    let ours = ProtocolRange::OURS;
+    Some(Refusal {
+        code: RefusalCode::ProtocolVersion,
+        message: format!(
+            "this Hierophant speaks worker protocol {} to {}, the Contemplant {} to {}",
+            ours.oldest, ours.newest, theirs.oldest, theirs.newest
+        ),
+        protocol: ours,
+    })
+}
+
+fn malformed(message: String) -> Refusal {
+    Refusal { code: RefusalCode::Malformed, message, protocol: ProtocolRange::OURS }
+}
+
+async fn refuse(mut socket: WebSocket, refusal: Refusal) {
+    let text = codec::encode(&ToWorker::Refused(refusal));
+    let close = CloseFrame { code: REFUSED, reason: "refused".into() };
+    for frame in [Message::Text(text.into()), Message::Close(Some(close))] {
+        if socket.send(frame).await.is_err() {
+            return;
+        }
+    }
+    // Reads on until the peer has closed too, so that it gets to see the refusal.
+    let closing = async { while let Some(Ok(_)) = socket.recv().await {} };
+    let _ = tokio::time::timeout(Duration::from_secs(2), closing).await;
+}

@@ -1,0 +1,12 @@
+//! Owner of tickets, sizes and digests of everything that is uploaded. Bytes stream past the actor,
+//! into a [`blobs::BlobWriter`], and only the finished file is handed to it.
+
+pub mod actor;
+pub mod blobs;
+pub mod core;
+pub mod handle;
+pub mod message;
+pub mod program;
+
+pub use handle::ArtifactsHandle;
+pub use message::UploadError;

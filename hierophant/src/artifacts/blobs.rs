@@ -1,0 +1,233 @@
+//! Bytes on disk: written to a temporary file, digested on the way, synced, then renamed into place.
+//!
+//! A blob is either there as a whole or not at all. Writing and hashing happen on a thread of the
+//! blocking pool, fed through a short channel, so that a slow disk slows the sender down instead of
+//! filling memory.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use network_lib::ids::{ArtifactId, Sha256Digest, random_bytes};
+use network_lib::job::BlobInfo;
+use sha2::{Digest, Sha256};
+use tokio::io::AsyncReadExt;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+/// Chunks that may wait for the disk, per upload. hyper's chunks are at most some 400 kB.
+const CHUNKS_IN_FLIGHT: usize = 4;
+
+/// The folder that holds all blobs.
+#[derive(Debug, Clone)]
+pub struct Blobs {
+    root: Arc<PathBuf>,
+}
+
+impl Blobs {
+    /// Opens the folder, creating it, and clears away what an earlier run left half-written.
+    ///
+    /// # Errors
+    ///
+    /// When the folder cannot be created or written to.
+    pub fn open(root: &Path) -> io::Result<Self> {
+        let temporary = root.join("tmp");
+        fs::create_dir_all(&temporary)?;
+        for entry in fs::read_dir(&temporary)? {
+            fs::remove_file(entry?.path())?;
+        }
+        Ok(Self { root: Arc::new(root.to_owned()) })
+    }
+
+    /// Starts writing a blob.
+    ///
+    /// # Errors
+    ///
+    /// When the temporary file cannot be created, for instance because the disk is full.
+    pub async fn begin(&self) -> io::Result<BlobWriter> {
+        let path = self.root.join("tmp").join(hex::encode(random_bytes::<16>()));
+        let temporary = TemporaryFile(path.clone());
+        let (chunks, queue) = mpsc::channel(CHUNKS_IN_FLIGHT);
+        let file = tokio::task::spawn_blocking(move || File::create_new(path)).await??;
+        let writing = tokio::task::spawn_blocking(move || write_chunks(file, queue));
+        Ok(BlobWriter { chunks, writing, temporary })
+    }
+
+    /// Puts a finished file in its place, durably.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be moved; the temporary file is removed.
+    pub async fn adopt(&self, staged: StagedBlob, id: ArtifactId) -> io::Result<()> {
+        let target = self.path(id);
+        tokio::task::spawn_blocking(move || {
+            let folder = target.parent().ok_or(io::ErrorKind::InvalidInput)?;
+            if !folder.exists() {
+                fs::create_dir_all(folder)?;
+                if let Some(above) = folder.parent() {
+                    File::open(above)?.sync_all()?;
+                }
+            }
+            fs::rename(&staged.temporary.0, &target)?;
+            File::open(folder)?.sync_all()
+        })
+        .await?
+    }
+
+    /// Opens a blob for reading.
+    ///
+    /// # Errors
+    ///
+    /// When it is not there or cannot be read.
+    pub async fn read(&self, id: ArtifactId) -> io::Result<tokio::fs::File> {
+        tokio::fs::File::open(self.path(id)).await
+    }
+
+    /// The first `length` bytes of a blob, fewer if it is shorter.
+    ///
+    /// # Errors
+    ///
+    /// When it is not there or cannot be read.
+    pub async fn read_head(&self, id: ArtifactId, length: u64) -> io::Result<Vec<u8>> {
+        let mut head = Vec::new();
+        self.read(id).await?.take(length).read_to_end(&mut head).await?;
+        Ok(head)
+    }
+
+    /// Whether a blob of this size is there.
+    pub async fn holds(&self, id: ArtifactId, size: u64) -> bool {
+        let metadata = tokio::fs::metadata(self.path(id)).await;
+        metadata.is_ok_and(|metadata| metadata.len() == size)
+    }
+
+    /// Where a blob lies, whether it is there or not.
+    pub(crate) fn path(&self, id: ArtifactId) -> PathBuf {
+        let name = id.to_string();
+        self.root.join(&name[..2]).join(name)
+    }
+}
+
+/// A blob that is being written. Dropping it removes what was written so far.
+#[derive(Debug)]
+pub struct BlobWriter {
+    chunks: mpsc::Sender<Bytes>,
+    writing: JoinHandle<io::Result<BlobInfo>>,
+    temporary: TemporaryFile,
+}
+
+impl BlobWriter {
+    /// Adds bytes; waits while the disk is behind.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::BrokenPipe`] when the disk has failed; [`Self::finish`] says why.
+    pub async fn write(&mut self, chunk: Bytes) -> io::Result<()> {
+        self.chunks.send(chunk).await.map_err(|_| io::ErrorKind::BrokenPipe.into())
+    }
+
+    /// Waits until every byte is on the disk.
+    ///
+    /// # Errors
+    ///
+    /// What the disk said. The temporary file is removed then.
+    pub async fn finish(self) -> io::Result<StagedBlob> {
+        drop(self.chunks);
+        let info = self.writing.await??;
+        Ok(StagedBlob { info, temporary: self.temporary })
+    }
+}
+
+/// A blob that is completely on disk, but not in its place yet. Dropping it removes it.
+#[derive(Debug)]
+pub struct StagedBlob {
+    info: BlobInfo,
+    temporary: TemporaryFile,
+}
+
+impl StagedBlob {
+    /// Its size and digest.
+    #[must_use]
+    pub const fn info(&self) -> BlobInfo {
+        self.info
+    }
+}
+
+#[derive(Debug)]
+struct TemporaryFile(PathBuf);
+
+impl Drop for TemporaryFile {
+    fn drop(&mut self) {
+        // After a rename into place there is nothing left to remove.
+        if let Err(error) = fs::remove_file(&self.0)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(file = %self.0.display(), %error, "temporary file could not be removed");
+        }
+    }
+}
+
+fn write_chunks(mut file: File, mut queue: mpsc::Receiver<Bytes>) -> io::Result<BlobInfo> {
+    let mut hasher = Sha256::new();
+    let mut size = 0;
+    while let Some(chunk) = queue.blocking_recv() {
+        file.write_all(&chunk)?;
+        hasher.update(&chunk);
+        size += chunk.len() as u64;
+    }
+    file.sync_all()?;
+    Ok(BlobInfo { size, sha256: Sha256Digest(hasher.finalize().into()) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn files_below(folder: &Path) -> usize {
+        let entries = fs::read_dir(folder).expect("readable").map(|entry| entry.expect("entry"));
+        entries.map(|e| if e.path().is_dir() { files_below(&e.path()) } else { 1 }).sum()
+    }
+
+    #[tokio::test]
+    async fn a_finished_blob_reads_back_with_its_digest() {
+        let folder = tempfile::tempdir().expect("temp dir");
+        let blobs = Blobs::open(folder.path()).expect("opens");
+        let mut writer = blobs.begin().await.expect("begins");
+        writer.write(Bytes::from_static(b"hello ")).await.expect("writes");
+        writer.write(Bytes::from_static(b"world")).await.expect("writes");
+        let staged = writer.finish().await.expect("finishes");
+        assert_eq!(staged.info().size, 11);
+        assert_eq!(
+            staged.info().sha256.to_string(),
+            "b94d27b9934d3e08a52e52d7da7dabfac484efe37a5380ee9088f7ace2efcde9"
+        );
+        let id = ArtifactId::random();
+        blobs.adopt(staged, id).await.expect("adopts");
+        assert!(blobs.holds(id, 11).await);
+        assert_eq!(blobs.read_head(id, 5).await.expect("reads"), b"hello");
+        assert_eq!(files_below(folder.path()), 1);
+    }
+
+    #[tokio::test]
+    async fn an_abandoned_blob_leaves_nothing_behind() {
+        let folder = tempfile::tempdir().expect("temp dir");
+        let blobs = Blobs::open(folder.path()).expect("opens");
+        let mut writer = blobs.begin().await.expect("begins");
+        writer.write(Bytes::from_static(b"half")).await.expect("writes");
+        drop(writer);
+        assert_eq!(files_below(folder.path()), 0);
+        let staged = blobs.begin().await.expect("begins").finish().await.expect("finishes");
+        drop(staged);
+        assert_eq!(files_below(folder.path()), 0);
+    }
+
+    #[test]
+    fn opening_clears_half_written_files() {
+        let folder = tempfile::tempdir().expect("temp dir");
+        Blobs::open(folder.path()).expect("opens");
+        fs::write(folder.path().join("tmp/left"), b"x").expect("writes");
+        Blobs::open(folder.path()).expect("opens");
+        assert_eq!(files_below(folder.path()), 0);
+    }
+}

@@ -1,0 +1,57 @@
+//! What a finished upload means for its ticket.
+
+use network_lib::job::BlobInfo;
+
+use crate::records::ArtifactRecord;
+
+/// What to do with a finished upload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// The ticket is open: keep the bytes.
+    Keep,
+    /// The same bytes are there already, from an earlier try whose answer got lost: nothing to do.
+    AlreadyThere,
+    /// Other bytes are there: refuse, and leave them untouched.
+    Conflict,
+    /// No such ticket.
+    NoTicket,
+}
+
+/// Decides about a finished upload to `ticket`.
+#[must_use]
+pub fn decide(ticket: Option<&ArtifactRecord>, upload: &BlobInfo) -> Decision {
+    match ticket {
+        None => Decision::NoTicket,
+        Some(ArtifactRecord { blob: None, .. }) => Decision::Keep,
+        Some(ArtifactRecord { blob: Some(stored), .. }) if stored == upload => {
+            Decision::AlreadyThere
+        }
+        Some(_) => Decision::Conflict,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloy_primitives::Address;
+    use network_lib::ids::{ArtifactId, Sha256Digest};
+
+    use super::*;
+    use crate::records::{ArtifactKind, Millis};
+
+    #[test]
+    fn the_first_upload_wins_and_its_repetition_is_harmless() {
+        let info = |n| BlobInfo { size: 5, sha256: Sha256Digest([n; 32]) };
+        let mut ticket = ArtifactRecord {
+            id: ArtifactId([1; 16]),
+            kind: ArtifactKind::Stdin,
+            owner: Address::ZERO,
+            blob: None,
+            created_at: Millis(0),
+        };
+        assert_eq!(decide(None, &info(1)), Decision::NoTicket);
+        assert_eq!(decide(Some(&ticket), &info(1)), Decision::Keep);
+        ticket.blob = Some(info(1));
+        assert_eq!(decide(Some(&ticket), &info(1)), Decision::AlreadyThere);
+        assert_eq!(decide(Some(&ticket), &info(2)), Decision::Conflict);
+    }
+}

@@ -1,0 +1,34 @@
+//! What the `artifacts` actor is asked.
+
+use alloy_primitives::Address;
+use network_lib::ids::ArtifactId;
+use network_lib::job::BlobInfo;
+use ractor::RpcReplyPort;
+
+use super::blobs::StagedBlob;
+use crate::records::ArtifactKind;
+
+/// Why an upload was not kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum UploadError {
+    /// Nobody opened this ticket.
+    #[error("no upload ticket has this id; ask for one with CreateArtifact")]
+    NoTicket,
+    /// Other bytes came first.
+    #[error("this ticket already holds other bytes; ask for a new one with CreateArtifact")]
+    Conflict,
+    /// Disk or store do not work now; later they may.
+    #[error("the upload could not be stored; try again later")]
+    Unavailable,
+}
+
+/// Messages of the `artifacts` actor.
+#[derive(Debug)]
+pub enum ArtifactsMsg {
+    /// Open a ticket for an owner.
+    OpenTicket(ArtifactKind, Address, RpcReplyPort<ArtifactId>),
+    /// Keep the bytes uploaded to a ticket.
+    KeepUpload(ArtifactId, StagedBlob, RpcReplyPort<Result<BlobInfo, UploadError>>),
+    /// Keep a proof, under a new id.
+    KeepProof(StagedBlob, RpcReplyPort<Result<ArtifactId, UploadError>>),
+}

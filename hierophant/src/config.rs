@@ -1,0 +1,286 @@
+//! Hierophant's configuration: one TOML file, every key with a default. `hierophant init` writes
+//! [`TEMPLATE`].
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use alloy_primitives::Address;
+use network_lib::config::{Faults, Settings};
+use network_lib::logging::LogFormat;
+use serde::{Deserialize, Serialize};
+
+use crate::proofs::core::Limits;
+use crate::registry::core::Rules;
+
+/// The commented file that `hierophant init` writes.
+pub const TEMPLATE: &str = include_str!("../hierophant.template.toml");
+
+/// File that is read when `--config` names none.
+pub const DEFAULT_FILE: &str = "hierophant.toml";
+
+/// Whose requests are accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AuthMode {
+    /// Anybody's; signatures are not looked at, the requester is whoever they recover to, if anybody.
+    None,
+    /// Anybody's with a valid signature.
+    #[default]
+    Verify,
+    /// Only those of listed addresses.
+    Allowlist,
+}
+
+/// A secret that does not show in logs.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(pub String);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// Everything that can be configured.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Config {
+    /// Address to listen on. Default `0.0.0.0`: clients are elsewhere.
+    pub bind_address: IpAddr,
+    /// Port for SDK clients. Default 9000.
+    pub grpc_port: u16,
+    /// Port for uploads, proofs, Contemplants and status. Default 9010.
+    pub http_port: u16,
+    /// Folder for database and artifacts. Default `hierophant-data`.
+    pub data_dir: PathBuf,
+    /// How clients reach the HTTP port. Default: the name by which they called the gRPC port.
+    pub public_http_url: Option<String>,
+    /// Whose requests are accepted. Default `verify`.
+    pub auth: AuthMode,
+    /// Addresses for `allowlist`. Default none.
+    pub allowlist: Vec<Address>,
+    /// Secret that Contemplants present. Default none: only those on this machine are admitted.
+    pub worker_token: Option<Secret>,
+    /// Whether mock proofs are taken. Default no: they prove nothing.
+    pub mock_mode: bool,
+    /// Largest upload in bytes. Default 8 GiB.
+    pub max_artifact_bytes: u64,
+    /// Log lines for people or for programs. Default for people.
+    pub log_format: LogFormat,
+    /// Section `[proofs]`.
+    pub proofs: ProofsConfig,
+    /// Section `[worker_registry]`.
+    pub worker_registry: WorkerRegistryConfig,
+}
+
+/// Section `[proofs]`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ProofsConfig {
+    /// How often a job may fail by its Contemplant's fault. Default 3.
+    pub max_attempts: NonZeroU32,
+    /// How many jobs may wait. Default 10,000.
+    pub max_waiting: NonZeroUsize,
+}
+
+/// Section `[worker_registry]`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default)]
+pub struct WorkerRegistryConfig {
+    /// Most Contemplants at once. Default 1000.
+    pub max_workers: NonZeroUsize,
+    /// How often a Contemplant gives a sign of life. Default 5 s.
+    #[serde(with = "humantime_serde")]
+    pub heartbeat_interval: Duration,
+    /// Silence after which a Contemplant counts as gone. Default 20 s: four missed heartbeats.
+    #[serde(with = "humantime_serde")]
+    pub silence_limit: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            bind_address: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            grpc_port: 9000,
+            http_port: 9010,
+            data_dir: "hierophant-data".into(),
+            public_http_url: None,
+            auth: AuthMode::default(),
+            allowlist: Vec::new(),
+            worker_token: None,
+            mock_mode: false,
+            max_artifact_bytes: 8 << 30,
+            log_format: LogFormat::default(),
+            proofs: ProofsConfig::default(),
+            worker_registry: WorkerRegistryConfig::default(),
+        }
+    }
+}
+
+impl Default for ProofsConfig {
+    fn default() -> Self {
+        Self {
+            max_attempts: const { NonZeroU32::new(3).expect("not zero") },
+            max_waiting: const { NonZeroUsize::new(10_000).expect("not zero") },
+        }
+    }
+}
+
+impl Default for WorkerRegistryConfig {
+    fn default() -> Self {
+        Self {
+            max_workers: const { NonZeroUsize::new(1000).expect("not zero") },
+            heartbeat_interval: Duration::from_secs(5),
+            silence_limit: Duration::from_secs(20),
+        }
+    }
+}
+
+impl Config {
+    /// Defaults for tests: everything on this machine, in `data_dir`.
+    #[must_use]
+    pub fn for_test(data_dir: PathBuf) -> Self {
+        Self {
+            bind_address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            grpc_port: 0,
+            http_port: 0,
+            data_dir,
+            ..Self::default()
+        }
+    }
+
+    /// Bounds of the scheduler.
+    #[must_use]
+    pub fn proof_limits(&self) -> Limits {
+        Limits {
+            max_attempts: self.proofs.max_attempts.get(),
+            max_waiting: self.proofs.max_waiting.get(),
+        }
+    }
+
+    /// Rules for Contemplants.
+    #[must_use]
+    pub fn registry_rules(&self) -> Rules {
+        let silence = self.worker_registry.silence_limit.as_millis();
+        Rules {
+            max_workers: self.worker_registry.max_workers.get(),
+            silence_limit_ms: u64::try_from(silence).unwrap_or(u64::MAX),
+            mock_mode: self.mock_mode,
+            token: self.worker_token.as_ref().map(|token| token.0.clone()),
+        }
+    }
+}
+
+impl Settings for Config {
+    const ENV_PREFIX: &'static str = "HIEROPHANT";
+
+    fn validate(&self, faults: &mut Faults) {
+        if self.grpc_port == self.http_port && self.grpc_port != 0 {
+            let port = self.http_port;
+            faults.add("http_port", format!("{port} is also `grpc_port`; choose another port"));
+        }
+        if let Some(url) = &self.public_http_url {
+            let scheme = url.starts_with("http://") || url.starts_with("https://");
+            if !scheme || url.parse::<axum::http::Uri>().is_err() {
+                faults.add(
+                    "public_http_url",
+                    format!("{url:?} is no http:// or https:// URL; write it like \"https://proofs.example.org\""),
+                );
+            }
+        }
+        if self.auth == AuthMode::Allowlist && self.allowlist.is_empty() {
+            faults.add(
+                "allowlist",
+                "is empty, so with `auth = \"allowlist\"` nobody could ask for proofs; add addresses",
+            );
+        }
+        if self.worker_token.as_ref().is_some_and(|token| token.0.is_empty()) {
+            faults.add("worker_token", "is empty; remove the key or write a secret");
+        }
+        if self.max_artifact_bytes == 0 {
+            faults.add(
+                "max_artifact_bytes",
+                "is 0, so nothing could be uploaded; write a size in bytes",
+            );
+        }
+        let registry = &self.worker_registry;
+        if registry.heartbeat_interval.is_zero() {
+            faults.add("worker_registry.heartbeat_interval", "is 0; write a time like \"5s\"");
+        }
+        if registry.silence_limit < registry.heartbeat_interval * 2 {
+            faults.add(
+                "worker_registry.silence_limit",
+                "is shorter than two heartbeat intervals, so healthy Contemplants would be dropped; \
+                 make it longer",
+            );
+        }
+        if let Err(error) = std::fs::create_dir_all(&self.data_dir) {
+            let folder = self.data_dir.display();
+            faults.add(
+                "data_dir",
+                format!("{folder} cannot be created ({error}); choose a writable folder"),
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Uncommented, the template must be complete and equal the defaults.
+    #[test]
+    fn the_template_shows_every_key_with_its_default() {
+        let uncommented: String = TEMPLATE
+            .lines()
+            .filter_map(|line| {
+                let text = line.strip_prefix("# ").unwrap_or(line);
+                let is_key = text.split_once(" = ").is_some_and(|(key, _)| {
+                    key.chars().all(|c| c.is_ascii_lowercase() || c == '_')
+                });
+                (is_key || text.starts_with('[')).then(|| format!("{text}\n"))
+            })
+            .collect();
+        let mut shown: toml::Table = uncommented.parse().expect("valid TOML");
+        for example_only in ["public_http_url", "worker_token", "allowlist"] {
+            assert!(shown.remove(example_only).is_some(), "{example_only} is not shown");
+        }
+        let mut defaults = toml::Table::try_from(Config::default()).expect("serializes");
+        defaults.remove("allowlist");
+        assert_eq!(shown, defaults);
+    }
+
+    #[test]
+    fn every_fault_is_found_at_once() {
+        let folder = tempfile::tempdir().expect("temp dir");
+        let file = folder.path().join("hierophant.toml");
+        let text = format!(
+            "grpc_port = 9010\nauth = \"allowlist\"\npublic_http_url = \"example.org\"\n\
+             max_artifact_bytes = 0\nworker_token = \"\"\ndata_dir = \"{}/hierophant.toml/x\"\n\
+             mock = true\n[worker_registry]\nsilence_limit = \"1s\"\nmax_workers = 0\n",
+            folder.path().display()
+        );
+        std::fs::write(&file, text).expect("writes");
+        let error = network_lib::config::load::<Config>(Some(&file), []).expect_err("must fail");
+        let mut keys: Vec<&str> = error.faults.iter().map(|fault| fault.key.as_str()).collect();
+        keys.sort_unstable();
+        assert_eq!(
+            keys,
+            [
+                "allowlist",
+                "data_dir",
+                "http_port",
+                "max_artifact_bytes",
+                "mock",
+                "public_http_url",
+                "worker_registry.max_workers",
+                "worker_registry.silence_limit",
+                "worker_token",
+            ]
+        );
+    }
+}

@@ -1,0 +1,125 @@
+//! Hierophant, the coordinator of a self-hosted SP1 prover network.
+//!
+//! Clients speak the `sp1-sdk` network contract to it (gRPC and HTTP), Contemplants do the proving and
+//! are talked to over a WebSocket. [`run`] is the whole program; `ARCHITECTURE.md` is the map.
+
+pub mod api;
+pub mod artifacts;
+pub mod ask;
+pub mod config;
+pub mod proofs;
+pub mod records;
+pub mod registry;
+pub mod root;
+pub mod session;
+pub mod store;
+pub mod verify;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use network_lib::task;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::artifacts::blobs::Blobs;
+use crate::config::Config;
+use crate::root::Root;
+use crate::store::JobStore;
+use crate::store::sqlite::SqliteStore;
+
+/// How long clients get to finish their calls when Hierophant stops.
+const DRAIN_LIMIT: Duration = Duration::from_secs(10);
+
+/// The two ports, bound before anything else so that a test can choose them and a second Hierophant
+/// on the same ports fails at once.
+#[derive(Debug)]
+pub struct Listeners {
+    /// For SDK clients.
+    pub grpc: TcpListener,
+    /// For uploads, proofs, Contemplants and status.
+    pub http: TcpListener,
+}
+
+impl Listeners {
+    /// Binds the configured ports; port 0 takes any free one.
+    ///
+    /// # Errors
+    ///
+    /// When a port is taken or not allowed; the error names it.
+    pub async fn bind(config: &Config) -> anyhow::Result<Self> {
+        let bind = async |key: &str, port: u16| {
+            let address = SocketAddr::new(config.bind_address, port);
+            TcpListener::bind(address).await.with_context(|| {
+                format!("cannot listen on {address}; choose another `{key}` or stop what uses it")
+            })
+        };
+        Ok(Self {
+            grpc: bind("grpc_port", config.grpc_port).await?,
+            http: bind("http_port", config.http_port).await?,
+        })
+    }
+}
+
+/// Runs Hierophant until `shutdown` is cancelled.
+///
+/// # Errors
+///
+/// When the data folder cannot be used, or when a server or an owner of state ends by itself.
+pub async fn run(
+    config: Config,
+    listeners: Listeners,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let data = &config.data_dir;
+    let blobs = Blobs::open(&data.join("artifacts"))
+        .with_context(|| format!("cannot use the folder {}", data.join("artifacts").display()))?;
+    let database = data.join("hierophant.db");
+    let store: Arc<dyn JobStore> = Arc::new(
+        SqliteStore::open(&database)
+            .await
+            .with_context(|| format!("cannot use the database {}", database.display()))?,
+    );
+    let root = Root::start(&config, Arc::clone(&store), blobs.clone()).await?;
+    let http_port = listeners.http.local_addr()?.port();
+    tracing::info!(grpc = %listeners.grpc.local_addr()?, http = %listeners.http.local_addr()?,
+        data = %data.display(), mock_mode = config.mock_mode, version = env!("CARGO_PKG_VERSION"),
+        "Hierophant is ready");
+
+    let context =
+        api::Context::new(&config, http_port, root.owners.clone(), Arc::clone(&store), blobs);
+    let stop = CancellationToken::new();
+    let mut grpc =
+        task::spawn("grpc", api::grpc::serve(listeners.grpc, context.clone(), stop.clone()));
+    let mut http = task::spawn("http", api::http::serve(listeners.http, context, stop.clone()));
+
+    let outcome = tokio::select! {
+        () = shutdown.cancelled() => Ok(()),
+        ended = &mut grpc => Err(early_end("gRPC", ended)),
+        ended = &mut http => Err(early_end("HTTP", ended)),
+        reason = root.broken() => Err(anyhow::anyhow!(reason)),
+    };
+    stop.cancel();
+    root.stop().await;
+    for server in [grpc, http] {
+        if !server.is_finished() && tokio::time::timeout(DRAIN_LIMIT, server).await.is_err() {
+            tracing::warn!("calls were still going on when the time to stop was over");
+        }
+    }
+    store.close().await;
+    tracing::info!("Hierophant has stopped");
+    outcome
+}
+
+fn early_end(
+    server: &str,
+    ended: Result<anyhow::Result<()>, tokio::task::JoinError>,
+) -> anyhow::Error {
+    match ended {
+        Ok(Ok(())) => anyhow::anyhow!("the {server} server ended by itself"),
+        Ok(Err(error)) => error.context(format!("the {server} server failed")),
+        Err(error) => anyhow::Error::new(error).context(format!("the {server} server crashed")),
+    }
+}

@@ -1,0 +1,64 @@
+//! The `hierophant` program: arguments, configuration, exit code.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+use hierophant::Listeners;
+use hierophant::config::{Config, DEFAULT_FILE, TEMPLATE};
+use network_lib::{config, logging, signal};
+
+/// Coordinator of a self-hosted SP1 prover network.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    /// Configuration file [default: hierophant.toml in this folder, if there is one].
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the coordinator (the default).
+    Run,
+    /// Write a commented configuration file.
+    Init,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let outcome = match arguments.command.unwrap_or(Command::Run) {
+        Command::Run => run(arguments.config),
+        Command::Init => init(arguments.config),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("hierophant: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn init(file: Option<PathBuf>) -> anyhow::Result<()> {
+    let file = file.unwrap_or_else(|| DEFAULT_FILE.into());
+    config::write_template(&file, TEMPLATE)
+        .with_context(|| format!("cannot write {}", file.display()))?;
+    println!("wrote {}", file.display());
+    Ok(())
+}
+
+fn run(file: Option<PathBuf>) -> anyhow::Result<()> {
+    let file = config::choose_file(file, DEFAULT_FILE);
+    let config: Config = config::load(file.as_deref(), std::env::vars())?;
+    logging::init(config.log_format, "info");
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let shutdown = signal::shutdown_token().context("cannot listen for signals")?;
+        let listeners = Listeners::bind(&config).await?;
+        hierophant::run(config, listeners, shutdown).await
+    })
+}

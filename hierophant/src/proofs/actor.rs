@@ -1,0 +1,286 @@
+//! Carries the core's decisions out: first the store, then the workers, then the reply.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use backon::{ExponentialBuilder, Retryable};
+use network_lib::ids::WorkerId;
+use network_lib::task;
+use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SpawnErr};
+
+use super::core::{Effect, IdSource, Known, Limits, ProofsCore};
+use super::handle::ProofsHandle;
+use super::message::{CancelError, NewRequest, ProofsMsg, SubmitError};
+use crate::ask::{reply, tell};
+use crate::records::{Change, Millis, idempotency_key, job_key};
+use crate::session::SessionHandle;
+use crate::store::{JobStore, StoreError};
+use crate::verify::ProofChecker;
+
+/// How often deadlines and rested jobs are looked at.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What the actor is started with.
+#[derive(Debug)]
+pub struct ProofsArguments {
+    /// Where it remembers.
+    pub store: Arc<dyn JobStore>,
+    /// Bounds of the scheduler.
+    pub limits: Limits,
+    /// Checks finished proofs.
+    pub checker: ProofChecker,
+}
+
+/// What the actor holds.
+#[derive(Debug)]
+pub struct ProofsState {
+    core: ProofsCore,
+    store: Arc<dyn JobStore>,
+    checker: ProofChecker,
+    sessions: BTreeMap<WorkerId, (u64, SessionHandle)>,
+}
+
+/// The actor.
+#[derive(Debug)]
+pub struct ProofsActor;
+
+impl ProofsActor {
+    /// Starts the actor under `supervisor`, with everything unfinished from the store.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read.
+    pub async fn start(
+        arguments: ProofsArguments,
+        supervisor: ActorCell,
+    ) -> Result<ProofsHandle, SpawnErr> {
+        let (actor, _) = Actor::spawn_linked(None, Self, arguments, supervisor).await?;
+        Ok(ProofsHandle::new(actor))
+    }
+}
+
+#[ractor::async_trait]
+impl Actor for ProofsActor {
+    type Msg = ProofsMsg;
+    type State = ProofsState;
+    type Arguments = ProofsArguments;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<ProofsMsg>,
+        arguments: ProofsArguments,
+    ) -> Result<ProofsState, ActorProcessingErr> {
+        let ProofsArguments { store, limits, checker } = arguments;
+        let unfinished = store.unfinished_jobs().await?;
+        if !unfinished.is_empty() {
+            tracing::info!(jobs = unfinished.len(), "unfinished jobs taken over from the store");
+        }
+        let (core, effects) =
+            ProofsCore::restore(Millis::now(), limits, IdSource::random(), unfinished);
+        let mut state = ProofsState { core, store, checker, sessions: BTreeMap::new() };
+        state.carry_out(&myself, effects).await?;
+        myself.send_interval(SWEEP_INTERVAL, || ProofsMsg::Sweep);
+        Ok(state)
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<ProofsMsg>,
+        message: ProofsMsg,
+        state: &mut ProofsState,
+    ) -> Result<(), ActorProcessingErr> {
+        let now = Millis::now();
+        let core = &mut state.core;
+        let effects = match message {
+            ProofsMsg::Submit(new, port) => {
+                let answer = state.submit(&myself, now, *new).await?;
+                reply(port, answer);
+                return Ok(());
+            }
+            ProofsMsg::Cancel(id, by, port) => {
+                let (mut answer, effects) = core.cancel(now, id, by);
+                if answer == Err(CancelError::NotFound) {
+                    answer = state.cancelled_before(id, by).await?;
+                }
+                state.carry_out(&myself, effects).await?;
+                reply(port, answer);
+                return Ok(());
+            }
+            ProofsMsg::ProofStored(lease, artifact, blob, port) => {
+                let (counts, effects) = core.proof_stored(now, lease, artifact, blob);
+                state.carry_out(&myself, effects).await?;
+                reply(port, counts);
+                return Ok(());
+            }
+            ProofsMsg::Lease(lease, port) => {
+                reply(port, core.lease_access(lease));
+                return Ok(());
+            }
+            ProofsMsg::Overview(port) => {
+                reply(port, core.overview());
+                return Ok(());
+            }
+            ProofsMsg::WorkerJoined(arrival) => {
+                let session = arrival.session;
+                state.sessions.insert(arrival.worker, (session, arrival.handle));
+                core.worker_joined(now, arrival.worker, session, arrival.name, arrival.capabilities)
+            }
+            ProofsMsg::CapabilitiesChanged(worker, session, capabilities) => {
+                core.capabilities_changed(now, worker, session, capabilities)
+            }
+            ProofsMsg::WorkerDraining(worker, session) => {
+                core.worker_draining(worker, session);
+                Vec::new()
+            }
+            ProofsMsg::WorkerLost(worker, session, reason) => {
+                if state.sessions.get(&worker).is_some_and(|(current, _)| *current == session) {
+                    state.sessions.remove(&worker);
+                }
+                core.worker_lost(now, worker, session, &reason)
+            }
+            ProofsMsg::Held(worker, session, held) => core.held(now, worker, session, &held),
+            ProofsMsg::Progressed(worker, lease, progress) => {
+                core.progressed(now, worker, lease, progress)
+            }
+            ProofsMsg::Executed(worker, lease, execution) => {
+                core.executed(now, worker, lease, execution)
+            }
+            ProofsMsg::Completed(worker, lease, execution, proof) => {
+                core.completed(now, worker, lease, execution, proof)
+            }
+            ProofsMsg::Failed(worker, lease, failure) => core.failed(now, worker, lease, failure),
+            ProofsMsg::Checked(lease, verdict) => core.checked(now, lease, verdict),
+            ProofsMsg::Sweep => core.sweep(now),
+        };
+        state.carry_out(&myself, effects).await
+    }
+}
+
+impl ProofsState {
+    async fn submit(
+        &mut self,
+        myself: &ActorRef<ProofsMsg>,
+        now: Millis,
+        new: NewRequest,
+    ) -> Result<Result<network_lib::ids::RequestId, SubmitError>, ActorProcessingErr> {
+        let known = match self.known(&new).await {
+            Ok(known) => known,
+            Err(error) => {
+                tracing::warn!(error = %chain(&error), "a request could not be looked up");
+                return Ok(Err(SubmitError::Unavailable));
+            }
+        };
+        let (answer, effects) = self.core.submit(now, new, known);
+        self.carry_out(myself, effects).await?;
+        Ok(answer)
+    }
+
+    async fn known(&self, new: &NewRequest) -> Result<Known, StoreError> {
+        let call = idempotency_key(new.requester, &new.spec, &new.stdin_uri, new.deadline);
+        let earlier = self.store.request_by_idempotency_key(call).await?;
+        if earlier.is_some() {
+            return Ok(Known { earlier, proved: None });
+        }
+        let proved = self.store.proved_job(job_key(&new.spec, &new.stdin_blob)).await?;
+        Ok(Known { earlier, proved })
+    }
+
+    /// What to answer for a request that is not open: cancelling twice is fine, cancelling what has
+    /// ended otherwise is not.
+    async fn cancelled_before(
+        &self,
+        id: network_lib::ids::RequestId,
+        by: alloy_primitives::Address,
+    ) -> Result<Result<(), CancelError>, StoreError> {
+        let Some(view) = self.store.request(id).await? else {
+            return Ok(Err(CancelError::NotFound));
+        };
+        Ok(match view.request.state {
+            _ if view.request.requester != by => Err(CancelError::NotYours),
+            crate::records::RequestState::Cancelled => Ok(()),
+            ended => Err(CancelError::AlreadyEnded(ended)),
+        })
+    }
+
+    /// Writes what is to be saved, then does the rest.
+    ///
+    /// A store that stays away ends the actor: the core has moved on and the store has not, and only a
+    /// fresh start from the store makes them agree again. No promise has left by then.
+    async fn carry_out(
+        &mut self,
+        myself: &ActorRef<ProofsMsg>,
+        effects: Vec<Effect>,
+    ) -> Result<(), ActorProcessingErr> {
+        let mut changes = Vec::new();
+        let mut rest = Vec::new();
+        for effect in effects {
+            match effect {
+                Effect::Save(change) => changes.push(change),
+                other => rest.push(other),
+            }
+        }
+        if !changes.is_empty() {
+            let store = &self.store;
+            let retry = ExponentialBuilder::default().with_max_times(6).with_jitter();
+            (|| store.commit(&changes))
+                .retry(retry)
+                .notify(|error, rest| {
+                    tracing::warn!(error = %chain(error), ?rest, "the store did not take a change");
+                })
+                .await?;
+            changes.iter().for_each(log_change);
+        }
+        for effect in rest {
+            match effect {
+                Effect::Save(_) => {}
+                Effect::Send(worker, message) => {
+                    if let Some((_, session)) = self.sessions.get(&worker) {
+                        session.send(message);
+                    }
+                }
+                Effect::Check { lease, proof, mode } => {
+                    let (checker, myself) = (self.checker.clone(), myself.clone());
+                    task::spawn("check proof", async move {
+                        let verdict = checker.check(proof, mode).await;
+                        tell(&myself, ProofsMsg::Checked(lease, verdict));
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn log_change(change: &Change) {
+    match change {
+        Change::Job(job) => {
+            let contemplant = job.prover.as_ref().map_or("-", |prover| prover.name.as_str());
+            let failure = job.failure.as_ref().map(tracing::field::display);
+            tracing::info!(job_id = %job.id, state = %job.state, mode = %job.spec.mode,
+                attempts = job.attempts, contemplant, failure, "job");
+        }
+        Change::Request(request, _) => {
+            tracing::info!(job_id = %request.job, request = %short(request.id),
+                requester = %request.requester, state = %request.state, "request");
+        }
+        _ => {}
+    }
+}
+
+/// Enough of a request id to recognize it; the whole id is a credential and does not belong in logs.
+#[must_use]
+pub fn short(id: network_lib::ids::RequestId) -> String {
+    hex::encode(&id.0[..8])
+}
+
+/// An error with its causes on one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}

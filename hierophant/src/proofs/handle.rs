@@ -1,0 +1,127 @@
+//! How the rest of Hierophant talks to the `proofs` actor.
+
+use alloy_primitives::Address;
+use network_lib::handshake::Capabilities;
+use network_lib::ids::{ArtifactId, LeaseId, RequestId, WorkerId};
+use network_lib::job::{BlobInfo, Execution, Failure, Progress};
+use ractor::ActorRef;
+
+use super::message::{
+    CancelError, LeaseAccess, NewRequest, Overview, ProofsMsg, SubmitError, WorkerArrival,
+};
+use crate::ask::{Unanswered, ask, tell};
+
+/// Handle to the owner of requests and jobs.
+#[derive(Debug, Clone)]
+pub struct ProofsHandle(ActorRef<ProofsMsg>);
+
+impl ProofsHandle {
+    pub(super) const fn new(actor: ActorRef<ProofsMsg>) -> Self {
+        Self(actor)
+    }
+
+    /// Accepts a request; it is stored when this returns.
+    ///
+    /// # Errors
+    ///
+    /// [`SubmitError`], always worth another try.
+    pub async fn submit(&self, request: NewRequest) -> Result<RequestId, SubmitError> {
+        ask(&self.0, |reply| ProofsMsg::Submit(Box::new(request), reply))
+            .await
+            .unwrap_or(Err(SubmitError::Unavailable))
+    }
+
+    /// Withdraws a request on behalf of `by`; it is stored when this returns.
+    ///
+    /// # Errors
+    ///
+    /// [`CancelError`] says whether another try can help.
+    pub async fn cancel(&self, id: RequestId, by: Address) -> Result<(), CancelError> {
+        ask(&self.0, |reply| ProofsMsg::Cancel(id, by, reply))
+            .await
+            .unwrap_or(Err(CancelError::Unavailable))
+    }
+
+    /// A worker is there.
+    pub fn worker_joined(&self, arrival: WorkerArrival) {
+        tell(&self.0, ProofsMsg::WorkerJoined(Box::new(arrival)));
+    }
+
+    /// What a worker can prove has changed.
+    pub fn capabilities_changed(&self, worker: WorkerId, session: u64, now_can: Capabilities) {
+        tell(&self.0, ProofsMsg::CapabilitiesChanged(worker, session, now_can));
+    }
+
+    /// A worker wants no more jobs.
+    pub fn worker_draining(&self, worker: WorkerId, session: u64) {
+        tell(&self.0, ProofsMsg::WorkerDraining(worker, session));
+    }
+
+    /// A worker is gone.
+    pub fn worker_lost(&self, worker: WorkerId, session: u64, reason: String) {
+        tell(&self.0, ProofsMsg::WorkerLost(worker, session, reason));
+    }
+
+    /// The attempts that a worker says it holds.
+    pub fn held(&self, worker: WorkerId, session: u64, held: Vec<LeaseId>) {
+        tell(&self.0, ProofsMsg::Held(worker, session, held));
+    }
+
+    /// An attempt has gone on.
+    pub fn progressed(&self, worker: WorkerId, lease: LeaseId, progress: Progress) {
+        tell(&self.0, ProofsMsg::Progressed(worker, lease, progress));
+    }
+
+    /// An attempt has executed the program.
+    pub fn executed(&self, worker: WorkerId, lease: LeaseId, execution: Execution) {
+        tell(&self.0, ProofsMsg::Executed(worker, lease, execution));
+    }
+
+    /// A worker says that an attempt's proof is made and handed in.
+    pub fn completed(
+        &self,
+        worker: WorkerId,
+        lease: LeaseId,
+        execution: Execution,
+        proof: BlobInfo,
+    ) {
+        tell(&self.0, ProofsMsg::Completed(worker, lease, execution, proof));
+    }
+
+    /// An attempt has failed.
+    pub fn failed(&self, worker: WorkerId, lease: LeaseId, failure: Failure) {
+        tell(&self.0, ProofsMsg::Failed(worker, lease, failure));
+    }
+
+    /// The bytes of an attempt's proof are stored. Returns whether the attempt still counts.
+    ///
+    /// # Errors
+    ///
+    /// [`Unanswered`] when the actor or its store hangs.
+    pub async fn proof_stored(
+        &self,
+        lease: LeaseId,
+        artifact: ArtifactId,
+        blob: BlobInfo,
+    ) -> Result<bool, Unanswered> {
+        ask(&self.0, |reply| ProofsMsg::ProofStored(lease, artifact, blob, reply)).await
+    }
+
+    /// What the holder of a lease may fetch, `None` if the lease does not count (any more).
+    ///
+    /// # Errors
+    ///
+    /// [`Unanswered`] when the actor or its store hangs.
+    pub async fn lease(&self, lease: LeaseId) -> Result<Option<LeaseAccess>, Unanswered> {
+        ask(&self.0, |reply| ProofsMsg::Lease(lease, reply)).await
+    }
+
+    /// The scheduler at a glance.
+    ///
+    /// # Errors
+    ///
+    /// [`Unanswered`] when the actor or its store hangs.
+    pub async fn overview(&self) -> Result<Overview, Unanswered> {
+        ask(&self.0, ProofsMsg::Overview).await
+    }
+}

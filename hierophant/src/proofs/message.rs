@@ -1,0 +1,183 @@
+//! What the `proofs` actor is told and asked.
+
+use alloy_primitives::Address;
+use network_lib::handshake::{Backend, Capabilities};
+use network_lib::ids::{ArtifactId, JobId, LeaseId, RequestId, VkHash, WorkerId};
+use network_lib::job::{BlobInfo, Execution, Failure, JobSpec, Progress, ProofMode};
+use ractor::RpcReplyPort;
+
+use super::lease::WorkerStats;
+use crate::records::{Millis, NetworkMode, RequestState};
+use crate::session::SessionHandle;
+
+/// A request that has passed all checks of the API.
+#[derive(Debug, Clone)]
+pub struct NewRequest {
+    /// Its id, drawn by the API.
+    pub id: RequestId,
+    /// Who asks.
+    pub requester: Address,
+    /// What to prove.
+    pub spec: JobSpec,
+    /// The program's bytes.
+    pub program: ArtifactId,
+    /// Size and digest of the program's bytes.
+    pub program_blob: BlobInfo,
+    /// The input's bytes.
+    pub stdin: ArtifactId,
+    /// Size and digest of the input's bytes.
+    pub stdin_blob: BlobInfo,
+    /// The client's network mode.
+    pub network_mode: NetworkMode,
+    /// As sent; without effect.
+    pub strategy: i32,
+    /// As sent: `sp1-` and circuit version.
+    pub version: String,
+    /// As sent.
+    pub stdin_uri: String,
+    /// Whether the input is private.
+    pub stdin_private: bool,
+    /// Unix seconds.
+    pub deadline: u64,
+    /// As sent; without effect.
+    pub min_auction_period: u64,
+    /// As sent; without effect.
+    pub whitelist: Vec<Address>,
+}
+
+/// Why a request was not accepted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SubmitError {
+    /// As many jobs wait as this Hierophant holds; later there may be room.
+    #[error("the queue is full ({waiting} jobs wait); try again later")]
+    Busy {
+        /// How many wait.
+        waiting: usize,
+    },
+    /// The store or the actor does not answer; later it may.
+    #[error("the request could not be stored; try again later")]
+    Unavailable,
+}
+
+/// Why a request was not cancelled.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CancelError {
+    /// No such request.
+    #[error("no such request")]
+    NotFound,
+    /// Somebody else made it.
+    #[error("only its requester may cancel a request")]
+    NotYours,
+    /// It has ended otherwise.
+    #[error("the request is already {0}")]
+    AlreadyEnded(RequestState),
+    /// The store or the actor does not answer; later it may.
+    #[error("the cancellation could not be stored; try again later")]
+    Unavailable,
+}
+
+/// What the holder of a lease may fetch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LeaseAccess {
+    /// The program's bytes.
+    pub program: ArtifactId,
+    /// The input's bytes.
+    pub stdin: ArtifactId,
+}
+
+/// A worker that `registry` has admitted.
+#[derive(Debug)]
+pub struct WorkerArrival {
+    /// Its id.
+    pub worker: WorkerId,
+    /// Number of its connection.
+    pub session: u64,
+    /// Its name.
+    pub name: String,
+    /// What it can prove.
+    pub capabilities: Capabilities,
+    /// How it is talked to.
+    pub handle: SessionHandle,
+}
+
+/// A proof in the making, for people.
+#[derive(Debug, Clone)]
+pub struct RunningProof {
+    /// The job.
+    pub job: JobId,
+    /// The requests that wait for it.
+    pub requests: Vec<RequestId>,
+    /// The program.
+    pub program: VkHash,
+    /// Kind of proof.
+    pub mode: ProofMode,
+    /// When the attempt started.
+    pub started_at: Millis,
+    /// Latest word from the worker.
+    pub progress: Option<Progress>,
+}
+
+/// A worker as the scheduler sees it, for people.
+#[derive(Debug, Clone)]
+pub struct WorkerWork {
+    /// Its id.
+    pub worker: WorkerId,
+    /// What makes its proofs.
+    pub backend: Backend,
+    /// What it can prove.
+    pub capabilities: Capabilities,
+    /// Whether it takes no more jobs.
+    pub draining: bool,
+    /// How it has done.
+    pub stats: WorkerStats,
+    /// What it is working on.
+    pub running: Vec<RunningProof>,
+}
+
+/// The scheduler at a glance.
+#[derive(Debug, Clone, Default)]
+pub struct Overview {
+    /// Jobs that wait.
+    pub waiting: usize,
+    /// Jobs that are not terminal.
+    pub unfinished: usize,
+    /// Connected workers.
+    pub workers: Vec<WorkerWork>,
+}
+
+/// Messages of the `proofs` actor.
+#[derive(Debug)]
+pub enum ProofsMsg {
+    /// Accept a request.
+    Submit(Box<NewRequest>, RpcReplyPort<Result<RequestId, SubmitError>>),
+    /// Withdraw a request on behalf of an address.
+    Cancel(RequestId, Address, RpcReplyPort<Result<(), CancelError>>),
+    /// `registry`: a worker is there.
+    WorkerJoined(Box<WorkerArrival>),
+    /// `registry`: what a worker can prove has changed.
+    CapabilitiesChanged(WorkerId, u64, Capabilities),
+    /// `registry`: a worker wants no more jobs.
+    WorkerDraining(WorkerId, u64),
+    /// `registry`: a worker is gone.
+    WorkerLost(WorkerId, u64, String),
+    /// Session: the attempts that a worker says it holds.
+    Held(WorkerId, u64, Vec<LeaseId>),
+    /// Session: an attempt has gone on.
+    Progressed(WorkerId, LeaseId, Progress),
+    /// Session: the program has been executed.
+    Executed(WorkerId, LeaseId, Execution),
+    /// Session: the worker says that the proof is made and handed in.
+    Completed(WorkerId, LeaseId, Execution, BlobInfo),
+    /// Session: an attempt has failed.
+    Failed(WorkerId, LeaseId, Failure),
+    /// API: the proof's bytes of an attempt are stored. Answers whether the attempt still counts.
+    ProofStored(LeaseId, ArtifactId, BlobInfo, RpcReplyPort<bool>),
+    /// A check of a proof has ended.
+    Checked(LeaseId, Result<(), Failure>),
+    /// What the holder of a lease may fetch, `None` if it does not count (any more).
+    Lease(LeaseId, RpcReplyPort<Option<LeaseAccess>>),
+    /// The scheduler at a glance.
+    Overview(RpcReplyPort<Overview>),
+    /// Time has passed.
+    Sweep,
+}

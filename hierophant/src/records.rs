@@ -1,0 +1,384 @@
+//! What Hierophant remembers: programs, artifacts, requests, jobs and attempts, as plain data.
+//!
+//! Times are [`Millis`] of the Unix clock. The store writes these records, the cores change them, the
+//! API translates them; none of the three knows the others' formats.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use alloy_primitives::Address;
+use network_lib::handshake::Backend;
+use network_lib::ids::{ArtifactId, JobId, LeaseId, RequestId, Sha256Digest, VkHash, WorkerId};
+use network_lib::job::{BlobInfo, Execution, Failure, FailureClass, JobSpec};
+use sha2::{Digest, Sha256};
+
+/// Milliseconds since 1970-01-01 UTC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Millis(pub i64);
+
+impl Millis {
+    /// The current time.
+    #[must_use]
+    #[allow(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
+    pub fn now() -> Self {
+        let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self(i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX))
+    }
+
+    /// Whole seconds, as clients count time.
+    #[must_use]
+    pub fn seconds(self) -> u64 {
+        u64::try_from(self.0 / 1000).unwrap_or(0)
+    }
+
+    /// From whole seconds, saturating: clients may send any 64-bit number.
+    #[must_use]
+    pub fn from_seconds(seconds: u64) -> Self {
+        Self(i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1000))
+    }
+
+    /// Milliseconds from `earlier` to this, 0 if it lies ahead.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> u64 {
+        u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0)
+    }
+}
+
+/// Defines an enum that is stored and shown by a fixed lower-case word.
+macro_rules! named {
+    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal,)+ }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum $name { $($(#[$vdoc])* $variant,)+ }
+
+        impl $name {
+            /// The word by which it is stored and shown.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text,)+ }
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = UnknownWord;
+
+            fn from_str(text: &str) -> Result<Self, UnknownWord> {
+                match text {
+                    $($text => Ok(Self::$variant),)+
+                    _ => Err(UnknownWord { kind: stringify!($name), word: text.to_owned() }),
+                }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+    };
+}
+
+/// A stored word that this version does not know.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown {kind} {word:?}")]
+pub struct UnknownWord {
+    kind: &'static str,
+    word: String,
+}
+
+named! {
+    /// What an artifact holds.
+    ArtifactKind {
+        /// A guest program as the client uploads it.
+        Program = "program",
+        /// An input that its URL may be read by.
+        Stdin = "stdin",
+        /// An input that only the leased Contemplant reads.
+        PrivateStdin = "private_stdin",
+        /// A finished proof.
+        Proof = "proof",
+    }
+}
+
+named! {
+    /// Where a job stands. See `ARCHITECTURE.md` for the transitions.
+    JobState {
+        /// Waits for a Contemplant.
+        Queued = "queued",
+        /// Given to a Contemplant that has not reported yet.
+        Leased = "leased",
+        /// The Contemplant works on it.
+        Proving = "proving",
+        /// The proof's bytes are stored, its Contemplant has not closed the attempt yet.
+        Uploaded = "uploaded",
+        /// The proof is being checked.
+        Verifying = "verifying",
+        /// The proof is stored and checked.
+        Proved = "proved",
+        /// The program fails on this input, or exceeds the request's limits.
+        Unexecutable = "unexecutable",
+        /// Given up after the retry budget, or malformed.
+        Failed = "failed",
+        /// Nobody wants it any more.
+        Cancelled = "cancelled",
+        /// All its deadlines passed.
+        Expired = "expired",
+    }
+}
+
+impl JobState {
+    /// Whether nothing more will happen to the job.
+    #[must_use]
+    pub const fn is_terminal(self) -> bool {
+        matches!(
+            self,
+            Self::Proved | Self::Unexecutable | Self::Failed | Self::Cancelled | Self::Expired
+        )
+    }
+}
+
+named! {
+    /// Where a client's request stands.
+    RequestState {
+        /// Accepted; its job is still going on.
+        Open = "open",
+        /// The proof can be downloaded.
+        Fulfilled = "fulfilled",
+        /// The program fails on this input, or exceeds the request's limits.
+        Unexecutable = "unexecutable",
+        /// The job was given up.
+        Failed = "failed",
+        /// Its requester withdrew it.
+        Cancelled = "cancelled",
+        /// Its deadline passed.
+        Expired = "expired",
+    }
+}
+
+impl RequestState {
+    /// Whether nothing more will happen to the request.
+    #[must_use]
+    pub const fn is_terminal(self) -> bool {
+        !matches!(self, Self::Open)
+    }
+}
+
+named! {
+    /// Which of the SDK's two network modes a request came in.
+    NetworkMode {
+        /// Schema "base", strategies hosted and reserved.
+        Reserved = "reserved",
+        /// Schema "auction".
+        Mainnet = "mainnet",
+    }
+}
+
+/// A registered program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProgramRecord {
+    /// Its id.
+    pub vk_hash: VkHash,
+    /// Bincode of the verifying key, as the client sent it.
+    pub vk: Vec<u8>,
+    /// The uploaded program.
+    pub artifact: ArtifactId,
+    /// Size and digest of the upload.
+    pub blob: BlobInfo,
+    /// Who registered it.
+    pub owner: Address,
+    /// When.
+    pub created_at: Millis,
+}
+
+/// An upload ticket, or the stored bytes behind it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ArtifactRecord {
+    /// Its id.
+    pub id: ArtifactId,
+    /// What it holds.
+    pub kind: ArtifactKind,
+    /// Who opened the ticket; zero for proofs, which the network itself stores.
+    pub owner: Address,
+    /// Size and digest once the bytes are stored; `None` for an open ticket.
+    pub blob: Option<BlobInfo>,
+    /// When the ticket was opened.
+    pub created_at: Millis,
+}
+
+/// What a client asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestRecord {
+    /// What the client polls.
+    pub id: RequestId,
+    /// The work that it waits for.
+    pub job: JobId,
+    /// Who asked.
+    pub requester: Address,
+    /// The client's network mode.
+    pub network_mode: NetworkMode,
+    /// The client's strategy, as sent: a hint without effect.
+    pub strategy: i32,
+    /// `sp1-` and the circuit version, as sent.
+    pub version: String,
+    /// The input's URI, as sent.
+    pub stdin_uri: String,
+    /// Whether the input is private.
+    pub stdin_private: bool,
+    /// Unix seconds after which the client gives up.
+    pub deadline: u64,
+    /// Seconds, as sent; without effect here.
+    pub min_auction_period: u64,
+    /// Addresses, as sent; without effect here.
+    pub whitelist: Vec<Address>,
+    /// Where it stands.
+    pub state: RequestState,
+    /// When it was accepted.
+    pub created_at: Millis,
+    /// When its state last changed.
+    pub updated_at: Millis,
+    /// When it was fulfilled.
+    pub fulfilled_at: Option<Millis>,
+}
+
+impl RequestRecord {
+    /// What a retry of the same call has in common with it (contract, section 3.3).
+    #[must_use]
+    pub fn idempotency_key(&self, spec: &JobSpec) -> Sha256Digest {
+        idempotency_key(self.requester, spec, &self.stdin_uri, self.deadline)
+    }
+}
+
+/// Digest of what every retry of one SDK call repeats: signer, program, mode, input URI, deadline.
+#[must_use]
+pub fn idempotency_key(
+    requester: Address,
+    spec: &JobSpec,
+    stdin_uri: &str,
+    deadline: u64,
+) -> Sha256Digest {
+    let mut hasher = Sha256::new();
+    hasher.update(requester);
+    hasher.update(spec.vk_hash.as_bytes());
+    hasher.update([spec.mode as u8]);
+    hasher.update(deadline.to_be_bytes());
+    hasher.update(stdin_uri);
+    Sha256Digest(hasher.finalize().into())
+}
+
+/// The Contemplant that runs or ran a job's latest attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prover {
+    /// Its id.
+    pub worker: WorkerId,
+    /// Its name.
+    pub name: String,
+    /// What makes its proofs.
+    pub backend: Backend,
+}
+
+/// The work behind one or more requests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobRecord {
+    /// Its id.
+    pub id: JobId,
+    /// Digest of everything that decides the proof: same key, same job.
+    pub key: Sha256Digest,
+    /// What to prove.
+    pub spec: JobSpec,
+    /// The program's bytes.
+    pub program: ArtifactId,
+    /// Size and digest of the program's bytes.
+    pub program_blob: BlobInfo,
+    /// The input's bytes.
+    pub stdin: ArtifactId,
+    /// Size and digest of the input's bytes.
+    pub stdin_blob: BlobInfo,
+    /// Where it stands.
+    pub state: JobState,
+    /// What the execution found.
+    pub execution: Option<Execution>,
+    /// Why it failed, or why its latest attempt did.
+    pub failure: Option<Failure>,
+    /// The finished proof.
+    pub proof: Option<ArtifactId>,
+    /// Who runs or ran the latest attempt.
+    pub prover: Option<Prover>,
+    /// How many attempts were started.
+    pub attempts: u32,
+    /// When it was created.
+    pub created_at: Millis,
+    /// When its state last changed.
+    pub updated_at: Millis,
+    /// When its latest attempt started.
+    pub started_at: Option<Millis>,
+    /// When it became terminal.
+    pub finished_at: Option<Millis>,
+}
+
+/// Digest of everything that decides a proof: program, input, mode, circuit version and limits.
+#[must_use]
+pub fn job_key(spec: &JobSpec, stdin: &BlobInfo) -> Sha256Digest {
+    let mut hasher = Sha256::new();
+    hasher.update(spec.vk_hash.as_bytes());
+    hasher.update(stdin.sha256.as_bytes());
+    hasher.update([spec.mode as u8]);
+    hasher.update(spec.cycle_limit.to_be_bytes());
+    hasher.update(spec.gas_limit.to_be_bytes());
+    hasher.update(&spec.circuit_version);
+    Sha256Digest(hasher.finalize().into())
+}
+
+named! {
+    /// How an attempt ended.
+    AttemptOutcome {
+        /// Still going on.
+        Running = "running",
+        /// Its proof was accepted.
+        Completed = "completed",
+        /// It failed; the class and message say how.
+        Failed = "failed",
+        /// Its Contemplant went away.
+        Lost = "lost",
+        /// It was stopped because nobody wants the result.
+        Cancelled = "cancelled",
+    }
+}
+
+/// One job leased to one Contemplant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttemptRecord {
+    /// Its id, and the Contemplant's key to the job's bytes.
+    pub lease: LeaseId,
+    /// The job.
+    pub job: JobId,
+    /// Who works on it.
+    pub prover: Prover,
+    /// When it was leased.
+    pub started_at: Millis,
+    /// When it ended.
+    pub ended_at: Option<Millis>,
+    /// How it ended.
+    pub outcome: AttemptOutcome,
+    /// For a failed one: who is to blame.
+    pub failure_class: Option<FailureClass>,
+    /// For a failed or lost one: what happened.
+    pub message: Option<String>,
+}
+
+/// One write to the store; several make one transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// Inserts or replaces a job.
+    Job(JobRecord),
+    /// Inserts or replaces a request of a job with the given specification.
+    Request(RequestRecord, JobSpec),
+    /// Inserts or replaces an attempt.
+    Attempt(AttemptRecord),
+    /// Inserts or replaces an artifact.
+    Artifact(ArtifactRecord),
+    /// Inserts or replaces a program.
+    Program(ProgramRecord),
+    /// Counts one accepted signed body of an account.
+    CountNonce(Address),
+}

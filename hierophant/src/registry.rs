@@ -1,0 +1,12 @@
+//! Owner of who is connected: identity, liveness, the departed and why; supervisor of one session
+//! actor for each worker socket.
+//!
+//! It tells `proofs` the facts (joined, changed, draining, lost) in order and never asks it anything.
+
+pub mod actor;
+pub mod core;
+pub mod handle;
+pub mod message;
+
+pub use handle::RegistryHandle;
+pub use message::{DeadWorker, KnownWorker};

@@ -1,0 +1,292 @@
+//! The decisions about workers, without clock or I/O: whom to admit, who is silent, who is gone.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
+
+use network_lib::handshake::{Backend, Hello, ProtocolRange, Refusal, RefusalCode};
+use network_lib::ids::WorkerId;
+
+use super::message::{DeadWorker, KnownWorker};
+use crate::records::Millis;
+
+/// How many departed workers are remembered.
+const DEAD_REMEMBERED: usize = 1000;
+
+/// Rules for admission and liveness.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    /// Most workers at once.
+    pub max_workers: usize,
+    /// Silence in milliseconds after which a worker counts as gone.
+    pub silence_limit_ms: u64,
+    /// Whether workers that make mock proofs are admitted.
+    pub mock_mode: bool,
+    /// Shared secret; without one only workers on this machine are admitted.
+    pub token: Option<String>,
+}
+
+/// An admitted worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Admission {
+    /// Number of the new connection.
+    pub session: u64,
+    /// Protocol version to speak.
+    pub protocol: u16,
+    /// Number of an older connection of the same worker, which is over now.
+    pub replaces: Option<u64>,
+}
+
+/// Who is connected and who is gone.
+#[derive(Debug)]
+pub struct RegistryCore {
+    rules: Rules,
+    workers: BTreeMap<WorkerId, KnownWorker>,
+    dead: VecDeque<DeadWorker>,
+    next_session: u64,
+}
+
+impl RegistryCore {
+    /// Nobody is connected yet.
+    #[must_use]
+    pub const fn new(rules: Rules) -> Self {
+        Self { rules, workers: BTreeMap::new(), dead: VecDeque::new(), next_session: 1 }
+    }
+
+    /// Decides about a worker that has said hello.
+    ///
+    /// # Errors
+    ///
+    /// The [`Refusal`] to send.
+    pub fn admit(&mut self, now: Millis, hello: &Hello, ip: IpAddr) -> Result<Admission, Refusal> {
+        let refuse =
+            |code, message: String| Refusal { code, message, protocol: ProtocolRange::OURS };
+        let Some(protocol) = ProtocolRange::OURS.common(hello.protocol) else {
+            let (ours, theirs) = (ProtocolRange::OURS, hello.protocol);
+            return Err(refuse(
+                RefusalCode::ProtocolVersion,
+                format!(
+                    "this Hierophant speaks worker protocol {} to {}, the Contemplant {} to {}; \
+                     install a Contemplant of version {}",
+                    ours.oldest,
+                    ours.newest,
+                    theirs.oldest,
+                    theirs.newest,
+                    env!("CARGO_PKG_VERSION")
+                ),
+            ));
+        };
+        self.authorize(hello, ip)
+            .map_err(|message| refuse(RefusalCode::Unauthorized, message.into()))?;
+        if hello.capabilities.backend == Backend::Mock && !self.rules.mock_mode {
+            let message = "mock proofs are refused; set `mock_mode = true` in hierophant.toml to \
+                           take them for trials";
+            return Err(refuse(RefusalCode::MockNotAllowed, message.into()));
+        }
+        let replaces = self.workers.get(&hello.worker_id).map(|old| old.session);
+        if replaces.is_none() && self.workers.len() >= self.rules.max_workers {
+            let message = format!(
+                "{} Contemplants are connected, which is `worker_registry.max_workers`",
+                self.workers.len()
+            );
+            return Err(refuse(RefusalCode::Full, message));
+        }
+        if let Some(session) = replaces {
+            self.lost(now, hello.worker_id, session, "connected anew");
+        }
+        let session = self.next_session;
+        self.next_session += 1;
+        let worker = KnownWorker {
+            worker: hello.worker_id,
+            session,
+            name: hello.name.chars().filter(|c| !c.is_control()).take(64).collect(),
+            ip,
+            version: hello.software_version.chars().filter(|c| !c.is_control()).take(64).collect(),
+            joined_at: now,
+            heard_at: now,
+        };
+        self.workers.insert(hello.worker_id, worker);
+        Ok(Admission { session, protocol, replaces })
+    }
+
+    /// Something came from a worker.
+    pub fn heard(&mut self, now: Millis, worker: WorkerId, session: u64) {
+        if let Some(known) = self.connected(worker, session) {
+            known.heard_at = now;
+        }
+    }
+
+    /// Whether this connection of the worker is the current one.
+    #[must_use]
+    pub fn is_current(&self, worker: WorkerId, session: u64) -> bool {
+        self.workers.get(&worker).is_some_and(|known| known.session == session)
+    }
+
+    /// A worker is gone. Returns whether it was there.
+    pub fn lost(&mut self, now: Millis, worker: WorkerId, session: u64, reason: &str) -> bool {
+        if !self.is_current(worker, session) {
+            return false;
+        }
+        if let Some(was) = self.workers.remove(&worker) {
+            self.dead.push_front(DeadWorker { was, died_at: now, reason: reason.to_owned() });
+            self.dead.truncate(DEAD_REMEMBERED);
+        }
+        true
+    }
+
+    /// Workers that were silent for too long.
+    #[must_use]
+    pub fn silent(&self, now: Millis) -> Vec<(WorkerId, u64)> {
+        self.workers
+            .values()
+            .filter(|known| now.since(known.heard_at) > self.rules.silence_limit_ms)
+            .map(|known| (known.worker, known.session))
+            .collect()
+    }
+
+    /// Who is connected, by id.
+    #[must_use]
+    pub fn workers(&self) -> Vec<KnownWorker> {
+        self.workers.values().cloned().collect()
+    }
+
+    /// Who is gone, the latest first.
+    #[must_use]
+    pub fn dead(&self) -> Vec<DeadWorker> {
+        self.dead.iter().cloned().collect()
+    }
+
+    /// A worker's name, for logs.
+    #[must_use]
+    pub fn name(&self, worker: WorkerId) -> Option<&str> {
+        self.workers.get(&worker).map(|known| known.name.as_str())
+    }
+
+    fn connected(&mut self, worker: WorkerId, session: u64) -> Option<&mut KnownWorker> {
+        self.workers.get_mut(&worker).filter(|known| known.session == session)
+    }
+
+    fn authorize(&self, hello: &Hello, ip: IpAddr) -> Result<(), &'static str> {
+        match (&self.rules.token, &hello.token) {
+            (None, _) if ip.to_canonical().is_loopback() => Ok(()),
+            (None, _) => Err("without `worker_token` in hierophant.toml only Contemplants on the \
+                              same machine are admitted; set one there and as `token` in \
+                              contemplant.toml"),
+            (Some(expected), Some(given)) if same_secret(expected, given) => Ok(()),
+            (Some(_), Some(_)) => {
+                Err("wrong token; `token` in contemplant.toml must equal `worker_token` in \
+                     hierophant.toml")
+            }
+            (Some(_), None) => Err("a token is needed; set `token` in contemplant.toml"),
+        }
+    }
+}
+
+/// Compares without telling by its duration how much was right: equal digests mean equal secrets, and
+/// a digest's prefix says nothing about the secret's.
+fn same_secret(expected: &str, given: &str) -> bool {
+    use sha2::{Digest, Sha256};
+    Sha256::digest(expected) == Sha256::digest(given)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use network_lib::handshake::Capabilities;
+
+    use super::*;
+
+    const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    const THERE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 9));
+
+    fn rules() -> Rules {
+        Rules { max_workers: 2, silence_limit_ms: 1000, mock_mode: false, token: None }
+    }
+
+    fn hello(n: u8) -> Hello {
+        Hello {
+            protocol: ProtocolRange::OURS,
+            software_version: "0.1.0".into(),
+            name: "amos".into(),
+            worker_id: WorkerId([n; 16]),
+            token: None,
+            capabilities: Capabilities {
+                vm: "sp1".into(),
+                circuit_versions: vec![],
+                modes: vec![],
+                backend: Backend::Cpu,
+                slots: 1,
+                memory_bytes: 0,
+                gpus: vec![],
+            },
+            held: vec![],
+        }
+    }
+
+    fn code(result: Result<Admission, Refusal>) -> RefusalCode {
+        result.expect_err("refused").code
+    }
+
+    #[test]
+    fn an_unknown_protocol_version_is_refused_with_the_wanted_one() {
+        let mut core = RegistryCore::new(rules());
+        let mut hello = hello(1);
+        hello.protocol = ProtocolRange { oldest: 7, newest: 9 };
+        let refusal = core.admit(Millis(0), &hello, HERE).expect_err("refused");
+        assert_eq!(refusal.code, RefusalCode::ProtocolVersion);
+        assert!(refusal.message.contains("1 to 1") && refusal.message.contains("7 to 9"));
+    }
+
+    #[test]
+    fn without_a_token_only_this_machine_is_admitted() {
+        let mut core = RegistryCore::new(rules());
+        assert_eq!(code(core.admit(Millis(0), &hello(1), THERE)), RefusalCode::Unauthorized);
+        assert!(core.admit(Millis(0), &hello(1), HERE).is_ok());
+    }
+
+    #[test]
+    fn with_a_token_only_its_bearers_are_admitted() {
+        let mut core = RegistryCore::new(Rules { token: Some("s3cret".into()), ..rules() });
+        let mut bearer = hello(1);
+        assert_eq!(code(core.admit(Millis(0), &bearer, HERE)), RefusalCode::Unauthorized);
+        bearer.token = Some("guess".into());
+        assert_eq!(code(core.admit(Millis(0), &bearer, HERE)), RefusalCode::Unauthorized);
+        bearer.token = Some("s3cret".into());
+        assert!(core.admit(Millis(0), &bearer, THERE).is_ok());
+    }
+
+    #[test]
+    fn mock_workers_need_mock_mode() {
+        let mut mock = hello(1);
+        mock.capabilities.backend = Backend::Mock;
+        let mut core = RegistryCore::new(rules());
+        assert_eq!(code(core.admit(Millis(0), &mock, HERE)), RefusalCode::MockNotAllowed);
+        let mut core = RegistryCore::new(Rules { mock_mode: true, ..rules() });
+        assert!(core.admit(Millis(0), &mock, HERE).is_ok());
+    }
+
+    #[test]
+    fn a_full_house_refuses_but_a_returning_worker_takes_its_own_place() {
+        let mut core = RegistryCore::new(rules());
+        let first = core.admit(Millis(0), &hello(1), HERE).expect("admitted");
+        core.admit(Millis(0), &hello(2), HERE).expect("admitted");
+        assert_eq!(code(core.admit(Millis(0), &hello(3), HERE)), RefusalCode::Full);
+        let again = core.admit(Millis(5), &hello(1), HERE).expect("admitted");
+        assert_eq!(again.replaces, Some(first.session));
+        assert!(!core.lost(Millis(6), WorkerId([1; 16]), first.session, "late word"));
+        assert_eq!(core.workers().len(), 2);
+        assert_eq!(core.dead()[0].reason, "connected anew");
+    }
+
+    #[test]
+    fn silence_is_judged_by_the_last_word() {
+        let mut core = RegistryCore::new(rules());
+        let session = core.admit(Millis(0), &hello(1), HERE).expect("admitted").session;
+        let id = WorkerId([1; 16]);
+        core.heard(Millis(900), id, session);
+        assert!(core.silent(Millis(1900)).is_empty());
+        assert_eq!(core.silent(Millis(1901)), [(id, session)]);
+        assert!(core.lost(Millis(1901), id, session, "silent"));
+        assert!(core.silent(Millis(9999)).is_empty());
+    }
+}

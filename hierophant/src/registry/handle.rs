@@ -1,0 +1,77 @@
+//! How the rest of Hierophant talks to the `registry` actor.
+
+use std::net::IpAddr;
+
+use axum::extract::ws::WebSocket;
+use network_lib::handshake::{Capabilities, Hello, Refusal};
+use network_lib::ids::WorkerId;
+use ractor::ActorRef;
+
+use super::message::{DeadWorker, KnownWorker, RegistryMsg};
+use crate::ask::{Unanswered, ask, tell};
+
+/// Handle to the owner of the workers' connections.
+#[derive(Debug, Clone)]
+pub struct RegistryHandle(ActorRef<RegistryMsg>);
+
+impl RegistryHandle {
+    pub(super) const fn new(actor: ActorRef<RegistryMsg>) -> Self {
+        Self(actor)
+    }
+
+    /// Admits a worker and starts its session on `socket`, or gives the socket back with the refusal.
+    ///
+    /// # Errors
+    ///
+    /// [`Unanswered`] when the actor hangs; the socket is gone then.
+    pub async fn admit(
+        &self,
+        hello: Hello,
+        ip: IpAddr,
+        socket: WebSocket,
+    ) -> Result<Result<(), (Refusal, Box<WebSocket>)>, Unanswered> {
+        ask(&self.0, |reply| RegistryMsg::Admit(Box::new(hello), ip, Box::new(socket), reply)).await
+    }
+
+    /// Something came from a worker.
+    pub fn heard(&self, worker: WorkerId, session: u64) {
+        tell(&self.0, RegistryMsg::Heard(worker, session));
+    }
+
+    /// What a worker can prove has changed.
+    pub fn capabilities_changed(&self, worker: WorkerId, session: u64, now_can: Capabilities) {
+        tell(&self.0, RegistryMsg::CapabilitiesChanged(worker, session, now_can));
+    }
+
+    /// A worker wants no more jobs.
+    pub fn draining(&self, worker: WorkerId, session: u64, reason: String) {
+        tell(&self.0, RegistryMsg::Draining(worker, session, reason));
+    }
+
+    /// Who is connected.
+    ///
+    /// # Errors
+    ///
+    /// [`Unanswered`] when the actor hangs.
+    pub async fn workers(&self) -> Result<Vec<KnownWorker>, Unanswered> {
+        ask(&self.0, RegistryMsg::Workers).await
+    }
+
+    /// Who is gone, the latest first.
+    ///
+    /// # Errors
+    ///
+    /// [`Unanswered`] when the actor hangs.
+    pub async fn dead_workers(&self) -> Result<Vec<DeadWorker>, Unanswered> {
+        ask(&self.0, RegistryMsg::DeadWorkers).await
+    }
+
+    /// Closes every session.
+    ///
+    /// # Errors
+    ///
+    /// [`Unanswered`] when the actor hangs.
+    pub async fn close_all(&self) -> Result<(), Unanswered> {
+        ask(&self.0, RegistryMsg::CloseAll).await
+    }
+}

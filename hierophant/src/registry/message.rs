@@ -1,0 +1,62 @@
+//! What the `registry` actor is told and asked.
+
+use std::net::IpAddr;
+
+use axum::extract::ws::WebSocket;
+use network_lib::handshake::{Capabilities, Hello, Refusal};
+use network_lib::ids::WorkerId;
+use ractor::RpcReplyPort;
+
+use crate::records::Millis;
+
+/// A worker that is connected, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownWorker {
+    /// Its id.
+    pub worker: WorkerId,
+    /// Number of its connection.
+    pub session: u64,
+    /// Its name.
+    pub name: String,
+    /// Where it connects from.
+    pub ip: IpAddr,
+    /// Its software version.
+    pub version: String,
+    /// When it connected.
+    pub joined_at: Millis,
+    /// When it was last heard.
+    pub heard_at: Millis,
+}
+
+/// A worker that is gone, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadWorker {
+    /// As it was.
+    pub was: KnownWorker,
+    /// When it went.
+    pub died_at: Millis,
+    /// Why.
+    pub reason: String,
+}
+
+/// Messages of the `registry` actor.
+#[derive(Debug)]
+pub enum RegistryMsg {
+    /// Admit a worker that has said hello on this socket. On refusal the socket comes back, so that
+    /// the refusal can be sent.
+    Admit(Box<Hello>, IpAddr, Box<WebSocket>, RpcReplyPort<Result<(), (Refusal, Box<WebSocket>)>>),
+    /// Session: something came from the worker.
+    Heard(WorkerId, u64),
+    /// Session: what the worker can prove has changed.
+    CapabilitiesChanged(WorkerId, u64, Capabilities),
+    /// Session: the worker wants no more jobs.
+    Draining(WorkerId, u64, String),
+    /// Who is connected.
+    Workers(RpcReplyPort<Vec<KnownWorker>>),
+    /// Who is gone, the latest first.
+    DeadWorkers(RpcReplyPort<Vec<DeadWorker>>),
+    /// Close every session, Hierophant is stopping.
+    CloseAll(RpcReplyPort<()>),
+    /// Time has passed.
+    Sweep,
+}

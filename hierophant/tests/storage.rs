@@ -1,0 +1,188 @@
+//! Bytes and facts on disk: streamed, durable, there again after a restart.
+
+mod support;
+
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use bytes::Bytes;
+use hierophant_proto::artifact::ArtifactType;
+use hierophant_proto::network as pb;
+use pb::FulfillmentStatus;
+use support::{Client, Network, Worker, core_proof, eventually, hello};
+
+#[tokio::test]
+async fn a_request_is_proved_and_stored_while_its_client_never_polls() {
+    let network = Network::start().await;
+    let mut client = Client::connect(&network).await;
+    let ask = client.ready_to_ask(b"input").await;
+    client.ask(&ask).await.expect("accepted");
+    drop(client);
+    let mut worker = Worker::join(&network, hello()).await;
+    worker.prove_next(&core_proof()).await;
+    eventually("the proof is stored", async || {
+        let history = network.json("/proof-history").await;
+        history[0]["state"] == "proved" && history[0]["contemplant"] == "tobit"
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_finished_request_survives_a_restart() {
+    let network = Network::start().await;
+    let mut client = Client::connect(&network).await;
+    let ask = client.ready_to_ask(b"input").await;
+    let id = client.ask(&ask).await.expect("accepted");
+    let mut worker = Worker::join(&network, hello()).await;
+    worker.prove_next(&core_proof()).await;
+    client.until(&id, FulfillmentStatus::Fulfilled).await;
+    let before = client.details(&id).await.expect("known");
+
+    let network = network.restart().await;
+    let mut client = Client::connect(&network).await;
+    let status = client.status(&id).await;
+    assert_eq!(status.fulfillment_status, FulfillmentStatus::Fulfilled as i32);
+    let proof = client.http.get(status.proof_uri.expect("URI")).send().await.expect("sends");
+    assert_eq!(proof.bytes().await.expect("bytes"), core_proof());
+    let after = client.details(&id).await.expect("known");
+    assert_eq!((after.cycles, after.created_at), (before.cycles, before.created_at));
+    // The program is still registered, and the same content is not proved again.
+    let mut again = ask.clone();
+    again.deadline += 1;
+    let joined = client.ask(&again).await.expect("accepted");
+    assert_ne!(joined, id);
+    client.until(&joined, FulfillmentStatus::Fulfilled).await;
+    let nonce = pb::GetNonceRequest { address: client.address().to_vec() };
+    let nonce = client.network.get_nonce(nonce).await.expect("answers").into_inner().nonce;
+    assert_eq!(nonce, 3, "one program and two requests");
+}
+
+#[tokio::test]
+async fn waiting_work_is_taken_up_again_after_a_restart() {
+    let network = Network::start().await;
+    let mut client = Client::connect(&network).await;
+    let ask = client.ready_to_ask(b"input").await;
+    let id = client.ask(&ask).await.expect("accepted");
+    let mut worker = Worker::join(&network, hello()).await;
+    worker.leased().await;
+
+    let network = network.restart().await;
+    let mut client = Client::connect(&network).await;
+    let status = client.status(&id).await;
+    assert_eq!(status.fulfillment_status, FulfillmentStatus::Assigned as i32);
+    let mut worker = Worker::join(&network, hello()).await;
+    worker.prove_next(&core_proof()).await;
+    client.until(&id, FulfillmentStatus::Fulfilled).await;
+}
+
+#[tokio::test]
+async fn downloads_honour_ranges() {
+    let network = Network::start().await;
+    let mut client = Client::connect(&network).await;
+    let uri = client.upload(ArtifactType::Stdin, b"0123456789").await;
+    let range = async |range: &str| {
+        let answer = client.http.get(&uri).header("range", range).send().await.expect("sends");
+        (answer.status().as_u16(), answer.text().await.expect("text"))
+    };
+    assert_eq!(range("bytes=2-4").await, (206, "234".into()));
+    assert_eq!(range("bytes=7-").await, (206, "789".into()));
+    assert_eq!(range("bytes=-2").await, (206, "89".into()));
+    assert_eq!(range("bytes=20-30").await.0, 416);
+    let whole = client.http.get(&uri).send().await.expect("sends");
+    assert_eq!(whole.headers()["accept-ranges"], "bytes");
+    assert_eq!(whole.content_length(), Some(10));
+}
+
+#[tokio::test]
+async fn artifact_urls_use_the_name_that_the_client_called() {
+    let network = Network::start().await;
+    let mut client = Client::connect(&network).await;
+    let url = format!("http://localhost:{}", network.grpc.port());
+    let channel = tonic::transport::Channel::from_shared(url).expect("URL");
+    let channel = channel.connect().await.expect("connects");
+    client.artifacts =
+        hierophant_proto::artifact::artifact_store_client::ArtifactStoreClient::new(channel);
+    let ticket = client.ticket(ArtifactType::Stdin).await;
+    let start = format!("http://localhost:{}/artifacts/", network.http.port());
+    assert!(ticket.artifact_presigned_url.starts_with(&start), "{ticket:?}");
+    assert_eq!(client.put(&ticket.artifact_presigned_url, "bytes").await.status(), 200);
+}
+
+/// The real program, so that the memory of nothing else is measured.
+#[tokio::test]
+async fn a_gibibyte_of_input_grows_memory_by_less_than_32_mib() {
+    const CHUNK: usize = 1 << 20;
+    const CHUNKS: usize = 1024;
+    let folder = tempfile::tempdir().expect("temp dir");
+    let free_port = || {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("binds");
+        listener.local_addr().expect("bound").port()
+    };
+    let (grpc, http) = (free_port(), free_port());
+    let mut hierophant = Command::new(env!("CARGO_BIN_EXE_hierophant"))
+        .current_dir(&folder)
+        .env("HIEROPHANT_BIND_ADDRESS", "127.0.0.1")
+        .env("HIEROPHANT_GRPC_PORT", grpc.to_string())
+        .env("HIEROPHANT_HTTP_PORT", http.to_string())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("starts");
+    let pid = hierophant.id();
+    eventually("Hierophant is ready", async || {
+        reqwest::get(format!("http://127.0.0.1:{http}/ready"))
+            .await
+            .is_ok_and(|a| a.status() == 200)
+    })
+    .await;
+
+    let outcome = async {
+        let mut client = {
+            let url = format!("http://127.0.0.1:{grpc}");
+            let channel = tonic::transport::Channel::from_shared(url).expect("URL");
+            let channel = channel.connect().await.expect("connects");
+            let mut key = [7; 32];
+            key[0] = 1;
+            Client {
+                key: k256::ecdsa::SigningKey::from_slice(&key).expect("key"),
+                artifacts:
+                    hierophant_proto::artifact::artifact_store_client::ArtifactStoreClient::new(
+                        channel.clone(),
+                    ),
+                network: pb::prover_network_client::ProverNetworkClient::new(channel),
+                http: reqwest::Client::new(),
+            }
+        };
+        // One small upload first, so that what is allocated once is not counted.
+        client.upload(ArtifactType::Stdin, b"small").await;
+        let before = peak_memory(pid);
+        let ticket = client.ticket(ArtifactType::Stdin).await.artifact_presigned_url;
+        let chunk = Bytes::from(vec![0x5a; CHUNK]);
+        let chunks = (0..CHUNKS).map(move |_| Ok::<_, std::io::Error>(chunk.clone()));
+        let body = reqwest::Body::wrap_stream(futures_util::stream::iter(chunks));
+        let sending = client.http.put(&ticket).header("content-length", CHUNK * CHUNKS).body(body);
+        let answer = tokio::time::timeout(Duration::from_secs(300), sending.send()).await;
+        assert_eq!(answer.expect("in time").expect("sends").status(), 200);
+        let after_upload = peak_memory(pid);
+        let mut answer = client.http.get(&ticket).send().await.expect("sends");
+        let mut received = 0;
+        while let Some(chunk) = answer.chunk().await.expect("reads") {
+            received += chunk.len();
+        }
+        assert_eq!(received, CHUNK * CHUNKS);
+        (before, after_upload, peak_memory(pid))
+    }
+    .await;
+    hierophant.kill().expect("is killed");
+    hierophant.wait().expect("has ended");
+    let (before, after_upload, after_download) = outcome;
+    println!("peak KiB: {before} before, {after_upload} uploaded, {after_download} downloaded");
+    assert!(after_download - before < 32 * 1024, "grew by {} KiB", after_download - before);
+}
+
+/// Peak resident memory of a process in KiB, as Linux counts it.
+fn peak_memory(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a live process");
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("a peak");
+    let number = line.split_whitespace().nth(1).expect("a number");
+    number.parse().expect("a number")
+}

@@ -1,0 +1,36 @@
+//! One real proof from start to end: starts a network, requests a proof with `sp1-sdk`, verifies it
+//! and stops everything. See `--help`; the story itself is in [`integration_test::scenario`].
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use integration_test::{options::Options, scenario};
+use network_lib::{logging, signal};
+use tokio::runtime::Runtime;
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    logging::init(logging::LogFormat::Human, "warn");
+    match run(&options) {
+        Ok(report) => {
+            println!("{report}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("\nFAILED: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(options: &Options) -> Result<String> {
+    let runtime = Runtime::new().context("cannot start a runtime")?;
+    let outcome = runtime.block_on(async {
+        let shutdown = signal::shutdown_token().context("cannot listen for signals")?;
+        scenario::run(options, shutdown).await
+    });
+    // The SDK may still compute something that nobody waits for any more.
+    runtime.shutdown_background();
+    outcome
+}

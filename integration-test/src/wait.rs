@@ -1,0 +1,54 @@
+//! Waiting on a condition with an end: the only way this crate waits.
+
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use tokio::time::{Instant, sleep};
+
+/// Pause between two looks at a condition.
+pub const LOOK_AGAIN: Duration = Duration::from_millis(250);
+
+/// Calls `check` until it gives a value, and returns that.
+///
+/// # Errors
+///
+/// The first error of `check`, or one that names `what` if there is no value within `limit`.
+pub async fn until<T>(
+    what: &str,
+    limit: Duration,
+    mut check: impl AsyncFnMut() -> Result<Option<T>>,
+) -> Result<T> {
+    let started = Instant::now();
+    loop {
+        if let Some(value) = check().await? {
+            return Ok(value);
+        }
+        if started.elapsed() >= limit {
+            bail!("{what}: not within {} s", limit.as_secs());
+        }
+        sleep(LOOK_AGAIN).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_first_value_ends_the_wait() {
+        let mut looks = 0;
+        let value = until("three looks", Duration::from_secs(10), async || {
+            looks += 1;
+            Ok((looks == 3).then_some(looks))
+        })
+        .await
+        .expect("a value");
+        assert_eq!(value, 3);
+    }
+
+    #[tokio::test]
+    async fn a_wait_in_vain_names_what_was_missing() {
+        let error = until("the moon", Duration::ZERO, async || Ok(None::<()>)).await;
+        assert_eq!(error.expect_err("must end").to_string(), "the moon: not within 0 s");
+    }
+}

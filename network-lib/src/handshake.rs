@@ -1,0 +1,169 @@
+//! First words on a worker's socket: who it is, what it can do, and whether both sides fit.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{LeaseId, WorkerId};
+use crate::job::ProofMode;
+
+/// Oldest protocol version that this build still speaks.
+pub const OLDEST_PROTOCOL: u16 = 1;
+/// Newest protocol version that this build speaks.
+pub const NEWEST_PROTOCOL: u16 = 1;
+
+/// Versions of the worker protocol that one side speaks, both ends included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProtocolRange {
+    /// Oldest version spoken.
+    pub oldest: u16,
+    /// Newest version spoken.
+    pub newest: u16,
+}
+
+impl ProtocolRange {
+    /// The versions that this build speaks.
+    pub const OURS: Self = Self { oldest: OLDEST_PROTOCOL, newest: NEWEST_PROTOCOL };
+
+    /// The newest version that both sides speak, if there is one.
+    #[must_use]
+    pub fn common(self, other: Self) -> Option<u16> {
+        let newest = self.newest.min(other.newest);
+        (newest >= self.oldest && newest >= other.oldest).then_some(newest)
+    }
+}
+
+/// What makes the proofs of a Contemplant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Backend {
+    /// SP1 on the processor.
+    Cpu,
+    /// SP1 on a CUDA GPU.
+    Cuda,
+    /// Executes for true public values and returns SP1's mock proof: for trials only.
+    Mock,
+}
+
+impl Backend {
+    /// Lower-case name, as in JSON, configuration and logs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu",
+            Self::Cuda => "cuda",
+            Self::Mock => "mock",
+        }
+    }
+}
+
+/// What a Contemplant can prove. Only fitting jobs are leased to it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Capabilities {
+    /// The virtual machine, `sp1`.
+    pub vm: String,
+    /// Circuit versions it can prove, such as `v6.1.0`.
+    pub circuit_versions: Vec<String>,
+    /// Kinds of proof that are ready now; may grow while the prover warms up.
+    pub modes: Vec<ProofMode>,
+    /// What makes the proofs.
+    pub backend: Backend,
+    /// How many jobs it takes at once.
+    pub slots: u32,
+    /// Main memory in bytes, 0 if unknown.
+    pub memory_bytes: u64,
+    /// GPU models, one entry for each device.
+    #[serde(default)]
+    pub gpus: Vec<Gpu>,
+}
+
+/// One GPU of a Contemplant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gpu {
+    /// Model name as the driver gives it.
+    pub model: String,
+    /// Device memory in bytes.
+    pub memory_bytes: u64,
+}
+
+/// The first message of a Contemplant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// Protocol versions that it speaks.
+    pub protocol: ProtocolRange,
+    /// Its software version, for people.
+    pub software_version: String,
+    /// Its name, for people; need not be unique.
+    pub name: String,
+    /// Stable identity of the installation.
+    pub worker_id: WorkerId,
+    /// Shared secret, when Hierophant asks for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+    /// What it can prove.
+    pub capabilities: Capabilities,
+    /// Attempts that it still holds from an earlier connection.
+    #[serde(default)]
+    pub held: Vec<LeaseId>,
+}
+
+/// The answer to a [`Hello`] that fits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Welcome {
+    /// Protocol version spoken from here on.
+    pub protocol: u16,
+    /// Hierophant's software version, for people.
+    pub software_version: String,
+    /// How often the Contemplant sends a heartbeat, in milliseconds.
+    pub heartbeat_interval_ms: u64,
+    /// Which of the held attempts go on; the others are to be stopped.
+    #[serde(default)]
+    pub resume: Vec<LeaseId>,
+}
+
+/// Why a Contemplant is turned away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RefusalCode {
+    /// No protocol version in common.
+    ProtocolVersion,
+    /// Missing or wrong token, or no token configured and not on the same machine.
+    Unauthorized,
+    /// A mock backend, and this Hierophant serves real proofs.
+    MockNotAllowed,
+    /// This Hierophant has as many Contemplants as it takes.
+    Full,
+    /// The first message was not a handshake.
+    Malformed,
+}
+
+impl RefusalCode {
+    /// Whether trying again without changing anything can help.
+    #[must_use]
+    pub const fn is_transient(self) -> bool {
+        matches!(self, Self::Full)
+    }
+}
+
+/// The answer to a [`Hello`] that does not fit; the socket is closed after it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// For programs.
+    pub code: RefusalCode,
+    /// For people: what does not fit and what would.
+    pub message: String,
+    /// Protocol versions that Hierophant speaks.
+    pub protocol: ProtocolRange,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_common_version_is_chosen() {
+        let range = |oldest, newest| ProtocolRange { oldest, newest };
+        assert_eq!(range(1, 3).common(range(2, 5)), Some(3));
+        assert_eq!(range(2, 5).common(range(1, 2)), Some(2));
+        assert_eq!(range(1, 1).common(range(2, 2)), None);
+        assert_eq!(range(4, 4).common(range(1, 3)), None);
+    }
+}

@@ -1,0 +1,226 @@
+//! What is proved and how it ends: the part of the job model that both programs speak.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{Sha256Digest, VkHash};
+
+/// Kind of proof, in the SDK's order (`ProofMode` 1 to 4 on the client wire).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProofMode {
+    /// A list of shard proofs, as large as the execution is long.
+    Core,
+    /// One recursive STARK of constant size.
+    Compressed,
+    /// A PLONK proof over BN254 for on-chain verification.
+    Plonk,
+    /// A Groth16 proof over BN254 for on-chain verification.
+    Groth16,
+}
+
+impl ProofMode {
+    /// Every mode, in wire order.
+    pub const ALL: [Self; 4] = [Self::Core, Self::Compressed, Self::Plonk, Self::Groth16];
+
+    /// Lower-case name, as in JSON and in logs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Core => "core",
+            Self::Compressed => "compressed",
+            Self::Plonk => "plonk",
+            Self::Groth16 => "groth16",
+        }
+    }
+}
+
+impl fmt::Display for ProofMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What a Contemplant is asked to prove. The bytes (program, input) are fetched by HTTP.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobSpec {
+    /// The registered program.
+    pub vk_hash: VkHash,
+    /// SP1 circuit version without prefix, such as `v6.1.0`: the proof must be of this version.
+    pub circuit_version: String,
+    /// Kind of proof wanted.
+    pub mode: ProofMode,
+    /// Most cycles the program may execute; `u64::MAX` = unlimited.
+    pub cycle_limit: u64,
+    /// Most prover gas the program may use; `u64::MAX` = unlimited, 0 = only the cycle limit counts.
+    pub gas_limit: u64,
+}
+
+/// Size and digest of bytes that travel by HTTP, so that the receiver can check them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlobInfo {
+    /// Length in bytes.
+    pub size: u64,
+    /// SHA-256 of the bytes as transferred.
+    pub sha256: Sha256Digest,
+}
+
+/// What executing the program found. Equal to the SDK's own `execute` of the same input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Execution {
+    /// RISC-V instructions executed.
+    pub cycles: u64,
+    /// SP1 prover gas, when the executor computes it.
+    pub gas: Option<u64>,
+    /// SHA-256 of the committed public values.
+    pub public_values_hash: Sha256Digest,
+}
+
+/// Step of an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Fetching program and input.
+    Downloading,
+    /// Deriving the program's keys.
+    SettingUp,
+    /// Running the program to learn cycles, gas and public values.
+    Executing,
+    /// Making the proof.
+    Proving,
+    /// Handing in the proof.
+    Uploading,
+}
+
+impl Phase {
+    /// Lower-case name, as in JSON and in logs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Downloading => "downloading",
+            Self::SettingUp => "setting_up",
+            Self::Executing => "executing",
+            Self::Proving => "proving",
+            Self::Uploading => "uploading",
+        }
+    }
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// How far an attempt is. Every field beyond the phase is absent where it cannot be known.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Current step.
+    pub phase: Phase,
+    /// Done part of the current step, 0 to 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fraction: Option<f32>,
+    /// Cycles handled so far in this step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cycles_done: Option<u64>,
+    /// Cycles of the whole execution.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cycles_total: Option<u64>,
+    /// Seconds until the attempt is expected to end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eta_seconds: Option<u64>,
+    /// Whether fraction and ETA are estimated from past proofs instead of measured.
+    #[serde(default)]
+    pub estimated: bool,
+}
+
+impl Progress {
+    /// Progress of which only the step is known.
+    #[must_use]
+    pub const fn phase(phase: Phase) -> Self {
+        Self {
+            phase,
+            fraction: None,
+            cycles_done: None,
+            cycles_total: None,
+            eta_seconds: None,
+            estimated: false,
+        }
+    }
+}
+
+/// Who is to blame for a failed attempt; it decides what happens next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureClass {
+    /// The program itself fails on this input. Final: the request is unexecutable.
+    Guest,
+    /// The request cannot be served as it stands (malformed input, limit exceeded). Final.
+    Request,
+    /// This machine failed. Tried again elsewhere; counts against the Contemplant.
+    Worker,
+    /// Network or disk between the two. Tried again; counts against nobody.
+    Infrastructure,
+}
+
+impl FailureClass {
+    /// Whether another attempt may succeed.
+    #[must_use]
+    pub const fn is_retryable(self) -> bool {
+        matches!(self, Self::Worker | Self::Infrastructure)
+    }
+
+    /// Lower-case name, as in JSON and in logs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Guest => "guest",
+            Self::Request => "request",
+            Self::Worker => "worker",
+            Self::Infrastructure => "infrastructure",
+        }
+    }
+}
+
+/// Why an execution failed, with the client wire's numbering (`ExecuteFailureCause`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ExecutionFailureCause {
+    /// The program ended with an exit code other than zero, for instance by a panic.
+    HaltWithNonZeroExitCode,
+    /// A memory access outside or across what is allowed.
+    InvalidMemoryAccess,
+    /// A system call that the machine does not know.
+    UnsupportedSyscall,
+    /// A breakpoint instruction.
+    Breakpoint,
+    /// More cycles than the request's limit.
+    ExceededCycleLimit,
+    /// A system call used in the wrong way.
+    InvalidSyscallUsage,
+    /// An instruction that the machine does not implement.
+    Unimplemented,
+    /// The program ended inside an unconstrained block.
+    EndInUnconstrained,
+    /// More prover gas than the request's limit.
+    ExceededGasLimit,
+}
+
+/// How an attempt failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// Who is to blame.
+    pub class: FailureClass,
+    /// For an execution that failed: the reason in the client's terms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<ExecutionFailureCause>,
+    /// For people: what happened, in one line.
+    pub message: String,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} failure: {}", self.class.as_str(), self.message)
+    }
+}

@@ -1,0 +1,118 @@
+//! The messages between Hierophant and Contemplant: JSON text frames on one WebSocket.
+//!
+//! Bytes (program, input, proof) never travel here; they go by HTTP under the attempt's lease:
+//! [`program_path`], [`stdin_path`] and [`proof_path`], on the host and port that the Contemplant
+//! already talks to. `docs/worker-protocol.md` shows one example of each message.
+
+use serde::{Deserialize, Serialize};
+
+use crate::handshake::{Capabilities, Hello, Refusal, Welcome};
+use crate::ids::LeaseId;
+use crate::job::{BlobInfo, Execution, Failure, JobSpec, Progress};
+
+/// Path of the WebSocket on Hierophant's HTTP port.
+pub const WEBSOCKET_PATH: &str = "/ws";
+
+/// Where the attempt's program is fetched (`GET`): the client's upload, byte for byte.
+#[must_use]
+pub fn program_path(lease: LeaseId) -> String {
+    format!("/leases/{lease}/program")
+}
+
+/// Where the attempt's input is fetched (`GET`): the client's upload, byte for byte.
+#[must_use]
+pub fn stdin_path(lease: LeaseId) -> String {
+    format!("/leases/{lease}/stdin")
+}
+
+/// Where the attempt's proof is handed in (`PUT`), as plain bincode of SP1's `ProofFromNetwork`.
+#[must_use]
+pub fn proof_path(lease: LeaseId) -> String {
+    format!("/leases/{lease}/proof")
+}
+
+/// From Contemplant to Hierophant.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum FromWorker {
+    /// First message on a socket.
+    Hello(Hello),
+    /// Sign of life, at the interval that the welcome gave, also while proving.
+    Heartbeat {
+        /// Attempts that it is working on or holding a proof of.
+        held: Vec<LeaseId>,
+    },
+    /// What it can prove has changed, for instance because a prover has finished warming up.
+    CapabilitiesChanged {
+        /// The whole new set.
+        capabilities: Capabilities,
+    },
+    /// The attempt has gone on.
+    Progress {
+        /// The attempt.
+        lease_id: LeaseId,
+        /// How far it is.
+        progress: Progress,
+    },
+    /// The program has been executed; the proof is still being made.
+    Executed {
+        /// The attempt.
+        lease_id: LeaseId,
+        /// What the execution found.
+        execution: Execution,
+    },
+    /// The proof is made and has been handed in by HTTP.
+    Completed {
+        /// The attempt.
+        lease_id: LeaseId,
+        /// What the execution found.
+        execution: Execution,
+        /// Size and digest of the proof that was handed in.
+        proof: BlobInfo,
+    },
+    /// The attempt has failed.
+    Failed {
+        /// The attempt.
+        lease_id: LeaseId,
+        /// How, and who is to blame.
+        failure: Failure,
+    },
+    /// It wants no more jobs; it finishes what it holds and then closes the socket.
+    Draining {
+        /// For people.
+        reason: String,
+    },
+}
+
+/// From Hierophant to Contemplant.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum ToWorker {
+    /// The handshake fits.
+    Welcome(Welcome),
+    /// The handshake does not fit; the socket closes.
+    Refused(Refusal),
+    /// Start an attempt.
+    Prove {
+        /// The attempt.
+        lease_id: LeaseId,
+        /// What to prove.
+        spec: JobSpec,
+        /// The program as it will arrive.
+        program: BlobInfo,
+        /// The input as it will arrive.
+        stdin: BlobInfo,
+    },
+    /// Stop an attempt; its result is no longer wanted.
+    Cancel {
+        /// The attempt.
+        lease_id: LeaseId,
+        /// For people.
+        reason: String,
+    },
+    /// Take no more jobs, finish what is held, then close the socket.
+    Drain {
+        /// For people.
+        reason: String,
+    },
+}

@@ -1,0 +1,144 @@
+//! `docs/worker-protocol.md` shows one example of each message; here each is compared with what this
+//! build writes, and read back.
+
+use network_lib::codec::{decode, encode};
+use network_lib::handshake::{
+    Backend, Capabilities, Gpu, Hello, ProtocolRange, Refusal, RefusalCode, Welcome,
+};
+use network_lib::ids::{LeaseId, Sha256Digest, VkHash, WorkerId};
+use network_lib::job::{
+    BlobInfo, Execution, ExecutionFailureCause, Failure, FailureClass, JobSpec, Phase, Progress,
+    ProofMode,
+};
+use network_lib::wire::{FromWorker, ToWorker};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+const DOCUMENT: &str = include_str!("../../docs/worker-protocol.md");
+
+fn lease() -> LeaseId {
+    LeaseId([0x1e; 16])
+}
+
+fn capabilities() -> Capabilities {
+    Capabilities {
+        vm: "sp1".into(),
+        circuit_versions: vec!["v6.1.0".into()],
+        modes: vec![ProofMode::Core, ProofMode::Compressed],
+        backend: Backend::Cuda,
+        slots: 1,
+        memory_bytes: 68_719_476_736,
+        gpus: vec![Gpu { model: "NVIDIA H200".into(), memory_bytes: 150_754_820_096 }],
+    }
+}
+
+fn execution() -> Execution {
+    Execution { cycles: 18_909, gas: Some(21_140), public_values_hash: Sha256Digest([0xa5; 32]) }
+}
+
+fn from_worker() -> Vec<FromWorker> {
+    vec![
+        FromWorker::Hello(Hello {
+            protocol: ProtocolRange { oldest: 1, newest: 1 },
+            software_version: "0.1.0".into(),
+            name: "habakkuk".into(),
+            worker_id: WorkerId([0x77; 16]),
+            token: Some("a shared secret".into()),
+            capabilities: capabilities(),
+            held: vec![lease()],
+        }),
+        FromWorker::Heartbeat { held: vec![lease()] },
+        FromWorker::CapabilitiesChanged { capabilities: capabilities() },
+        FromWorker::Progress {
+            lease_id: lease(),
+            progress: Progress {
+                phase: Phase::Proving,
+                fraction: Some(0.5),
+                cycles_done: Some(9_000),
+                cycles_total: Some(18_909),
+                eta_seconds: Some(42),
+                estimated: false,
+            },
+        },
+        FromWorker::Executed { lease_id: lease(), execution: execution() },
+        FromWorker::Completed {
+            lease_id: lease(),
+            execution: execution(),
+            proof: BlobInfo { size: 2_800_000, sha256: Sha256Digest([0x9f; 32]) },
+        },
+        FromWorker::Failed {
+            lease_id: lease(),
+            failure: Failure {
+                class: FailureClass::Guest,
+                cause: Some(ExecutionFailureCause::HaltWithNonZeroExitCode),
+                message: "the program ended with exit code 1".into(),
+            },
+        },
+        FromWorker::Draining { reason: "SIGTERM".into() },
+    ]
+}
+
+fn to_worker() -> Vec<ToWorker> {
+    vec![
+        ToWorker::Welcome(Welcome {
+            protocol: 1,
+            software_version: "0.1.0".into(),
+            heartbeat_interval_ms: 5_000,
+            resume: vec![lease()],
+        }),
+        ToWorker::Refused(Refusal {
+            code: RefusalCode::Unauthorized,
+            message: "a token is needed; set `token` in contemplant.toml".into(),
+            protocol: ProtocolRange { oldest: 1, newest: 1 },
+        }),
+        ToWorker::Prove {
+            lease_id: lease(),
+            spec: JobSpec {
+                vk_hash: VkHash([0x7c; 32]),
+                circuit_version: "v6.1.0".into(),
+                mode: ProofMode::Compressed,
+                cycle_limit: 1_000_000_000_000,
+                gas_limit: 1_000_000_000,
+            },
+            program: BlobInfo { size: 41_000, sha256: Sha256Digest([0x01; 32]) },
+            stdin: BlobInfo { size: 512, sha256: Sha256Digest([0x02; 32]) },
+        },
+        ToWorker::Cancel { lease_id: lease(), reason: "the job is cancelled".into() },
+        ToWorker::Drain { reason: "maintenance".into() },
+    ]
+}
+
+/// The text of the JSON block in the document that begins with this message's type.
+fn documented(type_name: &str) -> &'static str {
+    let mut blocks = DOCUMENT
+        .split("```json\n")
+        .skip(1)
+        .map(|rest| rest.split("```").next().expect("a split has a first part").trim());
+    let start = format!("{{\n  \"type\": \"{type_name}\"");
+    blocks
+        .find(|block| block.starts_with(&start))
+        .unwrap_or_else(|| panic!("docs/worker-protocol.md has no example of `{type_name}`"))
+}
+
+fn check<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(message: &T) {
+    let value = serde_json::to_value(message).expect("serializes");
+    let type_name = value["type"].as_str().expect("tagged");
+    let shown = serde_json::to_string_pretty(message).expect("serializes");
+    assert_eq!(documented(type_name), shown, "docs/worker-protocol.md, `{type_name}`");
+    assert_eq!(&decode::<T>(documented(type_name)).expect("reads back"), message);
+    assert_eq!(&decode::<T>(&encode(message)).expect("reads back"), message);
+}
+
+#[test]
+fn every_message_is_written_as_documented() {
+    from_worker().iter().for_each(check);
+    to_worker().iter().for_each(check);
+    let documented = DOCUMENT.matches("```json\n").count();
+    assert_eq!(documented, from_worker().len() + to_worker().len(), "an example without message");
+}
+
+#[test]
+fn fields_of_a_later_version_are_ignored() {
+    let text = r#"{"type":"drain","reason":"r","later":{"field":1}}"#;
+    assert_eq!(decode::<ToWorker>(text).expect("reads"), ToWorker::Drain { reason: "r".into() });
+}

@@ -1,0 +1,99 @@
+//! The project's commands: `cargo xtask demo` shows the whole network at work, `cargo xtask test` is
+//! what must pass. Each does its own set-up on a machine with a Rust toolchain and a C compiler.
+
+mod protoc;
+mod step;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+
+use crate::step::Steps;
+
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", about = "The project's commands", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Provide the protobuf compiler that SP1 needs to build. The other commands do it by themselves.
+    Setup,
+    /// Build everything, start a network on this machine, and get one real proof from it.
+    Demo {
+        /// Passed on to `integration-test`; try `--help`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Run every check: format, licences, lints, documentation, tests.
+    Test,
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("\ncargo xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: Task) -> Result<()> {
+    let root = root()?;
+    let protoc = protoc::set_up(&root).context("step \"protobuf compiler\" failed")?;
+    println!("== protobuf compiler: {}", protoc.description);
+    let mut steps = Steps::new(root);
+    if protoc.from_file {
+        steps.do_not_inherit(protoc::VARIABLE);
+    }
+    match task {
+        Task::Setup => Ok(()),
+        Task::Demo { arguments } => demo(&mut steps, &arguments),
+        Task::Test => test(&mut steps),
+    }
+}
+
+/// The repository's root, asked for at run time: a build folder may serve several clones.
+fn root() -> Result<PathBuf> {
+    let own = std::env::var_os("CARGO_MANIFEST_DIR").context("start this as `cargo xtask`")?;
+    let root = Path::new(&own).join("..").canonicalize();
+    root.with_context(|| format!("{} has no parent folder", Path::new(&own).display()))
+}
+
+fn demo(steps: &mut Steps, arguments: &[String]) -> Result<()> {
+    steps.cargo("build (some ten minutes the first time)", &["build", "--release", "--bins"])?;
+    let mut run = vec!["run", "--quiet", "--release", "--bin", "integration-test", "--"];
+    run.extend(arguments.iter().map(String::as_str));
+    steps.cargo("demo", &run)
+}
+
+/// Cheap checks first; lints before tests, because they need no code generation. Tests come last, so
+/// that their summary is the last thing on the screen.
+fn test(steps: &mut Steps) -> Result<()> {
+    steps.cargo("format", &["fmt", "--all", "--check"])?;
+    if has_cargo_deny() {
+        let checks = ["deny", "check", "licenses", "bans", "sources"];
+        steps.cargo("licences and sources of dependencies", &checks)?;
+    } else {
+        println!("== left out: licences; `cargo install --locked cargo-deny` adds that check");
+    }
+    let everything = ["--release", "--workspace", "--all-targets"];
+    let deny_warnings = ["--", "-D", "warnings"];
+    steps.cargo("lints", &[&["clippy"], &everything[..], &deny_warnings].concat())?;
+    let documentation = ["doc", "--release", "--workspace", "--no-deps"];
+    steps.cargo_with("documentation", &documentation, &[("RUSTDOCFLAGS", "-D warnings")])?;
+    // The tests start the programs, so these must be there and up to date before.
+    steps.cargo("programs and tests", &[&["build"], &everything[..]].concat())?;
+    println!("== steps before the tests took {}", steps.total());
+    steps.cargo("tests", &["test", "--release", "--workspace"])
+}
+
+fn has_cargo_deny() -> bool {
+    let answer = Command::new(step::cargo_program()).args(["deny", "--version"]).output();
+    answer.is_ok_and(|output| output.status.success())
+}

@@ -1,0 +1,76 @@
+//! Running one step after the other, each with its name and time, until one fails.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+/// Steps of a command, run in the repository's root.
+#[derive(Debug)]
+pub(crate) struct Steps {
+    root: PathBuf,
+    not_inherited: Vec<&'static str>,
+    began: Instant,
+}
+
+impl Steps {
+    /// Steps to run in `root`.
+    pub(crate) fn new(root: PathBuf) -> Self {
+        Self { root, not_inherited: Vec::new(), began: Instant::now() }
+    }
+
+    /// Keeps a variable of this process from the steps.
+    pub(crate) fn do_not_inherit(&mut self, variable: &'static str) {
+        self.not_inherited.push(variable);
+    }
+
+    /// Runs cargo.
+    pub(crate) fn cargo(&mut self, name: &str, arguments: &[&str]) -> Result<()> {
+        self.cargo_with(name, arguments, &[])
+    }
+
+    /// Runs cargo with additional variables.
+    pub(crate) fn cargo_with(
+        &mut self,
+        name: &str,
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Result<()> {
+        println!("== {name}: cargo {}", arguments.join(" "));
+        let began = Instant::now();
+        let mut command = Command::new(cargo_program());
+        command.current_dir(&self.root).args(arguments);
+        for variable in &self.not_inherited {
+            command.env_remove(variable);
+        }
+        command.envs(variables.iter().copied());
+        let status = command.status().context("cannot run cargo")?;
+        let took = readable(began.elapsed());
+        if !status.success() {
+            bail!("step \"{name}\" failed after {took} ({status}): cargo {}", arguments.join(" "));
+        }
+        println!("== {name}: done in {took}");
+        Ok(())
+    }
+
+    /// Time since the first step.
+    pub(crate) fn total(&self) -> String {
+        readable(self.began.elapsed())
+    }
+}
+
+/// The cargo that started this program, else the one on the path.
+pub(crate) fn cargo_program() -> OsString {
+    std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+}
+
+fn readable(time: Duration) -> String {
+    let seconds = time.as_secs();
+    if seconds < 60 {
+        format!("{:.1} s", time.as_secs_f64())
+    } else {
+        format!("{} min {} s", seconds / 60, seconds % 60)
+    }
+}
