@@ -11,12 +11,6 @@ use network_lib::{config, logging, signal};
 /// Without `--config`, this file is read if it is there.
 const DEFAULT_FILE: &str = "contemplant.toml";
 
-/// SP1 tells every step, and a program's public values, at the level of information.
-const DEFAULT_FILTER: &str = "info,sp1_prover=warn,sp1_sdk=warn,sp1_core_executor=warn,\
-    sp1_core_executor_runner=warn,sp1_core_machine=warn,sp1_hypercube=warn,\
-    sp1_recursion_circuit=warn,sp1_recursion_compiler=warn,sp1_recursion_executor=warn,\
-    sp1_recursion_machine=warn,sp1_recursion_gnark_ffi=warn";
-
 /// Proves for a Hierophant.
 #[derive(Debug, Parser)]
 #[command(version, about)]
@@ -60,7 +54,7 @@ fn init(file: Option<PathBuf>) -> anyhow::Result<()> {
 fn work(file: Option<PathBuf>) -> anyhow::Result<()> {
     let file = config::choose_file(file, DEFAULT_FILE);
     let settings: Config = config::load(file.as_deref(), std::env::vars())?;
-    logging::init(settings.log_format, DEFAULT_FILTER);
+    logging::init(settings.log_format, "info");
     let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
     let outcome = runtime.block_on(async {
         let shutdown = signal::shutdown_token().context("cannot listen for signals")?;

@@ -15,7 +15,9 @@ pub mod session;
 pub mod store;
 pub mod verify;
 
+use std::fs::{File, TryLockError};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -74,6 +76,7 @@ pub async fn run(
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let data = &config.data_dir;
+    let _lock = lock(data)?;
     let blobs = Blobs::open(&data.join("artifacts"))
         .with_context(|| format!("cannot use the folder {}", data.join("artifacts").display()))?;
     let database = data.join("hierophant.db");
@@ -111,6 +114,23 @@ pub async fn run(
     store.close().await;
     tracing::info!("Hierophant has stopped");
     outcome
+}
+
+/// Keeps a second Hierophant out of the data folder for as long as the file is open.
+fn lock(data: &Path) -> anyhow::Result<File> {
+    let path = data.join("lock");
+    std::fs::create_dir_all(data).with_context(|| format!("cannot create {}", data.display()))?;
+    let file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => anyhow::bail!(
+            "another Hierophant uses the folder {}; stop it or choose another `data_dir`",
+            data.display()
+        ),
+        Err(TryLockError::Error(error)) => {
+            Err(error).with_context(|| format!("cannot lock {}", path.display()))
+        }
+    }
 }
 
 fn early_end(

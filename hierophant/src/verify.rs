@@ -21,6 +21,11 @@ impl ProofChecker {
         Self { blobs }
     }
 
+    /// Whether the bytes of a proof are there.
+    pub async fn holds(&self, proof: ArtifactId) -> bool {
+        self.blobs.read(proof).await.is_ok()
+    }
+
     /// Checks that a stored proof is of the wanted kind.
     ///
     /// # Errors

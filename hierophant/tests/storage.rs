@@ -76,6 +76,16 @@ async fn waiting_work_is_taken_up_again_after_a_restart() {
 }
 
 #[tokio::test]
+async fn a_second_hierophant_keeps_out_of_the_data_folder() {
+    let network = Network::start().await;
+    let listeners = hierophant::Listeners::bind(&network.config).await.expect("free ports");
+    let second = hierophant::run(network.config.clone(), listeners, Default::default()).await;
+    let error = second.expect_err("must fail").to_string();
+    assert!(error.contains("another Hierophant uses the folder"), "{error}");
+    network.restart().await;
+}
+
+#[tokio::test]
 async fn downloads_honour_ranges() {
     let network = Network::start().await;
     let mut client = Client::connect(&network).await;

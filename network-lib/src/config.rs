@@ -109,6 +109,7 @@ pub fn load<T: Settings>(
     };
 
     let mut faults = Vec::new();
+    let mut first_messages = BTreeMap::new();
     let (settings, unknown) = loop {
         let mut unknown = Vec::new();
         match deserialize::<T>(&table, &mut unknown) {
@@ -120,8 +121,10 @@ pub fn load<T: Settings>(
                 {
                     // A variable's text that looks like a number may be meant as a string.
                     insert(&mut table, &key, text);
+                    first_messages.insert(key, message);
                     continue;
                 }
+                let message = first_messages.remove(&key).unwrap_or(message);
                 faults.push(Fault { origin: origin_of(&key), key: key.clone(), message });
                 if !remove(&mut table, &key) {
                     return Err(ConfigError { faults });
@@ -151,8 +154,15 @@ pub fn load<T: Settings>(
 ///
 /// When the file exists already (it is never overwritten) or cannot be written.
 pub fn write_template(path: &Path, template: &str) -> std::io::Result<()> {
-    use std::io::Write;
-    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).open(path)?;
+    use std::io::{Error, ErrorKind, Write};
+    let file = std::fs::OpenOptions::new().write(true).create_new(true).open(path);
+    let mut file = file.map_err(|error| match error.kind() {
+        ErrorKind::AlreadyExists => Error::new(
+            ErrorKind::AlreadyExists,
+            "it exists already; remove it, or name another file with --config",
+        ),
+        _ => error,
+    })?;
     file.write_all(template.as_bytes())
 }
 
@@ -359,6 +369,22 @@ mod tests {
         assert!(error.to_string().contains("/nowhere/sample.toml: cannot be read"), "{error}");
         let error = load_text("grpc_port = = 1", &[]).expect_err("must fail");
         assert!(error.to_string().contains("is not valid TOML"), "{error}");
+    }
+
+    #[test]
+    fn a_variable_out_of_range_is_told_as_the_number_that_it_is() {
+        let error = load_text("", &[("SAMPLE_GRPC_PORT", "70000")]).expect_err("must fail");
+        assert!(error.to_string().contains("integer `70000`"), "{error}");
+    }
+
+    #[test]
+    fn a_template_never_overwrites_a_file() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let path = dir.path().join("sample.toml");
+        write_template(&path, "# one\n").expect("writes");
+        let error = write_template(&path, "# two\n").expect_err("must fail");
+        assert!(error.to_string().contains("exists already"), "{error}");
+        assert_eq!(std::fs::read_to_string(&path).expect("reads"), "# one\n");
     }
 
     #[test]

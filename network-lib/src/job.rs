@@ -73,7 +73,8 @@ pub struct Execution {
     pub cycles: u64,
     /// SP1 prover gas, when the executor computes it.
     pub gas: Option<u64>,
-    /// SHA-256 of the committed public values.
+    /// Digest of the committed public values as the program computes it: SHA-256, unless the program
+    /// was built to use BLAKE3.
     pub public_values_hash: Sha256Digest,
 }
 

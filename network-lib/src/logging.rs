@@ -1,5 +1,7 @@
 //! Logs: for people by default, JSON lines by switch, filtered by `RUST_LOG`.
 
+use std::io::IsTerminal;
+
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::EnvFilter;
 
@@ -14,12 +16,23 @@ pub enum LogFormat {
     Json,
 }
 
-/// Starts logging to standard error. `RUST_LOG` decides what is written; without it, `default_filter`
+/// What SP1's crates tell at the level of information: every step, and the public values of a program.
+/// Those do not belong in a log unless somebody asks for one of these crates by name.
+const SP1_IS_QUIET: &str = "sp1_prover=warn,sp1_sdk=warn,sp1_core_executor=warn,\
+    sp1_core_executor_runner=warn,sp1_core_machine=warn,sp1_hypercube=warn,\
+    sp1_recursion_circuit=warn,sp1_recursion_compiler=warn,sp1_recursion_executor=warn,\
+    sp1_recursion_machine=warn,sp1_recursion_gnark_ffi=warn";
+
+/// Starts logging to standard error. `RUST_LOG` decides what is written; without it, `default_level`
 /// does. Call it once, first thing in `main`; a second call does nothing.
-pub fn init(format: LogFormat, default_filter: &str) {
-    let filter =
-        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default_filter));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+pub fn init(format: LogFormat, default_level: &str) {
+    let wanted = std::env::var("RUST_LOG").unwrap_or_else(|_| default_level.to_owned());
+    // Of two directives for the same crate the later one counts.
+    let filter = EnvFilter::new(format!("{SP1_IS_QUIET},{wanted}"));
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
     let outcome = match format {
         LogFormat::Human => builder.try_init(),
         LogFormat::Json => builder.json().try_init(),

@@ -10,6 +10,7 @@ use std::future::Future;
 use std::pin::Pin;
 
 mod attempt;
+mod clock;
 mod light;
 mod node;
 mod runtime;

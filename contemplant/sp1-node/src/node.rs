@@ -33,7 +33,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::BoxFuture;
-use crate::attempt::{Attempt, Files, Trouble, clock_ticks, isolated, joined};
+use crate::attempt::{Attempt, Files, Trouble, isolated, joined};
+use crate::clock::clock_ticks;
 use crate::runtime::caught;
 use crate::tally::{Step, Tally};
 

@@ -23,7 +23,7 @@ enum Held {
     /// Not wanted any more, but the machine is still busy with it.
     WindingDown,
     /// Over; `message` says how. It has been sent before the ping with the number `sent_before`.
-    Over { message: FromWorker, sent_before: Option<u64> },
+    Over { message: Box<FromWorker>, sent_before: Option<u64> },
 }
 
 impl HeldAttempts {
@@ -45,6 +45,7 @@ impl HeldAttempts {
         if matches!(previous, Some(Held::WindingDown)) {
             return false;
         }
+        let message = Box::new(message);
         self.attempts.insert(lease_id, Held::Over { message, sent_before: None });
         true
     }
@@ -96,7 +97,7 @@ impl HeldAttempts {
         self.attempts.values_mut().find_map(|held| match held {
             Held::Over { message, sent_before: sent_before @ None } => {
                 *sent_before = Some(ping);
-                Some(message.clone())
+                Some(FromWorker::clone(message))
             }
             _ => None,
         })

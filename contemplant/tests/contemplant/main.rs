@@ -1,5 +1,7 @@
 //! A whole Contemplant against a Hierophant that the test plays.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod drain;
 mod fake_executor;
 mod fake_hierophant;

@@ -182,7 +182,13 @@ impl ProofsState {
         if earlier.is_some() {
             return Ok(Known { earlier, proved: None });
         }
-        let proved = self.store.proved_job(job_key(&new.spec, &new.stdin_blob)).await?;
+        let mut proved = self.store.proved_job(job_key(&new.spec, &new.stdin_blob)).await?;
+        if let Some(proof) = proved.as_ref().and_then(|job| job.proof)
+            && !self.checker.holds(proof).await
+        {
+            tracing::warn!("the bytes of a finished proof are gone");
+            proved = None;
+        }
         Ok(Known { earlier, proved })
     }
 

@@ -1,0 +1,39 @@
+//! Where SP1's clock stands in a shard's record.
+
+/// Reads the stretch of SP1's clock from the front of a shard's record, without the megabytes behind
+/// it: variant and length of `TraceData::Core`, then of `TraceChunk` the registers, the program
+/// counter and the clock's start and end.
+pub(crate) fn clock_ticks(record: &[u8]) -> Option<u64> {
+    const START: usize = 4 + 8 + 32 * 8 + 8;
+    if record.get(..4)? != [0; 4] {
+        return None;
+    }
+    let word = |at: usize| {
+        let bytes = record.get(at..at + 8)?;
+        Some(u64::from_le_bytes(bytes.try_into().ok()?))
+    };
+    word(START + 8)?.checked_sub(word(START)?)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use sp1_prover::worker::TraceData;
+
+    use super::*;
+
+    #[test]
+    fn the_clock_is_found_where_this_version_of_sp1_writes_it() {
+        let chunk = sp1_jit::TraceChunk {
+            pc_start: 5,
+            clk_start: 1_000,
+            clk_end: 9_000,
+            ..Default::default()
+        };
+        let chunk = bincode::serialize(&chunk).unwrap();
+        let record = bincode::serialize(&TraceData::Core(chunk)).unwrap();
+        assert_eq!(clock_ticks(&record), Some(8_000));
+        assert_eq!(clock_ticks(&[]), None);
+        assert_eq!(clock_ticks(&[0; 100]), None);
+    }
+}
