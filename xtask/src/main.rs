@@ -66,7 +66,7 @@ fn root() -> Result<PathBuf> {
 }
 
 fn demo(steps: &mut Steps, arguments: &[String]) -> Result<()> {
-    steps.cargo("build (some ten minutes the first time)", &["build", "--release", "--bins"])?;
+    steps.cargo("build (some twenty minutes the first time)", &["build", "--release", "--bins"])?;
     let mut run = vec!["run", "--quiet", "--release", "--bin", "integration-test", "--"];
     run.extend(arguments.iter().map(String::as_str));
     steps.cargo("demo", &run)
