@@ -107,6 +107,12 @@ fn build(profile_folder: &Path) -> Result<()> {
     let target = profile_folder.parent().context("the build folder has no parent")?;
     let mut command = Command::new(cargo);
     command.current_dir(root).arg("build").arg("--target-dir").arg(target);
+    // Cargo has set these to describe this package. Some build scripts watch them, and would have half
+    // of the dependencies built anew.
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CARGO_PKG_")) {
+        command.env_remove(name);
+    }
+    command.env_remove("CARGO_MANIFEST_DIR").env_remove("CARGO_MANIFEST_PATH");
     match profile_folder.file_name().and_then(|name| name.to_str()) {
         Some("debug") | None => {}
         Some(profile) => {

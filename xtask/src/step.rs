@@ -1,6 +1,6 @@
 //! Running one step after the other, each with its name and time, until one fails.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -45,6 +45,9 @@ impl Steps {
         for variable in &self.not_inherited {
             command.env_remove(variable);
         }
+        for (variable, _) in std::env::vars_os().filter(|(name, _)| describes_this_package(name)) {
+            command.env_remove(variable);
+        }
         command.envs(variables.iter().copied());
         let status = command.status().context("cannot run cargo")?;
         let took = readable(began.elapsed());
@@ -64,6 +67,16 @@ impl Steps {
 /// The cargo that started this program, else the one on the path.
 pub(crate) fn cargo_program() -> OsString {
     std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+}
+
+/// Whether cargo has set this variable to describe the package that it runs, which is this one. Some
+/// build scripts watch them, so a step that inherited them would build half of the dependencies anew,
+/// and so would the next plain `cargo build`.
+fn describes_this_package(variable: &OsStr) -> bool {
+    let name = variable.to_string_lossy();
+    name.starts_with("CARGO_PKG_")
+        || ["CARGO_MANIFEST_DIR", "CARGO_MANIFEST_PATH", "CARGO_CRATE_NAME", "CARGO_BIN_NAME"]
+            .contains(&name.as_ref())
 }
 
 fn readable(time: Duration) -> String {
