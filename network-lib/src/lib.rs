@@ -1,7 +1,7 @@
 //! What Hierophant and Contemplant share: identifiers, the job model, the worker protocol and the
 //! few habits (configuration, tasks, signals, logs) that both programs follow.
 //!
-//! Nothing here knows a prover, a database or a web framework, so both programs build without each
+//! Nothing here depends on a prover, a database or a web framework, so both programs build without each
 //! other. The protocol is described for people in `docs/worker-protocol.md`; its messages are
 //! [`wire::FromWorker`] and [`wire::ToWorker`].
 
