@@ -257,6 +257,7 @@ impl Link {
                 tracing::info!(reason, held = self.held.running(), "draining");
                 self.draining = true;
             }
+            Heard::Message(ToWorker::Settled { lease_id }) => self.held.settled(lease_id),
             Heard::Message(ToWorker::Welcome(_) | ToWorker::Refused(_)) => {
                 tracing::warn!("a handshake in the middle of a conversation is ignored");
             }

@@ -364,6 +364,8 @@ pub struct AttemptRecord {
     pub failure_class: Option<FailureClass>,
     /// For a failed or lost one: what happened.
     pub message: Option<String>,
+    /// The proof's bytes, once they were handed in, before they are checked.
+    pub proof: Option<(ArtifactId, BlobInfo)>,
 }
 
 /// One write to the store; several make one transaction.

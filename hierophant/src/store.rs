@@ -13,7 +13,7 @@ use network_lib::ids::{ArtifactId, RequestId, Sha256Digest, VkHash};
 use network_lib::job::{ExecutionFailureCause, ProofMode};
 
 use crate::records::{
-    ArtifactRecord, Change, JobRecord, Millis, ProgramRecord, RequestRecord, RequestState,
+    ArtifactRecord, AttemptRecord, Change, JobRecord, Millis, ProgramRecord, RequestRecord, RequestState,
 };
 
 /// Why a store did not do what it was asked.
@@ -52,6 +52,17 @@ pub struct RequestView {
     pub request: RequestRecord,
     /// The work behind it.
     pub job: JobRecord,
+}
+
+/// A job that is not terminal, with all that a start needs to go on with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnfinishedJob {
+    /// The job.
+    pub job: JobRecord,
+    /// Its open requests, the oldest first.
+    pub requests: Vec<RequestRecord>,
+    /// All its attempts, those included that have ended.
+    pub attempts: Vec<AttemptRecord>,
 }
 
 /// Which requests to list; all conditions must hold. Every field mirrors one of
@@ -101,8 +112,8 @@ pub trait JobStore: Debug + Send + Sync {
     /// Writes all changes or none, durably.
     async fn commit(&self, changes: &[Change]) -> Result<(), StoreError>;
 
-    /// All jobs that are not terminal, each with its open requests.
-    async fn unfinished_jobs(&self) -> Result<Vec<(JobRecord, Vec<RequestRecord>)>, StoreError>;
+    /// All jobs that are not terminal, the oldest first.
+    async fn unfinished_jobs(&self) -> Result<Vec<UnfinishedJob>, StoreError>;
 
     /// One request with its job.
     async fn request(&self, id: RequestId) -> Result<Option<RequestView>, StoreError>;

@@ -110,6 +110,11 @@ pub enum ToWorker {
         /// For people.
         reason: String,
     },
+    /// The end of an attempt is stored, or does not matter any more: it need not be told again.
+    Settled {
+        /// The attempt.
+        lease_id: LeaseId,
+    },
     /// Take no more jobs, finish what is held, then close the socket.
     Drain {
         /// For people.

@@ -104,6 +104,7 @@ fn to_worker() -> Vec<ToWorker> {
             stdin: BlobInfo { size: 512, sha256: Sha256Digest([0x02; 32]) },
         },
         ToWorker::Cancel { lease_id: lease(), reason: "the job is cancelled".into() },
+        ToWorker::Settled { lease_id: lease() },
         ToWorker::Drain { reason: "maintenance".into() },
     ]
 }

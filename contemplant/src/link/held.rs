@@ -110,6 +110,13 @@ impl HeldAttempts {
         });
     }
 
+    /// Hierophant has stored the end of this attempt.
+    pub(super) fn settled(&mut self, lease_id: LeaseId) {
+        if matches!(self.attempts.get(&lease_id), Some(Held::Over { .. })) {
+            self.attempts.remove(&lease_id);
+        }
+    }
+
     /// For a handshake: what could go on or be told.
     pub(super) fn resumable(&self) -> Vec<LeaseId> {
         self.leases(|held| !matches!(held, Held::WindingDown))

@@ -91,7 +91,10 @@ CREATE TABLE attempts (
   ended_at       INTEGER,
   outcome        TEXT NOT NULL,
   failure_class  TEXT,
-  message        TEXT
+  message        TEXT,
+  proof          BLOB,
+  proof_size     INTEGER,
+  proof_sha256   BLOB
 ) STRICT;
 
 CREATE INDEX attempts_by_job ON attempts (job);

@@ -21,6 +21,7 @@ use super::queue::{Queue, Rank};
 use crate::records::{
     AttemptOutcome, Change, JobRecord, JobState, Millis, RequestRecord, RequestState, job_key,
 };
+use crate::store::UnfinishedJob;
 use transitions::{End, open_request};
 
 /// Numbers that bound the scheduler.
@@ -145,7 +146,7 @@ impl ProofsCore {
         now: Millis,
         limits: Limits,
         ids: IdSource,
-        unfinished: Vec<(JobRecord, Vec<RequestRecord>)>,
+        unfinished: Vec<UnfinishedJob>,
     ) -> (Self, Vec<Effect>) {
         let mut core = Self {
             limits,
@@ -159,7 +160,7 @@ impl ProofsCore {
             stats: BTreeMap::new(),
         };
         let mut effects = Vec::new();
-        for (record, requests) in unfinished {
+        for UnfinishedJob { job: record, requests, attempts: _ } in unfinished {
             let id = record.id;
             let mut job = LiveJob::new(record);
             for request in requests {
@@ -389,7 +390,7 @@ impl ProofsCore {
     ) -> Vec<Effect> {
         let mut effects = Vec::new();
         if self.job_of(worker, lease).is_none() {
-            self.release_slot(worker, lease);
+            self.settle(worker, lease, &mut effects);
             self.dispatch(now, &mut effects);
             return effects;
         }
@@ -408,7 +409,7 @@ impl ProofsCore {
                 self.fail_attempt(now, lease, failure, &mut effects);
             }
         }
-        self.release_slot(worker, lease);
+        self.settle(worker, lease, &mut effects);
         self.dispatch(now, &mut effects);
         effects
     }
@@ -425,7 +426,7 @@ impl ProofsCore {
         if self.job_of(worker, lease).is_some() {
             self.fail_attempt(now, lease, failure, &mut effects);
         }
-        self.release_slot(worker, lease);
+        self.settle(worker, lease, &mut effects);
         self.dispatch(now, &mut effects);
         effects
     }

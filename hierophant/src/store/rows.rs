@@ -10,7 +10,7 @@ use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
 use super::StoreError;
-use crate::records::{ArtifactRecord, JobRecord, Millis, ProgramRecord, Prover, RequestRecord};
+use crate::records::{ArtifactRecord, AttemptRecord, JobRecord, Millis, ProgramRecord, Prover, RequestRecord};
 
 /// An unsigned number with its bits unchanged in a signed column.
 pub(super) const fn bits(value: u64) -> i64 {
@@ -206,6 +206,29 @@ pub(super) fn job(row: &SqliteRow) -> Result<JobRecord, StoreError> {
         updated_at: Millis(column(row, "updated_at")?),
         started_at: column::<Option<i64>>(row, "started_at")?.map(Millis),
         finished_at: column::<Option<i64>>(row, "finished_at")?.map(Millis),
+    })
+}
+
+pub(super) fn attempt(row: &SqliteRow) -> Result<AttemptRecord, StoreError> {
+    let proof = match optional_id(row, "proof")? {
+        None => None,
+        Some(proof) => Some((proof, blob(row, "proof_size", "proof_sha256")?)),
+    };
+    let class = column::<Option<String>>(row, "failure_class")?;
+    Ok(AttemptRecord {
+        lease: id(row, "lease")?,
+        job: id(row, "job")?,
+        prover: Prover {
+            worker: id(row, "worker")?,
+            name: column(row, "worker_name")?,
+            backend: backend_from(&column::<String>(row, "worker_backend")?)?,
+        },
+        started_at: Millis(column(row, "started_at")?),
+        ended_at: column::<Option<i64>>(row, "ended_at")?.map(Millis),
+        outcome: word(row, "outcome")?,
+        failure_class: class.as_deref().map(class_from).transpose()?,
+        message: column(row, "message")?,
+        proof,
     })
 }
 

@@ -1,5 +1,6 @@
 //! The default store: one SQLite file in write-ahead mode, every commit synced to disk.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -13,7 +14,9 @@ use sqlx::sqlite::{
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 
 use super::rows::{bits, capped, cause_number, mode_number};
-use super::{ExecutionFilter, JobStore, RequestFilter, RequestView, StoreError, rows};
+use super::{
+    ExecutionFilter, JobStore, RequestFilter, RequestView, StoreError, UnfinishedJob, rows,
+};
 use crate::records::{
     ArtifactRecord, AttemptRecord, Change, JobRecord, ProgramRecord, RequestRecord,
 };
@@ -79,23 +82,32 @@ impl JobStore for SqliteStore {
         transaction.commit().await.map_err(failed)
     }
 
-    async fn unfinished_jobs(&self) -> Result<Vec<(JobRecord, Vec<RequestRecord>)>, StoreError> {
+    async fn unfinished_jobs(&self) -> Result<Vec<UnfinishedJob>, StoreError> {
         let failed = unavailable("reading unfinished jobs");
-        let sql = format!("SELECT * FROM jobs WHERE state IN {UNFINISHED} ORDER BY created_at, id");
-        let job_rows =
-            sqlx::query(sqlx::AssertSqlSafe(sql)).fetch_all(&self.readers).await.map_err(failed)?;
-        let mut jobs = Vec::with_capacity(job_rows.len());
-        for row in &job_rows {
+        let rows_of = async |select: &str| {
+            let sql = format!("{select} j.state IN {UNFINISHED} ORDER BY j.created_at, j.id");
+            sqlx::query(sqlx::AssertSqlSafe(sql)).fetch_all(&self.readers).await.map_err(failed)
+        };
+        let mut jobs = Vec::new();
+        let mut places = HashMap::new();
+        for row in &rows_of("SELECT j.* FROM jobs j WHERE").await? {
             let job = rows::job(row)?;
-            let requests = sqlx::query(
-                "SELECT * FROM requests WHERE job = ? AND state = 'open' ORDER BY created_at, id",
-            )
-            .bind(job.id.0.as_slice())
-            .fetch_all(&self.readers)
-            .await
-            .map_err(failed)?;
-            let requests = requests.iter().map(rows::request).collect::<Result<_, _>>()?;
-            jobs.push((job, requests));
+            places.insert(job.id, jobs.len());
+            jobs.push(UnfinishedJob { job, requests: Vec::new(), attempts: Vec::new() });
+        }
+        let select =
+            "SELECT r.* FROM jobs j JOIN requests r ON r.job = j.id WHERE r.state = 'open' AND";
+        for row in &rows_of(select).await? {
+            let request = rows::request(row)?;
+            if let Some(place) = places.get(&request.job) {
+                jobs[*place].requests.push(request);
+            }
+        }
+        for row in &rows_of("SELECT a.* FROM jobs j JOIN attempts a ON a.job = j.id WHERE").await? {
+            let attempt = rows::attempt(row)?;
+            if let Some(place) = places.get(&attempt.job) {
+                jobs[*place].attempts.push(attempt);
+            }
         }
         Ok(jobs)
     }
@@ -384,8 +396,8 @@ async fn write_attempt(
 ) -> Result<(), sqlx::Error> {
     sqlx::query(
         "INSERT OR REPLACE INTO attempts (lease, job, worker, worker_name, worker_backend, \
-         started_at, ended_at, outcome, failure_class, message) \
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+         started_at, ended_at, outcome, failure_class, message, proof, proof_size, proof_sha256) \
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(attempt.lease.0.as_slice())
     .bind(attempt.job.0.as_slice())
@@ -397,6 +409,9 @@ async fn write_attempt(
     .bind(attempt.outcome.as_str())
     .bind(attempt.failure_class.map(FailureClass::as_str))
     .bind(&attempt.message)
+    .bind(attempt.proof.map(|(id, _)| id.0.to_vec()))
+    .bind(attempt.proof.map(|(_, blob)| bits(blob.size)))
+    .bind(attempt.proof.map(|(_, blob)| blob.sha256.0.to_vec()))
     .execute(connection)
     .await
     .map(drop)

@@ -417,7 +417,11 @@ fn unfinished_jobs_wait_again_after_a_restart() {
         Effect::Save(Change::Request(request, _)) => Some(request.clone()),
         _ => None,
     });
-    let stored = vec![(job.expect("saved"), vec![request.expect("saved")])];
+    let stored = vec![UnfinishedJob {
+        job: job.expect("saved"),
+        requests: vec![request.expect("saved")],
+        attempts: vec![],
+    }];
     let limits = Limits { max_attempts: 3, max_waiting: 4 };
     let (mut after, effects) = ProofsCore::restore(START, limits, IdSource::counting(), stored);
     assert_eq!(job_state(&effects), Some(JobState::Queued));

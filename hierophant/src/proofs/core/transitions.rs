@@ -72,9 +72,11 @@ impl ProofsCore {
         (held.attempt.prover.worker == worker && !held.checking).then_some(held.job)
     }
 
-    pub(super) fn release_slot(&mut self, worker: WorkerId, lease: LeaseId) {
-        if let Some(worker) = self.workers.get_mut(&worker) {
+    /// A worker has told how an attempt ended: its slot is free, and it need not tell again.
+    pub(super) fn settle(&mut self, id: WorkerId, lease: LeaseId, effects: &mut Vec<Effect>) {
+        if let Some(worker) = self.workers.get_mut(&id) {
             worker.leases.remove(&lease);
+            effects.push(Effect::Send(id, ToWorker::Settled { lease_id: lease }));
         }
     }
 
@@ -160,6 +162,7 @@ impl ProofsCore {
             outcome: AttemptOutcome::Running,
             failure_class: None,
             message: None,
+            proof: None,
         };
         effects.push(Effect::Save(Change::Job(live.record.clone())));
         effects.push(Effect::Save(Change::Attempt(attempt.clone())));
