@@ -9,9 +9,12 @@ use std::time::Duration;
 
 use alloy_primitives::Address;
 use network_lib::config::{Faults, Settings};
+use network_lib::ids::WorkerId;
+use network_lib::job::ProofMode;
 use network_lib::logging::LogFormat;
 use serde::{Deserialize, Serialize};
 
+use crate::proofs::actor::millis;
 use crate::proofs::core::Limits;
 use crate::registry::core::Rules;
 
@@ -85,6 +88,15 @@ pub struct ProofsConfig {
     pub max_attempts: NonZeroU32,
     /// How many jobs may wait. Default 10,000.
     pub max_waiting: NonZeroUsize,
+    /// Kinds of proof that go before all others. Default PLONK and Groth16: an aggregation waits for
+    /// nothing but itself, and what it aggregates is proved already.
+    pub urgent_modes: Vec<ProofMode>,
+    /// How long an attempt may take; 0 = no limit. Default 4 h, the longest time that SDK clients wait.
+    #[serde(with = "humantime_serde")]
+    pub attempt_limit: Duration,
+    /// How long content that was given up is not tried again when somebody asks for it. Default 1 h.
+    #[serde(with = "humantime_serde")]
+    pub quarantine: Duration,
 }
 
 /// Section `[worker_registry]`.
@@ -99,6 +111,19 @@ pub struct WorkerRegistryConfig {
     /// Silence after which a Contemplant counts as gone. Default 20 s: four missed heartbeats.
     #[serde(with = "humantime_serde")]
     pub silence_limit: Duration,
+    /// After a start: how long Contemplants that held attempts have to come back before their work
+    /// goes elsewhere. Default 2 min: twice the longest pause between their attempts to connect.
+    #[serde(with = "humantime_serde")]
+    pub return_limit: Duration,
+    /// Minutes without measured progress after which an attempt is taken away; 0 = never. Default 30.
+    pub worker_required_progress_interval_mins: u32,
+    /// Attempts that may fail by a Contemplant's fault before it is suspended; 0 = never. Default 5.
+    pub max_strikes: usize,
+    /// How long a strike counts. Default 1 h.
+    #[serde(with = "humantime_serde")]
+    pub strike_decay: Duration,
+    /// Worker ids and IP addresses that are turned away. Default none.
+    pub blocked: Vec<String>,
 }
 
 impl Default for Config {
@@ -126,6 +151,9 @@ impl Default for ProofsConfig {
         Self {
             max_attempts: const { NonZeroU32::new(3).expect("not zero") },
             max_waiting: const { NonZeroUsize::new(10_000).expect("not zero") },
+            urgent_modes: vec![ProofMode::Plonk, ProofMode::Groth16],
+            attempt_limit: Duration::from_secs(4 * 3600),
+            quarantine: Duration::from_secs(3600),
         }
     }
 }
@@ -136,6 +164,11 @@ impl Default for WorkerRegistryConfig {
             max_workers: const { NonZeroUsize::new(1000).expect("not zero") },
             heartbeat_interval: Duration::from_secs(5),
             silence_limit: Duration::from_secs(20),
+            return_limit: Duration::from_secs(120),
+            worker_required_progress_interval_mins: 30,
+            max_strikes: 5,
+            strike_decay: Duration::from_secs(3600),
+            blocked: Vec::new(),
         }
     }
 }
@@ -156,9 +189,16 @@ impl Config {
     /// Bounds of the scheduler.
     #[must_use]
     pub fn proof_limits(&self) -> Limits {
+        let registry = &self.worker_registry;
         Limits {
             max_attempts: self.proofs.max_attempts.get(),
             max_waiting: self.proofs.max_waiting.get(),
+            urgent_modes: self.proofs.urgent_modes.clone(),
+            attempt_limit_ms: millis(self.proofs.attempt_limit),
+            stall_limit_ms: i64::from(registry.worker_required_progress_interval_mins) * 60_000,
+            return_limit_ms: millis(registry.return_limit),
+            max_strikes: registry.max_strikes,
+            strike_decay_ms: millis(registry.strike_decay),
         }
     }
 
@@ -171,6 +211,7 @@ impl Config {
             silence_limit_ms: u64::try_from(silence).unwrap_or(u64::MAX),
             mock_mode: self.mock_mode,
             token: self.worker_token.as_ref().map(|token| token.0.clone()),
+            blocked: self.worker_registry.blocked.clone(),
         }
     }
 }
@@ -217,6 +258,14 @@ impl Settings for Config {
                 "is shorter than two heartbeat intervals, so healthy Contemplants would be dropped; \
                  make it longer",
             );
+        }
+        for blocked in &registry.blocked {
+            if blocked.parse::<WorkerId>().is_err() && blocked.parse::<IpAddr>().is_err() {
+                faults.add(
+                    "worker_registry.blocked",
+                    format!("{blocked:?} is neither a worker id (32 hex digits) nor an IP address"),
+                );
+            }
         }
         if let Err(error) = std::fs::create_dir_all(&self.data_dir) {
             let folder = self.data_dir.display();

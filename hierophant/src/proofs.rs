@@ -11,5 +11,6 @@ pub mod lease;
 pub mod message;
 pub mod queue;
 
+pub use core::Arrival;
 pub use handle::ProofsHandle;
-pub use message::{CancelError, LeaseAccess, NewRequest, SubmitError, WorkerArrival};
+pub use message::{CancelError, LeaseAccess, NewRequest, SubmitError};

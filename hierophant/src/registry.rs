@@ -1,7 +1,7 @@
 //! Owner of who is connected: identity, liveness, the departed and why; supervisor of one session
 //! actor for each worker socket.
 //!
-//! It tells `proofs` the facts (joined, changed, draining, lost) in order and never asks it anything.
+//! It tells `proofs` the facts (joined, changed, draining, away, lost) in order and never asks it anything.
 
 pub mod actor;
 pub mod core;
@@ -9,4 +9,4 @@ pub mod handle;
 pub mod message;
 
 pub use handle::RegistryHandle;
-pub use message::{DeadWorker, KnownWorker};
+pub use message::{DeadWorker, KnownWorker, SessionEnd};

@@ -60,6 +60,7 @@ impl Root {
         let arguments = ProofsArguments {
             store,
             limits: config.proof_limits(),
+            quarantine: config.proofs.quarantine,
             checker: ProofChecker::new(blobs),
         };
         let proofs = ProofsActor::start(arguments, above.clone()).await?;

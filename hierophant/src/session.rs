@@ -24,6 +24,8 @@ pub enum CloseReason {
     Slow,
     /// The worker broke the protocol.
     Protocol(String),
+    /// The worker is not to work here any more, or not now.
+    Dropped(String),
     /// Hierophant is stopping.
     Stopping,
 }
@@ -33,7 +35,7 @@ impl CloseReason {
     #[must_use]
     pub const fn code(&self) -> u16 {
         match self {
-            Self::Silent | Self::Slow => 1008,
+            Self::Silent | Self::Slow | Self::Dropped(_) => 1008,
             Self::Replaced => 1000,
             Self::Protocol(_) => 1002,
             Self::Stopping => 1012,
@@ -47,7 +49,7 @@ impl CloseReason {
             Self::Silent => "silent for too long",
             Self::Replaced => "connected anew",
             Self::Slow => "does not read what it is sent",
-            Self::Protocol(what) => what,
+            Self::Protocol(what) | Self::Dropped(what) => what,
             Self::Stopping => "Hierophant is stopping",
         };
         // A close frame holds at most 123 bytes of text.
@@ -76,6 +78,11 @@ impl SessionHandle {
     /// Closes the session.
     pub fn close(&self, reason: CloseReason) {
         tell(&self.actor, SessionMsg::Close(reason));
+    }
+
+    /// Ends the session without a word; its socket is gone already.
+    pub fn stop(&self) {
+        self.actor.stop(None);
     }
 
     /// Identity of the actor, for its supervisor.

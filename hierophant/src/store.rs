@@ -13,7 +13,8 @@ use network_lib::ids::{ArtifactId, RequestId, Sha256Digest, VkHash};
 use network_lib::job::{ExecutionFailureCause, ProofMode};
 
 use crate::records::{
-    ArtifactRecord, AttemptRecord, Change, JobRecord, Millis, ProgramRecord, RequestRecord, RequestState,
+    ArtifactRecord, AttemptRecord, Change, JobRecord, Millis, ProgramRecord, RequestRecord,
+    RequestState,
 };
 
 /// Why a store did not do what it was asked.
@@ -126,6 +127,20 @@ pub trait JobStore: Debug + Send + Sync {
 
     /// A finished job with this content, if its proof is stored.
     async fn proved_job(&self, key: Sha256Digest) -> Result<Option<JobRecord>, StoreError>;
+
+    /// The latest job with this content that was given up after failing on Contemplants, if it ended
+    /// at `since` or later.
+    async fn set_aside(
+        &self,
+        key: Sha256Digest,
+        since: Millis,
+    ) -> Result<Option<JobRecord>, StoreError>;
+
+    /// The job of a request, with all its requests.
+    async fn job_of(
+        &self,
+        request: RequestId,
+    ) -> Result<Option<(JobRecord, Vec<RequestRecord>)>, StoreError>;
 
     /// Requests, newest first.
     async fn requests(&self, filter: &RequestFilter) -> Result<Vec<RequestView>, StoreError>;

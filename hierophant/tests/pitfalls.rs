@@ -10,7 +10,8 @@ use pb::{ExecutionStatus, FulfillmentStatus};
 use prost::Message;
 use prost::encoding::{WireType, bytes, decode_key, skip_field, uint64};
 use support::{
-    Client, Network, Worker, assert_code, core_proof, eventually, execution, hello, unix_now,
+    Client, Network, Worker, assert_code, core_proof, eventually, execution, hello, impatient,
+    unix_now,
 };
 use tonic::Code;
 use tonic::transport::Channel;
@@ -158,7 +159,7 @@ async fn pitfall_07_a_program_is_taken_with_its_length_prefix_and_only_with_it()
 
 #[tokio::test]
 async fn pitfall_08_and_17_a_waiting_request_is_assigned_from_the_first_poll_on() {
-    let network = Network::start().await;
+    let network = Network::start_with(impatient).await;
     let mut client = Client::connect(&network).await;
     let ask = client.ready_to_ask(b"input").await;
     let id = client.ask(&ask).await.expect("accepted");

@@ -6,7 +6,7 @@ use futures_util::{StreamExt, stream};
 use network_lib::job::{Phase, Progress};
 use network_lib::wire::FromWorker;
 use serde_json::Value;
-use support::{Client, Network, Worker, core_proof, eventually, hello};
+use support::{Client, Network, Worker, core_proof, eventually, hello, impatient};
 use tonic::transport::Channel;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -58,7 +58,7 @@ fn keys(value: &Value) -> Vec<&str> {
 
 #[tokio::test]
 async fn the_status_pages_have_their_documented_fields() {
-    let network = Network::start().await;
+    let network = Network::start_with(impatient).await;
     let mut client = Client::connect(&network).await;
     let ask = client.ready_to_ask(b"input").await;
     let id = client.ask(&ask).await.expect("accepted");

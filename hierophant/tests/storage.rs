@@ -8,8 +8,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use hierophant_proto::artifact::ArtifactType;
 use hierophant_proto::network as pb;
+use network_lib::wire::{FromWorker, ToWorker, stdin_path};
 use pb::FulfillmentStatus;
-use support::{Client, Network, Worker, core_proof, eventually, hello};
+use support::{Client, Network, Worker, blob, core_proof, eventually, execution, hello};
 
 #[tokio::test]
 async fn a_request_is_proved_and_stored_while_its_client_never_polls() {
@@ -63,16 +64,83 @@ async fn waiting_work_is_taken_up_again_after_a_restart() {
     let mut client = Client::connect(&network).await;
     let ask = client.ready_to_ask(b"input").await;
     let id = client.ask(&ask).await.expect("accepted");
-    let mut worker = Worker::join(&network, hello()).await;
+    let hello = hello();
+    let mut worker = Worker::join(&network, hello.clone()).await;
     worker.leased().await;
 
     let network = network.restart().await;
     let mut client = Client::connect(&network).await;
     let status = client.status(&id).await;
     assert_eq!(status.fulfillment_status, FulfillmentStatus::Assigned as i32);
-    let mut worker = Worker::join(&network, hello()).await;
+    let mut worker = Worker::join(&network, hello).await;
     worker.prove_next(&core_proof()).await;
     client.until(&id, FulfillmentStatus::Fulfilled).await;
+}
+
+#[tokio::test]
+async fn work_in_flight_goes_on_after_a_restart_under_the_same_lease() {
+    let network = Network::start().await;
+    let mut client = Client::connect(&network).await;
+    let ask = client.ready_to_ask(b"input").await;
+    let id = client.ask(&ask).await.expect("accepted");
+    let mut hello = hello();
+    let mut worker = Worker::join(&network, hello.clone()).await;
+    let (lease_id, _) = worker.leased().await;
+
+    let network = network.restart().await;
+    hello.held = vec![lease_id];
+    let mut worker = Worker::dial(&network).await;
+    worker.say(FromWorker::Hello(hello)).await;
+    match worker.hear().await {
+        Some(ToWorker::Welcome(welcome)) => assert_eq!(welcome.resume, [lease_id]),
+        other => panic!("not welcome: {other:?}"),
+    }
+    let proof = core_proof();
+    assert_eq!(worker.hand_in(lease_id, &proof).await, 200);
+    let completed = FromWorker::Completed { lease_id, execution: execution(), proof: blob(&proof) };
+    worker.say(completed).await;
+    assert_eq!(worker.hear().await, Some(ToWorker::Settled { lease_id }));
+    let mut client = Client::connect(&network).await;
+    client.until(&id, FulfillmentStatus::Fulfilled).await;
+    let history = network.json("/proof-history").await;
+    assert_eq!(history[0]["attempts"], 1);
+}
+
+#[tokio::test]
+async fn a_finished_proof_that_is_gone_from_the_disk_is_made_again() {
+    let network = Network::start().await;
+    let mut client = Client::connect(&network).await;
+    let ask = client.ready_to_ask(b"input").await;
+    let id = client.ask(&ask).await.expect("accepted");
+    let mut worker = Worker::join(&network, hello()).await;
+    worker.prove_next(&core_proof()).await;
+    let status = client.until(&id, FulfillmentStatus::Fulfilled).await;
+    let uri = status.proof_uri.expect("a proof");
+    let artifact = uri.rsplit('/').next().expect("a name");
+    std::fs::remove_file(network.data().join("artifacts").join(&artifact[..2]).join(artifact))
+        .expect("there");
+    let status = client.status(&id).await;
+    assert_eq!(status.fulfillment_status, FulfillmentStatus::Assigned as i32);
+    worker.prove_next(&core_proof()).await;
+    client.until(&id, FulfillmentStatus::Fulfilled).await;
+}
+
+#[tokio::test]
+async fn a_job_whose_input_is_gone_from_the_disk_ends_with_a_clear_word() {
+    let network = Network::start().await;
+    let mut client = Client::connect(&network).await;
+    let ask = client.ready_to_ask(b"input").await;
+    let id = client.ask(&ask).await.expect("accepted");
+    let artifact = ask.stdin_uri.rsplit('/').next().expect("a name");
+    std::fs::remove_file(network.data().join("artifacts").join(&artifact[..2]).join(artifact))
+        .expect("there");
+    let mut worker = Worker::join(&network, hello()).await;
+    let (lease_id, _) = worker.leased().await;
+    assert_eq!(worker.get(&stdin_path(lease_id)).await.status(), 404);
+    client.until(&id, FulfillmentStatus::Unfulfillable).await;
+    let history = network.json("/proof-history").await;
+    let why = history[0]["failure"].as_str().expect("says why");
+    assert!(why.contains("gone from Hierophant's disk"), "{why}");
 }
 
 #[tokio::test]

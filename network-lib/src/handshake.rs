@@ -129,6 +129,10 @@ pub enum RefusalCode {
     Unauthorized,
     /// A mock backend, and this Hierophant serves real proofs.
     MockNotAllowed,
+    /// The operator has blocked this Contemplant.
+    Blocked,
+    /// Too many attempts have failed by this Contemplant's fault; it may come back later.
+    Suspended,
     /// This Hierophant has as many Contemplants as it takes.
     Full,
     /// The first message was not a handshake.
@@ -139,7 +143,7 @@ impl RefusalCode {
     /// Whether trying again without changing anything can help.
     #[must_use]
     pub const fn is_transient(self) -> bool {
-        matches!(self, Self::Full)
+        matches!(self, Self::Full | Self::Suspended)
     }
 }
 

@@ -1,11 +1,11 @@
 //! Carries the core's decisions out: first the store, then the workers, then the reply.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
-use network_lib::ids::WorkerId;
+use network_lib::ids::{RequestId, WorkerId};
 use network_lib::task;
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SpawnErr};
 
@@ -13,8 +13,8 @@ use super::core::{Effect, IdSource, Known, Limits, ProofsCore};
 use super::handle::ProofsHandle;
 use super::message::{CancelError, NewRequest, ProofsMsg, SubmitError};
 use crate::ask::{reply, tell};
-use crate::records::{Change, Millis, idempotency_key, job_key};
-use crate::session::SessionHandle;
+use crate::records::{Change, JobState, Millis, RequestState, idempotency_key, job_key};
+use crate::session::{CloseReason, SessionHandle};
 use crate::store::{JobStore, StoreError};
 use crate::verify::ProofChecker;
 
@@ -28,6 +28,8 @@ pub struct ProofsArguments {
     pub store: Arc<dyn JobStore>,
     /// Bounds of the scheduler.
     pub limits: Limits,
+    /// For how long content that was set aside is not tried again; 0 = tried again at once.
+    pub quarantine: Duration,
     /// Checks finished proofs.
     pub checker: ProofChecker,
 }
@@ -37,6 +39,7 @@ pub struct ProofsArguments {
 pub struct ProofsState {
     core: ProofsCore,
     store: Arc<dyn JobStore>,
+    quarantine: Duration,
     checker: ProofChecker,
     sessions: BTreeMap<WorkerId, (u64, SessionHandle)>,
 }
@@ -71,14 +74,16 @@ impl Actor for ProofsActor {
         myself: ActorRef<ProofsMsg>,
         arguments: ProofsArguments,
     ) -> Result<ProofsState, ActorProcessingErr> {
-        let ProofsArguments { store, limits, checker } = arguments;
+        let ProofsArguments { store, limits, quarantine, checker } = arguments;
         let unfinished = store.unfinished_jobs().await?;
         if !unfinished.is_empty() {
             tracing::info!(jobs = unfinished.len(), "unfinished jobs taken over from the store");
         }
+        let damaged = BTreeSet::new();
         let (core, effects) =
-            ProofsCore::restore(Millis::now(), limits, IdSource::random(), unfinished);
-        let mut state = ProofsState { core, store, checker, sessions: BTreeMap::new() };
+            ProofsCore::restore(Millis::now(), limits, IdSource::random(), unfinished, &damaged);
+        let sessions = BTreeMap::new();
+        let mut state = ProofsState { core, store, quarantine, checker, sessions };
         state.carry_out(&myself, effects).await?;
         myself.send_interval(SWEEP_INTERVAL, || ProofsMsg::Sweep);
         Ok(state)
@@ -121,16 +126,25 @@ impl Actor for ProofsActor {
                 reply(port, core.overview());
                 return Ok(());
             }
-            ProofsMsg::WorkerJoined(arrival) => {
-                let session = arrival.session;
-                state.sessions.insert(arrival.worker, (session, arrival.handle));
-                core.worker_joined(now, arrival.worker, session, arrival.name, arrival.capabilities)
+            ProofsMsg::ProofLost(request, port) => {
+                let reopened = state.reopen(&myself, now, request).await?;
+                reply(port, reopened);
+                return Ok(());
+            }
+            ProofsMsg::InputLost(lease) => core.input_lost(now, lease),
+            ProofsMsg::WorkerJoined(arrival, handle) => {
+                state.sessions.insert(arrival.worker, (arrival.session, handle));
+                core.worker_joined(now, *arrival)
             }
             ProofsMsg::CapabilitiesChanged(worker, session, capabilities) => {
                 core.capabilities_changed(now, worker, session, capabilities)
             }
             ProofsMsg::WorkerDraining(worker, session) => {
                 core.worker_draining(worker, session);
+                Vec::new()
+            }
+            ProofsMsg::WorkerAway(worker, session) => {
+                core.worker_away(worker, session);
                 Vec::new()
             }
             ProofsMsg::WorkerLost(worker, session, reason) => {
@@ -163,8 +177,8 @@ impl ProofsState {
         myself: &ActorRef<ProofsMsg>,
         now: Millis,
         new: NewRequest,
-    ) -> Result<Result<network_lib::ids::RequestId, SubmitError>, ActorProcessingErr> {
-        let known = match self.known(&new).await {
+    ) -> Result<Result<RequestId, SubmitError>, ActorProcessingErr> {
+        let known = match self.known(now, &new).await {
             Ok(known) => known,
             Err(error) => {
                 tracing::warn!(error = %chain(&error), "a request could not be looked up");
@@ -176,27 +190,58 @@ impl ProofsState {
         Ok(answer)
     }
 
-    async fn known(&self, new: &NewRequest) -> Result<Known, StoreError> {
+    async fn known(&self, now: Millis, new: &NewRequest) -> Result<Known, StoreError> {
         let call = idempotency_key(new.requester, &new.spec, &new.stdin_uri, new.deadline);
         let earlier = self.store.request_by_idempotency_key(call).await?;
         if earlier.is_some() {
-            return Ok(Known { earlier, proved: None });
+            return Ok(Known { earlier, ended: None });
         }
-        let mut proved = self.store.proved_job(job_key(&new.spec, &new.stdin_blob)).await?;
-        if let Some(proof) = proved.as_ref().and_then(|job| job.proof)
+        let key = job_key(&new.spec, &new.stdin_blob);
+        let mut ended = self.store.proved_job(key).await?;
+        if let Some(proof) = ended.as_ref().and_then(|job| job.proof)
             && !self.checker.holds(proof).await
         {
             tracing::warn!("the bytes of a finished proof are gone");
-            proved = None;
+            ended = None;
         }
-        Ok(Known { earlier, proved })
+        if ended.is_none() && !self.quarantine.is_zero() {
+            let since = Millis(now.0.saturating_sub(millis(self.quarantine)));
+            ended = self.store.set_aside(key, since).await?;
+        }
+        Ok(Known { earlier, ended })
+    }
+
+    /// Has a finished proof whose bytes are gone made again, for those who still wait for it.
+    async fn reopen(
+        &mut self,
+        myself: &ActorRef<ProofsMsg>,
+        now: Millis,
+        request: RequestId,
+    ) -> Result<bool, ActorProcessingErr> {
+        let Some((job, mut requests)) = self.store.job_of(request).await? else {
+            return Ok(false);
+        };
+        requests.retain(|request| {
+            request.state == RequestState::Fulfilled && Millis::from_seconds(request.deadline) > now
+        });
+        let gone = match job.proof {
+            Some(proof) => job.state == JobState::Proved && !self.checker.holds(proof).await,
+            None => false,
+        };
+        if !gone || !requests.iter().any(|waiting| waiting.id == request) {
+            return Ok(false);
+        }
+        tracing::error!(job_id = %job.id, "the bytes of a finished proof are gone; it is made again");
+        let effects = self.core.reopen(now, job, requests);
+        self.carry_out(myself, effects).await?;
+        Ok(true)
     }
 
     /// What to answer for a request that is not open: cancelling twice is fine, cancelling what has
     /// ended otherwise is not.
     async fn cancelled_before(
         &self,
-        id: network_lib::ids::RequestId,
+        id: RequestId,
         by: alloy_primitives::Address,
     ) -> Result<Result<(), CancelError>, StoreError> {
         let Some(view) = self.store.request(id).await? else {
@@ -204,7 +249,7 @@ impl ProofsState {
         };
         Ok(match view.request.state {
             _ if view.request.requester != by => Err(CancelError::NotYours),
-            crate::records::RequestState::Cancelled => Ok(()),
+            RequestState::Cancelled => Ok(()),
             ended => Err(CancelError::AlreadyEnded(ended)),
         })
     }
@@ -245,10 +290,16 @@ impl ProofsState {
                         session.send(message);
                     }
                 }
-                Effect::Check { lease, proof, mode } => {
+                Effect::Drop(worker, reason) => {
+                    tracing::warn!(worker_id = %worker, reason, "Contemplant dropped");
+                    if let Some((_, session)) = self.sessions.get(&worker) {
+                        session.close(CloseReason::Dropped(reason));
+                    }
+                }
+                Effect::Check { lease, proof, spec, .. } => {
                     let (checker, myself) = (self.checker.clone(), myself.clone());
                     task::spawn("check proof", async move {
-                        let verdict = checker.check(proof, mode).await;
+                        let verdict = checker.check(proof, spec.mode).await;
                         tell(&myself, ProofsMsg::Checked(lease, verdict));
                     });
                 }
@@ -274,9 +325,14 @@ fn log_change(change: &Change) {
     }
 }
 
+/// A duration in milliseconds, as the core counts time.
+pub(crate) fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
 /// Enough of a request id to recognize it; the whole id is a credential and does not belong in logs.
 #[must_use]
-pub fn short(id: network_lib::ids::RequestId) -> String {
+pub fn short(id: RequestId) -> String {
     hex::encode(&id.0[..8])
 }
 

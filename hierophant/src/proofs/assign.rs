@@ -1,5 +1,6 @@
 //! Which Contemplant gets a job.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
 use network_lib::ids::WorkerId;
@@ -7,50 +8,58 @@ use network_lib::job::JobSpec;
 
 use super::lease::Workers;
 
-/// The worker for a job: one that can prove it and has a free slot; rather one on which the job has not
-/// failed yet, then the one with most slots free, then the smallest id.
+/// On whom a job has failed already.
+#[derive(Debug, Clone, Default)]
+pub struct FailedOn {
+    /// All of them.
+    pub workers: BTreeSet<WorkerId>,
+    /// The latest one.
+    pub last: Option<WorkerId>,
+}
+
+/// The worker for a job: one that can prove it and has a free slot; of several, the one with most slots
+/// free, then the smallest id.
 ///
-/// Returns `None` when none fits now.
+/// A job that has failed on a worker waits for another that could take it, even a busy one, and comes
+/// back to the same worker twice in a row only if there is no other. Returns `None` when the job has to
+/// wait.
 #[must_use]
-pub fn choose(
-    spec: &JobSpec,
-    failed_on: &BTreeSet<WorkerId>,
-    workers: &Workers,
-) -> Option<WorkerId> {
-    workers
-        .iter()
-        .filter(|(_, worker)| worker.free_slots() > 0 && worker.fits(spec))
-        .max_by_key(|(id, worker)| {
-            (!failed_on.contains(id), worker.free_slots(), std::cmp::Reverse(**id))
-        })
+pub fn choose(spec: &JobSpec, failed_on: &FailedOn, workers: &Workers) -> Option<WorkerId> {
+    let fitting: Vec<_> =
+        workers.iter().filter(|(_, worker)| worker.takes_jobs() && worker.fits(spec)).collect();
+    let distance = |id: &WorkerId| match () {
+        () if !failed_on.workers.contains(id) => 0_u8,
+        () if failed_on.last != Some(*id) => 1,
+        () => 2,
+    };
+    let nearest = fitting.iter().map(|(id, _)| distance(id)).min()?;
+    fitting
+        .into_iter()
+        .filter(|(id, worker)| distance(id) == nearest && worker.free_slots() > 0)
+        .max_by_key(|(id, worker)| (worker.free_slots(), Reverse(**id)))
         .map(|(id, _)| *id)
 }
 
 #[cfg(test)]
 mod tests {
     use network_lib::handshake::{Backend, Capabilities};
-    use network_lib::ids::VkHash;
+    use network_lib::ids::{LeaseId, VkHash};
     use network_lib::job::ProofMode;
 
     use super::super::lease::Worker;
     use super::*;
 
     fn worker(slots: u32, modes: &[ProofMode], version: &str) -> Worker {
-        Worker {
-            session: 1,
-            name: "amos".into(),
-            capabilities: Capabilities {
-                vm: "sp1".into(),
-                circuit_versions: vec![version.into()],
-                modes: modes.to_vec(),
-                backend: Backend::Cpu,
-                slots,
-                memory_bytes: 0,
-                gpus: vec![],
-            },
-            draining: false,
-            leases: BTreeSet::new(),
-        }
+        let capabilities = Capabilities {
+            vm: "sp1".into(),
+            circuit_versions: vec![version.into()],
+            modes: modes.to_vec(),
+            backend: Backend::Cpu,
+            slots,
+            memory_bytes: 0,
+            gpus: vec![],
+        };
+        Worker::new(1, "amos".into(), capabilities)
     }
 
     fn spec() -> JobSpec {
@@ -67,6 +76,10 @@ mod tests {
         WorkerId([n; 16])
     }
 
+    fn failed_on(ids: &[u8]) -> FailedOn {
+        FailedOn { workers: ids.iter().map(|n| id(*n)).collect(), last: ids.last().map(|n| id(*n)) }
+    }
+
     #[test]
     fn only_fitting_workers_with_a_free_slot_are_chosen() {
         let mut workers = Workers::new();
@@ -76,19 +89,25 @@ mod tests {
         let mut draining = worker(1, &[ProofMode::Core], "v6.1.0");
         draining.draining = true;
         workers.insert(id(4), draining);
-        assert_eq!(choose(&spec(), &BTreeSet::new(), &workers), None);
-        workers.insert(id(5), worker(1, &[ProofMode::Core], "v6.1.0"));
-        assert_eq!(choose(&spec(), &BTreeSet::new(), &workers), Some(id(5)));
+        let mut away = worker(1, &[ProofMode::Core], "v6.1.0");
+        away.away = true;
+        workers.insert(id(5), away);
+        assert_eq!(choose(&spec(), &failed_on(&[]), &workers), None);
+        workers.insert(id(6), worker(1, &[ProofMode::Core], "v6.1.0"));
+        assert_eq!(choose(&spec(), &failed_on(&[]), &workers), Some(id(6)));
     }
 
     #[test]
-    fn a_worker_that_failed_the_job_is_the_last_resort() {
+    fn a_failed_job_waits_for_another_worker_and_comes_back_only_if_there_is_none() {
         let mut workers = Workers::new();
         workers.insert(id(1), worker(8, &[ProofMode::Core], "v6.1.0"));
-        workers.insert(id(2), worker(1, &[ProofMode::Core], "v6.1.0"));
-        let failed_on = BTreeSet::from([id(1)]);
-        assert_eq!(choose(&spec(), &failed_on, &workers), Some(id(2)));
+        let mut busy = worker(1, &[ProofMode::Core], "v6.1.0");
+        busy.leases.insert(LeaseId([1; 16]));
+        workers.insert(id(2), busy);
+        assert_eq!(choose(&spec(), &failed_on(&[1]), &workers), None);
+        assert_eq!(choose(&spec(), &failed_on(&[1, 2]), &workers), Some(id(1)));
+        assert_eq!(choose(&spec(), &failed_on(&[2, 1]), &workers), None);
         workers.remove(&id(2));
-        assert_eq!(choose(&spec(), &failed_on, &workers), Some(id(1)));
+        assert_eq!(choose(&spec(), &failed_on(&[2, 1]), &workers), Some(id(1)));
     }
 }

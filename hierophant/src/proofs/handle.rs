@@ -6,10 +6,10 @@ use network_lib::ids::{ArtifactId, LeaseId, RequestId, WorkerId};
 use network_lib::job::{BlobInfo, Execution, Failure, Progress};
 use ractor::ActorRef;
 
-use super::message::{
-    CancelError, LeaseAccess, NewRequest, Overview, ProofsMsg, SubmitError, WorkerArrival,
-};
+use super::core::Arrival;
+use super::message::{CancelError, LeaseAccess, NewRequest, Overview, ProofsMsg, SubmitError};
 use crate::ask::{Unanswered, ask, tell};
+use crate::session::SessionHandle;
 
 /// Handle to the owner of requests and jobs.
 #[derive(Debug, Clone)]
@@ -42,9 +42,9 @@ impl ProofsHandle {
             .unwrap_or(Err(CancelError::Unavailable))
     }
 
-    /// A worker is there.
-    pub fn worker_joined(&self, arrival: WorkerArrival) {
-        tell(&self.0, ProofsMsg::WorkerJoined(Box::new(arrival)));
+    /// A worker is there; its first message will be the welcome.
+    pub fn worker_joined(&self, arrival: Arrival, session: SessionHandle) {
+        tell(&self.0, ProofsMsg::WorkerJoined(Box::new(arrival), session));
     }
 
     /// What a worker can prove has changed.
@@ -55,6 +55,11 @@ impl ProofsHandle {
     /// A worker wants no more jobs.
     pub fn worker_draining(&self, worker: WorkerId, session: u64) {
         tell(&self.0, ProofsMsg::WorkerDraining(worker, session));
+    }
+
+    /// A worker's connection broke; it may come back.
+    pub fn worker_away(&self, worker: WorkerId, session: u64) {
+        tell(&self.0, ProofsMsg::WorkerAway(worker, session));
     }
 
     /// A worker is gone.
@@ -105,6 +110,20 @@ impl ProofsHandle {
         blob: BlobInfo,
     ) -> Result<bool, Unanswered> {
         ask(&self.0, |reply| ProofsMsg::ProofStored(lease, artifact, blob, reply)).await
+    }
+
+    /// The program's or input's bytes of an attempt are gone.
+    pub fn input_lost(&self, lease: LeaseId) {
+        tell(&self.0, ProofsMsg::InputLost(lease));
+    }
+
+    /// The bytes of a request's finished proof are gone. Returns whether it is being made again.
+    ///
+    /// # Errors
+    ///
+    /// [`Unanswered`] when the actor or its store hangs.
+    pub async fn proof_lost(&self, request: RequestId) -> Result<bool, Unanswered> {
+        ask(&self.0, |reply| ProofsMsg::ProofLost(request, reply)).await
     }
 
     /// What the holder of a lease may fetch, `None` if the lease does not count (any more).

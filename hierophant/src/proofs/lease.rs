@@ -1,10 +1,10 @@
 //! Who works on what: leases, and the workers as the scheduler sees them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use network_lib::handshake::{Backend, Capabilities};
-use network_lib::ids::{ArtifactId, JobId, LeaseId, WorkerId};
-use network_lib::job::{BlobInfo, JobSpec, Progress};
+use network_lib::ids::{JobId, LeaseId, WorkerId};
+use network_lib::job::{JobSpec, Progress};
 
 use crate::records::{AttemptRecord, Millis, Prover};
 
@@ -15,26 +15,64 @@ pub struct Lease {
     pub job: JobId,
     /// What is stored about the attempt.
     pub attempt: AttemptRecord,
-    /// The proof's bytes, once they were handed in.
-    pub upload: Option<(ArtifactId, BlobInfo)>,
     /// Latest word from the worker.
     pub progress: Option<Progress>,
+    /// When the worker was last seen to get on with it.
+    pub moved_at: Millis,
+    /// How many heartbeats in a row did not list it.
+    pub unlisted: u32,
     /// Whether the worker is done and the proof is being checked.
     pub checking: bool,
 }
 
+impl Lease {
+    /// An attempt that starts, or goes on, at `now`.
+    #[must_use]
+    pub const fn new(now: Millis, attempt: AttemptRecord) -> Self {
+        Self {
+            job: attempt.job,
+            attempt,
+            progress: None,
+            moved_at: now,
+            unlisted: 0,
+            checking: false,
+        }
+    }
+
+    /// Takes note of progress. Only what was measured counts as getting on: estimates grow by
+    /// themselves.
+    pub fn report(&mut self, now: Millis, progress: Progress) {
+        let measured = |progress: &Progress| {
+            let fraction = progress.fraction.filter(|_| !progress.estimated);
+            (progress.phase, progress.cycles_done, fraction.map(f32::to_bits))
+        };
+        if self.progress.as_ref().map(measured) != Some(measured(&progress)) {
+            self.moved_at = now;
+        }
+        self.progress = Some(progress);
+    }
+}
+
 /// How a worker has done since Hierophant started.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct WorkerStats {
     /// Proofs that were accepted.
     pub completed: u64,
-    /// Attempts that failed by the worker's fault.
-    pub strikes: u64,
+    /// When attempts failed by the worker's fault, the oldest first, as far as they still count.
+    pub strikes: VecDeque<Millis>,
     /// Time from lease to accepted proof, summed over the completed ones.
     pub proof_millis: u64,
 }
 
-/// A connected worker.
+impl WorkerStats {
+    /// Forgets strikes of before `since`; says how many are left.
+    pub fn strikes_since(&mut self, since: Millis) -> usize {
+        self.strikes.retain(|at| *at >= since);
+        self.strikes.len()
+    }
+}
+
+/// A worker that is connected, or has been a moment ago.
 #[derive(Debug, Clone)]
 pub struct Worker {
     /// Connection that it came by; facts about an older one are stale.
@@ -45,15 +83,29 @@ pub struct Worker {
     pub capabilities: Capabilities,
     /// Whether it takes no more jobs.
     pub draining: bool,
+    /// Whether its connection broke, and it may come back and go on.
+    pub away: bool,
     /// Attempts that occupy its slots, those that it was told to stop included.
     pub leases: BTreeSet<LeaseId>,
 }
 
 impl Worker {
+    /// A worker that has just connected and holds nothing.
+    #[must_use]
+    pub const fn new(session: u64, name: String, capabilities: Capabilities) -> Self {
+        Self { session, name, capabilities, draining: false, away: false, leases: BTreeSet::new() }
+    }
+
+    /// Whether it is there and takes jobs, now or when a slot is free.
+    #[must_use]
+    pub const fn takes_jobs(&self) -> bool {
+        !self.draining && !self.away
+    }
+
     /// Slots that a job could take now.
     #[must_use]
     pub fn free_slots(&self) -> usize {
-        if self.draining {
+        if !self.takes_jobs() {
             return 0;
         }
         let slots = usize::try_from(self.capabilities.slots).unwrap_or(usize::MAX);
@@ -80,7 +132,7 @@ impl Worker {
     }
 }
 
-/// All connected workers.
+/// All workers that are connected or may come back.
 pub type Workers = BTreeMap<WorkerId, Worker>;
 
 /// How long a job that was interrupted for the `count`-th time rests before it is given out again.
@@ -97,7 +149,11 @@ pub fn rest_after_interruptions(count: u32) -> Millis {
 
 #[cfg(test)]
 mod tests {
+    use network_lib::handshake::Backend;
+    use network_lib::job::Phase;
+
     use super::*;
+    use crate::records::AttemptOutcome;
 
     #[test]
     fn rest_doubles_up_to_a_minute() {
@@ -106,5 +162,37 @@ mod tests {
             rests,
             [0, 0, 1000, 2000, 4000, 8000, 16_000, 32_000, 60_000, 60_000, 60_000, 60_000]
         );
+    }
+
+    #[test]
+    fn an_estimate_that_grows_is_no_progress() {
+        let prover =
+            Prover { worker: WorkerId([1; 16]), name: "amos".into(), backend: Backend::Cpu };
+        let attempt = AttemptRecord {
+            lease: LeaseId([1; 16]),
+            job: JobId([1; 16]),
+            prover,
+            started_at: Millis(0),
+            ended_at: None,
+            outcome: AttemptOutcome::Running,
+            failure_class: None,
+            message: None,
+            proof: None,
+        };
+        let mut lease = Lease::new(Millis(0), attempt);
+        let at = |fraction, estimated, cycles_done| Progress {
+            fraction: Some(fraction),
+            estimated,
+            cycles_done: Some(cycles_done),
+            ..Progress::phase(Phase::Proving)
+        };
+        lease.report(Millis(1), at(0.1, true, 5));
+        lease.report(Millis(2), at(0.2, true, 5));
+        assert_eq!(lease.moved_at, Millis(1));
+        lease.report(Millis(3), at(0.3, true, 6));
+        assert_eq!(lease.moved_at, Millis(3));
+        lease.report(Millis(4), at(0.4, false, 6));
+        lease.report(Millis(5), at(0.5, false, 6));
+        assert_eq!(lease.moved_at, Millis(5));
     }
 }

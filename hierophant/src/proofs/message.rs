@@ -6,6 +6,7 @@ use network_lib::ids::{ArtifactId, JobId, LeaseId, RequestId, VkHash, WorkerId};
 use network_lib::job::{BlobInfo, Execution, Failure, JobSpec, Progress, ProofMode};
 use ractor::RpcReplyPort;
 
+use super::core::Arrival;
 use super::lease::WorkerStats;
 use crate::records::{Millis, NetworkMode, RequestState};
 use crate::session::SessionHandle;
@@ -85,21 +86,6 @@ pub struct LeaseAccess {
     pub stdin: ArtifactId,
 }
 
-/// A worker that `registry` has admitted.
-#[derive(Debug)]
-pub struct WorkerArrival {
-    /// Its id.
-    pub worker: WorkerId,
-    /// Number of its connection.
-    pub session: u64,
-    /// Its name.
-    pub name: String,
-    /// What it can prove.
-    pub capabilities: Capabilities,
-    /// How it is talked to.
-    pub handle: SessionHandle,
-}
-
 /// A proof in the making, for people.
 #[derive(Debug, Clone)]
 pub struct RunningProof {
@@ -152,12 +138,14 @@ pub enum ProofsMsg {
     Submit(Box<NewRequest>, RpcReplyPort<Result<RequestId, SubmitError>>),
     /// Withdraw a request on behalf of an address.
     Cancel(RequestId, Address, RpcReplyPort<Result<(), CancelError>>),
-    /// `registry`: a worker is there.
-    WorkerJoined(Box<WorkerArrival>),
+    /// `registry`: a worker is there, and how it is talked to. Its first message is the welcome.
+    WorkerJoined(Box<Arrival>, SessionHandle),
     /// `registry`: what a worker can prove has changed.
     CapabilitiesChanged(WorkerId, u64, Capabilities),
     /// `registry`: a worker wants no more jobs.
     WorkerDraining(WorkerId, u64),
+    /// `registry`: a worker's connection broke; it may come back.
+    WorkerAway(WorkerId, u64),
     /// `registry`: a worker is gone.
     WorkerLost(WorkerId, u64, String),
     /// Session: the attempts that a worker says it holds.
@@ -172,6 +160,10 @@ pub enum ProofsMsg {
     Failed(WorkerId, LeaseId, Failure),
     /// API: the proof's bytes of an attempt are stored. Answers whether the attempt still counts.
     ProofStored(LeaseId, ArtifactId, BlobInfo, RpcReplyPort<bool>),
+    /// API: the program's or input's bytes of an attempt are gone.
+    InputLost(LeaseId),
+    /// API: the bytes of a finished proof are gone. Answers whether it is being made again.
+    ProofLost(RequestId, RpcReplyPort<bool>),
     /// A check of a proof has ended.
     Checked(LeaseId, Result<(), Failure>),
     /// What the holder of a lease may fetch, `None` if it does not count (any more).

@@ -7,13 +7,14 @@ use std::time::Duration;
 use axum::extract::ws::WebSocket;
 use network_lib::handshake::{Hello, Refusal, Welcome};
 use network_lib::ids::WorkerId;
+use network_lib::wire::ToWorker;
 use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SpawnErr, SupervisionEvent};
 
 use super::core::{RegistryCore, Rules};
 use super::handle::RegistryHandle;
-use super::message::RegistryMsg;
+use super::message::{RegistryMsg, SessionEnd};
 use crate::ask::reply;
-use crate::proofs::{ProofsHandle, WorkerArrival};
+use crate::proofs::{Arrival, ProofsHandle};
 use crate::records::Millis;
 use crate::session::actor::{SessionActor, SessionArguments};
 use crate::session::{CloseReason, SessionHandle};
@@ -38,7 +39,8 @@ pub struct RegistryState {
     core: RegistryCore,
     heartbeat_interval: Duration,
     proofs: ProofsHandle,
-    sessions: BTreeMap<WorkerId, (u64, SessionHandle)>,
+    /// By number of the connection.
+    sessions: BTreeMap<u64, SessionHandle>,
     by_actor: BTreeMap<ActorId, (WorkerId, u64)>,
 }
 
@@ -102,50 +104,56 @@ impl Actor for RegistryActor {
                 }
             }
             RegistryMsg::Draining(worker, session, reason) => {
-                if state.core.is_current(worker, session) {
+                if state.core.draining(worker, session) {
                     tracing::info!(worker_id = %worker, reason, "Contemplant takes no more jobs");
                     state.proofs.worker_draining(worker, session);
                 }
             }
+            RegistryMsg::SessionEnded(worker, session, end) => {
+                state.session_ended(now, worker, session, end);
+            }
+            RegistryMsg::Drain(worker, reason, port) => {
+                reply(port, state.drain(worker, reason));
+            }
             RegistryMsg::Workers(port) => reply(port, state.core.workers()),
             RegistryMsg::DeadWorkers(port) => reply(port, state.core.dead()),
             RegistryMsg::CloseAll(port) => {
-                for (_, session) in state.sessions.values() {
+                for session in state.sessions.values() {
                     session.close(CloseReason::Stopping);
                 }
                 reply(port, ());
             }
             RegistryMsg::Sweep => {
-                for (worker, session) in state.core.silent(now) {
-                    if let Some((_, handle)) = state.sessions.get(&worker) {
+                for (worker, session, reason) in state.core.silent(now) {
+                    if let Some(handle) = state.sessions.get(&session) {
                         handle.close(CloseReason::Silent);
                     }
-                    state.lost(now, worker, session, "silent for too long");
+                    state.lost(now, worker, session, &reason);
                 }
             }
         }
         Ok(())
     }
 
-    /// A session that ends takes its worker with it, and nothing else.
+    /// A session that fails takes its worker with it, and nothing else.
     async fn handle_supervisor_evt(
         &self,
         _myself: ActorRef<RegistryMsg>,
         event: SupervisionEvent,
         state: &mut RegistryState,
     ) -> Result<(), ActorProcessingErr> {
-        let (actor, reason) = match event {
-            SupervisionEvent::ActorTerminated(actor, _, reason) => {
-                (actor, reason.unwrap_or_else(|| "session ended".to_owned()))
-            }
-            SupervisionEvent::ActorFailed(actor, error) => {
-                tracing::error!(%error, "a session failed");
-                (actor, format!("session failed: {error}"))
-            }
+        let (actor, failure) = match event {
+            SupervisionEvent::ActorTerminated(actor, ..) => (actor, None),
+            SupervisionEvent::ActorFailed(actor, error) => (actor, Some(error)),
             _ => return Ok(()),
         };
-        if let Some((worker, session)) = state.by_actor.remove(&actor.get_id()) {
-            state.lost(Millis::now(), worker, session, &reason);
+        let Some((worker, session)) = state.by_actor.remove(&actor.get_id()) else {
+            return Ok(());
+        };
+        if let Some(error) = failure {
+            tracing::error!(%error, "a session failed");
+            let end = SessionEnd::Closed(format!("its session failed: {error}"));
+            state.session_ended(Millis::now(), worker, session, end);
         }
         Ok(())
     }
@@ -179,40 +187,69 @@ impl RegistryState {
         };
         let (worker, session) = (hello.worker_id, admission.session);
         if let Some(replaced) = admission.replaces
-            && let Some((_, old)) = self.sessions.remove(&worker)
+            && let Some(old) = self.sessions.get(&replaced)
         {
             old.close(CloseReason::Replaced);
-            self.proofs.worker_lost(worker, replaced, "connected anew".into());
         }
         let welcome = Welcome {
             protocol: admission.protocol,
             software_version: env!("CARGO_PKG_VERSION").into(),
             heartbeat_interval_ms: u64::try_from(self.heartbeat_interval.as_millis())?,
-            // Attempts of an earlier connection have gone back to the queue when it ended.
+            // `proofs` knows which attempts still count.
             resume: Vec::new(),
         };
         let arguments = SessionArguments {
             worker,
             session,
             socket: *socket,
-            welcome,
             registry: RegistryHandle::new(myself.clone()),
             proofs: self.proofs.clone(),
         };
         let handle = SessionActor::start(arguments, myself.get_cell()).await?;
         tracing::info!(worker_id = %worker, name = hello.name, %ip,
             backend = hello.capabilities.backend.as_str(), modes = ?hello.capabilities.modes,
-            "Contemplant joined");
+            held = hello.held.len(), "Contemplant joined");
         self.by_actor.insert(handle.actor_id(), (worker, session));
-        self.sessions.insert(worker, (session, handle.clone()));
-        self.proofs.worker_joined(WorkerArrival {
+        self.sessions.insert(session, handle.clone());
+        let arrival = Arrival {
             worker,
             session,
             name: self.core.name(worker).unwrap_or_default().to_owned(),
             capabilities: hello.capabilities,
-            handle,
-        });
+            held: hello.held,
+            welcome,
+        };
+        self.proofs.worker_joined(arrival, handle);
         Ok(Ok(()))
+    }
+
+    fn session_ended(&mut self, now: Millis, worker: WorkerId, session: u64, end: SessionEnd) {
+        if let Some(handle) = self.sessions.remove(&session) {
+            handle.stop();
+        }
+        match end {
+            SessionEnd::Stopping => {}
+            SessionEnd::Closed(reason) => self.lost(now, worker, session, &reason),
+            SessionEnd::Left(reason) if self.core.is_draining(worker, session) => {
+                self.lost(now, worker, session, &reason);
+            }
+            SessionEnd::Left(reason) | SessionEnd::Cut(reason) => {
+                if self.core.cut(worker, session, &reason) {
+                    tracing::info!(worker_id = %worker, reason, "Contemplant is away");
+                    self.proofs.worker_away(worker, session);
+                }
+            }
+        }
+    }
+
+    fn drain(&mut self, worker: WorkerId, reason: String) -> bool {
+        let Some(session) = self.core.session(worker) else { return false };
+        let Some(handle) = self.sessions.get(&session) else { return false };
+        tracing::info!(worker_id = %worker, reason, "Contemplant is to finish and leave");
+        handle.send(ToWorker::Drain { reason });
+        self.core.draining(worker, session);
+        self.proofs.worker_draining(worker, session);
+        true
     }
 
     fn lost(&mut self, now: Millis, worker: WorkerId, session: u64, reason: &str) {
@@ -221,7 +258,6 @@ impl RegistryState {
             return;
         }
         tracing::info!(worker_id = %worker, name, reason, "Contemplant left");
-        self.sessions.remove(&worker);
         self.proofs.worker_lost(worker, session, reason.to_owned());
     }
 }

@@ -23,6 +23,8 @@ pub struct Rules {
     pub mock_mode: bool,
     /// Shared secret; without one only workers on this machine are admitted.
     pub token: Option<String>,
+    /// Worker ids and IP addresses that are turned away.
+    pub blocked: Vec<String>,
 }
 
 /// An admitted worker.
@@ -77,6 +79,11 @@ impl RegistryCore {
         };
         self.authorize(hello, ip)
             .map_err(|message| refuse(RefusalCode::Unauthorized, message.into()))?;
+        let (id, from) = (hello.worker_id.to_string(), ip.to_canonical().to_string());
+        if self.rules.blocked.iter().any(|blocked| *blocked == id || *blocked == from) {
+            let message = "this Contemplant is in `worker_registry.blocked` of hierophant.toml";
+            return Err(refuse(RefusalCode::Blocked, message.into()));
+        }
         if hello.capabilities.backend == Backend::Mock && !self.rules.mock_mode {
             let message = "mock proofs are refused; set `mock_mode = true` in hierophant.toml to \
                            take them for trials";
@@ -103,6 +110,8 @@ impl RegistryCore {
             version: hello.software_version.chars().filter(|c| !c.is_control()).take(64).collect(),
             joined_at: now,
             heard_at: now,
+            draining: false,
+            cut: None,
         };
         self.workers.insert(hello.worker_id, worker);
         Ok(Admission { session, protocol, replaces })
@@ -121,6 +130,17 @@ impl RegistryCore {
         self.workers.get(&worker).is_some_and(|known| known.session == session)
     }
 
+    /// A worker takes no more jobs. Returns whether it is there.
+    pub fn draining(&mut self, worker: WorkerId, session: u64) -> bool {
+        self.connected(worker, session).map(|known| known.draining = true).is_some()
+    }
+
+    /// A worker's connection broke; it may come back until it was silent for too long. Returns whether
+    /// it was there.
+    pub fn cut(&mut self, worker: WorkerId, session: u64, reason: &str) -> bool {
+        self.connected(worker, session).map(|known| known.cut = Some(reason.to_owned())).is_some()
+    }
+
     /// A worker is gone. Returns whether it was there.
     pub fn lost(&mut self, now: Millis, worker: WorkerId, session: u64, reason: &str) -> bool {
         if !self.is_current(worker, session) {
@@ -133,14 +153,30 @@ impl RegistryCore {
         true
     }
 
-    /// Workers that were silent for too long.
+    /// Workers that were silent for too long, each with what is to be said of it.
     #[must_use]
-    pub fn silent(&self, now: Millis) -> Vec<(WorkerId, u64)> {
+    pub fn silent(&self, now: Millis) -> Vec<(WorkerId, u64, String)> {
+        let reason = |known: &KnownWorker| match &known.cut {
+            None => "silent for too long".to_owned(),
+            Some(cut) => format!("{cut}; has not come back"),
+        };
         self.workers
             .values()
             .filter(|known| now.since(known.heard_at) > self.rules.silence_limit_ms)
-            .map(|known| (known.worker, known.session))
+            .map(|known| (known.worker, known.session, reason(known)))
             .collect()
+    }
+
+    /// The current connection of a worker that is there.
+    #[must_use]
+    pub fn session(&self, worker: WorkerId) -> Option<u64> {
+        self.workers.get(&worker).filter(|known| known.cut.is_none()).map(|known| known.session)
+    }
+
+    /// Whether a worker takes no more jobs.
+    #[must_use]
+    pub fn is_draining(&self, worker: WorkerId, session: u64) -> bool {
+        self.workers.get(&worker).is_some_and(|known| known.session == session && known.draining)
     }
 
     /// Who is connected, by id.
@@ -200,7 +236,13 @@ mod tests {
     const THERE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 9));
 
     fn rules() -> Rules {
-        Rules { max_workers: 2, silence_limit_ms: 1000, mock_mode: false, token: None }
+        Rules {
+            max_workers: 2,
+            silence_limit_ms: 1000,
+            mock_mode: false,
+            token: None,
+            blocked: vec![],
+        }
     }
 
     fn hello(n: u8) -> Hello {
@@ -279,13 +321,37 @@ mod tests {
     }
 
     #[test]
+    fn blocked_workers_are_turned_away_by_id_and_by_address() {
+        let id = WorkerId([1; 16]).to_string();
+        for blocked in [id, "127.0.0.1".to_owned()] {
+            let mut core = RegistryCore::new(Rules { blocked: vec![blocked], ..rules() });
+            assert_eq!(code(core.admit(Millis(0), &hello(1), HERE)), RefusalCode::Blocked);
+        }
+        let other = WorkerId([2; 16]).to_string();
+        let mut core = RegistryCore::new(Rules { blocked: vec![other], ..rules() });
+        assert!(core.admit(Millis(0), &hello(1), HERE).is_ok());
+    }
+
+    #[test]
+    fn a_cut_worker_is_gone_only_after_the_silence_limit() {
+        let mut core = RegistryCore::new(rules());
+        let session = core.admit(Millis(0), &hello(1), HERE).expect("admitted").session;
+        let id = WorkerId([1; 16]);
+        assert!(core.cut(id, session, "reset by peer"));
+        assert_eq!(core.session(id), None);
+        assert!(core.silent(Millis(1000)).is_empty());
+        let reason = "reset by peer; has not come back".to_owned();
+        assert_eq!(core.silent(Millis(1001)), [(id, session, reason)]);
+    }
+
+    #[test]
     fn silence_is_judged_by_the_last_word() {
         let mut core = RegistryCore::new(rules());
         let session = core.admit(Millis(0), &hello(1), HERE).expect("admitted").session;
         let id = WorkerId([1; 16]);
         core.heard(Millis(900), id, session);
         assert!(core.silent(Millis(1900)).is_empty());
-        assert_eq!(core.silent(Millis(1901)), [(id, session)]);
+        assert_eq!(core.silent(Millis(1901)), [(id, session, "silent for too long".into())]);
         assert!(core.lost(Millis(1901), id, session, "silent"));
         assert!(core.silent(Millis(9999)).is_empty());
     }

@@ -7,7 +7,7 @@ use network_lib::handshake::{Capabilities, Hello, Refusal};
 use network_lib::ids::WorkerId;
 use ractor::ActorRef;
 
-use super::message::{DeadWorker, KnownWorker, RegistryMsg};
+use super::message::{DeadWorker, KnownWorker, RegistryMsg, SessionEnd};
 use crate::ask::{Unanswered, ask, tell};
 
 /// Handle to the owner of the workers' connections.
@@ -46,6 +46,20 @@ impl RegistryHandle {
     /// A worker wants no more jobs.
     pub fn draining(&self, worker: WorkerId, session: u64, reason: String) {
         tell(&self.0, RegistryMsg::Draining(worker, session, reason));
+    }
+
+    /// A worker's session has ended.
+    pub fn session_ended(&self, worker: WorkerId, session: u64, end: SessionEnd) {
+        tell(&self.0, RegistryMsg::SessionEnded(worker, session, end));
+    }
+
+    /// Has a worker finish what it holds and leave. Returns whether it is there.
+    ///
+    /// # Errors
+    ///
+    /// [`Unanswered`] when the actor hangs.
+    pub async fn drain(&self, worker: WorkerId, reason: String) -> Result<bool, Unanswered> {
+        ask(&self.0, |reply| RegistryMsg::Drain(worker, reason, reply)).await
     }
 
     /// Who is connected.

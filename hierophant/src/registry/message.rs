@@ -26,6 +26,10 @@ pub struct KnownWorker {
     pub joined_at: Millis,
     /// When it was last heard.
     pub heard_at: Millis,
+    /// Whether it takes no more jobs.
+    pub draining: bool,
+    /// Why its connection broke, if it did; it may come back until it was silent for too long.
+    pub cut: Option<String>,
 }
 
 /// A worker that is gone, for people.
@@ -37,6 +41,19 @@ pub struct DeadWorker {
     pub died_at: Millis,
     /// Why.
     pub reason: String,
+}
+
+/// How a session has ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SessionEnd {
+    /// The socket broke; the worker may come back.
+    Cut(String),
+    /// The worker closed it; unless it was draining, it may come back.
+    Left(String),
+    /// Hierophant closed it, for this reason.
+    Closed(String),
+    /// Hierophant closed it because it is stopping: nothing has happened to the worker.
+    Stopping,
 }
 
 /// Messages of the `registry` actor.
@@ -51,6 +68,10 @@ pub enum RegistryMsg {
     CapabilitiesChanged(WorkerId, u64, Capabilities),
     /// Session: the worker wants no more jobs.
     Draining(WorkerId, u64, String),
+    /// Session: it has ended.
+    SessionEnded(WorkerId, u64, SessionEnd),
+    /// Have a worker finish what it holds and leave. Answers whether it is there.
+    Drain(WorkerId, String, RpcReplyPort<bool>),
     /// Who is connected.
     Workers(RpcReplyPort<Vec<KnownWorker>>),
     /// Who is gone, the latest first.

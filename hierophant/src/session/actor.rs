@@ -2,10 +2,9 @@
 
 use axum::extract::ws::WebSocket;
 use futures_util::StreamExt;
-use network_lib::handshake::Welcome;
 use network_lib::ids::WorkerId;
 use network_lib::task;
-use network_lib::wire::{FromWorker, ToWorker};
+use network_lib::wire::FromWorker;
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SpawnErr};
 use tokio::sync::mpsc;
 
@@ -13,7 +12,7 @@ use super::message::SessionMsg;
 use super::outbox::{self, Outgoing};
 use super::{CloseReason, SessionHandle, reader};
 use crate::proofs::ProofsHandle;
-use crate::registry::RegistryHandle;
+use crate::registry::{RegistryHandle, SessionEnd};
 
 /// What a session is started with.
 #[derive(Debug)]
@@ -24,8 +23,6 @@ pub struct SessionArguments {
     pub session: u64,
     /// Its socket.
     pub socket: WebSocket,
-    /// First message to send.
-    pub welcome: Welcome,
     /// Hears of life and abilities.
     pub registry: RegistryHandle,
     /// Hears of attempts.
@@ -47,7 +44,7 @@ pub struct SessionState {
 pub struct SessionActor;
 
 impl SessionActor {
-    /// Starts a session under `supervisor` and sends the welcome.
+    /// Starts a session under `supervisor`. It says nothing by itself, not even the welcome.
     ///
     /// # Errors
     ///
@@ -56,11 +53,9 @@ impl SessionActor {
         arguments: SessionArguments,
         supervisor: ActorCell,
     ) -> Result<SessionHandle, SpawnErr> {
-        let SessionArguments { worker, session, socket, welcome, registry, proofs } = arguments;
+        let SessionArguments { worker, session, socket, registry, proofs } = arguments;
         let (sink, stream) = socket.split();
         let (outbox, queue) = mpsc::channel(outbox::CAPACITY);
-        // The queue is empty and open, so this cannot fail.
-        let _ = outbox.try_send(Outgoing::Message(ToWorker::Welcome(welcome)));
         task::spawn("session outbox", outbox::send_all(queue, sink));
         let state = SessionState { worker, session, outbox: outbox.clone(), registry, proofs };
         let (actor, _) = Actor::spawn_linked(None, Self, state, supervisor).await?;
@@ -85,7 +80,7 @@ impl Actor for SessionActor {
 
     async fn handle(
         &self,
-        myself: ActorRef<SessionMsg>,
+        _myself: ActorRef<SessionMsg>,
         message: SessionMsg,
         state: &mut SessionState,
     ) -> Result<(), ActorProcessingErr> {
@@ -93,13 +88,14 @@ impl Actor for SessionActor {
             SessionMsg::Frame(frame, _permit) => {
                 state.registry.heard(state.worker, state.session);
                 if let Err(reason) = state.pass_on(*frame) {
-                    state.end(&myself, reason);
+                    state.end(reason);
                 }
             }
             SessionMsg::Alive => state.registry.heard(state.worker, state.session),
-            // The supervisor hears of the end, with its reason.
-            SessionMsg::SocketEnded(reason) => myself.stop(Some(reason)),
-            SessionMsg::Close(reason) => state.end(&myself, reason),
+            SessionMsg::SocketEnded(end) => {
+                state.registry.session_ended(state.worker, state.session, end);
+            }
+            SessionMsg::Close(reason) => state.end(reason),
         }
         Ok(())
     }
@@ -133,11 +129,14 @@ impl SessionState {
         Ok(())
     }
 
-    /// Sends the close frame and stops; the supervisor hears why.
-    fn end(&self, myself: &ActorRef<SessionMsg>, reason: CloseReason) {
-        let text = reason.text();
+    /// Sends the close frame. The registry hears why, and stops this actor.
+    fn end(&self, reason: CloseReason) {
+        let end = match &reason {
+            CloseReason::Stopping => SessionEnd::Stopping,
+            reason => SessionEnd::Closed(reason.text()),
+        };
         // A full queue means that the worker does not read: then the socket is simply dropped.
         let _ = self.outbox.try_send(Outgoing::Close(reason));
-        myself.stop(Some(text));
+        self.registry.session_ended(self.worker, self.session, end);
     }
 }

@@ -4,6 +4,7 @@ use network_lib::wire::FromWorker;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::CloseReason;
+use crate::registry::SessionEnd;
 
 /// Messages of a session actor.
 #[derive(Debug)]
@@ -13,7 +14,7 @@ pub enum SessionMsg {
     /// The worker has given a sign of life without content.
     Alive,
     /// The socket has ended by itself.
-    SocketEnded(String),
+    SocketEnded(SessionEnd),
     /// Close the socket.
     Close(CloseReason),
 }

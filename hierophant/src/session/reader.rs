@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::CloseReason;
 use super::message::SessionMsg;
 use crate::ask::tell;
+use crate::registry::SessionEnd;
 
 /// Frames of one worker that may wait for the session actor; the socket is not read beyond that.
 const FRAMES_IN_FLIGHT: usize = 32;
@@ -26,11 +27,12 @@ pub async fn read_all(mut socket: SplitStream<WebSocket>, session: ActorRef<Sess
     let permits = Arc::new(Semaphore::new(FRAMES_IN_FLIGHT));
     let mut rate = Rate::new(Instant::now());
     let protocol = |what: String| tell(&session, SessionMsg::Close(CloseReason::Protocol(what)));
+    let ended = |end: SessionEnd| tell(&session, SessionMsg::SocketEnded(end));
     loop {
         let frame = match socket.next().await {
             Some(Ok(frame)) => frame,
-            Some(Err(error)) => return tell(&session, SessionMsg::SocketEnded(error.to_string())),
-            None => return tell(&session, SessionMsg::SocketEnded("socket closed".into())),
+            Some(Err(error)) => return ended(SessionEnd::Cut(error.to_string())),
+            None => return ended(SessionEnd::Cut("socket closed".into())),
         };
         if !rate.allows(Instant::now()) {
             return protocol(format!("more than {FRAMES_PER_SECOND} frames a second"));
@@ -52,7 +54,7 @@ pub async fn read_all(mut socket: SplitStream<WebSocket>, session: ActorRef<Sess
                 let why = why.map_or("closed by the Contemplant".into(), |why| {
                     format!("closed by the Contemplant: {why}")
                 });
-                return tell(&session, SessionMsg::SocketEnded(why));
+                return ended(SessionEnd::Left(why));
             }
         }
     }

@@ -18,7 +18,7 @@ use super::{
     ExecutionFilter, JobStore, RequestFilter, RequestView, StoreError, UnfinishedJob, rows,
 };
 use crate::records::{
-    ArtifactRecord, AttemptRecord, Change, JobRecord, ProgramRecord, RequestRecord,
+    ArtifactRecord, AttemptRecord, Change, JobRecord, Millis, ProgramRecord, RequestRecord,
 };
 
 /// Connections that only read; SQLite's write-ahead mode lets them go on beside the writer.
@@ -148,6 +148,32 @@ impl JobStore for SqliteStore {
         row.map(|row| rows::job(&row)).transpose()
     }
 
+    async fn set_aside(
+        &self,
+        key: Sha256Digest,
+        since: Millis,
+    ) -> Result<Option<JobRecord>, StoreError> {
+        let row = sqlx::query(
+            "SELECT * FROM jobs WHERE key = ? AND state = 'failed' AND failure_class = 'worker' \
+             AND finished_at >= ? ORDER BY finished_at DESC LIMIT 1",
+        )
+        .bind(key.0.as_slice())
+        .bind(since.0)
+        .fetch_optional(&self.readers)
+        .await
+        .map_err(unavailable("looking for a job that was set aside"))?;
+        row.map(|row| rows::job(&row)).transpose()
+    }
+
+    async fn job_of(
+        &self,
+        request: RequestId,
+    ) -> Result<Option<(JobRecord, Vec<RequestRecord>)>, StoreError> {
+        let Some(view) = self.request(request).await? else { return Ok(None) };
+        let requests = self.requests_of(view.job.id).await?;
+        Ok(Some((view.job, requests)))
+    }
+
     async fn requests(&self, filter: &RequestFilter) -> Result<Vec<RequestView>, StoreError> {
         let mut query = QueryBuilder::<Sqlite>::new(
             "SELECT r.* FROM requests r JOIN jobs j ON j.id = r.job WHERE 1 = 1",
@@ -184,13 +210,7 @@ impl JobStore for SqliteStore {
         let mut jobs = Vec::with_capacity(found.len());
         for row in &found {
             let job = rows::job(row)?;
-            let requests =
-                sqlx::query("SELECT * FROM requests WHERE job = ? ORDER BY created_at, id")
-                    .bind(job.id.0.as_slice())
-                    .fetch_all(&self.readers)
-                    .await
-                    .map_err(failed)?;
-            let requests = requests.iter().map(rows::request).collect::<Result<_, _>>()?;
+            let requests = self.requests_of(job.id).await?;
             jobs.push((job, requests));
         }
         Ok(jobs)
@@ -235,6 +255,15 @@ impl JobStore for SqliteStore {
 }
 
 impl SqliteStore {
+    async fn requests_of(&self, job: JobId) -> Result<Vec<RequestRecord>, StoreError> {
+        let found = sqlx::query("SELECT * FROM requests WHERE job = ? ORDER BY created_at, id")
+            .bind(job.0.as_slice())
+            .fetch_all(&self.readers)
+            .await
+            .map_err(unavailable("reading a job's requests"))?;
+        found.iter().map(rows::request).collect()
+    }
+
     async fn job(&self, id: JobId) -> Result<JobRecord, StoreError> {
         let row = sqlx::query("SELECT * FROM jobs WHERE id = ?")
             .bind(id.0.as_slice())

@@ -110,6 +110,12 @@ impl Network {
     }
 }
 
+/// Gives a Contemplant up after a second of silence, so that a test need not wait.
+pub fn impatient(config: &mut Config) {
+    config.worker_registry.heartbeat_interval = Duration::from_millis(200);
+    config.worker_registry.silence_limit = Duration::from_secs(1);
+}
+
 /// Waits until a condition holds; fails the test after [`LIMIT`].
 pub async fn eventually(what: &str, condition: impl AsyncFn() -> bool) {
     let waiting = async {
@@ -382,10 +388,14 @@ impl Worker {
         tokio::time::timeout(LIMIT, hearing).await.expect("is closed in time")
     }
 
+    /// The next job; confirmations of what was told before are passed over.
     pub async fn leased(&mut self) -> (LeaseId, BlobInfo) {
-        match self.hear().await {
-            Some(ToWorker::Prove { lease_id, stdin, .. }) => (lease_id, stdin),
-            other => panic!("no job: {other:?}"),
+        loop {
+            match self.hear().await {
+                Some(ToWorker::Prove { lease_id, stdin, .. }) => return (lease_id, stdin),
+                Some(ToWorker::Settled { .. }) => {}
+                other => panic!("no job: {other:?}"),
+            }
         }
     }
 

@@ -20,8 +20,8 @@ use crate::api::classify::{Classified, classify};
 use crate::api::urls::{CalledAuthority, artifact_of};
 use crate::artifacts::program::looks_like_program;
 use crate::proofs::{CancelError, NewRequest, SubmitError};
-use crate::records::{ArtifactKind, ArtifactRecord, Change, Millis, ProgramRecord};
-use crate::store::{ExecutionFilter, RequestFilter, StoreError};
+use crate::records::{ArtifactKind, ArtifactRecord, Change, Millis, ProgramRecord, RequestState};
+use crate::store::{ExecutionFilter, RequestFilter, RequestView, StoreError};
 
 /// What every account is said to have: nothing is charged here, so no balance may stop a client.
 /// Decimal, 10^27, a billion tokens of 18 decimals.
@@ -72,6 +72,21 @@ impl ProverNetworkService {
             )));
         }
         Ok(record)
+    }
+
+    /// A request as it stands. A finished proof whose bytes have gone from the disk is made again
+    /// instead of being promised.
+    async fn still_proved(&self, id: RequestId) -> Result<Option<RequestView>, Status> {
+        let view = self.context.store.request(id).await.map_err(unavailable)?;
+        let Some(proof) = view.as_ref().and_then(|view| view.job.proof) else { return Ok(view) };
+        let fulfilled =
+            view.as_ref().is_some_and(|view| view.request.state == RequestState::Fulfilled);
+        if !fulfilled || self.context.blobs.read(proof).await.is_ok() {
+            return Ok(view);
+        }
+        let lost = self.context.owners.proofs.proof_lost(id).await;
+        lost.map_err(|_| Status::unavailable("the request could not be looked up; try again"))?;
+        self.context.store.request(id).await.map_err(unavailable)
     }
 
     /// A registered program whose bytes are still there.
@@ -318,7 +333,7 @@ impl ProverNetwork for ProverNetworkService {
     ) -> Result<Response<pb::GetProofRequestStatusResponse>, Status> {
         let called = called(&request);
         let id = convert::request_id(&request.into_inner().request_id)?;
-        let view = self.context.store.request(id).await.map_err(unavailable)?;
+        let view = self.still_proved(id).await?;
         let now = Millis::now();
         Ok(Response::new(match view {
             Some(view) => convert::status(&view, &self.context.urls, called.as_ref(), now),

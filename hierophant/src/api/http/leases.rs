@@ -4,7 +4,7 @@ use axum::body::Body;
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use network_lib::ids::LeaseId;
+use network_lib::ids::{ArtifactId, LeaseId};
 
 use super::artifacts::serve_blob;
 use super::receive::receive;
@@ -22,7 +22,7 @@ pub(super) async fn program(
     request: Request,
 ) -> Response {
     match access(&context, &id).await {
-        Ok((_, access)) => serve_blob(&context.blobs, access.program, request).await,
+        Ok((lease, access)) => serve(&context, lease, access.program, request).await,
         Err(refusal) => *refusal,
     }
 }
@@ -34,7 +34,7 @@ pub(super) async fn stdin(
     request: Request,
 ) -> Response {
     match access(&context, &id).await {
-        Ok((_, access)) => serve_blob(&context.blobs, access.stdin, request).await,
+        Ok((lease, access)) => serve(&context, lease, access.stdin, request).await,
         Err(refusal) => *refusal,
     }
 }
@@ -64,6 +64,17 @@ pub(super) async fn proof(
         Ok(false) => not_found(OVER),
         Err(_) => try_again(BUSY),
     }
+}
+
+/// Gives bytes out. If they are gone, nobody can work on the job: `proofs` hears of it, and the
+/// Contemplant that its attempt is over.
+async fn serve(context: &Context, lease: LeaseId, blob: ArtifactId, request: Request) -> Response {
+    let response = serve_blob(&context.blobs, blob, request).await;
+    if response.status() == StatusCode::NOT_FOUND {
+        tracing::error!("the bytes of a job's program or input are gone");
+        context.owners.proofs.input_lost(lease);
+    }
+    response
 }
 
 async fn access(context: &Context, id: &str) -> Result<(LeaseId, LeaseAccess), Box<Response>> {

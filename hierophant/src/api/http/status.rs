@@ -39,14 +39,15 @@ pub struct Contemplant {
     pub modes: Vec<&'static str>,
     /// How many jobs it takes at once.
     pub slots: u32,
-    /// `ready`, or `draining` when it takes no more jobs.
+    /// `ready`, `draining` when it takes no more jobs, or `away` when its connection broke and it may
+    /// come back.
     pub state: &'static str,
     /// Seconds since it connected.
     pub time_alive_seconds: u64,
     /// Seconds since its last sign of life.
     pub seconds_since_heard: u64,
-    /// Attempts that failed by its fault since Hierophant started.
-    pub strikes: u64,
+    /// Attempts that failed by its fault, as far as they still count against it.
+    pub strikes: usize,
     /// Proofs that were accepted from it since Hierophant started.
     pub proofs_completed: u64,
     /// Mean seconds from lease to accepted proof, if there was one.
@@ -210,7 +211,7 @@ pub(super) async fn proof_history(State(context): State<Context>) -> Response {
 }
 
 fn contemplant(now: Millis, known: KnownWorker, work: &WorkerWork) -> Contemplant {
-    let stats = work.stats;
+    let stats = &work.stats;
     let average = (stats.completed > 0).then(|| seconds(stats.proof_millis / stats.completed));
     Contemplant {
         id: known.worker,
@@ -220,10 +221,14 @@ fn contemplant(now: Millis, known: KnownWorker, work: &WorkerWork) -> Contemplan
         backend: work.backend.as_str(),
         modes: work.capabilities.modes.iter().map(|mode| mode.as_str()).collect(),
         slots: work.capabilities.slots,
-        state: if work.draining { "draining" } else { "ready" },
+        state: match known.cut {
+            Some(_) => "away",
+            None if work.draining => "draining",
+            None => "ready",
+        },
         time_alive_seconds: now.since(known.joined_at) / 1000,
         seconds_since_heard: now.since(known.heard_at) / 1000,
-        strikes: stats.strikes,
+        strikes: stats.strikes.len(),
         proofs_completed: stats.completed,
         average_proof_time_seconds: average,
         current_proofs: work.running.iter().map(|running| current(now, running)).collect(),

@@ -1,20 +1,42 @@
 //! Decisions of the core, event by event.
 
-use network_lib::handshake::Backend;
-use network_lib::ids::{Sha256Digest, VkHash};
-use network_lib::job::{ExecutionFailureCause, JobSpec, Phase};
+mod recovery;
+mod workers;
+
+use network_lib::handshake::{Capabilities, Welcome};
+use network_lib::ids::VkHash;
+use network_lib::job::{BlobInfo, ExecutionFailureCause, Failure, FailureClass, Phase, Progress};
 
 use super::*;
-use crate::records::NetworkMode;
+use crate::proofs::message::{CancelError, NewRequest, SubmitError};
+use crate::records::{NetworkMode, RequestState};
 
 const START: Millis = Millis(1_000_000);
 const DEADLINE: u64 = 5_000;
 const ALICE: Address = Address::repeat_byte(0xa1);
 const BOB: Address = Address::repeat_byte(0xb0);
 
+const MINUTE: i64 = 60_000;
+
+fn limits() -> Limits {
+    Limits {
+        max_attempts: 3,
+        max_waiting: 4,
+        urgent_modes: vec![ProofMode::Plonk],
+        attempt_limit_ms: 100 * MINUTE,
+        stall_limit_ms: 10 * MINUTE,
+        return_limit_ms: 2 * MINUTE,
+        max_strikes: 3,
+        strike_decay_ms: 60 * MINUTE,
+    }
+}
+
 fn core() -> ProofsCore {
-    let limits = Limits { max_attempts: 3, max_waiting: 4 };
-    ProofsCore::restore(START, limits, IdSource::counting(), vec![]).0
+    core_with(limits())
+}
+
+fn core_with(limits: Limits) -> ProofsCore {
+    ProofsCore::restore(START, limits, IdSource::counting(), vec![], &BTreeSet::new()).0
 }
 
 /// A request for the input number `input`; the id is `id`.
@@ -51,17 +73,44 @@ fn submit(core: &mut ProofsCore, id: u8, input: u8) -> Vec<Effect> {
     effects
 }
 
-fn join(core: &mut ProofsCore, n: u8, session: u64) -> Vec<Effect> {
-    let capabilities = Capabilities {
+fn capabilities(modes: Vec<ProofMode>) -> Capabilities {
+    Capabilities {
         vm: "sp1".into(),
         circuit_versions: vec!["v6.1.0".into()],
-        modes: vec![ProofMode::Core],
+        modes,
         backend: Backend::Cpu,
         slots: 1,
         memory_bytes: 0,
         gpus: vec![],
-    };
-    core.worker_joined(START, worker(n), session, "amos".into(), capabilities)
+    }
+}
+
+fn arrival(n: u8, session: u64, held: &[LeaseId]) -> Arrival {
+    Arrival {
+        worker: worker(n),
+        session,
+        name: "amos".into(),
+        capabilities: capabilities(vec![ProofMode::Core]),
+        held: held.to_vec(),
+        welcome: Welcome {
+            protocol: 1,
+            software_version: "0.1.0".into(),
+            heartbeat_interval_ms: 5000,
+            resume: vec![],
+        },
+    }
+}
+
+fn join(core: &mut ProofsCore, n: u8, session: u64) -> Vec<Effect> {
+    core.worker_joined(START, arrival(n, session, &[]))
+}
+
+/// The attempts that a welcome among the effects lets go on.
+fn resumed(effects: &[Effect]) -> Option<Vec<LeaseId>> {
+    effects.iter().find_map(|effect| match effect {
+        Effect::Send(_, ToWorker::Welcome(welcome)) => Some(welcome.resume.clone()),
+        _ => None,
+    })
 }
 
 fn worker(n: u8) -> WorkerId {
@@ -172,7 +221,7 @@ fn content_that_is_proved_already_is_fulfilled_at_once() {
         Effect::Save(Change::Job(job)) => Some(job),
         _ => None,
     });
-    let known = Known { earlier: None, proved };
+    let known = Known { earlier: None, ended: proved };
     let (answer, effects) = core.submit(START, new_request(2, 1), known);
     assert_eq!(answer, Ok(RequestId([2; 32])));
     assert_eq!(request_state(&effects, 2), Some(RequestState::Fulfilled));
@@ -182,7 +231,7 @@ fn content_that_is_proved_already_is_fulfilled_at_once() {
 #[test]
 fn a_retried_call_gets_the_earlier_request_and_changes_nothing() {
     let mut core = core();
-    let known = Known { earlier: Some(RequestId([1; 32])), proved: None };
+    let known = Known { earlier: Some(RequestId([1; 32])), ended: None };
     let (answer, effects) = core.submit(START, new_request(2, 1), known);
     assert_eq!(answer, Ok(RequestId([1; 32])));
     assert_eq!(effects, []);
@@ -212,6 +261,8 @@ fn a_lost_worker_gives_its_job_back_and_a_late_word_changes_nothing() {
     assert_ne!(old, new);
     assert_eq!(core.completed(START, worker(1), old, execution(), proof_blob()), []);
     assert_eq!(core.failed(START, worker(1), old, failure(FailureClass::Guest)), []);
+    let settled = Effect::Send(worker(2), ToWorker::Settled { lease_id: old });
+    assert_eq!(core.failed(START, worker(2), old, failure(FailureClass::Guest)), [settled]);
     assert_eq!(core.lease_access(old), None);
     assert!(!core.proof_stored(START, old, ArtifactId([5; 16]), proof_blob()).0);
     hand_in(&mut core, 2, new);
@@ -252,7 +303,7 @@ fn a_failing_guest_ends_the_request_with_its_cause_and_no_strike() {
     let effects = core.failed(START, worker(1), lease, guest);
     assert_eq!(job_state(&effects), Some(JobState::Unexecutable));
     assert_eq!(request_state(&effects, 1), Some(RequestState::Unexecutable));
-    assert_eq!(core.overview().workers[0].stats.strikes, 0);
+    assert_eq!(core.overview().workers[0].stats.strikes.len(), 0);
     assert!(given_out(&submit(&mut core, 2, 2)).is_some(), "the worker goes on");
 }
 
@@ -299,7 +350,7 @@ fn nobodys_fault_is_retried_without_end_but_with_rests() {
         let again = given_out(&effects).or_else(|| given_out(&core.sweep(now)));
         lease = again.expect("given out again after a rest").1;
     }
-    assert_eq!(core.overview().workers[0].stats.strikes, 0);
+    assert_eq!(core.overview().workers[0].stats.strikes.len(), 0);
 }
 
 #[test]
@@ -311,7 +362,7 @@ fn a_proof_of_the_wrong_kind_strikes_the_worker_and_is_made_again() {
     let effects = core.checked(START, lease, Err(failure(FailureClass::Worker)));
     assert_eq!(request_state(&effects, 1), None);
     assert!(given_out(&effects).is_some());
-    assert_eq!(core.overview().workers[0].stats.strikes, 1);
+    assert_eq!(core.overview().workers[0].stats.strikes.len(), 1);
 }
 
 #[test]
@@ -367,7 +418,7 @@ fn a_stopped_attempt_keeps_its_slot_until_the_worker_lets_go() {
 
 #[test]
 fn a_passed_deadline_ends_the_request_and_stops_the_work() {
-    let mut core = core();
+    let mut core = core_with(Limits { stall_limit_ms: 0, ..limits() });
     submit(&mut core, 1, 1);
     let (_, lease) = given_out(&join(&mut core, 1, 1)).expect("given out");
     let deadline = Millis::from_seconds(DEADLINE);
@@ -389,44 +440,98 @@ fn a_draining_worker_gets_nothing_new() {
 #[test]
 fn a_mode_that_becomes_ready_is_used_at_once() {
     let mut core = core();
-    let warming = |modes| Capabilities {
-        vm: "sp1".into(),
-        circuit_versions: vec!["v6.1.0".into()],
-        modes,
-        backend: Backend::Cpu,
-        slots: 1,
-        memory_bytes: 0,
-        gpus: vec![],
-    };
-    core.worker_joined(START, worker(1), 1, "amos".into(), warming(vec![]));
+    let warming = Arrival { capabilities: capabilities(vec![]), ..arrival(1, 1, &[]) };
+    core.worker_joined(START, warming);
     assert_eq!(given_out(&submit(&mut core, 1, 1)), None);
-    let ready = warming(vec![ProofMode::Core]);
+    let ready = capabilities(vec![ProofMode::Core]);
     assert!(given_out(&core.capabilities_changed(START, worker(1), 1, ready)).is_some());
 }
 
 #[test]
-fn unfinished_jobs_wait_again_after_a_restart() {
-    let mut before = core();
-    let mut saved = submit(&mut before, 1, 1);
-    saved.extend(join(&mut before, 1, 1));
-    let job = saved.iter().rev().find_map(|effect| match effect {
+fn a_requester_with_a_backlog_does_not_hold_up_another() {
+    let mut core = core();
+    for n in 1..=3 {
+        submit(&mut core, n, n);
+    }
+    let bobs = NewRequest { requester: BOB, ..new_request(4, 4) };
+    core.submit(START, bobs, Known::default()).0.expect("accepted");
+    let (_, first) = given_out(&join(&mut core, 1, 1)).expect("given out");
+    let (_, second) = given_out(&join(&mut core, 2, 2)).expect("given out");
+    let requester = |lease| core.jobs[&core.leases[&lease].job].requester();
+    assert_eq!([requester(first), requester(second)], [ALICE, BOB]);
+}
+
+#[test]
+fn urgent_modes_go_first() {
+    let mut core = core();
+    submit(&mut core, 1, 1);
+    let mut urgent = new_request(2, 2);
+    urgent.spec.mode = ProofMode::Plonk;
+    core.submit(START, urgent, Known::default()).0.expect("accepted");
+    let both = Arrival {
+        capabilities: capabilities(vec![ProofMode::Core, ProofMode::Plonk]),
+        ..arrival(1, 1, &[])
+    };
+    let effects = core.worker_joined(START, both);
+    let (_, lease) = given_out(&effects).expect("given out");
+    assert_eq!(core.leases[&lease].job, core.by_request[&RequestId([2; 32])]);
+}
+
+#[test]
+fn content_that_was_set_aside_fails_at_once_while_in_quarantine() {
+    let mut core = core();
+    join(&mut core, 1, 1);
+    let mut effects = submit(&mut core, 1, 1);
+    for _ in 0..3 {
+        let (_, lease) = given_out(&effects).expect("given out");
+        effects = core.failed(START, worker(1), lease, failure(FailureClass::Worker));
+    }
+    let set_aside = effects.iter().find_map(|effect| match effect {
         Effect::Save(Change::Job(job)) => Some(job.clone()),
         _ => None,
     });
-    let request = saved.iter().find_map(|effect| match effect {
+    let set_aside = set_aside.expect("saved");
+    let message = &set_aside.failure.as_ref().expect("says why").message;
+    assert_eq!(message, "set aside after 3 failed attempts on 1 Contemplant; the last: it broke");
+    let known = Known { earlier: None, ended: Some(set_aside) };
+    let (answer, effects) = core.submit(START, new_request(2, 1), known);
+    assert_eq!(answer, Ok(RequestId([2; 32])));
+    assert_eq!(request_state(&effects, 2), Some(RequestState::Failed));
+    assert_eq!(given_out(&effects), None);
+}
+
+#[test]
+fn a_finished_proof_that_is_gone_is_made_again_for_those_who_wait() {
+    let mut core = core();
+    submit(&mut core, 1, 1);
+    let (_, lease) = given_out(&join(&mut core, 1, 1)).expect("given out");
+    hand_in(&mut core, 1, lease);
+    let effects = core.checked(START, lease, Ok(()));
+    let job = effects.iter().find_map(|effect| match effect {
+        Effect::Save(Change::Job(job)) => Some(job.clone()),
+        _ => None,
+    });
+    let request = effects.iter().find_map(|effect| match effect {
         Effect::Save(Change::Request(request, _)) => Some(request.clone()),
         _ => None,
     });
-    let stored = vec![UnfinishedJob {
-        job: job.expect("saved"),
-        requests: vec![request.expect("saved")],
-        attempts: vec![],
-    }];
-    let limits = Limits { max_attempts: 3, max_waiting: 4 };
-    let (mut after, effects) = ProofsCore::restore(START, limits, IdSource::counting(), stored);
-    assert_eq!(job_state(&effects), Some(JobState::Queued));
-    let (_, lease) = given_out(&join(&mut after, 1, 1)).expect("given out");
-    hand_in(&mut after, 1, lease);
-    let effects = after.checked(START, lease, Ok(()));
+    let (job, request) = (job.expect("saved"), request.expect("saved"));
+    let effects = core.reopen(START, job.clone(), vec![request.clone()]);
+    assert_eq!(request_state(&effects, 1), Some(RequestState::Open));
+    let (_, lease) = given_out(&effects).expect("given out again");
+    assert_eq!(given_out(&core.reopen(START, job, vec![request])), None, "once is enough");
+    hand_in(&mut core, 1, lease);
+    let effects = core.checked(START, lease, Ok(()));
     assert_eq!(request_state(&effects, 1), Some(RequestState::Fulfilled));
+}
+
+#[test]
+fn a_job_whose_input_is_gone_fails_with_a_clear_word() {
+    let mut core = core();
+    submit(&mut core, 1, 1);
+    let (_, lease) = given_out(&join(&mut core, 1, 1)).expect("given out");
+    let effects = core.input_lost(START, lease);
+    assert_eq!(request_state(&effects, 1), Some(RequestState::Failed));
+    assert_eq!(cancels(&effects), [lease]);
+    assert_eq!(core.input_lost(START, lease), []);
 }

@@ -1,0 +1,201 @@
+//! What workers say about attempts.
+
+use network_lib::ids::{ArtifactId, LeaseId, WorkerId};
+use network_lib::job::{BlobInfo, Execution, Failure, FailureClass, Progress};
+use network_lib::wire::ToWorker;
+
+use super::endings::End;
+use super::restore::lost_bytes;
+use super::{Effect, ProofsCore};
+use crate::records::{AttemptOutcome, Change, JobState, Millis};
+
+impl ProofsCore {
+    /// An attempt has gone on.
+    pub fn progressed(
+        &mut self,
+        now: Millis,
+        worker: WorkerId,
+        lease: LeaseId,
+        progress: Progress,
+    ) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        let Some(job) = self.job_of(worker, lease) else { return effects };
+        if let Some(held) = self.leases.get_mut(&lease) {
+            held.report(now, progress);
+        }
+        self.begun(now, job, &mut effects);
+        effects
+    }
+
+    /// An attempt has executed the program.
+    pub fn executed(
+        &mut self,
+        now: Millis,
+        worker: WorkerId,
+        lease: LeaseId,
+        execution: Execution,
+    ) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        let Some(job) = self.job_of(worker, lease) else { return effects };
+        if let Some(held) = self.leases.get_mut(&lease) {
+            held.moved_at = now;
+        }
+        self.begun(now, job, &mut effects);
+        if let Some(live) = self.jobs.get_mut(&job)
+            && live.record.execution != Some(execution)
+        {
+            live.record.execution = Some(execution);
+            live.record.updated_at = now;
+            effects.push(Effect::Save(Change::Job(live.record.clone())));
+        }
+        effects
+    }
+
+    /// The bytes of an attempt's proof are stored. Returns whether the attempt still counts; if not,
+    /// the bytes are of no use.
+    pub fn proof_stored(
+        &mut self,
+        now: Millis,
+        lease: LeaseId,
+        artifact: ArtifactId,
+        blob: BlobInfo,
+    ) -> (bool, Vec<Effect>) {
+        let mut effects = Vec::new();
+        let Some(held) = self.leases.get_mut(&lease).filter(|held| !held.checking) else {
+            return (false, effects);
+        };
+        held.attempt.proof = Some((artifact, blob));
+        held.moved_at = now;
+        effects.push(Effect::Save(Change::Attempt(held.attempt.clone())));
+        let job = held.job;
+        self.set_state(now, job, JobState::Uploaded, &mut effects);
+        (true, effects)
+    }
+
+    /// The program's or input's bytes of an attempt cannot be given out: they are gone.
+    pub fn input_lost(&mut self, now: Millis, lease: LeaseId) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        if let Some(job) = self.leases.get(&lease).map(|held| held.job) {
+            let message = "the program's or input's bytes are gone from Hierophant's disk; ask \
+                           again to upload them anew";
+            self.end_job(now, job, End::Failed(lost_bytes(message)), &mut effects);
+            self.dispatch(now, &mut effects);
+        }
+        effects
+    }
+
+    /// A worker says that an attempt's proof is made and handed in.
+    pub fn completed(
+        &mut self,
+        now: Millis,
+        worker: WorkerId,
+        lease: LeaseId,
+        execution: Execution,
+        proof: BlobInfo,
+    ) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        if let Some(job) = self.job_of(worker, lease) {
+            let handed_in = self.leases.get(&lease).and_then(|held| held.attempt.proof);
+            if handed_in.is_some_and(|(_, stored)| stored == proof) {
+                if let Some(live) = self.jobs.get_mut(&job) {
+                    live.record.execution = Some(execution);
+                }
+                self.check_if_handed_in(now, lease, &mut effects);
+            } else {
+                let failure = Failure {
+                    class: FailureClass::Infrastructure,
+                    cause: None,
+                    message: "the proof that was announced is not the one that was handed in"
+                        .into(),
+                };
+                self.fail_attempt(now, lease, failure, &mut effects);
+            }
+        }
+        self.settle(worker, lease, &mut effects);
+        self.dispatch(now, &mut effects);
+        effects
+    }
+
+    /// A worker says that an attempt has failed.
+    pub fn failed(
+        &mut self,
+        now: Millis,
+        worker: WorkerId,
+        lease: LeaseId,
+        failure: Failure,
+    ) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        if self.job_of(worker, lease).is_some() {
+            self.fail_attempt(now, lease, failure, &mut effects);
+        }
+        self.settle(worker, lease, &mut effects);
+        self.dispatch(now, &mut effects);
+        effects
+    }
+
+    /// The check of an attempt's proof has ended.
+    pub fn checked(
+        &mut self,
+        now: Millis,
+        lease: LeaseId,
+        verdict: Result<(), Failure>,
+    ) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        let Some(held) = self.leases.get(&lease).filter(|held| held.checking) else {
+            return effects;
+        };
+        let job = held.job;
+        match (verdict, held.attempt.proof) {
+            (Ok(()), Some((proof, _))) => {
+                self.end_attempt(now, lease, AttemptOutcome::Completed, None, &mut effects);
+                self.end_job(now, job, End::Proved(proof), &mut effects);
+            }
+            (Err(failure), _) => self.fail_attempt(now, lease, failure, &mut effects),
+            (Ok(()), None) => {}
+        }
+        self.dispatch(now, &mut effects);
+        effects
+    }
+
+    /// Has an attempt's proof checked if its bytes are here and it is known what the program does.
+    /// Returns whether they are.
+    pub(super) fn check_if_handed_in(
+        &mut self,
+        now: Millis,
+        lease: LeaseId,
+        effects: &mut Vec<Effect>,
+    ) -> bool {
+        let Some(held) = self.leases.get_mut(&lease) else { return false };
+        let Some(live) = self.jobs.get_mut(&held.job) else { return false };
+        let (Some((proof, _)), Some(execution)) = (held.attempt.proof, live.record.execution)
+        else {
+            return false;
+        };
+        held.checking = true;
+        live.record.state = JobState::Verifying;
+        live.record.updated_at = now;
+        effects.push(Effect::Save(Change::Job(live.record.clone())));
+        effects.push(Effect::Check {
+            lease,
+            proof,
+            spec: live.record.spec.clone(),
+            execution,
+            backend: held.attempt.prover.backend,
+        });
+        true
+    }
+
+    /// A worker has told how an attempt ended: its slot is free, and it need not tell again.
+    fn settle(&mut self, id: WorkerId, lease: LeaseId, effects: &mut Vec<Effect>) {
+        if let Some(worker) = self.workers.get_mut(&id) {
+            worker.leases.remove(&lease);
+            effects.push(Effect::Send(id, ToWorker::Settled { lease_id: lease }));
+        }
+    }
+
+    fn begun(&mut self, now: Millis, job: network_lib::ids::JobId, effects: &mut Vec<Effect>) {
+        if self.jobs.get(&job).is_some_and(|live| live.record.state == JobState::Leased) {
+            self.set_state(now, job, JobState::Proving, effects);
+        }
+    }
+}

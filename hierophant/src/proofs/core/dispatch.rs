@@ -1,0 +1,100 @@
+//! Giving waiting jobs to free workers.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use alloy_primitives::Address;
+use network_lib::ids::{JobId, LeaseId, WorkerId};
+use network_lib::wire::ToWorker;
+
+use super::{Effect, ProofsCore};
+use crate::proofs::assign;
+use crate::proofs::lease::{Lease, Worker};
+use crate::records::{AttemptOutcome, AttemptRecord, Change, JobState, Millis};
+
+impl ProofsCore {
+    /// Gives waiting jobs to free workers, in the queue's order.
+    pub(super) fn dispatch(&mut self, now: Millis, effects: &mut Vec<Effect>) {
+        let mut free: usize = self.workers.values().map(Worker::free_slots).sum();
+        let mut running = BTreeMap::<Address, usize>::new();
+        if free > 0 && !self.queue.is_empty() {
+            for held in self.leases.values().filter(|held| !held.checking) {
+                if let Some(live) = self.jobs.get(&held.job) {
+                    *running.entry(live.requester()).or_default() += 1;
+                }
+            }
+        }
+        while free > 0 {
+            let Some((job, worker, requester)) = self.next(now, &running) else { break };
+            self.lease_out(now, job, worker, effects);
+            *running.entry(requester).or_default() += 1;
+            free -= 1;
+        }
+    }
+
+    /// The first waiting job for which there is a worker now.
+    fn next(
+        &self,
+        now: Millis,
+        running: &BTreeMap<Address, usize>,
+    ) -> Option<(JobId, WorkerId, Address)> {
+        // Kinds of work for which nobody is free; most jobs are alike, so one look is enough for all.
+        let mut hopeless = BTreeSet::new();
+        self.queue.iter(running).find_map(|rank| {
+            let live = self.jobs.get(&rank.job).filter(|live| live.not_before <= now)?;
+            let spec = &live.record.spec;
+            let kind = (spec.mode, spec.circuit_version.as_str());
+            let untried = live.failed_on.workers.is_empty();
+            if untried && hopeless.contains(&kind) {
+                return None;
+            }
+            let worker = assign::choose(spec, &live.failed_on, &self.workers);
+            if worker.is_none() && untried {
+                hopeless.insert(kind);
+            }
+            Some((rank.job, worker?, rank.requester))
+        })
+    }
+
+    fn lease_out(
+        &mut self,
+        now: Millis,
+        job: JobId,
+        worker_id: WorkerId,
+        effects: &mut Vec<Effect>,
+    ) {
+        self.queue.remove(job);
+        let lease = LeaseId(self.ids.draw());
+        let Some(worker) = self.workers.get_mut(&worker_id) else { return };
+        let Some(live) = self.jobs.get_mut(&job) else { return };
+        worker.leases.insert(lease);
+        let prover = worker.as_prover(worker_id);
+        live.lease = Some(lease);
+        live.left = None;
+        live.record.state = JobState::Leased;
+        live.record.attempts += 1;
+        live.record.prover = Some(prover.clone());
+        live.record.started_at = Some(now);
+        live.record.updated_at = now;
+        let attempt = AttemptRecord {
+            lease,
+            job,
+            prover,
+            started_at: now,
+            ended_at: None,
+            outcome: AttemptOutcome::Running,
+            failure_class: None,
+            message: None,
+            proof: None,
+        };
+        effects.push(Effect::Save(Change::Job(live.record.clone())));
+        effects.push(Effect::Save(Change::Attempt(attempt.clone())));
+        let message = ToWorker::Prove {
+            lease_id: lease,
+            spec: live.record.spec.clone(),
+            program: live.record.program_blob,
+            stdin: live.record.stdin_blob,
+        };
+        effects.push(Effect::Send(worker_id, message));
+        self.leases.insert(lease, Lease::new(now, attempt));
+    }
+}

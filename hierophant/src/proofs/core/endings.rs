@@ -1,0 +1,228 @@
+//! How attempts, requests and jobs end.
+
+use network_lib::ids::{ArtifactId, JobId, LeaseId, RequestId};
+use network_lib::job::{Failure, FailureClass};
+use network_lib::wire::ToWorker;
+
+use super::{Effect, ProofsCore};
+use crate::proofs::lease::rest_after_interruptions;
+use crate::records::{AttemptOutcome, Change, JobState, Millis, RequestState};
+
+/// How a job ends.
+pub(super) enum End {
+    Proved(ArtifactId),
+    Unexecutable(Failure),
+    Failed(Failure),
+    Cancelled,
+    Expired,
+}
+
+impl ProofsCore {
+    /// An attempt ends without a word of how it went. If the proof is already here, it counts; if the
+    /// worker comes back before the job is given out again, it goes on.
+    ///
+    /// A `class` of [`FailureClass::Worker`] counts towards the job's retry budget.
+    pub(super) fn interrupt(
+        &mut self,
+        now: Millis,
+        lease: LeaseId,
+        class: Option<FailureClass>,
+        reason: &str,
+        effects: &mut Vec<Effect>,
+    ) {
+        if self.check_if_handed_in(now, lease, effects) {
+            return;
+        }
+        let Some(held) = self.leases.get(&lease).cloned() else { return };
+        let (job, worker) = (held.job, held.attempt.prover.worker);
+        let detail = Some((class, reason.to_owned()));
+        self.end_attempt(now, lease, AttemptOutcome::Lost, detail, effects);
+        let Some(live) = self.jobs.get_mut(&job) else { return };
+        if class == Some(FailureClass::Worker) {
+            let failure =
+                Failure { class: FailureClass::Worker, cause: None, message: reason.to_owned() };
+            live.record.failure = Some(failure.clone());
+            live.failed_on.workers.insert(worker);
+            live.failed_on.last = Some(worker);
+            live.worker_failures += 1;
+            if live.worker_failures >= self.limits.max_attempts {
+                return self.give_up(now, job, failure, effects);
+            }
+            return self.wait_again(now, job, effects);
+        }
+        live.left = Some(held);
+        self.retry_later(now, job, effects);
+    }
+
+    /// An attempt has failed: its class decides what happens to the job.
+    pub(super) fn fail_attempt(
+        &mut self,
+        now: Millis,
+        lease: LeaseId,
+        failure: Failure,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(held) = self.leases.get(&lease) else { return };
+        let (job, worker) = (held.job, held.attempt.prover.worker);
+        let detail = Some((Some(failure.class), failure.message.clone()));
+        self.end_attempt(now, lease, AttemptOutcome::Failed, detail, effects);
+        let Some(live) = self.jobs.get_mut(&job) else { return };
+        live.record.failure = Some(failure.clone());
+        match failure.class {
+            FailureClass::Guest => self.end_job(now, job, End::Unexecutable(failure), effects),
+            FailureClass::Request if failure.cause.is_some() => {
+                self.end_job(now, job, End::Unexecutable(failure), effects);
+            }
+            FailureClass::Request => self.end_job(now, job, End::Failed(failure), effects),
+            FailureClass::Infrastructure => self.retry_later(now, job, effects),
+            FailureClass::Worker => {
+                live.failed_on.workers.insert(worker);
+                live.failed_on.last = Some(worker);
+                live.worker_failures += 1;
+                let given_up = live.worker_failures >= self.limits.max_attempts;
+                self.strike(now, worker, &failure.message, effects);
+                if given_up {
+                    self.give_up(now, job, failure, effects);
+                } else {
+                    self.wait_again(now, job, effects);
+                }
+            }
+        }
+    }
+
+    /// The retry budget is spent: the job is set aside instead of eating the fleet.
+    fn give_up(&mut self, now: Millis, job: JobId, failure: Failure, effects: &mut Vec<Effect>) {
+        let Some(live) = self.jobs.get(&job) else { return };
+        let (times, places) = (live.worker_failures, live.failed_on.workers.len());
+        let message = format!(
+            "set aside after {times} failed attempts on {places} Contemplant{}; the last: {}",
+            if places == 1 { "" } else { "s" },
+            failure.message
+        );
+        self.end_job(now, job, End::Failed(Failure { message, ..failure }), effects);
+    }
+
+    /// Back into the queue, with a rest that grows with the number of interruptions.
+    fn retry_later(&mut self, now: Millis, job: JobId, effects: &mut Vec<Effect>) {
+        if let Some(live) = self.jobs.get_mut(&job) {
+            live.interruptions += 1;
+            live.not_before = Millis(now.0 + rest_after_interruptions(live.interruptions).0);
+        }
+        self.wait_again(now, job, effects);
+    }
+
+    fn wait_again(&mut self, now: Millis, job: JobId, effects: &mut Vec<Effect>) {
+        self.set_state(now, job, JobState::Queued, effects);
+        self.line_up(job);
+    }
+
+    /// Closes a lease. The slot stays taken until the worker says that it is free.
+    pub(super) fn end_attempt(
+        &mut self,
+        now: Millis,
+        lease: LeaseId,
+        outcome: AttemptOutcome,
+        detail: Option<(Option<FailureClass>, String)>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(held) = self.leases.remove(&lease) else { return };
+        if let Some(live) = self.jobs.get_mut(&held.job) {
+            live.lease = None;
+        }
+        let mut attempt = held.attempt;
+        attempt.ended_at = Some(now);
+        attempt.outcome = outcome;
+        if let Some((class, message)) = detail {
+            attempt.failure_class = class;
+            attempt.message = Some(message);
+        }
+        if outcome == AttemptOutcome::Completed {
+            let stats = self.stats.entry(attempt.prover.worker).or_default();
+            stats.completed += 1;
+            stats.proof_millis += now.since(attempt.started_at);
+        }
+        effects.push(Effect::Save(Change::Attempt(attempt)));
+    }
+
+    /// Ends one request; the job goes with the last one.
+    pub(super) fn end_request(
+        &mut self,
+        now: Millis,
+        id: RequestId,
+        state: RequestState,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(job) = self.by_request.remove(&id) else { return };
+        let Some(live) = self.jobs.get_mut(&job) else { return };
+        if let Some(mut request) = live.requests.remove(&id) {
+            request.state = state;
+            request.updated_at = now;
+            let spec = live.record.spec.clone();
+            effects.push(Effect::Save(Change::Request(request, spec)));
+        }
+        if live.requests.is_empty() {
+            let end = match state {
+                RequestState::Expired => End::Expired,
+                _ => End::Cancelled,
+            };
+            self.end_job(now, job, end, effects);
+        } else if live.record.state == JobState::Queued {
+            self.line_up(job);
+        }
+    }
+
+    /// Ends a job and every request that still waits for it; stops an attempt that is going on.
+    pub(super) fn end_job(&mut self, now: Millis, job: JobId, end: End, effects: &mut Vec<Effect>) {
+        let Some(mut live) = self.jobs.remove(&job) else { return };
+        self.queue.remove(job);
+        self.by_key.remove(&live.record.key);
+        let record = &mut live.record;
+        let (state, request_state, why) = match end {
+            End::Proved(proof) => {
+                record.proof = Some(proof);
+                record.failure = None;
+                (JobState::Proved, RequestState::Fulfilled, "proved")
+            }
+            End::Unexecutable(failure) => {
+                record.failure = Some(failure);
+                (JobState::Unexecutable, RequestState::Unexecutable, "unexecutable")
+            }
+            End::Failed(failure) => {
+                record.failure = Some(failure);
+                (JobState::Failed, RequestState::Failed, "failed")
+            }
+            End::Cancelled => (JobState::Cancelled, RequestState::Cancelled, "cancelled"),
+            End::Expired => (JobState::Expired, RequestState::Expired, "past its deadline"),
+        };
+        record.state = state;
+        record.updated_at = now;
+        record.finished_at = Some(now);
+        for (id, mut request) in std::mem::take(&mut live.requests) {
+            self.by_request.remove(&id);
+            request.state = request_state;
+            request.updated_at = now;
+            request.fulfilled_at = (request_state == RequestState::Fulfilled).then_some(now);
+            effects.push(Effect::Save(Change::Request(request, live.record.spec.clone())));
+        }
+        if let Some(lease) = live.lease {
+            self.stop_attempt(now, lease, &format!("the job is {why}"), effects);
+        }
+        effects.push(Effect::Save(Change::Job(live.record)));
+    }
+
+    /// Ends an attempt that nobody needs and has its worker stop.
+    fn stop_attempt(
+        &mut self,
+        now: Millis,
+        lease: LeaseId,
+        reason: &str,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(held) = self.leases.get(&lease) else { return };
+        let worker = held.attempt.prover.worker;
+        let detail = Some((None, reason.to_owned()));
+        self.end_attempt(now, lease, AttemptOutcome::Cancelled, detail, effects);
+        let message = ToWorker::Cancel { lease_id: lease, reason: reason.to_owned() };
+        effects.push(Effect::Send(worker, message));
+    }
+}

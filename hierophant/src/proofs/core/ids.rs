@@ -1,0 +1,34 @@
+//! Where the core's ids come from.
+
+use std::fmt;
+
+/// Draws ids: the only thing that the core takes from chance, so that tests can fix it.
+pub struct IdSource(Box<dyn FnMut() -> [u8; 16] + Send + Sync>);
+
+impl IdSource {
+    /// Unguessable ids.
+    #[must_use]
+    pub fn random() -> Self {
+        Self(Box::new(network_lib::ids::random_bytes))
+    }
+
+    /// 1, 2, 3, … for tests.
+    #[must_use]
+    pub fn counting() -> Self {
+        let mut next = 0_u128;
+        Self(Box::new(move || {
+            next += 1;
+            next.to_be_bytes()
+        }))
+    }
+
+    pub(super) fn draw(&mut self) -> [u8; 16] {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for IdSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("IdSource")
+    }
+}

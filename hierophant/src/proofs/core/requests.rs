@@ -1,0 +1,183 @@
+//! What clients do: ask, and withdraw.
+
+use alloy_primitives::Address;
+use network_lib::ids::{JobId, RequestId, Sha256Digest};
+
+use super::{Effect, LiveJob, ProofsCore};
+use crate::proofs::message::{CancelError, NewRequest, SubmitError};
+use crate::records::{Change, JobRecord, JobState, Millis, RequestRecord, RequestState, job_key};
+
+/// What the store knows about a new request.
+#[derive(Debug, Default)]
+pub struct Known {
+    /// The request that an earlier try of the same call made.
+    pub earlier: Option<RequestId>,
+    /// An ended job with the same content that answers this request too: a proved one whose proof is
+    /// stored, or one that was set aside a short while ago.
+    pub ended: Option<JobRecord>,
+}
+
+impl ProofsCore {
+    /// Accepts a request: joins the job with the same content or makes a new one.
+    ///
+    /// # Errors
+    ///
+    /// [`SubmitError::Busy`] when a new job would exceed the limit of waiting ones.
+    pub fn submit(
+        &mut self,
+        now: Millis,
+        new: NewRequest,
+        known: Known,
+    ) -> (Result<RequestId, SubmitError>, Vec<Effect>) {
+        if let Some(earlier) = known.earlier {
+            return (Ok(earlier), Vec::new());
+        }
+        let mut effects = vec![Effect::Save(Change::CountNonce(new.requester))];
+        let key = job_key(&new.spec, &new.stdin_blob);
+        let running = self.by_key.get(&key).copied();
+        if let (None, Some(ended)) = (running, known.ended) {
+            let mut request = open_request(now, &new, ended.id);
+            if ended.state == JobState::Proved {
+                request.state = RequestState::Fulfilled;
+                request.fulfilled_at = Some(now);
+            } else {
+                request.state = RequestState::Failed;
+            }
+            effects.push(Effect::Save(Change::Request(request, new.spec)));
+            return (Ok(new.id), effects);
+        }
+        let job = match running {
+            Some(job) => job,
+            None if self.queue.len() >= self.limits.max_waiting => {
+                return (Err(SubmitError::Busy { waiting: self.queue.len() }), Vec::new());
+            }
+            None => self.create_job(now, key, &new, &mut effects),
+        };
+        let request = open_request(now, &new, job);
+        effects.push(Effect::Save(Change::Request(request.clone(), new.spec)));
+        self.by_request.insert(new.id, job);
+        if let Some(live) = self.jobs.get_mut(&job) {
+            live.requests.insert(new.id, request);
+            if live.record.state == JobState::Queued {
+                self.line_up(job);
+            }
+        }
+        self.dispatch(now, &mut effects);
+        (Ok(new.id), effects)
+    }
+
+    /// Withdraws a request that is still open. Its job stops when nobody else waits for it.
+    ///
+    /// # Errors
+    ///
+    /// [`CancelError::NotFound`] for a request that is not open here, [`CancelError::NotYours`] for
+    /// somebody else's.
+    pub fn cancel(
+        &mut self,
+        now: Millis,
+        id: RequestId,
+        by: Address,
+    ) -> (Result<(), CancelError>, Vec<Effect>) {
+        let Some(live) = self.by_request.get(&id).and_then(|job| self.jobs.get_mut(job)) else {
+            return (Err(CancelError::NotFound), Vec::new());
+        };
+        if live.requests.get(&id).is_some_and(|request| request.requester != by) {
+            return (Err(CancelError::NotYours), Vec::new());
+        }
+        let mut effects = Vec::new();
+        self.end_request(now, id, RequestState::Cancelled, &mut effects);
+        self.dispatch(now, &mut effects);
+        (Ok(()), effects)
+    }
+
+    /// The bytes of a finished proof are gone: the job is done again, and its requests wait again.
+    /// Nothing happens if it is being done already, for instance because somebody else has asked.
+    pub fn reopen(
+        &mut self,
+        now: Millis,
+        mut record: JobRecord,
+        fulfilled: Vec<RequestRecord>,
+    ) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        let job = self.by_key.get(&record.key).copied().unwrap_or(record.id);
+        if !self.jobs.contains_key(&job) {
+            record.state = JobState::Queued;
+            record.proof = None;
+            record.finished_at = None;
+            record.updated_at = now;
+            effects.push(Effect::Save(Change::Job(record.clone())));
+            self.by_key.insert(record.key, job);
+            self.jobs.insert(job, LiveJob::new(record));
+        }
+        for mut request in fulfilled {
+            request.job = job;
+            request.state = RequestState::Open;
+            request.fulfilled_at = None;
+            request.updated_at = now;
+            self.by_request.insert(request.id, job);
+            if let Some(live) = self.jobs.get_mut(&job) {
+                let spec = live.record.spec.clone();
+                live.requests.insert(request.id, request.clone());
+                effects.push(Effect::Save(Change::Request(request, spec)));
+            }
+        }
+        if self.jobs.get(&job).is_some_and(|live| live.record.state == JobState::Queued) {
+            self.line_up(job);
+        }
+        self.dispatch(now, &mut effects);
+        effects
+    }
+
+    fn create_job(
+        &mut self,
+        now: Millis,
+        key: Sha256Digest,
+        new: &NewRequest,
+        effects: &mut Vec<Effect>,
+    ) -> JobId {
+        let id = JobId(self.ids.draw());
+        let record = JobRecord {
+            id,
+            key,
+            spec: new.spec.clone(),
+            program: new.program,
+            program_blob: new.program_blob,
+            stdin: new.stdin,
+            stdin_blob: new.stdin_blob,
+            state: JobState::Queued,
+            execution: None,
+            failure: None,
+            proof: None,
+            prover: None,
+            attempts: 0,
+            created_at: now,
+            updated_at: now,
+            started_at: None,
+            finished_at: None,
+        };
+        effects.push(Effect::Save(Change::Job(record.clone())));
+        self.jobs.insert(id, LiveJob::new(record));
+        self.by_key.insert(key, id);
+        id
+    }
+}
+
+fn open_request(now: Millis, new: &NewRequest, job: JobId) -> RequestRecord {
+    RequestRecord {
+        id: new.id,
+        job,
+        requester: new.requester,
+        network_mode: new.network_mode,
+        strategy: new.strategy,
+        version: new.version.clone(),
+        stdin_uri: new.stdin_uri.clone(),
+        stdin_private: new.stdin_private,
+        deadline: new.deadline,
+        min_auction_period: new.min_auction_period,
+        whitelist: new.whitelist.clone(),
+        state: RequestState::Open,
+        created_at: now,
+        updated_at: now,
+        fulfilled_at: None,
+    }
+}

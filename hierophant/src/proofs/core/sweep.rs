@@ -1,0 +1,89 @@
+//! What only time brings about.
+
+use network_lib::ids::{LeaseId, RequestId};
+use network_lib::job::{Failure, FailureClass};
+use network_lib::wire::ToWorker;
+
+use super::{Effect, ProofsCore};
+use crate::proofs::lease::Lease;
+use crate::records::{Millis, RequestState};
+
+impl ProofsCore {
+    /// Time has passed: ends what is past its deadline, stops attempts that take too long, gives up
+    /// workers that did not come back after the start, gives out what has rested.
+    pub fn sweep(&mut self, now: Millis) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        for request in self.past_deadline(now) {
+            self.end_request(now, request, RequestState::Expired, &mut effects);
+        }
+        for (lease, why) in self.overdue(now) {
+            let worker = self.leases.get(&lease).map(|held| held.attempt.prover.worker);
+            let failure =
+                Failure { class: FailureClass::Worker, cause: None, message: why.clone() };
+            self.fail_attempt(now, lease, failure, &mut effects);
+            if let Some(worker) = worker {
+                let message = ToWorker::Cancel { lease_id: lease, reason: why };
+                effects.push(Effect::Send(worker, message));
+            }
+        }
+        if now > self.returned_by {
+            for lease in self.not_returned() {
+                let reason = "the Contemplant did not come back after Hierophant's restart";
+                self.interrupt(now, lease, None, reason, &mut effects);
+            }
+        }
+        self.dispatch(now, &mut effects);
+        effects
+    }
+
+    fn past_deadline(&self, now: Millis) -> Vec<RequestId> {
+        self.jobs
+            .values()
+            .flat_map(|live| live.requests.values())
+            .filter(|request| Millis::from_seconds(request.deadline) < now)
+            .map(|request| request.id)
+            .collect()
+    }
+
+    /// Attempts that take too long or stand still, each with what is wrong. Those of absent workers
+    /// are not judged: what such a worker does is not known.
+    fn overdue(&self, now: Millis) -> Vec<(LeaseId, String)> {
+        let minutes = |millis: i64| millis / 60_000;
+        let Limits { attempt, stall } =
+            Limits { attempt: self.limits.attempt_limit_ms, stall: self.limits.stall_limit_ms };
+        let judge = |held: &Lease| {
+            let taken = now.0 - held.attempt.started_at.0;
+            let stood = now.0 - held.moved_at.0;
+            if attempt > 0 && taken > attempt {
+                return Some(format!("not done after {} minutes", minutes(taken)));
+            }
+            (stall > 0 && stood > stall)
+                .then(|| format!("no progress for {} minutes", minutes(stood)))
+        };
+        let present = |held: &Lease| {
+            let worker = self.workers.get(&held.attempt.prover.worker);
+            !held.checking && worker.is_some_and(|worker| !worker.away)
+        };
+        self.leases
+            .iter()
+            .filter(|(_, held)| present(held))
+            .filter_map(|(lease, held)| judge(held).map(|why| (*lease, why)))
+            .collect()
+    }
+
+    fn not_returned(&self) -> Vec<LeaseId> {
+        self.leases
+            .iter()
+            .filter(|(_, held)| {
+                !held.checking && !self.workers.contains_key(&held.attempt.prover.worker)
+            })
+            .map(|(lease, _)| *lease)
+            .collect()
+    }
+}
+
+/// The two limits of an attempt, in milliseconds; 0 = none.
+struct Limits {
+    attempt: i64,
+    stall: i64,
+}

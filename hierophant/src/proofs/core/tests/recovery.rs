@@ -1,0 +1,192 @@
+//! Going on after a restart of Hierophant, state by state.
+
+use super::*;
+use crate::records::{AttemptOutcome, AttemptRecord};
+use crate::store::UnfinishedJob;
+
+/// What a store would hold after these effects, as a start reads it.
+#[derive(Default)]
+struct Memory {
+    jobs: BTreeMap<JobId, JobRecord>,
+    requests: BTreeMap<RequestId, RequestRecord>,
+    attempts: BTreeMap<LeaseId, AttemptRecord>,
+}
+
+impl Memory {
+    fn save(&mut self, effects: &[Effect]) {
+        for effect in effects {
+            match effect {
+                Effect::Save(Change::Job(job)) => drop(self.jobs.insert(job.id, job.clone())),
+                Effect::Save(Change::Request(request, _)) => {
+                    self.requests.insert(request.id, request.clone());
+                }
+                Effect::Save(Change::Attempt(attempt)) => {
+                    self.attempts.insert(attempt.lease, attempt.clone());
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn unfinished(&self) -> Vec<UnfinishedJob> {
+        let open = |request: &&RequestRecord| request.state == RequestState::Open;
+        let unfinished = self.jobs.values().filter(|job| !job.state.is_terminal());
+        let with_all = unfinished.map(|job| UnfinishedJob {
+            job: job.clone(),
+            requests: self.requests.values().filter(open).cloned().collect(),
+            attempts: self.attempts.values().cloned().collect(),
+        });
+        with_all.collect()
+    }
+
+    fn restart(&mut self) -> (ProofsCore, Vec<Effect>) {
+        self.restart_with(&BTreeSet::new())
+    }
+
+    fn restart_with(&mut self, damaged: &BTreeSet<ArtifactId>) -> (ProofsCore, Vec<Effect>) {
+        let ids = IdSource::random();
+        let (core, effects) = ProofsCore::restore(START, limits(), ids, self.unfinished(), damaged);
+        self.save(&effects);
+        (core, effects)
+    }
+}
+
+/// One request that worker 1 has leased, and what the store knows of it.
+fn leased() -> (ProofsCore, Memory, LeaseId) {
+    let mut memory = Memory::default();
+    let mut core = core();
+    memory.save(&submit(&mut core, 1, 1));
+    let effects = join(&mut core, 1, 1);
+    memory.save(&effects);
+    let (_, lease) = given_out(&effects).expect("given out");
+    (core, memory, lease)
+}
+
+fn begun() -> (ProofsCore, Memory, LeaseId) {
+    let (mut core, mut memory, lease) = leased();
+    memory.save(&core.progressed(START, worker(1), lease, Progress::phase(Phase::Proving)));
+    memory.save(&core.executed(START, worker(1), lease, execution()));
+    (core, memory, lease)
+}
+
+fn finish(core: &mut ProofsCore, lease: LeaseId) {
+    hand_in(core, 1, lease);
+    let effects = core.checked(START, lease, Ok(()));
+    assert_eq!(request_state(&effects, 1), Some(RequestState::Fulfilled));
+}
+
+#[test]
+fn what_waited_waits_again_without_a_write() {
+    let mut memory = Memory::default();
+    let mut before = core();
+    memory.save(&submit(&mut before, 1, 1));
+    let (mut core, effects) = memory.restart();
+    assert_eq!(effects, []);
+    let (_, lease) = given_out(&join(&mut core, 1, 1)).expect("given out");
+    finish(&mut core, lease);
+}
+
+#[test]
+fn a_worker_that_comes_back_goes_on_with_the_same_attempt() {
+    for (_, mut memory, lease) in [leased(), begun()] {
+        let (mut core, effects) = memory.restart();
+        assert_eq!(effects, []);
+        assert_eq!(given_out(&join(&mut core, 2, 1)), None, "not for another worker");
+        let effects = core.worker_joined(START, arrival(1, 2, &[lease]));
+        assert_eq!(resumed(&effects), Some(vec![lease]));
+        assert_eq!(given_out(&effects), None);
+        finish(&mut core, lease);
+    }
+}
+
+#[test]
+fn a_worker_that_comes_back_without_the_attempt_frees_the_job() {
+    let (_, mut memory, old) = begun();
+    let (mut core, _) = memory.restart();
+    join(&mut core, 2, 1);
+    let effects = core.worker_joined(START, arrival(1, 2, &[]));
+    assert_eq!(resumed(&effects), Some(vec![]));
+    let (to, new) = given_out(&effects).expect("given out again");
+    assert_eq!(to, worker(2), "not to the one on which it died");
+    assert_ne!(new, old);
+}
+
+#[test]
+fn a_worker_that_does_not_come_back_loses_the_job_after_the_limit() {
+    let (_, mut memory, lease) = begun();
+    let (mut core, _) = memory.restart();
+    join(&mut core, 2, 1);
+    let limit = START.0 + limits().return_limit_ms;
+    assert_eq!(core.sweep(Millis(limit)), []);
+    let effects = core.sweep(Millis(limit + 1));
+    let (to, new) = given_out(&effects).expect("given out again");
+    assert_eq!(to, worker(2));
+    // Too late now: another one has it.
+    let effects = core.worker_joined(START, arrival(1, 2, &[lease]));
+    assert_eq!(resumed(&effects), Some(vec![]));
+    assert!(core.leases.contains_key(&new));
+}
+
+#[test]
+fn a_late_worker_goes_on_if_nobody_else_has_begun() {
+    let (_, mut memory, lease) = begun();
+    let (mut core, _) = memory.restart();
+    memory.save(&core.sweep(Millis(START.0 + limits().return_limit_ms + 1)));
+    assert_eq!(memory.attempts[&lease].outcome, AttemptOutcome::Lost);
+    for mut core in [core, memory.restart().0] {
+        let effects = core.worker_joined(START, arrival(1, 2, &[lease]));
+        assert_eq!(resumed(&effects), Some(vec![lease]));
+        assert_eq!(given_out(&effects), None);
+        finish(&mut core, lease);
+    }
+}
+
+#[test]
+fn a_proof_that_was_handed_in_is_checked_at_the_start() {
+    let (mut core, mut memory, lease) = begun();
+    memory.save(&core.proof_stored(START, lease, ArtifactId([5; 16]), proof_blob()).1);
+    // Killed in state Uploaded, and again in state Verifying.
+    for _ in 0..2 {
+        let (mut core, effects) = memory.restart();
+        assert!(effects.iter().any(|effect| matches!(effect, Effect::Check { .. })), "{effects:?}");
+        assert_eq!(job_state(&effects), Some(JobState::Verifying));
+        let effects = core.checked(START, lease, Ok(()));
+        assert_eq!(request_state(&effects, 1), Some(RequestState::Fulfilled));
+    }
+}
+
+#[test]
+fn a_damaged_proof_is_handed_in_again() {
+    let (mut core, mut memory, lease) = begun();
+    memory.save(&core.proof_stored(START, lease, ArtifactId([5; 16]), proof_blob()).1);
+    let (mut core, effects) = memory.restart_with(&BTreeSet::from([ArtifactId([5; 16])]));
+    assert_eq!(job_state(&effects), Some(JobState::Proving));
+    let effects = core.worker_joined(START, arrival(1, 2, &[lease]));
+    assert_eq!(resumed(&effects), Some(vec![lease]));
+    finish(&mut core, lease);
+}
+
+#[test]
+fn a_job_whose_bytes_are_damaged_fails_at_the_start() {
+    let (_, mut memory, _) = begun();
+    let (core, effects) = memory.restart_with(&BTreeSet::from([ArtifactId([1; 16])]));
+    assert_eq!(request_state(&effects, 1), Some(RequestState::Failed));
+    assert_eq!(core.overview().unfinished, 0);
+}
+
+#[test]
+fn failures_before_the_restart_count() {
+    let (mut core, mut memory, lease) = leased();
+    let mut effects = core.failed(START, worker(1), lease, failure(FailureClass::Worker));
+    memory.save(&effects);
+    let (_, lease) = given_out(&effects).expect("given out again");
+    effects = core.failed(START, worker(1), lease, failure(FailureClass::Worker));
+    memory.save(&effects);
+    let (mut core, _) = memory.restart();
+    // The attempt that was going on died with the worker's program before it had begun.
+    let effects = core.worker_joined(START, arrival(1, 2, &[]));
+    assert_eq!(request_state(&effects, 1), None);
+    let (_, lease) = given_out(&effects).expect("given out again");
+    let effects = core.failed(START, worker(1), lease, failure(FailureClass::Worker));
+    assert_eq!(request_state(&effects, 1), Some(RequestState::Failed));
+}

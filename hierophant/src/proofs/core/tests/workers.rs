@@ -1,0 +1,178 @@
+//! Workers come, go away, come back, misbehave.
+
+use super::*;
+
+fn given() -> (ProofsCore, LeaseId) {
+    let mut core = core();
+    submit(&mut core, 1, 1);
+    let (_, lease) = given_out(&join(&mut core, 1, 1)).expect("given out");
+    core.progressed(START, worker(1), lease, Progress::phase(Phase::Proving));
+    (core, lease)
+}
+
+#[test]
+fn a_cut_keeps_the_attempt_and_gives_out_nothing_new() {
+    let (mut core, lease) = given();
+    core.worker_away(worker(1), 1);
+    assert_eq!(given_out(&submit(&mut core, 2, 2)), None);
+    assert_eq!(given_out(&join(&mut core, 2, 2)).map(|(to, _)| to), Some(worker(2)));
+    let effects = core.worker_joined(START, arrival(1, 3, &[lease]));
+    assert_eq!(resumed(&effects), Some(vec![lease]));
+    hand_in(&mut core, 1, lease);
+    let effects = core.checked(START, lease, Ok(()));
+    assert_eq!(request_state(&effects, 1), Some(RequestState::Fulfilled));
+}
+
+#[test]
+fn reconnecting_has_four_right_answers() {
+    // Idle.
+    let mut idle = core();
+    join(&mut idle, 1, 1);
+    assert_eq!(resumed(&join(&mut idle, 1, 2)), Some(vec![]));
+    // With an attempt that nobody knows: it is to stop, and keeps its slot until it has.
+    let unknown = LeaseId([0xee; 16]);
+    let effects = idle.worker_joined(START, arrival(1, 3, &[unknown]));
+    assert_eq!(resumed(&effects), Some(vec![]));
+    assert_eq!(given_out(&submit(&mut idle, 1, 1)), None);
+    assert!(given_out(&idle.held(START, worker(1), 3, &[])).is_some());
+    // With an attempt whose job has ended.
+    let (mut ended, lease) = given();
+    ended.cancel(START, RequestId([1; 32]), ALICE).0.expect("cancelled");
+    let effects = ended.worker_joined(START, arrival(1, 2, &[lease]));
+    assert_eq!(resumed(&effects), Some(vec![]));
+    // With an attempt that goes on.
+    let (mut active, lease) = given();
+    let effects = active.worker_joined(START, arrival(1, 2, &[lease]));
+    assert_eq!(resumed(&effects), Some(vec![lease]));
+}
+
+#[test]
+fn a_worker_resumes_nothing_of_another() {
+    let (mut core, lease) = given();
+    let effects = core.worker_joined(START, arrival(2, 2, &[lease]));
+    assert_eq!(resumed(&effects), Some(vec![]));
+    assert_eq!(core.leases[&lease].attempt.prover.worker, worker(1));
+}
+
+#[test]
+fn a_job_that_kills_its_workers_is_set_aside() {
+    let mut core = core();
+    let mut effects = submit(&mut core, 1, 1);
+    for n in 1..=3 {
+        effects.extend(join(&mut core, n, u64::from(n)));
+    }
+    for round in 1..=3 {
+        let (victim, lease) = given_out(&effects).expect("given out");
+        core.progressed(START, victim, lease, Progress::phase(Phase::Proving));
+        let back = Arrival { worker: victim, ..arrival(1, 10 + round, &[]) };
+        effects = core.worker_joined(START, back);
+    }
+    assert_eq!(job_state(&effects), Some(JobState::Failed));
+    assert_eq!(request_state(&effects, 1), Some(RequestState::Failed));
+    assert!(core.stats.values().all(|stats| stats.strikes.is_empty()));
+}
+
+#[test]
+fn workers_that_vanish_do_not_blame_the_job() {
+    let mut core = core();
+    submit(&mut core, 1, 1);
+    let mut now = START;
+    for n in 1..=10 {
+        let session = u64::from(n);
+        let mut effects = core.worker_joined(now, arrival(n, session, &[]));
+        now = Millis(now.0 + MINUTE);
+        effects.extend(core.sweep(now));
+        let (_, lease) = given_out(&effects).expect("given out");
+        core.progressed(now, worker(n), lease, Progress::phase(Phase::Proving));
+        let effects = core.worker_lost(now, worker(n), session, "reset");
+        assert_eq!(request_state(&effects, 1), None);
+    }
+}
+
+#[test]
+fn an_attempt_that_stands_still_goes_elsewhere_with_a_strike() {
+    let (mut core, lease) = given();
+    join(&mut core, 2, 2);
+    let limit = START.0 + limits().stall_limit_ms;
+    assert_eq!(core.sweep(Millis(limit)), []);
+    let effects = core.sweep(Millis(limit + 1));
+    assert_eq!(cancels(&effects), [lease]);
+    assert_eq!(given_out(&effects).map(|(to, _)| to), Some(worker(2)));
+    assert_eq!(core.stats[&worker(1)].strikes.len(), 1);
+}
+
+#[test]
+fn an_attempt_that_takes_too_long_goes_elsewhere_however_it_moves() {
+    let mut core = core();
+    let patient = NewRequest { deadline: u64::MAX, ..new_request(1, 1) };
+    core.submit(START, patient, Known::default()).0.expect("accepted");
+    let (_, lease) = given_out(&join(&mut core, 1, 1)).expect("given out");
+    core.executed(START, worker(1), lease, execution());
+    let mut now = START;
+    let mut effects = vec![];
+    while effects.is_empty() {
+        now = Millis(now.0 + MINUTE);
+        let done = Some(u64::try_from(now.0).expect("positive"));
+        let progress = Progress { cycles_done: done, ..Progress::phase(Phase::Proving) };
+        core.progressed(now, worker(1), lease, progress);
+        effects = core.sweep(now);
+    }
+    assert_eq!(now, Millis(START.0 + limits().attempt_limit_ms + MINUTE));
+    assert_eq!(cancels(&effects), [lease]);
+}
+
+#[test]
+fn limits_of_zero_are_none() {
+    let mut core = core_with(Limits { stall_limit_ms: 0, attempt_limit_ms: 0, ..limits() });
+    let patient = NewRequest { deadline: u64::MAX, ..new_request(1, 1) };
+    core.submit(START, patient, Known::default()).0.expect("accepted");
+    given_out(&join(&mut core, 1, 1)).expect("given out");
+    assert_eq!(core.sweep(Millis(START.0 + 1000 * 60 * MINUTE)), []);
+}
+
+#[test]
+fn an_absent_worker_is_not_judged_by_its_progress() {
+    let (mut core, _) = given();
+    core.worker_away(worker(1), 1);
+    assert_eq!(core.sweep(Millis(START.0 + limits().stall_limit_ms + 1)), []);
+}
+
+#[test]
+fn strikes_suspend_and_are_forgotten() {
+    let mut core = core();
+    join(&mut core, 1, 1);
+    let mut effects = vec![];
+    for n in 1..=3 {
+        let (_, lease) = given_out(&submit(&mut core, n, n)).expect("given out");
+        effects = core.failed(START, worker(1), lease, failure(FailureClass::Worker));
+        core.cancel(START, RequestId([n; 32]), ALICE).0.expect("cancelled");
+        core.held(START, worker(1), 1, &[]);
+    }
+    let dropped = effects.iter().any(|effect| {
+        matches!(effect, Effect::Drop(id, why)
+        if *id == worker(1) && why == "suspended after 3 strikes: it broke")
+    });
+    assert!(dropped, "{effects:?}");
+    core.worker_lost(START, worker(1), 1, "suspended");
+    let refused = join(&mut core, 1, 2);
+    assert_eq!(resumed(&refused), None);
+    assert!(matches!(refused[..], [Effect::Send(_, ToWorker::Refused(_)), Effect::Drop(..),]));
+    assert_eq!(given_out(&submit(&mut core, 4, 4)), None);
+    let later = Millis(START.0 + limits().strike_decay_ms + 1);
+    let effects = core.worker_joined(later, arrival(1, 3, &[]));
+    assert!(given_out(&effects).is_some());
+}
+
+#[test]
+fn an_attempt_that_no_heartbeat_lists_is_given_out_again() {
+    let (mut core, lease) = given();
+    join(&mut core, 2, 2);
+    for _ in 0..2 {
+        assert_eq!(core.held(START, worker(1), 1, &[]), []);
+    }
+    assert_eq!(core.held(START, worker(1), 1, &[lease]), []);
+    for _ in 0..2 {
+        assert_eq!(core.held(START, worker(1), 1, &[]), []);
+    }
+    assert!(given_out(&core.held(START, worker(1), 1, &[])).is_some());
+}

@@ -1,0 +1,220 @@
+//! Workers come, go away, come back, or are gone.
+
+use std::collections::BTreeSet;
+
+use network_lib::handshake::{Capabilities, ProtocolRange, Refusal, RefusalCode, Welcome};
+use network_lib::ids::{LeaseId, WorkerId};
+use network_lib::job::FailureClass;
+use network_lib::wire::ToWorker;
+
+use super::{Effect, ProofsCore};
+use crate::proofs::lease::Worker;
+use crate::records::{AttemptOutcome, Change, JobState, Millis};
+
+/// Heartbeats in a row that do not list an attempt before it counts as lost. One may have been on its
+/// way when the attempt was given out.
+const UNLISTED_LIMIT: u32 = 3;
+
+/// What `registry` knows of a worker that it has admitted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Arrival {
+    /// Its id.
+    pub worker: WorkerId,
+    /// Number of its connection.
+    pub session: u64,
+    /// Its name.
+    pub name: String,
+    /// What it can prove.
+    pub capabilities: Capabilities,
+    /// Attempts that it says it holds from an earlier connection.
+    pub held: Vec<LeaseId>,
+    /// The welcome to send, without the attempts to resume.
+    pub welcome: Welcome,
+}
+
+impl ProofsCore {
+    /// A worker has connected; an older connection of the same worker is over. Attempts of it that it
+    /// still holds go on, and it is welcomed, unless it has too many strikes.
+    pub fn worker_joined(&mut self, now: Millis, arrival: Arrival) -> Vec<Effect> {
+        let Arrival { worker: id, session, name, capabilities, held, mut welcome } = arrival;
+        let mut effects = Vec::new();
+        if self.is_suspended(now, id) {
+            self.drop_worker(now, id, "suspended", &mut effects);
+            let message = format!(
+                "suspended: {} attempts failed here by this Contemplant's fault within {} minutes; \
+                 it may come back when the oldest is forgotten",
+                self.limits.max_strikes,
+                self.limits.strike_decay_ms / 60_000
+            );
+            let protocol = ProtocolRange::OURS;
+            let refusal =
+                Refusal { code: RefusalCode::Suspended, message: message.clone(), protocol };
+            effects.push(Effect::Send(id, ToWorker::Refused(refusal)));
+            effects.push(Effect::Drop(id, message));
+            return effects;
+        }
+        self.workers.remove(&id);
+        for lease in self.leases_of(id) {
+            if !held.contains(&lease) {
+                self.come_back_without(now, lease, &mut effects);
+            }
+        }
+        for lease in &held {
+            self.revive(now, id, *lease, &mut effects);
+        }
+        let mut worker = Worker::new(session, name, capabilities);
+        worker.leases = held.iter().copied().collect();
+        self.workers.insert(id, worker);
+        self.stats.entry(id).or_default();
+        welcome.resume = self.leases_of(id).into_iter().collect();
+        effects.push(Effect::Send(id, ToWorker::Welcome(welcome)));
+        self.dispatch(now, &mut effects);
+        effects
+    }
+
+    /// A worker can prove something else than before.
+    pub fn capabilities_changed(
+        &mut self,
+        now: Millis,
+        id: WorkerId,
+        session: u64,
+        capabilities: Capabilities,
+    ) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        if let Some(worker) = self.connected(id, session) {
+            worker.capabilities = capabilities;
+            self.dispatch(now, &mut effects);
+        }
+        effects
+    }
+
+    /// A worker takes no more jobs.
+    pub fn worker_draining(&mut self, id: WorkerId, session: u64) {
+        if let Some(worker) = self.connected(id, session) {
+            worker.draining = true;
+        }
+    }
+
+    /// A worker's connection broke. What it works on goes on, for it may come back.
+    pub fn worker_away(&mut self, id: WorkerId, session: u64) {
+        if let Some(worker) = self.connected(id, session) {
+            worker.away = true;
+        }
+    }
+
+    /// A worker is gone; what it was working on waits again.
+    pub fn worker_lost(
+        &mut self,
+        now: Millis,
+        id: WorkerId,
+        session: u64,
+        reason: &str,
+    ) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        if self.connected(id, session).is_some() {
+            self.drop_worker(now, id, reason, &mut effects);
+            self.dispatch(now, &mut effects);
+        }
+        effects
+    }
+
+    /// A worker says which attempts it holds: slots of attempts that it was told to stop are free
+    /// again once it no longer lists them, and an attempt that it never lists is lost.
+    pub fn held(
+        &mut self,
+        now: Millis,
+        id: WorkerId,
+        session: u64,
+        held: &[LeaseId],
+    ) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        if self.connected(id, session).is_none() {
+            return effects;
+        }
+        for lease in self.leases_of(id) {
+            let Some(going_on) = self.leases.get_mut(&lease) else { continue };
+            going_on.unlisted = if held.contains(&lease) { 0 } else { going_on.unlisted + 1 };
+            if going_on.unlisted >= UNLISTED_LIMIT {
+                let reason = "the Contemplant does not know the attempt";
+                self.interrupt(now, lease, None, reason, &mut effects);
+            }
+        }
+        let live: BTreeSet<LeaseId> = self.leases.keys().copied().collect();
+        if let Some(worker) = self.connected(id, session) {
+            worker.leases.retain(|lease| live.contains(lease) || held.contains(lease));
+        }
+        self.dispatch(now, &mut effects);
+        effects
+    }
+
+    /// Counts an attempt that failed by a worker's fault; with too many the worker is suspended.
+    pub(super) fn strike(
+        &mut self,
+        now: Millis,
+        id: WorkerId,
+        why: &str,
+        effects: &mut Vec<Effect>,
+    ) {
+        self.stats.entry(id).or_default().strikes.push_back(now);
+        if self.is_suspended(now, id)
+            && let Some(worker) = self.workers.get_mut(&id)
+            && !worker.draining
+        {
+            worker.draining = true;
+            let count = self.limits.max_strikes;
+            effects.push(Effect::Drop(id, format!("suspended after {count} strikes: {why}")));
+        }
+    }
+
+    fn is_suspended(&mut self, now: Millis, id: WorkerId) -> bool {
+        let since = Millis(now.0.saturating_sub(self.limits.strike_decay_ms));
+        let strikes = self.stats.get_mut(&id).map_or(0, |stats| stats.strikes_since(since));
+        self.limits.max_strikes > 0 && strikes >= self.limits.max_strikes
+    }
+
+    fn drop_worker(&mut self, now: Millis, id: WorkerId, reason: &str, effects: &mut Vec<Effect>) {
+        self.workers.remove(&id);
+        let reason = format!("the Contemplant went away: {reason}");
+        for lease in self.leases_of(id) {
+            self.interrupt(now, lease, None, &reason, effects);
+        }
+    }
+
+    /// A worker has come back and does not hold an attempt any more. If it had begun, its program
+    /// died on it: perhaps by the job's doing, so it counts towards the job's retry budget, though not
+    /// as a strike.
+    fn come_back_without(&mut self, now: Millis, lease: LeaseId, effects: &mut Vec<Effect>) {
+        let job = self.leases.get(&lease).and_then(|held| self.jobs.get(&held.job));
+        let begun = job.is_some_and(|live| live.record.state != JobState::Leased);
+        let class = begun.then_some(FailureClass::Worker);
+        let reason = "the Contemplant came back without the attempt";
+        self.interrupt(now, lease, class, reason, effects);
+    }
+
+    /// An attempt whose worker was given up goes on if the job still waits.
+    fn revive(&mut self, now: Millis, id: WorkerId, lease: LeaseId, effects: &mut Vec<Effect>) {
+        let theirs = |held: &crate::proofs::lease::Lease| {
+            held.attempt.lease == lease && held.attempt.prover.worker == id
+        };
+        let found = self
+            .jobs
+            .iter_mut()
+            .find(|(job, live)| live.left.as_ref().is_some_and(theirs) && self.queue.holds(**job));
+        let Some((job, live)) = found else { return };
+        let (job, Some(mut held)) = (*job, live.left.take()) else { return };
+        self.queue.remove(job);
+        live.lease = Some(lease);
+        live.record.prover = Some(held.attempt.prover.clone());
+        live.record.started_at = Some(held.attempt.started_at);
+        live.record.state = JobState::Proving;
+        live.record.updated_at = now;
+        held.attempt.outcome = AttemptOutcome::Running;
+        held.attempt.ended_at = None;
+        held.attempt.message = None;
+        held.moved_at = now;
+        held.unlisted = 0;
+        effects.push(Effect::Save(Change::Job(live.record.clone())));
+        effects.push(Effect::Save(Change::Attempt(held.attempt.clone())));
+        self.leases.insert(lease, held);
+    }
+}
