@@ -31,6 +31,16 @@ enum Task {
     },
     /// Run every check: format, licences, lints, documentation, tests.
     Test,
+    /// Play the coordinator through seeded crashes, cuts and faulty workers; a seed that breaks a
+    /// promise is named and can be played again.
+    Simulate {
+        /// How many seeds.
+        #[arg(long, default_value_t = 1000)]
+        seeds: u64,
+        /// The first of them.
+        #[arg(long, default_value_t = 1)]
+        first: u64,
+    },
 }
 
 fn main() -> ExitCode {
@@ -55,6 +65,7 @@ fn run(task: Task) -> Result<()> {
         Task::Setup => Ok(()),
         Task::Demo { arguments } => demo(&mut steps, &arguments),
         Task::Test => test(&mut steps),
+        Task::Simulate { seeds, first } => simulate(&mut steps, first, seeds),
     }
 }
 
@@ -91,6 +102,15 @@ fn test(steps: &mut Steps) -> Result<()> {
     steps.cargo("programs and tests", &[&["build"], &everything[..]].concat())?;
     println!("== steps before the tests took {}", steps.total());
     steps.cargo("tests", &["test", "--release", "--workspace"])
+}
+
+fn simulate(steps: &mut Steps, first: u64, seeds: u64) -> Result<()> {
+    let arguments =
+        ["test", "--release", "--workspace", "--test", "simulation", "--", "--nocapture"];
+    let (first, seeds) = (first.to_string(), seeds.to_string());
+    let variables =
+        [("SIMULATION_FIRST_SEED", first.as_str()), ("SIMULATION_SEEDS", seeds.as_str())];
+    steps.cargo_with("simulation", &arguments, &variables)
 }
 
 fn has_cargo_deny() -> bool {

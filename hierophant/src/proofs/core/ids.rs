@@ -12,6 +12,12 @@ impl IdSource {
         Self(Box::new(network_lib::ids::random_bytes))
     }
 
+    /// Whatever `draw` gives, for simulations.
+    #[must_use]
+    pub fn from_fn(draw: impl FnMut() -> [u8; 16] + Send + Sync + 'static) -> Self {
+        Self(Box::new(draw))
+    }
+
     /// 1, 2, 3, … for tests.
     #[must_use]
     pub fn counting() -> Self {

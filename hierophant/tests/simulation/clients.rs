@@ -1,0 +1,80 @@
+//! Clients: each asks for one proof, again and again until it gets an answer, and polls.
+
+use alloy_primitives::Address;
+use hierophant::proofs::NewRequest;
+use hierophant::records::{Millis, NetworkMode, RequestState};
+use network_lib::ids::{ArtifactId, RequestId, Sha256Digest, VkHash};
+use network_lib::job::{BlobInfo, JobSpec, ProofMode};
+use rand::Rng;
+use rand::rngs::StdRng;
+
+/// Inputs whose execution fails are those from this number on.
+const FIRST_FAILING: u8 = 18;
+
+#[derive(Debug)]
+pub struct Client {
+    pub requester: Address,
+    pub content: u8,
+    pub guest_fails: bool,
+    /// Withdraws its request some time after it was accepted.
+    pub cancels: bool,
+    /// Has a deadline that may well pass.
+    pub impatient: bool,
+    pub deadline: Option<u64>,
+    pub accepted: Option<RequestId>,
+    pub seen: Option<RequestState>,
+}
+
+impl Client {
+    pub fn draw(rng: &mut StdRng) -> Self {
+        let content = rng.random_range(0..20);
+        Self {
+            requester: Address::repeat_byte(rng.random_range(1..4)),
+            content,
+            guest_fails: content >= FIRST_FAILING,
+            cancels: rng.random_bool(0.1),
+            impatient: rng.random_bool(0.1),
+            deadline: None,
+            accepted: None,
+            seen: None,
+        }
+    }
+
+    /// The call, the same at each try but for the id that Hierophant draws.
+    pub fn call(&mut self, now: Millis, number: usize, id: RequestId) -> NewRequest {
+        let patience = if self.impatient { 300 } else { 40 * 3600 };
+        let deadline = *self.deadline.get_or_insert(now.seconds() + patience);
+        let blob = |n| BlobInfo { size: 10, sha256: Sha256Digest([n; 32]) };
+        NewRequest {
+            id,
+            requester: self.requester,
+            spec: JobSpec {
+                vk_hash: VkHash([7; 32]),
+                circuit_version: "v6.1.0".into(),
+                mode: if self.content % 5 == 0 { ProofMode::Plonk } else { ProofMode::Compressed },
+                cycle_limit: u64::MAX,
+                gas_limit: 0,
+            },
+            program: ArtifactId([0xfe; 16]),
+            program_blob: blob(0xfe),
+            stdin: ArtifactId([self.content; 16]),
+            stdin_blob: blob(self.content),
+            network_mode: NetworkMode::Reserved,
+            strategy: 1,
+            version: "sp1-v6.1.0".into(),
+            stdin_uri: format!("http://h/artifacts/{number}"),
+            stdin_private: false,
+            deadline,
+            min_auction_period: 0,
+            whitelist: vec![],
+        }
+    }
+
+    /// Looks at what a poll answers: an end that was told once stays.
+    pub fn look(&mut self, state: RequestState) {
+        if let Some(seen) = self.seen {
+            assert!(!seen.is_terminal() || seen == state, "the client saw {seen}, then {state}");
+        }
+        self.seen = Some(state);
+    }
+}

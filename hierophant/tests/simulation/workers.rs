@@ -1,0 +1,152 @@
+//! Contemplants, as `docs/worker-protocol.md` says that they behave, and some that do not.
+
+use std::collections::BTreeMap;
+
+use hierophant::records::Millis;
+use network_lib::handshake::{Backend, Capabilities, Hello, ProtocolRange};
+use network_lib::ids::{LeaseId, Sha256Digest, WorkerId};
+use network_lib::job::{BlobInfo, Execution, Failure, FailureClass, ProofMode};
+use network_lib::wire::FromWorker;
+use rand::Rng;
+use rand::rngs::StdRng;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Temper {
+    Honest,
+    /// Fails every third attempt or so.
+    Flaky,
+    /// Hands in proofs that prove something else.
+    Liar,
+    /// Now and then never finishes, and says so in its heartbeats.
+    Hanging,
+}
+
+/// An attempt as its Contemplant sees it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Held {
+    Running {
+        content: u8,
+    },
+    /// Told to stop; the machine is still busy with it.
+    WindingDown,
+    /// The proof is made and kept on disk, but not handed in yet.
+    Finished {
+        genuine: bool,
+    },
+    /// Over and told, until Hierophant confirms. A proof is still on disk.
+    Over {
+        message: FromWorker,
+        genuine: Option<bool>,
+    },
+}
+
+#[derive(Debug)]
+pub struct Contemplant {
+    pub id: WorkerId,
+    pub temper: Temper,
+    pub up: bool,
+    /// How often it was started: what an earlier process planned does not happen.
+    pub life: u32,
+    /// The connection that it believes in.
+    pub session: Option<u64>,
+    pub heard_at: Millis,
+    /// Nothing gets through to it or from it.
+    pub cut_off: bool,
+    pub held: BTreeMap<LeaseId, Held>,
+}
+
+impl Contemplant {
+    pub fn draw(rng: &mut StdRng, number: u8) -> Self {
+        let temper = match rng.random_range(0..10) {
+            // The first is honest, so that everything can be proved in the end.
+            _ if number == 0 => Temper::Honest,
+            0 => Temper::Liar,
+            1 | 2 => Temper::Flaky,
+            3 => Temper::Hanging,
+            _ => Temper::Honest,
+        };
+        Self {
+            id: WorkerId([number + 1; 16]),
+            temper,
+            up: false,
+            life: 0,
+            session: None,
+            heard_at: Millis(0),
+            cut_off: false,
+            held: BTreeMap::new(),
+        }
+    }
+
+    pub fn hello(&self) -> Hello {
+        Hello {
+            protocol: ProtocolRange::OURS,
+            software_version: "0.1.0".into(),
+            name: "amos".into(),
+            worker_id: self.id,
+            token: None,
+            capabilities: Capabilities {
+                vm: "sp1".into(),
+                circuit_versions: vec!["v6.1.0".into()],
+                modes: ProofMode::ALL.to_vec(),
+                backend: Backend::Cpu,
+                slots: 1,
+                memory_bytes: 0,
+                gpus: vec![],
+            },
+            held: self.busy_with(),
+        }
+    }
+
+    /// What a heartbeat lists.
+    pub fn busy_with(&self) -> Vec<LeaseId> {
+        self.held.keys().copied().collect()
+    }
+
+    /// Whether an attempt occupies the machine.
+    pub fn is_busy(&self) -> bool {
+        let busy = |held: &Held| matches!(held, Held::Running { .. } | Held::WindingDown);
+        self.held.values().any(busy)
+    }
+
+    /// The process dies: what is on disk stays.
+    pub fn crash(&mut self) {
+        self.up = false;
+        self.session = None;
+        self.held.retain(|_, held| match held {
+            Held::Finished { .. } => true,
+            Held::Over { genuine: Some(genuine), .. } => {
+                *held = Held::Finished { genuine: *genuine };
+                true
+            }
+            _ => false,
+        });
+    }
+
+    /// How an attempt at this content ends: a failure to tell, or whether the proof is genuine; `None`
+    /// for never.
+    pub fn outcome(&self, rng: &mut StdRng, guest_fails: bool) -> Option<Result<bool, Failure>> {
+        let failure =
+            |class, message: &str| Failure { class, cause: None, message: message.into() };
+        let bad_moment = rng.random_bool(0.35);
+        match self.temper {
+            Temper::Hanging if bad_moment => None,
+            Temper::Flaky if bad_moment => {
+                let nobodys = rng.random_bool(0.5);
+                let class =
+                    if nobodys { FailureClass::Infrastructure } else { FailureClass::Worker };
+                Some(Err(failure(class, "flaky")))
+            }
+            _ if guest_fails => Some(Err(failure(FailureClass::Guest, "the guest panicked"))),
+            Temper::Liar => Some(Ok(false)),
+            _ => Some(Ok(true)),
+        }
+    }
+}
+
+pub fn execution() -> Execution {
+    Execution { cycles: 5, gas: Some(6), public_values_hash: Sha256Digest([3; 32]) }
+}
+
+pub fn proof_blob() -> BlobInfo {
+    BlobInfo { size: 99, sha256: Sha256Digest([9; 32]) }
+}
