@@ -3,8 +3,9 @@
 mod support;
 
 use futures_util::{StreamExt, stream};
+use network_lib::ids::WorkerId;
 use network_lib::job::{Phase, Progress};
-use network_lib::wire::FromWorker;
+use network_lib::wire::{FromWorker, ToWorker};
 use serde_json::Value;
 use support::{Client, Network, Worker, core_proof, eventually, hello, impatient};
 use tonic::transport::Channel;
@@ -157,4 +158,24 @@ async fn the_status_pages_have_their_documented_fields() {
     let fields = ["died_at", "id", "ip", "name", "reason", "time_alive_seconds", "version"];
     assert_eq!(keys(dead), fields);
     assert_eq!(network.json("/health").await["status"], "ok");
+}
+
+#[tokio::test]
+async fn an_operator_drains_a_contemplant() {
+    let network = Network::start_with(impatient).await;
+    let mut client = Client::connect(&network).await;
+    let hello = hello();
+    let mut worker = Worker::join(&network, hello.clone()).await;
+    let drain = |id: String| {
+        let url = network.url(&format!("/contemplants/{id}/drain"));
+        async { reqwest::Client::new().post(url).send().await.expect("answers").status() }
+    };
+    assert_eq!(drain("nobody".into()).await, 404);
+    assert_eq!(drain(WorkerId::random().to_string()).await, 404);
+    assert_eq!(drain(hello.worker_id.to_string()).await, 202);
+    assert!(matches!(worker.hear().await, Some(ToWorker::Drain { .. })));
+    assert_eq!(network.json("/contemplants").await[0]["state"], "draining");
+    let ask = client.ready_to_ask(b"input").await;
+    client.ask(&ask).await.expect("accepted");
+    assert_eq!(network.json("/contemplants").await[0]["current_proofs"], serde_json::json!([]));
 }

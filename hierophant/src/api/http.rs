@@ -2,6 +2,7 @@
 
 pub mod artifacts;
 pub mod leases;
+pub mod operate;
 pub mod receive;
 pub mod status;
 pub mod worker_ws;
@@ -12,7 +13,7 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, put};
+use axum::routing::{get, post, put};
 use network_lib::wire::WEBSOCKET_PATH;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -40,6 +41,7 @@ fn router(context: Context) -> Router {
         .route("/health", get(status::health))
         .route("/ready", get(status::ready))
         .route("/contemplants", get(status::contemplants))
+        .route("/contemplants/{id}/drain", post(operate::drain))
         .route("/dead-contemplants", get(status::dead_contemplants))
         .route("/proof-history", get(status::proof_history))
         .route("/artifacts/{id}", put(artifacts::upload).get(artifacts::download))

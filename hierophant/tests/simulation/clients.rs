@@ -9,7 +9,7 @@ use rand::Rng;
 use rand::rngs::StdRng;
 
 /// Inputs whose execution fails are those from this number on.
-const FIRST_FAILING: u8 = 18;
+pub const FIRST_FAILING: u8 = 18;
 
 #[derive(Debug)]
 pub struct Client {
@@ -51,7 +51,11 @@ impl Client {
             spec: JobSpec {
                 vk_hash: VkHash([7; 32]),
                 circuit_version: "v6.1.0".into(),
-                mode: if self.content % 5 == 0 { ProofMode::Plonk } else { ProofMode::Compressed },
+                mode: if self.content.is_multiple_of(5) {
+                    ProofMode::Plonk
+                } else {
+                    ProofMode::Compressed
+                },
                 cycle_limit: u64::MAX,
                 gas_limit: 0,
             },

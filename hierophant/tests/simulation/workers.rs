@@ -35,7 +35,7 @@ pub enum Held {
     },
     /// Over and told, until Hierophant confirms. A proof is still on disk.
     Over {
-        message: FromWorker,
+        message: Box<FromWorker>,
         genuine: Option<bool>,
     },
 }

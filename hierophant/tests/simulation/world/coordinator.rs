@@ -1,0 +1,144 @@
+//! Hierophant in the world: it starts, decides, commits, and dies.
+
+use std::collections::BTreeSet;
+
+use hierophant::proofs::core::{Effect, IdSource, Limits, ProofsCore};
+use hierophant::records::{Change, Millis};
+use hierophant::registry::core::{RegistryCore, Rules};
+use network_lib::ids::WorkerId;
+use network_lib::job::ProofMode;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+use super::super::invariants::{self, MAX_ATTEMPTS};
+use super::{Event, Hierophant, MINUTE, SECOND, SILENCE, World};
+
+impl World {
+    pub(super) fn start(&mut self) {
+        if self.hierophant.is_some() {
+            return;
+        }
+        self.boot += 1;
+        self.known.clear();
+        let limits = Limits {
+            max_attempts: MAX_ATTEMPTS,
+            max_waiting: 15,
+            urgent_modes: vec![ProofMode::Plonk],
+            attempt_limit_ms: 60 * MINUTE,
+            stall_limit_ms: 10 * MINUTE,
+            return_limit_ms: 2 * MINUTE,
+            max_strikes: 5,
+            strike_decay_ms: 20 * MINUTE,
+        };
+        let rules = Rules {
+            max_workers: 100,
+            silence_limit_ms: SILENCE.unsigned_abs(),
+            mock_mode: false,
+            token: None,
+            blocked: vec![],
+        };
+        let ids = self.rng.random::<u64>();
+        let mut ids = StdRng::seed_from_u64(ids);
+        let ids = IdSource::from_fn(move || ids.random());
+        let unfinished = self.memory.unfinished();
+        let (proofs, effects) =
+            ProofsCore::restore(self.now, limits, ids, unfinished, &BTreeSet::new());
+        self.hierophant = Some(Hierophant { proofs, registry: RegistryCore::new(rules) });
+        self.carry_out(effects);
+    }
+
+    pub(super) fn crash(&mut self) {
+        self.tell("Hierophant dies".into());
+        self.tally.crashes += 1;
+        self.hierophant = None;
+        let delay = self.rng.random_range(100..2 * MINUTE);
+        self.at(delay, Event::Start);
+        for session in self.sessions.keys().copied().collect::<Vec<_>>() {
+            self.soon(Event::Closed(session));
+        }
+    }
+
+    /// Has the core decide, and carries out what it wants. Returns `None` if Hierophant is down, or
+    /// dies before the answer leaves.
+    pub(super) fn decide<T>(
+        &mut self,
+        decision: impl FnOnce(&mut ProofsCore, Millis) -> (T, Vec<Effect>),
+    ) -> Option<T> {
+        let hierophant = self.hierophant.as_mut()?;
+        let (answer, effects) = decision(&mut hierophant.proofs, self.now);
+        self.carry_out(effects).then_some(answer)
+    }
+
+    /// Returns whether Hierophant has survived it.
+    pub(super) fn carry_out(&mut self, effects: Vec<Effect>) -> bool {
+        let changes: Vec<&Change> = effects
+            .iter()
+            .filter_map(|effect| match effect {
+                Effect::Save(change) => Some(change),
+                _ => None,
+            })
+            .collect();
+        if !changes.is_empty() {
+            if self.storm && self.rng.random_bool(0.004) {
+                self.crash();
+                return false;
+            }
+            invariants::before_commit(&self.memory, &changes);
+            for change in changes {
+                self.memory.save(change);
+            }
+            invariants::after_commit(&self.memory);
+            if self.storm && self.rng.random_bool(0.004) {
+                self.crash();
+                return false;
+            }
+        }
+        for effect in effects {
+            match effect {
+                Effect::Save(_) => {}
+                Effect::Send(worker, message) => {
+                    if let Some(session) = self.session_of(worker) {
+                        self.send(session, true, Event::ToWorker(session, message));
+                    }
+                }
+                Effect::Drop(worker, _) => {
+                    if let Some(session) = self.session_of(worker) {
+                        self.send(session, true, Event::Closed(session));
+                        self.leaves(session, true);
+                    }
+                }
+                Effect::Check { lease, proof, .. } => {
+                    let genuine = self.memory.genuine[&proof];
+                    let boot = self.boot;
+                    let delay = self.rng.random_range(10..5 * SECOND);
+                    self.at(delay, Event::Checked(boot, lease, genuine));
+                }
+            }
+        }
+        true
+    }
+
+    pub(super) fn session_of(&self, worker: WorkerId) -> Option<u64> {
+        let of_worker = |(known, _): &&(WorkerId, u64)| *known == worker;
+        self.known.keys().filter(of_worker).max().map(|key| self.known[key])
+    }
+
+    pub(super) fn sweep(&mut self) {
+        self.at(SECOND, Event::Sweep);
+        let Some(hierophant) = self.hierophant.as_ref() else { return };
+        for (worker, number, reason) in hierophant.registry.silent(self.now) {
+            let now = self.now;
+            if let Some(hierophant) = self.hierophant.as_mut() {
+                hierophant.registry.lost(now, worker, number, &reason);
+            }
+            self.decide(|proofs, now| ((), proofs.worker_lost(now, worker, number, &reason)));
+            if self.hierophant.is_none() {
+                return;
+            }
+            if let Some(session) = self.known.remove(&(worker, number)) {
+                self.soon(Event::Closed(session));
+            }
+        }
+        self.decide(|proofs, now| ((), proofs.sweep(now)));
+    }
+}

@@ -1,0 +1,274 @@
+//! What Contemplants do.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use hierophant::proofs::core::Arrival;
+use network_lib::handshake::{Hello, Welcome};
+use network_lib::ids::{ArtifactId, LeaseId};
+use network_lib::job::{Phase, Progress};
+use network_lib::wire::{FromWorker, ToWorker};
+use rand::Rng;
+
+use super::super::clients::FIRST_FAILING;
+use super::super::workers::{Held, execution, proof_blob};
+use super::{Event, HEARTBEAT, MINUTE, SECOND, SILENCE, World};
+
+impl World {
+    pub(super) fn worker_starts(&mut self, n: usize) {
+        let worker = &mut self.workers[n];
+        if worker.up {
+            return;
+        }
+        worker.up = true;
+        worker.life += 1;
+        let life = worker.life;
+        let finished: Vec<LeaseId> = worker.held.keys().copied().collect();
+        for lease in finished {
+            self.soon(Event::HandIn(n, life, lease));
+        }
+        self.soon(Event::Connect(n, life));
+        self.soon(Event::Heartbeat(n, life));
+    }
+
+    pub(super) fn is_alive(&self, n: usize, life: u32) -> bool {
+        self.workers[n].up && self.workers[n].life == life
+    }
+
+    pub(super) fn connect(&mut self, n: usize, life: u32) {
+        if !self.is_alive(n, life) || self.workers[n].session.is_some() {
+            return;
+        }
+        if self.workers[n].cut_off || self.hierophant.is_none() {
+            let delay = self.rng.random_range(SECOND..30 * SECOND);
+            return self.at(delay, Event::Connect(n, life));
+        }
+        self.sequence += 1;
+        let session = self.sequence;
+        self.sessions.insert(session, n);
+        let now = self.now;
+        let worker = &mut self.workers[n];
+        worker.session = Some(session);
+        worker.heard_at = now;
+        let hello = FromWorker::Hello(worker.hello());
+        self.send(session, false, Event::ToHierophant(session, hello));
+    }
+
+    pub(super) fn heartbeat(&mut self, n: usize, life: u32) {
+        if !self.is_alive(n, life) {
+            return;
+        }
+        self.at(HEARTBEAT, Event::Heartbeat(n, life));
+        let Some(session) = self.workers[n].session else { return };
+        if self.now.since(self.workers[n].heard_at) > SILENCE.unsigned_abs() {
+            // The Contemplant gives the connection up; Hierophant may not hear of it.
+            self.sessions.remove(&session);
+            self.workers[n].session = None;
+            return self.soon(Event::Connect(n, life));
+        }
+        let held = self.workers[n].busy_with();
+        self.send(session, false, Event::ToHierophant(session, FromWorker::Heartbeat { held }));
+        for (lease_id, held) in self.workers[n].held.clone() {
+            if let (Held::Running { .. }, true) = (&held, self.rng.random_bool(0.2)) {
+                let progress = Progress::phase(Phase::Proving);
+                let message = FromWorker::Progress { lease_id, progress };
+                self.send(session, false, Event::ToHierophant(session, message));
+            }
+        }
+        // The answer to a ping.
+        if !self.broken.contains(&session) && self.hierophant.is_some() {
+            self.workers[n].heard_at = self.now;
+        }
+    }
+
+    pub(super) fn hear_worker(&mut self, session: u64, message: FromWorker) {
+        let Some(n) = self.sessions.get(&session).copied() else { return };
+        let id = self.workers[n].id;
+        if let FromWorker::Hello(hello) = message {
+            return self.admit(session, hello);
+        }
+        let found = self.known.iter().find(|(_, known)| **known == session);
+        let Some((_, number)) = found.map(|(key, _)| *key) else { return };
+        let now = self.now;
+        let Some(hierophant) = self.hierophant.as_mut() else { return };
+        hierophant.registry.heard(now, id, number);
+        self.decide(|proofs, now| {
+            let effects = match message {
+                FromWorker::Heartbeat { held } => proofs.held(now, id, number, &held),
+                FromWorker::Progress { lease_id, progress } => {
+                    proofs.progressed(now, id, lease_id, progress)
+                }
+                FromWorker::Executed { lease_id, execution } => {
+                    proofs.executed(now, id, lease_id, execution)
+                }
+                FromWorker::Completed { lease_id, execution, proof } => {
+                    proofs.completed(now, id, lease_id, execution, proof)
+                }
+                FromWorker::Failed { lease_id, failure } => {
+                    proofs.failed(now, id, lease_id, failure)
+                }
+                _ => Vec::new(),
+            };
+            ((), effects)
+        });
+    }
+
+    pub(super) fn admit(&mut self, session: u64, hello: Hello) {
+        let now = self.now;
+        let Some(hierophant) = self.hierophant.as_mut() else { return };
+        let here = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let admission = hierophant.registry.admit(now, &hello, here).expect("admitted");
+        self.known.retain(|(worker, _), _| *worker != hello.worker_id);
+        self.known.insert((hello.worker_id, admission.session), session);
+        let arrival = Arrival {
+            worker: hello.worker_id,
+            session: admission.session,
+            name: hello.name,
+            capabilities: hello.capabilities,
+            held: hello.held,
+            welcome: Welcome {
+                protocol: admission.protocol,
+                software_version: "0.1.0".into(),
+                heartbeat_interval_ms: HEARTBEAT.unsigned_abs(),
+                resume: vec![],
+            },
+        };
+        self.decide(|proofs, now| ((), proofs.worker_joined(now, arrival)));
+    }
+
+    pub(super) fn hear_hierophant(&mut self, session: u64, message: ToWorker) {
+        let Some(n) = self.sessions.get(&session).copied() else { return };
+        if self.workers[n].session != Some(session) {
+            return;
+        }
+        self.workers[n].heard_at = self.now;
+        let life = self.workers[n].life;
+        match message {
+            ToWorker::Welcome(welcome) => {
+                let held: Vec<LeaseId> = self.workers[n].held.keys().copied().collect();
+                for lease in held {
+                    if !welcome.resume.contains(&lease) {
+                        self.stop(n, lease);
+                    } else if let Some(Held::Over { message, .. }) =
+                        self.workers[n].held.get(&lease)
+                    {
+                        let message = FromWorker::clone(message);
+                        self.send(session, false, Event::ToHierophant(session, message));
+                    }
+                }
+            }
+            ToWorker::Prove { lease_id, stdin, .. } => {
+                assert!(!self.workers[n].is_busy(), "more jobs than slots");
+                let content = stdin.sha256.0[0];
+                self.workers[n].held.insert(lease_id, Held::Running { content });
+                self.soon(Event::Fetch(n, life, lease_id));
+            }
+            ToWorker::Cancel { lease_id, .. } => self.stop(n, lease_id),
+            ToWorker::Settled { lease_id } => {
+                if let Some(Held::Over { .. }) = self.workers[n].held.get(&lease_id) {
+                    self.workers[n].held.remove(&lease_id);
+                }
+            }
+            ToWorker::Refused(_) | ToWorker::Drain { .. } => {}
+        }
+    }
+
+    pub(super) fn stop(&mut self, n: usize, lease: LeaseId) {
+        let life = self.workers[n].life;
+        match self.workers[n].held.get_mut(&lease) {
+            Some(held @ Held::Running { .. }) => {
+                *held = Held::WindingDown;
+                let delay = self.rng.random_range(10..MINUTE);
+                self.at(delay, Event::WoundDown(n, life, lease));
+            }
+            Some(Held::WindingDown) | None => {}
+            Some(_) => drop(self.workers[n].held.remove(&lease)),
+        }
+    }
+
+    pub(super) fn reaches(&self, n: usize) -> bool {
+        !self.workers[n].cut_off && self.hierophant.is_some()
+    }
+
+    pub(super) fn fetch(&mut self, n: usize, life: u32, lease: LeaseId) {
+        let running = matches!(self.workers[n].held.get(&lease), Some(Held::Running { .. }));
+        if !self.is_alive(n, life) || !running {
+            return;
+        }
+        if !self.reaches(n) {
+            return self.at(SECOND, Event::Fetch(n, life, lease));
+        }
+        let access = self.hierophant.as_ref().and_then(|up| up.proofs.lease_access(lease));
+        if access.is_none() {
+            self.workers[n].held.remove(&lease);
+            return;
+        }
+        let delay = self.rng.random_range(SECOND..8 * MINUTE);
+        self.at(delay, Event::Computed(n, life, lease));
+    }
+
+    pub(super) fn computed(&mut self, n: usize, life: u32, lease: LeaseId) {
+        if !self.is_alive(n, life) {
+            return;
+        }
+        let Some(Held::Running { content }) = self.workers[n].held.get(&lease) else { return };
+        let guest_fails = *content >= FIRST_FAILING;
+        match self.workers[n].outcome(&mut self.rng, guest_fails) {
+            None => {}
+            Some(Ok(genuine)) => {
+                self.workers[n].held.insert(lease, Held::Finished { genuine });
+                self.soon(Event::HandIn(n, life, lease));
+            }
+            Some(Err(failure)) => {
+                self.over(n, lease, FromWorker::Failed { lease_id: lease, failure }, None);
+            }
+        }
+    }
+
+    pub(super) fn over(
+        &mut self,
+        n: usize,
+        lease: LeaseId,
+        message: FromWorker,
+        genuine: Option<bool>,
+    ) {
+        let held = Held::Over { message: Box::new(message.clone()), genuine };
+        self.workers[n].held.insert(lease, held);
+        if let Some(session) = self.workers[n].session {
+            self.send(session, false, Event::ToHierophant(session, message));
+        }
+    }
+
+    pub(super) fn hand_in(&mut self, n: usize, life: u32, lease: LeaseId) {
+        if !self.is_alive(n, life) {
+            return;
+        }
+        let Some(Held::Finished { genuine }) = self.workers[n].held.get(&lease).cloned() else {
+            return;
+        };
+        if !self.reaches(n) {
+            return self.at(2 * SECOND, Event::HandIn(n, life, lease));
+        }
+        let access = self.hierophant.as_ref().and_then(|up| up.proofs.lease_access(lease));
+        let artifact = ArtifactId(self.rng.random());
+        self.memory.genuine.insert(artifact, genuine);
+        let counts = match access {
+            None => Some(false),
+            Some(_) => {
+                self.decide(|proofs, now| proofs.proof_stored(now, lease, artifact, proof_blob()))
+            }
+        };
+        let answer_lost = self.storm && self.rng.random_bool(0.1);
+        match counts {
+            Some(true) if !answer_lost => {
+                let message = FromWorker::Completed {
+                    lease_id: lease,
+                    execution: execution(),
+                    proof: proof_blob(),
+                };
+                self.over(n, lease, message, Some(genuine));
+            }
+            Some(false) => drop(self.workers[n].held.remove(&lease)),
+            _ => self.at(2 * SECOND, Event::HandIn(n, life, lease)),
+        }
+    }
+}
