@@ -13,7 +13,7 @@ use network_lib::ids::LeaseId;
 use network_lib::job::{BlobInfo, Failure, FailureClass, JobSpec, Phase};
 use network_lib::{task, wire};
 use tempfile::NamedTempFile;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use self::transfer::{Transfer, TransferError};
@@ -43,6 +43,8 @@ pub struct Runner {
     finished: FinishedProofs,
     max_decompressed_bytes: u64,
     slots: Semaphore,
+    /// Whether Hierophant has said what it wants, and is still there.
+    connected: watch::Sender<bool>,
     /// Cancelled when the program ends.
     leaving: CancellationToken,
 }
@@ -88,6 +90,7 @@ impl Runner {
             max_decompressed_bytes: config.max_decompressed_bytes,
             slots: Semaphore::new(slots as usize),
             executor,
+            connected: watch::Sender::new(false),
             leaving: CancellationToken::new(),
         })
     }
@@ -123,6 +126,11 @@ impl Runner {
         let sink = events.clone();
         let work = async move { runner.conclude(proof.lease_id, Ok(proof), &sink, &cancel).await };
         span.in_scope(|| follow(events, work));
+    }
+
+    /// Says whether there is a connection over which Hierophant has said which attempts it wants.
+    pub fn set_connected(&self, connected: bool) {
+        self.connected.send_replace(connected);
     }
 
     /// Ends all attempts because the program ends. Proofs that are on disk stay there.
@@ -199,11 +207,10 @@ impl Runner {
         cancel: &CancellationToken,
     ) -> Result<FinishedProof, Stop> {
         events.phase(Phase::Uploading);
-        let path = wire::proof_path(proof.lease_id);
         let handed_in = tokio::select! {
             () = cancel.cancelled() => return Err(Stop::Abandoned),
             () = self.leaving.cancelled() => return Err(Stop::Abandoned),
-            handed_in = self.transfer.hand_in(&path, &proof) => handed_in,
+            handed_in = self.offer(&proof) => handed_in,
         };
         if let Err(error) = handed_in {
             // Trying again with the same bytes cannot help, not after a restart either.
@@ -211,6 +218,24 @@ impl Runner {
             return Err(error.into());
         }
         Ok(proof)
+    }
+
+    /// Offers a proof until Hierophant takes it or turns it down.
+    async fn offer(&self, proof: &FinishedProof) -> Result<(), TransferError> {
+        let path = wire::proof_path(proof.lease_id);
+        let mut connected = self.connected.subscribe();
+        loop {
+            match self.transfer.hand_in(&path, proof).await {
+                // A Hierophant that has just started may not know its leases before the handshake,
+                // and the handshake says whether this one still counts.
+                Err(TransferError::LeaseGone) if !*connected.borrow_and_update() => {
+                    tracing::warn!("the lease is unknown before the handshake; waiting for it");
+                    // It cannot close: this runner holds the other end.
+                    let _ = connected.wait_for(|connected| *connected).await;
+                }
+                outcome => return outcome,
+            }
+        }
     }
 
     /// Hierophant sends only what was offered; anything else is a misunderstanding.

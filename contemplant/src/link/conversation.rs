@@ -27,7 +27,10 @@ impl Link {
             "connected to Hierophant"
         );
         self.resume(&welcome.resume);
-        match self.converse(&mut socket, welcome).await {
+        self.runner.set_connected(true);
+        let outcome = self.converse(&mut socket, welcome).await;
+        self.runner.set_connected(false);
+        match outcome {
             Err(end) => end,
             Ok(()) => {
                 socket.close().await;
