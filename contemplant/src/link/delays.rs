@@ -6,11 +6,13 @@
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
+use network_lib::ids::random_bytes;
 
 /// The shortest first pause, unless even the longest is to be shorter.
 const SHORTEST: Duration = Duration::from_millis(500);
 
-/// Pauses without end that grow to at most `longest`.
+/// Pauses without end that grow to at most `longest`. As it is built here, backon's jitter is the same
+/// in every process unless it is given a seed.
 pub(super) fn delays(longest: Duration) -> impl Iterator<Item = Duration> + use<> {
     // Jitter adds up to as much again, so half of the longest pause is what may grow.
     let half = longest / 2;
@@ -18,6 +20,7 @@ pub(super) fn delays(longest: Duration) -> impl Iterator<Item = Duration> + use<
         .with_min_delay(SHORTEST.min(half))
         .with_max_delay(half)
         .with_jitter()
+        .with_jitter_seed(u64::from_le_bytes(random_bytes()))
         .without_max_times()
         .build()
 }

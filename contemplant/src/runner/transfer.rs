@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use futures_util::StreamExt;
-use network_lib::ids::Sha256Digest;
+use network_lib::ids::{Sha256Digest, random_bytes};
 use network_lib::job::BlobInfo;
 use reqwest::header::CONTENT_LENGTH;
 use reqwest::{Client, Response, StatusCode, redirect};
@@ -200,6 +200,8 @@ fn delays() -> impl Iterator<Item = Duration> {
         .with_min_delay(Duration::from_millis(250))
         .with_max_delay(Duration::from_secs(15))
         .with_jitter()
+        // Otherwise every process draws the same.
+        .with_jitter_seed(u64::from_le_bytes(random_bytes()))
         .without_max_times()
         .build()
 }

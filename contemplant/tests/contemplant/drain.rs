@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use axum::http::StatusCode;
 use network_lib::job::FailureClass;
 use network_lib::wire::{FromWorker, ToWorker};
 use tokio::time::{Instant, timeout};
@@ -148,6 +149,21 @@ async fn a_proof_that_nobody_takes_is_there_at_the_next_start() {
     assert_eq!(connection.hello.held, [lease]);
     assert!(matches!(connection.expect_end(lease).await, FromWorker::Completed { .. }));
     setup.expect_on_disk(&[]).await;
+}
+
+#[tokio::test]
+async fn a_finished_proof_is_never_given_back() {
+    let mut setup = with_grace(Duration::ZERO).await;
+    setup.hierophant.refuse_proofs(&[StatusCode::SERVICE_UNAVAILABLE; 100]);
+    let connection = setup.hierophant.welcome(&[]).await;
+    let (lease, call) = setup.begin(&connection).await;
+    call.finish(proved());
+    setup.expect_on_disk(&[lease]).await;
+    setup.shutdown.requested.cancel();
+    let messages = connection.rest().await;
+    assert!(!messages.iter().any(is_given_back), "{messages:?}");
+    setup.expect_end().await;
+    setup.expect_on_disk(&[lease]).await;
 }
 
 #[tokio::test]
