@@ -4,7 +4,7 @@ use axum::http::StatusCode;
 use network_lib::job::{Failure, FailureClass, Phase, Progress};
 use network_lib::wire::{FromWorker, ToWorker};
 
-use crate::fake_executor::{execution, proved};
+use crate::fake_executor::{execution, proved, proved_as};
 use crate::fake_hierophant::blob_info;
 use crate::setup::{Setup, uploads};
 
@@ -47,6 +47,18 @@ async fn a_proof_is_made_handed_in_and_reported() {
     assert_eq!(end, FromWorker::Completed { lease_id: lease, execution: execution(), proof });
     assert_eq!(setup.hierophant.proof(lease).unwrap(), b"a proof");
     connection.expect_held(&[]).await;
+}
+
+#[tokio::test]
+async fn a_proof_of_many_pieces_arrives_whole() {
+    let mut setup = Setup::start().await;
+    let mut connection = setup.hierophant.welcome(&[]).await;
+    // Longer than what goes out at once, and no multiple of it.
+    let proof: Vec<u8> = (0..1_500_001_u32).map(|n| (n % 251) as u8).collect();
+    let (lease, call) = setup.begin(&connection).await;
+    call.finish(proved_as(proof.clone()));
+    assert!(matches!(connection.expect_end(lease).await, FromWorker::Completed { .. }));
+    assert!(setup.hierophant.proof(lease).unwrap() == proof, "other bytes arrived");
 }
 
 #[tokio::test]
