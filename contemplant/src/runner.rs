@@ -43,8 +43,8 @@ pub struct Runner {
     finished: FinishedProofs,
     max_decompressed_bytes: u64,
     slots: Semaphore,
-    /// Whether Hierophant has said what it wants, and is still there.
-    connected: watch::Sender<bool>,
+    /// Changes with every sign of life of a Hierophant that has said which attempts it wants.
+    heard: watch::Sender<()>,
     /// Cancelled when the program ends.
     leaving: CancellationToken,
 }
@@ -90,7 +90,7 @@ impl Runner {
             max_decompressed_bytes: config.max_decompressed_bytes,
             slots: Semaphore::new(slots as usize),
             executor,
-            connected: watch::Sender::new(false),
+            heard: watch::Sender::new(()),
             leaving: CancellationToken::new(),
         })
     }
@@ -128,9 +128,9 @@ impl Runner {
         span.in_scope(|| follow(events, work));
     }
 
-    /// Says whether there is a connection over which Hierophant has said which attempts it wants.
-    pub fn set_connected(&self, connected: bool) {
-        self.connected.send_replace(connected);
+    /// Hierophant is there, and what it has said of attempts so far has been done.
+    pub fn heard_from_hierophant(&self) {
+        self.heard.send_replace(());
     }
 
     /// Ends all attempts because the program ends. Proofs that are on disk stay there.
@@ -220,22 +220,24 @@ impl Runner {
         Ok(proof)
     }
 
-    /// Offers a proof until Hierophant takes it or turns it down.
+    /// Offers a proof until Hierophant takes it or turns it down for good.
     async fn offer(&self, proof: &FinishedProof) -> Result<(), TransferError> {
         let path = wire::proof_path(proof.lease_id);
-        let mut connected = self.connected.subscribe();
-        loop {
-            match self.transfer.hand_in(&path, proof).await {
-                // A Hierophant that has just started may not know its leases before the handshake,
-                // and the handshake says whether this one still counts.
-                Err(TransferError::LeaseGone) if !*connected.borrow_and_update() => {
-                    tracing::warn!("the lease is unknown before the handshake; waiting for it");
-                    // It cannot close: this runner holds the other end.
-                    let _ = connected.wait_for(|connected| *connected).await;
-                }
-                outcome => return outcome,
-            }
+        let mut heard = self.heard.subscribe();
+        let first = self.transfer.hand_in(&path, proof).await;
+        if !matches!(first, Err(TransferError::LeaseGone)) {
+            return first;
         }
+        // A Hierophant that has lost this Contemplant, or has just started, does not know the lease until
+        // the next handshake, which says whether it still counts. So a word over the connection is
+        // awaited, if need be a new one; if the attempt is over, it is cancelled by then.
+        tracing::warn!(
+            "the lease is unknown; the proof is offered once more when Hierophant is heard"
+        );
+        heard.mark_unchanged();
+        // It cannot close: this runner holds the other end.
+        let _ = heard.changed().await;
+        self.transfer.hand_in(&path, proof).await
     }
 
     /// Hierophant sends only what was offered; anything else is a misunderstanding.

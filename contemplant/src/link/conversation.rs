@@ -27,10 +27,7 @@ impl Link {
             "connected to Hierophant"
         );
         self.resume(&welcome.resume);
-        self.runner.set_connected(true);
-        let outcome = self.converse(&mut socket, welcome).await;
-        self.runner.set_connected(false);
-        match outcome {
+        match self.converse(&mut socket, welcome).await {
             Err(end) => end,
             Ok(()) => {
                 socket.close().await;
@@ -132,6 +129,7 @@ impl Link {
                 tracing::warn!("a handshake in the middle of a conversation is ignored");
             }
         }
+        self.runner.heard_from_hierophant();
     }
 
     fn begin(&mut self, job: Job) {

@@ -86,7 +86,7 @@ async fn an_attempt_whose_lease_is_gone_ends_without_blame() {
     assert_eq!(failure.class, FailureClass::Infrastructure);
 
     // Neither is a proof tried for ever that nobody takes.
-    setup.hierophant.refuse_proofs(&[StatusCode::NOT_FOUND]);
+    setup.hierophant.refuse_proofs(&[StatusCode::NOT_FOUND; 2]);
     let (gone, call) = setup.begin(&connection).await;
     call.finish(proved());
     let failure = failure_of(connection.expect_end(gone).await);

@@ -142,7 +142,7 @@ async fn a_hierophant_that_was_down_gets_what_was_finished_meanwhile() {
 }
 
 #[tokio::test]
-async fn a_404_is_believed_only_after_the_handshake() {
+async fn a_404_before_the_handshake_costs_no_proof() {
     let mut setup = Setup::start().await;
     let first = setup.hierophant.welcome(&[]).await;
     let (lease, call) = setup.begin(&first).await;
