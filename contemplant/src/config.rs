@@ -29,8 +29,9 @@ pub struct Config {
     /// Kinds of proof to offer. Default: core and compressed for `cpu`, as the others need gigabytes of
     /// circuit files; all for `mock`.
     pub modes: Option<Vec<ProofMode>>,
-    /// Holds the identity of this installation, and downloads while they are needed. Default:
-    /// `contemplant-data` in the working folder, so that nothing needs to be set up.
+    /// Holds the identity of this installation, finished proofs until Hierophant has them, verifying
+    /// keys, and downloads while they are needed. Default: `contemplant-data` in the working folder, so
+    /// that nothing needs to be set up.
     pub data_dir: PathBuf,
     /// The secret that Hierophant asks of its Contemplants. Default: none, which Hierophant accepts from
     /// the same machine.
@@ -42,6 +43,10 @@ pub struct Config {
     /// back soon after Hierophant is, and does not storm it.
     #[serde(with = "humantime_serde")]
     pub reconnect_max_delay: Duration,
+    /// How long work may go on after SIGTERM or SIGINT before it is given back; 0 gives it back at
+    /// once. Default: 30 s, what Kubernetes grants.
+    #[serde(with = "humantime_serde")]
+    pub shutdown_grace: Duration,
     /// How long a transfer may stand still before it is tried again. Default: 30 s.
     #[serde(with = "humantime_serde")]
     pub http_timeout: Duration,
@@ -98,6 +103,7 @@ impl Default for Config {
             token: None,
             mock_proof_time: Duration::from_secs(2),
             reconnect_max_delay: Duration::from_secs(30),
+            shutdown_grace: Duration::from_secs(30),
             http_timeout: Duration::from_secs(30),
             max_decompressed_bytes: 4 << 30,
             log_format: LogFormat::Human,
@@ -144,7 +150,8 @@ impl Settings for Config {
 }
 
 impl Config {
-    /// Defaults for a test: the given Hierophant, a mock backend without delay, and a folder.
+    /// Defaults for a test: the given Hierophant, a mock backend without delay, no waiting at the end,
+    /// and a folder.
     #[must_use]
     pub fn for_test(
         hierophant_ws_address: impl Into<String>,
@@ -156,6 +163,7 @@ impl Config {
             backend: BackendChoice::Mock,
             mock_proof_time: Duration::ZERO,
             reconnect_max_delay: Duration::from_millis(200),
+            shutdown_grace: Duration::ZERO,
             ..Self::default()
         }
     }

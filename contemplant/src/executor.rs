@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 pub mod cpu;
 mod execute;
+pub mod keys;
 pub mod mock;
 mod program;
 
@@ -89,7 +90,7 @@ pub enum Outcome {
     },
     /// There is no proof.
     Failed(Failure),
-    /// Nobody waits for it any more: it was cancelled, or its lease is gone.
+    /// Nothing is to be said of it: it was cancelled, or the program ends.
     Abandoned,
 }
 

@@ -1,4 +1,4 @@
-//! The data folder: who this installation is, and room for downloads.
+//! The data folder: who this installation is, and room for what it works with.
 //!
 //! The worker id must survive restarts, or Hierophant would take a restarted Contemplant for a new one
 //! and forget its record. Two processes must not share it, so the folder is locked.
@@ -17,6 +17,8 @@ pub struct DataDir {
     pub worker_id: WorkerId,
     /// For files that live as long as one job. Emptied at each start.
     pub downloads: PathBuf,
+    /// For finished proofs that Hierophant does not have for certain. Survives restarts.
+    pub held: PathBuf,
     _lock: File,
 }
 
@@ -53,7 +55,7 @@ impl DataDir {
             Some(id) => id,
             None => draw_id(folder).with_context(writable)?,
         };
-        Ok(Self { worker_id, downloads, _lock: lock })
+        Ok(Self { worker_id, downloads, held: folder.join("held"), _lock: lock })
     }
 }
 

@@ -8,6 +8,7 @@
 pub mod artifact;
 pub mod config;
 pub mod executor;
+pub mod finished;
 pub mod identity;
 mod link;
 pub mod names;
@@ -16,17 +17,21 @@ pub mod runner;
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
-use tokio_util::sync::CancellationToken;
+use network_lib::signal::Shutdown;
 
 use crate::config::{BackendChoice, Config, Secret, endpoints};
 use crate::executor::Executor;
 use crate::executor::cpu::CpuExecutor;
+use crate::executor::keys::KeyFiles;
 use crate::executor::mock::MockExecutor;
+use crate::finished::{FinishedProof, FinishedProofs};
 use crate::identity::DataDir;
 use crate::link::{Identity, Link};
 use crate::runner::Runner;
 
 /// Works for the Hierophant that `config` names until `shutdown`, or until Hierophant has it drained.
+///
+/// When it is to shut down it finishes what it holds within `shutdown_grace`, then gives back the rest.
 ///
 /// # Errors
 ///
@@ -35,8 +40,9 @@ use crate::runner::Runner;
 pub async fn run(
     config: Config,
     executor: Arc<dyn Executor>,
-    shutdown: CancellationToken,
+    shutdown: impl Into<Shutdown>,
 ) -> anyhow::Result<()> {
+    let shutdown = shutdown.into();
     // Two providers are linked in, and TLS picks none by itself. Another that is set already will do.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let endpoints = endpoints(&config.hierophant_ws_address)
@@ -51,8 +57,14 @@ pub async fn run(
         hierophant = %endpoints.websocket,
         "Contemplant starts"
     );
+    let (finished, found) = open_finished(&data_dir).await.with_context(|| {
+        format!("cannot use {}, where finished proofs are kept", data_dir.held.display())
+    })?;
+    if !found.is_empty() {
+        tracing::info!(proofs = found.len(), "proofs that were finished earlier are still here");
+    }
     let capabilities = executor.capabilities();
-    let runner = Runner::new(&config, &endpoints, executor, data_dir.downloads.clone())
+    let runner = Runner::new(&config, &endpoints, executor, data_dir.downloads.clone(), finished)
         .context("cannot set up HTTP")?;
     let identity = Identity {
         endpoints,
@@ -60,8 +72,15 @@ pub async fn run(
         name,
         token: config.token.as_ref().map(|token| Secret::reveal(token).to_owned()),
         reconnect_max_delay: config.reconnect_max_delay,
+        shutdown_grace: config.shutdown_grace,
     };
-    Link::new(identity, Arc::new(runner), capabilities, shutdown).run().await
+    Link::new(identity, Arc::new(runner), capabilities, found, shutdown).run().await
+}
+
+/// Reads every finished proof to check it, so not on the runtime's own threads.
+async fn open_finished(data_dir: &DataDir) -> anyhow::Result<(FinishedProofs, Vec<FinishedProof>)> {
+    let held = data_dir.held.clone();
+    Ok(tokio::task::spawn_blocking(move || FinishedProofs::open(&held)).await??)
 }
 
 /// Starts the executor that `config` names. Must be called on a tokio runtime.
@@ -71,8 +90,11 @@ pub async fn run(
 /// When its threads cannot be started.
 pub async fn build_executor(config: &Config) -> anyhow::Result<Arc<dyn Executor>> {
     let modes = config.wanted_modes();
+    let keys = KeyFiles::new(&config.data_dir.join("keys"));
     Ok(match config.backend {
-        BackendChoice::Cpu => Arc::new(CpuExecutor::start(&modes)?),
-        BackendChoice::Mock => Arc::new(MockExecutor::start(config.mock_proof_time, modes).await?),
+        BackendChoice::Cpu => Arc::new(CpuExecutor::start(&modes, keys)?),
+        BackendChoice::Mock => {
+            Arc::new(MockExecutor::start(config.mock_proof_time, modes, keys).await?)
+        }
     })
 }

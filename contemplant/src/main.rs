@@ -57,7 +57,7 @@ fn work(file: Option<PathBuf>) -> anyhow::Result<()> {
     logging::init(settings.log_format, "info");
     let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
     let outcome = runtime.block_on(async {
-        let shutdown = signal::shutdown_token().context("cannot listen for signals")?;
+        let shutdown = signal::shutdown().context("cannot listen for signals")?;
         let executor = contemplant::build_executor(&settings).await?;
         contemplant::run(settings, executor, shutdown).await
     });

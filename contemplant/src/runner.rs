@@ -1,4 +1,4 @@
-//! One attempt from its lease to its end: fetch, unpack, prove, hand in.
+//! One attempt from its lease to its end: fetch, unpack, prove, keep, hand in.
 //!
 //! It tells of itself by events alone; what is sent when, and whether anyone is there to hear it, is
 //! the link's affair. So an attempt goes on while the connection is away.
@@ -9,19 +9,18 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use network_lib::ids::{LeaseId, Sha256Digest};
-use network_lib::job::{BlobInfo, Execution, Failure, FailureClass, JobSpec, Phase};
+use network_lib::ids::LeaseId;
+use network_lib::job::{BlobInfo, Failure, FailureClass, JobSpec, Phase};
 use network_lib::{task, wire};
-use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use self::transfer::{Transfer, TransferError};
 use crate::artifact::{self, DecodeError};
 use crate::config::{Config, Endpoints};
-use crate::executor::{EventSink, Executor, Outcome, ProveJob, failure};
+use crate::executor::{EventSink, Executor, Outcome, ProveJob, Proved, failure};
+use crate::finished::{FinishedProof, FinishedProofs};
 
 /// An attempt as Hierophant hands it out.
 #[derive(Debug, Clone)]
@@ -41,13 +40,18 @@ pub struct Runner {
     executor: Arc<dyn Executor>,
     transfer: Transfer,
     downloads: PathBuf,
+    finished: FinishedProofs,
     max_decompressed_bytes: u64,
     slots: Semaphore,
+    /// Changes with every sign of life of a Hierophant that has said which attempts it wants.
+    heard: watch::Sender<()>,
+    /// Cancelled when the program ends.
+    leaving: CancellationToken,
 }
 
 /// Why an attempt ends without a proof.
 enum Stop {
-    /// Nobody waits for it any more.
+    /// Nobody waits for it any more, or the program ends.
     Abandoned,
     Failed(Failure),
 }
@@ -60,15 +64,13 @@ impl From<Failure> for Stop {
 
 impl From<TransferError> for Stop {
     fn from(error: TransferError) -> Self {
-        match error {
-            TransferError::LeaseGone => Self::Abandoned,
-            error => failure(FailureClass::Infrastructure, error.to_string()).into(),
-        }
+        failure(FailureClass::Infrastructure, error.to_string()).into()
     }
 }
 
 impl Runner {
-    /// A runner that fetches from `endpoints` into the folder `downloads` and proves with `executor`.
+    /// A runner that fetches from `endpoints` into the folder `downloads`, proves with `executor` and
+    /// keeps what it has made in `finished`.
     ///
     /// # Errors
     ///
@@ -78,14 +80,18 @@ impl Runner {
         endpoints: &Endpoints,
         executor: Arc<dyn Executor>,
         downloads: PathBuf,
+        finished: FinishedProofs,
     ) -> anyhow::Result<Self> {
         let slots = executor.capabilities().borrow().slots.max(1);
         Ok(Self {
             transfer: Transfer::new(endpoints.http.clone(), config.http_timeout)?,
             downloads,
+            finished,
             max_decompressed_bytes: config.max_decompressed_bytes,
             slots: Semaphore::new(slots as usize),
             executor,
+            heard: watch::Sender::new(()),
+            leaving: CancellationToken::new(),
         })
     }
 
@@ -99,32 +105,68 @@ impl Runner {
             mode = %job.spec.mode,
         );
         let runner = Arc::clone(self);
-        span.in_scope(|| {
-            task::spawn("attempt", async move {
-                let sink = events.clone();
-                let work =
-                    task::spawn("work", async move { runner.run(job, &sink, &cancel).await });
-                let outcome = work.await.unwrap_or_else(|error| {
-                    tracing::error!(%error, "an attempt has panicked");
-                    Outcome::Failed(failure(FailureClass::Worker, "the Contemplant has a fault"))
-                });
-                match &outcome {
-                    Outcome::Completed { proof, .. } => {
-                        tracing::info!(proof_bytes = proof.size, "proof handed in");
-                    }
-                    Outcome::Failed(failure) => tracing::warn!(%failure, "attempt failed"),
-                    Outcome::Abandoned => tracing::info!("attempt given up"),
-                }
-                events.ended(outcome);
-            });
-        });
+        let lease_id = job.lease_id;
+        let sink = events.clone();
+        let work = async move {
+            let proof = runner.prove(job, &sink, &cancel).await;
+            runner.conclude(lease_id, proof, &sink, &cancel).await
+        };
+        span.in_scope(|| follow(events, work));
     }
 
-    async fn run(&self, job: Job, events: &EventSink, cancel: &CancellationToken) -> Outcome {
-        let outcome = self.prove(job, events, cancel).await;
-        match outcome {
-            _ if cancel.is_cancelled() => Outcome::Abandoned,
-            Ok((execution, proof)) => Outcome::Completed { execution, proof },
+    /// Hands in a proof that an earlier process has made. Its events are those of an attempt.
+    pub fn resume(
+        self: &Arc<Self>,
+        proof: FinishedProof,
+        events: EventSink,
+        cancel: CancellationToken,
+    ) {
+        let span = tracing::info_span!("job", lease = %lease_hint(proof.lease_id));
+        let runner = Arc::clone(self);
+        let sink = events.clone();
+        let work = async move { runner.conclude(proof.lease_id, Ok(proof), &sink, &cancel).await };
+        span.in_scope(|| follow(events, work));
+    }
+
+    /// Hierophant is there, and what it has said of attempts so far has been done.
+    pub fn heard_from_hierophant(&self) {
+        self.heard.send_replace(());
+    }
+
+    /// Ends all attempts because the program ends. Proofs that are on disk stay there.
+    pub fn leave(&self) {
+        self.leaving.cancel();
+    }
+
+    /// Whether this attempt's proof would be there after a restart.
+    #[must_use]
+    pub fn holds_proof(&self, lease_id: LeaseId) -> bool {
+        self.finished.holds(lease_id)
+    }
+
+    /// Forgets this attempt's proof, if there is one: Hierophant has it or does not want it.
+    pub fn forget_proof(&self, lease_id: LeaseId) {
+        self.finished.remove(lease_id);
+    }
+
+    /// Brings an attempt to its end, with a proof or without.
+    async fn conclude(
+        &self,
+        lease_id: LeaseId,
+        proof: Result<FinishedProof, Stop>,
+        events: &EventSink,
+        cancel: &CancellationToken,
+    ) -> Outcome {
+        let handed_in = match proof {
+            Ok(proof) => self.hand_in(proof, events, cancel).await,
+            Err(stop) => Err(stop),
+        };
+        if cancel.is_cancelled() {
+            self.finished.remove(lease_id);
+            return Outcome::Abandoned;
+        }
+        match handed_in {
+            Ok(FinishedProof { execution, proof, .. }) => Outcome::Completed { execution, proof },
             Err(Stop::Failed(failure)) => Outcome::Failed(failure),
             Err(Stop::Abandoned) => Outcome::Abandoned,
         }
@@ -135,7 +177,7 @@ impl Runner {
         job: Job,
         events: &EventSink,
         cancel: &CancellationToken,
-    ) -> Result<(Execution, BlobInfo), Stop> {
+    ) -> Result<FinishedProof, Stop> {
         let lease_id = job.lease_id;
         self.check_fit(&job.spec)?;
         let fetched = cancel.run_until_cancelled(self.fetch(job, events)).await;
@@ -143,15 +185,59 @@ impl Runner {
 
         // An attempt that was cancelled may still wind down; the machine is one proof's at a time.
         let slot = cancel.run_until_cancelled(self.slots.acquire()).await;
-        let _slot = slot.and_then(Result::ok).ok_or(Stop::Abandoned)?;
+        let slot = slot.and_then(Result::ok).ok_or(Stop::Abandoned)?;
         let proved = self.executor.prove(prove_job, events.clone(), cancel.clone()).await?;
+        drop(slot);
+        if cancel.is_cancelled() {
+            return Err(Stop::Abandoned);
+        }
+        let Proved { execution, proof } = proved;
+        let finished = self.finished.clone();
+        let kept = tokio::task::spawn_blocking(move || finished.keep(lease_id, execution, proof));
+        kept.await.map_err(|error| {
+            let message = format!("keeping the proof has failed: {error}");
+            failure(FailureClass::Worker, message).into()
+        })
+    }
 
+    async fn hand_in(
+        &self,
+        proof: FinishedProof,
+        events: &EventSink,
+        cancel: &CancellationToken,
+    ) -> Result<FinishedProof, Stop> {
         events.phase(Phase::Uploading);
-        let proof = describe(&proved.proof);
-        let path = wire::proof_path(lease_id);
-        let hand_in = self.transfer.hand_in(&path, Bytes::from(proved.proof));
-        cancel.run_until_cancelled(hand_in).await.unwrap_or(Err(TransferError::LeaseGone))?;
-        Ok((proved.execution, proof))
+        let handed_in = tokio::select! {
+            () = cancel.cancelled() => return Err(Stop::Abandoned),
+            () = self.leaving.cancelled() => return Err(Stop::Abandoned),
+            handed_in = self.offer(&proof) => handed_in,
+        };
+        if let Err(error) = handed_in {
+            // Trying again with the same bytes cannot help, not after a restart either.
+            self.finished.remove(proof.lease_id);
+            return Err(error.into());
+        }
+        Ok(proof)
+    }
+
+    /// Offers a proof until Hierophant takes it or turns it down for good.
+    async fn offer(&self, proof: &FinishedProof) -> Result<(), TransferError> {
+        let path = wire::proof_path(proof.lease_id);
+        let mut heard = self.heard.subscribe();
+        let first = self.transfer.hand_in(&path, proof).await;
+        if !matches!(first, Err(TransferError::LeaseGone)) {
+            return first;
+        }
+        // A Hierophant that has lost this Contemplant, or has just started, does not know the lease until
+        // the next handshake, which says whether it still counts. So a word over the connection is
+        // awaited, if need be a new one; if the attempt is over, it is cancelled by then.
+        tracing::warn!(
+            "the lease is unknown; the proof is offered once more when Hierophant is heard"
+        );
+        heard.mark_unchanged();
+        // It cannot close: this runner holds the other end.
+        let _ = heard.changed().await;
+        self.transfer.hand_in(&path, proof).await
     }
 
     /// Hierophant sends only what was offered; anything else is a misunderstanding.
@@ -196,6 +282,24 @@ impl Runner {
     }
 }
 
+/// Runs an attempt's `work` as a task of its own and tells how it ended, by a panic too.
+fn follow(events: EventSink, work: impl Future<Output = Outcome> + Send + 'static) {
+    task::spawn("attempt", async move {
+        let outcome = task::spawn("work", work).await.unwrap_or_else(|error| {
+            tracing::error!(%error, "an attempt has panicked");
+            Outcome::Failed(failure(FailureClass::Worker, "the Contemplant has a fault"))
+        });
+        match &outcome {
+            Outcome::Completed { proof, .. } => {
+                tracing::info!(proof_bytes = proof.size, "proof handed in");
+            }
+            Outcome::Failed(failure) => tracing::warn!(%failure, "attempt failed"),
+            Outcome::Abandoned => tracing::info!("attempt given up"),
+        }
+        events.ended(outcome);
+    });
+}
+
 /// Enough of a lease id to follow an attempt through a log.
 pub(crate) fn lease_hint(lease_id: LeaseId) -> String {
     hex::encode(&lease_id.as_bytes()[..4])
@@ -214,9 +318,4 @@ fn unusable(what: &str, error: DecodeError) -> Failure {
         ),
         error => failure(FailureClass::Request, format!("the {what} cannot be used: {error}")),
     }
-}
-
-fn describe(bytes: &[u8]) -> BlobInfo {
-    let sha256 = Sha256Digest(Sha256::digest(bytes).into());
-    BlobInfo { size: bytes.len() as u64, sha256 }
 }

@@ -141,6 +141,8 @@ impl LocalNetwork {
         let mut table = settings.keys.clone();
         let address = format!("ws://127.0.0.1:{}/ws", self.ports.http);
         table.insert("hierophant_ws_address".into(), address.into());
+        // Shorter than the patience with a child that is to stop.
+        table.entry("shutdown_grace").or_insert_with(|| "1s".into());
         table.insert("name".into(), name.into());
         table.insert("data_dir".into(), path_value(&data)?);
         let config = write_config(self.folder.path(), &format!("contemplant-{name}"), &table)?;

@@ -1,7 +1,23 @@
-//! Turns SIGINT and SIGTERM into a cancelled token.
+//! Turns SIGINT and SIGTERM into cancelled tokens.
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+
+/// How a program is asked to stop: in good order, and then at once.
+#[derive(Debug, Clone, Default)]
+pub struct Shutdown {
+    /// Cancelled at the first signal: finish what runs, within limits.
+    pub requested: CancellationToken,
+    /// Cancelled at the second signal: somebody does not want to wait.
+    pub at_once: CancellationToken,
+}
+
+/// Whoever has one token only never hurries.
+impl From<CancellationToken> for Shutdown {
+    fn from(requested: CancellationToken) -> Self {
+        Self { requested, at_once: CancellationToken::new() }
+    }
+}
 
 /// A token that is cancelled at the first SIGINT or SIGTERM.
 ///
@@ -9,17 +25,33 @@ use tokio_util::sync::CancellationToken;
 ///
 /// When the handlers cannot be installed.
 pub fn shutdown_token() -> std::io::Result<CancellationToken> {
-    let token = CancellationToken::new();
+    shutdown().map(|shutdown| shutdown.requested)
+}
+
+/// Tokens that are cancelled at the first and the second SIGINT or SIGTERM.
+///
+/// # Errors
+///
+/// When the handlers cannot be installed.
+pub fn shutdown() -> std::io::Result<Shutdown> {
+    let shutdown = Shutdown::default();
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    let cancelled = token.clone();
+    let told = shutdown.clone();
     crate::task::spawn("signals", async move {
-        let name = tokio::select! {
-            _ = interrupt.recv() => "SIGINT",
-            _ = terminate.recv() => "SIGTERM",
-        };
+        let name = next(&mut interrupt, &mut terminate).await;
         tracing::info!(signal = name, "shutting down");
-        cancelled.cancel();
+        told.requested.cancel();
+        let name = next(&mut interrupt, &mut terminate).await;
+        tracing::info!(signal = name, "signalled again");
+        told.at_once.cancel();
     });
-    Ok(token)
+    Ok(shutdown)
+}
+
+async fn next(interrupt: &mut Signal, terminate: &mut Signal) -> &'static str {
+    tokio::select! {
+        _ = interrupt.recv() => "SIGINT",
+        _ = terminate.recv() => "SIGTERM",
+    }
 }

@@ -24,6 +24,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::execute::{Executed, Settings, decode_stdin, execute};
+use super::keys::KeyFiles;
 use super::program::Programs;
 use super::{EventSink, Executor, ProveJob, Proved, cancelled, failure, memory_bytes};
 
@@ -49,12 +50,13 @@ struct Ready {
 
 impl CpuExecutor {
     /// Starts to build the prover and returns at once. Those of `modes` that this machine can prove
-    /// are offered when it is ready; of the others the log says why they are not.
+    /// are offered when it is ready; of the others the log says why they are not. Verifying keys are
+    /// kept in `keys`.
     ///
     /// # Errors
     ///
     /// When its threads cannot be started.
-    pub fn start(modes: &[ProofMode]) -> anyhow::Result<Self> {
+    pub fn start(modes: &[ProofMode], keys: KeyFiles) -> anyhow::Result<Self> {
         let offered: Vec<ProofMode> = modes.iter().copied().filter(can_be_offered).collect();
         let capabilities = Capabilities {
             vm: "sp1".to_owned(),
@@ -68,7 +70,7 @@ impl CpuExecutor {
         let (sender, receiver) = watch::channel(capabilities);
         let runtime = Arc::new(ProverRuntime::start()?);
         let ready = Arc::new(OnceLock::new());
-        let warm_up = warm_up(Arc::clone(&runtime), Arc::clone(&ready), sender, offered);
+        let warm_up = warm_up(Arc::clone(&runtime), Arc::clone(&ready), sender, offered, keys);
         task::spawn("prover start", warm_up);
         Ok(Self { runtime, ready, capabilities: receiver, pace: Mutex::default() })
     }
@@ -185,11 +187,12 @@ async fn warm_up(
     ready: Arc<OnceLock<Ready>>,
     capabilities: watch::Sender<Capabilities>,
     modes: Vec<ProofMode>,
+    keys: KeyFiles,
 ) {
     tracing::info!("building the prover; this takes a minute or two");
     let start = Instant::now();
     let built = runtime
-        .run(async { anyhow::Ok((Programs::new().await, Node::build().await?)) })
+        .run(async move { anyhow::Ok((Programs::new(keys).await, Node::build().await?)) })
         .await
         .and_then(|built| built.map_err(|error| format!("{error:#}")));
     let (programs, node) = match built {

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::execute::{Settings, decode_stdin, execute};
+use super::keys::KeyFiles;
 use super::program::Programs;
 use super::{EventSink, Executor, ProveJob, Proved, cancelled, failure, memory_bytes};
 
@@ -30,12 +31,17 @@ pub struct MockExecutor {
 }
 
 impl MockExecutor {
-    /// Starts a mock prover that takes `proof_time` for each proof and offers `modes`.
+    /// Starts a mock prover that takes `proof_time` for each proof, offers `modes` and keeps verifying
+    /// keys in `keys`.
     ///
     /// # Errors
     ///
     /// When its threads cannot be started.
-    pub async fn start(proof_time: Duration, modes: Vec<ProofMode>) -> anyhow::Result<Self> {
+    pub async fn start(
+        proof_time: Duration,
+        modes: Vec<ProofMode>,
+        keys: KeyFiles,
+    ) -> anyhow::Result<Self> {
         let capabilities = Capabilities {
             vm: "sp1".to_owned(),
             circuit_versions: vec![SP1_CIRCUIT_VERSION.to_owned()],
@@ -47,7 +53,7 @@ impl MockExecutor {
         };
         Ok(Self {
             runtime: Arc::new(ProverRuntime::start()?),
-            programs: Programs::new().await,
+            programs: Programs::new(keys).await,
             proof_time,
             capabilities: watch::Sender::new(capabilities),
         })

@@ -1,7 +1,8 @@
 //! Programs made ready: ELF checked, verifying key derived, the last few kept.
 //!
-//! Deriving a verifying key takes seconds, and a rollup sends the same two or three programs all day.
-//! Hierophant takes a program's registered key on trust, as it holds no prover; here it is checked.
+//! Deriving a verifying key takes half a minute, and a rollup sends the same two or three programs all
+//! day: keys are kept in memory, and in files for the next start. Hierophant takes a program's
+//! registered key on trust, as it holds no prover; here it is checked.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,6 +12,7 @@ use network_lib::job::{Failure, FailureClass};
 use sp1_node::{LightNode, ProverRuntime};
 use sp1_sdk::{HashableKey, SP1VerifyingKey};
 
+use super::keys::KeyFiles;
 use super::{ProveJob, failure};
 
 /// How many programs are kept. An ELF and its key take a few megabytes.
@@ -26,12 +28,13 @@ pub(super) struct Program {
 /// Makes programs ready and keeps the last few.
 pub(super) struct Programs {
     node: LightNode,
+    keys: KeyFiles,
     recent: Mutex<VecDeque<(Sha256Digest, Arc<Program>)>>,
 }
 
 impl Programs {
-    pub(super) async fn new() -> Self {
-        Self { node: LightNode::start().await, recent: Mutex::default() }
+    pub(super) async fn new(keys: KeyFiles) -> Self {
+        Self { node: LightNode::start().await, keys, recent: Mutex::default() }
     }
 
     /// What runs programs.
@@ -48,7 +51,10 @@ impl Programs {
         let program = match self.kept(job.program_digest) {
             Some(program) => program,
             None => {
-                let program = self.derive(runtime, Arc::clone(&job.elf)).await?;
+                let elf = Arc::clone(&job.elf);
+                let key = self.key(runtime, job.program_digest, Arc::clone(&elf)).await?;
+                let hash = VkHash(key.hash_bytes());
+                let program = Arc::new(Program { elf, key, hash });
                 self.keep(job.program_digest, Arc::clone(&program));
                 program
             }
@@ -63,21 +69,32 @@ impl Programs {
         Ok(program)
     }
 
-    async fn derive(
+    /// The program's verifying key, from its file or derived.
+    async fn key(
         &self,
         runtime: &ProverRuntime,
+        digest: Sha256Digest,
         elf: Arc<Vec<u8>>,
-    ) -> Result<Arc<Program>, Failure> {
+    ) -> Result<SP1VerifyingKey, Failure> {
+        if let Some(bytes) = self.keys.load(digest) {
+            match bincode::deserialize(&bytes) {
+                Ok(key) => return Ok(key),
+                Err(error) => tracing::warn!(%error, "a kept verifying key is derived anew"),
+            }
+        }
         // SP1 panics on instructions that it cannot decode, so this runs where a panic is caught.
         let key = runtime
-            .run(self.node.setup(Arc::clone(&elf)))
+            .run(self.node.setup(elf))
             .await
             .and_then(|outcome| outcome.map_err(|error| format!("{error:#}")))
             .map_err(|reason| {
                 failure(FailureClass::Guest, format!("the program could not be loaded: {reason}"))
             })?;
-        let hash = VkHash(key.hash_bytes());
-        Ok(Arc::new(Program { elf, key, hash }))
+        match bincode::serialize(&key) {
+            Ok(bytes) => self.keys.save(digest, &bytes),
+            Err(error) => tracing::warn!(%error, "a verifying key cannot be kept"),
+        }
+        Ok(key)
     }
 
     fn kept(&self, digest: Sha256Digest) -> Option<Arc<Program>> {

@@ -1,14 +1,17 @@
 //! The attempts that a Contemplant holds, and what it still has to say about them.
 //!
-//! A message that was written to a socket may be lost with it. So the end of an attempt is kept until
-//! Hierophant has answered a ping that was sent after it; if the connection breaks before, it is told
-//! again to the next one, provided that Hierophant still wants it.
+//! A message that was written to a socket may be lost with it, or with a Hierophant that dies before it
+//! has stored what it read. So the end of an attempt is kept until Hierophant says that it is settled;
+//! if the connection breaks before, it is told again to the next one, provided that Hierophant still
+//! wants it.
 
 use std::collections::BTreeMap;
 
 use network_lib::ids::LeaseId;
 use network_lib::wire::FromWorker;
 use tokio_util::sync::CancellationToken;
+
+use crate::finished::FinishedProof;
 
 /// Attempts by lease.
 #[derive(Debug, Default)]
@@ -20,13 +23,32 @@ pub(super) struct HeldAttempts {
 enum Held {
     /// Being worked on.
     Running(CancellationToken),
+    /// Proved by an earlier process; handed in once Hierophant says that it wants it.
+    Finished(Box<FinishedProof>),
     /// Not wanted any more, but the machine is still busy with it.
     WindingDown,
-    /// Over; `message` says how. It has been sent before the ping with the number `sent_before`.
-    Over { message: Box<FromWorker>, sent_before: Option<u64> },
+    /// Over, as `message` says, which was `told` over the present connection or not.
+    Over { message: Box<FromWorker>, told: bool },
+}
+
+/// What a handshake has decided.
+#[derive(Debug, Default)]
+pub(super) struct Resumption {
+    /// To be handed in now; the token stops it.
+    pub(super) finished: Vec<(FinishedProof, CancellationToken)>,
+    /// Stopped or forgotten.
+    pub(super) unwanted: Vec<LeaseId>,
+    /// To go on, although they are not held here.
+    pub(super) unknown: Vec<LeaseId>,
 }
 
 impl HeldAttempts {
+    /// What an earlier process has left behind.
+    pub(super) fn found(proofs: Vec<FinishedProof>) -> Self {
+        let held = |proof: FinishedProof| (proof.lease_id, Held::Finished(Box::new(proof)));
+        Self { attempts: proofs.into_iter().map(held).collect() }
+    }
+
     /// Takes a new attempt in. Returns what stops it, or nothing if it is held already.
     pub(super) fn start(&mut self, lease_id: LeaseId) -> Option<CancellationToken> {
         if self.attempts.contains_key(&lease_id) {
@@ -46,15 +68,15 @@ impl HeldAttempts {
             return false;
         }
         let message = Box::new(message);
-        self.attempts.insert(lease_id, Held::Over { message, sent_before: None });
+        self.attempts.insert(lease_id, Held::Over { message, told: false });
         true
     }
 
-    /// Stops an attempt whose result is not wanted. Returns whether there was one.
+    /// Stops or forgets an attempt whose result is not wanted. Returns whether there was one.
     pub(super) fn cancel(&mut self, lease_id: LeaseId) -> bool {
         match self.attempts.get_mut(&lease_id) {
             None => return false,
-            Some(Held::Over { .. }) => {
+            Some(Held::Over { .. } | Held::Finished(_)) => {
                 self.attempts.remove(&lease_id);
             }
             Some(held) => {
@@ -67,69 +89,67 @@ impl HeldAttempts {
         true
     }
 
-    /// Stops everything and returns the leases of those that were being worked on.
-    pub(super) fn cancel_all(&mut self) -> Vec<LeaseId> {
-        let running = |held: &Held| matches!(held, Held::Running(_));
-        let leases: Vec<LeaseId> =
-            self.attempts.iter().filter(|(_, held)| running(held)).map(|(id, _)| *id).collect();
-        for lease_id in &leases {
+    /// A new connection wants only these to go on; what was told over the old one is told again.
+    pub(super) fn resume(&mut self, wanted: &[LeaseId]) -> Resumption {
+        let held = self.resumable();
+        let unwanted: Vec<LeaseId> = held.into_iter().filter(|id| !wanted.contains(id)).collect();
+        for lease_id in &unwanted {
             self.cancel(*lease_id);
         }
-        leases
-    }
-
-    /// A new connection wants only these to go on; what was sent over the old one is sent again.
-    pub(super) fn resume(&mut self, wanted: &[LeaseId]) {
-        let unwanted: Vec<LeaseId> =
-            self.attempts.keys().filter(|id| !wanted.contains(id)).copied().collect();
-        for lease_id in unwanted {
-            self.cancel(lease_id);
-        }
+        let unknown = wanted.iter().filter(|id| !self.attempts.contains_key(id)).copied().collect();
+        let mut finished = Vec::new();
         for held in self.attempts.values_mut() {
-            if let Held::Over { sent_before, .. } = held {
-                *sent_before = None;
+            match held {
+                Held::Over { told, .. } => *told = false,
+                Held::Finished(proof) => {
+                    let token = CancellationToken::new();
+                    finished.push((FinishedProof::clone(proof), token.clone()));
+                    *held = Held::Running(token);
+                }
+                Held::Running(_) | Held::WindingDown => {}
             }
         }
+        Resumption { finished, unwanted, unknown }
     }
 
-    /// The next message to send; it counts as sent before the ping with the number `ping`.
-    pub(super) fn next_message(&mut self, ping: u64) -> Option<FromWorker> {
+    /// The next message to send; it counts as told from here on.
+    pub(super) fn next_message(&mut self) -> Option<FromWorker> {
         self.attempts.values_mut().find_map(|held| match held {
-            Held::Over { message, sent_before: sent_before @ None } => {
-                *sent_before = Some(ping);
+            Held::Over { message, told: told @ false } => {
+                *told = true;
                 Some(FromWorker::clone(message))
             }
             _ => None,
         })
     }
 
-    /// Hierophant has answered this ping, so it has read everything that was sent before.
-    pub(super) fn answered(&mut self, ping: u64) {
-        self.attempts.retain(|_, held| {
-            !matches!(held, Held::Over { sent_before: Some(number), .. } if *number <= ping)
-        });
-    }
-
-    /// Hierophant has stored the end of this attempt.
-    pub(super) fn settled(&mut self, lease_id: LeaseId) {
-        if matches!(self.attempts.get(&lease_id), Some(Held::Over { .. })) {
+    /// Hierophant has stored the end of this attempt. Returns whether it was waited for.
+    pub(super) fn settled(&mut self, lease_id: LeaseId) -> bool {
+        let is_over = matches!(self.attempts.get(&lease_id), Some(Held::Over { .. }));
+        if is_over {
             self.attempts.remove(&lease_id);
         }
+        is_over
     }
 
-    /// For a handshake: what could go on or be told.
-    pub(super) fn resumable(&self) -> Vec<LeaseId> {
+    /// For a handshake: everything that could go on, be handed in or be told, and what still keeps the
+    /// machine busy.
+    pub(super) fn all(&self) -> Vec<LeaseId> {
+        self.leases(|_| true)
+    }
+
+    fn resumable(&self) -> Vec<LeaseId> {
         self.leases(|held| !matches!(held, Held::WindingDown))
     }
 
     /// For a heartbeat: what keeps the machine busy, and ends that were not told yet.
     pub(super) fn working_on(&self) -> Vec<LeaseId> {
-        self.leases(|held| !matches!(held, Held::Over { sent_before: Some(_), .. }))
+        self.leases(|held| !matches!(held, Held::Over { told: true, .. }))
     }
 
-    /// How many are being worked on and wanted.
-    pub(super) fn running(&self) -> usize {
-        self.attempts.values().filter(|held| matches!(held, Held::Running(_))).count()
+    /// What is being worked on and wanted.
+    pub(super) fn running(&self) -> Vec<LeaseId> {
+        self.leases(|held| matches!(held, Held::Running(_)))
     }
 
     /// Whether an attempt is being worked on and wanted.
@@ -139,7 +159,7 @@ impl HeldAttempts {
 
     /// Whether the machine is busy with any attempt.
     pub(super) fn is_busy(&self) -> bool {
-        self.attempts.values().any(|held| !matches!(held, Held::Over { .. }))
+        self.attempts.values().any(|held| matches!(held, Held::Running(_) | Held::WindingDown))
     }
 
     /// Whether nothing is left to do or to tell.
@@ -155,9 +175,11 @@ impl HeldAttempts {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use network_lib::job::{Failure, FailureClass};
+    use network_lib::ids::Sha256Digest;
+    use network_lib::job::{Execution, Failure, FailureClass};
 
     use super::*;
+    use crate::finished::FinishedProofs;
 
     fn failed(lease_id: LeaseId) -> FromWorker {
         let failure = Failure { class: FailureClass::Guest, cause: None, message: "no".to_owned() };
@@ -165,34 +187,41 @@ mod tests {
     }
 
     #[test]
-    fn an_end_is_kept_until_a_later_ping_is_answered() {
+    fn an_end_is_kept_until_it_is_settled() {
         let mut held = HeldAttempts::default();
         let lease = LeaseId::random();
         held.start(lease).unwrap();
+        assert!(!held.settled(lease), "settled before its end");
         assert!(held.over(lease, Some(failed(lease))));
-        assert_eq!(held.next_message(5), Some(failed(lease)));
-        assert_eq!(held.next_message(6), None);
-        held.answered(4);
+        assert_eq!(held.working_on(), [lease]);
+        assert_eq!(held.next_message(), Some(failed(lease)));
+        assert_eq!(held.next_message(), None);
         assert_eq!(held.resumable(), [lease]);
         assert_eq!(held.working_on(), []);
-        held.answered(5);
+        assert!(held.settled(lease));
         assert!(held.is_empty());
+        assert!(!held.settled(lease));
     }
 
     #[test]
     fn a_new_connection_gets_again_what_it_wants_and_the_rest_stops() {
         let mut held = HeldAttempts::default();
-        let [told, unwanted, running] = [(); 3].map(|()| LeaseId::random());
-        for lease in [told, unwanted, running] {
+        let [told, forgotten, unwanted, running, unknown] = [(); 5].map(|()| LeaseId::random());
+        for lease in [told, forgotten, running] {
             held.start(lease).unwrap();
         }
-        let token = CancellationToken::new();
-        held.attempts.insert(unwanted, Held::Running(token.clone()));
-        held.over(told, Some(failed(told)));
-        held.next_message(1);
+        let token = held.start(unwanted).unwrap();
+        for lease in [told, forgotten] {
+            held.over(lease, Some(failed(lease)));
+            held.next_message().unwrap();
+        }
 
-        held.resume(&[told, running]);
-        assert_eq!(held.next_message(2), Some(failed(told)));
+        let resumption = held.resume(&[told, running, unknown]);
+        assert_eq!(resumption.unwanted.len(), 2);
+        assert!([forgotten, unwanted].iter().all(|lease| resumption.unwanted.contains(lease)));
+        assert_eq!(resumption.unknown, [unknown]);
+        assert_eq!(held.next_message(), Some(failed(told)));
+        assert_eq!(held.next_message(), None);
         assert!(token.is_cancelled());
         assert!(held.is_running(running));
         // The unwanted one still keeps the machine busy, and says nothing when it ends.
@@ -203,6 +232,26 @@ mod tests {
     }
 
     #[test]
+    fn a_found_proof_runs_once_it_is_wanted() {
+        let folder = tempfile::tempdir().unwrap();
+        let (finished, _) = FinishedProofs::open(folder.path()).unwrap();
+        let execution =
+            Execution { cycles: 1, gas: None, public_values_hash: Sha256Digest([0; 32]) };
+        let [wanted, unwanted] = [(); 2].map(|()| LeaseId::random());
+        let proofs = [wanted, unwanted].map(|lease| finished.keep(lease, execution, vec![1]));
+        let mut held = HeldAttempts::found(proofs.to_vec());
+        assert_eq!(held.resumable().len(), 2);
+        assert!(!held.is_busy() && held.running().is_empty());
+
+        let resumption = held.resume(&[wanted]);
+        assert_eq!(resumption.unwanted, [unwanted]);
+        assert_eq!(resumption.finished.len(), 1);
+        assert_eq!(resumption.finished[0].0.lease_id, wanted);
+        assert_eq!(held.running(), [wanted]);
+        assert!(held.resume(&[wanted]).finished.is_empty(), "it is handed in already");
+    }
+
+    #[test]
     fn a_cancelled_attempt_is_stopped_and_silent() {
         let mut held = HeldAttempts::default();
         let lease = LeaseId::random();
@@ -210,7 +259,7 @@ mod tests {
         assert!(held.start(lease).is_none(), "the same lease twice");
         assert!(held.cancel(lease));
         assert!(token.is_cancelled() && held.is_busy());
-        assert_eq!(held.running(), 0);
+        assert!(held.running().is_empty());
         assert!(!held.over(lease, Some(failed(lease))));
         assert!(held.is_empty());
         assert!(!held.cancel(lease));

@@ -31,8 +31,6 @@ pub(super) struct Socket {
 pub(super) enum Heard {
     /// A message.
     Message(ToWorker),
-    /// The answer to the ping with this number.
-    Pong(u64),
     /// Only a sign of life.
     Nothing,
 }
@@ -93,7 +91,7 @@ impl Socket {
                 Heard::Message(_) => {
                     return Err(unreachable("the first message was no welcome".to_owned()));
                 }
-                Heard::Pong(_) | Heard::Nothing => {}
+                Heard::Nothing => {}
             }
         }
     }
@@ -114,10 +112,6 @@ impl Socket {
                     Ok(Heard::Nothing)
                 }
             },
-            Message::Pong(payload) => {
-                let number = payload.as_ref().try_into().map(u64::from_be_bytes);
-                Ok(number.map_or(Heard::Nothing, Heard::Pong))
-            }
             Message::Close(frame) => {
                 let reason = frame.map(|frame| frame.reason.to_string()).unwrap_or_default();
                 Err(Lost(format!("Hierophant closed the connection: {reason:?}")))
@@ -126,7 +120,7 @@ impl Socket {
                 tracing::warn!("a binary frame is no message and is ignored");
                 Ok(Heard::Nothing)
             }
-            Message::Ping(_) | Message::Frame(_) => Ok(Heard::Nothing),
+            Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => Ok(Heard::Nothing),
         }
     }
 
@@ -135,9 +129,9 @@ impl Socket {
         self.write(Message::text(codec::encode(message))).await
     }
 
-    /// Sends a ping, whose answer will carry the same number.
-    pub(super) async fn ping(&mut self, number: u64) -> Result<(), Lost> {
-        self.write(Message::Ping(Bytes::copy_from_slice(&number.to_be_bytes()))).await
+    /// Sends a ping; its answer is a sign of life.
+    pub(super) async fn ping(&mut self) -> Result<(), Lost> {
+        self.write(Message::Ping(Bytes::new())).await
     }
 
     /// Says good-bye and waits a moment for the answer, so that what was sent is not cut off.

@@ -3,23 +3,26 @@
 //! A link may be slow but must not stand still: time limits are for silence, never for a whole
 //! transfer. What arrives is checked against the size and digest that Hierophant announced.
 
+use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
-use bytes::Bytes;
-use futures_util::stream;
-use network_lib::ids::Sha256Digest;
+use futures_util::StreamExt;
+use network_lib::ids::{Sha256Digest, random_bytes};
 use network_lib::job::BlobInfo;
 use reqwest::header::CONTENT_LENGTH;
 use reqwest::{Client, Response, StatusCode, redirect};
 use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncRead, AsyncWriteExt};
 use tokio::time::Instant;
+use tokio_util::io::ReaderStream;
 
-/// How often a transfer is tried that fails for no lasting reason.
+use crate::finished::{FinishedProof, ProofBytes};
+
+/// How often a download is tried that fails for no lasting reason.
 const TRIES: u32 = 6;
 
 /// How much of a proof is handed to the network at once.
@@ -29,11 +32,8 @@ const CHUNK: usize = 256 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TransferError {
     /// Hierophant knows no such lease any more.
-    #[error("the lease is gone")]
+    #[error("Hierophant answers that the lease is gone")]
     LeaseGone,
-    /// Hierophant cannot be reached.
-    #[error("{0}")]
-    Unreachable(String),
     /// It went wrong and may go right next time.
     #[error("{0}")]
     Transient(String),
@@ -92,7 +92,7 @@ impl Transfer {
     ) -> Result<NamedTempFile, TransferError> {
         let response = self.download.get(format!("{}{path}", self.base)).send().await;
         let mut response = accepted(response)?;
-        let local = |error: std::io::Error| {
+        let local = |error: io::Error| {
             TransferError::Permanent(format!("cannot write to the data folder: {error}"))
         };
         let file = NamedTempFile::new_in(folder).map_err(local)?;
@@ -119,20 +119,20 @@ impl Transfer {
         Ok(file)
     }
 
-    /// Hands in `bytes` at `path`. Waits for as long as it takes until Hierophant can be reached: the
-    /// bytes are worth more than the wait, and whoever calls stops it when they no longer are.
-    pub(super) async fn hand_in(&self, path: &str, bytes: Bytes) -> Result<(), TransferError> {
+    /// Hands in a proof at `path`. Tries for as long as it takes: the proof is worth more than the
+    /// wait, and whoever calls stops it when it no longer is.
+    pub(super) async fn hand_in(
+        &self,
+        path: &str,
+        proof: &FinishedProof,
+    ) -> Result<(), TransferError> {
         let mut delays = delays();
-        let mut tries = 0;
         loop {
-            let error = match self.hand_in_once(path, bytes.clone()).await {
+            let error = match self.hand_in_once(path, proof).await {
                 Ok(()) => return Ok(()),
                 Err(error) => error,
             };
-            if !matches!(error, TransferError::Unreachable(_)) {
-                tries += 1;
-            }
-            if tries == TRIES || !error.may_pass() {
+            if !error.may_pass() {
                 return Err(error);
             }
             tracing::warn!(reason = %error, "handing in the proof failed and is tried again");
@@ -140,18 +140,22 @@ impl Transfer {
         }
     }
 
-    async fn hand_in_once(&self, path: &str, bytes: Bytes) -> Result<(), TransferError> {
+    async fn hand_in_once(&self, path: &str, proof: &FinishedProof) -> Result<(), TransferError> {
+        let bytes: Box<dyn AsyncRead + Send + Unpin> = match &proof.bytes {
+            ProofBytes::Memory(bytes) => Box::new(io::Cursor::new(bytes.clone())),
+            ProofBytes::File(file) => {
+                Box::new(tokio::fs::File::open(file).await.map_err(|error| {
+                    TransferError::Permanent(format!("the finished proof is gone: {error}"))
+                })?)
+            }
+        };
         let pace = Arc::new(Pace::new());
-        let length = bytes.len();
-        let body = stream::unfold((bytes, Arc::clone(&pace)), |(mut rest, pace)| async move {
-            pace.note();
-            let chunk = rest.split_to(rest.len().min(CHUNK));
-            (!chunk.is_empty()).then_some((Ok::<_, std::io::Error>(chunk), (rest, pace)))
-        });
+        let sent = Arc::clone(&pace);
+        let body = ReaderStream::with_capacity(bytes, CHUNK).inspect(move |_| sent.note());
         let request = self
             .upload
             .put(format!("{}{path}", self.base))
-            .header(CONTENT_LENGTH, length)
+            .header(CONTENT_LENGTH, proof.proof.size)
             .body(reqwest::Body::wrap_stream(body));
         tokio::select! {
             response = request.send() => accepted(response).map(drop),
@@ -164,7 +168,7 @@ impl Transfer {
 
 impl TransferError {
     fn may_pass(&self) -> bool {
-        matches!(self, Self::Unreachable(_) | Self::Transient(_))
+        matches!(self, Self::Transient(_))
     }
 }
 
@@ -196,6 +200,8 @@ fn delays() -> impl Iterator<Item = Duration> {
         .with_min_delay(Duration::from_millis(250))
         .with_max_delay(Duration::from_secs(15))
         .with_jitter()
+        // Otherwise every process draws the same.
+        .with_jitter_seed(u64::from_le_bytes(random_bytes()))
         .without_max_times()
         .build()
 }
@@ -223,9 +229,7 @@ fn accepted(response: reqwest::Result<Response>) -> Result<Response, TransferErr
 }
 
 fn network(error: reqwest::Error) -> TransferError {
-    let unreachable = error.is_connect();
     // Without the address: it holds the lease, which is a secret.
     let error = anyhow::Error::new(error.without_url());
-    let text = format!("{error:#}");
-    if unreachable { TransferError::Unreachable(text) } else { TransferError::Transient(text) }
+    TransferError::Transient(format!("{error:#}"))
 }

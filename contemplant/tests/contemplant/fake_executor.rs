@@ -81,5 +81,9 @@ pub(crate) fn execution() -> Execution {
 }
 
 pub(crate) fn proved() -> Result<Proved, Failure> {
-    Ok(Proved { execution: execution(), proof: b"a proof".to_vec() })
+    proved_as(b"a proof".to_vec())
+}
+
+pub(crate) fn proved_as(proof: Vec<u8>) -> Result<Proved, Failure> {
+    Ok(Proved { execution: execution(), proof })
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use axum::Router;
@@ -18,9 +18,10 @@ use network_lib::job::{BlobInfo, JobSpec, ProofMode};
 use network_lib::task;
 use network_lib::wire::{FromWorker, ToWorker};
 use sha2::{Digest, Sha256};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 /// Longer than anything here should take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -28,7 +29,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) struct FakeHierophant {
     pub(crate) address: SocketAddr,
     connections: mpsc::UnboundedReceiver<Connection>,
-    files: Arc<Mutex<Files>>,
+    shared: Shared,
+    /// Ends the server that runs now.
+    gone: CancellationToken,
 }
 
 /// What HTTP serves and has got.
@@ -38,6 +41,7 @@ struct Files {
     served: BTreeMap<String, (Vec<u8>, Vec<StatusCode>)>,
     proofs: BTreeMap<String, Vec<u8>>,
     refuse_proofs: Vec<StatusCode>,
+    withhold_settled: bool,
 }
 
 /// One worker's socket.
@@ -64,15 +68,36 @@ impl FakeHierophant {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (sender, connections) = mpsc::unbounded_channel();
-        let files = Arc::new(Mutex::new(Files::default()));
-        let shared = Shared { connections: sender, files: Arc::clone(&files) };
-        let router = Router::new()
-            .route("/ws", any(upgrade))
-            .route("/leases/{lease}/{what}", get(serve_file))
-            .route("/leases/{lease}/proof", put(take_proof).get(serve_file))
-            .with_state(shared);
-        task::spawn("fake hierophant", async move { axum::serve(listener, router).await });
-        Self { address, connections, files }
+        let shared = Shared { connections: sender, files: Arc::default() };
+        let gone = serve(listener, shared.clone());
+        Self { address, connections, shared, gone }
+    }
+
+    /// Ends `connection` and the server: from here on nobody listens.
+    pub(crate) async fn vanish(&mut self, connection: Connection) {
+        self.gone.cancel();
+        drop(connection);
+        let closed = async {
+            while TcpStream::connect(self.address).await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(PATIENCE, closed).await.expect("the server does not end");
+    }
+
+    /// Comes back to the same address with all that it knew.
+    pub(crate) async fn come_back(&mut self) {
+        let listener = TcpListener::bind(self.address).await.unwrap();
+        self.gone = serve(listener, self.shared.clone());
+    }
+
+    /// Whether ends are confirmed at once from here on, as at the beginning, or not at all.
+    pub(crate) fn withhold_settled(&self, withhold: bool) {
+        self.files().withhold_settled = withhold;
+    }
+
+    fn files(&self) -> MutexGuard<'_, Files> {
+        self.shared.files.lock().unwrap()
     }
 
     /// The next worker that connects and introduces itself.
@@ -83,19 +108,14 @@ impl FakeHierophant {
     /// The next worker, welcomed; its attempts in `resume` go on.
     pub(crate) async fn welcome(&mut self, resume: &[LeaseId]) -> Connection {
         let connection = self.accept().await;
-        connection.say(&ToWorker::Welcome(Welcome {
-            protocol: 1,
-            software_version: "fake".to_owned(),
-            heartbeat_interval_ms: 100,
-            resume: resume.to_vec(),
-        }));
+        connection.welcome(resume);
         connection
     }
 
     /// Puts a job's files in place. Returns the order to prove it.
     pub(crate) fn lease(&self, program: &[u8], stdin: &[u8]) -> (LeaseId, ToWorker) {
         let lease_id = LeaseId::random();
-        let mut files = self.files.lock().unwrap();
+        let mut files = self.files();
         for (what, bytes) in [("program", program), ("stdin", stdin)] {
             files.served.insert(format!("{lease_id}/{what}"), (bytes.to_vec(), Vec::new()));
         }
@@ -112,21 +132,41 @@ impl FakeHierophant {
 
     /// Answers the next requests for a file with these errors.
     pub(crate) fn fail_file(&self, lease_id: LeaseId, what: &str, errors: &[StatusCode]) {
-        let mut files = self.files.lock().unwrap();
+        let mut files = self.files();
         files.served.get_mut(&format!("{lease_id}/{what}")).unwrap().1 = errors.to_vec();
     }
 
     /// Answers the next proofs with these errors.
     pub(crate) fn refuse_proofs(&self, errors: &[StatusCode]) {
-        self.files.lock().unwrap().refuse_proofs = errors.to_vec();
+        self.files().refuse_proofs = errors.to_vec();
+    }
+
+    /// Waits until all those errors have been given.
+    pub(crate) async fn expect_refused_proofs(&self) {
+        let wait = async {
+            while !self.files().refuse_proofs.is_empty() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(PATIENCE, wait).await.expect("no proof comes");
     }
 
     pub(crate) fn proof(&self, lease_id: LeaseId) -> Option<Vec<u8>> {
-        self.files.lock().unwrap().proofs.get(&lease_id.to_string()).cloned()
+        self.files().proofs.get(&lease_id.to_string()).cloned()
     }
 }
 
 impl Connection {
+    /// The answer to its handshake; its attempts in `resume` go on.
+    pub(crate) fn welcome(&self, resume: &[LeaseId]) {
+        self.say(&ToWorker::Welcome(Welcome {
+            protocol: 1,
+            software_version: "fake".to_owned(),
+            heartbeat_interval_ms: 100,
+            resume: resume.to_vec(),
+        }));
+    }
+
     pub(crate) fn say(&self, message: &ToWorker) {
         self.say_text(codec::encode(message));
     }
@@ -189,6 +229,19 @@ pub(crate) fn blob_info(bytes: &[u8]) -> BlobInfo {
     BlobInfo { size: bytes.len() as u64, sha256: Sha256Digest(Sha256::digest(bytes).into()) }
 }
 
+fn serve(listener: TcpListener, shared: Shared) -> CancellationToken {
+    let router = Router::new()
+        .route("/ws", any(upgrade))
+        .route("/leases/{lease}/{what}", get(serve_file))
+        .route("/leases/{lease}/proof", put(take_proof).get(serve_file))
+        .with_state(shared);
+    let gone = CancellationToken::new();
+    let server = axum::serve(listener, router);
+    let server = server.with_graceful_shutdown(gone.clone().cancelled_owned());
+    task::spawn("fake hierophant", server.into_future());
+    gone
+}
+
 async fn upgrade(
     upgrade: WebSocketUpgrade,
     State(shared): State<Shared>,
@@ -206,7 +259,11 @@ async fn talk(mut socket: WebSocket, shared: Shared) {
         tokio::select! {
             frame = socket.recv() => match frame {
                 Some(Ok(Message::Text(text))) => {
-                    let _ = heard_sender.send(codec::decode(text.as_str()).unwrap());
+                    let message: FromWorker = codec::decode(text.as_str()).unwrap();
+                    if let Some(answer) = settle(&message, &shared) {
+                        socket.send(Message::text(codec::encode(&answer))).await.unwrap();
+                    }
+                    let _ = heard_sender.send(message);
                 }
                 Some(Ok(_)) => {}
                 Some(Err(_)) | None => return,
@@ -221,6 +278,17 @@ async fn talk(mut socket: WebSocket, shared: Shared) {
                 None => return,
             },
         }
+    }
+}
+
+/// The confirmation that an end of an attempt gets.
+fn settle(message: &FromWorker, shared: &Shared) -> Option<ToWorker> {
+    match message {
+        FromWorker::Completed { lease_id, .. } | FromWorker::Failed { lease_id, .. } => {
+            let withhold = shared.files.lock().unwrap().withhold_settled;
+            (!withhold).then_some(ToWorker::Settled { lease_id: *lease_id })
+        }
+        _ => None,
     }
 }
 

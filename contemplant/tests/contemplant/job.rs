@@ -4,7 +4,7 @@ use axum::http::StatusCode;
 use network_lib::job::{Failure, FailureClass, Phase, Progress};
 use network_lib::wire::{FromWorker, ToWorker};
 
-use crate::fake_executor::{execution, proved};
+use crate::fake_executor::{execution, proved, proved_as};
 use crate::fake_hierophant::blob_info;
 use crate::setup::{Setup, uploads};
 
@@ -50,6 +50,18 @@ async fn a_proof_is_made_handed_in_and_reported() {
 }
 
 #[tokio::test]
+async fn a_proof_of_many_pieces_arrives_whole() {
+    let mut setup = Setup::start().await;
+    let mut connection = setup.hierophant.welcome(&[]).await;
+    // Longer than what goes out at once, and no multiple of it.
+    let proof: Vec<u8> = (0..1_500_001_u32).map(|n| (n % 251) as u8).collect();
+    let (lease, call) = setup.begin(&connection).await;
+    call.finish(proved_as(proof.clone()));
+    assert!(matches!(connection.expect_end(lease).await, FromWorker::Completed { .. }));
+    assert!(setup.hierophant.proof(lease).unwrap() == proof, "other bytes arrived");
+}
+
+#[tokio::test]
 async fn transfers_are_tried_again_when_hierophant_stumbles() {
     let mut setup = Setup::start().await;
     let mut connection = setup.hierophant.welcome(&[]).await;
@@ -63,29 +75,28 @@ async fn transfers_are_tried_again_when_hierophant_stumbles() {
 }
 
 #[tokio::test]
-async fn an_attempt_whose_lease_is_gone_ends_without_a_word() {
+async fn an_attempt_whose_lease_is_gone_ends_without_blame() {
     let mut setup = Setup::start().await;
     let mut connection = setup.hierophant.welcome(&[]).await;
     let (program, stdin) = uploads();
     let (gone, order) = setup.hierophant.lease(&program, &stdin);
     setup.hierophant.fail_file(gone, "stdin", &[StatusCode::NOT_FOUND]);
     connection.say(&order);
-    connection.expect(|m| matches!(m, FromWorker::Progress { .. }).then_some(())).await;
-    connection.expect_held(&[]).await;
+    let failure = failure_of(connection.expect_end(gone).await);
+    assert_eq!(failure.class, FailureClass::Infrastructure);
 
-    // The slot is free, and nothing was said of the first.
-    let (lease, order) = setup.hierophant.lease(&program, &stdin);
-    connection.say(&order);
-    setup.executor.next_call().await.finish(proved());
-    let end = connection
-        .expect(|message| match message {
-            FromWorker::Completed { lease_id, .. } | FromWorker::Failed { lease_id, .. } => {
-                Some(*lease_id)
-            }
-            _ => None,
-        })
-        .await;
-    assert_eq!(end, lease);
+    // Neither is a proof tried for ever that nobody takes.
+    setup.hierophant.refuse_proofs(&[StatusCode::NOT_FOUND; 2]);
+    let (gone, call) = setup.begin(&connection).await;
+    call.finish(proved());
+    let failure = failure_of(connection.expect_end(gone).await);
+    assert_eq!(failure.class, FailureClass::Infrastructure);
+    setup.expect_on_disk(&[]).await;
+
+    // The slot is free.
+    let (lease, call) = setup.begin(&connection).await;
+    call.finish(proved());
+    assert!(matches!(connection.expect_end(lease).await, FromWorker::Completed { .. }));
 }
 
 #[tokio::test]

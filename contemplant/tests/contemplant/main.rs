@@ -9,4 +9,5 @@ mod job;
 mod mock_backend;
 mod reconnect;
 mod refusal;
+mod restart;
 mod setup;

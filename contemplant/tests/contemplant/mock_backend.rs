@@ -1,8 +1,10 @@
 //! The mock backend with a real program: real execution, SP1's mock proof.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use contemplant::executor::keys::KeyFiles;
 use contemplant::executor::mock::MockExecutor;
 use contemplant::executor::{EventSink, Executor, JobEvent, ProveJob, Proved};
 use network_lib::ids::{LeaseId, Sha256Digest, VkHash};
@@ -17,9 +19,14 @@ struct Mock {
     vk_hash: VkHash,
 }
 
+async fn start_executor(keys: &Path) -> MockExecutor {
+    let keys = KeyFiles::new(keys);
+    MockExecutor::start(Duration::ZERO, ProofMode::ALL.to_vec(), keys).await.unwrap()
+}
+
 impl Mock {
-    async fn start() -> Self {
-        let executor = MockExecutor::start(Duration::ZERO, ProofMode::ALL.to_vec()).await.unwrap();
+    async fn start(keys: &Path) -> Self {
+        let executor = start_executor(keys).await;
         let mut mock = Self { executor, vk_hash: VkHash([0; 32]) };
         let refused = mock.prove(job(10)).await.unwrap_err();
         assert_eq!(refused.class, FailureClass::Request);
@@ -58,7 +65,8 @@ fn job(n: u32) -> ProveJob {
 /// One test, since deriving the program's key takes seconds and is done once for all of it.
 #[tokio::test]
 async fn a_mock_proof_carries_what_a_real_execution_found() {
-    let mock = Mock::start().await;
+    let keys = tempfile::tempdir().unwrap();
+    let mock = Mock::start(keys.path()).await;
     let mut executions = Vec::new();
     for mode in ProofMode::ALL {
         let mut job = job(10);
@@ -85,6 +93,23 @@ async fn a_mock_proof_carries_what_a_real_execution_found() {
     limits_hold_to_the_cycle(&mock, execution.cycles, execution.gas.unwrap()).await;
     failures_name_their_cause(&mock).await;
     a_cancelled_job_ends_at_once(&mock).await;
+    a_restarted_executor_takes_the_key_from_its_file(&mock, keys.path()).await;
+}
+
+async fn a_restarted_executor_takes_the_key_from_its_file(mock: &Mock, keys: &Path) {
+    let job = job(10);
+    let file = keys.join("v6.1.0").join(job.program_digest.to_string());
+    let written = std::fs::metadata(&file).unwrap().modified().unwrap();
+    let executor = start_executor(keys).await;
+    let restarted = Mock { executor, vk_hash: mock.vk_hash };
+    let proved = restarted.prove(job.clone()).await.unwrap();
+    assert_eq!(proved, mock.prove(job.clone()).await.unwrap());
+    let unchanged = std::fs::metadata(&file).unwrap().modified().unwrap();
+    assert_eq!(unchanged, written, "a key that is derived is written");
+
+    // The kept key is checked like any other.
+    let wrong = Mock { executor: restarted.executor, vk_hash: VkHash([1; 32]) };
+    assert_eq!(wrong.prove(job).await.unwrap_err().class, FailureClass::Request);
 }
 
 async fn limits_hold_to_the_cycle(mock: &Mock, cycles: u64, gas: u64) {

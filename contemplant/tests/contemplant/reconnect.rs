@@ -1,20 +1,20 @@
 //! Connections break; attempts do not.
 
+use axum::http::StatusCode;
+use contemplant::executor::failure;
 use network_lib::handshake::Capabilities;
-use network_lib::job::ProofMode;
-use network_lib::wire::FromWorker;
+use network_lib::ids::LeaseId;
+use network_lib::job::{FailureClass, ProofMode};
+use network_lib::wire::{FromWorker, ToWorker};
 
 use crate::fake_executor::proved;
-use crate::setup::{Setup, uploads};
+use crate::setup::Setup;
 
 #[tokio::test]
 async fn a_proof_finished_while_away_is_handed_in_to_the_next_connection() {
     let mut setup = Setup::start().await;
     let first = setup.hierophant.welcome(&[]).await;
-    let (program, stdin) = uploads();
-    let (lease, order) = setup.hierophant.lease(&program, &stdin);
-    first.say(&order);
-    let call = setup.executor.next_call().await;
+    let (lease, call) = setup.begin(&first).await;
     let identity = first.hello.worker_id;
     drop(first);
     call.finish(proved());
@@ -30,10 +30,7 @@ async fn a_proof_finished_while_away_is_handed_in_to_the_next_connection() {
 async fn an_attempt_goes_on_over_a_reconnect() {
     let mut setup = Setup::start().await;
     let first = setup.hierophant.welcome(&[]).await;
-    let (program, stdin) = uploads();
-    let (lease, order) = setup.hierophant.lease(&program, &stdin);
-    first.say(&order);
-    let call = setup.executor.next_call().await;
+    let (lease, call) = setup.begin(&first).await;
     drop(first);
     let mut second = setup.hierophant.welcome(&[lease]).await;
     second.expect_held(&[lease]).await;
@@ -46,10 +43,7 @@ async fn an_attempt_goes_on_over_a_reconnect() {
 async fn an_attempt_that_is_not_resumed_is_stopped() {
     let mut setup = Setup::start().await;
     let first = setup.hierophant.welcome(&[]).await;
-    let (program, stdin) = uploads();
-    let (lease, order) = setup.hierophant.lease(&program, &stdin);
-    first.say(&order);
-    let call = setup.executor.next_call().await;
+    let (lease, call) = setup.begin(&first).await;
     drop(first);
     let mut second = setup.hierophant.welcome(&[]).await;
     call.cancel.cancelled().await;
@@ -62,10 +56,7 @@ async fn an_attempt_that_is_not_resumed_is_stopped() {
 async fn an_end_that_may_not_have_arrived_is_told_again() {
     let mut setup = Setup::start().await;
     let mut first = setup.hierophant.welcome(&[]).await;
-    let (program, stdin) = uploads();
-    let (lease, order) = setup.hierophant.lease(&program, &stdin);
-    first.say(&order);
-    let call = setup.executor.next_call().await;
+    let (lease, call) = setup.begin(&first).await;
     first.expect_held(&[lease]).await;
     // From here on nothing is read: what is said is lost with the connection.
     first.be_silent();
@@ -74,6 +65,121 @@ async fn an_end_that_may_not_have_arrived_is_told_again() {
     let mut second = setup.hierophant.welcome(&[lease]).await;
     assert_eq!(second.hello.held, [lease]);
     assert!(matches!(second.expect_end(lease).await, FromWorker::Completed { .. }));
+}
+
+#[tokio::test]
+async fn an_end_is_told_to_each_connection_until_it_is_settled() {
+    let mut setup = Setup::start().await;
+    setup.hierophant.withhold_settled(true);
+    let mut first = setup.hierophant.welcome(&[]).await;
+    let (lease, call) = setup.begin(&first).await;
+    call.finish(proved());
+    let end = first.expect_end(lease).await;
+    // It was read, and signs of life are exchanged, but nobody has said that it is stored.
+    first.expect_held(&[]).await;
+    first.expect_held(&[]).await;
+    setup.expect_on_disk(&[lease]).await;
+    drop(first);
+
+    let mut second = setup.hierophant.welcome(&[lease]).await;
+    assert_eq!(second.hello.held, [lease]);
+    assert_eq!(second.expect_end(lease).await, end);
+    second.say(&ToWorker::Settled { lease_id: lease });
+    setup.expect_on_disk(&[]).await;
+    drop(second);
+
+    let third = setup.hierophant.welcome(&[]).await;
+    assert_eq!(third.hello.held, []);
+}
+
+#[tokio::test]
+async fn an_end_that_is_not_wanted_any_more_is_forgotten() {
+    let mut setup = Setup::start().await;
+    setup.hierophant.withhold_settled(true);
+    let mut first = setup.hierophant.welcome(&[]).await;
+    let (lease, call) = setup.begin(&first).await;
+    call.finish(proved());
+    first.expect_end(lease).await;
+    drop(first);
+    let second = setup.hierophant.welcome(&[]).await;
+    assert_eq!(second.hello.held, [lease]);
+    setup.expect_on_disk(&[]).await;
+    drop(second);
+    assert_eq!(setup.hierophant.welcome(&[]).await.hello.held, []);
+}
+
+#[tokio::test]
+async fn a_failure_is_told_again_too() {
+    let mut setup = Setup::start().await;
+    setup.hierophant.withhold_settled(true);
+    let mut first = setup.hierophant.welcome(&[]).await;
+    let (lease, call) = setup.begin(&first).await;
+    call.finish(Err(failure(FailureClass::Guest, "it panics")));
+    let end = first.expect_end(lease).await;
+    drop(first);
+    let mut second = setup.hierophant.welcome(&[lease]).await;
+    assert_eq!(second.hello.held, [lease]);
+    assert_eq!(second.expect_end(lease).await, end);
+}
+
+#[tokio::test]
+async fn a_hierophant_that_was_down_gets_what_was_finished_meanwhile() {
+    let mut setup = Setup::start().await;
+    let first = setup.hierophant.welcome(&[]).await;
+    let (lease, call) = setup.begin(&first).await;
+    setup.hierophant.vanish(first).await;
+    call.finish(proved());
+    // It is safe before it is handed in.
+    setup.expect_on_disk(&[lease]).await;
+    assert_eq!(setup.hierophant.proof(lease), None);
+
+    setup.hierophant.come_back().await;
+    let mut second = setup.hierophant.welcome(&[lease]).await;
+    assert_eq!(second.hello.held, [lease]);
+    assert!(matches!(second.expect_end(lease).await, FromWorker::Completed { .. }));
+    assert_eq!(setup.hierophant.proof(lease).unwrap(), b"a proof");
+    setup.expect_on_disk(&[]).await;
+}
+
+#[tokio::test]
+async fn a_404_before_the_handshake_costs_no_proof() {
+    let mut setup = Setup::start().await;
+    let first = setup.hierophant.welcome(&[]).await;
+    let (lease, call) = setup.begin(&first).await;
+    drop(first);
+    let mut second = setup.hierophant.accept().await;
+    setup.hierophant.refuse_proofs(&[StatusCode::NOT_FOUND]);
+    call.finish(proved());
+    setup.hierophant.expect_refused_proofs().await;
+    setup.expect_on_disk(&[lease]).await;
+    assert_eq!(setup.hierophant.proof(lease), None);
+
+    second.welcome(&[lease]);
+    assert!(matches!(second.expect_end(lease).await, FromWorker::Completed { .. }));
+    assert_eq!(setup.hierophant.proof(lease).unwrap(), b"a proof");
+}
+
+#[tokio::test]
+async fn a_resumed_attempt_that_is_not_here_is_given_back() {
+    let mut setup = Setup::start().await;
+    let lease = LeaseId::random();
+    let mut connection = setup.hierophant.welcome(&[lease]).await;
+    let FromWorker::Failed { failure, .. } = connection.expect_end(lease).await else {
+        panic!("it was never held");
+    };
+    assert_eq!(failure.class, FailureClass::Infrastructure);
+}
+
+#[tokio::test]
+async fn a_cancelled_attempt_leaves_nothing_on_disk() {
+    let mut setup = Setup::start().await;
+    setup.hierophant.refuse_proofs(&[StatusCode::SERVICE_UNAVAILABLE; 100]);
+    let connection = setup.hierophant.welcome(&[]).await;
+    let (lease, call) = setup.begin(&connection).await;
+    call.finish(proved());
+    setup.expect_on_disk(&[lease]).await;
+    connection.say(&ToWorker::Cancel { lease_id: lease, reason: "not wanted".to_owned() });
+    setup.expect_on_disk(&[]).await;
 }
 
 #[tokio::test]

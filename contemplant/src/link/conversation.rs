@@ -1,0 +1,201 @@
+//! What is said over one connection while it lasts.
+
+use std::time::Duration;
+
+use network_lib::handshake::Welcome;
+use network_lib::ids::LeaseId;
+use network_lib::job::FailureClass;
+use network_lib::wire::{FromWorker, ToWorker};
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use super::leave::SHUTTING_DOWN;
+use super::socket::{Heard, Lost, Socket};
+use super::{End, Link};
+use crate::executor::{EventSink, JobEvent, failure};
+use crate::runner::{Job, lease_hint};
+
+/// After this many heartbeat intervals without a word the connection is dead.
+const SILENT_INTERVALS: u32 = 4;
+
+impl Link {
+    /// Keeps a connection until it ends.
+    pub(super) async fn serve(&mut self, mut socket: Socket, welcome: &Welcome) -> End {
+        tracing::info!(
+            hierophant = welcome.software_version,
+            protocol = welcome.protocol,
+            resumed = welcome.resume.len(),
+            "connected to Hierophant"
+        );
+        self.resume(&welcome.resume);
+        match self.converse(&mut socket, welcome).await {
+            Err(end) => end,
+            Ok(()) => {
+                socket.close().await;
+                End::Over
+            }
+        }
+    }
+
+    /// Goes on with what Hierophant wants, and forgets the rest.
+    fn resume(&mut self, wanted: &[LeaseId]) {
+        let resumption = self.held.resume(wanted);
+        for lease_id in resumption.unwanted {
+            tracing::info!(lease = lease_hint(lease_id), "an attempt is not wanted any more");
+            self.runner.forget_proof(lease_id);
+        }
+        for (proof, cancel) in resumption.finished {
+            tracing::info!(lease = lease_hint(proof.lease_id), "handing in an earlier proof");
+            let sink = EventSink::new(proof.lease_id, self.sink.clone());
+            self.runner.resume(proof, sink, cancel);
+        }
+        for lease_id in resumption.unknown {
+            tracing::warn!(lease = lease_hint(lease_id), "an attempt that is wanted is not here");
+            let failure = failure(FailureClass::Infrastructure, "the attempt is not held here");
+            self.held.over(lease_id, Some(FromWorker::Failed { lease_id, failure }));
+        }
+    }
+
+    async fn converse(&mut self, socket: &mut Socket, welcome: &Welcome) -> Result<(), End> {
+        let pause = Duration::from_millis(welcome.heartbeat_interval_ms.clamp(50, 60_000));
+        let mut heartbeats = interval(pause);
+        heartbeats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut last_heard = Instant::now();
+        let mut announced = false;
+        let (requested, limit) = (self.shutdown.requested.clone(), self.limit.clone());
+        loop {
+            if self.leaving.is_none() && requested.is_cancelled() {
+                tracing::info!(held = self.held.running().len(), "finishing what is held");
+                self.leaving = Some(SHUTTING_DOWN.to_owned());
+            }
+            if self.leaving.is_some() && !announced {
+                announced = true;
+                self.announce(socket).await?;
+            }
+            self.send_ends(socket).await?;
+            if self.is_done() {
+                tracing::info!("drained: all work is done");
+                return Ok(());
+            }
+            tokio::select! {
+                biased;
+                () = requested.cancelled(), if self.leaving.is_none() => {}
+                () = limit.cancelled() => return self.hand_back(socket).await,
+                _ = heartbeats.tick() => {
+                    if last_heard.elapsed() > pause * SILENT_INTERVALS {
+                        return Err(End::Lost("Hierophant is silent".to_owned()));
+                    }
+                    self.heartbeat(socket).await?;
+                }
+                heard = socket.hear() => {
+                    last_heard = Instant::now();
+                    self.handle(heard?);
+                }
+                changed = self.capabilities.changed() => {
+                    if changed.is_err() {
+                        return Err(End::Broken);
+                    }
+                    let capabilities = self.capabilities.borrow_and_update().clone();
+                    tracing::info!(modes = ?capabilities.modes, "offering");
+                    socket.send(&FromWorker::CapabilitiesChanged { capabilities }).await?;
+                }
+                Some((lease_id, event)) = self.events.recv() => {
+                    self.forward(socket, lease_id, event).await?;
+                }
+            }
+        }
+    }
+
+    pub(super) fn handle(&mut self, heard: Heard) {
+        match heard {
+            Heard::Nothing => {}
+            Heard::Message(ToWorker::Prove { lease_id, spec, program, stdin }) => {
+                self.begin(Job { lease_id, spec, program, stdin });
+            }
+            Heard::Message(ToWorker::Cancel { lease_id, reason }) => {
+                let known = self.held.cancel(lease_id);
+                tracing::info!(lease = lease_hint(lease_id), reason, known, "attempt cancelled");
+                self.runner.forget_proof(lease_id);
+            }
+            Heard::Message(ToWorker::Settled { lease_id }) => {
+                if self.held.settled(lease_id) {
+                    self.runner.forget_proof(lease_id);
+                }
+            }
+            Heard::Message(ToWorker::Drain { reason }) => {
+                tracing::info!(reason, held = self.held.running().len(), "draining");
+                self.leaving = Some(reason);
+            }
+            Heard::Message(ToWorker::Welcome(_) | ToWorker::Refused(_)) => {
+                tracing::warn!("a handshake in the middle of a conversation is ignored");
+            }
+        }
+        self.runner.heard_from_hierophant();
+    }
+
+    fn begin(&mut self, job: Job) {
+        let lease_id = job.lease_id;
+        let slots = self.capabilities.borrow().slots as usize;
+        let obstacle = match self.leaving.is_some() {
+            true => Some("this Contemplant is draining"),
+            false => {
+                let full = self.held.running().len() >= slots;
+                full.then_some("this Contemplant has no free slot")
+            }
+        };
+        let Some(cancel) = self.held.start(lease_id) else {
+            tracing::warn!(lease = lease_hint(lease_id), "an attempt came twice");
+            return;
+        };
+        if let Some(obstacle) = obstacle {
+            tracing::warn!(lease = lease_hint(lease_id), obstacle, "attempt not taken");
+            let failure = failure(FailureClass::Infrastructure, obstacle);
+            self.held.over(lease_id, Some(FromWorker::Failed { lease_id, failure }));
+            return;
+        }
+        let sink = EventSink::new(lease_id, self.sink.clone());
+        self.runner.start(job, sink, cancel);
+    }
+
+    async fn heartbeat(&mut self, socket: &mut Socket) -> Result<(), Lost> {
+        socket.send(&FromWorker::Heartbeat { held: self.held.working_on() }).await?;
+        socket.ping().await
+    }
+
+    /// Tells Hierophant of the attempts that are over.
+    pub(super) async fn send_ends(&mut self, socket: &mut Socket) -> Result<(), Lost> {
+        while let Some(message) = self.held.next_message() {
+            socket.send(&message).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn forward(
+        &mut self,
+        socket: &mut Socket,
+        lease_id: LeaseId,
+        event: JobEvent,
+    ) -> Result<(), Lost> {
+        let will_be_told = self.note(lease_id, &event);
+        match event {
+            JobEvent::Progress(progress) if self.held.is_running(lease_id) => {
+                if self.reports.is_news(lease_id, &progress) {
+                    socket.send(&FromWorker::Progress { lease_id, progress }).await?;
+                }
+            }
+            JobEvent::Executed(execution) if self.held.is_running(lease_id) => {
+                let cycles = execution.cycles;
+                tracing::info!(
+                    lease = lease_hint(lease_id),
+                    cycles,
+                    gas = execution.gas,
+                    "executed"
+                );
+                socket.send(&FromWorker::Executed { lease_id, execution }).await?;
+            }
+            // Nothing will be said of it, so the heartbeat must say that the machine is free again.
+            JobEvent::Ended(_) if !will_be_told => self.heartbeat(socket).await?,
+            JobEvent::Progress(_) | JobEvent::Executed(_) | JobEvent::Ended(_) => {}
+        }
+        Ok(())
+    }
+}
