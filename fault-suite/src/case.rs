@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use toml::Table;
 
+use crate::hierophant::merge;
 use crate::stage::Stage;
 
 /// Longest time for a case with scripted workers only.
@@ -51,7 +52,7 @@ impl Case {
 
     /// Its Hierophant has this configuration.
     pub(crate) fn keys(mut self, keys: Table) -> Self {
-        self.keys.extend(keys);
+        merge(&mut self.keys, &keys);
         self
     }
 }
@@ -64,3 +65,8 @@ macro_rules! case {
 }
 
 pub(crate) use case;
+
+/// How long a case that needs a silence lets it last until it is noticed.
+pub(crate) fn short_silence() -> Table {
+    crate::stage::key("worker_registry.silence_limit", "2s")
+}

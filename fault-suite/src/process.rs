@@ -41,7 +41,6 @@ impl Signal {
 pub(crate) struct Process {
     name: String,
     child: Child,
-    log: PathBuf,
 }
 
 impl Process {
@@ -68,7 +67,7 @@ impl Process {
             .process_group(0)
             .spawn()
             .with_context(|| format!("cannot start {}", program.display()))?;
-        Ok(Self { name: name.to_owned(), child, log: log.to_owned() })
+        Ok(Self { name: name.to_owned(), child })
     }
 
     /// Sends a signal. The standard library can only kill; the shell's own `kill` does the rest
@@ -104,11 +103,6 @@ impl Process {
     /// Whether it runs.
     pub(crate) fn is_alive(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
-    }
-
-    /// Everything it wrote so far, in all its runs.
-    pub(crate) fn log_text(&self) -> String {
-        log_text(&self.log)
     }
 }
 

@@ -9,12 +9,15 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use futures_util::FutureExt;
+use test_peers::Client;
 use tokio::time::{Instant, timeout};
 
 use crate::binaries::Binaries;
 use crate::case::Case;
 use crate::hierophant::STOP_LIMIT;
+use crate::observer::{Expected, Observer};
 use crate::process::log_tails;
+use crate::program;
 use crate::proofs::Proofs;
 use crate::report::{Outcome, Report, seconds};
 use crate::stage::{Kit, STEP, Stage};
@@ -22,6 +25,9 @@ use crate::store::Store;
 
 /// How long every request is watched after the last one ended: an end must stay an end.
 const AFTERGLOW: Duration = Duration::from_millis(600);
+
+/// Requests of a case whose details are looked at.
+const DETAILS_CHECKED: usize = 50;
 
 /// Panics of this process, background tasks included, since they were last looked at.
 static PANICS: Mutex<Vec<String>> = Mutex::new(Vec::new());
@@ -65,7 +71,8 @@ async fn one(case: &Case, kit: &Arc<Kit>, keep: bool) -> Result<Outcome> {
         Err(_) => Some(format!("not over within {} s", limit.as_secs())),
     };
     if fault.is_none() && no_panics().is_ok() {
-        fault = finish(&mut stage).await.err().map(|error| format!("{error:#}"));
+        let finished = AssertUnwindSafe(finish(&mut stage)).catch_unwind().await;
+        fault = finished.unwrap_or(Ok(())).err().map(|error| format!("{error:#}"));
     }
     if let Err(panics) = no_panics() {
         fault = Some(panics.to_string());
@@ -102,6 +109,7 @@ async fn finish(stage: &mut Stage) -> Result<()> {
         }
     }
     if stage.hierophant.is_alive() {
+        details_are_true(stage).await?;
         let status = stage.hierophant.terminate(STOP_LIMIT).await?;
         ensure!(status.success(), "Hierophant did not stop cleanly ({status})");
     } else {
@@ -109,6 +117,39 @@ async fn finish(stage: &mut Stage) -> Result<()> {
     }
     audit(stage).await?;
     no_program_panicked(stage.folder())
+}
+
+/// Details must agree with what running the program finds, and name the cause of a failure.
+async fn details_are_true(stage: &Stage) -> Result<()> {
+    let mut client = Client::connect(&stage.hierophant).await;
+    for (number, observer) in (1..).zip(&stage.observers).take(DETAILS_CHECKED) {
+        let details = client.details(&observer.request).await;
+        let details = details.with_context(|| format!("request {number} has no details"))?;
+        match observer.expected {
+            Expected::Proof(n, mode) => {
+                let hash = details.public_values_hash.as_deref();
+                let right = Some(program::public_values_hash(n));
+                ensure!(hash == right.as_deref(), "request {number}: wrong public values hash");
+                let known = &stage.kit.proofs.execution(n);
+                let cycles = details.cycles;
+                ensure!(
+                    known.is_none_or(|known| cycles == Some(known.cycles)),
+                    "request {number}: {cycles:?} cycles, not {known:?}"
+                );
+                ensure!(details.mode == mode as i32 + 1, "request {number}: another mode");
+                ensure!(details.fulfilled_at.is_some(), "request {number}: no time of its end");
+            }
+            Expected::Unexecutable(cause) => {
+                let told = details.execute_fail_cause();
+                ensure!(told == cause, "request {number}: cause {told:?}, not {cause:?}");
+            }
+            Expected::Cancelled => {
+                ensure!(details.is_canceled, "request {number} is not shown as cancelled");
+            }
+            Expected::Unfulfillable | Expected::StillWaiting => {}
+        }
+    }
+    Ok(())
 }
 
 /// The store must say what the clients were told.
@@ -120,15 +161,12 @@ async fn audit(stage: &Stage) -> Result<()> {
     for (number, observer) in (1..).zip(&stage.observers) {
         let state = store.request_state(&observer.request).await?;
         let state = state.with_context(|| format!("request {number} is not in the store"))?;
-        use crate::observer::Expected::{
-            Cancelled, Proof, StillWaiting, Unexecutable, Unfulfillable,
-        };
         let fits = match observer.expected {
-            Proof(..) => state == "fulfilled",
-            Unexecutable(_) => state == "unexecutable",
-            Cancelled => state == "cancelled",
-            Unfulfillable => ["failed", "expired"].contains(&state.as_str()),
-            StillWaiting => state == "open",
+            Expected::Proof(..) => state == "fulfilled",
+            Expected::Unexecutable(_) => state == "unexecutable",
+            Expected::Cancelled => state == "cancelled",
+            Expected::Unfulfillable => ["failed", "expired"].contains(&state.as_str()),
+            Expected::StillWaiting => state == "open",
         };
         ensure!(fits, "request {number} is stored as {state}, not as {:?}", observer.expected);
     }
@@ -166,7 +204,7 @@ fn describe(case: &Case, stage: &Stage, took: Duration, fault: Option<String>) -
         .collect();
     saw.extend(stage.notes.iter().cloned());
     let lost = stage.observers.iter().filter(|observer| observer.verdict().is_err()).count();
-    let last_end = stage.observers.iter().filter_map(crate::observer::Observer::ended).max();
+    let last_end = stage.observers.iter().filter_map(Observer::ended).max();
     let recovered = stage.recovered.or_else(|| {
         let (fault, end) = (stage.fault?, last_end?);
         Some(end.saturating_duration_since(fault))

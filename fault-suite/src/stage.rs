@@ -102,16 +102,6 @@ impl Stage {
         self.recovered = self.fault.map(|fault| fault.elapsed());
     }
 
-    /// Restarts Hierophant with other settings, on new ports and the same data.
-    pub(crate) async fn restart_with(&mut self, keys: &Table) -> Result<()> {
-        if self.hierophant.is_alive() {
-            self.hierophant.terminate(STEP).await?;
-        }
-        let binary = &self.kit.binaries.hierophant;
-        self.hierophant = Hierophant::start(binary, self.folder.path(), keys).await?;
-        Ok(())
-    }
-
     /// A client that has registered the program.
     pub(crate) async fn client(&self, seed: u8) -> Client {
         let mut client = Client::with_key(&self.hierophant, seed).await;
@@ -248,7 +238,8 @@ impl Stage {
     /// Waits until a Contemplant is connected.
     pub(crate) async fn joined(&self, name: &str) {
         wait::until(&format!("{name} is connected"), STEP, async || {
-            self.contemplant_page(name).await.map(drop)
+            let page = self.contemplant_page(name).await?;
+            (page["state"] != "away").then_some(())
         })
         .await;
     }
@@ -256,7 +247,8 @@ impl Stage {
     /// Waits until a Contemplant is not connected any more.
     pub(crate) async fn gone(&self, name: &str) {
         wait::until(&format!("{name} is gone"), STEP, async || {
-            self.contemplant_page(name).await.is_none().then_some(())
+            let page = self.contemplant_page(name).await;
+            page.is_none_or(|page| page["state"] == "away").then_some(())
         })
         .await;
     }

@@ -54,6 +54,12 @@ impl Store {
         Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
     }
 
+    /// Names of a table's columns.
+    pub(crate) async fn columns(&mut self, table: &str) -> Result<Vec<String>> {
+        let query = sqlx::query_scalar("SELECT name FROM pragma_table_info(?)");
+        Ok(query.bind(table).fetch_all(&mut self.0).await?)
+    }
+
     /// The one number that a query gives.
     pub(crate) async fn count(&mut self, query: &str) -> Result<i64> {
         Ok(sqlx::query_scalar(AssertSqlSafe(query.to_owned())).fetch_one(&mut self.0).await?)
