@@ -58,7 +58,7 @@ impl fmt::Display for Seen {
             Self::Status(Fulfillment::Fulfilled, _) => f.write_str("FULFILLED"),
             Self::Status(Fulfillment::Unfulfillable, _) => f.write_str("UNFULFILLABLE"),
             Self::Status(other, _) => write!(f, "{other:?}"),
-            Self::Away => f.write_str("(no answer)"),
+            Self::Away => f.write_str("no answer"),
             Self::Refused(code) => write!(f, "error {code:?}"),
             Self::Unknown(fulfillment, execution) => write!(f, "{fulfillment}/{execution}?"),
         }
@@ -129,10 +129,28 @@ impl Observer {
         self.read().proof.clone().and_then(Result::ok)
     }
 
-    /// The distinct answers as one line.
+    /// The distinct answers as one line; times without an answer are counted behind the answer before
+    /// them.
     pub(crate) fn story(&self) -> String {
-        let told: Vec<String> = self.read().seen.iter().map(ToString::to_string).collect();
-        if told.is_empty() { "nothing".into() } else { told.join(" → ") }
+        let mut told: Vec<(Option<Seen>, u32)> = Vec::new();
+        for seen in self.read().seen.iter().copied() {
+            match told.last_mut() {
+                Some((_, gaps)) if seen == Seen::Away => *gaps += 1,
+                None if seen == Seen::Away => told.push((None, 1)),
+                Some((last, _)) if *last == Some(seen) => {}
+                _ => told.push((Some(seen), 0)),
+            }
+        }
+        let words = told.into_iter().map(|(seen, gaps)| {
+            let seen = seen.map_or("nothing".to_owned(), |seen| seen.to_string());
+            match gaps {
+                0 => seen,
+                1 => format!("{seen} (1 gap)"),
+                _ => format!("{seen} ({gaps} gaps)"),
+            }
+        });
+        let words: Vec<String> = words.collect();
+        if words.is_empty() { "nothing".into() } else { words.join(" → ") }
     }
 
     /// Whether the request has got where it must.
@@ -144,8 +162,9 @@ impl Observer {
     /// was served is none.
     pub(crate) fn verdict(&self) -> Result<(), String> {
         let diary = self.read();
-        let answers: Vec<Seen> =
+        let mut answers: Vec<Seen> =
             diary.seen.iter().copied().filter(|seen| *seen != Seen::Away).collect();
+        answers.dedup();
         let end = answers.last().copied();
         if let Some(early) = answers.iter().rev().skip(1).find(|seen| seen.is_end()) {
             return Err(format!("was told {early}, and then something else"));

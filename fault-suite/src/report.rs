@@ -6,6 +6,8 @@ use std::time::Duration;
 use anyhow::Result;
 use serde::Serialize;
 
+use crate::case::Case;
+
 /// Outcome of one case.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Outcome {
@@ -47,6 +49,20 @@ impl Report {
 }
 
 impl Outcome {
+    /// Of a case that could not begin.
+    pub(crate) fn not_begun(case: &Case, why: String) -> Self {
+        Self {
+            fault: case.name,
+            group: case.group,
+            clients_saw: "nothing".into(),
+            requests: 0,
+            lost: 0,
+            seconds_to_recover: None,
+            seconds: 0.0,
+            fell_short: Some(why),
+        }
+    }
+
     /// Whether nothing fell short.
     pub(crate) const fn held(&self) -> bool {
         self.fell_short.is_none()

@@ -61,23 +61,15 @@ async fn one(case: &Case, kit: &Arc<Kit>, keep: bool) -> Result<Outcome> {
     let mut folder = tempfile::Builder::new().prefix("fault-suite-").tempdir()?;
     folder.disable_cleanup(keep);
     let path = folder.path().to_owned();
-    let mut stage = Stage::open(kit, folder, &case.keys)
-        .await
-        .with_context(|| format!("no Hierophant for case {}\n{}", case.name, log_tails(&path)))?;
-    let limit = case.limit;
-    let played = AssertUnwindSafe((case.play)(&mut stage)).catch_unwind();
-    let mut fault = match timeout(limit, played).await {
-        Ok(_) => None,
-        Err(_) => Some(format!("not over within {} s", limit.as_secs())),
+    let mut stage = match Stage::open(kit, folder.path(), &case.keys).await {
+        Ok(stage) => stage,
+        Err(error) => {
+            let why = format!("{error:#}");
+            eprintln!("\n{} fell short: {why}\n{}", case.name, log_tails(&path));
+            return Ok(Outcome::not_begun(case, why));
+        }
     };
-    if fault.is_none() && no_panics().is_ok() {
-        let finished = AssertUnwindSafe(finish(&mut stage)).catch_unwind().await;
-        fault = finished.unwrap_or(Ok(())).err().map(|error| format!("{error:#}"));
-    }
-    if let Err(panics) = no_panics() {
-        fault = Some(panics.to_string());
-        PANICS.lock().unwrap_or_else(PoisonError::into_inner).clear();
-    }
+    let fault = play(case, &mut stage).await;
     let outcome = describe(case, &stage, start.elapsed(), fault);
     if let Some(why) = &outcome.fell_short {
         eprintln!("\n{} fell short: {why}\n{}", case.name, log_tails(&path));
@@ -90,6 +82,25 @@ async fn one(case: &Case, kit: &Arc<Kit>, keep: bool) -> Result<Outcome> {
         std::fs::remove_dir_all(&path)?;
     }
     Ok(outcome)
+}
+
+/// What fell short, if anything did.
+async fn play(case: &Case, stage: &mut Stage) -> Option<String> {
+    let limit = case.limit;
+    let played = AssertUnwindSafe((case.play)(stage)).catch_unwind();
+    let mut fault = match timeout(limit, played).await {
+        Ok(_) => None,
+        Err(_) => Some(format!("not over within {} s", limit.as_secs())),
+    };
+    if fault.is_none() && no_panics().is_ok() {
+        let finished = AssertUnwindSafe(finish(stage)).catch_unwind().await;
+        fault = finished.unwrap_or(Ok(())).err().map(|error| format!("{error:#}"));
+    }
+    if let Err(panics) = no_panics() {
+        fault = Some(panics.to_string());
+        PANICS.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+    fault
 }
 
 fn no_panics() -> Result<()> {

@@ -10,7 +10,6 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use network_lib::handshake::Hello;
 use network_lib::job::ProofMode;
-use tempfile::TempDir;
 use test_peers::{Addresses, Ask, Client, Reach, Worker, hello};
 use tokio::time::Instant;
 use toml::{Table, Value};
@@ -39,7 +38,7 @@ pub(crate) struct Kit {
     pub(crate) template: PathBuf,
 }
 
-/// One case's world. Dropping it kills its processes and removes its folder.
+/// One case's world. Dropping it kills its processes.
 pub(crate) struct Stage {
     /// What all cases share.
     pub(crate) kit: Arc<Kit>,
@@ -55,7 +54,7 @@ pub(crate) struct Stage {
     pub(crate) notes: Vec<String>,
     /// Whether the case may leave a Hierophant behind that has ended with an error.
     pub(crate) may_be_down: bool,
-    folder: TempDir,
+    folder: PathBuf,
 }
 
 /// A request under observation.
@@ -68,8 +67,8 @@ pub(crate) struct Request {
 
 impl Stage {
     /// A stage with a running Hierophant.
-    pub(crate) async fn open(kit: &Arc<Kit>, folder: TempDir, keys: &Table) -> Result<Self> {
-        let hierophant = Hierophant::start(&kit.binaries.hierophant, folder.path(), keys).await?;
+    pub(crate) async fn open(kit: &Arc<Kit>, folder: &Path, keys: &Table) -> Result<Self> {
+        let hierophant = Hierophant::start(&kit.binaries.hierophant, folder, keys).await?;
         Ok(Self {
             kit: Arc::clone(kit),
             hierophant,
@@ -78,13 +77,13 @@ impl Stage {
             recovered: None,
             notes: Vec::new(),
             may_be_down: false,
-            folder,
+            folder: folder.to_owned(),
         })
     }
 
     /// Folder of everything that belongs to the case.
     pub(crate) fn folder(&self) -> &Path {
-        self.folder.path()
+        &self.folder
     }
 
     /// Says that the fault happens now; recovery is counted from the first time.
@@ -176,9 +175,12 @@ impl Stage {
         self.worker_with(Hello { name: name.into(), ..hello() }).await
     }
 
-    /// A scripted worker with this handshake.
+    /// A scripted worker with this handshake, of which the scheduler knows when this returns.
     pub(crate) async fn worker_with(&self, hello: Hello) -> Worker {
-        Worker::join(&self.hierophant, hello).await
+        let name = hello.name.clone();
+        let worker = Worker::join(&self.hierophant, hello).await;
+        self.joined(&name).await;
+        worker
     }
 
     /// A scripted worker that works well.
@@ -196,7 +198,7 @@ impl Stage {
     pub(crate) fn contemplant_at(&self, http: SocketAddr, settings: &Settings) -> Contemplant {
         let template = Some(self.kit.template.as_path()).filter(|template| template.exists());
         let binary = &self.kit.binaries.contemplant;
-        Contemplant::start(binary, self.folder.path(), template, http, settings)
+        Contemplant::start(binary, &self.folder, template, http, settings)
             .expect("the Contemplant starts")
     }
 
