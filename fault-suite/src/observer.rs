@@ -129,28 +129,25 @@ impl Observer {
         self.read().proof.clone().and_then(Result::ok)
     }
 
-    /// The distinct answers as one line; times without an answer are counted behind the answer before
-    /// them.
+    /// The distinct answers as one line, and how often in between there was none. Silence at the end is
+    /// left out: the case is over, and Hierophant was stopped.
     pub(crate) fn story(&self) -> String {
-        let mut told: Vec<(Option<Seen>, u32)> = Vec::new();
+        let (mut words, mut last, mut gaps) = (Vec::new(), None, 0);
         for seen in self.read().seen.iter().copied() {
-            match told.last_mut() {
-                Some((_, gaps)) if seen == Seen::Away => *gaps += 1,
-                None if seen == Seen::Away => told.push((None, 1)),
-                Some((last, _)) if *last == Some(seen) => {}
-                _ => told.push((Some(seen), 0)),
+            if seen == Seen::Away {
+                gaps += 1;
+            } else if last != Some(seen) {
+                words.push(seen.to_string());
+                last = Some(seen);
             }
         }
-        let words = told.into_iter().map(|(seen, gaps)| {
-            let seen = seen.map_or("nothing".to_owned(), |seen| seen.to_string());
-            match gaps {
-                0 => seen,
-                1 => format!("{seen} (1 gap)"),
-                _ => format!("{seen} ({gaps} gaps)"),
-            }
-        });
-        let words: Vec<String> = words.collect();
-        if words.is_empty() { "nothing".into() } else { words.join(" → ") }
+        let ends_in_silence = self.read().seen.last() == Some(&Seen::Away);
+        match (words.is_empty(), gaps - u32::from(ends_in_silence)) {
+            (true, _) => "nothing".into(),
+            (false, 0) => words.join(" → "),
+            (false, 1) => format!("{} (1 gap)", words.join(" → ")),
+            (false, gaps) => format!("{} ({gaps} gaps)", words.join(" → ")),
+        }
     }
 
     /// Whether the request has got where it must.
@@ -264,6 +261,17 @@ fn simplified(seen: Seen) -> Seen {
     }
 }
 
+/// Texts of errors that arise inside a client when its connection ends. "Operation was canceled" is a
+/// call that was queued on a connection that has just closed: no server can help it.
+const TRANSIENT_TEXTS: [&str; 6] = [
+    "transport error",
+    "connection reset",
+    "broken pipe",
+    "timeout",
+    "not ready",
+    "operation was canceled",
+];
+
 /// What an SDK client asks again after (contract, section 5.2).
 fn is_transient(status: &Status) -> bool {
     let text = status.message().to_lowercase();
@@ -271,9 +279,7 @@ fn is_transient(status: &Status) -> bool {
         status.code(),
         Code::Unavailable | Code::DeadlineExceeded | Code::Internal | Code::Aborted
     ) || matches!(status.code(), Code::Unknown | Code::Cancelled)
-        && ["transport error", "connection reset", "broken pipe", "timeout", "not ready", "h2"]
-            .iter()
-            .any(|known| text.contains(known))
+        && TRANSIENT_TEXTS.iter().any(|known| text.contains(known))
 }
 
 /// The proof as a client downloads it; `None` if the client would try again.
