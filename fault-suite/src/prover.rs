@@ -19,8 +19,11 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::proofs::{GoodProof, Proofs};
 
-/// How often it looks after its work and gives a sign of life.
+/// How often it looks after its work.
 const TICK: Duration = Duration::from_millis(50);
+
+/// How often it gives a sign of life: more would make a thousand of them a load of their own.
+const HEARTBEAT: Duration = Duration::from_millis(400);
 
 /// What others may see of it.
 #[derive(Debug, Default)]
@@ -58,6 +61,7 @@ struct Script {
     proof_time: Duration,
     proofs: Arc<Proofs>,
     work: Vec<Work>,
+    last_heartbeat: Instant,
     ledger: Arc<Mutex<Ledger>>,
 }
 
@@ -80,6 +84,7 @@ impl Prover {
             proof_time,
             proofs: Arc::clone(proofs),
             work: Vec::new(),
+            last_heartbeat: Instant::now(),
             ledger: Arc::clone(&ledger),
         };
         let stop = CancellationToken::new();
@@ -147,6 +152,8 @@ impl Script {
                 let proof = self.proofs.for_stdin(stdin.sha256, spec.mode).clone();
                 let due = Instant::now() + self.proof_time;
                 self.work.push(Work { lease: lease_id, due, proof, handed_in: false });
+                // The next word tells that it has begun.
+                self.last_heartbeat -= HEARTBEAT;
                 let held = self.work.iter().filter(|work| !work.handed_in).count();
                 self.note(|ledger| {
                     ledger.leased.push(lease_id);
@@ -166,10 +173,14 @@ impl Script {
     /// Hands in what is due, and says what is to be said.
     async fn tick(&mut self) -> Vec<FromWorker> {
         let now = Instant::now();
+        let is_due = now - self.last_heartbeat >= HEARTBEAT;
         let mut words = Vec::new();
         for work in &mut self.work {
             let lease_id = work.lease;
             if work.handed_in {
+                continue;
+            }
+            if work.due > now && !is_due {
                 continue;
             }
             if work.due > now {
@@ -185,8 +196,11 @@ impl Script {
                 words.push(FromWorker::Completed { lease_id, execution, proof });
             }
         }
-        let working = self.work.iter().filter(|work| !work.handed_in);
-        words.push(FromWorker::Heartbeat { held: working.map(|work| work.lease).collect() });
+        if is_due || !words.is_empty() {
+            self.last_heartbeat = now;
+            let working = self.work.iter().filter(|work| !work.handed_in);
+            words.push(FromWorker::Heartbeat { held: working.map(|work| work.lease).collect() });
+        }
         words
     }
 
