@@ -101,11 +101,14 @@ impl Worker {
         tokio::time::timeout(LIMIT, hearing).await.expect("is closed in time")
     }
 
-    /// The next message, which must be a job: its lease and its input.
+    /// The next job: its lease and its input. Confirmations of what was told before are passed over.
     pub async fn leased(&mut self) -> (LeaseId, BlobInfo) {
-        match self.hear().await {
-            Some(ToWorker::Prove { lease_id, stdin, .. }) => (lease_id, stdin),
-            other => panic!("no job: {other:?}"),
+        loop {
+            match self.hear().await {
+                Some(ToWorker::Prove { lease_id, stdin, .. }) => return (lease_id, stdin),
+                Some(ToWorker::Settled { .. }) => {}
+                other => panic!("no job: {other:?}"),
+            }
         }
     }
 

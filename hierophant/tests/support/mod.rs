@@ -10,6 +10,7 @@
 )]
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use hierophant::config::Config;
 use hierophant::{Listeners, run};
@@ -97,6 +98,12 @@ impl Network {
     }
 }
 
+/// Gives a Contemplant up after a second of silence, so that a test need not wait.
+pub fn impatient(config: &mut Config) {
+    config.worker_registry.heartbeat_interval = Duration::from_millis(200);
+    config.worker_registry.silence_limit = Duration::from_secs(1);
+}
+
 impl Reach for Network {
     fn grpc(&self) -> SocketAddr {
         self.grpc
@@ -111,7 +118,7 @@ impl Reach for Network {
 pub async fn eventually(what: &str, condition: impl AsyncFn() -> bool) {
     let waiting = async {
         while !condition().await {
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
     tokio::time::timeout(LIMIT, waiting).await.unwrap_or_else(|_| panic!("{what}: not in time"));
