@@ -7,7 +7,7 @@ use std::time::Duration;
 use hierophant_proto::artifact::ArtifactType;
 use network_lib::handshake::Hello;
 use network_lib::job::ProofMode;
-use test_peers::{blob, hello};
+use test_peers::{Ask, blob, hello};
 use tokio::time::sleep;
 use toml::Table;
 
@@ -16,11 +16,18 @@ use crate::case::{Case, case};
 use crate::hierophant::Hierophant;
 use crate::observer::Expected;
 use crate::program;
-use crate::stage::{Request, STEP, Stage};
+use crate::prover::Prover;
+use crate::stage::{Request, STEP, Stage, key};
 use crate::wait;
 
 /// How long the database is locked by somebody else.
 const LOCKED: Duration = Duration::from_secs(4);
+
+/// Size of the disk that fills up.
+const SMALL: &str = "24m";
+
+/// What Hierophant keeps free of it.
+const LOW_WATER: i64 = 6 << 20;
 
 /// The group.
 #[rustfmt::skip]
@@ -28,7 +35,8 @@ pub(crate) fn cases() -> Vec<Case> {
     vec![
         case!("storage", "store-unreachable", "the database is locked until after the proof is finished: the end still arrives", store_unreachable),
         case!("storage", "two-coordinators", "a second Hierophant on the same data is refused, the first one unharmed", two_coordinators),
-        case!("storage", "disk-full", "new work is refused for a while, accepted work ends well when there is room again", disk_full),
+        case!("storage", "disk-full", "new work is refused for a while, accepted work ends well when there is room again", disk_full).keys(key("storage.min_free_bytes", LOW_WATER)),
+        case!("storage", "disk-nearly-full", "below the low-water mark new work is refused for a while, accepted work is finished and served", disk_nearly_full).keys(key("storage.min_free_bytes", LOW_WATER)),
         case!("storage", "proof-lost-while-running", "a stored proof vanishes: whoever asks for it again gets a new one", proof_lost_while_running),
         case!("storage", "proof-lost-while-down", "a stored proof vanishes while Hierophant is down: made anew", proof_lost_while_down),
         case!("storage", "proof-altered-while-down", "a stored proof is altered: the altered one is never served", proof_altered),
@@ -97,32 +105,43 @@ impl Drop for SmallDisk {
     }
 }
 
-async fn disk_full(stage: &mut Stage) {
+/// A Hierophant on a small disk, one accepted request, and one that is made when there is room again.
+struct SmallWorld {
+    disk: SmallDisk,
+    client: test_peers::Client,
+    accepted: Request,
+    later: Ask,
+}
+
+async fn on_small_disk(stage: &mut Stage) -> SmallWorld {
     let status = stage.hierophant.terminate(STEP).await.expect("stops");
     assert!(status.success(), "{status}");
-    let disk = SmallDisk::mount(stage.hierophant.data(), "24m");
+    let disk = SmallDisk::mount(stage.hierophant.data(), SMALL);
     stage.hierophant.launch().await.expect("starts on the small disk");
     let mut client = stage.client(7).await;
     let accepted = stage.request(&mut client, 20).await;
+    let later = program::ask(&mut client, 21, ProofMode::Core).await;
     stage.fault_begins();
-    let ballast = stage.hierophant.data().join("ballast");
-    fill(&ballast);
-    let refused = upload_is_refused(&mut client).await;
-    stage.note(format!("an upload: {refused}"));
-    let _prover = stage.prover("amos", Duration::ZERO);
-    sleep(Duration::from_secs(3)).await;
-    std::fs::remove_file(&ballast).expect("room again");
+    SmallWorld { disk, client, accepted, later }
+}
+
+/// With room again everything must go on; what the stage looks at in the end outlives the disk.
+async fn room_again(stage: &mut Stage, world: SmallWorld) {
+    let SmallWorld { disk, mut client, later, .. } = world;
+    std::fs::remove_file(ballast(stage)).expect("removed");
     if !stage.hierophant.is_alive() {
         // Owner and store have parted: a service manager starts it again.
         stage.note("Hierophant ended with an error and was started again");
         stage.hierophant.launch().await.expect("starts again");
     }
-    stage.arrives(&accepted).await;
-    let mut client = stage.client(7).await;
-    let after = stage.request(&mut client, 21).await;
+    let http = test_peers::Reach::http(&stage.hierophant);
+    let _prover = Prover::start(http, "joel", &stage.kit.proofs, Duration::ZERO, |_| {});
+    stage.all_arrive(STEP).await;
+    let accepted = async || client.ask(&later).await.ok();
+    let id = wait::until("new work is accepted again", STEP, accepted).await;
+    let after = stage.watch(id, Expected::Proof(21, ProofMode::Core), &stage.direct());
     stage.arrives(&after).await;
     stage.hierophant.terminate(STEP).await.expect("stops");
-    // What the stage looks at in the end must outlive the small disk.
     let copy = stage.folder().join("copy.db");
     std::fs::copy(stage.hierophant.database(), &copy).expect("copied");
     drop(disk);
@@ -130,13 +149,44 @@ async fn disk_full(stage: &mut Stage) {
     stage.may_be_down = true;
 }
 
-/// Writes until nothing fits any more.
-fn fill(ballast: &Path) {
+async fn disk_full(stage: &mut Stage) {
+    let mut world = on_small_disk(stage).await;
+    fill(&ballast(stage), usize::MAX);
+    let refused = upload_is_refused(&mut world.client).await;
+    stage.note(format!("an upload: {refused}"));
+    let prover = stage.prover("amos", Duration::ZERO);
+    sleep(Duration::from_secs(3)).await;
+    drop(prover);
+    room_again(stage, world).await;
+}
+
+async fn disk_nearly_full(stage: &mut Stage) {
+    let mut world = on_small_disk(stage).await;
+    // Three of 24 MB stay free.
+    fill(&ballast(stage), 20 << 20);
+    let refused = upload_is_refused(&mut world.client).await;
+    stage.note(format!("an upload: {refused}"));
+    let prover = stage.prover("amos", Duration::ZERO);
+    stage.arrives(&world.accepted).await;
+    drop(prover);
+    room_again(stage, world).await;
+}
+
+/// The file that takes up the room.
+fn ballast(stage: &Stage) -> PathBuf {
+    stage.hierophant.data().join("ballast")
+}
+
+/// Writes so many bytes, or until nothing fits any more.
+fn fill(ballast: &Path, most: usize) {
     use std::io::Write as _;
     let mut file = std::fs::File::create(ballast).expect("created");
+    let mut written = 0;
     for size in [1 << 20, 1 << 12, 1] {
         let block = vec![0x55; size];
-        while file.write_all(&block).is_ok() {}
+        while written < most && file.write_all(&block).is_ok() {
+            written += size;
+        }
     }
 }
 
