@@ -159,6 +159,8 @@ async fn missing_records(stage: &mut Stage) {
     store.close().await.expect("closed");
     stage.hierophant.launch().await.expect("starts again");
     let (mut worker, _) = rejoin(stage, Hello { name: "amos".into(), ..hello() }, &[lease]).await;
+    // A slot is free when the worker says so.
+    idle(&mut worker, &[]).await;
     let lease = leased(&mut worker).await;
     proved(stage, &mut worker, lease, 20).await;
     stage.arrives(&request).await;
@@ -211,6 +213,7 @@ async fn reconnects(stage: &mut Stage) {
     // With an attempt that nobody knows.
     let (mut worker, welcome) = rejoin(stage, me.clone(), &[LeaseId::random()]).await;
     assert!(welcome.resume.is_empty(), "to be stopped");
+    idle(&mut worker, &[]).await;
     // With one that has ended.
     let mut client = stage.client(7).await;
     let ask = program::ask(&mut client, 20, ProofMode::Core).await;
