@@ -160,7 +160,7 @@ impl Link {
             if self.shutdown.requested.is_cancelled() {
                 delay = delay.min(LEAVING_DELAY);
             }
-            let held = self.held.all().len();
+            let held = self.held.resumable().len();
             tracing::warn!(reason, ?delay, held, "not connected to Hierophant");
             self.rest(delay).await;
         }

@@ -1,5 +1,5 @@
 //! The project's commands: `cargo xtask demo` shows the whole network at work, `cargo xtask test` is
-//! what must pass. Each does its own set-up on a machine with a Rust toolchain and a C compiler.
+//! what must pass, `cargo xtask faults` breaks everything that can break. Each does its own set-up on a machine with a Rust toolchain and a C compiler.
 
 mod protoc;
 mod step;
@@ -26,6 +26,12 @@ enum Task {
     /// Build everything, start a network on this machine, and get one real proof from it.
     Demo {
         /// Passed on to `integration-test`; try `--help`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Run the fault suite: every fault that the network must survive, with real processes and no GPU.
+    Faults {
+        /// Names of cases or groups, `--list`, `--json FILE`; try `--help`.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
@@ -64,6 +70,7 @@ fn run(task: Task) -> Result<()> {
     match task {
         Task::Setup => Ok(()),
         Task::Demo { arguments } => demo(&mut steps, &arguments),
+        Task::Faults { arguments } => faults(&mut steps, &arguments),
         Task::Test => test(&mut steps),
         Task::Simulate { seeds, first } => simulate(&mut steps, first, seeds),
     }
@@ -81,6 +88,18 @@ fn demo(steps: &mut Steps, arguments: &[String]) -> Result<()> {
     let mut run = vec!["run", "--quiet", "--release", "--bin", "integration-test", "--"];
     run.extend(arguments.iter().map(String::as_str));
     steps.cargo("demo", &run)
+}
+
+/// Looking at the list needs no programs under test.
+fn faults(steps: &mut Steps, arguments: &[String]) -> Result<()> {
+    let only_looks = ["--list", "--help", "-h", "--version"];
+    if !arguments.iter().any(|argument| only_looks.contains(&argument.as_str())) {
+        let build = ["build", "--release", "--bins"];
+        steps.cargo("build (some twenty minutes the first time)", &build)?;
+    }
+    let mut run = vec!["run", "--quiet", "--release", "--bin", "fault-suite", "--"];
+    run.extend(arguments.iter().map(String::as_str));
+    steps.cargo("faults", &run)
 }
 
 /// Cheap checks first; lints before tests, because they need no code generation. Tests come last, so

@@ -138,7 +138,8 @@ impl HeldAttempts {
         self.leases(|_| true)
     }
 
-    fn resumable(&self) -> Vec<LeaseId> {
+    /// What a new connection may want to go on with.
+    pub(super) fn resumable(&self) -> Vec<LeaseId> {
         self.leases(|held| !matches!(held, Held::WindingDown))
     }
 

@@ -82,7 +82,7 @@ impl Link {
         let deadline = Instant::now() + SETTLE_TIMEOUT;
         loop {
             self.send_ends(socket).await?;
-            if given_back.is_empty() && self.held.all().is_empty() {
+            if given_back.is_empty() && self.held.resumable().is_empty() {
                 return Ok(());
             }
             tokio::select! {

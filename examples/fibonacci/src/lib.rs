@@ -6,6 +6,16 @@
 /// The guest program for SP1's machine, as committed: `build-guest.sh` made it from `program/`.
 pub const ELF: &[u8] = include_bytes!("../fibonacci.elf");
 
+/// Bincode of the guest's verifying key, as SP1 6.10 derives it from [`ELF`]: for clients that register the
+/// guest without a prover.
+pub const VERIFYING_KEY: &[u8] = include_bytes!("../fibonacci.vk");
+
+/// The id under which the SDK registers the guest: `hash_bytes` of [`VERIFYING_KEY`].
+pub const VK_HASH: [u8; 32] = [
+    0x30, 0xd5, 0xe5, 0xae, 0x57, 0xf6, 0x56, 0xb0, 0x4c, 0x34, 0x38, 0xdc, 0x0e, 0x68, 0xc5, 0x96,
+    0x40, 0x6e, 0xa4, 0x61, 0x74, 0x0e, 0xed, 0xfe, 0x48, 0xba, 0x35, 0xa7, 0x2c, 0xe9, 0xfa, 0xc3,
+];
+
 /// The input that makes the guest panic with "asked to panic", before it has committed anything.
 pub const PANICKING_INPUT: u32 = u32::MAX;
 

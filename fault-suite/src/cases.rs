@@ -1,0 +1,48 @@
+//! The cases, by kind of fault.
+
+mod bookkeeping;
+mod contention;
+mod eligibility;
+mod lifecycle;
+mod network;
+mod restart;
+mod steps;
+mod storage;
+
+use crate::case::Case;
+
+/// Every case, in the order of the table.
+pub(crate) fn all() -> Vec<Case> {
+    [
+        lifecycle::cases(),
+        restart::cases(),
+        bookkeeping::cases(),
+        eligibility::cases(),
+        contention::cases(),
+        network::cases(),
+        storage::cases(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_case_has_a_name_of_its_own_and_is_documented() {
+        let docs = include_str!("../../docs/faults.md");
+        let mut names = BTreeSet::new();
+        for case in all() {
+            assert!(names.insert(case.name), "{} is there twice", case.name);
+            let line = format!("| `{}` | {} |", case.name, case.about);
+            assert!(docs.contains(&line), "docs/faults.md lacks\n{line}");
+        }
+        let listed = docs.lines().filter(|line| line.starts_with("| `")).count();
+        assert_eq!(listed, names.len(), "docs/faults.md lists cases that are not there");
+    }
+}

@@ -1,0 +1,425 @@
+//! Disks and databases that fail, fill up, or are not ours.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use hierophant_proto::artifact::ArtifactType;
+use network_lib::handshake::Hello;
+use network_lib::job::ProofMode;
+use test_peers::{Ask, blob, hello};
+use tokio::time::sleep;
+use toml::Table;
+
+use super::steps::{completed, leased, proves, rejoin};
+use crate::case::{Case, case};
+use crate::hierophant::Hierophant;
+use crate::observer::Expected;
+use crate::program;
+use crate::prover::Prover;
+use crate::stage::{Request, STEP, Stage, key};
+use crate::wait;
+
+/// How long the database is locked by somebody else.
+const LOCKED: Duration = Duration::from_secs(4);
+
+/// Size of the disk that fills up.
+const SMALL: &str = "24m";
+
+/// What Hierophant keeps free of it.
+const LOW_WATER: i64 = 6 << 20;
+
+/// The group.
+#[rustfmt::skip]
+pub(crate) fn cases() -> Vec<Case> {
+    vec![
+        case!("storage", "store-unreachable", "the database is locked until after the proof is finished: the end still arrives", store_unreachable),
+        case!("storage", "two-coordinators", "a second Hierophant on the same data is refused, the first one unharmed", two_coordinators),
+        case!("storage", "disk-full", "new work is refused for a while, accepted work ends well when there is room again", disk_full).keys(key("storage.min_free_bytes", LOW_WATER)),
+        case!("storage", "disk-nearly-full", "below the low-water mark new work is refused for a while, accepted work is finished and served", disk_nearly_full).keys(key("storage.min_free_bytes", LOW_WATER)),
+        case!("storage", "proof-lost-while-running", "a stored proof vanishes: whoever asks for it again gets a new one", proof_lost_while_running),
+        case!("storage", "proof-lost-while-down", "a stored proof vanishes while Hierophant is down: made anew", proof_lost_while_down),
+        case!("storage", "proof-altered-while-down", "a stored proof is altered: the altered one is never served", proof_altered),
+        case!("storage", "handed-in-proof-lost", "a proof vanishes before it was checked: handed in again, or made again", handed_in_proof_lost),
+        case!("storage", "input-lost-while-down", "an input vanishes: its request ends, the others go on, no worker is blamed", input_lost),
+        case!("storage", "database-truncated", "half a database is refused by name; the whole one has everything", database_truncated),
+        case!("storage", "database-is-garbage", "a file that is no database is refused by name", database_is_garbage),
+        case!("storage", "database-from-the-future", "a database of a newer version is refused by name", database_from_the_future),
+        case!("storage", "foreign-files", "files of others are left alone, half-written ones of our own are cleared", foreign_files),
+    ]
+}
+
+async fn store_unreachable(stage: &mut Stage) {
+    let mut client = stage.client(7).await;
+    let prover = stage.prover("amos", Duration::from_millis(500));
+    let request = stage.request(&mut client, 20).await;
+    wait::until("a lease", STEP, async || (!prover.ledger().leased.is_empty()).then_some(())).await;
+    stage.fault_begins();
+    let mut store = stage.store().await;
+    store.run("BEGIN EXCLUSIVE").await.expect("locked");
+    sleep(LOCKED).await;
+    assert!(stage.observer(&request).ended().is_none(), "nothing is promised that is not stored");
+    store.run("ROLLBACK").await.expect("unlocked");
+    store.close().await.expect("closed");
+    stage.arrives(&request).await;
+    stage.assert_one_attempt(&request).await;
+}
+
+async fn two_coordinators(stage: &mut Stage) {
+    let mut client = stage.client(7).await;
+    let request = stage.request(&mut client, 20).await;
+    stage.fault_begins();
+    let binary = &stage.kit.binaries.hierophant;
+    let (folder, data) = (stage.folder(), stage.hierophant.data());
+    let mut second = Hierophant::prepare(binary, folder, "second", data, &Table::new())
+        .expect("can be prepared");
+    second.launch_without_waiting().expect("starts");
+    let status = second.ended(STEP).await.expect("ends by itself");
+    assert!(!status.success(), "a second one must be refused");
+    let log = second.log_text();
+    assert!(log.contains("another Hierophant"), "{log}");
+    let _prover = stage.prover("amos", Duration::ZERO);
+    stage.arrives(&request).await;
+}
+
+/// A small file system that is unmounted when dropped.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn mount(folder: &Path, size: &str) -> Self {
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"])
+            .arg(folder)
+            .output()
+            .expect("mount can be run");
+        let complaint = String::from_utf8_lossy(&mounted.stderr).into_owned();
+        assert!(mounted.status.success(), "needs root, to mount a small file system: {complaint}");
+        Self(folder.to_owned())
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // Lazily, because a process that is being killed may still use it. Nobody waits for an answer.
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+/// A Hierophant on a small disk, one accepted request, and one that is made when there is room again.
+struct SmallWorld {
+    disk: SmallDisk,
+    client: test_peers::Client,
+    accepted: Request,
+    later: Ask,
+}
+
+async fn on_small_disk(stage: &mut Stage) -> SmallWorld {
+    let status = stage.hierophant.terminate(STEP).await.expect("stops");
+    assert!(status.success(), "{status}");
+    let disk = SmallDisk::mount(stage.hierophant.data(), SMALL);
+    stage.hierophant.launch().await.expect("starts on the small disk");
+    let mut client = stage.client(7).await;
+    let accepted = stage.request(&mut client, 20).await;
+    let later = program::ask(&mut client, 21, ProofMode::Core).await;
+    stage.fault_begins();
+    SmallWorld { disk, client, accepted, later }
+}
+
+/// With room again everything must go on; what the stage looks at in the end outlives the disk.
+async fn room_again(stage: &mut Stage, world: SmallWorld) {
+    let SmallWorld { disk, mut client, later, .. } = world;
+    std::fs::remove_file(ballast(stage)).expect("removed");
+    if !stage.hierophant.is_alive() {
+        // Owner and store have parted: a service manager starts it again.
+        stage.note("Hierophant ended with an error and was started again");
+        stage.hierophant.launch().await.expect("starts again");
+    }
+    let http = test_peers::Reach::http(&stage.hierophant);
+    let _prover = Prover::start(http, "joel", &stage.kit.proofs, Duration::ZERO, |_| {});
+    stage.all_arrive(STEP).await;
+    let accepted = async || client.ask(&later).await.ok();
+    let id = wait::until("new work is accepted again", STEP, accepted).await;
+    let after = stage.watch(id, Expected::Proof(21, ProofMode::Core), &stage.direct());
+    stage.arrives(&after).await;
+    stage.hierophant.terminate(STEP).await.expect("stops");
+    let copy = stage.folder().join("copy.db");
+    std::fs::copy(stage.hierophant.database(), &copy).expect("copied");
+    drop(disk);
+    std::fs::copy(&copy, stage.hierophant.database()).expect("copied");
+    stage.may_be_down = true;
+}
+
+async fn disk_full(stage: &mut Stage) {
+    let mut world = on_small_disk(stage).await;
+    fill(&ballast(stage), usize::MAX);
+    let refused = upload_is_refused(&mut world.client).await;
+    stage.note(format!("an upload: {refused}"));
+    let prover = stage.prover("amos", Duration::ZERO);
+    sleep(Duration::from_secs(3)).await;
+    drop(prover);
+    room_again(stage, world).await;
+}
+
+async fn disk_nearly_full(stage: &mut Stage) {
+    let mut world = on_small_disk(stage).await;
+    // Three of 24 MB stay free.
+    fill(&ballast(stage), 20 << 20);
+    let refused = upload_is_refused(&mut world.client).await;
+    stage.note(format!("an upload: {refused}"));
+    let prover = stage.prover("amos", Duration::ZERO);
+    stage.arrives(&world.accepted).await;
+    drop(prover);
+    room_again(stage, world).await;
+}
+
+/// The file that takes up the room.
+fn ballast(stage: &Stage) -> PathBuf {
+    stage.hierophant.data().join("ballast")
+}
+
+/// Writes so many bytes, or until nothing fits any more.
+fn fill(ballast: &Path, most: usize) {
+    use std::io::Write as _;
+    let mut file = std::fs::File::create(ballast).expect("created");
+    let mut written = 0;
+    for size in [1 << 20, 1 << 12, 1] {
+        let block = vec![0x55; size];
+        while written < most && file.write_all(&block).is_ok() {
+            written += size;
+        }
+    }
+}
+
+/// What a client is told that wants to upload a megabyte; it must be a reason to try again.
+async fn upload_is_refused(client: &mut test_peers::Client) -> String {
+    let signature = client.sign(b"create_artifact", 54);
+    let kind = ArtifactType::Stdin as i32;
+    let request =
+        hierophant_proto::artifact::CreateArtifactRequest { signature, artifact_type: kind };
+    match client.artifacts.create_artifact(request).await {
+        Err(status) => {
+            assert_eq!(status.code(), tonic::Code::Unavailable, "{status}");
+            format!("{:?}", status.code())
+        }
+        Ok(ticket) => {
+            let url = ticket.into_inner().artifact_presigned_url;
+            let answer = client.put(&url, vec![7; 1 << 20]).await;
+            let status = answer.status();
+            assert!(status == 504 || status == 408, "the SDK gives up at {status}");
+            status.to_string()
+        }
+    }
+}
+
+/// A request whose proof is stored, and the file that holds it.
+async fn with_stored_proof(stage: &mut Stage) -> (Request, PathBuf) {
+    let mut client = stage.client(7).await;
+    let _prover = stage.prover("amos", Duration::ZERO);
+    let request = stage.request(&mut client, 20).await;
+    stage.arrives(&request).await;
+    let status = client.status(&request.id).await;
+    let file = stage.hierophant.artifact_file(&status.proof_uri.expect("a proof"));
+    assert!(file.is_file(), "{}", file.display());
+    (request, file)
+}
+
+/// Asks for the same again; what comes must be the good proof.
+async fn asked_again(stage: &mut Stage) {
+    let mut client = stage.client(8).await;
+    let _prover = stage.prover("joel", Duration::ZERO);
+    let again = stage.request(&mut client, 20).await;
+    stage.arrives(&again).await;
+    let good = blob(&stage.kit.proofs.of(20, ProofMode::Core).bytes).sha256;
+    assert_eq!(stage.observer(&again).proof(), Some(good), "not the proof that was made");
+}
+
+async fn proof_lost_while_running(stage: &mut Stage) {
+    let (_, file) = with_stored_proof(stage).await;
+    stage.fault_begins();
+    std::fs::remove_file(file).expect("removed");
+    asked_again(stage).await;
+}
+
+async fn proof_lost_while_down(stage: &mut Stage) {
+    let (_, file) = with_stored_proof(stage).await;
+    stage.fault_begins();
+    stage.hierophant.kill().await.expect("killed");
+    std::fs::remove_file(file).expect("removed");
+    stage.hierophant.launch().await.expect("starts again");
+    asked_again(stage).await;
+}
+
+async fn proof_altered(stage: &mut Stage) {
+    let (_, file) = with_stored_proof(stage).await;
+    stage.fault_begins();
+    stage.hierophant.kill().await.expect("killed");
+    let mut bytes = std::fs::read(&file).expect("read");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0x40;
+    std::fs::write(&file, bytes).expect("altered");
+    stage.hierophant.launch().await.expect("starts again");
+    asked_again(stage).await;
+}
+
+async fn handed_in_proof_lost(stage: &mut Stage) {
+    let mut client = stage.client(7).await;
+    let me = Hello { name: "amos".into(), ..hello() };
+    let mut worker = stage.worker_with(me.clone()).await;
+    let request = stage.request(&mut client, 20).await;
+    let lease = leased(&mut worker).await;
+    proves(&mut worker, lease).await;
+    let good = stage.kit.proofs.of(20, ProofMode::Core).clone();
+    assert_eq!(worker.hand_in(lease, &good.bytes).await, 200);
+    stage.job_becomes(&request, "uploaded").await;
+    stage.fault_begins();
+    stage.hierophant.kill().await.expect("killed");
+    for file in artifact_files(stage.hierophant.data()) {
+        if std::fs::read(&file).is_ok_and(|bytes| bytes == good.bytes) {
+            std::fs::remove_file(file).expect("removed");
+        }
+    }
+    stage.hierophant.launch().await.expect("starts again");
+    // It believes that its proof was taken, and says so.
+    let (mut worker, welcome) = rejoin(stage, me, &[lease]).await;
+    if welcome.resume.contains(&lease) {
+        completed(&mut worker, lease, &good).await;
+    }
+    sleep(Duration::from_secs(1)).await;
+    drop(worker);
+    let _other = stage.prover("joel", Duration::ZERO);
+    stage.all_arrive(Duration::from_secs(50)).await;
+}
+
+async fn input_lost(stage: &mut Stage) {
+    let mut client = stage.client(7).await;
+    let ask = program::ask(&mut client, 20, ProofMode::Core).await;
+    let input = stage.hierophant.artifact_file(&ask.stdin_uri);
+    stage.submit(&mut client, &ask, Expected::Unfulfillable).await;
+    let well = stage.request(&mut client, 21).await;
+    stage.fault_begins();
+    stage.hierophant.kill().await.expect("killed");
+    std::fs::remove_file(input).expect("removed");
+    stage.hierophant.launch().await.expect("starts again");
+    // It fetches what it is given and reports truthfully that it cannot.
+    let mut worker = stage.worker("amos").await;
+    while let Ok(Some(network_lib::wire::ToWorker::Prove { lease_id, stdin, spec, .. })) =
+        tokio::time::timeout(Duration::from_secs(2), next_job(&mut worker)).await
+    {
+        let path = network_lib::wire::stdin_path(lease_id);
+        if worker.get(&path).await.status().is_success() {
+            let good = stage.kit.proofs.for_stdin(stdin.sha256, spec.mode).clone();
+            assert_eq!(worker.hand_in(lease_id, &good.bytes).await, 200);
+            completed(&mut worker, lease_id, &good).await;
+        } else {
+            let class = network_lib::job::FailureClass::Infrastructure;
+            super::steps::failed(&mut worker, lease_id, class).await;
+        }
+    }
+    stage.arrives(&well).await;
+    stage.all_arrive(STEP).await;
+    let page = stage.contemplant_page("amos").await.expect("connected");
+    assert_eq!(page["strikes"], 0, "the worker is not to blame");
+}
+
+async fn next_job(worker: &mut test_peers::Worker) -> Option<network_lib::wire::ToWorker> {
+    loop {
+        let heard = worker.hear().await?;
+        if matches!(heard, network_lib::wire::ToWorker::Prove { .. }) {
+            return Some(heard);
+        }
+    }
+}
+
+/// Spoils the database of a Hierophant that was killed; it must refuse to start, and with the old
+/// file everything must be there.
+async fn refuses(stage: &mut Stage, spoil: impl AsyncFnOnce(&Path)) {
+    let mut client = stage.client(7).await;
+    let request = stage.request(&mut client, 20).await;
+    stage.fault_begins();
+    let status = stage.hierophant.terminate(STEP).await.expect("stops");
+    assert!(status.success(), "{status}");
+    let database = stage.hierophant.database();
+    let whole = std::fs::read(&database).expect("read");
+    let told = stage.hierophant.log_text().len();
+    spoil(&database).await;
+    stage.hierophant.launch_without_waiting().expect("starts");
+    let status = stage.hierophant.ended(STEP).await.expect("ends by itself");
+    assert!(!status.success(), "it must refuse to start");
+    let log = stage.hierophant.log_text()[told..].to_owned();
+    assert!(log.contains("hierophant.db"), "the file is not named: {log}");
+    stage.note("refused to start, with the file's name");
+    std::fs::write(&database, whole).expect("restored");
+    for journal in ["hierophant.db-wal", "hierophant.db-shm"] {
+        let _ = std::fs::remove_file(stage.hierophant.data().join(journal));
+    }
+    stage.hierophant.launch().await.expect("starts again");
+    let _prover = stage.prover("amos", Duration::ZERO);
+    stage.arrives(&request).await;
+    stage.assert_one_attempt(&request).await;
+}
+
+async fn database_truncated(stage: &mut Stage) {
+    refuses(stage, async |database| {
+        let bytes = std::fs::read(database).expect("read");
+        std::fs::write(database, &bytes[..bytes.len() / 2]).expect("truncated");
+    })
+    .await;
+}
+
+async fn database_is_garbage(stage: &mut Stage) {
+    refuses(stage, async |database| {
+        let random = network_lib::ids::random_bytes::<8192>();
+        std::fs::write(database, random).expect("written");
+    })
+    .await;
+}
+
+async fn database_from_the_future(stage: &mut Stage) {
+    refuses(stage, async |database| {
+        let mut store = crate::store::Store::open(database).await.expect("opened");
+        let statement = "INSERT INTO _sqlx_migrations
+            (version, description, installed_on, success, checksum, execution_time)
+            SELECT 99991231, 'of the future', installed_on, 1, x'00', 1
+            FROM _sqlx_migrations LIMIT 1";
+        assert_eq!(store.run(statement).await.expect("inserted"), 1);
+        store.close().await.expect("closed");
+    })
+    .await;
+}
+
+async fn foreign_files(stage: &mut Stage) {
+    let mut client = stage.client(7).await;
+    let request = stage.request(&mut client, 20).await;
+    stage.fault_begins();
+    stage.hierophant.kill().await.expect("killed");
+    let data = stage.hierophant.data().to_owned();
+    let artifacts = data.join("artifacts");
+    let foreign =
+        [data.join("notes.txt"), artifacts.join("README"), artifacts.join("00").join("not-hex")];
+    let half_written = artifacts.join("tmp").join("0123456789abcdef");
+    std::fs::create_dir_all(artifacts.join("00")).expect("made");
+    for file in foreign.iter().chain([&half_written]) {
+        std::fs::write(file, b"somebody's").expect("written");
+    }
+    std::fs::create_dir(artifacts.join("tmp").join("a-folder")).expect("made");
+    stage.hierophant.launch().await.expect("starts in spite of them");
+    for file in &foreign {
+        assert!(file.is_file(), "{} was taken away", file.display());
+    }
+    assert!(!half_written.exists(), "half-written files are cleared");
+    let _prover = stage.prover("amos", Duration::ZERO);
+    stage.arrives(&request).await;
+}
+
+/// Every file below the artifacts folder.
+fn artifact_files(data: &Path) -> Vec<PathBuf> {
+    fn below(folder: &Path, found: &mut Vec<PathBuf>) {
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.is_dir() { below(&path, found) } else { found.push(path) }
+        }
+    }
+    let mut found = Vec::new();
+    below(&data.join("artifacts"), &mut found);
+    found
+}

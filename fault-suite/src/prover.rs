@@ -1,0 +1,210 @@
+//! A scripted Contemplant that does its work well: it takes jobs, hands in good proofs after a while,
+//! keeps what it holds over reconnects. Most cases need a healthy worker and no real executor.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use network_lib::handshake::Hello;
+use network_lib::ids::LeaseId;
+use network_lib::job::{Phase, Progress};
+use network_lib::wire::{FromWorker, ToWorker, WEBSOCKET_PATH, proof_path};
+use network_lib::{codec, task};
+use test_peers::{blob, hello};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tokio_tungstenite::tungstenite::Message;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::proofs::{GoodProof, Proofs};
+
+/// How often it looks after its work.
+const TICK: Duration = Duration::from_millis(50);
+
+/// How often it gives a sign of life: more would make a thousand of them a load of their own.
+const HEARTBEAT: Duration = Duration::from_millis(400);
+
+/// What others may see of it.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    /// Every lease that it was given, in order.
+    pub(crate) leased: Vec<LeaseId>,
+    /// Leases that it was told to stop.
+    pub(crate) cancelled: Vec<LeaseId>,
+    /// Most leases that it held at once.
+    pub(crate) most_at_once: usize,
+    /// Leases that handshakes told it to go on with.
+    pub(crate) resumed: Vec<LeaseId>,
+    /// Whether it is connected and welcome.
+    pub(crate) connected: bool,
+}
+
+/// A running one; it is gone when dropped.
+#[derive(Debug)]
+pub(crate) struct Prover {
+    ledger: Arc<Mutex<Ledger>>,
+    _stop: DropGuard,
+}
+
+struct Work {
+    lease: LeaseId,
+    due: Instant,
+    proof: GoodProof,
+    handed_in: bool,
+}
+
+struct Script {
+    http: SocketAddr,
+    web: reqwest::Client,
+    hello: Hello,
+    proof_time: Duration,
+    proofs: Arc<Proofs>,
+    work: Vec<Work>,
+    last_heartbeat: Instant,
+    ledger: Arc<Mutex<Ledger>>,
+}
+
+impl Prover {
+    /// Starts one that takes `proof_time` for each proof and works for the Hierophant at `http`.
+    pub(crate) fn start(
+        http: SocketAddr,
+        name: &str,
+        proofs: &Arc<Proofs>,
+        proof_time: Duration,
+        change: impl FnOnce(&mut Hello),
+    ) -> Self {
+        let ledger = Arc::<Mutex<Ledger>>::default();
+        let mut hello = Hello { name: name.into(), ..hello() };
+        change(&mut hello);
+        let script = Script {
+            http,
+            web: reqwest::Client::new(),
+            hello,
+            proof_time,
+            proofs: Arc::clone(proofs),
+            work: Vec::new(),
+            last_heartbeat: Instant::now(),
+            ledger: Arc::clone(&ledger),
+        };
+        let stop = CancellationToken::new();
+        task::spawn("prover", stop.clone().run_until_cancelled_owned(script.run()));
+        Self { ledger, _stop: stop.drop_guard() }
+    }
+
+    /// What it has gone through so far.
+    pub(crate) fn ledger(&self) -> std::sync::MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Script {
+    async fn run(mut self) {
+        loop {
+            // However the connection ended, there will be another.
+            let _ = self.converse().await;
+            self.note(|ledger| ledger.connected = false);
+            sleep(TICK * 2).await;
+        }
+    }
+
+    async fn converse(&mut self) -> Option<()> {
+        let url = format!("ws://{}{WEBSOCKET_PATH}", self.http);
+        let (mut socket, _) = tokio_tungstenite::connect_async(url).await.ok()?;
+        self.hello.held = self.work.iter().map(|work| work.lease).collect();
+        let hello = codec::encode(&FromWorker::Hello(self.hello.clone()));
+        socket.send(Message::text(hello)).await.ok()?;
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut welcome = false;
+        loop {
+            tokio::select! {
+                frame = socket.next() => match frame?.ok()? {
+                    Message::Text(text) => {
+                        welcome |= self.hear(codec::decode(text.as_str()).ok()?);
+                    }
+                    Message::Close(_) => return None,
+                    _ => {}
+                },
+                _ = ticks.tick(), if welcome => {
+                    for message in self.tick().await {
+                        socket.send(Message::text(codec::encode(&message))).await.ok()?;
+                    }
+                }
+            }
+        }
+    }
+
+    fn hear(&mut self, message: ToWorker) -> bool {
+        match message {
+            ToWorker::Welcome(welcome) => {
+                let resume: BTreeSet<LeaseId> = welcome.resume.iter().copied().collect();
+                self.work.retain(|work| resume.contains(&work.lease));
+                // Whether the end was stored is not known after a reconnect, so it is told again.
+                self.work.iter_mut().for_each(|work| work.handed_in = false);
+                self.note(|ledger| {
+                    ledger.resumed.extend(resume);
+                    ledger.connected = true;
+                });
+                return true;
+            }
+            ToWorker::Prove { lease_id, spec, stdin, .. } => {
+                let proof = self.proofs.for_stdin(stdin.sha256, spec.mode).clone();
+                let due = Instant::now() + self.proof_time;
+                self.work.push(Work { lease: lease_id, due, proof, handed_in: false });
+                // The next word tells that it has begun.
+                self.last_heartbeat -= HEARTBEAT;
+                let held = self.work.iter().filter(|work| !work.handed_in).count();
+                self.note(|ledger| {
+                    ledger.leased.push(lease_id);
+                    ledger.most_at_once = ledger.most_at_once.max(held);
+                });
+            }
+            ToWorker::Cancel { lease_id, .. } => {
+                self.work.retain(|work| work.lease != lease_id);
+                self.note(|ledger| ledger.cancelled.push(lease_id));
+            }
+            ToWorker::Settled { lease_id } => self.work.retain(|work| work.lease != lease_id),
+            ToWorker::Refused(_) | ToWorker::Drain { .. } => {}
+        }
+        false
+    }
+
+    /// Hands in what is due, and says what is to be said.
+    async fn tick(&mut self) -> Vec<FromWorker> {
+        let now = Instant::now();
+        let is_due = now - self.last_heartbeat >= HEARTBEAT;
+        let mut words = Vec::new();
+        for work in &mut self.work {
+            let lease_id = work.lease;
+            if work.handed_in {
+                continue;
+            }
+            if work.due > now && !is_due {
+                continue;
+            }
+            if work.due > now {
+                let progress = Progress::phase(Phase::Proving);
+                words.push(FromWorker::Progress { lease_id, progress });
+                continue;
+            }
+            let url = format!("http://{}{}", self.http, proof_path(lease_id));
+            let sent = self.web.put(url).body(work.proof.bytes.clone()).send().await;
+            if sent.is_ok_and(|answer| answer.status().is_success()) {
+                work.handed_in = true;
+                let (execution, proof) = (work.proof.execution, blob(&work.proof.bytes));
+                words.push(FromWorker::Completed { lease_id, execution, proof });
+            }
+        }
+        if is_due || !words.is_empty() {
+            self.last_heartbeat = now;
+            let working = self.work.iter().filter(|work| !work.handed_in);
+            words.push(FromWorker::Heartbeat { held: working.map(|work| work.lease).collect() });
+        }
+        words
+    }
+
+    fn note(&self, change: impl FnOnce(&mut Ledger)) {
+        change(&mut self.ledger.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}

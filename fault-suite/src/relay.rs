@@ -1,0 +1,228 @@
+//! A link that can break: a TCP relay on loopback whose two directions can be cut, swallowed, delayed
+//! and slowed one by one.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use network_lib::task;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+/// Bytes that are passed on at once.
+const CHUNK: usize = 16 * 1024;
+
+/// What one direction of the link does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Direction {
+    /// Nothing passes and nothing is refused: the sender learns nothing.
+    pub(crate) black_hole: bool,
+    /// How much later everything arrives.
+    pub(crate) delay: Duration,
+    /// Most bytes a second, if there is a limit.
+    pub(crate) bytes_per_second: Option<u32>,
+}
+
+/// State of the whole link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Link {
+    to_server: Direction,
+    to_client: Direction,
+    /// Connections end at once, and new ones too.
+    cut: bool,
+}
+
+/// A relay in front of one port. It ends when dropped.
+#[derive(Debug)]
+pub(crate) struct Relay {
+    /// Where to connect instead.
+    pub(crate) address: SocketAddr,
+    link: Arc<watch::Sender<Link>>,
+    _stop: DropGuard,
+}
+
+impl Relay {
+    /// A relay to `server`, which passes everything on.
+    pub(crate) async fn to(server: SocketAddr) -> Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let address = listener.local_addr()?;
+        let link = Arc::new(watch::Sender::new(Link::default()));
+        let stop = CancellationToken::new();
+        let accepting = accept(listener, server, Arc::clone(&link), stop.clone());
+        task::spawn("relay", stop.clone().run_until_cancelled_owned(accepting));
+        Ok(Self { address, link, _stop: stop.drop_guard() })
+    }
+
+    /// Changes what passes from the peer that dials to the server behind.
+    pub(crate) fn to_server(&self, direction: Direction) {
+        self.link.send_modify(|link| link.to_server = direction);
+    }
+
+    /// Changes what passes from the server behind to the peer that dialled.
+    pub(crate) fn to_client(&self, direction: Direction) {
+        self.link.send_modify(|link| link.to_client = direction);
+    }
+
+    /// Ends every connection, and each new one too.
+    pub(crate) fn cut(&self) {
+        self.link.send_modify(|link| link.cut = true);
+    }
+
+    /// Everything passes again.
+    pub(crate) fn heal(&self) {
+        self.link.send_replace(Link::default());
+    }
+}
+
+impl Direction {
+    /// Swallows everything.
+    pub(crate) const BLACK_HOLE: Self =
+        Self { black_hole: true, delay: Duration::ZERO, bytes_per_second: None };
+
+    /// Late and narrow.
+    pub(crate) const fn slow(delay: Duration, bytes_per_second: u32) -> Self {
+        Self { black_hole: false, delay, bytes_per_second: Some(bytes_per_second) }
+    }
+}
+
+async fn accept(
+    listener: TcpListener,
+    server: SocketAddr,
+    link: Arc<watch::Sender<Link>>,
+    stop: CancellationToken,
+) {
+    while let Ok((near, _)) = listener.accept().await {
+        let relayed = relay(near, server, link.subscribe());
+        task::spawn("relayed", stop.clone().run_until_cancelled_owned(relayed));
+    }
+}
+
+async fn relay(near: TcpStream, server: SocketAddr, link: watch::Receiver<Link>) {
+    if link.borrow().cut {
+        return;
+    }
+    // Whoever dials a server that is down sees its own connection end.
+    let Ok(far) = TcpStream::connect(server).await else { return };
+    for socket in [&near, &far] {
+        // Only a matter of speed.
+        let _ = socket.set_nodelay(true);
+    }
+    let (near_read, near_write) = near.into_split();
+    let (far_read, far_write) = far.into_split();
+    let mut cut = link.clone();
+    tokio::select! {
+        () = pass(near_read, far_write, link.clone(), |link| link.to_server) => {}
+        () = pass(far_read, near_write, link, |link| link.to_client) => {}
+        _ = cut.wait_for(|link| link.cut) => {}
+    }
+}
+
+/// Passes bytes on until either end is gone. Within a black hole nothing is read either, so that after
+/// it the stream goes on where it stopped, as TCP's own repetition would have it.
+async fn pass(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    mut link: watch::Receiver<Link>,
+    direction: fn(&Link) -> Direction,
+) {
+    let mut buffer = vec![0; CHUNK];
+    loop {
+        if link.wait_for(|link| !direction(link).black_hole).await.is_err() {
+            return;
+        }
+        let read = match from.read(&mut buffer).await {
+            Ok(0) | Err(_) => return,
+            Ok(read) => read,
+        };
+        // What was read when the hole opened waits until it closes.
+        let state = match link.wait_for(|link| !direction(link).black_hole).await {
+            Ok(link) => direction(&link),
+            Err(_) => return,
+        };
+        tokio::time::sleep(state.delay).await;
+        let rate = state.bytes_per_second.unwrap_or(u32::MAX).max(1);
+        // Tenths of a second make a narrow link rather than a stuttering one.
+        let step = usize::try_from(rate / 10).unwrap_or(CHUNK).clamp(1, CHUNK);
+        for piece in buffer[..read].chunks(step) {
+            if to.write_all(piece).await.is_err() {
+                return;
+            }
+            if state.bytes_per_second.is_some() {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(5);
+
+    async fn echo_server() -> SocketAddr {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("binds");
+        let address = listener.local_addr().expect("bound");
+        task::spawn("echo", async move {
+            while let Ok((mut socket, _)) = listener.accept().await {
+                task::spawn("echoed", async move {
+                    let (mut read, mut write) = socket.split();
+                    let _ = tokio::io::copy(&mut read, &mut write).await;
+                });
+            }
+        });
+        address
+    }
+
+    async fn echoed(socket: &mut TcpStream, text: &[u8]) -> Option<Vec<u8>> {
+        socket.write_all(text).await.ok()?;
+        let mut answer = vec![0; text.len()];
+        let read = tokio::time::timeout(Duration::from_millis(300), socket.read_exact(&mut answer));
+        read.await.ok()?.ok()?;
+        Some(answer)
+    }
+
+    #[tokio::test]
+    async fn a_black_hole_swallows_one_direction_and_nothing_is_lost_after_it() {
+        let relay = Relay::to(echo_server().await).await.expect("relays");
+        let mut socket = TcpStream::connect(relay.address).await.expect("connects");
+        assert_eq!(echoed(&mut socket, b"one").await.as_deref(), Some(b"one".as_slice()));
+        relay.to_client(Direction::BLACK_HOLE);
+        assert_eq!(echoed(&mut socket, b"two").await, None);
+        relay.heal();
+        let mut answer = [0; 3];
+        tokio::time::timeout(LIMIT, socket.read_exact(&mut answer)).await.expect("in time").ok();
+        assert_eq!(&answer, b"two");
+    }
+
+    #[tokio::test]
+    async fn a_cut_ends_connections_and_healing_lets_new_ones_in() {
+        let relay = Relay::to(echo_server().await).await.expect("relays");
+        let mut socket = TcpStream::connect(relay.address).await.expect("connects");
+        assert!(echoed(&mut socket, b"one").await.is_some());
+        relay.cut();
+        assert_eq!(
+            tokio::time::timeout(LIMIT, socket.read(&mut [0])).await.expect("ends").ok(),
+            Some(0)
+        );
+        relay.heal();
+        let mut again = TcpStream::connect(relay.address).await.expect("connects");
+        assert!(echoed(&mut again, b"two").await.is_some());
+    }
+
+    #[tokio::test]
+    async fn a_narrow_link_takes_its_time() {
+        let relay = Relay::to(echo_server().await).await.expect("relays");
+        relay.to_server(Direction::slow(Duration::ZERO, 100));
+        let mut socket = TcpStream::connect(relay.address).await.expect("connects");
+        let start = tokio::time::Instant::now();
+        socket.write_all(&[7; 50]).await.expect("writes");
+        let mut answer = [0; 50];
+        tokio::time::timeout(LIMIT, socket.read_exact(&mut answer)).await.expect("in time").ok();
+        assert!(start.elapsed() > Duration::from_millis(300), "{:?}", start.elapsed());
+    }
+}

@@ -1,0 +1,277 @@
+//! What a case is played on: a Hierophant, workers, clients, and an observer for every request. The
+//! stage looks after what every case owes: that each request ends as it must, that nothing is lost, that
+//! nothing panics, that the processes stop when asked.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use network_lib::handshake::Hello;
+use network_lib::job::ProofMode;
+use test_peers::{Addresses, Ask, Client, Reach, Worker, hello};
+use tokio::time::Instant;
+use toml::{Table, Value};
+
+use crate::binaries::Binaries;
+use crate::contemplant::{Contemplant, Settings};
+use crate::hierophant::Hierophant;
+use crate::observer::{Expected, Observer};
+use crate::program;
+use crate::proofs::Proofs;
+use crate::prover::Prover;
+use crate::store::Store;
+use crate::wait;
+
+/// Longest wait for a single step of a case.
+pub(crate) const STEP: Duration = Duration::from_secs(20);
+
+/// What all cases share.
+#[derive(Debug)]
+pub(crate) struct Kit {
+    /// The programs under test.
+    pub(crate) binaries: Binaries,
+    /// Good proofs.
+    pub(crate) proofs: Arc<Proofs>,
+    /// Data folder of a Contemplant that has seen the program.
+    pub(crate) template: PathBuf,
+}
+
+/// One case's world. Dropping it kills its processes.
+pub(crate) struct Stage {
+    /// What all cases share.
+    pub(crate) kit: Arc<Kit>,
+    /// The coordinator; started by [`Self::open`].
+    pub(crate) hierophant: Hierophant,
+    /// Every request that was made, watched.
+    pub(crate) observers: Vec<Observer>,
+    /// When the fault began.
+    pub(crate) fault: Option<Instant>,
+    /// When service was back, if the case says so itself.
+    pub(crate) recovered: Option<Duration>,
+    /// What clients saw beside the states of their requests.
+    pub(crate) notes: Vec<String>,
+    /// Whether the case may leave a Hierophant behind that has ended with an error.
+    pub(crate) may_be_down: bool,
+    folder: PathBuf,
+}
+
+/// A request under observation.
+#[derive(Debug, Clone)]
+pub(crate) struct Request {
+    /// What the client polls.
+    pub(crate) id: Vec<u8>,
+    index: usize,
+}
+
+impl Stage {
+    /// A stage with a running Hierophant.
+    pub(crate) async fn open(kit: &Arc<Kit>, folder: &Path, keys: &Table) -> Result<Self> {
+        let hierophant = Hierophant::start(&kit.binaries.hierophant, folder, keys).await?;
+        Ok(Self {
+            kit: Arc::clone(kit),
+            hierophant,
+            observers: Vec::new(),
+            fault: None,
+            recovered: None,
+            notes: Vec::new(),
+            may_be_down: false,
+            folder: folder.to_owned(),
+        })
+    }
+
+    /// Folder of everything that belongs to the case.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Says that the fault happens now; recovery is counted from the first time.
+    pub(crate) fn fault_begins(&mut self) {
+        self.fault.get_or_insert_with(Instant::now);
+    }
+
+    /// Adds to what the clients saw.
+    pub(crate) fn note(&mut self, what: impl Into<String>) {
+        self.notes.push(what.into());
+    }
+
+    /// Says that service is back.
+    pub(crate) fn recovers(&mut self) {
+        self.recovered = self.fault.map(|fault| fault.elapsed());
+    }
+
+    /// A client that has registered the program.
+    pub(crate) async fn client(&self, seed: u8) -> Client {
+        let mut client = Client::with_key(&self.hierophant, seed).await;
+        program::register(&mut client).await;
+        client
+    }
+
+    /// Requests a Core proof of input `n`, which must end well.
+    pub(crate) async fn request(&mut self, client: &mut Client, n: u32) -> Request {
+        self.request_mode(client, n, ProofMode::Core).await
+    }
+
+    /// Requests a proof, which must end well.
+    pub(crate) async fn request_mode(
+        &mut self,
+        client: &mut Client,
+        n: u32,
+        mode: ProofMode,
+    ) -> Request {
+        let ask = program::ask(client, n, mode).await;
+        self.submit(client, &ask, Expected::Proof(n, mode)).await
+    }
+
+    /// Makes a request and watches it.
+    pub(crate) async fn submit(
+        &mut self,
+        client: &mut Client,
+        ask: &Ask,
+        expected: Expected,
+    ) -> Request {
+        let id = client.ask(ask).await.expect("the request is accepted");
+        self.watch(id, expected, &self.direct())
+    }
+
+    /// Watches a request by way of `reach`.
+    pub(crate) fn watch(&mut self, id: Vec<u8>, expected: Expected, reach: &impl Reach) -> Request {
+        let url = format!("http://{}", reach.grpc());
+        let channel = tonic::transport::Endpoint::from_shared(url).expect("a URL").connect_lazy();
+        // Hundreds of observers must not be the load that the case is about.
+        let pause = Duration::from_millis(if self.observers.len() < 20 { 40 } else { 500 });
+        let http = reqwest::Client::new();
+        self.observers.push(Observer::start(channel, http, id.clone(), expected, pause));
+        Request { id, index: self.observers.len() - 1 }
+    }
+
+    /// The ports themselves, no relay between.
+    pub(crate) fn direct(&self) -> Addresses {
+        Addresses { grpc: self.hierophant.grpc(), http: self.hierophant.http() }
+    }
+
+    /// The observer of a request.
+    pub(crate) fn observer(&self, request: &Request) -> &Observer {
+        &self.observers[request.index]
+    }
+
+    /// Waits until every request has got where it must.
+    pub(crate) async fn all_arrive(&self, limit: Duration) {
+        wait::until("the ends of all requests", limit, async || {
+            self.observers.iter().all(Observer::has_arrived).then_some(())
+        })
+        .await;
+    }
+
+    /// Waits until one request has ended.
+    pub(crate) async fn arrives(&self, request: &Request) {
+        let observer = self.observer(request);
+        wait::until("the request's end", STEP, async || observer.ended().map(drop)).await;
+    }
+
+    /// A scripted worker that joins at once and does nothing by itself.
+    pub(crate) async fn worker(&self, name: &str) -> Worker {
+        self.worker_with(Hello { name: name.into(), ..hello() }).await
+    }
+
+    /// A scripted worker with this handshake, of which the scheduler knows when this returns.
+    pub(crate) async fn worker_with(&self, hello: Hello) -> Worker {
+        let name = hello.name.clone();
+        let worker = Worker::join(&self.hierophant, hello).await;
+        self.joined(&name).await;
+        worker
+    }
+
+    /// A scripted worker that works well.
+    pub(crate) fn prover(&self, name: &str, proof_time: Duration) -> Prover {
+        let http = self.hierophant.http();
+        Prover::start(http, name, &self.kit.proofs, proof_time, |_| {})
+    }
+
+    /// A real Contemplant.
+    pub(crate) fn contemplant(&self, settings: &Settings) -> Contemplant {
+        self.contemplant_at(self.hierophant.http(), settings)
+    }
+
+    /// A real Contemplant that reaches Hierophant at another address.
+    pub(crate) fn contemplant_at(&self, http: SocketAddr, settings: &Settings) -> Contemplant {
+        let template = Some(self.kit.template.as_path()).filter(|template| template.exists());
+        let binary = &self.kit.binaries.contemplant;
+        Contemplant::start(binary, &self.folder, template, http, settings)
+            .expect("the Contemplant starts")
+    }
+
+    /// Opens the database beside Hierophant.
+    pub(crate) async fn store(&self) -> Store {
+        Store::open(&self.hierophant.database()).await.expect("the database can be read")
+    }
+
+    /// Worker and outcome of each attempt at a request's job, oldest first.
+    pub(crate) async fn attempts(&self, request: &Request) -> Vec<(String, String)> {
+        self.store().await.attempts(&request.id).await.expect("attempts can be read")
+    }
+
+    /// Asserts that the job was given out exactly once.
+    pub(crate) async fn assert_one_attempt(&self, request: &Request) {
+        let attempts = self.attempts(request).await;
+        assert_eq!(attempts.len(), 1, "there should be one attempt: {attempts:?}");
+    }
+
+    /// State of a request's job in the database.
+    pub(crate) async fn job_state(&self, request: &Request) -> String {
+        let state = self.store().await.job_state(&request.id).await;
+        state.context("the request has no job").expect("the job can be read")
+    }
+
+    /// Waits until the job of a request is in this state.
+    pub(crate) async fn job_becomes(&self, request: &Request, state: &str) {
+        let what = format!("a job that is {state}");
+        wait::until(&what, STEP, async || (self.job_state(request).await == state).then_some(()))
+            .await;
+    }
+
+    /// The page of a connected Contemplant, if it is connected.
+    pub(crate) async fn contemplant_page(&self, name: &str) -> Option<serde_json::Value> {
+        let page = self.hierophant.page("/contemplants").await.ok()?;
+        page.as_array()?.iter().find(|one| one["name"] == name).cloned()
+    }
+
+    /// Waits until a Contemplant is connected.
+    pub(crate) async fn joined(&self, name: &str) {
+        wait::until(&format!("{name} is connected"), STEP, async || {
+            let page = self.contemplant_page(name).await?;
+            (page["state"] != "away").then_some(())
+        })
+        .await;
+    }
+
+    /// Waits until a Contemplant is not connected any more.
+    pub(crate) async fn gone(&self, name: &str) {
+        wait::until(&format!("{name} is gone"), STEP, async || {
+            let page = self.contemplant_page(name).await;
+            page.is_none_or(|page| page["state"] == "away").then_some(())
+        })
+        .await;
+    }
+
+    /// Waits until a real Contemplant is past its executions and makes a proof. Deriving the
+    /// program's key comes before and takes a slow machine most of a minute, unless it is remembered.
+    pub(crate) async fn proving(&self, name: &str) {
+        let what = format!("{name} makes a proof");
+        wait::until(&what, Duration::from_secs(100), async || {
+            let page = self.contemplant_page(name).await?;
+            let current = page["current_proofs"].as_array()?.first()?.clone();
+            (current["phase"] == "proving").then_some(())
+        })
+        .await;
+    }
+}
+
+/// One key of Hierophant's configuration, with a dot between section and key.
+pub(crate) fn key(name: &str, value: impl Into<Value>) -> Table {
+    match name.split_once('.') {
+        Some((section, rest)) => Table::from_iter([(section.to_owned(), key(rest, value).into())]),
+        None => Table::from_iter([(name.to_owned(), value.into())]),
+    }
+}

@@ -1,0 +1,134 @@
+//! A Contemplant that does what a test tells it.
+
+use futures_util::{SinkExt, StreamExt};
+use network_lib::codec;
+use network_lib::handshake::{Backend, Capabilities, Hello, ProtocolRange};
+use network_lib::ids::{LeaseId, WorkerId};
+use network_lib::job::{BlobInfo, ProofMode};
+use network_lib::wire::{FromWorker, ToWorker, proof_path};
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+
+use crate::{LIMIT, Reach, blob, execution};
+
+/// A Contemplant that does what a test tells it.
+pub struct Worker {
+    /// Its connection.
+    pub socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    /// For programs, inputs and proofs.
+    pub http: reqwest::Client,
+    base: String,
+}
+
+/// What a mock Contemplant with one slot and every mode says first.
+#[must_use]
+pub fn hello() -> Hello {
+    Hello {
+        protocol: ProtocolRange::OURS,
+        software_version: "0.1.0".into(),
+        name: "tobit".into(),
+        worker_id: WorkerId::random(),
+        token: None,
+        capabilities: Capabilities {
+            vm: "sp1".into(),
+            circuit_versions: vec!["v6.1.0".into()],
+            modes: ProofMode::ALL.to_vec(),
+            backend: Backend::Mock,
+            slots: 1,
+            memory_bytes: 1 << 30,
+            gpus: vec![],
+        },
+        held: vec![],
+    }
+}
+
+impl Worker {
+    /// Connects without a handshake.
+    pub async fn dial(network: &impl Reach) -> Self {
+        let url = format!("ws://{}/ws", network.http());
+        let (socket, _) = tokio_tungstenite::connect_async(url).await.expect("connects");
+        Self { socket, http: reqwest::Client::new(), base: format!("http://{}", network.http()) }
+    }
+
+    /// Connects and says hello, which must be welcome.
+    pub async fn join(network: &impl Reach, hello: Hello) -> Self {
+        let mut worker = Self::dial(network).await;
+        worker.say(FromWorker::Hello(hello)).await;
+        match worker.hear().await {
+            Some(ToWorker::Welcome(_)) => worker,
+            other => panic!("not welcome: {other:?}"),
+        }
+    }
+
+    /// Sends a message.
+    pub async fn say(&mut self, message: FromWorker) {
+        self.say_text(codec::encode(&message)).await;
+    }
+
+    /// Sends any text.
+    pub async fn say_text(&mut self, text: String) {
+        self.socket.send(Message::text(text)).await.expect("sends");
+    }
+
+    /// The next message, or `None` when the socket is closed.
+    pub async fn hear(&mut self) -> Option<ToWorker> {
+        let hearing = async {
+            loop {
+                match self.socket.next().await {
+                    Some(Ok(Message::Text(text))) => {
+                        return Some(codec::decode(text.as_str()).expect("a known message"));
+                    }
+                    Some(Ok(Message::Close(_)) | Err(_)) | None => return None,
+                    Some(Ok(_)) => {}
+                }
+            }
+        };
+        tokio::time::timeout(LIMIT, hearing).await.expect("hears something in time")
+    }
+
+    /// The close frame's reason, after everything else that comes.
+    pub async fn closing_words(&mut self) -> String {
+        let hearing = async {
+            loop {
+                match self.socket.next().await {
+                    Some(Ok(Message::Close(Some(frame)))) => return frame.reason.to_string(),
+                    Some(Ok(Message::Close(None)) | Err(_)) | None => return String::new(),
+                    Some(Ok(_)) => {}
+                }
+            }
+        };
+        tokio::time::timeout(LIMIT, hearing).await.expect("is closed in time")
+    }
+
+    /// The next job: its lease and its input. Confirmations of what was told before are passed over.
+    pub async fn leased(&mut self) -> (LeaseId, BlobInfo) {
+        loop {
+            match self.hear().await {
+                Some(ToWorker::Prove { lease_id, stdin, .. }) => return (lease_id, stdin),
+                Some(ToWorker::Settled { .. }) => {}
+                other => panic!("no job: {other:?}"),
+            }
+        }
+    }
+
+    /// Fetches a path of the HTTP port.
+    pub async fn get(&self, path: &str) -> reqwest::Response {
+        self.http.get(format!("{}{path}", self.base)).send().await.expect("sends")
+    }
+
+    /// Hands in a proof under a lease.
+    pub async fn hand_in(&self, lease: LeaseId, proof: &[u8]) -> reqwest::StatusCode {
+        let url = format!("{}{}", self.base, proof_path(lease));
+        self.http.put(url).body(proof.to_vec()).send().await.expect("sends").status()
+    }
+
+    /// Takes the next job and proves it.
+    pub async fn prove_next(&mut self, proof: &[u8]) -> LeaseId {
+        let (lease_id, _) = self.leased().await;
+        assert_eq!(self.hand_in(lease_id, proof).await, 200);
+        self.say(FromWorker::Completed { lease_id, execution: execution(), proof: blob(proof) })
+            .await;
+        lease_id
+    }
+}

@@ -1,0 +1,47 @@
+//! The two peers of a Hierophant, in the hands of a test: a client that signs and speaks the wire
+//! itself, and a Contemplant that does what it is told. Neither needs a prover.
+//!
+//! Whatever a test does not ask for must work, so these peers panic when it does not.
+
+mod client;
+mod contemplant;
+mod payload;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+pub use client::{Ask, Client};
+pub use contemplant::{Worker, hello};
+pub use payload::{
+    blob, core_proof, execution, program_body, program_upload, stdin_of_u32, unix_now,
+};
+
+/// Longest wait for anything that must happen.
+pub const LIMIT: Duration = Duration::from_secs(20);
+
+/// Where a Hierophant is reached.
+pub trait Reach {
+    /// Address of its gRPC port.
+    fn grpc(&self) -> SocketAddr;
+    /// Address of its HTTP port.
+    fn http(&self) -> SocketAddr;
+}
+
+/// A Hierophant known by its two addresses, of which either may be a relay's.
+#[derive(Debug, Clone, Copy)]
+pub struct Addresses {
+    /// Address of the gRPC port.
+    pub grpc: SocketAddr,
+    /// Address of the HTTP port.
+    pub http: SocketAddr,
+}
+
+impl Reach for Addresses {
+    fn grpc(&self) -> SocketAddr {
+        self.grpc
+    }
+
+    fn http(&self) -> SocketAddr {
+        self.http
+    }
+}
