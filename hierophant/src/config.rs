@@ -57,6 +57,8 @@ pub struct Config {
     pub http_port: u16,
     /// Folder for database and artifacts. Default `hierophant-data`.
     pub data_dir: PathBuf,
+    /// A Postgres database instead of the file in `data_dir`, which is the default.
+    pub database_url: Option<Secret>,
     /// How clients reach the HTTP port. Default: the name by which they called the gRPC port.
     pub public_http_url: Option<String>,
     /// Whose requests are accepted. Default `verify`.
@@ -108,6 +110,7 @@ impl Default for Config {
             grpc_port: 9000,
             http_port: 9010,
             data_dir: "hierophant-data".into(),
+            database_url: None,
             public_http_url: None,
             auth: AuthMode::default(),
             allowlist: Vec::new(),
@@ -183,6 +186,14 @@ impl Settings for Config {
             let port = self.http_port;
             faults.add("http_port", format!("{port} is also `grpc_port`; choose another port"));
         }
+        if let Some(url) = &self.database_url
+            && let Err(fault) = crate::store::postgres::check_url(&url.0)
+        {
+            faults.add(
+                "database_url",
+                format!("{fault}; write it like \"postgres://user:password@host:5432/database\""),
+            );
+        }
         if let Some(url) = &self.public_http_url {
             let scheme = url.starts_with("http://") || url.starts_with("https://");
             if !scheme || url.parse::<axum::http::Uri>().is_err() {
@@ -246,7 +257,7 @@ mod tests {
             })
             .collect();
         let mut shown: toml::Table = uncommented.parse().expect("valid TOML");
-        for example_only in ["public_http_url", "worker_token", "allowlist"] {
+        for example_only in ["public_http_url", "worker_token", "allowlist", "database_url"] {
             assert!(shown.remove(example_only).is_some(), "{example_only} is not shown");
         }
         let mut defaults = toml::Table::try_from(Config::default()).expect("serializes");
@@ -261,7 +272,7 @@ mod tests {
         let text = format!(
             "grpc_port = 9010\nauth = \"allowlist\"\npublic_http_url = \"example.org\"\n\
              max_artifact_bytes = 0\nworker_token = \"\"\ndata_dir = \"{}/hierophant.toml/x\"\n\
-             mock = true\n[worker_registry]\nsilence_limit = \"1s\"\nmax_workers = 0\n",
+             database_url = \"sqlite:x\"\nmock = true\n[worker_registry]\nsilence_limit = \"1s\"\nmax_workers = 0\n",
             folder.path().display()
         );
         std::fs::write(&file, text).expect("writes");
@@ -273,6 +284,7 @@ mod tests {
             [
                 "allowlist",
                 "data_dir",
+                "database_url",
                 "http_port",
                 "max_artifact_bytes",
                 "mock",

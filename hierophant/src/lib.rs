@@ -29,8 +29,6 @@ use tokio_util::sync::CancellationToken;
 use crate::artifacts::blobs::Blobs;
 use crate::config::Config;
 use crate::root::Root;
-use crate::store::JobStore;
-use crate::store::sqlite::SqliteStore;
 
 /// How long clients get to finish their calls when Hierophant stops.
 const DRAIN_LIMIT: Duration = Duration::from_secs(10);
@@ -79,12 +77,7 @@ pub async fn run(
     let _lock = lock(data)?;
     let blobs = Blobs::open(&data.join("artifacts"))
         .with_context(|| format!("cannot use the folder {}", data.join("artifacts").display()))?;
-    let database = data.join("hierophant.db");
-    let store: Arc<dyn JobStore> = Arc::new(
-        SqliteStore::open(&database)
-            .await
-            .with_context(|| format!("cannot use the database {}", database.display()))?,
-    );
+    let store = store::open(&config).await.context("cannot use the database")?;
     let root = Root::start(&config, Arc::clone(&store), blobs.clone()).await?;
     let http_port = listeners.http.local_addr()?.port();
     tracing::info!(grpc = %listeners.grpc.local_addr()?, http = %listeners.http.local_addr()?,

@@ -82,7 +82,7 @@ impl Actor for ArtifactsActor {
 impl ArtifactsState {
     async fn open(&self, kind: ArtifactKind, owner: Address) -> Result<ArtifactId, StoreError> {
         let id = ArtifactId::random();
-        let record = ArtifactRecord { id, kind, owner, blob: None, created_at: Millis::now() };
+        let record = ArtifactRecord::ticket(id, kind, owner, Millis::now());
         self.store.commit(&[Change::Artifact(record)]).await?;
         Ok(id)
     }
@@ -109,13 +109,9 @@ impl ArtifactsState {
 
     async fn keep_proof(&self, bytes: StagedBlob) -> Result<ArtifactId, UploadError> {
         let id = ArtifactId::random();
-        let record = ArtifactRecord {
-            id,
-            kind: ArtifactKind::Proof,
-            owner: Address::ZERO,
-            blob: Some(bytes.info()),
-            created_at: Millis::now(),
-        };
+        let mut record =
+            ArtifactRecord::ticket(id, ArtifactKind::Proof, Address::ZERO, Millis::now());
+        record.blob = Some(bytes.info());
         self.blobs.adopt(bytes, id).await.map_err(unavailable)?;
         self.store.commit(&[Change::Artifact(record)]).await.map_err(unavailable)?;
         Ok(id)

@@ -41,13 +41,8 @@ mod tests {
     #[test]
     fn the_first_upload_wins_and_its_repetition_is_harmless() {
         let info = |n| BlobInfo { size: 5, sha256: Sha256Digest([n; 32]) };
-        let mut ticket = ArtifactRecord {
-            id: ArtifactId([1; 16]),
-            kind: ArtifactKind::Stdin,
-            owner: Address::ZERO,
-            blob: None,
-            created_at: Millis(0),
-        };
+        let id = ArtifactId([1; 16]);
+        let mut ticket = ArtifactRecord::ticket(id, ArtifactKind::Stdin, Address::ZERO, Millis(0));
         assert_eq!(decide(None, &info(1)), Decision::NoTicket);
         assert_eq!(decide(Some(&ticket), &info(1)), Decision::Keep);
         ticket.blob = Some(info(1));

@@ -198,7 +198,7 @@ pub(super) async fn dead_contemplants(State(context): State<Context>) -> Respons
 
 /// `GET /proof-history`
 pub(super) async fn proof_history(State(context): State<Context>) -> Response {
-    match context.store.finished_jobs(HISTORY).await {
+    match context.store.finished_jobs(HISTORY, None).await {
         Ok(jobs) => {
             pretty(&jobs.iter().map(|(job, requests)| finished(job, requests)).collect::<Vec<_>>())
         }
