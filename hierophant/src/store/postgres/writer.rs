@@ -34,7 +34,7 @@ impl Writer {
             return Err(StoreError::Taken { location });
         }
         sqlx::migrate!("migrations/postgres")
-            .run(&mut connection)
+            .run_direct(None, &mut connection, false)
             .await
             .map_err(|source| StoreError::migration(&location, source))?;
         let row = sqlx::query("UPDATE writer SET number = number + 1 RETURNING number")
