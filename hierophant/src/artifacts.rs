@@ -2,6 +2,7 @@
 //! into a [`blobs::BlobWriter`], and only the finished file is handed to it.
 
 pub mod actor;
+pub mod audit;
 pub mod blobs;
 pub mod core;
 pub mod handle;
@@ -10,3 +11,8 @@ pub mod program;
 
 pub use handle::ArtifactsHandle;
 pub use message::UploadError;
+
+/// Enough of an artifact's id to recognize it in logs; the whole id is a credential.
+pub(crate) fn short(id: network_lib::ids::ArtifactId) -> String {
+    id.to_string()[..8].to_owned()
+}

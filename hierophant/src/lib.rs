@@ -75,9 +75,18 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     let data = &config.data_dir;
     let _lock = lock(data)?;
-    let blobs = Blobs::open(&data.join("artifacts"))
-        .with_context(|| format!("cannot use the folder {}", data.join("artifacts").display()))?;
+    let blobs = Blobs::open(&data.join("artifacts")).with_context(|| {
+        let folder = data.join("artifacts");
+        format!("cannot use the folder {}; make it writable", folder.display())
+    })?;
     let store = store::open(&config).await.context("cannot use the database")?;
+    if store.is_new().await? && blobs.holds_any()? {
+        anyhow::bail!(
+            "{} holds uploads and proofs, but the database is new; restore the database that belongs \
+             to them, or move that folder away to start anew",
+            data.join("artifacts").display()
+        );
+    }
     let root = Root::start(&config, Arc::clone(&store), blobs.clone()).await?;
     let http_port = listeners.http.local_addr()?.port();
     tracing::info!(grpc = %listeners.grpc.local_addr()?, http = %listeners.http.local_addr()?,
@@ -113,7 +122,13 @@ pub async fn run(
 fn lock(data: &Path) -> anyhow::Result<File> {
     let path = data.join("lock");
     std::fs::create_dir_all(data).with_context(|| format!("cannot create {}", data.display()))?;
-    let file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+    // Not truncated: should the file be somebody else's, it stays as it is.
+    let mut options = File::options();
+    options.write(true).create(true).truncate(false);
+    let file = options.open(&path).with_context(|| {
+        let path = path.display();
+        format!("cannot write {path}; make the folder writable or choose another `data_dir`")
+    })?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => anyhow::bail!(

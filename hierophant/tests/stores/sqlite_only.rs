@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use alloy_primitives::Address;
 use hierophant::records::{Change, JobState};
@@ -97,4 +98,26 @@ async fn a_file_that_an_interrupted_start_left_empty_is_used() {
     let file = folder.path().join("hierophant.db");
     fs::write(&file, "").expect("writes");
     sqlite::open(&file).await.expect("opens");
+}
+
+#[test]
+fn the_program_says_in_one_line_what_is_wrong_and_fails() {
+    let folder = tempfile::tempdir().expect("temp dir");
+    let data = folder.path().join("data");
+    let database = data.join("hierophant.db");
+    fs::create_dir(&data).expect("creates");
+    fs::write(&database, "garbage, and more of it than sixteen bytes").expect("writes");
+    let output = Command::new(env!("CARGO_BIN_EXE_hierophant"))
+        .current_dir(&folder)
+        .env("HIEROPHANT_DATA_DIR", &data)
+        .env("HIEROPHANT_GRPC_PORT", "0")
+        .env("HIEROPHANT_HTTP_PORT", "0")
+        .output()
+        .expect("runs");
+    assert!(!output.status.success());
+    let said = String::from_utf8_lossy(&output.stderr);
+    let last = said.lines().last().expect("says something");
+    assert!(last.starts_with("hierophant: cannot use the database"), "{said}");
+    assert!(last.contains(&database.display().to_string()), "{said}");
+    assert!(last.contains("restore it from a backup"), "{said}");
 }

@@ -11,8 +11,8 @@ use tower_http::services::ServeFile;
 use super::receive::receive;
 use super::{answer, not_found, try_again};
 use crate::api::Context;
-use crate::artifacts::UploadError;
 use crate::artifacts::blobs::Blobs;
+use crate::artifacts::{UploadError, short};
 use crate::records::ArtifactKind;
 
 const NO_SUCH: &str = "no such artifact";
@@ -83,9 +83,4 @@ pub(super) async fn serve_blob(blobs: &Blobs, id: ArtifactId, request: Request) 
         .insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/octet-stream"));
     headers.insert(header::CACHE_CONTROL, header::HeaderValue::from_static("private, no-store"));
     response
-}
-
-/// Enough of an artifact's id to recognize it in logs; the whole id is a credential.
-fn short(id: ArtifactId) -> String {
-    id.to_string()[..8].to_owned()
 }
