@@ -4,10 +4,13 @@
 pub mod actor;
 pub mod audit;
 pub mod blobs;
+pub mod budget;
 pub mod core;
 pub mod handle;
 pub mod message;
 pub mod program;
+pub mod retention;
+mod sweep;
 
 pub use handle::ArtifactsHandle;
 pub use message::UploadError;

@@ -12,6 +12,7 @@ use network_lib::config::{Faults, Settings};
 use network_lib::logging::LogFormat;
 use serde::{Deserialize, Serialize};
 
+use crate::artifacts::retention;
 use crate::proofs::core::Limits;
 use crate::registry::core::Rules;
 
@@ -20,6 +21,9 @@ pub const TEMPLATE: &str = include_str!("../hierophant.template.toml");
 
 /// File that is read when `--config` names none.
 pub const DEFAULT_FILE: &str = "hierophant.toml";
+
+/// Shorter times in `[retention]` are refused: slow uploads and retried calls take minutes.
+const SHORTEST_RETENTION: Duration = Duration::from_secs(600);
 
 /// Whose requests are accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -77,6 +81,10 @@ pub struct Config {
     pub proofs: ProofsConfig,
     /// Section `[worker_registry]`.
     pub worker_registry: WorkerRegistryConfig,
+    /// Section `[retention]`.
+    pub retention: RetentionConfig,
+    /// Section `[storage]`.
+    pub storage: StorageConfig,
 }
 
 /// Section `[proofs]`.
@@ -103,6 +111,35 @@ pub struct WorkerRegistryConfig {
     pub silence_limit: Duration,
 }
 
+/// Section `[retention]`: for how long bytes are kept. Records of requests and jobs are never removed.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RetentionConfig {
+    /// A proof, after a client has fetched it and after the deadlines of its requests. Default 1 day.
+    #[serde(with = "humantime_serde")]
+    pub proofs_after_delivery: Duration,
+    /// A proof that was not fetched, after the deadlines of its requests. Default 30 days.
+    #[serde(with = "humantime_serde")]
+    pub proofs_undelivered: Duration,
+    /// An input, after the last job that uses it has ended. Default 1 day.
+    #[serde(with = "humantime_serde")]
+    pub inputs_after_end: Duration,
+    /// An upload that nothing uses, and a ticket that is not used. Default 1 day.
+    #[serde(with = "humantime_serde")]
+    pub unused_uploads: Duration,
+}
+
+/// Section `[storage]`: how much of the disk may be used.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StorageConfig {
+    /// Bytes that stay free on the disk of `data_dir`; when there are fewer, new uploads and requests
+    /// are told to try again later. Default 2 GiB: room for the proofs of what was accepted.
+    pub min_free_bytes: u64,
+    /// Most bytes of uploads and proofs; beyond it likewise. Default none: as much as the disk holds.
+    pub max_bytes: Option<u64>,
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -120,6 +157,8 @@ impl Default for Config {
             log_format: LogFormat::default(),
             proofs: ProofsConfig::default(),
             worker_registry: WorkerRegistryConfig::default(),
+            retention: RetentionConfig::default(),
+            storage: StorageConfig::default(),
         }
     }
 }
@@ -130,6 +169,24 @@ impl Default for ProofsConfig {
             max_attempts: const { NonZeroU32::new(3).expect("not zero") },
             max_waiting: const { NonZeroUsize::new(10_000).expect("not zero") },
         }
+    }
+}
+
+impl Default for RetentionConfig {
+    fn default() -> Self {
+        const DAY: Duration = Duration::from_secs(24 * 3600);
+        Self {
+            proofs_after_delivery: DAY,
+            proofs_undelivered: DAY * 30,
+            inputs_after_end: DAY,
+            unused_uploads: DAY,
+        }
+    }
+}
+
+impl Default for StorageConfig {
+    fn default() -> Self {
+        Self { min_free_bytes: 2 << 30, max_bytes: None }
     }
 }
 
@@ -152,6 +209,8 @@ impl Config {
             grpc_port: 0,
             http_port: 0,
             data_dir,
+            // Tests do not depend on how full the disk is.
+            storage: StorageConfig { min_free_bytes: 0, max_bytes: None },
             ..Self::default()
         }
     }
@@ -162,6 +221,18 @@ impl Config {
         Limits {
             max_attempts: self.proofs.max_attempts.get(),
             max_waiting: self.proofs.max_waiting.get(),
+        }
+    }
+
+    /// For how long bytes are kept.
+    #[must_use]
+    pub const fn retention_rules(&self) -> retention::Rules {
+        let config = &self.retention;
+        retention::Rules {
+            proofs_after_delivery: config.proofs_after_delivery,
+            proofs_undelivered: config.proofs_undelivered,
+            inputs_after_end: config.inputs_after_end,
+            unused_uploads: config.unused_uploads,
         }
     }
 
@@ -229,6 +300,27 @@ impl Settings for Config {
                  make it longer",
             );
         }
+        let kept = &self.retention;
+        for (key, time) in [
+            ("retention.proofs_after_delivery", kept.proofs_after_delivery),
+            ("retention.proofs_undelivered", kept.proofs_undelivered),
+            ("retention.inputs_after_end", kept.inputs_after_end),
+            ("retention.unused_uploads", kept.unused_uploads),
+        ] {
+            if time < SHORTEST_RETENTION {
+                faults.add(
+                    key,
+                    "is shorter than 10 minutes, so bytes would go while somebody needs them; make \
+                     it longer",
+                );
+            }
+        }
+        if self.storage.max_bytes.is_some_and(|most| most < self.max_artifact_bytes) {
+            faults.add(
+                "storage.max_bytes",
+                "is less than `max_artifact_bytes`, which no upload could reach; make it larger",
+            );
+        }
         if let Err(error) = std::fs::create_dir_all(&self.data_dir) {
             let folder = self.data_dir.display();
             faults.add(
@@ -260,6 +352,8 @@ mod tests {
         for example_only in ["public_http_url", "worker_token", "allowlist", "database_url"] {
             assert!(shown.remove(example_only).is_some(), "{example_only} is not shown");
         }
+        let storage = shown.get_mut("storage").and_then(toml::Value::as_table_mut);
+        assert!(storage.expect("is shown").remove("max_bytes").is_some(), "max_bytes is not shown");
         let mut defaults = toml::Table::try_from(Config::default()).expect("serializes");
         defaults.remove("allowlist");
         assert_eq!(shown, defaults);
@@ -272,7 +366,8 @@ mod tests {
         let text = format!(
             "grpc_port = 9010\nauth = \"allowlist\"\npublic_http_url = \"example.org\"\n\
              max_artifact_bytes = 0\nworker_token = \"\"\ndata_dir = \"{}/hierophant.toml/x\"\n\
-             database_url = \"sqlite:x\"\nmock = true\n[worker_registry]\nsilence_limit = \"1s\"\nmax_workers = 0\n",
+             database_url = \"sqlite:x\"\nmock = true\n[worker_registry]\nsilence_limit = \"1s\"\nmax_workers = 0\n\
+             [retention]\nunused_uploads = \"1s\"\n",
             folder.path().display()
         );
         std::fs::write(&file, text).expect("writes");
@@ -289,6 +384,7 @@ mod tests {
                 "max_artifact_bytes",
                 "mock",
                 "public_http_url",
+                "retention.unused_uploads",
                 "worker_registry.max_workers",
                 "worker_registry.silence_limit",
                 "worker_token",

@@ -27,6 +27,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::artifacts::blobs::Blobs;
+use crate::artifacts::budget::DiskBudget;
 use crate::config::Config;
 use crate::root::Root;
 
@@ -87,15 +88,18 @@ pub async fn run(
             data.join("artifacts").display()
         );
     }
-    let root = Root::start(&config, Arc::clone(&store), blobs.clone()).await?;
+    let (min_free, most) = (config.storage.min_free_bytes, config.storage.max_bytes);
+    let budget = DiskBudget::new(data, min_free, most, store.stored_bytes().await?);
+    let root = Root::start(&config, Arc::clone(&store), blobs.clone(), budget.clone()).await?;
     let http_port = listeners.http.local_addr()?.port();
     tracing::info!(grpc = %listeners.grpc.local_addr()?, http = %listeners.http.local_addr()?,
         data = %data.display(), mock_mode = config.mock_mode, version = env!("CARGO_PKG_VERSION"),
         "Hierophant is ready");
 
-    let context =
-        api::Context::new(&config, http_port, root.owners.clone(), Arc::clone(&store), blobs);
+    let owners = root.owners.clone();
     let stop = CancellationToken::new();
+    budget.watch(stop.clone());
+    let context = api::Context::new(&config, http_port, owners, Arc::clone(&store), blobs, budget);
     let mut grpc =
         task::spawn("grpc", api::grpc::serve(listeners.grpc, context.clone(), stop.clone()));
     let mut http = task::spawn("http", api::http::serve(listeners.http, context, stop.clone()));

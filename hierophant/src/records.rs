@@ -402,6 +402,14 @@ pub enum Change {
     Attempt(AttemptRecord),
     /// Inserts or replaces an artifact.
     Artifact(ArtifactRecord),
+    /// An artifact's bytes were fetched whole by a client.
+    Delivered(ArtifactId, Millis),
+    /// An artifact's bytes are not promised any more since then, or (`None`) are promised again.
+    Expired(ArtifactId, Option<Millis>),
+    /// An artifact's bytes are gone.
+    Removed(ArtifactId, Millis),
+    /// A ticket to which nothing was uploaded is no longer open.
+    Forgotten(ArtifactId),
     /// Inserts or replaces a program.
     Program(ProgramRecord),
     /// Counts one accepted signed body of an account.

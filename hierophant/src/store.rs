@@ -4,6 +4,7 @@
 
 pub mod postgres;
 mod queries;
+mod retention;
 mod rows;
 pub mod sqlite;
 mod statement;
@@ -19,11 +20,14 @@ use async_trait::async_trait;
 use network_lib::ids::{ArtifactId, JobId, RequestId, Sha256Digest, VkHash};
 use network_lib::job::{ExecutionFailureCause, ProofMode};
 
+use crate::artifacts::retention::Cutoffs;
 use crate::config::Config;
 use crate::records::{
     ArtifactRecord, AttemptRecord, Change, JobRecord, Millis, ProgramRecord, RequestRecord,
     RequestState,
 };
+
+pub use retention::RetentionStep;
 
 /// Why a store did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -216,6 +220,17 @@ pub trait JobStore: Debug + Send + Sync {
 
     /// Which of these artifacts have a record whose bytes have not been removed.
     async fn kept_artifacts(&self, ids: &[ArtifactId]) -> Result<BTreeSet<ArtifactId>, StoreError>;
+
+    /// The artifacts that a step of retention is about, the oldest first.
+    async fn artifacts_to(
+        &self,
+        step: RetentionStep,
+        cutoffs: &Cutoffs,
+        limit: u32,
+    ) -> Result<Vec<ArtifactRecord>, StoreError>;
+
+    /// Size of all artifacts whose bytes have not been removed.
+    async fn stored_bytes(&self) -> Result<u64, StoreError>;
 
     /// Whether no artifact was ever recorded: the store is new.
     async fn is_new(&self) -> Result<bool, StoreError>;

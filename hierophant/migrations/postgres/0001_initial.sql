@@ -65,7 +65,7 @@ CREATE INDEX jobs_unfinished ON jobs (state)
   WHERE state IN ('queued', 'leased', 'proving', 'uploaded', 'verifying');
 CREATE INDEX jobs_by_end ON jobs (finished_at, id) WHERE finished_at IS NOT NULL;
 CREATE INDEX jobs_by_stdin ON jobs (stdin);
-CREATE INDEX jobs_by_program ON jobs (program);
+CREATE INDEX jobs_by_program ON jobs (program) WHERE finished_at IS NULL;
 CREATE INDEX jobs_by_proof ON jobs (proof) WHERE proof IS NOT NULL;
 
 CREATE TABLE requests (

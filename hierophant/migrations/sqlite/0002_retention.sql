@@ -6,7 +6,7 @@ ALTER TABLE artifacts ADD COLUMN removed_at INTEGER;
 
 CREATE INDEX artifacts_kept ON artifacts (kind, created_at) WHERE removed_at IS NULL;
 CREATE INDEX jobs_by_stdin ON jobs (stdin);
-CREATE INDEX jobs_by_program ON jobs (program);
+CREATE INDEX jobs_by_program ON jobs (program) WHERE finished_at IS NULL;
 CREATE INDEX jobs_by_proof ON jobs (proof) WHERE proof IS NOT NULL;
 CREATE INDEX attempts_by_proof ON attempts (proof) WHERE proof IS NOT NULL;
 CREATE INDEX programs_by_artifact ON programs (artifact);

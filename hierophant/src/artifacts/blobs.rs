@@ -8,6 +8,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::UNIX_EPOCH;
 
 use bytes::Bytes;
 use network_lib::ids::{ArtifactId, Sha256Digest, random_bytes};
@@ -16,6 +17,8 @@ use sha2::{Digest, Sha256};
 use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+
+use crate::records::Millis;
 
 /// Chunks that may wait for the disk, per upload. hyper's chunks are at most some 400 kB.
 const CHUNKS_IN_FLIGHT: usize = 4;
@@ -108,6 +111,36 @@ impl Blobs {
     pub async fn holds(&self, id: ArtifactId, size: u64) -> bool {
         let metadata = tokio::fs::metadata(self.path(id)).await;
         metadata.is_ok_and(|metadata| metadata.len() == size)
+    }
+
+    /// Removes a blob; one that is not there (any more) is fine.
+    ///
+    /// # Errors
+    ///
+    /// When the file is there and cannot be removed.
+    pub async fn remove(&self, id: ArtifactId) -> io::Result<()> {
+        match tokio::fs::remove_file(self.path(id)).await {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// The blobs that were last written so many milliseconds before `now`, or earlier.
+    pub(super) fn older_than(&self, now: Millis, age: u64) -> io::Result<Vec<ArtifactId>> {
+        let mut old = Vec::new();
+        self.each(|id, path| {
+            let written = fs::metadata(path).and_then(|metadata| metadata.modified());
+            let since_epoch =
+                written.map(|time| time.duration_since(UNIX_EPOCH).unwrap_or_default());
+            // What cannot be looked at counts as new.
+            let written = since_epoch
+                .map_or(i64::MAX, |time| i64::try_from(time.as_millis()).unwrap_or(i64::MAX));
+            if now.since(Millis(written)) >= age {
+                old.push(id);
+            }
+            false
+        })?;
+        Ok(old)
     }
 
     /// Whether there is any blob.

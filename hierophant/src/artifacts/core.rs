@@ -13,7 +13,7 @@ pub enum Decision {
     AlreadyThere,
     /// Other bytes are there: refuse, and leave them untouched.
     Conflict,
-    /// No such ticket.
+    /// No such ticket, or not any more.
     NoTicket,
 }
 
@@ -22,6 +22,8 @@ pub enum Decision {
 pub fn decide(ticket: Option<&ArtifactRecord>, upload: &BlobInfo) -> Decision {
     match ticket {
         None => Decision::NoTicket,
+        // Saying that the bytes are there would be no longer true.
+        Some(ticket) if ticket.expired_at.is_some() => Decision::NoTicket,
         Some(ArtifactRecord { blob: None, .. }) => Decision::Keep,
         Some(ArtifactRecord { blob: Some(stored), .. }) if stored == upload => {
             Decision::AlreadyThere
@@ -48,5 +50,7 @@ mod tests {
         ticket.blob = Some(info(1));
         assert_eq!(decide(Some(&ticket), &info(1)), Decision::AlreadyThere);
         assert_eq!(decide(Some(&ticket), &info(2)), Decision::Conflict);
+        ticket.expired_at = Some(Millis(5));
+        assert_eq!(decide(Some(&ticket), &info(1)), Decision::NoTicket);
     }
 }

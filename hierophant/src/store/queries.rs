@@ -7,11 +7,13 @@ use alloy_primitives::Address;
 use async_trait::async_trait;
 use network_lib::ids::{ArtifactId, JobId, RequestId, Sha256Digest, VkHash};
 
+use super::retention::{self, RetentionStep};
 use super::rows::{self, Columns};
 use super::statement::Statement;
 use super::values::{capped, cause_number, mode_number};
 use super::write;
 use super::{ExecutionFilter, JobStore, RequestFilter, RequestView, StoreError, UnfinishedJob};
+use crate::artifacts::retention::Cutoffs;
 use crate::records::{ArtifactRecord, Change, JobRecord, Millis, ProgramRecord, RequestRecord};
 
 const UNFINISHED: &str = "('queued', 'leased', 'proving', 'uploaded', 'verifying')";
@@ -224,6 +226,25 @@ impl<D: Driver> JobStore for SqlStore<D> {
             kept.extend(self.many("looking for artifacts", query, read).await?);
         }
         Ok(kept)
+    }
+
+    async fn artifacts_to(
+        &self,
+        step: RetentionStep,
+        cutoffs: &Cutoffs,
+        limit: u32,
+    ) -> Result<Vec<ArtifactRecord>, StoreError> {
+        let query = retention::candidates(step, cutoffs, limit);
+        self.many("looking for artifacts past their time", query, rows::artifact).await
+    }
+
+    async fn stored_bytes(&self) -> Result<u64, StoreError> {
+        let query = Statement::new(
+            "SELECT CAST(COALESCE(SUM(size), 0) AS BIGINT) AS total FROM artifacts \
+             WHERE removed_at IS NULL",
+        );
+        let total = self.one("adding up artifacts", query, |row| rows::int(row, "total")).await?;
+        Ok(total.map_or(0, i64::cast_unsigned))
     }
 
     async fn is_new(&self) -> Result<bool, StoreError> {

@@ -16,6 +16,22 @@ pub(super) fn statement(change: &Change) -> Statement {
         Change::Request(request, spec) => write_request(request, request.idempotency_key(spec)),
         Change::Attempt(attempt) => write_attempt(attempt),
         Change::Artifact(artifact) => write_artifact(artifact),
+        Change::Delivered(id, at) => {
+            let sql = "UPDATE artifacts SET delivered_at = $1 WHERE id = $2";
+            Statement::new(sql).bind(at.0).bind(id.0.as_slice())
+        }
+        Change::Expired(id, at) => {
+            let sql = "UPDATE artifacts SET expired_at = $1 WHERE id = $2 AND removed_at IS NULL";
+            Statement::new(sql).bind(at.map(|at| at.0)).bind(id.0.as_slice())
+        }
+        Change::Removed(id, at) => {
+            let sql = "UPDATE artifacts SET removed_at = $1 WHERE id = $2";
+            Statement::new(sql).bind(at.0).bind(id.0.as_slice())
+        }
+        Change::Forgotten(id) => {
+            let sql = "DELETE FROM artifacts WHERE id = $1 AND size IS NULL";
+            Statement::new(sql).bind(id.0.as_slice())
+        }
         Change::Program(program) => write_program(program),
         Change::CountNonce(address) => Statement::new(
             "INSERT INTO accounts (address, nonce) VALUES ($1, 1) \

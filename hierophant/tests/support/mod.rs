@@ -57,7 +57,7 @@ impl Network {
         Self::start_in(folder, config).await
     }
 
-    async fn start_in(folder: TempDir, config: Config) -> Self {
+    pub async fn start_in(folder: TempDir, config: Config) -> Self {
         let listeners = Listeners::bind(&config).await.expect("free ports");
         let grpc = listeners.grpc.local_addr().expect("bound");
         let http = listeners.http.local_addr().expect("bound");
@@ -383,9 +383,12 @@ impl Worker {
     }
 
     pub async fn leased(&mut self) -> (LeaseId, BlobInfo) {
-        match self.hear().await {
-            Some(ToWorker::Prove { lease_id, stdin, .. }) => (lease_id, stdin),
-            other => panic!("no job: {other:?}"),
+        loop {
+            match self.hear().await {
+                Some(ToWorker::Prove { lease_id, stdin, .. }) => return (lease_id, stdin),
+                Some(ToWorker::Settled { .. }) => {}
+                other => panic!("no job: {other:?}"),
+            }
         }
     }
 
