@@ -36,7 +36,7 @@ async fn a_proof_goes_after_it_was_fetched_and_its_input_after_its_end() {
     worker.prove_next(&core_proof()).await;
     let proof = client.until(&id, FulfillmentStatus::Fulfilled).await.proof_uri.expect("URI");
     eventually("the input is gone", async || code(&client, &ask.stdin_uri).await == 410).await;
-    tokio::time::sleep(Duration::from_secs(4)).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
 
     // Neither a look at it nor its beginning is a delivery.
     let beginning = client.http.get(&proof).header("range", "bytes=0-3").send().await;
@@ -46,7 +46,7 @@ async fn a_proof_goes_after_it_was_fetched_and_its_input_after_its_end() {
         (head.status().as_u16(), &head.headers()["content-length"]),
         (200, &"23".parse().expect("valid"))
     );
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
     let whole = client.http.get(&proof).send().await.expect("answers");
     assert_eq!(whole.bytes().await.expect("bytes"), core_proof());
     let mut answer = client.http.get(&proof).send().await.expect("answers");
