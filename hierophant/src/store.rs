@@ -41,6 +41,15 @@ pub enum StoreError {
         #[source]
         source: sqlx::Error,
     },
+    /// The database does not let us in.
+    #[error("cannot open the database {location}; check `database_url` and the server")]
+    Unreachable {
+        /// Server and database, without user and password.
+        location: String,
+        /// The driver's error.
+        #[source]
+        source: sqlx::Error,
+    },
     /// The store holds something that this version cannot read.
     #[error("stored record is not readable: {reason}")]
     Corrupt {

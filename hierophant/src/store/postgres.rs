@@ -54,17 +54,18 @@ pub fn check_url(url: &str) -> Result<(), String> {
 /// When the server cannot be reached or does not let us in, when another Hierophant holds the lock,
 /// when the database belongs to another program or comes from a newer version.
 pub async fn open(url: &str) -> Result<Arc<dyn JobStore>, StoreError> {
-    let opening = StoreError::unavailable("connecting to it");
-    let options = PgConnectOptions::from_str(url).map_err(opening)?;
+    let opening =
+        |location: &str, source| StoreError::Unreachable { location: location.to_owned(), source };
+    let options = PgConnectOptions::from_str(url).map_err(|error| opening("named", error))?;
     let location = location(&options);
     let options = options.application_name("hierophant").options(SESSION);
-    let writer = Writer::open(options.clone(), location).await?;
+    let writer = Writer::open(options.clone(), location.clone()).await?;
     let readers = PgPoolOptions::new()
         .max_connections(READERS)
         .acquire_timeout(PATIENCE)
         .connect_with(options.options([("default_transaction_read_only", "on")]))
         .await
-        .map_err(opening)?;
+        .map_err(|error| opening(&location, error))?;
     Ok(Arc::new(SqlStore(PostgresDriver { writer: Mutex::new(writer), readers })))
 }
 

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::answer;
 use crate::api::Context;
-use crate::proofs::actor::short;
+use crate::proofs::actor::{chain, short};
 use crate::proofs::message::{RunningProof, WorkerWork};
 use crate::records::{JobRecord, Millis, RequestRecord};
 use crate::registry::{DeadWorker, KnownWorker};
@@ -170,7 +170,7 @@ pub(super) async fn health(State(context): State<Context>) -> Response {
 /// `GET /ready`
 pub(super) async fn ready(State(context): State<Context>) -> Response {
     if let Err(error) = context.store.ping().await {
-        tracing::error!(%error, "not ready: the store does not answer");
+        tracing::error!(error = %chain(&error), "not ready: the store does not answer");
         return answer(StatusCode::SERVICE_UNAVAILABLE, "the store does not answer");
     }
     let storage = context.budget.usage();
@@ -229,7 +229,7 @@ pub(super) async fn proof_history(
         Ok(Some(jobs)) => pretty(&jobs),
         Ok(None) => answer(StatusCode::NOT_FOUND, "`before` names no finished job"),
         Err(error) => {
-            tracing::error!(%error, "the history could not be read");
+            tracing::error!(error = %chain(&error), "the history could not be read");
             answer(StatusCode::SERVICE_UNAVAILABLE, "the store does not answer")
         }
     }

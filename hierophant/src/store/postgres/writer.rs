@@ -28,7 +28,7 @@ impl Writer {
         options: PgConnectOptions,
         location: String,
     ) -> Result<Self, StoreError> {
-        let opening = StoreError::unavailable("connecting to it");
+        let opening = |source| StoreError::Unreachable { location: location.clone(), source };
         let mut connection = connect(&options).await.map_err(opening)?;
         if !try_lock(&mut connection).await.map_err(opening)? {
             return Err(StoreError::Taken { location });
