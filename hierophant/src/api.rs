@@ -14,6 +14,7 @@ use auth::Authenticator;
 use urls::PublicUrls;
 
 use crate::artifacts::blobs::Blobs;
+use crate::artifacts::budget::DiskBudget;
 use crate::config::Config;
 use crate::root::Owners;
 use crate::store::JobStore;
@@ -27,6 +28,8 @@ pub struct Context {
     pub store: Arc<dyn JobStore>,
     /// For streaming.
     pub blobs: Blobs,
+    /// How full the disk is.
+    pub budget: DiskBudget,
     /// Who may ask.
     pub authenticator: Arc<Authenticator>,
     /// URLs that clients can reach.
@@ -44,11 +47,13 @@ impl Context {
         owners: Owners,
         store: Arc<dyn JobStore>,
         blobs: Blobs,
+        budget: DiskBudget,
     ) -> Self {
         Self {
             owners,
             store,
             blobs,
+            budget,
             authenticator: Arc::new(Authenticator::new(config.auth, &config.allowlist)),
             urls: Arc::new(PublicUrls::new(config.public_http_url.clone(), http_port)),
             max_artifact_bytes: config.max_artifact_bytes,

@@ -2,11 +2,20 @@
 //! into a [`blobs::BlobWriter`], and only the finished file is handed to it.
 
 pub mod actor;
+pub mod audit;
 pub mod blobs;
+pub mod budget;
 pub mod core;
 pub mod handle;
 pub mod message;
 pub mod program;
+pub mod retention;
+mod sweep;
 
 pub use handle::ArtifactsHandle;
 pub use message::UploadError;
+
+/// Enough of an artifact's id to recognize it in logs; the whole id is a credential.
+pub(crate) fn short(id: network_lib::ids::ArtifactId) -> String {
+    id.to_string()[..8].to_owned()
+}

@@ -14,6 +14,7 @@ use network_lib::job::ProofMode;
 use network_lib::logging::LogFormat;
 use serde::{Deserialize, Serialize};
 
+use crate::artifacts::retention;
 use crate::proofs::actor::millis;
 use crate::proofs::core::Limits;
 use crate::registry::core::Rules;
@@ -23,6 +24,9 @@ pub const TEMPLATE: &str = include_str!("../hierophant.template.toml");
 
 /// File that is read when `--config` names none.
 pub const DEFAULT_FILE: &str = "hierophant.toml";
+
+/// Shorter times in `[retention]` are refused: slow uploads and retried calls take minutes.
+const SHORTEST_RETENTION: Duration = Duration::from_secs(600);
 
 /// Whose requests are accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -60,6 +64,8 @@ pub struct Config {
     pub http_port: u16,
     /// Folder for database and artifacts. Default `hierophant-data`.
     pub data_dir: PathBuf,
+    /// A Postgres database instead of the file in `data_dir`, which is the default.
+    pub database_url: Option<Secret>,
     /// How clients reach the HTTP port. Default: the name by which they called the gRPC port.
     pub public_http_url: Option<String>,
     /// Whose requests are accepted. Default `verify`.
@@ -78,6 +84,10 @@ pub struct Config {
     pub proofs: ProofsConfig,
     /// Section `[worker_registry]`.
     pub worker_registry: WorkerRegistryConfig,
+    /// Section `[retention]`.
+    pub retention: RetentionConfig,
+    /// Section `[storage]`.
+    pub storage: StorageConfig,
 }
 
 /// Section `[proofs]`.
@@ -126,6 +136,35 @@ pub struct WorkerRegistryConfig {
     pub blocked: Vec<String>,
 }
 
+/// Section `[retention]`: for how long bytes are kept. Records of requests and jobs are never removed.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RetentionConfig {
+    /// A proof, after a client has fetched it and after the deadlines of its requests. Default 1 day.
+    #[serde(with = "humantime_serde")]
+    pub proofs_after_delivery: Duration,
+    /// A proof that was not fetched, after the deadlines of its requests. Default 30 days.
+    #[serde(with = "humantime_serde")]
+    pub proofs_undelivered: Duration,
+    /// An input, after the last job that uses it has ended. Default 1 day.
+    #[serde(with = "humantime_serde")]
+    pub inputs_after_end: Duration,
+    /// An upload that nothing uses, and a ticket that is not used. Default 1 day.
+    #[serde(with = "humantime_serde")]
+    pub unused_uploads: Duration,
+}
+
+/// Section `[storage]`: how much of the disk may be used.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StorageConfig {
+    /// Bytes that stay free on the disk of `data_dir`; when there are fewer, new uploads and requests
+    /// are told to try again later. Default 2 GiB: room for the proofs of what was accepted.
+    pub min_free_bytes: u64,
+    /// Most bytes of uploads and proofs; beyond it likewise. Default none: as much as the disk holds.
+    pub max_bytes: Option<u64>,
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -133,6 +172,7 @@ impl Default for Config {
             grpc_port: 9000,
             http_port: 9010,
             data_dir: "hierophant-data".into(),
+            database_url: None,
             public_http_url: None,
             auth: AuthMode::default(),
             allowlist: Vec::new(),
@@ -142,6 +182,8 @@ impl Default for Config {
             log_format: LogFormat::default(),
             proofs: ProofsConfig::default(),
             worker_registry: WorkerRegistryConfig::default(),
+            retention: RetentionConfig::default(),
+            storage: StorageConfig::default(),
         }
     }
 }
@@ -155,6 +197,24 @@ impl Default for ProofsConfig {
             attempt_limit: Duration::from_secs(4 * 3600),
             quarantine: Duration::from_secs(3600),
         }
+    }
+}
+
+impl Default for RetentionConfig {
+    fn default() -> Self {
+        const DAY: Duration = Duration::from_secs(24 * 3600);
+        Self {
+            proofs_after_delivery: DAY,
+            proofs_undelivered: DAY * 30,
+            inputs_after_end: DAY,
+            unused_uploads: DAY,
+        }
+    }
+}
+
+impl Default for StorageConfig {
+    fn default() -> Self {
+        Self { min_free_bytes: 2 << 30, max_bytes: None }
     }
 }
 
@@ -182,6 +242,8 @@ impl Config {
             grpc_port: 0,
             http_port: 0,
             data_dir,
+            // Tests do not depend on how full the disk is.
+            storage: StorageConfig { min_free_bytes: 0, max_bytes: None },
             ..Self::default()
         }
     }
@@ -199,6 +261,18 @@ impl Config {
             return_limit_ms: millis(registry.return_limit),
             max_strikes: registry.max_strikes,
             strike_decay_ms: millis(registry.strike_decay),
+        }
+    }
+
+    /// For how long bytes are kept.
+    #[must_use]
+    pub const fn retention_rules(&self) -> retention::Rules {
+        let config = &self.retention;
+        retention::Rules {
+            proofs_after_delivery: config.proofs_after_delivery,
+            proofs_undelivered: config.proofs_undelivered,
+            inputs_after_end: config.inputs_after_end,
+            unused_uploads: config.unused_uploads,
         }
     }
 
@@ -223,6 +297,14 @@ impl Settings for Config {
         if self.grpc_port == self.http_port && self.grpc_port != 0 {
             let port = self.http_port;
             faults.add("http_port", format!("{port} is also `grpc_port`; choose another port"));
+        }
+        if let Some(url) = &self.database_url
+            && let Err(fault) = crate::store::postgres::check_url(&url.0)
+        {
+            faults.add(
+                "database_url",
+                format!("{fault}; write it like \"postgres://user:password@host:5432/database\""),
+            );
         }
         if let Some(url) = &self.public_http_url {
             let scheme = url.starts_with("http://") || url.starts_with("https://");
@@ -267,6 +349,27 @@ impl Settings for Config {
                 );
             }
         }
+        let kept = &self.retention;
+        for (key, time) in [
+            ("retention.proofs_after_delivery", kept.proofs_after_delivery),
+            ("retention.proofs_undelivered", kept.proofs_undelivered),
+            ("retention.inputs_after_end", kept.inputs_after_end),
+            ("retention.unused_uploads", kept.unused_uploads),
+        ] {
+            if time < SHORTEST_RETENTION {
+                faults.add(
+                    key,
+                    "is shorter than 10 minutes, so bytes would go while somebody needs them; make \
+                     it longer",
+                );
+            }
+        }
+        if self.storage.max_bytes.is_some_and(|most| most < self.max_artifact_bytes) {
+            faults.add(
+                "storage.max_bytes",
+                "is less than `max_artifact_bytes`, which no upload could reach; make it larger",
+            );
+        }
         if let Err(error) = std::fs::create_dir_all(&self.data_dir) {
             let folder = self.data_dir.display();
             faults.add(
@@ -295,9 +398,11 @@ mod tests {
             })
             .collect();
         let mut shown: toml::Table = uncommented.parse().expect("valid TOML");
-        for example_only in ["public_http_url", "worker_token", "allowlist"] {
+        for example_only in ["public_http_url", "worker_token", "allowlist", "database_url"] {
             assert!(shown.remove(example_only).is_some(), "{example_only} is not shown");
         }
+        let storage = shown.get_mut("storage").and_then(toml::Value::as_table_mut);
+        assert!(storage.expect("is shown").remove("max_bytes").is_some(), "max_bytes is not shown");
         let mut defaults = toml::Table::try_from(Config::default()).expect("serializes");
         defaults.remove("allowlist");
         assert_eq!(shown, defaults);
@@ -310,7 +415,8 @@ mod tests {
         let text = format!(
             "grpc_port = 9010\nauth = \"allowlist\"\npublic_http_url = \"example.org\"\n\
              max_artifact_bytes = 0\nworker_token = \"\"\ndata_dir = \"{}/hierophant.toml/x\"\n\
-             mock = true\n[worker_registry]\nsilence_limit = \"1s\"\nmax_workers = 0\n",
+             database_url = \"sqlite:x\"\nmock = true\n[worker_registry]\nsilence_limit = \"1s\"\nmax_workers = 0\n\
+             [retention]\nunused_uploads = \"1s\"\n",
             folder.path().display()
         );
         std::fs::write(&file, text).expect("writes");
@@ -322,10 +428,12 @@ mod tests {
             [
                 "allowlist",
                 "data_dir",
+                "database_url",
                 "http_port",
                 "max_artifact_bytes",
                 "mock",
                 "public_http_url",
+                "retention.unused_uploads",
                 "worker_registry.max_workers",
                 "worker_registry.silence_limit",
                 "worker_token",

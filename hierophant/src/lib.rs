@@ -27,10 +27,9 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::artifacts::blobs::Blobs;
+use crate::artifacts::budget::DiskBudget;
 use crate::config::Config;
 use crate::root::Root;
-use crate::store::JobStore;
-use crate::store::sqlite::SqliteStore;
 
 /// How long clients get to finish their calls when Hierophant stops.
 const DRAIN_LIMIT: Duration = Duration::from_secs(10);
@@ -77,23 +76,30 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     let data = &config.data_dir;
     let _lock = lock(data)?;
-    let blobs = Blobs::open(&data.join("artifacts"))
-        .with_context(|| format!("cannot use the folder {}", data.join("artifacts").display()))?;
-    let database = data.join("hierophant.db");
-    let store: Arc<dyn JobStore> = Arc::new(
-        SqliteStore::open(&database)
-            .await
-            .with_context(|| format!("cannot use the database {}", database.display()))?,
-    );
-    let root = Root::start(&config, Arc::clone(&store), blobs.clone()).await?;
+    let blobs = Blobs::open(&data.join("artifacts")).with_context(|| {
+        let folder = data.join("artifacts");
+        format!("cannot use the folder {}; make it writable", folder.display())
+    })?;
+    let store = store::open(&config).await.context("cannot use the database")?;
+    if store.is_new().await? && blobs.holds_any()? {
+        anyhow::bail!(
+            "{} holds uploads and proofs, but the database is new; restore the database that belongs \
+             to them, or move that folder away to start anew",
+            data.join("artifacts").display()
+        );
+    }
+    let (min_free, most) = (config.storage.min_free_bytes, config.storage.max_bytes);
+    let budget = DiskBudget::new(data, min_free, most, store.stored_bytes().await?);
+    let root = Root::start(&config, Arc::clone(&store), blobs.clone(), budget.clone()).await?;
     let http_port = listeners.http.local_addr()?.port();
     tracing::info!(grpc = %listeners.grpc.local_addr()?, http = %listeners.http.local_addr()?,
         data = %data.display(), mock_mode = config.mock_mode, version = env!("CARGO_PKG_VERSION"),
         "Hierophant is ready");
 
-    let context =
-        api::Context::new(&config, http_port, root.owners.clone(), Arc::clone(&store), blobs);
+    let owners = root.owners.clone();
     let stop = CancellationToken::new();
+    budget.watch(stop.clone());
+    let context = api::Context::new(&config, http_port, owners, Arc::clone(&store), blobs, budget);
     let mut grpc =
         task::spawn("grpc", api::grpc::serve(listeners.grpc, context.clone(), stop.clone()));
     let mut http = task::spawn("http", api::http::serve(listeners.http, context, stop.clone()));
@@ -120,7 +126,13 @@ pub async fn run(
 fn lock(data: &Path) -> anyhow::Result<File> {
     let path = data.join("lock");
     std::fs::create_dir_all(data).with_context(|| format!("cannot create {}", data.display()))?;
-    let file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+    // Not truncated: should the file be somebody else's, it stays as it is.
+    let mut options = File::options();
+    options.write(true).create(true).truncate(false);
+    let file = options.open(&path).with_context(|| {
+        let path = path.display();
+        format!("cannot write {path}; make the folder writable or choose another `data_dir`")
+    })?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => anyhow::bail!(

@@ -204,6 +204,29 @@ pub struct ArtifactRecord {
     pub blob: Option<BlobInfo>,
     /// When the ticket was opened.
     pub created_at: Millis,
+    /// When the bytes were last fetched whole by a client.
+    pub delivered_at: Option<Millis>,
+    /// When the bytes stopped being promised; they may be there for a while yet.
+    pub expired_at: Option<Millis>,
+    /// When the bytes were removed; the record stays as a tombstone.
+    pub removed_at: Option<Millis>,
+}
+
+impl ArtifactRecord {
+    /// A ticket to which nothing was uploaded yet.
+    #[must_use]
+    pub const fn ticket(id: ArtifactId, kind: ArtifactKind, owner: Address, now: Millis) -> Self {
+        Self {
+            id,
+            kind,
+            owner,
+            blob: None,
+            created_at: now,
+            delivered_at: None,
+            expired_at: None,
+            removed_at: None,
+        }
+    }
 }
 
 /// What a client asked for.
@@ -379,6 +402,14 @@ pub enum Change {
     Attempt(AttemptRecord),
     /// Inserts or replaces an artifact.
     Artifact(ArtifactRecord),
+    /// An artifact's bytes were fetched whole by a client.
+    Delivered(ArtifactId, Millis),
+    /// An artifact's bytes are not promised any more since then, or (`None`) are promised again.
+    Expired(ArtifactId, Option<Millis>),
+    /// An artifact's bytes are gone.
+    Removed(ArtifactId, Millis),
+    /// A ticket to which nothing was uploaded is no longer open.
+    Forgotten(ArtifactId),
     /// Inserts or replaces a program.
     Program(ProgramRecord),
     /// Counts one accepted signed body of an account.

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use crate::artifacts::ArtifactsHandle;
 use crate::artifacts::actor::ArtifactsActor;
 use crate::artifacts::blobs::Blobs;
+use crate::artifacts::budget::DiskBudget;
 use crate::config::Config;
 use crate::proofs::ProofsHandle;
 use crate::proofs::actor::{ProofsActor, ProofsArguments};
@@ -51,14 +52,22 @@ impl Root {
         config: &Config,
         store: Arc<dyn JobStore>,
         blobs: Blobs,
+        budget: DiskBudget,
     ) -> anyhow::Result<Self> {
         let (report, broken) = watch::channel(None);
         let (actor, _) = Actor::spawn(None, RootActor, report).await?;
         let above = actor.get_cell();
-        let artifacts =
-            ArtifactsActor::start(Arc::clone(&store), blobs.clone(), above.clone()).await?;
+        let artifacts = ArtifactsActor::start(
+            Arc::clone(&store),
+            blobs.clone(),
+            config.retention_rules(),
+            budget,
+            above.clone(),
+        )
+        .await?;
         let arguments = ProofsArguments {
             store,
+            blobs: blobs.clone(),
             limits: config.proof_limits(),
             quarantine: config.proofs.quarantine,
             checker: ProofChecker::new(blobs),

@@ -2,20 +2,32 @@
 //!
 //! A promise to a client or a Contemplant leaves only after [`JobStore::commit`] has returned.
 
+pub mod postgres;
+mod queries;
+mod retention;
 mod rows;
 pub mod sqlite;
+mod statement;
+mod values;
+mod write;
 
+use std::collections::BTreeSet;
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use alloy_primitives::Address;
 use async_trait::async_trait;
-use network_lib::ids::{ArtifactId, RequestId, Sha256Digest, VkHash};
+use network_lib::ids::{ArtifactId, JobId, RequestId, Sha256Digest, VkHash};
 use network_lib::job::{ExecutionFailureCause, ProofMode};
 
+use crate::artifacts::retention::Cutoffs;
+use crate::config::Config;
 use crate::records::{
     ArtifactRecord, AttemptRecord, Change, JobRecord, Millis, ProgramRecord, RequestRecord,
     RequestState,
 };
+
+pub use retention::RetentionStep;
 
 /// Why a store did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -29,10 +41,35 @@ pub enum StoreError {
         #[source]
         source: sqlx::Error,
     },
+    /// The database does not let us in.
+    #[error("cannot open the database {location}; check `database_url` and the server")]
+    Unreachable {
+        /// Server and database, without user and password.
+        location: String,
+        /// The driver's error.
+        #[source]
+        source: sqlx::Error,
+    },
     /// The store holds something that this version cannot read.
     #[error("stored record is not readable: {reason}")]
     Corrupt {
         /// What is wrong with it.
+        reason: String,
+    },
+    /// Another Hierophant writes here, so this one must not.
+    #[error(
+        "another Hierophant uses the database {location}; stop it or choose another `database_url`"
+    )]
+    Taken {
+        /// File or server.
+        location: String,
+    },
+    /// The database cannot be used as it is, and was left as it is.
+    #[error("the database {location} {reason}")]
+    Unusable {
+        /// File or server.
+        location: String,
+        /// What is wrong with it, and what to do.
         reason: String,
     },
     /// The store's schema cannot be brought to this version.
@@ -44,6 +81,36 @@ pub enum StoreError {
         #[source]
         source: sqlx::migrate::MigrateError,
     },
+}
+
+impl StoreError {
+    /// Wraps a driver's error, saying what was being done.
+    fn unavailable(action: &'static str) -> impl Fn(sqlx::Error) -> Self + Copy {
+        move |source| Self::Unavailable { action, source }
+    }
+
+    /// What a failed migration means to the operator.
+    fn migration(location: &str, source: sqlx::migrate::MigrateError) -> Self {
+        use sqlx::migrate::MigrateError;
+        let location = location.to_owned();
+        match source {
+            MigrateError::VersionMissing(version) => Self::Unusable {
+                location,
+                reason: format!(
+                    "comes from a newer version (it has schema change {version}, which this version \
+                     does not know); run that version, or restore a backup made before the upgrade"
+                ),
+            },
+            MigrateError::VersionMismatch(version) => Self::Unusable {
+                location,
+                reason: format!(
+                    "was made by another program (its schema change {version} is not Hierophant's); \
+                     choose another one"
+                ),
+            },
+            source => Self::Schema { location, source },
+        }
+    }
 }
 
 /// A request with the job that it waits for.
@@ -107,6 +174,18 @@ pub enum ExecutionFilter {
     Unexecutable,
 }
 
+/// Opens the store that the configuration names.
+///
+/// # Errors
+///
+/// When it cannot be reached, or used as it is; the text says where it is and what to do.
+pub async fn open(config: &Config) -> Result<Arc<dyn JobStore>, StoreError> {
+    match &config.database_url {
+        Some(url) => postgres::open(&url.0).await,
+        None => sqlite::open(&config.data_dir.join("hierophant.db")).await,
+    }
+}
+
 /// Durable memory. One writer calls [`commit`](Self::commit) for each kind of record; anybody reads.
 #[async_trait]
 pub trait JobStore: Debug + Send + Sync {
@@ -125,7 +204,7 @@ pub trait JobStore: Debug + Send + Sync {
         key: Sha256Digest,
     ) -> Result<Option<RequestId>, StoreError>;
 
-    /// A finished job with this content, if its proof is stored.
+    /// The latest finished job with this content whose proof is kept.
     async fn proved_job(&self, key: Sha256Digest) -> Result<Option<JobRecord>, StoreError>;
 
     /// The latest job with this content that was given up after failing on Contemplants, if it ended
@@ -145,10 +224,15 @@ pub trait JobStore: Debug + Send + Sync {
     /// Requests, newest first.
     async fn requests(&self, filter: &RequestFilter) -> Result<Vec<RequestView>, StoreError>;
 
-    /// Finished jobs with the ids of their requests, the latest first.
+    /// One job.
+    async fn job(&self, id: JobId) -> Result<Option<JobRecord>, StoreError>;
+
+    /// Finished jobs with their requests, the latest first; the next page begins `before` the last job
+    /// of this one.
     async fn finished_jobs(
         &self,
         limit: u32,
+        before: Option<(Millis, JobId)>,
     ) -> Result<Vec<(JobRecord, Vec<RequestRecord>)>, StoreError>;
 
     /// One program.
@@ -156,6 +240,23 @@ pub trait JobStore: Debug + Send + Sync {
 
     /// One artifact.
     async fn artifact(&self, id: ArtifactId) -> Result<Option<ArtifactRecord>, StoreError>;
+
+    /// Which of these artifacts have a record whose bytes have not been removed.
+    async fn kept_artifacts(&self, ids: &[ArtifactId]) -> Result<BTreeSet<ArtifactId>, StoreError>;
+
+    /// The artifacts that a step of retention is about, the oldest first.
+    async fn artifacts_to(
+        &self,
+        step: RetentionStep,
+        cutoffs: &Cutoffs,
+        limit: u32,
+    ) -> Result<Vec<ArtifactRecord>, StoreError>;
+
+    /// Size of all artifacts whose bytes have not been removed.
+    async fn stored_bytes(&self) -> Result<u64, StoreError>;
+
+    /// Whether no artifact was ever recorded: the store is new.
+    async fn is_new(&self) -> Result<bool, StoreError>;
 
     /// How many signed bodies of this account were accepted.
     async fn nonce(&self, address: Address) -> Result<u64, StoreError>;

@@ -1,6 +1,8 @@
 //! The project's commands: `cargo xtask demo` shows the whole network at work, `cargo xtask test` is
-//! what must pass, `cargo xtask faults` breaks everything that can break. Each does its own set-up on a machine with a Rust toolchain and a C compiler.
+//! what must pass, `cargo xtask faults` breaks everything that can break. Each does its own set-up on a
+//! machine with a Rust toolchain and a C compiler.
 
+mod postgres;
 mod protoc;
 mod step;
 
@@ -22,7 +24,11 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Task {
     /// Provide the protobuf compiler that SP1 needs to build. The other commands do it by themselves.
-    Setup,
+    Setup {
+        /// Also provide the Postgres server that tests start, from Debian's package.
+        #[arg(long)]
+        tests: bool,
+    },
     /// Build everything, start a network on this machine, and get one real proof from it.
     Demo {
         /// Passed on to `integration-test`; try `--help`.
@@ -68,7 +74,8 @@ fn run(task: Task) -> Result<()> {
         steps.do_not_inherit(protoc::VARIABLE);
     }
     match task {
-        Task::Setup => Ok(()),
+        Task::Setup { tests: false } => Ok(()),
+        Task::Setup { tests: true } => provide_postgres(),
         Task::Demo { arguments } => demo(&mut steps, &arguments),
         Task::Faults { arguments } => faults(&mut steps, &arguments),
         Task::Test => test(&mut steps),
@@ -105,6 +112,7 @@ fn faults(steps: &mut Steps, arguments: &[String]) -> Result<()> {
 /// Cheap checks first; lints before tests, because they need no code generation. Tests come last, so
 /// that their summary is the last thing on the screen.
 fn test(steps: &mut Steps) -> Result<()> {
+    provide_postgres()?;
     steps.cargo("format", &["fmt", "--all", "--check"])?;
     if has_cargo_deny() {
         let checks = ["deny", "check", "licenses", "bans", "sources"];
@@ -130,6 +138,12 @@ fn simulate(steps: &mut Steps, first: u64, seeds: u64) -> Result<()> {
     let variables =
         [("SIMULATION_FIRST_SEED", first.as_str()), ("SIMULATION_SEEDS", seeds.as_str())];
     steps.cargo_with("simulation", &arguments, &variables)
+}
+
+fn provide_postgres() -> Result<()> {
+    let folder = postgres::set_up().context("step \"Postgres server\" failed")?;
+    println!("== Postgres server: {}", folder.display());
+    Ok(())
 }
 
 fn has_cargo_deny() -> bool {

@@ -6,13 +6,19 @@ use std::sync::Arc;
 use alloy_primitives::Address;
 use network_lib::ids::ArtifactId;
 use network_lib::job::BlobInfo;
+use network_lib::task;
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SpawnErr};
+use tokio::task::JoinHandle;
 
 use super::blobs::{Blobs, StagedBlob};
+use super::budget::DiskBudget;
 use super::core::{Decision, decide};
 use super::handle::ArtifactsHandle;
 use super::message::{ArtifactsMsg, UploadError};
+use super::retention::Rules;
+use super::sweep::Sweeper;
 use crate::ask::reply;
+use crate::proofs::actor::chain;
 use crate::records::{ArtifactKind, ArtifactRecord, Change, Millis};
 use crate::store::{JobStore, StoreError};
 
@@ -21,6 +27,9 @@ use crate::store::{JobStore, StoreError};
 pub struct ArtifactsState {
     store: Arc<dyn JobStore>,
     blobs: Blobs,
+    rules: Rules,
+    budget: DiskBudget,
+    sweeping: Option<JoinHandle<()>>,
 }
 
 /// The actor.
@@ -36,9 +45,11 @@ impl ArtifactsActor {
     pub async fn start(
         store: Arc<dyn JobStore>,
         blobs: Blobs,
+        rules: Rules,
+        budget: DiskBudget,
         supervisor: ActorCell,
     ) -> Result<ArtifactsHandle, SpawnErr> {
-        let state = ArtifactsState { store, blobs };
+        let state = ArtifactsState { store, blobs, rules, budget, sweeping: None };
         let (actor, _) = Actor::spawn_linked(None, Self, state, supervisor).await?;
         Ok(ArtifactsHandle::new(actor))
     }
@@ -52,15 +63,22 @@ impl Actor for ArtifactsActor {
 
     async fn pre_start(
         &self,
-        _myself: ActorRef<ArtifactsMsg>,
+        myself: ActorRef<ArtifactsMsg>,
         state: ArtifactsState,
     ) -> Result<ArtifactsState, ActorProcessingErr> {
+        let sweeper = state.sweeper(&myself);
+        task::spawn("clear orphans", async move {
+            if let Err(error) = sweeper.clear_orphans(Millis::now()).await {
+                tracing::warn!(error = %chain(&error), "orphans could not be looked for");
+            }
+        });
+        myself.send_interval(state.rules.sweep_interval(), || ArtifactsMsg::Sweep);
         Ok(state)
     }
 
     async fn handle(
         &self,
-        _myself: ActorRef<ArtifactsMsg>,
+        myself: ActorRef<ArtifactsMsg>,
         message: ArtifactsMsg,
         state: &mut ArtifactsState,
     ) -> Result<(), ActorProcessingErr> {
@@ -74,15 +92,47 @@ impl Actor for ArtifactsActor {
                 reply(port, state.keep_upload(ticket, bytes).await);
             }
             ArtifactsMsg::KeepProof(bytes, port) => reply(port, state.keep_proof(bytes).await),
+            ArtifactsMsg::Delivered(id) => {
+                // If this is lost, the proof is kept for longer: no harm.
+                let delivered = Change::Delivered(id, Millis::now());
+                if let Err(error) = state.store.commit(&[delivered]).await {
+                    log_unavailable(&error);
+                }
+            }
+            ArtifactsMsg::Record(changes, port) => {
+                let outcome = state.store.commit(&changes).await;
+                reply(port, outcome.inspect_err(|error| log_unavailable(error)).is_ok());
+            }
+            ArtifactsMsg::Sweep => state.sweep(&myself),
         }
         Ok(())
     }
 }
 
 impl ArtifactsState {
+    fn sweeper(&self, myself: &ActorRef<ArtifactsMsg>) -> Sweeper {
+        let owner = ArtifactsHandle::new(myself.clone());
+        let (store, blobs) = (Arc::clone(&self.store), self.blobs.clone());
+        Sweeper { store, blobs, owner, budget: self.budget.clone() }
+    }
+
+    /// Starts a sweep beside the actor, unless the last one is still going on.
+    fn sweep(&mut self, myself: &ActorRef<ArtifactsMsg>) {
+        if self.sweeping.as_ref().is_some_and(|sweep| !sweep.is_finished()) {
+            return;
+        }
+        let (sweeper, now) = (self.sweeper(myself), Millis::now());
+        let cutoffs = self.rules.cutoffs(now);
+        self.sweeping = Some(task::spawn("sweep artifacts", async move {
+            if let Err(error) = sweeper.sweep(cutoffs, now).await {
+                tracing::warn!(error = %chain(&error), "retention could not be looked after");
+            }
+        }));
+    }
+
     async fn open(&self, kind: ArtifactKind, owner: Address) -> Result<ArtifactId, StoreError> {
         let id = ArtifactId::random();
-        let record = ArtifactRecord { id, kind, owner, blob: None, created_at: Millis::now() };
+        let record = ArtifactRecord::ticket(id, kind, owner, Millis::now());
         self.store.commit(&[Change::Artifact(record)]).await?;
         Ok(id)
     }
@@ -99,6 +149,7 @@ impl ArtifactsState {
                 self.blobs.adopt(bytes, ticket).await.map_err(unavailable)?;
                 record.blob = Some(info);
                 self.store.commit(&[Change::Artifact(record)]).await.map_err(unavailable)?;
+                self.budget.grew(info.size);
                 Ok(info)
             }
             (Decision::AlreadyThere, _) => Ok(info),
@@ -109,21 +160,21 @@ impl ArtifactsState {
 
     async fn keep_proof(&self, bytes: StagedBlob) -> Result<ArtifactId, UploadError> {
         let id = ArtifactId::random();
-        let record = ArtifactRecord {
-            id,
-            kind: ArtifactKind::Proof,
-            owner: Address::ZERO,
-            blob: Some(bytes.info()),
-            created_at: Millis::now(),
-        };
+        let mut record =
+            ArtifactRecord::ticket(id, ArtifactKind::Proof, Address::ZERO, Millis::now());
+        let info = bytes.info();
+        record.blob = Some(info);
         self.blobs.adopt(bytes, id).await.map_err(unavailable)?;
+        // Should this fail, the file stays until orphans are cleared: the store may have taken the record
+        // all the same, and its promise must be kept.
         self.store.commit(&[Change::Artifact(record)]).await.map_err(unavailable)?;
+        self.budget.grew(info.size);
         Ok(id)
     }
 }
 
 fn log_unavailable(error: &dyn std::error::Error) {
-    tracing::error!(error = %crate::proofs::actor::chain(error), "an artifact could not be stored");
+    tracing::error!(error = %chain(error), "an artifact could not be stored");
 }
 
 fn unavailable(error: impl std::error::Error) -> UploadError {

@@ -8,6 +8,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::UNIX_EPOCH;
 
 use bytes::Bytes;
 use network_lib::ids::{ArtifactId, Sha256Digest, random_bytes};
@@ -16,6 +17,8 @@ use sha2::{Digest, Sha256};
 use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+
+use crate::records::Millis;
 
 /// Chunks that may wait for the disk, per upload. hyper's chunks are at most some 400 kB.
 const CHUNKS_IN_FLIGHT: usize = 4;
@@ -27,7 +30,8 @@ pub struct Blobs {
 }
 
 impl Blobs {
-    /// Opens the folder, creating it, and clears away what an earlier run left half-written.
+    /// Opens the folder, creating it, and clears away what an earlier run left half-written. Files that
+    /// are not named like ours are left alone.
     ///
     /// # Errors
     ///
@@ -36,8 +40,15 @@ impl Blobs {
         let temporary = root.join("tmp");
         fs::create_dir_all(&temporary)?;
         for entry in fs::read_dir(&temporary)? {
-            fs::remove_file(entry?.path())?;
+            let entry = entry?;
+            if id_of(&entry.file_name()).is_some() && entry.file_type()?.is_file() {
+                fs::remove_file(entry.path())?;
+            } else {
+                tracing::warn!(file = %entry.path().display(), "a foreign file is left alone");
+            }
         }
+        // A folder that cannot be written to shows at the start, not at the first upload.
+        drop(TemporaryFile::create(&temporary)?);
         Ok(Self { root: Arc::new(root.to_owned()) })
     }
 
@@ -47,10 +58,10 @@ impl Blobs {
     ///
     /// When the temporary file cannot be created, for instance because the disk is full.
     pub async fn begin(&self) -> io::Result<BlobWriter> {
-        let path = self.root.join("tmp").join(hex::encode(random_bytes::<16>()));
-        let temporary = TemporaryFile(path.clone());
+        let folder = self.root.join("tmp");
         let (chunks, queue) = mpsc::channel(CHUNKS_IN_FLIGHT);
-        let file = tokio::task::spawn_blocking(move || File::create_new(path)).await??;
+        let creating = tokio::task::spawn_blocking(move || TemporaryFile::create(&folder));
+        let (temporary, file) = creating.await??;
         let writing = tokio::task::spawn_blocking(move || write_chunks(file, queue));
         Ok(BlobWriter { chunks, writing, temporary })
     }
@@ -100,6 +111,79 @@ impl Blobs {
     pub async fn holds(&self, id: ArtifactId, size: u64) -> bool {
         let metadata = tokio::fs::metadata(self.path(id)).await;
         metadata.is_ok_and(|metadata| metadata.len() == size)
+    }
+
+    /// Removes a blob; one that is not there (any more) is fine.
+    ///
+    /// # Errors
+    ///
+    /// When the file is there and cannot be removed.
+    pub async fn remove(&self, id: ArtifactId) -> io::Result<()> {
+        match tokio::fs::remove_file(self.path(id)).await {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// The blobs that were last written so many milliseconds before `now`, or earlier.
+    pub(super) fn older_than(&self, now: Millis, age: u64) -> io::Result<Vec<ArtifactId>> {
+        let mut old = Vec::new();
+        self.each(|id, path| {
+            let written = fs::metadata(path).and_then(|metadata| metadata.modified());
+            let since_epoch =
+                written.map(|time| time.duration_since(UNIX_EPOCH).unwrap_or_default());
+            // What cannot be looked at counts as new.
+            let written = since_epoch
+                .map_or(i64::MAX, |time| i64::try_from(time.as_millis()).unwrap_or(i64::MAX));
+            if now.since(Millis(written)) >= age {
+                old.push(id);
+            }
+            false
+        })?;
+        Ok(old)
+    }
+
+    /// Whether there is any blob.
+    ///
+    /// # Errors
+    ///
+    /// When the folder cannot be read.
+    pub fn holds_any(&self) -> io::Result<bool> {
+        self.each(|_, _| true)
+    }
+
+    /// Calls `visit` with each blob's id and file until it returns true, and says whether it did.
+    /// Whatever is not named like a blob is passed over.
+    pub(super) fn each(
+        &self,
+        mut visit: impl FnMut(ArtifactId, &Path) -> bool,
+    ) -> io::Result<bool> {
+        for shelf in fs::read_dir(&*self.root)? {
+            let shelf = shelf?;
+            if shelf.file_name() == "tmp" || !shelf.file_type()?.is_dir() {
+                continue;
+            }
+            for entry in fs::read_dir(shelf.path())? {
+                let path = entry?.path();
+                let id = path.file_name().and_then(id_of).filter(|id| self.path(*id) == path);
+                if id.is_some_and(|id| visit(id, &path)) {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether a blob with this size and digest is there. Reads all of it, on a thread of the blocking
+    /// pool.
+    ///
+    /// # Errors
+    ///
+    /// When it is there but cannot be read.
+    pub async fn verify(&self, id: ArtifactId, info: BlobInfo) -> io::Result<bool> {
+        let path = self.path(id);
+        let checking = move || Ok(has_size(&path, info)? && has_digest(&path, info)?);
+        tokio::task::spawn_blocking(checking).await?
     }
 
     /// Where a blob lies, whether it is there or not.
@@ -157,6 +241,14 @@ impl StagedBlob {
 #[derive(Debug)]
 struct TemporaryFile(PathBuf);
 
+impl TemporaryFile {
+    fn create(folder: &Path) -> io::Result<(Self, File)> {
+        let path = folder.join(hex::encode(random_bytes::<16>()));
+        let file = File::create_new(&path)?;
+        Ok((Self(path), file))
+    }
+}
+
 impl Drop for TemporaryFile {
     fn drop(&mut self) {
         // After a rename into place there is nothing left to remove.
@@ -166,6 +258,28 @@ impl Drop for TemporaryFile {
             tracing::warn!(file = %self.0.display(), %error, "temporary file could not be removed");
         }
     }
+}
+
+/// Whether a file is there and has the size; a missing one has not.
+pub(super) fn has_size(path: &Path, info: BlobInfo) -> io::Result<bool> {
+    match fs::metadata(path) {
+        Ok(metadata) => Ok(metadata.is_file() && metadata.len() == info.size),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether a file has the digest.
+pub(super) fn has_digest(path: &Path, info: BlobInfo) -> io::Result<bool> {
+    let mut hasher = Sha256::new();
+    io::copy(&mut File::open(path)?, &mut hasher)?;
+    Ok(hasher.finalize()[..] == info.sha256.0)
+}
+
+/// The id that a blob's file is named after, `None` for a foreign name.
+pub(super) fn id_of(name: &std::ffi::OsStr) -> Option<ArtifactId> {
+    let name = name.to_str()?;
+    name.parse::<ArtifactId>().ok().filter(|id| id.to_string() == name)
 }
 
 fn write_chunks(mut file: File, mut queue: mpsc::Receiver<Bytes>) -> io::Result<BlobInfo> {
@@ -210,6 +324,24 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn damage_to_a_blob_is_found() {
+        let folder = tempfile::tempdir().expect("temp dir");
+        let blobs = Blobs::open(folder.path()).expect("opens");
+        let mut writer = blobs.begin().await.expect("begins");
+        writer.write(Bytes::from_static(b"hello")).await.expect("writes");
+        let staged = writer.finish().await.expect("finishes");
+        let (id, info) = (ArtifactId::random(), staged.info());
+        blobs.adopt(staged, id).await.expect("adopts");
+        assert!(blobs.verify(id, info).await.expect("reads"));
+        fs::write(blobs.path(id), b"hallo").expect("writes");
+        assert!(!blobs.verify(id, info).await.expect("reads"), "other bytes of the same size");
+        fs::write(blobs.path(id), b"hell").expect("writes");
+        assert!(!blobs.verify(id, info).await.expect("reads"), "too short");
+        fs::remove_file(blobs.path(id)).expect("removes");
+        assert!(!blobs.verify(id, info).await.expect("reads"), "missing");
+    }
+
+    #[tokio::test]
     async fn an_abandoned_blob_leaves_nothing_behind() {
         let folder = tempfile::tempdir().expect("temp dir");
         let blobs = Blobs::open(folder.path()).expect("opens");
@@ -226,8 +358,12 @@ mod tests {
     fn opening_clears_half_written_files() {
         let folder = tempfile::tempdir().expect("temp dir");
         Blobs::open(folder.path()).expect("opens");
-        fs::write(folder.path().join("tmp/left"), b"x").expect("writes");
+        let left = folder.path().join("tmp").join("ab".repeat(16));
+        fs::write(&left, b"x").expect("writes");
+        fs::write(folder.path().join("tmp/notes.txt"), b"x").expect("writes");
+        fs::create_dir(folder.path().join("tmp/lost+found")).expect("creates");
         Blobs::open(folder.path()).expect("opens");
-        assert_eq!(files_below(folder.path()), 0);
+        assert!(!left.exists());
+        assert_eq!(files_below(folder.path()), 1, "foreign files are left alone");
     }
 }

@@ -13,7 +13,7 @@ pub enum Decision {
     AlreadyThere,
     /// Other bytes are there: refuse, and leave them untouched.
     Conflict,
-    /// No such ticket.
+    /// No such ticket, or not any more.
     NoTicket,
 }
 
@@ -22,6 +22,8 @@ pub enum Decision {
 pub fn decide(ticket: Option<&ArtifactRecord>, upload: &BlobInfo) -> Decision {
     match ticket {
         None => Decision::NoTicket,
+        // Saying that the bytes are there would be no longer true.
+        Some(ticket) if ticket.expired_at.is_some() => Decision::NoTicket,
         Some(ArtifactRecord { blob: None, .. }) => Decision::Keep,
         Some(ArtifactRecord { blob: Some(stored), .. }) if stored == upload => {
             Decision::AlreadyThere
@@ -41,17 +43,14 @@ mod tests {
     #[test]
     fn the_first_upload_wins_and_its_repetition_is_harmless() {
         let info = |n| BlobInfo { size: 5, sha256: Sha256Digest([n; 32]) };
-        let mut ticket = ArtifactRecord {
-            id: ArtifactId([1; 16]),
-            kind: ArtifactKind::Stdin,
-            owner: Address::ZERO,
-            blob: None,
-            created_at: Millis(0),
-        };
+        let id = ArtifactId([1; 16]);
+        let mut ticket = ArtifactRecord::ticket(id, ArtifactKind::Stdin, Address::ZERO, Millis(0));
         assert_eq!(decide(None, &info(1)), Decision::NoTicket);
         assert_eq!(decide(Some(&ticket), &info(1)), Decision::Keep);
         ticket.blob = Some(info(1));
         assert_eq!(decide(Some(&ticket), &info(1)), Decision::AlreadyThere);
         assert_eq!(decide(Some(&ticket), &info(2)), Decision::Conflict);
+        ticket.expired_at = Some(Millis(5));
+        assert_eq!(decide(Some(&ticket), &info(1)), Decision::NoTicket);
     }
 }

@@ -7,8 +7,8 @@ use ractor::ActorRef;
 
 use super::blobs::StagedBlob;
 use super::message::{ArtifactsMsg, UploadError};
-use crate::ask::{Unanswered, ask};
-use crate::records::ArtifactKind;
+use crate::ask::{Unanswered, ask, tell};
+use crate::records::{ArtifactKind, Change};
 
 /// Handle to the owner of artifacts.
 #[derive(Debug, Clone)]
@@ -56,5 +56,15 @@ impl ArtifactsHandle {
         ask(&self.0, |reply| ArtifactsMsg::KeepProof(bytes, reply))
             .await
             .unwrap_or(Err(UploadError::Unavailable))
+    }
+
+    /// A proof was served whole.
+    pub fn delivered(&self, proof: ArtifactId) {
+        tell(&self.0, ArtifactsMsg::Delivered(proof));
+    }
+
+    /// Writes what retention has decided. Returns whether it is stored.
+    pub(super) async fn record(&self, changes: Vec<Change>) -> bool {
+        ask(&self.0, |reply| ArtifactsMsg::Record(changes, reply)).await.unwrap_or(false)
     }
 }

@@ -6,13 +6,13 @@ use network_lib::job::BlobInfo;
 use ractor::RpcReplyPort;
 
 use super::blobs::StagedBlob;
-use crate::records::ArtifactKind;
+use crate::records::{ArtifactKind, Change};
 
 /// Why an upload was not kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum UploadError {
-    /// Nobody opened this ticket.
-    #[error("no upload ticket has this id; ask for one with CreateArtifact")]
+    /// Nobody opened this ticket, or too long ago.
+    #[error("no upload ticket has this id (any more); ask for one with CreateArtifact")]
     NoTicket,
     /// Other bytes came first.
     #[error("this ticket already holds other bytes; ask for a new one with CreateArtifact")]
@@ -29,6 +29,12 @@ pub enum ArtifactsMsg {
     OpenTicket(ArtifactKind, Address, RpcReplyPort<ArtifactId>),
     /// Keep the bytes uploaded to a ticket.
     KeepUpload(ArtifactId, StagedBlob, RpcReplyPort<Result<BlobInfo, UploadError>>),
+    /// API: a proof was served whole.
+    Delivered(ArtifactId),
+    /// Sweep: write what retention has decided. Answers whether it is stored.
+    Record(Vec<Change>, RpcReplyPort<bool>),
+    /// Time has passed.
+    Sweep,
     /// Keep a proof, under a new id.
     KeepProof(StagedBlob, RpcReplyPort<Result<ArtifactId, UploadError>>),
 }

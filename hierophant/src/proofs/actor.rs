@@ -1,6 +1,6 @@
 //! Carries the core's decisions out: first the store, then the workers, then the reply.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +12,8 @@ use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SpawnErr};
 use super::core::{Effect, IdSource, Known, Limits, ProofsCore};
 use super::handle::ProofsHandle;
 use super::message::{CancelError, NewRequest, ProofsMsg, SubmitError};
+use crate::artifacts::audit;
+use crate::artifacts::blobs::Blobs;
 use crate::ask::{reply, tell};
 use crate::records::{Change, JobState, Millis, RequestState, idempotency_key, job_key};
 use crate::session::{CloseReason, SessionHandle};
@@ -26,6 +28,8 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 pub struct ProofsArguments {
     /// Where it remembers.
     pub store: Arc<dyn JobStore>,
+    /// Where programs, inputs and proofs lie.
+    pub blobs: Blobs,
     /// Bounds of the scheduler.
     pub limits: Limits,
     /// For how long content that was set aside is not tried again; 0 = tried again at once.
@@ -74,12 +78,22 @@ impl Actor for ProofsActor {
         myself: ActorRef<ProofsMsg>,
         arguments: ProofsArguments,
     ) -> Result<ProofsState, ActorProcessingErr> {
-        let ProofsArguments { store, limits, quarantine, checker } = arguments;
+        let ProofsArguments { store, blobs, limits, quarantine, checker } = arguments;
         let unfinished = store.unfinished_jobs().await?;
         if !unfinished.is_empty() {
             tracing::info!(jobs = unfinished.len(), "unfinished jobs taken over from the store");
         }
-        let damaged = BTreeSet::new();
+        let (unfinished, damaged) = tokio::task::spawn_blocking(move || {
+            let damaged = audit::damaged(&blobs, &unfinished);
+            (unfinished, damaged)
+        })
+        .await?;
+        if !damaged.is_empty() {
+            tracing::error!(
+                artifacts = damaged.len(),
+                "bytes of unfinished jobs are damaged or gone"
+            );
+        }
         let (core, effects) =
             ProofsCore::restore(Millis::now(), limits, IdSource::random(), unfinished, &damaged);
         let sessions = BTreeMap::new();
@@ -273,7 +287,7 @@ impl ProofsState {
         }
         if !changes.is_empty() {
             let store = &self.store;
-            let retry = ExponentialBuilder::default().with_max_times(6).with_jitter();
+            let retry = ExponentialBuilder::default().with_max_times(6);
             (|| store.commit(&changes))
                 .retry(retry)
                 .notify(|error, rest| {

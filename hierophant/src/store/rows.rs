@@ -1,187 +1,152 @@
-//! Between records and rows: how each column is written and read back.
+//! Records from rows.
 
 use alloy_primitives::Address;
-use network_lib::handshake::Backend;
-use network_lib::ids::Sha256Digest;
-use network_lib::job::{
-    BlobInfo, Execution, ExecutionFailureCause, Failure, FailureClass, JobSpec, ProofMode,
-};
-use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
+use network_lib::ids::{IdError, Sha256Digest};
+use network_lib::job::{BlobInfo, Execution, Failure, JobSpec};
 
 use super::StoreError;
+use super::values::{backend_from, cause_from, class_from, corrupt, mode_from};
 use crate::records::{
     ArtifactRecord, AttemptRecord, JobRecord, Millis, ProgramRecord, Prover, RequestRecord,
+    UnknownWord,
 };
 
-/// An unsigned number with its bits unchanged in a signed column.
-pub(super) const fn bits(value: u64) -> i64 {
-    value.cast_signed()
+/// A row of either database; every column is a number, a text or bytes.
+pub(super) trait Columns: Send + Sync + 'static {
+    /// A number, `None` for NULL.
+    fn int(&self, name: &str) -> Result<Option<i64>, sqlx::Error>;
+
+    /// A text, `None` for NULL.
+    fn text(&self, name: &str) -> Result<Option<String>, sqlx::Error>;
+
+    /// Bytes, `None` for NULL.
+    fn bytes(&self, name: &str) -> Result<Option<Vec<u8>>, sqlx::Error>;
 }
 
-/// A deadline, capped so that it can be compared in SQL.
-pub(super) fn capped(seconds: u64) -> i64 {
-    i64::try_from(seconds).unwrap_or(i64::MAX)
+fn unreadable(name: &str) -> impl Fn(sqlx::Error) -> StoreError + '_ {
+    move |error| corrupt(format!("column {name}: {error}"))
 }
 
-pub(super) const fn mode_number(mode: ProofMode) -> i64 {
-    match mode {
-        ProofMode::Core => 1,
-        ProofMode::Compressed => 2,
-        ProofMode::Plonk => 3,
-        ProofMode::Groth16 => 4,
-    }
+fn missing(name: &str) -> impl Fn() -> StoreError + '_ {
+    move || corrupt(format!("column {name} is empty"))
 }
 
-fn mode_from(number: i64) -> Result<ProofMode, StoreError> {
-    let index = usize::try_from(number - 1).unwrap_or(usize::MAX);
-    let mode = ProofMode::ALL.get(index).copied();
-    mode.ok_or_else(|| corrupt(format!("unknown proof mode {number}")))
+fn optional_int(row: &impl Columns, name: &str) -> Result<Option<i64>, StoreError> {
+    row.int(name).map_err(unreadable(name))
 }
 
-/// The client wire's numbering, 0 for none.
-pub(super) const fn cause_number(cause: Option<ExecutionFailureCause>) -> i64 {
-    use ExecutionFailureCause as Cause;
-    match cause {
-        None => 0,
-        Some(Cause::HaltWithNonZeroExitCode) => 1,
-        Some(Cause::InvalidMemoryAccess) => 2,
-        Some(Cause::UnsupportedSyscall) => 3,
-        Some(Cause::Breakpoint) => 4,
-        Some(Cause::ExceededCycleLimit) => 5,
-        Some(Cause::InvalidSyscallUsage) => 6,
-        Some(Cause::Unimplemented) => 7,
-        Some(Cause::EndInUnconstrained) => 8,
-        Some(Cause::ExceededGasLimit) => 9,
-    }
+pub(super) fn int(row: &impl Columns, name: &str) -> Result<i64, StoreError> {
+    optional_int(row, name)?.ok_or_else(missing(name))
 }
 
-fn cause_from(number: i64) -> Result<Option<ExecutionFailureCause>, StoreError> {
-    use ExecutionFailureCause as Cause;
-    Ok(match number {
-        0 => None,
-        1 => Some(Cause::HaltWithNonZeroExitCode),
-        2 => Some(Cause::InvalidMemoryAccess),
-        3 => Some(Cause::UnsupportedSyscall),
-        4 => Some(Cause::Breakpoint),
-        5 => Some(Cause::ExceededCycleLimit),
-        6 => Some(Cause::InvalidSyscallUsage),
-        7 => Some(Cause::Unimplemented),
-        8 => Some(Cause::EndInUnconstrained),
-        9 => Some(Cause::ExceededGasLimit),
-        _ => return Err(corrupt(format!("unknown failure cause {number}"))),
-    })
+fn unsigned(row: &impl Columns, name: &str) -> Result<u64, StoreError> {
+    int(row, name).map(i64::cast_unsigned)
 }
 
-fn class_from(word: &str) -> Result<FailureClass, StoreError> {
-    Ok(match word {
-        "guest" => FailureClass::Guest,
-        "request" => FailureClass::Request,
-        "worker" => FailureClass::Worker,
-        "infrastructure" => FailureClass::Infrastructure,
-        _ => return Err(corrupt(format!("unknown failure class {word:?}"))),
-    })
+fn time(row: &impl Columns, name: &str) -> Result<Millis, StoreError> {
+    int(row, name).map(Millis)
 }
 
-fn backend_from(word: &str) -> Result<Backend, StoreError> {
-    Ok(match word {
-        "cpu" => Backend::Cpu,
-        "cuda" => Backend::Cuda,
-        "mock" => Backend::Mock,
-        _ => return Err(corrupt(format!("unknown backend {word:?}"))),
-    })
+fn optional_time(row: &impl Columns, name: &str) -> Result<Option<Millis>, StoreError> {
+    Ok(optional_int(row, name)?.map(Millis))
 }
 
-fn corrupt(reason: impl ToString) -> StoreError {
-    StoreError::Corrupt { reason: reason.to_string() }
+fn optional_text(row: &impl Columns, name: &str) -> Result<Option<String>, StoreError> {
+    row.text(name).map_err(unreadable(name))
 }
 
-/// Reads one column, with a readable error.
-fn column<'r, T>(row: &'r SqliteRow, name: &str) -> Result<T, StoreError>
+fn text(row: &impl Columns, name: &str) -> Result<String, StoreError> {
+    optional_text(row, name)?.ok_or_else(missing(name))
+}
+
+fn optional_bytes(row: &impl Columns, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+    row.bytes(name).map_err(unreadable(name))
+}
+
+fn bytes(row: &impl Columns, name: &str) -> Result<Vec<u8>, StoreError> {
+    optional_bytes(row, name)?.ok_or_else(missing(name))
+}
+
+fn word<T>(row: &impl Columns, name: &str) -> Result<T, StoreError>
 where
-    T: sqlx::Decode<'r, sqlx::Sqlite> + sqlx::Type<sqlx::Sqlite>,
+    T: std::str::FromStr<Err = UnknownWord>,
 {
-    row.try_get(name).map_err(|error| corrupt(format!("column {name}: {error}")))
-}
-
-fn word<T>(row: &SqliteRow, name: &str) -> Result<T, StoreError>
-where
-    T: std::str::FromStr<Err = crate::records::UnknownWord>,
-{
-    column::<String>(row, name)?.parse().map_err(corrupt)
+    text(row, name)?.parse().map_err(corrupt)
 }
 
 /// Reads an id column.
-pub(super) fn id<T>(row: &SqliteRow, name: &str) -> Result<T, StoreError>
+pub(super) fn id<T>(row: &impl Columns, name: &str) -> Result<T, StoreError>
 where
-    T: for<'a> TryFrom<&'a [u8], Error = network_lib::ids::IdError>,
+    T: for<'a> TryFrom<&'a [u8], Error = IdError>,
 {
-    T::try_from(&column::<Vec<u8>>(row, name)?).map_err(|error| corrupt(format!("{name}: {error}")))
+    T::try_from(&bytes(row, name)?).map_err(|error| corrupt(format!("{name}: {error}")))
 }
 
-fn optional_id<T>(row: &SqliteRow, name: &str) -> Result<Option<T>, StoreError>
+fn optional_id<T>(row: &impl Columns, name: &str) -> Result<Option<T>, StoreError>
 where
-    T: for<'a> TryFrom<&'a [u8], Error = network_lib::ids::IdError>,
+    T: for<'a> TryFrom<&'a [u8], Error = IdError>,
 {
-    let bytes = column::<Option<Vec<u8>>>(row, name)?;
-    bytes
+    optional_bytes(row, name)?
         .map(|bytes| T::try_from(&bytes).map_err(|error| corrupt(format!("{name}: {error}"))))
         .transpose()
 }
 
-fn address(row: &SqliteRow, name: &str) -> Result<Address, StoreError> {
-    Address::try_from(column::<Vec<u8>>(row, name)?.as_slice()).map_err(corrupt)
+fn address(row: &impl Columns, name: &str) -> Result<Address, StoreError> {
+    Address::try_from(bytes(row, name)?.as_slice()).map_err(corrupt)
 }
 
-fn blob(row: &SqliteRow, size: &str, sha256: &str) -> Result<BlobInfo, StoreError> {
-    Ok(BlobInfo { size: column::<i64>(row, size)?.cast_unsigned(), sha256: id(row, sha256)? })
+fn blob(row: &impl Columns, size: &str, sha256: &str) -> Result<BlobInfo, StoreError> {
+    Ok(BlobInfo { size: unsigned(row, size)?, sha256: id(row, sha256)? })
 }
 
-pub(super) fn program(row: &SqliteRow) -> Result<ProgramRecord, StoreError> {
+pub(super) fn program(row: &impl Columns) -> Result<ProgramRecord, StoreError> {
     Ok(ProgramRecord {
         vk_hash: id(row, "vk_hash")?,
-        vk: column(row, "vk")?,
+        vk: bytes(row, "vk")?,
         artifact: id(row, "artifact")?,
         blob: blob(row, "size", "sha256")?,
         owner: address(row, "owner")?,
-        created_at: Millis(column(row, "created_at")?),
+        created_at: time(row, "created_at")?,
     })
 }
 
-pub(super) fn artifact(row: &SqliteRow) -> Result<ArtifactRecord, StoreError> {
-    let stored = column::<Option<i64>>(row, "size")?.is_some();
+pub(super) fn artifact(row: &impl Columns) -> Result<ArtifactRecord, StoreError> {
+    let stored = optional_int(row, "size")?.is_some();
     Ok(ArtifactRecord {
         id: id(row, "id")?,
         kind: word(row, "kind")?,
         owner: address(row, "owner")?,
         blob: if stored { Some(blob(row, "size", "sha256")?) } else { None },
-        created_at: Millis(column(row, "created_at")?),
+        created_at: time(row, "created_at")?,
+        delivered_at: optional_time(row, "delivered_at")?,
+        expired_at: optional_time(row, "expired_at")?,
+        removed_at: optional_time(row, "removed_at")?,
     })
 }
 
-pub(super) fn job(row: &SqliteRow) -> Result<JobRecord, StoreError> {
-    let execution = match column::<Option<i64>>(row, "cycles")? {
+pub(super) fn job(row: &impl Columns) -> Result<JobRecord, StoreError> {
+    let execution = match optional_int(row, "cycles")? {
         None => None,
         Some(cycles) => Some(Execution {
             cycles: cycles.cast_unsigned(),
-            gas: column::<Option<i64>>(row, "gas")?.map(i64::cast_unsigned),
+            gas: optional_int(row, "gas")?.map(i64::cast_unsigned),
             public_values_hash: id::<Sha256Digest>(row, "public_values_hash")?,
         }),
     };
-    let failure = match column::<Option<String>>(row, "failure_class")? {
+    let failure = match optional_text(row, "failure_class")? {
         None => None,
         Some(class) => Some(Failure {
             class: class_from(&class)?,
-            cause: cause_from(column(row, "failure_cause")?)?,
-            message: column::<Option<String>>(row, "failure")?.unwrap_or_default(),
+            cause: cause_from(int(row, "failure_cause")?)?,
+            message: optional_text(row, "failure")?.unwrap_or_default(),
         }),
     };
     let prover = match optional_id(row, "worker")? {
         None => None,
         Some(worker) => Some(Prover {
             worker,
-            name: column(row, "worker_name")?,
-            backend: backend_from(&column::<String>(row, "worker_backend")?)?,
+            name: text(row, "worker_name")?,
+            backend: backend_from(&text(row, "worker_backend")?)?,
         }),
     };
     Ok(JobRecord {
@@ -189,10 +154,10 @@ pub(super) fn job(row: &SqliteRow) -> Result<JobRecord, StoreError> {
         key: id(row, "key")?,
         spec: JobSpec {
             vk_hash: id(row, "vk_hash")?,
-            circuit_version: column(row, "circuit_version")?,
-            mode: mode_from(column(row, "mode")?)?,
-            cycle_limit: column::<i64>(row, "cycle_limit")?.cast_unsigned(),
-            gas_limit: column::<i64>(row, "gas_limit")?.cast_unsigned(),
+            circuit_version: text(row, "circuit_version")?,
+            mode: mode_from(int(row, "mode")?)?,
+            cycle_limit: unsigned(row, "cycle_limit")?,
+            gas_limit: unsigned(row, "gas_limit")?,
         },
         program: id(row, "program")?,
         program_blob: blob(row, "program_size", "program_sha256")?,
@@ -203,54 +168,54 @@ pub(super) fn job(row: &SqliteRow) -> Result<JobRecord, StoreError> {
         failure,
         proof: optional_id(row, "proof")?,
         prover,
-        attempts: u32::try_from(column::<i64>(row, "attempts")?).map_err(corrupt)?,
-        created_at: Millis(column(row, "created_at")?),
-        updated_at: Millis(column(row, "updated_at")?),
-        started_at: column::<Option<i64>>(row, "started_at")?.map(Millis),
-        finished_at: column::<Option<i64>>(row, "finished_at")?.map(Millis),
+        attempts: u32::try_from(int(row, "attempts")?).map_err(corrupt)?,
+        created_at: time(row, "created_at")?,
+        updated_at: time(row, "updated_at")?,
+        started_at: optional_time(row, "started_at")?,
+        finished_at: optional_time(row, "finished_at")?,
     })
 }
 
-pub(super) fn attempt(row: &SqliteRow) -> Result<AttemptRecord, StoreError> {
+pub(super) fn attempt(row: &impl Columns) -> Result<AttemptRecord, StoreError> {
     let proof = match optional_id(row, "proof")? {
         None => None,
         Some(proof) => Some((proof, blob(row, "proof_size", "proof_sha256")?)),
     };
-    let class = column::<Option<String>>(row, "failure_class")?;
+    let class = optional_text(row, "failure_class")?;
     Ok(AttemptRecord {
         lease: id(row, "lease")?,
         job: id(row, "job")?,
         prover: Prover {
             worker: id(row, "worker")?,
-            name: column(row, "worker_name")?,
-            backend: backend_from(&column::<String>(row, "worker_backend")?)?,
+            name: text(row, "worker_name")?,
+            backend: backend_from(&text(row, "worker_backend")?)?,
         },
-        started_at: Millis(column(row, "started_at")?),
-        ended_at: column::<Option<i64>>(row, "ended_at")?.map(Millis),
+        started_at: time(row, "started_at")?,
+        ended_at: optional_time(row, "ended_at")?,
         outcome: word(row, "outcome")?,
         failure_class: class.as_deref().map(class_from).transpose()?,
-        message: column(row, "message")?,
+        message: optional_text(row, "message")?,
         proof,
     })
 }
 
-pub(super) fn request(row: &SqliteRow) -> Result<RequestRecord, StoreError> {
-    let whitelist = column::<Vec<u8>>(row, "whitelist")?;
+pub(super) fn request(row: &impl Columns) -> Result<RequestRecord, StoreError> {
+    let whitelist = bytes(row, "whitelist")?;
     Ok(RequestRecord {
         id: id(row, "id")?,
         job: id(row, "job")?,
         requester: address(row, "requester")?,
         network_mode: word(row, "network_mode")?,
-        strategy: i32::try_from(column::<i64>(row, "strategy")?).map_err(corrupt)?,
-        version: column(row, "version")?,
-        stdin_uri: column(row, "stdin_uri")?,
-        stdin_private: column::<i64>(row, "stdin_private")? != 0,
-        deadline: column::<i64>(row, "deadline")?.cast_unsigned(),
-        min_auction_period: column::<i64>(row, "min_auction_period")?.cast_unsigned(),
+        strategy: i32::try_from(int(row, "strategy")?).map_err(corrupt)?,
+        version: text(row, "version")?,
+        stdin_uri: text(row, "stdin_uri")?,
+        stdin_private: int(row, "stdin_private")? != 0,
+        deadline: unsigned(row, "deadline")?,
+        min_auction_period: unsigned(row, "min_auction_period")?,
         whitelist: whitelist.chunks_exact(20).map(Address::from_slice).collect(),
         state: word(row, "state")?,
-        created_at: Millis(column(row, "created_at")?),
-        updated_at: Millis(column(row, "updated_at")?),
-        fulfilled_at: column::<Option<i64>>(row, "fulfilled_at")?.map(Millis),
+        created_at: time(row, "created_at")?,
+        updated_at: time(row, "updated_at")?,
+        fulfilled_at: optional_time(row, "fulfilled_at")?,
     })
 }

@@ -45,7 +45,7 @@ impl Network {
         Self::start_in(folder, config).await
     }
 
-    async fn start_in(folder: TempDir, config: Config) -> Self {
+    pub async fn start_in(folder: TempDir, config: Config) -> Self {
         let listeners = Listeners::bind(&config).await.expect("free ports");
         let grpc = listeners.grpc.local_addr().expect("bound");
         let http = listeners.http.local_addr().expect("bound");

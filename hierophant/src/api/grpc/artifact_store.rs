@@ -49,6 +49,7 @@ impl ArtifactStore for ArtifactStoreService {
                 )));
             }
         };
+        self.context.budget.admit(0).map_err(|low| Status::unavailable(low.to_string()))?;
         let ticket = self.context.owners.artifacts.open_ticket(kind, owner).await;
         let id = ticket.map_err(|_| {
             Status::unavailable("the upload ticket could not be stored; try again later")

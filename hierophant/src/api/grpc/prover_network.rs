@@ -66,6 +66,11 @@ impl ProverNetworkService {
         let record = record.ok_or_else(|| {
             Status::failed_precondition(format!("{field} {uri:?} was never given out here"))
         })?;
+        if record.expired_at.is_some() {
+            return Err(Status::failed_precondition(format!(
+                "the upload {field} {uri:?} is no longer kept; upload it again"
+            )));
+        }
         if record.blob.is_none() {
             return Err(Status::failed_precondition(format!(
                 "nothing was uploaded to {field} {uri:?}"
@@ -314,6 +319,7 @@ impl ProverNetwork for ProverNetworkService {
         request: Request<pb::SignedRequest>,
     ) -> Result<Response<pb::RequestProofResponse>, Status> {
         let Opened { signer, body } = self.open(request.into_inner())?;
+        self.context.budget.admit(0).map_err(|low| Status::unavailable(low.to_string()))?;
         let found = classify(&body).map_err(undecodable)?;
         let new = self.new_request(signer, found).await?;
         let id = self.context.owners.proofs.submit(new).await.map_err(|error| match error {

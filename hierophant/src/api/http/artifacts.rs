@@ -4,6 +4,7 @@ use axum::body::Body;
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use futures_util::TryStreamExt;
 use network_lib::ids::ArtifactId;
 use tower::ServiceExt;
 use tower_http::services::ServeFile;
@@ -11,9 +12,9 @@ use tower_http::services::ServeFile;
 use super::receive::receive;
 use super::{answer, not_found, try_again};
 use crate::api::Context;
-use crate::artifacts::UploadError;
 use crate::artifacts::blobs::Blobs;
-use crate::records::ArtifactKind;
+use crate::artifacts::{ArtifactsHandle, UploadError, short};
+use crate::records::{ArtifactKind, ArtifactRecord};
 
 const NO_SUCH: &str = "no such artifact";
 
@@ -34,7 +35,9 @@ pub(super) async fn upload(
             return try_again(UploadError::Unavailable.to_string());
         }
     }
-    let staged = match receive(&context.blobs, &headers, body, context.max_artifact_bytes).await {
+    let limit = context.max_artifact_bytes;
+    let received = receive(&context.blobs, &headers, body, limit, Some(&context.budget)).await;
+    let staged = match received {
         Ok(staged) => staged,
         Err(refusal) => return *refusal,
     };
@@ -60,7 +63,14 @@ pub(super) async fn download(
         Ok(Some(record)) if record.kind == ArtifactKind::PrivateStdin => {
             answer(StatusCode::FORBIDDEN, "a private input is not given out")
         }
-        Ok(Some(record)) if record.blob.is_some() => serve_blob(&context.blobs, id, request).await,
+        Ok(Some(record)) if record.expired_at.is_some() => answer(StatusCode::GONE, gone(&record)),
+        Ok(Some(record)) if record.blob.is_some() => {
+            let response = serve_blob(&context.blobs, id, request).await;
+            if record.kind == ArtifactKind::Proof {
+                return note_delivery(response, id, context.owners.artifacts);
+            }
+            response
+        }
         Ok(_) => not_found(NO_SUCH),
         Err(error) => {
             tracing::error!(%error, "an artifact could not be looked up");
@@ -85,7 +95,40 @@ pub(super) async fn serve_blob(blobs: &Blobs, id: ArtifactId, request: Request) 
     response
 }
 
-/// Enough of an artifact's id to recognize it in logs; the whole id is a credential.
-fn short(id: ArtifactId) -> String {
-    id.to_string()[..8].to_owned()
+fn gone(record: &ArtifactRecord) -> String {
+    let days = record.expired_at.map_or(0, |end| end.since(record.created_at) / 86_400_000);
+    format!("this {} was kept for {days} days, its time is over (see `[retention]`)", record.kind)
+}
+
+/// Tells the owner once the last byte of a proof has gone out: of the whole, or of a range that reaches
+/// to the end. It may still get lost in the client's last network buffer; that is one of the reasons why
+/// a proof is kept after its delivery.
+fn note_delivery(response: Response, id: ArtifactId, owner: ArtifactsHandle) -> Response {
+    let Some(mut left) = length_if_last(&response) else { return response };
+    let (head, body) = response.into_parts();
+    let body = body.into_data_stream().inspect_ok(move |chunk| {
+        let before = left;
+        left = left.saturating_sub(chunk.len() as u64);
+        if before > 0 && left == 0 {
+            owner.delivered(id);
+        }
+    });
+    Response::from_parts(head, Body::from_stream(body))
+}
+
+/// How many bytes the answer has, if its last one is the file's last one.
+fn length_if_last(response: &Response) -> Option<u64> {
+    let header = |name| response.headers().get(name)?.to_str().ok();
+    let length = header(header::CONTENT_LENGTH)?.parse().ok()?;
+    match response.status() {
+        StatusCode::OK => Some(length),
+        StatusCode::PARTIAL_CONTENT => {
+            // "bytes 0-99/100"
+            let (range, total) = header(header::CONTENT_RANGE)?.split_once('/')?;
+            let last: u64 = range.rsplit('-').next()?.parse().ok()?;
+            let total: u64 = total.parse().ok()?;
+            (last.checked_add(1) == Some(total)).then_some(length)
+        }
+        _ => None,
+    }
 }

@@ -50,7 +50,9 @@ pub(super) async fn proof(
         Ok((lease, _)) => lease,
         Err(refusal) => return *refusal,
     };
-    let staged = match receive(&context.blobs, &headers, body, context.max_artifact_bytes).await {
+    // However full the disk: the proofs of what was accepted are what the rest was held back for.
+    let limit = context.max_artifact_bytes;
+    let staged = match receive(&context.blobs, &headers, body, limit, None).await {
         Ok(staged) => staged,
         Err(refusal) => return *refusal,
     };

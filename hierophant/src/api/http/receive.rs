@@ -10,17 +10,19 @@ use network_lib::task;
 
 use super::{answer, try_again};
 use crate::artifacts::blobs::{Blobs, StagedBlob};
+use crate::artifacts::budget::DiskBudget;
 
 /// How long the rest of a refused body is still read, so that the sender gets to see the refusal
 /// instead of a reset connection.
 const DISCARD_LIMIT: Duration = Duration::from_secs(10);
 
-/// Streams a body to disk. The error is the answer to send.
+/// Streams a body to disk, for as long as `budget`, if given, has room. The error is the answer to send.
 pub(super) async fn receive(
     blobs: &Blobs,
     headers: &HeaderMap,
     body: Body,
     limit: u64,
+    budget: Option<&DiskBudget>,
 ) -> Result<StagedBlob, Box<Response>> {
     let announced = headers
         .get(header::CONTENT_LENGTH)
@@ -30,6 +32,11 @@ pub(super) async fn receive(
     if announced.is_some_and(|length| length > limit) {
         discard(chunks);
         return Err(Box::new(too_large(limit)));
+    }
+    let admit = |bytes: u64| budget.map_or(Ok(()), |budget| budget.admit(bytes));
+    if let Err(low) = admit(announced.unwrap_or(0)) {
+        discard(chunks);
+        return Err(Box::new(try_again(low.to_string())));
     }
     let failed = |error: std::io::Error| {
         tracing::error!(%error, "an upload could not be written");
@@ -46,6 +53,11 @@ pub(super) async fn receive(
         if size > limit {
             discard(chunks);
             return Err(Box::new(too_large(limit)));
+        }
+        // What was written so far is gone from the free bytes already, but for the last second's.
+        if let Err(low) = admit(0) {
+            discard(chunks);
+            return Err(Box::new(try_again(low.to_string())));
         }
         if writer.write(chunk).await.is_err() {
             break;

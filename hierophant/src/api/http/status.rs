@@ -5,22 +5,34 @@
 
 use std::collections::BTreeMap;
 
-use axum::extract::State;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use network_lib::ids::{JobId, VkHash, WorkerId};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::answer;
 use crate::api::Context;
-use crate::proofs::actor::short;
+use crate::proofs::actor::{chain, short};
 use crate::proofs::message::{RunningProof, WorkerWork};
 use crate::records::{JobRecord, Millis, RequestRecord};
 use crate::registry::{DeadWorker, KnownWorker};
+use crate::store::{JobStore, StoreError};
 
-/// How many finished proofs are listed.
+/// How many finished proofs are listed if the caller does not say, and at most.
 const HISTORY: u32 = 100;
+const MOST_HISTORY: u32 = 1000;
+
+/// Which finished proofs to list.
+#[derive(Debug, Deserialize)]
+pub(super) struct HistoryPage {
+    /// At most so many.
+    limit: Option<u32>,
+    /// Those that ended before this job: the last one of the page before.
+    before: Option<JobId>,
+}
 
 /// A connected Contemplant.
 #[derive(Debug, Serialize)]
@@ -144,25 +156,32 @@ pub(super) async fn index() -> &'static str {
     "Hierophant, an SP1 prover network.\n\n\
      /contemplants        connected Contemplants and what they prove\n\
      /dead-contemplants   departed Contemplants and why\n\
-     /proof-history       the latest finished proofs\n\
+     /proof-history       finished proofs, the latest first (?limit=100&before=JOB)\n\
      /health              whether the process lives\n\
      /ready               whether it can take requests\n"
 }
 
 /// `GET /health`
-pub(super) async fn health() -> Response {
-    pretty(&BTreeMap::from([("status", "ok")]))
+pub(super) async fn health(State(context): State<Context>) -> Response {
+    let low = context.budget.usage().low.is_some();
+    let storage = if low { "low" } else { "ok" };
+    pretty(&BTreeMap::from([("status", "ok"), ("storage", storage)]))
 }
 
 /// `GET /ready`
 pub(super) async fn ready(State(context): State<Context>) -> Response {
     if let Err(error) = context.store.ping().await {
-        tracing::error!(%error, "not ready: the store does not answer");
+        tracing::error!(error = %chain(&error), "not ready: the store does not answer");
         return answer(StatusCode::SERVICE_UNAVAILABLE, "the store does not answer");
     }
+    let storage = context.budget.usage();
     match context.owners.proofs.overview().await {
+        // A low disk stops new work only: polls and downloads must go on reaching this machine.
         Ok(overview) => pretty(&serde_json::json!({
-            "status": "ready",
+            "status": if storage.low.is_some() { "storage_low" } else { "ready" },
+            "storage_low": storage.low.map(|low| low.to_string()),
+            "free_bytes": storage.free,
+            "stored_bytes": storage.stored,
             "contemplants": overview.workers.len(),
             "jobs_waiting": overview.waiting,
             "jobs_unfinished": overview.unfinished,
@@ -197,17 +216,41 @@ pub(super) async fn dead_contemplants(State(context): State<Context>) -> Respons
     }
 }
 
-/// `GET /proof-history`
-pub(super) async fn proof_history(State(context): State<Context>) -> Response {
-    match context.store.finished_jobs(HISTORY).await {
-        Ok(jobs) => {
-            pretty(&jobs.iter().map(|(job, requests)| finished(job, requests)).collect::<Vec<_>>())
-        }
+/// `GET /proof-history`, `?limit=` and `&before=` for the next page.
+pub(super) async fn proof_history(
+    State(context): State<Context>,
+    page: Result<Query<HistoryPage>, QueryRejection>,
+) -> Response {
+    let Ok(Query(page)) = page else {
+        let text = "write /proof-history?limit=NUMBER&before=JOB, both optional";
+        return answer(StatusCode::BAD_REQUEST, text);
+    };
+    let limit = page.limit.unwrap_or(HISTORY).min(MOST_HISTORY);
+    match history(&*context.store, limit, page.before).await {
+        Ok(Some(jobs)) => pretty(&jobs),
+        Ok(None) => answer(StatusCode::NOT_FOUND, "`before` names no finished job"),
         Err(error) => {
-            tracing::error!(%error, "the history could not be read");
+            tracing::error!(error = %chain(&error), "the history could not be read");
             answer(StatusCode::SERVICE_UNAVAILABLE, "the store does not answer")
         }
     }
+}
+
+/// A page of the history, `None` if there is no such job to begin after.
+async fn history(
+    store: &dyn JobStore,
+    limit: u32,
+    before: Option<JobId>,
+) -> Result<Option<Vec<FinishedProof>>, StoreError> {
+    let before = match before {
+        None => None,
+        Some(id) => match store.job(id).await?.and_then(|job| job.finished_at) {
+            Some(end) => Some((end, id)),
+            None => return Ok(None),
+        },
+    };
+    let jobs = store.finished_jobs(limit, before).await?;
+    Ok(Some(jobs.iter().map(|(job, requests)| finished(job, requests)).collect()))
 }
 
 fn contemplant(now: Millis, known: KnownWorker, work: &WorkerWork) -> Contemplant {

@@ -1,0 +1,252 @@
+//! How full the disk is, and what is still let in.
+//!
+//! New work (tickets, uploads, requests) stops while there is still room, so that the proofs of what was
+//! accepted find some, and the database too. Reads and proofs never ask here.
+
+use std::fmt;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use network_lib::task;
+use tokio_util::sync::CancellationToken;
+
+/// How often the disk is looked at. In that time even a fast disk takes less than the default reserve.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// The disk is too full for new work; later there may be room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum StorageLow {
+    /// The disk is nearly full.
+    #[error(
+        "the disk has {free} bytes left, of which `min_free_bytes` = {min_free} are held back; try \
+         again later"
+    )]
+    Disk {
+        /// Bytes that are free.
+        free: u64,
+        /// Bytes that must stay free.
+        min_free: u64,
+    },
+    /// Uploads and proofs take as much as they may.
+    #[error("uploads and proofs take {stored} of `max_bytes` = {most} bytes; try again later")]
+    Quota {
+        /// Bytes that they take.
+        stored: u64,
+        /// Bytes that they may take.
+        most: u64,
+    },
+}
+
+/// What the budget knows, for people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usage {
+    /// Free bytes on the disk, `None` if they cannot be found out.
+    pub free: Option<u64>,
+    /// Bytes of uploads and proofs.
+    pub stored: u64,
+    /// Why new work is turned away, if it is.
+    pub low: Option<StorageLow>,
+}
+
+type ReadFree = dyn Fn() -> io::Result<u64> + Send + Sync;
+
+struct Inner {
+    read_free: Box<ReadFree>,
+    min_free: u64,
+    most: Option<u64>,
+    free: AtomicU64,
+    stored: AtomicU64,
+    was_low: AtomicBool,
+}
+
+/// Shared knowledge of how full the disk is.
+#[derive(Clone)]
+pub struct DiskBudget(Arc<Inner>);
+
+impl fmt::Debug for DiskBudget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("DiskBudget").field(&self.usage()).finish()
+    }
+}
+
+/// Stands for a disk that could not be asked.
+const UNKNOWN: u64 = u64::MAX;
+
+impl DiskBudget {
+    /// A budget for the disk under `folder`, on which `stored` bytes of uploads and proofs lie already.
+    #[must_use]
+    pub fn new(folder: &Path, min_free: u64, most: Option<u64>, stored: u64) -> Self {
+        let folder = folder.to_owned();
+        Self::with_reader(move || fs4::available_space(&folder), min_free, most, stored)
+    }
+
+    /// A budget that learns from `read_free` how many bytes are free.
+    #[must_use]
+    pub fn with_reader(
+        read_free: impl Fn() -> io::Result<u64> + Send + Sync + 'static,
+        min_free: u64,
+        most: Option<u64>,
+        stored: u64,
+    ) -> Self {
+        let budget = Self(Arc::new(Inner {
+            read_free: Box::new(read_free),
+            min_free,
+            most,
+            free: AtomicU64::new(UNKNOWN),
+            stored: AtomicU64::new(stored),
+            was_low: AtomicBool::new(false),
+        }));
+        budget.refresh();
+        budget
+    }
+
+    /// Looks at the disk every second until `stop` is cancelled.
+    pub fn watch(&self, stop: CancellationToken) {
+        let budget = self.clone();
+        task::spawn("watch the disk", async move {
+            while stop.run_until_cancelled(tokio::time::sleep(INTERVAL)).await.is_some() {
+                let looking = budget.clone();
+                // A disk that hangs must not hang the runtime.
+                let _ = tokio::task::spawn_blocking(move || looking.refresh()).await;
+            }
+        });
+    }
+
+    /// Looks at the disk now. Blocks for as long as the disk takes.
+    pub fn refresh(&self) {
+        match (self.0.read_free)() {
+            Ok(free) => self.0.free.store(free, Ordering::Relaxed),
+            Err(error) => {
+                self.0.free.store(UNKNOWN, Ordering::Relaxed);
+                tracing::warn!(%error, "the free space on the disk is not known");
+            }
+        }
+        let low = self.admit(0).err();
+        if self.0.was_low.swap(low.is_some(), Ordering::Relaxed) != low.is_some() {
+            match low {
+                Some(low) => tracing::error!("new work is turned away: {low}"),
+                None => tracing::info!("there is room again, new work is accepted"),
+            }
+        }
+    }
+
+    /// Whether new work that will take `bytes` more may come in.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageLow`], worth another try later.
+    pub fn admit(&self, bytes: u64) -> Result<(), StorageLow> {
+        let Inner { min_free, most, .. } = *self.0;
+        let free = self.0.free.load(Ordering::Relaxed);
+        if free.saturating_sub(bytes) < min_free {
+            return Err(StorageLow::Disk { free, min_free });
+        }
+        let stored = self.0.stored.load(Ordering::Relaxed);
+        match most {
+            Some(most) if stored.saturating_add(bytes.max(1)) > most => {
+                Err(StorageLow::Quota { stored, most })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// So many bytes of uploads and proofs have come.
+    pub(super) fn grew(&self, bytes: u64) {
+        self.0.stored.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// So many bytes of uploads and proofs have gone.
+    pub(super) fn shrank(&self, bytes: u64) {
+        let less = |stored: u64| Some(stored.saturating_sub(bytes));
+        // Never fails: there is always a new value.
+        let _ = self.0.stored.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+    }
+
+    /// What is known.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        let free = Some(self.0.free.load(Ordering::Relaxed)).filter(|free| *free != UNKNOWN);
+        let stored = self.0.stored.load(Ordering::Relaxed);
+        Usage { free, stored, low: self.admit(0).err() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A budget on a disk whose free bytes the test sets.
+    fn budget(min_free: u64, most: Option<u64>) -> (DiskBudget, Arc<AtomicU64>) {
+        let free = Arc::new(AtomicU64::new(1000));
+        let disk = Arc::clone(&free);
+        let read = move || match disk.load(Ordering::Relaxed) {
+            UNKNOWN => Err(io::ErrorKind::TimedOut.into()),
+            free => Ok(free),
+        };
+        (DiskBudget::with_reader(read, min_free, most, 50), free)
+    }
+
+    #[test]
+    fn new_work_stops_before_the_disk_is_full_and_goes_on_by_itself() {
+        let (budget, free) = budget(200, None);
+        assert_eq!(budget.admit(800), Ok(()));
+        assert_eq!(budget.admit(801), Err(StorageLow::Disk { free: 1000, min_free: 200 }));
+        free.store(199, Ordering::Relaxed);
+        budget.refresh();
+        assert_eq!(budget.admit(0), Err(StorageLow::Disk { free: 199, min_free: 200 }));
+        assert!(budget.usage().low.is_some());
+        free.store(200, Ordering::Relaxed);
+        budget.refresh();
+        assert_eq!(budget.admit(0), Ok(()));
+        assert_eq!(budget.usage(), Usage { free: Some(200), stored: 50, low: None });
+    }
+
+    #[test]
+    fn a_disk_that_cannot_be_asked_stops_nothing() {
+        let (budget, free) = budget(200, None);
+        free.store(UNKNOWN, Ordering::Relaxed);
+        budget.refresh();
+        assert_eq!(budget.admit(1 << 40), Ok(()));
+        assert_eq!(budget.usage().free, None);
+    }
+
+    #[test]
+    fn the_quota_counts_what_comes_and_goes() {
+        let (budget, _) = budget(0, Some(100));
+        assert_eq!(budget.admit(50), Ok(()));
+        assert_eq!(budget.admit(51), Err(StorageLow::Quota { stored: 50, most: 100 }));
+        budget.grew(50);
+        assert_eq!(budget.admit(0), Err(StorageLow::Quota { stored: 100, most: 100 }));
+        budget.shrank(60);
+        assert_eq!(budget.admit(60), Ok(()));
+        budget.shrank(1000);
+        assert_eq!(budget.usage().stored, 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_disk_is_looked_at_every_second() {
+        let (budget, free) = budget(200, None);
+        let stop = CancellationToken::new();
+        budget.watch(stop.clone());
+        free.store(1, Ordering::Relaxed);
+        while budget.admit(0).is_ok() {
+            tokio::time::sleep(INTERVAL).await;
+        }
+        free.store(1000, Ordering::Relaxed);
+        while budget.admit(0).is_err() {
+            tokio::time::sleep(INTERVAL).await;
+        }
+        stop.cancel();
+    }
+
+    #[test]
+    fn the_free_space_of_a_real_disk_is_read() {
+        let budget = DiskBudget::new(&std::env::temp_dir(), 0, None, 0);
+        assert!(budget.usage().free.is_some());
+        let full = DiskBudget::new(&std::env::temp_dir(), UNKNOWN - 1, None, 0);
+        assert!(full.usage().low.is_some());
+    }
+}

@@ -1,0 +1,120 @@
+//! One look at what may go: asks the store, has the actor record it, removes the bytes.
+
+use std::sync::Arc;
+
+use network_lib::ids::ArtifactId;
+
+use super::blobs::Blobs;
+use super::budget::DiskBudget;
+use super::handle::ArtifactsHandle;
+use super::retention::Cutoffs;
+use crate::records::{ArtifactRecord, Change, Millis};
+use crate::store::{JobStore, RetentionStep, StoreError};
+
+/// Most artifacts in one transaction, so that others get to write in between.
+const BATCH: u32 = 200;
+
+/// Age below which bytes without a record are left: they may be on their way in.
+const ORPHAN_AGE_MS: u64 = 24 * 3600 * 1000;
+
+/// So many orphans are never too many.
+const FEW_ORPHANS: usize = 100;
+
+/// What a sweep needs.
+#[derive(Debug, Clone)]
+pub(super) struct Sweeper {
+    pub(super) store: Arc<dyn JobStore>,
+    pub(super) blobs: Blobs,
+    pub(super) owner: ArtifactsHandle,
+    pub(super) budget: DiskBudget,
+}
+
+impl Sweeper {
+    /// Forgets tickets, expires, takes back what is needed again, and removes, in this order.
+    pub(super) async fn sweep(&self, cutoffs: Cutoffs, now: Millis) -> Result<(), StoreError> {
+        let forget = |artifact: &ArtifactRecord| Change::Forgotten(artifact.id);
+        self.each(RetentionStep::Forget, &cutoffs, forget).await?;
+        let expire = |artifact: &ArtifactRecord| Change::Expired(artifact.id, Some(now));
+        self.each(RetentionStep::Expire, &cutoffs, expire).await?;
+        let keep = |artifact: &ArtifactRecord| Change::Expired(artifact.id, None);
+        self.each(RetentionStep::Keep, &cutoffs, keep).await?;
+        loop {
+            let found = self.store.artifacts_to(RetentionStep::Remove, &cutoffs, BATCH).await?;
+            let mut changes = Vec::new();
+            let mut bytes = 0;
+            for artifact in &found {
+                if self.remove(artifact.id).await {
+                    changes.push(Change::Removed(artifact.id, now));
+                    bytes += artifact.blob.map_or(0, |blob| blob.size);
+                }
+            }
+            if changes.is_empty() || !self.owner.record(changes).await {
+                return Ok(());
+            }
+            self.budget.shrank(bytes);
+            tracing::info!(
+                artifacts = found.len(),
+                bytes,
+                "artifacts past their time were removed"
+            );
+        }
+    }
+
+    async fn each(
+        &self,
+        step: RetentionStep,
+        cutoffs: &Cutoffs,
+        change: impl Fn(&ArtifactRecord) -> Change + Send,
+    ) -> Result<(), StoreError> {
+        loop {
+            let found = self.store.artifacts_to(step, cutoffs, BATCH).await?;
+            if found.is_empty() || !self.owner.record(found.iter().map(&change).collect()).await {
+                return Ok(());
+            }
+            tracing::debug!(artifacts = found.len(), ?step, "retention");
+        }
+    }
+
+    async fn remove(&self, id: ArtifactId) -> bool {
+        match self.blobs.remove(id).await {
+            Ok(()) => true,
+            Err(error) => {
+                let artifact = super::short(id);
+                tracing::error!(%error, artifact, "the bytes of an artifact could not be removed");
+                false
+            }
+        }
+    }
+
+    /// Removes bytes that no record knows, as a crash between the file and its record leaves them.
+    pub(super) async fn clear_orphans(&self, now: Millis) -> Result<(), StoreError> {
+        let listing = self.blobs.clone();
+        let listed = tokio::task::spawn_blocking(move || listing.older_than(now, ORPHAN_AGE_MS));
+        let old = match listed.await {
+            Ok(Ok(old)) => old,
+            Ok(Err(error)) => {
+                tracing::error!(%error, "the artifacts' folder could not be listed");
+                return Ok(());
+            }
+            Err(_) => return Ok(()),
+        };
+        let kept = self.store.kept_artifacts(&old).await?;
+        let orphans: Vec<ArtifactId> =
+            old.iter().copied().filter(|id| !kept.contains(id)).collect();
+        if orphans.len() > FEW_ORPHANS && orphans.len() > old.len() / 2 {
+            tracing::error!(
+                orphans = orphans.len(),
+                artifacts = old.len(),
+                "most artifacts are unknown to the database; is it the right one? They are left alone"
+            );
+            return Ok(());
+        }
+        for id in &orphans {
+            self.remove(*id).await;
+        }
+        if !orphans.is_empty() {
+            tracing::info!(artifacts = orphans.len(), "artifacts without a record were removed");
+        }
+        Ok(())
+    }
+}

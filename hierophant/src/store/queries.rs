@@ -1,0 +1,333 @@
+//! The queries, once for both databases.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
+
+use alloy_primitives::Address;
+use async_trait::async_trait;
+use network_lib::ids::{ArtifactId, JobId, RequestId, Sha256Digest, VkHash};
+
+use super::retention::{self, RetentionStep};
+use super::rows::{self, Columns};
+use super::statement::Statement;
+use super::values::{capped, cause_number, mode_number};
+use super::write;
+use super::{ExecutionFilter, JobStore, RequestFilter, RequestView, StoreError, UnfinishedJob};
+use crate::artifacts::retention::Cutoffs;
+use crate::records::{ArtifactRecord, Change, JobRecord, Millis, ProgramRecord, RequestRecord};
+
+const UNFINISHED: &str = "('queued', 'leased', 'proving', 'uploaded', 'verifying')";
+
+/// Most parameters in one statement; SQLite takes 32,766, Postgres 65,535.
+const MOST_PARAMETERS: usize = 1000;
+
+/// How statements reach a database.
+#[async_trait]
+pub(super) trait Driver: Debug + Send + Sync + 'static {
+    /// A row of this database.
+    type Row: Columns;
+
+    /// Runs a statement that only reads.
+    async fn read(&self, statement: Statement) -> Result<Vec<Self::Row>, sqlx::Error>;
+
+    /// Runs all statements in one durable transaction.
+    async fn write(&self, statements: Vec<Statement>) -> Result<(), StoreError>;
+
+    /// Returns if the database answers and can be written to.
+    async fn ping(&self) -> Result<(), StoreError>;
+
+    /// Waits for what is being written and lets go of the database.
+    async fn close(&self);
+}
+
+/// A store in the database behind a driver.
+#[derive(Debug)]
+pub(super) struct SqlStore<D>(pub(super) D);
+
+impl<D: Driver> SqlStore<D> {
+    async fn many<T>(
+        &self,
+        action: &'static str,
+        statement: Statement,
+        read: impl Fn(&D::Row) -> Result<T, StoreError> + Send,
+    ) -> Result<Vec<T>, StoreError> {
+        let rows = self.0.read(statement).await.map_err(StoreError::unavailable(action))?;
+        rows.iter().map(read).collect()
+    }
+
+    async fn one<T: Send>(
+        &self,
+        action: &'static str,
+        statement: Statement,
+        read: impl Fn(&D::Row) -> Result<T, StoreError> + Send,
+    ) -> Result<Option<T>, StoreError> {
+        Ok(self.many(action, statement, read).await?.into_iter().next())
+    }
+
+    /// Requests with their jobs, in the order given.
+    async fn with_jobs(
+        &self,
+        requests: Vec<RequestRecord>,
+    ) -> Result<Vec<RequestView>, StoreError> {
+        let wanted: BTreeSet<JobId> = requests.iter().map(|request| request.job).collect();
+        let mut jobs = BTreeMap::new();
+        for part in Vec::from_iter(wanted).chunks(MOST_PARAMETERS) {
+            let mut query = Statement::new("SELECT * FROM jobs WHERE ");
+            query.push_list("id IN ", part.iter().map(|id| id.0.as_slice()));
+            for job in self.many("reading the jobs of requests", query, rows::job).await? {
+                jobs.insert(job.id, job);
+            }
+        }
+        let view = |request: RequestRecord| {
+            let id = request.job;
+            let missing =
+                || StoreError::Corrupt { reason: format!("request without its job {id}") };
+            let job = jobs.get(&id).cloned().ok_or_else(missing)?;
+            Ok(RequestView { request, job })
+        };
+        requests.into_iter().map(view).collect()
+    }
+
+    /// Rows that belong to unfinished jobs, those of the oldest job first.
+    async fn of_unfinished<T: Send>(
+        &self,
+        select: &str,
+        then: &str,
+        read: impl Fn(&D::Row) -> Result<T, StoreError> + Send,
+    ) -> Result<Vec<T>, StoreError> {
+        let sql = format!("{select} j.state IN {UNFINISHED} ORDER BY j.created_at, j.id{then}");
+        self.many("reading unfinished jobs", Statement::new(sql), read).await
+    }
+}
+
+#[async_trait]
+impl<D: Driver> JobStore for SqlStore<D> {
+    async fn commit(&self, changes: &[Change]) -> Result<(), StoreError> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        self.0.write(changes.iter().map(write::statement).collect()).await
+    }
+
+    async fn unfinished_jobs(&self) -> Result<Vec<UnfinishedJob>, StoreError> {
+        let select = "SELECT j.* FROM jobs j WHERE";
+        let found = self.of_unfinished(select, "", rows::job).await?;
+        let mut places = BTreeMap::new();
+        let mut jobs = Vec::with_capacity(found.len());
+        for job in found {
+            places.insert(job.id, jobs.len());
+            jobs.push(UnfinishedJob { job, requests: Vec::new(), attempts: Vec::new() });
+        }
+        let select =
+            "SELECT r.* FROM jobs j JOIN requests r ON r.job = j.id WHERE r.state = 'open' AND";
+        let order = ", r.created_at, r.id";
+        for request in self.of_unfinished(select, order, rows::request).await? {
+            if let Some(place) = places.get(&request.job) {
+                jobs[*place].requests.push(request);
+            }
+        }
+        let select = "SELECT a.* FROM jobs j JOIN attempts a ON a.job = j.id WHERE";
+        let order = ", a.started_at, a.lease";
+        for attempt in self.of_unfinished(select, order, rows::attempt).await? {
+            if let Some(place) = places.get(&attempt.job) {
+                jobs[*place].attempts.push(attempt);
+            }
+        }
+        Ok(jobs)
+    }
+
+    async fn request(&self, id: RequestId) -> Result<Option<RequestView>, StoreError> {
+        let query = Statement::new("SELECT * FROM requests WHERE id = $1").bind(id.0.as_slice());
+        let found = self.many("reading a request", query, rows::request).await?;
+        Ok(self.with_jobs(found).await?.into_iter().next())
+    }
+
+    async fn request_by_idempotency_key(
+        &self,
+        key: Sha256Digest,
+    ) -> Result<Option<RequestId>, StoreError> {
+        let query = Statement::new("SELECT id FROM requests WHERE idempotency_key = $1")
+            .bind(key.0.as_slice());
+        self.one("looking for an earlier request", query, |row| rows::id(row, "id")).await
+    }
+
+    async fn proved_job(&self, key: Sha256Digest) -> Result<Option<JobRecord>, StoreError> {
+        let query = Statement::new(
+            "SELECT j.* FROM jobs j JOIN artifacts a ON a.id = j.proof \
+             WHERE j.key = $1 AND j.state = 'proved' AND a.expired_at IS NULL \
+             ORDER BY j.finished_at DESC LIMIT 1",
+        )
+        .bind(key.0.as_slice());
+        self.one("looking for a finished job", query, rows::job).await
+    }
+
+    async fn set_aside(
+        &self,
+        key: Sha256Digest,
+        since: Millis,
+    ) -> Result<Option<JobRecord>, StoreError> {
+        let query = Statement::new(
+            "SELECT * FROM jobs WHERE key = $1 AND state = 'failed' AND failure_class = 'worker' \
+             AND finished_at >= $2 ORDER BY finished_at DESC LIMIT 1",
+        )
+        .bind(key.0.as_slice())
+        .bind(since.0);
+        self.one("looking for a job that was set aside", query, rows::job).await
+    }
+
+    async fn job_of(
+        &self,
+        request: RequestId,
+    ) -> Result<Option<(JobRecord, Vec<RequestRecord>)>, StoreError> {
+        let Some(view) = self.request(request).await? else { return Ok(None) };
+        let query = Statement::new("SELECT * FROM requests WHERE job = $1 ORDER BY created_at, id")
+            .bind(view.job.id.0.as_slice());
+        let requests = self.many("reading a job's requests", query, rows::request).await?;
+        Ok(Some((view.job, requests)))
+    }
+
+    async fn requests(&self, filter: &RequestFilter) -> Result<Vec<RequestView>, StoreError> {
+        let mut query =
+            Statement::new("SELECT r.* FROM requests r JOIN jobs j ON j.id = r.job WHERE 1 = 1");
+        push_conditions(&mut query, filter);
+        query.push_bind(" ORDER BY r.created_at DESC, r.id LIMIT ", i64::from(filter.limit));
+        query.push_bind(" OFFSET ", capped(filter.offset));
+        let found = self.many("listing requests", query, rows::request).await?;
+        self.with_jobs(found).await
+    }
+
+    async fn job(&self, id: JobId) -> Result<Option<JobRecord>, StoreError> {
+        let query = Statement::new("SELECT * FROM jobs WHERE id = $1").bind(id.0.as_slice());
+        self.one("reading a job", query, rows::job).await
+    }
+
+    async fn finished_jobs(
+        &self,
+        limit: u32,
+        before: Option<(Millis, JobId)>,
+    ) -> Result<Vec<(JobRecord, Vec<RequestRecord>)>, StoreError> {
+        let action = "reading finished jobs";
+        let mut query = Statement::new("SELECT * FROM jobs WHERE finished_at IS NOT NULL");
+        if let Some((end, id)) = before {
+            query.push_bind(" AND (finished_at, id) < (", end.0);
+            query.push_bind(", ", id.0.as_slice());
+            query.push(")");
+        }
+        query.push_bind(" ORDER BY finished_at DESC, id DESC LIMIT ", i64::from(limit));
+        let jobs = self.many(action, query, rows::job).await?;
+        let mut requests: BTreeMap<JobId, Vec<RequestRecord>> = BTreeMap::new();
+        for part in jobs.chunks(MOST_PARAMETERS) {
+            let mut query = Statement::new("SELECT * FROM requests WHERE ");
+            query.push_list("job IN ", part.iter().map(|job| job.id.0.as_slice()));
+            query.push(" ORDER BY created_at, id");
+            for request in self.many(action, query, rows::request).await? {
+                requests.entry(request.job).or_default().push(request);
+            }
+        }
+        let with_requests = |job: JobRecord| {
+            let requests = requests.remove(&job.id).unwrap_or_default();
+            (job, requests)
+        };
+        Ok(jobs.into_iter().map(with_requests).collect())
+    }
+
+    async fn program(&self, vk_hash: VkHash) -> Result<Option<ProgramRecord>, StoreError> {
+        let query =
+            Statement::new("SELECT * FROM programs WHERE vk_hash = $1").bind(vk_hash.0.as_slice());
+        self.one("reading a program", query, rows::program).await
+    }
+
+    async fn artifact(&self, id: ArtifactId) -> Result<Option<ArtifactRecord>, StoreError> {
+        let query = Statement::new("SELECT * FROM artifacts WHERE id = $1").bind(id.0.as_slice());
+        self.one("reading an artifact", query, rows::artifact).await
+    }
+
+    async fn kept_artifacts(&self, ids: &[ArtifactId]) -> Result<BTreeSet<ArtifactId>, StoreError> {
+        let mut kept = BTreeSet::new();
+        for part in ids.chunks(MOST_PARAMETERS) {
+            let mut query = Statement::new("SELECT id FROM artifacts WHERE removed_at IS NULL");
+            query.push_list(" AND id IN ", part.iter().map(|id| id.0.as_slice()));
+            let read = |row: &D::Row| rows::id::<ArtifactId>(row, "id");
+            kept.extend(self.many("looking for artifacts", query, read).await?);
+        }
+        Ok(kept)
+    }
+
+    async fn artifacts_to(
+        &self,
+        step: RetentionStep,
+        cutoffs: &Cutoffs,
+        limit: u32,
+    ) -> Result<Vec<ArtifactRecord>, StoreError> {
+        let query = retention::candidates(step, cutoffs, limit);
+        self.many("looking for artifacts past their time", query, rows::artifact).await
+    }
+
+    async fn stored_bytes(&self) -> Result<u64, StoreError> {
+        let query = Statement::new(
+            "SELECT CAST(COALESCE(SUM(size), 0) AS BIGINT) AS total FROM artifacts \
+             WHERE removed_at IS NULL",
+        );
+        let total = self.one("adding up artifacts", query, |row| rows::int(row, "total")).await?;
+        Ok(total.map_or(0, i64::cast_unsigned))
+    }
+
+    async fn is_new(&self) -> Result<bool, StoreError> {
+        let query = Statement::new("SELECT id FROM artifacts LIMIT 1");
+        let any = self.one("looking for artifacts", query, |_| Ok(())).await?;
+        Ok(any.is_none())
+    }
+
+    async fn nonce(&self, address: Address) -> Result<u64, StoreError> {
+        let query = Statement::new("SELECT nonce FROM accounts WHERE address = $1")
+            .bind(address.as_slice());
+        let nonce = self.one("reading a nonce", query, |row| rows::int(row, "nonce")).await?;
+        Ok(nonce.map_or(0, i64::cast_unsigned))
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.0.ping().await
+    }
+
+    async fn close(&self) {
+        self.0.close().await;
+    }
+}
+
+fn push_conditions(query: &mut Statement, filter: &RequestFilter) {
+    if let Some(version) = &filter.version {
+        query.push_bind(" AND r.version = ", version.as_str());
+    }
+    if let Some(states) = &filter.states {
+        query.push_list(" AND r.state IN ", states.iter().map(|state| state.as_str()));
+    }
+    if let Some(execution) = filter.execution {
+        query.push(match execution {
+            ExecutionFilter::Unexecutable => " AND r.state = 'unexecutable'",
+            ExecutionFilter::Executed => " AND r.state != 'unexecutable' AND j.cycles IS NOT NULL",
+            ExecutionFilter::Unexecuted => " AND r.state != 'unexecutable' AND j.cycles IS NULL",
+        });
+    }
+    if let Some(deadline) = filter.minimum_deadline {
+        query.push_bind(" AND r.deadline >= ", capped(deadline));
+    }
+    if let Some(vk_hash) = filter.vk_hash {
+        query.push_bind(" AND j.vk_hash = ", vk_hash.0.as_slice());
+    }
+    if let Some(requester) = filter.requester {
+        query.push_bind(" AND r.requester = ", requester.as_slice());
+    }
+    if let Some(from) = filter.from {
+        query.push_bind(" AND r.created_at >= ", from.0);
+    }
+    if let Some(to) = filter.to {
+        query.push_bind(" AND r.created_at <= ", to.0);
+    }
+    if let Some(mode) = filter.mode {
+        query.push_bind(" AND j.mode = ", mode_number(mode));
+    }
+    if let Some(cause) = filter.execution_failure_cause {
+        let condition = " AND r.state = 'unexecutable' AND j.failure_cause = ";
+        query.push_bind(condition, cause_number(Some(cause)));
+    }
+}

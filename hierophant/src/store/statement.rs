@@ -1,0 +1,145 @@
+//! SQL that both databases understand, with the values that belong in it.
+//!
+//! Parameters are written `$1`, `$2`, …, which SQLite and Postgres both take.
+
+/// A value for a parameter; `None` is NULL of that type.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Value {
+    Int(Option<i64>),
+    Text(Option<String>),
+    Bytes(Option<Vec<u8>>),
+}
+
+impl From<i64> for Value {
+    fn from(value: i64) -> Self {
+        Self::Int(Some(value))
+    }
+}
+
+impl From<Option<i64>> for Value {
+    fn from(value: Option<i64>) -> Self {
+        Self::Int(value)
+    }
+}
+
+impl From<&str> for Value {
+    fn from(value: &str) -> Self {
+        Self::Text(Some(value.to_owned()))
+    }
+}
+
+impl From<Option<&str>> for Value {
+    fn from(value: Option<&str>) -> Self {
+        Self::Text(value.map(str::to_owned))
+    }
+}
+
+impl From<&[u8]> for Value {
+    fn from(value: &[u8]) -> Self {
+        Self::Bytes(Some(value.to_vec()))
+    }
+}
+
+impl<const N: usize> From<Option<[u8; N]>> for Value {
+    fn from(value: Option<[u8; N]>) -> Self {
+        Self::Bytes(value.map(|bytes| bytes.to_vec()))
+    }
+}
+
+/// One statement, grown piece by piece.
+#[derive(Debug, Clone)]
+pub(super) struct Statement {
+    pub(super) sql: String,
+    pub(super) values: Vec<Value>,
+}
+
+impl Statement {
+    /// A statement that begins, or is, as given.
+    pub(super) fn new(sql: impl Into<String>) -> Self {
+        Self { sql: sql.into(), values: Vec::new() }
+    }
+
+    /// Gives the next of the parameters that the text names already.
+    pub(super) fn bind(mut self, value: impl Into<Value>) -> Self {
+        self.values.push(value.into());
+        self
+    }
+
+    /// Adds text without parameters.
+    pub(super) fn push(&mut self, sql: &str) {
+        self.sql.push_str(sql);
+    }
+
+    /// Adds text and a parameter after it.
+    pub(super) fn push_bind(&mut self, sql: &str, value: impl Into<Value>) {
+        self.values.push(value.into());
+        self.sql.push_str(&format!("{sql}${}", self.values.len()));
+    }
+
+    /// Adds text and a list of parameters in brackets after it, to stand behind `IN`.
+    pub(super) fn push_list<V: Into<Value>>(
+        &mut self,
+        sql: &str,
+        values: impl IntoIterator<Item = V>,
+    ) {
+        self.push(sql);
+        let mut opening = "(";
+        for value in values {
+            self.push_bind(opening, value);
+            opening = ", ";
+        }
+        // An empty list is not SQL; NULL equals nothing.
+        self.push(if opening == "(" { "(NULL)" } else { ")" });
+    }
+}
+
+/// Writes a row: inserts it, or replaces the columns named in `replaced` where `key` is there already.
+pub(super) fn upsert(
+    table: &str,
+    key: &str,
+    columns: Vec<(&'static str, Value)>,
+    replaced: impl Fn(&str) -> bool,
+) -> Statement {
+    let names: Vec<&str> = columns.iter().map(|(name, _)| *name).collect();
+    let places: Vec<String> = (1..=columns.len()).map(|number| format!("${number}")).collect();
+    let updates: Vec<String> = names
+        .iter()
+        .filter(|name| **name != key && replaced(name))
+        .map(|name| format!("{name} = excluded.{name}"))
+        .collect();
+    let sql = format!(
+        "INSERT INTO {table} ({}) VALUES ({}) ON CONFLICT ({key}) DO UPDATE SET {}",
+        names.join(", "),
+        places.join(", "),
+        updates.join(", ")
+    );
+    Statement { sql, values: columns.into_iter().map(|(_, value)| value).collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_are_numbered_in_order() {
+        let mut statement = Statement::new("SELECT * FROM t WHERE a = $1").bind(1);
+        statement.push_bind(" AND b = ", "two");
+        statement.push_list(" AND c IN ", [3, 4]);
+        statement.push_list(" AND d IN ", [] as [i64; 0]);
+        assert_eq!(
+            statement.sql,
+            "SELECT * FROM t WHERE a = $1 AND b = $2 AND c IN ($3, $4) AND d IN (NULL)"
+        );
+        assert_eq!(statement.values.len(), 4);
+    }
+
+    #[test]
+    fn an_upsert_replaces_only_what_it_should() {
+        let columns = vec![("id", 1.into()), ("a", 2.into()), ("b", 3.into())];
+        assert_eq!(
+            upsert("t", "id", columns, |name| name != "a").sql,
+            "INSERT INTO t (id, a, b) VALUES ($1, $2, $3) \
+             ON CONFLICT (id) DO UPDATE SET b = excluded.b"
+        );
+    }
+}

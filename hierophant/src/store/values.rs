@@ -1,0 +1,88 @@
+//! How numbers and words of records are stored, the same in every database.
+
+use network_lib::handshake::Backend;
+use network_lib::job::{ExecutionFailureCause, FailureClass, ProofMode};
+
+use super::StoreError;
+
+/// An unsigned number with its bits unchanged in a signed column.
+pub(super) const fn bits(value: u64) -> i64 {
+    value.cast_signed()
+}
+
+/// A deadline, capped so that it can be compared in SQL.
+pub(super) fn capped(seconds: u64) -> i64 {
+    i64::try_from(seconds).unwrap_or(i64::MAX)
+}
+
+pub(super) const fn mode_number(mode: ProofMode) -> i64 {
+    match mode {
+        ProofMode::Core => 1,
+        ProofMode::Compressed => 2,
+        ProofMode::Plonk => 3,
+        ProofMode::Groth16 => 4,
+    }
+}
+
+pub(super) fn mode_from(number: i64) -> Result<ProofMode, StoreError> {
+    let index = usize::try_from(number - 1).unwrap_or(usize::MAX);
+    let mode = ProofMode::ALL.get(index).copied();
+    mode.ok_or_else(|| corrupt(format!("unknown proof mode {number}")))
+}
+
+/// The client wire's numbering, 0 for none.
+pub(super) const fn cause_number(cause: Option<ExecutionFailureCause>) -> i64 {
+    use ExecutionFailureCause as Cause;
+    match cause {
+        None => 0,
+        Some(Cause::HaltWithNonZeroExitCode) => 1,
+        Some(Cause::InvalidMemoryAccess) => 2,
+        Some(Cause::UnsupportedSyscall) => 3,
+        Some(Cause::Breakpoint) => 4,
+        Some(Cause::ExceededCycleLimit) => 5,
+        Some(Cause::InvalidSyscallUsage) => 6,
+        Some(Cause::Unimplemented) => 7,
+        Some(Cause::EndInUnconstrained) => 8,
+        Some(Cause::ExceededGasLimit) => 9,
+    }
+}
+
+pub(super) fn cause_from(number: i64) -> Result<Option<ExecutionFailureCause>, StoreError> {
+    use ExecutionFailureCause as Cause;
+    Ok(match number {
+        0 => None,
+        1 => Some(Cause::HaltWithNonZeroExitCode),
+        2 => Some(Cause::InvalidMemoryAccess),
+        3 => Some(Cause::UnsupportedSyscall),
+        4 => Some(Cause::Breakpoint),
+        5 => Some(Cause::ExceededCycleLimit),
+        6 => Some(Cause::InvalidSyscallUsage),
+        7 => Some(Cause::Unimplemented),
+        8 => Some(Cause::EndInUnconstrained),
+        9 => Some(Cause::ExceededGasLimit),
+        _ => return Err(corrupt(format!("unknown failure cause {number}"))),
+    })
+}
+
+pub(super) fn class_from(word: &str) -> Result<FailureClass, StoreError> {
+    Ok(match word {
+        "guest" => FailureClass::Guest,
+        "request" => FailureClass::Request,
+        "worker" => FailureClass::Worker,
+        "infrastructure" => FailureClass::Infrastructure,
+        _ => return Err(corrupt(format!("unknown failure class {word:?}"))),
+    })
+}
+
+pub(super) fn backend_from(word: &str) -> Result<Backend, StoreError> {
+    Ok(match word {
+        "cpu" => Backend::Cpu,
+        "cuda" => Backend::Cuda,
+        "mock" => Backend::Mock,
+        _ => return Err(corrupt(format!("unknown backend {word:?}"))),
+    })
+}
+
+pub(super) fn corrupt(reason: impl ToString) -> StoreError {
+    StoreError::Corrupt { reason: reason.to_string() }
+}

@@ -1,0 +1,152 @@
+//! Changes as statements.
+
+use network_lib::ids::Sha256Digest;
+use network_lib::job::FailureClass;
+
+use super::statement::{Statement, upsert};
+use super::values::{bits, capped, cause_number, mode_number};
+use crate::records::{
+    ArtifactRecord, AttemptRecord, Change, JobRecord, ProgramRecord, RequestRecord,
+};
+
+/// The statement that writes a change.
+pub(super) fn statement(change: &Change) -> Statement {
+    match change {
+        Change::Job(job) => write_job(job),
+        Change::Request(request, spec) => write_request(request, request.idempotency_key(spec)),
+        Change::Attempt(attempt) => write_attempt(attempt),
+        Change::Artifact(artifact) => write_artifact(artifact),
+        Change::Delivered(id, at) => {
+            let sql = "UPDATE artifacts SET delivered_at = $1 WHERE id = $2";
+            Statement::new(sql).bind(at.0).bind(id.0.as_slice())
+        }
+        Change::Expired(id, at) => {
+            let sql = "UPDATE artifacts SET expired_at = $1 WHERE id = $2 AND removed_at IS NULL";
+            Statement::new(sql).bind(at.map(|at| at.0)).bind(id.0.as_slice())
+        }
+        Change::Removed(id, at) => {
+            let sql = "UPDATE artifacts SET removed_at = $1 WHERE id = $2";
+            Statement::new(sql).bind(at.0).bind(id.0.as_slice())
+        }
+        Change::Forgotten(id) => {
+            let sql = "DELETE FROM artifacts WHERE id = $1 AND size IS NULL";
+            Statement::new(sql).bind(id.0.as_slice())
+        }
+        Change::Program(program) => write_program(program),
+        Change::CountNonce(address) => Statement::new(
+            "INSERT INTO accounts (address, nonce) VALUES ($1, 1) \
+             ON CONFLICT (address) DO UPDATE SET nonce = accounts.nonce + 1",
+        )
+        .bind(address.as_slice()),
+    }
+}
+
+fn write_job(job: &JobRecord) -> Statement {
+    let failure = job.failure.as_ref();
+    let prover = job.prover.as_ref();
+    let execution = job.execution.as_ref();
+    let columns = vec![
+        ("id", job.id.0.as_slice().into()),
+        ("key", job.key.0.as_slice().into()),
+        ("vk_hash", job.spec.vk_hash.0.as_slice().into()),
+        ("circuit_version", job.spec.circuit_version.as_str().into()),
+        ("mode", mode_number(job.spec.mode).into()),
+        ("cycle_limit", bits(job.spec.cycle_limit).into()),
+        ("gas_limit", bits(job.spec.gas_limit).into()),
+        ("program", job.program.0.as_slice().into()),
+        ("program_size", bits(job.program_blob.size).into()),
+        ("program_sha256", job.program_blob.sha256.0.as_slice().into()),
+        ("stdin", job.stdin.0.as_slice().into()),
+        ("stdin_size", bits(job.stdin_blob.size).into()),
+        ("stdin_sha256", job.stdin_blob.sha256.0.as_slice().into()),
+        ("state", job.state.as_str().into()),
+        ("cycles", execution.map(|e| bits(e.cycles)).into()),
+        ("gas", execution.and_then(|e| e.gas).map(bits).into()),
+        ("public_values_hash", execution.map(|e| e.public_values_hash.0).into()),
+        ("failure", failure.map(|f| f.message.as_str()).into()),
+        ("failure_cause", cause_number(failure.and_then(|f| f.cause)).into()),
+        ("failure_class", failure.map(|f| f.class.as_str()).into()),
+        ("proof", job.proof.map(|id| id.0).into()),
+        ("worker", prover.map(|p| p.worker.0).into()),
+        ("worker_name", prover.map(|p| p.name.as_str()).into()),
+        ("worker_backend", prover.map(|p| p.backend.as_str()).into()),
+        ("attempts", i64::from(job.attempts).into()),
+        ("created_at", job.created_at.0.into()),
+        ("updated_at", job.updated_at.0.into()),
+        ("started_at", job.started_at.map(|t| t.0).into()),
+        ("finished_at", job.finished_at.map(|t| t.0).into()),
+    ];
+    upsert("jobs", "id", columns, |_| true)
+}
+
+fn write_request(request: &RequestRecord, key: Sha256Digest) -> Statement {
+    let whitelist: Vec<u8> = request.whitelist.iter().flat_map(|a| a.to_vec()).collect();
+    let columns = vec![
+        ("id", request.id.0.as_slice().into()),
+        ("idempotency_key", key.0.as_slice().into()),
+        ("job", request.job.0.as_slice().into()),
+        ("requester", request.requester.as_slice().into()),
+        ("network_mode", request.network_mode.as_str().into()),
+        ("strategy", i64::from(request.strategy).into()),
+        ("version", request.version.as_str().into()),
+        ("stdin_uri", request.stdin_uri.as_str().into()),
+        ("stdin_private", i64::from(request.stdin_private).into()),
+        ("deadline", capped(request.deadline).into()),
+        ("min_auction_period", bits(request.min_auction_period).into()),
+        ("whitelist", whitelist.as_slice().into()),
+        ("state", request.state.as_str().into()),
+        ("created_at", request.created_at.0.into()),
+        ("updated_at", request.updated_at.0.into()),
+        ("fulfilled_at", request.fulfilled_at.map(|t| t.0).into()),
+    ];
+    // What the client said never changes.
+    const CHANGING: [&str; 4] = ["job", "state", "updated_at", "fulfilled_at"];
+    upsert("requests", "id", columns, |name| CHANGING.contains(&name))
+}
+
+fn write_attempt(attempt: &AttemptRecord) -> Statement {
+    let columns = vec![
+        ("lease", attempt.lease.0.as_slice().into()),
+        ("job", attempt.job.0.as_slice().into()),
+        ("worker", attempt.prover.worker.0.as_slice().into()),
+        ("worker_name", attempt.prover.name.as_str().into()),
+        ("worker_backend", attempt.prover.backend.as_str().into()),
+        ("started_at", attempt.started_at.0.into()),
+        ("ended_at", attempt.ended_at.map(|t| t.0).into()),
+        ("outcome", attempt.outcome.as_str().into()),
+        ("failure_class", attempt.failure_class.map(FailureClass::as_str).into()),
+        ("message", attempt.message.as_deref().into()),
+        ("proof", attempt.proof.map(|(id, _)| id.0).into()),
+        ("proof_size", attempt.proof.map(|(_, blob)| bits(blob.size)).into()),
+        ("proof_sha256", attempt.proof.map(|(_, blob)| blob.sha256.0).into()),
+    ];
+    upsert("attempts", "lease", columns, |_| true)
+}
+
+fn write_artifact(artifact: &ArtifactRecord) -> Statement {
+    let columns = vec![
+        ("id", artifact.id.0.as_slice().into()),
+        ("kind", artifact.kind.as_str().into()),
+        ("owner", artifact.owner.as_slice().into()),
+        ("size", artifact.blob.map(|blob| bits(blob.size)).into()),
+        ("sha256", artifact.blob.map(|blob| blob.sha256.0).into()),
+        ("created_at", artifact.created_at.0.into()),
+        ("delivered_at", artifact.delivered_at.map(|t| t.0).into()),
+        ("expired_at", artifact.expired_at.map(|t| t.0).into()),
+        ("removed_at", artifact.removed_at.map(|t| t.0).into()),
+    ];
+    upsert("artifacts", "id", columns, |_| true)
+}
+
+fn write_program(program: &ProgramRecord) -> Statement {
+    let columns = vec![
+        ("vk_hash", program.vk_hash.0.as_slice().into()),
+        ("vk", program.vk.as_slice().into()),
+        ("artifact", program.artifact.0.as_slice().into()),
+        ("size", bits(program.blob.size).into()),
+        ("sha256", program.blob.sha256.0.as_slice().into()),
+        ("owner", program.owner.as_slice().into()),
+        ("created_at", program.created_at.0.into()),
+    ];
+    upsert("programs", "vk_hash", columns, |_| true)
+}

@@ -1,0 +1,83 @@
+//! `JobStore`: one suite, run against each store, and what is particular to each.
+
+#[path = "../support/postgres.rs"]
+#[allow(dead_code, missing_docs, unreachable_pub, reason = "shared with other tests")]
+mod postgres;
+
+mod many;
+mod postgres_only;
+mod records;
+mod retention;
+mod sqlite_only;
+mod suite;
+
+use std::sync::Arc;
+
+use hierophant::store::{JobStore, sqlite};
+
+/// A store that a test can close and open again.
+pub(crate) enum Place {
+    /// A file in a folder of its own.
+    Sqlite(tempfile::TempDir),
+    /// A database of its own.
+    Postgres(postgres::Database),
+}
+
+impl Place {
+    pub(crate) fn sqlite() -> Self {
+        Self::Sqlite(tempfile::tempdir().expect("temp dir"))
+    }
+
+    pub(crate) async fn postgres() -> Self {
+        Self::Postgres(postgres::database().await)
+    }
+
+    pub(crate) async fn open(&self) -> Arc<dyn JobStore> {
+        let opened = match self {
+            Self::Sqlite(folder) => sqlite::open(&folder.path().join("hierophant.db")).await,
+            Self::Postgres(database) => hierophant::store::postgres::open(&database.url).await,
+        };
+        opened.expect("opens")
+    }
+}
+
+/// Makes a test of each function of the suite, once for each store.
+macro_rules! suite {
+    ($($module:ident::$name:ident)+) => {
+        mod on_sqlite {
+            $(#[tokio::test]
+            async fn $name() {
+                crate::$module::$name(crate::Place::sqlite()).await;
+            })+
+        }
+
+        mod on_postgres {
+            $(#[tokio::test]
+            async fn $name() {
+                crate::$module::$name(crate::Place::postgres().await).await;
+            })+
+        }
+    };
+}
+
+suite! {
+    suite::every_record_reads_back_as_it_was_written
+    suite::records_are_there_after_closing_and_opening
+    suite::the_largest_numbers_survive
+    suite::text_with_a_nul_does_not_stop_a_commit
+    suite::a_request_keeps_what_its_client_said
+    suite::an_idempotency_key_belongs_to_one_request
+    suite::a_failing_transaction_changes_nothing
+    suite::unfinished_jobs_come_with_open_requests_and_all_attempts
+    suite::a_proved_job_is_found_by_its_content
+    suite::every_filter_holds
+    suite::pages_of_requests_do_not_overlap
+    suite::the_history_is_paged_from_the_latest_end
+    suite::nonces_are_counted_by_account
+    suite::commits_at_the_same_time_are_all_kept
+    retention::inputs_go_a_while_after_the_last_job_that_uses_them
+    retention::programs_stay_while_registered_or_run
+    retention::proofs_stay_until_fetched_and_past_every_deadline
+    retention::proofs_that_were_not_accepted_go_like_inputs
+    retention::what_is_needed_again_is_kept_and_the_rest_removed_later
+}

@@ -1,0 +1,99 @@
+//! What only Postgres can do: be taken, be away, come back.
+
+use std::sync::Arc;
+
+use alloy_primitives::Address;
+use hierophant::records::{Change, JobState};
+use hierophant::store::{StoreError, postgres};
+use sqlx::{Connection, PgConnection};
+
+use crate::postgres::{Database, Server, database};
+use crate::records::job;
+
+const COUNT: [Change; 1] = [Change::CountNonce(Address::ZERO)];
+
+async fn administer(url: &str, sql: &'static str) {
+    let mut connection = PgConnection::connect(url).await.expect("connects");
+    sqlx::query(sql).execute(&mut connection).await.expect("does it");
+    connection.close().await.expect("closes");
+}
+
+#[tokio::test]
+async fn a_second_hierophant_keeps_out_of_the_database() {
+    let database = database().await;
+    let first = postgres::open(&database.url).await.expect("opens");
+    let error = postgres::open(&database.url).await.expect_err("is taken");
+    assert!(error.to_string().starts_with("another Hierophant uses the database test_"), "{error}");
+    first.commit(&COUNT).await.expect("the first goes on");
+    first.close().await;
+    postgres::open(&database.url).await.expect("is free again");
+}
+
+#[tokio::test]
+async fn a_store_that_lost_its_lock_to_another_never_writes_again() {
+    let database = database().await;
+    let first = postgres::open(&database.url).await.expect("opens");
+    first.commit(&COUNT).await.expect("commits");
+    administer(
+        &database.url,
+        "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted \
+         AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+    )
+    .await;
+    let second = postgres::open(&database.url).await.expect("the lock is free");
+    first.commit(&COUNT).await.expect_err("its connection is broken");
+    first.commit(&COUNT).await.expect_err("the lock is the other's");
+    second.commit(&COUNT).await.expect("commits");
+    second.close().await;
+    // The lock is free, but what the first believes is out of date.
+    let error = first.commit(&COUNT).await.expect_err("is superseded");
+    assert!(matches!(error, StoreError::Taken { .. }), "{error:?}");
+    first.ping().await.expect_err("is superseded");
+    assert_eq!(first.nonce(Address::ZERO).await.expect("reads go on"), 2);
+}
+
+#[tokio::test]
+async fn a_server_that_was_away_is_found_again() {
+    let server = tokio::task::spawn_blocking(Server::start).await.expect("starts");
+    let database = Database { url: server.url("postgres"), server: Arc::new(server) };
+    let store = postgres::open(&database.url).await.expect("opens");
+    let queued = job(1, JobState::Queued);
+    store.commit(&[Change::Job(queued.clone())]).await.expect("commits");
+    database.server.stop();
+    for _ in 0..2 {
+        let error = store.commit(&COUNT).await.expect_err("is away");
+        assert!(matches!(error, StoreError::Unavailable { .. }), "{error:?}");
+    }
+    store.ping().await.expect_err("is away");
+    let server = Arc::clone(&database.server);
+    tokio::task::spawn_blocking(move || server.start_again()).await.expect("starts");
+    store.commit(&COUNT).await.expect("is back");
+    assert_eq!(store.nonce(Address::ZERO).await.expect("reads"), 1);
+    assert_eq!(store.job(queued.id).await.expect("reads"), Some(queued));
+}
+
+#[tokio::test]
+async fn what_cannot_be_used_is_refused_in_one_line() {
+    let newer = database().await;
+    postgres::open(&newer.url).await.expect("opens").close().await;
+    administer(
+        &newer.url,
+        "INSERT INTO _sqlx_migrations VALUES (99, 'later', now(), true, 'x', 0)",
+    )
+    .await;
+    let other = database().await;
+    administer(&other.url, "CREATE TABLE jobs (something TEXT)").await;
+    let away = format!("{}_missing", newer.url.replace("?", "x?"));
+    let cases = [
+        (newer.url.as_str(), "newer version"),
+        (other.url.as_str(), "schema"),
+        (away.as_str(), "cannot open the database test_"),
+        ("postgres://kahana:s3cret@127.0.0.1:1/x", "x on 127.0.0.1:1"),
+    ];
+    for (url, text) in cases {
+        let error = anyhow::Error::new(postgres::open(url).await.expect_err("is refused"));
+        let line = format!("{error:#}");
+        assert!(line.contains(text) && !line.contains('\n'), "{line}");
+        assert!(!line.contains("s3cret"), "{line}");
+    }
+}

@@ -1,0 +1,123 @@
+//! Files that are no sound database of Hierophant's.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use alloy_primitives::Address;
+use hierophant::records::{Change, JobState};
+use hierophant::store::sqlite;
+use sqlx::{Connection, SqliteConnection};
+use tempfile::TempDir;
+
+use crate::records::{job, request, spec};
+
+/// A closed database of some pages.
+async fn database() -> (TempDir, PathBuf) {
+    let folder = tempfile::tempdir().expect("temp dir");
+    let file = folder.path().join("hierophant.db");
+    let store = sqlite::open(&file).await.expect("opens");
+    for number in 0..500 {
+        let job = job(number, JobState::Queued);
+        let request = Change::Request(request(number, &job), spec());
+        let nonce = Change::CountNonce(Address::with_last_byte(1));
+        store.commit(&[Change::Job(job), request, nonce]).await.expect("commits");
+    }
+    store.close().await;
+    (folder, file)
+}
+
+async fn administer(file: &Path, sql: &'static str) {
+    let url = format!("sqlite:{}?mode=rwc", file.display());
+    let mut connection = SqliteConnection::connect(&url).await.expect("connects");
+    sqlx::query(sql).execute(&mut connection).await.expect("does it");
+    connection.close().await.expect("closes");
+}
+
+/// Refused with a text that contains this, and left as it was.
+async fn is_refused(file: &Path, text: &str) {
+    let before = fs::read(file).expect("readable");
+    let error = sqlite::open(file).await.expect_err("must be refused");
+    let line = format!("{:#}", anyhow::Error::new(error));
+    let name = file.display().to_string();
+    assert!(line.contains(text) && line.contains(&name) && !line.contains('\n'), "{line}");
+    assert!(fs::read(file).expect("readable") == before, "the file was changed");
+}
+
+#[tokio::test]
+async fn a_truncated_file_is_refused() {
+    let (_folder, file) = database().await;
+    let length = fs::metadata(&file).expect("exists").len();
+    for kept in [length / 2, length - 4096, 5000, 100, 10] {
+        fs::OpenOptions::new().write(true).open(&file).and_then(|f| f.set_len(kept)).expect("cuts");
+        let text = if kept < 16 { "no SQLite database" } else { "is damaged" };
+        is_refused(&file, text).await;
+    }
+}
+
+#[tokio::test]
+async fn a_file_with_overwritten_pages_is_refused() {
+    let (_folder, file) = database().await;
+    let mut bytes = fs::read(&file).expect("readable");
+    let middle = bytes.len() / 2;
+    bytes[middle..middle + 8192].fill(0xa5);
+    fs::write(&file, bytes).expect("writes");
+    is_refused(&file, "is damaged").await;
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_database_is_refused() {
+    let folder = tempfile::tempdir().expect("temp dir");
+    let file = folder.path().join("hierophant.db");
+    fs::write(&file, "these are the minutes of a meeting").expect("writes");
+    is_refused(&file, "no SQLite database").await;
+}
+
+#[tokio::test]
+async fn a_database_from_a_newer_version_is_refused() {
+    let (_folder, file) = database().await;
+    administer(&file, "INSERT INTO _sqlx_migrations VALUES (99, 'later', '', true, x'00', 0)")
+        .await;
+    is_refused(&file, "newer version").await;
+}
+
+#[tokio::test]
+async fn a_database_of_another_program_is_refused() {
+    let folder = tempfile::tempdir().expect("temp dir");
+    let file = folder.path().join("hierophant.db");
+    administer(&file, "CREATE TABLE contacts (name TEXT)").await;
+    is_refused(&file, "another program").await;
+    let (_folder, file) = database().await;
+    administer(&file, "UPDATE _sqlx_migrations SET checksum = x'00' WHERE version = 1").await;
+    is_refused(&file, "another program").await;
+}
+
+#[tokio::test]
+async fn a_file_that_an_interrupted_start_left_empty_is_used() {
+    let folder = tempfile::tempdir().expect("temp dir");
+    let file = folder.path().join("hierophant.db");
+    fs::write(&file, "").expect("writes");
+    sqlite::open(&file).await.expect("opens");
+}
+
+#[test]
+fn the_program_says_in_one_line_what_is_wrong_and_fails() {
+    let folder = tempfile::tempdir().expect("temp dir");
+    let data = folder.path().join("data");
+    let database = data.join("hierophant.db");
+    fs::create_dir(&data).expect("creates");
+    fs::write(&database, "garbage, and more of it than sixteen bytes").expect("writes");
+    let output = Command::new(env!("CARGO_BIN_EXE_hierophant"))
+        .current_dir(&folder)
+        .env("HIEROPHANT_DATA_DIR", &data)
+        .env("HIEROPHANT_GRPC_PORT", "0")
+        .env("HIEROPHANT_HTTP_PORT", "0")
+        .output()
+        .expect("runs");
+    assert!(!output.status.success());
+    let said = String::from_utf8_lossy(&output.stderr);
+    let last = said.lines().last().expect("says something");
+    assert!(last.starts_with("hierophant: cannot use the database"), "{said}");
+    assert!(last.contains(&database.display().to_string()), "{said}");
+    assert!(last.contains("restore it from a backup"), "{said}");
+}

@@ -1,0 +1,170 @@
+//! A Postgres server of the tests' own, from the installed package: its own data folder and a socket in
+//! it, no port. Tests that run at the same time share it, each with a database of its own; the last one
+//! stops it.
+
+use std::os::unix::fs::chown;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::{Duration, Instant};
+
+use sqlx::{Connection, PgConnection};
+use tempfile::TempDir;
+
+/// Longest wait for the server to start or stop.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// A running server.
+pub struct Server {
+    folder: TempDir,
+    binaries: PathBuf,
+    databases: AtomicU32,
+    running: Mutex<Child>,
+}
+
+/// A database of a test's own.
+pub struct Database {
+    pub url: String,
+    pub server: Arc<Server>,
+}
+
+/// A new, empty database.
+pub async fn database() -> Database {
+    let server = tokio::task::spawn_blocking(Server::shared).await.expect("starts");
+    let name = format!("test_{}", server.databases.fetch_add(1, Ordering::Relaxed));
+    let mut connection = PgConnection::connect(&server.url("postgres")).await.expect("connects");
+    let create = sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"));
+    sqlx::query(create).execute(&mut connection).await.expect("creates");
+    connection.close().await.expect("closes");
+    Database { url: server.url(&name), server }
+}
+
+impl Server {
+    /// The server that runs already, or a new one.
+    fn shared() -> Arc<Self> {
+        static SHARED: Mutex<Weak<Server>> = Mutex::new(Weak::new());
+        let mut shared = SHARED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        shared.upgrade().unwrap_or_else(|| {
+            let server = Arc::new(Self::start());
+            *shared = Arc::downgrade(&server);
+            server
+        })
+    }
+
+    /// A server that no other test uses, to be stopped and started at will.
+    pub fn start() -> Self {
+        let binaries = binaries();
+        let folder = TempDir::new().expect("temp dir");
+        if let Some((user, group)) = other_user() {
+            chown(folder.path(), Some(user), Some(group)).expect("gives the folder away");
+        }
+        let data = folder.path().join("data");
+        let made = as_other_user(&binaries.join("initdb"))
+            .args(["--no-sync", "--auth=trust", "--username=postgres", "--encoding=UTF8", "-D"])
+            .arg(&data)
+            .stdout(Stdio::null())
+            .output()
+            .expect("initdb can be run");
+        assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
+        let running = Mutex::new(launch(&binaries, folder.path()));
+        let server = Self { folder, binaries, databases: AtomicU32::new(0), running };
+        server.wait_until_ready();
+        server
+    }
+
+    pub fn url(&self, database: &str) -> String {
+        let host = self.folder.path().display();
+        format!("postgres:///{database}?host={host}&user=postgres")
+    }
+
+    /// Stops the server at once, without goodbye to its clients.
+    pub fn stop(&self) {
+        let mut running = self.running.lock().expect("not poisoned");
+        // SIGQUIT is Postgres' immediate shutdown; a plain kill would leave its children behind.
+        let pid = running.id().to_string();
+        let told = Command::new("kill").args(["-QUIT", &pid]).status().expect("kill can be run");
+        assert!(told.success());
+        running.wait().expect("has ended");
+    }
+
+    /// Starts a stopped server again, on the same data.
+    pub fn start_again(&self) {
+        *self.running.lock().expect("not poisoned") = launch(&self.binaries, self.folder.path());
+        self.wait_until_ready();
+    }
+
+    fn wait_until_ready(&self) {
+        let began = Instant::now();
+        let ready = || {
+            let mut asking = Command::new(self.binaries.join("pg_isready"));
+            asking.args(["--quiet", "-h"]).arg(self.folder.path());
+            asking.status().expect("pg_isready can be run").success()
+        };
+        while !ready() {
+            assert!(began.elapsed() < LIMIT, "the Postgres server did not start in time");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Ok(running) = self.running.get_mut()
+            && running.try_wait().is_ok_and(|ended| ended.is_none())
+        {
+            let pid = running.id().to_string();
+            let _ = Command::new("kill").args(["-QUIT", &pid]).status();
+            let _ = running.wait();
+        }
+    }
+}
+
+fn launch(binaries: &Path, folder: &Path) -> Child {
+    let socket_folder = format!("unix_socket_directories={}", folder.display());
+    as_other_user(&binaries.join("postgres"))
+        .arg("-D")
+        .arg(folder.join("data"))
+        .args(["-c", "listen_addresses=", "-c", &socket_folder])
+        .args(["-c", "fsync=off", "-c", "shared_buffers=16MB"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("postgres can be run")
+}
+
+/// Where the server's programs lie: Debian keeps them off the path.
+fn binaries() -> PathBuf {
+    let debian = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let mut folders: Vec<PathBuf> = debian.map(|version| version.path().join("bin")).collect();
+    folders.sort();
+    folders.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()));
+    let found = folders.into_iter().find(|folder| folder.join("initdb").exists());
+    found.expect("no Postgres server is installed; run `cargo xtask setup --tests`")
+}
+
+/// The package's user, if this is root, as whom the server refuses to run.
+fn other_user() -> Option<(u32, u32)> {
+    let id = |arguments: &[&str]| {
+        let output = Command::new("id").args(arguments).output().expect("id can be run");
+        String::from_utf8_lossy(&output.stdout).trim().parse::<u32>().ok()
+    };
+    if id(&["-u"]) != Some(0) {
+        return None;
+    }
+    let user =
+        id(&["-u", "postgres"]).expect("the package's user; run `cargo xtask setup --tests`");
+    Some((user, id(&["-g", "postgres"]).expect("its group")))
+}
+
+fn as_other_user(program: &Path) -> Command {
+    match other_user() {
+        None => Command::new(program),
+        Some((user, group)) => {
+            let mut command = Command::new("setpriv");
+            command.arg(format!("--reuid={user}")).arg(format!("--regid={group}"));
+            command.arg("--clear-groups").arg("--").arg(program);
+            command
+        }
+    }
+}
