@@ -57,11 +57,8 @@ impl Root {
         let above = actor.get_cell();
         let artifacts =
             ArtifactsActor::start(Arc::clone(&store), blobs.clone(), above.clone()).await?;
-        let arguments = ProofsArguments {
-            store,
-            limits: config.proof_limits(),
-            checker: ProofChecker::new(blobs),
-        };
+        let checker = ProofChecker::new(blobs, Arc::clone(&store), config.mock_mode);
+        let arguments = ProofsArguments { store, limits: config.proof_limits(), checker };
         let proofs = ProofsActor::start(arguments, above.clone()).await?;
         let arguments = RegistryArguments {
             rules: config.registry_rules(),

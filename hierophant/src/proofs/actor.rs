@@ -245,10 +245,10 @@ impl ProofsState {
                         session.send(message);
                     }
                 }
-                Effect::Check { lease, proof, mode } => {
+                Effect::Check { lease, proof, claim } => {
                     let (checker, myself) = (self.checker.clone(), myself.clone());
                     task::spawn("check proof", async move {
-                        let verdict = checker.check(proof, mode).await;
+                        let verdict = checker.check(proof, claim).await;
                         tell(&myself, ProofsMsg::Checked(lease, verdict));
                     });
                 }

@@ -12,7 +12,7 @@ use std::fmt;
 use alloy_primitives::Address;
 use network_lib::handshake::Capabilities;
 use network_lib::ids::{ArtifactId, JobId, LeaseId, RequestId, Sha256Digest, WorkerId};
-use network_lib::job::{BlobInfo, Execution, Failure, FailureClass, Progress, ProofMode};
+use network_lib::job::{BlobInfo, Execution, Failure, FailureClass, Progress};
 use network_lib::wire::ToWorker;
 
 use super::lease::{Lease, Worker, WorkerStats, Workers};
@@ -22,6 +22,7 @@ use crate::records::{
     AttemptOutcome, Change, JobRecord, JobState, Millis, RequestRecord, RequestState, job_key,
 };
 use crate::store::UnfinishedJob;
+use crate::verify::Claim;
 use transitions::{End, open_request};
 
 /// Numbers that bound the scheduler.
@@ -47,8 +48,8 @@ pub enum Effect {
         lease: LeaseId,
         /// The proof's bytes.
         proof: ArtifactId,
-        /// What kind it must be.
-        mode: ProofMode,
+        /// What it must be.
+        claim: Claim,
     },
 }
 

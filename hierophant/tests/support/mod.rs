@@ -3,6 +3,8 @@
 
 #![allow(dead_code, missing_docs, unreachable_pub, reason = "each test file uses its part")]
 
+pub mod proofs;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -198,15 +200,15 @@ impl Client {
         ticket.artifact_uri
     }
 
-    /// Registers a program under the given id.
+    /// Registers a program under the given id, with bytes that are no key: mock Core proofs need none.
     pub async fn register(&mut self, vk_hash: [u8; 32]) {
+        self.register_key(vk_hash, vec![1; 130]).await;
+    }
+
+    /// Registers a program with its verifying key.
+    pub async fn register_key(&mut self, vk_hash: [u8; 32], vk: Vec<u8>) {
         let program_uri = self.upload(ArtifactType::Program, &program_upload()).await;
-        let body = pb::CreateProgramBody {
-            nonce: 0,
-            vk_hash: vk_hash.to_vec(),
-            vk: vec![1; 130],
-            program_uri,
-        };
+        let body = pb::CreateProgramBody { nonce: 0, vk_hash: vk_hash.to_vec(), vk, program_uri };
         let request = self.envelope(body.encode_to_vec());
         self.network.create_program(request).await.expect("registers");
     }
@@ -383,9 +385,13 @@ impl Worker {
     }
 
     pub async fn leased(&mut self) -> (LeaseId, BlobInfo) {
-        match self.hear().await {
-            Some(ToWorker::Prove { lease_id, stdin, .. }) => (lease_id, stdin),
-            other => panic!("no job: {other:?}"),
+        loop {
+            match self.hear().await {
+                Some(ToWorker::Prove { lease_id, stdin, .. }) => return (lease_id, stdin),
+                // About the attempt before.
+                Some(ToWorker::Settled { .. }) => {}
+                other => panic!("no job: {other:?}"),
+            }
         }
     }
 
@@ -400,16 +406,27 @@ impl Worker {
 
     /// Takes the next job and proves it.
     pub async fn prove_next(&mut self, proof: &[u8]) -> LeaseId {
+        self.prove_next_of(proof, execution()).await
+    }
+
+    /// Takes the next job and proves it, with this report of its execution.
+    pub async fn prove_next_of(&mut self, proof: &[u8], execution: Execution) -> LeaseId {
         let (lease_id, _) = self.leased().await;
         assert_eq!(self.hand_in(lease_id, proof).await, 200);
-        self.say(FromWorker::Completed { lease_id, execution: execution(), proof: blob(proof) })
-            .await;
+        self.say(FromWorker::Completed { lease_id, execution, proof: blob(proof) }).await;
         lease_id
     }
 }
 
+/// What the pretended program commits to.
+pub const PUBLIC_VALUES: &[u8] = b"public values";
+
 pub fn execution() -> Execution {
-    let public_values_hash = Sha256Digest([0xee; 32]);
+    execution_with(PUBLIC_VALUES)
+}
+
+pub fn execution_with(public_values: &[u8]) -> Execution {
+    let public_values_hash = Sha256Digest(Sha256::digest(public_values).into());
     Execution { cycles: 12_345, gas: Some(67_890), public_values_hash }
 }
 
@@ -418,9 +435,15 @@ pub fn blob(bytes: &[u8]) -> BlobInfo {
     BlobInfo { size: bytes.len() as u64, sha256 }
 }
 
-/// Something that begins like a Core proof.
+/// A mock Core proof, byte for byte as SP1's mock prover makes it.
 pub fn core_proof() -> Vec<u8> {
-    [&0_u32.to_le_bytes(), b"the rest of a proof".as_slice()].concat()
+    core_proof_with(PUBLIC_VALUES)
+}
+
+/// A mock Core proof with these public values: its kind, no shards, the values, the version.
+pub fn core_proof_with(public_values: &[u8]) -> Vec<u8> {
+    let text = |bytes: &[u8]| [&(bytes.len() as u64).to_le_bytes(), bytes].concat();
+    [&[0; 4], [0; 8].as_slice(), &text(public_values), &text(b"v6.1.0")].concat()
 }
 
 /// An upload that begins like a program, in the form of SDK 6.

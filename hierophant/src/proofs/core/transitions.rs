@@ -12,6 +12,7 @@ use super::{Effect, LiveJob, ProofsCore};
 use crate::records::{
     AttemptOutcome, AttemptRecord, Change, JobRecord, JobState, Millis, RequestRecord, RequestState,
 };
+use crate::verify::Claim;
 
 /// How a job ends.
 pub(super) enum End {
@@ -192,7 +193,8 @@ impl ProofsCore {
         live.record.state = JobState::Verifying;
         live.record.updated_at = now;
         effects.push(Effect::Save(Change::Job(live.record.clone())));
-        effects.push(Effect::Check { lease, proof, mode: live.record.spec.mode });
+        let claim = Claim::new(&live.record.spec, &execution, held.attempt.prover.backend);
+        effects.push(Effect::Check { lease, proof, claim });
     }
 
     pub(super) fn drop_worker(
