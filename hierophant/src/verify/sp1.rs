@@ -80,6 +80,11 @@ pub(super) fn is_committed<F: PrimeField32>(digest: &[[F; 4]; 8], hash: [u8; 32]
 use super::core_proof::check as core;
 
 #[cfg(not(feature = "core-verification"))]
-fn core<T>(_: T, _: &sp1_hypercube::SP1VerifyingKey, _: [u8; 32], _: &Verifiers) -> Result<(), Rejection> {
+fn core<T>(
+    _: T,
+    _: &sp1_hypercube::SP1VerifyingKey,
+    _: [u8; 32],
+    _: &Verifiers,
+) -> Result<(), Rejection> {
     Err(super::Unverifiable::Mode(network_lib::job::ProofMode::Core).into())
 }

@@ -2,7 +2,7 @@
 
 use network_lib::handshake::Backend;
 use network_lib::ids::{Sha256Digest, VkHash};
-use network_lib::job::{ExecutionFailureCause, JobSpec, Phase};
+use network_lib::job::{ExecutionFailureCause, JobSpec, Phase, ProofMode};
 
 use super::*;
 use crate::records::NetworkMode;
