@@ -36,6 +36,8 @@ pub struct Context {
     pub urls: Arc<PublicUrls>,
     /// Largest upload in bytes.
     pub max_artifact_bytes: u64,
+    /// Whether proofs that prove nothing are taken.
+    pub mock_mode: bool,
 }
 
 impl Context {
@@ -57,6 +59,7 @@ impl Context {
             authenticator: Arc::new(Authenticator::new(config.auth, &config.allowlist)),
             urls: Arc::new(PublicUrls::new(config.public_http_url.clone(), http_port)),
             max_artifact_bytes: config.max_artifact_bytes,
+            mock_mode: config.mock_mode,
         }
     }
 }

@@ -65,12 +65,13 @@ impl Root {
             above.clone(),
         )
         .await?;
+        let checker = ProofChecker::new(blobs.clone(), Arc::clone(&store), config.mock_mode);
         let arguments = ProofsArguments {
             store,
-            blobs: blobs.clone(),
+            blobs,
             limits: config.proof_limits(),
             quarantine: config.proofs.quarantine,
-            checker: ProofChecker::new(blobs),
+            checker,
         };
         let proofs = ProofsActor::start(arguments, above.clone()).await?;
         let arguments = RegistryArguments {

@@ -1,24 +1,158 @@
-//! What is checked of a proof before a client may have it.
+//! What is checked of a proof before a client may have it: everything that the client's own SDK
+//! checks, and that it is the proof that was asked for.
 //!
-//! A proof arrives as bincode of SP1's `ProofFromNetwork`, whose first four bytes name the kind of
-//! proof (contract, section 4.2).
+//! A proof arrives as bincode of SP1's `ProofFromNetwork` (contract, section 4.2). Its bytes come from a
+//! peer and may be anything: they are decoded within the size of the file, and a panic inside SP1's
+//! verifiers is a verdict like any other. The work is done on the blocking pool, a few proofs at a time.
+//!
+//! | Kind | Checked by |
+//! |---|---|
+//! | Core | `sp1-prover`'s verifier, without proving keys (feature `core-verification`) |
+//! | Compressed | `sp1-verifier`, against the recursion keys of this SP1 version |
+//! | PLONK, Groth16 | `sp1-verifier`, against the circuits' verifying keys of this SP1 version |
+//! | mock, any kind | what a mock proof can carry, and only where mock proofs are allowed |
 
-use network_lib::ids::ArtifactId;
-use network_lib::job::{Failure, FailureClass, ProofMode};
+#[cfg(feature = "core-verification")]
+mod core_proof;
+mod decode;
+mod key;
+mod mock;
+mod on_chain;
+mod recursive;
+mod rejection;
+mod sp1;
 
+use std::io;
+use std::num::NonZero;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
+
+use network_lib::handshake::Backend;
+use network_lib::ids::{ArtifactId, Sha256Digest, VkHash};
+use network_lib::job::{Execution, Failure, JobSpec, ProofMode};
+use tokio::sync::Semaphore;
+
+pub use self::key::KeyError;
+use self::rejection::Rejection;
+use self::sp1::Verifiers;
 use crate::artifacts::blobs::Blobs;
+use crate::records::ProgramRecord;
+use crate::store::JobStore;
 
-/// Checks stored proofs.
+/// The circuit version whose proofs can be checked: that of the SP1 crates in this build.
+pub const CIRCUIT_VERSION: &str = "v6.1.0";
+
+/// Most proofs that are checked at the same time, however many processors there are: each is in memory.
+const MOST_AT_ONCE: usize = 4;
+
+/// A proof above this size, in bytes, is checked with no other beside it. Only Core proofs of very long
+/// executions are that large.
+const LARGE: u64 = 256 << 20;
+
+/// What a proof has to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// The registered program.
+    pub vk_hash: VkHash,
+    /// Kind of proof that the request wants.
+    pub mode: ProofMode,
+    /// Circuit version that the request wants, such as `v6.1.0`.
+    pub circuit_version: String,
+    /// Digest of the public values, as the attempt reported them.
+    pub public_values_hash: Sha256Digest,
+    /// What made the proof.
+    pub backend: Backend,
+}
+
+impl Claim {
+    /// The claim of an attempt at `spec` by a Contemplant with this backend, which reported `execution`.
+    #[must_use]
+    pub fn new(spec: &JobSpec, execution: &Execution, backend: Backend) -> Self {
+        Self {
+            vk_hash: spec.vk_hash,
+            mode: spec.mode,
+            circuit_version: spec.circuit_version.clone(),
+            public_values_hash: execution.public_values_hash,
+            backend,
+        }
+    }
+}
+
+/// Why proofs of a request could never be checked here, so that it is better refused.
+#[derive(Debug, thiserror::Error)]
+pub enum Unverifiable {
+    /// The request wants another version of SP1.
+    #[error(
+        "proofs of circuit version {0} cannot be verified here, only those of {CIRCUIT_VERSION}"
+    )]
+    CircuitVersion(String),
+    /// This build cannot check proofs of this kind.
+    #[error("{0} proofs cannot be verified by this build (cargo feature `core-verification`)")]
+    Mode(ProofMode),
+    /// The registered verifying key is none, or another program's.
+    #[error("the program's verifying key cannot be used")]
+    Key(#[source] KeyError),
+}
+
+/// Whether this build can check proofs of this kind and version.
+///
+/// # Errors
+///
+/// [`Unverifiable`] says what is missing.
+pub fn supported(mode: ProofMode, circuit_version: &str) -> Result<(), Unverifiable> {
+    if circuit_version != CIRCUIT_VERSION {
+        return Err(Unverifiable::CircuitVersion(circuit_version.to_owned()));
+    }
+    if mode == ProofMode::Core && !cfg!(feature = "core-verification") {
+        return Err(Unverifiable::Mode(mode));
+    }
+    Ok(())
+}
+
+/// Whether proofs of `program` in this kind and version will be verifiable, to be asked before any work
+/// is done for it. Mock proofs need less; where they are allowed this is not to be asked.
+///
+/// # Errors
+///
+/// [`Unverifiable`] says why not.
+pub fn will_be_verifiable(
+    program: &ProgramRecord,
+    mode: ProofMode,
+    circuit_version: &str,
+) -> Result<(), Unverifiable> {
+    supported(mode, circuit_version)?;
+    key::decode(&program.vk, program.vk_hash).map_err(Unverifiable::Key)?;
+    Ok(())
+}
+
+/// Checks stored proofs. Clones share their verifiers and their limit.
 #[derive(Debug, Clone)]
 pub struct ProofChecker {
     blobs: Blobs,
+    store: Arc<dyn JobStore>,
+    mock_mode: bool,
+    permits: Arc<Semaphore>,
+    at_once: u32,
+    verifiers: Arc<Verifiers>,
 }
 
 impl ProofChecker {
-    /// A checker of the proofs in `blobs`.
+    /// A checker of the proofs in `blobs`, for the programs in `store`; with `mock_mode` mock proofs of
+    /// mock backends are taken.
     #[must_use]
-    pub const fn new(blobs: Blobs) -> Self {
-        Self { blobs }
+    pub fn new(blobs: Blobs, store: Arc<dyn JobStore>, mock_mode: bool) -> Self {
+        // Half of the processors: the other half serves clients and Contemplants.
+        let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let at_once = (processors / 2).clamp(1, MOST_AT_ONCE);
+        Self {
+            blobs,
+            store,
+            mock_mode,
+            permits: Arc::new(Semaphore::new(at_once)),
+            at_once: at_once as u32,
+            verifiers: Arc::default(),
+        }
     }
 
     /// Whether the bytes of a proof are there.
@@ -26,31 +160,88 @@ impl ProofChecker {
         self.blobs.read(proof).await.is_ok()
     }
 
-    /// Checks that a stored proof is of the wanted kind.
+    /// Checks that a stored proof is what it is claimed to be.
     ///
     /// # Errors
     ///
-    /// The failure of the attempt that made it: by the worker's fault if the proof is not what it
-    /// should be, by nobody's if it cannot be read.
-    pub async fn check(&self, proof: ArtifactId, mode: ProofMode) -> Result<(), Failure> {
-        let head = self.blobs.read_head(proof, 4).await.map_err(|error| Failure {
-            class: FailureClass::Infrastructure,
-            cause: None,
-            message: format!("the stored proof cannot be read: {error}"),
-        })?;
-        let expected = match mode {
-            ProofMode::Core => 0_u32,
-            ProofMode::Compressed => 1,
-            ProofMode::Plonk => 2,
-            ProofMode::Groth16 => 3,
+    /// The failure of the attempt that made it: by the worker's fault if the proof is wrong, by nobody's
+    /// if it cannot be read here, by the request's if no proof for it could be checked.
+    pub async fn check(&self, proof: ArtifactId, claim: Claim) -> Result<(), Failure> {
+        self.verdict(proof, claim).await.map_err(|rejection| rejection.failure())
+    }
+
+    async fn verdict(&self, proof: ArtifactId, claim: Claim) -> Result<(), Rejection> {
+        let program = self.store.program(claim.vk_hash).await.map_err(Rejection::Store)?;
+        let program = program.ok_or(Rejection::NoProgram(claim.vk_hash))?;
+        let path = self.blobs.path(proof);
+        let size = tokio::fs::metadata(&path).await.map_err(Rejection::Unreadable)?.len();
+        let share = if size > LARGE { self.at_once } else { 1 };
+        let permit = Arc::clone(&self.permits).acquire_many_owned(share).await;
+        let (verifiers, mock_mode) = (Arc::clone(&self.verifiers), self.mock_mode);
+        let work = move || {
+            let _permit = permit;
+            check_file(&path, &claim, &program.vk, mock_mode, &verifiers)
         };
-        if head == expected.to_le_bytes() {
-            return Ok(());
+        tokio::task::spawn_blocking(work)
+            .await
+            .map_err(|error| Rejection::Stopped(error.to_string()))?
+    }
+}
+
+/// The check itself, which reads the whole file and computes for some tenths of a second.
+fn check_file(
+    path: &Path,
+    claim: &Claim,
+    vk: &[u8],
+    mock_mode: bool,
+    verifiers: &Verifiers,
+) -> Result<(), Rejection> {
+    let open = || -> io::Result<_> {
+        let file = std::fs::File::open(path)?;
+        let size = file.metadata()?.len();
+        Ok((file, size))
+    };
+    let (file, size) = open().map_err(Rejection::Unreadable)?;
+    contain(|| {
+        let proof = decode::decode(file, size, claim.mode)?;
+        if mock::is_mock(&proof.proof) {
+            return mock::check(&proof, claim, vk, mock_mode);
         }
-        Err(Failure {
-            class: FailureClass::Worker,
-            cause: None,
-            message: format!("the Contemplant handed in something that is no {mode} proof"),
-        })
+        sp1::check(proof, claim, vk, verifiers)
+    })
+}
+
+/// Runs SP1's code on a stranger's bytes; it indexes by what they claim, and panics where they lie.
+fn contain(check: impl FnOnce() -> Result<(), Rejection>) -> Result<(), Rejection> {
+    catch_unwind(AssertUnwindSafe(check)).unwrap_or_else(|payload| {
+        let text = payload.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("no message");
+        Err(Rejection::Panicked(text.chars().take(200).collect()))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use network_lib::job::FailureClass;
+
+    use super::*;
+
+    #[test]
+    fn a_panic_is_a_verdict_against_the_worker() {
+        let verdict = contain(|| panic!("index {} out of bounds", 7));
+        let failure = verdict.expect_err("a panic is no pass").failure();
+        assert_eq!(failure.class, FailureClass::Worker);
+        assert!(failure.message.contains("index 7 out of bounds"), "{failure}");
+    }
+
+    #[test]
+    fn what_cannot_be_verified_is_named() {
+        for mode in [ProofMode::Compressed, ProofMode::Plonk, ProofMode::Groth16] {
+            assert!(supported(mode, CIRCUIT_VERSION).is_ok());
+        }
+        let core = supported(ProofMode::Core, CIRCUIT_VERSION);
+        assert_eq!(core.is_ok(), cfg!(feature = "core-verification"));
+        let error = supported(ProofMode::Compressed, "v5.0.0").expect_err("another version");
+        assert!(error.to_string().contains("v5.0.0"), "{error}");
     }
 }

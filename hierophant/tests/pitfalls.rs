@@ -5,13 +5,14 @@ mod support;
 use hierophant_proto::artifact::{ArtifactType, CreateArtifactRequest};
 use hierophant_proto::network as pb;
 use hierophant_proto::network::prover_network_client::ProverNetworkClient;
+use network_lib::job::ProofMode;
 use network_lib::wire::FromWorker;
 use pb::{ExecutionStatus, FulfillmentStatus};
 use prost::Message;
 use prost::encoding::{WireType, bytes, decode_key, skip_field, uint64};
 use support::{
-    Client, Network, Worker, assert_code, core_proof, eventually, execution, hello, impatient,
-    unix_now,
+    Client, Network, Worker, assert_code, core_proof, core_proof_with, eventually, execution,
+    execution_with, hello, impatient, proofs, unix_now,
 };
 use tonic::Code;
 use tonic::transport::Channel;
@@ -303,7 +304,7 @@ async fn pitfall_15_details_are_filled_and_unknown_ids_get_an_ok_answer_without_
     assert_eq!(details.execution_status, ExecutionStatus::Executed as i32);
     assert_eq!(details.cycles, Some(execution().cycles));
     assert_eq!(details.gas_used, execution().gas);
-    assert_eq!(details.public_values_hash, Some(vec![0xee; 32]));
+    assert_eq!(details.public_values_hash, Some(execution().public_values_hash.0.to_vec()));
     assert!(details.created_at >= before && details.fulfilled_at >= Some(details.created_at));
     assert_eq!((details.mode, details.strategy), (ask.mode, ask.strategy));
     assert_eq!((details.cycle_limit, details.gas_limit), (ask.cycle_limit, ask.gas_limit));
@@ -327,9 +328,9 @@ async fn pitfall_18_a_large_proof_downloads_well_within_15_seconds_as_often_as_i
     let ask = client.ready_to_ask(b"input").await;
     let id = client.ask(&ask).await.expect("accepted");
     let mut worker = Worker::join(&network, hello()).await;
-    let mut proof = core_proof();
-    proof.resize(32 << 20, 7);
-    worker.prove_next(&proof).await;
+    let public_values = vec![7; 32 << 20];
+    let proof = core_proof_with(&public_values);
+    worker.prove_next_of(&proof, execution_with(&public_values)).await;
     let status = client.until(&id, FulfillmentStatus::Fulfilled).await;
     let uri = status.proof_uri.expect("URI");
     for _ in 0..3 {
@@ -348,11 +349,18 @@ async fn pitfall_19_plonk_and_groth16_go_to_workers_that_offer_them_and_only_the
     stark_only.capabilities.modes.truncate(2);
     let _stark_only = Worker::join(&network, stark_only).await;
     let mut worker = Worker::join(&network, hello()).await;
-    for (mode, tag) in [(pb::ProofMode::Plonk, 2_u32), (pb::ProofMode::Groth16, 3)] {
+    let key = proofs::key_of(1);
+    let (vk_hash, vk) = proofs::registered(&key);
+    client.register_key(vk_hash, vk).await;
+    for (mode, kind) in
+        [(pb::ProofMode::Plonk, ProofMode::Plonk), (pb::ProofMode::Groth16, ProofMode::Groth16)]
+    {
         let mut ask = client.ready_to_ask(mode.as_str_name().as_bytes()).await;
+        ask.vk_hash = vk_hash.to_vec();
         ask.mode = mode as i32;
         let id = client.ask(&ask).await.expect("accepted");
-        worker.prove_next(&tag.to_le_bytes()).await;
+        let proof = proofs::mock(kind, &key, support::PUBLIC_VALUES);
+        worker.prove_next(&proofs::encoded(&proof)).await;
         client.until(&id, FulfillmentStatus::Fulfilled).await;
     }
 }

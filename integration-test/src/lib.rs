@@ -10,6 +10,7 @@
 pub mod binaries;
 pub mod children;
 pub mod client;
+pub mod keep;
 pub mod network;
 pub mod options;
 pub mod progress;

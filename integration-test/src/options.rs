@@ -1,5 +1,6 @@
 //! What the command line can ask of the main story.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
@@ -44,6 +45,10 @@ pub struct Options {
     /// Keep the folder with the programs' data and logs, and print its path.
     #[arg(long, conflicts_with = "rpc_url")]
     pub keep_logs: bool,
+
+    /// Keep the verified proof and its verifying key in this folder, zstd-compressed.
+    #[arg(long, value_name = "FOLDER")]
+    pub keep_proof: Option<PathBuf>,
 }
 
 impl Options {

@@ -4,12 +4,13 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
-use sp1_sdk::SP1ProofWithPublicValues;
 use sp1_sdk::network::B256;
+use sp1_sdk::{ProvingKey, SP1ProofWithPublicValues};
 use tokio_util::sync::CancellationToken;
 
 use crate::binaries::Binaries;
 use crate::client::{Client, Expected};
+use crate::keep::keep;
 use crate::network::{ContemplantSettings, LocalNetwork, mock_mode};
 use crate::options::{Backend, Options};
 use crate::progress::Progress;
@@ -180,6 +181,9 @@ impl Story<'_> {
         let verdict = check_proof(client, proof, mode, backend, expected).await?;
         self.timeline.mark(Step::Verified);
         expected.check_details(&client.details(request).await?)?;
+        if let Some(folder) = &self.options.keep_proof {
+            keep(folder, self.options.mode, proof, client.keys.verifying_key())?;
+        }
 
         let mut report = format!("\nrequest        {request}\nproof          {verdict}\n");
         match status {

@@ -115,13 +115,17 @@ impl Client {
 
     /// Registers a program under the given id.
     pub async fn register(&mut self, vk_hash: [u8; 32]) {
+        self.register_key(vk_hash, vec![1; 130]).await;
+    }
+
+    /// Registers a program with its verifying key.
+    ///
+    /// # Panics
+    ///
+    /// When Hierophant refuses it.
+    pub async fn register_key(&mut self, vk_hash: [u8; 32], vk: Vec<u8>) {
         let program_uri = self.upload(ArtifactType::Program, &program_upload()).await;
-        let body = pb::CreateProgramBody {
-            nonce: 0,
-            vk_hash: vk_hash.to_vec(),
-            vk: vec![1; 130],
-            program_uri,
-        };
+        let body = pb::CreateProgramBody { nonce: 0, vk_hash: vk_hash.to_vec(), vk, program_uri };
         let request = self.envelope(body.encode_to_vec());
         self.network.create_program(request).await.expect("registers");
     }

@@ -4,7 +4,7 @@ use futures_util::{SinkExt, StreamExt};
 use network_lib::codec;
 use network_lib::handshake::{Backend, Capabilities, Hello, ProtocolRange};
 use network_lib::ids::{LeaseId, WorkerId};
-use network_lib::job::{BlobInfo, ProofMode};
+use network_lib::job::{BlobInfo, Execution, ProofMode};
 use network_lib::wire::{FromWorker, ToWorker, proof_path};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
@@ -125,10 +125,18 @@ impl Worker {
 
     /// Takes the next job and proves it.
     pub async fn prove_next(&mut self, proof: &[u8]) -> LeaseId {
+        self.prove_next_of(proof, execution()).await
+    }
+
+    /// Takes the next job and proves it, with this report of its execution.
+    ///
+    /// # Panics
+    ///
+    /// When no job comes, or the proof is not taken.
+    pub async fn prove_next_of(&mut self, proof: &[u8], execution: Execution) -> LeaseId {
         let (lease_id, _) = self.leased().await;
         assert_eq!(self.hand_in(lease_id, proof).await, 200);
-        self.say(FromWorker::Completed { lease_id, execution: execution(), proof: blob(proof) })
-            .await;
+        self.say(FromWorker::Completed { lease_id, execution, proof: blob(proof) }).await;
         lease_id
     }
 }

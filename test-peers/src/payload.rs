@@ -9,10 +9,19 @@ use sha2::{Digest, Sha256};
 /// Compression level of SDK 6.
 const LEVEL: i32 = 3;
 
-/// An execution that nobody has made.
+/// What the pretended program commits to.
+pub const PUBLIC_VALUES: &[u8] = b"public values";
+
+/// An execution that nobody has made, which committed to [`PUBLIC_VALUES`].
 #[must_use]
 pub fn execution() -> Execution {
-    let public_values_hash = Sha256Digest([0xee; 32]);
+    execution_with(PUBLIC_VALUES)
+}
+
+/// An execution that nobody has made, which committed to these values.
+#[must_use]
+pub fn execution_with(public_values: &[u8]) -> Execution {
+    let public_values_hash = Sha256Digest(Sha256::digest(public_values).into());
     Execution { cycles: 12_345, gas: Some(67_890), public_values_hash }
 }
 
@@ -23,10 +32,17 @@ pub fn blob(bytes: &[u8]) -> BlobInfo {
     BlobInfo { size: bytes.len() as u64, sha256 }
 }
 
-/// Something that begins like a Core proof.
+/// A mock Core proof of [`PUBLIC_VALUES`], byte for byte as SP1's mock prover makes it.
 #[must_use]
 pub fn core_proof() -> Vec<u8> {
-    [&0_u32.to_le_bytes(), b"the rest of a proof".as_slice()].concat()
+    core_proof_with(PUBLIC_VALUES)
+}
+
+/// A mock Core proof with these public values: its kind, no shards, the values, the version.
+#[must_use]
+pub fn core_proof_with(public_values: &[u8]) -> Vec<u8> {
+    let text = |bytes: &[u8]| [&(bytes.len() as u64).to_le_bytes(), bytes].concat();
+    [&[0; 4], [0; 8].as_slice(), &text(public_values), &text(b"v6.1.0")].concat()
 }
 
 /// An upload that begins like a program, in the form of SDK 6.

@@ -310,10 +310,10 @@ impl ProofsState {
                         session.close(CloseReason::Dropped(reason));
                     }
                 }
-                Effect::Check { lease, proof, spec, .. } => {
+                Effect::Check { lease, proof, claim } => {
                     let (checker, myself) = (self.checker.clone(), myself.clone());
                     task::spawn("check proof", async move {
-                        let verdict = checker.check(proof, spec.mode).await;
+                        let verdict = checker.check(proof, claim).await;
                         tell(&myself, ProofsMsg::Checked(lease, verdict));
                     });
                 }

@@ -16,9 +16,8 @@ mod workers;
 use std::collections::{BTreeMap, BTreeSet};
 
 use alloy_primitives::Address;
-use network_lib::handshake::Backend;
 use network_lib::ids::{ArtifactId, JobId, LeaseId, RequestId, Sha256Digest, WorkerId};
-use network_lib::job::{Execution, JobSpec, ProofMode};
+use network_lib::job::ProofMode;
 use network_lib::wire::ToWorker;
 
 use super::assign::FailedOn;
@@ -26,6 +25,7 @@ use super::lease::{Lease, Worker, WorkerStats, Workers};
 use super::message::{LeaseAccess, Overview, RunningProof, WorkerWork};
 use super::queue::{Queue, Rank};
 use crate::records::{Change, JobRecord, JobState, Millis, RequestRecord};
+use crate::verify::Claim;
 
 pub use ids::IdSource;
 pub use requests::Known;
@@ -68,12 +68,8 @@ pub enum Effect {
         lease: LeaseId,
         /// The proof's bytes.
         proof: ArtifactId,
-        /// What it must prove.
-        spec: JobSpec,
-        /// What its worker found the program to do.
-        execution: Execution,
-        /// What made it.
-        backend: Backend,
+        /// What it must be.
+        claim: Claim,
     },
 }
 

@@ -9,6 +9,8 @@
     reason = "each test file uses its part"
 )]
 
+pub mod proofs;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -16,7 +18,8 @@ use hierophant::config::Config;
 use hierophant::{Listeners, run};
 use tempfile::TempDir;
 pub use test_peers::{
-    Ask, Client, LIMIT, Reach, Worker, blob, core_proof, execution, hello, program_upload, unix_now,
+    Ask, Client, LIMIT, PUBLIC_VALUES, Reach, Worker, blob, core_proof, core_proof_with, execution,
+    execution_with, hello, program_upload, unix_now,
 };
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;

@@ -19,9 +19,11 @@ use crate::api::Context;
 use crate::api::classify::{Classified, classify};
 use crate::api::urls::{CalledAuthority, artifact_of};
 use crate::artifacts::program::looks_like_program;
+use crate::proofs::actor::chain;
 use crate::proofs::{CancelError, NewRequest, SubmitError};
 use crate::records::{ArtifactKind, ArtifactRecord, Change, Millis, ProgramRecord, RequestState};
 use crate::store::{ExecutionFilter, RequestFilter, RequestView, StoreError};
+use crate::verify;
 
 /// What every account is said to have: nothing is charged here, so no balance may stop a client.
 /// Decimal, 10^27, a billion tokens of 18 decimals.
@@ -123,6 +125,11 @@ impl ProverNetworkService {
         let program = self.held_program(vk_hash).await?.ok_or_else(|| {
             Status::failed_precondition(format!("program {vk_hash} is not registered here"))
         })?;
+        if !self.context.mock_mode {
+            // Work whose result could not be checked would be done for nothing.
+            verify::will_be_verifiable(&program, mode, circuit_version)
+                .map_err(|error| Status::failed_precondition(chain(&error)))?;
+        }
         let stdin = self.uploaded("stdin_uri", &body.stdin_uri).await?;
         let stdin_kinds = [ArtifactKind::Stdin, ArtifactKind::PrivateStdin];
         let Some(stdin_blob) = stdin.blob.filter(|_| stdin_kinds.contains(&stdin.kind)) else {
@@ -452,6 +459,6 @@ fn undecodable(error: prost::DecodeError) -> Status {
 }
 
 fn unavailable(error: StoreError) -> Status {
-    tracing::error!(error = %crate::proofs::actor::chain(&error), "the store did not answer");
+    tracing::error!(error = %chain(&error), "the store did not answer");
     Status::unavailable("the store does not answer now; try again later")
 }

@@ -8,6 +8,7 @@ use super::endings::End;
 use super::restore::lost_bytes;
 use super::{Effect, ProofsCore};
 use crate::records::{AttemptOutcome, Change, JobState, Millis};
+use crate::verify::Claim;
 
 impl ProofsCore {
     /// An attempt has gone on.
@@ -175,13 +176,9 @@ impl ProofsCore {
         live.record.state = JobState::Verifying;
         live.record.updated_at = now;
         effects.push(Effect::Save(Change::Job(live.record.clone())));
-        effects.push(Effect::Check {
-            lease,
-            proof,
-            spec: live.record.spec.clone(),
-            execution,
-            backend: held.attempt.prover.backend,
-        });
+        let backend = held.attempt.prover.backend;
+        let claim = Claim::new(&live.record.spec, &execution, backend);
+        effects.push(Effect::Check { lease, proof, claim });
         true
     }
 

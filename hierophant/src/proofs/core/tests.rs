@@ -3,9 +3,11 @@
 mod recovery;
 mod workers;
 
-use network_lib::handshake::{Capabilities, Welcome};
+use network_lib::handshake::{Backend, Capabilities, Welcome};
 use network_lib::ids::VkHash;
-use network_lib::job::{BlobInfo, ExecutionFailureCause, Failure, FailureClass, Phase, Progress};
+use network_lib::job::{
+    BlobInfo, Execution, ExecutionFailureCause, Failure, FailureClass, JobSpec, Phase, Progress,
+};
 
 use super::*;
 use crate::proofs::message::{CancelError, NewRequest, SubmitError};

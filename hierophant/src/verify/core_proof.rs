@@ -1,0 +1,56 @@
+//! Core proofs: a list of shard proofs that has to be complete, in order and of one execution.
+
+use std::borrow::Borrow;
+
+use sp1_hypercube::air::PublicValues;
+use sp1_hypercube::{
+    PROOF_MAX_NUM_PVS, PrimeField32, SP1PcsProofInner, SP1VerifyingKey, ShardProof,
+};
+use sp1_prover::SP1CoreProofData;
+use sp1_prover::verify::{SP1Verifier, VerifierRecursionVks};
+
+use super::rejection::Rejection;
+use super::sp1::{Verifiers, is_committed};
+
+/// Checks the shard proofs of this program, whose public values have the digest `hash`.
+pub(super) fn check(
+    shards: Vec<ShardProof<sp1_primitives::SP1GlobalContext, SP1PcsProofInner>>,
+    key: &SP1VerifyingKey,
+    hash: [u8; 32],
+    verifiers: &Verifiers,
+) -> Result<(), Rejection> {
+    let first = shards.first().ok_or(Rejection::Invalid("it has no shards".into()))?;
+    let last = shards.last().unwrap_or(first);
+    for end in [first, last] {
+        let length = end.public_values.len();
+        if length != PROOF_MAX_NUM_PVS {
+            return Err(Rejection::Invalid(format!("a shard has {length} public field elements")));
+        }
+    }
+    // Where a program starts does not name it, but tells most programs apart; the proof names the rest.
+    let start: &PublicValues<[_; 4], [_; 3], [_; 4], _> = first.public_values.as_slice().borrow();
+    if start.pc_start != key.vk.pc_start {
+        return Err(Rejection::OtherProgram);
+    }
+    let end: &PublicValues<[_; 4], [_; 3], [_; 4], _> = last.public_values.as_slice().borrow();
+    let exit_code = end.exit_code.as_canonical_u32();
+    if exit_code != 0 {
+        return Err(Rejection::ExitCode(exit_code.into()));
+    }
+    if !is_committed(&end.committed_value_digest, hash) {
+        return Err(Rejection::UncommittedPublicValues);
+    }
+    verifiers
+        .core
+        .get_or_init(|| SP1Verifier::new(VerifierRecursionVks::default()))
+        .verify(&SP1CoreProofData(shards), key)
+        .map_err(|error| Rejection::Invalid(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_circuit_version_is_that_of_the_prover() {
+        assert_eq!(super::super::CIRCUIT_VERSION, sp1_prover::SP1_CIRCUIT_VERSION);
+    }
+}
