@@ -50,6 +50,12 @@ impl Case {
         self
     }
 
+    /// It may take longer.
+    pub(crate) const fn within(mut self, limit: Duration) -> Self {
+        self.limit = limit;
+        self
+    }
+
     /// Its Hierophant has this configuration.
     pub(crate) fn keys(mut self, keys: Table) -> Self {
         merge(&mut self.keys, &keys);

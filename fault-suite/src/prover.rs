@@ -22,9 +22,6 @@ use crate::proofs::{GoodProof, Proofs};
 /// How often it looks after its work.
 const TICK: Duration = Duration::from_millis(50);
 
-/// How often it gives a sign of life: more would make a thousand of them a load of their own.
-const HEARTBEAT: Duration = Duration::from_millis(400);
-
 /// What others may see of it.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
@@ -61,7 +58,10 @@ struct Script {
     proof_time: Duration,
     proofs: Arc<Proofs>,
     work: Vec<Work>,
-    last_heartbeat: Instant,
+    /// When the next sign of life is due.
+    heartbeat_due: Instant,
+    /// How often one is asked for.
+    heartbeat_interval: Duration,
     ledger: Arc<Mutex<Ledger>>,
 }
 
@@ -84,7 +84,8 @@ impl Prover {
             proof_time,
             proofs: Arc::clone(proofs),
             work: Vec::new(),
-            last_heartbeat: Instant::now(),
+            heartbeat_due: Instant::now(),
+            heartbeat_interval: Duration::from_secs(1),
             ledger: Arc::clone(&ledger),
         };
         let stop = CancellationToken::new();
@@ -138,6 +139,7 @@ impl Script {
     fn hear(&mut self, message: ToWorker) -> bool {
         match message {
             ToWorker::Welcome(welcome) => {
+                self.heartbeat_interval = Duration::from_millis(welcome.heartbeat_interval_ms);
                 let resume: BTreeSet<LeaseId> = welcome.resume.iter().copied().collect();
                 self.work.retain(|work| resume.contains(&work.lease));
                 // Whether the end was stored is not known after a reconnect, so it is told again.
@@ -153,7 +155,7 @@ impl Script {
                 let due = Instant::now() + self.proof_time;
                 self.work.push(Work { lease: lease_id, due, proof, handed_in: false });
                 // The next word tells that it has begun.
-                self.last_heartbeat -= HEARTBEAT;
+                self.heartbeat_due = Instant::now();
                 let held = self.work.iter().filter(|work| !work.handed_in).count();
                 self.note(|ledger| {
                     ledger.leased.push(lease_id);
@@ -173,7 +175,7 @@ impl Script {
     /// Hands in what is due, and says what is to be said.
     async fn tick(&mut self) -> Vec<FromWorker> {
         let now = Instant::now();
-        let is_due = now - self.last_heartbeat >= HEARTBEAT;
+        let is_due = now >= self.heartbeat_due;
         let mut words = Vec::new();
         for work in &mut self.work {
             let lease_id = work.lease;
@@ -197,7 +199,7 @@ impl Script {
             }
         }
         if is_due || !words.is_empty() {
-            self.last_heartbeat = now;
+            self.heartbeat_due = now + self.heartbeat_interval;
             let working = self.work.iter().filter(|work| !work.handed_in);
             words.push(FromWorker::Heartbeat { held: working.map(|work| work.lease).collect() });
         }

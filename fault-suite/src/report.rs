@@ -79,13 +79,23 @@ pub(crate) fn seconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 10.0).round() / 10.0
 }
 
+/// Longest text in a column of the table; the JSON has everything.
+const WIDEST: usize = 76;
+
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(WIDEST) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let widest = |length: fn(&Outcome) -> usize, least: usize| {
             self.outcomes.iter().map(length).max().unwrap_or(0).max(least)
         };
         let name = widest(|outcome| outcome.fault.len(), 5);
-        let saw = widest(|outcome| outcome.clients_saw.chars().count(), 12);
+        let saw = widest(|outcome| shortened(&outcome.clients_saw).chars().count(), 12);
         writeln!(f, "{:name$}  {:saw$}  lost  recovered  verdict", "fault", "clients saw")?;
         for outcome in &self.outcomes {
             let recovered = outcome
@@ -95,7 +105,7 @@ impl fmt::Display for Report {
                 f,
                 "{:name$}  {:saw$}  {:>4}  {recovered:>9}  {}",
                 outcome.fault,
-                outcome.clients_saw,
+                shortened(&outcome.clients_saw),
                 outcome.lost,
                 outcome.verdict()
             )?;

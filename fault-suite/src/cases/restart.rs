@@ -311,7 +311,8 @@ async fn multiply(stage: &Stage) {
              SELECT {values} FROM counter,
              (SELECT * FROM {table} WHERE {finished} LIMIT 1) AS original"
         );
-        store.run(&statement).await.expect("copied");
+        let copied = store.run(&statement).await.expect("copied");
+        assert_eq!(copied, u64::from(MANY), "rows of {table}");
     }
     store.close().await.expect("closed");
 }

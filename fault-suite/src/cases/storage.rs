@@ -190,25 +190,27 @@ fn fill(ballast: &Path, most: usize) {
     }
 }
 
-/// What a client is told that wants to upload a megabyte; it must be a reason to try again.
+/// What a client is told that wants to upload a megabyte, as soon as the lack of room is noticed; it must
+/// be a reason to try again.
 async fn upload_is_refused(client: &mut test_peers::Client) -> String {
-    let signature = client.sign(b"create_artifact", 54);
-    let kind = ArtifactType::Stdin as i32;
-    let request =
-        hierophant_proto::artifact::CreateArtifactRequest { signature, artifact_type: kind };
-    match client.artifacts.create_artifact(request).await {
-        Err(status) => {
-            assert_eq!(status.code(), tonic::Code::Unavailable, "{status}");
-            format!("{:?}", status.code())
-        }
-        Ok(ticket) => {
-            let url = ticket.into_inner().artifact_presigned_url;
-            let answer = client.put(&url, vec![7; 1 << 20]).await;
-            let status = answer.status();
-            assert!(status == 504 || status == 408, "the SDK gives up at {status}");
-            status.to_string()
-        }
-    }
+    wait::until("a refusal", STEP, async || {
+        let signature = client.sign(b"create_artifact", 54);
+        let artifact_type = ArtifactType::Stdin as i32;
+        let request =
+            hierophant_proto::artifact::CreateArtifactRequest { signature, artifact_type };
+        let ticket = match client.artifacts.create_artifact(request).await {
+            Ok(ticket) => ticket.into_inner(),
+            Err(status) => {
+                assert_eq!(status.code(), tonic::Code::Unavailable, "{status}");
+                return Some("Unavailable".to_owned());
+            }
+        };
+        let answer = client.put(&ticket.artifact_presigned_url, vec![7; 1 << 20]).await;
+        let status = answer.status();
+        assert!(status == 200 || status == 504 || status == 408, "the SDK gives up at {status}");
+        (status != 200).then(|| status.to_string())
+    })
+    .await
 }
 
 /// A request whose proof is stored, and the file that holds it.
@@ -396,7 +398,7 @@ async fn foreign_files(stage: &mut Stage) {
     let artifacts = data.join("artifacts");
     let foreign =
         [data.join("notes.txt"), artifacts.join("README"), artifacts.join("00").join("not-hex")];
-    let half_written = artifacts.join("tmp").join("0123456789abcdef");
+    let half_written = artifacts.join("tmp").join("0123456789abcdef0123456789abcdef");
     std::fs::create_dir_all(artifacts.join("00")).expect("made");
     for file in foreign.iter().chain([&half_written]) {
         std::fs::write(file, b"somebody's").expect("written");
