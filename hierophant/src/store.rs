@@ -13,8 +13,7 @@ use network_lib::ids::{ArtifactId, RequestId, Sha256Digest, VkHash};
 use network_lib::job::{ExecutionFailureCause, ProofMode};
 
 use crate::records::{
-    ArtifactRecord, AttemptRecord, Change, JobRecord, Millis, ProgramRecord, RequestRecord,
-    RequestState,
+    ArtifactRecord, AttemptRecord, Change, JobRecord, Millis, ProgramRecord, RequestRecord, RequestState,
 };
 
 /// Why a store did not do what it was asked.

@@ -10,9 +10,7 @@ use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
 use super::StoreError;
-use crate::records::{
-    ArtifactRecord, AttemptRecord, JobRecord, Millis, ProgramRecord, Prover, RequestRecord,
-};
+use crate::records::{ArtifactRecord, AttemptRecord, JobRecord, Millis, ProgramRecord, Prover, RequestRecord};
 
 /// An unsigned number with its bits unchanged in a signed column.
 pub(super) const fn bits(value: u64) -> i64 {
