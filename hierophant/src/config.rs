@@ -258,6 +258,7 @@ impl Config {
             urgent_modes: self.proofs.urgent_modes.clone(),
             attempt_limit_ms: millis(self.proofs.attempt_limit),
             stall_limit_ms: i64::from(registry.worker_required_progress_interval_mins) * 60_000,
+            unlisted_limit_ms: millis(registry.silence_limit),
             return_limit_ms: millis(registry.return_limit),
             max_strikes: registry.max_strikes,
             strike_decay_ms: millis(registry.strike_decay),

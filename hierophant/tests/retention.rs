@@ -42,10 +42,9 @@ async fn a_proof_goes_after_it_was_fetched_and_its_input_after_its_end() {
     let beginning = client.http.get(&proof).header("range", "bytes=0-3").send().await;
     assert_eq!(beginning.expect("answers").bytes().await.expect("bytes").len(), 4);
     let head = client.http.head(&proof).send().await.expect("answers");
-    assert_eq!(
-        (head.status().as_u16(), &head.headers()["content-length"]),
-        (200, &"23".parse().expect("valid"))
-    );
+    let length = core_proof().len().to_string();
+    assert_eq!(head.status(), 200);
+    assert_eq!(head.headers()["content-length"], length.as_str());
     tokio::time::sleep(Duration::from_secs(1)).await;
     let whole = client.http.get(&proof).send().await.expect("answers");
     assert_eq!(whole.bytes().await.expect("bytes"), core_proof());

@@ -126,6 +126,34 @@ async fn a_finished_proof_that_is_gone_from_the_disk_is_made_again() {
 }
 
 #[tokio::test]
+async fn a_finished_proof_that_was_damaged_on_the_disk_is_never_served() {
+    let network = Network::start().await;
+    let mut client = Client::connect(&network).await;
+    let ask = client.ready_to_ask(b"input").await;
+    let id = client.ask(&ask).await.expect("accepted");
+    let mut worker = Worker::join(&network, hello()).await;
+    worker.prove_next(&core_proof()).await;
+    let uri = client.until(&id, FulfillmentStatus::Fulfilled).await.proof_uri.expect("a proof");
+    let artifact = uri.rsplit('/').next().expect("a name");
+    let file = network.data().join("artifacts").join(&artifact[..2]).join(artifact);
+    let mut bytes = std::fs::read(&file).expect("there");
+    bytes[20] ^= 1;
+    std::fs::write(&file, bytes).expect("writes");
+    // Asking for the same again does not join the damaged proof.
+    let again = support::Ask { deadline: ask.deadline + 1, ..ask.clone() };
+    let second = client.ask(&again).await.expect("accepted");
+    worker.prove_next(&core_proof()).await;
+    let fresh = client.until(&second, FulfillmentStatus::Fulfilled).await.proof_uri;
+    let fresh = reqwest::get(fresh.expect("a proof")).await.expect("answers");
+    assert_eq!(fresh.bytes().await.expect("reads"), core_proof());
+    // Nor does the first request get it.
+    assert_eq!(reqwest::get(uri).await.expect("answers").status(), 504);
+    assert_eq!(client.status(&id).await.fulfillment_status, FulfillmentStatus::Assigned as i32);
+    worker.prove_next(&core_proof()).await;
+    client.until(&id, FulfillmentStatus::Fulfilled).await;
+}
+
+#[tokio::test]
 async fn a_job_whose_input_is_gone_from_the_disk_ends_with_a_clear_word() {
     let network = Network::start().await;
     let mut client = Client::connect(&network).await;

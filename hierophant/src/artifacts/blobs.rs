@@ -174,6 +174,11 @@ impl Blobs {
         Ok(false)
     }
 
+    /// Whether a blob is there, whatever is in it.
+    pub async fn is_there(&self, id: ArtifactId) -> bool {
+        tokio::fs::try_exists(self.path(id)).await.unwrap_or(false)
+    }
+
     /// Whether a blob with this size and digest is there. Reads all of it, on a thread of the blocking
     /// pool.
     ///

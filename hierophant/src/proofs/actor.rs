@@ -213,9 +213,9 @@ impl ProofsState {
         let key = job_key(&new.spec, &new.stdin_blob);
         let mut ended = self.store.proved_job(key).await?;
         if let Some(proof) = ended.as_ref().and_then(|job| job.proof)
-            && !self.checker.holds(proof).await
+            && !self.checker.is_sound(proof).await?
         {
-            tracing::warn!("the bytes of a finished proof are gone");
+            tracing::error!("the bytes of a finished proof are damaged or gone");
             ended = None;
         }
         if ended.is_none() && !self.quarantine.is_zero() {
@@ -239,13 +239,13 @@ impl ProofsState {
             request.state == RequestState::Fulfilled && Millis::from_seconds(request.deadline) > now
         });
         let gone = match job.proof {
-            Some(proof) => job.state == JobState::Proved && !self.checker.holds(proof).await,
+            Some(proof) => job.state == JobState::Proved && !self.checker.is_sound(proof).await?,
             None => false,
         };
         if !gone || !requests.iter().any(|waiting| waiting.id == request) {
             return Ok(false);
         }
-        tracing::error!(job_id = %job.id, "the bytes of a finished proof are gone; it is made again");
+        tracing::error!(job_id = %job.id, "a finished proof is damaged or gone; it is made again");
         let effects = self.core.reopen(now, job, requests);
         self.carry_out(myself, effects).await?;
         Ok(true)

@@ -44,6 +44,8 @@ pub struct Limits {
     pub attempt_limit_ms: i64,
     /// How long an attempt may go without measured progress; 0 = no limit.
     pub stall_limit_ms: i64,
+    /// How long heartbeats may leave an attempt out before it counts as lost.
+    pub unlisted_limit_ms: i64,
     /// After a start: how long workers that held attempts have to come back.
     pub return_limit_ms: i64,
     /// Strikes at which a worker is suspended; 0 = never.

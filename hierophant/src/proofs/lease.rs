@@ -19,8 +19,8 @@ pub struct Lease {
     pub progress: Option<Progress>,
     /// When the worker was last seen to get on with it.
     pub moved_at: Millis,
-    /// How many heartbeats in a row did not list it.
-    pub unlisted: u32,
+    /// Since when heartbeats do not list it.
+    pub unlisted_since: Option<Millis>,
     /// Whether the worker is done and the proof is being checked.
     pub checking: bool,
 }
@@ -34,7 +34,7 @@ impl Lease {
             attempt,
             progress: None,
             moved_at: now,
-            unlisted: 0,
+            unlisted_since: None,
             checking: false,
         }
     }

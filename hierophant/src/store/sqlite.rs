@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::sqlite::{
-    SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
-    SqliteRow, SqliteSynchronous,
+    SqliteArguments, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool,
+    SqlitePoolOptions, SqliteRow, SqliteSynchronous,
 };
-use sqlx::{AssertSqlSafe, Row, Sqlite};
+use sqlx::{AssertSqlSafe, Connection, Row, Sqlite};
 
 use super::queries::{Driver, SqlStore};
 use super::rows::Columns;
@@ -70,11 +70,14 @@ impl Driver for SqliteDriver {
 
     async fn write(&self, statements: Vec<Statement>) -> Result<(), StoreError> {
         let failed = StoreError::unavailable("writing");
-        let mut transaction = self.writer.begin().await.map_err(failed)?;
-        for statement in statements {
-            query(statement).execute(&mut *transaction).await.map_err(failed)?;
+        let mut connection = self.writer.acquire().await.map_err(failed)?;
+        let written = transact(&mut connection, statements).await;
+        if written.is_err() {
+            // SQLite ends a transaction by itself when the disk is full, and sqlx does not notice: what
+            // is committed over this connection afterwards would never reach the file.
+            let _ = connection.close().await;
         }
-        transaction.commit().await.map_err(failed)
+        written.map_err(failed)
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
@@ -86,6 +89,17 @@ impl Driver for SqliteDriver {
         self.readers.close().await;
         self.writer.close().await;
     }
+}
+
+async fn transact(
+    connection: &mut SqliteConnection,
+    statements: Vec<Statement>,
+) -> Result<(), sqlx::Error> {
+    let mut transaction = connection.begin().await?;
+    for statement in statements {
+        query(statement).execute(&mut *transaction).await?;
+    }
+    transaction.commit().await
 }
 
 fn query(statement: Statement) -> sqlx::query::Query<'static, Sqlite, SqliteArguments> {
@@ -108,5 +122,37 @@ impl Columns for SqliteRow {
 
     fn bytes(&self, name: &str) -> Result<Option<Vec<u8>>, sqlx::Error> {
         self.try_get(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A full disk, as far as SQLite can tell: the file may not grow.
+    #[tokio::test]
+    async fn what_is_committed_after_a_full_disk_is_there() {
+        let folder = tempfile::tempdir().expect("temp dir");
+        let options = SqliteConnectOptions::new()
+            .filename(folder.path().join("db"))
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal);
+        let writer =
+            SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await;
+        let readers = SqlitePoolOptions::new().connect_with(options).await;
+        let driver =
+            SqliteDriver { writer: writer.expect("opens"), readers: readers.expect("opens") };
+        let run = async |sql: &str| driver.write(vec![Statement::new(sql)]).await;
+        run("CREATE TABLE t (x BLOB)").await.expect("creates");
+        // Holds for the connection that is open now.
+        sqlx::query("PRAGMA max_page_count = 10").execute(&driver.writer).await.expect("limits");
+        let large = "INSERT INTO t VALUES (zeroblob(1000000))";
+        run(large).await.expect_err("does not fit");
+        run("INSERT INTO t VALUES (x'01')").await.expect("fits");
+        let rows = driver.read(Statement::new("SELECT x FROM t")).await.expect("reads");
+        assert_eq!(rows.len(), 1);
+        run(large).await.expect("there is room again");
+        let rows = driver.read(Statement::new("SELECT x FROM t")).await.expect("reads");
+        assert_eq!(rows.len(), 2);
     }
 }

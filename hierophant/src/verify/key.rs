@@ -33,11 +33,16 @@ pub enum KeyError {
 ///
 /// [`KeyError`] when it is no key, or another program's.
 pub(super) fn decode(vk: &[u8], vk_hash: VkHash) -> Result<SP1VerifyingKey, KeyError> {
-    let options = bincode::options().with_fixint_encoding().with_limit(vk.len() as u64);
-    let key: SP1VerifyingKey = options
-        .deserialize(vk)
-        .map_err(|error| KeyError::Undecodable { length: vk.len(), reason: error.to_string() })?;
-    let found = VkHash(key.hash_bytes());
+    let undecodable = |reason: String| KeyError::Undecodable { length: vk.len(), reason };
+    // SP1 trusts the numbers in a key; a stranger's must not end the task that looks at them.
+    let decoding = std::panic::catch_unwind(|| {
+        let options = bincode::options().with_fixint_encoding().with_limit(vk.len() as u64);
+        let key: SP1VerifyingKey = options.deserialize(vk)?;
+        let found = VkHash(key.hash_bytes());
+        Ok::<_, bincode::Error>((key, found))
+    });
+    let decoded = decoding.map_err(|_| undecodable("it is no valid key".into()))?;
+    let (key, found) = decoded.map_err(|error| undecodable(error.to_string()))?;
     if found != vk_hash {
         return Err(KeyError::OtherProgram { found, registered: vk_hash });
     }

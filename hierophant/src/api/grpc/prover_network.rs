@@ -88,7 +88,7 @@ impl ProverNetworkService {
         let Some(proof) = view.as_ref().and_then(|view| view.job.proof) else { return Ok(view) };
         let fulfilled =
             view.as_ref().is_some_and(|view| view.request.state == RequestState::Fulfilled);
-        if !fulfilled || self.context.blobs.read(proof).await.is_ok() {
+        if !fulfilled || self.context.blobs.is_there(proof).await {
             return Ok(view);
         }
         let lost = self.context.owners.proofs.proof_lost(id).await;

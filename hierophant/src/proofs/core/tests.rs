@@ -27,6 +27,7 @@ fn limits() -> Limits {
         urgent_modes: vec![ProofMode::Plonk],
         attempt_limit_ms: 100 * MINUTE,
         stall_limit_ms: 10 * MINUTE,
+        unlisted_limit_ms: 20_000,
         return_limit_ms: 2 * MINUTE,
         max_strikes: 3,
         strike_decay_ms: 60 * MINUTE,

@@ -11,10 +11,6 @@ use super::{Effect, ProofsCore};
 use crate::proofs::lease::Worker;
 use crate::records::{AttemptOutcome, Change, JobState, Millis};
 
-/// Heartbeats in a row that do not list an attempt before it counts as lost. One may have been on its
-/// way when the attempt was given out.
-const UNLISTED_LIMIT: u32 = 3;
-
 /// What `registry` knows of a worker that it has admitted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Arrival {
@@ -133,8 +129,13 @@ impl ProofsCore {
         }
         for lease in self.leases_of(id) {
             let Some(going_on) = self.leases.get_mut(&lease) else { continue };
-            going_on.unlisted = if held.contains(&lease) { 0 } else { going_on.unlisted + 1 };
-            if going_on.unlisted >= UNLISTED_LIMIT {
+            if held.contains(&lease) {
+                going_on.unlisted_since = None;
+                continue;
+            }
+            // The heartbeat may have been on its way when the attempt was given out.
+            let since = *going_on.unlisted_since.get_or_insert(now);
+            if now.0 - since.0 > self.limits.unlisted_limit_ms {
                 let reason = "the Contemplant does not know the attempt";
                 self.interrupt(now, lease, None, reason, &mut effects);
             }
@@ -212,7 +213,7 @@ impl ProofsCore {
         held.attempt.ended_at = None;
         held.attempt.message = None;
         held.moved_at = now;
-        held.unlisted = 0;
+        held.unlisted_since = None;
         effects.push(Effect::Save(Change::Job(live.record.clone())));
         effects.push(Effect::Save(Change::Attempt(held.attempt.clone())));
         self.leases.insert(lease, held);

@@ -26,6 +26,7 @@ impl World {
             urgent_modes: vec![ProofMode::Plonk],
             attempt_limit_ms: 60 * MINUTE,
             stall_limit_ms: 10 * MINUTE,
+            unlisted_limit_ms: SILENCE,
             return_limit_ms: 2 * MINUTE,
             max_strikes: 5,
             strike_decay_ms: 20 * MINUTE,
