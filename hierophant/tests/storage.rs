@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -11,6 +12,12 @@ use hierophant_proto::network as pb;
 use network_lib::wire::{FromWorker, ToWorker, stdin_path};
 use pb::FulfillmentStatus;
 use support::{Client, Network, Worker, blob, core_proof, eventually, execution, hello};
+
+/// Where the bytes behind a URI lie.
+fn file_of(network: &Network, uri: &str) -> PathBuf {
+    let name = uri.rsplit('/').next().expect("a name");
+    network.data().join("artifacts").join(&name[..2]).join(name)
+}
 
 #[tokio::test]
 async fn a_request_is_proved_and_stored_while_its_client_never_polls() {
@@ -115,10 +122,8 @@ async fn a_finished_proof_that_is_gone_from_the_disk_is_made_again() {
     let mut worker = Worker::join(&network, hello()).await;
     worker.prove_next(&core_proof()).await;
     let status = client.until(&id, FulfillmentStatus::Fulfilled).await;
-    let uri = status.proof_uri.expect("a proof");
-    let artifact = uri.rsplit('/').next().expect("a name");
-    std::fs::remove_file(network.data().join("artifacts").join(&artifact[..2]).join(artifact))
-        .expect("there");
+    let file = file_of(&network, &status.proof_uri.expect("a proof"));
+    std::fs::remove_file(file).expect("there");
     let status = client.status(&id).await;
     assert_eq!(status.fulfillment_status, FulfillmentStatus::Assigned as i32);
     worker.prove_next(&core_proof()).await;
@@ -134,8 +139,7 @@ async fn a_finished_proof_that_was_damaged_on_the_disk_is_never_served() {
     let mut worker = Worker::join(&network, hello()).await;
     worker.prove_next(&core_proof()).await;
     let uri = client.until(&id, FulfillmentStatus::Fulfilled).await.proof_uri.expect("a proof");
-    let artifact = uri.rsplit('/').next().expect("a name");
-    let file = network.data().join("artifacts").join(&artifact[..2]).join(artifact);
+    let file = file_of(&network, &uri);
     let mut bytes = std::fs::read(&file).expect("there");
     bytes[20] ^= 1;
     std::fs::write(&file, bytes).expect("writes");
@@ -159,9 +163,7 @@ async fn a_job_whose_input_is_gone_from_the_disk_ends_with_a_clear_word() {
     let mut client = Client::connect(&network).await;
     let ask = client.ready_to_ask(b"input").await;
     let id = client.ask(&ask).await.expect("accepted");
-    let artifact = ask.stdin_uri.rsplit('/').next().expect("a name");
-    std::fs::remove_file(network.data().join("artifacts").join(&artifact[..2]).join(artifact))
-        .expect("there");
+    std::fs::remove_file(file_of(&network, &ask.stdin_uri)).expect("there");
     let mut worker = Worker::join(&network, hello()).await;
     let (lease_id, _) = worker.leased().await;
     assert_eq!(worker.get(&stdin_path(lease_id)).await.status(), 404);

@@ -27,10 +27,8 @@ const SP1_IS_QUIET: &str = "sp1_prover=warn,sp1_sdk=warn,sp1_core_executor=warn,
 /// does. Call it once, first thing in `main`; a second call does nothing.
 pub fn init(format: LogFormat, default_level: &str) {
     let wanted = std::env::var("RUST_LOG").unwrap_or_else(|_| default_level.to_owned());
-    // Of two directives for the same crate the later one counts.
-    let filter = EnvFilter::new(format!("{SP1_IS_QUIET},{wanted}"));
     let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+        .with_env_filter(filter(&wanted))
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     let outcome = match format {
@@ -38,4 +36,57 @@ pub fn init(format: LogFormat, default_level: &str) {
         LogFormat::Json => builder.json().try_init(),
     };
     drop(outcome);
+}
+
+/// What is written when this much is wanted.
+fn filter(wanted: &str) -> EnvFilter {
+    // Of two directives for the same crate the later one counts.
+    EnvFilter::new(format!("{SP1_IS_QUIET},{wanted}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().expect("not poisoned").extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn written(wanted: &str) -> String {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_env_filter(filter(wanted))
+            .with_writer(move || writer.clone())
+            .finish();
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::info!(target: "contemplant::runner", "our own");
+            tracing::info!(target: "sp1_core_executor::vm", "public values: 0x00");
+            tracing::info!(target: "sp1_sdk", "public values: 0x01");
+            tracing::warn!(target: "sp1_prover", "something is wrong");
+        });
+        String::from_utf8(lines.0.lock().expect("not poisoned").clone()).expect("text")
+    }
+
+    #[test]
+    fn public_values_stay_out_of_the_log_unless_a_crate_is_asked_by_name() {
+        let usual = written("info");
+        assert!(usual.contains("our own") && usual.contains("something is wrong"), "{usual}");
+        assert!(!usual.contains("public values"), "{usual}");
+        let asked = written("info,sp1_sdk=info");
+        assert!(asked.contains("0x01") && !asked.contains("0x00"), "{asked}");
+    }
 }
