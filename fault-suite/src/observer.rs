@@ -85,6 +85,8 @@ struct Diary {
     /// Digest of the proof that was served, or why it was no good.
     proof: Option<Result<Sha256Digest, String>>,
     answers: u64,
+    /// Whether the case has destroyed the proof: then FULFILLED may be taken back until it is made again.
+    proof_destroyed: bool,
 }
 
 /// Watches one request until it is dropped.
@@ -163,7 +165,11 @@ impl Observer {
             diary.seen.iter().copied().filter(|seen| *seen != Seen::Away).collect();
         answers.dedup();
         let end = answers.last().copied();
-        if let Some(early) = answers.iter().rev().skip(1).find(|seen| seen.is_end()) {
+        let taken_back = |seen: &&Seen| match seen {
+            Seen::Status(pb::FulfillmentStatus::Fulfilled, _) => !diary.proof_destroyed,
+            seen => seen.is_end(),
+        };
+        if let Some(early) = answers.iter().rev().skip(1).find(taken_back) {
             return Err(format!("was told {early}, and then something else"));
         }
         if !end.is_some_and(|end| is_expected(self.expected, end)) {
@@ -175,6 +181,11 @@ impl Observer {
             (None, Expected::Proof(..)) => Err("the proof was not served".into()),
             _ => Ok(()),
         }
+    }
+
+    /// The case destroys the stored proof of this request.
+    pub(crate) fn proof_is_destroyed(&self) {
+        self.read().proof_destroyed = true;
     }
 
     fn read(&self) -> std::sync::MutexGuard<'_, Diary> {

@@ -12,7 +12,7 @@ use tokio::time::sleep;
 use toml::Table;
 
 use super::steps::{completed, leased, proves, rejoin};
-use crate::case::{Case, case};
+use crate::case::{Case, case, short_silence};
 use crate::hierophant::Hierophant;
 use crate::observer::Expected;
 use crate::program;
@@ -35,7 +35,7 @@ pub(crate) fn cases() -> Vec<Case> {
     vec![
         case!("storage", "store-unreachable", "the database is locked until after the proof is finished: the end still arrives", store_unreachable),
         case!("storage", "two-coordinators", "a second Hierophant on the same data is refused, the first one unharmed", two_coordinators),
-        case!("storage", "disk-full", "new work is refused for a while, accepted work ends well when there is room again", disk_full).keys(key("storage.min_free_bytes", LOW_WATER)),
+        case!("storage", "disk-full", "new work is refused for a while, accepted work ends well when there is room again", disk_full).keys(key("storage.min_free_bytes", LOW_WATER)).keys(short_silence()),
         case!("storage", "disk-nearly-full", "below the low-water mark new work is refused for a while, accepted work is finished and served", disk_nearly_full).keys(key("storage.min_free_bytes", LOW_WATER)),
         case!("storage", "proof-lost-while-running", "a stored proof vanishes: whoever asks for it again gets a new one", proof_lost_while_running),
         case!("storage", "proof-lost-while-down", "a stored proof vanishes while Hierophant is down: made anew", proof_lost_while_down),
@@ -236,15 +236,17 @@ async fn asked_again(stage: &mut Stage) {
 }
 
 async fn proof_lost_while_running(stage: &mut Stage) {
-    let (_, file) = with_stored_proof(stage).await;
+    let (request, file) = with_stored_proof(stage).await;
     stage.fault_begins();
+    stage.observer(&request).proof_is_destroyed();
     std::fs::remove_file(file).expect("removed");
     asked_again(stage).await;
 }
 
 async fn proof_lost_while_down(stage: &mut Stage) {
-    let (_, file) = with_stored_proof(stage).await;
+    let (request, file) = with_stored_proof(stage).await;
     stage.fault_begins();
+    stage.observer(&request).proof_is_destroyed();
     stage.hierophant.kill().await.expect("killed");
     std::fs::remove_file(file).expect("removed");
     stage.hierophant.launch().await.expect("starts again");
@@ -252,8 +254,9 @@ async fn proof_lost_while_down(stage: &mut Stage) {
 }
 
 async fn proof_altered(stage: &mut Stage) {
-    let (_, file) = with_stored_proof(stage).await;
+    let (request, file) = with_stored_proof(stage).await;
     stage.fault_begins();
+    stage.observer(&request).proof_is_destroyed();
     stage.hierophant.kill().await.expect("killed");
     let mut bytes = std::fs::read(&file).expect("read");
     let middle = bytes.len() / 2;
