@@ -234,14 +234,14 @@ impl Stage {
     /// The page of a connected Contemplant, if it is connected.
     pub(crate) async fn contemplant_page(&self, name: &str) -> Option<serde_json::Value> {
         let page = self.hierophant.page("/contemplants").await.ok()?;
-        page.as_array()?.iter().find(|one| one["name"] == name).cloned()
+        let connected = |one: &&serde_json::Value| one["name"] == name && one["state"] != "away";
+        page.as_array()?.iter().find(connected).cloned()
     }
 
     /// Waits until a Contemplant is connected.
     pub(crate) async fn joined(&self, name: &str) {
         wait::until(&format!("{name} is connected"), STEP, async || {
-            let page = self.contemplant_page(name).await?;
-            (page["state"] != "away").then_some(())
+            self.contemplant_page(name).await.map(drop)
         })
         .await;
     }
@@ -249,8 +249,7 @@ impl Stage {
     /// Waits until a Contemplant is not connected any more.
     pub(crate) async fn gone(&self, name: &str) {
         wait::until(&format!("{name} is gone"), STEP, async || {
-            let page = self.contemplant_page(name).await;
-            page.is_none_or(|page| page["state"] == "away").then_some(())
+            self.contemplant_page(name).await.is_none().then_some(())
         })
         .await;
     }

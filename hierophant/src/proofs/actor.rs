@@ -158,13 +158,13 @@ impl Actor for ProofsActor {
                 Vec::new()
             }
             ProofsMsg::WorkerAway(worker, session) => {
-                core.worker_away(worker, session);
-                Vec::new()
+                state.forget_session(worker, session);
+                let core = &mut state.core;
+                core.worker_away(now, worker, session)
             }
             ProofsMsg::WorkerLost(worker, session, reason) => {
-                if state.sessions.get(&worker).is_some_and(|(current, _)| *current == session) {
-                    state.sessions.remove(&worker);
-                }
+                state.forget_session(worker, session);
+                let core = &mut state.core;
                 core.worker_lost(now, worker, session, &reason)
             }
             ProofsMsg::Held(worker, session, held) => core.held(now, worker, session, &held),
@@ -186,6 +186,13 @@ impl Actor for ProofsActor {
 }
 
 impl ProofsState {
+    /// Lets go of a connection that is over; its socket closes when nobody holds it any more.
+    fn forget_session(&mut self, worker: WorkerId, session: u64) {
+        if self.sessions.get(&worker).is_some_and(|(current, _)| *current == session) {
+            self.sessions.remove(&worker);
+        }
+    }
+
     async fn submit(
         &mut self,
         myself: &ActorRef<ProofsMsg>,

@@ -11,14 +11,14 @@ use super::lease::Workers;
 /// On whom a job has failed already.
 #[derive(Debug, Clone, Default)]
 pub struct FailedOn {
-    /// All of them.
+    /// All those that are to blame for it.
     pub workers: BTreeSet<WorkerId>,
-    /// The latest one.
+    /// The latest one, whoever was to blame.
     pub last: Option<WorkerId>,
 }
 
-/// The worker for a job: one that can prove it and has a free slot; of several, the one with most slots
-/// free, then the smallest id.
+/// The worker for a job: one that can prove it and has a free slot; of several, rather not the one of the
+/// latest failure, then the one with most slots free, then the smallest id.
 ///
 /// A job that has failed on a worker waits for another that could take it, even a busy one, and comes
 /// back to the same worker twice in a row only if there is no other. Returns `None` when the job has to
@@ -36,7 +36,9 @@ pub fn choose(spec: &JobSpec, failed_on: &FailedOn, workers: &Workers) -> Option
     fitting
         .into_iter()
         .filter(|(id, worker)| distance(id) == nearest && worker.free_slots() > 0)
-        .max_by_key(|(id, worker)| (worker.free_slots(), Reverse(**id)))
+        .max_by_key(|(id, worker)| {
+            (failed_on.last != Some(**id), worker.free_slots(), Reverse(**id))
+        })
         .map(|(id, _)| *id)
 }
 
@@ -95,6 +97,17 @@ mod tests {
         assert_eq!(choose(&spec(), &failed_on(&[]), &workers), None);
         workers.insert(id(6), worker(1, &[ProofMode::Core], "v6.1.0"));
         assert_eq!(choose(&spec(), &failed_on(&[]), &workers), Some(id(6)));
+    }
+
+    #[test]
+    fn after_nobodys_fault_another_worker_is_preferred_but_not_waited_for() {
+        let mut workers = Workers::new();
+        workers.insert(id(1), worker(8, &[ProofMode::Core], "v6.1.0"));
+        workers.insert(id(2), worker(1, &[ProofMode::Core], "v6.1.0"));
+        let failed_on = FailedOn { workers: BTreeSet::new(), last: Some(id(1)) };
+        assert_eq!(choose(&spec(), &failed_on, &workers), Some(id(2)));
+        workers.remove(&id(2));
+        assert_eq!(choose(&spec(), &failed_on, &workers), Some(id(1)));
     }
 
     #[test]

@@ -31,7 +31,14 @@ pub async fn read_all(mut socket: SplitStream<WebSocket>, session: ActorRef<Sess
     loop {
         let frame = match socket.next().await {
             Some(Ok(frame)) => frame,
-            Some(Err(error)) => return ended(SessionEnd::Cut(error.to_string())),
+            Some(Err(error)) => {
+                let error = error.to_string();
+                // What the WebSocket library says of a frame or message beyond its limits.
+                if error.starts_with("Space limit exceeded") {
+                    return protocol(error);
+                }
+                return ended(SessionEnd::Cut(error));
+            }
             None => return ended(SessionEnd::Cut("socket closed".into())),
         };
         if !rate.allows(Instant::now()) {

@@ -121,9 +121,12 @@ fn contract_bytes(
     Ok([&circuit_hash[..SELECTOR], &encoded].concat())
 }
 
-/// A public input, a decimal number of at most 256 bits.
+/// A public input, a number of at most 256 bits: decimal, but for the program in SP1's mock proofs, which
+/// write it as the field's library shows it (`FFBn254Fr(0x…)`; sp1-sdk, `create_mock_proof`).
 fn number(input: &str) -> Result<U256, Rejection> {
-    U256::from_str_radix(input, 10)
+    let hex = input.strip_prefix("FFBn254Fr(0x").and_then(|rest| rest.strip_suffix(')'));
+    let (digits, radix) = hex.map_or((input, 10), |digits| (digits, 16));
+    U256::from_str_radix(digits, radix)
         .map_err(|_| Rejection::Inconsistent("a public input is no number of 256 bits"))
 }
 

@@ -24,7 +24,8 @@ pub fn mock(mode: ProofMode, key: &SP1VerifyingKey, public_values: &[u8]) -> Pro
     digest[0] &= 0x1f;
     let decimal = |bytes: [u8; 32]| U256::from_be_bytes(bytes).to_string();
     let zero = || "0".to_owned();
-    let public_inputs = [decimal(key.bytes32_raw()), decimal(digest), zero(), zero(), zero()];
+    let program = key.hash_bn254().to_string();
+    let public_inputs = [program, decimal(digest), zero(), zero(), zero()];
     let proof = match mode {
         ProofMode::Core => SP1Proof::Core(vec![]),
         ProofMode::Compressed => SP1Proof::Compressed(Box::new(create_dummy_recursion_proof(key))),

@@ -38,12 +38,12 @@ impl ProofsCore {
         let detail = Some((class, reason.to_owned()));
         self.end_attempt(now, lease, AttemptOutcome::Lost, detail, effects);
         let Some(live) = self.jobs.get_mut(&job) else { return };
+        live.failed_on.last = Some(worker);
         if class == Some(FailureClass::Worker) {
             let failure =
                 Failure { class: FailureClass::Worker, cause: None, message: reason.to_owned() };
             live.record.failure = Some(failure.clone());
             live.failed_on.workers.insert(worker);
-            live.failed_on.last = Some(worker);
             live.worker_failures += 1;
             if live.worker_failures >= self.limits.max_attempts {
                 return self.give_up(now, job, failure, effects);
@@ -68,6 +68,7 @@ impl ProofsCore {
         self.end_attempt(now, lease, AttemptOutcome::Failed, detail, effects);
         let Some(live) = self.jobs.get_mut(&job) else { return };
         live.record.failure = Some(failure.clone());
+        live.failed_on.last = Some(worker);
         match failure.class {
             FailureClass::Guest => self.end_job(now, job, End::Unexecutable(failure), effects),
             FailureClass::Request if failure.cause.is_some() => {
@@ -77,7 +78,6 @@ impl ProofsCore {
             FailureClass::Infrastructure => self.retry_later(now, job, effects),
             FailureClass::Worker => {
                 live.failed_on.workers.insert(worker);
-                live.failed_on.last = Some(worker);
                 live.worker_failures += 1;
                 let given_up = live.worker_failures >= self.limits.max_attempts;
                 self.strike(now, worker, &failure.message, effects);

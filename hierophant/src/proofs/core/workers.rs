@@ -91,11 +91,21 @@ impl ProofsCore {
         }
     }
 
-    /// A worker's connection broke. What it works on goes on, for it may come back.
-    pub fn worker_away(&mut self, id: WorkerId, session: u64) {
-        if let Some(worker) = self.connected(id, session) {
-            worker.away = true;
+    /// A worker's connection broke. What it works on goes on, for it may come back; what it has not said
+    /// a word about may never have reached it, and waits again at once.
+    pub fn worker_away(&mut self, now: Millis, id: WorkerId, session: u64) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        let Some(worker) = self.connected(id, session) else { return effects };
+        worker.away = true;
+        for lease in self.leases_of(id) {
+            let job = self.leases.get(&lease).and_then(|held| self.jobs.get(&held.job));
+            if job.is_some_and(|live| live.record.state == JobState::Leased) {
+                let reason = "the Contemplant went away before it had begun";
+                self.interrupt(now, lease, None, reason, &mut effects);
+            }
         }
+        self.dispatch(now, &mut effects);
+        effects
     }
 
     /// A worker is gone; what it was working on waits again.

@@ -42,7 +42,7 @@ impl World {
             hierophant.registry.lost(now, worker, number, "dropped");
             self.decide(|proofs, now| ((), proofs.worker_lost(now, worker, number, "dropped")));
         } else if hierophant.registry.cut(worker, number, "cut") {
-            hierophant.proofs.worker_away(worker, number);
+            self.decide(|proofs, now| ((), proofs.worker_away(now, worker, number)));
         }
     }
 

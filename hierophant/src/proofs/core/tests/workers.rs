@@ -13,7 +13,7 @@ fn given() -> (ProofsCore, LeaseId) {
 #[test]
 fn a_cut_keeps_the_attempt_and_gives_out_nothing_new() {
     let (mut core, lease) = given();
-    core.worker_away(worker(1), 1);
+    assert_eq!(core.worker_away(START, worker(1), 1), []);
     assert_eq!(given_out(&submit(&mut core, 2, 2)), None);
     assert_eq!(given_out(&join(&mut core, 2, 2)).map(|(to, _)| to), Some(worker(2)));
     let effects = core.worker_joined(START, arrival(1, 3, &[lease]));
@@ -21,6 +21,20 @@ fn a_cut_keeps_the_attempt_and_gives_out_nothing_new() {
     hand_in(&mut core, 1, lease);
     let effects = core.checked(START, lease, Ok(()));
     assert_eq!(request_state(&effects, 1), Some(RequestState::Fulfilled));
+}
+
+#[test]
+fn an_attempt_that_may_not_have_arrived_goes_elsewhere_at_once() {
+    let mut core = core();
+    submit(&mut core, 1, 1);
+    let (_, lease) = given_out(&join(&mut core, 1, 1)).expect("given out");
+    let effects = core.worker_away(START, worker(1), 1);
+    assert_eq!(job_state(&effects), Some(JobState::Queued));
+    // It had arrived, and nobody else has begun: it goes on.
+    let effects = core.worker_joined(START, arrival(1, 2, &[lease]));
+    assert_eq!(resumed(&effects), Some(vec![lease]));
+    core.worker_away(START, worker(1), 2);
+    assert_eq!(given_out(&join(&mut core, 2, 3)), None, "it has begun by now");
 }
 
 #[test]
@@ -133,7 +147,7 @@ fn limits_of_zero_are_none() {
 #[test]
 fn an_absent_worker_is_not_judged_by_its_progress() {
     let (mut core, _) = given();
-    core.worker_away(worker(1), 1);
+    assert_eq!(core.worker_away(START, worker(1), 1), []);
     assert_eq!(core.sweep(Millis(START.0 + limits().stall_limit_ms + 1)), []);
 }
 
