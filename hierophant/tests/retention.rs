@@ -68,10 +68,11 @@ async fn a_proof_goes_after_it_was_fetched_and_its_input_after_its_end() {
     ask.stdin_uri = client.upload(ArtifactType::Stdin, b"input").await;
     ask.deadline = support::unix_now() + 60;
     let again = client.ask(&ask).await.expect("accepted");
-    worker.prove_next(b"\0\0\0\0another proof").await;
+    let (other, values) = (support::core_proof_with(b"other values"), b"other values");
+    worker.prove_next_of(&other, support::execution_with(values)).await;
     let proof = client.until(&again, FulfillmentStatus::Fulfilled).await.proof_uri.expect("URI");
     let bytes = client.http.get(proof).send().await.expect("answers").bytes().await;
-    assert_eq!(bytes.expect("bytes"), b"\0\0\0\0another proof".as_slice());
+    assert_eq!(bytes.expect("bytes"), other);
 }
 
 #[tokio::test]
