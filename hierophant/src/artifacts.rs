@@ -6,6 +6,7 @@ pub mod audit;
 pub mod blobs;
 pub mod budget;
 pub mod core;
+pub mod damage;
 pub mod handle;
 pub mod message;
 pub mod program;

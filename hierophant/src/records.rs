@@ -391,6 +391,24 @@ pub struct AttemptRecord {
     pub proof: Option<(ArtifactId, BlobInfo)>,
 }
 
+impl AttemptRecord {
+    /// An attempt that starts at `started_at`.
+    #[must_use]
+    pub const fn starting(lease: LeaseId, job: JobId, prover: Prover, started_at: Millis) -> Self {
+        Self {
+            lease,
+            job,
+            prover,
+            started_at,
+            ended_at: None,
+            outcome: AttemptOutcome::Running,
+            failure_class: None,
+            message: None,
+            proof: None,
+        }
+    }
+}
+
 /// One write to the store; several make one transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {

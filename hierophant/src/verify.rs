@@ -38,7 +38,7 @@ use self::rejection::Rejection;
 use self::sp1::Verifiers;
 use crate::artifacts::blobs::Blobs;
 use crate::records::ProgramRecord;
-use crate::store::{JobStore, StoreError};
+use crate::store::JobStore;
 
 /// The circuit version whose proofs can be checked: that of the SP1 crates in this build.
 pub const CIRCUIT_VERSION: &str = "v6.1.0";
@@ -153,17 +153,6 @@ impl ProofChecker {
             at_once: at_once as u32,
             verifiers: Arc::default(),
         }
-    }
-
-    /// Whether the bytes of a finished proof are there, and are still those that were checked.
-    ///
-    /// # Errors
-    ///
-    /// When the store does not answer.
-    pub async fn is_sound(&self, proof: ArtifactId) -> Result<bool, StoreError> {
-        let record = self.store.artifact(proof).await?;
-        let Some(blob) = record.and_then(|record| record.blob) else { return Ok(false) };
-        Ok(self.blobs.verify(proof, blob).await.unwrap_or(false))
     }
 
     /// Checks that a stored proof is what it is claimed to be.

@@ -74,9 +74,7 @@ mod tests {
     use sha2::{Digest, Sha256};
 
     use super::*;
-    use crate::records::{
-        AttemptOutcome, AttemptRecord, JobRecord, JobState, Millis, Prover, RequestRecord,
-    };
+    use crate::records::{AttemptRecord, JobRecord, JobState, Millis, Prover, RequestRecord};
 
     /// A job whose program, input and handed-in proof are the given blobs.
     fn job(blobs: [(ArtifactId, BlobInfo); 3]) -> UnfinishedJob {
@@ -108,17 +106,8 @@ mod tests {
         };
         let prover =
             Prover { worker: WorkerId([1; 16]), name: "tobit".into(), backend: Backend::Cpu };
-        let attempt = AttemptRecord {
-            lease: LeaseId([1; 16]),
-            job: job.id,
-            prover,
-            started_at: Millis(0),
-            ended_at: None,
-            outcome: AttemptOutcome::Running,
-            failure_class: None,
-            message: None,
-            proof: Some(proof),
-        };
+        let mut attempt = AttemptRecord::starting(LeaseId([1; 16]), job.id, prover, Millis(0));
+        attempt.proof = Some(proof);
         UnfinishedJob { job, requests: Vec::<RequestRecord>::new(), attempts: vec![attempt] }
     }
 

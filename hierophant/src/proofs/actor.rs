@@ -43,6 +43,7 @@ pub struct ProofsArguments {
 pub struct ProofsState {
     core: ProofsCore,
     store: Arc<dyn JobStore>,
+    blobs: Blobs,
     quarantine: Duration,
     checker: ProofChecker,
     sessions: BTreeMap<WorkerId, (u64, SessionHandle)>,
@@ -83,8 +84,9 @@ impl Actor for ProofsActor {
         if !unfinished.is_empty() {
             tracing::info!(jobs = unfinished.len(), "unfinished jobs taken over from the store");
         }
+        let audited = blobs.clone();
         let (unfinished, damaged) = tokio::task::spawn_blocking(move || {
-            let damaged = audit::damaged(&blobs, &unfinished);
+            let damaged = audit::damaged(&audited, &unfinished);
             (unfinished, damaged)
         })
         .await?;
@@ -97,7 +99,7 @@ impl Actor for ProofsActor {
         let (core, effects) =
             ProofsCore::restore(Millis::now(), limits, IdSource::random(), unfinished, &damaged);
         let sessions = BTreeMap::new();
-        let mut state = ProofsState { core, store, quarantine, checker, sessions };
+        let mut state = ProofsState { core, store, blobs, quarantine, checker, sessions };
         state.carry_out(&myself, effects).await?;
         myself.send_interval(SWEEP_INTERVAL, || ProofsMsg::Sweep);
         Ok(state)
@@ -220,9 +222,9 @@ impl ProofsState {
         let key = job_key(&new.spec, &new.stdin_blob);
         let mut ended = self.store.proved_job(key).await?;
         if let Some(proof) = ended.as_ref().and_then(|job| job.proof)
-            && !self.checker.is_sound(proof).await?
+            && !self.blobs.is_there(proof).await
         {
-            tracing::error!("the bytes of a finished proof are damaged or gone");
+            tracing::error!("the bytes of a finished proof are gone");
             ended = None;
         }
         if ended.is_none() && !self.quarantine.is_zero() {
@@ -246,13 +248,13 @@ impl ProofsState {
             request.state == RequestState::Fulfilled && Millis::from_seconds(request.deadline) > now
         });
         let gone = match job.proof {
-            Some(proof) => job.state == JobState::Proved && !self.checker.is_sound(proof).await?,
+            Some(proof) => job.state == JobState::Proved && !self.blobs.is_there(proof).await,
             None => false,
         };
         if !gone || !requests.iter().any(|waiting| waiting.id == request) {
             return Ok(false);
         }
-        tracing::error!(job_id = %job.id, "a finished proof is damaged or gone; it is made again");
+        tracing::error!(job_id = %job.id, "a finished proof is gone; it is made again");
         let effects = self.core.reopen(now, job, requests);
         self.carry_out(myself, effects).await?;
         Ok(true)

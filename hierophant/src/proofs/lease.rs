@@ -153,7 +153,6 @@ mod tests {
     use network_lib::job::Phase;
 
     use super::*;
-    use crate::records::AttemptOutcome;
 
     #[test]
     fn rest_doubles_up_to_a_minute() {
@@ -168,17 +167,8 @@ mod tests {
     fn an_estimate_that_grows_is_no_progress() {
         let prover =
             Prover { worker: WorkerId([1; 16]), name: "amos".into(), backend: Backend::Cpu };
-        let attempt = AttemptRecord {
-            lease: LeaseId([1; 16]),
-            job: JobId([1; 16]),
-            prover,
-            started_at: Millis(0),
-            ended_at: None,
-            outcome: AttemptOutcome::Running,
-            failure_class: None,
-            message: None,
-            proof: None,
-        };
+        let (lease, job) = (LeaseId([1; 16]), JobId([1; 16]));
+        let attempt = AttemptRecord::starting(lease, job, prover, Millis(0));
         let mut lease = Lease::new(Millis(0), attempt);
         let at = |fraction, estimated, cycles_done| Progress {
             fraction: Some(fraction),

@@ -8,7 +8,7 @@ use hierophant::store::JobStore;
 use crate::Place;
 use crate::records::{attempt, full_job, request, spec};
 
-/// Optimised code has the limit; without optimisation only the numbers are smaller.
+/// Without optimisation the numbers are smaller, the limit is the same.
 const MANY: u32 = if cfg!(debug_assertions) { 5_000 } else { 100_000 };
 const LIMIT: Duration = Duration::from_secs(2);
 

@@ -18,10 +18,13 @@ use super::signed::{self, Opened};
 use crate::api::Context;
 use crate::api::classify::{Classified, classify};
 use crate::api::urls::{CalledAuthority, artifact_of};
+use crate::artifacts::damage;
 use crate::artifacts::program::looks_like_program;
 use crate::proofs::actor::chain;
 use crate::proofs::{CancelError, NewRequest, SubmitError};
-use crate::records::{ArtifactKind, ArtifactRecord, Change, Millis, ProgramRecord, RequestState};
+use crate::records::{
+    ArtifactKind, ArtifactRecord, Change, Millis, ProgramRecord, RequestState, job_key,
+};
 use crate::store::{ExecutionFilter, RequestFilter, RequestView, StoreError};
 use crate::verify;
 
@@ -94,6 +97,19 @@ impl ProverNetworkService {
         let lost = self.context.owners.proofs.proof_lost(id).await;
         lost.map_err(|_| Status::unavailable("the request could not be looked up; try again"))?;
         self.context.store.request(id).await.map_err(unavailable)
+    }
+
+    /// Before a request joins a finished proof: is that still what it was? Here and not where requests
+    /// are decided about, because all of it is read.
+    async fn look_at_earlier_proof(&self, new: &NewRequest) -> Result<(), Status> {
+        let key = job_key(&new.spec, &new.stdin_blob);
+        let earlier = self.context.store.proved_job(key).await.map_err(unavailable)?;
+        if let Some(proof) = earlier.and_then(|job| job.proof)
+            && let Some(record) = self.context.store.artifact(proof).await.map_err(unavailable)?
+        {
+            damage::removed(&self.context.blobs, &record).await;
+        }
+        Ok(())
     }
 
     /// A registered program whose bytes are still there.
@@ -329,6 +345,7 @@ impl ProverNetwork for ProverNetworkService {
         self.context.budget.admit(0).map_err(|low| Status::unavailable(low.to_string()))?;
         let found = classify(&body).map_err(undecodable)?;
         let new = self.new_request(signer, found).await?;
+        self.look_at_earlier_proof(&new).await?;
         let id = self.context.owners.proofs.submit(new).await.map_err(|error| match error {
             SubmitError::Busy { .. } | SubmitError::Unavailable => {
                 Status::unavailable(error.to_string())

@@ -13,12 +13,8 @@ use super::receive::receive;
 use super::{answer, not_found, try_again};
 use crate::api::Context;
 use crate::artifacts::blobs::Blobs;
-use crate::artifacts::{ArtifactsHandle, UploadError, short};
+use crate::artifacts::{ArtifactsHandle, UploadError, damage, short};
 use crate::records::{ArtifactKind, ArtifactRecord};
-
-/// Proofs up to this size are digested before they are given out: a few milliseconds for all but the
-/// largest Core proofs, whose damage the client finds by itself.
-const DIGESTED_PROOF: u64 = 64 << 20;
 
 const NO_SUCH: &str = "no such artifact";
 
@@ -69,10 +65,11 @@ pub(super) async fn download(
         }
         Ok(Some(record)) if record.expired_at.is_some() => answer(StatusCode::GONE, gone(&record)),
         Ok(Some(record)) if record.blob.is_some() => {
-            if record.kind == ArtifactKind::Proof && is_damaged(&context.blobs, &record).await {
-                return try_again(
-                    "the proof was damaged on the disk and is made again; ask for its status",
-                );
+            if record.kind == ArtifactKind::Proof
+                && (damage::removed(&context.blobs, &record).await
+                    || !context.blobs.is_there(id).await)
+            {
+                return try_again("the proof is lost and is made again; ask for its status");
             }
             let response = serve_blob(&context.blobs, id, request).await;
             if record.kind == ArtifactKind::Proof {
@@ -86,22 +83,6 @@ pub(super) async fn download(
             try_again("the store does not answer now; try again later")
         }
     }
-}
-
-/// Whether the bytes of a proof are no longer those that were checked. Damaged bytes are of no use to
-/// anybody and are removed: then the next status call has the proof made again.
-async fn is_damaged(blobs: &Blobs, record: &ArtifactRecord) -> bool {
-    let Some(info) = record.blob.filter(|info| info.size <= DIGESTED_PROOF) else { return false };
-    // Missing bytes are not damaged ones, and what cannot be read now may be readable later.
-    if !matches!(blobs.verify(record.id, info).await, Ok(false)) || !blobs.is_there(record.id).await
-    {
-        return false;
-    }
-    tracing::error!(artifact = %short(record.id), "a proof was damaged on the disk and is removed");
-    if let Err(error) = blobs.remove(record.id).await {
-        tracing::error!(%error, "a damaged proof could not be removed");
-    }
-    true
 }
 
 /// Streams a blob as it is stored.

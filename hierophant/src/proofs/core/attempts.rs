@@ -1,11 +1,10 @@
 //! What workers say about attempts.
 
-use network_lib::ids::{ArtifactId, LeaseId, WorkerId};
+use network_lib::ids::{ArtifactId, JobId, LeaseId, WorkerId};
 use network_lib::job::{BlobInfo, Execution, Failure, FailureClass, Progress};
 use network_lib::wire::ToWorker;
 
 use super::endings::End;
-use super::restore::lost_bytes;
 use super::{Effect, ProofsCore};
 use crate::records::{AttemptOutcome, Change, JobState, Millis};
 use crate::verify::Claim;
@@ -77,9 +76,7 @@ impl ProofsCore {
     pub fn input_lost(&mut self, now: Millis, lease: LeaseId) -> Vec<Effect> {
         let mut effects = Vec::new();
         if let Some(job) = self.leases.get(&lease).map(|held| held.job) {
-            let message = "the program's or input's bytes are gone from Hierophant's disk; ask \
-                           again to upload them anew";
-            self.end_job(now, job, End::Failed(lost_bytes(message)), &mut effects);
+            self.end_job(now, job, End::lost_inputs(), &mut effects);
             self.dispatch(now, &mut effects);
         }
         effects
@@ -190,7 +187,7 @@ impl ProofsCore {
         }
     }
 
-    fn begun(&mut self, now: Millis, job: network_lib::ids::JobId, effects: &mut Vec<Effect>) {
+    fn begun(&mut self, now: Millis, job: JobId, effects: &mut Vec<Effect>) {
         if self.jobs.get(&job).is_some_and(|live| live.record.state == JobState::Leased) {
             self.set_state(now, job, JobState::Proving, effects);
         }

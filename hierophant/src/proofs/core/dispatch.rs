@@ -9,7 +9,7 @@ use network_lib::wire::ToWorker;
 use super::{Effect, ProofsCore};
 use crate::proofs::assign;
 use crate::proofs::lease::{Lease, Worker};
-use crate::records::{AttemptOutcome, AttemptRecord, Change, JobState, Millis};
+use crate::records::{AttemptRecord, Change, JobState, Millis};
 
 impl ProofsCore {
     /// Gives waiting jobs to free workers, in the queue's order.
@@ -75,17 +75,7 @@ impl ProofsCore {
         live.record.prover = Some(prover.clone());
         live.record.started_at = Some(now);
         live.record.updated_at = now;
-        let attempt = AttemptRecord {
-            lease,
-            job,
-            prover,
-            started_at: now,
-            ended_at: None,
-            outcome: AttemptOutcome::Running,
-            failure_class: None,
-            message: None,
-            proof: None,
-        };
+        let attempt = AttemptRecord::starting(lease, job, prover, now);
         effects.push(Effect::Save(Change::Job(live.record.clone())));
         effects.push(Effect::Save(Change::Attempt(attempt.clone())));
         let message = ToWorker::Prove {

@@ -17,6 +17,20 @@ pub(super) enum End {
     Expired,
 }
 
+impl End {
+    /// The program's or input's bytes are gone: only their client can hand them in again.
+    pub(super) fn lost_inputs() -> Self {
+        Self::Failed(Failure {
+            class: FailureClass::Infrastructure,
+            cause: None,
+            message:
+                "the program's or input's bytes are gone from Hierophant's disk; ask again to \
+                      upload them anew"
+                    .into(),
+        })
+    }
+}
+
 impl ProofsCore {
     /// An attempt ends without a word of how it went. If the proof is already here, it counts; if the
     /// worker comes back before the job is given out again, it goes on.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use network_lib::ids::ArtifactId;
-use network_lib::job::{Failure, FailureClass};
+use network_lib::job::FailureClass;
 
 use super::endings::End;
 use super::{Effect, IdSource, Limits, LiveJob, ProofsCore};
@@ -87,11 +87,7 @@ impl ProofsCore {
         self.jobs.insert(id, live);
         match running {
             _ if nobody_waits => self.end_job(now, id, End::Cancelled, effects),
-            _ if inputs_damaged => {
-                let message = "the program's or input's bytes are gone from Hierophant's disk; \
-                               ask again to upload them anew";
-                self.end_job(now, id, End::Failed(lost_bytes(message)), effects);
-            }
+            _ if inputs_damaged => self.end_job(now, id, End::lost_inputs(), effects),
             Some(attempt) => self.go_on(now, attempt, damaged, effects),
             None => {
                 self.set_state(now, id, JobState::Queued, effects);
@@ -121,8 +117,4 @@ impl ProofsCore {
             self.set_state(now, job, JobState::Proving, effects);
         }
     }
-}
-
-pub(super) fn lost_bytes(message: &str) -> Failure {
-    Failure { class: FailureClass::Infrastructure, cause: None, message: message.into() }
 }

@@ -49,8 +49,7 @@ impl ProofsCore {
     /// are not judged: what such a worker does is not known.
     fn overdue(&self, now: Millis) -> Vec<(LeaseId, String)> {
         let minutes = |millis: i64| millis / 60_000;
-        let Limits { attempt, stall } =
-            Limits { attempt: self.limits.attempt_limit_ms, stall: self.limits.stall_limit_ms };
+        let (attempt, stall) = (self.limits.attempt_limit_ms, self.limits.stall_limit_ms);
         let judge = |held: &Lease| {
             let taken = now.0 - held.attempt.started_at.0;
             let stood = now.0 - held.moved_at.0;
@@ -80,10 +79,4 @@ impl ProofsCore {
             .map(|(lease, _)| *lease)
             .collect()
     }
-}
-
-/// The two limits of an attempt, in milliseconds; 0 = none.
-struct Limits {
-    attempt: i64,
-    stall: i64,
 }
