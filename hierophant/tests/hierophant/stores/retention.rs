@@ -9,8 +9,8 @@ use hierophant::records::{
 use hierophant::store::{JobStore, RetentionStep};
 use network_lib::ids::ArtifactId;
 
-use crate::Place;
-use crate::records::{artifact, attempt, bytes, full_job, job, program, request, spec};
+use super::Place;
+use super::records::{artifact, attempt, bytes, full_job, job, program, request, spec};
 
 const DAY: i64 = 24 * 3600 * 1000;
 

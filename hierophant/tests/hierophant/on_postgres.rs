@@ -1,22 +1,19 @@
 //! The whole Hierophant on a Postgres database.
 
-mod support;
-
-#[path = "support/postgres.rs"]
-#[allow(dead_code, missing_docs, unreachable_pub, reason = "shared with other tests")]
-mod postgres;
+use std::sync::Arc;
 
 use hierophant::config::Secret;
 use hierophant_proto::artifact::{ArtifactType, CreateArtifactRequest};
 use hierophant_proto::network as pb;
 use pb::FulfillmentStatus;
-use std::sync::Arc;
-use support::{Client, Network, Worker, assert_code, core_proof, eventually, hello};
 use tonic::Code;
+
+use crate::support::{self, Client, Network, Worker, assert_code, core_proof, eventually, hello};
 
 #[tokio::test]
 async fn requests_are_proved_and_survive_restarts_of_both() {
-    let server = tokio::task::spawn_blocking(postgres::Server::start).await.expect("starts");
+    let server =
+        tokio::task::spawn_blocking(support::postgres::Server::start).await.expect("starts");
     let server = Arc::new(server);
     let url = Secret(server.url("postgres"));
     let network = Network::start_with(|config| config.database_url = Some(url)).await;
@@ -56,7 +53,7 @@ async fn requests_are_proved_and_survive_restarts_of_both() {
 
 #[tokio::test]
 async fn a_second_hierophant_and_a_wrong_url_are_refused() {
-    let database = postgres::database().await;
+    let database = support::postgres::database().await;
     let url = Secret(database.url.clone());
     let network = Network::start_with(|config| config.database_url = Some(url)).await;
     let other = tempfile::tempdir().expect("temp dir");

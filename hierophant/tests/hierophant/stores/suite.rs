@@ -8,8 +8,8 @@ use hierophant::store::{ExecutionFilter, JobStore, RequestFilter, RequestView};
 use network_lib::ids::{ArtifactId, JobId, RequestId, Sha256Digest, VkHash};
 use network_lib::job::{Execution, ExecutionFailureCause, ProofMode};
 
-use crate::Place;
-use crate::records::{artifact, attempt, bytes, full_job, job, program, request, spec};
+use super::Place;
+use super::records::{artifact, attempt, bytes, full_job, job, program, request, spec};
 
 async fn commit(store: &dyn JobStore, changes: &[Change]) {
     store.commit(changes).await.expect("commits");

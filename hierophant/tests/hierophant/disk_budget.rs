@@ -1,12 +1,11 @@
 //! A disk that fills up: new work is turned away in words that make clients try again, the rest goes on.
 
-mod support;
-
 use hierophant_proto::artifact::{ArtifactType, CreateArtifactRequest};
 use hierophant_proto::network as pb;
 use pb::FulfillmentStatus;
-use support::{Client, Network, Worker, assert_code, core_proof, hello};
 use tonic::Code;
+
+use crate::support::{Client, Network, Worker, assert_code, core_proof, hello};
 
 #[tokio::test]
 async fn a_low_disk_stops_new_work_and_nothing_else() {

@@ -1,7 +1,5 @@
 //! Requests recorded from an unmodified SDK client, replayed byte for byte.
 
-mod support;
-
 use alloy_primitives::Address;
 use hierophant::api::auth::recover;
 use hierophant::api::classify::classify;
@@ -10,8 +8,9 @@ use hierophant_proto::artifact::{CreateArtifactRequest, CreateArtifactResponse};
 use hierophant_proto::network as pb;
 use prost::Message;
 use serde::Deserialize;
-use support::Network;
 use tonic::Code;
+
+use crate::support::Network;
 
 #[derive(Deserialize)]
 struct Recording {
@@ -29,8 +28,8 @@ struct Call {
 fn recordings() -> [(NetworkMode, Recording); 2] {
     let read = |text| serde_json::from_str(text).expect("a recording");
     [
-        (NetworkMode::Reserved, read(include_str!("vectors/sdk-6.10.0-reserved.json"))),
-        (NetworkMode::Mainnet, read(include_str!("vectors/sdk-6.10.0-mainnet.json"))),
+        (NetworkMode::Reserved, read(include_str!("../vectors/sdk-6.10.0-reserved.json"))),
+        (NetworkMode::Mainnet, read(include_str!("../vectors/sdk-6.10.0-mainnet.json"))),
     ]
 }
 

@@ -1,9 +1,5 @@
 //! `JobStore`: one suite, run against each store, and what is particular to each.
 
-#[path = "../support/postgres.rs"]
-#[allow(dead_code, missing_docs, unreachable_pub, reason = "shared with other tests")]
-mod postgres;
-
 mod many;
 mod postgres_only;
 mod records;
@@ -15,12 +11,14 @@ use std::sync::Arc;
 
 use hierophant::store::{JobStore, sqlite};
 
+use crate::support::postgres::{Database, database};
+
 /// A store that a test can close and open again.
 pub(crate) enum Place {
     /// A file in a folder of its own.
     Sqlite(tempfile::TempDir),
     /// A database of its own.
-    Postgres(postgres::Database),
+    Postgres(Database),
 }
 
 impl Place {
@@ -29,7 +27,7 @@ impl Place {
     }
 
     pub(crate) async fn postgres() -> Self {
-        Self::Postgres(postgres::database().await)
+        Self::Postgres(database().await)
     }
 
     pub(crate) async fn open(&self) -> Arc<dyn JobStore> {
@@ -47,14 +45,14 @@ macro_rules! suite {
         mod on_sqlite {
             $(#[tokio::test]
             async fn $name() {
-                crate::$module::$name(crate::Place::sqlite()).await;
+                crate::stores::$module::$name(crate::stores::Place::sqlite()).await;
             })+
         }
 
         mod on_postgres {
             $(#[tokio::test]
             async fn $name() {
-                crate::$module::$name(crate::Place::postgres().await).await;
+                crate::stores::$module::$name(crate::stores::Place::postgres().await).await;
             })+
         }
     };

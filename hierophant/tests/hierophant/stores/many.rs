@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use hierophant::records::{Change, JobState, RequestState};
 use hierophant::store::JobStore;
 
-use crate::Place;
-use crate::records::{attempt, full_job, request, spec};
+use super::Place;
+use super::records::{attempt, full_job, request, spec};
 
 /// Without optimisation the numbers are smaller, the limit is the same.
 const MANY: u32 = if cfg!(debug_assertions) { 5_000 } else { 100_000 };
@@ -22,7 +22,7 @@ async fn fill(store: &dyn JobStore, unfinished: impl Fn(u32) -> bool) {
         let mut request = request(number, &job);
         request.state = RequestState::Fulfilled;
         if unfinished(number) {
-            job = crate::records::job(number, JobState::Queued);
+            job = super::records::job(number, JobState::Queued);
             request.state = RequestState::Open;
         }
         changes.push(Change::Attempt(attempt(number, &job)));

@@ -10,7 +10,7 @@ use hierophant::store::sqlite;
 use sqlx::{Connection, SqliteConnection};
 use tempfile::TempDir;
 
-use crate::records::{job, request, spec};
+use super::records::{job, request, spec};
 
 /// A closed database of some pages.
 async fn database() -> (TempDir, PathBuf) {

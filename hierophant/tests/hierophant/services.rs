@@ -1,13 +1,10 @@
 //! What stands around the network: health, reflection, and the status pages with their fields.
 
-mod support;
-
 use futures_util::{StreamExt, stream};
 use network_lib::ids::WorkerId;
 use network_lib::job::{Phase, Progress};
 use network_lib::wire::{FromWorker, ToWorker};
 use serde_json::Value;
-use support::{Client, Network, Worker, core_proof, eventually, hello, impatient};
 use tonic::transport::Channel;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -16,6 +13,8 @@ use tonic_reflection::pb::v1::ServerReflectionRequest;
 use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
 use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
+
+use crate::support::{self, Client, Network, Worker, core_proof, eventually, hello, impatient};
 
 async fn channel(network: &Network) -> Channel {
     let url = format!("http://{}", network.grpc);

@@ -1,14 +1,7 @@
 //! A Hierophant in this process, beside the client and the Contemplant of `test-peers`: enough to see
 //! every answer without a prover.
 
-#![allow(
-    dead_code,
-    unused_imports,
-    missing_docs,
-    unreachable_pub,
-    reason = "each test file uses its part"
-)]
-
+pub mod postgres;
 pub mod proofs;
 
 use std::net::SocketAddr;

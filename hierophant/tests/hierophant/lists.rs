@@ -1,12 +1,11 @@
 //! `GetFilteredProofRequests`: every filter is honoured, pages do not overlap.
 
-mod support;
-
 use hierophant_proto::network as pb;
 use network_lib::job::{ExecutionFailureCause, Failure, FailureClass};
 use network_lib::wire::FromWorker;
 use pb::{FulfillmentStatus, GetFilteredProofRequestsRequest as Filter};
-use support::{Client, Network, Worker, core_proof, hello, unix_now};
+
+use crate::support::{Client, Network, Worker, core_proof, hello, unix_now};
 
 async fn list(client: &mut Client, filter: Filter) -> Vec<Vec<u8>> {
     let answer = client.network.get_filtered_proof_requests(filter).await.expect("lists");

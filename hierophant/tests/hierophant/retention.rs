@@ -1,15 +1,14 @@
 //! Bytes go when their time is over, and clients are told.
 
-mod support;
-
 use std::time::Duration;
 
 use hierophant::config::RetentionConfig;
 use hierophant_proto::artifact::ArtifactType;
 use hierophant_proto::network as pb;
 use pb::FulfillmentStatus;
-use support::{Client, Network, Worker, assert_code, core_proof, eventually, hello};
 use tonic::Code;
+
+use crate::support::{self, Client, Network, Worker, assert_code, core_proof, eventually, hello};
 
 /// Everything goes after half a second, or never.
 fn soon(config: &mut RetentionConfig) {

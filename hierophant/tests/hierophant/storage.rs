@@ -1,7 +1,5 @@
 //! Bytes and facts on disk: streamed, durable, there again after a restart.
 
-mod support;
-
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -11,7 +9,10 @@ use hierophant_proto::artifact::ArtifactType;
 use hierophant_proto::network as pb;
 use network_lib::wire::{FromWorker, ToWorker, stdin_path};
 use pb::FulfillmentStatus;
-use support::{Client, Network, Worker, blob, core_proof, eventually, execution, hello};
+
+use crate::support::{
+    self, Client, Network, Worker, blob, core_proof, eventually, execution, hello,
+};
 
 /// Where the bytes behind a URI lie.
 fn file_of(network: &Network, uri: &str) -> PathBuf {

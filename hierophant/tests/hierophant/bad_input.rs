@@ -1,7 +1,5 @@
 //! What comes in wrong is answered clearly, leaves nothing behind, and nothing stops because of it.
 
-mod support;
-
 use futures_util::SinkExt;
 use hierophant_proto::artifact::{ArtifactType, CreateArtifactRequest};
 use hierophant_proto::network as pb;
@@ -11,13 +9,14 @@ use network_lib::job::{ExecutionFailureCause, Failure, FailureClass};
 use network_lib::wire::{FromWorker, ToWorker};
 use pb::FulfillmentStatus;
 use prost::Message as _;
-use support::{
-    Ask, Client, Network, Worker, assert_code, blob, core_proof, eventually, execution, hello,
-    unix_now,
-};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_tungstenite::tungstenite::{Bytes, Message};
 use tonic::Code;
+
+use crate::support::{
+    self, Ask, Client, Network, Worker, assert_code, blob, core_proof, eventually, execution,
+    hello, unix_now,
+};
 
 /// Whether the network still does its work.
 async fn still_works(network: &Network) {

@@ -1,7 +1,5 @@
 //! One test for each line of the client contract's list of pitfalls, by its number.
 
-mod support;
-
 use hierophant_proto::artifact::{ArtifactType, CreateArtifactRequest};
 use hierophant_proto::network as pb;
 use hierophant_proto::network::prover_network_client::ProverNetworkClient;
@@ -10,12 +8,13 @@ use network_lib::wire::FromWorker;
 use pb::{ExecutionStatus, FulfillmentStatus};
 use prost::Message;
 use prost::encoding::{WireType, bytes, decode_key, skip_field, uint64};
-use support::{
-    Client, Network, Worker, assert_code, core_proof, core_proof_with, eventually, execution,
-    execution_with, hello, impatient, proofs, unix_now,
-};
 use tonic::Code;
 use tonic::transport::Channel;
+
+use crate::support::{
+    self, Client, Network, Worker, assert_code, core_proof, core_proof_with, eventually, execution,
+    execution_with, hello, impatient, proofs, unix_now,
+};
 
 /// Tag numbers at the top level of an encoded message.
 fn tags(mut encoded: &[u8]) -> Vec<(u32, WireType)> {

@@ -7,8 +7,8 @@ use hierophant::records::{Change, JobState};
 use hierophant::store::{StoreError, postgres};
 use sqlx::{Connection, PgConnection};
 
-use crate::postgres::{Database, Server, database};
-use crate::records::job;
+use super::records::job;
+use crate::support::postgres::{Database, Server, database};
 
 const COUNT: [Change; 1] = [Change::CountNonce(Address::ZERO)];
 

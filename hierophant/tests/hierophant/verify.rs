@@ -1,7 +1,7 @@
 //! Proofs handed in by Contemplants: only what was asked for passes. The real proofs are in
 //! `tests/proofs`, whose README says how they were made.
 
-mod support;
+use std::sync::Arc;
 
 use hierophant::artifacts::blobs::Blobs;
 use hierophant::records::{Change, Millis, ProgramRecord};
@@ -17,11 +17,11 @@ use sha2::{Digest, Sha256};
 use sp1_hypercube::SP1VerifyingKey;
 use sp1_primitives::io::SP1PublicValues;
 use sp1_verifier::{ProofFromNetwork, SP1Proof, blake3_hash};
-use std::sync::Arc;
-use support::proofs::{encoded, key_of, mock, registered};
-use support::{Client, Network, Worker, assert_code, execution_with, hello};
 use tempfile::TempDir;
 use tonic::Code;
+
+use crate::support::proofs::{encoded, key_of, mock, registered};
+use crate::support::{self, Client, Network, Worker, assert_code, execution_with, hello};
 
 /// What the mock proofs of these tests commit to.
 const VALUES: &[u8] = b"values of a mock proof";

@@ -1,13 +1,12 @@
 //! Starts on data that is not as it should be: a clear refusal, or what is foreign is left alone.
 
-mod support;
-
 use std::fs;
 use std::path::Path;
 
 use hierophant::config::Config;
 use hierophant_proto::artifact::ArtifactType;
-use support::{Client, Network};
+
+use crate::support::{Client, Network};
 
 /// How the start of the library with this data folder is refused.
 async fn refusal(config: Config) -> String {

@@ -1,0 +1,18 @@
+//! Hierophant as its clients, its Contemplants and its operator meet it. One program, because linking
+//! SP1's verifiers takes longer than running the tests.
+
+#![allow(missing_docs, unreachable_pub, reason = "a test of several files")]
+
+mod bad_input;
+mod disk_budget;
+mod lists;
+mod on_postgres;
+mod pitfalls;
+mod retention;
+mod services;
+mod startup;
+mod storage;
+mod stores;
+mod support;
+mod vectors;
+mod verify;
