@@ -16,7 +16,8 @@ use urls::PublicUrls;
 use crate::artifacts::blobs::Blobs;
 use crate::artifacts::budget::DiskBudget;
 use crate::config::Config;
-use crate::root::Owners;
+use crate::metrics::Metrics;
+use crate::root::{Owners, Resources};
 use crate::store::JobStore;
 
 /// What every call needs.
@@ -30,6 +31,8 @@ pub struct Context {
     pub blobs: Blobs,
     /// How full the disk is.
     pub budget: DiskBudget,
+    /// What is measured.
+    pub metrics: Metrics,
     /// Who may ask.
     pub authenticator: Arc<Authenticator>,
     /// URLs that clients can reach.
@@ -43,19 +46,14 @@ pub struct Context {
 impl Context {
     /// Collects what the configuration says for both ports; `http_port` is the bound one.
     #[must_use]
-    pub fn new(
-        config: &Config,
-        http_port: u16,
-        owners: Owners,
-        store: Arc<dyn JobStore>,
-        blobs: Blobs,
-        budget: DiskBudget,
-    ) -> Self {
+    pub fn new(config: &Config, http_port: u16, owners: Owners, resources: Resources) -> Self {
+        let Resources { store, blobs, budget, metrics } = resources;
         Self {
             owners,
             store,
             blobs,
             budget,
+            metrics,
             authenticator: Arc::new(Authenticator::new(config.auth, &config.allowlist)),
             urls: Arc::new(PublicUrls::new(config.public_http_url.clone(), http_port)),
             max_artifact_bytes: config.max_artifact_bytes,

@@ -7,6 +7,7 @@ pub mod api;
 pub mod artifacts;
 pub mod ask;
 pub mod config;
+pub mod metrics;
 pub mod proofs;
 pub mod records;
 pub mod registry;
@@ -29,7 +30,8 @@ use tokio_util::sync::CancellationToken;
 use crate::artifacts::blobs::Blobs;
 use crate::artifacts::budget::DiskBudget;
 use crate::config::Config;
-use crate::root::Root;
+use crate::metrics::Metrics;
+use crate::root::{Resources, Root};
 
 /// How long clients get to finish their calls when Hierophant stops.
 const DRAIN_LIMIT: Duration = Duration::from_secs(10);
@@ -80,7 +82,8 @@ pub async fn run(
         let folder = data.join("artifacts");
         format!("cannot use the folder {}; make it writable", folder.display())
     })?;
-    let store = store::open(&config).await.context("cannot use the database")?;
+    let metrics = Metrics::new();
+    let store = store::open(&config, metrics.clone()).await.context("cannot use the database")?;
     if store.is_new().await? && blobs.holds_any()? {
         anyhow::bail!(
             "{} holds uploads and proofs, but the database is new; restore the database that belongs \
@@ -90,7 +93,8 @@ pub async fn run(
     }
     let (min_free, most) = (config.storage.min_free_bytes, config.storage.max_bytes);
     let budget = DiskBudget::new(data, min_free, most, store.stored_bytes().await?);
-    let root = Root::start(&config, Arc::clone(&store), blobs.clone(), budget.clone()).await?;
+    let resources = Resources { store: Arc::clone(&store), blobs, budget: budget.clone(), metrics };
+    let root = Root::start(&config, resources.clone()).await?;
     let http_port = listeners.http.local_addr()?.port();
     tracing::info!(grpc = %listeners.grpc.local_addr()?, http = %listeners.http.local_addr()?,
         data = %data.display(), mock_mode = config.mock_mode, version = env!("CARGO_PKG_VERSION"),
@@ -99,7 +103,7 @@ pub async fn run(
     let owners = root.owners.clone();
     let stop = CancellationToken::new();
     budget.watch(stop.clone());
-    let context = api::Context::new(&config, http_port, owners, Arc::clone(&store), blobs, budget);
+    let context = api::Context::new(&config, http_port, owners, resources);
     let mut grpc =
         task::spawn("grpc", api::grpc::serve(listeners.grpc, context.clone(), stop.clone()));
     let mut http = task::spawn("http", api::http::serve(listeners.http, context, stop.clone()));

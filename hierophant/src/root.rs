@@ -15,6 +15,7 @@ use crate::artifacts::actor::ArtifactsActor;
 use crate::artifacts::blobs::Blobs;
 use crate::artifacts::budget::DiskBudget;
 use crate::config::Config;
+use crate::metrics::Metrics;
 use crate::proofs::ProofsHandle;
 use crate::proofs::actor::{ProofsActor, ProofsArguments};
 use crate::registry::RegistryHandle;
@@ -33,6 +34,19 @@ pub struct Owners {
     pub artifacts: ArtifactsHandle,
 }
 
+/// What the owners of state and the API stand on.
+#[derive(Debug, Clone)]
+pub struct Resources {
+    /// Facts.
+    pub store: Arc<dyn JobStore>,
+    /// Bytes.
+    pub blobs: Blobs,
+    /// How full the disk is.
+    pub budget: DiskBudget,
+    /// What is measured.
+    pub metrics: Metrics,
+}
+
 /// The running actors.
 #[derive(Debug)]
 pub struct Root {
@@ -48,12 +62,8 @@ impl Root {
     /// # Errors
     ///
     /// When one of them does not start, for instance because the store cannot be read.
-    pub async fn start(
-        config: &Config,
-        store: Arc<dyn JobStore>,
-        blobs: Blobs,
-        budget: DiskBudget,
-    ) -> anyhow::Result<Self> {
+    pub async fn start(config: &Config, resources: Resources) -> anyhow::Result<Self> {
+        let Resources { store, blobs, budget, metrics } = resources;
         let (report, broken) = watch::channel(None);
         let (actor, _) = Actor::spawn(None, RootActor, report).await?;
         let above = actor.get_cell();
@@ -72,6 +82,7 @@ impl Root {
             limits: config.proof_limits(),
             quarantine: config.proofs.quarantine,
             checker,
+            metrics,
         };
         let proofs = ProofsActor::start(arguments, above.clone()).await?;
         let arguments = RegistryArguments {

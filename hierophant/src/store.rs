@@ -2,6 +2,7 @@
 //!
 //! A promise to a client or a Contemplant leaves only after [`JobStore::commit`] has returned.
 
+mod measured;
 pub mod postgres;
 mod queries;
 mod retention;
@@ -22,10 +23,14 @@ use network_lib::job::{ExecutionFailureCause, ProofMode};
 
 use crate::artifacts::retention::Cutoffs;
 use crate::config::Config;
+use crate::metrics::Metrics;
 use crate::records::{
     ArtifactRecord, AttemptRecord, Change, JobRecord, Millis, ProgramRecord, RequestRecord,
     RequestState,
 };
+
+use measured::Measured;
+use queries::SqlStore;
 
 pub use retention::RetentionStep;
 
@@ -179,11 +184,17 @@ pub enum ExecutionFilter {
 /// # Errors
 ///
 /// When it cannot be reached, or used as it is; the text says where it is and what to do.
-pub async fn open(config: &Config) -> Result<Arc<dyn JobStore>, StoreError> {
-    match &config.database_url {
-        Some(url) => postgres::open(&url.0).await,
-        None => sqlite::open(&config.data_dir.join("hierophant.db")).await,
-    }
+pub async fn open(config: &Config, metrics: Metrics) -> Result<Arc<dyn JobStore>, StoreError> {
+    Ok(match &config.database_url {
+        Some(url) => {
+            let driver = postgres::connect(&url.0).await?;
+            Arc::new(SqlStore(Measured { driver, metrics }))
+        }
+        None => {
+            let driver = sqlite::connect(&config.data_dir.join("hierophant.db")).await?;
+            Arc::new(SqlStore(Measured { driver, metrics }))
+        }
+    })
 }
 
 /// Durable memory. One writer calls [`commit`](Self::commit) for each kind of record; anybody reads.

@@ -18,6 +18,7 @@ use tower::util::MapRequestLayer;
 
 use super::Context;
 use super::urls::CalledAuthority;
+use crate::metrics::RpcLayer;
 use artifact_store::ArtifactStoreService;
 use prover_network::ProverNetworkService;
 
@@ -42,6 +43,7 @@ pub async fn serve(
     Server::builder()
         .tcp_nodelay(true)
         .http2_keepalive_interval(Some(Duration::from_secs(60)))
+        .layer(RpcLayer::new(context.metrics.clone()))
         .layer(MapRequestLayer::new(keep_authority::<tonic::body::Body>))
         .add_service(health_service)
         .add_service(reflection().build_v1()?)

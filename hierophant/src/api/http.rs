@@ -2,6 +2,7 @@
 
 pub mod artifacts;
 pub mod leases;
+pub mod metrics;
 pub mod operate;
 pub mod receive;
 pub mod status;
@@ -44,6 +45,7 @@ fn router(context: Context) -> Router {
         .route("/contemplants/{id}/drain", post(operate::drain))
         .route("/dead-contemplants", get(status::dead_contemplants))
         .route("/proof-history", get(status::proof_history))
+        .route("/metrics", get(metrics::metrics))
         .route("/artifacts/{id}", put(artifacts::upload).get(artifacts::download))
         .route("/leases/{id}/program", get(leases::program))
         .route("/leases/{id}/stdin", get(leases::stdin))

@@ -8,6 +8,7 @@ use backon::{ExponentialBuilder, Retryable};
 use network_lib::ids::{RequestId, WorkerId};
 use network_lib::task;
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SpawnErr};
+use tokio::time::Instant;
 
 use super::core::{Effect, IdSource, Known, Limits, ProofsCore};
 use super::handle::ProofsHandle;
@@ -15,6 +16,7 @@ use super::message::{CancelError, NewRequest, ProofsMsg, SubmitError};
 use crate::artifacts::audit;
 use crate::artifacts::blobs::Blobs;
 use crate::ask::{reply, tell};
+use crate::metrics::Metrics;
 use crate::records::{Change, JobState, Millis, RequestState, idempotency_key, job_key};
 use crate::session::{CloseReason, SessionHandle};
 use crate::store::{JobStore, StoreError};
@@ -36,6 +38,8 @@ pub struct ProofsArguments {
     pub quarantine: Duration,
     /// Checks finished proofs.
     pub checker: ProofChecker,
+    /// What is measured.
+    pub metrics: Metrics,
 }
 
 /// What the actor holds.
@@ -46,6 +50,7 @@ pub struct ProofsState {
     blobs: Blobs,
     quarantine: Duration,
     checker: ProofChecker,
+    metrics: Metrics,
     sessions: BTreeMap<WorkerId, (u64, SessionHandle)>,
 }
 
@@ -79,7 +84,7 @@ impl Actor for ProofsActor {
         myself: ActorRef<ProofsMsg>,
         arguments: ProofsArguments,
     ) -> Result<ProofsState, ActorProcessingErr> {
-        let ProofsArguments { store, blobs, limits, quarantine, checker } = arguments;
+        let ProofsArguments { store, blobs, limits, quarantine, checker, metrics } = arguments;
         let unfinished = store.unfinished_jobs().await?;
         if !unfinished.is_empty() {
             tracing::info!(jobs = unfinished.len(), "unfinished jobs taken over from the store");
@@ -99,7 +104,7 @@ impl Actor for ProofsActor {
         let (core, effects) =
             ProofsCore::restore(Millis::now(), limits, IdSource::random(), unfinished, &damaged);
         let sessions = BTreeMap::new();
-        let mut state = ProofsState { core, store, blobs, quarantine, checker, sessions };
+        let mut state = ProofsState { core, store, blobs, quarantine, checker, metrics, sessions };
         state.carry_out(&myself, effects).await?;
         myself.send_interval(SWEEP_INTERVAL, || ProofsMsg::Sweep);
         Ok(state)
@@ -303,7 +308,10 @@ impl ProofsState {
                     tracing::warn!(error = %chain(error), ?rest, "the store did not take a change");
                 })
                 .await?;
-            changes.iter().for_each(log_change);
+            for change in &changes {
+                log_change(change);
+                self.metrics.changed(change);
+            }
         }
         for effect in rest {
             match effect {
@@ -321,8 +329,11 @@ impl ProofsState {
                 }
                 Effect::Check { lease, proof, claim } => {
                     let (checker, myself) = (self.checker.clone(), myself.clone());
+                    let metrics = self.metrics.clone();
                     task::spawn("check proof", async move {
+                        let (mode, started) = (claim.mode, Instant::now());
                         let verdict = checker.check(proof, claim).await;
+                        metrics.verified(mode, &verdict, started.elapsed());
                         tell(&myself, ProofsMsg::Checked(lease, verdict));
                     });
                 }

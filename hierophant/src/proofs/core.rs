@@ -148,6 +148,8 @@ impl ProofsCore {
         });
         Overview {
             waiting: self.queue.len(),
+            waiting_by_mode: self.queue.by_mode().clone(),
+            oldest_waiting: self.queue.oldest(),
             unfinished: self.jobs.len(),
             workers: workers.collect(),
         }
@@ -181,6 +183,7 @@ impl ProofsCore {
         let urgent = self.limits.urgent_modes.contains(&live.record.spec.mode);
         Rank {
             class: u8::from(!urgent),
+            mode: live.record.spec.mode,
             requester: live.requester(),
             deadline: deadline.unwrap_or(u64::MAX),
             created_at: live.record.created_at,

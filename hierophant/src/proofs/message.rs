@@ -1,5 +1,7 @@
 //! What the `proofs` actor is told and asked.
 
+use std::collections::BTreeMap;
+
 use alloy_primitives::Address;
 use network_lib::handshake::{Backend, Capabilities};
 use network_lib::ids::{ArtifactId, JobId, LeaseId, RequestId, VkHash, WorkerId};
@@ -125,6 +127,10 @@ pub struct WorkerWork {
 pub struct Overview {
     /// Jobs that wait.
     pub waiting: usize,
+    /// The same, by kind of proof.
+    pub waiting_by_mode: BTreeMap<ProofMode, usize>,
+    /// When the oldest of them was created.
+    pub oldest_waiting: Option<Millis>,
     /// Jobs that are not terminal.
     pub unfinished: usize,
     /// Connected workers.

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use alloy_primitives::Address;
 use network_lib::ids::JobId;
+use network_lib::job::ProofMode;
 
 use crate::records::Millis;
 
@@ -15,6 +16,8 @@ use crate::records::Millis;
 pub struct Rank {
     /// Priority of the mode: 0 goes first.
     pub class: u8,
+    /// Kind of proof.
+    pub mode: ProofMode,
     /// Who asked first.
     pub requester: Address,
     /// Unix seconds at which its most urgent request ends.
@@ -33,6 +36,8 @@ type Place = (u64, Millis, JobId);
 pub struct Queue {
     order: BTreeMap<u8, BTreeMap<Address, BTreeSet<Place>>>,
     ranks: BTreeMap<JobId, Rank>,
+    ages: BTreeSet<(Millis, JobId)>,
+    modes: BTreeMap<ProofMode, usize>,
 }
 
 impl Queue {
@@ -41,12 +46,18 @@ impl Queue {
         self.remove(rank.job);
         let requesters = self.order.entry(rank.class).or_default();
         requesters.entry(rank.requester).or_default().insert(place(&rank));
+        self.ages.insert((rank.created_at, rank.job));
+        *self.modes.entry(rank.mode).or_default() += 1;
         self.ranks.insert(rank.job, rank);
     }
 
     /// Takes a job out; nothing happens if it does not wait.
     pub fn remove(&mut self, job: JobId) {
         let Some(rank) = self.ranks.remove(&job) else { return };
+        self.ages.remove(&(rank.created_at, job));
+        if let Some(count) = self.modes.get_mut(&rank.mode) {
+            *count -= 1;
+        }
         let Some(requesters) = self.order.get_mut(&rank.class) else { return };
         if let Some(places) = requesters.get_mut(&rank.requester) {
             places.remove(&place(&rank));
@@ -66,6 +77,18 @@ impl Queue {
     #[must_use]
     pub fn len(&self) -> usize {
         self.ranks.len()
+    }
+
+    /// How many wait of each kind.
+    #[must_use]
+    pub const fn by_mode(&self) -> &BTreeMap<ProofMode, usize> {
+        &self.modes
+    }
+
+    /// When the oldest of them was created.
+    #[must_use]
+    pub fn oldest(&self) -> Option<Millis> {
+        self.ages.first().map(|(created_at, _)| *created_at)
     }
 
     /// Whether none waits.
@@ -103,7 +126,15 @@ mod tests {
     const BOB: Address = Address::repeat_byte(0xb0);
 
     fn rank(n: u8, class: u8, requester: Address, deadline: u64, created_at: i64) -> Rank {
-        Rank { class, requester, deadline, created_at: Millis(created_at), job: JobId([n; 16]) }
+        let mode = ProofMode::Core;
+        Rank {
+            class,
+            mode,
+            requester,
+            deadline,
+            created_at: Millis(created_at),
+            job: JobId([n; 16]),
+        }
     }
 
     fn order(queue: &Queue, running: &[(Address, usize)]) -> Vec<u8> {

@@ -32,6 +32,19 @@ pub struct KnownWorker {
     pub cut: Option<String>,
 }
 
+impl KnownWorker {
+    /// Where it stands: `ready`, `draining` when it takes no more jobs, or `away` when its connection
+    /// broke and it may come back.
+    #[must_use]
+    pub const fn state(&self) -> &'static str {
+        match self.cut {
+            Some(_) => "away",
+            None if self.draining => "draining",
+            None => "ready",
+        }
+    }
+}
+
 /// A worker that is gone, for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeadWorker {

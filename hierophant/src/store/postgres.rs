@@ -54,6 +54,11 @@ pub fn check_url(url: &str) -> Result<(), String> {
 /// When the server cannot be reached or does not let us in, when another Hierophant holds the lock,
 /// when the database belongs to another program or comes from a newer version.
 pub async fn open(url: &str) -> Result<Arc<dyn JobStore>, StoreError> {
+    Ok(Arc::new(SqlStore(connect(url).await?)))
+}
+
+/// The driver of such a store.
+pub(super) async fn connect(url: &str) -> Result<PostgresDriver, StoreError> {
     let opening =
         |location: &str, source| StoreError::Unreachable { location: location.to_owned(), source };
     let options = PgConnectOptions::from_str(url).map_err(|error| opening("named", error))?;
@@ -66,7 +71,7 @@ pub async fn open(url: &str) -> Result<Arc<dyn JobStore>, StoreError> {
         .connect_with(options.options([("default_transaction_read_only", "on")]))
         .await
         .map_err(|error| opening(&location, error))?;
-    Ok(Arc::new(SqlStore(PostgresDriver { writer: Mutex::new(writer), readers })))
+    Ok(PostgresDriver { writer: Mutex::new(writer), readers })
 }
 
 /// The database without user and password, for people.
@@ -80,7 +85,7 @@ fn location(options: &PgConnectOptions) -> String {
 
 /// One writing connection, some that read.
 #[derive(Debug)]
-struct PostgresDriver {
+pub(super) struct PostgresDriver {
     writer: Mutex<Writer>,
     readers: PgPool,
 }

@@ -28,6 +28,11 @@ const READERS: u32 = 4;
 /// When the file cannot be opened, is no database, is damaged, belongs to another program or comes
 /// from a newer version. It is left as it is then.
 pub async fn open(file: &Path) -> Result<Arc<dyn JobStore>, StoreError> {
+    Ok(Arc::new(SqlStore(connect(file).await?)))
+}
+
+/// The driver of such a store.
+pub(super) async fn connect(file: &Path) -> Result<SqliteDriver, StoreError> {
     let location = file.display().to_string();
     opening::inspect(file, &location).await?;
     let options = SqliteConnectOptions::new()
@@ -50,12 +55,12 @@ pub async fn open(file: &Path) -> Result<Arc<dyn JobStore>, StoreError> {
         .connect_with(options.read_only(true))
         .await
         .map_err(|error| opening::refusal(&location, error))?;
-    Ok(Arc::new(SqlStore(SqliteDriver { writer, readers })))
+    Ok(SqliteDriver { writer, readers })
 }
 
 /// One writing connection, some that read.
 #[derive(Debug)]
-struct SqliteDriver {
+pub(super) struct SqliteDriver {
     writer: SqlitePool,
     readers: SqlitePool,
 }

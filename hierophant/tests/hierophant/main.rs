@@ -6,6 +6,7 @@
 mod bad_input;
 mod disk_budget;
 mod lists;
+mod metrics;
 mod on_postgres;
 mod pitfalls;
 mod retention;

@@ -12,8 +12,8 @@ use tower_http::services::ServeFile;
 use super::receive::receive;
 use super::{answer, not_found, try_again};
 use crate::api::Context;
-use crate::artifacts::blobs::Blobs;
 use crate::artifacts::{ArtifactsHandle, UploadError, damage, short};
+use crate::metrics::{Direction, Metrics, Peer};
 use crate::records::{ArtifactKind, ArtifactRecord};
 
 const NO_SUCH: &str = "no such artifact";
@@ -43,6 +43,7 @@ pub(super) async fn upload(
     };
     match context.owners.artifacts.keep_upload(id, staged).await {
         Ok(info) => {
+            context.metrics.transferred(Direction::In, Peer::Client, info.size);
             tracing::info!(artifact = %short(id), bytes = info.size, "upload stored");
             StatusCode::OK.into_response()
         }
@@ -71,7 +72,7 @@ pub(super) async fn download(
             {
                 return try_again("the proof is lost and is made again; ask for its status");
             }
-            let response = serve_blob(&context.blobs, id, request).await;
+            let response = serve_blob(&context, id, Peer::Client, request).await;
             if record.kind == ArtifactKind::Proof {
                 return note_delivery(response, id, context.owners.artifacts);
             }
@@ -86,8 +87,13 @@ pub(super) async fn download(
 }
 
 /// Streams a blob as it is stored.
-pub(super) async fn serve_blob(blobs: &Blobs, id: ArtifactId, request: Request) -> Response {
-    let file = ServeFile::new(blobs.path(id));
+pub(super) async fn serve_blob(
+    context: &Context,
+    id: ArtifactId,
+    peer: Peer,
+    request: Request,
+) -> Response {
+    let file = ServeFile::new(context.blobs.path(id));
     // Its error type is empty: a missing file is answered with 404.
     let mut response = match file.oneshot(request).await {
         Ok(response) => response.into_response(),
@@ -98,7 +104,16 @@ pub(super) async fn serve_blob(blobs: &Blobs, id: ArtifactId, request: Request) 
     headers
         .insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/octet-stream"));
     headers.insert(header::CACHE_CONTROL, header::HeaderValue::from_static("private, no-store"));
-    response
+    counted(response, context.metrics.clone(), peer)
+}
+
+/// The same answer, whose bytes are counted as they leave.
+fn counted(response: Response, metrics: Metrics, peer: Peer) -> Response {
+    let (head, body) = response.into_parts();
+    let body = body.into_data_stream().inspect_ok(move |chunk| {
+        metrics.transferred(Direction::Out, peer, chunk.len() as u64);
+    });
+    Response::from_parts(head, Body::from_stream(body))
 }
 
 fn gone(record: &ArtifactRecord) -> String {

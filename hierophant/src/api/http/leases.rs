@@ -10,6 +10,7 @@ use super::artifacts::serve_blob;
 use super::receive::receive;
 use super::{not_found, try_again};
 use crate::api::Context;
+use crate::metrics::{Direction, Peer};
 use crate::proofs::LeaseAccess;
 
 const OVER: &str = "this attempt is over, or there is no such attempt";
@@ -57,6 +58,7 @@ pub(super) async fn proof(
         Err(refusal) => return *refusal,
     };
     let info = staged.info();
+    context.metrics.transferred(Direction::In, Peer::Contemplant, info.size);
     let artifact = match context.owners.artifacts.keep_proof(staged).await {
         Ok(artifact) => artifact,
         Err(error) => return try_again(error.to_string()),
@@ -71,7 +73,7 @@ pub(super) async fn proof(
 /// Gives bytes out. If they are gone, nobody can work on the job: `proofs` hears of it, and the
 /// Contemplant that its attempt is over.
 async fn serve(context: &Context, lease: LeaseId, blob: ArtifactId, request: Request) -> Response {
-    let response = serve_blob(&context.blobs, blob, request).await;
+    let response = serve_blob(context, blob, Peer::Contemplant, request).await;
     if response.status() == StatusCode::NOT_FOUND {
         tracing::error!("the bytes of a job's program or input are gone");
         context.owners.proofs.input_lost(lease);

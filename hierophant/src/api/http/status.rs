@@ -157,6 +157,7 @@ pub(super) async fn index() -> &'static str {
      /contemplants        connected Contemplants and what they prove\n\
      /dead-contemplants   departed Contemplants and why\n\
      /proof-history       finished proofs, the latest first (?limit=100&before=JOB)\n\
+     /metrics             figures for Prometheus\n\
      /health              whether the process lives\n\
      /ready               whether it can take requests\n"
 }
@@ -256,6 +257,7 @@ async fn history(
 fn contemplant(now: Millis, known: KnownWorker, work: &WorkerWork) -> Contemplant {
     let stats = &work.stats;
     let average = (stats.completed > 0).then(|| seconds(stats.proof_millis / stats.completed));
+    let state = known.state();
     Contemplant {
         id: known.worker,
         name: known.name,
@@ -264,11 +266,7 @@ fn contemplant(now: Millis, known: KnownWorker, work: &WorkerWork) -> Contemplan
         backend: work.backend.as_str(),
         modes: work.capabilities.modes.iter().map(|mode| mode.as_str()).collect(),
         slots: work.capabilities.slots,
-        state: match known.cut {
-            Some(_) => "away",
-            None if work.draining => "draining",
-            None => "ready",
-        },
+        state,
         time_alive_seconds: now.since(known.joined_at) / 1000,
         seconds_since_heard: now.since(known.heard_at) / 1000,
         strikes: stats.strikes.len(),

@@ -1,0 +1,25 @@
+//! `GET /metrics`, for Prometheus.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+
+use super::answer;
+use crate::api::Context;
+use crate::metrics::Figures;
+use crate::records::Millis;
+
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// `GET /metrics`
+pub(super) async fn metrics(State(context): State<Context>) -> Response {
+    let (workers, overview) =
+        tokio::join!(context.owners.registry.workers(), context.owners.proofs.overview());
+    let (Ok(workers), Ok(overview)) = (workers, overview) else {
+        return answer(StatusCode::SERVICE_UNAVAILABLE, "the scheduler does not answer");
+    };
+    let (now, storage) = (Millis::now(), context.budget.usage());
+    let text = context.metrics.render(&Figures { now, overview, workers, storage });
+    ([(CONTENT_TYPE, OPEN_METRICS)], text).into_response()
+}

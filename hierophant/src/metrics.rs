@@ -1,0 +1,341 @@
+//! What Hierophant tells Prometheus.
+//!
+//! Counters and histograms are fed where things happen; gauges are set from [`Figures`] when somebody
+//! asks. Nothing is global, so that several Hierophants can run in one process. No label is an id of a
+//! request, job or worker: the number of series stays small. `docs/metrics.md` lists them all.
+
+mod labels;
+mod registrar;
+mod rpc;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use network_lib::ids::VkHash;
+use network_lib::job::{Failure, ProofMode};
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+use crate::artifacts::budget::Usage;
+use crate::proofs::message::Overview;
+use crate::records::{AttemptRecord, Change, JobRecord, JobState, Millis, RequestRecord};
+use crate::registry::KnownWorker;
+use labels::{
+    AttemptLabels, BytesLabels, JobLabels, ModeLabels, ProofLabels, RequestLabels, RpcLabels,
+    StateLabels, StoreLabels, VerificationLabels, WorkerLabels,
+};
+
+use registrar::Registrar;
+
+pub use labels::{Direction, Peer};
+pub use rpc::RpcLayer;
+
+/// Programs with a series of their own; those after them are counted as `other`.
+const MOST_PROGRAMS: usize = 50;
+
+/// Seconds of a call, a commit or a check.
+const SHORT: [f64; 13] =
+    [0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
+
+/// Seconds of a proof, or of waiting for one.
+const LONG: [f64; 14] =
+    [0.01, 0.1, 1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1200.0, 3600.0, 7200.0, 14400.0];
+
+/// How the page about all metrics begins.
+const PAGE: &str = "\
+# Metrics
+
+Hierophant serves its figures at `http://HOST:9010/metrics`, in the text format of OpenMetrics that Prometheus
+reads. No label is an id of a request, job or Contemplant, so the number of series stays small.
+
+| Name | Kind | What it is |
+|---|---|---|
+";
+
+type Seconds<L> = Family<L, Histogram, fn() -> Histogram>;
+type FloatGauge = Gauge<f64, AtomicU64>;
+
+/// Everything that is measured. Clones share it.
+#[derive(Clone)]
+pub struct Metrics(Arc<Measures>);
+
+struct Measures {
+    registry: Registry,
+    rows: String,
+    programs: Mutex<BTreeSet<VkHash>>,
+    requests_accepted: Family<RequestLabels, Counter>,
+    requests_ended: Family<StateLabels, Counter>,
+    jobs_ended: Family<JobLabels, Counter>,
+    job_wait: Seconds<ModeLabels>,
+    proof: Seconds<ProofLabels>,
+    attempts_ended: Family<AttemptLabels, Counter>,
+    verification: Seconds<VerificationLabels>,
+    store: Seconds<StoreLabels>,
+    store_errors: Family<StoreLabels, Counter>,
+    rpc: Seconds<RpcLabels>,
+    bytes: Family<BytesLabels, Counter>,
+    jobs_waiting: Family<ModeLabels, Gauge>,
+    jobs_unfinished: Gauge,
+    oldest_wait: FloatGauge,
+    attempts_running: Family<ModeLabels, Gauge>,
+    workers: Family<WorkerLabels, Gauge>,
+    slots: Gauge,
+    storage_used: Gauge,
+    storage_free: Gauge,
+}
+
+/// What the gauges are set from.
+#[derive(Debug)]
+pub struct Figures {
+    /// Now.
+    pub now: Millis,
+    /// The scheduler.
+    pub overview: Overview,
+    /// Who is connected.
+    pub workers: Vec<KnownWorker>,
+    /// The disk.
+    pub storage: Usage,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Metrics")
+    }
+}
+
+impl Metrics {
+    /// Everything at zero.
+    #[must_use]
+    pub fn new() -> Self {
+        let mut to = Registrar::new();
+        let requests_accepted =
+            to.counters("requests_accepted", "requests accepted, by `mode` and `network_mode`");
+        let requests_ended = to.counters("requests_ended", "requests that ended, by `state`");
+        let jobs_ended = to.counters("jobs_ended", "jobs that ended, by `mode` and `state`");
+        let job_wait = to.seconds(
+            "job_wait",
+            "from the acceptance of a job to its first attempt, by `mode`",
+            || Histogram::new(LONG),
+        );
+        let proof = to.seconds(
+            "proof",
+            "from the start of the last attempt to the accepted proof, by `mode` and `program` (8 \
+             digits of its id; those after the first 50 are `other`)",
+            || Histogram::new(LONG),
+        );
+        let attempts_ended = to.counters(
+            "attempts_ended",
+            "attempts that ended, by `outcome` and, if they failed, `class` of the failure",
+        );
+        let verification = to.seconds(
+            "verification",
+            "checks of proofs that were handed in, waiting for a processor included, by `mode` and \
+             `verdict`",
+            || Histogram::new(SHORT),
+        );
+        let store =
+            to.seconds("store", "calls of the database, by `operation` (`read`, `write`)", || {
+                Histogram::new(SHORT)
+            });
+        let store_errors =
+            to.counters("store_errors", "calls of the database that failed, by `operation`");
+        let rpc = to.seconds("rpc", "gRPC calls of clients, by `method` and `code`", || {
+            Histogram::new(SHORT)
+        });
+        let bytes = to.byte_counters(
+            "artifacts_transferred",
+            "programs, inputs and proofs, by `direction` (`in`, `out`) and `peer` (`client`, \
+             `contemplant`)",
+        );
+        let jobs_waiting = to.gauges("jobs_waiting", "jobs that wait for a Contemplant, by `mode`");
+        let jobs_unfinished = to.gauge("jobs_unfinished", "jobs that have not ended");
+        let oldest_wait =
+            to.seconds_gauge("oldest_wait", "age of the oldest job that waits, 0 if none does");
+        let attempts_running = to.gauges("attempts_running", "attempts in progress, by `mode`");
+        let workers = to.gauges(
+            "workers",
+            "Contemplants, by `state` (`ready`, `draining`, `away`) and `backend`",
+        );
+        let slots = to.gauge("slots", "jobs that all Contemplants together take at once");
+        let storage_used =
+            to.byte_gauge("storage_used", "all programs, inputs and proofs that are kept");
+        let storage_free = to.byte_gauge("storage_free", "free space where the data folder lies");
+        let (registry, rows) = to.finish();
+        Self(Arc::new(Measures {
+            registry,
+            rows,
+            programs: Mutex::default(),
+            requests_accepted,
+            requests_ended,
+            jobs_ended,
+            job_wait,
+            proof,
+            attempts_ended,
+            verification,
+            store,
+            store_errors,
+            rpc,
+            bytes,
+            jobs_waiting,
+            jobs_unfinished,
+            oldest_wait,
+            attempts_running,
+            workers,
+            slots,
+            storage_used,
+            storage_free,
+        }))
+    }
+
+    /// A change of the scheduler's that is in the store now.
+    pub fn changed(&self, change: &Change) {
+        match change {
+            Change::Request(request, spec) => self.request_changed(request, spec.mode),
+            Change::Job(job) => self.job_changed(job),
+            Change::Attempt(attempt) => self.attempt_changed(attempt),
+            _ => {}
+        }
+    }
+
+    /// A proof was checked.
+    pub fn verified(&self, mode: ProofMode, verdict: &Result<(), Failure>, took: Duration) {
+        let verdict = if verdict.is_ok() { "accepted" } else { "rejected" };
+        let labels = VerificationLabels { mode: mode.as_str(), verdict };
+        self.0.verification.get_or_create(&labels).observe(took.as_secs_f64());
+    }
+
+    /// The database was asked; `operation` is `read` or `write`.
+    pub fn stored(&self, operation: &'static str, succeeded: bool, took: Duration) {
+        let labels = StoreLabels { operation };
+        self.0.store.get_or_create(&labels).observe(took.as_secs_f64());
+        if !succeeded {
+            self.0.store_errors.get_or_create(&labels).inc();
+        }
+    }
+
+    /// Bytes have gone in or out.
+    pub fn transferred(&self, direction: Direction, peer: Peer, bytes: u64) {
+        self.0.bytes.get_or_create(&BytesLabels { direction, peer }).inc_by(bytes);
+    }
+
+    /// All of it as text, with the gauges as `figures` say.
+    #[must_use]
+    pub fn render(&self, figures: &Figures) -> String {
+        self.set_gauges(figures);
+        let mut text = String::new();
+        // Writing into a string cannot fail.
+        let _ = encode(&mut text, &self.0.registry);
+        text
+    }
+
+    /// The page about all metrics, as Markdown.
+    #[must_use]
+    pub fn page(&self) -> String {
+        format!("{PAGE}{}", self.0.rows)
+    }
+
+    fn request_changed(&self, request: &RequestRecord, mode: ProofMode) {
+        if request.state.is_terminal() {
+            let labels = StateLabels { state: request.state.as_str() };
+            self.0.requests_ended.get_or_create(&labels).inc();
+        } else if request.created_at == request.updated_at {
+            let network_mode = request.network_mode.as_str();
+            let labels = RequestLabels { mode: mode.as_str(), network_mode };
+            self.0.requests_accepted.get_or_create(&labels).inc();
+        }
+    }
+
+    fn job_changed(&self, job: &JobRecord) {
+        let mode = job.spec.mode.as_str();
+        if job.state.is_terminal() {
+            let labels = JobLabels { mode, state: job.state.as_str() };
+            self.0.jobs_ended.get_or_create(&labels).inc();
+        }
+        match (job.state, job.started_at, job.finished_at) {
+            (JobState::Leased, Some(started), _) if job.attempts == 1 => {
+                let waited = in_seconds(started.since(job.created_at));
+                self.0.job_wait.get_or_create(&ModeLabels { mode }).observe(waited);
+            }
+            (JobState::Proved, Some(started), Some(finished)) => {
+                let labels = ProofLabels { mode, program: self.program(job.spec.vk_hash) };
+                let took = in_seconds(finished.since(started));
+                self.0.proof.get_or_create(&labels).observe(took);
+            }
+            _ => {}
+        }
+    }
+
+    fn attempt_changed(&self, attempt: &AttemptRecord) {
+        if attempt.ended_at.is_none() {
+            return;
+        }
+        let class = attempt.failure_class.map_or("", |class| class.as_str());
+        let labels = AttemptLabels { outcome: attempt.outcome.as_str(), class };
+        self.0.attempts_ended.get_or_create(&labels).inc();
+    }
+
+    /// A program's label.
+    fn program(&self, vk_hash: VkHash) -> String {
+        let mut known = self.0.programs.lock().unwrap_or_else(PoisonError::into_inner);
+        if !known.contains(&vk_hash) {
+            if known.len() == MOST_PROGRAMS {
+                return "other".to_owned();
+            }
+            known.insert(vk_hash);
+        }
+        hex::encode(&vk_hash.as_bytes()[..4])
+    }
+
+    fn set_gauges(&self, figures: &Figures) {
+        let measures = &*self.0;
+        let overview = &figures.overview;
+        for mode in ProofMode::ALL {
+            let labels = ModeLabels { mode: mode.as_str() };
+            let waiting = overview.waiting_by_mode.get(&mode).copied().unwrap_or(0);
+            measures.jobs_waiting.get_or_create(&labels).set(whole(waiting));
+            let running = overview.workers.iter().flat_map(|worker| &worker.running);
+            let running = running.filter(|proof| proof.mode == mode).count();
+            measures.attempts_running.get_or_create(&labels).set(whole(running));
+        }
+        measures.jobs_unfinished.set(whole(overview.unfinished));
+        let oldest = overview.oldest_waiting.map_or(0, |created| figures.now.since(created));
+        measures.oldest_wait.set(in_seconds(oldest));
+        let slots: usize =
+            overview.workers.iter().map(|worker| worker.capabilities.slots as usize).sum();
+        measures.slots.set(whole(slots));
+        measures.storage_used.set(whole(figures.storage.stored));
+        if let Some(free) = figures.storage.free {
+            measures.storage_free.set(whole(free));
+        }
+        measures.workers.clear();
+        let work: BTreeMap<_, _> =
+            overview.workers.iter().map(|work| (work.worker, work)).collect();
+        for known in &figures.workers {
+            let Some(work) = work.get(&known.worker) else { continue };
+            let labels = WorkerLabels { state: known.state(), backend: work.backend.as_str() };
+            measures.workers.get_or_create(&labels).inc();
+        }
+    }
+}
+
+fn whole(count: impl TryInto<i64>) -> i64 {
+    count.try_into().unwrap_or(i64::MAX)
+}
+
+#[allow(clippy::cast_precision_loss, reason = "milliseconds of a wait are far below 2^52")]
+fn in_seconds(millis: u64) -> f64 {
+    millis as f64 / 1000.0
+}

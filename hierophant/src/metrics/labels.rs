@@ -1,0 +1,115 @@
+//! What tells the series of a metric apart.
+
+use std::fmt::{self, Write};
+
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
+
+/// Kind of proof.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct ModeLabels {
+    pub(super) mode: &'static str,
+}
+
+/// State of a request.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct StateLabels {
+    pub(super) state: &'static str,
+}
+
+/// Kind of proof and the client's network mode.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct RequestLabels {
+    pub(super) mode: &'static str,
+    pub(super) network_mode: &'static str,
+}
+
+/// Kind of proof and how its job ended.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct JobLabels {
+    pub(super) mode: &'static str,
+    pub(super) state: &'static str,
+}
+
+/// Kind of proof and its program.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct ProofLabels {
+    pub(super) mode: &'static str,
+    pub(super) program: String,
+}
+
+/// How an attempt ended; `class` is empty unless it failed.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct AttemptLabels {
+    pub(super) outcome: &'static str,
+    pub(super) class: &'static str,
+}
+
+/// Kind of proof and what the check said.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct VerificationLabels {
+    pub(super) mode: &'static str,
+    pub(super) verdict: &'static str,
+}
+
+/// What was asked of the database.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct StoreLabels {
+    pub(super) operation: &'static str,
+}
+
+/// A call and its answer.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct RpcLabels {
+    pub(super) method: String,
+    pub(super) code: String,
+}
+
+/// Where a Contemplant stands and what makes its proofs.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct WorkerLabels {
+    pub(super) state: &'static str,
+    pub(super) backend: &'static str,
+}
+
+/// Which way bytes went, and to or from whom.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct BytesLabels {
+    pub(super) direction: Direction,
+    pub(super) peer: Peer,
+}
+
+/// Which way bytes went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// To Hierophant.
+    In,
+    /// From Hierophant.
+    Out,
+}
+
+impl EncodeLabelValue for Direction {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        encoder.write_str(match self {
+            Self::In => "in",
+            Self::Out => "out",
+        })
+    }
+}
+
+/// Who sent or fetched bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Peer {
+    /// A client of the network.
+    Client,
+    /// The Contemplant that holds the lease.
+    Contemplant,
+}
+
+impl EncodeLabelValue for Peer {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        encoder.write_str(match self {
+            Self::Client => "client",
+            Self::Contemplant => "contemplant",
+        })
+    }
+}
