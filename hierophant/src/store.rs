@@ -2,6 +2,7 @@
 //!
 //! A promise to a client or a Contemplant leaves only after [`JobStore::commit`] has returned.
 
+mod browse;
 mod measured;
 pub mod postgres;
 mod queries;
@@ -32,6 +33,7 @@ use crate::records::{
 use measured::Measured;
 use queries::SqlStore;
 
+pub use browse::{ArtifactFilter, Browse, JobFilter};
 pub use retention::RetentionStep;
 
 /// Why a store did not do what it was asked.
@@ -199,7 +201,7 @@ pub async fn open(config: &Config, metrics: Metrics) -> Result<Arc<dyn JobStore>
 
 /// Durable memory. One writer calls [`commit`](Self::commit) for each kind of record; anybody reads.
 #[async_trait]
-pub trait JobStore: Debug + Send + Sync {
+pub trait JobStore: Browse + Debug {
     /// Writes all changes or none, durably.
     async fn commit(&self, changes: &[Change]) -> Result<(), StoreError>;
 

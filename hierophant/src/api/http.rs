@@ -6,6 +6,7 @@ pub mod metrics;
 pub mod operate;
 pub mod receive;
 pub mod status;
+pub mod v1;
 pub mod worker_ws;
 
 use std::net::SocketAddr;
@@ -13,6 +14,7 @@ use std::net::SocketAddr;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
+use axum::middleware::from_fn;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use network_lib::wire::WEBSOCKET_PATH;
@@ -42,7 +44,10 @@ fn router(context: Context) -> Router {
         .route("/health", get(status::health))
         .route("/ready", get(status::ready))
         .route("/contemplants", get(status::contemplants))
-        .route("/contemplants/{id}/drain", post(operate::drain))
+        .route(
+            "/contemplants/{id}/drain",
+            post(operate::drain).layer(from_fn(v1::guard::operators_only)),
+        )
         .route("/dead-contemplants", get(status::dead_contemplants))
         .route("/proof-history", get(status::proof_history))
         .route("/metrics", get(metrics::metrics))
@@ -51,6 +56,7 @@ fn router(context: Context) -> Router {
         .route("/leases/{id}/stdin", get(leases::stdin))
         .route("/leases/{id}/proof", put(leases::proof))
         .route(WEBSOCKET_PATH, get(worker_ws::upgrade))
+        .merge(v1::router())
         // Uploads are limited by `max_artifact_bytes` while they stream.
         .layer(DefaultBodyLimit::disable())
         .fallback(async || not_found("no such page; see / for the list"))

@@ -7,6 +7,7 @@ use alloy_primitives::Address;
 use async_trait::async_trait;
 use network_lib::ids::{ArtifactId, JobId, RequestId, Sha256Digest, VkHash};
 
+use super::browse::Browse;
 use super::retention::{self, RetentionStep};
 use super::rows::{self, Columns};
 use super::statement::Statement;
@@ -19,7 +20,7 @@ use crate::records::{ArtifactRecord, Change, JobRecord, Millis, ProgramRecord, R
 const UNFINISHED: &str = "('queued', 'leased', 'proving', 'uploaded', 'verifying')";
 
 /// Most parameters in one statement; SQLite takes 32,766, Postgres 65,535.
-const MOST_PARAMETERS: usize = 1000;
+pub(super) const MOST_PARAMETERS: usize = 1000;
 
 /// How statements reach a database.
 #[async_trait]
@@ -45,7 +46,7 @@ pub(super) trait Driver: Debug + Send + Sync + 'static {
 pub(super) struct SqlStore<D>(pub(super) D);
 
 impl<D: Driver> SqlStore<D> {
-    async fn many<T>(
+    pub(super) async fn many<T>(
         &self,
         action: &'static str,
         statement: Statement,
@@ -65,7 +66,7 @@ impl<D: Driver> SqlStore<D> {
     }
 
     /// Requests with their jobs, in the order given.
-    async fn with_jobs(
+    pub(super) async fn with_jobs(
         &self,
         requests: Vec<RequestRecord>,
     ) -> Result<Vec<RequestView>, StoreError> {
@@ -184,9 +185,7 @@ impl<D: Driver> JobStore for SqlStore<D> {
         request: RequestId,
     ) -> Result<Option<(JobRecord, Vec<RequestRecord>)>, StoreError> {
         let Some(view) = self.request(request).await? else { return Ok(None) };
-        let query = Statement::new("SELECT * FROM requests WHERE job = $1 ORDER BY created_at, id")
-            .bind(view.job.id.0.as_slice());
-        let requests = self.many("reading a job's requests", query, rows::request).await?;
+        let requests = self.requests_of(view.job.id).await?;
         Ok(Some((view.job, requests)))
     }
 
@@ -210,7 +209,6 @@ impl<D: Driver> JobStore for SqlStore<D> {
         limit: u32,
         before: Option<(Millis, JobId)>,
     ) -> Result<Vec<(JobRecord, Vec<RequestRecord>)>, StoreError> {
-        let action = "reading finished jobs";
         let mut query = Statement::new("SELECT * FROM jobs WHERE finished_at IS NOT NULL");
         if let Some((end, id)) = before {
             query.push_bind(" AND (finished_at, id) < (", end.0);
@@ -218,21 +216,8 @@ impl<D: Driver> JobStore for SqlStore<D> {
             query.push(")");
         }
         query.push_bind(" ORDER BY finished_at DESC, id DESC LIMIT ", i64::from(limit));
-        let jobs = self.many(action, query, rows::job).await?;
-        let mut requests: BTreeMap<JobId, Vec<RequestRecord>> = BTreeMap::new();
-        for part in jobs.chunks(MOST_PARAMETERS) {
-            let mut query = Statement::new("SELECT * FROM requests WHERE ");
-            query.push_list("job IN ", part.iter().map(|job| job.id.0.as_slice()));
-            query.push(" ORDER BY created_at, id");
-            for request in self.many(action, query, rows::request).await? {
-                requests.entry(request.job).or_default().push(request);
-            }
-        }
-        let with_requests = |job: JobRecord| {
-            let requests = requests.remove(&job.id).unwrap_or_default();
-            (job, requests)
-        };
-        Ok(jobs.into_iter().map(with_requests).collect())
+        let jobs = self.many("reading finished jobs", query, rows::job).await?;
+        self.with_requests(jobs).await
     }
 
     async fn program(&self, vk_hash: VkHash) -> Result<Option<ProgramRecord>, StoreError> {

@@ -8,6 +8,7 @@ mod disk_budget;
 mod lists;
 mod metrics;
 mod on_postgres;
+mod operate;
 mod pitfalls;
 mod retention;
 mod services;

@@ -157,6 +157,7 @@ pub(super) async fn index() -> &'static str {
      /contemplants        connected Contemplants and what they prove\n\
      /dead-contemplants   departed Contemplants and why\n\
      /proof-history       finished proofs, the latest first (?limit=100&before=JOB)\n\
+     /api/v1/docs         the same and more for programs, from this machine only\n\
      /metrics             figures for Prometheus\n\
      /health              whether the process lives\n\
      /ready               whether it can take requests\n"

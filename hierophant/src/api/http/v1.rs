@@ -1,0 +1,59 @@
+//! `/api/v1`: what operators see and do, for programs. The command line and the dashboard use nothing else.
+//!
+//! Described by OpenAPI, which is made from this code and served at `/api/v1/openapi.json`; the page at
+//! `/api/v1/docs` tries it out. Times are Unix milliseconds. Request ids are credentials (whoever knows one may
+//! poll it), so only their first 16 digits are shown; jobs are named by whole ids.
+
+pub(super) mod guard;
+mod lists;
+pub mod model;
+mod overview;
+mod page;
+mod workers;
+
+use axum::Router;
+use axum::middleware::from_fn;
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use utoipa_swagger_ui::SwaggerUi;
+
+use crate::api::Context;
+
+/// Where the API lies.
+pub const PATH: &str = "/api/v1";
+
+#[derive(OpenApi)]
+#[openapi(info(
+    title = "Hierophant",
+    description = "What operators of a Hierophant see and do. Only from the machine that it runs on."
+))]
+struct Described;
+
+/// The API and its description.
+pub(super) fn router() -> Router<Context> {
+    let (router, description) = described().split_for_parts();
+    let pages = SwaggerUi::new("/api/v1/docs").url("/api/v1/openapi.json", description);
+    router.merge(pages).layer(from_fn(guard::operators_only))
+}
+
+fn described() -> OpenApiRouter<Context> {
+    let api = OpenApiRouter::new()
+        .routes(routes!(overview::overview))
+        .routes(routes!(lists::jobs))
+        .routes(routes!(lists::job))
+        .routes(routes!(lists::requests))
+        .routes(routes!(lists::request))
+        .routes(routes!(lists::programs))
+        .routes(routes!(lists::artifacts))
+        .routes(routes!(workers::workers))
+        .routes(routes!(workers::worker));
+    OpenApiRouter::with_openapi(Described::openapi()).nest(PATH, api)
+}
+
+/// The description as text, as it is served.
+#[must_use]
+pub fn openapi() -> String {
+    let (_, description) = described().split_for_parts();
+    description.to_pretty_json().unwrap_or_default() + "\n"
+}

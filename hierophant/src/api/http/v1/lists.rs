@@ -1,0 +1,250 @@
+//! Jobs, requests, programs and artifacts, page by page.
+
+use alloy_primitives::Address;
+use axum::Json;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
+use network_lib::ids::{JobId, RequestId, VkHash, WorkerId};
+use network_lib::job::ProofMode;
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use super::model::{Artifact, Attempt, Job, Program, Request, Running, WholeJob};
+use super::page::{
+    Answer, Refusal, limit, missing, owner_away, parsed, several, store_away, wrong,
+};
+use crate::api::Context;
+use crate::records::RequestState;
+use crate::store::{ArtifactFilter, JobFilter, RequestFilter};
+
+/// Which jobs.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(super) struct JobQuery {
+    /// Any of these states, separated by commas.
+    state: Option<String>,
+    /// Kind of proof.
+    mode: Option<String>,
+    /// Id of the program.
+    program: Option<String>,
+    /// Address of who asked.
+    requester: Option<String>,
+    /// Id of the Contemplant of the latest attempt.
+    worker: Option<String>,
+    /// Those that are older than this job: the last one of the page before.
+    before: Option<String>,
+    /// At most so many: 100 by default, at most 1000.
+    limit: Option<u32>,
+}
+
+/// Which requests.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RequestQuery {
+    /// Any of these states, separated by commas.
+    state: Option<String>,
+    /// Kind of proof.
+    mode: Option<String>,
+    /// Id of the program.
+    program: Option<String>,
+    /// Address of who asked.
+    requester: Option<String>,
+    /// How many to leave out.
+    offset: Option<u64>,
+    /// At most so many: 100 by default, at most 1000.
+    limit: Option<u32>,
+}
+
+/// Which programs.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ProgramQuery {
+    /// Those that are older than this program: the last one of the page before.
+    before: Option<String>,
+    /// At most so many: 100 by default, at most 1000.
+    limit: Option<u32>,
+}
+
+/// Which artifacts.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ArtifactQuery {
+    /// `program`, `stdin`, `private_stdin` or `proof`.
+    kind: Option<String>,
+    /// How many to leave out: their ids are secret, so pages are counted.
+    offset: Option<u64>,
+    /// At most so many: 100 by default, at most 1000.
+    limit: Option<u32>,
+}
+
+/// A query that could be read, or why not.
+type Asked<T> = Result<Query<T>, QueryRejection>;
+
+fn read<T>(asked: Asked<T>) -> Result<T, Refusal> {
+    asked.map(|Query(query)| query).map_err(|rejection| wrong(rejection.body_text()))
+}
+
+/// Jobs, the newest first.
+#[utoipa::path(get, path = "/jobs", tag = "jobs", params(JobQuery), responses(
+    (status = 200, body = Vec<Job>),
+    (status = 400, description = "a filter cannot be read", body = Refusal),
+    (status = 503, description = "the store does not answer", body = Refusal),
+))]
+pub(super) async fn jobs(
+    State(context): State<Context>,
+    asked: Asked<JobQuery>,
+) -> Answer<Vec<Job>> {
+    let query = read(asked)?;
+    let before = match parsed::<JobId>("before", query.before.as_deref())? {
+        None => None,
+        Some(id) => {
+            let job = context.store.job(id).await.map_err(store_away)?;
+            let job = job.ok_or_else(|| missing("`before` names no job"))?;
+            Some((job.created_at, id))
+        }
+    };
+    let filter = JobFilter {
+        states: several("state", query.state.as_deref())?,
+        mode: mode(query.mode.as_deref())?,
+        program: parsed::<VkHash>("program", query.program.as_deref())?,
+        requester: parsed::<Address>("requester", query.requester.as_deref())?,
+        worker: parsed::<WorkerId>("worker", query.worker.as_deref())?,
+        before,
+        limit: limit(query.limit),
+    };
+    let found = context.store.jobs(&filter).await.map_err(store_away)?;
+    Ok(Json(found.iter().map(|(job, requests)| Job::of(job, requests)).collect()))
+}
+
+/// A job with its attempts.
+#[utoipa::path(get, path = "/jobs/{id}", tag = "jobs",
+    params(("id" = String, Path, description = "id of the job")), responses(
+    (status = 200, body = WholeJob),
+    (status = 400, description = "that is no id", body = Refusal),
+    (status = 404, description = "no such job", body = Refusal),
+    (status = 503, description = "the store does not answer", body = Refusal),
+))]
+pub(super) async fn job(
+    State(context): State<Context>,
+    Path(id): Path<String>,
+) -> Answer<WholeJob> {
+    let id: JobId = id.parse().map_err(|_| wrong(format!("{id:?} is no job's id")))?;
+    whole(&context, id).await.map(Json)
+}
+
+/// Requests, the newest first.
+#[utoipa::path(get, path = "/requests", tag = "requests", params(RequestQuery), responses(
+    (status = 200, body = Vec<Request>),
+    (status = 400, description = "a filter cannot be read", body = Refusal),
+    (status = 503, description = "the store does not answer", body = Refusal),
+))]
+pub(super) async fn requests(
+    State(context): State<Context>,
+    asked: Asked<RequestQuery>,
+) -> Answer<Vec<Request>> {
+    let query = read(asked)?;
+    let states: Vec<RequestState> = several("state", query.state.as_deref())?;
+    let filter = RequestFilter {
+        states: (!states.is_empty()).then_some(states),
+        mode: mode(query.mode.as_deref())?,
+        vk_hash: parsed::<VkHash>("program", query.program.as_deref())?,
+        requester: parsed::<Address>("requester", query.requester.as_deref())?,
+        limit: limit(query.limit),
+        offset: query.offset.unwrap_or(0),
+        ..RequestFilter::default()
+    };
+    let found = context.store.requests(&filter).await.map_err(store_away)?;
+    Ok(Json(found.iter().map(|view| Request::of(&view.request)).collect()))
+}
+
+/// The job of a request, with its attempts. The first 16 digits of the request's id are enough.
+#[utoipa::path(get, path = "/requests/{id}", tag = "requests",
+    params(("id" = String, Path, description = "id of the request, 16 digits or more")), responses(
+    (status = 200, body = WholeJob),
+    (status = 400, description = "that is no id", body = Refusal),
+    (status = 404, description = "no such request", body = Refusal),
+    (status = 503, description = "the store does not answer", body = Refusal),
+))]
+pub(super) async fn request(
+    State(context): State<Context>,
+    Path(id): Path<String>,
+) -> Answer<WholeJob> {
+    let digits = id.strip_prefix("0x").unwrap_or(&id);
+    let prefix = hex::decode(digits).ok().filter(|id| (8..=RequestId::LEN).contains(&id.len()));
+    let prefix = prefix.ok_or_else(|| {
+        wrong(format!("{id:?} is no request's id: 16 to 64 hexadecimal digits are"))
+    })?;
+    let found = context.store.requests_like(&prefix).await.map_err(store_away)?;
+    match found.as_slice() {
+        [] => Err(missing("no such request")),
+        [view] => whole(&context, view.job.id).await.map(Json),
+        _ => Err(wrong("more than one request's id begins so; give more digits")),
+    }
+}
+
+/// Programs, the newest first.
+#[utoipa::path(get, path = "/programs", tag = "programs", params(ProgramQuery), responses(
+    (status = 200, body = Vec<Program>),
+    (status = 400, description = "a filter cannot be read", body = Refusal),
+    (status = 503, description = "the store does not answer", body = Refusal),
+))]
+pub(super) async fn programs(
+    State(context): State<Context>,
+    asked: Asked<ProgramQuery>,
+) -> Answer<Vec<Program>> {
+    let query = read(asked)?;
+    let before = match parsed::<VkHash>("before", query.before.as_deref())? {
+        None => None,
+        Some(id) => {
+            let program = context.store.program(id).await.map_err(store_away)?;
+            let program = program.ok_or_else(|| missing("`before` names no program"))?;
+            Some((program.created_at, id))
+        }
+    };
+    let found = context.store.programs(before, limit(query.limit)).await.map_err(store_away)?;
+    Ok(Json(found.iter().map(Program::of).collect()))
+}
+
+/// Tickets and stored bytes, the newest first.
+#[utoipa::path(get, path = "/artifacts", tag = "artifacts", params(ArtifactQuery), responses(
+    (status = 200, body = Vec<Artifact>),
+    (status = 400, description = "a filter cannot be read", body = Refusal),
+    (status = 503, description = "the store does not answer", body = Refusal),
+))]
+pub(super) async fn artifacts(
+    State(context): State<Context>,
+    asked: Asked<ArtifactQuery>,
+) -> Answer<Vec<Artifact>> {
+    let query = read(asked)?;
+    let filter = ArtifactFilter {
+        kind: parsed("kind", query.kind.as_deref())?,
+        offset: query.offset.unwrap_or(0),
+        limit: limit(query.limit),
+    };
+    let found = context.store.artifacts(&filter).await.map_err(store_away)?;
+    Ok(Json(found.iter().map(Artifact::of).collect()))
+}
+
+fn mode(text: Option<&str>) -> Result<Option<ProofMode>, Refusal> {
+    let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(None) };
+    let mode = ProofMode::ALL.into_iter().find(|mode| mode.as_str() == text);
+    mode.map(Some).ok_or_else(|| wrong(format!("`mode` cannot be {text:?}")))
+}
+
+async fn whole(context: &Context, id: JobId) -> Result<WholeJob, Refusal> {
+    let job = context.store.job(id).await.map_err(store_away)?;
+    let job = job.ok_or_else(|| missing("no such job"))?;
+    let requests = context.store.requests_of(id).await.map_err(store_away)?;
+    let history = context.store.attempts(id).await.map_err(store_away)?;
+    let scheduler = context.owners.proofs.overview().await.map_err(owner_away)?;
+    let text = id.to_string();
+    Ok(WholeJob {
+        job: Job::of(&job, &requests),
+        history: history.iter().map(Attempt::of).collect(),
+        running: Running::all(&scheduler).filter(|running| running.job == text).collect(),
+    })
+}

@@ -1,0 +1,40 @@
+//! The network at a glance.
+
+use axum::Json;
+use axum::extract::State;
+
+use super::model::Overview;
+use super::page::{Answer, Refusal, owner_away};
+use crate::api::Context;
+use crate::records::Millis;
+
+/// The network at a glance.
+#[utoipa::path(get, path = "/overview", tag = "overview", responses(
+    (status = 200, body = Overview),
+    (status = 503, description = "an owner of state does not answer", body = Refusal),
+))]
+pub(super) async fn overview(State(context): State<Context>) -> Answer<Overview> {
+    let scheduler = context.owners.proofs.overview().await.map_err(owner_away)?;
+    let known = context.owners.registry.workers().await.map_err(owner_away)?;
+    let storage = context.budget.usage();
+    let mut overview = Overview {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        mock_mode: context.mock_mode,
+        waiting: Default::default(),
+        oldest_wait_seconds: scheduler.oldest_waiting.map(|at| Millis::now().since(at) / 1000),
+        running: scheduler.workers.iter().map(|work| work.running.len()).sum(),
+        unfinished: scheduler.unfinished,
+        workers: Default::default(),
+        slots: scheduler.workers.iter().map(|work| work.capabilities.slots).sum(),
+        stored_bytes: storage.stored,
+        free_bytes: storage.free,
+        storage_low: storage.low.map(|low| low.to_string()),
+    };
+    for (mode, count) in &scheduler.waiting_by_mode {
+        overview.waiting.insert(mode.to_string(), *count);
+    }
+    for worker in known {
+        *overview.workers.entry(worker.state().to_owned()).or_default() += 1;
+    }
+    Ok(Json(overview))
+}

@@ -1,0 +1,52 @@
+//! Contemplants.
+
+use std::collections::BTreeMap;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use network_lib::ids::WorkerId;
+
+use super::model::{Attempt, Gone, WholeWorker, Worker};
+use super::page::{Answer, ENTRIES, Refusal, missing, owner_away, store_away, wrong};
+use crate::api::Context;
+use crate::proofs::message::WorkerWork;
+
+/// The Contemplants that are connected or may come back.
+#[utoipa::path(get, path = "/workers", tag = "workers", responses(
+    (status = 200, body = Vec<Worker>),
+    (status = 503, description = "an owner of state does not answer", body = Refusal),
+))]
+pub(super) async fn workers(State(context): State<Context>) -> Answer<Vec<Worker>> {
+    let known = context.owners.registry.workers().await.map_err(owner_away)?;
+    let scheduler = context.owners.proofs.overview().await.map_err(owner_away)?;
+    let work: BTreeMap<WorkerId, &WorkerWork> =
+        scheduler.workers.iter().map(|work| (work.worker, work)).collect();
+    // One that has joined a moment ago may not have reached the scheduler yet.
+    let both = known.iter().filter_map(|known| Some((known, *work.get(&known.worker)?)));
+    Ok(Json(both.map(|(known, work)| Worker::of(known, work)).collect()))
+}
+
+/// A Contemplant with its latest attempts, also one that is gone.
+#[utoipa::path(get, path = "/workers/{id}", tag = "workers",
+    params(("id" = String, Path, description = "id of the Contemplant")), responses(
+    (status = 200, body = WholeWorker),
+    (status = 400, description = "that is no id", body = Refusal),
+    (status = 404, description = "no such Contemplant was ever seen", body = Refusal),
+    (status = 503, description = "an owner of state does not answer", body = Refusal),
+))]
+pub(super) async fn worker(
+    State(context): State<Context>,
+    Path(id): Path<String>,
+) -> Answer<WholeWorker> {
+    let id: WorkerId = id.parse().map_err(|_| wrong(format!("{id:?} is no Contemplant's id")))?;
+    let Json(connected) = workers(State(context.clone())).await?;
+    let worker = connected.into_iter().find(|worker| worker.id == id.to_string());
+    let dead = context.owners.registry.dead_workers().await.map_err(owner_away)?;
+    let gone = dead.iter().find(|dead| dead.was.worker == id && worker.is_none()).map(Gone::of);
+    let history = context.store.attempts_of(id, ENTRIES).await.map_err(store_away)?;
+    if worker.is_none() && gone.is_none() && history.is_empty() {
+        return Err(missing("no such Contemplant was ever seen; /api/v1/workers lists their ids"));
+    }
+    let history = history.iter().map(Attempt::of).collect();
+    Ok(Json(WholeWorker { worker, gone, history }))
+}

@@ -1,0 +1,232 @@
+//! What people look at: lists that are read page by page, the newest first.
+
+use std::collections::BTreeMap;
+
+use alloy_primitives::Address;
+use async_trait::async_trait;
+use network_lib::ids::{JobId, VkHash, WorkerId};
+use network_lib::job::ProofMode;
+
+use super::queries::{Driver, MOST_PARAMETERS, SqlStore};
+use super::rows;
+use super::statement::Statement;
+use super::values::{capped, mode_number};
+use super::{RequestView, StoreError};
+use crate::records::{
+    ArtifactKind, ArtifactRecord, AttemptRecord, JobRecord, JobState, Millis, ProgramRecord,
+    RequestRecord,
+};
+
+/// Which jobs to list; all conditions must hold.
+#[derive(Debug, Clone, Default)]
+pub struct JobFilter {
+    /// Any of these states; empty = any state.
+    pub states: Vec<JobState>,
+    /// Kind of proof.
+    pub mode: Option<ProofMode>,
+    /// Program.
+    pub program: Option<VkHash>,
+    /// Who asked for it, alone or among others.
+    pub requester: Option<Address>,
+    /// Who made the latest attempt.
+    pub worker: Option<WorkerId>,
+    /// Those that were created before this one.
+    pub before: Option<(Millis, JobId)>,
+    /// At most so many.
+    pub limit: u32,
+}
+
+/// Which artifacts to list; all conditions must hold.
+#[derive(Debug, Clone, Default)]
+pub struct ArtifactFilter {
+    /// What they hold.
+    pub kind: Option<ArtifactKind>,
+    /// After leaving out so many.
+    pub offset: u64,
+    /// At most so many.
+    pub limit: u32,
+}
+
+/// Lists for people.
+#[async_trait]
+pub trait Browse: Send + Sync {
+    /// Jobs with their requests.
+    async fn jobs(
+        &self,
+        filter: &JobFilter,
+    ) -> Result<Vec<(JobRecord, Vec<RequestRecord>)>, StoreError>;
+
+    /// Who waits or waited for a job, the first one first.
+    async fn requests_of(&self, job: JobId) -> Result<Vec<RequestRecord>, StoreError>;
+
+    /// A job's attempts, the first one first.
+    async fn attempts(&self, job: JobId) -> Result<Vec<AttemptRecord>, StoreError>;
+
+    /// A Contemplant's latest attempts, at most so many.
+    async fn attempts_of(
+        &self,
+        worker: WorkerId,
+        limit: u32,
+    ) -> Result<Vec<AttemptRecord>, StoreError>;
+
+    /// Requests whose id begins so; at most two, which is enough to tell that it is not one.
+    async fn requests_like(&self, prefix: &[u8]) -> Result<Vec<RequestView>, StoreError>;
+
+    /// Programs that were registered before the given time, at most so many.
+    async fn programs(
+        &self,
+        before: Option<(Millis, VkHash)>,
+        limit: u32,
+    ) -> Result<Vec<ProgramRecord>, StoreError>;
+
+    /// Tickets and stored bytes.
+    async fn artifacts(&self, filter: &ArtifactFilter) -> Result<Vec<ArtifactRecord>, StoreError>;
+}
+
+#[async_trait]
+impl<D: Driver> Browse for SqlStore<D> {
+    async fn jobs(
+        &self,
+        filter: &JobFilter,
+    ) -> Result<Vec<(JobRecord, Vec<RequestRecord>)>, StoreError> {
+        let mut query = Statement::new("SELECT j.* FROM jobs j WHERE 1 = 1");
+        if !filter.states.is_empty() {
+            query.push_list(" AND j.state IN ", filter.states.iter().map(|state| state.as_str()));
+        }
+        if let Some(mode) = filter.mode {
+            query.push_bind(" AND j.mode = ", mode_number(mode));
+        }
+        if let Some(program) = filter.program {
+            query.push_bind(" AND j.vk_hash = ", program.0.as_slice());
+        }
+        if let Some(requester) = filter.requester {
+            query.push(" AND EXISTS (SELECT 1 FROM requests r WHERE r.job = j.id AND");
+            query.push_bind(" r.requester = ", requester.as_slice());
+            query.push(")");
+        }
+        if let Some(worker) = filter.worker {
+            query.push_bind(" AND j.worker = ", worker.0.as_slice());
+        }
+        push_page(&mut query, "j.created_at", "j.id", filter.before.map(|(at, id)| (at, id.0)));
+        query.push_bind(" LIMIT ", i64::from(filter.limit));
+        let jobs = self.many("listing jobs", query, rows::job).await?;
+        self.with_requests(jobs).await
+    }
+
+    async fn requests_of(&self, job: JobId) -> Result<Vec<RequestRecord>, StoreError> {
+        let query = Statement::new("SELECT * FROM requests WHERE job = $1 ORDER BY created_at, id")
+            .bind(job.0.as_slice());
+        self.many("reading a job's requests", query, rows::request).await
+    }
+
+    async fn attempts(&self, job: JobId) -> Result<Vec<AttemptRecord>, StoreError> {
+        let query =
+            Statement::new("SELECT * FROM attempts WHERE job = $1 ORDER BY started_at, lease")
+                .bind(job.0.as_slice());
+        self.many("reading a job's attempts", query, rows::attempt).await
+    }
+
+    async fn attempts_of(
+        &self,
+        worker: WorkerId,
+        limit: u32,
+    ) -> Result<Vec<AttemptRecord>, StoreError> {
+        let mut query =
+            Statement::new("SELECT * FROM attempts WHERE worker = $1").bind(worker.0.as_slice());
+        query.push_bind(" ORDER BY started_at DESC, lease LIMIT ", i64::from(limit));
+        self.many("reading a Contemplant's attempts", query, rows::attempt).await
+    }
+
+    async fn requests_like(&self, prefix: &[u8]) -> Result<Vec<RequestView>, StoreError> {
+        let mut query = Statement::new("SELECT * FROM requests WHERE id >= $1").bind(prefix);
+        if let Some(end) = after_all_that_begin_so(prefix) {
+            query.push_bind(" AND id < ", end.as_slice());
+        }
+        query.push(" ORDER BY id LIMIT 2");
+        let found = self.many("looking for a request", query, rows::request).await?;
+        self.with_jobs(found).await
+    }
+
+    async fn programs(
+        &self,
+        before: Option<(Millis, VkHash)>,
+        limit: u32,
+    ) -> Result<Vec<ProgramRecord>, StoreError> {
+        let mut query = Statement::new("SELECT * FROM programs WHERE 1 = 1");
+        push_page(&mut query, "created_at", "vk_hash", before.map(|(at, id)| (at, id.0)));
+        query.push_bind(" LIMIT ", i64::from(limit));
+        self.many("listing programs", query, rows::program).await
+    }
+
+    async fn artifacts(&self, filter: &ArtifactFilter) -> Result<Vec<ArtifactRecord>, StoreError> {
+        let mut query = Statement::new("SELECT * FROM artifacts WHERE 1 = 1");
+        if let Some(kind) = filter.kind {
+            query.push_bind(" AND kind = ", kind.as_str());
+        }
+        query.push_bind(" ORDER BY created_at DESC, id DESC LIMIT ", i64::from(filter.limit));
+        query.push_bind(" OFFSET ", capped(filter.offset));
+        self.many("listing artifacts", query, rows::artifact).await
+    }
+}
+
+impl<D: Driver> SqlStore<D> {
+    /// Jobs with their requests, in the order given.
+    pub(super) async fn with_requests(
+        &self,
+        jobs: Vec<JobRecord>,
+    ) -> Result<Vec<(JobRecord, Vec<RequestRecord>)>, StoreError> {
+        let mut requests: BTreeMap<JobId, Vec<RequestRecord>> = BTreeMap::new();
+        for part in jobs.chunks(MOST_PARAMETERS) {
+            let mut query = Statement::new("SELECT * FROM requests WHERE ");
+            query.push_list("job IN ", part.iter().map(|job| job.id.0.as_slice()));
+            query.push(" ORDER BY created_at, id");
+            for request in self.many("reading the requests of jobs", query, rows::request).await? {
+                requests.entry(request.job).or_default().push(request);
+            }
+        }
+        let with_requests = |job: JobRecord| {
+            let requests = requests.remove(&job.id).unwrap_or_default();
+            (job, requests)
+        };
+        Ok(jobs.into_iter().map(with_requests).collect())
+    }
+}
+
+/// Newest first, from where the page before ended.
+fn push_page<const N: usize>(
+    query: &mut Statement,
+    time: &str,
+    id: &str,
+    before: Option<(Millis, [u8; N])>,
+) {
+    if let Some((at, last)) = before {
+        query.push_bind(&format!(" AND ({time}, {id}) < ("), at.0);
+        query.push_bind(", ", last.as_slice());
+        query.push(")");
+    }
+    query.push(&format!(" ORDER BY {time} DESC, {id} DESC"));
+}
+
+/// The least bytes that come after everything with this prefix; `None` if nothing does.
+fn after_all_that_begin_so(prefix: &[u8]) -> Option<Vec<u8>> {
+    let mut end = prefix.to_vec();
+    while let Some(last) = end.pop() {
+        if last < u8::MAX {
+            end.push(last + 1);
+            return Some(end);
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_ends_before_the_next_one() {
+        assert_eq!(after_all_that_begin_so(&[1, 2]), Some(vec![1, 3]));
+        assert_eq!(after_all_that_begin_so(&[1, 255]), Some(vec![2]));
+        assert_eq!(after_all_that_begin_so(&[255, 255]), None);
+    }
+}
