@@ -6,6 +6,7 @@
 pub mod api;
 pub mod artifacts;
 pub mod ask;
+pub mod cli;
 pub mod config;
 pub mod metrics;
 pub mod proofs;

@@ -4,8 +4,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
 use hierophant::Listeners;
+use hierophant::cli::{self, Options, Question};
 use hierophant::config::{Config, DEFAULT_FILE, TEMPLATE};
 use network_lib::{config, logging, signal};
 
@@ -16,6 +18,8 @@ struct Arguments {
     /// Configuration file [default: hierophant.toml in this folder, if there is one].
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
+    #[command(flatten)]
+    options: Options,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -26,6 +30,13 @@ enum Command {
     Run,
     /// Write a commented configuration file.
     Init,
+    /// Print a completion script for a shell.
+    Completions {
+        /// For which one.
+        shell: Shell,
+    },
+    #[command(flatten)]
+    Ask(Question),
 }
 
 fn main() -> ExitCode {
@@ -33,6 +44,15 @@ fn main() -> ExitCode {
     let outcome = match arguments.command.unwrap_or(Command::Run) {
         Command::Run => run(arguments.config),
         Command::Init => init(arguments.config),
+        Command::Completions { shell } => {
+            let mut command = Arguments::command();
+            clap_complete::generate(shell, &mut command, "hierophant", &mut std::io::stdout());
+            Ok(())
+        }
+        Command::Ask(question) => match read(arguments.config) {
+            Ok(config) => return cli::run(&question, &arguments.options, &config),
+            Err(error) => Err(error),
+        },
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -51,9 +71,13 @@ fn init(file: Option<PathBuf>) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn run(file: Option<PathBuf>) -> anyhow::Result<()> {
+fn read(file: Option<PathBuf>) -> anyhow::Result<Config> {
     let file = config::choose_file(file, DEFAULT_FILE);
-    let config: Config = config::load(file.as_deref(), std::env::vars())?;
+    Ok(config::load(file.as_deref(), std::env::vars())?)
+}
+
+fn run(file: Option<PathBuf>) -> anyhow::Result<()> {
+    let config = read(file)?;
     logging::init(config.log_format, "info");
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {

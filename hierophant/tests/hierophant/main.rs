@@ -4,6 +4,7 @@
 #![allow(missing_docs, unreachable_pub, reason = "a test of several files")]
 
 mod bad_input;
+mod cli;
 mod disk_budget;
 mod lists;
 mod metrics;

@@ -1,0 +1,166 @@
+//! What an operator asks a running Hierophant on the command line, through `/api/v1`.
+//!
+//! Tables are for people; with `--json` the API's own answer is printed for scripts.
+
+mod caller;
+mod show;
+
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::api::http::v1::model::{Job, Overview, Program, Request, WholeJob, WholeWorker, Worker};
+use crate::config::Config;
+use caller::{CallError, Caller};
+use show::Show;
+
+/// Hierophant cannot be reached.
+const UNREACHABLE: u8 = 3;
+
+/// How to reach a running Hierophant, and how to print its answer.
+#[derive(Debug, Clone, Args)]
+pub struct Options {
+    /// HTTP address of the running Hierophant [default: this machine, the configuration's `http_port`].
+    #[arg(long, global = true, value_name = "URL")]
+    url: Option<String>,
+    /// Print JSON instead of tables.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+/// What to ask.
+#[derive(Debug, Subcommand)]
+pub enum Question {
+    /// The network at a glance.
+    Status,
+    /// Jobs, the newest first.
+    Jobs(Filter),
+    /// A job with its attempts.
+    Job {
+        /// Id of the job.
+        id: String,
+    },
+    /// Requests, the newest first.
+    Requests(Filter),
+    /// The job of a request, with its attempts.
+    Request {
+        /// Id of the request; its first 16 digits are enough.
+        id: String,
+    },
+    /// The Contemplants that are connected or may come back.
+    Workers,
+    /// A Contemplant with its latest attempts.
+    Worker {
+        /// Id of the Contemplant, or the name of a connected one.
+        id: String,
+    },
+    /// Registered programs, the newest first.
+    Programs,
+    /// Have a Contemplant take no more jobs, finish what it holds and leave.
+    Drain {
+        /// Id of the Contemplant, or the name of a connected one.
+        worker: String,
+    },
+}
+
+/// Which jobs or requests to list.
+#[derive(Debug, Args)]
+pub struct Filter {
+    /// Only those in any of these states.
+    #[arg(long, value_name = "STATE", value_delimiter = ',')]
+    state: Vec<String>,
+    /// Only this kind of proof.
+    #[arg(long, value_name = "MODE")]
+    mode: Option<String>,
+    /// Only of this program.
+    #[arg(long, value_name = "VK_HASH")]
+    program: Option<String>,
+    /// Only those that this address asked for.
+    #[arg(long, value_name = "ADDRESS")]
+    requester: Option<String>,
+    /// At most so many.
+    #[arg(long, default_value_t = 20, value_name = "COUNT")]
+    limit: u32,
+}
+
+impl Filter {
+    fn query(&self) -> Vec<(&'static str, String)> {
+        let mut query = vec![("limit", self.limit.to_string())];
+        if !self.state.is_empty() {
+            query.push(("state", self.state.join(",")));
+        }
+        let optional =
+            [("mode", &self.mode), ("program", &self.program), ("requester", &self.requester)];
+        query.extend(optional.into_iter().filter_map(|(key, value)| Some((key, value.clone()?))));
+        query
+    }
+}
+
+/// Asks, prints the answer, and says how it went: 0 for an answer, 1 for a refusal, 3 if nobody is there.
+#[must_use]
+pub fn run(question: &Question, options: &Options, config: &Config) -> ExitCode {
+    let url = options.url.clone();
+    let url = url.unwrap_or_else(|| format!("http://127.0.0.1:{}", config.http_port));
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&error.to_string(), ExitCode::FAILURE),
+    };
+    match runtime.block_on(answer(question, &Caller::new(url), options.json)) {
+        Ok(text) => {
+            print!("{text}");
+            ExitCode::SUCCESS
+        }
+        Err(error @ CallError::Unreachable { .. }) => {
+            failed(&error.to_string(), ExitCode::from(UNREACHABLE))
+        }
+        Err(error) => failed(&error.to_string(), ExitCode::FAILURE),
+    }
+}
+
+fn failed(error: &str, code: ExitCode) -> ExitCode {
+    eprintln!("hierophant: {error}");
+    code
+}
+
+async fn answer(question: &Question, caller: &Caller, json: bool) -> Result<String, CallError> {
+    let print = Printer { caller, json };
+    match question {
+        Question::Status => print.get::<Overview>("/overview", &[]).await,
+        Question::Jobs(filter) => print.get::<Vec<Job>>("/jobs", &filter.query()).await,
+        Question::Job { id } => print.get::<WholeJob>(&format!("/jobs/{id}"), &[]).await,
+        Question::Requests(filter) => print.get::<Vec<Request>>("/requests", &filter.query()).await,
+        Question::Request { id } => print.get::<WholeJob>(&format!("/requests/{id}"), &[]).await,
+        Question::Workers => print.get::<Vec<Worker>>("/workers", &[]).await,
+        Question::Worker { id } => {
+            let id = caller.worker(id).await?;
+            print.get::<WholeWorker>(&format!("/workers/{id}"), &[]).await
+        }
+        Question::Programs => print.get::<Vec<Program>>("/programs", &[]).await,
+        Question::Drain { worker } => {
+            let id = caller.worker(worker).await?;
+            caller.post(&format!("/contemplants/{id}/drain")).await
+        }
+    }
+}
+
+/// Fetches and prints.
+struct Printer<'a> {
+    caller: &'a Caller,
+    json: bool,
+}
+
+impl Printer<'_> {
+    async fn get<T: DeserializeOwned + Serialize + Show>(
+        &self,
+        path: &str,
+        query: &[(&'static str, String)],
+    ) -> Result<String, CallError> {
+        let found: T = self.caller.get(path, query).await?;
+        if self.json {
+            return Ok(serde_json::to_string_pretty(&found).unwrap_or_default() + "\n");
+        }
+        Ok(found.show())
+    }
+}

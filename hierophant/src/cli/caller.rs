@@ -1,0 +1,107 @@
+//! Calls of the API.
+
+use std::time::Duration;
+
+use reqwest::{Client, Response};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use crate::api::http::v1::PATH;
+use crate::api::http::v1::model::Worker;
+
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CallError {
+    /// Nobody is there.
+    #[error(
+        "cannot reach Hierophant at {url}: {reason}; start it there, or name another address by --url"
+    )]
+    Unreachable {
+        /// Where it was looked for.
+        url: String,
+        /// What the system says.
+        reason: String,
+    },
+    /// The call is refused.
+    #[error("{0}")]
+    Refused(String),
+    /// The answer makes no sense: another program, or another version.
+    #[error("the answer of {url} cannot be read ({reason}); is it a Hierophant of this version?")]
+    Unreadable {
+        /// Who answered.
+        url: String,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+/// A running Hierophant.
+pub(super) struct Caller {
+    url: String,
+    client: Client,
+}
+
+impl Caller {
+    /// The one at this address.
+    pub(super) fn new(url: String) -> Self {
+        Self { url: url.trim_end_matches('/').to_owned(), client: Client::new() }
+    }
+
+    /// Reads from the API.
+    pub(super) async fn get<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &[(&'static str, String)],
+    ) -> Result<T, CallError> {
+        let call = self.client.get(format!("{}{PATH}{path}", self.url)).query(query);
+        let answer = self.sent(call).await?;
+        answer.json().await.map_err(|error| self.unreadable(&error))
+    }
+
+    /// Has something done; the answer is in words.
+    pub(super) async fn post(&self, path: &str) -> Result<String, CallError> {
+        let answer = self.sent(self.client.post(format!("{}{path}", self.url))).await?;
+        answer.text().await.map_err(|error| self.unreadable(&error))
+    }
+
+    /// The id of a Contemplant that is named by its id or by its name.
+    pub(super) async fn worker(&self, named: &str) -> Result<String, CallError> {
+        let workers: Vec<Worker> = self.get("/workers", &[]).await?;
+        let mut so_named = workers.iter().filter(|worker| worker.name == named);
+        match (so_named.next(), so_named.next()) {
+            (Some(worker), None) => Ok(worker.id.clone()),
+            (Some(_), Some(_)) => Err(CallError::Refused(format!(
+                "several Contemplants are called {named}; name one by its id, see `hierophant workers`"
+            ))),
+            (None, _) => Ok(named.to_owned()),
+        }
+    }
+
+    async fn sent(&self, call: reqwest::RequestBuilder) -> Result<Response, CallError> {
+        let answer = call.timeout(PATIENCE).send().await.map_err(|error| {
+            let reason = crate::proofs::actor::chain(&error.without_url());
+            CallError::Unreachable { url: self.url.clone(), reason }
+        })?;
+        let code = answer.status();
+        if code.is_success() {
+            return Ok(answer);
+        }
+        let text = answer.text().await.unwrap_or_default();
+        let refusal = serde_json::from_str::<Refusal>(&text).map(|refusal| refusal.error);
+        let words = refusal.unwrap_or_else(|_| text.trim().to_owned());
+        Err(CallError::Refused(if words.is_empty() { code.to_string() } else { words }))
+    }
+
+    fn unreadable(&self, error: &reqwest::Error) -> CallError {
+        let reason = crate::proofs::actor::chain(error);
+        CallError::Unreadable { url: self.url.clone(), reason }
+    }
+}
+
+#[derive(Deserialize)]
+struct Refusal {
+    error: String,
+}

@@ -1,0 +1,268 @@
+//! Answers as tables.
+
+use std::time::Duration;
+
+use comfy_table::presets::NOTHING;
+use comfy_table::{ContentArrangement, Table};
+
+use crate::api::http::v1::model::{
+    Attempt, Job, Overview, Program, Request, Running, WholeJob, WholeWorker, Worker,
+};
+use crate::records::Millis;
+
+/// What can be shown to people.
+pub(super) trait Show {
+    /// Lines for a terminal, the last one ended.
+    fn show(&self) -> String;
+}
+
+impl Show for Overview {
+    fn show(&self) -> String {
+        let counts = |counts: &std::collections::BTreeMap<String, usize>| {
+            let shown = counts.iter().filter(|(_, count)| **count > 0);
+            let shown: Vec<_> = shown.map(|(what, count)| format!("{count} {what}")).collect();
+            if shown.is_empty() { "none".to_owned() } else { shown.join(", ") }
+        };
+        let mut facts = vec![
+            ("version", self.version.clone()),
+            ("Contemplants", counts(&self.workers)),
+            ("slots", format!("{}, {} in use", self.slots, self.running)),
+            ("jobs waiting", counts(&self.waiting)),
+            ("oldest wait", self.oldest_wait_seconds.map_or("-".into(), span)),
+            ("jobs unfinished", self.unfinished.to_string()),
+            ("kept", size(self.stored_bytes)),
+            ("free on disk", self.free_bytes.map_or("unknown".into(), size)),
+        ];
+        if let Some(low) = &self.storage_low {
+            facts.push(("new work", format!("turned away: {low}")));
+        }
+        if self.mock_mode {
+            facts.push(("mock mode", "on: proofs that prove nothing are taken".into()));
+        }
+        facts_table(&facts)
+    }
+}
+
+impl Show for Vec<Job> {
+    fn show(&self) -> String {
+        let rows = self.iter().map(|job| {
+            [
+                job.id.clone(),
+                job.state.clone(),
+                job.mode.clone(),
+                job.contemplant.clone().unwrap_or_default(),
+                job.attempts.to_string(),
+                job.cycles.map_or_else(String::new, |cycles| cycles.to_string()),
+                ago(job.created_at),
+                took(job.started_at, job.finished_at),
+            ]
+        });
+        let heads = ["job", "state", "mode", "Contemplant", "attempts", "cycles", "asked", "took"];
+        list(heads, rows, "no jobs")
+    }
+}
+
+impl Show for Vec<Request> {
+    fn show(&self) -> String {
+        let rows = self.iter().map(|request| {
+            [
+                request.id.clone(),
+                request.state.clone(),
+                request.job.clone(),
+                request.requester.clone(),
+                ago(request.created_at),
+                until(request.deadline),
+            ]
+        });
+        list(["request", "state", "job", "requester", "asked", "deadline"], rows, "no requests")
+    }
+}
+
+impl Show for Vec<Worker> {
+    fn show(&self) -> String {
+        let rows = self.iter().map(|worker| {
+            [
+                worker.name.clone(),
+                worker.id.clone(),
+                worker.state.clone(),
+                worker.backend.clone(),
+                worker.modes.join(","),
+                format!("{}/{}", worker.running.len(), worker.slots),
+                worker.running.first().map_or_else(String::new, doing),
+                worker.proofs_completed.to_string(),
+                worker.strikes.to_string(),
+                ago(worker.joined_at),
+            ]
+        });
+        let heads = [
+            "name", "id", "state", "backend", "modes", "busy", "doing", "proofs", "strikes",
+            "joined",
+        ];
+        list(heads, rows, "no Contemplant is connected")
+    }
+}
+
+impl Show for Vec<Program> {
+    fn show(&self) -> String {
+        let rows = self.iter().map(|program| {
+            let (owner, bytes) = (program.owner.clone(), size(program.bytes));
+            [program.vk_hash.clone(), bytes, owner, ago(program.created_at)]
+        });
+        list(["program", "size", "owner", "registered"], rows, "no programs")
+    }
+}
+
+impl Show for WholeJob {
+    fn show(&self) -> String {
+        let job = &self.job;
+        let mut facts = vec![
+            ("job", job.id.clone()),
+            ("state", job.state.clone()),
+            ("mode", format!("{}, circuit {}", job.mode, job.circuit_version)),
+            ("program", job.program.clone()),
+            ("input", size(job.input_bytes)),
+            ("asked", ago(job.created_at)),
+        ];
+        let optional = [
+            ("ended", job.finished_at.map(ago)),
+            ("cycles", job.cycles.map(|cycles| cycles.to_string())),
+            ("gas", job.gas.map(|gas| gas.to_string())),
+            ("failure", job.failure.clone()),
+        ];
+        facts.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
+        let attempts = attempts(&self.history, &self.running);
+        format!("{}\n{}\n{attempts}", facts_table(&facts), job.requests.show())
+    }
+}
+
+impl Show for WholeWorker {
+    fn show(&self) -> String {
+        let running = self.worker.as_ref().map_or(&[][..], |worker| &worker.running);
+        let head = match (&self.worker, &self.gone) {
+            (Some(worker), _) => vec![worker.clone()].show(),
+            (None, Some(gone)) => format!("gone {}: {}\n", ago(gone.at), gone.reason),
+            (None, None) => "not connected since Hierophant started\n".to_owned(),
+        };
+        format!("{head}\n{}", attempts(&self.history, running))
+    }
+}
+
+fn attempts(history: &[Attempt], running: &[Running]) -> String {
+    let rows = history.iter().map(|attempt| {
+        let now = running.iter().find(|now| now.job == attempt.job && attempt.ended_at.is_none());
+        [
+            attempt.job.clone(),
+            attempt.contemplant.clone(),
+            attempt.outcome.clone(),
+            ago(attempt.started_at),
+            took(Some(attempt.started_at), attempt.ended_at),
+            now.map(doing).or_else(|| attempt.message.clone()).unwrap_or_default(),
+        ]
+    });
+    list(["attempt at job", "Contemplant", "outcome", "started", "took", ""], rows, "no attempts")
+}
+
+/// Such as `proving 42%, 3m left`.
+fn doing(running: &Running) -> String {
+    let Some(phase) = &running.phase else { return "starting".to_owned() };
+    let about = if running.estimated { "~" } else { "" };
+    let done = running.fraction.map(|fraction| format!(" {about}{:.0}%", fraction * 100.0));
+    let left = running.eta_seconds.map(|seconds| format!(", {about}{} left", span(seconds)));
+    format!("{phase}{}{}", done.unwrap_or_default(), left.unwrap_or_default())
+}
+
+fn list<const N: usize>(
+    heads: [&str; N],
+    rows: impl Iterator<Item = [String; N]>,
+    none: &str,
+) -> String {
+    let mut table = plain();
+    table.set_header(heads.map(str::to_uppercase));
+    for row in rows {
+        table.add_row(row);
+    }
+    if table.is_empty() {
+        return format!("{none}\n");
+    }
+    format!("{}\n", table.trim_fmt())
+}
+
+fn facts_table(facts: &[(&str, String)]) -> String {
+    let mut table = plain();
+    for (name, value) in facts {
+        table.add_row([*name, value]);
+    }
+    format!("{}\n", table.trim_fmt())
+}
+
+fn plain() -> Table {
+    let mut table = Table::new();
+    table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table
+}
+
+fn ago(millis: i64) -> String {
+    format!("{} ago", span(Millis::now().since(Millis(millis)) / 1000))
+}
+
+fn until(millis: i64) -> String {
+    match Millis(millis).since(Millis::now()) / 1000 {
+        0 => "passed".to_owned(),
+        seconds => format!("in {}", span(seconds)),
+    }
+}
+
+fn took(start: Option<i64>, end: Option<i64>) -> String {
+    let Some((start, end)) = start.zip(end) else { return String::new() };
+    let millis = Millis(end).since(Millis(start));
+    humantime::format_duration(Duration::from_millis(millis)).to_string()
+}
+
+/// Seconds in two units at most: `3m 20s`, `2h 5m`, `4days 1h`.
+fn span(seconds: u64) -> String {
+    let text = humantime::format_duration(Duration::from_secs(seconds)).to_string();
+    text.split(' ').take(2).collect::<Vec<_>>().join(" ")
+}
+
+#[allow(clippy::cast_precision_loss, reason = "shown with one digit after the point")]
+fn size(bytes: u64) -> String {
+    let units = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let (mut number, mut unit) = (bytes as f64, 0);
+    while number >= 1024.0 && unit + 1 < units.len() {
+        (number, unit) = (number / 1024.0, unit + 1);
+    }
+    if unit == 0 { format!("{bytes} B") } else { format!("{number:.1} {}", units[unit]) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_and_sizes_read_well() {
+        assert_eq!(span(0), "0s");
+        assert_eq!(span(200), "3m 20s");
+        assert_eq!(span(90_061), "1day 1h");
+        assert_eq!(size(1023), "1023 B");
+        assert_eq!(size(1536), "1.5 KiB");
+        assert_eq!(size(3 << 30), "3.0 GiB");
+    }
+
+    #[test]
+    fn estimates_are_marked() {
+        let running = Running {
+            job: String::new(),
+            worker: String::new(),
+            mode: "core".into(),
+            program: String::new(),
+            phase: Some("proving".into()),
+            fraction: Some(0.42),
+            cycles_done: None,
+            cycles_total: None,
+            eta_seconds: Some(180),
+            estimated: true,
+            started_at: 0,
+        };
+        assert_eq!(doing(&running), "proving ~42%, ~3m left");
+    }
+}

@@ -1,0 +1,91 @@
+//! The command line against a running Hierophant.
+
+use std::process::{Command, Output};
+
+use network_lib::wire::ToWorker;
+use serde_json::Value;
+
+use crate::support::{Client, Network, Worker, hello};
+
+/// Runs the program in an empty folder; its arguments are separated by blanks.
+async fn hierophant(url: &str, arguments: &str) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hierophant"));
+    command.args(arguments.split(' ')).args(["--url", url]);
+    command.current_dir(std::env::temp_dir()).env_clear();
+    tokio::task::spawn_blocking(move || command.output()).await.expect("runs").expect("starts")
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).expect("text")
+}
+
+/// What it prints when all goes well.
+async fn told(url: &str, arguments: &str) -> String {
+    let output = hierophant(url, arguments).await;
+    let complaint = text(&output.stderr);
+    assert!(output.status.success(), "{arguments}: {complaint}");
+    text(&output.stdout).to_owned()
+}
+
+#[tokio::test]
+async fn jobs_requests_and_contemplants_are_shown() {
+    let network = Network::start().await;
+    let url = format!("http://{}", network.http);
+    let mut client = Client::connect(&network).await;
+    let ask = client.ready_to_ask(b"input").await;
+    let request = client.ask(&ask).await.expect("accepted");
+    let status = told(&url, "status").await;
+    assert!(status.contains("1 core") && status.contains("Contemplants"), "{status}");
+    assert!(told(&url, "workers").await.contains("no Contemplant is connected"));
+
+    let mut worker = Worker::join(&network, hello()).await;
+    worker.leased().await;
+    let workers = told(&url, "workers").await;
+    assert!(workers.contains("tobit") && workers.contains("1/1"), "{workers}");
+    let jobs: Value = serde_json::from_str(&told(&url, "jobs --json").await).expect("JSON");
+    let job = jobs[0]["id"].as_str().expect("id");
+    let by_request = told(&url, &format!("request {}", hex::encode(&request[..8]))).await;
+    assert!(by_request.contains(job) && by_request.contains("tobit"), "{by_request}");
+    assert!(told(&url, &format!("job {job}")).await.contains("running"));
+    assert!(told(&url, "requests --state open").await.contains(job));
+    assert!(told(&url, "programs").await.contains(&"01".repeat(32)));
+    assert!(told(&url, "worker tobit").await.contains(job));
+
+    assert!(told(&url, "drain tobit").await.contains("finishes what it holds"));
+    loop {
+        if let Some(ToWorker::Drain { .. }) = worker.hear().await {
+            break;
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_goes_wrong_is_said_and_told_by_the_exit_code() {
+    let network = Network::start().await;
+    let url = format!("http://{}", network.http);
+    for (arguments, words) in [
+        ("job 7", "no job's id"),
+        ("request 0011223344556677", "no such request"),
+        ("worker amos", "no Contemplant's id"),
+        ("drain amos", "no such Contemplant"),
+        ("jobs --state lost", "`state` cannot be"),
+    ] {
+        let output = hierophant(&url, arguments).await;
+        let complaint = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{arguments}: {complaint}");
+        assert!(complaint.contains(words), "{arguments}: {complaint}");
+    }
+    let nobody = hierophant("http://127.0.0.1:1", "status").await;
+    assert_eq!(nobody.status.code(), Some(3));
+    assert!(text(&nobody.stderr).contains("cannot reach Hierophant at http://127.0.0.1:1"));
+    assert_eq!(hierophant(&url, "stats").await.status.code(), Some(2));
+}
+
+#[test]
+fn shells_can_complete_the_commands() {
+    for shell in ["bash", "zsh", "fish"] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hierophant"));
+        let output = command.args(["completions", shell]).output().expect("starts");
+        assert!(text(&output.stdout).contains("workers"), "{shell}");
+    }
+}
