@@ -62,6 +62,11 @@ impl Queue {
         self.ranks.contains_key(&job)
     }
 
+    /// The waiting jobs, in no order that matters.
+    pub fn jobs(&self) -> impl Iterator<Item = JobId> + '_ {
+        self.ranks.keys().copied()
+    }
+
     /// How many wait.
     #[must_use]
     pub fn len(&self) -> usize {
