@@ -1,12 +1,14 @@
 //! What survives a crash of Hierophant: the committed records, and the proofs' bytes.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
+use hierophant::proofs::core::Past;
 use hierophant::records::{
-    AttemptRecord, Change, JobRecord, JobState, Millis, RequestRecord, RequestState,
+    AttemptOutcome, AttemptRecord, Change, JobRecord, JobState, Millis, RequestRecord, RequestState,
 };
 use hierophant::store::UnfinishedJob;
-use network_lib::ids::{ArtifactId, JobId, LeaseId, RequestId, Sha256Digest};
+use network_lib::ids::{ArtifactId, JobId, LeaseId, RequestId, Sha256Digest, WorkerId};
 use network_lib::job::FailureClass;
 
 #[derive(Debug, Default)]
@@ -32,7 +34,47 @@ impl Memory {
         }
     }
 
-    pub fn unfinished(&self) -> Vec<UnfinishedJob> {
+    /// What a start reads.
+    pub fn past(&self, strikes_since: Millis) -> Past {
+        let mut strikes: Vec<_> = self.strikes(strikes_since).collect();
+        strikes.sort_by_key(|(_, at)| *at);
+        let finished = self.jobs.values().filter(|job| job.state.is_terminal());
+        let mut ended: Vec<_> = finished.cloned().collect();
+        ended.sort_by_key(|job| Reverse(job.finished_at));
+        Past { unfinished: self.unfinished(), strikes, ended, ..Past::default() }
+    }
+
+    /// Attempts that failed by a worker's fault since then: whose, and when.
+    pub fn strikes(&self, since: Millis) -> impl Iterator<Item = (WorkerId, Millis)> {
+        let strike = move |attempt: &AttemptRecord| {
+            let blamed = attempt.outcome == AttemptOutcome::Failed
+                && attempt.failure_class == Some(FailureClass::Worker);
+            let at = attempt.ended_at.filter(|at| blamed && *at >= since)?;
+            Some((attempt.prover.worker, at))
+        };
+        self.attempts.values().filter_map(strike)
+    }
+
+    /// Whether this is a new attempt beside one that goes on.
+    pub fn begins_race(&self, change: &Change) -> bool {
+        let Change::Attempt(new) = change else { return false };
+        let goes_on = |attempt: &AttemptRecord| attempt.outcome == AttemptOutcome::Running;
+        !self.attempts.contains_key(&new.lease) && self.attempts_of(new.job).any(goes_on)
+    }
+
+    /// How many proofs came from an attempt that was stopped by nobody while an earlier one was.
+    pub fn won_by_racer(&self) -> u64 {
+        let won = |attempt: &&AttemptRecord| {
+            let beaten = |other: &AttemptRecord| {
+                other.outcome == AttemptOutcome::Cancelled && other.started_at < attempt.started_at
+            };
+            attempt.outcome == AttemptOutcome::Completed
+                && self.attempts_of(attempt.job).any(beaten)
+        };
+        self.attempts.values().filter(won).count() as u64
+    }
+
+    fn unfinished(&self) -> Vec<UnfinishedJob> {
         let unfinished = self.jobs.values().filter(|job| !job.state.is_terminal());
         let with_all = unfinished.map(|job| UnfinishedJob {
             job: job.clone(),
