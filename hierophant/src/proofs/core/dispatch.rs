@@ -64,7 +64,7 @@ impl ProofsCore {
         worker_id: WorkerId,
         effects: &mut Vec<Effect>,
     ) {
-        self.queue.remove(job);
+        self.queue.take(job);
         let lease = LeaseId(self.ids.draw());
         let Some(worker) = self.workers.get_mut(&worker_id) else { return };
         let Some(live) = self.jobs.get_mut(&job) else { return };

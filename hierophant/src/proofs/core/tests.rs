@@ -5,6 +5,7 @@ mod memory;
 mod race;
 mod recovery;
 mod requests;
+mod words;
 mod workers;
 
 use network_lib::handshake::{Backend, Capabilities, Welcome};
