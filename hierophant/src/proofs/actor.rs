@@ -84,11 +84,10 @@ impl Actor for ProofsActor {
         let now = Millis::now();
         let unfinished = store.unfinished_jobs().await?;
         let strikes = store.strikes(Millis(now.0.saturating_sub(limits.strike_decay_ms))).await?;
-        let ended = match limits.race_after > 0.0 {
-            true => {
-                store.finished_jobs(LATELY, None).await?.into_iter().map(|(job, _)| job).collect()
-            }
-            false => Vec::new(),
+        let ended = if limits.race_after > 0.0 {
+            store.finished_jobs(LATELY, None).await?.into_iter().map(|(job, _)| job).collect()
+        } else {
+            Vec::new()
         };
         if !unfinished.is_empty() {
             tracing::info!(jobs = unfinished.len(), "unfinished jobs taken over from the store");

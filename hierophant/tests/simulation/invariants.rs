@@ -101,6 +101,13 @@ pub fn after_commit(memory: &Memory, racing: bool) {
     }
 }
 
+/// Checks an attempt that began beside another one.
+pub fn racer(memory: &Memory, lease: LeaseId) {
+    let racer = &memory.attempts[&lease];
+    let had = |other: &AttemptRecord| other.lease != lease && other.prover == racer.prover;
+    assert!(!memory.attempts_of(racer.job).any(had), "raced by one who had it: {racer:?}");
+}
+
 /// Checks a job against its attempts that go on.
 fn going_on(job: &JobRecord, attempts: &[&AttemptRecord], racing: bool) {
     let any = |is: fn(&AttemptRecord) -> bool| attempts.iter().any(|attempt| is(attempt));

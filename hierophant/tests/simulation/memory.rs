@@ -55,11 +55,21 @@ impl Memory {
         self.attempts.values().filter_map(strike)
     }
 
-    /// Whether this is a new attempt beside one that goes on.
-    pub fn begins_race(&self, change: &Change) -> bool {
-        let Change::Attempt(new) = change else { return false };
-        let goes_on = |attempt: &AttemptRecord| attempt.outcome == AttemptOutcome::Running;
-        !self.attempts.contains_key(&new.lease) && self.attempts_of(new.job).any(goes_on)
+    /// The attempts among the changes that are new.
+    pub fn new_attempts(&self, changes: &[&Change]) -> Vec<LeaseId> {
+        let new = |change: &&Change| match change {
+            Change::Attempt(new) if !self.attempts.contains_key(&new.lease) => Some(new.lease),
+            _ => None,
+        };
+        changes.iter().filter_map(new).collect()
+    }
+
+    /// Whether another attempt at the same job goes on.
+    pub fn is_race(&self, lease: LeaseId) -> bool {
+        let goes_on = |other: &AttemptRecord| {
+            other.lease != lease && other.outcome == AttemptOutcome::Running
+        };
+        self.attempts_of(self.attempts[&lease].job).any(goes_on)
     }
 
     /// How many proofs came from an attempt that was stopped by nobody while an earlier one was.

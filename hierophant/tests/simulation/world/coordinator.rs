@@ -83,9 +83,13 @@ impl World {
                 return false;
             }
             invariants::before_commit(&self.memory, &changes, STRIKE_DECAY);
+            let new = self.memory.new_attempts(&changes);
             for change in changes {
-                self.tally.races += u64::from(self.memory.begins_race(change));
                 self.memory.save(change);
+            }
+            for lease in new.into_iter().filter(|lease| self.memory.is_race(*lease)) {
+                self.tally.races += 1;
+                invariants::racer(&self.memory, lease);
             }
             invariants::after_commit(&self.memory, self.racing);
             if self.storm && self.rng.random_bool(0.004) {
