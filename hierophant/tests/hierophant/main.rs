@@ -11,6 +11,7 @@ mod metrics;
 mod on_postgres;
 mod operate;
 mod pitfalls;
+mod racing;
 mod retention;
 mod services;
 mod startup;

@@ -37,6 +37,16 @@ impl Place {
         };
         opened.expect("opens")
     }
+
+    /// Does something that Hierophant does not do, while the store is closed.
+    pub(crate) async fn administer(&self, sql: &str) {
+        match self {
+            Self::Sqlite(folder) => {
+                sqlite_only::administer(&folder.path().join("hierophant.db"), sql).await;
+            }
+            Self::Postgres(database) => postgres_only::administer(&database.url, sql).await,
+        }
+    }
 }
 
 /// Makes a test of each function of the suite, once for each store.
@@ -67,6 +77,8 @@ suite! {
     suite::an_idempotency_key_belongs_to_one_request
     suite::a_failing_transaction_changes_nothing
     suite::unfinished_jobs_come_with_open_requests_and_all_attempts
+    suite::strikes_are_failures_by_a_workers_fault
+    suite::what_went_on_goes_on_after_an_upgrade
     suite::a_proved_job_is_found_by_its_content
     suite::every_filter_holds
     suite::pages_of_requests_do_not_overlap
