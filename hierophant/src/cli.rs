@@ -11,7 +11,9 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::api::http::v1::model::{Job, Overview, Program, Request, WholeJob, WholeWorker, Worker};
+use crate::api::http::v1::model::{
+    Job, Overview, Program, Request, WholeJob, WholeWorker, Why, Worker,
+};
 use crate::config::Config;
 use caller::{CallError, Caller};
 use show::Show;
@@ -39,6 +41,11 @@ pub enum Question {
     Jobs(Filter),
     /// A job with its attempts.
     Job {
+        /// Id of the job.
+        id: String,
+    },
+    /// Why a job has no proof yet, in a sentence.
+    Why {
         /// Id of the job.
         id: String,
     },
@@ -130,6 +137,7 @@ async fn answer(question: &Question, caller: &Caller, json: bool) -> Result<Stri
         Question::Status => print.get::<Overview>("/overview", &[]).await,
         Question::Jobs(filter) => print.get::<Vec<Job>>("/jobs", &filter.query()).await,
         Question::Job { id } => print.get::<WholeJob>(&format!("/jobs/{id}"), &[]).await,
+        Question::Why { id } => print.get::<Why>(&format!("/jobs/{id}/why"), &[]).await,
         Question::Requests(filter) => print.get::<Vec<Request>>("/requests", &filter.query()).await,
         Question::Request { id } => print.get::<WholeJob>(&format!("/requests/{id}"), &[]).await,
         Question::Workers => print.get::<Vec<Worker>>("/workers", &[]).await,

@@ -6,7 +6,7 @@ use comfy_table::presets::NOTHING;
 use comfy_table::{ContentArrangement, Table};
 
 use crate::api::http::v1::model::{
-    Attempt, Job, Overview, Program, Request, Running, WholeJob, WholeWorker, Worker,
+    Attempt, Job, Overview, Program, Request, Running, WholeJob, WholeWorker, Why, Worker,
 };
 use crate::records::Millis;
 
@@ -135,6 +135,12 @@ impl Show for WholeJob {
     }
 }
 
+impl Show for Why {
+    fn show(&self) -> String {
+        format!("{}\n", self.why)
+    }
+}
+
 impl Show for WholeWorker {
     fn show(&self) -> String {
         let running = self.worker.as_ref().map_or(&[][..], |worker| &worker.running);
@@ -184,7 +190,7 @@ fn list<const N: usize>(
     if table.is_empty() {
         return format!("{none}\n");
     }
-    format!("{}\n", table.trim_fmt())
+    lines(&table)
 }
 
 fn facts_table(facts: &[(&str, String)]) -> String {
@@ -192,7 +198,13 @@ fn facts_table(facts: &[(&str, String)]) -> String {
     for (name, value) in facts {
         table.add_row([*name, value]);
     }
-    format!("{}\n", table.trim_fmt())
+    lines(&table)
+}
+
+/// Without the blank that the style begins and ends each line with.
+fn lines(table: &Table) -> String {
+    let lines = table.trim_fmt();
+    lines.lines().map(|line| format!("{}\n", line.strip_prefix(' ').unwrap_or(line))).collect()
 }
 
 fn plain() -> Table {

@@ -155,6 +155,10 @@ impl Actor for ProofsActor {
                 reply(port, core.overview());
                 return Ok(());
             }
+            ProofsMsg::Why(job, port) => {
+                reply(port, core.why(now, job));
+                return Ok(());
+            }
             ProofsMsg::ProofLost(request, port) => {
                 let reopened = state.reopen(&myself, now, request).await?;
                 reply(port, reopened);

@@ -12,6 +12,7 @@ mod race;
 mod requests;
 mod restore;
 mod sweep;
+mod why;
 mod workers;
 
 use std::cmp::Reverse;
@@ -33,6 +34,7 @@ use crate::verify::Claim;
 pub use ids::IdSource;
 pub use requests::Known;
 pub use restore::Past;
+pub use why::Why;
 pub use workers::Arrival;
 
 /// Numbers that bound the scheduler. Durations are in milliseconds.

@@ -2,11 +2,11 @@
 
 use alloy_primitives::Address;
 use network_lib::handshake::Capabilities;
-use network_lib::ids::{ArtifactId, LeaseId, RequestId, WorkerId};
+use network_lib::ids::{ArtifactId, JobId, LeaseId, RequestId, WorkerId};
 use network_lib::job::{BlobInfo, Execution, Failure, Progress};
 use ractor::ActorRef;
 
-use super::core::Arrival;
+use super::core::{Arrival, Why};
 use super::message::{CancelError, LeaseAccess, NewRequest, Overview, ProofsMsg, SubmitError};
 use crate::ask::{Unanswered, ask, tell};
 use crate::session::SessionHandle;
@@ -133,6 +133,15 @@ impl ProofsHandle {
     /// [`Unanswered`] when the actor or its store hangs.
     pub async fn lease(&self, lease: LeaseId) -> Result<Option<LeaseAccess>, Unanswered> {
         ask(&self.0, |reply| ProofsMsg::Lease(lease, reply)).await
+    }
+
+    /// Why a job has no proof yet; `None` if it has ended or there is no such job.
+    ///
+    /// # Errors
+    ///
+    /// [`Unanswered`] when the actor or its store hangs.
+    pub async fn why(&self, job: JobId) -> Result<Option<Why>, Unanswered> {
+        ask(&self.0, |reply| ProofsMsg::Why(job, reply)).await
     }
 
     /// The scheduler at a glance.

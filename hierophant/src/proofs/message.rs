@@ -8,7 +8,7 @@ use network_lib::ids::{ArtifactId, JobId, LeaseId, RequestId, VkHash, WorkerId};
 use network_lib::job::{BlobInfo, Execution, Failure, JobSpec, Progress, ProofMode};
 use ractor::RpcReplyPort;
 
-use super::core::Arrival;
+use super::core::{Arrival, Why};
 use super::lease::WorkerStats;
 use crate::records::{Millis, NetworkMode, RequestState};
 use crate::session::SessionHandle;
@@ -178,6 +178,8 @@ pub enum ProofsMsg {
     Lease(LeaseId, RpcReplyPort<Option<LeaseAccess>>),
     /// The scheduler at a glance.
     Overview(RpcReplyPort<Overview>),
+    /// Why a job has no proof yet, `None` if it has ended or there is no such job.
+    Why(JobId, RpcReplyPort<Option<Why>>),
     /// Time has passed.
     Sweep,
 }

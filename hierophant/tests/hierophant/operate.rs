@@ -46,6 +46,8 @@ async fn a_job_is_seen_from_the_queue_to_its_end() {
     let whole = get(&network, &format!("/requests/{shown}")).await;
     assert_eq!((&whole["id"], &whole["attempts"]), (&json!(job), &json!(1)));
     assert_eq!(whole["running"][0]["mode"], "core");
+    let why = get(&network, &format!("/jobs/{job}/why")).await;
+    assert!(why["why"].as_str().expect("words").starts_with("tobit was given it"), "{why}");
     assert_eq!(whole["requests"][0]["requester"], client.address().to_string());
 
     let failure =
@@ -55,6 +57,7 @@ async fn a_job_is_seen_from_the_queue_to_its_end() {
     client.until(&request, FulfillmentStatus::Fulfilled).await;
     let whole = get(&network, &format!("/jobs/{job}")).await;
     assert_eq!((&whole["state"], &whole["running"]), (&json!("proved"), &json!([])));
+    assert_eq!(get(&network, &format!("/jobs/{job}/why")).await["why"], "it is proved");
     let outcomes: Vec<_> =
         whole["history"].as_array().expect("attempts").iter().map(|a| &a["outcome"]).collect();
     assert_eq!(outcomes, ["failed", "completed"]);
@@ -120,6 +123,7 @@ async fn what_is_asked_wrongly_is_answered_in_words() {
         ("/jobs?before=00000000000000000000000000000000", 404, "`before` names no job"),
         ("/jobs/7", 400, "no job's id"),
         ("/jobs/00000000000000000000000000000000", 404, "no such job"),
+        ("/jobs/00000000000000000000000000000000/why", 404, "no such job"),
         ("/requests/00", 400, "16 to 64"),
         ("/requests/0000000000000000", 404, "no such request"),
         ("/workers/amos", 400, "no Contemplant's id"),

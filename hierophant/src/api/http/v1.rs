@@ -42,6 +42,7 @@ fn described() -> OpenApiRouter<Context> {
         .routes(routes!(overview::overview))
         .routes(routes!(lists::jobs))
         .routes(routes!(lists::job))
+        .routes(routes!(lists::why))
         .routes(routes!(lists::requests))
         .routes(routes!(lists::request))
         .routes(routes!(lists::programs))

@@ -5,6 +5,7 @@ mod memory;
 mod race;
 mod recovery;
 mod requests;
+mod why;
 mod words;
 mod workers;
 

@@ -9,7 +9,7 @@ use network_lib::job::ProofMode;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::model::{Artifact, Attempt, Job, Program, Request, Running, WholeJob};
+use super::model::{Artifact, Attempt, Job, Program, Request, Running, WholeJob, Why};
 use super::page::{
     Answer, Refusal, limit, missing, owner_away, parsed, several, store_away, wrong,
 };
@@ -134,6 +134,27 @@ pub(super) async fn job(
 ) -> Answer<WholeJob> {
     let id: JobId = id.parse().map_err(|_| wrong(format!("{id:?} is no job's id")))?;
     whole(&context, id).await.map(Json)
+}
+
+/// Why a job has no proof yet, in a sentence; for one that has ended, how.
+#[utoipa::path(get, path = "/jobs/{id}/why", tag = "jobs",
+    params(("id" = String, Path, description = "id of the job")), responses(
+    (status = 200, body = Why),
+    (status = 400, description = "that is no id", body = Refusal),
+    (status = 404, description = "no such job", body = Refusal),
+    (status = 503, description = "the store does not answer", body = Refusal),
+))]
+pub(super) async fn why(State(context): State<Context>, Path(id): Path<String>) -> Answer<Why> {
+    let id: JobId = id.parse().map_err(|_| wrong(format!("{id:?} is no job's id")))?;
+    let found = context.owners.proofs.why(id).await.map_err(owner_away)?;
+    let job = context.store.job(id).await.map_err(store_away)?;
+    let job = job.ok_or_else(|| missing("no such job"))?;
+    let (why, ahead) = match (found, &job.failure) {
+        (Some(why), _) => (why.reason, why.ahead),
+        (None, Some(failure)) => (format!("it is {}: {failure}", job.state), None),
+        (None, None) => (format!("it is {}", job.state), None),
+    };
+    Ok(Json(Why { state: job.state.to_string(), why, ahead }))
 }
 
 /// Requests, the newest first.

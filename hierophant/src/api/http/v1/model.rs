@@ -115,6 +115,17 @@ pub struct WholeJob {
     pub running: Vec<Running>,
 }
 
+/// Why a job has no proof yet, or how it ended.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Why {
+    /// Its state.
+    pub state: String,
+    /// In a sentence.
+    pub why: String,
+    /// How many jobs go before it, if it waits.
+    pub ahead: Option<usize>,
+}
+
 /// One job given to one Contemplant.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Attempt {

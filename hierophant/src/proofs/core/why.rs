@@ -1,0 +1,118 @@
+//! Why a job has no proof yet, in words.
+
+use std::collections::BTreeMap;
+
+use alloy_primitives::Address;
+use network_lib::ids::{JobId, WorkerId};
+use network_lib::job::JobSpec;
+
+use super::{LiveJob, ProofsCore};
+use crate::proofs::assign;
+use crate::proofs::lease::{Lease, Worker};
+use crate::records::{JobState, Millis};
+
+/// Why a job has no proof yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Why {
+    /// In a sentence.
+    pub reason: String,
+    /// How many jobs go before it, if it waits.
+    pub ahead: Option<usize>,
+}
+
+impl ProofsCore {
+    /// Why a job has no proof yet; `None` if it has ended or there is no such job.
+    #[must_use]
+    pub fn why(&self, now: Millis, job: JobId) -> Option<Why> {
+        let live = self.jobs.get(&job)?;
+        if !live.leases.is_empty() {
+            let held = live.leases.iter().filter_map(|lease| self.leases.get(lease));
+            let reason = held.map(|held| self.attempt(now, held)).collect::<Vec<_>>().join("; ");
+            return Some(Why { reason, ahead: None });
+        }
+        let ahead = self.ahead(job);
+        Some(Why { reason: self.waiting(now, live, ahead), ahead: Some(ahead) })
+    }
+
+    fn attempt(&self, now: Millis, held: &Lease) -> String {
+        let prover = &held.attempt.prover;
+        let name = &prover.name;
+        let since = seconds(now.since(held.attempt.started_at));
+        let away = self.workers.get(&prover.worker).is_none_or(|worker| worker.away);
+        match held.state() {
+            JobState::Verifying => format!("the proof of {name} is being checked"),
+            _ if away => format!(
+                "{name}, which was given it {since} ago, has lost its connection; the job goes \
+                 elsewhere if it does not come back"
+            ),
+            JobState::Uploaded => format!("{name} has handed in its proof and has yet to say so"),
+            JobState::Leased => {
+                format!("{name} was given it {since} ago and has not said a word about it yet")
+            }
+            _ => format!("{name} has been at it for {since}"),
+        }
+    }
+
+    fn waiting(&self, now: Millis, live: &LiveJob, ahead: usize) -> String {
+        if live.not_before > now {
+            let rest = seconds(live.not_before.since(now));
+            let failure = live.record.failure.as_ref();
+            let last = failure.map_or_else(String::new, |it| format!("; the last attempt: {it}"));
+            return format!("it was interrupted and rests for {rest} more{last}");
+        }
+        let spec = &live.record.spec;
+        let what = format!("{} of circuit {}", spec.mode, spec.circuit_version);
+        if self.workers.is_empty() {
+            return "no Contemplant is connected".to_owned();
+        }
+        let able: Vec<(&WorkerId, &Worker)> =
+            self.workers.iter().filter(|(_, worker)| worker.fits(spec)).collect();
+        if able.is_empty() {
+            let connected = self.workers.len();
+            return format!("none of the {connected} connected Contemplants offers {what}");
+        }
+        if !able.iter().any(|(_, worker)| worker.takes_jobs()) {
+            return format!(
+                "the Contemplants that offer {what} drain or have lost their connection"
+            );
+        }
+        self.busy(spec, live, &able, ahead)
+    }
+
+    /// Somebody could take it, but not now.
+    fn busy(
+        &self,
+        spec: &JobSpec,
+        live: &LiveJob,
+        able: &[(&WorkerId, &Worker)],
+        ahead: usize,
+    ) -> String {
+        if assign::choose(spec, &live.failed_on, &self.workers).is_some() {
+            return format!("it is given out next; {ahead} jobs go before it");
+        }
+        let free = able.iter().filter(|(_, worker)| worker.free_slots() > 0);
+        let avoided: Vec<&str> = free.map(|(_, worker)| worker.name.as_str()).collect();
+        if !avoided.is_empty() {
+            return format!(
+                "it failed on {} and waits for another, which is busy",
+                avoided.join(", ")
+            );
+        }
+        let count = able.len();
+        format!("all {count} Contemplants that offer it are busy; {ahead} jobs go before it")
+    }
+
+    /// How many waiting jobs go before this one, as things are.
+    fn ahead(&self, job: JobId) -> usize {
+        let mut running = BTreeMap::<Address, usize>::new();
+        for live in self.jobs.values().filter(|live| !live.leases.is_empty()) {
+            *running.entry(live.requester()).or_default() += 1;
+        }
+        self.queue.iter(&running).take_while(|rank| rank.job != job).count()
+    }
+}
+
+/// Such as `3m 20s`.
+fn seconds(millis: u64) -> String {
+    humantime::format_duration(std::time::Duration::from_secs(millis.div_ceil(1000))).to_string()
+}
