@@ -2,8 +2,7 @@
 
 use alloy_primitives::Address;
 use hierophant::records::{
-    ArtifactKind, ArtifactRecord, AttemptOutcome, AttemptRecord, Change, JobRecord, JobState,
-    Millis, RequestRecord, RequestState,
+    ArtifactKind, ArtifactRecord, Change, JobRecord, JobState, Millis, RequestRecord, RequestState,
 };
 use hierophant::store::{ExecutionFilter, JobStore, RequestFilter, RequestView};
 use network_lib::ids::{ArtifactId, JobId, RequestId, Sha256Digest, VkHash};
