@@ -101,6 +101,10 @@ pub struct ProofsConfig {
     /// Kinds of proof that go before all others. Default PLONK and Groth16: an aggregation waits for
     /// nothing but itself, and what it aggregates is proved already.
     pub urgent_modes: Vec<ProofMode>,
+    /// An attempt that has taken, or by its own progress will still take, so many times as long as such
+    /// proofs usually do is raced by an idle Contemplant; 0 = never, which is the default: a race spends
+    /// a second machine's power on the same proof.
+    pub race_after: f64,
     /// How long an attempt may take; 0 = no limit. Default 4 h, the longest time that SDK clients wait.
     #[serde(with = "humantime_serde")]
     pub attempt_limit: Duration,
@@ -194,6 +198,7 @@ impl Default for ProofsConfig {
             max_attempts: const { NonZeroU32::new(3).expect("not zero") },
             max_waiting: const { NonZeroUsize::new(10_000).expect("not zero") },
             urgent_modes: vec![ProofMode::Plonk, ProofMode::Groth16],
+            race_after: 0.0,
             attempt_limit: Duration::from_secs(4 * 3600),
             quarantine: Duration::from_secs(3600),
         }
@@ -256,6 +261,7 @@ impl Config {
             max_attempts: self.proofs.max_attempts.get(),
             max_waiting: self.proofs.max_waiting.get(),
             urgent_modes: self.proofs.urgent_modes.clone(),
+            race_after: self.proofs.race_after,
             attempt_limit_ms: millis(self.proofs.attempt_limit),
             stall_limit_ms: i64::from(registry.worker_required_progress_interval_mins) * 60_000,
             unlisted_limit_ms: millis(registry.silence_limit),
@@ -329,6 +335,21 @@ impl Settings for Config {
             faults.add(
                 "max_artifact_bytes",
                 "is 0, so nothing could be uploaded; write a size in bytes",
+            );
+        }
+        let race_after = self.proofs.race_after;
+        // Written so that "not a number" is a fault too.
+        if race_after != 0.0 && !(1.0..=1000.0).contains(&race_after) {
+            faults.add(
+                "proofs.race_after",
+                format!("{race_after} is neither 0 (never) nor 1 to 1000; write a number like 2.0"),
+            );
+        }
+        if race_after != 0.0 && self.proofs.max_attempts.get() < 2 {
+            faults.add(
+                "proofs.race_after",
+                "needs `max_attempts` of 2 or more, because each attempt of a race may fail; raise \
+                 that or write 0",
             );
         }
         let registry = &self.worker_registry;
@@ -416,7 +437,7 @@ mod tests {
         let text = format!(
             "grpc_port = 9010\nauth = \"allowlist\"\npublic_http_url = \"example.org\"\n\
              max_artifact_bytes = 0\nworker_token = \"\"\ndata_dir = \"{}/hierophant.toml/x\"\n\
-             database_url = \"sqlite:x\"\nmock = true\n[worker_registry]\nsilence_limit = \"1s\"\nmax_workers = 0\n\
+             database_url = \"sqlite:x\"\nmock = true\n[proofs]\nrace_after = 0.5\n[worker_registry]\nsilence_limit = \"1s\"\nmax_workers = 0\n\
              [retention]\nunused_uploads = \"1s\"\n",
             folder.path().display()
         );
@@ -433,6 +454,7 @@ mod tests {
                 "http_port",
                 "max_artifact_bytes",
                 "mock",
+                "proofs.race_after",
                 "public_http_url",
                 "retention.unused_uploads",
                 "worker_registry.max_workers",

@@ -9,6 +9,7 @@ pub mod core;
 pub mod handle;
 pub mod lease;
 pub mod message;
+pub mod pace;
 pub mod queue;
 
 pub use core::Arrival;

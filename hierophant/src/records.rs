@@ -289,7 +289,7 @@ pub fn idempotency_key(
     Sha256Digest(hasher.finalize().into())
 }
 
-/// The Contemplant that runs or ran a job's latest attempt.
+/// The Contemplant that runs or ran an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Prover {
     /// Its id.
@@ -319,13 +319,13 @@ pub struct JobRecord {
     pub stdin_blob: BlobInfo,
     /// Where it stands.
     pub state: JobState,
-    /// What the execution found.
+    /// What the execution found: for a proved job that of the proof, before that the latest word.
     pub execution: Option<Execution>,
     /// Why it failed, or why its latest attempt did.
     pub failure: Option<Failure>,
     /// The finished proof.
     pub proof: Option<ArtifactId>,
-    /// Who runs or ran the latest attempt.
+    /// Who is furthest with it; when nobody works on it, who made the proof or was at it last.
     pub prover: Option<Prover>,
     /// How many attempts were started.
     pub attempts: u32,
@@ -333,7 +333,7 @@ pub struct JobRecord {
     pub created_at: Millis,
     /// When its state last changed.
     pub updated_at: Millis,
-    /// When its latest attempt started.
+    /// When the attempt of `prover` started.
     pub started_at: Option<Millis>,
     /// When it became terminal.
     pub finished_at: Option<Millis>,
@@ -379,6 +379,8 @@ pub struct AttemptRecord {
     pub prover: Prover,
     /// When it was leased.
     pub started_at: Millis,
+    /// When the Contemplant first said a word about it.
+    pub begun_at: Option<Millis>,
     /// When it ended.
     pub ended_at: Option<Millis>,
     /// How it ended.
@@ -387,6 +389,8 @@ pub struct AttemptRecord {
     pub failure_class: Option<FailureClass>,
     /// For a failed or lost one: what happened.
     pub message: Option<String>,
+    /// What this attempt's execution found: its proof must fit it.
+    pub execution: Option<Execution>,
     /// The proof's bytes, once they were handed in, before they are checked.
     pub proof: Option<(ArtifactId, BlobInfo)>,
 }
@@ -400,10 +404,12 @@ impl AttemptRecord {
             job,
             prover,
             started_at,
+            begun_at: None,
             ended_at: None,
             outcome: AttemptOutcome::Running,
             failure_class: None,
             message: None,
+            execution: None,
             proof: None,
         }
     }

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use alloy_primitives::Address;
 use async_trait::async_trait;
-use network_lib::ids::{ArtifactId, JobId, RequestId, Sha256Digest, VkHash};
+use network_lib::ids::{ArtifactId, JobId, RequestId, Sha256Digest, VkHash, WorkerId};
 use network_lib::job::{ExecutionFailureCause, ProofMode};
 
 use crate::artifacts::retention::Cutoffs;
@@ -194,6 +194,10 @@ pub trait JobStore: Debug + Send + Sync {
 
     /// All jobs that are not terminal, the oldest first.
     async fn unfinished_jobs(&self) -> Result<Vec<UnfinishedJob>, StoreError>;
+
+    /// The attempts that failed by a worker's fault at `since` or later: whose, and when; the oldest
+    /// first.
+    async fn strikes(&self, since: Millis) -> Result<Vec<(WorkerId, Millis)>, StoreError>;
 
     /// One request with its job.
     async fn request(&self, id: RequestId) -> Result<Option<RequestView>, StoreError>;

@@ -9,9 +9,10 @@ use network_lib::ids::{RequestId, WorkerId};
 use network_lib::task;
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SpawnErr};
 
-use super::core::{Effect, IdSource, Known, Limits, ProofsCore};
+use super::core::{Effect, IdSource, Known, Limits, Past, ProofsCore};
 use super::handle::ProofsHandle;
 use super::message::{CancelError, NewRequest, ProofsMsg, SubmitError};
+use super::pace::LATELY;
 use crate::artifacts::audit;
 use crate::artifacts::blobs::Blobs;
 use crate::ask::{reply, tell};
@@ -80,7 +81,14 @@ impl Actor for ProofsActor {
         arguments: ProofsArguments,
     ) -> Result<ProofsState, ActorProcessingErr> {
         let ProofsArguments { store, blobs, limits, quarantine, checker } = arguments;
+        let now = Millis::now();
         let unfinished = store.unfinished_jobs().await?;
+        let strikes = store.strikes(Millis(now.0.saturating_sub(limits.strike_decay_ms))).await?;
+        let ended = if limits.race_after > 0.0 {
+            store.finished_jobs(LATELY, None).await?.into_iter().map(|(job, _)| job).collect()
+        } else {
+            Vec::new()
+        };
         if !unfinished.is_empty() {
             tracing::info!(jobs = unfinished.len(), "unfinished jobs taken over from the store");
         }
@@ -96,8 +104,8 @@ impl Actor for ProofsActor {
                 "bytes of unfinished jobs are damaged or gone"
             );
         }
-        let (core, effects) =
-            ProofsCore::restore(Millis::now(), limits, IdSource::random(), unfinished, &damaged);
+        let past = Past { unfinished, damaged, strikes, ended };
+        let (core, effects) = ProofsCore::restore(now, limits, IdSource::random(), past);
         let sessions = BTreeMap::new();
         let mut state = ProofsState { core, store, blobs, quarantine, checker, sessions };
         state.carry_out(&myself, effects).await?;

@@ -44,6 +44,7 @@ pub fn choose(spec: &JobSpec, failed_on: &FailedOn, workers: &Workers) -> Option
 
 #[cfg(test)]
 mod tests {
+    use arbtest::arbtest;
     use network_lib::handshake::{Backend, Capabilities};
     use network_lib::ids::{LeaseId, VkHash};
     use network_lib::job::ProofMode;
@@ -80,6 +81,59 @@ mod tests {
 
     fn failed_on(ids: &[u8]) -> FailedOn {
         FailedOn { workers: ids.iter().map(|n| id(*n)).collect(), last: ids.last().map(|n| id(*n)) }
+    }
+
+    /// Whatever the fleet and the history: a chosen worker is able and free, and nobody gets a job again
+    /// on which it failed while there is somebody better, even a busy one.
+    #[test]
+    fn the_choice_is_always_able_and_free_and_never_worse_than_another() {
+        arbtest(|input| {
+            let mut workers = Workers::new();
+            for n in 0..input.int_in_range(0..=6)? {
+                let modes = *input.choose(&[&[ProofMode::Core][..], &[ProofMode::Plonk]])?;
+                let mut worker = worker(input.int_in_range(0..=2)?, modes, "v6.1.0");
+                (worker.draining, worker.away) = (input.ratio(1, 5)?, input.ratio(1, 5)?);
+                worker.leases = (0..input.int_in_range(0..=2)?).map(|n| LeaseId([n; 16])).collect();
+                workers.insert(id(n), worker);
+            }
+            let blamed: BTreeSet<_> = (0..6).filter(|n| n % 2 == 0 || *n > 3).map(id).collect();
+            let failed_on = FailedOn {
+                workers: if input.arbitrary()? { blamed } else { BTreeSet::new() },
+                last: input.arbitrary::<bool>()?.then_some(id(input.int_in_range(0..=6)?)),
+            };
+            let able = |id: &WorkerId| {
+                let worker = &workers[id];
+                !worker.draining && !worker.away && worker.capabilities.modes == [ProofMode::Core]
+            };
+            let free =
+                |id: &WorkerId| workers[id].leases.len() < workers[id].capabilities.slots as usize;
+            let able: Vec<WorkerId> = workers.keys().filter(|id| able(id)).copied().collect();
+            let blamed = |id: &WorkerId| failed_on.workers.contains(id);
+            match choose(&spec(), &failed_on, &workers) {
+                Some(chosen) => {
+                    assert!(able.contains(&chosen) && free(&chosen));
+                    assert!(!blamed(&chosen) || able.iter().all(blamed), "somebody is untried");
+                    let twice = blamed(&chosen) && failed_on.last == Some(chosen);
+                    assert!(!twice || able.len() == 1, "twice in a row on the same worker");
+                    let again = failed_on.last == Some(chosen);
+                    let other = able.iter().any(|it| *it != chosen && free(it) && !blamed(it));
+                    assert!(!again || !other, "another is free");
+                }
+                None => {
+                    let untried = able.iter().filter(|id| !blamed(id));
+                    assert!(!untried.clone().any(free), "an untried worker is free");
+                    // If it has failed everywhere, it may wait only for one that is not the latest.
+                    let everywhere = untried.count() == 0;
+                    let others = able.iter().filter(|id| failed_on.last != Some(**id));
+                    assert!(!everywhere || !others.clone().any(free), "another one is free");
+                    assert!(
+                        !everywhere || others.count() > 0 || !able.iter().any(free),
+                        "the only one is free"
+                    );
+                }
+            }
+            Ok(())
+        });
     }
 
     #[test]

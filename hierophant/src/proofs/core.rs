@@ -8,11 +8,13 @@ mod attempts;
 mod dispatch;
 mod endings;
 mod ids;
+mod race;
 mod requests;
 mod restore;
 mod sweep;
 mod workers;
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use alloy_primitives::Address;
@@ -23,12 +25,14 @@ use network_lib::wire::ToWorker;
 use super::assign::FailedOn;
 use super::lease::{Lease, Worker, WorkerStats, Workers};
 use super::message::{LeaseAccess, Overview, RunningProof, WorkerWork};
+use super::pace::Pace;
 use super::queue::{Queue, Rank};
-use crate::records::{Change, JobRecord, JobState, Millis, RequestRecord};
+use crate::records::{AttemptRecord, Change, JobRecord, JobState, Millis, RequestRecord};
 use crate::verify::Claim;
 
 pub use ids::IdSource;
 pub use requests::Known;
+pub use restore::Past;
 pub use workers::Arrival;
 
 /// Numbers that bound the scheduler. Durations are in milliseconds.
@@ -42,6 +46,9 @@ pub struct Limits {
     pub urgent_modes: Vec<ProofMode>,
     /// How long an attempt may take; 0 = no limit.
     pub attempt_limit_ms: i64,
+    /// An attempt that has taken, or by its own word will take, so many times what such proofs usually
+    /// take may be raced by an idle worker; 0 = never.
+    pub race_after: f64,
     /// How long an attempt may go without measured progress; 0 = no limit.
     pub stall_limit_ms: i64,
     /// How long heartbeats may leave an attempt out before it counts as lost.
@@ -80,9 +87,12 @@ pub enum Effect {
 struct LiveJob {
     record: JobRecord,
     requests: BTreeMap<RequestId, RequestRecord>,
-    lease: Option<LeaseId>,
-    /// The latest attempt whose worker went away: it goes on if the worker returns in time.
+    /// The attempts that go on: one, or two in a race.
+    leases: BTreeSet<LeaseId>,
+    /// The last attempt that went on, if its worker went away: it goes on if the worker returns in time.
     left: Option<Lease>,
+    /// Everybody who was ever given it.
+    tried: BTreeSet<WorkerId>,
     failed_on: FailedOn,
     worker_failures: u32,
     interruptions: u32,
@@ -94,8 +104,9 @@ impl LiveJob {
         Self {
             record,
             requests: BTreeMap::new(),
-            lease: None,
+            leases: BTreeSet::new(),
             left: None,
+            tried: BTreeSet::new(),
             failed_on: FailedOn::default(),
             worker_failures: 0,
             interruptions: 0,
@@ -122,6 +133,7 @@ pub struct ProofsCore {
     leases: BTreeMap<LeaseId, Lease>,
     workers: Workers,
     stats: BTreeMap<WorkerId, WorkerStats>,
+    pace: Pace,
     /// When attempts of workers that have not come back since the start are given up.
     returned_by: Millis,
 }
@@ -163,6 +175,7 @@ impl ProofsCore {
             mode: live.record.spec.mode,
             started_at: held.attempt.started_at,
             progress: held.progress,
+            raced: live.leases.len() > 1,
         })
     }
 
@@ -196,12 +209,27 @@ impl ProofsCore {
         }
     }
 
-    /// Changes a job's state; nothing happens if it is there already.
-    fn set_state(&mut self, now: Millis, job: JobId, state: JobState, effects: &mut Vec<Effect>) {
-        if let Some(live) = self.jobs.get_mut(&job)
-            && live.record.state != state
-        {
-            live.record.state = state;
+    /// Changes a job's record and brings it in line with the attempts that go on: state and prover are
+    /// those of the one that is furthest, of several the oldest. Nothing is saved if nothing differs.
+    fn update(
+        &mut self,
+        now: Millis,
+        job: JobId,
+        effects: &mut Vec<Effect>,
+        change: impl FnOnce(&mut JobRecord),
+    ) {
+        let Some(live) = self.jobs.get_mut(&job) else { return };
+        let before = live.record.clone();
+        change(&mut live.record);
+        let going_on = live.leases.iter().filter_map(|lease| self.leases.get(lease));
+        let place = |held: &&Lease| (held.state(), Reverse(held.attempt.started_at));
+        if let Some(furthest) = going_on.max_by_key(place) {
+            live.record.state = furthest.state();
+            at_it(&mut live.record, &furthest.attempt);
+        } else {
+            live.record.state = JobState::Queued;
+        }
+        if live.record != before {
             live.record.updated_at = now;
             effects.push(Effect::Save(Change::Job(live.record.clone())));
         }
@@ -212,6 +240,12 @@ impl ProofsCore {
         let theirs = |held: &Lease| held.attempt.prover.worker == worker && !held.checking;
         self.leases.iter().filter(|(_, held)| theirs(held)).map(|(id, _)| *id).collect()
     }
+}
+
+/// Notes in a job's record whose attempt it tells of.
+fn at_it(record: &mut JobRecord, attempt: &AttemptRecord) {
+    record.prover = Some(attempt.prover.clone());
+    record.started_at = Some(attempt.started_at);
 }
 
 #[cfg(test)]

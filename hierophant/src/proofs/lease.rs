@@ -6,7 +6,7 @@ use network_lib::handshake::{Backend, Capabilities};
 use network_lib::ids::{JobId, LeaseId, WorkerId};
 use network_lib::job::{JobSpec, Progress};
 
-use crate::records::{AttemptRecord, Millis, Prover};
+use crate::records::{AttemptRecord, JobState, Millis, Prover};
 
 /// One attempt in progress.
 #[derive(Debug, Clone)]
@@ -39,6 +39,17 @@ impl Lease {
         }
     }
 
+    /// How far it is, as the state of a job that has no other attempt.
+    #[must_use]
+    pub const fn state(&self) -> JobState {
+        match self {
+            Self { checking: true, .. } => JobState::Verifying,
+            Self { attempt: AttemptRecord { proof: Some(_), .. }, .. } => JobState::Uploaded,
+            Self { attempt: AttemptRecord { begun_at: Some(_), .. }, .. } => JobState::Proving,
+            _ => JobState::Leased,
+        }
+    }
+
     /// Takes note of progress. Only what was measured counts as getting on: estimates grow by
     /// themselves.
     pub fn report(&mut self, now: Millis, progress: Progress) {
@@ -53,15 +64,18 @@ impl Lease {
     }
 }
 
-/// How a worker has done since Hierophant started.
+/// How a worker has done.
 #[derive(Debug, Clone, Default)]
 pub struct WorkerStats {
-    /// Proofs that were accepted.
+    /// Proofs that were accepted, since Hierophant started or the worker was forgotten.
     pub completed: u64,
-    /// When attempts failed by the worker's fault, the oldest first, as far as they still count.
+    /// When attempts failed by the worker's fault, the oldest first, as far as they still count; from
+    /// before Hierophant's start too.
     pub strikes: VecDeque<Millis>,
     /// Time from lease to accepted proof, summed over the completed ones.
     pub proof_millis: u64,
+    /// When the worker was there, or did what is counted here, for the last time.
+    pub seen_at: Millis,
 }
 
 impl WorkerStats {
@@ -110,6 +124,12 @@ impl Worker {
         }
         let slots = usize::try_from(self.capabilities.slots).unwrap_or(usize::MAX);
         slots.saturating_sub(self.leases.len())
+    }
+
+    /// Whether it is there with nothing to do.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.leases.is_empty() && self.free_slots() > 0
     }
 
     /// Whether it can prove this.

@@ -101,6 +101,8 @@ pub struct RunningProof {
     pub started_at: Millis,
     /// Latest word from the worker.
     pub progress: Option<Progress>,
+    /// Whether another worker is at the same job.
+    pub raced: bool,
 }
 
 /// A worker as the scheduler sees it, for people.

@@ -1,7 +1,8 @@
 //! Jobs that wait for a Contemplant, and in which order they are given out.
 //!
 //! Urgent modes first; within them, the requester with the least work in progress, so that nobody's
-//! backlog holds up another's request; within one requester's, the earliest deadline, then age.
+//! backlog holds up another's request; of several, those who had no turn in this round, so that nobody is
+//! passed over for ever where there is but one worker; then the earliest deadline, then age.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -31,28 +32,68 @@ type Place = (u64, Millis, JobId);
 /// The waiting jobs.
 #[derive(Debug, Default)]
 pub struct Queue {
-    order: BTreeMap<u8, BTreeMap<Address, BTreeSet<Place>>>,
+    order: BTreeMap<u8, Class>,
     ranks: BTreeMap<JobId, Rank>,
+}
+
+/// The waiting jobs of one priority.
+///
+/// A requester takes part in the current round or, if it had its turn, in the next ones: it has one turn
+/// in each. The round is over when nobody waits who takes part in it.
+#[derive(Debug, Default)]
+struct Class {
+    requesters: BTreeMap<Address, BTreeSet<Place>>,
+    round: u64,
+    /// The next round of those who had their turn in this one, whether or not they wait.
+    had_turn: BTreeMap<Address, u64>,
+}
+
+impl Class {
+    fn remove(&mut self, rank: &Rank) {
+        if let Some(places) = self.requesters.get_mut(&rank.requester) {
+            places.remove(&place(rank));
+            if places.is_empty() {
+                self.requesters.remove(&rank.requester);
+            }
+        }
+        let rounds = self.requesters.keys().map(|requester| self.round_of(requester));
+        self.round = rounds.min().unwrap_or(u64::MAX);
+        self.had_turn.retain(|_, round| *round > self.round);
+        if self.requesters.is_empty() {
+            self.round = 0;
+        }
+    }
+
+    fn round_of(&self, requester: &Address) -> u64 {
+        self.had_turn.get(requester).copied().unwrap_or(self.round)
+    }
 }
 
 impl Queue {
     /// Puts a job in its place; a job that waits already moves.
     pub fn insert(&mut self, rank: Rank) {
         self.remove(rank.job);
-        let requesters = self.order.entry(rank.class).or_default();
-        requesters.entry(rank.requester).or_default().insert(place(&rank));
+        let class = self.order.entry(rank.class).or_default();
+        class.requesters.entry(rank.requester).or_default().insert(place(&rank));
         self.ranks.insert(rank.job, rank);
     }
 
     /// Takes a job out; nothing happens if it does not wait.
     pub fn remove(&mut self, job: JobId) {
         let Some(rank) = self.ranks.remove(&job) else { return };
-        let Some(requesters) = self.order.get_mut(&rank.class) else { return };
-        if let Some(places) = requesters.get_mut(&rank.requester) {
-            places.remove(&place(&rank));
-            if places.is_empty() {
-                requesters.remove(&rank.requester);
-            }
+        if let Some(class) = self.order.get_mut(&rank.class) {
+            class.remove(&rank);
+        }
+    }
+
+    /// Takes a job out because it is given out: its requester has had a turn. Nothing happens if it does
+    /// not wait.
+    pub fn take(&mut self, job: JobId) {
+        let Some(rank) = self.ranks.remove(&job) else { return };
+        if let Some(class) = self.order.get_mut(&rank.class) {
+            let next = class.round_of(&rank.requester) + 1;
+            class.had_turn.insert(rank.requester, next);
+            class.remove(&rank);
         }
     }
 
@@ -60,6 +101,11 @@ impl Queue {
     #[must_use]
     pub fn holds(&self, job: JobId) -> bool {
         self.ranks.contains_key(&job)
+    }
+
+    /// The waiting jobs, in no order that matters.
+    pub fn jobs(&self) -> impl Iterator<Item = JobId> + '_ {
+        self.ranks.keys().copied()
     }
 
     /// How many wait.
@@ -80,10 +126,11 @@ impl Queue {
         &'a self,
         running: &'a BTreeMap<Address, usize>,
     ) -> impl Iterator<Item = Rank> + 'a {
-        self.order.values().flat_map(move |requesters| {
-            let mut turns: Vec<_> = requesters.iter().collect();
+        self.order.values().flat_map(move |class| {
+            let mut turns: Vec<_> = class.requesters.iter().collect();
             turns.sort_by_key(|(requester, places)| {
-                (running.get(*requester).copied().unwrap_or(0), places.first().copied())
+                let busy = running.get(*requester).copied().unwrap_or(0);
+                (busy, class.round_of(requester), places.first().copied())
             });
             let places = turns.into_iter().flat_map(|(_, places)| places);
             places.filter_map(|(_, _, job)| self.ranks.get(job).copied())
@@ -97,6 +144,10 @@ const fn place(rank: &Rank) -> Place {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
+
+    use arbtest::arbtest;
+
     use super::*;
 
     const ALICE: Address = Address::repeat_byte(0xa1);
@@ -130,6 +181,95 @@ mod tests {
         assert_eq!(order(&queue, &[]), [1, 2, 3]);
         assert_eq!(order(&queue, &[(ALICE, 1)]), [3, 1, 2]);
         assert_eq!(order(&queue, &[(ALICE, 1), (BOB, 1)]), [1, 2, 3]);
+    }
+
+    /// Whatever waits and whatever is in progress: every job has its turn once, and whoever goes before
+    /// another has a reason.
+    #[test]
+    fn nobody_is_overtaken_without_a_reason() {
+        arbtest(|input| {
+            let mut queue = Queue::default();
+            let mut expected = BTreeMap::new();
+            for _ in 0..input.int_in_range(0..=40)? {
+                let requester = Address::repeat_byte(input.int_in_range(1..=4)?);
+                let (deadline, age) = (input.int_in_range(1..=5)?, input.int_in_range(1..=3)?);
+                let job = input.int_in_range(0..=20)?;
+                let rank = rank(job, input.int_in_range(0..=1)?, requester, deadline, age);
+                if input.ratio(1, 4)? {
+                    queue.remove(rank.job);
+                    expected.remove(&rank.job);
+                } else {
+                    queue.insert(rank);
+                    expected.insert(rank.job, rank);
+                }
+            }
+            let mut running = BTreeMap::new();
+            for n in 1..=4 {
+                running.insert(Address::repeat_byte(n), input.int_in_range(0..=3)?);
+            }
+            let turns: Vec<Rank> = queue.iter(&running).collect();
+            let jobs: BTreeMap<JobId, Rank> = turns.iter().map(|rank| (rank.job, *rank)).collect();
+            assert_eq!((jobs, turns.len()), (expected, queue.len()));
+            for pair in turns.windows(2) {
+                let (first, second) = (pair[0], pair[1]);
+                let busy = |rank: &Rank| (rank.class, running[&rank.requester]);
+                assert!(busy(&first) <= busy(&second), "{first:?} before {second:?}");
+                let same = first.requester == second.requester && first.class == second.class;
+                assert!(!same || place(&first) < place(&second), "{first:?} before {second:?}");
+            }
+            Ok(())
+        });
+    }
+
+    /// One request beside others who never stop asking, and whose deadlines may be nearer: it waits for
+    /// one turn of each of them at most, even where there is but one worker.
+    #[test]
+    fn nobody_starves_beside_endless_backlogs() {
+        arbtest(|input| {
+            let slots: usize = input.int_in_range(1..=3)?;
+            let others: u8 = input.int_in_range(1..=4)?;
+            let (mut queue, mut running) = (Queue::default(), BTreeMap::<Address, usize>::new());
+            let mut in_progress = VecDeque::new();
+            let came_at = input.int_in_range(0..=10)?;
+            let mut number = 1;
+            for now in 0..=came_at + others {
+                for n in 1..=others {
+                    let deadline = input.int_in_range(1..=30)?;
+                    if now == 0 || input.arbitrary()? {
+                        let requester = Address::repeat_byte(n);
+                        queue.insert(rank(number, 1, requester, deadline, 1));
+                        number += 1;
+                    }
+                }
+                if now == came_at {
+                    queue.insert(rank(0, 1, BOB, 99, 2));
+                }
+                if in_progress.len() == slots
+                    && let Some(done) = in_progress.pop_front()
+                {
+                    running.entry(done).and_modify(|count| *count -= 1);
+                }
+                let Some(next) = queue.iter(&running).next() else { continue };
+                queue.take(next.job);
+                *running.entry(next.requester).or_default() += 1;
+                in_progress.push_back(next.requester);
+            }
+            assert!(!queue.holds(JobId([0; 16])), "{others} others, {slots} slots: {queue:?}");
+            Ok(())
+        });
+    }
+
+    #[test]
+    fn a_round_that_is_over_leaves_nothing_behind() {
+        let mut queue = Queue::default();
+        for n in 1..=100 {
+            queue.insert(rank(n, 1, Address::repeat_byte(n), 10, 1));
+        }
+        for n in 1..=100 {
+            queue.take(JobId([n; 16]));
+        }
+        let class = &queue.order[&1];
+        assert_eq!((class.round, class.had_turn.len(), class.requesters.len()), (0, 0, 0));
     }
 
     #[test]

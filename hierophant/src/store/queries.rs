@@ -5,7 +5,7 @@ use std::fmt::Debug;
 
 use alloy_primitives::Address;
 use async_trait::async_trait;
-use network_lib::ids::{ArtifactId, JobId, RequestId, Sha256Digest, VkHash};
+use network_lib::ids::{ArtifactId, JobId, RequestId, Sha256Digest, VkHash, WorkerId};
 
 use super::retention::{self, RetentionStep};
 use super::rows::{self, Columns};
@@ -138,6 +138,15 @@ impl<D: Driver> JobStore for SqlStore<D> {
             }
         }
         Ok(jobs)
+    }
+
+    async fn strikes(&self, since: Millis) -> Result<Vec<(WorkerId, Millis)>, StoreError> {
+        let query = Statement::new(
+            "SELECT worker, ended_at FROM attempts WHERE outcome = 'failed' \
+             AND failure_class = 'worker' AND ended_at >= $1 ORDER BY ended_at, lease",
+        )
+        .bind(since.0);
+        self.many("reading strikes", query, rows::strike).await
     }
 
     async fn request(&self, id: RequestId) -> Result<Option<RequestView>, StoreError> {

@@ -1,7 +1,7 @@
 //! Records from rows.
 
 use alloy_primitives::Address;
-use network_lib::ids::{IdError, Sha256Digest};
+use network_lib::ids::{IdError, Sha256Digest, WorkerId};
 use network_lib::job::{BlobInfo, Execution, Failure, JobSpec};
 
 use super::StoreError;
@@ -124,15 +124,21 @@ pub(super) fn artifact(row: &impl Columns) -> Result<ArtifactRecord, StoreError>
     })
 }
 
+fn execution(row: &impl Columns) -> Result<Option<Execution>, StoreError> {
+    let Some(cycles) = optional_int(row, "cycles")? else { return Ok(None) };
+    Ok(Some(Execution {
+        cycles: cycles.cast_unsigned(),
+        gas: optional_int(row, "gas")?.map(i64::cast_unsigned),
+        public_values_hash: id::<Sha256Digest>(row, "public_values_hash")?,
+    }))
+}
+
+/// When an attempt failed by a worker's fault, and whose.
+pub(super) fn strike(row: &impl Columns) -> Result<(WorkerId, Millis), StoreError> {
+    Ok((id(row, "worker")?, time(row, "ended_at")?))
+}
+
 pub(super) fn job(row: &impl Columns) -> Result<JobRecord, StoreError> {
-    let execution = match optional_int(row, "cycles")? {
-        None => None,
-        Some(cycles) => Some(Execution {
-            cycles: cycles.cast_unsigned(),
-            gas: optional_int(row, "gas")?.map(i64::cast_unsigned),
-            public_values_hash: id::<Sha256Digest>(row, "public_values_hash")?,
-        }),
-    };
     let failure = match optional_text(row, "failure_class")? {
         None => None,
         Some(class) => Some(Failure {
@@ -164,7 +170,7 @@ pub(super) fn job(row: &impl Columns) -> Result<JobRecord, StoreError> {
         stdin: id(row, "stdin")?,
         stdin_blob: blob(row, "stdin_size", "stdin_sha256")?,
         state: word(row, "state")?,
-        execution,
+        execution: execution(row)?,
         failure,
         proof: optional_id(row, "proof")?,
         prover,
@@ -191,10 +197,12 @@ pub(super) fn attempt(row: &impl Columns) -> Result<AttemptRecord, StoreError> {
             backend: backend_from(&text(row, "worker_backend")?)?,
         },
         started_at: time(row, "started_at")?,
+        begun_at: optional_time(row, "begun_at")?,
         ended_at: optional_time(row, "ended_at")?,
         outcome: word(row, "outcome")?,
         failure_class: class.as_deref().map(class_from).transpose()?,
         message: optional_text(row, "message")?,
+        execution: execution(row)?,
         proof,
     })
 }

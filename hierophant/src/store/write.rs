@@ -105,6 +105,7 @@ fn write_request(request: &RequestRecord, key: Sha256Digest) -> Statement {
 }
 
 fn write_attempt(attempt: &AttemptRecord) -> Statement {
+    let execution = attempt.execution.as_ref();
     let columns = vec![
         ("lease", attempt.lease.0.as_slice().into()),
         ("job", attempt.job.0.as_slice().into()),
@@ -112,10 +113,14 @@ fn write_attempt(attempt: &AttemptRecord) -> Statement {
         ("worker_name", attempt.prover.name.as_str().into()),
         ("worker_backend", attempt.prover.backend.as_str().into()),
         ("started_at", attempt.started_at.0.into()),
+        ("begun_at", attempt.begun_at.map(|t| t.0).into()),
         ("ended_at", attempt.ended_at.map(|t| t.0).into()),
         ("outcome", attempt.outcome.as_str().into()),
         ("failure_class", attempt.failure_class.map(FailureClass::as_str).into()),
         ("message", attempt.message.as_deref().into()),
+        ("cycles", execution.map(|e| bits(e.cycles)).into()),
+        ("gas", execution.and_then(|e| e.gas).map(bits).into()),
+        ("public_values_hash", execution.map(|e| e.public_values_hash.0).into()),
         ("proof", attempt.proof.map(|(id, _)| id.0).into()),
         ("proof_size", attempt.proof.map(|(_, blob)| bits(blob.size)).into()),
         ("proof_sha256", attempt.proof.map(|(_, blob)| blob.sha256.0).into()),

@@ -8,6 +8,7 @@ mod disk_budget;
 mod lists;
 mod on_postgres;
 mod pitfalls;
+mod racing;
 mod retention;
 mod services;
 mod startup;

@@ -109,6 +109,7 @@ async fn the_status_pages_have_their_documented_fields() {
             "mode",
             "phase",
             "program",
+            "raced",
             "requests",
             "running_seconds",
         ]

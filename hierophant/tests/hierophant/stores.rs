@@ -1,5 +1,6 @@
 //! `JobStore`: one suite, run against each store, and what is particular to each.
 
+mod attempts;
 mod many;
 mod postgres_only;
 mod records;
@@ -37,6 +38,16 @@ impl Place {
         };
         opened.expect("opens")
     }
+
+    /// Does something that Hierophant does not do, while the store is closed.
+    pub(crate) async fn administer(&self, sql: &str) {
+        match self {
+            Self::Sqlite(folder) => {
+                sqlite_only::administer(&folder.path().join("hierophant.db"), sql).await;
+            }
+            Self::Postgres(database) => postgres_only::administer(&database.url, sql).await,
+        }
+    }
 }
 
 /// Makes a test of each function of the suite, once for each store.
@@ -73,6 +84,8 @@ suite! {
     suite::the_history_is_paged_from_the_latest_end
     suite::nonces_are_counted_by_account
     suite::commits_at_the_same_time_are_all_kept
+    attempts::strikes_are_failures_by_a_workers_fault
+    attempts::what_went_on_goes_on_after_an_upgrade
     retention::inputs_go_a_while_after_the_last_job_that_uses_them
     retention::programs_stay_while_registered_or_run
     retention::proofs_stay_until_fetched_and_past_every_deadline

@@ -1,18 +1,26 @@
 //! What must hold after every commit, and at the end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use hierophant::records::{AttemptOutcome, Change, JobState, RequestState};
+use hierophant::records::{
+    AttemptOutcome, AttemptRecord, Change, JobRecord, JobState, Millis, RequestState,
+};
+use hierophant::verify::Claim;
+use network_lib::handshake::Backend;
+use network_lib::ids::LeaseId;
 use network_lib::job::FailureClass;
 
 use super::clients::Client;
 use super::memory::Memory;
+use super::workers::{Contemplant, execution};
 
 /// How often a job may fail by a worker's fault in the simulation.
 pub const MAX_ATTEMPTS: u32 = 3;
+/// At how many strikes a worker is suspended in the simulation.
+pub const MAX_STRIKES: usize = 3;
 
 /// Checks a transaction against what is stored before it is.
-pub fn before_commit(memory: &Memory, changes: &[&Change]) {
+pub fn before_commit(memory: &Memory, changes: &[&Change], strike_decay: i64) {
     for change in changes {
         match change {
             Change::Request(new, _) => {
@@ -40,6 +48,10 @@ pub fn before_commit(memory: &Memory, changes: &[&Change]) {
                     let ended =
                         !matches!(old.outcome, AttemptOutcome::Running | AttemptOutcome::Lost);
                     assert!(!ended || old.outcome == new.outcome, "an attempt ended twice");
+                } else {
+                    let since = Millis(new.started_at.0 - strike_decay);
+                    let theirs = memory.strikes(since).filter(|(id, _)| *id == new.prover.worker);
+                    assert!(theirs.count() < MAX_STRIKES, "given to a suspended worker: {new:?}");
                 }
             }
             _ => {}
@@ -48,29 +60,34 @@ pub fn before_commit(memory: &Memory, changes: &[&Change]) {
 }
 
 /// Checks everything that is stored.
-pub fn after_commit(memory: &Memory) {
-    let mut running = BTreeMap::<_, u32>::new();
+pub fn after_commit(memory: &Memory, racing: bool) {
+    let mut running = BTreeMap::<_, Vec<&AttemptRecord>>::new();
     for attempt in memory.attempts.values() {
         if attempt.outcome == AttemptOutcome::Running {
-            *running.entry(attempt.job).or_default() += 1;
+            running.entry(attempt.job).or_default().push(attempt);
         }
     }
     for (id, job) in &memory.jobs {
-        let running = running.get(id).copied().unwrap_or(0);
-        let expected = match job.state {
-            JobState::Leased | JobState::Proving | JobState::Uploaded | JobState::Verifying => 1,
-            _ => 0,
-        };
-        assert_eq!(running, expected, "attempts that go on for {job:?}");
+        going_on(job, running.get(id).map_or(&[], Vec::as_slice), racing);
         if job.state == JobState::Proved {
             let proof = job.proof.expect("a proved job has a proof");
             assert!(memory.genuine[&proof], "a wrong proof is served: {job:?}");
+            assert_eq!(job.execution, Some(execution()), "a liar's word is told");
+            let completed = |attempt: &&AttemptRecord| {
+                attempt.outcome == AttemptOutcome::Completed
+                    && attempt.proof.map(|it| it.0) == Some(proof)
+            };
+            let winner = memory.attempts_of(*id).find(completed).expect("somebody has made it");
+            assert_eq!(job.prover.as_ref(), Some(&winner.prover), "the wrong one is praised");
+            assert_eq!(job.started_at, Some(winner.started_at));
         }
         let gave_up = job.state == JobState::Failed;
         let blamed = memory
             .attempts_of(*id)
             .filter(|attempt| attempt.failure_class == Some(FailureClass::Worker));
-        assert!(!gave_up || blamed.count() >= MAX_ATTEMPTS as usize, "given up early: {job:?}");
+        let blamed = blamed.count();
+        assert!(!gave_up || blamed == MAX_ATTEMPTS as usize, "given up early: {job:?}");
+        assert!(blamed <= MAX_ATTEMPTS as usize, "beyond the retry budget: {job:?}");
     }
     for request in memory.requests.values() {
         let job = &memory.jobs[&request.job];
@@ -82,6 +99,43 @@ pub fn after_commit(memory: &Memory) {
             "an open request of an ended job: {request:?} {job:?}"
         );
     }
+}
+
+/// Checks an attempt that began beside another one.
+pub fn racer(memory: &Memory, lease: LeaseId) {
+    let racer = &memory.attempts[&lease];
+    let had = |other: &AttemptRecord| other.lease != lease && other.prover == racer.prover;
+    assert!(!memory.attempts_of(racer.job).any(had), "raced by one who had it: {racer:?}");
+}
+
+/// Checks a job against its attempts that go on.
+fn going_on(job: &JobRecord, attempts: &[&AttemptRecord], racing: bool) {
+    let any = |is: fn(&AttemptRecord) -> bool| attempts.iter().any(|attempt| is(attempt));
+    let begun = any(|attempt| attempt.begun_at.is_some());
+    let handed_in = any(|attempt| attempt.proof.is_some());
+    let (fits, most) = match job.state {
+        JobState::Leased => (!begun && !handed_in, 2),
+        JobState::Proving => (begun && !handed_in, 2),
+        JobState::Uploaded | JobState::Verifying => (handed_in, 2),
+        _ => (true, 0),
+    };
+    let most = if racing { most } else { most.min(1) };
+    assert!(attempts.len() >= usize::from(most > 0), "nobody is at it: {job:?}");
+    assert!(attempts.len() <= most, "too many attempts go on: {job:?} {attempts:?}");
+    assert!(fits, "the state is not that of the attempts: {job:?} {attempts:?}");
+    let provers: BTreeSet<_> = attempts.iter().map(|attempt| attempt.prover.worker).collect();
+    assert_eq!(provers.len(), attempts.len(), "twice on one worker: {attempts:?}");
+    let told = job.prover.as_ref().map(|prover| prover.worker);
+    assert!(most == 0 || told.is_some_and(|told| provers.contains(&told)), "{job:?}");
+}
+
+/// Checks that a proof is judged by what its own maker said of the execution.
+pub fn own_word(memory: &Memory, workers: &[Contemplant], lease: LeaseId, claim: &Claim) {
+    let attempt = &memory.attempts[&lease];
+    let maker = workers.iter().find(|worker| worker.id == attempt.prover.worker);
+    let told = maker.expect("a known worker").execution();
+    let spec = &memory.jobs[&attempt.job].spec;
+    assert_eq!(*claim, Claim::new(spec, &told, Backend::Cpu), "judged by another's word");
 }
 
 /// Whether a client's request has come to the right end, or why it has not.

@@ -1,12 +1,14 @@
 //! What survives a crash of Hierophant: the committed records, and the proofs' bytes.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
+use hierophant::proofs::core::Past;
 use hierophant::records::{
-    AttemptRecord, Change, JobRecord, JobState, Millis, RequestRecord, RequestState,
+    AttemptOutcome, AttemptRecord, Change, JobRecord, JobState, Millis, RequestRecord, RequestState,
 };
 use hierophant::store::UnfinishedJob;
-use network_lib::ids::{ArtifactId, JobId, LeaseId, RequestId, Sha256Digest};
+use network_lib::ids::{ArtifactId, JobId, LeaseId, RequestId, Sha256Digest, WorkerId};
 use network_lib::job::FailureClass;
 
 #[derive(Debug, Default)]
@@ -32,7 +34,57 @@ impl Memory {
         }
     }
 
-    pub fn unfinished(&self) -> Vec<UnfinishedJob> {
+    /// What a start reads.
+    pub fn past(&self, strikes_since: Millis) -> Past {
+        let mut strikes: Vec<_> = self.strikes(strikes_since).collect();
+        strikes.sort_by_key(|(_, at)| *at);
+        let finished = self.jobs.values().filter(|job| job.state.is_terminal());
+        let mut ended: Vec<_> = finished.cloned().collect();
+        ended.sort_by_key(|job| Reverse(job.finished_at));
+        Past { unfinished: self.unfinished(), strikes, ended, ..Past::default() }
+    }
+
+    /// Attempts that failed by a worker's fault since then: whose, and when.
+    pub fn strikes(&self, since: Millis) -> impl Iterator<Item = (WorkerId, Millis)> {
+        let strike = move |attempt: &AttemptRecord| {
+            let blamed = attempt.outcome == AttemptOutcome::Failed
+                && attempt.failure_class == Some(FailureClass::Worker);
+            let at = attempt.ended_at.filter(|at| blamed && *at >= since)?;
+            Some((attempt.prover.worker, at))
+        };
+        self.attempts.values().filter_map(strike)
+    }
+
+    /// The attempts among the changes that are new.
+    pub fn new_attempts(&self, changes: &[&Change]) -> Vec<LeaseId> {
+        let new = |change: &&Change| match change {
+            Change::Attempt(new) if !self.attempts.contains_key(&new.lease) => Some(new.lease),
+            _ => None,
+        };
+        changes.iter().filter_map(new).collect()
+    }
+
+    /// Whether another attempt at the same job goes on.
+    pub fn is_race(&self, lease: LeaseId) -> bool {
+        let goes_on = |other: &AttemptRecord| {
+            other.lease != lease && other.outcome == AttemptOutcome::Running
+        };
+        self.attempts_of(self.attempts[&lease].job).any(goes_on)
+    }
+
+    /// How many proofs came from an attempt that was stopped by nobody while an earlier one was.
+    pub fn won_by_racer(&self) -> u64 {
+        let won = |attempt: &&AttemptRecord| {
+            let beaten = |other: &AttemptRecord| {
+                other.outcome == AttemptOutcome::Cancelled && other.started_at < attempt.started_at
+            };
+            attempt.outcome == AttemptOutcome::Completed
+                && self.attempts_of(attempt.job).any(beaten)
+        };
+        self.attempts.values().filter(won).count() as u64
+    }
+
+    fn unfinished(&self) -> Vec<UnfinishedJob> {
         let unfinished = self.jobs.values().filter(|job| !job.state.is_terminal());
         let with_all = unfinished.map(|job| UnfinishedJob {
             job: job.clone(),

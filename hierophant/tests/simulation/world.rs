@@ -31,6 +31,7 @@ const CALM: i64 = 12 * 60 * MINUTE;
 const HEARTBEAT: i64 = 5 * SECOND;
 const SILENCE: i64 = 20 * SECOND;
 const QUARANTINE: i64 = 10 * MINUTE;
+const STRIKE_DECAY: i64 = 20 * MINUTE;
 
 /// What was tried, and how it ended.
 #[derive(Debug, Default, Clone)]
@@ -38,6 +39,10 @@ pub struct Tally {
     pub events: u64,
     pub crashes: u64,
     pub attempts: u64,
+    /// Attempts that began while another one at the same job went on.
+    pub races: u64,
+    /// Of the raced jobs those whose proof came from the later attempt.
+    pub won_by_racer: u64,
     pub fulfilled: u64,
     pub unexecutable: u64,
     pub failed: u64,
@@ -50,6 +55,8 @@ impl Tally {
         self.events += other.events;
         self.crashes += other.crashes;
         self.attempts += other.attempts;
+        self.races += other.races;
+        self.won_by_racer += other.won_by_racer;
         self.fulfilled += other.fulfilled;
         self.unexecutable += other.unexecutable;
         self.failed += other.failed;
@@ -62,11 +69,13 @@ impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} events, {} crashes of Hierophant, {} attempts; requests: {} fulfilled, {} \
-             unexecutable, {} failed, {} cancelled, {} expired",
+            "{} events, {} crashes of Hierophant, {} attempts, {} of them races, {} of these won; \
+             requests: {} fulfilled, {} unexecutable, {} failed, {} cancelled, {} expired",
             self.events,
             self.crashes,
             self.attempts,
+            self.races,
+            self.won_by_racer,
             self.fulfilled,
             self.unexecutable,
             self.failed,
@@ -124,6 +133,8 @@ pub struct World {
     workers: Vec<Contemplant>,
     clients: Vec<Client>,
     storm: bool,
+    /// Whether stragglers are raced.
+    racing: bool,
     tally: Tally,
     story: VecDeque<String>,
 }
@@ -135,7 +146,6 @@ impl World {
         let clients = (0..rng.random_range(5..40)).map(|_| Client::draw(&mut rng)).collect();
         Self {
             now: Millis(1_000_000_000),
-            rng,
             events: BTreeMap::new(),
             sequence: 0,
             memory: Memory::default(),
@@ -148,8 +158,10 @@ impl World {
             workers,
             clients,
             storm: true,
+            racing: rng.random_bool(0.5),
             tally: Tally::default(),
             story: VecDeque::new(),
+            rng,
         }
     }
 
@@ -180,6 +192,12 @@ impl World {
             self.until(next);
         }
         self.check_ends();
+        // Suspended Contemplants hear only when they are let in again that nobody wants their work.
+        self.until(Millis(self.now.0 + 2 * STRIKE_DECAY));
+        for worker in &self.workers {
+            assert!(worker.held.is_empty(), "work that nobody wants goes on: {worker:?}");
+        }
+        self.tally.won_by_racer = self.memory.won_by_racer();
         self.tally.attempts = self.memory.attempts.len() as u64;
         self.tally.clone()
     }

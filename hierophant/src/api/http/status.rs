@@ -58,11 +58,13 @@ pub struct Contemplant {
     pub time_alive_seconds: u64,
     /// Seconds since its last sign of life.
     pub seconds_since_heard: u64,
-    /// Attempts that failed by its fault, as far as they still count against it.
+    /// Attempts that failed by its fault, as far as they still count against it, whenever Hierophant
+    /// was started.
     pub strikes: usize,
-    /// Proofs that were accepted from it since Hierophant started.
+    /// Proofs that were accepted from it since Hierophant started, or since it came back after being
+    /// gone for more than a day.
     pub proofs_completed: u64,
-    /// Mean seconds from lease to accepted proof, if there was one.
+    /// Mean seconds from lease to accepted proof of these, if there was one.
     pub average_proof_time_seconds: Option<f64>,
     /// What it is working on.
     pub current_proofs: Vec<CurrentProof>,
@@ -93,6 +95,8 @@ pub struct CurrentProof {
     pub estimated: bool,
     /// Seconds since the attempt started.
     pub running_seconds: u64,
+    /// Whether another Contemplant is at the same job: the first valid proof counts.
+    pub raced: bool,
 }
 
 /// A Contemplant that is gone.
@@ -127,9 +131,9 @@ pub struct FinishedProof {
     pub program: VkHash,
     /// Who asked first.
     pub requester: Option<String>,
-    /// Name of the Contemplant of the last attempt, if there was one.
+    /// Name of the Contemplant that made the proof, or else was at it last, if there was one.
     pub contemplant: Option<String>,
-    /// What made its proofs.
+    /// What makes that one's proofs.
     pub backend: Option<&'static str>,
     /// `proved`, `unexecutable`, `failed`, `cancelled` or `expired`.
     pub state: &'static str,
@@ -143,11 +147,11 @@ pub struct FinishedProof {
     pub gas: Option<u64>,
     /// When it was asked for, Unix seconds.
     pub created_at: u64,
-    /// When its last attempt started, Unix seconds.
+    /// When that one's attempt started, Unix seconds.
     pub started_at: Option<u64>,
     /// When it ended, Unix seconds.
     pub finished_at: Option<u64>,
-    /// Seconds of the last attempt.
+    /// Seconds from then to the end.
     pub proof_seconds: Option<f64>,
 }
 
@@ -292,6 +296,7 @@ fn current(now: Millis, running: &RunningProof) -> CurrentProof {
         eta_seconds: progress.and_then(|progress| progress.eta_seconds),
         estimated: progress.is_some_and(|progress| progress.estimated),
         running_seconds: now.since(running.started_at) / 1000,
+        raced: running.raced,
     }
 }
 

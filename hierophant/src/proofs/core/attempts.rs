@@ -1,12 +1,12 @@
 //! What workers say about attempts.
 
-use network_lib::ids::{ArtifactId, JobId, LeaseId, WorkerId};
+use network_lib::ids::{ArtifactId, LeaseId, WorkerId};
 use network_lib::job::{BlobInfo, Execution, Failure, FailureClass, Progress};
 use network_lib::wire::ToWorker;
 
 use super::endings::End;
 use super::{Effect, ProofsCore};
-use crate::records::{AttemptOutcome, Change, JobState, Millis};
+use crate::records::{AttemptOutcome, Change, Millis};
 use crate::verify::Claim;
 
 impl ProofsCore {
@@ -19,11 +19,13 @@ impl ProofsCore {
         progress: Progress,
     ) -> Vec<Effect> {
         let mut effects = Vec::new();
-        let Some(job) = self.job_of(worker, lease) else { return effects };
+        if self.job_of(worker, lease).is_none() {
+            return effects;
+        }
         if let Some(held) = self.leases.get_mut(&lease) {
             held.report(now, progress);
         }
-        self.begun(now, job, &mut effects);
+        self.begun(now, lease, None, &mut effects);
         effects
     }
 
@@ -36,18 +38,13 @@ impl ProofsCore {
         execution: Execution,
     ) -> Vec<Effect> {
         let mut effects = Vec::new();
-        let Some(job) = self.job_of(worker, lease) else { return effects };
+        if self.job_of(worker, lease).is_none() {
+            return effects;
+        }
         if let Some(held) = self.leases.get_mut(&lease) {
             held.moved_at = now;
         }
-        self.begun(now, job, &mut effects);
-        if let Some(live) = self.jobs.get_mut(&job)
-            && live.record.execution != Some(execution)
-        {
-            live.record.execution = Some(execution);
-            live.record.updated_at = now;
-            effects.push(Effect::Save(Change::Job(live.record.clone())));
-        }
+        self.begun(now, lease, Some(execution), &mut effects);
         effects
     }
 
@@ -64,11 +61,12 @@ impl ProofsCore {
         let Some(held) = self.leases.get_mut(&lease).filter(|held| !held.checking) else {
             return (false, effects);
         };
+        held.attempt.begun_at.get_or_insert(now);
         held.attempt.proof = Some((artifact, blob));
         held.moved_at = now;
         effects.push(Effect::Save(Change::Attempt(held.attempt.clone())));
         let job = held.job;
-        self.set_state(now, job, JobState::Uploaded, &mut effects);
+        self.update(now, job, &mut effects, |_| ());
         (true, effects)
     }
 
@@ -92,12 +90,10 @@ impl ProofsCore {
         proof: BlobInfo,
     ) -> Vec<Effect> {
         let mut effects = Vec::new();
-        if let Some(job) = self.job_of(worker, lease) {
+        if self.job_of(worker, lease).is_some() {
             let handed_in = self.leases.get(&lease).and_then(|held| held.attempt.proof);
             if handed_in.is_some_and(|(_, stored)| stored == proof) {
-                if let Some(live) = self.jobs.get_mut(&job) {
-                    live.record.execution = Some(execution);
-                }
+                self.begun(now, lease, Some(execution), &mut effects);
                 self.check_if_handed_in(now, lease, &mut effects);
             } else {
                 let failure = Failure {
@@ -142,10 +138,13 @@ impl ProofsCore {
         let Some(held) = self.leases.get(&lease).filter(|held| held.checking) else {
             return effects;
         };
-        let job = held.job;
+        let (job, execution) = (held.job, held.attempt.execution);
         match (verdict, held.attempt.proof) {
             (Ok(()), Some((proof, _))) => {
                 self.end_attempt(now, lease, AttemptOutcome::Completed, None, &mut effects);
+                if let Some(live) = self.jobs.get_mut(&job) {
+                    live.record.execution = execution;
+                }
                 self.end_job(now, job, End::Proved(proof), &mut effects);
             }
             (Err(failure), _) => self.fail_attempt(now, lease, failure, &mut effects),
@@ -155,8 +154,8 @@ impl ProofsCore {
         effects
     }
 
-    /// Has an attempt's proof checked if its bytes are here and it is known what the program does.
-    /// Returns whether they are.
+    /// Has an attempt's proof checked if its bytes are here and its worker has said what the program
+    /// does. Returns whether that is so.
     pub(super) fn check_if_handed_in(
         &mut self,
         now: Millis,
@@ -164,17 +163,15 @@ impl ProofsCore {
         effects: &mut Vec<Effect>,
     ) -> bool {
         let Some(held) = self.leases.get_mut(&lease) else { return false };
-        let Some(live) = self.jobs.get_mut(&held.job) else { return false };
-        let (Some((proof, _)), Some(execution)) = (held.attempt.proof, live.record.execution)
+        let Some(live) = self.jobs.get(&held.job) else { return false };
+        let (Some((proof, _)), Some(execution)) = (held.attempt.proof, held.attempt.execution)
         else {
             return false;
         };
         held.checking = true;
-        live.record.state = JobState::Verifying;
-        live.record.updated_at = now;
-        effects.push(Effect::Save(Change::Job(live.record.clone())));
-        let backend = held.attempt.prover.backend;
-        let claim = Claim::new(&live.record.spec, &execution, backend);
+        let claim = Claim::new(&live.record.spec, &execution, held.attempt.prover.backend);
+        let job = held.job;
+        self.update(now, job, effects, |_| ());
         effects.push(Effect::Check { lease, proof, claim });
         true
     }
@@ -187,9 +184,24 @@ impl ProofsCore {
         }
     }
 
-    fn begun(&mut self, now: Millis, job: JobId, effects: &mut Vec<Effect>) {
-        if self.jobs.get(&job).is_some_and(|live| live.record.state == JobState::Leased) {
-            self.set_state(now, job, JobState::Proving, effects);
+    /// A worker has said something about an attempt, perhaps what its execution found.
+    fn begun(
+        &mut self,
+        now: Millis,
+        lease: LeaseId,
+        execution: Option<Execution>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(held) = self.leases.get_mut(&lease) else { return };
+        let attempt = &mut held.attempt;
+        let begun_at = attempt.begun_at.or(Some(now));
+        let found = execution.or(attempt.execution);
+        if (begun_at, found) == (attempt.begun_at, attempt.execution) {
+            return;
         }
+        (attempt.begun_at, attempt.execution) = (begun_at, found);
+        effects.push(Effect::Save(Change::Attempt(attempt.clone())));
+        let job = held.job;
+        self.update(now, job, effects, |record| record.execution = execution.or(record.execution));
     }
 }

@@ -9,7 +9,7 @@ use network_lib::wire::ToWorker;
 use super::{Effect, ProofsCore};
 use crate::proofs::assign;
 use crate::proofs::lease::{Lease, Worker};
-use crate::records::{AttemptRecord, Change, JobState, Millis};
+use crate::records::{AttemptRecord, Change, Millis};
 
 impl ProofsCore {
     /// Gives waiting jobs to free workers, in the queue's order.
@@ -17,10 +17,11 @@ impl ProofsCore {
         let mut free: usize = self.workers.values().map(Worker::free_slots).sum();
         let mut running = BTreeMap::<Address, usize>::new();
         if free > 0 && !self.queue.is_empty() {
-            for held in self.leases.values().filter(|held| !held.checking) {
-                if let Some(live) = self.jobs.get(&held.job) {
-                    *running.entry(live.requester()).or_default() += 1;
-                }
+            // A job counts once, however many are at it: its requester did not ask for a race.
+            let leases = self.leases.values().filter(|held| !held.checking);
+            let jobs: BTreeSet<JobId> = leases.map(|held| held.job).collect();
+            for live in jobs.iter().filter_map(|job| self.jobs.get(job)) {
+                *running.entry(live.requester()).or_default() += 1;
             }
         }
         while free > 0 {
@@ -55,36 +56,32 @@ impl ProofsCore {
         })
     }
 
-    fn lease_out(
+    /// Starts an attempt.
+    pub(super) fn lease_out(
         &mut self,
         now: Millis,
         job: JobId,
         worker_id: WorkerId,
         effects: &mut Vec<Effect>,
     ) {
-        self.queue.remove(job);
+        self.queue.take(job);
         let lease = LeaseId(self.ids.draw());
         let Some(worker) = self.workers.get_mut(&worker_id) else { return };
         let Some(live) = self.jobs.get_mut(&job) else { return };
         worker.leases.insert(lease);
-        let prover = worker.as_prover(worker_id);
-        live.lease = Some(lease);
+        live.leases.insert(lease);
+        live.tried.insert(worker_id);
         live.left = None;
-        live.record.state = JobState::Leased;
-        live.record.attempts += 1;
-        live.record.prover = Some(prover.clone());
-        live.record.started_at = Some(now);
-        live.record.updated_at = now;
-        let attempt = AttemptRecord::starting(lease, job, prover, now);
-        effects.push(Effect::Save(Change::Job(live.record.clone())));
-        effects.push(Effect::Save(Change::Attempt(attempt.clone())));
+        let attempt = AttemptRecord::starting(lease, job, worker.as_prover(worker_id), now);
         let message = ToWorker::Prove {
             lease_id: lease,
             spec: live.record.spec.clone(),
             program: live.record.program_blob,
             stdin: live.record.stdin_blob,
         };
+        self.leases.insert(lease, Lease::new(now, attempt.clone()));
+        self.update(now, job, effects, |record| record.attempts += 1);
+        effects.push(Effect::Save(Change::Attempt(attempt)));
         effects.push(Effect::Send(worker_id, message));
-        self.leases.insert(lease, Lease::new(now, attempt));
     }
 }

@@ -1,10 +1,10 @@
 //! How attempts, requests and jobs end.
 
-use network_lib::ids::{ArtifactId, JobId, LeaseId, RequestId};
+use network_lib::ids::{ArtifactId, JobId, LeaseId, RequestId, WorkerId};
 use network_lib::job::{Failure, FailureClass};
 use network_lib::wire::ToWorker;
 
-use super::{Effect, ProofsCore};
+use super::{Effect, ProofsCore, at_it};
 use crate::proofs::lease::rest_after_interruptions;
 use crate::records::{AttemptOutcome, Change, JobState, Millis, RequestState};
 
@@ -32,8 +32,8 @@ impl End {
 }
 
 impl ProofsCore {
-    /// An attempt ends without a word of how it went. If the proof is already here, it counts; if the
-    /// worker comes back before the job is given out again, it goes on.
+    /// An attempt ends without a word of how it went. If the proof is already here, it counts; if nobody
+    /// else is at the job and the worker comes back before it is given out again, it goes on.
     ///
     /// A `class` of [`FailureClass::Worker`] counts towards the job's retry budget.
     pub(super) fn interrupt(
@@ -56,19 +56,14 @@ impl ProofsCore {
         if class == Some(FailureClass::Worker) {
             let failure =
                 Failure { class: FailureClass::Worker, cause: None, message: reason.to_owned() };
-            live.record.failure = Some(failure.clone());
-            live.failed_on.workers.insert(worker);
-            live.worker_failures += 1;
-            if live.worker_failures >= self.limits.max_attempts {
-                return self.give_up(now, job, failure, effects);
-            }
-            return self.wait_again(now, job, effects);
+            return self.blame(now, job, worker, failure, effects);
         }
-        live.left = Some(held);
-        self.retry_later(now, job, effects);
+        live.left = live.leases.is_empty().then_some(held);
+        self.retry_later(now, job, None, effects);
     }
 
-    /// An attempt has failed: its class decides what happens to the job.
+    /// An attempt has failed: its class decides what happens to the job. What is the program's or the
+    /// request's fault ends it, another attempt that goes on notwithstanding: it would find the same.
     pub(super) fn fail_attempt(
         &mut self,
         now: Millis,
@@ -81,7 +76,6 @@ impl ProofsCore {
         let detail = Some((Some(failure.class), failure.message.clone()));
         self.end_attempt(now, lease, AttemptOutcome::Failed, detail, effects);
         let Some(live) = self.jobs.get_mut(&job) else { return };
-        live.record.failure = Some(failure.clone());
         live.failed_on.last = Some(worker);
         match failure.class {
             FailureClass::Guest => self.end_job(now, job, End::Unexecutable(failure), effects),
@@ -89,18 +83,30 @@ impl ProofsCore {
                 self.end_job(now, job, End::Unexecutable(failure), effects);
             }
             FailureClass::Request => self.end_job(now, job, End::Failed(failure), effects),
-            FailureClass::Infrastructure => self.retry_later(now, job, effects),
+            FailureClass::Infrastructure => self.retry_later(now, job, Some(failure), effects),
             FailureClass::Worker => {
-                live.failed_on.workers.insert(worker);
-                live.worker_failures += 1;
-                let given_up = live.worker_failures >= self.limits.max_attempts;
                 self.strike(now, worker, &failure.message, effects);
-                if given_up {
-                    self.give_up(now, job, failure, effects);
-                } else {
-                    self.wait_again(now, job, effects);
-                }
+                self.blame(now, job, worker, failure, effects);
             }
+        }
+    }
+
+    /// Counts a failure by a worker's fault towards the job's retry budget.
+    fn blame(
+        &mut self,
+        now: Millis,
+        job: JobId,
+        worker: WorkerId,
+        failure: Failure,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(live) = self.jobs.get_mut(&job) else { return };
+        live.failed_on.workers.insert(worker);
+        live.worker_failures += 1;
+        if live.worker_failures >= self.limits.max_attempts {
+            self.give_up(now, job, failure, effects);
+        } else {
+            self.wait_again(now, job, Some(failure), effects);
         }
     }
 
@@ -117,20 +123,40 @@ impl ProofsCore {
     }
 
     /// Back into the queue, with a rest that grows with the number of interruptions.
-    fn retry_later(&mut self, now: Millis, job: JobId, effects: &mut Vec<Effect>) {
+    fn retry_later(
+        &mut self,
+        now: Millis,
+        job: JobId,
+        failure: Option<Failure>,
+        effects: &mut Vec<Effect>,
+    ) {
         if let Some(live) = self.jobs.get_mut(&job) {
             live.interruptions += 1;
             live.not_before = Millis(now.0 + rest_after_interruptions(live.interruptions).0);
         }
-        self.wait_again(now, job, effects);
+        self.wait_again(now, job, failure, effects);
     }
 
-    fn wait_again(&mut self, now: Millis, job: JobId, effects: &mut Vec<Effect>) {
-        self.set_state(now, job, JobState::Queued, effects);
-        self.line_up(job);
+    /// An attempt has ended, the job has not: it waits again, unless another attempt goes on.
+    fn wait_again(
+        &mut self,
+        now: Millis,
+        job: JobId,
+        failure: Option<Failure>,
+        effects: &mut Vec<Effect>,
+    ) {
+        self.update(now, job, effects, |record| {
+            if failure.is_some() {
+                record.failure = failure;
+            }
+        });
+        if self.jobs.get(&job).is_some_and(|live| live.leases.is_empty()) {
+            self.line_up(job);
+        }
     }
 
-    /// Closes a lease. The slot stays taken until the worker says that it is free.
+    /// Closes a lease; the job's record tells of this attempt until it is brought in line with another.
+    /// The slot stays taken until the worker says that it is free.
     pub(super) fn end_attempt(
         &mut self,
         now: Millis,
@@ -140,10 +166,11 @@ impl ProofsCore {
         effects: &mut Vec<Effect>,
     ) {
         let Some(held) = self.leases.remove(&lease) else { return };
-        if let Some(live) = self.jobs.get_mut(&held.job) {
-            live.lease = None;
-        }
         let mut attempt = held.attempt;
+        if let Some(live) = self.jobs.get_mut(&held.job) {
+            live.leases.remove(&lease);
+            at_it(&mut live.record, &attempt);
+        }
         attempt.ended_at = Some(now);
         attempt.outcome = outcome;
         if let Some((class, message)) = detail {
@@ -152,6 +179,7 @@ impl ProofsCore {
         }
         if outcome == AttemptOutcome::Completed {
             let stats = self.stats.entry(attempt.prover.worker).or_default();
+            stats.seen_at = now;
             stats.completed += 1;
             stats.proof_millis += now.since(attempt.started_at);
         }
@@ -185,7 +213,7 @@ impl ProofsCore {
         }
     }
 
-    /// Ends a job and every request that still waits for it; stops an attempt that is going on.
+    /// Ends a job and every request that still waits for it; stops the attempts that go on.
     pub(super) fn end_job(&mut self, now: Millis, job: JobId, end: End, effects: &mut Vec<Effect>) {
         let Some(mut live) = self.jobs.remove(&job) else { return };
         self.queue.remove(job);
@@ -218,9 +246,10 @@ impl ProofsCore {
             request.fulfilled_at = (request_state == RequestState::Fulfilled).then_some(now);
             effects.push(Effect::Save(Change::Request(request, live.record.spec.clone())));
         }
-        if let Some(lease) = live.lease {
+        for lease in live.leases {
             self.stop_attempt(now, lease, &format!("the job is {why}"), effects);
         }
+        self.pace.note(&live.record);
         effects.push(Effect::Save(Change::Job(live.record)));
     }
 

@@ -2,31 +2,39 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use network_lib::ids::ArtifactId;
+use network_lib::ids::{ArtifactId, WorkerId};
 use network_lib::job::FailureClass;
 
 use super::endings::End;
 use super::{Effect, IdSource, Limits, LiveJob, ProofsCore};
 use crate::proofs::lease::{Lease, Workers};
+use crate::proofs::pace::Pace;
 use crate::proofs::queue::Queue;
-use crate::records::{AttemptOutcome, AttemptRecord, JobState, Millis};
+use crate::records::{AttemptOutcome, AttemptRecord, JobRecord, Millis};
 use crate::store::UnfinishedJob;
 
+/// What a start knows of what was before.
+#[derive(Debug, Default)]
+pub struct Past {
+    /// All jobs that are not terminal.
+    pub unfinished: Vec<UnfinishedJob>,
+    /// Artifacts of theirs that are gone or not what they should be.
+    pub damaged: BTreeSet<ArtifactId>,
+    /// The attempts that failed by a worker's fault and may still count, the oldest first.
+    pub strikes: Vec<(WorkerId, Millis)>,
+    /// The latest jobs that have ended, the latest first: how long proofs take.
+    pub ended: Vec<JobRecord>,
+}
+
 impl ProofsCore {
-    /// Starts from what the store holds; `damaged` artifacts are gone or not what they should be.
+    /// Starts from what the store holds.
     ///
-    /// What waited waits again. An attempt that was going on still counts: its worker has
-    /// `return_limit_ms` to come back and go on with it. A proof that was handed in is checked now,
+    /// What waited waits again. Attempts that were going on still count: their workers have
+    /// `return_limit_ms` to come back and go on with them. A proof that was handed in is checked now,
     /// whether or not its worker ever returns. A job whose program or input is damaged fails: only its
     /// client can hand those in again.
     #[must_use]
-    pub fn restore(
-        now: Millis,
-        limits: Limits,
-        ids: IdSource,
-        unfinished: Vec<UnfinishedJob>,
-        damaged: &BTreeSet<ArtifactId>,
-    ) -> (Self, Vec<Effect>) {
+    pub fn restore(now: Millis, limits: Limits, ids: IdSource, past: Past) -> (Self, Vec<Effect>) {
         let returned_by = Millis(now.0.saturating_add(limits.return_limit_ms));
         let mut core = Self {
             limits,
@@ -38,11 +46,18 @@ impl ProofsCore {
             leases: BTreeMap::new(),
             workers: Workers::new(),
             stats: BTreeMap::new(),
+            pace: Pace::default(),
             returned_by,
         };
+        for (worker, at) in past.strikes {
+            let stats = core.stats.entry(worker).or_default();
+            stats.seen_at = now;
+            stats.strikes.push_back(at);
+        }
+        past.ended.iter().rev().for_each(|job| core.pace.note(job));
         let mut effects = Vec::new();
-        for job in unfinished {
-            core.take_over(now, job, damaged, &mut effects);
+        for job in past.unfinished {
+            core.take_over(now, job, &past.damaged, &mut effects);
         }
         effects.extend(core.sweep(now));
         (core, effects)
@@ -55,7 +70,7 @@ impl ProofsCore {
         damaged: &BTreeSet<ArtifactId>,
         effects: &mut Vec<Effect>,
     ) {
-        let UnfinishedJob { job: record, requests, attempts } = unfinished;
+        let UnfinishedJob { job: record, requests, mut attempts } = unfinished;
         let id = record.id;
         let inputs_damaged = damaged.contains(&record.program) || damaged.contains(&record.stdin);
         let mut live = LiveJob::new(record);
@@ -64,57 +79,56 @@ impl ProofsCore {
             live.requests.insert(request.id, request);
         }
         let nobody_waits = live.requests.is_empty();
-        let mut running = None;
-        let mut latest_start = Millis::default();
+        // In the order in which they ended; what goes on comes last.
+        attempts
+            .sort_by_key(|attempt| (attempt.ended_at.unwrap_or(Millis(i64::MAX)), attempt.lease));
         for attempt in attempts {
-            if attempt.failure_class == Some(FailureClass::Worker) {
-                live.failed_on.workers.insert(attempt.prover.worker);
-                live.failed_on.last = Some(attempt.prover.worker);
-                live.worker_failures += 1;
-            }
-            let latest = attempt.started_at >= latest_start;
-            latest_start = latest_start.max(attempt.started_at);
-            match attempt.outcome {
-                AttemptOutcome::Running => running = Some(attempt),
-                AttemptOutcome::Lost if latest && attempt.failure_class.is_none() => {
-                    live.left = Some(Lease::new(now, attempt));
-                }
-                _ if latest => live.left = None,
-                _ => {}
-            }
+            self.take_over_attempt(now, &mut live, attempt, damaged);
         }
         self.by_key.insert(live.record.key, id);
+        let going_on: Vec<_> = live.leases.iter().copied().collect();
         self.jobs.insert(id, live);
-        match running {
-            _ if nobody_waits => self.end_job(now, id, End::Cancelled, effects),
-            _ if inputs_damaged => self.end_job(now, id, End::lost_inputs(), effects),
-            Some(attempt) => self.go_on(now, attempt, damaged, effects),
-            None => {
-                self.set_state(now, id, JobState::Queued, effects);
-                self.line_up(id);
-            }
+        if nobody_waits {
+            return self.end_job(now, id, End::Cancelled, effects);
+        }
+        if inputs_damaged {
+            return self.end_job(now, id, End::lost_inputs(), effects);
+        }
+        self.update(now, id, effects, |_| ());
+        if going_on.is_empty() {
+            self.line_up(id);
+        }
+        for lease in going_on {
+            self.check_if_handed_in(now, lease, effects);
         }
     }
 
-    fn go_on(
+    fn take_over_attempt(
         &mut self,
         now: Millis,
+        live: &mut LiveJob,
         mut attempt: AttemptRecord,
         damaged: &BTreeSet<ArtifactId>,
-        effects: &mut Vec<Effect>,
     ) {
-        let (job, lease) = (attempt.job, attempt.lease);
+        let worker = attempt.prover.worker;
+        live.tried.insert(worker);
+        if attempt.failure_class == Some(FailureClass::Worker) {
+            live.failed_on.workers.insert(worker);
+            live.worker_failures += 1;
+        }
+        if matches!(attempt.outcome, AttemptOutcome::Failed | AttemptOutcome::Lost) {
+            live.failed_on.last = Some(worker);
+        }
         attempt.proof = attempt.proof.filter(|(proof, _)| !damaged.contains(proof));
-        let uploaded = attempt.proof.is_some();
-        self.leases.insert(lease, Lease::new(now, attempt));
-        let Some(live) = self.jobs.get_mut(&job) else { return };
-        live.lease = Some(lease);
-        let state = live.record.state;
-        if !self.check_if_handed_in(now, lease, effects)
-            && !uploaded
-            && matches!(state, JobState::Uploaded | JobState::Verifying)
-        {
-            self.set_state(now, job, JobState::Proving, effects);
+        let nobodys_fault = attempt.failure_class.is_none();
+        live.left = None;
+        match attempt.outcome {
+            AttemptOutcome::Running => {
+                live.leases.insert(attempt.lease);
+                self.leases.insert(attempt.lease, Lease::new(now, attempt));
+            }
+            AttemptOutcome::Lost if nobodys_fault => live.left = Some(Lease::new(now, attempt)),
+            _ => {}
         }
     }
 }

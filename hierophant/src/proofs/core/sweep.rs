@@ -10,9 +10,10 @@ use crate::records::{Millis, RequestState};
 
 impl ProofsCore {
     /// Time has passed: ends what is past its deadline, stops attempts that take too long, gives up
-    /// workers that did not come back after the start, gives out what has rested.
+    /// workers that did not come back after the start, gives out what has rested, has stragglers raced.
     pub fn sweep(&mut self, now: Millis) -> Vec<Effect> {
         let mut effects = Vec::new();
+        self.forget(now);
         for request in self.past_deadline(now) {
             self.end_request(now, request, RequestState::Expired, &mut effects);
         }
@@ -33,6 +34,7 @@ impl ProofsCore {
             }
         }
         self.dispatch(now, &mut effects);
+        self.race(now, &mut effects);
         effects
     }
 

@@ -11,6 +11,9 @@ use super::{Effect, ProofsCore};
 use crate::proofs::lease::Worker;
 use crate::records::{AttemptOutcome, Change, JobState, Millis};
 
+/// For how long it is remembered what a worker that is gone has done: a day.
+const REMEMBERED_MS: u64 = 24 * 3600 * 1000;
+
 /// What `registry` knows of a worker that it has admitted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Arrival {
@@ -61,7 +64,6 @@ impl ProofsCore {
         let mut worker = Worker::new(session, name, capabilities);
         worker.leases = held.iter().copied().collect();
         self.workers.insert(id, worker);
-        self.stats.entry(id).or_default();
         welcome.resume = self.leases_of(id).into_iter().collect();
         effects.push(Effect::Send(id, ToWorker::Welcome(welcome)));
         self.dispatch(now, &mut effects);
@@ -98,8 +100,7 @@ impl ProofsCore {
         let Some(worker) = self.connected(id, session) else { return effects };
         worker.away = true;
         for lease in self.leases_of(id) {
-            let job = self.leases.get(&lease).and_then(|held| self.jobs.get(&held.job));
-            if job.is_some_and(|live| live.record.state == JobState::Leased) {
+            if !self.has_begun(lease) {
                 let reason = "the Contemplant went away before it had begun";
                 self.interrupt(now, lease, None, reason, &mut effects);
             }
@@ -166,7 +167,9 @@ impl ProofsCore {
         why: &str,
         effects: &mut Vec<Effect>,
     ) {
-        self.stats.entry(id).or_default().strikes.push_back(now);
+        let stats = self.stats.entry(id).or_default();
+        stats.seen_at = now;
+        stats.strikes.push_back(now);
         if self.is_suspended(now, id)
             && let Some(worker) = self.workers.get_mut(&id)
             && !worker.draining
@@ -183,6 +186,21 @@ impl ProofsCore {
         self.limits.max_strikes > 0 && strikes >= self.limits.max_strikes
     }
 
+    /// Strikes count no longer than they should, and workers that have been gone for long are forgotten.
+    pub(super) fn forget(&mut self, now: Millis) {
+        let since = Millis(now.0.saturating_sub(self.limits.strike_decay_ms));
+        self.stats.retain(|id, stats| {
+            if self.workers.contains_key(id) {
+                stats.seen_at = now;
+            }
+            stats.strikes_since(since) > 0 || now.since(stats.seen_at) <= REMEMBERED_MS
+        });
+    }
+
+    fn has_begun(&self, lease: LeaseId) -> bool {
+        self.leases.get(&lease).is_some_and(|held| held.state() > JobState::Leased)
+    }
+
     fn drop_worker(&mut self, now: Millis, id: WorkerId, reason: &str, effects: &mut Vec<Effect>) {
         self.workers.remove(&id);
         let reason = format!("the Contemplant went away: {reason}");
@@ -195,9 +213,7 @@ impl ProofsCore {
     /// died on it: perhaps by the job's doing, so it counts towards the job's retry budget, though not
     /// as a strike.
     fn come_back_without(&mut self, now: Millis, lease: LeaseId, effects: &mut Vec<Effect>) {
-        let job = self.leases.get(&lease).and_then(|held| self.jobs.get(&held.job));
-        let begun = job.is_some_and(|live| live.record.state != JobState::Leased);
-        let class = begun.then_some(FailureClass::Worker);
+        let class = self.has_begun(lease).then_some(FailureClass::Worker);
         let reason = "the Contemplant came back without the attempt";
         self.interrupt(now, lease, class, reason, effects);
     }
@@ -214,18 +230,15 @@ impl ProofsCore {
         let Some((job, live)) = found else { return };
         let (job, Some(mut held)) = (*job, live.left.take()) else { return };
         self.queue.remove(job);
-        live.lease = Some(lease);
-        live.record.prover = Some(held.attempt.prover.clone());
-        live.record.started_at = Some(held.attempt.started_at);
-        live.record.state = JobState::Proving;
-        live.record.updated_at = now;
+        live.leases.insert(lease);
+        held.attempt.begun_at.get_or_insert(now);
         held.attempt.outcome = AttemptOutcome::Running;
         held.attempt.ended_at = None;
         held.attempt.message = None;
         held.moved_at = now;
         held.unlisted_since = None;
-        effects.push(Effect::Save(Change::Job(live.record.clone())));
         effects.push(Effect::Save(Change::Attempt(held.attempt.clone())));
         self.leases.insert(lease, held);
+        self.update(now, job, effects, |_| ());
     }
 }

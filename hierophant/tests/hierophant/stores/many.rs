@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use hierophant::records::{Change, JobState, RequestState};
+use hierophant::proofs::pace::LATELY;
+use hierophant::records::{Change, JobState, Millis, RequestState};
 use hierophant::store::JobStore;
 
 use super::Place;
@@ -45,9 +46,13 @@ async fn start_is_fast(place: Place, what: &str, unfinished: impl Fn(u32) -> boo
     let store = place.open().await;
     let opened = began.elapsed();
     let jobs = store.unfinished_jobs().await.expect("reads");
+    let strikes = store.strikes(Millis(i64::from(MANY) - 100)).await.expect("reads");
+    let ended = store.finished_jobs(LATELY, None).await.expect("reads");
     let took = began.elapsed();
     println!("{MANY} requests, {what}: opened in {opened:?}, with unfinished jobs in {took:?}");
     assert_eq!(jobs.len(), expected);
+    assert_eq!(strikes.len(), 101);
+    assert_eq!(ended.len(), (MANY as usize - expected).min(LATELY as usize));
     assert!(jobs.iter().all(|job| job.requests.len() == 1 && job.attempts.len() == 1));
     let limit = if expected == MANY as usize { LIMIT_UNFINISHED } else { LIMIT };
     assert!(took < limit, "took {took:?}");

@@ -12,7 +12,8 @@ use crate::support::postgres::{Database, Server, database};
 
 const COUNT: [Change; 1] = [Change::CountNonce(Address::ZERO)];
 
-async fn administer(url: &str, sql: &'static str) {
+pub(crate) async fn administer(url: &str, sql: &str) {
+    let sql = sqlx::AssertSqlSafe(sql.to_owned());
     let mut connection = PgConnection::connect(url).await.expect("connects");
     sqlx::query(sql).execute(&mut connection).await.expect("does it");
     connection.close().await.expect("closes");

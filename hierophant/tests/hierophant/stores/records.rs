@@ -59,14 +59,14 @@ pub(crate) fn job(number: u32, state: JobState) -> JobRecord {
     }
 }
 
+pub(crate) fn execution() -> Execution {
+    Execution { cycles: 12_345, gas: Some(67_890), public_values_hash: Sha256Digest([0xee; 32]) }
+}
+
 /// A job with every field filled.
 pub(crate) fn full_job(number: u32) -> JobRecord {
     JobRecord {
-        execution: Some(Execution {
-            cycles: 12_345,
-            gas: Some(67_890),
-            public_values_hash: Sha256Digest([0xee; 32]),
-        }),
+        execution: Some(execution()),
         failure: Some(Failure {
             class: FailureClass::Guest,
             cause: Some(ExecutionFailureCause::ExceededGasLimit),
@@ -106,10 +106,12 @@ pub(crate) fn attempt(number: u32, job: &JobRecord) -> AttemptRecord {
         job: job.id,
         prover: prover(),
         started_at: Millis(i64::from(number)),
+        begun_at: Some(Millis(i64::from(number) + 1)),
         ended_at: Some(Millis(i64::from(number) + 1)),
         outcome: AttemptOutcome::Failed,
         failure_class: Some(FailureClass::Worker),
         message: Some("out of memory".into()),
+        execution: Some(execution()),
         proof: Some((ArtifactId(bytes(11, number)), blob(number))),
     }
 }

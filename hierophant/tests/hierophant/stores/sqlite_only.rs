@@ -27,7 +27,8 @@ async fn database() -> (TempDir, PathBuf) {
     (folder, file)
 }
 
-async fn administer(file: &Path, sql: &'static str) {
+pub(crate) async fn administer(file: &Path, sql: &str) {
+    let sql = sqlx::AssertSqlSafe(sql.to_owned());
     let url = format!("sqlite:{}?mode=rwc", file.display());
     let mut connection = SqliteConnection::connect(&url).await.expect("connects");
     sqlx::query(sql).execute(&mut connection).await.expect("does it");

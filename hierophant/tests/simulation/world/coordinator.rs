@@ -1,7 +1,5 @@
 //! Hierophant in the world: it starts, decides, commits, and dies.
 
-use std::collections::BTreeSet;
-
 use hierophant::proofs::core::{Effect, IdSource, Limits, ProofsCore};
 use hierophant::records::{Change, Millis};
 use hierophant::registry::core::{RegistryCore, Rules};
@@ -10,8 +8,8 @@ use network_lib::job::ProofMode;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use super::super::invariants::{self, MAX_ATTEMPTS};
-use super::{Event, Hierophant, MINUTE, SECOND, SILENCE, World};
+use super::super::invariants::{self, MAX_ATTEMPTS, MAX_STRIKES};
+use super::{Event, Hierophant, MINUTE, SECOND, SILENCE, STRIKE_DECAY, World};
 
 impl World {
     pub(super) fn start(&mut self) {
@@ -24,12 +22,13 @@ impl World {
             max_attempts: MAX_ATTEMPTS,
             max_waiting: 15,
             urgent_modes: vec![ProofMode::Plonk],
+            race_after: if self.racing { 1.5 } else { 0.0 },
             attempt_limit_ms: 60 * MINUTE,
             stall_limit_ms: 10 * MINUTE,
             unlisted_limit_ms: SILENCE,
             return_limit_ms: 2 * MINUTE,
-            max_strikes: 5,
-            strike_decay_ms: 20 * MINUTE,
+            max_strikes: MAX_STRIKES,
+            strike_decay_ms: STRIKE_DECAY,
         };
         let rules = Rules {
             max_workers: 100,
@@ -41,9 +40,8 @@ impl World {
         let ids = self.rng.random::<u64>();
         let mut ids = StdRng::seed_from_u64(ids);
         let ids = IdSource::from_fn(move || ids.random());
-        let unfinished = self.memory.unfinished();
-        let (proofs, effects) =
-            ProofsCore::restore(self.now, limits, ids, unfinished, &BTreeSet::new());
+        let past = self.memory.past(Millis(self.now.0 - STRIKE_DECAY));
+        let (proofs, effects) = ProofsCore::restore(self.now, limits, ids, past);
         self.hierophant = Some(Hierophant { proofs, registry: RegistryCore::new(rules) });
         self.carry_out(effects);
     }
@@ -84,11 +82,16 @@ impl World {
                 self.crash();
                 return false;
             }
-            invariants::before_commit(&self.memory, &changes);
+            invariants::before_commit(&self.memory, &changes, STRIKE_DECAY);
+            let new = self.memory.new_attempts(&changes);
             for change in changes {
                 self.memory.save(change);
             }
-            invariants::after_commit(&self.memory);
+            for lease in new.into_iter().filter(|lease| self.memory.is_race(*lease)) {
+                self.tally.races += 1;
+                invariants::racer(&self.memory, lease);
+            }
+            invariants::after_commit(&self.memory, self.racing);
             if self.storm && self.rng.random_bool(0.004) {
                 self.crash();
                 return false;
@@ -108,7 +111,8 @@ impl World {
                         self.leaves(session, true);
                     }
                 }
-                Effect::Check { lease, proof, .. } => {
+                Effect::Check { lease, proof, claim } => {
+                    invariants::own_word(&self.memory, &self.workers, lease, &claim);
                     let genuine = self.memory.genuine[&proof];
                     let boot = self.boot;
                     let delay = self.rng.random_range(10..5 * SECOND);

@@ -10,7 +10,7 @@ use network_lib::wire::{FromWorker, ToWorker};
 use rand::Rng;
 
 use super::super::clients::FIRST_FAILING;
-use super::super::workers::{Held, execution, proof_blob};
+use super::super::workers::{Held, proof_blob};
 use super::{Event, HEARTBEAT, MINUTE, SECOND, SILENCE, World};
 
 impl World {
@@ -69,9 +69,16 @@ impl World {
         self.send(session, false, Event::ToHierophant(session, FromWorker::Heartbeat { held }));
         for (lease_id, held) in self.workers[n].held.clone() {
             if let (Held::Running { .. }, true) = (&held, self.rng.random_bool(0.2)) {
-                let progress = Progress::phase(Phase::Proving);
+                let eta = self.rng.random_range(1..1200);
+                let eta_seconds = self.rng.random_bool(0.3).then_some(eta);
+                let progress = Progress { eta_seconds, ..Progress::phase(Phase::Proving) };
                 let message = FromWorker::Progress { lease_id, progress };
                 self.send(session, false, Event::ToHierophant(session, message));
+                if self.rng.random_bool(0.3) {
+                    let execution = self.workers[n].execution();
+                    let message = FromWorker::Executed { lease_id, execution };
+                    self.send(session, false, Event::ToHierophant(session, message));
+                }
             }
         }
         // The answer to a ping.
@@ -262,7 +269,7 @@ impl World {
             Some(true) if !answer_lost => {
                 let message = FromWorker::Completed {
                     lease_id: lease,
-                    execution: execution(),
+                    execution: self.workers[n].execution(),
                     proof: proof_blob(),
                 };
                 self.over(n, lease, message, Some(genuine));

@@ -1,55 +1,6 @@
 //! Going on after a restart of Hierophant, state by state.
 
 use super::*;
-use crate::records::{AttemptOutcome, AttemptRecord};
-use crate::store::UnfinishedJob;
-
-/// What a store would hold after these effects, as a start reads it.
-#[derive(Default)]
-struct Memory {
-    jobs: BTreeMap<JobId, JobRecord>,
-    requests: BTreeMap<RequestId, RequestRecord>,
-    attempts: BTreeMap<LeaseId, AttemptRecord>,
-}
-
-impl Memory {
-    fn save(&mut self, effects: &[Effect]) {
-        for effect in effects {
-            match effect {
-                Effect::Save(Change::Job(job)) => drop(self.jobs.insert(job.id, job.clone())),
-                Effect::Save(Change::Request(request, _)) => {
-                    self.requests.insert(request.id, request.clone());
-                }
-                Effect::Save(Change::Attempt(attempt)) => {
-                    self.attempts.insert(attempt.lease, attempt.clone());
-                }
-                _ => {}
-            }
-        }
-    }
-
-    fn unfinished(&self) -> Vec<UnfinishedJob> {
-        let open = |request: &&RequestRecord| request.state == RequestState::Open;
-        let unfinished = self.jobs.values().filter(|job| !job.state.is_terminal());
-        let with_all = unfinished.map(|job| UnfinishedJob {
-            job: job.clone(),
-            requests: self.requests.values().filter(open).cloned().collect(),
-            attempts: self.attempts.values().cloned().collect(),
-        });
-        with_all.collect()
-    }
-
-    fn restart(&mut self) -> (ProofsCore, Vec<Effect>) {
-        self.restart_with(&BTreeSet::new())
-    }
-
-    fn restart_with(&mut self, damaged: &BTreeSet<ArtifactId>) -> (ProofsCore, Vec<Effect>) {
-        let ids = IdSource::random();
-        let (core, effects) = ProofsCore::restore(START, limits(), ids, self.unfinished(), damaged);
-        self.save(&effects);
-        (core, effects)
-    }
-}
 
 /// One request that worker 1 has leased, and what the store knows of it.
 fn leased() -> (ProofsCore, Memory, LeaseId) {
@@ -149,7 +100,7 @@ fn a_proof_that_was_handed_in_is_checked_at_the_start() {
     for _ in 0..2 {
         let (mut core, effects) = memory.restart();
         assert!(effects.iter().any(|effect| matches!(effect, Effect::Check { .. })), "{effects:?}");
-        assert_eq!(job_state(&effects), Some(JobState::Verifying));
+        assert_eq!(memory.job_of(1).state, JobState::Verifying);
         let effects = core.checked(START, lease, Ok(()));
         assert_eq!(request_state(&effects, 1), Some(RequestState::Fulfilled));
     }
@@ -159,7 +110,7 @@ fn a_proof_that_was_handed_in_is_checked_at_the_start() {
 fn a_damaged_proof_is_handed_in_again() {
     let (mut core, mut memory, lease) = begun();
     memory.save(&core.proof_stored(START, lease, ArtifactId([5; 16]), proof_blob()).1);
-    let (mut core, effects) = memory.restart_with(&BTreeSet::from([ArtifactId([5; 16])]));
+    let (mut core, effects) = memory.restart_with(limits(), &[ArtifactId([5; 16])]);
     assert_eq!(job_state(&effects), Some(JobState::Proving));
     let effects = core.worker_joined(START, arrival(1, 2, &[lease]));
     assert_eq!(resumed(&effects), Some(vec![lease]));
@@ -169,7 +120,7 @@ fn a_damaged_proof_is_handed_in_again() {
 #[test]
 fn a_job_whose_bytes_are_damaged_fails_at_the_start() {
     let (_, mut memory, _) = begun();
-    let (core, effects) = memory.restart_with(&BTreeSet::from([ArtifactId([1; 16])]));
+    let (core, effects) = memory.restart_with(limits(), &[ArtifactId([1; 16])]);
     assert_eq!(request_state(&effects, 1), Some(RequestState::Failed));
     assert_eq!(core.overview().unfinished, 0);
 }

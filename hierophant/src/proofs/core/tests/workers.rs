@@ -194,3 +194,87 @@ fn an_attempt_that_no_heartbeat_lists_is_given_out_again() {
     assert_eq!(beat(&mut core, 41, &[]), []);
     assert!(given_out(&beat(&mut core, 42, &[])).is_some());
 }
+
+#[test]
+fn a_word_about_an_older_connection_is_ignored() {
+    let mut core = core();
+    join(&mut core, 1, 1);
+    join(&mut core, 1, 2);
+    assert_eq!(core.worker_lost(START, worker(1), 1, "late"), []);
+    assert_eq!(core.overview().workers.len(), 1);
+}
+
+#[test]
+fn a_draining_worker_gets_nothing_new() {
+    let mut core = core();
+    join(&mut core, 1, 1);
+    core.worker_draining(worker(1), 1);
+    assert_eq!(given_out(&submit(&mut core, 1, 1)), None);
+}
+
+#[test]
+fn a_mode_that_becomes_ready_is_used_at_once() {
+    let mut core = core();
+    let warming = Arrival { capabilities: capabilities(vec![]), ..arrival(1, 1, &[]) };
+    core.worker_joined(START, warming);
+    assert_eq!(given_out(&submit(&mut core, 1, 1)), None);
+    let ready = capabilities(vec![ProofMode::Core]);
+    assert!(given_out(&core.capabilities_changed(START, worker(1), 1, ready)).is_some());
+}
+
+#[test]
+fn strikes_last_over_a_restart() {
+    let mut memory = Memory::default();
+    let mut core = core();
+    memory.save(&join(&mut core, 1, 1));
+    for n in 1..=3 {
+        let effects = submit(&mut core, n, n);
+        let (_, lease) = given_out(&effects).expect("given out");
+        memory.save(&effects);
+        memory.save(&core.failed(START, worker(1), lease, failure(FailureClass::Worker)));
+        memory.save(&core.cancel(START, RequestId([n; 32]), ALICE).1);
+        core.held(START, worker(1), 1, &[]);
+    }
+    let (mut core, _) = memory.restart();
+    assert_eq!(resumed(&join(&mut core, 1, 1)), None, "still suspended");
+    let later = Millis(START.0 + limits().strike_decay_ms + 1);
+    let effects = core.worker_joined(later, arrival(1, 2, &[]));
+    assert_eq!(resumed(&effects), Some(vec![]));
+}
+
+#[test]
+fn what_died_with_its_worker_is_no_strike_after_a_restart_either() {
+    let mut memory = Memory::default();
+    let (mut core, _) = given();
+    memory.save(&core.worker_joined(START, arrival(1, 2, &[])));
+    let (mut core, _) = memory.restart();
+    join(&mut core, 1, 1);
+    assert_eq!(core.overview().workers[0].stats.strikes.len(), 0);
+}
+
+#[test]
+fn strikes_are_shown_only_while_they_count() {
+    let (mut core, lease) = given();
+    core.failed(START, worker(1), lease, failure(FailureClass::Worker));
+    core.cancel(START, RequestId([1; 32]), ALICE).0.expect("cancelled");
+    assert_eq!(core.overview().workers[0].stats.strikes.len(), 1);
+    core.sweep(Millis(START.0 + limits().strike_decay_ms));
+    assert_eq!(core.overview().workers[0].stats.strikes.len(), 1);
+    core.sweep(Millis(START.0 + limits().strike_decay_ms + 1));
+    assert_eq!(core.overview().workers[0].stats.strikes.len(), 0);
+}
+
+#[test]
+fn a_worker_is_forgotten_a_day_after_it_went() {
+    let (mut core, lease) = given();
+    hand_in(&mut core, 1, lease);
+    core.checked(START, lease, Ok(()));
+    let day = 24 * 60 * MINUTE;
+    let gone = Millis(START.0 + 10 * day);
+    core.sweep(gone);
+    core.worker_lost(gone, worker(1), 1, "cut");
+    core.sweep(Millis(gone.0 + day));
+    assert_eq!(core.stats[&worker(1)].completed, 1);
+    core.sweep(Millis(gone.0 + day + 1));
+    assert_eq!(core.stats.len(), 0);
+}

@@ -1,0 +1,73 @@
+//! What a store would hold after the core's effects, as a start reads it.
+
+use super::*;
+use crate::store::UnfinishedJob;
+
+#[derive(Default)]
+pub(super) struct Memory {
+    pub(super) jobs: BTreeMap<JobId, JobRecord>,
+    pub(super) requests: BTreeMap<RequestId, RequestRecord>,
+    pub(super) attempts: BTreeMap<LeaseId, AttemptRecord>,
+}
+
+impl Memory {
+    pub(super) fn save(&mut self, effects: &[Effect]) {
+        for effect in effects {
+            match effect {
+                Effect::Save(Change::Job(job)) => drop(self.jobs.insert(job.id, job.clone())),
+                Effect::Save(Change::Request(request, _)) => {
+                    self.requests.insert(request.id, request.clone());
+                }
+                Effect::Save(Change::Attempt(attempt)) => {
+                    self.attempts.insert(attempt.lease, attempt.clone());
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// The job of a request.
+    pub(super) fn job_of(&self, request: u8) -> &JobRecord {
+        &self.jobs[&self.requests[&RequestId([request; 32])].job]
+    }
+
+    fn past(&self) -> Past {
+        let unfinished = self.jobs.values().filter(|job| !job.state.is_terminal());
+        let with_all = unfinished.map(|job| UnfinishedJob {
+            job: job.clone(),
+            requests: self
+                .requests
+                .values()
+                .filter(|request| request.job == job.id && request.state == RequestState::Open)
+                .cloned()
+                .collect(),
+            attempts: self.attempts.values().filter(|it| it.job == job.id).cloned().collect(),
+        });
+        let strike = |attempt: &AttemptRecord| {
+            let blamed = attempt.outcome == AttemptOutcome::Failed
+                && attempt.failure_class == Some(FailureClass::Worker);
+            blamed.then_some((attempt.prover.worker, attempt.ended_at?))
+        };
+        Past {
+            unfinished: with_all.collect(),
+            strikes: self.attempts.values().filter_map(strike).collect(),
+            ended: self.jobs.values().filter(|job| job.state.is_terminal()).cloned().collect(),
+            ..Past::default()
+        }
+    }
+
+    pub(super) fn restart(&mut self) -> (ProofsCore, Vec<Effect>) {
+        self.restart_with(limits(), &[])
+    }
+
+    pub(super) fn restart_with(
+        &mut self,
+        limits: Limits,
+        damaged: &[ArtifactId],
+    ) -> (ProofsCore, Vec<Effect>) {
+        let past = Past { damaged: damaged.iter().copied().collect(), ..self.past() };
+        let (core, effects) = ProofsCore::restore(START, limits, IdSource::random(), past);
+        self.save(&effects);
+        (core, effects)
+    }
+}

@@ -1,0 +1,175 @@
+//! Clients ask, share, withdraw, run out of time; whose turn it is.
+
+use super::*;
+use crate::proofs::message::{CancelError, SubmitError};
+
+#[test]
+fn the_same_content_shares_one_attempt_and_both_are_fulfilled() {
+    let mut core = core();
+    join(&mut core, 1, 1);
+    let (_, lease) = given_out(&submit(&mut core, 1, 1)).expect("given out");
+    assert_eq!(given_out(&submit(&mut core, 2, 1)), None);
+    hand_in(&mut core, 1, lease);
+    let effects = core.checked(START, lease, Ok(()));
+    assert_eq!(request_state(&effects, 1), Some(RequestState::Fulfilled));
+    assert_eq!(request_state(&effects, 2), Some(RequestState::Fulfilled));
+}
+
+#[test]
+fn content_that_is_proved_already_is_fulfilled_at_once() {
+    let mut core = core();
+    submit(&mut core, 1, 1);
+    let (_, lease) = given_out(&join(&mut core, 1, 1)).expect("given out");
+    hand_in(&mut core, 1, lease);
+    let proved = core.checked(START, lease, Ok(())).into_iter().find_map(|effect| match effect {
+        Effect::Save(Change::Job(job)) => Some(job),
+        _ => None,
+    });
+    let known = Known { earlier: None, ended: proved };
+    let (answer, effects) = core.submit(START, new_request(2, 1), known);
+    assert_eq!(answer, Ok(RequestId([2; 32])));
+    assert_eq!(request_state(&effects, 2), Some(RequestState::Fulfilled));
+    assert_eq!(given_out(&effects), None);
+}
+
+#[test]
+fn a_retried_call_gets_the_earlier_request_and_changes_nothing() {
+    let mut core = core();
+    let known = Known { earlier: Some(RequestId([1; 32])), ended: None };
+    let (answer, effects) = core.submit(START, new_request(2, 1), known);
+    assert_eq!(answer, Ok(RequestId([1; 32])));
+    assert_eq!(effects, []);
+}
+
+#[test]
+fn a_full_queue_turns_new_work_away_but_not_shared_work() {
+    let mut core = core();
+    for n in 1..=4 {
+        submit(&mut core, n, n);
+    }
+    let (answer, effects) = core.submit(START, new_request(5, 5), Known::default());
+    assert_eq!(answer, Err(SubmitError::Busy { waiting: 4 }));
+    assert_eq!(effects, []);
+    submit(&mut core, 6, 1);
+}
+
+#[test]
+fn cancelling_stops_the_work_and_sticks() {
+    let mut core = core();
+    submit(&mut core, 1, 1);
+    let (_, lease) = given_out(&join(&mut core, 1, 1)).expect("given out");
+    let id = RequestId([1; 32]);
+    assert_eq!(core.cancel(START, id, BOB).0, Err(CancelError::NotYours));
+    let (answer, effects) = core.cancel(START, id, ALICE);
+    assert_eq!(answer, Ok(()));
+    assert_eq!(request_state(&effects, 1), Some(RequestState::Cancelled));
+    assert_eq!(cancels(&effects), [lease]);
+    let late = core.completed(START, worker(1), lease, execution(), proof_blob());
+    assert_eq!(request_state(&late, 1), None);
+    assert_eq!(core.cancel(START, id, ALICE).0, Err(CancelError::NotFound));
+}
+
+#[test]
+fn a_shared_job_goes_on_for_the_other_request() {
+    let mut core = core();
+    submit(&mut core, 1, 1);
+    let (_, lease) = given_out(&join(&mut core, 1, 1)).expect("given out");
+    submit(&mut core, 2, 1);
+    let (_, effects) = core.cancel(START, RequestId([1; 32]), ALICE);
+    assert_eq!(cancels(&effects), []);
+    hand_in(&mut core, 1, lease);
+    let effects = core.checked(START, lease, Ok(()));
+    assert_eq!(request_state(&effects, 1), None);
+    assert_eq!(request_state(&effects, 2), Some(RequestState::Fulfilled));
+}
+
+#[test]
+fn a_passed_deadline_ends_the_request_and_stops_the_work() {
+    let mut core = core_with(Limits { stall_limit_ms: 0, ..limits() });
+    submit(&mut core, 1, 1);
+    let (_, lease) = given_out(&join(&mut core, 1, 1)).expect("given out");
+    let deadline = Millis::from_seconds(DEADLINE);
+    assert_eq!(core.sweep(deadline), []);
+    let effects = core.sweep(Millis(deadline.0 + 1));
+    assert_eq!(request_state(&effects, 1), Some(RequestState::Expired));
+    assert_eq!(job_state(&effects), Some(JobState::Expired));
+    assert_eq!(cancels(&effects), [lease]);
+}
+
+#[test]
+fn a_requester_with_a_backlog_does_not_hold_up_another() {
+    let mut core = core();
+    for n in 1..=3 {
+        submit(&mut core, n, n);
+    }
+    let bobs = NewRequest { requester: BOB, ..new_request(4, 4) };
+    core.submit(START, bobs, Known::default()).0.expect("accepted");
+    let (_, first) = given_out(&join(&mut core, 1, 1)).expect("given out");
+    let (_, second) = given_out(&join(&mut core, 2, 2)).expect("given out");
+    let requester = |lease| core.jobs[&core.leases[&lease].job].requester();
+    assert_eq!([requester(first), requester(second)], [ALICE, BOB]);
+}
+
+#[test]
+fn urgent_modes_go_first() {
+    let mut core = core();
+    submit(&mut core, 1, 1);
+    let mut urgent = new_request(2, 2);
+    urgent.spec.mode = ProofMode::Plonk;
+    core.submit(START, urgent, Known::default()).0.expect("accepted");
+    let both = Arrival {
+        capabilities: capabilities(vec![ProofMode::Core, ProofMode::Plonk]),
+        ..arrival(1, 1, &[])
+    };
+    let effects = core.worker_joined(START, both);
+    let (_, lease) = given_out(&effects).expect("given out");
+    assert_eq!(core.leases[&lease].job, core.by_request[&RequestId([2; 32])]);
+}
+
+#[test]
+fn content_that_was_set_aside_fails_at_once_while_in_quarantine() {
+    let mut core = core();
+    join(&mut core, 1, 1);
+    let mut effects = submit(&mut core, 1, 1);
+    for _ in 0..3 {
+        let (_, lease) = given_out(&effects).expect("given out");
+        effects = core.failed(START, worker(1), lease, failure(FailureClass::Worker));
+    }
+    let set_aside = effects.iter().find_map(|effect| match effect {
+        Effect::Save(Change::Job(job)) => Some(job.clone()),
+        _ => None,
+    });
+    let set_aside = set_aside.expect("saved");
+    let message = &set_aside.failure.as_ref().expect("says why").message;
+    assert_eq!(message, "set aside after 3 failed attempts on 1 Contemplant; the last: it broke");
+    let known = Known { earlier: None, ended: Some(set_aside) };
+    let (answer, effects) = core.submit(START, new_request(2, 1), known);
+    assert_eq!(answer, Ok(RequestId([2; 32])));
+    assert_eq!(request_state(&effects, 2), Some(RequestState::Failed));
+    assert_eq!(given_out(&effects), None);
+}
+
+#[test]
+fn a_finished_proof_that_is_gone_is_made_again_for_those_who_wait() {
+    let mut core = core();
+    submit(&mut core, 1, 1);
+    let (_, lease) = given_out(&join(&mut core, 1, 1)).expect("given out");
+    hand_in(&mut core, 1, lease);
+    let effects = core.checked(START, lease, Ok(()));
+    let job = effects.iter().find_map(|effect| match effect {
+        Effect::Save(Change::Job(job)) => Some(job.clone()),
+        _ => None,
+    });
+    let request = effects.iter().find_map(|effect| match effect {
+        Effect::Save(Change::Request(request, _)) => Some(request.clone()),
+        _ => None,
+    });
+    let (job, request) = (job.expect("saved"), request.expect("saved"));
+    let effects = core.reopen(START, job.clone(), vec![request.clone()]);
+    assert_eq!(request_state(&effects, 1), Some(RequestState::Open));
+    let (_, lease) = given_out(&effects).expect("given out again");
+    assert_eq!(given_out(&core.reopen(START, job, vec![request])), None, "once is enough");
+    hand_in(&mut core, 1, lease);
+    let effects = core.checked(START, lease, Ok(()));
+    assert_eq!(request_state(&effects, 1), Some(RequestState::Fulfilled));
+}
