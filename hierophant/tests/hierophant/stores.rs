@@ -1,5 +1,6 @@
 //! `JobStore`: one suite, run against each store, and what is particular to each.
 
+mod attempts;
 mod many;
 mod postgres_only;
 mod records;
@@ -77,14 +78,14 @@ suite! {
     suite::an_idempotency_key_belongs_to_one_request
     suite::a_failing_transaction_changes_nothing
     suite::unfinished_jobs_come_with_open_requests_and_all_attempts
-    suite::strikes_are_failures_by_a_workers_fault
-    suite::what_went_on_goes_on_after_an_upgrade
     suite::a_proved_job_is_found_by_its_content
     suite::every_filter_holds
     suite::pages_of_requests_do_not_overlap
     suite::the_history_is_paged_from_the_latest_end
     suite::nonces_are_counted_by_account
     suite::commits_at_the_same_time_are_all_kept
+    attempts::strikes_are_failures_by_a_workers_fault
+    attempts::what_went_on_goes_on_after_an_upgrade
     retention::inputs_go_a_while_after_the_last_job_that_uses_them
     retention::programs_stay_while_registered_or_run
     retention::proofs_stay_until_fetched_and_past_every_deadline

@@ -2,17 +2,14 @@
 
 use alloy_primitives::Address;
 use hierophant::records::{
-    ArtifactKind, ArtifactRecord, AttemptOutcome, AttemptRecord, Change, JobRecord, JobState,
-    Millis, RequestRecord, RequestState,
+    ArtifactKind, ArtifactRecord, Change, JobRecord, JobState, Millis, RequestRecord, RequestState,
 };
 use hierophant::store::{ExecutionFilter, JobStore, RequestFilter, RequestView};
 use network_lib::ids::{ArtifactId, JobId, RequestId, Sha256Digest, VkHash};
-use network_lib::job::{Execution, ExecutionFailureCause, FailureClass, ProofMode};
+use network_lib::job::{Execution, ExecutionFailureCause, ProofMode};
 
 use super::Place;
-use super::records::{
-    artifact, attempt, bytes, execution, full_job, job, program, prover, request, spec,
-};
+use super::records::{artifact, attempt, bytes, full_job, job, program, request, spec};
 
 async fn commit(store: &dyn JobStore, changes: &[Change]) {
     store.commit(changes).await.expect("commits");
@@ -230,73 +227,6 @@ pub(crate) async fn unfinished_jobs_come_with_open_requests_and_all_attempts(pla
     assert_eq!(unfinished[0].attempts, [attempt(1, &first), attempt(50, &first)]);
     assert_eq!(unfinished[4].requests.len(), 1);
     assert_eq!(unfinished[4].attempts.len(), 1);
-}
-
-pub(crate) async fn strikes_are_failures_by_a_workers_fault(place: Place) {
-    let store = place.open().await;
-    let (queued, proved) = (job(1, JobState::Queued), job(2, JobState::Proved));
-    let strike = |number, job| attempt(number, job);
-    let infrastructure =
-        AttemptRecord { failure_class: Some(FailureClass::Infrastructure), ..attempt(14, &queued) };
-    let died = AttemptRecord { outcome: AttemptOutcome::Lost, ..attempt(15, &queued) };
-    let running = AttemptRecord {
-        outcome: AttemptOutcome::Running,
-        failure_class: None,
-        ended_at: None,
-        ..attempt(16, &queued)
-    };
-    let changes = [
-        Change::Job(queued.clone()),
-        Change::Job(proved.clone()),
-        Change::Attempt(strike(13, &queued)),
-        Change::Attempt(strike(9, &queued)),
-        Change::Attempt(strike(8, &queued)),
-        // Its job has ended since: the strike stays.
-        Change::Attempt(strike(11, &proved)),
-        Change::Attempt(infrastructure),
-        Change::Attempt(died),
-        Change::Attempt(running),
-    ];
-    commit(&*store, &changes).await;
-    let whose = prover().worker;
-    let found = store.strikes(Millis(10)).await.expect("reads");
-    assert_eq!(found, [(whose, Millis(10)), (whose, Millis(12)), (whose, Millis(14))]);
-}
-
-pub(crate) async fn what_went_on_goes_on_after_an_upgrade(place: Place) {
-    let store = place.open().await;
-    let proving = JobRecord { execution: Some(execution()), ..job(1, JobState::Proving) };
-    let leased = job(2, JobState::Leased);
-    let running = |number, job| AttemptRecord {
-        begun_at: None,
-        ended_at: None,
-        outcome: AttemptOutcome::Running,
-        failure_class: None,
-        message: None,
-        execution: None,
-        ..attempt(number, job)
-    };
-    let (begun, waits) = (running(1, &proving), running(2, &leased));
-    let changes = [
-        Change::Job(proving),
-        Change::Job(leased),
-        Change::Attempt(begun.clone()),
-        Change::Attempt(waits.clone()),
-    ];
-    commit(&*store, &changes).await;
-    store.close().await;
-    // As it was before an attempt had a word of its own.
-    place.administer("DROP INDEX attempts_by_blame").await;
-    for column in ["begun_at", "cycles", "gas", "public_values_hash"] {
-        place.administer(&format!("ALTER TABLE attempts DROP COLUMN {column}")).await;
-    }
-    place.administer("DELETE FROM _sqlx_migrations WHERE description = 'attempts'").await;
-    let store = place.open().await;
-    let jobs = store.unfinished_jobs().await.expect("reads");
-    let began = Some(begun.started_at);
-    let begun = AttemptRecord { begun_at: began, execution: Some(execution()), ..begun };
-    assert_eq!(jobs[0].attempts, [begun]);
-    assert_eq!(jobs[1].attempts, [waits]);
 }
 
 pub(crate) async fn a_proved_job_is_found_by_its_content(place: Place) {
