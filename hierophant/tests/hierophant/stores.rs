@@ -1,6 +1,7 @@
 //! `JobStore`: one suite, run against each store, and what is particular to each.
 
 mod attempts;
+mod browse;
 mod many;
 mod postgres_only;
 mod records;
@@ -86,6 +87,10 @@ suite! {
     suite::commits_at_the_same_time_are_all_kept
     attempts::strikes_are_failures_by_a_workers_fault
     attempts::what_went_on_goes_on_after_an_upgrade
+    browse::jobs_are_filtered
+    browse::pages_of_jobs_do_not_overlap
+    browse::attempts_and_requests_are_found_by_what_they_belong_to
+    browse::programs_and_artifacts_are_listed
     retention::inputs_go_a_while_after_the_last_job_that_uses_them
     retention::programs_stay_while_registered_or_run
     retention::proofs_stay_until_fetched_and_past_every_deadline
