@@ -76,7 +76,7 @@ pub(crate) async fn attempts_and_requests_are_found_by_what_they_belong_to(place
     let store = place.open().await;
     let jobs = fill(&*store).await;
     let (last, five) = (attempt(5, &jobs[0]), jobs[0].id);
-    assert_eq!(store.attempts(five).await.expect("reads"), [last.clone()]);
+    assert_eq!(store.attempts(five).await.expect("reads"), std::slice::from_ref(&last));
     let worker = prover().worker;
     let latest = store.attempts_of(worker, 2).await.expect("reads");
     assert_eq!((latest.len(), &latest[0]), (2, &last));
