@@ -6,6 +6,7 @@
 pub mod api;
 pub mod artifacts;
 pub mod ask;
+mod clock;
 pub mod config;
 pub mod proofs;
 pub mod records;
