@@ -38,6 +38,11 @@ impl Millis {
         Self(i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1000))
     }
 
+    /// Moves it by so many milliseconds.
+    pub fn shift(&mut self, by: i64) {
+        self.0 = self.0.saturating_add(by);
+    }
+
     /// Milliseconds from `earlier` to this, 0 if it lies ahead.
     #[must_use]
     pub fn since(self, earlier: Self) -> u64 {

@@ -19,6 +19,7 @@ use std::sync::Arc;
 
 use alloy_primitives::Address;
 use async_trait::async_trait;
+use backon::ExponentialBuilder;
 use network_lib::ids::{ArtifactId, JobId, RequestId, Sha256Digest, VkHash, WorkerId};
 use network_lib::job::{ExecutionFailureCause, ProofMode};
 
@@ -90,7 +91,19 @@ pub enum StoreError {
     },
 }
 
+/// How a call is repeated that ran into [`StoreError::is_transient`]: seven times within about a minute.
+#[must_use]
+pub fn patience() -> ExponentialBuilder {
+    ExponentialBuilder::default().with_max_times(6)
+}
+
 impl StoreError {
+    /// Whether the same call may succeed later.
+    #[must_use]
+    pub const fn is_transient(&self) -> bool {
+        matches!(self, Self::Unavailable { .. })
+    }
+
     /// Wraps a driver's error, saying what was being done.
     fn unavailable(action: &'static str) -> impl Fn(sqlx::Error) -> Self + Copy {
         move |source| Self::Unavailable { action, source }

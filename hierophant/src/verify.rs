@@ -28,6 +28,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
+use backon::Retryable;
 use network_lib::handshake::Backend;
 use network_lib::ids::{ArtifactId, Sha256Digest, VkHash};
 use network_lib::job::{Execution, Failure, JobSpec, ProofMode};
@@ -38,7 +39,7 @@ use self::rejection::Rejection;
 use self::sp1::Verifiers;
 use crate::artifacts::blobs::Blobs;
 use crate::records::ProgramRecord;
-use crate::store::JobStore;
+use crate::store::{self, JobStore, StoreError};
 
 /// The circuit version whose proofs can be checked: that of the SP1 crates in this build.
 pub const CIRCUIT_VERSION: &str = "v6.1.0";
@@ -166,7 +167,12 @@ impl ProofChecker {
     }
 
     async fn verdict(&self, proof: ArtifactId, claim: Claim) -> Result<(), Rejection> {
-        let program = self.store.program(claim.vk_hash).await.map_err(Rejection::Store)?;
+        // A proof that took hours is not thrown away because the store is away for a moment.
+        let program = (|| self.store.program(claim.vk_hash))
+            .retry(store::patience())
+            .when(StoreError::is_transient)
+            .await
+            .map_err(Rejection::Store)?;
         let program = program.ok_or(Rejection::NoProgram(claim.vk_hash))?;
         let path = self.blobs.path(proof);
         let size = tokio::fs::metadata(&path).await.map_err(Rejection::Unreadable)?.len();

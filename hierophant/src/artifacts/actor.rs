@@ -30,6 +30,8 @@ pub struct ArtifactsState {
     rules: Rules,
     budget: DiskBudget,
     sweeping: Option<JoinHandle<()>>,
+    /// Why nothing can ever be written again, if that is so.
+    superseded: Option<StoreError>,
 }
 
 /// The actor.
@@ -49,7 +51,8 @@ impl ArtifactsActor {
         budget: DiskBudget,
         supervisor: ActorCell,
     ) -> Result<ArtifactsHandle, SpawnErr> {
-        let state = ArtifactsState { store, blobs, rules, budget, sweeping: None };
+        let state =
+            ArtifactsState { store, blobs, rules, budget, sweeping: None, superseded: None };
         let (actor, _) = Actor::spawn_linked(None, Self, state, supervisor).await?;
         Ok(ArtifactsHandle::new(actor))
     }
@@ -95,17 +98,17 @@ impl Actor for ArtifactsActor {
             ArtifactsMsg::Delivered(id) => {
                 // If this is lost, the proof is kept for longer: no harm.
                 let delivered = Change::Delivered(id, Millis::now());
-                if let Err(error) = state.store.commit(&[delivered]).await {
+                if let Err(error) = state.commit(&[delivered]).await {
                     log_unavailable(&error);
                 }
             }
             ArtifactsMsg::Record(changes, port) => {
-                let outcome = state.store.commit(&changes).await;
+                let outcome = state.commit(&changes).await;
                 reply(port, outcome.inspect_err(|error| log_unavailable(error)).is_ok());
             }
             ArtifactsMsg::Sweep => state.sweep(&myself),
         }
-        Ok(())
+        state.superseded.take().map_or(Ok(()), |error| Err(error.into()))
     }
 }
 
@@ -130,15 +133,24 @@ impl ArtifactsState {
         }));
     }
 
-    async fn open(&self, kind: ArtifactKind, owner: Address) -> Result<ArtifactId, StoreError> {
+    /// Writes. When another Hierophant owns the database by now, this one must end.
+    async fn commit(&mut self, changes: &[Change]) -> Result<(), StoreError> {
+        let outcome = self.store.commit(changes).await;
+        if let Err(StoreError::Taken { location }) = &outcome {
+            self.superseded = Some(StoreError::Taken { location: location.clone() });
+        }
+        outcome
+    }
+
+    async fn open(&mut self, kind: ArtifactKind, owner: Address) -> Result<ArtifactId, StoreError> {
         let id = ArtifactId::random();
         let record = ArtifactRecord::ticket(id, kind, owner, Millis::now());
-        self.store.commit(&[Change::Artifact(record)]).await?;
+        self.commit(&[Change::Artifact(record)]).await?;
         Ok(id)
     }
 
     async fn keep_upload(
-        &self,
+        &mut self,
         ticket: ArtifactId,
         bytes: StagedBlob,
     ) -> Result<BlobInfo, UploadError> {
@@ -148,7 +160,7 @@ impl ArtifactsState {
             (Decision::Keep, Some(mut record)) => {
                 self.blobs.adopt(bytes, ticket).await.map_err(unavailable)?;
                 record.blob = Some(info);
-                self.store.commit(&[Change::Artifact(record)]).await.map_err(unavailable)?;
+                self.commit(&[Change::Artifact(record)]).await.map_err(unavailable)?;
                 self.budget.grew(info.size);
                 Ok(info)
             }
@@ -158,7 +170,7 @@ impl ArtifactsState {
         }
     }
 
-    async fn keep_proof(&self, bytes: StagedBlob) -> Result<ArtifactId, UploadError> {
+    async fn keep_proof(&mut self, bytes: StagedBlob) -> Result<ArtifactId, UploadError> {
         let id = ArtifactId::random();
         let mut record =
             ArtifactRecord::ticket(id, ArtifactKind::Proof, Address::ZERO, Millis::now());
@@ -167,7 +179,7 @@ impl ArtifactsState {
         self.blobs.adopt(bytes, id).await.map_err(unavailable)?;
         // Should this fail, the file stays until orphans are cleared: the store may have taken the record
         // all the same, and its promise must be kept.
-        self.store.commit(&[Change::Artifact(record)]).await.map_err(unavailable)?;
+        self.commit(&[Change::Artifact(record)]).await.map_err(unavailable)?;
         self.budget.grew(info.size);
         Ok(id)
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use backon::{ExponentialBuilder, Retryable};
+use backon::Retryable;
 use network_lib::ids::{RequestId, WorkerId};
 use network_lib::task;
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SpawnErr};
@@ -17,10 +17,11 @@ use super::pace::LATELY;
 use crate::artifacts::audit;
 use crate::artifacts::blobs::Blobs;
 use crate::ask::{reply, tell};
+use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::records::{Change, JobState, Millis, RequestState, idempotency_key, job_key};
 use crate::session::{CloseReason, SessionHandle};
-use crate::store::{JobStore, StoreError};
+use crate::store::{self, JobStore, RequestView, StoreError};
 use crate::verify::ProofChecker;
 
 /// How often deadlines and rested jobs are looked at.
@@ -53,6 +54,7 @@ pub struct ProofsState {
     checker: ProofChecker,
     metrics: Metrics,
     sessions: BTreeMap<WorkerId, (u64, SessionHandle)>,
+    clock: Clock,
 }
 
 /// The actor.
@@ -109,10 +111,13 @@ impl Actor for ProofsActor {
                 "bytes of unfinished jobs are damaged or gone"
             );
         }
+        let mut clock = Clock::start();
+        let (now, _) = clock.look();
         let past = Past { unfinished, damaged, strikes, ended };
         let (core, effects) = ProofsCore::restore(now, limits, IdSource::random(), past);
         let sessions = BTreeMap::new();
-        let mut state = ProofsState { core, store, blobs, quarantine, checker, metrics, sessions };
+        let mut state =
+            ProofsState { core, store, blobs, quarantine, checker, metrics, sessions, clock };
         state.carry_out(&myself, effects).await?;
         myself.send_interval(SWEEP_INTERVAL, || ProofsMsg::Sweep);
         Ok(state)
@@ -124,8 +129,16 @@ impl Actor for ProofsActor {
         message: ProofsMsg,
         state: &mut ProofsState,
     ) -> Result<(), ActorProcessingErr> {
-        let now = Millis::now();
+        let (now, set_by) = state.clock.look();
         let core = &mut state.core;
+        if set_by != 0 {
+            let seconds = set_by / 1000;
+            tracing::warn!(
+                seconds,
+                "the system's clock was set; deadlines go by it, limits do not"
+            );
+            core.clock_set(set_by);
+        }
         let effects = match message {
             ProofsMsg::Submit(new, port) => {
                 let answer = state.submit(&myself, now, *new).await?;
@@ -135,7 +148,7 @@ impl Actor for ProofsActor {
             ProofsMsg::Cancel(id, by, port) => {
                 let (mut answer, effects) = core.cancel(now, id, by);
                 if answer == Err(CancelError::NotFound) {
-                    answer = state.cancelled_before(id, by).await?;
+                    answer = state.cancelled_before(id, by).await;
                 }
                 state.carry_out(&myself, effects).await?;
                 reply(port, answer);
@@ -160,8 +173,10 @@ impl Actor for ProofsActor {
                 return Ok(());
             }
             ProofsMsg::ProofLost(request, port) => {
-                let reopened = state.reopen(&myself, now, request).await?;
-                reply(port, reopened);
+                // Without an answer of the store there is none to the asker, who reports that.
+                if let Some(reopened) = state.reopen(&myself, now, request).await? {
+                    reply(port, reopened);
+                }
                 return Ok(());
             }
             ProofsMsg::InputLost(lease) => core.input_lost(now, lease),
@@ -221,7 +236,7 @@ impl ProofsState {
         let known = match self.known(now, &new).await {
             Ok(known) => known,
             Err(error) => {
-                tracing::warn!(error = %chain(&error), "a request could not be looked up");
+                log_unread(&error);
                 return Ok(Err(SubmitError::Unavailable));
             }
         };
@@ -247,19 +262,27 @@ impl ProofsState {
         if ended.is_none() && !self.quarantine.is_zero() {
             let since = Millis(now.0.saturating_sub(millis(self.quarantine)));
             ended = self.store.set_aside(key, since).await?;
+            // A clock that was set back must not make it last longer.
+            ended = ended.filter(|job| job.finished_at <= Some(now));
         }
         Ok(Known { earlier, ended })
     }
 
-    /// Has a finished proof whose bytes are gone made again, for those who still wait for it.
+    /// Has a finished proof whose bytes are gone made again, for those who still wait for it. `None` if
+    /// the store does not answer.
     async fn reopen(
         &mut self,
         myself: &ActorRef<ProofsMsg>,
         now: Millis,
         request: RequestId,
-    ) -> Result<bool, ActorProcessingErr> {
-        let Some((job, mut requests)) = self.store.job_of(request).await? else {
-            return Ok(false);
+    ) -> Result<Option<bool>, ActorProcessingErr> {
+        let (job, mut requests) = match self.store.job_of(request).await {
+            Ok(Some(found)) => found,
+            Ok(None) => return Ok(Some(false)),
+            Err(error) => {
+                log_unread(&error);
+                return Ok(None);
+            }
         };
         requests.retain(|request| {
             request.state == RequestState::Fulfilled && Millis::from_seconds(request.deadline) > now
@@ -269,12 +292,12 @@ impl ProofsState {
             None => false,
         };
         if !gone || !requests.iter().any(|waiting| waiting.id == request) {
-            return Ok(false);
+            return Ok(Some(false));
         }
         tracing::error!(job_id = %job.id, "a finished proof is gone; it is made again");
         let effects = self.core.reopen(now, job, requests);
         self.carry_out(myself, effects).await?;
-        Ok(true)
+        Ok(Some(true))
     }
 
     /// What to answer for a request that is not open: cancelling twice is fine, cancelling what has
@@ -283,15 +306,17 @@ impl ProofsState {
         &self,
         id: RequestId,
         by: alloy_primitives::Address,
-    ) -> Result<Result<(), CancelError>, StoreError> {
-        let Some(view) = self.store.request(id).await? else {
-            return Ok(Err(CancelError::NotFound));
-        };
-        Ok(match view.request.state {
-            _ if view.request.requester != by => Err(CancelError::NotYours),
+    ) -> Result<(), CancelError> {
+        let view = self.store.request(id).await.map_err(|error| {
+            log_unread(&error);
+            CancelError::Unavailable
+        })?;
+        let Some(RequestView { request, .. }) = view else { return Err(CancelError::NotFound) };
+        match request.state {
+            _ if request.requester != by => Err(CancelError::NotYours),
             RequestState::Cancelled => Ok(()),
             ended => Err(CancelError::AlreadyEnded(ended)),
-        })
+        }
     }
 
     /// Writes what is to be saved, then does the rest.
@@ -313,9 +338,9 @@ impl ProofsState {
         }
         if !changes.is_empty() {
             let store = &self.store;
-            let retry = ExponentialBuilder::default().with_max_times(6);
             (|| store.commit(&changes))
-                .retry(retry)
+                .retry(store::patience())
+                .when(StoreError::is_transient)
                 .notify(|error, rest| {
                     tracing::warn!(error = %chain(error), ?rest, "the store did not take a change");
                 })
@@ -353,6 +378,10 @@ impl ProofsState {
         }
         Ok(())
     }
+}
+
+fn log_unread(error: &StoreError) {
+    tracing::warn!(error = %chain(error), "a request could not be looked up");
 }
 
 fn log_change(change: &Change) {

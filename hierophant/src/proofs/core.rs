@@ -177,7 +177,7 @@ impl ProofsCore {
             requests: live.requests.keys().copied().collect(),
             program: live.record.spec.vk_hash,
             mode: live.record.spec.mode,
-            started_at: held.attempt.started_at,
+            began_at: held.began_at,
             progress: held.progress,
             raced: live.leases.len() > 1,
         })

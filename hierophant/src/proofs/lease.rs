@@ -15,6 +15,8 @@ pub struct Lease {
     pub job: JobId,
     /// What is stored about the attempt.
     pub attempt: AttemptRecord,
+    /// When it began.
+    pub began_at: Millis,
     /// Latest word from the worker.
     pub progress: Option<Progress>,
     /// When the worker was last seen to get on with it.
@@ -26,11 +28,13 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// An attempt that starts, or goes on, at `now`.
+    /// An attempt that starts, or goes on, at `now`. One that is recorded as begun later, by a clock
+    /// that was set back since, begins now.
     #[must_use]
-    pub const fn new(now: Millis, attempt: AttemptRecord) -> Self {
+    pub fn new(now: Millis, attempt: AttemptRecord) -> Self {
         Self {
             job: attempt.job,
+            began_at: attempt.started_at.min(now),
             attempt,
             progress: None,
             moved_at: now,
@@ -47,6 +51,15 @@ impl Lease {
             Self { attempt: AttemptRecord { proof: Some(_), .. }, .. } => JobState::Uploaded,
             Self { attempt: AttemptRecord { begun_at: Some(_), .. }, .. } => JobState::Proving,
             _ => JobState::Leased,
+        }
+    }
+
+    /// The wall clock was set by so many milliseconds: how long ago something was stays as it is.
+    pub fn clock_set(&mut self, by: i64) {
+        self.began_at.shift(by);
+        self.moved_at.shift(by);
+        if let Some(since) = &mut self.unlisted_since {
+            since.shift(by);
         }
     }
 

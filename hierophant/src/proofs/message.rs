@@ -100,7 +100,7 @@ pub struct RunningProof {
     /// Kind of proof.
     pub mode: ProofMode,
     /// When the attempt started.
-    pub started_at: Millis,
+    pub began_at: Millis,
     /// Latest word from the worker.
     pub progress: Option<Progress>,
     /// Whether another worker is at the same job.

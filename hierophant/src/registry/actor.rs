@@ -14,6 +14,7 @@ use super::core::{RegistryCore, Rules};
 use super::handle::RegistryHandle;
 use super::message::{RegistryMsg, SessionEnd};
 use crate::ask::reply;
+use crate::clock::Clock;
 use crate::proofs::{Arrival, ProofsHandle};
 use crate::records::Millis;
 use crate::session::actor::{SessionActor, SessionArguments};
@@ -37,6 +38,7 @@ pub struct RegistryArguments {
 #[derive(Debug)]
 pub struct RegistryState {
     core: RegistryCore,
+    clock: Clock,
     heartbeat_interval: Duration,
     proofs: ProofsHandle,
     /// By number of the connection.
@@ -77,6 +79,7 @@ impl Actor for RegistryActor {
         myself.send_interval(SWEEP_INTERVAL, || RegistryMsg::Sweep);
         Ok(RegistryState {
             core: RegistryCore::new(arguments.rules),
+            clock: Clock::start(),
             heartbeat_interval: arguments.heartbeat_interval,
             proofs: arguments.proofs,
             sessions: BTreeMap::new(),
@@ -90,7 +93,7 @@ impl Actor for RegistryActor {
         message: RegistryMsg,
         state: &mut RegistryState,
     ) -> Result<(), ActorProcessingErr> {
-        let now = Millis::now();
+        let now = state.time();
         match message {
             RegistryMsg::Admit(hello, ip, socket, port) => {
                 reply(port, state.admit(now, *hello, ip, socket, &myself).await?);
@@ -153,7 +156,8 @@ impl Actor for RegistryActor {
         if let Some(error) = failure {
             tracing::error!(%error, "a session failed");
             let end = SessionEnd::Closed(format!("its session failed: {error}"));
-            state.session_ended(Millis::now(), worker, session, end);
+            let now = state.time();
+            state.session_ended(now, worker, session, end);
         }
         Ok(())
     }
@@ -169,6 +173,15 @@ impl Actor for RegistryActor {
 }
 
 impl RegistryState {
+    /// The current time, by which the core may judge what it remembers.
+    fn time(&mut self) -> Millis {
+        let (now, set_by) = self.clock.look();
+        if set_by != 0 {
+            self.core.clock_set(set_by);
+        }
+        now
+    }
+
     async fn admit(
         &mut self,
         now: Millis,

@@ -130,6 +130,14 @@ impl RegistryCore {
         self.workers.get(&worker).is_some_and(|known| known.session == session)
     }
 
+    /// The wall clock was set by so many milliseconds: how long ago something was stays as it is.
+    pub fn clock_set(&mut self, by: i64) {
+        for known in self.workers.values_mut() {
+            known.joined_at.shift(by);
+            known.heard_at.shift(by);
+        }
+    }
+
     /// A worker takes no more jobs. Returns whether it is there.
     pub fn draining(&mut self, worker: WorkerId, session: u64) -> bool {
         self.connected(worker, session).map(|known| known.draining = true).is_some()
@@ -342,6 +350,17 @@ mod tests {
         assert!(core.silent(Millis(1000)).is_empty());
         let reason = "reset by peer; has not come back".to_owned();
         assert_eq!(core.silent(Millis(1001)), [(id, session, reason)]);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_silences_nobody_and_hides_no_silence() {
+        const HOURS: i64 = 10_000_000;
+        let mut core = RegistryCore::new(rules());
+        core.admit(Millis(0), &hello(1), HERE).expect("admitted");
+        core.clock_set(HOURS);
+        assert!(core.silent(Millis(HOURS + 1000)).is_empty());
+        core.clock_set(-HOURS);
+        assert_eq!(core.silent(Millis(1001)).len(), 1);
     }
 
     #[test]

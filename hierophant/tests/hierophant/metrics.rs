@@ -37,7 +37,12 @@ async fn the_figures_follow_a_proof_from_request_to_download() {
     assert_eq!(now[r#"hierophant_jobs_waiting{mode="plonk"}"#], 0.0);
     assert_eq!(now["hierophant_jobs_unfinished"], 1.0);
     assert_eq!(now[r#"hierophant_rpc_seconds_count{method="RequestProof",code="Ok"}"#], 1.0);
-    assert!(now[r#"hierophant_store_seconds_count{operation="write"}"#] >= 1.0);
+    for operation in ["read", "write"] {
+        let calls = format!(r#"hierophant_store_seconds_count{{operation="{operation}"}}"#);
+        assert!(now[&calls] >= 1.0, "{operation}");
+    }
+    let took: f64 = now[r#"hierophant_store_seconds_sum{operation="write"}"#];
+    assert!(took > 0.0 && !now.contains_key(r#"hierophant_store_errors_total{operation="write"}"#));
     let uploaded = r#"hierophant_artifacts_transferred_bytes_total{direction="in",peer="client"}"#;
     assert!(now[uploaded] > 0.0);
 

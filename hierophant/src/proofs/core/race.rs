@@ -54,7 +54,7 @@ impl ProofsCore {
         let in_budget = live.worker_failures.saturating_add(2) <= self.limits.max_attempts;
         let alone = live.leases.len() == 1 && held.state() <= JobState::Proving;
         let started_at = held.attempt.started_at;
-        let taken = now.since(started_at);
+        let taken = now.since(held.began_at);
         if !is_there || !in_budget || !alone || live.not_before > now || taken < EARLIEST_MS {
             return None;
         }

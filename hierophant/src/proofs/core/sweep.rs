@@ -38,6 +38,23 @@ impl ProofsCore {
         effects
     }
 
+    /// The wall clock was set by so many milliseconds. Deadlines are what it says they are; how long
+    /// ago something was, and how long something rests, stays as it is.
+    pub fn clock_set(&mut self, by: i64) {
+        self.returned_by.shift(by);
+        self.leases.values_mut().for_each(|held| held.clock_set(by));
+        for live in self.jobs.values_mut() {
+            live.not_before.shift(by);
+            if let Some(left) = &mut live.left {
+                left.clock_set(by);
+            }
+        }
+        for stats in self.stats.values_mut() {
+            stats.strikes.iter_mut().for_each(|at| at.shift(by));
+            stats.seen_at.shift(by);
+        }
+    }
+
     fn past_deadline(&self, now: Millis) -> Vec<RequestId> {
         self.jobs
             .values()
@@ -53,7 +70,7 @@ impl ProofsCore {
         let minutes = |millis: i64| millis / 60_000;
         let (attempt, stall) = (self.limits.attempt_limit_ms, self.limits.stall_limit_ms);
         let judge = |held: &Lease| {
-            let taken = now.0 - held.attempt.started_at.0;
+            let taken = now.0 - held.began_at.0;
             let stood = now.0 - held.moved_at.0;
             if attempt > 0 && taken > attempt {
                 return Some(format!("not done after {} minutes", minutes(taken)));

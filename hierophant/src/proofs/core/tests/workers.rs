@@ -136,6 +136,45 @@ fn an_attempt_that_takes_too_long_goes_elsewhere_however_it_moves() {
 }
 
 #[test]
+fn a_clock_that_is_set_ends_no_attempt_and_hides_none_that_stands_still() {
+    for by in [70 * MINUTE, -70 * MINUTE] {
+        let mut core = core();
+        let patient = NewRequest { deadline: u64::MAX, ..new_request(1, 1) };
+        core.submit(START, patient, Known::default()).0.expect("accepted");
+        let (_, lease) = given_out(&join(&mut core, 1, 1)).expect("given out");
+        core.clock_set(by);
+        let limit = START.0 + by + limits().stall_limit_ms;
+        assert_eq!(core.sweep(Millis(limit)), []);
+        assert_eq!(cancels(&core.sweep(Millis(limit + 1))), [lease]);
+        // The strike that this costs moves along, too.
+        core.clock_set(-by);
+        let struck = limit - by + 1;
+        let stats = core.stats.get_mut(&worker(1)).expect("known");
+        assert_eq!(stats.strikes_since(Millis(struck)), 1);
+        assert_eq!(stats.strikes_since(Millis(struck + 1)), 0);
+    }
+}
+
+#[test]
+fn a_rest_lasts_as_long_as_it_should_whatever_the_clock_says() {
+    for by in [70 * MINUTE, -70 * MINUTE] {
+        let mut core = core();
+        let patient = NewRequest { deadline: u64::MAX, ..new_request(1, 1) };
+        core.submit(START, patient, Known::default()).0.expect("accepted");
+        // Interrupted twice: the second time it rests for a second.
+        for round in [1, 2] {
+            let (_, lease) = given_out(&join(&mut core, 1, round)).expect("given out");
+            core.progressed(START, worker(1), lease, Progress::phase(Phase::Proving));
+            core.worker_lost(START, worker(1), round, "reset");
+        }
+        core.clock_set(by);
+        let now = Millis(START.0 + by);
+        assert_eq!(given_out(&core.worker_joined(now, arrival(1, 3, &[]))), None);
+        assert!(given_out(&core.sweep(Millis(now.0 + 1000))).is_some());
+    }
+}
+
+#[test]
 fn limits_of_zero_are_none() {
     let mut core = core_with(Limits { stall_limit_ms: 0, attempt_limit_ms: 0, ..limits() });
     let patient = NewRequest { deadline: u64::MAX, ..new_request(1, 1) };
