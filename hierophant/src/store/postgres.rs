@@ -11,12 +11,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::stream::BoxStream;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgPool, PgPoolOptions, PgRow};
-use sqlx::{AssertSqlSafe, Postgres, Row};
+use sqlx::{AssertSqlSafe, Postgres};
 use tokio::sync::Mutex;
 
 use super::queries::{Driver, SqlStore};
-use super::rows::Columns;
 use super::statement::{Statement, Value};
 use super::{JobStore, StoreError};
 use writer::Writer;
@@ -88,9 +88,18 @@ struct PostgresDriver {
 #[async_trait]
 impl Driver for PostgresDriver {
     type Row = PgRow;
+    type WholeRow = PgRow;
 
-    async fn read(&self, statement: Statement) -> Result<Vec<PgRow>, sqlx::Error> {
-        query(statement).fetch_all(&self.readers).await
+    fn rows(&self, statement: Statement) -> BoxStream<'_, Result<PgRow, sqlx::Error>> {
+        query(statement).fetch(&self.readers)
+    }
+
+    fn whole_rows(
+        &self,
+        table: &'static str,
+        from: String,
+    ) -> BoxStream<'_, Result<PgRow, sqlx::Error>> {
+        self.rows(Statement::new(format!("SELECT {table}.* {from}")))
     }
 
     async fn write(&self, statements: Vec<Statement>) -> Result<(), StoreError> {
@@ -117,20 +126,6 @@ fn query(statement: Statement) -> sqlx::query::Query<'static, Postgres, PgArgume
         Value::Text(text) => query.bind(text.map(|text| text.replace('\0', "\u{fffd}"))),
         Value::Bytes(bytes) => query.bind(bytes),
     })
-}
-
-impl Columns for PgRow {
-    fn int(&self, name: &str) -> Result<Option<i64>, sqlx::Error> {
-        self.try_get(name)
-    }
-
-    fn text(&self, name: &str) -> Result<Option<String>, sqlx::Error> {
-        self.try_get(name)
-    }
-
-    fn bytes(&self, name: &str) -> Result<Option<Vec<u8>>, sqlx::Error> {
-        self.try_get(name)
-    }
 }
 
 #[cfg(test)]

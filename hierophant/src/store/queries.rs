@@ -5,6 +5,8 @@ use std::fmt::Debug;
 
 use alloy_primitives::Address;
 use async_trait::async_trait;
+use futures_util::TryStreamExt;
+use futures_util::stream::BoxStream;
 use network_lib::ids::{ArtifactId, JobId, RequestId, Sha256Digest, VkHash};
 
 use super::retention::{self, RetentionStep};
@@ -27,8 +29,19 @@ pub(super) trait Driver: Debug + Send + Sync + 'static {
     /// A row of this database.
     type Row: Columns;
 
-    /// Runs a statement that only reads.
-    async fn read(&self, statement: Statement) -> Result<Vec<Self::Row>, sqlx::Error>;
+    /// A row with all columns of one table, in whatever form is read fastest.
+    type WholeRow: Columns;
+
+    /// Runs a statement that only reads. To be taken one by one: a row takes many times the memory of
+    /// what it holds.
+    fn rows(&self, statement: Statement) -> BoxStream<'_, Result<Self::Row, sqlx::Error>>;
+
+    /// Selects all columns of `table`; `from` is the rest of the statement, which only reads.
+    fn whole_rows(
+        &self,
+        table: &'static str,
+        from: String,
+    ) -> BoxStream<'_, Result<Self::WholeRow, sqlx::Error>>;
 
     /// Runs all statements in one durable transaction.
     async fn write(&self, statements: Vec<Statement>) -> Result<(), StoreError>;
@@ -45,14 +58,13 @@ pub(super) trait Driver: Debug + Send + Sync + 'static {
 pub(super) struct SqlStore<D>(pub(super) D);
 
 impl<D: Driver> SqlStore<D> {
-    async fn many<T>(
+    async fn many<T: Send>(
         &self,
         action: &'static str,
         statement: Statement,
         read: impl Fn(&D::Row) -> Result<T, StoreError> + Send,
     ) -> Result<Vec<T>, StoreError> {
-        let rows = self.0.read(statement).await.map_err(StoreError::unavailable(action))?;
-        rows.iter().map(read).collect()
+        collect(action, self.0.rows(statement), read).await
     }
 
     async fn one<T: Send>(
@@ -91,12 +103,26 @@ impl<D: Driver> SqlStore<D> {
     /// Rows that belong to unfinished jobs, in no order: sorting them here is faster than there.
     async fn of_unfinished<T: Send>(
         &self,
-        select: &str,
-        read: impl Fn(&D::Row) -> Result<T, StoreError> + Send,
+        table: &'static str,
+        from: &str,
+        read: impl Fn(&D::WholeRow) -> Result<T, StoreError> + Send,
     ) -> Result<Vec<T>, StoreError> {
-        let query = Statement::new(format!("{select} j.state IN {UNFINISHED}"));
-        self.many("reading unfinished jobs", query, read).await
+        let rows = self.0.whole_rows(table, format!("{from} jobs.state IN {UNFINISHED}"));
+        collect("reading unfinished jobs", rows, read).await
     }
+}
+
+/// What `read` makes of each row.
+async fn collect<R, T>(
+    action: &'static str,
+    mut rows: BoxStream<'_, Result<R, sqlx::Error>>,
+    read: impl Fn(&R) -> Result<T, StoreError>,
+) -> Result<Vec<T>, StoreError> {
+    let mut found = Vec::new();
+    while let Some(row) = rows.try_next().await.map_err(StoreError::unavailable(action))? {
+        found.push(read(&row)?);
+    }
+    Ok(found)
 }
 
 #[async_trait]
@@ -109,14 +135,13 @@ impl<D: Driver> JobStore for SqlStore<D> {
     }
 
     async fn unfinished_jobs(&self) -> Result<Vec<UnfinishedJob>, StoreError> {
-        let of_jobs = "SELECT j.* FROM jobs j WHERE";
         let of_requests =
-            "SELECT r.* FROM jobs j JOIN requests r ON r.job = j.id WHERE r.state = 'open' AND";
-        let of_attempts = "SELECT a.* FROM jobs j JOIN attempts a ON a.job = j.id WHERE";
+            "FROM jobs JOIN requests ON requests.job = jobs.id WHERE requests.state = 'open' AND";
+        let of_attempts = "FROM jobs JOIN attempts ON attempts.job = jobs.id WHERE";
         let (mut found, mut requests, mut attempts) = tokio::try_join!(
-            self.of_unfinished(of_jobs, rows::job),
-            self.of_unfinished(of_requests, rows::request),
-            self.of_unfinished(of_attempts, rows::attempt),
+            self.of_unfinished("jobs", "FROM jobs WHERE", rows::job),
+            self.of_unfinished("requests", of_requests, rows::request),
+            self.of_unfinished("attempts", of_attempts, rows::attempt),
         )?;
         found.sort_by_key(|job| (job.created_at, job.id));
         requests.sort_by_key(|request| (request.created_at, request.id));

@@ -3,6 +3,9 @@
 use alloy_primitives::Address;
 use network_lib::ids::{IdError, Sha256Digest};
 use network_lib::job::{BlobInfo, Execution, Failure, JobSpec};
+use sqlx::Row as _;
+use sqlx::postgres::PgRow;
+use sqlx::sqlite::SqliteRow;
 
 use super::StoreError;
 use super::values::{backend_from, cause_from, class_from, corrupt, mode_from};
@@ -22,6 +25,28 @@ pub(super) trait Columns: Send + Sync + 'static {
     /// Bytes, `None` for NULL.
     fn bytes(&self, name: &str) -> Result<Option<Vec<u8>>, sqlx::Error>;
 }
+
+/// Implements [`Columns`] for the rows of a database, whose types are all its own.
+macro_rules! columns {
+    ($row:ty) => {
+        impl Columns for $row {
+            fn int(&self, name: &str) -> Result<Option<i64>, sqlx::Error> {
+                self.try_get(name)
+            }
+
+            fn text(&self, name: &str) -> Result<Option<String>, sqlx::Error> {
+                self.try_get(name)
+            }
+
+            fn bytes(&self, name: &str) -> Result<Option<Vec<u8>>, sqlx::Error> {
+                self.try_get(name)
+            }
+        }
+    };
+}
+
+columns!(SqliteRow);
+columns!(PgRow);
 
 fn unreadable(name: &str) -> impl Fn(sqlx::Error) -> StoreError + '_ {
     move |error| corrupt(format!("column {name}: {error}"))

@@ -1,25 +1,32 @@
 //! The default store: one SQLite file in write-ahead mode, every commit synced to disk.
 
 mod opening;
+mod whole;
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::stream::BoxStream;
+use futures_util::{TryFutureExt, TryStreamExt};
 use sqlx::sqlite::{
     SqliteArguments, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool,
     SqlitePoolOptions, SqliteRow, SqliteSynchronous,
 };
-use sqlx::{AssertSqlSafe, Connection, Row, Sqlite};
+use sqlx::{AssertSqlSafe, Connection, Sqlite};
 
 use super::queries::{Driver, SqlStore};
-use super::rows::Columns;
 use super::statement::{Statement, Value};
 use super::{JobStore, StoreError};
+use whole::{Layout, WholeRow};
 
 /// Connections that only read; SQLite's write-ahead mode lets them go on beside the writer.
 const READERS: u32 = 4;
+
+/// Rows that a connection's thread may be ahead of whoever takes them. Waking each other for every few
+/// would take the two longer than the reading.
+const ROW_BUFFER: usize = 1000;
 
 /// Opens the file, creating it or bringing it to this version's schema.
 ///
@@ -35,7 +42,8 @@ pub async fn open(file: &Path) -> Result<Arc<dyn JobStore>, StoreError> {
         .create_if_missing(true)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
-        .busy_timeout(Duration::from_secs(10));
+        .busy_timeout(Duration::from_secs(10))
+        .row_buffer_size(ROW_BUFFER);
     let writer = SqlitePoolOptions::new()
         .max_connections(1)
         .connect_with(options.clone())
@@ -63,9 +71,24 @@ struct SqliteDriver {
 #[async_trait]
 impl Driver for SqliteDriver {
     type Row = SqliteRow;
+    type WholeRow = WholeRow;
 
-    async fn read(&self, statement: Statement) -> Result<Vec<SqliteRow>, sqlx::Error> {
-        query(statement).fetch_all(&self.readers).await
+    fn rows(&self, statement: Statement) -> BoxStream<'_, Result<SqliteRow, sqlx::Error>> {
+        query(statement).fetch(&self.readers)
+    }
+
+    fn whole_rows(
+        &self,
+        table: &'static str,
+        from: String,
+    ) -> BoxStream<'_, Result<WholeRow, sqlx::Error>> {
+        let rows = async move {
+            let layout = Layout::of(&self.readers, table).await?;
+            let sql = AssertSqlSafe(format!("SELECT {} {from}", layout.selection));
+            let rows = sqlx::query_scalar::<_, String>(sql).fetch(&self.readers);
+            Ok(rows.map_ok(move |line| layout.read(line)))
+        };
+        Box::pin(rows.try_flatten_stream())
     }
 
     async fn write(&self, statements: Vec<Statement>) -> Result<(), StoreError> {
@@ -111,20 +134,6 @@ fn query(statement: Statement) -> sqlx::query::Query<'static, Sqlite, SqliteArgu
     })
 }
 
-impl Columns for SqliteRow {
-    fn int(&self, name: &str) -> Result<Option<i64>, sqlx::Error> {
-        self.try_get(name)
-    }
-
-    fn text(&self, name: &str) -> Result<Option<String>, sqlx::Error> {
-        self.try_get(name)
-    }
-
-    fn bytes(&self, name: &str) -> Result<Option<Vec<u8>>, sqlx::Error> {
-        self.try_get(name)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -142,6 +151,7 @@ mod tests {
         let readers = SqlitePoolOptions::new().connect_with(options).await;
         let driver =
             SqliteDriver { writer: writer.expect("opens"), readers: readers.expect("opens") };
+        let read = || driver.rows(Statement::new("SELECT x FROM t")).try_collect::<Vec<_>>();
         let run = async |sql: &str| driver.write(vec![Statement::new(sql)]).await;
         run("CREATE TABLE t (x BLOB)").await.expect("creates");
         // Holds for the connection that is open now.
@@ -149,10 +159,10 @@ mod tests {
         let large = "INSERT INTO t VALUES (zeroblob(1000000))";
         run(large).await.expect_err("does not fit");
         run("INSERT INTO t VALUES (x'01')").await.expect("fits");
-        let rows = driver.read(Statement::new("SELECT x FROM t")).await.expect("reads");
+        let rows = read().await.expect("reads");
         assert_eq!(rows.len(), 1);
         run(large).await.expect("there is room again");
-        let rows = driver.read(Statement::new("SELECT x FROM t")).await.expect("reads");
+        let rows = read().await.expect("reads");
         assert_eq!(rows.len(), 2);
     }
 }

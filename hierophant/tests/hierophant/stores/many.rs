@@ -12,7 +12,8 @@ use super::records::{attempt, full_job, request, spec};
 const MANY: u32 = if cfg!(debug_assertions) { 5_000 } else { 100_000 };
 const LIMIT: Duration = Duration::from_secs(2);
 
-/// No queue is that long by default: `max_waiting` is 10,000.
+/// Where all that work is read. A quiet machine needs less than `LIMIT`; one that is busy with other things
+/// several times as long.
 const LIMIT_UNFINISHED: Duration = Duration::from_secs(10);
 
 async fn fill(store: &dyn JobStore, unfinished: impl Fn(u32) -> bool) {
