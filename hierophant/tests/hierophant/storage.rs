@@ -20,6 +20,15 @@ fn file_of(network: &Network, uri: &str) -> PathBuf {
     network.data().join("artifacts").join(&name[..2]).join(name)
 }
 
+/// A network, a client of it, what it asked for, and the id of its request.
+async fn asked() -> (Network, Client, support::Ask, Vec<u8>) {
+    let network = Network::start().await;
+    let mut client = Client::connect(&network).await;
+    let ask = client.ready_to_ask(b"input").await;
+    let id = client.ask(&ask).await.expect("accepted");
+    (network, client, ask, id)
+}
+
 #[tokio::test]
 async fn a_request_is_proved_and_stored_while_its_client_never_polls() {
     let network = Network::start().await;
@@ -38,10 +47,7 @@ async fn a_request_is_proved_and_stored_while_its_client_never_polls() {
 
 #[tokio::test]
 async fn a_finished_request_survives_a_restart() {
-    let network = Network::start().await;
-    let mut client = Client::connect(&network).await;
-    let ask = client.ready_to_ask(b"input").await;
-    let id = client.ask(&ask).await.expect("accepted");
+    let (network, mut client, ask, id) = asked().await;
     let mut worker = Worker::join(&network, hello()).await;
     worker.prove_next(&core_proof()).await;
     client.until(&id, FulfillmentStatus::Fulfilled).await;
@@ -68,10 +74,7 @@ async fn a_finished_request_survives_a_restart() {
 
 #[tokio::test]
 async fn waiting_work_is_taken_up_again_after_a_restart() {
-    let network = Network::start().await;
-    let mut client = Client::connect(&network).await;
-    let ask = client.ready_to_ask(b"input").await;
-    let id = client.ask(&ask).await.expect("accepted");
+    let (network, _, _, id) = asked().await;
     let hello = hello();
     let mut worker = Worker::join(&network, hello.clone()).await;
     worker.leased().await;
@@ -87,10 +90,7 @@ async fn waiting_work_is_taken_up_again_after_a_restart() {
 
 #[tokio::test]
 async fn work_in_flight_goes_on_after_a_restart_under_the_same_lease() {
-    let network = Network::start().await;
-    let mut client = Client::connect(&network).await;
-    let ask = client.ready_to_ask(b"input").await;
-    let id = client.ask(&ask).await.expect("accepted");
+    let (network, _, _, id) = asked().await;
     let mut hello = hello();
     let mut worker = Worker::join(&network, hello.clone()).await;
     let (lease_id, _) = worker.leased().await;
@@ -116,10 +116,7 @@ async fn work_in_flight_goes_on_after_a_restart_under_the_same_lease() {
 
 #[tokio::test]
 async fn a_finished_proof_that_is_gone_from_the_disk_is_made_again() {
-    let network = Network::start().await;
-    let mut client = Client::connect(&network).await;
-    let ask = client.ready_to_ask(b"input").await;
-    let id = client.ask(&ask).await.expect("accepted");
+    let (network, mut client, _, id) = asked().await;
     let mut worker = Worker::join(&network, hello()).await;
     worker.prove_next(&core_proof()).await;
     let status = client.until(&id, FulfillmentStatus::Fulfilled).await;
@@ -133,10 +130,7 @@ async fn a_finished_proof_that_is_gone_from_the_disk_is_made_again() {
 
 #[tokio::test]
 async fn a_finished_proof_that_was_damaged_on_the_disk_is_never_served() {
-    let network = Network::start().await;
-    let mut client = Client::connect(&network).await;
-    let ask = client.ready_to_ask(b"input").await;
-    let id = client.ask(&ask).await.expect("accepted");
+    let (network, mut client, ask, id) = asked().await;
     let mut worker = Worker::join(&network, hello()).await;
     worker.prove_next(&core_proof()).await;
     let uri = client.until(&id, FulfillmentStatus::Fulfilled).await.proof_uri.expect("a proof");
@@ -160,10 +154,7 @@ async fn a_finished_proof_that_was_damaged_on_the_disk_is_never_served() {
 
 #[tokio::test]
 async fn a_job_whose_input_is_gone_from_the_disk_ends_with_a_clear_word() {
-    let network = Network::start().await;
-    let mut client = Client::connect(&network).await;
-    let ask = client.ready_to_ask(b"input").await;
-    let id = client.ask(&ask).await.expect("accepted");
+    let (network, mut client, ask, id) = asked().await;
     std::fs::remove_file(file_of(&network, &ask.stdin_uri)).expect("there");
     let mut worker = Worker::join(&network, hello()).await;
     let (lease_id, _) = worker.leased().await;
