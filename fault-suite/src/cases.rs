@@ -1,10 +1,12 @@
 //! The cases, by kind of fault.
 
 mod bookkeeping;
+mod clock;
 mod contention;
 mod eligibility;
 mod lifecycle;
 mod network;
+mod postgres;
 mod restart;
 mod steps;
 mod storage;
@@ -21,6 +23,8 @@ pub(crate) fn all() -> Vec<Case> {
         contention::cases(),
         network::cases(),
         storage::cases(),
+        postgres::cases(),
+        clock::cases(),
     ]
     .into_iter()
     .flatten()

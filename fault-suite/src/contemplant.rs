@@ -85,7 +85,7 @@ impl Contemplant {
 
     /// Starts the process, again with the same data folder.
     pub(crate) fn launch(&mut self) -> Result<()> {
-        let process = Process::spawn(&self.name, &self.binary, &self.config, &self.log)?;
+        let process = Process::spawn(&self.name, &self.binary, &self.config, &self.log, &[])?;
         self.process = Some(process);
         Ok(())
     }

@@ -26,6 +26,8 @@ const PORT_ATTEMPTS: u32 = 3;
 pub(crate) struct Hierophant {
     binary: PathBuf,
     config: PathBuf,
+    keys: Table,
+    variables: Vec<(&'static str, PathBuf)>,
     log: PathBuf,
     data: PathBuf,
     grpc: SocketAddr,
@@ -60,18 +62,31 @@ impl Hierophant {
         table.insert("grpc_port".into(), i64::from(grpc.port()).into());
         table.insert("http_port".into(), i64::from(http.port()).into());
         table.insert("data_dir".into(), data.to_str().context("no UTF-8 path")?.into());
-        merge(&mut table, keys);
-        std::fs::write(&config, table.to_string()).context("cannot write a configuration")?;
-        Ok(Self {
+        let mut prepared = Self {
             binary: binary.to_owned(),
             config,
+            keys: table,
+            variables: Vec::new(),
             log: folder.join(format!("{name}.log")),
             data: data.to_owned(),
             grpc,
             http,
             process: None,
             web: reqwest::Client::builder().timeout(Duration::from_secs(5)).build()?,
-        })
+        };
+        prepared.configure(keys)?;
+        Ok(prepared)
+    }
+
+    /// Changes its configuration from its next start on.
+    pub(crate) fn configure(&mut self, keys: &Table) -> Result<()> {
+        merge(&mut self.keys, keys);
+        std::fs::write(&self.config, self.keys.to_string()).context("cannot write a configuration")
+    }
+
+    /// Sets variables of its environment, from its next start on.
+    pub(crate) fn set_variables(&mut self, variables: Vec<(&'static str, PathBuf)>) {
+        self.variables = variables;
     }
 
     /// Starts a new one and waits until it is ready.
@@ -107,7 +122,8 @@ impl Hierophant {
 
     /// Starts the process.
     pub(crate) fn launch_without_waiting(&mut self) -> Result<()> {
-        let process = Process::spawn("Hierophant", &self.binary, &self.config, &self.log)?;
+        let (binary, variables) = (&self.binary, &self.variables);
+        let process = Process::spawn("Hierophant", binary, &self.config, &self.log, variables)?;
         self.process = Some(process);
         Ok(())
     }

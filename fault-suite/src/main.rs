@@ -4,9 +4,11 @@
 mod binaries;
 mod case;
 mod cases;
+mod clock;
 mod contemplant;
 mod hierophant;
 mod observer;
+mod postgres;
 mod process;
 mod program;
 mod proofs;

@@ -44,8 +44,14 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts `program --config FILE`; what it writes is appended to `log`.
-    pub(crate) fn spawn(name: &str, program: &Path, config: &Path, log: &Path) -> Result<Self> {
+    /// Starts `program --config FILE` with `variables`; what it writes is appended to `log`.
+    pub(crate) fn spawn(
+        name: &str,
+        program: &Path,
+        config: &Path,
+        log: &Path,
+        variables: &[(&str, PathBuf)],
+    ) -> Result<Self> {
         let output = File::options().create(true).append(true).open(log);
         let output = output.with_context(|| format!("cannot write {}", log.display()))?;
         let mut command = Command::new(program);
@@ -59,6 +65,7 @@ impl Process {
             .arg("--config")
             .arg(config)
             .env("NO_COLOR", "1")
+            .envs(variables.iter().cloned())
             .stdin(Stdio::null())
             .stdout(output.try_clone().context("cannot share a log file")?)
             .stderr(output)

@@ -1,15 +1,16 @@
-//! A link that can break: a TCP relay on loopback whose two directions can be cut, swallowed, delayed
+//! A link that can break: a relay on loopback, to a TCP port or a Unix socket, whose two directions can be cut, swallowed, delayed
 //! and slowed one by one.
 
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
 use network_lib::task;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -36,7 +37,36 @@ struct Link {
     cut: bool,
 }
 
-/// A relay in front of one port. It ends when dropped.
+/// What a relay stands in front of.
+#[derive(Debug, Clone)]
+pub(crate) enum Server {
+    /// A TCP port.
+    Port(SocketAddr),
+    /// A Unix socket.
+    Socket(PathBuf),
+}
+
+/// Two halves of a connection.
+type Halves = (Box<dyn AsyncRead + Send + Unpin>, Box<dyn AsyncWrite + Send + Unpin>);
+
+impl Server {
+    async fn dial(&self) -> io::Result<Halves> {
+        Ok(match self {
+            Self::Port(address) => {
+                let socket = TcpStream::connect(address).await?;
+                socket.set_nodelay(true)?;
+                let (read, write) = socket.into_split();
+                (Box::new(read), Box::new(write))
+            }
+            Self::Socket(path) => {
+                let (read, write) = UnixStream::connect(path).await?.into_split();
+                (Box::new(read), Box::new(write))
+            }
+        })
+    }
+}
+
+/// A relay in front of one server. It ends when dropped.
 #[derive(Debug)]
 pub(crate) struct Relay {
     /// Where to connect instead.
@@ -48,6 +78,11 @@ pub(crate) struct Relay {
 impl Relay {
     /// A relay to `server`, which passes everything on.
     pub(crate) async fn to(server: SocketAddr) -> Result<Self> {
+        Self::before(Server::Port(server)).await
+    }
+
+    /// A relay in front of any server, which passes everything on.
+    pub(crate) async fn before(server: Server) -> Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
         let link = Arc::new(watch::Sender::new(Link::default()));
@@ -91,28 +126,25 @@ impl Direction {
 
 async fn accept(
     listener: TcpListener,
-    server: SocketAddr,
+    server: Server,
     link: Arc<watch::Sender<Link>>,
     stop: CancellationToken,
 ) {
     while let Ok((near, _)) = listener.accept().await {
-        let relayed = relay(near, server, link.subscribe());
+        let relayed = relay(near, server.clone(), link.subscribe());
         task::spawn("relayed", stop.clone().run_until_cancelled_owned(relayed));
     }
 }
 
-async fn relay(near: TcpStream, server: SocketAddr, link: watch::Receiver<Link>) {
+async fn relay(near: TcpStream, server: Server, link: watch::Receiver<Link>) {
     if link.borrow().cut {
         return;
     }
     // Whoever dials a server that is down sees its own connection end.
-    let Ok(far) = TcpStream::connect(server).await else { return };
-    for socket in [&near, &far] {
-        // Only a matter of speed.
-        let _ = socket.set_nodelay(true);
-    }
+    let Ok((far_read, far_write)) = server.dial().await else { return };
+    // Only a matter of speed.
+    let _ = near.set_nodelay(true);
     let (near_read, near_write) = near.into_split();
-    let (far_read, far_write) = far.into_split();
     let mut cut = link.clone();
     tokio::select! {
         () = pass(near_read, far_write, link.clone(), |link| link.to_server) => {}
@@ -124,8 +156,8 @@ async fn relay(near: TcpStream, server: SocketAddr, link: watch::Receiver<Link>)
 /// Passes bytes on until either end is gone. Within a black hole nothing is read either, so that after
 /// it the stream goes on where it stopped, as TCP's own repetition would have it.
 async fn pass(
-    mut from: OwnedReadHalf,
-    mut to: OwnedWriteHalf,
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
     mut link: watch::Receiver<Link>,
     direction: fn(&Link) -> Direction,
 ) {

@@ -21,7 +21,6 @@ use crate::program;
 use crate::proofs::Proofs;
 use crate::report::{Outcome, Report, seconds};
 use crate::stage::{Kit, STEP, Stage};
-use crate::store::Store;
 
 /// How long every request is watched after the last one ended: an end must stay an end.
 const AFTERGLOW: Duration = Duration::from_millis(600);
@@ -168,7 +167,7 @@ async fn audit(stage: &Stage) -> Result<()> {
     if stage.observers.is_empty() {
         return Ok(());
     }
-    let mut store = Store::open(&stage.hierophant.database()).await?;
+    let mut store = stage.open_store().await?;
     for (number, observer) in (1..).zip(&stage.observers) {
         let state = store.request_state(&observer.request).await?;
         let state = state.with_context(|| format!("request {number} is not in the store"))?;

@@ -18,6 +18,7 @@ use crate::binaries::Binaries;
 use crate::contemplant::{Contemplant, Settings};
 use crate::hierophant::Hierophant;
 use crate::observer::{Expected, Observer};
+use crate::postgres::Postgres;
 use crate::program;
 use crate::proofs::Proofs;
 use crate::prover::Prover;
@@ -44,6 +45,8 @@ pub(crate) struct Stage {
     pub(crate) kit: Arc<Kit>,
     /// The coordinator; started by [`Self::open`].
     pub(crate) hierophant: Hierophant,
+    /// Its database server, if it does not use a file.
+    pub(crate) postgres: Option<Postgres>,
     /// Every request that was made, watched.
     pub(crate) observers: Vec<Observer>,
     /// When the fault began.
@@ -72,6 +75,7 @@ impl Stage {
         Ok(Self {
             kit: Arc::clone(kit),
             hierophant,
+            postgres: None,
             observers: Vec::new(),
             fault: None,
             recovered: None,
@@ -79,6 +83,23 @@ impl Stage {
             may_be_down: false,
             folder: folder.to_owned(),
         })
+    }
+
+    /// Starts Hierophant anew, with nothing, on a Postgres server of the case's own.
+    pub(crate) async fn move_to_postgres(&mut self) {
+        let postgres = Postgres::start().await.expect("a Postgres server");
+        let status = self.hierophant.terminate(STEP).await.expect("stops");
+        assert!(status.success(), "{status}");
+        std::fs::remove_dir_all(self.hierophant.data()).expect("removed");
+        self.hierophant.configure(&key("database_url", postgres.url())).expect("configured");
+        self.hierophant.launch().await.expect("starts on Postgres");
+        assert!(!self.hierophant.database().exists(), "there must be no SQLite file");
+        self.postgres = Some(postgres);
+    }
+
+    /// The case's database server.
+    pub(crate) fn postgres(&self) -> &Postgres {
+        self.postgres.as_ref().expect("the case has moved to Postgres")
     }
 
     /// Folder of everything that belongs to the case.
@@ -204,7 +225,15 @@ impl Stage {
 
     /// Opens the database beside Hierophant.
     pub(crate) async fn store(&self) -> Store {
-        Store::open(&self.hierophant.database()).await.expect("the database can be read")
+        self.open_store().await.expect("the database can be read")
+    }
+
+    /// Opens the database that Hierophant uses, or used.
+    pub(crate) async fn open_store(&self) -> Result<Store> {
+        match &self.postgres {
+            Some(postgres) => Store::connect(&postgres.direct_url()).await,
+            None => Store::open(&self.hierophant.database()).await,
+        }
     }
 
     /// Worker and outcome of each attempt at a request's job, oldest first.

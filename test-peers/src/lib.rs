@@ -1,11 +1,13 @@
 //! The two peers of a Hierophant, in the hands of a test: a client that signs and speaks the wire
-//! itself, and a Contemplant that does what it is told. Neither needs a prover.
+//! itself, and a Contemplant that does what it is told. Neither needs a prover. Beside them, a Postgres
+//! server.
 //!
 //! Whatever a test does not ask for must work, so these peers panic when it does not.
 
 mod client;
 mod contemplant;
 mod payload;
+pub mod postgres;
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -2,6 +2,8 @@
 //! what must pass, `cargo xtask faults` breaks everything that can break. Each does its own set-up on a
 //! machine with a Rust toolchain and a C compiler.
 
+mod faketime;
+mod packages;
 mod postgres;
 mod protoc;
 mod step;
@@ -25,7 +27,7 @@ struct Arguments {
 enum Task {
     /// Provide the protobuf compiler that SP1 needs to build. The other commands do it by themselves.
     Setup {
-        /// Also provide the Postgres server that tests start, from Debian's package.
+        /// Also provide what tests and fault suite need of Debian's packages: a Postgres server, libfaketime.
         #[arg(long)]
         tests: bool,
     },
@@ -75,7 +77,10 @@ fn run(task: Task) -> Result<()> {
     }
     match task {
         Task::Setup { tests: false } => Ok(()),
-        Task::Setup { tests: true } => provide_postgres(),
+        Task::Setup { tests: true } => {
+            provide_postgres()?;
+            provide_faketime()
+        }
         Task::Demo { arguments } => demo(&mut steps, &arguments),
         Task::Faults { arguments } => faults(&mut steps, &arguments),
         Task::Test => test(&mut steps),
@@ -101,6 +106,11 @@ fn demo(steps: &mut Steps, arguments: &[String]) -> Result<()> {
 fn faults(steps: &mut Steps, arguments: &[String]) -> Result<()> {
     let only_looks = ["--list", "--help", "-h", "--version"];
     if !arguments.iter().any(|argument| only_looks.contains(&argument.as_str())) {
+        // Few cases need them; those say so themselves.
+        for missing in [provide_postgres(), provide_faketime()].into_iter().filter_map(Result::err)
+        {
+            println!("== some cases will fall short: {missing:#}");
+        }
         let build = ["build", "--release", "--bins"];
         steps.cargo("build (some twenty minutes the first time)", &build)?;
     }
@@ -143,6 +153,12 @@ fn simulate(steps: &mut Steps, first: u64, seeds: u64) -> Result<()> {
 fn provide_postgres() -> Result<()> {
     let folder = postgres::set_up().context("step \"Postgres server\" failed")?;
     println!("== Postgres server: {}", folder.display());
+    Ok(())
+}
+
+fn provide_faketime() -> Result<()> {
+    let library = faketime::set_up().context("step \"libfaketime\" failed")?;
+    println!("== libfaketime: {}", library.display());
     Ok(())
 }
 

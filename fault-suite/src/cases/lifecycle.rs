@@ -37,6 +37,7 @@ pub(crate) fn cases() -> Vec<Case> {
         case!("lifecycle", "worker-killed-with-a-finished-proof", "SIGKILL of a Contemplant that holds a finished proof: restarted, it hands it in", finished_proof_survives).with_contemplants(),
         case!("lifecycle", "worker-drained", "SIGTERM of a Contemplant: it finishes its proof, ends, and restarted takes the next", worker_drained).with_contemplants(),
         case!("lifecycle", "worker-drained-too-long", "SIGTERM, and the proof does not end in time: handed back, made elsewhere", worker_drained_too_long).with_contemplants(),
+        case!("lifecycle", "worker-drained-on-request", "POST /contemplants/ID/drain: it finishes its proof, takes nothing new, and leaves", drained_on_request).with_contemplants(),
         case!("lifecycle", "first-attempt-fails", "a failed attempt is repeated, on another Contemplant", first_attempt_fails),
         case!("lifecycle", "three-attempts-fail", "three attempts on three Contemplants are the budget", three_attempts_fail),
         case!("lifecycle", "cancelled-while-queued", "a withdrawn request stays withdrawn and is never given out", cancelled_while_queued),
@@ -240,6 +241,35 @@ async fn worker_drained_too_long(stage: &mut Stage) {
     stage.arrives(&request).await;
     let attempts = stage.attempts(&request).await;
     assert_eq!(attempts.len(), 2, "{attempts:?}");
+}
+
+async fn drained_on_request(stage: &mut Stage) {
+    let mut worker = stage.contemplant(&Settings::new("amos", Duration::from_secs(3)));
+    stage.joined("amos").await;
+    let mut client = stage.client(7).await;
+    let request = stage.request(&mut client, 20).await;
+    stage.proving("amos").await;
+    stage.fault_begins();
+    let page = stage.contemplant_page("amos").await.expect("connected");
+    let drain = format!("/contemplants/{}/drain", page["id"].as_str().expect("an id"));
+    for _ in 0..2 {
+        // Asking twice is asking once.
+        let asked = client.http.post(stage.hierophant.url(&drain)).send().await.expect("answers");
+        assert_eq!(asked.status(), 202);
+    }
+    let page = stage.contemplant_page("amos").await.expect("connected");
+    assert_eq!(page["state"], "draining");
+    let next = stage.request(&mut client, 21).await;
+    stage.arrives(&request).await;
+    stage.assert_one_attempt(&request).await;
+    let status = worker.ended(STEP).await.expect("ends when it is done");
+    assert!(status.success(), "{status}: {}", worker.log_text());
+    assert!(stage.observer(&next).ended().is_none(), "a draining Contemplant takes nothing new");
+    let asked = client.http.post(stage.hierophant.url(&drain)).send().await.expect("answers");
+    assert_eq!(asked.status(), 404, "it has left");
+    worker.launch().expect("starts again");
+    stage.all_arrive(Duration::from_secs(120)).await;
+    stage.assert_one_attempt(&next).await;
 }
 
 async fn first_attempt_fails(stage: &mut Stage) {

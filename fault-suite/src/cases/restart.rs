@@ -15,13 +15,18 @@ use super::steps::{completed, leased, proved, proves, rejoin, settled};
 use crate::case::{Case, case, short_silence};
 use crate::contemplant::Settings;
 use crate::hierophant::STOP_LIMIT;
+use crate::observer::Expected;
 use crate::program;
-use crate::stage::{Request, Stage};
+use crate::stage::{Request, Stage, key};
 
-/// Longest time until service is back, whatever is stored.
+/// Longest time until service is back, however many finished requests are stored.
 const BACK_IN_SERVICE: Duration = Duration::from_secs(2);
 
-/// Requests in the store of the case about many.
+/// The same where all that is stored is unfinished, so that all of it is read. Measured on two processors
+/// with seven times as much to do as they could: 4 s at the highest priority, 11 s at an ordinary one.
+const BACK_WITH_ALL_UNFINISHED: Duration = Duration::from_secs(20);
+
+/// Requests in the store of the cases about many.
 const MANY: u32 = 100_000;
 
 /// Tries to kill Hierophant in the moment in which it verifies.
@@ -42,6 +47,7 @@ pub(crate) fn cases() -> Vec<Case> {
         case!("restart", "hierophant-frozen", "SIGSTOP of Hierophant: thawed, it does not take its own sleep for its workers' silence", frozen).keys(short_silence()),
         case!("restart", "shutdown-with-work-in-flight", "SIGTERM with an upload, a poll and a proof going on: ends within its limit, ports free, nothing lost", shutdown),
         case!("restart", "a-hundred-thousand-requests", "SIGKILL with 100,000 requests in the store: back in service in under 2 s", many_requests),
+        case!("restart", "a-hundred-thousand-unfinished", "SIGKILL with 100,000 requests waiting: back in service, and the most urgent goes first", many_unfinished).keys(key("proofs.max_waiting", 2 * i64::from(MANY))),
     ]
 }
 
@@ -124,7 +130,7 @@ async fn while_verifying(stage: &mut Stage) {
         let mut worker = rejoin(stage, me.clone(), &[]).await.0;
         let mut ask = program::ask(&mut client, 20, ProofMode::Core).await;
         ask.cycle_limit += u64::from(number);
-        let expected = crate::observer::Expected::Proof(20, ProofMode::Core);
+        let expected = Expected::Proof(20, ProofMode::Core);
         let request = stage.submit(&mut client, &ask, expected).await;
         let lease = leased(&mut worker).await;
         proves(&mut worker, lease).await;
@@ -207,7 +213,7 @@ async fn ten_times(stage: &mut Stage) {
         for number in 0..3 {
             let mut ask = program::ask(&mut client, 20, ProofMode::Core).await;
             ask.cycle_limit += round * 3 + number;
-            let expected = crate::observer::Expected::Proof(20, ProofMode::Core);
+            let expected = Expected::Proof(20, ProofMode::Core);
             stage.submit(&mut client, &ask, expected).await;
         }
         // Another moment in each round.
@@ -264,11 +270,8 @@ async fn many_requests(stage: &mut Stage) {
     let waiting = stage.request(&mut client, 21).await;
     stage.fault_begins();
     stage.hierophant.kill().await.expect("killed");
-    multiply(stage).await;
-    let took = stage.hierophant.launch().await.expect("starts again");
-    stage.recovers();
-    stage.note(format!("ready after {:.1} s with {MANY} requests", took.as_secs_f64()));
-    assert!(took < BACK_IN_SERVICE, "back in service after {took:?}");
+    multiply(stage, &FINISHED).await;
+    back_in_service(stage, BACK_IN_SERVICE).await;
     let mut client = stage.client(9).await;
     let new = stage.request(&mut client, 20).await;
     let _prover = stage.prover("joel", Duration::ZERO);
@@ -276,22 +279,59 @@ async fn many_requests(stage: &mut Stage) {
     stage.arrives(&new).await;
 }
 
-async fn multiply(stage: &Stage) {
+/// As above, with all of them waiting.
+async fn many_unfinished(stage: &mut Stage) {
+    let mut client = stage.client(7).await;
+    let ask = program::ask(&mut client, 20, ProofMode::Core).await;
+    stage.submit(&mut client, &ask, Expected::StillWaiting).await;
+    stage.fault_begins();
+    stage.hierophant.kill().await.expect("killed");
+    multiply(stage, &WAITING).await;
+    back_in_service(stage, BACK_WITH_ALL_UNFINISHED).await;
+    // Whoever has less in progress and less time goes first.
+    let mut client = stage.client(9).await;
+    let mut ask = program::ask(&mut client, 21, ProofMode::Core).await;
+    ask.deadline -= 3600;
+    let urgent = stage.submit(&mut client, &ask, Expected::Proof(21, ProofMode::Core)).await;
+    let mut worker = stage.worker("amos").await;
+    let lease = leased(&mut worker).await;
+    proved(stage, &mut worker, lease, 21).await;
+    stage.arrives(&urgent).await;
+}
+
+async fn back_in_service(stage: &mut Stage, limit: Duration) {
+    let took = stage.hierophant.launch().await.expect("starts again");
+    stage.recovers();
+    stage.note(format!("ready after {:.1} s with {MANY} requests", took.as_secs_f64()));
+    assert!(took < limit, "back in service after {took:?}");
+}
+
+/// Rows to copy: table, columns that must differ in each copy, and what the original is.
+type Rows = (&'static str, &'static [&'static str], &'static str);
+
+const FINISHED: [Rows; 3] = [
+    ("requests", &["id", "idempotency_key", "job"], "state = 'fulfilled'"),
+    ("jobs", &["id", "key"], "state = 'proved'"),
+    ("attempts", &["lease", "job"], "outcome = 'completed'"),
+];
+
+const WAITING: [Rows; 2] = [
+    ("requests", &["id", "idempotency_key", "job"], "state = 'open'"),
+    ("jobs", &["id", "key"], "state = 'queued'"),
+];
+
+async fn multiply(stage: &Stage, rows: &[Rows]) {
     let mut store = stage.store().await;
     let copies = format!(
         "WITH RECURSIVE counter(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM counter WHERE n < {MANY})"
     );
-    for (table, changed) in [
-        ("requests", ["id", "idempotency_key", "job"].as_slice()),
-        ("jobs", ["id", "key"].as_slice()),
-        ("attempts", ["lease", "job"].as_slice()),
-    ] {
+    for (table, changed, original) in rows {
         let columns = store.columns(table).await.expect("columns");
         // A job's number is the same in all three tables, so that they belong together.
         let values: Vec<String> = columns
             .iter()
             .map(|column| match column.as_str() {
-                "id" if table == "requests" => "CAST(printf('%032d', n) AS BLOB)".into(),
+                "id" if *table == "requests" => "CAST(printf('%032d', n) AS BLOB)".into(),
                 "id" | "job" => "CAST(printf('%016d', n) AS BLOB)".into(),
                 "lease" => "CAST(printf('%016d', n) AS BLOB)".into(),
                 column if changed.contains(&column) => {
@@ -300,16 +340,11 @@ async fn multiply(stage: &Stage) {
                 column => format!("original.{column}"),
             })
             .collect();
-        let finished = match table {
-            "requests" => "state = 'fulfilled'",
-            "jobs" => "state = 'proved'",
-            _ => "outcome = 'completed'",
-        };
         let (columns, values) = (columns.join(", "), values.join(", "));
         let statement = format!(
             "INSERT INTO {table} ({columns}) {copies}
              SELECT {values} FROM counter,
-             (SELECT * FROM {table} WHERE {finished} LIMIT 1) AS original"
+             (SELECT * FROM {table} WHERE {original} LIMIT 1) AS original"
         );
         let copied = store.run(&statement).await.expect("copied");
         assert_eq!(copied, u64::from(MANY), "rows of {table}");

@@ -42,6 +42,7 @@ pub(crate) fn cases() -> Vec<Case> {
         case!("storage", "proof-altered-while-down", "a stored proof is altered: the altered one is never served", proof_altered),
         case!("storage", "handed-in-proof-lost", "a proof vanishes before it was checked: handed in again, or made again", handed_in_proof_lost),
         case!("storage", "input-lost-while-down", "an input vanishes: its request ends, the others go on, no worker is blamed", input_lost),
+        case!("storage", "artifacts-lost-while-down", "everything uploaded vanishes: what needs it ends, and asked again with new uploads it is served", artifacts_lost),
         case!("storage", "database-truncated", "half a database is refused by name; the whole one has everything", database_truncated),
         case!("storage", "database-is-garbage", "a file that is no database is refused by name", database_is_garbage),
         case!("storage", "database-from-the-future", "a database of a newer version is refused by name", database_from_the_future),
@@ -324,6 +325,25 @@ async fn input_lost(stage: &mut Stage) {
     stage.all_arrive(STEP).await;
     let page = stage.contemplant_page("amos").await.expect("connected");
     assert_eq!(page["strikes"], 0, "the worker is not to blame");
+}
+
+async fn artifacts_lost(stage: &mut Stage) {
+    let mut client = stage.client(7).await;
+    let ask = program::ask(&mut client, 20, ProofMode::Core).await;
+    let lost = stage.submit(&mut client, &ask, Expected::Unfulfillable).await;
+    stage.fault_begins();
+    stage.hierophant.kill().await.expect("killed");
+    std::fs::remove_dir_all(stage.hierophant.data().join("artifacts")).expect("removed");
+    stage.hierophant.launch().await.expect("starts again");
+    stage.arrives(&lost).await;
+    // An SDK uploads the program again only if it is told that it is not there.
+    let looked_up = hierophant_proto::network::GetProgramRequest { vk_hash: ask.vk_hash.clone() };
+    let program = client.network.get_program(looked_up).await;
+    assert_eq!(program.expect_err("its bytes are gone").code(), tonic::Code::NotFound);
+    let mut client = stage.client(7).await;
+    let again = stage.request(&mut client, 20).await;
+    let _prover = stage.prover("amos", Duration::ZERO);
+    stage.arrives(&again).await;
 }
 
 async fn next_job(worker: &mut test_peers::Worker) -> Option<network_lib::wire::ToWorker> {

@@ -1,7 +1,6 @@
 //! A Hierophant in this process, beside the client and the Contemplant of `test-peers`: enough to see
 //! every answer without a prover.
 
-pub mod postgres;
 pub mod proofs;
 
 use std::net::SocketAddr;
@@ -12,7 +11,7 @@ use hierophant::{Listeners, run};
 use tempfile::TempDir;
 pub use test_peers::{
     Ask, Client, LIMIT, PUBLIC_VALUES, Reach, Worker, blob, core_proof, core_proof_with, execution,
-    execution_with, hello, program_upload, unix_now,
+    execution_with, hello, postgres, program_upload, unix_now,
 };
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;

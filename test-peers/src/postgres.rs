@@ -6,16 +6,19 @@ use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use sqlx::{Connection, PgConnection};
 use tempfile::TempDir;
 
 /// Longest wait for the server to start or stop.
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(60);
 
-/// A running server.
+/// The server's administrator, who needs no password.
+const USER: &str = "postgres";
+
+/// A running server, which ends when dropped. Its methods block, and panic when they fail.
+#[derive(Debug)]
 pub struct Server {
     folder: TempDir,
     binaries: PathBuf,
@@ -24,27 +27,28 @@ pub struct Server {
 }
 
 /// A database of a test's own.
+#[derive(Debug)]
 pub struct Database {
+    /// How a Hierophant reaches it.
     pub url: String,
+    /// The server that it lies on.
     pub server: Arc<Server>,
 }
 
-/// A new, empty database.
+/// A new, empty database on the server that all tests share.
 pub async fn database() -> Database {
-    let server = tokio::task::spawn_blocking(Server::shared).await.expect("starts");
-    let name = format!("test_{}", server.databases.fetch_add(1, Ordering::Relaxed));
-    let mut connection = PgConnection::connect(&server.url("postgres")).await.expect("connects");
-    let create = sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"));
-    sqlx::query(create).execute(&mut connection).await.expect("creates");
-    connection.close().await.expect("closes");
-    Database { url: server.url(&name), server }
+    let made = tokio::task::spawn_blocking(|| {
+        let server = Server::shared();
+        Database { url: server.url(&server.create_database()), server }
+    });
+    made.await.expect("a database can be made")
 }
 
 impl Server {
     /// The server that runs already, or a new one.
     fn shared() -> Arc<Self> {
         static SHARED: Mutex<Weak<Server>> = Mutex::new(Weak::new());
-        let mut shared = SHARED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
         shared.upgrade().unwrap_or_else(|| {
             let server = Arc::new(Self::start());
             *shared = Arc::downgrade(&server);
@@ -53,6 +57,7 @@ impl Server {
     }
 
     /// A server that no other test uses, to be stopped and started at will.
+    #[must_use]
     pub fn start() -> Self {
         let binaries = binaries();
         let folder = TempDir::new().expect("temp dir");
@@ -61,7 +66,7 @@ impl Server {
         }
         let data = folder.path().join("data");
         let made = as_other_user(&binaries.join("initdb"))
-            .args(["--no-sync", "--auth=trust", "--username=postgres", "--encoding=UTF8", "-D"])
+            .args(["--no-sync", "--auth=trust", "--encoding=UTF8", "--username", USER, "-D"])
             .arg(&data)
             .stdout(Stdio::null())
             .output()
@@ -73,19 +78,37 @@ impl Server {
         server
     }
 
+    /// Makes an empty database and returns its name.
+    pub fn create_database(&self) -> String {
+        let name = format!("test_{}", self.databases.fetch_add(1, Ordering::Relaxed));
+        let mut creating = Command::new(self.binaries.join("createdb"));
+        creating.args(["--username", USER, "--host"]).arg(self.folder.path()).arg(&name);
+        let created = creating.output().expect("createdb can be run");
+        assert!(created.status.success(), "createdb: {}", String::from_utf8_lossy(&created.stderr));
+        name
+    }
+
+    /// URL of a database on it, by way of the socket; `postgres` is there from the start.
+    #[must_use]
     pub fn url(&self, database: &str) -> String {
-        let host = self.folder.path().display();
-        format!("postgres:///{database}?host={host}&user=postgres")
+        format!("postgres:///{database}?host={}&user={USER}", self.folder.path().display())
+    }
+
+    /// The Unix socket that it listens on, for a relay in front of it.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.folder.path().join(".s.PGSQL.5432")
+    }
+
+    /// URL of a database on it, by way of a relay that listens on this port of this machine.
+    #[must_use]
+    pub fn url_by_way_of(&self, port: u16, database: &str) -> String {
+        format!("postgres://{USER}@127.0.0.1:{port}/{database}")
     }
 
     /// Stops the server at once, without goodbye to its clients.
     pub fn stop(&self) {
-        let mut running = self.running.lock().expect("not poisoned");
-        // SIGQUIT is Postgres' immediate shutdown; a plain kill would leave its children behind.
-        let pid = running.id().to_string();
-        let told = Command::new("kill").args(["-QUIT", &pid]).status().expect("kill can be run");
-        assert!(told.success());
-        running.wait().expect("has ended");
+        assert!(quit(&mut self.running.lock().expect("not poisoned")), "cannot stop Postgres");
     }
 
     /// Starts a stopped server again, on the same data.
@@ -113,11 +136,15 @@ impl Drop for Server {
         if let Ok(running) = self.running.get_mut()
             && running.try_wait().is_ok_and(|ended| ended.is_none())
         {
-            let pid = running.id().to_string();
-            let _ = Command::new("kill").args(["-QUIT", &pid]).status();
-            let _ = running.wait();
+            quit(running);
         }
     }
+}
+
+/// SIGQUIT is Postgres' immediate shutdown; a plain kill would leave its children behind.
+fn quit(server: &mut Child) -> bool {
+    let told = Command::new("kill").args(["-QUIT", &server.id().to_string()]).status();
+    told.is_ok_and(|told| told.success()) && server.wait().is_ok()
 }
 
 fn launch(binaries: &Path, folder: &Path) -> Child {
