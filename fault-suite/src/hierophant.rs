@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep};
 use toml::{Table, Value};
 
 use crate::process::{Process, Signal};
+use crate::stage::key;
 
 /// How long it may take until it is ready.
 const READY_LIMIT: Duration = Duration::from_secs(20);
@@ -207,7 +208,7 @@ fn free_ports() -> Result<(SocketAddr, SocketAddr)> {
 }
 
 /// Quick heartbeats, so that a case about silence need not wait long; patience with scripted workers that
-/// are silent because nobody asked them to speak.
+/// are silent because nobody asked them to speak; a low-water mark that the machine's own disk is above.
 fn defaults() -> Table {
     let registry = Table::from_iter([
         ("heartbeat_interval".to_owned(), Value::from("500ms")),
@@ -216,6 +217,7 @@ fn defaults() -> Table {
     Table::from_iter([
         ("mock_mode".to_owned(), Value::from(true)),
         ("worker_registry".to_owned(), Value::from(registry)),
+        ("storage".to_owned(), Value::from(key("min_free_bytes", 1 << 20))),
     ])
 }
 
