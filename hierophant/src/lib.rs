@@ -22,26 +22,38 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use axum::serve::{Listener, ListenerExt, TapIo};
 use network_lib::task;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
+use tonic::transport::server::Connected;
 
 use crate::artifacts::blobs::Blobs;
 use crate::artifacts::budget::DiskBudget;
 use crate::config::Config;
 use crate::root::Root;
+use crate::store::JobStore;
 
 /// How long clients get to finish their calls when Hierophant stops.
 const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 
+/// What accepts connections on a port: [`Tcp`], or what a simulation has in its place.
+pub trait Accept: Listener<Addr = SocketAddr, Io: Connected> {}
+
+impl<L: Listener<Addr = SocketAddr, Io: Connected>> Accept for L {}
+
+/// A TCP port. What is written to its connections leaves at once (`TCP_NODELAY`): most of it is small, and
+/// somebody waits for it.
+pub type Tcp = TapIo<TcpListener, fn(&mut TcpStream)>;
+
 /// The two ports, bound before anything else so that a test can choose them and a second Hierophant
 /// on the same ports fails at once.
 #[derive(Debug)]
-pub struct Listeners {
+pub struct Listeners<L = Tcp> {
     /// For SDK clients.
-    pub grpc: TcpListener,
+    pub grpc: L,
     /// For uploads, proofs, Contemplants and status.
-    pub http: TcpListener,
+    pub http: L,
 }
 
 impl Listeners {
@@ -53,14 +65,21 @@ impl Listeners {
     pub async fn bind(config: &Config) -> anyhow::Result<Self> {
         let bind = async |key: &str, port: u16| {
             let address = SocketAddr::new(config.bind_address, port);
-            TcpListener::bind(address).await.with_context(|| {
+            let listener = TcpListener::bind(address).await.with_context(|| {
                 format!("cannot listen on {address}; choose another `{key}` or stop what uses it")
-            })
+            })?;
+            anyhow::Ok(listener.tap_io(send_at_once as fn(&mut TcpStream)))
         };
         Ok(Self {
             grpc: bind("grpc_port", config.grpc_port).await?,
             http: bind("http_port", config.http_port).await?,
         })
+    }
+}
+
+fn send_at_once(stream: &mut TcpStream) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "a connection is used with delays");
     }
 }
 
@@ -74,13 +93,28 @@ pub async fn run(
     listeners: Listeners,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
+    let _lock = lock(&config.data_dir)?;
+    let store = store::open(&config).await.context("cannot use the database")?;
+    run_on(store, config, listeners, shutdown).await
+}
+
+/// [`run`] on a store that is open already and with any kind of listener, as a simulation needs it. The
+/// caller sees to it that nobody else uses store and data folder.
+///
+/// # Errors
+///
+/// Those of [`run`].
+pub async fn run_on<L: Accept>(
+    store: Arc<dyn JobStore>,
+    config: Config,
+    listeners: Listeners<L>,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
     let data = &config.data_dir;
-    let _lock = lock(data)?;
     let blobs = Blobs::open(&data.join("artifacts")).with_context(|| {
         let folder = data.join("artifacts");
         format!("cannot use the folder {}; make it writable", folder.display())
     })?;
-    let store = store::open(&config).await.context("cannot use the database")?;
     if store.is_new().await? && blobs.holds_any()? {
         anyhow::bail!(
             "{} holds uploads and proofs, but the database is new; restore the database that belongs \

@@ -59,9 +59,7 @@ pub(super) async fn receive(
             discard(chunks);
             return Err(Box::new(try_again(low.to_string())));
         }
-        if writer.write(chunk).await.is_err() {
-            break;
-        }
+        writer.write(chunk).await.map_err(failed)?;
     }
     let staged = writer.finish().await.map_err(failed)?;
     if staged.info().size != size {

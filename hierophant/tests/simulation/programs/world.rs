@@ -1,0 +1,367 @@
+//! A run: hosts, a storm of faults, a calm, a stop, and what must be true then.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use hierophant::config::{Config, Secret};
+use hierophant::records::Millis;
+use hierophant::{Listeners, run_on};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+use tokio_util::sync::CancellationToken;
+use turmoil::Sim;
+
+use super::clients::{Asked, Plan};
+use super::contemplants::{Contemplant, TOKEN};
+use super::content::FIRST_FAILING;
+use super::ends;
+use super::faults::{self, Fault};
+use super::network::{self, GRPC, HIEROPHANT, HTTP, Listener};
+use super::store::{SlowStore, block_on};
+use super::story::Story;
+
+/// How far time goes at once; nothing arrives in between.
+const TICK: Duration = Duration::from_millis(10);
+/// Longest way of a packet, in good times and in bad ones.
+const LATENCY: Duration = Duration::from_millis(60);
+const SLOW_LATENCY: Duration = Duration::from_millis(1500);
+/// How long everything accepted has to come to its end when the faults are over.
+const CALM: Duration = Duration::from_secs(900);
+/// How long what senders have left half-sent may lie about.
+const LEFTOVERS_LIMIT: Duration = Duration::from_secs(120);
+/// How long Hierophant may take to stop.
+const STOP_LIMIT: Duration = Duration::from_secs(60);
+/// How often a job may fail by a Contemplant's fault.
+pub const MAX_ATTEMPTS: u32 = 3;
+
+/// What was tried, and how it ended.
+#[derive(Debug, Default, Clone)]
+pub struct Tally {
+    pub seconds: u64,
+    pub faults: usize,
+    pub starts: usize,
+    pub ends: ends::Ends,
+}
+
+impl Tally {
+    pub fn add(&mut self, other: &Self) {
+        self.seconds += other.seconds;
+        self.faults += other.faults;
+        self.starts += other.starts;
+        self.ends.add(&other.ends);
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { seconds, faults, starts, ends } = self;
+        write!(f, "{seconds} s, {faults} faults, {starts} starts of Hierophant, {ends}")
+    }
+}
+
+/// What the host of Hierophant keeps from one start to the next.
+struct Machine {
+    config: Config,
+    runtime: Runtime,
+    rng: RefCell<StdRng>,
+    /// The store of the latest start.
+    store: RefCell<Option<Arc<SlowStore>>>,
+    broken_store: Arc<AtomicBool>,
+    /// Whether the store has failed since the latest start.
+    store_failed: Cell<bool>,
+    stop: RefCell<CancellationToken>,
+    starts: Cell<usize>,
+    story: Story,
+}
+
+impl Machine {
+    fn database(&self) -> PathBuf {
+        self.config.data_dir.join("hierophant.db")
+    }
+
+    /// Opens the database, after the last process's connections are closed.
+    fn open(&self) -> Arc<SlowStore> {
+        if let Some(old) = self.store.take() {
+            old.close_now();
+        }
+        let rng = StdRng::seed_from_u64(self.rng.borrow_mut().random());
+        let handle = self.runtime.handle().clone();
+        let broken = Arc::clone(&self.broken_store);
+        let store = Arc::new(SlowStore::open(&self.database(), handle, rng, broken));
+        self.store.replace(Some(Arc::clone(&store)));
+        store
+    }
+
+    async fn run(&self) -> turmoil::Result {
+        self.story.tell("Hierophant: starts");
+        self.starts.set(self.starts.get() + 1);
+        self.store_failed.set(self.broken_store.load(Ordering::Relaxed));
+        let stop = CancellationToken::new();
+        self.stop.replace(stop.clone());
+        let store = self.open();
+        let (grpc, http) = (Listener::bind(GRPC).await, Listener::bind(HTTP).await);
+        let outcome =
+            run_on(store, self.config.clone(), Listeners { grpc, http }, stop.clone()).await;
+        match outcome {
+            Ok(()) => self.story.tell("Hierophant: has stopped"),
+            Err(error) if self.store_failed.get() => {
+                self.story.tell(format!("Hierophant: ends because its store failed: {error:#}"));
+            }
+            Err(error) => return Err(format!("Hierophant fails: {error:#}").into()),
+        }
+        Ok(())
+    }
+}
+
+/// What is done at a time.
+#[derive(Debug, Clone)]
+enum Step {
+    Begin(Fault),
+    End(Fault),
+}
+
+pub struct World {
+    sim: Sim<'static>,
+    machine: Rc<Machine>,
+    contemplants: Vec<Contemplant>,
+    asked: Vec<Asked>,
+    steps: BTreeMap<(Duration, usize), Step>,
+    storm: Duration,
+    faults: usize,
+    pub story: Story,
+    _folder: TempDir,
+}
+
+impl World {
+    pub fn new(seed: u64) -> Self {
+        // A fixed date before that of all files, so that none looks old.
+        let epoch = UNIX_EPOCH + Duration::from_secs(1_600_000_000);
+        Millis::live_by(|| {
+            let elapsed = turmoil::since_epoch().expect("only hosts ask for the time");
+            SystemTime::UNIX_EPOCH + elapsed
+        });
+        let mut rng = StdRng::seed_from_u64(seed);
+        let story = Story::default();
+        let folder = folder();
+        let mut sim = turmoil::Builder::new()
+            .rng_seed(rng.random())
+            .epoch(epoch)
+            .tick_duration(TICK)
+            .min_message_latency(Duration::from_millis(1))
+            .max_message_latency(LATENCY)
+            .simulation_duration(Duration::from_secs(24 * 3600))
+            .tcp_capacity(1024)
+            .build();
+        let storm = Duration::from_secs(rng.random_range(30..120));
+        let machine = Rc::new(machine(&mut rng, &folder, story.clone()));
+        let host = Rc::clone(&machine);
+        sim.host(HIEROPHANT, move || {
+            let machine = Rc::clone(&host);
+            async move { machine.run().await }
+        });
+        let contemplants: Vec<Contemplant> = (0..rng.random_range(1..4))
+            .map(|number| Contemplant::draw(&mut rng, number, story.clone()))
+            .collect();
+        for contemplant in &contemplants {
+            let host = contemplant.clone();
+            sim.host(contemplant.name.as_str(), move || {
+                let contemplant = host.clone();
+                async move {
+                    contemplant.run().await;
+                    Ok(())
+                }
+            });
+        }
+        let mut peers: Vec<String> = contemplants.iter().map(|c| c.name.clone()).collect();
+        let contents: Vec<u8> = (0..rng.random_range(2..8))
+            .map(|_| if rng.random_bool(0.15) { FIRST_FAILING } else { rng.random_range(1..150) })
+            .collect();
+        let mut asked = Vec::new();
+        for key in 1..=rng.random_range(1..4) {
+            let name = format!("client-{key}");
+            let asks: Vec<Asked> = (0..rng.random_range(1..6))
+                .map(|n| {
+                    let plan = Plan::draw(&mut rng, storm, &contents);
+                    Asked::new(format!("{name}, request {n}"), plan, story.clone())
+                })
+                .collect();
+            let hosted = asks.clone();
+            sim.host(name.as_str(), move || {
+                let channel = asks_over(hosted.clone(), key);
+                async move {
+                    channel.await;
+                    Ok(())
+                }
+            });
+            peers.push(name);
+            asked.extend(asks);
+        }
+        let happenings = faults::draw(&mut rng, storm, &peers);
+        let faults = happenings.len();
+        let mut steps = BTreeMap::new();
+        for (n, happening) in happenings.into_iter().enumerate() {
+            steps.insert((happening.from, 2 * n), Step::Begin(happening.fault.clone()));
+            steps.insert((happening.until, 2 * n + 1), Step::End(happening.fault));
+        }
+        Self { sim, machine, contemplants, asked, steps, storm, faults, story, _folder: folder }
+    }
+
+    /// Lets a storm and then a calm pass, stops Hierophant, and checks the ends.
+    pub fn run(&mut self) -> Tally {
+        while self.sim.elapsed() < self.storm || !self.steps.is_empty() {
+            self.step();
+        }
+        self.tell("the storm is over");
+        if !self.sim.is_host_running(HIEROPHANT) {
+            self.sim.bounce(HIEROPHANT);
+        }
+        let end = self.sim.elapsed() + CALM;
+        while let Some(why) = self.unfinished() {
+            assert!(self.sim.elapsed() < end, "not over: {why}");
+            self.step();
+        }
+        self.tell("everything is over");
+        let end = self.sim.elapsed() + LEFTOVERS_LIMIT;
+        while self.leftovers() > 0 {
+            assert!(self.sim.elapsed() < end, "{} uploads never end", self.leftovers());
+            self.step();
+        }
+        self.machine.stop.borrow().cancel();
+        let end = self.sim.elapsed() + STOP_LIMIT;
+        while self.sim.is_host_running(HIEROPHANT) {
+            assert!(self.sim.elapsed() < end, "Hierophant does not stop");
+            self.step();
+        }
+        let database = self.machine.database();
+        let ends = block_on(self.machine.runtime.handle(), ends::check(&self.asked, &database));
+        let (seconds, starts) = (self.sim.elapsed().as_secs(), self.machine.starts.get());
+        Tally { seconds, faults: self.faults, starts, ends }
+    }
+
+    /// What is not over yet.
+    fn unfinished(&self) -> Option<String> {
+        let open = |asked: &&Asked| !asked.told().is_over();
+        let request = self.asked.iter().find(open).map(|asked| format!("{asked:?}"));
+        request.or_else(|| self.contemplants.iter().find_map(Contemplant::unsettled))
+    }
+
+    /// How many uploads are half-written.
+    fn leftovers(&self) -> usize {
+        let folder = self.machine.config.data_dir.join("artifacts/tmp");
+        std::fs::read_dir(folder).expect("is there").count()
+    }
+
+    fn step(&mut self) {
+        let now = self.sim.elapsed();
+        while let Some(first) = self.steps.first_entry()
+            && first.key().0 <= now
+        {
+            match first.remove() {
+                Step::Begin(fault) => {
+                    self.tell(&format!("begins: {fault:?}"));
+                    self.begin(&fault);
+                }
+                Step::End(fault) => {
+                    self.tell(&format!("ends: {fault:?}"));
+                    self.end(&fault);
+                }
+            }
+        }
+        if let Err(error) = self.sim.step() {
+            panic!("{error}");
+        }
+        super::assert_no_panic();
+    }
+
+    fn begin(&mut self, fault: &Fault) {
+        match fault {
+            Fault::Crash(host) => self.sim.crash(host.as_str()),
+            Fault::Stop => self.machine.stop.borrow().cancel(),
+            Fault::BrokenStore => {
+                self.machine.broken_store.store(true, Ordering::Relaxed);
+                self.machine.store_failed.set(true);
+            }
+            Fault::Cut(peer) => self.sim.partition(HIEROPHANT, peer.as_str()),
+            Fault::Mute(peer) => self.sim.partition_oneway(peer.as_str(), HIEROPHANT),
+            Fault::Deaf(peer) => self.sim.partition_oneway(HIEROPHANT, peer.as_str()),
+            Fault::Hold(peer) => self.sim.hold(HIEROPHANT, peer.as_str()),
+            Fault::Slow(peer) => {
+                self.sim.set_link_max_message_latency(HIEROPHANT, peer.as_str(), SLOW_LATENCY);
+            }
+        }
+    }
+
+    fn end(&mut self, fault: &Fault) {
+        match fault {
+            Fault::Crash(host) => self.sim.bounce(host.as_str()),
+            // A service manager starts it again; should it still be stopping, it is killed.
+            Fault::Stop => self.sim.bounce(HIEROPHANT),
+            Fault::BrokenStore => {
+                self.machine.broken_store.store(false, Ordering::Relaxed);
+                if !self.sim.is_host_running(HIEROPHANT) {
+                    self.sim.bounce(HIEROPHANT);
+                }
+            }
+            Fault::Cut(peer) => self.sim.repair(HIEROPHANT, peer.as_str()),
+            Fault::Mute(peer) => self.sim.repair_oneway(peer.as_str(), HIEROPHANT),
+            Fault::Deaf(peer) => self.sim.repair_oneway(HIEROPHANT, peer.as_str()),
+            Fault::Hold(peer) => self.sim.release(HIEROPHANT, peer.as_str()),
+            Fault::Slow(peer) => {
+                self.sim.set_link_max_message_latency(HIEROPHANT, peer.as_str(), LATENCY);
+            }
+        }
+    }
+
+    fn tell(&self, line: &str) {
+        self.story.tell_at(self.sim.elapsed(), line);
+    }
+}
+
+async fn asks_over(asks: Vec<Asked>, key: u8) {
+    let channel = network::channel();
+    let asks = asks.into_iter().map(|asked| asked.run(channel.clone(), key));
+    futures_util::future::join_all(asks).await;
+}
+
+/// On a disk in memory where there is one: every commit is synced.
+fn folder() -> TempDir {
+    let memory = PathBuf::from("/dev/shm");
+    let folder = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+    folder.expect("temp dir")
+}
+
+fn machine(rng: &mut StdRng, folder: &TempDir, story: Story) -> Machine {
+    let mut config = Config::for_test(folder.path().join("data"));
+    std::fs::create_dir_all(&config.data_dir).expect("creates");
+    config.mock_mode = true;
+    config.worker_token = Some(Secret(TOKEN.into()));
+    let workers = &mut config.worker_registry;
+    workers.heartbeat_interval = Duration::from_secs(1);
+    workers.silence_limit = Duration::from_secs(4);
+    workers.return_limit = Duration::from_secs(10);
+    workers.strike_decay = Duration::from_secs(30);
+    config.proofs.max_attempts = MAX_ATTEMPTS.try_into().expect("not zero");
+    config.proofs.attempt_limit = Duration::from_secs(120);
+    config.proofs.quarantine = Duration::from_secs(20);
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.worker_threads(1).enable_all().build().expect("a runtime");
+    Machine {
+        config,
+        runtime,
+        rng: RefCell::new(StdRng::seed_from_u64(rng.random())),
+        store: RefCell::default(),
+        broken_store: Arc::default(),
+        store_failed: Cell::default(),
+        stop: RefCell::default(),
+        starts: Cell::default(),
+        story,
+    }
+}
