@@ -24,6 +24,7 @@ use std::time::Duration;
 use anyhow::Context;
 use axum::serve::{Listener, ListenerExt, TapIo};
 use network_lib::task;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::server::Connected;
@@ -37,13 +38,16 @@ use crate::store::JobStore;
 /// How long clients get to finish their calls when Hierophant stops.
 const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 
+/// After this time of silence the system asks whether a connection's peer is still there.
+pub const KEEPALIVE: Duration = Duration::from_secs(60);
+
 /// What accepts connections on a port: [`Tcp`], or what a simulation has in its place.
 pub trait Accept: Listener<Addr = SocketAddr, Io: Connected> {}
 
 impl<L: Listener<Addr = SocketAddr, Io: Connected>> Accept for L {}
 
 /// A TCP port. What is written to its connections leaves at once (`TCP_NODELAY`): most of it is small, and
-/// somebody waits for it.
+/// somebody waits for it. The system finds out when a peer has vanished without a word ([`KEEPALIVE`]).
 pub type Tcp = TapIo<TcpListener, fn(&mut TcpStream)>;
 
 /// The two ports, bound before anything else so that a test can choose them and a second Hierophant
@@ -68,7 +72,7 @@ impl Listeners {
             let listener = TcpListener::bind(address).await.with_context(|| {
                 format!("cannot listen on {address}; choose another `{key}` or stop what uses it")
             })?;
-            anyhow::Ok(listener.tap_io(send_at_once as fn(&mut TcpStream)))
+            anyhow::Ok(listener.tap_io(prepare as fn(&mut TcpStream)))
         };
         Ok(Self {
             grpc: bind("grpc_port", config.grpc_port).await?,
@@ -77,9 +81,13 @@ impl Listeners {
     }
 }
 
-fn send_at_once(stream: &mut TcpStream) {
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "a connection is used with delays");
+fn prepare(stream: &mut TcpStream) {
+    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE);
+    let prepared = stream
+        .set_nodelay(true)
+        .and_then(|()| SockRef::from(&*stream).set_tcp_keepalive(&keepalive));
+    if let Err(error) = prepared {
+        tracing::debug!(%error, "a connection is used as it is");
     }
 }
 

@@ -61,7 +61,7 @@ fn every_seeded_run_of_the_program_keeps_every_promise() {
         network_lib::logging::init(network_lib::logging::LogFormat::Human, "info");
     }
     let first = number("SIMULATION_FIRST_SEED", 1);
-    let seeds = number("SIMULATION_PROGRAM_SEEDS", 5);
+    let seeds = number("SIMULATION_SEEDS", 8);
     let mut sum = Tally::default();
     for seed in first..first + seeds {
         watch_for_panics();
@@ -77,4 +77,14 @@ fn every_seeded_run_of_the_program_keeps_every_promise() {
     }
     println!("{seeds} seeds of the program from {first}: {sum}");
     assert!(sum.ends.fulfilled > 0 && sum.faults > 0, "nothing was tried: {sum}");
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run_of_the_program() {
+    let run = || {
+        let mut world = World::new(7);
+        world.run();
+        world.story.last(usize::MAX)
+    };
+    assert_eq!(run(), run());
 }

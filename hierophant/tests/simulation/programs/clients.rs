@@ -60,8 +60,9 @@ impl Plan {
 #[derive(Debug, Clone, Default)]
 pub struct Told {
     pub id: Option<Vec<u8>>,
-    /// Fulfilment and execution status, once the request has ended.
-    pub end: Option<(i32, i32)>,
+    /// Once the request has ended: its fulfilment status, and whether it is unexecutable. Whether the
+    /// program was executed may still become known, as the job may go on for others.
+    pub end: Option<(i32, bool)>,
     /// The request came too late to be accepted.
     pub too_late: bool,
     /// The proof was fetched.
@@ -249,7 +250,8 @@ impl Visit {
         let fulfilled = status.fulfillment_status == pb::FulfillmentStatus::Fulfilled as i32;
         let open = status.fulfillment_status == pb::FulfillmentStatus::Assigned as i32;
         let told = self.asked.told();
-        let end = (status.fulfillment_status, status.execution_status);
+        let unexecutable = status.execution_status == pb::ExecutionStatus::Unexecutable as i32;
+        let end = (status.fulfillment_status, unexecutable);
         match told.end {
             None if open => return,
             None => {
@@ -259,8 +261,7 @@ impl Visit {
             Some(before) => assert_eq!(before, end, "an end was taken back"),
         }
         let stdin = content::stdin(self.asked.plan.content);
-        let guest_failed = status.execution_status == pb::ExecutionStatus::Unexecutable as i32;
-        assert!(!guest_failed || content::fails(&stdin), "a program blamed for nothing");
+        assert!(!unexecutable || content::fails(&stdin), "a program blamed for nothing");
         assert!(!fulfilled || !content::fails(&stdin), "a proof of what cannot be proved");
         if !fulfilled || told.proof {
             return;

@@ -112,8 +112,7 @@ fn right_end(asked: &Asked, told: &Told, state: RequestState) {
     assert!(expected, "ended as {state}: {asked:?}");
     let fulfilled =
         told.end.map(|(fulfilment, _)| fulfilment) == Some(pb::FulfillmentStatus::Fulfilled as i32);
-    let unexecutable =
-        told.end.map(|(_, execution)| execution) == Some(pb::ExecutionStatus::Unexecutable as i32);
+    let unexecutable = told.end.is_some_and(|(_, unexecutable)| unexecutable);
     assert_eq!(fulfilled, state == RequestState::Fulfilled, "told otherwise: {asked:?}");
     assert_eq!(unexecutable, state == RequestState::Unexecutable, "told otherwise: {asked:?}");
 }

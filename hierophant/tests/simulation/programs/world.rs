@@ -1,8 +1,9 @@
 //! A run: hosts, a storm of faults, a calm, a stop, and what must be true then.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -30,9 +31,12 @@ use super::story::Story;
 
 /// How far time goes at once; nothing arrives in between.
 const TICK: Duration = Duration::from_millis(10);
-/// Longest way of a packet, in good times and in bad ones.
-const LATENCY: Duration = Duration::from_millis(60);
-const SLOW_LATENCY: Duration = Duration::from_millis(1500);
+/// How long a packet travels, in milliseconds, in good times and in bad ones.
+const LATENCY: Range<u64> = 1..60;
+const SLOW_LATENCY: Range<u64> = 100..1500;
+/// How often every link gets another latency. Drawn by the clock and not by the packet, so that a run does
+/// not change when the same bytes travel in other packets.
+const WEATHER: Duration = Duration::from_millis(100);
 /// How long everything accepted has to come to its end when the faults are over.
 const CALM: Duration = Duration::from_secs(900);
 /// How long what senders have left half-sent may lie about.
@@ -136,6 +140,11 @@ pub struct World {
     steps: BTreeMap<(Duration, usize), Step>,
     storm: Duration,
     faults: usize,
+    rng: StdRng,
+    peers: Vec<String>,
+    /// Peers whose links are slow now.
+    slow: BTreeSet<String>,
+    next_weather: Duration,
     pub story: Story,
     _folder: TempDir,
 }
@@ -155,8 +164,6 @@ impl World {
             .rng_seed(rng.random())
             .epoch(epoch)
             .tick_duration(TICK)
-            .min_message_latency(Duration::from_millis(1))
-            .max_message_latency(LATENCY)
             .simulation_duration(Duration::from_secs(24 * 3600))
             .tcp_capacity(1024)
             .build();
@@ -211,7 +218,21 @@ impl World {
             steps.insert((happening.from, 2 * n), Step::Begin(happening.fault.clone()));
             steps.insert((happening.until, 2 * n + 1), Step::End(happening.fault));
         }
-        Self { sim, machine, contemplants, asked, steps, storm, faults, story, _folder: folder }
+        Self {
+            sim,
+            machine,
+            contemplants,
+            asked,
+            steps,
+            storm,
+            faults,
+            rng,
+            peers,
+            slow: BTreeSet::new(),
+            next_weather: Duration::ZERO,
+            story,
+            _folder: folder,
+        }
     }
 
     /// Lets a storm and then a calm pass, stops Hierophant, and checks the ends.
@@ -261,6 +282,14 @@ impl World {
 
     fn step(&mut self) {
         let now = self.sim.elapsed();
+        if now >= self.next_weather {
+            self.next_weather = now + WEATHER;
+            for peer in &self.peers {
+                let range = if self.slow.contains(peer) { SLOW_LATENCY } else { LATENCY };
+                let latency = Duration::from_millis(self.rng.random_range(range));
+                self.sim.set_link_latency(HIEROPHANT, peer.as_str(), latency);
+            }
+        }
         while let Some(first) = self.steps.first_entry()
             && first.key().0 <= now
         {
@@ -293,9 +322,7 @@ impl World {
             Fault::Mute(peer) => self.sim.partition_oneway(peer.as_str(), HIEROPHANT),
             Fault::Deaf(peer) => self.sim.partition_oneway(HIEROPHANT, peer.as_str()),
             Fault::Hold(peer) => self.sim.hold(HIEROPHANT, peer.as_str()),
-            Fault::Slow(peer) => {
-                self.sim.set_link_max_message_latency(HIEROPHANT, peer.as_str(), SLOW_LATENCY);
-            }
+            Fault::Slow(peer) => drop(self.slow.insert(peer.clone())),
         }
     }
 
@@ -314,9 +341,7 @@ impl World {
             Fault::Mute(peer) => self.sim.repair_oneway(peer.as_str(), HIEROPHANT),
             Fault::Deaf(peer) => self.sim.repair_oneway(HIEROPHANT, peer.as_str()),
             Fault::Hold(peer) => self.sim.release(HIEROPHANT, peer.as_str()),
-            Fault::Slow(peer) => {
-                self.sim.set_link_max_message_latency(HIEROPHANT, peer.as_str(), LATENCY);
-            }
+            Fault::Slow(peer) => drop(self.slow.remove(peer)),
         }
     }
 
