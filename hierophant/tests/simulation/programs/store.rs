@@ -7,8 +7,8 @@
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use alloy_primitives::Address;
@@ -21,8 +21,8 @@ use hierophant::store::{
     JobStore, RequestFilter, RequestView, RetentionStep, StoreError, UnfinishedJob, sqlite,
 };
 use network_lib::ids::{ArtifactId, JobId, RequestId, Sha256Digest, VkHash};
-use rand::Rng;
 use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 use tokio::runtime::Handle;
 
 /// Longest time that a call takes on its way to the store, and back again.
@@ -33,15 +33,15 @@ pub struct SlowStore {
     real: Arc<dyn JobStore>,
     /// Where the store's own tasks run.
     runtime: Handle,
-    rng: Mutex<StdRng>,
+    seed: u64,
     broken: Arc<AtomicBool>,
 }
 
 impl SlowStore {
     /// Opens the database; while `broken` is set, it fails.
-    pub fn open(file: &Path, runtime: Handle, rng: StdRng, broken: Arc<AtomicBool>) -> Self {
+    pub fn open(file: &Path, runtime: Handle, seed: u64, broken: Arc<AtomicBool>) -> Self {
         let real = block_on(&runtime, sqlite::open(file)).expect("opens");
-        Self { real, runtime, rng: Mutex::new(rng), broken }
+        Self { real, runtime, seed, broken }
     }
 
     /// Waits until nothing of it is open any more.
@@ -68,8 +68,12 @@ impl SlowStore {
         tokio::time::sleep(Duration::from_millis(way)).await;
     }
 
+    /// By the clock and not by the call: which of two calls at the same instant comes first is up to
+    /// threads of the real machine.
     fn draw(&self, below: u64) -> u64 {
-        self.rng.lock().unwrap_or_else(PoisonError::into_inner).random_range(0..below)
+        let now = turmoil::sim_elapsed().expect("a host").as_millis();
+        let now = u64::try_from(now).expect("not that long");
+        StdRng::seed_from_u64(self.seed.wrapping_add(now)).random_range(0..below)
     }
 }
 

@@ -75,7 +75,7 @@ impl fmt::Display for Tally {
 struct Machine {
     config: Config,
     runtime: Runtime,
-    rng: RefCell<StdRng>,
+    seed: u64,
     /// The store of the latest start.
     store: RefCell<Option<Arc<SlowStore>>>,
     broken_store: Arc<AtomicBool>,
@@ -96,10 +96,9 @@ impl Machine {
         if let Some(old) = self.store.take() {
             old.close_now();
         }
-        let rng = StdRng::seed_from_u64(self.rng.borrow_mut().random());
         let handle = self.runtime.handle().clone();
         let broken = Arc::clone(&self.broken_store);
-        let store = Arc::new(SlowStore::open(&self.database(), handle, rng, broken));
+        let store = Arc::new(SlowStore::open(&self.database(), handle, self.seed, broken));
         self.store.replace(Some(Arc::clone(&store)));
         store
     }
@@ -381,7 +380,7 @@ fn machine(rng: &mut StdRng, folder: &TempDir, story: Story) -> Machine {
     Machine {
         config,
         runtime,
-        rng: RefCell::new(StdRng::seed_from_u64(rng.random())),
+        seed: rng.random(),
         store: RefCell::default(),
         broken_store: Arc::default(),
         store_failed: Cell::default(),
