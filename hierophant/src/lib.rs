@@ -35,7 +35,7 @@ use crate::config::Config;
 use crate::root::Root;
 use crate::store::JobStore;
 
-/// How long clients get to finish their calls when Hierophant stops.
+/// How long clients get to finish their calls when Hierophant is asked to stop.
 const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 
 /// After this time of silence the system asks whether a connection's peer is still there.
@@ -154,10 +154,17 @@ pub async fn run_on<L: Accept>(
     };
     stop.cancel();
     root.stop().await;
-    for server in [grpc, http] {
-        if !server.is_finished() && tokio::time::timeout(DRAIN_LIMIT, server).await.is_err() {
-            tracing::warn!("calls were still going on when the time to stop was over");
+    // After a failure nobody can be served before the next start.
+    let limit = if outcome.is_ok() { DRAIN_LIMIT } else { Duration::ZERO };
+    let draining = async {
+        for server in [grpc, http] {
+            if !server.is_finished() {
+                let _ = server.await;
+            }
         }
+    };
+    if tokio::time::timeout(limit, draining).await.is_err() {
+        tracing::warn!("calls were still going on when the time to stop was over");
     }
     store.close().await;
     tracing::info!("Hierophant has stopped");

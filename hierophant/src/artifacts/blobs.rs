@@ -385,6 +385,23 @@ mod tests {
     }
 
     #[test]
+    fn a_slow_sender_occupies_no_thread() {
+        let folder = tempfile::tempdir().expect("temp dir");
+        let blobs = Blobs::open(folder.path()).expect("opens");
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_all().max_blocking_threads(1).build().expect("a runtime");
+        runtime.block_on(async {
+            let mut slow = blobs.begin().await.expect("begins");
+            slow.write(Bytes::from_static(b"half")).await.expect("writes");
+            let other = async { blobs.begin().await?.finish().await };
+            let other = tokio::time::timeout(std::time::Duration::from_secs(20), other).await;
+            other.expect("is not held up").expect("finishes");
+            slow.write(Bytes::from_static(b" and half")).await.expect("writes");
+            assert_eq!(slow.finish().await.expect("finishes").info().size, 13);
+        });
+    }
+
+    #[test]
     fn opening_clears_half_written_files() {
         let folder = tempfile::tempdir().expect("temp dir");
         Blobs::open(folder.path()).expect("opens");

@@ -1,10 +1,11 @@
 //! What has happened, for a run that went wrong: told by the peers, not by Hierophant.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Shared by all hosts of a run. Holds no random ids, so that the same seed tells the same story.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Story(Arc<Mutex<Vec<String>>>);
 
 impl Story {
@@ -23,5 +24,11 @@ impl Story {
     pub fn last(&self, lines: usize) -> String {
         let story = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         story[story.len().saturating_sub(lines)..].join("\n")
+    }
+}
+
+impl fmt::Debug for Story {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Story")
     }
 }

@@ -144,6 +144,9 @@ pub struct World {
     /// Peers whose links are slow now.
     slow: BTreeSet<String>,
     next_weather: Duration,
+    /// Hierophant is down on purpose; otherwise it is started again when it ends.
+    down: bool,
+    restart: Option<Duration>,
     pub story: Story,
     _folder: TempDir,
 }
@@ -229,6 +232,8 @@ impl World {
             peers,
             slow: BTreeSet::new(),
             next_weather: Duration::ZERO,
+            down: false,
+            restart: None,
             story,
             _folder: folder,
         }
@@ -240,9 +245,6 @@ impl World {
             self.step();
         }
         self.tell("the storm is over");
-        if !self.sim.is_host_running(HIEROPHANT) {
-            self.sim.bounce(HIEROPHANT);
-        }
         let end = self.sim.elapsed() + CALM;
         while let Some(why) = self.unfinished() {
             assert!(self.sim.elapsed() < end, "not over: {why}");
@@ -254,6 +256,7 @@ impl World {
             assert!(self.sim.elapsed() < end, "{} uploads never end", self.leftovers());
             self.step();
         }
+        self.down = true;
         self.machine.stop.borrow().cancel();
         let end = self.sim.elapsed() + STOP_LIMIT;
         while self.sim.is_host_running(HIEROPHANT) {
@@ -307,12 +310,37 @@ impl World {
             panic!("{error}");
         }
         super::assert_no_panic();
+        if !self.down && !self.sim.is_host_running(HIEROPHANT) {
+            self.start_again();
+        }
+    }
+
+    /// As a service manager does, a while after Hierophant has ended by itself.
+    fn start_again(&mut self) {
+        let now = self.sim.elapsed();
+        match self.restart {
+            None => {
+                let pause = self.rng.random_range(200..3000);
+                self.restart = Some(now + Duration::from_millis(pause));
+            }
+            Some(time) if time <= now => {
+                self.restart = None;
+                self.sim.bounce(HIEROPHANT);
+            }
+            Some(_) => {}
+        }
     }
 
     fn begin(&mut self, fault: &Fault) {
         match fault {
-            Fault::Crash(host) => self.sim.crash(host.as_str()),
-            Fault::Stop => self.machine.stop.borrow().cancel(),
+            Fault::Crash(host) => {
+                self.down |= host == HIEROPHANT;
+                self.sim.crash(host.as_str());
+            }
+            Fault::Stop => {
+                self.down = true;
+                self.machine.stop.borrow().cancel();
+            }
             Fault::BrokenStore => {
                 self.machine.broken_store.store(true, Ordering::Relaxed);
                 self.machine.store_failed.set(true);
@@ -327,15 +355,16 @@ impl World {
 
     fn end(&mut self, fault: &Fault) {
         match fault {
-            Fault::Crash(host) => self.sim.bounce(host.as_str()),
-            // A service manager starts it again; should it still be stopping, it is killed.
-            Fault::Stop => self.sim.bounce(HIEROPHANT),
-            Fault::BrokenStore => {
-                self.machine.broken_store.store(false, Ordering::Relaxed);
-                if !self.sim.is_host_running(HIEROPHANT) {
-                    self.sim.bounce(HIEROPHANT);
-                }
+            Fault::Crash(host) => {
+                self.down &= host != HIEROPHANT;
+                self.sim.bounce(host.as_str());
             }
+            // Should it still be stopping, it is killed.
+            Fault::Stop => {
+                self.down = false;
+                self.sim.bounce(HIEROPHANT);
+            }
+            Fault::BrokenStore => self.machine.broken_store.store(false, Ordering::Relaxed),
             Fault::Cut(peer) => self.sim.repair(HIEROPHANT, peer.as_str()),
             Fault::Mute(peer) => self.sim.repair_oneway(peer.as_str(), HIEROPHANT),
             Fault::Deaf(peer) => self.sim.repair_oneway(HIEROPHANT, peer.as_str()),
