@@ -13,12 +13,15 @@
 //! to the store. What is not: ids, the branch that a `tokio::select!` tries first, and in which order
 //! threads of the blocking pool finish that work at the same instant of simulated time.
 
+mod cases;
 pub mod clients;
 pub mod contemplants;
 pub mod content;
 pub mod ends;
 pub mod faults;
+pub mod machine;
 pub mod network;
+pub mod operator;
 pub mod store;
 pub mod story;
 pub mod world;

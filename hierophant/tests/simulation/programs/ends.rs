@@ -10,7 +10,7 @@ use sqlx::{ConnectOptions, Connection, Row, SqliteConnection};
 
 use super::clients::{Asked, Told};
 use super::content;
-use super::world::MAX_ATTEMPTS;
+use super::machine::MAX_ATTEMPTS;
 
 /// How many requests ended how.
 #[derive(Debug, Default, Clone)]

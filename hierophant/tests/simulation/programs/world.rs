@@ -1,32 +1,24 @@
 //! A run: hosts, a storm of faults, a calm, a stop, and what must be true then.
 
-use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::Range;
-use std::path::PathBuf;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use hierophant::config::{Config, Secret};
 use hierophant::records::Millis;
-use hierophant::{Listeners, run_on};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use tempfile::TempDir;
-use tokio::runtime::Runtime;
-use tokio_util::sync::CancellationToken;
 use turmoil::Sim;
 
 use super::clients::{Asked, Plan};
-use super::contemplants::{Contemplant, TOKEN};
+use super::contemplants::Contemplant;
 use super::content::FIRST_FAILING;
 use super::ends;
 use super::faults::{self, Fault};
-use super::network::{self, GRPC, HIEROPHANT, HTTP, Listener};
-use super::store::{SlowStore, block_on};
+use super::machine::Machine;
+use super::network::{self, HIEROPHANT};
+use super::operator::Operator;
 use super::story::Story;
 
 /// How far time goes at once; nothing arrives in between.
@@ -43,9 +35,6 @@ const CALM: Duration = Duration::from_secs(900);
 const LEFTOVERS_LIMIT: Duration = Duration::from_secs(120);
 /// How long Hierophant may take to stop.
 const STOP_LIMIT: Duration = Duration::from_secs(60);
-/// How often a job may fail by a Contemplant's fault.
-pub const MAX_ATTEMPTS: u32 = 3;
-
 /// What was tried, and how it ended.
 #[derive(Debug, Default, Clone)]
 pub struct Tally {
@@ -71,59 +60,6 @@ impl fmt::Display for Tally {
     }
 }
 
-/// What the host of Hierophant keeps from one start to the next.
-struct Machine {
-    config: Config,
-    runtime: Runtime,
-    seed: u64,
-    /// The store of the latest start.
-    store: RefCell<Option<Arc<SlowStore>>>,
-    broken_store: Arc<AtomicBool>,
-    /// Whether the store has failed since the latest start.
-    store_failed: Cell<bool>,
-    stop: RefCell<CancellationToken>,
-    starts: Cell<usize>,
-    story: Story,
-}
-
-impl Machine {
-    fn database(&self) -> PathBuf {
-        self.config.data_dir.join("hierophant.db")
-    }
-
-    /// Opens the database, after the last process's connections are closed.
-    fn open(&self) -> Arc<SlowStore> {
-        if let Some(old) = self.store.take() {
-            old.close_now();
-        }
-        let handle = self.runtime.handle().clone();
-        let broken = Arc::clone(&self.broken_store);
-        let store = Arc::new(SlowStore::open(&self.database(), handle, self.seed, broken));
-        self.store.replace(Some(Arc::clone(&store)));
-        store
-    }
-
-    async fn run(&self) -> turmoil::Result {
-        self.story.tell("Hierophant: starts");
-        self.starts.set(self.starts.get() + 1);
-        self.store_failed.set(self.broken_store.load(Ordering::Relaxed));
-        let stop = CancellationToken::new();
-        self.stop.replace(stop.clone());
-        let store = self.open();
-        let (grpc, http) = (Listener::bind(GRPC).await, Listener::bind(HTTP).await);
-        let outcome =
-            run_on(store, self.config.clone(), Listeners { grpc, http }, stop.clone()).await;
-        match outcome {
-            Ok(()) => self.story.tell("Hierophant: has stopped"),
-            Err(error) if self.store_failed.get() => {
-                self.story.tell(format!("Hierophant: ends because its store failed: {error:#}"));
-            }
-            Err(error) => return Err(format!("Hierophant fails: {error:#}").into()),
-        }
-        Ok(())
-    }
-}
-
 /// What is done at a time.
 #[derive(Debug, Clone)]
 enum Step {
@@ -136,6 +72,7 @@ pub struct World {
     machine: Rc<Machine>,
     contemplants: Vec<Contemplant>,
     asked: Vec<Asked>,
+    operator: Operator,
     steps: BTreeMap<(Duration, usize), Step>,
     storm: Duration,
     faults: usize,
@@ -148,29 +85,15 @@ pub struct World {
     down: bool,
     restart: Option<Duration>,
     pub story: Story,
-    _folder: TempDir,
 }
 
 impl World {
     pub fn new(seed: u64) -> Self {
-        // A fixed date before that of all files, so that none looks old.
-        let epoch = UNIX_EPOCH + Duration::from_secs(1_600_000_000);
-        Millis::live_by(|| {
-            let elapsed = turmoil::since_epoch().expect("only hosts ask for the time");
-            SystemTime::UNIX_EPOCH + elapsed
-        });
         let mut rng = StdRng::seed_from_u64(seed);
         let story = Story::default();
-        let folder = folder();
-        let mut sim = turmoil::Builder::new()
-            .rng_seed(rng.random())
-            .epoch(epoch)
-            .tick_duration(TICK)
-            .simulation_duration(Duration::from_secs(24 * 3600))
-            .tcp_capacity(1024)
-            .build();
+        let mut sim = builder(&mut rng).build();
         let storm = Duration::from_secs(rng.random_range(30..120));
-        let machine = Rc::new(machine(&mut rng, &folder, story.clone()));
+        let machine = Rc::new(Machine::new(&mut rng, story.clone()));
         let host = Rc::clone(&machine);
         sim.host(HIEROPHANT, move || {
             let machine = Rc::clone(&host);
@@ -213,6 +136,16 @@ impl World {
             peers.push(name);
             asked.extend(asks);
         }
+        let operator = Operator::default();
+        let host = operator.clone();
+        sim.host("operator", move || {
+            let operator = host.clone();
+            async move {
+                operator.run().await;
+                Ok(())
+            }
+        });
+        peers.push("operator".into());
         let happenings = faults::draw(&mut rng, storm, &peers);
         let faults = happenings.len();
         let mut steps = BTreeMap::new();
@@ -225,6 +158,7 @@ impl World {
             machine,
             contemplants,
             asked,
+            operator,
             steps,
             storm,
             faults,
@@ -235,7 +169,6 @@ impl World {
             down: false,
             restart: None,
             story,
-            _folder: folder,
         }
     }
 
@@ -257,15 +190,14 @@ impl World {
             self.step();
         }
         self.down = true;
-        self.machine.stop.borrow().cancel();
+        self.machine.stop();
         let end = self.sim.elapsed() + STOP_LIMIT;
         while self.sim.is_host_running(HIEROPHANT) {
             assert!(self.sim.elapsed() < end, "Hierophant does not stop");
             self.step();
         }
-        let database = self.machine.database();
-        let ends = block_on(self.machine.runtime.handle(), ends::check(&self.asked, &database));
-        let (seconds, starts) = (self.sim.elapsed().as_secs(), self.machine.starts.get());
+        let ends = self.machine.ends(&self.asked);
+        let (seconds, starts) = (self.sim.elapsed().as_secs(), self.machine.starts());
         Tally { seconds, faults: self.faults, starts, ends }
     }
 
@@ -273,13 +205,15 @@ impl World {
     fn unfinished(&self) -> Option<String> {
         let open = |asked: &&Asked| !asked.told().is_over();
         let request = self.asked.iter().find(open).map(|asked| format!("{asked:?}"));
-        request.or_else(|| self.contemplants.iter().find_map(Contemplant::unsettled))
+        let unsettled = || self.contemplants.iter().find_map(Contemplant::unsettled);
+        let at_rest = |name| self.operator.has_seen_at_rest(name, self.storm);
+        let busy = || self.contemplants.iter().find(|contemplant| !at_rest(&contemplant.name));
+        request.or_else(unsettled).or_else(|| busy().map(|busy| format!("{} is busy", busy.name)))
     }
 
     /// How many uploads are half-written.
     fn leftovers(&self) -> usize {
-        let folder = self.machine.config.data_dir.join("artifacts/tmp");
-        std::fs::read_dir(folder).expect("is there").count()
+        std::fs::read_dir(self.machine.leftovers()).expect("is there").count()
     }
 
     fn step(&mut self) {
@@ -339,12 +273,9 @@ impl World {
             }
             Fault::Stop => {
                 self.down = true;
-                self.machine.stop.borrow().cancel();
+                self.machine.stop();
             }
-            Fault::BrokenStore => {
-                self.machine.broken_store.store(true, Ordering::Relaxed);
-                self.machine.store_failed.set(true);
-            }
+            Fault::BrokenStore => self.machine.break_store(true),
             Fault::Cut(peer) => self.sim.partition(HIEROPHANT, peer.as_str()),
             Fault::Mute(peer) => self.sim.partition_oneway(peer.as_str(), HIEROPHANT),
             Fault::Deaf(peer) => self.sim.partition_oneway(HIEROPHANT, peer.as_str()),
@@ -364,7 +295,7 @@ impl World {
                 self.down = false;
                 self.sim.bounce(HIEROPHANT);
             }
-            Fault::BrokenStore => self.machine.broken_store.store(false, Ordering::Relaxed),
+            Fault::BrokenStore => self.machine.break_store(false),
             Fault::Cut(peer) => self.sim.repair(HIEROPHANT, peer.as_str()),
             Fault::Mute(peer) => self.sim.repair_oneway(peer.as_str(), HIEROPHANT),
             Fault::Deaf(peer) => self.sim.repair_oneway(HIEROPHANT, peer.as_str()),
@@ -384,37 +315,20 @@ async fn asks_over(asks: Vec<Asked>, key: u8) {
     futures_util::future::join_all(asks).await;
 }
 
-/// On a disk in memory where there is one: every commit is synced.
-fn folder() -> TempDir {
-    let memory = PathBuf::from("/dev/shm");
-    let folder = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
-    folder.expect("temp dir")
-}
-
-fn machine(rng: &mut StdRng, folder: &TempDir, story: Story) -> Machine {
-    let mut config = Config::for_test(folder.path().join("data"));
-    std::fs::create_dir_all(&config.data_dir).expect("creates");
-    config.mock_mode = true;
-    config.worker_token = Some(Secret(TOKEN.into()));
-    let workers = &mut config.worker_registry;
-    workers.heartbeat_interval = Duration::from_secs(1);
-    workers.silence_limit = Duration::from_secs(4);
-    workers.return_limit = Duration::from_secs(10);
-    workers.strike_decay = Duration::from_secs(30);
-    config.proofs.max_attempts = MAX_ATTEMPTS.try_into().expect("not zero");
-    config.proofs.attempt_limit = Duration::from_secs(120);
-    config.proofs.quarantine = Duration::from_secs(20);
-    let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    let runtime = runtime.worker_threads(1).enable_all().build().expect("a runtime");
-    Machine {
-        config,
-        runtime,
-        seed: rng.random(),
-        store: RefCell::default(),
-        broken_store: Arc::default(),
-        store_failed: Cell::default(),
-        stop: RefCell::default(),
-        starts: Cell::default(),
-        story,
-    }
+/// A simulated network, and its time as Hierophant's.
+pub fn builder(rng: &mut StdRng) -> turmoil::Builder {
+    // A fixed date before that of all files, so that none looks old.
+    let epoch = UNIX_EPOCH + Duration::from_secs(1_600_000_000);
+    Millis::live_by(|| {
+        let elapsed = turmoil::since_epoch().expect("only hosts ask for the time");
+        SystemTime::UNIX_EPOCH + elapsed
+    });
+    let mut builder = turmoil::Builder::new();
+    builder
+        .rng_seed(rng.random())
+        .epoch(epoch)
+        .tick_duration(TICK)
+        .simulation_duration(Duration::from_secs(24 * 3600))
+        .tcp_capacity(1024);
+    builder
 }
