@@ -122,7 +122,7 @@ impl Actor for ProofsActor {
             ProofsMsg::Cancel(id, by, port) => {
                 let (mut answer, effects) = core.cancel(now, id, by);
                 if answer == Err(CancelError::NotFound) {
-                    answer = state.cancelled_before(id, by).await?;
+                    answer = state.cancelled_before(id, by).await;
                 }
                 state.carry_out(&myself, effects).await?;
                 reply(port, answer);
@@ -143,8 +143,9 @@ impl Actor for ProofsActor {
                 return Ok(());
             }
             ProofsMsg::ProofLost(request, port) => {
-                let reopened = state.reopen(&myself, now, request).await?;
-                reply(port, reopened);
+                if let Some(reopened) = state.reopen(&myself, now, request).await? {
+                    reply(port, reopened);
+                }
                 return Ok(());
             }
             ProofsMsg::InputLost(lease) => core.input_lost(now, lease),
@@ -234,15 +235,21 @@ impl ProofsState {
         Ok(Known { earlier, ended })
     }
 
-    /// Has a finished proof whose bytes are gone made again, for those who still wait for it.
+    /// Has a finished proof whose bytes are gone made again, for those who still wait for it. Returns
+    /// whether it is, or nothing if the store could not be read: then the asker is to ask again.
     async fn reopen(
         &mut self,
         myself: &ActorRef<ProofsMsg>,
         now: Millis,
         request: RequestId,
-    ) -> Result<bool, ActorProcessingErr> {
-        let Some((job, mut requests)) = self.store.job_of(request).await? else {
-            return Ok(false);
+    ) -> Result<Option<bool>, ActorProcessingErr> {
+        let (job, mut requests) = match self.store.job_of(request).await {
+            Ok(Some(found)) => found,
+            Ok(None) => return Ok(Some(false)),
+            Err(error) => {
+                tracing::warn!(error = %chain(&error), "a lost proof could not be looked up");
+                return Ok(None);
+            }
         };
         requests.retain(|request| {
             request.state == RequestState::Fulfilled && Millis::from_seconds(request.deadline) > now
@@ -252,12 +259,12 @@ impl ProofsState {
             None => false,
         };
         if !gone || !requests.iter().any(|waiting| waiting.id == request) {
-            return Ok(false);
+            return Ok(Some(false));
         }
         tracing::error!(job_id = %job.id, "a finished proof is gone; it is made again");
         let effects = self.core.reopen(now, job, requests);
         self.carry_out(myself, effects).await?;
-        Ok(true)
+        Ok(Some(true))
     }
 
     /// What to answer for a request that is not open: cancelling twice is fine, cancelling what has
@@ -266,15 +273,17 @@ impl ProofsState {
         &self,
         id: RequestId,
         by: alloy_primitives::Address,
-    ) -> Result<Result<(), CancelError>, StoreError> {
-        let Some(view) = self.store.request(id).await? else {
-            return Ok(Err(CancelError::NotFound));
-        };
-        Ok(match view.request.state {
-            _ if view.request.requester != by => Err(CancelError::NotYours),
-            RequestState::Cancelled => Ok(()),
-            ended => Err(CancelError::AlreadyEnded(ended)),
-        })
+    ) -> Result<(), CancelError> {
+        let view = self.store.request(id).await.map_err(|error| {
+            tracing::warn!(error = %chain(&error), "a request could not be looked up");
+            CancelError::Unavailable
+        })?;
+        match view.map(|view| view.request) {
+            None => Err(CancelError::NotFound),
+            Some(request) if request.requester != by => Err(CancelError::NotYours),
+            Some(request) if request.state == RequestState::Cancelled => Ok(()),
+            Some(request) => Err(CancelError::AlreadyEnded(request.state)),
+        }
     }
 
     /// Writes what is to be saved, then does the rest.

@@ -14,23 +14,23 @@ use test_peers::{Client, hello};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::sleep;
 use tokio_tungstenite::tungstenite::Message;
+use tonic::Code;
 
 use super::machine::Machine;
 use super::network::{self, HIEROPHANT, HTTP};
 use super::story::Story;
 use super::world;
 
-/// Runs a peer until its story is told; it is given the folder of half-written uploads.
-fn beside_hierophant<F: Future<Output = ()> + 'static>(peer: impl FnOnce(std::path::PathBuf) -> F) {
+/// Runs a peer until its story is told; it is given Hierophant's machine.
+fn beside_hierophant<F: Future<Output = ()> + 'static>(peer: impl FnOnce(Rc<Machine>) -> F) {
     let mut rng = StdRng::seed_from_u64(1);
     let mut sim = world::builder(&mut rng).build();
     let machine = Rc::new(Machine::new(&mut rng, Story::default()));
-    let leftovers = machine.leftovers();
+    let peer = peer(Rc::clone(&machine));
     sim.host(HIEROPHANT, move || {
         let machine = Rc::clone(&machine);
         async move { machine.run().await }
     });
-    let peer = peer(leftovers);
     sim.client("peer", async move {
         sleep(Duration::from_secs(1)).await;
         peer.await;
@@ -58,8 +58,8 @@ fn a_handshake_that_comes_late_costs_the_connection_and_no_more() {
 
 #[test]
 fn an_upload_that_stands_still_is_given_up() {
-    beside_hierophant(|leftovers| async move {
-        let files = || std::fs::read_dir(&leftovers).expect("is there").count();
+    beside_hierophant(|machine| async move {
+        let files = || std::fs::read_dir(machine.leftovers()).expect("is there").count();
         let mut client = Client::over(network::channel(), 7);
         let ticket = client.ticket(ArtifactType::Stdin).await;
         let id = ticket.artifact_uri.rsplit('/').next().expect("an id");
@@ -76,5 +76,18 @@ fn an_upload_that_stands_still_is_given_up() {
         let mut answer = [0; 12];
         stream.read_exact(&mut answer).await.expect("an answer");
         assert_eq!(&answer, b"HTTP/1.1 408");
+    });
+}
+
+#[test]
+fn a_store_that_cannot_be_read_for_a_moment_ends_nothing() {
+    beside_hierophant(|machine| async move {
+        let mut client = Client::over(network::channel(), 7);
+        machine.break_store(true);
+        let refused = client.cancel(&[7; 32]).await.expect_err("nothing can be looked up");
+        assert_eq!(refused.code(), Code::Unavailable);
+        machine.break_store(false);
+        let refused = client.cancel(&[7; 32]).await.expect_err("there is no such request");
+        assert_eq!(refused.code(), Code::NotFound);
     });
 }
