@@ -111,8 +111,9 @@ impl Asked {
         let rng = StdRng::seed_from_u64(self.plan.seed);
         let mut visit = Visit { asked: self, client: Client::over(channel, key), rng };
         visit.register().await;
-        let Some(id) = visit.ask().await else { return };
-        visit.watch(id).await;
+        if let Some((call, id)) = visit.ask().await {
+            visit.watch(call, id).await;
+        }
     }
 }
 
@@ -162,7 +163,7 @@ impl Visit {
     }
 
     /// Asks until there is an answer, sometimes twice: the same call is the same request.
-    async fn ask(&mut self) -> Option<Vec<u8>> {
+    async fn ask(&mut self) -> Option<(pb::SignedRequest, Vec<u8>)> {
         let plan = self.asked.plan.clone();
         let stdin_uri = self.upload(ArtifactType::Stdin, &content::stdin(plan.content)).await;
         let deadline = now_seconds() + plan.deadline.as_secs();
@@ -189,14 +190,14 @@ impl Visit {
                     self.asked.note(|told| told.id = Some(id.clone()));
                     self.asked.tell(&format!("content {} is accepted", plan.content));
                     if !again {
-                        return Some(id);
+                        return Some((envelope, id));
                     }
                     again = false;
                 }
                 Err(status) => {
                     let late = status.code() == Code::InvalidArgument && now_seconds() >= deadline;
                     if late && let Some(id) = self.asked.told().id {
-                        return Some(id);
+                        return Some((envelope, id));
                     }
                     if late {
                         self.asked.tell("the deadline passed before it was accepted");
@@ -210,11 +211,24 @@ impl Visit {
         }
     }
 
-    async fn watch(&mut self, id: Vec<u8>) {
+    /// Polls for ever, and makes the call once more when everything is over.
+    async fn watch(&mut self, call: pb::SignedRequest, id: Vec<u8>) {
         let accepted = turmoil::sim_elapsed().expect("a host");
         let mut withdraw = self.asked.plan.withdraw;
+        let mut again = self.rng.random_bool(0.3);
         loop {
             self.pause().await;
+            if again && self.asked.told().is_over() {
+                match sent(self.client.network.request_proof(call.clone())).await {
+                    Ok(answer) => {
+                        again = false;
+                        let same = answer.body.expect("a body").request_id == id;
+                        assert!(same, "the same call has another id when it has ended");
+                    }
+                    Err(status) if status.code() == Code::InvalidArgument => again = false,
+                    Err(status) => assert!(may_be_repeated(&status), "once more: {status:?}"),
+                }
+            }
             if let Some(after) = withdraw
                 && turmoil::sim_elapsed().expect("a host") >= accepted + after
                 && self.withdraw(&id).await
