@@ -102,27 +102,27 @@ pub async fn run(
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let _lock = lock(&config.data_dir)?;
+    let folder = config.data_dir.join("artifacts");
+    let blobs = Blobs::open(&folder)
+        .with_context(|| format!("cannot use the folder {}; make it writable", folder.display()))?;
     let store = store::open(&config).await.context("cannot use the database")?;
-    run_on(store, config, listeners, shutdown).await
+    run_on(store, blobs, config, listeners, shutdown).await
 }
 
-/// [`run`] on a store that is open already and with any kind of listener, as a simulation needs it. The
-/// caller sees to it that nobody else uses store and data folder.
+/// [`run`] with a store and a folder that are open already and with any kind of listener, as a simulation
+/// needs it. The caller sees to it that nobody else uses them.
 ///
 /// # Errors
 ///
 /// Those of [`run`].
 pub async fn run_on<L: Accept>(
     store: Arc<dyn JobStore>,
+    blobs: Blobs,
     config: Config,
     listeners: Listeners<L>,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let data = &config.data_dir;
-    let blobs = Blobs::open(&data.join("artifacts")).with_context(|| {
-        let folder = data.join("artifacts");
-        format!("cannot use the folder {}; make it writable", folder.display())
-    })?;
     if store.is_new().await? && blobs.holds_any()? {
         anyhow::bail!(
             "{} holds uploads and proofs, but the database is new; restore the database that belongs \

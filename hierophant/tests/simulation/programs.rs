@@ -11,7 +11,8 @@
 //!
 //! What is drawn from the seed: peers, their plans, all faults, the way of every packet and of every call
 //! to the store. What is not: ids, the branch that a `tokio::select!` tries first, and in which order
-//! threads of the blocking pool finish that work at the same instant of simulated time.
+//! threads of the blocking pool finish what they do at the same instant of simulated time. So a few runs
+//! in a hundred differ from their repetition, mostly by some milliseconds.
 
 mod cases;
 pub mod clients;

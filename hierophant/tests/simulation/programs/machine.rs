@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use hierophant::artifacts::blobs::Blobs;
 use hierophant::config::{Config, Secret};
 use hierophant::{Listeners, run_on};
 use rand::Rng;
@@ -110,8 +111,9 @@ impl Machine {
         self.stop.replace(stop.clone());
         let store = self.open();
         let (grpc, http) = (Listener::bind(GRPC).await, Listener::bind(HTTP).await);
-        let outcome =
-            run_on(store, self.config.clone(), Listeners { grpc, http }, stop.clone()).await;
+        let blobs = Blobs::open(&self.config.data_dir.join("artifacts")).expect("opens");
+        let listeners = Listeners { grpc, http };
+        let outcome = run_on(store, blobs, self.config.clone(), listeners, stop.clone()).await;
         match outcome {
             Ok(()) => self.story.tell("Hierophant: has stopped"),
             Err(error) if self.store_failed.get() => {
