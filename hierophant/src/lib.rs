@@ -25,27 +25,43 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use axum::serve::{Listener, ListenerExt, TapIo};
 use network_lib::task;
-use tokio::net::TcpListener;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
+use tonic::transport::server::Connected;
 
 use crate::artifacts::blobs::Blobs;
 use crate::artifacts::budget::DiskBudget;
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::root::{Resources, Root};
+use crate::store::JobStore;
 
-/// How long clients get to finish their calls when Hierophant stops.
+/// How long clients get to finish their calls when Hierophant is asked to stop.
 const DRAIN_LIMIT: Duration = Duration::from_secs(10);
+
+/// After this time of silence the system asks whether a connection's peer is still there.
+pub const KEEPALIVE: Duration = Duration::from_secs(60);
+
+/// What accepts connections on a port: [`Tcp`], or what a simulation has in its place.
+pub trait Accept: Listener<Addr = SocketAddr, Io: Connected> {}
+
+impl<L: Listener<Addr = SocketAddr, Io: Connected>> Accept for L {}
+
+/// A TCP port. What is written to its connections leaves at once (`TCP_NODELAY`): most of it is small, and
+/// somebody waits for it. The system finds out when a peer has vanished without a word ([`KEEPALIVE`]).
+pub type Tcp = TapIo<TcpListener, fn(&mut TcpStream)>;
 
 /// The two ports, bound before anything else so that a test can choose them and a second Hierophant
 /// on the same ports fails at once.
 #[derive(Debug)]
-pub struct Listeners {
+pub struct Listeners<L = Tcp> {
     /// For SDK clients.
-    pub grpc: TcpListener,
+    pub grpc: L,
     /// For uploads, proofs, Contemplants and status.
-    pub http: TcpListener,
+    pub http: L,
 }
 
 impl Listeners {
@@ -57,14 +73,25 @@ impl Listeners {
     pub async fn bind(config: &Config) -> anyhow::Result<Self> {
         let bind = async |key: &str, port: u16| {
             let address = SocketAddr::new(config.bind_address, port);
-            TcpListener::bind(address).await.with_context(|| {
+            let listener = TcpListener::bind(address).await.with_context(|| {
                 format!("cannot listen on {address}; choose another `{key}` or stop what uses it")
-            })
+            })?;
+            anyhow::Ok(listener.tap_io(prepare as fn(&mut TcpStream)))
         };
         Ok(Self {
             grpc: bind("grpc_port", config.grpc_port).await?,
             http: bind("http_port", config.http_port).await?,
         })
+    }
+}
+
+fn prepare(stream: &mut TcpStream) {
+    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE);
+    let prepared = stream
+        .set_nodelay(true)
+        .and_then(|()| SockRef::from(&*stream).set_tcp_keepalive(&keepalive));
+    if let Err(error) = prepared {
+        tracing::debug!(%error, "a connection is used as it is");
     }
 }
 
@@ -78,14 +105,30 @@ pub async fn run(
     listeners: Listeners,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    let data = &config.data_dir;
-    let _lock = lock(data)?;
-    let blobs = Blobs::open(&data.join("artifacts")).with_context(|| {
-        let folder = data.join("artifacts");
-        format!("cannot use the folder {}; make it writable", folder.display())
-    })?;
+    let _lock = lock(&config.data_dir)?;
+    let folder = config.data_dir.join("artifacts");
+    let blobs = Blobs::open(&folder)
+        .with_context(|| format!("cannot use the folder {}; make it writable", folder.display()))?;
     let metrics = Metrics::new();
     let store = store::open(&config, metrics.clone()).await.context("cannot use the database")?;
+    run_on(store, blobs, metrics, config, listeners, shutdown).await
+}
+
+/// [`run`] with a store and a folder that are open already and with any kind of listener, as a simulation
+/// needs it. The caller sees to it that nobody else uses them.
+///
+/// # Errors
+///
+/// Those of [`run`].
+pub async fn run_on<L: Accept>(
+    store: Arc<dyn JobStore>,
+    blobs: Blobs,
+    metrics: Metrics,
+    config: Config,
+    listeners: Listeners<L>,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let data = &config.data_dir;
     if store.is_new().await? && blobs.holds_any()? {
         anyhow::bail!(
             "{} holds uploads and proofs, but the database is new; restore the database that belongs \
@@ -118,10 +161,17 @@ pub async fn run(
     };
     stop.cancel();
     root.stop().await;
-    for server in [grpc, http] {
-        if !server.is_finished() && tokio::time::timeout(DRAIN_LIMIT, server).await.is_err() {
-            tracing::warn!("calls were still going on when the time to stop was over");
+    // After a failure nobody can be served before the next start.
+    let limit = if outcome.is_ok() { DRAIN_LIMIT } else { Duration::ZERO };
+    let draining = async {
+        for server in [grpc, http] {
+            if !server.is_finished() {
+                let _ = server.await;
+            }
         }
+    };
+    if tokio::time::timeout(limit, draining).await.is_err() {
+        tracing::warn!("calls were still going on when the time to stop was over");
     }
     store.close().await;
     tracing::info!("Hierophant has stopped");

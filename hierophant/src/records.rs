@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use alloy_primitives::Address;
@@ -12,6 +13,9 @@ use network_lib::handshake::Backend;
 use network_lib::ids::{ArtifactId, JobId, LeaseId, RequestId, Sha256Digest, VkHash, WorkerId};
 use network_lib::job::{BlobInfo, Execution, Failure, FailureClass, JobSpec};
 use sha2::{Digest, Sha256};
+
+/// What [`Millis::now`] reads instead of the system's clock.
+static OTHER_CLOCK: OnceLock<fn() -> SystemTime> = OnceLock::new();
 
 /// Milliseconds since 1970-01-01 UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -22,8 +26,15 @@ impl Millis {
     #[must_use]
     #[allow(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
     pub fn now() -> Self {
-        let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = OTHER_CLOCK.get().map_or_else(SystemTime::now, |clock| clock());
+        let elapsed = now.duration_since(UNIX_EPOCH).unwrap_or_default();
         Self(i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX))
+    }
+
+    /// From now on this whole process lives by another clock: that of a simulation. Only the first call
+    /// counts.
+    pub fn live_by(clock: fn() -> SystemTime) {
+        let _ = OTHER_CLOCK.set(clock);
     }
 
     /// Whole seconds, as clients count time.

@@ -61,6 +61,11 @@ impl Client {
     pub async fn with_key(network: &impl Reach, seed: u8) -> Self {
         let url = format!("http://{}", network.grpc());
         let channel = Channel::from_shared(url).expect("URL").connect().await.expect("connects");
+        Self::over(channel, seed)
+    }
+
+    /// A client with a key of this seed that speaks over this channel.
+    pub fn over(channel: Channel, seed: u8) -> Self {
         Self {
             key: SigningKey::from_slice(&[seed; 32]).expect("key"),
             artifacts: ArtifactStoreClient::new(channel.clone()),

@@ -45,10 +45,10 @@ enum Task {
     },
     /// Run every check: format, licences, lints, documentation, tests.
     Test,
-    /// Play the coordinator through seeded crashes, cuts and faulty workers; a seed that breaks a
-    /// promise is named and can be played again.
+    /// Play the coordinator through seeded crashes, cuts and faulty workers: its decisions alone, and the
+    /// whole program on a simulated network. A seed that breaks a promise is named and can be played again.
     Simulate {
-        /// How many seeds.
+        /// How many seeds of each.
         #[arg(long, default_value_t = 1000)]
         seeds: u64,
         /// The first of them.

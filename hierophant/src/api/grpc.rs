@@ -5,19 +5,20 @@ pub mod convert;
 pub mod prover_network;
 mod signed;
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::http;
+use futures_util::stream;
 use hierophant_proto::artifact::artifact_store_server::ArtifactStoreServer;
 use hierophant_proto::network::prover_network_server::ProverNetworkServer;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 use tower::util::MapRequestLayer;
 
 use super::Context;
 use super::urls::CalledAuthority;
+use crate::Accept;
 use crate::metrics::RpcLayer;
 use artifact_store::ArtifactStoreService;
 use prover_network::ProverNetworkService;
@@ -28,20 +29,23 @@ use prover_network::ProverNetworkService;
 ///
 /// When the transport fails.
 pub async fn serve(
-    listener: TcpListener,
+    listener: impl Accept,
     context: Context,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<ArtifactStoreServer<ArtifactStoreService>>().await;
     health.set_serving::<ProverNetworkServer<ProverNetworkService>>().await;
+    let incoming = stream::unfold(listener, async |mut listener| {
+        let (connection, _) = listener.accept().await;
+        Some((Ok::<_, Infallible>(connection), listener))
+    });
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(hierophant_proto::DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
     Server::builder()
-        .tcp_nodelay(true)
         .http2_keepalive_interval(Some(Duration::from_secs(60)))
         .layer(RpcLayer::new(context.metrics.clone()))
         .layer(MapRequestLayer::new(keep_authority::<tonic::body::Body>))
@@ -50,7 +54,7 @@ pub async fn serve(
         .add_service(reflection().build_v1alpha()?)
         .add_service(ArtifactStoreServer::new(ArtifactStoreService::new(context.clone())))
         .add_service(ProverNetworkServer::new(ProverNetworkService::new(context)))
-        .serve_with_incoming_shutdown(TcpIncoming::from(listener), stop.cancelled_owned())
+        .serve_with_incoming_shutdown(incoming, stop.cancelled_owned())
         .await?;
     Ok(())
 }

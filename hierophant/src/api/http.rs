@@ -17,11 +17,12 @@ use axum::http::StatusCode;
 use axum::middleware::from_fn;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
+use axum::serve::ListenerExt;
 use network_lib::wire::WEBSOCKET_PATH;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::Context;
+use crate::Accept;
 
 /// Serves until `stop` is cancelled and the calls in progress have ended.
 ///
@@ -29,10 +30,12 @@ use super::Context;
 ///
 /// When the transport fails.
 pub async fn serve(
-    listener: TcpListener,
+    listener: impl Accept,
     context: Context,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
+    // Only through a tap does axum tell handlers the caller's address, whatever the kind of listener.
+    let listener = listener.tap_io(|_| {});
     let service = router(context).into_make_service_with_connect_info::<SocketAddr>();
     axum::serve(listener, service).with_graceful_shutdown(stop.cancelled_owned()).await?;
     Ok(())

@@ -1,8 +1,8 @@
 //! Bytes on disk: written to a temporary file, digested on the way, synced, then renamed into place.
 //!
-//! A blob is either there as a whole or not at all. Writing and hashing happen on a thread of the
-//! blocking pool, fed through a short channel, so that a slow disk slows the sender down instead of
-//! filling memory.
+//! A blob is either there as a whole or not at all. Each chunk is written and hashed on the blocking pool
+//! while the next one is awaited, and no more than that: a slow disk slows the sender down instead of
+//! filling memory, and a slow sender occupies no thread.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -15,13 +15,9 @@ use network_lib::ids::{ArtifactId, Sha256Digest, random_bytes};
 use network_lib::job::BlobInfo;
 use sha2::{Digest, Sha256};
 use tokio::io::AsyncReadExt;
-use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::records::Millis;
-
-/// Chunks that may wait for the disk, per upload. hyper's chunks are at most some 400 kB.
-const CHUNKS_IN_FLIGHT: usize = 4;
 
 /// The folder that holds all blobs.
 #[derive(Debug, Clone)]
@@ -59,11 +55,10 @@ impl Blobs {
     /// When the temporary file cannot be created, for instance because the disk is full.
     pub async fn begin(&self) -> io::Result<BlobWriter> {
         let folder = self.root.join("tmp");
-        let (chunks, queue) = mpsc::channel(CHUNKS_IN_FLIGHT);
         let creating = tokio::task::spawn_blocking(move || TemporaryFile::create(&folder));
         let (temporary, file) = creating.await??;
-        let writing = tokio::task::spawn_blocking(move || write_chunks(file, queue));
-        Ok(BlobWriter { chunks, writing, temporary })
+        let unfinished = Unfinished { file, hasher: Sha256::new(), size: 0 };
+        Ok(BlobWriter { step: Step::Idle(unfinished), temporary })
     }
 
     /// Puts a finished file in its place, durably.
@@ -201,19 +196,30 @@ impl Blobs {
 /// A blob that is being written. Dropping it removes what was written so far.
 #[derive(Debug)]
 pub struct BlobWriter {
-    chunks: mpsc::Sender<Bytes>,
-    writing: JoinHandle<io::Result<BlobInfo>>,
+    step: Step,
     temporary: TemporaryFile,
 }
 
+#[derive(Debug)]
+enum Step {
+    Idle(Unfinished),
+    Writing(JoinHandle<io::Result<Unfinished>>),
+    Failed,
+}
+
 impl BlobWriter {
-    /// Adds bytes; waits while the disk is behind.
+    /// Adds bytes; waits until those before are written.
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::BrokenPipe`] when the disk has failed; [`Self::finish`] says why.
+    /// What the disk said of the bytes before. Nothing more can be written then.
     pub async fn write(&mut self, chunk: Bytes) -> io::Result<()> {
-        self.chunks.send(chunk).await.map_err(|_| io::ErrorKind::BrokenPipe.into())
+        let mut unfinished = self.written().await?;
+        self.step = Step::Writing(tokio::task::spawn_blocking(move || {
+            unfinished.add(&chunk)?;
+            Ok(unfinished)
+        }));
+        Ok(())
     }
 
     /// Waits until every byte is on the disk.
@@ -221,10 +227,41 @@ impl BlobWriter {
     /// # Errors
     ///
     /// What the disk said. The temporary file is removed then.
-    pub async fn finish(self) -> io::Result<StagedBlob> {
-        drop(self.chunks);
-        let info = self.writing.await??;
+    pub async fn finish(mut self) -> io::Result<StagedBlob> {
+        let unfinished = self.written().await?;
+        let info = tokio::task::spawn_blocking(move || unfinished.finish()).await??;
         Ok(StagedBlob { info, temporary: self.temporary })
+    }
+
+    async fn written(&mut self) -> io::Result<Unfinished> {
+        match std::mem::replace(&mut self.step, Step::Failed) {
+            Step::Idle(unfinished) => Ok(unfinished),
+            Step::Writing(writing) => writing.await?,
+            Step::Failed => Err(io::ErrorKind::BrokenPipe.into()),
+        }
+    }
+}
+
+/// An open file with what is known of its bytes so far.
+#[derive(Debug)]
+struct Unfinished {
+    file: File,
+    hasher: Sha256,
+    size: u64,
+}
+
+impl Unfinished {
+    fn add(&mut self, chunk: &[u8]) -> io::Result<()> {
+        self.file.write_all(chunk)?;
+        self.hasher.update(chunk);
+        self.size += chunk.len() as u64;
+        Ok(())
+    }
+
+    fn finish(self) -> io::Result<BlobInfo> {
+        self.file.sync_all()?;
+        let sha256 = Sha256Digest(self.hasher.finalize().into());
+        Ok(BlobInfo { size: self.size, sha256 })
     }
 }
 
@@ -287,18 +324,6 @@ pub(super) fn id_of(name: &std::ffi::OsStr) -> Option<ArtifactId> {
     name.parse::<ArtifactId>().ok().filter(|id| id.to_string() == name)
 }
 
-fn write_chunks(mut file: File, mut queue: mpsc::Receiver<Bytes>) -> io::Result<BlobInfo> {
-    let mut hasher = Sha256::new();
-    let mut size = 0;
-    while let Some(chunk) = queue.blocking_recv() {
-        file.write_all(&chunk)?;
-        hasher.update(&chunk);
-        size += chunk.len() as u64;
-    }
-    file.sync_all()?;
-    Ok(BlobInfo { size, sha256: Sha256Digest(hasher.finalize().into()) })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -357,6 +382,23 @@ mod tests {
         let staged = blobs.begin().await.expect("begins").finish().await.expect("finishes");
         drop(staged);
         assert_eq!(files_below(folder.path()), 0);
+    }
+
+    #[test]
+    fn a_slow_sender_occupies_no_thread() {
+        let folder = tempfile::tempdir().expect("temp dir");
+        let blobs = Blobs::open(folder.path()).expect("opens");
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_all().max_blocking_threads(1).build().expect("a runtime");
+        runtime.block_on(async {
+            let mut slow = blobs.begin().await.expect("begins");
+            slow.write(Bytes::from_static(b"half")).await.expect("writes");
+            let other = async { blobs.begin().await?.finish().await };
+            let other = tokio::time::timeout(std::time::Duration::from_secs(20), other).await;
+            other.expect("is not held up").expect("finishes");
+            slow.write(Bytes::from_static(b" and half")).await.expect("writes");
+            assert_eq!(slow.finish().await.expect("finishes").info().size, 13);
+        });
     }
 
     #[test]

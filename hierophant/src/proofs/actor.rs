@@ -268,8 +268,8 @@ impl ProofsState {
         Ok(Known { earlier, ended })
     }
 
-    /// Has a finished proof whose bytes are gone made again, for those who still wait for it. `None` if
-    /// the store does not answer.
+    /// Has a finished proof whose bytes are gone made again, for those who still wait for it. Returns
+    /// whether it is, or nothing if the store could not be read: then the asker is to ask again.
     async fn reopen(
         &mut self,
         myself: &ActorRef<ProofsMsg>,

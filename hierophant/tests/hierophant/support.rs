@@ -6,6 +6,7 @@ pub mod proofs;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use axum::serve::Listener;
 use hierophant::config::Config;
 use hierophant::{Listeners, run};
 use tempfile::TempDir;

@@ -15,6 +15,7 @@
 mod clients;
 mod invariants;
 mod memory;
+mod programs;
 mod workers;
 mod world;
 

@@ -12,6 +12,10 @@ use super::{answer, try_again};
 use crate::artifacts::blobs::{Blobs, StagedBlob};
 use crate::artifacts::budget::DiskBudget;
 
+/// How long a sender may send nothing. One that vanishes without a word is noticed by nothing else, and what
+/// it has sent so far would lie on the disk for ever.
+const SILENCE_LIMIT: Duration = Duration::from_secs(60);
+
 /// How long the rest of a refused body is still read, so that the sender gets to see the refusal
 /// instead of a reset connection.
 const DISCARD_LIMIT: Duration = Duration::from_secs(10);
@@ -44,7 +48,12 @@ pub(super) async fn receive(
     };
     let mut writer = blobs.begin().await.map_err(failed)?;
     let mut size = 0_u64;
-    while let Some(chunk) = chunks.next().await {
+    loop {
+        let chunk = tokio::time::timeout(SILENCE_LIMIT, chunks.next()).await.map_err(|_| {
+            tracing::info!(size, "an upload stood still");
+            Box::new(answer(StatusCode::REQUEST_TIMEOUT, "the upload stood still for too long"))
+        })?;
+        let Some(chunk) = chunk else { break };
         let chunk = chunk.map_err(|error| {
             tracing::info!(%error, size, "an upload broke off");
             Box::new(answer(StatusCode::BAD_REQUEST, "the upload broke off"))
@@ -59,9 +68,7 @@ pub(super) async fn receive(
             discard(chunks);
             return Err(Box::new(try_again(low.to_string())));
         }
-        if writer.write(chunk).await.is_err() {
-            break;
-        }
+        writer.write(chunk).await.map_err(failed)?;
     }
     let staged = writer.finish().await.map_err(failed)?;
     if staged.info().size != size {

@@ -13,7 +13,8 @@ use serde::Deserialize;
 
 use crate::api::Context;
 
-/// How long a Contemplant has for its first message.
+/// How long a Contemplant has for its first message. A slow link is no reason to turn it away for good, so
+/// nothing but the connection ends then.
 const HELLO_LIMIT: Duration = Duration::from_secs(10);
 
 /// Close code for a refusal: policy violation (RFC 6455, section 7.4.1).
@@ -40,8 +41,8 @@ async fn admit(context: Context, ip: IpAddr, mut socket: WebSocket) {
         }
         Ok(Err(None)) => return,
         Err(_) => {
-            let limit = HELLO_LIMIT.as_secs();
-            return refuse(socket, malformed(format!("no handshake within {limit} s"))).await;
+            tracing::info!(%ip, "a Contemplant connected and said nothing");
+            return close(&mut socket, "no handshake in time").await;
         }
     };
     match context.owners.registry.admit(hello, ip, socket).await {
@@ -102,13 +103,18 @@ fn malformed(message: String) -> Refusal {
 
 async fn refuse(mut socket: WebSocket, refusal: Refusal) {
     let text = codec::encode(&ToWorker::Refused(refusal));
-    let close = CloseFrame { code: REFUSED, reason: "refused".into() };
-    for frame in [Message::Text(text.into()), Message::Close(Some(close))] {
-        if socket.send(frame).await.is_err() {
-            return;
-        }
+    if socket.send(Message::Text(text.into())).await.is_ok() {
+        close(&mut socket, "refused").await;
     }
-    // Reads on until the peer has closed too, so that it gets to see the refusal.
+}
+
+/// Closes without a verdict: a Contemplant that hears no more than this connects again.
+async fn close(socket: &mut WebSocket, reason: &'static str) {
+    let frame = CloseFrame { code: REFUSED, reason: reason.into() };
+    if socket.send(Message::Close(Some(frame))).await.is_err() {
+        return;
+    }
+    // Reads on until the peer has closed too, so that it gets to see what was sent.
     let closing = async { while let Some(Ok(_)) = socket.recv().await {} };
     let _ = tokio::time::timeout(Duration::from_secs(2), closing).await;
 }

@@ -1,0 +1,138 @@
+//! What must be true at the end, in the database and in the eyes of clients.
+
+use std::fmt;
+use std::path::Path;
+
+use hierophant::records::{AttemptOutcome, JobState, RequestState};
+use hierophant_proto::network as pb;
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions, Connection, Row, SqliteConnection};
+
+use super::clients::{Asked, Told};
+use super::content;
+use super::machine::MAX_ATTEMPTS;
+
+/// How many requests ended how.
+#[derive(Debug, Default, Clone)]
+pub struct Ends {
+    pub attempts: usize,
+    pub fulfilled: usize,
+    pub unexecutable: usize,
+    pub failed: usize,
+    pub cancelled: usize,
+    pub expired: usize,
+    pub too_late: usize,
+}
+
+impl Ends {
+    pub fn add(&mut self, other: &Self) {
+        self.attempts += other.attempts;
+        self.fulfilled += other.fulfilled;
+        self.unexecutable += other.unexecutable;
+        self.failed += other.failed;
+        self.cancelled += other.cancelled;
+        self.expired += other.expired;
+        self.too_late += other.too_late;
+    }
+}
+
+impl fmt::Display for Ends {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} attempts; requests: {} fulfilled, {} unexecutable, {} failed, {} cancelled, {} \
+             expired, {} too late",
+            self.attempts,
+            self.fulfilled,
+            self.unexecutable,
+            self.failed,
+            self.cancelled,
+            self.expired,
+            self.too_late
+        )
+    }
+}
+
+/// Compares what clients were told with what is stored.
+pub async fn check(asked: &[Asked], database: &Path) -> Ends {
+    let options = SqliteConnectOptions::new().filename(database).read_only(true);
+    let mut database = options.connect().await.expect("opens");
+    let mut ends = Ends { attempts: attempts(&mut database).await, ..Ends::default() };
+    for asked in asked {
+        let told = asked.told();
+        let Some(id) = &told.id else {
+            assert!(told.too_late, "never answered: {asked:?}");
+            ends.too_late += 1;
+            continue;
+        };
+        let query = "SELECT r.state, r.job, j.state AS job_state FROM requests r JOIN jobs j ON \
+                     j.id = r.job WHERE r.id = ?";
+        let row = sqlx::query(query).bind(id).fetch_optional(&mut database).await.expect("reads");
+        let row = row.unwrap_or_else(|| panic!("an accepted request is lost: {asked:?}"));
+        let state: RequestState = parsed(row.get("state"));
+        let job_state: JobState = parsed(row.get("job_state"));
+        let job: Vec<u8> = row.get("job");
+        right_end(asked, &told, state);
+        match state {
+            RequestState::Fulfilled => {
+                ends.fulfilled += 1;
+                assert_eq!(job_state, JobState::Proved, "{asked:?}");
+                let won = count(&mut database, &job, "outcome = 'completed'").await;
+                assert_eq!(won, 1, "winning attempts: {asked:?}");
+            }
+            RequestState::Unexecutable => ends.unexecutable += 1,
+            RequestState::Failed => {
+                ends.failed += 1;
+                let failed = count(&mut database, &job, "failure_class = 'worker'").await;
+                assert!(failed >= MAX_ATTEMPTS, "given up after {failed} failures: {asked:?}");
+            }
+            RequestState::Cancelled => ends.cancelled += 1,
+            RequestState::Expired => ends.expired += 1,
+            RequestState::Open => panic!("still open: {asked:?}"),
+        }
+    }
+    database.close().await.expect("closes");
+    ends
+}
+
+/// Whether this end was to be expected, and is what the client was told.
+fn right_end(asked: &Asked, told: &Told, state: RequestState) {
+    let fails = content::fails(&content::stdin(asked.plan.content));
+    let expected = match state {
+        RequestState::Open => false,
+        RequestState::Fulfilled => !fails,
+        RequestState::Unexecutable => fails,
+        // `check` looks whether the budget was spent.
+        RequestState::Failed => true,
+        RequestState::Cancelled => asked.plan.withdraw.is_some(),
+        RequestState::Expired => asked.plan.is_impatient(),
+    };
+    assert!(expected, "ended as {state}: {asked:?}");
+    let fulfilled =
+        told.end.map(|(fulfilment, _)| fulfilment) == Some(pb::FulfillmentStatus::Fulfilled as i32);
+    let unexecutable = told.end.is_some_and(|(_, unexecutable)| unexecutable);
+    assert_eq!(fulfilled, state == RequestState::Fulfilled, "told otherwise: {asked:?}");
+    assert_eq!(unexecutable, state == RequestState::Unexecutable, "told otherwise: {asked:?}");
+}
+
+/// How many attempts there were; none goes on.
+async fn attempts(database: &mut SqliteConnection) -> usize {
+    let rows =
+        sqlx::query("SELECT outcome FROM attempts").fetch_all(database).await.expect("reads");
+    for row in &rows {
+        let outcome: AttemptOutcome = parsed(row.get("outcome"));
+        assert_ne!(outcome, AttemptOutcome::Running, "an attempt goes on");
+    }
+    rows.len()
+}
+
+/// How many attempts at a job are as the condition says.
+async fn count(database: &mut SqliteConnection, job: &[u8], condition: &'static str) -> u32 {
+    let query = format!("SELECT COUNT(*) FROM attempts WHERE job = ? AND {condition}");
+    let query = sqlx::query_scalar(sqlx::AssertSqlSafe(query)).bind(job);
+    query.fetch_one(database).await.expect("reads")
+}
+
+fn parsed<T: std::str::FromStr>(word: &str) -> T {
+    word.parse().unwrap_or_else(|_| panic!("no such state: {word}"))
+}

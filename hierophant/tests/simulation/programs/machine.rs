@@ -1,0 +1,152 @@
+//! The machine that Hierophant runs on: what stays from one start to the next.
+
+use std::cell::{Cell, RefCell};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use hierophant::artifacts::blobs::Blobs;
+use hierophant::config::{Config, Secret};
+use hierophant::metrics::Metrics;
+use hierophant::{Listeners, run_on};
+use rand::Rng;
+use rand::rngs::StdRng;
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+use tokio_util::sync::CancellationToken;
+
+use super::clients::Asked;
+use super::contemplants::TOKEN;
+use super::ends::{self, Ends};
+use super::network::{GRPC, HTTP, Listener};
+use super::store::{SlowStore, block_on};
+use super::story::Story;
+
+/// How often a job may fail by a Contemplant's fault.
+pub const MAX_ATTEMPTS: u32 = 3;
+
+/// What the host of Hierophant keeps from one start to the next.
+pub struct Machine {
+    config: Config,
+    runtime: Runtime,
+    seed: u64,
+    /// The store of the latest start.
+    store: RefCell<Option<Arc<SlowStore>>>,
+    broken_store: Arc<AtomicBool>,
+    /// Whether the store has failed since the latest start.
+    store_failed: Cell<bool>,
+    stop: RefCell<CancellationToken>,
+    starts: Cell<usize>,
+    story: Story,
+    _folder: TempDir,
+}
+
+impl Machine {
+    /// An empty machine.
+    pub fn new(rng: &mut StdRng, story: Story) -> Self {
+        let folder = folder();
+        let mut runtime = tokio::runtime::Builder::new_multi_thread();
+        Self {
+            config: config(folder.path().join("data")),
+            runtime: runtime.worker_threads(1).enable_all().build().expect("a runtime"),
+            seed: rng.random(),
+            store: RefCell::default(),
+            broken_store: Arc::default(),
+            store_failed: Cell::default(),
+            stop: RefCell::default(),
+            starts: Cell::default(),
+            story,
+            _folder: folder,
+        }
+    }
+
+    /// Asks Hierophant to stop.
+    pub fn stop(&self) {
+        self.stop.borrow().cancel();
+    }
+
+    /// From now on the store fails, or does not.
+    pub fn break_store(&self, broken: bool) {
+        self.broken_store.store(broken, Ordering::Relaxed);
+        self.store_failed.set(self.store_failed.get() || broken);
+    }
+
+    /// How often Hierophant was started.
+    pub fn starts(&self) -> usize {
+        self.starts.get()
+    }
+
+    /// What the database holds in the end, compared with what was asked and told.
+    pub fn ends(&self, asked: &[Asked]) -> Ends {
+        block_on(self.runtime.handle(), ends::check(asked, &self.database()))
+    }
+
+    fn database(&self) -> PathBuf {
+        self.config.data_dir.join("hierophant.db")
+    }
+
+    /// Where half-written uploads lie.
+    pub fn leftovers(&self) -> PathBuf {
+        self.config.data_dir.join("artifacts/tmp")
+    }
+
+    /// Opens the database, after the last process's connections are closed.
+    fn open(&self) -> Arc<SlowStore> {
+        if let Some(old) = self.store.take() {
+            old.close_now();
+        }
+        let handle = self.runtime.handle().clone();
+        let broken = Arc::clone(&self.broken_store);
+        let store = Arc::new(SlowStore::open(&self.database(), handle, self.seed, broken));
+        self.store.replace(Some(Arc::clone(&store)));
+        store
+    }
+
+    /// Hierophant, from one start to its end.
+    pub async fn run(&self) -> turmoil::Result {
+        self.story.tell("Hierophant: starts");
+        self.starts.set(self.starts.get() + 1);
+        self.store_failed.set(self.broken_store.load(Ordering::Relaxed));
+        let stop = CancellationToken::new();
+        self.stop.replace(stop.clone());
+        let store = self.open();
+        let (grpc, http) = (Listener::bind(GRPC).await, Listener::bind(HTTP).await);
+        let blobs = Blobs::open(&self.config.data_dir.join("artifacts")).expect("opens");
+        let listeners = Listeners { grpc, http };
+        let outcome =
+            run_on(store, blobs, Metrics::new(), self.config.clone(), listeners, stop.clone())
+                .await;
+        match outcome {
+            Ok(()) => self.story.tell("Hierophant: has stopped"),
+            Err(error) if self.store_failed.get() => {
+                self.story.tell(format!("Hierophant: ends because its store failed: {error:#}"));
+            }
+            Err(error) => return Err(format!("Hierophant fails: {error:#}").into()),
+        }
+        Ok(())
+    }
+}
+
+/// On a disk in memory where there is one: every commit is synced.
+fn folder() -> TempDir {
+    let memory = PathBuf::from("/dev/shm");
+    let folder = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+    folder.expect("temp dir")
+}
+
+fn config(data: PathBuf) -> Config {
+    std::fs::create_dir_all(&data).expect("creates");
+    let mut config = Config::for_test(data);
+    config.mock_mode = true;
+    config.worker_token = Some(Secret(TOKEN.into()));
+    let workers = &mut config.worker_registry;
+    workers.heartbeat_interval = Duration::from_secs(1);
+    workers.silence_limit = Duration::from_secs(4);
+    workers.return_limit = Duration::from_secs(10);
+    workers.strike_decay = Duration::from_secs(30);
+    config.proofs.max_attempts = MAX_ATTEMPTS.try_into().expect("not zero");
+    config.proofs.attempt_limit = Duration::from_secs(120);
+    config.proofs.quarantine = Duration::from_secs(20);
+    config
+}

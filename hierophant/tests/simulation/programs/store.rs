@@ -1,0 +1,233 @@
+//! The real SQLite store, made to fit into simulated time.
+//!
+//! SQLite answers from a thread of its own, which simulated time would not wait for. So a call stops its
+//! whole host until the answer is there, and takes its time in the simulated world before and after. A
+//! store can also be told to fail: before it has done anything, or with the work done and the answer lost.
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use alloy_primitives::Address;
+use async_trait::async_trait;
+use hierophant::artifacts::retention::Cutoffs;
+use hierophant::records::{
+    ArtifactRecord, AttemptRecord, Change, JobRecord, Millis, ProgramRecord, RequestRecord,
+};
+use hierophant::store::{
+    ArtifactFilter, Browse, JobFilter, JobStore, RequestFilter, RequestView, RetentionStep,
+    StoreError, UnfinishedJob, sqlite,
+};
+use network_lib::ids::{ArtifactId, JobId, RequestId, Sha256Digest, VkHash, WorkerId};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use tokio::runtime::Handle;
+
+/// Longest time that a call takes on its way to the store, and back again.
+const LONGEST_WAY_MS: u64 = 25;
+
+#[derive(Debug)]
+pub struct SlowStore {
+    real: Arc<dyn JobStore>,
+    /// Where the store's own tasks run.
+    runtime: Handle,
+    seed: u64,
+    broken: Arc<AtomicBool>,
+}
+
+impl SlowStore {
+    /// Opens the database; while `broken` is set, it fails.
+    pub fn open(file: &Path, runtime: Handle, seed: u64, broken: Arc<AtomicBool>) -> Self {
+        let real = block_on(&runtime, sqlite::open(file)).expect("opens");
+        Self { real, runtime, seed, broken }
+    }
+
+    /// Waits until nothing of it is open any more.
+    pub fn close_now(&self) {
+        block_on(&self.runtime, self.real.close());
+    }
+
+    async fn call<T>(
+        &self,
+        call: impl Future<Output = Result<T, StoreError>> + Send,
+    ) -> Result<T, StoreError> {
+        self.travel().await;
+        let (broken, done) = (self.broken.load(Ordering::Relaxed), self.draw(2) == 0);
+        if broken && !done {
+            return Err(out_of_reach());
+        }
+        let answer = block_on(&self.runtime, call);
+        self.travel().await;
+        if broken { Err(out_of_reach()) } else { answer }
+    }
+
+    async fn travel(&self) {
+        let way = self.draw(LONGEST_WAY_MS);
+        tokio::time::sleep(Duration::from_millis(way)).await;
+    }
+
+    /// By the clock and not by the call: which of two calls at the same instant comes first is up to
+    /// threads of the real machine.
+    fn draw(&self, below: u64) -> u64 {
+        let now = turmoil::sim_elapsed().expect("a host").as_millis();
+        let now = u64::try_from(now).expect("not that long");
+        StdRng::seed_from_u64(self.seed.wrapping_add(now)).random_range(0..below)
+    }
+}
+
+/// Stops this thread until the call is done.
+pub fn block_on<T>(runtime: &Handle, call: impl Future<Output = T>) -> T {
+    let _inside = runtime.enter();
+    futures_executor::block_on(tokio::task::unconstrained(call))
+}
+
+fn out_of_reach() -> StoreError {
+    StoreError::Unavailable { action: "pretending", source: sqlx::Error::PoolTimedOut }
+}
+
+#[async_trait]
+impl Browse for SlowStore {
+    async fn jobs(
+        &self,
+        filter: &JobFilter,
+    ) -> Result<Vec<(JobRecord, Vec<RequestRecord>)>, StoreError> {
+        self.call(self.real.jobs(filter)).await
+    }
+
+    async fn requests_of(&self, job: JobId) -> Result<Vec<RequestRecord>, StoreError> {
+        self.call(self.real.requests_of(job)).await
+    }
+
+    async fn attempts(&self, job: JobId) -> Result<Vec<AttemptRecord>, StoreError> {
+        self.call(self.real.attempts(job)).await
+    }
+
+    async fn attempts_of(
+        &self,
+        worker: WorkerId,
+        limit: u32,
+    ) -> Result<Vec<AttemptRecord>, StoreError> {
+        self.call(self.real.attempts_of(worker, limit)).await
+    }
+
+    async fn requests_like(&self, prefix: &[u8]) -> Result<Vec<RequestView>, StoreError> {
+        self.call(self.real.requests_like(prefix)).await
+    }
+
+    async fn programs(
+        &self,
+        before: Option<(Millis, VkHash)>,
+        limit: u32,
+    ) -> Result<Vec<ProgramRecord>, StoreError> {
+        self.call(self.real.programs(before, limit)).await
+    }
+
+    async fn artifacts(&self, filter: &ArtifactFilter) -> Result<Vec<ArtifactRecord>, StoreError> {
+        self.call(self.real.artifacts(filter)).await
+    }
+}
+
+#[async_trait]
+impl JobStore for SlowStore {
+    async fn strikes(&self, since: Millis) -> Result<Vec<(WorkerId, Millis)>, StoreError> {
+        self.call(self.real.strikes(since)).await
+    }
+
+    async fn commit(&self, changes: &[Change]) -> Result<(), StoreError> {
+        self.call(self.real.commit(changes)).await
+    }
+
+    async fn unfinished_jobs(&self) -> Result<Vec<UnfinishedJob>, StoreError> {
+        self.call(self.real.unfinished_jobs()).await
+    }
+
+    async fn request(&self, id: RequestId) -> Result<Option<RequestView>, StoreError> {
+        self.call(self.real.request(id)).await
+    }
+
+    async fn request_by_idempotency_key(
+        &self,
+        key: Sha256Digest,
+    ) -> Result<Option<RequestId>, StoreError> {
+        self.call(self.real.request_by_idempotency_key(key)).await
+    }
+
+    async fn proved_job(&self, key: Sha256Digest) -> Result<Option<JobRecord>, StoreError> {
+        self.call(self.real.proved_job(key)).await
+    }
+
+    async fn set_aside(
+        &self,
+        key: Sha256Digest,
+        since: Millis,
+    ) -> Result<Option<JobRecord>, StoreError> {
+        self.call(self.real.set_aside(key, since)).await
+    }
+
+    async fn job_of(
+        &self,
+        request: RequestId,
+    ) -> Result<Option<(JobRecord, Vec<RequestRecord>)>, StoreError> {
+        self.call(self.real.job_of(request)).await
+    }
+
+    async fn requests(&self, filter: &RequestFilter) -> Result<Vec<RequestView>, StoreError> {
+        self.call(self.real.requests(filter)).await
+    }
+
+    async fn job(&self, id: JobId) -> Result<Option<JobRecord>, StoreError> {
+        self.call(self.real.job(id)).await
+    }
+
+    async fn finished_jobs(
+        &self,
+        limit: u32,
+        before: Option<(Millis, JobId)>,
+    ) -> Result<Vec<(JobRecord, Vec<RequestRecord>)>, StoreError> {
+        self.call(self.real.finished_jobs(limit, before)).await
+    }
+
+    async fn program(&self, vk_hash: VkHash) -> Result<Option<ProgramRecord>, StoreError> {
+        self.call(self.real.program(vk_hash)).await
+    }
+
+    async fn artifact(&self, id: ArtifactId) -> Result<Option<ArtifactRecord>, StoreError> {
+        self.call(self.real.artifact(id)).await
+    }
+
+    async fn kept_artifacts(&self, ids: &[ArtifactId]) -> Result<BTreeSet<ArtifactId>, StoreError> {
+        self.call(self.real.kept_artifacts(ids)).await
+    }
+
+    async fn artifacts_to(
+        &self,
+        step: RetentionStep,
+        cutoffs: &Cutoffs,
+        limit: u32,
+    ) -> Result<Vec<ArtifactRecord>, StoreError> {
+        self.call(self.real.artifacts_to(step, cutoffs, limit)).await
+    }
+
+    async fn stored_bytes(&self) -> Result<u64, StoreError> {
+        self.call(self.real.stored_bytes()).await
+    }
+
+    async fn is_new(&self) -> Result<bool, StoreError> {
+        self.call(self.real.is_new()).await
+    }
+
+    async fn nonce(&self, address: Address) -> Result<u64, StoreError> {
+        self.call(self.real.nonce(address)).await
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.call(self.real.ping()).await
+    }
+
+    async fn close(&self) {
+        self.close_now();
+    }
+}
