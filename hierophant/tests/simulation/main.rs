@@ -1,6 +1,8 @@
 //! Deterministic simulation of the coordinator under crashes, cuts, black holes, delays and workers that
 //! fail, lie or hang.
 //!
+//! This is about decisions alone; [`programs`] plays the whole program on a simulated network.
+//!
 //! The decisions are the real ones (`ProofsCore`, `RegistryCore`, the restore from a store); clock,
 //! network, disk, clients and Contemplants are played by a single thread from one seed. Every commit is
 //! followed by a check of what must always hold, and every run ends in a calm in which everything
