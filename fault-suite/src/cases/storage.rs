@@ -234,6 +234,14 @@ async fn asked_again(stage: &mut Stage) {
     stage.arrives(&again).await;
     let good = blob(&stage.kit.proofs.of(20, ProofMode::Core).bytes).sha256;
     assert_eq!(stage.observer(&again).proof(), Some(good), "not the proof that was made");
+    // The first request's client finds out with its next poll, and may need a proof of its own.
+    sleep(Duration::from_secs(1)).await;
+    let mut store = stage.store().await;
+    wait::until("nothing open", STEP, async || {
+        let open = store.count("SELECT count(*) FROM requests WHERE state = 'open'").await;
+        (open.expect("counted") == 0).then_some(())
+    })
+    .await;
 }
 
 async fn proof_lost_while_running(stage: &mut Stage) {
