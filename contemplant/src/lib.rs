@@ -26,7 +26,7 @@ use network_lib::signal::Shutdown;
 use crate::config::{BackendChoice, Config, Secret, endpoints};
 use crate::executor::Executor;
 use crate::executor::cpu::CpuExecutor;
-use crate::executor::cuda::{CudaExecutor, CudaSettings};
+use crate::executor::cuda::{CudaExecutor, CudaSettings, SILENCE_LIMIT};
 use crate::executor::keys::KeyFiles;
 use crate::executor::mock::MockExecutor;
 use crate::finished::{FinishedProof, FinishedProofs};
@@ -129,6 +129,7 @@ fn cuda_settings(config: &Config, modes: Vec<ProofMode>, keys: KeyFiles) -> Cuda
         servers: prover_server::servers(config),
         modes,
         start_limit: config.prover_start_limit,
+        silence_limit: SILENCE_LIMIT,
         gpus: gpus.collect(),
         keys,
     }

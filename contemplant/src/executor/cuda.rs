@@ -36,8 +36,8 @@ use crate::prover_server::ProverServer;
 /// How long all servers together may take to end with the program.
 const STOP_LIMIT: Duration = Duration::from_secs(30);
 
-/// How long a server may be silent while it proves before it counts as hung.
-const SILENCE_LIMIT: Duration = Duration::from_secs(120);
+/// How long a server may be silent while it proves before it counts as hung, unless a test is in a hurry.
+pub const SILENCE_LIMIT: Duration = Duration::from_secs(120);
 
 /// The executor behind `backend = "cuda"`.
 pub struct CudaExecutor {
@@ -60,6 +60,8 @@ pub struct CudaSettings {
     pub modes: Vec<ProofMode>,
     /// How long a server may take until it answers.
     pub start_limit: Duration,
+    /// How long a server may be silent while it proves, such as [`SILENCE_LIMIT`].
+    pub silence_limit: Duration,
     /// The GPUs, for Hierophant's operator.
     pub gpus: Vec<Gpu>,
     /// Where verifying keys are kept.
@@ -95,7 +97,7 @@ impl CudaExecutor {
             pace: Arc::clone(&pace),
             states: Arc::clone(&states),
             start_limit: settings.start_limit,
-            silence_limit: SILENCE_LIMIT,
+            silence_limit: settings.silence_limit,
         };
         let slots = settings.servers.into_iter().enumerate().map(slot).collect();
         let offer = offer(states.subscribe(), capabilities.clone(), settings.modes);

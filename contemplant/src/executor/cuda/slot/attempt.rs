@@ -146,9 +146,10 @@ impl Slot {
     /// Returns when the server has not answered for too long, asked over connections of their own.
     async fn silence(&self, socket: &Path) {
         let mut heard = Instant::now();
+        let patience = PING_INTERVAL.min(self.silence_limit / 4);
         while heard.elapsed() < self.silence_limit {
-            sleep(PING_INTERVAL.min(self.silence_limit / 4)).await;
-            if let Ok(Ok(_)) = timeout(PING_INTERVAL, Session::open(socket)).await {
+            sleep(patience).await;
+            if let Ok(Ok(_)) = timeout(patience, Session::open(socket)).await {
                 heard = Instant::now();
             }
         }
