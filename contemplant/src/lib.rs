@@ -7,6 +7,7 @@
 
 pub mod artifact;
 pub mod config;
+pub mod doctor;
 pub mod executor;
 pub mod finished;
 pub mod gpu;

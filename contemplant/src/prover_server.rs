@@ -21,9 +21,11 @@ use self::log::ServerLog;
 use crate::config::Config;
 
 /// What the server is told to log: what it says by itself, and the tasks that its proofs are cut into,
-/// from which progress is read.
-pub(crate) const LOG_FILTER: &str = "info,sp1_prover::worker::node::full::init=debug,\
-     sp1_prover::worker::client::local=debug,sp1_prover::worker::controller::core=debug";
+/// from which progress is read. SP1 would also write public values, which belong in no log.
+pub(crate) const LOG_FILTER: &str = "info,sp1_prover=warn,sp1_core_executor=warn,\
+     sp1_core_executor_runner=warn,sp1_core_machine=warn,sp1_hypercube=warn,\
+     sp1_prover::worker::node::full::init=debug,sp1_prover::worker::client::local=debug,\
+     sp1_prover::worker::controller::core=debug";
 
 /// A server that can be had.
 #[async_trait]

@@ -10,6 +10,7 @@ mod session;
 mod slot;
 mod wire;
 
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -25,6 +26,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use self::pace::{Pace, Subject};
+use self::session::Session;
 use self::slot::{Slot, State, Work, why_not};
 use super::encode::encode;
 use super::execute::{Executed, Settings, decode_stdin, execute};
@@ -38,6 +40,9 @@ const STOP_LIMIT: Duration = Duration::from_secs(30);
 
 /// How long a server may be silent while it proves before it counts as hung, unless a test is in a hurry.
 pub const SILENCE_LIMIT: Duration = Duration::from_secs(120);
+
+/// How long a sign of life may take.
+const PING_LIMIT: Duration = Duration::from_secs(5);
 
 /// The executor behind `backend = "cuda"`.
 pub struct CudaExecutor {
@@ -201,6 +206,19 @@ impl Executor for CudaExecutor {
         cancel: CancellationToken,
     ) -> Result<Proved, Failure> {
         self.run(job, events, cancel).await
+    }
+}
+
+/// Asks the prover server on `socket` for a sign of life.
+///
+/// # Errors
+///
+/// Why there is none.
+pub async fn ping(socket: &Path) -> Result<(), String> {
+    match timeout(PING_LIMIT, Session::open(socket)).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err("the prover server does not answer".to_owned()),
     }
 }
 

@@ -172,6 +172,35 @@ pub async fn connect(settings: &DockerSettings) -> Result<Docker, Unavailable> {
     engine.negotiate_version().await.map_err(unreachable)
 }
 
+/// The engine's version, and whether it knows NVIDIA's runtime.
+///
+/// # Errors
+///
+/// When it does not say.
+pub async fn describe(engine: &Docker) -> Result<String, Unavailable> {
+    let info = engine.info().await.map_err(|error| {
+        Unavailable(format!("the Docker engine says nothing of itself: {}", words(&error)))
+    })?;
+    let version = info.server_version.unwrap_or_default();
+    let nvidia = info.runtimes.is_some_and(|runtimes| runtimes.contains_key("nvidia"));
+    let runtime = if nvidia { "with NVIDIA's runtime" } else { "without NVIDIA's runtime" };
+    Ok(format!("version {version}, {runtime}"))
+}
+
+/// Whether the image is there or will be pulled.
+///
+/// # Errors
+///
+/// What is missing, with the remedy.
+pub async fn image_state(engine: &Docker, settings: &DockerSettings) -> Result<String, String> {
+    let image = &settings.image;
+    match engine.inspect_image(image).await {
+        Ok(_) => Ok(format!("{image} is there")),
+        Err(_) if settings.pull => Ok(format!("{image} is not there, and will be pulled")),
+        Err(error) => Err(format!("{image}: {}; {}", words(&error), image::REMEDY)),
+    }
+}
+
 /// Removes a container, running or not.
 async fn remove(engine: &Docker, id: &str) {
     let options = RemoveContainerOptions { force: true, v: true, ..Default::default() };

@@ -5,6 +5,7 @@
 mod cuda;
 mod cuda_command;
 mod cuda_stage;
+mod doctor;
 mod drain;
 mod fake_executor;
 mod fake_hierophant;

@@ -9,6 +9,9 @@ use super::words;
 use crate::config::DockerSettings;
 use crate::prover_server::Unavailable;
 
+/// What to do about an image that is not there.
+pub(super) const REMEDY: &str = "build it from contemplant/docker, or set `docker.image`";
+
 /// Makes sure that the engine has the image.
 pub(super) async fn provide(engine: &Docker, settings: &DockerSettings) -> Result<(), Unavailable> {
     let image = &settings.image;
@@ -20,14 +23,13 @@ pub(super) async fn provide(engine: &Docker, settings: &DockerSettings) -> Resul
             return Err(Unavailable(format!("the image {image} cannot be looked up: {answer}")));
         }
     }
-    let remedy = "build it from contemplant/docker, or set `docker.image`";
     if !settings.pull {
         return Err(Unavailable(format!(
-            "the image {image} is not there, and `docker.pull` is off; {remedy}"
+            "the image {image} is not there, and `docker.pull` is off; {REMEDY}"
         )));
     }
     pull(engine, image).await.map_err(|error| {
-        Unavailable(format!("the image {image} cannot be pulled: {}; {remedy}", words(&error)))
+        Unavailable(format!("the image {image} cannot be pulled: {}; {REMEDY}", words(&error)))
     })
 }
 

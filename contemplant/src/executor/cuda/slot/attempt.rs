@@ -149,7 +149,8 @@ impl Slot {
         let patience = PING_INTERVAL.min(self.silence_limit / 4);
         while heard.elapsed() < self.silence_limit {
             sleep(patience).await;
-            if let Ok(Ok(_)) = timeout(patience, Session::open(socket)).await {
+            // A refusal is no silence: a server that is gone shows on its own connection.
+            if timeout(patience, Session::open(socket)).await.is_ok() {
                 heard = Instant::now();
             }
         }
