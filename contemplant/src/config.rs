@@ -1,5 +1,8 @@
 //! Configuration: one TOML file, `contemplant.toml`, overridden by `CONTEMPLANT_…` variables.
 
+mod docker;
+
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,6 +13,10 @@ use network_lib::logging::LogFormat;
 use network_lib::wire::WEBSOCKET_PATH;
 use serde::{Deserialize, Serialize};
 use url::Url;
+
+pub use self::docker::DockerSettings;
+use crate::gpu;
+use crate::prover_server::socket_of;
 
 /// The commented file that `contemplant init` writes.
 pub const TEMPLATE: &str = include_str!("../contemplant.toml");
@@ -26,9 +33,22 @@ pub struct Config {
     pub name: Option<String>,
     /// What makes the proofs. Default: `cpu`, which works on any machine.
     pub backend: BackendChoice,
-    /// Kinds of proof to offer. Default: core and compressed for `cpu`, as the others need gigabytes of
-    /// circuit files; all for `mock`.
+    /// Kinds of proof to offer. Default: core and compressed for `cpu` and `cuda`, as the others need
+    /// gigabytes of circuit files; all for `mock`.
     pub modes: Option<Vec<ProofMode>>,
+    /// With `cuda`: the socket of a prover server that runs already, such as
+    /// `unix:///tmp/sp1-cuda-0.sock`. Also read as `moongate_endpoint`. Default: none, servers are started.
+    #[serde(alias = "moongate_endpoint")]
+    pub prover_endpoint: Option<String>,
+    /// With `cuda`: the program of a prover server and its arguments, which is started once for each GPU.
+    /// Default: none, servers run in Docker.
+    pub prover_command: Option<Vec<String>>,
+    /// With `cuda`: numbers of the GPUs to use, one prover server for each. Default: all that the driver
+    /// tells of, else number 0.
+    pub gpus: Option<Vec<u32>>,
+    /// With `cuda`: how long a prover server may take until it answers. Default: 2 min.
+    #[serde(with = "humantime_serde")]
+    pub prover_start_limit: Duration,
     /// Holds the identity of this installation, finished proofs until Hierophant has them, verifying
     /// keys, and downloads while they are needed. Default: `contemplant-data` in the working folder, so
     /// that nothing needs to be set up.
@@ -55,6 +75,8 @@ pub struct Config {
     pub max_decompressed_bytes: u64,
     /// How log lines look. Default: for people.
     pub log_format: LogFormat,
+    /// With `cuda`: prover servers in Docker.
+    pub docker: DockerSettings,
 }
 
 /// What makes the proofs.
@@ -63,6 +85,8 @@ pub struct Config {
 pub enum BackendChoice {
     /// SP1 on the processor.
     Cpu,
+    /// SP1 on CUDA GPUs, by way of prover servers.
+    Cuda,
     /// Real execution and SP1's mock proof.
     Mock,
 }
@@ -99,6 +123,10 @@ impl Default for Config {
             name: None,
             backend: BackendChoice::Cpu,
             modes: None,
+            prover_endpoint: None,
+            prover_command: None,
+            gpus: None,
+            prover_start_limit: Duration::from_secs(120),
             data_dir: PathBuf::from("contemplant-data"),
             token: None,
             mock_proof_time: Duration::from_secs(2),
@@ -107,6 +135,7 @@ impl Default for Config {
             http_timeout: Duration::from_secs(30),
             max_decompressed_bytes: 4 << 30,
             log_format: LogFormat::Human,
+            docker: DockerSettings::default(),
         }
     }
 }
@@ -131,6 +160,7 @@ impl Settings for Config {
                 faults.add("modes", "must name at least one kind of proof, and none twice");
             }
         }
+        self.validate_servers(faults);
         if self.data_dir.as_os_str().is_empty() {
             faults.add("data_dir", "must not be empty; name a folder");
         }
@@ -168,11 +198,60 @@ impl Config {
         }
     }
 
+    fn validate_servers(&self, faults: &mut Faults) {
+        if let Some(endpoint) = &self.prover_endpoint {
+            if !socket_of(endpoint).is_absolute() {
+                faults.add(
+                    "prover_endpoint",
+                    "must be a socket's path, such as unix:///tmp/sp1-cuda-0.sock",
+                );
+            }
+            if self.prover_command.is_some() {
+                faults.add("prover_command", "cannot be set together with `prover_endpoint`");
+            }
+        }
+        if self.prover_command.as_ref().is_some_and(Vec::is_empty) {
+            faults.add("prover_command", "must name a program, such as [\"sp1-gpu-server\"]");
+        }
+        if let Some(gpus) = &self.gpus {
+            let distinct: BTreeSet<u32> = gpus.iter().copied().collect();
+            if gpus.is_empty() || distinct.len() != gpus.len() {
+                faults.add("gpus", "must name at least one GPU, and none twice");
+            }
+        }
+        if self.prover_start_limit < Duration::from_secs(1) {
+            faults.add("prover_start_limit", "must be at least 1s");
+        }
+        if self.docker.image.trim().is_empty() {
+            faults.add("docker.image", "must name an image");
+        }
+        if self.docker.engine.as_ref().is_some_and(|engine| !engine.starts_with("unix://")) {
+            faults.add("docker.engine", "must be a socket, such as unix:///var/run/docker.sock");
+        }
+        // Docker takes no less than 6 MiB, and no more than a signed number holds.
+        if self.docker.memory_bytes.is_some_and(|bytes| !(6 << 20..1 << 62).contains(&bytes)) {
+            faults.add("docker.memory_bytes", "must be at least 6291456 (6 MiB)");
+        }
+        if !(1 << 20..1 << 62).contains(&self.docker.shm_bytes) {
+            faults.add("docker.shm_bytes", "must be at least 1048576 (1 MiB)");
+        }
+    }
+
+    /// The GPUs to use, by their numbers.
+    #[must_use]
+    pub fn wanted_gpus(&self) -> Vec<u32> {
+        let found = || {
+            let count = gpu::look().ok()?.devices.len();
+            u32::try_from(count).ok().filter(|count| *count > 0)
+        };
+        self.gpus.clone().unwrap_or_else(|| (0..found().unwrap_or(1)).collect())
+    }
+
     /// The kinds of proof to offer, if the machine can make them.
     #[must_use]
     pub fn wanted_modes(&self) -> Vec<ProofMode> {
         let default = match self.backend {
-            BackendChoice::Cpu => &ProofMode::ALL[..2],
+            BackendChoice::Cpu | BackendChoice::Cuda => &ProofMode::ALL[..2],
             BackendChoice::Mock => &ProofMode::ALL[..],
         };
         self.modes.clone().unwrap_or_else(|| default.to_vec())
@@ -236,17 +315,23 @@ mod tests {
 
     #[test]
     fn the_template_names_every_key_with_its_default() {
+        let examples = ["name", "token", "prover_command", "prover_endpoint", "gpus"];
+        let docker_examples = ["engine", "memory_bytes", "network"];
+        let is_example = |line: &str| {
+            let key = line.split(" = ").next().unwrap_or_default();
+            examples.contains(&key) || docker_examples.contains(&key)
+        };
         let uncommented: String = TEMPLATE
             .lines()
-            .filter_map(|line| line.strip_prefix("# "))
-            .filter(|line| line.contains(" = "))
-            .filter(|line| !line.starts_with("name =") && !line.starts_with("token ="))
+            .map(|line| line.strip_prefix("# ").unwrap_or(line))
+            .filter(|line| line.contains(" = ") || line.starts_with('['))
+            .filter(|line| !is_example(line))
             .map(|line| format!("{line}\n"))
             .collect();
         let config = load_text(&uncommented).unwrap();
         let modes = Some(Config::default().wanted_modes());
         assert_eq!(config, Config { modes, ..Config::default() });
-        for key in ["name", "token"] {
+        for key in examples.iter().chain(&docker_examples) {
             assert!(TEMPLATE.contains(&format!("# {key} = ")), "{key}");
         }
     }
@@ -254,12 +339,20 @@ mod tests {
     #[test]
     fn all_faults_are_found_at_once() {
         let error = load_text(
-            "hierophant_ws_address = \"http://x\"\nmodes = []\ntoken = \"\"\nhttp_timeout = \"1ms\"\n\
-             name = \"\"\nmax_decompressed_bytes = 1\nreconnect_max_delay = \"0s\"\nbackend = \"gpu\"\n",
+            "prover_endpoint = \"sock\"\nprover_command = []\ngpus = [1, 1]\nprover_start_limit = \"0s\"\n\
+             hierophant_ws_address = \"http://x\"\nmodes = []\ntoken = \"\"\nhttp_timeout = \"1ms\"\n\
+             name = \"\"\nmax_decompressed_bytes = 1\nreconnect_max_delay = \"0s\"\nbackend = \"gpu\"\n\
+             [docker]\nimage = \"\"\nengine = \"tcp://x\"\nmemory_bytes = 1\nshm_bytes = 1\n",
         )
         .unwrap_err();
-        assert_eq!(error.faults.len(), 8, "{error}");
+        assert_eq!(error.faults.len(), 17, "{error}");
         assert!(error.to_string().contains("must start with ws:// or wss://"), "{error}");
+    }
+
+    #[test]
+    fn the_original_s_key_for_an_endpoint_is_read() {
+        let config = load_text("moongate_endpoint = \"unix:///run/prover.sock\"").unwrap();
+        assert_eq!(config.prover_endpoint.as_deref(), Some("unix:///run/prover.sock"));
     }
 
     #[test]

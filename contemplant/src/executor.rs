@@ -15,6 +15,8 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 pub mod cpu;
+pub mod cuda;
+mod encode;
 mod execute;
 pub mod keys;
 pub mod mock;
@@ -23,9 +25,16 @@ mod program;
 /// Makes proofs, one or more at a time.
 #[async_trait]
 pub trait Executor: Send + Sync {
-    /// What it can prove, now and from now on: modes appear as the prover warms up. `slots` does not
-    /// change.
+    /// What it can prove, now and from now on: modes appear as the prover warms up. `slots` is never more
+    /// than at first.
     fn capabilities(&self) -> watch::Receiver<Capabilities>;
+
+    /// Begins what must not be done by two programs on one data folder. Called once, when the folder is
+    /// locked.
+    fn start(&self) {}
+
+    /// Ends what would outlive the program, such as containers. Called once, when no more proofs are wanted.
+    async fn stop(&self) {}
 
     /// Executes and proves one job. Reports progress and, as soon as it is known, what the execution
     /// found.

@@ -7,24 +7,31 @@
 
 pub mod artifact;
 pub mod config;
+pub mod doctor;
 pub mod executor;
 pub mod finished;
+pub mod gpu;
 pub mod identity;
 mod link;
 pub mod names;
+pub mod prover_server;
 pub mod runner;
 
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
+use network_lib::handshake::Gpu;
+use network_lib::job::ProofMode;
 use network_lib::signal::Shutdown;
 
 use crate::config::{BackendChoice, Config, Secret, endpoints};
 use crate::executor::Executor;
 use crate::executor::cpu::CpuExecutor;
+use crate::executor::cuda::{CudaExecutor, CudaSettings, SILENCE_LIMIT};
 use crate::executor::keys::KeyFiles;
 use crate::executor::mock::MockExecutor;
 use crate::finished::{FinishedProof, FinishedProofs};
+use crate::gpu::Gpus;
 use crate::identity::DataDir;
 use crate::link::{Identity, Link};
 use crate::runner::Runner;
@@ -64,7 +71,8 @@ pub async fn run(
         tracing::info!(proofs = found.len(), "proofs that were finished earlier are still here");
     }
     let capabilities = executor.capabilities();
-    let runner = Runner::new(&config, &endpoints, executor, data_dir.downloads.clone(), finished)
+    let downloads = data_dir.downloads.clone();
+    let runner = Runner::new(&config, &endpoints, Arc::clone(&executor), downloads, finished)
         .context("cannot set up HTTP")?;
     let identity = Identity {
         endpoints,
@@ -74,7 +82,10 @@ pub async fn run(
         reconnect_max_delay: config.reconnect_max_delay,
         shutdown_grace: config.shutdown_grace,
     };
-    Link::new(identity, Arc::new(runner), capabilities, found, shutdown).run().await
+    executor.start();
+    let outcome = Link::new(identity, Arc::new(runner), capabilities, found, shutdown).run().await;
+    executor.stop().await;
+    outcome
 }
 
 /// Reads every finished proof to check it, so not on the runtime's own threads.
@@ -93,8 +104,34 @@ pub async fn build_executor(config: &Config) -> anyhow::Result<Arc<dyn Executor>
     let keys = KeyFiles::new(&config.data_dir.join("keys"));
     Ok(match config.backend {
         BackendChoice::Cpu => Arc::new(CpuExecutor::start(&modes, keys)?),
+        BackendChoice::Cuda => {
+            Arc::new(CudaExecutor::new(cuda_settings(config, modes, keys)).await?)
+        }
         BackendChoice::Mock => {
             Arc::new(MockExecutor::start(config.mock_proof_time, modes, keys).await?)
         }
     })
+}
+
+fn cuda_settings(config: &Config, modes: Vec<ProofMode>, keys: KeyFiles) -> CudaSettings {
+    let gpus = match gpu::look() {
+        Ok(gpus) => {
+            let Gpus { driver, cuda, devices } = gpus;
+            tracing::info!(driver, cuda, gpus = devices.len(), "GPUs found");
+            devices
+        }
+        Err(reason) => {
+            tracing::info!(reason, "nothing is known of GPUs");
+            Vec::new()
+        }
+    };
+    let gpus = gpus.into_iter().map(|gpu| Gpu { model: gpu.model, memory_bytes: gpu.memory_bytes });
+    CudaSettings {
+        servers: prover_server::servers(config),
+        modes,
+        start_limit: config.prover_start_limit,
+        silence_limit: SILENCE_LIMIT,
+        gpus: gpus.collect(),
+        keys,
+    }
 }

@@ -80,6 +80,18 @@ impl From<Lost> for End {
     }
 }
 
+/// Connects, shakes hands and leaves again. Returns Hierophant's software version.
+///
+/// # Errors
+///
+/// Why it does not answer, or what it refuses.
+pub(crate) async fn greet(websocket: &url::Url, hello: Hello) -> Result<String, String> {
+    let (socket, welcome) =
+        Socket::open(websocket, hello).await.map_err(|error| error.to_string())?;
+    socket.close().await;
+    Ok(welcome.software_version)
+}
+
 impl Link {
     /// A link that hands its attempts to `runner` until `shutdown`, and hands in what an earlier
     /// process has `found` out.

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use contemplant::config::{Config, TEMPLATE};
+use contemplant::doctor::{self, Finding};
 use network_lib::{config, logging, signal};
 
 /// Without `--config`, this file is read if it is there.
@@ -26,12 +27,19 @@ struct Arguments {
 enum Command {
     /// Writes a commented configuration file
     Init,
+    /// Tells what works on this machine and what does not, with the remedy
+    Doctor {
+        /// Also make a proof; no other Contemplant may run on the same data folder
+        #[arg(long)]
+        prove: bool,
+    },
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let outcome = match arguments.command {
         Some(Command::Init) => init(arguments.config),
+        Some(Command::Doctor { prove }) => examine(arguments.config, prove),
         None => work(arguments.config),
     };
     match outcome {
@@ -48,6 +56,28 @@ fn init(file: Option<PathBuf>) -> anyhow::Result<()> {
     config::write_template(&file, TEMPLATE)
         .with_context(|| format!("cannot write {}", file.display()))?;
     println!("wrote {}", file.display());
+    Ok(())
+}
+
+fn examine(file: Option<PathBuf>, prove: bool) -> anyhow::Result<()> {
+    let file = config::choose_file(file, DEFAULT_FILE);
+    let settings: Config = config::load(file.as_deref(), std::env::vars())?;
+    logging::init(settings.log_format, "error");
+    let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
+    let mut failed = 0;
+    let told = |finding: &Finding| {
+        let (word, text) = match &finding.outcome {
+            Ok(text) => ("ok", text),
+            Err(text) => {
+                failed += 1;
+                ("FAIL", text)
+            }
+        };
+        println!("{word:<4}  {:<12}  {text}", finding.what);
+    };
+    runtime.block_on(doctor::examine(&settings, prove, told));
+    runtime.shutdown_background();
+    anyhow::ensure!(failed == 0, "{failed} of these would keep this Contemplant from working");
     Ok(())
 }
 

@@ -136,6 +136,29 @@ impl LocalNetwork {
     ///
     /// When it cannot be started.
     pub fn add_contemplant(&mut self, settings: &ContemplantSettings) -> Result<()> {
+        let child = self.spawn_contemplant(settings)?;
+        self.contemplants.push(child);
+        Ok(())
+    }
+
+    /// Starts a Contemplant in place of an earlier one, by the order in which they were added. Under the same
+    /// name it has the same data.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be started, or there was no such Contemplant.
+    pub fn replace_contemplant(
+        &mut self,
+        number: usize,
+        settings: &ContemplantSettings,
+    ) -> Result<()> {
+        let child = self.spawn_contemplant(settings)?;
+        let earlier = self.contemplants.get_mut(number).context("there is no such Contemplant")?;
+        *earlier = child;
+        Ok(())
+    }
+
+    fn spawn_contemplant(&self, settings: &ContemplantSettings) -> Result<ChildProcess> {
         let name = settings.name.as_str();
         let data = self.folder.path().join(format!("contemplant-{name}"));
         let mut table = settings.keys.clone();
@@ -146,15 +169,13 @@ impl LocalNetwork {
         table.insert("name".into(), name.into());
         table.insert("data_dir".into(), path_value(&data)?);
         let config = write_config(self.folder.path(), &format!("contemplant-{name}"), &table)?;
-        let child = ChildProcess::spawn(
+        ChildProcess::spawn(
             &format!("contemplant {name}"),
             &self.binaries.contemplant,
             &[Path::new("--config"), &config],
             &WITHHELD,
             &self.folder.path().join(format!("contemplant-{name}.log")),
-        )?;
-        self.contemplants.push(child);
-        Ok(())
+        )
     }
 
     /// Waits until a Contemplant offers `mode`.

@@ -33,6 +33,10 @@ pub struct Contemplant {
     pub modes: Vec<String>,
     /// State in one word.
     pub state: String,
+    /// How many jobs it takes at once.
+    pub slots: u32,
+    /// Why it cannot prove now, in its own words.
+    pub obstacle: Option<String>,
     /// Proofs it made.
     pub proofs_completed: u64,
     /// What it works on.

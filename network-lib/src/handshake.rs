@@ -73,6 +73,9 @@ pub struct Capabilities {
     /// GPU models, one entry for each device.
     #[serde(default)]
     pub gpus: Vec<Gpu>,
+    /// Why it cannot prove now although it is meant to, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub obstacle: Option<String>,
 }
 
 /// One GPU of a Contemplant.

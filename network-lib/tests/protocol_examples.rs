@@ -29,6 +29,7 @@ fn capabilities() -> Capabilities {
         slots: 1,
         memory_bytes: 68_719_476_736,
         gpus: vec![Gpu { model: "NVIDIA H200".into(), memory_bytes: 150_754_820_096 }],
+        obstacle: None,
     }
 }
 

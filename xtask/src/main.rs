@@ -43,6 +43,12 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Run the GPU suite: GPU Contemplants in a real Docker engine, without a GPU. Needs root and dockerd.
+    GpuSuite {
+        /// Names of cases, `--list`; try `--help`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Run every check: format, licences, lints, documentation, tests.
     Test,
     /// Play the coordinator through seeded crashes, cuts and faulty workers: its decisions alone, and the
@@ -82,7 +88,8 @@ fn run(task: Task) -> Result<()> {
             provide_faketime()
         }
         Task::Demo { arguments } => demo(&mut steps, &arguments),
-        Task::Faults { arguments } => faults(&mut steps, &arguments),
+        Task::Faults { arguments } => suite(&mut steps, "fault-suite", &arguments),
+        Task::GpuSuite { arguments } => suite(&mut steps, "gpu-suite", &arguments),
         Task::Test => test(&mut steps),
         Task::Simulate { seeds, first } => simulate(&mut steps, first, seeds),
     }
@@ -103,7 +110,7 @@ fn demo(steps: &mut Steps, arguments: &[String]) -> Result<()> {
 }
 
 /// Looking at the list needs no programs under test.
-fn faults(steps: &mut Steps, arguments: &[String]) -> Result<()> {
+fn suite(steps: &mut Steps, program: &str, arguments: &[String]) -> Result<()> {
     let only_looks = ["--list", "--help", "-h", "--version"];
     if !arguments.iter().any(|argument| only_looks.contains(&argument.as_str())) {
         // Few cases need them; those say so themselves.
@@ -114,9 +121,9 @@ fn faults(steps: &mut Steps, arguments: &[String]) -> Result<()> {
         let build = ["build", "--release", "--bins"];
         steps.cargo("build (some twenty minutes the first time)", &build)?;
     }
-    let mut run = vec!["run", "--quiet", "--release", "--bin", "fault-suite", "--"];
+    let mut run = vec!["run", "--quiet", "--release", "--bin", program, "--"];
     run.extend(arguments.iter().map(String::as_str));
-    steps.cargo("faults", &run)
+    steps.cargo(program, &run)
 }
 
 /// Cheap checks first; lints before tests, because they need no code generation. Tests come last, so

@@ -18,11 +18,12 @@ use network_lib::handshake::{Backend, Capabilities};
 use network_lib::job::{Failure, FailureClass, Phase, ProofMode};
 use network_lib::task;
 use sp1_node::{Assignment, Node, ProverRuntime, Tally};
-use sp1_sdk::{ProofFromNetwork, SP1_CIRCUIT_VERSION};
+use sp1_sdk::SP1_CIRCUIT_VERSION;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::encode::encode;
 use super::execute::{Executed, Settings, decode_stdin, execute};
 use super::keys::KeyFiles;
 use super::program::Programs;
@@ -66,6 +67,7 @@ impl CpuExecutor {
             slots: 1,
             memory_bytes: memory_bytes(),
             gpus: Vec::new(),
+            obstacle: None,
         };
         let (sender, receiver) = watch::channel(capabilities);
         let runtime = Arc::new(ProverRuntime::start()?);
@@ -212,11 +214,4 @@ fn can_be_offered(mode: &ProofMode) -> bool {
     let Some(reason) = circuits::missing(*mode) else { return true };
     tracing::warn!(%mode, reason, "a configured mode is not offered");
     false
-}
-
-async fn encode(proof: ProofFromNetwork) -> Result<Vec<u8>, String> {
-    tokio::task::spawn_blocking(move || bincode::serialize(&proof))
-        .await
-        .map_err(|error| error.to_string())?
-        .map_err(|error| format!("it could not be encoded: {error}"))
 }

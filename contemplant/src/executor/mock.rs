@@ -50,6 +50,7 @@ impl MockExecutor {
             slots: 1,
             memory_bytes: memory_bytes(),
             gpus: Vec::new(),
+            obstacle: None,
         };
         Ok(Self {
             runtime: Arc::new(ProverRuntime::start()?),

@@ -37,6 +37,7 @@ impl FakeExecutor {
             slots: 1,
             memory_bytes: 0,
             gpus: Vec::new(),
+            obstacle: None,
         });
         let (calls_sender, calls) = mpsc::unbounded_channel();
         let executor = Self { capabilities: receiver, calls: calls_sender };

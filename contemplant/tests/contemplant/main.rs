@@ -2,6 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod cuda;
+mod cuda_command;
+mod cuda_stage;
+mod doctor;
 mod drain;
 mod fake_executor;
 mod fake_hierophant;

@@ -88,7 +88,7 @@ impl Show for Vec<Worker> {
                 worker.backend.clone(),
                 worker.modes.join(","),
                 format!("{}/{}", worker.running.len(), worker.slots),
-                worker.running.first().map_or_else(String::new, doing),
+                worker.running.first().map(doing).or(worker.obstacle.clone()).unwrap_or_default(),
                 worker.proofs_completed.to_string(),
                 worker.strikes.to_string(),
                 ago(worker.joined_at),

@@ -61,6 +61,7 @@ mod tests {
             slots,
             memory_bytes: 0,
             gpus: vec![],
+            obstacle: None,
         };
         Worker::new(1, "amos".into(), capabilities)
     }

@@ -268,6 +268,7 @@ mod tests {
                 slots: 1,
                 memory_bytes: 0,
                 gpus: vec![],
+                obstacle: None,
             },
             held: vec![],
         }

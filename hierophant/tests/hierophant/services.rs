@@ -87,6 +87,7 @@ async fn the_status_pages_have_their_documented_fields() {
             "ip",
             "modes",
             "name",
+            "obstacle",
             "proofs_completed",
             "seconds_since_heard",
             "slots",

@@ -92,6 +92,7 @@ impl Contemplant {
                 slots: 1,
                 memory_bytes: 0,
                 gpus: vec![],
+                obstacle: None,
             },
             held: self.busy_with(),
         }

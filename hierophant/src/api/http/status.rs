@@ -66,6 +66,8 @@ pub struct Contemplant {
     pub proofs_completed: u64,
     /// Mean seconds from lease to accepted proof of these, if there was one.
     pub average_proof_time_seconds: Option<f64>,
+    /// Why it cannot prove now although it is meant to, in its own words; none if it can.
+    pub obstacle: Option<String>,
     /// What it is working on.
     pub current_proofs: Vec<CurrentProof>,
 }
@@ -277,6 +279,7 @@ fn contemplant(now: Millis, known: KnownWorker, work: &WorkerWork) -> Contemplan
         strikes: stats.strikes.len(),
         proofs_completed: stats.completed,
         average_proof_time_seconds: average,
+        obstacle: work.capabilities.obstacle.clone(),
         current_proofs: work.running.iter().map(|running| current(now, running)).collect(),
     }
 }

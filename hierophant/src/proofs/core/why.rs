@@ -69,7 +69,14 @@ impl ProofsCore {
             self.workers.iter().filter(|(_, worker)| worker.fits(spec)).collect();
         if able.is_empty() {
             let connected = self.workers.len();
-            return format!("none of the {connected} connected Contemplants offers {what}");
+            let stopped = self.workers.values().filter_map(|worker| {
+                let obstacle = worker.capabilities.obstacle.as_ref()?;
+                Some(format!("; {}: {obstacle}", worker.name))
+            });
+            let stopped: String = stopped.collect();
+            return format!(
+                "none of the {connected} connected Contemplants offers {what}{stopped}"
+            );
         }
         if !able.iter().any(|(_, worker)| worker.takes_jobs()) {
             return format!(

@@ -196,6 +196,8 @@ pub struct Worker {
     /// `ready`, `draining` when it takes no more jobs, or `away` when its connection broke and it may come
     /// back.
     pub state: String,
+    /// Why it cannot prove though it is meant to.
+    pub obstacle: Option<String>,
     /// When it connected.
     pub joined_at: i64,
     /// When it was last heard.
@@ -359,6 +361,7 @@ impl Worker {
             modes: work.capabilities.modes.iter().map(ToString::to_string).collect(),
             slots: work.capabilities.slots,
             state: known.state().to_owned(),
+            obstacle: work.capabilities.obstacle.clone(),
             joined_at: known.joined_at.0,
             heard_at: known.heard_at.0,
             strikes: stats.strikes.len(),

@@ -1,0 +1,43 @@
+//! Whether Hierophant is there and would have this Contemplant.
+
+use network_lib::handshake::{Backend, Capabilities, Hello, ProtocolRange};
+use network_lib::ids::WorkerId;
+
+use crate::config::{BackendChoice, Config, Secret, endpoints};
+use crate::link;
+
+/// Shakes hands under an identity of its own, so that a Contemplant that works is not displaced.
+pub(super) async fn hierophant(config: &Config) -> Result<String, String> {
+    let address = &config.hierophant_ws_address;
+    let endpoints = endpoints(address).map_err(|fault| format!("the address {fault}"))?;
+    // TLS picks no provider by itself. Another that is set already will do.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let hello = Hello {
+        protocol: ProtocolRange::OURS,
+        software_version: env!("CARGO_PKG_VERSION").to_owned(),
+        name: "doctor".to_owned(),
+        worker_id: WorkerId::random(),
+        token: config.token.as_ref().map(|token| Secret::reveal(token).to_owned()),
+        capabilities: Capabilities {
+            vm: "sp1".to_owned(),
+            circuit_versions: Vec::new(),
+            modes: Vec::new(),
+            backend: match config.backend {
+                BackendChoice::Cpu => Backend::Cpu,
+                BackendChoice::Cuda => Backend::Cuda,
+                BackendChoice::Mock => Backend::Mock,
+            },
+            slots: 1,
+            memory_bytes: 0,
+            gpus: Vec::new(),
+            obstacle: Some("only looks whether everything works".to_owned()),
+        },
+        held: Vec::new(),
+    };
+    match link::greet(&endpoints.websocket, hello).await {
+        Ok(version) => Ok(format!("version {version} at {address} takes this Contemplant")),
+        Err(reason) => Err(format!(
+            "{address}: {reason}; start Hierophant, or correct `hierophant_ws_address` or `token`"
+        )),
+    }
+}

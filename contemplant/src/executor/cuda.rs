@@ -1,0 +1,250 @@
+//! SP1 on GPUs: proofs are made by prover servers, one for each GPU, with which SP1's own protocol is
+//! spoken.
+//!
+//! Here a program is checked and executed, as everywhere, for its cycles, gas and public values; the
+//! server only gets what will succeed. Whether servers run already, as processes or in containers is
+//! decided in [`crate::prover_server`].
+
+mod pace;
+mod session;
+mod slot;
+mod wire;
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use network_lib::handshake::{Backend, Capabilities, Gpu};
+use network_lib::job::{Failure, FailureClass, Phase, ProofMode};
+use network_lib::task;
+use sp1_node::ProverRuntime;
+use sp1_sdk::SP1_CIRCUIT_VERSION;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use self::pace::{Pace, Subject};
+use self::session::Session;
+use self::slot::{Slot, State, Work, why_not};
+use super::encode::encode;
+use super::execute::{Executed, Settings, decode_stdin, execute};
+use super::keys::KeyFiles;
+use super::program::{Program, Programs};
+use super::{EventSink, Executor, ProveJob, Proved, cancelled, failure, memory_bytes};
+use crate::prover_server::ProverServer;
+
+/// How long all servers together may take to end with the program.
+const STOP_LIMIT: Duration = Duration::from_secs(30);
+
+/// How long a server may be silent while it proves before it counts as hung, unless a test is in a hurry.
+pub const SILENCE_LIMIT: Duration = Duration::from_secs(120);
+
+/// How long a sign of life may take.
+const PING_LIMIT: Duration = Duration::from_secs(5);
+
+/// The executor behind `backend = "cuda"`.
+pub struct CudaExecutor {
+    runtime: Arc<ProverRuntime>,
+    programs: Programs,
+    work: mpsc::Sender<Work>,
+    states: Arc<watch::Sender<Vec<State>>>,
+    capabilities: watch::Sender<Capabilities>,
+    /// Until they are started.
+    slots: Mutex<Vec<Slot>>,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
+    stop: CancellationToken,
+}
+
+/// What a [`CudaExecutor`] is made of.
+pub struct CudaSettings {
+    /// One server for each proof at a time.
+    pub servers: Vec<Arc<dyn ProverServer>>,
+    /// Kinds of proof to offer.
+    pub modes: Vec<ProofMode>,
+    /// How long a server may take until it answers.
+    pub start_limit: Duration,
+    /// How long a server may be silent while it proves, such as [`SILENCE_LIMIT`].
+    pub silence_limit: Duration,
+    /// The GPUs, for Hierophant's operator.
+    pub gpus: Vec<Gpu>,
+    /// Where verifying keys are kept.
+    pub keys: KeyFiles,
+}
+
+impl CudaExecutor {
+    /// An executor whose servers are started by [`Executor::start`].
+    ///
+    /// # Errors
+    ///
+    /// When its threads cannot be started.
+    pub async fn new(settings: CudaSettings) -> anyhow::Result<Self> {
+        let count = settings.servers.len();
+        let capabilities = watch::Sender::new(Capabilities {
+            vm: "sp1".to_owned(),
+            circuit_versions: vec![SP1_CIRCUIT_VERSION.to_owned()],
+            modes: Vec::new(),
+            backend: Backend::Cuda,
+            slots: u32::try_from(count).unwrap_or(u32::MAX),
+            memory_bytes: memory_bytes(),
+            gpus: settings.gpus,
+            obstacle: None,
+        });
+        let states = Arc::new(watch::Sender::new(vec![State::Starting; count]));
+        let (work, queue) = mpsc::channel(count.max(1));
+        let queue = Arc::new(tokio::sync::Mutex::new(queue));
+        let pace = Arc::new(Pace::default());
+        let slot = |(number, server)| Slot {
+            server,
+            number,
+            queue: Arc::clone(&queue),
+            pace: Arc::clone(&pace),
+            states: Arc::clone(&states),
+            start_limit: settings.start_limit,
+            silence_limit: settings.silence_limit,
+        };
+        let slots = settings.servers.into_iter().enumerate().map(slot).collect();
+        let offer = offer(states.subscribe(), capabilities.clone(), settings.modes);
+        Ok(Self {
+            runtime: Arc::new(ProverRuntime::start()?),
+            programs: Programs::new(settings.keys).await,
+            work,
+            states,
+            capabilities,
+            slots: Mutex::new(slots),
+            tasks: Mutex::new(vec![task::spawn("offer", offer)]),
+            stop: CancellationToken::new(),
+        })
+    }
+
+    async fn prepare(
+        &self,
+        job: ProveJob,
+        events: &EventSink,
+    ) -> Result<(Arc<Program>, Arc<sp1_sdk::SP1Stdin>, Executed), Failure> {
+        events.phase(Phase::SettingUp);
+        let program = self.programs.prepare(&self.runtime, &job).await?;
+        let settings = Settings::of(&job.spec, true);
+        let stdin = tokio::task::spawn_blocking(move || decode_stdin(&job.stdin))
+            .await
+            .map_err(|error| failure(FailureClass::Worker, error.to_string()))??;
+        events.phase(Phase::Executing);
+        let elf = Arc::clone(&program.elf);
+        let node = self.programs.node();
+        let executed = execute(&self.runtime, node, elf, stdin.clone(), settings).await?;
+        events.executed(executed.execution);
+        Ok((program, Arc::new(stdin), executed))
+    }
+
+    async fn run(
+        &self,
+        job: ProveJob,
+        events: EventSink,
+        cancel: CancellationToken,
+    ) -> Result<Proved, Failure> {
+        let (digest, mode) = (job.program_digest, job.spec.mode);
+        let preparation = self.prepare(job, &events);
+        let (program, stdin, executed) =
+            cancel.run_until_cancelled(preparation).await.unwrap_or_else(|| Err(cancelled()))?;
+
+        if let Some(reason) = why_not(&self.states.borrow()) {
+            return Err(failure(FailureClass::Infrastructure, reason));
+        }
+        let (reply, answer) = oneshot::channel();
+        let cycles = executed.execution.cycles;
+        let subject = Subject { program: digest, mode, cycles };
+        let work = Work { subject, program, stdin, events, cancel, reply };
+        let gone = |_| failure(FailureClass::Infrastructure, "the Contemplant ends");
+        self.work.send(work).await.map_err(|_| gone(()))?;
+        let proof = answer.await.map_err(|_| gone(()))??;
+
+        let not_made = |reason: String| {
+            failure(FailureClass::Worker, format!("the proof could not be made: {reason}"))
+        };
+        if proof.public_values.as_slice() != executed.public_values.as_slice() {
+            return Err(not_made("it commits other public values than the execution".to_owned()));
+        }
+        let proof = encode(proof).await.map_err(not_made)?;
+        Ok(Proved { execution: executed.execution, proof })
+    }
+}
+
+#[async_trait]
+impl Executor for CudaExecutor {
+    fn capabilities(&self) -> watch::Receiver<Capabilities> {
+        self.capabilities.subscribe()
+    }
+
+    fn start(&self) {
+        let slots = std::mem::take(&mut *self.slots.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        for slot in slots {
+            let run = slot.run(self.stop.clone());
+            tasks.push(task::spawn("prover server", run));
+        }
+    }
+
+    async fn stop(&self) {
+        self.stop.cancel();
+        let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        let ended = async {
+            // The first only watches.
+            for task in tasks.into_iter().skip(1) {
+                let _ = task.await;
+            }
+        };
+        if timeout(STOP_LIMIT, ended).await.is_err() {
+            tracing::warn!("not all prover servers have ended in time");
+        }
+    }
+
+    async fn prove(
+        &self,
+        job: ProveJob,
+        events: EventSink,
+        cancel: CancellationToken,
+    ) -> Result<Proved, Failure> {
+        self.run(job, events, cancel).await
+    }
+}
+
+/// Asks the prover server on `socket` for a sign of life.
+///
+/// # Errors
+///
+/// Why there is none.
+pub async fn ping(socket: &Path) -> Result<(), String> {
+    match timeout(PING_LIMIT, Session::open(socket)).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err("the prover server does not answer".to_owned()),
+    }
+}
+
+/// Offers what the servers can do as they come and go.
+async fn offer(
+    mut states: watch::Receiver<Vec<State>>,
+    capabilities: watch::Sender<Capabilities>,
+    modes: Vec<ProofMode>,
+) {
+    loop {
+        let (all, ready, obstacle) = {
+            let states = states.borrow_and_update();
+            let ready = states.iter().filter(|state| **state == State::Ready).count();
+            (states.len(), ready, why_not(&states))
+        };
+        capabilities.send_if_modified(|known| {
+            let before = known.clone();
+            known.modes = if ready > 0 { modes.clone() } else { Vec::new() };
+            // Without a server the number says what there would be.
+            let slots = if ready > 0 { ready } else { all };
+            known.slots = u32::try_from(slots).unwrap_or(u32::MAX);
+            known.obstacle = obstacle;
+            *known != before
+        });
+        if states.changed().await.is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! One connection to a prover server, and the programs that the server knows over it.
+//!
+//! The server keeps programs for as long as the connection lasts, and answers one request after the
+//! other. A call that is dropped half-way leaves the connection useless.
+
+use std::collections::VecDeque;
+use std::path::Path;
+use std::sync::Arc;
+
+use network_lib::ids::Sha256Digest;
+use network_lib::job::ProofMode;
+use sp1_cuda::api::{Request, Response};
+use sp1_prover_types::SerializableRiscvMachine;
+use sp1_prover_types::network_base_types::ProofMode as WireMode;
+use sp1_sdk::{HashableKey, ProofFromNetwork, SP1Stdin};
+use tokio::net::UnixStream;
+
+use super::wire::{self, PROOF, SHORT, WireError};
+use crate::executor::program::Program;
+
+/// How many programs the server keeps.
+const KEPT: usize = 8;
+
+/// The key of no program.
+const NO_PROGRAM: [u8; 32] = [0; 32];
+
+/// Why the server did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SessionError {
+    /// The connection is of no more use.
+    #[error(transparent)]
+    Wire(#[from] WireError),
+    /// The server's own word.
+    #[error("the prover server says: {0}")]
+    Server(String),
+    /// An answer to something else.
+    #[error("the prover server's answer does not fit the request")]
+    Unexpected,
+    /// Its circuits are not ours.
+    #[error(
+        "the prover server derives another verifying key than this Contemplant: it is of another SP1 \
+         version"
+    )]
+    AnotherVersion,
+    /// The protocol cannot carry it.
+    #[error("{0} is larger than the prover server's protocol can carry (4 GiB)")]
+    TooLarge(&'static str),
+}
+
+/// A connection.
+#[derive(Debug)]
+pub(super) struct Session {
+    stream: UnixStream,
+    /// The server's names of programs, the newest first.
+    known: VecDeque<(Sha256Digest, [u8; 32])>,
+}
+
+impl Session {
+    /// Connects, and makes sure that somebody answers.
+    pub(super) async fn open(socket: &Path) -> Result<Self, SessionError> {
+        let stream = UnixStream::connect(socket).await.map_err(WireError::from)?;
+        let mut session = Self { stream, known: VecDeque::new() };
+        session.ping().await?;
+        Ok(session)
+    }
+
+    /// Asks for a sign of life: to forget a program that there is not.
+    pub(super) async fn ping(&mut self) -> Result<(), SessionError> {
+        self.forget(NO_PROGRAM).await
+    }
+
+    /// Whether the server knows this program already.
+    pub(super) fn knows(&self, program: Sha256Digest) -> bool {
+        self.known.iter().any(|(known, _)| *known == program)
+    }
+
+    /// Makes the server ready to prove a program.
+    pub(super) async fn set_up(
+        &mut self,
+        digest: Sha256Digest,
+        program: &Program,
+    ) -> Result<[u8; 32], SessionError> {
+        if let Some((_, key)) = self.known.iter().find(|(known, _)| *known == digest) {
+            return Ok(*key);
+        }
+        let elf = Vec::clone(&program.elf);
+        let request = Request::Setup { elf, machine: SerializableRiscvMachine };
+        let Response::Setup { id, vk } = self.ask(&request, "the program", SHORT).await? else {
+            return Err(SessionError::Unexpected);
+        };
+        if vk.hash_bytes() != program.key.hash_bytes() {
+            return Err(SessionError::AnotherVersion);
+        }
+        if self.known.len() == KEPT
+            && let Some((_, oldest)) = self.known.pop_back()
+        {
+            self.forget(oldest).await?;
+        }
+        self.known.push_front((digest, id));
+        Ok(id)
+    }
+
+    /// Has a proof made of a program that is set up.
+    pub(super) async fn prove(
+        &mut self,
+        key: [u8; 32],
+        mode: ProofMode,
+        stdin: Arc<SP1Stdin>,
+    ) -> Result<ProofFromNetwork, SessionError> {
+        let mode = wire_mode(mode);
+        // An input may be large, so not on the threads that keep connections.
+        let encoded = tokio::task::spawn_blocking(move || {
+            let stdin = SP1Stdin::clone(&stdin);
+            wire::encode(&Request::ProveWithMode { mode, key, stdin, proof_nonce: [0; 4] })
+        });
+        let request = encoded.await.ok().flatten().ok_or(SessionError::TooLarge("the input"))?;
+        wire::send(&mut self.stream, &request).await?;
+        drop(request);
+        match self.answer(PROOF).await? {
+            Response::Proof { proof } => Ok(proof),
+            _ => Err(SessionError::Unexpected),
+        }
+    }
+
+    async fn forget(&mut self, key: [u8; 32]) -> Result<(), SessionError> {
+        match self.ask(&Request::Destroy { key }, "a key", SHORT).await? {
+            Response::Ok => Ok(()),
+            _ => Err(SessionError::Unexpected),
+        }
+    }
+
+    async fn ask(
+        &mut self,
+        request: &Request,
+        what: &'static str,
+        limit: u32,
+    ) -> Result<Response, SessionError> {
+        let request = wire::encode(request).ok_or(SessionError::TooLarge(what))?;
+        wire::send(&mut self.stream, &request).await?;
+        self.answer(limit).await
+    }
+
+    async fn answer(&mut self, limit: u32) -> Result<Response, SessionError> {
+        match wire::receive(&mut self.stream, limit).await? {
+            Response::ProverError(text) | Response::InternalError(text) => {
+                Err(SessionError::Server(text))
+            }
+            Response::ConnectionClosed => Err(WireError::Closed.into()),
+            answer => Ok(answer),
+        }
+    }
+}
+
+const fn wire_mode(mode: ProofMode) -> WireMode {
+    match mode {
+        ProofMode::Core => WireMode::Core,
+        ProofMode::Compressed => WireMode::Compressed,
+        ProofMode::Plonk => WireMode::Plonk,
+        ProofMode::Groth16 => WireMode::Groth16,
+    }
+}

@@ -1,0 +1,177 @@
+//! One proof on a prover server, and what it means for the server.
+
+use std::path::Path;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use network_lib::job::{Failure, FailureClass, Phase};
+use sp1_sdk::{ProofFromNetwork, SP1_CIRCUIT_VERSION};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+
+use super::{End, PING_INTERVAL, Slot, Work};
+use crate::executor::cuda::session::{Session, SessionError};
+use crate::executor::{cancelled, failure};
+use crate::prover_server::RunningServer;
+use crate::prover_server::log::tells_of_memory;
+
+/// How often progress is told.
+const TICK: Duration = Duration::from_secs(2);
+
+/// How long the news of a server's end may lag behind the end of its connection.
+const NEWS_LIMIT: Duration = Duration::from_secs(3);
+
+/// What becomes of the server.
+pub(super) enum After {
+    /// It is good for the next job.
+    Continue,
+    /// Its life is over.
+    End(End),
+}
+
+/// How an attempt ended.
+enum Outcome {
+    Proved(Box<ProofFromNetwork>),
+    Cancelled,
+    Failed(SessionError),
+    Died { reason: String, out_of_memory: bool },
+    Silent,
+}
+
+impl Slot {
+    /// Makes one proof and answers for it.
+    pub(super) async fn attempt(
+        &self,
+        work: Work,
+        session: &mut Session,
+        running: &mut dyn RunningServer,
+    ) -> After {
+        let start = Instant::now();
+        let outcome = self.outcome(&work, session, running).await;
+        let (answer, after) = match outcome {
+            Outcome::Proved(proof) => {
+                self.pace.learn(work.subject, start.elapsed());
+                checked(*proof)
+            }
+            Outcome::Cancelled => (Err(cancelled()), After::End(End::Replaced)),
+            Outcome::Died { reason, out_of_memory } => {
+                (Err(failed(&reason, out_of_memory)), After::End(End::Failed(reason)))
+            }
+            Outcome::Silent => {
+                let reason = "the prover server does not answer any more".to_owned();
+                (Err(failed(&reason, false)), After::End(End::Failed(reason)))
+            }
+            Outcome::Failed(SessionError::TooLarge(what)) => {
+                let message = SessionError::TooLarge(what).to_string();
+                (Err(failure(FailureClass::Request, message)), After::Continue)
+            }
+            Outcome::Failed(SessionError::AnotherVersion) => {
+                let reason = SessionError::AnotherVersion.to_string();
+                (Err(failed(&reason, false)), After::End(End::Misfit(reason)))
+            }
+            // Whatever went wrong may have left something behind in the server or on the GPU.
+            Outcome::Failed(error) => {
+                let reason = error.to_string();
+                let out_of_memory = tells_of_memory(&reason);
+                (Err(failed(&reason, out_of_memory)), After::End(End::Failed(reason)))
+            }
+        };
+        // Nobody may wait any more.
+        let _ = work.reply.send(answer);
+        after
+    }
+
+    async fn outcome(
+        &self,
+        work: &Work,
+        session: &mut Session,
+        running: &mut dyn RunningServer,
+    ) -> Outcome {
+        let log = running.log().clone();
+        log.begin_proof();
+        let socket = running.socket().to_owned();
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // Set once the server is set up.
+        let began = OnceLock::new();
+        let silence = self.silence(&socket);
+        let mut given_up = false;
+        let broken = {
+            let proving = async {
+                if !session.knows(work.subject.program) {
+                    work.events.phase(Phase::SettingUp);
+                }
+                let key = session.set_up(work.subject.program, &work.program).await?;
+                work.events.phase(Phase::Proving);
+                let _ = began.set(Instant::now());
+                session.prove(key, work.subject.mode, work.stdin.clone()).await
+            };
+            tokio::pin!(proving, silence);
+            loop {
+                tokio::select! {
+                    biased;
+                    proved = &mut proving => match proved {
+                        Ok(proof) => return Outcome::Proved(Box::new(proof)),
+                        Err(error) => break error,
+                    },
+                    death = running.ended() => return Outcome::Died {
+                        reason: death.reason,
+                        out_of_memory: death.out_of_memory,
+                    },
+                    () = work.cancel.cancelled(), if !given_up => {
+                        if self.server.is_ours() {
+                            return Outcome::Cancelled;
+                        }
+                        // A server that cannot be stopped is busy until it answers.
+                        given_up = true;
+                    }
+                    () = &mut silence => return Outcome::Silent,
+                    _ = ticks.tick() => if let Some(began) = began.get() {
+                        let elapsed = began.elapsed();
+                        let progress = self.pace.progress(work.subject, log.tasks(), elapsed);
+                        work.events.progress(progress);
+                    }
+                }
+            }
+        };
+        // Why a connection broke is best told by the server's end, if that is what it was.
+        if self.server.is_ours()
+            && matches!(broken, SessionError::Wire(_))
+            && let Ok(death) = timeout(NEWS_LIMIT, running.ended()).await
+        {
+            return Outcome::Died { reason: death.reason, out_of_memory: death.out_of_memory };
+        }
+        Outcome::Failed(broken)
+    }
+
+    /// Returns when the server has not answered for too long, asked over connections of their own.
+    async fn silence(&self, socket: &Path) {
+        let mut heard = Instant::now();
+        let patience = PING_INTERVAL.min(self.silence_limit / 4);
+        while heard.elapsed() < self.silence_limit {
+            sleep(patience).await;
+            // A refusal is no silence: a server that is gone shows on its own connection.
+            if timeout(patience, Session::open(socket)).await.is_ok() {
+                heard = Instant::now();
+            }
+        }
+    }
+}
+
+fn checked(proof: ProofFromNetwork) -> (Result<ProofFromNetwork, Failure>, After) {
+    if proof.sp1_version == SP1_CIRCUIT_VERSION {
+        return (Ok(proof), After::Continue);
+    }
+    let reason = format!(
+        "the prover server makes proofs of circuit version {}, not {SP1_CIRCUIT_VERSION}",
+        proof.sp1_version
+    );
+    (Err(failed(&reason, false)), After::End(End::Misfit(reason)))
+}
+
+fn failed(reason: &str, out_of_memory: bool) -> Failure {
+    let message = match out_of_memory {
+        true => format!("out of memory: {reason}"),
+        false => reason.to_owned(),
+    };
+    failure(FailureClass::Worker, message)
+}

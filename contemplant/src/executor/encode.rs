@@ -1,0 +1,11 @@
+//! A proof as bytes.
+
+use sp1_sdk::ProofFromNetwork;
+
+/// Encodes a proof as clients decode it. Large ones take a while, so on a thread for such things.
+pub(super) async fn encode(proof: ProofFromNetwork) -> Result<Vec<u8>, String> {
+    tokio::task::spawn_blocking(move || bincode::serialize(&proof))
+        .await
+        .map_err(|error| error.to_string())?
+        .map_err(|error| format!("it could not be encoded: {error}"))
+}

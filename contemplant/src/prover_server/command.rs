@@ -1,0 +1,171 @@
+//! A server as a child process, for machines without Docker.
+//!
+//! `sp1-gpu-server` takes its device from `CUDA_VISIBLE_DEVICES` and its socket from the device:
+//! `/tmp/sp1-cuda-N.sock`. A process that outlived a killed Contemplant is found by a file in the data
+//! folder and ended at the next start.
+
+mod leftover;
+
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use network_lib::task;
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::process::{Child, Command};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use self::leftover::Leftover;
+use super::log::{Lines, ServerLog};
+use super::{Death, LOG_FILTER, ProverServer, RunningServer, Unavailable};
+
+/// How long the last words of a process that has ended may take to be read.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// The server behind `prover_command`, for one GPU.
+#[derive(Debug)]
+pub struct CommandServer {
+    command: Vec<String>,
+    gpu: u32,
+    leftover: Leftover,
+}
+
+impl CommandServer {
+    /// The server that `command`, a program and its arguments, starts for `gpu`. What runs is noted in
+    /// `data_dir`.
+    #[must_use]
+    pub fn new(command: &[String], gpu: u32, data_dir: &Path) -> Self {
+        let note = data_dir.join(format!("prover-server-{gpu}.pid"));
+        Self { command: command.to_vec(), gpu, leftover: Leftover::new(note) }
+    }
+
+    fn spawn(&self) -> Result<Child, Unavailable> {
+        let Some((program, arguments)) = self.command.split_first() else {
+            return Err(Unavailable("`prover_command` names no program".to_owned()));
+        };
+        Command::new(program)
+            .args(arguments)
+            .env("CUDA_VISIBLE_DEVICES", self.gpu.to_string())
+            .env("RUST_LOG", LOG_FILTER)
+            .env("NO_COLOR", "1")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            // So that its own children can be ended with it.
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|error| {
+                Unavailable(format!(
+                    "the prover server {program} cannot be started ({error}); install it, or correct \
+                     `prover_command`"
+                ))
+            })
+    }
+}
+
+#[async_trait]
+impl ProverServer for CommandServer {
+    fn describe(&self) -> String {
+        let program = self.command.first().map_or("", String::as_str);
+        format!("{program} on GPU {}", self.gpu)
+    }
+
+    fn is_ours(&self) -> bool {
+        true
+    }
+
+    async fn start(&self) -> Result<Box<dyn RunningServer>, Unavailable> {
+        self.leftover.end().await;
+        let socket = PathBuf::from(format!("/tmp/sp1-cuda-{}.sock", self.gpu));
+        if UnixStream::connect(&socket).is_ok() {
+            return Err(Unavailable(format!(
+                "another prover server listens at {} already; end it, or use it by `prover_endpoint`",
+                socket.display()
+            )));
+        }
+        // What nobody listens on would only be mistaken for the new one.
+        let _ = std::fs::remove_file(&socket);
+        let mut child = self.spawn()?;
+        let id = child.id().unwrap_or_default();
+        self.leftover.note(id);
+        tracing::info!(command = ?self.command, gpu = self.gpu, process = id, "prover server started");
+        let log = ServerLog::default();
+        let readers = [
+            child.stdout.take().map(|output| read(output, log.clone())),
+            child.stderr.take().map(|output| read(output, log.clone())),
+        ];
+        let readers = readers.into_iter().flatten().collect();
+        Ok(Box::new(Running { child, id, socket, log, readers, leftover: self.leftover.clone() }))
+    }
+}
+
+struct Running {
+    child: Child,
+    id: u32,
+    socket: PathBuf,
+    log: ServerLog,
+    readers: Vec<JoinHandle<()>>,
+    leftover: Leftover,
+}
+
+#[async_trait]
+impl RunningServer for Running {
+    fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    fn log(&self) -> &ServerLog {
+        &self.log
+    }
+
+    async fn ended(&mut self) -> Death {
+        let how = match self.child.wait().await {
+            Ok(status) => explain(status),
+            Err(error) => format!("cannot be waited for: {error}"),
+        };
+        let all_read = async {
+            while let Some(reader) = self.readers.last_mut() {
+                let _ = reader.await;
+                self.readers.pop();
+            }
+        };
+        let _ = timeout(LAST_WORDS, all_read).await;
+        Death {
+            reason: format!("the prover server {how}; {}", self.log.last_words()),
+            out_of_memory: self.log.tells_of_memory(),
+        }
+    }
+
+    async fn stop(mut self: Box<Self>) {
+        leftover::kill_group(self.id).await;
+        // The group may have been gone already.
+        let _ = self.child.kill().await;
+        let _ = std::fs::remove_file(&self.socket);
+        self.leftover.forget();
+    }
+}
+
+fn explain(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("has ended with exit code {code}"),
+        (None, Some(signal)) => format!("was killed by signal {signal}"),
+        (None, None) => "has ended".to_owned(),
+    }
+}
+
+/// Reads an output to its end into `log`.
+fn read(mut output: impl AsyncRead + Unpin + Send + 'static, log: ServerLog) -> JoinHandle<()> {
+    task::spawn("prover server's output", async move {
+        let mut lines = Lines::default();
+        let mut chunk = [0; 4096];
+        while let Ok(read @ 1..) = output.read(&mut chunk).await {
+            lines.feed(&chunk[..read], |line| log.line(line));
+        }
+        lines.flush(|line| log.line(line));
+    })
+}

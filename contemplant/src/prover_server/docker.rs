@@ -1,0 +1,256 @@
+//! A server in a container, one for each GPU, kept by the Contemplant itself: image found or pulled,
+//! container made, watched, replaced and removed.
+
+mod container;
+mod image;
+mod leftovers;
+mod watch;
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bollard::errors::Error;
+use bollard::query_parameters::{CreateContainerOptions, RemoveContainerOptions};
+use bollard::{API_DEFAULT_VERSION, Docker};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use self::container::Place;
+use self::watch::Watch;
+use super::log::ServerLog;
+use super::{Death, ProverServer, RunningServer, Unavailable};
+use crate::config::DockerSettings;
+
+/// Seconds that a call of the engine may take; pulling, waiting and logs are not bound by it.
+const CALL_SECONDS: u64 = 60;
+
+/// How long the removal of a container may hold up the end of the program.
+const REMOVAL_LIMIT: Duration = Duration::from_secs(20);
+
+/// The longest path of a Unix socket.
+const LONGEST_SOCKET: usize = 107;
+
+/// The server in a container of its own, for one GPU.
+#[derive(Debug)]
+pub struct DockerServer {
+    settings: DockerSettings,
+    gpu: u32,
+    all_gpus: Vec<u32>,
+    data_dir: PathBuf,
+}
+
+impl DockerServer {
+    /// The server for `gpu`, one of `all_gpus` that this Contemplant serves. Its socket and circuit files
+    /// lie in `data_dir`, which must be on the engine's machine.
+    #[must_use]
+    pub fn new(settings: &DockerSettings, gpu: u32, all_gpus: &[u32], data_dir: &Path) -> Self {
+        Self {
+            settings: settings.clone(),
+            gpu,
+            all_gpus: all_gpus.to_vec(),
+            data_dir: data_dir.to_owned(),
+        }
+    }
+
+    /// Folders on this machine that the container sees.
+    fn place(&self) -> Result<Place, Unavailable> {
+        let make = || {
+            std::fs::create_dir_all(&self.data_dir)?;
+            let data_dir = self.data_dir.canonicalize()?;
+            let sockets = data_dir.join(format!("gpu-{}", self.gpu));
+            let home = data_dir.join("sp1-home");
+            std::fs::create_dir_all(&sockets)?;
+            std::fs::create_dir_all(&home)?;
+            let owner = std::fs::metadata(&sockets)?;
+            let user = format!("{}:{}", owner.uid(), owner.gid());
+            Ok(Place { data_dir, sockets, home, user })
+        };
+        let place = make().map_err(|error: std::io::Error| {
+            Unavailable(format!("no folder for the prover server's socket: {error}"))
+        })?;
+        let length = place.socket().as_os_str().len();
+        if length > LONGEST_SOCKET {
+            return Err(Unavailable(format!(
+                "{} is too long for a socket ({length} bytes, at most {LONGEST_SOCKET}); set `data_dir` \
+                 to a shorter path",
+                place.socket().display()
+            )));
+        }
+        Ok(place)
+    }
+
+    async fn create(&self, engine: &Docker, place: &Place) -> Result<String, Unavailable> {
+        let name = place.name(self.gpu);
+        let body = container::body(&self.settings, self.gpu, place);
+        let options = CreateContainerOptions { name: Some(name.clone()), ..Default::default() };
+        let created = engine
+            .create_container(Some(options), body)
+            .await
+            .map_err(|error| Unavailable(format!("no container can be made: {}", words(&error))))?;
+        if let Err(error) = engine.start_container(&created.id, None).await {
+            remove(engine, &created.id).await;
+            return Err(Unavailable(could_not_start(self.gpu, &words(&error))));
+        }
+        tracing::info!(name, image = self.settings.image, gpu = self.gpu, "container started");
+        Ok(created.id)
+    }
+}
+
+#[async_trait]
+impl ProverServer for DockerServer {
+    fn describe(&self) -> String {
+        format!("container of {} on GPU {}", self.settings.image, self.gpu)
+    }
+
+    fn is_ours(&self) -> bool {
+        true
+    }
+
+    async fn start(&self) -> Result<Box<dyn RunningServer>, Unavailable> {
+        let engine = connect(&self.settings).await?;
+        let place = self.place()?;
+        leftovers::sweep(&engine, &place, self.gpu, &self.all_gpus).await?;
+        image::provide(&engine, &self.settings).await?;
+        let _ = std::fs::remove_file(place.socket());
+        let id = self.create(&engine, &place).await?;
+        let log = ServerLog::default();
+        let (watch, tasks) = watch::start(&engine, &id, &log);
+        Ok(Box::new(Running { engine, id, socket: place.socket(), log, watch, tasks }))
+    }
+}
+
+struct Running {
+    engine: Docker,
+    id: String,
+    socket: PathBuf,
+    log: ServerLog,
+    watch: Watch,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+#[async_trait]
+impl RunningServer for Running {
+    fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    fn log(&self) -> &ServerLog {
+        &self.log
+    }
+
+    async fn ended(&mut self) -> Death {
+        self.watch.ended().await
+    }
+
+    async fn stop(self: Box<Self>) {
+        self.tasks.iter().for_each(JoinHandle::abort);
+        if timeout(REMOVAL_LIMIT, remove(&self.engine, &self.id)).await.is_err() {
+            tracing::warn!("a container could not be removed in time; the next start removes it");
+        }
+        let _ = std::fs::remove_file(&self.socket);
+    }
+}
+
+/// Connects to the engine and agrees with it on a version.
+///
+/// # Errors
+///
+/// Why it cannot be reached, and what to do.
+pub async fn connect(settings: &DockerSettings) -> Result<Docker, Unavailable> {
+    let address = settings.address();
+    let unreachable = |error: Error| {
+        Unavailable(format!(
+            "the Docker engine at {address} cannot be reached ({}); start it, let this user use its \
+             socket, or set `docker.engine`",
+            words(&error)
+        ))
+    };
+    let engine = Docker::connect_with_unix(&address, CALL_SECONDS, API_DEFAULT_VERSION)
+        .map_err(unreachable)?;
+    engine.negotiate_version().await.map_err(unreachable)
+}
+
+/// The engine's version, and whether it knows NVIDIA's runtime.
+///
+/// # Errors
+///
+/// When it does not say.
+pub async fn describe(engine: &Docker) -> Result<String, Unavailable> {
+    let info = engine.info().await.map_err(|error| {
+        Unavailable(format!("the Docker engine says nothing of itself: {}", words(&error)))
+    })?;
+    let version = info.server_version.unwrap_or_default();
+    let nvidia = info.runtimes.is_some_and(|runtimes| runtimes.contains_key("nvidia"));
+    let runtime = if nvidia { "with NVIDIA's runtime" } else { "without NVIDIA's runtime" };
+    Ok(format!("version {version}, {runtime}"))
+}
+
+/// Whether the image is there or will be pulled.
+///
+/// # Errors
+///
+/// What is missing, with the remedy.
+pub async fn image_state(engine: &Docker, settings: &DockerSettings) -> Result<String, String> {
+    let image = &settings.image;
+    match engine.inspect_image(image).await {
+        Ok(_) => Ok(format!("{image} is there")),
+        Err(_) if settings.pull => Ok(format!("{image} is not there, and will be pulled")),
+        Err(error) => Err(format!("{image}: {}; {}", words(&error), image::REMEDY)),
+    }
+}
+
+/// Removes a container, running or not.
+async fn remove(engine: &Docker, id: &str) {
+    let options = RemoveContainerOptions { force: true, v: true, ..Default::default() };
+    match engine.remove_container(id, Some(options)).await {
+        Ok(()) => {}
+        // Gone already, or on its way.
+        Err(Error::DockerResponseServerError { status_code: 404 | 409, .. }) => {}
+        Err(error) => {
+            tracing::warn!(error = words(&error), "a container could not be removed");
+        }
+    }
+}
+
+/// The engine's own words, without the crate's around them.
+fn words(error: &Error) -> String {
+    match error {
+        Error::DockerResponseServerError { message, .. } => message.clone(),
+        Error::DockerStreamError { error } => error.clone(),
+        other => {
+            let mut text = other.to_string();
+            let mut source = std::error::Error::source(other);
+            while let Some(cause) = source {
+                text = format!("{text}: {cause}");
+                source = cause.source();
+            }
+            text
+        }
+    }
+}
+
+fn could_not_start(gpu: u32, answer: &str) -> String {
+    let about_gpus = ["device driver", "nvidia", "NVIDIA", "gpu", "CDI"];
+    if about_gpus.iter().any(|word| answer.contains(word)) {
+        return format!(
+            "Docker cannot give a container GPU {gpu}: {answer}; install the NVIDIA driver and the \
+             NVIDIA Container Toolkit, or name another of this machine's `gpus`"
+        );
+    }
+    format!("the container cannot be started: {answer}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_gpu_driver_is_named_with_the_engine_s_answer() {
+        let answer = "could not select device driver \"\" with capabilities: [[gpu]]";
+        let text = could_not_start(1, answer);
+        assert!(text.contains(answer) && text.contains("NVIDIA Container Toolkit"), "{text}");
+        assert!(!could_not_start(1, "no space left on device").contains("NVIDIA"));
+    }
+}

@@ -1,0 +1,65 @@
+//! Finding the image, or pulling it.
+
+use bollard::Docker;
+use bollard::errors::Error;
+use bollard::query_parameters::CreateImageOptions;
+use futures_util::StreamExt;
+
+use super::words;
+use crate::config::DockerSettings;
+use crate::prover_server::Unavailable;
+
+/// What to do about an image that is not there.
+pub(super) const REMEDY: &str = "build it from contemplant/docker, or set `docker.image`";
+
+/// Makes sure that the engine has the image.
+pub(super) async fn provide(engine: &Docker, settings: &DockerSettings) -> Result<(), Unavailable> {
+    let image = &settings.image;
+    match engine.inspect_image(image).await {
+        Ok(_) => return Ok(()),
+        Err(Error::DockerResponseServerError { status_code: 404, .. }) => {}
+        Err(error) => {
+            let answer = words(&error);
+            return Err(Unavailable(format!("the image {image} cannot be looked up: {answer}")));
+        }
+    }
+    if !settings.pull {
+        return Err(Unavailable(format!(
+            "the image {image} is not there, and `docker.pull` is off; {REMEDY}"
+        )));
+    }
+    pull(engine, image).await.map_err(|error| {
+        Unavailable(format!("the image {image} cannot be pulled: {}; {REMEDY}", words(&error)))
+    })
+}
+
+async fn pull(engine: &Docker, image: &str) -> Result<(), Error> {
+    tracing::info!(image, "pulling an image; this may take minutes");
+    let options = CreateImageOptions { from_image: Some(tagged(image)), ..Default::default() };
+    let mut steps = std::pin::pin!(engine.create_image(Some(options), None, None));
+    while let Some(step) = steps.next().await {
+        let step = step?;
+        tracing::debug!(status = step.status, layer = step.id, "pulling");
+    }
+    tracing::info!(image, "image pulled");
+    Ok(())
+}
+
+/// Without a tag the engine would pull every tag there is.
+fn tagged(image: &str) -> String {
+    let name = image.rsplit('/').next().unwrap_or(image);
+    if name.contains([':', '@']) { image.to_owned() } else { format!("{image}:latest") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tag_is_added_where_there_is_none() {
+        assert_eq!(tagged("server"), "server:latest");
+        assert_eq!(tagged("host:5000/team/server"), "host:5000/team/server:latest");
+        assert_eq!(tagged("host:5000/server:1.2"), "host:5000/server:1.2");
+        assert_eq!(tagged("server@sha256:00"), "server@sha256:00");
+    }
+}

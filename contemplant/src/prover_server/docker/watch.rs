@@ -1,0 +1,133 @@
+//! Following a container's log and waiting for its end.
+
+use std::time::Duration;
+
+use bollard::Docker;
+use bollard::errors::Error;
+use bollard::models::ContainerState;
+use bollard::query_parameters::{LogsOptions, WaitContainerOptions};
+use futures_util::StreamExt;
+use network_lib::task;
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+
+use super::words;
+use crate::prover_server::Death;
+use crate::prover_server::log::{Lines, ServerLog};
+
+/// Pause before an engine that does not answer is asked again.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// How long the log may lag behind the container's end.
+const LAST_WORDS: Duration = Duration::from_millis(300);
+
+/// Exit code of a process that was killed.
+const KILLED: i64 = 137;
+
+/// Knows when the container ends.
+#[derive(Debug)]
+pub(super) struct Watch(tokio::sync::watch::Receiver<Option<Death>>);
+
+impl Watch {
+    /// Waits for the end.
+    pub(super) async fn ended(&mut self) -> Death {
+        match self.0.wait_for(Option::is_some).await {
+            Ok(death) => death.clone(),
+            Err(_) => None,
+        }
+        .unwrap_or_else(|| Death {
+            reason: "the container is not watched any more".to_owned(),
+            out_of_memory: false,
+        })
+    }
+}
+
+/// Begins to follow the log and to wait for the end. The tasks are to be aborted with the container.
+pub(super) fn start(engine: &Docker, id: &str, log: &ServerLog) -> (Watch, Vec<JoinHandle<()>>) {
+    let (sender, receiver) = tokio::sync::watch::channel(None);
+    let follow = follow(engine.clone(), id.to_owned(), log.clone());
+    let wait = {
+        let (engine, id, log) = (engine.clone(), id.to_owned(), log.clone());
+        async move {
+            let death = wait(&engine, &id, &log).await;
+            sender.send_replace(Some(death));
+        }
+    };
+    let tasks = vec![task::spawn("container's log", follow), task::spawn("container's end", wait)];
+    (Watch(receiver), tasks)
+}
+
+async fn follow(engine: Docker, id: String, log: ServerLog) {
+    let options = LogsOptions { follow: true, stdout: true, stderr: true, ..Default::default() };
+    let mut output = std::pin::pin!(engine.logs(&id, Some(options)));
+    let mut lines = Lines::default();
+    while let Some(Ok(chunk)) = output.next().await {
+        lines.feed(&chunk.into_bytes(), |line| log.line(line));
+    }
+    lines.flush(|line| log.line(line));
+}
+
+/// Waits until the container does not run. An engine that restarts does not answer for a while.
+async fn wait(engine: &Docker, id: &str, log: &ServerLog) -> Death {
+    loop {
+        let options = WaitContainerOptions { condition: "not-running".to_owned() };
+        // Whatever it says, the state says more.
+        let _ = std::pin::pin!(engine.wait_container(id, Some(options))).next().await;
+        match engine.inspect_container(id, None).await {
+            Ok(container) => {
+                let state = container.state.unwrap_or_default();
+                if state.running != Some(true) {
+                    sleep(LAST_WORDS).await;
+                    return death(&state, log);
+                }
+            }
+            Err(Error::DockerResponseServerError { status_code: 404, .. }) => {
+                return Death {
+                    reason: "the prover server's container was removed".to_owned(),
+                    out_of_memory: false,
+                };
+            }
+            Err(error) => {
+                tracing::warn!(error = words(&error), "the Docker engine does not answer");
+            }
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+fn death(state: &ContainerState, log: &ServerLog) -> Death {
+    let killed_for_memory = state.oom_killed == Some(true);
+    let how = match (killed_for_memory, state.exit_code) {
+        (true, _) => "was killed because its memory limit was reached".to_owned(),
+        (false, Some(KILLED)) => "was killed".to_owned(),
+        (false, Some(code)) => format!("has ended with exit code {code}"),
+        (false, None) => "has ended".to_owned(),
+    };
+    let error = state.error.as_deref().filter(|error| !error.is_empty());
+    let error = error.map(|error| format!(" ({error})")).unwrap_or_default();
+    Death {
+        reason: format!("the prover server's container {how}{error}; {}", log.last_words()),
+        out_of_memory: killed_for_memory || log.tells_of_memory(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_for_want_of_memory_is_told_apart() {
+        let log = ServerLog::default();
+        let state = |oom_killed, exit_code| ContainerState {
+            oom_killed: Some(oom_killed),
+            exit_code: Some(exit_code),
+            ..Default::default()
+        };
+        assert!(death(&state(true, KILLED), &log).out_of_memory);
+        let killed = death(&state(false, KILLED), &log);
+        assert!(!killed.out_of_memory && killed.reason.contains("was killed"), "{killed:?}");
+        log.line("thread panicked: out of GPU memory");
+        let ended = death(&state(false, 101), &log);
+        assert!(ended.out_of_memory && ended.reason.contains("out of GPU memory"), "{ended:?}");
+    }
+}

@@ -1,0 +1,74 @@
+//! A server that somebody else runs: only its socket is known.
+
+use std::future;
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+
+use async_trait::async_trait;
+
+use super::log::ServerLog;
+use super::{Death, ProverServer, RunningServer, Unavailable};
+
+/// The server behind `prover_endpoint`.
+#[derive(Debug)]
+pub struct ExternalServer {
+    socket: PathBuf,
+}
+
+impl ExternalServer {
+    /// The server that listens on `socket`.
+    #[must_use]
+    pub const fn new(socket: PathBuf) -> Self {
+        Self { socket }
+    }
+}
+
+#[async_trait]
+impl ProverServer for ExternalServer {
+    fn describe(&self) -> String {
+        format!("the prover server at {}", self.socket.display())
+    }
+
+    fn is_ours(&self) -> bool {
+        false
+    }
+
+    async fn start(&self) -> Result<Box<dyn RunningServer>, Unavailable> {
+        let path = self.socket.display();
+        match std::fs::metadata(&self.socket) {
+            Ok(metadata) if metadata.file_type().is_socket() => {
+                Ok(Box::new(Running { socket: self.socket.clone(), log: ServerLog::default() }))
+            }
+            Ok(_) => Err(Unavailable(format!(
+                "{path} is not a socket; set `prover_endpoint` to the one on which the prover server \
+                 listens"
+            ))),
+            Err(error) => Err(Unavailable(format!(
+                "there is no prover server at {path} ({error}); start one, or correct `prover_endpoint`"
+            ))),
+        }
+    }
+}
+
+struct Running {
+    socket: PathBuf,
+    log: ServerLog,
+}
+
+#[async_trait]
+impl RunningServer for Running {
+    fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    fn log(&self) -> &ServerLog {
+        &self.log
+    }
+
+    /// Its end shows on the connection alone.
+    async fn ended(&mut self) -> Death {
+        future::pending().await
+    }
+
+    async fn stop(self: Box<Self>) {}
+}

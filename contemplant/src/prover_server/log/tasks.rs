@@ -1,0 +1,138 @@
+//! How far a proof is, read from the server's log: SP1 cuts a proof into tasks and says at level debug
+//! which are submitted and which have succeeded.
+
+use network_lib::job::ProofMode;
+
+/// How many proofs SP1 joins into one.
+const ARITY: u64 = 4;
+
+/// Ends the line of a task that was done; the task's kind is the span's name before it.
+const DONE: &str = "task succeeded";
+/// Comes before the kind of a task that was submitted.
+const SUBMITTED: &str = "submitting task of kind ";
+/// The program has run to its end inside the server: nearly all shards are cut.
+const EXECUTED: &str = "minimal Executor finished";
+
+/// The tasks of one proof.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tasks {
+    submitted: Counts,
+    done: Counts,
+    executed: bool,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Counts {
+    shards: u64,
+    joins: u64,
+    wraps: u64,
+}
+
+impl Counts {
+    fn of(&mut self, kind: &str) -> Option<&mut u64> {
+        Some(match kind {
+            "ProveShard" => &mut self.shards,
+            "RecursionReduce" | "RecursionDeferred" => &mut self.joins,
+            "ShrinkWrap" | "PlonkWrap" | "Groth16Wrap" => &mut self.wraps,
+            _ => return None,
+        })
+    }
+
+    /// Work in units of about one recursive proof.
+    fn units(&self, mode: ProofMode) -> f64 {
+        // Beyond core, each shard's proof is also brought into recursive form.
+        let shard = if mode == ProofMode::Core { 1 } else { 2 };
+        (self.shards * shard + self.joins + 2 * self.wraps) as f64
+    }
+}
+
+impl Tasks {
+    /// Takes note of a line. Returns whether it was about a task.
+    pub(super) fn note(&mut self, line: &str) -> bool {
+        if let Some(kind) = line.split(SUBMITTED).nth(1) {
+            if let Some(count) = self.submitted.of(kind.trim()) {
+                *count += 1;
+            }
+            return true;
+        }
+        if line.ends_with(DONE) {
+            let kinds = line.split_whitespace().filter_map(|word| word.split_once('{'));
+            for (kind, _) in kinds {
+                if let Some(count) = self.done.of(kind.rsplit(':').next().unwrap_or(kind)) {
+                    *count += 1;
+                    break;
+                }
+            }
+            return true;
+        }
+        let executed = line.contains(EXECUTED);
+        self.executed |= executed;
+        executed
+    }
+
+    /// Done part of a proof of this kind, 0 to 1, once the number of shards is known.
+    #[must_use]
+    pub fn fraction(&self, mode: ProofMode) -> Option<f64> {
+        if !self.executed || self.submitted.shards == 0 {
+            return None;
+        }
+        let mut expected = self.submitted;
+        if mode != ProofMode::Core {
+            let joins = expected.shards.saturating_sub(1).div_ceil(ARITY - 1).max(1);
+            expected.joins = expected.joins.max(joins);
+        }
+        if matches!(mode, ProofMode::Plonk | ProofMode::Groth16) {
+            expected.wraps = 2;
+        }
+        Some((self.done.units(mode) / expected.units(mode)).clamp(0.0, 0.99))
+    }
+
+    /// Part of the shards that is done, 0 to 1, once their number is known.
+    #[must_use]
+    pub fn shards(&self) -> Option<f64> {
+        (self.executed && self.submitted.shards > 0)
+            .then(|| (self.done.shards as f64 / self.submitted.shards as f64).min(1.0))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    const AT: &str = "2026-01-01T00:00:00.000000Z DEBUG";
+
+    fn submit(tasks: &mut Tasks, kind: &str) {
+        let line = format!("{AT} prove: sp1_prover::worker::client::local: {SUBMITTED}{kind}");
+        assert!(tasks.note(&line));
+    }
+
+    fn done(tasks: &mut Tasks, kind: &str) {
+        let at = "sp1_prover::worker::node::full::init";
+        assert!(tasks.note(&format!("{AT} {kind}{{proof_id=p_1 task_id=t_2}}: {at}: {DONE}")));
+    }
+
+    #[test]
+    fn shards_are_counted_once_their_number_is_known() {
+        let mut tasks = Tasks::default();
+        for _ in 0..4 {
+            submit(&mut tasks, "ProveShard");
+        }
+        submit(&mut tasks, "Controller");
+        done(&mut tasks, "ProveShard");
+        assert_eq!(tasks.fraction(ProofMode::Core), None);
+        assert!(tasks.note(&format!("{AT} minimal Executor finished. elapsed: 1s, mhz: 9")));
+        assert_eq!(tasks.fraction(ProofMode::Core), Some(0.25));
+        assert_eq!(tasks.shards(), Some(0.25));
+        // Four shards of two units each, and one join.
+        assert_eq!(tasks.fraction(ProofMode::Compressed), Some(2.0 / 9.0));
+        // And two wraps of two units each.
+        assert_eq!(tasks.fraction(ProofMode::Groth16), Some(2.0 / 13.0));
+    }
+
+    #[test]
+    fn other_lines_are_not_about_tasks() {
+        assert!(!Tasks::default().note("INFO sp1_gpu_server: Connection accepted"));
+        assert!(!Tasks::default().note(""));
+    }
+}

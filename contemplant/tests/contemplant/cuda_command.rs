@@ -1,0 +1,147 @@
+//! The `cuda` backend with prover servers as child processes.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use contemplant::executor::{Executor, JobEvent};
+use contemplant::prover_server::command::CommandServer;
+use gpu_stand_in::Behaviour;
+use gpu_stand_in::behaviour::{Fault, behaviour_file};
+use network_lib::job::{FailureClass, Phase, ProofMode};
+
+use crate::cuda_stage::{Stage, behave, fault, unused_gpu};
+
+/// A proof time that no test waits for.
+const FOREVER: Duration = Duration::from_secs(3600);
+
+/// An executor that runs the stand-in, and the traces to be removed.
+struct OwnServer {
+    stage: Stage,
+    gpu: u32,
+}
+
+impl OwnServer {
+    async fn start(change: impl FnOnce(&mut Behaviour)) -> Self {
+        let program = stand_in().to_str().unwrap().to_owned();
+        Self::start_program(program, change).await
+    }
+
+    async fn start_program(program: String, change: impl FnOnce(&mut Behaviour)) -> Self {
+        let gpu = unused_gpu();
+        let socket = PathBuf::from(format!("/tmp/sp1-cuda-{gpu}.sock"));
+        behave(&socket, change);
+        let server = |data_dir: &std::path::Path| CommandServer::new(&[program], gpu, data_dir);
+        Self { stage: Stage::start(&socket, server).await, gpu }
+    }
+
+    /// Ids of the server's processes, of which there should be one at most.
+    fn processes(&self) -> Vec<String> {
+        let variable = format!("CUDA_VISIBLE_DEVICES={}", self.gpu);
+        let has_variable = |id: &String| {
+            let environment = std::fs::read(format!("/proc/{id}/environ")).unwrap_or_default();
+            environment.split(|byte| *byte == 0).any(|entry| entry == variable.as_bytes())
+        };
+        let entries = std::fs::read_dir("/proc").unwrap();
+        let names = entries.filter_map(|entry| entry.unwrap().file_name().into_string().ok());
+        names.filter(|name| name.parse::<u32>().is_ok()).filter(has_variable).collect()
+    }
+}
+
+impl Drop for OwnServer {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(behaviour_file(&self.stage.socket));
+    }
+}
+
+/// The stand-in's program, built beside this one by `cargo build --workspace --all-targets`.
+fn stand_in() -> PathBuf {
+    let own = std::env::current_exe().unwrap();
+    let program = own.parent().unwrap().parent().unwrap().join("gpu-stand-in");
+    assert!(program.is_file(), "{} is missing: build the workspace first", program.display());
+    program
+}
+
+#[tokio::test]
+async fn a_killed_server_fails_its_proof_at_once_and_is_started_again() {
+    let own = OwnServer::start(|behaviour| behaviour.proof_time = FOREVER).await;
+    own.stage.ready().await;
+    let mut attempt = own.stage.begin(10, ProofMode::Core);
+    attempt.is_proving().await;
+    let [server] = &own.processes()[..] else { panic!("not one server: {:?}", own.processes()) };
+    own.stage.behave(|_| {});
+    let killed = Instant::now();
+    assert!(Command::new("kill").args(["-KILL", server]).status().unwrap().success());
+    let failure = attempt.outcome().await.unwrap_err();
+    assert!(killed.elapsed() < Duration::from_secs(5), "{:?}", killed.elapsed());
+    assert_eq!(failure.class, FailureClass::Worker);
+    assert!(failure.message.contains("was killed by signal 9"), "{failure}");
+    own.stage.ready().await;
+    own.stage.prove(10, ProofMode::Core).await.unwrap();
+    own.stage.executor.stop().await;
+    assert_eq!(own.processes(), Vec::<String>::new());
+    assert!(!own.stage.socket.exists());
+}
+
+#[tokio::test]
+async fn a_cancelled_proof_is_ended_with_its_server_and_the_next_one_is_made() {
+    let own = OwnServer::start(|behaviour| behaviour.proof_time = FOREVER).await;
+    own.stage.ready().await;
+    let mut attempt = own.stage.begin(10, ProofMode::Core);
+    attempt.is_proving().await;
+    own.stage.behave(|_| {});
+    attempt.cancel.cancel();
+    assert_eq!(attempt.outcome().await.unwrap_err().message, "cancelled");
+    own.stage.ready().await;
+    own.stage.prove(11, ProofMode::Core).await.unwrap();
+    own.stage.executor.stop().await;
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_is_replaced() {
+    let own = OwnServer::start(fault(Fault::Hang)).await;
+    own.stage.ready().await;
+    let failure = own.stage.prove(10, ProofMode::Core).await.unwrap_err();
+    assert!(failure.message.contains("does not answer any more"), "{failure}");
+    own.stage.behave(|_| {});
+    own.stage.ready().await;
+    own.stage.prove(10, ProofMode::Core).await.unwrap();
+    own.stage.executor.stop().await;
+}
+
+#[tokio::test]
+async fn a_server_that_cannot_be_had_is_explained() {
+    let ends = OwnServer::start(fault(Fault::ExitAtStart)).await;
+    let reason = ends.stage.obstacle("has ended with exit code 4").await;
+    assert!(reason.contains("Running sp1-gpu-server 6.10.0"), "its last words: {reason}");
+    ends.stage.executor.stop().await;
+
+    let older = OwnServer::start(|behaviour| behaviour.version = Some("6.0.0".to_owned())).await;
+    let reason = older.stage.obstacle("is sp1-gpu-server 6.0.0").await;
+    assert!(reason.contains("needs 6.10.0"), "{reason}");
+    older.stage.executor.stop().await;
+    assert_eq!(older.processes(), Vec::<String>::new());
+
+    let missing = OwnServer::start_program("/no/such/program".to_owned(), |_| {}).await;
+    missing.stage.obstacle("/no/such/program cannot be started").await;
+}
+
+#[tokio::test]
+async fn progress_is_counted_from_the_log_and_estimated_where_there_is_none() {
+    let own = OwnServer::start(|behaviour| behaviour.proof_time = Duration::from_secs(12)).await;
+    own.stage.ready().await;
+    let mut attempt = own.stage.begin(10, ProofMode::Core);
+    let counted = attempt
+        .expect(|event| match event {
+            JobEvent::Progress(told) => told.phase == Phase::Proving && told.fraction > Some(0.2),
+            _ => false,
+        })
+        .await;
+    let JobEvent::Progress(counted) = counted else { unreachable!("as expected above") };
+    assert!(!counted.estimated && counted.eta_seconds.is_some(), "{counted:?}");
+    let (done, total) = (counted.cycles_done.unwrap(), counted.cycles_total.unwrap());
+    assert!(done > 0 && done < total, "{counted:?}");
+    attempt.cancel.cancel();
+    let _ = attempt.outcome().await;
+    own.stage.executor.stop().await;
+}

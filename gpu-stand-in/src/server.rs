@@ -1,0 +1,187 @@
+//! The socket: what `sp1-gpu-server` does, request for request, and the faults that were asked for.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::Context;
+use network_lib::task;
+use sp1_cuda::api::{Request, Response};
+use sp1_node::LightNode;
+use sp1_primitives::SP1_CRATE_VERSION;
+use sp1_sdk::SP1VerifyingKey;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::time::sleep;
+
+use crate::behaviour::{Behaviour, Fault, behaviour_file};
+use crate::prover::Prover;
+
+/// Into how many tasks a proof is cut, as the log tells it.
+const SHARDS: u32 = 4;
+
+/// What all connections share.
+struct Server {
+    behaviour: PathBuf,
+    node: LightNode,
+    hung: AtomicBool,
+}
+
+/// Serves on `socket` until the process ends or the call is dropped.
+///
+/// # Errors
+///
+/// When it cannot listen, or a behaviour ends it.
+pub async fn serve(socket: &Path) -> anyhow::Result<()> {
+    let file = behaviour_file(socket);
+    let behaviour = Behaviour::read(&file);
+    let version = behaviour.version.as_deref().unwrap_or(SP1_CRATE_VERSION);
+    eprintln!("Running sp1-gpu-server {version} with device 0");
+    match behaviour.fault {
+        Some(Fault::ExitAtStart) => leave(4),
+        Some(Fault::Deaf) => std::future::pending().await,
+        _ => {}
+    }
+    let _ = std::fs::remove_file(socket);
+    let node = LightNode::start().await;
+    let listener = UnixListener::bind(socket)
+        .with_context(|| format!("cannot listen on {}", socket.display()))?;
+    println!("{} INFO gpu_stand_in: Server listening @ {}", time(), socket.display());
+    let server = Arc::new(Server { behaviour: file, node, hung: AtomicBool::new(false) });
+    loop {
+        let (stream, _) = listener.accept().await?;
+        let server = Arc::clone(&server);
+        task::spawn("connection", async move {
+            // The client has gone, which is its right.
+            let _ = server.connection(stream).await;
+        });
+    }
+}
+
+impl Server {
+    async fn connection(&self, mut stream: UnixStream) -> anyhow::Result<()> {
+        let mut prover = Prover::new(self.node.clone());
+        loop {
+            let length = stream.read_u32_le().await?;
+            let mut request = vec![0; length as usize];
+            stream.read_exact(&mut request).await?;
+            while self.hung.load(Ordering::Relaxed) {
+                sleep(Duration::from_millis(100)).await;
+            }
+            let answer = match bincode::deserialize(&request) {
+                Ok(request) => self.answer(&mut prover, &mut stream, request).await?,
+                Err(error) => Response::InternalError(error.to_string()),
+            };
+            let answer = bincode::serialize(&answer)?;
+            stream.write_all(&u32::try_from(answer.len())?.to_le_bytes()).await?;
+            stream.write_all(&answer).await?;
+        }
+    }
+
+    async fn answer(
+        &self,
+        prover: &mut Prover,
+        stream: &mut UnixStream,
+        request: Request,
+    ) -> anyhow::Result<Response> {
+        let behaviour = Behaviour::read(&self.behaviour);
+        Ok(match request {
+            Request::Setup { elf, .. } => match prover.set_up(elf).await {
+                Ok((id, _)) if behaviour.fault == Some(Fault::OtherKey) => {
+                    Response::Setup { id, vk: other_key()? }
+                }
+                Ok((id, vk)) => Response::Setup { id, vk },
+                Err(error) => Response::InternalError(error.to_string()),
+            },
+            Request::Destroy { key } => {
+                prover.destroy(key);
+                Response::Ok
+            }
+            Request::ProveWithMode { mode, key, stdin, .. } => {
+                pretend(behaviour.proof_time).await;
+                if let Some(fault) = behaviour.fault
+                    && let Some(answer) = self.fail(fault, stream).await?
+                {
+                    return Ok(answer);
+                }
+                match prover.prove(key, mode, stdin).await {
+                    Ok(mut proof) => {
+                        if behaviour.fault == Some(Fault::OtherCircuit) {
+                            proof.sp1_version = "v6.0.0".to_owned();
+                        }
+                        Response::Proof { proof }
+                    }
+                    Err(error) => Response::ProverError(error.to_string()),
+                }
+            }
+        })
+    }
+
+    /// Does what goes wrong. None if the fault is of another kind.
+    async fn fail(
+        &self,
+        fault: Fault,
+        stream: &mut UnixStream,
+    ) -> anyhow::Result<Option<Response>> {
+        match fault {
+            Fault::Exit => leave(3),
+            Fault::Close => anyhow::bail!("closed on demand"),
+            Fault::Garbage => {
+                stream.write_all(&[12, 0, 0, 0, 9, 9, 9, 9, 1, 2, 3, 4, 5, 6, 7, 8]).await?;
+                anyhow::bail!("garbage on demand")
+            }
+            Fault::FourGib => {
+                stream.write_all(&[0xff; 4]).await?;
+                loop {
+                    stream.write_all(&[0; 1 << 16]).await?;
+                }
+            }
+            Fault::OutOfGpuMemory => {
+                println!("{} ERROR gpu_stand_in: out of GPU memory", time());
+                Ok(Some(Response::ProverError("out of GPU memory".to_owned())))
+            }
+            Fault::EatMemory => {
+                let mut eaten = Vec::new();
+                loop {
+                    eaten.push(vec![1_u8; 64 << 20]);
+                    sleep(Duration::from_millis(5)).await;
+                }
+            }
+            Fault::Hang => {
+                self.hung.store(true, Ordering::Relaxed);
+                std::future::pending().await
+            }
+            Fault::ExitAtStart | Fault::Deaf | Fault::OtherKey | Fault::OtherCircuit => Ok(None),
+        }
+    }
+}
+
+/// Takes the time of a proof, and logs as the real server does at level debug.
+async fn pretend(proof_time: Duration) {
+    let at = "sp1_prover::worker";
+    for _ in 0..SHARDS {
+        println!("{} DEBUG {at}::client::local: submitting task of kind ProveShard", time());
+    }
+    println!("{} DEBUG {at}::controller::core: minimal Executor finished. elapsed: 0s", time());
+    for shard in 0..SHARDS {
+        sleep(proof_time / SHARDS).await;
+        let span = format!("ProveShard{{proof_id=p task_id=t_{shard}}}");
+        println!("{} DEBUG {span}: {at}::node::full::init: task succeeded", time());
+    }
+}
+
+/// A key that belongs to no program.
+fn other_key() -> anyhow::Result<SP1VerifyingKey> {
+    Ok(bincode::deserialize(&7_u32.to_le_bytes().repeat(26))?)
+}
+
+/// A time as it stands in the real server's log; nothing depends on it.
+const fn time() -> &'static str {
+    "2026-01-01T00:00:00.000000Z"
+}
+
+#[allow(clippy::disallowed_methods, reason = "a server that dies unwinds nothing")]
+fn leave(code: i32) -> ! {
+    std::process::exit(code)
+}

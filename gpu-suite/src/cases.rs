@@ -1,0 +1,88 @@
+//! The cases.
+
+mod engine;
+mod failures;
+mod life;
+mod memory;
+
+use crate::case::{Case, case};
+
+/// Every case, in the order of the table.
+pub(crate) fn all() -> Vec<Case> {
+    vec![
+        case!(
+            "whole-path",
+            "client, Hierophant, Contemplant, container and back: the SDK verifies the proof",
+            life::whole_path
+        ),
+        case!(
+            "two-gpus",
+            "two GPUs are two containers and two slots, and one that dies costs the other nothing",
+            life::two_gpus
+        ),
+        case!(
+            "contemplant-killed",
+            "what a killed Contemplant leaves behind is gone after its next start",
+            life::contemplant_killed
+        ),
+        case!(
+            "container-killed",
+            "a container killed mid-proof: another is started, the proof is made",
+            failures::container_killed
+        ),
+        case!(
+            "container-frozen",
+            "a container that does not answer any more is replaced",
+            failures::container_frozen
+        ),
+        case!(
+            "socket-vanishes",
+            "the socket's file goes: the proof in the making does not care",
+            failures::socket_vanishes
+        ),
+        case!(
+            "other-version",
+            "a server of another SP1 version: both versions are named, nothing is offered",
+            failures::other_version
+        ),
+        case!(
+            "out-of-memory",
+            "a container killed for its memory is told apart, and the proof is made",
+            memory::out_of_memory
+        ),
+        case!(
+            "no-gpu-driver",
+            "no GPU driver in the engine: its own words on /contemplants, nothing is offered",
+            engine::no_gpu_driver
+        ),
+        case!(
+            "image-missing",
+            "an image that is not there, and one that cannot be pulled, are named",
+            engine::image_missing
+        ),
+        case!(
+            "engine-absent",
+            "without an engine the reason is told, and with it proofs are offered",
+            engine::engine_absent
+        ),
+        case!(
+            "engine-restarted",
+            "the engine is restarted mid-proof: the proof is made",
+            engine::engine_restarted
+        ),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_case_is_documented() {
+        let docs = include_str!("../../docs/gpu.md");
+        for case in all() {
+            let line = format!("| `{}` | {} |", case.name, case.about);
+            assert!(docs.contains(&line), "docs/gpu.md lacks\n{line}");
+        }
+    }
+}
