@@ -345,7 +345,7 @@ mod tests {
              [docker]\nimage = \"\"\nengine = \"tcp://x\"\nmemory_bytes = 1\nshm_bytes = 1\n",
         )
         .unwrap_err();
-        assert_eq!(error.faults.len(), 17, "{error}");
+        assert_eq!(error.faults.len(), 16, "{error}");
         assert!(error.to_string().contains("must start with ws:// or wss://"), "{error}");
     }
 

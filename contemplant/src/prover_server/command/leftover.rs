@@ -58,13 +58,18 @@ impl Leftover {
 /// Kills a process with all of its group. The standard library cannot, the system's shell can.
 pub(super) async fn kill_group(id: u32) {
     let killed = Command::new("sh")
-        .args(["-c", &format!("kill -KILL -- -{id}")])
+        .args(["-c", &format!("kill -s KILL -- -{id}")])
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .status()
         .await;
-    if let Err(error) = killed {
-        tracing::warn!(%error, "cannot run sh to end a prover server");
+    match killed {
+        Ok(status) if status.success() => {}
+        // Mostly because it has ended by itself meanwhile.
+        Ok(status) => {
+            tracing::debug!(%status, "a prover server's processes were not ended by kill")
+        }
+        Err(error) => tracing::warn!(%error, "cannot run sh to end a prover server"),
     }
 }
 
@@ -87,7 +92,9 @@ mod tests {
     async fn only_the_process_that_was_noted_is_ended() {
         let folder = tempfile::tempdir().unwrap();
         let leftover = Leftover::new(folder.path().join("note"));
-        let mut sleeper = Command::new("sleep").arg("600").process_group(0).spawn().unwrap();
+        let mut sleeper = Command::new("sleep");
+        let sleeper = sleeper.arg("600").process_group(0).kill_on_drop(true);
+        let mut sleeper = sleeper.spawn().unwrap();
         let id = sleeper.id().unwrap();
 
         std::fs::write(&leftover.note, format!("{id} 1\n")).unwrap();
@@ -97,7 +104,8 @@ mod tests {
 
         leftover.note(id);
         leftover.end().await;
-        assert!(!sleeper.wait().await.unwrap().success());
+        let ended = tokio::time::timeout(GONE_LIMIT, sleeper.wait()).await;
+        assert!(!ended.expect("it was killed").unwrap().success());
         assert!(start_time(id).is_none());
     }
 }
