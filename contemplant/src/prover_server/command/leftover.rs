@@ -67,7 +67,7 @@ pub(super) async fn kill_group(id: u32) {
         Ok(status) if status.success() => {}
         // Mostly because it has ended by itself meanwhile.
         Ok(status) => {
-            tracing::debug!(%status, "a prover server's processes were not ended by kill")
+            tracing::debug!(%status, "a prover server's processes were not ended by kill");
         }
         Err(error) => tracing::warn!(%error, "cannot run sh to end a prover server"),
     }
