@@ -8,7 +8,7 @@ use network_lib::job::ProofMode;
 use test_peers::{hello, unix_now};
 use tokio::time::sleep;
 
-use super::steps::{leased, proved, proves, rejoin};
+use super::steps::{goes_on_where_it_was, leased, proved, proves, rejoin};
 use crate::case::{Case, case, short_silence};
 use crate::clock::Clock;
 use crate::observer::Expected;
@@ -110,16 +110,7 @@ async fn set_back_and_killed(stage: &mut Stage) {
     clock.set(-HOURS);
     stage.hierophant.kill().await.expect("killed");
     stage.hierophant.launch().await.expect("starts again");
-    let (mut worker, welcome) = rejoin(stage, me, &[lease]).await;
-    assert_eq!(welcome.resume, [lease], "the attempt goes on");
-    proved(stage, &mut worker, lease, 20).await;
-    stage.arrives(&request).await;
-    let lease = leased(&mut worker).await;
-    proved(stage, &mut worker, lease, 21).await;
-    stage.arrives(&waiting).await;
-    for request in [&request, &waiting] {
-        stage.assert_one_attempt(request).await;
-    }
+    goes_on_where_it_was(stage, me, lease, &request, &waiting).await;
 }
 
 async fn to_and_fro(stage: &mut Stage) {

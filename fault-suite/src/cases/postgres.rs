@@ -7,7 +7,7 @@ use network_lib::job::ProofMode;
 use test_peers::hello;
 use tokio::time::sleep;
 
-use super::steps::{leased, proved, proves, rejoin};
+use super::steps::{goes_on_where_it_was, leased, proves};
 use crate::case::{Case, case};
 use crate::hierophant::Hierophant;
 use crate::observer::Expected;
@@ -90,16 +90,7 @@ async fn both_killed(stage: &mut Stage) {
     stage.note("refused to start without it, with the database's name");
     stage.postgres().start_again().await.expect("started");
     stage.hierophant.launch().await.expect("starts again");
-    let (mut worker, welcome) = rejoin(stage, me, &[lease]).await;
-    assert_eq!(welcome.resume, [lease], "the attempt goes on");
-    proved(stage, &mut worker, lease, 20).await;
-    stage.arrives(&request).await;
-    let lease = leased(&mut worker).await;
-    proved(stage, &mut worker, lease, 21).await;
-    stage.arrives(&waiting).await;
-    for request in [&request, &waiting] {
-        stage.assert_one_attempt(request).await;
-    }
+    goes_on_where_it_was(stage, me, lease, &request, &waiting).await;
 }
 
 async fn link_cut(stage: &mut Stage) {

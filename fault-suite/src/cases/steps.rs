@@ -7,7 +7,7 @@ use network_lib::wire::{FromWorker, ToWorker};
 use test_peers::{Worker, blob};
 
 use crate::proofs::GoodProof;
-use crate::stage::Stage;
+use crate::stage::{Request, Stage};
 
 /// The next job that a worker is given; confirmations of earlier ones are passed over.
 pub(crate) async fn leased(worker: &mut Worker) -> LeaseId {
@@ -70,4 +70,25 @@ pub(crate) async fn failed(worker: &mut Worker, lease: LeaseId, class: FailureCl
 /// Gives signs of life and hears what comes, for as long as the worker is wanted.
 pub(crate) async fn idle(worker: &mut Worker, held: &[LeaseId]) {
     worker.say(FromWorker::Heartbeat { held: held.to_vec() }).await;
+}
+
+/// The worker comes back: its attempt at `request` (input 20) goes on under the same lease, `waiting`
+/// (input 21) is given out afterwards, and each needed one attempt.
+pub(crate) async fn goes_on_where_it_was(
+    stage: &mut Stage,
+    me: Hello,
+    lease: LeaseId,
+    request: &Request,
+    waiting: &Request,
+) {
+    let (mut worker, welcome) = rejoin(stage, me, &[lease]).await;
+    assert_eq!(welcome.resume, [lease], "the attempt goes on");
+    proved(stage, &mut worker, lease, 20).await;
+    stage.arrives(request).await;
+    let lease = leased(&mut worker).await;
+    proved(stage, &mut worker, lease, 21).await;
+    stage.arrives(waiting).await;
+    for request in [request, waiting] {
+        stage.assert_one_attempt(request).await;
+    }
 }
