@@ -88,8 +88,13 @@ fn run(task: Task) -> Result<()> {
             provide_faketime()
         }
         Task::Demo { arguments } => demo(&mut steps, &arguments),
-        Task::Faults { arguments } => suite(&mut steps, "fault-suite", &arguments),
-        Task::GpuSuite { arguments } => suite(&mut steps, "gpu-suite", &arguments),
+        Task::Faults { arguments } => faults(&mut steps, &arguments),
+        Task::GpuSuite { arguments } => start(
+            &mut steps,
+            "gpu-suite",
+            &["hierophant", "contemplant", "gpu-stand-in"],
+            &arguments,
+        ),
         Task::Test => test(&mut steps),
         Task::Simulate { seeds, first } => simulate(&mut steps, first, seeds),
     }
@@ -103,27 +108,37 @@ fn root() -> Result<PathBuf> {
 }
 
 fn demo(steps: &mut Steps, arguments: &[String]) -> Result<()> {
-    steps.cargo("build (some twenty minutes the first time)", &["build", "--release", "--bins"])?;
-    let mut run = vec!["run", "--quiet", "--release", "--bin", "integration-test", "--"];
-    run.extend(arguments.iter().map(String::as_str));
-    steps.cargo("demo", &run)
+    start(steps, "integration-test", &["hierophant", "contemplant"], arguments)
 }
 
-/// Looking at the list needs no programs under test.
-fn suite(steps: &mut Steps, program: &str, arguments: &[String]) -> Result<()> {
-    let only_looks = ["--list", "--help", "-h", "--version"];
-    if !arguments.iter().any(|argument| only_looks.contains(&argument.as_str())) {
+fn faults(steps: &mut Steps, arguments: &[String]) -> Result<()> {
+    if !only_looks(arguments) {
         // Few cases need them; those say so themselves.
         for missing in [provide_postgres(), provide_faketime()].into_iter().filter_map(Result::err)
         {
             println!("== some cases will fall short: {missing:#}");
         }
-        let build = ["build", "--release", "--bins"];
+    }
+    start(steps, "fault-suite", &["hierophant", "contemplant"], arguments)
+}
+
+/// Builds a program and those that it starts, and nothing else, and runs it.
+fn start(steps: &mut Steps, program: &str, others: &[&str], arguments: &[String]) -> Result<()> {
+    if !only_looks(arguments) {
+        // The whole workspace is named for its features: then SP1 is built once for all commands.
+        let mut build = vec!["build", "--release", "--workspace", "--bin", program];
+        build.extend(others.iter().flat_map(|other| ["--bin", *other]));
         steps.cargo("build (some twenty minutes the first time)", &build)?;
     }
     let mut run = vec!["run", "--quiet", "--release", "--bin", program, "--"];
     run.extend(arguments.iter().map(String::as_str));
     steps.cargo(program, &run)
+}
+
+/// Whether no program under test is needed.
+fn only_looks(arguments: &[String]) -> bool {
+    let looks = ["--list", "--help", "-h", "--version"];
+    arguments.iter().any(|argument| looks.contains(&argument.as_str()))
 }
 
 /// Cheap checks first; lints before tests, because they need no code generation. Tests come last, so

@@ -91,7 +91,8 @@ impl ProverServer for CommandServer {
         // What nobody listens on would only be mistaken for the new one.
         let _ = std::fs::remove_file(&socket);
         let mut child = self.spawn()?;
-        let id = child.id().unwrap_or_default();
+        let id =
+            child.id().ok_or_else(|| Unavailable("the prover server ended at once".to_owned()))?;
         self.leftover.note(id);
         tracing::info!(command = ?self.command, gpu = self.gpu, process = id, "prover server started");
         let log = ServerLog::default();

@@ -61,6 +61,10 @@ impl Class {
                 self.requesters.remove(&rank.requester);
             }
         }
+        // Mostly the first one that is looked at.
+        if self.requesters.keys().any(|requester| self.round_of(requester) == self.round) {
+            return;
+        }
         let rounds = self.requesters.keys().map(|requester| self.round_of(requester));
         self.round = rounds.min().unwrap_or(u64::MAX);
         self.had_turn.retain(|_, round| *round > self.round);
@@ -109,6 +113,9 @@ impl Queue {
         self.ages.remove(&(rank.created_at, job));
         if let Some(count) = self.modes.get_mut(&rank.mode) {
             *count -= 1;
+            if *count == 0 {
+                self.modes.remove(&rank.mode);
+            }
         }
         Some(rank)
     }
