@@ -33,9 +33,9 @@ const REAL: &[ProofMode] = if cfg!(feature = "core-verification") {
     &[ProofMode::Compressed]
 };
 
-/// A file of `tests/proofs`.
+/// A file of `tests/proofs`; Cargo starts tests in their package's folder.
 fn fixture(name: &str) -> Vec<u8> {
-    let path = format!("{}/tests/proofs/{name}.zst", env!("CARGO_MANIFEST_DIR"));
+    let path = format!("tests/proofs/{name}.zst");
     let file = std::fs::File::open(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
     zstd::decode_all(file).expect("zstd")
 }
