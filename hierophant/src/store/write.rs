@@ -6,7 +6,8 @@ use network_lib::job::FailureClass;
 use super::statement::{Statement, upsert};
 use super::values::{bits, capped, cause_number, mode_number};
 use crate::records::{
-    ArtifactRecord, AttemptRecord, Change, JobRecord, ProgramRecord, RequestRecord,
+    ArtifactRecord, AttemptRecord, Change, JobRecord, Priority, ProgramRecord, RequestRecord,
+    Setting,
 };
 
 /// The statement that writes a change.
@@ -38,6 +39,11 @@ pub(super) fn statement(change: &Change) -> Statement {
              ON CONFLICT (address) DO UPDATE SET nonce = accounts.nonce + 1",
         )
         .bind(address.as_slice()),
+        Change::Set(setting) => write_setting(setting),
+        Change::Unset(kind, subject) => {
+            let sql = "DELETE FROM settings WHERE kind = $1 AND subject = $2";
+            Statement::new(sql).bind(kind.as_str()).bind(subject.as_str())
+        }
     }
 }
 
@@ -60,6 +66,7 @@ fn write_job(job: &JobRecord) -> Statement {
         ("stdin_size", bits(job.stdin_blob.size).into()),
         ("stdin_sha256", job.stdin_blob.sha256.0.as_slice().into()),
         ("state", job.state.as_str().into()),
+        ("priority", job.priority.map(Priority::as_str).into()),
         ("cycles", execution.map(|e| bits(e.cycles)).into()),
         ("gas", execution.and_then(|e| e.gas).map(bits).into()),
         ("public_values_hash", execution.map(|e| e.public_values_hash.0).into()),
@@ -154,4 +161,14 @@ fn write_program(program: &ProgramRecord) -> Statement {
         ("created_at", program.created_at.0.into()),
     ];
     upsert("programs", "vk_hash", columns, |_| true)
+}
+
+fn write_setting(setting: &Setting) -> Statement {
+    let columns = vec![
+        ("kind", setting.kind.as_str().into()),
+        ("subject", setting.subject.as_str().into()),
+        ("reason", setting.reason.as_str().into()),
+        ("since", setting.since.0.into()),
+    ];
+    upsert("settings", "kind, subject", columns, |name| ["reason", "since"].contains(&name))
 }

@@ -105,6 +105,7 @@ fn arrival(n: u8, session: u64, held: &[LeaseId]) -> Arrival {
         name: "amos".into(),
         capabilities: capabilities(vec![ProofMode::Core]),
         held: held.to_vec(),
+        drained: None,
         welcome: Welcome {
             protocol: 1,
             software_version: "0.1.0".into(),
