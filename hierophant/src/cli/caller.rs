@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::http::v1::PATH;
 use crate::api::http::v1::model::{Done, Reason, Worker};
+use crate::operate::Subject;
 
 /// How long an answer may take, and the next piece of a long one.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -111,7 +112,11 @@ impl Caller {
             (Some(_), Some(_)) => Err(CallError::Refused(format!(
                 "several Contemplants are called {named}; name one by its id, see `hierophant workers`"
             ))),
-            (None, _) => Ok(named.to_owned()),
+            (None, _) if named.parse::<Subject>().is_ok() => Ok(named.to_owned()),
+            (None, _) => Err(CallError::Missing(format!(
+                "no connected Contemplant is called {named:?}, and that is no Contemplant's id; see \
+                 `hierophant workers`"
+            ))),
         }
     }
 

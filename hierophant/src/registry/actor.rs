@@ -139,7 +139,7 @@ impl Actor for RegistryActor {
                     if let Some(handle) = state.sessions.get(&session) {
                         handle.close(CloseReason::Silent);
                     }
-                    state.lost(now, worker, session, &reason);
+                    state.lost(now, worker, session, &reason).await;
                 }
             }
         }
@@ -257,10 +257,9 @@ impl RegistryState {
         }
         match end {
             SessionEnd::Stopping => {}
-            SessionEnd::Closed(reason) => self.lost(now, worker, session, &reason),
+            SessionEnd::Closed(reason) => self.lost(now, worker, session, &reason).await,
             SessionEnd::Left(reason) if self.core.is_draining(worker, session) => {
-                self.lost(now, worker, session, &reason);
-                self.drained_out(worker).await;
+                self.lost(now, worker, session, &reason).await;
             }
             SessionEnd::Left(reason) | SessionEnd::Cut(reason) => {
                 if self.core.cut(worker, session, &reason) {
@@ -287,12 +286,12 @@ impl RegistryState {
             if let Some(handle) = self.sessions.get(&session) {
                 handle.close(CloseReason::Dropped(reason.clone()));
             }
-            self.lost(now, worker, session, &reason);
+            self.lost(now, worker, session, &reason).await;
         }
         Ok(decision.done)
     }
 
-    /// A worker that was drained has left: the next time it comes, it may take jobs.
+    /// A worker that was leaving is gone: if it was drained, it may take jobs the next time it comes.
     async fn drained_out(&mut self, worker: WorkerId) {
         if self.core.drained_out(worker) {
             let change = Change::Unset(SettingKind::Drained, worker.to_string());
@@ -307,12 +306,16 @@ impl RegistryState {
         })
     }
 
-    fn lost(&mut self, now: Millis, worker: WorkerId, session: u64, reason: &str) {
+    async fn lost(&mut self, now: Millis, worker: WorkerId, session: u64, reason: &str) {
+        let leaving = self.core.is_draining(worker, session);
         let name = self.core.name(worker).unwrap_or_default().to_owned();
         if !self.core.lost(now, worker, session, reason) {
             return;
         }
         tracing::info!(worker_id = %worker, name, reason, "Contemplant left");
         self.proofs.worker_lost(worker, session, reason.to_owned());
+        if leaving {
+            self.drained_out(worker).await;
+        }
     }
 }

@@ -266,10 +266,10 @@ mod tests {
 
     use super::*;
 
-    const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
-    const THERE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 9));
+    pub(super) const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    pub(super) const THERE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 9));
 
-    fn rules() -> Rules {
+    pub(super) fn rules() -> Rules {
         Rules {
             max_workers: 2,
             silence_limit_ms: 1000,
@@ -279,7 +279,7 @@ mod tests {
         }
     }
 
-    fn hello(n: u8) -> Hello {
+    pub(super) fn hello(n: u8) -> Hello {
         Hello {
             protocol: ProtocolRange::OURS,
             software_version: "0.1.0".into(),

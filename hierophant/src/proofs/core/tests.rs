@@ -2,6 +2,7 @@
 
 mod attempts;
 mod memory;
+mod operate;
 mod race;
 mod recovery;
 mod requests;
@@ -19,7 +20,7 @@ use memory::Memory;
 
 use super::*;
 use crate::proofs::message::NewRequest;
-use crate::records::{AttemptOutcome, NetworkMode, RequestState};
+use crate::records::{AttemptOutcome, NetworkMode, RequestState, Setting, SettingKind};
 
 const START: Millis = Millis(1_000_000);
 const DEADLINE: u64 = 5_000;

@@ -92,7 +92,7 @@ impl RegistryCore {
         }
     }
 
-    /// A worker that has left as it was told is not drained any more. Returns whether it was.
+    /// A worker that was leaving is gone, and so not drained any more. Returns whether it was.
     pub fn drained_out(&mut self, worker: WorkerId) -> bool {
         self.drained.remove(&worker).is_some()
     }
@@ -210,4 +210,116 @@ fn not_connected() -> NotDone {
     NotDone::NotFound(
         "no such Contemplant is connected; /api/v1/workers lists their ids".to_owned(),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use network_lib::handshake::RefusalCode;
+
+    use super::super::tests::{HERE, THERE, hello, rules};
+    use super::super::{RegistryCore, Rules};
+    use super::*;
+
+    const ID: WorkerId = WorkerId([1; 16]);
+
+    /// A core in which worker 1 is connected.
+    fn core() -> RegistryCore {
+        let mut core = RegistryCore::new(rules());
+        core.admit(Millis(0), &hello(1), HERE).expect("admitted");
+        core
+    }
+
+    /// Decides and does; returns what was decided.
+    fn act(core: &mut RegistryCore, action: &WorkerAction) -> Decision {
+        let decision = core.decide(Millis(5), action).expect("can be done");
+        core.done(Millis(5), action);
+        decision
+    }
+
+    /// What a start would read after these changes.
+    fn settings(changes: &[Option<Change>]) -> Vec<Setting> {
+        let set = changes.iter().filter_map(|change| match change {
+            Some(Change::Set(setting)) => Some(setting.clone()),
+            _ => None,
+        });
+        set.collect()
+    }
+
+    #[test]
+    fn a_drained_worker_stays_drained_over_a_restart_until_it_has_left() {
+        let mut core = core();
+        let drain = WorkerAction::Drain(ID, "kernel".into());
+        let decision = act(&mut core, &drain);
+        assert_eq!(decision.drained, Some((ID, 1, Some("kernel".into()))));
+        assert_eq!(core.workers()[0].state(), "draining");
+        assert!(!core.decide(Millis(6), &drain).expect("fine").done.changed, "twice is once");
+
+        let mut next = RegistryCore::new(rules());
+        next.remember(&settings(&[decision.save]));
+        let session = next.admit(Millis(0), &hello(1), HERE).expect("admitted").session;
+        assert_eq!(next.drained(ID).as_deref(), Some("kernel"));
+        next.draining(ID, session);
+        let undrain = next.decide(Millis(5), &WorkerAction::Undrain(ID));
+        assert!(matches!(undrain, Err(NotDone::Conflict(words)) if words.contains("leaving")));
+        assert!(next.lost(Millis(6), ID, session, "left") && next.drained_out(ID));
+        next.admit(Millis(7), &hello(1), HERE).expect("admitted");
+        assert_eq!(next.drained(ID), None);
+    }
+
+    #[test]
+    fn an_undrained_worker_is_as_it_was() {
+        let mut core = core();
+        act(&mut core, &WorkerAction::Drain(ID, String::new()));
+        let decision = act(&mut core, &WorkerAction::Undrain(ID));
+        assert_eq!(decision.drained, Some((ID, 1, None)));
+        assert_eq!(core.workers()[0].state(), "ready");
+        assert!(!act(&mut core, &WorkerAction::Undrain(ID)).done.changed);
+    }
+
+    #[test]
+    fn who_is_blocked_is_dropped_and_turned_away_until_unblocked() {
+        for subject in [Subject::Worker(ID), Subject::address(HERE)] {
+            let mut core = core();
+            let block = WorkerAction::Block(subject, "lies".into());
+            let decision = act(&mut core, &block);
+            assert_eq!(decision.dropped, [(ID, 1, "blocked by the operator: lies".to_owned())]);
+            assert!(core.lost(Millis(5), ID, 1, "blocked"));
+            assert!(!core.decide(Millis(6), &block).expect("fine").done.changed);
+
+            let mut next = RegistryCore::new(rules());
+            next.remember(&settings(&[decision.save]));
+            let refusal = next.admit(Millis(0), &hello(1), HERE).expect_err("turned away");
+            assert_eq!(refusal.code, RefusalCode::Blocked);
+            assert_eq!(refusal.message, "blocked by the operator: lies");
+            assert_eq!(next.blocked()[0].subject, subject.to_string());
+            assert!(act(&mut next, &WorkerAction::Unblock(subject)).done.changed);
+            next.admit(Millis(0), &hello(1), HERE).expect("admitted");
+            assert!(!act(&mut next, &WorkerAction::Unblock(subject)).done.changed);
+        }
+    }
+
+    #[test]
+    fn what_the_configuration_blocks_only_the_configuration_unblocks() {
+        let blocked = vec![THERE.to_string()];
+        let core = RegistryCore::new(Rules { blocked, ..rules() });
+        let unblock = WorkerAction::Unblock(Subject::address(THERE));
+        let refused = core.decide(Millis(0), &unblock).expect_err("refused");
+        assert!(matches!(refused, NotDone::Conflict(words) if words.contains("hierophant.toml")));
+        assert_eq!(core.blocked()[0].since, None);
+    }
+
+    #[test]
+    fn who_is_not_there_can_be_blocked_but_neither_dropped_nor_drained() {
+        let core = core();
+        let nobody = WorkerId([9; 16]);
+        for action in [
+            WorkerAction::Drain(nobody, String::new()),
+            WorkerAction::Undrain(nobody),
+            WorkerAction::Drop(nobody, String::new()),
+        ] {
+            assert!(matches!(core.decide(Millis(0), &action), Err(NotDone::NotFound(_))));
+        }
+        let block = WorkerAction::Block(Subject::Worker(nobody), String::new());
+        assert!(core.decide(Millis(0), &block).expect("fine").done.changed);
+    }
 }
