@@ -165,7 +165,7 @@ named! {
         Unexecutable = "unexecutable",
         /// The job was given up.
         Failed = "failed",
-        /// Its requester withdrew it.
+        /// Its requester or an operator withdrew it.
         Cancelled = "cancelled",
         /// Its deadline passed.
         Expired = "expired",

@@ -152,7 +152,8 @@ impl Show for Done {
 impl Show for Cleared {
     fn show(&self) -> String {
         let will = if self.dry_run { "would be cancelled" } else { "cancelled" };
-        let mut text = format!("{} jobs with {} requests {will}\n", self.jobs, self.requests);
+        let (jobs, requests) = (many(self.jobs, "job"), many(self.requests, "request"));
+        let mut text = format!("{jobs} with {requests} {will}\n");
         for job in &self.listed {
             text.push_str(&format!("  {job}\n"));
         }
@@ -216,6 +217,11 @@ fn attempts(history: &[Attempt], running: &[Running]) -> String {
         ]
     });
     list(["attempt at job", "Contemplant", "outcome", "started", "took", ""], rows, "no attempts")
+}
+
+/// Such as `1 job`, `2 jobs`.
+fn many(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 /// What a Contemplant works on, or what keeps it from working.

@@ -5,6 +5,7 @@
 
 mod acts;
 mod bad_input;
+mod clearing;
 mod cli;
 mod cli_acts;
 mod disk_budget;

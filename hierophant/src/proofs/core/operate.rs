@@ -11,6 +11,9 @@ use crate::records::{
     Change, JobRecord, JobState, Millis, RequestRecord, RequestState, Setting, SettingKind,
 };
 
+/// What a drained worker is told if the operator has not said why.
+const DRAINED: &str = "drained by the operator";
+
 /// Why the core has done nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NotActed {
@@ -232,6 +235,7 @@ impl ProofsCore {
             let idle = worker.leases.is_empty() && !worker.draining && !worker.away;
             if let Some(reason) = worker.drained.clone().filter(|_| idle) {
                 worker.draining = true;
+                let reason = if reason.is_empty() { DRAINED.to_owned() } else { reason };
                 effects.push(Effect::Send(*id, ToWorker::Drain { reason }));
             }
         }
