@@ -1,6 +1,8 @@
 //! `/api/v1`: what operators do, and what clients and Contemplants see of it.
 
+use std::io;
 use std::num::NonZero;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use hierophant_proto::network as pb;
@@ -393,4 +395,49 @@ async fn what_is_asked_wrongly_changes_nothing() {
     assert_eq!(status.fulfillment_status, FulfillmentStatus::Assigned as i32);
     // Without a body it is done as well.
     assert_eq!(poster.post(&url).send().await.expect("answers").status(), 200);
+}
+
+/// What is logged.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    fn text(&self) -> String {
+        let bytes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+}
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn the_log_says_who_did_what_from_where_and_how_it_went() {
+    let log = Log::default();
+    let writer = log.clone();
+    let logging = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone());
+    // Everything of this test runs on its own thread.
+    let _logging = tracing::subscriber::set_default(logging.finish());
+    let network = Network::start().await;
+    let (_, _, request) = asking(&network).await;
+    let whole = hex::encode(&request);
+    get(&network, "/overview").await;
+    act(&network, &format!("/requests/{whole}/cancel"), json!({"reason": "a \"trial\""})).await;
+    refused(&network, "/workers/amos/drain", json!({}), 400).await;
+    let text = log.text();
+    let lines: Vec<&str> = text.lines().filter(|line| line.contains(" operator ")).collect();
+    let [cancelled, refused] = lines[..] else { panic!("{lines:?}") };
+    let action = format!("action=\"/api/v1/requests/{}/cancel\"", &whole[..16]);
+    for words in ["peer=127.0.0.1:", &action, r#"a \\\"trial"#, "code=200"] {
+        assert!(cancelled.contains(words), "{words}: {cancelled}");
+    }
+    assert!(refused.contains("/workers/amos/drain") && refused.contains("code=400"), "{refused}");
+    assert!(!text.contains(&whole), "the whole id is a credential");
 }
