@@ -134,7 +134,7 @@ impl<D: Driver> JobStore for SqlStore<D> {
         if changes.is_empty() {
             return Ok(());
         }
-        self.0.write(changes.iter().map(write::statement).collect()).await
+        self.0.write(write::statements(changes)).await
     }
 
     async fn unfinished_jobs(&self) -> Result<Vec<UnfinishedJob>, StoreError> {
