@@ -126,7 +126,7 @@ impl ProofsCore {
         if held().any(|held| held.checking) {
             return Err("its proof has been handed in and is being checked".into());
         }
-        live.failed_on.last = held().map(|held| held.attempt.prover.worker).last();
+        live.failed_on.last = held().next_back().map(|held| held.attempt.prover.worker);
         live.left = None;
         for lease in leases {
             self.stop_attempt(now, lease, "requeued by the operator", effects);
