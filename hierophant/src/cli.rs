@@ -1,8 +1,10 @@
-//! What an operator asks a running Hierophant on the command line, through `/api/v1`.
+//! What an operator asks and has done by a running Hierophant on the command line, through `/api/v1`.
 //!
 //! Tables are for people; with `--json` the API's own answer is printed for scripts.
 
+mod act;
 mod caller;
+mod download;
 mod show;
 
 use std::process::ExitCode;
@@ -12,9 +14,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::api::http::v1::model::{
-    Job, Overview, Program, Request, WholeJob, WholeWorker, Why, Worker,
+    Blocked, Job, Overview, Program, Request, WholeJob, WholeWorker, Why, Worker,
 };
 use crate::config::Config;
+use act::Act;
 use caller::{CallError, Caller};
 use show::Show;
 
@@ -65,11 +68,11 @@ pub enum Question {
     },
     /// Registered programs, the newest first.
     Programs,
-    /// Have a Contemplant take no more jobs, finish what it holds and leave.
-    Drain {
-        /// Id of the Contemplant, or the name of a connected one.
-        worker: String,
-    },
+    /// Who is turned away.
+    Blocked,
+    /// What to do.
+    #[command(flatten)]
+    Act(Act),
 }
 
 /// Which jobs or requests to list.
@@ -122,7 +125,12 @@ pub fn run(question: &Question, options: &Options, config: &Config) -> ExitCode 
         Err(error @ CallError::Unreachable { .. }) => {
             failed(&error.to_string(), ExitCode::from(UNREACHABLE))
         }
-        Err(error) => failed(&error.to_string(), ExitCode::FAILURE),
+        Err(error) => {
+            if let CallError::Partly { text, .. } = &error {
+                print!("{text}");
+            }
+            failed(&error.to_string(), ExitCode::FAILURE)
+        }
     }
 }
 
@@ -146,10 +154,8 @@ async fn answer(question: &Question, caller: &Caller, json: bool) -> Result<Stri
             print.get::<WholeWorker>(&format!("/workers/{id}"), &[]).await
         }
         Question::Programs => print.get::<Vec<Program>>("/programs", &[]).await,
-        Question::Drain { worker } => {
-            let id = caller.worker(worker).await?;
-            caller.post(&format!("/contemplants/{id}/drain")).await
-        }
+        Question::Blocked => print.get::<Vec<Blocked>>("/blocked", &[]).await,
+        Question::Act(act) => act::act(act, caller, json).await,
     }
 }
 

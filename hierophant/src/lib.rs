@@ -10,6 +10,7 @@ pub mod cli;
 mod clock;
 pub mod config;
 pub mod metrics;
+pub mod operate;
 pub mod proofs;
 pub mod records;
 pub mod registry;

@@ -83,6 +83,7 @@ struct Measures {
     bytes: Family<BytesLabels, Counter>,
     jobs_waiting: Family<ModeLabels, Gauge>,
     jobs_unfinished: Gauge,
+    dispatch_paused: Gauge,
     oldest_wait: FloatGauge,
     attempts_running: Family<ModeLabels, Gauge>,
     workers: Family<WorkerLabels, Gauge>,
@@ -158,10 +159,12 @@ impl Metrics {
         let bytes = to.byte_counters(
             "artifacts_transferred",
             "programs, inputs and proofs, by `direction` (`in`, `out`) and `peer` (`client`, \
-             `contemplant`)",
+             `contemplant`, `operator`)",
         );
         let jobs_waiting = to.gauges("jobs_waiting", "jobs that wait for a Contemplant, by `mode`");
         let jobs_unfinished = to.gauge("jobs_unfinished", "jobs that have not ended");
+        let dispatch_paused =
+            to.gauge("dispatch_paused", "1 if an operator has paused dispatch, else 0");
         let oldest_wait =
             to.seconds_gauge("oldest_wait", "age of the oldest job that waits, 0 if none does");
         let attempts_running = to.gauges("attempts_running", "attempts in progress, by `mode`");
@@ -191,6 +194,7 @@ impl Metrics {
             bytes,
             jobs_waiting,
             jobs_unfinished,
+            dispatch_paused,
             oldest_wait,
             attempts_running,
             workers,
@@ -311,6 +315,7 @@ impl Metrics {
             measures.attempts_running.get_or_create(&labels).set(whole(running));
         }
         measures.jobs_unfinished.set(whole(overview.unfinished));
+        measures.dispatch_paused.set(i64::from(overview.paused.is_some()));
         let oldest = overview.oldest_waiting.map_or(0, |created| figures.now.since(created));
         measures.oldest_wait.set(in_seconds(oldest));
         let slots: usize =

@@ -165,7 +165,7 @@ named! {
         Unexecutable = "unexecutable",
         /// The job was given up.
         Failed = "failed",
-        /// Its requester withdrew it.
+        /// Its requester or an operator withdrew it.
         Cancelled = "cancelled",
         /// Its deadline passed.
         Expired = "expired",
@@ -305,6 +305,18 @@ pub fn idempotency_key(
     Sha256Digest(hasher.finalize().into())
 }
 
+named! {
+    /// Which jobs go first.
+    Priority {
+        /// Before all others.
+        Urgent = "urgent",
+        /// In their turn.
+        Normal = "normal",
+        /// When nothing else can be given out.
+        Low = "low",
+    }
+}
+
 /// The Contemplant that runs or ran an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Prover {
@@ -335,6 +347,8 @@ pub struct JobRecord {
     pub stdin_blob: BlobInfo,
     /// Where it stands.
     pub state: JobState,
+    /// Its priority, if an operator has set one; else its kind of proof decides.
+    pub priority: Option<Priority>,
     /// What the execution found: for a proved job that of the proof, before that the latest word.
     pub execution: Option<Execution>,
     /// Why it failed, or why its latest attempt did.
@@ -431,6 +445,31 @@ impl AttemptRecord {
     }
 }
 
+named! {
+    /// What an operator can set for longer than Hierophant runs.
+    SettingKind {
+        /// Nothing is given out; without a subject.
+        Paused = "paused",
+        /// A Contemplant is turned away, by its id or its address.
+        Blocked = "blocked",
+        /// A Contemplant, by its id, finishes what it holds and leaves.
+        Drained = "drained",
+    }
+}
+
+/// What an operator has set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setting {
+    /// What it is about.
+    pub kind: SettingKind,
+    /// Whom or what it holds for; empty if for everything.
+    pub subject: String,
+    /// Why, in the operator's words.
+    pub reason: String,
+    /// Since when.
+    pub since: Millis,
+}
+
 /// One write to the store; several make one transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
@@ -454,4 +493,8 @@ pub enum Change {
     Program(ProgramRecord),
     /// Counts one accepted signed body of an account.
     CountNonce(Address),
+    /// Inserts or replaces what an operator has set.
+    Set(Setting),
+    /// Removes it, by kind and subject.
+    Unset(SettingKind, String),
 }

@@ -77,7 +77,7 @@ impl Root {
         .await?;
         let checker = ProofChecker::new(blobs.clone(), Arc::clone(&store), config.mock_mode);
         let arguments = ProofsArguments {
-            store,
+            store: Arc::clone(&store),
             blobs,
             limits: config.proof_limits(),
             quarantine: config.proofs.quarantine,
@@ -89,6 +89,7 @@ impl Root {
             rules: config.registry_rules(),
             heartbeat_interval: config.worker_registry.heartbeat_interval,
             proofs: proofs.clone(),
+            store,
         };
         let registry = RegistryActor::start(arguments, above).await?;
         Ok(Self { owners: Owners { proofs, registry, artifacts }, actor, broken })

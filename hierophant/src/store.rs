@@ -28,7 +28,7 @@ use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::records::{
     ArtifactRecord, AttemptRecord, Change, JobRecord, Millis, ProgramRecord, RequestRecord,
-    RequestState,
+    RequestState, Setting,
 };
 
 use measured::Measured;
@@ -287,6 +287,9 @@ pub trait JobStore: Browse + Debug {
 
     /// Whether no artifact was ever recorded: the store is new.
     async fn is_new(&self) -> Result<bool, StoreError>;
+
+    /// What operators have set.
+    async fn settings(&self) -> Result<Vec<Setting>, StoreError>;
 
     /// How many signed bodies of this account were accepted.
     async fn nonce(&self, address: Address) -> Result<u64, StoreError>;

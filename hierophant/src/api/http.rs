@@ -49,7 +49,9 @@ fn router(context: Context) -> Router {
         .route("/contemplants", get(status::contemplants))
         .route(
             "/contemplants/{id}/drain",
-            post(operate::drain).layer(from_fn(v1::guard::operators_only)),
+            post(operate::drain)
+                .layer(from_fn(v1::audit::audited))
+                .layer(from_fn(v1::guard::operators_only)),
         )
         .route("/dead-contemplants", get(status::dead_contemplants))
         .route("/proof-history", get(status::proof_history))

@@ -94,6 +94,7 @@ mod tests {
             stdin,
             stdin_blob,
             state: JobState::Uploaded,
+            priority: None,
             execution: None,
             failure: None,
             proof: None,

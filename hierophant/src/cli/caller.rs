@@ -2,15 +2,19 @@
 
 use std::time::Duration;
 
-use reqwest::{Client, Response};
-use serde::Deserialize;
+use reqwest::{Client, Response, StatusCode};
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use crate::api::http::v1::PATH;
-use crate::api::http::v1::model::Worker;
+use crate::api::http::v1::model::{Done, Reason, Worker};
+use crate::operate::Subject;
 
-/// How long an answer may take.
+/// How long an answer may take, and the next piece of a long one.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How this program names itself, for the log of who did what.
+const PROGRAM: &str = concat!("hierophant/", env!("CARGO_PKG_VERSION"));
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +32,20 @@ pub(super) enum CallError {
     /// The call is refused.
     #[error("{0}")]
     Refused(String),
+    /// There is no such thing.
+    #[error("{0}")]
+    Missing(String),
+    /// Some of it was done; `text` is to be printed all the same.
+    #[error("{words}")]
+    Partly {
+        /// What was done, and what not.
+        text: String,
+        /// In short.
+        words: String,
+    },
+    /// A file on this side is the trouble, or what is to be in it.
+    #[error("{0}")]
+    File(String),
     /// The answer makes no sense: another program, or another version.
     #[error("the answer of {url} cannot be read ({reason}); is it a Hierophant of this version?")]
     Unreadable {
@@ -47,7 +65,10 @@ pub(super) struct Caller {
 impl Caller {
     /// The one at this address.
     pub(super) fn new(url: String) -> Self {
-        Self { url: url.trim_end_matches('/').to_owned(), client: Client::new() }
+        let client = Client::builder().read_timeout(PATIENCE).user_agent(PROGRAM).build();
+        // What is asked for here can always be built.
+        let client = client.unwrap_or_default();
+        Self { url: url.trim_end_matches('/').to_owned(), client }
     }
 
     /// Reads from the API.
@@ -57,14 +78,29 @@ impl Caller {
         query: &[(&'static str, String)],
     ) -> Result<T, CallError> {
         let call = self.client.get(format!("{}{PATH}{path}", self.url)).query(query);
-        let answer = self.sent(call).await?;
+        let answer = self.sent(call.timeout(PATIENCE)).await?;
         answer.json().await.map_err(|error| self.unreadable(&error))
     }
 
-    /// Has something done; the answer is in words.
-    pub(super) async fn post(&self, path: &str) -> Result<String, CallError> {
-        let answer = self.sent(self.client.post(format!("{}{path}", self.url))).await?;
-        answer.text().await.map_err(|error| self.unreadable(&error))
+    /// Has something done that needs no more words.
+    pub(super) async fn done(&self, path: &str) -> Result<Done, CallError> {
+        self.post(path, &Reason::default()).await
+    }
+
+    /// Has something done.
+    pub(super) async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, CallError> {
+        let call = self.client.post(format!("{}{PATH}{path}", self.url)).json(body);
+        let answer = self.sent(call.timeout(PATIENCE)).await?;
+        answer.json().await.map_err(|error| self.unreadable(&error))
+    }
+
+    /// Reads what may be long: it may take its time as long as something comes.
+    pub(super) async fn stream(&self, path: &str) -> Result<Response, CallError> {
+        self.sent(self.client.get(format!("{}{PATH}{path}", self.url))).await
     }
 
     /// The id of a Contemplant that is named by its id or by its name.
@@ -76,12 +112,16 @@ impl Caller {
             (Some(_), Some(_)) => Err(CallError::Refused(format!(
                 "several Contemplants are called {named}; name one by its id, see `hierophant workers`"
             ))),
-            (None, _) => Ok(named.to_owned()),
+            (None, _) if named.parse::<Subject>().is_ok() => Ok(named.to_owned()),
+            (None, _) => Err(CallError::Missing(format!(
+                "no connected Contemplant is called {named:?}, and that is no Contemplant's id; see \
+                 `hierophant workers`"
+            ))),
         }
     }
 
     async fn sent(&self, call: reqwest::RequestBuilder) -> Result<Response, CallError> {
-        let answer = call.timeout(PATIENCE).send().await.map_err(|error| {
+        let answer = call.send().await.map_err(|error| {
             let reason = crate::proofs::actor::chain(&error.without_url());
             CallError::Unreachable { url: self.url.clone(), reason }
         })?;
@@ -92,10 +132,14 @@ impl Caller {
         let text = answer.text().await.unwrap_or_default();
         let refusal = serde_json::from_str::<Refusal>(&text).map(|refusal| refusal.error);
         let words = refusal.unwrap_or_else(|_| text.trim().to_owned());
-        Err(CallError::Refused(if words.is_empty() { code.to_string() } else { words }))
+        let words = if words.is_empty() { code.to_string() } else { words };
+        if code == StatusCode::NOT_FOUND {
+            return Err(CallError::Missing(words));
+        }
+        Err(CallError::Refused(words))
     }
 
-    fn unreadable(&self, error: &reqwest::Error) -> CallError {
+    pub(super) fn unreadable(&self, error: &reqwest::Error) -> CallError {
         let reason = crate::proofs::actor::chain(error);
         CallError::Unreadable { url: self.url.clone(), reason }
     }

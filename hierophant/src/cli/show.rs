@@ -5,9 +5,12 @@ use std::time::Duration;
 use comfy_table::presets::NOTHING;
 use comfy_table::{ContentArrangement, Table};
 
+use super::download::Saved;
 use crate::api::http::v1::model::{
-    Attempt, Job, Overview, Program, Request, Running, WholeJob, WholeWorker, Why, Worker,
+    Attempt, Blocked, Cleared, Done, Job, Overview, Program, Request, Running, WholeJob,
+    WholeWorker, Why, Worker,
 };
+use crate::operate::because;
 use crate::records::Millis;
 
 /// What can be shown to people.
@@ -33,6 +36,10 @@ impl Show for Overview {
             ("kept", size(self.stored_bytes)),
             ("free on disk", self.free_bytes.map_or("unknown".into(), size)),
         ];
+        if let Some(paused) = &self.paused {
+            let since = format!("paused {}", ago(paused.since));
+            facts.insert(1, ("dispatch", because(&since, &paused.reason)));
+        }
         if let Some(low) = &self.storage_low {
             facts.push(("new work", format!("turned away: {low}")));
         }
@@ -88,7 +95,7 @@ impl Show for Vec<Worker> {
                 worker.backend.clone(),
                 worker.modes.join(","),
                 format!("{}/{}", worker.running.len(), worker.slots),
-                worker.running.first().map(doing).or(worker.obstacle.clone()).unwrap_or_default(),
+                doing_or_why_not(worker),
                 worker.proofs_completed.to_string(),
                 worker.strikes.to_string(),
                 ago(worker.joined_at),
@@ -128,10 +135,52 @@ impl Show for WholeJob {
             ("cycles", job.cycles.map(|cycles| cycles.to_string())),
             ("gas", job.gas.map(|gas| gas.to_string())),
             ("failure", job.failure.clone()),
+            ("priority", job.priority.clone()),
         ];
         facts.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
         let attempts = attempts(&self.history, &self.running);
         format!("{}\n{}\n{attempts}", facts_table(&facts), job.requests.show())
+    }
+}
+
+impl Show for Done {
+    fn show(&self) -> String {
+        format!("{}\n", self.now)
+    }
+}
+
+impl Show for Cleared {
+    fn show(&self) -> String {
+        let will = if self.dry_run { "would be cancelled" } else { "cancelled" };
+        let (jobs, requests) = (many(self.jobs, "job"), many(self.requests, "request"));
+        let mut text = format!("{jobs} with {requests} {will}\n");
+        for job in &self.listed {
+            text.push_str(&format!("  {job}\n"));
+        }
+        if self.jobs > self.listed.len() {
+            text.push_str(&format!("  and {} more\n", self.jobs - self.listed.len()));
+        }
+        text
+    }
+}
+
+impl Show for Vec<Blocked> {
+    fn show(&self) -> String {
+        let rows = self.iter().map(|blocked| {
+            [
+                blocked.subject.clone(),
+                blocked.since.map_or_else(String::new, ago),
+                blocked.reason.clone(),
+            ]
+        });
+        list(["blocked", "since", "reason"], rows, "nobody is blocked")
+    }
+}
+
+impl Show for Saved {
+    fn show(&self) -> String {
+        let Self { file, bytes, sha256 } = self;
+        format!("{}: {}, SHA-256 {sha256}\n", file.display(), size(*bytes))
     }
 }
 
@@ -149,6 +198,8 @@ impl Show for WholeWorker {
             (None, Some(gone)) => format!("gone {}: {}\n", ago(gone.at), gone.reason),
             (None, None) => "not connected since Hierophant started\n".to_owned(),
         };
+        let blocked = self.blocked.as_ref().map(|reason| because("blocked", reason) + "\n");
+        let head = format!("{head}{}", blocked.unwrap_or_default());
         format!("{head}\n{}", attempts(&self.history, running))
     }
 }
@@ -166,6 +217,18 @@ fn attempts(history: &[Attempt], running: &[Running]) -> String {
         ]
     });
     list(["attempt at job", "Contemplant", "outcome", "started", "took", ""], rows, "no attempts")
+}
+
+/// Such as `1 job`, `2 jobs`.
+fn many(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
+/// What a Contemplant works on, or what keeps it from working.
+fn doing_or_why_not(worker: &Worker) -> String {
+    let drained = worker.drained.as_ref().map(|reason| because("drained", reason));
+    let words = worker.running.first().map(doing).into_iter().chain(drained);
+    words.chain(worker.obstacle.clone()).collect::<Vec<_>>().join("; ")
 }
 
 /// Such as `proving 42%, 3m left`.

@@ -103,6 +103,8 @@ pub enum Peer {
     Client,
     /// The Contemplant that holds the lease.
     Contemplant,
+    /// An operator who looks into a proof.
+    Operator,
 }
 
 impl EncodeLabelValue for Peer {
@@ -110,6 +112,7 @@ impl EncodeLabelValue for Peer {
         encoder.write_str(match self {
             Self::Client => "client",
             Self::Contemplant => "contemplant",
+            Self::Operator => "operator",
         })
     }
 }

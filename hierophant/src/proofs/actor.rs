@@ -1,5 +1,7 @@
 //! Carries the core's decisions out: first the store, then the workers, then the reply.
 
+mod operate;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,13 +14,14 @@ use tokio::time::Instant;
 
 use super::core::{Effect, IdSource, Known, Limits, Past, ProofsCore};
 use super::handle::ProofsHandle;
-use super::message::{CancelError, NewRequest, ProofsMsg, SubmitError};
+use super::message::{CancelError, Clearing, NewRequest, ProofsMsg, SubmitError};
 use super::pace::LATELY;
 use crate::artifacts::audit;
 use crate::artifacts::blobs::Blobs;
 use crate::ask::{reply, tell};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
+use crate::operate::Cleared;
 use crate::records::{Change, JobState, Millis, RequestState, idempotency_key, job_key};
 use crate::session::{CloseReason, SessionHandle};
 use crate::store::{self, JobStore, RequestView, StoreError};
@@ -91,6 +94,7 @@ impl Actor for ProofsActor {
         let now = Millis::now();
         let unfinished = store.unfinished_jobs().await?;
         let strikes = store.strikes(Millis(now.0.saturating_sub(limits.strike_decay_ms))).await?;
+        let settings = store.settings().await?;
         let ended = if limits.race_after > 0.0 {
             store.finished_jobs(LATELY, None).await?.into_iter().map(|(job, _)| job).collect()
         } else {
@@ -113,7 +117,7 @@ impl Actor for ProofsActor {
         }
         let mut clock = Clock::start();
         let (now, _) = clock.look();
-        let past = Past { unfinished, damaged, strikes, ended };
+        let past = Past { unfinished, damaged, strikes, ended, settings };
         let (core, effects) = ProofsCore::restore(now, limits, IdSource::random(), past);
         let sessions = BTreeMap::new();
         let mut state =
@@ -178,6 +182,24 @@ impl Actor for ProofsActor {
                     reply(port, reopened);
                 }
                 return Ok(());
+            }
+            ProofsMsg::Act(action, port) => {
+                let answer = state.act(&myself, now, action).await?;
+                reply(port, answer);
+                return Ok(());
+            }
+            ProofsMsg::ToClear(filter, port) => {
+                reply(port, core.to_clear(&filter));
+                return Ok(());
+            }
+            ProofsMsg::Clear(filter, port) => {
+                let (left, cleared) = (core.to_clear(&filter).jobs, Cleared::default());
+                let clearing = Clearing { left, requester: filter.requester, cleared, port };
+                return state.clear(&myself, now, clearing).await;
+            }
+            ProofsMsg::ClearOn(clearing) => return state.clear(&myself, now, *clearing).await,
+            ProofsMsg::WorkerDrained(worker, session, drained) => {
+                core.worker_drained(now, worker, session, drained)
             }
             ProofsMsg::InputLost(lease) => core.input_lost(now, lease),
             ProofsMsg::WorkerJoined(arrival, handle) => {

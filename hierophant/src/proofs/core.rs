@@ -8,6 +8,7 @@ mod attempts;
 mod dispatch;
 mod endings;
 mod ids;
+mod operate;
 mod race;
 mod requests;
 mod restore;
@@ -28,10 +29,12 @@ use super::lease::{Lease, Worker, WorkerStats, Workers};
 use super::message::{LeaseAccess, Overview, RunningProof, WorkerWork};
 use super::pace::Pace;
 use super::queue::{Queue, Rank};
-use crate::records::{AttemptRecord, Change, JobRecord, JobState, Millis, RequestRecord};
+use crate::operate::Paused;
+use crate::records::{AttemptRecord, Change, JobRecord, JobState, Millis, Priority, RequestRecord};
 use crate::verify::Claim;
 
 pub use ids::IdSource;
+pub use operate::NotActed;
 pub use requests::Known;
 pub use restore::Past;
 pub use why::Why;
@@ -136,6 +139,8 @@ pub struct ProofsCore {
     workers: Workers,
     stats: BTreeMap<WorkerId, WorkerStats>,
     pace: Pace,
+    /// Nothing is given out.
+    paused: Option<Paused>,
     /// When attempts of workers that have not come back since the start are given up.
     returned_by: Millis,
 }
@@ -156,7 +161,7 @@ impl ProofsCore {
             worker: *id,
             backend: worker.backend(),
             capabilities: worker.capabilities.clone(),
-            draining: worker.draining,
+            draining: worker.draining || worker.drained.is_some(),
             stats: self.stats.get(id).cloned().unwrap_or_default(),
             running: worker.leases.iter().filter_map(|lease| self.running(*lease)).collect(),
         });
@@ -165,6 +170,7 @@ impl ProofsCore {
             waiting_by_mode: self.queue.by_mode().clone(),
             oldest_waiting: self.queue.oldest(),
             unfinished: self.jobs.len(),
+            paused: self.paused.clone(),
             workers: workers.collect(),
         }
     }
@@ -196,8 +202,9 @@ impl ProofsCore {
     fn rank(&self, live: &LiveJob) -> Rank {
         let deadline = live.requests.values().map(|request| request.deadline).min();
         let urgent = self.limits.urgent_modes.contains(&live.record.spec.mode);
+        let by_mode = if urgent { Priority::Urgent } else { Priority::Normal };
         Rank {
-            class: u8::from(!urgent),
+            class: live.record.priority.unwrap_or(by_mode) as u8,
             mode: live.record.spec.mode,
             requester: live.requester(),
             deadline: deadline.unwrap_or(u64::MAX),

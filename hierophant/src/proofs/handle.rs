@@ -9,6 +9,7 @@ use ractor::ActorRef;
 use super::core::{Arrival, Why};
 use super::message::{CancelError, LeaseAccess, NewRequest, Overview, ProofsMsg, SubmitError};
 use crate::ask::{Unanswered, ask, tell};
+use crate::operate::{Action, ClearFilter, Cleared, Done, NotDone};
 use crate::session::SessionHandle;
 
 /// Handle to the owner of requests and jobs.
@@ -60,6 +61,40 @@ impl ProofsHandle {
     /// A worker's connection broke; it may come back.
     pub fn worker_away(&self, worker: WorkerId, session: u64) {
         tell(&self.0, ProofsMsg::WorkerAway(worker, session));
+    }
+
+    /// An operator has a worker take no more jobs, for this reason, or again.
+    pub fn worker_drained(&self, worker: WorkerId, session: u64, drained: Option<String>) {
+        tell(&self.0, ProofsMsg::WorkerDrained(worker, session, drained));
+    }
+
+    /// Does what an operator asks for; it is stored when this returns.
+    ///
+    /// # Errors
+    ///
+    /// [`NotDone`]; nothing has changed then.
+    pub async fn act(&self, action: Action) -> Result<Done, NotDone> {
+        ask(&self.0, |reply| ProofsMsg::Act(action, reply))
+            .await
+            .unwrap_or(Err(NotDone::Unavailable))
+    }
+
+    /// What [`clear`](Self::clear) would cancel.
+    ///
+    /// # Errors
+    ///
+    /// [`Unanswered`] when the actor or its store hangs.
+    pub async fn to_clear(&self, filter: ClearFilter) -> Result<Cleared, Unanswered> {
+        ask(&self.0, |reply| ProofsMsg::ToClear(filter, reply)).await
+    }
+
+    /// Cancels all that match; it is stored when this returns.
+    ///
+    /// # Errors
+    ///
+    /// [`Unanswered`] when the actor or its store hangs; what was not cancelled yet still is then.
+    pub async fn clear(&self, filter: ClearFilter) -> Result<Cleared, Unanswered> {
+        ask(&self.0, |reply| ProofsMsg::Clear(filter, reply)).await
     }
 
     /// A worker is gone.

@@ -110,6 +110,8 @@ pub struct Worker {
     pub capabilities: Capabilities,
     /// Whether it takes no more jobs.
     pub draining: bool,
+    /// Why an operator has it take no more jobs, if so.
+    pub drained: Option<String>,
     /// Whether its connection broke, and it may come back and go on.
     pub away: bool,
     /// Attempts that occupy its slots, those that it was told to stop included.
@@ -120,13 +122,14 @@ impl Worker {
     /// A worker that has just connected and holds nothing.
     #[must_use]
     pub const fn new(session: u64, name: String, capabilities: Capabilities) -> Self {
-        Self { session, name, capabilities, draining: false, away: false, leases: BTreeSet::new() }
+        let leases = BTreeSet::new();
+        Self { session, name, capabilities, draining: false, drained: None, away: false, leases }
     }
 
     /// Whether it is there and takes jobs, now or when a slot is free.
     #[must_use]
     pub const fn takes_jobs(&self) -> bool {
-        !self.draining && !self.away
+        !self.draining && self.drained.is_none() && !self.away
     }
 
     /// Slots that a job could take now.

@@ -10,6 +10,7 @@ use ractor::RpcReplyPort;
 
 use super::core::{Arrival, Why};
 use super::lease::WorkerStats;
+use crate::operate::{Action, ClearFilter, Cleared, Done, NotDone, Paused};
 use crate::records::{Millis, NetworkMode, RequestState};
 use crate::session::SessionHandle;
 
@@ -135,8 +136,23 @@ pub struct Overview {
     pub oldest_waiting: Option<Millis>,
     /// Jobs that are not terminal.
     pub unfinished: usize,
+    /// Why nothing is given out, if so.
+    pub paused: Option<Paused>,
     /// Connected workers.
     pub workers: Vec<WorkerWork>,
+}
+
+/// A clearing of the queue that goes on, a batch at a time: others are answered in between.
+#[derive(Debug)]
+pub struct Clearing {
+    /// What is left to cancel.
+    pub left: Vec<JobId>,
+    /// Only the requests of this address.
+    pub requester: Option<Address>,
+    /// What is cancelled.
+    pub cleared: Cleared,
+    /// Who is to hear of it.
+    pub port: RpcReplyPort<Cleared>,
 }
 
 /// Messages of the `proofs` actor.
@@ -178,6 +194,16 @@ pub enum ProofsMsg {
     Lease(LeaseId, RpcReplyPort<Option<LeaseAccess>>),
     /// The scheduler at a glance.
     Overview(RpcReplyPort<Overview>),
+    /// An operator has something done.
+    Act(Action, RpcReplyPort<Result<Done, NotDone>>),
+    /// What clearing the queue would cancel.
+    ToClear(ClearFilter, RpcReplyPort<Cleared>),
+    /// Cancel all that match; answers when all is stored.
+    Clear(ClearFilter, RpcReplyPort<Cleared>),
+    /// Go on with a clearing.
+    ClearOn(Box<Clearing>),
+    /// `registry`: an operator has a worker take no more jobs, for this reason, or again.
+    WorkerDrained(WorkerId, u64, Option<String>),
     /// Why a job has no proof yet, `None` if it has ended or there is no such job.
     Why(JobId, RpcReplyPort<Option<Why>>),
     /// Time has passed.

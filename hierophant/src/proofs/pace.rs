@@ -119,6 +119,7 @@ mod tests {
             stdin: ArtifactId([2; 16]),
             stdin_blob: blob,
             state: JobState::Proved,
+            priority: None,
             execution: cycles.map(execution),
             failure: None,
             proof: Some(ArtifactId([3; 16])),

@@ -1,6 +1,6 @@
 //! Jobs that wait for a Contemplant, and in which order they are given out.
 //!
-//! Urgent modes first; within them, the requester with the least work in progress, so that nobody's
+//! Urgent jobs first, low ones last; within each, the requester with the least work in progress, so that nobody's
 //! backlog holds up another's request; of several, those who had no turn in this round, so that nobody is
 //! passed over for ever where there is but one worker; then the earliest deadline, then age.
 
@@ -15,7 +15,7 @@ use crate::records::Millis;
 /// Place of a waiting job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rank {
-    /// Priority of the mode: 0 goes first.
+    /// Priority of the job or its mode: 0 goes first.
     pub class: u8,
     /// Kind of proof.
     pub mode: ProofMode,

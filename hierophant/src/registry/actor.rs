@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::ws::WebSocket;
 use network_lib::handshake::{Hello, Refusal, Welcome};
 use network_lib::ids::WorkerId;
-use network_lib::wire::ToWorker;
 use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SpawnErr, SupervisionEvent};
 
 use super::core::{RegistryCore, Rules};
@@ -15,10 +15,13 @@ use super::handle::RegistryHandle;
 use super::message::{RegistryMsg, SessionEnd};
 use crate::ask::reply;
 use crate::clock::Clock;
+use crate::operate::{Done, NotDone, WorkerAction};
+use crate::proofs::actor::chain;
 use crate::proofs::{Arrival, ProofsHandle};
-use crate::records::Millis;
+use crate::records::{Change, Millis, SettingKind};
 use crate::session::actor::{SessionActor, SessionArguments};
 use crate::session::{CloseReason, SessionHandle};
+use crate::store::JobStore;
 
 /// How often silence is looked for.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
@@ -32,6 +35,8 @@ pub struct RegistryArguments {
     pub heartbeat_interval: Duration,
     /// Whom to tell the facts.
     pub proofs: ProofsHandle,
+    /// Where what operators have set outlives a restart.
+    pub store: Arc<dyn JobStore>,
 }
 
 /// What the actor holds.
@@ -41,6 +46,7 @@ pub struct RegistryState {
     clock: Clock,
     heartbeat_interval: Duration,
     proofs: ProofsHandle,
+    store: Arc<dyn JobStore>,
     /// By number of the connection.
     sessions: BTreeMap<u64, SessionHandle>,
     by_actor: BTreeMap<ActorId, (WorkerId, u64)>,
@@ -77,11 +83,14 @@ impl Actor for RegistryActor {
         arguments: RegistryArguments,
     ) -> Result<RegistryState, ActorProcessingErr> {
         myself.send_interval(SWEEP_INTERVAL, || RegistryMsg::Sweep);
+        let mut core = RegistryCore::new(arguments.rules);
+        core.remember(&arguments.store.settings().await?);
         Ok(RegistryState {
-            core: RegistryCore::new(arguments.rules),
+            core,
             clock: Clock::start(),
             heartbeat_interval: arguments.heartbeat_interval,
             proofs: arguments.proofs,
+            store: arguments.store,
             sessions: BTreeMap::new(),
             by_actor: BTreeMap::new(),
         })
@@ -113,11 +122,10 @@ impl Actor for RegistryActor {
                 }
             }
             RegistryMsg::SessionEnded(worker, session, end) => {
-                state.session_ended(now, worker, session, end);
+                state.session_ended(now, worker, session, end).await;
             }
-            RegistryMsg::Drain(worker, reason, port) => {
-                reply(port, state.drain(worker, reason));
-            }
+            RegistryMsg::Act(action, port) => reply(port, state.act(now, &action).await),
+            RegistryMsg::Blocked(port) => reply(port, state.core.blocked()),
             RegistryMsg::Workers(port) => reply(port, state.core.workers()),
             RegistryMsg::DeadWorkers(port) => reply(port, state.core.dead()),
             RegistryMsg::CloseAll(port) => {
@@ -131,7 +139,7 @@ impl Actor for RegistryActor {
                     if let Some(handle) = state.sessions.get(&session) {
                         handle.close(CloseReason::Silent);
                     }
-                    state.lost(now, worker, session, &reason);
+                    state.lost(now, worker, session, &reason).await;
                 }
             }
         }
@@ -157,7 +165,7 @@ impl Actor for RegistryActor {
             tracing::error!(%error, "a session failed");
             let end = SessionEnd::Closed(format!("its session failed: {error}"));
             let now = state.time();
-            state.session_ended(now, worker, session, end);
+            state.session_ended(now, worker, session, end).await;
         }
         Ok(())
     }
@@ -230,21 +238,28 @@ impl RegistryState {
             name: self.core.name(worker).unwrap_or_default().to_owned(),
             capabilities: hello.capabilities,
             held: hello.held,
+            drained: self.core.drained(worker),
             welcome,
         };
         self.proofs.worker_joined(arrival, handle);
         Ok(Ok(()))
     }
 
-    fn session_ended(&mut self, now: Millis, worker: WorkerId, session: u64, end: SessionEnd) {
+    async fn session_ended(
+        &mut self,
+        now: Millis,
+        worker: WorkerId,
+        session: u64,
+        end: SessionEnd,
+    ) {
         if let Some(handle) = self.sessions.remove(&session) {
             handle.stop();
         }
         match end {
             SessionEnd::Stopping => {}
-            SessionEnd::Closed(reason) => self.lost(now, worker, session, &reason),
+            SessionEnd::Closed(reason) => self.lost(now, worker, session, &reason).await,
             SessionEnd::Left(reason) if self.core.is_draining(worker, session) => {
-                self.lost(now, worker, session, &reason);
+                self.lost(now, worker, session, &reason).await;
             }
             SessionEnd::Left(reason) | SessionEnd::Cut(reason) => {
                 if self.core.cut(worker, session, &reason) {
@@ -255,22 +270,52 @@ impl RegistryState {
         }
     }
 
-    fn drain(&mut self, worker: WorkerId, reason: String) -> bool {
-        let Some(session) = self.core.session(worker) else { return false };
-        let Some(handle) = self.sessions.get(&session) else { return false };
-        tracing::info!(worker_id = %worker, reason, "Contemplant is to finish and leave");
-        handle.send(ToWorker::Drain { reason });
-        self.core.draining(worker, session);
-        self.proofs.worker_draining(worker, session);
-        true
+    /// Does what an operator asks for: first the store, then the core, then everybody else.
+    async fn act(&mut self, now: Millis, action: &WorkerAction) -> Result<Done, NotDone> {
+        let decision = self.core.decide(now, action)?;
+        if let Some(change) = decision.save {
+            self.save(change).await.map_err(|()| NotDone::Unavailable)?;
+        }
+        if decision.done.changed {
+            self.core.done(now, action);
+        }
+        if let Some((worker, session, drained)) = decision.drained {
+            self.proofs.worker_drained(worker, session, drained);
+        }
+        for (worker, session, reason) in decision.dropped {
+            if let Some(handle) = self.sessions.get(&session) {
+                handle.close(CloseReason::Dropped(reason.clone()));
+            }
+            self.lost(now, worker, session, &reason).await;
+        }
+        Ok(decision.done)
     }
 
-    fn lost(&mut self, now: Millis, worker: WorkerId, session: u64, reason: &str) {
+    /// A worker that was leaving is gone: if it was drained, it may take jobs the next time it comes.
+    async fn drained_out(&mut self, worker: WorkerId) {
+        if self.core.drained_out(worker) {
+            let change = Change::Unset(SettingKind::Drained, worker.to_string());
+            // If it is not stored, the worker is drained again after a restart, as the lists then say.
+            let _ = self.save(change).await;
+        }
+    }
+
+    async fn save(&self, change: Change) -> Result<(), ()> {
+        self.store.commit(&[change]).await.map_err(|error| {
+            tracing::error!(error = %chain(&error), "an operator's word could not be stored");
+        })
+    }
+
+    async fn lost(&mut self, now: Millis, worker: WorkerId, session: u64, reason: &str) {
+        let leaving = self.core.is_draining(worker, session);
         let name = self.core.name(worker).unwrap_or_default().to_owned();
         if !self.core.lost(now, worker, session, reason) {
             return;
         }
         tracing::info!(worker_id = %worker, name, reason, "Contemplant left");
         self.proofs.worker_lost(worker, session, reason.to_owned());
+        if leaving {
+            self.drained_out(worker).await;
+        }
     }
 }

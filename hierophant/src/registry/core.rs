@@ -1,5 +1,7 @@
 //! The decisions about workers, without clock or I/O: whom to admit, who is silent, who is gone.
 
+mod operate;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 
@@ -7,7 +9,11 @@ use network_lib::handshake::{Backend, Hello, ProtocolRange, Refusal, RefusalCode
 use network_lib::ids::WorkerId;
 
 use super::message::{DeadWorker, KnownWorker};
+use crate::operate::{Subject, because};
 use crate::records::Millis;
+use operate::Mark;
+
+pub use operate::Decision;
 
 /// How many departed workers are remembered.
 const DEAD_REMEMBERED: usize = 1000;
@@ -45,13 +51,22 @@ pub struct RegistryCore {
     workers: BTreeMap<WorkerId, KnownWorker>,
     dead: VecDeque<DeadWorker>,
     next_session: u64,
+    blocked: BTreeMap<Subject, Mark>,
+    drained: BTreeMap<WorkerId, Mark>,
 }
 
 impl RegistryCore {
     /// Nobody is connected yet.
     #[must_use]
     pub const fn new(rules: Rules) -> Self {
-        Self { rules, workers: BTreeMap::new(), dead: VecDeque::new(), next_session: 1 }
+        Self {
+            rules,
+            workers: BTreeMap::new(),
+            dead: VecDeque::new(),
+            next_session: 1,
+            blocked: BTreeMap::new(),
+            drained: BTreeMap::new(),
+        }
     }
 
     /// Decides about a worker that has said hello.
@@ -84,6 +99,10 @@ impl RegistryCore {
             let message = "this Contemplant is in `worker_registry.blocked` of hierophant.toml";
             return Err(refuse(RefusalCode::Blocked, message.into()));
         }
+        if let Some(mark) = self.mark_of(hello.worker_id, ip) {
+            let message = because("blocked by the operator", &mark.reason);
+            return Err(refuse(RefusalCode::Blocked, message));
+        }
         if hello.capabilities.backend == Backend::Mock && !self.rules.mock_mode {
             let message = "mock proofs are refused; set `mock_mode = true` in hierophant.toml to \
                            take them for trials";
@@ -111,6 +130,7 @@ impl RegistryCore {
             joined_at: now,
             heard_at: now,
             draining: false,
+            drained: self.drained.get(&hello.worker_id).map(|mark| mark.reason.clone()),
             cut: None,
         };
         self.workers.insert(hello.worker_id, worker);
@@ -187,6 +207,12 @@ impl RegistryCore {
         self.workers.get(&worker).is_some_and(|known| known.session == session && known.draining)
     }
 
+    /// Why an operator has a worker take no more jobs, if so.
+    #[must_use]
+    pub fn drained(&self, worker: WorkerId) -> Option<String> {
+        self.workers.get(&worker)?.drained.clone()
+    }
+
     /// Who is connected, by id.
     #[must_use]
     pub fn workers(&self) -> Vec<KnownWorker> {
@@ -240,10 +266,10 @@ mod tests {
 
     use super::*;
 
-    const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
-    const THERE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 9));
+    pub(super) const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    pub(super) const THERE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 9));
 
-    fn rules() -> Rules {
+    pub(super) fn rules() -> Rules {
         Rules {
             max_workers: 2,
             silence_limit_ms: 1000,
@@ -253,7 +279,7 @@ mod tests {
         }
     }
 
-    fn hello(n: u8) -> Hello {
+    pub(super) fn hello(n: u8) -> Hello {
         Hello {
             protocol: ProtocolRange::OURS,
             software_version: "0.1.0".into(),

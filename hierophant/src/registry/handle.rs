@@ -9,6 +9,7 @@ use ractor::ActorRef;
 
 use super::message::{DeadWorker, KnownWorker, RegistryMsg, SessionEnd};
 use crate::ask::{Unanswered, ask, tell};
+use crate::operate::{Blocked, Done, NotDone, WorkerAction};
 
 /// Handle to the owner of the workers' connections.
 #[derive(Debug, Clone)]
@@ -53,13 +54,24 @@ impl RegistryHandle {
         tell(&self.0, RegistryMsg::SessionEnded(worker, session, end));
     }
 
-    /// Has a worker finish what it holds and leave. Returns whether it is there.
+    /// Does what an operator asks for; it is stored when this returns.
+    ///
+    /// # Errors
+    ///
+    /// [`NotDone`]; nothing has changed then.
+    pub async fn act(&self, action: WorkerAction) -> Result<Done, NotDone> {
+        ask(&self.0, |reply| RegistryMsg::Act(action, reply))
+            .await
+            .unwrap_or(Err(NotDone::Unavailable))
+    }
+
+    /// Who is turned away.
     ///
     /// # Errors
     ///
     /// [`Unanswered`] when the actor hangs.
-    pub async fn drain(&self, worker: WorkerId, reason: String) -> Result<bool, Unanswered> {
-        ask(&self.0, |reply| RegistryMsg::Drain(worker, reason, reply)).await
+    pub async fn blocked(&self) -> Result<Vec<Blocked>, Unanswered> {
+        ask(&self.0, RegistryMsg::Blocked).await
     }
 
     /// Who is connected.

@@ -7,6 +7,7 @@ use network_lib::handshake::{Capabilities, Hello, Refusal};
 use network_lib::ids::WorkerId;
 use ractor::RpcReplyPort;
 
+use crate::operate::{Blocked, Done, NotDone, WorkerAction};
 use crate::records::Millis;
 
 /// A worker that is connected, for people.
@@ -28,6 +29,8 @@ pub struct KnownWorker {
     pub heard_at: Millis,
     /// Whether it takes no more jobs.
     pub draining: bool,
+    /// Why an operator has it take no more jobs, if so.
+    pub drained: Option<String>,
     /// Why its connection broke, if it did; it may come back until it was silent for too long.
     pub cut: Option<String>,
 }
@@ -39,7 +42,7 @@ impl KnownWorker {
     pub const fn state(&self) -> &'static str {
         match self.cut {
             Some(_) => "away",
-            None if self.draining => "draining",
+            None if self.draining || self.drained.is_some() => "draining",
             None => "ready",
         }
     }
@@ -83,8 +86,10 @@ pub enum RegistryMsg {
     Draining(WorkerId, u64, String),
     /// Session: it has ended.
     SessionEnded(WorkerId, u64, SessionEnd),
-    /// Have a worker finish what it holds and leave. Answers whether it is there.
-    Drain(WorkerId, String, RpcReplyPort<bool>),
+    /// An operator has something done to a worker.
+    Act(WorkerAction, RpcReplyPort<Result<Done, NotDone>>),
+    /// Who is turned away.
+    Blocked(RpcReplyPort<Vec<Blocked>>),
     /// Who is connected.
     Workers(RpcReplyPort<Vec<KnownWorker>>),
     /// Who is gone, the latest first.

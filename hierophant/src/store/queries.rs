@@ -17,7 +17,9 @@ use super::values::{capped, cause_number, mode_number};
 use super::write;
 use super::{ExecutionFilter, JobStore, RequestFilter, RequestView, StoreError, UnfinishedJob};
 use crate::artifacts::retention::Cutoffs;
-use crate::records::{ArtifactRecord, Change, JobRecord, Millis, ProgramRecord, RequestRecord};
+use crate::records::{
+    ArtifactRecord, Change, JobRecord, Millis, ProgramRecord, RequestRecord, Setting,
+};
 
 const UNFINISHED: &str = "('queued', 'leased', 'proving', 'uploaded', 'verifying')";
 
@@ -132,7 +134,7 @@ impl<D: Driver> JobStore for SqlStore<D> {
         if changes.is_empty() {
             return Ok(());
         }
-        self.0.write(changes.iter().map(write::statement).collect()).await
+        self.0.write(write::statements(changes)).await
     }
 
     async fn unfinished_jobs(&self) -> Result<Vec<UnfinishedJob>, StoreError> {
@@ -299,6 +301,11 @@ impl<D: Driver> JobStore for SqlStore<D> {
         let query = Statement::new("SELECT id FROM artifacts LIMIT 1");
         let any = self.one("looking for artifacts", query, |_| Ok(())).await?;
         Ok(any.is_none())
+    }
+
+    async fn settings(&self) -> Result<Vec<Setting>, StoreError> {
+        let query = Statement::new("SELECT * FROM settings ORDER BY kind, subject");
+        self.many("reading what operators have set", query, rows::setting).await
     }
 
     async fn nonce(&self, address: Address) -> Result<u64, StoreError> {

@@ -11,7 +11,7 @@ use super::StoreError;
 use super::values::{backend_from, cause_from, class_from, corrupt, mode_from};
 use crate::records::{
     ArtifactRecord, AttemptRecord, JobRecord, Millis, ProgramRecord, Prover, RequestRecord,
-    UnknownWord,
+    Setting, UnknownWord,
 };
 
 /// A row of either database; every column is a number, a text or bytes.
@@ -97,6 +97,13 @@ where
     T: std::str::FromStr<Err = UnknownWord>,
 {
     text(row, name)?.parse().map_err(corrupt)
+}
+
+fn optional_word<T>(row: &impl Columns, name: &str) -> Result<Option<T>, StoreError>
+where
+    T: std::str::FromStr<Err = UnknownWord>,
+{
+    optional_text(row, name)?.map(|text| text.parse().map_err(corrupt)).transpose()
 }
 
 /// Reads an id column.
@@ -195,6 +202,7 @@ pub(super) fn job(row: &impl Columns) -> Result<JobRecord, StoreError> {
         stdin: id(row, "stdin")?,
         stdin_blob: blob(row, "stdin_size", "stdin_sha256")?,
         state: word(row, "state")?,
+        priority: optional_word(row, "priority")?,
         execution: execution(row)?,
         failure,
         proof: optional_id(row, "proof")?,
@@ -250,5 +258,14 @@ pub(super) fn request(row: &impl Columns) -> Result<RequestRecord, StoreError> {
         created_at: time(row, "created_at")?,
         updated_at: time(row, "updated_at")?,
         fulfilled_at: optional_time(row, "fulfilled_at")?,
+    })
+}
+
+pub(super) fn setting(row: &impl Columns) -> Result<Setting, StoreError> {
+    Ok(Setting {
+        kind: word(row, "kind")?,
+        subject: text(row, "subject")?,
+        reason: text(row, "reason")?,
+        since: time(row, "since")?,
     })
 }

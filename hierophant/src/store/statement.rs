@@ -93,27 +93,46 @@ impl Statement {
     }
 }
 
+/// A row to write: its columns' names and values.
+pub(super) type Row = Vec<(&'static str, Value)>;
+
 /// Writes a row: inserts it, or replaces the columns named in `replaced` where `key` is there already.
 pub(super) fn upsert(
     table: &str,
     key: &str,
-    columns: Vec<(&'static str, Value)>,
+    row: Row,
     replaced: impl Fn(&str) -> bool,
 ) -> Statement {
+    upserts(table, key, vec![row], replaced)
+}
+
+/// The same for several rows, which have the same columns and different keys.
+pub(super) fn upserts(
+    table: &str,
+    key: &str,
+    rows: Vec<Row>,
+    replaced: impl Fn(&str) -> bool,
+) -> Statement {
+    let columns = rows.first().map_or(&[][..], Vec::as_slice);
     let names: Vec<&str> = columns.iter().map(|(name, _)| *name).collect();
-    let places: Vec<String> = (1..=columns.len()).map(|number| format!("${number}")).collect();
+    let width = names.len();
+    let places_of = |row: usize| {
+        let places = (1..=width).map(|column| format!("${}", row * width + column));
+        format!("({})", places.collect::<Vec<_>>().join(", "))
+    };
+    let places: Vec<String> = (0..rows.len()).map(places_of).collect();
     let updates: Vec<String> = names
         .iter()
         .filter(|name| **name != key && replaced(name))
         .map(|name| format!("{name} = excluded.{name}"))
         .collect();
     let sql = format!(
-        "INSERT INTO {table} ({}) VALUES ({}) ON CONFLICT ({key}) DO UPDATE SET {}",
+        "INSERT INTO {table} ({}) VALUES {} ON CONFLICT ({key}) DO UPDATE SET {}",
         names.join(", "),
         places.join(", "),
         updates.join(", ")
     );
-    Statement { sql, values: columns.into_iter().map(|(_, value)| value).collect() }
+    Statement { sql, values: rows.into_iter().flatten().map(|(_, value)| value).collect() }
 }
 
 #[cfg(test)]
@@ -141,5 +160,17 @@ mod tests {
             "INSERT INTO t (id, a, b) VALUES ($1, $2, $3) \
              ON CONFLICT (id) DO UPDATE SET b = excluded.b"
         );
+    }
+
+    #[test]
+    fn several_rows_are_one_statement() {
+        let row = |n: i64| vec![("id", n.into()), ("a", (10 * n).into())];
+        let statement = upserts("t", "id", vec![row(1), row(2)], |_| true);
+        assert_eq!(
+            statement.sql,
+            "INSERT INTO t (id, a) VALUES ($1, $2), ($3, $4) \
+             ON CONFLICT (id) DO UPDATE SET a = excluded.a"
+        );
+        assert_eq!(statement.values, [1.into(), 10.into(), 2.into(), 20.into()]);
     }
 }

@@ -1,19 +1,66 @@
 //! Changes as statements.
 
+use std::collections::BTreeMap;
+
 use network_lib::ids::Sha256Digest;
 use network_lib::job::FailureClass;
 
-use super::statement::{Statement, upsert};
+use super::statement::{Row, Statement, upsert, upserts};
 use super::values::{bits, capped, cause_number, mode_number};
 use crate::records::{
-    ArtifactRecord, AttemptRecord, Change, JobRecord, ProgramRecord, RequestRecord,
+    ArtifactRecord, AttemptRecord, Change, JobRecord, Priority, ProgramRecord, RequestRecord,
+    Setting,
 };
 
+/// Rows that are written by one statement where there are many: on its way to the database a statement
+/// costs more than a row does. With 30 columns that is below what both databases take.
+const ROWS_AT_ONCE: usize = 32;
+
+/// The statements that write all changes in one transaction.
+pub(super) fn statements(changes: &[Change]) -> Vec<Statement> {
+    if changes.len() < ROWS_AT_ONCE {
+        return changes.iter().map(statement).collect();
+    }
+    // Of several words about the same row the last one counts, and no table refers to another.
+    let (mut jobs, mut requests, mut rest) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
+    for change in changes {
+        match change {
+            Change::Job(job) => drop(jobs.insert(job.id, job)),
+            Change::Request(request, spec) => drop(requests.insert(request.id, (request, spec))),
+            other => rest.push(statement(other)),
+        }
+    }
+    let jobs: Vec<Row> = jobs.into_values().map(job_row).collect();
+    let requests = requests.into_values();
+    let requests: Vec<Row> =
+        requests.map(|(it, spec)| request_row(it, it.idempotency_key(spec))).collect();
+    for rows in in_parts(jobs) {
+        rest.push(upserts("jobs", "id", rows, |_| true));
+    }
+    for rows in in_parts(requests) {
+        rest.push(upserts("requests", "id", rows, changes_in_a_request));
+    }
+    rest
+}
+
+/// Parts of one size, and what is left one by one: so there are but two statements to prepare.
+fn in_parts(mut rows: Vec<Row>) -> Vec<Vec<Row>> {
+    let left = rows.split_off(rows.len() - rows.len() % ROWS_AT_ONCE);
+    let mut parts: Vec<Vec<Row>> = left.into_iter().map(|row| vec![row]).collect();
+    while !rows.is_empty() {
+        parts.push(rows.split_off(rows.len() - ROWS_AT_ONCE));
+    }
+    parts
+}
+
 /// The statement that writes a change.
-pub(super) fn statement(change: &Change) -> Statement {
+fn statement(change: &Change) -> Statement {
     match change {
-        Change::Job(job) => write_job(job),
-        Change::Request(request, spec) => write_request(request, request.idempotency_key(spec)),
+        Change::Job(job) => upserts("jobs", "id", vec![job_row(job)], |_| true),
+        Change::Request(request, spec) => {
+            let row = request_row(request, request.idempotency_key(spec));
+            upserts("requests", "id", vec![row], changes_in_a_request)
+        }
         Change::Attempt(attempt) => write_attempt(attempt),
         Change::Artifact(artifact) => write_artifact(artifact),
         Change::Delivered(id, at) => {
@@ -38,14 +85,19 @@ pub(super) fn statement(change: &Change) -> Statement {
              ON CONFLICT (address) DO UPDATE SET nonce = accounts.nonce + 1",
         )
         .bind(address.as_slice()),
+        Change::Set(setting) => write_setting(setting),
+        Change::Unset(kind, subject) => {
+            let sql = "DELETE FROM settings WHERE kind = $1 AND subject = $2";
+            Statement::new(sql).bind(kind.as_str()).bind(subject.as_str())
+        }
     }
 }
 
-fn write_job(job: &JobRecord) -> Statement {
+fn job_row(job: &JobRecord) -> Row {
     let failure = job.failure.as_ref();
     let prover = job.prover.as_ref();
     let execution = job.execution.as_ref();
-    let columns = vec![
+    vec![
         ("id", job.id.0.as_slice().into()),
         ("key", job.key.0.as_slice().into()),
         ("vk_hash", job.spec.vk_hash.0.as_slice().into()),
@@ -60,6 +112,7 @@ fn write_job(job: &JobRecord) -> Statement {
         ("stdin_size", bits(job.stdin_blob.size).into()),
         ("stdin_sha256", job.stdin_blob.sha256.0.as_slice().into()),
         ("state", job.state.as_str().into()),
+        ("priority", job.priority.map(Priority::as_str).into()),
         ("cycles", execution.map(|e| bits(e.cycles)).into()),
         ("gas", execution.and_then(|e| e.gas).map(bits).into()),
         ("public_values_hash", execution.map(|e| e.public_values_hash.0).into()),
@@ -75,13 +128,12 @@ fn write_job(job: &JobRecord) -> Statement {
         ("updated_at", job.updated_at.0.into()),
         ("started_at", job.started_at.map(|t| t.0).into()),
         ("finished_at", job.finished_at.map(|t| t.0).into()),
-    ];
-    upsert("jobs", "id", columns, |_| true)
+    ]
 }
 
-fn write_request(request: &RequestRecord, key: Sha256Digest) -> Statement {
+fn request_row(request: &RequestRecord, key: Sha256Digest) -> Row {
     let whitelist: Vec<u8> = request.whitelist.iter().flat_map(|a| a.to_vec()).collect();
-    let columns = vec![
+    vec![
         ("id", request.id.0.as_slice().into()),
         ("idempotency_key", key.0.as_slice().into()),
         ("job", request.job.0.as_slice().into()),
@@ -98,10 +150,12 @@ fn write_request(request: &RequestRecord, key: Sha256Digest) -> Statement {
         ("created_at", request.created_at.0.into()),
         ("updated_at", request.updated_at.0.into()),
         ("fulfilled_at", request.fulfilled_at.map(|t| t.0).into()),
-    ];
-    // What the client said never changes.
-    const CHANGING: [&str; 4] = ["job", "state", "updated_at", "fulfilled_at"];
-    upsert("requests", "id", columns, |name| CHANGING.contains(&name))
+    ]
+}
+
+/// What the client said never changes.
+fn changes_in_a_request(column: &str) -> bool {
+    ["job", "state", "updated_at", "fulfilled_at"].contains(&column)
 }
 
 fn write_attempt(attempt: &AttemptRecord) -> Statement {
@@ -154,4 +208,14 @@ fn write_program(program: &ProgramRecord) -> Statement {
         ("created_at", program.created_at.0.into()),
     ];
     upsert("programs", "vk_hash", columns, |_| true)
+}
+
+fn write_setting(setting: &Setting) -> Statement {
+    let columns = vec![
+        ("kind", setting.kind.as_str().into()),
+        ("subject", setting.subject.as_str().into()),
+        ("reason", setting.reason.as_str().into()),
+        ("since", setting.since.0.into()),
+    ];
+    upsert("settings", "kind, subject", columns, |name| ["reason", "since"].contains(&name))
 }

@@ -2,25 +2,25 @@
 
 use std::process::{Command, Output};
 
-use network_lib::wire::ToWorker;
+use network_lib::wire::{FromWorker, ToWorker};
 use serde_json::Value;
 
-use crate::support::{Client, Network, Worker, hello};
+use crate::support::{Client, Network, Worker, blob, core_proof, execution, hello};
 
 /// Runs the program in an empty folder; its arguments are separated by blanks.
-async fn hierophant(url: &str, arguments: &str) -> Output {
+pub(crate) async fn hierophant(url: &str, arguments: &str) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hierophant"));
     command.args(arguments.split(' ')).args(["--url", url]);
     command.current_dir(std::env::temp_dir()).env_clear();
     tokio::task::spawn_blocking(move || command.output()).await.expect("runs").expect("starts")
 }
 
-fn text(bytes: &[u8]) -> &str {
+pub(crate) fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).expect("text")
 }
 
 /// What it prints when all goes well.
-async fn told(url: &str, arguments: &str) -> String {
+pub(crate) async fn told(url: &str, arguments: &str) -> String {
     let output = hierophant(url, arguments).await;
     let complaint = text(&output.stderr);
     assert!(output.status.success(), "{arguments}: {complaint}");
@@ -39,7 +39,7 @@ async fn jobs_requests_and_contemplants_are_shown() {
     assert!(told(&url, "workers").await.contains("no Contemplant is connected"));
 
     let mut worker = Worker::join(&network, hello()).await;
-    worker.leased().await;
+    let (lease_id, _) = worker.leased().await;
     let workers = told(&url, "workers").await;
     assert!(workers.contains("tobit") && workers.contains("1/1"), "{workers}");
     let jobs: Value = serde_json::from_str(&told(&url, "jobs --json").await).expect("JSON");
@@ -53,6 +53,9 @@ async fn jobs_requests_and_contemplants_are_shown() {
     assert!(told(&url, "worker tobit").await.contains(job));
 
     assert!(told(&url, "drain tobit").await.contains("finishes what it holds"));
+    assert_eq!(worker.hand_in(lease_id, &core_proof()).await, 200);
+    let proof = blob(&core_proof());
+    worker.say(FromWorker::Completed { lease_id, execution: execution(), proof }).await;
     loop {
         if let Some(ToWorker::Drain { .. }) = worker.hear().await {
             break;
@@ -68,7 +71,7 @@ async fn what_goes_wrong_is_said_and_told_by_the_exit_code() {
         ("job 7", "no job's id"),
         ("request 0011223344556677", "no such request"),
         ("worker amos", "no Contemplant's id"),
-        ("drain amos", "no such Contemplant"),
+        ("drain amos", "no Contemplant's id"),
         ("jobs --state lost", "`state` cannot be"),
     ] {
         let output = hierophant(&url, arguments).await;

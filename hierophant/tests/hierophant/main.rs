@@ -3,8 +3,11 @@
 
 #![allow(missing_docs, unreachable_pub, reason = "a test of several files")]
 
+mod acts;
 mod bad_input;
+mod clearing;
 mod cli;
+mod cli_acts;
 mod disk_budget;
 mod lists;
 mod metrics;

@@ -83,6 +83,8 @@ suite! {
     suite::every_filter_holds
     suite::pages_of_requests_do_not_overlap
     suite::the_history_is_paged_from_the_latest_end
+    suite::what_operators_set_is_there_until_it_is_unset
+    suite::many_changes_at_once_are_written_like_few
     suite::nonces_are_counted_by_account
     suite::commits_at_the_same_time_are_all_kept
     attempts::strikes_are_failures_by_a_workers_fault

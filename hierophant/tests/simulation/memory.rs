@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use hierophant::proofs::core::Past;
 use hierophant::records::{
-    AttemptOutcome, AttemptRecord, Change, JobRecord, JobState, Millis, RequestRecord, RequestState,
+    AttemptOutcome, AttemptRecord, Change, JobRecord, JobState, Millis, RequestRecord,
+    RequestState, Setting, SettingKind,
 };
 use hierophant::store::UnfinishedJob;
 use network_lib::ids::{ArtifactId, JobId, LeaseId, RequestId, Sha256Digest, WorkerId};
@@ -19,6 +20,7 @@ pub struct Memory {
     pub calls: BTreeMap<Sha256Digest, RequestId>,
     /// Whether a stored proof is what it should be.
     pub genuine: BTreeMap<ArtifactId, bool>,
+    pub settings: BTreeMap<(SettingKind, String), Setting>,
 }
 
 impl Memory {
@@ -30,6 +32,10 @@ impl Memory {
                 self.requests.insert(request.id, request.clone());
             }
             Change::Attempt(attempt) => drop(self.attempts.insert(attempt.lease, attempt.clone())),
+            Change::Set(setting) => {
+                self.settings.insert((setting.kind, setting.subject.clone()), setting.clone());
+            }
+            Change::Unset(kind, subject) => drop(self.settings.remove(&(*kind, subject.clone()))),
             _ => {}
         }
     }
@@ -41,7 +47,8 @@ impl Memory {
         let finished = self.jobs.values().filter(|job| job.state.is_terminal());
         let mut ended: Vec<_> = finished.cloned().collect();
         ended.sort_by_key(|job| Reverse(job.finished_at));
-        Past { unfinished: self.unfinished(), strikes, ended, ..Past::default() }
+        let settings = self.settings.values().cloned().collect();
+        Past { unfinished: self.unfinished(), strikes, ended, settings, ..Past::default() }
     }
 
     /// Attempts that failed by a worker's fault since then: whose, and when.

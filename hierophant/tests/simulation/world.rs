@@ -3,6 +3,7 @@
 mod asking;
 mod coordinator;
 mod network;
+mod operating;
 mod proving;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -93,6 +94,7 @@ enum Event {
     Sweep,
     Start,
     Fault,
+    Operate,
     ToHierophant(u64, FromWorker),
     ToWorker(u64, ToWorker),
     Closed(u64),
@@ -175,6 +177,7 @@ impl World {
         self.at(0, Event::Start);
         self.at(0, Event::Sweep);
         self.at(SECOND, Event::Fault);
+        self.at(MINUTE, Event::Operate);
         for n in 0..self.workers.len() {
             let delay = self.rng.random_range(0..2 * MINUTE);
             self.at(delay, Event::WorkerStart(n));
@@ -240,6 +243,7 @@ impl World {
         if self.hierophant.is_none() {
             self.at(0, Event::Start);
         }
+        self.at(SECOND, Event::Operate);
         for n in 0..self.workers.len() {
             self.at(0, Event::Reachable(n));
             if !self.workers[n].up {
@@ -274,6 +278,7 @@ impl World {
             Event::Sweep => self.sweep(),
             Event::Start => self.start(),
             Event::Fault => self.fault(),
+            Event::Operate => self.operate(),
             Event::ToHierophant(session, message) => self.hear_worker(session, message),
             Event::ToWorker(session, message) => self.hear_hierophant(session, message),
             Event::Closed(session) => self.closed(session),

@@ -7,6 +7,7 @@ use network_lib::ids::WorkerId;
 
 use super::{answer, not_found};
 use crate::api::Context;
+use crate::operate::{NotDone, WorkerAction};
 
 /// `POST /contemplants/{id}/drain`: the Contemplant takes no more jobs, finishes what it holds and
 /// leaves.
@@ -14,9 +15,12 @@ pub(super) async fn drain(State(context): State<Context>, Path(id): Path<String>
     let Ok(worker) = id.parse::<WorkerId>() else {
         return not_found("no such Contemplant; /contemplants lists their ids");
     };
-    match context.owners.registry.drain(worker, "asked by the operator".into()).await {
-        Ok(true) => answer(StatusCode::ACCEPTED, "it finishes what it holds and leaves"),
-        Ok(false) => not_found("no such Contemplant is connected; /contemplants lists their ids"),
-        Err(_) => answer(StatusCode::SERVICE_UNAVAILABLE, "the registry does not answer"),
+    let action = WorkerAction::Drain(worker, "asked by the operator".into());
+    match context.owners.registry.act(action).await {
+        Ok(_) => answer(StatusCode::ACCEPTED, "it finishes what it holds and leaves"),
+        Err(NotDone::NotFound(_)) => {
+            not_found("no such Contemplant is connected; /contemplants lists their ids")
+        }
+        Err(error) => answer(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
     }
 }

@@ -4,11 +4,14 @@
 //! `/api/v1/docs` tries it out. Times are Unix milliseconds. Request ids are credentials (whoever knows one may
 //! poll it), so only their first 16 digits are shown; jobs are named by whole ids.
 
+mod acts;
+pub(super) mod audit;
 pub(super) mod guard;
 mod lists;
 pub mod model;
 mod overview;
 mod page;
+pub mod proof;
 mod workers;
 
 use axum::Router;
@@ -34,7 +37,8 @@ struct Described;
 pub(super) fn router() -> Router<Context> {
     let (router, description) = described().split_for_parts();
     let pages = SwaggerUi::new("/api/v1/docs").url("/api/v1/openapi.json", description);
-    router.merge(pages).layer(from_fn(guard::operators_only))
+    let router = router.merge(pages).layer(from_fn(audit::audited));
+    router.layer(from_fn(guard::operators_only))
 }
 
 fn described() -> OpenApiRouter<Context> {
@@ -48,7 +52,21 @@ fn described() -> OpenApiRouter<Context> {
         .routes(routes!(lists::programs))
         .routes(routes!(lists::artifacts))
         .routes(routes!(workers::workers))
-        .routes(routes!(workers::worker));
+        .routes(routes!(workers::worker))
+        .routes(routes!(proof::proof))
+        .routes(routes!(acts::cancel_request))
+        .routes(routes!(acts::cancel_job))
+        .routes(routes!(acts::requeue))
+        .routes(routes!(acts::priority))
+        .routes(routes!(acts::drain))
+        .routes(routes!(acts::undrain))
+        .routes(routes!(acts::drop_worker))
+        .routes(routes!(acts::block))
+        .routes(routes!(acts::unblock))
+        .routes(routes!(acts::blocked))
+        .routes(routes!(acts::pause))
+        .routes(routes!(acts::resume))
+        .routes(routes!(acts::clear));
     OpenApiRouter::with_openapi(Described::openapi()).nest(PATH, api)
 }
 

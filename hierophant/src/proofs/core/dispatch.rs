@@ -12,8 +12,12 @@ use crate::proofs::lease::{Lease, Worker};
 use crate::records::{AttemptRecord, Change, Millis};
 
 impl ProofsCore {
-    /// Gives waiting jobs to free workers, in the queue's order.
+    /// Gives waiting jobs to free workers, in the queue's order, unless dispatch is paused.
     pub(super) fn dispatch(&mut self, now: Millis, effects: &mut Vec<Effect>) {
+        self.let_drained_go(effects);
+        if self.paused.is_some() {
+            return;
+        }
         let mut free: usize = self.workers.values().map(Worker::free_slots).sum();
         let mut running = BTreeMap::<Address, usize>::new();
         if free > 0 && !self.queue.is_empty() {

@@ -138,7 +138,7 @@ impl ProofsCore {
     }
 
     /// An attempt has ended, the job has not: it waits again, unless another attempt goes on.
-    fn wait_again(
+    pub(super) fn wait_again(
         &mut self,
         now: Millis,
         job: JobId,
@@ -254,7 +254,7 @@ impl ProofsCore {
     }
 
     /// Ends an attempt that nobody needs and has its worker stop.
-    fn stop_attempt(
+    pub(super) fn stop_attempt(
         &mut self,
         now: Millis,
         lease: LeaseId,

@@ -28,7 +28,8 @@ impl ProofsCore {
     /// Has idle workers race stragglers, the oldest first. Comes after `dispatch`: what waits goes
     /// first.
     pub(super) fn race(&mut self, now: Millis, effects: &mut Vec<Effect>) {
-        if self.limits.race_after <= 0.0 || !self.workers.values().any(Worker::is_idle) {
+        let off = self.limits.race_after <= 0.0 || self.paused.is_some();
+        if off || !self.workers.values().any(Worker::is_idle) {
             return;
         }
         let mut stragglers: Vec<Straggler> =

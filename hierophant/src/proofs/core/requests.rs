@@ -109,7 +109,20 @@ impl ProofsCore {
             self.by_key.insert(record.key, job);
             self.jobs.insert(job, LiveJob::new(record));
         }
-        for mut request in fulfilled {
+        self.open_again(now, job, fulfilled, &mut effects);
+        self.dispatch(now, &mut effects);
+        effects
+    }
+
+    /// Requests that had ended wait for this unfinished job.
+    pub(super) fn open_again(
+        &mut self,
+        now: Millis,
+        job: JobId,
+        ended: Vec<RequestRecord>,
+        effects: &mut Vec<Effect>,
+    ) {
+        for mut request in ended {
             request.job = job;
             request.state = RequestState::Open;
             request.fulfilled_at = None;
@@ -124,8 +137,6 @@ impl ProofsCore {
         if self.jobs.get(&job).is_some_and(|live| live.record.state == JobState::Queued) {
             self.line_up(job);
         }
-        self.dispatch(now, &mut effects);
-        effects
     }
 
     fn create_job(
@@ -145,6 +156,7 @@ impl ProofsCore {
             stdin: new.stdin,
             stdin_blob: new.stdin_blob,
             state: JobState::Queued,
+            priority: None,
             execution: None,
             failure: None,
             proof: None,

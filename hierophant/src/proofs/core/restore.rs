@@ -7,10 +7,11 @@ use network_lib::job::FailureClass;
 
 use super::endings::End;
 use super::{Effect, IdSource, Limits, LiveJob, ProofsCore};
+use crate::operate::Paused;
 use crate::proofs::lease::{Lease, Workers};
 use crate::proofs::pace::Pace;
 use crate::proofs::queue::Queue;
-use crate::records::{AttemptOutcome, AttemptRecord, JobRecord, Millis};
+use crate::records::{AttemptOutcome, AttemptRecord, JobRecord, Millis, Setting, SettingKind};
 use crate::store::UnfinishedJob;
 
 /// What a start knows of what was before.
@@ -24,6 +25,8 @@ pub struct Past {
     pub strikes: Vec<(WorkerId, Millis)>,
     /// The latest jobs that have ended, the latest first: how long proofs take.
     pub ended: Vec<JobRecord>,
+    /// What operators have set.
+    pub settings: Vec<Setting>,
 }
 
 impl ProofsCore {
@@ -47,6 +50,7 @@ impl ProofsCore {
             workers: Workers::new(),
             stats: BTreeMap::new(),
             pace: Pace::default(),
+            paused: None,
             returned_by,
         };
         for (worker, at) in past.strikes {
@@ -54,6 +58,8 @@ impl ProofsCore {
             stats.seen_at = now;
             stats.strikes.push_back(at);
         }
+        let paused = past.settings.into_iter().find(|setting| setting.kind == SettingKind::Paused);
+        core.paused = paused.map(|Setting { reason, since, .. }| Paused { reason, since });
         past.ended.iter().rev().for_each(|job| core.pace.note(job));
         let mut effects = Vec::new();
         for job in past.unfinished {

@@ -2,6 +2,7 @@
 
 mod attempts;
 mod memory;
+mod operate;
 mod race;
 mod recovery;
 mod requests;
@@ -19,7 +20,7 @@ use memory::Memory;
 
 use super::*;
 use crate::proofs::message::NewRequest;
-use crate::records::{AttemptOutcome, NetworkMode, RequestState};
+use crate::records::{AttemptOutcome, NetworkMode, RequestState, Setting, SettingKind};
 
 const START: Millis = Millis(1_000_000);
 const DEADLINE: u64 = 5_000;
@@ -105,6 +106,7 @@ fn arrival(n: u8, session: u64, held: &[LeaseId]) -> Arrival {
         name: "amos".into(),
         capabilities: capabilities(vec![ProofMode::Core]),
         held: held.to_vec(),
+        drained: None,
         welcome: Welcome {
             protocol: 1,
             software_version: "0.1.0".into(),

@@ -7,6 +7,7 @@ use network_lib::ids::{JobId, WorkerId};
 use network_lib::job::JobSpec;
 
 use super::{LiveJob, ProofsCore};
+use crate::operate::because;
 use crate::proofs::assign;
 use crate::proofs::lease::{Lease, Worker};
 use crate::records::{JobState, Millis};
@@ -31,7 +32,14 @@ impl ProofsCore {
             return Some(Why { reason, ahead: None });
         }
         let ahead = self.ahead(job);
-        Some(Why { reason: self.waiting(now, live, ahead), ahead: Some(ahead) })
+        let mut reason = match &self.paused {
+            Some(paused) => because("dispatch is paused", &paused.reason),
+            None => self.waiting(now, live, ahead),
+        };
+        if let Some(priority) = live.record.priority {
+            reason.push_str(&format!("; an operator has set its priority to {priority}"));
+        }
+        Some(Why { reason, ahead: Some(ahead) })
     }
 
     fn attempt(&self, now: Millis, held: &Lease) -> String {
@@ -79,8 +87,13 @@ impl ProofsCore {
             );
         }
         if !able.iter().any(|(_, worker)| worker.takes_jobs()) {
+            let drained = able.iter().filter_map(|(_, worker)| {
+                let reason = worker.drained.as_ref()?;
+                Some(format!("; {}", because(&format!("{} is drained", worker.name), reason)))
+            });
+            let drained: String = drained.collect();
             return format!(
-                "the Contemplants that offer {what} drain or have lost their connection"
+                "the Contemplants that offer {what} drain or have lost their connection{drained}"
             );
         }
         self.busy(spec, live, &able, ahead)

@@ -27,6 +27,8 @@ pub struct Arrival {
     pub capabilities: Capabilities,
     /// Attempts that it says it holds from an earlier connection.
     pub held: Vec<LeaseId>,
+    /// Why an operator has it take no more jobs, if so.
+    pub drained: Option<String>,
     /// The welcome to send, without the attempts to resume.
     pub welcome: Welcome,
 }
@@ -35,7 +37,8 @@ impl ProofsCore {
     /// A worker has connected; an older connection of the same worker is over. Attempts of it that it
     /// still holds go on, and it is welcomed, unless it has too many strikes.
     pub fn worker_joined(&mut self, now: Millis, arrival: Arrival) -> Vec<Effect> {
-        let Arrival { worker: id, session, name, capabilities, held, mut welcome } = arrival;
+        let Arrival { worker: id, session, name, capabilities, held, drained, mut welcome } =
+            arrival;
         let mut effects = Vec::new();
         if self.is_suspended(now, id) {
             self.drop_worker(now, id, "suspended", &mut effects);
@@ -63,6 +66,7 @@ impl ProofsCore {
         }
         let mut worker = Worker::new(session, name, capabilities);
         worker.leases = held.iter().copied().collect();
+        worker.drained = drained;
         self.workers.insert(id, worker);
         welcome.resume = self.leases_of(id).into_iter().collect();
         effects.push(Effect::Send(id, ToWorker::Welcome(welcome)));

@@ -3,7 +3,7 @@
 use alloy_primitives::Address;
 use hierophant::records::{
     ArtifactKind, ArtifactRecord, AttemptOutcome, AttemptRecord, JobRecord, JobState, Millis,
-    NetworkMode, ProgramRecord, Prover, RequestRecord, RequestState,
+    NetworkMode, Priority, ProgramRecord, Prover, RequestRecord, RequestState,
 };
 use network_lib::handshake::Backend;
 use network_lib::ids::{ArtifactId, JobId, LeaseId, RequestId, Sha256Digest, VkHash, WorkerId};
@@ -47,6 +47,7 @@ pub(crate) fn job(number: u32, state: JobState) -> JobRecord {
         stdin: ArtifactId(bytes(5, number)),
         stdin_blob: blob(number),
         state,
+        priority: None,
         execution: None,
         failure: None,
         proof: None,
@@ -74,6 +75,7 @@ pub(crate) fn full_job(number: u32) -> JobRecord {
         }),
         proof: Some(ArtifactId(bytes(6, number))),
         prover: Some(prover()),
+        priority: Some(Priority::Low),
         attempts: 3,
         started_at: Some(Millis(4)),
         ..job(number, JobState::Proved)

@@ -3,6 +3,7 @@
 use alloy_primitives::Address;
 use hierophant::records::{
     ArtifactKind, ArtifactRecord, Change, JobRecord, JobState, Millis, RequestRecord, RequestState,
+    Setting, SettingKind,
 };
 use hierophant::store::{ExecutionFilter, JobStore, RequestFilter, RequestView};
 use network_lib::ids::{ArtifactId, JobId, RequestId, Sha256Digest, VkHash};
@@ -381,6 +382,50 @@ pub(crate) async fn nonces_are_counted_by_account(place: Place) {
         [alice, bob, Address::ZERO].map(async |address| store.nonce(address).await.expect("reads"));
     let [alice, bob, nobody] = nonces;
     assert_eq!((alice.await, bob.await, nobody.await), (2, 1, 0));
+}
+
+pub(crate) async fn what_operators_set_is_there_until_it_is_unset(place: Place) {
+    let store = place.open().await;
+    let setting = |kind, subject: &str, reason: &str, since| Setting {
+        kind,
+        subject: subject.into(),
+        reason: reason.into(),
+        since: Millis(since),
+    };
+    let paused = setting(SettingKind::Paused, "", "new «disks»", 1);
+    let (first, second) = (
+        setting(SettingKind::Blocked, "10.0.0.9", "lies", 2),
+        setting(SettingKind::Blocked, "10.0.0.9", "lies again", 3),
+    );
+    let drained = setting(SettingKind::Drained, "10.0.0.9", "", 4);
+    let set = [&paused, &first, &second, &drained].map(|setting| Change::Set(setting.clone()));
+    commit(&*store, &set).await;
+    store.close().await;
+    let store = place.open().await;
+    assert_eq!(store.settings().await.expect("reads"), [second, drained.clone(), paused.clone()]);
+    commit(&*store, &[Change::Unset(SettingKind::Blocked, "10.0.0.9".into())]).await;
+    assert_eq!(store.settings().await.expect("reads"), [drained, paused]);
+}
+
+pub(crate) async fn many_changes_at_once_are_written_like_few(place: Place) {
+    let store = place.open().await;
+    let queued: Vec<JobRecord> = (0..100).map(|number| job(number, JobState::Queued)).collect();
+    let mut changes: Vec<Change> = queued.iter().cloned().map(Change::Job).collect();
+    changes.extend(queued.iter().zip(0..).map(|(job, number)| asked(&request(number, job))));
+    let ended = JobRecord { key: queued[7].key, id: queued[7].id, ..full_job(7) };
+    let mut cancelled = request(7, &ended);
+    cancelled.state = RequestState::Cancelled;
+    // The last word about a row is the one that counts.
+    changes.extend([Change::Job(ended.clone()), asked(&cancelled)]);
+    changes.extend((0..3).map(|_| Change::CountNonce(Address::ZERO)));
+    commit(&*store, &changes).await;
+    for job in &queued {
+        let found = store.job(job.id).await.expect("reads").expect("is there");
+        assert_eq!(&found, if job.id == ended.id { &ended } else { job });
+    }
+    assert_eq!(store.unfinished_jobs().await.expect("reads").len(), 99);
+    assert_eq!(view(&*store, cancelled.id).await.request, cancelled);
+    assert_eq!(store.nonce(Address::ZERO).await.expect("reads"), 3);
 }
 
 pub(crate) async fn commits_at_the_same_time_are_all_kept(place: Place) {

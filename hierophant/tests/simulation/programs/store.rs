@@ -15,7 +15,7 @@ use alloy_primitives::Address;
 use async_trait::async_trait;
 use hierophant::artifacts::retention::Cutoffs;
 use hierophant::records::{
-    ArtifactRecord, AttemptRecord, Change, JobRecord, Millis, ProgramRecord, RequestRecord,
+    ArtifactRecord, AttemptRecord, Change, JobRecord, Millis, ProgramRecord, RequestRecord, Setting,
 };
 use hierophant::store::{
     ArtifactFilter, Browse, JobFilter, JobStore, RequestFilter, RequestView, RetentionStep,
@@ -217,6 +217,10 @@ impl JobStore for SlowStore {
 
     async fn is_new(&self) -> Result<bool, StoreError> {
         self.call(self.real.is_new()).await
+    }
+
+    async fn settings(&self) -> Result<Vec<Setting>, StoreError> {
+        self.call(self.real.settings()).await
     }
 
     async fn nonce(&self, address: Address) -> Result<u64, StoreError> {

@@ -132,6 +132,7 @@ impl World {
             name: hello.name,
             capabilities: hello.capabilities,
             held: hello.held,
+            drained: None,
             welcome: Welcome {
                 protocol: admission.protocol,
                 software_version: "0.1.0".into(),

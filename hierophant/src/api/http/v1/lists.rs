@@ -15,7 +15,7 @@ use super::page::{
 };
 use crate::api::Context;
 use crate::records::RequestState;
-use crate::store::{ArtifactFilter, JobFilter, RequestFilter};
+use crate::store::{ArtifactFilter, JobFilter, RequestFilter, RequestView};
 
 /// Which jobs.
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -149,7 +149,13 @@ pub(super) async fn why(State(context): State<Context>, Path(id): Path<String>) 
     let found = context.owners.proofs.why(id).await.map_err(owner_away)?;
     let job = context.store.job(id).await.map_err(store_away)?;
     let job = job.ok_or_else(|| missing("no such job"))?;
+    let blocked = context.owners.registry.blocked().await.map_err(owner_away)?;
     let (why, ahead) = match (found, &job.failure) {
+        // Whoever is turned away is not among those that the scheduler knows of.
+        (Some(why), _) if why.ahead.is_some() && !blocked.is_empty() => {
+            let many = blocked.len();
+            (format!("{}; blocked: {many}, see `hierophant blocked`", why.reason), why.ahead)
+        }
         (Some(why), _) => (why.reason, why.ahead),
         (None, Some(failure)) => (format!("it is {}: {failure}", job.state), None),
         (None, None) => (format!("it is {}", job.state), None),
@@ -194,15 +200,21 @@ pub(super) async fn request(
     State(context): State<Context>,
     Path(id): Path<String>,
 ) -> Answer<WholeJob> {
-    let digits = id.strip_prefix("0x").unwrap_or(&id);
+    let found = found_request(&context, &id).await?;
+    whole(&context, found.job.id).await.map(Json)
+}
+
+/// The request whose id begins so.
+pub(super) async fn found_request(context: &Context, id: &str) -> Result<RequestView, Refusal> {
+    let digits = id.strip_prefix("0x").unwrap_or(id);
     let prefix = hex::decode(digits).ok().filter(|id| (8..=RequestId::LEN).contains(&id.len()));
     let prefix = prefix.ok_or_else(|| {
         wrong(format!("{id:?} is no request's id: 16 to 64 hexadecimal digits are"))
     })?;
-    let found = context.store.requests_like(&prefix).await.map_err(store_away)?;
-    match found.as_slice() {
-        [] => Err(missing("no such request")),
-        [view] => whole(&context, view.job.id).await.map(Json),
+    let mut found = context.store.requests_like(&prefix).await.map_err(store_away)?.into_iter();
+    match (found.next(), found.next()) {
+        (None, _) => Err(missing("no such request")),
+        (Some(view), None) => Ok(view),
         _ => Err(wrong("more than one request's id begins so; give more digits")),
     }
 }
@@ -250,7 +262,7 @@ pub(super) async fn artifacts(
     Ok(Json(found.iter().map(Artifact::of).collect()))
 }
 
-fn mode(text: Option<&str>) -> Result<Option<ProofMode>, Refusal> {
+pub(super) fn mode(text: Option<&str>) -> Result<Option<ProofMode>, Refusal> {
     let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(None) };
     let mode = ProofMode::ALL.into_iter().find(|mode| mode.as_str() == text);
     mode.map(Some).ok_or_else(|| wrong(format!("`mode` cannot be {text:?}")))

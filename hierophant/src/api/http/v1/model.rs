@@ -1,5 +1,7 @@
 //! The JSON of the API. Times are Unix milliseconds; what is not known yet is absent or `null`.
 
+mod acts;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -12,6 +14,8 @@ use crate::records::{
     ArtifactRecord, AttemptRecord, JobRecord, Millis, ProgramRecord, RequestRecord,
 };
 use crate::registry::{DeadWorker, KnownWorker};
+
+pub use acts::{Blocked, ClearQueue, Cleared, Done, NewPriority, Paused, Reason};
 
 /// The network at a glance.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -38,6 +42,8 @@ pub struct Overview {
     pub free_bytes: Option<u64>,
     /// Why new work is turned away, if it is.
     pub storage_low: Option<String>,
+    /// Whether nothing is given out, and why.
+    pub paused: Option<Paused>,
 }
 
 /// A request.
@@ -71,6 +77,8 @@ pub struct Job {
     /// `queued`, `leased`, `proving`, `uploaded`, `verifying`, `proved`, `unexecutable`, `failed`,
     /// `cancelled` or `expired`.
     pub state: String,
+    /// Its priority, if an operator has set one: `urgent`, `normal` or `low`.
+    pub priority: Option<String>,
     /// Kind of proof.
     pub mode: String,
     /// The program's id.
@@ -198,6 +206,8 @@ pub struct Worker {
     pub state: String,
     /// Why it cannot prove though it is meant to.
     pub obstacle: Option<String>,
+    /// Why an operator has it take no more jobs, if so; may be empty.
+    pub drained: Option<String>,
     /// When it connected.
     pub joined_at: i64,
     /// When it was last heard.
@@ -219,6 +229,8 @@ pub struct WholeWorker {
     pub worker: Option<Worker>,
     /// When and why it went, if it did.
     pub gone: Option<Gone>,
+    /// Why it is turned away by its id, if it is; may be empty.
+    pub blocked: Option<String>,
     /// Its latest attempts, the latest first.
     pub history: Vec<Attempt>,
 }
@@ -287,6 +299,7 @@ impl Job {
         Self {
             id: record.id.to_string(),
             state: record.state.to_string(),
+            priority: record.priority.map(|priority| priority.to_string()),
             mode: record.spec.mode.to_string(),
             program: record.spec.vk_hash.to_string(),
             circuit_version: record.spec.circuit_version.clone(),
@@ -362,6 +375,7 @@ impl Worker {
             slots: work.capabilities.slots,
             state: known.state().to_owned(),
             obstacle: work.capabilities.obstacle.clone(),
+            drained: known.drained.clone(),
             joined_at: known.joined_at.0,
             heard_at: known.heard_at.0,
             strikes: stats.strikes.len(),

@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 
-use super::model::Overview;
+use super::model::{Overview, Paused};
 use super::page::{Answer, Refusal, owner_away};
 use crate::api::Context;
 use crate::records::Millis;
@@ -29,6 +29,7 @@ pub(super) async fn overview(State(context): State<Context>) -> Answer<Overview>
         stored_bytes: storage.stored,
         free_bytes: storage.free,
         storage_low: storage.low.map(|low| low.to_string()),
+        paused: scheduler.paused.as_ref().map(Paused::of),
     };
     for (mode, count) in &scheduler.waiting_by_mode {
         overview.waiting.insert(mode.to_string(), *count);

@@ -44,9 +44,13 @@ pub(super) async fn worker(
     let dead = context.owners.registry.dead_workers().await.map_err(owner_away)?;
     let gone = dead.iter().find(|dead| dead.was.worker == id && worker.is_none()).map(Gone::of);
     let history = context.store.attempts_of(id, ENTRIES).await.map_err(store_away)?;
-    if worker.is_none() && gone.is_none() && history.is_empty() {
+    let blocked = context.owners.registry.blocked().await.map_err(owner_away)?;
+    let blocked = blocked.into_iter().find(|blocked| blocked.subject == id.to_string());
+    let blocked = blocked.map(|blocked| blocked.reason);
+    let known = worker.is_some() || gone.is_some() || blocked.is_some();
+    if !known && history.is_empty() {
         return Err(missing("no such Contemplant was ever seen; /api/v1/workers lists their ids"));
     }
     let history = history.iter().map(Attempt::of).collect();
-    Ok(Json(WholeWorker { worker, gone, history }))
+    Ok(Json(WholeWorker { worker, gone, blocked, history }))
 }

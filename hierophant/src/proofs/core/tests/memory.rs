@@ -8,6 +8,7 @@ pub(super) struct Memory {
     pub(super) jobs: BTreeMap<JobId, JobRecord>,
     pub(super) requests: BTreeMap<RequestId, RequestRecord>,
     pub(super) attempts: BTreeMap<LeaseId, AttemptRecord>,
+    settings: BTreeMap<(SettingKind, String), Setting>,
 }
 
 impl Memory {
@@ -20,6 +21,13 @@ impl Memory {
                 }
                 Effect::Save(Change::Attempt(attempt)) => {
                     self.attempts.insert(attempt.lease, attempt.clone());
+                }
+                Effect::Save(Change::Set(setting)) => {
+                    let key = (setting.kind, setting.subject.clone());
+                    self.settings.insert(key, setting.clone());
+                }
+                Effect::Save(Change::Unset(kind, subject)) => {
+                    self.settings.remove(&(*kind, subject.clone()));
                 }
                 _ => {}
             }
@@ -52,6 +60,7 @@ impl Memory {
             unfinished: with_all.collect(),
             strikes: self.attempts.values().filter_map(strike).collect(),
             ended: self.jobs.values().filter(|job| job.state.is_terminal()).cloned().collect(),
+            settings: self.settings.values().cloned().collect(),
             ..Past::default()
         }
     }

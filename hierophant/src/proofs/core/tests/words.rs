@@ -36,7 +36,7 @@ fn word(
 }
 
 /// What holds between jobs, leases and queue after every event.
-fn check(core: &ProofsCore) {
+pub(super) fn check(core: &ProofsCore) {
     for (lease, held) in &core.leases {
         assert!(core.jobs[&held.job].leases.contains(lease), "a lease of no job");
     }

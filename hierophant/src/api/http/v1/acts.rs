@@ -1,0 +1,306 @@
+//! What operators do.
+
+use alloy_primitives::Address;
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use network_lib::ids::{JobId, VkHash, WorkerId};
+use serde::de::DeserializeOwned;
+
+use super::lists::{found_request, mode};
+use super::model::{Blocked, ClearQueue, Cleared, Done, NewPriority, Reason};
+use super::page::{Answer, Refusal, missing, owner_away, parsed, refusal, several, wrong};
+use crate::api::Context;
+use crate::operate::{Action, ClearFilter, NotDone, Subject, WorkerAction, reason};
+use crate::records::{JobState, Millis, Priority};
+
+/// Cancels a request; its job stops when nobody else waits for it. Cancelling twice is fine.
+#[utoipa::path(post, path = "/requests/{id}/cancel", tag = "requests", request_body = Option<Reason>,
+    params(("id" = String, Path, description = "id of the request, 16 digits or more")), responses(
+    (status = 200, body = Done),
+    (status = 400, description = "that is no id", body = Refusal),
+    (status = 404, description = "no such request", body = Refusal),
+    (status = 409, description = "it has ended otherwise", body = Refusal),
+    (status = 503, description = "an owner of state does not answer", body = Refusal),
+))]
+pub(super) async fn cancel_request(
+    State(context): State<Context>,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Answer<Done> {
+    let _: Reason = sent(&body)?;
+    let found = found_request(&context, &id).await?;
+    act(&context, Action::CancelRequest(found.request.id)).await
+}
+
+/// Cancels a job with all its requests. Cancelling twice is fine.
+#[utoipa::path(post, path = "/jobs/{id}/cancel", tag = "jobs", request_body = Option<Reason>,
+    params(("id" = String, Path, description = "id of the job")), responses(
+    (status = 200, body = Done),
+    (status = 400, description = "that is no id", body = Refusal),
+    (status = 404, description = "no such job", body = Refusal),
+    (status = 409, description = "it has ended otherwise", body = Refusal),
+    (status = 503, description = "an owner of state does not answer", body = Refusal),
+))]
+pub(super) async fn cancel_job(
+    State(context): State<Context>,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Answer<Done> {
+    let _: Reason = sent(&body)?;
+    act(&context, Action::CancelJob(job_id(&id)?)).await
+}
+
+/// Takes a job away from the Contemplant that works on it, back into the queue; nobody is blamed. A job
+/// that failed by the network's fault is made anew, as another job, for those of its requests that have
+/// not passed their deadline.
+#[utoipa::path(post, path = "/jobs/{id}/requeue", tag = "jobs", request_body = Option<Reason>,
+    params(("id" = String, Path, description = "id of the job")), responses(
+    (status = 200, body = Done),
+    (status = 400, description = "that is no id", body = Refusal),
+    (status = 404, description = "no such job", body = Refusal),
+    (status = 409, description = "it has ended, or its proof is being checked", body = Refusal),
+    (status = 503, description = "an owner of state does not answer", body = Refusal),
+))]
+pub(super) async fn requeue(
+    State(context): State<Context>,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Answer<Done> {
+    let _: Reason = sent(&body)?;
+    act(&context, Action::Requeue(job_id(&id)?)).await
+}
+
+/// Gives a job a priority, in place of that of its kind of proof. It outlives a restart.
+#[utoipa::path(post, path = "/jobs/{id}/priority", tag = "jobs", request_body = NewPriority,
+    params(("id" = String, Path, description = "id of the job")), responses(
+    (status = 200, body = Done),
+    (status = 400, description = "that is no id, or no priority", body = Refusal),
+    (status = 404, description = "no such job", body = Refusal),
+    (status = 409, description = "it has ended", body = Refusal),
+    (status = 503, description = "an owner of state does not answer", body = Refusal),
+))]
+pub(super) async fn priority(
+    State(context): State<Context>,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Answer<Done> {
+    let wanted: NewPriority = sent(&body)?;
+    let priority = parsed::<Priority>("class", Some(&wanted.class))?;
+    let priority = priority.ok_or_else(|| wrong("`class` must be urgent, normal or low"))?;
+    act(&context, Action::Prioritise(job_id(&id)?, priority)).await
+}
+
+/// Has a Contemplant take no more jobs, finish what it holds and leave.
+#[utoipa::path(post, path = "/workers/{id}/drain", tag = "workers", request_body = Option<Reason>,
+    params(("id" = String, Path, description = "id of the Contemplant")), responses(
+    (status = 200, body = Done),
+    (status = 400, description = "that is no id", body = Refusal),
+    (status = 404, description = "no such Contemplant is connected", body = Refusal),
+    (status = 503, description = "an owner of state does not answer", body = Refusal),
+))]
+pub(super) async fn drain(
+    State(context): State<Context>,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Answer<Done> {
+    let why = why(&body)?;
+    act_on(&context, WorkerAction::Drain(worker_id(&id)?, why)).await
+}
+
+/// Has a drained Contemplant that still finishes something take jobs again.
+#[utoipa::path(post, path = "/workers/{id}/undrain", tag = "workers", request_body = Option<Reason>,
+    params(("id" = String, Path, description = "id of the Contemplant")), responses(
+    (status = 200, body = Done),
+    (status = 400, description = "that is no id", body = Refusal),
+    (status = 404, description = "no such Contemplant is connected", body = Refusal),
+    (status = 409, description = "it is leaving already", body = Refusal),
+    (status = 503, description = "an owner of state does not answer", body = Refusal),
+))]
+pub(super) async fn undrain(
+    State(context): State<Context>,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Answer<Done> {
+    let _: Reason = sent(&body)?;
+    act_on(&context, WorkerAction::Undrain(worker_id(&id)?)).await
+}
+
+/// Closes a Contemplant's connection; what it works on waits again at once. It may connect anew.
+#[utoipa::path(post, path = "/workers/{id}/drop", tag = "workers", request_body = Option<Reason>,
+    params(("id" = String, Path, description = "id of the Contemplant")), responses(
+    (status = 200, body = Done),
+    (status = 400, description = "that is no id", body = Refusal),
+    (status = 404, description = "no such Contemplant is connected", body = Refusal),
+    (status = 503, description = "an owner of state does not answer", body = Refusal),
+))]
+pub(super) async fn drop_worker(
+    State(context): State<Context>,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Answer<Done> {
+    let why = why(&body)?;
+    act_on(&context, WorkerAction::Drop(worker_id(&id)?, why)).await
+}
+
+/// Turns a Contemplant away, or all that come from an address, beside `worker_registry.blocked` of the
+/// configuration. Those that are connected are dropped. It outlives a restart.
+#[utoipa::path(post, path = "/workers/{id}/block", tag = "workers", request_body = Option<Reason>,
+    params(("id" = String, Path, description = "id of the Contemplant, or an IP address")), responses(
+    (status = 200, body = Done),
+    (status = 400, description = "that is neither an id nor an address", body = Refusal),
+    (status = 503, description = "an owner of state does not answer", body = Refusal),
+))]
+pub(super) async fn block(
+    State(context): State<Context>,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Answer<Done> {
+    let why = why(&body)?;
+    act_on(&context, WorkerAction::Block(subject(&id)?, why)).await
+}
+
+/// Admits again who was blocked.
+#[utoipa::path(post, path = "/workers/{id}/unblock", tag = "workers", request_body = Option<Reason>,
+    params(("id" = String, Path, description = "id of the Contemplant, or an IP address")), responses(
+    (status = 200, body = Done),
+    (status = 400, description = "that is neither an id nor an address", body = Refusal),
+    (status = 409, description = "the configuration blocks it", body = Refusal),
+    (status = 503, description = "an owner of state does not answer", body = Refusal),
+))]
+pub(super) async fn unblock(
+    State(context): State<Context>,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Answer<Done> {
+    let _: Reason = sent(&body)?;
+    act_on(&context, WorkerAction::Unblock(subject(&id)?)).await
+}
+
+/// Who is turned away, by the configuration or by operators.
+#[utoipa::path(get, path = "/blocked", tag = "workers", responses(
+    (status = 200, body = Vec<Blocked>),
+    (status = 503, description = "an owner of state does not answer", body = Refusal),
+))]
+pub(super) async fn blocked(State(context): State<Context>) -> Answer<Vec<Blocked>> {
+    let blocked = context.owners.registry.blocked().await.map_err(owner_away)?;
+    Ok(Json(blocked.iter().map(Blocked::of).collect()))
+}
+
+/// Gives no more jobs out, also after a restart. What is being proved goes on, requests are accepted
+/// and wait.
+#[utoipa::path(post, path = "/dispatch/pause", tag = "dispatch", request_body = Option<Reason>,
+    responses(
+    (status = 200, body = Done),
+    (status = 400, description = "the body cannot be read", body = Refusal),
+    (status = 503, description = "an owner of state does not answer", body = Refusal),
+))]
+pub(super) async fn pause(State(context): State<Context>, body: Bytes) -> Answer<Done> {
+    let why = why(&body)?;
+    act(&context, Action::Pause(why)).await
+}
+
+/// Gives jobs out again.
+#[utoipa::path(post, path = "/dispatch/resume", tag = "dispatch", request_body = Option<Reason>,
+    responses(
+    (status = 200, body = Done),
+    (status = 400, description = "the body cannot be read", body = Refusal),
+    (status = 503, description = "an owner of state does not answer", body = Refusal),
+))]
+pub(super) async fn resume(State(context): State<Context>, body: Bytes) -> Answer<Done> {
+    let _: Reason = sent(&body)?;
+    act(&context, Action::Resume).await
+}
+
+/// Cancels all jobs that wait and match, with `running` also those in progress.
+#[utoipa::path(post, path = "/queue/clear", tag = "queue", request_body = ClearQueue, responses(
+    (status = 200, body = Cleared),
+    (status = 400, description = "a filter cannot be read", body = Refusal),
+    (status = 503, description = "an owner of state does not answer", body = Refusal),
+))]
+pub(super) async fn clear(State(context): State<Context>, body: Bytes) -> Answer<Cleared> {
+    let wanted: ClearQueue = sent(&body)?;
+    let filter = filter(&wanted)?;
+    let proofs = &context.owners.proofs;
+    let cleared =
+        if wanted.dry_run { proofs.to_clear(filter).await } else { proofs.clear(filter).await };
+    let cleared = cleared.map_err(owner_away)?;
+    if !wanted.dry_run {
+        tracing::info!(jobs = cleared.jobs.len(), requests = cleared.requests, "queue cleared");
+    }
+    Ok(Json(Cleared::of(&cleared, wanted.dry_run)))
+}
+
+fn filter(wanted: &ClearQueue) -> Result<ClearFilter, Refusal> {
+    const RUNNING: [JobState; 4] =
+        [JobState::Leased, JobState::Proving, JobState::Uploaded, JobState::Verifying];
+    let mut states: Vec<JobState> = several("state", wanted.state.as_deref())?;
+    if let Some(ended) = states.iter().find(|state| state.is_terminal()) {
+        return Err(wrong(format!("`state` cannot be {:?}: such jobs have ended", ended.as_str())));
+    }
+    if let Some(running) = states.iter().find(|state| RUNNING.contains(state) && !wanted.running) {
+        let running = running.as_str();
+        return Err(wrong(format!(
+            "`state` {running:?} needs `running`: such jobs are in progress"
+        )));
+    }
+    if states.is_empty() {
+        states.push(JobState::Queued);
+        states.extend(RUNNING.iter().filter(|_| wanted.running));
+    }
+    let created_by = wanted.older_than_seconds.map(|seconds| {
+        let millis = i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1000);
+        Millis(Millis::now().0.saturating_sub(millis))
+    });
+    Ok(ClearFilter {
+        states,
+        mode: mode(wanted.mode.as_deref())?,
+        program: parsed::<VkHash>("program", wanted.program.as_deref())?,
+        requester: parsed::<Address>("requester", wanted.requester.as_deref())?,
+        created_by,
+    })
+}
+
+async fn act(context: &Context, action: Action) -> Answer<Done> {
+    told(context.owners.proofs.act(action).await)
+}
+
+async fn act_on(context: &Context, action: WorkerAction) -> Answer<Done> {
+    told(context.owners.registry.act(action).await)
+}
+
+fn told(answer: Result<crate::operate::Done, NotDone>) -> Answer<Done> {
+    match answer {
+        Ok(done) => Ok(Json(Done::of(done))),
+        Err(NotDone::NotFound(what)) => Err(missing(what)),
+        Err(NotDone::Conflict(how_it_is)) => Err(refusal(StatusCode::CONFLICT, how_it_is)),
+        Err(NotDone::Unavailable) => {
+            Err(refusal(StatusCode::SERVICE_UNAVAILABLE, NotDone::Unavailable.to_string()))
+        }
+    }
+}
+
+/// What was sent as JSON; an empty body says nothing.
+fn sent<T: DeserializeOwned + Default>(body: &Bytes) -> Result<T, Refusal> {
+    if body.iter().all(u8::is_ascii_whitespace) {
+        return Ok(T::default());
+    }
+    serde_json::from_slice(body).map_err(|error| wrong(format!("the body cannot be read: {error}")))
+}
+
+fn why(body: &Bytes) -> Result<String, Refusal> {
+    Ok(reason(&sent::<Reason>(body)?.reason))
+}
+
+fn job_id(id: &str) -> Result<JobId, Refusal> {
+    id.parse().map_err(|_| wrong(format!("{id:?} is no job's id")))
+}
+
+fn worker_id(id: &str) -> Result<WorkerId, Refusal> {
+    id.parse().map_err(|_| wrong(format!("{id:?} is no Contemplant's id")))
+}
+
+fn subject(text: &str) -> Result<Subject, Refusal> {
+    text.parse().map_err(|error| wrong(format!("{text:?} is {error}")))
+}

@@ -1,0 +1,143 @@
+//! What operators ask for.
+
+use network_lib::ids::JobId;
+use network_lib::job::FailureClass;
+use ractor::{ActorProcessingErr, ActorRef};
+
+use super::{ProofsState, log_unread};
+use crate::ask::{reply, tell};
+use crate::operate::{Action, Done, NotDone};
+use crate::proofs::core::NotActed;
+use crate::proofs::message::{Clearing, ProofsMsg};
+use crate::records::{JobRecord, JobState, Millis, RequestRecord, RequestState};
+use crate::store::StoreError;
+
+/// Jobs that are cancelled in one transaction when the queue is cleared: a few hundredths of a second,
+/// after which others have their turn.
+const CLEARED_AT_ONCE: usize = 500;
+
+/// A job that was given up, with those for whom it is to be made anew.
+type GivenUp = (JobRecord, Vec<RequestRecord>);
+
+impl ProofsState {
+    pub(super) async fn act(
+        &mut self,
+        myself: &ActorRef<ProofsMsg>,
+        now: Millis,
+        action: Action,
+    ) -> Result<Result<Done, NotDone>, ActorProcessingErr> {
+        let (answer, effects) = self.core.act(now, &action);
+        self.carry_out(myself, effects).await?;
+        match (answer, action) {
+            (Ok(done), _) => Ok(Ok(done)),
+            (Err(NotActed::Conflict(how_it_is)), _) => Ok(Err(NotDone::Conflict(how_it_is))),
+            (Err(NotActed::NotUnfinished), Action::Requeue(id)) => {
+                let (job, requests) = match self.given_up(now, id).await {
+                    Ok(found) => found,
+                    Err(reason) => return Ok(Err(reason)),
+                };
+                let (done, effects) = self.core.make_anew(now, job, requests);
+                self.carry_out(myself, effects).await?;
+                Ok(Ok(done))
+            }
+            (Err(NotActed::NotUnfinished), action) => Ok(self.ended_before(&action).await),
+        }
+    }
+
+    /// What to answer about something that is not going on: cancelling twice is fine.
+    async fn ended_before(&self, action: &Action) -> Result<Done, NotDone> {
+        match action {
+            Action::CancelRequest(id) => {
+                let found = self.store.request(*id).await.map_err(unread)?;
+                let state = found.ok_or_else(|| missing("request"))?.request.state;
+                if state == RequestState::Cancelled {
+                    return Ok(Done::unchanged("the request was cancelled before"));
+                }
+                Err(NotDone::Conflict(format!("the request is {state}")))
+            }
+            Action::CancelJob(id) => match self.ended(*id).await?.state {
+                JobState::Cancelled => Ok(Done::unchanged("the job was cancelled before")),
+                state => Err(NotDone::Conflict(format!("the job is {state}"))),
+            },
+            Action::Prioritise(id, _) => {
+                let state = self.ended(*id).await?.state;
+                Err(NotDone::Conflict(format!("the job is {state}: it waits for nothing any more")))
+            }
+            // They are never about something that has ended.
+            Action::Requeue(_) | Action::Pause(_) | Action::Resume => Err(missing("job")),
+        }
+    }
+
+    async fn ended(&self, id: JobId) -> Result<JobRecord, NotDone> {
+        self.store.job(id).await.map_err(unread)?.ok_or_else(|| missing("job"))
+    }
+
+    /// A job that could be made anew, or why it could not.
+    async fn given_up(&self, now: Millis, id: JobId) -> Result<GivenUp, NotDone> {
+        let job = self.ended(id).await?;
+        let state = job.state;
+        let by_others = job.failure.as_ref().is_some_and(|failure| {
+            matches!(failure.class, FailureClass::Worker | FailureClass::Infrastructure)
+        });
+        if state != JobState::Failed || !by_others {
+            let why = job.failure.as_ref().map_or_else(String::new, |it| format!(" ({it})"));
+            return Err(NotDone::Conflict(format!(
+                "the job is {state}{why}; only what is not ended, or failed by the network's fault, \
+                 can be queued again"
+            )));
+        }
+        let mut requests = self.store.requests_of(id).await.map_err(unread)?;
+        requests.retain(|request| {
+            request.state == RequestState::Failed && Millis::from_seconds(request.deadline) > now
+        });
+        if requests.is_empty() {
+            return Err(NotDone::Conflict(
+                "the job is failed, and all its requests are past their deadline or cancelled"
+                    .into(),
+            ));
+        }
+        for artifact in [job.program, job.stdin] {
+            let record = self.store.artifact(artifact).await.map_err(unread)?;
+            let promised = record.is_some_and(|record| record.expired_at.is_none());
+            if !promised || !self.blobs.is_there(artifact).await {
+                return Err(NotDone::Conflict(
+                    "the job is failed, and its program or input is not kept any more; its client \
+                     has to ask again"
+                        .into(),
+                ));
+            }
+        }
+        Ok((job, requests))
+    }
+
+    /// Cancels the next batch, and leaves the rest for later: what came in between has its turn first.
+    pub(super) async fn clear(
+        &mut self,
+        myself: &ActorRef<ProofsMsg>,
+        now: Millis,
+        mut clearing: Clearing,
+    ) -> Result<(), ActorProcessingErr> {
+        let rest = clearing.left.split_off(clearing.left.len().min(CLEARED_AT_ONCE));
+        let (cleared, effects) = self.core.clear(now, &clearing.left, clearing.requester);
+        self.carry_out(myself, effects).await?;
+        clearing.cleared.jobs.extend(cleared.jobs);
+        clearing.cleared.requests += cleared.requests;
+        clearing.left = rest;
+        if clearing.left.is_empty() {
+            reply(clearing.port, clearing.cleared);
+        } else {
+            tell(myself, ProofsMsg::ClearOn(Box::new(clearing)));
+        }
+        Ok(())
+    }
+}
+
+fn missing(what: &str) -> NotDone {
+    NotDone::NotFound(format!("no such {what}"))
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "for `map_err`")]
+fn unread(error: StoreError) -> NotDone {
+    log_unread(&error);
+    NotDone::Unavailable
+}

@@ -1,0 +1,264 @@
+//! What operators do to requests, jobs and dispatch.
+
+use alloy_primitives::Address;
+use network_lib::ids::{JobId, LeaseId, WorkerId};
+use network_lib::wire::ToWorker;
+
+use super::endings::End;
+use super::{Effect, LiveJob, ProofsCore};
+use crate::operate::{Action, ClearFilter, Cleared, Done, Paused};
+use crate::records::{
+    Change, JobRecord, JobState, Millis, RequestRecord, RequestState, Setting, SettingKind,
+};
+
+/// What a drained worker is told if the operator has not said why.
+const DRAINED: &str = "drained by the operator";
+
+/// Why the core has done nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NotActed {
+    /// The job or request has ended, or there never was one: the store knows.
+    NotUnfinished,
+    /// This cannot be done with it now; says how it is.
+    Conflict(String),
+}
+
+impl From<&str> for NotActed {
+    fn from(how_it_is: &str) -> Self {
+        Self::Conflict(how_it_is.to_owned())
+    }
+}
+
+impl ProofsCore {
+    /// Does what an operator asks for, with what is not ended.
+    ///
+    /// # Errors
+    ///
+    /// [`NotActed`]; nothing has changed then.
+    pub fn act(&mut self, now: Millis, action: &Action) -> (Result<Done, NotActed>, Vec<Effect>) {
+        let mut effects = Vec::new();
+        let answer = self.try_to(now, action, &mut effects);
+        if answer.as_ref().is_ok_and(|done| done.changed) {
+            self.dispatch(now, &mut effects);
+        }
+        (answer, effects)
+    }
+
+    fn try_to(
+        &mut self,
+        now: Millis,
+        action: &Action,
+        effects: &mut Vec<Effect>,
+    ) -> Result<Done, NotActed> {
+        match action {
+            Action::CancelRequest(id) => {
+                let job = self.by_request.get(id).copied().ok_or(NotActed::NotUnfinished)?;
+                self.end_request(now, *id, RequestState::Cancelled, effects);
+                Ok(Done::changed(if self.jobs.contains_key(&job) {
+                    "the request is cancelled; its job goes on for the others that wait for it"
+                } else {
+                    "the request is cancelled, and with it its job"
+                }))
+            }
+            Action::CancelJob(id) => {
+                let live = self.jobs.get(id).ok_or(NotActed::NotUnfinished)?;
+                let requests = live.requests.len();
+                self.end_job(now, *id, End::Cancelled, effects);
+                Ok(Done::changed(format!("the job is cancelled, with {}", counted(requests))))
+            }
+            Action::Requeue(id) => self.requeue(now, *id, effects),
+            Action::Prioritise(id, priority) => {
+                let live = self.jobs.get(id).ok_or(NotActed::NotUnfinished)?;
+                if live.record.priority == Some(*priority) {
+                    return Ok(Done::unchanged(format!("its priority is {priority} already")));
+                }
+                self.update(now, *id, effects, |record| record.priority = Some(*priority));
+                if self.queue.holds(*id) {
+                    self.line_up(*id);
+                }
+                Ok(Done::changed(format!("its priority is {priority}")))
+            }
+            Action::Pause(reason) => Ok(self.pause(now, reason, effects)),
+            Action::Resume => {
+                if self.paused.take().is_none() {
+                    return Ok(Done::unchanged("dispatch is not paused"));
+                }
+                let change = Change::Unset(SettingKind::Paused, String::new());
+                effects.push(Effect::Save(change));
+                Ok(Done::changed("dispatch goes on"))
+            }
+        }
+    }
+
+    fn pause(&mut self, now: Millis, reason: &str, effects: &mut Vec<Effect>) -> Done {
+        if self.paused.as_ref().is_some_and(|paused| paused.reason == reason) {
+            return Done::unchanged("dispatch is paused already");
+        }
+        let since = self.paused.as_ref().map_or(now, |paused| paused.since);
+        let reason = reason.to_owned();
+        self.paused = Some(Paused { reason: reason.clone(), since });
+        let subject = String::new();
+        let setting = Setting { kind: SettingKind::Paused, subject, reason, since };
+        effects.push(Effect::Save(Change::Set(setting)));
+        Done::changed(
+            "dispatch is paused; what is being proved goes on, requests are still accepted",
+        )
+    }
+
+    /// Nobody is to blame, so the job does not rest; whoever was at it gets it again only if there is
+    /// nobody else.
+    fn requeue(
+        &mut self,
+        now: Millis,
+        job: JobId,
+        effects: &mut Vec<Effect>,
+    ) -> Result<Done, NotActed> {
+        let live = self.jobs.get_mut(&job).ok_or(NotActed::NotUnfinished)?;
+        let leases: Vec<LeaseId> = live.leases.iter().copied().collect();
+        if leases.is_empty() {
+            if live.not_before <= now {
+                return Ok(Done::unchanged("it waits already"));
+            }
+            live.not_before = now;
+            return Ok(Done::changed("it rests no more and waits for its next attempt"));
+        }
+        let held = || leases.iter().filter_map(|lease| self.leases.get(lease));
+        if held().any(|held| held.checking) {
+            return Err("its proof has been handed in and is being checked".into());
+        }
+        live.failed_on.last = held().next_back().map(|held| held.attempt.prover.worker);
+        live.left = None;
+        for lease in leases {
+            self.stop_attempt(now, lease, "requeued by the operator", effects);
+        }
+        self.wait_again(now, job, None, effects);
+        Ok(Done::changed("it was taken away from its Contemplant and waits again"))
+    }
+
+    /// A job that was given up is made anew, as another job without its failed attempts, for requests
+    /// of it that have not passed their deadline. If the same content is being proved already, they
+    /// join that job.
+    pub fn make_anew(
+        &mut self,
+        now: Millis,
+        given_up: JobRecord,
+        requests: Vec<RequestRecord>,
+    ) -> (Done, Vec<Effect>) {
+        let mut effects = Vec::new();
+        let job = self.by_key.get(&given_up.key).copied().unwrap_or_else(|| {
+            let id = JobId(self.ids.draw());
+            let record = JobRecord {
+                id,
+                state: JobState::Queued,
+                execution: None,
+                failure: None,
+                proof: None,
+                prover: None,
+                attempts: 0,
+                created_at: now,
+                updated_at: now,
+                started_at: None,
+                finished_at: None,
+                ..given_up
+            };
+            effects.push(Effect::Save(Change::Job(record.clone())));
+            self.by_key.insert(record.key, id);
+            self.jobs.insert(id, LiveJob::new(record));
+            id
+        });
+        let count = counted(requests.len());
+        self.open_again(now, job, requests, &mut effects);
+        self.dispatch(now, &mut effects);
+        let done = Done::changed(format!("it is made anew as job {job}, for {count}"));
+        (Done { job: Some(job), ..done }, effects)
+    }
+
+    /// What a clearing of the queue would cancel.
+    #[must_use]
+    pub fn to_clear(&self, filter: &ClearFilter) -> Cleared {
+        let mut matching: Vec<&LiveJob> =
+            self.jobs.values().filter(|live| matches(live, filter)).collect();
+        matching.sort_by_key(|live| (live.record.created_at, live.record.id));
+        let requests = matching.iter().map(|live| of_requester(live, filter.requester).count());
+        Cleared {
+            requests: requests.sum(),
+            jobs: matching.iter().map(|live| live.record.id).collect(),
+        }
+    }
+
+    /// Cancels jobs that were found to match, or of each only the requests of one address. Those that
+    /// have ended since are passed over; those that were given out since are cancelled too.
+    pub fn clear(
+        &mut self,
+        now: Millis,
+        jobs: &[JobId],
+        requester: Option<Address>,
+    ) -> (Cleared, Vec<Effect>) {
+        let (mut cleared, mut effects) = (Cleared::default(), Vec::new());
+        for job in jobs {
+            let Some(live) = self.jobs.get(job) else { continue };
+            let requests: Vec<_> =
+                of_requester(live, requester).map(|request| request.id).collect();
+            cleared.jobs.push(*job);
+            cleared.requests += requests.len();
+            if requests.len() == live.requests.len() {
+                self.end_job(now, *job, End::Cancelled, &mut effects);
+                continue;
+            }
+            for request in requests {
+                self.end_request(now, request, RequestState::Cancelled, &mut effects);
+            }
+        }
+        (cleared, effects)
+    }
+
+    /// An operator has a worker take no more jobs, or again; it is told to leave when it holds nothing.
+    pub fn worker_drained(
+        &mut self,
+        now: Millis,
+        id: WorkerId,
+        session: u64,
+        drained: Option<String>,
+    ) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        if let Some(worker) = self.connected(id, session) {
+            worker.drained = drained;
+            self.dispatch(now, &mut effects);
+        }
+        effects
+    }
+
+    /// Tells workers that are drained to leave, as soon as they hold nothing: until then an operator
+    /// can change their mind.
+    pub(super) fn let_drained_go(&mut self, effects: &mut Vec<Effect>) {
+        for (id, worker) in &mut self.workers {
+            let idle = worker.leases.is_empty() && !worker.draining && !worker.away;
+            if let Some(reason) = worker.drained.clone().filter(|_| idle) {
+                worker.draining = true;
+                let reason = if reason.is_empty() { DRAINED.to_owned() } else { reason };
+                effects.push(Effect::Send(*id, ToWorker::Drain { reason }));
+            }
+        }
+    }
+}
+
+fn matches(live: &LiveJob, filter: &ClearFilter) -> bool {
+    let record = &live.record;
+    filter.states.contains(&record.state)
+        && filter.mode.is_none_or(|mode| mode == record.spec.mode)
+        && filter.program.is_none_or(|program| program == record.spec.vk_hash)
+        && filter.created_by.is_none_or(|latest| record.created_at <= latest)
+        && of_requester(live, filter.requester).next().is_some()
+}
+
+fn of_requester(
+    live: &LiveJob,
+    requester: Option<Address>,
+) -> impl Iterator<Item = &RequestRecord> {
+    let theirs = move |request: &&RequestRecord| requester.is_none_or(|it| it == request.requester);
+    live.requests.values().filter(theirs)
+}
+
+fn counted(requests: usize) -> String {
+    if requests == 1 { "1 request".to_owned() } else { format!("{requests} requests") }
+}

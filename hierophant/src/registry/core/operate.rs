@@ -1,0 +1,325 @@
+//! What operators do to workers.
+//!
+//! Deciding and doing are two steps, because what is to outlive a restart is stored in between: a store that
+//! does not take it leaves everything as it was.
+
+use std::net::IpAddr;
+
+use network_lib::ids::WorkerId;
+
+use super::RegistryCore;
+use crate::operate::{Blocked, Done, NotDone, Subject, WorkerAction, because};
+use crate::records::{Change, Millis, Setting, SettingKind};
+
+/// Since when, and why.
+#[derive(Debug, Clone)]
+pub(super) struct Mark {
+    pub(super) reason: String,
+    since: Millis,
+}
+
+/// What an action comes to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// The answer, once all is done.
+    pub done: Done,
+    /// What to store first.
+    pub save: Option<Change>,
+    /// Whose connections to close, and with which words.
+    pub dropped: Vec<(WorkerId, u64, String)>,
+    /// A worker that takes no more jobs from now on, for this reason, or does again.
+    pub drained: Option<(WorkerId, u64, Option<String>)>,
+}
+
+impl Decision {
+    const fn only(done: Done) -> Self {
+        Self { done, save: None, dropped: Vec::new(), drained: None }
+    }
+}
+
+impl RegistryCore {
+    /// Takes over what operators had set before the start.
+    pub fn remember(&mut self, settings: &[Setting]) {
+        for setting in settings {
+            let mark = Mark { reason: setting.reason.clone(), since: setting.since };
+            if setting.kind == SettingKind::Drained
+                && let Ok(worker) = setting.subject.parse()
+            {
+                self.drained.insert(worker, mark);
+            } else if setting.kind == SettingKind::Blocked
+                && let Ok(subject) = setting.subject.parse()
+            {
+                self.blocked.insert(subject, mark);
+            }
+        }
+    }
+
+    /// What an action comes to; nothing has happened yet.
+    ///
+    /// # Errors
+    ///
+    /// [`NotDone`] if it cannot be done.
+    pub fn decide(&self, now: Millis, action: &WorkerAction) -> Result<Decision, NotDone> {
+        match action {
+            WorkerAction::Drain(id, reason) => self.drain(now, *id, reason),
+            WorkerAction::Undrain(id) => self.undrain(*id),
+            WorkerAction::Drop(id, reason) => {
+                let known = self.workers.get(id).ok_or_else(not_connected)?;
+                let words = because("dropped by the operator", reason);
+                let done = Done::changed(format!(
+                    "{} is dropped, and what it worked on waits again",
+                    known.name
+                ));
+                let dropped = vec![(*id, known.session, words)];
+                Ok(Decision { dropped, ..Decision::only(done) })
+            }
+            WorkerAction::Block(subject, reason) => Ok(self.block(now, *subject, reason)),
+            WorkerAction::Unblock(subject) => self.unblock(*subject),
+        }
+    }
+
+    /// Takes note of an action that was decided and is stored.
+    pub fn done(&mut self, now: Millis, action: &WorkerAction) {
+        let mark = |reason: &String| Mark { reason: reason.clone(), since: now };
+        match action {
+            WorkerAction::Drain(id, reason) => self.set_drained(*id, Some(mark(reason))),
+            WorkerAction::Undrain(id) => self.set_drained(*id, None),
+            WorkerAction::Block(subject, reason) => {
+                self.blocked.insert(*subject, mark(reason));
+            }
+            WorkerAction::Unblock(subject) => drop(self.blocked.remove(subject)),
+            WorkerAction::Drop(..) => {}
+        }
+    }
+
+    /// A worker that was leaving is gone, and so not drained any more. Returns whether it was.
+    pub fn drained_out(&mut self, worker: WorkerId) -> bool {
+        self.drained.remove(&worker).is_some()
+    }
+
+    /// Who is turned away: by the configuration first, then by operators.
+    #[must_use]
+    pub fn blocked(&self) -> Vec<Blocked> {
+        let configured = self.rules.blocked.iter().map(|subject| Blocked {
+            subject: subject.clone(),
+            reason: "`worker_registry.blocked` of hierophant.toml".to_owned(),
+            since: None,
+        });
+        let marked = self.blocked.iter().map(|(subject, mark)| Blocked {
+            subject: subject.to_string(),
+            reason: mark.reason.clone(),
+            since: Some(mark.since),
+        });
+        configured.chain(marked).collect()
+    }
+
+    pub(super) fn mark_of(&self, worker: WorkerId, ip: IpAddr) -> Option<&Mark> {
+        let by_id = self.blocked.get(&Subject::Worker(worker));
+        by_id.or_else(|| self.blocked.get(&Subject::address(ip)))
+    }
+
+    fn drain(&self, now: Millis, id: WorkerId, reason: &str) -> Result<Decision, NotDone> {
+        let known = self.workers.get(&id).ok_or_else(not_connected)?;
+        let name = &known.name;
+        if known.draining {
+            return Ok(Decision::only(Done::unchanged(format!("{name} is leaving already"))));
+        }
+        if known.drained.as_deref() == Some(reason) {
+            return Ok(Decision::only(Done::unchanged(format!("{name} is drained already"))));
+        }
+        let (kind, subject, reason) = (SettingKind::Drained, id.to_string(), reason.to_owned());
+        let drained = Some((id, known.session, Some(reason.clone())));
+        let save = Some(Change::Set(Setting { kind, subject, reason, since: now }));
+        let done =
+            Done::changed(format!("{name} takes no more jobs, finishes what it holds and leaves"));
+        Ok(Decision { save, drained, ..Decision::only(done) })
+    }
+
+    fn undrain(&self, id: WorkerId) -> Result<Decision, NotDone> {
+        let save = Some(Change::Unset(SettingKind::Drained, id.to_string()));
+        let Some(known) = self.workers.get(&id) else {
+            if self.drained.contains_key(&id) {
+                let done = Done::changed("it is not connected; it may take jobs when it comes");
+                return Ok(Decision { save, ..Decision::only(done) });
+            }
+            return Err(not_connected());
+        };
+        let name = &known.name;
+        if known.draining {
+            return Err(NotDone::Conflict(format!(
+                "{name} is leaving already; start it again when it has left"
+            )));
+        }
+        if known.drained.is_none() {
+            return Ok(Decision::only(Done::unchanged(format!("{name} is not drained"))));
+        }
+        let done = Done::changed(format!("{name} takes jobs again"));
+        let drained = Some((id, known.session, None));
+        Ok(Decision { save, drained, ..Decision::only(done) })
+    }
+
+    fn block(&self, now: Millis, subject: Subject, reason: &str) -> Decision {
+        let meant = self.workers.values().filter(|known| match subject {
+            Subject::Worker(id) => known.worker == id,
+            Subject::Address(_) => Subject::address(known.ip) == subject,
+        });
+        let words = because("blocked by the operator", reason);
+        let dropped: Vec<_> =
+            meant.map(|known| (known.worker, known.session, words.clone())).collect();
+        let same = self.blocked.get(&subject).is_some_and(|mark| mark.reason == reason);
+        if same && dropped.is_empty() {
+            return Decision::only(Done::unchanged(format!("{subject} is blocked already")));
+        }
+        let done = Done::changed(format!(
+            "{subject} is blocked; {} of the connected Contemplants dropped",
+            dropped.len()
+        ));
+        let (kind, text, reason) = (SettingKind::Blocked, subject.to_string(), reason.to_owned());
+        let save = Some(Change::Set(Setting { kind, subject: text, reason, since: now }));
+        Decision { save, dropped, ..Decision::only(done) }
+    }
+
+    fn unblock(&self, subject: Subject) -> Result<Decision, NotDone> {
+        let text = subject.to_string();
+        if self.rules.blocked.contains(&text) {
+            return Err(NotDone::Conflict(format!(
+                "{text} is in `worker_registry.blocked` of hierophant.toml; take it out there and \
+                 restart Hierophant"
+            )));
+        }
+        if !self.blocked.contains_key(&subject) {
+            return Ok(Decision::only(Done::unchanged(format!("{text} is not blocked"))));
+        }
+        let done = Done::changed(format!("{text} is not blocked any more"));
+        let save = Some(Change::Unset(SettingKind::Blocked, text));
+        Ok(Decision { save, ..Decision::only(done) })
+    }
+
+    fn set_drained(&mut self, id: WorkerId, mark: Option<Mark>) {
+        if let Some(known) = self.workers.get_mut(&id) {
+            known.drained = mark.as_ref().map(|mark| mark.reason.clone());
+        }
+        match mark {
+            Some(mark) => drop(self.drained.insert(id, mark)),
+            None => drop(self.drained.remove(&id)),
+        }
+    }
+}
+
+fn not_connected() -> NotDone {
+    NotDone::NotFound(
+        "no such Contemplant is connected; /api/v1/workers lists their ids".to_owned(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use network_lib::handshake::RefusalCode;
+
+    use super::super::tests::{HERE, THERE, hello, rules};
+    use super::super::{RegistryCore, Rules};
+    use super::*;
+
+    const ID: WorkerId = WorkerId([1; 16]);
+
+    /// A core in which worker 1 is connected.
+    fn core() -> RegistryCore {
+        let mut core = RegistryCore::new(rules());
+        core.admit(Millis(0), &hello(1), HERE).expect("admitted");
+        core
+    }
+
+    /// Decides and does; returns what was decided.
+    fn act(core: &mut RegistryCore, action: &WorkerAction) -> Decision {
+        let decision = core.decide(Millis(5), action).expect("can be done");
+        core.done(Millis(5), action);
+        decision
+    }
+
+    /// What a start would read after these changes.
+    fn settings(changes: &[Option<Change>]) -> Vec<Setting> {
+        let set = changes.iter().filter_map(|change| match change {
+            Some(Change::Set(setting)) => Some(setting.clone()),
+            _ => None,
+        });
+        set.collect()
+    }
+
+    #[test]
+    fn a_drained_worker_stays_drained_over_a_restart_until_it_has_left() {
+        let mut core = core();
+        let drain = WorkerAction::Drain(ID, "kernel".into());
+        let decision = act(&mut core, &drain);
+        assert_eq!(decision.drained, Some((ID, 1, Some("kernel".into()))));
+        assert_eq!(core.workers()[0].state(), "draining");
+        assert!(!core.decide(Millis(6), &drain).expect("fine").done.changed, "twice is once");
+
+        let mut next = RegistryCore::new(rules());
+        next.remember(&settings(&[decision.save]));
+        let session = next.admit(Millis(0), &hello(1), HERE).expect("admitted").session;
+        assert_eq!(next.drained(ID).as_deref(), Some("kernel"));
+        next.draining(ID, session);
+        let undrain = next.decide(Millis(5), &WorkerAction::Undrain(ID));
+        assert!(matches!(undrain, Err(NotDone::Conflict(words)) if words.contains("leaving")));
+        assert!(next.lost(Millis(6), ID, session, "left") && next.drained_out(ID));
+        next.admit(Millis(7), &hello(1), HERE).expect("admitted");
+        assert_eq!(next.drained(ID), None);
+    }
+
+    #[test]
+    fn an_undrained_worker_is_as_it_was() {
+        let mut core = core();
+        act(&mut core, &WorkerAction::Drain(ID, String::new()));
+        let decision = act(&mut core, &WorkerAction::Undrain(ID));
+        assert_eq!(decision.drained, Some((ID, 1, None)));
+        assert_eq!(core.workers()[0].state(), "ready");
+        assert!(!act(&mut core, &WorkerAction::Undrain(ID)).done.changed);
+    }
+
+    #[test]
+    fn who_is_blocked_is_dropped_and_turned_away_until_unblocked() {
+        for subject in [Subject::Worker(ID), Subject::address(HERE)] {
+            let mut core = core();
+            let block = WorkerAction::Block(subject, "lies".into());
+            let decision = act(&mut core, &block);
+            assert_eq!(decision.dropped, [(ID, 1, "blocked by the operator: lies".to_owned())]);
+            assert!(core.lost(Millis(5), ID, 1, "blocked"));
+            assert!(!core.decide(Millis(6), &block).expect("fine").done.changed);
+
+            let mut next = RegistryCore::new(rules());
+            next.remember(&settings(&[decision.save]));
+            let refusal = next.admit(Millis(0), &hello(1), HERE).expect_err("turned away");
+            assert_eq!(refusal.code, RefusalCode::Blocked);
+            assert_eq!(refusal.message, "blocked by the operator: lies");
+            assert_eq!(next.blocked()[0].subject, subject.to_string());
+            assert!(act(&mut next, &WorkerAction::Unblock(subject)).done.changed);
+            next.admit(Millis(0), &hello(1), HERE).expect("admitted");
+            assert!(!act(&mut next, &WorkerAction::Unblock(subject)).done.changed);
+        }
+    }
+
+    #[test]
+    fn what_the_configuration_blocks_only_the_configuration_unblocks() {
+        let blocked = vec![THERE.to_string()];
+        let core = RegistryCore::new(Rules { blocked, ..rules() });
+        let unblock = WorkerAction::Unblock(Subject::address(THERE));
+        let refused = core.decide(Millis(0), &unblock).expect_err("refused");
+        assert!(matches!(refused, NotDone::Conflict(words) if words.contains("hierophant.toml")));
+        assert_eq!(core.blocked()[0].since, None);
+    }
+
+    #[test]
+    fn who_is_not_there_can_be_blocked_but_neither_dropped_nor_drained() {
+        let core = core();
+        let nobody = WorkerId([9; 16]);
+        for action in [
+            WorkerAction::Drain(nobody, String::new()),
+            WorkerAction::Undrain(nobody),
+            WorkerAction::Drop(nobody, String::new()),
+        ] {
+            assert!(matches!(core.decide(Millis(0), &action), Err(NotDone::NotFound(_))));
+        }
+        let block = WorkerAction::Block(Subject::Worker(nobody), String::new());
+        assert!(core.decide(Millis(0), &block).expect("fine").done.changed);
+    }
+}
