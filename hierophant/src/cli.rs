@@ -4,6 +4,7 @@
 
 mod caller;
 mod show;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -65,6 +66,8 @@ pub enum Question {
     },
     /// Registered programs, the newest first.
     Programs,
+    /// Watch what goes on, full screen, until `q` is pressed.
+    Watch,
     /// Have a Contemplant take no more jobs, finish what it holds and leave.
     Drain {
         /// Id of the Contemplant, or the name of a connected one.
@@ -114,15 +117,18 @@ pub fn run(question: &Question, options: &Options, config: &Config) -> ExitCode 
         Ok(runtime) => runtime,
         Err(error) => return failed(&error.to_string(), ExitCode::FAILURE),
     };
+    if matches!(question, Question::Watch) {
+        return match runtime.block_on(watch::watch(&Caller::new(url))) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => failed(&error.to_string(), error.exit_code()),
+        };
+    }
     match runtime.block_on(answer(question, &Caller::new(url), options.json)) {
         Ok(text) => {
             print!("{text}");
             ExitCode::SUCCESS
         }
-        Err(error @ CallError::Unreachable { .. }) => {
-            failed(&error.to_string(), ExitCode::from(UNREACHABLE))
-        }
-        Err(error) => failed(&error.to_string(), ExitCode::FAILURE),
+        Err(error) => failed(&error.to_string(), error.exit_code()),
     }
 }
 
@@ -145,6 +151,8 @@ async fn answer(question: &Question, caller: &Caller, json: bool) -> Result<Stri
             let id = caller.worker(id).await?;
             print.get::<WholeWorker>(&format!("/workers/{id}"), &[]).await
         }
+        // It has no one answer and is dealt with by itself.
+        Question::Watch => Ok(String::new()),
         Question::Programs => print.get::<Vec<Program>>("/programs", &[]).await,
         Question::Drain { worker } => {
             let id = caller.worker(worker).await?;

@@ -1,11 +1,13 @@
 //! Calls of the API.
 
+use std::process::ExitCode;
 use std::time::Duration;
 
 use reqwest::{Client, Response};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use super::UNREACHABLE;
 use crate::api::http::v1::PATH;
 use crate::api::http::v1::model::Worker;
 
@@ -38,7 +40,18 @@ pub(super) enum CallError {
     },
 }
 
+impl CallError {
+    /// How the program ends then.
+    pub(super) fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Unreachable { .. } => ExitCode::from(UNREACHABLE),
+            Self::Refused(_) | Self::Unreadable { .. } => ExitCode::FAILURE,
+        }
+    }
+}
+
 /// A running Hierophant.
+#[derive(Clone)]
 pub(super) struct Caller {
     url: String,
     client: Client,
@@ -67,6 +80,15 @@ impl Caller {
         answer.text().await.map_err(|error| self.unreadable(&error))
     }
 
+    /// Opens the stream of changes. It breaks when nothing at all has come for `silence`.
+    pub(super) async fn listen(&self, silence: Duration) -> Result<Response, CallError> {
+        let client = Client::builder().read_timeout(silence).build();
+        let client = client.map_err(|error| self.unreachable(error))?;
+        let call = client.get(format!("{}{PATH}/events", self.url));
+        let sent = call.send().await.map_err(|error| self.unreachable(error))?;
+        Self::accepted(sent).await
+    }
+
     /// The id of a Contemplant that is named by its id or by its name.
     pub(super) async fn worker(&self, named: &str) -> Result<String, CallError> {
         let workers: Vec<Worker> = self.get("/workers", &[]).await?;
@@ -81,10 +103,12 @@ impl Caller {
     }
 
     async fn sent(&self, call: reqwest::RequestBuilder) -> Result<Response, CallError> {
-        let answer = call.timeout(PATIENCE).send().await.map_err(|error| {
-            let reason = crate::proofs::actor::chain(&error.without_url());
-            CallError::Unreachable { url: self.url.clone(), reason }
-        })?;
+        let sent = call.timeout(PATIENCE).send().await;
+        Self::accepted(sent.map_err(|error| self.unreachable(error))?).await
+    }
+
+    /// The answer, unless it is a refusal.
+    async fn accepted(answer: Response) -> Result<Response, CallError> {
         let code = answer.status();
         if code.is_success() {
             return Ok(answer);
@@ -93,6 +117,11 @@ impl Caller {
         let refusal = serde_json::from_str::<Refusal>(&text).map(|refusal| refusal.error);
         let words = refusal.unwrap_or_else(|_| text.trim().to_owned());
         Err(CallError::Refused(if words.is_empty() { code.to_string() } else { words }))
+    }
+
+    fn unreachable(&self, error: reqwest::Error) -> CallError {
+        let reason = crate::proofs::actor::chain(&error.without_url());
+        CallError::Unreachable { url: self.url.clone(), reason }
     }
 
     fn unreadable(&self, error: &reqwest::Error) -> CallError {

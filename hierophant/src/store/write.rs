@@ -6,7 +6,7 @@ use network_lib::job::FailureClass;
 use super::statement::{Statement, upsert};
 use super::values::{bits, capped, cause_number, mode_number};
 use crate::records::{
-    ArtifactRecord, AttemptRecord, Change, JobRecord, ProgramRecord, RequestRecord,
+    ArtifactRecord, AttemptRecord, Change, JobRecord, NoticeRecord, ProgramRecord, RequestRecord,
 };
 
 /// The statement that writes a change.
@@ -38,6 +38,14 @@ pub(super) fn statement(change: &Change) -> Statement {
              ON CONFLICT (address) DO UPDATE SET nonce = accounts.nonce + 1",
         )
         .bind(address.as_slice()),
+        Change::Notice(notice) => write_notice(notice),
+        Change::NoticeSettled(id) => {
+            Statement::new("DELETE FROM notices WHERE id = $1").bind(id.as_slice())
+        }
+        Change::ReceiverForgotten(receiver) => {
+            let sql = "DELETE FROM notices WHERE receiver = $1";
+            Statement::new(sql).bind(receiver.0.as_slice())
+        }
     }
 }
 
@@ -154,4 +162,18 @@ fn write_program(program: &ProgramRecord) -> Statement {
         ("created_at", program.created_at.0.into()),
     ];
     upsert("programs", "vk_hash", columns, |_| true)
+}
+
+fn write_notice(notice: &NoticeRecord) -> Statement {
+    let columns = vec![
+        ("id", notice.id.as_slice().into()),
+        ("receiver", notice.receiver.0.as_slice().into()),
+        ("request", notice.request.0.as_slice().into()),
+        ("state", notice.state.as_str().into()),
+        ("ended_at", notice.ended_at.0.into()),
+        ("attempts", i64::from(notice.attempts).into()),
+        ("next_at", notice.next_at.0.into()),
+    ];
+    // What is told again is the same; only its turn moves.
+    upsert("notices", "id", columns, |name| ["attempts", "next_at"].contains(&name))
 }

@@ -6,6 +6,7 @@
 mod bad_input;
 mod cli;
 mod disk_budget;
+mod events;
 mod lists;
 mod metrics;
 mod on_postgres;
@@ -20,3 +21,4 @@ mod stores;
 mod support;
 mod vectors;
 mod verify;
+mod webhooks;

@@ -4,6 +4,7 @@
 //! `/api/v1/docs` tries it out. Times are Unix milliseconds. Request ids are credentials (whoever knows one may
 //! poll it), so only their first 16 digits are shown; jobs are named by whole ids.
 
+pub(super) mod events;
 pub(super) mod guard;
 mod lists;
 pub mod model;
@@ -40,9 +41,11 @@ pub(super) fn router() -> Router<Context> {
 fn described() -> OpenApiRouter<Context> {
     let api = OpenApiRouter::new()
         .routes(routes!(overview::overview))
+        .routes(routes!(events::events))
         .routes(routes!(lists::jobs))
         .routes(routes!(lists::job))
         .routes(routes!(lists::why))
+        .routes(routes!(lists::queue))
         .routes(routes!(lists::requests))
         .routes(routes!(lists::request))
         .routes(routes!(lists::programs))
