@@ -30,6 +30,9 @@ pub(super) enum CallError {
     /// The call is refused.
     #[error("{0}")]
     Refused(String),
+    /// The stream of changes has ended.
+    #[error("{0}")]
+    Broken(String),
     /// The answer makes no sense: another program, or another version.
     #[error("the answer of {url} cannot be read ({reason}); is it a Hierophant of this version?")]
     Unreadable {
@@ -45,7 +48,7 @@ impl CallError {
     pub(super) fn exit_code(&self) -> ExitCode {
         match self {
             Self::Unreachable { .. } => ExitCode::from(UNREACHABLE),
-            Self::Refused(_) | Self::Unreadable { .. } => ExitCode::FAILURE,
+            Self::Refused(_) | Self::Broken(_) | Self::Unreadable { .. } => ExitCode::FAILURE,
         }
     }
 }

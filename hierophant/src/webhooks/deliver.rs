@@ -15,7 +15,7 @@ use crate::api::http::v1::model::Notice;
 use crate::metrics::Metrics;
 use crate::proofs::actor::{chain, millis};
 use crate::records::{Change, Millis, NoticeRecord};
-use crate::store::{self, JobStore, StoreError};
+use crate::store::{self, JobStore, RequestView, StoreError};
 
 /// How long a receiver has to answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(15);
@@ -70,7 +70,15 @@ pub(super) async fn deliver(receiver: &Receiver, store: &dyn JobStore, metrics: 
             let _ = tokio::time::timeout(LOOK_AGAIN, receiver.more.notified()).await;
         }
         for notice in due {
-            match send(receiver, store, &client, &notice).await {
+            let view = match store.request(notice.request).await {
+                Ok(view) => view,
+                Err(error) => {
+                    tracing::warn!(error = %chain(&error), "a notice's request could not be read");
+                    tokio::time::sleep(rest(2)).await;
+                    break;
+                }
+            };
+            match send(receiver, &client, &notice, view).await {
                 Ok(()) => {
                     failures = 0;
                     recovered(receiver);
@@ -93,11 +101,10 @@ pub(super) async fn deliver(receiver: &Receiver, store: &dyn JobStore, metrics: 
 /// Sends a notice; otherwise says why it was not taken.
 async fn send(
     receiver: &Receiver,
-    store: &dyn JobStore,
     client: &Client,
     notice: &NoticeRecord,
+    view: Option<RequestView>,
 ) -> Result<(), String> {
-    let view = store.request(notice.request).await.map_err(|error| chain(&error))?;
     let Some(view) = view else { return Err("the request is not in the store".into()) };
     let body = serde_json::to_string(&Notice::of(notice, &view)).map_err(|error| chain(&error))?;
     let id = format!("msg_{}", hex::encode(notice.id));

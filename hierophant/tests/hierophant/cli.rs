@@ -80,6 +80,9 @@ async fn what_goes_wrong_is_said_and_told_by_the_exit_code() {
     assert_eq!(nobody.status.code(), Some(3));
     assert!(text(&nobody.stderr).contains("cannot reach Hierophant at http://127.0.0.1:1"));
     assert_eq!(hierophant(&url, "stats").await.status.code(), Some(2));
+    let piped = hierophant(&url, "watch").await;
+    assert_eq!(piped.status.code(), Some(2));
+    assert!(text(&piped.stderr).contains("needs a terminal"));
 }
 
 #[test]

@@ -28,7 +28,7 @@ pub const PATH: &str = "/api/v1";
 #[openapi(info(
     title = "Hierophant",
     description = "What operators of a Hierophant see and do. Only from the machine that it runs on."
-))]
+), components(schemas(model::Notice)))]
 struct Described;
 
 /// The API and its description.

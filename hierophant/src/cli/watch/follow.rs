@@ -4,97 +4,74 @@ use std::time::Duration;
 
 use eventsource_stream::Eventsource;
 use futures_util::StreamExt;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::mpsc::Sender;
 
 use super::model::{Update, Whole};
 use crate::api::http::v1::model::{Changes, Job};
 use crate::cli::caller::{CallError, Caller};
+use crate::proofs::actor::chain;
 
 /// Silence after which the stream counts as broken: two missed signs of life.
 const SILENCE: Duration = Duration::from_secs(35);
 
-/// Rests between tries to connect: the first, and the longest.
-const RESTS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
+/// Rest before the first try to connect again.
+const FIRST_REST: Duration = Duration::from_secs(1);
+
+/// Longest rest between two tries.
+const LONGEST_REST: Duration = Duration::from_secs(10);
 
 /// Waiting and ended jobs that are fetched.
 const ENTRIES: u32 = 100;
 
-/// Nobody is watching any more.
-struct Unwatched;
-
-/// Why following has stopped.
-enum End {
-    Unwatched,
-    Broken(String),
-}
-
-impl From<Unwatched> for End {
-    fn from(_: Unwatched) -> Self {
-        Self::Unwatched
-    }
-}
-
-impl From<CallError> for End {
-    fn from(error: CallError) -> Self {
-        Self::Broken(error.to_string())
-    }
-}
-
 /// Tells `updates` what happens until nobody takes them any more.
 pub(super) async fn follow(caller: Caller, updates: Sender<Update>) {
-    let mut rest = RESTS.0;
-    loop {
-        let mut connected = false;
-        let End::Broken(reason) = follow_once(&caller, &updates, &mut connected).await else {
-            return;
+    let mut rest = FIRST_REST;
+    while !updates.is_closed() {
+        let mut heard = false;
+        let lost = match listen(&caller, &updates, &mut heard).await {
+            Ok(()) => "Hierophant has closed the stream".to_owned(),
+            Err(error) => error.to_string(),
         };
-        if tell(&updates, Update::Lost(reason)).await.is_err() {
-            return;
-        }
-        rest = if connected { RESTS.0 } else { (rest * 2).min(RESTS.1) };
+        // Whether anybody takes it is seen at the next turn.
+        let _ = updates.send(Update::Lost(lost)).await;
+        rest = if heard { FIRST_REST } else { (rest * 2).min(LONGEST_REST) };
         tokio::time::sleep(rest).await;
     }
 }
 
-async fn tell(updates: &Sender<Update>, update: Update) -> Result<(), Unwatched> {
-    updates.send(update).await.map_err(|_| Unwatched)
-}
-
-/// Follows one connection to its end.
-async fn follow_once(caller: &Caller, updates: &Sender<Update>, connected: &mut bool) -> End {
-    match listen(caller, updates, connected).await {
-        Ok(()) => End::Broken("Hierophant has closed the stream".to_owned()),
-        Err(end) => end,
-    }
-}
-
+/// Follows one connection to its end; notes whether anything was `heard`.
 async fn listen(
     caller: &Caller,
     updates: &Sender<Update>,
-    connected: &mut bool,
-) -> Result<(), End> {
+    heard: &mut bool,
+) -> Result<(), CallError> {
     let mut events = caller.listen(SILENCE).await?.bytes_stream().eventsource();
     while let Some(event) = events.next().await {
-        let event = event.map_err(|error| End::Broken(format!("the stream broke: {error}")))?;
-        match event.event.as_str() {
-            "reset" => {
-                let whole = everything(caller).await?;
-                *connected = true;
-                tell(updates, Update::Everything(Box::new(whole))).await?;
-            }
+        let event = event.map_err(|error| CallError::Broken(chain(&error)))?;
+        let update = match event.event.as_str() {
+            "reset" => Update::Everything(Box::new(everything(caller).await?)),
             "changes" => {
-                let broken = |error| End::Broken(format!("an event cannot be read: {error}"));
-                let data: Value = serde_json::from_str(&event.data).map_err(broken)?;
+                let data: Value = read(&event.data)?;
                 let paused = paused(&data["overview"]);
-                let changes: Changes = serde_json::from_value(data).map_err(broken)?;
+                let changes: Box<Changes> = read(&event.data)?;
                 let line = if changes.jobs.is_empty() { None } else { Some(line(caller).await?) };
-                tell(updates, Update::Changes { changes: Box::new(changes), paused, line }).await?;
+                Update::Changes { changes, paused, line }
             }
-            _ => {}
+            _ => continue,
+        };
+        *heard = true;
+        if updates.send(update).await.is_err() {
+            return Ok(());
         }
     }
     Ok(())
+}
+
+fn read<T: DeserializeOwned>(data: &str) -> Result<T, CallError> {
+    serde_json::from_str(data)
+        .map_err(|error| CallError::Broken(format!("an event cannot be read: {error}")))
 }
 
 /// Everything that is shown.

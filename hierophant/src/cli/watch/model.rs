@@ -8,7 +8,7 @@ use crate::api::http::v1::model::{Changes, Job, Overview, Running, Worker};
 use crate::records::Millis;
 
 /// Ended jobs that are remembered, and likewise failed ones.
-const REMEMBERED: usize = 100;
+pub(super) const REMEMBERED: usize = 100;
 
 /// Lines that a page key moves.
 const PAGE: usize = 10;

@@ -10,7 +10,7 @@ use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Borders, Paragraph};
 
-use super::model::{Link, Model, Pane};
+use super::model::{Link, Model, Pane, REMEMBERED};
 use crate::api::http::v1::model::Overview;
 use crate::cli::show::span;
 
@@ -31,7 +31,9 @@ pub(super) fn draw(frame: &mut Frame<'_>, model: &Model) {
             .areas(frame.area());
     frame.render_widget(Paragraph::new(head), top);
     if body.height < ROOM_FOR_ALL {
-        draw_pane(frame, body, model, model.pane);
+        let names = Pane::ALL.map(|pane| [title(model, pane), Span::styled("\u{2500}", QUIET)]);
+        let names = Line::from_iter(names.into_iter().flatten());
+        draw_pane(frame, body, model, model.pane, names);
     } else {
         let share = |pane| match pane {
             Pane::Running => Constraint::Fill(3),
@@ -40,7 +42,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, model: &Model) {
         };
         let areas = Layout::vertical(Pane::ALL.map(share)).split(body);
         for (pane, area) in Pane::ALL.into_iter().zip(areas.iter()) {
-            draw_pane(frame, *area, model, pane);
+            draw_pane(frame, *area, model, pane, Line::from(title(model, pane)));
         }
     }
     let keys = "Tab other list   \u{2191}\u{2193} scroll   q quit";
@@ -110,8 +112,7 @@ fn counts(counts: &BTreeMap<String, usize>) -> String {
     if shown.is_empty() { "none".to_owned() } else { shown.join(", ") }
 }
 
-fn draw_pane(frame: &mut Frame<'_>, area: Rect, model: &Model, pane: Pane) {
-    let style = if pane == model.pane { STRONG } else { QUIET };
+fn draw_pane(frame: &mut Frame<'_>, area: Rect, model: &Model, pane: Pane, title: Line<'_>) {
     let block = Block::new().borders(Borders::TOP).border_style(QUIET);
     let inner = block.inner(area);
     let height = usize::from(inner.height);
@@ -121,17 +122,22 @@ fn draw_pane(frame: &mut Frame<'_>, area: Rect, model: &Model, pane: Pane) {
     if lines.is_empty() && model.overview.is_some() {
         lines.push(Line::styled(nothing(pane), QUIET));
     }
-    let title = format!(" {}{} ", name(pane), count(model, pane));
-    frame.render_widget(block.title(Span::styled(title, style)), area);
+    frame.render_widget(block.title(title), area);
     frame.render_widget(Paragraph::new(lines), inner);
+}
+
+/// A list's name and length; the list that keys act on stands out.
+fn title(model: &Model, pane: Pane) -> Span<'static> {
+    let style = if pane == model.pane { STRONG } else { QUIET };
+    Span::styled(format!(" {}{} ", name(pane), count(model, pane)), style)
 }
 
 const fn name(pane: Pane) -> &'static str {
     match pane {
-        Pane::Running => "Being proved",
+        Pane::Running => "Proving",
         Pane::Waiting => "Waiting",
-        Pane::Ended => "Ended lately",
-        Pane::Failed => "Failed lately",
+        Pane::Ended => "Ended",
+        Pane::Failed => "Failed",
     }
 }
 
@@ -139,8 +145,9 @@ const fn name(pane: Pane) -> &'static str {
 fn count(model: &Model, pane: Pane) -> String {
     let waiting: usize = model.overview.iter().flat_map(|overview| overview.waiting.values()).sum();
     match (pane, model.len(pane)) {
-        (Pane::Waiting, shown) if waiting > shown => format!(" {waiting}, the first {shown}"),
-        (_, 0) => String::new(),
+        (Pane::Waiting, shown) if waiting > shown => format!(" {waiting}"),
+        // Of those that have ended only the latest are known.
+        (Pane::Ended | Pane::Failed, REMEMBERED) => format!(" {REMEMBERED}+"),
         (_, shown) => format!(" {shown}"),
     }
 }
