@@ -1,11 +1,12 @@
 //! The command line against a running Hierophant.
 
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use network_lib::wire::ToWorker;
 use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::support::{Client, Network, Worker, hello};
+use crate::support::{Client, LIMIT, Network, Worker, hello};
 
 /// Runs the program in an empty folder; its arguments are separated by blanks.
 async fn hierophant(url: &str, arguments: &str) -> Output {
@@ -58,6 +59,40 @@ async fn jobs_requests_and_contemplants_are_shown() {
             break;
         }
     }
+}
+
+/// On a terminal that `script` (part of every Debian) plays.
+#[tokio::test]
+async fn watch_shows_what_goes_on_until_q_is_pressed_and_leaves_the_terminal_as_it_was() {
+    let network = Network::start().await;
+    let mut worker = Worker::join(&network, hello()).await;
+    let program = env!("CARGO_BIN_EXE_hierophant");
+    let watch = format!("stty cols 100 rows 40; {program} watch --url http://{}", network.http);
+    let mut command = tokio::process::Command::new("script");
+    command.args(["-q", "-e", "-c", &watch, "/dev/null"]).current_dir(std::env::temp_dir());
+    command.env_clear().env("PATH", "/usr/bin:/bin").env("TERM", "xterm").kill_on_drop(true);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut running = command.spawn().expect("starts");
+    let mut keys = running.stdin.take().expect("piped");
+    let mut screen = running.stdout.take().expect("piped");
+    let mut shown = Vec::new();
+    let mut until = async |words: &str| {
+        while !String::from_utf8_lossy(&shown).contains(words) {
+            let read = tokio::time::timeout(LIMIT, screen.read_buf(&mut shown)).await;
+            let count = read.unwrap_or_else(|_| panic!("{words}: not in time")).expect("reads");
+            assert!(count > 0, "{words}: {}", String::from_utf8_lossy(&shown));
+        }
+    };
+    until("live").await;
+    let mut client = Client::connect(&network).await;
+    let ask = client.ready_to_ask(b"input").await;
+    client.ask(&ask).await.expect("accepted");
+    worker.leased().await;
+    until("tobit").await;
+    keys.write_all(b"q").await.expect("writes");
+    until(&termion::screen::ToMainScreen.to_string()).await;
+    let ended = tokio::time::timeout(LIMIT, running.wait()).await.expect("in time");
+    assert!(ended.expect("ends").success());
 }
 
 #[tokio::test]

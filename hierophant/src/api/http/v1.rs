@@ -25,10 +25,13 @@ use crate::api::Context;
 pub const PATH: &str = "/api/v1";
 
 #[derive(OpenApi)]
-#[openapi(info(
-    title = "Hierophant",
-    description = "What operators of a Hierophant see and do. Only from the machine that it runs on."
-), components(schemas(model::Notice)))]
+#[openapi(
+    info(
+        title = "Hierophant",
+        description = "What operators of a Hierophant see and do. Only from the machine that it runs on."
+    ),
+    components(schemas(model::Notice))
+)]
 struct Described;
 
 /// The API and its description.
