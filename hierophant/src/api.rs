@@ -16,9 +16,11 @@ use urls::PublicUrls;
 use crate::artifacts::blobs::Blobs;
 use crate::artifacts::budget::DiskBudget;
 use crate::config::Config;
+use crate::events::Events;
 use crate::metrics::Metrics;
 use crate::root::{Owners, Resources};
 use crate::store::JobStore;
+use crate::webhooks::Webhooks;
 
 /// What every call needs.
 #[derive(Debug, Clone)]
@@ -33,6 +35,10 @@ pub struct Context {
     pub budget: DiskBudget,
     /// What is measured.
     pub metrics: Metrics,
+    /// Who hears of changes at once.
+    pub events: Events,
+    /// Who is to hear of ends.
+    pub webhooks: Webhooks,
     /// Who may ask.
     pub authenticator: Arc<Authenticator>,
     /// URLs that clients can reach.
@@ -47,13 +53,15 @@ impl Context {
     /// Collects what the configuration says for both ports; `http_port` is the bound one.
     #[must_use]
     pub fn new(config: &Config, http_port: u16, owners: Owners, resources: Resources) -> Self {
-        let Resources { store, blobs, budget, metrics } = resources;
+        let Resources { store, blobs, budget, metrics, events, webhooks } = resources;
         Self {
             owners,
             store,
             blobs,
             budget,
             metrics,
+            events,
+            webhooks,
             authenticator: Arc::new(Authenticator::new(config.auth, &config.allowlist)),
             urls: Arc::new(PublicUrls::new(config.public_http_url.clone(), http_port)),
             max_artifact_bytes: config.max_artifact_bytes,

@@ -6,6 +6,7 @@ mod act;
 mod caller;
 mod download;
 mod show;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -70,6 +71,8 @@ pub enum Question {
     Programs,
     /// Who is turned away.
     Blocked,
+    /// Watch what goes on, full screen, until `q` is pressed.
+    Watch,
     /// What to do.
     #[command(flatten)]
     Act(Act),
@@ -117,19 +120,22 @@ pub fn run(question: &Question, options: &Options, config: &Config) -> ExitCode 
         Ok(runtime) => runtime,
         Err(error) => return failed(&error.to_string(), ExitCode::FAILURE),
     };
+    if matches!(question, Question::Watch) {
+        return match runtime.block_on(watch::watch(&Caller::new(url))) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => failed(&error.to_string(), error.exit_code()),
+        };
+    }
     match runtime.block_on(answer(question, &Caller::new(url), options.json)) {
         Ok(text) => {
             print!("{text}");
             ExitCode::SUCCESS
         }
-        Err(error @ CallError::Unreachable { .. }) => {
-            failed(&error.to_string(), ExitCode::from(UNREACHABLE))
-        }
         Err(error) => {
             if let CallError::Partly { text, .. } = &error {
                 print!("{text}");
             }
-            failed(&error.to_string(), ExitCode::FAILURE)
+            failed(&error.to_string(), error.exit_code())
         }
     }
 }
@@ -153,6 +159,8 @@ async fn answer(question: &Question, caller: &Caller, json: bool) -> Result<Stri
             let id = caller.worker(id).await?;
             print.get::<WholeWorker>(&format!("/workers/{id}"), &[]).await
         }
+        // It has no one answer and is dealt with by itself.
+        Question::Watch => Ok(String::new()),
         Question::Programs => print.get::<Vec<Program>>("/programs", &[]).await,
         Question::Blocked => print.get::<Vec<Blocked>>("/blocked", &[]).await,
         Question::Act(act) => act::act(act, caller, json).await,

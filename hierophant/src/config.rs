@@ -1,6 +1,8 @@
 //! Hierophant's configuration: one TOML file, every key with a default. `hierophant init` writes
 //! [`TEMPLATE`].
 
+mod webhooks;
+
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::num::{NonZeroU32, NonZeroUsize};
@@ -18,6 +20,8 @@ use crate::artifacts::retention;
 use crate::proofs::actor::millis;
 use crate::proofs::core::Limits;
 use crate::registry::core::Rules;
+
+pub use webhooks::{Ending, WebhookConfig};
 
 /// The commented file that `hierophant init` writes.
 pub const TEMPLATE: &str = include_str!("../hierophant.template.toml");
@@ -88,6 +92,8 @@ pub struct Config {
     pub retention: RetentionConfig,
     /// Section `[storage]`.
     pub storage: StorageConfig,
+    /// Who is told when requests end, by `[[webhooks]]`. Default nobody.
+    pub webhooks: Vec<WebhookConfig>,
 }
 
 /// Section `[proofs]`.
@@ -188,6 +194,7 @@ impl Default for Config {
             worker_registry: WorkerRegistryConfig::default(),
             retention: RetentionConfig::default(),
             storage: StorageConfig::default(),
+            webhooks: Vec::new(),
         }
     }
 }
@@ -392,6 +399,7 @@ impl Settings for Config {
                 "is less than `max_artifact_bytes`, which no upload could reach; make it larger",
             );
         }
+        webhooks::validate(&self.webhooks, faults);
         if let Err(error) = std::fs::create_dir_all(&self.data_dir) {
             let folder = self.data_dir.display();
             faults.add(
@@ -420,13 +428,16 @@ mod tests {
             })
             .collect();
         let mut shown: toml::Table = uncommented.parse().expect("valid TOML");
-        for example_only in ["public_http_url", "worker_token", "allowlist", "database_url"] {
+        for example_only in
+            ["public_http_url", "worker_token", "allowlist", "database_url", "webhooks"]
+        {
             assert!(shown.remove(example_only).is_some(), "{example_only} is not shown");
         }
         let storage = shown.get_mut("storage").and_then(toml::Value::as_table_mut);
         assert!(storage.expect("is shown").remove("max_bytes").is_some(), "max_bytes is not shown");
         let mut defaults = toml::Table::try_from(Config::default()).expect("serializes");
         defaults.remove("allowlist");
+        defaults.remove("webhooks");
         assert_eq!(shown, defaults);
     }
 

@@ -9,6 +9,7 @@ pub mod ask;
 pub mod cli;
 mod clock;
 pub mod config;
+pub mod events;
 pub mod metrics;
 pub mod operate;
 pub mod proofs;
@@ -18,6 +19,7 @@ pub mod root;
 pub mod session;
 pub mod store;
 pub mod verify;
+pub mod webhooks;
 
 use std::fs::{File, TryLockError};
 use std::net::SocketAddr;
@@ -36,9 +38,11 @@ use tonic::transport::server::Connected;
 use crate::artifacts::blobs::Blobs;
 use crate::artifacts::budget::DiskBudget;
 use crate::config::Config;
+use crate::events::Events;
 use crate::metrics::Metrics;
 use crate::root::{Resources, Root};
 use crate::store::JobStore;
+use crate::webhooks::Webhooks;
 
 /// How long clients get to finish their calls when Hierophant is asked to stop.
 const DRAIN_LIMIT: Duration = Duration::from_secs(10);
@@ -139,7 +143,15 @@ pub async fn run_on<L: Accept>(
     }
     let (min_free, most) = (config.storage.min_free_bytes, config.storage.max_bytes);
     let budget = DiskBudget::new(data, min_free, most, store.stored_bytes().await?);
-    let resources = Resources { store: Arc::clone(&store), blobs, budget: budget.clone(), metrics };
+    let webhooks = Webhooks::open(&config.webhooks, store.as_ref(), metrics.clone()).await?;
+    let resources = Resources {
+        store: Arc::clone(&store),
+        blobs,
+        budget: budget.clone(),
+        metrics,
+        events: Events::default(),
+        webhooks: webhooks.clone(),
+    };
     let root = Root::start(&config, resources.clone()).await?;
     let http_port = listeners.http.local_addr()?.port();
     tracing::info!(grpc = %listeners.grpc.local_addr()?, http = %listeners.http.local_addr()?,
@@ -149,6 +161,7 @@ pub async fn run_on<L: Accept>(
     let owners = root.owners.clone();
     let stop = CancellationToken::new();
     budget.watch(stop.clone());
+    webhooks.deliver(&store, &stop);
     let context = api::Context::new(&config, http_port, owners, resources);
     let mut grpc =
         task::spawn("grpc", api::grpc::serve(listeners.grpc, context.clone(), stop.clone()));

@@ -27,9 +27,10 @@ use crate::artifacts::budget::Usage;
 use crate::proofs::message::Overview;
 use crate::records::{AttemptRecord, Change, JobRecord, JobState, Millis, RequestRecord};
 use crate::registry::KnownWorker;
+use crate::webhooks::ReceiverState;
 use labels::{
-    AttemptLabels, BytesLabels, JobLabels, ModeLabels, ProofLabels, RequestLabels, RpcLabels,
-    StateLabels, StoreLabels, VerificationLabels, WorkerLabels,
+    AttemptLabels, BytesLabels, JobLabels, ModeLabels, NoticeLabels, ProofLabels, ReceiverLabels,
+    RequestLabels, RpcLabels, StateLabels, StoreLabels, VerificationLabels, WorkerLabels,
 };
 
 use registrar::Registrar;
@@ -81,6 +82,8 @@ struct Measures {
     store_errors: Family<StoreLabels, Counter>,
     rpc: Seconds<RpcLabels>,
     bytes: Family<BytesLabels, Counter>,
+    notices: Family<NoticeLabels, Counter>,
+    notices_undelivered: Family<ReceiverLabels, Gauge>,
     jobs_waiting: Family<ModeLabels, Gauge>,
     jobs_unfinished: Gauge,
     dispatch_paused: Gauge,
@@ -103,6 +106,8 @@ pub struct Figures {
     pub workers: Vec<KnownWorker>,
     /// The disk.
     pub storage: Usage,
+    /// Receivers of webhooks.
+    pub webhooks: Vec<ReceiverState>,
 }
 
 impl Default for Metrics {
@@ -161,6 +166,15 @@ impl Metrics {
             "programs, inputs and proofs, by `direction` (`in`, `out`) and `peer` (`client`, \
              `contemplant`, `operator`)",
         );
+        let notices = to.counters(
+            "webhook_notices",
+            "notices to receivers of webhooks, by `receiver` (host and port) and `outcome` \
+             (`delivered`, `failed`: to be tried again, `given_up`, `dropped`)",
+        );
+        let notices_undelivered = to.gauges(
+            "webhook_notices_undelivered",
+            "notices that receivers of webhooks have yet to take, by `receiver`",
+        );
         let jobs_waiting = to.gauges("jobs_waiting", "jobs that wait for a Contemplant, by `mode`");
         let jobs_unfinished = to.gauge("jobs_unfinished", "jobs that have not ended");
         let dispatch_paused =
@@ -192,6 +206,8 @@ impl Metrics {
             store_errors,
             rpc,
             bytes,
+            notices,
+            notices_undelivered,
             jobs_waiting,
             jobs_unfinished,
             dispatch_paused,
@@ -233,6 +249,12 @@ impl Metrics {
     /// Bytes have gone in or out.
     pub fn transferred(&self, direction: Direction, peer: Peer, bytes: u64) {
         self.0.bytes.get_or_create(&BytesLabels { direction, peer }).inc_by(bytes);
+    }
+
+    /// What became of a notice to a receiver of webhooks.
+    pub fn notice(&self, receiver: &str, outcome: &'static str) {
+        let labels = NoticeLabels { receiver: receiver.to_owned(), outcome };
+        self.0.notices.get_or_create(&labels).inc();
     }
 
     /// All of it as text, with the gauges as `figures` say.
@@ -324,6 +346,10 @@ impl Metrics {
         measures.storage_used.set(whole(figures.storage.stored));
         if let Some(free) = figures.storage.free {
             measures.storage_free.set(whole(free));
+        }
+        for state in &figures.webhooks {
+            let labels = ReceiverLabels { receiver: state.receiver.clone() };
+            measures.notices_undelivered.get_or_create(&labels).set(whole(state.undelivered));
         }
         measures.workers.clear();
         let work: BTreeMap<_, _> =

@@ -15,6 +15,7 @@ use crate::artifacts::actor::ArtifactsActor;
 use crate::artifacts::blobs::Blobs;
 use crate::artifacts::budget::DiskBudget;
 use crate::config::Config;
+use crate::events::Events;
 use crate::metrics::Metrics;
 use crate::proofs::ProofsHandle;
 use crate::proofs::actor::{ProofsActor, ProofsArguments};
@@ -22,6 +23,7 @@ use crate::registry::RegistryHandle;
 use crate::registry::actor::{RegistryActor, RegistryArguments};
 use crate::store::JobStore;
 use crate::verify::ProofChecker;
+use crate::webhooks::Webhooks;
 
 /// Handles to the owners of state.
 #[derive(Debug, Clone)]
@@ -45,6 +47,10 @@ pub struct Resources {
     pub budget: DiskBudget,
     /// What is measured.
     pub metrics: Metrics,
+    /// Who hears of changes at once.
+    pub events: Events,
+    /// Who is to hear of ends.
+    pub webhooks: Webhooks,
 }
 
 /// The running actors.
@@ -63,7 +69,7 @@ impl Root {
     ///
     /// When one of them does not start, for instance because the store cannot be read.
     pub async fn start(config: &Config, resources: Resources) -> anyhow::Result<Self> {
-        let Resources { store, blobs, budget, metrics } = resources;
+        let Resources { store, blobs, budget, metrics, events, webhooks } = resources;
         let (report, broken) = watch::channel(None);
         let (actor, _) = Actor::spawn(None, RootActor, report).await?;
         let above = actor.get_cell();
@@ -83,6 +89,8 @@ impl Root {
             quarantine: config.proofs.quarantine,
             checker,
             metrics,
+            events,
+            webhooks,
         };
         let proofs = ProofsActor::start(arguments, above.clone()).await?;
         let arguments = RegistryArguments {

@@ -4,6 +4,7 @@
 
 mod browse;
 mod measured;
+mod notices;
 pub mod postgres;
 mod queries;
 mod retention;
@@ -35,6 +36,7 @@ use measured::Measured;
 use queries::SqlStore;
 
 pub use browse::{ArtifactFilter, Browse, JobFilter};
+pub use notices::Notices;
 pub use retention::RetentionStep;
 
 /// Why a store did not do what it was asked.
@@ -214,7 +216,7 @@ pub async fn open(config: &Config, metrics: Metrics) -> Result<Arc<dyn JobStore>
 
 /// Durable memory. One writer calls [`commit`](Self::commit) for each kind of record; anybody reads.
 #[async_trait]
-pub trait JobStore: Browse + Debug {
+pub trait JobStore: Browse + Notices + Debug {
     /// Writes all changes or none, durably.
     async fn commit(&self, changes: &[Change]) -> Result<(), StoreError>;
 

@@ -5,6 +5,10 @@
 //!
 //! Any private key will do unless the network has a list of allowed accounts. To prove your own
 //! program, put its ELF and its input in the two marked places.
+//!
+//! On Hierophant's own machine a bar shows how far the proof is; elsewhere the SDK just waits.
+
+mod progress;
 
 use sp1_sdk::network::NetworkMode;
 use sp1_sdk::{Elf, ProveRequest, Prover, ProverClient, ProvingKey, SP1Stdin};
@@ -21,7 +25,10 @@ async fn main() -> anyhow::Result<()> {
     let request = client.prove(&keys, stdin).core().request().await?;
     println!("requested {request}");
 
-    let proof = client.wait_proof(request, None, None).await?;
+    let proof = tokio::select! {
+        proof = client.wait_proof(request, None, None) => proof?,
+        never = progress::show(request.to_string()) => match never {},
+    };
     client.verify(&proof, keys.verifying_key(), None)?;
     println!("verified; public values {}", proof.public_values.raw());
     Ok(())

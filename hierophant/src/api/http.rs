@@ -18,6 +18,7 @@ use axum::middleware::from_fn;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use axum::serve::ListenerExt;
+use network_lib::task;
 use network_lib::wire::WEBSOCKET_PATH;
 use tokio_util::sync::CancellationToken;
 
@@ -36,9 +37,10 @@ pub async fn serve(
 ) -> anyhow::Result<()> {
     // Only through a tap does axum tell handlers the caller's address, whatever the kind of listener.
     let listener = listener.tap_io(|_| {});
+    let feed = task::spawn("feed", v1::events::feed(context.clone(), stop.clone()));
     let service = router(context).into_make_service_with_connect_info::<SocketAddr>();
     axum::serve(listener, service).with_graceful_shutdown(stop.cancelled_owned()).await?;
-    Ok(())
+    Ok(feed.await?)
 }
 
 fn router(context: Context) -> Router {

@@ -1,11 +1,13 @@
 //! Calls of the API.
 
+use std::process::ExitCode;
 use std::time::Duration;
 
 use reqwest::{Client, Response, StatusCode};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::UNREACHABLE;
 use crate::api::http::v1::PATH;
 use crate::api::http::v1::model::{Done, Reason, Worker};
 use crate::operate::Subject;
@@ -46,6 +48,9 @@ pub(super) enum CallError {
     /// A file on this side is the trouble, or what is to be in it.
     #[error("{0}")]
     File(String),
+    /// The stream of changes has ended.
+    #[error("{0}")]
+    Broken(String),
     /// The answer makes no sense: another program, or another version.
     #[error("the answer of {url} cannot be read ({reason}); is it a Hierophant of this version?")]
     Unreadable {
@@ -56,7 +61,18 @@ pub(super) enum CallError {
     },
 }
 
+impl CallError {
+    /// How the program ends then.
+    pub(super) fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Unreachable { .. } => ExitCode::from(UNREACHABLE),
+            Self::Refused(_) | Self::Broken(_) | Self::Unreadable { .. } => ExitCode::FAILURE,
+        }
+    }
+}
+
 /// A running Hierophant.
+#[derive(Clone)]
 pub(super) struct Caller {
     url: String,
     client: Client,
@@ -103,6 +119,15 @@ impl Caller {
         self.sent(self.client.get(format!("{}{PATH}{path}", self.url))).await
     }
 
+    /// Opens the stream of changes. It breaks when nothing at all has come for `silence`.
+    pub(super) async fn listen(&self, silence: Duration) -> Result<Response, CallError> {
+        let client = Client::builder().read_timeout(silence).build();
+        let client = client.map_err(|error| self.unreachable(error))?;
+        let call = client.get(format!("{}{PATH}/events", self.url));
+        let sent = call.send().await.map_err(|error| self.unreachable(error))?;
+        Self::accepted(sent).await
+    }
+
     /// The id of a Contemplant that is named by its id or by its name.
     pub(super) async fn worker(&self, named: &str) -> Result<String, CallError> {
         let workers: Vec<Worker> = self.get("/workers", &[]).await?;
@@ -121,10 +146,12 @@ impl Caller {
     }
 
     async fn sent(&self, call: reqwest::RequestBuilder) -> Result<Response, CallError> {
-        let answer = call.send().await.map_err(|error| {
-            let reason = crate::proofs::actor::chain(&error.without_url());
-            CallError::Unreachable { url: self.url.clone(), reason }
-        })?;
+        let sent = call.send().await;
+        Self::accepted(sent.map_err(|error| self.unreachable(error))?).await
+    }
+
+    /// The answer, unless it is a refusal.
+    async fn accepted(answer: Response) -> Result<Response, CallError> {
         let code = answer.status();
         if code.is_success() {
             return Ok(answer);
@@ -137,6 +164,11 @@ impl Caller {
             return Err(CallError::Missing(words));
         }
         Err(CallError::Refused(words))
+    }
+
+    fn unreachable(&self, error: reqwest::Error) -> CallError {
+        let reason = crate::proofs::actor::chain(&error.without_url());
+        CallError::Unreachable { url: self.url.clone(), reason }
     }
 
     pub(super) fn unreadable(&self, error: &reqwest::Error) -> CallError {

@@ -43,6 +43,11 @@ impl Show for Overview {
         if let Some(low) = &self.storage_low {
             facts.push(("new work", format!("turned away: {low}")));
         }
+        for webhook in self.webhooks.iter().filter(|webhook| webhook.failing_since.is_some()) {
+            let why = webhook.failure.as_deref().unwrap_or_default();
+            let (receiver, count) = (&webhook.receiver, webhook.undelivered);
+            facts.push(("webhook", format!("{receiver} takes none, {count} wait: {why}")));
+        }
         if self.mock_mode {
             facts.push(("mock mode", "on: proofs that prove nothing are taken".into()));
         }
@@ -294,7 +299,7 @@ fn took(start: Option<i64>, end: Option<i64>) -> String {
 }
 
 /// Seconds in two units at most: `3m 20s`, `2h 5m`, `4days 1h`.
-fn span(seconds: u64) -> String {
+pub(super) fn span(seconds: u64) -> String {
     let text = humantime::format_duration(Duration::from_secs(seconds)).to_string();
     text.split(' ').take(2).collect::<Vec<_>>().join(" ")
 }

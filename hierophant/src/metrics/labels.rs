@@ -57,6 +57,19 @@ pub(super) struct StoreLabels {
     pub(super) operation: &'static str,
 }
 
+/// A receiver of webhooks and what became of a notice to it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct NoticeLabels {
+    pub(super) receiver: String,
+    pub(super) outcome: &'static str,
+}
+
+/// A receiver of webhooks.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct ReceiverLabels {
+    pub(super) receiver: String,
+}
+
 /// A call and its answer.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct RpcLabels {

@@ -20,12 +20,14 @@ use crate::artifacts::audit;
 use crate::artifacts::blobs::Blobs;
 use crate::ask::{reply, tell};
 use crate::clock::Clock;
+use crate::events::Events;
 use crate::metrics::Metrics;
 use crate::operate::Cleared;
 use crate::records::{Change, JobState, Millis, RequestState, idempotency_key, job_key};
 use crate::session::{CloseReason, SessionHandle};
 use crate::store::{self, JobStore, RequestView, StoreError};
 use crate::verify::ProofChecker;
+use crate::webhooks::Webhooks;
 
 /// How often deadlines and rested jobs are looked at.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
@@ -45,6 +47,10 @@ pub struct ProofsArguments {
     pub checker: ProofChecker,
     /// What is measured.
     pub metrics: Metrics,
+    /// Who hears of changes at once.
+    pub events: Events,
+    /// Who is to hear of ends.
+    pub webhooks: Webhooks,
 }
 
 /// What the actor holds.
@@ -56,6 +62,8 @@ pub struct ProofsState {
     quarantine: Duration,
     checker: ProofChecker,
     metrics: Metrics,
+    events: Events,
+    webhooks: Webhooks,
     sessions: BTreeMap<WorkerId, (u64, SessionHandle)>,
     clock: Clock,
 }
@@ -90,7 +98,8 @@ impl Actor for ProofsActor {
         myself: ActorRef<ProofsMsg>,
         arguments: ProofsArguments,
     ) -> Result<ProofsState, ActorProcessingErr> {
-        let ProofsArguments { store, blobs, limits, quarantine, checker, metrics } = arguments;
+        let ProofsArguments { store, blobs, limits, quarantine, checker, .. } = arguments;
+        let ProofsArguments { metrics, events, webhooks, .. } = arguments;
         let now = Millis::now();
         let unfinished = store.unfinished_jobs().await?;
         let strikes = store.strikes(Millis(now.0.saturating_sub(limits.strike_decay_ms))).await?;
@@ -120,8 +129,18 @@ impl Actor for ProofsActor {
         let past = Past { unfinished, damaged, strikes, ended, settings };
         let (core, effects) = ProofsCore::restore(now, limits, IdSource::random(), past);
         let sessions = BTreeMap::new();
-        let mut state =
-            ProofsState { core, store, blobs, quarantine, checker, metrics, sessions, clock };
+        let mut state = ProofsState {
+            core,
+            store,
+            blobs,
+            quarantine,
+            checker,
+            metrics,
+            events,
+            webhooks,
+            sessions,
+            clock,
+        };
         state.carry_out(&myself, effects).await?;
         myself.send_interval(SWEEP_INTERVAL, || ProofsMsg::Sweep);
         Ok(state)
@@ -142,6 +161,9 @@ impl Actor for ProofsActor {
                 "the system's clock was set; deadlines go by it, limits do not"
             );
             core.clock_set(set_by);
+        }
+        if let Some(worker) = message.tells_of() {
+            state.events.worker(worker);
         }
         let effects = match message {
             ProofsMsg::Submit(new, port) => {
@@ -174,6 +196,10 @@ impl Actor for ProofsActor {
             }
             ProofsMsg::Why(job, port) => {
                 reply(port, core.why(now, job));
+                return Ok(());
+            }
+            ProofsMsg::Line(most, port) => {
+                reply(port, core.line(most as usize));
                 return Ok(());
             }
             ProofsMsg::ProofLost(request, port) => {
@@ -358,6 +384,7 @@ impl ProofsState {
                 other => rest.push(other),
             }
         }
+        changes.extend(self.webhooks.notices(&changes));
         if !changes.is_empty() {
             let store = &self.store;
             (|| store.commit(&changes))
@@ -370,7 +397,9 @@ impl ProofsState {
             for change in &changes {
                 log_change(change);
                 self.metrics.changed(change);
+                self.events.changed(change);
             }
+            self.webhooks.kept(&changes);
         }
         for effect in rest {
             match effect {

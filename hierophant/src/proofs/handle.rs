@@ -179,6 +179,15 @@ impl ProofsHandle {
         ask(&self.0, |reply| ProofsMsg::Why(job, reply)).await
     }
 
+    /// The waiting jobs, the next one first, at most so many.
+    ///
+    /// # Errors
+    ///
+    /// [`Unanswered`] when the actor or its store hangs.
+    pub async fn line(&self, most: u32) -> Result<Vec<JobId>, Unanswered> {
+        ask(&self.0, |reply| ProofsMsg::Line(most, reply)).await
+    }
+
     /// The scheduler at a glance.
     ///
     /// # Errors

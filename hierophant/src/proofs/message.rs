@@ -206,6 +206,24 @@ pub enum ProofsMsg {
     WorkerDrained(WorkerId, u64, Option<String>),
     /// Why a job has no proof yet, `None` if it has ended or there is no such job.
     Why(JobId, RpcReplyPort<Option<Why>>),
+    /// The waiting jobs, the next one first, at most so many.
+    Line(u32, RpcReplyPort<Vec<JobId>>),
     /// Time has passed.
     Sweep,
+}
+
+impl ProofsMsg {
+    /// The worker of which it tells something that people see.
+    #[must_use]
+    pub fn tells_of(&self) -> Option<WorkerId> {
+        match self {
+            Self::WorkerJoined(arrival, _) => Some(arrival.worker),
+            Self::CapabilitiesChanged(worker, ..)
+            | Self::WorkerDraining(worker, _)
+            | Self::WorkerAway(worker, _)
+            | Self::WorkerLost(worker, ..)
+            | Self::Progressed(worker, ..) => Some(*worker),
+            _ => None,
+        }
+    }
 }

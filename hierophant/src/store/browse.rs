@@ -56,6 +56,12 @@ pub trait Browse: Send + Sync {
         filter: &JobFilter,
     ) -> Result<Vec<(JobRecord, Vec<RequestRecord>)>, StoreError>;
 
+    /// These jobs, as far as there are such, with their requests, in no order.
+    async fn jobs_named(
+        &self,
+        ids: &[JobId],
+    ) -> Result<Vec<(JobRecord, Vec<RequestRecord>)>, StoreError>;
+
     /// Who waits or waited for a job, the first one first.
     async fn requests_of(&self, job: JobId) -> Result<Vec<RequestRecord>, StoreError>;
 
@@ -110,6 +116,19 @@ impl<D: Driver> Browse for SqlStore<D> {
         push_page(&mut query, "j.created_at", "j.id", filter.before.map(|(at, id)| (at, id.0)));
         query.push_bind(" LIMIT ", i64::from(filter.limit));
         let jobs = self.many("listing jobs", query, rows::job).await?;
+        self.with_requests(jobs).await
+    }
+
+    async fn jobs_named(
+        &self,
+        ids: &[JobId],
+    ) -> Result<Vec<(JobRecord, Vec<RequestRecord>)>, StoreError> {
+        let mut jobs = Vec::with_capacity(ids.len());
+        for part in ids.chunks(MOST_PARAMETERS) {
+            let mut query = Statement::new("SELECT * FROM jobs WHERE ");
+            query.push_list("id IN ", part.iter().map(|id| id.0.as_slice()));
+            jobs.extend(self.many("reading jobs", query, rows::job).await?);
+        }
         self.with_requests(jobs).await
     }
 

@@ -10,8 +10,8 @@ use sqlx::sqlite::SqliteRow;
 use super::StoreError;
 use super::values::{backend_from, cause_from, class_from, corrupt, mode_from};
 use crate::records::{
-    ArtifactRecord, AttemptRecord, JobRecord, Millis, ProgramRecord, Prover, RequestRecord,
-    Setting, UnknownWord,
+    ArtifactRecord, AttemptRecord, JobRecord, Millis, NoticeId, NoticeRecord, ProgramRecord,
+    Prover, RequestRecord, Setting, UnknownWord,
 };
 
 /// A row of either database; every column is a number, a text or bytes.
@@ -268,4 +268,21 @@ pub(super) fn setting(row: &impl Columns) -> Result<Setting, StoreError> {
         reason: text(row, "reason")?,
         since: time(row, "since")?,
     })
+}
+
+pub(super) fn notice(row: &impl Columns) -> Result<NoticeRecord, StoreError> {
+    Ok(NoticeRecord {
+        id: NoticeId::try_from(bytes(row, "id")?).map_err(|_| corrupt("id: not 16 bytes"))?,
+        receiver: id(row, "receiver")?,
+        request: id(row, "request")?,
+        state: word(row, "state")?,
+        ended_at: time(row, "ended_at")?,
+        attempts: u32::try_from(int(row, "attempts")?).map_err(corrupt)?,
+        next_at: time(row, "next_at")?,
+    })
+}
+
+/// A receiver and how many notices are kept for it.
+pub(super) fn notice_count(row: &impl Columns) -> Result<(Sha256Digest, u64), StoreError> {
+    Ok((id(row, "receiver")?, unsigned(row, "notices")?))
 }

@@ -8,8 +8,8 @@ use network_lib::job::FailureClass;
 use super::statement::{Row, Statement, upsert, upserts};
 use super::values::{bits, capped, cause_number, mode_number};
 use crate::records::{
-    ArtifactRecord, AttemptRecord, Change, JobRecord, Priority, ProgramRecord, RequestRecord,
-    Setting,
+    ArtifactRecord, AttemptRecord, Change, JobRecord, NoticeRecord, Priority, ProgramRecord,
+    RequestRecord, Setting,
 };
 
 /// Rows that are written by one statement where there are many: on its way to the database a statement
@@ -89,6 +89,14 @@ fn statement(change: &Change) -> Statement {
         Change::Unset(kind, subject) => {
             let sql = "DELETE FROM settings WHERE kind = $1 AND subject = $2";
             Statement::new(sql).bind(kind.as_str()).bind(subject.as_str())
+        }
+        Change::Notice(notice) => write_notice(notice),
+        Change::NoticeSettled(id) => {
+            Statement::new("DELETE FROM notices WHERE id = $1").bind(id.as_slice())
+        }
+        Change::ReceiverForgotten(receiver) => {
+            let sql = "DELETE FROM notices WHERE receiver = $1";
+            Statement::new(sql).bind(receiver.0.as_slice())
         }
     }
 }
@@ -218,4 +226,18 @@ fn write_setting(setting: &Setting) -> Statement {
         ("since", setting.since.0.into()),
     ];
     upsert("settings", "kind, subject", columns, |name| ["reason", "since"].contains(&name))
+}
+
+fn write_notice(notice: &NoticeRecord) -> Statement {
+    let columns = vec![
+        ("id", notice.id.as_slice().into()),
+        ("receiver", notice.receiver.0.as_slice().into()),
+        ("request", notice.request.0.as_slice().into()),
+        ("state", notice.state.as_str().into()),
+        ("ended_at", notice.ended_at.0.into()),
+        ("attempts", i64::from(notice.attempts).into()),
+        ("next_at", notice.next_at.0.into()),
+    ];
+    // What is told again is the same; only its turn moves.
+    upsert("notices", "id", columns, |name| ["attempts", "next_at"].contains(&name))
 }

@@ -1,11 +1,14 @@
 //! The command line against a running Hierophant.
 
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use network_lib::wire::{FromWorker, ToWorker};
 use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::support::{Client, Network, Worker, blob, core_proof, execution, hello};
+use crate::support::{
+    Client, LIMIT, Network, Worker, blob, core_proof, execution, hello,
+};
 
 /// Runs the program in an empty folder; its arguments are separated by blanks.
 pub(crate) async fn hierophant(url: &str, arguments: &str) -> Output {
@@ -63,6 +66,40 @@ async fn jobs_requests_and_contemplants_are_shown() {
     }
 }
 
+/// On a terminal that `script` (part of every Debian) plays.
+#[tokio::test]
+async fn watch_shows_what_goes_on_until_q_is_pressed_and_leaves_the_terminal_as_it_was() {
+    let network = Network::start().await;
+    let mut worker = Worker::join(&network, hello()).await;
+    let program = env!("CARGO_BIN_EXE_hierophant");
+    let watch = format!("stty cols 100 rows 40; {program} watch --url http://{}", network.http);
+    let mut command = tokio::process::Command::new("script");
+    command.args(["-q", "-e", "-c", &watch, "/dev/null"]).current_dir(std::env::temp_dir());
+    command.env_clear().env("PATH", "/usr/bin:/bin").env("TERM", "xterm").kill_on_drop(true);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut running = command.spawn().expect("starts");
+    let mut keys = running.stdin.take().expect("piped");
+    let mut screen = running.stdout.take().expect("piped");
+    let mut shown = Vec::new();
+    let mut until = async |words: &str| {
+        while !String::from_utf8_lossy(&shown).contains(words) {
+            let read = tokio::time::timeout(LIMIT, screen.read_buf(&mut shown)).await;
+            let count = read.unwrap_or_else(|_| panic!("{words}: not in time")).expect("reads");
+            assert!(count > 0, "{words}: {}", String::from_utf8_lossy(&shown));
+        }
+    };
+    until("live").await;
+    let mut client = Client::connect(&network).await;
+    let ask = client.ready_to_ask(b"input").await;
+    client.ask(&ask).await.expect("accepted");
+    worker.leased().await;
+    until("tobit").await;
+    keys.write_all(b"q").await.expect("writes");
+    until(&termion::screen::ToMainScreen.to_string()).await;
+    let ended = tokio::time::timeout(LIMIT, running.wait()).await.expect("in time");
+    assert!(ended.expect("ends").success());
+}
+
 #[tokio::test]
 async fn what_goes_wrong_is_said_and_told_by_the_exit_code() {
     let network = Network::start().await;
@@ -83,6 +120,9 @@ async fn what_goes_wrong_is_said_and_told_by_the_exit_code() {
     assert_eq!(nobody.status.code(), Some(3));
     assert!(text(&nobody.stderr).contains("cannot reach Hierophant at http://127.0.0.1:1"));
     assert_eq!(hierophant(&url, "stats").await.status.code(), Some(2));
+    let piped = hierophant(&url, "watch").await;
+    assert_eq!(piped.status.code(), Some(2));
+    assert!(text(&piped.stderr).contains("needs a terminal"));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod attempts;
 mod browse;
 mod many;
+mod notices;
 mod postgres_only;
 mod records;
 mod retention;
@@ -93,6 +94,7 @@ suite! {
     browse::pages_of_jobs_do_not_overlap
     browse::attempts_and_requests_are_found_by_what_they_belong_to
     browse::programs_and_artifacts_are_listed
+    notices::notices_are_kept_until_they_are_settled
     retention::inputs_go_a_while_after_the_last_job_that_uses_them
     retention::programs_stay_while_registered_or_run
     retention::proofs_stay_until_fetched_and_past_every_deadline

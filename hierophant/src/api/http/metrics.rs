@@ -20,6 +20,7 @@ pub(super) async fn metrics(State(context): State<Context>) -> Response {
         return answer(StatusCode::SERVICE_UNAVAILABLE, "the scheduler does not answer");
     };
     let (now, storage) = (Millis::now(), context.budget.usage());
-    let text = context.metrics.render(&Figures { now, overview, workers, storage });
+    let webhooks = context.webhooks.states();
+    let text = context.metrics.render(&Figures { now, overview, workers, storage, webhooks });
     ([(CONTENT_TYPE, OPEN_METRICS)], text).into_response()
 }

@@ -6,6 +6,7 @@
 
 mod acts;
 pub(super) mod audit;
+pub(super) mod events;
 pub(super) mod guard;
 mod lists;
 pub mod model;
@@ -27,10 +28,13 @@ use crate::api::Context;
 pub const PATH: &str = "/api/v1";
 
 #[derive(OpenApi)]
-#[openapi(info(
-    title = "Hierophant",
-    description = "What operators of a Hierophant see and do. Only from the machine that it runs on."
-))]
+#[openapi(
+    info(
+        title = "Hierophant",
+        description = "What operators of a Hierophant see and do. Only from the machine that it runs on."
+    ),
+    components(schemas(model::Notice))
+)]
 struct Described;
 
 /// The API and its description.
@@ -44,9 +48,11 @@ pub(super) fn router() -> Router<Context> {
 fn described() -> OpenApiRouter<Context> {
     let api = OpenApiRouter::new()
         .routes(routes!(overview::overview))
+        .routes(routes!(events::events))
         .routes(routes!(lists::jobs))
         .routes(routes!(lists::job))
         .routes(routes!(lists::why))
+        .routes(routes!(lists::queue))
         .routes(routes!(lists::requests))
         .routes(routes!(lists::request))
         .routes(routes!(lists::programs))

@@ -4,7 +4,7 @@
 //! whole host until the answer is there, and takes its time in the simulated world before and after. A
 //! store can also be told to fail: before it has done anything, or with the work done and the answer lost.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
@@ -15,11 +15,12 @@ use alloy_primitives::Address;
 use async_trait::async_trait;
 use hierophant::artifacts::retention::Cutoffs;
 use hierophant::records::{
-    ArtifactRecord, AttemptRecord, Change, JobRecord, Millis, ProgramRecord, RequestRecord, Setting,
+    ArtifactRecord, AttemptRecord, Change, JobRecord, Millis, NoticeRecord, ProgramRecord,
+    RequestRecord, Setting,
 };
 use hierophant::store::{
-    ArtifactFilter, Browse, JobFilter, JobStore, RequestFilter, RequestView, RetentionStep,
-    StoreError, UnfinishedJob, sqlite,
+    ArtifactFilter, Browse, JobFilter, JobStore, Notices, RequestFilter, RequestView,
+    RetentionStep, StoreError, UnfinishedJob, sqlite,
 };
 use network_lib::ids::{ArtifactId, JobId, RequestId, Sha256Digest, VkHash, WorkerId};
 use rand::rngs::StdRng;
@@ -97,6 +98,13 @@ impl Browse for SlowStore {
         self.call(self.real.jobs(filter)).await
     }
 
+    async fn jobs_named(
+        &self,
+        ids: &[JobId],
+    ) -> Result<Vec<(JobRecord, Vec<RequestRecord>)>, StoreError> {
+        self.call(self.real.jobs_named(ids)).await
+    }
+
     async fn requests_of(&self, job: JobId) -> Result<Vec<RequestRecord>, StoreError> {
         self.call(self.real.requests_of(job)).await
     }
@@ -127,6 +135,22 @@ impl Browse for SlowStore {
 
     async fn artifacts(&self, filter: &ArtifactFilter) -> Result<Vec<ArtifactRecord>, StoreError> {
         self.call(self.real.artifacts(filter)).await
+    }
+}
+
+#[async_trait]
+impl Notices for SlowStore {
+    async fn notices(
+        &self,
+        receiver: Sha256Digest,
+        now: Millis,
+        limit: u32,
+    ) -> Result<Vec<NoticeRecord>, StoreError> {
+        self.call(self.real.notices(receiver, now, limit)).await
+    }
+
+    async fn notice_counts(&self) -> Result<BTreeMap<Sha256Digest, u64>, StoreError> {
+        self.call(self.real.notice_counts()).await
     }
 }
 

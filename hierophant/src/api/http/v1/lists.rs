@@ -1,5 +1,7 @@
 //! Jobs, requests, programs and artifacts, page by page.
 
+use std::collections::BTreeMap;
+
 use alloy_primitives::Address;
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
@@ -161,6 +163,33 @@ pub(super) async fn why(State(context): State<Context>, Path(id): Path<String>) 
         (None, None) => (format!("it is {}", job.state), None),
     };
     Ok(Json(Why { state: job.state.to_string(), why, ahead }))
+}
+
+/// How many waiting jobs.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(super) struct QueueQuery {
+    /// At most so many: 100 by default, at most 1000.
+    limit: Option<u32>,
+}
+
+/// Jobs that wait, the next one first: as things are, for whoever joins or ends may change the order.
+#[utoipa::path(get, path = "/queue", tag = "jobs", params(QueueQuery), responses(
+    (status = 200, body = Vec<Job>),
+    (status = 400, description = "a filter cannot be read", body = Refusal),
+    (status = 503, description = "the store does not answer", body = Refusal),
+))]
+pub(super) async fn queue(
+    State(context): State<Context>,
+    asked: Asked<QueueQuery>,
+) -> Answer<Vec<Job>> {
+    let query = read(asked)?;
+    let line = context.owners.proofs.line(limit(query.limit)).await.map_err(owner_away)?;
+    let found = context.store.jobs_named(&line).await.map_err(store_away)?;
+    let mut jobs: BTreeMap<JobId, Job> =
+        found.iter().map(|(job, requests)| (job.id, Job::of(job, requests))).collect();
+    Ok(Json(line.iter().filter_map(|id| jobs.remove(id)).collect()))
 }
 
 /// Requests, the newest first.

@@ -1,6 +1,7 @@
 //! The JSON of the API. Times are Unix milliseconds; what is not known yet is absent or `null`.
 
 mod acts;
+mod told;
 
 use std::collections::BTreeMap;
 
@@ -16,9 +17,10 @@ use crate::records::{
 use crate::registry::{DeadWorker, KnownWorker};
 
 pub use acts::{Blocked, ClearQueue, Cleared, Done, NewPriority, Paused, Reason};
+pub use told::{Changes, Notice, Webhook};
 
 /// The network at a glance.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Overview {
     /// Version of this Hierophant.
     pub version: String,
@@ -44,6 +46,9 @@ pub struct Overview {
     pub storage_low: Option<String>,
     /// Whether nothing is given out, and why.
     pub paused: Option<Paused>,
+    /// Receivers of webhooks and what they are still to hear.
+    #[serde(default)]
+    pub webhooks: Vec<Webhook>,
 }
 
 /// A request.
@@ -276,6 +281,16 @@ pub struct Artifact {
     pub expired_at: Option<i64>,
     /// When its bytes were removed.
     pub removed_at: Option<i64>,
+}
+
+impl Overview {
+    /// Whether it tells the same, apart from what changes with time alone.
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        let free_bytes = other.free_bytes;
+        let timeless =
+            Self { oldest_wait_seconds: other.oldest_wait_seconds, free_bytes, ..self.clone() };
+        timeless == *other
+    }
 }
 
 impl Request {

@@ -3,10 +3,12 @@
 use axum::Json;
 use axum::extract::State;
 
-use super::model::{Overview, Paused};
+use super::model::{Overview, Paused, Webhook};
 use super::page::{Answer, Refusal, owner_away};
 use crate::api::Context;
+use crate::proofs::message::Overview as Scheduler;
 use crate::records::Millis;
+use crate::registry::KnownWorker;
 
 /// The network at a glance.
 #[utoipa::path(get, path = "/overview", tag = "overview", responses(
@@ -16,6 +18,15 @@ use crate::records::Millis;
 pub(super) async fn overview(State(context): State<Context>) -> Answer<Overview> {
     let scheduler = context.owners.proofs.overview().await.map_err(owner_away)?;
     let known = context.owners.registry.workers().await.map_err(owner_away)?;
+    Ok(Json(overview_of(&context, &scheduler, &known)))
+}
+
+/// The same from what the owners of state have said.
+pub(super) fn overview_of(
+    context: &Context,
+    scheduler: &Scheduler,
+    known: &[KnownWorker],
+) -> Overview {
     let storage = context.budget.usage();
     let mut overview = Overview {
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -30,6 +41,7 @@ pub(super) async fn overview(State(context): State<Context>) -> Answer<Overview>
         free_bytes: storage.free,
         storage_low: storage.low.map(|low| low.to_string()),
         paused: scheduler.paused.as_ref().map(Paused::of),
+        webhooks: context.webhooks.states().into_iter().map(Webhook::of).collect(),
     };
     for (mode, count) in &scheduler.waiting_by_mode {
         overview.waiting.insert(mode.to_string(), *count);
@@ -37,5 +49,5 @@ pub(super) async fn overview(State(context): State<Context>) -> Answer<Overview>
     for worker in known {
         *overview.workers.entry(worker.state().to_owned()).or_default() += 1;
     }
-    Ok(Json(overview))
+    overview
 }

@@ -9,7 +9,8 @@ use network_lib::ids::WorkerId;
 use super::model::{Attempt, Gone, WholeWorker, Worker};
 use super::page::{Answer, ENTRIES, Refusal, missing, owner_away, store_away, wrong};
 use crate::api::Context;
-use crate::proofs::message::WorkerWork;
+use crate::proofs::message::{Overview, WorkerWork};
+use crate::registry::KnownWorker;
 
 /// The Contemplants that are connected or may come back.
 #[utoipa::path(get, path = "/workers", tag = "workers", responses(
@@ -19,11 +20,19 @@ use crate::proofs::message::WorkerWork;
 pub(super) async fn workers(State(context): State<Context>) -> Answer<Vec<Worker>> {
     let known = context.owners.registry.workers().await.map_err(owner_away)?;
     let scheduler = context.owners.proofs.overview().await.map_err(owner_away)?;
+    let both = known_and_at_work(&known, &scheduler);
+    Ok(Json(both.map(|(known, work)| Worker::of(known, work)).collect()))
+}
+
+/// The Contemplants that both owners know: one that has joined a moment ago may not have reached the
+/// scheduler yet.
+pub(super) fn known_and_at_work<'a>(
+    known: &'a [KnownWorker],
+    scheduler: &'a Overview,
+) -> impl Iterator<Item = (&'a KnownWorker, &'a WorkerWork)> {
     let work: BTreeMap<WorkerId, &WorkerWork> =
         scheduler.workers.iter().map(|work| (work.worker, work)).collect();
-    // One that has joined a moment ago may not have reached the scheduler yet.
-    let both = known.iter().filter_map(|known| Some((known, *work.get(&known.worker)?)));
-    Ok(Json(both.map(|(known, work)| Worker::of(known, work)).collect()))
+    known.iter().filter_map(move |known| Some((known, *work.get(&known.worker)?)))
 }
 
 /// A Contemplant with its latest attempts, also one that is gone.

@@ -1,0 +1,119 @@
+//! Receivers of webhooks: `[[webhooks]]`.
+
+use network_lib::config::Faults;
+use reqwest::Url;
+use serde::{Deserialize, Serialize};
+use standardwebhooks::Webhook;
+
+use super::Secret;
+use crate::records::RequestState;
+
+/// What a secret begins with.
+const PREFIX: &str = "whsec_";
+
+/// Digits of 24 bytes in base64: shorter keys are refused.
+const SHORTEST_KEY: usize = 32;
+
+/// An end of a request that a receiver hears of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ending {
+    /// The proof can be downloaded.
+    Fulfilled,
+    /// The job was given up.
+    Failed,
+    /// The program fails on its input, or exceeds the request's limits.
+    Unexecutable,
+    /// It was withdrawn.
+    Cancelled,
+    /// Its deadline passed.
+    Expired,
+}
+
+impl Ending {
+    /// Every one.
+    pub const ALL: [Self; 5] =
+        [Self::Fulfilled, Self::Failed, Self::Unexecutable, Self::Cancelled, Self::Expired];
+
+    /// The state in which a request is then.
+    #[must_use]
+    pub const fn state(self) -> RequestState {
+        match self {
+            Self::Fulfilled => RequestState::Fulfilled,
+            Self::Failed => RequestState::Failed,
+            Self::Unexecutable => RequestState::Unexecutable,
+            Self::Cancelled => RequestState::Cancelled,
+            Self::Expired => RequestState::Expired,
+        }
+    }
+}
+
+/// One entry of `[[webhooks]]`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct WebhookConfig {
+    /// Where to send to, by POST.
+    pub url: String,
+    /// Key of the signatures: `whsec_` and base64 of 24 bytes or more.
+    pub secret: Secret,
+    /// Which ends of requests it hears of. Default all.
+    #[serde(default = "all")]
+    pub on: Vec<Ending>,
+}
+
+fn all() -> Vec<Ending> {
+    Ending::ALL.to_vec()
+}
+
+/// Notes what is wrong with the receivers.
+pub(super) fn validate(webhooks: &[WebhookConfig], faults: &mut Faults) {
+    for (number, webhook) in webhooks.iter().enumerate() {
+        let key = |name: &str| format!("webhooks[{number}].{name}");
+        let url = Url::parse(&webhook.url).ok();
+        if !url.is_some_and(|url| ["http", "https"].contains(&url.scheme())) {
+            faults.add(
+                key("url"),
+                "is no http:// or https:// URL; write it like \"https://example.org/proofs\"",
+            );
+        }
+        if webhooks[..number].iter().any(|earlier| earlier.url == webhook.url) {
+            faults.add(key("url"), "is there twice; write one entry with both lists in `on`");
+        }
+        let secret = webhook.secret.0.strip_prefix(PREFIX);
+        let usable = |key: &str| key.len() >= SHORTEST_KEY && Webhook::new(key).is_ok();
+        if !secret.is_some_and(usable) {
+            faults.add(
+                key("secret"),
+                "is not `whsec_` and base64 of 24 bytes or more; make one with: echo \
+                 whsec_$(openssl rand -base64 32)",
+            );
+        }
+        if webhook.on.is_empty() {
+            faults.add(key("on"), "is empty, so nothing would be sent; remove the key for all");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::Config;
+
+    #[test]
+    fn every_fault_of_a_receiver_is_found() {
+        let folder = tempfile::tempdir().expect("temp dir");
+        let file = folder.path().join("hierophant.toml");
+        let good = format!("secret = \"whsec_{}\"", "c2VjcmV0".repeat(4));
+        let text = format!(
+            "data_dir = {:?}\n[[webhooks]]\nurl = \"ftp://a\"\nsecret = \"whsec_c2hvcnQ=\"\non = []\n\
+             [[webhooks]]\nurl = \"http://b\"\n{good}\n[[webhooks]]\nurl = \"http://b\"\n{good}\n",
+            folder.path()
+        );
+        std::fs::write(&file, text).expect("writes");
+        let error = network_lib::config::load::<Config>(Some(&file), []).expect_err("must fail");
+        let keys: Vec<&str> = error.faults.iter().map(|fault| fault.key.as_str()).collect();
+        assert_eq!(
+            keys,
+            ["webhooks[0].url", "webhooks[0].secret", "webhooks[0].on", "webhooks[2].url"]
+        );
+        assert!(!error.to_string().contains("c2hvcnQ"), "{error}");
+    }
+}

@@ -1,0 +1,259 @@
+//! What has changed, for those who listen to the event stream.
+//!
+//! The `proofs` actor notes ids here, after the store has taken a change; once a second they are made into
+//! one frame for all listeners. Nothing is noted while nobody listens, and no more than [`MOST_CHANGES`]
+//! ids: beyond that listeners are told to fetch everything anew.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use network_lib::ids::{JobId, RequestId, WorkerId};
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::RecvError;
+use tokio_util::sync::CancellationToken;
+
+use crate::records::{Change, Millis};
+
+/// Most listeners at once.
+pub const MOST_LISTENERS: usize = 64;
+
+/// Most jobs, requests and workers in one frame.
+pub const MOST_CHANGES: usize = 1000;
+
+/// Frames that a listener may be behind before it is told to fetch everything anew.
+const MOST_BEHIND: usize = 4;
+
+/// One event of the stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Frame {
+    /// Fetch everything anew; what came before tells nothing any more.
+    Reset(Millis),
+    /// What has changed, as JSON.
+    Changes(Arc<str>),
+}
+
+/// What has changed since it was last asked.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Noted {
+    /// Jobs, and those of changed requests.
+    pub jobs: BTreeSet<JobId>,
+    /// Requests.
+    pub requests: BTreeSet<RequestId>,
+    /// Workers: come, gone, or doing something else.
+    pub workers: BTreeSet<WorkerId>,
+    /// Somebody has begun to listen, who knows nothing of what was told before.
+    pub joined: bool,
+    /// There were more than [`MOST_CHANGES`]; the sets are empty then.
+    pub too_many: bool,
+}
+
+impl Noted {
+    /// Whether nothing has changed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        !self.too_many
+            && self.jobs.is_empty()
+            && self.requests.is_empty()
+            && self.workers.is_empty()
+    }
+
+    fn bound(&mut self) {
+        if self.jobs.len() + self.requests.len() + self.workers.len() > MOST_CHANGES {
+            *self = Self { joined: self.joined, too_many: true, ..Self::default() };
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Shared {
+    noted: Mutex<Noted>,
+    frames: broadcast::Sender<Frame>,
+    closed: CancellationToken,
+}
+
+/// The changes, and who listens to them. Clones share both.
+#[derive(Debug, Clone)]
+pub struct Events(Arc<Shared>);
+
+impl Default for Events {
+    fn default() -> Self {
+        let (frames, _) = broadcast::channel(MOST_BEHIND);
+        let (noted, closed) = (Mutex::default(), CancellationToken::new());
+        Self(Arc::new(Shared { noted, frames, closed }))
+    }
+}
+
+impl Events {
+    /// The store has taken a change.
+    pub fn changed(&self, change: &Change) {
+        match change {
+            Change::Job(job) => self.note(|noted| {
+                noted.jobs.insert(job.id);
+            }),
+            Change::Request(request, _) => self.note(|noted| {
+                noted.jobs.insert(request.job);
+                noted.requests.insert(request.id);
+            }),
+            Change::Attempt(attempt) => self.worker(attempt.prover.worker),
+            _ => {}
+        }
+    }
+
+    /// A worker has come or gone, or does something else than before.
+    pub fn worker(&self, worker: WorkerId) {
+        self.note(|noted| {
+            noted.workers.insert(worker);
+        });
+    }
+
+    /// Begins to listen; `None` if [`MOST_LISTENERS`] do already.
+    #[must_use]
+    pub fn listen(&self) -> Option<Listener> {
+        let mut noted = self.noted();
+        if self.0.frames.receiver_count() >= MOST_LISTENERS {
+            return None;
+        }
+        noted.joined = true;
+        Some(Listener { frames: self.0.frames.subscribe(), closed: self.0.closed.clone() })
+    }
+
+    /// Takes what has changed; `None` if nobody listens.
+    #[must_use]
+    pub fn take(&self) -> Option<Noted> {
+        let noted = std::mem::take(&mut *self.noted());
+        (self.0.frames.receiver_count() > 0).then_some(noted)
+    }
+
+    /// Puts back what was taken and could not be told.
+    pub fn put_back(&self, taken: Noted) {
+        let mut noted = self.noted();
+        noted.jobs.extend(taken.jobs);
+        noted.requests.extend(taken.requests);
+        noted.workers.extend(taken.workers);
+        noted.joined |= taken.joined;
+        noted.too_many |= taken.too_many;
+        noted.bound();
+    }
+
+    /// Tells all listeners.
+    pub fn send(&self, frame: Frame) {
+        // Nobody listening (any more) is no error.
+        let _ = self.0.frames.send(frame);
+    }
+
+    /// Ends every listener's stream, so that the server can stop.
+    pub fn close(&self) {
+        self.0.closed.cancel();
+    }
+
+    fn note(&self, put: impl FnOnce(&mut Noted)) {
+        if self.0.frames.receiver_count() == 0 {
+            return;
+        }
+        let mut noted = self.noted();
+        if !noted.too_many {
+            put(&mut noted);
+            noted.bound();
+        }
+    }
+
+    fn noted(&self) -> MutexGuard<'_, Noted> {
+        self.0.noted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Somebody who listens.
+#[derive(Debug)]
+pub struct Listener {
+    frames: broadcast::Receiver<Frame>,
+    closed: CancellationToken,
+}
+
+impl Listener {
+    /// The next frame; `None` once Hierophant stops. A listener that is too far behind hears a reset
+    /// instead of what it has missed.
+    pub async fn next(&mut self) -> Option<Frame> {
+        let heard = tokio::select! {
+            () = self.closed.cancelled() => return None,
+            heard = self.frames.recv() => heard,
+        };
+        match heard {
+            Ok(frame) => Some(frame),
+            Err(RecvError::Lagged(_)) => {
+                self.frames = self.frames.resubscribe();
+                Some(Frame::Reset(Millis::now()))
+            }
+            Err(RecvError::Closed) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn worker(number: u32) -> WorkerId {
+        let mut id = [0; 16];
+        id[..4].copy_from_slice(&number.to_be_bytes());
+        WorkerId(id)
+    }
+
+    #[test]
+    fn nothing_is_noted_while_nobody_listens() {
+        let events = Events::default();
+        events.worker(worker(1));
+        assert_eq!(events.take(), None);
+        let listener = events.listen().expect("room");
+        let noted = events.take().expect("somebody listens");
+        assert!(noted.joined && noted.is_empty());
+        events.worker(worker(1));
+        events.worker(worker(1));
+        assert_eq!(events.take().map(|noted| noted.workers.len()), Some(1));
+        drop(listener);
+        events.worker(worker(1));
+        assert_eq!(events.take(), None);
+    }
+
+    #[test]
+    fn too_many_changes_are_not_kept() {
+        let events = Events::default();
+        let _listener = events.listen().expect("room");
+        for number in 0..2 * u32::try_from(MOST_CHANGES).expect("small") {
+            events.worker(worker(number));
+        }
+        let noted = events.take().expect("somebody listens");
+        assert!(noted.too_many && noted.workers.is_empty());
+        for number in 0..u32::try_from(MOST_CHANGES).expect("small") {
+            events.worker(worker(number));
+        }
+        let noted = events.take().expect("somebody listens");
+        assert!(!noted.too_many);
+        events.worker(worker(u32::MAX));
+        events.put_back(noted);
+        assert!(events.take().is_some_and(|noted| noted.too_many && noted.workers.is_empty()));
+    }
+
+    #[test]
+    fn one_listener_too_many_is_turned_away_until_another_leaves() {
+        let events = Events::default();
+        let mut listeners: Vec<_> = (0..MOST_LISTENERS).map(|_| events.listen()).collect();
+        assert!(listeners.iter().all(Option::is_some) && events.listen().is_none());
+        listeners.pop();
+        assert!(events.listen().is_some());
+    }
+
+    #[tokio::test]
+    async fn whoever_does_not_keep_up_hears_a_reset_and_then_what_is_new() {
+        let events = Events::default();
+        let mut listener = events.listen().expect("room");
+        let frame = |number: usize| Frame::Changes(number.to_string().into());
+        for number in 0..=MOST_BEHIND {
+            events.send(frame(number));
+        }
+        assert!(matches!(listener.next().await, Some(Frame::Reset(_))));
+        events.send(frame(100));
+        assert_eq!(listener.next().await, Some(frame(100)));
+        events.close();
+        assert_eq!(listener.next().await, None);
+    }
+}

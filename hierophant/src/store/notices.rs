@@ -1,0 +1,52 @@
+//! What receivers of webhooks are still to hear.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use network_lib::ids::Sha256Digest;
+
+use super::StoreError;
+use super::queries::{Driver, SqlStore};
+use super::rows;
+use super::statement::Statement;
+use crate::records::{Millis, NoticeRecord};
+
+/// The notices that are kept until they are delivered.
+#[async_trait]
+pub trait Notices: Send + Sync {
+    /// A receiver's notices whose turn has come, the one that waits longest first, at most so many.
+    async fn notices(
+        &self,
+        receiver: Sha256Digest,
+        now: Millis,
+        limit: u32,
+    ) -> Result<Vec<NoticeRecord>, StoreError>;
+
+    /// How many notices are kept for each receiver.
+    async fn notice_counts(&self) -> Result<BTreeMap<Sha256Digest, u64>, StoreError>;
+}
+
+#[async_trait]
+impl<D: Driver> Notices for SqlStore<D> {
+    async fn notices(
+        &self,
+        receiver: Sha256Digest,
+        now: Millis,
+        limit: u32,
+    ) -> Result<Vec<NoticeRecord>, StoreError> {
+        let mut query =
+            Statement::new("SELECT * FROM notices WHERE receiver = $1 AND next_at <= $2")
+                .bind(receiver.0.as_slice())
+                .bind(now.0);
+        query.push_bind(" ORDER BY next_at, id LIMIT ", i64::from(limit));
+        self.many("reading notices", query, rows::notice).await
+    }
+
+    async fn notice_counts(&self) -> Result<BTreeMap<Sha256Digest, u64>, StoreError> {
+        let query = Statement::new(
+            "SELECT receiver, COUNT(*) AS notices FROM notices GROUP BY receiver ORDER BY receiver",
+        );
+        let counts = self.many("counting notices", query, rows::notice_count).await?;
+        Ok(counts.into_iter().collect())
+    }
+}

@@ -1,0 +1,193 @@
+//! Tells others when requests end: a signed POST to each configured receiver.
+//!
+//! What is to be told is a [`NoticeRecord`], written in the same transaction as the end itself, so that
+//! neither a crash nor a restart loses it. Receivers may hear of an end twice, with the same id. Each
+//! receiver has a task of its own, a bound on what is kept for it, and its own trouble.
+
+mod deliver;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use network_lib::ids::Sha256Digest;
+use network_lib::task;
+use reqwest::Url;
+use sha2::{Digest, Sha256};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Secret, WebhookConfig};
+use crate::metrics::Metrics;
+use crate::records::{Change, Millis, NoticeRecord, RequestState};
+use crate::store::{JobStore, StoreError};
+
+/// Most notices that are kept for one receiver; ends beyond it are not told.
+pub const MOST_KEPT: u64 = 10_000;
+
+/// Why a receiver takes nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    /// Since when.
+    pub since: Millis,
+    /// What the last try met.
+    pub reason: String,
+}
+
+/// How a receiver stands, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReceiverState {
+    /// Host and port of its URL; the rest may hold secrets.
+    pub receiver: String,
+    /// Notices that it has yet to take.
+    pub undelivered: u64,
+    /// Notices that were not kept because [`MOST_KEPT`] were already, since the start.
+    pub dropped: u64,
+    /// Why it takes nothing, if so.
+    pub trouble: Option<Trouble>,
+}
+
+#[derive(Debug)]
+struct Receiver {
+    id: Sha256Digest,
+    name: String,
+    url: String,
+    secret: Secret,
+    on: Vec<RequestState>,
+    undelivered: AtomicU64,
+    dropped: AtomicU64,
+    trouble: Mutex<Option<Trouble>>,
+    more: Notify,
+}
+
+impl Receiver {
+    fn new(config: &WebhookConfig) -> Self {
+        let url = Url::parse(&config.url).ok();
+        let port =
+            url.as_ref().and_then(Url::port).map_or(String::new(), |port| format!(":{port}"));
+        let host = url.as_ref().and_then(Url::host_str).unwrap_or_default();
+        Self {
+            id: Sha256Digest(Sha256::digest(&config.url).into()),
+            name: format!("{host}{port}"),
+            url: config.url.clone(),
+            secret: config.secret.clone(),
+            on: config.on.iter().map(|ending| ending.state()).collect(),
+            undelivered: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
+            trouble: Mutex::default(),
+            more: Notify::new(),
+        }
+    }
+
+    fn undelivered(&self) -> u64 {
+        self.undelivered.load(Ordering::Relaxed)
+    }
+
+    fn settled(&self, count: u64) {
+        let less = |kept: u64| Some(kept.saturating_sub(count));
+        let _ = self.undelivered.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+    }
+}
+
+/// The receivers. Clones share them.
+#[derive(Debug, Clone)]
+pub struct Webhooks {
+    receivers: Arc<[Arc<Receiver>]>,
+    metrics: Metrics,
+}
+
+impl Webhooks {
+    /// The configured receivers with what is kept for them. What is kept for others is forgotten.
+    ///
+    /// # Errors
+    ///
+    /// When the store does not answer.
+    pub async fn open(
+        config: &[WebhookConfig],
+        store: &dyn JobStore,
+        metrics: Metrics,
+    ) -> Result<Self, StoreError> {
+        let receivers: Arc<[_]> =
+            config.iter().map(|config| Arc::new(Receiver::new(config))).collect();
+        let mut forgotten = Vec::new();
+        for (id, count) in store.notice_counts().await? {
+            match receivers.iter().find(|receiver| receiver.id == id) {
+                Some(receiver) => receiver.undelivered.store(count, Ordering::Relaxed),
+                None => {
+                    tracing::warn!(
+                        notices = count,
+                        "notices for a receiver that is no longer in `webhooks` are forgotten"
+                    );
+                    forgotten.push(Change::ReceiverForgotten(id));
+                }
+            }
+        }
+        store.commit(&forgotten).await?;
+        Ok(Self { receivers, metrics })
+    }
+
+    /// The notices that belong to the ends among these changes, to be written with them.
+    #[must_use]
+    pub fn notices(&self, changes: &[Change]) -> Vec<Change> {
+        let mut notices = Vec::new();
+        for receiver in self.receivers.iter() {
+            let mut room = MOST_KEPT.saturating_sub(receiver.undelivered());
+            for change in changes {
+                let Change::Request(request, _) = change else { continue };
+                if !receiver.on.contains(&request.state) {
+                    continue;
+                }
+                if room > 0 {
+                    room -= 1;
+                    notices.push(Change::Notice(NoticeRecord::of(receiver.id, request)));
+                    continue;
+                }
+                self.metrics.notice(&receiver.name, "dropped");
+                if receiver.dropped.fetch_add(1, Ordering::Relaxed) == 0 {
+                    tracing::error!(
+                        receiver = receiver.name,
+                        "{MOST_KEPT} notices wait for a receiver of webhooks; more are not kept"
+                    );
+                }
+            }
+        }
+        notices
+    }
+
+    /// The store has taken these changes: what is new among the notices goes out.
+    pub fn kept(&self, changes: &[Change]) {
+        for receiver in self.receivers.iter() {
+            let theirs = |change: &&Change| matches!(change, Change::Notice(notice) if notice.receiver == receiver.id);
+            let count = changes.iter().filter(theirs).count();
+            if count > 0 {
+                receiver.undelivered.fetch_add(count as u64, Ordering::Relaxed);
+                receiver.more.notify_one();
+            }
+        }
+    }
+
+    /// How the receivers stand.
+    #[must_use]
+    pub fn states(&self) -> Vec<ReceiverState> {
+        let state = |receiver: &Arc<Receiver>| ReceiverState {
+            receiver: receiver.name.clone(),
+            undelivered: receiver.undelivered(),
+            dropped: receiver.dropped.load(Ordering::Relaxed),
+            trouble: receiver.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+        };
+        self.receivers.iter().map(state).collect()
+    }
+
+    /// Delivers until `stop` is cancelled.
+    pub fn deliver(&self, store: &Arc<dyn JobStore>, stop: &CancellationToken) {
+        for receiver in self.receivers.iter() {
+            let (receiver, store) = (Arc::clone(receiver), Arc::clone(store));
+            let (metrics, stop) = (self.metrics.clone(), stop.clone());
+            task::spawn("deliver webhooks", async move {
+                stop.run_until_cancelled(deliver::deliver(&receiver, &*store, &metrics)).await
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,202 @@
+//! One receiver's notices, one after the other.
+
+use std::time::Duration;
+
+use backon::Retryable;
+use reqwest::header::CONTENT_TYPE;
+use reqwest::redirect::Policy;
+use reqwest::{Client, Response};
+use standardwebhooks::{
+    HEADER_WEBHOOK_ID, HEADER_WEBHOOK_SIGNATURE, HEADER_WEBHOOK_TIMESTAMP, Webhook,
+};
+
+use super::{Receiver, Trouble};
+use crate::api::http::v1::model::Notice;
+use crate::metrics::Metrics;
+use crate::proofs::actor::{chain, millis};
+use crate::records::{Change, Millis, NoticeRecord};
+use crate::store::{self, JobStore, RequestView, StoreError};
+
+/// How long a receiver has to answer.
+const ANSWER_LIMIT: Duration = Duration::from_secs(15);
+
+/// How long a notice is tried again.
+const GIVEN_UP_AFTER: Duration = Duration::from_secs(3 * 24 * 3600);
+
+/// Longest rest of a receiver that takes nothing; each of its notices rests by itself, too.
+const LONGEST_REST: Duration = Duration::from_secs(60);
+
+/// How often it is looked whether a notice's turn has come.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// Notices that are read at once.
+const BATCH: u32 = 20;
+
+/// The rest after so many failures.
+fn rest(failures: u32) -> Duration {
+    let seconds = [1, 5, 30, 120, 600, 1800, 3600];
+    let place = usize::try_from(failures.saturating_sub(1)).unwrap_or(usize::MAX);
+    Duration::from_secs(seconds[place.min(seconds.len() - 1)])
+}
+
+/// Delivers without end.
+pub(super) async fn deliver(receiver: &Receiver, store: &dyn JobStore, metrics: &Metrics) {
+    let client = Client::builder()
+        .redirect(Policy::none())
+        .timeout(ANSWER_LIMIT)
+        .user_agent(concat!("hierophant/", env!("CARGO_PKG_VERSION")))
+        .build();
+    let client = match client {
+        Ok(client) => client,
+        Err(error) => {
+            tracing::error!(error = %chain(&error), "webhooks cannot be delivered");
+            return;
+        }
+    };
+    let mut failures = 0;
+    loop {
+        if receiver.undelivered() == 0 {
+            receiver.more.notified().await;
+        }
+        let due = match store.notices(receiver.id, Millis::now(), BATCH).await {
+            Ok(due) => due,
+            Err(error) => {
+                tracing::warn!(error = %chain(&error), "notices could not be read");
+                tokio::time::sleep(rest(2)).await;
+                continue;
+            }
+        };
+        if due.is_empty() {
+            let _ = tokio::time::timeout(LOOK_AGAIN, receiver.more.notified()).await;
+        }
+        for notice in due {
+            let view = match store.request(notice.request).await {
+                Ok(view) => view,
+                Err(error) => {
+                    tracing::warn!(error = %chain(&error), "a notice's request could not be read");
+                    tokio::time::sleep(rest(2)).await;
+                    break;
+                }
+            };
+            match send(receiver, &client, &notice, view).await {
+                Ok(()) => {
+                    failures = 0;
+                    recovered(receiver);
+                    settle(receiver, store, &notice).await;
+                    metrics.notice(&receiver.name, "delivered");
+                }
+                Err(reason) => {
+                    failures += 1;
+                    metrics.notice(&receiver.name, "failed");
+                    put_off(receiver, store, metrics, notice, reason).await;
+                    // What else is due would most likely fare the same.
+                    tokio::time::sleep(rest(failures).min(LONGEST_REST)).await;
+                    break;
+                }
+            }
+        }
+    }
+}
+
+/// Sends a notice; otherwise says why it was not taken.
+async fn send(
+    receiver: &Receiver,
+    client: &Client,
+    notice: &NoticeRecord,
+    view: Option<RequestView>,
+) -> Result<(), String> {
+    let Some(view) = view else { return Err("the request is not in the store".into()) };
+    let body = serde_json::to_string(&Notice::of(notice, &view)).map_err(|error| chain(&error))?;
+    let id = format!("msg_{}", hex::encode(notice.id));
+    let timestamp = Millis::now().0 / 1000;
+    let signature = Webhook::new(&receiver.secret.0)
+        .and_then(|key| key.sign(&id, timestamp, body.as_bytes()))
+        .map_err(|error| chain(&error))?;
+    let call = client
+        .post(&receiver.url)
+        .header(CONTENT_TYPE, "application/json")
+        .header(HEADER_WEBHOOK_ID, id)
+        .header(HEADER_WEBHOOK_TIMESTAMP, timestamp)
+        .header(HEADER_WEBHOOK_SIGNATURE, signature)
+        .body(body);
+    let answer = call.send().await.map_err(|error| chain(&error.without_url()))?;
+    taken(&answer)
+}
+
+fn taken(answer: &Response) -> Result<(), String> {
+    let code = answer.status();
+    if code.is_success() { Ok(()) } else { Err(format!("it answered {code}")) }
+}
+
+fn recovered(receiver: &Receiver) {
+    let trouble = receiver.trouble.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+    if trouble.is_some() {
+        tracing::info!(receiver = receiver.name, "a receiver of webhooks takes notices again");
+    }
+}
+
+/// Has a notice tried again later, or gives it up.
+async fn put_off(
+    receiver: &Receiver,
+    store: &dyn JobStore,
+    metrics: &Metrics,
+    mut notice: NoticeRecord,
+    reason: String,
+) {
+    let now = Millis::now();
+    {
+        let mut trouble =
+            receiver.trouble.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let since = trouble.as_ref().map(|trouble| trouble.since);
+        if since.is_none() {
+            tracing::warn!(
+                receiver = receiver.name,
+                reason,
+                "a receiver of webhooks takes no notice; it is tried again"
+            );
+        }
+        *trouble = Some(Trouble { since: since.unwrap_or(now), reason: reason.clone() });
+    }
+    if now.since(notice.ended_at) > millis(GIVEN_UP_AFTER).cast_unsigned() {
+        tracing::error!(
+            receiver = receiver.name,
+            reason,
+            notice = hex::encode(notice.id),
+            "a receiver of webhooks has not taken a notice for three days; it is given up"
+        );
+        metrics.notice(&receiver.name, "given_up");
+        return settle(receiver, store, &notice).await;
+    }
+    notice.attempts = notice.attempts.saturating_add(1);
+    notice.next_at = now;
+    notice.next_at.shift(millis(rest(notice.attempts)));
+    keep(store, Change::Notice(notice)).await;
+}
+
+/// A notice is done with.
+async fn settle(receiver: &Receiver, store: &dyn JobStore, notice: &NoticeRecord) {
+    keep(store, Change::NoticeSettled(notice.id)).await;
+    receiver.settled(1);
+}
+
+/// Writes what became of a notice. If the store stays away, it is told once more later: its receiver
+/// knows the id.
+async fn keep(store: &dyn JobStore, change: Change) {
+    let changes = [change];
+    let kept = (|| store.commit(&changes)).retry(store::patience()).when(StoreError::is_transient);
+    if let Err(error) = kept.await {
+        tracing::warn!(error = %chain(&error), "it was not stored what became of a notice");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rests_grow_to_an_hour() {
+        assert_eq!(rest(1), Duration::from_secs(1));
+        assert_eq!(rest(3), Duration::from_secs(30));
+        assert_eq!(rest(7), rest(u32::MAX));
+    }
+}
