@@ -88,6 +88,8 @@ pub struct Config {
     pub retention: RetentionConfig,
     /// Section `[storage]`.
     pub storage: StorageConfig,
+    /// Section `[dashboard]`.
+    pub dashboard: DashboardConfig,
 }
 
 /// Section `[proofs]`.
@@ -169,6 +171,16 @@ pub struct StorageConfig {
     pub max_bytes: Option<u64>,
 }
 
+/// Section `[dashboard]`: what operators are shown.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DashboardConfig {
+    /// What a Contemplant costs in an hour; 0 = not known, which is the default: no costs are shown.
+    pub price_per_hour: f64,
+    /// In which currency. Default `USD`.
+    pub currency: String,
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -188,6 +200,7 @@ impl Default for Config {
             worker_registry: WorkerRegistryConfig::default(),
             retention: RetentionConfig::default(),
             storage: StorageConfig::default(),
+            dashboard: DashboardConfig::default(),
         }
     }
 }
@@ -220,6 +233,12 @@ impl Default for RetentionConfig {
 impl Default for StorageConfig {
     fn default() -> Self {
         Self { min_free_bytes: 2 << 30, max_bytes: None }
+    }
+}
+
+impl Default for DashboardConfig {
+    fn default() -> Self {
+        Self { price_per_hour: 0.0, currency: "USD".to_owned() }
     }
 }
 
@@ -392,6 +411,13 @@ impl Settings for Config {
                 "is less than `max_artifact_bytes`, which no upload could reach; make it larger",
             );
         }
+        let price = self.dashboard.price_per_hour;
+        if !price.is_finite() || price < 0.0 {
+            faults.add(
+                "dashboard.price_per_hour",
+                format!("{price} is no price; write a number like 2.5, or 0 if it is not known"),
+            );
+        }
         if let Err(error) = std::fs::create_dir_all(&self.data_dir) {
             let folder = self.data_dir.display();
             faults.add(
@@ -438,7 +464,7 @@ mod tests {
             "grpc_port = 9010\nauth = \"allowlist\"\npublic_http_url = \"example.org\"\n\
              max_artifact_bytes = 0\nworker_token = \"\"\ndata_dir = \"{}/hierophant.toml/x\"\n\
              database_url = \"sqlite:x\"\nmock = true\n[proofs]\nrace_after = 0.5\n[worker_registry]\nsilence_limit = \"1s\"\nmax_workers = 0\n\
-             [retention]\nunused_uploads = \"1s\"\n",
+             [retention]\nunused_uploads = \"1s\"\n[dashboard]\nprice_per_hour = -1.0\n",
             folder.path().display()
         );
         std::fs::write(&file, text).expect("writes");
@@ -449,6 +475,7 @@ mod tests {
             keys,
             [
                 "allowlist",
+                "dashboard.price_per_hour",
                 "data_dir",
                 "database_url",
                 "http_port",

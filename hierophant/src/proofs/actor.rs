@@ -172,6 +172,10 @@ impl Actor for ProofsActor {
                 reply(port, core.why(now, job));
                 return Ok(());
             }
+            ProofsMsg::Line(offset, limit, port) => {
+                reply(port, core.line(now, offset, limit));
+                return Ok(());
+            }
             ProofsMsg::ProofLost(request, port) => {
                 // Without an answer of the store there is none to the asker, who reports that.
                 if let Some(reopened) = state.reopen(&myself, now, request).await? {

@@ -8,6 +8,7 @@ mod attempts;
 mod dispatch;
 mod endings;
 mod ids;
+mod line;
 mod race;
 mod requests;
 mod restore;
@@ -32,6 +33,7 @@ use crate::records::{AttemptRecord, Change, JobRecord, JobState, Millis, Request
 use crate::verify::Claim;
 
 pub use ids::IdSource;
+pub use line::Waiting;
 pub use requests::Known;
 pub use restore::Past;
 pub use why::Why;

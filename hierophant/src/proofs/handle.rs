@@ -6,7 +6,7 @@ use network_lib::ids::{ArtifactId, JobId, LeaseId, RequestId, WorkerId};
 use network_lib::job::{BlobInfo, Execution, Failure, Progress};
 use ractor::ActorRef;
 
-use super::core::{Arrival, Why};
+use super::core::{Arrival, Waiting, Why};
 use super::message::{CancelError, LeaseAccess, NewRequest, Overview, ProofsMsg, SubmitError};
 use crate::ask::{Unanswered, ask, tell};
 use crate::session::SessionHandle;
@@ -142,6 +142,15 @@ impl ProofsHandle {
     /// [`Unanswered`] when the actor or its store hangs.
     pub async fn why(&self, job: JobId) -> Result<Option<Why>, Unanswered> {
         ask(&self.0, |reply| ProofsMsg::Why(job, reply)).await
+    }
+
+    /// So many of the waiting jobs after the first `offset`, the next one first.
+    ///
+    /// # Errors
+    ///
+    /// [`Unanswered`] when the actor or its store hangs.
+    pub async fn line(&self, offset: usize, limit: usize) -> Result<Vec<Waiting>, Unanswered> {
+        ask(&self.0, |reply| ProofsMsg::Line(offset, limit, reply)).await
     }
 
     /// The scheduler at a glance.

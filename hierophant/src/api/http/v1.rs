@@ -43,6 +43,7 @@ fn described() -> OpenApiRouter<Context> {
         .routes(routes!(lists::jobs))
         .routes(routes!(lists::job))
         .routes(routes!(lists::why))
+        .routes(routes!(lists::queue))
         .routes(routes!(lists::requests))
         .routes(routes!(lists::request))
         .routes(routes!(lists::programs))

@@ -1,8 +1,5 @@
 //! Why a job has no proof yet, in words.
 
-use std::collections::BTreeMap;
-
-use alloy_primitives::Address;
 use network_lib::ids::{JobId, WorkerId};
 use network_lib::job::JobSpec;
 
@@ -111,10 +108,7 @@ impl ProofsCore {
 
     /// How many waiting jobs go before this one, as things are.
     fn ahead(&self, job: JobId) -> usize {
-        let mut running = BTreeMap::<Address, usize>::new();
-        for live in self.jobs.values().filter(|live| !live.leases.is_empty()) {
-            *running.entry(live.requester()).or_default() += 1;
-        }
+        let running = self.running_by_requester();
         self.queue.iter(&running).take_while(|rank| rank.job != job).count()
     }
 }

@@ -9,7 +9,9 @@ use network_lib::job::ProofMode;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::model::{Artifact, Attempt, Job, Program, Request, Running, WholeJob, Why};
+use super::model::{
+    Artifact, Attempt, Job, Program, Request, Running, Waiting, WholeJob, Why,
+};
 use super::page::{
     Answer, Refusal, limit, missing, owner_away, parsed, several, store_away, wrong,
 };
@@ -34,6 +36,17 @@ pub(super) struct JobQuery {
     worker: Option<String>,
     /// Those that are older than this job: the last one of the page before.
     before: Option<String>,
+    /// At most so many: 100 by default, at most 1000.
+    limit: Option<u32>,
+}
+
+/// Which of the waiting jobs.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(super) struct QueueQuery {
+    /// How many to leave out.
+    offset: Option<usize>,
     /// At most so many: 100 by default, at most 1000.
     limit: Option<u32>,
 }
@@ -155,6 +168,23 @@ pub(super) async fn why(State(context): State<Context>, Path(id): Path<String>) 
         (None, None) => (format!("it is {}", job.state), None),
     };
     Ok(Json(Why { state: job.state.to_string(), why, ahead }))
+}
+
+/// The waiting jobs in the order in which they go, the next one first.
+#[utoipa::path(get, path = "/queue", tag = "jobs", params(QueueQuery), responses(
+    (status = 200, body = Vec<Waiting>),
+    (status = 400, description = "a filter cannot be read", body = Refusal),
+    (status = 503, description = "an owner of state does not answer", body = Refusal),
+))]
+pub(super) async fn queue(
+    State(context): State<Context>,
+    asked: Asked<QueueQuery>,
+) -> Answer<Vec<Waiting>> {
+    let query = read(asked)?;
+    let (offset, limit) = (query.offset.unwrap_or(0), limit(query.limit) as usize);
+    let line = context.owners.proofs.line(offset, limit).await.map_err(owner_away)?;
+    let entries = line.iter().enumerate();
+    Ok(Json(entries.map(|(place, waiting)| Waiting::of(offset + place, waiting)).collect()))
 }
 
 /// Requests, the newest first.
