@@ -95,9 +95,9 @@ function Clear({ close }) {
     try {
       const answer = await act('/queue/clear', { ...body, dry_run: dryRun });
       if (dryRun) {
-        setFound(countOf(answer));
+        setFound(answer);
       } else {
-        tell(`${many(countOf(answer), 'job')} cancelled.`);
+        tell(`${many(answer.jobs, 'job')} cancelled.`);
         close();
         refresh();
       }
@@ -116,27 +116,24 @@ function Clear({ close }) {
           <label>Program's id<input value=${filter.program} onInput=${change('program')} /></label>
           <label>Requester's address<input value=${filter.requester} onInput=${change('requester')} /></label>
         </div>
-        <p role="status">${found !== null && (found === 0 ? 'No waiting job fits.' : html`<b>${many(found, 'job')}</b> would be cancelled, and their clients told so.`)}</p>
+        <p role="status">${found !== null && (found.jobs === 0 ? 'No waiting job fits.' : html`<b>${many(found.jobs, 'job')}</b> with ${many(found.requests, 'request')} would end as cancelled.`)}</p>
         ${fault && html`<p class="note bad" role="alert">${fault}</p>`}
         <div class="buttons">
           <button type="button" onClick=${close}>Leave it</button>
-          ${found === null || found === 0
+          ${found === null || found.jobs === 0
             ? html`<button key="count" class="primary" disabled=${busy} onClick=${send(true)}>Count them</button>`
-            : html`<button key="clear" class="danger" disabled=${busy}>Cancel ${many(found, 'job')}</button>`}
+            : html`<button key="clear" class="danger" disabled=${busy}>Cancel ${many(found.jobs, 'job')}</button>`}
         </div>
       </form>
     <//>`;
 }
 
-/** How many jobs an answer about the queue speaks of. */
-const countOf = (answer) => answer.jobs_count ?? answer.count ?? answer.total ?? answer.jobs?.length ?? 0;
-
 /** What can be done with a job. */
 export function jobActions(job) {
   const path = `/jobs/${job.id}`;
-  const clients = many(job.requests?.length ?? 1, 'request');
+  const clients = job.requests ? many(job.requests.length, 'request') : 'requests';
   const cancel = { name: 'Cancel', danger: true, path: `${path}/cancel`, body: {}, done: 'cancelled',
-    says: `The job and its ${clients} end as cancelled. A Contemplant that is at it stops.` };
+    says: `It ends as cancelled, with its ${clients}. A Contemplant that is at it stops.` };
   const requeue = { name: 'Requeue', path: `${path}/requeue`, body: {}, done: 'requeued',
     says: 'The job goes back into the queue. A Contemplant that is at it stops, and it does not count against it.' };
   const priority = ['urgent', 'normal', 'low'].map((word) => ({
@@ -157,7 +154,7 @@ export function workerActions(worker) {
   const block = { name: 'Block', danger: true, path: `${path}/block`, body: {}, done: 'blocked',
     says: 'It is dropped and turned away until it is unblocked.' };
   const unblock = { name: 'Unblock', path: `${path}/unblock`, body: {}, done: 'unblocked', says: 'It may connect again.' };
-  return [worker.state === 'draining' ? undrain : drain, drop, worker.blocked ? unblock : block];
+  return [worker.state === 'draining' ? undrain : drain, drop, worker.blocked == null ? block : unblock];
 }
 
 /** Asks what to do with a job. */

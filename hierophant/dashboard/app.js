@@ -45,7 +45,8 @@ function Theme() {
       // Without storage the choice lasts as long as the page.
     }
   }, [theme]);
-  return html`<button class="small" aria-label=${`Colours: ${theme}; change to ${THEMES[theme]}`} onClick=${() => setTheme(THEMES[theme])}>${{ auto: '◐', light: '☀', dark: '☾' }[theme]} ${theme}</button>`;
+  return html`<button class="small theme" aria-label=${`Colours: ${theme}; change to ${THEMES[theme]}`} onClick=${() => setTheme(THEMES[theme])}>
+    ${{ auto: '◐', light: '☀', dark: '☾' }[theme]}<span> ${theme}</span></button>`;
 }
 
 function Find() {

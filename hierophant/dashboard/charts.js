@@ -6,8 +6,14 @@ const HEIGHT = 220;
 const EDGE = { left: 64, right: 12, top: 12, bottom: 26 };
 const KINDS = ['core', 'compressed', 'plonk', 'groth16'];
 
-/** `points` are `{ at, value, kind, id }`; `show` writes a value. */
-export function Dots({ title, points, show }) {
+/** Where lines may be: 1, 2, 5, 10… */
+const COUNTS = [...Array(16).keys()].flatMap((power) => [1, 2, 5].map((step) => step * 10 ** power));
+
+/** Where lines may be, in seconds. */
+export const SECONDS = [0.01, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 18000, 36000, 86400, 172800, 432000, 864000];
+
+/** `points` are `{ at, value, kind, id }`; `show` writes a value; lines may be at `steps`. */
+export function Dots({ title, points, show, steps = COUNTS }) {
   const box = useRef(null);
   const [width, setWidth] = useState(600);
   const [near, setNear] = useState(null);
@@ -18,7 +24,7 @@ export function Dots({ title, points, show }) {
   }, []);
   const values = points.map((point) => point.value);
   const ats = points.map((point) => point.at);
-  const range = { from: Math.min(...ats), to: Math.max(...ats), ...scale(Math.min(...values), Math.max(...values)) };
+  const range = { from: Math.min(...ats), to: Math.max(...ats), ...scale(steps, Math.min(...values), Math.max(...values)) };
   const x = (at) => EDGE.left + ((at - range.from) / Math.max(1, range.to - range.from)) * (width - EDGE.left - EDGE.right);
   const y = (value) => HEIGHT - EDGE.bottom - ((Math.log10(value) - range.low) / (range.high - range.low)) * (HEIGHT - EDGE.top - EDGE.bottom);
   const find = (event) => {
@@ -51,15 +57,14 @@ export function Dots({ title, points, show }) {
     </figure>`;
 }
 
-/** Lines at 1, 2, 5, 10… or at powers of ten, around the values; `low` and `high` are logarithms. */
-function scale(least, most) {
-  const steps = [];
-  for (let power = -3; power < 16; power += 1) for (const step of [1, 2, 5]) steps.push(step * 10 ** power);
+/** Lines at some of the steps around the values; `low` and `high` are logarithms. */
+function scale(steps, least, most) {
   const from = Math.max(0, steps.findLastIndex((step) => step <= least));
-  const to = Math.max(from + 1, steps.findIndex((step) => step >= most));
+  const above = steps.findIndex((step) => step >= most);
+  const to = Math.max(from + 1, above === -1 ? steps.length - 1 : above);
   const all = steps.slice(from, to + 1);
-  const lines = all.length <= 6 ? all : all.filter((step, index) => index === 0 || index === all.length - 1 || Number.isInteger(Math.log10(step)));
-  return { low: Math.log10(all[0]), high: Math.log10(all[all.length - 1]), lines: lines.length <= 8 ? lines : lines.filter((_, index) => index % 2 === 0) };
+  const every = Math.ceil(all.length / 7);
+  return { low: Math.log10(all[0]), high: Math.log10(all.at(-1)), lines: all.filter((_, index) => index % every === 0) };
 }
 
 const moment = (at, range) => (range.to - range.from > 20 * 3600e3

@@ -1,7 +1,7 @@
 // The Contemplants.
 
 import { html, useState } from './vendor/preact.js';
-import { bytes, count, duration, many } from './format.js';
+import { bytes, count, duration } from './format.js';
 import { Badge, Choice, JobLink, Progress, Table, useKnown } from './parts.js';
 import { askWorker } from './actions.js';
 
@@ -23,7 +23,7 @@ const each = (worker, show) => ((worker.gpus ?? []).length === 0 ? '–' : worke
 
 const COLUMNS = [
   { name: 'Contemplant', cell: (worker) => html`<a href=${`#/worker/${worker.id}`}>${worker.name}</a>` },
-  { name: 'State', cell: (worker) => html`<${Badge} state=${worker.blocked ? 'blocked' : worker.state} />` },
+  { name: 'State', cell: (worker) => html`<${Badge} state=${worker.blocked == null ? worker.state : 'blocked'} />` },
   { name: 'Hardware', cell: (worker) => html`<${Gpus} worker=${worker} />` },
   { name: 'Load', kind: 'number', cell: (worker) => each(worker, load) },
   { name: 'Heat', kind: 'number', cell: (worker) => each(worker, heat) },
@@ -46,7 +46,7 @@ export function Fleet() {
     .filter((worker) => fits(worker, state) && (sought === '' || `${worker.name} ${worker.id} ${worker.ip} ${(worker.gpus ?? []).map((gpu) => gpu.model).join(' ')}`.toLowerCase().includes(sought)))
     .sort((a, b) => urgency(a) - urgency(b) || a.name.localeCompare(b.name, 'en', { numeric: true }));
   return html`
-    <section><header><h1>Contemplants</h1><span class="dim">${many(shown.length, 'Contemplant')}${shown.length < workers.size ? ` of ${workers.size}` : ''}</span></header>
+    <section><header><h1>Contemplants</h1><span class="dim">${shown.length < workers.size ? `${shown.length} of ` : ''}${workers.size} known</span></header>
       <div class="filters">
         <label>Find<input type="search" placeholder="name, address, GPU" value=${word} onInput=${(event) => setWord(event.target.value)} /></label>
         <${Choice} name="State" value=${state} choose=${setState} options=${[['', 'any'], ['ready', 'ready'], ['idle', 'ready, idle'], ['draining', 'draining'], ['away', 'away'], ['trouble', 'in trouble']]} />

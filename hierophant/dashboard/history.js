@@ -3,7 +3,7 @@
 import { html, useState } from './vendor/preact.js';
 import { count, duration, money, percent } from './format.js';
 import { Choice, MODES, Tile, useKnown } from './parts.js';
-import { Dots } from './charts.js';
+import { Dots, SECONDS } from './charts.js';
 import { EndedTable, success } from './overview.js';
 
 const STATES = [['', 'any'], ['proved', 'proved'], ['bad', 'not proved'], ['failed', 'failed'], ['unexecutable', 'unexecutable'], ['cancelled', 'cancelled'], ['expired', 'expired']];
@@ -35,7 +35,7 @@ export function History() {
           more=${proved.length ? `${money((seconds / 3600) * price.per_hour / proved.length, price.currency)} a proof; ${duration(seconds)} of machines` : 'of machines'} />`}
       </dl>
       <div class="charts">
-        <${Dots} title="Time of each proof" points=${points((job) => job.seconds)} show=${duration} />
+        <${Dots} title="Time of each proof" points=${points((job) => job.seconds)} show=${duration} steps=${SECONDS} />
         <${Dots} title="Cycles of each proof" points=${points((job) => job.cycles)} show=${count} />
       </div>
       <${EndedTable} jobs=${shown} /></section>`;

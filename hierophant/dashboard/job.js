@@ -41,7 +41,7 @@ export function Job({ id }) {
   // A request's id leads to its job.
   const { body: job, fault } = useRead(id.length === 32 ? `/jobs/${id}` : `/requests/${id}`, (last) => last && hasEnded(last.state));
   if (job === null) return html`<${Fault} fault=${fault} />${!fault && html`<p class="loading">…</p>`}`;
-  const limit = (number) => (number >= 2 ** 63 ? 'none' : count(number));
+  const limit = (number) => (number >= 2 ** 63 ? 'any number of' : count(number));
   return html`
     <section><header><h1>Job <span class="id">${short(job.id)}</span></h1><${Badge} state=${job.state} />
         ${jobActions(job).filter((action) => ['Cancel', 'Requeue'].includes(action.name)).map((action) => html`

@@ -88,7 +88,7 @@ export function Running() {
 
 /** Columns of waiting jobs. */
 export const WAITING = [
-  { name: 'Place', kind: 'number', cell: (job) => job.position + 1 },
+  { name: 'Place', cell: (job) => job.position + 1 },
   { name: 'Job', cell: (job) => html`<${JobLink} id=${job.id} />` },
   { name: 'Kind', cell: (job) => job.mode },
   { name: 'Waiting', kind: 'number', cell: (job) => duration(Math.max(0, Math.round((Date.now() - job.created_at) / 1000))) },

@@ -33,6 +33,8 @@ export function Worker({ id }) {
         ${worker && html`<button class="small" onClick=${() => askWorker(worker)}>Act…</button>`}</header>
       <${Fault} fault=${fault} />
       ${gone && html`<p class="lead">It went ${ago(gone.at)}: ${gone.reason}</p>`}
+      ${worker?.drained && html`<p class="note">An operator drained it: ${worker.drained}</p>`}
+      ${worker?.blocked != null && html`<p class="note bad">An operator blocked it${worker.blocked && `: ${worker.blocked}`}</p>`}
       ${worker?.obstacle && html`<p class="note bad">It cannot prove: ${worker.obstacle}</p>`}
       ${worker?.running.map((proof) => html`<div class="making"><p><${JobLink} id=${proof.job} /> ${proof.mode}</p><${Progress} proof=${proof} /><p class="dim">left: <${Eta} seconds=${proof.eta_seconds} estimated=${proof.estimated} /></p></div>`)}
       <dl class="facts">

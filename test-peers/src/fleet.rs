@@ -137,7 +137,7 @@ async fn ask(network: &Addresses, requests: usize) {
     all.try_collect::<()>().await.expect("every request is accepted");
 }
 
-/// Mostly Core: only of that kind do the players make proofs.
+/// Mostly Core: only of that kind do the players make proofs, and only every fourth of them is at others.
 const fn mode(number: usize) -> i32 {
     let mode = match number % 12 {
         9 => pb::ProofMode::Compressed,

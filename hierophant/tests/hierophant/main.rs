@@ -6,6 +6,7 @@
 mod bad_input;
 mod cli;
 mod disk_budget;
+mod forms;
 mod lists;
 mod metrics;
 mod on_postgres;

@@ -64,6 +64,10 @@ impl Player {
         let (model, gibibytes) = GPUS[number % GPUS.len()];
         let gpu = Gpu { model: model.to_owned(), memory_bytes: gibibytes << 30 };
         hello.capabilities.gpus = vec![gpu];
+        // Jobs of other kinds never end, and must not keep everybody from the rest.
+        if number % 4 != 3 {
+            hello.capabilities.modes = vec![ProofMode::Core];
+        }
         if role == Role::Obstructed {
             hello.capabilities.obstacle = Some("GPU 0 has fallen off the bus".to_owned());
             hello.capabilities.modes = vec![];
@@ -197,6 +201,7 @@ fn failed(lease_id: LeaseId, class: FailureClass, message: &str) -> FromWorker {
 }
 
 fn failure(class: FailureClass, message: &str) -> Failure {
-    let cause = (class == FailureClass::Guest).then_some(ExecutionFailureCause::HaltWithNonZeroExitCode);
+    let cause =
+        (class == FailureClass::Guest).then_some(ExecutionFailureCause::HaltWithNonZeroExitCode);
     Failure { class, cause, message: message.to_owned() }
 }

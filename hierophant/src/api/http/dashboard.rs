@@ -7,11 +7,11 @@ use std::net::SocketAddr;
 
 use axum::Router;
 use axum::extract::{ConnectInfo, Path};
+use axum::http::StatusCode;
 use axum::http::header::{
     ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, REFERRER_POLICY, VARY,
     X_CONTENT_TYPE_OPTIONS,
 };
-use axum::http::StatusCode;
 use axum::middleware::from_fn;
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
@@ -56,10 +56,9 @@ const FILES: [(&str, &str, &str); 17] = files![
 
 /// The page at `/` and what it loads.
 pub(super) fn router() -> Router<Context> {
-    Router::new().route("/", get(index)).route(
-        "/dashboard/{*name}",
-        get(file).layer(from_fn(guard::operators_only)),
-    )
+    Router::new()
+        .route("/", get(index))
+        .route("/dashboard/{*name}", get(file).layer(from_fn(guard::operators_only)))
 }
 
 /// `GET /`: the dashboard for browsers, for everybody else the list of pages.
@@ -121,7 +120,8 @@ mod tests {
     fn every_file_is_served_and_used() {
         let names: Vec<&str> = FILES.iter().map(|(name, ..)| *name).collect();
         let mut used = vec![];
-        for (place, text) in FILES.iter().map(|(name, _, text)| (*name, *text)).chain([("", PAGE)]) {
+        for (place, text) in FILES.iter().map(|(name, _, text)| (*name, *text)).chain([("", PAGE)])
+        {
             let quoted = text.split(['"', '\'']).filter(|word| {
                 let from = if place.is_empty() { "/dashboard/" } else { "./" };
                 word.starts_with(from) && word.contains('.')

@@ -9,9 +9,7 @@ use network_lib::job::ProofMode;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::model::{
-    Artifact, Attempt, Job, Program, Request, Running, Waiting, WholeJob, Why,
-};
+use super::model::{Artifact, Attempt, Job, Program, Request, Running, Waiting, WholeJob, Why};
 use super::page::{
     Answer, Refusal, limit, missing, owner_away, parsed, several, store_away, wrong,
 };
