@@ -82,6 +82,7 @@ function Ask({ title, actions, close }) {
 
 function Clear({ close }) {
   const [filter, setFilter] = useState({ mode: '', program: '', requester: '', older_than_seconds: '' });
+  const [running, setRunning] = useState(false);
   const [found, setFound] = useState(null);
   const [fault, setFault] = useState(null);
   const [busy, setBusy] = useState(false);
@@ -93,7 +94,7 @@ function Clear({ close }) {
     const filled = Object.entries(filter).filter(([, word]) => word.trim() !== '');
     const body = Object.fromEntries(filled.map(([name, word]) => [name, name === 'older_than_seconds' ? Number(word) : word.trim()]));
     try {
-      const answer = await act('/queue/clear', { ...body, dry_run: dryRun });
+      const answer = await act('/queue/clear', { ...body, running, dry_run: dryRun });
       if (dryRun) {
         setFound(answer);
       } else {
@@ -116,7 +117,8 @@ function Clear({ close }) {
           <label>Program's id<input value=${filter.program} onInput=${change('program')} /></label>
           <label>Requester's address<input value=${filter.requester} onInput=${change('requester')} /></label>
         </div>
-        <p role="status">${found !== null && (found.jobs === 0 ? 'No waiting job fits.' : html`<b>${many(found.jobs, 'job')}</b> with ${many(found.requests, 'request')} would end as cancelled.`)}</p>
+        <label class="option"><input type="checkbox" checked=${running} onChange=${() => { setRunning(!running); setFound(null); }} /><span>Also jobs in progress</span></label>
+        <p role="status">${found !== null && (found.jobs === 0 ? 'No job fits.' : html`<b>${many(found.jobs, 'job')}</b> with ${many(found.requests, 'request')} would end as cancelled.`)}</p>
         ${fault && html`<p class="note bad" role="alert">${fault}</p>`}
         <div class="buttons">
           <button type="button" onClick=${close}>Leave it</button>
@@ -154,8 +156,13 @@ export function workerActions(worker) {
   const block = { name: 'Block', danger: true, path: `${path}/block`, body: {}, done: 'blocked',
     says: 'It is dropped and turned away until it is unblocked.' };
   const unblock = { name: 'Unblock', path: `${path}/unblock`, body: {}, done: 'unblocked', says: 'It may connect again.' };
-  return [worker.state === 'draining' ? undrain : drain, drop, worker.blocked == null ? block : unblock];
+  const turn = worker.blocked == null ? block : unblock;
+  return worker.state === null ? [turn] : [worker.state === 'draining' ? undrain : drain, drop, turn];
 }
+
+/** Asks whether to cancel one request of a job. */
+export const askRequest = (request) => ask(`Request ${request.id}`, [{ name: 'Cancel', danger: true, path: `/requests/${request.id}/cancel`, body: {}, done: 'cancelled',
+  says: 'It ends as cancelled. Its job goes on if somebody else waits for it.' }]);
 
 /** Asks what to do with a job. */
 export const askJob = (job, only) => ask(`Job ${short(job.id)}`, jobActions(job).filter((action) => !only || action.name === only));

@@ -23,7 +23,7 @@ const each = (worker, show) => ((worker.gpus ?? []).length === 0 ? '–' : worke
 
 const COLUMNS = [
   { name: 'Contemplant', cell: (worker) => html`<a href=${`#/worker/${worker.id}`}>${worker.name}</a>` },
-  { name: 'State', cell: (worker) => html`<${Badge} state=${worker.blocked == null ? worker.state : 'blocked'} />` },
+  { name: 'State', cell: (worker) => html`<${Badge} state=${worker.state} />` },
   { name: 'Hardware', cell: (worker) => html`<${Gpus} worker=${worker} />` },
   { name: 'Load', kind: 'number', cell: (worker) => each(worker, load) },
   { name: 'Heat', kind: 'number', cell: (worker) => each(worker, heat) },

@@ -3,7 +3,7 @@
 import { html } from './vendor/preact.js';
 import { ago, bytes, count, duration, short, time } from './format.js';
 import { Badge, Fault, Progress, Eta, Rows, useRead } from './parts.js';
-import { askJob, jobActions } from './actions.js';
+import { askJob, askRequest, jobActions } from './actions.js';
 import { Why } from './queue.js';
 import { hasEnded } from './live.js';
 
@@ -23,6 +23,7 @@ const REQUESTS = [
   { name: 'Network', cell: (request) => request.network_mode },
   { name: 'Asked for', cell: (request) => html`<span title=${time(request.created_at)}>${ago(request.created_at)}</span>` },
   { name: 'Deadline', cell: (request) => time(request.deadline) },
+  { name: 'Act', kind: 'act', cell: (request) => (request.state === 'open' ? html`<button class="small" aria-label=${`Cancel request ${request.id}`} onClick=${() => askRequest(request)}>Cancel…</button>` : '') },
 ];
 
 /** What happened, in order: requests, attempts, the end. */

@@ -16,7 +16,7 @@ export function success(ended) {
 
 export function Overview() {
   const { overview, workers, ended } = useKnown();
-  const running = runningProofs();
+  const running = runningProofs().sort((a, b) => a.started_at - b.started_at);
   const waiting = Object.values(overview.waiting).reduce((sum, each) => sum + each, 0);
   const byMode = Object.entries(overview.waiting).map(([mode, number]) => `${count(number)} ${mode}`).join(', ');
   const there = workers.size;

@@ -26,15 +26,15 @@ const gpuWords = (gpu) => [
 export function Worker({ id }) {
   const { body, fault } = useRead(`/workers/${id}`);
   if (body === null) return html`<${Fault} fault=${fault} />${!fault && html`<p class="loading">…</p>`}`;
-  const { worker, gone, history } = body;
+  const { worker, gone, history, blocked } = body;
   const name = worker?.name ?? history[0]?.contemplant ?? id;
   return html`
     <section><header><h1>Contemplant ${name}</h1>${worker ? html`<${Badge} state=${worker.state} />` : html`<span class="badge plain">gone</span>`}
-        ${worker && html`<button class="small" onClick=${() => askWorker(worker)}>Act…</button>`}</header>
+        ${(worker || blocked != null) && html`<button class="small" onClick=${() => askWorker({ state: null, ...worker, id, name, blocked })}>Act…</button>`}</header>
       <${Fault} fault=${fault} />
       ${gone && html`<p class="lead">It went ${ago(gone.at)}: ${gone.reason}</p>`}
       ${worker?.drained && html`<p class="note">An operator drained it: ${worker.drained}</p>`}
-      ${worker?.blocked != null && html`<p class="note bad">An operator blocked it${worker.blocked && `: ${worker.blocked}`}</p>`}
+      ${blocked != null && html`<p class="note bad">It is blocked${blocked && `: ${blocked}`}</p>`}
       ${worker?.obstacle && html`<p class="note bad">It cannot prove: ${worker.obstacle}</p>`}
       ${worker?.running.map((proof) => html`<div class="making"><p><${JobLink} id=${proof.job} /> ${proof.mode}</p><${Progress} proof=${proof} /><p class="dim">left: <${Eta} seconds=${proof.eta_seconds} estimated=${proof.estimated} /></p></div>`)}
       <dl class="facts">
