@@ -34,23 +34,14 @@ pub struct Overview {
     pub workers: BTreeMap<String, usize>,
     /// Jobs that all Contemplants together take at once.
     pub slots: u32,
+    /// What a Contemplant costs, if that is configured.
+    pub price: Option<Price>,
     /// Bytes of all programs, inputs and proofs that are kept.
     pub stored_bytes: u64,
     /// Free bytes on the disk, if they can be found out.
     pub free_bytes: Option<u64>,
     /// Why new work is turned away, if it is.
     pub storage_low: Option<String>,
-    /// What a Contemplant costs, if that is configured.
-    pub price: Option<Price>,
-}
-
-/// What a Contemplant costs.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct Price {
-    /// For an hour.
-    pub per_hour: f64,
-    /// In which currency.
-    pub currency: String,
 }
 
 /// A request.
@@ -256,6 +247,15 @@ pub struct Gone {
     pub at: i64,
     /// Why.
     pub reason: String,
+}
+
+/// What a Contemplant costs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Price {
+    /// For an hour.
+    pub per_hour: f64,
+    /// In which currency.
+    pub currency: String,
 }
 
 /// A registered program.

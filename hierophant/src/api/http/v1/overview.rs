@@ -26,10 +26,10 @@ pub(super) async fn overview(State(context): State<Context>) -> Answer<Overview>
         unfinished: scheduler.unfinished,
         workers: Default::default(),
         slots: scheduler.workers.iter().map(|work| work.capabilities.slots).sum(),
+        price: context.price.clone(),
         stored_bytes: storage.stored,
         free_bytes: storage.free,
         storage_low: storage.low.map(|low| low.to_string()),
-        price: context.price.clone(),
     };
     for (mode, count) in &scheduler.waiting_by_mode {
         overview.waiting.insert(mode.to_string(), *count);
