@@ -114,11 +114,18 @@ impl Browser {
         }
     }
 
+    /// Writes into the first field that fits a selector.
+    pub async fn write(&mut self, selector: &str, words: &str) {
+        let field = format!("document.querySelector({})", json!(selector));
+        self.until(&field).await;
+        self.eval(&format!("{field}.focus()")).await;
+        self.call("Input.insertText", json!({"text": words})).await;
+    }
+
     /// Presses a key, such as `Escape` or `Tab`.
     pub async fn press(&mut self, key: &str, code: u32) {
         for kind in ["keyDown", "keyUp"] {
-            let event =
-                json!({"type": kind, "key": key, "code": key, "windowsVirtualKeyCode": code});
+            let event = json!({"type": kind, "key": key, "code": key, "windowsVirtualKeyCode": code, "text": if key == "Enter" { "\r" } else { "" }});
             self.call("Input.dispatchKeyEvent", event).await;
         }
     }
