@@ -2,6 +2,9 @@
 
 const API = '/api/v1';
 
+/** A connection that hangs counts as none after that. */
+const PATIENCE_MS = 20_000;
+
 /** Reads a path of the API, such as `/overview`. */
 export const read = (path) => call(API + path);
 
@@ -17,12 +20,13 @@ export const act = (path, body = {}) => call(API + path, {
 
 async function call(path, options) {
   let answer;
+  let text;
   try {
-    answer = await fetch(path, options);
+    answer = await fetch(path, { ...options, signal: AbortSignal.timeout(PATIENCE_MS) });
+    text = await answer.text();
   } catch {
     throw new Error('Hierophant does not answer');
   }
-  const text = await answer.text();
   let body = null;
   try {
     body = text === '' ? null : JSON.parse(text);
