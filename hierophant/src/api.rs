@@ -11,6 +11,7 @@ pub mod urls;
 use std::sync::Arc;
 
 use auth::Authenticator;
+use http::v1::model::Price;
 use urls::PublicUrls;
 
 use crate::artifacts::blobs::Blobs;
@@ -47,6 +48,8 @@ pub struct Context {
     pub max_artifact_bytes: u64,
     /// Whether proofs that prove nothing are taken.
     pub mock_mode: bool,
+    /// What a Contemplant costs, if that is configured.
+    pub price: Option<Price>,
 }
 
 impl Context {
@@ -66,6 +69,7 @@ impl Context {
             urls: Arc::new(PublicUrls::new(config.public_http_url.clone(), http_port)),
             max_artifact_bytes: config.max_artifact_bytes,
             mock_mode: config.mock_mode,
+            price: Price::of(&config.dashboard),
         }
     }
 }

@@ -94,6 +94,8 @@ pub struct Config {
     pub storage: StorageConfig,
     /// Who is told when requests end, by `[[webhooks]]`. Default nobody.
     pub webhooks: Vec<WebhookConfig>,
+    /// Section `[dashboard]`.
+    pub dashboard: DashboardConfig,
 }
 
 /// Section `[proofs]`.
@@ -175,6 +177,16 @@ pub struct StorageConfig {
     pub max_bytes: Option<u64>,
 }
 
+/// Section `[dashboard]`: what operators are shown.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DashboardConfig {
+    /// What a Contemplant costs in an hour; 0 = not known, which is the default: no costs are shown.
+    pub price_per_hour: f64,
+    /// In which currency. Default `USD`.
+    pub currency: String,
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -195,6 +207,7 @@ impl Default for Config {
             retention: RetentionConfig::default(),
             storage: StorageConfig::default(),
             webhooks: Vec::new(),
+            dashboard: DashboardConfig::default(),
         }
     }
 }
@@ -227,6 +240,12 @@ impl Default for RetentionConfig {
 impl Default for StorageConfig {
     fn default() -> Self {
         Self { min_free_bytes: 2 << 30, max_bytes: None }
+    }
+}
+
+impl Default for DashboardConfig {
+    fn default() -> Self {
+        Self { price_per_hour: 0.0, currency: "USD".to_owned() }
     }
 }
 
@@ -400,6 +419,13 @@ impl Settings for Config {
             );
         }
         webhooks::validate(&self.webhooks, faults);
+        let price = self.dashboard.price_per_hour;
+        if !price.is_finite() || price < 0.0 {
+            faults.add(
+                "dashboard.price_per_hour",
+                format!("{price} is no price; write a number like 2.5, or 0 if it is not known"),
+            );
+        }
         if let Err(error) = std::fs::create_dir_all(&self.data_dir) {
             let folder = self.data_dir.display();
             faults.add(
@@ -449,7 +475,7 @@ mod tests {
             "grpc_port = 9010\nauth = \"allowlist\"\npublic_http_url = \"example.org\"\n\
              max_artifact_bytes = 0\nworker_token = \"\"\ndata_dir = \"{}/hierophant.toml/x\"\n\
              database_url = \"sqlite:x\"\nmock = true\n[proofs]\nrace_after = 0.5\n[worker_registry]\nsilence_limit = \"1s\"\nmax_workers = 0\n\
-             [retention]\nunused_uploads = \"1s\"\n",
+             [retention]\nunused_uploads = \"1s\"\n[dashboard]\nprice_per_hour = -1.0\n",
             folder.path().display()
         );
         std::fs::write(&file, text).expect("writes");
@@ -460,6 +486,7 @@ mod tests {
             keys,
             [
                 "allowlist",
+                "dashboard.price_per_hour",
                 "data_dir",
                 "database_url",
                 "http_port",

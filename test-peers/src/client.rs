@@ -40,6 +40,7 @@ pub struct Ask {
 }
 
 /// A client that signs and speaks the wire by hand.
+#[derive(Clone)]
 pub struct Client {
     /// What it signs with.
     pub key: SigningKey,

@@ -1,11 +1,12 @@
 //! The two peers of a Hierophant, in the hands of a test: a client that signs and speaks the wire
 //! itself, and a Contemplant that does what it is told. Neither needs a prover. Beside them, a Postgres
-//! server.
+//! server, and whole networks to look at.
 //!
 //! Whatever a test does not ask for must work, so these peers panic when it does not.
 
 mod client;
 mod contemplant;
+pub mod fleet;
 mod payload;
 pub mod postgres;
 

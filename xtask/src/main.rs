@@ -2,6 +2,7 @@
 //! what must pass, `cargo xtask faults` breaks everything that can break. Each does its own set-up on a
 //! machine with a Rust toolchain and a C compiler.
 
+mod chromium;
 mod faketime;
 mod packages;
 mod postgres;
@@ -27,7 +28,8 @@ struct Arguments {
 enum Task {
     /// Provide the protobuf compiler that SP1 needs to build. The other commands do it by themselves.
     Setup {
-        /// Also provide what tests and fault suite need of Debian's packages: a Postgres server, libfaketime.
+        /// Also provide what tests and fault suite need of Debian's packages: a Postgres server, Chromium,
+        /// libfaketime.
         #[arg(long)]
         tests: bool,
     },
@@ -85,6 +87,7 @@ fn run(task: Task) -> Result<()> {
         Task::Setup { tests: false } => Ok(()),
         Task::Setup { tests: true } => {
             provide_postgres()?;
+            provide_chromium()?;
             provide_faketime()
         }
         Task::Demo { arguments } => demo(&mut steps, &arguments),
@@ -145,6 +148,7 @@ fn only_looks(arguments: &[String]) -> bool {
 /// that their summary is the last thing on the screen.
 fn test(steps: &mut Steps) -> Result<()> {
     provide_postgres()?;
+    provide_chromium()?;
     steps.cargo("format", &["fmt", "--all", "--check"])?;
     if has_cargo_deny() {
         let checks = ["deny", "check", "licenses", "bans", "sources"];
@@ -175,6 +179,12 @@ fn simulate(steps: &mut Steps, first: u64, seeds: u64) -> Result<()> {
 fn provide_postgres() -> Result<()> {
     let folder = postgres::set_up().context("step \"Postgres server\" failed")?;
     println!("== Postgres server: {}", folder.display());
+    Ok(())
+}
+
+fn provide_chromium() -> Result<()> {
+    let program = chromium::set_up().context("step \"Chromium\" failed")?;
+    println!("== Chromium: {}", program.display());
     Ok(())
 }
 

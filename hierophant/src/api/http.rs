@@ -1,6 +1,7 @@
 //! The HTTP port: uploads and proofs for clients, leases for Contemplants, status for people.
 
 pub mod artifacts;
+mod dashboard;
 pub mod leases;
 pub mod metrics;
 pub mod operate;
@@ -45,7 +46,7 @@ pub async fn serve(
 
 fn router(context: Context) -> Router {
     Router::new()
-        .route("/", get(status::index))
+        .merge(dashboard::router())
         .route("/health", get(status::health))
         .route("/ready", get(status::ready))
         .route("/contemplants", get(status::contemplants))

@@ -66,7 +66,7 @@ impl CallError {
     pub(super) fn exit_code(&self) -> ExitCode {
         match self {
             Self::Unreachable { .. } => ExitCode::from(UNREACHABLE),
-            Self::Refused(_) | Self::Broken(_) | Self::Unreadable { .. } => ExitCode::FAILURE,
+            _ => ExitCode::FAILURE,
         }
     }
 }

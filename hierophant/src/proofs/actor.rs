@@ -198,8 +198,8 @@ impl Actor for ProofsActor {
                 reply(port, core.why(now, job));
                 return Ok(());
             }
-            ProofsMsg::Line(most, port) => {
-                reply(port, core.line(most as usize));
+            ProofsMsg::Line(offset, limit, port) => {
+                reply(port, core.line(now, offset, limit));
                 return Ok(());
             }
             ProofsMsg::ProofLost(request, port) => {

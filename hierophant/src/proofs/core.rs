@@ -8,6 +8,7 @@ mod attempts;
 mod dispatch;
 mod endings;
 mod ids;
+mod line;
 mod operate;
 mod race;
 mod requests;
@@ -34,6 +35,7 @@ use crate::records::{AttemptRecord, Change, JobRecord, JobState, Millis, Priorit
 use crate::verify::Claim;
 
 pub use ids::IdSource;
+pub use line::Waiting;
 pub use operate::NotActed;
 pub use requests::Known;
 pub use restore::Past;

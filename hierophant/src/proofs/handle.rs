@@ -6,7 +6,7 @@ use network_lib::ids::{ArtifactId, JobId, LeaseId, RequestId, WorkerId};
 use network_lib::job::{BlobInfo, Execution, Failure, Progress};
 use ractor::ActorRef;
 
-use super::core::{Arrival, Why};
+use super::core::{Arrival, Waiting, Why};
 use super::message::{CancelError, LeaseAccess, NewRequest, Overview, ProofsMsg, SubmitError};
 use crate::ask::{Unanswered, ask, tell};
 use crate::operate::{Action, ClearFilter, Cleared, Done, NotDone};
@@ -179,13 +179,13 @@ impl ProofsHandle {
         ask(&self.0, |reply| ProofsMsg::Why(job, reply)).await
     }
 
-    /// The waiting jobs, the next one first, at most so many.
+    /// So many of the waiting jobs after the first `offset`, the next one first.
     ///
     /// # Errors
     ///
     /// [`Unanswered`] when the actor or its store hangs.
-    pub async fn line(&self, most: u32) -> Result<Vec<JobId>, Unanswered> {
-        ask(&self.0, |reply| ProofsMsg::Line(most, reply)).await
+    pub async fn line(&self, offset: usize, limit: usize) -> Result<Vec<Waiting>, Unanswered> {
+        ask(&self.0, |reply| ProofsMsg::Line(offset, limit, reply)).await
     }
 
     /// The scheduler at a glance.

@@ -8,7 +8,7 @@ use network_lib::ids::{ArtifactId, JobId, LeaseId, RequestId, VkHash, WorkerId};
 use network_lib::job::{BlobInfo, Execution, Failure, JobSpec, Progress, ProofMode};
 use ractor::RpcReplyPort;
 
-use super::core::{Arrival, Why};
+use super::core::{Arrival, Waiting, Why};
 use super::lease::WorkerStats;
 use crate::operate::{Action, ClearFilter, Cleared, Done, NotDone, Paused};
 use crate::records::{Millis, NetworkMode, RequestState};
@@ -206,8 +206,8 @@ pub enum ProofsMsg {
     WorkerDrained(WorkerId, u64, Option<String>),
     /// Why a job has no proof yet, `None` if it has ended or there is no such job.
     Why(JobId, RpcReplyPort<Option<Why>>),
-    /// The waiting jobs, the next one first, at most so many.
-    Line(u32, RpcReplyPort<Vec<JobId>>),
+    /// The waiting jobs in their order: how many to leave out, how many at most.
+    Line(usize, usize, RpcReplyPort<Vec<Waiting>>),
     /// Time has passed.
     Sweep,
 }

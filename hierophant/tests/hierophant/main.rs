@@ -10,6 +10,7 @@ mod cli;
 mod cli_acts;
 mod disk_budget;
 mod events;
+mod forms;
 mod lists;
 mod metrics;
 mod on_postgres;

@@ -157,17 +157,16 @@ pub struct FinishedProof {
     pub proof_seconds: Option<f64>,
 }
 
-/// `GET /`
-pub(super) async fn index() -> &'static str {
-    "Hierophant, an SP1 prover network.\n\n\
+/// `GET /` for whoever does not ask for a page.
+pub(super) const INDEX: &str = "Hierophant, an SP1 prover network.\n\n\
+     /                    in a browser: the dashboard, from this machine only\n\
      /contemplants        connected Contemplants and what they prove\n\
      /dead-contemplants   departed Contemplants and why\n\
      /proof-history       finished proofs, the latest first (?limit=100&before=JOB)\n\
      /api/v1/docs         the same and more for programs, from this machine only\n\
      /metrics             figures for Prometheus\n\
      /health              whether the process lives\n\
-     /ready               whether it can take requests\n"
-}
+     /ready               whether it can take requests\n";
 
 /// `GET /health`
 pub(super) async fn health(State(context): State<Context>) -> Response {

@@ -1,4 +1,5 @@
-//! `/api/v1`: what operators see and do, for programs. The command line and the dashboard use nothing else.
+//! `/api/v1`: what operators see and do, for programs. The command line uses nothing
+//! else, the dashboard only `/proof-history` beside it.
 //!
 //! Described by OpenAPI, which is made from this code and served at `/api/v1/openapi.json`; the page at
 //! `/api/v1/docs` tries it out. Times are Unix milliseconds. Request ids are credentials (whoever knows one may

@@ -5,7 +5,6 @@ use std::time::Duration;
 use eventsource_stream::Eventsource;
 use futures_util::StreamExt;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 use tokio::sync::mpsc::Sender;
 
 use super::model::{Update, Whole};
@@ -53,11 +52,9 @@ async fn listen(
         let update = match event.event.as_str() {
             "reset" => Update::Everything(Box::new(everything(caller).await?)),
             "changes" => {
-                let data: Value = read(&event.data)?;
-                let paused = paused(&data["overview"]);
                 let changes: Box<Changes> = read(&event.data)?;
                 let line = if changes.jobs.is_empty() { None } else { Some(line(caller).await?) };
-                Update::Changes { changes, paused, line }
+                Update::Changes { changes, line }
             }
             _ => continue,
         };
@@ -76,24 +73,14 @@ fn read<T: DeserializeOwned>(data: &str) -> Result<T, CallError> {
 
 /// Everything that is shown.
 async fn everything(caller: &Caller) -> Result<Whole, CallError> {
-    let overview: Value = caller.get("/overview", &[]).await?;
-    let paused = paused(&overview);
-    let overview = serde_json::from_value(overview)
-        .map_err(|error| CallError::Refused(format!("the overview cannot be read: {error}")))?;
     let ended = "proved,failed,unexecutable,cancelled,expired";
     Ok(Whole {
-        paused,
-        overview,
+        overview: caller.get("/overview", &[]).await?,
         workers: caller.get("/workers", &[]).await?,
         line: line(caller).await?,
         ended: jobs(caller, ended).await?,
         failed: jobs(caller, "failed,unexecutable").await?,
     })
-}
-
-/// Why dispatch is paused, if it is. Not every version tells that.
-fn paused(overview: &Value) -> Option<String> {
-    overview.pointer("/paused/reason")?.as_str().map(str::to_owned)
 }
 
 async fn line(caller: &Caller) -> Result<Vec<Job>, CallError> {

@@ -22,8 +22,6 @@ pub(super) enum Update {
     Changes {
         /// As it was told.
         changes: Box<Changes>,
-        /// Why dispatch is paused, if it is.
-        paused: Option<String>,
         /// The waiting jobs, if they may have changed.
         line: Option<Vec<Job>>,
     },
@@ -36,8 +34,6 @@ pub(super) enum Update {
 pub(super) struct Whole {
     /// The network at a glance.
     pub(super) overview: Overview,
-    /// Why dispatch is paused, if it is.
-    pub(super) paused: Option<String>,
     /// The Contemplants.
     pub(super) workers: Vec<Worker>,
     /// Waiting jobs, the next one first.
@@ -84,8 +80,6 @@ pub(super) struct Model {
     pub(super) now: Millis,
     pub(super) link: Link,
     pub(super) overview: Option<Overview>,
-    /// Why dispatch is paused, if it is.
-    pub(super) paused: Option<String>,
     /// When the overview was heard.
     pub(super) at: Millis,
     pub(super) workers: BTreeMap<String, Worker>,
@@ -104,7 +98,6 @@ impl Model {
             now,
             link: Link::Connecting,
             overview: None,
-            paused: None,
             at: now,
             workers: BTreeMap::new(),
             line: Vec::new(),
@@ -120,8 +113,7 @@ impl Model {
         self.now = now;
         match update {
             Update::Everything(whole) => {
-                let Whole { overview, paused, workers, line, ended, failed } = *whole;
-                self.paused = paused;
+                let Whole { overview, workers, line, ended, failed } = *whole;
                 self.link = Link::Live;
                 (self.overview, self.at) = (Some(overview), now);
                 self.workers = workers.into_iter().map(|it| (it.id.clone(), it)).collect();
@@ -129,8 +121,7 @@ impl Model {
                 sort(&mut self.ended);
                 sort(&mut self.failed);
             }
-            Update::Changes { changes, paused, line } => {
-                self.paused = paused;
+            Update::Changes { changes, line } => {
                 let Changes { overview, jobs, workers, workers_gone, .. } = *changes;
                 (self.overview, self.at) = (Some(overview), now);
                 self.workers.extend(workers.into_iter().map(|it| (it.id.clone(), it)));

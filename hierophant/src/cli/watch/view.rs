@@ -79,8 +79,8 @@ fn link(model: &Model) -> Span<'static> {
 
 fn warnings(model: &Model, overview: &Overview) -> Vec<String> {
     let mut warnings = Vec::new();
-    if let Some(reason) = &model.paused {
-        warnings.push(format!("Dispatch is paused: {reason}"));
+    if let Some(paused) = &overview.paused {
+        warnings.push(format!("Dispatch is paused: {}", paused.reason));
     }
     if let Some(low) = &overview.storage_low {
         warnings.push(format!("New work is turned away: {low}"));

@@ -1,6 +1,7 @@
 //! Decisions of the core, event by event.
 
 mod attempts;
+mod line;
 mod memory;
 mod operate;
 mod race;

@@ -1,8 +1,5 @@
 //! Why a job has no proof yet, in words.
 
-use std::collections::BTreeMap;
-
-use alloy_primitives::Address;
 use network_lib::ids::{JobId, WorkerId};
 use network_lib::job::JobSpec;
 
@@ -124,22 +121,8 @@ impl ProofsCore {
 
     /// How many waiting jobs go before this one, as things are.
     fn ahead(&self, job: JobId) -> usize {
-        self.queue.iter(&self.in_progress()).take_while(|rank| rank.job != job).count()
-    }
-
-    /// The waiting jobs as things are, the next one first, at most so many.
-    #[must_use]
-    pub fn line(&self, most: usize) -> Vec<JobId> {
-        self.queue.iter(&self.in_progress()).take(most).map(|rank| rank.job).collect()
-    }
-
-    /// How many jobs of each requester are being worked on.
-    fn in_progress(&self) -> BTreeMap<Address, usize> {
-        let mut running = BTreeMap::new();
-        for live in self.jobs.values().filter(|live| !live.leases.is_empty()) {
-            *running.entry(live.requester()).or_default() += 1;
-        }
-        running
+        let running = self.running_by_requester();
+        self.queue.iter(&running).take_while(|rank| rank.job != job).count()
     }
 }
 

@@ -25,7 +25,12 @@ pub(in crate::api::http) async fn operators_only(
     }
 }
 
-fn reason_to_refuse(peer: IpAddr, headers: &HeaderMap) -> Option<&'static str> {
+/// Why a call does not come from a program on this machine, or from a page that Hierophant itself has served
+/// there.
+pub(in crate::api::http) fn reason_to_refuse(
+    peer: IpAddr,
+    headers: &HeaderMap,
+) -> Option<&'static str> {
     if !peer.to_canonical().is_loopback() {
         return Some("only from the machine that Hierophant runs on");
     }

@@ -11,7 +11,7 @@ use network_lib::job::ProofMode;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::model::{Artifact, Attempt, Job, Program, Request, Running, WholeJob, Why};
+use super::model::{Artifact, Attempt, Job, Program, Request, Running, Waiting, WholeJob, Why};
 use super::page::{
     Answer, Refusal, limit, missing, owner_away, parsed, several, store_away, wrong,
 };
@@ -36,6 +36,17 @@ pub(super) struct JobQuery {
     worker: Option<String>,
     /// Those that are older than this job: the last one of the page before.
     before: Option<String>,
+    /// At most so many: 100 by default, at most 1000.
+    limit: Option<u32>,
+}
+
+/// Which of the waiting jobs.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(super) struct QueueQuery {
+    /// How many to leave out.
+    offset: Option<usize>,
     /// At most so many: 100 by default, at most 1000.
     limit: Option<u32>,
 }
@@ -165,31 +176,21 @@ pub(super) async fn why(State(context): State<Context>, Path(id): Path<String>) 
     Ok(Json(Why { state: job.state.to_string(), why, ahead }))
 }
 
-/// How many waiting jobs.
-#[derive(Debug, Default, Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-#[serde(deny_unknown_fields)]
-pub(super) struct QueueQuery {
-    /// At most so many: 100 by default, at most 1000.
-    limit: Option<u32>,
-}
-
-/// Jobs that wait, the next one first: as things are, for whoever joins or ends may change the order.
+/// The waiting jobs in the order in which they go, the next one first.
 #[utoipa::path(get, path = "/queue", tag = "jobs", params(QueueQuery), responses(
-    (status = 200, body = Vec<Job>),
+    (status = 200, body = Vec<Waiting>),
     (status = 400, description = "a filter cannot be read", body = Refusal),
-    (status = 503, description = "the store does not answer", body = Refusal),
+    (status = 503, description = "an owner of state does not answer", body = Refusal),
 ))]
 pub(super) async fn queue(
     State(context): State<Context>,
     asked: Asked<QueueQuery>,
-) -> Answer<Vec<Job>> {
+) -> Answer<Vec<Waiting>> {
     let query = read(asked)?;
-    let line = context.owners.proofs.line(limit(query.limit)).await.map_err(owner_away)?;
-    let found = context.store.jobs_named(&line).await.map_err(store_away)?;
-    let mut jobs: BTreeMap<JobId, Job> =
-        found.iter().map(|(job, requests)| (job.id, Job::of(job, requests))).collect();
-    Ok(Json(line.iter().filter_map(|id| jobs.remove(id)).collect()))
+    let (offset, limit) = (query.offset.unwrap_or(0), limit(query.limit) as usize);
+    let line = context.owners.proofs.line(offset, limit).await.map_err(owner_away)?;
+    let entries = line.iter().enumerate();
+    Ok(Json(entries.map(|(place, waiting)| Waiting::of(offset + place, waiting)).collect()))
 }
 
 /// Requests, the newest first.

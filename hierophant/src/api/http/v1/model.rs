@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::config::DashboardConfig;
 use crate::proofs::actor::short;
+use crate::proofs::core::Waiting as WaitingJob;
 use crate::proofs::message::WorkerWork;
 use crate::proofs::message::{Overview as Scheduler, RunningProof};
 use crate::records::{
@@ -38,6 +40,8 @@ pub struct Overview {
     pub workers: BTreeMap<String, usize>,
     /// Jobs that all Contemplants together take at once.
     pub slots: u32,
+    /// What a Contemplant costs, if that is configured.
+    pub price: Option<Price>,
     /// Bytes of all programs, inputs and proofs that are kept.
     pub stored_bytes: u64,
     /// Free bytes on the disk, if they can be found out.
@@ -126,6 +130,19 @@ pub struct WholeJob {
     pub history: Vec<Attempt>,
     /// Those in progress.
     pub running: Vec<Running>,
+}
+
+/// A job that waits, in its place.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Waiting {
+    /// The job.
+    #[serde(flatten)]
+    pub job: Job,
+    /// How many jobs go before it.
+    pub position: usize,
+    /// Seconds until its proof may be there, estimated from the latest proofs of its kind, where it can be
+    /// told.
+    pub eta_seconds: Option<u64>,
 }
 
 /// Why a job has no proof yet, or how it ended.
@@ -249,6 +266,15 @@ pub struct Gone {
     pub reason: String,
 }
 
+/// What a Contemplant costs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Price {
+    /// For an hour.
+    pub per_hour: f64,
+    /// In which currency.
+    pub currency: String,
+}
+
 /// A registered program.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Program {
@@ -293,6 +319,15 @@ impl Overview {
     }
 }
 
+impl Price {
+    /// As configured; `None` if it is not known.
+    #[must_use]
+    pub fn of(config: &DashboardConfig) -> Option<Self> {
+        let price = Self { per_hour: config.price_per_hour, currency: config.currency.clone() };
+        (price.per_hour > 0.0).then_some(price)
+    }
+}
+
 impl Request {
     pub(super) fn of(record: &RequestRecord) -> Self {
         Self {
@@ -330,6 +365,16 @@ impl Job {
             created_at: record.created_at.0,
             started_at: record.started_at.map(|at| at.0),
             finished_at: record.finished_at.map(|at| at.0),
+        }
+    }
+}
+
+impl Waiting {
+    pub(super) fn of(position: usize, waiting: &WaitingJob) -> Self {
+        Self {
+            job: Job::of(&waiting.record, &waiting.requests),
+            position,
+            eta_seconds: waiting.eta_ms.map(|millis| millis.div_ceil(1000)),
         }
     }
 }

@@ -37,6 +37,7 @@ pub(super) fn overview_of(
         unfinished: scheduler.unfinished,
         workers: Default::default(),
         slots: scheduler.workers.iter().map(|work| work.capabilities.slots).sum(),
+        price: context.price.clone(),
         stored_bytes: storage.stored,
         free_bytes: storage.free,
         storage_low: storage.low.map(|low| low.to_string()),

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use termion::event::Key;
 
 use super::*;
-use crate::api::http::v1::model::{Changes, Job, Worker};
+use crate::api::http::v1::model::{Changes, Job, Paused, Worker};
 use crate::cli::watch::model::{Update, Whole};
 use crate::records::Millis;
 
@@ -61,7 +61,7 @@ fn proof(worker: &str, fraction: f64, estimated: bool) -> Value {
 
 fn whole(overview: Overview) -> Whole {
     let (workers, line, ended, failed) = (vec![], vec![], vec![], vec![]);
-    Whole { overview, paused: None, workers, line, ended, failed }
+    Whole { overview, workers, line, ended, failed }
 }
 
 fn model(whole: Whole) -> Model {
@@ -89,6 +89,8 @@ fn failing() -> Model {
     trouble.oldest_wait_seconds = None;
     trouble.storage_low = Some("the disk has 5 bytes left".into());
     trouble.mock_mode = true;
+    let reason = "the new drivers are being installed".into();
+    trouble.paused = Some(Paused { reason, since: NOW });
     let failures: Vec<Job> = ["set aside after 3 failed attempts on 3 Contemplants", "line\nbreak"]
         .into_iter()
         .zip(1..)
@@ -97,7 +99,6 @@ fn failing() -> Model {
     let mut stopped = worker("amos", json!([]));
     stopped.obstacle = Some("docker does not answer".into());
     let mut model = model(Whole {
-        paused: Some("the new drivers are being installed".into()),
         workers: vec![stopped],
         ended: failures.clone(),
         failed: failures,
@@ -187,7 +188,7 @@ fn changes_are_taken_in() {
         "requests": [], "workers": [worker("amos", json!([]))], "workers_gone": ["hosea"],
     }));
     let line = Some(vec![job(2, "queued", None)]);
-    let update = Update::Changes { changes: Box::new(changes), paused: None, line };
+    let update = Update::Changes { changes: Box::new(changes), line };
     model.apply(Millis(NOW + 1), update);
     let ids = |jobs: &[Job]| jobs.iter().map(|job| job.id[..2].to_owned()).collect::<Vec<_>>();
     assert_eq!(ids(&model.ended), ["01", "03", "04", "05", "06", "07", "08", "09", "32"]);

@@ -73,7 +73,7 @@ pub struct Cleared {
 }
 
 /// Dispatch stands still.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Paused {
     /// Why, in the operator's words; may be empty.
     pub reason: String,

@@ -1,0 +1,148 @@
+// What is known of the network, kept up to date: by the event stream, or by asking again and again where
+// there is none. Views are told at most once per frame.
+
+import { read, readOpen } from './api.js';
+
+const POLL_MS = 3000;
+const QUIET_MS = 15000;
+const STREAM_RETRY_MS = 30000;
+const ENDED = 1000;
+const ENDINGS = new Set(['proved', 'unexecutable', 'failed', 'cancelled', 'expired']);
+
+/** Whether a job of this state has ended. */
+export const hasEnded = (state) => ENDINGS.has(state);
+
+/** What is known. `link` is `starting`, `live`, `polling` or `lost`; `version` counts changes. */
+export const known = {
+  overview: null,
+  workers: new Map(),
+  ended: null,
+  link: 'starting',
+  fault: null,
+  heardAt: null,
+  version: 0,
+};
+
+const listeners = new Set();
+let frame = 0;
+let stream = null;
+let heard = 0;
+let asking = null;
+
+/** Calls back after changes, at most once per frame; returns how to stop that. */
+export function subscribe(listener) {
+  listeners.add(listener);
+  return () => listeners.delete(listener);
+}
+
+/** Starts to follow the network. */
+export function follow() {
+  askAll();
+  open();
+  setInterval(() => {
+    const quiet = Date.now() - heard;
+    if (stream === null ? quiet >= POLL_MS : quiet >= QUIET_MS) askAll();
+  }, 1000);
+  setInterval(() => stream ?? open(), STREAM_RETRY_MS);
+}
+
+/** Asks for everything that changes now, for instance after an action. */
+export const refresh = () => askAll();
+
+function changed() {
+  known.version += 1;
+  if (frame !== 0) return;
+  frame = requestAnimationFrame(() => {
+    frame = 0;
+    for (const listener of listeners) listener();
+  });
+}
+
+function open() {
+  const opened = new EventSource('/api/v1/events');
+  stream = opened;
+  opened.addEventListener('reset', () => askAll(true));
+  opened.addEventListener('changes', (event) => {
+    take(JSON.parse(event.data));
+    reached('live');
+  });
+  opened.onopen = () => reached('live');
+  opened.onerror = () => {
+    if (opened.readyState === EventSource.CLOSED) {
+      // There is no stream, or it was refused: asking must do.
+      opened.close();
+      stream = null;
+    }
+    askAll();
+  };
+}
+
+function reached(link) {
+  heard = Date.now();
+  Object.assign(known, { link, fault: null, heardAt: heard });
+  changed();
+}
+
+/** One round of questions at a time; whoever comes meanwhile shares it. */
+function askAll(everything = false) {
+  asking ??= round(everything || known.ended === null).finally(() => { asking = null; });
+  return asking;
+}
+
+async function round(everything) {
+  try {
+    const [overview, workers] = await Promise.all([read('/overview'), read('/workers')]);
+    known.overview = overview;
+    known.workers = new Map(workers.map((worker) => [worker.id, worker]));
+    reached(stream !== null && stream.readyState === EventSource.OPEN ? 'live' : 'polling');
+    // The long list comes after the first picture.
+    const latest = await readOpen(`/proof-history?limit=${everything ? ENDED : 50}`);
+    addEnded(latest.map(fromHistory), everything);
+    changed();
+  } catch (error) {
+    heard = Date.now();
+    Object.assign(known, { link: 'lost', fault: error.message });
+    changed();
+  }
+}
+
+function take(news) {
+  known.overview = news.overview ?? known.overview;
+  for (const worker of news.workers ?? []) known.workers.set(worker.id, worker);
+  for (const id of news.workers_gone ?? []) known.workers.delete(id);
+  const ended = (news.jobs ?? []).filter((job) => hasEnded(job.state));
+  if (ended.length > 0) addEnded(ended.map(fromJob), false);
+}
+
+/** Puts finished proofs into their places, the latest first. */
+function addEnded(jobs, instead) {
+  const all = new Map((instead ? [] : known.ended ?? []).map((job) => [job.id, job]));
+  for (const job of jobs) all.set(job.id, job);
+  known.ended = [...all.values()].sort((a, b) => b.finishedAt - a.finishedAt).slice(0, ENDED);
+}
+
+const millis = (seconds) => (seconds == null ? null : seconds * 1000);
+
+const fromHistory = (job) => ({
+  ...job,
+  id: job.job,
+  createdAt: millis(job.created_at),
+  startedAt: millis(job.started_at),
+  finishedAt: millis(job.finished_at),
+  seconds: job.proof_seconds,
+});
+
+const fromJob = (job) => ({
+  id: job.id,
+  state: job.state,
+  mode: job.mode,
+  program: job.program,
+  contemplant: job.contemplant,
+  failure: job.failure,
+  attempts: job.attempts,
+  cycles: job.cycles,
+  createdAt: job.created_at,
+  startedAt: job.started_at,
+  finishedAt: job.finished_at,
+  seconds: job.started_at == null ? null : (job.finished_at - job.started_at) / 1000,
+});

@@ -1,0 +1,53 @@
+// One Contemplant: what it is, what it does, what it did.
+
+import { html } from './vendor/preact.js';
+import { ago, bytes, count, duration, time } from './format.js';
+import { Badge, Eta, Fault, JobLink, Progress, Table, useRead } from './parts.js';
+import { askWorker } from './actions.js';
+
+const ATTEMPTS = [
+  { name: 'Job', cell: (attempt) => html`<${JobLink} id=${attempt.job} />` },
+  { name: 'Outcome', cell: (attempt) => html`<${Badge} state=${attempt.outcome} />` },
+  { name: 'Started', cell: (attempt) => html`<span title=${time(attempt.started_at)}>${ago(attempt.started_at)}</span>` },
+  { name: 'Took', kind: 'number', cell: (attempt) => duration(((attempt.ended_at ?? Date.now()) - attempt.started_at) / 1000) },
+  { name: 'To blame', cell: (attempt) => attempt.failure_class ?? '–' },
+  { name: 'What happened', kind: 'wide why', cell: (attempt) => attempt.message ?? '' },
+];
+
+const gpuWords = (gpu) => [
+  gpu.model,
+  bytes(gpu.memory_bytes),
+  gpu.driver && `driver ${gpu.driver}`,
+  gpu.utilisation_percent != null && `load ${Math.round(gpu.utilisation_percent)} %`,
+  gpu.temperature_celsius != null && `${Math.round(gpu.temperature_celsius)} °C`,
+  gpu.memory_used_bytes != null && `${bytes(gpu.memory_used_bytes)} used`,
+].filter(Boolean).join(', ');
+
+export function Worker({ id }) {
+  const { body, fault } = useRead(`/workers/${id}`);
+  if (body === null) return html`<${Fault} fault=${fault} />${!fault && html`<p class="loading">…</p>`}`;
+  const { worker, gone, history, blocked } = body;
+  const name = worker?.name ?? history[0]?.contemplant ?? id;
+  return html`
+    <section><header><h1>Contemplant ${name}</h1>${worker ? html`<${Badge} state=${worker.state} />` : html`<span class="badge plain">gone</span>`}
+        ${(worker || blocked != null) && html`<button class="small" onClick=${() => askWorker({ state: null, ...worker, id, name, blocked })}>Act…</button>`}</header>
+      <${Fault} fault=${fault} />
+      ${gone && html`<p class="lead">It went ${ago(gone.at)}: ${gone.reason}</p>`}
+      ${worker?.drained && html`<p class="note">An operator drained it: ${worker.drained}</p>`}
+      ${blocked != null && html`<p class="note bad">It is blocked${blocked && `: ${blocked}`}</p>`}
+      ${worker?.obstacle && html`<p class="note bad">It cannot prove: ${worker.obstacle}</p>`}
+      ${worker?.running.map((proof) => html`<div class="making"><p><${JobLink} id=${proof.job} /> ${proof.mode}</p><${Progress} proof=${proof} /><p class="dim">left: <${Eta} seconds=${proof.eta_seconds} estimated=${proof.estimated} /></p></div>`)}
+      <dl class="facts">
+        <dt>Id</dt><dd class="id">${id}</dd>
+        ${worker && html`
+          <dt>Hardware</dt><dd>${(worker.gpus ?? []).length > 0 ? worker.gpus.map((gpu) => html`<div>${gpuWords(gpu)}</div>`) : worker.backend}</dd>
+          <dt>Offers</dt><dd>${worker.modes.join(', ') || 'nothing now'}; ${worker.slots === 1 ? 'one job' : `${worker.slots} jobs`} at once</dd>
+          <dt>Address</dt><dd>${worker.ip}</dd>
+          <dt>Version</dt><dd>${worker.version}</dd>
+          <dt>Connected</dt><dd>${ago(worker.joined_at)}; last heard ${ago(worker.heard_at)}</dd>
+          <dt>Proved</dt><dd>${count(worker.proofs_completed)}${worker.average_proof_seconds == null ? '' : `, in ${duration(worker.average_proof_seconds)} on average`}</dd>
+          <dt>Strikes</dt><dd>${worker.strikes}</dd>`}
+      </dl></section>
+    <section><header><h2>Latest attempts</h2></header>
+      <${Table} label="Attempts" columns=${ATTEMPTS} rows=${history} rowKey=${(attempt) => attempt.job + attempt.started_at} empty="It was given nothing yet." /></section>`;
+}

@@ -1,0 +1,139 @@
+//! The dashboard: what operators see and do, in a browser.
+//!
+//! The files in `hierophant/dashboard/` are served as they are. They call `/api/v1` and `/proof-history`,
+//! nothing else.
+
+use std::net::SocketAddr;
+
+use axum::Router;
+use axum::extract::{ConnectInfo, Path};
+use axum::http::StatusCode;
+use axum::http::header::{
+    ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, REFERRER_POLICY, VARY,
+    X_CONTENT_TYPE_OPTIONS,
+};
+use axum::middleware::from_fn;
+use axum::response::{Html, IntoResponse, Response};
+use axum::routing::get;
+
+use super::v1::guard;
+use super::{not_found, status};
+use crate::api::Context;
+
+/// Scripts, styles and data from Hierophant itself, nothing inline, nothing from elsewhere; and no page of
+/// another site shows this one in a frame, where a click could be led astray.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
+                      connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+const PAGE: &str = include_str!("../../../dashboard/index.html");
+
+/// Name, type and content of what the page loads.
+macro_rules! files {
+    ($($name:literal $kind:literal,)*) => {
+        [$(($name, $kind, include_str!(concat!("../../../dashboard/", $name)))),*]
+    };
+}
+
+const FILES: [(&str, &str, &str); 17] = files![
+    "icon.svg" "image/svg+xml",
+    "style.css" "text/css",
+    "vendor/preact.js" "text/javascript",
+    "actions.js" "text/javascript",
+    "api.js" "text/javascript",
+    "app.js" "text/javascript",
+    "charts.js" "text/javascript",
+    "fleet.js" "text/javascript",
+    "format.js" "text/javascript",
+    "history.js" "text/javascript",
+    "job.js" "text/javascript",
+    "jobs.js" "text/javascript",
+    "live.js" "text/javascript",
+    "overview.js" "text/javascript",
+    "parts.js" "text/javascript",
+    "queue.js" "text/javascript",
+    "worker.js" "text/javascript",
+];
+
+/// The page at `/` and what it loads.
+pub(super) fn router() -> Router<Context> {
+    Router::new()
+        .route("/", get(index))
+        .route("/dashboard/{*name}", get(file).layer(from_fn(guard::operators_only)))
+}
+
+/// `GET /`: the dashboard for browsers, for everybody else the list of pages.
+async fn index(ConnectInfo(peer): ConnectInfo<SocketAddr>, headers: HeaderMap) -> Response {
+    let accepted = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let is_browser = accepted.into_iter().any(|types| types.contains("text/html"));
+    let mut response = match guard::reason_to_refuse(peer.ip(), &headers) {
+        _ if !is_browser => status::INDEX.into_response(),
+        None => Html(PAGE).into_response(),
+        Some(reason) => (StatusCode::FORBIDDEN, Html(refused(reason))).into_response(),
+    };
+    protect(&mut response);
+    response
+}
+
+async fn file(Path(name): Path<String>) -> Response {
+    let Some((_, kind, content)) = FILES.iter().find(|(known, ..)| *known == name) else {
+        return not_found("the dashboard has no such file");
+    };
+    let kind = format!("{kind}; charset=utf-8");
+    let mut response = ([(CONTENT_TYPE, kind)], *content).into_response();
+    protect(&mut response);
+    response
+}
+
+/// After an update of Hierophant no browser goes on with the older files.
+fn protect(response: &mut Response) {
+    let headers = [
+        (CONTENT_SECURITY_POLICY, POLICY),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (REFERRER_POLICY, "no-referrer"),
+        (CACHE_CONTROL, "no-store"),
+        (VARY, "accept"),
+    ];
+    for (name, value) in headers {
+        response.headers_mut().insert(name, axum::http::HeaderValue::from_static(value));
+    }
+}
+
+fn refused(reason: &str) -> String {
+    format!(
+        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width\">\n<title>Hierophant</title>\n\
+         <h1>The dashboard is for operators</h1>\n<p>You are not let in: {reason}.</p>\n\
+         <p>From another machine, go through SSH and open <code>http://localhost:9010/</code>:</p>\n\
+         <pre>ssh -L 9010:127.0.0.1:9010 HOST</pre>\n\
+         <p>Open to everybody: <a href=\"/contemplants\">/contemplants</a>, \
+         <a href=\"/dead-contemplants\">/dead-contemplants</a>, \
+         <a href=\"/proof-history\">/proof-history</a>, <a href=\"/ready\">/ready</a>.</p>\n</html>\n"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a script imports, or the page loads, is served; what is served is used.
+    #[test]
+    fn every_file_is_served_and_used() {
+        let names: Vec<&str> = FILES.iter().map(|(name, ..)| *name).collect();
+        let mut used = vec![];
+        for (place, text) in FILES.iter().map(|(name, _, text)| (*name, *text)).chain([("", PAGE)])
+        {
+            let quoted = text.split(['"', '\'']).filter(|word| {
+                let from = if place.is_empty() { "/dashboard/" } else { "./" };
+                word.starts_with(from) && word.contains('.')
+            });
+            for word in quoted {
+                let name = word.trim_start_matches("/dashboard/").trim_start_matches("./");
+                assert!(names.contains(&name), "{place} loads {word}");
+                used.push(name);
+            }
+        }
+        for name in names {
+            assert!(used.contains(&name), "nothing loads {name}");
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! The waiting jobs in the order in which they go, and when each may be proved.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use alloy_primitives::Address;
+use network_lib::ids::{LeaseId, VkHash, WorkerId};
+use network_lib::job::{JobSpec, ProofMode};
+
+use super::{LiveJob, ProofsCore};
+use crate::records::{JobRecord, Millis, RequestRecord};
+
+/// A job that waits.
+#[derive(Debug, Clone)]
+pub struct Waiting {
+    /// What is stored about it.
+    pub record: JobRecord,
+    /// Who waits for it.
+    pub requests: Vec<RequestRecord>,
+    /// In how many milliseconds its proof may be there, estimated from the latest proofs of its kind;
+    /// `None` if there were none, of it or of what goes before it, or if nobody takes it.
+    pub eta_ms: Option<u64>,
+}
+
+/// What of a job decides how long it usually takes.
+type Kind<'a> = (VkHash, ProofMode, &'a str);
+
+/// How the slots are taken if every proof takes as long as such proofs usually do.
+#[derive(Debug, Default)]
+struct Forecast<'a> {
+    /// When each slot is free, where that can be told. The number tells a worker's slots apart.
+    slots: BTreeSet<(Millis, WorkerId, usize)>,
+    usual: BTreeMap<Kind<'a>, Option<u64>>,
+}
+
+impl ProofsCore {
+    /// So many of the waiting jobs after the first `offset`, the next one first.
+    #[must_use]
+    pub fn line(&self, now: Millis, offset: usize, limit: usize) -> Vec<Waiting> {
+        let running = self.running_by_requester();
+        let mut forecast = Forecast { slots: self.slots(now), ..Forecast::default() };
+        let waiting = self.queue.iter(&running).filter_map(|rank| self.jobs.get(&rank.job));
+        let all = waiting.take(offset.saturating_add(limit)).enumerate();
+        let expected = all.map(|(place, live)| (place, live, forecast.take(self, now, live)));
+        let page = expected.filter(|(place, ..)| *place >= offset);
+        page.map(|(_, live, eta_ms)| Waiting {
+            record: live.record.clone(),
+            requests: live.requests.values().cloned().collect(),
+            eta_ms,
+        })
+        .collect()
+    }
+
+    /// How many jobs of each requester are being worked on.
+    pub(super) fn running_by_requester(&self) -> BTreeMap<Address, usize> {
+        let mut running = BTreeMap::<Address, usize>::new();
+        for live in self.jobs.values().filter(|live| !live.leases.is_empty()) {
+            *running.entry(live.requester()).or_default() += 1;
+        }
+        running
+    }
+
+    /// When the slots of those who take jobs are free, where that can be told.
+    fn slots(&self, now: Millis) -> BTreeSet<(Millis, WorkerId, usize)> {
+        let mut slots = BTreeSet::new();
+        for (id, worker) in self.workers.iter().filter(|(_, worker)| worker.takes_jobs()) {
+            // More free slots than waiting jobs make no difference.
+            let free = worker.free_slots().min(self.queue.len());
+            let ends = worker.leases.iter().filter_map(|lease| self.expected_end(now, *lease));
+            for (slot, at) in ends.chain(std::iter::repeat_n(now, free)).enumerate() {
+                slots.insert((at, *id, slot));
+            }
+        }
+        slots
+    }
+
+    /// When an attempt may end, by its own word or by what such proofs usually take.
+    fn expected_end(&self, now: Millis, lease: LeaseId) -> Option<Millis> {
+        let held = self.leases.get(&lease)?;
+        if let Some(seconds) = held.progress.and_then(|progress| progress.eta_seconds) {
+            return Some(after(now, seconds.saturating_mul(1000)));
+        }
+        let record = &self.jobs.get(&held.job)?.record;
+        let cycles = record.execution.map(|found| found.cycles);
+        let usual = self.pace.usual(&record.spec, cycles)?;
+        Some(after(held.began_at, usual).max(now))
+    }
+}
+
+impl<'a> Forecast<'a> {
+    /// Gives a job the slot that is free first; in how many milliseconds it may be proved.
+    fn take(&mut self, core: &'a ProofsCore, now: Millis, live: &'a LiveJob) -> Option<u64> {
+        let spec = &live.record.spec;
+        let fits = |id| core.workers.get(id).is_some_and(|worker| worker.fits(spec));
+        let slot = self.slots.iter().find(|(_, id, _)| fits(id)).copied()?;
+        self.slots.remove(&slot);
+        // Without that, nobody can tell when the slot is free again.
+        let usual = self.usual(core, spec)?;
+        let (free, worker, number) = slot;
+        let end = after(free.max(live.not_before), usual);
+        self.slots.insert((end, worker, number));
+        Some(end.since(now))
+    }
+
+    fn usual(&mut self, core: &ProofsCore, spec: &'a JobSpec) -> Option<u64> {
+        let kind = (spec.vk_hash, spec.mode, spec.circuit_version.as_str());
+        *self.usual.entry(kind).or_insert_with(|| core.pace.usual(spec, None))
+    }
+}
+
+fn after(at: Millis, millis: u64) -> Millis {
+    Millis(at.0.saturating_add(i64::try_from(millis).unwrap_or(i64::MAX)))
+}

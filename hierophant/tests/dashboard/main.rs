@@ -1,0 +1,239 @@
+//! The dashboard in a real browser, on a Hierophant with Contemplants that pretend to prove.
+//!
+//! The tests take turns: a browser beside a fleet is enough for one machine.
+
+#![allow(missing_docs, unreachable_pub, reason = "a test of several files")]
+
+mod browser;
+mod page;
+#[path = "../hierophant"]
+#[allow(dead_code, unused_imports, reason = "shared with the other tests, which use more of it")]
+mod shared {
+    pub mod support;
+}
+
+use std::time::Duration;
+
+use hierophant::config::Config;
+use hierophant_proto::network::FulfillmentStatus;
+use serde_json::{Value, json};
+use test_peers::fleet::{Fleet, Scene};
+use tokio::sync::Mutex;
+use tokio::time::sleep;
+
+use browser::Browser;
+use shared::support::{Client, Network, Worker, core_proof, eventually, hello};
+
+static TURN: Mutex<()> = Mutex::const_new(());
+
+fn with_price(config: &mut Config) {
+    config.dashboard.price_per_hour = 2.5;
+    // Those who fail stay.
+    config.worker_registry.max_strikes = 0;
+}
+
+async fn network() -> Network {
+    Network::start_with(with_price).await
+}
+
+/// Nothing went wrong in the page, and it asked nobody but Hierophant.
+fn assert_clean(browser: &Browser, network: &Network) {
+    assert_eq!(browser.faults(), [""; 0]);
+    let own = network.url("/");
+    let foreign = |url: &&str| !url.starts_with(&own) && *url != "about:blank";
+    assert_eq!(browser.asked_for().into_iter().filter(foreign).collect::<Vec<_>>(), [""; 0]);
+}
+
+async fn overflows(browser: &mut Browser) -> Value {
+    browser.eval("document.documentElement.scrollWidth > innerWidth").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_network_says_so_on_every_view() {
+    let _turn = TURN.lock().await;
+    let network = network().await;
+    let mut browser = Browser::start().await;
+    browser.open(&network.url("/")).await;
+    for words in ["none is connected", "Nothing is being proved.", "Nothing waits.", "Mock mode"] {
+        browser.until_shown(words).await;
+    }
+    browser.picture("empty").await;
+    for (view, words) in [
+        ("Queue", "nothing waits"),
+        ("Contemplants", "No Contemplant is connected."),
+        ("History", "No proofs yet."),
+        ("Jobs", "No job fits."),
+        ("Proving", "Nothing is being proved."),
+    ] {
+        browser.click("nav.views a", view).await;
+        browser.until_shown(words).await;
+    }
+    browser.open(&network.url("/#/job/00000000000000000000000000000000")).await;
+    browser.until_shown("no such job").await;
+    // That answer is an error to the browser, and the only one.
+    let faults = browser.faults();
+    assert!(faults.iter().all(|fault| fault.contains("/jobs/0000")), "{faults:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_busy_network_shows_who_proves_what_and_what_comes_next() {
+    let _turn = TURN.lock().await;
+    let network = network().await;
+    let _fleet = Fleet::play(&network, Scene::Busy).await;
+    let mut browser = Browser::start().await;
+    browser.open(&network.url("/")).await;
+    browser.until("document.querySelectorAll('progress').length === 8").await;
+    browser.until_shown("prover-008").await;
+    browser.until_shown("20.0 USD").await;
+    browser.until("document.querySelector('table[aria-label=\"Ended jobs\"]')").await;
+    browser.picture("busy").await;
+
+    browser.click("nav.views a", "Queue").await;
+    browser.until("document.querySelectorAll('tbody tr').length > 20").await;
+    assert_eq!(browser.eval("document.querySelector('tbody td').innerText").await, "1");
+    browser.click("button", "Why?").await;
+    browser.until_shown("jobs go before it").await;
+    browser.click("nav.views a", "Contemplants").await;
+    browser.until("document.querySelectorAll('tbody tr').length === 8").await;
+    browser.click("tbody a", "prover-003").await;
+    browser.until_shown("Latest attempts").await;
+    browser.click("nav.views a", "History").await;
+    browser.until("document.querySelector('path.dots.core')").await;
+    browser.until_shown("a proof;").await;
+    let job = network.json("/api/v1/jobs?state=proved").await[0]["id"].clone();
+    browser.write("input[name=id]", job.as_str().expect("an id")).await;
+    browser.press("Enter", 13).await;
+    for words in ["Attempts", "Requests", "Events", "it is proved", "given to prover-"] {
+        browser.until_shown(words).await;
+    }
+
+    let light = browser.eval("getComputedStyle(document.body).backgroundColor").await;
+    browser.show_as(390, 844, "dark").await;
+    let dark = browser.eval("getComputedStyle(document.body).backgroundColor").await;
+    assert_ne!(light, dark);
+    browser.click("button.theme", "").await;
+    assert_eq!(browser.eval("getComputedStyle(document.body).backgroundColor").await, light);
+    for view in ["", "running", "queue", "fleet", "history", "jobs"] {
+        browser.open(&network.url(&format!("/#/{view}"))).await;
+        browser.until("document.querySelector('main section')").await;
+        sleep(Duration::from_millis(300)).await;
+        assert_eq!(overflows(&mut browser).await, false, "{view} is wider than a phone");
+        browser.picture(&format!("phone-{view}")).await;
+    }
+    assert_clean(&browser, &network);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failing_network_shows_what_needs_somebody() {
+    let _turn = TURN.lock().await;
+    let network = network().await;
+    let _fleet = Fleet::play(&network, Scene::Failing).await;
+    let mut browser = Browser::start().await;
+    browser.open(&network.url("/")).await;
+    for words in [
+        "Needs somebody",
+        "cannot prove: GPU 0 has fallen off the bus",
+        "lost the connection and may come back",
+        "failed lately by their own fault",
+        "the program panicked",
+    ] {
+        browser.until_shown(words).await;
+    }
+    browser.picture("failing").await;
+    browser.open(&network.url("/#/fleet")).await;
+    browser.until_shown("draining").await;
+    browser.until_shown("away").await;
+    assert_clean(&browser, &network);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_network_is_painted_at_once_and_does_not_freeze() {
+    let _turn = TURN.lock().await;
+    let network = network().await;
+    let _fleet = Fleet::play(&network, Scene::Large).await;
+    let mut browser = Browser::start().await;
+    let mut paints = Vec::new();
+    let mut pictures = Vec::new();
+    let entry =
+        |name: &str| format!("performance.getEntriesByName('{name}')[0]?.startTime ?? null");
+    for _ in 0..3 {
+        browser.open(&network.url("/")).await;
+        browser.until_shown("500").await;
+        browser.until(&format!("{} !== null", entry("first-contentful-paint"))).await;
+        paints.push(browser.eval(&entry("first-contentful-paint")).await.as_f64().expect("ms"));
+        pictures.push(browser.eval(&entry("first-picture")).await.as_f64().expect("ms"));
+    }
+    let longest = "new Promise((tell) => { let longest = 0; \
+        new PerformanceObserver((list) => { for (const it of list.getEntries()) longest = Math.max(longest, it.duration) }) \
+        .observe({ type: 'longtask' }); setTimeout(() => tell(longest), 6000) })";
+    let mut tasks = Vec::new();
+    for view in ["Overview", "Proving", "Queue", "Contemplants", "History"] {
+        browser.click("nav.views a", view).await;
+        browser.until(&format!("document.title.startsWith({})", json!(view))).await;
+        tasks.push((view, browser.eval(longest).await.as_f64().expect("ms")));
+    }
+    browser.open(&network.url("/#/fleet")).await;
+    browser.until_shown("1–50 of 500").await;
+    browser.picture("large").await;
+    browser.click("button", "Next").await;
+    browser.until_shown("51–100 of 500").await;
+    println!(
+        "first paint {paints:.0?} ms, with figures {pictures:.0?} ms, longest tasks {tasks:.0?} ms"
+    );
+    // The best of three: tests share the machine with whatever else runs.
+    let best = |times: &[f64]| times.iter().copied().fold(f64::INFINITY, f64::min);
+    assert!(best(&paints) < 1000.0, "first paint after {paints:?} ms");
+    assert!(best(&pictures) < 1000.0, "first figures after {pictures:?} ms");
+    assert!(tasks.iter().all(|(_, longest)| *longest < 500.0), "longest tasks {tasks:?} ms");
+    assert_clean(&browser, &network);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_action_is_asked_about_first_and_a_refusal_is_told_in_words() {
+    let _turn = TURN.lock().await;
+    let network = network().await;
+    let mut client = Client::connect(&network).await;
+    let ask = client.ready_to_ask(b"input").await;
+    let request = client.ask(&ask).await.expect("accepted");
+    let jobs = network.json("/api/v1/jobs").await;
+    let job = jobs[0]["id"].as_str().expect("an id").to_owned();
+    let mut browser = Browser::start().await;
+    browser.open(&network.url(&format!("/#/job/{job}"))).await;
+    browser.click("button", "Cancel").await;
+    browser.until("document.querySelector('dialog[open]')").await;
+    browser.until_shown("It ends as cancelled, with its 1 request.").await;
+    browser.press("Escape", 27).await;
+    browser.until("!document.querySelector('dialog')").await;
+    assert_eq!(network.json("/api/v1/jobs").await[0]["state"], "queued");
+
+    // Whoever asked may be too late: what was asked about has ended meanwhile.
+    browser.click("button", "Cancel").await;
+    let mut worker = Worker::join(&network, hello()).await;
+    worker.prove_next(&core_proof()).await;
+    client.until(&request, FulfillmentStatus::Fulfilled).await;
+    browser.click("dialog button", "Cancel").await;
+    browser.until("document.querySelector('dialog [role=alert]')?.innerText.length > 5").await;
+    assert_eq!(network.json("/api/v1/jobs").await[0]["state"], "proved");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_connection_is_said_and_mends_itself() {
+    let _turn = TURN.lock().await;
+    let network = network().await;
+    let mut browser = Browser::start().await;
+    browser.open(&network.url("/")).await;
+    browser.until_shown("none is connected").await;
+    let port = network.http.port();
+    let (folder, mut config) = network.stop().await;
+    browser.until_shown("Connection lost").await;
+    browser.until_shown("none is connected").await;
+    config.http_port = port;
+    let network = Network::start_in(folder, config).await;
+    let _worker = Worker::join(&network, hello()).await;
+    browser.until("!document.body.innerText.includes('Connection lost')").await;
+    eventually("the page shows the Contemplant", async || {
+        network.json("/api/v1/workers").await.as_array().is_some_and(|list| list.len() == 1)
+    })
+    .await;
+    browser.until("!document.body.innerText.includes('none is connected')").await;
+}
