@@ -297,7 +297,7 @@ pub fn endpoints(address: &str) -> Result<Endpoints, String> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use network_lib::config::load;
+    use network_lib::config::{load, template};
 
     use super::*;
 
@@ -334,6 +334,12 @@ mod tests {
         for key in examples.iter().chain(&docker_examples) {
             assert!(TEMPLATE.contains(&format!("# {key} = ")), "{key}");
         }
+    }
+
+    #[test]
+    fn the_documented_defaults_are_the_defaults() {
+        let shown: toml::Table = template::shown_defaults(TEMPLATE).parse().unwrap();
+        assert_eq!(shown, toml::Table::try_from(Config::default()).unwrap());
     }
 
     #[test]
