@@ -16,6 +16,7 @@ pub mod registry;
 pub mod root;
 pub mod session;
 pub mod store;
+pub mod traces;
 pub mod verify;
 
 use std::fs::{File, TryLockError};

@@ -22,6 +22,10 @@ These variables are read besides:
 | Variable | Meaning |
 |---|---|
 | `RUST_LOG` | what is logged, by level and module, such as `info,hierophant::proofs=debug`. Default `info` |
+| `OTEL_EXPORTER_OTLP_ENDPOINT` | where traces are sent by OTLP over HTTP with protobuf, such as `http://localhost:4318`. \
+Default: none are. See [operator-guide.md](operator-guide.md) |
+| `OTEL_…` | what else OpenTelemetry defines for that: `OTEL_EXPORTER_OTLP_HEADERS`, `OTEL_EXPORTER_OTLP_TIMEOUT`, \
+`OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES`, `OTEL_BSP_…` |
 ";
 
 fn row(key: &Key) -> String {

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::core::{Effect, IdSource, Known, Limits, Past, ProofsCore};
 use super::handle::ProofsHandle;
+use super::log;
 use super::message::{CancelError, NewRequest, ProofsMsg, SubmitError};
 use super::pace::LATELY;
 use crate::artifacts::audit;
@@ -19,9 +20,10 @@ use crate::artifacts::blobs::Blobs;
 use crate::ask::{reply, tell};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
-use crate::records::{Change, JobState, Millis, RequestState, idempotency_key, job_key};
+use crate::records::{JobState, Millis, RequestState, idempotency_key, job_key};
 use crate::session::{CloseReason, SessionHandle};
 use crate::store::{self, JobStore, RequestView, StoreError};
+use crate::traces;
 use crate::verify::ProofChecker;
 
 /// How often deadlines and rested jobs are looked at.
@@ -256,7 +258,10 @@ impl ProofsState {
         if let Some(proof) = ended.as_ref().and_then(|job| job.proof)
             && !self.blobs.is_there(proof).await
         {
-            tracing::error!("the bytes of a finished proof are gone");
+            tracing::error!(
+                job_id = ended.as_ref().map(|job| display(job.id)),
+                "the bytes of a finished proof are gone"
+            );
             ended = None;
         }
         if ended.is_none() && !self.quarantine.is_zero() {
@@ -346,8 +351,9 @@ impl ProofsState {
                 })
                 .await?;
             for change in &changes {
-                log_change(change);
+                log::changed(change);
                 self.metrics.changed(change);
+                traces::changed(change);
             }
         }
         for effect in rest {
@@ -366,11 +372,15 @@ impl ProofsState {
                 }
                 Effect::Check { lease, proof, claim } => {
                     let (checker, myself) = (self.checker.clone(), myself.clone());
-                    let metrics = self.metrics.clone();
+                    let (metrics, job) = (self.metrics.clone(), self.core.job_leased(lease));
                     task::spawn("check proof", async move {
-                        let (mode, started) = (claim.mode, Instant::now());
+                        let (mode, started, began) = (claim.mode, Instant::now(), Millis::now());
                         let verdict = checker.check(proof, claim).await;
                         metrics.verified(mode, &verdict, started.elapsed());
+                        log::checked(job, lease, &verdict, started.elapsed());
+                        if let Some(job) = job {
+                            traces::verified(job, lease, mode, began, &verdict);
+                        }
                         tell(&myself, ProofsMsg::Checked(lease, verdict));
                     });
                 }
@@ -382,22 +392,6 @@ impl ProofsState {
 
 fn log_unread(error: &StoreError) {
     tracing::warn!(error = %chain(error), "a request could not be looked up");
-}
-
-fn log_change(change: &Change) {
-    match change {
-        Change::Job(job) => {
-            let contemplant = job.prover.as_ref().map_or("-", |prover| prover.name.as_str());
-            let failure = job.failure.as_ref().map(tracing::field::display);
-            tracing::info!(job_id = %job.id, state = %job.state, mode = %job.spec.mode,
-                attempts = job.attempts, contemplant, failure, "job");
-        }
-        Change::Request(request, _) => {
-            tracing::info!(job_id = %request.job, request = %short(request.id),
-                requester = %request.requester, state = %request.state, "request");
-        }
-        _ => {}
-    }
 }
 
 /// A duration in milliseconds, as the core counts time.

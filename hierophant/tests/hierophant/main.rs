@@ -18,5 +18,6 @@ mod startup;
 mod storage;
 mod stores;
 mod support;
+mod traces;
 mod vectors;
 mod verify;
