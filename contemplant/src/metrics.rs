@@ -90,7 +90,7 @@ impl Metrics {
         let connected = to.gauge("connected", "1 while connected to Hierophant, else 0");
         let connections = to.counter(
             "connections",
-            "connections to Hierophant that were established; the first is none that was lost before",
+            "connections to Hierophant that were established; each but the first follows one that was lost",
         );
         to.known_counter(
             "prover_server_starts",

@@ -24,7 +24,7 @@ These variables are read besides:
 | `RUST_LOG` | what is logged, by level and module, such as `info,hierophant::proofs=debug`. Default `info` |
 | `OTEL_EXPORTER_OTLP_ENDPOINT` | where traces are sent by OTLP over HTTP with protobuf, such as `http://localhost:4318`. \
 Default: none are. See [operator-guide.md](operator-guide.md) |
-| `OTEL_…` | what else OpenTelemetry defines for that: `OTEL_EXPORTER_OTLP_HEADERS`, `OTEL_EXPORTER_OTLP_TIMEOUT`, \
+| `OTEL_…` | what else OpenTelemetry defines for that: `OTEL_EXPORTER_OTLP_HEADERS`, \
 `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES`, `OTEL_BSP_…` |
 ";
 
