@@ -4,6 +4,7 @@ mod docker;
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -73,6 +74,9 @@ pub struct Config {
     /// The largest program or input that is unpacked, in bytes. Default: 4 GiB, far beyond real inputs
     /// and within what a proving machine can hold.
     pub max_decompressed_bytes: u64,
+    /// Where Prometheus reads this Contemplant's figures (`/metrics`), such as `0.0.0.0:9020`. Default:
+    /// none, no port is opened.
+    pub metrics_address: Option<SocketAddr>,
     /// How log lines look. Default: for people.
     pub log_format: LogFormat,
     /// With `cuda`: prover servers in Docker.
@@ -134,6 +138,7 @@ impl Default for Config {
             shutdown_grace: Duration::from_secs(30),
             http_timeout: Duration::from_secs(30),
             max_decompressed_bytes: 4 << 30,
+            metrics_address: None,
             log_format: LogFormat::Human,
             docker: DockerSettings::default(),
         }
@@ -297,7 +302,7 @@ pub fn endpoints(address: &str) -> Result<Endpoints, String> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use network_lib::config::load;
+    use network_lib::config::{load, template};
 
     use super::*;
 
@@ -315,7 +320,8 @@ mod tests {
 
     #[test]
     fn the_template_names_every_key_with_its_default() {
-        let examples = ["name", "token", "prover_command", "prover_endpoint", "gpus"];
+        let examples =
+            ["name", "token", "prover_command", "prover_endpoint", "gpus", "metrics_address"];
         let docker_examples = ["engine", "memory_bytes", "network"];
         let is_example = |line: &str| {
             let key = line.split(" = ").next().unwrap_or_default();
@@ -334,6 +340,12 @@ mod tests {
         for key in examples.iter().chain(&docker_examples) {
             assert!(TEMPLATE.contains(&format!("# {key} = ")), "{key}");
         }
+    }
+
+    #[test]
+    fn the_documented_defaults_are_the_defaults() {
+        let shown: toml::Table = template::shown_defaults(TEMPLATE).parse().unwrap();
+        assert_eq!(shown, toml::Table::try_from(Config::default()).unwrap());
     }
 
     #[test]

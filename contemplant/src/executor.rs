@@ -11,8 +11,11 @@ use network_lib::ids::{LeaseId, Sha256Digest};
 use network_lib::job::{
     BlobInfo, Execution, ExecutionFailureCause, Failure, FailureClass, JobSpec, Phase, Progress,
 };
+use network_lib::metrics::Counter;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
+
+use crate::observed::Observed;
 
 pub mod cpu;
 pub mod cuda;
@@ -28,6 +31,11 @@ pub trait Executor: Send + Sync {
     /// What it can prove, now and from now on: modes appear as the prover warms up. `slots` is never more
     /// than at first.
     fn capabilities(&self) -> watch::Receiver<Capabilities>;
+
+    /// Counts the prover servers that it starts, if it needs any.
+    fn server_starts(&self) -> Counter {
+        Counter::default()
+    }
 
     /// Begins what must not be done by two programs on one data folder. Called once, when the folder is
     /// locked.
@@ -107,6 +115,7 @@ pub enum Outcome {
 #[derive(Debug, Clone)]
 pub struct EventSink {
     lease_id: LeaseId,
+    observed: Option<Arc<Observed>>,
     sender: mpsc::UnboundedSender<(LeaseId, JobEvent)>,
 }
 
@@ -114,7 +123,12 @@ impl EventSink {
     /// A sink for the events of `lease_id`.
     #[must_use]
     pub fn new(lease_id: LeaseId, sender: mpsc::UnboundedSender<(LeaseId, JobEvent)>) -> Self {
-        Self { lease_id, sender }
+        Self { lease_id, observed: None, sender }
+    }
+
+    /// The same sink, which also tells the log, the metrics and the trace of this attempt.
+    pub(crate) fn observed(self, by: Arc<Observed>) -> Self {
+        Self { observed: Some(by), ..self }
     }
 
     /// Tells how far the attempt is.
@@ -137,6 +151,9 @@ impl EventSink {
     }
 
     fn send(&self, event: JobEvent) {
+        if let Some(observed) = &self.observed {
+            observed.note(&event);
+        }
         // Without a receiver the program is ending, and nobody wants to know.
         let _ = self.sender.send((self.lease_id, event));
     }

@@ -13,7 +13,9 @@ pub mod finished;
 pub mod gpu;
 pub mod identity;
 mod link;
+pub mod metrics;
 pub mod names;
+mod observed;
 pub mod prover_server;
 pub mod runner;
 
@@ -23,6 +25,7 @@ use anyhow::{Context, anyhow};
 use network_lib::handshake::Gpu;
 use network_lib::job::ProofMode;
 use network_lib::signal::Shutdown;
+use tokio_util::sync::CancellationToken;
 
 use crate::config::{BackendChoice, Config, Secret, endpoints};
 use crate::executor::Executor;
@@ -34,6 +37,7 @@ use crate::finished::{FinishedProof, FinishedProofs};
 use crate::gpu::Gpus;
 use crate::identity::DataDir;
 use crate::link::{Identity, Link};
+use crate::metrics::Metrics;
 use crate::runner::Runner;
 
 /// Works for the Hierophant that `config` names until `shutdown`, or until Hierophant has it drained.
@@ -72,8 +76,22 @@ pub async fn run(
     }
     let capabilities = executor.capabilities();
     let downloads = data_dir.downloads.clone();
-    let runner = Runner::new(&config, &endpoints, Arc::clone(&executor), downloads, finished)
-        .context("cannot set up HTTP")?;
+    let metrics = Metrics::new(executor.server_starts());
+    let serving = CancellationToken::new();
+    if let Some(address) = config.metrics_address {
+        metrics::serve(address, metrics.clone(), serving.clone()).await?;
+    }
+    // However this ends, the port goes with it.
+    let _serving = serving.drop_guard();
+    let runner = Runner::new(
+        &config,
+        &endpoints,
+        Arc::clone(&executor),
+        downloads,
+        finished,
+        metrics.clone(),
+    )
+    .context("cannot set up HTTP")?;
     let identity = Identity {
         endpoints,
         worker_id: data_dir.worker_id,
@@ -83,7 +101,8 @@ pub async fn run(
         shutdown_grace: config.shutdown_grace,
     };
     executor.start();
-    let outcome = Link::new(identity, Arc::new(runner), capabilities, found, shutdown).run().await;
+    let outcome =
+        Link::new(identity, Arc::new(runner), capabilities, found, shutdown, metrics).run().await;
     executor.stop().await;
     outcome
 }

@@ -30,6 +30,7 @@ use self::socket::{ConnectError, Lost, Socket};
 use crate::config::Endpoints;
 use crate::executor::{JobEvent, Outcome};
 use crate::finished::FinishedProof;
+use crate::metrics::Metrics;
 use crate::runner::Runner;
 
 /// A connection that lasted this long was a good one: the next pause is short again.
@@ -62,6 +63,7 @@ pub(crate) struct Link {
     limit: CancellationToken,
     /// Why no more attempts are taken, once that is so.
     leaving: Option<String>,
+    metrics: Metrics,
 }
 
 /// How a connection ended.
@@ -101,6 +103,7 @@ impl Link {
         capabilities: watch::Receiver<Capabilities>,
         found: Vec<FinishedProof>,
         shutdown: Shutdown,
+        metrics: Metrics,
     ) -> Self {
         let (sink, events) = mpsc::unbounded_channel();
         Self {
@@ -114,6 +117,7 @@ impl Link {
             shutdown,
             limit: CancellationToken::new(),
             leaving: None,
+            metrics,
         }
     }
 
@@ -150,6 +154,7 @@ impl Link {
             let reason = match connected {
                 Ok((socket, welcome)) => {
                     let start = Instant::now();
+                    let _connected = self.metrics.connected();
                     let end = self.serve(socket, &welcome).await;
                     if start.elapsed() >= GOOD_CONNECTION {
                         pauses = delays(longest);

@@ -7,6 +7,7 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 use contemplant::config::{Config, TEMPLATE};
 use contemplant::doctor::{self, Finding};
+use network_lib::trace::{self, KeyValue};
 use network_lib::{config, logging, signal};
 
 /// Without `--config`, this file is read if it is there.
@@ -88,10 +89,20 @@ fn work(file: Option<PathBuf>) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
     let outcome = runtime.block_on(async {
         let shutdown = signal::shutdown().context("cannot listen for signals")?;
+        trace::init("contemplant", attributes(&settings));
         let executor = contemplant::build_executor(&settings).await?;
-        contemplant::run(settings, executor, shutdown).await
+        let outcome = contemplant::run(settings, executor, shutdown).await;
+        trace::finish().await;
+        outcome
     });
     // Nothing that still computes is worth waiting for.
     runtime.shutdown_background();
     outcome
+}
+
+/// What traces say of this process.
+fn attributes(settings: &Config) -> Vec<KeyValue> {
+    let version = KeyValue::new("service.version", env!("CARGO_PKG_VERSION"));
+    let name = settings.name.clone().map(|name| KeyValue::new("service.instance.id", name));
+    [version].into_iter().chain(name).collect()
 }

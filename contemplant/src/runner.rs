@@ -21,6 +21,8 @@ use crate::artifact::{self, DecodeError};
 use crate::config::{Config, Endpoints};
 use crate::executor::{EventSink, Executor, Outcome, ProveJob, Proved, failure};
 use crate::finished::{FinishedProof, FinishedProofs};
+use crate::metrics::Metrics;
+use crate::observed::Observed;
 
 /// An attempt as Hierophant hands it out.
 #[derive(Debug, Clone)]
@@ -33,6 +35,8 @@ pub struct Job {
     pub program: BlobInfo,
     /// The input as it will arrive.
     pub stdin: BlobInfo,
+    /// The attempt's place in the job's trace, as W3C's `traceparent`.
+    pub traceparent: Option<String>,
 }
 
 /// Carries attempts through.
@@ -47,6 +51,7 @@ pub struct Runner {
     heard: watch::Sender<()>,
     /// Cancelled when the program ends.
     leaving: CancellationToken,
+    metrics: Metrics,
 }
 
 /// Why an attempt ends without a proof.
@@ -81,10 +86,11 @@ impl Runner {
         executor: Arc<dyn Executor>,
         downloads: PathBuf,
         finished: FinishedProofs,
+        metrics: Metrics,
     ) -> anyhow::Result<Self> {
         let slots = executor.capabilities().borrow().slots.max(1);
         Ok(Self {
-            transfer: Transfer::new(endpoints.http.clone(), config.http_timeout)?,
+            transfer: Transfer::new(endpoints.http.clone(), config.http_timeout, metrics.clone())?,
             downloads,
             finished,
             max_decompressed_bytes: config.max_decompressed_bytes,
@@ -92,18 +98,15 @@ impl Runner {
             executor,
             heard: watch::Sender::new(()),
             leaving: CancellationToken::new(),
+            metrics,
         })
     }
 
     /// Starts an attempt. Its last event is always the one that says how it ended.
     pub fn start(self: &Arc<Self>, job: Job, events: EventSink, cancel: CancellationToken) {
-        let span = tracing::info_span!(
-            "job",
-            // A whole lease id would let a reader of the log fetch the job's input.
-            lease = %lease_hint(job.lease_id),
-            vk = %job.spec.vk_hash,
-            mode = %job.spec.mode,
-        );
+        let observed = Arc::new(Observed::start(&job, self.metrics.clone()));
+        let span = observed.log().clone();
+        let events = events.observed(observed);
         let runner = Arc::clone(self);
         let lease_id = job.lease_id;
         let sink = events.clone();
@@ -121,7 +124,9 @@ impl Runner {
         events: EventSink,
         cancel: CancellationToken,
     ) {
-        let span = tracing::info_span!("job", lease = %lease_hint(proof.lease_id));
+        let observed = Arc::new(Observed::resume(proof.lease_id, self.metrics.clone()));
+        let span = observed.log().clone();
+        let events = events.observed(observed);
         let runner = Arc::clone(self);
         let sink = events.clone();
         let work = async move { runner.conclude(proof.lease_id, Ok(proof), &sink, &cancel).await };
@@ -261,7 +266,7 @@ impl Runner {
 
     async fn fetch(&self, job: Job, events: &EventSink) -> Result<ProveJob, Stop> {
         events.phase(Phase::Downloading);
-        let Job { lease_id, spec, program, stdin } = job;
+        let Job { lease_id, spec, program, stdin, .. } = job;
         let (program_path, stdin_path) = (wire::program_path(lease_id), wire::stdin_path(lease_id));
         let (program_file, stdin_file) = tokio::try_join!(
             self.transfer.fetch(&program_path, program, &self.downloads),
@@ -289,13 +294,6 @@ fn follow(events: EventSink, work: impl Future<Output = Outcome> + Send + 'stati
             tracing::error!(%error, "an attempt has panicked");
             Outcome::Failed(failure(FailureClass::Worker, "the Contemplant has a fault"))
         });
-        match &outcome {
-            Outcome::Completed { proof, .. } => {
-                tracing::info!(proof_bytes = proof.size, "proof handed in");
-            }
-            Outcome::Failed(failure) => tracing::warn!(%failure, "attempt failed"),
-            Outcome::Abandoned => tracing::info!("attempt given up"),
-        }
         events.ended(outcome);
     });
 }

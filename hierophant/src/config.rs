@@ -438,6 +438,8 @@ impl Settings for Config {
 
 #[cfg(test)]
 mod tests {
+    use network_lib::config::template;
+
     use super::*;
 
     /// Uncommented, the template must be complete and equal the defaults.
@@ -464,6 +466,16 @@ mod tests {
         let mut defaults = toml::Table::try_from(Config::default()).expect("serializes");
         defaults.remove("allowlist");
         defaults.remove("webhooks");
+        assert_eq!(shown, defaults);
+    }
+
+    /// What the template does not call an example is a default.
+    #[test]
+    fn the_documented_defaults_are_the_defaults() {
+        let shown: toml::Table =
+            template::shown_defaults(TEMPLATE).parse().expect("a template holds TOML");
+        let mut defaults = toml::Table::try_from(Config::default()).expect("serializes");
+        defaults.remove("allowlist");
         assert_eq!(shown, defaults);
     }
 

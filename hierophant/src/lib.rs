@@ -18,6 +18,7 @@ pub mod registry;
 pub mod root;
 pub mod session;
 pub mod store;
+pub mod traces;
 pub mod verify;
 pub mod webhooks;
 

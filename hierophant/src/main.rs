@@ -9,7 +9,8 @@ use clap_complete::Shell;
 use hierophant::Listeners;
 use hierophant::cli::{self, Options, Question};
 use hierophant::config::{Config, DEFAULT_FILE, TEMPLATE};
-use network_lib::{config, logging, signal};
+use network_lib::trace::KeyValue;
+use network_lib::{config, logging, signal, trace};
 
 /// Coordinator of a self-hosted SP1 prover network.
 #[derive(Debug, Parser)]
@@ -82,7 +83,10 @@ fn run(file: Option<PathBuf>) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let shutdown = signal::shutdown_token().context("cannot listen for signals")?;
+        trace::init("hierophant", [KeyValue::new("service.version", env!("CARGO_PKG_VERSION"))]);
         let listeners = Listeners::bind(&config).await?;
-        hierophant::run(config, listeners, shutdown).await
+        let outcome = hierophant::run(config, listeners, shutdown).await;
+        trace::finish().await;
+        outcome
     })
 }

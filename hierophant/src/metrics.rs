@@ -5,18 +5,16 @@
 //! request, job or worker: the number of series stays small. `docs/metrics.md` lists them all.
 
 mod labels;
-mod registrar;
 mod rpc;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use network_lib::ids::VkHash;
 use network_lib::job::{Failure, ProofMode};
-use prometheus_client::encoding::text::encode;
+use network_lib::metrics::{self, FloatGauge, LONG, Registrar, SHORT, Seconds};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -33,35 +31,27 @@ use labels::{
     RequestLabels, RpcLabels, StateLabels, StoreLabels, VerificationLabels, WorkerLabels,
 };
 
-use registrar::Registrar;
-
 pub use labels::{Direction, Peer};
 pub use rpc::RpcLayer;
 
 /// Programs with a series of their own; those after them are counted as `other`.
 const MOST_PROGRAMS: usize = 50;
 
-/// Seconds of a call, a commit or a check.
-const SHORT: [f64; 13] =
-    [0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
-
-/// Seconds of a proof, or of waiting for one.
-const LONG: [f64; 14] =
-    [0.01, 0.1, 1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1200.0, 3600.0, 7200.0, 14400.0];
-
 /// How the page about all metrics begins.
 const PAGE: &str = "\
 # Metrics
 
-Hierophant serves its figures at `http://HOST:9010/metrics`, in the text format of OpenMetrics that Prometheus
-reads. No label is an id of a request, job or Contemplant, so the number of series stays small.
+Both programs serve their figures in the text format of OpenMetrics that Prometheus reads. No label is an id of a
+request, job or Contemplant, so the number of series stays small. `deploy/prometheus` has an example of how to
+scrape them, with alert rules, `deploy/grafana` a dashboard.
+
+## Hierophant
+
+At `http://HOST:9010/metrics`.
 
 | Name | Kind | What it is |
 |---|---|---|
 ";
-
-type Seconds<L> = Family<L, Histogram, fn() -> Histogram>;
-type FloatGauge = Gauge<f64, AtomicU64>;
 
 /// Everything that is measured. Clones share it.
 #[derive(Clone)]
@@ -126,7 +116,7 @@ impl Metrics {
     /// Everything at zero.
     #[must_use]
     pub fn new() -> Self {
-        let mut to = Registrar::new();
+        let mut to = Registrar::new("hierophant");
         let requests_accepted =
             to.counters("requests_accepted", "requests accepted, by `mode` and `network_mode`");
         let requests_ended = to.counters("requests_ended", "requests that ended, by `state`");
@@ -191,7 +181,7 @@ impl Metrics {
             to.byte_gauge("storage_used", "all programs, inputs and proofs that are kept");
         let storage_free = to.byte_gauge("storage_free", "free space where the data folder lies");
         let (registry, rows) = to.finish();
-        Self(Arc::new(Measures {
+        let metrics = Self(Arc::new(Measures {
             registry,
             rows,
             programs: Mutex::default(),
@@ -217,7 +207,40 @@ impl Metrics {
             slots,
             storage_used,
             storage_free,
-        }))
+        }));
+        metrics.begin_at_zero();
+        metrics
+    }
+
+    /// What alerts are made of is there before it first happens: Prometheus sees no increase in a series that
+    /// begins at one.
+    fn begin_at_zero(&self) {
+        let measures = &*self.0;
+        let classes = ["guest", "request", "worker", "infrastructure"];
+        let failed = classes.map(|class| AttemptLabels { outcome: "failed", class });
+        let others = [("completed", ""), ("cancelled", ""), ("lost", ""), ("lost", "worker")];
+        let others = others.map(|(outcome, class)| AttemptLabels { outcome, class });
+        for labels in failed.iter().chain(&others) {
+            drop(measures.attempts_ended.get_or_create(labels));
+        }
+        let jobs = [
+            JobState::Proved,
+            JobState::Unexecutable,
+            JobState::Failed,
+            JobState::Cancelled,
+            JobState::Expired,
+        ];
+        for mode in ProofMode::ALL.map(ProofMode::as_str) {
+            for state in jobs.map(JobState::as_str) {
+                drop(measures.jobs_ended.get_or_create(&JobLabels { mode, state }));
+            }
+            for verdict in ["accepted", "rejected"] {
+                drop(measures.verification.get_or_create(&VerificationLabels { mode, verdict }));
+            }
+        }
+        for operation in ["read", "write"] {
+            drop(measures.store_errors.get_or_create(&StoreLabels { operation }));
+        }
     }
 
     /// A change of the scheduler's that is in the store now.
@@ -261,10 +284,7 @@ impl Metrics {
     #[must_use]
     pub fn render(&self, figures: &Figures) -> String {
         self.set_gauges(figures);
-        let mut text = String::new();
-        // Writing into a string cannot fail.
-        let _ = encode(&mut text, &self.0.registry);
-        text
+        metrics::text(&self.0.registry)
     }
 
     /// The page about all metrics, as Markdown.

@@ -27,7 +27,7 @@ impl ChildProcess {
     /// Starts `program` with `arguments`; everything it writes is appended to `log`.
     ///
     /// Variables of this process whose name starts with one of `withheld` are not passed on, so that
-    /// a developer's own settings do not leak into a test.
+    /// a developer's own settings do not leak into a test; those of `environment` are added.
     ///
     /// # Errors
     ///
@@ -37,6 +37,7 @@ impl ChildProcess {
         program: &Path,
         arguments: &[&Path],
         withheld: &[&str],
+        environment: &[(&str, String)],
         log: &Path,
     ) -> Result<Self> {
         let output = File::options()
@@ -53,6 +54,7 @@ impl ChildProcess {
         }
         let child = command
             .args(arguments)
+            .envs(environment.iter().map(|(name, value)| (name, value)))
             .env("NO_COLOR", "1")
             .stdin(Stdio::null())
             .stdout(output.try_clone().context("cannot share a log file")?)
@@ -174,6 +176,7 @@ mod tests {
             Path::new("sh"),
             &[&file],
             &["SLEEPER_"],
+            &[],
             &folder.join("log"),
         )
         .expect("starts")

@@ -22,7 +22,7 @@ const READY_LIMIT: Duration = Duration::from_secs(30);
 const PORT_ATTEMPTS: u32 = 3;
 
 /// Both programs read variables with these prefixes; a developer's own must not reach them.
-const WITHHELD: [&str; 2] = ["HIEROPHANT_", "CONTEMPLANT_"];
+const WITHHELD: [&str; 3] = ["HIEROPHANT_", "CONTEMPLANT_", "OTEL_"];
 
 /// A running network. Dropping it kills its processes and removes its folder; [`Self::stop`] ends it
 /// properly and says whether it did end properly.
@@ -32,6 +32,7 @@ pub struct LocalNetwork {
     contemplants: Vec<ChildProcess>,
     binaries: Binaries,
     ports: Ports,
+    environment: Vec<(&'static str, String)>,
     folder: TempDir,
 }
 
@@ -95,6 +96,19 @@ impl LocalNetwork {
     ///
     /// When it cannot be started, dies, or is not ready in time; with the last lines of its log.
     pub async fn start(binaries: &Binaries, keys: &Table) -> Result<Self> {
+        Self::start_in(binaries, keys, Vec::new()).await
+    }
+
+    /// [`Self::start`] with these environment variables for all programs.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::start`].
+    pub async fn start_in(
+        binaries: &Binaries,
+        keys: &Table,
+        environment: Vec<(&'static str, String)>,
+    ) -> Result<Self> {
         let folder = tempfile::Builder::new()
             .prefix("hierophant-test-")
             .tempdir()
@@ -103,7 +117,7 @@ impl LocalNetwork {
         let (ports, hierophant) = loop {
             let ports = Ports::free()?;
             write_hierophant_config(folder.path(), ports, keys)?;
-            let mut hierophant = spawn_hierophant(binaries, folder.path())?;
+            let mut hierophant = spawn_hierophant(binaries, folder.path(), &environment)?;
             match wait_until_ready(&mut hierophant, ports).await {
                 Ok(()) => break (ports, hierophant),
                 Err(_) if attempt < PORT_ATTEMPTS && hierophant.log_text().contains("in use") => {
@@ -113,7 +127,7 @@ impl LocalNetwork {
             }
         };
         let binaries = binaries.clone();
-        Ok(Self { hierophant, contemplants: Vec::new(), binaries, ports, folder })
+        Ok(Self { hierophant, contemplants: Vec::new(), binaries, ports, environment, folder })
     }
 
     /// Starts one with mock proofs allowed and one mock Contemplant that offers every mode.
@@ -174,6 +188,7 @@ impl LocalNetwork {
             &self.binaries.contemplant,
             &[Path::new("--config"), &config],
             &WITHHELD,
+            &self.environment,
             &self.folder.path().join(format!("contemplant-{name}.log")),
         )
     }
@@ -212,7 +227,7 @@ impl LocalNetwork {
     /// When it does not come back.
     pub async fn crash_and_restart_hierophant(&mut self) -> Result<()> {
         self.hierophant.kill().await?;
-        self.hierophant = spawn_hierophant(&self.binaries, self.folder.path())?;
+        self.hierophant = spawn_hierophant(&self.binaries, self.folder.path(), &self.environment)?;
         wait_until_ready(&mut self.hierophant, self.ports).await
     }
 
@@ -311,12 +326,17 @@ fn write_hierophant_config(folder: &Path, ports: Ports, keys: &Table) -> Result<
     write_config(folder, "hierophant", &table).map(drop)
 }
 
-fn spawn_hierophant(binaries: &Binaries, folder: &Path) -> Result<ChildProcess> {
+fn spawn_hierophant(
+    binaries: &Binaries,
+    folder: &Path,
+    environment: &[(&str, String)],
+) -> Result<ChildProcess> {
     ChildProcess::spawn(
         "hierophant",
         &binaries.hierophant,
         &[Path::new("--config"), &folder.join("hierophant.toml")],
         &WITHHELD,
+        environment,
         &folder.join("hierophant.log"),
     )
 }

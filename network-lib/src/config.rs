@@ -4,6 +4,8 @@
 //! file, the key and the remedy. So faults are collected: a value of the wrong type is noted, set
 //! aside and the rest is read on; unknown keys are all listed; then the program's own checks run.
 
+pub mod template;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
 //! What Hierophant and Contemplant share: identifiers, the job model, the worker protocol and the
-//! few habits (configuration, tasks, signals, logs) that both programs follow.
+//! few habits (configuration, tasks, signals, logs, metrics, traces) that both programs follow.
 //!
 //! Nothing here depends on a prover, a database or a web framework, so both programs build without each
 //! other. The protocol is described for people in `docs/worker-protocol.md`; its messages are
@@ -11,6 +11,8 @@ pub mod handshake;
 pub mod ids;
 pub mod job;
 pub mod logging;
+pub mod metrics;
 pub mod signal;
 pub mod task;
+pub mod trace;
 pub mod wire;

@@ -102,6 +102,9 @@ pub enum ToWorker {
         program: BlobInfo,
         /// The input as it will arrive.
         stdin: BlobInfo,
+        /// The attempt's place in the job's trace, as W3C's `traceparent`; the trace's id is the job's.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        traceparent: Option<String>,
     },
     /// Stop an attempt; its result is no longer wanted.
     Cancel {

@@ -103,6 +103,7 @@ fn to_worker() -> Vec<ToWorker> {
             },
             program: BlobInfo { size: 41_000, sha256: Sha256Digest([0x01; 32]) },
             stdin: BlobInfo { size: 512, sha256: Sha256Digest([0x02; 32]) },
+            traceparent: Some(format!("00-{}-{}-01", "3a".repeat(16), "5b".repeat(8))),
         },
         ToWorker::Cancel { lease_id: lease(), reason: "the job is cancelled".into() },
         ToWorker::Settled { lease_id: lease() },
@@ -137,6 +138,14 @@ fn every_message_is_written_as_documented() {
     to_worker().iter().for_each(check);
     let documented = DOCUMENT.matches("```json\n").count();
     assert_eq!(documented, from_worker().len() + to_worker().len(), "an example without message");
+}
+
+#[test]
+fn an_attempt_without_a_trace_is_read() {
+    let mut order = serde_json::from_str::<serde_json::Value>(documented("prove")).expect("reads");
+    order.as_object_mut().expect("an object").remove("traceparent");
+    let read = decode::<ToWorker>(&order.to_string()).expect("reads");
+    assert!(matches!(read, ToWorker::Prove { traceparent: None, .. }), "{read:?}");
 }
 
 #[test]

@@ -1,14 +1,16 @@
 //! The two peers of a Hierophant, in the hands of a test: a client that signs and speaks the wire
 //! itself, and a Contemplant that does what it is told. Neither needs a prover. Beside them, a Postgres
-//! server, and whole networks to look at.
+//! server, a collector of traces, and whole networks to look at.
 //!
 //! Whatever a test does not ask for must work, so these peers panic when it does not.
 
 mod client;
+pub mod collector;
 mod contemplant;
 pub mod fleet;
 mod payload;
 pub mod postgres;
+pub mod queries;
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -17,6 +17,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use network_lib::handshake::{Backend, Capabilities, Gpu};
 use network_lib::job::{Failure, FailureClass, Phase, ProofMode};
+use network_lib::metrics::Counter;
 use network_lib::task;
 use sp1_node::ProverRuntime;
 use sp1_sdk::SP1_CIRCUIT_VERSION;
@@ -55,6 +56,7 @@ pub struct CudaExecutor {
     slots: Mutex<Vec<Slot>>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
     stop: CancellationToken,
+    starts: Counter,
 }
 
 /// What a [`CudaExecutor`] is made of.
@@ -95,12 +97,14 @@ impl CudaExecutor {
         let (work, queue) = mpsc::channel(count.max(1));
         let queue = Arc::new(tokio::sync::Mutex::new(queue));
         let pace = Arc::new(Pace::default());
+        let starts = Counter::default();
         let slot = |(number, server)| Slot {
             server,
             number,
             queue: Arc::clone(&queue),
             pace: Arc::clone(&pace),
             states: Arc::clone(&states),
+            starts: starts.clone(),
             start_limit: settings.start_limit,
             silence_limit: settings.silence_limit,
         };
@@ -115,6 +119,7 @@ impl CudaExecutor {
             slots: Mutex::new(slots),
             tasks: Mutex::new(vec![task::spawn("offer", offer)]),
             stop: CancellationToken::new(),
+            starts,
         })
     }
 
@@ -174,6 +179,10 @@ impl CudaExecutor {
 impl Executor for CudaExecutor {
     fn capabilities(&self) -> watch::Receiver<Capabilities> {
         self.capabilities.subscribe()
+    }
+
+    fn server_starts(&self) -> Counter {
+        self.starts.clone()
     }
 
     fn start(&self) {

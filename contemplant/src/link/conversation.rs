@@ -108,8 +108,8 @@ impl Link {
     pub(super) fn handle(&mut self, heard: Heard) {
         match heard {
             Heard::Nothing => {}
-            Heard::Message(ToWorker::Prove { lease_id, spec, program, stdin }) => {
-                self.begin(Job { lease_id, spec, program, stdin });
+            Heard::Message(ToWorker::Prove { lease_id, spec, program, stdin, traceparent }) => {
+                self.begin(Job { lease_id, spec, program, stdin, traceparent });
             }
             Heard::Message(ToWorker::Cancel { lease_id, reason }) => {
                 let known = self.held.cancel(lease_id);
@@ -183,13 +183,6 @@ impl Link {
                 }
             }
             JobEvent::Executed(execution) if self.held.is_running(lease_id) => {
-                let cycles = execution.cycles;
-                tracing::info!(
-                    lease = lease_hint(lease_id),
-                    cycles,
-                    gas = execution.gas,
-                    "executed"
-                );
                 socket.send(&FromWorker::Executed { lease_id, execution }).await?;
             }
             // Nothing will be said of it, so the heartbeat must say that the machine is free again.

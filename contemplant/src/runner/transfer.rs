@@ -21,6 +21,7 @@ use tokio::time::Instant;
 use tokio_util::io::ReaderStream;
 
 use crate::finished::{FinishedProof, ProofBytes};
+use crate::metrics::Metrics;
 
 /// How often a download is tried that fails for no lasting reason.
 const TRIES: u32 = 6;
@@ -48,17 +49,18 @@ pub(super) struct Transfer {
     download: Client,
     upload: Client,
     silence: Duration,
+    metrics: Metrics,
 }
 
 impl Transfer {
     /// Transfers with the server at `base`, each of which may stand still for `silence`.
-    pub(super) fn new(base: String, silence: Duration) -> reqwest::Result<Self> {
+    pub(super) fn new(base: String, silence: Duration, metrics: Metrics) -> reqwest::Result<Self> {
         let client =
             || Client::builder().redirect(redirect::Policy::none()).connect_timeout(silence);
         let download = client().read_timeout(silence).build()?;
         // While an upload runs there is nothing to read, so its silence is measured here.
         let upload = client().build()?;
-        Ok(Self { base, download, upload, silence })
+        Ok(Self { base, download, upload, silence, metrics })
     }
 
     /// Fetches `path` into a file in `folder`.
@@ -108,6 +110,7 @@ impl Transfer {
             writer.write_all(&chunk).await.map_err(local)?;
         }
         writer.flush().await.map_err(local)?;
+        self.metrics.received(size);
         let found = BlobInfo { size, sha256: Sha256Digest(digest.finalize().into()) };
         if found != expected {
             let message = format!(
@@ -158,7 +161,11 @@ impl Transfer {
             .header(CONTENT_LENGTH, proof.proof.size)
             .body(reqwest::Body::wrap_stream(body));
         tokio::select! {
-            response = request.send() => accepted(response).map(drop),
+            response = request.send() => {
+                accepted(response)?;
+                self.metrics.sent(proof.proof.size);
+                Ok(())
+            }
             () = pace.silent_for(self.silence) => {
                 Err(TransferError::Transient("the transfer stands still".to_owned()))
             }

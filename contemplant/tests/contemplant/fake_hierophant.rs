@@ -127,7 +127,7 @@ impl FakeHierophant {
             gas_limit: 0,
         };
         let (program, stdin) = (blob_info(program), blob_info(stdin));
-        (lease_id, ToWorker::Prove { lease_id, spec, program, stdin })
+        (lease_id, ToWorker::Prove { lease_id, spec, program, stdin, traceparent: None })
     }
 
     /// Answers the next requests for a file with these errors.

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::core::{Effect, IdSource, Known, Limits, Past, ProofsCore};
 use super::handle::ProofsHandle;
+use super::log;
 use super::message::{CancelError, Clearing, NewRequest, ProofsMsg, SubmitError};
 use super::pace::LATELY;
 use crate::artifacts::audit;
@@ -23,9 +24,10 @@ use crate::clock::Clock;
 use crate::events::Events;
 use crate::metrics::Metrics;
 use crate::operate::Cleared;
-use crate::records::{Change, JobState, Millis, RequestState, idempotency_key, job_key};
+use crate::records::{JobState, Millis, RequestState, idempotency_key, job_key};
 use crate::session::{CloseReason, SessionHandle};
 use crate::store::{self, JobStore, RequestView, StoreError};
+use crate::traces;
 use crate::verify::ProofChecker;
 use crate::webhooks::Webhooks;
 
@@ -304,7 +306,10 @@ impl ProofsState {
         if let Some(proof) = ended.as_ref().and_then(|job| job.proof)
             && !self.blobs.is_there(proof).await
         {
-            tracing::error!("the bytes of a finished proof are gone");
+            tracing::error!(
+                job_id = ended.as_ref().map(|job| display(job.id)),
+                "the bytes of a finished proof are gone"
+            );
             ended = None;
         }
         if ended.is_none() && !self.quarantine.is_zero() {
@@ -395,9 +400,10 @@ impl ProofsState {
                 })
                 .await?;
             for change in &changes {
-                log_change(change);
+                log::changed(change);
                 self.metrics.changed(change);
                 self.events.changed(change);
+                traces::changed(change);
             }
             self.webhooks.kept(&changes);
         }
@@ -417,11 +423,15 @@ impl ProofsState {
                 }
                 Effect::Check { lease, proof, claim } => {
                     let (checker, myself) = (self.checker.clone(), myself.clone());
-                    let metrics = self.metrics.clone();
+                    let (metrics, job) = (self.metrics.clone(), self.core.job_leased(lease));
                     task::spawn("check proof", async move {
-                        let (mode, started) = (claim.mode, Instant::now());
+                        let (mode, started, began) = (claim.mode, Instant::now(), Millis::now());
                         let verdict = checker.check(proof, claim).await;
                         metrics.verified(mode, &verdict, started.elapsed());
+                        log::checked(job, lease, &verdict, started.elapsed());
+                        if let Some(job) = job {
+                            traces::verified(job, lease, mode, began, &verdict);
+                        }
                         tell(&myself, ProofsMsg::Checked(lease, verdict));
                     });
                 }
@@ -433,22 +443,6 @@ impl ProofsState {
 
 fn log_unread(error: &StoreError) {
     tracing::warn!(error = %chain(error), "a request could not be looked up");
-}
-
-fn log_change(change: &Change) {
-    match change {
-        Change::Job(job) => {
-            let contemplant = job.prover.as_ref().map_or("-", |prover| prover.name.as_str());
-            let failure = job.failure.as_ref().map(tracing::field::display);
-            tracing::info!(job_id = %job.id, state = %job.state, mode = %job.spec.mode,
-                attempts = job.attempts, contemplant, failure, "job");
-        }
-        Change::Request(request, _) => {
-            tracing::info!(job_id = %request.job, request = %short(request.id),
-                requester = %request.requester, state = %request.state, "request");
-        }
-        _ => {}
-    }
 }
 
 /// A duration in milliseconds, as the core counts time.

@@ -156,6 +156,12 @@ impl ProofsCore {
         Some(LeaseAccess { program: record.program, stdin: record.stdin })
     }
 
+    /// Whose attempt a lease is, if it counts.
+    #[must_use]
+    pub fn job_leased(&self, lease: LeaseId) -> Option<JobId> {
+        self.leases.get(&lease).map(|held| held.job)
+    }
+
     /// The scheduler at a glance.
     #[must_use]
     pub fn overview(&self) -> Overview {

@@ -23,6 +23,7 @@ mod startup;
 mod storage;
 mod stores;
 mod support;
+mod traces;
 mod vectors;
 mod verify;
 mod webhooks;

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use network_lib::job::{Failure, FailureClass};
+use network_lib::metrics::Counter;
 use sp1_primitives::SP1_CRATE_VERSION;
 use sp1_sdk::{ProofFromNetwork, SP1Stdin};
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
@@ -89,6 +90,8 @@ pub(super) struct Slot {
     pub(super) number: usize,
     /// What is known of all slots.
     pub(super) states: Arc<watch::Sender<Vec<State>>>,
+    /// Counts the starts of all servers.
+    pub(super) starts: Counter,
     /// How long a server may take until it answers.
     pub(super) start_limit: Duration,
     /// How long a server may be silent while it proves.
@@ -174,6 +177,7 @@ impl Slot {
             Ok(running) => running,
             Err(error) => return End::Failed(error.to_string()),
         };
+        self.starts.inc();
         let served = stop.run_until_cancelled(self.serve(running.as_mut())).await;
         self.becomes(State::Starting);
         running.stop().await;

@@ -9,6 +9,7 @@ use hierophant_proto::network as pb;
 use hierophant_proto::network::prover_network_server::ProverNetwork;
 use network_lib::ids::{RequestId, VkHash};
 use network_lib::job::JobSpec;
+use network_lib::trace;
 use prost::Message;
 use sha2::{Digest, Sha256};
 use tonic::{Request, Response, Status};
@@ -26,6 +27,7 @@ use crate::records::{
     ArtifactKind, ArtifactRecord, Change, Millis, ProgramRecord, RequestState, job_key,
 };
 use crate::store::{ExecutionFilter, RequestFilter, RequestView, StoreError};
+use crate::traces;
 use crate::verify;
 
 /// What every account is said to have: nothing is charged here, so no balance may stop a client.
@@ -341,6 +343,9 @@ impl ProverNetwork for ProverNetworkService {
         &self,
         request: Request<pb::SignedRequest>,
     ) -> Result<Response<pb::RequestProofResponse>, Status> {
+        let began = Millis::now();
+        let caller = request.metadata().get(trace::TRACEPARENT);
+        let caller = caller.and_then(|text| trace::parse(text.to_str().ok()?));
         let Opened { signer, body } = self.open(request.into_inner())?;
         self.context.budget.admit(0).map_err(|low| Status::unavailable(low.to_string()))?;
         let found = classify(&body).map_err(undecodable)?;
@@ -351,6 +356,11 @@ impl ProverNetwork for ProverNetworkService {
                 Status::unavailable(error.to_string())
             }
         })?;
+        if trace::is_on()
+            && let Ok(Some(view)) = self.context.store.request(id).await
+        {
+            traces::requested(view.job.id, id, began, caller.as_ref());
+        }
         Ok(Response::new(pb::RequestProofResponse {
             tx_hash: no_transaction(),
             body: Some(pb::RequestProofResponseBody { request_id: id.0.to_vec() }),

@@ -12,6 +12,7 @@ use super::{not_found, try_again};
 use crate::api::Context;
 use crate::metrics::{Direction, Peer};
 use crate::proofs::LeaseAccess;
+use crate::proofs::log::lease_hint;
 
 const OVER: &str = "this attempt is over, or there is no such attempt";
 const BUSY: &str = "the attempt could not be looked up; try again later";
@@ -75,7 +76,10 @@ pub(super) async fn proof(
 async fn serve(context: &Context, lease: LeaseId, blob: ArtifactId, request: Request) -> Response {
     let response = serve_blob(context, blob, Peer::Contemplant, request).await;
     if response.status() == StatusCode::NOT_FOUND {
-        tracing::error!("the bytes of a job's program or input are gone");
+        tracing::error!(
+            lease = lease_hint(lease),
+            "the bytes of a job's program or input are gone"
+        );
         context.owners.proofs.input_lost(lease);
     }
     response

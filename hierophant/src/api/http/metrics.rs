@@ -10,8 +10,6 @@ use crate::api::Context;
 use crate::metrics::Figures;
 use crate::records::Millis;
 
-const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
 /// `GET /metrics`
 pub(super) async fn metrics(State(context): State<Context>) -> Response {
     let (workers, overview) =
@@ -22,5 +20,5 @@ pub(super) async fn metrics(State(context): State<Context>) -> Response {
     let (now, storage) = (Millis::now(), context.budget.usage());
     let webhooks = context.webhooks.states();
     let text = context.metrics.render(&Figures { now, overview, workers, storage, webhooks });
-    ([(CONTENT_TYPE, OPEN_METRICS)], text).into_response()
+    ([(CONTENT_TYPE, network_lib::metrics::CONTENT_TYPE)], text).into_response()
 }

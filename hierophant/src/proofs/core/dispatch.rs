@@ -4,12 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use alloy_primitives::Address;
 use network_lib::ids::{JobId, LeaseId, WorkerId};
+use network_lib::trace;
 use network_lib::wire::ToWorker;
 
 use super::{Effect, ProofsCore};
 use crate::proofs::assign;
 use crate::proofs::lease::{Lease, Worker};
 use crate::records::{AttemptRecord, Change, Millis};
+use crate::traces;
 
 impl ProofsCore {
     /// Gives waiting jobs to free workers, in the queue's order, unless dispatch is paused.
@@ -82,6 +84,7 @@ impl ProofsCore {
             spec: live.record.spec.clone(),
             program: live.record.program_blob,
             stdin: live.record.stdin_blob,
+            traceparent: Some(trace::traceparent(&traces::attempt_place(job, lease))),
         };
         self.leases.insert(lease, Lease::new(now, attempt.clone()));
         self.update(now, job, effects, |record| record.attempts += 1);

@@ -140,7 +140,7 @@ fn pictures_are_as_they_were() {
         ("lost", lost(), (90, 12)),
     ];
     for (name, model, (width, height)) in pictures {
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/cli/watch/view/pictures");
+        let folder = "src/cli/watch/view/pictures";
         let file = format!("{folder}/{name}.txt");
         let drawn = picture(&model, width, height);
         if std::env::var_os("UPDATE_DOCS").is_some() {

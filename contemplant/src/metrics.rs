@@ -1,0 +1,342 @@
+//! What a Contemplant tells Prometheus, and the port where it does, if `metrics_address` names one.
+//!
+//! As in Hierophant, counters and histograms are fed where things happen, what the GPUs are doing is looked
+//! up when somebody asks, and no label is an id of an attempt. `docs/metrics.md` lists them all.
+
+mod labels;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use axum::Router;
+use axum::http::header::CONTENT_TYPE;
+use axum::routing::get;
+use network_lib::job::{Phase, ProofMode};
+use network_lib::metrics::{self, Counter, Family, FloatGauge, Gauge, Histogram, LONG, Registrar};
+use network_lib::metrics::{Registry, Seconds};
+use network_lib::task;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use self::labels::{AttemptLabels, DirectionLabels, GpuLabels, ModeLabels, PhaseLabels};
+use crate::executor::Outcome;
+use crate::gpu::{self, Device};
+
+/// How this program's part of the page about all metrics begins.
+const PAGE: &str = "
+## Contemplant
+
+At `http://ADDRESS/metrics`, where ADDRESS is `metrics_address` of `contemplant.toml`; without it no port is open.
+
+| Name | Kind | What it is |
+|---|---|---|
+";
+
+/// Everything that is measured. Clones share it.
+#[derive(Clone)]
+pub struct Metrics(Arc<Measures>);
+
+struct Measures {
+    registry: Registry,
+    rows: String,
+    attempts_ended: Family<AttemptLabels, Counter>,
+    attempts_running: Gauge,
+    phase: Seconds<PhaseLabels>,
+    proof: Seconds<ModeLabels>,
+    transferred: Family<DirectionLabels, Counter>,
+    connected: Gauge,
+    connections: Counter,
+    gpu_memory: Family<GpuLabels, Gauge>,
+    gpu_memory_used: Family<GpuLabels, Gauge>,
+    gpu_utilisation: Family<GpuLabels, FloatGauge>,
+    gpu_temperature: Family<GpuLabels, FloatGauge>,
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Metrics")
+    }
+}
+
+impl Metrics {
+    /// Everything at zero; the executor counts the prover servers that it starts in `server_starts`.
+    #[must_use]
+    pub fn new(server_starts: Counter) -> Self {
+        let mut to = Registrar::new("contemplant");
+        let attempts_ended = to.counters(
+            "attempts_ended",
+            "attempts that ended, by `outcome` (`completed`, `failed`, `abandoned`) and, if they failed, \
+             `class` of the failure",
+        );
+        let attempts_running = to.gauge("attempts_running", "attempts in progress");
+        let phase = to.seconds(
+            "phase",
+            "steps of attempts that are over, by `mode` and `phase` (`downloading`, `setting_up`, \
+             `executing`, `proving`, `uploading`)",
+            || Histogram::new(LONG),
+        );
+        let proof = to.seconds(
+            "proof",
+            "from the start of an attempt to its proof in Hierophant's hands, by `mode`",
+            || Histogram::new(LONG),
+        );
+        let transferred = to.byte_counters(
+            "transferred",
+            "programs and inputs (`direction` `in`) and proofs (`out`)",
+        );
+        let connected = to.gauge("connected", "1 while connected to Hierophant, else 0");
+        let connections = to.counter(
+            "connections",
+            "connections to Hierophant that were established; each but the first follows one that was lost",
+        );
+        to.known_counter(
+            "prover_server_starts",
+            "GPU prover servers that were started, or connected to if somebody else runs them; one for each \
+             GPU is the least",
+            server_starts,
+        );
+        let gpu_memory = to.byte_gauges("gpu_memory", "memory of a GPU, by `gpu` (its number)");
+        let gpu_memory_used =
+            to.byte_gauges("gpu_memory_used", "memory of a GPU that is in use, by `gpu`");
+        let gpu_utilisation = to.float_gauges(
+            "gpu_utilisation",
+            "ratio",
+            "how busy a GPU is, 0 to 1, by `gpu`, where the driver tells",
+        );
+        let gpu_temperature = to.float_gauges(
+            "gpu_temperature",
+            "celsius",
+            "how warm a GPU is, by `gpu`, where the driver tells",
+        );
+        let (registry, rows) = to.finish();
+        let metrics = Self(Arc::new(Measures {
+            registry,
+            rows,
+            attempts_ended,
+            attempts_running,
+            phase,
+            proof,
+            transferred,
+            connected,
+            connections,
+            gpu_memory,
+            gpu_memory_used,
+            gpu_utilisation,
+            gpu_temperature,
+        }));
+        metrics.begin_at_zero();
+        metrics
+    }
+
+    /// What alerts are made of is there before it first happens: Prometheus sees no increase in a series that
+    /// begins at one.
+    fn begin_at_zero(&self) {
+        let ended = |outcome, class| {
+            drop(self.0.attempts_ended.get_or_create(&AttemptLabels { outcome, class }));
+        };
+        for outcome in ["completed", "abandoned"] {
+            ended(outcome, "");
+        }
+        for class in ["guest", "request", "worker", "infrastructure"] {
+            ended("failed", class);
+        }
+    }
+
+    /// An attempt has begun.
+    pub(crate) fn attempt_began(&self) {
+        self.0.attempts_running.inc();
+    }
+
+    /// An attempt has ended.
+    pub(crate) fn attempt_ended(&self, outcome: &Outcome) {
+        let (outcome, class) = match outcome {
+            Outcome::Completed { .. } => ("completed", ""),
+            Outcome::Failed(failure) => ("failed", failure.class.as_str()),
+            Outcome::Abandoned => ("abandoned", ""),
+        };
+        self.0.attempts_running.dec();
+        self.0.attempts_ended.get_or_create(&AttemptLabels { outcome, class }).inc();
+    }
+
+    /// A step of an attempt is over.
+    pub(crate) fn phase_ended(&self, mode: ProofMode, phase: Phase, took: Duration) {
+        let labels = PhaseLabels { mode: mode.as_str(), phase: phase.as_str() };
+        self.0.phase.get_or_create(&labels).observe(took.as_secs_f64());
+    }
+
+    /// A proof is in Hierophant's hands.
+    pub(crate) fn proved(&self, mode: ProofMode, took: Duration) {
+        let labels = ModeLabels { mode: mode.as_str() };
+        self.0.proof.get_or_create(&labels).observe(took.as_secs_f64());
+    }
+
+    /// Bytes have arrived.
+    pub(crate) fn received(&self, bytes: u64) {
+        self.transferred("in", bytes);
+    }
+
+    /// Bytes have gone out.
+    pub(crate) fn sent(&self, bytes: u64) {
+        self.transferred("out", bytes);
+    }
+
+    /// A connection to Hierophant stands, until the answer is dropped.
+    pub(crate) fn connected(&self) -> Connected {
+        self.0.connections.inc();
+        self.0.connected.set(1);
+        Connected(self.clone())
+    }
+
+    /// The part of the page about all metrics that is this program's, as Markdown.
+    #[must_use]
+    pub fn page(&self) -> String {
+        format!("{PAGE}{}", self.0.rows)
+    }
+
+    /// All of it as text. Asks the driver about the GPUs, which may take a moment.
+    #[must_use]
+    pub fn render(&self) -> String {
+        self.set_gpus(&gpu::look().map(|gpus| gpus.devices).unwrap_or_default());
+        metrics::text(&self.0.registry)
+    }
+
+    fn set_gpus(&self, devices: &[Device]) {
+        let measures = &*self.0;
+        for (gpu, device) in (0_u32..).zip(devices) {
+            let labels = GpuLabels { gpu };
+            measures.gpu_memory.get_or_create(&labels).set(whole(device.memory_bytes));
+            measures.gpu_memory_used.get_or_create(&labels).set(whole(device.memory_used_bytes));
+            if let Some(percent) = device.utilisation_percent {
+                let ratio = f64::from(percent) / 100.0;
+                measures.gpu_utilisation.get_or_create(&labels).set(ratio);
+            }
+            if let Some(celsius) = device.temperature_celsius {
+                measures.gpu_temperature.get_or_create(&labels).set(f64::from(celsius));
+            }
+        }
+    }
+
+    fn transferred(&self, direction: &'static str, bytes: u64) {
+        self.0.transferred.get_or_create(&DirectionLabels { direction }).inc_by(bytes);
+    }
+}
+
+/// A connection that stands.
+pub(crate) struct Connected(Metrics);
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        self.0.0.connected.set(0);
+    }
+}
+
+fn whole(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}
+
+/// Serves `GET /metrics` at `address` until `stop` is cancelled.
+///
+/// # Errors
+///
+/// When nothing can listen there.
+pub async fn serve(
+    address: SocketAddr,
+    metrics: Metrics,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let listener = TcpListener::bind(address).await.with_context(|| {
+        format!("cannot listen on {address}; choose another `metrics_address` or stop what uses it")
+    })?;
+    tracing::info!(address = %listener.local_addr()?, "figures for Prometheus are served");
+    let answer = async move || {
+        let rendered = tokio::task::spawn_blocking(move || metrics.render()).await;
+        ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], rendered.unwrap_or_default())
+    };
+    let router = Router::new().route("/metrics", get(answer));
+    let serving = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
+    task::spawn("metrics", async move {
+        if let Err(error) = serving.await {
+            tracing::error!(%error, "figures for Prometheus are not served any more");
+        }
+    });
+    Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use network_lib::job::FailureClass;
+    use test_peers::queries;
+
+    use super::*;
+    use crate::executor::failure;
+
+    #[test]
+    fn the_figures_follow_an_attempt() {
+        let starts = Counter::default();
+        let metrics = Metrics::new(starts.clone());
+        let connection = metrics.connected();
+        metrics.attempt_began();
+        metrics.phase_ended(ProofMode::Core, Phase::Proving, Duration::from_secs(2));
+        metrics.attempt_ended(&Outcome::Failed(failure(FailureClass::Worker, "no")));
+        metrics.proved(ProofMode::Core, Duration::from_secs(3));
+        metrics.received(7);
+        starts.inc();
+        let text = metrics.render();
+        for line in [
+            r#"contemplant_attempts_ended_total{outcome="failed",class="worker"} 1"#,
+            "contemplant_attempts_running 0",
+            r#"contemplant_phase_seconds_sum{mode="core",phase="proving"} 2.0"#,
+            r#"contemplant_proof_seconds_count{mode="core"} 1"#,
+            r#"contemplant_transferred_bytes_total{direction="in"} 7"#,
+            "contemplant_connected 1",
+            "contemplant_connections_total 1",
+            "contemplant_prover_server_starts_total 1",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+        }
+        drop(connection);
+        assert!(metrics.render().contains("\ncontemplant_connected 0\n"));
+    }
+
+    /// Every series and label that an alert or a panel of the dashboard reads is one that is served; those of
+    /// GPUs are made up where there is none.
+    #[test]
+    fn the_alerts_and_the_dashboard_read_what_is_served() {
+        let metrics = Metrics::new(Counter::default());
+        metrics.phase_ended(ProofMode::Core, Phase::Proving, Duration::from_secs(2));
+        metrics.proved(ProofMode::Core, Duration::from_secs(3));
+        metrics.received(7);
+        let device = Device {
+            model: "NVIDIA H200".to_owned(),
+            memory_bytes: 2,
+            memory_used_bytes: 1,
+            utilisation_percent: Some(50),
+            temperature_celsius: Some(60),
+        };
+        metrics.set_gpus(&[device]);
+        let served = queries::served(&metrics.render());
+        let deploy = "../deploy";
+        let deployed = queries::deployed(deploy.as_ref());
+        assert!(deployed.iter().filter(|query| query.contains("contemplant_")).count() > 10);
+        let missing = queries::missing(&deployed, "contemplant_", &served);
+        assert!(missing.is_empty(), "{missing:#?}");
+    }
+
+    /// This program's part of the page; `UPDATE_DOCS=1` writes it anew.
+    #[test]
+    fn the_documentation_names_every_metric() {
+        let page = "../docs/metrics.md";
+        let known = std::fs::read_to_string(&page).unwrap();
+        let place = known.find("\n## Contemplant\n").unwrap();
+        let wanted = Metrics::new(Counter::default()).page();
+        if std::env::var_os("UPDATE_DOCS").is_some() {
+            std::fs::write(&page, format!("{}{wanted}", &known[..place])).unwrap();
+        } else {
+            assert_eq!(&known[place..], wanted, "run it with UPDATE_DOCS=1");
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! What tells the series of a metric apart.
+
+use network_lib::metrics::EncodeLabelSet;
+
+/// How an attempt ended; `class` is empty unless it failed.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct AttemptLabels {
+    pub(super) outcome: &'static str,
+    pub(super) class: &'static str,
+}
+
+/// Kind of proof and step of an attempt.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct PhaseLabels {
+    pub(super) mode: &'static str,
+    pub(super) phase: &'static str,
+}
+
+/// Kind of proof.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct ModeLabels {
+    pub(super) mode: &'static str,
+}
+
+/// Which way bytes went.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct DirectionLabels {
+    pub(super) direction: &'static str,
+}
+
+/// A GPU, by its number.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct GpuLabels {
+    pub(super) gpu: u32,
+}

@@ -1,0 +1,120 @@
+//! What the log says of jobs, requests and attempts: a line for each change, each with the ids by which it is
+//! found again. Ids that open something are cut short.
+
+use std::time::Duration;
+
+use network_lib::ids::{JobId, LeaseId};
+use network_lib::job::Failure;
+
+use super::actor::short;
+use crate::records::{AttemptRecord, Change};
+
+/// A change that is in the store now.
+pub(super) fn changed(change: &Change) {
+    match change {
+        Change::Job(job) => {
+            let contemplant = job.prover.as_ref().map_or("-", |prover| prover.name.as_str());
+            let failure = job.failure.as_ref().map(tracing::field::display);
+            tracing::info!(job_id = %job.id, state = %job.state, mode = %job.spec.mode,
+                attempts = job.attempts, contemplant, failure, "job");
+        }
+        Change::Request(request, _) => {
+            tracing::info!(job_id = %request.job, request = %short(request.id),
+                requester = %request.requester, state = %request.state, "request");
+        }
+        Change::Attempt(attempt) => attempt_changed(attempt),
+        _ => {}
+    }
+}
+
+/// A proof was checked.
+pub(super) fn checked(
+    job: Option<JobId>,
+    lease: LeaseId,
+    verdict: &Result<(), Failure>,
+    took: Duration,
+) {
+    let (job_id, lease) = (job.map(tracing::field::display), lease_hint(lease));
+    let took_seconds = took.as_secs_f64();
+    match verdict {
+        Ok(()) => tracing::info!(job_id, lease, took_seconds, "proof accepted"),
+        Err(failure) => tracing::warn!(job_id, lease, took_seconds, %failure, "proof refused"),
+    }
+}
+
+fn attempt_changed(attempt: &AttemptRecord) {
+    let AttemptRecord { job, prover, outcome, message, .. } = attempt;
+    let (lease, contemplant) = (lease_hint(attempt.lease), prover.name.as_str());
+    if let Some(ended) = attempt.ended_at {
+        let elapsed_seconds = ended.since(attempt.started_at) / 1000;
+        tracing::info!(job_id = %job, lease, worker_id = %prover.worker, contemplant, %outcome,
+            elapsed_seconds, reason = message.as_deref(), "attempt ended");
+    } else if attempt.begun_at.is_none() {
+        tracing::info!(job_id = %job, lease, worker_id = %prover.worker, contemplant,
+            "attempt started");
+    }
+}
+
+/// Enough of a lease id to follow an attempt through both programs' logs; the whole one is a credential.
+pub(crate) fn lease_hint(lease: LeaseId) -> String {
+    hex::encode(&lease.as_bytes()[..4])
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Result, Write};
+    use std::sync::{Arc, Mutex};
+
+    use network_lib::handshake::Backend;
+    use network_lib::ids::WorkerId;
+
+    use super::*;
+    use crate::records::{AttemptOutcome, Millis, Prover};
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> Result<usize> {
+            self.0.lock().expect("not poisoned").extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn every_line_of_an_attempt_has_its_ids_and_gives_no_lease_away() {
+        let (job, lease) = (JobId([0x3a; 16]), LeaseId([0x5b; 16]));
+        let prover =
+            Prover { worker: WorkerId([1; 16]), name: "amos".into(), backend: Backend::Cpu };
+        let mut attempt = AttemptRecord::starting(lease, job, prover, Millis(1_000));
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber =
+            tracing_subscriber::fmt().json().with_writer(move || writer.clone()).finish();
+        tracing::subscriber::with_default(subscriber, || {
+            changed(&Change::Attempt(attempt.clone()));
+            checked(Some(job), lease, &Ok(()), Duration::from_millis(200));
+            attempt.begun_at = Some(Millis(2_000));
+            changed(&Change::Attempt(attempt.clone()));
+            attempt.ended_at = Some(Millis(9_000));
+            attempt.outcome = AttemptOutcome::Completed;
+            changed(&Change::Attempt(attempt));
+        });
+        let text = String::from_utf8(lines.0.lock().expect("not poisoned").clone()).expect("text");
+        let lines: Vec<serde_json::Value> =
+            text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        let messages: Vec<&str> =
+            lines.iter().filter_map(|line| line["fields"]["message"].as_str()).collect();
+        assert_eq!(messages, ["attempt started", "proof accepted", "attempt ended"]);
+        for line in &lines {
+            assert_eq!(line["fields"]["job_id"], job.to_string(), "{line}");
+            assert_eq!(line["fields"]["lease"], "5b5b5b5b", "{line}");
+        }
+        assert_eq!(lines[2]["fields"]["elapsed_seconds"], 8);
+        assert!(!text.contains(&lease.to_string()), "{text}");
+    }
+}

@@ -1,0 +1,143 @@
+//! What happened to proofs, as spans of traces.
+//!
+//! The trace of a job has the job's id, so that whoever knows one knows the other. Everything is told from
+//! what is stored, at its end: a trace goes on over restarts, and is whole whichever process ends a job.
+//!
+//! ```text
+//! proof                 a job from its acceptance to its end
+//! ├ RequestProof        a call that asked for it, linked to the caller's own trace
+//! ├ queue               until its first attempt
+//! └ attempt             one for each; the Contemplant's spans are below it
+//!   └ verify            the check of its proof
+//! ```
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use network_lib::ids::{JobId, LeaseId, RequestId};
+use network_lib::job::{Failure, ProofMode};
+use network_lib::trace::{self, Span, SpanContext};
+use sha2::{Digest, Sha256};
+
+use crate::proofs::actor::short;
+use crate::records::{AttemptOutcome, AttemptRecord, Change, JobRecord, JobState, Millis};
+
+/// Where a job is in its trace: at the root.
+#[must_use]
+pub fn job_place(job: JobId) -> SpanContext {
+    let [a, b, c, d, e, f, g, h, ..] = job.0;
+    trace::place(job.0, [a, b, c, d, e, f, g, h])
+}
+
+/// Where an attempt is in its job's trace. It does not give the lease away, which is a credential.
+#[must_use]
+pub fn attempt_place(job: JobId, lease: LeaseId) -> SpanContext {
+    let mut hasher = Sha256::new();
+    hasher.update("attempt");
+    hasher.update(lease.as_bytes());
+    let [a, b, c, d, e, f, g, h, ..] = <[u8; 32]>::from(hasher.finalize());
+    trace::place(job.0, [a, b, c, d, e, f, g, h])
+}
+
+/// A change that is in the store now.
+pub fn changed(change: &Change) {
+    if !trace::is_on() {
+        return;
+    }
+    match change {
+        Change::Job(job) => job_changed(job),
+        Change::Attempt(attempt) => attempt_changed(attempt),
+        _ => {}
+    }
+}
+
+/// A client's call has asked for a proof; `caller` is its place in a trace of its own, if it said one.
+pub fn requested(job: JobId, request: RequestId, began: Millis, caller: Option<&SpanContext>) {
+    let root = job_place(job);
+    let span = |place: &SpanContext| {
+        Span::new("RequestProof", place, at(began), at(Millis::now()))
+            .as_server()
+            .with("job", job.to_string())
+            .with("request", short(request))
+    };
+    trace::record(span(&trace::place_beside(&root)).under(&root).linked(caller));
+    if let Some(caller) = caller {
+        trace::record(span(&trace::place_beside(caller)).under(caller).linked(Some(&root)));
+    }
+}
+
+/// An attempt's proof was checked.
+pub fn verified(
+    job: JobId,
+    lease: LeaseId,
+    mode: ProofMode,
+    began: Millis,
+    verdict: &Result<(), Failure>,
+) {
+    let attempt = attempt_place(job, lease);
+    let span = Span::new("verify", &trace::place_beside(&attempt), at(began), at(Millis::now()));
+    let reason = verdict.as_ref().err().map(ToString::to_string);
+    trace::record(span.under(&attempt).with("mode", mode.as_str()).failed(reason));
+}
+
+fn job_changed(job: &JobRecord) {
+    let root = job_place(job.id);
+    if let (JobState::Leased, 1, Some(started)) = (job.state, job.attempts, job.started_at) {
+        let place = trace::place_beside(&root);
+        trace::record(Span::new("queue", &place, at(job.created_at), at(started)).under(&root));
+    }
+    if let (true, Some(finished)) = (job.state.is_terminal(), job.finished_at) {
+        let ended_well = matches!(job.state, JobState::Proved | JobState::Cancelled);
+        let reason = match &job.failure {
+            Some(failure) => failure.to_string(),
+            None => job.state.to_string(),
+        };
+        let mut span = Span::new("proof", &root, at(job.created_at), at(finished))
+            .with("job", job.id.to_string())
+            .with("mode", job.spec.mode.as_str())
+            .with("program", job.spec.vk_hash.to_string())
+            .with("state", job.state.as_str())
+            .with("attempts", i64::from(job.attempts))
+            .failed((!ended_well).then_some(reason));
+        if let Some(execution) = job.execution {
+            span = span.with("cycles", i64::try_from(execution.cycles).unwrap_or(i64::MAX));
+        }
+        trace::record(span);
+    }
+}
+
+fn attempt_changed(attempt: &AttemptRecord) {
+    let Some(ended) = attempt.ended_at else { return };
+    let ended_well =
+        matches!(attempt.outcome, AttemptOutcome::Completed | AttemptOutcome::Cancelled);
+    let reason = attempt.message.clone().unwrap_or_else(|| attempt.outcome.to_string());
+    let place = attempt_place(attempt.job, attempt.lease);
+    let span = Span::new("attempt", &place, at(attempt.started_at), at(ended))
+        .under(&job_place(attempt.job))
+        .with("worker", attempt.prover.worker.to_string())
+        .with("contemplant", attempt.prover.name.clone())
+        .with("backend", attempt.prover.backend.as_str())
+        .with("outcome", attempt.outcome.as_str())
+        .failed((!ended_well).then_some(reason));
+    trace::record(span);
+}
+
+fn at(time: Millis) -> SystemTime {
+    UNIX_EPOCH + Duration::from_millis(time.since(Millis(0)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_the_same_in_every_process_and_give_no_lease_away() {
+        let (job, lease) = (JobId([7; 16]), LeaseId([9; 16]));
+        assert_eq!(job_place(job), job_place(job));
+        assert_eq!(job_place(job).trace_id().to_string(), job.to_string());
+        let attempt = attempt_place(job, lease);
+        assert_eq!(attempt, attempt_place(job, lease));
+        assert_eq!(attempt.trace_id(), job_place(job).trace_id());
+        assert!(!lease.to_string().contains(&attempt.span_id().to_string()));
+        assert_ne!(attempt, attempt_place(job, LeaseId([8; 16])));
+    }
+}

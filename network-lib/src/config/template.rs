@@ -1,0 +1,147 @@
+//! Reads the commented file that `init` writes as a list of keys, for the page about all of them and for
+//! the tests that hold it to the defaults.
+//!
+//! A template is made of paragraphs. One that ends in `# key = value` tells of that key; one that does not
+//! tells of its section, or of the one whose `[header]` follows at once. The value is the default, unless
+//! the paragraph has a sentence that begins with `Default: `: then it is an example.
+
+/// A part of a template.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Section {
+    /// Its name, empty for the keys before the first header.
+    pub name: String,
+    /// What it is about, in Markdown; empty if nothing is said.
+    pub about: String,
+    /// Its keys, in the template's order.
+    pub keys: Vec<Key>,
+}
+
+/// A key of a configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Key {
+    /// Its name within the section.
+    pub name: String,
+    /// What it means, in Markdown.
+    pub meaning: String,
+    /// Its default in words; none if `value` is the default.
+    pub default: Option<String>,
+    /// The value that the template shows, as TOML.
+    pub value: String,
+}
+
+/// The sections of a template. The first has no name; its text is that of the whole file.
+#[must_use]
+pub fn sections(template: &str) -> Vec<Section> {
+    let mut sections = vec![Section::default()];
+    let mut comment: Vec<&str> = Vec::new();
+    for line in template.lines().chain([""]) {
+        let text = line.strip_prefix('#').map(|text| text.strip_prefix(' ').unwrap_or(text));
+        if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            let about = in_markdown(&std::mem::take(&mut comment));
+            sections.push(Section { name: name.to_owned(), about, keys: Vec::new() });
+            continue;
+        }
+        let Some(section) = sections.last_mut() else { break };
+        match text {
+            Some(text) => match text.split_once(" = ").filter(|(key, _)| is_key(key)) {
+                Some((key, value)) => {
+                    let (meaning, default) = split_default(&std::mem::take(&mut comment));
+                    let (name, value) = (key.to_owned(), value.to_owned());
+                    section.keys.push(Key { name, meaning, default, value });
+                }
+                None => comment.push(text),
+            },
+            None if !comment.is_empty() => {
+                let about = in_markdown(&std::mem::take(&mut comment));
+                section.about = match section.about.is_empty() {
+                    true => about,
+                    false => format!("{}\n\n{about}", section.about),
+                };
+            }
+            None => {}
+        }
+    }
+    sections
+}
+
+/// A template's values that are defaults, as a TOML file.
+#[must_use]
+pub fn shown_defaults(template: &str) -> String {
+    let mut file = String::new();
+    for section in sections(template) {
+        if !section.name.is_empty() {
+            file.push_str(&format!("[{}]\n", section.name));
+        }
+        for key in section.keys.iter().filter(|key| key.default.is_none()) {
+            file.push_str(&format!("{} = {}\n", key.name, key.value));
+        }
+    }
+    file
+}
+
+fn is_key(text: &str) -> bool {
+    !text.is_empty()
+        && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+}
+
+/// The meaning, and the sentence about the default.
+fn split_default(comment: &[&str]) -> (String, Option<String>) {
+    let text = in_markdown(comment);
+    let Some((before, after)) = text.split_once("Default: ") else { return (text, None) };
+    let (default, rest) = after.split_once(". ").unwrap_or((after.trim_end_matches('.'), ""));
+    let meaning = format!("{} {rest}", before.trim_end());
+    (meaning.trim().to_owned(), Some(default.to_owned()))
+}
+
+/// One paragraph; indented lines stay lines.
+fn in_markdown(comment: &[&str]) -> String {
+    let mut text = String::new();
+    for line in comment {
+        if !text.is_empty() {
+            text.push_str(if line.starts_with(' ') { "<br>" } else { " " });
+        }
+        text.push_str(&line.split_whitespace().collect::<Vec<_>>().join(" "));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEMPLATE: &str = "\
+# All about it.
+
+# How many
+# there are:
+#   0  none
+# count = 3
+
+# Who. Default: nobody. Better not.
+# name = \"amos\"
+
+# For later.
+[later]
+# More of it.
+
+# When.
+# at = 1
+";
+
+    #[test]
+    fn a_template_is_read_paragraph_by_paragraph() {
+        let sections = sections(TEMPLATE);
+        let [all, later] = sections.as_slice() else { panic!("{sections:?}") };
+        assert_eq!((all.name.as_str(), all.about.as_str()), ("", "All about it."));
+        assert_eq!(all.keys[0].meaning, "How many there are:<br>0 none");
+        assert_eq!((all.keys[0].value.as_str(), &all.keys[0].default), ("3", &None));
+        assert_eq!(all.keys[1].meaning, "Who. Better not.");
+        assert_eq!(all.keys[1].default.as_deref(), Some("nobody"));
+        assert_eq!(
+            (later.name.as_str(), later.about.as_str()),
+            ("later", "For later.\n\nMore of it.")
+        );
+        assert_eq!(later.keys[0].name, "at");
+        assert_eq!(shown_defaults(TEMPLATE), "count = 3\n[later]\nat = 1\n");
+    }
+}
