@@ -319,8 +319,7 @@ mod tests {
         };
         metrics.set_gpus(&[device]);
         let served = queries::served(&metrics.render());
-        let deploy = "../deploy";
-        let deployed = queries::deployed(deploy.as_ref());
+        let deployed = queries::deployed("../deploy".as_ref());
         assert!(deployed.iter().filter(|query| query.contains("contemplant_")).count() > 10);
         let missing = queries::missing(&deployed, "contemplant_", &served);
         assert!(missing.is_empty(), "{missing:#?}");
@@ -330,11 +329,11 @@ mod tests {
     #[test]
     fn the_documentation_names_every_metric() {
         let page = "../docs/metrics.md";
-        let known = std::fs::read_to_string(&page).unwrap();
+        let known = std::fs::read_to_string(page).unwrap();
         let place = known.find("\n## Contemplant\n").unwrap();
         let wanted = Metrics::new(Counter::default()).page();
         if std::env::var_os("UPDATE_DOCS").is_some() {
-            std::fs::write(&page, format!("{}{wanted}", &known[..place])).unwrap();
+            std::fs::write(page, format!("{}{wanted}", &known[..place])).unwrap();
         } else {
             assert_eq!(&known[place..], wanted, "run it with UPDATE_DOCS=1");
         }
