@@ -8,6 +8,7 @@ pub mod assign;
 pub mod core;
 pub mod handle;
 pub mod lease;
+pub mod memory;
 pub mod message;
 pub mod pace;
 pub mod queue;

@@ -60,6 +60,12 @@ impl Registrar {
         self.register(name, help, None, Family::default())
     }
 
+    /// How many bytes there are now, by labels.
+    pub(super) fn byte_gauges<L: Labels>(&mut self, name: &str, help: &str) -> Family<L, Gauge> {
+        self.describe(&format!("{name}_bytes"), "gauge", help);
+        self.register(name, help, Some(Unit::Bytes), Family::default())
+    }
+
     /// How many there are now.
     pub(super) fn gauge(&mut self, name: &str, help: &str) -> Gauge {
         self.describe(name, "gauge", help);

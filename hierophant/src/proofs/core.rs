@@ -25,6 +25,7 @@ use network_lib::wire::ToWorker;
 
 use super::assign::FailedOn;
 use super::lease::{Lease, Worker, WorkerStats, Workers};
+use super::memory::Needs;
 use super::message::{LeaseAccess, Overview, RunningProof, WorkerWork};
 use super::pace::Pace;
 use super::queue::{Queue, Rank};
@@ -136,6 +137,7 @@ pub struct ProofsCore {
     workers: Workers,
     stats: BTreeMap<WorkerId, WorkerStats>,
     pace: Pace,
+    needs: Needs,
     /// When attempts of workers that have not come back since the start are given up.
     returned_by: Millis,
 }

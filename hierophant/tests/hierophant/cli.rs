@@ -20,7 +20,7 @@ fn text(bytes: &[u8]) -> &str {
 }
 
 /// What it prints when all goes well.
-async fn told(url: &str, arguments: &str) -> String {
+pub(crate) async fn told(url: &str, arguments: &str) -> String {
     let output = hierophant(url, arguments).await;
     let complaint = text(&output.stderr);
     assert!(output.status.success(), "{arguments}: {complaint}");
