@@ -79,8 +79,8 @@ impl Shortages {
             let theirs = workers.iter().filter(|worker| worker.backend() == shortage.backend);
             theirs.filter_map(|worker| worker.memory(shortage.memory)).max()
         };
-        let sizes = self.0.iter().filter_map(|shortage| Some((shortage, of(shortage)?)));
-        let (shortage, largest) = sizes.filter(|(it, largest)| *largest < it.bytes).next()?;
+        let mut sizes = self.0.iter().filter_map(|shortage| Some((shortage, of(shortage)?)));
+        let (shortage, largest) = sizes.find(|(it, largest)| *largest < it.bytes)?;
         let what = match shortage.memory {
             Memory::Main => "main memory",
             Memory::Gpu => "GPU memory",
