@@ -15,7 +15,9 @@ RUN apt-get update \
         build-essential ca-certificates clang cmake curl git golang-go libclang-dev libssl-dev pkg-config \
         protobuf-compiler \
     && rm -rf /var/lib/apt/lists/*
-RUN curl -sSf https://sh.rustup.rs | sh -s -- -y --profile minimal --default-toolchain "$RUST"
+RUN curl -sSf -o rustup.sh https://sh.rustup.rs \
+    && sh rustup.sh -y --profile minimal --default-toolchain "$RUST" \
+    && rm rustup.sh
 ENV PATH=/root/.cargo/bin:/usr/local/cuda/bin:$PATH
 RUN if [ -n "$CUDA_ARCHS" ]; then export CUDA_ARCHS; else unset CUDA_ARCHS; fi \
     && cargo install --locked --root /out "sp1-gpu-server@=$SP1"

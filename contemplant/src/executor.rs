@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use network_lib::handshake::Capabilities;
+use network_lib::handshake::{Capabilities, GpuLoad};
 use network_lib::ids::{LeaseId, Sha256Digest};
 use network_lib::job::{
     BlobInfo, Execution, ExecutionFailureCause, Failure, FailureClass, JobSpec, Phase, Progress,
@@ -35,6 +35,11 @@ pub trait Executor: Send + Sync {
     /// Counts the prover servers that it starts, if it needs any.
     fn server_starts(&self) -> Counter {
         Counter::default()
+    }
+
+    /// How busy the GPUs of its capabilities are, in the same order; empty where that is not known.
+    fn gpu_loads(&self) -> watch::Receiver<Vec<GpuLoad>> {
+        watch::channel(Vec::new()).1
     }
 
     /// Begins what must not be done by two programs on one data folder. Called once, when the folder is
@@ -162,7 +167,7 @@ impl EventSink {
 /// A failure without an execution's cause.
 #[must_use]
 pub fn failure(class: FailureClass, message: impl Into<String>) -> Failure {
-    Failure { class, cause: None, message: message.into() }
+    Failure { class, cause: None, out_of_memory: None, message: message.into() }
 }
 
 /// A failure of the execution.
@@ -172,7 +177,7 @@ pub fn execution_failure(
     cause: ExecutionFailureCause,
     message: impl Into<String>,
 ) -> Failure {
-    Failure { class, cause: Some(cause), message: message.into() }
+    Failure { class, cause: Some(cause), out_of_memory: None, message: message.into() }
 }
 
 /// What a cancelled attempt returns. Nobody reads it.

@@ -22,7 +22,6 @@ pub mod runner;
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
-use network_lib::handshake::Gpu;
 use network_lib::job::ProofMode;
 use network_lib::signal::Shutdown;
 use tokio_util::sync::CancellationToken;
@@ -34,9 +33,10 @@ use crate::executor::cuda::{CudaExecutor, CudaSettings, SILENCE_LIMIT};
 use crate::executor::keys::KeyFiles;
 use crate::executor::mock::MockExecutor;
 use crate::finished::{FinishedProof, FinishedProofs};
-use crate::gpu::Gpus;
+use crate::gpu::Driver;
+use crate::gpu::watch::{Watched, watch};
 use crate::identity::DataDir;
-use crate::link::{Identity, Link};
+use crate::link::{Identity, Link, Offer};
 use crate::metrics::Metrics;
 use crate::runner::Runner;
 
@@ -74,7 +74,6 @@ pub async fn run(
     if !found.is_empty() {
         tracing::info!(proofs = found.len(), "proofs that were finished earlier are still here");
     }
-    let capabilities = executor.capabilities();
     let downloads = data_dir.downloads.clone();
     let metrics = Metrics::new(executor.server_starts());
     let serving = CancellationToken::new();
@@ -101,8 +100,12 @@ pub async fn run(
         shutdown_grace: config.shutdown_grace,
     };
     executor.start();
+    let offer = Offer {
+        capabilities: executor.capabilities(),
+        gpu_loads: executor.gpu_loads(),
+    };
     let outcome =
-        Link::new(identity, Arc::new(runner), capabilities, found, shutdown, metrics).run().await;
+        Link::new(identity, Arc::new(runner), offer, found, shutdown, metrics).run().await;
     executor.stop().await;
     outcome
 }
@@ -124,7 +127,7 @@ pub async fn build_executor(config: &Config) -> anyhow::Result<Arc<dyn Executor>
     Ok(match config.backend {
         BackendChoice::Cpu => Arc::new(CpuExecutor::start(&modes, keys)?),
         BackendChoice::Cuda => {
-            Arc::new(CudaExecutor::new(cuda_settings(config, modes, keys)).await?)
+            Arc::new(CudaExecutor::new(cuda_settings(config, modes, keys).await).await?)
         }
         BackendChoice::Mock => {
             Arc::new(MockExecutor::start(config.mock_proof_time, modes, keys).await?)
@@ -132,25 +135,17 @@ pub async fn build_executor(config: &Config) -> anyhow::Result<Arc<dyn Executor>
     })
 }
 
-fn cuda_settings(config: &Config, modes: Vec<ProofMode>, keys: KeyFiles) -> CudaSettings {
-    let gpus = match gpu::look() {
-        Ok(gpus) => {
-            let Gpus { driver, cuda, devices } = gpus;
-            tracing::info!(driver, cuda, gpus = devices.len(), "GPUs found");
-            devices
-        }
-        Err(reason) => {
-            tracing::info!(reason, "nothing is known of GPUs");
-            Vec::new()
-        }
-    };
-    let gpus = gpus.into_iter().map(|gpu| Gpu { model: gpu.model, memory_bytes: gpu.memory_bytes });
+async fn cuda_settings(config: &Config, modes: Vec<ProofMode>, keys: KeyFiles) -> CudaSettings {
+    // Which GPU an external server has is its own affair.
+    let numbers = config.prover_endpoint.is_none().then(|| config.wanted_gpus());
+    let Watched { gpus, loads } = watch(Arc::new(Driver::default()), numbers).await;
     CudaSettings {
         servers: prover_server::servers(config),
         modes,
         start_limit: config.prover_start_limit,
         silence_limit: SILENCE_LIMIT,
-        gpus: gpus.collect(),
+        gpus,
+        loads,
         keys,
     }
 }

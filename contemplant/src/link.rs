@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::bail;
-use network_lib::handshake::{Capabilities, Hello, ProtocolRange};
+use network_lib::handshake::{Capabilities, GpuLoad, Hello, ProtocolRange};
 use network_lib::ids::{LeaseId, WorkerId};
 use network_lib::signal::Shutdown;
 use network_lib::wire::FromWorker;
@@ -49,11 +49,20 @@ pub(crate) struct Identity {
     pub(crate) shutdown_grace: Duration,
 }
 
+/// What the executor tells of itself.
+pub(crate) struct Offer {
+    /// What it can prove.
+    pub(crate) capabilities: watch::Receiver<Capabilities>,
+    /// How busy its GPUs are.
+    pub(crate) gpu_loads: watch::Receiver<Vec<GpuLoad>>,
+}
+
 /// The connection and what is held over it.
 pub(crate) struct Link {
     identity: Identity,
     runner: Arc<Runner>,
     capabilities: watch::Receiver<Capabilities>,
+    gpu_loads: watch::Receiver<Vec<GpuLoad>>,
     held: HeldAttempts,
     reports: Reports,
     events: mpsc::UnboundedReceiver<(LeaseId, JobEvent)>,
@@ -100,7 +109,7 @@ impl Link {
     pub(crate) fn new(
         identity: Identity,
         runner: Arc<Runner>,
-        capabilities: watch::Receiver<Capabilities>,
+        Offer { capabilities, gpu_loads }: Offer,
         found: Vec<FinishedProof>,
         shutdown: Shutdown,
         metrics: Metrics,
@@ -110,6 +119,7 @@ impl Link {
             identity,
             runner,
             capabilities,
+            gpu_loads,
             held: HeldAttempts::found(found),
             reports: Reports::default(),
             events,

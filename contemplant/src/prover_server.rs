@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use network_lib::job::Memory;
 
 use self::command::CommandServer;
 use self::docker::DockerServer;
@@ -37,6 +38,11 @@ pub trait ProverServer: Send + Sync {
     /// even to cancel a proof.
     fn is_ours(&self) -> bool;
 
+    /// Most bytes of main memory that the server may have, if there is a limit other than the machine's own.
+    fn memory_limit(&self) -> Option<u64> {
+        None
+    }
+
     /// Starts the server, and clears away what an earlier process has left of it. Its socket may take a
     /// while to appear.
     ///
@@ -55,6 +61,11 @@ pub trait RunningServer: Send {
     /// What it writes.
     fn log(&self) -> &ServerLog;
 
+    /// Bytes of main memory that it has now, where that can be known.
+    fn memory_bytes(&self) -> Option<u64> {
+        None
+    }
+
     /// Waits for its end. Never comes for a server that is not ours. May be dropped and called again.
     async fn ended(&mut self) -> Death;
 
@@ -72,8 +83,8 @@ pub struct Unavailable(pub String);
 pub struct Death {
     /// For people, with its last words.
     pub reason: String,
-    /// Whether main memory or the GPU's memory ran out.
-    pub out_of_memory: bool,
+    /// Which memory ran out, if that is why.
+    pub out_of_memory: Option<Memory>,
 }
 
 /// The servers that a configuration asks for, one for each GPU.
@@ -85,7 +96,9 @@ pub fn servers(config: &Config) -> Vec<Arc<dyn ProverServer>> {
     let gpus = config.wanted_gpus();
     gpus.iter()
         .map(|gpu| match &config.prover_command {
-            Some(command) => Arc::new(CommandServer::new(command, *gpu, &config.data_dir)) as _,
+            Some(command) => {
+                Arc::new(CommandServer::new(command, *gpu, &gpus, &config.data_dir)) as _
+            }
             None => Arc::new(DockerServer::new(&config.docker, *gpu, &gpus, &config.data_dir)) as _,
         })
         .collect()

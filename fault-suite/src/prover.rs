@@ -201,7 +201,8 @@ impl Script {
         if is_due || !words.is_empty() {
             self.heartbeat_due = now + self.heartbeat_interval;
             let working = self.work.iter().filter(|work| !work.handed_in);
-            words.push(FromWorker::Heartbeat { held: working.map(|work| work.lease).collect() });
+            let held = working.map(|work| work.lease).collect();
+            words.push(FromWorker::Heartbeat { held, gpus: vec![] });
         }
         words
     }

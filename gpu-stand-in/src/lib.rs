@@ -1,5 +1,6 @@
 //! Stands in for `sp1-gpu-server` where there is no GPU: a program with the same socket, protocol and
-//! log, which executes programs for real and answers with recorded or mock proofs.
+//! log, which executes programs for real and answers with recorded or mock proofs, or, if asked to, with real
+//! ones made on the CPU.
 //!
 //! What goes wrong is said by a file beside the socket, [`Behaviour`], which can be written at any time:
 //! also through the folder that a container shares with its host.
@@ -9,4 +10,5 @@ mod prover;
 mod server;
 
 pub use crate::behaviour::{Behaviour, behaviour_file};
+pub use crate::prover::Source;
 pub use crate::server::serve;

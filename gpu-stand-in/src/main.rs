@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Parser;
+use gpu_stand_in::Source;
 
 /// Stands in for sp1-gpu-server where there is no GPU.
 #[derive(Debug, Parser)]
@@ -12,6 +13,9 @@ struct Arguments {
     /// Where to listen [default: /tmp/sp1-cuda-N.sock, N being CUDA_VISIBLE_DEVICES]
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
+    /// Where proofs come from
+    #[arg(long, value_enum, default_value_t = Source::Recorded)]
+    prover: Source,
 }
 
 #[tokio::main]
@@ -28,5 +32,5 @@ async fn main() -> anyhow::Result<()> {
             PathBuf::from(format!("/tmp/sp1-cuda-{device}.sock"))
         }
     };
-    gpu_stand_in::serve(&socket).await
+    gpu_stand_in::serve(&socket, arguments.prover).await
 }

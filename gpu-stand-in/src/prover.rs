@@ -1,17 +1,19 @@
-//! Executing programs for real, and proofs that need no prover: the recorded one where there is one of
-//! this kind with these public values, else SP1's mock proof.
+//! Executing programs for real, and proving them: for real too, on the CPU, or without a prover. Then the proof
+//! is the recorded one where there is one of this kind with these public values, else SP1's mock proof.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use anyhow::{Context, bail, ensure};
+use clap::ValueEnum;
 use sha2::{Digest, Sha256};
-use sp1_node::LightNode;
+use sp1_node::{Assignment, LightNode, Node, ProverRuntime, Tally};
 use sp1_prover_types::network_base_types::ProofMode;
 use sp1_sdk::{
     ProofFromNetwork, SP1_CIRCUIT_VERSION, SP1Context, SP1ProofMode, SP1ProofWithPublicValues,
     SP1Stdin, SP1VerifyingKey,
 };
+use tokio_util::sync::CancellationToken;
 
 /// Real proofs of `examples/fibonacci`; see the README beside them.
 const RECORDED: [(ProofMode, &[u8]); 2] = [
@@ -19,15 +21,47 @@ const RECORDED: [(ProofMode, &[u8]); 2] = [
     (ProofMode::Compressed, include_bytes!("../../hierophant/tests/proofs/compressed.zst")),
 ];
 
+/// Where proofs come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Source {
+    /// Recorded proofs of the example program, mock proofs of everything else; at once.
+    Recorded,
+    /// SP1's own prover on the CPU: real proofs, which take minutes and gigabytes.
+    Cpu,
+}
+
+/// What all connections prove with.
+#[derive(Clone)]
+pub(crate) struct Engine {
+    light: LightNode,
+    /// SP1's prover on threads of its own, so that pings are answered meanwhile.
+    cpu: Option<(Arc<ProverRuntime>, Arc<Node>)>,
+}
+
+impl Engine {
+    /// Takes two minutes for [`Source::Cpu`].
+    pub(crate) async fn start(source: Source) -> anyhow::Result<Self> {
+        let cpu = match source {
+            Source::Recorded => None,
+            Source::Cpu => {
+                let runtime = Arc::new(ProverRuntime::start()?);
+                let node = runtime.run(Node::build()).await.map_err(anyhow::Error::msg)??;
+                Some((runtime, node))
+            }
+        };
+        Ok(Self { light: LightNode::start().await, cpu })
+    }
+}
+
 /// What one connection's programs are proved with.
 pub(crate) struct Prover {
-    node: LightNode,
+    engine: Engine,
     programs: HashMap<[u8; 32], (Arc<Vec<u8>>, SP1VerifyingKey)>,
 }
 
 impl Prover {
-    pub(crate) fn new(node: LightNode) -> Self {
-        Self { node, programs: HashMap::new() }
+    pub(crate) fn new(engine: Engine) -> Self {
+        Self { engine, programs: HashMap::new() }
     }
 
     /// Learns a program; returns its name and key.
@@ -43,7 +77,7 @@ impl Prover {
         // Deriving a key takes half a minute.
         let key = match elf.as_slice() == fibonacci::ELF {
             true => bincode::deserialize(fibonacci::VERIFYING_KEY)?,
-            false => self.node.setup(Arc::clone(&elf)).await?,
+            false => self.engine.light.setup(Arc::clone(&elf)).await?,
         };
         self.programs.insert(id, (elf, key.clone()));
         Ok((id, key))
@@ -63,8 +97,18 @@ impl Prover {
     ) -> anyhow::Result<ProofFromNetwork> {
         let (elf, key) = self.programs.get(&id).context("Missing proving key")?;
         let context = SP1Context::builder().set_deferred_proof_verification(false).build();
-        let (values, _, report) = self.node.execute(Arc::clone(elf), stdin, context).await?;
+        let executed = self.engine.light.execute(Arc::clone(elf), stdin.clone(), context);
+        let (values, _, report) = executed.await?;
         ensure!(report.exit_code == 0, "the program ended with exit code {}", report.exit_code);
+        if let Some((runtime, node)) = &self.engine.cpu {
+            let mode = real_mode(mode)?;
+            let cycles = report.total_instruction_count();
+            let tally = Tally::new(mode, cycles, cycles, None);
+            let (elf, key) = (Arc::clone(elf), key.clone());
+            let assignment = Assignment { elf, key, stdin, mode, tally };
+            let proving = runtime.run(node.prove(assignment, CancellationToken::new()));
+            return proving.await.and_then(|proof| proof).map_err(anyhow::Error::msg);
+        }
         if let Some(proof) = recorded(mode, values.as_slice())? {
             return Ok(proof);
         }
@@ -80,6 +124,17 @@ impl Prover {
         let SP1ProofWithPublicValues { proof, public_values, sp1_version, .. } = proof;
         Ok(ProofFromNetwork { proof, public_values, sp1_version })
     }
+}
+
+fn real_mode(mode: ProofMode) -> anyhow::Result<network_lib::job::ProofMode> {
+    use network_lib::job::ProofMode as Real;
+    Ok(match mode {
+        ProofMode::Core => Real::Core,
+        ProofMode::Compressed => Real::Compressed,
+        ProofMode::Plonk => Real::Plonk,
+        ProofMode::Groth16 => Real::Groth16,
+        ProofMode::UnspecifiedProofMode => bail!("no kind of proof"),
+    })
 }
 
 fn recorded(mode: ProofMode, public_values: &[u8]) -> anyhow::Result<Option<ProofFromNetwork>> {

@@ -8,7 +8,6 @@ use std::time::Duration;
 use anyhow::Context;
 use network_lib::task;
 use sp1_cuda::api::{Request, Response};
-use sp1_node::LightNode;
 use sp1_primitives::SP1_CRATE_VERSION;
 use sp1_sdk::SP1VerifyingKey;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -16,7 +15,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::time::sleep;
 
 use crate::behaviour::{Behaviour, Fault, behaviour_file};
-use crate::prover::Prover;
+use crate::prover::{Engine, Prover, Source};
 
 /// Into how many tasks a proof is cut, as the log tells it.
 const SHARDS: u32 = 4;
@@ -24,7 +23,7 @@ const SHARDS: u32 = 4;
 /// What all connections share.
 struct Server {
     behaviour: PathBuf,
-    node: LightNode,
+    engine: Engine,
     hung: AtomicBool,
 }
 
@@ -32,8 +31,8 @@ struct Server {
 ///
 /// # Errors
 ///
-/// When it cannot listen, or a behaviour ends it.
-pub async fn serve(socket: &Path) -> anyhow::Result<()> {
+/// When it cannot listen, a behaviour ends it, or SP1's prover cannot be built.
+pub async fn serve(socket: &Path, source: Source) -> anyhow::Result<()> {
     let file = behaviour_file(socket);
     let behaviour = Behaviour::read(&file);
     let version = behaviour.version.as_deref().unwrap_or(SP1_CRATE_VERSION);
@@ -44,11 +43,11 @@ pub async fn serve(socket: &Path) -> anyhow::Result<()> {
         _ => {}
     }
     let _ = std::fs::remove_file(socket);
-    let node = LightNode::start().await;
+    let engine = Engine::start(source).await?;
     let listener = UnixListener::bind(socket)
         .with_context(|| format!("cannot listen on {}", socket.display()))?;
     println!("{} INFO gpu_stand_in: Server listening @ {}", time(), socket.display());
-    let server = Arc::new(Server { behaviour: file, node, hung: AtomicBool::new(false) });
+    let server = Arc::new(Server { behaviour: file, engine, hung: AtomicBool::new(false) });
     loop {
         let (stream, _) = listener.accept().await?;
         let server = Arc::clone(&server);
@@ -61,7 +60,7 @@ pub async fn serve(socket: &Path) -> anyhow::Result<()> {
 
 impl Server {
     async fn connection(&self, mut stream: UnixStream) -> anyhow::Result<()> {
-        let mut prover = Prover::new(self.node.clone());
+        let mut prover = Prover::new(self.engine.clone());
         loop {
             let length = stream.read_u32_le().await?;
             let mut request = vec![0; length as usize];

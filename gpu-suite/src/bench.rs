@@ -39,6 +39,7 @@ pub(crate) struct Request {
     expected: Expected,
     id: B256,
     mode: Mode,
+    limit: Duration,
 }
 
 /// The section `[docker]` for the stand-in, and changes to it.
@@ -141,17 +142,22 @@ impl<'a> Bench<'a> {
 
     /// Requests a proof as an SDK client does.
     pub(crate) async fn request(&self, mode: Mode) -> Result<Request> {
+        self.request_within(mode, STEP).await
+    }
+
+    /// Requests a proof that may take so long.
+    pub(crate) async fn request_within(&self, mode: Mode, limit: Duration) -> Result<Request> {
         let client = Client::connect(&self.network.rpc_url(), NetworkMode::Reserved).await?;
         let expected = client.execute(N).await?;
         client.register().await?;
-        let id = client.request(N, mode.sdk(), STEP * 2).await?;
-        Ok(Request { client, expected, id, mode })
+        let id = client.request(N, mode.sdk(), limit * 2).await?;
+        Ok(Request { client, expected, id, mode, limit })
     }
 
     /// Waits for the proof and has the SDK verify it.
     pub(crate) async fn proved(&self, request: Request) -> Result<()> {
-        let Request { client, expected, id, mode } = request;
-        let waited = client.sdk.wait_proof(id, Some(STEP), None).await;
+        let Request { client, expected, id, mode, limit } = request;
+        let waited = client.sdk.wait_proof(id, Some(limit), None).await;
         let proof = waited.with_context(|| self.network.log_tails())?;
         check_proof(&client, &proof, mode.sdk(), Backend::Cpu, &expected).await?;
         Ok(())

@@ -1,6 +1,7 @@
 //! A named case.
 
 use std::pin::Pin;
+use std::time::Duration;
 
 use anyhow::Result;
 
@@ -15,14 +16,27 @@ pub(crate) struct Case {
     pub(crate) name: &'static str,
     /// What must hold, in one line.
     pub(crate) about: &'static str,
+    /// Longest time for it.
+    pub(crate) limit: Duration,
     /// What it does.
     pub(crate) play: Play,
 }
 
+/// Longest time for a case without a real proof.
+pub(crate) const LIMIT: Duration = Duration::from_secs(240);
+
 /// A case from the sentence and the function.
 macro_rules! case {
     ($name:literal, $about:literal, $play:path) => {
-        $crate::case::Case { name: $name, about: $about, play: |engine| Box::pin($play(engine)) }
+        $crate::case::case!($name, $about, $play, $crate::case::LIMIT)
+    };
+    ($name:literal, $about:literal, $play:path, $limit:expr) => {
+        $crate::case::Case {
+            name: $name,
+            about: $about,
+            limit: $limit,
+            play: |engine| Box::pin($play(engine)),
+        }
     };
 }
 

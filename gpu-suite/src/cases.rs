@@ -4,6 +4,7 @@ mod engine;
 mod failures;
 mod life;
 mod memory;
+mod real;
 
 use crate::case::{Case, case};
 
@@ -14,6 +15,12 @@ pub(crate) fn all() -> Vec<Case> {
             "whole-path",
             "client, Hierophant, Contemplant, container and back: the SDK verifies the proof",
             life::whole_path
+        ),
+        case!(
+            "real-proof",
+            "the same with a real proof, made on the CPU inside the container and killed there once",
+            real::real_proof,
+            real::LIMIT
         ),
         case!(
             "two-gpus",
@@ -80,8 +87,10 @@ mod tests {
     #[test]
     fn every_case_is_documented() {
         let docs = include_str!("../../docs/gpu.md");
-        for case in all() {
-            let line = format!("| `{}` | {} |", case.name, case.about);
+        let own = all().into_iter().map(|case| (case.name, case.about));
+        let servers = crate::server::all().into_iter().map(|case| (case.name, case.about));
+        for (name, about) in own.chain(servers) {
+            let line = format!("| `{name}` | {about} |");
             assert!(docs.contains(&line), "docs/gpu.md lacks\n{line}");
         }
     }

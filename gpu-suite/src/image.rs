@@ -10,7 +10,10 @@ use crate::engine::Engine;
 /// Its name in the engine.
 pub(crate) const NAME: &str = "gpu-stand-in:test";
 
-/// Makes the image.
+/// The same with SP1's own prover on the CPU.
+pub(crate) const REAL: &str = "gpu-stand-in:real";
+
+/// Makes the images.
 pub(crate) async fn provide(engine: &Engine) -> Result<()> {
     let own = std::env::current_exe().context("cannot tell where this program lies")?;
     let program = own.with_file_name("gpu-stand-in");
@@ -26,8 +29,10 @@ pub(crate) async fn provide(engine: &Engine) -> Result<()> {
         Command::new("tar").arg("-C").arg(&root).arg("-cf").arg(&archive).arg(".").status();
     ensure!(packed.context("cannot run tar")?.success(), "tar has failed");
     let path = archive.to_str().context("no UTF-8 path")?;
-    let entry = "ENTRYPOINT [\"/gpu-stand-in\"]";
-    engine.docker(&["import", "--change", entry, path, NAME]).await?;
+    for (name, arguments) in [(NAME, ""), (REAL, ", \"--prover\", \"cpu\"")] {
+        let entry = format!("ENTRYPOINT [\"/gpu-stand-in\"{arguments}]");
+        engine.docker(&["import", "--change", &entry, path, name]).await?;
+    }
     Ok(())
 }
 

@@ -8,9 +8,11 @@ mod case;
 mod cases;
 mod engine;
 mod image;
+mod server;
 
+use std::path::Path;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
@@ -18,9 +20,6 @@ use tokio::time::timeout;
 
 use crate::case::Case;
 use crate::engine::Engine;
-
-/// Longest time for a case.
-const LIMIT: Duration = Duration::from_secs(240);
 
 /// GPU Contemplants in a real Docker engine, without a GPU.
 #[derive(Debug, Parser)]
@@ -31,6 +30,10 @@ struct Arguments {
     /// Only say which cases there are
     #[arg(long)]
     list: bool,
+    /// Instead of a Docker engine, try the prover server that listens here, such as
+    /// unix:///tmp/sp1-cuda-0.sock
+    #[arg(long, value_name = "ENDPOINT")]
+    server: Option<String>,
 }
 
 fn main() -> ExitCode {
@@ -47,6 +50,14 @@ fn main() -> ExitCode {
 }
 
 async fn run(arguments: Arguments) -> Result<()> {
+    if let Some(endpoint) = &arguments.server {
+        if arguments.list {
+            server::all().iter().for_each(|case| println!("{:<24} {}", case.name, case.about));
+            return Ok(());
+        }
+        let socket = Path::new(endpoint.strip_prefix("unix://").unwrap_or(endpoint));
+        return server::run(socket, &arguments.names).await;
+    }
     let cases = chosen(&arguments.names)?;
     if arguments.list {
         cases.iter().for_each(|case| println!("{:<24} {}", case.name, case.about));
@@ -57,8 +68,9 @@ async fn run(arguments: Arguments) -> Result<()> {
     let mut fell_short = 0;
     for case in &cases {
         let start = Instant::now();
-        let played = timeout(LIMIT, (case.play)(&engine)).await;
-        let outcome = played.unwrap_or_else(|_| bail!("not over within {} s", LIMIT.as_secs()));
+        let played = timeout(case.limit, (case.play)(&engine)).await;
+        let outcome =
+            played.unwrap_or_else(|_| bail!("not over within {} s", case.limit.as_secs()));
         let outcome = match outcome {
             Ok(()) => engine.is_clean().await,
             failed => failed,

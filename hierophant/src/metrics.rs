@@ -4,6 +4,7 @@
 //! asks. Nothing is global, so that several Hierophants can run in one process. No label is an id of a
 //! request, job or worker: the number of series stays small. `docs/metrics.md` lists them all.
 
+mod gpus;
 mod labels;
 mod rpc;
 
@@ -31,11 +32,16 @@ use labels::{
     RequestLabels, RpcLabels, StateLabels, StoreLabels, VerificationLabels, WorkerLabels,
 };
 
+use gpus::GpuGauges;
+
 pub use labels::{Direction, Peer};
 pub use rpc::RpcLayer;
 
 /// Programs with a series of their own; those after them are counted as `other`.
 const MOST_PROGRAMS: usize = 50;
+
+/// Models of GPUs with a series of their own; the others are counted as `other`.
+const MOST_MODELS: usize = 20;
 
 /// How the page about all metrics begins.
 const PAGE: &str = "\
@@ -81,6 +87,7 @@ struct Measures {
     attempts_running: Family<ModeLabels, Gauge>,
     workers: Family<WorkerLabels, Gauge>,
     slots: Gauge,
+    gpus: GpuGauges,
     storage_used: Gauge,
     storage_free: Gauge,
 }
@@ -177,6 +184,7 @@ impl Metrics {
             "Contemplants, by `state` (`ready`, `draining`, `away`) and `backend`",
         );
         let slots = to.gauge("slots", "jobs that all Contemplants together take at once");
+        let gpus = GpuGauges::new(&mut to);
         let storage_used =
             to.byte_gauge("storage_used", "all programs, inputs and proofs that are kept");
         let storage_free = to.byte_gauge("storage_free", "free space where the data folder lies");
@@ -205,6 +213,7 @@ impl Metrics {
             attempts_running,
             workers,
             slots,
+            gpus,
             storage_used,
             storage_free,
         }));
@@ -379,6 +388,10 @@ impl Metrics {
             let labels = WorkerLabels { state: known.state(), backend: work.backend.as_str() };
             measures.workers.get_or_create(&labels).inc();
         }
+        measures.gpus.set(figures.workers.iter().filter_map(|known| {
+            let work = work.get(&known.worker)?;
+            Some((work.capabilities.gpus.as_slice(), known.gpus.as_slice()))
+        }));
     }
 }
 

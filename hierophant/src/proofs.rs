@@ -9,6 +9,7 @@ pub mod core;
 pub mod handle;
 pub mod lease;
 pub(crate) mod log;
+pub mod memory;
 pub mod message;
 pub mod pace;
 pub mod queue;

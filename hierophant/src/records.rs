@@ -11,7 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use alloy_primitives::Address;
 use network_lib::handshake::Backend;
 use network_lib::ids::{ArtifactId, JobId, LeaseId, RequestId, Sha256Digest, VkHash, WorkerId};
-use network_lib::job::{BlobInfo, Execution, Failure, FailureClass, JobSpec};
+use network_lib::job::{BlobInfo, Execution, Failure, FailureClass, JobSpec, OutOfMemory};
 use sha2::{Digest, Sha256};
 
 /// What [`Millis::now`] reads instead of the system's clock.
@@ -417,6 +417,8 @@ pub struct AttemptRecord {
     pub outcome: AttemptOutcome,
     /// For a failed one: who is to blame.
     pub failure_class: Option<FailureClass>,
+    /// For a failed one: which memory ran out and how much of it there was, if that is why.
+    pub out_of_memory: Option<OutOfMemory>,
     /// For a failed or lost one: what happened.
     pub message: Option<String>,
     /// What this attempt's execution found: its proof must fit it.
@@ -438,6 +440,7 @@ impl AttemptRecord {
             ended_at: None,
             outcome: AttemptOutcome::Running,
             failure_class: None,
+            out_of_memory: None,
             message: None,
             execution: None,
             proof: None,

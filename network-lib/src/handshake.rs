@@ -85,6 +85,23 @@ pub struct Gpu {
     pub model: String,
     /// Device memory in bytes.
     pub memory_bytes: u64,
+    /// Version of its driver, such as `550.54.15`, where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub driver: Option<String>,
+}
+
+/// How busy one GPU is. What the driver does not tell is absent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GpuLoad {
+    /// How much of the time it has computed of late, in percent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub utilisation_percent: Option<u32>,
+    /// Its temperature in degrees Celsius.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub temperature_celsius: Option<u32>,
+    /// Bytes of its memory that are in use, by whomever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_used_bytes: Option<u64>,
 }
 
 /// The first message of a Contemplant.

@@ -134,6 +134,9 @@ pub struct Progress {
     /// Whether fraction and ETA are estimated from past proofs instead of measured.
     #[serde(default)]
     pub estimated: bool,
+    /// Most bytes of main memory that this attempt's prover has had at once so far.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<u64>,
 }
 
 impl Progress {
@@ -147,6 +150,7 @@ impl Progress {
             cycles_total: None,
             eta_seconds: None,
             estimated: false,
+            memory_bytes: None,
         }
     }
 }
@@ -208,6 +212,37 @@ pub enum ExecutionFailureCause {
     ExceededGasLimit,
 }
 
+/// A kind of memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Memory {
+    /// The machine's.
+    Main,
+    /// A GPU's own.
+    Gpu,
+}
+
+impl Memory {
+    /// Lower-case name, as in JSON and in the store.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Main => "main",
+            Self::Gpu => "gpu",
+        }
+    }
+}
+
+/// Which memory ran out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutOfMemory {
+    /// Its kind.
+    pub memory: Memory,
+    /// How much of it there was for the attempt, in bytes, where the Contemplant knows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+}
+
 /// How an attempt failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
@@ -216,6 +251,9 @@ pub struct Failure {
     /// For an execution that failed: the reason in the client's terms.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<ExecutionFailureCause>,
+    /// For class [`FailureClass::Worker`]: the memory that ran out, if that is what happened.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub out_of_memory: Option<OutOfMemory>,
     /// For people: what happened, in one line.
     pub message: String,
 }

@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::handshake::{Capabilities, Hello, Refusal, Welcome};
+use crate::handshake::{Capabilities, GpuLoad, Hello, Refusal, Welcome};
 use crate::ids::LeaseId;
 use crate::job::{BlobInfo, Execution, Failure, JobSpec, Progress};
 
@@ -41,6 +41,9 @@ pub enum FromWorker {
     Heartbeat {
         /// Attempts that it is working on or holding a proof of.
         held: Vec<LeaseId>,
+        /// How busy its GPUs are, in the order of its capabilities; empty where that is not known.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        gpus: Vec<GpuLoad>,
     },
     /// What it can prove has changed, for instance because a prover has finished warming up.
     CapabilitiesChanged {

@@ -3,7 +3,7 @@
 
 use network_lib::codec::{decode, encode};
 use network_lib::handshake::{
-    Backend, Capabilities, Gpu, Hello, ProtocolRange, Refusal, RefusalCode, Welcome,
+    Backend, Capabilities, Gpu, GpuLoad, Hello, ProtocolRange, Refusal, RefusalCode, Welcome,
 };
 use network_lib::ids::{LeaseId, Sha256Digest, VkHash, WorkerId};
 use network_lib::job::{
@@ -28,7 +28,11 @@ fn capabilities() -> Capabilities {
         backend: Backend::Cuda,
         slots: 1,
         memory_bytes: 68_719_476_736,
-        gpus: vec![Gpu { model: "NVIDIA H200".into(), memory_bytes: 150_754_820_096 }],
+        gpus: vec![Gpu {
+            model: "NVIDIA H200".into(),
+            memory_bytes: 150_754_820_096,
+            driver: Some("550.54.15".into()),
+        }],
         obstacle: None,
     }
 }
@@ -48,7 +52,14 @@ fn from_worker() -> Vec<FromWorker> {
             capabilities: capabilities(),
             held: vec![lease()],
         }),
-        FromWorker::Heartbeat { held: vec![lease()] },
+        FromWorker::Heartbeat {
+            held: vec![lease()],
+            gpus: vec![GpuLoad {
+                utilisation_percent: Some(97),
+                temperature_celsius: Some(64),
+                memory_used_bytes: Some(21_474_836_480),
+            }],
+        },
         FromWorker::CapabilitiesChanged { capabilities: capabilities() },
         FromWorker::Progress {
             lease_id: lease(),
@@ -59,6 +70,7 @@ fn from_worker() -> Vec<FromWorker> {
                 cycles_total: Some(18_909),
                 eta_seconds: Some(42),
                 estimated: false,
+                memory_bytes: Some(12_884_901_888),
             },
         },
         FromWorker::Executed { lease_id: lease(), execution: execution() },
@@ -72,6 +84,7 @@ fn from_worker() -> Vec<FromWorker> {
             failure: Failure {
                 class: FailureClass::Guest,
                 cause: Some(ExecutionFailureCause::HaltWithNonZeroExitCode),
+                out_of_memory: None,
                 message: "the program ended with exit code 1".into(),
             },
         },
@@ -138,6 +151,19 @@ fn every_message_is_written_as_documented() {
     to_worker().iter().for_each(check);
     let documented = DOCUMENT.matches("```json\n").count();
     assert_eq!(documented, from_worker().len() + to_worker().len(), "an example without message");
+}
+
+/// What was added since the first version is left out where it is not known, and may be missing.
+#[test]
+fn an_older_contemplant_says_nothing_of_gpus_and_memory() {
+    let heartbeat = FromWorker::Heartbeat { held: vec![], gpus: vec![] };
+    assert_eq!(encode(&heartbeat), r#"{"type":"heartbeat","held":[]}"#);
+    let failed = r#"{"class":"worker","message":"no"}"#;
+    let failure: Failure = serde_json::from_str(failed).expect("reads");
+    assert_eq!(failure.out_of_memory, None);
+    assert_eq!(serde_json::to_string(&failure).expect("writes"), failed);
+    let gpu: Gpu = serde_json::from_str(r#"{"model":"L4","memory_bytes":1}"#).expect("reads");
+    assert_eq!(gpu.driver, None);
 }
 
 #[test]

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use network_lib::handshake::{Backend, Capabilities, Gpu};
+use network_lib::handshake::{Backend, Capabilities, Gpu, GpuLoad};
 use network_lib::job::{Failure, FailureClass, Phase, ProofMode};
 use network_lib::metrics::Counter;
 use network_lib::task;
@@ -55,6 +55,7 @@ pub struct CudaExecutor {
     /// Until they are started.
     slots: Mutex<Vec<Slot>>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
+    loads: watch::Receiver<Vec<GpuLoad>>,
     stop: CancellationToken,
     starts: Counter,
 }
@@ -69,8 +70,10 @@ pub struct CudaSettings {
     pub start_limit: Duration,
     /// How long a server may be silent while it proves, such as [`SILENCE_LIMIT`].
     pub silence_limit: Duration,
-    /// The GPUs, for Hierophant's operator.
+    /// The GPUs, one for each server where it is known which one serves what.
     pub gpus: Vec<Gpu>,
+    /// How busy they are.
+    pub loads: watch::Receiver<Vec<GpuLoad>>,
     /// Where verifying keys are kept.
     pub keys: KeyFiles,
 }
@@ -83,6 +86,10 @@ impl CudaExecutor {
     /// When its threads cannot be started.
     pub async fn new(settings: CudaSettings) -> anyhow::Result<Self> {
         let count = settings.servers.len();
+        let memories: Vec<u64> = settings.gpus.iter().map(|gpu| gpu.memory_bytes).collect();
+        // Which GPU an external server has is not known, unless there is but one.
+        let gpu_memory =
+            |number: usize| memories.get(number).copied().filter(|_| memories.len() == count);
         let capabilities = watch::Sender::new(Capabilities {
             vm: "sp1".to_owned(),
             circuit_versions: vec![SP1_CIRCUIT_VERSION.to_owned()],
@@ -107,6 +114,7 @@ impl CudaExecutor {
             starts: starts.clone(),
             start_limit: settings.start_limit,
             silence_limit: settings.silence_limit,
+            gpu_memory: gpu_memory(number),
         };
         let slots = settings.servers.into_iter().enumerate().map(slot).collect();
         let offer = offer(states.subscribe(), capabilities.clone(), settings.modes);
@@ -118,6 +126,7 @@ impl CudaExecutor {
             capabilities,
             slots: Mutex::new(slots),
             tasks: Mutex::new(vec![task::spawn("offer", offer)]),
+            loads: settings.loads,
             stop: CancellationToken::new(),
             starts,
         })
@@ -183,6 +192,10 @@ impl Executor for CudaExecutor {
 
     fn server_starts(&self) -> Counter {
         self.starts.clone()
+    }
+
+    fn gpu_loads(&self) -> watch::Receiver<Vec<GpuLoad>> {
+        self.loads.clone()
     }
 
     fn start(&self) {

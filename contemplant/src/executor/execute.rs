@@ -167,7 +167,12 @@ fn classify_execution(error: ExecutionError) -> Failure {
         E::UnexpectedExitCode(_) => Some(Cause::HaltWithNonZeroExitCode),
         E::UnconstrainedCycleLimitExceeded(_) | E::TooMuchMemory() | E::Other(_) => None,
     };
-    Failure { class: FailureClass::Guest, cause, message: format!("the program failed: {error}") }
+    Failure {
+        class: FailureClass::Guest,
+        cause,
+        out_of_memory: None,
+        message: format!("the program failed: {error}"),
+    }
 }
 
 #[cfg(test)]

@@ -157,7 +157,8 @@ impl Link {
     }
 
     async fn heartbeat(&mut self, socket: &mut Socket) -> Result<(), Lost> {
-        socket.send(&FromWorker::Heartbeat { held: self.held.working_on() }).await?;
+        let gpus = self.gpu_loads.borrow().clone();
+        socket.send(&FromWorker::Heartbeat { held: self.held.working_on(), gpus }).await?;
         socket.ping().await
     }
 

@@ -183,7 +183,12 @@ mod tests {
     use crate::finished::FinishedProofs;
 
     fn failed(lease_id: LeaseId) -> FromWorker {
-        let failure = Failure { class: FailureClass::Guest, cause: None, message: "no".to_owned() };
+        let failure = Failure {
+            class: FailureClass::Guest,
+            cause: None,
+            out_of_memory: None,
+            message: "no".to_owned(),
+        };
         FromWorker::Failed { lease_id, failure }
     }
 

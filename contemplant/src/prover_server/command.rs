@@ -1,8 +1,8 @@
 //! A server as a child process, for machines without Docker.
 //!
 //! `sp1-gpu-server` takes its device from `CUDA_VISIBLE_DEVICES` and its socket from the device:
-//! `/tmp/sp1-cuda-N.sock`. A process that outlived a killed Contemplant is found by a file in the data
-//! folder and ended at the next start.
+//! `/tmp/sp1-cuda-N.sock`. Processes that outlived a killed Contemplant are known by their environment and
+//! ended at the next start.
 
 mod leftover;
 
@@ -19,7 +19,7 @@ use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use self::leftover::Leftover;
+use self::leftover::{Leftover, MARK};
 use super::log::{Lines, ServerLog};
 use super::{Death, LOG_FILTER, ProverServer, RunningServer, Unavailable};
 
@@ -35,12 +35,11 @@ pub struct CommandServer {
 }
 
 impl CommandServer {
-    /// The server that `command`, a program and its arguments, starts for `gpu`. What runs is noted in
-    /// `data_dir`.
+    /// The server that `command`, a program and its arguments, starts for `gpu`, one of `all_gpus` that this
+    /// Contemplant serves. Its processes are known by `data_dir`.
     #[must_use]
-    pub fn new(command: &[String], gpu: u32, data_dir: &Path) -> Self {
-        let note = data_dir.join(format!("prover-server-{gpu}.pid"));
-        Self { command: command.to_vec(), gpu, leftover: Leftover::new(note) }
+    pub fn new(command: &[String], gpu: u32, all_gpus: &[u32], data_dir: &Path) -> Self {
+        Self { command: command.to_vec(), gpu, leftover: Leftover::new(gpu, all_gpus, data_dir) }
     }
 
     fn spawn(&self) -> Result<Child, Unavailable> {
@@ -50,6 +49,9 @@ impl CommandServer {
         Command::new(program)
             .args(arguments)
             .env("CUDA_VISIBLE_DEVICES", self.gpu.to_string())
+            // The numbers are NVML's and Docker's; CUDA would put the fastest first.
+            .env("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+            .env(MARK, self.leftover.mark())
             .env("RUST_LOG", LOG_FILTER)
             .env("NO_COLOR", "1")
             .stdin(Stdio::null())
@@ -93,7 +95,6 @@ impl ProverServer for CommandServer {
         let mut child = self.spawn()?;
         let id =
             child.id().ok_or_else(|| Unavailable("the prover server ended at once".to_owned()))?;
-        self.leftover.note(id);
         tracing::info!(command = ?self.command, gpu = self.gpu, process = id, "prover server started");
         let log = ServerLog::default();
         let readers = [
@@ -124,6 +125,10 @@ impl RunningServer for Running {
         &self.log
     }
 
+    fn memory_bytes(&self) -> Option<u64> {
+        resident_bytes(self.id)
+    }
+
     async fn ended(&mut self) -> Death {
         let how = match self.child.wait().await {
             Ok(status) => explain(status),
@@ -146,9 +151,18 @@ impl RunningServer for Running {
         leftover::kill_group(self.id).await;
         // The group may have been gone already.
         let _ = self.child.kill().await;
+        // And those that have left the group.
+        self.leftover.end().await;
         let _ = std::fs::remove_file(&self.socket);
-        self.leftover.forget();
     }
+}
+
+/// Bytes of main memory that a process has now; nothing if it has ended.
+fn resident_bytes(id: u32) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{id}/status")).ok()?;
+    let kib = text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: u64 = kib.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kib.checked_mul(1024)
 }
 
 fn explain(status: ExitStatus) -> String {

@@ -108,6 +108,10 @@ impl ProverServer for DockerServer {
         true
     }
 
+    fn memory_limit(&self) -> Option<u64> {
+        self.settings.memory_bytes
+    }
+
     async fn start(&self) -> Result<Box<dyn RunningServer>, Unavailable> {
         let engine = connect(&self.settings).await?;
         let place = self.place()?;
@@ -138,6 +142,10 @@ impl RunningServer for Running {
 
     fn log(&self) -> &ServerLog {
         &self.log
+    }
+
+    fn memory_bytes(&self) -> Option<u64> {
+        self.watch.memory_bytes()
     }
 
     async fn ended(&mut self) -> Death {

@@ -7,6 +7,8 @@ mod tasks;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use network_lib::job::Memory;
+
 pub(crate) use self::lines::Lines;
 pub use self::tasks::Tasks;
 
@@ -24,7 +26,7 @@ pub struct ServerLog(Arc<Mutex<Known>>);
 struct Known {
     last: VecDeque<String>,
     version: Option<String>,
-    out_of_memory: bool,
+    out_of_memory: Option<Memory>,
     tasks: Tasks,
 }
 
@@ -36,7 +38,7 @@ impl ServerLog {
         if let Some(rest) = line.split(GREETING).nth(1) {
             known.version = rest.split_whitespace().next().map(str::to_owned);
         }
-        known.out_of_memory |= tells_of_memory(line);
+        known.out_of_memory = known.out_of_memory.or(tells_of_memory(line));
         if known.tasks.note(line) {
             return;
         }
@@ -52,9 +54,9 @@ impl ServerLog {
         self.lock().version.clone()
     }
 
-    /// Whether it has said that memory ran out.
+    /// Which memory it has said to have run out, if it has.
     #[must_use]
-    pub fn tells_of_memory(&self) -> bool {
+    pub fn tells_of_memory(&self) -> Option<Memory> {
         self.lock().out_of_memory
     }
 
@@ -85,13 +87,16 @@ impl ServerLog {
     }
 }
 
-/// Whether a text of SP1's or CUDA's says that memory ran out.
+/// Which memory has run out according to a text of SP1's or CUDA's, if it says so.
 #[must_use]
-pub fn tells_of_memory(text: &str) -> bool {
+pub fn tells_of_memory(text: &str) -> Option<Memory> {
     let text = text.to_lowercase();
-    ["out of gpu memory", "out of memory", "outofmemory", "memory allocation of"]
-        .iter()
-        .any(|words| text.contains(words))
+    let has = |words: &[&str]| words.iter().any(|words| text.contains(words));
+    // What Rust's allocator says last.
+    if has(&["memory allocation of"]) {
+        return Some(Memory::Main);
+    }
+    has(&["out of gpu memory", "out of memory", "outofmemory"]).then_some(Memory::Gpu)
 }
 
 fn pass_on(line: &str) {
@@ -126,9 +131,13 @@ mod tests {
 
     #[test]
     fn words_about_memory_are_understood() {
-        assert!(tells_of_memory("prover error: out of GPU memory"));
-        assert!(tells_of_memory("CudaRustError: out of memory"));
-        assert!(tells_of_memory("called `Result::unwrap()` on an `Err` value: OutOfMemory"));
-        assert!(!tells_of_memory("memory shard proved"));
+        let of_gpu = Some(Memory::Gpu);
+        assert_eq!(tells_of_memory("prover error: out of GPU memory"), of_gpu);
+        assert_eq!(tells_of_memory("CudaRustError: out of memory"), of_gpu);
+        let panic = "called `Result::unwrap()` on an `Err` value: OutOfMemory";
+        assert_eq!(tells_of_memory(panic), of_gpu);
+        let of_rust = "memory allocation of 68719476736 bytes failed";
+        assert_eq!(tells_of_memory(of_rust), Some(Memory::Main));
+        assert_eq!(tells_of_memory("memory shard proved"), None);
     }
 }

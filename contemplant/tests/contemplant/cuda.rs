@@ -6,14 +6,15 @@ use std::time::{Duration, Instant};
 
 use contemplant::executor::Executor;
 use contemplant::prover_server::external::ExternalServer;
+use gpu_stand_in::Source;
 use gpu_stand_in::behaviour::Fault;
-use network_lib::job::{FailureClass, ProofMode};
+use network_lib::job::{FailureClass, Memory, OutOfMemory, ProofMode};
 use network_lib::task;
 use sp1_sdk::{ProofFromNetwork, SP1Proof};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
-use crate::cuda_stage::{Stage, fault};
+use crate::cuda_stage::{GPU_MEMORY, Stage, fault};
 
 /// A prover server of somebody else.
 struct Server {
@@ -33,7 +34,7 @@ impl Server {
 
     async fn come_back(&mut self) {
         let socket = self.socket.clone();
-        let serve = async move { gpu_stand_in::serve(&socket).await };
+        let serve = async move { gpu_stand_in::serve(&socket, Source::Recorded).await };
         self.running = Some(task::spawn("server", serve));
         while tokio::net::UnixStream::connect(&self.socket).await.is_err() {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -95,6 +96,9 @@ async fn a_server_that_answers_wrongly_is_this_machine_s_failure_and_costs_no_me
         let failure = stage.prove(10, ProofMode::Core).await.unwrap_err();
         assert_eq!(failure.class, FailureClass::Worker, "{failure}");
         assert!(failure.message.contains(words), "{failure}");
+        let short = OutOfMemory { memory: Memory::Gpu, bytes: Some(GPU_MEMORY) };
+        let ran_out = (one == Fault::OutOfGpuMemory).then_some(short);
+        assert_eq!(failure.out_of_memory, ran_out, "{failure}");
         // The executor connects anew and goes on.
         stage.behave(|_| {});
         stage.ready().await;

@@ -31,20 +31,14 @@ impl OwnServer {
         let gpu = unused_gpu();
         let socket = PathBuf::from(format!("/tmp/sp1-cuda-{gpu}.sock"));
         behave(&socket, change);
-        let server = |data_dir: &std::path::Path| CommandServer::new(&[program], gpu, data_dir);
+        let server =
+            |data_dir: &std::path::Path| CommandServer::new(&[program], gpu, &[gpu], data_dir);
         Self { stage: Stage::start(&socket, server).await, gpu }
     }
 
     /// Ids of the server's processes, of which there should be one at most.
     fn processes(&self) -> Vec<String> {
-        let variable = format!("CUDA_VISIBLE_DEVICES={}", self.gpu);
-        let has_variable = |id: &String| {
-            let environment = std::fs::read(format!("/proc/{id}/environ")).unwrap_or_default();
-            environment.split(|byte| *byte == 0).any(|entry| entry == variable.as_bytes())
-        };
-        let entries = std::fs::read_dir("/proc").unwrap();
-        let names = entries.filter_map(|entry| entry.unwrap().file_name().into_string().ok());
-        names.filter(|name| name.parse::<u32>().is_ok()).filter(has_variable).collect()
+        processes_of(self.gpu)
     }
 }
 
@@ -54,8 +48,20 @@ impl Drop for OwnServer {
     }
 }
 
+/// Ids of the processes that serve a GPU.
+pub(crate) fn processes_of(gpu: u32) -> Vec<String> {
+    let variable = format!("CUDA_VISIBLE_DEVICES={gpu}");
+    let has_variable = |id: &String| {
+        let environment = std::fs::read(format!("/proc/{id}/environ")).unwrap_or_default();
+        environment.split(|byte| *byte == 0).any(|entry| entry == variable.as_bytes())
+    };
+    let entries = std::fs::read_dir("/proc").unwrap();
+    let names = entries.filter_map(|entry| entry.unwrap().file_name().into_string().ok());
+    names.filter(|name| name.parse::<u32>().is_ok()).filter(has_variable).collect()
+}
+
 /// The stand-in's program, built beside this one by `cargo build --workspace --all-targets`.
-fn stand_in() -> PathBuf {
+pub(crate) fn stand_in() -> PathBuf {
     let own = std::env::current_exe().unwrap();
     let program = own.parent().unwrap().parent().unwrap().join("gpu-stand-in");
     assert!(program.is_file(), "{} is missing: build the workspace first", program.display());
@@ -141,6 +147,9 @@ async fn progress_is_counted_from_the_log_and_estimated_where_there_is_none() {
     assert!(!counted.estimated && counted.eta_seconds.is_some(), "{counted:?}");
     let (done, total) = (counted.cycles_done.unwrap(), counted.cycles_total.unwrap());
     assert!(done > 0 && done < total, "{counted:?}");
+    // The stand-in is a process that takes some memory, but not the machine's.
+    let memory = counted.memory_bytes.unwrap();
+    assert!((1 << 20..32 << 30).contains(&memory), "{counted:?}");
     attempt.cancel.cancel();
     let _ = attempt.outcome().await;
     own.stage.executor.stop().await;

@@ -11,17 +11,20 @@ use contemplant::executor::{EventSink, Executor, JobEvent, ProveJob, Proved};
 use contemplant::prover_server::ProverServer;
 use gpu_stand_in::Behaviour;
 use gpu_stand_in::behaviour::{Fault, behaviour_file};
-use network_lib::handshake::Capabilities;
+use network_lib::handshake::{Capabilities, Gpu};
 use network_lib::ids::{LeaseId, Sha256Digest, VkHash};
 use network_lib::job::{Failure, JobSpec, ProofMode};
 use sp1_sdk::SP1Stdin;
 use tempfile::TempDir;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 /// Longer than anything here should take on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Memory of the GPU that there is said to be.
+pub(crate) const GPU_MEMORY: u64 = 24 << 30;
 
 /// Digest of the program that every job here has.
 const PROGRAM: Sha256Digest = Sha256Digest([1; 32]);
@@ -43,12 +46,14 @@ impl Stage {
         let keys = KeyFiles::new(&folder.path().join("keys"));
         // Deriving it takes half a minute.
         keys.save(PROGRAM, fibonacci::VERIFYING_KEY);
+        let gpu = Gpu { model: "NVIDIA L4".to_owned(), memory_bytes: GPU_MEMORY, driver: None };
         let executor = CudaExecutor::new(CudaSettings {
             servers: vec![Arc::new(server(folder.path()))],
             modes: ProofMode::ALL.to_vec(),
             start_limit: Duration::from_secs(20),
             silence_limit: Duration::from_secs(2),
-            gpus: Vec::new(),
+            gpus: vec![gpu],
+            loads: watch::channel(Vec::new()).1,
             keys,
         });
         let executor = Arc::new(executor.await.unwrap());

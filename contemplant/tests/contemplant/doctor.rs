@@ -2,6 +2,7 @@
 
 use contemplant::config::{BackendChoice, Config};
 use contemplant::doctor::{Finding, examine};
+use gpu_stand_in::Source;
 
 use crate::fake_hierophant::FakeHierophant;
 
@@ -47,7 +48,9 @@ async fn what_works_is_told_as_well() {
     let address = format!("ws://{}/ws", hierophant.address);
     let socket = folder.path().join("server.sock");
     let listening = socket.clone();
-    network_lib::task::spawn("server", async move { gpu_stand_in::serve(&listening).await });
+    network_lib::task::spawn("server", async move {
+        gpu_stand_in::serve(&listening, Source::Recorded).await
+    });
     while tokio::net::UnixStream::connect(&socket).await.is_err() {
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     }

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use contemplant::executor::{EventSink, Executor, ProveJob, Proved, cancelled};
-use network_lib::handshake::{Backend, Capabilities};
+use network_lib::handshake::{Backend, Capabilities, GpuLoad};
 use network_lib::ids::Sha256Digest;
 use network_lib::job::{Execution, Failure, ProofMode};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -10,12 +10,14 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) struct FakeExecutor {
     capabilities: watch::Receiver<Capabilities>,
+    gpu_loads: watch::Receiver<Vec<GpuLoad>>,
     calls: mpsc::UnboundedSender<Call>,
 }
 
 /// The test's hold on an executor.
 pub(crate) struct Control {
     pub(crate) capabilities: watch::Sender<Capabilities>,
+    pub(crate) gpu_loads: watch::Sender<Vec<GpuLoad>>,
     calls: mpsc::UnboundedReceiver<Call>,
 }
 
@@ -40,8 +42,9 @@ impl FakeExecutor {
             obstacle: None,
         });
         let (calls_sender, calls) = mpsc::unbounded_channel();
-        let executor = Self { capabilities: receiver, calls: calls_sender };
-        (executor, Control { capabilities: sender, calls })
+        let (loads_sender, gpu_loads) = watch::channel(Vec::new());
+        let executor = Self { capabilities: receiver, gpu_loads, calls: calls_sender };
+        (executor, Control { capabilities: sender, gpu_loads: loads_sender, calls })
     }
 }
 
@@ -65,6 +68,10 @@ impl Executor for FakeExecutor {
     }
 
     /// Returns when the test says so, also after a cancellation: as a prover that winds down.
+    fn gpu_loads(&self) -> watch::Receiver<Vec<GpuLoad>> {
+        self.gpu_loads.clone()
+    }
+
     async fn prove(
         &self,
         job: ProveJob,

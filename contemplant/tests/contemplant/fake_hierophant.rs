@@ -206,7 +206,7 @@ impl Connection {
     /// Waits for a heartbeat that names exactly these attempts.
     pub(crate) async fn expect_held(&mut self, leases: &[LeaseId]) {
         self.expect(|message| match message {
-            FromWorker::Heartbeat { held } => (held == leases).then_some(()),
+            FromWorker::Heartbeat { held, .. } => (held == leases).then_some(()),
             _ => None,
         })
         .await;

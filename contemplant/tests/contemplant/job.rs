@@ -1,6 +1,7 @@
 //! One attempt, from its lease to its end.
 
 use axum::http::StatusCode;
+use network_lib::handshake::GpuLoad;
 use network_lib::job::{Failure, FailureClass, Phase, Progress};
 use network_lib::wire::{FromWorker, ToWorker};
 
@@ -47,6 +48,22 @@ async fn a_proof_is_made_handed_in_and_reported() {
     assert_eq!(end, FromWorker::Completed { lease_id: lease, execution: execution(), proof });
     assert_eq!(setup.hierophant.proof(lease).unwrap(), b"a proof");
     connection.expect_held(&[]).await;
+}
+
+#[tokio::test]
+async fn heartbeats_say_how_busy_the_gpus_are() {
+    let mut setup = Setup::start().await;
+    let mut connection = setup.hierophant.welcome(&[]).await;
+    let load = GpuLoad { utilisation_percent: Some(97), ..GpuLoad::default() };
+    for loads in [vec![load], vec![]] {
+        setup.executor.gpu_loads.send_replace(loads.clone());
+        connection
+            .expect(|message| match message {
+                FromWorker::Heartbeat { gpus, .. } => (*gpus == loads).then_some(()),
+                _ => None,
+            })
+            .await;
+    }
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 
 mod cuda;
 mod cuda_command;
+mod cuda_processes;
 mod cuda_stage;
 mod doctor;
 mod drain;

@@ -367,7 +367,7 @@ async fn deadline_passes(stage: &mut Stage) {
     proves(&mut worker, lease).await;
     stage.arrives(&request).await;
     assert!(test_peers::unix_now() >= ask.deadline, "not before its time");
-    worker.say(FromWorker::Heartbeat { held: vec![] }).await;
+    worker.say(FromWorker::Heartbeat { held: vec![], gpus: vec![] }).await;
     let next = stage.request(&mut client, 21).await;
     let lease = leased(&mut worker).await;
     proved(stage, &mut worker, lease, 21).await;

@@ -253,7 +253,7 @@ async fn huge_frames(stage: &mut Stage) {
 
 async fn floods(stage: &mut Stage) {
     let play = async |worker: &mut test_peers::Worker| {
-        let heartbeat = codec::encode(&FromWorker::Heartbeat { held: vec![] });
+        let heartbeat = codec::encode(&FromWorker::Heartbeat { held: vec![], gpus: vec![] });
         for _ in 0..20_000 {
             if worker.socket.send(Message::text(heartbeat.clone())).await.is_err() {
                 return;
@@ -289,7 +289,7 @@ async fn never_reads(stage: &mut Stage) {
     let lease = leased(&mut worker).await;
     stage.fault_begins();
     let living = task::spawn("living", async move {
-        let heartbeat = codec::encode(&FromWorker::Heartbeat { held: vec![lease] });
+        let heartbeat = codec::encode(&FromWorker::Heartbeat { held: vec![lease], gpus: vec![] });
         while worker.socket.send(Message::text(heartbeat.clone())).await.is_ok() {
             sleep(Duration::from_millis(300)).await;
         }

@@ -63,13 +63,14 @@ pub(crate) async fn completed(worker: &mut Worker, lease: LeaseId, good: &GoodPr
 
 /// Says that an attempt has failed.
 pub(crate) async fn failed(worker: &mut Worker, lease: LeaseId, class: FailureClass) {
-    let failure = Failure { class, cause: None, message: "as the case wants it".into() };
+    let failure =
+        Failure { class, cause: None, out_of_memory: None, message: "as the case wants it".into() };
     worker.say(FromWorker::Failed { lease_id: lease, failure }).await;
 }
 
 /// Gives signs of life and hears what comes, for as long as the worker is wanted.
 pub(crate) async fn idle(worker: &mut Worker, held: &[LeaseId]) {
-    worker.say(FromWorker::Heartbeat { held: held.to_vec() }).await;
+    worker.say(FromWorker::Heartbeat { held: held.to_vec(), gpus: vec![] }).await;
 }
 
 /// The worker comes back: its attempt at `request` (input 20) goes on under the same lease, `waiting`

@@ -7,7 +7,7 @@ use comfy_table::{ContentArrangement, Table};
 
 use super::download::Saved;
 use crate::api::http::v1::model::{
-    Attempt, Blocked, Cleared, Done, Job, Overview, Program, Request, Running, WholeJob,
+    Attempt, Blocked, Cleared, Done, Gpu, Job, Overview, Program, Request, Running, WholeJob,
     WholeWorker, Why, Worker,
 };
 use crate::operate::because;
@@ -199,7 +199,7 @@ impl Show for WholeWorker {
     fn show(&self) -> String {
         let running = self.worker.as_ref().map_or(&[][..], |worker| &worker.running);
         let head = match (&self.worker, &self.gone) {
-            (Some(worker), _) => vec![worker.clone()].show(),
+            (Some(worker), _) => vec![worker.clone()].show() + &gpus(&worker.gpus),
             (None, Some(gone)) => format!("gone {}: {}\n", ago(gone.at), gone.reason),
             (None, None) => "not connected since Hierophant started\n".to_owned(),
         };
@@ -207,6 +207,27 @@ impl Show for WholeWorker {
         let head = format!("{head}{}", blocked.unwrap_or_default());
         format!("{head}\n{}", attempts(&self.history, running))
     }
+}
+
+/// A table of GPUs after a blank line; nothing if there are none.
+fn gpus(gpus: &[Gpu]) -> String {
+    if gpus.is_empty() {
+        return String::new();
+    }
+    let unknown = || "-".to_owned();
+    let rows = gpus.iter().enumerate().map(|(number, gpu)| {
+        let used = gpu.memory_used_bytes.map_or_else(unknown, size);
+        [
+            number.to_string(),
+            gpu.model.clone(),
+            gpu.driver.clone().unwrap_or_else(unknown),
+            gpu.utilisation_percent.map_or_else(unknown, |percent| format!("{percent}%")),
+            gpu.temperature_celsius.map_or_else(unknown, |degrees| format!("{degrees} °C")),
+            format!("{used} of {}", size(gpu.memory_bytes)),
+        ]
+    });
+    let heads = ["GPU", "model", "driver", "busy", "temperature", "memory in use"];
+    format!("\n{}", list(heads, rows, ""))
 }
 
 fn attempts(history: &[Attempt], running: &[Running]) -> String {
@@ -326,6 +347,23 @@ mod tests {
         assert_eq!(size(1023), "1023 B");
         assert_eq!(size(1536), "1.5 KiB");
         assert_eq!(size(3 << 30), "3.0 GiB");
+    }
+
+    #[test]
+    fn what_is_not_known_of_a_gpu_is_a_dash() {
+        let gpu = Gpu {
+            model: "NVIDIA L4".into(),
+            memory_bytes: 24 << 30,
+            driver: None,
+            utilisation_percent: Some(97),
+            temperature_celsius: None,
+            memory_used_bytes: Some(3 << 30),
+        };
+        let shown = gpus(&[gpu]);
+        let words: Vec<&str> = shown.lines().last().unwrap_or("").split_whitespace().collect();
+        let wanted = "0 NVIDIA L4 - 97% - 3.0 GiB of 24.0 GiB";
+        assert_eq!(words.join(" "), wanted);
+        assert_eq!(gpus(&[]), "");
     }
 
     #[test]

@@ -84,6 +84,12 @@ pub(super) struct WorkerLabels {
     pub(super) backend: &'static str,
 }
 
+/// Model of a GPU.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct ModelLabels {
+    pub(super) model: String,
+}
+
 /// Which way bytes went, and to or from whom.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct BytesLabels {

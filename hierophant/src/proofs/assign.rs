@@ -6,7 +6,8 @@ use std::collections::BTreeSet;
 use network_lib::ids::WorkerId;
 use network_lib::job::JobSpec;
 
-use super::lease::Workers;
+use super::lease::{Worker, Workers};
+use super::memory::{InUse, Needs, Room, Shortages};
 
 /// On whom a job has failed already.
 #[derive(Debug, Clone, Default)]
@@ -15,31 +16,52 @@ pub struct FailedOn {
     pub workers: BTreeSet<WorkerId>,
     /// The latest one, whoever was to blame.
     pub last: Option<WorkerId>,
+    /// What it ran out of.
+    pub shortages: Shortages,
 }
 
-/// The worker for a job: one that can prove it and has a free slot; of several, rather not the one of the
-/// latest failure, then the one with most slots free, then the smallest id.
+/// The workers, and how full they are.
+#[derive(Debug, Clone, Copy)]
+pub struct Fleet<'a> {
+    /// The workers.
+    pub workers: &'a Workers,
+    /// What proofs need.
+    pub needs: &'a Needs,
+    /// What the proofs need that are being made.
+    pub in_use: &'a InUse,
+}
+
+/// The worker for a job: one that can prove it, has a free slot and room beside what it works on; of
+/// several, rather not the one of the latest failure, then the one with most slots free, then the smallest
+/// id.
 ///
-/// A job that has failed on a worker waits for another that could take it, even a busy one, and comes
-/// back to the same worker twice in a row only if there is no other. Returns `None` when the job has to
-/// wait.
+/// A job that ran out of memory never goes to a worker with less of it, and waits for one with more if one
+/// is connected. A job that has failed on a worker waits for another that could take it, even a busy one,
+/// and comes back to the same worker twice in a row only if there is no other. Returns `None` when the job
+/// has to wait.
 #[must_use]
-pub fn choose(spec: &JobSpec, failed_on: &FailedOn, workers: &Workers) -> Option<WorkerId> {
-    let fitting: Vec<_> =
-        workers.iter().filter(|(_, worker)| worker.takes_jobs() && worker.fits(spec)).collect();
+pub fn choose(spec: &JobSpec, failed_on: &FailedOn, fleet: Fleet<'_>) -> Option<WorkerId> {
+    let able = fleet.workers.iter().filter(|(_, worker)| worker.takes_jobs() && worker.fits(spec));
+    let able: Vec<_> =
+        able.map(|(id, worker)| (id, worker, failed_on.shortages.room(*id, worker))).collect();
+    let most = able.iter().map(|(_, _, room)| *room).max().filter(|room| *room > Room::Less)?;
+    let fitting: Vec<_> = able.into_iter().filter(|(_, _, room)| *room == most).collect();
     let distance = |id: &WorkerId| match () {
         () if !failed_on.workers.contains(id) => 0_u8,
         () if failed_on.last != Some(*id) => 1,
         () => 2,
     };
-    let nearest = fitting.iter().map(|(id, _)| distance(id)).min()?;
+    let nearest = fitting.iter().map(|(id, _, _)| distance(id)).min()?;
+    let has_room = |id: &WorkerId, worker: &Worker| {
+        worker.free_slots() > 0 && fleet.in_use.leaves_room(*id, worker, spec, fleet.needs)
+    };
     fitting
         .into_iter()
-        .filter(|(id, worker)| distance(id) == nearest && worker.free_slots() > 0)
-        .max_by_key(|(id, worker)| {
+        .filter(|(id, worker, _)| distance(id) == nearest && has_room(id, worker))
+        .max_by_key(|(id, worker, _)| {
             (failed_on.last != Some(**id), worker.free_slots(), Reverse(**id))
         })
-        .map(|(id, _)| *id)
+        .map(|(id, _, _)| *id)
 }
 
 #[cfg(test)]
@@ -47,10 +69,15 @@ mod tests {
     use arbtest::arbtest;
     use network_lib::handshake::{Backend, Capabilities};
     use network_lib::ids::{LeaseId, VkHash};
-    use network_lib::job::ProofMode;
+    use network_lib::job::{Memory, OutOfMemory, ProofMode};
 
-    use super::super::lease::Worker;
     use super::*;
+
+    /// Nothing is known of needs.
+    fn choose(spec: &JobSpec, failed_on: &FailedOn, workers: &Workers) -> Option<WorkerId> {
+        let (needs, in_use) = (Needs::default(), InUse::default());
+        super::choose(spec, failed_on, Fleet { workers, needs: &needs, in_use: &in_use })
+    }
 
     fn worker(slots: u32, modes: &[ProofMode], version: &str) -> Worker {
         let capabilities = Capabilities {
@@ -81,7 +108,11 @@ mod tests {
     }
 
     fn failed_on(ids: &[u8]) -> FailedOn {
-        FailedOn { workers: ids.iter().map(|n| id(*n)).collect(), last: ids.last().map(|n| id(*n)) }
+        FailedOn {
+            workers: ids.iter().map(|n| id(*n)).collect(),
+            last: ids.last().map(|n| id(*n)),
+            ..FailedOn::default()
+        }
     }
 
     /// Whatever the fleet and the history: a chosen worker is able and free, and nobody gets a job again
@@ -101,6 +132,7 @@ mod tests {
             let failed_on = FailedOn {
                 workers: if input.arbitrary()? { blamed } else { BTreeSet::new() },
                 last: input.arbitrary::<bool>()?.then_some(id(input.int_in_range(0..=6)?)),
+                ..FailedOn::default()
             };
             let able = |id: &WorkerId| {
                 let worker = &workers[id];
@@ -159,7 +191,7 @@ mod tests {
         let mut workers = Workers::new();
         workers.insert(id(1), worker(8, &[ProofMode::Core], "v6.1.0"));
         workers.insert(id(2), worker(1, &[ProofMode::Core], "v6.1.0"));
-        let failed_on = FailedOn { workers: BTreeSet::new(), last: Some(id(1)) };
+        let failed_on = FailedOn { last: Some(id(1)), ..FailedOn::default() };
         assert_eq!(choose(&spec(), &failed_on, &workers), Some(id(2)));
         workers.remove(&id(2));
         assert_eq!(choose(&spec(), &failed_on, &workers), Some(id(1)));
@@ -177,5 +209,67 @@ mod tests {
         assert_eq!(choose(&spec(), &failed_on(&[2, 1]), &workers), None);
         workers.remove(&id(2));
         assert_eq!(choose(&spec(), &failed_on(&[2, 1]), &workers), Some(id(1)));
+    }
+
+    /// Whatever the fleet: a job that ran out of memory never goes to less of it, to as much only if nobody
+    /// who takes jobs has more, and to nobody without room beside what is being made there.
+    #[test]
+    fn memory_that_did_not_suffice_is_not_tried_again_while_there_is_more() {
+        arbtest(|input| {
+            let mut workers = Workers::new();
+            let mut in_use = InUse::default();
+            for n in 0..input.int_in_range(1..=6)? {
+                let mut worker = worker(input.int_in_range(0..=3)?, &[ProofMode::Core], "v6.1.0");
+                worker.capabilities.memory_bytes = input.int_in_range(0..=4)?;
+                (worker.draining, worker.away) = (input.ratio(1, 5)?, input.ratio(1, 5)?);
+                worker.leases = (0..input.int_in_range(0..=2)?).map(|n| LeaseId([n; 16])).collect();
+                if !worker.leases.is_empty() {
+                    in_use.0.insert(id(n), input.int_in_range(0..=3)?);
+                }
+                workers.insert(id(n), worker);
+            }
+            let mut failed_on = FailedOn::default();
+            let mut tried = 0;
+            for _ in 0..input.int_in_range(0..=2)? {
+                let bytes = input.int_in_range(1..=4)?;
+                let what = OutOfMemory { memory: Memory::Main, bytes: Some(bytes) };
+                failed_on.shortages.note(id(99), Backend::Cpu, what);
+                tried = bytes.max(tried);
+            }
+            let mut needs = Needs::default();
+            needs.note(&spec(), Backend::Cpu, input.int_in_range(0..=3)?);
+            let fleet = Fleet { workers: &workers, needs: &needs, in_use: &in_use };
+            let Some(chosen) = super::choose(&spec(), &failed_on, fleet) else { return Ok(()) };
+            let has = |id: &WorkerId| workers[id].capabilities.memory_bytes;
+            let (worker, all) = (&workers[&chosen], has(&chosen));
+            assert!(all == 0 || all >= tried, "less than what did not suffice");
+            let more = |(id, worker): (&WorkerId, &Worker)| worker.takes_jobs() && has(id) > tried;
+            assert!(tried == 0 || all > tried || !workers.iter().any(more), "somebody has more");
+            let need = needs.of(&spec(), Backend::Cpu).unwrap_or(0);
+            let used = in_use.0.get(&chosen).copied();
+            assert!(all == 0 || used.is_none_or(|used| used + need <= all), "no room: {worker:?}");
+            Ok(())
+        });
+    }
+
+    #[test]
+    fn a_job_that_ran_out_of_memory_waits_for_a_larger_machine_but_not_for_one_that_is_not_there() {
+        let sized = |bytes, busy: bool| {
+            let mut worker = worker(1, &[ProofMode::Core], "v6.1.0");
+            worker.capabilities.memory_bytes = bytes;
+            worker.leases.extend(busy.then_some(LeaseId([1; 16])));
+            worker
+        };
+        let mut failed_on = failed_on(&[1]);
+        let what = OutOfMemory { memory: Memory::Main, bytes: Some(24) };
+        failed_on.shortages.note(id(1), Backend::Cpu, what);
+        let mut workers = Workers::from([(id(1), sized(24, false)), (id(2), sized(16, false))]);
+        assert_eq!(choose(&spec(), &failed_on, &workers), Some(id(1)), "as much is all there is");
+        workers.insert(id(3), sized(80, true));
+        assert_eq!(choose(&spec(), &failed_on, &workers), None, "the larger one is busy");
+        workers.insert(id(3), sized(80, false));
+        assert_eq!(choose(&spec(), &failed_on, &workers), Some(id(3)));
+        let only_smaller = Workers::from([(id(2), sized(16, false))]);
+        assert_eq!(choose(&spec(), &failed_on, &only_smaller), None);
     }
 }

@@ -27,6 +27,7 @@ use network_lib::wire::ToWorker;
 
 use super::assign::FailedOn;
 use super::lease::{Lease, Worker, WorkerStats, Workers};
+use super::memory::Needs;
 use super::message::{LeaseAccess, Overview, RunningProof, WorkerWork};
 use super::pace::Pace;
 use super::queue::{Queue, Rank};
@@ -143,6 +144,7 @@ pub struct ProofsCore {
     pace: Pace,
     /// Nothing is given out.
     paused: Option<Paused>,
+    needs: Needs,
     /// When attempts of workers that have not come back since the start are given up.
     returned_by: Millis,
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use network_lib::handshake::{Backend, Capabilities};
 use network_lib::ids::{JobId, LeaseId, WorkerId};
-use network_lib::job::{JobSpec, Progress};
+use network_lib::job::{JobSpec, Memory, Progress};
 
 use crate::records::{AttemptRecord, JobState, Millis, Prover};
 
@@ -19,6 +19,8 @@ pub struct Lease {
     pub began_at: Millis,
     /// Latest word from the worker.
     pub progress: Option<Progress>,
+    /// Most bytes of main memory that the worker has told it to take.
+    pub peak_memory: Option<u64>,
     /// When the worker was last seen to get on with it.
     pub moved_at: Millis,
     /// Since when heartbeats do not list it.
@@ -37,6 +39,7 @@ impl Lease {
             began_at: attempt.started_at.min(now),
             attempt,
             progress: None,
+            peak_memory: None,
             moved_at: now,
             unlisted_since: None,
             checking: false,
@@ -73,6 +76,7 @@ impl Lease {
         if self.progress.as_ref().map(measured) != Some(measured(&progress)) {
             self.moved_at = now;
         }
+        self.peak_memory = self.peak_memory.max(progress.memory_bytes);
         self.progress = Some(progress);
     }
 }
@@ -153,6 +157,17 @@ impl Worker {
     pub fn fits(&self, spec: &JobSpec) -> bool {
         self.capabilities.modes.contains(&spec.mode)
             && self.capabilities.circuit_versions.contains(&spec.circuit_version)
+    }
+
+    /// How many bytes of a kind of memory a proof surely finds there: with several GPUs, those of the
+    /// smallest. `None` if that is not known.
+    #[must_use]
+    pub fn memory(&self, kind: Memory) -> Option<u64> {
+        let bytes = match kind {
+            Memory::Main => Some(self.capabilities.memory_bytes),
+            Memory::Gpu => self.capabilities.gpus.iter().map(|gpu| gpu.memory_bytes).min(),
+        };
+        bytes.filter(|bytes| *bytes > 0)
     }
 
     /// As it is remembered with a job.

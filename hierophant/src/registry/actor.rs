@@ -10,7 +10,7 @@ use network_lib::handshake::{Hello, Refusal, Welcome};
 use network_lib::ids::WorkerId;
 use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SpawnErr, SupervisionEvent};
 
-use super::core::{RegistryCore, Rules};
+use super::core::{RegistryCore, Rules, tidy};
 use super::handle::RegistryHandle;
 use super::message::{RegistryMsg, SessionEnd};
 use crate::ask::reply;
@@ -108,7 +108,11 @@ impl Actor for RegistryActor {
                 reply(port, state.admit(now, *hello, ip, socket, &myself).await?);
             }
             RegistryMsg::Heard(worker, session) => state.core.heard(now, worker, session),
-            RegistryMsg::CapabilitiesChanged(worker, session, capabilities) => {
+            RegistryMsg::GpuLoads(worker, session, loads) => {
+                state.core.gpu_loads(worker, session, loads);
+            }
+            RegistryMsg::CapabilitiesChanged(worker, session, mut capabilities) => {
+                tidy(&mut capabilities);
                 if state.core.is_current(worker, session) {
                     tracing::info!(worker_id = %worker, modes = ?capabilities.modes,
                         "Contemplant offers other modes");
@@ -193,11 +197,12 @@ impl RegistryState {
     async fn admit(
         &mut self,
         now: Millis,
-        hello: Hello,
+        mut hello: Hello,
         ip: IpAddr,
         socket: Box<WebSocket>,
         myself: &ActorRef<RegistryMsg>,
     ) -> Result<Result<(), (Refusal, Box<WebSocket>)>, ActorProcessingErr> {
+        tidy(&mut hello.capabilities);
         let admission = match self.core.admit(now, &hello, ip) {
             Ok(admission) => admission,
             Err(refusal) => {

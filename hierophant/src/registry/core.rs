@@ -5,7 +5,9 @@ mod operate;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 
-use network_lib::handshake::{Backend, Hello, ProtocolRange, Refusal, RefusalCode};
+use network_lib::handshake::{
+    Backend, Capabilities, GpuLoad, Hello, ProtocolRange, Refusal, RefusalCode,
+};
 use network_lib::ids::WorkerId;
 
 use super::message::{DeadWorker, KnownWorker};
@@ -17,6 +19,9 @@ pub use operate::Decision;
 
 /// How many departed workers are remembered.
 const DEAD_REMEMBERED: usize = 1000;
+
+/// How many GPUs of a worker are remembered.
+const MOST_GPUS: usize = 64;
 
 /// Rules for admission and liveness.
 #[derive(Debug, Clone)]
@@ -124,14 +129,15 @@ impl RegistryCore {
         let worker = KnownWorker {
             worker: hello.worker_id,
             session,
-            name: hello.name.chars().filter(|c| !c.is_control()).take(64).collect(),
+            name: printable(&hello.name),
             ip,
-            version: hello.software_version.chars().filter(|c| !c.is_control()).take(64).collect(),
+            version: printable(&hello.software_version),
             joined_at: now,
             heard_at: now,
             draining: false,
             drained: self.drained.get(&hello.worker_id).map(|mark| mark.reason.clone()),
             cut: None,
+            gpus: Vec::new(),
         };
         self.workers.insert(hello.worker_id, worker);
         Ok(Admission { session, protocol, replaces })
@@ -141,6 +147,14 @@ impl RegistryCore {
     pub fn heard(&mut self, now: Millis, worker: WorkerId, session: u64) {
         if let Some(known) = self.connected(worker, session) {
             known.heard_at = now;
+        }
+    }
+
+    /// How busy a worker's GPUs are.
+    pub fn gpu_loads(&mut self, worker: WorkerId, session: u64, mut loads: Vec<GpuLoad>) {
+        loads.truncate(MOST_GPUS);
+        if let Some(known) = self.connected(worker, session) {
+            known.gpus = loads;
         }
     }
 
@@ -166,7 +180,11 @@ impl RegistryCore {
     /// A worker's connection broke; it may come back until it was silent for too long. Returns whether
     /// it was there.
     pub fn cut(&mut self, worker: WorkerId, session: u64, reason: &str) -> bool {
-        self.connected(worker, session).map(|known| known.cut = Some(reason.to_owned())).is_some()
+        let Some(known) = self.connected(worker, session) else { return false };
+        known.cut = Some(reason.to_owned());
+        // How busy they are is not known any more.
+        known.gpus.clear();
+        true
     }
 
     /// A worker is gone. Returns whether it was there.
@@ -251,6 +269,20 @@ impl RegistryCore {
     }
 }
 
+/// Brings what a worker says of its GPUs into a form that can be kept and shown.
+pub fn tidy(capabilities: &mut Capabilities) {
+    capabilities.gpus.truncate(MOST_GPUS);
+    for gpu in &mut capabilities.gpus {
+        gpu.model = printable(&gpu.model);
+        gpu.driver = gpu.driver.as_deref().map(printable);
+    }
+}
+
+/// A stranger's text, short and without control characters.
+fn printable(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(64).collect()
+}
+
 /// Compares without telling by its duration how much was right: equal digests mean equal secrets, and
 /// a digest's prefix says nothing about the secret's.
 fn same_secret(expected: &str, given: &str) -> bool {
@@ -262,7 +294,7 @@ fn same_secret(expected: &str, given: &str) -> bool {
 mod tests {
     use std::net::Ipv4Addr;
 
-    use network_lib::handshake::Capabilities;
+    use network_lib::handshake::Gpu;
 
     use super::*;
 
@@ -388,6 +420,33 @@ mod tests {
         assert!(core.silent(Millis(HOURS + 1000)).is_empty());
         core.clock_set(-HOURS);
         assert_eq!(core.silent(Millis(1001)).len(), 1);
+    }
+
+    #[test]
+    fn loads_are_those_of_the_connection_that_is_there() {
+        let mut core = RegistryCore::new(rules());
+        let id = WorkerId([1; 16]);
+        let session = core.admit(Millis(0), &hello(1), HERE).expect("admitted").session;
+        let load = GpuLoad { utilisation_percent: Some(97), ..GpuLoad::default() };
+        core.gpu_loads(id, session, vec![load; 1000]);
+        assert_eq!(core.workers()[0].gpus, [load; MOST_GPUS]);
+        core.cut(id, session, "reset by peer");
+        assert!(core.workers()[0].gpus.is_empty(), "nobody knows it any more");
+        core.admit(Millis(1), &hello(1), HERE).expect("admitted");
+        core.gpu_loads(id, session, vec![load]);
+        assert!(core.workers()[0].gpus.is_empty(), "an older connection's word");
+    }
+
+    #[test]
+    fn what_is_said_of_gpus_can_be_shown() {
+        let mut capabilities = hello(1).capabilities;
+        let model = format!("L4\u{1b}[2J\n{}", "x".repeat(99));
+        capabilities.gpus = vec![Gpu { model, memory_bytes: 1, driver: Some("5\r5".into()) }; 99];
+        tidy(&mut capabilities);
+        assert_eq!(capabilities.gpus.len(), MOST_GPUS);
+        assert_eq!(capabilities.gpus[0].driver.as_deref(), Some("55"));
+        assert!(capabilities.gpus[0].model.starts_with("L4[2Jxx"));
+        assert_eq!(capabilities.gpus[0].model.len(), 64);
     }
 
     #[test]

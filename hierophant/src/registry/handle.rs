@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use axum::extract::ws::WebSocket;
-use network_lib::handshake::{Capabilities, Hello, Refusal};
+use network_lib::handshake::{Capabilities, GpuLoad, Hello, Refusal};
 use network_lib::ids::WorkerId;
 use ractor::ActorRef;
 
@@ -37,6 +37,11 @@ impl RegistryHandle {
     /// Something came from a worker.
     pub fn heard(&self, worker: WorkerId, session: u64) {
         tell(&self.0, RegistryMsg::Heard(worker, session));
+    }
+
+    /// How busy a worker's GPUs are.
+    pub fn gpu_loads(&self, worker: WorkerId, session: u64, loads: Vec<GpuLoad>) {
+        tell(&self.0, RegistryMsg::GpuLoads(worker, session, loads));
     }
 
     /// What a worker can prove has changed.

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use axum::extract::ws::WebSocket;
-use network_lib::handshake::{Capabilities, Hello, Refusal};
+use network_lib::handshake::{Capabilities, GpuLoad, Hello, Refusal};
 use network_lib::ids::WorkerId;
 use ractor::RpcReplyPort;
 
@@ -33,6 +33,8 @@ pub struct KnownWorker {
     pub drained: Option<String>,
     /// Why its connection broke, if it did; it may come back until it was silent for too long.
     pub cut: Option<String>,
+    /// How busy its GPUs were when it last said so, in the order of its capabilities; empty if it did not.
+    pub gpus: Vec<GpuLoad>,
 }
 
 impl KnownWorker {
@@ -80,6 +82,8 @@ pub enum RegistryMsg {
     Admit(Box<Hello>, IpAddr, Box<WebSocket>, RpcReplyPort<Result<(), (Refusal, Box<WebSocket>)>>),
     /// Session: something came from the worker.
     Heard(WorkerId, u64),
+    /// Session: how busy the worker's GPUs are.
+    GpuLoads(WorkerId, u64, Vec<GpuLoad>),
     /// Session: what the worker can prove has changed.
     CapabilitiesChanged(WorkerId, u64, Capabilities),
     /// Session: the worker wants no more jobs.

@@ -108,7 +108,10 @@ impl SessionState {
             FromWorker::Hello(_) => {
                 return Err(CloseReason::Protocol("a second handshake on one socket".into()));
             }
-            FromWorker::Heartbeat { held } => self.proofs.held(worker, session, held),
+            FromWorker::Heartbeat { held, gpus } => {
+                self.registry.gpu_loads(worker, session, gpus);
+                self.proofs.held(worker, session, held);
+            }
             FromWorker::CapabilitiesChanged { capabilities } => {
                 self.registry.capabilities_changed(worker, session, capabilities);
             }

@@ -2,13 +2,13 @@
 
 use alloy_primitives::Address;
 use network_lib::ids::{IdError, Sha256Digest, WorkerId};
-use network_lib::job::{BlobInfo, Execution, Failure, JobSpec};
+use network_lib::job::{BlobInfo, Execution, Failure, JobSpec, OutOfMemory};
 use sqlx::Row as _;
 use sqlx::postgres::PgRow;
 use sqlx::sqlite::SqliteRow;
 
 use super::StoreError;
-use super::values::{backend_from, cause_from, class_from, corrupt, mode_from};
+use super::values::{backend_from, cause_from, class_from, corrupt, memory_from, mode_from};
 use crate::records::{
     ArtifactRecord, AttemptRecord, JobRecord, Millis, NoticeId, NoticeRecord, ProgramRecord,
     Prover, RequestRecord, Setting, UnknownWord,
@@ -176,6 +176,8 @@ pub(super) fn job(row: &impl Columns) -> Result<JobRecord, StoreError> {
         Some(class) => Some(Failure {
             class: class_from(&class)?,
             cause: cause_from(int(row, "failure_cause")?)?,
+            // Known of an attempt only.
+            out_of_memory: None,
             message: optional_text(row, "failure")?.unwrap_or_default(),
         }),
     };
@@ -221,6 +223,13 @@ pub(super) fn attempt(row: &impl Columns) -> Result<AttemptRecord, StoreError> {
         Some(proof) => Some((proof, blob(row, "proof_size", "proof_sha256")?)),
     };
     let class = optional_text(row, "failure_class")?;
+    let out_of_memory = match optional_text(row, "short_of")? {
+        None => None,
+        Some(word) => {
+            let bytes = optional_int(row, "short_bytes")?.map(i64::cast_unsigned);
+            Some(OutOfMemory { memory: memory_from(&word)?, bytes })
+        }
+    };
     Ok(AttemptRecord {
         lease: id(row, "lease")?,
         job: id(row, "job")?,
@@ -234,6 +243,7 @@ pub(super) fn attempt(row: &impl Columns) -> Result<AttemptRecord, StoreError> {
         ended_at: optional_time(row, "ended_at")?,
         outcome: word(row, "outcome")?,
         failure_class: class.as_deref().map(class_from).transpose()?,
+        out_of_memory,
         message: optional_text(row, "message")?,
         execution: execution(row)?,
         proof,

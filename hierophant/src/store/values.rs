@@ -1,7 +1,7 @@
 //! How numbers and words of records are stored, the same in every database.
 
 use network_lib::handshake::Backend;
-use network_lib::job::{ExecutionFailureCause, FailureClass, ProofMode};
+use network_lib::job::{ExecutionFailureCause, FailureClass, Memory, ProofMode};
 
 use super::StoreError;
 
@@ -71,6 +71,14 @@ pub(super) fn class_from(word: &str) -> Result<FailureClass, StoreError> {
         "worker" => FailureClass::Worker,
         "infrastructure" => FailureClass::Infrastructure,
         _ => return Err(corrupt(format!("unknown failure class {word:?}"))),
+    })
+}
+
+pub(super) fn memory_from(word: &str) -> Result<Memory, StoreError> {
+    Ok(match word {
+        "main" => Memory::Main,
+        "gpu" => Memory::Gpu,
+        _ => return Err(corrupt(format!("unknown memory {word:?}"))),
     })
 }
 

@@ -179,6 +179,8 @@ fn write_attempt(attempt: &AttemptRecord) -> Statement {
         ("ended_at", attempt.ended_at.map(|t| t.0).into()),
         ("outcome", attempt.outcome.as_str().into()),
         ("failure_class", attempt.failure_class.map(FailureClass::as_str).into()),
+        ("short_of", attempt.out_of_memory.map(|it| it.memory.as_str()).into()),
+        ("short_bytes", attempt.out_of_memory.and_then(|it| it.bytes).map(bits).into()),
         ("message", attempt.message.as_deref().into()),
         ("cycles", execution.map(|e| bits(e.cycles)).into()),
         ("gas", execution.and_then(|e| e.gas).map(bits).into()),

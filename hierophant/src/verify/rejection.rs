@@ -99,7 +99,7 @@ pub(super) enum Rejection {
 impl Rejection {
     /// What it means for the attempt that made the proof.
     pub(super) fn failure(&self) -> Failure {
-        Failure { class: self.class(), cause: None, message: chain(self) }
+        Failure { class: self.class(), cause: None, out_of_memory: None, message: chain(self) }
     }
 
     fn class(&self) -> FailureClass {

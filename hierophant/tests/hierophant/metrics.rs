@@ -5,11 +5,13 @@ use std::path::Path;
 
 use hierophant::metrics::Metrics;
 use hierophant_proto::network as pb;
+use network_lib::handshake::{Gpu, GpuLoad};
 use network_lib::job::{Failure, FailureClass};
 use network_lib::wire::FromWorker;
 use pb::FulfillmentStatus;
 use test_peers::queries;
 
+use crate::cli::told;
 use crate::support::{Client, Network, Worker, core_proof, eventually, hello};
 
 /// How the Contemplant's part of the page begins.
@@ -61,8 +63,12 @@ async fn the_figures_follow_a_proof_from_request_to_download() {
     assert_eq!(now["hierophant_oldest_wait_seconds"], 0.0);
     assert_eq!(now[r#"hierophant_job_wait_seconds_count{mode="core"}"#], 1.0);
 
-    let failure =
-        Failure { class: FailureClass::Infrastructure, cause: None, message: "no route".into() };
+    let failure = Failure {
+        class: FailureClass::Infrastructure,
+        cause: None,
+        out_of_memory: None,
+        message: "no route".into(),
+    };
     worker.say(FromWorker::Failed { lease_id, failure }).await;
     worker.prove_next(&core_proof()).await;
     client.until(&id, FulfillmentStatus::Fulfilled).await;
@@ -83,6 +89,54 @@ async fn the_figures_follow_a_proof_from_request_to_download() {
     let fetched = r#"hierophant_artifacts_transferred_bytes_total{direction="out",peer="client"}"#;
     eventually("the download is counted", async || {
         series(&network).await.get(fetched).is_some_and(|bytes| *bytes == proof.len() as f64)
+    })
+    .await;
+}
+
+/// The driver says how busy one of two GPUs is.
+#[tokio::test]
+async fn gpus_are_shown_by_the_api_the_command_line_and_the_metrics() {
+    let network = Network::start().await;
+    let gpu =
+        Gpu { model: "NVIDIA L4".into(), memory_bytes: 24 << 30, driver: Some("550.54.15".into()) };
+    let mut hello = hello();
+    hello.capabilities.gpus = vec![gpu.clone(), Gpu { driver: None, ..gpu }];
+    let mut worker = Worker::join(&network, hello).await;
+    let load = GpuLoad {
+        utilisation_percent: Some(97),
+        temperature_celsius: Some(64),
+        memory_used_bytes: Some(3 << 30),
+    };
+    worker.say(FromWorker::Heartbeat { held: vec![], gpus: vec![load] }).await;
+    let workers = format!("http://{}/api/v1/workers", network.http);
+    let gpus = async || {
+        let answer = reqwest::get(&workers).await.expect("answers");
+        answer.json::<serde_json::Value>().await.expect("JSON")[0]["gpus"].take()
+    };
+    eventually("the load is shown", async || gpus().await[0]["utilisation_percent"] == 97).await;
+    let wanted = serde_json::json!([
+        {"model": "NVIDIA L4", "memory_bytes": 25_769_803_776_u64, "driver": "550.54.15",
+         "utilisation_percent": 97, "temperature_celsius": 64, "memory_used_bytes": 3_221_225_472_u64},
+        {"model": "NVIDIA L4", "memory_bytes": 25_769_803_776_u64, "driver": null,
+         "utilisation_percent": null, "temperature_celsius": null, "memory_used_bytes": null},
+    ]);
+    assert_eq!(gpus().await, wanted);
+    let now = series(&network).await;
+    let figure = |name: &str| now[&format!(r#"hierophant_{name}{{model="NVIDIA L4"}}"#)];
+    assert_eq!(figure("gpus"), 2.0);
+    assert_eq!(figure("gpu_memory_bytes"), 51_539_607_552.0);
+    assert_eq!(figure("gpu_memory_used_bytes"), 3_221_225_472.0);
+    assert_eq!(figure("gpu_utilisation_percent"), 97.0);
+    assert_eq!(figure("gpu_temperature_celsius"), 64.0);
+    let url = format!("http://{}", network.http);
+    let table = told(&url, "worker tobit").await;
+    assert!(table.contains("3.0 GiB of 24.0 GiB") && table.contains("64 °C"), "{table}");
+    // A driver that does not answer any more.
+    worker.say(FromWorker::Heartbeat { held: vec![], gpus: vec![] }).await;
+    eventually("the load is not known any more", async || {
+        !series(&network)
+            .await
+            .contains_key(r#"hierophant_gpu_temperature_celsius{model="NVIDIA L4"}"#)
     })
     .await;
 }

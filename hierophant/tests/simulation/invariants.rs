@@ -108,6 +108,16 @@ pub fn racer(memory: &Memory, lease: LeaseId) {
     assert!(!memory.attempts_of(racer.job).any(had), "raced by one who had it: {racer:?}");
 }
 
+/// Checks that an attempt does not begin on a machine with less memory than has not sufficed already.
+pub fn enough_memory(memory: &Memory, workers: &[Contemplant], lease: LeaseId) {
+    let new = &memory.attempts[&lease];
+    let has = workers.iter().find(|worker| worker.id == new.prover.worker).map(|it| it.memory);
+    for earlier in memory.attempts_of(new.job) {
+        let tried = earlier.out_of_memory.and_then(|what| what.bytes);
+        assert!(tried <= has, "{tried:?} bytes have not sufficed: {new:?} on {has:?}");
+    }
+}
+
 /// Checks a job against its attempts that go on.
 fn going_on(job: &JobRecord, attempts: &[&AttemptRecord], racing: bool) {
     let any = |is: fn(&AttemptRecord) -> bool| attempts.iter().any(|attempt| is(attempt));

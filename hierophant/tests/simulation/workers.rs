@@ -5,10 +5,20 @@ use std::collections::BTreeMap;
 use hierophant::records::Millis;
 use network_lib::handshake::{Backend, Capabilities, Hello, ProtocolRange};
 use network_lib::ids::{LeaseId, Sha256Digest, WorkerId};
-use network_lib::job::{BlobInfo, Execution, Failure, FailureClass, ProofMode};
+use network_lib::job::{
+    BlobInfo, Execution, Failure, FailureClass, Memory, OutOfMemory, ProofMode,
+};
 use network_lib::wire::FromWorker;
 use rand::Rng;
 use rand::rngs::StdRng;
+
+/// Bytes of the largest machine; they are few, so that many have as much as another.
+pub const MOST_MEMORY: u64 = 4;
+
+/// Bytes that a proof of this content takes.
+pub fn need(content: u8) -> u64 {
+    1 + u64::from(content) % MOST_MEMORY
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Temper {
@@ -44,6 +54,8 @@ pub enum Held {
 pub struct Contemplant {
     pub id: WorkerId,
     pub temper: Temper,
+    /// In bytes.
+    pub memory: u64,
     pub up: bool,
     /// How often it was started: what an earlier process planned does not happen.
     pub life: u32,
@@ -65,9 +77,12 @@ impl Contemplant {
             3 => Temper::Hanging,
             _ => Temper::Honest,
         };
+        // The first has the most, for the same reason.
+        let memory = if number == 0 { MOST_MEMORY } else { rng.random_range(1..=MOST_MEMORY) };
         Self {
             id: WorkerId([number + 1; 16]),
             temper,
+            memory,
             up: false,
             life: 0,
             session: None,
@@ -90,7 +105,7 @@ impl Contemplant {
                 modes: ProofMode::ALL.to_vec(),
                 backend: Backend::Cpu,
                 slots: 1,
-                memory_bytes: 0,
+                memory_bytes: self.memory,
                 gpus: vec![],
                 obstacle: None,
             },
@@ -135,9 +150,18 @@ impl Contemplant {
 
     /// How an attempt at this content ends: a failure to tell, or whether the proof is genuine; `None`
     /// for never.
-    pub fn outcome(&self, rng: &mut StdRng, guest_fails: bool) -> Option<Result<bool, Failure>> {
-        let failure =
-            |class, message: &str| Failure { class, cause: None, message: message.into() };
+    pub fn outcome(
+        &self,
+        rng: &mut StdRng,
+        content: u8,
+        guest_fails: bool,
+    ) -> Option<Result<bool, Failure>> {
+        let failure = |class, message: &str| Failure {
+            class,
+            cause: None,
+            out_of_memory: None,
+            message: message.into(),
+        };
         let bad_moment = rng.random_bool(0.35);
         match self.temper {
             Temper::Hanging if bad_moment => None,
@@ -146,6 +170,13 @@ impl Contemplant {
                 let class =
                     if nobodys { FailureClass::Infrastructure } else { FailureClass::Worker };
                 Some(Err(failure(class, "flaky")))
+            }
+            _ if need(content) > self.memory => {
+                // Not each knows how much there was.
+                let bytes = rng.random_bool(0.5).then_some(self.memory);
+                let what = OutOfMemory { memory: Memory::Main, bytes };
+                let failure = failure(FailureClass::Worker, "out of memory");
+                Some(Err(Failure { out_of_memory: Some(what), ..failure }))
             }
             _ if guest_fails => Some(Err(failure(FailureClass::Guest, "the guest panicked"))),
             Temper::Liar => Some(Ok(false)),

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 
 use hierophant::proofs::core::ProofsCore;
-use hierophant::records::{Millis, RequestState};
+use hierophant::records::{AttemptRecord, Millis, RequestState};
 use hierophant::registry::core::RegistryCore;
 use network_lib::ids::{LeaseId, WorkerId};
 use network_lib::job::{Failure, FailureClass};
@@ -44,6 +44,8 @@ pub struct Tally {
     pub races: u64,
     /// Of the raced jobs those whose proof came from the later attempt.
     pub won_by_racer: u64,
+    /// Attempts that ran out of memory.
+    pub starved: u64,
     pub fulfilled: u64,
     pub unexecutable: u64,
     pub failed: u64,
@@ -58,6 +60,7 @@ impl Tally {
         self.attempts += other.attempts;
         self.races += other.races;
         self.won_by_racer += other.won_by_racer;
+        self.starved += other.starved;
         self.fulfilled += other.fulfilled;
         self.unexecutable += other.unexecutable;
         self.failed += other.failed;
@@ -70,13 +73,14 @@ impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} events, {} crashes of Hierophant, {} attempts, {} of them races, {} of these won; \
-             requests: {} fulfilled, {} unexecutable, {} failed, {} cancelled, {} expired",
+            "{} events, {} crashes of Hierophant, {} attempts, {} of them races, {} of these won, {} \
+             out of memory; requests: {} fulfilled, {} unexecutable, {} failed, {} cancelled, {} expired",
             self.events,
             self.crashes,
             self.attempts,
             self.races,
             self.won_by_racer,
+            self.starved,
             self.fulfilled,
             self.unexecutable,
             self.failed,
@@ -201,6 +205,8 @@ impl World {
             assert!(worker.held.is_empty(), "work that nobody wants goes on: {worker:?}");
         }
         self.tally.won_by_racer = self.memory.won_by_racer();
+        let starved = |attempt: &&AttemptRecord| attempt.out_of_memory.is_some();
+        self.tally.starved = self.memory.attempts.values().filter(starved).count() as u64;
         self.tally.attempts = self.memory.attempts.len() as u64;
         self.tally.clone()
     }
@@ -286,6 +292,7 @@ impl World {
                 let failure = Failure {
                     class: FailureClass::Worker,
                     cause: None,
+                    out_of_memory: None,
                     message: "does not verify".into(),
                 };
                 let verdict = if genuine { Ok(()) } else { Err(failure) };

@@ -96,6 +96,8 @@ pub(super) struct Slot {
     pub(super) start_limit: Duration,
     /// How long a server may be silent while it proves.
     pub(super) silence_limit: Duration,
+    /// Bytes of its GPU's memory, where they are known.
+    pub(super) gpu_memory: Option<u64>,
 }
 
 /// How a server's life ended.

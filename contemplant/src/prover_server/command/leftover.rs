@@ -1,69 +1,106 @@
-//! The note about a server that runs, so that a Contemplant that was killed leaves none behind for long.
+//! Which processes are a prover server's, so that a Contemplant that was killed leaves none behind for long.
 //!
-//! The note has the process id and when that process started: an id alone may belong to somebody else by
-//! now.
+//! They are known by a variable in their environment, which their children inherit. Unlike a note of the
+//! process id it is there from the first moment on, and finds children that outlived their parent. The data
+//! folder's lock makes sure that no other Contemplant that runs is meant.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
 use tokio::process::Command;
 use tokio::time::{Instant, sleep};
 
+/// The variable: the GPU's number, a colon, the data folder.
+pub(super) const MARK: &str = "CONTEMPLANT_PROVER_SERVER";
+
 /// How long a killed process may take to be gone.
 const GONE_LIMIT: Duration = Duration::from_secs(10);
 
-/// Where a server's process is noted.
+/// Pause between two looks.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// The processes of one GPU's server.
 #[derive(Debug, Clone)]
 pub(super) struct Leftover {
-    note: PathBuf,
+    gpu: u32,
+    all_gpus: Vec<u32>,
+    owner: String,
 }
 
 impl Leftover {
-    /// Notes go to the file `note`.
-    pub(super) const fn new(note: PathBuf) -> Self {
-        Self { note }
+    /// Those of `gpu` in this data folder, and those of GPUs that are not among `all_gpus` any more.
+    pub(super) fn new(gpu: u32, all_gpus: &[u32], data_dir: &Path) -> Self {
+        let folder = std::path::absolute(data_dir).unwrap_or_else(|_| data_dir.to_owned());
+        Self { gpu, all_gpus: all_gpus.to_vec(), owner: folder.display().to_string() }
     }
 
-    /// Notes that this process is the server.
-    pub(super) fn note(&self, id: u32) {
-        let Some(start) = start_time(id) else { return };
-        if let Err(error) = std::fs::write(&self.note, format!("{id} {start}\n")) {
-            tracing::warn!(%error, "a prover server cannot be noted; it may outlive a crash");
-        }
+    /// The value of [`MARK`] for the server's own processes.
+    pub(super) fn mark(&self) -> String {
+        format!("{}:{}", self.gpu, self.owner)
     }
 
-    /// The server is gone.
-    pub(super) fn forget(&self) {
-        let _ = std::fs::remove_file(&self.note);
-    }
-
-    /// Ends the server that an earlier process has left running.
+    /// Kills them, and waits until they are gone.
     pub(super) async fn end(&self) {
-        let Ok(text) = std::fs::read_to_string(&self.note) else { return };
-        let mut words = text.split_whitespace();
-        let id = words.next().and_then(|word| word.parse().ok());
-        if let (Some(id), Some(start)) = (id, words.next()) {
-            let deadline = Instant::now() + GONE_LIMIT;
-            while start_time(id).as_deref() == Some(start) && Instant::now() < deadline {
-                tracing::info!(process = id, "ending the prover server of an earlier Contemplant");
-                kill_group(id).await;
-                sleep(Duration::from_millis(100)).await;
+        let deadline = Instant::now() + GONE_LIMIT;
+        loop {
+            let found = self.processes().await;
+            if found.is_empty() {
+                return;
             }
+            if Instant::now() >= deadline {
+                tracing::warn!(processes = ?found, "a prover server's processes do not end");
+                return;
+            }
+            kill(&found).await;
+            sleep(PAUSE).await;
         }
-        self.forget();
+    }
+
+    async fn processes(&self) -> Vec<u32> {
+        let this = self.clone();
+        // A machine may have thousands of processes.
+        let looked = tokio::task::spawn_blocking(move || {
+            let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+            let ids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+            ids.filter(|id| this.is_meant(*id)).collect()
+        });
+        looked.await.unwrap_or_default()
+    }
+
+    /// Whether a process carries the mark. One that has ended carries none.
+    fn is_meant(&self, id: u32) -> bool {
+        let Ok(environment) = std::fs::read(format!("/proc/{id}/environ")) else { return false };
+        let mut variables = environment.split(|byte| *byte == 0);
+        let value = variables.find_map(|variable| {
+            str::from_utf8(variable).ok()?.strip_prefix(MARK)?.strip_prefix('=')
+        });
+        let Some((gpu, owner)) = value.and_then(|value| value.split_once(':')) else {
+            return false;
+        };
+        let gpu: Option<u32> = gpu.parse().ok();
+        let is_served_elsewhere =
+            gpu.is_some_and(|gpu| gpu != self.gpu && self.all_gpus.contains(&gpu));
+        owner == self.owner && !is_served_elsewhere
     }
 }
 
-/// Kills a process with all of its group. The standard library cannot, the system's shell can.
+async fn kill(processes: &[u32]) {
+    let ids: Vec<String> = processes.iter().map(u32::to_string).collect();
+    tracing::debug!(processes = ?ids, "ending a prover server's processes");
+    run(&format!("kill -s KILL {}", ids.join(" "))).await;
+}
+
+/// Kills a process with all of its group.
 pub(super) async fn kill_group(id: u32) {
-    let killed = Command::new("sh")
-        .args(["-c", &format!("kill -s KILL -- -{id}")])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .await;
-    match killed {
+    run(&format!("kill -s KILL -- -{id}")).await;
+}
+
+/// The standard library cannot send signals, the system's shell can.
+async fn run(command: &str) {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", command]).stdout(Stdio::null()).stderr(Stdio::null());
+    match shell.status().await {
         Ok(status) if status.success() => {}
         // Mostly because it has ended by itself meanwhile.
         Ok(status) => {
@@ -73,39 +110,32 @@ pub(super) async fn kill_group(id: u32) {
     }
 }
 
-/// When a process started, in the kernel's own unit; nothing if it has ended.
-fn start_time(id: u32) -> Option<String> {
-    let text = std::fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
-    // The program's name, in brackets, may hold anything.
-    let mut fields = text.rsplit(')').next()?.split_whitespace();
-    let state = fields.next()?;
-    // The start time is field 22, the state field 3.
-    (state != "Z").then(|| fields.nth(18).map(str::to_owned)).flatten()
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use tokio::process::Child;
+
     use super::*;
 
+    fn sleeper(mark: &str) -> Child {
+        let mut command = Command::new("sleep");
+        command.arg("600").env(MARK, mark).kill_on_drop(true).spawn().unwrap()
+    }
+
     #[tokio::test]
-    async fn only_the_process_that_was_noted_is_ended() {
+    async fn only_this_folder_s_processes_of_gpus_that_nobody_else_serves_are_ended() {
         let folder = tempfile::tempdir().unwrap();
-        let leftover = Leftover::new(folder.path().join("note"));
-        let mut sleeper = Command::new("sleep");
-        let sleeper = sleeper.arg("600").process_group(0).kill_on_drop(true);
-        let mut sleeper = sleeper.spawn().unwrap();
-        let id = sleeper.id().unwrap();
-
-        std::fs::write(&leftover.note, format!("{id} 1\n")).unwrap();
-        leftover.end().await;
-        assert!(start_time(id).is_some(), "another process was ended");
-        assert!(!leftover.note.exists());
-
-        leftover.note(id);
-        leftover.end().await;
-        let ended = tokio::time::timeout(GONE_LIMIT, sleeper.wait()).await;
-        assert!(!ended.expect("it was killed").unwrap().success());
-        assert!(start_time(id).is_none());
+        let mark = |gpu, folder: &Path| Leftover::new(gpu, &[], folder).mark();
+        let own = folder.path();
+        let mut ended = [sleeper(&mark(0, own)), sleeper(&mark(7, own)), sleeper(&mark(0, own))];
+        let mut left = [sleeper(&mark(1, own)), sleeper(&mark(0, &own.join("other")))];
+        Leftover::new(0, &[0, 1], own).end().await;
+        for child in &mut ended {
+            let status = tokio::time::timeout(GONE_LIMIT, child.wait()).await;
+            assert!(!status.expect("it was killed").unwrap().success());
+        }
+        for child in &mut left {
+            assert!(child.try_wait().unwrap().is_none(), "another's process was ended");
+        }
     }
 }

@@ -1,12 +1,15 @@
 //! Following a container's log and waiting for its end.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bollard::Docker;
 use bollard::errors::Error;
-use bollard::models::ContainerState;
-use bollard::query_parameters::{LogsOptions, WaitContainerOptions};
+use bollard::models::{ContainerMemoryStats, ContainerState};
+use bollard::query_parameters::{LogsOptions, StatsOptions, WaitContainerOptions};
 use futures_util::StreamExt;
+use network_lib::job::Memory;
 use network_lib::task;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
@@ -24,21 +27,30 @@ const LAST_WORDS: Duration = Duration::from_millis(300);
 /// Exit code of a process that was killed.
 const KILLED: i64 = 137;
 
-/// Knows when the container ends.
+/// Knows when the container ends, and how much memory it has.
 #[derive(Debug)]
-pub(super) struct Watch(tokio::sync::watch::Receiver<Option<Death>>);
+pub(super) struct Watch {
+    death: tokio::sync::watch::Receiver<Option<Death>>,
+    /// In bytes, 0 as long as it is not known.
+    memory: Arc<AtomicU64>,
+}
 
 impl Watch {
     /// Waits for the end.
     pub(super) async fn ended(&mut self) -> Death {
-        match self.0.wait_for(Option::is_some).await {
+        match self.death.wait_for(Option::is_some).await {
             Ok(death) => death.clone(),
             Err(_) => None,
         }
         .unwrap_or_else(|| Death {
             reason: "the container is not watched any more".to_owned(),
-            out_of_memory: false,
+            out_of_memory: None,
         })
+    }
+
+    /// Bytes of main memory that it has now, if the engine has said so.
+    pub(super) fn memory_bytes(&self) -> Option<u64> {
+        Some(self.memory.load(Ordering::Relaxed)).filter(|bytes| *bytes > 0)
     }
 }
 
@@ -53,8 +65,37 @@ pub(super) fn start(engine: &Docker, id: &str, log: &ServerLog) -> (Watch, Vec<J
             sender.send_replace(Some(death));
         }
     };
-    let tasks = vec![task::spawn("container's log", follow), task::spawn("container's end", wait)];
-    (Watch(receiver), tasks)
+    let memory = Arc::new(AtomicU64::new(0));
+    let measure = measure(engine.clone(), id.to_owned(), Arc::clone(&memory));
+    let tasks = vec![
+        task::spawn("container's log", follow),
+        task::spawn("container's end", wait),
+        task::spawn("container's memory", measure),
+    ];
+    (Watch { death: receiver, memory }, tasks)
+}
+
+/// Follows what the engine measures, about once a second. An engine that was restarted has to be asked anew.
+async fn measure(engine: Docker, id: String, memory: Arc<AtomicU64>) {
+    loop {
+        let options = StatsOptions { stream: true, one_shot: false };
+        let mut figures = std::pin::pin!(engine.stats(&id, Some(options)));
+        while let Some(Ok(figure)) = figures.next().await {
+            let used = figure.memory_stats.as_ref().and_then(in_use);
+            memory.store(used.unwrap_or(0), Ordering::Relaxed);
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+/// Without the files that the kernel keeps in memory as long as nobody needs the room, as `docker stats`
+/// counts.
+fn in_use(memory: &ContainerMemoryStats) -> Option<u64> {
+    let files = memory.stats.as_ref().and_then(|stats| {
+        // Control groups of version 2 and 1.
+        stats.get("inactive_file").or_else(|| stats.get("total_inactive_file"))
+    });
+    Some(memory.usage?.saturating_sub(files.copied().unwrap_or(0)))
 }
 
 async fn follow(engine: Docker, id: String, log: ServerLog) {
@@ -84,7 +125,7 @@ async fn wait(engine: &Docker, id: &str, log: &ServerLog) -> Death {
             Err(Error::DockerResponseServerError { status_code: 404, .. }) => {
                 return Death {
                     reason: "the prover server's container was removed".to_owned(),
-                    out_of_memory: false,
+                    out_of_memory: None,
                 };
             }
             Err(error) => {
@@ -107,7 +148,7 @@ fn death(state: &ContainerState, log: &ServerLog) -> Death {
     let error = error.map(|error| format!(" ({error})")).unwrap_or_default();
     Death {
         reason: format!("the prover server's container {how}{error}; {}", log.last_words()),
-        out_of_memory: killed_for_memory || log.tells_of_memory(),
+        out_of_memory: killed_for_memory.then_some(Memory::Main).or(log.tells_of_memory()),
     }
 }
 
@@ -123,11 +164,13 @@ mod tests {
             exit_code: Some(exit_code),
             ..Default::default()
         };
-        assert!(death(&state(true, KILLED), &log).out_of_memory);
+        assert_eq!(death(&state(true, KILLED), &log).out_of_memory, Some(Memory::Main));
         let killed = death(&state(false, KILLED), &log);
-        assert!(!killed.out_of_memory && killed.reason.contains("was killed"), "{killed:?}");
+        assert_eq!(killed.out_of_memory, None);
+        assert!(killed.reason.contains("was killed"), "{killed:?}");
         log.line("thread panicked: out of GPU memory");
         let ended = death(&state(false, 101), &log);
-        assert!(ended.out_of_memory && ended.reason.contains("out of GPU memory"), "{ended:?}");
+        assert_eq!(ended.out_of_memory, Some(Memory::Gpu));
+        assert!(ended.reason.contains("out of GPU memory"), "{ended:?}");
     }
 }

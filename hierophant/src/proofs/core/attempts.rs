@@ -1,7 +1,7 @@
 //! What workers say about attempts.
 
 use network_lib::ids::{ArtifactId, LeaseId, WorkerId};
-use network_lib::job::{BlobInfo, Execution, Failure, FailureClass, Progress};
+use network_lib::job::{BlobInfo, Execution, Failure, FailureClass, Memory, Progress};
 use network_lib::wire::ToWorker;
 
 use super::endings::End;
@@ -99,6 +99,7 @@ impl ProofsCore {
                 let failure = Failure {
                     class: FailureClass::Infrastructure,
                     cause: None,
+                    out_of_memory: None,
                     message: "the proof that was announced is not the one that was handed in"
                         .into(),
                 };
@@ -141,6 +142,7 @@ impl ProofsCore {
         let (job, execution) = (held.job, held.attempt.execution);
         match (verdict, held.attempt.proof) {
             (Ok(()), Some((proof, _))) => {
+                self.learn_need(lease);
                 self.end_attempt(now, lease, AttemptOutcome::Completed, None, &mut effects);
                 if let Some(live) = self.jobs.get_mut(&job) {
                     live.record.execution = execution;
@@ -152,6 +154,18 @@ impl ProofsCore {
         }
         self.dispatch(now, &mut effects);
         effects
+    }
+
+    /// Takes note of what an accepted proof has taken; not more than its worker has.
+    fn learn_need(&mut self, lease: LeaseId) {
+        let Some(held) = self.leases.get(&lease) else { return };
+        let Some(live) = self.jobs.get(&held.job) else { return };
+        let prover = &held.attempt.prover;
+        let worker = self.workers.get(&prover.worker);
+        let there_is = worker.and_then(|worker| worker.memory(Memory::Main));
+        if let Some((peak, there_is)) = held.peak_memory.zip(there_is) {
+            self.needs.note(&live.record.spec, prover.backend, peak.min(there_is));
+        }
     }
 
     /// Has an attempt's proof checked if its bytes are here and its worker has said what the program

@@ -8,8 +8,9 @@ use network_lib::trace;
 use network_lib::wire::ToWorker;
 
 use super::{Effect, ProofsCore};
-use crate::proofs::assign;
+use crate::proofs::assign::{self, Fleet};
 use crate::proofs::lease::{Lease, Worker};
+use crate::proofs::memory::InUse;
 use crate::records::{AttemptRecord, Change, Millis};
 use crate::traces;
 
@@ -38,6 +39,20 @@ impl ProofsCore {
         }
     }
 
+    /// What the proofs need that are being made, of the workers of which all of that is known.
+    pub(super) fn in_use(&self) -> InUse {
+        let need = |worker: &Worker, lease: &LeaseId| {
+            let live = self.jobs.get(&self.leases.get(lease)?.job)?;
+            self.needs.of(&live.record.spec, worker.backend())
+        };
+        let busy = self.workers.iter().filter(|(_, worker)| !worker.leases.is_empty());
+        let known = busy.filter_map(|(id, worker)| {
+            let all: Option<u64> = worker.leases.iter().map(|lease| need(worker, lease)).sum();
+            Some((*id, all?))
+        });
+        InUse(known.collect())
+    }
+
     /// The first waiting job for which there is a worker now.
     fn next(
         &self,
@@ -46,15 +61,18 @@ impl ProofsCore {
     ) -> Option<(JobId, WorkerId, Address)> {
         // Kinds of work for which nobody is free; most jobs are alike, so one look is enough for all.
         let mut hopeless = BTreeSet::new();
+        let in_use = self.in_use();
+        let fleet = Fleet { workers: &self.workers, needs: &self.needs, in_use: &in_use };
         self.queue.iter(running).find_map(|rank| {
             let live = self.jobs.get(&rank.job).filter(|live| live.not_before <= now)?;
             let spec = &live.record.spec;
-            let kind = (spec.mode, spec.circuit_version.as_str());
+            let program = self.needs.knows(spec).then_some(spec.vk_hash);
+            let kind = (spec.mode, spec.circuit_version.as_str(), program);
             let untried = live.failed_on.workers.is_empty();
             if untried && hopeless.contains(&kind) {
                 return None;
             }
-            let worker = assign::choose(spec, &live.failed_on, &self.workers);
+            let worker = assign::choose(spec, &live.failed_on, fleet);
             if worker.is_none() && untried {
                 hopeless.insert(kind);
             }

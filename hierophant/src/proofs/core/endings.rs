@@ -23,6 +23,7 @@ impl End {
         Self::Failed(Failure {
             class: FailureClass::Infrastructure,
             cause: None,
+            out_of_memory: None,
             message:
                 "the program's or input's bytes are gone from Hierophant's disk; ask again to \
                       upload them anew"
@@ -54,8 +55,12 @@ impl ProofsCore {
         let Some(live) = self.jobs.get_mut(&job) else { return };
         live.failed_on.last = Some(worker);
         if class == Some(FailureClass::Worker) {
-            let failure =
-                Failure { class: FailureClass::Worker, cause: None, message: reason.to_owned() };
+            let failure = Failure {
+                class: FailureClass::Worker,
+                cause: None,
+                out_of_memory: None,
+                message: reason.to_owned(),
+            };
             return self.blame(now, job, worker, failure, effects);
         }
         live.left = live.leases.is_empty().then_some(held);
@@ -68,11 +73,21 @@ impl ProofsCore {
         &mut self,
         now: Millis,
         lease: LeaseId,
-        failure: Failure,
+        mut failure: Failure,
         effects: &mut Vec<Effect>,
     ) {
-        let Some(held) = self.leases.get(&lease) else { return };
+        // Kept with the attempt.
+        let out_of_memory = failure.out_of_memory.take();
+        let Some(held) = self.leases.get_mut(&lease) else { return };
         let (job, worker) = (held.job, held.attempt.prover.worker);
+        if let Some(mut what) = out_of_memory.filter(|_| failure.class == FailureClass::Worker) {
+            let there_is = || self.workers.get(&worker)?.memory(what.memory);
+            what.bytes = what.bytes.or_else(there_is);
+            held.attempt.out_of_memory = Some(what);
+            if let Some(live) = self.jobs.get_mut(&job) {
+                live.failed_on.shortages.note(worker, held.attempt.prover.backend, what);
+            }
+        }
         let detail = Some((Some(failure.class), failure.message.clone()));
         self.end_attempt(now, lease, AttemptOutcome::Failed, detail, effects);
         let Some(live) = self.jobs.get_mut(&job) else { return };

@@ -10,6 +10,7 @@ use network_lib::ids::{JobId, WorkerId};
 
 use super::{Effect, ProofsCore};
 use crate::proofs::lease::{Lease, Worker};
+use crate::proofs::memory::Room;
 use crate::records::{JobState, Millis};
 
 /// Nothing is raced before that, however short such proofs usually are: a second attempt costs a
@@ -86,7 +87,11 @@ impl ProofsCore {
         let live = self.jobs.get(&straggler.job)?;
         let spec = &live.record.spec;
         let cycles = live.record.execution.map(|found| found.cycles);
-        let able = |id: &WorkerId| self.workers.get(id).is_some_and(|worker| worker.fits(spec));
+        let shortages = &live.failed_on.shortages;
+        let able = |id: &WorkerId| {
+            let worker = self.workers.get(id).filter(|worker| worker.fits(spec));
+            worker.is_some_and(|worker| shortages.room(*id, worker) == Room::More)
+        };
         idle.difference(&live.tried)
             .filter(|id| able(id))
             .map(|id| (self.pace.usual_of(*id, spec, cycles).unwrap_or(straggler.limit), *id))

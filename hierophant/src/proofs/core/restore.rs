@@ -9,6 +9,7 @@ use super::endings::End;
 use super::{Effect, IdSource, Limits, LiveJob, ProofsCore};
 use crate::operate::Paused;
 use crate::proofs::lease::{Lease, Workers};
+use crate::proofs::memory::Needs;
 use crate::proofs::pace::Pace;
 use crate::proofs::queue::Queue;
 use crate::records::{AttemptOutcome, AttemptRecord, JobRecord, Millis, Setting, SettingKind};
@@ -51,6 +52,7 @@ impl ProofsCore {
             stats: BTreeMap::new(),
             pace: Pace::default(),
             paused: None,
+            needs: Needs::default(),
             returned_by,
         };
         for (worker, at) in past.strikes {
@@ -121,6 +123,9 @@ impl ProofsCore {
         if attempt.failure_class == Some(FailureClass::Worker) {
             live.failed_on.workers.insert(worker);
             live.worker_failures += 1;
+        }
+        if let Some(what) = attempt.out_of_memory {
+            live.failed_on.shortages.note(worker, attempt.prover.backend, what);
         }
         if matches!(attempt.outcome, AttemptOutcome::Failed | AttemptOutcome::Lost) {
             live.failed_on.last = Some(worker);

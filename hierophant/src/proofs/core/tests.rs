@@ -7,6 +7,7 @@ mod operate;
 mod race;
 mod recovery;
 mod requests;
+mod shortage;
 mod why;
 mod words;
 mod workers;
@@ -175,7 +176,7 @@ fn proof_blob() -> BlobInfo {
 }
 
 fn failure(class: FailureClass) -> Failure {
-    Failure { class, cause: None, message: "it broke".into() }
+    Failure { class, cause: None, out_of_memory: None, message: "it broke".into() }
 }
 
 fn hand_in(core: &mut ProofsCore, n: u8, lease: LeaseId) -> Vec<Effect> {

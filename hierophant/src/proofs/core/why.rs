@@ -5,8 +5,9 @@ use network_lib::job::JobSpec;
 
 use super::{LiveJob, ProofsCore};
 use crate::operate::because;
-use crate::proofs::assign;
+use crate::proofs::assign::{self, Fleet};
 use crate::proofs::lease::{Lease, Worker};
+use crate::proofs::memory::{Room, gib};
 use crate::records::{JobState, Millis};
 
 /// Why a job has no proof yet.
@@ -93,6 +94,16 @@ impl ProofsCore {
                 "the Contemplants that offer {what} drain or have lost their connection{drained}"
             );
         }
+        let taking = able.iter().filter(|(_, worker)| worker.takes_jobs());
+        let taking: Vec<(&WorkerId, &Worker)> = taking.copied().collect();
+        let room =
+            |(id, worker): &(&WorkerId, &Worker)| live.failed_on.shortages.room(**id, worker);
+        if taking.iter().map(room).max() == Some(Room::Less) {
+            let workers: Vec<&Worker> = taking.iter().map(|(_, worker)| *worker).collect();
+            if let Some(words) = live.failed_on.shortages.why(&workers) {
+                return words;
+            }
+        }
         self.busy(spec, live, &able, ahead)
     }
 
@@ -104,11 +115,29 @@ impl ProofsCore {
         able: &[(&WorkerId, &Worker)],
         ahead: usize,
     ) -> String {
-        if assign::choose(spec, &live.failed_on, &self.workers).is_some() {
+        let in_use = self.in_use();
+        let fleet = Fleet { workers: &self.workers, needs: &self.needs, in_use: &in_use };
+        if assign::choose(spec, &live.failed_on, fleet).is_some() {
             return format!("it is given out next; {ahead} jobs go before it");
         }
-        let free = able.iter().filter(|(_, worker)| worker.free_slots() > 0);
-        let avoided: Vec<&str> = free.map(|(_, worker)| worker.name.as_str()).collect();
+        let free: Vec<_> = able.iter().filter(|(_, worker)| worker.free_slots() > 0).collect();
+        let full = free
+            .iter()
+            .find(|(id, worker)| !in_use.leaves_room(**id, worker, spec, &self.needs))
+            .and_then(|(_, worker)| Some((worker, self.needs.of(spec, worker.backend())?)));
+        if let Some((worker, need)) = full {
+            return format!(
+                "{} has a free slot, but not the memory for another proof that takes {}",
+                worker.name,
+                gib(need)
+            );
+        }
+        let shortages = &live.failed_on.shortages;
+        let is_less = |id: &WorkerId, worker: &Worker| shortages.room(*id, worker) < Room::More;
+        if !free.is_empty() && free.iter().all(|(id, worker)| is_less(id, worker)) {
+            return "it ran out of memory and waits for a larger machine, which is busy".to_owned();
+        }
+        let avoided: Vec<&str> = free.iter().map(|(_, worker)| worker.name.as_str()).collect();
         if !avoided.is_empty() {
             return format!(
                 "it failed on {} and waits for another, which is busy",

@@ -8,7 +8,8 @@ use hierophant::records::{
 use network_lib::handshake::Backend;
 use network_lib::ids::{ArtifactId, JobId, LeaseId, RequestId, Sha256Digest, VkHash, WorkerId};
 use network_lib::job::{
-    BlobInfo, Execution, ExecutionFailureCause, Failure, FailureClass, JobSpec, ProofMode,
+    BlobInfo, Execution, ExecutionFailureCause, Failure, FailureClass, JobSpec, Memory,
+    OutOfMemory, ProofMode,
 };
 
 /// `N` bytes that differ for each kind and number.
@@ -71,6 +72,7 @@ pub(crate) fn full_job(number: u32) -> JobRecord {
         failure: Some(Failure {
             class: FailureClass::Guest,
             cause: Some(ExecutionFailureCause::ExceededGasLimit),
+            out_of_memory: None,
             message: "a «message» with\nlines".into(),
         }),
         proof: Some(ArtifactId(bytes(6, number))),
@@ -112,6 +114,7 @@ pub(crate) fn attempt(number: u32, job: &JobRecord) -> AttemptRecord {
         ended_at: Some(Millis(i64::from(number) + 1)),
         outcome: AttemptOutcome::Failed,
         failure_class: Some(FailureClass::Worker),
+        out_of_memory: Some(OutOfMemory { memory: Memory::Gpu, bytes: Some(24 << 30) }),
         message: Some("out of memory".into()),
         execution: Some(execution()),
         proof: Some((ArtifactId(bytes(11, number)), blob(number))),

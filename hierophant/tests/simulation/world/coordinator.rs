@@ -87,6 +87,9 @@ impl World {
             for change in changes {
                 self.memory.save(change);
             }
+            for lease in &new {
+                invariants::enough_memory(&self.memory, &self.workers, *lease);
+            }
             for lease in new.into_iter().filter(|lease| self.memory.is_race(*lease)) {
                 self.tally.races += 1;
                 invariants::racer(&self.memory, lease);

@@ -66,12 +66,18 @@ impl World {
             return self.soon(Event::Connect(n, life));
         }
         let held = self.workers[n].busy_with();
-        self.send(session, false, Event::ToHierophant(session, FromWorker::Heartbeat { held }));
+        self.send(
+            session,
+            false,
+            Event::ToHierophant(session, FromWorker::Heartbeat { held, gpus: vec![] }),
+        );
         for (lease_id, held) in self.workers[n].held.clone() {
             if let (Held::Running { .. }, true) = (&held, self.rng.random_bool(0.2)) {
                 let eta = self.rng.random_range(1..1200);
                 let eta_seconds = self.rng.random_bool(0.3).then_some(eta);
-                let progress = Progress { eta_seconds, ..Progress::phase(Phase::Proving) };
+                let memory_bytes = Some(self.rng.random_range(1..=self.workers[n].memory));
+                let progress =
+                    Progress { eta_seconds, memory_bytes, ..Progress::phase(Phase::Proving) };
                 let message = FromWorker::Progress { lease_id, progress };
                 self.send(session, false, Event::ToHierophant(session, message));
                 if self.rng.random_bool(0.3) {
@@ -100,7 +106,7 @@ impl World {
         hierophant.registry.heard(now, id, number);
         self.decide(|proofs, now| {
             let effects = match message {
-                FromWorker::Heartbeat { held } => proofs.held(now, id, number, &held),
+                FromWorker::Heartbeat { held, .. } => proofs.held(now, id, number, &held),
                 FromWorker::Progress { lease_id, progress } => {
                     proofs.progressed(now, id, lease_id, progress)
                 }
@@ -220,7 +226,8 @@ impl World {
         }
         let Some(Held::Running { content }) = self.workers[n].held.get(&lease) else { return };
         let guest_fails = *content >= FIRST_FAILING;
-        match self.workers[n].outcome(&mut self.rng, guest_fails) {
+        let content = *content;
+        match self.workers[n].outcome(&mut self.rng, content, guest_fails) {
             None => {}
             Some(Ok(genuine)) => {
                 self.workers[n].held.insert(lease, Held::Finished { genuine });

@@ -4,15 +4,15 @@ use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use network_lib::job::{Failure, FailureClass, Phase};
+use network_lib::job::{Failure, FailureClass, Memory, OutOfMemory, Phase, Progress};
 use sp1_sdk::{ProofFromNetwork, SP1_CIRCUIT_VERSION};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use super::{End, PING_INTERVAL, Slot, Work};
 use crate::executor::cuda::session::{Session, SessionError};
-use crate::executor::{cancelled, failure};
-use crate::prover_server::RunningServer;
+use crate::executor::{cancelled, failure, memory_bytes};
 use crate::prover_server::log::tells_of_memory;
+use crate::prover_server::{Death, RunningServer};
 
 /// How often progress is told.
 const TICK: Duration = Duration::from_secs(2);
@@ -33,7 +33,7 @@ enum Outcome {
     Proved(Box<ProofFromNetwork>),
     Cancelled,
     Failed(SessionError),
-    Died { reason: String, out_of_memory: bool },
+    Died(Death),
     Silent,
 }
 
@@ -50,15 +50,15 @@ impl Slot {
         let (answer, after) = match outcome {
             Outcome::Proved(proof) => {
                 self.pace.learn(work.subject, start.elapsed());
-                checked(*proof)
+                self.checked(*proof)
             }
             Outcome::Cancelled => (Err(cancelled()), After::End(End::Replaced)),
-            Outcome::Died { reason, out_of_memory } => {
-                (Err(failed(&reason, out_of_memory)), After::End(End::Failed(reason)))
+            Outcome::Died(Death { reason, out_of_memory }) => {
+                (Err(self.failed(&reason, out_of_memory)), After::End(End::Failed(reason)))
             }
             Outcome::Silent => {
                 let reason = "the prover server does not answer any more".to_owned();
-                (Err(failed(&reason, false)), After::End(End::Failed(reason)))
+                (Err(self.failed(&reason, None)), After::End(End::Failed(reason)))
             }
             Outcome::Failed(SessionError::TooLarge(what)) => {
                 let message = SessionError::TooLarge(what).to_string();
@@ -66,13 +66,13 @@ impl Slot {
             }
             Outcome::Failed(SessionError::AnotherVersion) => {
                 let reason = SessionError::AnotherVersion.to_string();
-                (Err(failed(&reason, false)), After::End(End::Misfit(reason)))
+                (Err(self.failed(&reason, None)), After::End(End::Misfit(reason)))
             }
             // Whatever went wrong may have left something behind in the server or on the GPU.
             Outcome::Failed(error) => {
                 let reason = error.to_string();
                 let out_of_memory = tells_of_memory(&reason);
-                (Err(failed(&reason, out_of_memory)), After::End(End::Failed(reason)))
+                (Err(self.failed(&reason, out_of_memory)), After::End(End::Failed(reason)))
             }
         };
         // Nobody may wait any more.
@@ -95,6 +95,7 @@ impl Slot {
         let began = OnceLock::new();
         let silence = self.silence(&socket);
         let mut given_up = false;
+        let mut memory = None;
         let broken = {
             let proving = async {
                 if !session.knows(work.subject.program) {
@@ -113,10 +114,7 @@ impl Slot {
                         Ok(proof) => return Outcome::Proved(Box::new(proof)),
                         Err(error) => break error,
                     },
-                    death = running.ended() => return Outcome::Died {
-                        reason: death.reason,
-                        out_of_memory: death.out_of_memory,
-                    },
+                    death = running.ended() => return Outcome::Died(death),
                     () = work.cancel.cancelled(), if !given_up => {
                         if self.server.is_ours() {
                             return Outcome::Cancelled;
@@ -125,10 +123,13 @@ impl Slot {
                         given_up = true;
                     }
                     () = &mut silence => return Outcome::Silent,
-                    _ = ticks.tick() => if let Some(began) = began.get() {
-                        let elapsed = began.elapsed();
-                        let progress = self.pace.progress(work.subject, log.tasks(), elapsed);
-                        work.events.progress(progress);
+                    _ = ticks.tick() => {
+                        memory = memory.max(running.memory_bytes());
+                        if let Some(began) = began.get() {
+                            let elapsed = began.elapsed();
+                            let progress = self.pace.progress(work.subject, log.tasks(), elapsed);
+                            work.events.progress(Progress { memory_bytes: memory, ..progress });
+                        }
                     }
                 }
             }
@@ -138,7 +139,7 @@ impl Slot {
             && matches!(broken, SessionError::Wire(_))
             && let Ok(death) = timeout(NEWS_LIMIT, running.ended()).await
         {
-            return Outcome::Died { reason: death.reason, out_of_memory: death.out_of_memory };
+            return Outcome::Died(death);
         }
         Outcome::Failed(broken)
     }
@@ -155,23 +156,28 @@ impl Slot {
             }
         }
     }
-}
 
-fn checked(proof: ProofFromNetwork) -> (Result<ProofFromNetwork, Failure>, After) {
-    if proof.sp1_version == SP1_CIRCUIT_VERSION {
-        return (Ok(proof), After::Continue);
+    fn checked(&self, proof: ProofFromNetwork) -> (Result<ProofFromNetwork, Failure>, After) {
+        if proof.sp1_version == SP1_CIRCUIT_VERSION {
+            return (Ok(proof), After::Continue);
+        }
+        let reason = format!(
+            "the prover server makes proofs of circuit version {}, not {SP1_CIRCUIT_VERSION}",
+            proof.sp1_version
+        );
+        (Err(self.failed(&reason, None)), After::End(End::Misfit(reason)))
     }
-    let reason = format!(
-        "the prover server makes proofs of circuit version {}, not {SP1_CIRCUIT_VERSION}",
-        proof.sp1_version
-    );
-    (Err(failed(&reason, false)), After::End(End::Misfit(reason)))
-}
 
-fn failed(reason: &str, out_of_memory: bool) -> Failure {
-    let message = match out_of_memory {
-        true => format!("out of memory: {reason}"),
-        false => reason.to_owned(),
-    };
-    failure(FailureClass::Worker, message)
+    /// The machine's failure, perhaps because this memory ran out.
+    fn failed(&self, reason: &str, out_of_memory: Option<Memory>) -> Failure {
+        let Some(memory) = out_of_memory else { return failure(FailureClass::Worker, reason) };
+        let bytes = match memory {
+            Memory::Main => Some(self.server.memory_limit().unwrap_or_else(memory_bytes)),
+            Memory::Gpu => self.gpu_memory,
+        };
+        Failure {
+            out_of_memory: Some(OutOfMemory { memory, bytes: bytes.filter(|bytes| *bytes > 0) }),
+            ..failure(FailureClass::Worker, format!("out of memory: {reason}"))
+        }
+    }
 }

@@ -4,7 +4,9 @@ mod acts;
 mod told;
 
 use std::collections::BTreeMap;
+use std::iter;
 
+use network_lib::handshake::{self, GpuLoad};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -240,8 +242,27 @@ pub struct Worker {
     pub proofs_completed: u64,
     /// Mean seconds from lease to accepted proof, if there was one.
     pub average_proof_seconds: Option<f64>,
+    /// Its GPUs.
+    pub gpus: Vec<Gpu>,
     /// What it is working on.
     pub running: Vec<Running>,
+}
+
+/// One GPU of a Contemplant.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Gpu {
+    /// Model name.
+    pub model: String,
+    /// Its memory in bytes.
+    pub memory_bytes: u64,
+    /// Version of its driver, where it is known.
+    pub driver: Option<String>,
+    /// How much of the time it has computed of late, in percent, where it is known.
+    pub utilisation_percent: Option<u32>,
+    /// Its temperature in degrees Celsius, where it is known.
+    pub temperature_celsius: Option<u32>,
+    /// Bytes of its memory that are in use, where it is known.
+    pub memory_used_bytes: Option<u64>,
 }
 
 /// A Contemplant with all that is known of it.
@@ -441,8 +462,25 @@ impl Worker {
             strikes: stats.strikes.len(),
             proofs_completed: stats.completed,
             average_proof_seconds: (stats.completed > 0).then(mean),
+            gpus: Gpu::all(known, work),
             running: work.running.iter().map(|proof| Running::of(work, proof)).collect(),
         }
+    }
+}
+
+impl Gpu {
+    fn all(known: &KnownWorker, work: &WorkerWork) -> Vec<Self> {
+        let loads = known.gpus.iter().copied().chain(iter::repeat(GpuLoad::default()));
+        let with_loads = work.capabilities.gpus.iter().zip(loads);
+        let of = |(gpu, load): (&handshake::Gpu, GpuLoad)| Self {
+            model: gpu.model.clone(),
+            memory_bytes: gpu.memory_bytes,
+            driver: gpu.driver.clone(),
+            utilisation_percent: load.utilisation_percent,
+            temperature_celsius: load.temperature_celsius,
+            memory_used_bytes: load.memory_used_bytes,
+        };
+        with_loads.map(of).collect()
     }
 }
 

@@ -126,7 +126,8 @@ async fn serve(
                 if last_heard.elapsed() > pause * SILENT_INTERVALS {
                     return Err("Hierophant is silent".into());
                 }
-                socket.say(&FromWorker::Heartbeat { held: working_on(contemplant) }).await?;
+                let held = working_on(contemplant);
+                socket.say(&FromWorker::Heartbeat { held, gpus: vec![] }).await?;
                 socket.send(Message::Ping(vec![].into())).await?;
             }
             heard = socket.hear() => {
@@ -187,5 +188,5 @@ fn working_on(contemplant: &Contemplant) -> Vec<LeaseId> {
 }
 
 pub(super) fn failure(class: FailureClass, message: &str) -> Failure {
-    Failure { class, cause: None, message: message.into() }
+    Failure { class, cause: None, out_of_memory: None, message: message.into() }
 }
