@@ -8,6 +8,7 @@ mod client;
 mod contemplant;
 mod payload;
 pub mod postgres;
+pub mod s3;
 
 use std::net::SocketAddr;
 use std::time::Duration;

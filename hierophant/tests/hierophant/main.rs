@@ -9,6 +9,7 @@ mod disk_budget;
 mod lists;
 mod metrics;
 mod on_postgres;
+mod on_s3;
 mod operate;
 mod pitfalls;
 mod racing;
