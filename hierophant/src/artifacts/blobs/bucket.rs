@@ -327,13 +327,21 @@ fn deepest(error: &Error) -> String {
     cause.to_string()
 }
 
+/// What tells of wrong keys, or of none: then they are asked for at an address of the machine's own.
+const KEYS: &[&str] = &[
+    "InvalidAccessKeyId",
+    "SignatureDoesNotMatch",
+    "InvalidToken",
+    "ExpiredToken",
+    "169.254.169.254",
+];
+
 fn advice(error: &Error) -> &'static str {
     let text = error.to_string();
     let says = |codes: &[&str]| codes.iter().any(|code| text.contains(code));
     if says(&["NoSuchBucket"]) {
         "create the bucket, or mend `artifacts_url`"
-    } else if says(&["InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "ExpiredToken"])
-    {
+    } else if says(&KEYS) {
         "mend the keys (`s3_access_key_id` and `s3_secret_access_key`, or AWS_ACCESS_KEY_ID and \
          AWS_SECRET_ACCESS_KEY)"
     } else if says(&["AccessDenied", "403", "401"]) {

@@ -24,7 +24,7 @@ impl End {
             class: FailureClass::Infrastructure,
             cause: None,
             message:
-                "the program's or input's bytes are gone from Hierophant's disk; ask again to \
+                "the program's or input's bytes are gone from Hierophant's storage; ask again to \
                       upload them anew"
                     .into(),
         })
