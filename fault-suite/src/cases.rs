@@ -8,6 +8,7 @@ mod lifecycle;
 mod network;
 mod postgres;
 mod restart;
+mod s3;
 mod steps;
 mod storage;
 
@@ -24,6 +25,7 @@ pub(crate) fn all() -> Vec<Case> {
         network::cases(),
         storage::cases(),
         postgres::cases(),
+        s3::cases(),
         clock::cases(),
     ]
     .into_iter()

@@ -16,6 +16,7 @@ mod prover;
 mod relay;
 mod report;
 mod run;
+mod s3;
 mod stage;
 mod store;
 mod wait;

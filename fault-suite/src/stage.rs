@@ -22,6 +22,7 @@ use crate::postgres::Postgres;
 use crate::program;
 use crate::proofs::Proofs;
 use crate::prover::Prover;
+use crate::s3::Bucket;
 use crate::store::Store;
 use crate::wait;
 
@@ -47,6 +48,8 @@ pub(crate) struct Stage {
     pub(crate) hierophant: Hierophant,
     /// Its database server, if it does not use a file.
     pub(crate) postgres: Option<Postgres>,
+    /// Its bucket, if its artifacts lie in one.
+    pub(crate) bucket: Option<Bucket>,
     /// Every request that was made, watched.
     pub(crate) observers: Vec<Observer>,
     /// When the fault began.
@@ -76,6 +79,7 @@ impl Stage {
             kit: Arc::clone(kit),
             hierophant,
             postgres: None,
+            bucket: None,
             observers: Vec::new(),
             fault: None,
             recovered: None,
@@ -100,6 +104,22 @@ impl Stage {
     /// The case's database server.
     pub(crate) fn postgres(&self) -> &Postgres {
         self.postgres.as_ref().expect("the case has moved to Postgres")
+    }
+
+    /// Starts Hierophant anew, with nothing, with its artifacts in a bucket of the case's own.
+    pub(crate) async fn move_to_s3(&mut self) {
+        let bucket = Bucket::start().await.expect("a bucket");
+        let status = self.hierophant.terminate(STEP).await.expect("stops");
+        assert!(status.success(), "{status}");
+        std::fs::remove_dir_all(self.hierophant.data()).expect("removed");
+        self.hierophant.configure(&bucket.keys()).expect("configured");
+        self.hierophant.launch().await.expect("starts on the bucket");
+        self.bucket = Some(bucket);
+    }
+
+    /// The case's bucket.
+    pub(crate) fn bucket(&self) -> &Bucket {
+        self.bucket.as_ref().expect("the case has moved to a bucket")
     }
 
     /// Folder of everything that belongs to the case.

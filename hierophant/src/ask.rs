@@ -27,7 +27,24 @@ where
     M: Message,
     T: Send + 'static,
 {
-    match actor.call(question, Some(ANSWER_LIMIT)).await {
+    ask_for(ANSWER_LIMIT, actor, question).await
+}
+
+/// Asks, and waits that long for an answer that takes its time.
+///
+/// # Errors
+///
+/// [`Unanswered`] when no answer comes within the limit.
+pub async fn ask_for<M, T>(
+    limit: Duration,
+    actor: &ActorRef<M>,
+    question: impl FnOnce(RpcReplyPort<T>) -> M + Send,
+) -> Result<T, Unanswered>
+where
+    M: Message,
+    T: Send + 'static,
+{
+    match actor.call(question, Some(limit)).await {
         Ok(CallResult::Success(answer)) => Ok(answer),
         Ok(CallResult::Timeout | CallResult::SenderError) | Err(_) => Err(Unanswered),
     }

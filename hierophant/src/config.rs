@@ -16,6 +16,7 @@ use network_lib::job::ProofMode;
 use network_lib::logging::LogFormat;
 use serde::{Deserialize, Serialize};
 
+use crate::artifacts::blobs::bucket::BucketSettings;
 use crate::artifacts::retention;
 use crate::proofs::actor::millis;
 use crate::proofs::core::Limits;
@@ -166,7 +167,7 @@ pub struct RetentionConfig {
     pub unused_uploads: Duration,
 }
 
-/// Section `[storage]`: how much of the disk may be used.
+/// Section `[storage]`: where uploads and proofs lie, and how much of it may be used.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default)]
 pub struct StorageConfig {
@@ -175,6 +176,21 @@ pub struct StorageConfig {
     pub min_free_bytes: u64,
     /// Most bytes of uploads and proofs; beyond it likewise. Default none: as much as the disk holds.
     pub max_bytes: Option<u64>,
+    /// Where uploads and proofs lie, `s3://bucket/prefix`. Default none: in the folder `artifacts` in
+    /// `data_dir`, which then holds only what is being written.
+    pub artifacts_url: Option<String>,
+    /// Address of the service that has the bucket. Default none: `AWS_ENDPOINT_URL`, or Amazon's. Only an
+    /// `http://` address is spoken to in plain.
+    pub s3_endpoint: Option<String>,
+    /// Region of the bucket. Default none: `AWS_REGION`, or `us-east-1`.
+    pub s3_region: Option<String>,
+    /// Access key id. Default none: `AWS_ACCESS_KEY_ID`, or the machine's role.
+    pub s3_access_key_id: Option<Secret>,
+    /// Secret access key. Default none: `AWS_SECRET_ACCESS_KEY`, or the machine's role.
+    pub s3_secret_access_key: Option<Secret>,
+    /// Whether the bucket's name is part of the host's name (`bucket.host`) instead of the path. Default no:
+    /// every service knows it in the path.
+    pub s3_virtual_host: bool,
 }
 
 /// Section `[dashboard]`: what operators are shown.
@@ -239,7 +255,16 @@ impl Default for RetentionConfig {
 
 impl Default for StorageConfig {
     fn default() -> Self {
-        Self { min_free_bytes: 2 << 30, max_bytes: None }
+        Self {
+            min_free_bytes: 2 << 30,
+            max_bytes: None,
+            artifacts_url: None,
+            s3_endpoint: None,
+            s3_region: None,
+            s3_access_key_id: None,
+            s3_secret_access_key: None,
+            s3_virtual_host: false,
+        }
     }
 }
 
@@ -274,7 +299,7 @@ impl Config {
             http_port: 0,
             data_dir,
             // Tests do not depend on how full the disk is.
-            storage: StorageConfig { min_free_bytes: 0, max_bytes: None },
+            storage: StorageConfig { min_free_bytes: 0, ..StorageConfig::default() },
             ..Self::default()
         }
     }
@@ -426,6 +451,9 @@ impl Settings for Config {
                 format!("{price} is no price; write a number like 2.5, or 0 if it is not known"),
             );
         }
+        if let Err(wrong) = BucketSettings::of(&self.storage) {
+            faults.add(wrong.key, wrong.fault);
+        }
         if let Err(error) = std::fs::create_dir_all(&self.data_dir) {
             let folder = self.data_dir.display();
             faults.add(
@@ -462,7 +490,17 @@ mod tests {
             assert!(shown.remove(example_only).is_some(), "{example_only} is not shown");
         }
         let storage = shown.get_mut("storage").and_then(toml::Value::as_table_mut);
-        assert!(storage.expect("is shown").remove("max_bytes").is_some(), "max_bytes is not shown");
+        let storage = storage.expect("is shown");
+        for example_only in [
+            "max_bytes",
+            "artifacts_url",
+            "s3_endpoint",
+            "s3_region",
+            "s3_access_key_id",
+            "s3_secret_access_key",
+        ] {
+            assert!(storage.remove(example_only).is_some(), "{example_only} is not shown");
+        }
         let mut defaults = toml::Table::try_from(Config::default()).expect("serializes");
         defaults.remove("allowlist");
         defaults.remove("webhooks");
@@ -487,7 +525,8 @@ mod tests {
             "grpc_port = 9010\nauth = \"allowlist\"\npublic_http_url = \"example.org\"\n\
              max_artifact_bytes = 0\nworker_token = \"\"\ndata_dir = \"{}/hierophant.toml/x\"\n\
              database_url = \"sqlite:x\"\nmock = true\n[proofs]\nrace_after = 0.5\n[worker_registry]\nsilence_limit = \"1s\"\nmax_workers = 0\n\
-             [retention]\nunused_uploads = \"1s\"\n[dashboard]\nprice_per_hour = -1.0\n",
+             [retention]\nunused_uploads = \"1s\"\n[dashboard]\nprice_per_hour = -1.0\n\
+             [storage]\nartifacts_url = \"bucket\"\n",
             folder.path().display()
         );
         std::fs::write(&file, text).expect("writes");
@@ -507,6 +546,7 @@ mod tests {
                 "proofs.race_after",
                 "public_http_url",
                 "retention.unused_uploads",
+                "storage.artifacts_url",
                 "worker_registry.max_workers",
                 "worker_registry.silence_limit",
                 "worker_token",

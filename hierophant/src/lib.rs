@@ -37,6 +37,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::server::Connected;
 
 use crate::artifacts::blobs::Blobs;
+use crate::artifacts::blobs::bucket::BucketSettings;
 use crate::artifacts::budget::DiskBudget;
 use crate::config::Config;
 use crate::events::Events;
@@ -112,9 +113,7 @@ pub async fn run(
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let _lock = lock(&config.data_dir)?;
-    let folder = config.data_dir.join("artifacts");
-    let blobs = Blobs::open(&folder)
-        .with_context(|| format!("cannot use the folder {}; make it writable", folder.display()))?;
+    let blobs = open_blobs(&config).await?;
     let metrics = Metrics::new();
     let store = store::open(&config, metrics.clone()).await.context("cannot use the database")?;
     run_on(store, blobs, metrics, config, listeners, shutdown).await
@@ -135,11 +134,11 @@ pub async fn run_on<L: Accept>(
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let data = &config.data_dir;
-    if store.is_new().await? && blobs.holds_any()? {
+    if store.is_new().await? && blobs.holds_any().await? {
         anyhow::bail!(
             "{} holds uploads and proofs, but the database is new; restore the database that belongs \
-             to them, or move that folder away to start anew",
-            data.join("artifacts").display()
+             to them, or move them away to start anew",
+            blobs.place()
         );
     }
     let (min_free, most) = (config.storage.min_free_bytes, config.storage.max_bytes);
@@ -191,6 +190,20 @@ pub async fn run_on<L: Accept>(
     store.close().await;
     tracing::info!("Hierophant has stopped");
     outcome
+}
+
+/// Opens the folder or the bucket of uploads and proofs.
+async fn open_blobs(config: &Config) -> anyhow::Result<Blobs> {
+    let folder = config.data_dir.join("artifacts");
+    match BucketSettings::of(&config.storage) {
+        Ok(Some(settings)) => {
+            Blobs::connect(&folder, &settings).await.context("cannot use the bucket")
+        }
+        Ok(None) => Blobs::open(&folder).with_context(|| {
+            format!("cannot use the folder {}; make it writable", folder.display())
+        }),
+        Err(wrong) => anyhow::bail!("{}: {}", wrong.key, wrong.fault),
+    }
 }
 
 /// Keeps a second Hierophant out of the data folder for as long as the file is open.

@@ -27,8 +27,9 @@ use std::num::NonZero;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
-use backon::Retryable;
+use backon::{ExponentialBuilder, Retryable};
 use network_lib::handshake::Backend;
 use network_lib::ids::{ArtifactId, Sha256Digest, VkHash};
 use network_lib::job::{Execution, Failure, JobSpec, ProofMode};
@@ -37,7 +38,7 @@ use tokio::sync::Semaphore;
 pub use self::key::KeyError;
 use self::rejection::Rejection;
 use self::sp1::Verifiers;
-use crate::artifacts::blobs::Blobs;
+use crate::artifacts::blobs::{Blobs, LocalBlob};
 use crate::records::ProgramRecord;
 use crate::store::{self, JobStore, StoreError};
 
@@ -166,6 +167,19 @@ impl ProofChecker {
         self.verdict(proof, claim).await.map_err(|rejection| rejection.failure())
     }
 
+    /// The proof as a file on this machine, as it was handed in.
+    async fn local(&self, proof: ArtifactId) -> io::Result<LocalBlob> {
+        let local = self.blobs.local(proof).await?;
+        if let Some(fetched) = local.fetched() {
+            let record = self.store.artifact(proof).await.map_err(io::Error::other)?;
+            if record.is_some_and(|record| record.blob != Some(fetched)) {
+                // As good as gone: the Contemplant is not to blame.
+                return Err(io::ErrorKind::NotFound.into());
+            }
+        }
+        Ok(local)
+    }
+
     async fn verdict(&self, proof: ArtifactId, claim: Claim) -> Result<(), Rejection> {
         // A proof that took hours is not thrown away because the store is away for a moment.
         let program = (|| self.store.program(claim.vk_hash))
@@ -174,19 +188,36 @@ impl ProofChecker {
             .await
             .map_err(Rejection::Store)?;
         let program = program.ok_or(Rejection::NoProgram(claim.vk_hash))?;
-        let path = self.blobs.path(proof);
-        let size = tokio::fs::metadata(&path).await.map_err(Rejection::Unreadable)?.len();
+        // Nor because the bucket is: the check waits, and with it the job, for as long as that takes.
+        let local = (|| self.local(proof))
+            .retry(patience_with_bytes())
+            .when(|error: &io::Error| error.kind() != io::ErrorKind::NotFound)
+            .notify(|error, rest| {
+                tracing::warn!(%error, ?rest, "a proof cannot be read for its check now");
+            })
+            .await
+            .map_err(Rejection::Unreadable)?;
+        let metadata = tokio::fs::metadata(local.path()).await;
+        let size = metadata.map_err(Rejection::Unreadable)?.len();
         let share = if size > LARGE { self.at_once } else { 1 };
         let permit = Arc::clone(&self.permits).acquire_many_owned(share).await;
         let (verifiers, mock_mode) = (Arc::clone(&self.verifiers), self.mock_mode);
         let work = move || {
             let _permit = permit;
-            check_file(&path, &claim, &program.vk, mock_mode, &verifiers)
+            check_file(local.path(), &claim, &program.vk, mock_mode, &verifiers)
         };
         tokio::task::spawn_blocking(work)
             .await
             .map_err(|error| Rejection::Stopped(error.to_string()))?
     }
+}
+
+/// How a check waits for bytes that cannot be read now: until they can.
+fn patience_with_bytes() -> ExponentialBuilder {
+    ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(250))
+        .with_max_delay(Duration::from_secs(15))
+        .without_max_times()
 }
 
 /// The check itself, which reads the whole file and computes for some tenths of a second.

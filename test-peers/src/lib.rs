@@ -11,6 +11,7 @@ pub mod fleet;
 mod payload;
 pub mod postgres;
 pub mod queries;
+pub mod s3;
 
 use std::net::SocketAddr;
 use std::time::Duration;

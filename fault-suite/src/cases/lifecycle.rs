@@ -15,7 +15,7 @@ use crate::contemplant::Settings;
 use crate::observer::Expected;
 use crate::process::Signal;
 use crate::program;
-use crate::stage::{STEP, Stage};
+use crate::stage::{STEP, Stage, key};
 use crate::wait;
 
 /// Longer than any case.
@@ -40,6 +40,7 @@ pub(crate) fn cases() -> Vec<Case> {
         case!("lifecycle", "worker-drained-on-request", "POST /contemplants/ID/drain: it finishes its proof, takes nothing new, and leaves", drained_on_request).with_contemplants(),
         case!("lifecycle", "first-attempt-fails", "a failed attempt is repeated, on another Contemplant", first_attempt_fails),
         case!("lifecycle", "three-attempts-fail", "three attempts on three Contemplants are the budget", three_attempts_fail),
+        case!("lifecycle", "straggler-raced", "an idle Contemplant races a straggler: the first proof wins, the loser is stopped, one proof is served", straggler_raced).keys(key("proofs.race_after", 1.0)),
         case!("lifecycle", "cancelled-while-queued", "a withdrawn request stays withdrawn and is never given out", cancelled_while_queued),
         case!("lifecycle", "cancelled-while-proving", "a withdrawn request stays withdrawn, and the work stops", cancelled_while_proving),
         case!("lifecycle", "deadline-passes", "past its deadline a request ends, and not before", deadline_passes),
@@ -318,6 +319,39 @@ async fn three_attempts_fail(stage: &mut Stage) {
     drop(hearing);
     proved(stage, &mut workers[index], lease, 21).await;
     stage.arrives(&well).await;
+}
+
+async fn straggler_raced(stage: &mut Stage) {
+    let mut client = stage.client(7).await;
+    // What is usual: a fifth of a second.
+    let quick = stage.prover("amos", Duration::from_millis(200));
+    let usual = stage.request(&mut client, 20).await;
+    stage.arrives(&usual).await;
+    drop(quick);
+    stage.gone("amos").await;
+    let mut straggler = stage.worker("gehazi").await;
+    let request = stage.request(&mut client, 21).await;
+    let slow = leased(&mut straggler).await;
+    proves(&mut straggler, slow).await;
+    stage.job_becomes(&request, "proving").await;
+    stage.fault_begins();
+    let racer = stage.prover("joel", Duration::from_millis(200));
+    stage.arrives(&request).await;
+    stage.recovers();
+    let stopped = straggler.hear().await;
+    assert!(
+        matches!(stopped, Some(ToWorker::Cancel { lease_id, .. }) if lease_id == slow),
+        "the loser must be stopped: {stopped:?}"
+    );
+    let late = stage.kit.proofs.of(21, ProofMode::Core).clone();
+    assert_eq!(straggler.hand_in(slow, &late.bytes).await, 404, "too late, and no harm done");
+    assert_eq!(racer.ledger().leased.len(), 1);
+    let attempts = stage.attempts(&request).await;
+    let won: Vec<_> = attempts.iter().filter(|(_, outcome)| outcome == "completed").collect();
+    assert_eq!(attempts.len(), 2, "{attempts:?}");
+    assert!(won.len() == 1 && won[0].0 == "joel", "{attempts:?}");
+    let page = stage.contemplant_page("gehazi").await.expect("is connected");
+    assert_eq!(page["strikes"], 0, "{page}");
 }
 
 async fn cancelled_while_queued(stage: &mut Stage) {

@@ -6,6 +6,7 @@ pub mod leases;
 pub mod metrics;
 pub mod operate;
 pub mod receive;
+pub mod serve;
 pub mod status;
 pub mod v1;
 pub mod worker_ws;

@@ -1,6 +1,8 @@
-//! Carries decisions about artifacts out: the file into its place, then the record into the store,
-//! then the reply.
+//! Carries decisions about artifacts out: the bytes into their place, then the record into the store,
+//! then the reply. A bucket takes its time, so bytes are put in their place beside the actor.
 
+use std::collections::BTreeSet;
+use std::io;
 use std::sync::Arc;
 
 use alloy_primitives::Address;
@@ -14,10 +16,10 @@ use super::blobs::{Blobs, StagedBlob};
 use super::budget::DiskBudget;
 use super::core::{Decision, decide};
 use super::handle::ArtifactsHandle;
-use super::message::{ArtifactsMsg, UploadError};
+use super::message::{ArtifactsMsg, UploadError, Waiting};
 use super::retention::Rules;
 use super::sweep::Sweeper;
-use crate::ask::reply;
+use crate::ask::{reply, tell};
 use crate::proofs::actor::chain;
 use crate::records::{ArtifactKind, ArtifactRecord, Change, Millis};
 use crate::store::{JobStore, StoreError};
@@ -29,6 +31,8 @@ pub struct ArtifactsState {
     blobs: Blobs,
     rules: Rules,
     budget: DiskBudget,
+    /// Tickets whose bytes are being put in their place: nobody else's may come in between.
+    adopting: BTreeSet<ArtifactId>,
     sweeping: Option<JoinHandle<()>>,
     /// Why nothing can ever be written again, if that is so.
     superseded: Option<StoreError>,
@@ -51,8 +55,15 @@ impl ArtifactsActor {
         budget: DiskBudget,
         supervisor: ActorCell,
     ) -> Result<ArtifactsHandle, SpawnErr> {
-        let state =
-            ArtifactsState { store, blobs, rules, budget, sweeping: None, superseded: None };
+        let state = ArtifactsState {
+            store,
+            blobs,
+            rules,
+            budget,
+            adopting: BTreeSet::new(),
+            sweeping: None,
+            superseded: None,
+        };
         let (actor, _) = Actor::spawn_linked(None, Self, state, supervisor).await?;
         Ok(ArtifactsHandle::new(actor))
     }
@@ -92,9 +103,27 @@ impl Actor for ArtifactsActor {
                 Err(error) => log_unavailable(&error),
             },
             ArtifactsMsg::KeepUpload(ticket, bytes, port) => {
-                reply(port, state.keep_upload(ticket, bytes).await);
+                match state.look_at_upload(ticket, bytes.info()).await {
+                    Ok(Some(record)) => state.adopt(&myself, record, bytes, Waiting::Upload(port)),
+                    Ok(None) => reply(port, Ok(bytes.info())),
+                    Err(refusal) => reply(port, Err(refusal)),
+                }
             }
-            ArtifactsMsg::KeepProof(bytes, port) => reply(port, state.keep_proof(bytes).await),
+            ArtifactsMsg::KeepProof(bytes, port) => {
+                let (id, now) = (ArtifactId::random(), Millis::now());
+                let mut record =
+                    ArtifactRecord::ticket(id, ArtifactKind::Proof, Address::ZERO, now);
+                record.blob = Some(bytes.info());
+                state.adopt(&myself, record, bytes, Waiting::Proof(port));
+            }
+            ArtifactsMsg::Adopted(record, outcome, waiting) => {
+                let id = record.id;
+                let kept = state.adopted(*record, outcome).await;
+                match waiting {
+                    Waiting::Upload(port) => reply(port, kept),
+                    Waiting::Proof(port) => reply(port, kept.map(|_| id)),
+                }
+            }
             ArtifactsMsg::Delivered(id) => {
                 // If this is lost, the proof is kept for longer: no harm.
                 let delivered = Change::Delivered(id, Millis::now());
@@ -149,39 +178,56 @@ impl ArtifactsState {
         Ok(id)
     }
 
-    async fn keep_upload(
-        &mut self,
+    /// What becomes of an upload: its ticket's record to be, or nothing to do.
+    async fn look_at_upload(
+        &self,
         ticket: ArtifactId,
-        bytes: StagedBlob,
-    ) -> Result<BlobInfo, UploadError> {
+        info: BlobInfo,
+    ) -> Result<Option<ArtifactRecord>, UploadError> {
         let record = self.store.artifact(ticket).await.map_err(unavailable)?;
-        let info = bytes.info();
         match (decide(record.as_ref(), &info), record) {
-            (Decision::Keep, Some(mut record)) => {
-                self.blobs.adopt(bytes, ticket).await.map_err(unavailable)?;
-                record.blob = Some(info);
-                self.commit(&[Change::Artifact(record)]).await.map_err(unavailable)?;
-                self.budget.grew(info.size);
-                Ok(info)
+            (Decision::Keep, Some(_)) if self.adopting.contains(&ticket) => {
+                Err(UploadError::Unavailable)
             }
-            (Decision::AlreadyThere, _) => Ok(info),
+            (Decision::Keep, Some(record)) => {
+                Ok(Some(ArtifactRecord { blob: Some(info), ..record }))
+            }
+            (Decision::AlreadyThere, _) => Ok(None),
             (Decision::Conflict, _) => Err(UploadError::Conflict),
             (Decision::Keep | Decision::NoTicket, _) => Err(UploadError::NoTicket),
         }
     }
 
-    async fn keep_proof(&mut self, bytes: StagedBlob) -> Result<ArtifactId, UploadError> {
-        let id = ArtifactId::random();
-        let mut record =
-            ArtifactRecord::ticket(id, ArtifactKind::Proof, Address::ZERO, Millis::now());
-        let info = bytes.info();
-        record.blob = Some(info);
-        self.blobs.adopt(bytes, id).await.map_err(unavailable)?;
-        // Should this fail, the file stays until orphans are cleared: the store may have taken the record
+    /// Starts putting bytes in their place.
+    fn adopt(
+        &mut self,
+        myself: &ActorRef<ArtifactsMsg>,
+        record: ArtifactRecord,
+        bytes: StagedBlob,
+        waiting: Waiting,
+    ) {
+        self.adopting.insert(record.id);
+        let (blobs, myself) = (self.blobs.clone(), myself.clone());
+        task::spawn("adopt", async move {
+            let outcome = blobs.adopt(bytes, record.id).await;
+            tell(&myself, ArtifactsMsg::Adopted(Box::new(record), outcome, waiting));
+        });
+    }
+
+    /// Records what is in its place now.
+    async fn adopted(
+        &mut self,
+        record: ArtifactRecord,
+        outcome: io::Result<()>,
+    ) -> Result<BlobInfo, UploadError> {
+        self.adopting.remove(&record.id);
+        outcome.map_err(unavailable)?;
+        let info = record.blob.ok_or(UploadError::NoTicket)?;
+        // Should this fail, the bytes stay until orphans are cleared: the store may have taken the record
         // all the same, and its promise must be kept.
         self.commit(&[Change::Artifact(record)]).await.map_err(unavailable)?;
         self.budget.grew(info.size);
-        Ok(id)
+        Ok(info)
     }
 }
 

@@ -1,13 +1,12 @@
 //! Are the bytes that unfinished jobs need still there, and as they were? Asked once, at the start.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use network_lib::ids::ArtifactId;
 use network_lib::job::BlobInfo;
 
-use super::blobs::{Blobs, has_digest, has_size};
+use super::blobs::Blobs;
 use crate::store::UnfinishedJob;
 
 /// Blobs up to this size are digested here; whoever reads a larger one finds out then. A Contemplant
@@ -17,16 +16,22 @@ const DIGEST_LIMIT: u64 = 64 << 20;
 /// For how long digests are computed. A start must not take long, however much is unfinished.
 const DIGEST_TIME: Duration = Duration::from_millis(500);
 
+/// For how long a distant store is asked for sizes.
+const SIZES_TIME: Duration = Duration::from_secs(1);
+
 /// The artifacts of unfinished jobs (programs, inputs, proofs that were handed in) whose bytes are
-/// missing or damaged. Sizes are compared for all, digests as far as size and time allow, those of
-/// proofs first: an input can be sent again, a proof is hours of work. Blocks; call it on a thread of
-/// the blocking pool.
-#[must_use]
-pub fn damaged(blobs: &Blobs, jobs: &[UnfinishedJob]) -> BTreeSet<ArtifactId> {
-    damaged_within(blobs, jobs, DIGEST_TIME)
+/// missing or damaged. Sizes are compared for all on a disk and in a bucket as far as time allows, digests as
+/// far as size and time allow, those of proofs first: an input can be sent again, a proof is hours of work.
+/// What cannot be read now is not damaged.
+pub async fn damaged(blobs: &Blobs, jobs: &[UnfinishedJob]) -> BTreeSet<ArtifactId> {
+    damaged_within(blobs, jobs, DIGEST_TIME).await
 }
 
-fn damaged_within(blobs: &Blobs, jobs: &[UnfinishedJob], time: Duration) -> BTreeSet<ArtifactId> {
+async fn damaged_within(
+    blobs: &Blobs,
+    jobs: &[UnfinishedJob],
+    time: Duration,
+) -> BTreeSet<ArtifactId> {
     let proofs =
         jobs.iter().flat_map(|job| job.attempts.iter().filter_map(|attempt| attempt.proof));
     let proofs: BTreeMap<ArtifactId, BlobInfo> = proofs.collect();
@@ -37,41 +42,53 @@ fn damaged_within(blobs: &Blobs, jobs: &[UnfinishedJob], time: Duration) -> BTre
             [(job.program, job.program_blob), (job.stdin, job.stdin_blob)]
         })
         .collect();
-    let needed = || proofs.iter().chain(&inputs).map(|(id, info)| (*id, *info));
-    let bad = |id: ArtifactId, verdict: io::Result<bool>| match verdict {
-        Ok(sound) => !sound,
-        Err(error) => {
-            tracing::error!(%error, artifact = %super::short(id), "an artifact cannot be read");
-            true
-        }
-    };
+    let needed: Vec<_> = proofs.iter().chain(&inputs).map(|(id, info)| (*id, *info)).collect();
+    let sizes = blobs.sizes(needed.iter().map(|(id, _)| *id).collect(), SIZES_TIME).await;
     let mut damaged = BTreeSet::new();
-    for (id, info) in needed() {
-        if bad(id, has_size(&blobs.path(id), info)) {
-            damaged.insert(id);
+    let mut unread = 0;
+    for (id, info) in &needed {
+        match sizes.get(id) {
+            Some(Ok(size)) if *size == Some(info.size) => {}
+            Some(Ok(_)) => {
+                damaged.insert(*id);
+            }
+            Some(Err(error)) => {
+                unread += 1;
+                tracing::error!(%error, artifact = %super::short(*id), "an artifact cannot be looked at");
+            }
+            None => unread += 1,
         }
     }
-    let began = Instant::now();
-    for (id, info) in needed().filter(|(_, info)| info.size <= DIGEST_LIMIT) {
-        if began.elapsed() >= time {
-            tracing::info!("not all artifacts were digested; the rest is checked when it is read");
-            break;
+    let digesting = async {
+        for (id, info) in needed.iter().filter(|(_, info)| info.size <= DIGEST_LIMIT) {
+            if damaged.contains(id) {
+                continue;
+            }
+            match blobs.verify(*id, *info).await {
+                Ok(true) => {}
+                Ok(false) => {
+                    damaged.insert(*id);
+                }
+                Err(error) => {
+                    tracing::error!(%error, artifact = %super::short(*id), "an artifact cannot be read");
+                }
+            }
         }
-        if !damaged.contains(&id) && bad(id, has_digest(&blobs.path(id), info)) {
-            damaged.insert(id);
-        }
+    };
+    if tokio::time::timeout(time, digesting).await.is_err() || unread > 0 {
+        tracing::info!(
+            unread,
+            "not all artifacts were digested; the rest is checked when it is read"
+        );
     }
     damaged
 }
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use network_lib::handshake::Backend;
     use network_lib::ids::{JobId, LeaseId, Sha256Digest, VkHash, WorkerId};
     use network_lib::job::{JobSpec, ProofMode};
-    use sha2::{Digest, Sha256};
 
     use super::*;
     use crate::records::{AttemptRecord, JobRecord, JobState, Millis, Prover, RequestRecord};
@@ -112,28 +129,46 @@ mod tests {
         UnfinishedJob { job, requests: Vec::<RequestRecord>::new(), attempts: vec![attempt] }
     }
 
-    fn put(blobs: &Blobs, id: u8, bytes: &[u8]) -> (ArtifactId, BlobInfo) {
+    async fn put(blobs: &Blobs, id: u8, bytes: &'static [u8]) -> (ArtifactId, BlobInfo) {
         let id = ArtifactId([id; 16]);
-        let path = blobs.path(id);
-        fs::create_dir_all(path.parent().expect("has a folder")).expect("creates");
-        fs::write(path, bytes).expect("writes");
-        let sha256 = Sha256Digest(Sha256::digest(bytes).into());
-        (id, BlobInfo { size: bytes.len() as u64, sha256 })
+        let mut writer = blobs.begin().await.expect("begins");
+        writer.write(bytes.into()).await.expect("writes");
+        let staged = writer.finish().await.expect("finishes");
+        let info = staged.info();
+        blobs.adopt(staged, id).await.expect("adopts");
+        (id, info)
     }
 
-    #[test]
-    fn missing_short_and_altered_bytes_are_found() {
+    #[tokio::test]
+    async fn missing_short_and_altered_bytes_are_found() {
         let folder = tempfile::tempdir().expect("temp dir");
         let blobs = Blobs::open(folder.path()).expect("opens");
-        let sound = [1, 2, 3].map(|id| put(&blobs, id, b"some bytes"));
+        let mut sound =
+            [(ArtifactId([0; 16]), BlobInfo { size: 0, sha256: Sha256Digest([0; 32]) }); 3];
+        for (number, slot) in (1..).zip(&mut sound) {
+            *slot = put(&blobs, number, b"some bytes").await;
+        }
         let jobs = [job(sound)];
-        assert!(damaged(&blobs, &jobs).is_empty());
-        fs::remove_file(blobs.path(sound[0].0)).expect("removes");
-        fs::write(blobs.path(sound[1].0), b"some").expect("writes");
-        fs::write(blobs.path(sound[2].0), b"same bytes").expect("writes");
-        assert_eq!(damaged(&blobs, &jobs), BTreeSet::from(sound.map(|(id, _)| id)));
+        assert!(damaged(&blobs, &jobs).await.is_empty());
+        blobs.remove(sound[0].0).await.expect("removes");
+        put(&blobs, 2, b"some").await;
+        put(&blobs, 3, b"same bytes").await;
+        assert_eq!(damaged(&blobs, &jobs).await, BTreeSet::from(sound.map(|(id, _)| id)));
         // Without time for digests, sizes still tell.
-        let sizes = damaged_within(&blobs, &jobs, Duration::ZERO);
-        assert_eq!(sizes, BTreeSet::from([sound[0].0, sound[1].0]));
+        let sizes = damaged_within(&blobs, &jobs, Duration::ZERO).await;
+        assert!(sizes.is_superset(&BTreeSet::from([sound[0].0, sound[1].0])));
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_read_is_not_damaged() {
+        let folder = tempfile::tempdir().expect("temp dir");
+        let blobs = Blobs::open(folder.path()).expect("opens");
+        let info = BlobInfo { size: 1, sha256: Sha256Digest([0; 32]) };
+        let jobs = [job([1, 2, 3].map(|id| (ArtifactId([id; 16]), info)))];
+        // A file where a shelf should be: the disk answers neither yes nor no.
+        for id in ["01", "02", "03"] {
+            std::fs::write(folder.path().join(id), b"in the way").expect("writes");
+        }
+        assert!(damaged(&blobs, &jobs).await.is_empty());
     }
 }

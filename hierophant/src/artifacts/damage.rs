@@ -1,8 +1,10 @@
-//! Proofs that were damaged on the disk after they were checked.
+//! Proofs that were damaged where they lie after they were checked.
 //!
 //! Whoever is about to rely on the bytes of a finished proof looks here first. Damaged bytes are of no
 //! use to anybody and are removed, so everybody else has only to ask whether a proof is there: if it is
 //! not, it is made again.
+
+use std::io;
 
 use super::blobs::Blobs;
 use super::short;
@@ -12,17 +14,22 @@ use crate::records::ArtifactRecord;
 /// damage their client finds by itself.
 const LARGEST: u64 = 64 << 20;
 
-/// Whether a proof's bytes were damaged; they are gone then. Reads all of it, on the blocking pool.
-pub async fn removed(blobs: &Blobs, proof: &ArtifactRecord) -> bool {
-    let Some(info) = proof.blob.filter(|info| info.size <= LARGEST) else { return false };
-    // Missing bytes are not damaged ones, and what cannot be read now may be readable later.
-    let differs = matches!(blobs.verify(proof.id, info).await, Ok(false));
-    if !differs || !blobs.is_there(proof.id).await {
-        return false;
+/// Whether a proof is there, undamaged; damaged bytes are removed. Reads all of it.
+///
+/// # Errors
+///
+/// When the bytes cannot be asked for now. They are not lost then.
+pub async fn is_sound(blobs: &Blobs, proof: &ArtifactRecord) -> io::Result<bool> {
+    let Some(info) = proof.blob else { return Ok(false) };
+    let sound = if info.size <= LARGEST {
+        blobs.verify(proof.id, info).await?
+    } else {
+        blobs.holds(proof.id, info.size).await?
+    };
+    if sound || !blobs.is_there(proof.id).await? {
+        return Ok(sound);
     }
-    tracing::error!(artifact = %short(proof.id), "a proof was damaged on the disk and is removed");
-    if let Err(error) = blobs.remove(proof.id).await {
-        tracing::error!(%error, "a damaged proof could not be removed");
-    }
-    true
+    tracing::error!(artifact = %short(proof.id), "a proof was damaged where it lay and is removed");
+    blobs.remove(proof.id).await?;
+    Ok(false)
 }

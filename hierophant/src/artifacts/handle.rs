@@ -1,5 +1,7 @@
 //! How the rest of Hierophant talks to the `artifacts` actor.
 
+use std::time::Duration;
+
 use alloy_primitives::Address;
 use network_lib::ids::ArtifactId;
 use network_lib::job::BlobInfo;
@@ -7,8 +9,11 @@ use ractor::ActorRef;
 
 use super::blobs::StagedBlob;
 use super::message::{ArtifactsMsg, UploadError};
-use crate::ask::{Unanswered, ask, tell};
+use crate::ask::{Unanswered, ask, ask_for, tell};
 use crate::records::{ArtifactKind, Change};
+
+/// How long bytes may take into their place; a bucket may be far away. Sender and answer wait that long.
+const KEEP_LIMIT: Duration = Duration::from_secs(600);
 
 /// Handle to the owner of artifacts.
 #[derive(Debug, Clone)]
@@ -42,7 +47,7 @@ impl ArtifactsHandle {
         ticket: ArtifactId,
         bytes: StagedBlob,
     ) -> Result<BlobInfo, UploadError> {
-        ask(&self.0, |reply| ArtifactsMsg::KeepUpload(ticket, bytes, reply))
+        ask_for(KEEP_LIMIT, &self.0, |reply| ArtifactsMsg::KeepUpload(ticket, bytes, reply))
             .await
             .unwrap_or(Err(UploadError::Unavailable))
     }
@@ -53,7 +58,7 @@ impl ArtifactsHandle {
     ///
     /// [`UploadError::Unavailable`].
     pub async fn keep_proof(&self, bytes: StagedBlob) -> Result<ArtifactId, UploadError> {
-        ask(&self.0, |reply| ArtifactsMsg::KeepProof(bytes, reply))
+        ask_for(KEEP_LIMIT, &self.0, |reply| ArtifactsMsg::KeepProof(bytes, reply))
             .await
             .unwrap_or(Err(UploadError::Unavailable))
     }

@@ -1,12 +1,14 @@
 //! What the `artifacts` actor is asked.
 
+use std::io;
+
 use alloy_primitives::Address;
 use network_lib::ids::ArtifactId;
 use network_lib::job::BlobInfo;
 use ractor::RpcReplyPort;
 
 use super::blobs::StagedBlob;
-use crate::records::{ArtifactKind, Change};
+use crate::records::{ArtifactKind, ArtifactRecord, Change};
 
 /// Why an upload was not kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -17,9 +19,19 @@ pub enum UploadError {
     /// Other bytes came first.
     #[error("this ticket already holds other bytes; ask for a new one with CreateArtifact")]
     Conflict,
-    /// Disk or store do not work now; later they may.
+    /// The same ticket's bytes are being put in their place, or disk, bucket or store do not work now;
+    /// later they may.
     #[error("the upload could not be stored; try again later")]
     Unavailable,
+}
+
+/// Who waits for bytes to be kept.
+#[derive(Debug)]
+pub enum Waiting {
+    /// The sender of an upload.
+    Upload(RpcReplyPort<Result<BlobInfo, UploadError>>),
+    /// The sender of a proof.
+    Proof(RpcReplyPort<Result<ArtifactId, UploadError>>),
 }
 
 /// Messages of the `artifacts` actor.
@@ -29,6 +41,8 @@ pub enum ArtifactsMsg {
     OpenTicket(ArtifactKind, Address, RpcReplyPort<ArtifactId>),
     /// Keep the bytes uploaded to a ticket.
     KeepUpload(ArtifactId, StagedBlob, RpcReplyPort<Result<BlobInfo, UploadError>>),
+    /// The bytes of an artifact are in their place, or could not be put there.
+    Adopted(Box<ArtifactRecord>, io::Result<()>, Waiting),
     /// API: a proof was served whole.
     Delivered(ArtifactId),
     /// Sweep: write what retention has decided. Answers whether it is stored.

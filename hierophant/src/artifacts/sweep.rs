@@ -1,10 +1,12 @@
 //! One look at what may go: asks the store, has the actor record it, removes the bytes.
 
+use std::future::ready;
 use std::sync::Arc;
 
+use futures_util::TryStreamExt;
 use network_lib::ids::ArtifactId;
 
-use super::blobs::Blobs;
+use super::blobs::{Blobs, Listed};
 use super::budget::DiskBudget;
 use super::handle::ArtifactsHandle;
 use super::retention::Cutoffs;
@@ -16,6 +18,12 @@ const BATCH: u32 = 200;
 
 /// Age below which bytes without a record are left: they may be on their way in.
 const ORPHAN_AGE_MS: u64 = 24 * 3600 * 1000;
+
+/// After so many bytes that cannot be removed, the next sweep tries again.
+const ENOUGH_FAILURES: usize = 3;
+
+/// How many blobs are compared with the records at once.
+const PAGE: usize = 1000;
 
 /// So many orphans are never too many.
 const FEW_ORPHANS: usize = 100;
@@ -42,21 +50,27 @@ impl Sweeper {
             let found = self.store.artifacts_to(RetentionStep::Remove, &cutoffs, BATCH).await?;
             let mut changes = Vec::new();
             let mut bytes = 0;
+            let mut failed = 0;
             for artifact in &found {
                 if self.remove(artifact.id).await {
                     changes.push(Change::Removed(artifact.id, now));
                     bytes += artifact.blob.map_or(0, |blob| blob.size);
+                } else {
+                    failed += 1;
+                }
+                if failed >= ENOUGH_FAILURES {
+                    break;
                 }
             }
+            let artifacts = changes.len();
             if changes.is_empty() || !self.owner.record(changes).await {
                 return Ok(());
             }
             self.budget.shrank(bytes);
-            tracing::info!(
-                artifacts = found.len(),
-                bytes,
-                "artifacts past their time were removed"
-            );
+            tracing::info!(artifacts, bytes, "artifacts past their time were removed");
+            if failed >= ENOUGH_FAILURES {
+                return Ok(());
+            }
         }
     }
 
@@ -88,23 +102,28 @@ impl Sweeper {
 
     /// Removes bytes that no record knows, as a crash between the file and its record leaves them.
     pub(super) async fn clear_orphans(&self, now: Millis) -> Result<(), StoreError> {
-        let listing = self.blobs.clone();
-        let listed = tokio::task::spawn_blocking(move || listing.older_than(now, ORPHAN_AGE_MS));
-        let old = match listed.await {
-            Ok(Ok(old)) => old,
-            Ok(Err(error)) => {
-                tracing::error!(%error, "the artifacts' folder could not be listed");
-                return Ok(());
-            }
-            Err(_) => return Ok(()),
-        };
-        let kept = self.store.kept_artifacts(&old).await?;
-        let orphans: Vec<ArtifactId> =
-            old.iter().copied().filter(|id| !kept.contains(id)).collect();
-        if orphans.len() > FEW_ORPHANS && orphans.len() > old.len() / 2 {
+        let age = |blob: &Listed| now.since(blob.written);
+        let old = self.blobs.list().try_filter(|blob| ready(age(blob) >= ORPHAN_AGE_MS));
+        let mut pages = old.map_ok(|blob| blob.id).try_chunks(PAGE);
+        let (mut listed, mut orphans) = (0, Vec::new());
+        loop {
+            let page = match pages.try_next().await {
+                Ok(Some(page)) => page,
+                Ok(None) => break,
+                Err(error) => {
+                    let (error, place) = (error.1, self.blobs.place());
+                    tracing::error!(%error, place, "artifacts could not be listed");
+                    return Ok(());
+                }
+            };
+            listed += page.len();
+            let kept = self.store.kept_artifacts(&page).await?;
+            orphans.extend(page.into_iter().filter(|id| !kept.contains(id)));
+        }
+        if orphans.len() > FEW_ORPHANS && orphans.len() > listed / 2 {
             tracing::error!(
                 orphans = orphans.len(),
-                artifacts = old.len(),
+                artifacts = listed,
                 "most artifacts are unknown to the database; is it the right one? They are left alone"
             );
             return Ok(());

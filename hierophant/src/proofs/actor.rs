@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backon::Retryable;
-use network_lib::ids::{RequestId, WorkerId};
+use network_lib::ids::{ArtifactId, RequestId, WorkerId};
 use network_lib::task;
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SpawnErr};
 use tokio::time::Instant;
@@ -60,7 +60,6 @@ pub struct ProofsArguments {
 pub struct ProofsState {
     core: ProofsCore,
     store: Arc<dyn JobStore>,
-    blobs: Blobs,
     quarantine: Duration,
     checker: ProofChecker,
     metrics: Metrics,
@@ -114,12 +113,7 @@ impl Actor for ProofsActor {
         if !unfinished.is_empty() {
             tracing::info!(jobs = unfinished.len(), "unfinished jobs taken over from the store");
         }
-        let audited = blobs.clone();
-        let (unfinished, damaged) = tokio::task::spawn_blocking(move || {
-            let damaged = audit::damaged(&audited, &unfinished);
-            (unfinished, damaged)
-        })
-        .await?;
+        let damaged = audit::damaged(&blobs, &unfinished).await;
         if !damaged.is_empty() {
             tracing::error!(
                 artifacts = damaged.len(),
@@ -134,7 +128,6 @@ impl Actor for ProofsActor {
         let mut state = ProofsState {
             core,
             store,
-            blobs,
             quarantine,
             checker,
             metrics,
@@ -168,8 +161,8 @@ impl Actor for ProofsActor {
             state.events.worker(worker);
         }
         let effects = match message {
-            ProofsMsg::Submit(new, port) => {
-                let answer = state.submit(&myself, now, *new).await?;
+            ProofsMsg::Submit(new, lost, port) => {
+                let answer = state.submit(&myself, now, *new, lost).await?;
                 reply(port, answer);
                 return Ok(());
             }
@@ -204,9 +197,9 @@ impl Actor for ProofsActor {
                 reply(port, core.line(now, offset, limit));
                 return Ok(());
             }
-            ProofsMsg::ProofLost(request, port) => {
+            ProofsMsg::ProofLost(request, proof, port) => {
                 // Without an answer of the store there is none to the asker, who reports that.
-                if let Some(reopened) = state.reopen(&myself, now, request).await? {
+                if let Some(reopened) = state.reopen(&myself, now, request, proof).await? {
                     reply(port, reopened);
                 }
                 return Ok(());
@@ -282,8 +275,9 @@ impl ProofsState {
         myself: &ActorRef<ProofsMsg>,
         now: Millis,
         new: NewRequest,
+        lost: Option<ArtifactId>,
     ) -> Result<Result<RequestId, SubmitError>, ActorProcessingErr> {
-        let known = match self.known(now, &new).await {
+        let known = match self.known(now, &new, lost).await {
             Ok(known) => known,
             Err(error) => {
                 log_unread(&error);
@@ -295,7 +289,12 @@ impl ProofsState {
         Ok(answer)
     }
 
-    async fn known(&self, now: Millis, new: &NewRequest) -> Result<Known, StoreError> {
+    async fn known(
+        &self,
+        now: Millis,
+        new: &NewRequest,
+        lost: Option<ArtifactId>,
+    ) -> Result<Known, StoreError> {
         let call = idempotency_key(new.requester, &new.spec, &new.stdin_uri, new.deadline);
         let earlier = self.store.request_by_idempotency_key(call).await?;
         if earlier.is_some() {
@@ -303,15 +302,8 @@ impl ProofsState {
         }
         let key = job_key(&new.spec, &new.stdin_blob);
         let mut ended = self.store.proved_job(key).await?;
-        if let Some(proof) = ended.as_ref().and_then(|job| job.proof)
-            && !self.blobs.is_there(proof).await
-        {
-            tracing::error!(
-                job_id = ended.as_ref().map(|job| display(job.id)),
-                "the bytes of a finished proof are gone"
-            );
-            ended = None;
-        }
+        // The API has looked: here everybody would wait for a slow disk or bucket.
+        ended = ended.filter(|job| job.proof.is_none() || job.proof != lost);
         if ended.is_none() && !self.quarantine.is_zero() {
             let since = Millis(now.0.saturating_sub(millis(self.quarantine)));
             ended = self.store.set_aside(key, since).await?;
@@ -321,13 +313,14 @@ impl ProofsState {
         Ok(Known { earlier, ended })
     }
 
-    /// Has a finished proof whose bytes are gone made again, for those who still wait for it. Returns
+    /// Has a finished `proof` whose bytes are gone made again, for those who still wait for it. Returns
     /// whether it is, or nothing if the store could not be read: then the asker is to ask again.
     async fn reopen(
         &mut self,
         myself: &ActorRef<ProofsMsg>,
         now: Millis,
         request: RequestId,
+        proof: ArtifactId,
     ) -> Result<Option<bool>, ActorProcessingErr> {
         let (job, mut requests) = match self.store.job_of(request).await {
             Ok(Some(found)) => found,
@@ -340,11 +333,9 @@ impl ProofsState {
         requests.retain(|request| {
             request.state == RequestState::Fulfilled && Millis::from_seconds(request.deadline) > now
         });
-        let gone = match job.proof {
-            Some(proof) => job.state == JobState::Proved && !self.blobs.is_there(proof).await,
-            None => false,
-        };
-        if !gone || !requests.iter().any(|waiting| waiting.id == request) {
+        // It may be made again already, or have been.
+        let current = job.state == JobState::Proved && job.proof == Some(proof);
+        if !current || !requests.iter().any(|waiting| waiting.id == request) {
             return Ok(Some(false));
         }
         tracing::error!(job_id = %job.id, "a finished proof is gone; it is made again");

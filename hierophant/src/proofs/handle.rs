@@ -21,13 +21,18 @@ impl ProofsHandle {
         Self(actor)
     }
 
-    /// Accepts a request; it is stored when this returns.
+    /// Accepts a request; it is stored when this returns. `lost` is a finished proof whose bytes are gone, so
+    /// that the request does not join it.
     ///
     /// # Errors
     ///
     /// [`SubmitError`], always worth another try.
-    pub async fn submit(&self, request: NewRequest) -> Result<RequestId, SubmitError> {
-        ask(&self.0, |reply| ProofsMsg::Submit(Box::new(request), reply))
+    pub async fn submit(
+        &self,
+        request: NewRequest,
+        lost: Option<ArtifactId>,
+    ) -> Result<RequestId, SubmitError> {
+        ask(&self.0, |reply| ProofsMsg::Submit(Box::new(request), lost, reply))
             .await
             .unwrap_or(Err(SubmitError::Unavailable))
     }
@@ -152,13 +157,17 @@ impl ProofsHandle {
         tell(&self.0, ProofsMsg::InputLost(lease));
     }
 
-    /// The bytes of a request's finished proof are gone. Returns whether it is being made again.
+    /// The bytes of a request's finished `proof` are gone. Returns whether it is being made again.
     ///
     /// # Errors
     ///
     /// [`Unanswered`] when the actor or its store hangs.
-    pub async fn proof_lost(&self, request: RequestId) -> Result<bool, Unanswered> {
-        ask(&self.0, |reply| ProofsMsg::ProofLost(request, reply)).await
+    pub async fn proof_lost(
+        &self,
+        request: RequestId,
+        proof: ArtifactId,
+    ) -> Result<bool, Unanswered> {
+        ask(&self.0, |reply| ProofsMsg::ProofLost(request, proof, reply)).await
     }
 
     /// What the holder of a lease may fetch, `None` if the lease does not count (any more).

@@ -158,8 +158,8 @@ pub struct Clearing {
 /// Messages of the `proofs` actor.
 #[derive(Debug)]
 pub enum ProofsMsg {
-    /// Accept a request.
-    Submit(Box<NewRequest>, RpcReplyPort<Result<RequestId, SubmitError>>),
+    /// Accept a request. If there is an artifact, it is a finished proof whose bytes are gone.
+    Submit(Box<NewRequest>, Option<ArtifactId>, RpcReplyPort<Result<RequestId, SubmitError>>),
     /// Withdraw a request on behalf of an address.
     Cancel(RequestId, Address, RpcReplyPort<Result<(), CancelError>>),
     /// `registry`: a worker is there, and how it is talked to. Its first message is the welcome.
@@ -186,8 +186,8 @@ pub enum ProofsMsg {
     ProofStored(LeaseId, ArtifactId, BlobInfo, RpcReplyPort<bool>),
     /// API: the program's or input's bytes of an attempt are gone.
     InputLost(LeaseId),
-    /// API: the bytes of a finished proof are gone. Answers whether it is being made again.
-    ProofLost(RequestId, RpcReplyPort<bool>),
+    /// API: the bytes of this request's finished proof are gone. Answers whether it is being made again.
+    ProofLost(RequestId, ArtifactId, RpcReplyPort<bool>),
     /// A check of a proof has ended.
     Checked(LeaseId, Result<(), Failure>),
     /// What the holder of a lease may fetch, `None` if it does not count (any more).

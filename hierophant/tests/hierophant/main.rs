@@ -14,6 +14,7 @@ mod forms;
 mod lists;
 mod metrics;
 mod on_postgres;
+mod on_s3;
 mod operate;
 mod pitfalls;
 mod racing;

@@ -7,7 +7,7 @@
 use alloy_primitives::Address;
 use hierophant_proto::network as pb;
 use hierophant_proto::network::prover_network_server::ProverNetwork;
-use network_lib::ids::{RequestId, VkHash};
+use network_lib::ids::{ArtifactId, RequestId, VkHash};
 use network_lib::job::JobSpec;
 use network_lib::trace;
 use prost::Message;
@@ -86,32 +86,37 @@ impl ProverNetworkService {
         Ok(record)
     }
 
-    /// A request as it stands. A finished proof whose bytes have gone from the disk is made again
-    /// instead of being promised.
+    /// A request as it stands. A finished proof whose bytes are gone is made again instead of being promised;
+    /// while nobody can say whether they are, neither is said.
     async fn still_proved(&self, id: RequestId) -> Result<Option<RequestView>, Status> {
         let view = self.context.store.request(id).await.map_err(unavailable)?;
         let Some(proof) = view.as_ref().and_then(|view| view.job.proof) else { return Ok(view) };
         let fulfilled =
             view.as_ref().is_some_and(|view| view.request.state == RequestState::Fulfilled);
-        if !fulfilled || self.context.blobs.is_there(proof).await {
+        if !fulfilled || self.context.blobs.is_there(proof).await.map_err(unreachable)? {
             return Ok(view);
         }
-        let lost = self.context.owners.proofs.proof_lost(id).await;
+        let lost = self.context.owners.proofs.proof_lost(id, proof).await;
         lost.map_err(|_| Status::unavailable("the request could not be looked up; try again"))?;
         self.context.store.request(id).await.map_err(unavailable)
     }
 
-    /// Before a request joins a finished proof: is that still what it was? Here and not where requests
-    /// are decided about, because all of it is read.
-    async fn look_at_earlier_proof(&self, new: &NewRequest) -> Result<(), Status> {
+    /// Before a request joins a finished proof: is that still what it was? Names it if it is gone. Here and
+    /// not where requests are decided about, because all of it is read.
+    async fn lost_proof(&self, new: &NewRequest) -> Result<Option<ArtifactId>, Status> {
         let key = job_key(&new.spec, &new.stdin_blob);
         let earlier = self.context.store.proved_job(key).await.map_err(unavailable)?;
         if let Some(proof) = earlier.and_then(|job| job.proof)
             && let Some(record) = self.context.store.artifact(proof).await.map_err(unavailable)?
         {
-            damage::removed(&self.context.blobs, &record).await;
+            let sound =
+                damage::is_sound(&self.context.blobs, &record).await.map_err(unreachable)?;
+            if !sound {
+                tracing::error!("the bytes of a finished proof are gone");
+                return Ok(Some(proof));
+            }
         }
-        Ok(())
+        Ok(None)
     }
 
     /// A registered program whose bytes are still there.
@@ -119,6 +124,7 @@ impl ProverNetworkService {
         let program = self.context.store.program(vk_hash).await.map_err(unavailable)?;
         let Some(program) = program else { return Ok(None) };
         let held = self.context.blobs.holds(program.artifact, program.blob.size).await;
+        let held = held.map_err(unreachable)?;
         if !held {
             tracing::warn!(vk_hash = %vk_hash, "the bytes of a registered program are gone");
         }
@@ -284,10 +290,7 @@ impl ProverNetwork for ProverNetworkService {
             return Err(Status::invalid_argument(format!("program_uri names a {kind}")));
         };
         let head = self.context.blobs.read_head(upload.id, 128 * 1024).await;
-        let head = head.map_err(|error| {
-            tracing::error!(%error, artifact = %upload.id, "an upload cannot be read");
-            Status::unavailable("the uploaded program cannot be read now; try again later")
-        })?;
+        let head = head.map_err(unreachable)?;
         let verdict = tokio::task::spawn_blocking(move || looks_like_program(&head)).await;
         verdict
             .unwrap_or_else(|_| Err("the upload cannot be decoded".into()))
@@ -350,12 +353,13 @@ impl ProverNetwork for ProverNetworkService {
         self.context.budget.admit(0).map_err(|low| Status::unavailable(low.to_string()))?;
         let found = classify(&body).map_err(undecodable)?;
         let new = self.new_request(signer, found).await?;
-        self.look_at_earlier_proof(&new).await?;
-        let id = self.context.owners.proofs.submit(new).await.map_err(|error| match error {
-            SubmitError::Busy { .. } | SubmitError::Unavailable => {
-                Status::unavailable(error.to_string())
-            }
-        })?;
+        let lost = self.lost_proof(&new).await?;
+        let id =
+            self.context.owners.proofs.submit(new, lost).await.map_err(|error| match error {
+                SubmitError::Busy { .. } | SubmitError::Unavailable => {
+                    Status::unavailable(error.to_string())
+                }
+            })?;
         if trace::is_on()
             && let Ok(Some(view)) = self.context.store.request(id).await
         {
@@ -483,6 +487,12 @@ fn address(field: &str, bytes: &[u8]) -> Result<Address, Status> {
 
 fn undecodable(error: prost::DecodeError) -> Status {
     Status::invalid_argument(format!("the body is not a valid message of this call: {error}"))
+}
+
+/// While the bytes cannot be asked for, nothing is said of them.
+fn unreachable(error: std::io::Error) -> Status {
+    tracing::error!(%error, "an artifact cannot be looked at now");
+    Status::unavailable("uploads and proofs cannot be looked at now; try again later")
 }
 
 fn unavailable(error: StoreError) -> Status {

@@ -6,14 +6,13 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::TryStreamExt;
 use network_lib::ids::ArtifactId;
-use tower::ServiceExt;
-use tower_http::services::ServeFile;
 
 use super::receive::receive;
+use super::serve::{away, serve_blob};
 use super::{answer, not_found, try_again};
 use crate::api::Context;
 use crate::artifacts::{ArtifactsHandle, UploadError, damage, short};
-use crate::metrics::{Direction, Metrics, Peer};
+use crate::metrics::{Direction, Peer};
 use crate::records::{ArtifactKind, ArtifactRecord};
 
 const NO_SUCH: &str = "no such artifact";
@@ -66,11 +65,16 @@ pub(super) async fn download(
         }
         Ok(Some(record)) if record.expired_at.is_some() => answer(StatusCode::GONE, gone(&record)),
         Ok(Some(record)) if record.blob.is_some() => {
-            if record.kind == ArtifactKind::Proof
-                && (damage::removed(&context.blobs, &record).await
-                    || !context.blobs.is_there(id).await)
-            {
-                return try_again("the proof is lost and is made again; ask for its status");
+            if record.kind == ArtifactKind::Proof {
+                match damage::is_sound(&context.blobs, &record).await {
+                    Ok(true) => {}
+                    Ok(false) => {
+                        return try_again(
+                            "the proof is lost and is made again; ask for its status",
+                        );
+                    }
+                    Err(error) => return away(&error),
+                }
             }
             let response = serve_blob(&context, id, Peer::Client, request).await;
             if record.kind == ArtifactKind::Proof {
@@ -84,36 +88,6 @@ pub(super) async fn download(
             try_again("the store does not answer now; try again later")
         }
     }
-}
-
-/// Streams a blob as it is stored.
-pub(super) async fn serve_blob(
-    context: &Context,
-    id: ArtifactId,
-    peer: Peer,
-    request: Request,
-) -> Response {
-    let file = ServeFile::new(context.blobs.path(id));
-    // Its error type is empty: a missing file is answered with 404.
-    let mut response = match file.oneshot(request).await {
-        Ok(response) => response.into_response(),
-        Err(never) => match never {},
-    };
-    // Ids are capabilities, so nothing in between may keep or guess at the content.
-    let headers = response.headers_mut();
-    headers
-        .insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/octet-stream"));
-    headers.insert(header::CACHE_CONTROL, header::HeaderValue::from_static("private, no-store"));
-    counted(response, context.metrics.clone(), peer)
-}
-
-/// The same answer, whose bytes are counted as they leave.
-fn counted(response: Response, metrics: Metrics, peer: Peer) -> Response {
-    let (head, body) = response.into_parts();
-    let body = body.into_data_stream().inspect_ok(move |chunk| {
-        metrics.transferred(Direction::Out, peer, chunk.len() as u64);
-    });
-    Response::from_parts(head, Body::from_stream(body))
 }
 
 fn gone(record: &ArtifactRecord) -> String {

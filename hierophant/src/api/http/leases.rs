@@ -6,8 +6,8 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use network_lib::ids::{ArtifactId, LeaseId};
 
-use super::artifacts::serve_blob;
 use super::receive::receive;
+use super::serve::serve_blob;
 use super::{not_found, try_again};
 use crate::api::Context;
 use crate::metrics::{Direction, Peer};

@@ -25,7 +25,7 @@ impl End {
             cause: None,
             out_of_memory: None,
             message:
-                "the program's or input's bytes are gone from Hierophant's disk; ask again to \
+                "the program's or input's bytes are gone from Hierophant's storage; ask again to \
                       upload them anew"
                     .into(),
         })

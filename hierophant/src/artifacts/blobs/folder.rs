@@ -1,0 +1,159 @@
+//! Blobs as files in a folder, each renamed into its place whole and durably.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, SeekFrom};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, UNIX_EPOCH};
+
+use async_trait::async_trait;
+use futures_util::stream::{self, BoxStream};
+use futures_util::{StreamExt, TryStreamExt};
+use network_lib::ids::ArtifactId;
+use tokio::io::{AsyncReadExt, AsyncSeekExt};
+use tokio_util::io::ReaderStream;
+
+use super::{BlobStore, ByteStream, Found, Listed, StagedBlob, id_of};
+use crate::records::Millis;
+
+/// How much of a file is read at once.
+const CHUNK: usize = 64 * 1024;
+
+/// The folder that holds all blobs, on shelves named after the first two digits of their ids.
+#[derive(Debug, Clone)]
+pub(super) struct Folder(PathBuf);
+
+impl Folder {
+    pub(super) const fn new(root: PathBuf) -> Self {
+        Self(root)
+    }
+
+    fn path_of(&self, id: ArtifactId) -> PathBuf {
+        let name = id.to_string();
+        self.0.join(&name[..2]).join(name)
+    }
+}
+
+#[async_trait]
+impl BlobStore for Folder {
+    async fn adopt(&self, staged: StagedBlob, id: ArtifactId) -> io::Result<()> {
+        let target = self.path_of(id);
+        blocking(move || {
+            let folder = target.parent().ok_or(io::ErrorKind::InvalidInput)?;
+            if !folder.exists() {
+                fs::create_dir_all(folder)?;
+                if let Some(above) = folder.parent() {
+                    File::open(above)?.sync_all()?;
+                }
+            }
+            fs::rename(staged.path(), &target)?;
+            File::open(folder)?.sync_all()
+        })
+        .await
+    }
+
+    async fn look(&self, id: ArtifactId) -> io::Result<Option<Found>> {
+        let path = self.path_of(id);
+        blocking(move || look_at(&path)).await
+    }
+
+    async fn read(&self, id: ArtifactId, range: Option<Range<u64>>) -> io::Result<ByteStream> {
+        let mut file = tokio::fs::File::open(self.path_of(id)).await?;
+        let length = match range {
+            Some(range) => {
+                file.seek(SeekFrom::Start(range.start)).await?;
+                range.end.saturating_sub(range.start)
+            }
+            None => u64::MAX,
+        };
+        Ok(ReaderStream::with_capacity(file.take(length), CHUNK).boxed())
+    }
+
+    async fn remove(&self, id: ArtifactId) -> io::Result<()> {
+        match tokio::fs::remove_file(self.path_of(id)).await {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    fn list(&self) -> BoxStream<'static, io::Result<Listed>> {
+        let root = self.0.clone();
+        stream::once(blocking(move || shelves(&root)))
+            .map_ok(|shelves| stream::iter(shelves).map(Ok))
+            .try_flatten()
+            .and_then(|shelf| blocking(move || blobs_on(&shelf)))
+            .map_ok(|blobs| stream::iter(blobs).map(Ok))
+            .try_flatten()
+            .boxed()
+    }
+
+    /// All of them, whatever time it takes: a look is some microseconds.
+    async fn sizes(
+        &self,
+        ids: Vec<ArtifactId>,
+        _limit: Duration,
+    ) -> BTreeMap<ArtifactId, io::Result<Option<u64>>> {
+        let folder = self.clone();
+        let looking = tokio::task::spawn_blocking(move || {
+            let size = |id| look_at(&folder.path_of(id)).map(|found| found.map(|found| found.size));
+            ids.into_iter().map(|id| (id, size(id))).collect()
+        });
+        looking.await.unwrap_or_default()
+    }
+
+    fn path(&self, id: ArtifactId) -> Option<PathBuf> {
+        Some(self.path_of(id))
+    }
+
+    fn place(&self) -> String {
+        self.0.display().to_string()
+    }
+}
+
+/// Runs what may wait for the disk where it may wait.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await?
+}
+
+fn look_at(path: &Path) -> io::Result<Option<Found>> {
+    match fs::metadata(path) {
+        // Whatever else lies in its place, it is no blob.
+        Ok(metadata) if !metadata.is_file() => Ok(None),
+        Ok(metadata) => Ok(Some(Found { size: metadata.len(), modified: metadata.modified()? })),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn shelves(root: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut shelves = Vec::new();
+    for shelf in fs::read_dir(root)? {
+        let shelf = shelf?;
+        if shelf.file_name() != "tmp" && shelf.file_type()?.is_dir() {
+            shelves.push(shelf.path());
+        }
+    }
+    Ok(shelves)
+}
+
+/// The blobs on a shelf. Whatever is not named like one is passed over.
+fn blobs_on(shelf: &Path) -> io::Result<Vec<Listed>> {
+    let mut blobs = Vec::new();
+    for entry in fs::read_dir(shelf)? {
+        let entry = entry?;
+        let Some(id) = id_of(&entry.file_name()) else { continue };
+        if !shelf.ends_with(&id.to_string()[..2]) {
+            continue;
+        }
+        let written = entry.metadata().and_then(|metadata| metadata.modified());
+        let since_epoch = written.map(|time| time.duration_since(UNIX_EPOCH).unwrap_or_default());
+        // What cannot be looked at counts as new.
+        let written = since_epoch
+            .map_or(i64::MAX, |time| i64::try_from(time.as_millis()).unwrap_or(i64::MAX));
+        blobs.push(Listed { id, written: Millis(written) });
+    }
+    Ok(blobs)
+}

@@ -1,0 +1,123 @@
+//! An S3 server in the hands of a test: a real one, that checks signatures and keeps objects as files.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioIo;
+use s3s::auth::SimpleAuth;
+use s3s::service::{S3Service, S3ServiceBuilder};
+use s3s_fs::FileSystem;
+use tempfile::TempDir;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+/// The bucket that is there.
+pub const BUCKET: &str = "proofs";
+/// The access key id that is taken.
+pub const ACCESS_KEY_ID: &str = "tobit";
+/// Its secret access key.
+pub const SECRET_ACCESS_KEY: &str = "a secret of tobit";
+
+/// How the server behaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mood {
+    /// As it should.
+    Well,
+    /// It cuts its connections and takes no new ones.
+    Away,
+    /// It cuts its connections, and takes new ones without ever answering.
+    Silent,
+}
+
+/// A running S3 server with an empty bucket. It ends when this is dropped.
+#[derive(Debug)]
+pub struct S3 {
+    address: SocketAddr,
+    folder: TempDir,
+    mood: watch::Sender<Mood>,
+}
+
+impl S3 {
+    /// Starts it on a free port.
+    ///
+    /// # Panics
+    ///
+    /// When it does not start.
+    pub async fn start() -> Self {
+        let folder = TempDir::new().expect("temp dir");
+        fs::create_dir(folder.path().join(BUCKET)).expect("creates the bucket");
+        let files = FileSystem::new(folder.path()).expect("opens");
+        let mut service = S3ServiceBuilder::new(files);
+        service.set_auth(SimpleAuth::from_single(ACCESS_KEY_ID, SECRET_ACCESS_KEY));
+        let service = service.build();
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
+        let address = listener.local_addr().expect("bound");
+        let (mood, moods) = watch::channel(Mood::Well);
+        network_lib::task::spawn("s3", async move {
+            // Ends with the sender, that is with the server.
+            let mut end = moods.clone();
+            let serving = async {
+                while let Ok((socket, _)) = listener.accept().await {
+                    let connection = connection(socket, service.clone(), moods.clone());
+                    network_lib::task::spawn("s3 connection", connection);
+                }
+            };
+            tokio::select! {
+                () = serving => {}
+                () = async { while end.changed().await.is_ok() {} } => {}
+            }
+        });
+        Self { address, folder, mood }
+    }
+
+    /// Address for clients.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its URL.
+    #[must_use]
+    pub fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Has it behave otherwise from now on.
+    pub fn be(&self, mood: Mood) {
+        self.mood.send_replace(mood);
+    }
+
+    /// The file of an object in the bucket.
+    #[must_use]
+    pub fn object(&self, key: &str) -> PathBuf {
+        self.folder.path().join(BUCKET).join(key)
+    }
+
+    /// Takes the bucket away, or gives it back, with all that is in it.
+    ///
+    /// # Panics
+    ///
+    /// When it is not where it should be.
+    pub fn set_bucket(&self, there: bool) {
+        let (bucket, aside) = (self.folder.path().join(BUCKET), self.folder.path().join("aside"));
+        let (from, to) = if there { (aside, bucket) } else { (bucket, aside) };
+        fs::rename(from, to).expect("renames");
+    }
+}
+
+async fn connection(socket: TcpStream, service: S3Service, mut moods: watch::Receiver<Mood>) {
+    let mood = *moods.borrow_and_update();
+    let serving = http1::Builder::new().serve_connection(TokioIo::new(socket), service);
+    match mood {
+        Mood::Well => tokio::select! {
+            // A client that leaves is no matter.
+            _ = serving => {}
+            _ = moods.changed() => {}
+        },
+        Mood::Away => {}
+        // Held open, unserved.
+        Mood::Silent => drop((moods.changed().await, serving)),
+    }
+}
