@@ -7,7 +7,7 @@ mod measured;
 pub mod postgres;
 mod queries;
 mod retention;
-mod rows;
+pub mod rows;
 pub mod sqlite;
 mod statement;
 mod values;
