@@ -16,7 +16,7 @@ impl Settings for Unchecked {
 }
 
 /// A file, and after a zero byte the value of one environment variable. Every refusal says why.
-pub fn hierophant(bytes: &[u8]) -> bool {
+pub(crate) fn hierophant(bytes: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(bytes) else { return false };
     let (file, value) = text.split_once('\0').unwrap_or((text, ""));
     let variable = ("HIEROPHANT_PROOFS__RACE_AFTER".to_owned(), value.to_owned());

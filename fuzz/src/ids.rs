@@ -6,7 +6,7 @@ use std::str::FromStr;
 use network_lib::ids::{ArtifactId, JobId, LeaseId, RequestId, Sha256Digest, VkHash, WorkerId};
 
 /// What is read as an id is written as one, and read back as the same.
-pub fn every_kind(bytes: &[u8]) -> bool {
+pub(crate) fn every_kind(bytes: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(bytes) else { return false };
     let short = same::<ArtifactId>(text) | same::<JobId>(text) | same::<LeaseId>(text);
     let long = same::<RequestId>(text) | same::<Sha256Digest>(text) | same::<VkHash>(text);

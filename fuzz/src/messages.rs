@@ -8,12 +8,12 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 /// What Hierophant reads.
-pub fn from_worker(bytes: &[u8]) -> bool {
+pub(crate) fn from_worker(bytes: &[u8]) -> bool {
     same::<FromWorker>(bytes)
 }
 
 /// What a Contemplant reads.
-pub fn to_worker(bytes: &[u8]) -> bool {
+pub(crate) fn to_worker(bytes: &[u8]) -> bool {
     same::<ToWorker>(bytes)
 }
 

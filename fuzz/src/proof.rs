@@ -19,7 +19,7 @@ static VALUES_HASH: LazyLock<Sha256Digest> =
 
 /// The first byte says what the proof is claimed to be, the rest is its file. Any verdict will do; only mock
 /// proofs may pass, and these only if they come from a mock prover.
-pub fn handed_in(bytes: &[u8]) -> bool {
+pub(crate) fn handed_in(bytes: &[u8]) -> bool {
     let Some((first, proof)) = bytes.split_first() else { return false };
     let mode = ProofMode::ALL[usize::from(first & 3)];
     let backend = if first & 4 == 0 { Backend::Mock } else { Backend::Cpu };

@@ -44,7 +44,7 @@ impl Columns for Row {
 
 /// The first byte chooses the kind of record. What is no record is refused with a reason; what is one can be
 /// read a second time, and is the same.
-pub fn every_kind(bytes: &[u8]) -> bool {
+pub(crate) fn every_kind(bytes: &[u8]) -> bool {
     let Some((kind, columns)) = bytes.split_first() else { return false };
     let read = || {
         let row = Row { bytes: columns.to_vec(), at: AtomicUsize::new(0) };

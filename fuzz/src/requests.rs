@@ -8,7 +8,7 @@ use hierophant_proto::{artifact, network};
 use prost::Message;
 
 /// The body of `RequestProof` in either schema. What has none of Mainnet's fields is Reserved.
-pub fn request_body(bytes: &[u8]) -> bool {
+pub(crate) fn request_body(bytes: &[u8]) -> bool {
     let Ok(found) = classify(bytes) else { return false };
     // Written anew there is no tag 12 of Reserved, and no field that we do not know.
     let written = found.body.encode_to_vec();
@@ -21,7 +21,7 @@ pub fn request_body(bytes: &[u8]) -> bool {
 }
 
 /// The other calls, with their signatures recovered over the bytes as they came.
-pub fn signed_call(bytes: &[u8]) -> bool {
+pub(crate) fn signed_call(bytes: &[u8]) -> bool {
     let mut signed = false;
     if let Ok(call) = network::SignedRequest::decode(bytes) {
         signed = recover(&call.body, &call.signature).is_ok();
@@ -36,7 +36,7 @@ pub fn signed_call(bytes: &[u8]) -> bool {
 }
 
 /// The first look at an uploaded program, zstd-compressed or not.
-pub fn program(bytes: &[u8]) -> bool {
+pub(crate) fn program(bytes: &[u8]) -> bool {
     let Err(reason) = looks_like_program(bytes) else { return true };
     assert!(!reason.is_empty(), "refused without a reason");
     false
