@@ -8,7 +8,7 @@ mod notices;
 pub mod postgres;
 mod queries;
 mod retention;
-mod rows;
+pub mod rows;
 pub mod sqlite;
 mod statement;
 mod values;

@@ -22,11 +22,11 @@ mod recursive;
 mod rejection;
 mod sp1;
 
-use std::io;
+use std::io::{self, Read, Seek};
 use std::num::NonZero;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
@@ -234,13 +234,36 @@ fn check_file(
         Ok((file, size))
     };
     let (file, size) = open().map_err(Rejection::Unreadable)?;
+    check_reader(file, size, claim, vk, mock_mode, verifiers)
+}
+
+fn check_reader(
+    bytes: impl Read + Seek,
+    size: u64,
+    claim: &Claim,
+    vk: &[u8],
+    mock_mode: bool,
+    verifiers: &Verifiers,
+) -> Result<(), Rejection> {
     contain(|| {
-        let proof = decode::decode(file, size, claim.mode)?;
+        let proof = decode::decode(bytes, size, claim.mode)?;
         if mock::is_mock(&proof.proof) {
             return mock::check(&proof, claim, vk, mock_mode);
         }
         sp1::check(proof, claim, vk, verifiers)
     })
+}
+
+/// Checks a proof in memory against the program's verifying key, as [`ProofChecker::check`] does a stored
+/// one where mock proofs are allowed.
+///
+/// # Errors
+///
+/// As [`ProofChecker::check`].
+pub fn check_bytes(proof: &[u8], claim: &Claim, vk: &[u8]) -> Result<(), Failure> {
+    static VERIFIERS: LazyLock<Verifiers> = LazyLock::new(Verifiers::default);
+    check_reader(io::Cursor::new(proof), proof.len() as u64, claim, vk, true, &VERIFIERS)
+        .map_err(|rejection| rejection.failure())
 }
 
 /// Runs SP1's code on a stranger's bytes; it indexes by what they claim, and panics where they lie.

@@ -93,12 +93,30 @@ pub fn load<T: Settings>(
     file: Option<&Path>,
     environment: impl IntoIterator<Item = (String, String)>,
 ) -> Result<T, ConfigError> {
-    let file_name =
-        file.map_or_else(|| "built-in defaults".to_owned(), |f| f.display().to_string());
-    let mut table = match file {
-        Some(path) => read_table(path, &file_name)?,
-        None => Table::new(),
-    };
+    let Some(path) = file else { return parse("", "built-in defaults", environment) };
+    let name = path.display().to_string();
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        let message = format!(
+            "cannot be read ({error}); create it with `init` or name another with --config"
+        );
+        ConfigError::whole(&name, message)
+    })?;
+    parse(&text, &name, environment)
+}
+
+/// The same from a file's text; `origin` is what faults call the file.
+///
+/// # Errors
+///
+/// As [`load`], whatever the text is.
+pub fn parse<T: Settings>(
+    text: &str,
+    origin: &str,
+    environment: impl IntoIterator<Item = (String, String)>,
+) -> Result<T, ConfigError> {
+    let mut table: Table = text.parse().map_err(|error: toml::de::Error| {
+        ConfigError::whole(origin, format!("is not valid TOML: {}", error.to_string().trim()))
+    })?;
     let overrides = environment_overrides(T::ENV_PREFIX, environment);
     for (key, (_, text)) in &overrides {
         insert(&mut table, key, environment_value(text));
@@ -107,7 +125,7 @@ pub fn load<T: Settings>(
         overrides
             .iter()
             .find(|(k, _)| key == k.as_str() || key.starts_with(&format!("{k}.")))
-            .map_or_else(|| file_name.clone(), |(_, (variable, _))| format!("variable {variable}"))
+            .map_or_else(|| origin.to_owned(), |(_, (variable, _))| format!("variable {variable}"))
     };
 
     let mut faults = Vec::new();
@@ -175,18 +193,6 @@ pub fn choose_file(asked_for: Option<PathBuf>, default_name: &str) -> Option<Pat
     asked_for.or_else(|| {
         let default = PathBuf::from(default_name);
         default.exists().then_some(default)
-    })
-}
-
-fn read_table(path: &Path, file_name: &str) -> Result<Table, ConfigError> {
-    let text = std::fs::read_to_string(path).map_err(|error| {
-        let message = format!(
-            "cannot be read ({error}); create it with `init` or name another with --config"
-        );
-        ConfigError::whole(file_name, message)
-    })?;
-    text.parse().map_err(|error: toml::de::Error| {
-        ConfigError::whole(file_name, format!("is not valid TOML: {}", error.to_string().trim()))
     })
 }
 

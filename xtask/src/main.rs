@@ -4,6 +4,7 @@
 
 mod chromium;
 mod faketime;
+mod fuzz;
 mod packages;
 mod postgres;
 mod protoc;
@@ -51,6 +52,14 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Hand the decoders to libFuzzer. Needs a C++ compiler; installs cargo-fuzz for itself.
+    Fuzz {
+        /// Names of targets; all if none is named.
+        targets: Vec<String>,
+        /// How many executions of each.
+        #[arg(long, default_value_t = 1_000_000)]
+        runs: u64,
+    },
     /// Run every check: format, licences, lints, documentation, tests.
     Test,
     /// Play the coordinator through seeded crashes, cuts and faulty workers: its decisions alone, and the
@@ -79,7 +88,7 @@ fn run(task: Task) -> Result<()> {
     let root = root()?;
     let protoc = protoc::set_up(&root).context("step \"protobuf compiler\" failed")?;
     println!("== protobuf compiler: {}", protoc.description);
-    let mut steps = Steps::new(root);
+    let mut steps = Steps::new(root.clone());
     if protoc.from_file {
         steps.do_not_inherit(protoc::VARIABLE);
     }
@@ -98,6 +107,7 @@ fn run(task: Task) -> Result<()> {
             &["hierophant", "contemplant", "gpu-stand-in"],
             &arguments,
         ),
+        Task::Fuzz { targets, runs } => fuzz::run(&mut steps, &root, &targets, runs),
         Task::Test => test(&mut steps),
         Task::Simulate { seeds, first } => simulate(&mut steps, first, seeds),
     }

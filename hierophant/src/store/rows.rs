@@ -1,4 +1,4 @@
-//! Records from rows.
+//! Records from rows, which may hold anything: files get damaged, and other programs write to databases.
 
 use alloy_primitives::Address;
 use network_lib::ids::{IdError, Sha256Digest, WorkerId};
@@ -15,14 +15,26 @@ use crate::records::{
 };
 
 /// A row of either database; every column is a number, a text or bytes.
-pub(super) trait Columns: Send + Sync + 'static {
+pub trait Columns: Send + Sync + 'static {
     /// A number, `None` for NULL.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such column, or it holds something else.
     fn int(&self, name: &str) -> Result<Option<i64>, sqlx::Error>;
 
     /// A text, `None` for NULL.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such column, or it holds something else.
     fn text(&self, name: &str) -> Result<Option<String>, sqlx::Error>;
 
     /// Bytes, `None` for NULL.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such column, or it holds something else.
     fn bytes(&self, name: &str) -> Result<Option<Vec<u8>>, sqlx::Error>;
 }
 
@@ -131,7 +143,12 @@ fn blob(row: &impl Columns, size: &str, sha256: &str) -> Result<BlobInfo, StoreE
     Ok(BlobInfo { size: unsigned(row, size)?, sha256: id(row, sha256)? })
 }
 
-pub(super) fn program(row: &impl Columns) -> Result<ProgramRecord, StoreError> {
+/// A program.
+///
+/// # Errors
+///
+/// [`StoreError::Corrupt`] names the column that does not hold what it should.
+pub fn program(row: &impl Columns) -> Result<ProgramRecord, StoreError> {
     Ok(ProgramRecord {
         vk_hash: id(row, "vk_hash")?,
         vk: bytes(row, "vk")?,
@@ -142,7 +159,12 @@ pub(super) fn program(row: &impl Columns) -> Result<ProgramRecord, StoreError> {
     })
 }
 
-pub(super) fn artifact(row: &impl Columns) -> Result<ArtifactRecord, StoreError> {
+/// An artifact.
+///
+/// # Errors
+///
+/// [`StoreError::Corrupt`] names the column that does not hold what it should.
+pub fn artifact(row: &impl Columns) -> Result<ArtifactRecord, StoreError> {
     let stored = optional_int(row, "size")?.is_some();
     Ok(ArtifactRecord {
         id: id(row, "id")?,
@@ -170,7 +192,12 @@ pub(super) fn strike(row: &impl Columns) -> Result<(WorkerId, Millis), StoreErro
     Ok((id(row, "worker")?, time(row, "ended_at")?))
 }
 
-pub(super) fn job(row: &impl Columns) -> Result<JobRecord, StoreError> {
+/// A job.
+///
+/// # Errors
+///
+/// [`StoreError::Corrupt`] names the column that does not hold what it should.
+pub fn job(row: &impl Columns) -> Result<JobRecord, StoreError> {
     let failure = match optional_text(row, "failure_class")? {
         None => None,
         Some(class) => Some(Failure {
@@ -217,7 +244,12 @@ pub(super) fn job(row: &impl Columns) -> Result<JobRecord, StoreError> {
     })
 }
 
-pub(super) fn attempt(row: &impl Columns) -> Result<AttemptRecord, StoreError> {
+/// An attempt.
+///
+/// # Errors
+///
+/// [`StoreError::Corrupt`] names the column that does not hold what it should.
+pub fn attempt(row: &impl Columns) -> Result<AttemptRecord, StoreError> {
     let proof = match optional_id(row, "proof")? {
         None => None,
         Some(proof) => Some((proof, blob(row, "proof_size", "proof_sha256")?)),
@@ -250,7 +282,12 @@ pub(super) fn attempt(row: &impl Columns) -> Result<AttemptRecord, StoreError> {
     })
 }
 
-pub(super) fn request(row: &impl Columns) -> Result<RequestRecord, StoreError> {
+/// A request.
+///
+/// # Errors
+///
+/// [`StoreError::Corrupt`] names the column that does not hold what it should.
+pub fn request(row: &impl Columns) -> Result<RequestRecord, StoreError> {
     let whitelist = bytes(row, "whitelist")?;
     Ok(RequestRecord {
         id: id(row, "id")?,

@@ -1,0 +1,65 @@
+//! Rows of the database, which failing disks and other programs write to as well.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use hierophant::store::rows::{Columns, artifact, attempt, job, program, request};
+
+/// A row whose columns hold, in the order in which they are asked for, what the bytes say: each its length,
+/// then so many bytes; 255 stands for NULL.
+struct Row {
+    bytes: Vec<u8>,
+    at: AtomicUsize,
+}
+
+impl Row {
+    fn next(&self) -> Option<&[u8]> {
+        let at = self.at.load(Ordering::Relaxed);
+        let length = usize::from(*self.bytes.get(at)?);
+        let start = at + 1;
+        let end = if length == 255 { start } else { (start + length).min(self.bytes.len()) };
+        self.at.store(end, Ordering::Relaxed);
+        (length != 255).then(|| &self.bytes[start..end])
+    }
+}
+
+impl Columns for Row {
+    fn int(&self, _: &str) -> Result<Option<i64>, sqlx::Error> {
+        let Some(bytes) = self.next() else { return Ok(None) };
+        let mut whole = [0; 8];
+        for (to, from) in whole.iter_mut().zip(bytes) {
+            *to = *from;
+        }
+        Ok(Some(i64::from_le_bytes(whole)))
+    }
+
+    fn text(&self, name: &str) -> Result<Option<String>, sqlx::Error> {
+        let text = self.next().map(|bytes| String::from_utf8(bytes.to_vec())).transpose();
+        text.map_err(|_| sqlx::Error::ColumnNotFound(name.to_owned()))
+    }
+
+    fn bytes(&self, _: &str) -> Result<Option<Vec<u8>>, sqlx::Error> {
+        Ok(self.next().map(<[u8]>::to_vec))
+    }
+}
+
+/// The first byte chooses the kind of record. What is no record is refused with a reason; what is one can be
+/// read a second time, and is the same.
+pub(crate) fn every_kind(bytes: &[u8]) -> bool {
+    let Some((kind, columns)) = bytes.split_first() else { return false };
+    let read = || {
+        let row = Row { bytes: columns.to_vec(), at: AtomicUsize::new(0) };
+        match kind % 5 {
+            0 => job(&row).map(|record| format!("{record:?}")),
+            1 => attempt(&row).map(|record| format!("{record:?}")),
+            2 => request(&row).map(|record| format!("{record:?}")),
+            3 => artifact(&row).map(|record| format!("{record:?}")),
+            _ => program(&row).map(|record| format!("{record:?}")),
+        }
+        .map_err(|error| error.to_string())
+    };
+    let found = read();
+    assert_eq!(found, read(), "the same row reads differently");
+    let Err(reason) = found else { return true };
+    assert!(!reason.is_empty(), "refused without a reason");
+    false
+}
