@@ -100,10 +100,7 @@ pub async fn run(
         shutdown_grace: config.shutdown_grace,
     };
     executor.start();
-    let offer = Offer {
-        capabilities: executor.capabilities(),
-        gpu_loads: executor.gpu_loads(),
-    };
+    let offer = Offer { capabilities: executor.capabilities(), gpu_loads: executor.gpu_loads() };
     let outcome =
         Link::new(identity, Arc::new(runner), offer, found, shutdown, metrics).run().await;
     executor.stop().await;

@@ -6,9 +6,7 @@ use network_lib::wire::{FromWorker, ToWorker};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::support::{
-    Client, LIMIT, Network, Worker, blob, core_proof, execution, hello,
-};
+use crate::support::{Client, LIMIT, Network, Worker, blob, core_proof, execution, hello};
 
 /// Runs the program in an empty folder; its arguments are separated by blanks.
 pub(crate) async fn hierophant(url: &str, arguments: &str) -> Output {

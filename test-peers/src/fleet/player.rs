@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use network_lib::codec;
-use network_lib::handshake::Gpu;
+use network_lib::handshake::{Gpu, GpuLoad};
 use network_lib::ids::LeaseId;
 use network_lib::job::{
     Execution, ExecutionFailureCause, Failure, FailureClass, Phase, Progress, ProofMode,
@@ -62,7 +62,8 @@ impl Player {
         let mut hello = hello();
         hello.name = format!("prover-{:03}", number + 1);
         let (model, gibibytes) = GPUS[number % GPUS.len()];
-        let gpu = Gpu { model: model.to_owned(), memory_bytes: gibibytes << 30 };
+        let driver = Some("570.86.15".to_owned());
+        let gpu = Gpu { model: model.to_owned(), memory_bytes: gibibytes << 30, driver };
         hello.capabilities.gpus = vec![gpu];
         // Jobs of other kinds never end, and must not keep everybody from the rest.
         if number % 4 != 3 {
@@ -96,7 +97,8 @@ impl Player {
                     reports += 1;
                     if reports % HEARTBEAT == 0 {
                         let held = self.job.iter().map(|job| job.lease).collect();
-                        self.worker.say(FromWorker::Heartbeat { held }).await;
+                        let gpus = vec![self.load()];
+                        self.worker.say(FromWorker::Heartbeat { held, gpus }).await;
                     }
                     if self.role == Role::Leaves && self.job.is_some() {
                         return;
@@ -104,6 +106,20 @@ impl Player {
                     self.get_on().await;
                 }
             }
+        }
+    }
+
+    /// A GPU that computes is warm, one that does not is not.
+    fn load(&self) -> GpuLoad {
+        let own = self.number % 10;
+        let (percent, celsius, gibibytes) = match self.job {
+            Some(_) => (88 + own, 62 + own, 14 + own),
+            None => (0, 34 + own, 1),
+        };
+        GpuLoad {
+            utilisation_percent: Some(percent as u32),
+            temperature_celsius: Some(celsius as u32),
+            memory_used_bytes: Some(gibibytes << 30),
         }
     }
 
@@ -183,6 +199,7 @@ impl Player {
                 cycles_total: Some(job.cycles),
                 eta_seconds: Some(left.as_secs()),
                 estimated: self.number % 3 == 2,
+                memory_bytes: None,
             }
         };
         let lease_id = job.lease;
@@ -203,5 +220,5 @@ fn failed(lease_id: LeaseId, class: FailureClass, message: &str) -> FromWorker {
 fn failure(class: FailureClass, message: &str) -> Failure {
     let cause =
         (class == FailureClass::Guest).then_some(ExecutionFailureCause::HaltWithNonZeroExitCode);
-    Failure { class, cause, message: message.to_owned() }
+    Failure { class, cause, out_of_memory: None, message: message.to_owned() }
 }

@@ -1,7 +1,4 @@
 //! Jobs, requests, programs and artifacts, page by page.
-
-use std::collections::BTreeMap;
-
 use alloy_primitives::Address;
 use axum::Json;
 use axum::extract::rejection::QueryRejection;

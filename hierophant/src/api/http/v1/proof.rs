@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use super::lists::found_request;
 use super::page::{Refusal, refusal, store_away};
 use crate::api::Context;
-use crate::api::http::artifacts::serve_blob;
+use crate::api::http::serve::serve_blob;
 use crate::metrics::Peer;
 use crate::records::RequestState;
 
@@ -40,7 +40,11 @@ pub(super) async fn proof(
     let gone = || refusal(StatusCode::GONE, "the proof is not kept any more");
     let record = record.filter(|record| record.expired_at.is_none()).ok_or_else(gone)?;
     let digest = record.blob.ok_or_else(gone)?.sha256.to_string();
-    if !context.blobs.is_there(proof).await {
+    let there = context.blobs.is_there(proof).await.map_err(|error| {
+        tracing::warn!(%error, "a proof cannot be looked for");
+        refusal(StatusCode::SERVICE_UNAVAILABLE, "the proof cannot be reached; try again")
+    })?;
+    if !there {
         return Err(gone());
     }
     let mut response = serve_blob(&context, proof, Peer::Operator, request).await;
