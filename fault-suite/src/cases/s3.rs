@@ -7,8 +7,10 @@ use network_lib::job::ProofMode;
 use test_peers::{Client, hello};
 use tokio::time::sleep;
 
-use super::steps::{completed, goes_on_where_it_was, leased, proves, rejoin};
+use super::steps::{completed, goes_on_where_it_was, leased, proved, proves};
 use crate::case::{Case, case};
+use crate::observer::Expected;
+use crate::program;
 use crate::prover::Prover;
 use crate::relay::Direction;
 use crate::stage::{Request, STEP, Stage};
@@ -83,6 +85,7 @@ async fn proof(stage: &mut Stage) {
     stage.hierophant.launch().await.expect("starts again");
     let mut client = stage.client(7).await;
     assert_eq!(served(&mut client, &request).await, uri);
+    stage.recovers();
     stage.assert_one_attempt(&request).await;
 }
 
@@ -180,24 +183,19 @@ async fn slow(stage: &mut Stage) {
 
 async fn proof_deleted(stage: &mut Stage) {
     let mut client = client_on_s3(stage).await;
-    let me = Hello { name: "amos".into(), ..hello() };
-    let mut worker = stage.worker_with(me.clone()).await;
-    let ask = crate::program::ask(&mut client, 20, ProofMode::Core).await;
+    let mut worker = stage.worker("amos").await;
+    let ask = program::ask(&mut client, 20, ProofMode::Core).await;
     let id = client.ask(&ask).await.expect("accepted");
     let lease = leased(&mut worker).await;
-    super::steps::proved(stage, &mut worker, lease, 20).await;
+    proved(stage, &mut worker, lease, 20).await;
     let uri = wait::until("the proof", STEP, async || client.status(&id).await.proof_uri).await;
     stage.fault_begins();
     std::fs::remove_file(stage.bucket().object(&uri)).expect("there");
-    // Its client hears that it is being made again; only from here on it is watched.
-    let reopened = client.status(&id).await;
-    assert!(reopened.proof_uri.is_none(), "a deleted proof is not promised");
-    let watched =
-        stage.watch(id, crate::observer::Expected::Proof(20, ProofMode::Core), &stage.direct());
-    drop(worker);
-    let (mut worker, _) = rejoin(stage, me, &[]).await;
+    // Its client hears that it is being made again; from here on it is watched.
+    assert!(client.status(&id).await.proof_uri.is_none(), "a deleted proof is not promised");
+    let request = stage.watch(id, Expected::Proof(20, ProofMode::Core), &stage.direct());
     let lease = leased(&mut worker).await;
-    super::steps::proved(stage, &mut worker, lease, 20).await;
-    stage.arrives(&watched).await;
-    assert_eq!(stage.attempts(&watched).await.len(), 2);
+    proved(stage, &mut worker, lease, 20).await;
+    stage.arrives(&request).await;
+    assert_eq!(stage.attempts(&request).await.len(), 2);
 }

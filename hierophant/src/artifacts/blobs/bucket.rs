@@ -341,7 +341,7 @@ fn advice(error: &Error) -> &'static str {
     let says = |codes: &[&str]| codes.iter().any(|code| text.contains(code));
     if says(&["NoSuchBucket"]) {
         "create the bucket, or mend `artifacts_url`"
-    } else if says(&KEYS) {
+    } else if says(KEYS) {
         "mend the keys (`s3_access_key_id` and `s3_secret_access_key`, or AWS_ACCESS_KEY_ID and \
          AWS_SECRET_ACCESS_KEY)"
     } else if says(&["AccessDenied", "403", "401"]) {
