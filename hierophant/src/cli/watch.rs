@@ -42,6 +42,9 @@ pub(super) enum WatchError {
     /// Hierophant does not answer.
     #[error(transparent)]
     Call(#[from] CallError),
+    /// Whoever follows the stream has ended: a fault of the program, told by its panic.
+    #[error("nothing is heard any more")]
+    Deaf,
     /// The terminal does not do what it is told.
     #[error("the terminal cannot be used: {0}")]
     Terminal(#[from] std::io::Error),
@@ -53,7 +56,7 @@ impl WatchError {
         match self {
             Self::NoTerminal => ExitCode::from(MISUSED),
             Self::Call(error) => error.exit_code(),
-            Self::Terminal(_) => ExitCode::FAILURE,
+            Self::Deaf | Self::Terminal(_) => ExitCode::FAILURE,
         }
     }
 }
@@ -79,7 +82,7 @@ pub(super) async fn watch(caller: &Caller) -> Result<(), WatchError> {
             () = stop.cancelled() => return Ok(()),
             update = updates.recv() => match update {
                 Some(update) => model.apply(Millis::now(), update),
-                None => return Ok(()),
+                None => return Err(WatchError::Deaf),
             },
             key = keys.recv() => match key {
                 Some(key) if !screen::is_end(key) => model.press(key),

@@ -70,8 +70,8 @@ async fn a_proof_is_heard_of_from_the_queue_to_its_end() {
         .await;
     assert_eq!((&open["state"], &job["state"]), (&json!("open"), &json!("queued")));
     assert_eq!(job["requests"][0], open);
-    let overview = listener.0.next().now_or_never();
-    assert!(overview.is_none(), "at most one event a second");
+    let soon = listener.0.next().now_or_never();
+    assert!(soon.is_none(), "at most one event a second");
 
     let greeting = hello();
     let id = greeting.worker_id.to_string();
