@@ -112,7 +112,7 @@ async fn a_busy_network_shows_who_proves_what_and_what_comes_next() {
     let dark = browser.eval("getComputedStyle(document.body).backgroundColor").await;
     assert_ne!(light, dark);
     browser.click("button.theme", "").await;
-    assert_eq!(browser.eval("getComputedStyle(document.body).backgroundColor").await, light);
+    browser.until(&format!("getComputedStyle(document.body).backgroundColor === {light}")).await;
     for view in ["", "running", "queue", "fleet", "history", "jobs"] {
         browser.open(&network.url(&format!("/#/{view}"))).await;
         browser.until("document.querySelector('main section')").await;
