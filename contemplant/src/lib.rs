@@ -15,7 +15,7 @@ pub mod identity;
 mod link;
 pub mod metrics;
 pub mod names;
-mod observed;
+pub mod observed;
 pub mod prover_server;
 pub mod runner;
 

@@ -146,12 +146,12 @@ impl Metrics {
     }
 
     /// An attempt has begun.
-    pub(crate) fn attempt_began(&self) {
+    pub fn attempt_began(&self) {
         self.0.attempts_running.inc();
     }
 
     /// An attempt has ended.
-    pub(crate) fn attempt_ended(&self, outcome: &Outcome) {
+    pub fn attempt_ended(&self, outcome: &Outcome) {
         let (outcome, class) = match outcome {
             Outcome::Completed { .. } => ("completed", ""),
             Outcome::Failed(failure) => ("failed", failure.class.as_str()),
@@ -162,29 +162,30 @@ impl Metrics {
     }
 
     /// A step of an attempt is over.
-    pub(crate) fn phase_ended(&self, mode: ProofMode, phase: Phase, took: Duration) {
+    pub fn phase_ended(&self, mode: ProofMode, phase: Phase, took: Duration) {
         let labels = PhaseLabels { mode: mode.as_str(), phase: phase.as_str() };
         self.0.phase.get_or_create(&labels).observe(took.as_secs_f64());
     }
 
     /// A proof is in Hierophant's hands.
-    pub(crate) fn proved(&self, mode: ProofMode, took: Duration) {
+    pub fn proved(&self, mode: ProofMode, took: Duration) {
         let labels = ModeLabels { mode: mode.as_str() };
         self.0.proof.get_or_create(&labels).observe(took.as_secs_f64());
     }
 
     /// Bytes have arrived.
-    pub(crate) fn received(&self, bytes: u64) {
+    pub fn received(&self, bytes: u64) {
         self.transferred("in", bytes);
     }
 
     /// Bytes have gone out.
-    pub(crate) fn sent(&self, bytes: u64) {
+    pub fn sent(&self, bytes: u64) {
         self.transferred("out", bytes);
     }
 
     /// A connection to Hierophant stands, until the answer is dropped.
-    pub(crate) fn connected(&self) -> Connected {
+    #[must_use]
+    pub fn connected(&self) -> Connected {
         self.0.connections.inc();
         self.0.connected.set(1);
         Connected(self.clone())
@@ -203,7 +204,8 @@ impl Metrics {
         metrics::text(&self.0.registry)
     }
 
-    fn set_gpus(&self, devices: &[Device]) {
+    /// What the GPUs are doing, by their numbers.
+    pub fn set_gpus(&self, devices: &[Device]) {
         let measures = &*self.0;
         for (gpu, device) in (0_u32..).zip(devices) {
             let labels = GpuLabels { gpu };
@@ -225,7 +227,8 @@ impl Metrics {
 }
 
 /// A connection that stands.
-pub(crate) struct Connected(Metrics);
+#[derive(Debug)]
+pub struct Connected(Metrics);
 
 impl Drop for Connected {
     fn drop(&mut self) {
@@ -263,79 +266,4 @@ pub async fn serve(
         }
     });
     Ok(())
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use network_lib::job::FailureClass;
-    use test_peers::queries;
-
-    use super::*;
-    use crate::executor::failure;
-
-    #[test]
-    fn the_figures_follow_an_attempt() {
-        let starts = Counter::default();
-        let metrics = Metrics::new(starts.clone());
-        let connection = metrics.connected();
-        metrics.attempt_began();
-        metrics.phase_ended(ProofMode::Core, Phase::Proving, Duration::from_secs(2));
-        metrics.attempt_ended(&Outcome::Failed(failure(FailureClass::Worker, "no")));
-        metrics.proved(ProofMode::Core, Duration::from_secs(3));
-        metrics.received(7);
-        starts.inc();
-        let text = metrics.render();
-        for line in [
-            r#"contemplant_attempts_ended_total{outcome="failed",class="worker"} 1"#,
-            "contemplant_attempts_running 0",
-            r#"contemplant_phase_seconds_sum{mode="core",phase="proving"} 2.0"#,
-            r#"contemplant_proof_seconds_count{mode="core"} 1"#,
-            r#"contemplant_transferred_bytes_total{direction="in"} 7"#,
-            "contemplant_connected 1",
-            "contemplant_connections_total 1",
-            "contemplant_prover_server_starts_total 1",
-        ] {
-            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
-        }
-        drop(connection);
-        assert!(metrics.render().contains("\ncontemplant_connected 0\n"));
-    }
-
-    /// Every series and label that an alert or a panel of the dashboard reads is one that is served; those of
-    /// GPUs are made up where there is none.
-    #[test]
-    fn the_alerts_and_the_dashboard_read_what_is_served() {
-        let metrics = Metrics::new(Counter::default());
-        metrics.phase_ended(ProofMode::Core, Phase::Proving, Duration::from_secs(2));
-        metrics.proved(ProofMode::Core, Duration::from_secs(3));
-        metrics.received(7);
-        let device = Device {
-            model: "NVIDIA H200".to_owned(),
-            memory_bytes: 2,
-            memory_used_bytes: 1,
-            utilisation_percent: Some(50),
-            temperature_celsius: Some(60),
-        };
-        metrics.set_gpus(&[device]);
-        let served = queries::served(&metrics.render());
-        let deployed = queries::deployed("../deploy".as_ref());
-        assert!(deployed.iter().filter(|query| query.contains("contemplant_")).count() > 10);
-        let missing = queries::missing(&deployed, "contemplant_", &served);
-        assert!(missing.is_empty(), "{missing:#?}");
-    }
-
-    /// This program's part of the page; `UPDATE_DOCS=1` writes it anew.
-    #[test]
-    fn the_documentation_names_every_metric() {
-        let page = "../docs/metrics.md";
-        let known = std::fs::read_to_string(page).unwrap();
-        let place = known.find("\n## Contemplant\n").unwrap();
-        let wanted = Metrics::new(Counter::default()).page();
-        if std::env::var_os("UPDATE_DOCS").is_some() {
-            std::fs::write(page, format!("{}{wanted}", &known[..place])).unwrap();
-        } else {
-            assert_eq!(&known[place..], wanted, "run it with UPDATE_DOCS=1");
-        }
-    }
 }

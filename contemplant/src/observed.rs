@@ -18,7 +18,7 @@ const LOG_INTERVAL: Duration = Duration::from_secs(15);
 
 /// An attempt that is observed.
 #[derive(Debug)]
-pub(crate) struct Observed {
+pub struct Observed {
     metrics: Metrics,
     /// Not known of proofs of an earlier process.
     mode: Option<ProofMode>,
@@ -51,7 +51,8 @@ impl Moment {
 
 impl Observed {
     /// An attempt that starts now.
-    pub(crate) fn start(job: &Job, metrics: Metrics) -> Self {
+    #[must_use]
+    pub fn start(job: &Job, metrics: Metrics) -> Self {
         let attempt = job.traceparent.as_deref().and_then(trace::parse);
         let log = tracing::info_span!(
             "job",
@@ -70,7 +71,8 @@ impl Observed {
     }
 
     /// A proof of an earlier process that is handed in now.
-    pub(crate) fn resume(lease_id: LeaseId, metrics: Metrics) -> Self {
+    #[must_use]
+    pub fn resume(lease_id: LeaseId, metrics: Metrics) -> Self {
         let log = tracing::info_span!("job", lease = lease_hint(lease_id));
         Self::new(log, metrics, None, None)
     }
@@ -87,12 +89,13 @@ impl Observed {
     }
 
     /// The span that log lines about this attempt belong into.
-    pub(crate) const fn log(&self) -> &tracing::Span {
+    #[must_use]
+    pub const fn log(&self) -> &tracing::Span {
         &self.log
     }
 
     /// Takes note of what the attempt tells.
-    pub(crate) fn note(&self, event: &JobEvent) {
+    pub fn note(&self, event: &JobEvent) {
         match event {
             JobEvent::Progress(progress) => self.progressed(progress),
             JobEvent::Executed(execution) => self.log.in_scope(|| {
@@ -168,104 +171,6 @@ impl Observed {
             };
             let span = Span::new("work", work, self.began.wall, now.wall);
             trace::record(span.under(attempt).failed(reason));
-        }
-    }
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use std::io::{Result, Write};
-    use std::sync::Arc;
-
-    use network_lib::ids::{Sha256Digest, VkHash};
-    use network_lib::job::{BlobInfo, Execution, JobSpec};
-    use network_lib::metrics::Counter;
-
-    use super::*;
-
-    #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Lines {
-        fn write(&mut self, bytes: &[u8]) -> Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> Result<()> {
-            Ok(())
-        }
-    }
-
-    fn job() -> Job {
-        let blob = BlobInfo { size: 1, sha256: Sha256Digest([0; 32]) };
-        Job {
-            lease_id: LeaseId([0x5b; 16]),
-            spec: JobSpec {
-                vk_hash: VkHash([7; 32]),
-                circuit_version: "v6.1.0".to_owned(),
-                mode: ProofMode::Core,
-                cycle_limit: 0,
-                gas_limit: 0,
-            },
-            program: blob,
-            stdin: blob,
-            traceparent: Some(format!("00-{}-{}-01", "3a".repeat(16), "0b".repeat(8))),
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn every_line_of_an_attempt_has_its_ids_and_progress_is_no_flood() {
-        let metrics = Metrics::new(Counter::default());
-        let lines = Lines::default();
-        let writer = lines.clone();
-        let subscriber =
-            tracing_subscriber::fmt().json().with_writer(move || writer.clone()).finish();
-        let guard = tracing::subscriber::set_default(subscriber);
-        let job = job();
-        let observed = Observed::start(&job, metrics.clone());
-        observed.note(&JobEvent::Progress(Progress::phase(Phase::Downloading)));
-        for done in 0..300 {
-            observed.note(&JobEvent::Progress(Progress {
-                cycles_done: Some(done),
-                cycles_total: Some(300),
-                ..Progress::phase(Phase::Proving)
-            }));
-            tokio::time::advance(Duration::from_millis(200)).await;
-        }
-        let execution =
-            Execution { cycles: 300, gas: None, public_values_hash: Sha256Digest([0; 32]) };
-        observed.note(&JobEvent::Executed(execution));
-        let ended = Outcome::Completed { execution, proof: job.program };
-        observed.note(&JobEvent::Ended(ended));
-        drop(guard);
-
-        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
-        let lines: Vec<serde_json::Value> =
-            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-        for line in &lines {
-            assert_eq!(line["span"]["job_id"], "3a".repeat(16), "{line}");
-            assert_eq!(line["span"]["lease"], "5b5b5b5b", "{line}");
-        }
-        assert!(!text.contains(&job.lease_id.to_string()), "{text}");
-        let said = |message: &str| -> Vec<&serde_json::Value> {
-            lines.iter().map(|line| &line["fields"]).filter(|f| f["message"] == message).collect()
-        };
-        // One for each step, and one every 15 s of the minute.
-        let progress = said("progress");
-        assert_eq!(progress.len(), 5, "{text}");
-        assert_eq!(progress[4]["cycles_done"], 225);
-        assert_eq!(progress[4]["elapsed_seconds"], 45);
-        assert_eq!((said("attempt started").len(), said("proof handed in").len()), (1, 1));
-        let figures = metrics.render();
-        for line in [
-            r#"contemplant_phase_seconds_sum{mode="core",phase="proving"} 60.0"#,
-            r#"contemplant_phase_seconds_count{mode="core",phase="downloading"} 1"#,
-            r#"contemplant_proof_seconds_sum{mode="core"} 60.0"#,
-            "contemplant_attempts_running 0",
-        ] {
-            assert!(figures.lines().any(|found| found == line), "{line} is not in\n{figures}");
         }
     }
 }

@@ -1,0 +1,77 @@
+//! Figures for Prometheus: they follow an attempt, the documentation names them all, and what `deploy/`
+//! asks for is there.
+
+use std::time::Duration;
+
+use contemplant::executor::{Outcome, failure};
+use contemplant::gpu::Device;
+use contemplant::metrics::Metrics;
+use network_lib::job::{FailureClass, Phase, ProofMode};
+use network_lib::metrics::Counter;
+use test_peers::queries;
+
+#[test]
+fn the_figures_follow_an_attempt() {
+    let starts = Counter::default();
+    let metrics = Metrics::new(starts.clone());
+    let connection = metrics.connected();
+    metrics.attempt_began();
+    metrics.phase_ended(ProofMode::Core, Phase::Proving, Duration::from_secs(2));
+    metrics.attempt_ended(&Outcome::Failed(failure(FailureClass::Worker, "no")));
+    metrics.proved(ProofMode::Core, Duration::from_secs(3));
+    metrics.received(7);
+    starts.inc();
+    let text = metrics.render();
+    for line in [
+        r#"contemplant_attempts_ended_total{outcome="failed",class="worker"} 1"#,
+        "contemplant_attempts_running 0",
+        r#"contemplant_phase_seconds_sum{mode="core",phase="proving"} 2.0"#,
+        r#"contemplant_proof_seconds_count{mode="core"} 1"#,
+        r#"contemplant_transferred_bytes_total{direction="in"} 7"#,
+        "contemplant_connected 1",
+        "contemplant_connections_total 1",
+        "contemplant_prover_server_starts_total 1",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+    }
+    drop(connection);
+    assert!(metrics.render().contains("\ncontemplant_connected 0\n"));
+}
+
+/// Every series and label that an alert or a panel of the dashboard reads is one that is served; those of
+/// GPUs are made up where there is none.
+#[test]
+fn the_alerts_and_the_dashboard_read_what_is_served() {
+    let metrics = Metrics::new(Counter::default());
+    metrics.phase_ended(ProofMode::Core, Phase::Proving, Duration::from_secs(2));
+    metrics.proved(ProofMode::Core, Duration::from_secs(3));
+    metrics.received(7);
+    let device = Device {
+        model: "NVIDIA H200".to_owned(),
+        memory_bytes: 2,
+        memory_used_bytes: 1,
+        utilisation_percent: Some(50),
+        temperature_celsius: Some(60),
+    };
+    metrics.set_gpus(&[device]);
+    let served = queries::served(&metrics.render());
+    let deploy = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy");
+    let deployed = queries::deployed(deploy.as_ref());
+    assert!(deployed.iter().filter(|query| query.contains("contemplant_")).count() > 10);
+    let missing = queries::missing(&deployed, "contemplant_", &served);
+    assert!(missing.is_empty(), "{missing:#?}");
+}
+
+/// This program's part of the page; `UPDATE_DOCS=1` writes it anew.
+#[test]
+fn the_documentation_names_every_metric() {
+    let page = format!("{}/../docs/metrics.md", env!("CARGO_MANIFEST_DIR"));
+    let known = std::fs::read_to_string(&page).unwrap();
+    let place = known.find("\n## Contemplant\n").unwrap();
+    let wanted = Metrics::new(Counter::default()).page();
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(&page, format!("{}{wanted}", &known[..place])).unwrap();
+    } else {
+        assert_eq!(&known[place..], wanted, "run it with UPDATE_DOCS=1");
+    }
+}

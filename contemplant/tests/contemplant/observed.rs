@@ -1,0 +1,96 @@
+//! What the log says of an attempt: its ids in every line, how far it is now and then.
+
+use std::io::{Result, Write};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use contemplant::executor::{JobEvent, Outcome};
+use contemplant::metrics::Metrics;
+use contemplant::observed::Observed;
+use contemplant::runner::Job;
+use network_lib::ids::{LeaseId, Sha256Digest, VkHash};
+use network_lib::job::{BlobInfo, Execution, JobSpec, Phase, Progress, ProofMode};
+use network_lib::metrics::Counter;
+
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        Ok(())
+    }
+}
+
+fn job() -> Job {
+    let blob = BlobInfo { size: 1, sha256: Sha256Digest([0; 32]) };
+    Job {
+        lease_id: LeaseId([0x5b; 16]),
+        spec: JobSpec {
+            vk_hash: VkHash([7; 32]),
+            circuit_version: "v6.1.0".to_owned(),
+            mode: ProofMode::Core,
+            cycle_limit: 0,
+            gas_limit: 0,
+        },
+        program: blob,
+        stdin: blob,
+        traceparent: Some(format!("00-{}-{}-01", "3a".repeat(16), "0b".repeat(8))),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_line_of_an_attempt_has_its_ids_and_progress_is_no_flood() {
+    let metrics = Metrics::new(Counter::default());
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let subscriber = tracing_subscriber::fmt().json().with_writer(move || writer.clone()).finish();
+    let guard = tracing::subscriber::set_default(subscriber);
+    let job = job();
+    let observed = Observed::start(&job, metrics.clone());
+    observed.note(&JobEvent::Progress(Progress::phase(Phase::Downloading)));
+    for done in 0..300 {
+        observed.note(&JobEvent::Progress(Progress {
+            cycles_done: Some(done),
+            cycles_total: Some(300),
+            ..Progress::phase(Phase::Proving)
+        }));
+        tokio::time::advance(Duration::from_millis(200)).await;
+    }
+    let execution = Execution { cycles: 300, gas: None, public_values_hash: Sha256Digest([0; 32]) };
+    observed.note(&JobEvent::Executed(execution));
+    let ended = Outcome::Completed { execution, proof: job.program };
+    observed.note(&JobEvent::Ended(ended));
+    drop(guard);
+
+    let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    let lines: Vec<serde_json::Value> =
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    for line in &lines {
+        assert_eq!(line["span"]["job_id"], "3a".repeat(16), "{line}");
+        assert_eq!(line["span"]["lease"], "5b5b5b5b", "{line}");
+    }
+    assert!(!text.contains(&job.lease_id.to_string()), "{text}");
+    let said = |message: &str| -> Vec<&serde_json::Value> {
+        lines.iter().map(|line| &line["fields"]).filter(|f| f["message"] == message).collect()
+    };
+    // One for each step, and one every 15 s of the minute.
+    let progress = said("progress");
+    assert_eq!(progress.len(), 5, "{text}");
+    assert_eq!(progress[4]["cycles_done"], 225);
+    assert_eq!(progress[4]["elapsed_seconds"], 45);
+    assert_eq!((said("attempt started").len(), said("proof handed in").len()), (1, 1));
+    let figures = metrics.render();
+    for line in [
+        r#"contemplant_phase_seconds_sum{mode="core",phase="proving"} 60.0"#,
+        r#"contemplant_phase_seconds_count{mode="core",phase="downloading"} 1"#,
+        r#"contemplant_proof_seconds_sum{mode="core"} 60.0"#,
+        "contemplant_attempts_running 0",
+    ] {
+        assert!(figures.lines().any(|found| found == line), "{line} is not in\n{figures}");
+    }
+}
