@@ -55,7 +55,7 @@ fn the_alerts_and_the_dashboard_read_what_is_served() {
     };
     metrics.set_gpus(&[device]);
     let served = queries::served(&metrics.render());
-    let deploy = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy");
+    let deploy = "../deploy";
     let deployed = queries::deployed(deploy.as_ref());
     assert!(deployed.iter().filter(|query| query.contains("contemplant_")).count() > 10);
     let missing = queries::missing(&deployed, "contemplant_", &served);
@@ -65,12 +65,12 @@ fn the_alerts_and_the_dashboard_read_what_is_served() {
 /// This program's part of the page; `UPDATE_DOCS=1` writes it anew.
 #[test]
 fn the_documentation_names_every_metric() {
-    let page = format!("{}/../docs/metrics.md", env!("CARGO_MANIFEST_DIR"));
-    let known = std::fs::read_to_string(&page).unwrap();
+    let page = "../docs/metrics.md";
+    let known = std::fs::read_to_string(page).unwrap();
     let place = known.find("\n## Contemplant\n").unwrap();
     let wanted = Metrics::new(Counter::default()).page();
     if std::env::var_os("UPDATE_DOCS").is_some() {
-        std::fs::write(&page, format!("{}{wanted}", &known[..place])).unwrap();
+        std::fs::write(page, format!("{}{wanted}", &known[..place])).unwrap();
     } else {
         assert_eq!(&known[place..], wanted, "run it with UPDATE_DOCS=1");
     }

@@ -162,6 +162,8 @@ mod tests {
             stored_bytes: 0,
             free_bytes: None,
             storage_low: None,
+            paused: None,
+            price: None,
             webhooks: vec![],
         }
     }
@@ -176,6 +178,8 @@ mod tests {
             joined_at: Millis(1),
             heard_at: Millis(2),
             draining: false,
+            drained: None,
+            gpus: vec![],
             cut: None,
         }
     }
@@ -188,6 +192,7 @@ mod tests {
             cycles_total: Some(1 << 21),
             eta_seconds: Some(100),
             estimated: false,
+            memory_bytes: None,
         };
         WorkerWork {
             worker,
