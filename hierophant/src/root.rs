@@ -89,7 +89,7 @@ impl Root {
             quarantine: config.proofs.quarantine,
             checker,
             metrics,
-            events,
+            events: events.clone(),
             webhooks,
         };
         let proofs = ProofsActor::start(arguments, above.clone()).await?;
@@ -98,6 +98,7 @@ impl Root {
             heartbeat_interval: config.worker_registry.heartbeat_interval,
             proofs: proofs.clone(),
             store,
+            events,
         };
         let registry = RegistryActor::start(arguments, above).await?;
         Ok(Self { owners: Owners { proofs, registry, artifacts }, actor, broken })

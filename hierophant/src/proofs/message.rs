@@ -222,6 +222,7 @@ impl ProofsMsg {
             | Self::WorkerDraining(worker, _)
             | Self::WorkerAway(worker, _)
             | Self::WorkerLost(worker, ..)
+            | Self::WorkerDrained(worker, ..)
             | Self::Progressed(worker, ..) => Some(*worker),
             _ => None,
         }

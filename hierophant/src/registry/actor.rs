@@ -15,6 +15,7 @@ use super::handle::RegistryHandle;
 use super::message::{RegistryMsg, SessionEnd};
 use crate::ask::reply;
 use crate::clock::Clock;
+use crate::events::Events;
 use crate::operate::{Done, NotDone, WorkerAction};
 use crate::proofs::actor::chain;
 use crate::proofs::{Arrival, ProofsHandle};
@@ -37,6 +38,8 @@ pub struct RegistryArguments {
     pub proofs: ProofsHandle,
     /// Where what operators have set outlives a restart.
     pub store: Arc<dyn JobStore>,
+    /// Who hears of changes at once.
+    pub events: Events,
 }
 
 /// What the actor holds.
@@ -47,6 +50,7 @@ pub struct RegistryState {
     heartbeat_interval: Duration,
     proofs: ProofsHandle,
     store: Arc<dyn JobStore>,
+    events: Events,
     /// By number of the connection.
     sessions: BTreeMap<u64, SessionHandle>,
     by_actor: BTreeMap<ActorId, (WorkerId, u64)>,
@@ -91,6 +95,7 @@ impl Actor for RegistryActor {
             heartbeat_interval: arguments.heartbeat_interval,
             proofs: arguments.proofs,
             store: arguments.store,
+            events: arguments.events,
             sessions: BTreeMap::new(),
             by_actor: BTreeMap::new(),
         })
@@ -109,7 +114,9 @@ impl Actor for RegistryActor {
             }
             RegistryMsg::Heard(worker, session) => state.core.heard(now, worker, session),
             RegistryMsg::GpuLoads(worker, session, loads) => {
-                state.core.gpu_loads(worker, session, loads);
+                if state.core.gpu_loads(worker, session, loads) {
+                    state.events.worker(worker);
+                }
             }
             RegistryMsg::CapabilitiesChanged(worker, session, mut capabilities) => {
                 tidy(&mut capabilities);

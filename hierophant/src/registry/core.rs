@@ -150,12 +150,13 @@ impl RegistryCore {
         }
     }
 
-    /// How busy a worker's GPUs are.
-    pub fn gpu_loads(&mut self, worker: WorkerId, session: u64, mut loads: Vec<GpuLoad>) {
+    /// How busy a worker's GPUs are. Returns whether that is news.
+    pub fn gpu_loads(&mut self, worker: WorkerId, session: u64, mut loads: Vec<GpuLoad>) -> bool {
         loads.truncate(MOST_GPUS);
-        if let Some(known) = self.connected(worker, session) {
-            known.gpus = loads;
-        }
+        let Some(known) = self.connected(worker, session) else { return false };
+        let news = known.gpus != loads;
+        known.gpus = loads;
+        news
     }
 
     /// Whether this connection of the worker is the current one.
@@ -428,13 +429,14 @@ mod tests {
         let id = WorkerId([1; 16]);
         let session = core.admit(Millis(0), &hello(1), HERE).expect("admitted").session;
         let load = GpuLoad { utilisation_percent: Some(97), ..GpuLoad::default() };
-        core.gpu_loads(id, session, vec![load; 1000]);
+        assert!(core.gpu_loads(id, session, vec![load; 1000]));
+        assert!(!core.gpu_loads(id, session, vec![load; 1000]), "no news");
         assert_eq!(core.workers()[0].gpus, [load; MOST_GPUS]);
         core.cut(id, session, "reset by peer");
         assert!(core.workers()[0].gpus.is_empty(), "nobody knows it any more");
         core.admit(Millis(1), &hello(1), HERE).expect("admitted");
-        core.gpu_loads(id, session, vec![load]);
-        assert!(core.workers()[0].gpus.is_empty(), "an older connection's word");
+        assert!(!core.gpu_loads(id, session, vec![load]), "an older connection's word");
+        assert!(core.workers()[0].gpus.is_empty());
     }
 
     #[test]
