@@ -442,7 +442,7 @@ mod tests {
             .filter_map(|line| {
                 let text = line.strip_prefix("# ").unwrap_or(line);
                 let is_key = text.split_once(" = ").is_some_and(|(key, _)| {
-                    key.chars().all(|c| c.is_ascii_lowercase() || c == '_')
+                    key.chars().all(|c| matches!(c, 'a'..='z' | '0'..='9' | '_'))
                 });
                 (is_key || text.starts_with('[')).then(|| format!("{text}\n"))
             })
