@@ -13,7 +13,7 @@ use tonic::Code;
 
 use crate::storage::memory_with_an_input_of;
 use crate::support::{
-    Ask, Client, Network, Worker, assert_code, blob, core_proof, eventually, execution, hello,
+    self, Ask, Client, Network, Worker, assert_code, blob, core_proof, eventually, execution, hello,
 };
 
 fn on(s3: &S3) -> impl FnOnce(&mut Config) {
@@ -203,7 +203,8 @@ async fn an_input_that_is_deleted_from_the_bucket_ends_its_job_with_a_clear_word
 #[tokio::test]
 async fn old_objects_without_a_record_go_at_a_start_and_others_stay() {
     let (s3, network, _, _, _, uri) = proved().await;
-    let days_ago = SystemTime::now() - Duration::from_secs(2 * 24 * 3600);
+    let now = SystemTime::UNIX_EPOCH + Duration::from_secs(support::unix_now());
+    let days_ago = now - Duration::from_secs(2 * 24 * 3600);
     let put = |name: &str, written: SystemTime| {
         let path = s3.object(&format!("network/{name}"));
         let file = std::fs::File::create(&path).expect("creates");
@@ -211,7 +212,7 @@ async fn old_objects_without_a_record_go_at_a_start_and_others_stay() {
         path
     };
     let orphan = put(&"ab".repeat(16), days_ago);
-    let recent = put(&"cd".repeat(16), SystemTime::now());
+    let recent = put(&"cd".repeat(16), now);
     let foreign = put("notes.txt", days_ago);
     let served = std::fs::File::options().append(true).open(object_of(&s3, &uri)).expect("there");
     served.set_modified(days_ago).expect("is dated");
