@@ -1,7 +1,7 @@
 //! The whole Hierophant with its artifacts in an S3 bucket.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use hierophant::config::{Config, Secret};
 use hierophant_proto::artifact::ArtifactType;
@@ -13,7 +13,7 @@ use tonic::Code;
 
 use crate::storage::memory_with_an_input_of;
 use crate::support::{
-    Ask, Client, Network, Worker, assert_code, blob, core_proof, eventually, execution, hello,
+    self, Ask, Client, Network, Worker, assert_code, blob, core_proof, eventually, execution, hello,
 };
 
 fn on(s3: &S3) -> impl FnOnce(&mut Config) {
@@ -198,6 +198,28 @@ async fn an_input_that_is_deleted_from_the_bucket_ends_its_job_with_a_clear_word
     let (lease_id, _) = worker.leased().await;
     assert_eq!(worker.get(&stdin_path(lease_id)).await.status(), 404);
     client.until(&id, FulfillmentStatus::Unfulfillable).await;
+}
+
+#[tokio::test]
+async fn old_objects_without_a_record_go_at_a_start_and_others_stay() {
+    let (s3, network, _, _, _, uri) = proved().await;
+    let now = SystemTime::UNIX_EPOCH + Duration::from_secs(support::unix_now());
+    let days_ago = now - Duration::from_secs(2 * 24 * 3600);
+    let put = |name: &str, written: SystemTime| {
+        let path = s3.object(&format!("network/{name}"));
+        let file = std::fs::File::create(&path).expect("creates");
+        file.set_modified(written).expect("is dated");
+        path
+    };
+    let orphan = put(&"ab".repeat(16), days_ago);
+    let recent = put(&"cd".repeat(16), now);
+    let foreign = put("notes.txt", days_ago);
+    let served = std::fs::File::options().append(true).open(object_of(&s3, &uri)).expect("there");
+    served.set_modified(days_ago).expect("is dated");
+    let network = network.restart().await;
+    eventually("the orphan is removed", async || !orphan.exists()).await;
+    assert!(recent.exists() && foreign.exists() && object_of(&s3, &uri).exists());
+    network.stop().await;
 }
 
 #[tokio::test]

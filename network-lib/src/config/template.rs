@@ -3,12 +3,13 @@
 //!
 //! A template is made of paragraphs. One that ends in `# key = value` tells of that key; one that does not
 //! tells of its section, or of the one whose `[header]` follows at once. The value is the default, unless
-//! the paragraph has a sentence that begins with `Default: `: then it is an example.
+//! the paragraph has a sentence that begins with `Default: `: then it is an example. A `# [[header]]` begins a
+//! section of which there may be any number; all of it is an example.
 
 /// A part of a template.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Section {
-    /// Its name, empty for the keys before the first header.
+    /// Its name, empty for the keys before the first header; in brackets if there may be any number of it.
     pub name: String,
     /// What it is about, in Markdown; empty if nothing is said.
     pub about: String,
@@ -36,7 +37,8 @@ pub fn sections(template: &str) -> Vec<Section> {
     let mut comment: Vec<&str> = Vec::new();
     for line in template.lines().chain([""]) {
         let text = line.strip_prefix('#').map(|text| text.strip_prefix(' ').unwrap_or(text));
-        if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        let header = text.filter(|text| text.starts_with("[[")).unwrap_or(line);
+        if let Some(name) = header.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
             let about = in_markdown(&std::mem::take(&mut comment));
             sections.push(Section { name: name.to_owned(), about, keys: Vec::new() });
             continue;
@@ -68,7 +70,7 @@ pub fn sections(template: &str) -> Vec<Section> {
 #[must_use]
 pub fn shown_defaults(template: &str) -> String {
     let mut file = String::new();
-    for section in sections(template) {
+    for section in sections(template).iter().filter(|section| !section.name.starts_with('[')) {
         if !section.name.is_empty() {
             file.push_str(&format!("[{}]\n", section.name));
         }
@@ -126,12 +128,18 @@ mod tests {
 
 # When.
 # at = 1
+
+# Any number of these.
+# [[others]]
+
+# Who else.
+# name = \"hosea\"
 ";
 
     #[test]
     fn a_template_is_read_paragraph_by_paragraph() {
         let sections = sections(TEMPLATE);
-        let [all, later] = sections.as_slice() else { panic!("{sections:?}") };
+        let [all, later, others] = sections.as_slice() else { panic!("{sections:?}") };
         assert_eq!((all.name.as_str(), all.about.as_str()), ("", "All about it."));
         assert_eq!(all.keys[0].meaning, "How many there are:<br>0 none");
         assert_eq!((all.keys[0].value.as_str(), &all.keys[0].default), ("3", &None));
@@ -142,6 +150,10 @@ mod tests {
             ("later", "For later.\n\nMore of it.")
         );
         assert_eq!(later.keys[0].name, "at");
+        assert_eq!(
+            (others.name.as_str(), others.about.as_str()),
+            ("[others]", "Any number of these.")
+        );
         assert_eq!(shown_defaults(TEMPLATE), "count = 3\n[later]\nat = 1\n");
     }
 }

@@ -344,7 +344,7 @@ fn advice(error: &Error) -> &'static str {
     } else if says(KEYS) {
         "mend the keys (`s3_access_key_id` and `s3_secret_access_key`, or AWS_ACCESS_KEY_ID and \
          AWS_SECRET_ACCESS_KEY)"
-    } else if says(&["AccessDenied", "403", "401"]) {
+    } else if matches!(error, Error::PermissionDenied { .. } | Error::Unauthenticated { .. }) {
         "allow these keys to get, put, delete and list (s3:GetObject, s3:PutObject, s3:DeleteObject, \
          s3:ListBucket, s3:AbortMultipartUpload)"
     } else if says(&["redirect", "AuthorizationHeaderMalformed", "PermanentRedirect"]) {

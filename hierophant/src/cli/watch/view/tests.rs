@@ -46,7 +46,7 @@ fn worker(name: &str, running: Value) -> Worker {
         "id": name, "name": name, "ip": "10.0.0.1", "version": "0.1.0", "backend": "cuda",
         "modes": ["core", "compressed"], "slots": 1, "state": "ready", "obstacle": null,
         "joined_at": NOW, "heard_at": NOW, "strikes": 0, "proofs_completed": 3,
-        "average_proof_seconds": 40.0, "running": running,
+        "average_proof_seconds": 40.0, "running": running, "gpus": [],
     }))
 }
 
