@@ -124,7 +124,7 @@ pub async fn build_executor(config: &Config) -> anyhow::Result<Arc<dyn Executor>
     Ok(match config.backend {
         BackendChoice::Cpu => Arc::new(CpuExecutor::start(&modes, keys)?),
         BackendChoice::Cuda => {
-            Arc::new(CudaExecutor::new(cuda_settings(config, modes, keys).await).await?)
+            Arc::new(CudaExecutor::new(cuda_settings(config, modes, keys).await?).await?)
         }
         BackendChoice::Mock => {
             Arc::new(MockExecutor::start(config.mock_proof_time, modes, keys).await?)
@@ -132,17 +132,25 @@ pub async fn build_executor(config: &Config) -> anyhow::Result<Arc<dyn Executor>
     })
 }
 
-async fn cuda_settings(config: &Config, modes: Vec<ProofMode>, keys: KeyFiles) -> CudaSettings {
+async fn cuda_settings(
+    config: &Config,
+    modes: Vec<ProofMode>,
+    keys: KeyFiles,
+) -> anyhow::Result<CudaSettings> {
+    let config = config.clone();
+    let (start_limit, own) = (config.prover_start_limit, config.prover_endpoint.is_none());
+    // Without `gpus` the driver is asked, which may take its time.
+    let asking = move || (own.then(|| config.wanted_gpus()), prover_server::servers(&config));
+    let (numbers, servers) = tokio::task::spawn_blocking(asking).await?;
     // Which GPU an external server has is its own affair.
-    let numbers = config.prover_endpoint.is_none().then(|| config.wanted_gpus());
     let Watched { gpus, loads } = watch(Arc::new(Driver::default()), numbers).await;
-    CudaSettings {
-        servers: prover_server::servers(config),
+    Ok(CudaSettings {
+        servers,
         modes,
-        start_limit: config.prover_start_limit,
+        start_limit,
         silence_limit: SILENCE_LIMIT,
         gpus,
         loads,
         keys,
-    }
+    })
 }

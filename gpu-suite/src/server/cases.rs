@@ -95,7 +95,8 @@ async fn alive_while_proving(socket: &Path) -> Result<String> {
     let mut busy = Talk::open(socket).await?;
     let (key, _) = busy.set_up().await?;
     let mut signs = 0;
-    let proving = busy.ask(&prove(key, N, ProofMode::Core), PROOF);
+    let request = prove(key, N, ProofMode::Core);
+    let proving = busy.ask(&request, PROOF);
     tokio::pin!(proving);
     loop {
         tokio::select! {

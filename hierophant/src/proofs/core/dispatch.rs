@@ -39,13 +39,15 @@ impl ProofsCore {
         }
     }
 
-    /// What the proofs need that are being made, of the workers of which all of that is known.
+    /// What the proofs need that are being made, of workers that could take another one and of which all of
+    /// that is known.
     pub(super) fn in_use(&self) -> InUse {
         let need = |worker: &Worker, lease: &LeaseId| {
             let live = self.jobs.get(&self.leases.get(lease)?.job)?;
             self.needs.of(&live.record.spec, worker.backend())
         };
-        let busy = self.workers.iter().filter(|(_, worker)| !worker.leases.is_empty());
+        let is_shared = |worker: &Worker| !worker.leases.is_empty() && worker.free_slots() > 0;
+        let busy = self.workers.iter().filter(|(_, worker)| is_shared(worker));
         let known = busy.filter_map(|(id, worker)| {
             let all: Option<u64> = worker.leases.iter().map(|lease| need(worker, lease)).sum();
             Some((*id, all?))
@@ -59,6 +61,9 @@ impl ProofsCore {
         now: Millis,
         running: &BTreeMap<Address, usize>,
     ) -> Option<(JobId, WorkerId, Address)> {
+        if self.queue.is_empty() {
+            return None;
+        }
         // Kinds of work for which nobody is free; most jobs are alike, so one look is enough for all.
         let mut hopeless = BTreeSet::new();
         let in_use = self.in_use();
