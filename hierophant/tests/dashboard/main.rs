@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use hierophant::config::Config;
 use hierophant_proto::network::FulfillmentStatus;
+use network_lib::wire::ToWorker;
 use serde_json::{Value, json};
 use test_peers::fleet::{Fleet, Scene};
 use tokio::sync::Mutex;
@@ -236,4 +237,59 @@ async fn a_lost_connection_is_said_and_mends_itself() {
     })
     .await;
     browser.until("!document.body.innerText.includes('none is connected')").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_click_does_what_it_says() {
+    let _turn = TURN.lock().await;
+    let network = network().await;
+    let mut client = Client::connect(&network).await;
+    let mut worker = Worker::join(&network, hello()).await;
+    let mut requests = Vec::new();
+    for input in [b"first", b"other"] {
+        let ask = client.ready_to_ask(input).await;
+        requests.push(client.ask(&ask).await.expect("accepted"));
+    }
+    let (lease, _) = worker.leased().await;
+    let mut browser = Browser::start().await;
+
+    // What is being proved is cancelled, and its Contemplant told to stop.
+    browser.open(&network.url("/")).await;
+    browser.click("td.act button", "Act").await;
+    browser.click("dialog button", "Cancel").await;
+    browser.until_shown("cancelled.").await;
+    let told = worker.hear().await;
+    assert!(
+        matches!(told, Some(ToWorker::Cancel { lease_id, .. }) if lease_id == lease),
+        "{told:?}"
+    );
+    let ended = client.until(&requests[0], FulfillmentStatus::Unfulfillable).await;
+    assert_eq!(ended.fulfillment_status, FulfillmentStatus::Unfulfillable as i32);
+
+    browser.click("button", "Pause").await;
+    browser.write("dialog input", "the racks are moved").await;
+    browser.click("dialog button", "Pause").await;
+    browser.until_shown("the racks are moved").await;
+    assert_eq!(network.json("/api/v1/overview").await["paused"]["reason"], "the racks are moved");
+    browser.click("button", "Resume").await;
+    browser.click("dialog button", "Resume").await;
+    browser.until("!document.body.innerText.includes('the racks are moved')").await;
+
+    // The queue is cleared after the jobs were counted.
+    let ask = client.ready_to_ask(b"third").await;
+    let third = client.ask(&ask).await.expect("accepted");
+    browser.click("nav.views a", "Queue").await;
+    browser.click("button", "Clear").await;
+    browser.click("dialog button", "Count them").await;
+    browser.until_shown("would end as cancelled").await;
+    browser.click("dialog button.danger", "Cancel").await;
+    browser.until_shown("cancelled.").await;
+    client.until(&third, FulfillmentStatus::Unfulfillable).await;
+
+    browser.click("nav.views a", "Contemplants").await;
+    browser.click("td.act button", "Act").await;
+    browser.click("dialog button", "Drain").await;
+    browser.until_shown("it takes no more jobs.").await;
+    browser.until_shown("draining").await;
+    assert_clean(&browser, &network);
 }
