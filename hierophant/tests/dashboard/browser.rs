@@ -130,17 +130,12 @@ impl Browser {
         }
     }
 
-    /// What went wrong in the page: exceptions, errors on the console, refused content. A stream of events
-    /// that is not to be had is none of it: the page then asks again and again.
+    /// What went wrong in the page: exceptions, errors on the console, refused content.
     pub fn faults(&self) -> Vec<String> {
         let wrong = self.events.iter().filter(|event| match event["method"].as_str() {
             Some("Runtime.exceptionThrown") => true,
             Some("Runtime.consoleAPICalled") => event["params"]["type"] == "error",
-            Some("Log.entryAdded") => {
-                let entry = &event["params"]["entry"];
-                let url = entry["url"].as_str().unwrap_or_default();
-                entry["level"] == "error" && !url.ends_with("/api/v1/events")
-            }
+            Some("Log.entryAdded") => event["params"]["entry"]["level"] == "error",
             _ => false,
         });
         wrong.map(|event| event["params"].to_string()).collect()
