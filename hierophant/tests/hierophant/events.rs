@@ -1,4 +1,4 @@
-//! `/api/v1/events`: what listeners hear, and what it costs.
+//! `/api/v1/events`: what listeners hear.
 
 use std::time::{Duration, Instant};
 

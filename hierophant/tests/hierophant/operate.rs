@@ -94,6 +94,11 @@ async fn lists_are_filtered_and_paged() {
     }
     let all = get(&network, "/jobs").await;
     assert_eq!(ids(&all).len(), 3);
+    // All are alike but for their age.
+    let line = get(&network, "/queue").await;
+    let oldest_first: Vec<&str> = ids(&all).into_iter().rev().collect();
+    assert_eq!(ids(&line), oldest_first);
+    assert_eq!(ids(&get(&network, "/queue?limit=2").await), oldest_first[..2]);
     let first = get(&network, "/jobs?limit=2&state=queued,proved&mode=core").await;
     assert_eq!(ids(&first), ids(&all)[..2]);
     let second = get(&network, &format!("/jobs?limit=2&before={}", ids(&first)[1])).await;
@@ -124,6 +129,7 @@ async fn what_is_asked_wrongly_is_answered_in_words() {
         ("/jobs?mode=fast", 400, "`mode` cannot be \"fast\""),
         ("/jobs?stat=queued", 400, "unknown field `stat`"),
         ("/jobs?limit=many", 400, "limit"),
+        ("/queue?state=queued", 400, "unknown field `state`"),
         ("/jobs?before=00000000000000000000000000000000", 404, "`before` names no job"),
         ("/jobs/7", 400, "no job's id"),
         ("/jobs/00000000000000000000000000000000", 404, "no such job"),
