@@ -1,6 +1,6 @@
 // What operators do, each after a question. Only one question is open at a time.
 
-import { html, useEffect, useRef, useState } from './vendor/preact.js';
+import { html, useEffect, useLayoutEffect, useRef, useState } from './vendor/preact.js';
 import { act } from './api.js';
 import { many, short } from './format.js';
 import { hasEnded, refresh } from './live.js';
@@ -34,7 +34,7 @@ export function Questions() {
 
 function Dialog({ title, close, children }) {
   const dialog = useRef(null);
-  useEffect(() => { dialog.current.showModal(); }, []);
+  useLayoutEffect(() => { dialog.current.showModal(); }, []);
   return html`
     <dialog ref=${dialog} aria-label=${title} onClose=${close} onClick=${(event) => event.target === dialog.current && close()}>
       <h2>${title}</h2>${children}

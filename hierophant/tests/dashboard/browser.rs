@@ -96,7 +96,8 @@ impl Browser {
     /// Presses the mouse on the first element that fits a selector and shows these words.
     pub async fn click(&mut self, selector: &str, words: &str) {
         let element = format!(
-            "[...document.querySelectorAll({})].find((it) => it.innerText.includes({}))",
+            "[...document.querySelectorAll({})].find((it) => \
+             it.getClientRects().length > 0 && it.innerText.includes({}))",
             json!(selector),
             json!(words)
         );
@@ -117,7 +118,7 @@ impl Browser {
     /// Writes into the first field that fits a selector.
     pub async fn write(&mut self, selector: &str, words: &str) {
         let field = format!("document.querySelector({})", json!(selector));
-        self.until(&field).await;
+        self.until(&format!("{field}.getClientRects().length > 0")).await;
         self.eval(&format!("{field}.focus()")).await;
         self.call("Input.insertText", json!({"text": words})).await;
     }

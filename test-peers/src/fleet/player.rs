@@ -95,7 +95,7 @@ impl Player {
                 },
                 _ = clock.tick() => {
                     reports += 1;
-                    if reports % HEARTBEAT == 0 {
+                    if reports.is_multiple_of(HEARTBEAT) {
                         let held = self.job.iter().map(|job| job.lease).collect();
                         let gpus = vec![self.load()];
                         self.worker.say(FromWorker::Heartbeat { held, gpus }).await;

@@ -7,11 +7,11 @@ use std::net::SocketAddr;
 
 use axum::Router;
 use axum::extract::{ConnectInfo, Path};
-use axum::http::StatusCode;
 use axum::http::header::{
     ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, REFERRER_POLICY, VARY,
     X_CONTENT_TYPE_OPTIONS,
 };
+use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::from_fn;
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
@@ -63,8 +63,8 @@ pub(super) fn router() -> Router<Context> {
 
 /// `GET /`: the dashboard for browsers, for everybody else the list of pages.
 async fn index(ConnectInfo(peer): ConnectInfo<SocketAddr>, headers: HeaderMap) -> Response {
-    let accepted = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    let is_browser = accepted.into_iter().any(|types| types.contains("text/html"));
+    let mut accepted = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let is_browser = accepted.any(|types| types.contains("text/html"));
     let mut response = match guard::reason_to_refuse(peer.ip(), &headers) {
         _ if !is_browser => status::INDEX.into_response(),
         None => Html(PAGE).into_response(),
@@ -94,7 +94,7 @@ fn protect(response: &mut Response) {
         (VARY, "accept"),
     ];
     for (name, value) in headers {
-        response.headers_mut().insert(name, axum::http::HeaderValue::from_static(value));
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
     }
 }
 
