@@ -21,7 +21,7 @@ const PACE: Duration = Duration::from_secs(1);
 const PARTS: f64 = 1000.0;
 
 /// Shows how far the proof of a request is, on a terminal, for as long as this is polled.
-pub async fn show(request: String) -> Infallible {
+pub(crate) async fn show(request: String) -> Infallible {
     if stderr().is_terminal()
         && let Err(error) = follow(&request).await
     {
