@@ -37,7 +37,7 @@ async fn a_store_that_lost_its_lock_to_another_never_writes_again() {
     first.commit(&COUNT).await.expect("commits");
     administer(
         &database.url,
-        "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted \
+        "SELECT pg_terminate_backend(pid, 10000) FROM pg_locks WHERE locktype = 'advisory' AND granted \
          AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
     )
     .await;
