@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -152,8 +154,9 @@ impl Browser {
     pub async fn picture(&mut self, name: &str) {
         let Some(folder) = std::env::var_os("DASHBOARD_PICTURES") else { return };
         let taken = self.call("Page.captureScreenshot", json!({"format": "png"})).await;
-        let file = PathBuf::from(folder).join(format!("{name}.png.base64"));
-        std::fs::write(file, taken["data"].as_str().expect("a picture")).expect("writes");
+        let taken = BASE64_STANDARD.decode(taken["data"].as_str().expect("a picture"));
+        let file = PathBuf::from(folder).join(format!("{name}.png"));
+        std::fs::write(file, taken.expect("base64")).expect("writes");
     }
 
     async fn call(&mut self, method: &str, params: Value) -> Value {
