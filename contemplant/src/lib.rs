@@ -78,7 +78,8 @@ pub async fn run(
     let metrics = Metrics::new(executor.server_starts());
     let serving = CancellationToken::new();
     if let Some(address) = config.metrics_address {
-        metrics::serve(address, metrics.clone(), serving.clone()).await?;
+        let (capabilities, loads) = (executor.capabilities(), executor.gpu_loads());
+        metrics::serve(address, metrics.clone(), capabilities, loads, serving.clone()).await?;
     }
     // However this ends, the port goes with it.
     let _serving = serving.drop_guard();

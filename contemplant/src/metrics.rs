@@ -1,7 +1,7 @@
 //! What a Contemplant tells Prometheus, and the port where it does, if `metrics_address` names one.
 //!
-//! As in Hierophant, counters and histograms are fed where things happen, what the GPUs are doing is looked
-//! up when somebody asks, and no label is an id of an attempt. `docs/metrics.md` lists them all.
+//! As in Hierophant, counters and histograms are fed where things happen, the GPUs are shown as they were when
+//! the driver was last asked (`gpu::watch`), and no label is an id of an attempt. `docs/metrics.md` lists them all.
 
 mod labels;
 
@@ -14,16 +14,17 @@ use anyhow::Context;
 use axum::Router;
 use axum::http::header::CONTENT_TYPE;
 use axum::routing::get;
+use network_lib::handshake::{Capabilities, Gpu, GpuLoad};
 use network_lib::job::{Phase, ProofMode};
 use network_lib::metrics::{self, Counter, Family, FloatGauge, Gauge, Histogram, LONG, Registrar};
 use network_lib::metrics::{Registry, Seconds};
 use network_lib::task;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use self::labels::{AttemptLabels, DirectionLabels, GpuLabels, ModeLabels, PhaseLabels};
 use crate::executor::Outcome;
-use crate::gpu::{self, Device};
 
 /// How this program's part of the page about all metrics begins.
 const PAGE: &str = "
@@ -98,7 +99,10 @@ impl Metrics {
              GPU is the least",
             server_starts,
         );
-        let gpu_memory = to.byte_gauges("gpu_memory", "memory of a GPU, by `gpu` (its number)");
+        let gpu_memory = to.byte_gauges(
+            "gpu_memory",
+            "memory of a GPU, by `gpu` (its place among those that are served)",
+        );
         let gpu_memory_used =
             to.byte_gauges("gpu_memory_used", "memory of a GPU that is in use, by `gpu`");
         let gpu_utilisation = to.float_gauges(
@@ -197,25 +201,32 @@ impl Metrics {
         format!("{PAGE}{}", self.0.rows)
     }
 
-    /// All of it as text. Asks the driver about the GPUs, which may take a moment.
+    /// All of it as text.
     #[must_use]
     pub fn render(&self) -> String {
-        self.set_gpus(&gpu::look().map(|gpus| gpus.devices).unwrap_or_default());
         metrics::text(&self.0.registry)
     }
 
-    /// What the GPUs are doing, by their numbers.
-    pub fn set_gpus(&self, devices: &[Device]) {
+    /// The GPUs and what they are doing, in the same order; what is not known of them is not shown.
+    pub fn set_gpus(&self, gpus: &[Gpu], loads: &[GpuLoad]) {
         let measures = &*self.0;
-        for (gpu, device) in (0_u32..).zip(devices) {
+        measures.gpu_memory.clear();
+        measures.gpu_memory_used.clear();
+        measures.gpu_utilisation.clear();
+        measures.gpu_temperature.clear();
+        for (gpu, known) in (0_u32..).zip(gpus) {
+            measures.gpu_memory.get_or_create(&GpuLabels { gpu }).set(whole(known.memory_bytes));
+        }
+        for (gpu, load) in (0_u32..).zip(loads) {
             let labels = GpuLabels { gpu };
-            measures.gpu_memory.get_or_create(&labels).set(whole(device.memory_bytes));
-            measures.gpu_memory_used.get_or_create(&labels).set(whole(device.memory_used_bytes));
-            if let Some(percent) = device.utilisation_percent {
+            if let Some(bytes) = load.memory_used_bytes {
+                measures.gpu_memory_used.get_or_create(&labels).set(whole(bytes));
+            }
+            if let Some(percent) = load.utilisation_percent {
                 let ratio = f64::from(percent) / 100.0;
                 measures.gpu_utilisation.get_or_create(&labels).set(ratio);
             }
-            if let Some(celsius) = device.temperature_celsius {
+            if let Some(celsius) = load.temperature_celsius {
                 measures.gpu_temperature.get_or_create(&labels).set(f64::from(celsius));
             }
         }
@@ -240,7 +251,8 @@ fn whole(bytes: u64) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
-/// Serves `GET /metrics` at `address` until `stop` is cancelled.
+/// Serves `GET /metrics` at `address` until `stop` is cancelled; what an executor tells of its GPUs is shown
+/// as it was told last.
 ///
 /// # Errors
 ///
@@ -248,6 +260,8 @@ fn whole(bytes: u64) -> i64 {
 pub async fn serve(
     address: SocketAddr,
     metrics: Metrics,
+    capabilities: watch::Receiver<Capabilities>,
+    gpu_loads: watch::Receiver<Vec<GpuLoad>>,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let listener = TcpListener::bind(address).await.with_context(|| {
@@ -255,8 +269,8 @@ pub async fn serve(
     })?;
     tracing::info!(address = %listener.local_addr()?, "figures for Prometheus are served");
     let answer = async move || {
-        let rendered = tokio::task::spawn_blocking(move || metrics.render()).await;
-        ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], rendered.unwrap_or_default())
+        metrics.set_gpus(&capabilities.borrow().gpus, &gpu_loads.borrow());
+        ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], metrics.render())
     };
     let router = Router::new().route("/metrics", get(answer));
     let serving = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());

@@ -28,6 +28,7 @@ let frame = 0;
 let stream = null;
 let heard = 0;
 let asking = null;
+let allWanted = false;
 
 /** Calls back after changes, at most once per frame; returns how to stop that. */
 export function subscribe(listener) {
@@ -83,13 +84,19 @@ function reached(link) {
   changed();
 }
 
-/** One round of questions at a time; whoever comes meanwhile shares it. */
+/** One round of questions at a time; whoever comes meanwhile shares it, unless everything is to be read anew. */
 function askAll(everything = false) {
-  asking ??= round(everything || known.ended === null).finally(() => { asking = null; });
+  allWanted ||= everything || known.ended === null;
+  asking ??= round().finally(() => {
+    asking = null;
+    if (allWanted && known.link !== 'lost') askAll();
+  });
   return asking;
 }
 
-async function round(everything) {
+async function round() {
+  const everything = allWanted;
+  allWanted = false;
   try {
     const [overview, workers] = await Promise.all([read('/overview'), read('/workers')]);
     known.overview = overview;
@@ -101,6 +108,7 @@ async function round(everything) {
     changed();
   } catch (error) {
     heard = Date.now();
+    allWanted ||= everything;
     Object.assign(known, { link: 'lost', fault: error.message });
     changed();
   }

@@ -15,12 +15,8 @@ use std::time::Duration;
 
 use network_lib::ids::VkHash;
 use network_lib::job::{Failure, ProofMode};
-use network_lib::metrics::{self, FloatGauge, LONG, Registrar, SHORT, Seconds};
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::Registry;
+use network_lib::metrics::{self, Counter, Family, FloatGauge, Gauge, Histogram, LONG, Registrar};
+use network_lib::metrics::{Registry, SHORT, Seconds};
 
 use crate::artifacts::budget::Usage;
 use crate::proofs::message::Overview;

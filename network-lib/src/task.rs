@@ -19,33 +19,17 @@ where
 
 #[cfg(test)]
 mod tests {
-    use std::io::{Result, Write};
-    use std::sync::{Arc, Mutex};
+    use std::sync::Arc;
 
     use super::*;
-
-    #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Lines {
-        fn write(&mut self, bytes: &[u8]) -> Result<usize> {
-            self.0.lock().expect("not poisoned").extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> Result<()> {
-            Ok(())
-        }
-    }
 
     #[tokio::test]
     async fn a_task_keeps_the_span_that_it_was_started_in_at_every_level() {
         for level in [tracing::Level::INFO, tracing::Level::DEBUG] {
-            let lines = Lines::default();
-            let writer = lines.clone();
+            let log = tempfile::NamedTempFile::new().expect("writes");
             let subscriber = tracing_subscriber::fmt()
                 .with_max_level(level)
-                .with_writer(move || writer.clone())
+                .with_writer(Arc::new(log.reopen().expect("writes")))
                 .with_ansi(false)
                 .finish();
             let guard = tracing::subscriber::set_default(subscriber);
@@ -54,8 +38,7 @@ mod tests {
             });
             task.await.expect("ends").expect("ends");
             drop(guard);
-            let text = String::from_utf8(lines.0.lock().expect("not poisoned").clone());
-            let text = text.expect("text");
+            let text = std::fs::read_to_string(log.path()).expect("reads");
             assert!(
                 text.contains("said") && text.contains(r#"job{lease="5b5b"}"#),
                 "{level}: {text}"

@@ -37,6 +37,7 @@ pub struct S3 {
     address: SocketAddr,
     folder: TempDir,
     mood: watch::Sender<Mood>,
+    turned_away: watch::Receiver<u64>,
 }
 
 impl S3 {
@@ -55,11 +56,15 @@ impl S3 {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
         let address = listener.local_addr().expect("bound");
         let (mood, moods) = watch::channel(Mood::Well);
+        let (turned, turned_away) = watch::channel(0);
         network_lib::task::spawn("s3", async move {
             // Ends with the sender, that is with the server.
             let mut end = moods.clone();
             let serving = async {
                 while let Ok((socket, _)) = listener.accept().await {
+                    if *moods.borrow() == Mood::Away {
+                        turned.send_modify(|count| *count += 1);
+                    }
                     let connection = connection(socket, service.clone(), moods.clone());
                     network_lib::task::spawn("s3 connection", connection);
                 }
@@ -69,7 +74,7 @@ impl S3 {
                 () = async { while end.changed().await.is_ok() {} } => {}
             }
         });
-        Self { address, folder, mood }
+        Self { address, folder, mood, turned_away }
     }
 
     /// Address for clients.
@@ -87,6 +92,18 @@ impl S3 {
     /// Has it behave otherwise from now on.
     pub fn be(&self, mood: Mood) {
         self.mood.send_replace(mood);
+    }
+
+    /// Waits until somebody who comes from now on was turned away.
+    ///
+    /// # Panics
+    ///
+    /// When nobody comes.
+    pub async fn turns_away(&self) {
+        let mut count = self.turned_away.clone();
+        count.mark_unchanged();
+        let coming = tokio::time::timeout(crate::LIMIT, count.changed()).await;
+        coming.expect("nobody came").expect("the server runs");
     }
 
     /// The file of an object in the bucket.

@@ -28,7 +28,7 @@ pub(super) struct DirectionLabels {
     pub(super) direction: &'static str,
 }
 
-/// A GPU, by its number.
+/// A GPU, by its place among those that are served.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct GpuLabels {
     pub(super) gpu: u32,

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use contemplant::executor::{Outcome, failure};
-use contemplant::gpu::Device;
 use contemplant::metrics::Metrics;
+use network_lib::handshake::{Gpu, GpuLoad};
 use network_lib::job::{FailureClass, Phase, ProofMode};
 use network_lib::metrics::Counter;
 use test_peers::queries;
@@ -38,6 +38,28 @@ fn the_figures_follow_an_attempt() {
     assert!(metrics.render().contains("\ncontemplant_connected 0\n"));
 }
 
+fn gpu() -> (Gpu, GpuLoad) {
+    let gpu = Gpu { model: "NVIDIA H200".to_owned(), memory_bytes: 2, driver: None };
+    let load = GpuLoad {
+        utilisation_percent: Some(50),
+        temperature_celsius: Some(60),
+        memory_used_bytes: Some(1),
+    };
+    (gpu, load)
+}
+
+#[test]
+fn what_is_not_known_of_a_gpu_any_more_is_not_shown() {
+    let metrics = Metrics::new(Counter::default());
+    let (gpu, load) = gpu();
+    metrics.set_gpus(std::slice::from_ref(&gpu), &[load]);
+    assert!(metrics.render().contains(r#"contemplant_gpu_utilisation_ratio{gpu="0"} 0.5"#));
+    metrics.set_gpus(&[gpu], &[]);
+    let text = metrics.render();
+    assert!(text.contains(r#"contemplant_gpu_memory_bytes{gpu="0"} 2"#), "{text}");
+    assert!(!text.contains("contemplant_gpu_utilisation_ratio{"), "{text}");
+}
+
 /// Every series and label that an alert or a panel of the dashboard reads is one that is served; those of
 /// GPUs are made up where there is none.
 #[test]
@@ -46,14 +68,8 @@ fn the_alerts_and_the_dashboard_read_what_is_served() {
     metrics.phase_ended(ProofMode::Core, Phase::Proving, Duration::from_secs(2));
     metrics.proved(ProofMode::Core, Duration::from_secs(3));
     metrics.received(7);
-    let device = Device {
-        model: "NVIDIA H200".to_owned(),
-        memory_bytes: 2,
-        memory_used_bytes: 1,
-        utilisation_percent: Some(50),
-        temperature_celsius: Some(60),
-    };
-    metrics.set_gpus(&[device]);
+    let (gpu, load) = gpu();
+    metrics.set_gpus(&[gpu], &[load]);
     let served = queries::served(&metrics.render());
     let deploy = "../deploy";
     let deployed = queries::deployed(deploy.as_ref());

@@ -1,7 +1,6 @@
 //! What the log says of an attempt: its ids in every line, how far it is now and then.
 
-use std::io::{Result, Write};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use contemplant::executor::{JobEvent, Outcome};
@@ -11,20 +10,6 @@ use contemplant::runner::Job;
 use network_lib::ids::{LeaseId, Sha256Digest, VkHash};
 use network_lib::job::{BlobInfo, Execution, JobSpec, Phase, Progress, ProofMode};
 use network_lib::metrics::Counter;
-
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> Result<()> {
-        Ok(())
-    }
-}
 
 fn job() -> Job {
     let blob = BlobInfo { size: 1, sha256: Sha256Digest([0; 32]) };
@@ -46,9 +31,9 @@ fn job() -> Job {
 #[tokio::test(start_paused = true)]
 async fn every_line_of_an_attempt_has_its_ids_and_progress_is_no_flood() {
     let metrics = Metrics::new(Counter::default());
-    let lines = Lines::default();
-    let writer = lines.clone();
-    let subscriber = tracing_subscriber::fmt().json().with_writer(move || writer.clone()).finish();
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let subscriber =
+        tracing_subscriber::fmt().json().with_writer(Arc::new(log.reopen().unwrap())).finish();
     let guard = tracing::subscriber::set_default(subscriber);
     let job = job();
     let observed = Observed::start(&job, metrics.clone());
@@ -67,7 +52,7 @@ async fn every_line_of_an_attempt_has_its_ids_and_progress_is_no_flood() {
     observed.note(&JobEvent::Ended(ended));
     drop(guard);
 
-    let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    let text = std::fs::read_to_string(log.path()).unwrap();
     let lines: Vec<serde_json::Value> =
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     for line in &lines {

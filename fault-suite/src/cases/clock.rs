@@ -8,7 +8,7 @@ use network_lib::job::ProofMode;
 use test_peers::{hello, unix_now};
 use tokio::time::sleep;
 
-use super::steps::{goes_on_where_it_was, leased, proved, proves, rejoin};
+use super::steps::{leased, one_proves_one_waits, proved, proves, rejoin};
 use crate::case::{Case, case, short_silence};
 use crate::clock::Clock;
 use crate::observer::Expected;
@@ -98,19 +98,12 @@ async fn set_back(stage: &mut Stage) {
 
 async fn set_back_and_killed(stage: &mut Stage) {
     let clock = Clock::under(stage).await;
-    let mut client = stage.client(7).await;
-    let me = Hello { name: "amos".into(), ..hello() };
-    let mut worker = stage.worker_with(me.clone()).await;
-    let request = stage.request(&mut client, 20).await;
-    let lease = leased(&mut worker).await;
-    proves(&mut worker, lease).await;
-    stage.job_becomes(&request, "proving").await;
-    let waiting = stage.request(&mut client, 21).await;
+    let at_work = one_proves_one_waits(stage).await;
     stage.fault_begins();
     clock.set(-HOURS);
     stage.hierophant.kill().await.expect("killed");
     stage.hierophant.launch().await.expect("starts again");
-    goes_on_where_it_was(stage, me, lease, &request, &waiting).await;
+    at_work.goes_on_where_it_was(stage).await;
 }
 
 async fn to_and_fro(stage: &mut Stage) {

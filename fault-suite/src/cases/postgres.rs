@@ -2,16 +2,15 @@
 
 use std::time::Duration;
 
-use network_lib::handshake::Hello;
 use network_lib::job::ProofMode;
-use test_peers::hello;
 use tokio::time::sleep;
 
-use super::steps::{goes_on_where_it_was, leased, proves};
+use super::steps::{one_proves_one_waits, prover_at_work};
 use crate::case::{Case, case};
 use crate::hierophant::Hierophant;
 use crate::observer::Expected;
 use crate::program;
+use crate::prover::Prover;
 use crate::relay::Direction;
 use crate::stage::{Request, STEP, Stage, key};
 use crate::wait;
@@ -40,14 +39,10 @@ pub(crate) fn cases() -> Vec<Case> {
     ]
 }
 
-/// A prover whose proof takes a second, and a request that it has begun to work on.
-async fn proving(stage: &mut Stage) -> (crate::prover::Prover, Request) {
+/// A prover at work on a request, on a database.
+async fn proving(stage: &mut Stage) -> (Prover, Request) {
     stage.move_to_postgres().await;
-    let mut client = stage.client(7).await;
-    let prover = stage.prover("amos", Duration::from_secs(1));
-    let request = stage.request(&mut client, 20).await;
-    stage.job_becomes(&request, "proving").await;
-    (prover, request)
+    prover_at_work(stage).await
 }
 
 /// What is not stored is promised to nobody; afterwards everything goes on by itself.
@@ -70,14 +65,7 @@ async fn stopped(stage: &mut Stage) {
 
 async fn both_killed(stage: &mut Stage) {
     stage.move_to_postgres().await;
-    let mut client = stage.client(7).await;
-    let me = Hello { name: "amos".into(), ..hello() };
-    let mut worker = stage.worker_with(me.clone()).await;
-    let request = stage.request(&mut client, 20).await;
-    let lease = leased(&mut worker).await;
-    proves(&mut worker, lease).await;
-    stage.job_becomes(&request, "proving").await;
-    let waiting = stage.request(&mut client, 21).await;
+    let at_work = one_proves_one_waits(stage).await;
     stage.fault_begins();
     stage.postgres().stop().await.expect("stopped");
     stage.hierophant.kill().await.expect("killed");
@@ -90,7 +78,7 @@ async fn both_killed(stage: &mut Stage) {
     stage.note("refused to start without it, with the database's name");
     stage.postgres().start_again().await.expect("started");
     stage.hierophant.launch().await.expect("starts again");
-    goes_on_where_it_was(stage, me, lease, &request, &waiting).await;
+    at_work.goes_on_where_it_was(stage).await;
 }
 
 async fn link_cut(stage: &mut Stage) {

@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use network_lib::handshake::Hello;
 use network_lib::job::ProofMode;
-use test_peers::{Client, hello};
+use test_peers::Client;
 use tokio::time::sleep;
 
-use super::steps::{completed, goes_on_where_it_was, leased, proved, proves};
+use super::steps::{completed, leased, one_proves_one_waits, proved, prover_at_work};
 use crate::case::{Case, case};
 use crate::observer::Expected;
 use crate::program;
@@ -43,13 +42,10 @@ async fn client_on_s3(stage: &mut Stage) -> Client {
     stage.client(7).await
 }
 
-/// A prover whose proof takes a second, and a request that it has begun to work on.
+/// A prover at work on a request, on a bucket.
 async fn proving(stage: &mut Stage) -> (Prover, Request) {
-    let mut client = client_on_s3(stage).await;
-    let prover = stage.prover("amos", Duration::from_secs(1));
-    let request = stage.request(&mut client, 20).await;
-    stage.job_becomes(&request, "proving").await;
-    (prover, request)
+    stage.move_to_s3().await;
+    prover_at_work(stage).await
 }
 
 /// What is not in the bucket is promised to nobody; afterwards everything goes on by itself.
@@ -140,14 +136,8 @@ async fn silent(stage: &mut Stage) {
 }
 
 async fn coordinator_killed(stage: &mut Stage) {
-    let mut client = client_on_s3(stage).await;
-    let me = Hello { name: "amos".into(), ..hello() };
-    let mut worker = stage.worker_with(me.clone()).await;
-    let request = stage.request(&mut client, 20).await;
-    let lease = leased(&mut worker).await;
-    proves(&mut worker, lease).await;
-    stage.job_becomes(&request, "proving").await;
-    let waiting = stage.request(&mut client, 21).await;
+    stage.move_to_s3().await;
+    let at_work = one_proves_one_waits(stage).await;
     stage.fault_begins();
     stage.bucket().link.cut();
     stage.hierophant.kill().await.expect("killed");
@@ -160,7 +150,7 @@ async fn coordinator_killed(stage: &mut Stage) {
     stage.note("refused to start without it, with the bucket's name");
     stage.bucket().link.heal();
     stage.hierophant.launch().await.expect("starts again");
-    goes_on_where_it_was(stage, me, lease, &request, &waiting).await;
+    at_work.goes_on_where_it_was(stage).await;
 }
 
 async fn slow(stage: &mut Stage) {

@@ -1,12 +1,15 @@
 //! Single steps of a scripted worker.
 
+use std::time::Duration;
+
 use network_lib::handshake::{Hello, Welcome};
 use network_lib::ids::LeaseId;
 use network_lib::job::{Failure, FailureClass, Phase, Progress, ProofMode};
 use network_lib::wire::{FromWorker, ToWorker};
-use test_peers::{Worker, blob};
+use test_peers::{Worker, blob, hello};
 
 use crate::proofs::GoodProof;
+use crate::prover::Prover;
 use crate::stage::{Request, Stage};
 
 /// The next job that a worker is given; confirmations of earlier ones are passed over.
@@ -73,23 +76,53 @@ pub(crate) async fn idle(worker: &mut Worker, held: &[LeaseId]) {
     worker.say(FromWorker::Heartbeat { held: held.to_vec(), gpus: vec![] }).await;
 }
 
-/// The worker comes back: its attempt at `request` (input 20) goes on under the same lease, `waiting`
-/// (input 21) is given out afterwards, and each needed one attempt.
-pub(crate) async fn goes_on_where_it_was(
-    stage: &mut Stage,
+/// A scripted worker that proves one request while another one waits.
+pub(crate) struct OneAtWork {
     me: Hello,
     lease: LeaseId,
-    request: &Request,
-    waiting: &Request,
-) {
-    let (mut worker, welcome) = rejoin(stage, me, &[lease]).await;
-    assert_eq!(welcome.resume, [lease], "the attempt goes on");
-    proved(stage, &mut worker, lease, 20).await;
-    stage.arrives(request).await;
+    /// Input 20, being proved.
+    request: Request,
+    /// Input 21.
+    waiting: Request,
+    /// Its connection, open for as long as this is there.
+    _worker: Worker,
+}
+
+/// A worker takes a request and begins to prove it; a second request waits.
+pub(crate) async fn one_proves_one_waits(stage: &mut Stage) -> OneAtWork {
+    let mut client = stage.client(7).await;
+    let me = Hello { name: "amos".into(), ..hello() };
+    let mut worker = stage.worker_with(me.clone()).await;
+    let request = stage.request(&mut client, 20).await;
     let lease = leased(&mut worker).await;
-    proved(stage, &mut worker, lease, 21).await;
-    stage.arrives(waiting).await;
-    for request in [request, waiting] {
-        stage.assert_one_attempt(request).await;
+    proves(&mut worker, lease).await;
+    stage.job_becomes(&request, "proving").await;
+    let waiting = stage.request(&mut client, 21).await;
+    OneAtWork { me, lease, request, waiting, _worker: worker }
+}
+
+/// A prover whose proof takes a second, and a request that it has begun to work on.
+pub(crate) async fn prover_at_work(stage: &mut Stage) -> (Prover, Request) {
+    let mut client = stage.client(7).await;
+    let prover = stage.prover("amos", Duration::from_secs(1));
+    let request = stage.request(&mut client, 20).await;
+    stage.job_becomes(&request, "proving").await;
+    (prover, request)
+}
+
+impl OneAtWork {
+    /// The worker comes back: its attempt goes on under the same lease, what waited is given out
+    /// afterwards, and each needed one attempt.
+    pub(crate) async fn goes_on_where_it_was(self, stage: &mut Stage) {
+        let (mut worker, welcome) = rejoin(stage, self.me, &[self.lease]).await;
+        assert_eq!(welcome.resume, [self.lease], "the attempt goes on");
+        proved(stage, &mut worker, self.lease, 20).await;
+        stage.arrives(&self.request).await;
+        let lease = leased(&mut worker).await;
+        proved(stage, &mut worker, lease, 21).await;
+        stage.arrives(&self.waiting).await;
+        for request in [&self.request, &self.waiting] {
+            stage.assert_one_attempt(request).await;
+        }
     }
 }

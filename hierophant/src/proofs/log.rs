@@ -62,8 +62,7 @@ pub(crate) fn lease_hint(lease: LeaseId) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{Result, Write};
-    use std::sync::{Arc, Mutex};
+    use std::sync::Arc;
 
     use network_lib::handshake::Backend;
     use network_lib::ids::WorkerId;
@@ -71,30 +70,17 @@ mod tests {
     use super::*;
     use crate::records::{AttemptOutcome, Millis, Prover};
 
-    #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Lines {
-        fn write(&mut self, bytes: &[u8]) -> Result<usize> {
-            self.0.lock().expect("not poisoned").extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> Result<()> {
-            Ok(())
-        }
-    }
-
     #[test]
     fn every_line_of_an_attempt_has_its_ids_and_gives_no_lease_away() {
         let (job, lease) = (JobId([0x3a; 16]), LeaseId([0x5b; 16]));
         let prover =
             Prover { worker: WorkerId([1; 16]), name: "amos".into(), backend: Backend::Cpu };
         let mut attempt = AttemptRecord::starting(lease, job, prover, Millis(1_000));
-        let lines = Lines::default();
-        let writer = lines.clone();
-        let subscriber =
-            tracing_subscriber::fmt().json().with_writer(move || writer.clone()).finish();
+        let log = tempfile::NamedTempFile::new().expect("writes");
+        let subscriber = tracing_subscriber::fmt()
+            .json()
+            .with_writer(Arc::new(log.reopen().expect("writes")))
+            .finish();
         tracing::subscriber::with_default(subscriber, || {
             changed(&Change::Attempt(attempt.clone()));
             checked(Some(job), lease, &Ok(()), Duration::from_millis(200));
@@ -104,7 +90,7 @@ mod tests {
             attempt.outcome = AttemptOutcome::Completed;
             changed(&Change::Attempt(attempt));
         });
-        let text = String::from_utf8(lines.0.lock().expect("not poisoned").clone()).expect("text");
+        let text = std::fs::read_to_string(log.path()).expect("reads");
         let lines: Vec<serde_json::Value> =
             text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
         let messages: Vec<&str> =

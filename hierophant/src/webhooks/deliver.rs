@@ -170,23 +170,27 @@ async fn put_off(
     notice.attempts = notice.attempts.saturating_add(1);
     notice.next_at = now;
     notice.next_at.shift(millis(rest(notice.attempts)));
-    keep(store, Change::Notice(notice)).await;
+    // If that is not stored, it is due at once again, after the receiver's own rest.
+    let _ = keep(store, Change::Notice(notice)).await;
 }
 
-/// A notice is done with.
+/// A notice is done with, once that is stored.
 async fn settle(receiver: &Receiver, store: &dyn JobStore, notice: &NoticeRecord) {
-    keep(store, Change::NoticeSettled(notice.id)).await;
-    receiver.settled(1);
+    if keep(store, Change::NoticeSettled(notice.id)).await {
+        receiver.settled(1);
+    }
 }
 
-/// Writes what became of a notice. If the store stays away, it is told once more later: its receiver
-/// knows the id.
-async fn keep(store: &dyn JobStore, change: Change) {
+/// Writes what became of a notice; whether that is stored. If the store stays away, it is told once more
+/// later: its receiver knows the id.
+async fn keep(store: &dyn JobStore, change: Change) -> bool {
     let changes = [change];
     let kept = (|| store.commit(&changes)).retry(store::patience()).when(StoreError::is_transient);
-    if let Err(error) = kept.await {
-        tracing::warn!(error = %chain(&error), "it was not stored what became of a notice");
+    let kept = kept.await;
+    if let Err(error) = &kept {
+        tracing::warn!(error = %chain(error), "it was not stored what became of a notice");
     }
+    kept.is_ok()
 }
 
 #[cfg(test)]

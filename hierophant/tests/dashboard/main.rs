@@ -1,6 +1,7 @@
 //! The dashboard in a real browser, on a Hierophant with Contemplants that pretend to prove.
 //!
-//! The tests take turns: a browser beside a fleet is enough for one machine.
+//! The tests take turns: a browser beside a fleet is enough for one machine. They are a program of their own
+//! because they measure, which other tests beside them would disturb.
 
 #![allow(missing_docs, unreachable_pub, reason = "a test of several files")]
 
@@ -12,15 +13,12 @@ mod shared {
     pub mod support;
 }
 
-use std::time::Duration;
-
 use hierophant::config::Config;
 use hierophant_proto::network::FulfillmentStatus;
 use network_lib::wire::ToWorker;
 use serde_json::{Value, json};
 use test_peers::fleet::{Fleet, Scene};
 use tokio::sync::Mutex;
-use tokio::time::sleep;
 
 use browser::Browser;
 use shared::support::{Client, Network, Worker, core_proof, eventually, hello};
@@ -116,8 +114,9 @@ async fn a_busy_network_shows_who_proves_what_and_what_comes_next() {
     browser.until(&format!("getComputedStyle(document.body).backgroundColor === {light}")).await;
     for view in ["", "running", "queue", "fleet", "history", "jobs"] {
         browser.open(&network.url(&format!("/#/{view}"))).await;
-        browser.until("document.querySelector('main section')").await;
-        sleep(Duration::from_millis(300)).await;
+        browser
+            .until("document.querySelector('main section') && !document.querySelector('.loading')")
+            .await;
         assert_eq!(overflows(&mut browser).await, false, "{view} is wider than a phone");
         browser.picture(&format!("phone-{view}")).await;
     }

@@ -123,7 +123,7 @@ async fn a_bucket_that_is_away_when_a_proof_is_handed_in_costs_no_proof() {
     let proof = blob(&core_proof());
     worker.say(FromWorker::Completed { lease_id, execution: execution(), proof }).await;
     assert_eq!(worker.hear().await, Some(ToWorker::Settled { lease_id }));
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    s3.turns_away().await;
     let open = status_of(&mut client, &id).await.expect("answers");
     assert_eq!(open, FulfillmentStatus::Assigned as i32);
     s3.be(Mood::Well);

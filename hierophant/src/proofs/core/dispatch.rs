@@ -22,21 +22,28 @@ impl ProofsCore {
             return;
         }
         let mut free: usize = self.workers.values().map(Worker::free_slots).sum();
-        let mut running = BTreeMap::<Address, usize>::new();
-        if free > 0 && !self.queue.is_empty() {
-            // A job counts once, however many are at it: its requester did not ask for a race.
-            let leases = self.leases.values().filter(|held| !held.checking);
-            let jobs: BTreeSet<JobId> = leases.map(|held| held.job).collect();
-            for live in jobs.iter().filter_map(|job| self.jobs.get(job)) {
-                *running.entry(live.requester()).or_default() += 1;
-            }
+        if free == 0 || self.queue.is_empty() {
+            return;
         }
+        let mut running = self.running_by_requester();
         while free > 0 {
             let Some((job, worker, requester)) = self.next(now, &running) else { break };
             self.lease_out(now, job, worker, effects);
             *running.entry(requester).or_default() += 1;
             free -= 1;
         }
+    }
+
+    /// How many jobs of each requester are at a Contemplant. A job counts once, however many are at it: its
+    /// requester did not ask for a race.
+    pub(super) fn running_by_requester(&self) -> BTreeMap<Address, usize> {
+        let leases = self.leases.values().filter(|held| !held.checking);
+        let jobs: BTreeSet<JobId> = leases.map(|held| held.job).collect();
+        let mut running = BTreeMap::<Address, usize>::new();
+        for live in jobs.iter().filter_map(|job| self.jobs.get(job)) {
+            *running.entry(live.requester()).or_default() += 1;
+        }
+        running
     }
 
     /// What the proofs need that are being made, of workers that could take another one and of which all of

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use alloy_primitives::Address;
 use network_lib::ids::{LeaseId, VkHash, WorkerId};
 use network_lib::job::{JobSpec, ProofMode};
 
@@ -48,15 +47,6 @@ impl ProofsCore {
             eta_ms,
         })
         .collect()
-    }
-
-    /// How many jobs of each requester are being worked on.
-    pub(super) fn running_by_requester(&self) -> BTreeMap<Address, usize> {
-        let mut running = BTreeMap::<Address, usize>::new();
-        for live in self.jobs.values().filter(|live| !live.leases.is_empty()) {
-            *running.entry(live.requester()).or_default() += 1;
-        }
-        running
     }
 
     /// When the slots of those who take jobs are free, where that can be told.
