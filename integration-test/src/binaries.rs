@@ -74,7 +74,7 @@ fn with_suffix(name: &str) -> String {
     format!("{name}{}", std::env::consts::EXE_SUFFIX)
 }
 
-/// `target/release` for both `target/release/integration-test` and `target/release/deps/sdk_modes-…`.
+/// `target/release` for both `target/release/integration-test` and `target/release/deps/integration-…`.
 fn profile_folder(executable: &Path) -> Option<&Path> {
     let folder = executable.parent()?;
     if folder.ends_with("deps") { folder.parent() } else { Some(folder) }
@@ -137,6 +137,6 @@ mod tests {
     fn programs_and_tests_share_one_profile_folder() {
         let folder = Path::new("/t/release");
         assert_eq!(profile_folder(Path::new("/t/release/integration-test")), Some(folder));
-        assert_eq!(profile_folder(Path::new("/t/release/deps/sdk_modes-1f")), Some(folder));
+        assert_eq!(profile_folder(Path::new("/t/release/deps/integration-1f")), Some(folder));
     }
 }
