@@ -21,6 +21,7 @@ use crate::events::Events;
 use crate::metrics::Metrics;
 use crate::root::{Owners, Resources};
 use crate::store::JobStore;
+use crate::tokens::Tokens;
 use crate::webhooks::Webhooks;
 
 /// What every call needs.
@@ -40,6 +41,8 @@ pub struct Context {
     pub events: Events,
     /// Who is to hear of ends.
     pub webhooks: Webhooks,
+    /// Who has a token.
+    pub tokens: Tokens,
     /// Who may ask.
     pub authenticator: Arc<Authenticator>,
     /// URLs that clients can reach.
@@ -56,7 +59,7 @@ impl Context {
     /// Collects what the configuration says for both ports; `http_port` is the bound one.
     #[must_use]
     pub fn new(config: &Config, http_port: u16, owners: Owners, resources: Resources) -> Self {
-        let Resources { store, blobs, budget, metrics, events, webhooks } = resources;
+        let Resources { store, blobs, budget, metrics, events, webhooks, tokens } = resources;
         Self {
             owners,
             store,
@@ -65,6 +68,7 @@ impl Context {
             metrics,
             events,
             webhooks,
+            tokens,
             authenticator: Arc::new(Authenticator::new(config.auth, &config.allowlist)),
             urls: Arc::new(PublicUrls::new(config.public_http_url.clone(), http_port)),
             max_artifact_bytes: config.max_artifact_bytes,
