@@ -16,7 +16,8 @@ use urls::PublicUrls;
 
 use crate::artifacts::blobs::Blobs;
 use crate::artifacts::budget::DiskBudget;
-use crate::config::Config;
+use crate::clients::Clients;
+use crate::config::{CallsConfig, Config};
 use crate::events::Events;
 use crate::metrics::Metrics;
 use crate::root::{Owners, Resources};
@@ -42,6 +43,10 @@ pub struct Context {
     pub webhooks: Webhooks,
     /// Who may ask.
     pub authenticator: Arc<Authenticator>,
+    /// Who they are by name.
+    pub clients: Clients,
+    /// What a single call may be.
+    pub calls: CallsConfig,
     /// URLs that clients can reach.
     pub urls: Arc<PublicUrls>,
     /// Largest upload in bytes.
@@ -65,7 +70,9 @@ impl Context {
             metrics,
             events,
             webhooks,
-            authenticator: Arc::new(Authenticator::new(config.auth, &config.allowlist)),
+            authenticator: Arc::new(Authenticator::new(config.auth, config.listed())),
+            clients: Clients::new(config),
+            calls: config.calls.clone(),
             urls: Arc::new(PublicUrls::new(config.public_http_url.clone(), http_port)),
             max_artifact_bytes: config.max_artifact_bytes,
             mock_mode: config.mock_mode,

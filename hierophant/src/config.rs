@@ -1,6 +1,8 @@
 //! Hierophant's configuration: one TOML file, every key with a default. `hierophant init` writes
 //! [`TEMPLATE`].
 
+mod calls;
+mod clients;
 mod webhooks;
 
 use std::fmt;
@@ -18,10 +20,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::artifacts::blobs::bucket::BucketSettings;
 use crate::artifacts::retention;
+use crate::clients::Clients;
 use crate::proofs::actor::millis;
 use crate::proofs::core::Limits;
 use crate::registry::core::Rules;
 
+pub use calls::CallsConfig;
+pub use clients::{ClientConfig, QuotasConfig};
 pub use webhooks::{Ending, WebhookConfig};
 
 /// The commented file that `hierophant init` writes.
@@ -42,7 +47,7 @@ pub enum AuthMode {
     /// Anybody's with a valid signature.
     #[default]
     Verify,
-    /// Only those of listed addresses.
+    /// Only those of listed addresses: `allowlist` and `[[clients]]`.
     Allowlist,
 }
 
@@ -75,7 +80,7 @@ pub struct Config {
     pub public_http_url: Option<String>,
     /// Whose requests are accepted. Default `verify`.
     pub auth: AuthMode,
-    /// Addresses for `allowlist`. Default none.
+    /// Addresses for `allowlist`, besides those of `[[clients]]`. Default none.
     pub allowlist: Vec<Address>,
     /// Secret that Contemplants present. Default none: only those on this machine are admitted.
     pub worker_token: Option<Secret>,
@@ -97,6 +102,12 @@ pub struct Config {
     pub webhooks: Vec<WebhookConfig>,
     /// Section `[dashboard]`.
     pub dashboard: DashboardConfig,
+    /// Section `[quotas]`.
+    pub quotas: QuotasConfig,
+    /// Section `[calls]`.
+    pub calls: CallsConfig,
+    /// Clients by name, by `[[clients]]`. Default none.
+    pub clients: Vec<ClientConfig>,
 }
 
 /// Section `[proofs]`.
@@ -224,6 +235,9 @@ impl Default for Config {
             storage: StorageConfig::default(),
             webhooks: Vec::new(),
             dashboard: DashboardConfig::default(),
+            quotas: QuotasConfig::default(),
+            calls: CallsConfig::default(),
+            clients: Vec::new(),
         }
     }
 }
@@ -300,8 +314,15 @@ impl Config {
             data_dir,
             // Tests do not depend on how full the disk is.
             storage: StorageConfig { min_free_bytes: 0, ..StorageConfig::default() },
+            // Nor on how fast the machine is that asks.
+            quotas: QuotasConfig::unlimited(),
             ..Self::default()
         }
+    }
+
+    /// The addresses that `auth = "allowlist"` lets in.
+    pub fn listed(&self) -> impl Iterator<Item = Address> {
+        self.allowlist.iter().copied().chain(self.clients.iter().map(|client| client.address))
     }
 
     /// Bounds of the scheduler.
@@ -311,6 +332,7 @@ impl Config {
         Limits {
             max_attempts: self.proofs.max_attempts.get(),
             max_waiting: self.proofs.max_waiting.get(),
+            clients: Clients::new(self),
             urgent_modes: self.proofs.urgent_modes.clone(),
             race_after: self.proofs.race_after,
             attempt_limit_ms: millis(self.proofs.attempt_limit),
@@ -373,10 +395,11 @@ impl Settings for Config {
                 );
             }
         }
-        if self.auth == AuthMode::Allowlist && self.allowlist.is_empty() {
+        if self.auth == AuthMode::Allowlist && self.listed().next().is_none() {
             faults.add(
                 "allowlist",
-                "is empty, so with `auth = \"allowlist\"` nobody could ask for proofs; add addresses",
+                "is empty, so with `auth = \"allowlist\"` nobody could ask for proofs; add addresses, \
+                 or `[[clients]]`",
             );
         }
         if self.worker_token.as_ref().is_some_and(|token| token.0.is_empty()) {
@@ -444,6 +467,8 @@ impl Settings for Config {
             );
         }
         webhooks::validate(&self.webhooks, faults);
+        clients::validate(&self.clients, faults);
+        self.calls.validate(faults);
         let price = self.dashboard.price_per_hour;
         if !price.is_finite() || price < 0.0 {
             faults.add(
@@ -476,7 +501,7 @@ mod tests {
         let shown: toml::Table =
             template::shown_defaults(TEMPLATE).parse().expect("a template holds TOML");
         let mut defaults = toml::Table::try_from(Config::default()).expect("serializes");
-        for list in ["allowlist", "webhooks"] {
+        for list in ["allowlist", "clients", "webhooks"] {
             defaults.remove(list);
         }
         assert_eq!(shown, defaults);
