@@ -19,7 +19,8 @@ use urls::PublicUrls;
 
 use crate::artifacts::blobs::Blobs;
 use crate::artifacts::budget::DiskBudget;
-use crate::config::{Config, PeerCertificates};
+use crate::clients::Clients;
+use crate::config::{CallsConfig, Config, PeerCertificates};
 use crate::events::Events;
 use crate::listen::{self, Slots};
 use crate::metrics::Metrics;
@@ -49,6 +50,10 @@ pub struct Context {
     pub tokens: Tokens,
     /// Who may ask.
     pub authenticator: Arc<Authenticator>,
+    /// Who they are by name.
+    pub clients: Clients,
+    /// What a single call may be.
+    pub calls: CallsConfig,
     /// URLs that clients can reach.
     pub urls: Arc<PublicUrls>,
     /// Largest upload in bytes.
@@ -83,7 +88,9 @@ impl Context {
             events,
             webhooks,
             tokens,
-            authenticator: Arc::new(Authenticator::new(config.auth, &config.allowlist)),
+            authenticator: Arc::new(Authenticator::new(config.auth, config.listed())),
+            clients: Clients::new(config),
+            calls: config.calls.clone(),
             urls: Arc::new(PublicUrls::new(
                 config.public_http_url.clone(),
                 http_port,

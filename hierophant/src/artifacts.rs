@@ -8,6 +8,7 @@ pub mod budget;
 pub mod core;
 pub mod damage;
 pub mod handle;
+mod held;
 pub mod message;
 pub mod program;
 pub mod retention;

@@ -3,6 +3,8 @@
 
 mod limits;
 mod tls;
+mod calls;
+mod clients;
 mod webhooks;
 
 use std::fmt;
@@ -20,12 +22,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::artifacts::blobs::bucket::BucketSettings;
 use crate::artifacts::retention;
+use crate::clients::Clients;
 use crate::proofs::actor::millis;
 use crate::proofs::core::Limits;
 use crate::registry::core::Rules;
 
 pub use limits::LimitsConfig;
 pub use tls::{PeerCertificates, TlsConfig};
+pub use calls::CallsConfig;
+pub use clients::{ClientConfig, QuotasConfig};
 pub use webhooks::{Ending, WebhookConfig};
 
 /// The commented file that `hierophant init` writes.
@@ -46,7 +51,7 @@ pub enum AuthMode {
     /// Anybody's with a valid signature.
     #[default]
     Verify,
-    /// Only those of listed addresses.
+    /// Only those of listed addresses: `allowlist` and `[[clients]]`.
     Allowlist,
 }
 
@@ -79,7 +84,7 @@ pub struct Config {
     pub public_http_url: Option<String>,
     /// Whose requests are accepted. Default `verify`.
     pub auth: AuthMode,
-    /// Addresses for `allowlist`. Default none.
+    /// Addresses for `allowlist`, besides those of `[[clients]]`. Default none.
     pub allowlist: Vec<Address>,
     /// Secret that Contemplants present. Default none: only those on this machine are admitted.
     pub worker_token: Option<Secret>,
@@ -105,6 +110,12 @@ pub struct Config {
     pub webhooks: Vec<WebhookConfig>,
     /// Section `[dashboard]`.
     pub dashboard: DashboardConfig,
+    /// Section `[quotas]`.
+    pub quotas: QuotasConfig,
+    /// Section `[calls]`.
+    pub calls: CallsConfig,
+    /// Clients by name, by `[[clients]]`. Default none.
+    pub clients: Vec<ClientConfig>,
 }
 
 /// Section `[proofs]`.
@@ -234,6 +245,9 @@ impl Default for Config {
             storage: StorageConfig::default(),
             webhooks: Vec::new(),
             dashboard: DashboardConfig::default(),
+            quotas: QuotasConfig::default(),
+            calls: CallsConfig::default(),
+            clients: Vec::new(),
         }
     }
 }
@@ -310,8 +324,15 @@ impl Config {
             data_dir,
             // Tests do not depend on how full the disk is.
             storage: StorageConfig { min_free_bytes: 0, ..StorageConfig::default() },
+            // Nor on how fast the machine is that asks.
+            quotas: QuotasConfig::unlimited(),
             ..Self::default()
         }
+    }
+
+    /// The addresses that `auth = "allowlist"` lets in.
+    pub fn listed(&self) -> impl Iterator<Item = Address> {
+        self.allowlist.iter().copied().chain(self.clients.iter().map(|client| client.address))
     }
 
     /// Bounds of the scheduler.
@@ -321,6 +342,7 @@ impl Config {
         Limits {
             max_attempts: self.proofs.max_attempts.get(),
             max_waiting: self.proofs.max_waiting.get(),
+            clients: Clients::new(self),
             urgent_modes: self.proofs.urgent_modes.clone(),
             race_after: self.proofs.race_after,
             attempt_limit_ms: millis(self.proofs.attempt_limit),
@@ -383,10 +405,11 @@ impl Settings for Config {
                 );
             }
         }
-        if self.auth == AuthMode::Allowlist && self.allowlist.is_empty() {
+        if self.auth == AuthMode::Allowlist && self.listed().next().is_none() {
             faults.add(
                 "allowlist",
-                "is empty, so with `auth = \"allowlist\"` nobody could ask for proofs; add addresses",
+                "is empty, so with `auth = \"allowlist\"` nobody could ask for proofs; add addresses, \
+                 or `[[clients]]`",
             );
         }
         if self.worker_token.as_ref().is_some_and(|token| token.0.is_empty()) {
@@ -456,6 +479,8 @@ impl Settings for Config {
         limits::validate(&self.limits, faults);
         tls::validate(&self.tls, faults);
         webhooks::validate(&self.webhooks, faults);
+        clients::validate(&self.clients, faults);
+        self.calls.validate(faults);
         let price = self.dashboard.price_per_hour;
         if !price.is_finite() || price < 0.0 {
             faults.add(
@@ -488,7 +513,7 @@ mod tests {
         let shown: toml::Table =
             template::shown_defaults(TEMPLATE).parse().expect("a template holds TOML");
         let mut defaults = toml::Table::try_from(Config::default()).expect("serializes");
-        for list in ["allowlist", "webhooks"] {
+        for list in ["allowlist", "clients", "webhooks"] {
             defaults.remove(list);
         }
         assert_eq!(shown, defaults);

@@ -7,6 +7,7 @@ pub mod api;
 pub mod artifacts;
 pub mod ask;
 pub mod cli;
+pub mod clients;
 mod clock;
 pub mod config;
 pub mod events;

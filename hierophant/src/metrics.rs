@@ -19,14 +19,15 @@ use network_lib::metrics::{self, Counter, Family, FloatGauge, Gauge, Histogram, 
 use network_lib::metrics::{Registry, SHORT, Seconds};
 
 use crate::artifacts::budget::Usage;
+use crate::clients::OverQuota;
 use crate::proofs::message::Overview;
 use crate::records::{AttemptRecord, Change, JobRecord, JobState, Millis, RequestRecord};
 use crate::registry::KnownWorker;
 use crate::webhooks::ReceiverState;
 use labels::{
-    AttemptLabels, BytesLabels, JobLabels, ModeLabels, NoticeLabels, ProofLabels, ReadLabels,
-    ReasonLabels, ReceiverLabels, RequestLabels, RpcLabels, StateLabels, StoreLabels,
-    VerificationLabels, WorkerLabels,
+    AttemptLabels, BytesLabels, ClientLabels, JobLabels, ModeLabels, NoticeLabels, ProofLabels,
+    QuotaLabels, ReadLabels, ReasonLabels, ReceiverLabels, RequestLabels, RpcLabels, StateLabels,
+    StoreLabels, VerificationLabels, WorkerLabels,
 };
 
 use gpus::GpuGauges;
@@ -66,6 +67,8 @@ struct Measures {
     programs: Mutex<BTreeSet<VkHash>>,
     requests_accepted: Family<RequestLabels, Counter>,
     requests_ended: Family<StateLabels, Counter>,
+    client_requests: Family<ClientLabels, Counter>,
+    over_quota: Family<QuotaLabels, Counter>,
     jobs_ended: Family<JobLabels, Counter>,
     job_wait: Seconds<ModeLabels>,
     proof: Seconds<ProofLabels>,
@@ -129,6 +132,14 @@ impl Metrics {
         let requests_accepted =
             to.counters("requests_accepted", "requests accepted, by `mode` and `network_mode`");
         let requests_ended = to.counters("requests_ended", "requests that ended, by `state`");
+        let client_requests = to.counters(
+            "client_requests",
+            "requests accepted, by `client` (its name in `[[clients]]`, else `other`)",
+        );
+        let over_quota = to.counters(
+            "over_quota",
+            "requests and tickets refused because a quota was used up, by `client` and `quota`",
+        );
         let jobs_ended = to.counters("jobs_ended", "jobs that ended, by `mode` and `state`");
         let job_wait = to.seconds(
             "job_wait",
@@ -218,6 +229,8 @@ impl Metrics {
             programs: Mutex::default(),
             requests_accepted,
             requests_ended,
+            client_requests,
+            over_quota,
             jobs_ended,
             job_wait,
             proof,
@@ -297,6 +310,17 @@ impl Metrics {
             Change::Attempt(attempt) => self.attempt_changed(attempt),
             _ => {}
         }
+    }
+
+    /// A new request was accepted from a client of this name.
+    pub fn client_asked(&self, client: Option<&str>) {
+        self.0.client_requests.get_or_create(&ClientLabels::of(client)).inc();
+    }
+
+    /// A client of this name was refused something because of a quota.
+    pub fn over_quota(&self, client: Option<&str>, over: OverQuota) {
+        let ClientLabels { client } = ClientLabels::of(client);
+        self.0.over_quota.get_or_create(&QuotaLabels { client, quota: over.key() }).inc();
     }
 
     /// A proof was checked.

@@ -14,6 +14,7 @@ use crate::artifacts::ArtifactsHandle;
 use crate::artifacts::actor::ArtifactsActor;
 use crate::artifacts::blobs::Blobs;
 use crate::artifacts::budget::DiskBudget;
+use crate::clients::Clients;
 use crate::config::Config;
 use crate::events::Events;
 use crate::metrics::Metrics;
@@ -81,6 +82,8 @@ impl Root {
             blobs.clone(),
             config.retention_rules(),
             budget,
+            Clients::new(config),
+            metrics.clone(),
             above.clone(),
         )
         .await?;

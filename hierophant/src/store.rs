@@ -11,6 +11,7 @@ mod retention;
 pub mod rows;
 pub mod sqlite;
 mod statement;
+mod taken;
 mod values;
 mod write;
 
@@ -38,6 +39,7 @@ use queries::SqlStore;
 pub use browse::{ArtifactFilter, Browse, JobFilter};
 pub use notices::Notices;
 pub use retention::RetentionStep;
+pub use taken::Taken;
 
 /// Why a store did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -216,7 +218,7 @@ pub async fn open(config: &Config, metrics: Metrics) -> Result<Arc<dyn JobStore>
 
 /// Durable memory. One writer calls [`commit`](Self::commit) for each kind of record; anybody reads.
 #[async_trait]
-pub trait JobStore: Browse + Notices + Debug {
+pub trait JobStore: Browse + Notices + Taken + Debug {
     /// Writes all changes or none, durably.
     async fn commit(&self, changes: &[Change]) -> Result<(), StoreError>;
 

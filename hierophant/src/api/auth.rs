@@ -33,8 +33,8 @@ pub struct Authenticator {
 impl Authenticator {
     /// An authenticator of this mode; the list counts only for [`AuthMode::Allowlist`].
     #[must_use]
-    pub fn new(mode: AuthMode, allowlist: &[Address]) -> Self {
-        Self { mode, allowlist: allowlist.iter().copied().collect() }
+    pub fn new(mode: AuthMode, allowlist: impl IntoIterator<Item = Address>) -> Self {
+        Self { mode, allowlist: allowlist.into_iter().collect() }
     }
 
     /// The address that signed `message`. Without authentication, an unusable signature gives the zero
@@ -123,15 +123,15 @@ mod tests {
     #[test]
     fn the_modes_let_in_whom_they_should() {
         let message = CREATE_ARTIFACT_MESSAGE;
-        let none = Authenticator::new(AuthMode::None, &[]);
+        let none = Authenticator::new(AuthMode::None, []);
         assert_eq!(none.authenticate(message, &[]), Ok(Address::ZERO));
         assert_eq!(none.authenticate(message, &signature(54)), Ok(SIGNER));
-        let verify = Authenticator::new(AuthMode::Verify, &[]);
+        let verify = Authenticator::new(AuthMode::Verify, []);
         assert!(matches!(verify.authenticate(message, &[]), Err(AuthError::Unauthenticated(_))));
         assert_eq!(verify.authenticate(message, &signature(54)), Ok(SIGNER));
-        let listed = Authenticator::new(AuthMode::Allowlist, &[SIGNER]);
+        let listed = Authenticator::new(AuthMode::Allowlist, [SIGNER]);
         assert_eq!(listed.authenticate(message, &signature(54)), Ok(SIGNER));
-        let other = Authenticator::new(AuthMode::Allowlist, &[Address::ZERO]);
+        let other = Authenticator::new(AuthMode::Allowlist, [Address::ZERO]);
         assert_eq!(other.authenticate(message, &signature(54)), Err(AuthError::NotAllowed(SIGNER)));
     }
 }

@@ -16,10 +16,13 @@ use super::blobs::{Blobs, StagedBlob};
 use super::budget::DiskBudget;
 use super::core::{Decision, decide};
 use super::handle::ArtifactsHandle;
+use super::held::Held;
 use super::message::{ArtifactsMsg, UploadError, Waiting};
 use super::retention::Rules;
 use super::sweep::Sweeper;
 use crate::ask::{reply, tell};
+use crate::clients::{Clients, OverQuota};
+use crate::metrics::Metrics;
 use crate::proofs::actor::chain;
 use crate::records::{ArtifactKind, ArtifactRecord, Change, Millis};
 use crate::store::{JobStore, StoreError};
@@ -33,6 +36,9 @@ pub struct ArtifactsState {
     budget: DiskBudget,
     /// Tickets whose bytes are being put in their place: nobody else's may come in between.
     adopting: BTreeSet<ArtifactId>,
+    held: Held,
+    metrics: Metrics,
+    clients: Clients,
     sweeping: Option<JoinHandle<()>>,
     /// Why nothing can ever be written again, if that is so.
     superseded: Option<StoreError>,
@@ -47,20 +53,27 @@ impl ArtifactsActor {
     ///
     /// # Errors
     ///
-    /// When the actor system refuses.
+    /// When the store cannot be read.
     pub async fn start(
         store: Arc<dyn JobStore>,
         blobs: Blobs,
         rules: Rules,
         budget: DiskBudget,
+        clients: Clients,
+        metrics: Metrics,
         supervisor: ActorCell,
     ) -> Result<ArtifactsHandle, SpawnErr> {
+        let held = Held::read(clients.clone(), store.as_ref()).await;
+        let held = held.map_err(|error| SpawnErr::StartupFailed(error.into()))?;
         let state = ArtifactsState {
             store,
             blobs,
             rules,
             budget,
             adopting: BTreeSet::new(),
+            held,
+            metrics,
+            clients,
             sweeping: None,
             superseded: None,
         };
@@ -99,9 +112,12 @@ impl Actor for ArtifactsActor {
         match message {
             // A ticket that could not be stored is not answered: its asker reports "unavailable".
             ArtifactsMsg::OpenTicket(kind, owner, port) => match state.open(kind, owner).await {
-                Ok(id) => reply(port, id),
+                Ok(opened) => reply(port, opened),
                 Err(error) => log_unavailable(&error),
             },
+            ArtifactsMsg::MayKeep(owner, bytes, port) => {
+                reply(port, state.held.may_keep(owner, bytes));
+            }
             ArtifactsMsg::KeepUpload(ticket, bytes, port) => {
                 match state.look_at_upload(ticket, bytes.info()).await {
                     Ok(Some(record)) => state.adopt(&myself, record, bytes, Waiting::Upload(port)),
@@ -131,8 +147,11 @@ impl Actor for ArtifactsActor {
                     log_unavailable(&error);
                 }
             }
-            ArtifactsMsg::Record(changes, port) => {
+            ArtifactsMsg::Record(changes, gone, port) => {
                 let outcome = state.commit(&changes).await;
+                if outcome.is_ok() {
+                    state.recorded(&changes, &gone);
+                }
                 reply(port, outcome.inspect_err(|error| log_unavailable(error)).is_ok());
             }
             ArtifactsMsg::Sweep => state.sweep(&myself),
@@ -171,11 +190,34 @@ impl ArtifactsState {
         outcome
     }
 
-    async fn open(&mut self, kind: ArtifactKind, owner: Address) -> Result<ArtifactId, StoreError> {
+    /// Keeps the counts in line with what retention has recorded.
+    fn recorded(&mut self, changes: &[Change], gone: &[(Address, u64)]) {
+        for change in changes {
+            if let Change::Forgotten(id) = change {
+                self.held.closed(*id);
+            }
+        }
+        for (owner, bytes) in gone {
+            self.held.shrank(*owner, *bytes);
+        }
+    }
+
+    async fn open(
+        &mut self,
+        kind: ArtifactKind,
+        owner: Address,
+    ) -> Result<Result<ArtifactId, OverQuota>, StoreError> {
+        if let Err(over) = self.held.may_open(owner) {
+            let client = self.clients.name(owner);
+            tracing::info!(%owner, client, quota = over.key(), "a ticket over its quota");
+            self.metrics.over_quota(client, over);
+            return Ok(Err(over));
+        }
         let id = ArtifactId::random();
         let record = ArtifactRecord::ticket(id, kind, owner, Millis::now());
         self.commit(&[Change::Artifact(record)]).await?;
-        Ok(id)
+        self.held.opened(id, owner);
+        Ok(Ok(id))
     }
 
     /// What becomes of an upload: its ticket's record to be, or nothing to do.
@@ -190,6 +232,7 @@ impl ArtifactsState {
                 Err(UploadError::Unavailable)
             }
             (Decision::Keep, Some(record)) => {
+                self.held.may_keep(record.owner, info.size).map_err(UploadError::OverQuota)?;
                 Ok(Some(ArtifactRecord { blob: Some(info), ..record }))
             }
             (Decision::AlreadyThere, _) => Ok(None),
@@ -207,6 +250,10 @@ impl ArtifactsState {
         waiting: Waiting,
     ) {
         self.adopting.insert(record.id);
+        if record.kind != ArtifactKind::Proof {
+            // Already now, so that two uploads at once cannot both take the last room.
+            self.held.grew(record.owner, bytes.info().size);
+        }
         let (blobs, myself) = (self.blobs.clone(), myself.clone());
         task::spawn("adopt", async move {
             let outcome = blobs.adopt(bytes, record.id).await;
@@ -221,12 +268,21 @@ impl ArtifactsState {
         outcome: io::Result<()>,
     ) -> Result<BlobInfo, UploadError> {
         self.adopting.remove(&record.id);
-        outcome.map_err(unavailable)?;
         let info = record.blob.ok_or(UploadError::NoTicket)?;
-        // Should this fail, the bytes stay until orphans are cleared: the store may have taken the record
-        // all the same, and its promise must be kept.
-        self.commit(&[Change::Artifact(record)]).await.map_err(unavailable)?;
+        let (id, owner, of_client) = (record.id, record.owner, record.kind != ArtifactKind::Proof);
+        let recorded = match outcome {
+            // Should this fail, the bytes stay until orphans are cleared: the store may have taken the record
+            // all the same, and its promise must be kept.
+            Ok(()) => self.commit(&[Change::Artifact(record)]).await.map_err(unavailable),
+            Err(error) => Err(unavailable(error)),
+        };
+        if recorded.is_err() && of_client {
+            // The sender comes again, and is counted again.
+            self.held.shrank(owner, info.size);
+        }
+        recorded?;
         self.budget.grew(info.size);
+        self.held.closed(id);
         Ok(info)
     }
 }

@@ -10,6 +10,7 @@ use ractor::ActorRef;
 use super::blobs::StagedBlob;
 use super::message::{ArtifactsMsg, UploadError};
 use crate::ask::{Unanswered, ask, ask_for, tell};
+use crate::clients::OverQuota;
 use crate::records::{ArtifactKind, Change};
 
 /// How long bytes may take into their place; a bucket may be far away. Sender and answer wait that long.
@@ -24,7 +25,7 @@ impl ArtifactsHandle {
         Self(actor)
     }
 
-    /// Opens an upload ticket; it is stored when this returns.
+    /// Opens an upload ticket; it is stored when this returns. The inner error is the owner's quota.
     ///
     /// # Errors
     ///
@@ -33,8 +34,21 @@ impl ArtifactsHandle {
         &self,
         kind: ArtifactKind,
         owner: Address,
-    ) -> Result<ArtifactId, Unanswered> {
+    ) -> Result<Result<ArtifactId, OverQuota>, Unanswered> {
         ask(&self.0, |reply| ArtifactsMsg::OpenTicket(kind, owner, reply)).await
+    }
+
+    /// Whether so many bytes more may be kept for an owner. The inner error is its quota.
+    ///
+    /// # Errors
+    ///
+    /// [`Unanswered`] when the actor or its store hangs.
+    pub async fn may_keep(
+        &self,
+        owner: Address,
+        bytes: u64,
+    ) -> Result<Result<(), OverQuota>, Unanswered> {
+        ask(&self.0, |reply| ArtifactsMsg::MayKeep(owner, bytes, reply)).await
     }
 
     /// Keeps the bytes that were uploaded to a ticket; they are durable when this returns.
@@ -68,8 +82,9 @@ impl ArtifactsHandle {
         tell(&self.0, ArtifactsMsg::Delivered(proof));
     }
 
-    /// Writes what retention has decided. Returns whether it is stored.
-    pub(super) async fn record(&self, changes: Vec<Change>) -> bool {
-        ask(&self.0, |reply| ArtifactsMsg::Record(changes, reply)).await.unwrap_or(false)
+    /// Writes what retention has decided, by which so many bytes of these owners are gone. Returns whether it is
+    /// stored.
+    pub(super) async fn record(&self, changes: Vec<Change>, gone: Vec<(Address, u64)>) -> bool {
+        ask(&self.0, |reply| ArtifactsMsg::Record(changes, gone, reply)).await.unwrap_or(false)
     }
 }

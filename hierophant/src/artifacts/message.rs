@@ -8,6 +8,7 @@ use network_lib::job::BlobInfo;
 use ractor::RpcReplyPort;
 
 use super::blobs::StagedBlob;
+use crate::clients::OverQuota;
 use crate::records::{ArtifactKind, ArtifactRecord, Change};
 
 /// Why an upload was not kept.
@@ -19,6 +20,9 @@ pub enum UploadError {
     /// Other bytes came first.
     #[error("this ticket already holds other bytes; ask for a new one with CreateArtifact")]
     Conflict,
+    /// Its owner may not have so much kept.
+    #[error(transparent)]
+    OverQuota(OverQuota),
     /// The same ticket's bytes are being put in their place, or disk, bucket or store do not work now;
     /// later they may.
     #[error("the upload could not be stored; try again later")]
@@ -38,15 +42,18 @@ pub enum Waiting {
 #[derive(Debug)]
 pub enum ArtifactsMsg {
     /// Open a ticket for an owner.
-    OpenTicket(ArtifactKind, Address, RpcReplyPort<ArtifactId>),
+    OpenTicket(ArtifactKind, Address, RpcReplyPort<Result<ArtifactId, OverQuota>>),
+    /// Whether so many bytes more may be kept for an owner.
+    MayKeep(Address, u64, RpcReplyPort<Result<(), OverQuota>>),
     /// Keep the bytes uploaded to a ticket.
     KeepUpload(ArtifactId, StagedBlob, RpcReplyPort<Result<BlobInfo, UploadError>>),
     /// The bytes of an artifact are in their place, or could not be put there.
     Adopted(Box<ArtifactRecord>, io::Result<()>, Waiting),
     /// API: a proof was served whole.
     Delivered(ArtifactId),
-    /// Sweep: write what retention has decided. Answers whether it is stored.
-    Record(Vec<Change>, RpcReplyPort<bool>),
+    /// Sweep: write what retention has decided, by which so many bytes of these owners are gone. Answers
+    /// whether it is stored.
+    Record(Vec<Change>, Vec<(Address, u64)>, RpcReplyPort<bool>),
     /// Time has passed.
     Sweep,
     /// Keep a proof, under a new id.

@@ -10,7 +10,7 @@ use super::blobs::{Blobs, Listed};
 use super::budget::DiskBudget;
 use super::handle::ArtifactsHandle;
 use super::retention::Cutoffs;
-use crate::records::{ArtifactRecord, Change, Millis};
+use crate::records::{ArtifactKind, ArtifactRecord, Change, Millis};
 use crate::store::{JobStore, RetentionStep, StoreError};
 
 /// Most artifacts in one transaction, so that others get to write in between.
@@ -49,12 +49,17 @@ impl Sweeper {
         loop {
             let found = self.store.artifacts_to(RetentionStep::Remove, &cutoffs, BATCH).await?;
             let mut changes = Vec::new();
+            let mut gone = Vec::new();
             let mut bytes = 0;
             let mut failed = 0;
             for artifact in &found {
                 if self.remove(artifact.id).await {
                     changes.push(Change::Removed(artifact.id, now));
-                    bytes += artifact.blob.map_or(0, |blob| blob.size);
+                    let size = artifact.blob.map_or(0, |blob| blob.size);
+                    bytes += size;
+                    if artifact.kind != ArtifactKind::Proof {
+                        gone.push((artifact.owner, size));
+                    }
                 } else {
                     failed += 1;
                 }
@@ -63,7 +68,7 @@ impl Sweeper {
                 }
             }
             let artifacts = changes.len();
-            if changes.is_empty() || !self.owner.record(changes).await {
+            if changes.is_empty() || !self.owner.record(changes, gone).await {
                 return Ok(());
             }
             self.budget.shrank(bytes);
@@ -82,7 +87,8 @@ impl Sweeper {
     ) -> Result<(), StoreError> {
         loop {
             let found = self.store.artifacts_to(step, cutoffs, BATCH).await?;
-            if found.is_empty() || !self.owner.record(found.iter().map(&change).collect()).await {
+            let changes = found.iter().map(&change).collect();
+            if found.is_empty() || !self.owner.record(changes, Vec::new()).await {
                 return Ok(());
             }
             tracing::debug!(artifacts = found.len(), ?step, "retention");

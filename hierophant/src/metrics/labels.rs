@@ -23,6 +23,25 @@ pub(super) struct RequestLabels {
     pub(super) network_mode: &'static str,
 }
 
+/// Name of a configured client; all others are one.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct ClientLabels {
+    pub(super) client: String,
+}
+
+impl ClientLabels {
+    pub(super) fn of(name: Option<&str>) -> Self {
+        Self { client: name.unwrap_or("other").to_owned() }
+    }
+}
+
+/// Who was refused, and which quota was used up.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct QuotaLabels {
+    pub(super) client: String,
+    pub(super) quota: &'static str,
+}
+
 /// Kind of proof and how its job ended.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct JobLabels {

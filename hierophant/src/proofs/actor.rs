@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use alloy_primitives::Address;
 use backon::Retryable;
 use network_lib::ids::{ArtifactId, RequestId, WorkerId};
 use network_lib::task;
@@ -20,6 +21,7 @@ use super::pace::LATELY;
 use crate::artifacts::audit;
 use crate::artifacts::blobs::Blobs;
 use crate::ask::{reply, tell};
+use crate::clients::{Clients, OverQuota, Quota, has_room};
 use crate::clock::Clock;
 use crate::events::Events;
 use crate::metrics::Metrics;
@@ -33,6 +35,10 @@ use crate::webhooks::Webhooks;
 
 /// How often deadlines and rested jobs are looked at.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+const MINUTE_MS: i64 = 60_000;
+
+const DAY_MS: i64 = 24 * 3600 * 1000;
 
 /// What the actor is started with.
 #[derive(Debug)]
@@ -59,6 +65,7 @@ pub struct ProofsArguments {
 #[derive(Debug)]
 pub struct ProofsState {
     core: ProofsCore,
+    clients: Clients,
     store: Arc<dyn JobStore>,
     quarantine: Duration,
     checker: ProofChecker,
@@ -123,10 +130,12 @@ impl Actor for ProofsActor {
         let mut clock = Clock::start();
         let (now, _) = clock.look();
         let past = Past { unfinished, damaged, strikes, ended, settings };
+        let clients = limits.clients.clone();
         let (core, effects) = ProofsCore::restore(now, limits, IdSource::random(), past);
         let sessions = BTreeMap::new();
         let mut state = ProofsState {
             core,
+            clients,
             store,
             quarantine,
             checker,
@@ -284,7 +293,17 @@ impl ProofsState {
                 return Ok(Err(SubmitError::Unavailable));
             }
         };
+        let (requester, repeated) = (new.requester, known.earlier.is_some());
         let (answer, effects) = self.core.submit(now, new, known);
+        let client = self.clients.name(requester);
+        match &answer {
+            Ok(_) if !repeated => self.metrics.client_asked(client),
+            Err(SubmitError::OverQuota(over)) => {
+                tracing::info!(%requester, client, quota = over.key(), "a request over its quota");
+                self.metrics.over_quota(client, *over);
+            }
+            _ => {}
+        }
         self.carry_out(myself, effects).await?;
         Ok(answer)
     }
@@ -298,7 +317,7 @@ impl ProofsState {
         let call = idempotency_key(new.requester, &new.spec, &new.stdin_uri, new.deadline);
         let earlier = self.store.request_by_idempotency_key(call).await?;
         if earlier.is_some() {
-            return Ok(Known { earlier, ended: None });
+            return Ok(Known { earlier, ..Known::default() });
         }
         let key = job_key(&new.spec, &new.stdin_blob);
         let mut ended = self.store.proved_job(key).await?;
@@ -310,7 +329,33 @@ impl ProofsState {
             // A clock that was set back must not make it last longer.
             ended = ended.filter(|job| job.finished_at <= Some(now));
         }
-        Ok(Known { earlier, ended })
+        let over = self.over_quota(now, new.requester).await?;
+        Ok(Known { earlier, ended, over })
+    }
+
+    /// Which quota of an address is used up, by what is stored. What is accepted is stored before the next
+    /// request is looked at, so none slips in between.
+    async fn over_quota(
+        &self,
+        now: Millis,
+        requester: Address,
+    ) -> Result<Option<OverQuota>, StoreError> {
+        let Quota { requests_per_minute, cycles_per_day, .. } = self.clients.quota(requester);
+        if requests_per_minute != 0 {
+            let since = Millis(now.0.saturating_sub(MINUTE_MS));
+            let accepted = self.store.requests_accepted(requester, since, now).await?;
+            if !has_room(accepted, requests_per_minute) {
+                return Ok(Some(OverQuota::RequestsPerMinute(requests_per_minute)));
+            }
+        }
+        if cycles_per_day != 0 {
+            let since = Millis(now.0.saturating_sub(DAY_MS));
+            let executed = self.store.cycles_executed(requester, since, now).await?;
+            if !has_room(executed, cycles_per_day) {
+                return Ok(Some(OverQuota::CyclesPerDay(cycles_per_day)));
+            }
+        }
+        Ok(None)
     }
 
     /// Has a finished `proof` whose bytes are gone made again, for those who still wait for it. Returns
@@ -349,7 +394,7 @@ impl ProofsState {
     async fn cancelled_before(
         &self,
         id: RequestId,
-        by: alloy_primitives::Address,
+        by: Address,
     ) -> Result<(), CancelError> {
         let view = self.store.request(id).await.map_err(|error| {
             log_unread(&error);
@@ -391,7 +436,7 @@ impl ProofsState {
                 })
                 .await?;
             for change in &changes {
-                log::changed(change);
+                log::changed(change, &self.clients);
                 self.metrics.changed(change);
                 self.events.changed(change);
                 traces::changed(change);

@@ -9,6 +9,7 @@ mod dispatch;
 mod endings;
 mod ids;
 mod line;
+mod open;
 mod operate;
 mod race;
 mod requests;
@@ -31,12 +32,14 @@ use super::memory::Needs;
 use super::message::{LeaseAccess, Overview, RunningProof, WorkerWork};
 use super::pace::Pace;
 use super::queue::{Queue, Rank};
+use crate::clients::Clients;
 use crate::operate::Paused;
 use crate::records::{AttemptRecord, Change, JobRecord, JobState, Millis, Priority, RequestRecord};
 use crate::verify::Claim;
 
 pub use ids::IdSource;
 pub use line::Waiting;
+use open::OpenRequests;
 pub use operate::NotActed;
 pub use requests::Known;
 pub use restore::Past;
@@ -50,6 +53,8 @@ pub struct Limits {
     pub max_attempts: u32,
     /// How many jobs may wait before new ones are turned away.
     pub max_waiting: usize,
+    /// How much each requester may have open.
+    pub clients: Clients,
     /// Kinds of proof that go before all others.
     pub urgent_modes: Vec<ProofMode>,
     /// How long an attempt may take; 0 = no limit.
@@ -136,7 +141,7 @@ pub struct ProofsCore {
     ids: IdSource,
     jobs: BTreeMap<JobId, LiveJob>,
     by_key: BTreeMap<Sha256Digest, JobId>,
-    by_request: BTreeMap<RequestId, JobId>,
+    open: OpenRequests,
     queue: Queue,
     leases: BTreeMap<LeaseId, Lease>,
     workers: Workers,

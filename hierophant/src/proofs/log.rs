@@ -7,10 +7,11 @@ use network_lib::ids::{JobId, LeaseId};
 use network_lib::job::Failure;
 
 use super::actor::short;
+use crate::clients::Clients;
 use crate::records::{AttemptRecord, Change};
 
 /// A change that is in the store now.
-pub(super) fn changed(change: &Change) {
+pub(super) fn changed(change: &Change, clients: &Clients) {
     match change {
         Change::Job(job) => {
             let contemplant = job.prover.as_ref().map_or("-", |prover| prover.name.as_str());
@@ -20,7 +21,7 @@ pub(super) fn changed(change: &Change) {
         }
         Change::Request(request, _) => {
             tracing::info!(job_id = %request.job, request = %short(request.id),
-                requester = %request.requester, state = %request.state, "request");
+                requester = %request.requester, client = clients.name(request.requester), state = %request.state, "request");
         }
         Change::Attempt(attempt) => attempt_changed(attempt),
         _ => {}
@@ -82,13 +83,13 @@ mod tests {
             .with_writer(Arc::new(log.reopen().expect("writes")))
             .finish();
         tracing::subscriber::with_default(subscriber, || {
-            changed(&Change::Attempt(attempt.clone()));
+            changed(&Change::Attempt(attempt.clone()), &Clients::default());
             checked(Some(job), lease, &Ok(()), Duration::from_millis(200));
             attempt.begun_at = Some(Millis(2_000));
-            changed(&Change::Attempt(attempt.clone()));
+            changed(&Change::Attempt(attempt.clone()), &Clients::default());
             attempt.ended_at = Some(Millis(9_000));
             attempt.outcome = AttemptOutcome::Completed;
-            changed(&Change::Attempt(attempt));
+            changed(&Change::Attempt(attempt), &Clients::default());
         });
         let text = std::fs::read_to_string(log.path()).expect("reads");
         let lines: Vec<serde_json::Value> =

@@ -10,6 +10,7 @@ use ractor::RpcReplyPort;
 
 use super::core::{Arrival, Waiting, Why};
 use super::lease::WorkerStats;
+use crate::clients::OverQuota;
 use crate::operate::{Action, ClearFilter, Cleared, Done, NotDone, Paused};
 use crate::records::{Millis, NetworkMode, RequestState};
 use crate::session::SessionHandle;
@@ -58,6 +59,9 @@ pub enum SubmitError {
         /// How many wait.
         waiting: usize,
     },
+    /// The requester may take no more.
+    #[error(transparent)]
+    OverQuota(OverQuota),
     /// The store or the actor does not answer; later it may.
     #[error("the request could not be stored; try again later")]
     Unavailable,

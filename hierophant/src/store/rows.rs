@@ -135,7 +135,7 @@ where
         .transpose()
 }
 
-fn address(row: &impl Columns, name: &str) -> Result<Address, StoreError> {
+pub(super) fn address(row: &impl Columns, name: &str) -> Result<Address, StoreError> {
     Address::try_from(bytes(row, name)?.as_slice()).map_err(corrupt)
 }
 

@@ -4,7 +4,7 @@ use hierophant_proto::artifact::artifact_store_server::ArtifactStore;
 use hierophant_proto::artifact::{ArtifactType, CreateArtifactRequest, CreateArtifactResponse};
 use tonic::{Request, Response, Status};
 
-use super::signed::denied;
+use super::signed::{denied, over_quota};
 use crate::api::Context;
 use crate::api::auth::CREATE_ARTIFACT_MESSAGE;
 use crate::api::urls::CalledAuthority;
@@ -51,9 +51,10 @@ impl ArtifactStore for ArtifactStoreService {
         };
         self.context.budget.admit(0).map_err(|low| Status::unavailable(low.to_string()))?;
         let ticket = self.context.owners.artifacts.open_ticket(kind, owner).await;
-        let id = ticket.map_err(|_| {
+        let ticket = ticket.map_err(|_| {
             Status::unavailable("the upload ticket could not be stored; try again later")
         })?;
+        let id = ticket.map_err(over_quota)?;
         let url = self.context.urls.artifact(authority.as_ref(), id);
         Ok(Response::new(CreateArtifactResponse {
             artifact_uri: url.clone(),

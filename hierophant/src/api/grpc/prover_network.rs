@@ -356,6 +356,7 @@ impl ProverNetwork for ProverNetworkService {
         let lost = self.lost_proof(&new).await?;
         let id =
             self.context.owners.proofs.submit(new, lost).await.map_err(|error| match error {
+                SubmitError::OverQuota(over) => signed::over_quota(over),
                 SubmitError::Busy { .. } | SubmitError::Unavailable => {
                     Status::unavailable(error.to_string())
                 }

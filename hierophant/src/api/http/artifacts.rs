@@ -5,9 +5,10 @@ use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::TryStreamExt;
+use headers::{ContentLength, HeaderMapExt};
 use network_lib::ids::ArtifactId;
 
-use super::receive::receive;
+use super::receive::{discard, receive};
 use super::serve::{away, serve_blob};
 use super::{answer, not_found, try_again};
 use crate::api::Context;
@@ -26,12 +27,26 @@ pub(super) async fn upload(
 ) -> Response {
     let no_ticket = || not_found(&UploadError::NoTicket.to_string());
     let Ok(id) = id.parse::<ArtifactId>() else { return no_ticket() };
-    match context.store.artifact(id).await {
-        Ok(Some(record)) if record.kind != ArtifactKind::Proof => {}
+    let away = || try_again(UploadError::Unavailable.to_string());
+    let ticket = match context.store.artifact(id).await {
+        Ok(Some(record)) if record.kind != ArtifactKind::Proof => record,
         Ok(_) => return no_ticket(),
         Err(error) => {
             tracing::error!(%error, "a ticket could not be looked up");
-            return try_again(UploadError::Unavailable.to_string());
+            return away();
+        }
+    };
+    // Whoever repeats an upload adds nothing. One of unknown length is looked at when it is there.
+    if ticket.blob.is_none()
+        && let Some(ContentLength(announced)) = headers.typed_get()
+    {
+        match context.owners.artifacts.may_keep(ticket.owner, announced).await {
+            Ok(Ok(())) => {}
+            Ok(Err(over)) => {
+                discard(body.into_data_stream());
+                return answer(StatusCode::PAYLOAD_TOO_LARGE, over.to_string());
+            }
+            Err(_) => return away(),
         }
     }
     let limit = context.max_artifact_bytes;
@@ -48,6 +63,9 @@ pub(super) async fn upload(
         }
         Err(error @ UploadError::Conflict) => answer(StatusCode::CONFLICT, error.to_string()),
         Err(UploadError::NoTicket) => no_ticket(),
+        Err(error @ UploadError::OverQuota(_)) => {
+            answer(StatusCode::PAYLOAD_TOO_LARGE, error.to_string())
+        }
         Err(error @ UploadError::Unavailable) => try_again(error.to_string()),
     }
 }

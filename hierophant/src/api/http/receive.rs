@@ -86,7 +86,8 @@ fn too_large(limit: u64) -> Response {
     )
 }
 
-fn discard(mut chunks: BodyDataStream) {
+/// Reads the rest of a refused body, for a while.
+pub(super) fn discard(mut chunks: BodyDataStream) {
     task::spawn("discard upload", async move {
         let reading = async { while let Some(Ok(_)) = chunks.next().await {} };
         let _ = tokio::time::timeout(DISCARD_LIMIT, reading).await;

@@ -209,7 +209,7 @@ impl ProofsCore {
         state: RequestState,
         effects: &mut Vec<Effect>,
     ) {
-        let Some(job) = self.by_request.remove(&id) else { return };
+        let Some(job) = self.open.remove(id) else { return };
         let Some(live) = self.jobs.get_mut(&job) else { return };
         if let Some(mut request) = live.requests.remove(&id) {
             request.state = state;
@@ -255,7 +255,7 @@ impl ProofsCore {
         record.updated_at = now;
         record.finished_at = Some(now);
         for (id, mut request) in std::mem::take(&mut live.requests) {
-            self.by_request.remove(&id);
+            self.open.remove(id);
             request.state = request_state;
             request.updated_at = now;
             request.fulfilled_at = (request_state == RequestState::Fulfilled).then_some(now);

@@ -52,7 +52,7 @@ impl ProofsCore {
     ) -> Result<Done, NotActed> {
         match action {
             Action::CancelRequest(id) => {
-                let job = self.by_request.get(id).copied().ok_or(NotActed::NotUnfinished)?;
+                let job = self.open.job(*id).ok_or(NotActed::NotUnfinished)?;
                 self.end_request(now, *id, RequestState::Cancelled, effects);
                 Ok(Done::changed(if self.jobs.contains_key(&job) {
                     "the request is cancelled; its job goes on for the others that wait for it"

@@ -4,6 +4,7 @@ use alloy_primitives::Address;
 use network_lib::ids::{JobId, RequestId, Sha256Digest};
 
 use super::{Effect, LiveJob, ProofsCore};
+use crate::clients::{OverQuota, has_room};
 use crate::proofs::message::{CancelError, NewRequest, SubmitError};
 use crate::records::{Change, JobRecord, JobState, Millis, RequestRecord, RequestState, job_key};
 
@@ -15,6 +16,8 @@ pub struct Known {
     /// An ended job with the same content that answers this request too: a proved one whose proof is
     /// stored, or one that was set aside a short while ago.
     pub ended: Option<JobRecord>,
+    /// What its requester has used up, by what is stored.
+    pub over: Option<OverQuota>,
 }
 
 impl ProofsCore {
@@ -22,7 +25,8 @@ impl ProofsCore {
     ///
     /// # Errors
     ///
-    /// [`SubmitError::Busy`] when a new job would exceed the limit of waiting ones.
+    /// [`SubmitError::Busy`] when a new job would exceed the limit of waiting ones,
+    /// [`SubmitError::OverQuota`] when the requester may take no more. A repeated call is neither.
     pub fn submit(
         &mut self,
         now: Millis,
@@ -31,6 +35,9 @@ impl ProofsCore {
     ) -> (Result<RequestId, SubmitError>, Vec<Effect>) {
         if let Some(earlier) = known.earlier {
             return (Ok(earlier), Vec::new());
+        }
+        if let Some(over) = known.over {
+            return (Err(SubmitError::OverQuota(over)), Vec::new());
         }
         let mut effects = vec![Effect::Save(Change::CountNonce(new.requester))];
         let key = job_key(&new.spec, &new.stdin_blob);
@@ -46,6 +53,10 @@ impl ProofsCore {
             effects.push(Effect::Save(Change::Request(request, new.spec)));
             return (Ok(new.id), effects);
         }
+        let most = self.limits.clients.quota(new.requester).open_requests;
+        if !has_room(self.open.of(new.requester), most) {
+            return (Err(SubmitError::OverQuota(OverQuota::OpenRequests(most))), Vec::new());
+        }
         let job = match running {
             Some(job) => job,
             None if self.queue.len() >= self.limits.max_waiting => {
@@ -55,7 +66,7 @@ impl ProofsCore {
         };
         let request = open_request(now, &new, job);
         effects.push(Effect::Save(Change::Request(request.clone(), new.spec)));
-        self.by_request.insert(new.id, job);
+        self.open.insert(new.id, job, new.requester);
         if let Some(live) = self.jobs.get_mut(&job) {
             live.requests.insert(new.id, request);
             if live.record.state == JobState::Queued {
@@ -78,7 +89,7 @@ impl ProofsCore {
         id: RequestId,
         by: Address,
     ) -> (Result<(), CancelError>, Vec<Effect>) {
-        let Some(live) = self.by_request.get(&id).and_then(|job| self.jobs.get_mut(job)) else {
+        let Some(live) = self.open.job(id).and_then(|job| self.jobs.get_mut(&job)) else {
             return (Err(CancelError::NotFound), Vec::new());
         };
         if live.requests.get(&id).is_some_and(|request| request.requester != by) {
@@ -127,7 +138,7 @@ impl ProofsCore {
             request.state = RequestState::Open;
             request.fulfilled_at = None;
             request.updated_at = now;
-            self.by_request.insert(request.id, job);
+            self.open.insert(request.id, job, request.requester);
             if let Some(live) = self.jobs.get_mut(&job) {
                 let spec = live.record.spec.clone();
                 live.requests.insert(request.id, request.clone());

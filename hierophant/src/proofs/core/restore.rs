@@ -6,6 +6,7 @@ use network_lib::ids::{ArtifactId, WorkerId};
 use network_lib::job::FailureClass;
 
 use super::endings::End;
+use super::open::OpenRequests;
 use super::{Effect, IdSource, Limits, LiveJob, ProofsCore};
 use crate::operate::Paused;
 use crate::proofs::lease::{Lease, Workers};
@@ -45,7 +46,7 @@ impl ProofsCore {
             ids,
             jobs: BTreeMap::new(),
             by_key: BTreeMap::new(),
-            by_request: BTreeMap::new(),
+            open: OpenRequests::default(),
             queue: Queue::default(),
             leases: BTreeMap::new(),
             workers: Workers::new(),
@@ -83,7 +84,7 @@ impl ProofsCore {
         let inputs_damaged = damaged.contains(&record.program) || damaged.contains(&record.stdin);
         let mut live = LiveJob::new(record);
         for request in requests {
-            self.by_request.insert(request.id, id);
+            self.open.insert(request.id, id, request.requester);
             live.requests.insert(request.id, request);
         }
         let nobody_waits = live.requests.is_empty();

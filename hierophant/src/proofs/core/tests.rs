@@ -34,6 +34,7 @@ const MINUTE: i64 = 60_000;
 fn limits() -> Limits {
     Limits {
         max_attempts: 3,
+        clients: Clients::default(),
         max_waiting: 4,
         urgent_modes: vec![ProofMode::Plonk],
         race_after: 0.0,

@@ -20,7 +20,7 @@ use hierophant::records::{
 };
 use hierophant::store::{
     ArtifactFilter, Browse, JobFilter, JobStore, Notices, RequestFilter, RequestView,
-    RetentionStep, StoreError, UnfinishedJob, sqlite,
+    RetentionStep, StoreError, Taken, UnfinishedJob, sqlite,
 };
 use network_lib::ids::{ArtifactId, JobId, RequestId, Sha256Digest, VkHash, WorkerId};
 use rand::rngs::StdRng;
@@ -151,6 +151,35 @@ impl Notices for SlowStore {
 
     async fn notice_counts(&self) -> Result<BTreeMap<Sha256Digest, u64>, StoreError> {
         self.call(self.real.notice_counts()).await
+    }
+}
+
+#[async_trait]
+impl Taken for SlowStore {
+    async fn requests_accepted(
+        &self,
+        requester: Address,
+        since: Millis,
+        now: Millis,
+    ) -> Result<u64, StoreError> {
+        self.call(self.real.requests_accepted(requester, since, now)).await
+    }
+
+    async fn cycles_executed(
+        &self,
+        requester: Address,
+        since: Millis,
+        now: Millis,
+    ) -> Result<u64, StoreError> {
+        self.call(self.real.cycles_executed(requester, since, now)).await
+    }
+
+    async fn open_tickets(&self) -> Result<Vec<(ArtifactId, Address)>, StoreError> {
+        self.call(self.real.open_tickets()).await
+    }
+
+    async fn bytes_by_owner(&self) -> Result<Vec<(Address, u64)>, StoreError> {
+        self.call(self.real.bytes_by_owner()).await
     }
 }
 

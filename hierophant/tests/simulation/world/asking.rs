@@ -15,7 +15,7 @@ impl World {
         let call = idempotency_key(new.requester, &new.spec, &new.stdin_uri, new.deadline);
         let earlier = self.memory.calls.get(&call).copied();
         let ended = self.memory.ended(key, Millis(self.now.0 - QUARANTINE));
-        let known = Known { earlier, ended };
+        let known = Known { earlier, ended, over: None };
         let answer = self.decide(|proofs, now| proofs.submit(now, new, known));
         // Even an answer that was given may get lost on its way; the client repeats its call then.
         let lost = self.storm && self.rng.random_bool(0.1);

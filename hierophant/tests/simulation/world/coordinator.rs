@@ -1,5 +1,6 @@
 //! Hierophant in the world: it starts, decides, commits, and dies.
 
+use hierophant::clients::Clients;
 use hierophant::proofs::core::{Effect, IdSource, Limits, ProofsCore};
 use hierophant::records::{Change, Millis};
 use hierophant::registry::core::{RegistryCore, Rules};
@@ -19,6 +20,7 @@ impl World {
         self.boot += 1;
         self.known.clear();
         let limits = Limits {
+            clients: Clients::default(),
             max_attempts: MAX_ATTEMPTS,
             max_waiting: 15,
             urgent_modes: vec![ProofMode::Plonk],

@@ -7,7 +7,7 @@ fn places(core: &ProofsCore, at: Millis) -> Vec<(JobId, Option<u64>)> {
 }
 
 fn job_of(core: &ProofsCore, id: u8) -> JobId {
-    core.by_request[&RequestId([id; 32])]
+    core.open.job(RequestId([id; 32])).expect("open")
 }
 
 /// A core that has seen one proof of ten seconds, by the worker that is there.

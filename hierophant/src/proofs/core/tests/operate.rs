@@ -9,7 +9,7 @@ use crate::operate::{Action, ClearFilter, Done};
 use crate::records::Priority;
 
 fn job_of(core: &ProofsCore, id: u8) -> JobId {
-    core.by_request[&RequestId([id; 32])]
+    core.open.job(RequestId([id; 32])).expect("open")
 }
 
 fn done(core: &mut ProofsCore, action: &Action) -> (Done, Vec<Effect>) {
@@ -317,7 +317,7 @@ fn nothing_that_operators_do_breaks_what_holds() {
             }
             check(&core);
             let open = core.jobs.values().map(|live| live.requests.len()).sum::<usize>();
-            assert_eq!(open, core.by_request.len());
+            assert_eq!(open, core.open.len());
             assert!(core.jobs.values().all(|live| !live.requests.is_empty()));
         }
         Ok(())

@@ -135,7 +135,7 @@ fn a_worker_that_could_take_what_waits_does_not_race() {
     }
     assert_eq!(core.sweep(at(LIMIT + 1)), []);
     let (_, lease) = given_out(&core.sweep(at(LIMIT + 1001))).expect("given out");
-    assert_eq!(core.leases[&lease].job, core.by_request[&RequestId([3; 32])]);
+    assert_eq!(core.leases[&lease].job, core.open.job(RequestId([3; 32])).expect("open"));
 }
 
 #[test]
@@ -208,7 +208,7 @@ fn a_race_stays_within_the_retry_budget() {
     assert_eq!(request_state(&effects, 2), None);
     join(&mut core, 3, 3);
     join(&mut core, 4, 4);
-    let live = &core.jobs[&core.by_request[&RequestId([2; 32])]];
+    let live = &core.jobs[&core.open.job(RequestId([2; 32])).expect("open")];
     assert_eq!((live.leases.len(), live.worker_failures), (1, 2));
     assert_eq!(core.sweep(at(9 * MINUTE)), [], "one of three is left, a race may cost two");
 }
@@ -321,7 +321,7 @@ fn both_attempts_go_on_after_a_restart() {
         let effects = core.worker_joined(START, arrival(n, u64::from(n), &[lease]));
         assert_eq!(resumed(&effects), Some(vec![lease]));
     }
-    let live = &core.jobs[&core.by_request[&RequestId([2; 32])]];
+    let live = &core.jobs[&core.open.job(RequestId([2; 32])).expect("open")];
     assert_eq!(live.leases, BTreeSet::from(leases));
     assert!(core.overview().workers.iter().all(|worker| worker.running[0].raced));
     hand_in(&mut core, 2, leases[1]);
@@ -370,5 +370,5 @@ fn a_race_costs_its_requester_no_turn() {
     core.submit(START, later, Known::default()).0.expect("accepted");
     submit(&mut core, 5, 5);
     let (_, lease) = given_out(&join(&mut core, 4, 4)).expect("given out");
-    assert_eq!(core.leases[&lease].job, core.by_request[&RequestId([5; 32])]);
+    assert_eq!(core.leases[&lease].job, core.open.job(RequestId([5; 32])).expect("open"));
 }

@@ -25,7 +25,7 @@ fn content_that_is_proved_already_is_fulfilled_at_once() {
         Effect::Save(Change::Job(job)) => Some(job),
         _ => None,
     });
-    let known = Known { earlier: None, ended: proved };
+    let known = Known { ended: proved, ..Known::default() };
     let (answer, effects) = core.submit(START, new_request(2, 1), known);
     assert_eq!(answer, Ok(RequestId([2; 32])));
     assert_eq!(request_state(&effects, 2), Some(RequestState::Fulfilled));
@@ -35,7 +35,7 @@ fn content_that_is_proved_already_is_fulfilled_at_once() {
 #[test]
 fn a_retried_call_gets_the_earlier_request_and_changes_nothing() {
     let mut core = core();
-    let known = Known { earlier: Some(RequestId([1; 32])), ended: None };
+    let known = Known { earlier: Some(RequestId([1; 32])), ..Known::default() };
     let (answer, effects) = core.submit(START, new_request(2, 1), known);
     assert_eq!(answer, Ok(RequestId([1; 32])));
     assert_eq!(effects, []);
@@ -123,7 +123,7 @@ fn urgent_modes_go_first() {
     };
     let effects = core.worker_joined(START, both);
     let (_, lease) = given_out(&effects).expect("given out");
-    assert_eq!(core.leases[&lease].job, core.by_request[&RequestId([2; 32])]);
+    assert_eq!(core.leases[&lease].job, core.open.job(RequestId([2; 32])).expect("open"));
 }
 
 #[test]
@@ -142,7 +142,7 @@ fn content_that_was_set_aside_fails_at_once_while_in_quarantine() {
     let set_aside = set_aside.expect("saved");
     let message = &set_aside.failure.as_ref().expect("says why").message;
     assert_eq!(message, "set aside after 3 failed attempts on 1 Contemplant; the last: it broke");
-    let known = Known { earlier: None, ended: Some(set_aside) };
+    let known = Known { ended: Some(set_aside), ..Known::default() };
     let (answer, effects) = core.submit(START, new_request(2, 1), known);
     assert_eq!(answer, Ok(RequestId([2; 32])));
     assert_eq!(request_state(&effects, 2), Some(RequestState::Failed));

@@ -29,7 +29,7 @@ fn ran_out(bytes: Option<u64>) -> Failure {
 }
 
 fn reason(core: &ProofsCore) -> String {
-    core.why(START, core.by_request[&RequestId([1; 32])]).expect("unfinished").reason
+    core.why(START, core.open.job(RequestId([1; 32])).expect("open")).expect("unfinished").reason
 }
 
 #[test]

@@ -8,7 +8,7 @@ fn reason(core: &ProofsCore, at: Millis, job: JobId) -> String {
 
 /// The job of a request that waits or is worked on.
 fn job_of(core: &ProofsCore, id: u8) -> JobId {
-    core.by_request[&RequestId([id; 32])]
+    core.open.job(RequestId([id; 32])).expect("open")
 }
 
 #[test]

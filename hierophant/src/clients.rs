@@ -1,0 +1,181 @@
+//! Who the clients are by name, and what each may take.
+//!
+//! A client is an address that signs. What counts is what is stored: nothing is counted beside it, so a restart
+//! forgives nobody, and no memory is taken by addresses that come and go. Whoever owns a fact holds it against
+//! the quota: `proofs` requests and cycles, `artifacts` tickets and bytes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use alloy_primitives::Address;
+
+use crate::config::Config;
+
+/// The most that an address may take; 0 = no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Quota {
+    /// Requests accepted in a minute.
+    pub requests_per_minute: u64,
+    /// Requests that have not ended.
+    pub open_requests: u64,
+    /// Cycles of the programs executed for it within 24 hours.
+    pub cycles_per_day: u64,
+    /// Bytes of programs and inputs that are kept for it.
+    pub stored_bytes: u64,
+    /// Tickets to which nothing was uploaded yet.
+    pub open_tickets: u64,
+}
+
+/// A quota that is used up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum OverQuota {
+    /// See [`Quota::requests_per_minute`].
+    #[error("{0} requests of this address were accepted within a minute, which is its quota; try again later")]
+    RequestsPerMinute(u64),
+    /// See [`Quota::open_requests`].
+    #[error("{0} requests of this address are open, which is its quota; try again when some have ended")]
+    OpenRequests(u64),
+    /// See [`Quota::cycles_per_day`].
+    #[error(
+        "programs executed {0} cycles for this address within 24 hours, which is its quota; ask again \
+         tomorrow, or the network's operator"
+    )]
+    CyclesPerDay(u64),
+    /// See [`Quota::stored_bytes`].
+    #[error(
+        "{0} bytes of programs and inputs are kept for this address at most, and they are; ask again \
+         tomorrow, or the network's operator"
+    )]
+    StoredBytes(u64),
+    /// See [`Quota::open_tickets`].
+    #[error("{0} upload tickets of this address are open, which is its quota; upload to them, or try again later")]
+    OpenTickets(u64),
+    /// Of all addresses together that are not known by name.
+    #[error("{0} upload tickets are open, as many as this network gives out; try again later")]
+    StrangersTickets(u64),
+}
+
+impl OverQuota {
+    /// Whether waiting for minutes may help.
+    #[must_use]
+    pub const fn passes_soon(self) -> bool {
+        !matches!(self, Self::CyclesPerDay(_) | Self::StoredBytes(_))
+    }
+
+    /// The quota's key in the configuration.
+    #[must_use]
+    pub const fn key(self) -> &'static str {
+        match self {
+            Self::RequestsPerMinute(_) => "requests_per_minute",
+            Self::OpenRequests(_) => "open_requests",
+            Self::CyclesPerDay(_) => "cycles_per_day",
+            Self::StoredBytes(_) => "stored_bytes",
+            Self::OpenTickets(_) => "open_tickets",
+            Self::StrangersTickets(_) => "strangers_tickets",
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    clients: BTreeMap<Address, (String, Quota)>,
+    others: Quota,
+    strangers_tickets: u64,
+}
+
+/// The clients of the configuration, and the quota of everybody else. Clones share them.
+#[derive(Debug, Clone, Default)]
+pub struct Clients(Arc<Known>);
+
+impl Clients {
+    /// As configured.
+    #[must_use]
+    pub fn new(config: &Config) -> Self {
+        let quotas = &config.quotas;
+        let others = Quota {
+            requests_per_minute: quotas.requests_per_minute,
+            open_requests: quotas.open_requests,
+            cycles_per_day: quotas.cycles_per_day,
+            stored_bytes: quotas.stored_bytes,
+            open_tickets: quotas.open_tickets,
+        };
+        let clients = config.clients.iter().map(|client| {
+            let quota = Quota {
+                requests_per_minute: client
+                    .requests_per_minute
+                    .unwrap_or(others.requests_per_minute),
+                open_requests: client.open_requests.unwrap_or(others.open_requests),
+                cycles_per_day: client.cycles_per_day.unwrap_or(others.cycles_per_day),
+                stored_bytes: client.stored_bytes.unwrap_or(others.stored_bytes),
+                open_tickets: client.open_tickets.unwrap_or(others.open_tickets),
+            };
+            (client.address, (client.name.clone(), quota))
+        });
+        Self(Arc::new(Known {
+            clients: clients.collect(),
+            others,
+            strangers_tickets: quotas.strangers_tickets,
+        }))
+    }
+
+    /// The name of an address, if it is configured.
+    #[must_use]
+    pub fn name(&self, address: Address) -> Option<&str> {
+        self.0.clients.get(&address).map(|(name, _)| name.as_str())
+    }
+
+    /// What an address may take.
+    #[must_use]
+    pub fn quota(&self, address: Address) -> Quota {
+        self.0.clients.get(&address).map_or(self.0.others, |(_, quota)| *quota)
+    }
+
+    /// How many tickets all may have open together who are not configured; 0 = no limit.
+    #[must_use]
+    pub fn strangers_tickets(&self) -> u64 {
+        self.0.strangers_tickets
+    }
+}
+
+/// Whether `taken` leaves room for one more under `most`, where 0 = no limit.
+#[must_use]
+pub const fn has_room(taken: u64, most: u64) -> bool {
+    most == 0 || taken < most
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::ClientConfig;
+
+    #[test]
+    fn a_clients_own_quota_stands_before_everybodys() {
+        let mut config = Config::for_test("unused".into());
+        config.quotas.open_requests = 7;
+        config.quotas.stored_bytes = 70;
+        config.clients = vec![ClientConfig {
+            address: Address::repeat_byte(1),
+            name: "rollup".into(),
+            requests_per_minute: None,
+            open_requests: Some(9),
+            cycles_per_day: None,
+            stored_bytes: Some(0),
+            open_tickets: None,
+        }];
+        let clients = Clients::new(&config);
+        let (own, others) =
+            (clients.quota(Address::repeat_byte(1)), clients.quota(Address::repeat_byte(2)));
+        assert_eq!((own.open_requests, own.stored_bytes), (9, 0));
+        assert_eq!((others.open_requests, others.stored_bytes), (7, 70));
+        assert_eq!(own.open_tickets, others.open_tickets);
+        assert_eq!(clients.name(Address::repeat_byte(1)), Some("rollup"));
+        assert_eq!(clients.name(Address::repeat_byte(2)), None);
+    }
+
+    #[test]
+    fn zero_is_no_limit() {
+        assert!(has_room(u64::MAX, 0));
+        assert!(has_room(4, 5));
+        assert!(!has_room(5, 5));
+    }
+}

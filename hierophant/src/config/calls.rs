@@ -1,0 +1,68 @@
+//! What a single call of a client may be: `[calls]`.
+
+use std::time::Duration;
+
+use network_lib::config::Faults;
+use serde::{Deserialize, Serialize};
+
+/// Less would refuse a program's verifying key with what goes with it.
+const SMALLEST_MESSAGE: usize = 128 * 1024;
+
+/// Shorter would refuse what SDK clients ask for by default: four hours.
+const SHORTEST_DEADLINE: Duration = Duration::from_secs(4 * 3600);
+
+/// Section `[calls]`: limits of clients' calls.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CallsConfig {
+    /// Largest gRPC message in bytes. Default 256 KiB: the largest that an SDK sends is a program's
+    /// registration with its verifying key, of which 64 KiB are taken.
+    pub max_message_bytes: usize,
+    /// How far ahead a request's deadline may lie. Default 30 days: its proof is kept for longer than that.
+    #[serde(with = "humantime_serde")]
+    pub max_deadline: Duration,
+    /// Calls a second from one IP address, on average; 0 = no limit, which is the default: behind a proxy or
+    /// a shared address all clients have the same one.
+    pub per_ip_per_second: u64,
+    /// Calls from one IP address that may come at once. Default 2000.
+    pub per_ip_burst: u64,
+    /// Whether `GetFilteredProofRequests` gives whole ids to anybody. Default no: who has a request's id can
+    /// fetch its proof.
+    pub list_ids: bool,
+}
+
+impl Default for CallsConfig {
+    fn default() -> Self {
+        Self {
+            max_message_bytes: 256 * 1024,
+            max_deadline: Duration::from_secs(30 * 24 * 3600),
+            per_ip_per_second: 0,
+            per_ip_burst: 2000,
+            list_ids: false,
+        }
+    }
+}
+
+impl CallsConfig {
+    /// Notes what is wrong with it.
+    pub(super) fn validate(&self, faults: &mut Faults) {
+        if self.max_message_bytes < SMALLEST_MESSAGE {
+            faults.add(
+                "calls.max_message_bytes",
+                "is less than 131072, so programs could not be registered; make it larger",
+            );
+        }
+        if self.max_deadline < SHORTEST_DEADLINE {
+            faults.add(
+                "calls.max_deadline",
+                "is shorter than 4 hours, which SDK clients ask for by default; make it longer",
+            );
+        }
+        if self.per_ip_burst == 0 {
+            faults.add(
+                "calls.per_ip_burst",
+                "is 0, so no call would be let in; write the number of calls that may come at once",
+            );
+        }
+    }
+}
