@@ -19,6 +19,7 @@ use crate::artifacts::budget::DiskBudget;
 use crate::config::Config;
 use crate::events::Events;
 use crate::metrics::Metrics;
+use crate::operators::Operators;
 use crate::root::{Owners, Resources};
 use crate::store::JobStore;
 use crate::webhooks::Webhooks;
@@ -40,6 +41,8 @@ pub struct Context {
     pub events: Events,
     /// Who is to hear of ends.
     pub webhooks: Webhooks,
+    /// Who may operate.
+    pub operators: Arc<Operators>,
     /// Who may ask.
     pub authenticator: Arc<Authenticator>,
     /// URLs that clients can reach.

@@ -12,6 +12,7 @@ pub mod config;
 pub mod events;
 pub mod metrics;
 pub mod operate;
+pub mod operators;
 pub mod proofs;
 pub mod records;
 pub mod registry;

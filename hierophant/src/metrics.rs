@@ -29,7 +29,7 @@ use crate::registry::KnownWorker;
 use crate::webhooks::ReceiverState;
 use labels::{
     AttemptLabels, BytesLabels, JobLabels, ModeLabels, NoticeLabels, ProofLabels, ReceiverLabels,
-    RequestLabels, RpcLabels, StateLabels, StoreLabels, VerificationLabels, WorkerLabels,
+    RefusalLabels, RequestLabels, RpcLabels, StateLabels, StoreLabels, VerificationLabels, WorkerLabels,
 };
 
 use gpus::GpuGauges;
@@ -79,6 +79,7 @@ struct Measures {
     rpc: Seconds<RpcLabels>,
     bytes: Family<BytesLabels, Counter>,
     notices: Family<NoticeLabels, Counter>,
+    operators_refused: Family<RefusalLabels, Counter>,
     notices_undelivered: Family<ReceiverLabels, Gauge>,
     jobs_waiting: Family<ModeLabels, Gauge>,
     jobs_unfinished: Gauge,
@@ -168,6 +169,11 @@ impl Metrics {
             "notices to receivers of webhooks, by `receiver` (host and port) and `outcome` \
              (`delivered`, `failed`: to be tried again, `given_up`, `dropped`)",
         );
+        let operators_refused = to.counters(
+            "operator_calls_refused",
+            "calls of operators' pages that were refused, by `reason` (`no_token`, `wrong_token`, `too_many` \
+             wrong tokens from an address, `foreign_page`, `not_allowed`: a good token without the right)",
+        );
         let notices_undelivered = to.gauges(
             "webhook_notices_undelivered",
             "notices that receivers of webhooks have yet to take, by `receiver`",
@@ -205,6 +211,7 @@ impl Metrics {
             rpc,
             bytes,
             notices,
+            operators_refused,
             notices_undelivered,
             jobs_waiting,
             jobs_unfinished,
@@ -247,6 +254,9 @@ impl Metrics {
                 drop(measures.verification.get_or_create(&VerificationLabels { mode, verdict }));
             }
         }
+        for reason in ["no_token", "wrong_token", "too_many", "foreign_page", "not_allowed"] {
+            drop(measures.operators_refused.get_or_create(&RefusalLabels { reason }));
+        }
         for operation in ["read", "write"] {
             drop(measures.store_errors.get_or_create(&StoreLabels { operation }));
         }
@@ -287,6 +297,11 @@ impl Metrics {
     pub fn notice(&self, receiver: &str, outcome: &'static str) {
         let labels = NoticeLabels { receiver: receiver.to_owned(), outcome };
         self.0.notices.get_or_create(&labels).inc();
+    }
+
+    /// A call of an operator's page was refused.
+    pub fn operator_refused(&self, reason: &'static str) {
+        self.0.operators_refused.get_or_create(&RefusalLabels { reason }).inc();
     }
 
     /// All of it as text, with the gauges as `figures` say.

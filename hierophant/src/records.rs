@@ -103,6 +103,10 @@ pub struct UnknownWord {
     word: String,
 }
 
+mod audit;
+
+pub use audit::AuditRecord;
+
 named! {
     /// What an artifact holds.
     ArtifactKind {
@@ -540,6 +544,10 @@ pub enum Change {
     Set(Setting),
     /// Removes it, by kind and subject.
     Unset(SettingKind, String),
+    /// Writes down what an operator has done.
+    Audited(AuditRecord),
+    /// What was done before this time is not remembered any more.
+    AuditForgotten(Millis),
     /// Inserts or replaces a notice.
     Notice(NoticeRecord),
     /// A notice was delivered or given up.

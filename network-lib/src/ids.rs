@@ -143,6 +143,11 @@ hex_id!(
     32
 );
 hex_id!(
+    /// One line of the audit log. It is no secret.
+    AuditId,
+    16
+);
+hex_id!(
     /// SHA-256 of a byte string.
     Sha256Digest,
     32

@@ -16,7 +16,6 @@ use std::net::SocketAddr;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
-use axum::middleware::from_fn;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use axum::serve::ListenerExt;
@@ -46,26 +45,24 @@ pub async fn serve(
 }
 
 fn router(context: Context) -> Router {
+    // Who proves where, who asks for what, how much and how fast: nothing of that is for strangers.
+    let pages = Router::new()
+        .route("/contemplants", get(status::contemplants))
+        .route("/contemplants/{id}/drain", post(operate::drain))
+        .route("/dead-contemplants", get(status::dead_contemplants))
+        .route("/proof-history", get(status::proof_history))
+        .route("/metrics", get(metrics::metrics));
     Router::new()
         .merge(dashboard::router())
         .route("/health", get(status::health))
         .route("/ready", get(status::ready))
-        .route("/contemplants", get(status::contemplants))
-        .route(
-            "/contemplants/{id}/drain",
-            post(operate::drain)
-                .layer(from_fn(v1::audit::audited))
-                .layer(from_fn(v1::guard::operators_only)),
-        )
-        .route("/dead-contemplants", get(status::dead_contemplants))
-        .route("/proof-history", get(status::proof_history))
-        .route("/metrics", get(metrics::metrics))
+        .merge(v1::for_operators(pages, &context))
         .route("/artifacts/{id}", put(artifacts::upload).get(artifacts::download))
         .route("/leases/{id}/program", get(leases::program))
         .route("/leases/{id}/stdin", get(leases::stdin))
         .route("/leases/{id}/proof", put(leases::proof))
         .route(WEBSOCKET_PATH, get(worker_ws::upgrade))
-        .merge(v1::router())
+        .merge(v1::router(&context))
         // Uploads are limited by `max_artifact_bytes` while they stream.
         .layer(DefaultBodyLimit::disable())
         .fallback(async || not_found("no such page; see / for the list"))

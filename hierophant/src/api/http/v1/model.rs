@@ -1,6 +1,7 @@
 //! The JSON of the API. Times are Unix milliseconds; what is not known yet is absent or `null`.
 
 mod acts;
+mod operators;
 mod told;
 
 use std::collections::BTreeMap;
@@ -21,6 +22,7 @@ use crate::records::{
 use crate::registry::{DeadWorker, KnownWorker};
 
 pub use acts::{Blocked, ClearQueue, Cleared, Done, NewPriority, Paused, Reason};
+pub use operators::{Audited, Caller, SignIn};
 pub use told::{Changes, Notice, Webhook};
 
 /// The network at a glance.
