@@ -22,6 +22,7 @@ use crate::metrics::Metrics;
 use crate::operators::Operators;
 use crate::root::{Owners, Resources};
 use crate::store::JobStore;
+use crate::tokens::Tokens;
 use crate::webhooks::Webhooks;
 
 /// What every call needs.
@@ -43,6 +44,8 @@ pub struct Context {
     pub webhooks: Webhooks,
     /// Who may operate.
     pub operators: Arc<Operators>,
+    /// Who has a token.
+    pub tokens: Tokens,
     /// Who may ask.
     pub authenticator: Arc<Authenticator>,
     /// URLs that clients can reach.
@@ -59,7 +62,9 @@ impl Context {
     /// Collects what the configuration says for both ports; `http_port` is the bound one.
     #[must_use]
     pub fn new(config: &Config, http_port: u16, owners: Owners, resources: Resources) -> Self {
-        let Resources { store, blobs, budget, metrics, events, webhooks } = resources;
+        let Resources { store, blobs, budget, metrics, events, webhooks, tokens } = resources;
+        let operators = Operators::new(config, tokens.clone(), Arc::clone(&store));
+        let operators = Arc::new(operators);
         Self {
             owners,
             store,
@@ -68,6 +73,8 @@ impl Context {
             metrics,
             events,
             webhooks,
+            operators,
+            tokens,
             authenticator: Arc::new(Authenticator::new(config.auth, &config.allowlist)),
             urls: Arc::new(PublicUrls::new(config.public_http_url.clone(), http_port)),
             max_artifact_bytes: config.max_artifact_bytes,

@@ -362,6 +362,7 @@ impl Config {
 
 impl Settings for Config {
     const ENV_PREFIX: &'static str = "HIEROPHANT";
+    const OTHER_VARIABLES: &'static [&'static str] = &[crate::cli::TOKEN_VARIABLE];
 
     fn validate(&self, faults: &mut Faults) {
         if self.grpc_port == self.http_port && self.grpc_port != 0 {

@@ -104,8 +104,10 @@ pub struct UnknownWord {
 }
 
 mod audit;
+mod token;
 
 pub use audit::AuditRecord;
+pub use token::{Role, TokenRecord};
 
 named! {
     /// What an artifact holds.
@@ -548,6 +550,8 @@ pub enum Change {
     Audited(AuditRecord),
     /// What was done before this time is not remembered any more.
     AuditForgotten(Millis),
+    /// Inserts a token, or writes down when it was revoked.
+    Token(TokenRecord),
     /// Inserts or replaces a notice.
     Notice(NoticeRecord),
     /// A notice was delivered or given up.

@@ -148,6 +148,11 @@ hex_id!(
     16
 );
 hex_id!(
+    /// One access token, as logs and lists name it. It is no secret.
+    TokenId,
+    16
+);
+hex_id!(
     /// SHA-256 of a byte string.
     Sha256Digest,
     32

@@ -7,8 +7,8 @@ use comfy_table::{ContentArrangement, Table};
 
 use super::download::Saved;
 use crate::api::http::v1::model::{
-    Attempt, Blocked, Cleared, Done, Gpu, Job, Overview, Program, Request, Running, WholeJob,
-    WholeWorker, Why, Worker,
+    Attempt, Audited, Blocked, Cleared, Done, Gpu, Job, Overview, Program, Request, Running, Token,
+    WholeJob, WholeWorker, Why, Worker,
 };
 use crate::operate::because;
 use crate::records::Millis;
@@ -179,6 +179,35 @@ impl Show for Vec<Blocked> {
             ]
         });
         list(["blocked", "since", "reason"], rows, "nobody is blocked")
+    }
+}
+
+impl Show for Vec<Token> {
+    fn show(&self) -> String {
+        let rows = self.iter().map(|token| {
+            [
+                token.name.clone(),
+                token.role.clone(),
+                token.revoked_at.map_or("valid", |_| "revoked").to_owned(),
+                ago(token.created_at),
+                token.revoked_at.map_or_else(String::new, ago),
+            ]
+        });
+        list(["token", "role", "state", "made", "revoked"], rows, "no tokens")
+    }
+}
+
+impl Show for Vec<Audited> {
+    fn show(&self) -> String {
+        let rows = self.iter().map(|it| {
+            let from = it.forwarded.as_ref().map_or_else(
+                || it.peer.clone(),
+                |whom| format!("{} for {}", it.peer, whom.escape_debug()),
+            );
+            let code = it.code.to_string();
+            [ago(it.at), it.name.clone(), from, it.action.clone(), it.body.escape_debug().to_string(), code]
+        });
+        list(["when", "who", "from", "what", "with", "answer"], rows, "nothing was done")
     }
 }
 

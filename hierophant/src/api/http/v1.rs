@@ -16,6 +16,7 @@ mod page;
 pub mod proof;
 mod security;
 mod session;
+mod tokens;
 mod workers;
 
 use axum::Router;
@@ -83,7 +84,9 @@ fn described() -> OpenApiRouter<Context> {
         .routes(routes!(acts::blocked))
         .routes(routes!(acts::pause))
         .routes(routes!(acts::resume))
-        .routes(routes!(acts::clear));
+        .routes(routes!(acts::clear))
+        .routes(routes!(tokens::create, tokens::list))
+        .routes(routes!(tokens::revoke));
     let mut described = OpenApiRouter::with_openapi(Described::openapi()).nest(PATH, api);
     security::describe(described.get_openapi_mut());
     described

@@ -15,8 +15,8 @@ use alloy_primitives::Address;
 use async_trait::async_trait;
 use hierophant::artifacts::retention::Cutoffs;
 use hierophant::records::{
-    ArtifactRecord, AttemptRecord, AuditRecord, Change, JobRecord, Millis, NoticeRecord, ProgramRecord,
-    RequestRecord, Setting,
+    ArtifactRecord, AttemptRecord, AuditRecord, Change, JobRecord, Millis, NoticeRecord,
+    ProgramRecord, RequestRecord, Setting, TokenRecord,
 };
 use hierophant::store::{
     ArtifactFilter, AuditLog, Browse, JobFilter, JobStore, Notices, RequestFilter, RequestView,
@@ -260,6 +260,10 @@ impl JobStore for SlowStore {
 
     async fn settings(&self) -> Result<Vec<Setting>, StoreError> {
         self.call(self.real.settings()).await
+    }
+
+    async fn tokens(&self) -> Result<Vec<TokenRecord>, StoreError> {
+        self.call(self.real.tokens()).await
     }
 
     async fn nonce(&self, address: Address) -> Result<u64, StoreError> {

@@ -2,6 +2,7 @@
 
 mod acts;
 mod operators;
+mod tokens;
 mod told;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ use crate::registry::{DeadWorker, KnownWorker};
 
 pub use acts::{Blocked, ClearQueue, Cleared, Done, NewPriority, Paused, Reason};
 pub use operators::{Audited, Caller, SignIn};
+pub use tokens::{MadeToken, NewToken, Token};
 pub use told::{Changes, Notice, Webhook};
 
 /// The network at a glance.
