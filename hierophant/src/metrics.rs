@@ -29,7 +29,8 @@ use crate::registry::KnownWorker;
 use crate::webhooks::ReceiverState;
 use labels::{
     AttemptLabels, BytesLabels, JobLabels, ModeLabels, NoticeLabels, ProofLabels, ReceiverLabels,
-    RefusalLabels, RequestLabels, RpcLabels, StateLabels, StoreLabels, VerificationLabels, WorkerLabels,
+    RefusalLabels, RequestLabels, RpcLabels, StateLabels, StoreLabels, VerificationLabels,
+    WorkerLabels,
 };
 
 use gpus::GpuGauges;

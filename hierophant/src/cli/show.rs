@@ -205,7 +205,14 @@ impl Show for Vec<Audited> {
                 |whom| format!("{} for {}", it.peer, whom.escape_debug()),
             );
             let code = it.code.to_string();
-            [ago(it.at), it.name.clone(), from, it.action.clone(), it.body.escape_debug().to_string(), code]
+            [
+                ago(it.at),
+                it.name.clone(),
+                from,
+                it.action.clone(),
+                it.body.escape_debug().to_string(),
+                code,
+            ]
         });
         list(["when", "who", "from", "what", "with", "answer"], rows, "nothing was done")
     }

@@ -45,7 +45,8 @@ impl<K: Ord + Clone> Allowance<K> {
         let mut spent = self.spent();
         if spent.len() >= self.most && !spent.contains_key(&key) {
             spent.retain(|_, full_at| *full_at > now);
-            let least = spent.iter().min_by_key(|(_, full_at)| **full_at).map(|(key, _)| key.clone());
+            let least =
+                spent.iter().min_by_key(|(_, full_at)| **full_at).map(|(key, _)| key.clone());
             if let Some(least) = least.filter(|_| spent.len() >= self.most) {
                 spent.remove(&least);
             }
@@ -93,7 +94,11 @@ mod tests {
             allowance.spend(key, now);
         }
         assert_eq!(allowance.spent().len(), 100);
-        assert_eq!(allowance.look(&0, now), Err(SECOND), "who has spent most is remembered longest");
+        assert_eq!(
+            allowance.look(&0, now),
+            Err(SECOND),
+            "who has spent most is remembered longest"
+        );
         allowance.spend(10_001, now + SECOND * 5);
         assert_eq!(allowance.spent().len(), 1, "what is over is forgotten");
     }

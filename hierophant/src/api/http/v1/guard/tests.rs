@@ -88,11 +88,7 @@ fn what_a_page_is_known_by() {
         (&[host, ("origin", "null")], true, false),
         (&[host, ("sec-fetch-site", "cross-site")], true, false),
         // A proxy that changes `Host`.
-        (
-            &[("host", "a"), ("origin", "https://b"), ("sec-fetch-site", "same-origin")],
-            false,
-            true,
-        ),
+        (&[("host", "a"), ("origin", "https://b"), ("sec-fetch-site", "same-origin")], false, true),
     ] {
         let call = call(headers);
         let from = origin::of(&call);
