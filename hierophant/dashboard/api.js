@@ -8,8 +8,8 @@ const PATIENCE_MS = 20_000;
 /** Reads a path of the API, such as `/overview`. */
 export const read = (path) => call(API + path);
 
-/** Reads a page that is open to everybody, such as `/proof-history`. */
-export const readOpen = (path) => call(path);
+/** Reads a page that is no part of it, such as `/proof-history`. */
+export const readPage = (path) => call(path);
 
 /** Acts: posts JSON to a path of the API. */
 export const act = (path, body = {}) => call(API + path, {
@@ -17,6 +17,9 @@ export const act = (path, body = {}) => call(API + path, {
   headers: { 'content-type': 'application/json' },
   body: JSON.stringify(body),
 });
+
+/** Takes away what a path of the API names. */
+export const remove = (path) => call(API + path, { method: 'DELETE' });
 
 async function call(path, options) {
   let answer;

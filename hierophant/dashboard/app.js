@@ -12,8 +12,10 @@ import { History } from './history.js';
 import { Jobs } from './jobs.js';
 import { Job } from './job.js';
 import { Worker } from './worker.js';
+import { Audit } from './audit.js';
+import { SignIn, Who, mayAct } from './session.js';
 
-const VIEWS = [['', 'Overview', Overview], ['running', 'Proving', Running], ['queue', 'Queue', Queue], ['fleet', 'Contemplants', Fleet], ['history', 'History', History], ['jobs', 'Jobs', Jobs]];
+const VIEWS = [['', 'Overview', Overview], ['running', 'Proving', Running], ['queue', 'Queue', Queue], ['fleet', 'Contemplants', Fleet], ['history', 'History', History], ['jobs', 'Jobs', Jobs], ['audit', 'Audit', Audit]];
 const LINKS = { starting: 'connecting…', live: 'live', polling: 'every 3 s', lost: 'connection lost' };
 const THEMES = { auto: 'light', light: 'dark', dark: 'auto' };
 
@@ -79,8 +81,9 @@ function App() {
     if (!known) return html`<p class="empty">There is no such page. <a href="#/">Overview</a></p>`;
     return html`<${known[2]} />`;
   };
-  useEffect(() => { document.title = `${known?.[1] ?? (view === 'job' ? 'Job' : 'Contemplant')} · Hierophant`; }, [view]);
+  useEffect(() => { document.title = link === 'locked' ? 'Sign in · Hierophant' : `${known?.[1] ?? (view === 'job' ? 'Job' : 'Contemplant')} · Hierophant`; }, [view, link === 'locked']);
   useEffect(() => { if (overview !== null) performance.mark('first-picture'); }, [overview !== null]);
+  if (link === 'locked') return html`<${SignIn} />`;
   return html`
     <a class="skip" href="#main" onClick=${(event) => { event.preventDefault(); document.getElementById('main').focus(); }}>To the content</a>
     <header class="top">
@@ -88,7 +91,8 @@ function App() {
       <span class=${`link ${link}`} role="status">${LINKS[link]}</span>
       <span class="space"></span>
       <${Find} />
-      ${overview && (overview.paused ? html`<button class="small primary" onClick=${askResume}>Resume…</button>` : html`<button class="small" onClick=${askPause}>Pause…</button>`)}
+      ${overview && mayAct() && (overview.paused ? html`<button class="small primary" onClick=${askResume}>Resume…</button>` : html`<button class="small" onClick=${askPause}>Pause…</button>`)}
+      <${Who} />
       <${Theme} />
       <nav class="views" aria-label="Views">${VIEWS.map(([name, text]) => html`<a href=${`#/${name}`} aria-current=${name === view ? 'page' : undefined}>${text}</a>`)}</nav>
     </header>

@@ -6,6 +6,7 @@ import { Badge, Fault, Progress, Eta, Rows, useRead } from './parts.js';
 import { askJob, askRequest, jobActions } from './actions.js';
 import { Why } from './queue.js';
 import { hasEnded } from './live.js';
+import { mayAct } from './session.js';
 
 const ATTEMPTS = [
   { name: 'Started', cell: (attempt) => html`<span title=${time(attempt.started_at)}>${ago(attempt.started_at)}</span>` },
@@ -45,9 +46,9 @@ export function Job({ id }) {
   const limit = (number) => (number >= 2 ** 63 ? 'any number of' : count(number));
   return html`
     <section><header><h1>Job <span class="id">${short(job.id)}</span></h1><${Badge} state=${job.state} />
-        ${jobActions(job).filter((action) => ['Cancel', 'Requeue'].includes(action.name)).map((action) => html`
+        ${mayAct() && jobActions(job).filter((action) => ['Cancel', 'Requeue'].includes(action.name)).map((action) => html`
           <button class=${action.danger ? 'small danger' : 'small'} onClick=${() => askJob(job, action.name)}>${action.name}…</button>`)}
-        ${job.state === 'queued' && html`<button class="small" onClick=${() => askJob(job)}>Priority…</button>`}</header>
+        ${mayAct() && job.state === 'queued' && html`<button class="small" onClick=${() => askJob(job)}>Priority…</button>`}</header>
       <${Fault} fault=${fault} />
       <p class="lead"><${Why} id=${job.id} /></p>
       ${job.running.map((proof) => html`<div class="making"><${Progress} proof=${proof} /><p class="dim">left: <${Eta} seconds=${proof.eta_seconds} estimated=${proof.estimated} /></p></div>`)}

@@ -1,7 +1,7 @@
 // What is known of the network, kept up to date: by the event stream, or by asking again and again where
 // there is none. Views are told at most once per frame.
 
-import { read, readOpen } from './api.js';
+import { read, readPage } from './api.js';
 
 const POLL_MS = 3000;
 const QUIET_MS = 15000;
@@ -12,8 +12,12 @@ const ENDINGS = new Set(['proved', 'unexecutable', 'failed', 'cancelled', 'expir
 /** Whether a job of this state has ended. */
 export const hasEnded = (state) => ENDINGS.has(state);
 
-/** What is known. `link` is `starting`, `live`, `polling` or `lost`; `version` counts changes. */
+/**
+ * What is known. `link` is `starting`, `live`, `polling`, `lost`, or `locked` when a token is needed; `session` says
+ * who looks; `version` counts changes.
+ */
 export const known = {
+  session: null,
   overview: null,
   workers: new Map(),
   ended: null,
@@ -29,6 +33,8 @@ let stream = null;
 let heard = 0;
 let asking = null;
 let allWanted = false;
+// Answers to questions of before the last signing in or out count no more.
+let epoch = 0;
 
 /** Calls back after changes, at most once per frame; returns how to stop that. */
 export function subscribe(listener) {
@@ -42,9 +48,36 @@ export function follow() {
   open();
   setInterval(() => {
     const quiet = Date.now() - heard;
-    if (stream === null ? quiet >= POLL_MS : quiet >= QUIET_MS) askAll();
+    const polls = stream === null && known.link !== 'locked';
+    if (quiet >= (polls ? POLL_MS : QUIET_MS)) askAll();
   }, 1000);
-  setInterval(() => stream ?? open(), STREAM_RETRY_MS);
+  setInterval(() => stream ?? (known.link === 'locked' || open()), STREAM_RETRY_MS);
+}
+
+/** Goes on after signing in. */
+export function enter() {
+  epoch += 1;
+  asking = null;
+  Object.assign(known, { link: 'starting', fault: null });
+  changed();
+  askAll(true);
+  if (stream === null) open();
+}
+
+/** After signing out: whoever needs no token, on Hierophant's own machine, goes on. */
+export function leave() {
+  lock();
+  askAll();
+}
+
+/** Forgets everything: a token is needed to see it. */
+function lock() {
+  epoch += 1;
+  asking = null;
+  stream?.close();
+  stream = null;
+  Object.assign(known, { session: null, overview: null, workers: new Map(), ended: null, link: 'locked', fault: null, heardAt: null });
+  changed();
 }
 
 /** Asks for everything that changes now, for instance after an action. */
@@ -87,28 +120,42 @@ function reached(link) {
 /** One round of questions at a time; whoever comes meanwhile shares it, unless everything is to be read anew. */
 function askAll(everything = false) {
   allWanted ||= everything || known.ended === null;
-  asking ??= round().finally(() => {
-    asking = null;
-    if (allWanted && known.link !== 'lost') askAll();
-  });
+  if (asking === null) {
+    const mine = round().finally(() => {
+      if (asking !== mine) return;
+      asking = null;
+      if (allWanted && !['lost', 'locked'].includes(known.link)) askAll();
+    });
+    asking = mine;
+  }
   return asking;
 }
 
 async function round() {
+  const began = epoch;
   const everything = allWanted;
   allWanted = false;
   try {
-    const [overview, workers] = await Promise.all([read('/overview'), read('/workers')]);
+    const [session, overview, workers] = await Promise.all(['/session', '/overview', '/workers'].map(read));
+    if (began !== epoch) return;
+    known.session = session;
     known.overview = overview;
     known.workers = new Map(workers.map((worker) => [worker.id, worker]));
+    if (known.link === 'locked') open();
     reached(stream !== null && stream.readyState === EventSource.OPEN ? 'live' : 'polling');
     // The long list comes after the first picture.
-    const latest = await readOpen(`/proof-history?limit=${everything ? ENDED : 50}`);
+    const latest = await readPage(`/proof-history?limit=${everything ? ENDED : 50}`);
+    if (began !== epoch) return;
     addEnded(latest.map(fromHistory), everything);
     changed();
   } catch (error) {
+    if (began !== epoch) return;
     heard = Date.now();
     allWanted ||= everything;
+    if (error.code === 401) {
+      lock();
+      return;
+    }
     Object.assign(known, { link: 'lost', fault: error.message });
     changed();
   }

@@ -4,6 +4,7 @@ import { html, useEffect, useRef, useState } from './vendor/preact.js';
 import { read } from './api.js';
 import { count, duration, percent, short } from './format.js';
 import { known, subscribe } from './live.js';
+import { mayAct } from './session.js';
 
 const ROWS = 50;
 const AGAIN_MS = 2000;
@@ -100,8 +101,10 @@ export function Table({ label, columns, rows, rowKey, empty, size = ROWS }) {
       back=${at > 0 && (() => setPage(at - 1))} on=${at < last && (() => setPage(at + 1))} />`}`;
 }
 
-/** The rows of a table. */
-export const Rows = ({ label, columns, rows, rowKey }) => html`
+/** The rows of a table; who may only look sees no column to act by. */
+export function Rows({ label, columns: all, rows, rowKey }) {
+  const columns = all.filter((column) => column.kind !== 'act' || mayAct());
+  return html`
   <table role="table" aria-label=${label}>
     <thead role="rowgroup"><tr role="row">${columns.map((column) =>
       html`<th role="columnheader" scope="col" class=${column.kind ?? ''}>${column.name}</th>`)}</tr></thead>
@@ -110,6 +113,7 @@ export const Rows = ({ label, columns, rows, rowKey }) => html`
         html`<td role="cell" class=${column.kind ?? ''} data-name=${column.name}>${column.cell(row)}</td>`)}</tr>`)}
     </tbody>
   </table>`;
+}
 
 /** Buttons for the next page and the one before. */
 export const Pager = ({ first, shown, total, back, on }) => html`

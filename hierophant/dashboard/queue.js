@@ -5,6 +5,7 @@ import { count, many } from './format.js';
 import { Fault, Pager, Rows, useKnown, useRead } from './parts.js';
 import { askClear, askJob } from './actions.js';
 import { WAITING } from './overview.js';
+import { mayAct } from './session.js';
 
 const ROWS = 50;
 
@@ -24,7 +25,7 @@ export function Queue() {
   return html`
     <section><header><h1>Queue</h1>
         <span class="dim">${many(total, 'job')}: ${Object.entries(overview.waiting).map(([mode, number]) => `${count(number)} ${mode}`).join(', ') || 'nothing waits'}</span>
-        <button class="small" disabled=${total === 0} onClick=${askClear}>Clear…</button></header>
+        ${mayAct() && html`<button class="small" disabled=${total === 0} onClick=${askClear}>Clear…</button>`}</header>
       <${Fault} fault=${fault} />
       ${body && body.length === 0 && html`<p class="empty">${page === 0 ? 'Nothing waits.' : 'The queue is shorter now.'}</p>`}
       ${body && body.length > 0 && html`<${Rows} label="Waiting jobs" columns=${columns} rows=${body} rowKey=${(job) => job.id} />`}

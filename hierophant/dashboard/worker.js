@@ -4,6 +4,7 @@ import { html } from './vendor/preact.js';
 import { ago, bytes, count, duration, time } from './format.js';
 import { Badge, Eta, Fault, JobLink, Progress, Table, useRead } from './parts.js';
 import { askWorker } from './actions.js';
+import { mayAct } from './session.js';
 
 const ATTEMPTS = [
   { name: 'Job', cell: (attempt) => html`<${JobLink} id=${attempt.job} />` },
@@ -30,7 +31,7 @@ export function Worker({ id }) {
   const name = worker?.name ?? history[0]?.contemplant ?? id;
   return html`
     <section><header><h1>Contemplant ${name}</h1>${worker ? html`<${Badge} state=${worker.state} />` : html`<span class="badge plain">gone</span>`}
-        ${(worker || blocked != null) && html`<button class="small" onClick=${() => askWorker({ state: null, ...worker, id, name, blocked })}>Act…</button>`}</header>
+        ${mayAct() && (worker || blocked != null) && html`<button class="small" onClick=${() => askWorker({ state: null, ...worker, id, name, blocked })}>Act…</button>`}</header>
       <${Fault} fault=${fault} />
       ${gone && html`<p class="lead">It went ${ago(gone.at)}: ${gone.reason}</p>`}
       ${worker?.drained && html`<p class="note">An operator drained it: ${worker.drained}</p>`}

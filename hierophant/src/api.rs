@@ -24,6 +24,7 @@ use crate::config::{CallsConfig, Config, PeerCertificates};
 use crate::events::Events;
 use crate::listen::{self, Slots};
 use crate::metrics::Metrics;
+use crate::operators::Operators;
 use crate::root::{Owners, Resources};
 use crate::store::JobStore;
 use crate::tokens::Tokens;
@@ -46,6 +47,8 @@ pub struct Context {
     pub events: Events,
     /// Who is to hear of ends.
     pub webhooks: Webhooks,
+    /// Who may operate.
+    pub operators: Arc<Operators>,
     /// Who has a token.
     pub tokens: Tokens,
     /// Who may ask.
@@ -79,6 +82,8 @@ impl Context {
     #[must_use]
     pub fn new(config: &Config, http_port: u16, owners: Owners, resources: Resources) -> Self {
         let Resources { store, blobs, budget, metrics, events, webhooks, tokens } = resources;
+        let operators = Operators::new(config, tokens.clone(), Arc::clone(&store));
+        let operators = Arc::new(operators);
         Self {
             owners,
             store,
@@ -87,6 +92,7 @@ impl Context {
             metrics,
             events,
             webhooks,
+            operators,
             tokens,
             authenticator: Arc::new(Authenticator::new(config.auth, config.listed())),
             clients: Clients::new(config),

@@ -9,6 +9,8 @@ mod show;
 mod token;
 mod watch;
 
+use std::env::VarError;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
@@ -16,7 +18,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::api::http::v1::model::{
-    Blocked, Job, Overview, Program, Request, WholeJob, WholeWorker, Why, Worker,
+    Audited, Blocked, Job, Overview, Program, Request, WholeJob, WholeWorker, Why, Worker,
 };
 use crate::config::Config;
 use act::Act;
@@ -24,8 +26,14 @@ use caller::{CallError, Caller};
 use show::Show;
 use token::TokenCommand;
 
+/// The variable with the token that is presented.
+pub const TOKEN_VARIABLE: &str = "HIEROPHANT_TOKEN";
+
 /// Hierophant cannot be reached.
 const UNREACHABLE: u8 = 3;
+
+/// A wrong command line, as clap has it.
+const MISUSED: u8 = 2;
 
 /// How to reach a running Hierophant, and how to print its answer.
 #[derive(Debug, Clone, Args)]
@@ -33,9 +41,40 @@ pub struct Options {
     /// HTTP address of the running Hierophant [default: this machine, the configuration's `http_port`].
     #[arg(long, global = true, value_name = "URL")]
     url: Option<String>,
+    /// File with the token to present, for a Hierophant that asks for one [default: the variable
+    /// HIEROPHANT_TOKEN].
+    #[arg(long, global = true, value_name = "FILE")]
+    token_file: Option<PathBuf>,
     /// Print JSON instead of tables.
     #[arg(long, global = true)]
     json: bool,
+}
+
+impl Options {
+    /// The token to present, if there is one. It is no argument, because arguments can be seen by everybody on
+    /// the machine.
+    fn token(&self) -> Result<Option<String>, String> {
+        let (text, place) = match &self.token_file {
+            Some(file) => {
+                let place = file.display().to_string();
+                let text = std::fs::read_to_string(file)
+                    .map_err(|error| format!("{place}: the token cannot be read: {error}"))?;
+                (text, place)
+            }
+            None => match std::env::var(TOKEN_VARIABLE) {
+                Ok(text) => (text, format!("variable {TOKEN_VARIABLE}")),
+                Err(VarError::NotPresent) => return Ok(None),
+                Err(VarError::NotUnicode(_)) => {
+                    return Err(format!("variable {TOKEN_VARIABLE} holds no text"));
+                }
+            },
+        };
+        let token = text.trim();
+        let fits = !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
+        fits.then(|| Some(token.to_owned())).ok_or_else(|| {
+            format!("{place}: that is no token; `hierophant token create` makes one")
+        })
+    }
 }
 
 /// What to ask.
@@ -73,6 +112,12 @@ pub enum Question {
     Programs,
     /// Who is turned away.
     Blocked,
+    /// What operators have done, the newest first.
+    Audit {
+        /// At most so many.
+        #[arg(long, default_value_t = 20, value_name = "COUNT")]
+        limit: u32,
+    },
     /// Access tokens: of Contemplants, clients and operators.
     #[command(subcommand)]
     Token(TokenCommand),
@@ -121,17 +166,21 @@ impl Filter {
 pub fn run(question: &Question, options: &Options, config: &Config) -> ExitCode {
     let url = options.url.clone();
     let url = url.unwrap_or_else(|| format!("http://127.0.0.1:{}", config.http_port));
+    let caller = match options.token() {
+        Ok(token) => Caller::new(url, token.as_deref()),
+        Err(fault) => return failed(&fault, ExitCode::from(MISUSED)),
+    };
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return failed(&error.to_string(), ExitCode::FAILURE),
     };
     if matches!(question, Question::Watch) {
-        return match runtime.block_on(watch::watch(&Caller::new(url))) {
+        return match runtime.block_on(watch::watch(&caller)) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => failed(&error.to_string(), error.exit_code()),
         };
     }
-    match runtime.block_on(answer(question, &Caller::new(url), options.json)) {
+    match runtime.block_on(answer(question, &caller, options.json)) {
         Ok(text) => {
             print!("{text}");
             ExitCode::SUCCESS
@@ -168,6 +217,9 @@ async fn answer(question: &Question, caller: &Caller, json: bool) -> Result<Stri
         Question::Watch => Ok(String::new()),
         Question::Programs => print.get::<Vec<Program>>("/programs", &[]).await,
         Question::Blocked => print.get::<Vec<Blocked>>("/blocked", &[]).await,
+        Question::Audit { limit } => {
+            print.get::<Vec<Audited>>("/audit", &[("limit", limit.to_string())]).await
+        }
         Question::Token(command) => token::token(command, caller, json).await,
         Question::Act(act) => act::act(act, caller, json).await,
     }

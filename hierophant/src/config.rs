@@ -5,6 +5,7 @@ mod limits;
 mod tls;
 mod calls;
 mod clients;
+mod operators;
 mod webhooks;
 
 use std::fmt;
@@ -31,6 +32,7 @@ pub use limits::LimitsConfig;
 pub use tls::{PeerCertificates, TlsConfig};
 pub use calls::CallsConfig;
 pub use clients::{ClientConfig, QuotasConfig};
+pub use operators::OperatorsConfig;
 pub use webhooks::{Ending, WebhookConfig};
 
 /// The commented file that `hierophant init` writes.
@@ -41,6 +43,9 @@ pub const DEFAULT_FILE: &str = "hierophant.toml";
 
 /// Shorter times in `[retention]` are refused: slow uploads and retried calls take minutes.
 const SHORTEST_RETENTION: Duration = Duration::from_secs(600);
+
+/// Shorter times of `retention.audit` are refused.
+const SHORTEST_AUDIT: Duration = Duration::from_secs(24 * 3600);
 
 /// Whose requests are accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -102,6 +107,8 @@ pub struct Config {
     pub limits: LimitsConfig,
     /// Section `[tls]`.
     pub tls: TlsConfig,
+    /// Section `[operators]`.
+    pub operators: OperatorsConfig,
     /// Section `[retention]`.
     pub retention: RetentionConfig,
     /// Section `[storage]`.
@@ -184,6 +191,9 @@ pub struct RetentionConfig {
     /// An upload that nothing uses, and a ticket that is not used. Default 1 day.
     #[serde(with = "humantime_serde")]
     pub unused_uploads: Duration,
+    /// What operators have done. Default 1 year.
+    #[serde(with = "humantime_serde")]
+    pub audit: Duration,
 }
 
 /// Section `[storage]`: where uploads and proofs lie, and how much of it may be used.
@@ -241,6 +251,7 @@ impl Default for Config {
             worker_registry: WorkerRegistryConfig::default(),
             limits: LimitsConfig::default(),
             tls: TlsConfig::default(),
+            operators: OperatorsConfig::default(),
             retention: RetentionConfig::default(),
             storage: StorageConfig::default(),
             webhooks: Vec::new(),
@@ -273,6 +284,7 @@ impl Default for RetentionConfig {
             proofs_undelivered: DAY * 30,
             inputs_after_end: DAY,
             unused_uploads: DAY,
+            audit: DAY * 365,
         }
     }
 }
@@ -382,6 +394,7 @@ impl Config {
 
 impl Settings for Config {
     const ENV_PREFIX: &'static str = "HIEROPHANT";
+    const OTHER_VARIABLES: &'static [&'static str] = &[crate::cli::TOKEN_VARIABLE];
 
     fn validate(&self, faults: &mut Faults) {
         if self.grpc_port == self.http_port && self.grpc_port != 0 {
@@ -470,6 +483,10 @@ impl Settings for Config {
                 );
             }
         }
+        if kept.audit < SHORTEST_AUDIT {
+            let fault = "is shorter than a day, so nobody could look back; make it longer";
+            faults.add("retention.audit", fault);
+        }
         if self.storage.max_bytes.is_some_and(|most| most < self.max_artifact_bytes) {
             faults.add(
                 "storage.max_bytes",
@@ -549,7 +566,7 @@ mod tests {
             "grpc_port = 9010\nauth = \"allowlist\"\npublic_http_url = \"example.org\"\n\
              max_artifact_bytes = 0\nworker_token = \"\"\ndata_dir = \"{}/hierophant.toml/x\"\n\
              database_url = \"sqlite:x\"\nmock = true\n[proofs]\nrace_after = 0.5\n[worker_registry]\nsilence_limit = \"1s\"\nmax_workers = 0\n\
-             [retention]\nunused_uploads = \"1s\"\n[dashboard]\nprice_per_hour = -1.0\n\
+             [retention]\nunused_uploads = \"1s\"\naudit = \"1s\"\n[dashboard]\nprice_per_hour = -1.0\n\
              [storage]\nartifacts_url = \"bucket\"\n",
             folder.path().display()
         );
@@ -569,6 +586,7 @@ mod tests {
                 "mock",
                 "proofs.race_after",
                 "public_http_url",
+                "retention.audit",
                 "retention.unused_uploads",
                 "storage.artifacts_url",
                 "worker_registry.max_workers",

@@ -14,6 +14,7 @@ pub mod events;
 pub mod listen;
 pub mod metrics;
 pub mod operate;
+pub mod operators;
 pub mod proofs;
 pub mod records;
 pub mod registry;

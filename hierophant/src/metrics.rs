@@ -26,8 +26,8 @@ use crate::registry::KnownWorker;
 use crate::webhooks::ReceiverState;
 use labels::{
     AttemptLabels, BytesLabels, ClientLabels, JobLabels, ModeLabels, NoticeLabels, ProofLabels,
-    QuotaLabels, ReadLabels, ReasonLabels, ReceiverLabels, RequestLabels, RpcLabels, StateLabels,
-    StoreLabels, VerificationLabels, WorkerLabels,
+    QuotaLabels, ReadLabels, ReasonLabels, ReceiverLabels, RefusalLabels, RequestLabels, RpcLabels,
+    StateLabels, StoreLabels, VerificationLabels, WorkerLabels,
 };
 
 use gpus::GpuGauges;
@@ -79,6 +79,7 @@ struct Measures {
     rpc: Seconds<RpcLabels>,
     bytes: Family<BytesLabels, Counter>,
     notices: Family<NoticeLabels, Counter>,
+    operators_refused: Family<RefusalLabels, Counter>,
     notices_undelivered: Family<ReceiverLabels, Gauge>,
     connections: Gauge,
     connections_refused: Family<ReasonLabels, Counter>,
@@ -181,6 +182,11 @@ impl Metrics {
             "notices to receivers of webhooks, by `receiver` (host and port) and `outcome` \
              (`delivered`, `failed`: to be tried again, `given_up`, `dropped`)",
         );
+        let operators_refused = to.counters(
+            "operator_calls_refused",
+            "calls of operators' pages that were refused, by `reason` (`no_token`, `wrong_token`, `too_many` \
+             wrong tokens from an address, `foreign_page`, `not_allowed`: a good token without the right)",
+        );
         let notices_undelivered = to.gauges(
             "webhook_notices_undelivered",
             "notices that receivers of webhooks have yet to take, by `receiver`",
@@ -241,6 +247,7 @@ impl Metrics {
             rpc,
             bytes,
             notices,
+            operators_refused,
             notices_undelivered,
             connections,
             connections_refused,
@@ -296,6 +303,9 @@ impl Metrics {
         }
         for outcome in ["used", "refused"] {
             drop(measures.certificates_read.get_or_create(&ReadLabels { outcome }));
+        }
+        for reason in ["no_token", "wrong_token", "too_many", "foreign_page", "not_allowed"] {
+            drop(measures.operators_refused.get_or_create(&RefusalLabels { reason }));
         }
         for operation in ["read", "write"] {
             drop(measures.store_errors.get_or_create(&StoreLabels { operation }));
@@ -381,6 +391,11 @@ impl Metrics {
     #[allow(clippy::cast_precision_loss, reason = "Unix seconds are far below 2^52")]
     pub fn certificate_ends(&self, unix_seconds: i64) {
         self.0.certificate_ends.set(unix_seconds as f64);
+    }
+
+    /// A call of an operator's page was refused.
+    pub fn operator_refused(&self, reason: &'static str) {
+        self.0.operators_refused.get_or_create(&RefusalLabels { reason }).inc();
     }
 
     /// All of it as text, with the gauges as `figures` say.

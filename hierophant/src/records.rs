@@ -103,8 +103,10 @@ pub struct UnknownWord {
     word: String,
 }
 
+mod audit;
 mod token;
 
+pub use audit::AuditRecord;
 pub use token::{Role, TokenRecord};
 
 named! {
@@ -544,6 +546,10 @@ pub enum Change {
     Set(Setting),
     /// Removes it, by kind and subject.
     Unset(SettingKind, String),
+    /// Writes down what an operator has done.
+    Audited(AuditRecord),
+    /// What was done before this time is not remembered any more.
+    AuditForgotten(Millis),
     /// Inserts a token, or writes down when it was revoked.
     Token(TokenRecord),
     /// Inserts or replaces a notice.

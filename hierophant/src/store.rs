@@ -2,6 +2,7 @@
 //!
 //! A promise to a client or a Contemplant leaves only after [`JobStore::commit`] has returned.
 
+mod audit;
 mod browse;
 mod measured;
 mod notices;
@@ -36,6 +37,7 @@ use crate::records::{
 use measured::Measured;
 use queries::SqlStore;
 
+pub use audit::AuditLog;
 pub use browse::{ArtifactFilter, Browse, JobFilter};
 pub use notices::Notices;
 pub use retention::RetentionStep;
@@ -218,7 +220,7 @@ pub async fn open(config: &Config, metrics: Metrics) -> Result<Arc<dyn JobStore>
 
 /// Durable memory. One writer calls [`commit`](Self::commit) for each kind of record; anybody reads.
 #[async_trait]
-pub trait JobStore: Browse + Notices + Taken + Debug {
+pub trait JobStore: AuditLog + Browse + Notices + Taken + Debug {
     /// Writes all changes or none, durably.
     async fn commit(&self, changes: &[Change]) -> Result<(), StoreError>;
 

@@ -20,6 +20,9 @@ pub trait Settings: Serialize + DeserializeOwned + Default {
     /// key `a.b` is `PREFIX_A__B`.
     const ENV_PREFIX: &'static str;
 
+    /// Variables with that prefix that set no key, because they are for something else.
+    const OTHER_VARIABLES: &'static [&'static str] = &[];
+
     /// Checks what types cannot: ranges, combinations, paths.
     fn validate(&self, faults: &mut Faults);
 }
@@ -117,6 +120,9 @@ pub fn parse<T: Settings>(
     let mut table: Table = text.parse().map_err(|error: toml::de::Error| {
         ConfigError::whole(origin, format!("is not valid TOML: {}", error.to_string().trim()))
     })?;
+    let environment = environment.into_iter();
+    let environment =
+        environment.filter(|(variable, _)| !T::OTHER_VARIABLES.contains(&variable.as_str()));
     let overrides = environment_overrides(T::ENV_PREFIX, environment);
     for (key, (_, text)) in &overrides {
         insert(&mut table, key, environment_value(text));

@@ -143,6 +143,11 @@ hex_id!(
     32
 );
 hex_id!(
+    /// One line of the audit log. It is no secret.
+    AuditId,
+    16
+);
+hex_id!(
     /// One access token, as logs and lists name it. It is no secret.
     TokenId,
     16

@@ -14,7 +14,7 @@ pub mod worker_ws;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
-use axum::middleware::{from_fn, from_fn_with_state};
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use network_lib::task;
@@ -47,21 +47,19 @@ fn router(context: Context) -> Router {
         .route("/leases/{id}/proof", put(leases::proof))
         .route(WEBSOCKET_PATH, get(worker_ws::upgrade))
         .route_layer(from_fn_with_state(context.clone(), certificate::of_contemplants));
+    // Who proves where, who asks for what, how much and how fast: nothing of that is for strangers.
+    let pages = Router::new()
+        .route("/contemplants", get(status::contemplants))
+        .route("/contemplants/{id}/drain", post(operate::drain))
+        .route("/dead-contemplants", get(status::dead_contemplants))
+        .route("/proof-history", get(status::proof_history))
+        .route("/metrics", get(metrics::metrics));
     let for_people = Router::new()
         .merge(dashboard::router())
         .route("/health", get(status::health))
         .route("/ready", get(status::ready))
-        .route("/contemplants", get(status::contemplants))
-        .route(
-            "/contemplants/{id}/drain",
-            post(operate::drain)
-                .layer(from_fn(v1::audit::audited))
-                .layer(from_fn(v1::guard::operators_only)),
-        )
-        .route("/dead-contemplants", get(status::dead_contemplants))
-        .route("/proof-history", get(status::proof_history))
-        .route("/metrics", get(metrics::metrics))
-        .merge(v1::router())
+        .merge(v1::for_operators(pages, &context))
+        .merge(v1::router(&context))
         // Streams begin in time; how long they go on is not limited here.
         .route_layer(from_fn_with_state(context.rpc_deadline, deadline::of_page));
     Router::new()

@@ -3,7 +3,8 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use reqwest::{Client, Response, StatusCode};
+use reqwest::header::{AUTHORIZATION, HeaderValue};
+use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +15,13 @@ use crate::operate::Subject;
 
 /// How long an answer may take, and the next piece of a long one.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What to do where a token is needed.
+const NO_TOKEN: &str = "make one on its machine by `hierophant token create --name NAME --role act`, and give it \
+                        in the variable HIEROPHANT_TOKEN or by --token-file";
+
+/// What to do where the token is not enough.
+const OTHER_TOKEN: &str = "`hierophant token list` shows which token has which role";
 
 /// How this program names itself, for the log of who did what.
 const PROGRAM: &str = concat!("hierophant/", env!("CARGO_PKG_VERSION"));
@@ -30,6 +38,14 @@ pub(super) enum CallError {
         url: String,
         /// What the system says.
         reason: String,
+    },
+    /// Whoever asks is not let in, or may not do that.
+    #[error("{words}; {remedy}")]
+    NotAllowed {
+        /// What Hierophant says.
+        words: String,
+        /// What to do.
+        remedy: &'static str,
     },
     /// The call is refused.
     #[error("{0}")]
@@ -76,15 +92,21 @@ impl CallError {
 pub(super) struct Caller {
     url: String,
     client: Client,
+    token: Option<HeaderValue>,
 }
 
 impl Caller {
-    /// The one at this address.
-    pub(super) fn new(url: String) -> Self {
+    /// The one at this address, to which `token` says who asks.
+    pub(super) fn new(url: String, token: Option<&str>) -> Self {
+        let token = token.and_then(|token| HeaderValue::from_str(&format!("Bearer {token}")).ok());
+        let token = token.map(|mut header| {
+            header.set_sensitive(true);
+            header
+        });
         let client = Client::builder().read_timeout(PATIENCE).user_agent(PROGRAM).build();
         // What is asked for here can always be built.
         let client = client.unwrap_or_default();
-        Self { url: url.trim_end_matches('/').to_owned(), client }
+        Self { url: url.trim_end_matches('/').to_owned(), client, token }
     }
 
     /// Reads from the API.
@@ -131,8 +153,7 @@ impl Caller {
         let client = Client::builder().read_timeout(silence).build();
         let client = client.map_err(|error| self.unreachable(error))?;
         let call = client.get(format!("{}{PATH}/events", self.url));
-        let sent = call.send().await.map_err(|error| self.unreachable(error))?;
-        Self::accepted(sent).await
+        self.sent(call).await
     }
 
     /// The id of a Contemplant that is named by its id or by its name.
@@ -152,7 +173,10 @@ impl Caller {
         }
     }
 
-    async fn sent(&self, call: reqwest::RequestBuilder) -> Result<Response, CallError> {
+    async fn sent(&self, mut call: RequestBuilder) -> Result<Response, CallError> {
+        if let Some(token) = &self.token {
+            call = call.header(AUTHORIZATION, token);
+        }
         let sent = call.send().await;
         Self::accepted(sent.map_err(|error| self.unreachable(error))?).await
     }
@@ -167,10 +191,12 @@ impl Caller {
         let refusal = serde_json::from_str::<Refusal>(&text).map(|refusal| refusal.error);
         let words = refusal.unwrap_or_else(|_| text.trim().to_owned());
         let words = if words.is_empty() { code.to_string() } else { words };
-        if code == StatusCode::NOT_FOUND {
-            return Err(CallError::Missing(words));
-        }
-        Err(CallError::Refused(words))
+        Err(match code {
+            StatusCode::NOT_FOUND => CallError::Missing(words),
+            StatusCode::UNAUTHORIZED => CallError::NotAllowed { words, remedy: NO_TOKEN },
+            StatusCode::FORBIDDEN => CallError::NotAllowed { words, remedy: OTHER_TOKEN },
+            _ => CallError::Refused(words),
+        })
     }
 
     fn unreachable(&self, error: reqwest::Error) -> CallError {

@@ -7,7 +7,7 @@ use comfy_table::{ContentArrangement, Table};
 
 use super::download::Saved;
 use crate::api::http::v1::model::{
-    Attempt, Blocked, Cleared, Done, Gpu, Job, Overview, Program, Request, Running, Token,
+    Attempt, Audited, Blocked, Cleared, Done, Gpu, Job, Overview, Program, Request, Running, Token,
     WholeJob, WholeWorker, Why, Worker,
 };
 use crate::operate::because;
@@ -194,6 +194,27 @@ impl Show for Vec<Token> {
             ]
         });
         list(["token", "role", "state", "made", "revoked"], rows, "no tokens")
+    }
+}
+
+impl Show for Vec<Audited> {
+    fn show(&self) -> String {
+        let rows = self.iter().map(|it| {
+            let from = it.forwarded.as_ref().map_or_else(
+                || it.peer.clone(),
+                |whom| format!("{} for {}", it.peer, whom.escape_debug()),
+            );
+            let code = it.code.to_string();
+            [
+                ago(it.at),
+                it.name.clone(),
+                from,
+                it.action.clone(),
+                it.body.escape_debug().to_string(),
+                code,
+            ]
+        });
+        list(["when", "who", "from", "what", "with", "answer"], rows, "nothing was done")
     }
 }
 

@@ -15,6 +15,7 @@ use network_lib::{signal, task};
 use tokio::signal::unix::{SignalKind, signal as signals};
 use tokio::sync::mpsc;
 
+use super::MISUSED;
 use super::caller::{CallError, Caller};
 use crate::api::http::v1::model::Overview;
 use crate::records::Millis;
@@ -26,9 +27,6 @@ const TICK: Duration = Duration::from_secs(1);
 
 /// Updates and keys that may wait to be drawn.
 const WAITING: usize = 16;
-
-/// A wrong command line, as clap has it.
-const MISUSED: u8 = 2;
 
 /// Why there is nothing to watch.
 #[derive(Debug, thiserror::Error)]

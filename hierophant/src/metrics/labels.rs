@@ -10,6 +10,12 @@ pub(super) struct ModeLabels {
     pub(super) mode: &'static str,
 }
 
+/// Why a call was refused.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct RefusalLabels {
+    pub(super) reason: &'static str,
+}
+
 /// State of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct StateLabels {

@@ -212,7 +212,7 @@ impl<D: Driver> SqlStore<D> {
 }
 
 /// Newest first, from where the page before ended.
-fn push_page<const N: usize>(
+pub(super) fn push_page<const N: usize>(
     query: &mut Statement,
     time: &str,
     id: &str,

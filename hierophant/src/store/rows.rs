@@ -10,8 +10,8 @@ use sqlx::sqlite::SqliteRow;
 use super::StoreError;
 use super::values::{backend_from, cause_from, class_from, corrupt, memory_from, mode_from};
 use crate::records::{
-    ArtifactRecord, AttemptRecord, JobRecord, Millis, NoticeId, NoticeRecord, ProgramRecord,
-    Prover, RequestRecord, Setting, TokenRecord, UnknownWord,
+    ArtifactRecord, AttemptRecord, AuditRecord, JobRecord, Millis, NoticeId, NoticeRecord,
+    ProgramRecord, Prover, RequestRecord, Setting, TokenRecord, UnknownWord,
 };
 
 /// A row of either database; every column is a number, a text or bytes.
@@ -80,7 +80,7 @@ fn unsigned(row: &impl Columns, name: &str) -> Result<u64, StoreError> {
     int(row, name).map(i64::cast_unsigned)
 }
 
-fn time(row: &impl Columns, name: &str) -> Result<Millis, StoreError> {
+pub(super) fn time(row: &impl Columns, name: &str) -> Result<Millis, StoreError> {
     int(row, name).map(Millis)
 }
 
@@ -337,6 +337,24 @@ pub(super) fn notice(row: &impl Columns) -> Result<NoticeRecord, StoreError> {
         ended_at: time(row, "ended_at")?,
         attempts: u32::try_from(int(row, "attempts")?).map_err(corrupt)?,
         next_at: time(row, "next_at")?,
+    })
+}
+
+pub(super) fn audited(row: &impl Columns) -> Result<AuditRecord, StoreError> {
+    let by = match (optional_text(row, "token")?, optional_text(row, "name")?) {
+        (Some(token), Some(name)) => Some((token.parse().map_err(corrupt)?, name)),
+        _ => None,
+    };
+    Ok(AuditRecord {
+        id: id(row, "id")?,
+        at: time(row, "at")?,
+        by,
+        peer: text(row, "peer")?,
+        forwarded: optional_text(row, "forwarded")?,
+        program: text(row, "program")?,
+        action: text(row, "action")?,
+        body: text(row, "body")?,
+        code: u16::try_from(int(row, "code")?).map_err(corrupt)?,
     })
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use network_lib::ids::Sha256Digest;
 use network_lib::job::FailureClass;
 
+use super::audit;
 use super::statement::{Row, Statement, upsert, upserts};
 use super::values::{bits, capped, cause_number, mode_number};
 use crate::records::{
@@ -90,6 +91,8 @@ fn statement(change: &Change) -> Statement {
             let sql = "DELETE FROM settings WHERE kind = $1 AND subject = $2";
             Statement::new(sql).bind(kind.as_str()).bind(subject.as_str())
         }
+        Change::Audited(record) => audit::write(record),
+        Change::AuditForgotten(before) => audit::forget(*before),
         Change::Token(token) => write_token(token),
         Change::Notice(notice) => write_notice(notice),
         Change::NoticeSettled(id) => {

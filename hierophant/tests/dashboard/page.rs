@@ -28,19 +28,20 @@ async fn browsers_get_the_page_and_everybody_else_the_list() {
 }
 
 #[tokio::test]
-async fn who_is_not_let_in_is_told_why() {
+async fn whoever_needs_a_token_gets_the_page_to_sign_in_and_nothing_else() {
     let network = Network::start().await;
     let client = reqwest::Client::new();
     for (name, value, words) in [
-        ("x-forwarded-for", "10.0.0.9", "not through a proxy"),
-        ("host", "evil.example", "not by this name"),
+        ("x-forwarded-for", "10.0.0.9", "through a proxy"),
+        ("host", "evil.example", "by this name"),
     ] {
-        let ask = client.get(network.url("/")).header("accept", BROWSER).header(name, value);
-        let page = ask.send().await.expect("answers");
-        assert_eq!(page.status(), 403, "{name}");
-        let html = page.text().await.expect("text");
-        assert!(html.contains(words) && html.contains("ssh -L"), "{html}");
-        let script = client.get(network.url("/dashboard/app.js")).header(name, value);
-        assert_eq!(script.send().await.expect("answers").status(), 403, "{name}");
+        for (path, code) in [("/", 200), ("/dashboard/app.js", 200), ("/proof-history", 401)] {
+            let ask = client.get(network.url(path)).header("accept", BROWSER).header(name, value);
+            assert_eq!(ask.send().await.expect("answers").status(), code, "{path}: {name}");
+        }
+        let ask = client.get(network.url("/api/v1/session")).header(name, value);
+        let answer = ask.send().await.expect("answers");
+        assert_eq!(answer.status(), 401, "{name}");
+        assert!(answer.text().await.expect("text").contains(words), "{name}");
     }
 }

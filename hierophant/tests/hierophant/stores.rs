@@ -1,6 +1,7 @@
 //! `JobStore`: one suite, run against each store, and what is particular to each.
 
 mod attempts;
+mod audit;
 mod browse;
 mod many;
 mod notices;
@@ -91,6 +92,7 @@ suite! {
     suite::commits_at_the_same_time_are_all_kept
     attempts::strikes_are_failures_by_a_workers_fault
     attempts::what_went_on_goes_on_after_an_upgrade
+    audit::what_was_done_is_read_page_by_page_and_forgotten_by_age
     browse::jobs_are_filtered
     browse::pages_of_jobs_do_not_overlap
     browse::attempts_and_requests_are_found_by_what_they_belong_to

@@ -3,12 +3,14 @@
 
 pub mod proofs;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use axum::serve::Listener;
+use hierophant::artifacts::blobs::Blobs;
 use hierophant::config::Config;
-use hierophant::{Listeners, run};
+use hierophant::metrics::Metrics;
+use hierophant::{Listeners, Tcp, run, run_on};
 use tempfile::TempDir;
 pub use test_peers::{
     Ask, Client, LIMIT, PUBLIC_VALUES, Reach, Worker, blob, core_proof, core_proof_with, execution,
@@ -49,11 +51,37 @@ impl Network {
         let running =
             network_lib::task::spawn("hierophant", run(config.clone(), listeners, stop.clone()));
         let network = Self { grpc, http, config, folder, stop, running };
+        network.until_ready().await;
+        network
+    }
+
+    /// Callers from 127.0.0.x are seen as if they came from 10.0.0.x, but for 127.0.0.1.
+    pub async fn start_with_strangers(change: impl FnOnce(&mut Config)) -> Self {
+        let folder = TempDir::new().expect("temp dir");
+        let mut config = Config::for_test(folder.path().join("data"));
+        config.mock_mode = true;
+        change(&mut config);
+        let listeners = Listeners::bind(&config).await.expect("free ports");
+        let listeners = Listeners { grpc: Far(listeners.grpc), http: Far(listeners.http) };
+        let grpc = listeners.grpc.local_addr().expect("bound");
+        let http = listeners.http.local_addr().expect("bound");
+        std::fs::create_dir_all(&config.data_dir).expect("creates");
+        let metrics = Metrics::new();
+        let store = hierophant::store::open(&config, metrics.clone()).await.expect("opens");
+        let blobs = Blobs::open(&config.data_dir.join("artifacts")).expect("opens");
+        let stop = CancellationToken::new();
+        let running = run_on(store, blobs, metrics, config.clone(), listeners, stop.clone());
+        let running = network_lib::task::spawn("hierophant", running);
+        let network = Self { grpc, http, config, folder, stop, running };
+        network.until_ready().await;
+        network
+    }
+
+    async fn until_ready(&self) {
         eventually("Hierophant is ready", async || {
-            reqwest::get(network.url("/ready")).await.is_ok_and(|answer| answer.status() == 200)
+            reqwest::get(self.url("/ready")).await.is_ok_and(|answer| answer.status() == 200)
         })
         .await;
-        network
     }
 
     pub fn url(&self, path: &str) -> String {
@@ -91,6 +119,29 @@ impl Network {
             paths.map(|path| if path.is_dir() { below(&path) } else { 1 }).sum()
         }
         below(&self.data().join("artifacts"))
+    }
+}
+
+/// A port whose callers seem to come from elsewhere.
+struct Far(Tcp);
+
+impl Listener for Far {
+    type Io = <Tcp as Listener>::Io;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, SocketAddr) {
+        let (io, mut peer) = self.0.accept().await;
+        if let IpAddr::V4(address) = peer.ip()
+            && address != Ipv4Addr::LOCALHOST
+        {
+            let [_, b, c, d] = address.octets();
+            peer.set_ip(IpAddr::V4(Ipv4Addr::new(10, b, c, d)));
+        }
+        (io, peer)
+    }
+
+    fn local_addr(&self) -> std::io::Result<SocketAddr> {
+        self.0.local_addr()
     }
 }
 

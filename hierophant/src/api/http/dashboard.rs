@@ -1,22 +1,18 @@
 //! The dashboard: what operators see and do, in a browser.
 //!
-//! The files in `hierophant/dashboard/` are served as they are. They call `/api/v1` and `/proof-history`,
-//! nothing else.
-
-use std::net::SocketAddr;
+//! The files in `hierophant/dashboard/` are served as they are, to everybody: they hold no secret, and whoever
+//! is not let in by `/api/v1` needs them to sign in. They call `/api/v1` and `/proof-history`, nothing else.
 
 use axum::Router;
-use axum::extract::{ConnectInfo, Path};
+use axum::extract::Path;
+use axum::http::HeaderValue;
 use axum::http::header::{
     ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, REFERRER_POLICY, VARY,
     X_CONTENT_TYPE_OPTIONS,
 };
-use axum::http::{HeaderValue, StatusCode};
-use axum::middleware::from_fn;
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 
-use super::v1::guard;
 use super::{not_found, status};
 use crate::api::Context;
 
@@ -34,13 +30,14 @@ macro_rules! files {
     };
 }
 
-const FILES: [(&str, &str, &str); 17] = files![
+const FILES: [(&str, &str, &str); 19] = files![
     "icon.svg" "image/svg+xml",
     "style.css" "text/css",
     "vendor/preact.js" "text/javascript",
     "actions.js" "text/javascript",
     "api.js" "text/javascript",
     "app.js" "text/javascript",
+    "audit.js" "text/javascript",
     "charts.js" "text/javascript",
     "fleet.js" "text/javascript",
     "format.js" "text/javascript",
@@ -51,25 +48,21 @@ const FILES: [(&str, &str, &str); 17] = files![
     "overview.js" "text/javascript",
     "parts.js" "text/javascript",
     "queue.js" "text/javascript",
+    "session.js" "text/javascript",
     "worker.js" "text/javascript",
 ];
 
 /// The page at `/` and what it loads.
 pub(super) fn router() -> Router<Context> {
-    Router::new()
-        .route("/", get(index))
-        .route("/dashboard/{*name}", get(file).layer(from_fn(guard::operators_only)))
+    Router::new().route("/", get(index)).route("/dashboard/{*name}", get(file))
 }
 
 /// `GET /`: the dashboard for browsers, for everybody else the list of pages.
-async fn index(ConnectInfo(peer): ConnectInfo<SocketAddr>, headers: HeaderMap) -> Response {
+async fn index(headers: HeaderMap) -> Response {
     let mut accepted = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
     let is_browser = accepted.any(|types| types.contains("text/html"));
-    let mut response = match guard::reason_to_refuse(peer.ip(), &headers) {
-        _ if !is_browser => status::INDEX.into_response(),
-        None => Html(PAGE).into_response(),
-        Some(reason) => (StatusCode::FORBIDDEN, Html(refused(reason))).into_response(),
-    };
+    let mut response =
+        if is_browser { Html(PAGE).into_response() } else { status::INDEX.into_response() };
     protect(&mut response);
     response
 }
@@ -96,19 +89,6 @@ fn protect(response: &mut Response) {
     for (name, value) in headers {
         response.headers_mut().insert(name, HeaderValue::from_static(value));
     }
-}
-
-fn refused(reason: &str) -> String {
-    format!(
-        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width\">\n<title>Hierophant</title>\n\
-         <h1>The dashboard is for operators</h1>\n<p>You are not let in: {reason}.</p>\n\
-         <p>From another machine, go through SSH and open <code>http://localhost:9010/</code>:</p>\n\
-         <pre>ssh -L 9010:127.0.0.1:9010 HOST</pre>\n\
-         <p>Open to everybody: <a href=\"/contemplants\">/contemplants</a>, \
-         <a href=\"/dead-contemplants\">/dead-contemplants</a>, \
-         <a href=\"/proof-history\">/proof-history</a>, <a href=\"/ready\">/ready</a>.</p>\n</html>\n"
-    )
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What an operator does, from the machine that Hierophant runs on.
+//! What an operator does by a page of its own; the rest is in `/api/v1`.
 
 use axum::extract::{Path, State};
 use axum::http::StatusCode;

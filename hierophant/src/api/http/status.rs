@@ -159,14 +159,15 @@ pub struct FinishedProof {
 
 /// `GET /` for whoever does not ask for a page.
 pub(super) const INDEX: &str = "Hierophant, an SP1 prover network.\n\n\
-     /                    in a browser: the dashboard, from this machine only\n\
+     /                    in a browser: the dashboard\n\
+     /health              whether the process lives\n\
+     /ready               whether it can take requests\n\n\
+     From this machine, and with a token of role read from elsewhere (Authorization: Bearer):\n\n\
      /contemplants        connected Contemplants and what they prove\n\
      /dead-contemplants   departed Contemplants and why\n\
      /proof-history       finished proofs, the latest first (?limit=100&before=JOB)\n\
-     /api/v1/docs         the same and more for programs, from this machine only\n\
      /metrics             figures for Prometheus\n\
-     /health              whether the process lives\n\
-     /ready               whether it can take requests\n";
+     /api/v1/docs         the same and more for programs\n";
 
 /// `GET /health`
 pub(super) async fn health(State(context): State<Context>) -> Response {
@@ -175,7 +176,7 @@ pub(super) async fn health(State(context): State<Context>) -> Response {
     pretty(&BTreeMap::from([("status", "ok"), ("storage", storage)]))
 }
 
-/// `GET /ready`
+/// `GET /ready`: everybody may ask, so figures are left to `/api/v1/overview`.
 pub(super) async fn ready(State(context): State<Context>) -> Response {
     if let Err(error) = context.store.ping().await {
         tracing::error!(error = %chain(&error), "not ready: the store does not answer");
@@ -184,14 +185,8 @@ pub(super) async fn ready(State(context): State<Context>) -> Response {
     let storage = context.budget.usage();
     match context.owners.proofs.overview().await {
         // A low disk stops new work only: polls and downloads must go on reaching this machine.
-        Ok(overview) => pretty(&serde_json::json!({
+        Ok(_) => pretty(&serde_json::json!({
             "status": if storage.low.is_some() { "storage_low" } else { "ready" },
-            "storage_low": storage.low.map(|low| low.to_string()),
-            "free_bytes": storage.free,
-            "stored_bytes": storage.stored,
-            "contemplants": overview.workers.len(),
-            "jobs_waiting": overview.waiting,
-            "jobs_unfinished": overview.unfinished,
         })),
         Err(_) => answer(StatusCode::SERVICE_UNAVAILABLE, "the scheduler does not answer"),
     }

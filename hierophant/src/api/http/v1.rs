@@ -14,11 +14,13 @@ pub mod model;
 mod overview;
 mod page;
 pub mod proof;
+mod security;
+mod session;
 mod tokens;
 mod workers;
 
 use axum::Router;
-use axum::middleware::from_fn;
+use axum::middleware::from_fn_with_state;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -33,22 +35,30 @@ pub const PATH: &str = "/api/v1";
 #[openapi(
     info(
         title = "Hierophant",
-        description = "What operators of a Hierophant see and do. Only from the machine that it runs on."
+        description = "What operators of a Hierophant see and do. Programs on the machine that it runs on need \
+                       nothing, unless `operators.require_token` is set; others a token of role read or act."
     ),
     components(schemas(model::Notice))
 )]
 struct Described;
 
 /// The API and its description.
-pub(super) fn router() -> Router<Context> {
+pub(super) fn router(context: &Context) -> Router<Context> {
     let (router, description) = described().split_for_parts();
     let pages = SwaggerUi::new("/api/v1/docs").url("/api/v1/openapi.json", description);
-    let router = router.merge(pages).layer(from_fn(audit::audited));
-    router.layer(from_fn(guard::operators_only))
+    for_operators(router.merge(pages), context)
+}
+
+/// Lets only operators in, and writes down what they do.
+pub(super) fn for_operators(router: Router<Context>, context: &Context) -> Router<Context> {
+    let router = router.layer(from_fn_with_state(context.clone(), audit::audited));
+    router.layer(from_fn_with_state(context.clone(), guard::operators_only))
 }
 
 fn described() -> OpenApiRouter<Context> {
     let api = OpenApiRouter::new()
+        .routes(routes!(session::caller, session::sign_in, session::sign_out))
+        .routes(routes!(audit::audit))
         .routes(routes!(overview::overview))
         .routes(routes!(events::events))
         .routes(routes!(lists::jobs))
@@ -77,7 +87,9 @@ fn described() -> OpenApiRouter<Context> {
         .routes(routes!(acts::clear))
         .routes(routes!(tokens::create, tokens::list))
         .routes(routes!(tokens::revoke));
-    OpenApiRouter::with_openapi(Described::openapi()).nest(PATH, api)
+    let mut described = OpenApiRouter::with_openapi(Described::openapi()).nest(PATH, api);
+    security::describe(described.get_openapi_mut());
+    described
 }
 
 /// The description as text, as it is served.

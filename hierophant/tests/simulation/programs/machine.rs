@@ -9,9 +9,13 @@ use std::time::Duration;
 use hierophant::artifacts::blobs::Blobs;
 use hierophant::config::{Config, Secret};
 use hierophant::metrics::Metrics;
+use hierophant::records::{Change, Millis, Role, TokenRecord};
+use hierophant::store::sqlite;
 use hierophant::{Listeners, run_on};
+use network_lib::ids::{Sha256Digest, TokenId};
 use rand::Rng;
 use rand::rngs::StdRng;
+use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
@@ -20,6 +24,7 @@ use super::clients::Asked;
 use super::contemplants::TOKEN;
 use super::ends::{self, Ends};
 use super::network::{GRPC, HTTP, Listener};
+use super::operator;
 use super::store::{SlowStore, block_on};
 use super::story::Story;
 
@@ -47,7 +52,7 @@ impl Machine {
     pub fn new(rng: &mut StdRng, story: Story) -> Self {
         let folder = folder();
         let mut runtime = tokio::runtime::Builder::new_multi_thread();
-        Self {
+        let machine = Self {
             config: config(folder.path().join("data")),
             runtime: runtime.worker_threads(1).enable_all().build().expect("a runtime"),
             seed: rng.random(),
@@ -58,7 +63,26 @@ impl Machine {
             starts: Cell::default(),
             story,
             _folder: folder,
-        }
+        };
+        machine.make_token();
+        machine
+    }
+
+    /// The token of whoever looks at the status pages, as if it had been made long ago.
+    fn make_token(&self) {
+        let record = TokenRecord {
+            id: TokenId([1; 16]),
+            name: "operator".into(),
+            role: Role::Read,
+            digest: Sha256Digest(Sha256::digest(operator::TOKEN).into()),
+            created_at: Millis(0),
+            revoked_at: None,
+        };
+        block_on(self.runtime.handle(), async {
+            let store = sqlite::open(&self.database()).await.expect("opens");
+            store.commit(&[Change::Token(record)]).await.expect("commits");
+            store.close().await;
+        });
     }
 
     /// Asks Hierophant to stop.

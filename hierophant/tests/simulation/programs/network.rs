@@ -107,12 +107,24 @@ pub async fn call(
     body: Vec<u8>,
     pause: Duration,
 ) -> Result<(StatusCode, Bytes), String> {
+    call_as(None, method, url, body, pause).await
+}
+
+/// The same with a token, if there is one.
+pub async fn call_as(
+    token: Option<&str>,
+    method: Method,
+    url: &str,
+    body: Vec<u8>,
+    pause: Duration,
+) -> Result<(StatusCode, Bytes), String> {
     let limit = PATIENCE + pause * u32::try_from(PIECES).expect("a few");
-    let answer = timeout(limit, call_patiently(method, url, body, pause)).await;
+    let answer = timeout(limit, call_patiently(token, method, url, body, pause)).await;
     answer.map_err(|_| "no answer in time".to_owned())?
 }
 
 async fn call_patiently(
+    token: Option<&str>,
     method: Method,
     url: &str,
     body: Vec<u8>,
@@ -120,7 +132,11 @@ async fn call_patiently(
 ) -> Result<(StatusCode, Bytes), String> {
     let uri: Uri = url.parse().expect("a URL");
     let path = uri.path_and_query().expect("a path").as_str();
-    let request = Request::builder()
+    let mut request = Request::builder();
+    if let Some(token) = token {
+        request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+    }
+    let request = request
         .method(method)
         .uri(path)
         .header(header::HOST, HIEROPHANT)

@@ -15,14 +15,14 @@ use alloy_primitives::Address;
 use async_trait::async_trait;
 use hierophant::artifacts::retention::Cutoffs;
 use hierophant::records::{
-    ArtifactRecord, AttemptRecord, Change, JobRecord, Millis, NoticeRecord, ProgramRecord,
-    RequestRecord, Setting, TokenRecord,
+    ArtifactRecord, AttemptRecord, AuditRecord, Change, JobRecord, Millis, NoticeRecord,
+    ProgramRecord, RequestRecord, Setting, TokenRecord,
 };
 use hierophant::store::{
-    ArtifactFilter, Browse, JobFilter, JobStore, Notices, RequestFilter, RequestView,
+    ArtifactFilter, AuditLog, Browse, JobFilter, JobStore, Notices, RequestFilter, RequestView,
     RetentionStep, StoreError, Taken, UnfinishedJob, sqlite,
 };
-use network_lib::ids::{ArtifactId, JobId, RequestId, Sha256Digest, VkHash, WorkerId};
+use network_lib::ids::{ArtifactId, AuditId, JobId, RequestId, Sha256Digest, VkHash, WorkerId};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::runtime::Handle;
@@ -87,6 +87,21 @@ pub fn block_on<T>(runtime: &Handle, call: impl Future<Output = T>) -> T {
 
 fn out_of_reach() -> StoreError {
     StoreError::Unavailable { action: "pretending", source: sqlx::Error::PoolTimedOut }
+}
+
+#[async_trait]
+impl AuditLog for SlowStore {
+    async fn audit(
+        &self,
+        before: Option<(Millis, AuditId)>,
+        limit: u32,
+    ) -> Result<Vec<AuditRecord>, StoreError> {
+        self.call(self.real.audit(before, limit)).await
+    }
+
+    async fn audited_at(&self, id: AuditId) -> Result<Option<Millis>, StoreError> {
+        self.call(self.real.audited_at(id)).await
+    }
 }
 
 #[async_trait]

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::http::StatusCode;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
@@ -11,7 +11,7 @@ use futures_util::StreamExt;
 use futures_util::stream;
 use network_lib::ids::{JobId, WorkerId};
 use serde_json::json;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::model::{Changes, Job, Overview, Request, Worker};
@@ -20,6 +20,7 @@ use super::page::{Refusal, refusal};
 use super::workers::known_and_at_work;
 use crate::api::Context;
 use crate::events::{Frame, MOST_LISTENERS, Noted};
+use crate::operators::Operator;
 use crate::proofs::actor::chain;
 use crate::proofs::message::Overview as Scheduler;
 use crate::records::{JobRecord, Millis, RequestRecord};
@@ -31,16 +32,23 @@ const PACE: Duration = Duration::from_secs(1);
 /// After so long without an event a comment shows that the stream lives.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
+/// How often is looked whether a listener may still listen.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// What changes, as server-sent events. First, and whenever what was told before has become worthless, comes
 /// an event `reset` with `{"at": MILLISECONDS}`: fetch everything anew. After it comes at most one event
 /// `changes` a second, and only if something has changed; its data are described here. What changes with
 /// time alone (the age of the oldest wait, free bytes, when a Contemplant was last heard) makes no event. A
-/// comment every 15 seconds shows that the stream lives.
+/// comment every 15 seconds shows that the stream lives. It ends when the listener's token is revoked, and when
+/// the session ends by which it listens.
 #[utoipa::path(get, path = "/events", tag = "events", responses(
     (status = 200, body = Changes, content_type = "text/event-stream"),
     (status = 503, description = "too many listen already", body = Refusal),
 ))]
-pub(super) async fn events(State(context): State<Context>) -> Result<Response, Refusal> {
+pub(super) async fn events(
+    State(context): State<Context>,
+    Extension(operator): Extension<Operator>,
+) -> Result<Response, Refusal> {
     let Some(listener) = context.events.listen() else {
         let words = format!("{MOST_LISTENERS} listen already; close one, or try again later");
         return Err(refusal(StatusCode::SERVICE_UNAVAILABLE, words));
@@ -48,7 +56,13 @@ pub(super) async fn events(State(context): State<Context>) -> Result<Response, R
     let first = stream::once(async { Frame::Reset(Millis::now()) });
     let rest =
         stream::unfold(listener, |mut listener| async { Some((listener.next().await?, listener)) });
+    let over = async move {
+        while context.operators.is_still_in(&operator) {
+            sleep(LOOK).await;
+        }
+    };
     let events = first.chain(rest).map(|frame| Ok::<_, Infallible>(event(frame)));
+    let events = events.take_until(over);
     Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response())
 }
 

@@ -1,6 +1,7 @@
 //! The JSON of the API. Times are Unix milliseconds; what is not known yet is absent or `null`.
 
 mod acts;
+mod operators;
 mod tokens;
 mod told;
 
@@ -22,6 +23,7 @@ use crate::records::{
 use crate::registry::{DeadWorker, KnownWorker};
 
 pub use acts::{Blocked, ClearQueue, Cleared, Done, NewPriority, Paused, Reason};
+pub use operators::{Audited, Caller, SignIn};
 pub use tokens::{MadeToken, NewToken, Token};
 pub use told::{Changes, Notice, Webhook};
 

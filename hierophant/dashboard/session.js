@@ -1,0 +1,61 @@
+// Who looks at this page: signing in with a token, where one is needed, and signing out.
+
+import { html, useState } from './vendor/preact.js';
+import { act, remove } from './api.js';
+import { enter, known, leave } from './live.js';
+
+/** Whether whoever looks at this page may do more than look. */
+export const mayAct = () => known.session?.role === 'act';
+
+/** Asks for a token. */
+export function SignIn() {
+  const [token, setToken] = useState('');
+  const [fault, setFault] = useState(null);
+  const [busy, setBusy] = useState(false);
+  const go = async (event) => {
+    event.preventDefault();
+    setBusy(true);
+    setFault(null);
+    try {
+      await act('/session', { token: token.trim() });
+      enter();
+    } catch (error) {
+      setFault(error.message);
+      setBusy(false);
+    }
+  };
+  return html`
+    <main id="main" class="signin">
+      <section aria-labelledby="h-signin">
+        <h1 id="h-signin"><img src="/dashboard/icon.svg" alt="" width="28" height="28" /> Hierophant</h1>
+        <form onSubmit=${go}>
+          <label>Token<input type="password" autocomplete="current-password" required autofocus spellcheck=${false}
+            value=${token} onInput=${(event) => setToken(event.target.value)} /></label>
+          ${fault && html`<p class="note bad" role="alert">${fault}</p>`}
+          <button class="primary" disabled=${busy}>Sign in</button>
+        </form>
+        <p class="dim">On Hierophant's machine a token is made by</p>
+        <pre>hierophant token create --name NAME --role read</pre>
+        <p class="dim">or with <code>--role act</code> for one that may do more than look. You stay signed in for 12 hours at most.</p>
+      </section>
+    </main>`;
+}
+
+/** Who one is, and how to leave. */
+export function Who() {
+  const [fault, setFault] = useState(null);
+  const { session } = known;
+  if (session === null) return null;
+  const go = async () => {
+    try {
+      await remove('/session');
+      leave();
+    } catch (error) {
+      setFault(error.message);
+    }
+  };
+  const may = session.role === 'act' ? 'may look and act' : 'may look, not act';
+  return html`
+    <span class="who" title=${`${session.name} ${may}`}>${session.name}${session.role === 'read' && html` <span class="badge plain">read only</span>`}</span>
+    ${session.session && html`<button class="small" title=${fault} onClick=${go}>${fault ? 'Sign out: try again' : 'Sign out'}</button>`}`;
+}

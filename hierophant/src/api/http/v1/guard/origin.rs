@@ -1,0 +1,76 @@
+//! Where a call comes from, as far as a browser tells: by which name Hierophant was called, and whose page
+//! has made the call.
+
+use std::net::IpAddr;
+
+use axum::extract::Request;
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, Uri, header};
+
+use super::super::session::is_secure;
+
+/// What a call says of it.
+#[derive(Debug)]
+pub(super) struct Origin<'a> {
+    /// Name and port that were called.
+    host: Option<&'a str>,
+    /// The site of the page.
+    origin: Option<&'a str>,
+    /// How a browser sees the two: `same-origin`, `same-site`, `cross-site`, or `none` for what its user typed.
+    relation: Option<&'a str>,
+    /// Whether the call came over TLS.
+    secure: bool,
+}
+
+/// Where a call comes from.
+pub(super) fn of(request: &Request) -> Origin<'_> {
+    let headers = request.headers();
+    let authority = request.uri().authority().map(Authority::as_str);
+    Origin {
+        // HTTP/2 has it in the address.
+        host: text(headers, header::HOST.as_str()).or(authority),
+        origin: text(headers, header::ORIGIN.as_str()),
+        relation: text(headers, "sec-fetch-site"),
+        secure: is_secure(request),
+    }
+}
+
+impl Origin<'_> {
+    /// Whether the page is of another site.
+    pub(super) fn is_foreign(&self) -> bool {
+        match self.relation {
+            Some("same-origin") => false,
+            None | Some("none") => self.origin.is_some() && !self.is_same(),
+            Some(_) => true,
+        }
+    }
+
+    /// Whether the page is certainly Hierophant's own.
+    pub(super) fn is_own(&self) -> bool {
+        !self.is_foreign() && (self.origin.is_some() || self.relation == Some("same-origin"))
+    }
+
+    /// Whether Hierophant was called by a name that means this machine, such as `localhost:9010` or
+    /// `[::1]:9010`.
+    pub(super) fn is_by_local_name(&self) -> bool {
+        let uri = self.host.and_then(|host| format!("http://{host}/").parse::<Uri>().ok());
+        let Some(host) = uri.as_ref().and_then(Uri::host) else { return false };
+        let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+        host == "localhost" || address.is_ok_and(|address| address.to_canonical().is_loopback())
+    }
+
+    /// Whether the page's site is the name that was called. Over TLS the page must have come so too; without
+    /// it, a proxy may have taken it off.
+    fn is_same(&self) -> bool {
+        let (Some(origin), Some(host)) = (self.origin, self.host) else { return false };
+        match origin.split_once("://") {
+            Some(("https", site)) => site == host,
+            Some(("http", site)) => site == host && !self.secure,
+            _ => false,
+        }
+    }
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}

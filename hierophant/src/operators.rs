@@ -1,0 +1,186 @@
+//! Who operates this Hierophant: programs on its machine, and whoever presents a token of role read or act,
+//! with each call or once for a session.
+//!
+//! What a call may do is decided by `api::http::v1::guard`; here is what it is decided from.
+
+pub mod allowance;
+pub mod sessions;
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use network_lib::ids::TokenId;
+use tokio::time::Instant;
+
+use crate::config::Config;
+use crate::proofs::actor::{chain, millis};
+use crate::records::{AuditRecord, Change, Millis};
+use crate::store::JobStore;
+use crate::tokens::{Bearer, Role, Tokens};
+use allowance::Allowance;
+use sessions::{SessionKey, Sessions};
+
+/// Wrong tokens that an address may present at once.
+pub const WRONG_TOKENS: u32 = 10;
+
+/// After this time it may present one more.
+pub const ANOTHER_TOKEN: Duration = Duration::from_secs(6);
+
+/// Addresses of which is known that they presented wrong tokens.
+const MOST_ADDRESSES: usize = 10_000;
+
+/// Refused calls of one token that are written down at once; the others are only counted.
+const REFUSALS: u32 = 10;
+
+/// After this time one more is written down.
+const ANOTHER_REFUSAL: Duration = Duration::from_secs(60);
+
+/// Who makes a call, once it is let in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Operator {
+    /// The token that was presented; none by a program on this machine.
+    pub by: Option<Bearer>,
+    /// The session by which it was presented, if not with the call.
+    pub session: Option<SessionKey>,
+}
+
+impl Operator {
+    /// Whether more than looking is allowed.
+    #[must_use]
+    pub fn may_act(&self) -> bool {
+        self.by.as_ref().is_none_or(|bearer| bearer.role == Role::Act)
+    }
+
+    /// The token's name, or what stands for it.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.by.as_ref().map_or("this machine", |bearer| bearer.name.as_str())
+    }
+}
+
+/// Why a token does not tell who calls.
+#[derive(Debug, PartialEq, Eq)]
+pub enum NotKnown {
+    /// Nobody has it, or it was revoked.
+    Wrong,
+    /// Too many wrong ones came from that address; after this time it is looked at again.
+    Later(Duration),
+}
+
+/// Tokens, sessions and the audit log.
+#[derive(Debug)]
+pub struct Operators {
+    /// Sessions of browsers.
+    pub sessions: Sessions,
+    /// Whether programs on this machine need a token too.
+    pub require_token: bool,
+    tokens: Tokens,
+    guesses: Allowance<IpAddr>,
+    refusals: Allowance<TokenId>,
+    store: Arc<dyn JobStore>,
+    /// For how long the audit log is kept, in milliseconds.
+    keep: i64,
+}
+
+impl Operators {
+    /// Those that the configuration and the store know of.
+    #[must_use]
+    pub fn new(config: &Config, tokens: Tokens, store: Arc<dyn JobStore>) -> Self {
+        let require_token = config.operators.require_token;
+        if require_token && !tokens.any(Role::Act) {
+            tracing::warn!(
+                "nobody can operate: `operators.require_token` is set, and there is no token of role \
+                 act; start once without it and make one by `hierophant token create`"
+            );
+        }
+        Self {
+            sessions: Sessions::default(),
+            require_token,
+            tokens,
+            guesses: Allowance::new(WRONG_TOKENS, ANOTHER_TOKEN, MOST_ADDRESSES),
+            refusals: Allowance::new(REFUSALS, ANOTHER_REFUSAL, MOST_ADDRESSES),
+            store,
+            keep: millis(config.retention.audit),
+        }
+    }
+
+    /// Whose token this is.
+    ///
+    /// # Errors
+    ///
+    /// [`NotKnown`]. While an address has to wait, its tokens are not looked at, not even a right one.
+    pub fn bearer(&self, peer: IpAddr, secret: &str) -> Result<Bearer, NotKnown> {
+        let (now, place) = (Instant::now(), place(peer));
+        self.guesses.look(&place, now).map_err(NotKnown::Later)?;
+        self.tokens.bearer(secret).ok_or_else(|| {
+            self.guesses.spend(place, now);
+            NotKnown::Wrong
+        })
+    }
+
+    /// Who has this session, if it has not ended; with the revocation of its token it has.
+    pub fn in_session(&self, secret: &str) -> Option<Operator> {
+        let (session, bearer) = self.sessions.find(secret, Instant::now())?;
+        if !self.tokens.is_valid(bearer.id) {
+            self.sessions.end(&session);
+            return None;
+        }
+        Some(Operator { by: Some(bearer), session: Some(session) })
+    }
+
+    /// Whether somebody who was let in would be let in again: the token is not revoked, the session has not
+    /// ended.
+    #[must_use]
+    pub fn is_still_in(&self, operator: &Operator) -> bool {
+        let session = operator.session.as_ref();
+        operator.by.as_ref().is_none_or(|bearer| self.tokens.is_valid(bearer.id))
+            && session.is_none_or(|session| self.sessions.lives(session, Instant::now()))
+    }
+
+    /// Writes down what was done, and forgets what was done long ago. If the store does not take it, the log
+    /// says so.
+    pub async fn write_down(&self, record: AuditRecord) {
+        let forgotten = Millis(Millis::now().0.saturating_sub(self.keep));
+        let changes = [Change::Audited(record), Change::AuditForgotten(forgotten)];
+        if let Err(error) = self.store.commit(&changes).await {
+            tracing::error!(error = %chain(&error), "the audit log has a gap: an action could not be written down");
+        }
+    }
+
+    /// Whether what the bearer of this token was refused is to be written down: not if there was much of it
+    /// lately, because who may only look must not be able to fill store and log.
+    #[must_use]
+    pub fn notes_refusal(&self, by: TokenId) -> bool {
+        let now = Instant::now();
+        let noted = self.refusals.look(&by, now).is_ok();
+        if noted {
+            self.refusals.spend(by, now);
+        }
+        noted
+    }
+}
+
+/// What counts as one address: of IPv6 the 64 bits that a single subscriber is given.
+fn place(peer: IpAddr) -> IpAddr {
+    match peer.to_canonical() {
+        IpAddr::V4(address) => IpAddr::V4(address),
+        IpAddr::V6(address) => {
+            IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subscriber_has_one_place_whatever_address_it_takes() {
+        let of = |text: &str| place(text.parse().expect("an address"));
+        assert_eq!(of("2001:db8:1:2:3::4"), of("2001:db8:1:2:ffff::"));
+        assert_ne!(of("2001:db8:1:2::"), of("2001:db8:1:3::"));
+        assert_eq!(of("::ffff:10.0.0.9"), of("10.0.0.9"));
+        assert_ne!(of("10.0.0.8"), of("10.0.0.9"));
+    }
+}
