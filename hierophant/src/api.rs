@@ -11,6 +11,7 @@ pub mod urls;
 use std::sync::Arc;
 
 use auth::Authenticator;
+use http::receive::Uploads;
 use http::v1::model::Price;
 use urls::PublicUrls;
 
@@ -46,6 +47,8 @@ pub struct Context {
     pub urls: Arc<PublicUrls>,
     /// Largest upload in bytes.
     pub max_artifact_bytes: u64,
+    /// How many may upload at once, and how slowly.
+    pub uploads: Uploads,
     /// Whether proofs that prove nothing are taken.
     pub mock_mode: bool,
     /// What a Contemplant costs, if that is configured.
@@ -68,6 +71,7 @@ impl Context {
             authenticator: Arc::new(Authenticator::new(config.auth, &config.allowlist)),
             urls: Arc::new(PublicUrls::new(config.public_http_url.clone(), http_port)),
             max_artifact_bytes: config.max_artifact_bytes,
+            uploads: Uploads::new(&config.limits),
             mock_mode: config.mock_mode,
             price: Price::of(&config.dashboard),
         }

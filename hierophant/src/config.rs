@@ -1,6 +1,7 @@
 //! Hierophant's configuration: one TOML file, every key with a default. `hierophant init` writes
 //! [`TEMPLATE`].
 
+mod limits;
 mod webhooks;
 
 use std::fmt;
@@ -22,6 +23,7 @@ use crate::proofs::actor::millis;
 use crate::proofs::core::Limits;
 use crate::registry::core::Rules;
 
+pub use limits::LimitsConfig;
 pub use webhooks::{Ending, WebhookConfig};
 
 /// The commented file that `hierophant init` writes.
@@ -97,6 +99,8 @@ pub struct Config {
     pub webhooks: Vec<WebhookConfig>,
     /// Section `[dashboard]`.
     pub dashboard: DashboardConfig,
+    /// Section `[limits]`.
+    pub limits: LimitsConfig,
 }
 
 /// Section `[proofs]`.
@@ -224,6 +228,7 @@ impl Default for Config {
             storage: StorageConfig::default(),
             webhooks: Vec::new(),
             dashboard: DashboardConfig::default(),
+            limits: LimitsConfig::default(),
         }
     }
 }
@@ -444,6 +449,7 @@ impl Settings for Config {
             );
         }
         webhooks::validate(&self.webhooks, faults);
+        self.limits.validate(faults);
         let price = self.dashboard.price_per_hour;
         if !price.is_finite() || price < 0.0 {
             faults.add(
@@ -510,7 +516,7 @@ mod tests {
              max_artifact_bytes = 0\nworker_token = \"\"\ndata_dir = \"{}/hierophant.toml/x\"\n\
              database_url = \"sqlite:x\"\nmock = true\n[proofs]\nrace_after = 0.5\n[worker_registry]\nsilence_limit = \"1s\"\nmax_workers = 0\n\
              [retention]\nunused_uploads = \"1s\"\n[dashboard]\nprice_per_hour = -1.0\n\
-             [storage]\nartifacts_url = \"bucket\"\n",
+             [storage]\nartifacts_url = \"bucket\"\n[limits]\nupload_window = \"1ms\"\n",
             folder.path().display()
         );
         std::fs::write(&file, text).expect("writes");
@@ -525,6 +531,7 @@ mod tests {
                 "data_dir",
                 "database_url",
                 "http_port",
+                "limits.upload_window",
                 "max_artifact_bytes",
                 "mock",
                 "proofs.race_after",

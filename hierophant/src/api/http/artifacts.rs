@@ -34,9 +34,7 @@ pub(super) async fn upload(
             return try_again(UploadError::Unavailable.to_string());
         }
     }
-    let limit = context.max_artifact_bytes;
-    let received = receive(&context.blobs, &headers, body, limit, Some(&context.budget)).await;
-    let staged = match received {
+    let staged = match receive(&context, &headers, body, Peer::Client).await {
         Ok(staged) => staged,
         Err(refusal) => return *refusal,
     };

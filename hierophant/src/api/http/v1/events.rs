@@ -19,7 +19,7 @@ use super::overview::overview_of;
 use super::page::{Refusal, refusal};
 use super::workers::known_and_at_work;
 use crate::api::Context;
-use crate::events::{Frame, MOST_LISTENERS, Noted};
+use crate::events::{Frame, Noted};
 use crate::proofs::actor::chain;
 use crate::proofs::message::Overview as Scheduler;
 use crate::records::{JobRecord, Millis, RequestRecord};
@@ -42,7 +42,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 ))]
 pub(super) async fn events(State(context): State<Context>) -> Result<Response, Refusal> {
     let Some(listener) = context.events.listen() else {
-        let words = format!("{MOST_LISTENERS} listen already; close one, or try again later");
+        let most = context.events.most_listeners();
+        let words = format!("{most} listen already; close one, or try again later");
         return Err(refusal(StatusCode::SERVICE_UNAVAILABLE, words));
     };
     let first = stream::once(async { Frame::Reset(Millis::now()) });
