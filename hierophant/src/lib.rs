@@ -52,10 +52,6 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 /// After this time of silence the system asks whether a connection's peer is still there.
 pub const KEEPALIVE: Duration = Duration::from_secs(60);
 
-/// A peer that takes nothing of what is sent to it for so long is let go by the system, and with it what is kept
-/// for it: the file of a download, the queue of an event stream.
-pub const UNREAD_LIMIT: Duration = Duration::from_secs(60);
-
 /// What accepts connections on a port: [`Tcp`], or what a simulation has in its place.
 pub trait Accept: Listener<Addr = SocketAddr, Io: Connected> {}
 
@@ -98,10 +94,9 @@ impl Listeners {
 
 fn prepare(stream: &mut TcpStream) {
     let keepalive = TcpKeepalive::new().with_time(KEEPALIVE);
-    let socket = SockRef::from(&*stream);
-    let prepared = socket.set_tcp_nodelay(true).and_then(|()| socket.set_tcp_keepalive(&keepalive));
-    #[cfg(target_os = "linux")]
-    let prepared = prepared.and_then(|()| socket.set_tcp_user_timeout(Some(UNREAD_LIMIT)));
+    let prepared = stream
+        .set_nodelay(true)
+        .and_then(|()| SockRef::from(&*stream).set_tcp_keepalive(&keepalive));
     if let Err(error) = prepared {
         tracing::debug!(%error, "a connection is used as it is");
     }

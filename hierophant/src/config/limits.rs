@@ -41,7 +41,8 @@ impl LimitsConfig {
     /// Notes what types cannot say.
     pub(super) fn validate(&self, faults: &mut Faults) {
         if self.upload_window < SHORTEST_WINDOW {
-            faults.add("limits.upload_window", "is shorter than a second; write a time like \"1m\"");
+            faults
+                .add("limits.upload_window", "is shorter than a second; write a time like \"1m\"");
         }
     }
 }

@@ -17,6 +17,7 @@ pub mod proof;
 mod workers;
 
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -27,6 +28,9 @@ use crate::api::Context;
 
 /// Where the API lies.
 pub const PATH: &str = "/api/v1";
+
+/// Most bytes of a call's body: a few words each.
+const MOST_BODY: usize = 64 * 1024;
 
 #[derive(OpenApi)]
 #[openapi(
@@ -42,6 +46,7 @@ struct Described;
 pub(super) fn router() -> Router<Context> {
     let (router, description) = described().split_for_parts();
     let pages = SwaggerUi::new("/api/v1/docs").url("/api/v1/openapi.json", description);
+    let router = router.layer(DefaultBodyLimit::max(MOST_BODY));
     let router = router.merge(pages).layer(from_fn(audit::audited));
     router.layer(from_fn(guard::operators_only))
 }
