@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use auth::Authenticator;
+use http::receive::Uploads;
 use http::v1::model::Price;
 use urls::PublicUrls;
 
@@ -61,6 +62,8 @@ pub struct Context {
     pub urls: Arc<PublicUrls>,
     /// Largest upload in bytes.
     pub max_artifact_bytes: u64,
+    /// How many may upload at once, and how slowly.
+    pub uploads: Uploads,
     /// Whether proofs that prove nothing are taken.
     pub mock_mode: bool,
     /// What a Contemplant costs, if that is configured.
@@ -103,6 +106,7 @@ impl Context {
                 config.tls.is_on(),
             )),
             max_artifact_bytes: config.max_artifact_bytes,
+            uploads: Uploads::new(&config.limits),
             mock_mode: config.mock_mode,
             price: Price::of(&config.dashboard),
             rpc_deadline: config.limits.rpc_deadline,

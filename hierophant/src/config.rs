@@ -567,7 +567,7 @@ mod tests {
              max_artifact_bytes = 0\nworker_token = \"\"\ndata_dir = \"{}/hierophant.toml/x\"\n\
              database_url = \"sqlite:x\"\nmock = true\n[proofs]\nrace_after = 0.5\n[worker_registry]\nsilence_limit = \"1s\"\nmax_workers = 0\n\
              [retention]\nunused_uploads = \"1s\"\naudit = \"1s\"\n[dashboard]\nprice_per_hour = -1.0\n\
-             [storage]\nartifacts_url = \"bucket\"\n",
+             [storage]\nartifacts_url = \"bucket\"\n[limits]\nupload_window = \"1ms\"\n",
             folder.path().display()
         );
         std::fs::write(&file, text).expect("writes");
@@ -582,6 +582,7 @@ mod tests {
                 "data_dir",
                 "database_url",
                 "http_port",
+                "limits.upload_window",
                 "max_artifact_bytes",
                 "mock",
                 "proofs.race_after",

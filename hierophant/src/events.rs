@@ -14,9 +14,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::records::{Change, Millis};
 
-/// Most listeners at once.
-pub const MOST_LISTENERS: usize = 64;
-
 /// Most jobs, requests and workers in one frame.
 pub const MOST_CHANGES: usize = 1000;
 
@@ -69,21 +66,28 @@ struct Shared {
     noted: Mutex<Noted>,
     frames: broadcast::Sender<Frame>,
     closed: CancellationToken,
+    most_listeners: usize,
 }
 
 /// The changes, and who listens to them. Clones share both.
 #[derive(Debug, Clone)]
 pub struct Events(Arc<Shared>);
 
-impl Default for Events {
-    fn default() -> Self {
+impl Events {
+    /// No changes, with room for so many listeners at once.
+    #[must_use]
+    pub fn for_listeners(most_listeners: usize) -> Self {
         let (frames, _) = broadcast::channel(MOST_BEHIND);
         let (noted, closed) = (Mutex::default(), CancellationToken::new());
-        Self(Arc::new(Shared { noted, frames, closed }))
+        Self(Arc::new(Shared { noted, frames, closed, most_listeners }))
     }
-}
 
-impl Events {
+    /// How many may listen at once.
+    #[must_use]
+    pub fn most_listeners(&self) -> usize {
+        self.0.most_listeners
+    }
+
     /// The store has taken a change.
     pub fn changed(&self, change: &Change) {
         match change {
@@ -106,11 +110,11 @@ impl Events {
         });
     }
 
-    /// Begins to listen; `None` if [`MOST_LISTENERS`] do already.
+    /// Begins to listen; `None` if as many as may do already.
     #[must_use]
     pub fn listen(&self) -> Option<Listener> {
         let mut noted = self.noted();
-        if self.0.frames.receiver_count() >= MOST_LISTENERS {
+        if self.0.frames.receiver_count() >= self.0.most_listeners {
             return None;
         }
         noted.joined = true;
@@ -192,6 +196,8 @@ impl Listener {
 mod tests {
     use super::*;
 
+    const MOST_LISTENERS: usize = 8;
+
     fn worker(number: u32) -> WorkerId {
         let mut id = [0; 16];
         id[..4].copy_from_slice(&number.to_be_bytes());
@@ -200,7 +206,7 @@ mod tests {
 
     #[test]
     fn nothing_is_noted_while_nobody_listens() {
-        let events = Events::default();
+        let events = Events::for_listeners(MOST_LISTENERS);
         events.worker(worker(1));
         assert_eq!(events.take(), None);
         let listener = events.listen().expect("room");
@@ -216,7 +222,7 @@ mod tests {
 
     #[test]
     fn too_many_changes_are_not_kept() {
-        let events = Events::default();
+        let events = Events::for_listeners(MOST_LISTENERS);
         let _listener = events.listen().expect("room");
         for number in 0..2 * u32::try_from(MOST_CHANGES).expect("small") {
             events.worker(worker(number));
@@ -235,7 +241,7 @@ mod tests {
 
     #[test]
     fn one_listener_too_many_is_turned_away_until_another_leaves() {
-        let events = Events::default();
+        let events = Events::for_listeners(MOST_LISTENERS);
         let mut listeners: Vec<_> = (0..MOST_LISTENERS).map(|_| events.listen()).collect();
         assert!(listeners.iter().all(Option::is_some) && events.listen().is_none());
         listeners.pop();
@@ -244,7 +250,7 @@ mod tests {
 
     #[tokio::test]
     async fn whoever_does_not_keep_up_hears_a_reset_and_then_what_is_new() {
-        let events = Events::default();
+        let events = Events::for_listeners(MOST_LISTENERS);
         let mut listener = events.listen().expect("room");
         let frame = |number: usize| Frame::Changes(number.to_string().into());
         for number in 0..=MOST_BEHIND {

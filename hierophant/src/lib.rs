@@ -152,7 +152,7 @@ pub async fn run_on<L: Accept>(
         blobs,
         budget: budget.clone(),
         metrics,
-        events: Events::default(),
+        events: Events::for_listeners(config.limits.max_event_streams.get()),
         webhooks: webhooks.clone(),
         tokens,
     };

@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 /// Smallest head of a request that can be configured: hyper reads in pieces of this size.
 const SMALLEST_HEAD: u32 = 8192;
 
+/// Shorter windows are refused: a link that stumbles for a second is no slow link.
+const SHORTEST_WINDOW: Duration = Duration::from_secs(1);
+
 /// Section `[limits]`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default)]
@@ -46,6 +49,17 @@ pub struct LimitsConfig {
     /// How long a gRPC call, a call of `/api/v1` and a status page may take. Default 30 s.
     #[serde(with = "humantime_serde")]
     pub rpc_deadline: Duration,
+    /// Bytes a second that a sender must reach on average over `upload_window`; 0 = only silence is cut. Default
+    /// 16 KiB: a link of 128 kbit/s, on which 100 MB take 100 minutes, still passes.
+    pub min_upload_rate: u64,
+    /// Over what time the rate of an upload is taken, and how long a sender may be silent. Only waiting for
+    /// the sender counts, not for our own disk. Default 1 min: a new upload has so long to begin.
+    #[serde(with = "humantime_serde")]
+    pub upload_window: Duration,
+    /// Most uploads of clients at once, and as many of Contemplants. Default 1024: each holds a file open.
+    pub max_uploads: NonZeroUsize,
+    /// Most listeners of `/api/v1/events` at once. Default 256.
+    pub max_event_streams: NonZeroUsize,
 }
 
 impl Default for LimitsConfig {
@@ -63,6 +77,10 @@ impl Default for LimitsConfig {
             http2_streams: const { NonZeroU32::new(200).expect("not zero") },
             http2_resets: const { NonZeroUsize::new(100).expect("not zero") },
             rpc_deadline: Duration::from_secs(30),
+            min_upload_rate: 16 * 1024,
+            upload_window: Duration::from_secs(60),
+            max_uploads: const { NonZeroUsize::new(1024).expect("not zero") },
+            max_event_streams: const { NonZeroUsize::new(256).expect("not zero") },
         }
     }
 }
@@ -85,5 +103,8 @@ pub(super) fn validate(limits: &LimitsConfig, faults: &mut Faults) {
             "limits.max_head_bytes",
             format!("is less than {SMALLEST_HEAD}, which is the least that is read at once"),
         );
+    }
+    if limits.upload_window < SHORTEST_WINDOW {
+        faults.add("limits.upload_window", "is shorter than a second; write a time like \"1m\"");
     }
 }

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 use eventsource_stream::{Event, Eventsource};
 use futures_util::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt};
-use hierophant::events::MOST_LISTENERS;
 use hierophant_proto::network as pb;
 use network_lib::job::{Phase, Progress};
 use network_lib::wire::FromWorker;
@@ -128,9 +127,12 @@ async fn who_leaves_is_heard_of_and_silence_is_not() {
 
 #[tokio::test]
 async fn too_many_listeners_are_turned_away_and_a_stop_ends_the_streams() {
-    let network = Network::start().await;
+    let network = Network::start_with(|config| {
+        config.limits.max_event_streams = 64.try_into().expect("not zero");
+    })
+    .await;
     let mut listeners = Vec::new();
-    for _ in 0..MOST_LISTENERS {
+    for _ in 0..64 {
         listeners.push(Listener::new(&network).await);
     }
     let refused = Listener::call(&network).await;

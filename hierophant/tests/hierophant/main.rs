@@ -11,6 +11,7 @@ mod cli_acts;
 mod disk_budget;
 mod events;
 mod forms;
+mod hostile;
 mod lists;
 mod metrics;
 mod on_postgres;

@@ -49,9 +49,7 @@ pub(super) async fn upload(
             Err(_) => return away(),
         }
     }
-    let limit = context.max_artifact_bytes;
-    let received = receive(&context.blobs, &headers, body, limit, Some(&context.budget)).await;
-    let staged = match received {
+    let staged = match receive(&context, &headers, body, Peer::Client).await {
         Ok(staged) => staged,
         Err(refusal) => return *refusal,
     };

@@ -52,9 +52,7 @@ pub(super) async fn proof(
         Ok((lease, _)) => lease,
         Err(refusal) => return *refusal,
     };
-    // However full the disk: the proofs of what was accepted are what the rest was held back for.
-    let limit = context.max_artifact_bytes;
-    let staged = match receive(&context.blobs, &headers, body, limit, None).await {
+    let staged = match receive(&context, &headers, body, Peer::Contemplant).await {
         Ok(staged) => staged,
         Err(refusal) => return *refusal,
     };

@@ -1,43 +1,81 @@
 //! Taking a request body to disk, chunk by chunk.
 
+mod pace;
+
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, BodyDataStream};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use futures_util::StreamExt;
 use network_lib::task;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout};
 
+use self::pace::Pace;
 use super::{answer, try_again};
-use crate::artifacts::blobs::{Blobs, StagedBlob};
-use crate::artifacts::budget::DiskBudget;
-
-/// How long a sender may send nothing. One that vanishes without a word is noticed by nothing else, and what
-/// it has sent so far would lie on the disk for ever.
-const SILENCE_LIMIT: Duration = Duration::from_secs(60);
+use crate::api::Context;
+use crate::artifacts::blobs::StagedBlob;
+use crate::config::LimitsConfig;
+use crate::metrics::Peer;
 
 /// How long the rest of a refused body is still read, so that the sender gets to see the refusal
 /// instead of a reset connection.
 const DISCARD_LIMIT: Duration = Duration::from_secs(10);
 
-/// Streams a body to disk, for as long as `budget`, if given, has room. The error is the answer to send.
+/// How many may send at once, and how slowly. Clones share the count.
+#[derive(Debug, Clone)]
+pub struct Uploads {
+    /// Clients cannot keep Contemplants from handing in what was proved.
+    clients: Arc<Semaphore>,
+    contemplants: Arc<Semaphore>,
+    pace: Pace,
+}
+
+impl Uploads {
+    /// What `[limits]` says.
+    #[must_use]
+    pub fn new(limits: &LimitsConfig) -> Self {
+        let room = || Arc::new(Semaphore::new(limits.max_uploads.get()));
+        let pace = Pace::new(limits.min_upload_rate, limits.upload_window);
+        Self { clients: room(), contemplants: room(), pace }
+    }
+
+    /// A place for one more upload, if there is one.
+    fn enter(&self, peer: Peer) -> Option<OwnedSemaphorePermit> {
+        let room = match peer {
+            Peer::Contemplant => &self.contemplants,
+            Peer::Client | Peer::Operator => &self.clients,
+        };
+        Arc::clone(room).try_acquire_owned().ok()
+    }
+}
+
+/// Streams a body to disk; that of a client, for as long as the disk has room. The error is the answer to
+/// send.
 pub(super) async fn receive(
-    blobs: &Blobs,
+    context: &Context,
     headers: &HeaderMap,
     body: Body,
-    limit: u64,
-    budget: Option<&DiskBudget>,
+    peer: Peer,
 ) -> Result<StagedBlob, Box<Response>> {
-    let announced = headers
-        .get(header::CONTENT_LENGTH)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.parse::<u64>().ok());
+    let limit = context.max_artifact_bytes;
     let mut chunks = body.into_data_stream();
+    let Some(_place) = context.uploads.enter(peer) else {
+        discard(chunks);
+        return Err(last(try_again("too many uploads at once; try again later")));
+    };
+    let announced = announced(headers);
     if announced.is_some_and(|length| length > limit) {
         discard(chunks);
         return Err(Box::new(too_large(limit)));
     }
-    let admit = |bytes: u64| budget.map_or(Ok(()), |budget| budget.admit(bytes));
+    // However full the disk: the proofs of what was accepted are what the rest was held back for.
+    let admit = |bytes: u64| match peer {
+        Peer::Contemplant => Ok(()),
+        Peer::Client | Peer::Operator => context.budget.admit(bytes),
+    };
     if let Err(low) = admit(announced.unwrap_or(0)) {
         discard(chunks);
         return Err(Box::new(try_again(low.to_string())));
@@ -46,14 +84,27 @@ pub(super) async fn receive(
         tracing::error!(%error, "an upload could not be written");
         Box::new(try_again("the upload could not be written to disk; try again later"))
     };
-    let mut writer = blobs.begin().await.map_err(failed)?;
+    let mut writer = context.blobs.begin().await.map_err(failed)?;
     let mut size = 0_u64;
+    let mut pace = context.uploads.pace.clone();
     loop {
-        let chunk = tokio::time::timeout(SILENCE_LIMIT, chunks.next()).await.map_err(|_| {
-            tracing::info!(size, "an upload stood still");
-            Box::new(answer(StatusCode::REQUEST_TIMEOUT, "the upload stood still for too long"))
-        })?;
-        let Some(chunk) = chunk else { break };
+        let asked = Instant::now();
+        let chunk = timeout(pace.patience(), chunks.next()).await;
+        let bytes = match &chunk {
+            Ok(Some(Ok(chunk))) => chunk.len(),
+            _ => 0,
+        };
+        let slow = pace.waited(asked.elapsed(), bytes).is_err();
+        let chunk = match chunk {
+            Ok(None) => break,
+            Ok(Some(chunk)) if !slow => chunk,
+            Err(_) if !slow => continue,
+            _ => {
+                tracing::info!(size, "an upload was too slow");
+                discard(chunks);
+                return Err(last(too_slow()));
+            }
+        };
         let chunk = chunk.map_err(|error| {
             tracing::info!(%error, size, "an upload broke off");
             Box::new(answer(StatusCode::BAD_REQUEST, "the upload broke off"))
@@ -77,6 +128,24 @@ pub(super) async fn receive(
         )));
     }
     Ok(staged)
+}
+
+/// How long the body is, by its sender's own words.
+pub fn announced(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+fn too_slow() -> Response {
+    answer(
+        StatusCode::REQUEST_TIMEOUT,
+        "the upload stood still for too long or is slower than `limits.min_upload_rate` here",
+    )
+}
+
+/// The last answer on its connection.
+fn last(mut response: Response) -> Box<Response> {
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    Box::new(response)
 }
 
 fn too_large(limit: u64) -> Response {

@@ -20,6 +20,7 @@ mod tokens;
 mod workers;
 
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -30,6 +31,9 @@ use crate::api::Context;
 
 /// Where the API lies.
 pub const PATH: &str = "/api/v1";
+
+/// Most bytes of a call's body: a few words each.
+const MOST_BODY: usize = 64 * 1024;
 
 #[derive(OpenApi)]
 #[openapi(
@@ -46,7 +50,7 @@ struct Described;
 pub(super) fn router(context: &Context) -> Router<Context> {
     let (router, description) = described().split_for_parts();
     let pages = SwaggerUi::new("/api/v1/docs").url("/api/v1/openapi.json", description);
-    for_operators(router.merge(pages), context)
+    for_operators(router.layer(DefaultBodyLimit::max(MOST_BODY)).merge(pages), context)
 }
 
 /// Lets only operators in, and writes down what they do.

@@ -19,7 +19,7 @@ use super::overview::overview_of;
 use super::page::{Refusal, refusal};
 use super::workers::known_and_at_work;
 use crate::api::Context;
-use crate::events::{Frame, MOST_LISTENERS, Noted};
+use crate::events::{Frame, Noted};
 use crate::operators::Operator;
 use crate::proofs::actor::chain;
 use crate::proofs::message::Overview as Scheduler;
@@ -50,7 +50,8 @@ pub(super) async fn events(
     Extension(operator): Extension<Operator>,
 ) -> Result<Response, Refusal> {
     let Some(listener) = context.events.listen() else {
-        let words = format!("{MOST_LISTENERS} listen already; close one, or try again later");
+        let most = context.events.most_listeners();
+        let words = format!("{most} listen already; close one, or try again later");
         return Err(refusal(StatusCode::SERVICE_UNAVAILABLE, words));
     };
     let first = stream::once(async { Frame::Reset(Millis::now()) });
