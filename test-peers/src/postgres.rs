@@ -23,6 +23,7 @@ pub struct Server {
     folder: TempDir,
     binaries: PathBuf,
     databases: AtomicU32,
+    durable: bool,
     running: Mutex<Child>,
 }
 
@@ -59,6 +60,16 @@ impl Server {
     /// A server that no other test uses, to be stopped and started at will.
     #[must_use]
     pub fn start() -> Self {
+        Self::start_with(false)
+    }
+
+    /// The same, which syncs every commit to the disk, as one does that is not a test's.
+    #[must_use]
+    pub fn start_durable() -> Self {
+        Self::start_with(true)
+    }
+
+    fn start_with(durable: bool) -> Self {
         let binaries = binaries();
         let folder = TempDir::new().expect("temp dir");
         if let Some((user, group)) = other_user() {
@@ -72,8 +83,9 @@ impl Server {
             .output()
             .expect("initdb can be run");
         assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
-        let running = Mutex::new(launch(&binaries, folder.path()));
-        let server = Self { folder, binaries, databases: AtomicU32::new(0), running };
+        let running = Mutex::new(launch(&binaries, folder.path(), durable));
+        let databases = AtomicU32::new(0);
+        let server = Self { folder, binaries, databases, running, durable };
         server.wait_until_ready();
         server
     }
@@ -113,7 +125,8 @@ impl Server {
 
     /// Starts a stopped server again, on the same data.
     pub fn start_again(&self) {
-        *self.running.lock().expect("not poisoned") = launch(&self.binaries, self.folder.path());
+        let running = launch(&self.binaries, self.folder.path(), self.durable);
+        *self.running.lock().expect("not poisoned") = running;
         self.wait_until_ready();
     }
 
@@ -147,13 +160,15 @@ fn quit(server: &mut Child) -> bool {
     told.is_ok_and(|told| told.success()) && server.wait().is_ok()
 }
 
-fn launch(binaries: &Path, folder: &Path) -> Child {
+fn launch(binaries: &Path, folder: &Path, durable: bool) -> Child {
+    let settings: &[&str] =
+        if durable { &[] } else { &["-c", "fsync=off", "-c", "shared_buffers=16MB"] };
     let socket_folder = format!("unix_socket_directories={}", folder.display());
     as_other_user(&binaries.join("postgres"))
         .arg("-D")
         .arg(folder.join("data"))
         .args(["-c", "listen_addresses=", "-c", &socket_folder])
-        .args(["-c", "fsync=off", "-c", "shared_buffers=16MB"])
+        .args(settings)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()

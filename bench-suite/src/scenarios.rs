@@ -1,0 +1,98 @@
+//! What is measured, by name.
+
+mod artifacts;
+mod dispatch;
+mod fleet;
+mod lifecycle;
+mod poll;
+mod queue;
+mod restart;
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use futures_util::future::try_join_all;
+use network_lib::task;
+use tokio::time::Instant;
+
+use crate::coordinator::Coordinator;
+use crate::observe;
+use crate::report::Scenario;
+use crate::requester::{Numbers, Requester};
+use crate::stage::Stage;
+
+/// A scenario's name and what it measures, in the order in which they run.
+pub const ALL: [(&str, &str); 7] = [
+    ("dispatch", "from a request to its worker, idle or behind a queue"),
+    ("lifecycle", "whole requests a second, by number of clients"),
+    ("poll", "status calls a second, with many requests in the store"),
+    ("fleet", "what connected workers cost, idle and at work; all coming back at once"),
+    ("queue", "what waiting jobs cost: enqueue, assign, cancel, memory"),
+    ("artifacts", "large uploads and downloads against the raw path"),
+    ("restart", "time to ready, by number of finished requests in the store"),
+];
+
+/// Runs a scenario. What goes wrong is told in the outcome: its figures do not count then.
+pub async fn run(name: &str, stage: &Stage) -> Scenario {
+    let mut found = Scenario { name: name.to_owned(), ..Scenario::default() };
+    let (began, load) = (Instant::now(), observe::load());
+    let outcome = match name {
+        "dispatch" => dispatch::run(stage, &mut found).await,
+        "lifecycle" => lifecycle::run(stage, &mut found).await,
+        "poll" => poll::run(stage, &mut found).await,
+        "fleet" => fleet::run(stage, &mut found).await,
+        "queue" => queue::run(stage, &mut found).await,
+        "artifacts" => artifacts::run(stage, &mut found).await,
+        "restart" => restart::run(stage, &mut found).await,
+        _ => Err(anyhow::anyhow!("there is no scenario {name:?}")),
+    };
+    found.seconds = began.elapsed().as_secs_f64();
+    found.load = (load, observe::load());
+    found.fault = outcome.err().map(|error| format!("{error:#}"));
+    found
+}
+
+/// So many clients that are ready to ask, each on a connection of its own.
+async fn requesters(
+    stage: &Stage,
+    coordinator: &Coordinator,
+    clients: usize,
+    numbers: &Numbers,
+) -> Result<Vec<Requester>> {
+    let mut first = Requester::connect(coordinator, &stage.http, 0, numbers).await?;
+    first.prepare().await?;
+    let mut all = vec![first];
+    for seed in 1..u32::try_from(clients)? {
+        let mut next = Requester::connect(coordinator, &stage.http, seed, numbers).await?;
+        next.share_input(b"one input for all").await?;
+        all.push(next);
+    }
+    Ok(all)
+}
+
+/// Has all of them ask until there are so many requests; their ids.
+async fn ask(requesters: &[Requester], requests: usize) -> Result<Vec<Vec<u8>>> {
+    let share = requests.div_ceil(requesters.len());
+    let asking = requesters.iter().enumerate().map(|(place, requester)| {
+        let mut requester = requester.clone();
+        let own = share.min(requests.saturating_sub(place * share));
+        let asked = async move {
+            let mut ids = Vec::with_capacity(own);
+            for _ in 0..own {
+                ids.push(requester.ask().await?);
+            }
+            anyhow::Ok(ids)
+        };
+        task::spawn("requester", asked)
+    });
+    let mut ids = Vec::with_capacity(requests);
+    for asked in try_join_all(asking).await? {
+        ids.extend(asked.context("a request failed")?);
+    }
+    Ok(ids)
+}
+
+/// Times a second.
+fn rate(times: usize, took: Duration) -> f64 {
+    times as f64 / took.as_secs_f64()
+}
