@@ -33,7 +33,7 @@ use http::Served;
 use tls::Secured;
 
 pub use slots::{Full, Slot, Slots};
-pub use tls::PeerCertificate;
+pub use tls::{OverTls, PeerCertificate};
 
 /// Of handshakes, one address may have this part.
 const SHARE_OF_HANDSHAKES: usize = 4;

@@ -22,7 +22,7 @@ use tower::Service;
 use super::Port;
 use super::activity::{Activity, Overdue};
 use super::connection::Connection;
-use super::tls::PeerCertificate;
+use super::tls::{OverTls, PeerCertificate};
 use crate::config::LimitsConfig;
 use crate::metrics::{Cut, Metrics};
 
@@ -56,10 +56,11 @@ pub(super) async fn serve<I>(
 {
     let Served { connection, activity, peer, certificate } = served;
     let most_fields = limits.max_header_fields.get();
+    let over_tls = matches!(connection, Connection::Tls(_)).then_some(OverTls);
     let open = activity.clone();
     let service = service_fn(move |mut request: Request<Incoming>| {
         let open = open.request(request.version());
-        describe(&mut request, peer, certificate.clone());
+        describe(&mut request, peer, over_tls, certificate.clone());
         let too_many = request.headers().len() > most_fields;
         let mut router = router.clone();
         async move {
@@ -139,6 +140,7 @@ fn builder(port: Port, limits: &LimitsConfig) -> auto::Builder<Tasks> {
 fn describe(
     request: &mut Request<Incoming>,
     peer: SocketAddr,
+    over_tls: Option<OverTls>,
     certificate: Option<PeerCertificate>,
 ) {
     // Over HTTP/2 the name that was called is no header; handlers look for it in one place only.
@@ -151,6 +153,9 @@ fn describe(
     let extensions = request.extensions_mut();
     extensions.insert(ConnectInfo(peer));
     extensions.insert(TcpConnectInfo { local_addr: None, remote_addr: Some(peer) });
+    if let Some(over_tls) = over_tls {
+        extensions.insert(over_tls);
+    }
     if let Some(certificate) = certificate {
         extensions.insert(certificate);
     }

@@ -28,6 +28,10 @@ const INADEQUATE_SECURITY: u32 = 0xc;
 /// How long it may take to say so.
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 
+/// That a connection is under TLS; in the extensions of its requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OverTls;
+
 /// Whose certificate a connection showed; in the extensions of its requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerCertificate(Arc<str>);

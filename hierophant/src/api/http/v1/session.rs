@@ -13,6 +13,7 @@ use super::guard::{self, COOKIE};
 use super::model::{Caller, SignIn};
 use super::page::{Refusal, refusal, wrong};
 use crate::api::Context;
+use crate::listen::OverTls;
 use crate::operators::sessions::LASTS;
 use crate::operators::{NotKnown, Operator};
 use crate::tokens::Role;
@@ -96,7 +97,8 @@ pub(super) async fn sign_out(
 /// a cookie that the own browser does not send back.
 pub(super) fn is_secure(request: &Request) -> bool {
     let proto = request.headers().get("x-forwarded-proto");
-    proto.is_some_and(|proto| proto.as_bytes().eq_ignore_ascii_case(b"https"))
+    request.extensions().get::<OverTls>().is_some()
+        || proto.is_some_and(|proto| proto.as_bytes().eq_ignore_ascii_case(b"https"))
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
