@@ -342,7 +342,6 @@ impl Config {
             max_workers: self.worker_registry.max_workers.get(),
             silence_limit_ms: u64::try_from(silence).unwrap_or(u64::MAX),
             mock_mode: self.mock_mode,
-            token: self.worker_token.as_ref().map(|token| token.0.clone()),
             blocked: self.worker_registry.blocked.clone(),
         }
     }

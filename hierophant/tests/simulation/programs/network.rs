@@ -13,6 +13,7 @@ use futures_util::{StreamExt, stream};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use hyper_util::rt::TokioIo;
+use network_lib::secret::Secret;
 use network_lib::task;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::timeout;
@@ -114,12 +115,24 @@ pub async fn call(
     body: Vec<u8>,
     pause: Duration,
 ) -> Result<(StatusCode, Bytes), String> {
+    call_with(None, method, url, body, pause).await
+}
+
+/// [`call`] with an access key.
+pub async fn call_with(
+    key: Option<&Secret>,
+    method: Method,
+    url: &str,
+    body: Vec<u8>,
+    pause: Duration,
+) -> Result<(StatusCode, Bytes), String> {
     let limit = PATIENCE + pause * u32::try_from(PIECES).expect("a few");
-    let answer = timeout(limit, call_patiently(method, url, body, pause)).await;
+    let answer = timeout(limit, call_patiently(key, method, url, body, pause)).await;
     answer.map_err(|_| "no answer in time".to_owned())?
 }
 
 async fn call_patiently(
+    key: Option<&Secret>,
     method: Method,
     url: &str,
     body: Vec<u8>,
@@ -132,6 +145,7 @@ async fn call_patiently(
         .uri(path)
         .header(header::HOST, HIEROPHANT)
         .header(header::CONTENT_LENGTH, body.len())
+        .header(header::AUTHORIZATION, format!("Bearer {}", key.map_or("", Secret::reveal)))
         .body(in_pieces(body, pause))
         .expect("a request");
     let stream = dial(uri.port_u16().expect("a port")).await.map_err(|error| error.to_string())?;
