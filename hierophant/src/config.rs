@@ -77,7 +77,8 @@ pub struct Config {
     pub auth: AuthMode,
     /// Addresses for `allowlist`. Default none.
     pub allowlist: Vec<Address>,
-    /// Secret that Contemplants present. Default none: only those on this machine are admitted.
+    /// Secret that any Contemplant may present, beside the tokens of single ones. Default none: until there
+    /// is such a token, only those on this machine are admitted.
     pub worker_token: Option<Secret>,
     /// Whether mock proofs are taken. Default no: they prove nothing.
     pub mock_mode: bool,
