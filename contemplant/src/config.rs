@@ -54,8 +54,8 @@ pub struct Config {
     /// keys, and downloads while they are needed. Default: `contemplant-data` in the working folder, so
     /// that nothing needs to be set up.
     pub data_dir: PathBuf,
-    /// The secret that Hierophant asks of its Contemplants. Default: none, which Hierophant accepts from
-    /// the same machine.
+    /// This Contemplant's token, or the one that Hierophant asks of all. Default: none, which Hierophant
+    /// accepts from the same machine.
     pub token: Option<Secret>,
     /// How long a mock proof takes. Default: 2 s, long enough to be seen and short enough to wait for.
     #[serde(with = "humantime_serde")]

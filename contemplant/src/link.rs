@@ -15,8 +15,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::bail;
-use network_lib::handshake::{Capabilities, GpuLoad, Hello, ProtocolRange};
+use network_lib::handshake::{Capabilities, GpuLoad, Hello, ProtocolRange, Refusal};
 use network_lib::ids::{LeaseId, WorkerId};
+use network_lib::secret::Secret;
 use network_lib::signal::Shutdown;
 use network_lib::wire::FromWorker;
 use tokio::sync::{mpsc, watch};
@@ -79,6 +80,8 @@ pub(crate) struct Link {
 enum End {
     /// There should be another.
     Lost(String),
+    /// Hierophant does not want this Contemplant any more.
+    Refused(Refusal),
     /// The work is done.
     Over,
     /// The executor cannot prove any more.
@@ -171,6 +174,10 @@ impl Link {
                     }
                     match end {
                         End::Lost(reason) => reason,
+                        End::Refused(refusal) if refusal.code.is_transient() => refusal.message,
+                        End::Refused(refusal) => {
+                            return Err(ConnectError::Refused(refusal).into());
+                        }
                         End::Over => return Ok(()),
                         End::Broken => bail!("the prover has stopped working"),
                     }
@@ -199,7 +206,7 @@ impl Link {
             software_version: env!("CARGO_PKG_VERSION").to_owned(),
             name: self.identity.name.clone(),
             worker_id: self.identity.worker_id,
-            token: self.identity.token.clone(),
+            token: self.identity.token.clone().map(Secret::from),
             capabilities: self.capabilities.borrow_and_update().clone(),
             held: self.held.all(),
         }

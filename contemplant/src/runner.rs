@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use network_lib::ids::LeaseId;
 use network_lib::job::{BlobInfo, Failure, FailureClass, JobSpec, Phase};
+use network_lib::secret::Secret;
 use network_lib::{task, wire};
 use tempfile::NamedTempFile;
 use tokio::sync::{Semaphore, watch};
@@ -133,6 +134,11 @@ impl Runner {
         span.in_scope(|| follow(events, work));
     }
 
+    /// Hierophant has admitted this Contemplant: this key opens the bytes of its attempts from now on.
+    pub fn admitted(&self, access_key: Secret) {
+        self.transfer.admitted(access_key);
+    }
+
     /// Hierophant is there, and what it has said of attempts so far has been done.
     pub fn heard_from_hierophant(&self) {
         self.heard.send_replace(());
@@ -233,11 +239,11 @@ impl Runner {
         if !matches!(first, Err(TransferError::LeaseGone)) {
             return first;
         }
-        // A Hierophant that has lost this Contemplant, or has just started, does not know the lease until
-        // the next handshake, which says whether it still counts. So a word over the connection is
+        // A Hierophant that has given this Contemplant up does not count the lease until the next
+        // handshake, which says whether it goes on. So a word over the connection is
         // awaited, if need be a new one; if the attempt is over, it is cancelled by then.
         tracing::warn!(
-            "the lease is unknown; the proof is offered once more when Hierophant is heard"
+            "the lease does not count; the proof is offered once more when Hierophant is heard"
         );
         heard.mark_unchanged();
         // It cannot close: this runner holds the other end.

@@ -10,6 +10,7 @@ use futures_util::{SinkExt, StreamExt};
 use network_lib::handshake::Hello;
 use network_lib::ids::LeaseId;
 use network_lib::job::{Phase, Progress};
+use network_lib::secret::Secret;
 use network_lib::wire::{FromWorker, ToWorker, WEBSOCKET_PATH, proof_path};
 use network_lib::{codec, task};
 use test_peers::{blob, hello};
@@ -62,6 +63,8 @@ struct Script {
     heartbeat_due: Instant,
     /// How often one is asked for.
     heartbeat_interval: Duration,
+    /// What the latest welcome has brought.
+    key: Option<Secret>,
     ledger: Arc<Mutex<Ledger>>,
 }
 
@@ -86,6 +89,7 @@ impl Prover {
             work: Vec::new(),
             heartbeat_due: Instant::now(),
             heartbeat_interval: Duration::from_secs(1),
+            key: None,
             ledger: Arc::clone(&ledger),
         };
         let stop = CancellationToken::new();
@@ -140,6 +144,7 @@ impl Script {
         match message {
             ToWorker::Welcome(welcome) => {
                 self.heartbeat_interval = Duration::from_millis(welcome.heartbeat_interval_ms);
+                self.key = Some(welcome.access_key);
                 let resume: BTreeSet<LeaseId> = welcome.resume.iter().copied().collect();
                 self.work.retain(|work| resume.contains(&work.lease));
                 // Whether the end was stored is not known after a reconnect, so it is told again.
@@ -191,7 +196,8 @@ impl Script {
                 continue;
             }
             let url = format!("http://{}{}", self.http, proof_path(lease_id));
-            let sent = self.web.put(url).body(work.proof.bytes.clone()).send().await;
+            let call = self.web.put(url).bearer_auth(self.key.as_ref().map_or("", Secret::reveal));
+            let sent = call.body(work.proof.bytes.clone()).send().await;
             if sent.is_ok_and(|answer| answer.status().is_success()) {
                 work.handed_in = true;
                 let (execution, proof) = (work.proof.execution, blob(&work.proof.bytes));

@@ -91,7 +91,8 @@ pub struct Config {
     pub auth: AuthMode,
     /// Addresses for `allowlist`, besides those of `[[clients]]`. Default none.
     pub allowlist: Vec<Address>,
-    /// Secret that Contemplants present. Default none: only those on this machine are admitted.
+    /// Secret that any Contemplant may present, beside the tokens of single ones. Default none: until there
+    /// is such a token, only those on this machine are admitted.
     pub worker_token: Option<Secret>,
     /// Whether mock proofs are taken. Default no: they prove nothing.
     pub mock_mode: bool,
@@ -386,7 +387,6 @@ impl Config {
             max_workers: self.worker_registry.max_workers.get(),
             silence_limit_ms: u64::try_from(silence).unwrap_or(u64::MAX),
             mock_mode: self.mock_mode,
-            token: self.worker_token.as_ref().map(|token| token.0.clone()),
             blocked: self.worker_registry.blocked.clone(),
         }
     }

@@ -5,8 +5,12 @@
 
 pub mod actor;
 pub mod core;
+pub mod credential;
 pub mod handle;
+pub mod keys;
 pub mod message;
+pub mod words;
 
+pub use credential::Credential;
 pub use handle::RegistryHandle;
-pub use message::{DeadWorker, KnownWorker, SessionEnd};
+pub use message::{DeadWorker, KeyHolder, KnownWorker, SessionEnd};

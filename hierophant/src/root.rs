@@ -73,7 +73,7 @@ impl Root {
     ///
     /// When one of them does not start, for instance because the store cannot be read.
     pub async fn start(config: &Config, resources: Resources) -> anyhow::Result<Self> {
-        let Resources { store, blobs, budget, metrics, events, webhooks, .. } = resources;
+        let Resources { store, blobs, budget, metrics, events, webhooks, tokens } = resources;
         let (report, broken) = watch::channel(None);
         let (actor, _) = Actor::spawn(None, RootActor, report).await?;
         let above = actor.get_cell();
@@ -101,6 +101,8 @@ impl Root {
         let proofs = ProofsActor::start(arguments, above.clone()).await?;
         let arguments = RegistryArguments {
             rules: config.registry_rules(),
+            shared_token: config.worker_token.as_ref().map(|token| token.0.clone()),
+            tokens,
             heartbeat_interval: config.worker_registry.heartbeat_interval,
             proofs: proofs.clone(),
             store,

@@ -129,6 +129,31 @@ impl Tokens {
         self.look(|record| record.revoked_at.is_none() && record.id == id).is_some()
     }
 
+    /// The name of the revoked token whose secret this is, if it is one.
+    #[must_use]
+    pub fn revoked_name(&self, secret: &str) -> Option<String> {
+        let digest = digest(secret);
+        let records = self.0.records.read().unwrap_or_else(PoisonError::into_inner);
+        let revoked = records.iter().filter(|record| record.revoked_at.is_some());
+        let mut found = None;
+        for record in revoked {
+            if bool::from(record.digest.0.ct_eq(&digest.0)) {
+                found = Some(record.name.clone());
+            }
+        }
+        found
+    }
+
+    /// Returns when this token is not valid any more.
+    pub async fn revoked(&self, id: TokenId) {
+        // From before the look, so that no revocation comes in between.
+        let mut revocations = self.revocations();
+        while self.is_valid(id) {
+            // What was missed is found by the next look, and it cannot close: the sender is ours.
+            let _ = revocations.recv().await;
+        }
+    }
+
     /// Makes a token. Its secret is returned here and never again.
     ///
     /// # Errors

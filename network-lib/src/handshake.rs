@@ -4,11 +4,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{LeaseId, WorkerId};
 use crate::job::ProofMode;
+use crate::secret::Secret;
 
 /// Oldest protocol version that this build still speaks.
-pub const OLDEST_PROTOCOL: u16 = 1;
+pub const OLDEST_PROTOCOL: u16 = 2;
 /// Newest protocol version that this build speaks.
-pub const NEWEST_PROTOCOL: u16 = 1;
+pub const NEWEST_PROTOCOL: u16 = 2;
 
 /// Versions of the worker protocol that one side speaks, both ends included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -115,9 +116,9 @@ pub struct Hello {
     pub name: String,
     /// Stable identity of the installation.
     pub worker_id: WorkerId,
-    /// Shared secret, when Hierophant asks for one.
+    /// Its own token or the shared one, when Hierophant asks for one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub token: Option<String>,
+    pub token: Option<Secret>,
     /// What it can prove.
     pub capabilities: Capabilities,
     /// Attempts that it still holds from an earlier connection.
@@ -134,6 +135,9 @@ pub struct Welcome {
     pub software_version: String,
     /// How often the Contemplant sends a heartbeat, in milliseconds.
     pub heartbeat_interval_ms: u64,
+    /// What opens the bytes of this Contemplant's attempts: sent with each call under a lease, as
+    /// `Authorization: Bearer`. It replaces the one of an earlier welcome.
+    pub access_key: Secret,
     /// Which of the held attempts go on; the others are to be stopped.
     #[serde(default)]
     pub resume: Vec<LeaseId>,
@@ -145,8 +149,10 @@ pub struct Welcome {
 pub enum RefusalCode {
     /// No protocol version in common.
     ProtocolVersion,
-    /// Missing or wrong token, or no token configured and not on the same machine.
+    /// Missing, wrong or revoked token, or none is asked for and it is not on the same machine.
     Unauthorized,
+    /// A Contemplant with this id is connected by another token.
+    Taken,
     /// A mock backend, and this Hierophant serves real proofs.
     MockNotAllowed,
     /// The operator has blocked this Contemplant.
@@ -163,7 +169,7 @@ impl RefusalCode {
     /// Whether trying again without changing anything can help.
     #[must_use]
     pub const fn is_transient(self) -> bool {
-        matches!(self, Self::Full | Self::Suspended)
+        matches!(self, Self::Full | Self::Suspended | Self::Taken)
     }
 }
 

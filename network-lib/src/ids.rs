@@ -2,8 +2,8 @@
 //!
 //! Each kind is its own type, so a lease can never be passed where a job is meant. Random ids come
 //! from the operating system's generator: some of them are capabilities (whoever knows a
-//! [`RequestId`] may read its status, whoever knows a [`LeaseId`] may read the job's private input),
-//! so they must not be guessable.
+//! [`RequestId`] may read its status, whoever knows an [`ArtifactId`] may read its bytes), so they must
+//! not be guessable.
 
 use std::fmt;
 use std::str::FromStr;
@@ -121,8 +121,8 @@ hex_id!(
     16
 );
 hex_id!(
-    /// One attempt: a job leased to one Contemplant. It is a capability: whoever knows it may fetch
-    /// the attempt's program and input and hand in its proof, for as long as the lease lives.
+    /// One attempt: a job leased to one Contemplant, which alone may fetch the attempt's program and
+    /// input and hand in its proof, for as long as the lease lives. Not guessable.
     LeaseId,
     16
 );

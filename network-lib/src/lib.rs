@@ -12,6 +12,7 @@ pub mod ids;
 pub mod job;
 pub mod logging;
 pub mod metrics;
+pub mod secret;
 pub mod signal;
 pub mod task;
 pub mod trace;

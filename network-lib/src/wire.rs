@@ -2,7 +2,7 @@
 //!
 //! Bytes (program, input, proof) never travel here; they go by HTTP under the attempt's lease:
 //! [`program_path`], [`stdin_path`] and [`proof_path`], on the host and port that the Contemplant
-//! already talks to. `docs/worker-protocol.md` shows one example of each message.
+//! already talks to, with the key of its welcome. `docs/worker-protocol.md` shows one example of each message.
 
 use serde::{Deserialize, Serialize};
 

@@ -44,7 +44,7 @@ fn execution() -> Execution {
 fn from_worker() -> Vec<FromWorker> {
     vec![
         FromWorker::Hello(Hello {
-            protocol: ProtocolRange { oldest: 1, newest: 1 },
+            protocol: ProtocolRange { oldest: 2, newest: 2 },
             software_version: "0.1.0".into(),
             name: "habakkuk".into(),
             worker_id: WorkerId([0x77; 16]),
@@ -95,15 +95,16 @@ fn from_worker() -> Vec<FromWorker> {
 fn to_worker() -> Vec<ToWorker> {
     vec![
         ToWorker::Welcome(Welcome {
-            protocol: 1,
+            protocol: 2,
             software_version: "0.1.0".into(),
             heartbeat_interval_ms: 5_000,
+            access_key: "4b".repeat(32).into(),
             resume: vec![lease()],
         }),
         ToWorker::Refused(Refusal {
             code: RefusalCode::Unauthorized,
             message: "a token is needed; set `token` in contemplant.toml".into(),
-            protocol: ProtocolRange { oldest: 1, newest: 1 },
+            protocol: ProtocolRange { oldest: 2, newest: 2 },
         }),
         ToWorker::Prove {
             lease_id: lease(),

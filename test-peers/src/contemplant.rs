@@ -5,7 +5,9 @@ use network_lib::codec;
 use network_lib::handshake::{Backend, Capabilities, Hello, ProtocolRange};
 use network_lib::ids::{LeaseId, WorkerId};
 use network_lib::job::{BlobInfo, Execution, ProofMode};
+use network_lib::secret::Secret;
 use network_lib::wire::{FromWorker, ToWorker, proof_path};
+use reqwest::Method;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
@@ -18,6 +20,8 @@ pub struct Worker {
     pub socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
     /// For programs, inputs and proofs.
     pub http: reqwest::Client,
+    /// What the latest welcome has brought; it is sent with each call.
+    pub key: Option<Secret>,
     base: String,
 }
 
@@ -49,7 +53,8 @@ impl Worker {
     pub async fn dial(network: &impl Reach) -> Self {
         let url = format!("ws://{}/ws", network.http());
         let (socket, _) = tokio_tungstenite::connect_async(url).await.expect("connects");
-        Self { socket, http: reqwest::Client::new(), base: format!("http://{}", network.http()) }
+        let base = format!("http://{}", network.http());
+        Self { socket, http: reqwest::Client::new(), key: None, base }
     }
 
     /// Connects and says hello, which must be welcome.
@@ -74,6 +79,14 @@ impl Worker {
 
     /// The next message, or `None` when the socket is closed.
     pub async fn hear(&mut self) -> Option<ToWorker> {
+        let heard = self.next_message().await;
+        if let Some(ToWorker::Welcome(welcome)) = &heard {
+            self.key = Some(welcome.access_key.clone());
+        }
+        heard
+    }
+
+    async fn next_message(&mut self) -> Option<ToWorker> {
         let hearing = async {
             loop {
                 match self.socket.next().await {
@@ -115,13 +128,22 @@ impl Worker {
 
     /// Fetches a path of the HTTP port.
     pub async fn get(&self, path: &str) -> reqwest::Response {
-        self.http.get(format!("{}{path}", self.base)).send().await.expect("sends")
+        self.call(Method::GET, path).send().await.expect("sends")
     }
 
     /// Hands in a proof under a lease.
     pub async fn hand_in(&self, lease: LeaseId, proof: &[u8]) -> reqwest::StatusCode {
-        let url = format!("{}{}", self.base, proof_path(lease));
-        self.http.put(url).body(proof.to_vec()).send().await.expect("sends").status()
+        let call = self.call(Method::PUT, &proof_path(lease));
+        call.body(proof.to_vec()).send().await.expect("sends").status()
+    }
+
+    /// A call with its access key.
+    pub fn call(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        let call = self.http.request(method, format!("{}{path}", self.base));
+        match &self.key {
+            Some(key) => call.bearer_auth(key.reveal()),
+            None => call,
+        }
     }
 
     /// Takes the next job and proves it.

@@ -17,7 +17,7 @@ pub(super) async fn hierophant(config: &Config) -> Result<String, String> {
         software_version: env!("CARGO_PKG_VERSION").to_owned(),
         name: "doctor".to_owned(),
         worker_id: WorkerId::random(),
-        token: config.token.as_ref().map(|token| Secret::reveal(token).to_owned()),
+        token: config.token.as_ref().map(|token| Secret::reveal(token).into()),
         capabilities: Capabilities {
             vm: "sp1".to_owned(),
             circuit_versions: Vec::new(),

@@ -26,6 +26,7 @@ impl Link {
             resumed = welcome.resume.len(),
             "connected to Hierophant"
         );
+        self.runner.admitted(welcome.access_key.clone());
         self.resume(&welcome.resume);
         match self.converse(&mut socket, welcome).await {
             Err(end) => end,
@@ -88,7 +89,12 @@ impl Link {
                 }
                 heard = socket.hear() => {
                     last_heard = Instant::now();
-                    self.handle(heard?);
+                    match heard? {
+                        Heard::Message(ToWorker::Refused(refusal)) => {
+                            return Err(End::Refused(refusal));
+                        }
+                        heard => self.handle(heard),
+                    }
                 }
                 changed = self.capabilities.changed() => {
                     if changed.is_err() {

@@ -1,4 +1,6 @@
-//! Programs and inputs in, proofs out, by HTTP under the attempt's lease.
+//! Programs and inputs in, proofs out, by HTTP under the attempt's lease and with the access key of the
+//! latest welcome. A key that does not count any more (Hierophant has been started anew, or has given this
+//! Contemplant up) is replaced by the next welcome, which is awaited.
 //!
 //! A link may be slow but must not stand still: time limits are for silence, never for a whole
 //! transfer. What arrives is checked against the size and digest that Hierophant announced.
@@ -12,11 +14,13 @@ use backon::{BackoffBuilder, ExponentialBuilder};
 use futures_util::StreamExt;
 use network_lib::ids::{Sha256Digest, random_bytes};
 use network_lib::job::BlobInfo;
+use network_lib::secret::Secret;
 use reqwest::header::CONTENT_LENGTH;
 use reqwest::{Client, Response, StatusCode, redirect};
 use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 use tokio::io::{AsyncRead, AsyncWriteExt};
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::io::ReaderStream;
 
@@ -32,9 +36,12 @@ const CHUNK: usize = 256 * 1024;
 /// Why bytes did not get across.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TransferError {
-    /// Hierophant knows no such lease any more.
+    /// Hierophant knows no such lease of this Contemplant any more.
     #[error("Hierophant answers that the lease is gone")]
     LeaseGone,
+    /// The access key does not count any more.
+    #[error("Hierophant does not know the access key any more")]
+    KeyOutdated,
     /// It went wrong and may go right next time.
     #[error("{0}")]
     Transient(String),
@@ -48,6 +55,8 @@ pub(super) struct Transfer {
     base: String,
     download: Client,
     upload: Client,
+    /// Of the latest welcome.
+    key: watch::Sender<Option<Secret>>,
     silence: Duration,
     metrics: Metrics,
 }
@@ -60,7 +69,23 @@ impl Transfer {
         let download = client().read_timeout(silence).build()?;
         // While an upload runs there is nothing to read, so its silence is measured here.
         let upload = client().build()?;
-        Ok(Self { base, download, upload, silence, metrics })
+        Ok(Self { base, download, upload, key: watch::Sender::new(None), silence, metrics })
+    }
+
+    /// From now on this key is presented.
+    pub(super) fn admitted(&self, key: Secret) {
+        self.key.send_replace(Some(key));
+    }
+
+    /// The key to present: another one than `outdated`.
+    async fn key(&self, outdated: Option<&Secret>) -> Secret {
+        let mut keys = self.key.subscribe();
+        let newer = keys.wait_for(|key| key.is_some() && key.as_ref() != outdated).await;
+        match newer.ok().and_then(|key| key.clone()) {
+            Some(key) => key,
+            // It cannot close: this holds the other end.
+            None => std::future::pending().await,
+        }
     }
 
     /// Fetches `path` into a file in `folder`.
@@ -72,9 +97,14 @@ impl Transfer {
     ) -> Result<NamedTempFile, TransferError> {
         let mut delays = delays();
         let mut tries = 0;
+        let mut key = self.key(None).await;
         loop {
-            let error = match self.fetch_once(path, expected, folder).await {
+            let error = match self.fetch_once(path, &key, expected, folder).await {
                 Ok(file) => return Ok(file),
+                Err(TransferError::KeyOutdated) => {
+                    key = self.key(Some(&key)).await;
+                    continue;
+                }
                 Err(error) => error,
             };
             tries += 1;
@@ -89,10 +119,12 @@ impl Transfer {
     async fn fetch_once(
         &self,
         path: &str,
+        key: &Secret,
         expected: BlobInfo,
         folder: &Path,
     ) -> Result<NamedTempFile, TransferError> {
-        let response = self.download.get(format!("{}{path}", self.base)).send().await;
+        let call = self.download.get(format!("{}{path}", self.base)).bearer_auth(key.reveal());
+        let response = call.send().await;
         let mut response = accepted(response)?;
         let local = |error: io::Error| {
             TransferError::Permanent(format!("cannot write to the data folder: {error}"))
@@ -130,9 +162,14 @@ impl Transfer {
         proof: &FinishedProof,
     ) -> Result<(), TransferError> {
         let mut delays = delays();
+        let mut key = self.key(None).await;
         loop {
-            let error = match self.hand_in_once(path, proof).await {
+            let error = match self.hand_in_once(path, &key, proof).await {
                 Ok(()) => return Ok(()),
+                Err(TransferError::KeyOutdated) => {
+                    key = self.key(Some(&key)).await;
+                    continue;
+                }
                 Err(error) => error,
             };
             if !error.may_pass() {
@@ -140,10 +177,17 @@ impl Transfer {
             }
             tracing::warn!(reason = %error, "handing in the proof failed and is tried again");
             pause(&mut delays).await;
+            // An answer to an outdated key may be lost while the bytes are sent.
+            key = self.key(None).await;
         }
     }
 
-    async fn hand_in_once(&self, path: &str, proof: &FinishedProof) -> Result<(), TransferError> {
+    async fn hand_in_once(
+        &self,
+        path: &str,
+        key: &Secret,
+        proof: &FinishedProof,
+    ) -> Result<(), TransferError> {
         let bytes: Box<dyn AsyncRead + Send + Unpin> = match &proof.bytes {
             ProofBytes::Memory(bytes) => Box::new(io::Cursor::new(bytes.clone())),
             ProofBytes::File(file) => {
@@ -158,6 +202,7 @@ impl Transfer {
         let request = self
             .upload
             .put(format!("{}{path}", self.base))
+            .bearer_auth(key.reveal())
             .header(CONTENT_LENGTH, proof.proof.size)
             .body(reqwest::Body::wrap_stream(body));
         tokio::select! {
@@ -222,10 +267,10 @@ fn accepted(response: reqwest::Result<Response>) -> Result<Response, TransferErr
     let status = response.status();
     match status {
         _ if status.is_success() => Ok(response),
-        StatusCode::NOT_FOUND | StatusCode::FORBIDDEN | StatusCode::GONE => {
-            Err(TransferError::LeaseGone)
-        }
-        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => {
+        StatusCode::FORBIDDEN | StatusCode::GONE => Err(TransferError::LeaseGone),
+        StatusCode::UNAUTHORIZED => Err(TransferError::KeyOutdated),
+        // No Hierophant says 404 to these paths: something in between does, for as long as it is away.
+        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS | StatusCode::NOT_FOUND => {
             Err(TransferError::Transient(format!("Hierophant answers {status}")))
         }
         _ if status.is_server_error() => {

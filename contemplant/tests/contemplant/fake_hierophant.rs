@@ -9,12 +9,14 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
+use axum::http::header::AUTHORIZATION;
+use axum::http::{HeaderMap, StatusCode};
 use axum::routing::{any, get, put};
 use network_lib::codec;
 use network_lib::handshake::{Hello, Welcome};
 use network_lib::ids::{LeaseId, Sha256Digest, VkHash};
 use network_lib::job::{BlobInfo, JobSpec, ProofMode};
+use network_lib::secret::Secret;
 use network_lib::task;
 use network_lib::wire::{FromWorker, ToWorker};
 use sha2::{Digest, Sha256};
@@ -41,6 +43,10 @@ struct Files {
     served: BTreeMap<String, (Vec<u8>, Vec<StatusCode>)>,
     proofs: BTreeMap<String, Vec<u8>>,
     refuse_proofs: Vec<StatusCode>,
+    /// Of the latest welcome.
+    key: Option<Secret>,
+    /// How many calls came with another key.
+    turned_away: usize,
     withhold_settled: bool,
 }
 
@@ -49,6 +55,7 @@ pub(crate) struct Connection {
     pub(crate) hello: Hello,
     heard: mpsc::UnboundedReceiver<FromWorker>,
     say: mpsc::UnboundedSender<Say>,
+    shared: Shared,
 }
 
 enum Say {
@@ -151,6 +158,26 @@ impl FakeHierophant {
         timeout(PATIENCE, wait).await.expect("no proof comes");
     }
 
+    /// Does not know the key of the latest welcome any more.
+    pub(crate) fn forget_key(&self) {
+        self.files().key = None;
+    }
+
+    /// Waits until so many calls were turned away for their key.
+    pub(crate) async fn expect_turned_away(&self, count: usize) {
+        let wait = async {
+            while self.files().turned_away < count {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(PATIENCE, wait).await.expect("no call with an outdated key comes");
+    }
+
+    /// How many calls were turned away for their key.
+    pub(crate) fn turned_away(&self) -> usize {
+        self.files().turned_away
+    }
+
     pub(crate) fn proof(&self, lease_id: LeaseId) -> Option<Vec<u8>> {
         self.files().proofs.get(&lease_id.to_string()).cloned()
     }
@@ -159,10 +186,13 @@ impl FakeHierophant {
 impl Connection {
     /// The answer to its handshake; its attempts in `resume` go on.
     pub(crate) fn welcome(&self, resume: &[LeaseId]) {
+        let access_key = Secret::random();
+        self.shared.files.lock().unwrap().key = Some(access_key.clone());
         self.say(&ToWorker::Welcome(Welcome {
-            protocol: 1,
+            protocol: 2,
             software_version: "fake".to_owned(),
             heartbeat_interval_ms: 100,
+            access_key,
             resume: resume.to_vec(),
         }));
     }
@@ -254,7 +284,8 @@ async fn talk(mut socket: WebSocket, shared: Shared) {
     let Ok(FromWorker::Hello(hello)) = codec::decode(first.as_str()) else { return };
     let (heard_sender, heard) = mpsc::unbounded_channel();
     let (say, mut to_say) = mpsc::unbounded_channel();
-    shared.connections.send(Connection { hello, heard, say }).unwrap();
+    let connection = Connection { hello, heard, say, shared: shared.clone() };
+    shared.connections.send(connection).unwrap();
     loop {
         tokio::select! {
             frame = socket.recv() => match frame {
@@ -292,11 +323,24 @@ fn settle(message: &FromWorker, shared: &Shared) -> Option<ToWorker> {
     }
 }
 
+/// Whether a call comes with the key of the latest welcome.
+fn check_key(files: &mut Files, headers: &HeaderMap) -> Result<(), StatusCode> {
+    let wanted = files.key.as_ref().map(|key| format!("Bearer {}", key.reveal()));
+    let given = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    if given.is_some() && given == wanted.as_deref() {
+        return Ok(());
+    }
+    files.turned_away += 1;
+    Err(StatusCode::UNAUTHORIZED)
+}
+
 async fn serve_file(
     Path((lease, what)): Path<(String, String)>,
     State(shared): State<Shared>,
+    headers: HeaderMap,
 ) -> Result<Vec<u8>, StatusCode> {
     let mut files = shared.files.lock().unwrap();
+    check_key(&mut files, &headers)?;
     let (bytes, errors) =
         files.served.get_mut(&format!("{lease}/{what}")).ok_or(StatusCode::NOT_FOUND)?;
     if errors.is_empty() { Ok(bytes.clone()) } else { Err(errors.remove(0)) }
@@ -305,9 +349,13 @@ async fn serve_file(
 async fn take_proof(
     Path(lease): Path<String>,
     State(shared): State<Shared>,
+    headers: HeaderMap,
     body: Bytes,
 ) -> StatusCode {
     let mut files = shared.files.lock().unwrap();
+    if let Err(code) = check_key(&mut files, &headers) {
+        return code;
+    }
     if !files.refuse_proofs.is_empty() {
         return files.refuse_proofs.remove(0);
     }

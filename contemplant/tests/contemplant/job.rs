@@ -97,13 +97,13 @@ async fn an_attempt_whose_lease_is_gone_ends_without_blame() {
     let mut connection = setup.hierophant.welcome(&[]).await;
     let (program, stdin) = uploads();
     let (gone, order) = setup.hierophant.lease(&program, &stdin);
-    setup.hierophant.fail_file(gone, "stdin", &[StatusCode::NOT_FOUND]);
+    setup.hierophant.fail_file(gone, "stdin", &[StatusCode::FORBIDDEN]);
     connection.say(&order);
     let failure = failure_of(connection.expect_end(gone).await);
     assert_eq!(failure.class, FailureClass::Infrastructure);
 
     // Neither is a proof tried for ever that nobody takes.
-    setup.hierophant.refuse_proofs(&[StatusCode::NOT_FOUND; 2]);
+    setup.hierophant.refuse_proofs(&[StatusCode::FORBIDDEN; 2]);
     let (gone, call) = setup.begin(&connection).await;
     call.finish(proved());
     let failure = failure_of(connection.expect_end(gone).await);

@@ -2,13 +2,13 @@
 
 use axum::http::StatusCode;
 use contemplant::executor::failure;
-use network_lib::handshake::Capabilities;
+use network_lib::handshake::{Capabilities, ProtocolRange, Refusal, RefusalCode};
 use network_lib::ids::LeaseId;
 use network_lib::job::{FailureClass, ProofMode};
 use network_lib::wire::{FromWorker, ToWorker};
 
 use crate::fake_executor::proved;
-use crate::setup::Setup;
+use crate::setup::{Setup, uploads};
 
 #[tokio::test]
 async fn a_proof_finished_while_away_is_handed_in_to_the_next_connection() {
@@ -142,13 +142,13 @@ async fn a_hierophant_that_was_down_gets_what_was_finished_meanwhile() {
 }
 
 #[tokio::test]
-async fn a_404_before_the_handshake_costs_no_proof() {
+async fn a_403_before_the_handshake_costs_no_proof() {
     let mut setup = Setup::start().await;
     let first = setup.hierophant.welcome(&[]).await;
     let (lease, call) = setup.begin(&first).await;
     drop(first);
     let mut second = setup.hierophant.accept().await;
-    setup.hierophant.refuse_proofs(&[StatusCode::NOT_FOUND]);
+    setup.hierophant.refuse_proofs(&[StatusCode::FORBIDDEN]);
     call.finish(proved());
     setup.hierophant.expect_refused_proofs().await;
     setup.expect_on_disk(&[lease]).await;
@@ -157,6 +157,55 @@ async fn a_404_before_the_handshake_costs_no_proof() {
     second.welcome(&[lease]);
     assert!(matches!(second.expect_end(lease).await, FromWorker::Completed { .. }));
     assert_eq!(setup.hierophant.proof(lease).unwrap(), b"a proof");
+}
+
+#[tokio::test]
+async fn an_upload_with_an_outdated_key_is_tried_again_with_the_key_of_the_next_welcome() {
+    let mut setup = Setup::start().await;
+    let first = setup.hierophant.welcome(&[]).await;
+    let (lease, call) = setup.begin(&first).await;
+    drop(first);
+    let mut second = setup.hierophant.accept().await;
+    setup.hierophant.forget_key();
+    call.finish(proved());
+    setup.hierophant.expect_turned_away(1).await;
+    setup.expect_on_disk(&[lease]).await;
+    assert_eq!(setup.hierophant.proof(lease), None);
+
+    second.welcome(&[lease]);
+    assert!(matches!(second.expect_end(lease).await, FromWorker::Completed { .. }));
+    assert_eq!(setup.hierophant.proof(lease).unwrap(), b"a proof");
+    assert_eq!(setup.hierophant.turned_away(), 1, "it is not tried before there is another key");
+}
+
+#[tokio::test]
+async fn a_download_with_an_outdated_key_is_tried_again_with_the_key_of_the_next_welcome() {
+    let mut setup = Setup::start().await;
+    let first = setup.hierophant.welcome(&[]).await;
+    setup.hierophant.forget_key();
+    let (program, stdin) = uploads();
+    let (lease, order) = setup.hierophant.lease(&program, &stdin);
+    first.say(&order);
+    // The program and the input.
+    setup.hierophant.expect_turned_away(2).await;
+    drop(first);
+    let mut second = setup.hierophant.welcome(&[lease]).await;
+    setup.executor.next_call().await.finish(proved());
+    assert!(matches!(second.expect_end(lease).await, FromWorker::Completed { .. }));
+    assert_eq!(setup.hierophant.turned_away(), 2);
+}
+
+#[tokio::test]
+async fn a_contemplant_that_is_not_wanted_any_more_is_told_why_and_ends() {
+    let mut setup = Setup::start().await;
+    let connection = setup.hierophant.welcome(&[]).await;
+    connection.say(&ToWorker::Refused(Refusal {
+        code: RefusalCode::Unauthorized,
+        message: "the token rig-7 was revoked".to_owned(),
+        protocol: ProtocolRange::OURS,
+    }));
+    let error = setup.contemplant.await.unwrap().unwrap_err();
+    assert!(error.to_string().contains("the token rig-7 was revoked"), "{error}");
 }
 
 #[tokio::test]

@@ -51,7 +51,7 @@ async fn late_completion(stage: &mut Stage) {
     let proof = stage.observer(&request).proof();
     // Its socket may be closed already; whatever still gets through must not matter.
     let good = stage.kit.proofs.of(20, ProofMode::Core).clone();
-    assert_eq!(silent.hand_in(lease, &good.bytes).await, 404);
+    assert_eq!(silent.hand_in(lease, &good.bytes).await, 403);
     let late = network_lib::wire::FromWorker::Completed {
         lease_id: lease,
         execution: good.execution,
@@ -105,10 +105,10 @@ async fn stale_lease(stage: &mut Stage) {
     assert_ne!(old, new);
     let good = stage.kit.proofs.of(20, ProofMode::Core).clone();
     for path in ["program", "stdin"] {
-        assert_eq!(worker.get(&format!("/leases/{old}/{path}")).await.status(), 404);
+        assert_eq!(worker.get(&format!("/leases/{old}/{path}")).await.status(), 403);
         assert_eq!(worker.get(&format!("/leases/{new}/{path}")).await.status(), 200);
     }
-    assert_eq!(worker.hand_in(old, &good.bytes).await, 404);
+    assert_eq!(worker.hand_in(old, &good.bytes).await, 403);
     completed(&mut worker, old, &good).await;
     failed(&mut worker, old, FailureClass::Guest).await;
     sleep(Duration::from_secs(1)).await;
@@ -143,9 +143,9 @@ async fn missing_records(stage: &mut Stage) {
     assert!(client.cancel(&[9; 32]).await.is_err());
     let lease = LeaseId::random();
     for path in ["program", "stdin"] {
-        assert_eq!(worker.get(&format!("/leases/{lease}/{path}")).await.status(), 404);
+        assert_eq!(worker.get(&format!("/leases/{lease}/{path}")).await.status(), 403);
     }
-    assert_eq!(worker.hand_in(lease, b"nothing").await, 404);
+    assert_eq!(worker.hand_in(lease, b"nothing").await, 403);
     failed(&mut worker, lease, FailureClass::Worker).await;
     let artifact = format!("/artifacts/{}", network_lib::ids::ArtifactId::random());
     assert_eq!(worker.get(&artifact).await.status(), 404);

@@ -344,7 +344,7 @@ async fn straggler_raced(stage: &mut Stage) {
         "the loser must be stopped: {stopped:?}"
     );
     let late = stage.kit.proofs.of(21, ProofMode::Core).clone();
-    assert_eq!(straggler.hand_in(slow, &late.bytes).await, 404, "too late, and no harm done");
+    assert_eq!(straggler.hand_in(slow, &late.bytes).await, 403, "too late, and no harm done");
     assert_eq!(racer.ledger().leased.len(), 1);
     let attempts = stage.attempts(&request).await;
     let won: Vec<_> = attempts.iter().filter(|(_, outcome)| outcome == "completed").collect();
@@ -384,7 +384,7 @@ async fn cancelled_while_proving(stage: &mut Stage) {
     idle(&mut worker, &[]).await;
     // What comes too late changes nothing, also seconds later.
     let good = stage.kit.proofs.of(20, ProofMode::Core).clone();
-    assert_eq!(worker.hand_in(lease, &good.bytes).await, 404);
+    assert_eq!(worker.hand_in(lease, &good.bytes).await, 403);
     super::steps::completed(&mut worker, lease, &good).await;
     sleep(Duration::from_secs(3)).await;
     assert_eq!(stage.job_state(&request).await, "cancelled");

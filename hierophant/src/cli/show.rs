@@ -104,11 +104,21 @@ impl Show for Vec<Worker> {
                 worker.proofs_completed.to_string(),
                 worker.strikes.to_string(),
                 ago(worker.joined_at),
+                worker.admitted_by.clone(),
             ]
         });
         let heads = [
-            "name", "id", "state", "backend", "modes", "busy", "doing", "proofs", "strikes",
+            "name",
+            "id",
+            "state",
+            "backend",
+            "modes",
+            "busy",
+            "doing",
+            "proofs",
+            "strikes",
             "joined",
+            "admitted by",
         ];
         list(heads, rows, "no Contemplant is connected")
     }

@@ -190,8 +190,8 @@ impl Actor for ProofsActor {
                 reply(port, counts);
                 return Ok(());
             }
-            ProofsMsg::Lease(lease, port) => {
-                reply(port, core.lease_access(lease));
+            ProofsMsg::Lease(lease, worker, port) => {
+                reply(port, core.lease_access(lease, worker));
                 return Ok(());
             }
             ProofsMsg::Overview(port) => {

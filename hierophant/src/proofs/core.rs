@@ -155,10 +155,11 @@ pub struct ProofsCore {
 }
 
 impl ProofsCore {
-    /// What the holder of a lease may fetch.
+    /// What `worker` may fetch under a lease: nothing if it is another's, or over.
     #[must_use]
-    pub fn lease_access(&self, lease: LeaseId) -> Option<LeaseAccess> {
-        let held = self.leases.get(&lease).filter(|held| !held.checking)?;
+    pub fn lease_access(&self, lease: LeaseId, worker: WorkerId) -> Option<LeaseAccess> {
+        let theirs = |held: &&Lease| held.attempt.prover.worker == worker && !held.checking;
+        let held = self.leases.get(&lease).filter(theirs)?;
         let record = &self.jobs.get(&held.job)?.record;
         Some(LeaseAccess { program: record.program, stdin: record.stdin })
     }

@@ -170,13 +170,17 @@ impl ProofsHandle {
         ask(&self.0, |reply| ProofsMsg::ProofLost(request, proof, reply)).await
     }
 
-    /// What the holder of a lease may fetch, `None` if the lease does not count (any more).
+    /// What `worker` may fetch under a lease; `None` if it is another's or does not count (any more).
     ///
     /// # Errors
     ///
     /// [`Unanswered`] when the actor or its store hangs.
-    pub async fn lease(&self, lease: LeaseId) -> Result<Option<LeaseAccess>, Unanswered> {
-        ask(&self.0, |reply| ProofsMsg::Lease(lease, reply)).await
+    pub async fn lease(
+        &self,
+        lease: LeaseId,
+        worker: WorkerId,
+    ) -> Result<Option<LeaseAccess>, Unanswered> {
+        ask(&self.0, |reply| ProofsMsg::Lease(lease, worker, reply)).await
     }
 
     /// Why a job has no proof yet; `None` if it has ended or there is no such job.

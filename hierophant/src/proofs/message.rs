@@ -195,7 +195,7 @@ pub enum ProofsMsg {
     /// A check of a proof has ended.
     Checked(LeaseId, Result<(), Failure>),
     /// What the holder of a lease may fetch, `None` if it does not count (any more).
-    Lease(LeaseId, RpcReplyPort<Option<LeaseAccess>>),
+    Lease(LeaseId, WorkerId, RpcReplyPort<Option<LeaseAccess>>),
     /// The scheduler at a glance.
     Overview(RpcReplyPort<Overview>),
     /// An operator has something done.

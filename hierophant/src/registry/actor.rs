@@ -6,13 +6,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::ws::WebSocket;
-use network_lib::handshake::{Hello, Refusal, Welcome};
+use network_lib::handshake::{Hello, ProtocolRange, Refusal, RefusalCode, Welcome};
 use network_lib::ids::WorkerId;
+use network_lib::secret::Secret;
+use network_lib::task;
+use network_lib::wire::ToWorker;
 use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SpawnErr, SupervisionEvent};
+use tokio::sync::broadcast::error::RecvError;
 
-use super::core::{RegistryCore, Rules, tidy};
+use super::core::{RegistryCore, Rules};
+use super::credential::{authorize, revoked};
 use super::handle::RegistryHandle;
-use super::message::{RegistryMsg, SessionEnd};
+use super::keys::Keys;
+use super::message::{KeyHolder, RegistryMsg, SessionEnd};
+use super::words::{self, tidy};
 use crate::ask::reply;
 use crate::clock::Clock;
 use crate::events::Events;
@@ -23,6 +30,7 @@ use crate::records::{Change, Millis, SettingKind};
 use crate::session::actor::{SessionActor, SessionArguments};
 use crate::session::{CloseReason, SessionHandle};
 use crate::store::JobStore;
+use crate::tokens::Tokens;
 
 /// How often silence is looked for.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
@@ -32,6 +40,10 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 pub struct RegistryArguments {
     /// Rules for admission and liveness.
     pub rules: Rules,
+    /// The token of the configuration, which any worker may present.
+    pub shared_token: Option<String>,
+    /// The tokens of single workers.
+    pub tokens: Tokens,
     /// How often workers are asked to send a heartbeat.
     pub heartbeat_interval: Duration,
     /// Whom to tell the facts.
@@ -46,6 +58,9 @@ pub struct RegistryArguments {
 #[derive(Debug)]
 pub struct RegistryState {
     core: RegistryCore,
+    keys: Keys,
+    shared_token: Option<String>,
+    tokens: Tokens,
     clock: Clock,
     heartbeat_interval: Duration,
     proofs: ProofsHandle,
@@ -87,10 +102,14 @@ impl Actor for RegistryActor {
         arguments: RegistryArguments,
     ) -> Result<RegistryState, ActorProcessingErr> {
         myself.send_interval(SWEEP_INTERVAL, || RegistryMsg::Sweep);
+        listen(&arguments.tokens, myself);
         let mut core = RegistryCore::new(arguments.rules);
         core.remember(&arguments.store.settings().await?);
         Ok(RegistryState {
             core,
+            keys: Keys::default(),
+            shared_token: arguments.shared_token,
+            tokens: arguments.tokens,
             clock: Clock::start(),
             heartbeat_interval: arguments.heartbeat_interval,
             proofs: arguments.proofs,
@@ -135,6 +154,12 @@ impl Actor for RegistryActor {
             RegistryMsg::SessionEnded(worker, session, end) => {
                 state.session_ended(now, worker, session, end).await;
             }
+            RegistryMsg::KeyHolder(key, port) => {
+                let worker = state.keys.holder(key.reveal());
+                let holder = |worker| KeyHolder { worker, token: state.core.token(worker) };
+                reply(port, worker.map(holder));
+            }
+            RegistryMsg::TokensRevoked => state.turn_out(now).await,
             RegistryMsg::Act(action, port) => reply(port, state.act(now, &action).await),
             RegistryMsg::Blocked(port) => reply(port, state.core.blocked()),
             RegistryMsg::Workers(port) => reply(port, state.core.workers()),
@@ -210,10 +235,13 @@ impl RegistryState {
         myself: &ActorRef<RegistryMsg>,
     ) -> Result<Result<(), (Refusal, Box<WebSocket>)>, ActorProcessingErr> {
         tidy(&mut hello.capabilities);
-        let admission = match self.core.admit(now, &hello, ip) {
+        let secret = hello.token.as_ref().map(Secret::reveal);
+        let authorized = authorize(self.shared_token.as_deref(), &self.tokens, secret, ip);
+        let by = authorized.as_ref().map_or_else(|_| "nothing".into(), ToString::to_string);
+        let admission = match self.core.admit(now, &hello, ip, authorized) {
             Ok(admission) => admission,
             Err(refusal) => {
-                tracing::warn!(%ip, name = hello.name, code = ?refusal.code,
+                tracing::warn!(%ip, name = words::name(&hello.name), code = ?refusal.code,
                     reason = refusal.message, "Contemplant refused");
                 return Ok(Err((refusal, socket)));
             }
@@ -228,6 +256,7 @@ impl RegistryState {
             protocol: admission.protocol,
             software_version: env!("CARGO_PKG_VERSION").into(),
             heartbeat_interval_ms: u64::try_from(self.heartbeat_interval.as_millis())?,
+            access_key: self.keys.issue(worker),
             // `proofs` knows which attempts still count.
             resume: Vec::new(),
         };
@@ -239,7 +268,7 @@ impl RegistryState {
             proofs: self.proofs.clone(),
         };
         let handle = SessionActor::start(arguments, myself.get_cell()).await?;
-        tracing::info!(worker_id = %worker, name = hello.name, %ip,
+        tracing::info!(worker_id = %worker, name = words::name(&hello.name), %ip, by,
             backend = hello.capabilities.backend.as_str(), modes = ?hello.capabilities.modes,
             held = hello.held.len(), "Contemplant joined");
         self.by_actor.insert(handle.actor_id(), (worker, session));
@@ -303,6 +332,23 @@ impl RegistryState {
         Ok(decision.done)
     }
 
+    /// Cuts the workers whose tokens were revoked; what they work on waits again, and nobody is blamed.
+    async fn turn_out(&mut self, now: Millis) {
+        let tokens = self.tokens.clone();
+        for (worker, session, name) in self.core.admitted_by_invalid(|id| tokens.is_valid(id)) {
+            let message = revoked(&name);
+            if let Some(handle) = self.sessions.get(&session) {
+                handle.send(ToWorker::Refused(Refusal {
+                    code: RefusalCode::Unauthorized,
+                    message: message.clone(),
+                    protocol: ProtocolRange::OURS,
+                }));
+                handle.close(CloseReason::Dropped(message.clone()));
+            }
+            self.lost(now, worker, session, &message).await;
+        }
+    }
+
     /// A worker that was leaving is gone: if it was drained, it may take jobs the next time it comes.
     async fn drained_out(&mut self, worker: WorkerId) {
         if self.core.drained_out(worker) {
@@ -324,10 +370,24 @@ impl RegistryState {
         if !self.core.lost(now, worker, session, reason) {
             return;
         }
+        self.keys.withdraw(worker);
         tracing::info!(worker_id = %worker, name, reason, "Contemplant left");
         self.proofs.worker_lost(worker, session, reason.to_owned());
         if leaving {
             self.drained_out(worker).await;
         }
     }
+}
+
+/// Passes revocations on to the actor, for as long as there are tokens.
+fn listen(tokens: &Tokens, actor: ActorRef<RegistryMsg>) {
+    let mut revocations = tokens.revocations();
+    task::spawn("revocations", async move {
+        // Whoever has missed some looks at all workers anyway.
+        while !matches!(revocations.recv().await, Err(RecvError::Closed)) {
+            if actor.cast(RegistryMsg::TokensRevoked).is_err() {
+                break;
+            }
+        }
+    });
 }

@@ -5,12 +5,12 @@ mod operate;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 
-use network_lib::handshake::{
-    Backend, Capabilities, GpuLoad, Hello, ProtocolRange, Refusal, RefusalCode,
-};
-use network_lib::ids::WorkerId;
+use network_lib::handshake::{Backend, GpuLoad, Hello, ProtocolRange, Refusal, RefusalCode};
+use network_lib::ids::{TokenId, WorkerId};
 
+use super::Credential;
 use super::message::{DeadWorker, KnownWorker};
+use super::words::{MOST_GPUS, name};
 use crate::operate::{Subject, because};
 use crate::records::Millis;
 use operate::Mark;
@@ -19,9 +19,6 @@ pub use operate::Decision;
 
 /// How many departed workers are remembered.
 const DEAD_REMEMBERED: usize = 1000;
-
-/// How many GPUs of a worker are remembered.
-const MOST_GPUS: usize = 64;
 
 /// Rules for admission and liveness.
 #[derive(Debug, Clone)]
@@ -32,8 +29,6 @@ pub struct Rules {
     pub silence_limit_ms: u64,
     /// Whether workers that make mock proofs are admitted.
     pub mock_mode: bool,
-    /// Shared secret; without one only workers on this machine are admitted.
-    pub token: Option<String>,
     /// Worker ids and IP addresses that are turned away.
     pub blocked: Vec<String>,
 }
@@ -74,12 +69,19 @@ impl RegistryCore {
         }
     }
 
-    /// Decides about a worker that has said hello.
+    /// Decides about a worker that has said hello and is admitted by `authorized`, or not, for the reason
+    /// given there.
     ///
     /// # Errors
     ///
     /// The [`Refusal`] to send.
-    pub fn admit(&mut self, now: Millis, hello: &Hello, ip: IpAddr) -> Result<Admission, Refusal> {
+    pub fn admit(
+        &mut self,
+        now: Millis,
+        hello: &Hello,
+        ip: IpAddr,
+        authorized: Result<Credential, String>,
+    ) -> Result<Admission, Refusal> {
         let refuse =
             |code, message: String| Refusal { code, message, protocol: ProtocolRange::OURS };
         let Some(protocol) = ProtocolRange::OURS.common(hello.protocol) else {
@@ -97,8 +99,8 @@ impl RegistryCore {
                 ),
             ));
         };
-        self.authorize(hello, ip)
-            .map_err(|message| refuse(RefusalCode::Unauthorized, message.into()))?;
+        let credential =
+            authorized.map_err(|message| refuse(RefusalCode::Unauthorized, message))?;
         let (id, from) = (hello.worker_id.to_string(), ip.to_canonical().to_string());
         if self.rules.blocked.iter().any(|blocked| *blocked == id || *blocked == from) {
             let message = "this Contemplant is in `worker_registry.blocked` of hierophant.toml";
@@ -113,7 +115,14 @@ impl RegistryCore {
                            take them for trials";
             return Err(refuse(RefusalCode::MockNotAllowed, message.into()));
         }
-        let replaces = self.workers.get(&hello.worker_id).map(|old| old.session);
+        let known = self.workers.get(&hello.worker_id);
+        // Ids are no secrets: whoever could take a connected one over would get its attempts.
+        if known.is_some_and(|known| known.credential != credential) {
+            let message = "a Contemplant with this id is connected by another token, or may come back; \
+                           the id is free when it has left or was silent for too long";
+            return Err(refuse(RefusalCode::Taken, message.into()));
+        }
+        let replaces = known.map(|old| old.session);
         if replaces.is_none() && self.workers.len() >= self.rules.max_workers {
             let message = format!(
                 "{} Contemplants are connected, which is `worker_registry.max_workers`",
@@ -129,9 +138,10 @@ impl RegistryCore {
         let worker = KnownWorker {
             worker: hello.worker_id,
             session,
-            name: printable(&hello.name),
+            name: name(&hello.name),
             ip,
-            version: printable(&hello.software_version),
+            credential,
+            version: name(&hello.software_version),
             joined_at: now,
             heard_at: now,
             draining: false,
@@ -214,6 +224,27 @@ impl RegistryCore {
             .collect()
     }
 
+    /// The workers whose tokens do not pass `is_valid` any more: id, connection, and the token's name.
+    #[must_use]
+    pub fn admitted_by_invalid(
+        &self,
+        is_valid: impl Fn(TokenId) -> bool,
+    ) -> Vec<(WorkerId, u64, String)> {
+        let invalid = |known: &KnownWorker| match &known.credential {
+            Credential::Own(id, name) if !is_valid(*id) => {
+                Some((known.worker, known.session, name.clone()))
+            }
+            _ => None,
+        };
+        self.workers.values().filter_map(invalid).collect()
+    }
+
+    /// The token by which a worker was admitted, if it was one of its own.
+    #[must_use]
+    pub fn token(&self, worker: WorkerId) -> Option<TokenId> {
+        self.workers.get(&worker)?.credential.token()
+    }
+
     /// The current connection of a worker that is there.
     #[must_use]
     pub fn session(&self, worker: WorkerId) -> Option<u64> {
@@ -253,63 +284,25 @@ impl RegistryCore {
     fn connected(&mut self, worker: WorkerId, session: u64) -> Option<&mut KnownWorker> {
         self.workers.get_mut(&worker).filter(|known| known.session == session)
     }
-
-    fn authorize(&self, hello: &Hello, ip: IpAddr) -> Result<(), &'static str> {
-        match (&self.rules.token, &hello.token) {
-            (None, _) if ip.to_canonical().is_loopback() => Ok(()),
-            (None, _) => Err("without `worker_token` in hierophant.toml only Contemplants on the \
-                              same machine are admitted; set one there and as `token` in \
-                              contemplant.toml"),
-            (Some(expected), Some(given)) if same_secret(expected, given) => Ok(()),
-            (Some(_), Some(_)) => {
-                Err("wrong token; `token` in contemplant.toml must equal `worker_token` in \
-                     hierophant.toml")
-            }
-            (Some(_), None) => Err("a token is needed; set `token` in contemplant.toml"),
-        }
-    }
-}
-
-/// Brings what a worker says of its GPUs into a form that can be kept and shown.
-pub fn tidy(capabilities: &mut Capabilities) {
-    capabilities.gpus.truncate(MOST_GPUS);
-    for gpu in &mut capabilities.gpus {
-        gpu.model = printable(&gpu.model);
-        gpu.driver = gpu.driver.as_deref().map(printable);
-    }
-}
-
-/// A stranger's text, short and without control characters.
-fn printable(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(64).collect()
-}
-
-/// Compares without telling by its duration how much was right: equal digests mean equal secrets, and
-/// a digest's prefix says nothing about the secret's.
-fn same_secret(expected: &str, given: &str) -> bool {
-    use sha2::{Digest, Sha256};
-    Sha256::digest(expected) == Sha256::digest(given)
 }
 
 #[cfg(test)]
 mod tests {
     use std::net::Ipv4Addr;
 
-    use network_lib::handshake::Gpu;
+    use network_lib::handshake::Capabilities;
 
     use super::*;
 
     pub(super) const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
     pub(super) const THERE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 9));
 
+    pub(super) fn here() -> Result<Credential, String> {
+        Ok(Credential::ThisMachine)
+    }
+
     pub(super) fn rules() -> Rules {
-        Rules {
-            max_workers: 2,
-            silence_limit_ms: 1000,
-            mock_mode: false,
-            token: None,
-            blocked: vec![],
-        }
+        Rules { max_workers: 2, silence_limit_ms: 1000, mock_mode: false, blocked: vec![] }
     }
 
     pub(super) fn hello(n: u8) -> Hello {
@@ -342,27 +335,33 @@ mod tests {
         let mut core = RegistryCore::new(rules());
         let mut hello = hello(1);
         hello.protocol = ProtocolRange { oldest: 7, newest: 9 };
-        let refusal = core.admit(Millis(0), &hello, HERE).expect_err("refused");
+        let refusal = core.admit(Millis(0), &hello, HERE, here()).expect_err("refused");
         assert_eq!(refusal.code, RefusalCode::ProtocolVersion);
-        assert!(refusal.message.contains("1 to 1") && refusal.message.contains("7 to 9"));
+        assert!(refusal.message.contains("2 to 2") && refusal.message.contains("7 to 9"));
     }
 
     #[test]
-    fn without_a_token_only_this_machine_is_admitted() {
+    fn who_is_not_authorized_is_refused_for_the_reason_given() {
         let mut core = RegistryCore::new(rules());
-        assert_eq!(code(core.admit(Millis(0), &hello(1), THERE)), RefusalCode::Unauthorized);
-        assert!(core.admit(Millis(0), &hello(1), HERE).is_ok());
+        let refusal = core.admit(Millis(0), &hello(1), HERE, Err("wrong token".into()));
+        let refusal = refusal.expect_err("refused");
+        assert_eq!((refusal.code, &*refusal.message), (RefusalCode::Unauthorized, "wrong token"));
     }
 
     #[test]
-    fn with_a_token_only_its_bearers_are_admitted() {
-        let mut core = RegistryCore::new(Rules { token: Some("s3cret".into()), ..rules() });
-        let mut bearer = hello(1);
-        assert_eq!(code(core.admit(Millis(0), &bearer, HERE)), RefusalCode::Unauthorized);
-        bearer.token = Some("guess".into());
-        assert_eq!(code(core.admit(Millis(0), &bearer, HERE)), RefusalCode::Unauthorized);
-        bearer.token = Some("s3cret".into());
-        assert!(core.admit(Millis(0), &bearer, THERE).is_ok());
+    fn an_id_that_is_connected_is_not_taken_over_by_another_token() {
+        let by = |n: u8| Ok(Credential::Own(TokenId([n; 16]), "rig".into()));
+        let mut core = RegistryCore::new(rules());
+        let session = core.admit(Millis(0), &hello(1), HERE, by(1)).expect("admitted").session;
+        let others = [by(2), Ok(Credential::Shared), Ok(Credential::ThisMachine)];
+        for other in others.clone() {
+            assert_eq!(code(core.admit(Millis(1), &hello(1), HERE, other)), RefusalCode::Taken);
+        }
+        core.cut(WorkerId([1; 16]), session, "reset by peer");
+        assert_eq!(code(core.admit(Millis(2), &hello(1), HERE, by(2))), RefusalCode::Taken);
+        let again = core.admit(Millis(3), &hello(1), HERE, by(1)).expect("its own");
+        core.lost(Millis(4), WorkerId([1; 16]), again.session, "silent");
+        assert!(core.admit(Millis(5), &hello(1), HERE, by(2)).is_ok());
     }
 
     #[test]
@@ -370,18 +369,18 @@ mod tests {
         let mut mock = hello(1);
         mock.capabilities.backend = Backend::Mock;
         let mut core = RegistryCore::new(rules());
-        assert_eq!(code(core.admit(Millis(0), &mock, HERE)), RefusalCode::MockNotAllowed);
+        assert_eq!(code(core.admit(Millis(0), &mock, HERE, here())), RefusalCode::MockNotAllowed);
         let mut core = RegistryCore::new(Rules { mock_mode: true, ..rules() });
-        assert!(core.admit(Millis(0), &mock, HERE).is_ok());
+        assert!(core.admit(Millis(0), &mock, HERE, here()).is_ok());
     }
 
     #[test]
     fn a_full_house_refuses_but_a_returning_worker_takes_its_own_place() {
         let mut core = RegistryCore::new(rules());
-        let first = core.admit(Millis(0), &hello(1), HERE).expect("admitted");
-        core.admit(Millis(0), &hello(2), HERE).expect("admitted");
-        assert_eq!(code(core.admit(Millis(0), &hello(3), HERE)), RefusalCode::Full);
-        let again = core.admit(Millis(5), &hello(1), HERE).expect("admitted");
+        let first = core.admit(Millis(0), &hello(1), HERE, here()).expect("admitted");
+        core.admit(Millis(0), &hello(2), HERE, here()).expect("admitted");
+        assert_eq!(code(core.admit(Millis(0), &hello(3), HERE, here())), RefusalCode::Full);
+        let again = core.admit(Millis(5), &hello(1), HERE, here()).expect("admitted");
         assert_eq!(again.replaces, Some(first.session));
         assert!(!core.lost(Millis(6), WorkerId([1; 16]), first.session, "late word"));
         assert_eq!(core.workers().len(), 2);
@@ -393,17 +392,17 @@ mod tests {
         let id = WorkerId([1; 16]).to_string();
         for blocked in [id, "127.0.0.1".to_owned()] {
             let mut core = RegistryCore::new(Rules { blocked: vec![blocked], ..rules() });
-            assert_eq!(code(core.admit(Millis(0), &hello(1), HERE)), RefusalCode::Blocked);
+            assert_eq!(code(core.admit(Millis(0), &hello(1), HERE, here())), RefusalCode::Blocked);
         }
         let other = WorkerId([2; 16]).to_string();
         let mut core = RegistryCore::new(Rules { blocked: vec![other], ..rules() });
-        assert!(core.admit(Millis(0), &hello(1), HERE).is_ok());
+        assert!(core.admit(Millis(0), &hello(1), HERE, here()).is_ok());
     }
 
     #[test]
     fn a_cut_worker_is_gone_only_after_the_silence_limit() {
         let mut core = RegistryCore::new(rules());
-        let session = core.admit(Millis(0), &hello(1), HERE).expect("admitted").session;
+        let session = core.admit(Millis(0), &hello(1), HERE, here()).expect("admitted").session;
         let id = WorkerId([1; 16]);
         assert!(core.cut(id, session, "reset by peer"));
         assert_eq!(core.session(id), None);
@@ -416,7 +415,7 @@ mod tests {
     fn a_clock_that_is_set_silences_nobody_and_hides_no_silence() {
         const HOURS: i64 = 10_000_000;
         let mut core = RegistryCore::new(rules());
-        core.admit(Millis(0), &hello(1), HERE).expect("admitted");
+        core.admit(Millis(0), &hello(1), HERE, here()).expect("admitted");
         core.clock_set(HOURS);
         assert!(core.silent(Millis(HOURS + 1000)).is_empty());
         core.clock_set(-HOURS);
@@ -427,34 +426,22 @@ mod tests {
     fn loads_are_those_of_the_connection_that_is_there() {
         let mut core = RegistryCore::new(rules());
         let id = WorkerId([1; 16]);
-        let session = core.admit(Millis(0), &hello(1), HERE).expect("admitted").session;
+        let session = core.admit(Millis(0), &hello(1), HERE, here()).expect("admitted").session;
         let load = GpuLoad { utilisation_percent: Some(97), ..GpuLoad::default() };
         assert!(core.gpu_loads(id, session, vec![load; 1000]));
         assert!(!core.gpu_loads(id, session, vec![load; 1000]), "no news");
         assert_eq!(core.workers()[0].gpus, [load; MOST_GPUS]);
         core.cut(id, session, "reset by peer");
         assert!(core.workers()[0].gpus.is_empty(), "nobody knows it any more");
-        core.admit(Millis(1), &hello(1), HERE).expect("admitted");
+        core.admit(Millis(1), &hello(1), HERE, here()).expect("admitted");
         assert!(!core.gpu_loads(id, session, vec![load]), "an older connection's word");
         assert!(core.workers()[0].gpus.is_empty());
     }
 
     #[test]
-    fn what_is_said_of_gpus_can_be_shown() {
-        let mut capabilities = hello(1).capabilities;
-        let model = format!("L4\u{1b}[2J\n{}", "x".repeat(99));
-        capabilities.gpus = vec![Gpu { model, memory_bytes: 1, driver: Some("5\r5".into()) }; 99];
-        tidy(&mut capabilities);
-        assert_eq!(capabilities.gpus.len(), MOST_GPUS);
-        assert_eq!(capabilities.gpus[0].driver.as_deref(), Some("55"));
-        assert!(capabilities.gpus[0].model.starts_with("L4[2Jxx"));
-        assert_eq!(capabilities.gpus[0].model.len(), 64);
-    }
-
-    #[test]
     fn silence_is_judged_by_the_last_word() {
         let mut core = RegistryCore::new(rules());
-        let session = core.admit(Millis(0), &hello(1), HERE).expect("admitted").session;
+        let session = core.admit(Millis(0), &hello(1), HERE, here()).expect("admitted").session;
         let id = WorkerId([1; 16]);
         core.heard(Millis(900), id, session);
         assert!(core.silent(Millis(1900)).is_empty());

@@ -5,9 +5,10 @@ use std::net::IpAddr;
 use axum::extract::ws::WebSocket;
 use network_lib::handshake::{Capabilities, GpuLoad, Hello, Refusal};
 use network_lib::ids::WorkerId;
+use network_lib::secret::Secret;
 use ractor::ActorRef;
 
-use super::message::{DeadWorker, KnownWorker, RegistryMsg, SessionEnd};
+use super::message::{DeadWorker, KeyHolder, KnownWorker, RegistryMsg, SessionEnd};
 use crate::ask::{Unanswered, ask, tell};
 use crate::operate::{Blocked, Done, NotDone, WorkerAction};
 
@@ -57,6 +58,15 @@ impl RegistryHandle {
     /// A worker's session has ended.
     pub fn session_ended(&self, worker: WorkerId, session: u64, end: SessionEnd) {
         tell(&self.0, RegistryMsg::SessionEnded(worker, session, end));
+    }
+
+    /// Whose access key this is; nobody's if it was replaced by another, or its worker is gone.
+    ///
+    /// # Errors
+    ///
+    /// [`Unanswered`] when the actor hangs.
+    pub async fn key_holder(&self, key: Secret) -> Result<Option<KeyHolder>, Unanswered> {
+        ask(&self.0, |reply| RegistryMsg::KeyHolder(key, reply)).await
     }
 
     /// Does what an operator asks for; it is stored when this returns.

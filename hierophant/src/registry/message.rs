@@ -4,9 +4,11 @@ use std::net::IpAddr;
 
 use axum::extract::ws::WebSocket;
 use network_lib::handshake::{Capabilities, GpuLoad, Hello, Refusal};
-use network_lib::ids::WorkerId;
+use network_lib::ids::{TokenId, WorkerId};
+use network_lib::secret::Secret;
 use ractor::RpcReplyPort;
 
+use super::Credential;
 use crate::operate::{Blocked, Done, NotDone, WorkerAction};
 use crate::records::Millis;
 
@@ -21,6 +23,8 @@ pub struct KnownWorker {
     pub name: String,
     /// Where it connects from.
     pub ip: IpAddr,
+    /// By what it was admitted.
+    pub credential: Credential,
     /// Its software version.
     pub version: String,
     /// When it connected.
@@ -61,6 +65,15 @@ pub struct DeadWorker {
     pub reason: String,
 }
 
+/// Whose access key was presented.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyHolder {
+    /// The worker.
+    pub worker: WorkerId,
+    /// The token by which it was admitted, if it was one of its own.
+    pub token: Option<TokenId>,
+}
+
 /// How a session has ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SessionEnd {
@@ -90,6 +103,10 @@ pub enum RegistryMsg {
     Draining(WorkerId, u64, String),
     /// Session: it has ended.
     SessionEnded(WorkerId, u64, SessionEnd),
+    /// Whose access key this is.
+    KeyHolder(Secret, RpcReplyPort<Option<KeyHolder>>),
+    /// Tokens were revoked.
+    TokensRevoked,
     /// An operator has something done to a worker.
     Act(WorkerAction, RpcReplyPort<Result<Done, NotDone>>),
     /// Who is turned away.

@@ -12,6 +12,7 @@ use super::message::SessionMsg;
 use super::outbox::{self, Outgoing};
 use super::{CloseReason, SessionHandle, reader};
 use crate::proofs::ProofsHandle;
+use crate::registry::words::sentence;
 use crate::registry::{RegistryHandle, SessionEnd};
 
 /// What a session is started with.
@@ -124,10 +125,13 @@ impl SessionState {
             FromWorker::Completed { lease_id, execution, proof } => {
                 self.proofs.completed(worker, lease_id, execution, proof);
             }
-            FromWorker::Failed { lease_id, failure } => {
+            FromWorker::Failed { lease_id, mut failure } => {
+                failure.message = sentence(&failure.message);
                 self.proofs.failed(worker, lease_id, failure);
             }
-            FromWorker::Draining { reason } => self.registry.draining(worker, session, reason),
+            FromWorker::Draining { reason } => {
+                self.registry.draining(worker, session, sentence(&reason));
+            }
         }
         Ok(())
     }

@@ -15,6 +15,7 @@ use super::CloseReason;
 use super::message::SessionMsg;
 use crate::ask::tell;
 use crate::registry::SessionEnd;
+use crate::registry::words::sentence;
 
 /// Frames of one worker that may wait for the session actor; the socket is not read beyond that.
 const FRAMES_IN_FLIGHT: usize = 32;
@@ -59,7 +60,7 @@ pub async fn read_all(mut socket: SplitStream<WebSocket>, session: ActorRef<Sess
             Message::Close(frame) => {
                 let why = frame.map(|frame| frame.reason.to_string()).filter(|why| !why.is_empty());
                 let why = why.map_or("closed by the Contemplant".into(), |why| {
-                    format!("closed by the Contemplant: {why}")
+                    format!("closed by the Contemplant: {}", sentence(&why))
                 });
                 return ended(SessionEnd::Left(why));
             }

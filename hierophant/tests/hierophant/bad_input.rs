@@ -261,8 +261,8 @@ async fn a_private_input_is_read_by_the_leased_worker_only() {
     let path = network_lib::wire::stdin_path(lease);
     assert_eq!(worker.get(&path).await.text().await.expect("text"), "a secret");
     client.cancel(&id).await.expect("cancels");
-    assert_eq!(worker.get(&path).await.status(), 404, "the lease is over");
-    assert_eq!(worker.get("/leases/nonsense/stdin").await.status(), 404);
+    assert_eq!(worker.get(&path).await.status(), 403, "the lease is over");
+    assert_eq!(worker.get("/leases/nonsense/stdin").await.status(), 403);
 }
 
 #[tokio::test]
@@ -313,7 +313,7 @@ async fn a_worker_of_another_version_is_told_which_one_is_wanted() {
     let Some(ToWorker::Refused(refusal)) = worker.hear().await else { panic!("not refused") };
     assert_eq!(refusal.code, RefusalCode::ProtocolVersion);
     assert_eq!(refusal.protocol, ProtocolRange::OURS);
-    assert!(refusal.message.contains("1 to 1"), "{}", refusal.message);
+    assert!(refusal.message.contains("2 to 2"), "{}", refusal.message);
     // A later handshake may look different but for its versions.
     let mut worker = Worker::dial(&network).await;
     let text = r#"{"type":"hello","protocol":{"oldest":8,"newest":9},"what":"ever"}"#;
@@ -447,7 +447,7 @@ async fn words_about_leases_that_are_not_held_change_nothing() {
     assert_eq!(owner.hand_in(lease_id, &core_proof()).await, 200);
     owner.say(FromWorker::Completed { lease_id, execution: execution(), proof }).await;
     client.until(&id, FulfillmentStatus::Fulfilled).await;
-    assert_eq!(owner.hand_in(lease_id, &core_proof()).await, 404, "the lease is over");
+    assert_eq!(owner.hand_in(lease_id, &core_proof()).await, 403, "the lease is over");
 }
 
 #[tokio::test]

@@ -196,7 +196,7 @@ async fn an_input_that_is_deleted_from_the_bucket_ends_its_job_with_a_clear_word
     std::fs::remove_file(object_of(&s3, &ask.stdin_uri)).expect("there");
     let mut worker = Worker::join(&network, hello()).await;
     let (lease_id, _) = worker.leased().await;
-    assert_eq!(worker.get(&stdin_path(lease_id)).await.status(), 404);
+    assert_eq!(worker.get(&stdin_path(lease_id)).await.status(), 410);
     client.until(&id, FulfillmentStatus::Unfulfillable).await;
 }
 

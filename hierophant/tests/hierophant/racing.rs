@@ -42,7 +42,7 @@ async fn an_idle_contemplant_races_a_straggler_and_the_first_proof_counts() {
         matches!(told, Some(ToWorker::Cancel { lease_id: stopped, .. }) if stopped == lease_id)
     );
     // Too late, and no harm done.
-    assert_eq!(slow.hand_in(lease_id, &core_proof()).await, 404);
+    assert_eq!(slow.hand_in(lease_id, &core_proof()).await, 403);
     eventually("both are in the history", async || {
         network.json("/proof-history").await.as_array().is_some_and(|list| list.len() == 2)
     })

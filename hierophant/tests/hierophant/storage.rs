@@ -158,7 +158,7 @@ async fn a_job_whose_input_is_gone_from_the_disk_ends_with_a_clear_word() {
     std::fs::remove_file(file_of(&network, &ask.stdin_uri)).expect("there");
     let mut worker = Worker::join(&network, hello()).await;
     let (lease_id, _) = worker.leased().await;
-    assert_eq!(worker.get(&stdin_path(lease_id)).await.status(), 404);
+    assert_eq!(worker.get(&stdin_path(lease_id)).await.status(), 410);
     client.until(&id, FulfillmentStatus::Unfulfillable).await;
     let history = network.json("/proof-history").await;
     let why = history[0]["failure"].as_str().expect("says why");

@@ -111,9 +111,10 @@ fn arrival(n: u8, session: u64, held: &[LeaseId]) -> Arrival {
         held: held.to_vec(),
         drained: None,
         welcome: Welcome {
-            protocol: 1,
+            protocol: 2,
             software_version: "0.1.0".into(),
             heartbeat_interval_ms: 5000,
+            access_key: "key".into(),
             resume: vec![],
         },
     }

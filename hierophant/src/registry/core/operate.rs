@@ -216,7 +216,7 @@ fn not_connected() -> NotDone {
 mod tests {
     use network_lib::handshake::RefusalCode;
 
-    use super::super::tests::{HERE, THERE, hello, rules};
+    use super::super::tests::{HERE, THERE, hello, here, rules};
     use super::super::{RegistryCore, Rules};
     use super::*;
 
@@ -225,7 +225,7 @@ mod tests {
     /// A core in which worker 1 is connected.
     fn core() -> RegistryCore {
         let mut core = RegistryCore::new(rules());
-        core.admit(Millis(0), &hello(1), HERE).expect("admitted");
+        core.admit(Millis(0), &hello(1), HERE, here()).expect("admitted");
         core
     }
 
@@ -256,13 +256,13 @@ mod tests {
 
         let mut next = RegistryCore::new(rules());
         next.remember(&settings(&[decision.save]));
-        let session = next.admit(Millis(0), &hello(1), HERE).expect("admitted").session;
+        let session = next.admit(Millis(0), &hello(1), HERE, here()).expect("admitted").session;
         assert_eq!(next.drained(ID).as_deref(), Some("kernel"));
         next.draining(ID, session);
         let undrain = next.decide(Millis(5), &WorkerAction::Undrain(ID));
         assert!(matches!(undrain, Err(NotDone::Conflict(words)) if words.contains("leaving")));
         assert!(next.lost(Millis(6), ID, session, "left") && next.drained_out(ID));
-        next.admit(Millis(7), &hello(1), HERE).expect("admitted");
+        next.admit(Millis(7), &hello(1), HERE, here()).expect("admitted");
         assert_eq!(next.drained(ID), None);
     }
 
@@ -288,12 +288,12 @@ mod tests {
 
             let mut next = RegistryCore::new(rules());
             next.remember(&settings(&[decision.save]));
-            let refusal = next.admit(Millis(0), &hello(1), HERE).expect_err("turned away");
+            let refusal = next.admit(Millis(0), &hello(1), HERE, here()).expect_err("turned away");
             assert_eq!(refusal.code, RefusalCode::Blocked);
             assert_eq!(refusal.message, "blocked by the operator: lies");
             assert_eq!(next.blocked()[0].subject, subject.to_string());
             assert!(act(&mut next, &WorkerAction::Unblock(subject)).done.changed);
-            next.admit(Millis(0), &hello(1), HERE).expect("admitted");
+            next.admit(Millis(0), &hello(1), HERE, here()).expect("admitted");
             assert!(!act(&mut next, &WorkerAction::Unblock(subject)).done.changed);
         }
     }

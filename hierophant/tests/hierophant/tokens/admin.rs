@@ -2,17 +2,9 @@
 
 use serde_json::{Value, json};
 
+use super::call;
 use crate::cli::{hierophant, text, told};
 use crate::support::Network;
-
-/// Asks the API; returns code and JSON.
-async fn call(network: &Network, method: &str, path: &str, body: Value) -> (u16, Value) {
-    let url = network.url(&format!("/api/v1{path}"));
-    let method = method.parse().expect("a method");
-    let call = reqwest::Client::new().request(method, url).json(&body);
-    let answer = call.send().await.expect("answers");
-    (answer.status().as_u16(), answer.json().await.expect("JSON"))
-}
 
 #[tokio::test]
 async fn a_secret_is_shown_once_and_a_token_is_listed_until_after_its_end() {

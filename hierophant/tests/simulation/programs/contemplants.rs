@@ -11,6 +11,7 @@ use std::time::Duration;
 use network_lib::handshake::Hello;
 use network_lib::ids::{LeaseId, WorkerId};
 use network_lib::job::Execution;
+use network_lib::secret::Secret;
 use network_lib::wire::FromWorker;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -61,6 +62,8 @@ struct State {
     news: Vec<FromWorker>,
     /// How many words Hierophant has said.
     heard: u64,
+    /// What the latest welcome has brought.
+    key: Option<Secret>,
 }
 
 /// A Contemplant; the same over its crashes.
@@ -91,6 +94,7 @@ impl Contemplant {
             held: BTreeMap::new(),
             news: Vec::new(),
             heard: 0,
+            key: None,
         };
         Self {
             name: format!("contemplant-{number}"),

@@ -36,7 +36,6 @@ impl World {
             max_workers: 100,
             silence_limit_ms: SILENCE.unsigned_abs(),
             mock_mode: false,
-            token: None,
             blocked: vec![],
         };
         let ids = self.rng.random::<u64>();

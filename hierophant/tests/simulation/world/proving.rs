@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use hierophant::proofs::core::Arrival;
+use hierophant::registry::Credential;
 use network_lib::handshake::{Hello, Welcome};
 use network_lib::ids::{ArtifactId, LeaseId};
 use network_lib::job::{Phase, Progress};
@@ -129,7 +130,10 @@ impl World {
         let now = self.now;
         let Some(hierophant) = self.hierophant.as_mut() else { return };
         let here = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let admission = hierophant.registry.admit(now, &hello, here).expect("admitted");
+        let admission = hierophant
+            .registry
+            .admit(now, &hello, here, Ok(Credential::ThisMachine))
+            .expect("admitted");
         self.known.retain(|(worker, _), _| *worker != hello.worker_id);
         self.known.insert((hello.worker_id, admission.session), session);
         let arrival = Arrival {
@@ -143,6 +147,7 @@ impl World {
                 protocol: admission.protocol,
                 software_version: "0.1.0".into(),
                 heartbeat_interval_ms: HEARTBEAT.unsigned_abs(),
+                access_key: "not used here".into(),
                 resume: vec![],
             },
         };
@@ -211,7 +216,8 @@ impl World {
         if !self.reaches(n) {
             return self.at(SECOND, Event::Fetch(n, life, lease));
         }
-        let access = self.hierophant.as_ref().and_then(|up| up.proofs.lease_access(lease));
+        let worker = self.workers[n].id;
+        let access = self.hierophant.as_ref().and_then(|up| up.proofs.lease_access(lease, worker));
         if access.is_none() {
             self.workers[n].held.remove(&lease);
             return;
@@ -263,7 +269,8 @@ impl World {
         if !self.reaches(n) {
             return self.at(2 * SECOND, Event::HandIn(n, life, lease));
         }
-        let access = self.hierophant.as_ref().and_then(|up| up.proofs.lease_access(lease));
+        let worker = self.workers[n].id;
+        let access = self.hierophant.as_ref().and_then(|up| up.proofs.lease_access(lease, worker));
         let artifact = ArtifactId(self.rng.random());
         self.memory.genuine.insert(artifact, genuine);
         let counts = match access {

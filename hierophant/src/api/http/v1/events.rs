@@ -163,6 +163,7 @@ mod tests {
     use super::*;
     use crate::proofs::lease::WorkerStats;
     use crate::proofs::message::{RunningProof, WorkerWork};
+    use crate::registry::Credential;
 
     fn overview() -> Overview {
         Overview {
@@ -189,6 +190,7 @@ mod tests {
             session: 1,
             name: "tobit".into(),
             ip: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            credential: Credential::ThisMachine,
             version: "0.1.0".into(),
             joined_at: Millis(1),
             heard_at: Millis(2),

@@ -221,6 +221,10 @@ pub struct Worker {
     pub name: String,
     /// Where it connects from.
     pub ip: String,
+    /// By what it was admitted: `token` and the name of its own, `worker_token`, or `this machine` where no
+    /// token is asked for.
+    #[serde(default)]
+    pub admitted_by: String,
     /// Its software version.
     pub version: String,
     /// What makes its proofs: `cpu`, `cuda` or `mock`.
@@ -454,6 +458,7 @@ impl Worker {
             id: known.worker.to_string(),
             name: known.name.clone(),
             ip: known.ip.to_canonical().to_string(),
+            admitted_by: known.credential.to_string(),
             version: known.version.clone(),
             backend: work.backend.as_str().to_owned(),
             modes: work.capabilities.modes.iter().map(ToString::to_string).collect(),

@@ -47,7 +47,9 @@ fn a_lost_worker_gives_its_job_back_and_a_late_word_changes_nothing() {
     assert_eq!(core.failed(START, worker(1), old, failure(FailureClass::Guest)), []);
     let settled = Effect::Send(worker(2), ToWorker::Settled { lease_id: old });
     assert_eq!(core.failed(START, worker(2), old, failure(FailureClass::Guest)), [settled]);
-    assert_eq!(core.lease_access(old), None);
+    let opens = |lease, n| core.lease_access(lease, worker(n)).is_some();
+    assert_eq!([opens(old, 1), opens(old, 2)], [false, false], "it is over");
+    assert_eq!([opens(new, 1), opens(new, 2)], [false, true], "only its holder's");
     assert!(!core.proof_stored(START, old, ArtifactId([5; 16]), proof_blob()).0);
     hand_in(&mut core, 2, new);
     let effects = core.checked(START, new, Ok(()));

@@ -87,9 +87,13 @@ async fn work(contemplant: &Contemplant, lease: LeaseId, expected: BlobInfo) -> 
 async fn fetch(contemplant: &Contemplant, lease: LeaseId) -> Option<Vec<u8>> {
     let url = format!("http://hierophant:9010{}", stdin_path(lease));
     loop {
-        match network::call(Method::GET, &url, vec![], Duration::ZERO).await {
+        let key = contemplant.state().key.clone();
+        let call = network::call_as(key.as_ref().map(Secret::reveal), Method::GET, &url, vec![], Duration::ZERO);
+        match call.await {
             Ok((StatusCode::OK, stdin)) => return Some(stdin.to_vec()),
-            Ok((StatusCode::NOT_FOUND, _)) => return None,
+            Ok((StatusCode::FORBIDDEN | StatusCode::GONE, _)) => return None,
+            // Until the next welcome.
+            Ok((StatusCode::UNAUTHORIZED, _)) => {}
             Ok((status, _)) => assert!(status.is_server_error(), "an input: {status}"),
             Err(_) => {}
         }
@@ -106,12 +110,16 @@ async fn hand_in(contemplant: &Contemplant, lease: LeaseId) -> FromWorker {
     let mut gone_since = None;
     loop {
         let pace = Duration::from_millis(contemplant.pick(0..400));
-        match network::call(Method::PUT, &url, proof.clone(), pace).await {
+        let key = contemplant.state().key.clone();
+        let call = network::call_as(key.as_ref().map(Secret::reveal), Method::PUT, &url, proof.clone(), pace);
+        match call.await {
             Ok((StatusCode::OK, _)) => {
                 let proof = blob(&proof);
                 return FromWorker::Completed { lease_id: lease, execution, proof };
             }
-            Ok((StatusCode::NOT_FOUND, _)) => {
+            // Until the next welcome.
+            Ok((StatusCode::UNAUTHORIZED, _)) => {}
+            Ok((StatusCode::FORBIDDEN, _)) => {
                 let heard = contemplant.state().heard;
                 if gone_since.is_some_and(|before| heard > before) {
                     contemplant.state().disk.remove(&lease);

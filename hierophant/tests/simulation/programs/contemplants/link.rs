@@ -60,6 +60,7 @@ pub(super) async fn connect_and_serve(contemplant: &Contemplant) -> String {
         Err(_) => return "no welcome in time".into(),
     };
     contemplant.tell(&format!("is welcome, and goes on with {}", welcome.resume.len()));
+    contemplant.state().key = Some(welcome.access_key.clone());
     resume(contemplant, &welcome.resume);
     match serve(contemplant, socket, &welcome).await {
         Ok(never) => match never {},

@@ -1,0 +1,166 @@
+//! By what a Contemplant is admitted: its own token, the configuration's `worker_token`, or being on this
+//! machine.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use network_lib::ids::TokenId;
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+use crate::tokens::{Bearer, Role, Tokens};
+
+/// By what a Contemplant was admitted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Credential {
+    /// No token is asked for, and it is on this machine.
+    ThisMachine,
+    /// The `worker_token` of the configuration.
+    Shared,
+    /// A token of its own, and its name.
+    Own(TokenId, String),
+}
+
+impl Credential {
+    /// The token, unless it is that of the configuration or none.
+    #[must_use]
+    pub const fn token(&self) -> Option<TokenId> {
+        match self {
+            Self::Own(id, _) => Some(*id),
+            Self::ThisMachine | Self::Shared => None,
+        }
+    }
+}
+
+/// For people: `this machine`, `worker_token`, or `token` and its name.
+impl fmt::Display for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ThisMachine => f.write_str("this machine"),
+            Self::Shared => f.write_str("worker_token"),
+            Self::Own(_, name) => write!(f, "token {name}"),
+        }
+    }
+}
+
+/// By what a Contemplant at `ip` is admitted that presents `secret`; `shared` is the configuration's.
+///
+/// # Errors
+///
+/// Why it is not, for people.
+pub fn authorize(
+    shared: Option<&str>,
+    tokens: &Tokens,
+    secret: Option<&str>,
+    ip: IpAddr,
+) -> Result<Credential, String> {
+    let needed = shared.is_some() || tokens.any(Role::Worker);
+    let here = ip.to_canonical().is_loopback();
+    if let Some(secret) = secret {
+        if shared.is_some_and(|shared| same_secret(shared, secret)) {
+            return Ok(Credential::Shared);
+        }
+        match tokens.bearer(secret) {
+            Some(Bearer { id, name, role: Role::Worker }) => return Ok(Credential::Own(id, name)),
+            Some(Bearer { name, role, .. }) => {
+                return Err(format!(
+                    "the token {name} is of role {role}; a Contemplant needs one of role worker"
+                ));
+            }
+            None => {}
+        }
+        if let Some(name) = tokens.revoked_name(secret) {
+            return Err(revoked(&name));
+        }
+    }
+    match secret {
+        _ if !needed && here => Ok(Credential::ThisMachine),
+        _ if !needed => {
+            Err("without a token only Contemplants on the same machine are admitted; make \
+                             one by `hierophant token create`, or set `worker_token` in \
+                             hierophant.toml, and set it as `token` in contemplant.toml"
+                .into())
+        }
+        Some(_) => {
+            Err("wrong token; `token` in contemplant.toml must be one that `hierophant token \
+                        create` has made, or equal `worker_token` in hierophant.toml"
+                .into())
+        }
+        None => Err("a token is needed; set `token` in contemplant.toml".into()),
+    }
+}
+
+/// What a Contemplant is told whose token was revoked.
+#[must_use]
+pub fn revoked(name: &str) -> String {
+    format!("the token {name} was revoked")
+}
+
+/// Compares in a time that says nothing of how much is right, not even of the lengths.
+fn same_secret(expected: &str, given: &str) -> bool {
+    Sha256::digest(expected).ct_eq(&Sha256::digest(given)).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::store::{JobStore, sqlite};
+
+    const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    const THERE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 9));
+
+    async fn tokens() -> (tempfile::TempDir, Tokens) {
+        let folder = tempfile::tempdir().expect("temp dir");
+        let store: Arc<dyn JobStore> =
+            sqlite::open(&folder.path().join("db")).await.expect("opens");
+        (folder, Tokens::open(&store).await.expect("reads"))
+    }
+
+    #[tokio::test]
+    async fn without_any_token_only_this_machine_is_admitted() {
+        let (_folder, tokens) = tokens().await;
+        assert_eq!(authorize(None, &tokens, None, HERE), Ok(Credential::ThisMachine));
+        assert_eq!(authorize(None, &tokens, Some("x"), HERE), Ok(Credential::ThisMachine));
+        for secret in [None, Some("x")] {
+            let why = authorize(None, &tokens, secret, THERE).expect_err("refused");
+            assert!(why.contains("on the same machine"), "{why}");
+        }
+        tokens.create("rollup", Role::Client).await.expect("made");
+        assert!(authorize(None, &tokens, None, HERE).is_ok(), "no Contemplant's token");
+    }
+
+    #[tokio::test]
+    async fn with_any_token_all_need_one() {
+        let (_folder, tokens) = tokens().await;
+        let (own, record) = tokens.create("rig-7", Role::Worker).await.expect("made");
+        let by_own = Ok(Credential::Own(record.id, "rig-7".into()));
+        for shared in [None, Some("s3cret")] {
+            for ip in [HERE, THERE] {
+                assert_eq!(authorize(shared, &tokens, Some(&own), ip), by_own);
+                for secret in [None, Some(""), Some("guess"), Some("s3cre")] {
+                    let why = authorize(shared, &tokens, secret, ip).expect_err("refused");
+                    assert!(why.contains("token"), "{why}");
+                }
+            }
+        }
+        let shared = authorize(Some("s3cret"), &tokens, Some("s3cret"), THERE);
+        assert_eq!(shared, Ok(Credential::Shared));
+    }
+
+    #[tokio::test]
+    async fn a_token_of_another_role_or_a_revoked_one_admits_nobody() {
+        let (_folder, tokens) = tokens().await;
+        for (name, role) in [("a", Role::Client), ("b", Role::Read), ("c", Role::Act)] {
+            let (secret, _) = tokens.create(name, role).await.expect("made");
+            let why = authorize(None, &tokens, Some(&secret), HERE).expect_err("refused");
+            assert!(why.contains("needs one of role worker"), "{why}");
+        }
+        let (secret, _) = tokens.create("rig-7", Role::Worker).await.expect("made");
+        tokens.revoke("rig-7").await.expect("revoked");
+        let why = authorize(None, &tokens, Some(&secret), HERE).expect_err("refused");
+        assert_eq!(why, "the token rig-7 was revoked");
+    }
+}

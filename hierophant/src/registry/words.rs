@@ -1,0 +1,89 @@
+//! What a Contemplant says of itself, in a form that can be kept, logged and shown: short, and without
+//! characters that command a terminal. None of it is ever a path, an address to call or a command.
+
+use network_lib::handshake::Capabilities;
+
+/// How many GPUs of a worker are remembered.
+pub(super) const MOST_GPUS: usize = 64;
+
+/// How many circuit versions of a worker are remembered.
+const MOST_VERSIONS: usize = 64;
+
+/// Jobs that a worker is given at once, whatever it says.
+const MOST_SLOTS: u32 = 1024;
+
+/// Characters of a name.
+const NAME: usize = 64;
+
+/// Characters of a sentence, such as why an attempt failed.
+const SENTENCE: usize = 1000;
+
+/// Brings what a worker says of its abilities into a form that can be kept and shown.
+pub fn tidy(capabilities: &mut Capabilities) {
+    let Capabilities { vm, circuit_versions, modes, slots, gpus, obstacle, .. } = capabilities;
+    *vm = name(vm);
+    circuit_versions.truncate(MOST_VERSIONS);
+    for version in circuit_versions {
+        *version = name(version);
+    }
+    let mut seen = Vec::new();
+    modes.retain(|mode| {
+        let new = !seen.contains(mode);
+        seen.extend(new.then_some(*mode));
+        new
+    });
+    *slots = (*slots).min(MOST_SLOTS);
+    gpus.truncate(MOST_GPUS);
+    for gpu in gpus {
+        gpu.model = name(&gpu.model);
+        gpu.driver = gpu.driver.as_deref().map(name);
+    }
+    *obstacle = obstacle.as_deref().map(sentence);
+}
+
+/// A name or a version of a stranger's.
+#[must_use]
+pub fn name(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(NAME).collect()
+}
+
+/// A stranger's sentence, in one line.
+#[must_use]
+pub fn sentence(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(SENTENCE).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use network_lib::handshake::{Backend, Gpu};
+    use network_lib::job::ProofMode;
+
+    use super::*;
+
+    #[test]
+    fn what_a_contemplant_says_of_itself_can_be_shown_and_is_short() {
+        let model = format!("L4\u{1b}[2J\n{}", "x".repeat(99));
+        let mut capabilities = Capabilities {
+            vm: "sp1\u{7}".repeat(1000),
+            circuit_versions: vec!["v\u{1b}]0;title\u{7}".repeat(1000); 9999],
+            modes: ProofMode::ALL.repeat(9999),
+            backend: Backend::Cpu,
+            slots: u32::MAX,
+            memory_bytes: u64::MAX,
+            gpus: vec![Gpu { model, memory_bytes: 1, driver: Some("5\r5".into()) }; 99],
+            obstacle: Some("no\r\n\u{1b}[31mGPU".repeat(9999)),
+        };
+        tidy(&mut capabilities);
+        assert_eq!(capabilities.gpus.len(), MOST_GPUS);
+        assert_eq!(capabilities.gpus[0].driver.as_deref(), Some("55"));
+        assert!(capabilities.gpus[0].model.starts_with("L4[2Jxx"));
+        assert_eq!(capabilities.gpus[0].model.len(), 64);
+        assert_eq!(capabilities.modes, ProofMode::ALL);
+        assert_eq!(capabilities.slots, MOST_SLOTS);
+        assert_eq!(capabilities.circuit_versions.len(), MOST_VERSIONS);
+        let obstacle = capabilities.obstacle.unwrap_or_default();
+        assert!(obstacle.starts_with("no   [31mGPUno") && obstacle.len() == SENTENCE);
+        let texts = [&capabilities.vm, &capabilities.circuit_versions[0], &obstacle];
+        assert!(texts.iter().all(|text| !text.contains(char::is_control)));
+    }
+}
