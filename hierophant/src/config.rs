@@ -285,7 +285,8 @@ impl Default for RetentionConfig {
             proofs_undelivered: DAY * 30,
             inputs_after_end: DAY,
             unused_uploads: DAY,
-            audit: DAY * 365,
+            // 365.25 days, which is how a year is read and written.
+            audit: Duration::from_secs(31_557_600),
         }
     }
 }

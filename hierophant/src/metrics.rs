@@ -51,7 +51,7 @@ scrape them, with alert rules, `deploy/grafana` a dashboard.
 
 ## Hierophant
 
-At `http://HOST:9010/metrics`.
+At `http://HOST:9010/metrics`; from another machine with a token of role read.
 
 | Name | Kind | What it is |
 |---|---|---|

@@ -22,6 +22,8 @@ These variables are read besides:
 | Variable | Meaning |
 |---|---|
 | `RUST_LOG` | what is logged, by level and module, such as `info,hierophant::proofs=debug`. Default `info` |
+| `HIEROPHANT_TOKEN` | the token that commands of `hierophant` present. Default: none is presented. See \
+[operator-guide.md](operator-guide.md) |
 | `OTEL_EXPORTER_OTLP_ENDPOINT` | where traces are sent by OTLP over HTTP with protobuf, such as `http://localhost:4318`. \
 Default: none are. See [operator-guide.md](operator-guide.md) |
 | `OTEL_…` | what else OpenTelemetry defines for that: `OTEL_EXPORTER_OTLP_HEADERS`, \

@@ -210,22 +210,21 @@ impl Show for Vec<Token> {
 impl Show for Vec<Audited> {
     fn show(&self) -> String {
         let rows = self.iter().map(|it| {
-            let from = it.forwarded.as_ref().map_or_else(
-                || it.peer.clone(),
-                |whom| format!("{} for {}", it.peer, whom.escape_debug()),
-            );
-            let code = it.code.to_string();
-            [
-                ago(it.at),
-                it.name.clone(),
-                from,
-                it.action.clone(),
-                it.body.escape_debug().to_string(),
-                code,
-            ]
+            let from = match &it.forwarded {
+                Some(whom) => format!("{} for {whom}", it.peer),
+                None => it.peer.clone(),
+            };
+            let texts = [&it.name, &from, &it.action, &it.body].map(|text| without_controls(text));
+            let [name, from, action, body] = texts;
+            [ago(it.at), name, from, action, body, it.code.to_string()]
         });
         list(["when", "who", "from", "what", "with", "answer"], rows, "nothing was done")
     }
+}
+
+/// What strangers wrote must not steer the terminal, nor break a line.
+fn without_controls(text: &str) -> String {
+    text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
 }
 
 impl Show for Saved {

@@ -7,6 +7,7 @@
 
 mod browser;
 mod page;
+mod sign_in;
 #[path = "../hierophant"]
 #[allow(dead_code, unused_imports, reason = "shared with the other tests, which use more of it")]
 mod shared {

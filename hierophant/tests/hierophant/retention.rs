@@ -17,6 +17,7 @@ fn soon(config: &mut RetentionConfig) {
         proofs_undelivered: Duration::from_secs(3600),
         inputs_after_end: Duration::from_millis(500),
         unused_uploads: Duration::from_millis(500),
+        ..RetentionConfig::default()
     };
 }
 

@@ -1,9 +1,11 @@
 //! The audit log, as it can be asked for.
 
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 
 use super::{code, made, revoke, routes, send, signed_in, signs_in, stranger};
-use crate::support::Network;
+use crate::support::{Network, eventually};
 
 async fn entries(network: &Network) -> Vec<Value> {
     let log = network.json("/api/v1/audit?limit=1000").await;
@@ -124,6 +126,20 @@ async fn whoever_passes_a_call_on_is_told_apart_from_who_made_it() {
     assert_eq!(code(call).await, 200);
     let entry = &entries(&network).await[0];
     assert_eq!((&entry["peer"], &entry["forwarded"]), (&json!("127.0.0.1"), &json!("192.0.2.7")));
+}
+
+#[tokio::test]
+async fn an_action_is_written_down_also_if_its_caller_has_hung_up() {
+    let network = Network::start().await;
+    for _ in 0..20 {
+        let mut connection = TcpStream::connect(network.http).await.expect("connects");
+        let call =
+            "POST /api/v1/dispatch/resume HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n";
+        connection.write_all(call.as_bytes()).await.expect("writes");
+        // It is heard, and nobody waits for the answer.
+        tokio::task::yield_now().await;
+    }
+    eventually("all are written down", async || entries(&network).await.len() == 20).await;
 }
 
 #[tokio::test]

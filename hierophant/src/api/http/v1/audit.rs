@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{ConnectInfo, Extension, Query, Request, State};
+use axum::extract::{ConnectInfo, Extension, OriginalUri, Query, Request, State};
 use axum::http::{Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -48,12 +48,15 @@ pub(super) struct Call {
 impl Call {
     /// What there is to say of it before it is answered.
     pub(super) fn of(peer: SocketAddr, request: &Request) -> Self {
+        // A handler is told the path without that of the API.
+        let whole = request.extensions().get::<OriginalUri>().map(|uri| uri.0.path());
+        let path = whole.unwrap_or_else(|| request.uri().path());
         let word = |name| request.headers().get(name)?.to_str().ok().map(kept);
         Self {
             peer,
             forwarded: word("x-forwarded-for").or_else(|| word("forwarded")),
             program: word(header::USER_AGENT.as_str()).unwrap_or_else(|| "unknown".to_owned()),
-            action: kept(&format!("{} {}", request.method(), shown(request.uri().path()))),
+            action: kept(&format!("{} {}", request.method(), shown(path))),
         }
     }
 

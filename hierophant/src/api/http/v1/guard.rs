@@ -138,7 +138,8 @@ fn with_right(operator: Operator, needed: Needed) -> Result<Operator, Denied> {
 }
 
 /// Headers by which a proxy says that it speaks for somebody else.
-const PROXIES: [&str; 3] = ["forwarded", "x-forwarded-for", "x-real-ip"];
+const PROXIES: [&str; 6] =
+    ["forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip"];
 
 /// Why a call without a token does not come from a program on this machine, or from a page that Hierophant
 /// itself has served there.
