@@ -17,11 +17,12 @@ use urls::PublicUrls;
 use crate::artifacts::blobs::Blobs;
 use crate::artifacts::budget::DiskBudget;
 use crate::clients::Clients;
-use crate::config::{CallsConfig, Config};
+use crate::config::{AuthMode, CallsConfig, Config};
 use crate::events::Events;
 use crate::metrics::Metrics;
 use crate::root::{Owners, Resources};
 use crate::store::JobStore;
+use crate::tokens::Tokens;
 use crate::webhooks::Webhooks;
 
 /// What every call needs.
@@ -41,6 +42,10 @@ pub struct Context {
     pub events: Events,
     /// Who is to hear of ends.
     pub webhooks: Webhooks,
+    /// Who has a token.
+    pub tokens: Tokens,
+    /// How clients are told apart.
+    pub auth: AuthMode,
     /// Who may ask.
     pub authenticator: Arc<Authenticator>,
     /// Who they are by name.
@@ -61,7 +66,7 @@ impl Context {
     /// Collects what the configuration says for both ports; `http_port` is the bound one.
     #[must_use]
     pub fn new(config: &Config, http_port: u16, owners: Owners, resources: Resources) -> Self {
-        let Resources { store, blobs, budget, metrics, events, webhooks } = resources;
+        let Resources { store, blobs, budget, metrics, events, webhooks, tokens } = resources;
         Self {
             owners,
             store,
@@ -70,6 +75,8 @@ impl Context {
             metrics,
             events,
             webhooks,
+            tokens,
+            auth: config.auth,
             authenticator: Arc::new(Authenticator::new(config.auth, config.listed())),
             clients: Clients::new(config),
             calls: config.calls.clone(),

@@ -6,6 +6,7 @@ mod act;
 mod caller;
 mod download;
 mod show;
+mod token;
 mod watch;
 
 use std::process::ExitCode;
@@ -21,6 +22,7 @@ use crate::config::Config;
 use act::Act;
 use caller::{CallError, Caller};
 use show::Show;
+use token::TokenCommand;
 
 /// Hierophant cannot be reached.
 const UNREACHABLE: u8 = 3;
@@ -71,6 +73,9 @@ pub enum Question {
     Programs,
     /// Who is turned away.
     Blocked,
+    /// Access tokens: of Contemplants, clients and operators.
+    #[command(subcommand)]
+    Token(TokenCommand),
     /// Watch what goes on, full screen, until `q` is pressed.
     Watch,
     /// What to do.
@@ -163,6 +168,7 @@ async fn answer(question: &Question, caller: &Caller, json: bool) -> Result<Stri
         Question::Watch => Ok(String::new()),
         Question::Programs => print.get::<Vec<Program>>("/programs", &[]).await,
         Question::Blocked => print.get::<Vec<Blocked>>("/blocked", &[]).await,
+        Question::Token(command) => token::token(command, caller, json).await,
         Question::Act(act) => act::act(act, caller, json).await,
     }
 }

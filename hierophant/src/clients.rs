@@ -30,10 +30,14 @@ pub struct Quota {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum OverQuota {
     /// See [`Quota::requests_per_minute`].
-    #[error("{0} requests of this address were accepted within a minute, which is its quota; try again later")]
+    #[error(
+        "{0} requests of this address were accepted within a minute, which is its quota; try again later"
+    )]
     RequestsPerMinute(u64),
     /// See [`Quota::open_requests`].
-    #[error("{0} requests of this address are open, which is its quota; try again when some have ended")]
+    #[error(
+        "{0} requests of this address are open, which is its quota; try again when some have ended"
+    )]
     OpenRequests(u64),
     /// See [`Quota::cycles_per_day`].
     #[error(
@@ -48,7 +52,9 @@ pub enum OverQuota {
     )]
     StoredBytes(u64),
     /// See [`Quota::open_tickets`].
-    #[error("{0} upload tickets of this address are open, which is its quota; upload to them, or try again later")]
+    #[error(
+        "{0} upload tickets of this address are open, which is its quota; upload to them, or try again later"
+    )]
     OpenTickets(u64),
     /// Of all addresses together that are not known by name.
     #[error("{0} upload tickets are open, as many as this network gives out; try again later")]

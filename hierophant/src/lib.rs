@@ -19,6 +19,7 @@ pub mod registry;
 pub mod root;
 pub mod session;
 pub mod store;
+pub mod tokens;
 pub mod traces;
 pub mod verify;
 pub mod webhooks;
@@ -40,11 +41,13 @@ use tonic::transport::server::Connected;
 use crate::artifacts::blobs::Blobs;
 use crate::artifacts::blobs::bucket::BucketSettings;
 use crate::artifacts::budget::DiskBudget;
+use crate::clients::Clients;
 use crate::config::Config;
 use crate::events::Events;
 use crate::metrics::Metrics;
 use crate::root::{Resources, Root};
 use crate::store::JobStore;
+use crate::tokens::Tokens;
 use crate::webhooks::Webhooks;
 
 /// How long clients get to finish their calls when Hierophant is asked to stop.
@@ -145,6 +148,7 @@ pub async fn run_on<L: Accept>(
     let (min_free, most) = (config.storage.min_free_bytes, config.storage.max_bytes);
     let budget = DiskBudget::new(data, min_free, most, store.stored_bytes().await?);
     let webhooks = Webhooks::open(&config.webhooks, store.as_ref(), metrics.clone()).await?;
+    let tokens = Tokens::open(&store).await?;
     let resources = Resources {
         store: Arc::clone(&store),
         blobs,
@@ -152,6 +156,7 @@ pub async fn run_on<L: Accept>(
         metrics,
         events: Events::default(),
         webhooks: webhooks.clone(),
+        tokens,
     };
     let root = Root::start(&config, resources.clone()).await?;
     let http_port = listeners.http.local_addr()?.port();
@@ -162,7 +167,7 @@ pub async fn run_on<L: Accept>(
     let owners = root.owners.clone();
     let stop = CancellationToken::new();
     budget.watch(stop.clone());
-    webhooks.deliver(&store, &stop);
+    webhooks.deliver(&store, &Clients::new(&config), &stop);
     let context = api::Context::new(&config, http_port, owners, resources);
     let mut grpc =
         task::spawn("grpc", api::grpc::serve(listeners.grpc, context.clone(), stop.clone()));

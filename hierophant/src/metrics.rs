@@ -29,8 +29,9 @@ use crate::records::{AttemptRecord, Change, JobRecord, JobState, Millis, Request
 use crate::registry::KnownWorker;
 use crate::webhooks::ReceiverState;
 use labels::{
-    AttemptLabels, BytesLabels, ClientLabels, JobLabels, ModeLabels, NoticeLabels, ProofLabels, QuotaLabels, ReceiverLabels,
-    RequestLabels, RpcLabels, StateLabels, StoreLabels, VerificationLabels, WorkerLabels,
+    AttemptLabels, BytesLabels, ClientLabels, JobLabels, ModeLabels, NoticeLabels, ProofLabels,
+    QuotaLabels, ReceiverLabels, RequestLabels, RpcLabels, StateLabels, StoreLabels,
+    VerificationLabels, WorkerLabels,
 };
 
 use gpus::GpuGauges;

@@ -103,6 +103,10 @@ pub struct UnknownWord {
     word: String,
 }
 
+mod token;
+
+pub use token::{Role, TokenRecord};
+
 named! {
     /// What an artifact holds.
     ArtifactKind {
@@ -540,6 +544,8 @@ pub enum Change {
     Set(Setting),
     /// Removes it, by kind and subject.
     Unset(SettingKind, String),
+    /// Inserts a token, or writes down when it was revoked.
+    Token(TokenRecord),
     /// Inserts or replaces a notice.
     Notice(NoticeRecord),
     /// A notice was delivered or given up.

@@ -23,6 +23,7 @@ use crate::proofs::actor::{ProofsActor, ProofsArguments};
 use crate::registry::RegistryHandle;
 use crate::registry::actor::{RegistryActor, RegistryArguments};
 use crate::store::JobStore;
+use crate::tokens::Tokens;
 use crate::verify::ProofChecker;
 use crate::webhooks::Webhooks;
 
@@ -52,6 +53,8 @@ pub struct Resources {
     pub events: Events,
     /// Who is to hear of ends.
     pub webhooks: Webhooks,
+    /// Who has a token.
+    pub tokens: Tokens,
 }
 
 /// The running actors.
@@ -70,7 +73,7 @@ impl Root {
     ///
     /// When one of them does not start, for instance because the store cannot be read.
     pub async fn start(config: &Config, resources: Resources) -> anyhow::Result<Self> {
-        let Resources { store, blobs, budget, metrics, events, webhooks } = resources;
+        let Resources { store, blobs, budget, metrics, events, webhooks, .. } = resources;
         let (report, broken) = watch::channel(None);
         let (actor, _) = Actor::spawn(None, RootActor, report).await?;
         let above = actor.get_cell();

@@ -30,7 +30,7 @@ use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::records::{
     ArtifactRecord, AttemptRecord, Change, JobRecord, Millis, ProgramRecord, RequestRecord,
-    RequestState, Setting,
+    RequestState, Setting, TokenRecord,
 };
 
 use measured::Measured;
@@ -294,6 +294,9 @@ pub trait JobStore: Browse + Notices + Taken + Debug {
 
     /// What operators have set.
     async fn settings(&self) -> Result<Vec<Setting>, StoreError>;
+
+    /// All tokens, also those that were revoked, the oldest first.
+    async fn tokens(&self) -> Result<Vec<TokenRecord>, StoreError>;
 
     /// How many signed bodies of this account were accepted.
     async fn nonce(&self, address: Address) -> Result<u64, StoreError>;

@@ -143,6 +143,11 @@ hex_id!(
     32
 );
 hex_id!(
+    /// One access token, as logs and lists name it. It is no secret.
+    TokenId,
+    16
+);
+hex_id!(
     /// SHA-256 of a byte string.
     Sha256Digest,
     32

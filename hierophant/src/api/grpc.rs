@@ -2,6 +2,7 @@
 
 pub mod artifact_store;
 pub mod convert;
+mod gate;
 pub mod prover_network;
 mod signed;
 
@@ -21,6 +22,7 @@ use super::urls::CalledAuthority;
 use crate::Accept;
 use crate::metrics::RpcLayer;
 use artifact_store::ArtifactStoreService;
+use gate::Gate;
 use prover_network::ProverNetworkService;
 
 /// Serves until `stop` is cancelled and the calls in progress have ended.
@@ -45,15 +47,19 @@ pub async fn serve(
             .register_encoded_file_descriptor_set(hierophant_proto::DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
+    let largest = context.calls.max_message_bytes;
+    let artifact_store = ArtifactStoreServer::new(ArtifactStoreService::new(context.clone()));
+    let prover_network = ProverNetworkServer::new(ProverNetworkService::new(context.clone()));
     Server::builder()
         .http2_keepalive_interval(Some(Duration::from_secs(60)))
         .layer(RpcLayer::new(context.metrics.clone()))
         .layer(MapRequestLayer::new(keep_authority::<tonic::body::Body>))
+        .layer(Gate::new(&context))
         .add_service(health_service)
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?)
-        .add_service(ArtifactStoreServer::new(ArtifactStoreService::new(context.clone())))
-        .add_service(ProverNetworkServer::new(ProverNetworkService::new(context)))
+        .add_service(artifact_store.max_decoding_message_size(largest))
+        .add_service(prover_network.max_decoding_message_size(largest))
         .serve_with_incoming_shutdown(incoming, stop.cancelled_owned())
         .await?;
     Ok(())

@@ -33,8 +33,13 @@ impl Held {
     }
 
     const fn new(clients: Clients) -> Self {
-        let (tickets, tickets_of, bytes) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Self { clients, tickets, tickets_of, strangers_tickets: 0, bytes }
+        Self {
+            clients,
+            tickets: BTreeMap::new(),
+            tickets_of: BTreeMap::new(),
+            strangers_tickets: 0,
+            bytes: BTreeMap::new(),
+        }
     }
 
     /// Whether an owner may open one more ticket.

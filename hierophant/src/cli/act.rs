@@ -256,10 +256,10 @@ fn confirmed() -> bool {
         && matches!(line.trim(), "y" | "Y" | "yes")
 }
 
-fn print<T: Serialize + Show>(answer: &T, json: bool) -> String {
+pub(super) fn print<T: Serialize + Show>(answer: &T, json: bool) -> String {
     if json { in_json(answer) } else { answer.show() }
 }
 
-fn in_json<T: Serialize>(answer: &T) -> String {
+pub(super) fn in_json<T: Serialize>(answer: &T) -> String {
     serde_json::to_string_pretty(answer).unwrap_or_default() + "\n"
 }

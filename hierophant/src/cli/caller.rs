@@ -114,6 +114,13 @@ impl Caller {
         answer.json().await.map_err(|error| self.unreadable(&error))
     }
 
+    /// Takes something away.
+    pub(super) async fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T, CallError> {
+        let call = self.client.delete(format!("{}{PATH}{path}", self.url));
+        let answer = self.sent(call.timeout(PATIENCE)).await?;
+        answer.json().await.map_err(|error| self.unreadable(&error))
+    }
+
     /// Reads what may be long: it may take its time as long as something comes.
     pub(super) async fn stream(&self, path: &str) -> Result<Response, CallError> {
         self.sent(self.client.get(format!("{}{PATH}{path}", self.url))).await

@@ -7,8 +7,8 @@ use comfy_table::{ContentArrangement, Table};
 
 use super::download::Saved;
 use crate::api::http::v1::model::{
-    Attempt, Blocked, Cleared, Done, Gpu, Job, Overview, Program, Request, Running, WholeJob,
-    WholeWorker, Why, Worker,
+    Attempt, Blocked, Cleared, Done, Gpu, Job, Overview, Program, Request, Running, Token,
+    WholeJob, WholeWorker, Why, Worker,
 };
 use crate::operate::because;
 use crate::records::Millis;
@@ -82,11 +82,16 @@ impl Show for Vec<Request> {
                 request.state.clone(),
                 request.job.clone(),
                 request.requester.clone(),
+                request.client.clone().unwrap_or_default(),
                 ago(request.created_at),
                 until(request.deadline),
             ]
         });
-        list(["request", "state", "job", "requester", "asked", "deadline"], rows, "no requests")
+        list(
+            ["request", "state", "job", "requester", "client", "asked", "deadline"],
+            rows,
+            "no requests",
+        )
     }
 }
 
@@ -179,6 +184,21 @@ impl Show for Vec<Blocked> {
             ]
         });
         list(["blocked", "since", "reason"], rows, "nobody is blocked")
+    }
+}
+
+impl Show for Vec<Token> {
+    fn show(&self) -> String {
+        let rows = self.iter().map(|token| {
+            [
+                token.name.clone(),
+                token.role.clone(),
+                token.revoked_at.map_or("valid", |_| "revoked").to_owned(),
+                ago(token.created_at),
+                token.revoked_at.map_or_else(String::new, ago),
+            ]
+        });
+        list(["token", "role", "state", "made", "revoked"], rows, "no tokens")
     }
 }
 

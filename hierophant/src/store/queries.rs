@@ -18,7 +18,7 @@ use super::write;
 use super::{ExecutionFilter, JobStore, RequestFilter, RequestView, StoreError, UnfinishedJob};
 use crate::artifacts::retention::Cutoffs;
 use crate::records::{
-    ArtifactRecord, Change, JobRecord, Millis, ProgramRecord, RequestRecord, Setting,
+    ArtifactRecord, Change, JobRecord, Millis, ProgramRecord, RequestRecord, Setting, TokenRecord,
 };
 
 const UNFINISHED: &str = "('queued', 'leased', 'proving', 'uploaded', 'verifying')";
@@ -306,6 +306,11 @@ impl<D: Driver> JobStore for SqlStore<D> {
     async fn settings(&self) -> Result<Vec<Setting>, StoreError> {
         let query = Statement::new("SELECT * FROM settings ORDER BY kind, subject");
         self.many("reading what operators have set", query, rows::setting).await
+    }
+
+    async fn tokens(&self) -> Result<Vec<TokenRecord>, StoreError> {
+        let query = Statement::new("SELECT * FROM tokens ORDER BY created_at, id");
+        self.many("reading tokens", query, rows::token).await
     }
 
     async fn nonce(&self, address: Address) -> Result<u64, StoreError> {

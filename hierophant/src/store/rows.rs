@@ -11,7 +11,7 @@ use super::StoreError;
 use super::values::{backend_from, cause_from, class_from, corrupt, memory_from, mode_from};
 use crate::records::{
     ArtifactRecord, AttemptRecord, JobRecord, Millis, NoticeId, NoticeRecord, ProgramRecord,
-    Prover, RequestRecord, Setting, UnknownWord,
+    Prover, RequestRecord, Setting, TokenRecord, UnknownWord,
 };
 
 /// A row of either database; every column is a number, a text or bytes.
@@ -314,6 +314,17 @@ pub(super) fn setting(row: &impl Columns) -> Result<Setting, StoreError> {
         subject: text(row, "subject")?,
         reason: text(row, "reason")?,
         since: time(row, "since")?,
+    })
+}
+
+pub(super) fn token(row: &impl Columns) -> Result<TokenRecord, StoreError> {
+    Ok(TokenRecord {
+        id: id(row, "id")?,
+        name: text(row, "name")?,
+        role: word(row, "role")?,
+        digest: id(row, "digest")?,
+        created_at: time(row, "created_at")?,
+        revoked_at: optional_time(row, "revoked_at")?,
     })
 }
 

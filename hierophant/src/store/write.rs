@@ -9,7 +9,7 @@ use super::statement::{Row, Statement, upsert, upserts};
 use super::values::{bits, capped, cause_number, mode_number};
 use crate::records::{
     ArtifactRecord, AttemptRecord, Change, JobRecord, NoticeRecord, Priority, ProgramRecord,
-    RequestRecord, Setting,
+    RequestRecord, Setting, TokenRecord,
 };
 
 /// Rows that are written by one statement where there are many: on its way to the database a statement
@@ -90,6 +90,7 @@ fn statement(change: &Change) -> Statement {
             let sql = "DELETE FROM settings WHERE kind = $1 AND subject = $2";
             Statement::new(sql).bind(kind.as_str()).bind(subject.as_str())
         }
+        Change::Token(token) => write_token(token),
         Change::Notice(notice) => write_notice(notice),
         Change::NoticeSettled(id) => {
             Statement::new("DELETE FROM notices WHERE id = $1").bind(id.as_slice())
@@ -228,6 +229,18 @@ fn write_setting(setting: &Setting) -> Statement {
         ("since", setting.since.0.into()),
     ];
     upsert("settings", "kind, subject", columns, |name| ["reason", "since"].contains(&name))
+}
+
+fn write_token(token: &TokenRecord) -> Statement {
+    let columns = vec![
+        ("id", token.id.0.as_slice().into()),
+        ("name", token.name.as_str().into()),
+        ("role", token.role.as_str().into()),
+        ("digest", token.digest.0.as_slice().into()),
+        ("created_at", token.created_at.0.into()),
+        ("revoked_at", token.revoked_at.map(|t| t.0).into()),
+    ];
+    upsert("tokens", "id", columns, |name| name == "revoked_at")
 }
 
 fn write_notice(notice: &NoticeRecord) -> Statement {

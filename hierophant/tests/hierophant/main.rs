@@ -24,6 +24,7 @@ mod startup;
 mod storage;
 mod stores;
 mod support;
+mod tokens;
 mod traces;
 mod vectors;
 mod verify;

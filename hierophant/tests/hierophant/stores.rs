@@ -9,6 +9,7 @@ mod records;
 mod retention;
 mod sqlite_only;
 mod suite;
+mod tokens;
 
 use std::sync::Arc;
 
@@ -100,4 +101,5 @@ suite! {
     retention::proofs_stay_until_fetched_and_past_every_deadline
     retention::proofs_that_were_not_accepted_go_like_inputs
     retention::what_is_needed_again_is_kept_and_the_rest_removed_later
+    tokens::tokens_are_kept_and_no_two_valid_ones_have_one_name
 }

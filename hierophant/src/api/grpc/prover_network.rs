@@ -27,6 +27,7 @@ use crate::records::{
     ArtifactKind, ArtifactRecord, Change, Millis, ProgramRecord, RequestState, job_key,
 };
 use crate::store::{ExecutionFilter, RequestFilter, RequestView, StoreError};
+use crate::tokens::Bearer;
 use crate::traces;
 use crate::verify;
 
@@ -40,6 +41,15 @@ const MAX_PRICE_PER_PGU: &str = "1";
 
 /// Longest verifying key that is taken, in bytes. Real ones have some 130.
 const MAX_VK_BYTES: usize = 64 * 1024;
+
+/// Longest version that is taken, in bytes; real ones are like `sp1-v6.1.0`.
+const MAX_VERSION_BYTES: usize = 64;
+
+/// Longest artifact URI that is taken, in bytes.
+const MAX_URI_BYTES: usize = 2048;
+
+/// Most addresses in a whitelist; each is stored.
+const MAX_WHITELIST: usize = 1000;
 
 /// Most requests in one list, so that an answer stays below the client's 4 MiB.
 const MAX_LIST: u32 = 1000;
@@ -134,6 +144,9 @@ impl ProverNetworkService {
     async fn new_request(&self, signer: Address, found: Classified) -> Result<NewRequest, Status> {
         let Classified { body, network_mode, stdin_private } = found;
         let invalid = |what: String| Status::invalid_argument(what);
+        bounded("version", body.version.len(), MAX_VERSION_BYTES, "bytes")?;
+        bounded("stdin_uri", body.stdin_uri.len(), MAX_URI_BYTES, "bytes")?;
+        bounded("whitelist", body.whitelist.len(), MAX_WHITELIST, "addresses")?;
         let vk_hash = vk_hash(&body.vk_hash)?;
         let mode = convert::mode_from(body.mode)
             .ok_or_else(|| invalid(format!("unknown proof mode {}", body.mode)))?;
@@ -143,6 +156,11 @@ impl ProverNetworkService {
         })?;
         if body.deadline <= Millis::now().seconds() {
             return Err(invalid(format!("deadline {} has passed already", body.deadline)));
+        }
+        let furthest = self.context.calls.max_deadline;
+        if body.deadline > Millis::now().seconds().saturating_add(furthest.as_secs()) {
+            let (deadline, furthest) = (body.deadline, humantime::format_duration(furthest));
+            return Err(invalid(format!("deadline {deadline} is more than {furthest} ahead")));
         }
         let whitelist = body.whitelist.iter().map(|bytes| address("whitelist", bytes));
         let whitelist = whitelist.collect::<Result<Vec<_>, _>>()?;
@@ -187,6 +205,8 @@ impl ProverNetworkService {
     fn filter(
         request: &pb::GetFilteredProofRequestsRequest,
     ) -> Result<Option<RequestFilter>, Status> {
+        let version = request.version.as_deref().unwrap_or_default();
+        bounded("version", version.len(), MAX_VERSION_BYTES, "bytes")?;
         let mut filter = RequestFilter {
             version: request.version.clone(),
             minimum_deadline: request.minimum_deadline,
@@ -284,6 +304,7 @@ impl ProverNetwork for ProverNetworkService {
             let length = body.vk.len();
             return Err(Status::invalid_argument(format!("a verifying key of {length} bytes")));
         }
+        bounded("program_uri", body.program_uri.len(), MAX_URI_BYTES, "bytes")?;
         let upload = self.uploaded("program_uri", &body.program_uri).await?;
         let Some(blob) = upload.blob.filter(|_| upload.kind == ArtifactKind::Program) else {
             let kind = upload.kind;
@@ -404,13 +425,18 @@ impl ProverNetwork for ProverNetworkService {
         request: Request<pb::GetFilteredProofRequestsRequest>,
     ) -> Result<Response<pb::GetFilteredProofRequestsResponse>, Status> {
         let called = called(&request);
+        let known = request.extensions().get::<Bearer>().is_some();
         let views = match Self::filter(&request.into_inner())? {
             Some(filter) => self.context.store.requests(&filter).await.map_err(unavailable)?,
             None => Vec::new(),
         };
         let (urls, now) = (&self.context.urls, Millis::now());
-        let requests =
-            views.iter().map(|view| convert::details(view, urls, called.as_ref(), now)).collect();
+        let entries = views.iter().map(|view| convert::details(view, urls, called.as_ref(), now));
+        let requests = if known || self.context.calls.list_ids {
+            entries.collect()
+        } else {
+            entries.map(convert::without_ids).collect()
+        };
         Ok(Response::new(pb::GetFilteredProofRequestsResponse { requests }))
     }
 
@@ -484,6 +510,14 @@ fn address(field: &str, bytes: &[u8]) -> Result<Address, Status> {
         let length = bytes.len();
         Status::invalid_argument(format!("{field}: an address has 20 bytes, this one {length}"))
     })
+}
+
+/// Refuses a field that is longer than it may be.
+fn bounded(field: &str, length: usize, most: usize, unit: &str) -> Result<(), Status> {
+    if length <= most {
+        return Ok(());
+    }
+    Err(Status::invalid_argument(format!("{field}: {length} {unit}; at most {most} are taken")))
 }
 
 fn undecodable(error: prost::DecodeError) -> Status {

@@ -14,6 +14,7 @@ pub mod model;
 mod overview;
 mod page;
 pub mod proof;
+mod tokens;
 mod workers;
 
 use axum::Router;
@@ -73,7 +74,9 @@ fn described() -> OpenApiRouter<Context> {
         .routes(routes!(acts::blocked))
         .routes(routes!(acts::pause))
         .routes(routes!(acts::resume))
-        .routes(routes!(acts::clear));
+        .routes(routes!(acts::clear))
+        .routes(routes!(tokens::create, tokens::list))
+        .routes(routes!(tokens::revoke));
     OpenApiRouter::with_openapi(Described::openapi()).nest(PATH, api)
 }
 

@@ -16,7 +16,7 @@ use async_trait::async_trait;
 use hierophant::artifacts::retention::Cutoffs;
 use hierophant::records::{
     ArtifactRecord, AttemptRecord, Change, JobRecord, Millis, NoticeRecord, ProgramRecord,
-    RequestRecord, Setting,
+    RequestRecord, Setting, TokenRecord,
 };
 use hierophant::store::{
     ArtifactFilter, Browse, JobFilter, JobStore, Notices, RequestFilter, RequestView,
@@ -274,6 +274,10 @@ impl JobStore for SlowStore {
 
     async fn settings(&self) -> Result<Vec<Setting>, StoreError> {
         self.call(self.real.settings()).await
+    }
+
+    async fn tokens(&self) -> Result<Vec<TokenRecord>, StoreError> {
+        self.call(self.real.tokens()).await
     }
 
     async fn nonce(&self, address: Address) -> Result<u64, StoreError> {

@@ -282,7 +282,7 @@ fn told(answer: Result<crate::operate::Done, NotDone>) -> Answer<Done> {
 }
 
 /// What was sent as JSON; an empty body says nothing.
-fn sent<T: DeserializeOwned + Default>(body: &Bytes) -> Result<T, Refusal> {
+pub(super) fn sent<T: DeserializeOwned + Default>(body: &Bytes) -> Result<T, Refusal> {
     if body.iter().all(u8::is_ascii_whitespace) {
         return Ok(T::default());
     }

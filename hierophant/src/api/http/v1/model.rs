@@ -1,6 +1,7 @@
 //! The JSON of the API. Times are Unix milliseconds; what is not known yet is absent or `null`.
 
 mod acts;
+mod tokens;
 mod told;
 
 use std::collections::BTreeMap;
@@ -10,6 +11,7 @@ use network_lib::handshake::{self, GpuLoad};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::clients::Clients;
 use crate::config::DashboardConfig;
 use crate::proofs::actor::short;
 use crate::proofs::core::Waiting as WaitingJob;
@@ -21,6 +23,7 @@ use crate::records::{
 use crate::registry::{DeadWorker, KnownWorker};
 
 pub use acts::{Blocked, ClearQueue, Cleared, Done, NewPriority, Paused, Reason};
+pub use tokens::{MadeToken, NewToken, Token};
 pub use told::{Changes, Notice, Webhook};
 
 /// The network at a glance.
@@ -66,6 +69,9 @@ pub struct Request {
     pub job: String,
     /// Address of who asked.
     pub requester: String,
+    /// Its name in `[[clients]]`, if it has one.
+    #[serde(default)]
+    pub client: Option<String>,
     /// `reserved` or `mainnet`.
     pub network_mode: String,
     /// `open`, `fulfilled`, `unexecutable`, `failed`, `cancelled` or `expired`.
@@ -350,11 +356,12 @@ impl Price {
 }
 
 impl Request {
-    pub(super) fn of(record: &RequestRecord) -> Self {
+    pub(super) fn of(record: &RequestRecord, clients: &Clients) -> Self {
         Self {
             id: short(record.id),
             job: record.job.to_string(),
             requester: record.requester.to_string(),
+            client: clients.name(record.requester).map(str::to_owned),
             network_mode: record.network_mode.to_string(),
             state: record.state.to_string(),
             deadline: Millis::from_seconds(record.deadline).0,
@@ -366,7 +373,7 @@ impl Request {
 }
 
 impl Job {
-    pub(super) fn of(record: &JobRecord, requests: &[RequestRecord]) -> Self {
+    pub(super) fn of(record: &JobRecord, requests: &[RequestRecord], clients: &Clients) -> Self {
         Self {
             id: record.id.to_string(),
             state: record.state.to_string(),
@@ -377,7 +384,7 @@ impl Job {
             cycle_limit: record.spec.cycle_limit,
             gas_limit: record.spec.gas_limit,
             input_bytes: record.stdin_blob.size,
-            requests: requests.iter().map(Request::of).collect(),
+            requests: requests.iter().map(|request| Request::of(request, clients)).collect(),
             attempts: record.attempts,
             contemplant: record.prover.as_ref().map(|prover| prover.name.clone()),
             cycles: record.execution.map(|found| found.cycles),
@@ -391,9 +398,9 @@ impl Job {
 }
 
 impl Waiting {
-    pub(super) fn of(position: usize, waiting: &WaitingJob) -> Self {
+    pub(super) fn of(position: usize, waiting: &WaitingJob, clients: &Clients) -> Self {
         Self {
-            job: Job::of(&waiting.record, &waiting.requests),
+            job: Job::of(&waiting.record, &waiting.requests, clients),
             position,
             eta_seconds: waiting.eta_ms.map(|millis| millis.div_ceil(1000)),
         }

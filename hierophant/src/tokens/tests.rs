@@ -1,0 +1,67 @@
+use super::*;
+use crate::store::sqlite;
+
+async fn tokens() -> (tempfile::TempDir, Arc<dyn JobStore>, Tokens) {
+    let folder = tempfile::tempdir().expect("temp dir");
+    let store = sqlite::open(&folder.path().join("db")).await.expect("opens");
+    let tokens = Tokens::open(&store).await.expect("reads");
+    (folder, store, tokens)
+}
+
+#[tokio::test]
+async fn a_secret_is_its_bearers_until_it_is_revoked_and_over_a_restart() {
+    let (_folder, store, tokens) = tokens().await;
+    assert!(!tokens.any(Role::Worker));
+    let (secret, record) = tokens.create("rig-7", Role::Worker).await.expect("made");
+    let (other, _) = tokens.create("ops", Role::Act).await.expect("made");
+    assert_eq!(secret.len(), "hpt_worker_".len() + 43);
+    assert!(secret.starts_with("hpt_worker_") && other.starts_with("hpt_act_"));
+    let bearer = Bearer { id: record.id, name: "rig-7".into(), role: Role::Worker };
+    assert_eq!(tokens.bearer(&secret), Some(bearer.clone()));
+    for stranger in ["", "rig-7", &secret[1..], &format!("{secret} "), &record.digest.to_string()] {
+        assert_eq!(tokens.bearer(stranger), None, "{stranger}");
+    }
+    let again = Tokens::open(&store).await.expect("reads");
+    assert_eq!(again.bearer(&secret), Some(bearer));
+    assert!(again.any(Role::Worker) && !again.any(Role::Read));
+
+    let mut heard = tokens.revocations();
+    let revoked = tokens.revoke("rig-7").await.expect("revoked");
+    assert_eq!(heard.try_recv().ok(), Some(record.id));
+    assert!(revoked.revoked_at.is_some());
+    assert_eq!(tokens.revoke("rig-7").await.expect("as it was"), revoked);
+    assert!(heard.try_recv().is_err(), "nothing has happened");
+    let again = Tokens::open(&store).await.expect("reads");
+    for tokens in [&tokens, &again] {
+        assert_eq!(tokens.bearer(&secret), None);
+        assert!(!tokens.any(Role::Worker) && !tokens.is_valid(record.id));
+        assert!(tokens.bearer(&other).is_some());
+        assert_eq!(tokens.list()[0], revoked);
+    }
+}
+
+#[tokio::test]
+async fn the_name_of_a_revoked_token_is_free_again() {
+    let (_folder, store, tokens) = tokens().await;
+    let (old, _) = tokens.create("rig-7", Role::Worker).await.expect("made");
+    let taken = tokens.create("rig-7", Role::Client).await;
+    assert!(matches!(taken, Err(CreateError::Taken)));
+    tokens.revoke("rig-7").await.expect("revoked");
+    let (new, record) = tokens.create("rig-7", Role::Worker).await.expect("made");
+    assert_eq!(tokens.bearer(&old), None);
+    assert_eq!(tokens.bearer(&new).map(|bearer| bearer.id), Some(record.id));
+    assert_eq!(store.tokens().await.expect("reads").len(), 2);
+    assert_eq!(tokens.revoke("rig-7").await.expect("revoked").id, record.id);
+    assert!(matches!(tokens.revoke("rig-8").await, Err(RevokeError::Missing)));
+}
+
+#[tokio::test]
+async fn names_fit_into_urls_and_command_lines() {
+    let (_folder, _store, tokens) = tokens().await;
+    let long = "a".repeat(65);
+    for name in ["", ".", "../x", "-rf", "a b", "a/b", "a\n", "ä", "a%2f", &long] {
+        assert!(matches!(tokens.create(name, Role::Read).await, Err(CreateError::Name)), "{name}");
+    }
+    tokens.create(&long[..64], Role::Read).await.expect("made");
+    tokens.create("7.a_b-C", Role::Read).await.expect("made");
+}

@@ -1,0 +1,3 @@
+//! Tokens: how operators make and revoke them, and what they open.
+
+mod admin;
