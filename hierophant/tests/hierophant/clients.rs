@@ -24,5 +24,6 @@ fn configured(seed: u8, name: &str) -> ClientConfig {
         cycles_per_day: None,
         stored_bytes: None,
         open_tickets: None,
+        programs: None,
     }
 }

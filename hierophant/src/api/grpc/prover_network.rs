@@ -12,6 +12,7 @@ use network_lib::job::JobSpec;
 use network_lib::trace;
 use prost::Message;
 use sha2::{Digest, Sha256};
+use tokio::sync::Mutex;
 use tonic::{Request, Response, Status};
 
 use super::convert::{self, no_transaction};
@@ -21,6 +22,7 @@ use crate::api::classify::{Classified, classify};
 use crate::api::urls::{CalledAuthority, artifact_of};
 use crate::artifacts::damage;
 use crate::artifacts::program::looks_like_program;
+use crate::clients::{OverQuota, has_room};
 use crate::proofs::actor::chain;
 use crate::proofs::{CancelError, NewRequest, SubmitError};
 use crate::records::{
@@ -61,13 +63,15 @@ const DEFAULT_LIST: u32 = 10;
 #[derive(Debug)]
 pub struct ProverNetworkService {
     context: Context,
+    /// Held by whoever registers a program.
+    registering: Mutex<()>,
 }
 
 impl ProverNetworkService {
     /// A service on this context.
     #[must_use]
     pub const fn new(context: Context) -> Self {
-        Self { context }
+        Self { context, registering: Mutex::const_new(()) }
     }
 
     fn open(&self, request: pb::SignedRequest) -> Result<Opened, Status> {
@@ -139,6 +143,22 @@ impl ProverNetworkService {
             tracing::warn!(vk_hash = %vk_hash, "the bytes of a registered program are gone");
         }
         Ok(held.then_some(program))
+    }
+
+    /// Whether an address may register one more program.
+    async fn may_register(&self, owner: Address) -> Result<(), Status> {
+        let most = self.context.clients.quota(owner).programs;
+        if most == 0 {
+            return Ok(());
+        }
+        let registered =
+            self.context.store.programs_registered(owner).await.map_err(unavailable)?;
+        if has_room(registered, most) {
+            return Ok(());
+        }
+        let over = OverQuota::Programs(most);
+        self.context.metrics.over_quota(self.context.clients.name(owner), over);
+        Err(signed::over_quota(over))
     }
 
     async fn new_request(&self, signer: Address, found: Classified) -> Result<NewRequest, Status> {
@@ -316,7 +336,12 @@ impl ProverNetwork for ProverNetworkService {
         verdict
             .unwrap_or_else(|_| Err("the upload cannot be decoded".into()))
             .map_err(|what| Status::invalid_argument(format!("program_uri: {what}")))?;
+        // One at a time, so that two at once cannot both take the last place of a quota.
+        let _alone = self.registering.lock().await;
         let known = self.held_program(vk_hash).await?;
+        if known.is_none() {
+            self.may_register(signer).await?;
+        }
         let mut changes = vec![Change::CountNonce(signer)];
         // Whoever registered a program first may replace its bytes; others only repeat it.
         if known.is_none_or(|program| program.owner == signer) {

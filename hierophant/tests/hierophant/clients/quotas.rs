@@ -2,6 +2,7 @@
 
 use futures_util::future::join_all;
 use hierophant::config::AuthMode;
+use hierophant_proto::artifact::ArtifactType;
 use hierophant_proto::network as pb;
 use pb::FulfillmentStatus;
 use prost::Message as _;
@@ -111,6 +112,26 @@ async fn cycles_over_a_days_quota_are_refused_for_good_and_a_restart_forgives_no
     assert_code(client.ask(&ask).await, Code::FailedPrecondition, "within 24 hours");
     let mut rich = Client::with_key(&network, 9).await;
     rich.ask(&ask).await.expect("a client may have another quota");
+}
+
+#[tokio::test]
+async fn programs_over_the_quota_are_refused_and_known_ones_are_not_counted() {
+    let network = Network::start_with(|config| config.quotas.programs = 2).await;
+    let mut client = Client::connect(&network).await;
+    client.register([1; 32]).await;
+    client.register([2; 32]).await;
+    client.register([2; 32]).await;
+    let program_uri = client.upload(ArtifactType::Program, &test_peers::program_upload()).await;
+    let calls = (3..11).map(async |number| {
+        let mut client = client.clone();
+        let (vk_hash, program_uri) = (vec![number; 32], program_uri.clone());
+        let body = pb::CreateProgramBody { nonce: 0, vk_hash, vk: vec![1; 130], program_uri };
+        client.network.create_program(client.envelope(body.encode_to_vec())).await
+    });
+    for answer in join_all(calls).await {
+        assert_code(answer, Code::FailedPrecondition, "2 programs of this address");
+    }
+    Client::with_key(&network, 8).await.register([3; 32]).await;
 }
 
 #[tokio::test]
