@@ -119,7 +119,7 @@ async fn uploads_at_once_cannot_both_take_the_last_bytes() {
 async fn bytes_that_retention_removes_make_room() {
     let network = Network::start_with(|config| {
         config.quotas.stored_bytes = 100;
-        config.retention.unused_uploads = std::time::Duration::from_millis(200);
+        config.retention.unused_uploads = std::time::Duration::from_secs(3);
     })
     .await;
     let mut client = Client::connect(&network).await;
