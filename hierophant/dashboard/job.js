@@ -20,7 +20,7 @@ const ATTEMPTS = [
 const REQUESTS = [
   { name: 'Request', cell: (request) => html`<span class="id">${request.id}</span>` },
   { name: 'State', cell: (request) => html`<${Badge} state=${request.state} />` },
-  { name: 'Requester', cell: (request) => html`<span class="id">${request.requester}</span>` },
+  { name: 'Requester', cell: (request) => html`${request.client} <span class="id">${request.requester}</span>` },
   { name: 'Network', cell: (request) => request.network_mode },
   { name: 'Asked for', cell: (request) => html`<span title=${time(request.created_at)}>${ago(request.created_at)}</span>` },
   { name: 'Deadline', cell: (request) => time(request.deadline) },
@@ -29,7 +29,7 @@ const REQUESTS = [
 
 /** What happened, in order: requests, attempts, the end. */
 function events(job) {
-  const list = job.requests.map((request) => [request.created_at, `request ${request.id} came from ${request.requester}`]);
+  const list = job.requests.map((request) => [request.created_at, `request ${request.id} came from ${request.client ?? ''} ${request.requester}`]);
   for (const attempt of job.history) {
     list.push([attempt.started_at, `given to ${attempt.contemplant}`]);
     if (attempt.ended_at != null) list.push([attempt.ended_at, `${attempt.outcome} on ${attempt.contemplant}${attempt.message ? `: ${attempt.message}` : ''}`]);

@@ -21,7 +21,7 @@ use urls::PublicUrls;
 use crate::artifacts::blobs::Blobs;
 use crate::artifacts::budget::DiskBudget;
 use crate::clients::Clients;
-use crate::config::{CallsConfig, Config, PeerCertificates};
+use crate::config::{AuthMode, CallsConfig, Config, PeerCertificates};
 use crate::events::Events;
 use crate::listen::{self, Slots};
 use crate::metrics::Metrics;
@@ -52,6 +52,8 @@ pub struct Context {
     pub operators: Arc<Operators>,
     /// Who has a token.
     pub tokens: Tokens,
+    /// How clients are told apart.
+    pub auth: AuthMode,
     /// Who may ask.
     pub authenticator: Arc<Authenticator>,
     /// Who they are by name.
@@ -97,6 +99,7 @@ impl Context {
             webhooks,
             operators,
             tokens,
+            auth: config.auth,
             authenticator: Arc::new(Authenticator::new(config.auth, config.listed())),
             clients: Clients::new(config),
             calls: config.calls.clone(),

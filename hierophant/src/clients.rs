@@ -24,16 +24,22 @@ pub struct Quota {
     pub stored_bytes: u64,
     /// Tickets to which nothing was uploaded yet.
     pub open_tickets: u64,
+    /// Programs that it has registered.
+    pub programs: u64,
 }
 
 /// A quota that is used up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum OverQuota {
     /// See [`Quota::requests_per_minute`].
-    #[error("{0} requests of this address were accepted within a minute, which is its quota; try again later")]
+    #[error(
+        "{0} requests of this address were accepted within a minute, which is its quota; try again later"
+    )]
     RequestsPerMinute(u64),
     /// See [`Quota::open_requests`].
-    #[error("{0} requests of this address are open, which is its quota; try again when some have ended")]
+    #[error(
+        "{0} requests of this address are open, which is its quota; try again when some have ended"
+    )]
     OpenRequests(u64),
     /// See [`Quota::cycles_per_day`].
     #[error(
@@ -48,8 +54,15 @@ pub enum OverQuota {
     )]
     StoredBytes(u64),
     /// See [`Quota::open_tickets`].
-    #[error("{0} upload tickets of this address are open, which is its quota; upload to them, or try again later")]
+    #[error(
+        "{0} upload tickets of this address are open, which is its quota; upload to them, or try again later"
+    )]
     OpenTickets(u64),
+    /// See [`Quota::programs`].
+    #[error(
+        "{0} programs of this address are registered, which is its quota; ask the network's operator"
+    )]
+    Programs(u64),
     /// Of all addresses together that are not known by name.
     #[error("{0} upload tickets are open, as many as this network gives out; try again later")]
     StrangersTickets(u64),
@@ -59,7 +72,7 @@ impl OverQuota {
     /// Whether waiting for minutes may help.
     #[must_use]
     pub const fn passes_soon(self) -> bool {
-        !matches!(self, Self::CyclesPerDay(_) | Self::StoredBytes(_))
+        !matches!(self, Self::CyclesPerDay(_) | Self::StoredBytes(_) | Self::Programs(_))
     }
 
     /// The quota's key in the configuration.
@@ -71,6 +84,7 @@ impl OverQuota {
             Self::CyclesPerDay(_) => "cycles_per_day",
             Self::StoredBytes(_) => "stored_bytes",
             Self::OpenTickets(_) => "open_tickets",
+            Self::Programs(_) => "programs",
             Self::StrangersTickets(_) => "strangers_tickets",
         }
     }
@@ -98,6 +112,7 @@ impl Clients {
             cycles_per_day: quotas.cycles_per_day,
             stored_bytes: quotas.stored_bytes,
             open_tickets: quotas.open_tickets,
+            programs: quotas.programs,
         };
         let clients = config.clients.iter().map(|client| {
             let quota = Quota {
@@ -108,6 +123,7 @@ impl Clients {
                 cycles_per_day: client.cycles_per_day.unwrap_or(others.cycles_per_day),
                 stored_bytes: client.stored_bytes.unwrap_or(others.stored_bytes),
                 open_tickets: client.open_tickets.unwrap_or(others.open_tickets),
+                programs: client.programs.unwrap_or(others.programs),
             };
             (client.address, (client.name.clone(), quota))
         });
@@ -161,6 +177,7 @@ mod tests {
             cycles_per_day: None,
             stored_bytes: Some(0),
             open_tickets: None,
+            programs: None,
         }];
         let clients = Clients::new(&config);
         let (own, others) =

@@ -58,6 +58,8 @@ pub enum AuthMode {
     Verify,
     /// Only those of listed addresses: `allowlist` and `[[clients]]`.
     Allowlist,
+    /// Those with a client's token and a valid signature; reads too need the token.
+    Token,
 }
 
 /// A secret that does not show in logs.

@@ -42,6 +42,7 @@ use tokio_util::sync::CancellationToken;
 use crate::artifacts::blobs::Blobs;
 use crate::artifacts::blobs::bucket::BucketSettings;
 use crate::artifacts::budget::DiskBudget;
+use crate::clients::Clients;
 use crate::config::Config;
 use crate::events::Events;
 use crate::listen::{Accept, Doors};
@@ -164,7 +165,7 @@ pub async fn run_on<L: Accept>(
 
     let owners = root.owners.clone();
     budget.watch(stop.clone());
-    webhooks.deliver(&store, &stop);
+    webhooks.deliver(&store, &Clients::new(&config), &stop);
     let context = api::Context::new(&config, http_port, owners, resources);
     let grpc = api::grpc::serve(doors.clone(), listeners.grpc, context.clone(), stop.clone());
     let mut grpc = task::spawn("grpc", grpc);

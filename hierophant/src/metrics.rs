@@ -139,7 +139,7 @@ impl Metrics {
         );
         let over_quota = to.counters(
             "over_quota",
-            "requests and tickets refused because a quota was used up, by `client` and `quota`",
+            "requests, tickets and programs refused because a quota was used up, by `client` and `quota`",
         );
         let jobs_ended = to.counters("jobs_ended", "jobs that ended, by `mode` and `state`");
         let job_wait = to.seconds(

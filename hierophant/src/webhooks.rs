@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use crate::clients::Clients;
 use crate::config::{Secret, WebhookConfig};
 use crate::metrics::Metrics;
 use crate::records::{Change, Millis, NoticeRecord, RequestState};
@@ -178,12 +179,13 @@ impl Webhooks {
     }
 
     /// Delivers until `stop` is cancelled.
-    pub fn deliver(&self, store: &Arc<dyn JobStore>, stop: &CancellationToken) {
+    pub fn deliver(&self, store: &Arc<dyn JobStore>, clients: &Clients, stop: &CancellationToken) {
         for receiver in self.receivers.iter() {
             let (receiver, store) = (Arc::clone(receiver), Arc::clone(store));
-            let (metrics, stop) = (self.metrics.clone(), stop.clone());
+            let (metrics, clients, stop) = (self.metrics.clone(), clients.clone(), stop.clone());
             task::spawn("deliver webhooks", async move {
-                stop.run_until_cancelled(deliver::deliver(&receiver, &*store, &metrics)).await
+                stop.run_until_cancelled(deliver::deliver(&receiver, &*store, &clients, &metrics))
+                    .await
             });
         }
     }

@@ -47,7 +47,7 @@ impl Authenticator {
         let signer = recover(message, signature);
         match self.mode {
             AuthMode::None => Ok(signer.unwrap_or(Address::ZERO)),
-            AuthMode::Verify => signer.map_err(AuthError::Unauthenticated),
+            AuthMode::Verify | AuthMode::Token => signer.map_err(AuthError::Unauthenticated),
             AuthMode::Allowlist => {
                 let signer = signer.map_err(AuthError::Unauthenticated)?;
                 let allowed = self.allowlist.contains(&signer);

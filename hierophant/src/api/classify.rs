@@ -53,6 +53,9 @@ pub fn classify(bytes: &[u8]) -> Result<Classified, prost::DecodeError> {
 }
 
 #[cfg(test)]
+mod properties;
+
+#[cfg(test)]
 mod tests {
     use arbtest::arbtest;
     use prost::encoding::{bool, bytes};

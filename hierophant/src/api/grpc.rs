@@ -2,6 +2,7 @@
 
 pub mod artifact_store;
 pub mod convert;
+mod gate;
 pub mod prover_network;
 mod signed;
 
@@ -19,6 +20,7 @@ use super::{Context, certificate, deadline};
 use crate::listen::{Accept, Doors, Port};
 use crate::metrics::RpcLayer;
 use artifact_store::ArtifactStoreService;
+use gate::Gate;
 use prover_network::ProverNetworkService;
 
 /// Serves until `stop` is cancelled and the calls in progress have ended.
@@ -40,13 +42,17 @@ pub async fn serve(
             .register_encoded_file_descriptor_set(hierophant_proto::DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
+    let largest = context.calls.max_message_bytes;
+    let artifact_store = ArtifactStoreServer::new(ArtifactStoreService::new(context.clone()));
+    let prover_network = ProverNetworkServer::new(ProverNetworkService::new(context.clone()));
     let router = Routes::new(health_service)
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?)
-        .add_service(ArtifactStoreServer::new(ArtifactStoreService::new(context.clone())))
-        .add_service(ProverNetworkServer::new(ProverNetworkService::new(context.clone())))
+        .add_service(artifact_store.max_decoding_message_size(largest))
+        .add_service(prover_network.max_decoding_message_size(largest))
         .prepare()
         .into_axum_router()
+        .layer(Gate::new(&context))
         .layer(MapRequestLayer::new(keep_authority))
         .layer(from_fn_with_state(context.clone(), certificate::of_clients))
         .layer(from_fn_with_state(context.rpc_deadline, deadline::of_rpc))

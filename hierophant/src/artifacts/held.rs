@@ -146,6 +146,7 @@ mod tests {
             cycles_per_day: None,
             stored_bytes: Some(0),
             open_tickets: None,
+            programs: None,
         }];
         Held::new(Clients::new(&config))
     }

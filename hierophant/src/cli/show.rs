@@ -82,11 +82,16 @@ impl Show for Vec<Request> {
                 request.state.clone(),
                 request.job.clone(),
                 request.requester.clone(),
+                request.client.clone().unwrap_or_default(),
                 ago(request.created_at),
                 until(request.deadline),
             ]
         });
-        list(["request", "state", "job", "requester", "asked", "deadline"], rows, "no requests")
+        list(
+            ["request", "state", "job", "requester", "client", "asked", "deadline"],
+            rows,
+            "no requests",
+        )
     }
 }
 

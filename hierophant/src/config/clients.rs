@@ -32,6 +32,9 @@ pub struct ClientConfig {
     /// See [`QuotasConfig::open_tickets`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub open_tickets: Option<u64>,
+    /// See [`QuotasConfig::programs`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub programs: Option<u64>,
 }
 
 /// Section `[quotas]`: the most that each address may take; 0 = no limit.
@@ -48,7 +51,9 @@ pub struct QuotasConfig {
     pub stored_bytes: u64,
     /// Upload tickets to which nothing was uploaded yet. Default 1000.
     pub open_tickets: u64,
-    /// The same of all addresses together that are not in `[[clients]]`. Default 100,000, which the database
+    /// Programs that it has registered; they stay. Default 1000.
+    pub programs: u64,
+    /// Tickets of all addresses together that are not in `[[clients]]`. Default 100,000, which the database
     /// holds in some 20 MB.
     pub strangers_tickets: u64,
 }
@@ -63,6 +68,7 @@ impl QuotasConfig {
             cycles_per_day: 0,
             stored_bytes: 0,
             open_tickets: 0,
+            programs: 0,
             strangers_tickets: 0,
         }
     }
@@ -76,6 +82,7 @@ impl Default for QuotasConfig {
             cycles_per_day: 0,
             stored_bytes: 0,
             open_tickets: 1000,
+            programs: 1000,
             strangers_tickets: 100_000,
         }
     }

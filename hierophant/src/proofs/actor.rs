@@ -391,11 +391,7 @@ impl ProofsState {
 
     /// What to answer for a request that is not open: cancelling twice is fine, cancelling what has
     /// ended otherwise is not.
-    async fn cancelled_before(
-        &self,
-        id: RequestId,
-        by: Address,
-    ) -> Result<(), CancelError> {
+    async fn cancelled_before(&self, id: RequestId, by: Address) -> Result<(), CancelError> {
         let view = self.store.request(id).await.map_err(|error| {
             log_unread(&error);
             CancelError::Unavailable

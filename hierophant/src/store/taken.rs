@@ -33,6 +33,9 @@ pub trait Taken: Send + Sync {
         now: Millis,
     ) -> Result<u64, StoreError>;
 
+    /// How many programs this address has registered.
+    async fn programs_registered(&self, owner: Address) -> Result<u64, StoreError>;
+
     /// The tickets to which nothing was uploaded yet, and whose they are.
     async fn open_tickets(&self) -> Result<Vec<(ArtifactId, Address)>, StoreError>;
 
@@ -75,6 +78,12 @@ impl<D: Driver> Taken for SqlStore<D> {
         query.push_bind(" AND r.created_at > ", since.0);
         query.push_bind(" AND r.created_at <= ", now.0);
         self.total("adding up an address's cycles", query).await
+    }
+
+    async fn programs_registered(&self, owner: Address) -> Result<u64, StoreError> {
+        let query = Statement::new("SELECT COUNT(*) AS total FROM programs WHERE owner = $1")
+            .bind(owner.as_slice());
+        self.total("counting an address's programs", query).await
     }
 
     async fn open_tickets(&self) -> Result<Vec<(ArtifactId, Address)>, StoreError> {

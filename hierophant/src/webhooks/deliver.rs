@@ -12,6 +12,7 @@ use standardwebhooks::{
 
 use super::{Receiver, Trouble};
 use crate::api::http::v1::model::Notice;
+use crate::clients::Clients;
 use crate::metrics::Metrics;
 use crate::proofs::actor::{chain, millis};
 use crate::records::{Change, Millis, NoticeRecord};
@@ -40,7 +41,12 @@ fn rest(failures: u32) -> Duration {
 }
 
 /// Delivers without end.
-pub(super) async fn deliver(receiver: &Receiver, store: &dyn JobStore, metrics: &Metrics) {
+pub(super) async fn deliver(
+    receiver: &Receiver,
+    store: &dyn JobStore,
+    clients: &Clients,
+    metrics: &Metrics,
+) {
     let client = Client::builder()
         .redirect(Policy::none())
         .timeout(ANSWER_LIMIT)
@@ -78,7 +84,7 @@ pub(super) async fn deliver(receiver: &Receiver, store: &dyn JobStore, metrics: 
                     break;
                 }
             };
-            match send(receiver, &client, &notice, view).await {
+            match send(receiver, &client, clients, &notice, view).await {
                 Ok(()) => {
                     failures = 0;
                     recovered(receiver);
@@ -102,11 +108,13 @@ pub(super) async fn deliver(receiver: &Receiver, store: &dyn JobStore, metrics: 
 async fn send(
     receiver: &Receiver,
     client: &Client,
+    clients: &Clients,
     notice: &NoticeRecord,
     view: Option<RequestView>,
 ) -> Result<(), String> {
     let Some(view) = view else { return Err("the request is not in the store".into()) };
-    let body = serde_json::to_string(&Notice::of(notice, &view)).map_err(|error| chain(&error))?;
+    let body = serde_json::to_string(&Notice::of(notice, &view, clients))
+        .map_err(|error| chain(&error))?;
     let id = format!("msg_{}", hex::encode(notice.id));
     let timestamp = Millis::now().0 / 1000;
     let signature = Webhook::new(&receiver.secret.0)

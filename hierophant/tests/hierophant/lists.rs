@@ -14,7 +14,7 @@ async fn list(client: &mut Client, filter: Filter) -> Vec<Vec<u8>> {
 
 #[tokio::test]
 async fn every_filter_is_honoured() {
-    let network = Network::start().await;
+    let network = Network::start_with(|config| config.calls.list_ids = true).await;
     let mut alice = Client::with_key(&network, 7).await;
     let mut bob = Client::with_key(&network, 8).await;
     let mut worker = Worker::join(&network, hello()).await;
@@ -99,7 +99,7 @@ async fn every_filter_is_honoured() {
 
 #[tokio::test]
 async fn pages_follow_each_other_without_overlap() {
-    let network = Network::start().await;
+    let network = Network::start_with(|config| config.calls.list_ids = true).await;
     let mut client = Client::connect(&network).await;
     let mut ask = client.ready_to_ask(b"input").await;
     let mut made = Vec::new();

@@ -8,6 +8,7 @@ mod bad_input;
 mod clearing;
 mod cli;
 mod cli_acts;
+mod clients;
 mod disk_budget;
 mod events;
 mod forms;

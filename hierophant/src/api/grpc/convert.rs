@@ -231,6 +231,16 @@ pub(super) fn details(
     }
 }
 
+/// The same for whoever may not fetch its input and proof: enough of the id to recognize it, no URIs.
+pub(super) fn without_ids(mut request: pb::ProofRequest) -> pb::ProofRequest {
+    if let Some(rest) = request.request_id.get_mut(8..) {
+        rest.fill(0);
+    }
+    request.stdin_uri.clear();
+    request.stdin_public_uri.clear();
+    request
+}
+
 /// Reads a request id.
 pub(super) fn request_id(bytes: &[u8]) -> Result<RequestId, tonic::Status> {
     RequestId::try_from(bytes)

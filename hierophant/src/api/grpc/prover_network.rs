@@ -12,6 +12,7 @@ use network_lib::job::JobSpec;
 use network_lib::trace;
 use prost::Message;
 use sha2::{Digest, Sha256};
+use tokio::sync::Mutex;
 use tonic::{Request, Response, Status};
 
 use super::convert::{self, no_transaction};
@@ -21,12 +22,14 @@ use crate::api::classify::{Classified, classify};
 use crate::api::urls::{CalledAuthority, artifact_of};
 use crate::artifacts::damage;
 use crate::artifacts::program::looks_like_program;
+use crate::clients::{OverQuota, has_room};
 use crate::proofs::actor::chain;
 use crate::proofs::{CancelError, NewRequest, SubmitError};
 use crate::records::{
     ArtifactKind, ArtifactRecord, Change, Millis, ProgramRecord, RequestState, job_key,
 };
 use crate::store::{ExecutionFilter, RequestFilter, RequestView, StoreError};
+use crate::tokens::Bearer;
 use crate::traces;
 use crate::verify;
 
@@ -41,6 +44,15 @@ const MAX_PRICE_PER_PGU: &str = "1";
 /// Longest verifying key that is taken, in bytes. Real ones have some 130.
 const MAX_VK_BYTES: usize = 64 * 1024;
 
+/// Longest version that is taken, in bytes; real ones are like `sp1-v6.1.0`.
+const MAX_VERSION_BYTES: usize = 64;
+
+/// Longest artifact URI that is taken, in bytes.
+const MAX_URI_BYTES: usize = 2048;
+
+/// Most addresses in a whitelist; each is stored.
+const MAX_WHITELIST: usize = 1000;
+
 /// Most requests in one list, so that an answer stays below the client's 4 MiB.
 const MAX_LIST: u32 = 1000;
 
@@ -51,13 +63,15 @@ const DEFAULT_LIST: u32 = 10;
 #[derive(Debug)]
 pub struct ProverNetworkService {
     context: Context,
+    /// Held by whoever registers a program.
+    registering: Mutex<()>,
 }
 
 impl ProverNetworkService {
     /// A service on this context.
     #[must_use]
     pub const fn new(context: Context) -> Self {
-        Self { context }
+        Self { context, registering: Mutex::const_new(()) }
     }
 
     fn open(&self, request: pb::SignedRequest) -> Result<Opened, Status> {
@@ -131,9 +145,28 @@ impl ProverNetworkService {
         Ok(held.then_some(program))
     }
 
+    /// Whether an address may register one more program.
+    async fn may_register(&self, owner: Address) -> Result<(), Status> {
+        let most = self.context.clients.quota(owner).programs;
+        if most == 0 {
+            return Ok(());
+        }
+        let registered =
+            self.context.store.programs_registered(owner).await.map_err(unavailable)?;
+        if has_room(registered, most) {
+            return Ok(());
+        }
+        let over = OverQuota::Programs(most);
+        self.context.metrics.over_quota(self.context.clients.name(owner), over);
+        Err(signed::over_quota(over))
+    }
+
     async fn new_request(&self, signer: Address, found: Classified) -> Result<NewRequest, Status> {
         let Classified { body, network_mode, stdin_private } = found;
         let invalid = |what: String| Status::invalid_argument(what);
+        bounded("version", body.version.len(), MAX_VERSION_BYTES, "bytes")?;
+        bounded("stdin_uri", body.stdin_uri.len(), MAX_URI_BYTES, "bytes")?;
+        bounded("whitelist", body.whitelist.len(), MAX_WHITELIST, "addresses")?;
         let vk_hash = vk_hash(&body.vk_hash)?;
         let mode = convert::mode_from(body.mode)
             .ok_or_else(|| invalid(format!("unknown proof mode {}", body.mode)))?;
@@ -143,6 +176,11 @@ impl ProverNetworkService {
         })?;
         if body.deadline <= Millis::now().seconds() {
             return Err(invalid(format!("deadline {} has passed already", body.deadline)));
+        }
+        let furthest = self.context.calls.max_deadline;
+        if body.deadline > Millis::now().seconds().saturating_add(furthest.as_secs()) {
+            let (deadline, furthest) = (body.deadline, humantime::format_duration(furthest));
+            return Err(invalid(format!("deadline {deadline} is more than {furthest} ahead")));
         }
         let whitelist = body.whitelist.iter().map(|bytes| address("whitelist", bytes));
         let whitelist = whitelist.collect::<Result<Vec<_>, _>>()?;
@@ -187,6 +225,8 @@ impl ProverNetworkService {
     fn filter(
         request: &pb::GetFilteredProofRequestsRequest,
     ) -> Result<Option<RequestFilter>, Status> {
+        let version = request.version.as_deref().unwrap_or_default();
+        bounded("version", version.len(), MAX_VERSION_BYTES, "bytes")?;
         let mut filter = RequestFilter {
             version: request.version.clone(),
             minimum_deadline: request.minimum_deadline,
@@ -284,6 +324,7 @@ impl ProverNetwork for ProverNetworkService {
             let length = body.vk.len();
             return Err(Status::invalid_argument(format!("a verifying key of {length} bytes")));
         }
+        bounded("program_uri", body.program_uri.len(), MAX_URI_BYTES, "bytes")?;
         let upload = self.uploaded("program_uri", &body.program_uri).await?;
         let Some(blob) = upload.blob.filter(|_| upload.kind == ArtifactKind::Program) else {
             let kind = upload.kind;
@@ -295,7 +336,12 @@ impl ProverNetwork for ProverNetworkService {
         verdict
             .unwrap_or_else(|_| Err("the upload cannot be decoded".into()))
             .map_err(|what| Status::invalid_argument(format!("program_uri: {what}")))?;
+        // One at a time, so that two at once cannot both take the last place of a quota.
+        let _alone = self.registering.lock().await;
         let known = self.held_program(vk_hash).await?;
+        if known.is_none() {
+            self.may_register(signer).await?;
+        }
         let mut changes = vec![Change::CountNonce(signer)];
         // Whoever registered a program first may replace its bytes; others only repeat it.
         if known.is_none_or(|program| program.owner == signer) {
@@ -404,13 +450,18 @@ impl ProverNetwork for ProverNetworkService {
         request: Request<pb::GetFilteredProofRequestsRequest>,
     ) -> Result<Response<pb::GetFilteredProofRequestsResponse>, Status> {
         let called = called(&request);
+        let known = request.extensions().get::<Bearer>().is_some();
         let views = match Self::filter(&request.into_inner())? {
             Some(filter) => self.context.store.requests(&filter).await.map_err(unavailable)?,
             None => Vec::new(),
         };
         let (urls, now) = (&self.context.urls, Millis::now());
-        let requests =
-            views.iter().map(|view| convert::details(view, urls, called.as_ref(), now)).collect();
+        let entries = views.iter().map(|view| convert::details(view, urls, called.as_ref(), now));
+        let requests = if known || self.context.calls.list_ids {
+            entries.collect()
+        } else {
+            entries.map(convert::without_ids).collect()
+        };
         Ok(Response::new(pb::GetFilteredProofRequestsResponse { requests }))
     }
 
@@ -484,6 +535,14 @@ fn address(field: &str, bytes: &[u8]) -> Result<Address, Status> {
         let length = bytes.len();
         Status::invalid_argument(format!("{field}: an address has 20 bytes, this one {length}"))
     })
+}
+
+/// Refuses a field that is longer than it may be.
+fn bounded(field: &str, length: usize, most: usize, unit: &str) -> Result<(), Status> {
+    if length <= most {
+        return Ok(());
+    }
+    Err(Status::invalid_argument(format!("{field}: {length} {unit}; at most {most} are taken")))
 }
 
 fn undecodable(error: prost::DecodeError) -> Status {

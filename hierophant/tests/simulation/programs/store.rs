@@ -189,6 +189,10 @@ impl Taken for SlowStore {
         self.call(self.real.cycles_executed(requester, since, now)).await
     }
 
+    async fn programs_registered(&self, owner: Address) -> Result<u64, StoreError> {
+        self.call(self.real.programs_registered(owner)).await
+    }
+
     async fn open_tickets(&self) -> Result<Vec<(ArtifactId, Address)>, StoreError> {
         self.call(self.real.open_tickets()).await
     }

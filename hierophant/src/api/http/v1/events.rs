@@ -19,6 +19,7 @@ use super::overview::overview_of;
 use super::page::{Refusal, refusal};
 use super::workers::known_and_at_work;
 use crate::api::Context;
+use crate::clients::Clients;
 use crate::events::{Frame, Noted};
 use crate::operators::Operator;
 use crate::proofs::actor::chain;
@@ -120,7 +121,7 @@ async fn changes(
     }
     let ids: Vec<JobId> = noted.jobs.iter().copied().collect();
     let found = context.store.jobs_named(&ids).await.map_err(|error| chain(&error))?;
-    Ok(Some(put_together(at, overview, noted, &found, &known, &scheduler)))
+    Ok(Some(put_together(at, overview, noted, &found, &context.clients, &known, &scheduler)))
 }
 
 /// The changes of what was noted, from what the store and the owners of state say of it.
@@ -129,6 +130,7 @@ fn put_together(
     overview: Overview,
     noted: &Noted,
     found: &[(JobRecord, Vec<RequestRecord>)],
+    clients: &Clients,
     known: &[KnownWorker],
     scheduler: &Scheduler,
 ) -> Changes {
@@ -144,8 +146,8 @@ fn put_together(
     Changes {
         at: at.0,
         overview,
-        jobs: found.iter().map(|(job, requests)| Job::of(job, requests)).collect(),
-        requests: requests.map(Request::of).collect(),
+        jobs: found.iter().map(|(job, requests)| Job::of(job, requests, clients)).collect(),
+        requests: requests.map(|request| Request::of(request, clients)).collect(),
         workers,
         workers_gone: gone.iter().map(WorkerId::to_string).collect(),
     }
@@ -257,7 +259,15 @@ mod tests {
         let took = (0..10).map(|_| {
             let started = Instant::now();
             let owned = (here.clone(), scheduler.clone());
-            let told = put_together(Millis(3), overview(), &noted, &[], &owned.0, &owned.1);
+            let told = put_together(
+                Millis(3),
+                overview(),
+                &noted,
+                &[],
+                &Clients::default(),
+                &owned.0,
+                &owned.1,
+            );
             let text = serde_json::to_string(&told).expect("JSON");
             assert_eq!((told.workers.len(), told.workers_gone), (500, vec![gone.to_string()]));
             assert!(text.len() > 100_000);

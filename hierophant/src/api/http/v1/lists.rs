@@ -127,7 +127,7 @@ pub(super) async fn jobs(
         limit: limit(query.limit),
     };
     let found = context.store.jobs(&filter).await.map_err(store_away)?;
-    Ok(Json(found.iter().map(|(job, requests)| Job::of(job, requests)).collect()))
+    Ok(Json(found.iter().map(|(job, requests)| Job::of(job, requests, &context.clients)).collect()))
 }
 
 /// A job with its attempts.
@@ -187,7 +187,11 @@ pub(super) async fn queue(
     let (offset, limit) = (query.offset.unwrap_or(0), limit(query.limit) as usize);
     let line = context.owners.proofs.line(offset, limit).await.map_err(owner_away)?;
     let entries = line.iter().enumerate();
-    Ok(Json(entries.map(|(place, waiting)| Waiting::of(offset + place, waiting)).collect()))
+    Ok(Json(
+        entries
+            .map(|(place, waiting)| Waiting::of(offset + place, waiting, &context.clients))
+            .collect(),
+    ))
 }
 
 /// Requests, the newest first.
@@ -212,7 +216,7 @@ pub(super) async fn requests(
         ..RequestFilter::default()
     };
     let found = context.store.requests(&filter).await.map_err(store_away)?;
-    Ok(Json(found.iter().map(|view| Request::of(&view.request)).collect()))
+    Ok(Json(found.iter().map(|view| Request::of(&view.request, &context.clients)).collect()))
 }
 
 /// The job of a request, with its attempts. The first 16 digits of the request's id are enough.
@@ -303,7 +307,7 @@ async fn whole(context: &Context, id: JobId) -> Result<WholeJob, Refusal> {
     let scheduler = context.owners.proofs.overview().await.map_err(owner_away)?;
     let text = id.to_string();
     Ok(WholeJob {
-        job: Job::of(&job, &requests),
+        job: Job::of(&job, &requests, &context.clients),
         history: history.iter().map(Attempt::of).collect(),
         running: Running::all(&scheduler).filter(|running| running.job == text).collect(),
     })

@@ -12,6 +12,7 @@ use network_lib::handshake::{self, GpuLoad};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::clients::Clients;
 use crate::config::DashboardConfig;
 use crate::proofs::actor::short;
 use crate::proofs::core::Waiting as WaitingJob;
@@ -70,6 +71,9 @@ pub struct Request {
     pub job: String,
     /// Address of who asked.
     pub requester: String,
+    /// Its name in `[[clients]]`, if it has one.
+    #[serde(default)]
+    pub client: Option<String>,
     /// `reserved` or `mainnet`.
     pub network_mode: String,
     /// `open`, `fulfilled`, `unexecutable`, `failed`, `cancelled` or `expired`.
@@ -358,11 +362,12 @@ impl Price {
 }
 
 impl Request {
-    pub(super) fn of(record: &RequestRecord) -> Self {
+    pub(super) fn of(record: &RequestRecord, clients: &Clients) -> Self {
         Self {
             id: short(record.id),
             job: record.job.to_string(),
             requester: record.requester.to_string(),
+            client: clients.name(record.requester).map(str::to_owned),
             network_mode: record.network_mode.to_string(),
             state: record.state.to_string(),
             deadline: Millis::from_seconds(record.deadline).0,
@@ -374,7 +379,7 @@ impl Request {
 }
 
 impl Job {
-    pub(super) fn of(record: &JobRecord, requests: &[RequestRecord]) -> Self {
+    pub(super) fn of(record: &JobRecord, requests: &[RequestRecord], clients: &Clients) -> Self {
         Self {
             id: record.id.to_string(),
             state: record.state.to_string(),
@@ -385,7 +390,7 @@ impl Job {
             cycle_limit: record.spec.cycle_limit,
             gas_limit: record.spec.gas_limit,
             input_bytes: record.stdin_blob.size,
-            requests: requests.iter().map(Request::of).collect(),
+            requests: requests.iter().map(|request| Request::of(request, clients)).collect(),
             attempts: record.attempts,
             contemplant: record.prover.as_ref().map(|prover| prover.name.clone()),
             cycles: record.execution.map(|found| found.cycles),
@@ -399,9 +404,9 @@ impl Job {
 }
 
 impl Waiting {
-    pub(super) fn of(position: usize, waiting: &WaitingJob) -> Self {
+    pub(super) fn of(position: usize, waiting: &WaitingJob, clients: &Clients) -> Self {
         Self {
-            job: Job::of(&waiting.record, &waiting.requests),
+            job: Job::of(&waiting.record, &waiting.requests, clients),
             position,
             eta_seconds: waiting.eta_ms.map(|millis| millis.div_ceil(1000)),
         }

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{Job, Overview, Request, Worker};
+use crate::clients::Clients;
 use crate::records::{NoticeRecord, RequestRecord, RequestState};
 use crate::store::RequestView;
 use crate::webhooks::ReceiverState;
@@ -64,7 +65,7 @@ impl Webhook {
 
 impl Notice {
     /// What is sent of a notice about this request and job.
-    pub(crate) fn of(notice: &NoticeRecord, view: &RequestView) -> Self {
+    pub(crate) fn of(notice: &NoticeRecord, view: &RequestView, clients: &Clients) -> Self {
         let ended = RequestRecord {
             state: notice.state,
             updated_at: notice.ended_at,
@@ -74,8 +75,8 @@ impl Notice {
         Self {
             kind: format!("request.{}", notice.state),
             at: notice.ended_at.0,
-            request: Request::of(&ended),
-            job: Job::of(&view.job, &[ended]),
+            request: Request::of(&ended, clients),
+            job: Job::of(&view.job, &[ended], clients),
         }
     }
 }
