@@ -32,8 +32,9 @@ use connection::{Connection, Raw};
 use http::Served;
 use tls::Secured;
 
+pub use certificates::name_in;
 pub use slots::{Full, Slot, Slots};
-pub use tls::PeerCertificate;
+pub use tls::{OverTls, PeerCertificate};
 
 /// Of handshakes, one address may have this part.
 const SHARE_OF_HANDSHAKES: usize = 4;

@@ -12,6 +12,9 @@ use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+/// With fewer bytes no HTTP/2 connection has begun: its preface and an empty SETTINGS frame.
+const HTTP2_START: usize = 33;
+
 /// Why a connection is ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Overdue {
@@ -41,8 +44,8 @@ struct State {
     any: bool,
     /// Since when there is none.
     since: Instant,
-    /// When the first byte came after that.
-    heard: Option<Instant>,
+    /// When the first byte came after that, and how many have come.
+    heard: Option<(Instant, usize)>,
     /// Whether bytes may be something else than a request: pings, for one.
     multiplexed: bool,
 }
@@ -65,10 +68,14 @@ impl Activity {
     }
 
     /// Bytes have come.
-    pub(super) fn heard(&self) {
+    pub(super) fn heard(&self, bytes: usize) {
         let mut state = self.state();
-        if state.open == 0 && state.heard.is_none() {
-            state.heard = Some(Instant::now());
+        if state.open > 0 {
+            return;
+        }
+        let (since, before) = state.heard.unwrap_or_else(|| (Instant::now(), 0));
+        state.heard = Some((since, before.saturating_add(bytes)));
+        if before < HTTP2_START {
             self.0.changed.notify_one();
         }
     }
@@ -113,7 +120,8 @@ impl Activity {
         }
         let by_head = |since: Instant| (since + self.0.head_time, Overdue::Head);
         Some(match state.heard {
-            Some(heard) if !state.multiplexed => by_head(heard),
+            Some((since, _)) if !state.multiplexed => by_head(since),
+            Some((since, bytes)) if !state.any && bytes < HTTP2_START => by_head(since),
             None if !state.any => by_head(state.since),
             _ => (state.since + self.0.idle_time, Overdue::Idle),
         })
@@ -190,9 +198,9 @@ mod tests {
         assert_eq!(ends(&silent).await, (Overdue::Head, HEAD));
         let slow = Activity::new(HEAD, IDLE);
         drop(slow.request(Version::HTTP_11));
-        slow.heard();
+        slow.heard(1);
         tokio::time::advance(HEAD / 2).await;
-        slow.heard();
+        slow.heard(1);
         assert_eq!(ends(&slow).await, (Overdue::Head, HEAD / 2));
     }
 
@@ -203,9 +211,17 @@ mod tests {
         assert_eq!(ends(&kept).await, (Overdue::Idle, IDLE));
         let pings = Activity::new(HEAD, IDLE);
         pings.begin(true);
-        pings.heard();
+        pings.heard(HTTP2_START);
         tokio::time::advance(HEAD).await;
         assert_eq!(ends(&pings).await, (Overdue::Idle, IDLE - HEAD));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn half_a_beginning_of_http2_has_no_longer_than_a_head_may_take() {
+        let half = Activity::new(HEAD, IDLE);
+        half.begin(true);
+        half.heard(HTTP2_START - 1);
+        assert_eq!(ends(&half).await, (Overdue::Head, HEAD));
     }
 
     #[tokio::test(start_paused = true)]

@@ -156,6 +156,23 @@ impl Certificates {
     }
 }
 
+/// The name by which the Hierophant with this certificate can be called, for programs on its machine.
+///
+/// # Errors
+///
+/// In words, when the file is no certificate.
+pub fn name_in(certificate: &Path) -> Result<String, String> {
+    let place = certificate.display();
+    let pem = std::fs::read(certificate)
+        .map_err(|error| format!("{place} (`tls.certificate`) cannot be read: {error}"))?;
+    let leaf = CertificateDer::from_pem_slice(&pem)
+        .map_err(|error| format!("{place} holds no certificate in PEM: {error}"))?;
+    let name = x509::facts(&leaf).map_err(|reason| format!("{place}: {reason}"))?.name;
+    let first = name.split(", ").next().filter(|name| !name.is_empty()).unwrap_or("localhost");
+    // A certificate for a whole domain fits any name in it.
+    Ok(first.replace('*', "hierophant"))
+}
+
 impl Files {
     fn digest(&self) -> [u8; 32] {
         let mut digest = Sha256::new();
