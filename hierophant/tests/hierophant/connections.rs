@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite;
 
-use crate::support::raw::{ask, connect_from, read_to_end};
+use crate::support::raw::{HTTP2_START, ask, connect_from, frames, read_to_end};
 use crate::support::tls::Secure;
 use crate::support::{Client, LIMIT, Network, Worker, eventually, hello};
 use test_peers::certificates::Leaf;
@@ -125,6 +125,24 @@ async fn a_peer_that_takes_nothing_of_an_answer_is_cut() {
     tokio::time::sleep(short * 6).await;
     let got = read_to_end(&mut stream, LIMIT).await.len();
     assert!(got < SIZE, "all of it came");
+}
+
+#[tokio::test]
+async fn a_peer_that_opens_no_window_for_an_answer_is_cut() {
+    let short = Duration::from_millis(500);
+    let network = Network::start_with(|config| config.limits.stall_time = short).await;
+    let mut stream = TcpStream::connect(network.http).await.expect("connects");
+    // SETTINGS with INITIAL_WINDOW_SIZE 0, then GET / over http.
+    let mut bytes = HTTP2_START[..24].to_vec();
+    bytes.extend([0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0]);
+    bytes.extend([0, 0, 3, 1, 5, 0, 0, 0, 1, 0x82, 0x86, 0x84]);
+    stream.write_all(&bytes).await.expect("sends");
+    let answer = read_to_end(&mut stream, LIMIT).await;
+    let kinds: Vec<u8> = frames(&answer).into_iter().map(|(kind, _)| kind).collect();
+    assert!(kinds.contains(&1), "no head of an answer: {kinds:?}");
+    assert!(!kinds.contains(&0), "bytes without a window: {kinds:?}");
+    let cut = r#"hierophant_connections_cut_total{reason="stalled"}"#;
+    assert!(network.figure(cut).await >= 1.0);
 }
 
 #[tokio::test]

@@ -100,6 +100,36 @@ async fn certificates_that_cannot_be_used_are_named_at_the_start() {
 }
 
 #[tokio::test]
+async fn the_command_line_finds_a_hierophant_under_tls_on_its_own_machine() {
+    let names = &["prover.example.org", "localhost", "127.0.0.1"];
+    let secure = Secure::start_with(&Leaf { names, ..Leaf::default() }, |_| {}).await;
+    let folder = tempfile::tempdir().expect("temp dir");
+    let (config, ca) = (folder.path().join("hierophant.toml"), folder.path().join("ca.pem"));
+    test_peers::certificates::replace(&ca, &secure.authority.pem());
+    let text = format!(
+        "http_port = {}\ndata_dir = {:?}\n[tls]\ncertificate = {:?}\nkey = {:?}\n",
+        secure.network.http.port(),
+        folder.path(),
+        secure.certificate,
+        secure.key
+    );
+    test_peers::certificates::replace(&config, &text);
+    let run = async |arguments: &[&std::ffi::OsStr]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_hierophant"));
+        command.arg("status").args(arguments).current_dir(folder.path()).env_clear();
+        tokio::task::spawn_blocking(move || command.output()).await.expect("runs").expect("starts")
+    };
+    let found = run(&["--ca".as_ref(), ca.as_ref()]).await;
+    assert!(found.status.success(), "{}", String::from_utf8_lossy(&found.stderr));
+    // By an address of one's own choice, likewise.
+    let url = secure.network.url("");
+    let found = run(&["--url".as_ref(), url.as_ref(), "--ca".as_ref(), ca.as_ref()]).await;
+    assert!(found.status.success(), "{}", String::from_utf8_lossy(&found.stderr));
+    let refused = run(&[]).await;
+    assert_eq!(refused.status.code(), Some(3), "an authority that nobody knows");
+}
+
+#[tokio::test]
 async fn without_tls_nothing_changes() {
     let network = Network::start().await;
     let mut client = Client::connect(&network).await;
