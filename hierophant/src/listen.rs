@@ -150,7 +150,11 @@ impl Doors {
             let activity = Activity::new(Times { head, idle, stall });
             let raw = Raw::new(io, admitted, activity.clone(), limits.stall_time);
             let connection = connections.track_future(async move {
-                let Some(secured) = this.secure(raw, peer, port).await else { return };
+                let secured = tokio::select! {
+                    secured = this.secure(raw, peer, port) => secured,
+                    () = stop.cancelled() => return,
+                };
+                let Some(secured) = secured else { return };
                 activity.begin(secured.http2);
                 let Secured { connection, certificate, .. } = secured;
                 let served = Served { connection, activity, peer, certificate };

@@ -13,6 +13,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use sha2::{Digest, Sha256};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Port;
@@ -101,7 +102,7 @@ impl Certificates {
         let this = self.clone();
         task::spawn("certificates", async move {
             let mut look = tokio::time::interval(LOOK_EVERY);
-            let mut warn = tokio::time::interval(WARN_EVERY);
+            let mut warn = tokio::time::interval_at(Instant::now() + WARN_EVERY, WARN_EVERY);
             let mut broken = Broken::default();
             loop {
                 tokio::select! {

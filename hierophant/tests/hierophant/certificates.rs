@@ -26,7 +26,7 @@ async fn shown(trust: &Trust, port: SocketAddr) -> Vec<u8> {
     stream.get_ref().1.peer_certificates().expect("a certificate")[0].to_vec()
 }
 
-/// Makes calls one after the other until told to stop; returns how many, none of which may fail.
+/// Makes calls one after the other until told to stop, none of which may fail.
 struct Steady {
     calls: Arc<AtomicU64>,
     running: Vec<tokio::task::JoinHandle<()>>,
@@ -38,9 +38,9 @@ impl Steady {
         Self { calls: Arc::default(), running: Vec::new(), stop: CancellationToken::new() }
     }
 
-    fn add<F: Future<Output = ()> + Send>(&mut self, mut call: impl FnMut() -> F + Send + 'static)
+    fn add<F>(&mut self, mut call: impl FnMut() -> F + Send + 'static)
     where
-        F: 'static,
+        F: Future<Output = ()> + Send + 'static,
     {
         let (calls, stop) = (Arc::clone(&self.calls), self.stop.clone());
         self.running.push(network_lib::task::spawn("steady calls", async move {
