@@ -5,6 +5,7 @@
 mod act;
 mod caller;
 mod download;
+mod reach;
 mod show;
 mod token;
 mod watch;
@@ -23,6 +24,7 @@ use crate::api::http::v1::model::{
 use crate::config::Config;
 use act::Act;
 use caller::{CallError, Caller};
+use reach::Reach;
 use show::Show;
 use token::TokenCommand;
 
@@ -45,6 +47,9 @@ pub struct Options {
     /// HIEROPHANT_TOKEN].
     #[arg(long, global = true, value_name = "FILE")]
     token_file: Option<PathBuf>,
+    /// PEM file with authorities to believe besides the public ones, for an https:// address.
+    #[arg(long, global = true, value_name = "FILE")]
+    ca: Option<PathBuf>,
     /// Print JSON instead of tables.
     #[arg(long, global = true)]
     json: bool,
@@ -164,11 +169,11 @@ impl Filter {
 /// Asks, prints the answer, and says how it went: 0 for an answer, 1 for a refusal, 3 if nobody is there.
 #[must_use]
 pub fn run(question: &Question, options: &Options, config: &Config) -> ExitCode {
-    let url = options.url.clone();
-    let url = url.unwrap_or_else(|| format!("http://127.0.0.1:{}", config.http_port));
-    let caller = match options.token() {
-        Ok(token) => Caller::new(url, token.as_deref()),
-        Err(fault) => return failed(&fault, ExitCode::from(MISUSED)),
+    let reached = Reach::of(options.url.as_deref(), options.ca.as_deref(), config);
+    let caller = match (reached, options.token()) {
+        (Ok(reach), Ok(token)) => Caller::new(reach, token.as_deref()),
+        (Err(fault), _) => return failed(&fault, ExitCode::FAILURE),
+        (_, Err(fault)) => return failed(&fault, ExitCode::from(MISUSED)),
     };
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,

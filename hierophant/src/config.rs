@@ -1,11 +1,11 @@
 //! Hierophant's configuration: one TOML file, every key with a default. `hierophant init` writes
 //! [`TEMPLATE`].
 
-mod limits;
-mod tls;
 mod calls;
 mod clients;
+mod limits;
 mod operators;
+mod tls;
 mod webhooks;
 
 use std::fmt;
@@ -28,11 +28,11 @@ use crate::proofs::actor::millis;
 use crate::proofs::core::Limits;
 use crate::registry::core::Rules;
 
-pub use limits::LimitsConfig;
-pub use tls::{PeerCertificates, TlsConfig};
 pub use calls::CallsConfig;
 pub use clients::{ClientConfig, QuotasConfig};
+pub use limits::LimitsConfig;
 pub use operators::OperatorsConfig;
+pub use tls::{PeerCertificates, TlsConfig};
 pub use webhooks::{Ending, WebhookConfig};
 
 /// The commented file that `hierophant init` writes.

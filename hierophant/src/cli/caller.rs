@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::UNREACHABLE;
+use super::reach::Reach;
 use crate::api::http::v1::PATH;
 use crate::api::http::v1::model::{Done, Reason, Worker};
 use crate::operate::Subject;
@@ -91,22 +92,23 @@ impl CallError {
 #[derive(Clone)]
 pub(super) struct Caller {
     url: String,
+    reach: Reach,
     client: Client,
     token: Option<HeaderValue>,
 }
 
 impl Caller {
-    /// The one at this address, to which `token` says who asks.
-    pub(super) fn new(url: String, token: Option<&str>) -> Self {
+    /// The one that is reached so, to which `token` says who asks.
+    pub(super) fn new(reach: Reach, token: Option<&str>) -> Self {
         let token = token.and_then(|token| HeaderValue::from_str(&format!("Bearer {token}")).ok());
         let token = token.map(|mut header| {
             header.set_sensitive(true);
             header
         });
-        let client = Client::builder().read_timeout(PATIENCE).user_agent(PROGRAM).build();
+        let client = reach.client().read_timeout(PATIENCE).user_agent(PROGRAM).build();
         // What is asked for here can always be built.
         let client = client.unwrap_or_default();
-        Self { url: url.trim_end_matches('/').to_owned(), client, token }
+        Self { url: reach.url.clone(), reach, client, token }
     }
 
     /// Reads from the API.
@@ -150,7 +152,7 @@ impl Caller {
 
     /// Opens the stream of changes. It breaks when nothing at all has come for `silence`.
     pub(super) async fn listen(&self, silence: Duration) -> Result<Response, CallError> {
-        let client = Client::builder().read_timeout(silence).build();
+        let client = self.reach.client().read_timeout(silence).build();
         let client = client.map_err(|error| self.unreachable(error))?;
         let call = client.get(format!("{}{PATH}/events", self.url));
         self.sent(call).await

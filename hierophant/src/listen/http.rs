@@ -94,6 +94,7 @@ pub(super) async fn serve<I>(
             }
             why = activity.overdue() => match why {
                 Overdue::Head => return metrics.connection_cut(Cut::Head),
+                Overdue::Stalled => return metrics.connection_cut(Cut::Stalled),
                 Overdue::Idle => {
                     metrics.connection_cut(Cut::Idle);
                     connection.as_mut().graceful_shutdown();

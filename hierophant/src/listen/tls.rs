@@ -28,10 +28,6 @@ const INADEQUATE_SECURITY: u32 = 0xc;
 /// How long it may take to say so.
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 
-/// That a connection is under TLS; in the extensions of its requests.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct OverTls;
-
 /// Whose certificate a connection showed; in the extensions of its requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerCertificate(Arc<str>);
@@ -43,6 +39,10 @@ impl PeerCertificate {
         &self.0
     }
 }
+
+/// In the extensions of requests that came under TLS.
+#[derive(Debug, Clone, Copy)]
+pub struct OverTls;
 
 /// A connection after the handshake.
 pub(super) struct Secured<I> {

@@ -88,7 +88,13 @@ async fn fetch(contemplant: &Contemplant, lease: LeaseId) -> Option<Vec<u8>> {
     let url = format!("http://hierophant:9010{}", stdin_path(lease));
     loop {
         let key = contemplant.state().key.clone();
-        let call = network::call_as(key.as_ref().map(Secret::reveal), Method::GET, &url, vec![], Duration::ZERO);
+        let call = network::call_as(
+            key.as_ref().map(Secret::reveal),
+            Method::GET,
+            &url,
+            vec![],
+            Duration::ZERO,
+        );
         match call.await {
             Ok((StatusCode::OK, stdin)) => return Some(stdin.to_vec()),
             Ok((StatusCode::FORBIDDEN | StatusCode::GONE, _)) => return None,
@@ -111,7 +117,13 @@ async fn hand_in(contemplant: &Contemplant, lease: LeaseId) -> FromWorker {
     loop {
         let pace = Duration::from_millis(contemplant.pick(0..400));
         let key = contemplant.state().key.clone();
-        let call = network::call_as(key.as_ref().map(Secret::reveal), Method::PUT, &url, proof.clone(), pace);
+        let call = network::call_as(
+            key.as_ref().map(Secret::reveal),
+            Method::PUT,
+            &url,
+            proof.clone(),
+            pace,
+        );
         match call.await {
             Ok((StatusCode::OK, _)) => {
                 let proof = blob(&proof);
