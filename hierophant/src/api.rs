@@ -3,12 +3,15 @@
 //! Only this module knows protobuf, HTTP and JSON; it translates to and from [`crate::records`].
 
 pub mod auth;
+mod certificate;
 pub mod classify;
+mod deadline;
 pub mod grpc;
 pub mod http;
 pub mod urls;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use auth::Authenticator;
 use http::receive::Uploads;
@@ -17,8 +20,9 @@ use urls::PublicUrls;
 
 use crate::artifacts::blobs::Blobs;
 use crate::artifacts::budget::DiskBudget;
-use crate::config::Config;
+use crate::config::{Config, PeerCertificates};
 use crate::events::Events;
+use crate::listen::{self, Slots};
 use crate::metrics::Metrics;
 use crate::root::{Owners, Resources};
 use crate::store::JobStore;
@@ -53,6 +57,16 @@ pub struct Context {
     pub mock_mode: bool,
     /// What a Contemplant costs, if that is configured.
     pub price: Option<Price>,
+    /// How long a call may take.
+    pub rpc_deadline: Duration,
+    /// How long the first message of a WebSocket may take.
+    pub hello_limit: Duration,
+    /// WebSockets that have not said who they are.
+    pub hellos: Slots,
+    /// Whether Contemplants must show a certificate.
+    pub worker_certificates: PeerCertificates,
+    /// Whether gRPC clients must show one.
+    pub client_certificates: PeerCertificates,
 }
 
 impl Context {
@@ -69,11 +83,20 @@ impl Context {
             events,
             webhooks,
             authenticator: Arc::new(Authenticator::new(config.auth, &config.allowlist)),
-            urls: Arc::new(PublicUrls::new(config.public_http_url.clone(), http_port)),
+            urls: Arc::new(PublicUrls::new(
+                config.public_http_url.clone(),
+                http_port,
+                config.tls.is_on(),
+            )),
             max_artifact_bytes: config.max_artifact_bytes,
             uploads: Uploads::new(&config.limits),
             mock_mode: config.mock_mode,
             price: Price::of(&config.dashboard),
+            rpc_deadline: config.limits.rpc_deadline,
+            hello_limit: config.limits.handshake_time,
+            hellos: listen::handshakes(&config.limits),
+            worker_certificates: config.tls.worker_certificates,
+            client_certificates: config.tls.client_certificates,
         }
     }
 }

@@ -2,6 +2,7 @@
 //! [`TEMPLATE`].
 
 mod limits;
+mod tls;
 mod webhooks;
 
 use std::fmt;
@@ -24,6 +25,7 @@ use crate::proofs::core::Limits;
 use crate::registry::core::Rules;
 
 pub use limits::LimitsConfig;
+pub use tls::{PeerCertificates, TlsConfig};
 pub use webhooks::{Ending, WebhookConfig};
 
 /// The commented file that `hierophant init` writes.
@@ -91,6 +93,10 @@ pub struct Config {
     pub proofs: ProofsConfig,
     /// Section `[worker_registry]`.
     pub worker_registry: WorkerRegistryConfig,
+    /// Section `[limits]`.
+    pub limits: LimitsConfig,
+    /// Section `[tls]`.
+    pub tls: TlsConfig,
     /// Section `[retention]`.
     pub retention: RetentionConfig,
     /// Section `[storage]`.
@@ -224,6 +230,8 @@ impl Default for Config {
             log_format: LogFormat::default(),
             proofs: ProofsConfig::default(),
             worker_registry: WorkerRegistryConfig::default(),
+            limits: LimitsConfig::default(),
+            tls: TlsConfig::default(),
             retention: RetentionConfig::default(),
             storage: StorageConfig::default(),
             webhooks: Vec::new(),
@@ -448,8 +456,9 @@ impl Settings for Config {
                 "is less than `max_artifact_bytes`, which no upload could reach; make it larger",
             );
         }
+        limits::validate(&self.limits, faults);
+        tls::validate(&self.tls, faults);
         webhooks::validate(&self.webhooks, faults);
-        self.limits.validate(faults);
         let price = self.dashboard.price_per_hour;
         if !price.is_finite() || price < 0.0 {
             faults.add(
@@ -497,6 +506,9 @@ mod tests {
                 "public_http_url",
                 "allowlist",
                 "worker_token",
+                "certificate",
+                "key",
+                "client_ca",
                 "max_bytes",
                 "artifacts_url",
                 "s3_endpoint",

@@ -10,6 +10,7 @@ pub mod cli;
 mod clock;
 pub mod config;
 pub mod events;
+pub mod listen;
 pub mod metrics;
 pub mod operate;
 pub mod proofs;
@@ -29,18 +30,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use axum::serve::{Listener, ListenerExt, TapIo};
+use axum::serve::{ListenerExt, TapIo};
 use network_lib::task;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
-use tonic::transport::server::Connected;
 
 use crate::artifacts::blobs::Blobs;
 use crate::artifacts::blobs::bucket::BucketSettings;
 use crate::artifacts::budget::DiskBudget;
 use crate::config::Config;
 use crate::events::Events;
+use crate::listen::{Accept, Doors};
 use crate::metrics::Metrics;
 use crate::root::{Resources, Root};
 use crate::store::JobStore;
@@ -51,11 +52,6 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 
 /// After this time of silence the system asks whether a connection's peer is still there.
 pub const KEEPALIVE: Duration = Duration::from_secs(60);
-
-/// What accepts connections on a port: [`Tcp`], or what a simulation has in its place.
-pub trait Accept: Listener<Addr = SocketAddr, Io: Connected> {}
-
-impl<L: Listener<Addr = SocketAddr, Io: Connected>> Accept for L {}
 
 /// A TCP port. What is written to its connections leaves at once (`TCP_NODELAY`): most of it is small, and
 /// somebody waits for it. The system finds out when a peer has vanished without a word ([`KEEPALIVE`]).
@@ -144,6 +140,8 @@ pub async fn run_on<L: Accept>(
     let (min_free, most) = (config.storage.min_free_bytes, config.storage.max_bytes);
     let budget = DiskBudget::new(data, min_free, most, store.stored_bytes().await?);
     let webhooks = Webhooks::open(&config.webhooks, store.as_ref(), metrics.clone()).await?;
+    let stop = CancellationToken::new();
+    let doors = Doors::open(&config, metrics.clone(), &stop).await?;
     let resources = Resources {
         store: Arc::clone(&store),
         blobs,
@@ -155,17 +153,17 @@ pub async fn run_on<L: Accept>(
     let root = Root::start(&config, resources.clone()).await?;
     let http_port = listeners.http.local_addr()?.port();
     tracing::info!(grpc = %listeners.grpc.local_addr()?, http = %listeners.http.local_addr()?,
-        data = %data.display(), mock_mode = config.mock_mode, version = env!("CARGO_PKG_VERSION"),
-        "Hierophant is ready");
+        data = %data.display(), mock_mode = config.mock_mode, tls = config.tls.is_on(),
+        version = env!("CARGO_PKG_VERSION"), "Hierophant is ready");
 
     let owners = root.owners.clone();
-    let stop = CancellationToken::new();
     budget.watch(stop.clone());
     webhooks.deliver(&store, &stop);
     let context = api::Context::new(&config, http_port, owners, resources);
-    let mut grpc =
-        task::spawn("grpc", api::grpc::serve(listeners.grpc, context.clone(), stop.clone()));
-    let mut http = task::spawn("http", api::http::serve(listeners.http, context, stop.clone()));
+    let grpc = api::grpc::serve(doors.clone(), listeners.grpc, context.clone(), stop.clone());
+    let mut grpc = task::spawn("grpc", grpc);
+    let http = api::http::serve(doors, listeners.http, context, stop.clone());
+    let mut http = task::spawn("http", http);
 
     let outcome = tokio::select! {
         () = shutdown.cancelled() => Ok(()),

@@ -28,13 +28,14 @@ use crate::records::{AttemptRecord, Change, JobRecord, JobState, Millis, Request
 use crate::registry::KnownWorker;
 use crate::webhooks::ReceiverState;
 use labels::{
-    AttemptLabels, BytesLabels, JobLabels, ModeLabels, NoticeLabels, ProofLabels, ReceiverLabels,
-    RequestLabels, RpcLabels, StateLabels, StoreLabels, VerificationLabels, WorkerLabels,
+    AttemptLabels, BytesLabels, JobLabels, ModeLabels, NoticeLabels, ProofLabels, ReadLabels,
+    ReasonLabels, ReceiverLabels, RequestLabels, RpcLabels, StateLabels, StoreLabels,
+    VerificationLabels, WorkerLabels,
 };
 
 use gpus::GpuGauges;
 
-pub use labels::{Direction, Peer};
+pub use labels::{Cut, Direction, Peer, Refused};
 pub use rpc::RpcLayer;
 
 /// Programs with a series of their own; those after them are counted as `other`.
@@ -80,6 +81,11 @@ struct Measures {
     bytes: Family<BytesLabels, Counter>,
     notices: Family<NoticeLabels, Counter>,
     notices_undelivered: Family<ReceiverLabels, Gauge>,
+    connections: Gauge,
+    connections_refused: Family<ReasonLabels, Counter>,
+    connections_cut: Family<ReasonLabels, Counter>,
+    certificates_read: Family<ReadLabels, Counter>,
+    certificate_ends: FloatGauge,
     jobs_waiting: Family<ModeLabels, Gauge>,
     jobs_unfinished: Gauge,
     dispatch_paused: Gauge,
@@ -172,6 +178,27 @@ impl Metrics {
             "webhook_notices_undelivered",
             "notices that receivers of webhooks have yet to take, by `receiver`",
         );
+        let connections = to.gauge("connections", "open connections on both ports");
+        let connections_refused = to.counters(
+            "connections_refused",
+            "connections that were closed at once, by `reason` (`connections`: too many in all, `address`: \
+             too many from one address, `handshakes`: too many TLS handshakes, `hellos`: too many \
+             WebSockets that have not said who they are)",
+        );
+        let connections_cut = to.counters(
+            "connections_cut",
+            "connections that were ended, by `reason` (`handshake`: no TLS handshake, or not in time, \
+             `hello`: a WebSocket that did not say who it is, `head`: no request in time, `idle`: no \
+             request for a while)",
+        );
+        let certificates_read = to.counters(
+            "tls_certificates_read",
+            "changed TLS certificates, by `outcome` (`used`, `refused`: they do not fit together)",
+        );
+        let certificate_ends = to.seconds_gauge(
+            "tls_certificate_end",
+            "when the TLS certificate in use ends, in Unix time; 0 without TLS",
+        );
         let jobs_waiting = to.gauges("jobs_waiting", "jobs that wait for a Contemplant, by `mode`");
         let jobs_unfinished = to.gauge("jobs_unfinished", "jobs that have not ended");
         let dispatch_paused =
@@ -206,6 +233,11 @@ impl Metrics {
             bytes,
             notices,
             notices_undelivered,
+            connections,
+            connections_refused,
+            connections_cut,
+            certificates_read,
+            certificate_ends,
             jobs_waiting,
             jobs_unfinished,
             dispatch_paused,
@@ -247,6 +279,15 @@ impl Metrics {
                 drop(measures.verification.get_or_create(&VerificationLabels { mode, verdict }));
             }
         }
+        for reason in Refused::ALL.map(Refused::as_str) {
+            drop(measures.connections_refused.get_or_create(&ReasonLabels { reason }));
+        }
+        for reason in Cut::ALL.map(Cut::as_str) {
+            drop(measures.connections_cut.get_or_create(&ReasonLabels { reason }));
+        }
+        for outcome in ["used", "refused"] {
+            drop(measures.certificates_read.get_or_create(&ReadLabels { outcome }));
+        }
         for operation in ["read", "write"] {
             drop(measures.store_errors.get_or_create(&StoreLabels { operation }));
         }
@@ -287,6 +328,39 @@ impl Metrics {
     pub fn notice(&self, receiver: &str, outcome: &'static str) {
         let labels = NoticeLabels { receiver: receiver.to_owned(), outcome };
         self.0.notices.get_or_create(&labels).inc();
+    }
+
+    /// A connection was let in.
+    pub fn connection_opened(&self) {
+        self.0.connections.inc();
+    }
+
+    /// A connection that was let in is gone.
+    pub fn connection_closed(&self) {
+        self.0.connections.dec();
+    }
+
+    /// A connection was not taken.
+    pub fn connection_refused(&self, why: Refused) {
+        let labels = ReasonLabels { reason: why.as_str() };
+        self.0.connections_refused.get_or_create(&labels).inc();
+    }
+
+    /// A connection was ended.
+    pub fn connection_cut(&self, why: Cut) {
+        self.0.connections_cut.get_or_create(&ReasonLabels { reason: why.as_str() }).inc();
+    }
+
+    /// Changed certificates were read.
+    pub fn certificates_read(&self, used: bool) {
+        let outcome = if used { "used" } else { "refused" };
+        self.0.certificates_read.get_or_create(&ReadLabels { outcome }).inc();
+    }
+
+    /// The certificate in use ends then, in Unix seconds.
+    #[allow(clippy::cast_precision_loss, reason = "Unix seconds are far below 2^52")]
+    pub fn certificate_ends(&self, unix_seconds: i64) {
+        self.0.certificate_ends.set(unix_seconds as f64);
     }
 
     /// All of it as text, with the gauges as `figures` say.

@@ -4,6 +4,7 @@
 //!
 //! Whatever a test does not ask for must work, so these peers panic when it does not.
 
+pub mod certificates;
 mod client;
 pub mod collector;
 mod contemplant;

@@ -5,20 +5,18 @@ pub mod convert;
 pub mod prover_network;
 mod signed;
 
-use std::convert::Infallible;
-use std::time::Duration;
-
-use axum::http;
-use futures_util::stream;
+use axum::body::Body;
+use axum::http::Request;
+use axum::middleware::from_fn_with_state;
 use hierophant_proto::artifact::artifact_store_server::ArtifactStoreServer;
 use hierophant_proto::network::prover_network_server::ProverNetworkServer;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Server;
+use tonic::service::Routes;
 use tower::util::MapRequestLayer;
 
-use super::Context;
 use super::urls::CalledAuthority;
-use crate::Accept;
+use super::{Context, certificate, deadline};
+use crate::listen::{Accept, Doors, Port};
 use crate::metrics::RpcLayer;
 use artifact_store::ArtifactStoreService;
 use prover_network::ProverNetworkService;
@@ -27,8 +25,9 @@ use prover_network::ProverNetworkService;
 ///
 /// # Errors
 ///
-/// When the transport fails.
+/// When the services cannot describe themselves.
 pub async fn serve(
+    doors: Doors,
     listener: impl Accept,
     context: Context,
     stop: CancellationToken,
@@ -36,31 +35,28 @@ pub async fn serve(
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<ArtifactStoreServer<ArtifactStoreService>>().await;
     health.set_serving::<ProverNetworkServer<ProverNetworkService>>().await;
-    let incoming = stream::unfold(listener, async |mut listener| {
-        let (connection, _) = listener.accept().await;
-        Some((Ok::<_, Infallible>(connection), listener))
-    });
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(hierophant_proto::DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
-    Server::builder()
-        .http2_keepalive_interval(Some(Duration::from_secs(60)))
-        .layer(RpcLayer::new(context.metrics.clone()))
-        .layer(MapRequestLayer::new(keep_authority::<tonic::body::Body>))
-        .add_service(health_service)
+    let router = Routes::new(health_service)
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?)
         .add_service(ArtifactStoreServer::new(ArtifactStoreService::new(context.clone())))
-        .add_service(ProverNetworkServer::new(ProverNetworkService::new(context)))
-        .serve_with_incoming_shutdown(incoming, stop.cancelled_owned())
-        .await?;
+        .add_service(ProverNetworkServer::new(ProverNetworkService::new(context.clone())))
+        .prepare()
+        .into_axum_router()
+        .layer(MapRequestLayer::new(keep_authority))
+        .layer(from_fn_with_state(context.clone(), certificate::of_clients))
+        .layer(from_fn_with_state(context.rpc_deadline, deadline::of_rpc))
+        .layer(RpcLayer::new(context.metrics));
+    doors.serve(listener, Port::Grpc, router, stop).await;
     Ok(())
 }
 
 /// tonic does not pass the request's URI on to the methods; its authority goes along as an extension.
-fn keep_authority<B>(mut request: http::Request<B>) -> http::Request<B> {
+fn keep_authority(mut request: Request<Body>) -> Request<Body> {
     if let Some(authority) = request.uri().authority().cloned() {
         request.extensions_mut().insert(CalledAuthority(authority));
     }

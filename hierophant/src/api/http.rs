@@ -11,42 +11,43 @@ pub mod status;
 pub mod v1;
 pub mod worker_ws;
 
-use std::net::SocketAddr;
-
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
-use axum::middleware::from_fn;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
-use axum::serve::ListenerExt;
 use network_lib::task;
 use network_lib::wire::WEBSOCKET_PATH;
 use tokio_util::sync::CancellationToken;
 
-use super::Context;
-use crate::Accept;
+use super::{Context, certificate, deadline};
+use crate::listen::{Accept, Doors, Port};
 
 /// Serves until `stop` is cancelled and the calls in progress have ended.
 ///
 /// # Errors
 ///
-/// When the transport fails.
+/// When the feed of changes has crashed.
 pub async fn serve(
+    doors: Doors,
     listener: impl Accept,
     context: Context,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    // Only through a tap does axum tell handlers the caller's address, whatever the kind of listener.
-    let listener = listener.tap_io(|_| {});
     let feed = task::spawn("feed", v1::events::feed(context.clone(), stop.clone()));
-    let service = router(context).into_make_service_with_connect_info::<SocketAddr>();
-    axum::serve(listener, service).with_graceful_shutdown(stop.cancelled_owned()).await?;
+    doors.serve(listener, Port::Http, router(context), stop).await;
     Ok(feed.await?)
 }
 
 fn router(context: Context) -> Router {
-    Router::new()
+    let for_contemplants = Router::new()
+        .route("/leases/{id}/program", get(leases::program))
+        .route("/leases/{id}/stdin", get(leases::stdin))
+        .route("/leases/{id}/proof", put(leases::proof))
+        .route(WEBSOCKET_PATH, get(worker_ws::upgrade))
+        .route_layer(from_fn_with_state(context.clone(), certificate::of_contemplants));
+    let for_people = Router::new()
         .merge(dashboard::router())
         .route("/health", get(status::health))
         .route("/ready", get(status::ready))
@@ -60,12 +61,13 @@ fn router(context: Context) -> Router {
         .route("/dead-contemplants", get(status::dead_contemplants))
         .route("/proof-history", get(status::proof_history))
         .route("/metrics", get(metrics::metrics))
-        .route("/artifacts/{id}", put(artifacts::upload).get(artifacts::download))
-        .route("/leases/{id}/program", get(leases::program))
-        .route("/leases/{id}/stdin", get(leases::stdin))
-        .route("/leases/{id}/proof", put(leases::proof))
-        .route(WEBSOCKET_PATH, get(worker_ws::upgrade))
         .merge(v1::router())
+        // Streams begin in time; how long they go on is not limited here.
+        .route_layer(from_fn_with_state(context.rpc_deadline, deadline::of_page));
+    Router::new()
+        .route("/artifacts/{id}", put(artifacts::upload).get(artifacts::download))
+        .merge(for_contemplants)
+        .merge(for_people)
         // Uploads are limited by `max_artifact_bytes` while they stream.
         .layer(DefaultBodyLimit::disable())
         .fallback(async || not_found("no such page; see / for the list"))

@@ -15,14 +15,15 @@ pub struct CalledAuthority(pub Authority);
 pub struct PublicUrls {
     configured: Option<String>,
     http_port: u16,
+    scheme: &'static str,
 }
 
 impl PublicUrls {
-    /// URLs below `configured`, or on `http_port` of the host that the client called.
+    /// URLs below `configured`, or on `http_port` of the host that the client called, under TLS or not.
     #[must_use]
-    pub fn new(configured: Option<String>, http_port: u16) -> Self {
+    pub fn new(configured: Option<String>, http_port: u16, tls: bool) -> Self {
         let configured = configured.map(|url| url.trim_end_matches('/').to_owned());
-        Self { configured, http_port }
+        Self { configured, http_port, scheme: if tls { "https" } else { "http" } }
     }
 
     /// The URL of an artifact for a client that called `authority`.
@@ -30,7 +31,7 @@ impl PublicUrls {
     pub fn artifact(&self, authority: Option<&CalledAuthority>, id: ArtifactId) -> String {
         let base = self.configured.clone().unwrap_or_else(|| {
             let host = authority.map_or("127.0.0.1", |called| called.0.host());
-            format!("http://{host}:{}", self.http_port)
+            format!("{}://{host}:{}", self.scheme, self.http_port)
         });
         format!("{base}/artifacts/{id}")
     }
@@ -53,7 +54,7 @@ mod tests {
 
     #[test]
     fn urls_follow_the_name_that_the_client_called() {
-        let urls = PublicUrls::new(None, 9010);
+        let urls = PublicUrls::new(None, 9010, false);
         let id = ArtifactId([0xab; 16]);
         let hex = "ab".repeat(16);
         let url = |authority| urls.artifact(Some(&called(authority)), id);
@@ -65,7 +66,7 @@ mod tests {
 
     #[test]
     fn a_configured_url_overrides_it() {
-        let urls = PublicUrls::new(Some("https://proofs.example.org/p/".into()), 9010);
+        let urls = PublicUrls::new(Some("https://proofs.example.org/p/".into()), 9010, false);
         let url = urls.artifact(Some(&called("prover.local:9000")), ArtifactId([1; 16]));
         assert_eq!(url, format!("https://proofs.example.org/p/artifacts/{}", "01".repeat(16)));
     }

@@ -90,6 +90,77 @@ pub(super) struct ModelLabels {
     pub(super) model: String,
 }
 
+/// Why something happened to a connection.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct ReasonLabels {
+    pub(super) reason: &'static str,
+}
+
+/// What became of certificates that were read again.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct ReadLabels {
+    pub(super) outcome: &'static str,
+}
+
+/// Why a connection is not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// There are as many as there may be.
+    Connections,
+    /// Its address has as many as it may have.
+    Address,
+    /// Too many TLS handshakes go on.
+    Handshakes,
+    /// Too many WebSockets have not said who they are.
+    Hellos,
+}
+
+impl Refused {
+    /// Every one.
+    pub(super) const ALL: [Self; 4] =
+        [Self::Connections, Self::Address, Self::Handshakes, Self::Hellos];
+
+    /// As a label.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Connections => "connections",
+            Self::Address => "address",
+            Self::Handshakes => "handshakes",
+            Self::Hellos => "hellos",
+        }
+    }
+}
+
+/// Why a connection was ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cut {
+    /// There was no TLS handshake, or none in time.
+    Handshake,
+    /// A WebSocket did not say who it is.
+    Hello,
+    /// The head of a request did not come in time.
+    Head,
+    /// There was no request for a while.
+    Idle,
+}
+
+impl Cut {
+    /// Every one.
+    pub(super) const ALL: [Self; 4] = [Self::Handshake, Self::Hello, Self::Head, Self::Idle];
+
+    /// As a label.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Handshake => "handshake",
+            Self::Hello => "hello",
+            Self::Head => "head",
+            Self::Idle => "idle",
+        }
+    }
+}
+
 /// Which way bytes went, and to or from whom.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct BytesLabels {

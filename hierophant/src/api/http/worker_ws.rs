@@ -3,19 +3,20 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use axum::Extension;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
 use axum::extract::{ConnectInfo, State};
+use axum::http::StatusCode;
 use axum::response::Response;
 use network_lib::codec::{self, MAX_FRAME_BYTES};
 use network_lib::handshake::{Hello, ProtocolRange, Refusal, RefusalCode};
 use network_lib::wire::{FromWorker, ToWorker};
 use serde::Deserialize;
 
+use super::answer;
 use crate::api::Context;
-
-/// How long a Contemplant has for its first message. A slow link is no reason to turn it away for good, so
-/// nothing but the connection ends then.
-const HELLO_LIMIT: Duration = Duration::from_secs(10);
+use crate::listen::{PeerCertificate, Slot};
+use crate::metrics::{Cut, Refused};
 
 /// Close code for a refusal: policy violation (RFC 6455, section 7.4.1).
 const REFUSED: u16 = 1008;
@@ -24,21 +25,33 @@ const REFUSED: u16 = 1008;
 /// connection.
 const MOST_UNREAD: usize = 4 * MAX_FRAME_BYTES;
 
-/// Upgrades the connection.
+/// Upgrades the connection, unless too many have done so that say nothing.
 pub(super) async fn upgrade(
     State(context): State<Context>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    certificate: Option<Extension<PeerCertificate>>,
     upgrade: WebSocketUpgrade,
 ) -> Response {
+    let Ok(waiting) = context.hellos.take(peer.ip()) else {
+        context.metrics.connection_refused(Refused::Hellos);
+        return answer(StatusCode::SERVICE_UNAVAILABLE, "too many handshakes at once; try again");
+    };
+    if let Some(Extension(certificate)) = certificate {
+        let name = certificate.name();
+        tracing::info!(ip = %peer.ip(), name, "a Contemplant connects with a certificate");
+    }
     upgrade
         .max_message_size(MAX_FRAME_BYTES)
         .max_frame_size(MAX_FRAME_BYTES)
         .max_write_buffer_size(MOST_UNREAD)
-        .on_upgrade(move |socket| admit(context, peer.ip(), socket))
+        .on_upgrade(move |socket| admit(context, peer.ip(), socket, waiting))
 }
 
-async fn admit(context: Context, ip: IpAddr, mut socket: WebSocket) {
-    let hello = match tokio::time::timeout(HELLO_LIMIT, first_message(&mut socket)).await {
+async fn admit(context: Context, ip: IpAddr, mut socket: WebSocket, waiting: Slot) {
+    // A slow link is no reason to turn a Contemplant away for good: nothing but the connection ends.
+    let hello = tokio::time::timeout(context.hello_limit, first_message(&mut socket)).await;
+    drop(waiting);
+    let hello = match hello {
         Ok(Ok(hello)) => hello,
         Ok(Err(Some(refusal))) => {
             tracing::warn!(%ip, reason = refusal.message, "Contemplant refused");
@@ -46,7 +59,8 @@ async fn admit(context: Context, ip: IpAddr, mut socket: WebSocket) {
         }
         Ok(Err(None)) => return,
         Err(_) => {
-            tracing::info!(%ip, "a Contemplant connected and said nothing");
+            tracing::debug!(%ip, "a Contemplant connected and said nothing");
+            context.metrics.connection_cut(Cut::Hello);
             return close(&mut socket, "no handshake in time").await;
         }
     };

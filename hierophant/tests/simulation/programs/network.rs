@@ -16,7 +16,6 @@ use hyper_util::rt::TokioIo;
 use network_lib::task;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::timeout;
-use tonic::transport::server::Connected;
 use tonic::transport::{Channel, Endpoint};
 use turmoil::net::{TcpListener, TcpStream};
 
@@ -32,12 +31,6 @@ const PIECES: usize = 6;
 
 /// A connection that Hierophant has accepted.
 pub struct Stream(TcpStream);
-
-impl Connected for Stream {
-    type ConnectInfo = ();
-
-    fn connect_info(&self) {}
-}
 
 impl AsyncRead for Stream {
     fn poll_read(

@@ -43,7 +43,7 @@ pub(in crate::api::http) fn reason_to_refuse(
         return Some("not by this name: use localhost or 127.0.0.1");
     };
     match text(headers, header::ORIGIN) {
-        Some(origin) if origin != format!("http://{host}") => {
+        Some(origin) if ["http", "https"].iter().all(|own| origin != format!("{own}://{host}")) => {
             Some("not from a page of another site")
         }
         _ => None,
@@ -86,6 +86,8 @@ mod tests {
         }
         let own = [("host", "localhost:9010"), ("origin", "http://localhost:9010")];
         assert_eq!(refused(HERE, &own), None);
+        let under_tls = [("host", "localhost:9010"), ("origin", "https://localhost:9010")];
+        assert_eq!(refused(HERE, &under_tls), None);
     }
 
     #[test]

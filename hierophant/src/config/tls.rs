@@ -1,0 +1,94 @@
+//! Certificates: `[tls]`.
+
+use std::path::PathBuf;
+
+use network_lib::config::Faults;
+use serde::{Deserialize, Serialize};
+
+/// Whether peers must show a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PeerCertificates {
+    /// They need none.
+    #[default]
+    Off,
+    /// Without one they are turned away.
+    Required,
+}
+
+/// Section `[tls]`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TlsConfig {
+    /// PEM file with the certificate for both ports, followed by those between it and its authority. Default
+    /// none: no TLS. Read again when it changes.
+    pub certificate: Option<PathBuf>,
+    /// PEM file with the certificate's private key. Default none.
+    pub key: Option<PathBuf>,
+    /// PEM file with the authorities whose certificates Contemplants and clients may show. Default none: they
+    /// are not asked for one.
+    pub client_ca: Option<PathBuf>,
+    /// Whether Contemplants must show a certificate of `client_ca`, at `/ws` and below `/leases`. Default
+    /// `off`.
+    pub worker_certificates: PeerCertificates,
+    /// Whether gRPC clients must show a certificate of `client_ca`. Default `off`: SDKs before 6.5 have none.
+    pub client_certificates: PeerCertificates,
+}
+
+impl TlsConfig {
+    /// Whether the ports speak TLS.
+    #[must_use]
+    pub const fn is_on(&self) -> bool {
+        self.certificate.is_some()
+    }
+}
+
+/// Notes what is wrong with the certificates' settings. The files are read at the start.
+pub(super) fn validate(tls: &TlsConfig, faults: &mut Faults) {
+    match (&tls.certificate, &tls.key) {
+        (Some(_), None) => faults.add("tls.key", "is missing; name the certificate's private key"),
+        (None, Some(_)) => faults.add("tls.certificate", "is missing; name the certificate"),
+        _ => {}
+    }
+    if tls.client_ca.is_some() && tls.certificate.is_none() {
+        faults.add("tls.client_ca", "needs `certificate` and `key`: without TLS nobody shows one");
+    }
+    for (key, wanted) in [
+        ("tls.worker_certificates", tls.worker_certificates),
+        ("tls.client_certificates", tls.client_certificates),
+    ] {
+        if wanted == PeerCertificates::Required && tls.client_ca.is_none() {
+            faults.add(key, "needs `client_ca`, the authorities whose certificates are taken");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::Config;
+
+    #[test]
+    fn half_a_pair_and_demands_without_an_authority_are_faults() {
+        let folder = tempfile::tempdir().expect("temp dir");
+        let file = folder.path().join("hierophant.toml");
+        let text = format!(
+            "data_dir = {:?}\n[limits]\nhead_time = \"0s\"\nmax_head_bytes = 1\n[tls]\nkey = \"key.pem\"\n\
+             client_certificates = \"required\"\nworker_certificates = \"required\"\n",
+            folder.path()
+        );
+        std::fs::write(&file, text).expect("writes");
+        let error = network_lib::config::load::<Config>(Some(&file), []).expect_err("must fail");
+        let mut keys: Vec<&str> = error.faults.iter().map(|fault| fault.key.as_str()).collect();
+        keys.sort_unstable();
+        assert_eq!(
+            keys,
+            [
+                "limits.head_time",
+                "limits.max_head_bytes",
+                "tls.certificate",
+                "tls.client_certificates",
+                "tls.worker_certificates"
+            ]
+        );
+    }
+}

@@ -1,0 +1,37 @@
+//! How many files and connections the system lets this process have open.
+
+use rlimit::Resource;
+
+/// Of so many open files, connections may take three quarters: the rest is for uploads, downloads and the
+/// database.
+const SHARE: (u64, u64) = (3, 4);
+
+/// Raises the limit of open files as far as the process may, and returns how many connections fit into it, at
+/// most `wanted`.
+#[must_use]
+pub(super) fn make_room(wanted: usize) -> usize {
+    let limit = Resource::NOFILE.get().and_then(|(soft, hard)| {
+        if soft < hard {
+            Resource::NOFILE.set(hard, hard)?;
+        }
+        Ok(hard)
+    });
+    let limit = match limit {
+        Ok(limit) => limit,
+        Err(error) => {
+            tracing::warn!(%error, "the limit of open files cannot be raised");
+            return wanted;
+        }
+    };
+    let room = usize::try_from(limit / SHARE.1 * SHARE.0).unwrap_or(usize::MAX).max(1);
+    if room < wanted {
+        tracing::warn!(
+            max_connections = wanted,
+            open_files = limit,
+            connections = room,
+            "the system's limit of open files is too low for `limits.max_connections`, which is lowered; raise \
+             the limit (systemd: LimitNOFILE, Docker: --ulimit nofile)"
+        );
+    }
+    room.min(wanted)
+}

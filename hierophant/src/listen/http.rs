@@ -1,0 +1,171 @@
+//! Requests over a connection, and when they are to end.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::ConnectInfo;
+use axum::http::{HeaderValue, Request, Response, StatusCode, Version, header};
+use axum::response::IntoResponse;
+use hyper::body::Incoming;
+use hyper::rt::Executor;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use network_lib::task;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_util::sync::CancellationToken;
+use tonic::transport::server::TcpConnectInfo;
+use tower::Service;
+
+use super::Port;
+use super::activity::{Activity, Overdue};
+use super::connection::Connection;
+use super::tls::PeerCertificate;
+use crate::config::LimitsConfig;
+use crate::metrics::{Cut, Metrics};
+
+/// After this time of silence an HTTP/2 peer is asked whether it is still there.
+const PING_AFTER: Duration = Duration::from_secs(60);
+
+/// How long it has for its answer.
+const PONG_LIMIT: Duration = Duration::from_secs(20);
+
+/// How long a peer has to close a connection that it was asked to leave.
+const GOODBYE: Duration = Duration::from_secs(5);
+
+/// A connection that is ready for requests.
+pub(super) struct Served<I> {
+    pub(super) connection: Connection<I>,
+    pub(super) activity: Activity,
+    pub(super) peer: SocketAddr,
+    pub(super) certificate: Option<PeerCertificate>,
+}
+
+/// Answers requests until one side ends it, or it has done nothing for too long.
+pub(super) async fn serve<I>(
+    served: Served<I>,
+    port: Port,
+    router: Router,
+    limits: &LimitsConfig,
+    metrics: &Metrics,
+    stop: &CancellationToken,
+) where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let Served { connection, activity, peer, certificate } = served;
+    let most_fields = limits.max_header_fields.get();
+    let open = activity.clone();
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        let open = open.request(request.version());
+        describe(&mut request, peer, certificate.clone());
+        let too_many = request.headers().len() > most_fields;
+        let mut router = router.clone();
+        async move {
+            let answer = if too_many {
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE.into_response()
+            } else {
+                match router.call(request).await {
+                    Ok(answer) => answer,
+                    Err(never) => match never {},
+                }
+            };
+            let (head, body) = answer.into_parts();
+            Ok::<_, Infallible>(Response::from_parts(head, open.answered(body)))
+        }
+    });
+    let builder = builder(port, limits);
+    let connection = builder.serve_connection_with_upgrades(TokioIo::new(connection), service);
+    tokio::pin!(connection);
+    let mut leaving = false;
+    loop {
+        tokio::select! {
+            outcome = connection.as_mut() => {
+                if let Err(error) = outcome {
+                    tracing::debug!(%peer, error, "a connection has broken");
+                }
+                return;
+            }
+            () = stop.cancelled(), if !leaving => {
+                leaving = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            why = activity.overdue() => match why {
+                Overdue::Head => return metrics.connection_cut(Cut::Head),
+                Overdue::Idle => {
+                    metrics.connection_cut(Cut::Idle);
+                    connection.as_mut().graceful_shutdown();
+                    let goodbye = async {
+                        tokio::time::sleep(GOODBYE).await;
+                        activity.quiet().await;
+                    };
+                    tokio::select! {
+                        _ = connection.as_mut() => {}
+                        () = goodbye => {}
+                    }
+                    return;
+                }
+            }
+        }
+    }
+}
+
+fn builder(port: Port, limits: &LimitsConfig) -> auto::Builder<Tasks> {
+    let head = limits.max_head_bytes;
+    let mut builder = auto::Builder::new(Tasks);
+    if port == Port::Grpc {
+        builder = builder.http2_only();
+    }
+    builder
+        .http1()
+        // Times are kept by `Activity`, which tells a slow head from an idle connection.
+        .header_read_timeout(None)
+        .max_headers(limits.max_header_fields.get())
+        .max_buf_size(usize::try_from(head).unwrap_or(usize::MAX));
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(PING_AFTER)
+        .keep_alive_timeout(PONG_LIMIT)
+        .max_header_list_size(head)
+        .max_concurrent_streams(limits.http2_streams.get())
+        .max_pending_accept_reset_streams(limits.http2_resets.get())
+        .max_local_error_reset_streams(limits.http2_resets.get());
+    builder
+}
+
+/// Notes what handlers are to know of whoever asks.
+fn describe(
+    request: &mut Request<Incoming>,
+    peer: SocketAddr,
+    certificate: Option<PeerCertificate>,
+) {
+    // Over HTTP/2 the name that was called is no header; handlers look for it in one place only.
+    if request.version() == Version::HTTP_2
+        && let Some(authority) = request.uri().authority()
+        && let Ok(host) = HeaderValue::from_str(authority.as_str())
+    {
+        request.headers_mut().insert(header::HOST, host);
+    }
+    let extensions = request.extensions_mut();
+    extensions.insert(ConnectInfo(peer));
+    extensions.insert(TcpConnectInfo { local_addr: None, remote_addr: Some(peer) });
+    if let Some(certificate) = certificate {
+        extensions.insert(certificate);
+    }
+}
+
+/// Requests of an HTTP/2 connection run in tasks of their own.
+#[derive(Debug, Clone, Copy)]
+struct Tasks;
+
+impl<F> Executor<F> for Tasks
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    fn execute(&self, request: F) {
+        drop(task::spawn("request", request));
+    }
+}
