@@ -105,8 +105,6 @@ pub struct Config {
     pub webhooks: Vec<WebhookConfig>,
     /// Section `[dashboard]`.
     pub dashboard: DashboardConfig,
-    /// Section `[limits]`.
-    pub limits: LimitsConfig,
 }
 
 /// Section `[proofs]`.
@@ -236,7 +234,6 @@ impl Default for Config {
             storage: StorageConfig::default(),
             webhooks: Vec::new(),
             dashboard: DashboardConfig::default(),
-            limits: LimitsConfig::default(),
         }
     }
 }
