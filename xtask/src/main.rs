@@ -175,6 +175,14 @@ fn test(steps: &mut Steps) -> Result<()> {
     if has_cargo_deny() {
         let checks = ["deny", "check", "licenses", "bans", "sources"];
         steps.cargo("licences and sources of dependencies", &checks)?;
+        // The list of known weaknesses is in a repository of its own, which not every machine can reach.
+        match steps.cargo("known weaknesses: their list", &["deny", "fetch", "db"]) {
+            Ok(()) => {
+                let known = ["deny", "--offline", "check", "advisories"];
+                steps.cargo("known weaknesses of dependencies", &known)?;
+            }
+            Err(error) => println!("== left out: known weaknesses of dependencies: {error:#}"),
+        }
     } else {
         println!("== left out: licences; `cargo install --locked cargo-deny` adds that check");
     }
