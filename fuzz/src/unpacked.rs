@@ -3,6 +3,7 @@
 use std::io::Cursor;
 
 // The Contemplant itself needs SP1's prover, this part of it does not.
+#[allow(unreachable_pub, reason = "a part of another crate")]
 #[path = "../../contemplant/src/artifact.rs"]
 mod artifact;
 
