@@ -4,6 +4,7 @@ mod bookkeeping;
 mod clock;
 mod contention;
 mod eligibility;
+mod flood;
 mod lifecycle;
 mod network;
 mod postgres;
@@ -27,6 +28,7 @@ pub(crate) fn all() -> Vec<Case> {
         postgres::cases(),
         s3::cases(),
         clock::cases(),
+        flood::cases(),
     ]
     .into_iter()
     .flatten()

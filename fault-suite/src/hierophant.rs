@@ -146,6 +146,24 @@ impl Hierophant {
         status
     }
 
+    /// A figure of the process's memory in MiB, such as `VmRSS`, as Linux counts it.
+    pub(crate) fn memory_mib(&self, figure: &str) -> u64 {
+        let status = std::fs::read_to_string(self.proc_file("status")).expect("it runs");
+        let line = status.lines().find(|line| line.starts_with(figure)).expect("a figure");
+        let kib = line.split_whitespace().nth(1).expect("a number");
+        kib.parse::<u64>().expect("a number") / 1024
+    }
+
+    /// How many files and connections it has open.
+    pub(crate) fn open_files(&self) -> usize {
+        std::fs::read_dir(self.proc_file("fd")).expect("it runs").count()
+    }
+
+    fn proc_file(&self, name: &str) -> PathBuf {
+        let id = self.process.as_ref().and_then(Process::id).expect("it runs");
+        PathBuf::from(format!("/proc/{id}/{name}"))
+    }
+
     /// SIGSTOP.
     pub(crate) async fn freeze(&self) -> Result<()> {
         self.process.as_ref().context("Hierophant does not run")?.signal(Signal::Stop).await

@@ -1,11 +1,13 @@
 //! The fault suite: every fault that the network must survive, as a named case with the real
 //! `hierophant` as a process. `cargo xtask faults` builds the programs and runs it.
 
+mod attackers;
 mod binaries;
 mod case;
 mod cases;
 mod clock;
 mod contemplant;
+mod flood;
 mod hierophant;
 mod observer;
 mod postgres;
@@ -48,11 +50,22 @@ struct Arguments {
     /// Keep the folders of cases that fall short, and print their paths.
     #[arg(long)]
     keep: bool,
+    #[command(flatten)]
+    flood: flood::Target,
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if let Some(flood) = arguments.flood.flood {
+        return match flood::run(flood, &arguments.flood).await {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("flood: {error:#}");
+                ExitCode::FAILURE
+            }
+        };
+    }
     match run(&arguments).await {
         Ok(report) if report.all_held() => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,

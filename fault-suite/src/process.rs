@@ -12,6 +12,10 @@ use tokio::process::{Child, Command};
 /// Both programs read variables with these prefixes; a developer's own must not reach them.
 const WITHHELD: [&str; 2] = ["HIEROPHANT_", "CONTEMPLANT_"];
 
+/// A shell's line that starts the program and arguments behind it with as many open files as the system lets it
+/// have. It is the same process afterwards.
+pub(crate) const WITH_ALL_FILES: &str = r#"ulimit -n "$(ulimit -H -n)"; exec "$0" "$@""#;
+
 /// Log lines shown of a process when a case falls short.
 const TAIL_LINES: usize = 25;
 
@@ -54,7 +58,8 @@ impl Process {
     ) -> Result<Self> {
         let output = File::options().create(true).append(true).open(log);
         let output = output.with_context(|| format!("cannot write {}", log.display()))?;
-        let mut command = Command::new(program);
+        let mut command = Command::new("sh");
+        command.args(["-c", WITH_ALL_FILES]).arg(program);
         for (variable, _) in std::env::vars_os() {
             let text = variable.to_string_lossy();
             if WITHHELD.iter().any(|prefix| text.starts_with(prefix)) {
@@ -105,6 +110,11 @@ impl Process {
     pub(crate) async fn terminate(&mut self, limit: Duration) -> Result<ExitStatus> {
         self.signal(Signal::Terminate).await?;
         self.ended(limit).await
+    }
+
+    /// Its id, while it runs.
+    pub(crate) fn id(&self) -> Option<u32> {
+        self.child.id()
     }
 
     /// Whether it runs.

@@ -5,11 +5,13 @@
 //! functions to libFuzzer.
 
 mod config;
+mod headers;
 mod ids;
 mod messages;
 mod proof;
 mod record;
 mod requests;
+mod unpacked;
 
 /// One decoder under test.
 #[derive(Debug, Clone, Copy)]
@@ -24,12 +26,15 @@ pub struct Target {
 pub const TARGETS: &[Target] = &[
     Target { name: "config", run: config::hierophant },
     Target { name: "coordinator_message", run: messages::to_worker },
+    Target { name: "headers", run: headers::of_artifacts },
     Target { name: "ids", run: ids::every_kind },
     Target { name: "program", run: requests::program },
     Target { name: "proof", run: proof::handed_in },
     Target { name: "request_body", run: requests::request_body },
     Target { name: "signed_call", run: requests::signed_call },
     Target { name: "stored_record", run: record::every_kind },
+    Target { name: "unpacked", run: unpacked::program },
+    Target { name: "verifying_key", run: proof::verifying_key },
     Target { name: "worker_message", run: messages::from_worker },
 ];
 

@@ -2,10 +2,11 @@
 
 use std::sync::LazyLock;
 
-use hierophant::verify::{CIRCUIT_VERSION, Claim, check_bytes};
+use hierophant::records::{Millis, ProgramRecord};
+use hierophant::verify::{CIRCUIT_VERSION, Claim, check_bytes, will_be_verifiable};
 use network_lib::handshake::Backend;
-use network_lib::ids::{Sha256Digest, VkHash};
-use network_lib::job::ProofMode;
+use network_lib::ids::{ArtifactId, Sha256Digest, VkHash};
+use network_lib::job::{BlobInfo, ProofMode};
 use sha2::{Digest, Sha256};
 
 /// The verifying key that the seeds' proofs are made for, after its hash.
@@ -34,4 +35,24 @@ pub(crate) fn handed_in(bytes: &[u8]) -> bool {
     let passed = check_bytes(proof, &claim, vk).is_ok();
     assert!(!passed || backend == Backend::Mock, "a proof was made from nothing");
     passed
+}
+
+/// A verifying key as a client registers it, after the hash that it claims. Only the key that hashes to it passes.
+pub(crate) fn verifying_key(bytes: &[u8]) -> bool {
+    let Some((vk_hash, vk)) = bytes.split_first_chunk() else { return false };
+    let program = ProgramRecord {
+        vk_hash: VkHash(*vk_hash),
+        vk: vk.to_vec(),
+        artifact: ArtifactId([0; 16]),
+        blob: BlobInfo { size: 0, sha256: *VALUES_HASH },
+        owner: Default::default(),
+        created_at: Millis(0),
+    };
+    match will_be_verifiable(&program, ProofMode::Compressed, CIRCUIT_VERSION) {
+        Ok(()) => true,
+        Err(error) => {
+            assert!(!error.to_string().is_empty(), "refused without a reason");
+            false
+        }
+    }
 }

@@ -81,11 +81,14 @@ macro_rules! tests {
 tests!(
     config,
     coordinator_message,
+    headers,
     ids,
     program,
     proof,
     request_body,
     signed_call,
     stored_record,
+    unpacked,
+    verifying_key,
     worker_message,
 );

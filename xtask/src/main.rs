@@ -8,7 +8,9 @@ mod fuzz;
 mod packages;
 mod postgres;
 mod protoc;
+mod sbom;
 mod step;
+mod threats;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -60,6 +62,14 @@ enum Task {
         #[arg(long, default_value_t = 1_000_000)]
         runs: u64,
     },
+    /// Write the bill of materials (CycloneDX, JSON) of both programs. Installs cargo-cyclonedx for itself.
+    Sbom {
+        /// The folder to write to.
+        #[arg(long, default_value = "target/sbom")]
+        out: PathBuf,
+    },
+    /// Run the tests that the threat model names, and print its rows with their verdicts.
+    Threats,
     /// Run every check: format, licences, lints, documentation, tests.
     Test,
     /// Play the coordinator through seeded crashes, cuts and faulty workers: its decisions alone, and the
@@ -108,6 +118,8 @@ fn run(task: Task) -> Result<()> {
             &arguments,
         ),
         Task::Fuzz { targets, runs } => fuzz::run(&mut steps, &root, &targets, runs),
+        Task::Sbom { out } => sbom::run(&mut steps, &root, &root.join(out)),
+        Task::Threats => threats::run(&mut steps),
         Task::Test => test(&mut steps),
         Task::Simulate { seeds, first } => simulate(&mut steps, first, seeds),
     }
@@ -163,6 +175,14 @@ fn test(steps: &mut Steps) -> Result<()> {
     if has_cargo_deny() {
         let checks = ["deny", "check", "licenses", "bans", "sources"];
         steps.cargo("licences and sources of dependencies", &checks)?;
+        // The list of known weaknesses is in a repository of its own, which not every machine can reach.
+        match steps.cargo("known weaknesses: their list", &["deny", "fetch", "db"]) {
+            Ok(()) => {
+                let known = ["deny", "--offline", "check", "advisories"];
+                steps.cargo("known weaknesses of dependencies", &known)?;
+            }
+            Err(error) => println!("== left out: known weaknesses of dependencies: {error:#}"),
+        }
     } else {
         println!("== left out: licences; `cargo install --locked cargo-deny` adds that check");
     }

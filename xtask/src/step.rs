@@ -1,8 +1,9 @@
 //! Running one step after the other, each with its name and time, until one fails.
 
 use std::ffi::{OsStr, OsString};
-use std::path::PathBuf;
-use std::process::Command;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -40,14 +41,7 @@ impl Steps {
     ) -> Result<()> {
         println!("== {name}: cargo {}", arguments.join(" "));
         let began = Instant::now();
-        let mut command = Command::new(cargo_program());
-        command.current_dir(&self.root).args(arguments);
-        for variable in &self.not_inherited {
-            command.env_remove(variable);
-        }
-        for (variable, _) in std::env::vars_os().filter(|(name, _)| describes_this_package(name)) {
-            command.env_remove(variable);
-        }
+        let mut command = self.command(arguments);
         command.envs(variables.iter().copied());
         let status = command.status().context("cannot run cargo")?;
         let took = readable(began.elapsed());
@@ -56,6 +50,60 @@ impl Steps {
         }
         println!("== {name}: done in {took}");
         Ok(())
+    }
+
+    /// Runs cargo and returns what it prints.
+    pub(crate) fn cargo_output(&mut self, name: &str, arguments: &[&str]) -> Result<String> {
+        self.program_output(name, &PathBuf::from(cargo_program()), arguments)
+    }
+
+    /// Runs a program and returns what it prints.
+    pub(crate) fn program_output(
+        &mut self,
+        name: &str,
+        program: &Path,
+        arguments: &[&str],
+    ) -> Result<String> {
+        let line = format!("{} {}", program.display(), arguments.join(" "));
+        println!("== {name}: {line}");
+        let mut command = self.command_of(program, arguments);
+        let output = command.stderr(Stdio::inherit()).output();
+        let output = output.with_context(|| format!("cannot run {}", program.display()))?;
+        if !output.status.success() {
+            bail!("step \"{name}\" failed ({}): {line}", output.status);
+        }
+        String::from_utf8(output.stdout).with_context(|| format!("{line} prints no text"))
+    }
+
+    /// Runs cargo, shows what it prints, and returns that, however it ends.
+    pub(crate) fn cargo_lines(&self, arguments: &[&str]) -> Result<Vec<String>> {
+        let mut child =
+            self.command(arguments).stdout(Stdio::piped()).spawn().context("cannot run cargo")?;
+        let mut said = Vec::new();
+        for line in BufReader::new(child.stdout.take().context("no output")?).lines() {
+            let line = line.context("cargo prints no text")?;
+            println!("{line}");
+            said.push(line);
+        }
+        child.wait().context("cannot wait for cargo")?;
+        Ok(said)
+    }
+
+    /// Cargo with these arguments, in the root.
+    fn command(&self, arguments: &[&str]) -> Command {
+        self.command_of(Path::new(&cargo_program()), arguments)
+    }
+
+    fn command_of(&self, program: &Path, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program);
+        command.current_dir(&self.root).args(arguments);
+        for variable in &self.not_inherited {
+            command.env_remove(variable);
+        }
+        for (variable, _) in std::env::vars_os().filter(|(name, _)| describes_this_package(name)) {
+            command.env_remove(variable);
+        }
+        command
     }
 
     /// Time since the first step.

@@ -24,7 +24,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
-use crate::support::{Client, LIMIT, Reach, Worker, core_proof, eventually, hello, unix_now};
+use crate::support::{Client, LIMIT, Reach, Worker, core_proof, eventually, hello};
 
 /// Most MiB by which the peak of resident memory may rise over what was resident before an attack. Idle it
 /// is some 40 MiB; what is bounded by design (frames of 256 KiB, calls of 4 MiB, write buffers) is far below.
@@ -159,7 +159,8 @@ impl Fortress {
     /// A proof from the request to the download.
     async fn proves(&self) {
         let mut client = self.client().await;
-        let ask = client.ready_to_ask(&unix_now().to_le_bytes()).await;
+        // Of an input of its own, so that it is made and not found.
+        let ask = client.ready_to_ask(&rand::random::<[u8; 16]>()).await;
         let id = client.ask(&ask).await.expect("accepted");
         let mut worker = self.contemplant().await;
         worker.prove_next(&core_proof()).await;

@@ -131,6 +131,7 @@ pub(super) async fn receive(
 }
 
 /// How long the body is, by its sender's own words.
+#[must_use]
 pub fn announced(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }

@@ -21,11 +21,16 @@ use crate::metrics::{Direction, Peer};
 
 /// What a request for a blob gets.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Wanted {
+pub enum Wanted {
+    /// All of it.
     Whole,
+    /// These bytes, which it has.
     Part(Range<u64>),
+    /// The word that the caller has it already.
     NotModified,
+    /// The word that it is not what the caller has.
     PreconditionFailed,
+    /// The word that it has no such bytes.
     OutOfRange,
 }
 
@@ -112,7 +117,8 @@ pub(super) fn away(error: &std::io::Error) -> Response {
 }
 
 /// What a request's headers ask for. Several ranges at once are not served.
-fn wanted(headers: &HeaderMap, found: Found) -> Wanted {
+#[must_use]
+pub fn wanted(headers: &HeaderMap, found: Found) -> Wanted {
     let modified: SystemTime = found.modified;
     if let Some(since) = headers.typed_get::<IfUnmodifiedSince>()
         && !since.precondition_passes(modified)

@@ -21,6 +21,10 @@ use crate::metrics::{Cut, Refused};
 /// Close code for a refusal: policy violation (RFC 6455, section 7.4.1).
 const REFUSED: u16 = 1008;
 
+/// Most bytes that wait for a Contemplant that does not read. Beyond it pings go unanswered, and a message ends the
+/// connection.
+const MOST_UNREAD: usize = 4 * MAX_FRAME_BYTES;
+
 /// Upgrades the connection, unless too many have done so that say nothing.
 pub(super) async fn upgrade(
     State(context): State<Context>,
@@ -39,6 +43,7 @@ pub(super) async fn upgrade(
     upgrade
         .max_message_size(MAX_FRAME_BYTES)
         .max_frame_size(MAX_FRAME_BYTES)
+        .max_write_buffer_size(MOST_UNREAD)
         .on_upgrade(move |socket| admit(context, peer.ip(), socket, waiting))
 }
 

@@ -1,0 +1,177 @@
+//! Floods of what strangers can send, while an honest client wants its proof.
+
+use std::time::Duration;
+
+use hierophant_proto::artifact::ArtifactType;
+use hierophant_proto::network as pb;
+use test_peers::{Client, Reach};
+use tokio::time::{Instant, sleep};
+use toml::Table;
+
+use crate::attackers::Attacker;
+use crate::case::{Case, case};
+use crate::flood::{Flood, UPLOADS};
+use crate::hierophant::merge;
+use crate::stage::{Stage, key};
+use crate::wait;
+
+/// Longest time for a case.
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// Calls that are timed before the flood.
+const QUIET_CALLS: usize = 300;
+
+/// For how long calls are timed during it, at least.
+const FLOODED: Duration = Duration::from_secs(10);
+
+/// An honest call may take so many times as long as before.
+const TIMES: u32 = 10;
+
+/// What counts as the time of a quiet call at least, for half of the calls and for all but one in a hundred: a
+/// tenth of a millisecond on an idle machine says nothing about a busy one.
+const LEAST: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(30));
+
+/// Most resident memory in MiB at any time.
+const MOST_MEMORY: u64 = 512;
+
+/// Resident memory afterwards may be so many MiB above what it was before, and must be so soon.
+const MOST_LEFT: u64 = 64;
+const AFTER: Duration = Duration::from_secs(30);
+
+/// The group.
+#[rustfmt::skip]
+pub(crate) fn cases() -> Vec<Case> {
+    let cases = vec![
+        case!("flood", "flood-of-connections", "10,000 connections that send nothing: the proof comes, calls stay quick, memory comes back", connections),
+        case!("flood", "flood-of-slow-uploads", "1,000 uploads at a byte a second: cut, and likewise", uploads),
+        case!("flood", "flood-of-calls", "100,000 unsigned requests: refused, and likewise", calls),
+        case!("flood", "flood-of-everything", "all of these at once, and likewise", everything),
+    ];
+    cases.into_iter().map(|case| case.within(LIMIT).keys(keys())).collect()
+}
+
+/// A slow upload is cut after seconds instead of a minute, or no case could wait for it.
+fn keys() -> Table {
+    let mut keys = key("limits.upload_window", "5s");
+    merge(&mut keys, &key("limits.min_upload_rate", 16 * 1024));
+    keys
+}
+
+async fn connections(stage: &mut Stage) {
+    flooded(stage, &[Flood::Connections]).await;
+}
+
+async fn uploads(stage: &mut Stage) {
+    flooded(stage, &[Flood::Uploads]).await;
+}
+
+async fn calls(stage: &mut Stage) {
+    flooded(stage, &[Flood::Calls]).await;
+}
+
+async fn everything(stage: &mut Stage) {
+    flooded(stage, &[Flood::Connections, Flood::Uploads, Flood::Calls]).await;
+}
+
+async fn flooded(stage: &mut Stage, floods: &[Flood]) {
+    let mut client = stage.client(7).await;
+    let _prover = stage.prover("joel", Duration::from_millis(200));
+    let first = stage.request(&mut client, 20).await;
+    stage.arrives(&first).await;
+    let tickets = tickets(stage, floods).await;
+    let mut quiet = Times::default();
+    while quiet.0.len() < QUIET_CALLS {
+        quiet.call(stage, &mut client).await;
+    }
+    let before = stage.hierophant.memory_mib("VmRSS");
+
+    stage.fault_begins();
+    let mut attackers = Vec::new();
+    for flood in floods {
+        let attacker = Attacker::start(*flood, &stage.hierophant, &tickets).await;
+        attackers.push((*flood, attacker.expect("a flood")));
+    }
+    let mut loud = Times::default();
+    let started = Instant::now();
+    let second = stage.request(&mut client, 21).await;
+    while started.elapsed() < FLOODED || !stage.observer(&second).has_arrived() {
+        loud.call(stage, &mut client).await;
+    }
+    for (flood, attacker) in &mut attackers {
+        if *flood == Flood::Calls {
+            let figures = loop {
+                tokio::select! {
+                    figures = attacker.done() => break figures.expect("figures"),
+                    () = loud.call(stage, &mut client) => {}
+                }
+            };
+            stage.note(figures);
+        }
+    }
+    let open = stage.hierophant.open_files();
+    drop(attackers);
+    let peak = stage.hierophant.memory_mib("VmHWM");
+    let started = Instant::now();
+    let mut after = stage.hierophant.memory_mib("VmRSS");
+    while after > before + MOST_LEFT && started.elapsed() < AFTER {
+        sleep(Duration::from_millis(200)).await;
+        after = stage.hierophant.memory_mib("VmRSS");
+    }
+    let (quiet_times, loud_times) = (quiet.percentiles(), loud.percentiles());
+    stage.note(format!(
+        "{} calls: half within {:.1?}, 99 of 100 within {:.1?}; before {:.1?} and {:.1?}; {open} files open; \
+         memory {before}, {peak}, {after} MiB",
+        loud.0.len(), loud_times.0, loud_times.1, quiet_times.0, quiet_times.1
+    ));
+    assert!(loud_times.0 <= quiet_times.0.max(LEAST.0) * TIMES, "slow: {:?}", stage.notes);
+    assert!(loud_times.1 <= quiet_times.1.max(LEAST.1) * TIMES, "slow: {:?}", stage.notes);
+    assert!(peak <= MOST_MEMORY, "too much memory: {:?}", stage.notes);
+    assert!(after <= before + MOST_LEFT, "memory does not come back: {:?}", stage.notes);
+    wait::until("no half-written upload", AFTER, async || {
+        let folder = stage.hierophant.data().join("artifacts/tmp");
+        (folder.read_dir().expect("readable").count() == 0).then_some(())
+    })
+    .await;
+}
+
+/// Tickets for as many uploads as the floods need, of several clients.
+async fn tickets(stage: &Stage, floods: &[Flood]) -> Vec<String> {
+    let mut tickets = Vec::new();
+    if floods.contains(&Flood::Uploads) {
+        for seed in 100..120 {
+            let mut client = Client::with_key(&stage.hierophant, seed).await;
+            for _ in 0..UPLOADS / 20 {
+                tickets.push(client.ticket(ArtifactType::Stdin).await.artifact_presigned_url);
+            }
+        }
+    }
+    tickets
+}
+
+/// How long an honest client's calls took.
+#[derive(Default)]
+struct Times(Vec<Duration>);
+
+impl Times {
+    /// A call over a connection that is open already, and one over a new one.
+    async fn call(&mut self, stage: &Stage, client: &mut Client) {
+        let started = Instant::now();
+        let request = pb::GetNonceRequest { address: client.address().to_vec() };
+        client.network.get_nonce(request).await.expect("a nonce");
+        self.0.push(started.elapsed());
+        let started = Instant::now();
+        let url = format!("http://{}/ready", stage.hierophant.http());
+        let answer = reqwest::Client::new().get(url).send().await.expect("an answer");
+        assert_eq!(answer.status(), 200);
+        self.0.push(started.elapsed());
+        sleep(Duration::from_millis(5)).await;
+    }
+
+    /// The longest of the faster half, and of all but the slowest hundredth.
+    fn percentiles(&self) -> (Duration, Duration) {
+        let mut sorted = self.0.clone();
+        sorted.sort();
+        let at = |percent: usize| sorted[(sorted.len() - 1) * percent / 100];
+        (at(50), at(99))
+    }
+}

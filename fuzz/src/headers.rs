@@ -1,0 +1,31 @@
+//! Headers of uploads and downloads.
+
+use std::time::{Duration, SystemTime};
+
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use hierophant::api::http::receive::announced;
+use hierophant::api::http::serve::{Wanted, wanted};
+use hierophant::artifacts::blobs::Found;
+
+/// Size of the artifact that is asked for.
+const SIZE: u64 = 1000;
+
+/// Lines of a name, a colon and a value; what is no header is passed over. A part that is given out is one that is
+/// there.
+pub(crate) fn of_artifacts(bytes: &[u8]) -> bool {
+    let mut headers = HeaderMap::new();
+    for line in bytes.split(|byte| *byte == b'\n').take(100) {
+        let colon = line.iter().position(|byte| *byte == b':').unwrap_or(line.len());
+        let value = line.get(colon + 1..).unwrap_or_default();
+        let name = HeaderName::from_bytes(&line[..colon]);
+        if let (Ok(name), Ok(value)) = (name, HeaderValue::from_bytes(value)) {
+            headers.append(name, value);
+        }
+    }
+    let modified = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
+    let found = wanted(&headers, Found { size: SIZE, modified });
+    if let Wanted::Part(part) = &found {
+        assert!(part.start < part.end && part.end <= SIZE, "{part:?} of {SIZE}");
+    }
+    announced(&headers).is_some() || found != Wanted::Whole
+}

@@ -1,0 +1,297 @@
+//! The threat model: who, what they can reach, what stops them, which test shows it. `docs/security.md` holds the
+//! same table.
+
+use super::{Proof, Threat};
+
+/// A test of the coordinator as a whole, in process or as a program.
+const fn whole(path: &'static str) -> Proof {
+    test("hierophant", "hierophant", path)
+}
+
+/// A test beside the coordinator's code.
+const fn part(path: &'static str) -> Proof {
+    test("hierophant", "lib", path)
+}
+
+/// A test beside the Contemplant's code.
+const fn worker(path: &'static str) -> Proof {
+    test("contemplant", "lib", path)
+}
+
+/// A test of the named target, or of the library's own (`lib`).
+const fn test(package: &'static str, target: &'static str, path: &'static str) -> Proof {
+    Proof::Test { package, target, path }
+}
+
+/// A case of the fault suite.
+const fn case(name: &'static str) -> Proof {
+    Proof::Case(name)
+}
+
+const STRANGER: &str = "A stranger on the network";
+const CLIENT: &str = "A client";
+const CONTEMPLANT: &str = "A Contemplant";
+const UNKNOWN_CONTEMPLANT: &str = "A machine that says it is a Contemplant";
+const PAGE: &str = "A web page in an operator's browser";
+const DISK: &str = "A failing disk, or another program";
+const READER: &str = "Whoever reads logs";
+
+/// Every row.
+#[rustfmt::skip]
+pub(super) const THREATS: &[Threat] = &[
+    // Bytes from strangers.
+    Threat {
+        who: STRANGER, reach: "both ports: any bytes",
+        stop: "decoders that refuse in words; nothing panics, hangs or takes memory beyond the bytes",
+        shown_by: &[
+            whole("bad_input::bytes_that_are_no_http_do_not_stop_either_port"),
+            test("fuzz", "seeds", "request_body"), test("fuzz", "seeds", "signed_call"), test("fuzz", "seeds", "worker_message"),
+            test("fuzz", "seeds", "headers"), test("fuzz", "seeds", "ids"),
+        ],
+    },
+    Threat {
+        who: STRANGER, reach: "paths that lead elsewhere, encoded in any way",
+        stop: "ids are parsed, never joined to a path; every route with a parameter answers 4xx",
+        shown_by: &[whole("hostile::paths::no_path_leads_out_of_where_it_belongs")],
+    },
+    Threat {
+        who: STRANGER, reach: "requests that a proxy and Hierophant would take apart differently",
+        stop: "doubtful lengths are refused; length and chunks at once end the connection",
+        shown_by: &[
+            whole("hostile::smuggling::a_request_of_two_lengths_or_none_that_is_certain_is_refused"),
+            whole("hostile::smuggling::length_and_chunks_at_once_end_the_connection"),
+        ],
+    },
+    Threat {
+        who: STRANGER, reach: "headers, trailers and targets without end",
+        stop: "bounded heads",
+        shown_by: &[
+            whole("hostile::smuggling::headers_without_end_are_refused"),
+            whole("hostile::streams::headers_that_go_on_for_ever_end_their_connection"),
+        ],
+    },
+    Threat {
+        who: STRANGER, reach: "HTTP/2: streams reset as soon as opened, pings, broken frames",
+        stop: "the connection ends, others go on",
+        shown_by: &[
+            whole("hostile::streams::a_flood_of_resets_ends_its_connection_alone"),
+            whole("hostile::streams::pings_and_settings_without_end_are_answered_one_by_one"),
+            whole("hostile::streams::frames_that_no_client_sends_end_their_connection"),
+        ],
+    },
+    Threat {
+        who: STRANGER, reach: "gRPC messages that claim gigabytes, or nest without end",
+        stop: "4 MiB a message, believed only as it comes; 100 levels",
+        shown_by: &[
+            whole("hostile::bombs::a_grpc_message_that_claims_4_gib_is_refused_before_it_comes"),
+            whole("hostile::bombs::protobuf_that_claims_or_nests_without_end_is_an_invalid_argument"),
+        ],
+    },
+    Threat {
+        who: STRANGER, reach: "WebSocket frames that break the rules, messages and pings without end",
+        stop: "256 KiB a message, 200 frames a second, 10 s for the handshake, 1 MiB of unread answers",
+        shown_by: &[
+            whole("hostile::frames::frames_that_break_the_rules_end_their_connection"),
+            whole("hostile::frames::a_message_in_parts_without_end_is_cut_at_the_limit"),
+            whole("hostile::frames::a_flood_of_pings_is_cut"),
+            whole("hostile::frames::pings_of_someone_who_never_reads_take_no_memory"),
+        ],
+    },
+    Threat {
+        who: STRANGER, reach: "JSON that is deep, long or ambiguous, on `/api/v1` and the WebSocket",
+        stop: "64 KiB and 256 KiB, 128 levels, no key twice",
+        shown_by: &[
+            whole("hostile::json::json_bombs_on_the_api_are_refused"),
+            whole("hostile::json::json_bombs_on_the_websocket_end_it"),
+        ],
+    },
+    // Exhaustion.
+    Threat {
+        who: STRANGER, reach: "connections that send nothing, or a byte now and then",
+        stop: "they hold little memory, and nobody else waits for them",
+        shown_by: &[
+            case("flood-of-connections"),
+            whole("hostile::senders::five_hundred_heads_byte_by_byte_keep_nobody_waiting"),
+        ],
+    },
+    Threat {
+        who: STRANGER, reach: "unsigned calls as fast as they go",
+        stop: "they are refused before anything is looked up or stored",
+        shown_by: &[
+            case("flood-of-calls"), case("flood-of-everything"),
+            whole("bad_input::missing_and_wrong_signatures_are_unauthenticated"),
+        ],
+    },
+    Threat {
+        who: CLIENT, reach: "uploads that never end, or too many at once",
+        stop: "`limits.min_upload_rate`, `limits.max_uploads`; nothing half-written stays",
+        shown_by: &[
+            case("flood-of-slow-uploads"),
+            whole("hostile::senders::a_hundred_senders_of_ten_bytes_a_second_are_cut_and_leave_nothing"),
+            whole("hostile::senders::a_slow_sender_above_the_floor_is_heard_to_its_end"),
+            whole("hostile::senders::more_uploads_than_allowed_are_told_to_try_again_and_keep_no_proof_out"),
+            whole("bad_input::an_upload_that_breaks_off_leaves_no_file"),
+        ],
+    },
+    Threat {
+        who: CLIENT, reach: "the disk: large uploads, many uploads",
+        stop: "`max_artifact_bytes`, `storage.min_free_bytes`, `storage.max_bytes`; proofs of accepted work still fit",
+        shown_by: &[
+            whole("bad_input::an_oversized_upload_is_refused_whether_announced_or_not"),
+            whole("disk_budget::a_low_disk_stops_new_work_and_nothing_else"),
+            whole("disk_budget::the_quota_counts_uploads_and_proofs_over_restarts"),
+        ],
+    },
+    Threat {
+        who: CLIENT, reach: "memory, by large uploads",
+        stop: "uploads and downloads are streamed",
+        shown_by: &[whole("storage::a_gibibyte_of_input_grows_memory_by_less_than_32_mib")],
+    },
+    Threat {
+        who: CLIENT, reach: "the queue",
+        stop: "`proofs.max_waiting`; requesters take turns",
+        shown_by: &[whole("pitfalls::pitfall_13_a_full_queue_is_told_by_a_code_that_clients_retry")],
+    },
+    Threat {
+        who: CLIENT, reach: "programs and inputs that unpack to terabytes",
+        stop: "Hierophant unpacks twelve bytes, a Contemplant up to its limit",
+        shown_by: &[
+            whole("hostile::bombs::a_program_that_unpacks_to_a_terabyte_costs_nothing"),
+            worker("artifact::tests::a_compression_bomb_stops_at_the_limit"),
+            test("fuzz", "seeds", "program"), test("fuzz", "seeds", "unpacked"),
+        ],
+    },
+    Threat {
+        who: "An operator's tools", reach: "event streams",
+        stop: "`limits.max_event_streams`; whoever does not keep up hears less",
+        shown_by: &[whole("events::too_many_listeners_are_turned_away_and_a_stop_ends_the_streams")],
+    },
+    // Who may do what.
+    Threat {
+        who: STRANGER, reach: "requests in another's name",
+        stop: "signatures over the bytes as they came, in every form that SDKs send; `auth = \"allowlist\"`",
+        shown_by: &[
+            part("api::auth::tests::every_recovery_byte_that_an_sdk_sends_gives_the_signer"),
+            part("api::auth::tests::the_modes_let_in_whom_they_should"),
+            whole("bad_input::strangers_are_denied_by_an_allowlist_and_members_are_not"),
+            whole("pitfalls::pitfall_05_signatures_cover_the_raw_bytes_with_fields_that_we_do_not_know"),
+        ],
+    },
+    Threat {
+        who: STRANGER, reach: "a signed call, heard and sent again",
+        stop: "it joins the first request",
+        shown_by: &[whole("pitfalls::pitfall_12_a_call_retried_with_a_new_nonce_joins_the_first_request")],
+    },
+    Threat {
+        who: CLIENT, reach: "requests of others: cancelling them",
+        stop: "only the requester cancels",
+        shown_by: &[whole("bad_input::cancelling_what_is_not_there_not_yours_or_over_is_refused")],
+    },
+    Threat {
+        who: CLIENT, reach: "private inputs of others",
+        stop: "a client's URL never gives one out; the lease of the attempt does, while it lasts",
+        shown_by: &[whole("bad_input::a_private_input_is_read_by_the_leased_worker_only")],
+    },
+    Threat {
+        who: CLIENT, reach: "uploads of others: overwriting them",
+        stop: "a ticket holds the first bytes for good",
+        shown_by: &[whole("bad_input::uploads_need_a_ticket_and_a_second_one_changes_nothing")],
+    },
+    Threat {
+        who: CLIENT, reach: "a program that takes its host down",
+        stop: "its failure is its own: limits count, panics are caught, no Contemplant is blamed",
+        shown_by: &[
+            whole("bad_input::a_failing_guest_is_unexecutable_with_its_cause"),
+            worker("executor::execute::tests::an_input_survives_and_anything_else_is_refused_without_a_panic"),
+        ],
+    },
+    Threat {
+        who: UNKNOWN_CONTEMPLANT, reach: "jobs, with their private inputs",
+        stop: "`worker_token`, compared in constant time; without one only this machine is let in",
+        shown_by: &[
+            part("registry::core::tests::with_a_token_only_its_bearers_are_admitted"),
+            part("registry::core::tests::without_a_token_only_this_machine_is_admitted"),
+            whole("bad_input::garbage_instead_of_a_handshake_is_refused"),
+        ],
+    },
+    Threat {
+        who: CONTEMPLANT, reach: "a wrong proof in a right one's place",
+        stop: "SP1's verifier, over program, mode, version and public values",
+        shown_by: &[
+            whole("verify::wrong_proofs_never_reach_a_client_and_the_right_one_does"),
+            whole("verify::hostile_changes_of_a_real_proof_never_pass_and_never_stop_the_checker"),
+            whole("verify::mock_proofs_pass_only_from_mock_backends_and_only_in_mock_mode"),
+            test("fuzz", "seeds", "proof"),
+        ],
+    },
+    Threat {
+        who: CONTEMPLANT, reach: "attempts of others",
+        stop: "words about a lease count only from its holder, and only while it lasts",
+        shown_by: &[whole("bad_input::words_about_leases_that_are_not_held_change_nothing")],
+    },
+    Threat {
+        who: CONTEMPLANT, reach: "the coordinator: garbage, floods, long frames",
+        stop: "it is cut off, its job goes elsewhere",
+        shown_by: &[
+            whole("bad_input::a_worker_that_sends_garbage_is_cut_off_and_its_job_goes_elsewhere"),
+            whole("bad_input::a_worker_that_floods_is_cut_off"),
+            whole("bad_input::a_frame_of_10_mb_cuts_the_worker_off_and_nothing_else"),
+        ],
+    },
+    Threat {
+        who: "Hierophant, as a Contemplant sees it", reach: "bytes and messages of any kind",
+        stop: "what is not understood is passed over; sizes and digests are checked",
+        shown_by: &[
+            test("fuzz", "seeds", "coordinator_message"),
+            test("contemplant", "contemplant", "job::a_message_from_the_future_is_passed_over"),
+        ],
+    },
+    Threat {
+        who: PAGE, reach: "`/api/v1` and the dashboard, by a name or an address of this machine",
+        stop: "`Host` and `Origin` must be this machine's; a policy that forbids foreign scripts",
+        shown_by: &[
+            part("api::http::v1::guard::tests::others_proxies_and_foreign_pages_are_not"),
+            whole("operate::neither_proxies_nor_foreign_pages_may_operate"),
+        ],
+    },
+    Threat {
+        who: "An operator", reach: "acts that nobody remembers",
+        stop: "a line in the log for each: who, what, from where, how it went",
+        shown_by: &[whole("acts::the_log_says_who_did_what_from_where_and_how_it_went")],
+    },
+    Threat {
+        who: "A receiver of webhooks, or somebody in its place", reach: "ends of requests",
+        stop: "signed by Standard Webhooks; a receiver that is down hinders nobody",
+        shown_by: &[
+            whole("webhooks::ends_are_told_signed_and_only_those_that_were_asked_for"),
+            whole("webhooks::a_receiver_that_is_down_hears_of_it_after_a_restart_and_hinders_nobody"),
+        ],
+    },
+    // At rest.
+    Threat {
+        who: DISK, reach: "stored records and bytes",
+        stop: "damage is found before anything is served; a damaged or foreign database is refused",
+        shown_by: &[
+            whole("storage::a_finished_proof_that_was_damaged_on_the_disk_is_never_served"),
+            whole("stores::sqlite_only::a_file_with_overwritten_pages_is_refused"),
+            test("fuzz", "seeds", "stored_record"),
+        ],
+    },
+    Threat {
+        who: READER, reach: "tokens, ids that open something, inputs, public values",
+        stop: "they are not written, or cut short",
+        shown_by: &[
+            whole("hostile::logs::no_secret_and_no_id_that_opens_something_is_in_the_log"),
+            test("network-lib", "lib", "logging::tests::public_values_stay_out_of_the_log_unless_a_crate_is_asked_by_name"),
+            worker("config::tests::the_token_is_not_printed"),
+        ],
+    },
+    Threat {
+        who: "Whoever writes the configuration", reach: "keys that are misspelt or contradict each other",
+        stop: "the start is refused with all faults, never with a default in a wrong key's place",
+        shown_by: &[
+            part("config::tests::every_fault_is_found_at_once"),
+            test("fuzz", "seeds", "config"),
+        ],
+    },
+];
