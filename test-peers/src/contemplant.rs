@@ -71,7 +71,8 @@ impl Worker {
         let connector = Some(Connector::Rustls(trust.config()));
         let (socket, _) =
             tokio_tungstenite::connect_async_tls_with_config(url, None, true, connector).await?;
-        Ok(Self { socket, http: trust.http(), base: format!("https://{}", network.http()) })
+        let base = format!("https://{}", network.http());
+        Ok(Self { socket, http: trust.http(), key: None, base })
     }
 
     /// Connects and says hello, which must be welcome.
