@@ -101,7 +101,7 @@ impl Root {
         let proofs = ProofsActor::start(arguments, above.clone()).await?;
         let arguments = RegistryArguments {
             rules: config.registry_rules(),
-            shared_token: config.worker_token.as_ref().map(|token| token.0.clone()),
+            shared_token: config.worker_token.as_ref().map(|token| token.0.as_str().into()),
             tokens,
             heartbeat_interval: config.worker_registry.heartbeat_interval,
             proofs: proofs.clone(),

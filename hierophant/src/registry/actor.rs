@@ -41,7 +41,7 @@ pub struct RegistryArguments {
     /// Rules for admission and liveness.
     pub rules: Rules,
     /// The token of the configuration, which any worker may present.
-    pub shared_token: Option<String>,
+    pub shared_token: Option<Secret>,
     /// The tokens of single workers.
     pub tokens: Tokens,
     /// How often workers are asked to send a heartbeat.
@@ -59,7 +59,7 @@ pub struct RegistryArguments {
 pub struct RegistryState {
     core: RegistryCore,
     keys: Keys,
-    shared_token: Option<String>,
+    shared_token: Option<Secret>,
     tokens: Tokens,
     clock: Clock,
     heartbeat_interval: Duration,
@@ -236,7 +236,8 @@ impl RegistryState {
     ) -> Result<Result<(), (Refusal, Box<WebSocket>)>, ActorProcessingErr> {
         tidy(&mut hello.capabilities);
         let secret = hello.token.as_ref().map(Secret::reveal);
-        let authorized = authorize(self.shared_token.as_deref(), &self.tokens, secret, ip);
+        let shared = self.shared_token.as_ref().map(Secret::reveal);
+        let authorized = authorize(shared, &self.tokens, secret, ip);
         let by = authorized.as_ref().map_or_else(|_| "nothing".into(), ToString::to_string);
         let admission = match self.core.admit(now, &hello, ip, authorized) {
             Ok(admission) => admission,

@@ -11,9 +11,7 @@ use network_lib::job::{Failure, FailureClass};
 use network_lib::wire::{FromWorker, program_path, proof_path, stdin_path};
 use reqwest::{Method, StatusCode};
 
-use crate::support::{
-    Client, Network, Worker, blob, core_proof, eventually, execution, hello, impatient,
-};
+use crate::support::{Client, Network, Worker, blob, core_proof, eventually, execution, hello};
 
 /// A Contemplant and the client whose request it works on.
 struct Working {
@@ -107,6 +105,7 @@ async fn an_expired_link_gets_403_and_looks_like_one_that_never_was() {
     ended.client.cancel(&ended.request).await.expect("cancels");
     assert_eq!(all_links(&ended.worker, &ended.lease.to_string()).await, never, "cancelled");
 
+    let network = Network::start().await;
     let mut failed = working(&network, b"two").await;
     let failure = Failure {
         class: FailureClass::Guest,
@@ -118,13 +117,13 @@ async fn an_expired_link_gets_403_and_looks_like_one_that_never_was() {
     failed.client.until(&failed.request, FulfillmentStatus::Unfulfillable).await;
     assert_eq!(all_links(&failed.worker, &failed.lease.to_string()).await, never, "failed");
 
+    let network = Network::start().await;
     let mut proved = working(&network, b"three").await;
     assert_eq!(proved.worker.hand_in(proved.lease, &core_proof()).await, 200);
     let (lease_id, proof) = (proved.lease, blob(&core_proof()));
     proved.worker.say(FromWorker::Completed { lease_id, execution: execution(), proof }).await;
     proved.client.until(&proved.request, FulfillmentStatus::Fulfilled).await;
     assert_eq!(all_links(&proved.worker, &proved.lease.to_string()).await, never, "proved");
-    assert_eq!(all_links(&proved.worker, "../../etc/passwd").await.len(), 3);
 }
 
 #[tokio::test]
@@ -161,7 +160,11 @@ async fn each_welcome_brings_another_key_and_ends_the_one_before() {
 
 #[tokio::test]
 async fn a_key_opens_its_attempt_while_the_connection_is_broken_until_the_worker_is_given_up() {
-    let network = Network::start_with(impatient).await;
+    let network = Network::start_with(|config| {
+        config.worker_registry.heartbeat_interval = Duration::from_millis(500);
+        config.worker_registry.silence_limit = Duration::from_secs(4);
+    })
+    .await;
     let Working { mut worker, lease, .. } = working(&network, b"input").await;
     worker.say(FromWorker::Executed { lease_id: lease, execution: execution() }).await;
     eventually("it has begun", async || {
