@@ -430,6 +430,9 @@ impl io::Write for Log {
 
 #[tokio::test]
 async fn the_log_says_who_did_what_from_where_and_how_it_went() {
+    // While there is but one subscriber, whoever first comes to a line decides whether anybody wants it, and
+    // that may be another test.
+    let _second = tracing::dispatcher::Dispatch::new(tracing_subscriber::fmt().finish());
     let log = Log::default();
     let writer = log.clone();
     let logging = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone());
