@@ -341,8 +341,11 @@ async fn clock_skew(stage: &mut Stage) {
     assert_eq!(refused.code(), Code::InvalidArgument, "{refused}");
     assert!(refused.message().contains("deadline"), "{refused}");
     stage.note("InvalidArgument for a deadline that has passed");
-    // As far ahead as a number goes.
+    // As far ahead as a number goes, and then as far as is taken.
     ask.deadline = u64::MAX;
+    let refused = client.ask(&ask).await.expect_err("too far ahead");
+    assert_eq!(refused.code(), Code::InvalidArgument, "{refused}");
+    ask.deadline = unix_now() + 29 * 24 * HOUR;
     stage.submit(&mut client, &ask, Expected::Proof(21, ProofMode::Core)).await;
     let _prover = stage.prover("amos", Duration::ZERO);
     stage.all_arrive(STEP).await;

@@ -274,7 +274,8 @@ async fn pitfall_13_a_full_queue_is_told_by_a_code_that_clients_retry() {
 
 #[tokio::test]
 async fn pitfall_14_limits_of_all_ones_survive_the_store() {
-    let network = Network::start().await;
+    let network =
+        Network::start_with(|config| config.calls.max_deadline = std::time::Duration::MAX).await;
     let mut client = Client::connect(&network).await;
     let mut ask = client.ready_to_ask(b"input").await;
     ask.cycle_limit = u64::MAX;
