@@ -47,6 +47,7 @@ pub(super) const THREATS: &[Threat] = &[
             whole("bad_input::bytes_that_are_no_http_do_not_stop_either_port"),
             test("fuzz", "seeds", "request_body"), test("fuzz", "seeds", "signed_call"), test("fuzz", "seeds", "worker_message"),
             test("fuzz", "seeds", "headers"), test("fuzz", "seeds", "ids"),
+            part("api::classify::tests::any_body_of_either_schema_is_told_apart_and_read_whole"),
         ],
     },
     Threat {
@@ -284,6 +285,22 @@ pub(super) const THREATS: &[Threat] = &[
             whole("hostile::logs::no_secret_and_no_id_that_opens_something_is_in_the_log"),
             test("network-lib", "lib", "logging::tests::public_values_stay_out_of_the_log_unless_a_crate_is_asked_by_name"),
             worker("config::tests::the_token_is_not_printed"),
+        ],
+    },
+    Threat {
+        who: "Whoever gets a program to do their bidding", reach: "the machine that it runs on",
+        stop: "no `unsafe` code of ours; containers without rights, whose file systems cannot be written",
+        shown_by: &[
+            test("xtask", "containers", "unsafe_code_is_forbidden_in_every_crate"),
+            test("xtask", "containers", "containers_run_without_rights"),
+        ],
+    },
+    Threat {
+        who: CLIENT, reach: "proofs by a key that is not the program's",
+        stop: "a key must hash to the id that it is registered for",
+        shown_by: &[
+            whole("verify::a_key_that_is_none_is_the_requests_fault_and_a_missing_proof_is_nobodys"),
+            test("fuzz", "seeds", "verifying_key"),
         ],
     },
     Threat {
