@@ -1,6 +1,7 @@
 //! Configuration: one TOML file, `contemplant.toml`, overridden by `CONTEMPLANT_…` variables.
 
 mod docker;
+mod tls;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 pub use self::docker::DockerSettings;
+pub use self::tls::TlsSettings;
 use crate::gpu;
 use crate::prover_server::socket_of;
 
@@ -79,6 +81,8 @@ pub struct Config {
     pub metrics_address: Option<SocketAddr>,
     /// How log lines look. Default: for people.
     pub log_format: LogFormat,
+    /// With a `wss://` address: whom to believe, and what to show.
+    pub tls: TlsSettings,
     /// With `cuda`: prover servers in Docker.
     pub docker: DockerSettings,
 }
@@ -140,6 +144,7 @@ impl Default for Config {
             max_decompressed_bytes: 4 << 30,
             metrics_address: None,
             log_format: LogFormat::Human,
+            tls: TlsSettings::default(),
             docker: DockerSettings::default(),
         }
     }
@@ -166,6 +171,7 @@ impl Settings for Config {
             }
         }
         self.validate_servers(faults);
+        tls::validate(&self.tls, faults);
         if self.data_dir.as_os_str().is_empty() {
             faults.add("data_dir", "must not be empty; name a folder");
         }
@@ -323,9 +329,10 @@ mod tests {
         let examples =
             ["name", "token", "prover_command", "prover_endpoint", "gpus", "metrics_address"];
         let docker_examples = ["engine", "memory_bytes", "network"];
+        let tls_examples = ["ca_certificate", "certificate", "key"];
         let is_example = |line: &str| {
             let key = line.split(" = ").next().unwrap_or_default();
-            examples.contains(&key) || docker_examples.contains(&key)
+            examples.contains(&key) || docker_examples.contains(&key) || tls_examples.contains(&key)
         };
         let uncommented: String = TEMPLATE
             .lines()
@@ -337,7 +344,7 @@ mod tests {
         let config = load_text(&uncommented).unwrap();
         let modes = Some(Config::default().wanted_modes());
         assert_eq!(config, Config { modes, ..Config::default() });
-        for key in examples.iter().chain(&docker_examples) {
+        for key in examples.iter().chain(&docker_examples).chain(&tls_examples) {
             assert!(TEMPLATE.contains(&format!("# {key} = ")), "{key}");
         }
     }
@@ -354,10 +361,11 @@ mod tests {
             "prover_endpoint = \"sock\"\nprover_command = []\ngpus = [1, 1]\nprover_start_limit = \"0s\"\n\
              hierophant_ws_address = \"http://x\"\nmodes = []\ntoken = \"\"\nhttp_timeout = \"1ms\"\n\
              name = \"\"\nmax_decompressed_bytes = 1\nreconnect_max_delay = \"0s\"\nbackend = \"gpu\"\n\
+             [tls]\ncertificate = \"x\"\n\
              [docker]\nimage = \"\"\nengine = \"tcp://x\"\nmemory_bytes = 1\nshm_bytes = 1\n",
         )
         .unwrap_err();
-        assert_eq!(error.faults.len(), 16, "{error}");
+        assert_eq!(error.faults.len(), 17, "{error}");
         assert!(error.to_string().contains("must start with ws:// or wss://"), "{error}");
     }
 

@@ -18,6 +18,7 @@ pub mod names;
 pub mod observed;
 pub mod prover_server;
 pub mod runner;
+pub mod trust;
 
 use std::sync::Arc;
 
@@ -39,6 +40,7 @@ use crate::identity::DataDir;
 use crate::link::{Identity, Link, Offer};
 use crate::metrics::Metrics;
 use crate::runner::Runner;
+use crate::trust::Trust;
 
 /// Works for the Hierophant that `config` names until `shutdown`, or until Hierophant has it drained.
 ///
@@ -58,6 +60,9 @@ pub async fn run(
     let _ = rustls::crypto::ring::default_provider().install_default();
     let endpoints = endpoints(&config.hierophant_ws_address)
         .map_err(|fault| anyhow!("`hierophant_ws_address` {fault}"))?;
+    let trust = Arc::new(Trust::new(config.tls.clone()));
+    // What cannot be used now is told now; later it may be only half replaced.
+    trust.config().await.context("the certificates cannot be used")?;
     let data_dir = DataDir::open(&config.data_dir)?;
     let name = config.name.clone();
     let name = name.unwrap_or_else(|| names::name_for(data_dir.worker_id).to_owned());
@@ -85,14 +90,15 @@ pub async fn run(
     let runner = Runner::new(
         &config,
         &endpoints,
+        Arc::clone(&trust),
         Arc::clone(&executor),
         downloads,
         finished,
         metrics.clone(),
-    )
-    .context("cannot set up HTTP")?;
+    );
     let identity = Identity {
         endpoints,
+        trust,
         worker_id: data_dir.worker_id,
         name,
         token: config.token.as_ref().map(|token| Secret::reveal(token).to_owned()),

@@ -32,6 +32,7 @@ use crate::executor::{JobEvent, Outcome};
 use crate::finished::FinishedProof;
 use crate::metrics::Metrics;
 use crate::runner::Runner;
+use crate::trust::Trust;
 
 /// A connection that lasted this long was a good one: the next pause is short again.
 const GOOD_CONNECTION: Duration = Duration::from_secs(10);
@@ -42,6 +43,7 @@ const LEAVING_DELAY: Duration = Duration::from_secs(1);
 /// Who connects, and where and how.
 pub(crate) struct Identity {
     pub(crate) endpoints: Endpoints,
+    pub(crate) trust: Arc<Trust>,
     pub(crate) worker_id: WorkerId,
     pub(crate) name: String,
     pub(crate) token: Option<String>,
@@ -96,9 +98,13 @@ impl From<Lost> for End {
 /// # Errors
 ///
 /// Why it does not answer, or what it refuses.
-pub(crate) async fn greet(websocket: &url::Url, hello: Hello) -> Result<String, String> {
+pub(crate) async fn greet(
+    websocket: &url::Url,
+    trust: &Trust,
+    hello: Hello,
+) -> Result<String, String> {
     let (socket, welcome) =
-        Socket::open(websocket, hello).await.map_err(|error| error.to_string())?;
+        Socket::open(websocket, trust, hello).await.map_err(|error| error.to_string())?;
     socket.close().await;
     Ok(welcome.software_version)
 }
@@ -159,7 +165,9 @@ impl Link {
                 return Ok(());
             }
             let hello = self.hello();
-            let opening = Socket::open(&self.identity.endpoints.websocket, hello);
+            let Identity { endpoints, trust, .. } = &self.identity;
+            let (websocket, trust) = (endpoints.websocket.clone(), Arc::clone(trust));
+            let opening = async move { Socket::open(&websocket, &trust, hello).await };
             let Some(connected) = self.while_needed(opening).await else { return Ok(()) };
             let reason = match connected {
                 Ok((socket, welcome)) => {

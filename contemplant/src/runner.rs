@@ -23,6 +23,7 @@ use crate::executor::{EventSink, Executor, Outcome, ProveJob, Proved, failure};
 use crate::finished::{FinishedProof, FinishedProofs};
 use crate::metrics::Metrics;
 use crate::observed::Observed;
+use crate::trust::Trust;
 
 /// An attempt as Hierophant hands it out.
 #[derive(Debug, Clone)]
@@ -76,21 +77,20 @@ impl From<TransferError> for Stop {
 impl Runner {
     /// A runner that fetches from `endpoints` into the folder `downloads`, proves with `executor` and
     /// keeps what it has made in `finished`.
-    ///
-    /// # Errors
-    ///
-    /// When no HTTP client can be built.
+    #[must_use]
     pub fn new(
         config: &Config,
         endpoints: &Endpoints,
+        trust: Arc<Trust>,
         executor: Arc<dyn Executor>,
         downloads: PathBuf,
         finished: FinishedProofs,
         metrics: Metrics,
-    ) -> anyhow::Result<Self> {
+    ) -> Self {
         let slots = executor.capabilities().borrow().slots.max(1);
-        Ok(Self {
-            transfer: Transfer::new(endpoints.http.clone(), config.http_timeout, metrics.clone())?,
+        let (base, silence) = (endpoints.http.clone(), config.http_timeout);
+        Self {
+            transfer: Transfer::new(base, trust, silence, metrics.clone()),
             downloads,
             finished,
             max_decompressed_bytes: config.max_decompressed_bytes,
@@ -99,7 +99,7 @@ impl Runner {
             heard: watch::Sender::new(()),
             leaving: CancellationToken::new(),
             metrics,
-        })
+        }
     }
 
     /// Starts an attempt. Its last event is always the one that says how it ended.

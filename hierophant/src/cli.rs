@@ -5,9 +5,11 @@
 mod act;
 mod caller;
 mod download;
+mod reach;
 mod show;
 mod watch;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
@@ -20,6 +22,7 @@ use crate::api::http::v1::model::{
 use crate::config::Config;
 use act::Act;
 use caller::{CallError, Caller};
+use reach::Reach;
 use show::Show;
 
 /// Hierophant cannot be reached.
@@ -31,6 +34,9 @@ pub struct Options {
     /// HTTP address of the running Hierophant [default: this machine, the configuration's `http_port`].
     #[arg(long, global = true, value_name = "URL")]
     url: Option<String>,
+    /// PEM file with authorities to believe besides the public ones, for an https:// address.
+    #[arg(long, global = true, value_name = "FILE")]
+    ca: Option<PathBuf>,
     /// Print JSON instead of tables.
     #[arg(long, global = true)]
     json: bool,
@@ -114,19 +120,21 @@ impl Filter {
 /// Asks, prints the answer, and says how it went: 0 for an answer, 1 for a refusal, 3 if nobody is there.
 #[must_use]
 pub fn run(question: &Question, options: &Options, config: &Config) -> ExitCode {
-    let url = options.url.clone();
-    let url = url.unwrap_or_else(|| format!("http://127.0.0.1:{}", config.http_port));
+    let caller = match Reach::of(options.url.as_deref(), options.ca.as_deref(), config) {
+        Ok(reach) => Caller::new(reach),
+        Err(fault) => return failed(&fault, ExitCode::FAILURE),
+    };
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return failed(&error.to_string(), ExitCode::FAILURE),
     };
     if matches!(question, Question::Watch) {
-        return match runtime.block_on(watch::watch(&Caller::new(url))) {
+        return match runtime.block_on(watch::watch(&caller)) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => failed(&error.to_string(), error.exit_code()),
         };
     }
-    match runtime.block_on(answer(question, &Caller::new(url), options.json)) {
+    match runtime.block_on(answer(question, &caller, options.json)) {
         Ok(text) => {
             print!("{text}");
             ExitCode::SUCCESS

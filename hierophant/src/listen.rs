@@ -26,14 +26,15 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::{Config, LimitsConfig};
 use crate::metrics::{Cut, Metrics, Refused};
-use activity::Activity;
+use activity::{Activity, Times};
 use certificates::Certificates;
 use connection::{Connection, Raw};
 use http::Served;
 use tls::Secured;
 
+pub use certificates::name_in;
 pub use slots::{Full, Slot, Slots};
-pub use tls::PeerCertificate;
+pub use tls::{OverTls, PeerCertificate};
 
 /// Of handshakes, one address may have this part.
 const SHARE_OF_HANDSHAKES: usize = 4;
@@ -145,10 +146,15 @@ impl Doors {
             };
             let (this, router, stop) = (self.clone(), router.clone(), stop.clone());
             let limits = &self.0.limits;
-            let activity = Activity::new(limits.head_time, limits.idle_time);
+            let (head, idle, stall) = (limits.head_time, limits.idle_time, limits.stall_time);
+            let activity = Activity::new(Times { head, idle, stall });
             let raw = Raw::new(io, admitted, activity.clone(), limits.stall_time);
             let connection = connections.track_future(async move {
-                let Some(secured) = this.secure(raw, peer, port).await else { return };
+                let secured = tokio::select! {
+                    secured = this.secure(raw, peer, port) => secured,
+                    () = stop.cancelled() => return,
+                };
+                let Some(secured) = secured else { return };
                 activity.begin(secured.http2);
                 let Secured { connection, certificate, .. } = secured;
                 let served = Served { connection, activity, peer, certificate };

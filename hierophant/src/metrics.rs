@@ -189,7 +189,7 @@ impl Metrics {
             "connections_cut",
             "connections that were ended, by `reason` (`handshake`: no TLS handshake, or not in time, \
              `hello`: a WebSocket that did not say who it is, `head`: no request in time, `idle`: no \
-             request for a while)",
+             request for a while, `stalled`: nothing of an answer was taken over HTTP/2)",
         );
         let certificates_read = to.counters(
             "tls_certificates_read",

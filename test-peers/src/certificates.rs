@@ -1,12 +1,17 @@
-//! Certificates that a test makes as it runs.
+//! Certificates that a test makes as it runs, and peers that trust nobody else's.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, SerialNumber, date_time_ymd,
 };
-use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Identity};
 
 /// An authority that no public list knows.
 pub struct Authority {
@@ -106,4 +111,76 @@ pub fn replace(path: &Path, text: &str) {
     let beside = path.with_extension("new");
     std::fs::write(&beside, text).expect("writes");
     std::fs::rename(beside, path).expect("renames");
+}
+
+/// What a peer under TLS goes by.
+#[derive(Debug, Clone)]
+pub struct Trust {
+    /// The one authority that it trusts, in PEM.
+    pub authority: String,
+    /// The certificate that it shows, if any.
+    pub identity: Option<Issued>,
+}
+
+impl Trust {
+    /// Trust in this authority, without a certificate of one's own.
+    #[must_use]
+    pub fn in_authority(authority: &Authority) -> Self {
+        Self { authority: authority.pem(), identity: None }
+    }
+
+    /// The same with a certificate of one's own.
+    #[must_use]
+    pub fn with(&self, identity: Issued) -> Self {
+        Self { identity: Some(identity), ..self.clone() }
+    }
+
+    /// A gRPC channel, made as the SDK makes it.
+    ///
+    /// # Errors
+    ///
+    /// When there is no connection.
+    pub async fn channel(&self, grpc: SocketAddr) -> Result<Channel, tonic::transport::Error> {
+        let mut tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(&self.authority));
+        if let Some(identity) = &self.identity {
+            tls = tls.identity(Identity::from_pem(&identity.certificate, &identity.key));
+        }
+        let endpoint = Channel::from_shared(format!("https://{grpc}")).expect("URL");
+        endpoint.tls_config(tls)?.connect().await
+    }
+
+    /// An HTTP client that opens a connection for each call, as the SDK does.
+    #[must_use]
+    pub fn http(&self) -> reqwest::Client {
+        let authority = reqwest::Certificate::from_pem(self.authority.as_bytes()).expect("PEM");
+        let mut client = reqwest::Client::builder()
+            .pool_max_idle_per_host(0)
+            .tls_built_in_root_certs(false)
+            .add_root_certificate(authority);
+        if let Some(Issued { certificate, key, .. }) = &self.identity {
+            let both = format!("{certificate}{key}");
+            client = client.identity(reqwest::Identity::from_pem(both.as_bytes()).expect("PEM"));
+        }
+        client.build().expect("a client")
+    }
+
+    /// For connections of any other kind.
+    #[must_use]
+    pub fn config(&self) -> Arc<ClientConfig> {
+        let mut roots = RootCertStore::empty();
+        let authority = CertificateDer::from_pem_slice(self.authority.as_bytes()).expect("PEM");
+        roots.add(authority).expect("an authority");
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_root_certificates(roots);
+        Arc::new(match &self.identity {
+            None => builder.with_no_client_auth(),
+            Some(identity) => {
+                let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes()).expect("PEM");
+                builder.with_client_auth_cert(vec![identity.der()], key).expect("fits together")
+            }
+        })
+    }
 }

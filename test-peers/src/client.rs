@@ -12,6 +12,7 @@ use prost::Message as _;
 use tonic::Status;
 use tonic::transport::Channel;
 
+use crate::certificates::Trust;
 use crate::{LIMIT, Reach, program_upload, unix_now};
 
 /// How a request is made; a test changes what it is about.
@@ -63,6 +64,16 @@ impl Client {
         let url = format!("http://{}", network.grpc());
         let channel = Channel::from_shared(url).expect("URL").connect().await.expect("connects");
         Self::over(channel, seed)
+    }
+
+    /// Connects with the usual key under TLS.
+    ///
+    /// # Panics
+    ///
+    /// When there is no connection.
+    pub async fn under_tls(network: &impl Reach, trust: &Trust) -> Self {
+        let channel = trust.channel(network.grpc()).await.expect("connects");
+        Self { http: trust.http(), ..Self::over(channel, 7) }
     }
 
     /// A client with a key of this seed that speaks over this channel.

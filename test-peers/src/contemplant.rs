@@ -7,9 +7,10 @@ use network_lib::ids::{LeaseId, WorkerId};
 use network_lib::job::{BlobInfo, Execution, ProofMode};
 use network_lib::wire::{FromWorker, ToWorker, proof_path};
 use tokio::net::TcpStream;
-use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+use tokio_tungstenite::tungstenite::{self, Message};
+use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream};
 
+use crate::certificates::Trust;
 use crate::{LIMIT, Reach, blob, execution};
 
 /// A Contemplant that does what a test tells it.
@@ -52,9 +53,30 @@ impl Worker {
         Self { socket, http: reqwest::Client::new(), base: format!("http://{}", network.http()) }
     }
 
+    /// Connects under TLS without a handshake.
+    ///
+    /// # Errors
+    ///
+    /// When there is no connection, or it is not upgraded.
+    pub async fn dial_under_tls(
+        network: &impl Reach,
+        trust: &Trust,
+    ) -> Result<Self, tungstenite::Error> {
+        let url = format!("wss://{}/ws", network.http());
+        let connector = Some(Connector::Rustls(trust.config()));
+        let (socket, _) =
+            tokio_tungstenite::connect_async_tls_with_config(url, None, true, connector).await?;
+        Ok(Self { socket, http: trust.http(), base: format!("https://{}", network.http()) })
+    }
+
     /// Connects and says hello, which must be welcome.
     pub async fn join(network: &impl Reach, hello: Hello) -> Self {
-        let mut worker = Self::dial(network).await;
+        Self::dial(network).await.welcome(hello).await
+    }
+
+    /// Says hello, which must be welcome.
+    pub async fn welcome(self, hello: Hello) -> Self {
+        let mut worker = self;
         worker.say(FromWorker::Hello(hello)).await;
         match worker.hear().await {
             Some(ToWorker::Welcome(_)) => worker,

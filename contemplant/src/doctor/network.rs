@@ -5,6 +5,7 @@ use network_lib::ids::WorkerId;
 
 use crate::config::{BackendChoice, Config, Secret, endpoints};
 use crate::link;
+use crate::trust::Trust;
 
 /// Shakes hands under an identity of its own, so that a Contemplant that works is not displaced.
 pub(super) async fn hierophant(config: &Config) -> Result<String, String> {
@@ -34,7 +35,7 @@ pub(super) async fn hierophant(config: &Config) -> Result<String, String> {
         },
         held: Vec::new(),
     };
-    match link::greet(&endpoints.websocket, hello).await {
+    match link::greet(&endpoints.websocket, &Trust::new(config.tls.clone()), hello).await {
         Ok(version) => Ok(format!("version {version} at {address} takes this Contemplant")),
         Err(reason) => Err(format!(
             "{address}: {reason}; start Hierophant, or correct `hierophant_ws_address` or `token`"

@@ -10,8 +10,12 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{self, Bytes, Message};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
+use tokio_tungstenite::{
+    Connector, MaybeTlsStream, WebSocketStream, connect_async_tls_with_config,
+};
 use url::Url;
+
+use crate::trust::Trust;
 
 /// How long connecting, and the answer to the first message, may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -53,20 +57,31 @@ pub(super) struct Lost(pub(super) String);
 
 impl Socket {
     /// Connects and introduces this Contemplant.
-    pub(super) async fn open(url: &Url, hello: Hello) -> Result<(Self, Welcome), ConnectError> {
-        match timeout(HANDSHAKE_TIMEOUT, Self::connect(url, hello)).await {
+    pub(super) async fn open(
+        url: &Url,
+        trust: &Trust,
+        hello: Hello,
+    ) -> Result<(Self, Welcome), ConnectError> {
+        match timeout(HANDSHAKE_TIMEOUT, Self::connect(url, trust, hello)).await {
             Ok(outcome) => outcome,
             Err(_) => Err(ConnectError::Unreachable("no answer in time".to_owned())),
         }
     }
 
-    async fn connect(url: &Url, hello: Hello) -> Result<(Self, Welcome), ConnectError> {
+    async fn connect(
+        url: &Url,
+        trust: &Trust,
+        hello: Hello,
+    ) -> Result<(Self, Welcome), ConnectError> {
         let unreachable = |reason: String| ConnectError::Unreachable(reason);
         let config = WebSocketConfig::default()
             .max_message_size(Some(MAX_FRAME_BYTES))
             .max_frame_size(Some(MAX_FRAME_BYTES));
         let no_delay = true;
-        let (stream, _) = connect_async_with_config(url.as_str(), Some(config), no_delay)
+        let tls = trust.config().await.map_err(|error| unreachable(format!("{error:#}")))?;
+        // Only a `wss://` address has a use for it.
+        let tls = Some(Connector::Rustls(tls));
+        let (stream, _) = connect_async_tls_with_config(url.as_str(), Some(config), no_delay, tls)
             .await
             .map_err(|error| unreachable(error.to_string()))?;
         let mut socket = Self { stream };

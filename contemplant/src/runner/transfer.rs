@@ -14,6 +14,7 @@ use network_lib::ids::{Sha256Digest, random_bytes};
 use network_lib::job::BlobInfo;
 use reqwest::header::CONTENT_LENGTH;
 use reqwest::{Client, Response, StatusCode, redirect};
+use rustls::ClientConfig;
 use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 use tokio::io::{AsyncRead, AsyncWriteExt};
@@ -22,6 +23,7 @@ use tokio_util::io::ReaderStream;
 
 use crate::finished::{FinishedProof, ProofBytes};
 use crate::metrics::Metrics;
+use crate::trust::Trust;
 
 /// How often a download is tried that fails for no lasting reason.
 const TRIES: u32 = 6;
@@ -46,21 +48,52 @@ pub(super) enum TransferError {
 /// Moves bytes between this machine and Hierophant.
 pub(super) struct Transfer {
     base: String,
-    download: Client,
-    upload: Client,
+    trust: Arc<Trust>,
+    clients: Mutex<Option<Clients>>,
     silence: Duration,
     metrics: Metrics,
 }
 
+/// What transfers go over, as long as the certificates stay the same.
+#[derive(Clone)]
+struct Clients {
+    made_for: Arc<ClientConfig>,
+    download: Client,
+    upload: Client,
+}
+
 impl Transfer {
     /// Transfers with the server at `base`, each of which may stand still for `silence`.
-    pub(super) fn new(base: String, silence: Duration, metrics: Metrics) -> reqwest::Result<Self> {
-        let client =
-            || Client::builder().redirect(redirect::Policy::none()).connect_timeout(silence);
-        let download = client().read_timeout(silence).build()?;
-        // While an upload runs there is nothing to read, so its silence is measured here.
-        let upload = client().build()?;
-        Ok(Self { base, download, upload, silence, metrics })
+    pub(super) fn new(
+        base: String,
+        trust: Arc<Trust>,
+        silence: Duration,
+        metrics: Metrics,
+    ) -> Self {
+        Self { base, trust, clients: Mutex::default(), silence, metrics }
+    }
+
+    /// The clients for a transfer that begins now.
+    async fn clients(&self) -> Result<Clients, TransferError> {
+        let config = self.trust.config().await;
+        let config = config.map_err(|error| TransferError::Transient(format!("{error:#}")))?;
+        let mut kept = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(clients) = kept.as_ref().filter(|kept| Arc::ptr_eq(&kept.made_for, &config)) {
+            return Ok(clients.clone());
+        }
+        let client = || {
+            Client::builder()
+                .redirect(redirect::Policy::none())
+                .connect_timeout(self.silence)
+                .use_preconfigured_tls(ClientConfig::clone(&config))
+        };
+        let clients = Clients {
+            download: client().read_timeout(self.silence).build().map_err(network)?,
+            // While an upload runs there is nothing to read, so its silence is measured here.
+            upload: client().build().map_err(network)?,
+            made_for: config,
+        };
+        Ok(kept.insert(clients).clone())
     }
 
     /// Fetches `path` into a file in `folder`.
@@ -92,7 +125,8 @@ impl Transfer {
         expected: BlobInfo,
         folder: &Path,
     ) -> Result<NamedTempFile, TransferError> {
-        let response = self.download.get(format!("{}{path}", self.base)).send().await;
+        let Clients { download, .. } = self.clients().await?;
+        let response = download.get(format!("{}{path}", self.base)).send().await;
         let mut response = accepted(response)?;
         let local = |error: io::Error| {
             TransferError::Permanent(format!("cannot write to the data folder: {error}"))
@@ -155,8 +189,8 @@ impl Transfer {
         let pace = Arc::new(Pace::new());
         let sent = Arc::clone(&pace);
         let body = ReaderStream::with_capacity(bytes, CHUNK).inspect(move |_| sent.note());
-        let request = self
-            .upload
+        let Clients { upload, .. } = self.clients().await?;
+        let request = upload
             .put(format!("{}{path}", self.base))
             .header(CONTENT_LENGTH, proof.proof.size)
             .body(reqwest::Body::wrap_stream(body));

@@ -18,3 +18,4 @@ mod reconnect;
 mod refusal;
 mod restart;
 mod setup;
+mod tls;

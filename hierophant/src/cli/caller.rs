@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::UNREACHABLE;
+use super::reach::Reach;
 use crate::api::http::v1::PATH;
 use crate::api::http::v1::model::{Done, Reason, Worker};
 use crate::operate::Subject;
@@ -75,16 +76,17 @@ impl CallError {
 #[derive(Clone)]
 pub(super) struct Caller {
     url: String,
+    reach: Reach,
     client: Client,
 }
 
 impl Caller {
-    /// The one at this address.
-    pub(super) fn new(url: String) -> Self {
-        let client = Client::builder().read_timeout(PATIENCE).user_agent(PROGRAM).build();
+    /// The one that is reached so.
+    pub(super) fn new(reach: Reach) -> Self {
+        let client = reach.client().read_timeout(PATIENCE).user_agent(PROGRAM).build();
         // What is asked for here can always be built.
         let client = client.unwrap_or_default();
-        Self { url: url.trim_end_matches('/').to_owned(), client }
+        Self { url: reach.url.clone(), reach, client }
     }
 
     /// Reads from the API.
@@ -121,7 +123,7 @@ impl Caller {
 
     /// Opens the stream of changes. It breaks when nothing at all has come for `silence`.
     pub(super) async fn listen(&self, silence: Duration) -> Result<Response, CallError> {
-        let client = Client::builder().read_timeout(silence).build();
+        let client = self.reach.client().read_timeout(silence).build();
         let client = client.map_err(|error| self.unreachable(error))?;
         let call = client.get(format!("{}{PATH}/events", self.url));
         let sent = call.send().await.map_err(|error| self.unreachable(error))?;

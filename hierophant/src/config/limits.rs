@@ -38,7 +38,7 @@ pub struct LimitsConfig {
     /// How long a connection may stay open without a request. Default 2 min.
     #[serde(with = "humantime_serde")]
     pub idle_time: Duration,
-    /// How long a peer may take nothing of what is sent to it. Default 1 min.
+    /// How long a peer may take nothing of what is sent to it. Default 2 min.
     #[serde(with = "humantime_serde")]
     pub stall_time: Duration,
     /// Most requests at once over one HTTP/2 connection. Default 200.
@@ -73,7 +73,7 @@ impl Default for LimitsConfig {
             max_head_bytes: 32 << 10,
             max_header_fields: const { NonZeroUsize::new(100).expect("not zero") },
             idle_time: Duration::from_secs(120),
-            stall_time: Duration::from_secs(60),
+            stall_time: Duration::from_secs(120),
             http2_streams: const { NonZeroU32::new(200).expect("not zero") },
             http2_resets: const { NonZeroUsize::new(100).expect("not zero") },
             rpc_deadline: Duration::from_secs(30),

@@ -1,5 +1,6 @@
 //! What goes on over a connection, and when it has done nothing for too long.
 
+use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
@@ -12,6 +13,9 @@ use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+/// With fewer bytes no HTTP/2 connection has begun: its preface and an empty SETTINGS frame.
+const HTTP2_START: usize = 33;
+
 /// Why a connection is ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Overdue {
@@ -19,6 +23,8 @@ pub(super) enum Overdue {
     Head,
     /// There has been no request for a while.
     Idle,
+    /// The peer takes nothing of an answer, although it may take of others.
+    Stalled,
 }
 
 /// What goes on over one connection. Clones share it.
@@ -29,31 +35,52 @@ pub(super) struct Activity(Arc<Shared>);
 struct Shared {
     state: Mutex<State>,
     changed: Notify,
-    head_time: Duration,
-    idle_time: Duration,
+    times: Times,
+}
+
+/// How long a connection may take for what.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Times {
+    /// For the head of a request.
+    pub(super) head: Duration,
+    /// Without a request.
+    pub(super) idle: Duration,
+    /// Without taking anything of an answer.
+    pub(super) stall: Duration,
 }
 
 #[derive(Debug)]
 struct State {
     /// Requests that are being answered.
     open: usize,
+    /// Answers of which the peer could take more, and since when.
+    untaken: BTreeMap<u64, Instant>,
+    /// Number of the next request.
+    next: u64,
     /// Whether there was any.
     any: bool,
     /// Since when there is none.
     since: Instant,
-    /// When the first byte came after that.
-    heard: Option<Instant>,
+    /// When the first byte came after that, and how many have come.
+    heard: Option<(Instant, usize)>,
     /// Whether bytes may be something else than a request: pings, for one.
     multiplexed: bool,
 }
 
 impl Activity {
     /// A connection that begins now.
-    pub(super) fn new(head_time: Duration, idle_time: Duration) -> Self {
-        let state =
-            State { open: 0, any: false, since: Instant::now(), heard: None, multiplexed: false };
+    pub(super) fn new(times: Times) -> Self {
+        let state = State {
+            open: 0,
+            untaken: BTreeMap::new(),
+            next: 0,
+            any: false,
+            since: Instant::now(),
+            heard: None,
+            multiplexed: false,
+        };
         let changed = Notify::new();
-        Self(Arc::new(Shared { state: Mutex::new(state), changed, head_time, idle_time }))
+        Self(Arc::new(Shared { state: Mutex::new(state), changed, times }))
     }
 
     /// The connection is ready for its first request; until now others counted its time.
@@ -65,10 +92,14 @@ impl Activity {
     }
 
     /// Bytes have come.
-    pub(super) fn heard(&self) {
+    pub(super) fn heard(&self, bytes: usize) {
         let mut state = self.state();
-        if state.open == 0 && state.heard.is_none() {
-            state.heard = Some(Instant::now());
+        if state.open > 0 {
+            return;
+        }
+        let (since, before) = state.heard.unwrap_or_else(|| (Instant::now(), 0));
+        state.heard = Some((since, before.saturating_add(bytes)));
+        if before < HTTP2_START {
             self.0.changed.notify_one();
         }
     }
@@ -80,7 +111,9 @@ impl Activity {
         state.any = true;
         state.heard = None;
         state.multiplexed |= version == Version::HTTP_2;
-        Open(self.clone())
+        let number = state.next;
+        state.next += 1;
+        Open { activity: self.clone(), number }
     }
 
     /// Waits until the connection has done nothing for too long.
@@ -109,13 +142,15 @@ impl Activity {
     fn deadline(&self) -> Option<(Instant, Overdue)> {
         let state = self.state();
         if state.open > 0 {
-            return None;
+            let oldest = state.untaken.values().min()?;
+            return Some((*oldest + self.0.times.stall, Overdue::Stalled));
         }
-        let by_head = |since: Instant| (since + self.0.head_time, Overdue::Head);
+        let by_head = |since: Instant| (since + self.0.times.head, Overdue::Head);
         Some(match state.heard {
-            Some(heard) if !state.multiplexed => by_head(heard),
+            Some((since, _)) if !state.multiplexed => by_head(since),
+            Some((since, bytes)) if !state.any && bytes < HTTP2_START => by_head(since),
             None if !state.any => by_head(state.since),
-            _ => (state.since + self.0.idle_time, Overdue::Idle),
+            _ => (state.since + self.0.times.idle, Overdue::Idle),
         })
     }
 
@@ -126,29 +161,45 @@ impl Activity {
 
 /// A request that is being answered.
 #[derive(Debug)]
-pub(super) struct Open(Activity);
+pub(super) struct Open {
+    activity: Activity,
+    number: u64,
+}
 
 impl Open {
     /// The answer's body, which keeps the request open until it has gone out or is given up.
     pub(super) fn answered(self, body: Body) -> Body {
-        Body::new(Answer { body, _open: self })
+        self.waits_for_peer();
+        Body::new(Answer { body, open: self })
+    }
+
+    /// There is something for the peer to take.
+    fn waits_for_peer(&self) {
+        self.activity.state().untaken.insert(self.number, Instant::now());
+        self.activity.0.changed.notify_one();
+    }
+
+    /// The peer has taken it.
+    fn taken(&self) {
+        self.activity.state().untaken.remove(&self.number);
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        let mut state = self.0.state();
+        let mut state = self.activity.state();
         state.open -= 1;
+        state.untaken.remove(&self.number);
         if state.open == 0 {
             state.since = Instant::now();
-            self.0.0.changed.notify_one();
+            self.activity.0.changed.notify_one();
         }
     }
 }
 
 struct Answer {
     body: Body,
-    _open: Open,
+    open: Open,
 }
 
 impl HttpBody for Answer {
@@ -159,7 +210,12 @@ impl HttpBody for Answer {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
+        self.open.taken();
+        let frame = Pin::new(&mut self.body).poll_frame(context);
+        if let Poll::Ready(Some(Ok(_))) = &frame {
+            self.open.waits_for_peer();
+        }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {
@@ -173,10 +229,14 @@ impl HttpBody for Answer {
 
 #[cfg(test)]
 mod tests {
+    use http_body_util::BodyExt;
+
     use super::*;
 
     const HEAD: Duration = Duration::from_secs(10);
     const IDLE: Duration = Duration::from_secs(120);
+    const STALL: Duration = Duration::from_secs(60);
+    const TIMES: Times = Times { head: HEAD, idle: IDLE, stall: STALL };
 
     async fn ends(activity: &Activity) -> (Overdue, Duration) {
         let start = Instant::now();
@@ -186,34 +246,53 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_says_nothing_or_sends_half_a_head_has_no_longer_than_a_head_may_take() {
-        let silent = Activity::new(HEAD, IDLE);
+        let silent = Activity::new(TIMES);
         assert_eq!(ends(&silent).await, (Overdue::Head, HEAD));
-        let slow = Activity::new(HEAD, IDLE);
+        let slow = Activity::new(TIMES);
         drop(slow.request(Version::HTTP_11));
-        slow.heard();
+        slow.heard(1);
         tokio::time::advance(HEAD / 2).await;
-        slow.heard();
+        slow.heard(1);
         assert_eq!(ends(&slow).await, (Overdue::Head, HEAD / 2));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_between_two_requests_is_idle_and_pings_are_no_requests() {
-        let kept = Activity::new(HEAD, IDLE);
+        let kept = Activity::new(TIMES);
         drop(kept.request(Version::HTTP_11));
         assert_eq!(ends(&kept).await, (Overdue::Idle, IDLE));
-        let pings = Activity::new(HEAD, IDLE);
+        let pings = Activity::new(TIMES);
         pings.begin(true);
-        pings.heard();
+        pings.heard(HTTP2_START);
         tokio::time::advance(HEAD).await;
         assert_eq!(ends(&pings).await, (Overdue::Idle, IDLE - HEAD));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_answer_on_its_way_keeps_the_connection_open() {
-        let activity = Activity::new(HEAD, IDLE);
-        let body = activity.request(Version::HTTP_2).answered(Body::from("proof"));
-        let waiting = tokio::time::timeout(IDLE * 10, activity.overdue()).await;
-        assert!(waiting.is_err(), "ended while an answer was on its way");
+    async fn half_a_beginning_of_http2_has_no_longer_than_a_head_may_take() {
+        let half = Activity::new(TIMES);
+        half.begin(true);
+        half.heard(HTTP2_START - 1);
+        assert_eq!(ends(&half).await, (Overdue::Head, HEAD));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_on_its_way_keeps_the_connection_open_as_long_as_it_is_taken() {
+        let activity = Activity::new(TIMES);
+        let pieces = futures_util::stream::unfold((), async |()| {
+            tokio::time::sleep(IDLE).await;
+            Some((Ok::<_, std::io::Error>(Bytes::from_static(b"piece")), ()))
+        });
+        let open = activity.request(Version::HTTP_2);
+        let mut body = open.answered(Body::from_stream(pieces));
+        for _ in 0..3 {
+            // What the handler takes its time for is not the peer's fault.
+            tokio::select! {
+                why = activity.overdue() => panic!("{why:?}"),
+                piece = body.frame() => drop(piece.expect("a piece")),
+            }
+        }
+        assert_eq!(ends(&activity).await, (Overdue::Stalled, STALL));
         drop(body);
         assert_eq!(ends(&activity).await, (Overdue::Idle, IDLE));
     }

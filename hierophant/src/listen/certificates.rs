@@ -13,6 +13,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use sha2::{Digest, Sha256};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Port;
@@ -101,7 +102,7 @@ impl Certificates {
         let this = self.clone();
         task::spawn("certificates", async move {
             let mut look = tokio::time::interval(LOOK_EVERY);
-            let mut warn = tokio::time::interval(WARN_EVERY);
+            let mut warn = tokio::time::interval_at(Instant::now() + WARN_EVERY, WARN_EVERY);
             let mut broken = Broken::default();
             loop {
                 tokio::select! {
@@ -154,6 +155,23 @@ impl Certificates {
     fn used(&self) -> Arc<Loaded> {
         Arc::clone(&self.0.used.lock().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+/// The name by which the Hierophant with this certificate can be called, for programs on its machine.
+///
+/// # Errors
+///
+/// In words, when the file is no certificate.
+pub fn name_in(certificate: &Path) -> Result<String, String> {
+    let place = certificate.display();
+    let pem = std::fs::read(certificate)
+        .map_err(|error| format!("{place} (`tls.certificate`) cannot be read: {error}"))?;
+    let leaf = CertificateDer::from_pem_slice(&pem)
+        .map_err(|error| format!("{place} holds no certificate in PEM: {error}"))?;
+    let name = x509::facts(&leaf).map_err(|reason| format!("{place}: {reason}"))?.name;
+    let first = name.split(", ").next().filter(|name| !name.is_empty()).unwrap_or("localhost");
+    // A certificate for a whole domain fits any name in it.
+    Ok(first.replace('*', "hierophant"))
 }
 
 impl Files {

@@ -67,8 +67,9 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncRead for Raw<I> {
         }
         let before = buffer.filled().len();
         ready!(Pin::new(&mut this.io).poll_read(context, buffer))?;
-        if buffer.filled().len() > before {
-            this.activity.heard();
+        let bytes = buffer.filled().len() - before;
+        if bytes > 0 {
+            this.activity.heard(bytes);
         }
         Poll::Ready(Ok(()))
     }

@@ -2,9 +2,11 @@
 
 use rlimit::Resource;
 
-/// Of so many open files, connections may take three quarters: the rest is for uploads, downloads and the
-/// database.
+/// Of all open files, connections may take three quarters: the rest is for uploads, downloads and the database.
 const SHARE: (u64, u64) = (3, 4);
+
+/// So many are not for connections however few there are.
+const RESERVE: u64 = 64;
 
 /// Raises the limit of open files as far as the process may, and returns how many connections fit into it, at
 /// most `wanted`.
@@ -23,7 +25,8 @@ pub(super) fn make_room(wanted: usize) -> usize {
             return wanted;
         }
     };
-    let room = usize::try_from(limit / SHARE.1 * SHARE.0).unwrap_or(usize::MAX).max(1);
+    let room = (limit / SHARE.1 * SHARE.0).min(limit.saturating_sub(RESERVE));
+    let room = usize::try_from(room).unwrap_or(usize::MAX).max(1);
     if room < wanted {
         tracing::warn!(
             max_connections = wanted,

@@ -22,7 +22,7 @@ use tower::Service;
 use super::Port;
 use super::activity::{Activity, Overdue};
 use super::connection::Connection;
-use super::tls::PeerCertificate;
+use super::tls::{OverTls, PeerCertificate};
 use crate::config::LimitsConfig;
 use crate::metrics::{Cut, Metrics};
 
@@ -57,9 +57,13 @@ pub(super) async fn serve<I>(
     let Served { connection, activity, peer, certificate } = served;
     let most_fields = limits.max_header_fields.get();
     let open = activity.clone();
+    let under_tls = matches!(connection, Connection::Tls(_));
     let service = service_fn(move |mut request: Request<Incoming>| {
         let open = open.request(request.version());
         describe(&mut request, peer, certificate.clone());
+        if under_tls {
+            request.extensions_mut().insert(OverTls);
+        }
         let too_many = request.headers().len() > most_fields;
         let mut router = router.clone();
         async move {
@@ -93,6 +97,7 @@ pub(super) async fn serve<I>(
             }
             why = activity.overdue() => match why {
                 Overdue::Head => return metrics.connection_cut(Cut::Head),
+                Overdue::Stalled => return metrics.connection_cut(Cut::Stalled),
                 Overdue::Idle => {
                     metrics.connection_cut(Cut::Idle);
                     connection.as_mut().graceful_shutdown();

@@ -40,6 +40,10 @@ impl PeerCertificate {
     }
 }
 
+/// In the extensions of requests that came under TLS.
+#[derive(Debug, Clone, Copy)]
+pub struct OverTls;
+
 /// A connection after the handshake.
 pub(super) struct Secured<I> {
     pub(super) connection: Connection<I>,

@@ -143,11 +143,14 @@ pub enum Cut {
     Head,
     /// There was no request for a while.
     Idle,
+    /// Nothing of an answer was taken.
+    Stalled,
 }
 
 impl Cut {
     /// Every one.
-    pub(super) const ALL: [Self; 4] = [Self::Handshake, Self::Hello, Self::Head, Self::Idle];
+    pub(super) const ALL: [Self; 5] =
+        [Self::Handshake, Self::Hello, Self::Head, Self::Idle, Self::Stalled];
 
     /// As a label.
     #[must_use]
@@ -157,6 +160,7 @@ impl Cut {
             Self::Hello => "hello",
             Self::Head => "head",
             Self::Idle => "idle",
+            Self::Stalled => "stalled",
         }
     }
 }

@@ -5,15 +5,20 @@
 
 mod acts;
 mod bad_input;
+mod certificates;
 mod clearing;
 mod cli;
 mod cli_acts;
+mod connections;
+mod deadlines;
 mod disk_budget;
 mod events;
 mod forms;
 mod hostile;
+mod heads;
 mod lists;
 mod metrics;
+mod mutual_tls;
 mod on_postgres;
 mod on_s3;
 mod operate;
@@ -25,6 +30,7 @@ mod startup;
 mod storage;
 mod stores;
 mod support;
+mod tls;
 mod traces;
 mod vectors;
 mod verify;

@@ -1,0 +1,266 @@
+//! How many connections may come, and how long they may stay.
+
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
+
+use hierophant::config::LimitsConfig;
+use hierophant_proto::artifact::ArtifactType;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite;
+
+use crate::support::raw::{HTTP2_START, ask, connect_from, frames, read_to_end};
+use crate::support::tls::Secure;
+use crate::support::{Client, LIMIT, Network, Worker, eventually, hello};
+use test_peers::certificates::Leaf;
+
+/// A refusal comes at once: much earlier than anything that was left to time out.
+const AT_ONCE: Duration = Duration::from_secs(3);
+
+/// Nobody is cut by time.
+fn patient(limits: &mut LimitsConfig) {
+    limits.head_time = LIMIT * 10;
+    limits.handshake_time = LIMIT * 10;
+}
+
+async fn is_refused(mut stream: TcpStream) -> bool {
+    let begun = Instant::now();
+    let answer = read_to_end(&mut stream, LIMIT).await;
+    answer.is_empty() && begun.elapsed() < AT_ONCE
+}
+
+#[tokio::test]
+async fn connections_beyond_the_limit_are_closed_at_once_until_others_leave() {
+    let network = Network::start_with(|config| {
+        patient(&mut config.limits);
+        config.limits.max_connections = 4.try_into().expect("not zero");
+    })
+    .await;
+    eventually("the port is free", async || network.figure("hierophant_connections").await <= 1.0)
+        .await;
+    let mut open = Vec::new();
+    for (last, port) in [(2, network.grpc), (3, network.http), (4, network.grpc)] {
+        open.push(connect_from(last, port).await);
+    }
+    let mut last = connect_from(5, network.http).await;
+    assert_eq!(ask(&mut last, "/health").await, "HTTP/1.1 200 OK");
+    for port in [network.grpc, network.http] {
+        assert!(is_refused(connect_from(6, port).await).await, "the fifth connection");
+    }
+    // Who is in is served on.
+    assert_eq!(ask(&mut last, "/health").await, "HTTP/1.1 200 OK");
+    drop((open, last));
+    eventually("others may come", async || {
+        let mut stream = connect_from(6, network.http).await;
+        ask(&mut stream, "/health").await == "HTTP/1.1 200 OK"
+    })
+    .await;
+    let refused = r#"hierophant_connections_refused_total{reason="connections"}"#;
+    assert!(network.figure(refused).await >= 2.0);
+}
+
+#[tokio::test]
+async fn one_address_cannot_take_all_connections() {
+    let network = Network::start_with(|config| {
+        patient(&mut config.limits);
+        config.limits.max_connections_per_address = 2;
+    })
+    .await;
+    let _open = [connect_from(2, network.grpc).await, connect_from(2, network.http).await];
+    assert!(is_refused(connect_from(2, network.http).await).await, "the third connection");
+    let mut other = connect_from(3, network.http).await;
+    assert_eq!(ask(&mut other, "/health").await, "HTTP/1.1 200 OK");
+    let refused = r#"hierophant_connections_refused_total{reason="address"}"#;
+    assert!(network.figure(refused).await >= 1.0);
+}
+
+#[tokio::test]
+async fn an_idle_connection_ends_and_a_channel_connects_again() {
+    let short = Duration::from_millis(500);
+    let network = Network::start_with(|config| config.limits.idle_time = short).await;
+    let mut kept = TcpStream::connect(network.http).await.expect("connects");
+    assert_eq!(ask(&mut kept, "/health").await, "HTTP/1.1 200 OK");
+    let begun = Instant::now();
+    read_to_end(&mut kept, LIMIT).await;
+    assert!(begun.elapsed() < short * 10, "{:?}", begun.elapsed());
+    let mut client = Client::connect(&network).await;
+    client.ticket(ArtifactType::Stdin).await;
+    eventually("the channel's connection has ended", async || {
+        network.figure("hierophant_connections").await <= 1.0
+    })
+    .await;
+    client.ticket(ArtifactType::Stdin).await;
+    assert!(network.figure(r#"hierophant_connections_cut_total{reason="idle"}"#).await >= 2.0);
+}
+
+#[tokio::test]
+async fn a_contemplant_that_is_connected_is_not_idle() {
+    let short = Duration::from_millis(500);
+    let network = Network::start_with(|config| {
+        (config.limits.idle_time, config.limits.head_time) = (short, short);
+    })
+    .await;
+    let mut worker = Worker::join(&network, hello()).await;
+    tokio::time::sleep(short * 4).await;
+    let mut client = Client::connect(&network).await;
+    let ask = client.ready_to_ask(b"input").await;
+    client.ask(&ask).await.expect("accepted");
+    worker.leased().await;
+}
+
+#[tokio::test]
+async fn a_peer_that_takes_nothing_of_an_answer_is_cut() {
+    const SIZE: usize = 64 << 20;
+    let short = Duration::from_millis(500);
+    let network = Network::start_with(|config| config.limits.stall_time = short).await;
+    let mut client = Client::connect(&network).await;
+    let uri = client.upload(ArtifactType::Stdin, &vec![7; SIZE]).await;
+    let path = uri.rsplit_once("/artifacts").expect("a path").1;
+    let mut stream = TcpStream::connect(network.http).await.expect("connects");
+    let head = format!("GET /artifacts{path} HTTP/1.1\r\nhost: localhost\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.expect("sends");
+    let mut first = [0; 12];
+    stream.read_exact(&mut first).await.expect("an answer");
+    assert_eq!(&first, b"HTTP/1.1 200");
+    tokio::time::sleep(short * 6).await;
+    let got = read_to_end(&mut stream, LIMIT).await.len();
+    assert!(got < SIZE, "all of it came");
+}
+
+#[tokio::test]
+async fn a_peer_that_opens_no_window_for_an_answer_is_cut() {
+    let short = Duration::from_millis(500);
+    let network = Network::start_with(|config| config.limits.stall_time = short).await;
+    let mut stream = TcpStream::connect(network.http).await.expect("connects");
+    // SETTINGS with INITIAL_WINDOW_SIZE 0, then GET / over http.
+    let mut bytes = HTTP2_START[..24].to_vec();
+    bytes.extend([0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0]);
+    bytes.extend([0, 0, 3, 1, 5, 0, 0, 0, 1, 0x82, 0x86, 0x84]);
+    stream.write_all(&bytes).await.expect("sends");
+    let answer = read_to_end(&mut stream, LIMIT).await;
+    let kinds: Vec<u8> = frames(&answer).into_iter().map(|(kind, _)| kind).collect();
+    assert!(kinds.contains(&1), "no head of an answer: {kinds:?}");
+    assert!(!kinds.contains(&0), "bytes without a window: {kinds:?}");
+    let cut = r#"hierophant_connections_cut_total{reason="stalled"}"#;
+    assert!(network.figure(cut).await >= 1.0);
+}
+
+#[tokio::test]
+async fn tls_handshakes_in_flight_are_bounded_and_end_in_time() {
+    let short = Duration::from_secs(2);
+    let secure = Secure::start_with(&Leaf::default(), |config| {
+        config.limits.max_handshakes = 2.try_into().expect("not zero");
+        config.limits.handshake_time = short;
+    })
+    .await;
+    let network = &secure.network;
+    let begun = Instant::now();
+    let mut silent = connect_from(2, network.grpc).await;
+    let _other = connect_from(3, network.http).await;
+    // The first two are in their handshakes once a third is turned away.
+    eventually("a third handshake is refused", async || {
+        let mut third = connect_from(4, network.http).await;
+        let opening = tokio::time::timeout(Duration::from_millis(100), third.read(&mut [0])).await;
+        opening.is_ok()
+    })
+    .await;
+    assert!(begun.elapsed() < short, "refused only when the time was over");
+    read_to_end(&mut silent, LIMIT).await;
+    let trust = &secure.trust;
+    eventually("others may come", async || {
+        trust.http().get(network.url("/health")).send().await.is_ok()
+    })
+    .await;
+    let refused = r#"hierophant_connections_refused_total{reason="handshakes"}"#;
+    assert!(network.figure(refused).await >= 1.0);
+    assert!(network.figure(r#"hierophant_connections_cut_total{reason="handshake"}"#).await >= 1.0);
+}
+
+#[tokio::test]
+async fn one_address_holds_a_quarter_of_the_handshakes_at_most() {
+    let secure = Secure::start_with(&Leaf::default(), |config| {
+        patient(&mut config.limits);
+        config.limits.max_handshakes = 4.try_into().expect("not zero");
+    })
+    .await;
+    let _holding = connect_from(2, secure.network.http).await;
+    eventually("its second handshake is refused", async || {
+        let mut second = connect_from(2, secure.network.http).await;
+        tokio::time::timeout(Duration::from_millis(100), second.read(&mut [0])).await.is_ok()
+    })
+    .await;
+    let answer = secure.trust.http().get(secure.network.url("/health")).send().await;
+    assert_eq!(answer.expect("another address is served").status(), 200);
+}
+
+#[tokio::test]
+async fn websockets_that_do_not_say_who_they_are_are_bounded_and_end_in_time() {
+    let short = Duration::from_secs(2);
+    let network = Network::start_with(|config| {
+        config.limits.max_handshakes = 2.try_into().expect("not zero");
+        config.limits.max_connections_per_address = 0;
+        config.limits.handshake_time = short;
+    })
+    .await;
+    let (mut silent, speaking) = (Worker::dial(&network).await, Worker::dial(&network).await);
+    let url = format!("ws://{}/ws", network.http);
+    match tokio_tungstenite::connect_async(&url).await {
+        Err(tungstenite::Error::Http(answer)) => assert_eq!(answer.status(), 503),
+        other => panic!("not refused: {other:?}"),
+    }
+    // Who has said who it is holds nothing any more.
+    let _working = speaking.welcome(hello()).await;
+    let _third = Worker::dial(&network).await;
+    assert_eq!(silent.closing_words().await, "no handshake in time");
+    assert!(network.figure(r#"hierophant_connections_cut_total{reason="hello"}"#).await >= 1.0);
+}
+
+/// Ended with the test.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.0.kill().expect("is running");
+        self.0.wait().expect("ends");
+    }
+}
+
+#[tokio::test]
+async fn a_low_limit_of_open_files_is_said_and_lived_with() {
+    const FILES: usize = 128;
+    let folder = tempfile::tempdir().expect("temp dir");
+    let ports: Vec<u16> = (0..2)
+        .map(|_| std::net::TcpListener::bind("127.0.0.1:0").expect("a port"))
+        .map(|listener| listener.local_addr().expect("bound").port())
+        .collect();
+    let log_file = folder.path().join("log");
+    let log = std::fs::File::create(&log_file).expect("creates");
+    let process = Command::new("sh")
+        .args(["-c", &format!("ulimit -n {FILES}; exec \"$0\""), env!("CARGO_BIN_EXE_hierophant")])
+        .current_dir(folder.path())
+        .env("HIEROPHANT_BIND_ADDRESS", "127.0.0.1")
+        .env("HIEROPHANT_GRPC_PORT", ports[0].to_string())
+        .env("HIEROPHANT_HTTP_PORT", ports[1].to_string())
+        .env("HIEROPHANT_STORAGE__MIN_FREE_BYTES", "0")
+        .stderr(log)
+        .spawn()
+        .expect("starts");
+    let _process = Process(process);
+    let health = format!("http://127.0.0.1:{}/health", ports[1]);
+    let is_well = async || reqwest::get(&health).await.is_ok_and(|answer| answer.status() == 200);
+    eventually("it is there", is_well).await;
+    let address = std::net::SocketAddr::from(([127, 0, 0, 1], ports[1]));
+    let mut flood = Vec::new();
+    for _ in 0..FILES * 2 {
+        flood.push(TcpStream::connect(address).await.expect("connects"));
+    }
+    assert!(is_refused(flood.pop().expect("the last")).await, "more connections than files");
+    drop(flood);
+    eventually("it is there again", is_well).await;
+    let log = std::fs::read_to_string(log_file).expect("text");
+    assert!(!log.contains("Too many open files"), "{log}");
+    assert!(
+        log.contains("limit of open files is too low") && log.contains("connections=64"),
+        "{log}"
+    );
+}
