@@ -65,16 +65,18 @@ pub(super) const THREATS: &[Threat] = &[
     },
     Threat {
         who: STRANGER, reach: "headers, trailers and targets without end",
-        stop: "bounded heads",
+        stop: "`limits.max_head_bytes`, `limits.max_header_fields`",
         shown_by: &[
+            whole("heads::a_head_that_is_too_large_is_answered_with_431"),
             whole("hostile::smuggling::headers_without_end_are_refused"),
             whole("hostile::streams::headers_that_go_on_for_ever_end_their_connection"),
         ],
     },
     Threat {
         who: STRANGER, reach: "HTTP/2: streams reset as soon as opened, pings, broken frames",
-        stop: "the connection ends, others go on",
+        stop: "`limits.http2_streams`, `limits.http2_resets`: the connection ends, others go on",
         shown_by: &[
+            whole("heads::a_flood_of_reset_streams_ends_its_connection_and_disturbs_nobody_else"),
             whole("hostile::streams::a_flood_of_resets_ends_its_connection_alone"),
             whole("hostile::streams::pings_and_settings_without_end_are_answered_one_by_one"),
             whole("hostile::streams::frames_that_no_client_sends_end_their_connection"),
@@ -109,10 +111,34 @@ pub(super) const THREATS: &[Threat] = &[
     // Exhaustion.
     Threat {
         who: STRANGER, reach: "connections that send nothing, or a byte now and then",
-        stop: "they hold little memory, and nobody else waits for them",
+        stop: "limits in all and by address, and of time for a handshake, a head, a pause",
         shown_by: &[
             case("flood-of-connections"),
             whole("hostile::senders::five_hundred_heads_byte_by_byte_keep_nobody_waiting"),
+            whole("connections::connections_beyond_the_limit_are_closed_at_once_until_others_leave"),
+            whole("connections::one_address_cannot_take_all_connections"),
+            whole("connections::an_idle_connection_ends_and_a_channel_connects_again"),
+            whole("connections::tls_handshakes_in_flight_are_bounded_and_end_in_time"),
+            whole("connections::websockets_that_do_not_say_who_they_are_are_bounded_and_end_in_time"),
+            whole("heads::a_head_that_comes_slowly_is_cut"),
+        ],
+    },
+    Threat {
+        who: STRANGER, reach: "answers that are never taken, calls that never end",
+        stop: "`limits.stall_time`, `limits.rpc_deadline`",
+        shown_by: &[
+            whole("connections::a_peer_that_takes_nothing_of_an_answer_is_cut"),
+            whole("connections::a_peer_that_opens_no_window_for_an_answer_is_cut"),
+            whole("deadlines::a_grpc_call_that_takes_too_long_is_answered_with_a_code_that_clients_try_again"),
+        ],
+    },
+    Threat {
+        who: "Whoever listens on the line", reach: "inputs, proofs, tokens on their way",
+        stop: "TLS on both ports; certificates are read again when they change",
+        shown_by: &[
+            whole("tls::a_client_and_a_contemplant_work_under_tls_from_request_to_proof"),
+            whole("tls::clients_and_contemplants_refuse_an_authority_that_they_do_not_know"),
+            whole("certificates::certificates_swapped_on_disk_are_in_use_within_a_minute_without_a_dropped_request"),
         ],
     },
     Threat {
@@ -213,6 +239,14 @@ pub(super) const THREATS: &[Threat] = &[
             part("registry::core::tests::with_a_token_only_its_bearers_are_admitted"),
             part("registry::core::tests::without_a_token_only_this_machine_is_admitted"),
             whole("bad_input::garbage_instead_of_a_handshake_is_refused"),
+        ],
+    },
+    Threat {
+        who: UNKNOWN_CONTEMPLANT, reach: "the WebSocket and the leases, with a token that was stolen",
+        stop: "`tls.client_ca`: who shows no certificate of that authority gets nothing",
+        shown_by: &[
+            whole("mutual_tls::a_contemplant_without_a_certificate_gets_nothing_where_one_is_required"),
+            whole("mutual_tls::certificates_of_another_authority_and_expired_ones_are_refused"),
         ],
     },
     Threat {
