@@ -127,6 +127,52 @@ mod tests {
         assert!(errors > encoded.len() / 2, "{errors} of {}", encoded.len());
     }
 
+    /// Whatever the values are, and whether a Reserved client says that its input is public or leaves it out.
+    #[test]
+    fn any_body_of_either_schema_is_told_apart_and_read_whole() {
+        arbtest(|input| {
+            let body = RequestProofBody {
+                nonce: input.arbitrary()?,
+                vk_hash: input.arbitrary()?,
+                version: input.arbitrary()?,
+                mode: input.arbitrary()?,
+                strategy: input.arbitrary()?,
+                stdin_uri: input.arbitrary()?,
+                deadline: input.arbitrary()?,
+                cycle_limit: input.arbitrary()?,
+                gas_limit: input.arbitrary()?,
+                ..RequestProofBody::default()
+            };
+            let private: bool = input.arbitrary()?;
+            let mut reserved = body.encode_to_vec();
+            if private || input.arbitrary()? {
+                bool::encode(12, &private, &mut reserved);
+            }
+            let found = classify(&reserved).expect("a Reserved body");
+            assert_eq!((found.network_mode, found.stdin_private), (NetworkMode::Reserved, private));
+            assert_eq!(found.body, body);
+
+            let body = RequestProofBody {
+                auctioneer: input.arbitrary()?,
+                executor: input.arbitrary()?,
+                verifier: input.arbitrary()?,
+                base_fee: input.arbitrary()?,
+                max_price_per_pgu: input.arbitrary()?,
+                stdin_private: private,
+                ..body
+            };
+            let domain: Vec<u8> = input.arbitrary()?;
+            let mut mainnet = Vec::new();
+            // Fields may come in any order.
+            bytes::encode(12, &domain, &mut mainnet);
+            mainnet.extend(body.encode_to_vec());
+            let found = classify(&mainnet).expect("a Mainnet body");
+            assert_eq!((found.network_mode, found.stdin_private), (NetworkMode::Mainnet, private));
+            assert_eq!(found.body, body);
+            Ok(())
+        });
+    }
+
     #[test]
     fn arbitrary_bytes_never_panic() {
         arbtest(|input| {

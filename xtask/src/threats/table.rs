@@ -47,6 +47,7 @@ pub(super) const THREATS: &[Threat] = &[
             whole("bad_input::bytes_that_are_no_http_do_not_stop_either_port"),
             test("fuzz", "seeds", "request_body"), test("fuzz", "seeds", "signed_call"), test("fuzz", "seeds", "worker_message"),
             test("fuzz", "seeds", "headers"), test("fuzz", "seeds", "ids"),
+            part("api::classify::tests::any_body_of_either_schema_is_told_apart_and_read_whole"),
         ],
     },
     Threat {
@@ -64,16 +65,18 @@ pub(super) const THREATS: &[Threat] = &[
     },
     Threat {
         who: STRANGER, reach: "headers, trailers and targets without end",
-        stop: "bounded heads",
+        stop: "`limits.max_head_bytes`, `limits.max_header_fields`",
         shown_by: &[
+            whole("heads::a_head_that_is_too_large_is_answered_with_431"),
             whole("hostile::smuggling::headers_without_end_are_refused"),
             whole("hostile::streams::headers_that_go_on_for_ever_end_their_connection"),
         ],
     },
     Threat {
         who: STRANGER, reach: "HTTP/2: streams reset as soon as opened, pings, broken frames",
-        stop: "the connection ends, others go on",
+        stop: "`limits.http2_streams`, `limits.http2_resets`: the connection ends, others go on",
         shown_by: &[
+            whole("heads::a_flood_of_reset_streams_ends_its_connection_and_disturbs_nobody_else"),
             whole("hostile::streams::a_flood_of_resets_ends_its_connection_alone"),
             whole("hostile::streams::pings_and_settings_without_end_are_answered_one_by_one"),
             whole("hostile::streams::frames_that_no_client_sends_end_their_connection"),
@@ -108,10 +111,34 @@ pub(super) const THREATS: &[Threat] = &[
     // Exhaustion.
     Threat {
         who: STRANGER, reach: "connections that send nothing, or a byte now and then",
-        stop: "they hold little memory, and nobody else waits for them",
+        stop: "limits in all and by address, and of time for a handshake, a head, a pause",
         shown_by: &[
             case("flood-of-connections"),
             whole("hostile::senders::five_hundred_heads_byte_by_byte_keep_nobody_waiting"),
+            whole("connections::connections_beyond_the_limit_are_closed_at_once_until_others_leave"),
+            whole("connections::one_address_cannot_take_all_connections"),
+            whole("connections::an_idle_connection_ends_and_a_channel_connects_again"),
+            whole("connections::tls_handshakes_in_flight_are_bounded_and_end_in_time"),
+            whole("connections::websockets_that_do_not_say_who_they_are_are_bounded_and_end_in_time"),
+            whole("heads::a_head_that_comes_slowly_is_cut"),
+        ],
+    },
+    Threat {
+        who: STRANGER, reach: "answers that are never taken, calls that never end",
+        stop: "`limits.stall_time`, `limits.rpc_deadline`",
+        shown_by: &[
+            whole("connections::a_peer_that_takes_nothing_of_an_answer_is_cut"),
+            whole("connections::a_peer_that_opens_no_window_for_an_answer_is_cut"),
+            whole("deadlines::a_grpc_call_that_takes_too_long_is_answered_with_a_code_that_clients_try_again"),
+        ],
+    },
+    Threat {
+        who: "Whoever listens on the line", reach: "inputs, proofs, tokens on their way",
+        stop: "TLS on both ports; certificates are read again when they change",
+        shown_by: &[
+            whole("tls::a_client_and_a_contemplant_work_under_tls_from_request_to_proof"),
+            whole("tls::clients_and_contemplants_refuse_an_authority_that_they_do_not_know"),
+            whole("certificates::certificates_swapped_on_disk_are_in_use_within_a_minute_without_a_dropped_request"),
         ],
     },
     Threat {
@@ -215,6 +242,14 @@ pub(super) const THREATS: &[Threat] = &[
         ],
     },
     Threat {
+        who: UNKNOWN_CONTEMPLANT, reach: "the WebSocket and the leases, with a token that was stolen",
+        stop: "`tls.client_ca`: who shows no certificate of that authority gets nothing",
+        shown_by: &[
+            whole("mutual_tls::a_contemplant_without_a_certificate_gets_nothing_where_one_is_required"),
+            whole("mutual_tls::certificates_of_another_authority_and_expired_ones_are_refused"),
+        ],
+    },
+    Threat {
         who: CONTEMPLANT, reach: "a wrong proof in a right one's place",
         stop: "SP1's verifier, over program, mode, version and public values",
         shown_by: &[
@@ -284,6 +319,22 @@ pub(super) const THREATS: &[Threat] = &[
             whole("hostile::logs::no_secret_and_no_id_that_opens_something_is_in_the_log"),
             test("network-lib", "lib", "logging::tests::public_values_stay_out_of_the_log_unless_a_crate_is_asked_by_name"),
             worker("config::tests::the_token_is_not_printed"),
+        ],
+    },
+    Threat {
+        who: "Whoever gets a program to do their bidding", reach: "the machine that it runs on",
+        stop: "no `unsafe` code of ours; containers without rights, whose file systems cannot be written",
+        shown_by: &[
+            test("xtask", "containers", "unsafe_code_is_forbidden_in_every_crate"),
+            test("xtask", "containers", "containers_run_without_rights"),
+        ],
+    },
+    Threat {
+        who: CLIENT, reach: "proofs by a key that is not the program's",
+        stop: "a key must hash to the id that it is registered for",
+        shown_by: &[
+            whole("verify::a_key_that_is_none_is_the_requests_fault_and_a_missing_proof_is_nobodys"),
+            test("fuzz", "seeds", "verifying_key"),
         ],
     },
     Threat {
