@@ -20,6 +20,10 @@ const HELLO_LIMIT: Duration = Duration::from_secs(10);
 /// Close code for a refusal: policy violation (RFC 6455, section 7.4.1).
 const REFUSED: u16 = 1008;
 
+/// Bytes of each connection's read buffer. Messages have some hundred bytes, and the default of 128 KiB would
+/// be there for every Contemplant at all times.
+const READ_BUFFER: usize = 4 * 1024;
+
 /// Upgrades the connection.
 pub(super) async fn upgrade(
     State(context): State<Context>,
@@ -29,6 +33,9 @@ pub(super) async fn upgrade(
     upgrade
         .max_message_size(MAX_FRAME_BYTES)
         .max_frame_size(MAX_FRAME_BYTES)
+        .read_buffer_size(READ_BUFFER)
+        // Whatever is said is sent at once.
+        .write_buffer_size(0)
         .on_upgrade(move |socket| admit(context, peer.ip(), socket))
 }
 
