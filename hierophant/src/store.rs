@@ -3,6 +3,7 @@
 //! A promise to a client or a Contemplant leaves only after [`JobStore::commit`] has returned.
 
 mod browse;
+mod group;
 mod measured;
 mod notices;
 pub mod postgres;
@@ -32,6 +33,7 @@ use crate::records::{
     RequestState, Setting,
 };
 
+use group::Grouped;
 use measured::Measured;
 use queries::SqlStore;
 
@@ -205,11 +207,11 @@ pub async fn open(config: &Config, metrics: Metrics) -> Result<Arc<dyn JobStore>
     Ok(match &config.database_url {
         Some(url) => {
             let driver = postgres::connect(&url.0).await?;
-            Arc::new(SqlStore(Measured { driver, metrics }))
+            Arc::new(SqlStore(Grouped::new(Measured { driver, metrics })))
         }
         None => {
             let driver = sqlite::connect(&config.data_dir.join("hierophant.db")).await?;
-            Arc::new(SqlStore(Measured { driver, metrics }))
+            Arc::new(SqlStore(Grouped::new(Measured { driver, metrics })))
         }
     })
 }

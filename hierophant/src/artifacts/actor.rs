@@ -1,8 +1,8 @@
 //! Carries decisions about artifacts out: the bytes into their place, then the record into the store,
-//! then the reply. A bucket takes its time, so bytes are put in their place beside the actor.
+//! then the reply. A bucket takes its time, and so does the disk, so bytes are put in their place and recorded
+//! beside the actor: many at once, whose records share a transaction.
 
 use std::collections::BTreeSet;
-use std::io;
 use std::sync::Arc;
 
 use alloy_primitives::Address;
@@ -34,8 +34,25 @@ pub struct ArtifactsState {
     /// Tickets whose bytes are being put in their place: nobody else's may come in between.
     adopting: BTreeSet<ArtifactId>,
     sweeping: Option<JoinHandle<()>>,
-    /// Why nothing can ever be written again, if that is so.
-    superseded: Option<StoreError>,
+}
+
+/// Writes records beside the actor.
+struct Recorder {
+    store: Arc<dyn JobStore>,
+    actor: ActorRef<ArtifactsMsg>,
+}
+
+impl Recorder {
+    /// Writes; returns whether it is stored. When another Hierophant owns the database by now, this one must
+    /// end.
+    async fn record(&self, changes: &[Change]) -> bool {
+        let outcome = self.store.commit(changes).await.inspect_err(|error| log_unavailable(error));
+        if let Err(StoreError::Taken { location }) = &outcome {
+            let taken = StoreError::Taken { location: location.clone() };
+            tell(&self.actor, ArtifactsMsg::Superseded(taken));
+        }
+        outcome.is_ok()
+    }
 }
 
 /// The actor.
@@ -62,7 +79,6 @@ impl ArtifactsActor {
             budget,
             adopting: BTreeSet::new(),
             sweeping: None,
-            superseded: None,
         };
         let (actor, _) = Actor::spawn_linked(None, Self, state, supervisor).await?;
         Ok(ArtifactsHandle::new(actor))
@@ -98,10 +114,16 @@ impl Actor for ArtifactsActor {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             // A ticket that could not be stored is not answered: its asker reports "unavailable".
-            ArtifactsMsg::OpenTicket(kind, owner, port) => match state.open(kind, owner).await {
-                Ok(id) => reply(port, id),
-                Err(error) => log_unavailable(&error),
-            },
+            ArtifactsMsg::OpenTicket(kind, owner, port) => {
+                let recorder = state.recorder(&myself);
+                task::spawn("open ticket", async move {
+                    let id = ArtifactId::random();
+                    let record = ArtifactRecord::ticket(id, kind, owner, Millis::now());
+                    if recorder.record(&[Change::Artifact(record)]).await {
+                        reply(port, id);
+                    }
+                });
+            }
             ArtifactsMsg::KeepUpload(ticket, bytes, port) => {
                 match state.look_at_upload(ticket, bytes.info()).await {
                     Ok(Some(record)) => state.adopt(&myself, record, bytes, Waiting::Upload(port)),
@@ -116,28 +138,30 @@ impl Actor for ArtifactsActor {
                 record.blob = Some(bytes.info());
                 state.adopt(&myself, record, bytes, Waiting::Proof(port));
             }
-            ArtifactsMsg::Adopted(record, outcome, waiting) => {
-                let id = record.id;
-                let kept = state.adopted(*record, outcome).await;
+            ArtifactsMsg::Adopted(id, kept, waiting) => {
+                state.adopting.remove(&id);
+                if let Ok(info) = &kept {
+                    state.budget.grew(info.size);
+                }
                 match waiting {
                     Waiting::Upload(port) => reply(port, kept),
                     Waiting::Proof(port) => reply(port, kept.map(|_| id)),
                 }
             }
             ArtifactsMsg::Delivered(id) => {
-                // If this is lost, the proof is kept for longer: no harm.
-                let delivered = Change::Delivered(id, Millis::now());
-                if let Err(error) = state.commit(&[delivered]).await {
-                    log_unavailable(&error);
-                }
+                let recorder = state.recorder(&myself);
+                task::spawn("note delivery", async move {
+                    // If this is lost, the proof is kept for longer: no harm.
+                    recorder.record(&[Change::Delivered(id, Millis::now())]).await;
+                });
             }
+            ArtifactsMsg::Superseded(error) => return Err(error.into()),
             ArtifactsMsg::Record(changes, port) => {
-                let outcome = state.commit(&changes).await;
-                reply(port, outcome.inspect_err(|error| log_unavailable(error)).is_ok());
+                reply(port, state.recorder(&myself).record(&changes).await);
             }
             ArtifactsMsg::Sweep => state.sweep(&myself),
         }
-        state.superseded.take().map_or(Ok(()), |error| Err(error.into()))
+        Ok(())
     }
 }
 
@@ -162,20 +186,8 @@ impl ArtifactsState {
         }));
     }
 
-    /// Writes. When another Hierophant owns the database by now, this one must end.
-    async fn commit(&mut self, changes: &[Change]) -> Result<(), StoreError> {
-        let outcome = self.store.commit(changes).await;
-        if let Err(StoreError::Taken { location }) = &outcome {
-            self.superseded = Some(StoreError::Taken { location: location.clone() });
-        }
-        outcome
-    }
-
-    async fn open(&mut self, kind: ArtifactKind, owner: Address) -> Result<ArtifactId, StoreError> {
-        let id = ArtifactId::random();
-        let record = ArtifactRecord::ticket(id, kind, owner, Millis::now());
-        self.commit(&[Change::Artifact(record)]).await?;
-        Ok(id)
+    fn recorder(&self, myself: &ActorRef<ArtifactsMsg>) -> Recorder {
+        Recorder { store: Arc::clone(&self.store), actor: myself.clone() }
     }
 
     /// What becomes of an upload: its ticket's record to be, or nothing to do.
@@ -198,7 +210,7 @@ impl ArtifactsState {
         }
     }
 
-    /// Starts putting bytes in their place.
+    /// Starts putting bytes in their place and recording that.
     fn adopt(
         &mut self,
         myself: &ActorRef<ArtifactsMsg>,
@@ -207,27 +219,18 @@ impl ArtifactsState {
         waiting: Waiting,
     ) {
         self.adopting.insert(record.id);
-        let (blobs, myself) = (self.blobs.clone(), myself.clone());
+        let (blobs, recorder) = (self.blobs.clone(), self.recorder(myself));
         task::spawn("adopt", async move {
-            let outcome = blobs.adopt(bytes, record.id).await;
-            tell(&myself, ArtifactsMsg::Adopted(Box::new(record), outcome, waiting));
+            let (id, info) = (record.id, bytes.info());
+            let kept = match blobs.adopt(bytes, id).await {
+                // Should this fail, the bytes stay until orphans are cleared: the store may have taken the
+                // record all the same, and its promise must be kept.
+                Ok(()) if recorder.record(&[Change::Artifact(record)]).await => Ok(info),
+                Ok(()) => Err(UploadError::Unavailable),
+                Err(error) => Err(unavailable(error)),
+            };
+            tell(&recorder.actor, ArtifactsMsg::Adopted(id, kept, waiting));
         });
-    }
-
-    /// Records what is in its place now.
-    async fn adopted(
-        &mut self,
-        record: ArtifactRecord,
-        outcome: io::Result<()>,
-    ) -> Result<BlobInfo, UploadError> {
-        self.adopting.remove(&record.id);
-        outcome.map_err(unavailable)?;
-        let info = record.blob.ok_or(UploadError::NoTicket)?;
-        // Should this fail, the bytes stay until orphans are cleared: the store may have taken the record
-        // all the same, and its promise must be kept.
-        self.commit(&[Change::Artifact(record)]).await.map_err(unavailable)?;
-        self.budget.grew(info.size);
-        Ok(info)
     }
 }
 

@@ -1,14 +1,13 @@
 //! What the `artifacts` actor is asked.
 
-use std::io;
-
 use alloy_primitives::Address;
 use network_lib::ids::ArtifactId;
 use network_lib::job::BlobInfo;
 use ractor::RpcReplyPort;
 
 use super::blobs::StagedBlob;
-use crate::records::{ArtifactKind, ArtifactRecord, Change};
+use crate::records::{ArtifactKind, Change};
+use crate::store::StoreError;
 
 /// Why an upload was not kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -41,8 +40,10 @@ pub enum ArtifactsMsg {
     OpenTicket(ArtifactKind, Address, RpcReplyPort<ArtifactId>),
     /// Keep the bytes uploaded to a ticket.
     KeepUpload(ArtifactId, StagedBlob, RpcReplyPort<Result<BlobInfo, UploadError>>),
-    /// The bytes of an artifact are in their place, or could not be put there.
-    Adopted(Box<ArtifactRecord>, io::Result<()>, Waiting),
+    /// The bytes of an artifact are in their place and that is recorded, or something of it failed.
+    Adopted(ArtifactId, Result<BlobInfo, UploadError>, Waiting),
+    /// Another Hierophant writes to the database by now.
+    Superseded(StoreError),
     /// API: a proof was served whole.
     Delivered(ArtifactId),
     /// Sweep: write what retention has decided. Answers whether it is stored.
