@@ -1,1 +1,199 @@
-fn main() {}
+//! The scheduler's hot paths by themselves, without store, sockets and clock: what an event costs with so many
+//! jobs waiting or so many workers connected. `cargo bench -p bench-suite`; for instruction counts, which do
+//! not depend on what else the machine does, see `docs/performance.md`.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+
+use alloy_primitives::Address;
+use divan::Bencher;
+use hierophant::proofs::core::{Arrival, Effect, IdSource, Known, Limits, Past, ProofsCore};
+use hierophant::proofs::message::NewRequest;
+use hierophant::records::{Millis, NetworkMode};
+use network_lib::handshake::Welcome;
+use network_lib::ids::{ArtifactId, LeaseId, RequestId, Sha256Digest, VkHash, WorkerId};
+use network_lib::job::{BlobInfo, Failure, FailureClass, JobSpec, ProofMode};
+use network_lib::wire::ToWorker;
+
+/// When everything happens.
+const NOW: Millis = Millis(1_000_000);
+
+fn main() {
+    divan::main();
+}
+
+/// A scheduler with so many connected workers of one slot each, and so many requests made after they came.
+struct Stage {
+    core: ProofsCore,
+    made: u64,
+    leases: VecDeque<(WorkerId, LeaseId)>,
+}
+
+impl Stage {
+    fn new(workers: u64, requests: u64) -> Self {
+        let core = ProofsCore::restore(NOW, limits(), IdSource::random(), Past::default()).0;
+        let mut stage = Self { core, made: 0, leases: VecDeque::new() };
+        for number in 0..workers {
+            stage.join(number);
+        }
+        for _ in 0..requests {
+            stage.submit();
+        }
+        stage
+    }
+
+    fn join(&mut self, number: u64) {
+        let worker = worker(number);
+        let hello = test_peers::hello();
+        let welcome = Welcome {
+            protocol: 1,
+            software_version: String::new(),
+            heartbeat_interval_ms: 5000,
+            resume: Vec::new(),
+        };
+        let arrival = Arrival {
+            worker,
+            session: number,
+            name: hello.name,
+            capabilities: hello.capabilities,
+            held: Vec::new(),
+            drained: None,
+            welcome,
+        };
+        let effects = self.core.worker_joined(NOW, arrival);
+        self.note(&effects);
+    }
+
+    fn submit(&mut self) {
+        self.made += 1;
+        let (answer, effects) = self.core.submit(NOW, request(self.made), Known::default());
+        assert!(answer.is_ok());
+        self.note(&effects);
+    }
+
+    /// The oldest attempt fails by nobody's fault; its worker is given the next job.
+    fn turn(&mut self) {
+        let (worker, lease) = self.leases.pop_front().expect("somebody is at work");
+        let failure = Failure {
+            class: FailureClass::Guest,
+            cause: None,
+            out_of_memory: None,
+            message: String::new(),
+        };
+        let effects = self.core.failed(NOW, worker, lease, failure);
+        let before = self.leases.len();
+        self.note(&effects);
+        assert_eq!(self.leases.len(), before + 1, "nobody was given the slot");
+    }
+
+    fn note(&mut self, effects: &[Effect]) {
+        for effect in effects {
+            if let Effect::Send(worker, ToWorker::Prove { lease_id, .. }) = effect {
+                self.leases.push_back((*worker, *lease_id));
+            }
+        }
+    }
+}
+
+fn limits() -> Limits {
+    Limits {
+        max_attempts: 3,
+        max_waiting: usize::MAX,
+        urgent_modes: Vec::new(),
+        attempt_limit_ms: 0,
+        race_after: 0.0,
+        stall_limit_ms: 0,
+        unlisted_limit_ms: 20_000,
+        return_limit_ms: 120_000,
+        max_strikes: 0,
+        strike_decay_ms: 0,
+    }
+}
+
+/// Numbers to ids that lie far apart.
+fn scattered(number: u64) -> [u8; 8] {
+    number.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes()
+}
+
+fn id<const N: usize>(number: u64) -> [u8; N] {
+    let mut id = [0; N];
+    id[..8].copy_from_slice(&scattered(number));
+    id
+}
+
+fn worker(number: u64) -> WorkerId {
+    WorkerId(id(number + 1))
+}
+
+fn request(number: u64) -> NewRequest {
+    let blob = BlobInfo { size: 1000, sha256: Sha256Digest(id(number)) };
+    NewRequest {
+        id: RequestId(id(number)),
+        requester: Address::repeat_byte((number % 16) as u8),
+        spec: JobSpec {
+            vk_hash: VkHash([1; 32]),
+            circuit_version: "v6.1.0".into(),
+            mode: ProofMode::Core,
+            cycle_limit: number,
+            gas_limit: 0,
+        },
+        program: ArtifactId([1; 16]),
+        program_blob: blob,
+        stdin: ArtifactId(id(number)),
+        stdin_blob: blob,
+        network_mode: NetworkMode::Reserved,
+        strategy: 1,
+        version: "sp1-v6.1.0".into(),
+        stdin_uri: "http://127.0.0.1:9010/artifacts/00000000000000000000000000000000".into(),
+        stdin_private: false,
+        deadline: 10_000_000_000 + number,
+        min_auction_period: 0,
+        whitelist: Vec::new(),
+    }
+}
+
+/// A new request joins so many that wait; nobody is free.
+#[divan::bench(args = [1_000, 10_000, 100_000])]
+fn submit_behind(bencher: Bencher<'_, '_>, waiting: u64) {
+    let stage = RefCell::new(Stage::new(0, waiting));
+    bencher.bench_local(|| stage.borrow_mut().submit());
+}
+
+/// A slot gets free, and the next of so many that wait is given out; 100 workers.
+#[divan::bench(args = [1_000, 10_000, 100_000])]
+fn next_of(bencher: Bencher<'_, '_>, waiting: u64) {
+    let stage = RefCell::new(Stage::new(100, waiting + 100));
+    // What is taken is filled up again, so that there are always as many.
+    bencher.bench_local(|| {
+        let mut stage = stage.borrow_mut();
+        stage.turn();
+        stage.submit();
+    });
+}
+
+/// The same by number of workers, with 10,000 waiting.
+#[divan::bench(args = [10, 100, 1_000])]
+fn next_among_workers(bencher: Bencher<'_, '_>, workers: u64) {
+    let stage = RefCell::new(Stage::new(workers, 10_000 + workers));
+    bencher.bench_local(|| {
+        let mut stage = stage.borrow_mut();
+        stage.turn();
+        stage.submit();
+    });
+}
+
+/// A sign of life of one of so many workers, all at work.
+#[divan::bench(args = [100, 1_000, 10_000])]
+fn heartbeat_among(bencher: Bencher<'_, '_>, workers: u64) {
+    let mut stage = Stage::new(workers, workers);
+    let leases = stage.leases.clone();
+    let numbers: std::collections::BTreeMap<WorkerId, u64> =
+        (0..workers).map(|number| (worker(number), number)).collect();
+    let mut next = 0;
+    let stage = RefCell::new(&mut stage);
+    bencher.bench_local(move || {
+        let (worker, lease) = leases[next % leases.len()];
+        next += 1;
+        stage.borrow_mut().core.held(NOW, worker, numbers[&worker], &[lease])
+    });
+}

@@ -12,6 +12,7 @@ pub mod html;
 pub mod machine;
 pub mod measure;
 pub mod observe;
+pub mod program;
 pub mod report;
 pub mod requester;
 pub mod scenarios;

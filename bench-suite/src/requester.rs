@@ -9,10 +9,14 @@ use anyhow::{Context, Result, bail, ensure};
 use hierophant_proto::artifact::{ArtifactType, CreateArtifactRequest};
 use hierophant_proto::network as pb;
 use k256::ecdsa::SigningKey;
+use network_lib::job::ProofMode;
+use prost::Message as _;
 use sha2::{Digest, Sha256};
 use test_peers::{Ask, Client, Reach, core_proof_with, unix_now};
 use tokio::time::{Instant, sleep, timeout};
 use tonic::transport::Channel;
+
+use crate::program::Program;
 
 /// Program that all requests are for.
 const PROGRAM: [u8; 32] = [1; 32];
@@ -29,6 +33,13 @@ const POLLS: (Duration, Duration) = (Duration::from_millis(5), Duration::from_mi
 pub struct Numbers(Arc<AtomicU64>);
 
 impl Numbers {
+    /// Numbers that no earlier run has used, as far as the clock can tell: they begin with the milliseconds of
+    /// today's time.
+    #[must_use]
+    pub fn from_now() -> Self {
+        Self(Arc::new(AtomicU64::new(unix_now() * 1000)))
+    }
+
     /// One that was not given before.
     #[must_use]
     pub fn draw(&self) -> u64 {
@@ -42,6 +53,15 @@ pub struct Requester {
     client: Client,
     numbers: Numbers,
     template: Option<Ask>,
+}
+
+/// How a request ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    /// Its proof lies there.
+    Fulfilled(String),
+    /// Without a proof.
+    Otherwise,
 }
 
 /// What one request went through.
@@ -88,7 +108,7 @@ impl Requester {
             vk: vec![1; 130],
             program_uri: program,
         };
-        let envelope = self.client.envelope(prost::Message::encode_to_vec(&body));
+        let envelope = self.client.envelope(body.encode_to_vec());
         self.client.network.create_program(envelope).await.context("CreateProgram")?;
         self.share_input(b"one input for all").await
     }
@@ -131,13 +151,66 @@ impl Requester {
     /// When it is refused.
     pub async fn ask(&mut self) -> Result<Vec<u8>> {
         let template = self.template.clone().context("not prepared")?;
-        // The limit makes it another job, so that one upload does for all.
-        let cycle_limit = template.cycle_limit + self.numbers.draw();
-        self.request(&Ask { cycle_limit, ..template }).await
+        // The limit makes it another job, the deadline another request, so that one upload does for all.
+        let number = self.numbers.draw();
+        let (cycle_limit, deadline) = (template.cycle_limit + number, template.deadline + number);
+        self.request(&Ask { cycle_limit, deadline, ..template }).await
     }
 
     async fn request(&mut self, ask: &Ask) -> Result<Vec<u8>> {
         self.client.ask(ask).await.context("RequestProof")
+    }
+
+    /// Registers a program.
+    ///
+    /// # Errors
+    ///
+    /// When it is refused.
+    pub async fn register(&mut self, program: &Program) -> Result<()> {
+        let program_uri = self.upload(ArtifactType::Program, program.body.clone()).await?;
+        let (vk_hash, vk) = (program.vk_hash.0.to_vec(), program.vk.clone());
+        let body = pb::CreateProgramBody { nonce: 0, vk_hash, vk, program_uri };
+        let envelope = self.client.envelope(body.encode_to_vec());
+        self.client.network.create_program(envelope).await.context("CreateProgram")?;
+        Ok(())
+    }
+
+    /// Uploads an input and requests a proof of a registered program with it, as a job of its own; its id.
+    ///
+    /// # Errors
+    ///
+    /// When it is refused.
+    pub async fn ask_for(
+        &mut self,
+        program: &Program,
+        mode: ProofMode,
+        number: u32,
+    ) -> Result<Vec<u8>> {
+        let uri = self.upload(ArtifactType::Stdin, program.input(number)).await?;
+        let template = template(uri);
+        let vk_hash = program.vk_hash.0.to_vec();
+        // Limits far above what anything needs, and another one each time.
+        let cycle_limit = (1 << 50) + self.numbers.draw();
+        let mode = mode as i32 + 1;
+        self.request(&Ask { vk_hash, mode, cycle_limit, gas_limit: 1 << 60, ..template }).await
+    }
+
+    /// Polls until a request has ended, with the same pause each time.
+    ///
+    /// # Errors
+    ///
+    /// When a call fails.
+    pub async fn until_ended(&mut self, id: &[u8], pause: Duration) -> Result<End> {
+        loop {
+            match self.status(id).await? {
+                (status, Some(uri)) if status == pb::FulfillmentStatus::Fulfilled as i32 => {
+                    return Ok(End::Fulfilled(uri));
+                }
+                (status, _) if status == pb::FulfillmentStatus::Assigned as i32 => {}
+                _ => return Ok(End::Otherwise),
+            }
+            sleep(pause).await;
+        }
     }
 
     /// Asks once how a request stands: its fulfilment status, and its proof's URI.

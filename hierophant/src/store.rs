@@ -4,6 +4,7 @@
 
 mod audit;
 mod browse;
+mod group;
 mod measured;
 mod notices;
 pub mod postgres;
@@ -34,6 +35,7 @@ use crate::records::{
     RequestState, Setting, TokenRecord,
 };
 
+use group::Grouped;
 use measured::Measured;
 use queries::SqlStore;
 
@@ -209,11 +211,11 @@ pub async fn open(config: &Config, metrics: Metrics) -> Result<Arc<dyn JobStore>
     Ok(match &config.database_url {
         Some(url) => {
             let driver = postgres::connect(&url.0).await?;
-            Arc::new(SqlStore(Measured { driver, metrics }))
+            Arc::new(SqlStore(Grouped::new(Measured { driver, metrics })))
         }
         None => {
             let driver = sqlite::connect(&config.data_dir.join("hierophant.db")).await?;
-            Arc::new(SqlStore(Measured { driver, metrics }))
+            Arc::new(SqlStore(Grouped::new(Measured { driver, metrics })))
         }
     })
 }

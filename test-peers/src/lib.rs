@@ -20,8 +20,8 @@ use std::time::Duration;
 pub use client::{Ask, Client};
 pub use contemplant::{Worker, hello};
 pub use payload::{
-    PUBLIC_VALUES, blob, core_proof, core_proof_with, execution, execution_with, program_body,
-    program_upload, stdin_of_u32, unix_now,
+    PUBLIC_VALUES, blob, compressed, core_proof, core_proof_with, execution, execution_with,
+    program_body, program_upload, stdin_of_u32, unix_now,
 };
 
 /// Longest wait for anything that must happen.

@@ -62,6 +62,16 @@ pub fn program_body(elf: &[u8]) -> Vec<u8> {
     zstd::encode_all(wrapped.as_slice(), LEVEL).expect("compresses in memory")
 }
 
+/// Bytes as SDK 6 compresses uploads.
+///
+/// # Panics
+///
+/// Never: compressing in memory does not fail.
+#[must_use]
+pub fn compressed(bytes: &[u8]) -> Vec<u8> {
+    zstd::encode_all(bytes, LEVEL).expect("compresses in memory")
+}
+
 /// An `SP1Stdin` that holds one `u32`, as SDK 6 uploads it.
 ///
 /// # Panics

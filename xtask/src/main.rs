@@ -48,6 +48,12 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Measure Hierophant: latencies, rates, CPU and memory under load, each with its target.
+    Bench {
+        /// Names of scenarios, `--quick`, `--json FILE`, `--html FILE`, `--postgres`; try `--help`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Run the GPU suite: GPU Contemplants in a real Docker engine, without a GPU. Needs root and dockerd.
     GpuSuite {
         /// Names of cases, `--list`; try `--help`.
@@ -111,6 +117,7 @@ fn run(task: Task) -> Result<()> {
         }
         Task::Demo { arguments } => demo(&mut steps, &arguments),
         Task::Faults { arguments } => faults(&mut steps, &arguments),
+        Task::Bench { arguments } => bench(&mut steps, &arguments),
         Task::GpuSuite { arguments } => start(
             &mut steps,
             "gpu-suite",
@@ -147,6 +154,13 @@ fn faults(steps: &mut Steps, arguments: &[String]) -> Result<()> {
     start(steps, "fault-suite", &["hierophant", "contemplant"], arguments)
 }
 
+fn bench(steps: &mut Steps, arguments: &[String]) -> Result<()> {
+    if arguments.iter().any(|argument| argument == "--postgres") {
+        provide_postgres()?;
+    }
+    start(steps, "bench-suite", &["hierophant"], arguments)
+}
+
 /// Builds a program and those that it starts, and nothing else, and runs it.
 fn start(steps: &mut Steps, program: &str, others: &[&str], arguments: &[String]) -> Result<()> {
     if !only_looks(arguments) {
@@ -162,7 +176,7 @@ fn start(steps: &mut Steps, program: &str, others: &[&str], arguments: &[String]
 
 /// Whether no program under test is needed.
 fn only_looks(arguments: &[String]) -> bool {
-    let looks = ["--list", "--help", "-h", "--version"];
+    let looks = ["--list", "--help", "-h", "--version", "--compare"];
     arguments.iter().any(|argument| looks.contains(&argument.as_str()))
 }
 

@@ -1,8 +1,8 @@
 //! Carries decisions about artifacts out: the bytes into their place, then the record into the store,
-//! then the reply. A bucket takes its time, so bytes are put in their place beside the actor.
+//! then the reply. A bucket takes its time, and so does the disk, so bytes are put in their place and recorded
+//! beside the actor: many at once, whose records share a transaction.
 
 use std::collections::BTreeSet;
-use std::io;
 use std::sync::Arc;
 
 use alloy_primitives::Address;
@@ -40,8 +40,25 @@ pub struct ArtifactsState {
     metrics: Metrics,
     clients: Clients,
     sweeping: Option<JoinHandle<()>>,
-    /// Why nothing can ever be written again, if that is so.
-    superseded: Option<StoreError>,
+}
+
+/// Writes records beside the actor.
+struct Recorder {
+    store: Arc<dyn JobStore>,
+    actor: ActorRef<ArtifactsMsg>,
+}
+
+impl Recorder {
+    /// Writes; returns whether it is stored. When another Hierophant owns the database by now, this one must
+    /// end.
+    async fn record(&self, changes: &[Change]) -> bool {
+        let outcome = self.store.commit(changes).await.inspect_err(|error| log_unavailable(error));
+        if let Err(StoreError::Taken { location }) = &outcome {
+            let taken = StoreError::Taken { location: location.clone() };
+            tell(&self.actor, ArtifactsMsg::Superseded(taken));
+        }
+        outcome.is_ok()
+    }
 }
 
 /// The actor.
@@ -75,7 +92,6 @@ impl ArtifactsActor {
             metrics,
             clients,
             sweeping: None,
-            superseded: None,
         };
         let (actor, _) = Actor::spawn_linked(None, Self, state, supervisor).await?;
         Ok(ArtifactsHandle::new(actor))
@@ -111,10 +127,8 @@ impl Actor for ArtifactsActor {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             // A ticket that could not be stored is not answered: its asker reports "unavailable".
-            ArtifactsMsg::OpenTicket(kind, owner, port) => match state.open(kind, owner).await {
-                Ok(opened) => reply(port, opened),
-                Err(error) => log_unavailable(&error),
-            },
+            ArtifactsMsg::OpenTicket(kind, owner, port) => state.open(&myself, kind, owner, port),
+            ArtifactsMsg::NotOpened(id) => state.held.closed(id),
             ArtifactsMsg::MayKeep(owner, bytes, port) => {
                 reply(port, state.held.may_keep(owner, bytes));
             }
@@ -132,31 +146,31 @@ impl Actor for ArtifactsActor {
                 record.blob = Some(bytes.info());
                 state.adopt(&myself, record, bytes, Waiting::Proof(port));
             }
-            ArtifactsMsg::Adopted(record, outcome, waiting) => {
-                let id = record.id;
-                let kept = state.adopted(*record, outcome).await;
+            ArtifactsMsg::Adopted(record, kept, waiting) => {
+                let kept = state.adopted(&record, kept);
                 match waiting {
                     Waiting::Upload(port) => reply(port, kept),
-                    Waiting::Proof(port) => reply(port, kept.map(|_| id)),
+                    Waiting::Proof(port) => reply(port, kept.map(|_| record.id)),
                 }
             }
             ArtifactsMsg::Delivered(id) => {
-                // If this is lost, the proof is kept for longer: no harm.
-                let delivered = Change::Delivered(id, Millis::now());
-                if let Err(error) = state.commit(&[delivered]).await {
-                    log_unavailable(&error);
-                }
+                let recorder = state.recorder(&myself);
+                task::spawn("note delivery", async move {
+                    // If this is lost, the proof is kept for longer: no harm.
+                    recorder.record(&[Change::Delivered(id, Millis::now())]).await;
+                });
             }
+            ArtifactsMsg::Superseded(error) => return Err(error.into()),
             ArtifactsMsg::Record(changes, gone, port) => {
-                let outcome = state.commit(&changes).await;
-                if outcome.is_ok() {
+                let stored = state.recorder(&myself).record(&changes).await;
+                if stored {
                     state.recorded(&changes, &gone);
                 }
-                reply(port, outcome.inspect_err(|error| log_unavailable(error)).is_ok());
+                reply(port, stored);
             }
             ArtifactsMsg::Sweep => state.sweep(&myself),
         }
-        state.superseded.take().map_or(Ok(()), |error| Err(error.into()))
+        Ok(())
     }
 }
 
@@ -181,13 +195,8 @@ impl ArtifactsState {
         }));
     }
 
-    /// Writes. When another Hierophant owns the database by now, this one must end.
-    async fn commit(&mut self, changes: &[Change]) -> Result<(), StoreError> {
-        let outcome = self.store.commit(changes).await;
-        if let Err(StoreError::Taken { location }) = &outcome {
-            self.superseded = Some(StoreError::Taken { location: location.clone() });
-        }
-        outcome
+    fn recorder(&self, myself: &ActorRef<ArtifactsMsg>) -> Recorder {
+        Recorder { store: Arc::clone(&self.store), actor: myself.clone() }
     }
 
     /// Keeps the counts in line with what retention has recorded.
@@ -202,22 +211,31 @@ impl ArtifactsState {
         }
     }
 
-    async fn open(
+    /// Opens a ticket, if its owner may have one more. It counts already while it is being recorded.
+    fn open(
         &mut self,
+        myself: &ActorRef<ArtifactsMsg>,
         kind: ArtifactKind,
         owner: Address,
-    ) -> Result<Result<ArtifactId, OverQuota>, StoreError> {
+        port: RpcReplyPort<Result<ArtifactId, OverQuota>>,
+    ) {
         if let Err(over) = self.held.may_open(owner) {
             let client = self.clients.name(owner);
             tracing::info!(%owner, client, quota = over.key(), "a ticket over its quota");
             self.metrics.over_quota(client, over);
-            return Ok(Err(over));
+            return reply(port, Err(over));
         }
         let id = ArtifactId::random();
-        let record = ArtifactRecord::ticket(id, kind, owner, Millis::now());
-        self.commit(&[Change::Artifact(record)]).await?;
         self.held.opened(id, owner);
-        Ok(Ok(id))
+        let recorder = self.recorder(myself);
+        task::spawn("open ticket", async move {
+            let record = ArtifactRecord::ticket(id, kind, owner, Millis::now());
+            if recorder.record(&[Change::Artifact(record)]).await {
+                reply(port, Ok(id));
+            } else {
+                tell(&recorder.actor, ArtifactsMsg::NotOpened(id));
+            }
+        });
     }
 
     /// What becomes of an upload: its ticket's record to be, or nothing to do.
@@ -241,7 +259,7 @@ impl ArtifactsState {
         }
     }
 
-    /// Starts putting bytes in their place.
+    /// Starts putting bytes in their place and recording that.
     fn adopt(
         &mut self,
         myself: &ActorRef<ArtifactsMsg>,
@@ -254,35 +272,34 @@ impl ArtifactsState {
             // Already now, so that two uploads at once cannot both take the last room.
             self.held.grew(record.owner, bytes.info().size);
         }
-        let (blobs, myself) = (self.blobs.clone(), myself.clone());
+        let (blobs, recorder) = (self.blobs.clone(), self.recorder(myself));
         task::spawn("adopt", async move {
-            let outcome = blobs.adopt(bytes, record.id).await;
-            tell(&myself, ArtifactsMsg::Adopted(Box::new(record), outcome, waiting));
+            let kept = match blobs.adopt(bytes, record.id).await {
+                // Should this fail, the bytes stay until orphans are cleared: the store may have taken the
+                // record all the same, and its promise must be kept.
+                Ok(()) if recorder.record(&[Change::Artifact(record.clone())]).await => Ok(()),
+                Ok(()) => Err(UploadError::Unavailable),
+                Err(error) => Err(unavailable(error)),
+            };
+            tell(&recorder.actor, ArtifactsMsg::Adopted(Box::new(record), kept, waiting));
         });
     }
 
-    /// Records what is in its place now.
-    async fn adopted(
+    /// Counts what is in its place now, or is not.
+    fn adopted(
         &mut self,
-        record: ArtifactRecord,
-        outcome: io::Result<()>,
+        record: &ArtifactRecord,
+        kept: Result<(), UploadError>,
     ) -> Result<BlobInfo, UploadError> {
         self.adopting.remove(&record.id);
         let info = record.blob.ok_or(UploadError::NoTicket)?;
-        let (id, owner, of_client) = (record.id, record.owner, record.kind != ArtifactKind::Proof);
-        let recorded = match outcome {
-            // Should this fail, the bytes stay until orphans are cleared: the store may have taken the record
-            // all the same, and its promise must be kept.
-            Ok(()) => self.commit(&[Change::Artifact(record)]).await.map_err(unavailable),
-            Err(error) => Err(unavailable(error)),
-        };
-        if recorded.is_err() && of_client {
+        if kept.is_err() && record.kind != ArtifactKind::Proof {
             // The sender comes again, and is counted again.
-            self.held.shrank(owner, info.size);
+            self.held.shrank(record.owner, info.size);
         }
-        recorded?;
+        kept?;
         self.budget.grew(info.size);
-        self.held.closed(id);
+        self.held.closed(record.id);
         Ok(info)
     }
 }

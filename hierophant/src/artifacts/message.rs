@@ -1,7 +1,5 @@
 //! What the `artifacts` actor is asked.
 
-use std::io;
-
 use alloy_primitives::Address;
 use network_lib::ids::ArtifactId;
 use network_lib::job::BlobInfo;
@@ -10,6 +8,7 @@ use ractor::RpcReplyPort;
 use super::blobs::StagedBlob;
 use crate::clients::OverQuota;
 use crate::records::{ArtifactKind, ArtifactRecord, Change};
+use crate::store::StoreError;
 
 /// Why an upload was not kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -47,8 +46,12 @@ pub enum ArtifactsMsg {
     MayKeep(Address, u64, RpcReplyPort<Result<(), OverQuota>>),
     /// Keep the bytes uploaded to a ticket.
     KeepUpload(ArtifactId, StagedBlob, RpcReplyPort<Result<BlobInfo, UploadError>>),
-    /// The bytes of an artifact are in their place, or could not be put there.
-    Adopted(Box<ArtifactRecord>, io::Result<()>, Waiting),
+    /// A ticket was not recorded, so it does not count.
+    NotOpened(ArtifactId),
+    /// The bytes of an artifact are in their place and that is recorded, or something of it failed.
+    Adopted(Box<ArtifactRecord>, Result<(), UploadError>, Waiting),
+    /// Another Hierophant writes to the database by now.
+    Superseded(StoreError),
     /// API: a proof was served whole.
     Delivered(ArtifactId),
     /// Sweep: write what retention has decided, by which so many bytes of these owners are gone. Answers

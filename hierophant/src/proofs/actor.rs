@@ -1,37 +1,36 @@
-//! Carries the core's decisions out: first the store, then the workers, then the reply.
+//! Asks the core what is to be done, and has it carried out (`outlet`): first the store, then the workers,
+//! then the reply.
 
 mod operate;
+mod outlet;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use alloy_primitives::Address;
-use backon::Retryable;
-use network_lib::ids::{ArtifactId, RequestId, WorkerId};
-use network_lib::task;
+use network_lib::ids::{ArtifactId, RequestId, Sha256Digest, WorkerId};
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SpawnErr};
-use tokio::time::Instant;
 
 use super::core::{Effect, IdSource, Known, Limits, Past, ProofsCore};
 use super::handle::ProofsHandle;
-use super::log;
 use super::message::{CancelError, Clearing, NewRequest, ProofsMsg, SubmitError};
 use super::pace::LATELY;
 use crate::artifacts::audit;
 use crate::artifacts::blobs::Blobs;
-use crate::ask::{reply, tell};
+use crate::ask::reply;
 use crate::clients::{Clients, OverQuota, Quota, has_room};
 use crate::clock::Clock;
 use crate::events::Events;
 use crate::metrics::Metrics;
 use crate::operate::Cleared;
 use crate::records::{JobState, Millis, RequestState, idempotency_key, job_key};
-use crate::session::{CloseReason, SessionHandle};
-use crate::store::{self, JobStore, RequestView, StoreError};
-use crate::traces;
+use crate::session::SessionHandle;
+use crate::store::{JobStore, RequestView, StoreError};
 use crate::verify::ProofChecker;
 use crate::webhooks::Webhooks;
+
+use outlet::{Answer, Check, Deed, Means, Outlet};
 
 /// How often deadlines and rested jobs are looked at.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
@@ -68,10 +67,10 @@ pub struct ProofsState {
     clients: Clients,
     store: Arc<dyn JobStore>,
     quarantine: Duration,
-    checker: ProofChecker,
     metrics: Metrics,
     events: Events,
     webhooks: Webhooks,
+    outlet: Outlet,
     sessions: BTreeMap<WorkerId, (u64, SessionHandle)>,
     clock: Clock,
 }
@@ -132,20 +131,28 @@ impl Actor for ProofsActor {
         let past = Past { unfinished, damaged, strikes, ended, settings };
         let clients = limits.clients.clone();
         let (core, effects) = ProofsCore::restore(now, limits, IdSource::random(), past);
-        let sessions = BTreeMap::new();
+        let means = Means {
+            store: Arc::clone(&store),
+            checker,
+            clients: clients.clone(),
+            metrics: metrics.clone(),
+            events: events.clone(),
+            webhooks: webhooks.clone(),
+        };
         let mut state = ProofsState {
             core,
             clients,
             store,
             quarantine,
-            checker,
             metrics,
             events,
             webhooks,
-            sessions,
+            outlet: Outlet::new(means, myself.clone()),
+            sessions: BTreeMap::new(),
             clock,
         };
-        state.carry_out(&myself, effects).await?;
+        state.carry_out(effects, None).await;
+        state.outlet.drain().await?;
         myself.send_interval(SWEEP_INTERVAL, || ProofsMsg::Sweep);
         Ok(state)
     }
@@ -171,50 +178,53 @@ impl Actor for ProofsActor {
         }
         let effects = match message {
             ProofsMsg::Submit(new, lost, port) => {
-                let answer = state.submit(&myself, now, *new, lost).await?;
-                reply(port, answer);
+                let (answer, effects) = state.submit(now, *new, lost).await?;
+                state.carry_out(effects, answer_by(move || reply(port, answer))).await;
                 return Ok(());
             }
             ProofsMsg::Cancel(id, by, port) => {
                 let (mut answer, effects) = core.cancel(now, id, by);
                 if answer == Err(CancelError::NotFound) {
+                    state.outlet.drain().await?;
                     answer = state.cancelled_before(id, by).await;
                 }
-                state.carry_out(&myself, effects).await?;
-                reply(port, answer);
+                state.carry_out(effects, answer_by(move || reply(port, answer))).await;
                 return Ok(());
             }
             ProofsMsg::ProofStored(lease, artifact, blob, port) => {
                 let (counts, effects) = core.proof_stored(now, lease, artifact, blob);
-                state.carry_out(&myself, effects).await?;
-                reply(port, counts);
+                state.carry_out(effects, answer_by(move || reply(port, counts))).await;
                 return Ok(());
             }
             ProofsMsg::Lease(lease, worker, port) => {
-                reply(port, core.lease_access(lease, worker));
+                let access = core.lease_access(lease, worker);
+                state.carry_out(Vec::new(), answer_by(move || reply(port, access))).await;
                 return Ok(());
             }
             ProofsMsg::Overview(port) => {
-                reply(port, core.overview());
+                let overview = core.overview();
+                state.carry_out(Vec::new(), answer_by(move || reply(port, overview))).await;
                 return Ok(());
             }
             ProofsMsg::Why(job, port) => {
-                reply(port, core.why(now, job));
+                let why = core.why(now, job);
+                state.carry_out(Vec::new(), answer_by(move || reply(port, why))).await;
                 return Ok(());
             }
             ProofsMsg::Line(offset, limit, port) => {
-                reply(port, core.line(now, offset, limit));
+                let line = core.line(now, offset, limit);
+                state.carry_out(Vec::new(), answer_by(move || reply(port, line))).await;
                 return Ok(());
             }
             ProofsMsg::ProofLost(request, proof, port) => {
                 // Without an answer of the store there is none to the asker, who reports that.
-                if let Some(reopened) = state.reopen(&myself, now, request, proof).await? {
+                if let Some(reopened) = state.reopen(now, request, proof).await? {
                     reply(port, reopened);
                 }
                 return Ok(());
             }
             ProofsMsg::Act(action, port) => {
-                let answer = state.act(&myself, now, action).await?;
+                let answer = state.act(now, action).await?;
                 reply(port, answer);
                 return Ok(());
             }
@@ -265,9 +275,19 @@ impl Actor for ProofsActor {
             }
             ProofsMsg::Failed(worker, lease, failure) => core.failed(now, worker, lease, failure),
             ProofsMsg::Checked(lease, verdict) => core.checked(now, lease, verdict),
+            ProofsMsg::StoreLost => return Err(state.outlet.failure().await),
             ProofsMsg::Sweep => core.sweep(now),
         };
-        state.carry_out(&myself, effects).await
+        state.carry_out(effects, None).await;
+        Ok(())
+    }
+
+    async fn post_stop(
+        &self,
+        _myself: ActorRef<ProofsMsg>,
+        state: &mut ProofsState,
+    ) -> Result<(), ActorProcessingErr> {
+        state.outlet.drain().await
     }
 }
 
@@ -281,19 +301,32 @@ impl ProofsState {
 
     async fn submit(
         &mut self,
-        myself: &ActorRef<ProofsMsg>,
         now: Millis,
         new: NewRequest,
         lost: Option<ArtifactId>,
-    ) -> Result<Result<RequestId, SubmitError>, ActorProcessingErr> {
-        let known = match self.known(now, &new, lost).await {
+    ) -> Result<(Result<RequestId, SubmitError>, Vec<Effect>), ActorProcessingErr> {
+        let call = idempotency_key(new.requester, &new.spec, &new.stdin_uri, new.deadline);
+        let key = job_key(&new.spec, &new.stdin_blob);
+        if self.outlet.is_ahead_of_store(call) || self.outlet.is_ahead_of_store(key) {
+            self.outlet.drain().await?;
+        }
+        let mut known = match self.known(now, call, key, lost).await {
             Ok(known) => known,
             Err(error) => {
                 log_unread(&error);
-                return Ok(Err(SubmitError::Unavailable));
+                return Ok((Err(SubmitError::Unavailable), Vec::new()));
             }
         };
         let (requester, repeated) = (new.requester, known.earlier.is_some());
+        if !repeated {
+            match self.over_quota(now, requester).await? {
+                Ok(over) => known.over = over,
+                Err(error) => {
+                    log_unread(&error);
+                    return Ok((Err(SubmitError::Unavailable), Vec::new()));
+                }
+            }
+        }
         let (answer, effects) = self.core.submit(now, new, known);
         let client = self.clients.name(requester);
         match &answer {
@@ -304,69 +337,84 @@ impl ProofsState {
             }
             _ => {}
         }
-        self.carry_out(myself, effects).await?;
-        Ok(answer)
+        Ok((answer, effects))
     }
 
     async fn known(
         &self,
         now: Millis,
-        new: &NewRequest,
+        call: Sha256Digest,
+        key: Sha256Digest,
         lost: Option<ArtifactId>,
     ) -> Result<Known, StoreError> {
-        let call = idempotency_key(new.requester, &new.spec, &new.stdin_uri, new.deadline);
-        let earlier = self.store.request_by_idempotency_key(call).await?;
-        if earlier.is_some() {
-            return Ok(Known { earlier, ..Known::default() });
-        }
-        let key = job_key(&new.spec, &new.stdin_blob);
-        let mut ended = self.store.proved_job(key).await?;
+        let since = Millis(now.0.saturating_sub(millis(self.quarantine)));
+        let set_aside = async {
+            if self.quarantine.is_zero() {
+                Ok(None)
+            } else {
+                self.store.set_aside(key, since).await
+            }
+        };
+        let (earlier, proved, set_aside) = tokio::try_join!(
+            self.store.request_by_idempotency_key(call),
+            self.store.proved_job(key),
+            set_aside
+        )?;
         // The API has looked: here everybody would wait for a slow disk or bucket.
-        ended = ended.filter(|job| job.proof.is_none() || job.proof != lost);
-        if ended.is_none() && !self.quarantine.is_zero() {
-            let since = Millis(now.0.saturating_sub(millis(self.quarantine)));
-            ended = self.store.set_aside(key, since).await?;
-            // A clock that was set back must not make it last longer.
-            ended = ended.filter(|job| job.finished_at <= Some(now));
-        }
-        let over = self.over_quota(now, new.requester).await?;
-        Ok(Known { earlier, ended, over })
+        let proved = proved.filter(|job| job.proof.is_none() || job.proof != lost);
+        // A clock that was set back must not make it last longer.
+        let set_aside = set_aside.filter(|job| job.finished_at <= Some(now));
+        Ok(Known { earlier, ended: proved.or(set_aside), over: None })
     }
 
-    /// Which quota of an address is used up, by what is stored. What is accepted is stored before the next
-    /// request is looked at, so none slips in between.
+    /// Which quota of an address is used up, by what is stored.
     async fn over_quota(
-        &self,
+        &mut self,
         now: Millis,
         requester: Address,
-    ) -> Result<Option<OverQuota>, StoreError> {
+    ) -> Result<Result<Option<OverQuota>, StoreError>, ActorProcessingErr> {
         let Quota { requests_per_minute, cycles_per_day, .. } = self.clients.quota(requester);
         if requests_per_minute != 0 {
             let since = Millis(now.0.saturating_sub(MINUTE_MS));
-            let accepted = self.store.requests_accepted(requester, since, now).await?;
-            if !has_room(accepted, requests_per_minute) {
-                return Ok(Some(OverQuota::RequestsPerMinute(requests_per_minute)));
+            // Each decision on its way to the store may have accepted a request.
+            let mut on_the_way = self.outlet.on_the_way();
+            loop {
+                let accepted = match self.store.requests_accepted(requester, since, now).await {
+                    Ok(accepted) => accepted,
+                    Err(error) => return Ok(Err(error)),
+                };
+                if has_room(accepted.saturating_add(on_the_way), requests_per_minute) {
+                    break;
+                }
+                if on_the_way == 0 {
+                    return Ok(Ok(Some(OverQuota::RequestsPerMinute(requests_per_minute))));
+                }
+                self.outlet.drain().await?;
+                on_the_way = 0;
             }
         }
         if cycles_per_day != 0 {
             let since = Millis(now.0.saturating_sub(DAY_MS));
-            let executed = self.store.cycles_executed(requester, since, now).await?;
-            if !has_room(executed, cycles_per_day) {
-                return Ok(Some(OverQuota::CyclesPerDay(cycles_per_day)));
+            match self.store.cycles_executed(requester, since, now).await {
+                Ok(executed) if !has_room(executed, cycles_per_day) => {
+                    return Ok(Ok(Some(OverQuota::CyclesPerDay(cycles_per_day))));
+                }
+                Ok(_) => {}
+                Err(error) => return Ok(Err(error)),
             }
         }
-        Ok(None)
+        Ok(Ok(None))
     }
 
     /// Has a finished `proof` whose bytes are gone made again, for those who still wait for it. Returns
     /// whether it is, or nothing if the store could not be read: then the asker is to ask again.
     async fn reopen(
         &mut self,
-        myself: &ActorRef<ProofsMsg>,
         now: Millis,
         request: RequestId,
         proof: ArtifactId,
     ) -> Result<Option<bool>, ActorProcessingErr> {
+        self.outlet.drain().await?;
         let (job, mut requests) = match self.store.job_of(request).await {
             Ok(Some(found)) => found,
             Ok(None) => return Ok(Some(false)),
@@ -385,7 +433,8 @@ impl ProofsState {
         }
         tracing::error!(job_id = %job.id, "a finished proof is gone; it is made again");
         let effects = self.core.reopen(now, job, requests);
-        self.carry_out(myself, effects).await?;
+        self.carry_out(effects, None).await;
+        self.outlet.drain().await?;
         Ok(Some(true))
     }
 
@@ -404,73 +453,38 @@ impl ProofsState {
         }
     }
 
-    /// Writes what is to be saved, then does the rest.
-    ///
-    /// A store that stays away ends the actor: the core has moved on and the store has not, and only a
-    /// fresh start from the store makes them agree again. No promise has left by then.
-    async fn carry_out(
-        &mut self,
-        myself: &ActorRef<ProofsMsg>,
-        effects: Vec<Effect>,
-    ) -> Result<(), ActorProcessingErr> {
-        let mut changes = Vec::new();
-        let mut rest = Vec::new();
+    /// Has effects carried out, and the answer given behind them. Whom they are for is settled now: a worker's
+    /// later connection has a welcome of its own.
+    async fn carry_out(&mut self, effects: Vec<Effect>, answer: Option<Answer>) {
+        let (mut changes, mut deeds) = (Vec::new(), Vec::new());
         for effect in effects {
             match effect {
                 Effect::Save(change) => changes.push(change),
-                other => rest.push(other),
-            }
-        }
-        changes.extend(self.webhooks.notices(&changes));
-        if !changes.is_empty() {
-            let store = &self.store;
-            (|| store.commit(&changes))
-                .retry(store::patience())
-                .when(StoreError::is_transient)
-                .notify(|error, rest| {
-                    tracing::warn!(error = %chain(error), ?rest, "the store did not take a change");
-                })
-                .await?;
-            for change in &changes {
-                log::changed(change, &self.clients);
-                self.metrics.changed(change);
-                self.events.changed(change);
-                traces::changed(change);
-            }
-            self.webhooks.kept(&changes);
-        }
-        for effect in rest {
-            match effect {
-                Effect::Save(_) => {}
                 Effect::Send(worker, message) => {
                     if let Some((_, session)) = self.sessions.get(&worker) {
-                        session.send(message);
+                        deeds.push(Deed::Send(session.clone(), message));
                     }
                 }
                 Effect::Drop(worker, reason) => {
-                    tracing::warn!(worker_id = %worker, reason, "Contemplant dropped");
-                    if let Some((_, session)) = self.sessions.get(&worker) {
-                        session.close(CloseReason::Dropped(reason));
-                    }
+                    let session = self.sessions.get(&worker).map(|(_, session)| session.clone());
+                    deeds.push(Deed::Drop(worker, session, reason));
                 }
                 Effect::Check { lease, proof, claim } => {
-                    let (checker, myself) = (self.checker.clone(), myself.clone());
-                    let (metrics, job) = (self.metrics.clone(), self.core.job_leased(lease));
-                    task::spawn("check proof", async move {
-                        let (mode, started, began) = (claim.mode, Instant::now(), Millis::now());
-                        let verdict = checker.check(proof, claim).await;
-                        metrics.verified(mode, &verdict, started.elapsed());
-                        log::checked(job, lease, &verdict, started.elapsed());
-                        if let Some(job) = job {
-                            traces::verified(job, lease, mode, began, &verdict);
-                        }
-                        tell(&myself, ProofsMsg::Checked(lease, verdict));
-                    });
+                    let job = self.core.job_leased(lease);
+                    deeds.push(Deed::Check(Box::new(Check { lease, job, proof, claim })));
                 }
             }
         }
-        Ok(())
+        changes.extend(self.webhooks.notices(&changes));
+        if changes.is_empty() && deeds.is_empty() && answer.is_none() {
+            return;
+        }
+        self.outlet.push(changes, deeds, answer).await;
     }
+}
+
+fn answer_by(answer: impl FnOnce() + Send + 'static) -> Option<Answer> {
+    Some(Box::new(answer))
 }
 
 fn log_unread(error: &StoreError) {

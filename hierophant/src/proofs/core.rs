@@ -27,7 +27,7 @@ use network_lib::job::ProofMode;
 use network_lib::wire::ToWorker;
 
 use super::assign::FailedOn;
-use super::lease::{Lease, Worker, WorkerStats, Workers};
+use super::lease::{Lease, Leases, Worker, WorkerStats, Workers};
 use super::memory::Needs;
 use super::message::{LeaseAccess, Overview, RunningProof, WorkerWork};
 use super::pace::Pace;
@@ -99,11 +99,12 @@ pub enum Effect {
 #[derive(Debug)]
 struct LiveJob {
     record: JobRecord,
-    requests: BTreeMap<RequestId, RequestRecord>,
+    /// In boxes, because a map makes room for eleven at once, and there is mostly one.
+    requests: BTreeMap<RequestId, Box<RequestRecord>>,
     /// The attempts that go on: one, or two in a race.
     leases: BTreeSet<LeaseId>,
     /// The last attempt that went on, if its worker went away: it goes on if the worker returns in time.
-    left: Option<Lease>,
+    left: Option<Box<Lease>>,
     /// Everybody who was ever given it.
     tried: BTreeSet<WorkerId>,
     failed_on: FailedOn,
@@ -139,17 +140,19 @@ impl LiveJob {
 pub struct ProofsCore {
     limits: Limits,
     ids: IdSource,
-    jobs: BTreeMap<JobId, LiveJob>,
+    jobs: BTreeMap<JobId, Box<LiveJob>>,
     by_key: BTreeMap<Sha256Digest, JobId>,
     open: OpenRequests,
     queue: Queue,
-    leases: BTreeMap<LeaseId, Lease>,
+    leases: Leases,
     workers: Workers,
     stats: BTreeMap<WorkerId, WorkerStats>,
     pace: Pace,
     /// Nothing is given out.
     paused: Option<Paused>,
     needs: Needs,
+    /// No request ends by its deadline, in unix seconds, before this one.
+    next_deadline: u64,
     /// When attempts of workers that have not come back since the start are given up.
     returned_by: Millis,
 }
@@ -203,6 +206,15 @@ impl ProofsCore {
             progress: held.progress,
             raced: live.leases.len() > 1,
         })
+    }
+
+    /// Has a request wait for an unfinished job.
+    fn await_job(&mut self, job: JobId, request: RequestRecord) {
+        self.next_deadline = self.next_deadline.min(request.deadline);
+        self.open.insert(request.id, job, request.requester);
+        if let Some(live) = self.jobs.get_mut(&job) {
+            live.requests.insert(request.id, Box::new(request));
+        }
     }
 
     fn connected(&mut self, id: WorkerId, session: u64) -> Option<&mut Worker> {
@@ -265,8 +277,8 @@ impl ProofsCore {
 
     /// Every lease of a worker that is still going on.
     fn leases_of(&self, worker: WorkerId) -> BTreeSet<LeaseId> {
-        let theirs = |held: &Lease| held.attempt.prover.worker == worker && !held.checking;
-        self.leases.iter().filter(|(_, held)| theirs(held)).map(|(id, _)| *id).collect()
+        let going_on = |lease: &LeaseId| self.leases.get(lease).is_some_and(|held| !held.checking);
+        self.leases.of(worker).filter(going_on).collect()
     }
 }
 

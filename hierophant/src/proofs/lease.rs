@@ -81,6 +81,67 @@ impl Lease {
     }
 }
 
+/// The attempts that go on or are being checked, with an index by worker: a worker's own are looked for at each
+/// of its heartbeats.
+#[derive(Debug, Default)]
+pub struct Leases {
+    all: BTreeMap<LeaseId, Lease>,
+    by_worker: BTreeMap<WorkerId, BTreeSet<LeaseId>>,
+}
+
+impl Leases {
+    /// Adds an attempt.
+    pub fn insert(&mut self, held: Lease) {
+        let (lease, worker) = (held.attempt.lease, held.attempt.prover.worker);
+        self.by_worker.entry(worker).or_default().insert(lease);
+        self.all.insert(lease, held);
+    }
+
+    /// Takes an attempt out.
+    pub fn remove(&mut self, lease: LeaseId) -> Option<Lease> {
+        let held = self.all.remove(&lease)?;
+        let worker = held.attempt.prover.worker;
+        if let Some(theirs) = self.by_worker.get_mut(&worker) {
+            theirs.remove(&lease);
+            if theirs.is_empty() {
+                self.by_worker.remove(&worker);
+            }
+        }
+        Some(held)
+    }
+
+    /// One attempt.
+    #[must_use]
+    pub fn get(&self, lease: &LeaseId) -> Option<&Lease> {
+        self.all.get(lease)
+    }
+
+    /// One attempt, to be changed; its lease and its worker stay.
+    pub fn get_mut(&mut self, lease: &LeaseId) -> Option<&mut Lease> {
+        self.all.get_mut(lease)
+    }
+
+    /// A worker's attempts.
+    pub fn of(&self, worker: WorkerId) -> impl Iterator<Item = LeaseId> + '_ {
+        self.by_worker.get(&worker).into_iter().flatten().copied()
+    }
+
+    /// All of them with their ids, by id.
+    pub fn iter(&self) -> impl Iterator<Item = (&LeaseId, &Lease)> {
+        self.all.iter()
+    }
+
+    /// All of them, by id.
+    pub fn values(&self) -> impl Iterator<Item = &Lease> {
+        self.all.values()
+    }
+
+    /// All of them, to be changed; leases and workers stay.
+    pub fn values_mut(&mut self) -> impl Iterator<Item = &mut Lease> {
+        self.all.values_mut()
+    }
+}
+
 /// How a worker has done.
 #[derive(Debug, Clone, Default)]
 pub struct WorkerStats {

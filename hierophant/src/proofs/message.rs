@@ -212,6 +212,8 @@ pub enum ProofsMsg {
     Why(JobId, RpcReplyPort<Option<Why>>),
     /// The waiting jobs in their order: how many to leave out, how many at most.
     Line(usize, usize, RpcReplyPort<Vec<Waiting>>),
+    /// The store does not take what was decided.
+    StoreLost,
     /// Time has passed.
     Sweep,
 }

@@ -16,6 +16,7 @@ use sqlx::postgres::{PgArguments, PgConnectOptions, PgPool, PgPoolOptions, PgRow
 use sqlx::{AssertSqlSafe, Postgres};
 use tokio::sync::Mutex;
 
+use super::group::Grouped;
 use super::queries::{Driver, SqlStore};
 use super::statement::{Statement, Value};
 use super::{JobStore, StoreError};
@@ -54,7 +55,7 @@ pub fn check_url(url: &str) -> Result<(), String> {
 /// When the server cannot be reached or does not let us in, when another Hierophant holds the lock,
 /// when the database belongs to another program or comes from a newer version.
 pub async fn open(url: &str) -> Result<Arc<dyn JobStore>, StoreError> {
-    Ok(Arc::new(SqlStore(connect(url).await?)))
+    Ok(Arc::new(SqlStore(Grouped::new(connect(url).await?))))
 }
 
 /// The driver of such a store.

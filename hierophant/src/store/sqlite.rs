@@ -16,6 +16,7 @@ use sqlx::sqlite::{
 };
 use sqlx::{AssertSqlSafe, Connection, Sqlite};
 
+use super::group::Grouped;
 use super::queries::{Driver, SqlStore};
 use super::statement::{Statement, Value};
 use super::{JobStore, StoreError};
@@ -35,7 +36,7 @@ const ROW_BUFFER: usize = 1000;
 /// When the file cannot be opened, is no database, is damaged, belongs to another program or comes
 /// from a newer version. It is left as it is then.
 pub async fn open(file: &Path) -> Result<Arc<dyn JobStore>, StoreError> {
-    Ok(Arc::new(SqlStore(connect(file).await?)))
+    Ok(Arc::new(SqlStore(Grouped::new(connect(file).await?))))
 }
 
 /// The driver of such a store.
@@ -51,6 +52,8 @@ pub(super) async fn connect(file: &Path) -> Result<SqliteDriver, StoreError> {
         .row_buffer_size(ROW_BUFFER);
     let writer = SqlitePoolOptions::new()
         .max_connections(1)
+        // A connection to a file is not lost by itself, and asking costs as much as a small statement.
+        .test_before_acquire(false)
         .connect_with(options.clone())
         .await
         .map_err(|error| opening::refusal(&location, error))?;
@@ -60,6 +63,7 @@ pub(super) async fn connect(file: &Path) -> Result<SqliteDriver, StoreError> {
         .map_err(|source| StoreError::migration(&location, source))?;
     let readers = SqlitePoolOptions::new()
         .max_connections(READERS)
+        .test_before_acquire(false)
         .connect_with(options.read_only(true))
         .await
         .map_err(|error| opening::refusal(&location, error))?;

@@ -19,10 +19,12 @@ const ROWS_AT_ONCE: usize = 32;
 
 /// The statements that write all changes in one transaction.
 pub(super) fn statements(changes: &[Change]) -> Vec<Statement> {
-    if changes.len() < ROWS_AT_ONCE {
-        return changes.iter().map(statement).collect();
-    }
     // Of several words about the same row the last one counts, and no table refers to another.
+    if changes.len() < ROWS_AT_ONCE {
+        let lasting = changes.iter().enumerate();
+        let lasting = lasting.filter(|(place, it)| !is_replaced(it, &changes[place + 1..]));
+        return lasting.map(|(_, change)| statement(change)).collect();
+    }
     let (mut jobs, mut requests, mut rest) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
     for change in changes {
         match change {
@@ -42,6 +44,15 @@ pub(super) fn statements(changes: &[Change]) -> Vec<Statement> {
         rest.push(upserts("requests", "id", rows, changes_in_a_request));
     }
     rest
+}
+
+/// Whether a later change writes the same row anew.
+fn is_replaced(change: &Change, later: &[Change]) -> bool {
+    later.iter().any(|later| match (change, later) {
+        (Change::Job(one), Change::Job(other)) => one.id == other.id,
+        (Change::Attempt(one), Change::Attempt(other)) => one.lease == other.lease,
+        _ => false,
+    })
 }
 
 /// Parts of one size, and what is left one by one: so there are but two statements to prepare.

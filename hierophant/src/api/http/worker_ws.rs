@@ -25,6 +25,10 @@ const REFUSED: u16 = 1008;
 /// connection.
 const MOST_UNREAD: usize = 4 * MAX_FRAME_BYTES;
 
+/// Bytes of each connection's read buffer. Messages have some hundred bytes, and the default of 128 KiB would
+/// be there for every Contemplant at all times.
+const READ_BUFFER: usize = 4 * 1024;
+
 /// Upgrades the connection, unless too many have done so that say nothing.
 pub(super) async fn upgrade(
     State(context): State<Context>,
@@ -44,6 +48,9 @@ pub(super) async fn upgrade(
         .max_message_size(MAX_FRAME_BYTES)
         .max_frame_size(MAX_FRAME_BYTES)
         .max_write_buffer_size(MOST_UNREAD)
+        .read_buffer_size(READ_BUFFER)
+        // Whatever is said is sent at once.
+        .write_buffer_size(0)
         .on_upgrade(move |socket| admit(context, peer.ip(), socket, waiting))
 }
 

@@ -17,8 +17,9 @@ use tokio_util::io::ReaderStream;
 use super::{BlobStore, ByteStream, Found, Listed, StagedBlob, id_of};
 use crate::records::Millis;
 
-/// How much of a file is read at once.
-const CHUNK: usize = 64 * 1024;
+/// How much of a file is read at once. Each time a thread is woken for it, which with smaller parts would take
+/// longer than the reading.
+const CHUNK: usize = 256 * 1024;
 
 /// The folder that holds all blobs, on shelves named after the first two digits of their ids.
 #[derive(Debug, Clone)]

@@ -1,7 +1,8 @@
 //! Blobs on their way in: written to a temporary file, digested on the way, synced.
 //!
 //! Each chunk is written and hashed on the blocking pool while the next one is awaited, and no more than
-//! that: a slow disk slows the sender down instead of filling memory, and a slow sender occupies no thread.
+//! that: a slow disk slows the sender down instead of filling memory, and a slow sender occupies no thread. A
+//! large blob is synced on the way, too: the disk writes while bytes still come, and little is left for the end.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -14,6 +15,9 @@ use sha2::{Digest, Sha256};
 use tokio::task::JoinHandle;
 
 use super::id_of;
+
+/// After so many bytes a blob is synced while more of it comes.
+const SYNC_AFTER: u64 = 32 << 20;
 
 /// The folder of temporary files. Cleared at each start.
 #[derive(Debug)]
@@ -42,7 +46,7 @@ impl Staging {
         let creating = tokio::task::spawn_blocking(move || TemporaryFile::create(&folder));
         let (temporary, file) = creating.await??;
         let unfinished = Unfinished { file, hasher: Sha256::new(), size: 0 };
-        Ok(BlobWriter { step: Step::Idle(unfinished), temporary })
+        Ok(BlobWriter { step: Step::Idle(unfinished), temporary, syncing: None, synced: 0 })
     }
 }
 
@@ -51,6 +55,10 @@ impl Staging {
 pub struct BlobWriter {
     step: Step,
     temporary: TemporaryFile,
+    /// A sync of what came so far.
+    syncing: Option<JoinHandle<io::Result<()>>>,
+    /// How many bytes there were when the last one was begun.
+    synced: u64,
 }
 
 #[derive(Debug)]
@@ -68,6 +76,7 @@ impl BlobWriter {
     /// What the disk said of the bytes before. Nothing more can be written then.
     pub async fn write(&mut self, chunk: Bytes) -> io::Result<()> {
         let mut unfinished = self.written().await?;
+        self.sync_on_the_way(&unfinished).await?;
         self.step = Step::Writing(tokio::task::spawn_blocking(move || {
             unfinished.add(&chunk)?;
             Ok(unfinished)
@@ -82,8 +91,27 @@ impl BlobWriter {
     /// What the disk said. The temporary file is removed then.
     pub async fn finish(mut self) -> io::Result<StagedBlob> {
         let unfinished = self.written().await?;
+        // The system tells each of its errors once: one that it told here must not get lost.
+        if let Some(syncing) = self.syncing.take() {
+            syncing.await??;
+        }
         let info = tokio::task::spawn_blocking(move || unfinished.finish()).await??;
         Ok(StagedBlob { info, temporary: self.temporary })
+    }
+
+    /// Begins a sync if much has come since the last one, which must have ended.
+    async fn sync_on_the_way(&mut self, unfinished: &Unfinished) -> io::Result<()> {
+        let goes_on = self.syncing.as_ref().is_some_and(|syncing| !syncing.is_finished());
+        if unfinished.size - self.synced < SYNC_AFTER || goes_on {
+            return Ok(());
+        }
+        if let Some(ended) = self.syncing.take() {
+            ended.await??;
+        }
+        let file = unfinished.file.try_clone()?;
+        self.synced = unfinished.size;
+        self.syncing = Some(tokio::task::spawn_blocking(move || file.sync_data()));
+        Ok(())
     }
 
     async fn written(&mut self) -> io::Result<Unfinished> {

@@ -22,12 +22,13 @@ type GivenUp = (JobRecord, Vec<RequestRecord>);
 impl ProofsState {
     pub(super) async fn act(
         &mut self,
-        myself: &ActorRef<ProofsMsg>,
         now: Millis,
         action: Action,
     ) -> Result<Result<Done, NotDone>, ActorProcessingErr> {
         let (answer, effects) = self.core.act(now, &action);
-        self.carry_out(myself, effects).await?;
+        self.carry_out(effects, None).await;
+        // What is looked up now must be what is decided.
+        self.outlet.drain().await?;
         match (answer, action) {
             (Ok(done), _) => Ok(Ok(done)),
             (Err(NotActed::Conflict(how_it_is)), _) => Ok(Err(NotDone::Conflict(how_it_is))),
@@ -37,7 +38,8 @@ impl ProofsState {
                     Err(reason) => return Ok(Err(reason)),
                 };
                 let (done, effects) = self.core.make_anew(now, job, requests);
-                self.carry_out(myself, effects).await?;
+                self.carry_out(effects, None).await;
+                self.outlet.drain().await?;
                 Ok(Ok(done))
             }
             (Err(NotActed::NotUnfinished), action) => Ok(self.ended_before(&action).await),
@@ -120,7 +122,8 @@ impl ProofsState {
     ) -> Result<(), ActorProcessingErr> {
         let rest = clearing.left.split_off(clearing.left.len().min(CLEARED_AT_ONCE));
         let (cleared, effects) = self.core.clear(now, &clearing.left, clearing.requester);
-        self.carry_out(myself, effects).await?;
+        self.carry_out(effects, None).await;
+        self.outlet.drain().await?;
         clearing.cleared.jobs.extend(cleared.jobs);
         clearing.cleared.requests += cleared.requests;
         clearing.left = rest;

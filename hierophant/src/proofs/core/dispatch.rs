@@ -18,11 +18,11 @@ impl ProofsCore {
     /// Gives waiting jobs to free workers, in the queue's order, unless dispatch is paused.
     pub(super) fn dispatch(&mut self, now: Millis, effects: &mut Vec<Effect>) {
         self.let_drained_go(effects);
-        if self.paused.is_some() {
+        if self.paused.is_some() || self.queue.is_empty() {
             return;
         }
         let mut free: usize = self.workers.values().map(Worker::free_slots).sum();
-        if free == 0 || self.queue.is_empty() {
+        if free == 0 {
             return;
         }
         let mut running = self.running_by_requester();
@@ -116,7 +116,7 @@ impl ProofsCore {
             stdin: live.record.stdin_blob,
             traceparent: Some(trace::traceparent(&traces::attempt_place(job, lease))),
         };
-        self.leases.insert(lease, Lease::new(now, attempt.clone()));
+        self.leases.insert(Lease::new(now, attempt.clone()));
         self.update(now, job, effects, |record| record.attempts += 1);
         effects.push(Effect::Save(Change::Attempt(attempt)));
         effects.push(Effect::Send(worker_id, message));

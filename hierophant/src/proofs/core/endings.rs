@@ -63,7 +63,7 @@ impl ProofsCore {
             };
             return self.blame(now, job, worker, failure, effects);
         }
-        live.left = live.leases.is_empty().then_some(held);
+        live.left = live.leases.is_empty().then(|| Box::new(held));
         self.retry_later(now, job, None, effects);
     }
 
@@ -180,7 +180,7 @@ impl ProofsCore {
         detail: Option<(Option<FailureClass>, String)>,
         effects: &mut Vec<Effect>,
     ) {
-        let Some(held) = self.leases.remove(&lease) else { return };
+        let Some(held) = self.leases.remove(lease) else { return };
         let mut attempt = held.attempt;
         if let Some(live) = self.jobs.get_mut(&held.job) {
             live.leases.remove(&lease);
@@ -215,7 +215,7 @@ impl ProofsCore {
             request.state = state;
             request.updated_at = now;
             let spec = live.record.spec.clone();
-            effects.push(Effect::Save(Change::Request(request, spec)));
+            effects.push(Effect::Save(Change::Request(*request, spec)));
         }
         if live.requests.is_empty() {
             let end = match state {
@@ -230,7 +230,8 @@ impl ProofsCore {
 
     /// Ends a job and every request that still waits for it; stops the attempts that go on.
     pub(super) fn end_job(&mut self, now: Millis, job: JobId, end: End, effects: &mut Vec<Effect>) {
-        let Some(mut live) = self.jobs.remove(&job) else { return };
+        let Some(live) = self.jobs.remove(&job) else { return };
+        let mut live = *live;
         self.queue.remove(job);
         self.by_key.remove(&live.record.key);
         let record = &mut live.record;
@@ -259,7 +260,7 @@ impl ProofsCore {
             request.state = request_state;
             request.updated_at = now;
             request.fulfilled_at = (request_state == RequestState::Fulfilled).then_some(now);
-            effects.push(Effect::Save(Change::Request(request, live.record.spec.clone())));
+            effects.push(Effect::Save(Change::Request(*request, live.record.spec.clone())));
         }
         for lease in live.leases {
             self.stop_attempt(now, lease, &format!("the job is {why}"), effects);

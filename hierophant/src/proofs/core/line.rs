@@ -43,7 +43,7 @@ impl ProofsCore {
         let page = expected.filter(|(place, ..)| *place >= offset);
         page.map(|(_, live, eta_ms)| Waiting {
             record: live.record.clone(),
-            requests: live.requests.values().cloned().collect(),
+            requests: live.requests.values().map(|request| (**request).clone()).collect(),
             eta_ms,
         })
         .collect()

@@ -163,7 +163,7 @@ impl ProofsCore {
             };
             effects.push(Effect::Save(Change::Job(record.clone())));
             self.by_key.insert(record.key, id);
-            self.jobs.insert(id, LiveJob::new(record));
+            self.jobs.insert(id, Box::new(LiveJob::new(record)));
             id
         });
         let count = counted(requests.len());
@@ -176,8 +176,8 @@ impl ProofsCore {
     /// What a clearing of the queue would cancel.
     #[must_use]
     pub fn to_clear(&self, filter: &ClearFilter) -> Cleared {
-        let mut matching: Vec<&LiveJob> =
-            self.jobs.values().filter(|live| matches(live, filter)).collect();
+        let all = self.jobs.values().map(|live| &**live);
+        let mut matching: Vec<&LiveJob> = all.filter(|live| matches(live, filter)).collect();
         matching.sort_by_key(|live| (live.record.created_at, live.record.id));
         let requests = matching.iter().map(|live| of_requester(live, filter.requester).count());
         Cleared {
@@ -256,7 +256,7 @@ fn of_requester(
     requester: Option<Address>,
 ) -> impl Iterator<Item = &RequestRecord> {
     let theirs = move |request: &&RequestRecord| requester.is_none_or(|it| it == request.requester);
-    live.requests.values().filter(theirs)
+    live.requests.values().map(|request| &**request).filter(theirs)
 }
 
 fn counted(requests: usize) -> String {

@@ -66,12 +66,9 @@ impl ProofsCore {
         };
         let request = open_request(now, &new, job);
         effects.push(Effect::Save(Change::Request(request.clone(), new.spec)));
-        self.open.insert(new.id, job, new.requester);
-        if let Some(live) = self.jobs.get_mut(&job) {
-            live.requests.insert(new.id, request);
-            if live.record.state == JobState::Queued {
-                self.line_up(job);
-            }
+        self.await_job(job, request);
+        if self.jobs.get(&job).is_some_and(|live| live.record.state == JobState::Queued) {
+            self.line_up(job);
         }
         self.dispatch(now, &mut effects);
         (Ok(new.id), effects)
@@ -118,7 +115,7 @@ impl ProofsCore {
             record.updated_at = now;
             effects.push(Effect::Save(Change::Job(record.clone())));
             self.by_key.insert(record.key, job);
-            self.jobs.insert(job, LiveJob::new(record));
+            self.jobs.insert(job, Box::new(LiveJob::new(record)));
         }
         self.open_again(now, job, fulfilled, &mut effects);
         self.dispatch(now, &mut effects);
@@ -138,11 +135,10 @@ impl ProofsCore {
             request.state = RequestState::Open;
             request.fulfilled_at = None;
             request.updated_at = now;
-            self.open.insert(request.id, job, request.requester);
-            if let Some(live) = self.jobs.get_mut(&job) {
+            if let Some(live) = self.jobs.get(&job) {
                 let spec = live.record.spec.clone();
-                live.requests.insert(request.id, request.clone());
-                effects.push(Effect::Save(Change::Request(request, spec)));
+                effects.push(Effect::Save(Change::Request(request.clone(), spec)));
+                self.await_job(job, request);
             }
         }
         if self.jobs.get(&job).is_some_and(|live| live.record.state == JobState::Queued) {
@@ -179,7 +175,7 @@ impl ProofsCore {
             finished_at: None,
         };
         effects.push(Effect::Save(Change::Job(record.clone())));
-        self.jobs.insert(id, LiveJob::new(record));
+        self.jobs.insert(id, Box::new(LiveJob::new(record)));
         self.by_key.insert(key, id);
         id
     }

@@ -9,7 +9,7 @@ use super::endings::End;
 use super::open::OpenRequests;
 use super::{Effect, IdSource, Limits, LiveJob, ProofsCore};
 use crate::operate::Paused;
-use crate::proofs::lease::{Lease, Workers};
+use crate::proofs::lease::{Lease, Leases, Workers};
 use crate::proofs::memory::Needs;
 use crate::proofs::pace::Pace;
 use crate::proofs::queue::Queue;
@@ -48,12 +48,13 @@ impl ProofsCore {
             by_key: BTreeMap::new(),
             open: OpenRequests::default(),
             queue: Queue::default(),
-            leases: BTreeMap::new(),
+            leases: Leases::default(),
             workers: Workers::new(),
             stats: BTreeMap::new(),
             pace: Pace::default(),
             paused: None,
             needs: Needs::default(),
+            next_deadline: u64::MAX,
             returned_by,
         };
         for (worker, at) in past.strikes {
@@ -84,8 +85,9 @@ impl ProofsCore {
         let inputs_damaged = damaged.contains(&record.program) || damaged.contains(&record.stdin);
         let mut live = LiveJob::new(record);
         for request in requests {
+            self.next_deadline = self.next_deadline.min(request.deadline);
             self.open.insert(request.id, id, request.requester);
-            live.requests.insert(request.id, request);
+            live.requests.insert(request.id, Box::new(request));
         }
         let nobody_waits = live.requests.is_empty();
         // In the order in which they ended; what goes on comes last.
@@ -96,7 +98,7 @@ impl ProofsCore {
         }
         self.by_key.insert(live.record.key, id);
         let going_on: Vec<_> = live.leases.iter().copied().collect();
-        self.jobs.insert(id, live);
+        self.jobs.insert(id, Box::new(live));
         if nobody_waits {
             return self.end_job(now, id, End::Cancelled, effects);
         }
@@ -137,9 +139,11 @@ impl ProofsCore {
         match attempt.outcome {
             AttemptOutcome::Running => {
                 live.leases.insert(attempt.lease);
-                self.leases.insert(attempt.lease, Lease::new(now, attempt));
+                self.leases.insert(Lease::new(now, attempt));
             }
-            AttemptOutcome::Lost if nobodys_fault => live.left = Some(Lease::new(now, attempt)),
+            AttemptOutcome::Lost if nobodys_fault => {
+                live.left = Some(Box::new(Lease::new(now, attempt)));
+            }
             _ => {}
         }
     }

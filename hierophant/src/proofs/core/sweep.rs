@@ -59,13 +59,22 @@ impl ProofsCore {
         }
     }
 
-    fn past_deadline(&self, now: Millis) -> Vec<RequestId> {
-        self.jobs
-            .values()
-            .flat_map(|live| live.requests.values())
-            .filter(|request| Millis::from_seconds(request.deadline) < now)
-            .map(|request| request.id)
-            .collect()
+    /// Requests whose time is over. All are looked at only when that of the first one may be.
+    fn past_deadline(&mut self, now: Millis) -> Vec<RequestId> {
+        let is_past = |deadline| Millis::from_seconds(deadline) < now;
+        if !is_past(self.next_deadline) {
+            return Vec::new();
+        }
+        self.next_deadline = u64::MAX;
+        let mut past = Vec::new();
+        for request in self.jobs.values().flat_map(|live| live.requests.values()) {
+            if is_past(request.deadline) {
+                past.push(request.id);
+            } else {
+                self.next_deadline = self.next_deadline.min(request.deadline);
+            }
+        }
+        past
     }
 
     /// Attempts that take too long or stand still, each with what is wrong. Those of absent workers

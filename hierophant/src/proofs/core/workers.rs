@@ -1,7 +1,5 @@
 //! Workers come, go away, come back, or are gone.
 
-use std::collections::BTreeSet;
-
 use network_lib::handshake::{Capabilities, ProtocolRange, Refusal, RefusalCode, Welcome};
 use network_lib::ids::{LeaseId, WorkerId};
 use network_lib::job::FailureClass;
@@ -155,9 +153,9 @@ impl ProofsCore {
                 self.interrupt(now, lease, None, reason, &mut effects);
             }
         }
-        let live: BTreeSet<LeaseId> = self.leases.keys().copied().collect();
-        if let Some(worker) = self.connected(id, session) {
-            worker.leases.retain(|lease| live.contains(lease) || held.contains(lease));
+        let Self { workers, leases, .. } = self;
+        if let Some(worker) = workers.get_mut(&id) {
+            worker.leases.retain(|lease| leases.get(lease).is_some() || held.contains(lease));
         }
         self.dispatch(now, &mut effects);
         effects
@@ -227,10 +225,9 @@ impl ProofsCore {
         let theirs = |held: &crate::proofs::lease::Lease| {
             held.attempt.lease == lease && held.attempt.prover.worker == id
         };
-        let found = self
-            .jobs
-            .iter_mut()
-            .find(|(job, live)| live.left.as_ref().is_some_and(theirs) && self.queue.holds(**job));
+        let found = self.jobs.iter_mut().find(|(job, live)| {
+            live.left.as_deref().is_some_and(theirs) && self.queue.holds(**job)
+        });
         let Some((job, live)) = found else { return };
         let (job, Some(mut held)) = (*job, live.left.take()) else { return };
         self.queue.remove(job);
@@ -242,7 +239,7 @@ impl ProofsCore {
         held.moved_at = now;
         held.unlisted_since = None;
         effects.push(Effect::Save(Change::Attempt(held.attempt.clone())));
-        self.leases.insert(lease, held);
+        self.leases.insert(*held);
         self.update(now, job, effects, |_| ());
     }
 }
