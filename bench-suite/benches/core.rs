@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 
 use alloy_primitives::Address;
 use divan::Bencher;
+use hierophant::clients::Clients;
 use hierophant::proofs::core::{Arrival, Effect, IdSource, Known, Limits, Past, ProofsCore};
 use hierophant::proofs::message::NewRequest;
 use hierophant::records::{Millis, NetworkMode};
@@ -49,6 +50,7 @@ impl Stage {
             protocol: 1,
             software_version: String::new(),
             heartbeat_interval_ms: 5000,
+            access_key: "key".into(),
             resume: Vec::new(),
         };
         let arrival = Arrival {
@@ -107,6 +109,7 @@ fn limits() -> Limits {
         return_limit_ms: 120_000,
         max_strikes: 0,
         strike_decay_ms: 0,
+        clients: Clients::default(),
     }
 }
 

@@ -9,7 +9,7 @@ use alloy_primitives::Address;
 use network_lib::ids::ArtifactId;
 use network_lib::job::BlobInfo;
 use network_lib::task;
-use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SpawnErr};
+use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, RpcReplyPort, SpawnErr};
 use tokio::task::JoinHandle;
 
 use super::blobs::{Blobs, StagedBlob};

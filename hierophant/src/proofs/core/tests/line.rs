@@ -51,7 +51,7 @@ fn a_slot_is_expected_to_be_free_when_its_proof_is_usually_done() {
     let line = places(&core, Millis(START.0 + 4_000));
     assert_eq!(line, [(job_of(&core, 3), Some(16_000)), (job_of(&core, 4), Some(26_000))]);
     // The worker's own word counts more.
-    let lease = *core.leases.keys().next().expect("a lease");
+    let lease = *core.leases.iter().next().expect("a lease").0;
     let progress = Progress { eta_seconds: Some(60), ..Progress::phase(Phase::Proving) };
     core.progressed(START, worker(1), lease, progress);
     let etas: Vec<_> = places(&core, START).into_iter().map(|(_, eta)| eta).collect();

@@ -172,7 +172,7 @@ fn priorities_decide_what_goes_first_and_outlive_a_restart() {
     let mut order = Vec::new();
     for n in 1..=3 {
         let (_, lease) = given_out(&join(&mut core, n, n.into())).expect("given out");
-        order.push(core.leases[&lease].job);
+        order.push(core.leases.get(&lease).expect("held").job);
     }
     assert_eq!((order[0], order[2]), (urgent, low));
 }

@@ -135,7 +135,10 @@ fn a_worker_that_could_take_what_waits_does_not_race() {
     }
     assert_eq!(core.sweep(at(LIMIT + 1)), []);
     let (_, lease) = given_out(&core.sweep(at(LIMIT + 1001))).expect("given out");
-    assert_eq!(core.leases[&lease].job, core.open.job(RequestId([3; 32])).expect("open"));
+    assert_eq!(
+        core.leases.get(&lease).expect("held").job,
+        core.open.job(RequestId([3; 32])).expect("open")
+    );
 }
 
 #[test]
@@ -370,5 +373,8 @@ fn a_race_costs_its_requester_no_turn() {
     core.submit(START, later, Known::default()).0.expect("accepted");
     submit(&mut core, 5, 5);
     let (_, lease) = given_out(&join(&mut core, 4, 4)).expect("given out");
-    assert_eq!(core.leases[&lease].job, core.open.job(RequestId([5; 32])).expect("open"));
+    assert_eq!(
+        core.leases.get(&lease).expect("held").job,
+        core.open.job(RequestId([5; 32])).expect("open")
+    );
 }

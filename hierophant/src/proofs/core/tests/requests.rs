@@ -106,7 +106,7 @@ fn a_requester_with_a_backlog_does_not_hold_up_another() {
     core.submit(START, bobs, Known::default()).0.expect("accepted");
     let (_, first) = given_out(&join(&mut core, 1, 1)).expect("given out");
     let (_, second) = given_out(&join(&mut core, 2, 2)).expect("given out");
-    let requester = |lease| core.jobs[&core.leases[&lease].job].requester();
+    let requester = |lease| core.jobs[&core.leases.get(&lease).expect("held").job].requester();
     assert_eq!([requester(first), requester(second)], [ALICE, BOB]);
 }
 
@@ -123,7 +123,10 @@ fn urgent_modes_go_first() {
     };
     let effects = core.worker_joined(START, both);
     let (_, lease) = given_out(&effects).expect("given out");
-    assert_eq!(core.leases[&lease].job, core.open.job(RequestId([2; 32])).expect("open"));
+    assert_eq!(
+        core.leases.get(&lease).expect("held").job,
+        core.open.job(RequestId([2; 32])).expect("open")
+    );
 }
 
 #[test]

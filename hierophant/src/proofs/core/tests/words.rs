@@ -37,14 +37,17 @@ fn word(
 
 /// What holds between jobs, leases and queue after every event.
 pub(super) fn check(core: &ProofsCore) {
-    for (lease, held) in &core.leases {
+    for (lease, held) in core.leases.iter() {
         assert!(core.jobs[&held.job].leases.contains(lease), "a lease of no job");
     }
     for (id, live) in &core.jobs {
         assert!(live.leases.len() <= 2);
         assert_eq!(live.leases.is_empty(), core.queue.holds(*id), "{live:?}");
-        let going_on: BTreeSet<WorkerId> =
-            live.leases.iter().map(|lease| core.leases[lease].attempt.prover.worker).collect();
+        let going_on: BTreeSet<WorkerId> = live
+            .leases
+            .iter()
+            .map(|lease| core.leases.get(lease).expect("held").attempt.prover.worker)
+            .collect();
         assert_eq!(going_on.len(), live.leases.len(), "twice on one worker");
         let failures = usize::try_from(live.worker_failures).expect("small");
         assert!(failures + live.leases.len() <= 3, "beyond the retry budget");
@@ -90,7 +93,7 @@ fn a_lease_hears_only_its_holder() {
                         assert!(!effects.iter().any(told), "a stranger was heard: {effects:?}");
                     }
                     if holder.is_some() && holder != Some(worker(n)) {
-                        assert!(core.leases.contains_key(&lease), "a stranger ended a lease");
+                        assert!(core.leases.get(&lease).is_some(), "a stranger ended a lease");
                     }
                     effects
                 }

@@ -65,7 +65,7 @@ fn a_worker_resumes_nothing_of_another() {
     let (mut core, lease) = given();
     let effects = core.worker_joined(START, arrival(2, 2, &[lease]));
     assert_eq!(resumed(&effects), Some(vec![]));
-    assert_eq!(core.leases[&lease].attempt.prover.worker, worker(1));
+    assert_eq!(core.leases.get(&lease).expect("held").attempt.prover.worker, worker(1));
 }
 
 #[test]
