@@ -89,7 +89,7 @@ async fn fetch(contemplant: &Contemplant, lease: LeaseId) -> Option<Vec<u8>> {
     loop {
         let key = contemplant.state().key.clone();
         let call = network::call_as(
-            key.as_ref().map(|key| key.reveal()),
+            key.as_ref().map(network_lib::secret::Secret::reveal),
             Method::GET,
             &url,
             vec![],
@@ -118,7 +118,7 @@ async fn hand_in(contemplant: &Contemplant, lease: LeaseId) -> FromWorker {
         let pace = Duration::from_millis(contemplant.pick(0..400));
         let key = contemplant.state().key.clone();
         let call = network::call_as(
-            key.as_ref().map(|key| key.reveal()),
+            key.as_ref().map(network_lib::secret::Secret::reveal),
             Method::PUT,
             &url,
             proof.clone(),
