@@ -217,11 +217,16 @@ fn defaults() -> Table {
         let keys = keys.iter().map(|(key, value)| ((*key).to_owned(), Value::from(*value)));
         Value::from(Table::from_iter(keys))
     };
+    // The generator may be too busy to have every mock Contemplant give its signs of life in time.
+    let registry = Table::from_iter([
+        ("max_workers".to_owned(), Value::from(100_000)),
+        ("silence_limit".to_owned(), Value::from("10m")),
+    ]);
     Table::from_iter([
         ("bind_address".to_owned(), Value::from("127.0.0.1")),
         ("mock_mode".to_owned(), Value::from(true)),
         ("proofs".to_owned(), section(&[("max_waiting", 1_000_000)])),
-        ("worker_registry".to_owned(), section(&[("max_workers", 100_000)])),
+        ("worker_registry".to_owned(), registry.into()),
         ("storage".to_owned(), section(&[("min_free_bytes", 1 << 20)])),
     ])
 }

@@ -1,12 +1,20 @@
 //! Hierophant's database from outside, while Hierophant does not run: filled quickly, and counted.
 
 use std::str::FromStr;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use sqlx::postgres::PgConnection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 use test_peers::unix_now;
+use tokio::time::{Instant, sleep};
+
+/// Longest wait for a state that must come.
+const REACH_LIMIT: Duration = Duration::from_secs(60);
+
+/// Pause between two looks.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// An open database.
 enum Database {
@@ -138,6 +146,26 @@ pub async fn fill(url: &str, requests: usize) -> Result<()> {
     }
     database.run("COMMIT".to_owned()).await?;
     database.close().await
+}
+
+/// Waits until so many requests are in a state, while Hierophant runs: the last proofs are still being checked
+/// when their workers have gone on.
+///
+/// # Errors
+///
+/// When that does not come about.
+pub async fn reach(url: &str, state: &str, wanted: usize) -> Result<()> {
+    let mut database = Database::open(url).await?;
+    let query = format!("SELECT count(*) FROM requests WHERE state = '{state}'");
+    let end = Instant::now() + REACH_LIMIT;
+    loop {
+        let found = database.count(&query).await?;
+        if usize::try_from(found)? >= wanted {
+            return database.close().await;
+        }
+        ensure!(Instant::now() < end, "{found} requests are {state}, not {wanted}");
+        sleep(LOOK_AGAIN).await;
+    }
 }
 
 /// Checks how many requests are in a state, in the store of a Hierophant that does not run, and that no

@@ -74,6 +74,7 @@ async fn idle(stage: &Stage, found: &mut Scenario) -> Result<()> {
     found.figure(Figure::cost("idle worker, whole call, p99", asked.p99, "ms").within(10.0));
     found.latencies.extend([answered, asked]);
     drop(worker);
+    database::reach(&fresh.coordinator.database(), "fulfilled", requests).await?;
     fresh.finish(async |database| database::check(database, "fulfilled", requests).await).await
 }
 
@@ -131,6 +132,7 @@ async fn behind_a_queue(stage: &Stage, found: &mut Scenario) -> Result<()> {
     );
     found.latencies.push(told);
     drop(sockets);
+    database::reach(&fresh.coordinator.database(), "fulfilled", freed).await?;
     fresh.finish(async |database| database::check(database, "fulfilled", freed).await).await
 }
 

@@ -112,6 +112,7 @@ async fn of(stage: &Stage, workers: usize, found: &mut Scenario) -> Result<()> {
     ledger.check(workers)?;
     ensure!(requests.len() == workers, "{} requests were accepted", requests.len());
     drop(shards);
+    database::reach(&fresh.coordinator.database(), "fulfilled", workers).await?;
     fresh.finish(async |database| database::check(database, "fulfilled", workers).await).await
 }
 
@@ -192,7 +193,10 @@ async fn beat(shards: Vec<Vec<Member>>, time: Duration, at_work: bool) -> Result
     let beating = shards.into_iter().map(|mut shard| {
         task::spawn("heartbeats", async move {
             let told = shard.first().and_then(|member| member.worker.as_ref());
-            let Some(told) = told else { return anyhow::Ok(shard) };
+            let Some(told) = told else {
+                sleep_until(end).await;
+                return anyhow::Ok(shard);
+            };
             let interval = Duration::from_millis(told.welcome.heartbeat_interval_ms);
             let step = interval / u32::try_from(shard.len())?;
             let mut next = Instant::now();
@@ -213,6 +217,7 @@ async fn beat(shards: Vec<Vec<Member>>, time: Duration, at_work: bool) -> Result
                     worker.progress(lease, round as f32 / 100.0).await?;
                 }
             }
+            sleep_until(end).await;
             Ok(shard)
         })
     });

@@ -146,6 +146,8 @@ pub struct ProofsCore {
     queue: Queue,
     leases: Leases,
     workers: Workers,
+    /// Those of the workers that an operator has drained, and perhaps some that are gone.
+    drained: BTreeSet<WorkerId>,
     stats: BTreeMap<WorkerId, WorkerStats>,
     pace: Pace,
     /// Nothing is given out.

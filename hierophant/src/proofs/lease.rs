@@ -1,6 +1,7 @@
 //! Who works on what: leases, and the workers as the scheduler sees them.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Deref;
 
 use network_lib::handshake::{Backend, Capabilities};
 use network_lib::ids::{JobId, LeaseId, WorkerId};
@@ -110,12 +111,6 @@ impl Leases {
         Some(held)
     }
 
-    /// One attempt.
-    #[must_use]
-    pub fn get(&self, lease: &LeaseId) -> Option<&Lease> {
-        self.all.get(lease)
-    }
-
     /// One attempt, to be changed; its lease and its worker stay.
     pub fn get_mut(&mut self, lease: &LeaseId) -> Option<&mut Lease> {
         self.all.get_mut(lease)
@@ -126,19 +121,18 @@ impl Leases {
         self.by_worker.get(&worker).into_iter().flatten().copied()
     }
 
-    /// All of them with their ids, by id.
-    pub fn iter(&self) -> impl Iterator<Item = (&LeaseId, &Lease)> {
-        self.all.iter()
-    }
-
-    /// All of them, by id.
-    pub fn values(&self) -> impl Iterator<Item = &Lease> {
-        self.all.values()
-    }
-
     /// All of them, to be changed; leases and workers stay.
     pub fn values_mut(&mut self) -> impl Iterator<Item = &mut Lease> {
         self.all.values_mut()
+    }
+}
+
+/// Reads are those of a map.
+impl Deref for Leases {
+    type Target = BTreeMap<LeaseId, Lease>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.all
     }
 }
 

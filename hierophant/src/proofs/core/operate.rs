@@ -223,6 +223,7 @@ impl ProofsCore {
         let mut effects = Vec::new();
         if let Some(worker) = self.connected(id, session) {
             worker.drained = drained;
+            self.drained.insert(id);
             self.dispatch(now, &mut effects);
         }
         effects
@@ -231,7 +232,10 @@ impl ProofsCore {
     /// Tells workers that are drained to leave, as soon as they hold nothing: until then an operator
     /// can change their mind.
     pub(super) fn let_drained_go(&mut self, effects: &mut Vec<Effect>) {
-        for (id, worker) in &mut self.workers {
+        let Self { workers, drained, .. } = self;
+        drained.retain(|id| workers.get(id).is_some_and(|worker| worker.drained.is_some()));
+        for id in &*drained {
+            let Some(worker) = workers.get_mut(id) else { continue };
             let idle = worker.leases.is_empty() && !worker.draining && !worker.away;
             if let Some(reason) = worker.drained.clone().filter(|_| idle) {
                 worker.draining = true;

@@ -50,6 +50,7 @@ impl ProofsCore {
             queue: Queue::default(),
             leases: Leases::default(),
             workers: Workers::new(),
+            drained: BTreeSet::new(),
             stats: BTreeMap::new(),
             pace: Pace::default(),
             paused: None,

@@ -65,6 +65,7 @@ impl ProofsCore {
         let mut worker = Worker::new(session, name, capabilities);
         worker.leases = held.iter().copied().collect();
         worker.drained = drained;
+        self.drained.insert(id);
         self.workers.insert(id, worker);
         welcome.resume = self.leases_of(id).into_iter().collect();
         effects.push(Effect::Send(id, ToWorker::Welcome(welcome)));
@@ -155,7 +156,7 @@ impl ProofsCore {
         }
         let Self { workers, leases, .. } = self;
         if let Some(worker) = workers.get_mut(&id) {
-            worker.leases.retain(|lease| leases.get(lease).is_some() || held.contains(lease));
+            worker.leases.retain(|lease| leases.contains_key(lease) || held.contains(lease));
         }
         self.dispatch(now, &mut effects);
         effects

@@ -37,7 +37,7 @@ fn word(
 
 /// What holds between jobs, leases and queue after every event.
 pub(super) fn check(core: &ProofsCore) {
-    for (lease, held) in core.leases.iter() {
+    for (lease, held) in &*core.leases {
         assert!(core.jobs[&held.job].leases.contains(lease), "a lease of no job");
     }
     for (id, live) in &core.jobs {
