@@ -84,8 +84,11 @@ pub(super) const THREATS: &[Threat] = &[
     },
     Threat {
         who: STRANGER, reach: "gRPC messages that claim gigabytes, or nest without end",
-        stop: "4 MiB a message, believed only as it comes; 100 levels",
+        stop: "`calls.max_message_bytes`, believed only as it comes; none is unpacked; 100 levels; lengths of fields",
         shown_by: &[
+            whole("clients::calls::an_oversized_message_is_refused_for_good_and_the_largest_legitimate_is_taken"),
+            whole("clients::calls::compressed_messages_are_refused_so_none_can_grow"),
+            whole("clients::calls::over_long_fields_are_invalid_arguments"),
             whole("hostile::bombs::a_grpc_message_that_claims_4_gib_is_refused_before_it_comes"),
             whole("hostile::bombs::protobuf_that_claims_or_nests_without_end_is_an_invalid_argument"),
         ],
@@ -212,7 +215,43 @@ pub(super) const THREATS: &[Threat] = &[
     Threat {
         who: CLIENT, reach: "requests of others: cancelling them",
         stop: "only the requester cancels",
-        shown_by: &[whole("bad_input::cancelling_what_is_not_there_not_yours_or_over_is_refused")],
+        shown_by: &[
+            whole("bad_input::cancelling_what_is_not_there_not_yours_or_over_is_refused"),
+            whole("clients::quotas::somebody_elses_signature_cancels_nothing"),
+        ],
+    },
+    Threat {
+        who: CLIENT, reach: "the share of others: Contemplants, disk, database",
+        stop: "`[quotas]` by address: requests, cycles, bytes, tickets, programs; exact, and over restarts",
+        shown_by: &[
+            whole("clients::quotas::requests_over_a_minutes_quota_are_told_to_come_again_and_replays_are_not_counted"),
+            whole("clients::quotas::open_requests_over_the_quota_are_told_to_come_again_until_one_has_ended"),
+            whole("clients::quotas::calls_at_once_cannot_both_take_the_last_place"),
+            whole("clients::quotas::cycles_over_a_days_quota_are_refused_for_good_and_a_restart_forgives_nobody"),
+            whole("clients::tickets::bytes_over_the_quota_are_refused_announced_or_not_and_then_no_ticket_is_given"),
+            whole("clients::tickets::uploads_at_once_cannot_both_take_the_last_bytes"),
+            whole("clients::tickets::open_tickets_of_an_address_are_bounded_and_an_upload_makes_room"),
+        ],
+    },
+    Threat {
+        who: STRANGER, reach: "the database: tickets that nobody uploads to, calls without end",
+        stop: "`quotas.strangers_tickets`, `calls.per_ip_per_second`",
+        shown_by: &[
+            whole("clients::tickets::a_flood_of_tickets_stops_and_leaves_room_for_configured_clients"),
+            whole("clients::tickets::tickets_nobody_uploads_to_are_forgotten_and_make_room"),
+            whole("clients::calls::calls_from_one_ip_address_beyond_its_rate_are_told_to_come_again"),
+        ],
+    },
+    Threat {
+        who: STRANGER, reach: "requests and proofs that they have no part in",
+        stop: "ids are random, and lists name none in full; `auth = \"token\"` asks for a token with every call",
+        shown_by: &[
+            whole("clients::tickets::ids_that_open_something_are_random_in_every_byte"),
+            whole("clients::tokens::a_list_gives_nobody_ids_that_open_something_but_the_bearer_of_a_token"),
+            whole("clients::tokens::without_a_valid_client_token_every_call_is_refused_also_reads"),
+            whole("clients::tokens::a_client_token_lets_every_call_in_until_it_is_revoked"),
+            whole("clients::tokens::a_token_does_not_stand_in_for_a_signature"),
+        ],
     },
     Threat {
         who: CLIENT, reach: "private inputs of others",
@@ -234,10 +273,11 @@ pub(super) const THREATS: &[Threat] = &[
     },
     Threat {
         who: UNKNOWN_CONTEMPLANT, reach: "jobs, with their private inputs",
-        stop: "`worker_token`, compared in constant time; without one only this machine is let in",
+        stop: "a token of its own or `worker_token`, compared in constant time; without any, only this machine is let in",
         shown_by: &[
-            part("registry::core::tests::with_a_token_only_its_bearers_are_admitted"),
-            part("registry::core::tests::without_a_token_only_this_machine_is_admitted"),
+            whole("tokens::workers::an_unknown_worker_gets_nothing"),
+            whole("tokens::workers::a_shared_token_that_was_changed_by_a_restart_admits_nobody"),
+            whole("tokens::workers::an_id_that_another_token_has_connected_is_not_taken_over"),
             whole("bad_input::garbage_instead_of_a_handshake_is_refused"),
         ],
     },
@@ -265,6 +305,37 @@ pub(super) const THREATS: &[Threat] = &[
         shown_by: &[whole("bad_input::words_about_leases_that_are_not_held_change_nothing")],
     },
     Threat {
+        who: CONTEMPLANT, reach: "programs, inputs and proofs of others' attempts, by a link",
+        stop: "a link opens by the key of the lease's holder alone, and while the attempt lasts",
+        shown_by: &[
+            whole("tokens::links::a_stolen_link_of_another_attempt_gets_403"),
+            whole("tokens::links::an_expired_link_gets_403_and_looks_like_one_that_never_was"),
+            whole("tokens::links::a_link_expires_by_itself_when_its_attempt_takes_too_long"),
+            whole("tokens::links::a_link_without_a_key_or_with_a_made_up_one_gets_401"),
+            whole("tokens::links::each_welcome_brings_another_key_and_ends_the_one_before"),
+        ],
+    },
+    Threat {
+        who: "A Contemplant that is not trusted any more", reach: "what it works on, and new jobs",
+        stop: "revoking its token ends its connection and its transfers at once",
+        shown_by: &[
+            whole("tokens::workers::a_revoked_worker_is_cut_within_five_seconds_and_cannot_return"),
+            whole("tokens::workers::a_revoked_worker_is_cut_in_the_middle_of_a_download_and_of_an_upload"),
+            whole("tokens::workers::tokens_and_revocations_last_over_a_restart"),
+        ],
+    },
+    Threat {
+        who: CONTEMPLANT, reach: "files, commands, addresses and terminals, by what it says of itself",
+        stop: "its words are shown, cut short and without control characters, and nothing else is done with them",
+        shown_by: &[
+            whole("tokens::words::paths_and_commands_in_a_contemplants_words_are_only_shown"),
+            whole("tokens::words::addresses_in_a_contemplants_words_are_never_called"),
+            whole("tokens::words::control_characters_of_a_contemplant_reach_no_terminal"),
+            whole("tokens::words::huge_words_of_a_contemplant_are_cut_short"),
+            whole("tokens::words::a_lease_in_a_url_is_an_id_and_never_a_path"),
+        ],
+    },
+    Threat {
         who: CONTEMPLANT, reach: "the coordinator: garbage, floods, long frames",
         stop: "it is cut off, its job goes elsewhere",
         shown_by: &[
@@ -282,17 +353,51 @@ pub(super) const THREATS: &[Threat] = &[
         ],
     },
     Threat {
-        who: PAGE, reach: "`/api/v1` and the dashboard, by a name or an address of this machine",
-        stop: "`Host` and `Origin` must be this machine's; a policy that forbids foreign scripts",
+        who: STRANGER, reach: "what operators see and do",
+        stop: "a token of role read or act on every route, but from this machine; wrong ones are slowed down",
         shown_by: &[
-            part("api::http::v1::guard::tests::others_proxies_and_foreign_pages_are_not"),
-            whole("operate::neither_proxies_nor_foreign_pages_may_operate"),
+            whole("operators::routes::a_stranger_without_a_token_gets_401_on_every_route"),
+            whole("operators::routes::a_wrong_token_gets_401_on_every_route_also_on_this_machine"),
+            whole("operators::routes::tokens_of_clients_and_contemplants_open_no_route"),
+            whole("operators::places::strangers_learn_nothing_but_whether_it_runs"),
+            whole("operators::places::guessing_tokens_is_slowed_for_each_address"),
+            whole("operators::audit::neither_strangers_nor_readers_can_fill_the_log"),
+        ],
+    },
+    Threat {
+        who: "An operator who may only look", reach: "acts",
+        stop: "whatever is no GET takes a token of role act; revoking it ends its sessions and streams",
+        shown_by: &[
+            whole("operators::routes::who_may_read_looks_at_every_route_and_acts_on_none"),
+            whole("operators::sessions::who_has_signed_in_to_read_cannot_act"),
+            whole("operators::places::a_revoked_token_is_worth_nothing_from_then_on"),
+            whole("operators::sessions::a_revoked_token_loses_its_sessions_at_once_and_what_they_listen_to"),
+        ],
+    },
+    Threat {
+        who: "Another user of Hierophant's machine", reach: "what operators do",
+        stop: "`operators.require_token`",
+        shown_by: &[whole("operators::places::where_a_token_is_required_programs_on_this_machine_need_one_too")],
+    },
+    Threat {
+        who: PAGE, reach: "`/api/v1` and the dashboard, by this machine's address or by a session's cookie",
+        stop: "`Host` and `Origin` must be our own; the cookie is `HttpOnly` and `SameSite=Strict`; a policy that forbids foreign scripts",
+        shown_by: &[
+            whole("operators::places::a_page_of_another_site_can_have_nothing_done_by_a_browser_on_this_machine"),
+            whole("operators::places::a_proxied_call_or_one_by_a_foreign_name_needs_a_token_also_on_this_machine"),
+            whole("operators::sessions::a_session_acts_only_from_hierophants_own_page"),
+            whole("operators::sessions::a_page_of_another_site_cannot_sign_anybody_in"),
+            whole("operators::sessions::signing_in_sets_a_cookie_that_neither_scripts_nor_other_sites_can_use"),
         ],
     },
     Threat {
         who: "An operator", reach: "acts that nobody remembers",
-        stop: "a line in the log for each: who, what, from where, how it went",
-        shown_by: &[whole("acts::the_log_says_who_did_what_from_where_and_how_it_went")],
+        stop: "a line in the log and a row in the store for each: who, what, when, from where, how it went",
+        shown_by: &[
+            whole("acts::the_log_says_who_did_what_from_where_and_how_it_went"),
+            whole("operators::audit::every_action_is_written_down_with_the_tokens_name_and_no_secret"),
+            whole("operators::audit::an_action_is_written_down_also_if_its_caller_has_hung_up"),
+        ],
     },
     Threat {
         who: "A receiver of webhooks, or somebody in its place", reach: "ends of requests",
@@ -316,6 +421,7 @@ pub(super) const THREATS: &[Threat] = &[
         who: READER, reach: "tokens, ids that open something, inputs, public values",
         stop: "they are not written, or cut short",
         shown_by: &[
+            whole("tokens::workers::a_secret_is_in_no_log_line_and_in_no_row_of_the_database"),
             whole("hostile::logs::no_secret_and_no_id_that_opens_something_is_in_the_log"),
             test("network-lib", "lib", "logging::tests::public_values_stay_out_of_the_log_unless_a_crate_is_asked_by_name"),
             worker("config::tests::the_token_is_not_printed"),
