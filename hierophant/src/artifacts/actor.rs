@@ -1,7 +1,7 @@
 //! Carries decisions about artifacts out: the bytes into their place, then the record into the store,
 //! then the reply. A bucket takes its time, so bytes are put in their place beside the actor.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
@@ -34,8 +34,8 @@ pub struct ArtifactsState {
     blobs: Blobs,
     rules: Rules,
     budget: DiskBudget,
-    /// Tickets whose bytes are being put in their place: nobody else's may come in between.
-    adopting: BTreeSet<ArtifactId>,
+    /// Whose bytes are being put in their place, and how many, if they count: nobody else's may come in between.
+    adopting: BTreeMap<ArtifactId, Option<(Address, u64)>>,
     held: Held,
     metrics: Metrics,
     clients: Clients,
@@ -70,7 +70,7 @@ impl ArtifactsActor {
             blobs,
             rules,
             budget,
-            adopting: BTreeSet::new(),
+            adopting: BTreeMap::new(),
             held,
             metrics,
             clients,
@@ -215,8 +215,11 @@ impl ArtifactsState {
         }
         let id = ArtifactId::random();
         let record = ArtifactRecord::ticket(id, kind, owner, Millis::now());
-        self.commit(&[Change::Artifact(record)]).await?;
         self.held.opened(id, owner);
+        if let Err(error) = self.commit(&[Change::Artifact(record)]).await {
+            self.held.closed(id);
+            return Err(error);
+        }
         Ok(Ok(id))
     }
 
@@ -228,7 +231,7 @@ impl ArtifactsState {
     ) -> Result<Option<ArtifactRecord>, UploadError> {
         let record = self.store.artifact(ticket).await.map_err(unavailable)?;
         match (decide(record.as_ref(), &info), record) {
-            (Decision::Keep, Some(_)) if self.adopting.contains(&ticket) => {
+            (Decision::Keep, Some(_)) if self.adopting.contains_key(&ticket) => {
                 Err(UploadError::Unavailable)
             }
             (Decision::Keep, Some(record)) => {
@@ -249,11 +252,13 @@ impl ArtifactsState {
         bytes: StagedBlob,
         waiting: Waiting,
     ) {
-        self.adopting.insert(record.id);
-        if record.kind != ArtifactKind::Proof {
+        let counts =
+            (record.kind != ArtifactKind::Proof).then(|| (record.owner, bytes.info().size));
+        if let Some((owner, size)) = counts {
             // Already now, so that two uploads at once cannot both take the last room.
-            self.held.grew(record.owner, bytes.info().size);
+            self.held.grew(owner, size);
         }
+        self.adopting.insert(record.id, counts);
         let (blobs, myself) = (self.blobs.clone(), myself.clone());
         task::spawn("adopt", async move {
             let outcome = blobs.adopt(bytes, record.id).await;
@@ -267,18 +272,18 @@ impl ArtifactsState {
         record: ArtifactRecord,
         outcome: io::Result<()>,
     ) -> Result<BlobInfo, UploadError> {
-        self.adopting.remove(&record.id);
+        let id = record.id;
+        let counted = self.adopting.remove(&id).flatten();
         let info = record.blob.ok_or(UploadError::NoTicket)?;
-        let (id, owner, of_client) = (record.id, record.owner, record.kind != ArtifactKind::Proof);
         let recorded = match outcome {
             // Should this fail, the bytes stay until orphans are cleared: the store may have taken the record
             // all the same, and its promise must be kept.
             Ok(()) => self.commit(&[Change::Artifact(record)]).await.map_err(unavailable),
             Err(error) => Err(unavailable(error)),
         };
-        if recorded.is_err() && of_client {
+        if let (Err(_), Some((owner, size))) = (&recorded, counted) {
             // The sender comes again, and is counted again.
-            self.held.shrank(owner, info.size);
+            self.held.shrank(owner, size);
         }
         recorded?;
         self.budget.grew(info.size);

@@ -21,7 +21,7 @@ use super::pace::LATELY;
 use crate::artifacts::audit;
 use crate::artifacts::blobs::Blobs;
 use crate::ask::{reply, tell};
-use crate::clients::{Clients, OverQuota, Quota, has_room};
+use crate::clients::{Clients, OverQuota, has_room};
 use crate::clock::Clock;
 use crate::events::Events;
 use crate::metrics::Metrics;
@@ -35,8 +35,6 @@ use crate::webhooks::Webhooks;
 
 /// How often deadlines and rested jobs are looked at.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
-
-const MINUTE_MS: i64 = 60_000;
 
 const DAY_MS: i64 = 24 * 3600 * 1000;
 
@@ -329,33 +327,24 @@ impl ProofsState {
             // A clock that was set back must not make it last longer.
             ended = ended.filter(|job| job.finished_at <= Some(now));
         }
-        let over = self.over_quota(now, new.requester).await?;
+        let over = self.over_cycles(now, new.requester).await?;
         Ok(Known { earlier, ended, over })
     }
 
-    /// Which quota of an address is used up, by what is stored. What is accepted is stored before the next
-    /// request is looked at, so none slips in between.
-    async fn over_quota(
+    /// Whether an address has used up its cycles of a day. What was executed a moment ago may not be stored yet;
+    /// what is being executed is not known at all.
+    async fn over_cycles(
         &self,
         now: Millis,
         requester: Address,
     ) -> Result<Option<OverQuota>, StoreError> {
-        let Quota { requests_per_minute, cycles_per_day, .. } = self.clients.quota(requester);
-        if requests_per_minute != 0 {
-            let since = Millis(now.0.saturating_sub(MINUTE_MS));
-            let accepted = self.store.requests_accepted(requester, since, now).await?;
-            if !has_room(accepted, requests_per_minute) {
-                return Ok(Some(OverQuota::RequestsPerMinute(requests_per_minute)));
-            }
+        let most = self.clients.quota(requester).cycles_per_day;
+        if most == 0 {
+            return Ok(None);
         }
-        if cycles_per_day != 0 {
-            let since = Millis(now.0.saturating_sub(DAY_MS));
-            let executed = self.store.cycles_executed(requester, since, now).await?;
-            if !has_room(executed, cycles_per_day) {
-                return Ok(Some(OverQuota::CyclesPerDay(cycles_per_day)));
-            }
-        }
-        Ok(None)
+        let since = Millis(now.0.saturating_sub(DAY_MS));
+        let executed = self.store.cycles_executed(requester, since, now).await?;
+        Ok((!has_room(executed, most)).then_some(OverQuota::CyclesPerDay(most)))
     }
 
     /// Has a finished `proof` whose bytes are gone made again, for those who still wait for it. Returns

@@ -39,7 +39,7 @@ use crate::verify::Claim;
 
 pub use ids::IdSource;
 pub use line::Waiting;
-use open::OpenRequests;
+use open::{Lately, OpenRequests};
 pub use operate::NotActed;
 pub use requests::Known;
 pub use restore::Past;
@@ -142,6 +142,7 @@ pub struct ProofsCore {
     jobs: BTreeMap<JobId, LiveJob>,
     by_key: BTreeMap<Sha256Digest, JobId>,
     open: OpenRequests,
+    lately: Lately,
     queue: Queue,
     leases: BTreeMap<LeaseId, Lease>,
     workers: Workers,
