@@ -1,8 +1,8 @@
 //! Who the clients are by name, and what each may take.
 //!
-//! A client is an address that signs. What counts is what is stored: nothing is counted beside it, so a restart
-//! forgives nobody, and no memory is taken by addresses that come and go. Whoever owns a fact holds it against
-//! the quota: `proofs` requests and cycles, `artifacts` tickets and bytes.
+//! A client is an address that signs. What counts is what is stored, so a restart forgives nothing but requests
+//! of the minute before that have ended, and addresses that come and go take no memory for long. Whoever owns a
+//! fact holds it against the quota: `proofs` requests and cycles, `artifacts` tickets and bytes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

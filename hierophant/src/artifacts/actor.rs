@@ -2,7 +2,7 @@
 //! then the reply. A bucket takes its time, and so does the disk, so bytes are put in their place and recorded
 //! beside the actor: many at once, whose records share a transaction.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use alloy_primitives::Address;
@@ -34,8 +34,8 @@ pub struct ArtifactsState {
     blobs: Blobs,
     rules: Rules,
     budget: DiskBudget,
-    /// Tickets whose bytes are being put in their place: nobody else's may come in between.
-    adopting: BTreeSet<ArtifactId>,
+    /// Whose bytes are being put in their place, and how many, if they count: nobody else's may come in between.
+    adopting: BTreeMap<ArtifactId, Option<(Address, u64)>>,
     held: Held,
     metrics: Metrics,
     clients: Clients,
@@ -87,7 +87,7 @@ impl ArtifactsActor {
             blobs,
             rules,
             budget,
-            adopting: BTreeSet::new(),
+            adopting: BTreeMap::new(),
             held,
             metrics,
             clients,
@@ -246,7 +246,7 @@ impl ArtifactsState {
     ) -> Result<Option<ArtifactRecord>, UploadError> {
         let record = self.store.artifact(ticket).await.map_err(unavailable)?;
         match (decide(record.as_ref(), &info), record) {
-            (Decision::Keep, Some(_)) if self.adopting.contains(&ticket) => {
+            (Decision::Keep, Some(_)) if self.adopting.contains_key(&ticket) => {
                 Err(UploadError::Unavailable)
             }
             (Decision::Keep, Some(record)) => {
@@ -267,11 +267,13 @@ impl ArtifactsState {
         bytes: StagedBlob,
         waiting: Waiting,
     ) {
-        self.adopting.insert(record.id);
-        if record.kind != ArtifactKind::Proof {
+        let counts =
+            (record.kind != ArtifactKind::Proof).then(|| (record.owner, bytes.info().size));
+        if let Some((owner, size)) = counts {
             // Already now, so that two uploads at once cannot both take the last room.
-            self.held.grew(record.owner, bytes.info().size);
+            self.held.grew(owner, size);
         }
+        self.adopting.insert(record.id, counts);
         let (blobs, recorder) = (self.blobs.clone(), self.recorder(myself));
         task::spawn("adopt", async move {
             let kept = match blobs.adopt(bytes, record.id).await {
@@ -291,15 +293,16 @@ impl ArtifactsState {
         record: &ArtifactRecord,
         kept: Result<(), UploadError>,
     ) -> Result<BlobInfo, UploadError> {
-        self.adopting.remove(&record.id);
+        let id = record.id;
+        let counted = self.adopting.remove(&id).flatten();
         let info = record.blob.ok_or(UploadError::NoTicket)?;
-        if kept.is_err() && record.kind != ArtifactKind::Proof {
+        if let (Err(_), Some((owner, size))) = (&kept, counted) {
             // The sender comes again, and is counted again.
-            self.held.shrank(record.owner, info.size);
+            self.held.shrank(owner, size);
         }
         kept?;
         self.budget.grew(info.size);
-        self.held.closed(record.id);
+        self.held.closed(id);
         Ok(info)
     }
 }

@@ -19,7 +19,7 @@ use super::pace::LATELY;
 use crate::artifacts::audit;
 use crate::artifacts::blobs::Blobs;
 use crate::ask::reply;
-use crate::clients::{Clients, OverQuota, Quota, has_room};
+use crate::clients::{Clients, OverQuota, has_room};
 use crate::clock::Clock;
 use crate::events::Events;
 use crate::metrics::Metrics;
@@ -34,8 +34,6 @@ use outlet::{Answer, Check, Deed, Means, Outlet};
 
 /// How often deadlines and rested jobs are looked at.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
-
-const MINUTE_MS: i64 = 60_000;
 
 const DAY_MS: i64 = 24 * 3600 * 1000;
 
@@ -310,7 +308,7 @@ impl ProofsState {
         if self.outlet.is_ahead_of_store(call) || self.outlet.is_ahead_of_store(key) {
             self.outlet.drain().await?;
         }
-        let mut known = match self.known(now, call, key, lost).await {
+        let known = match self.known(now, call, key, lost, new.requester).await {
             Ok(known) => known,
             Err(error) => {
                 log_unread(&error);
@@ -318,15 +316,6 @@ impl ProofsState {
             }
         };
         let (requester, repeated) = (new.requester, known.earlier.is_some());
-        if !repeated {
-            match self.over_quota(now, requester).await? {
-                Ok(over) => known.over = over,
-                Err(error) => {
-                    log_unread(&error);
-                    return Ok((Err(SubmitError::Unavailable), Vec::new()));
-                }
-            }
-        }
         let (answer, effects) = self.core.submit(now, new, known);
         let client = self.clients.name(requester);
         match &answer {
@@ -346,6 +335,7 @@ impl ProofsState {
         call: Sha256Digest,
         key: Sha256Digest,
         lost: Option<ArtifactId>,
+        requester: Address,
     ) -> Result<Known, StoreError> {
         let since = Millis(now.0.saturating_sub(millis(self.quarantine)));
         let set_aside = async {
@@ -364,46 +354,28 @@ impl ProofsState {
         let proved = proved.filter(|job| job.proof.is_none() || job.proof != lost);
         // A clock that was set back must not make it last longer.
         let set_aside = set_aside.filter(|job| job.finished_at <= Some(now));
-        Ok(Known { earlier, ended: proved.or(set_aside), over: None })
+        let ended = proved.or(set_aside);
+        if earlier.is_some() {
+            return Ok(Known { earlier, ended, over: None });
+        }
+        let over = self.over_cycles(now, requester).await?;
+        Ok(Known { earlier, ended, over })
     }
 
-    /// Which quota of an address is used up, by what is stored.
-    async fn over_quota(
-        &mut self,
+    /// Whether an address has used up its cycles of a day. What was executed a moment ago may not be stored yet;
+    /// what is being executed is not known at all.
+    async fn over_cycles(
+        &self,
         now: Millis,
         requester: Address,
-    ) -> Result<Result<Option<OverQuota>, StoreError>, ActorProcessingErr> {
-        let Quota { requests_per_minute, cycles_per_day, .. } = self.clients.quota(requester);
-        if requests_per_minute != 0 {
-            let since = Millis(now.0.saturating_sub(MINUTE_MS));
-            // Each decision on its way to the store may have accepted a request.
-            let mut on_the_way = self.outlet.on_the_way();
-            loop {
-                let accepted = match self.store.requests_accepted(requester, since, now).await {
-                    Ok(accepted) => accepted,
-                    Err(error) => return Ok(Err(error)),
-                };
-                if has_room(accepted.saturating_add(on_the_way), requests_per_minute) {
-                    break;
-                }
-                if on_the_way == 0 {
-                    return Ok(Ok(Some(OverQuota::RequestsPerMinute(requests_per_minute))));
-                }
-                self.outlet.drain().await?;
-                on_the_way = 0;
-            }
+    ) -> Result<Option<OverQuota>, StoreError> {
+        let most = self.clients.quota(requester).cycles_per_day;
+        if most == 0 {
+            return Ok(None);
         }
-        if cycles_per_day != 0 {
-            let since = Millis(now.0.saturating_sub(DAY_MS));
-            match self.store.cycles_executed(requester, since, now).await {
-                Ok(executed) if !has_room(executed, cycles_per_day) => {
-                    return Ok(Ok(Some(OverQuota::CyclesPerDay(cycles_per_day))));
-                }
-                Ok(_) => {}
-                Err(error) => return Ok(Err(error)),
-            }
-        }
-        Ok(Ok(None))
+        let since = Millis(now.0.saturating_sub(DAY_MS));
+        let executed = self.store.cycles_executed(requester, since, now).await?;
+        Ok((!has_room(executed, most)).then_some(OverQuota::CyclesPerDay(most)))
     }
 
     /// Has a finished `proof` whose bytes are gone made again, for those who still wait for it. Returns

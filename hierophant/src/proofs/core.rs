@@ -39,7 +39,7 @@ use crate::verify::Claim;
 
 pub use ids::IdSource;
 pub use line::Waiting;
-use open::OpenRequests;
+use open::{Lately, OpenRequests};
 pub use operate::NotActed;
 pub use requests::Known;
 pub use restore::Past;
@@ -143,6 +143,7 @@ pub struct ProofsCore {
     jobs: BTreeMap<JobId, Box<LiveJob>>,
     by_key: BTreeMap<Sha256Digest, JobId>,
     open: OpenRequests,
+    lately: Lately,
     queue: Queue,
     leases: Leases,
     workers: Workers,

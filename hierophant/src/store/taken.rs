@@ -16,14 +16,6 @@ const MOST_CYCLES: i64 = 10_000_000_000_000;
 /// What quotas are held against.
 #[async_trait]
 pub trait Taken: Send + Sync {
-    /// How many requests of this address were accepted after `since`, until `now`.
-    async fn requests_accepted(
-        &self,
-        requester: Address,
-        since: Millis,
-        now: Millis,
-    ) -> Result<u64, StoreError>;
-
     /// Cycles of the jobs that this address's requests have made after `since`, until `now`, as far as they were
     /// executed. A request that joined a job made none; of one job 10^13 count at most.
     async fn cycles_executed(
@@ -45,22 +37,6 @@ pub trait Taken: Send + Sync {
 
 #[async_trait]
 impl<D: Driver> Taken for SqlStore<D> {
-    async fn requests_accepted(
-        &self,
-        requester: Address,
-        since: Millis,
-        now: Millis,
-    ) -> Result<u64, StoreError> {
-        let query = Statement::new(
-            "SELECT COUNT(*) AS total FROM requests \
-             WHERE requester = $1 AND created_at > $2 AND created_at <= $3",
-        )
-        .bind(requester.as_slice())
-        .bind(since.0)
-        .bind(now.0);
-        self.total("counting an address's requests", query).await
-    }
-
     async fn cycles_executed(
         &self,
         requester: Address,

@@ -104,7 +104,7 @@ suite! {
     retention::proofs_stay_until_fetched_and_past_every_deadline
     retention::proofs_that_were_not_accepted_go_like_inputs
     retention::what_is_needed_again_is_kept_and_the_rest_removed_later
-    taken::requests_and_cycles_of_an_address_are_counted_since_a_time
+    taken::cycles_of_an_address_are_counted_since_a_time
     taken::tickets_bytes_and_programs_are_counted_by_owner
     tokens::tokens_are_kept_and_no_two_valid_ones_have_one_name
 }

@@ -137,11 +137,6 @@ impl Outlet {
         self.keys.get(&key).is_some_and(|number| *number > stored)
     }
 
-    /// How many decisions may not be stored yet.
-    pub(super) fn on_the_way(&self) -> u64 {
-        self.decided.saturating_sub(self.stored.load(Ordering::Acquire))
-    }
-
     /// Waits until everything is carried out.
     ///
     /// # Errors

@@ -1,9 +1,52 @@
-//! The requests that have not ended, and how many each requester has.
+//! The requests that have not ended, and how many each requester has, and has made within a minute.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use alloy_primitives::Address;
 use network_lib::ids::{JobId, RequestId};
+
+use crate::records::Millis;
+
+/// A minute, in milliseconds.
+const MINUTE_MS: u64 = 60_000;
+
+/// When each requester's requests of the last minute were accepted. Kept only of who has a quota for it, and
+/// no longer than that minute.
+#[derive(Debug, Default)]
+pub(super) struct Lately(BTreeMap<Address, VecDeque<Millis>>);
+
+impl Lately {
+    /// A request was accepted.
+    pub(super) fn note(&mut self, requester: Address, at: Millis) {
+        self.0.entry(requester).or_default().push_back(at);
+    }
+
+    /// How many requests of this address were accepted within a minute before `now`.
+    pub(super) fn of(&self, requester: Address, now: Millis) -> u64 {
+        let times = self.0.get(&requester).into_iter().flatten();
+        times.filter(|at| is_recent(**at, now)).count() as u64
+    }
+
+    /// Forgets what is older than a minute.
+    pub(super) fn forget(&mut self, now: Millis) {
+        self.0.retain(|_, times| {
+            while times.front().is_some_and(|at| !is_recent(*at, now)) {
+                times.pop_front();
+            }
+            !times.is_empty()
+        });
+    }
+
+    /// The clock was set by so many milliseconds.
+    pub(super) fn shift(&mut self, by: i64) {
+        self.0.values_mut().flatten().for_each(|at| at.shift(by));
+    }
+}
+
+/// Whether it was less than a minute ago. A time ahead, as a clock that was set back leaves it, counts no longer.
+pub(super) fn is_recent(at: Millis, now: Millis) -> bool {
+    now.0.abs_diff(at.0) < MINUTE_MS
+}
 
 /// Every open request with its job and its requester.
 #[derive(Debug, Default)]
@@ -52,6 +95,23 @@ impl OpenRequests {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_minute_is_remembered_and_no_longer() {
+        let (alice, bob) = (Address::repeat_byte(1), Address::repeat_byte(2));
+        let mut lately = Lately::default();
+        lately.note(alice, Millis(0));
+        lately.note(alice, Millis(30_000));
+        lately.note(bob, Millis(1000));
+        assert_eq!(lately.of(alice, Millis(59_999)), 2);
+        assert_eq!(lately.of(alice, Millis(60_000)), 1);
+        lately.shift(100_000);
+        assert_eq!(lately.of(alice, Millis(159_999)), 2, "as long ago as before");
+        lately.forget(Millis(161_000));
+        assert_eq!((lately.of(alice, Millis(161_000)), lately.0.len()), (1, 1));
+        lately.forget(Millis(190_000));
+        assert!(lately.0.is_empty());
+    }
 
     #[test]
     fn what_is_open_is_counted_once_and_forgotten_at_its_end() {

@@ -4,7 +4,7 @@ use alloy_primitives::Address;
 use network_lib::ids::{JobId, RequestId, Sha256Digest};
 
 use super::{Effect, LiveJob, ProofsCore};
-use crate::clients::{OverQuota, has_room};
+use crate::clients::{OverQuota, Quota, has_room};
 use crate::proofs::message::{CancelError, NewRequest, SubmitError};
 use crate::records::{Change, JobRecord, JobState, Millis, RequestRecord, RequestState, job_key};
 
@@ -16,7 +16,7 @@ pub struct Known {
     /// An ended job with the same content that answers this request too: a proved one whose proof is
     /// stored, or one that was set aside a short while ago.
     pub ended: Option<JobRecord>,
-    /// What its requester has used up, by what is stored.
+    /// What its requester has used up of a day, by what is stored.
     pub over: Option<OverQuota>,
 }
 
@@ -36,7 +36,10 @@ impl ProofsCore {
         if let Some(earlier) = known.earlier {
             return (Ok(earlier), Vec::new());
         }
-        if let Some(over) = known.over {
+        let quota = self.limits.clients.quota(new.requester);
+        if let Err(over) =
+            self.within(now, new.requester, quota).and(known.over.map_or(Ok(()), Err))
+        {
             return (Err(SubmitError::OverQuota(over)), Vec::new());
         }
         let mut effects = vec![Effect::Save(Change::CountNonce(new.requester))];
@@ -51,9 +54,10 @@ impl ProofsCore {
                 request.state = RequestState::Failed;
             }
             effects.push(Effect::Save(Change::Request(request, new.spec)));
+            self.accepted(now, new.requester);
             return (Ok(new.id), effects);
         }
-        let most = self.limits.clients.quota(new.requester).open_requests;
+        let most = quota.open_requests;
         if !has_room(self.open.of(new.requester), most) {
             return (Err(SubmitError::OverQuota(OverQuota::OpenRequests(most))), Vec::new());
         }
@@ -66,12 +70,28 @@ impl ProofsCore {
         };
         let request = open_request(now, &new, job);
         effects.push(Effect::Save(Change::Request(request.clone(), new.spec)));
+        self.accepted(now, new.requester);
         self.await_job(job, request);
         if self.jobs.get(&job).is_some_and(|live| live.record.state == JobState::Queued) {
             self.line_up(job);
         }
         self.dispatch(now, &mut effects);
         (Ok(new.id), effects)
+    }
+
+    fn within(&self, now: Millis, requester: Address, quota: Quota) -> Result<(), OverQuota> {
+        let most = quota.requests_per_minute;
+        if most == 0 || has_room(self.lately.of(requester, now), most) {
+            return Ok(());
+        }
+        Err(OverQuota::RequestsPerMinute(most))
+    }
+
+    /// Counts a request of this address that was accepted at this time.
+    pub(super) fn accepted(&mut self, at: Millis, requester: Address) {
+        if self.limits.clients.quota(requester).requests_per_minute != 0 {
+            self.lately.note(requester, at);
+        }
     }
 
     /// Withdraws a request that is still open. Its job stops when nobody else waits for it.

@@ -6,7 +6,7 @@ use network_lib::ids::{ArtifactId, WorkerId};
 use network_lib::job::FailureClass;
 
 use super::endings::End;
-use super::open::OpenRequests;
+use super::open::{Lately, OpenRequests, is_recent};
 use super::{Effect, IdSource, Limits, LiveJob, ProofsCore};
 use crate::operate::Paused;
 use crate::proofs::lease::{Lease, Leases, Workers};
@@ -47,6 +47,7 @@ impl ProofsCore {
             jobs: BTreeMap::new(),
             by_key: BTreeMap::new(),
             open: OpenRequests::default(),
+            lately: Lately::default(),
             queue: Queue::default(),
             leases: Leases::default(),
             workers: Workers::new(),
@@ -88,6 +89,9 @@ impl ProofsCore {
         for request in requests {
             self.next_deadline = self.next_deadline.min(request.deadline);
             self.open.insert(request.id, id, request.requester);
+            if is_recent(request.created_at, now) {
+                self.accepted(request.created_at, request.requester);
+            }
             live.requests.insert(request.id, Box::new(request));
         }
         let nobody_waits = live.requests.is_empty();

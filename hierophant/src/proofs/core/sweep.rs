@@ -14,6 +14,7 @@ impl ProofsCore {
     pub fn sweep(&mut self, now: Millis) -> Vec<Effect> {
         let mut effects = Vec::new();
         self.forget(now);
+        self.lately.forget(now);
         for request in self.past_deadline(now) {
             self.end_request(now, request, RequestState::Expired, &mut effects);
         }
@@ -46,6 +47,7 @@ impl ProofsCore {
     /// ago something was, and how long something rests, stays as it is.
     pub fn clock_set(&mut self, by: i64) {
         self.returned_by.shift(by);
+        self.lately.shift(by);
         self.leases.values_mut().for_each(|held| held.clock_set(by));
         for live in self.jobs.values_mut() {
             live.not_before.shift(by);

@@ -171,15 +171,6 @@ impl Notices for SlowStore {
 
 #[async_trait]
 impl Taken for SlowStore {
-    async fn requests_accepted(
-        &self,
-        requester: Address,
-        since: Millis,
-        now: Millis,
-    ) -> Result<u64, StoreError> {
-        self.call(self.real.requests_accepted(requester, since, now)).await
-    }
-
     async fn cycles_executed(
         &self,
         requester: Address,
