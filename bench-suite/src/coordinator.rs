@@ -211,7 +211,8 @@ impl Coordinator {
     }
 }
 
-/// Mock proofs are taken, queue and fleet have room, and every other key is as shipped.
+/// Mock proofs are taken, queue and fleet have room, one address may be everybody, and every other key is as
+/// shipped.
 fn defaults() -> Table {
     let section = |keys: &[(&str, i64)]| {
         let keys = keys.iter().map(|(key, value)| ((*key).to_owned(), Value::from(*value)));
@@ -225,7 +226,9 @@ fn defaults() -> Table {
     Table::from_iter([
         ("bind_address".to_owned(), Value::from("127.0.0.1")),
         ("mock_mode".to_owned(), Value::from(true)),
+        ("limits".to_owned(), section(&[("max_connections_per_address", 0)])),
         ("proofs".to_owned(), section(&[("max_waiting", 1_000_000)])),
+        ("quotas".to_owned(), section(&[("requests_per_minute", 0), ("open_requests", 0)])),
         ("worker_registry".to_owned(), registry.into()),
         ("storage".to_owned(), section(&[("min_free_bytes", 1 << 20)])),
     ])

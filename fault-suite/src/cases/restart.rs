@@ -47,7 +47,7 @@ pub(crate) fn cases() -> Vec<Case> {
         case!("restart", "hierophant-frozen", "SIGSTOP of Hierophant: thawed, it does not take its own sleep for its workers' silence", frozen).keys(short_silence()),
         case!("restart", "shutdown-with-work-in-flight", "SIGTERM with an upload, a poll and a proof going on: ends within its limit, ports free, nothing lost", shutdown),
         case!("restart", "a-hundred-thousand-requests", "SIGKILL with 100,000 requests in the store: back in service in under 2 s", many_requests),
-        case!("restart", "a-hundred-thousand-unfinished", "SIGKILL with 100,000 requests waiting: back in service, and the most urgent goes first", many_unfinished).keys(key("proofs.max_waiting", 2 * i64::from(MANY))),
+        case!("restart", "a-hundred-thousand-unfinished", "SIGKILL with 100,000 requests waiting: back in service, and the most urgent goes first", many_unfinished).keys(key("proofs.max_waiting", 2 * i64::from(MANY))).keys(key("quotas.open_requests", 0)),
     ]
 }
 
