@@ -170,7 +170,8 @@ impl Worker {
     /// When the input is not given out or is another one.
     pub async fn prove(&self, job: &Leased) -> Result<(Execution, Vec<u8>)> {
         let url = format!("{}{}", self.base, stdin_path(job.lease));
-        let answer = self.http.get(url).send().await.context("GET of an input")?;
+        let call = self.http.get(url).bearer_auth(self.welcome.access_key.reveal());
+        let answer = call.send().await.context("GET of an input")?;
         let status = answer.status();
         ensure!(status == 200, "an input was answered with {status}");
         let input = answer.bytes().await?;
@@ -192,7 +193,8 @@ impl Worker {
         let completed =
             FromWorker::Completed { lease_id: job.lease, execution, proof: blob(&proof) };
         let url = format!("{}{}", self.base, proof_path(job.lease));
-        let answer = self.http.put(url).body(proof).send().await.context("PUT of a proof")?;
+        let call = self.http.put(url).bearer_auth(self.welcome.access_key.reveal());
+        let answer = call.body(proof).send().await.context("PUT of a proof")?;
         let status = answer.status();
         ensure!(status == 200, "a proof was answered with {status}");
         Ok(completed)
