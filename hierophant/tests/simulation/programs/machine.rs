@@ -164,6 +164,8 @@ fn config(data: PathBuf) -> Config {
     let mut config = Config::for_test(data);
     config.mock_mode = true;
     config.worker_token = Some(Secret(TOKEN.into()));
+    // Links are slow here, and only silence ends an upload.
+    config.limits.min_upload_rate = 0;
     let workers = &mut config.worker_registry;
     workers.heartbeat_interval = Duration::from_secs(1);
     workers.silence_limit = Duration::from_secs(4);
