@@ -21,6 +21,7 @@ pub mod registry;
 pub mod root;
 pub mod session;
 pub mod store;
+mod subscriber;
 pub mod tokens;
 pub mod traces;
 pub mod verify;

@@ -6,7 +6,7 @@
 pub mod allowance;
 pub mod sessions;
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use crate::config::Config;
 use crate::proofs::actor::{chain, millis};
 use crate::records::{AuditRecord, Change, Millis};
 use crate::store::JobStore;
+use crate::subscriber::subscriber;
 use crate::tokens::{Bearer, Role, Tokens};
 use allowance::Allowance;
 use sessions::{SessionKey, Sessions};
@@ -111,7 +112,7 @@ impl Operators {
     ///
     /// [`NotKnown`]. While an address has to wait, its tokens are not looked at, not even a right one.
     pub fn bearer(&self, peer: IpAddr, secret: &str) -> Result<Bearer, NotKnown> {
-        let (now, place) = (Instant::now(), place(peer));
+        let (now, place) = (Instant::now(), subscriber(peer));
         self.guesses.look(&place, now).map_err(NotKnown::Later)?;
         self.tokens.bearer(secret).ok_or_else(|| {
             self.guesses.spend(place, now);
@@ -158,29 +159,5 @@ impl Operators {
             self.refusals.spend(by, now);
         }
         noted
-    }
-}
-
-/// What counts as one address: of IPv6 the 64 bits that a single subscriber is given.
-fn place(peer: IpAddr) -> IpAddr {
-    match peer.to_canonical() {
-        IpAddr::V4(address) => IpAddr::V4(address),
-        IpAddr::V6(address) => {
-            IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)))
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_subscriber_has_one_place_whatever_address_it_takes() {
-        let of = |text: &str| place(text.parse().expect("an address"));
-        assert_eq!(of("2001:db8:1:2:3::4"), of("2001:db8:1:2:ffff::"));
-        assert_ne!(of("2001:db8:1:2::"), of("2001:db8:1:3::"));
-        assert_eq!(of("::ffff:10.0.0.9"), of("10.0.0.9"));
-        assert_ne!(of("10.0.0.8"), of("10.0.0.9"));
     }
 }

@@ -1,8 +1,10 @@
 //! Bounded numbers of something, in all and by address.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::subscriber::subscriber;
 
 /// How many there are at most, and how many there are. Clones share them.
 #[derive(Debug, Clone)]
@@ -51,7 +53,7 @@ impl Slots {
     ///
     /// When there are too many already.
     pub fn take(&self, address: IpAddr) -> Result<Slot, Full> {
-        let address = group(address);
+        let address = subscriber(address);
         let mut taken = self.0.taken();
         if taken.all >= self.0.most {
             return Err(Full::All);
@@ -89,17 +91,6 @@ impl Drop for Slot {
             if *count == 0 {
                 taken.each.remove(&self.address);
             }
-        }
-    }
-}
-
-/// Whom an address counts for: an IPv6 host has a /64 network to itself.
-fn group(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(address) => IpAddr::V4(address),
-        IpAddr::V6(address) => {
-            let network = u128::from(address) & (u128::MAX << 64);
-            IpAddr::V6(Ipv6Addr::from(network))
         }
     }
 }

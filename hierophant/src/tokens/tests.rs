@@ -36,7 +36,7 @@ async fn a_secret_is_its_bearers_until_it_is_revoked_and_over_a_restart() {
         assert_eq!(tokens.bearer(&secret), None);
         assert!(!tokens.any(Role::Worker) && !tokens.is_valid(record.id));
         assert!(tokens.bearer(&other).is_some());
-        assert_eq!(tokens.list()[0], revoked);
+        assert!(tokens.list().contains(&revoked));
     }
 }
 

@@ -1,6 +1,6 @@
 //! Who is let in to both services before a call is looked at: not too many from one address, and by token.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,6 +16,7 @@ use tower::{Layer, Service};
 
 use crate::api::Context;
 use crate::config::{AuthMode, CallsConfig};
+use crate::subscriber::subscriber;
 use crate::tokens::{Bearer, Role, Tokens};
 
 /// IP addresses whose rate is known; of more, the one that was silent longest is forgotten, and so forgiven.
@@ -87,8 +88,7 @@ fn token(headers: &HeaderMap) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then_some(secret)
 }
 
-/// How often each IP address has called. An IPv6 address counts as its network of 64 bits, of which one
-/// machine has as many addresses as it likes.
+/// How often each [`subscriber`] has called.
 #[derive(Debug)]
 struct PerAddress {
     per_second: u64,
@@ -106,7 +106,7 @@ impl PerAddress {
     fn admit(&self, address: IpAddr) -> bool {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let fresh = || self.builder().build();
-        match known.try_get_or_insert(network(address), fresh) {
+        match known.try_get_or_insert(subscriber(address), fresh) {
             Ok(limiter) => limiter.try_wait().is_ok(),
             Err(error) => {
                 tracing::error!(%error, "calls are not counted");
@@ -117,16 +117,6 @@ impl PerAddress {
 
     fn builder(&self) -> Builder<StdClock> {
         Ratelimiter::builder(self.per_second).max_tokens(self.burst).initial_available(self.burst)
-    }
-}
-
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(six) => {
-            let [a, b, c, d, ..] = six.segments();
-            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
-        }
-        four @ IpAddr::V4(_) => four,
     }
 }
 

@@ -43,7 +43,8 @@ impl Lately {
     }
 }
 
-/// Whether it was less than a minute ago. A time ahead, as a clock that was set back leaves it, counts no longer.
+/// Whether it was less than a minute ago. A time that lies further ahead, as a clock that was set back leaves it,
+/// does not count either.
 pub(super) fn is_recent(at: Millis, now: Millis) -> bool {
     now.0.abs_diff(at.0) < MINUTE_MS
 }
