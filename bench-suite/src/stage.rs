@@ -96,18 +96,19 @@ impl Stage {
 }
 
 impl Fresh {
-    /// Stops it and removes its data, which must have gone well until here. `judge` looks at the stopped
-    /// store before.
+    /// Stops it, which must have gone well until here. `judge` looks at the stopped store. Its data is removed
+    /// when the folder that is returned is dropped: some file systems create files slowly for seconds after
+    /// many were removed.
     ///
     /// # Errors
     ///
     /// When Hierophant does not stop cleanly, or what `judge` finds.
-    pub async fn finish(self, judge: impl AsyncFnOnce(&str) -> Result<()>) -> Result<()> {
+    pub async fn finish(self, judge: impl AsyncFnOnce(&str) -> Result<()>) -> Result<TempDir> {
         let Self { coordinator, folder } = self;
         let database = coordinator.database();
         coordinator.finish().await?;
         judge(&database).await?;
-        folder.close().context("the data folder cannot be removed")
+        Ok(folder)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use hierophant::store::rows::{Columns, artifact, attempt, job, program, request};
+use hierophant::store::rows::{ColumnError, Columns, artifact, attempt, job, program, request};
 
 /// A row whose columns hold, in the order in which they are asked for, what the bytes say: each its length,
 /// then so many bytes; 255 stands for NULL.
@@ -23,7 +23,7 @@ impl Row {
 }
 
 impl Columns for Row {
-    fn int(&self, _: &str) -> Result<Option<i64>, sqlx::Error> {
+    fn int(&self, _: &str) -> Result<Option<i64>, ColumnError> {
         let Some(bytes) = self.next() else { return Ok(None) };
         let mut whole = [0; 8];
         for (to, from) in whole.iter_mut().zip(bytes) {
@@ -32,12 +32,12 @@ impl Columns for Row {
         Ok(Some(i64::from_le_bytes(whole)))
     }
 
-    fn text(&self, name: &str) -> Result<Option<String>, sqlx::Error> {
+    fn text(&self, name: &str) -> Result<Option<String>, ColumnError> {
         let text = self.next().map(|bytes| String::from_utf8(bytes.to_vec())).transpose();
-        text.map_err(|_| sqlx::Error::ColumnNotFound(name.to_owned()))
+        text.map_err(|_| format!("{name} holds no text").into())
     }
 
-    fn bytes(&self, _: &str) -> Result<Option<Vec<u8>>, sqlx::Error> {
+    fn bytes(&self, _: &str) -> Result<Option<Vec<u8>>, ColumnError> {
         Ok(self.next().map(<[u8]>::to_vec))
     }
 }

@@ -9,8 +9,13 @@ use clap_complete::Shell;
 use hierophant::Listeners;
 use hierophant::cli::{self, Options, Question};
 use hierophant::config::{Config, DEFAULT_FILE, TEMPLATE};
+use mimalloc::MiMalloc;
 use network_lib::trace::KeyValue;
 use network_lib::{config, logging, signal, trace};
+
+/// Gives memory back to the system when a flood is over, and takes half the time of the system's allocator.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// Coordinator of a self-hosted SP1 prover network.
 #[derive(Debug, Parser)]

@@ -18,6 +18,7 @@ mod values;
 mod write;
 
 use std::collections::BTreeSet;
+use std::error::Error;
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -45,6 +46,9 @@ pub use notices::Notices;
 pub use retention::RetentionStep;
 pub use taken::Taken;
 
+/// What the driver of a database says went wrong.
+pub type DriverError = Box<dyn Error + Send + Sync>;
+
 /// Why a store did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -55,7 +59,7 @@ pub enum StoreError {
         action: &'static str,
         /// The driver's error.
         #[source]
-        source: sqlx::Error,
+        source: DriverError,
     },
     /// The database does not let us in.
     #[error("cannot open the database {location}; check `database_url` and the server")]
@@ -64,7 +68,7 @@ pub enum StoreError {
         location: String,
         /// The driver's error.
         #[source]
-        source: sqlx::Error,
+        source: DriverError,
     },
     /// The store holds something that this version cannot read.
     #[error("stored record is not readable: {reason}")]
@@ -113,8 +117,8 @@ impl StoreError {
     }
 
     /// Wraps a driver's error, saying what was being done.
-    fn unavailable(action: &'static str) -> impl Fn(sqlx::Error) -> Self + Copy {
-        move |source| Self::Unavailable { action, source }
+    fn unavailable<E: Into<DriverError>>(action: &'static str) -> impl Fn(E) -> Self + Copy {
+        move |source| Self::Unavailable { action, source: source.into() }
     }
 
     /// What a failed migration means to the operator.

@@ -197,7 +197,7 @@ impl ProofChecker {
             })
             .await
             .map_err(Rejection::Unreadable)?;
-        let metadata = tokio::fs::metadata(local.path()).await;
+        let metadata = local.path().metadata();
         let size = metadata.map_err(Rejection::Unreadable)?.len();
         let share = if size > LARGE { self.at_once } else { 1 };
         let permit = Arc::clone(&self.permits).acquire_many_owned(share).await;

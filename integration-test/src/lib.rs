@@ -5,7 +5,7 @@
 //! `hierophant` and `contemplant` as an operator would ([`network`]), talks to them only through
 //! `sp1-sdk` ([`client`]) and the status pages ([`status`]), and believes a proof only after the SDK
 //! has verified it ([`verify`]). The binary `integration-test` is the main story ([`scenario`]); the
-//! tests in `tests/` tell others with the same parts.
+//! tests in `tests/` tell others with the same parts, and `overhead` ([`overhead`]) measures.
 
 pub mod binaries;
 pub mod children;
@@ -13,6 +13,7 @@ pub mod client;
 pub mod keep;
 pub mod network;
 pub mod options;
+pub mod overhead;
 pub mod progress;
 pub mod scenario;
 pub mod signer;

@@ -66,7 +66,8 @@ pub(super) async fn run(stage: &Stage, found: &mut Scenario) -> Result<()> {
     found.figure(if is_full { most.within(32.0) } else { most });
 
     many(stage, &client, size / PARALLEL as u64, found, &fresh.coordinator).await?;
-    fresh.finish(async |_| Ok(())).await
+    fresh.finish(async |_| Ok(())).await?;
+    Ok(())
 }
 
 /// Many files up at once, then down at once, each with bytes of its own.

@@ -75,7 +75,8 @@ async fn idle(stage: &Stage, found: &mut Scenario) -> Result<()> {
     found.latencies.extend([answered, asked]);
     drop(worker);
     database::reach(&fresh.coordinator.database(), "fulfilled", requests).await?;
-    fresh.finish(async |database| database::check(database, "fulfilled", requests).await).await
+    fresh.finish(async |database| database::check(database, "fulfilled", requests).await).await?;
+    Ok(())
 }
 
 /// Many workers at work, a long queue behind: whenever a slot gets free, somebody has to be next.
@@ -133,7 +134,8 @@ async fn behind_a_queue(stage: &Stage, found: &mut Scenario) -> Result<()> {
     found.latencies.push(told);
     drop(sockets);
     database::reach(&fresh.coordinator.database(), "fulfilled", freed).await?;
-    fresh.finish(async |database| database::check(database, "fulfilled", freed).await).await
+    fresh.finish(async |database| database::check(database, "fulfilled", freed).await).await?;
+    Ok(())
 }
 
 /// A worker that holds a job until it is its turn; then it completes it and waits for the next one. It ends

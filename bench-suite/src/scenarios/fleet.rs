@@ -113,7 +113,8 @@ async fn of(stage: &Stage, workers: usize, found: &mut Scenario) -> Result<()> {
     ensure!(requests.len() == workers, "{} requests were accepted", requests.len());
     drop(shards);
     database::reach(&fresh.coordinator.database(), "fulfilled", workers).await?;
-    fresh.finish(async |database| database::check(database, "fulfilled", workers).await).await
+    fresh.finish(async |database| database::check(database, "fulfilled", workers).await).await?;
+    Ok(())
 }
 
 fn shards(members: Vec<Member>) -> Vec<Vec<Member>> {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use network_lib::task;
+use tempfile::TempDir;
 use tokio::time::Instant;
 
 use super::{rate, requesters};
@@ -25,8 +26,11 @@ pub(super) async fn run(stage: &Stage, found: &mut Scenario) -> Result<()> {
     let steps: &[usize] = stage.scale.pick(&[1, 8, 64, 512], &[1, 32], &[3]);
     let time = Duration::from_millis(stage.scale.pick(15_000, 3000, 500));
     let mut best = 0.0_f64;
+    let mut kept = Vec::new();
     for clients in steps {
-        best = best.max(at_once(stage, *clients, time, found).await?);
+        let (a_second, data) = at_once(stage, *clients, time, found).await?;
+        best = best.max(a_second);
+        kept.push(data);
     }
     found.figure(Figure::gain("lifecycles a second, best", best, "/s").within(500.0));
     Ok(())
@@ -37,7 +41,7 @@ async fn at_once(
     clients: usize,
     time: Duration,
     found: &mut Scenario,
-) -> Result<f64> {
+) -> Result<(f64, TempDir)> {
     let fresh = stage.launch().await?;
     let numbers = Numbers::default();
     let all = requesters(stage, &fresh.coordinator, clients, &numbers).await?;
@@ -79,6 +83,7 @@ async fn at_once(
     ));
     found.latencies.push(latencies.summary());
     fleet.check(done)?;
-    fresh.finish(async |database| database::check(database, "fulfilled", done).await).await?;
-    Ok(a_second)
+    let data =
+        fresh.finish(async |database| database::check(database, "fulfilled", done).await).await?;
+    Ok((a_second, data))
 }

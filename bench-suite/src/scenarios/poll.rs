@@ -80,5 +80,6 @@ pub(super) async fn run(stage: &Stage, found: &mut Scenario) -> Result<()> {
     found.figure(Figure::cost("Hierophant's CPU for each", cpu, "µs"));
     found.latencies.push(latencies.summary());
     let all = stored + polled;
-    fresh.finish(async |database| database::check(database, "fulfilled", all).await).await
+    fresh.finish(async |database| database::check(database, "fulfilled", all).await).await?;
+    Ok(())
 }

@@ -149,12 +149,9 @@ impl Blobs {
     }
 
     /// Starts writing a blob.
-    ///
-    /// # Errors
-    ///
-    /// When the temporary file cannot be created, for instance because the disk is full.
-    pub async fn begin(&self) -> io::Result<BlobWriter> {
-        self.staging.begin().await
+    #[must_use]
+    pub fn begin(&self) -> BlobWriter {
+        self.staging.begin()
     }
 
     /// Puts a finished file in its place, durably.
@@ -249,7 +246,7 @@ impl Blobs {
             return Ok(LocalBlob { path, fetched: None });
         }
         let mut bytes = self.read(id, None).await?;
-        let mut writer = self.begin().await?;
+        let mut writer = self.begin();
         while let Some(chunk) = bytes.try_next().await? {
             writer.write(chunk).await?;
         }

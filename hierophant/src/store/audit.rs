@@ -7,8 +7,11 @@ use super::StoreError;
 use super::browse::push_page;
 use super::queries::{Driver, SqlStore};
 use super::rows;
-use super::statement::{Statement, upsert};
+use super::statement::{Statement, Upsert};
 use crate::records::{AuditRecord, Millis};
+
+// A record never changes; the same one may be written twice when an answer was lost.
+static AUDIT: Upsert = Upsert::new("audit", "id", |_| true);
 
 /// The list of what operators have done.
 #[async_trait]
@@ -60,8 +63,7 @@ pub(super) fn write(record: &AuditRecord) -> Statement {
         ("body", record.body.as_str().into()),
         ("code", i64::from(record.code).into()),
     ];
-    // A record never changes; the same one may be written twice when an answer was lost.
-    upsert("audit", "id", columns, |_| true)
+    AUDIT.row(columns)
 }
 
 /// The statement that removes what was done before a time.

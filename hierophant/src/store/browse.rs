@@ -157,13 +157,13 @@ impl<D: Driver> Browse for SqlStore<D> {
     }
 
     async fn requests_like(&self, prefix: &[u8]) -> Result<Vec<RequestView>, StoreError> {
-        let mut query = Statement::new("SELECT * FROM requests WHERE id >= $1").bind(prefix);
+        let mut query = Statement::new(rows::SELECT_VIEWS.as_str());
+        query.push_bind(" WHERE r.id >= ", prefix);
         if let Some(end) = after_all_that_begin_so(prefix) {
-            query.push_bind(" AND id < ", end.as_slice());
+            query.push_bind(" AND r.id < ", end.as_slice());
         }
-        query.push(" ORDER BY id LIMIT 2");
-        let found = self.many("looking for a request", query, rows::request).await?;
-        self.with_jobs(found).await
+        query.push(" ORDER BY r.id LIMIT 2");
+        self.many("looking for a request", query, rows::view).await
     }
 
     async fn programs(

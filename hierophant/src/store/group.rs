@@ -4,26 +4,32 @@
 //! ones gather; then they go together. Each writer is answered when its own statements are durable, and each
 //! one's statements are in the transaction whole and in their order.
 
-use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::stream::BoxStream;
 use network_lib::task;
 use tokio::sync::{mpsc, oneshot};
 
 use super::StoreError;
-use super::queries::Driver;
+use super::queries::{Batch, Driver};
+use super::rows::Columns;
 use super::statement::Statement;
 
 /// Writes that may share a transaction: a bound for how long the first of them waits for the last.
 const MOST: usize = 256;
 
+/// Writes that came during one transaction from which on it is worth while to wait for more.
+const BUSY: usize = 4;
+
+/// For how long.
+const GATHER: Duration = Duration::from_millis(2);
+
 /// Writes that may wait for their transaction; beyond that, writers wait to be taken in.
 const WAITING: usize = 1024;
 
-/// Statements of one writer, and where it is answered.
-type Write = (Vec<Statement>, oneshot::Sender<Result<(), StoreError>>);
+/// What one writer writes, and where it is answered.
+type Write = (Vec<Batch>, oneshot::Sender<Result<(), StoreError>>);
 
 /// A driver whose writes are grouped.
 #[derive(Debug)]
@@ -47,6 +53,14 @@ impl<D: Driver> Grouped<D> {
 async fn write_all<D: Driver>(driver: Arc<D>, mut waiting: mpsc::Receiver<Write>) {
     let mut group = Vec::new();
     while waiting.recv_many(&mut group, MOST).await > 0 {
+        if group.len() >= BUSY {
+            tokio::time::sleep(GATHER).await;
+            while group.len() < MOST
+                && let Ok(write) = waiting.try_recv()
+            {
+                group.push(write);
+            }
+        }
         write_group(driver.as_ref(), std::mem::take(&mut group)).await;
     }
 }
@@ -55,14 +69,14 @@ async fn write_all<D: Driver>(driver: Arc<D>, mut waiting: mpsc::Receiver<Write>
 /// that fails too, the rest are not tried.
 async fn write_group<D: Driver>(driver: &D, group: Vec<Write>) {
     if group.len() > 1 {
-        let all = group.iter().flat_map(|(statements, _)| statements).cloned().collect();
+        let all = group.iter().flat_map(|(batches, _)| batches).cloned().collect();
         if driver.write(all).await.is_ok() {
             return group.into_iter().for_each(|(_, writer)| answer(writer, Ok(())));
         }
     }
     let mut failed = false;
-    for (statements, writer) in group {
-        let outcome = if failed { Err(not_tried()) } else { driver.write(statements).await };
+    for (batches, writer) in group {
+        let outcome = if failed { Err(not_tried()) } else { driver.write(batches).await };
         failed |= outcome.is_err();
         answer(writer, outcome);
     }
@@ -74,31 +88,28 @@ fn answer(writer: oneshot::Sender<Result<(), StoreError>>, outcome: Result<(), S
 }
 
 fn not_tried() -> StoreError {
-    let source = sqlx::Error::Io(io::Error::other("the write before this one failed"));
-    StoreError::unavailable("writing")(source)
+    StoreError::unavailable("writing")("the write before this one failed")
 }
 
 #[async_trait]
 impl<D: Driver> Driver for Grouped<D> {
-    type Row = D::Row;
-    type WholeRow = D::WholeRow;
-
-    fn rows(&self, statement: Statement) -> BoxStream<'_, Result<Self::Row, sqlx::Error>> {
-        self.driver.rows(statement)
-    }
-
-    fn whole_rows(
+    async fn read<T, F>(
         &self,
-        table: &'static str,
-        from: String,
-    ) -> BoxStream<'_, Result<Self::WholeRow, sqlx::Error>> {
-        self.driver.whole_rows(table, from)
+        action: &'static str,
+        statement: Statement,
+        read: F,
+    ) -> Result<Vec<T>, StoreError>
+    where
+        T: Send + 'static,
+        F: Fn(&dyn Columns) -> Result<T, StoreError> + Send + 'static,
+    {
+        self.driver.read(action, statement, read).await
     }
 
-    async fn write(&self, statements: Vec<Statement>) -> Result<(), StoreError> {
+    async fn write(&self, batches: Vec<Batch>) -> Result<(), StoreError> {
         let (writer, answer) = oneshot::channel();
-        let gone = || StoreError::unavailable("writing")(sqlx::Error::WorkerCrashed);
-        self.writes.send((statements, writer)).await.map_err(|_| gone())?;
+        let gone = || StoreError::unavailable("writing")("nobody writes any more");
+        self.writes.send((batches, writer)).await.map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
     }
 
@@ -129,25 +140,23 @@ mod tests {
 
     #[async_trait]
     impl Driver for Gate {
-        type Row = <SqliteDriver as Driver>::Row;
-        type WholeRow = <SqliteDriver as Driver>::WholeRow;
-
-        fn rows(&self, statement: Statement) -> BoxStream<'_, Result<Self::Row, sqlx::Error>> {
-            self.driver.rows(statement)
-        }
-
-        fn whole_rows(
+        async fn read<T, F>(
             &self,
-            table: &'static str,
-            from: String,
-        ) -> BoxStream<'_, Result<Self::WholeRow, sqlx::Error>> {
-            self.driver.whole_rows(table, from)
+            action: &'static str,
+            statement: Statement,
+            read: F,
+        ) -> Result<Vec<T>, StoreError>
+        where
+            T: Send + 'static,
+            F: Fn(&dyn Columns) -> Result<T, StoreError> + Send + 'static,
+        {
+            self.driver.read(action, statement, read).await
         }
 
-        async fn write(&self, statements: Vec<Statement>) -> Result<(), StoreError> {
+        async fn write(&self, batches: Vec<Batch>) -> Result<(), StoreError> {
             self.open.acquire().await.expect("open").forget();
-            self.passed.lock().expect("not poisoned").push(statements.len());
-            self.driver.write(statements).await
+            self.passed.lock().expect("not poisoned").push(batches.len());
+            self.driver.write(batches).await
         }
 
         async fn ping(&self) -> Result<(), StoreError> {
@@ -159,9 +168,9 @@ mod tests {
         }
     }
 
-    fn insert(address: u8) -> Vec<Statement> {
+    fn insert(address: u8) -> Vec<Batch> {
         let sql = "INSERT INTO accounts (address, nonce) VALUES ($1, 1)";
-        vec![Statement::new(sql).bind([address; 20].as_slice())]
+        vec![vec![Statement::new(sql).bind([address; 20].as_slice())].into()]
     }
 
     #[tokio::test]

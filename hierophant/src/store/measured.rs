@@ -1,12 +1,11 @@
 //! Times what the database is asked.
 
 use async_trait::async_trait;
-use futures_util::StreamExt;
-use futures_util::stream::BoxStream;
 use tokio::time::Instant;
 
 use super::StoreError;
-use super::queries::Driver;
+use super::queries::{Batch, Driver};
+use super::rows::Columns;
 use super::statement::Statement;
 use crate::metrics::Metrics;
 
@@ -43,37 +42,29 @@ impl<D> Measured<D> {
         let (started, metrics) = (Instant::now(), self.metrics.clone());
         Call { operation, started, succeeded: true, metrics }
     }
-
-    /// The same rows; the call ends when they are let go of.
-    fn read<'a, R: 'a>(
-        &self,
-        rows: BoxStream<'a, Result<R, sqlx::Error>>,
-    ) -> BoxStream<'a, Result<R, sqlx::Error>> {
-        let mut call = self.call("read");
-        rows.inspect(move |row| call.note(row.is_ok())).boxed()
-    }
 }
 
 #[async_trait]
 impl<D: Driver> Driver for Measured<D> {
-    type Row = D::Row;
-    type WholeRow = D::WholeRow;
-
-    fn rows(&self, statement: Statement) -> BoxStream<'_, Result<Self::Row, sqlx::Error>> {
-        self.read(self.driver.rows(statement))
-    }
-
-    fn whole_rows(
+    async fn read<T, F>(
         &self,
-        table: &'static str,
-        from: String,
-    ) -> BoxStream<'_, Result<Self::WholeRow, sqlx::Error>> {
-        self.read(self.driver.whole_rows(table, from))
+        action: &'static str,
+        statement: Statement,
+        read: F,
+    ) -> Result<Vec<T>, StoreError>
+    where
+        T: Send + 'static,
+        F: Fn(&dyn Columns) -> Result<T, StoreError> + Send + 'static,
+    {
+        let mut call = self.call("read");
+        let answer = self.driver.read(action, statement, read).await;
+        call.note(answer.is_ok());
+        answer
     }
 
-    async fn write(&self, statements: Vec<Statement>) -> Result<(), StoreError> {
+    async fn write(&self, batches: Vec<Batch>) -> Result<(), StoreError> {
         let mut call = self.call("write");
-        let answer = self.driver.write(statements).await;
+        let answer = self.driver.write(batches).await;
         call.note(answer.is_ok());
         answer
     }

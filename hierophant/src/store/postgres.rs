@@ -6,18 +6,20 @@
 
 mod writer;
 
+use std::borrow::Cow;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::stream::BoxStream;
+use futures_util::TryStreamExt;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgPool, PgPoolOptions, PgRow};
-use sqlx::{AssertSqlSafe, Postgres};
+use sqlx::{AssertSqlSafe, Postgres, Row};
 use tokio::sync::Mutex;
 
 use super::group::Grouped;
-use super::queries::{Driver, SqlStore};
+use super::queries::{Batch, Driver, SqlStore};
+use super::rows::{ColumnError, Columns};
 use super::statement::{Statement, Value};
 use super::{JobStore, StoreError};
 use writer::Writer;
@@ -60,8 +62,10 @@ pub async fn open(url: &str) -> Result<Arc<dyn JobStore>, StoreError> {
 
 /// The driver of such a store.
 pub(super) async fn connect(url: &str) -> Result<PostgresDriver, StoreError> {
-    let opening =
-        |location: &str, source| StoreError::Unreachable { location: location.to_owned(), source };
+    let opening = |location: &str, source: sqlx::Error| StoreError::Unreachable {
+        location: location.to_owned(),
+        source: source.into(),
+    };
     let options = PgConnectOptions::from_str(url).map_err(|error| opening("named", error))?;
     let location = location(&options);
     let options = options.application_name("hierophant").options(SESSION);
@@ -93,29 +97,33 @@ pub(super) struct PostgresDriver {
 
 #[async_trait]
 impl Driver for PostgresDriver {
-    type Row = PgRow;
-    type WholeRow = PgRow;
-
-    fn rows(&self, statement: Statement) -> BoxStream<'_, Result<PgRow, sqlx::Error>> {
-        query(statement).fetch(&self.readers)
-    }
-
-    fn whole_rows(
+    async fn read<T, F>(
         &self,
-        table: &'static str,
-        from: String,
-    ) -> BoxStream<'_, Result<PgRow, sqlx::Error>> {
-        self.rows(Statement::new(format!("SELECT {table}.* {from}")))
+        action: &'static str,
+        statement: Statement,
+        read: F,
+    ) -> Result<Vec<T>, StoreError>
+    where
+        T: Send + 'static,
+        F: Fn(&dyn Columns) -> Result<T, StoreError> + Send + 'static,
+    {
+        let failed = StoreError::unavailable(action);
+        let mut rows = query(statement).fetch(&self.readers);
+        let mut found = Vec::new();
+        while let Some(row) = rows.try_next().await.map_err(failed)? {
+            found.push(read(&row)?);
+        }
+        Ok(found)
     }
 
-    async fn write(&self, statements: Vec<Statement>) -> Result<(), StoreError> {
-        self.writer.lock().await.write(statements).await
+    async fn write(&self, batches: Vec<Batch>) -> Result<(), StoreError> {
+        self.writer.lock().await.write(batches).await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
         let answering = StoreError::unavailable("answering");
         sqlx::query("SELECT 1").execute(&self.readers).await.map_err(answering)?;
-        self.writer.lock().await.write(vec![Statement::new("SELECT 1")]).await
+        self.writer.lock().await.write(vec![[Statement::new("SELECT 1")].into()]).await
     }
 
     async fn close(&self) {
@@ -124,8 +132,25 @@ impl Driver for PostgresDriver {
     }
 }
 
+impl Columns for PgRow {
+    fn int(&self, name: &str) -> Result<Option<i64>, ColumnError> {
+        Ok(self.try_get(name)?)
+    }
+
+    fn text(&self, name: &str) -> Result<Option<String>, ColumnError> {
+        Ok(self.try_get(name)?)
+    }
+
+    fn bytes(&self, name: &str) -> Result<Option<Vec<u8>>, ColumnError> {
+        Ok(self.try_get(name)?)
+    }
+}
+
 fn query(statement: Statement) -> sqlx::query::Query<'static, Postgres, PgArguments> {
-    let query = sqlx::query(AssertSqlSafe(statement.sql));
+    let query = match statement.sql {
+        Cow::Borrowed(sql) => sqlx::query(sql),
+        Cow::Owned(sql) => sqlx::query(AssertSqlSafe(sql)),
+    };
     statement.values.into_iter().fold(query, |query, value| match value {
         Value::Int(number) => query.bind(number),
         // Postgres has no text with a NUL in it; peers may send one.

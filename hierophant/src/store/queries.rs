@@ -2,11 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use alloy_primitives::Address;
 use async_trait::async_trait;
-use futures_util::TryStreamExt;
-use futures_util::stream::BoxStream;
 use network_lib::ids::{ArtifactId, JobId, RequestId, Sha256Digest, VkHash, WorkerId};
 
 use super::browse::Browse;
@@ -26,28 +25,26 @@ const UNFINISHED: &str = "('queued', 'leased', 'proving', 'uploaded', 'verifying
 /// Most parameters in one statement; SQLite takes 32,766, Postgres 65,535.
 pub(super) const MOST_PARAMETERS: usize = 1000;
 
+/// Statements that belong together.
+pub(super) type Batch = Arc<[Statement]>;
+
 /// How statements reach a database.
 #[async_trait]
 pub(super) trait Driver: Debug + Send + Sync + 'static {
-    /// A row of this database.
-    type Row: Columns;
-
-    /// A row with all columns of one table, in whatever form is read fastest.
-    type WholeRow: Columns;
-
-    /// Runs a statement that only reads. To be taken one by one: a row takes many times the memory of
-    /// what it holds.
-    fn rows(&self, statement: Statement) -> BoxStream<'_, Result<Self::Row, sqlx::Error>>;
-
-    /// Selects all columns of `table`; `from` is the rest of the statement, which only reads.
-    fn whole_rows(
+    /// Runs a statement that only reads, and makes `read` of each row what it is to be; `action` says in an
+    /// error what was being done. The row itself takes many times the memory of what it holds.
+    async fn read<T, F>(
         &self,
-        table: &'static str,
-        from: String,
-    ) -> BoxStream<'_, Result<Self::WholeRow, sqlx::Error>>;
+        action: &'static str,
+        statement: Statement,
+        read: F,
+    ) -> Result<Vec<T>, StoreError>
+    where
+        T: Send + 'static,
+        F: Fn(&dyn Columns) -> Result<T, StoreError> + Send + 'static;
 
-    /// Runs all statements in one durable transaction.
-    async fn write(&self, statements: Vec<Statement>) -> Result<(), StoreError>;
+    /// Runs all statements of all batches in one durable transaction.
+    async fn write(&self, batches: Vec<Batch>) -> Result<(), StoreError>;
 
     /// Returns if the database answers and can be written to.
     async fn ping(&self) -> Result<(), StoreError>;
@@ -61,71 +58,34 @@ pub(super) trait Driver: Debug + Send + Sync + 'static {
 pub(super) struct SqlStore<D>(pub(super) D);
 
 impl<D: Driver> SqlStore<D> {
-    pub(super) async fn many<T: Send>(
+    pub(super) async fn many<T: Send + 'static>(
         &self,
         action: &'static str,
         statement: Statement,
-        read: impl Fn(&D::Row) -> Result<T, StoreError> + Send,
+        read: impl Fn(&dyn Columns) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<Vec<T>, StoreError> {
-        collect(action, self.0.rows(statement), read).await
+        self.0.read(action, statement, read).await
     }
 
-    async fn one<T: Send>(
+    /// What an index finds.
+    async fn one<T: Send + 'static>(
         &self,
         action: &'static str,
         statement: Statement,
-        read: impl Fn(&D::Row) -> Result<T, StoreError> + Send,
+        read: impl Fn(&dyn Columns) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<Option<T>, StoreError> {
-        Ok(self.many(action, statement, read).await?.into_iter().next())
-    }
-
-    /// Requests with their jobs, in the order given.
-    pub(super) async fn with_jobs(
-        &self,
-        requests: Vec<RequestRecord>,
-    ) -> Result<Vec<RequestView>, StoreError> {
-        let wanted: BTreeSet<JobId> = requests.iter().map(|request| request.job).collect();
-        let mut jobs = BTreeMap::new();
-        for part in Vec::from_iter(wanted).chunks(MOST_PARAMETERS) {
-            let mut query = Statement::new("SELECT * FROM jobs WHERE ");
-            query.push_list("id IN ", part.iter().map(|id| id.0.as_slice()));
-            for job in self.many("reading the jobs of requests", query, rows::job).await? {
-                jobs.insert(job.id, job);
-            }
-        }
-        let view = |request: RequestRecord| {
-            let id = request.job;
-            let missing =
-                || StoreError::Corrupt { reason: format!("request without its job {id}") };
-            let job = jobs.get(&id).cloned().ok_or_else(missing)?;
-            Ok(RequestView { request, job })
-        };
-        requests.into_iter().map(view).collect()
+        Ok(self.many(action, statement.look_up(), read).await?.into_iter().next())
     }
 
     /// Rows that belong to unfinished jobs, in no order: sorting them here is faster than there.
-    async fn of_unfinished<T: Send>(
+    async fn of_unfinished<T: Send + 'static>(
         &self,
-        table: &'static str,
         from: &str,
-        read: impl Fn(&D::WholeRow) -> Result<T, StoreError> + Send,
+        read: impl Fn(&dyn Columns) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<Vec<T>, StoreError> {
-        let rows = self.0.whole_rows(table, format!("{from} jobs.state IN {UNFINISHED}"));
-        collect("reading unfinished jobs", rows, read).await
+        let query = Statement::new(format!("SELECT {from} jobs.state IN {UNFINISHED}"));
+        self.many("reading unfinished jobs", query, read).await
     }
-}
-
-/// What `read` makes of each row.
-async fn collect<R, T>(
-    action: &'static str,
-    mut rows: BoxStream<'_, Result<R, sqlx::Error>>,
-    read: impl Fn(&R) -> Result<T, StoreError>,
-) -> Result<Vec<T>, StoreError> {
-    let mut found = Vec::new();
-    while let Some(row) = rows.try_next().await.map_err(StoreError::unavailable(action))? {
-        found.push(read(&row)?);
-    }
-    Ok(found)
 }
 
 #[async_trait]
@@ -134,17 +94,17 @@ impl<D: Driver> JobStore for SqlStore<D> {
         if changes.is_empty() {
             return Ok(());
         }
-        self.0.write(write::statements(changes)).await
+        self.0.write(vec![write::statements(changes).into()]).await
     }
 
     async fn unfinished_jobs(&self) -> Result<Vec<UnfinishedJob>, StoreError> {
-        let of_requests =
-            "FROM jobs JOIN requests ON requests.job = jobs.id WHERE requests.state = 'open' AND";
-        let of_attempts = "FROM jobs JOIN attempts ON attempts.job = jobs.id WHERE";
+        let of_requests = "requests.* FROM jobs JOIN requests ON requests.job = jobs.id \
+                           WHERE requests.state = 'open' AND";
+        let of_attempts = "attempts.* FROM jobs JOIN attempts ON attempts.job = jobs.id WHERE";
         let (mut found, mut requests, mut attempts) = tokio::try_join!(
-            self.of_unfinished("jobs", "FROM jobs WHERE", rows::job),
-            self.of_unfinished("requests", of_requests, rows::request),
-            self.of_unfinished("attempts", of_attempts, rows::attempt),
+            self.of_unfinished("jobs.* FROM jobs WHERE", rows::job),
+            self.of_unfinished(of_requests, rows::request),
+            self.of_unfinished(of_attempts, rows::attempt),
         )?;
         found.sort_by_key(|job| (job.created_at, job.id));
         requests.sort_by_key(|request| (request.created_at, request.id));
@@ -178,9 +138,9 @@ impl<D: Driver> JobStore for SqlStore<D> {
     }
 
     async fn request(&self, id: RequestId) -> Result<Option<RequestView>, StoreError> {
-        let query = Statement::new("SELECT * FROM requests WHERE id = $1").bind(id.0.as_slice());
-        let found = self.many("reading a request", query, rows::request).await?;
-        Ok(self.with_jobs(found).await?.into_iter().next())
+        let mut query = Statement::new(rows::SELECT_VIEWS.as_str());
+        query.push_bind(" WHERE r.id = ", id.0.as_slice());
+        self.one("reading a request", query, rows::view).await
     }
 
     async fn request_by_idempotency_key(
@@ -226,13 +186,12 @@ impl<D: Driver> JobStore for SqlStore<D> {
     }
 
     async fn requests(&self, filter: &RequestFilter) -> Result<Vec<RequestView>, StoreError> {
-        let mut query =
-            Statement::new("SELECT r.* FROM requests r JOIN jobs j ON j.id = r.job WHERE 1 = 1");
+        let mut query = Statement::new(rows::SELECT_VIEWS.as_str());
+        query.push(" WHERE 1 = 1");
         push_conditions(&mut query, filter);
         query.push_bind(" ORDER BY r.created_at DESC, r.id LIMIT ", i64::from(filter.limit));
         query.push_bind(" OFFSET ", capped(filter.offset));
-        let found = self.many("listing requests", query, rows::request).await?;
-        self.with_jobs(found).await
+        self.many("listing requests", query, rows::view).await
     }
 
     async fn job(&self, id: JobId) -> Result<Option<JobRecord>, StoreError> {
@@ -272,7 +231,7 @@ impl<D: Driver> JobStore for SqlStore<D> {
         for part in ids.chunks(MOST_PARAMETERS) {
             let mut query = Statement::new("SELECT id FROM artifacts WHERE removed_at IS NULL");
             query.push_list(" AND id IN ", part.iter().map(|id| id.0.as_slice()));
-            let read = |row: &D::Row| rows::id::<ArtifactId>(row, "id");
+            let read = |row: &dyn Columns| rows::id::<ArtifactId>(row, "id");
             kept.extend(self.many("looking for artifacts", query, read).await?);
         }
         Ok(kept)
@@ -293,8 +252,8 @@ impl<D: Driver> JobStore for SqlStore<D> {
             "SELECT CAST(COALESCE(SUM(size), 0) AS BIGINT) AS total FROM artifacts \
              WHERE removed_at IS NULL",
         );
-        let total = self.one("adding up artifacts", query, |row| rows::int(row, "total")).await?;
-        Ok(total.map_or(0, i64::cast_unsigned))
+        let total = self.many("adding up artifacts", query, |row| rows::int(row, "total")).await?;
+        Ok(total.first().map_or(0, |total| total.cast_unsigned()))
     }
 
     async fn is_new(&self) -> Result<bool, StoreError> {

@@ -1,66 +1,47 @@
 //! Records from rows, which may hold anything: files get damaged, and other programs write to databases.
 
+use std::error::Error;
+use std::sync::LazyLock;
+
 use alloy_primitives::Address;
 use network_lib::ids::{IdError, Sha256Digest, WorkerId};
 use network_lib::job::{BlobInfo, Execution, Failure, JobSpec, OutOfMemory};
-use sqlx::Row as _;
-use sqlx::postgres::PgRow;
-use sqlx::sqlite::SqliteRow;
 
-use super::StoreError;
 use super::values::{backend_from, cause_from, class_from, corrupt, memory_from, mode_from};
+use super::{RequestView, StoreError};
 use crate::records::{
     ArtifactRecord, AttemptRecord, AuditRecord, JobRecord, Millis, NoticeId, NoticeRecord,
     ProgramRecord, Prover, RequestRecord, Setting, TokenRecord, UnknownWord,
 };
 
+/// Why a column could not be read.
+pub type ColumnError = Box<dyn Error + Send + Sync>;
+
 /// A row of either database; every column is a number, a text or bytes.
-pub trait Columns: Send + Sync + 'static {
+pub trait Columns {
     /// A number, `None` for NULL.
     ///
     /// # Errors
     ///
     /// When there is no such column, or it holds something else.
-    fn int(&self, name: &str) -> Result<Option<i64>, sqlx::Error>;
+    fn int(&self, name: &str) -> Result<Option<i64>, ColumnError>;
 
     /// A text, `None` for NULL.
     ///
     /// # Errors
     ///
     /// When there is no such column, or it holds something else.
-    fn text(&self, name: &str) -> Result<Option<String>, sqlx::Error>;
+    fn text(&self, name: &str) -> Result<Option<String>, ColumnError>;
 
     /// Bytes, `None` for NULL.
     ///
     /// # Errors
     ///
     /// When there is no such column, or it holds something else.
-    fn bytes(&self, name: &str) -> Result<Option<Vec<u8>>, sqlx::Error>;
+    fn bytes(&self, name: &str) -> Result<Option<Vec<u8>>, ColumnError>;
 }
 
-/// Implements [`Columns`] for the rows of a database, whose types are all its own.
-macro_rules! columns {
-    ($row:ty) => {
-        impl Columns for $row {
-            fn int(&self, name: &str) -> Result<Option<i64>, sqlx::Error> {
-                self.try_get(name)
-            }
-
-            fn text(&self, name: &str) -> Result<Option<String>, sqlx::Error> {
-                self.try_get(name)
-            }
-
-            fn bytes(&self, name: &str) -> Result<Option<Vec<u8>>, sqlx::Error> {
-                self.try_get(name)
-            }
-        }
-    };
-}
-
-columns!(SqliteRow);
-columns!(PgRow);
-
-fn unreadable(name: &str) -> impl Fn(sqlx::Error) -> StoreError + '_ {
+fn unreadable(name: &str) -> impl Fn(ColumnError) -> StoreError + '_ {
     move |error| corrupt(format!("column {name}: {error}"))
 }
 
@@ -68,50 +49,50 @@ fn missing(name: &str) -> impl Fn() -> StoreError + '_ {
     move || corrupt(format!("column {name} is empty"))
 }
 
-fn optional_int(row: &impl Columns, name: &str) -> Result<Option<i64>, StoreError> {
+fn optional_int(row: &dyn Columns, name: &str) -> Result<Option<i64>, StoreError> {
     row.int(name).map_err(unreadable(name))
 }
 
-pub(super) fn int(row: &impl Columns, name: &str) -> Result<i64, StoreError> {
+pub(super) fn int(row: &dyn Columns, name: &str) -> Result<i64, StoreError> {
     optional_int(row, name)?.ok_or_else(missing(name))
 }
 
-fn unsigned(row: &impl Columns, name: &str) -> Result<u64, StoreError> {
+fn unsigned(row: &dyn Columns, name: &str) -> Result<u64, StoreError> {
     int(row, name).map(i64::cast_unsigned)
 }
 
-pub(super) fn time(row: &impl Columns, name: &str) -> Result<Millis, StoreError> {
+pub(super) fn time(row: &dyn Columns, name: &str) -> Result<Millis, StoreError> {
     int(row, name).map(Millis)
 }
 
-fn optional_time(row: &impl Columns, name: &str) -> Result<Option<Millis>, StoreError> {
+fn optional_time(row: &dyn Columns, name: &str) -> Result<Option<Millis>, StoreError> {
     Ok(optional_int(row, name)?.map(Millis))
 }
 
-fn optional_text(row: &impl Columns, name: &str) -> Result<Option<String>, StoreError> {
+fn optional_text(row: &dyn Columns, name: &str) -> Result<Option<String>, StoreError> {
     row.text(name).map_err(unreadable(name))
 }
 
-fn text(row: &impl Columns, name: &str) -> Result<String, StoreError> {
+fn text(row: &dyn Columns, name: &str) -> Result<String, StoreError> {
     optional_text(row, name)?.ok_or_else(missing(name))
 }
 
-fn optional_bytes(row: &impl Columns, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+fn optional_bytes(row: &dyn Columns, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
     row.bytes(name).map_err(unreadable(name))
 }
 
-fn bytes(row: &impl Columns, name: &str) -> Result<Vec<u8>, StoreError> {
+fn bytes(row: &dyn Columns, name: &str) -> Result<Vec<u8>, StoreError> {
     optional_bytes(row, name)?.ok_or_else(missing(name))
 }
 
-fn word<T>(row: &impl Columns, name: &str) -> Result<T, StoreError>
+fn word<T>(row: &dyn Columns, name: &str) -> Result<T, StoreError>
 where
     T: std::str::FromStr<Err = UnknownWord>,
 {
     text(row, name)?.parse().map_err(corrupt)
 }
 
-fn optional_word<T>(row: &impl Columns, name: &str) -> Result<Option<T>, StoreError>
+fn optional_word<T>(row: &dyn Columns, name: &str) -> Result<Option<T>, StoreError>
 where
     T: std::str::FromStr<Err = UnknownWord>,
 {
@@ -119,14 +100,14 @@ where
 }
 
 /// Reads an id column.
-pub(super) fn id<T>(row: &impl Columns, name: &str) -> Result<T, StoreError>
+pub(super) fn id<T>(row: &dyn Columns, name: &str) -> Result<T, StoreError>
 where
     T: for<'a> TryFrom<&'a [u8], Error = IdError>,
 {
     T::try_from(&bytes(row, name)?).map_err(|error| corrupt(format!("{name}: {error}")))
 }
 
-fn optional_id<T>(row: &impl Columns, name: &str) -> Result<Option<T>, StoreError>
+fn optional_id<T>(row: &dyn Columns, name: &str) -> Result<Option<T>, StoreError>
 where
     T: for<'a> TryFrom<&'a [u8], Error = IdError>,
 {
@@ -135,11 +116,11 @@ where
         .transpose()
 }
 
-pub(super) fn address(row: &impl Columns, name: &str) -> Result<Address, StoreError> {
+pub(super) fn address(row: &dyn Columns, name: &str) -> Result<Address, StoreError> {
     Address::try_from(bytes(row, name)?.as_slice()).map_err(corrupt)
 }
 
-fn blob(row: &impl Columns, size: &str, sha256: &str) -> Result<BlobInfo, StoreError> {
+fn blob(row: &dyn Columns, size: &str, sha256: &str) -> Result<BlobInfo, StoreError> {
     Ok(BlobInfo { size: unsigned(row, size)?, sha256: id(row, sha256)? })
 }
 
@@ -148,7 +129,7 @@ fn blob(row: &impl Columns, size: &str, sha256: &str) -> Result<BlobInfo, StoreE
 /// # Errors
 ///
 /// [`StoreError::Corrupt`] names the column that does not hold what it should.
-pub fn program(row: &impl Columns) -> Result<ProgramRecord, StoreError> {
+pub fn program(row: &dyn Columns) -> Result<ProgramRecord, StoreError> {
     Ok(ProgramRecord {
         vk_hash: id(row, "vk_hash")?,
         vk: bytes(row, "vk")?,
@@ -164,7 +145,7 @@ pub fn program(row: &impl Columns) -> Result<ProgramRecord, StoreError> {
 /// # Errors
 ///
 /// [`StoreError::Corrupt`] names the column that does not hold what it should.
-pub fn artifact(row: &impl Columns) -> Result<ArtifactRecord, StoreError> {
+pub fn artifact(row: &dyn Columns) -> Result<ArtifactRecord, StoreError> {
     let stored = optional_int(row, "size")?.is_some();
     Ok(ArtifactRecord {
         id: id(row, "id")?,
@@ -178,7 +159,7 @@ pub fn artifact(row: &impl Columns) -> Result<ArtifactRecord, StoreError> {
     })
 }
 
-fn execution(row: &impl Columns) -> Result<Option<Execution>, StoreError> {
+fn execution(row: &dyn Columns) -> Result<Option<Execution>, StoreError> {
     let Some(cycles) = optional_int(row, "cycles")? else { return Ok(None) };
     Ok(Some(Execution {
         cycles: cycles.cast_unsigned(),
@@ -188,7 +169,7 @@ fn execution(row: &impl Columns) -> Result<Option<Execution>, StoreError> {
 }
 
 /// When an attempt failed by a worker's fault, and whose.
-pub(super) fn strike(row: &impl Columns) -> Result<(WorkerId, Millis), StoreError> {
+pub(super) fn strike(row: &dyn Columns) -> Result<(WorkerId, Millis), StoreError> {
     Ok((id(row, "worker")?, time(row, "ended_at")?))
 }
 
@@ -197,7 +178,7 @@ pub(super) fn strike(row: &impl Columns) -> Result<(WorkerId, Millis), StoreErro
 /// # Errors
 ///
 /// [`StoreError::Corrupt`] names the column that does not hold what it should.
-pub fn job(row: &impl Columns) -> Result<JobRecord, StoreError> {
+pub fn job(row: &dyn Columns) -> Result<JobRecord, StoreError> {
     let failure = match optional_text(row, "failure_class")? {
         None => None,
         Some(class) => Some(Failure {
@@ -249,7 +230,7 @@ pub fn job(row: &impl Columns) -> Result<JobRecord, StoreError> {
 /// # Errors
 ///
 /// [`StoreError::Corrupt`] names the column that does not hold what it should.
-pub fn attempt(row: &impl Columns) -> Result<AttemptRecord, StoreError> {
+pub fn attempt(row: &dyn Columns) -> Result<AttemptRecord, StoreError> {
     let proof = match optional_id(row, "proof")? {
         None => None,
         Some(proof) => Some((proof, blob(row, "proof_size", "proof_sha256")?)),
@@ -287,7 +268,7 @@ pub fn attempt(row: &impl Columns) -> Result<AttemptRecord, StoreError> {
 /// # Errors
 ///
 /// [`StoreError::Corrupt`] names the column that does not hold what it should.
-pub fn request(row: &impl Columns) -> Result<RequestRecord, StoreError> {
+pub fn request(row: &dyn Columns) -> Result<RequestRecord, StoreError> {
     let whitelist = bytes(row, "whitelist")?;
     Ok(RequestRecord {
         id: id(row, "id")?,
@@ -308,7 +289,69 @@ pub fn request(row: &impl Columns) -> Result<RequestRecord, StoreError> {
     })
 }
 
-pub(super) fn setting(row: &impl Columns) -> Result<Setting, StoreError> {
+/// The columns of jobs, of which each is called `job_` and its own name where it stands beside a request's.
+const JOB_COLUMNS: [&str; 30] = [
+    "id",
+    "key",
+    "vk_hash",
+    "circuit_version",
+    "mode",
+    "cycle_limit",
+    "gas_limit",
+    "program",
+    "program_size",
+    "program_sha256",
+    "stdin",
+    "stdin_size",
+    "stdin_sha256",
+    "state",
+    "priority",
+    "cycles",
+    "gas",
+    "public_values_hash",
+    "failure",
+    "failure_cause",
+    "failure_class",
+    "proof",
+    "worker",
+    "worker_name",
+    "worker_backend",
+    "attempts",
+    "created_at",
+    "updated_at",
+    "started_at",
+    "finished_at",
+];
+
+/// Begins a statement that reads [`view`]s: to be followed by conditions on `r`, a request, and `j`, its job.
+pub(super) static SELECT_VIEWS: LazyLock<String> = LazyLock::new(|| {
+    let columns = JOB_COLUMNS.map(|name| format!(", j.{name} AS job_{name}")).concat();
+    format!("SELECT r.*{columns} FROM requests r LEFT JOIN jobs j ON j.id = r.job")
+});
+
+/// A request with its job.
+pub(super) fn view(row: &dyn Columns) -> Result<RequestView, StoreError> {
+    Ok(RequestView { request: request(row)?, job: job(&JobOf(row))? })
+}
+
+/// The job's part of such a row.
+struct JobOf<'a>(&'a dyn Columns);
+
+impl Columns for JobOf<'_> {
+    fn int(&self, name: &str) -> Result<Option<i64>, ColumnError> {
+        self.0.int(&format!("job_{name}"))
+    }
+
+    fn text(&self, name: &str) -> Result<Option<String>, ColumnError> {
+        self.0.text(&format!("job_{name}"))
+    }
+
+    fn bytes(&self, name: &str) -> Result<Option<Vec<u8>>, ColumnError> {
+        self.0.bytes(&format!("job_{name}"))
+    }
+}
+
+pub(super) fn setting(row: &dyn Columns) -> Result<Setting, StoreError> {
     Ok(Setting {
         kind: word(row, "kind")?,
         subject: text(row, "subject")?,
@@ -317,7 +360,7 @@ pub(super) fn setting(row: &impl Columns) -> Result<Setting, StoreError> {
     })
 }
 
-pub(super) fn token(row: &impl Columns) -> Result<TokenRecord, StoreError> {
+pub(super) fn token(row: &dyn Columns) -> Result<TokenRecord, StoreError> {
     Ok(TokenRecord {
         id: id(row, "id")?,
         name: text(row, "name")?,
@@ -328,7 +371,7 @@ pub(super) fn token(row: &impl Columns) -> Result<TokenRecord, StoreError> {
     })
 }
 
-pub(super) fn notice(row: &impl Columns) -> Result<NoticeRecord, StoreError> {
+pub(super) fn notice(row: &dyn Columns) -> Result<NoticeRecord, StoreError> {
     Ok(NoticeRecord {
         id: NoticeId::try_from(bytes(row, "id")?).map_err(|_| corrupt("id: not 16 bytes"))?,
         receiver: id(row, "receiver")?,
@@ -340,7 +383,7 @@ pub(super) fn notice(row: &impl Columns) -> Result<NoticeRecord, StoreError> {
     })
 }
 
-pub(super) fn audited(row: &impl Columns) -> Result<AuditRecord, StoreError> {
+pub(super) fn audited(row: &dyn Columns) -> Result<AuditRecord, StoreError> {
     let by = match (optional_text(row, "token")?, optional_text(row, "name")?) {
         (Some(token), Some(name)) => Some((token.parse().map_err(corrupt)?, name)),
         _ => None,
@@ -359,6 +402,6 @@ pub(super) fn audited(row: &impl Columns) -> Result<AuditRecord, StoreError> {
 }
 
 /// A receiver and how many notices are kept for it.
-pub(super) fn notice_count(row: &impl Columns) -> Result<(Sha256Digest, u64), StoreError> {
+pub(super) fn notice_count(row: &dyn Columns) -> Result<(Sha256Digest, u64), StoreError> {
     Ok((id(row, "receiver")?, unsigned(row, "notices")?))
 }

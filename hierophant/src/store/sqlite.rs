@@ -1,33 +1,37 @@
 //! The default store: one SQLite file in write-ahead mode, every commit synced to disk.
+//!
+//! SQLite works on the thread that calls it. A look-up by an index takes some microseconds, a tenth of what
+//! handing it to another thread would, and is done where it is asked for. Longer reads and each transaction are
+//! handed to a blocking thread as a whole, and rows are made records of there.
 
 mod opening;
-mod whole;
 
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::stream::BoxStream;
-use futures_util::{TryFutureExt, TryStreamExt};
-use sqlx::sqlite::{
-    SqliteArguments, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool,
-    SqlitePoolOptions, SqliteRow, SqliteSynchronous,
-};
-use sqlx::{AssertSqlSafe, Connection, Sqlite};
+use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{CachedStatement, Connection, OpenFlags, Row, ToSql};
+use tokio::sync::Semaphore;
 
 use super::group::Grouped;
-use super::queries::{Driver, SqlStore};
+use super::queries::{Batch, Driver, SqlStore};
+use super::rows::{ColumnError, Columns};
 use super::statement::{Statement, Value};
 use super::{JobStore, StoreError};
-use whole::{Layout, WholeRow};
 
 /// Connections that only read; SQLite's write-ahead mode lets them go on beside the writer.
-const READERS: u32 = 4;
+const READERS: usize = 4;
 
-/// Rows that a connection's thread may be ahead of whoever takes them. Waking each other for every few
-/// would take the two longer than the reading.
-const ROW_BUFFER: usize = 1000;
+/// How long a connection waits for another program that has locked the file.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Pages that the writing connection keeps in memory, in KiB. (A reading one forgets its own at each write.)
+const WRITER_CACHE_KIB: i64 = 16 << 10;
+
+/// Statements that a connection keeps prepared.
+const PREPARED: usize = 64;
 
 /// Opens the file, creating it or bringing it to this version's schema.
 ///
@@ -43,104 +47,209 @@ pub async fn open(file: &Path) -> Result<Arc<dyn JobStore>, StoreError> {
 pub(super) async fn connect(file: &Path) -> Result<SqliteDriver, StoreError> {
     let location = file.display().to_string();
     opening::inspect(file, &location).await?;
-    let options = SqliteConnectOptions::new()
-        .filename(file)
-        .create_if_missing(true)
-        .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(SqliteSynchronous::Full)
-        .busy_timeout(Duration::from_secs(10))
-        .row_buffer_size(ROW_BUFFER);
-    let writer = SqlitePoolOptions::new()
-        .max_connections(1)
-        // A connection to a file is not lost by itself, and asking costs as much as a small statement.
-        .test_before_acquire(false)
-        .connect_with(options.clone())
-        .await
-        .map_err(|error| opening::refusal(&location, error))?;
-    sqlx::migrate!("migrations/sqlite")
-        .run(&writer)
-        .await
-        .map_err(|source| StoreError::migration(&location, source))?;
-    let readers = SqlitePoolOptions::new()
-        .max_connections(READERS)
-        .test_before_acquire(false)
-        .connect_with(options.read_only(true))
-        .await
-        .map_err(|error| opening::refusal(&location, error))?;
-    Ok(SqliteDriver { writer, readers })
+    opening::migrate(file, &location).await?;
+    let writer = open_writer(file).map_err(opening::refusal(&location))?;
+    Ok(SqliteDriver {
+        writer: Arc::new(Mutex::new(Some(writer))),
+        readers: Arc::new(Readers { file: file.to_owned(), idle: Mutex::default() }),
+        turns: Arc::new(Semaphore::new(READERS)),
+    })
+}
+
+fn open_writer(file: &Path) -> rusqlite::Result<Connection> {
+    let connection = prepared(Connection::open(file)?)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
+    Ok(connection)
+}
+
+fn open_reader(file: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    prepared(Connection::open_with_flags(file, flags)?)
+}
+
+fn prepared(connection: Connection) -> rusqlite::Result<Connection> {
+    connection.busy_timeout(PATIENCE)?;
+    connection.set_prepared_statement_cache_capacity(PREPARED);
+    Ok(connection)
 }
 
 /// One writing connection, some that read.
 #[derive(Debug)]
 pub(super) struct SqliteDriver {
-    writer: SqlitePool,
-    readers: SqlitePool,
+    /// None once it is closed.
+    writer: Arc<Mutex<Option<Connection>>>,
+    readers: Arc<Readers>,
+    /// As many as may read at once.
+    turns: Arc<Semaphore>,
+}
+
+/// Connections that only read.
+#[derive(Debug)]
+struct Readers {
+    file: PathBuf,
+    idle: Mutex<Vec<Connection>>,
+}
+
+impl Readers {
+    /// Lends a connection, a new one if all are lent.
+    fn with<T>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, StoreError>,
+        failed: impl Fn(rusqlite::Error) -> StoreError,
+    ) -> Result<T, StoreError> {
+        let idle = locked(&self.idle).pop();
+        let connection = idle.map_or_else(|| open_reader(&self.file), Ok).map_err(failed)?;
+        let done = work(&connection);
+        locked(&self.idle).push(connection);
+        done
+    }
 }
 
 #[async_trait]
 impl Driver for SqliteDriver {
-    type Row = SqliteRow;
-    type WholeRow = WholeRow;
-
-    fn rows(&self, statement: Statement) -> BoxStream<'_, Result<SqliteRow, sqlx::Error>> {
-        query(statement).fetch(&self.readers)
-    }
-
-    fn whole_rows(
+    async fn read<T, F>(
         &self,
-        table: &'static str,
-        from: String,
-    ) -> BoxStream<'_, Result<WholeRow, sqlx::Error>> {
-        let rows = async move {
-            let layout = Layout::of(&self.readers, table).await?;
-            let sql = AssertSqlSafe(format!("SELECT {} {from}", layout.selection));
-            let rows = sqlx::query_scalar::<_, String>(sql).fetch(&self.readers);
-            Ok(rows.map_ok(move |line| layout.read(line)))
+        action: &'static str,
+        statement: Statement,
+        read: F,
+    ) -> Result<Vec<T>, StoreError>
+    where
+        T: Send + 'static,
+        F: Fn(&dyn Columns) -> Result<T, StoreError> + Send + 'static,
+    {
+        let turn = Arc::clone(&self.turns).acquire_owned().await;
+        let turn = turn.map_err(StoreError::unavailable(action))?;
+        let readers = Arc::clone(&self.readers);
+        let is_look_up = statement.is_look_up;
+        let reading = move || {
+            let _turn = turn;
+            let read = |connection: &Connection| collect(action, connection, &statement, read);
+            readers.with(read, StoreError::unavailable(action))
         };
-        Box::pin(rows.try_flatten_stream())
+        if is_look_up {
+            return reading();
+        }
+        tokio::task::spawn_blocking(reading).await.map_err(StoreError::unavailable(action))?
     }
 
-    async fn write(&self, statements: Vec<Statement>) -> Result<(), StoreError> {
-        let failed = StoreError::unavailable("writing");
-        let mut connection = self.writer.acquire().await.map_err(failed)?;
-        let written = transact(&mut connection, statements).await;
-        if written.is_err() {
-            // SQLite ends a transaction by itself when the disk is full, and sqlx does not notice: what
-            // is committed over this connection afterwards would never reach the file.
-            let _ = connection.close().await;
-        }
-        written.map_err(failed)
+    async fn write(&self, batches: Vec<Batch>) -> Result<(), StoreError> {
+        let writer = Arc::clone(&self.writer);
+        let writing = move || match locked(&writer).as_mut() {
+            Some(connection) => {
+                transact(connection, &batches).map_err(StoreError::unavailable("writing"))
+            }
+            None => Err(StoreError::unavailable("writing")("it is closed")),
+        };
+        tokio::task::spawn_blocking(writing).await.map_err(StoreError::unavailable("writing"))?
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
-        let answering = StoreError::unavailable("answering");
-        sqlx::query("SELECT 1").execute(&self.readers).await.map(drop).map_err(answering)
+        self.read("answering", Statement::new("SELECT 1"), |_| Ok(())).await.map(drop)
     }
 
     async fn close(&self) {
-        self.readers.close().await;
-        self.writer.close().await;
+        let writer = Arc::clone(&self.writer);
+        let readers = Arc::clone(&self.readers);
+        let (turns, all) = (Arc::clone(&self.turns), READERS.try_into().unwrap_or(u32::MAX));
+        // Whoever reads or writes comes to an end first. The last connection to close tidies the file up.
+        let reads = turns.acquire_many(all).await;
+        let closing = tokio::task::spawn_blocking(move || {
+            locked(&readers.idle).clear();
+            drop(locked(&writer).take());
+        });
+        if let Err(error) = closing.await {
+            tracing::warn!(%error, "the database did not close well");
+        }
+        turns.close();
+        drop(reads);
     }
 }
 
-async fn transact(
-    connection: &mut SqliteConnection,
-    statements: Vec<Statement>,
-) -> Result<(), sqlx::Error> {
-    let mut transaction = connection.begin().await?;
-    for statement in statements {
-        query(statement).execute(&mut *transaction).await?;
-    }
-    transaction.commit().await
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn query(statement: Statement) -> sqlx::query::Query<'static, Sqlite, SqliteArguments> {
-    let query = sqlx::query(AssertSqlSafe(statement.sql));
-    statement.values.into_iter().fold(query, |query, value| match value {
-        Value::Int(number) => query.bind(number),
-        Value::Text(text) => query.bind(text),
-        Value::Bytes(bytes) => query.bind(bytes),
-    })
+/// Runs all statements in one transaction; if one fails, none has been.
+fn transact(connection: &mut Connection, batches: &[Batch]) -> rusqlite::Result<()> {
+    let transaction = connection.transaction()?;
+    for statement in batches.iter().flat_map(|batch| batch.iter()) {
+        prepare(&transaction, statement)?.raw_execute()?;
+    }
+    transaction.commit()
+}
+
+/// What `read` makes of each row.
+fn collect<T>(
+    action: &'static str,
+    connection: &Connection,
+    statement: &Statement,
+    read: impl Fn(&dyn Columns) -> Result<T, StoreError>,
+) -> Result<Vec<T>, StoreError> {
+    let failed = StoreError::unavailable(action);
+    let mut prepared = prepare(connection, statement).map_err(failed)?;
+    let names: Vec<String> = prepared.column_names().into_iter().map(str::to_owned).collect();
+    let mut rows = prepared.raw_query();
+    let mut found = Vec::new();
+    while let Some(row) = rows.next().map_err(failed)? {
+        found.push(read(&SqliteRow { names: &names, row })?);
+    }
+    Ok(found)
+}
+
+/// The statement with its values.
+fn prepare<'a>(
+    connection: &'a Connection,
+    statement: &Statement,
+) -> rusqlite::Result<CachedStatement<'a>> {
+    let mut prepared = connection.prepare_cached(&statement.sql)?;
+    // SQLite takes `$1` for a name and counts names in the order in which they appear.
+    for place in 1..=prepared.parameter_count() {
+        let number = prepared.parameter_name(place).and_then(|name| name.get(1..)?.parse().ok());
+        let value = number.and_then(|number: usize| statement.values.get(number.checked_sub(1)?));
+        let missing = || rusqlite::Error::InvalidParameterCount(place, statement.values.len());
+        prepared.raw_bind_parameter(place, value.ok_or_else(missing)?)?;
+    }
+    Ok(prepared)
+}
+
+impl ToSql for Value {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        let value = match self {
+            Self::Int(number) => number.map(ValueRef::Integer),
+            Self::Text(text) => text.as_ref().map(|text| ValueRef::Text(text.as_bytes())),
+            Self::Bytes(bytes) => bytes.as_ref().map(|bytes| ValueRef::Blob(bytes)),
+        };
+        Ok(ToSqlOutput::Borrowed(value.unwrap_or(ValueRef::Null)))
+    }
+}
+
+/// A row with the names of its columns.
+struct SqliteRow<'a> {
+    names: &'a [String],
+    row: &'a Row<'a>,
+}
+
+impl SqliteRow<'_> {
+    fn value(&self, name: &str) -> Result<ValueRef<'_>, ColumnError> {
+        let place = self.names.iter().position(|it| it == name).ok_or("there is none")?;
+        Ok(self.row.get_ref(place)?)
+    }
+}
+
+impl Columns for SqliteRow<'_> {
+    fn int(&self, name: &str) -> Result<Option<i64>, ColumnError> {
+        Ok(self.value(name)?.as_i64_or_null()?)
+    }
+
+    fn text(&self, name: &str) -> Result<Option<String>, ColumnError> {
+        Ok(self.value(name)?.as_str_or_null()?.map(str::to_owned))
+    }
+
+    fn bytes(&self, name: &str) -> Result<Option<Vec<u8>>, ColumnError> {
+        Ok(self.value(name)?.as_blob_or_null()?.map(<[u8]>::to_vec))
+    }
 }
 
 #[cfg(test)]
@@ -151,27 +260,40 @@ mod tests {
     #[tokio::test]
     async fn what_is_committed_after_a_full_disk_is_there() {
         let folder = tempfile::tempdir().expect("temp dir");
-        let options = SqliteConnectOptions::new()
-            .filename(folder.path().join("db"))
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal);
-        let writer =
-            SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await;
-        let readers = SqlitePoolOptions::new().connect_with(options).await;
-        let driver =
-            SqliteDriver { writer: writer.expect("opens"), readers: readers.expect("opens") };
-        let read = || driver.rows(Statement::new("SELECT x FROM t")).try_collect::<Vec<_>>();
-        let run = async |sql: &str| driver.write(vec![Statement::new(sql)]).await;
+        let driver = connect(&folder.path().join("db")).await.expect("opens");
+        let read = || driver.read("reading", Statement::new("SELECT x FROM t"), |_| Ok(()));
+        let run = async |sql: &'static str| driver.write(vec![[Statement::new(sql)].into()]).await;
         run("CREATE TABLE t (x BLOB)").await.expect("creates");
-        // Holds for the connection that is open now.
-        sqlx::query("PRAGMA max_page_count = 10").execute(&driver.writer).await.expect("limits");
+        {
+            let writer = locked(&driver.writer);
+            let writer = writer.as_ref().expect("open");
+            let pages = writer.query_row("PRAGMA page_count", [], |row| row.get::<_, i64>(0));
+            let most = pages.expect("counts") + 5;
+            writer
+                .query_row(&format!("PRAGMA max_page_count = {most}"), [], |_| Ok(()))
+                .expect("limits");
+        }
         let large = "INSERT INTO t VALUES (zeroblob(1000000))";
         run(large).await.expect_err("does not fit");
         run("INSERT INTO t VALUES (x'01')").await.expect("fits");
-        let rows = read().await.expect("reads");
-        assert_eq!(rows.len(), 1);
-        run(large).await.expect("there is room again");
-        let rows = read().await.expect("reads");
-        assert_eq!(rows.len(), 2);
+        assert_eq!(read().await.expect("reads").len(), 1);
+        // What is said to be there is there for whoever opens the file anew.
+        driver.close().await;
+        let driver = connect(&folder.path().join("db")).await.expect("opens");
+        let found = driver.read("reading", Statement::new("SELECT x FROM t"), |row| {
+            row.bytes("x").map_err(|error| StoreError::unavailable("reading")(error))
+        });
+        assert_eq!(found.await.expect("reads"), [Some(vec![1])]);
+    }
+
+    #[tokio::test]
+    async fn what_is_closed_says_so() {
+        let folder = tempfile::tempdir().expect("temp dir");
+        let driver = connect(&folder.path().join("db")).await.expect("opens");
+        driver.ping().await.expect("open");
+        driver.close().await;
+        assert!(driver.ping().await.expect_err("closed").is_transient());
+        let statement = Statement::new("DELETE FROM jobs");
+        assert!(driver.write(vec![[statement].into()]).await.expect_err("closed").is_transient());
     }
 }

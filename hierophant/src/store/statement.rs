@@ -2,6 +2,9 @@
 //!
 //! Parameters are written `$1`, `$2`, …, which SQLite and Postgres both take.
 
+use std::borrow::Cow;
+use std::sync::OnceLock;
+
 /// A value for a parameter; `None` is NULL of that type.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Value {
@@ -49,14 +52,21 @@ impl<const N: usize> From<Option<[u8; N]>> for Value {
 /// One statement, grown piece by piece.
 #[derive(Debug, Clone)]
 pub(super) struct Statement {
-    pub(super) sql: String,
+    pub(super) sql: Cow<'static, str>,
     pub(super) values: Vec<Value>,
+    /// Whether it reads a row or two that an index finds.
+    pub(super) is_look_up: bool,
 }
 
 impl Statement {
     /// A statement that begins, or is, as given.
-    pub(super) fn new(sql: impl Into<String>) -> Self {
-        Self { sql: sql.into(), values: Vec::new() }
+    pub(super) fn new(sql: impl Into<Cow<'static, str>>) -> Self {
+        Self { sql: sql.into(), values: Vec::new(), is_look_up: false }
+    }
+
+    /// The same, known to read no more than a row or two that an index finds.
+    pub(super) fn look_up(self) -> Self {
+        Self { is_look_up: true, ..self }
     }
 
     /// Gives the next of the parameters that the text names already.
@@ -67,13 +77,13 @@ impl Statement {
 
     /// Adds text without parameters.
     pub(super) fn push(&mut self, sql: &str) {
-        self.sql.push_str(sql);
+        self.sql.to_mut().push_str(sql);
     }
 
     /// Adds text and a parameter after it.
     pub(super) fn push_bind(&mut self, sql: &str, value: impl Into<Value>) {
         self.values.push(value.into());
-        self.sql.push_str(&format!("{sql}${}", self.values.len()));
+        self.sql.to_mut().push_str(&format!("{sql}${}", self.values.len()));
     }
 
     /// Adds text and a list of parameters in brackets after it, to stand behind `IN`.
@@ -96,43 +106,68 @@ impl Statement {
 /// A row to write: its columns' names and values.
 pub(super) type Row = Vec<(&'static str, Value)>;
 
-/// Writes a row: inserts it, or replaces the columns named in `replaced` where `key` is there already.
-pub(super) fn upsert(
-    table: &str,
-    key: &str,
-    row: Row,
-    replaced: impl Fn(&str) -> bool,
-) -> Statement {
-    upserts(table, key, vec![row], replaced)
+/// Rows that are written by one statement where there are many: on its way to the database a statement
+/// costs more than a row does. With 30 columns that is below what both databases take.
+pub(super) const ROWS_AT_ONCE: usize = 32;
+
+/// How rows of a table are written, all of which have the same columns.
+pub(super) struct Upsert {
+    table: &'static str,
+    key: &'static str,
+    replaced: fn(&str) -> bool,
+    /// The statements for one row and for [`ROWS_AT_ONCE`].
+    one: OnceLock<String>,
+    many: OnceLock<String>,
 }
 
-/// The same for several rows, which have the same columns and different keys.
-pub(super) fn upserts(
-    table: &str,
-    key: &str,
-    rows: Vec<Row>,
-    replaced: impl Fn(&str) -> bool,
-) -> Statement {
-    let columns = rows.first().map_or(&[][..], Vec::as_slice);
-    let names: Vec<&str> = columns.iter().map(|(name, _)| *name).collect();
-    let width = names.len();
-    let places_of = |row: usize| {
-        let places = (1..=width).map(|column| format!("${}", row * width + column));
-        format!("({})", places.collect::<Vec<_>>().join(", "))
-    };
-    let places: Vec<String> = (0..rows.len()).map(places_of).collect();
-    let updates: Vec<String> = names
-        .iter()
-        .filter(|name| **name != key && replaced(name))
-        .map(|name| format!("{name} = excluded.{name}"))
-        .collect();
-    let sql = format!(
-        "INSERT INTO {table} ({}) VALUES {} ON CONFLICT ({key}) DO UPDATE SET {}",
-        names.join(", "),
-        places.join(", "),
-        updates.join(", ")
-    );
-    Statement { sql, values: rows.into_iter().flatten().map(|(_, value)| value).collect() }
+impl Upsert {
+    /// Inserts a row, or replaces the columns named in `replaced` where `key` is there already.
+    pub(super) const fn new(
+        table: &'static str,
+        key: &'static str,
+        replaced: fn(&str) -> bool,
+    ) -> Self {
+        Self { table, key, replaced, one: OnceLock::new(), many: OnceLock::new() }
+    }
+
+    /// The statement for a row.
+    pub(super) fn row(&'static self, row: Row) -> Statement {
+        self.rows(vec![row])
+    }
+
+    /// The statement for several rows, whose keys differ.
+    pub(super) fn rows(&'static self, rows: Vec<Row>) -> Statement {
+        let sql = match rows.len() {
+            1 => Cow::Borrowed(self.one.get_or_init(|| self.sql(&rows)).as_str()),
+            ROWS_AT_ONCE => Cow::Borrowed(self.many.get_or_init(|| self.sql(&rows)).as_str()),
+            _ => Cow::Owned(self.sql(&rows)),
+        };
+        let values = rows.into_iter().flatten().map(|(_, value)| value).collect();
+        Statement { sql, values, is_look_up: false }
+    }
+
+    fn sql(&self, rows: &[Row]) -> String {
+        let Self { table, key, replaced, .. } = self;
+        let columns = rows.first().map_or(&[][..], Vec::as_slice);
+        let names: Vec<&str> = columns.iter().map(|(name, _)| *name).collect();
+        let width = names.len();
+        let places_of = |row: usize| {
+            let places = (1..=width).map(|column| format!("${}", row * width + column));
+            format!("({})", places.collect::<Vec<_>>().join(", "))
+        };
+        let places: Vec<String> = (0..rows.len()).map(places_of).collect();
+        let updates: Vec<String> = names
+            .iter()
+            .filter(|name| **name != *key && replaced(name))
+            .map(|name| format!("{name} = excluded.{name}"))
+            .collect();
+        format!(
+            "INSERT INTO {table} ({}) VALUES {} ON CONFLICT ({key}) DO UPDATE SET {}",
+            names.join(", "),
+            places.join(", "),
+            updates.join(", ")
+        )
+    }
 }
 
 #[cfg(test)]
@@ -154,9 +189,10 @@ mod tests {
 
     #[test]
     fn an_upsert_replaces_only_what_it_should() {
+        static T: Upsert = Upsert::new("t", "id", |name| name != "a");
         let columns = vec![("id", 1.into()), ("a", 2.into()), ("b", 3.into())];
         assert_eq!(
-            upsert("t", "id", columns, |name| name != "a").sql,
+            T.row(columns).sql,
             "INSERT INTO t (id, a, b) VALUES ($1, $2, $3) \
              ON CONFLICT (id) DO UPDATE SET b = excluded.b"
         );
@@ -165,12 +201,16 @@ mod tests {
     #[test]
     fn several_rows_are_one_statement() {
         let row = |n: i64| vec![("id", n.into()), ("a", (10 * n).into())];
-        let statement = upserts("t", "id", vec![row(1), row(2)], |_| true);
+        static T: Upsert = Upsert::new("t", "id", |_| true);
+        assert!(T.row(row(1)).sql.contains("VALUES ($1, $2) ON"));
+        let statement = T.rows(vec![row(1), row(2)]);
         assert_eq!(
             statement.sql,
             "INSERT INTO t (id, a) VALUES ($1, $2), ($3, $4) \
              ON CONFLICT (id) DO UPDATE SET a = excluded.a"
         );
         assert_eq!(statement.values, [1.into(), 10.into(), 2.into(), 20.into()]);
+        let all = T.rows((0..ROWS_AT_ONCE as i64).map(row).collect());
+        assert!(all.sql.contains("($63, $64) ON"), "{}", all.sql);
     }
 }

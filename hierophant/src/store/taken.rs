@@ -6,7 +6,7 @@ use network_lib::ids::ArtifactId;
 
 use super::StoreError;
 use super::queries::{Driver, SqlStore};
-use super::rows;
+use super::rows::{self, Columns};
 use super::statement::Statement;
 use crate::records::Millis;
 
@@ -66,7 +66,7 @@ impl<D: Driver> Taken for SqlStore<D> {
         let query = Statement::new(
             "SELECT id, owner FROM artifacts WHERE size IS NULL AND removed_at IS NULL",
         );
-        let read = |row: &D::Row| Ok((rows::id(row, "id")?, rows::address(row, "owner")?));
+        let read = |row: &dyn Columns| Ok((rows::id(row, "id")?, rows::address(row, "owner")?));
         self.many("reading open tickets", query, read).await
     }
 
@@ -75,7 +75,7 @@ impl<D: Driver> Taken for SqlStore<D> {
             "SELECT owner, CAST(SUM(size) AS BIGINT) AS total FROM artifacts \
              WHERE removed_at IS NULL AND size IS NOT NULL AND kind <> 'proof' GROUP BY owner",
         );
-        let read = |row: &D::Row| {
+        let read = |row: &dyn Columns| {
             Ok((rows::address(row, "owner")?, rows::int(row, "total")?.cast_unsigned()))
         };
         self.many("adding up uploads", query, read).await

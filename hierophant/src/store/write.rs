@@ -6,16 +6,24 @@ use network_lib::ids::Sha256Digest;
 use network_lib::job::FailureClass;
 
 use super::audit;
-use super::statement::{Row, Statement, upsert, upserts};
+use super::statement::{ROWS_AT_ONCE, Row, Statement, Upsert};
 use super::values::{bits, capped, cause_number, mode_number};
 use crate::records::{
     ArtifactRecord, AttemptRecord, Change, JobRecord, NoticeRecord, Priority, ProgramRecord,
     RequestRecord, Setting, TokenRecord,
 };
 
-/// Rows that are written by one statement where there are many: on its way to the database a statement
-/// costs more than a row does. With 30 columns that is below what both databases take.
-const ROWS_AT_ONCE: usize = 32;
+static JOBS: Upsert = Upsert::new("jobs", "id", |_| true);
+static REQUESTS: Upsert = Upsert::new("requests", "id", changes_in_a_request);
+static ATTEMPTS: Upsert = Upsert::new("attempts", "lease", |_| true);
+static ARTIFACTS: Upsert = Upsert::new("artifacts", "id", |_| true);
+static PROGRAMS: Upsert = Upsert::new("programs", "vk_hash", |_| true);
+static SETTINGS: Upsert =
+    Upsert::new("settings", "kind, subject", |name| ["reason", "since"].contains(&name));
+static TOKENS: Upsert = Upsert::new("tokens", "id", |name| name == "revoked_at");
+// What is told again is the same; only its turn moves.
+static NOTICES: Upsert =
+    Upsert::new("notices", "id", |name| ["attempts", "next_at"].contains(&name));
 
 /// The statements that write all changes in one transaction.
 pub(super) fn statements(changes: &[Change]) -> Vec<Statement> {
@@ -38,10 +46,10 @@ pub(super) fn statements(changes: &[Change]) -> Vec<Statement> {
     let requests: Vec<Row> =
         requests.map(|(it, spec)| request_row(it, it.idempotency_key(spec))).collect();
     for rows in in_parts(jobs) {
-        rest.push(upserts("jobs", "id", rows, |_| true));
+        rest.push(JOBS.rows(rows));
     }
     for rows in in_parts(requests) {
-        rest.push(upserts("requests", "id", rows, changes_in_a_request));
+        rest.push(REQUESTS.rows(rows));
     }
     rest
 }
@@ -68,10 +76,9 @@ fn in_parts(mut rows: Vec<Row>) -> Vec<Vec<Row>> {
 /// The statement that writes a change.
 fn statement(change: &Change) -> Statement {
     match change {
-        Change::Job(job) => upserts("jobs", "id", vec![job_row(job)], |_| true),
+        Change::Job(job) => JOBS.row(job_row(job)),
         Change::Request(request, spec) => {
-            let row = request_row(request, request.idempotency_key(spec));
-            upserts("requests", "id", vec![row], changes_in_a_request)
+            REQUESTS.row(request_row(request, request.idempotency_key(spec)))
         }
         Change::Attempt(attempt) => write_attempt(attempt),
         Change::Artifact(artifact) => write_artifact(artifact),
@@ -204,7 +211,7 @@ fn write_attempt(attempt: &AttemptRecord) -> Statement {
         ("proof_size", attempt.proof.map(|(_, blob)| bits(blob.size)).into()),
         ("proof_sha256", attempt.proof.map(|(_, blob)| blob.sha256.0).into()),
     ];
-    upsert("attempts", "lease", columns, |_| true)
+    ATTEMPTS.row(columns)
 }
 
 fn write_artifact(artifact: &ArtifactRecord) -> Statement {
@@ -219,7 +226,7 @@ fn write_artifact(artifact: &ArtifactRecord) -> Statement {
         ("expired_at", artifact.expired_at.map(|t| t.0).into()),
         ("removed_at", artifact.removed_at.map(|t| t.0).into()),
     ];
-    upsert("artifacts", "id", columns, |_| true)
+    ARTIFACTS.row(columns)
 }
 
 fn write_program(program: &ProgramRecord) -> Statement {
@@ -232,7 +239,7 @@ fn write_program(program: &ProgramRecord) -> Statement {
         ("owner", program.owner.as_slice().into()),
         ("created_at", program.created_at.0.into()),
     ];
-    upsert("programs", "vk_hash", columns, |_| true)
+    PROGRAMS.row(columns)
 }
 
 fn write_setting(setting: &Setting) -> Statement {
@@ -242,7 +249,7 @@ fn write_setting(setting: &Setting) -> Statement {
         ("reason", setting.reason.as_str().into()),
         ("since", setting.since.0.into()),
     ];
-    upsert("settings", "kind, subject", columns, |name| ["reason", "since"].contains(&name))
+    SETTINGS.row(columns)
 }
 
 fn write_token(token: &TokenRecord) -> Statement {
@@ -254,7 +261,7 @@ fn write_token(token: &TokenRecord) -> Statement {
         ("created_at", token.created_at.0.into()),
         ("revoked_at", token.revoked_at.map(|t| t.0).into()),
     ];
-    upsert("tokens", "id", columns, |name| name == "revoked_at")
+    TOKENS.row(columns)
 }
 
 fn write_notice(notice: &NoticeRecord) -> Statement {
@@ -267,6 +274,5 @@ fn write_notice(notice: &NoticeRecord) -> Statement {
         ("attempts", i64::from(notice.attempts).into()),
         ("next_at", notice.next_at.0.into()),
     ];
-    // What is told again is the same; only its turn moves.
-    upsert("notices", "id", columns, |name| ["attempts", "next_at"].contains(&name))
+    NOTICES.row(columns)
 }

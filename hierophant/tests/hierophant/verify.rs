@@ -89,7 +89,7 @@ impl Bench {
     }
 
     async fn store_proof(&self, bytes: &[u8]) -> ArtifactId {
-        let mut writer = self.blobs.begin().await.expect("begins");
+        let mut writer = self.blobs.begin();
         writer.write(bytes.to_vec().into()).await.expect("writes");
         let staged = writer.finish().await.expect("finishes");
         let id = ArtifactId::random();

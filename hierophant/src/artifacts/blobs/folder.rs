@@ -2,16 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures_util::stream::{self, BoxStream};
 use futures_util::{StreamExt, TryStreamExt};
 use network_lib::ids::ArtifactId;
-use tokio::io::{AsyncReadExt, AsyncSeekExt};
+use tokio::io::AsyncReadExt;
 use tokio_util::io::ReaderStream;
 
 use super::{BlobStore, ByteStream, Found, Listed, StagedBlob, id_of};
@@ -48,27 +49,39 @@ impl BlobStore for Folder {
                     File::open(above)?.sync_all()?;
                 }
             }
-            fs::rename(staged.path(), &target)?;
-            File::open(folder)?.sync_all()
+            staged.persist(&target)
         })
         .await
     }
 
+    /// On the caller's thread: a look is some microseconds, a tenth of what handing it over takes.
     async fn look(&self, id: ArtifactId) -> io::Result<Option<Found>> {
-        let path = self.path_of(id);
-        blocking(move || look_at(&path)).await
+        look_at(&self.path_of(id))
     }
 
     async fn read(&self, id: ArtifactId, range: Option<Range<u64>>) -> io::Result<ByteStream> {
-        let mut file = tokio::fs::File::open(self.path_of(id)).await?;
-        let length = match range {
-            Some(range) => {
-                file.seek(SeekFrom::Start(range.start)).await?;
-                range.end.saturating_sub(range.start)
-            }
-            None => u64::MAX,
+        let path = self.path_of(id);
+        let (start, length) = match range {
+            Some(range) => (range.start, range.end.saturating_sub(range.start)),
+            None => (0, u64::MAX),
         };
-        Ok(ReaderStream::with_capacity(file.take(length), CHUNK).boxed())
+        let (first, rest) = blocking(move || {
+            let mut file = File::open(path)?;
+            file.seek(SeekFrom::Start(start))?;
+            let size = file.metadata()?.len().saturating_sub(start).min(length);
+            let mut first = Vec::with_capacity(usize::try_from(size).unwrap_or(CHUNK).min(CHUNK));
+            (&mut file).take(size.min(CHUNK as u64)).read_to_end(&mut first)?;
+            Ok((Bytes::from(first), (size > CHUNK as u64).then_some(file)))
+        })
+        .await?;
+        let first = stream::once(std::future::ready(Ok(first)));
+        Ok(match rest {
+            None => first.boxed(),
+            Some(file) => {
+                let rest = tokio::fs::File::from_std(file).take(length - CHUNK as u64);
+                first.chain(ReaderStream::with_capacity(rest, CHUNK)).boxed()
+            }
+        })
     }
 
     async fn remove(&self, id: ArtifactId) -> io::Result<()> {

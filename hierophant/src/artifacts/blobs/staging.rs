@@ -1,20 +1,24 @@
-//! Blobs on their way in: written to a temporary file, digested on the way, synced.
+//! Blobs on their way in: written to a temporary file, digested on the way.
 //!
-//! Each chunk is written and hashed on the blocking pool while the next one is awaited, and no more than
-//! that: a slow disk slows the sender down instead of filling memory, and a slow sender occupies no thread. A
-//! large blob is synced on the way, too: the disk writes while bytes still come, and little is left for the end.
+//! Bytes are gathered to parts. Each is written and hashed on the blocking pool while the next one is awaited,
+//! and no more than that: a slow disk slows the sender down instead of filling memory, and a slow sender occupies
+//! no thread. A large blob is synced on the way, too: the disk writes while bytes still come, and little is left
+//! for the end.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use network_lib::ids::{Sha256Digest, random_bytes};
 use network_lib::job::BlobInfo;
 use sha2::{Digest, Sha256};
 use tokio::task::JoinHandle;
 
 use super::id_of;
+
+/// Bytes that are handed to the disk at once, at least. Below that, handing over takes longer than writing.
+const PART: usize = 64 << 10;
 
 /// After so many bytes a blob is synced while more of it comes.
 const SYNC_AFTER: u64 = 32 << 20;
@@ -41,50 +45,71 @@ impl Staging {
         Ok(Self(folder))
     }
 
-    pub(super) async fn begin(&self) -> io::Result<BlobWriter> {
-        let folder = self.0.clone();
-        let creating = tokio::task::spawn_blocking(move || TemporaryFile::create(&folder));
-        let (temporary, file) = creating.await??;
-        let unfinished = Unfinished { file, hasher: Sha256::new(), size: 0 };
-        Ok(BlobWriter { step: Step::Idle(unfinished), temporary, syncing: None, synced: 0 })
+    pub(super) fn begin(&self) -> BlobWriter {
+        BlobWriter {
+            folder: self.0.clone(),
+            gathered: BytesMut::new(),
+            step: Step::Idle(None),
+            syncing: None,
+            size: 0,
+            synced: 0,
+        }
     }
 }
 
 /// A blob that is being written. Dropping it removes what was written so far.
 #[derive(Debug)]
 pub struct BlobWriter {
+    folder: PathBuf,
+    /// What is not handed to the disk yet.
+    gathered: BytesMut,
     step: Step,
-    temporary: TemporaryFile,
     /// A sync of what came so far.
     syncing: Option<JoinHandle<io::Result<()>>>,
-    /// How many bytes there were when the last one was begun.
+    /// How many bytes were handed to the disk.
+    size: u64,
+    /// How many there were when the last sync was begun.
     synced: u64,
 }
 
 #[derive(Debug)]
 enum Step {
-    Idle(Unfinished),
+    /// Nothing is being written; no file is there before the first bytes.
+    Idle(Option<Unfinished>),
     Writing(JoinHandle<io::Result<Unfinished>>),
     Failed,
 }
 
 impl BlobWriter {
-    /// Adds bytes; waits until those before are written.
+    /// Adds bytes. The first ones go to the disk at once, so that the file shows what is going on; of the others
+    /// less than a part is gathered, and a part waits until the one before is written.
     ///
     /// # Errors
     ///
     /// What the disk said of the bytes before. Nothing more can be written then.
-    pub async fn write(&mut self, chunk: Bytes) -> io::Result<()> {
-        let mut unfinished = self.written().await?;
-        self.sync_on_the_way(&unfinished).await?;
+    pub async fn write(&mut self, mut chunk: Bytes) -> io::Result<()> {
+        let has_begun = !matches!(self.step, Step::Idle(None));
+        if has_begun && self.gathered.len() + chunk.len() < PART {
+            self.gathered.extend_from_slice(&chunk);
+            return Ok(());
+        }
+        if !self.gathered.is_empty() {
+            self.gathered.extend_from_slice(&chunk);
+            chunk = self.gathered.split().freeze();
+        }
+        let unfinished = self.written().await?;
+        self.sync_on_the_way(unfinished.as_ref()).await?;
+        self.size += chunk.len() as u64;
+        let folder = self.folder.clone();
         self.step = Step::Writing(tokio::task::spawn_blocking(move || {
+            let mut unfinished = unfinished.map_or_else(|| Unfinished::create(&folder), Ok)?;
             unfinished.add(&chunk)?;
             Ok(unfinished)
         }));
         Ok(())
     }
 
-    /// Waits until every byte is on the disk.
+    /// Waits until every byte is written. They outlast a power failure once the blob is in its place.
     ///
     /// # Errors
     ///
@@ -95,43 +120,55 @@ impl BlobWriter {
         if let Some(syncing) = self.syncing.take() {
             syncing.await??;
         }
-        let info = tokio::task::spawn_blocking(move || unfinished.finish()).await??;
-        Ok(StagedBlob { info, temporary: self.temporary })
+        let (folder, rest) = (self.folder, self.gathered);
+        let finishing = move || {
+            let mut unfinished = unfinished.map_or_else(|| Unfinished::create(&folder), Ok)?;
+            unfinished.add(&rest)?;
+            Ok(unfinished.finish())
+        };
+        tokio::task::spawn_blocking(finishing).await?
     }
 
     /// Begins a sync if much has come since the last one, which must have ended.
-    async fn sync_on_the_way(&mut self, unfinished: &Unfinished) -> io::Result<()> {
+    async fn sync_on_the_way(&mut self, unfinished: Option<&Unfinished>) -> io::Result<()> {
         let goes_on = self.syncing.as_ref().is_some_and(|syncing| !syncing.is_finished());
-        if unfinished.size - self.synced < SYNC_AFTER || goes_on {
+        let Some(unfinished) = unfinished else { return Ok(()) };
+        if self.size - self.synced < SYNC_AFTER || goes_on {
             return Ok(());
         }
         if let Some(ended) = self.syncing.take() {
             ended.await??;
         }
         let file = unfinished.file.try_clone()?;
-        self.synced = unfinished.size;
+        self.synced = self.size;
         self.syncing = Some(tokio::task::spawn_blocking(move || file.sync_data()));
         Ok(())
     }
 
-    async fn written(&mut self) -> io::Result<Unfinished> {
+    async fn written(&mut self) -> io::Result<Option<Unfinished>> {
         match std::mem::replace(&mut self.step, Step::Failed) {
             Step::Idle(unfinished) => Ok(unfinished),
-            Step::Writing(writing) => writing.await?,
+            Step::Writing(writing) => writing.await?.map(Some),
             Step::Failed => Err(io::ErrorKind::BrokenPipe.into()),
         }
     }
 }
 
-/// An open file with what is known of its bytes so far.
+/// An open file with what is known of its bytes so far. Dropping it removes the file.
 #[derive(Debug)]
 struct Unfinished {
     file: File,
+    temporary: TemporaryFile,
     hasher: Sha256,
     size: u64,
 }
 
 impl Unfinished {
+    fn create(folder: &Path) -> io::Result<Self> {
+        let (temporary, file) = TemporaryFile::create(folder)?;
+        Ok(Self { file, temporary, hasher: Sha256::new(), size: 0 })
+    }
+
     fn add(&mut self, chunk: &[u8]) -> io::Result<()> {
         self.file.write_all(chunk)?;
         self.hasher.update(chunk);
@@ -139,17 +176,18 @@ impl Unfinished {
         Ok(())
     }
 
-    fn finish(self) -> io::Result<BlobInfo> {
-        self.file.sync_all()?;
+    fn finish(self) -> StagedBlob {
         let sha256 = Sha256Digest(self.hasher.finalize().into());
-        Ok(BlobInfo { size: self.size, sha256 })
+        let info = BlobInfo { size: self.size, sha256 };
+        StagedBlob { info, file: self.file, temporary: self.temporary }
     }
 }
 
-/// A blob that is completely on disk, but not in its place yet. Dropping it removes it.
+/// A blob that is completely written, but not in its place yet. Dropping it removes it.
 #[derive(Debug)]
 pub struct StagedBlob {
     info: BlobInfo,
+    file: File,
     temporary: TemporaryFile,
 }
 
@@ -165,13 +203,27 @@ impl StagedBlob {
         &self.temporary.0
     }
 
+    /// Moves it to its place, durably. Both are synced after the move: a file system that keeps a journal then
+    /// writes once what would be two entries the other way round. Until this has returned nobody may count
+    /// on what lies in that place.
+    pub(super) fn persist(self, place: &Path) -> io::Result<()> {
+        let folder = place.parent().ok_or(io::ErrorKind::InvalidInput)?;
+        fs::rename(&self.temporary.0, place)?;
+        let synced = self.file.sync_all().and_then(|()| File::open(folder)?.sync_all());
+        synced.inspect_err(|_| {
+            // It may be damaged.
+            let _ = fs::remove_file(place);
+        })
+    }
+
     /// At most `length` of its bytes, from `offset` on.
     pub(super) async fn part(&self, offset: u64, length: u64) -> io::Result<Bytes> {
         let path = self.temporary.0.clone();
+        let length = length.min(self.info.size.saturating_sub(offset));
         let reading = move || {
             let mut file = File::open(path)?;
             file.seek(SeekFrom::Start(offset))?;
-            let mut part = Vec::new();
+            let mut part = Vec::with_capacity(usize::try_from(length).unwrap_or_default());
             file.take(length).read_to_end(&mut part)?;
             Ok(part.into())
         };

@@ -4,7 +4,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions, Connection, Row};
 
 use super::super::StoreError;
-use super::super::statement::Statement;
+use super::super::queries::Batch;
 use super::{PATIENCE, query};
 
 /// Advisory lock of the database, for as long as a Hierophant writes to it ("hierophn" in ASCII).
@@ -28,7 +28,10 @@ impl Writer {
         options: PgConnectOptions,
         location: String,
     ) -> Result<Self, StoreError> {
-        let opening = |source| StoreError::Unreachable { location: location.clone(), source };
+        let opening = |source: sqlx::Error| {
+            let (location, source) = (location.clone(), source.into());
+            StoreError::Unreachable { location, source }
+        };
         let mut connection = connect(&options).await.map_err(opening)?;
         if !try_lock(&mut connection).await.map_err(opening)? {
             return Err(StoreError::Taken { location });
@@ -47,14 +50,14 @@ impl Writer {
 
     /// Runs all statements in one transaction. When it fails for want of a connection, the next call
     /// tries to connect anew.
-    pub(super) async fn write(&mut self, statements: Vec<Statement>) -> Result<(), StoreError> {
+    pub(super) async fn write(&mut self, batches: Vec<Batch>) -> Result<(), StoreError> {
         let failed = StoreError::unavailable("writing");
         let mut connection = self.take_connection().await?;
         // The connection is not put back while its state is unknown: also when this future is dropped.
         let done = async {
             let mut transaction = connection.begin().await?;
-            for statement in statements {
-                if let Err(error) = query(statement).execute(&mut *transaction).await {
+            for statement in batches.iter().flat_map(|batch| batch.iter()) {
+                if let Err(error) = query(statement.clone()).execute(&mut *transaction).await {
                     let back = transaction.rollback().await;
                     return Ok((back.is_ok(), Err(error)));
                 }
@@ -93,9 +96,8 @@ impl Writer {
         let mut connection = connect(&self.options).await.map_err(failed)?;
         if !try_lock(&mut connection).await.map_err(failed)? {
             // It may still be our own broken session that holds it, until the server notices.
-            return Err(failed(sqlx::Error::Protocol(
-                "the lock is held by another session".into(),
-            )));
+            let held = "the lock is held by another session";
+            return Err(failed(sqlx::Error::Protocol(held.into())));
         }
         let row = sqlx::query("SELECT number FROM writer").fetch_one(&mut connection).await;
         let number: i64 = row.and_then(|row| row.try_get("number")).map_err(failed)?;

@@ -3,26 +3,29 @@
 //! SQLite itself would take an empty file for a new database and another program's for ours, and would
 //! find damage only when it comes to the damaged place.
 
+use std::error::Error;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+use rusqlite::Connection;
 use sqlx::error::DatabaseError;
-use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{ConnectOptions, Connection, Row, SqliteConnection};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
+use sqlx::{ConnectOptions as _, Connection as _};
 
 use super::super::StoreError;
+use super::PATIENCE;
 
 /// First bytes of every SQLite file.
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 
 /// SQLite's result codes for "no such file or no right to open it", "damaged", "no database",
 /// "read-only" and "disk full".
-const CANNOT_OPEN: u32 = 14;
-const CORRUPT: u32 = 11;
-const NOT_A_DATABASE: u32 = 26;
-const READ_ONLY: u32 = 8;
-const FULL: u32 = 13;
+const CANNOT_OPEN: i32 = 14;
+const CORRUPT: i32 = 11;
+const NOT_A_DATABASE: i32 = 26;
+const READ_ONLY: i32 = 8;
+const FULL: i32 = 13;
 
 /// Refuses a file that is no sound database of Hierophant's. A missing one is fine, and so is one that
 /// is still empty because an earlier start ended while it was made.
@@ -46,29 +49,44 @@ pub(super) async fn inspect(file: &Path, location: &str) -> Result<(), StoreErro
                 .into(),
         ));
     }
-    let mut connection = SqliteConnectOptions::new()
-        .filename(file)
-        .connect()
-        .await
-        .map_err(|error| refusal(location, error))?;
-    let verdict = look_inside(&mut connection).await.map_err(|error| refusal(location, error))?;
-    connection.close().await.map_err(|error| refusal(location, error))?;
-    verdict.map_or(Ok(()), |reason| Err(unusable(reason)))
+    let refused = refusal(location);
+    let file = file.to_owned();
+    let looking = tokio::task::spawn_blocking(move || look_inside(&Connection::open(file)?));
+    let verdict = looking.await.map_err(StoreError::unavailable("opening it"))?;
+    verdict.map_err(refused)?.map_or(Ok(()), |reason| Err(unusable(reason)))
 }
 
 /// What is wrong with the database.
-async fn look_inside(connection: &mut SqliteConnection) -> Result<Option<String>, sqlx::Error> {
-    let tables = "SELECT name FROM sqlite_master WHERE type = 'table'";
-    let tables = sqlx::query(tables).fetch_all(&mut *connection).await?;
-    let tables =
-        tables.iter().map(|row| row.try_get("name")).collect::<Result<Vec<String>, _>>()?;
-    if !tables.is_empty() && !tables.iter().any(|name| name == "_sqlx_migrations") {
+fn look_inside(connection: &Connection) -> rusqlite::Result<Option<String>> {
+    let tables = "SELECT count(*), count(*) FILTER (WHERE name = '_sqlx_migrations') \
+                  FROM sqlite_master WHERE type = 'table'";
+    let (all, ours): (i64, i64) =
+        connection.query_row(tables, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    if all > 0 && ours == 0 {
         return Ok(Some("was made by another program; choose another `data_dir`".into()));
     }
     // Reads every page once: some 0.2 s with 100,000 requests.
-    let found = sqlx::query("PRAGMA quick_check(1)").fetch_one(connection).await?;
-    let found: String = found.try_get(0)?;
+    let found: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
     Ok((found != "ok").then(|| damaged(&found)))
+}
+
+/// Brings the file to this version's schema, creating it where it is missing.
+pub(super) async fn migrate(file: &Path, location: &str) -> Result<(), StoreError> {
+    let options = SqliteConnectOptions::new()
+        .filename(file)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .busy_timeout(PATIENCE);
+    let mut connection = options.connect().await.map_err(|error| {
+        let code = error.as_database_error().and_then(DatabaseError::code);
+        refused(location, code.and_then(|code| code.parse().ok()), error)
+    })?;
+    sqlx::migrate!("migrations/sqlite")
+        .run_direct(None, &mut connection, false)
+        .await
+        .map_err(|source| StoreError::migration(location, source))?;
+    connection.close().await.map_err(StoreError::unavailable("opening it"))
 }
 
 fn damaged(what: &str) -> String {
@@ -80,11 +98,17 @@ fn damaged(what: &str) -> String {
 }
 
 /// What an error while opening means to the operator.
-pub(super) fn refusal(location: &str, error: sqlx::Error) -> StoreError {
-    let code = error.as_database_error().and_then(DatabaseError::code);
-    let code = code.and_then(|code| code.parse::<u32>().ok()).unwrap_or(0);
+pub(super) fn refusal(location: &str) -> impl Fn(rusqlite::Error) -> StoreError {
+    move |error| refused(location, error.sqlite_error().map(|it| it.extended_code), error)
+}
+
+fn refused(
+    location: &str,
+    code: Option<i32>,
+    error: impl Error + Send + Sync + 'static,
+) -> StoreError {
     // The low byte is the kind, the rest says more about it.
-    let reason = match code & 0xff {
+    let reason = match code.unwrap_or(0) & 0xff {
         CORRUPT | NOT_A_DATABASE => damaged(&error.to_string()),
         CANNOT_OPEN | READ_ONLY => {
             format!(
@@ -92,7 +116,7 @@ pub(super) fn refusal(location: &str, error: sqlx::Error) -> StoreError {
             )
         }
         FULL => "cannot be written, the disk is full; make room".into(),
-        _ => return StoreError::Unavailable { action: "opening it", source: error },
+        _ => return StoreError::unavailable("opening it")(error),
     };
     StoreError::Unusable { location: location.to_owned(), reason }
 }

@@ -100,7 +100,9 @@ async fn more_uploads_than_allowed_are_told_to_try_again_and_keep_no_proof_out()
     let mut open = Vec::new();
     for _ in 0..3 {
         let ticket = client.ticket(ArtifactType::Stdin).await.artifact_presigned_url;
-        open.push(begin(&fortress, &ticket).await);
+        let mut sender = begin(&fortress, &ticket).await;
+        sender.write_all(b"x").await.expect("writes");
+        open.push(sender);
     }
     eventually("three uploads have begun", async || fortress.half_written() == 3).await;
     let ticket = client.ticket(ArtifactType::Stdin).await.artifact_presigned_url;
