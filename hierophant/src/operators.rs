@@ -7,7 +7,7 @@ pub mod allowance;
 pub mod sessions;
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use network_lib::ids::TokenId;
@@ -36,6 +36,9 @@ const REFUSALS: u32 = 10;
 
 /// After this time one more is written down.
 const ANOTHER_REFUSAL: Duration = Duration::from_secs(60);
+
+/// Records of the audit log this close to each other are kept in their order, in milliseconds.
+const CLOSE_MS: i64 = 1000;
 
 /// Who makes a call, once it is let in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,6 +85,8 @@ pub struct Operators {
     store: Arc<dyn JobStore>,
     /// For how long the audit log is kept, in milliseconds.
     keep: i64,
+    /// The time of its latest record, in milliseconds.
+    latest: Mutex<i64>,
 }
 
 impl Operators {
@@ -103,6 +108,7 @@ impl Operators {
             refusals: Allowance::new(REFUSALS, ANOTHER_REFUSAL, MOST_ADDRESSES),
             store,
             keep: millis(config.retention.audit),
+            latest: Mutex::new(0),
         }
     }
 
@@ -141,12 +147,24 @@ impl Operators {
 
     /// Writes down what was done, and forgets what was done long ago. If the store does not take it, the log
     /// says so.
-    pub async fn write_down(&self, record: AuditRecord) {
+    pub async fn write_down(&self, mut record: AuditRecord) {
+        record.at = self.in_order(record.at);
         let forgotten = Millis(Millis::now().0.saturating_sub(self.keep));
         let changes = [Change::Audited(record), Change::AuditForgotten(forgotten)];
         if let Err(error) = self.store.commit(&changes).await {
             tracing::error!(error = %chain(&error), "the audit log has a gap: an action could not be written down");
         }
+    }
+
+    /// This time, or a millisecond after the latest record's where that is as late: the list goes by time, and
+    /// keeps the order of what was done in the same millisecond. A clock that was set back is believed.
+    fn in_order(&self, at: Millis) -> Millis {
+        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        *latest = match latest.saturating_sub(at.0) {
+            0..CLOSE_MS => latest.saturating_add(1),
+            _ => at.0,
+        };
+        Millis(*latest)
     }
 
     /// Whether what the bearer of this token was refused is to be written down: not if there was much of it
