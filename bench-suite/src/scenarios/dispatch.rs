@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use network_lib::task;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
 use super::{ask, requesters};
 use crate::database;
@@ -19,6 +19,10 @@ use crate::worker::{Leased, Ledger, Worker, identity};
 /// Longest wait for a job.
 const LIMIT: Duration = Duration::from_secs(30);
 
+/// From one request to the next. A Contemplant that says more than 200 words a second is cut off, so one that gets
+/// a job every few milliseconds would be.
+const PAUSE: Duration = Duration::from_millis(40);
+
 pub(super) async fn run(stage: &Stage, found: &mut Scenario) -> Result<()> {
     idle(stage, found).await?;
     behind_a_queue(stage, found).await
@@ -26,7 +30,7 @@ pub(super) async fn run(stage: &Stage, found: &mut Scenario) -> Result<()> {
 
 /// One worker that is idle at every request.
 async fn idle(stage: &Stage, found: &mut Scenario) -> Result<()> {
-    let requests = stage.scale.pick(5000, 500, 20);
+    let requests = stage.scale.pick(1000, 200, 20);
     let fresh = stage.launch().await?;
     let numbers = Numbers::default();
     let mut client = requesters(stage, &fresh.coordinator, 1, &numbers).await?.remove(0);
@@ -55,11 +59,15 @@ async fn idle(stage: &Stage, found: &mut Scenario) -> Result<()> {
         client.ask().await?;
         let answered = Instant::now();
         let job = timeout(LIMIT, arrivals.recv()).await.context("no job came")?;
-        let job = job.context("the worker failed")?;
+        let Some(job) = job else {
+            working.await??;
+            bail!("the worker ended early");
+        };
         // A prove message may overtake the answer: then nobody has waited.
         after_answer.note(job.at.saturating_duration_since(answered));
         whole.note(job.at.saturating_duration_since(asked));
         timeout(LIMIT, freed.recv()).await.context("the worker did not get free")?;
+        sleep_until(asked + PAUSE).await;
     }
     part.end("idle worker", found)?;
     let worker = working.await??;
