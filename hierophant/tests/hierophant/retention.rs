@@ -31,7 +31,7 @@ async fn a_proof_goes_after_it_was_fetched_and_its_input_after_its_end() {
     let mut client = Client::connect(&network).await;
     let mut worker = Worker::join(&network, hello()).await;
     let mut ask = client.ready_to_ask(b"input").await;
-    ask.deadline = support::unix_now() + 2;
+    ask.deadline = support::unix_now() + 3;
     let id = client.ask(&ask).await.expect("accepted");
     worker.prove_next(&core_proof()).await;
     let proof = client.until(&id, FulfillmentStatus::Fulfilled).await.proof_uri.expect("URI");
@@ -101,7 +101,7 @@ async fn a_range_that_ends_at_the_last_byte_delivers() {
     let mut client = Client::connect(&network).await;
     let mut worker = Worker::join(&network, hello()).await;
     let mut ask = client.ready_to_ask(b"input").await;
-    ask.deadline = support::unix_now() + 1;
+    ask.deadline = support::unix_now() + 3;
     let id = client.ask(&ask).await.expect("accepted");
     worker.prove_next(&core_proof()).await;
     let proof = client.until(&id, FulfillmentStatus::Fulfilled).await.proof_uri.expect("URI");
