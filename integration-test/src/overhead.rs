@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
-use clap::Parser;
+use clap::Args;
 use serde::Serialize;
 use sp1_sdk::network::NetworkMode;
 use sp1_sdk::{CpuProver, ProveRequest, Prover, ProverClient, SP1ProofMode, SP1ProvingKey};
@@ -34,8 +34,7 @@ const PROOF_LIMIT: Duration = Duration::from_secs(1800);
 
 /// Makes the same real Core proofs with sp1-sdk directly and through a network on this machine, and compares
 /// their times. Takes some three minutes for each round and six to warm up, on two cores.
-#[derive(Debug, Clone, Parser)]
-#[command(name = "overhead", version)]
+#[derive(Debug, Clone, Args)]
 pub struct Options {
     /// Pairs of proofs.
     #[arg(long, default_value = "3")]
@@ -213,14 +212,7 @@ async fn through_network(client: &Client, status: &StatusClient, n: u32) -> Resu
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
-
-    #[test]
-    fn the_command_line_is_well_formed() {
-        Options::command().debug_assert();
-    }
 
     #[test]
     fn one_slow_round_decides_nothing() {

@@ -156,10 +156,8 @@ fn faults(steps: &mut Steps, arguments: &[String]) -> Result<()> {
 
 fn bench(steps: &mut Steps, arguments: &[String]) -> Result<()> {
     // It needs SP1's prover, which everything else is measured without.
-    if let [scenario, rest @ ..] = arguments
-        && scenario == "overhead"
-    {
-        return start(steps, "overhead", &["hierophant", "contemplant"], rest);
+    if arguments.first().is_some_and(|scenario| scenario == "overhead") {
+        return start(steps, "integration-test", &["hierophant", "contemplant"], arguments);
     }
     if arguments.iter().any(|argument| argument == "--postgres") {
         provide_postgres()?;

@@ -131,7 +131,7 @@ mod tests {
 
     async fn put(blobs: &Blobs, id: u8, bytes: &'static [u8]) -> (ArtifactId, BlobInfo) {
         let id = ArtifactId([id; 16]);
-        let mut writer = blobs.begin();
+        let mut writer = blobs.begin(None);
         writer.write(bytes.into()).await.expect("writes");
         let staged = writer.finish().await.expect("finishes");
         let info = staged.info();

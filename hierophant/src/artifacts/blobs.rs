@@ -29,8 +29,8 @@ use sha2::{Digest, Sha256};
 use crate::records::Millis;
 use bucket::{Bucket, BucketError, BucketSettings};
 use folder::Folder;
-use staging::Staging;
 pub use staging::{BlobWriter, StagedBlob};
+use staging::{StagedFile, Staging};
 
 /// The bytes of a blob, as they come.
 pub type ByteStream = BoxStream<'static, io::Result<Bytes>>;
@@ -148,10 +148,11 @@ impl Blobs {
         Ok(Self { staging: folder.staging, store: Arc::new(bucket) })
     }
 
-    /// Starts writing a blob.
+    /// Starts writing a blob. `announced` is its length by its sender's word, if there is one: it need not be
+    /// true.
     #[must_use]
-    pub fn begin(&self) -> BlobWriter {
-        self.staging.begin()
+    pub fn begin(&self, announced: Option<u64>) -> BlobWriter {
+        self.staging.begin(announced)
     }
 
     /// Puts a finished file in its place, durably.
@@ -229,7 +230,7 @@ impl Blobs {
             Ok(LocalBlob { path, fetched: None }) => {
                 tokio::task::spawn_blocking(move || has_digest(&path, info)).await?
             }
-            Ok(LocalBlob { fetched: Some(fetched), .. }) => Ok(fetched.info() == info),
+            Ok(LocalBlob { fetched: Some(fetched), .. }) => Ok(fetched.info == info),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(error) => Err(error),
         }
@@ -246,11 +247,11 @@ impl Blobs {
             return Ok(LocalBlob { path, fetched: None });
         }
         let mut bytes = self.read(id, None).await?;
-        let mut writer = self.begin();
+        let mut writer = self.begin(None);
         while let Some(chunk) = bytes.try_next().await? {
             writer.write(chunk).await?;
         }
-        let fetched = writer.finish().await?;
+        let fetched = writer.finish().await?.into_file()?;
         Ok(LocalBlob { path: fetched.path().to_owned(), fetched: Some(fetched) })
     }
 
@@ -297,7 +298,7 @@ impl Blobs {
 #[derive(Debug)]
 pub struct LocalBlob {
     path: PathBuf,
-    fetched: Option<StagedBlob>,
+    fetched: Option<StagedFile>,
 }
 
 impl LocalBlob {
@@ -310,7 +311,7 @@ impl LocalBlob {
     /// Size and digest, if it was fetched.
     #[must_use]
     pub fn fetched(&self) -> Option<BlobInfo> {
-        self.fetched.as_ref().map(StagedBlob::info)
+        self.fetched.as_ref().map(|fetched| fetched.info)
     }
 }
 

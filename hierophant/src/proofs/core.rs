@@ -22,6 +22,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use alloy_primitives::Address;
+use litemap::LiteMap;
 use network_lib::ids::{ArtifactId, JobId, LeaseId, RequestId, Sha256Digest, WorkerId};
 use network_lib::job::ProofMode;
 use network_lib::wire::ToWorker;
@@ -99,8 +100,8 @@ pub enum Effect {
 #[derive(Debug)]
 struct LiveJob {
     record: JobRecord,
-    /// In boxes, because a map makes room for eleven at once, and there is mostly one.
-    requests: BTreeMap<RequestId, Box<RequestRecord>>,
+    /// Mostly one, and a `BTreeMap` makes room for eleven.
+    requests: LiteMap<RequestId, Box<RequestRecord>>,
     /// The attempts that go on: one, or two in a race.
     leases: BTreeSet<LeaseId>,
     /// The last attempt that went on, if its worker went away: it goes on if the worker returns in time.
@@ -117,7 +118,7 @@ impl LiveJob {
     fn new(record: JobRecord) -> Self {
         Self {
             record,
-            requests: BTreeMap::new(),
+            requests: LiteMap::new(),
             leases: BTreeSet::new(),
             left: None,
             tried: BTreeSet::new(),

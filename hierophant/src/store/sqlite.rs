@@ -1,8 +1,9 @@
 //! The default store: one SQLite file in write-ahead mode, every commit synced to disk.
 //!
 //! SQLite works on the thread that calls it. A look-up by an index takes some microseconds, a tenth of what
-//! handing it to another thread would, and is done where it is asked for. Longer reads and each transaction are
-//! handed to a blocking thread as a whole, and rows are made records of there.
+//! handing it to another thread would, and is done where it is asked for. Longer reads, each transaction and
+//! whatever has to wait for another program's lock are handed to a blocking thread as a whole, and rows are made
+//! records of there.
 
 mod opening;
 
@@ -12,7 +13,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{CachedStatement, Connection, OpenFlags, Row, ToSql};
+use rusqlite::{CachedStatement, Connection, ErrorCode, OpenFlags, Row, ToSql};
 use tokio::sync::Semaphore;
 
 use super::group::Grouped;
@@ -93,18 +94,32 @@ struct Readers {
 }
 
 impl Readers {
-    /// Lends a connection, a new one if all are lent.
-    fn with<T>(
+    /// What `read` makes of each row, by an idle connection or a new one. For another program's lock it waits so
+    /// long.
+    fn collect<T>(
         &self,
-        work: impl FnOnce(&Connection) -> Result<T, StoreError>,
-        failed: impl Fn(rusqlite::Error) -> StoreError,
-    ) -> Result<T, StoreError> {
+        action: &'static str,
+        statement: &Statement,
+        read: impl Fn(&dyn Columns) -> Result<T, StoreError>,
+        patience: Duration,
+    ) -> Result<Vec<T>, StoreError> {
         let idle = locked(&self.idle).pop();
-        let connection = idle.map_or_else(|| open_reader(&self.file), Ok).map_err(failed)?;
-        let done = work(&connection);
+        let connection = idle
+            .map_or_else(|| open_reader(&self.file), Ok)
+            .and_then(|connection| connection.busy_timeout(patience).map(|()| connection))
+            .map_err(StoreError::unavailable(action))?;
+        let done = collect(action, &connection, statement, read);
         locked(&self.idle).push(connection);
         done
     }
+}
+
+/// Whether another program has locked the file.
+fn is_locked(error: &StoreError) -> bool {
+    let StoreError::Unavailable { source, .. } = error else { return false };
+    let error =
+        source.downcast_ref::<rusqlite::Error>().and_then(rusqlite::Error::sqlite_error_code);
+    matches!(error, Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
 }
 
 #[async_trait]
@@ -121,16 +136,17 @@ impl Driver for SqliteDriver {
     {
         let turn = Arc::clone(&self.turns).acquire_owned().await;
         let turn = turn.map_err(StoreError::unavailable(action))?;
+        if statement.is_look_up {
+            match self.readers.collect(action, &statement, &read, Duration::ZERO) {
+                Err(error) if is_locked(&error) => {}
+                done => return done,
+            }
+        }
         let readers = Arc::clone(&self.readers);
-        let is_look_up = statement.is_look_up;
         let reading = move || {
             let _turn = turn;
-            let read = |connection: &Connection| collect(action, connection, &statement, read);
-            readers.with(read, StoreError::unavailable(action))
+            readers.collect(action, &statement, read, PATIENCE)
         };
-        if is_look_up {
-            return reading();
-        }
         tokio::task::spawn_blocking(reading).await.map_err(StoreError::unavailable(action))?
     }
 
@@ -284,6 +300,32 @@ mod tests {
             row.bytes("x").map_err(|error| StoreError::unavailable("reading")(error))
         });
         assert_eq!(found.await.expect("reads"), [Some(vec![1])]);
+    }
+
+    /// The test's one runtime thread goes on while a look-up waits for another program.
+    #[tokio::test]
+    async fn a_look_up_waits_for_another_programs_lock_and_nobody_else_does() {
+        let folder = tempfile::tempdir().expect("temp dir");
+        let file = folder.path().join("db");
+        drop(connect(&file).await.expect("opens"));
+        let driver = SqliteDriver {
+            writer: Arc::default(),
+            readers: Arc::new(Readers { file: file.clone(), idle: Mutex::default() }),
+            turns: Arc::new(Semaphore::new(READERS)),
+        };
+        let look_up = Statement::new("SELECT count(*) FROM jobs").look_up();
+        let other = Connection::open(&file).expect("opens");
+        other.pragma_update(None, "locking_mode", "EXCLUSIVE").expect("is set");
+        other.execute_batch("BEGIN EXCLUSIVE; COMMIT").expect("locks");
+        let at_once = driver.readers.collect("looking", &look_up, |_| Ok(()), Duration::ZERO);
+        assert!(is_locked(&at_once.expect_err("it is locked")));
+        let looking = driver.read("looking", look_up, |_| Ok(()));
+        let unlocking = async {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            other.close().expect("closes");
+        };
+        let (found, ()) = tokio::join!(looking, unlocking);
+        assert_eq!(found.expect("reads in the end").len(), 1);
     }
 
     #[tokio::test]

@@ -13,10 +13,11 @@ use crate::records::{
     RequestRecord, Setting, TokenRecord,
 };
 
-static JOBS: Upsert = Upsert::new("jobs", "id", |_| true);
+// Only what may change is replaced: each column more brings the indexes that it is in up to date once more.
+static JOBS: Upsert = Upsert::new("jobs", "id", changes_in_a_job);
 static REQUESTS: Upsert = Upsert::new("requests", "id", changes_in_a_request);
-static ATTEMPTS: Upsert = Upsert::new("attempts", "lease", |_| true);
-static ARTIFACTS: Upsert = Upsert::new("artifacts", "id", |_| true);
+static ATTEMPTS: Upsert = Upsert::new("attempts", "lease", changes_in_an_attempt);
+static ARTIFACTS: Upsert = Upsert::new("artifacts", "id", changes_in_an_artifact);
 static PROGRAMS: Upsert = Upsert::new("programs", "vk_hash", |_| true);
 static SETTINGS: Upsert =
     Upsert::new("settings", "kind, subject", |name| ["reason", "since"].contains(&name));
@@ -161,6 +162,26 @@ fn job_row(job: &JobRecord) -> Row {
     ]
 }
 
+/// What to prove never changes.
+fn changes_in_a_job(column: &str) -> bool {
+    let said = [
+        "key",
+        "vk_hash",
+        "circuit_version",
+        "mode",
+        "cycle_limit",
+        "gas_limit",
+        "program",
+        "program_size",
+        "program_sha256",
+        "stdin",
+        "stdin_size",
+        "stdin_sha256",
+        "created_at",
+    ];
+    !said.contains(&column)
+}
+
 fn request_row(request: &RequestRecord, key: Sha256Digest) -> Row {
     let whitelist: Vec<u8> = request.whitelist.iter().flat_map(|a| a.to_vec()).collect();
     vec![
@@ -214,6 +235,11 @@ fn write_attempt(attempt: &AttemptRecord) -> Statement {
     ATTEMPTS.row(columns)
 }
 
+/// Who works on what, and since when, never changes.
+fn changes_in_an_attempt(column: &str) -> bool {
+    !["job", "worker", "worker_name", "worker_backend", "started_at"].contains(&column)
+}
+
 fn write_artifact(artifact: &ArtifactRecord) -> Statement {
     let columns = vec![
         ("id", artifact.id.0.as_slice().into()),
@@ -227,6 +253,11 @@ fn write_artifact(artifact: &ArtifactRecord) -> Statement {
         ("removed_at", artifact.removed_at.map(|t| t.0).into()),
     ];
     ARTIFACTS.row(columns)
+}
+
+/// Whose it is, and what for, never changes.
+fn changes_in_an_artifact(column: &str) -> bool {
+    !["kind", "owner", "created_at"].contains(&column)
 }
 
 fn write_program(program: &ProgramRecord) -> Statement {

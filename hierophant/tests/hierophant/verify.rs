@@ -89,7 +89,7 @@ impl Bench {
     }
 
     async fn store_proof(&self, bytes: &[u8]) -> ArtifactId {
-        let mut writer = self.blobs.begin();
+        let mut writer = self.blobs.begin(None);
         writer.write(bytes.to_vec().into()).await.expect("writes");
         let staged = writer.finish().await.expect("finishes");
         let id = ArtifactId::random();

@@ -25,6 +25,22 @@ pub(super) async fn download(file: &Path) -> Result<Duration> {
     tokio::task::spawn_blocking(move || download_blocking(&file)).await?
 }
 
+/// Has the system take hold of as much memory as the file's pages need, and give it back. A virtual machine gets
+/// its memory from its host when it is touched first, which may take ten times as long as writing to it: what
+/// is measured next would pay for that, and what is measured after it would not.
+pub(super) async fn touch(file: &Path, size: u64) -> Result<()> {
+    let file = file.to_owned();
+    tokio::task::spawn_blocking(move || {
+        let mut pages = File::create(&file)?;
+        let chunk = vec![0; CHUNK];
+        for length in lengths(size) {
+            pages.write_all(&chunk[..length])?;
+        }
+        Ok(std::fs::remove_file(&file)?)
+    })
+    .await?
+}
+
 fn connected() -> Result<(TcpStream, TcpStream)> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let sender = TcpStream::connect(listener.local_addr()?)?;

@@ -84,7 +84,7 @@ pub(super) async fn receive(
         tracing::error!(%error, "an upload could not be written");
         Box::new(try_again("the upload could not be written to disk; try again later"))
     };
-    let mut writer = context.blobs.begin();
+    let mut writer = context.blobs.begin(announced);
     let mut size = 0_u64;
     let mut pace = context.uploads.pace.clone();
     loop {

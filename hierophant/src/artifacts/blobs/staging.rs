@@ -3,7 +3,8 @@
 //! Bytes are gathered to parts. Each is written and hashed on the blocking pool while the next one is awaited,
 //! and no more than that: a slow disk slows the sender down instead of filling memory, and a slow sender occupies
 //! no thread. A large blob is synced on the way, too: the disk writes while bytes still come, and little is left
-//! for the end.
+//! for the end. A small one, announced as such, stays in memory until it is put in its place: one hand-over
+//! instead of three.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -19,6 +20,12 @@ use super::id_of;
 
 /// Bytes that are handed to the disk at once, at least. Below that, handing over takes longer than writing.
 const PART: usize = 64 << 10;
+
+/// The same for a blob of which [`LARGE_AFTER`] bytes have come: whoever sends that much sends more.
+const LARGE_PART: usize = 512 << 10;
+
+/// After so many bytes parts are large.
+const LARGE_AFTER: u64 = 32 << 20;
 
 /// After so many bytes a blob is synced while more of it comes.
 const SYNC_AFTER: u64 = 32 << 20;
@@ -45,9 +52,11 @@ impl Staging {
         Ok(Self(folder))
     }
 
-    pub(super) fn begin(&self) -> BlobWriter {
+    /// Starts a blob; `announced` is how long its sender says that it is.
+    pub(super) fn begin(&self, announced: Option<u64>) -> BlobWriter {
         BlobWriter {
             folder: self.0.clone(),
+            is_small: announced.is_some_and(|length| length < PART as u64),
             gathered: BytesMut::new(),
             step: Step::Idle(None),
             syncing: None,
@@ -61,6 +70,8 @@ impl Staging {
 #[derive(Debug)]
 pub struct BlobWriter {
     folder: PathBuf,
+    /// Less than a part was announced.
+    is_small: bool,
     /// What is not handed to the disk yet.
     gathered: BytesMut,
     step: Step,
@@ -76,51 +87,57 @@ pub struct BlobWriter {
 enum Step {
     /// Nothing is being written; no file is there before the first bytes.
     Idle(Option<Unfinished>),
-    Writing(JoinHandle<io::Result<Unfinished>>),
+    /// Comes back with an empty buffer, whose room is used again.
+    Writing(JoinHandle<io::Result<(Unfinished, BytesMut)>>),
     Failed,
 }
 
 impl BlobWriter {
-    /// Adds bytes. The first ones go to the disk at once, so that the file shows what is going on; of the others
-    /// less than a part is gathered, and a part waits until the one before is written.
+    /// Adds bytes. Those of a small blob are gathered. Of others the first ones go to the disk at once, so that the
+    /// file shows what is going on; then less than a part is gathered, and a part waits until the one before is
+    /// written.
     ///
     /// # Errors
     ///
     /// What the disk said of the bytes before. Nothing more can be written then.
-    pub async fn write(&mut self, mut chunk: Bytes) -> io::Result<()> {
-        let has_begun = !matches!(self.step, Step::Idle(None));
-        if has_begun && self.gathered.len() + chunk.len() < PART {
+    pub async fn write(&mut self, chunk: Bytes) -> io::Result<()> {
+        let gathers = self.is_small || !matches!(self.step, Step::Idle(None));
+        let part = if self.size < LARGE_AFTER { PART } else { LARGE_PART };
+        if gathers && self.gathered.len() + chunk.len() < part {
             self.gathered.extend_from_slice(&chunk);
             return Ok(());
         }
-        if !self.gathered.is_empty() {
-            self.gathered.extend_from_slice(&chunk);
-            chunk = self.gathered.split().freeze();
-        }
-        let unfinished = self.written().await?;
+        let (unfinished, room) = self.written().await?;
         self.sync_on_the_way(unfinished.as_ref()).await?;
-        self.size += chunk.len() as u64;
+        let mut gathered = std::mem::replace(&mut self.gathered, room);
+        self.size += (gathered.len() + chunk.len()) as u64;
         let folder = self.folder.clone();
         self.step = Step::Writing(tokio::task::spawn_blocking(move || {
             let mut unfinished = unfinished.map_or_else(|| Unfinished::create(&folder), Ok)?;
+            unfinished.add(&gathered)?;
             unfinished.add(&chunk)?;
-            Ok(unfinished)
+            gathered.clear();
+            Ok((unfinished, gathered))
         }));
         Ok(())
     }
 
-    /// Waits until every byte is written. They outlast a power failure once the blob is in its place.
+    /// Waits until every byte is written; a small blob's are in memory still. They outlast a power failure once
+    /// the blob is in its place.
     ///
     /// # Errors
     ///
     /// What the disk said. The temporary file is removed then.
     pub async fn finish(mut self) -> io::Result<StagedBlob> {
-        let unfinished = self.written().await?;
+        let (unfinished, _) = self.written().await?;
         // The system tells each of its errors once: one that it told here must not get lost.
         if let Some(syncing) = self.syncing.take() {
             syncing.await??;
         }
         let (folder, rest) = (self.folder, self.gathered);
+        if self.is_small && unfinished.is_none() {
+            return Ok(StagedBlob::in_memory(folder, rest.freeze()));
+        }
         let finishing = move || {
             let mut unfinished = unfinished.map_or_else(|| Unfinished::create(&folder), Ok)?;
             unfinished.add(&rest)?;
@@ -145,10 +162,13 @@ impl BlobWriter {
         Ok(())
     }
 
-    async fn written(&mut self) -> io::Result<Option<Unfinished>> {
+    /// Waits for what is being written.
+    async fn written(&mut self) -> io::Result<(Option<Unfinished>, BytesMut)> {
         match std::mem::replace(&mut self.step, Step::Failed) {
-            Step::Idle(unfinished) => Ok(unfinished),
-            Step::Writing(writing) => writing.await?.map(Some),
+            Step::Idle(unfinished) => Ok((unfinished, BytesMut::new())),
+            Step::Writing(writing) => {
+                writing.await?.map(|(unfinished, room)| (Some(unfinished), room))
+            }
             Step::Failed => Err(io::ErrorKind::BrokenPipe.into()),
         }
     }
@@ -179,37 +199,51 @@ impl Unfinished {
     fn finish(self) -> StagedBlob {
         let sha256 = Sha256Digest(self.hasher.finalize().into());
         let info = BlobInfo { size: self.size, sha256 };
-        StagedBlob { info, file: self.file, temporary: self.temporary }
+        StagedBlob { info, bytes: Staged::File { file: self.file, temporary: self.temporary } }
     }
 }
 
-/// A blob that is completely written, but not in its place yet. Dropping it removes it.
+/// A blob that came completely, but is not in its place yet. Dropping it removes it.
 #[derive(Debug)]
 pub struct StagedBlob {
     info: BlobInfo,
-    file: File,
-    temporary: TemporaryFile,
+    bytes: Staged,
+}
+
+#[derive(Debug)]
+enum Staged {
+    /// With the folder for its temporary file.
+    Memory {
+        folder: PathBuf,
+        bytes: Bytes,
+    },
+    File {
+        file: File,
+        temporary: TemporaryFile,
+    },
 }
 
 impl StagedBlob {
+    fn in_memory(folder: PathBuf, bytes: Bytes) -> Self {
+        let sha256 = Sha256Digest(Sha256::digest(&bytes).into());
+        let info = BlobInfo { size: bytes.len() as u64, sha256 };
+        Self { info, bytes: Staged::Memory { folder, bytes } }
+    }
+
     /// Its size and digest.
     #[must_use]
     pub const fn info(&self) -> BlobInfo {
         self.info
     }
 
-    /// Where it lies until it is adopted or dropped.
-    pub(super) fn path(&self) -> &Path {
-        &self.temporary.0
-    }
-
     /// Moves it to its place, durably. Both are synced after the move: a file system that keeps a journal then
     /// writes once what would be two entries the other way round. Until this has returned nobody may count
     /// on what lies in that place.
     pub(super) fn persist(self, place: &Path) -> io::Result<()> {
-        let folder = place.parent().ok_or(io::ErrorKind::InvalidInput)?;
-        fs::rename(&self.temporary.0, place)?;
-        let synced = self.file.sync_all().and_then(|()| File::open(folder)?.sync_all());
+        let above = place.parent().ok_or(io::ErrorKind::InvalidInput)?;
+        let (file, temporary) = self.bytes.in_file()?;
+        fs::rename(&temporary.0, place)?;
+        let synced = file.sync_all().and_then(|()| File::open(above)?.sync_all());
         synced.inspect_err(|_| {
             // It may be damaged.
             let _ = fs::remove_file(place);
@@ -218,8 +252,15 @@ impl StagedBlob {
 
     /// At most `length` of its bytes, from `offset` on.
     pub(super) async fn part(&self, offset: u64, length: u64) -> io::Result<Bytes> {
-        let path = self.temporary.0.clone();
         let length = length.min(self.info.size.saturating_sub(offset));
+        let path = match &self.bytes {
+            Staged::Memory { bytes, .. } => {
+                let start = bytes.len().min(usize::try_from(offset).unwrap_or(usize::MAX));
+                let length = usize::try_from(length).unwrap_or(usize::MAX);
+                return Ok(bytes.slice(start..start + length.min(bytes.len() - start)));
+            }
+            Staged::File { temporary, .. } => temporary.0.clone(),
+        };
         let reading = move || {
             let mut file = File::open(path)?;
             file.seek(SeekFrom::Start(offset))?;
@@ -228,6 +269,39 @@ impl StagedBlob {
             Ok(part.into())
         };
         tokio::task::spawn_blocking(reading).await?
+    }
+
+    /// The temporary file with its bytes.
+    pub(super) fn into_file(self) -> io::Result<StagedFile> {
+        let (_, temporary) = self.bytes.in_file()?;
+        Ok(StagedFile { info: self.info, temporary })
+    }
+}
+
+/// A file that is there until this is dropped.
+#[derive(Debug)]
+pub(super) struct StagedFile {
+    pub(super) info: BlobInfo,
+    temporary: TemporaryFile,
+}
+
+impl StagedFile {
+    pub(super) fn path(&self) -> &Path {
+        &self.temporary.0
+    }
+}
+
+impl Staged {
+    /// The temporary file with all bytes.
+    fn in_file(self) -> io::Result<(File, TemporaryFile)> {
+        match self {
+            Self::File { file, temporary } => Ok((file, temporary)),
+            Self::Memory { folder, bytes } => {
+                let (temporary, mut file) = TemporaryFile::create(&folder)?;
+                file.write_all(&bytes)?;
+                Ok((file, temporary))
+            }
+        }
     }
 }
 

@@ -73,7 +73,11 @@ fn settings(s3: &S3) -> BucketSettings {
 }
 
 async fn stage(blobs: &Blobs, bytes: &[u8]) -> StagedBlob {
-    let mut writer = blobs.begin();
+    stage_announced(blobs, bytes, None).await
+}
+
+async fn stage_announced(blobs: &Blobs, bytes: &[u8], announced: Option<u64>) -> StagedBlob {
+    let mut writer = blobs.begin(announced);
     for chunk in bytes.chunks(1 << 20) {
         writer.write(Bytes::copy_from_slice(chunk)).await.expect("writes");
     }
@@ -88,7 +92,7 @@ fn files_below(folder: &Path) -> usize {
 #[tokio::test]
 async fn a_finished_blob_reads_back_with_its_digest() {
     for place in Place::both().await {
-        let mut writer = place.blobs.begin();
+        let mut writer = place.blobs.begin(None);
         writer.write(Bytes::from_static(b"hello ")).await.expect("writes");
         writer.write(Bytes::from_static(b"world")).await.expect("writes");
         let staged = writer.finish().await.expect("finishes");
@@ -181,9 +185,30 @@ async fn a_blob_of_many_parts_is_whole_in_any_part() {
 }
 
 #[tokio::test]
+async fn an_announced_length_need_not_be_true() {
+    for place in Place::both().await {
+        for (length, announced) in [(0, 0), (11, 11), (300_000, 5), (5, 300_000), (65_536, 65_535)]
+        {
+            let bytes: Vec<u8> = (0..length).map(|n: u32| (n ^ (n >> 9)) as u8).collect();
+            let before = place.files();
+            let staged = stage_announced(&place.blobs, &bytes, Some(announced)).await;
+            assert_eq!(staged.info().size, u64::from(length));
+            let in_memory = place.files() == before;
+            assert_eq!(in_memory, length < 65_536 && announced < 65_536, "{length}, {announced}");
+            let (id, info) = (ArtifactId::random(), staged.info());
+            place.blobs.adopt(staged, id).await.expect("adopts");
+            assert!(place.blobs.verify(id, info).await.expect("reads"), "{length}, {announced}");
+            assert_eq!(place.get(id, None).await.expect("reads"), bytes);
+        }
+        let kept = if place.s3.is_none() { 5 } else { 0 };
+        assert_eq!(place.files(), kept, "no temporary file is left");
+    }
+}
+
+#[tokio::test]
 async fn an_abandoned_blob_leaves_nothing_behind() {
     for place in Place::both().await {
-        let mut writer = place.blobs.begin();
+        let mut writer = place.blobs.begin(None);
         for _ in 0..2 {
             writer.write(vec![7; 1 << 20].into()).await.expect("writes");
         }
@@ -207,11 +232,11 @@ fn a_slow_sender_occupies_no_thread() {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_all().max_blocking_threads(1).build().expect("a runtime");
     runtime.block_on(async {
-        let mut slow = blobs.begin();
+        let mut slow = blobs.begin(None);
         for _ in 0..2 {
             slow.write(vec![7; 1 << 20].into()).await.expect("writes");
         }
-        let other = async { blobs.begin().finish().await };
+        let other = async { blobs.begin(None).finish().await };
         let other = tokio::time::timeout(Duration::from_secs(20), other).await;
         other.expect("goes on beside it").expect("finishes");
     });

@@ -260,7 +260,7 @@ fn of_requester(
     requester: Option<Address>,
 ) -> impl Iterator<Item = &RequestRecord> {
     let theirs = move |request: &&RequestRecord| requester.is_none_or(|it| it == request.requester);
-    live.requests.values().map(|request| &**request).filter(theirs)
+    live.requests.values().map(Box::as_ref).filter(theirs)
 }
 
 fn counted(requests: usize) -> String {

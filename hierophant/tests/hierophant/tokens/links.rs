@@ -200,8 +200,8 @@ async fn an_upload_goes_on_over_a_reconnect() {
             }
         });
     let before = network.files();
+    // Its length is not announced, so that it has a file from its first byte on.
     let upload = worker.call(Method::PUT, &proof_path(lease));
-    let upload = upload.header("content-length", proof.len());
     let upload = upload.body(reqwest::Body::wrap_stream(pieces)).send();
     let upload = network_lib::task::spawn("upload", upload);
     eventually("the upload has begun", async || network.files() > before).await;

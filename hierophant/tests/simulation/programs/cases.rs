@@ -64,7 +64,8 @@ fn an_upload_that_stands_still_is_given_up() {
         let ticket = client.ticket(ArtifactType::Stdin).await;
         let id = ticket.artifact_uri.rsplit('/').next().expect("an id");
         let mut stream = network::dial(HTTP).await.expect("connects");
-        let head = format!("PUT /artifacts/{id} HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\n");
+        let head = "HTTP/1.1\r\nHost: h\r\nContent-Length: 99999\r\n\r\n";
+        let head = format!("PUT /artifacts/{id} {head}");
         stream.write_all(head.as_bytes()).await.expect("sends");
         for _ in 0..3 {
             stream.write_all(b"x").await.expect("sends");
