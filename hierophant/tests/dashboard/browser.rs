@@ -95,6 +95,15 @@ impl Browser {
         self.eval("document.body.innerText").await.as_str().unwrap_or_default().to_owned()
     }
 
+    /// Chooses a view, once no dialog is before it any more, and waits until it is there: until then the one
+    /// before can be clicked at.
+    pub async fn choose(&mut self, view: &str) {
+        self.until("!document.querySelector('dialog')").await;
+        self.click("nav.views a", view).await;
+        let heading = format!("document.querySelector('h1').innerText.startsWith({})", json!(view));
+        self.until(&heading).await;
+    }
+
     /// Presses the mouse on the first element that fits a selector and shows these words.
     pub async fn click(&mut self, selector: &str, words: &str) {
         let element = format!(

@@ -280,7 +280,7 @@ async fn a_click_does_what_it_says() {
     // The queue is cleared after the jobs were counted.
     let ask = client.ready_to_ask(b"third").await;
     let third = client.ask(&ask).await.expect("accepted");
-    browser.click("nav.views a", "Queue").await;
+    browser.choose("Queue").await;
     browser.click("button", "Clear").await;
     browser.click("dialog button", "Count them").await;
     browser.until_shown("would end as cancelled").await;
@@ -288,7 +288,7 @@ async fn a_click_does_what_it_says() {
     browser.until_shown("cancelled.").await;
     client.until(&third, FulfillmentStatus::Unfulfillable).await;
 
-    browser.click("nav.views a", "Contemplants").await;
+    browser.choose("Contemplants").await;
     browser.click("td.act button", "Act").await;
     browser.click("dialog button", "Drain").await;
     browser.until_shown("it takes no more jobs.").await;
