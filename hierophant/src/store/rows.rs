@@ -289,8 +289,8 @@ pub fn request(row: &dyn Columns) -> Result<RequestRecord, StoreError> {
     })
 }
 
-/// The columns of jobs, of which each is called `job_` and its own name where it stands beside a request's.
-const JOB_COLUMNS: [&str; 30] = [
+/// The columns of jobs that never change: what to prove, and since when that is known.
+pub(super) const JOB_SAID: [&str; 14] = [
     "id",
     "key",
     "vk_hash",
@@ -304,6 +304,11 @@ const JOB_COLUMNS: [&str; 30] = [
     "stdin",
     "stdin_size",
     "stdin_sha256",
+    "created_at",
+];
+
+/// The columns of jobs that may change.
+const JOB_CHANGES: [&str; 16] = [
     "state",
     "priority",
     "cycles",
@@ -317,7 +322,6 @@ const JOB_COLUMNS: [&str; 30] = [
     "worker_name",
     "worker_backend",
     "attempts",
-    "created_at",
     "updated_at",
     "started_at",
     "finished_at",
@@ -325,7 +329,9 @@ const JOB_COLUMNS: [&str; 30] = [
 
 /// Begins a statement that reads [`view`]s: to be followed by conditions on `r`, a request, and `j`, its job.
 pub(super) static SELECT_VIEWS: LazyLock<String> = LazyLock::new(|| {
-    let columns = JOB_COLUMNS.map(|name| format!(", j.{name} AS job_{name}")).concat();
+    // Each is called `job_` and its own name beside a request's columns.
+    let columns = JOB_SAID.iter().chain(&JOB_CHANGES);
+    let columns: String = columns.map(|name| format!(", j.{name} AS job_{name}")).collect();
     format!("SELECT r.*{columns} FROM requests r LEFT JOIN jobs j ON j.id = r.job")
 });
 

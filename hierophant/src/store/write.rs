@@ -6,6 +6,7 @@ use network_lib::ids::Sha256Digest;
 use network_lib::job::FailureClass;
 
 use super::audit;
+use super::rows::JOB_SAID;
 use super::statement::{ROWS_AT_ONCE, Row, Statement, Upsert};
 use super::values::{bits, capped, cause_number, mode_number};
 use crate::records::{
@@ -14,7 +15,7 @@ use crate::records::{
 };
 
 // Only what may change is replaced: each column more brings the indexes that it is in up to date once more.
-static JOBS: Upsert = Upsert::new("jobs", "id", changes_in_a_job);
+static JOBS: Upsert = Upsert::new("jobs", "id", |name| !JOB_SAID.contains(&name));
 static REQUESTS: Upsert = Upsert::new("requests", "id", changes_in_a_request);
 static ATTEMPTS: Upsert = Upsert::new("attempts", "lease", changes_in_an_attempt);
 static ARTIFACTS: Upsert = Upsert::new("artifacts", "id", changes_in_an_artifact);
@@ -160,26 +161,6 @@ fn job_row(job: &JobRecord) -> Row {
         ("started_at", job.started_at.map(|t| t.0).into()),
         ("finished_at", job.finished_at.map(|t| t.0).into()),
     ]
-}
-
-/// What to prove never changes.
-fn changes_in_a_job(column: &str) -> bool {
-    let said = [
-        "key",
-        "vk_hash",
-        "circuit_version",
-        "mode",
-        "cycle_limit",
-        "gas_limit",
-        "program",
-        "program_size",
-        "program_sha256",
-        "stdin",
-        "stdin_size",
-        "stdin_sha256",
-        "created_at",
-    ];
-    !said.contains(&column)
 }
 
 fn request_row(request: &RequestRecord, key: Sha256Digest) -> Row {

@@ -252,12 +252,12 @@ impl StagedBlob {
 
     /// At most `length` of its bytes, from `offset` on.
     pub(super) async fn part(&self, offset: u64, length: u64) -> io::Result<Bytes> {
-        let length = length.min(self.info.size.saturating_sub(offset));
+        let offset = offset.min(self.info.size);
+        let length = length.min(self.info.size - offset);
         let path = match &self.bytes {
             Staged::Memory { bytes, .. } => {
-                let start = bytes.len().min(usize::try_from(offset).unwrap_or(usize::MAX));
-                let length = usize::try_from(length).unwrap_or(usize::MAX);
-                return Ok(bytes.slice(start..start + length.min(bytes.len() - start)));
+                let position = |at: u64| usize::try_from(at).unwrap_or(bytes.len());
+                return Ok(bytes.slice(position(offset)..position(offset + length)));
             }
             Staged::File { temporary, .. } => temporary.0.clone(),
         };
