@@ -67,7 +67,8 @@ impl Binaries {
 /// The repository's root, where cargo started this program. It is asked for at run time, because one
 /// build folder may serve several clones.
 fn workspace() -> Option<PathBuf> {
-    Some(Path::new(&std::env::var_os("CARGO_MANIFEST_DIR")?).join(".."))
+    let package = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR")?);
+    package.ancestors().find(|folder| folder.join("Cargo.lock").exists()).map(Path::to_owned)
 }
 
 fn with_suffix(name: &str) -> String {

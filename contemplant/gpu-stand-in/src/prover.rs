@@ -17,8 +17,8 @@ use tokio_util::sync::CancellationToken;
 
 /// Real proofs of `examples/fibonacci`; see the README beside them.
 const RECORDED: [(ProofMode, &[u8]); 2] = [
-    (ProofMode::Core, include_bytes!("../../hierophant/tests/proofs/core.zst")),
-    (ProofMode::Compressed, include_bytes!("../../hierophant/tests/proofs/compressed.zst")),
+    (ProofMode::Core, include_bytes!("../../../hierophant/tests/proofs/core.zst")),
+    (ProofMode::Compressed, include_bytes!("../../../hierophant/tests/proofs/compressed.zst")),
 ];
 
 /// Where proofs come from.

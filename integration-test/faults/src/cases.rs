@@ -43,7 +43,7 @@ mod tests {
 
     #[test]
     fn every_case_has_a_name_of_its_own_and_is_documented() {
-        let docs = include_str!("../../docs/faults.md");
+        let docs = include_str!("../../../docs/faults.md");
         let mut names = BTreeSet::new();
         for case in all() {
             assert!(names.insert(case.name), "{} is there twice", case.name);

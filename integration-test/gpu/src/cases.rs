@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn every_case_is_documented() {
-        let docs = include_str!("../../docs/gpu.md");
+        let docs = include_str!("../../../docs/gpu.md");
         let own = all().into_iter().map(|case| (case.name, case.about));
         let servers = crate::server::all().into_iter().map(|case| (case.name, case.about));
         for (name, about) in own.chain(servers) {
