@@ -4,7 +4,6 @@ mod docker;
 mod tls;
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,6 +11,7 @@ use std::time::Duration;
 use network_lib::config::{Faults, Settings};
 use network_lib::job::ProofMode;
 use network_lib::logging::LogFormat;
+use network_lib::secret::Secret;
 use network_lib::wire::WEBSOCKET_PATH;
 use serde::{Deserialize, Serialize};
 use url::Url;
@@ -22,7 +22,7 @@ use crate::gpu;
 use crate::prover_server::socket_of;
 
 /// The commented file that `contemplant init` writes.
-pub const TEMPLATE: &str = include_str!("../contemplant.toml");
+pub const TEMPLATE: &str = include_str!("../contemplant.example.toml");
 
 /// Everything that can be set.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -97,31 +97,6 @@ pub enum BackendChoice {
     Cuda,
     /// Real execution and SP1's mock proof.
     Mock,
-}
-
-/// A text that must not appear in logs.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Takes a text in.
-    #[must_use]
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
-    /// The text, for the one who has to be told.
-    #[must_use]
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(not shown)")
-    }
 }
 
 impl Default for Config {
@@ -351,8 +326,13 @@ mod tests {
 
     #[test]
     fn the_documented_defaults_are_the_defaults() {
-        let shown: toml::Table = template::shown_defaults(TEMPLATE).parse().unwrap();
-        assert_eq!(shown, toml::Table::try_from(Config::default()).unwrap());
+        let defaults = toml::Table::try_from(Config::default()).unwrap();
+        let wrong = template::differences(TEMPLATE, &defaults);
+        assert!(
+            wrong.is_empty(),
+            "contemplant.example.toml:{}",
+            wrong.join("\ncontemplant.example.toml:")
+        );
     }
 
     #[test]
@@ -389,7 +369,7 @@ mod tests {
 
     #[test]
     fn the_token_is_not_printed() {
-        let token = Some(Secret::new("very secret"));
+        let token = Some(Secret::from("very secret"));
         let config = Config { token, ..Config::default() };
         assert!(!format!("{config:?}").contains("very secret"));
     }

@@ -27,7 +27,7 @@ use network_lib::job::ProofMode;
 use network_lib::signal::Shutdown;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{BackendChoice, Config, Secret, endpoints};
+use crate::config::{BackendChoice, Config, endpoints};
 use crate::executor::Executor;
 use crate::executor::cpu::CpuExecutor;
 use crate::executor::cuda::{CudaExecutor, CudaSettings, SILENCE_LIMIT};
@@ -102,7 +102,7 @@ pub async fn run(
         trust,
         worker_id: data_dir.worker_id,
         name,
-        token: config.token.as_ref().map(|token| Secret::reveal(token).to_owned()),
+        token: config.token.as_ref().map(|token| token.reveal().to_owned()),
         reconnect_max_delay: config.reconnect_max_delay,
         shutdown_grace: config.shutdown_grace,
     };

@@ -26,7 +26,7 @@ use crate::events::Events;
 use crate::listen::{self, Slots};
 use crate::metrics::Metrics;
 use crate::operators::Operators;
-use crate::root::{Owners, Resources};
+use crate::root::{self, Owners, Resources};
 use crate::store::JobStore;
 use crate::tokens::Tokens;
 use crate::webhooks::Webhooks;
@@ -101,7 +101,7 @@ impl Context {
             tokens,
             auth: config.auth,
             authenticator: Arc::new(Authenticator::new(config.auth, config.listed())),
-            clients: Clients::new(config),
+            clients: root::clients(config),
             calls: config.calls.clone(),
             urls: Arc::new(PublicUrls::new(
                 config.public_http_url.clone(),

@@ -21,15 +21,12 @@ use serde::de::DeserializeOwned;
 use crate::api::http::v1::model::{
     Audited, Blocked, Job, Overview, Program, Request, WholeJob, WholeWorker, Why, Worker,
 };
-use crate::config::Config;
+use crate::config::{Config, TOKEN_VARIABLE};
 use act::Act;
 use caller::{CallError, Caller};
 use reach::Reach;
 use show::Show;
 use token::TokenCommand;
-
-/// The variable with the token that is presented.
-pub const TOKEN_VARIABLE: &str = "HIEROPHANT_TOKEN";
 
 /// Hierophant cannot be reached.
 const UNREACHABLE: u8 = 3;

@@ -9,8 +9,6 @@ use std::sync::Arc;
 
 use alloy_primitives::Address;
 
-use crate::config::Config;
-
 /// The most that an address may take; 0 = no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Quota {
@@ -102,36 +100,15 @@ struct Known {
 pub struct Clients(Arc<Known>);
 
 impl Clients {
-    /// As configured.
+    /// Clients with a name and a quota of their own, and what applies to all other addresses.
     #[must_use]
-    pub fn new(config: &Config) -> Self {
-        let quotas = &config.quotas;
-        let others = Quota {
-            requests_per_minute: quotas.requests_per_minute,
-            open_requests: quotas.open_requests,
-            cycles_per_day: quotas.cycles_per_day,
-            stored_bytes: quotas.stored_bytes,
-            open_tickets: quotas.open_tickets,
-            programs: quotas.programs,
-        };
-        let clients = config.clients.iter().map(|client| {
-            let quota = Quota {
-                requests_per_minute: client
-                    .requests_per_minute
-                    .unwrap_or(others.requests_per_minute),
-                open_requests: client.open_requests.unwrap_or(others.open_requests),
-                cycles_per_day: client.cycles_per_day.unwrap_or(others.cycles_per_day),
-                stored_bytes: client.stored_bytes.unwrap_or(others.stored_bytes),
-                open_tickets: client.open_tickets.unwrap_or(others.open_tickets),
-                programs: client.programs.unwrap_or(others.programs),
-            };
-            (client.address, (client.name.clone(), quota))
-        });
-        Self(Arc::new(Known {
-            clients: clients.collect(),
-            others,
-            strangers_tickets: quotas.strangers_tickets,
-        }))
+    pub fn new(
+        named: impl IntoIterator<Item = (Address, String, Quota)>,
+        others: Quota,
+        strangers_tickets: u64,
+    ) -> Self {
+        let named = named.into_iter().map(|(address, name, quota)| (address, (name, quota)));
+        Self(Arc::new(Known { clients: named.collect(), others, strangers_tickets }))
     }
 
     /// The name of an address, if it is configured.
@@ -162,32 +139,6 @@ pub const fn has_room(taken: u64, most: u64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::ClientConfig;
-
-    #[test]
-    fn a_clients_own_quota_stands_before_everybodys() {
-        let mut config = Config::for_test("unused".into());
-        config.quotas.open_requests = 7;
-        config.quotas.stored_bytes = 70;
-        config.clients = vec![ClientConfig {
-            address: Address::repeat_byte(1),
-            name: "rollup".into(),
-            requests_per_minute: None,
-            open_requests: Some(9),
-            cycles_per_day: None,
-            stored_bytes: Some(0),
-            open_tickets: None,
-            programs: None,
-        }];
-        let clients = Clients::new(&config);
-        let (own, others) =
-            (clients.quota(Address::repeat_byte(1)), clients.quota(Address::repeat_byte(2)));
-        assert_eq!((own.open_requests, own.stored_bytes), (9, 0));
-        assert_eq!((others.open_requests, others.stored_bytes), (7, 70));
-        assert_eq!(own.open_tickets, others.open_tickets);
-        assert_eq!(clients.name(Address::repeat_byte(1)), Some("rollup"));
-        assert_eq!(clients.name(Address::repeat_byte(2)), None);
-    }
 
     #[test]
     fn zero_is_no_limit() {

@@ -41,10 +41,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
 use crate::artifacts::blobs::Blobs;
-use crate::artifacts::blobs::bucket::BucketSettings;
 use crate::artifacts::budget::DiskBudget;
-use crate::clients::Clients;
-use crate::config::Config;
+use crate::config::{BucketSettings, Config};
 use crate::events::Events;
 use crate::listen::{Accept, Doors};
 use crate::metrics::Metrics;
@@ -166,7 +164,7 @@ pub async fn run_on<L: Accept>(
 
     let owners = root.owners.clone();
     budget.watch(stop.clone());
-    webhooks.deliver(&store, &Clients::new(&config), &stop);
+    webhooks.deliver(&store, &root::clients(&config), &stop);
     let context = api::Context::new(&config, http_port, owners, resources);
     let grpc = api::grpc::serve(doors.clone(), listeners.grpc, context.clone(), stop.clone());
     let mut grpc = task::spawn("grpc", grpc);
@@ -212,10 +210,14 @@ async fn open_blobs(config: &Config) -> anyhow::Result<Blobs> {
     }
 }
 
-/// Keeps a second Hierophant out of the data folder for as long as the file is open.
+/// Creates the data folder where it is missing, and keeps a second Hierophant out of it for as long as the file
+/// is open.
 fn lock(data: &Path) -> anyhow::Result<File> {
     let path = data.join("lock");
-    std::fs::create_dir_all(data).with_context(|| format!("cannot create {}", data.display()))?;
+    std::fs::create_dir_all(data).with_context(|| {
+        let data = data.display();
+        format!("cannot create the data folder {data}: expected a writable folder as `data_dir`")
+    })?;
     // Not truncated: should the file be somebody else's, it stays as it is.
     let mut options = File::options();
     options.write(true).create(true).truncate(false);

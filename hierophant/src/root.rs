@@ -14,14 +14,17 @@ use crate::artifacts::ArtifactsHandle;
 use crate::artifacts::actor::ArtifactsActor;
 use crate::artifacts::blobs::Blobs;
 use crate::artifacts::budget::DiskBudget;
-use crate::clients::Clients;
+use crate::artifacts::retention;
+use crate::clients::{Clients, Quota};
 use crate::config::Config;
 use crate::events::Events;
 use crate::metrics::Metrics;
 use crate::proofs::ProofsHandle;
-use crate::proofs::actor::{ProofsActor, ProofsArguments};
+use crate::proofs::actor::{ProofsActor, ProofsArguments, millis};
+use crate::proofs::core::Limits;
 use crate::registry::RegistryHandle;
 use crate::registry::actor::{RegistryActor, RegistryArguments};
+use crate::registry::core::Rules;
 use crate::store::JobStore;
 use crate::tokens::Tokens;
 use crate::verify::ProofChecker;
@@ -80,9 +83,9 @@ impl Root {
         let artifacts = ArtifactsActor::start(
             Arc::clone(&store),
             blobs.clone(),
-            config.retention_rules(),
+            retention_rules(config),
             budget,
-            Clients::new(config),
+            clients(config),
             metrics.clone(),
             above.clone(),
         )
@@ -91,7 +94,7 @@ impl Root {
         let arguments = ProofsArguments {
             store: Arc::clone(&store),
             blobs,
-            limits: config.proof_limits(),
+            limits: proof_limits(config),
             quarantine: config.proofs.quarantine,
             checker,
             metrics,
@@ -100,8 +103,8 @@ impl Root {
         };
         let proofs = ProofsActor::start(arguments, above.clone()).await?;
         let arguments = RegistryArguments {
-            rules: config.registry_rules(),
-            shared_token: config.worker_token.as_ref().map(|token| token.0.as_str().into()),
+            rules: registry_rules(config),
+            shared_token: config.worker_token.clone(),
             tokens,
             heartbeat_interval: config.worker_registry.heartbeat_interval,
             proofs: proofs.clone(),
@@ -165,5 +168,105 @@ impl Actor for RootActor {
             _ => {}
         }
         Ok(())
+    }
+}
+
+/// Names and quotas of the configured clients.
+#[must_use]
+pub fn clients(config: &Config) -> Clients {
+    let quotas = &config.quotas;
+    let others = Quota {
+        requests_per_minute: quotas.requests_per_minute,
+        open_requests: quotas.open_requests,
+        cycles_per_day: quotas.cycles_per_day,
+        stored_bytes: quotas.stored_bytes,
+        open_tickets: quotas.open_tickets,
+        programs: quotas.programs,
+    };
+    let named = config.clients.iter().map(|client| {
+        let quota = Quota {
+            requests_per_minute: client.requests_per_minute.unwrap_or(others.requests_per_minute),
+            open_requests: client.open_requests.unwrap_or(others.open_requests),
+            cycles_per_day: client.cycles_per_day.unwrap_or(others.cycles_per_day),
+            stored_bytes: client.stored_bytes.unwrap_or(others.stored_bytes),
+            open_tickets: client.open_tickets.unwrap_or(others.open_tickets),
+            programs: client.programs.unwrap_or(others.programs),
+        };
+        (client.address, client.name.clone(), quota)
+    });
+    Clients::new(named, others, quotas.strangers_tickets)
+}
+
+/// Limits of the scheduler.
+fn proof_limits(config: &Config) -> Limits {
+    let registry = &config.worker_registry;
+    Limits {
+        max_attempts: config.proofs.max_attempts.get(),
+        max_waiting: config.proofs.max_waiting.get(),
+        clients: clients(config),
+        urgent_modes: config.proofs.urgent_modes.clone(),
+        race_after: config.proofs.race_after,
+        attempt_limit_ms: millis(config.proofs.attempt_limit),
+        stall_limit_ms: i64::from(registry.worker_required_progress_interval_mins) * 60_000,
+        unlisted_limit_ms: millis(registry.silence_limit),
+        return_limit_ms: millis(registry.return_limit),
+        max_strikes: registry.max_strikes,
+        strike_decay_ms: millis(registry.strike_decay),
+    }
+}
+
+/// Retention times of artifacts.
+const fn retention_rules(config: &Config) -> retention::Rules {
+    let config = &config.retention;
+    retention::Rules {
+        proofs_after_delivery: config.proofs_after_delivery,
+        proofs_undelivered: config.proofs_undelivered,
+        inputs_after_end: config.inputs_after_end,
+        unused_uploads: config.unused_uploads,
+    }
+}
+
+/// Rules for admission and liveness of workers.
+fn registry_rules(config: &Config) -> Rules {
+    let registry = &config.worker_registry;
+    let silence = registry.silence_limit.as_millis();
+    Rules {
+        max_workers: registry.max_workers.get(),
+        silence_limit_ms: u64::try_from(silence).unwrap_or(u64::MAX),
+        mock_mode: config.mock_mode,
+        blocked: registry.blocked.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloy_primitives::Address;
+
+    use super::*;
+    use crate::config::ClientConfig;
+
+    #[test]
+    fn a_clients_own_quota_stands_before_everybodys() {
+        let mut config = Config::for_test("unused".into());
+        config.quotas.open_requests = 7;
+        config.quotas.stored_bytes = 70;
+        config.clients = vec![ClientConfig {
+            address: Address::repeat_byte(1),
+            name: "rollup".into(),
+            requests_per_minute: None,
+            open_requests: Some(9),
+            cycles_per_day: None,
+            stored_bytes: Some(0),
+            open_tickets: None,
+            programs: None,
+        }];
+        let clients = clients(&config);
+        let (own, others) =
+            (clients.quota(Address::repeat_byte(1)), clients.quota(Address::repeat_byte(2)));
+        assert_eq!((own.open_requests, own.stored_bytes), (9, 0));
+        assert_eq!((others.open_requests, others.stored_bytes), (7, 70));
+        assert_eq!(own.open_tickets, others.open_tickets);
+        assert_eq!(clients.name(Address::repeat_byte(1)), Some("rollup"));
+        assert_eq!(clients.name(Address::repeat_byte(2)), None);
     }
 }

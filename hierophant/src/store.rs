@@ -214,7 +214,7 @@ pub enum ExecutionFilter {
 pub async fn open(config: &Config, metrics: Metrics) -> Result<Arc<dyn JobStore>, StoreError> {
     Ok(match &config.database_url {
         Some(url) => {
-            let driver = postgres::connect(&url.0).await?;
+            let driver = postgres::connect(url.reveal()).await?;
             Arc::new(SqlStore(Grouped::new(Measured { driver, metrics })))
         }
         None => {

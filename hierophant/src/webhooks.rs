@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use network_lib::ids::Sha256Digest;
+use network_lib::secret::Secret;
 use network_lib::task;
 use reqwest::Url;
 use sha2::{Digest, Sha256};
@@ -17,7 +18,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::clients::Clients;
-use crate::config::{Secret, WebhookConfig};
+use crate::config::WebhookConfig;
 use crate::metrics::Metrics;
 use crate::records::{Change, Millis, NoticeRecord, RequestState};
 use crate::store::{JobStore, StoreError};

@@ -5,9 +5,9 @@ use network_lib::config::template::{Key, Section, sections};
 
 const PAGE: &str = "../docs/configuration.md";
 
-const HIEROPHANT: &str = include_str!("../../hierophant/hierophant.template.toml");
+const HIEROPHANT: &str = include_str!("../../hierophant/hierophant.example.toml");
 
-const CONTEMPLANT: &str = include_str!("../../contemplant/contemplant.toml");
+const CONTEMPLANT: &str = include_str!("../../contemplant/contemplant.example.toml");
 
 const INTRODUCTION: &str = "\
 # Configuration

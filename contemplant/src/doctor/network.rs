@@ -3,7 +3,7 @@
 use network_lib::handshake::{Backend, Capabilities, Hello, ProtocolRange};
 use network_lib::ids::WorkerId;
 
-use crate::config::{BackendChoice, Config, Secret, endpoints};
+use crate::config::{BackendChoice, Config, endpoints};
 use crate::link;
 use crate::trust::Trust;
 
@@ -18,7 +18,7 @@ pub(super) async fn hierophant(config: &Config) -> Result<String, String> {
         software_version: env!("CARGO_PKG_VERSION").to_owned(),
         name: "doctor".to_owned(),
         worker_id: WorkerId::random(),
-        token: config.token.as_ref().map(|token| Secret::reveal(token).into()),
+        token: config.token.clone(),
         capabilities: Capabilities {
             vm: "sp1".to_owned(),
             circuit_versions: Vec::new(),

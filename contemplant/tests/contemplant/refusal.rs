@@ -36,7 +36,7 @@ async fn a_full_hierophant_is_asked_again() {
 #[tokio::test]
 async fn the_token_and_the_name_are_presented() {
     let mut setup = Setup::start_with(|config| {
-        config.token = Some(contemplant::config::Secret::new("swordfish"));
+        config.token = Some(Secret::from("swordfish"));
         config.name = Some("melchizedek".to_owned());
     })
     .await;

@@ -26,8 +26,9 @@ use network_lib::ids::ArtifactId;
 use network_lib::job::BlobInfo;
 use sha2::{Digest, Sha256};
 
+use crate::config::BucketSettings;
 use crate::records::Millis;
-use bucket::{Bucket, BucketError, BucketSettings};
+use bucket::{Bucket, BucketError};
 use folder::Folder;
 pub use staging::{BlobWriter, StagedBlob};
 use staging::{StagedFile, Staging};

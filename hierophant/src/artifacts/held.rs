@@ -129,26 +129,14 @@ fn less(counts: &mut BTreeMap<Address, u64>, owner: Address, by: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{ClientConfig, Config};
+    use crate::clients::Quota;
 
     const ROLLUP: Address = Address::repeat_byte(1);
 
     fn held() -> Held {
-        let mut config = Config::for_test("unused".into());
-        config.quotas.open_tickets = 2;
-        config.quotas.strangers_tickets = 3;
-        config.quotas.stored_bytes = 100;
-        config.clients = vec![ClientConfig {
-            address: ROLLUP,
-            name: "rollup".into(),
-            requests_per_minute: None,
-            open_requests: None,
-            cycles_per_day: None,
-            stored_bytes: Some(0),
-            open_tickets: None,
-            programs: None,
-        }];
-        Held::new(Clients::new(&config))
+        let others = Quota { open_tickets: 2, stored_bytes: 100, ..Quota::default() };
+        let own = Quota { stored_bytes: 0, ..others };
+        Held::new(Clients::new([(ROLLUP, "rollup".into(), own)], others, 3))
     }
 
     #[test]

@@ -6,10 +6,10 @@ use network_lib::config::Faults;
 use serde::{Deserialize, Serialize};
 
 /// Less would refuse a program's verifying key with what goes with it.
-const SMALLEST_MESSAGE: usize = 128 * 1024;
+const MIN_MESSAGE: usize = 128 * 1024;
 
 /// Shorter would refuse what SDK clients ask for by default: four hours.
-const SHORTEST_DEADLINE: Duration = Duration::from_secs(4 * 3600);
+const MIN_DEADLINE: Duration = Duration::from_secs(4 * 3600);
 
 /// Section `[calls]`: limits of clients' calls.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -44,24 +44,24 @@ impl Default for CallsConfig {
 }
 
 impl CallsConfig {
-    /// Notes what is wrong with it.
+    /// Checks the section.
     pub(super) fn validate(&self, faults: &mut Faults) {
-        if self.max_message_bytes < SMALLEST_MESSAGE {
+        if self.max_message_bytes < MIN_MESSAGE {
             faults.add(
                 "calls.max_message_bytes",
-                "is less than 131072, so programs could not be registered; make it larger",
+                "is too small to register programs: expected at least 131072",
             );
         }
-        if self.max_deadline < SHORTEST_DEADLINE {
+        if self.max_deadline < MIN_DEADLINE {
             faults.add(
                 "calls.max_deadline",
-                "is shorter than 4 hours, which SDK clients ask for by default; make it longer",
+                "is shorter than the default of SDK clients: expected at least \"4h\"",
             );
         }
         if self.per_ip_burst == 0 {
             faults.add(
                 "calls.per_ip_burst",
-                "is 0, so no call would be let in; write the number of calls that may come at once",
+                "is 0, so every call would be refused: expected a number of calls",
             );
         }
     }

@@ -7,7 +7,7 @@ use network_lib::config::Faults;
 use serde::{Deserialize, Serialize};
 
 /// Longest name of a client, in characters.
-const LONGEST_NAME: usize = 64;
+const MAX_NAME: usize = 64;
 
 /// One entry of `[[clients]]`: an address that counts as listed. A quota that is left out is that of
 /// `[quotas]`.
@@ -88,19 +88,19 @@ impl Default for QuotasConfig {
     }
 }
 
-/// Notes what is wrong with the clients.
+/// Checks the entries.
 pub(super) fn validate(clients: &[ClientConfig], faults: &mut Faults) {
     let mut seen = BTreeSet::new();
     for (number, client) in clients.iter().enumerate() {
         let key = |name: &str| format!("clients[{number}].{name}");
         if !seen.insert(client.address) {
-            faults.add(key("address"), "is there twice; write one entry for each address");
+            faults.add(key("address"), "is listed twice: expected one entry for each address");
         }
         let length = client.name.chars().count();
-        if length == 0 || length > LONGEST_NAME || client.name.chars().any(char::is_control) {
+        if length == 0 || length > MAX_NAME || client.name.chars().any(char::is_control) {
             faults.add(
                 key("name"),
-                format!("is empty, longer than {LONGEST_NAME} characters or not printable"),
+                format!("invalid name: expected 1 to {MAX_NAME} printable characters"),
             );
         }
     }

@@ -1,4 +1,4 @@
-//! What strangers may take: `[limits]`.
+//! Limits on untrusted peers: `[limits]`.
 
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
@@ -6,11 +6,11 @@ use std::time::Duration;
 use network_lib::config::Faults;
 use serde::{Deserialize, Serialize};
 
-/// Smallest head of a request that can be configured: hyper reads in pieces of this size.
-const SMALLEST_HEAD: u32 = 8192;
+/// Minimum of `max_head_bytes`: hyper reads in pieces of this size.
+const MIN_HEAD: u32 = 8192;
 
-/// Shorter windows are refused: a link that stumbles for a second is no slow link.
-const SHORTEST_WINDOW: Duration = Duration::from_secs(1);
+/// Minimum of `upload_window`: a stall of a second does not make a link slow.
+const MIN_WINDOW: Duration = Duration::from_secs(1);
 
 /// Section `[limits]`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -85,26 +85,31 @@ impl Default for LimitsConfig {
     }
 }
 
-/// Notes what is wrong with the limits.
-pub(super) fn validate(limits: &LimitsConfig, faults: &mut Faults) {
-    for (key, time) in [
-        ("limits.handshake_time", limits.handshake_time),
-        ("limits.head_time", limits.head_time),
-        ("limits.idle_time", limits.idle_time),
-        ("limits.stall_time", limits.stall_time),
-        ("limits.rpc_deadline", limits.rpc_deadline),
-    ] {
-        if time.is_zero() {
-            faults.add(key, "is 0, so nobody could be served; write a time like \"10s\"");
+impl LimitsConfig {
+    /// Checks the section.
+    pub(super) fn validate(&self, faults: &mut Faults) {
+        for (key, time) in [
+            ("limits.handshake_time", self.handshake_time),
+            ("limits.head_time", self.head_time),
+            ("limits.idle_time", self.idle_time),
+            ("limits.stall_time", self.stall_time),
+            ("limits.rpc_deadline", self.rpc_deadline),
+        ] {
+            if time.is_zero() {
+                faults.add(key, "is 0, so no call could be served: expected a time like \"10s\"");
+            }
         }
-    }
-    if limits.max_head_bytes < SMALLEST_HEAD {
-        faults.add(
-            "limits.max_head_bytes",
-            format!("is less than {SMALLEST_HEAD}, which is the least that is read at once"),
-        );
-    }
-    if limits.upload_window < SHORTEST_WINDOW {
-        faults.add("limits.upload_window", "is shorter than a second; write a time like \"1m\"");
+        if self.max_head_bytes < MIN_HEAD {
+            faults.add(
+                "limits.max_head_bytes",
+                format!("is too small: expected at least {MIN_HEAD}, the size of one read"),
+            );
+        }
+        if self.upload_window < MIN_WINDOW {
+            faults.add(
+                "limits.upload_window",
+                "is shorter than a second: expected a time like \"1m\"",
+            );
+        }
     }
 }

@@ -1,12 +1,15 @@
-//! Who may operate: `[operators]`.
+//! Access of operators: `[operators]`.
 
 use serde::{Deserialize, Serialize};
+
+/// Environment variable with the access token that commands of `hierophant` present.
+pub const TOKEN_VARIABLE: &str = "HIEROPHANT_TOKEN";
 
 /// Section `[operators]`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct OperatorsConfig {
-    /// Whether callers on this machine need a token too. Default no: whoever has an account on it, and
-    /// whatever a proxy on it passes on without a word of it, may operate.
+    /// Whether callers on this machine need a token too. Default no: every account on this machine may operate,
+    /// and so may callers behind a proxy on it that does not say that it forwards.
     pub require_token: bool,
 }

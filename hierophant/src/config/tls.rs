@@ -41,24 +41,30 @@ impl TlsConfig {
     pub const fn is_on(&self) -> bool {
         self.certificate.is_some()
     }
-}
 
-/// Notes what is wrong with the certificates' settings. The files are read at the start.
-pub(super) fn validate(tls: &TlsConfig, faults: &mut Faults) {
-    match (&tls.certificate, &tls.key) {
-        (Some(_), None) => faults.add("tls.key", "is missing; name the certificate's private key"),
-        (None, Some(_)) => faults.add("tls.certificate", "is missing; name the certificate"),
-        _ => {}
-    }
-    if tls.client_ca.is_some() && tls.certificate.is_none() {
-        faults.add("tls.client_ca", "needs `certificate` and `key`: without TLS nobody shows one");
-    }
-    for (key, wanted) in [
-        ("tls.worker_certificates", tls.worker_certificates),
-        ("tls.client_certificates", tls.client_certificates),
-    ] {
-        if wanted == PeerCertificates::Required && tls.client_ca.is_none() {
-            faults.add(key, "needs `client_ca`, the authorities whose certificates are taken");
+    /// Checks the section. The files are read at start-up.
+    pub(super) fn validate(&self, faults: &mut Faults) {
+        match (&self.certificate, &self.key) {
+            (Some(_), None) => faults
+                .add("tls.key", "is missing: expected the file of the certificate's private key"),
+            (None, Some(_)) => {
+                faults.add("tls.certificate", "is missing: expected the file of the certificate")
+            }
+            _ => {}
+        }
+        if self.client_ca.is_some() && self.certificate.is_none() {
+            faults.add(
+                "tls.client_ca",
+                "needs `certificate` and `key`, because peers present certificates over TLS only",
+            );
+        }
+        for (key, wanted) in [
+            ("tls.worker_certificates", self.worker_certificates),
+            ("tls.client_certificates", self.client_certificates),
+        ] {
+            if wanted == PeerCertificates::Required && self.client_ca.is_none() {
+                faults.add(key, "needs `client_ca`: expected the file of the authorities whose certificates are accepted");
+            }
         }
     }
 }

@@ -1,18 +1,18 @@
 //! Receivers of webhooks: `[[webhooks]]`.
 
 use network_lib::config::Faults;
+use network_lib::secret::Secret;
 use reqwest::Url;
 use serde::{Deserialize, Serialize};
 use standardwebhooks::Webhook;
 
-use super::Secret;
 use crate::records::RequestState;
 
 /// What a secret begins with.
 const PREFIX: &str = "whsec_";
 
 /// Digits of 24 bytes in base64: shorter keys are refused.
-const SHORTEST_KEY: usize = 32;
+const MIN_KEY: usize = 32;
 
 /// An end of a request that a receiver hears of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,7 +64,7 @@ fn all() -> Vec<Ending> {
     Ending::ALL.to_vec()
 }
 
-/// Notes what is wrong with the receivers.
+/// Checks the entries.
 pub(super) fn validate(webhooks: &[WebhookConfig], faults: &mut Faults) {
     for (number, webhook) in webhooks.iter().enumerate() {
         let key = |name: &str| format!("webhooks[{number}].{name}");
@@ -72,23 +72,23 @@ pub(super) fn validate(webhooks: &[WebhookConfig], faults: &mut Faults) {
         if !url.is_some_and(|url| ["http", "https"].contains(&url.scheme())) {
             faults.add(
                 key("url"),
-                "is no http:// or https:// URL; write it like \"https://example.org/proofs\"",
+                "invalid URL: expected an http:// or https:// URL like \"https://example.org/proofs\"",
             );
         }
         if webhooks[..number].iter().any(|earlier| earlier.url == webhook.url) {
-            faults.add(key("url"), "is there twice; write one entry with both lists in `on`");
+            faults.add(key("url"), "is listed twice: expected one entry with both lists in `on`");
         }
-        let secret = webhook.secret.0.strip_prefix(PREFIX);
-        let usable = |key: &str| key.len() >= SHORTEST_KEY && Webhook::new(key).is_ok();
+        let secret = webhook.secret.reveal().strip_prefix(PREFIX);
+        let usable = |key: &str| key.len() >= MIN_KEY && Webhook::new(key).is_ok();
         if !secret.is_some_and(usable) {
             faults.add(
                 key("secret"),
-                "is not `whsec_` and base64 of 24 bytes or more; make one with: echo \
-                 whsec_$(openssl rand -base64 32)",
+                "invalid key: expected `whsec_` and base64 of at least 24 bytes; make one with: \
+                 echo whsec_$(openssl rand -base64 32)",
             );
         }
         if webhook.on.is_empty() {
-            faults.add(key("on"), "is empty, so nothing would be sent; remove the key for all");
+            faults.add(key("on"), "is empty, so nothing would be sent: expected states, or no such key for all of them");
         }
     }
 }

@@ -38,18 +38,6 @@ const SESSION: [(&str, &str); 3] = [
     ("tcp_keepalives_count", "3"),
 ];
 
-/// Reads a URL without connecting.
-///
-/// # Errors
-///
-/// In words, what is wrong with it. The text does not repeat the URL, which may hold a password.
-pub fn check_url(url: &str) -> Result<(), String> {
-    if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
-        return Err("is no postgres:// URL".into());
-    }
-    PgConnectOptions::from_str(url).map(drop).map_err(|error| format!("cannot be read: {error}"))
-}
-
 /// Connects, takes the lock and brings the database to this version's schema.
 ///
 /// # Errors
@@ -166,12 +154,7 @@ mod tests {
     #[test]
     fn passwords_stay_out_of_what_people_see() {
         let url = "postgres://kahana:s3cret@db.example.org:5433/proofs";
-        assert_eq!(check_url(url), Ok(()));
         let options = PgConnectOptions::from_str(url).expect("a URL");
         assert_eq!(location(&options), "proofs on db.example.org:5433");
-        for bad in ["mysql://a:s3cret@b/c", "postgres://a:s3cret@b:port/c", "s3cret"] {
-            let text = check_url(bad).expect_err("is refused");
-            assert!(!text.contains("s3cret"), "{text}");
-        }
     }
 }

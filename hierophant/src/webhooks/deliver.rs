@@ -117,7 +117,7 @@ async fn send(
         .map_err(|error| chain(&error))?;
     let id = format!("msg_{}", hex::encode(notice.id));
     let timestamp = Millis::now().0 / 1000;
-    let signature = Webhook::new(&receiver.secret.0)
+    let signature = Webhook::new(receiver.secret.reveal())
         .and_then(|key| key.sign(&id, timestamp, body.as_bytes()))
         .map_err(|error| chain(&error))?;
     let call = client

@@ -7,7 +7,7 @@ use crate::config::Ending;
 use crate::records::{NetworkMode, RequestRecord};
 
 fn receiver(url: &str, on: &[Ending]) -> Receiver {
-    let secret = Secret(format!("whsec_{}", "c2VjcmV0".repeat(4)));
+    let secret = Secret::from(format!("whsec_{}", "c2VjcmV0".repeat(4)));
     Receiver::new(&WebhookConfig { url: url.into(), secret, on: on.to_vec() })
 }
 

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use hierophant::config::Secret;
 use hierophant_proto::artifact::{ArtifactType, CreateArtifactRequest};
 use hierophant_proto::network as pb;
+use network_lib::secret::Secret;
 use pb::FulfillmentStatus;
 use tonic::Code;
 
@@ -15,7 +15,7 @@ async fn requests_are_proved_and_survive_restarts_of_both() {
     let server =
         tokio::task::spawn_blocking(support::postgres::Server::start).await.expect("starts");
     let server = Arc::new(server);
-    let url = Secret(server.url("postgres"));
+    let url = Secret::from(server.url("postgres"));
     let network = Network::start_with(|config| config.database_url = Some(url)).await;
     assert!(!network.data().join("hierophant.db").exists());
     let mut client = Client::connect(&network).await;
@@ -54,7 +54,7 @@ async fn requests_are_proved_and_survive_restarts_of_both() {
 #[tokio::test]
 async fn a_second_hierophant_and_a_wrong_url_are_refused() {
     let database = support::postgres::database().await;
-    let url = Secret(database.url.clone());
+    let url = Secret::from(database.url.clone());
     let network = Network::start_with(|config| config.database_url = Some(url)).await;
     let other = tempfile::tempdir().expect("temp dir");
     let mut config = network.config.clone();
@@ -66,7 +66,7 @@ async fn a_second_hierophant_and_a_wrong_url_are_refused() {
     };
     let error = refusal(config.clone()).await;
     assert!(error.contains("another Hierophant uses the database test_"), "{error}");
-    config.database_url = Some(Secret("postgres://kahana:s3cret@127.0.0.1:1/proofs".into()));
+    config.database_url = Some(Secret::from("postgres://kahana:s3cret@127.0.0.1:1/proofs"));
     let error = refusal(config).await;
     assert!(error.contains("cannot open the database proofs on 127.0.0.1:1"), "{error}");
     assert!(!error.contains("s3cret") && !error.contains('\n'), "{error}");

@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use hierophant::config::{Config, Secret};
+use hierophant::config::Config;
 use hierophant_proto::artifact::ArtifactType;
 use hierophant_proto::network as pb;
+use network_lib::secret::Secret;
 use network_lib::wire::{FromWorker, ToWorker, stdin_path};
 use pb::FulfillmentStatus;
 use test_peers::s3::{ACCESS_KEY_ID, BUCKET, Mood, S3, SECRET_ACCESS_KEY};
@@ -21,8 +22,8 @@ fn on(s3: &S3) -> impl FnOnce(&mut Config) {
     move |config| {
         config.storage.artifacts_url = Some(format!("s3://{BUCKET}/network"));
         config.storage.s3_endpoint = Some(endpoint);
-        config.storage.s3_access_key_id = Some(Secret(ACCESS_KEY_ID.into()));
-        config.storage.s3_secret_access_key = Some(Secret(SECRET_ACCESS_KEY.into()));
+        config.storage.s3_access_key_id = Some(Secret::from(ACCESS_KEY_ID));
+        config.storage.s3_secret_access_key = Some(Secret::from(SECRET_ACCESS_KEY));
     }
 }
 
@@ -146,7 +147,7 @@ async fn a_start_without_the_bucket_is_refused_and_the_next_one_goes_on() {
     assert!(error.contains("cannot use the bucket: cannot list s3://proofs/network"), "{error}");
     s3.be(Mood::Well);
     let mut wrong = config.clone();
-    wrong.storage.s3_secret_access_key = Some(Secret("wrong".into()));
+    wrong.storage.s3_secret_access_key = Some(Secret::from("wrong"));
     let error = refusal(wrong).await;
     assert!(error.contains("mend the keys") && !error.contains("wrong"), "{error}");
     let network = Network::start_in(folder, config).await;

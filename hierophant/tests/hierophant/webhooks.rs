@@ -9,9 +9,10 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use hierophant::config::{Config, Ending, Secret, WebhookConfig};
+use hierophant::config::{Config, Ending, WebhookConfig};
 use hierophant_proto::network as pb;
 use network_lib::job::{Failure, FailureClass};
+use network_lib::secret::Secret;
 use network_lib::wire::FromWorker;
 use pb::FulfillmentStatus;
 use serde_json::Value;
@@ -70,7 +71,7 @@ impl Receiver {
 fn tell(address: SocketAddr, on: &[Ending]) -> impl FnOnce(&mut Config) {
     let webhook = WebhookConfig {
         url: format!("http://{address}/hook"),
-        secret: Secret(SECRET.into()),
+        secret: Secret::from(SECRET),
         on: on.to_vec(),
     };
     move |config| config.webhooks.push(webhook)

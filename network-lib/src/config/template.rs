@@ -6,6 +6,10 @@
 //! the paragraph has a sentence that begins with `Default: `: then it is an example. A `# [[header]]` begins a
 //! section of which there may be any number; all of it is an example.
 
+use std::collections::BTreeMap;
+
+use toml::{Table, Value};
+
 /// A part of a template.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Section {
@@ -28,6 +32,8 @@ pub struct Key {
     pub default: Option<String>,
     /// The value that the template shows, as TOML.
     pub value: String,
+    /// Its line in the template, from 1.
+    pub line: usize,
 }
 
 /// The sections of a template. The first has no name; its text is that of the whole file.
@@ -35,7 +41,7 @@ pub struct Key {
 pub fn sections(template: &str) -> Vec<Section> {
     let mut sections = vec![Section::default()];
     let mut comment: Vec<&str> = Vec::new();
-    for line in template.lines().chain([""]) {
+    for (number, line) in (1..).zip(template.lines().chain([""])) {
         let text = line.strip_prefix('#').map(|text| text.strip_prefix(' ').unwrap_or(text));
         let header = text.filter(|text| text.starts_with("[[")).unwrap_or(line);
         if let Some(name) = header.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
@@ -49,7 +55,7 @@ pub fn sections(template: &str) -> Vec<Section> {
                 Some((key, value)) => {
                     let (meaning, default) = split_default(&std::mem::take(&mut comment));
                     let (name, value) = (key.to_owned(), value.to_owned());
-                    section.keys.push(Key { name, meaning, default, value });
+                    section.keys.push(Key { name, meaning, default, value, line: number });
                 }
                 None => comment.push(text),
             },
@@ -66,19 +72,59 @@ pub fn sections(template: &str) -> Vec<Section> {
     sections
 }
 
-/// A template's values that are defaults, as a TOML file.
+/// Where a template does not show the defaults: `LINE: what is wrong: what is expected`, one for each fault.
 #[must_use]
-pub fn shown_defaults(template: &str) -> String {
-    let mut file = String::new();
+pub fn differences(template: &str, defaults: &Table) -> Vec<String> {
+    let mut missing = keys_of(defaults);
+    let mut found = Vec::new();
     for section in sections(template).iter().filter(|section| !section.name.starts_with('[')) {
-        if !section.name.is_empty() {
-            file.push_str(&format!("[{}]\n", section.name));
-        }
-        for key in section.keys.iter().filter(|key| key.default.is_none()) {
-            file.push_str(&format!("{} = {}\n", key.name, key.value));
+        for Key { name, default, value, line, .. } in &section.keys {
+            let key = match section.name.as_str() {
+                "" => name.clone(),
+                section => format!("{section}.{name}"),
+            };
+            if default.is_some() {
+                continue;
+            }
+            match missing.remove(&key) {
+                None => found.push(format!("{line}: unknown key `{key}`: expected no such key")),
+                Some(wanted) if !is_same(&wanted, value) => {
+                    found.push(format!(
+                        "{line}: wrong default `{value}`: expected `# {name} = {wanted}`"
+                    ));
+                }
+                Some(_) => {}
+            }
         }
     }
-    file
+    let end = template.lines().count();
+    found.extend(missing.into_iter().map(|(key, value)| {
+        format!(
+            "{end}: key `{key}` is missing: expected a paragraph that ends in its default, {value}"
+        )
+    }));
+    found
+}
+
+/// Every key of a table and of the sections in it, with dots.
+fn keys_of(table: &Table) -> BTreeMap<String, Value> {
+    let mut keys = BTreeMap::new();
+    for (name, value) in table {
+        match value {
+            Value::Table(section) => {
+                keys.extend(
+                    keys_of(section).into_iter().map(|(key, it)| (format!("{name}.{key}"), it)),
+                );
+            }
+            value => drop(keys.insert(name.clone(), value.clone())),
+        }
+    }
+    keys
+}
+
+fn is_same(value: &Value, text: &str) -> bool {
+    let table: Result<Table, _> = format!("value = {text}").parse();
+    table.is_ok_and(|table| table.get("value") == Some(value))
 }
 
 fn is_key(text: &str) -> bool {
@@ -154,6 +200,19 @@ mod tests {
             (others.name.as_str(), others.about.as_str()),
             ("[others]", "Any number of these.")
         );
-        assert_eq!(shown_defaults(TEMPLATE), "count = 3\n[later]\nat = 1\n");
+    }
+
+    #[test]
+    fn a_wrong_default_is_found_with_its_line_and_what_is_expected() {
+        let defaults = |text: &str| text.parse::<Table>().expect("TOML");
+        assert_eq!(differences(TEMPLATE, &defaults("count = 3\n[later]\nat = 1")), [""; 0]);
+        assert_eq!(
+            differences(TEMPLATE, &defaults("count = 4\nmore = true\n[later]")),
+            [
+                "6: wrong default `3`: expected `# count = 4`",
+                "16: unknown key `later.at`: expected no such key",
+                "22: key `more` is missing: expected a paragraph that ends in its default, true",
+            ]
+        );
     }
 }

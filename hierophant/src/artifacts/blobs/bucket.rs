@@ -5,7 +5,6 @@
 //! proof. Each request carries the SHA-256 of its body, which the bucket checks.
 
 mod client;
-mod settings;
 
 use std::fmt;
 use std::io;
@@ -27,9 +26,9 @@ use object_store::{
 use tokio::sync::Semaphore;
 
 use super::{BlobStore, ByteStream, Found, Listed, StagedBlob, id_of};
+use crate::config::BucketSettings;
 use crate::records::Millis;
 use client::{Connector, Crypto};
-pub use settings::{BucketSettings, WrongSetting};
 
 /// Largest upload in one request, and the size of a part of a larger one. Buckets take 5 MiB to 5 GiB and
 /// at most 10,000 parts; a part is in memory while it is sent.
@@ -132,18 +131,19 @@ impl Bucket {
             builder = builder.with_region(region);
         }
         if let Some((id, secret)) = &settings.keys {
-            builder = builder.with_access_key_id(&id.0).with_secret_access_key(&secret.0);
+            builder =
+                builder.with_access_key_id(id.reveal()).with_secret_access_key(secret.reveal());
         }
         let from_env = builder.get_config_value(&AmazonS3ConfigKey::Endpoint);
         let endpoint = settings.endpoint.clone().or(from_env);
         if let Some(endpoint) = &endpoint {
-            builder = builder.with_endpoint(settings.reached_at(endpoint));
+            builder = builder.with_endpoint(settings.endpoint_at(endpoint));
         }
         let plain = endpoint.is_some_and(|endpoint| endpoint.starts_with("http://"));
         Ok(Self {
             store: builder.with_allow_http(plain).build()?,
             prefix: Path::from(settings.prefix.as_str()),
-            place: settings.place(),
+            place: settings.location(),
             uploads: Arc::new(Semaphore::new(UPLOADS_AT_ONCE)),
         })
     }

@@ -3,11 +3,11 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
+use network_lib::secret::Secret;
 use tempfile::TempDir;
 use test_peers::s3::{ACCESS_KEY_ID, BUCKET, Mood, S3, SECRET_ACCESS_KEY};
 
 use super::*;
-use crate::config::Secret;
 
 /// Blobs somewhere, and the way to their bytes behind their back.
 struct Place {
@@ -67,7 +67,7 @@ fn settings(s3: &S3) -> BucketSettings {
         prefix: "some/prefix".into(),
         endpoint: Some(s3.endpoint()),
         region: None,
-        keys: Some((Secret(ACCESS_KEY_ID.into()), Secret(SECRET_ACCESS_KEY.into()))),
+        keys: Some((Secret::from(ACCESS_KEY_ID), Secret::from(SECRET_ACCESS_KEY))),
         virtual_host: false,
     }
 }
@@ -293,7 +293,7 @@ async fn a_bucket_that_cannot_be_used_is_refused_with_the_cause() {
     let error = refusal(&|settings| settings.bucket = "other".into()).await;
     assert!(error.contains("NoSuchBucket") && error.contains("create the bucket"), "{error}");
     let error = refusal(&|settings| {
-        settings.keys = Some((Secret(ACCESS_KEY_ID.into()), Secret("wrong".into())));
+        settings.keys = Some((Secret::from(ACCESS_KEY_ID), Secret::from("wrong")));
     })
     .await;
     assert!(error.contains("SignatureDoesNotMatch") && error.contains("mend the keys"), "{error}");

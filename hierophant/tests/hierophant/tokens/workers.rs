@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
 use futures_util::stream;
-use hierophant::config::Secret;
 use hierophant_proto::network::FulfillmentStatus;
 use network_lib::handshake::{Hello, RefusalCode};
+use network_lib::secret::Secret;
 use network_lib::wire::{FromWorker, ToWorker, proof_path, stdin_path};
 use reqwest::Method;
 use serde_json::json;
@@ -49,7 +49,7 @@ async fn an_unknown_worker_gets_nothing() {
 #[tokio::test]
 async fn the_shared_token_and_an_own_one_admit_side_by_side() {
     let shared = |config: &mut hierophant::config::Config| {
-        config.worker_token = Some(Secret("sesame".into()));
+        config.worker_token = Some(Secret::from("sesame"));
     };
     let network = Network::start_with(shared).await;
     let own = made(&network, "rig-7", "worker").await;
@@ -80,12 +80,12 @@ async fn the_shared_token_and_an_own_one_admit_side_by_side() {
 #[tokio::test]
 async fn a_shared_token_that_was_changed_by_a_restart_admits_nobody() {
     let network = Network::start_with(|config| {
-        config.worker_token = Some(Secret("old".into()));
+        config.worker_token = Some(Secret::from("old"));
     })
     .await;
     Worker::join(&network, bearer("old")).await;
     let (folder, mut config) = network.stop().await;
-    config.worker_token = Some(Secret("new".into()));
+    config.worker_token = Some(Secret::from("new"));
     let network = Network::start_in(folder, config).await;
     assert_eq!(turned_away(&network, bearer("old")).await.code, RefusalCode::Unauthorized);
     Worker::join(&network, bearer("new")).await;

@@ -7,12 +7,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hierophant::artifacts::blobs::Blobs;
-use hierophant::config::{Config, Secret};
+use hierophant::config::Config;
 use hierophant::metrics::Metrics;
 use hierophant::records::{Change, Millis, Role, TokenRecord};
 use hierophant::store::sqlite;
 use hierophant::{Listeners, run_on};
 use network_lib::ids::{Sha256Digest, TokenId};
+use network_lib::secret::Secret;
 use rand::Rng;
 use rand::rngs::StdRng;
 use sha2::{Digest, Sha256};
@@ -163,7 +164,7 @@ fn config(data: PathBuf) -> Config {
     std::fs::create_dir_all(&data).expect("creates");
     let mut config = Config::for_test(data);
     config.mock_mode = true;
-    config.worker_token = Some(Secret(TOKEN.into()));
+    config.worker_token = Some(Secret::from(TOKEN));
     // Links are slow here, and only silence ends an upload.
     config.limits.min_upload_rate = 0;
     let workers = &mut config.worker_registry;

@@ -1,41 +1,42 @@
-//! Which bucket, and how it is reached, out of `[storage]`.
+//! The S3 bucket named by `[storage]`.
 
+use network_lib::secret::Secret;
 use reqwest::Url;
 
-use crate::config::{Secret, StorageConfig};
+use super::storage::StorageConfig;
 
-/// A bucket and how it is reached.
+/// An S3 bucket: its name, service and credentials.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BucketSettings {
-    /// Its name.
+    /// Name of the bucket.
     pub bucket: String,
-    /// What the names of our objects begin with; may be empty.
+    /// Prefix of our objects' names; may be empty.
     pub prefix: String,
-    /// Address of the service; without one it is Amazon's.
+    /// URL of the service. Default: Amazon's.
     pub endpoint: Option<String>,
-    /// Region; without one `us-east-1`.
+    /// Region. Default: `us-east-1`.
     pub region: Option<String>,
-    /// Access key id and secret access key; without them the AWS variables or the machine's role count.
+    /// Access key id and secret access key. Default: the AWS variables, or the machine's role.
     pub keys: Option<(Secret, Secret)>,
-    /// Whether the bucket's name is part of the host's name instead of the path.
+    /// Whether the bucket's name is part of the host name instead of the path.
     pub virtual_host: bool,
 }
 
-/// A key of `[storage]` that cannot be used.
+/// An invalid key of `[storage]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WrongSetting {
-    /// Which key.
+    /// Dotted name of the key.
     pub key: &'static str,
-    /// What is wrong, and what to do.
+    /// What is wrong, and what is expected.
     pub fault: String,
 }
 
 impl BucketSettings {
-    /// The bucket of a configuration, `None` if it names none.
+    /// The configured bucket; `None` if artifacts are stored in a folder.
     ///
     /// # Errors
     ///
-    /// The first setting that cannot be used.
+    /// The first invalid setting.
     pub fn of(config: &StorageConfig) -> Result<Option<Self>, WrongSetting> {
         let wrong = |key, fault: &str| Err(WrongSetting { key, fault: fault.into() });
         let Some(url) = &config.artifacts_url else {
@@ -45,7 +46,10 @@ impl BucketSettings {
                 || config.s3_secret_access_key.is_some()
                 || config.s3_virtual_host;
             if unused {
-                return wrong("storage.artifacts_url", "is missing, but other keys speak of S3");
+                return wrong(
+                    "storage.artifacts_url",
+                    "is missing although other keys are about S3: expected a bucket like \"s3://bucket/prefix\"",
+                );
             }
             return Ok(None);
         };
@@ -55,7 +59,8 @@ impl BucketSettings {
             name.chars().all(|c| c.is_ascii_alphanumeric() || ".-_".contains(c)) && !name.is_empty()
         };
         let Some((bucket, prefix)) = named.filter(|(bucket, _)| is_name(bucket)) else {
-            let fault = format!("{url:?} names no bucket; write it like \"s3://bucket/prefix\"");
+            let fault =
+                format!("invalid bucket URL {url:?}: expected one like \"s3://bucket/prefix\"");
             return wrong("storage.artifacts_url", &fault);
         };
         if let Some(endpoint) = &config.s3_endpoint {
@@ -63,7 +68,7 @@ impl BucketSettings {
                 .is_ok_and(|url| ["http", "https"].contains(&url.scheme()) && url.has_host());
             if !reachable {
                 let fault = format!(
-                    "{endpoint:?} is no http:// or https:// URL; write it like \"https://s3.example.org\""
+                    "invalid URL {endpoint:?}: expected an http:// or https:// URL like \"https://s3.example.org\""
                 );
                 return wrong("storage.s3_endpoint", &fault);
             }
@@ -71,8 +76,18 @@ impl BucketSettings {
         let keys = match (&config.s3_access_key_id, &config.s3_secret_access_key) {
             (Some(id), Some(secret)) => Some((id.clone(), secret.clone())),
             (None, None) => None,
-            (Some(_), None) => return wrong("storage.s3_secret_access_key", "is missing"),
-            (None, Some(_)) => return wrong("storage.s3_access_key_id", "is missing"),
+            (Some(_), None) => {
+                return wrong(
+                    "storage.s3_secret_access_key",
+                    "is missing: expected the secret of `s3_access_key_id`",
+                );
+            }
+            (None, Some(_)) => {
+                return wrong(
+                    "storage.s3_access_key_id",
+                    "is missing: expected the id of `s3_secret_access_key`",
+                );
+            }
         };
         Ok(Some(Self {
             bucket: bucket.into(),
@@ -84,8 +99,9 @@ impl BucketSettings {
         }))
     }
 
-    /// The address that requests go to, given that of the service.
-    pub(super) fn reached_at(&self, endpoint: &str) -> String {
+    /// The URL of the bucket at a service.
+    #[must_use]
+    pub fn endpoint_at(&self, endpoint: &str) -> String {
         match endpoint.split_once("://") {
             Some((scheme, host)) if self.virtual_host => {
                 format!("{scheme}://{}.{host}", self.bucket)
@@ -94,12 +110,13 @@ impl BucketSettings {
         }
     }
 
-    /// Which bucket, for people.
-    pub(super) fn place(&self) -> String {
-        let place = format!("s3://{}/{}", self.bucket, self.prefix);
+    /// The bucket as text, for logs and errors.
+    #[must_use]
+    pub fn location(&self) -> String {
+        let location = format!("s3://{}/{}", self.bucket, self.prefix);
         match &self.endpoint {
-            Some(endpoint) => format!("{} at {endpoint}", place.trim_end_matches('/')),
-            None => place.trim_end_matches('/').to_owned(),
+            Some(endpoint) => format!("{} at {endpoint}", location.trim_end_matches('/')),
+            None => location.trim_end_matches('/').to_owned(),
         }
     }
 }
@@ -119,7 +136,7 @@ mod tests {
     #[test]
     fn a_url_names_bucket_and_prefix() {
         let of = |url| BucketSettings::of(&config(url)).expect("good").expect("a bucket");
-        assert_eq!(of("s3://proofs").place(), "s3://proofs");
+        assert_eq!(of("s3://proofs").location(), "s3://proofs");
         let settings = of("s3://proofs/a/b/");
         assert_eq!((settings.bucket.as_str(), settings.prefix.as_str()), ("proofs", "a/b"));
         assert_eq!(BucketSettings::of(&StorageConfig::default()), Ok(None));
@@ -128,9 +145,9 @@ mod tests {
     #[test]
     fn a_virtual_host_carries_the_name_of_the_bucket() {
         let mut settings = BucketSettings::of(&config("s3://proofs")).expect("good").expect("one");
-        assert_eq!(settings.reached_at("http://minio:9000"), "http://minio:9000");
+        assert_eq!(settings.endpoint_at("http://minio:9000"), "http://minio:9000");
         settings.virtual_host = true;
-        assert_eq!(settings.reached_at("http://minio:9000"), "http://proofs.minio:9000");
+        assert_eq!(settings.endpoint_at("http://minio:9000"), "http://proofs.minio:9000");
     }
 
     #[test]
@@ -142,7 +159,7 @@ mod tests {
         with.s3_endpoint = Some("minio:9000".into());
         assert_eq!(fault(&with), "storage.s3_endpoint");
         let mut with = config("s3://proofs");
-        with.s3_access_key_id = Some(Secret("id".into()));
+        with.s3_access_key_id = Some(Secret::from("id"));
         assert_eq!(fault(&with), "storage.s3_secret_access_key");
         let lost = StorageConfig { s3_region: Some("eu".into()), ..StorageConfig::default() };
         assert_eq!(fault(&lost), "storage.artifacts_url");
