@@ -76,12 +76,19 @@ impl Writer {
         outcome.map_err(failed)
     }
 
-    /// Lets go of the lock.
+    /// Releases the lock and closes the connection.
     pub(super) async fn close(&mut self) {
-        if let Some(connection) = self.connection.take()
-            && let Err(error) = connection.close().await
-        {
-            tracing::debug!(%error, "the connection to the database did not close well");
+        let Some(mut connection) = self.connection.take() else { return };
+        // The server would release the lock too, but only some time after the connection is closed: a start that
+        // follows at once would be refused.
+        let unlocking = sqlx::query("SELECT pg_advisory_unlock($1)").bind(LOCK);
+        let closing = async {
+            unlocking.execute(&mut connection).await?;
+            connection.close().await
+        };
+        match tokio::time::timeout(PATIENCE, closing).await.unwrap_or_else(|_| Err(too_slow())) {
+            Ok(()) => {}
+            Err(error) => tracing::debug!(%error, "the database connection was not closed cleanly"),
         }
     }
 
