@@ -12,13 +12,13 @@ use std::sync::Arc;
 use network_lib::ids::LeaseId;
 use network_lib::job::{BlobInfo, Failure, FailureClass, JobSpec, Phase};
 use network_lib::secret::Secret;
+use network_lib::upload::{self, DecodeError};
 use network_lib::{task, wire};
 use tempfile::NamedTempFile;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use self::transfer::{Transfer, TransferError};
-use crate::artifact::{self, DecodeError};
 use crate::config::{Config, Endpoints};
 use crate::executor::{EventSink, Executor, Outcome, ProveJob, Proved, failure};
 use crate::finished::{FinishedProof, FinishedProofs};
@@ -280,7 +280,7 @@ impl Runner {
         )?;
         let limit = self.max_decompressed_bytes;
         let unpacked = tokio::task::spawn_blocking(move || {
-            let elf = unpack(program_file, limit).and_then(artifact::elf_of);
+            let elf = unpack(program_file, limit).and_then(upload::elf_of);
             let elf = elf.map_err(|error| unusable("program", error))?;
             let stdin = unpack(stdin_file, limit).map_err(|error| unusable("input", error))?;
             Ok::<_, Failure>((elf, stdin))
@@ -311,7 +311,7 @@ pub(crate) fn lease_hint(lease_id: LeaseId) -> String {
 
 fn unpack(file: NamedTempFile, limit: u64) -> Result<Vec<u8>, DecodeError> {
     let opened = File::open(file.path()).map_err(DecodeError::File)?;
-    artifact::unpack(opened, limit)
+    upload::unpack(opened, limit)
 }
 
 fn unusable(what: &str, error: DecodeError) -> Failure {

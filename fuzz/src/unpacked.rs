@@ -2,12 +2,7 @@
 
 use std::io::Cursor;
 
-// The Contemplant itself needs SP1's prover, this part of it does not.
-#[allow(unreachable_pub, reason = "a part of another crate")]
-#[path = "../../contemplant/src/artifact.rs"]
-mod artifact;
-
-use artifact::{DecodeError, elf_of, unpack};
+use network_lib::upload::{DecodeError, elf_of, unpack};
 
 /// The most that an upload may become.
 const LIMIT: u64 = 1 << 20;

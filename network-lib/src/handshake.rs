@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{LeaseId, WorkerId};
 use crate::job::ProofMode;
+use crate::named_enum;
 use crate::secret::Secret;
 
 /// Oldest protocol version that this build still speaks.
@@ -32,27 +33,17 @@ impl ProtocolRange {
     }
 }
 
-/// What makes the proofs of a Contemplant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Backend {
-    /// SP1 on the processor.
-    Cpu,
-    /// SP1 on a CUDA GPU.
-    Cuda,
-    /// Executes for true public values and returns SP1's mock proof: for trials only.
-    Mock,
-}
-
-impl Backend {
-    /// Lower-case name, as in JSON, configuration and logs.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Cpu => "cpu",
-            Self::Cuda => "cuda",
-            Self::Mock => "mock",
-        }
+named_enum! {
+    /// Prover behind a worker.
+    #[derive(Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    Backend {
+        /// SP1 on the processor.
+        Cpu = "cpu",
+        /// SP1 on a CUDA GPU.
+        Cuda = "cuda",
+        /// Real execution with SP1's mock proof: for trials only.
+        Mock = "mock",
     }
 }
 

@@ -62,6 +62,13 @@ macro_rules! hex_id {
             pub const fn as_bytes(&self) -> &[u8; $len] {
                 &self.0
             }
+
+            /// First eight hex digits: enough to follow an identifier through logs, too few to use it as
+            /// a credential.
+            #[must_use]
+            pub fn hint(&self) -> String {
+                hex::encode(&self.0[..4])
+            }
         }
 
         impl TryFrom<&[u8]> for $name {
@@ -168,6 +175,12 @@ mod tests {
         assert_eq!(id.to_string().parse::<RequestId>(), Ok(id));
         let json = serde_json::to_string(&id).expect("serializes");
         assert_eq!(serde_json::from_str::<RequestId>(&json).expect("parses"), id);
+    }
+
+    #[test]
+    fn a_hint_is_the_beginning_of_the_text() {
+        let id = LeaseId::random();
+        assert_eq!(id.hint(), id.to_string()[..8]);
     }
 
     #[test]

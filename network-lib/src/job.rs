@@ -5,40 +5,21 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{Sha256Digest, VkHash};
+use crate::named_enum;
 
-/// Kind of proof, in the SDK's order (`ProofMode` 1 to 4 on the client wire).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ProofMode {
-    /// A list of shard proofs, as large as the execution is long.
-    Core,
-    /// One recursive STARK of constant size.
-    Compressed,
-    /// A PLONK proof over BN254 for on-chain verification.
-    Plonk,
-    /// A Groth16 proof over BN254 for on-chain verification.
-    Groth16,
-}
-
-impl ProofMode {
-    /// Every mode, in wire order.
-    pub const ALL: [Self; 4] = [Self::Core, Self::Compressed, Self::Plonk, Self::Groth16];
-
-    /// Lower-case name, as in JSON and in logs.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Core => "core",
-            Self::Compressed => "compressed",
-            Self::Plonk => "plonk",
-            Self::Groth16 => "groth16",
-        }
-    }
-}
-
-impl fmt::Display for ProofMode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+named_enum! {
+    /// Kind of proof, in the SDK's order (`ProofMode` 1 to 4 on the client wire).
+    #[derive(Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    ProofMode {
+        /// A list of shard proofs, as large as the execution is long.
+        Core = "core",
+        /// One recursive STARK of constant size.
+        Compressed = "compressed",
+        /// A PLONK proof over BN254 for on-chain verification.
+        Plonk = "plonk",
+        /// A Groth16 proof over BN254 for on-chain verification.
+        Groth16 = "groth16",
     }
 }
 
@@ -78,39 +59,21 @@ pub struct Execution {
     pub public_values_hash: Sha256Digest,
 }
 
-/// Step of an attempt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Phase {
-    /// Fetching program and input.
-    Downloading,
-    /// Deriving the program's keys.
-    SettingUp,
-    /// Running the program to learn cycles, gas and public values.
-    Executing,
-    /// Making the proof.
-    Proving,
-    /// Handing in the proof.
-    Uploading,
-}
-
-impl Phase {
-    /// Lower-case name, as in JSON and in logs.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Downloading => "downloading",
-            Self::SettingUp => "setting_up",
-            Self::Executing => "executing",
-            Self::Proving => "proving",
-            Self::Uploading => "uploading",
-        }
-    }
-}
-
-impl fmt::Display for Phase {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+named_enum! {
+    /// Step of an attempt.
+    #[derive(Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    Phase {
+        /// Fetching program and input.
+        Downloading = "downloading",
+        /// Deriving the program's keys.
+        SettingUp = "setting_up",
+        /// Running the program to learn cycles, gas and public values.
+        Executing = "executing",
+        /// Making the proof.
+        Proving = "proving",
+        /// Handing in the proof.
+        Uploading = "uploading",
     }
 }
 
@@ -155,18 +118,20 @@ impl Progress {
     }
 }
 
-/// Who is to blame for a failed attempt; it decides what happens next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FailureClass {
-    /// The program itself fails on this input. Final: the request is unexecutable.
-    Guest,
-    /// The request cannot be served as it stands (malformed input, limit exceeded). Final.
-    Request,
-    /// This machine failed. Tried again elsewhere; counts against the Contemplant.
-    Worker,
-    /// Network or disk between the two. Tried again; counts against nobody.
-    Infrastructure,
+named_enum! {
+    /// Cause of a failed attempt; it decides whether the job is retried.
+    #[derive(Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    FailureClass {
+        /// The program itself fails on this input. Final: the request is unexecutable.
+        Guest = "guest",
+        /// The request cannot be served as it stands (malformed input, limit exceeded). Final.
+        Request = "request",
+        /// This machine failed. Retried on another worker; counts against the worker.
+        Worker = "worker",
+        /// Network or disk between the two programs. Retried; counts against no worker.
+        Infrastructure = "infrastructure",
+    }
 }
 
 impl FailureClass {
@@ -174,17 +139,6 @@ impl FailureClass {
     #[must_use]
     pub const fn is_retryable(self) -> bool {
         matches!(self, Self::Worker | Self::Infrastructure)
-    }
-
-    /// Lower-case name, as in JSON and in logs.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Guest => "guest",
-            Self::Request => "request",
-            Self::Worker => "worker",
-            Self::Infrastructure => "infrastructure",
-        }
     }
 }
 
@@ -212,24 +166,15 @@ pub enum ExecutionFailureCause {
     ExceededGasLimit,
 }
 
-/// A kind of memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Memory {
-    /// The machine's.
-    Main,
-    /// A GPU's own.
-    Gpu,
-}
-
-impl Memory {
-    /// Lower-case name, as in JSON and in the store.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Main => "main",
-            Self::Gpu => "gpu",
-        }
+named_enum! {
+    /// Kind of memory.
+    #[derive(Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    Memory {
+        /// The machine's main memory.
+        Main = "main",
+        /// A GPU's device memory.
+        Gpu = "gpu",
     }
 }
 
@@ -258,8 +203,59 @@ pub struct Failure {
     pub message: String,
 }
 
+impl Failure {
+    /// A failure of this class that is neither a failed execution nor a lack of memory.
+    #[must_use]
+    pub fn new(class: FailureClass, message: impl Into<String>) -> Self {
+        Self { class, cause: None, out_of_memory: None, message: message.into() }
+    }
+
+    /// The same failure with the reason why the execution failed.
+    #[must_use]
+    pub fn caused_by(self, cause: ExecutionFailureCause) -> Self {
+        Self { cause: Some(cause), ..self }
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} failure: {}", self.class.as_str(), self.message)
+        write!(f, "{} failure: {}", self.class, self.message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Debug;
+    use std::str::FromStr;
+
+    use serde::de::DeserializeOwned;
+
+    use super::*;
+    use crate::handshake::Backend;
+    use crate::named::UnknownName;
+
+    fn check<T>(values: &[T])
+    where
+        T: Copy + Debug + PartialEq + fmt::Display + Serialize + DeserializeOwned,
+        T: FromStr<Err = UnknownName>,
+    {
+        for value in values {
+            let name = value.to_string();
+            assert_eq!(name.parse::<T>().as_ref(), Ok(value));
+            let json = serde_json::to_string(value).expect("serializes");
+            assert_eq!(json, format!("{name:?}"), "JSON and name differ");
+            assert_eq!(serde_json::from_str::<T>(&json).expect("parses"), *value);
+        }
+    }
+
+    #[test]
+    fn names_are_the_same_in_text_and_in_json() {
+        check(&ProofMode::ALL);
+        check(&Phase::ALL);
+        check(&FailureClass::ALL);
+        check(&Memory::ALL);
+        check(&Backend::ALL);
+        let error = "wraith".parse::<Backend>().expect_err("not a backend");
+        assert_eq!(error.to_string(), "unknown Backend \"wraith\"");
     }
 }
