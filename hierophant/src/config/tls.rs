@@ -48,7 +48,7 @@ impl TlsConfig {
             (Some(_), None) => faults
                 .add("tls.key", "is missing: expected the file of the certificate's private key"),
             (None, Some(_)) => {
-                faults.add("tls.certificate", "is missing: expected the file of the certificate")
+                faults.add("tls.certificate", "is missing: expected the file of the certificate");
             }
             _ => {}
         }
