@@ -15,9 +15,10 @@ use std::time::Duration;
 
 use auth::Authenticator;
 use http::receive::Uploads;
-use http::v1::model::Price;
+use http::v1::render;
 use urls::PublicUrls;
 
+use crate::admin_model::Price;
 use crate::artifacts::blobs::Blobs;
 use crate::artifacts::budget::DiskBudget;
 use crate::clients::Clients;
@@ -111,7 +112,7 @@ impl Context {
             max_artifact_bytes: config.max_artifact_bytes,
             uploads: Uploads::new(&config.limits),
             mock_mode: config.mock_mode,
-            price: Price::of(&config.dashboard),
+            price: render::price(&config.dashboard),
             rpc_deadline: config.limits.rpc_deadline,
             hello_limit: config.limits.handshake_time,
             hellos: listen::handshakes(&config.limits),

@@ -18,7 +18,7 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::api::http::v1::model::{
+use crate::admin_model::{
     Audited, Blocked, Job, Overview, Program, Request, WholeJob, WholeWorker, Why, Worker,
 };
 use crate::config::{Config, TOKEN_VARIABLE};

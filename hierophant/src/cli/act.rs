@@ -9,7 +9,8 @@ use serde::Serialize;
 use super::caller::{CallError, Caller};
 use super::download;
 use super::show::Show;
-use crate::api::http::v1::model::{ClearQueue, Cleared, Done, NewPriority, Reason};
+use crate::admin_model::{ClearQueue, Cleared, Done, NewPriority, ProofMode, Reason};
+use crate::records::Priority;
 
 /// What to do.
 #[derive(Debug, Subcommand)]
@@ -84,6 +85,16 @@ pub enum Class {
     Low,
 }
 
+impl From<Class> for Priority {
+    fn from(class: Class) -> Self {
+        match class {
+            Class::Urgent => Self::Urgent,
+            Class::Normal => Self::Normal,
+            Class::Low => Self::Low,
+        }
+    }
+}
+
 /// Which jobs to cancel.
 #[derive(Debug, Args)]
 pub struct Clear {
@@ -134,7 +145,7 @@ impl Clear {
         ClearQueue {
             state: (!self.state.is_empty()).then(|| self.state.join(",")),
             running: self.running,
-            mode: self.mode.clone(),
+            mode: self.mode.as_deref().map(ProofMode::named),
             program: self.program.clone(),
             requester: self.requester.clone(),
             older_than_seconds: self.older_than.map(|age| age.as_secs()),
@@ -150,8 +161,7 @@ pub(super) async fn act(act: &Act, caller: &Caller, json: bool) -> Result<String
         Act::Cancel { ids } => cancel(ids, caller, json).await,
         Act::Requeue { job } => caller.done(&format!("/jobs/{job}/requeue")).await.map(printed),
         Act::Priority { job, class } => {
-            let class = class.to_possible_value().map(|value| value.get_name().to_owned());
-            let body = NewPriority { class: class.unwrap_or_default() };
+            let body = NewPriority { class: Priority::from(*class).into() };
             caller.post(&format!("/jobs/{job}/priority"), &body).await.map(printed)
         }
         Act::Drain(whom) => on_worker(whom, "drain", caller).await.map(printed),

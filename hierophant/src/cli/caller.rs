@@ -5,13 +5,12 @@ use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 
 use super::UNREACHABLE;
 use super::reach::Reach;
-use crate::api::http::v1::PATH;
-use crate::api::http::v1::model::{Done, Reason, Worker};
+use crate::admin_model::{Done, PATH, Reason, Refusal, Worker};
 use crate::operate::Subject;
 
 /// How long an answer may take, and the next piece of a long one.
@@ -165,11 +164,11 @@ impl Caller {
         match (so_named.next(), so_named.next()) {
             (Some(worker), None) => Ok(worker.id.clone()),
             (Some(_), Some(_)) => Err(CallError::Refused(format!(
-                "several Contemplants are called {named}; name one by its id, see `hierophant workers`"
+                "several workers are named {named}: expected an id, see `hierophant workers`"
             ))),
             (None, _) if named.parse::<Subject>().is_ok() => Ok(named.to_owned()),
             (None, _) => Err(CallError::Missing(format!(
-                "no connected Contemplant is called {named:?}, and that is no Contemplant's id; see \
+                "{named:?} is not the id of a worker nor the name of a connected one; see \
                  `hierophant workers`"
             ))),
         }
@@ -210,9 +209,4 @@ impl Caller {
         let reason = crate::proofs::actor::chain(error);
         CallError::Unreadable { url: self.url.clone(), reason }
     }
-}
-
-#[derive(Deserialize)]
-struct Refusal {
-    error: String,
 }

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 
 use super::caller::{CallError, Caller};
-use crate::api::http::v1::proof::DIGEST;
+use crate::admin_model::DIGEST_HEADER;
 
 /// A proof that was fetched.
 #[derive(Debug, Serialize)]
@@ -67,7 +67,7 @@ async fn fetch(
     partial: &mut NamedTempFile,
 ) -> Result<(u64, String), CallError> {
     let mut answer = caller.stream(&format!("/requests/{id}/proof")).await?;
-    let promised = answer.headers().get(DIGEST).and_then(|digest| digest.to_str().ok());
+    let promised = answer.headers().get(DIGEST_HEADER).and_then(|digest| digest.to_str().ok());
     let promised = promised.map(str::to_owned);
     let (mut hasher, mut bytes) = (Sha256::new(), 0);
     while let Some(chunk) = answer.chunk().await.map_err(|error| caller.unreadable(&error))? {

@@ -1,17 +1,25 @@
 //! Answers as tables.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{ContentArrangement, Table};
 
 use super::download::Saved;
-use crate::api::http::v1::model::{
-    Attempt, Audited, Blocked, Cleared, Done, Gpu, Job, Overview, Program, Request, Running, Token,
-    WholeJob, WholeWorker, Why, Worker,
+use crate::admin_model::{
+    Attempt, Audited, Blocked, Cleared, Done, Gpu, Job, Named, Overview, Priority, Program,
+    ProofMode, Request, Running, Token, Value, WholeJob, WholeWorker, Why, Worker,
 };
 use crate::operate::because;
 use crate::records::Millis;
+
+/// Such as `2 ready, 1 away`, without what there is none of.
+pub(super) fn counts<T: Named>(counts: &BTreeMap<Value<T>, usize>) -> String {
+    let shown = counts.iter().filter(|(_, count)| **count > 0);
+    let shown: Vec<_> = shown.map(|(what, count)| format!("{count} {what}")).collect();
+    if shown.is_empty() { "none".to_owned() } else { shown.join(", ") }
+}
 
 /// What can be shown to people.
 pub(super) trait Show {
@@ -21,11 +29,6 @@ pub(super) trait Show {
 
 impl Show for Overview {
     fn show(&self) -> String {
-        let counts = |counts: &std::collections::BTreeMap<String, usize>| {
-            let shown = counts.iter().filter(|(_, count)| **count > 0);
-            let shown: Vec<_> = shown.map(|(what, count)| format!("{count} {what}")).collect();
-            if shown.is_empty() { "none".to_owned() } else { shown.join(", ") }
-        };
         let mut facts = vec![
             ("version", self.version.clone()),
             ("Contemplants", counts(&self.workers)),
@@ -60,8 +63,8 @@ impl Show for Vec<Job> {
         let rows = self.iter().map(|job| {
             [
                 job.id.clone(),
-                job.state.clone(),
-                job.mode.clone(),
+                job.state.to_string(),
+                job.mode.to_string(),
                 job.contemplant.clone().unwrap_or_default(),
                 job.attempts.to_string(),
                 job.cycles.map_or_else(String::new, |cycles| cycles.to_string()),
@@ -79,7 +82,7 @@ impl Show for Vec<Request> {
         let rows = self.iter().map(|request| {
             [
                 request.id.clone(),
-                request.state.clone(),
+                request.state.to_string(),
                 request.job.clone(),
                 request.requester.clone(),
                 request.client.clone().unwrap_or_default(),
@@ -101,9 +104,9 @@ impl Show for Vec<Worker> {
             [
                 worker.name.clone(),
                 worker.id.clone(),
-                worker.state.clone(),
-                worker.backend.clone(),
-                worker.modes.join(","),
+                worker.state.to_string(),
+                worker.backend.to_string(),
+                worker.modes.iter().map(ProofMode::as_str).collect::<Vec<_>>().join(","),
                 format!("{}/{}", worker.running.len(), worker.slots),
                 doing_or_why_not(worker),
                 worker.proofs_completed.to_string(),
@@ -144,7 +147,7 @@ impl Show for WholeJob {
         let job = &self.job;
         let mut facts = vec![
             ("job", job.id.clone()),
-            ("state", job.state.clone()),
+            ("state", job.state.to_string()),
             ("mode", format!("{}, circuit {}", job.mode, job.circuit_version)),
             ("program", job.program.clone()),
             ("input", size(job.input_bytes)),
@@ -155,7 +158,7 @@ impl Show for WholeJob {
             ("cycles", job.cycles.map(|cycles| cycles.to_string())),
             ("gas", job.gas.map(|gas| gas.to_string())),
             ("failure", job.failure.clone()),
-            ("priority", job.priority.clone()),
+            ("priority", job.priority.as_ref().map(Priority::to_string)),
         ];
         facts.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
         let attempts = attempts(&self.history, &self.running);
@@ -202,7 +205,7 @@ impl Show for Vec<Token> {
         let rows = self.iter().map(|token| {
             [
                 token.name.clone(),
-                token.role.clone(),
+                token.role.to_string(),
                 token.revoked_at.map_or("valid", |_| "revoked").to_owned(),
                 ago(token.created_at),
                 token.revoked_at.map_or_else(String::new, ago),
@@ -286,7 +289,7 @@ fn attempts(history: &[Attempt], running: &[Running]) -> String {
         [
             attempt.job.clone(),
             attempt.contemplant.clone(),
-            attempt.outcome.clone(),
+            attempt.outcome.to_string(),
             ago(attempt.started_at),
             took(Some(attempt.started_at), attempt.ended_at),
             now.map(doing).or_else(|| attempt.message.clone()).unwrap_or_default(),
@@ -387,6 +390,8 @@ fn size(bytes: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use network_lib::job;
+
     use super::*;
 
     #[test]
@@ -421,9 +426,9 @@ mod tests {
         let running = Running {
             job: String::new(),
             worker: String::new(),
-            mode: "core".into(),
+            mode: job::ProofMode::Core.into(),
             program: String::new(),
-            phase: Some("proving".into()),
+            phase: Some(job::Phase::Proving.into()),
             fraction: Some(0.42),
             cycles_done: None,
             cycles_total: None,

@@ -5,7 +5,8 @@ use clap::{Subcommand, ValueEnum};
 use super::act::{in_json, print};
 use super::caller::{CallError, Caller};
 use super::show::Show;
-use crate::api::http::v1::model::{MadeToken, NewToken, Token};
+use crate::admin_model::{MadeToken, NewToken, Token};
+use crate::records::Role;
 
 /// What to do with tokens.
 #[derive(Debug, Subcommand)]
@@ -41,6 +42,17 @@ pub enum TokenRole {
     Act,
 }
 
+impl From<TokenRole> for Role {
+    fn from(role: TokenRole) -> Self {
+        match role {
+            TokenRole::Worker => Self::Worker,
+            TokenRole::Client => Self::Client,
+            TokenRole::Read => Self::Read,
+            TokenRole::Act => Self::Act,
+        }
+    }
+}
+
 /// Does it; returns what to print.
 pub(super) async fn token(
     command: &TokenCommand,
@@ -49,8 +61,7 @@ pub(super) async fn token(
 ) -> Result<String, CallError> {
     match command {
         TokenCommand::Create { name, role } => {
-            let role = role.to_possible_value().map(|value| value.get_name().to_owned());
-            let body = NewToken { name: name.clone(), role: role.unwrap_or_default() };
+            let body = NewToken { name: name.clone(), role: Role::from(*role).into() };
             let made: MadeToken = caller.post("/tokens", &body).await?;
             if json {
                 return Ok(in_json(&made));

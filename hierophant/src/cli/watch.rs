@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 
 use super::MISUSED;
 use super::caller::{CallError, Caller};
-use crate::api::http::v1::model::Overview;
+use crate::admin_model::Overview;
 use crate::records::Millis;
 use model::Model;
 use screen::Screen;

@@ -11,7 +11,7 @@ use standardwebhooks::{
 };
 
 use super::{Receiver, Trouble};
-use crate::api::http::v1::model::Notice;
+use crate::admin_model::Notice;
 use crate::clients::Clients;
 use crate::metrics::Metrics;
 use crate::proofs::actor::{chain, millis};
@@ -113,7 +113,7 @@ async fn send(
     view: Option<RequestView>,
 ) -> Result<(), String> {
     let Some(view) = view else { return Err("the request is not in the store".into()) };
-    let body = serde_json::to_string(&Notice::of(notice, &view, clients))
+    let body = serde_json::to_string(&Notice::of(notice, &view.request, &view.job, clients))
         .map_err(|error| chain(&error))?;
     let id = format!("msg_{}", hex::encode(notice.id));
     let timestamp = Millis::now().0 / 1000;

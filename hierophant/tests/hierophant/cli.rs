@@ -103,11 +103,11 @@ async fn what_goes_wrong_is_said_and_told_by_the_exit_code() {
     let network = Network::start().await;
     let url = format!("http://{}", network.http);
     for (arguments, words) in [
-        ("job 7", "no job's id"),
+        ("job 7", "invalid job id"),
         ("request 0011223344556677", "no such request"),
-        ("worker amos", "no Contemplant's id"),
-        ("drain amos", "no Contemplant's id"),
-        ("jobs --state lost", "`state` cannot be"),
+        ("worker amos", "not the id of a worker"),
+        ("drain amos", "not the id of a worker"),
+        ("jobs --state lost", "invalid `state`"),
     ] {
         let output = hierophant(&url, arguments).await;
         let complaint = text(&output.stderr);

@@ -125,18 +125,18 @@ async fn lists_are_filtered_and_paged() {
 async fn what_is_asked_wrongly_is_answered_in_words() {
     let network = Network::start().await;
     for (path, code, word) in [
-        ("/jobs?state=lost", 400, "`state` cannot be \"lost\""),
-        ("/jobs?mode=fast", 400, "`mode` cannot be \"fast\""),
+        ("/jobs?state=lost", 400, "invalid `state` \"lost\": expected one of queued"),
+        ("/jobs?mode=fast", 400, "invalid `mode` \"fast\": expected one of core"),
         ("/jobs?stat=queued", 400, "unknown field `stat`"),
         ("/jobs?limit=many", 400, "limit"),
         ("/queue?state=queued", 400, "unknown field `state`"),
         ("/jobs?before=00000000000000000000000000000000", 404, "`before` names no job"),
-        ("/jobs/7", 400, "no job's id"),
+        ("/jobs/7", 400, "invalid job id"),
         ("/jobs/00000000000000000000000000000000", 404, "no such job"),
         ("/jobs/00000000000000000000000000000000/why", 404, "no such job"),
         ("/requests/00", 400, "16 to 64"),
         ("/requests/0000000000000000", 404, "no such request"),
-        ("/workers/amos", 400, "no Contemplant's id"),
+        ("/workers/amos", 400, "invalid worker id"),
         ("/workers/00000000000000000000000000000000", 404, "was ever seen"),
     ] {
         let (answered, body) = ask(&network, path).await;

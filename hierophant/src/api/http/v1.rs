@@ -10,10 +10,10 @@ pub(super) mod audit;
 pub(super) mod events;
 pub(super) mod guard;
 mod lists;
-pub mod model;
 mod overview;
 mod page;
 pub mod proof;
+pub mod render;
 mod security;
 mod session;
 mod tokens;
@@ -27,10 +27,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use utoipa_swagger_ui::SwaggerUi;
 
+use crate::admin_model::{Notice, PATH};
 use crate::api::Context;
-
-/// Where the API lies.
-pub const PATH: &str = "/api/v1";
 
 /// Most bytes of a call's body: a few words each.
 const MOST_BODY: usize = 64 * 1024;
@@ -42,7 +40,7 @@ const MOST_BODY: usize = 64 * 1024;
         description = "What operators of a Hierophant see and do. Programs on the machine that it runs on need \
                        nothing, unless `operators.require_token` is set; others a token of role read or act."
     ),
-    components(schemas(model::Notice))
+    components(schemas(Notice))
 )]
 struct Described;
 

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::mpsc::Sender;
 
 use super::model::{Update, Whole};
-use crate::api::http::v1::model::{Changes, Job};
+use crate::admin_model::{Changes, Job};
 use crate::cli::caller::{CallError, Caller};
 use crate::proofs::actor::chain;
 

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use termion::event::Key;
 
-use crate::api::http::v1::model::{Changes, Job, Overview, Running, Worker};
-use crate::records::Millis;
+use crate::admin_model::{Changes, Job, Overview, Running, Worker};
+use crate::records::{JobState, Millis};
 
 /// Ended jobs that are remembered, and likewise failed ones.
 pub(super) const REMEMBERED: usize = 100;
@@ -128,7 +128,9 @@ impl Model {
                 for id in &workers_gone {
                     self.workers.remove(id);
                 }
-                let failed = |job: &&Job| ["failed", "unexecutable"].contains(&&*job.state);
+                let failed = |job: &&Job| {
+                    job.state == JobState::Failed || job.state == JobState::Unexecutable
+                };
                 let failures: Vec<Job> = jobs.iter().filter(failed).cloned().collect();
                 merge(&mut self.failed, &jobs, failures);
                 let ends = jobs.iter().filter(|job| job.finished_at.is_some()).cloned().collect();

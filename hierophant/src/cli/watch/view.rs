@@ -2,8 +2,6 @@
 
 mod rows;
 
-use std::collections::BTreeMap;
-
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style};
@@ -11,8 +9,8 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Borders, Paragraph};
 
 use super::model::{Link, Model, Pane, REMEMBERED};
-use crate::api::http::v1::model::Overview;
-use crate::cli::show::span;
+use crate::admin_model::Overview;
+use crate::cli::show::{counts, span};
 
 const QUIET: Style = Style::new().fg(Color::DarkGray);
 const GOOD: Style = Style::new().fg(Color::Green);
@@ -104,12 +102,6 @@ fn warnings(model: &Model, overview: &Overview) -> Vec<String> {
         warnings.push(format!("and {more} warnings more"));
     }
     warnings
-}
-
-fn counts(counts: &BTreeMap<String, usize>) -> String {
-    let shown = counts.iter().filter(|(_, count)| **count > 0);
-    let shown: Vec<_> = shown.map(|(what, count)| format!("{count} {what}")).collect();
-    if shown.is_empty() { "none".to_owned() } else { shown.join(", ") }
 }
 
 fn draw_pane(frame: &mut Frame<'_>, area: Rect, model: &Model, pane: Pane, title: Line<'_>) {

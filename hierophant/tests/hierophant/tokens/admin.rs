@@ -35,8 +35,8 @@ async fn what_cannot_be_made_or_revoked_is_refused_in_words() {
     let network = Network::start().await;
     for (body, code, words) in [
         (json!({"name": "../etc", "role": "worker"}), 400, "a name has 1 to 64"),
-        (json!({"name": "rig-7", "role": "root"}), 400, "`role` cannot be"),
-        (json!({"name": "rig-7", "role": ""}), 400, "`role` must be"),
+        (json!({"name": "rig-7", "role": "root"}), 400, "invalid `role`"),
+        (json!({"name": "rig-7", "role": ""}), 400, "invalid `role`"),
         (json!({"name": "rig-7", "role": "worker", "secret": "mine"}), 400, "unknown field"),
     ] {
         let (found, answer) = call(&network, "POST", "/tokens", body).await;

@@ -5,15 +5,18 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use network_lib::ids::{JobId, VkHash, WorkerId};
+use network_lib::ids::VkHash;
 use serde::de::DeserializeOwned;
 
-use super::lists::{found_request, mode};
-use super::model::{Blocked, ClearQueue, Cleared, Done, NewPriority, Reason};
-use super::page::{Answer, Refusal, missing, owner_away, parsed, refusal, several, wrong};
+use super::lists::found_request;
+use super::page::{
+    Answer, ErrorResponse, actor_timeout, invalid, job_id, known, not_found, optional, parsed,
+    refusal, several, unavailable, worker_id,
+};
+use crate::admin_model::{Blocked, ClearQueue, Cleared, Done, NewPriority, Reason, Refusal};
 use crate::api::Context;
 use crate::operate::{Action, ClearFilter, NotDone, Subject, WorkerAction, reason};
-use crate::records::{JobState, Millis, Priority};
+use crate::records::{JobState, Millis};
 
 /// Cancels a request; its job stops when nobody else waits for it. Cancelling twice is fine.
 #[utoipa::path(post, path = "/requests/{id}/cancel", tag = "requests", request_body = Option<Reason>,
@@ -87,8 +90,7 @@ pub(super) async fn priority(
     body: Bytes,
 ) -> Answer<Done> {
     let wanted: NewPriority = sent(&body)?;
-    let priority = parsed::<Priority>("class", Some(&wanted.class))?;
-    let priority = priority.ok_or_else(|| wrong("`class` must be urgent, normal or low"))?;
+    let priority = known("class", &wanted.class)?;
     act(&context, Action::Prioritise(job_id(&id)?, priority)).await
 }
 
@@ -184,7 +186,7 @@ pub(super) async fn unblock(
     (status = 503, description = "an owner of state does not answer", body = Refusal),
 ))]
 pub(super) async fn blocked(State(context): State<Context>) -> Answer<Vec<Blocked>> {
-    let blocked = context.owners.registry.blocked().await.map_err(owner_away)?;
+    let blocked = context.owners.registry.blocked().await.map_err(actor_timeout)?;
     Ok(Json(blocked.iter().map(Blocked::of).collect()))
 }
 
@@ -225,23 +227,26 @@ pub(super) async fn clear(State(context): State<Context>, body: Bytes) -> Answer
     let proofs = &context.owners.proofs;
     let cleared =
         if wanted.dry_run { proofs.to_clear(filter).await } else { proofs.clear(filter).await };
-    let cleared = cleared.map_err(owner_away)?;
+    let cleared = cleared.map_err(actor_timeout)?;
     if !wanted.dry_run {
         tracing::info!(jobs = cleared.jobs.len(), requests = cleared.requests, "queue cleared");
     }
     Ok(Json(Cleared::of(&cleared, wanted.dry_run)))
 }
 
-fn filter(wanted: &ClearQueue) -> Result<ClearFilter, Refusal> {
+fn filter(wanted: &ClearQueue) -> Result<ClearFilter, ErrorResponse> {
     const RUNNING: [JobState; 4] =
         [JobState::Leased, JobState::Proving, JobState::Uploaded, JobState::Verifying];
     let mut states: Vec<JobState> = several("state", wanted.state.as_deref())?;
     if let Some(ended) = states.iter().find(|state| state.is_terminal()) {
-        return Err(wrong(format!("`state` cannot be {:?}: such jobs have ended", ended.as_str())));
+        return Err(invalid(format!(
+            "`state` cannot be {:?}: such jobs have ended",
+            ended.as_str()
+        )));
     }
     if let Some(running) = states.iter().find(|state| RUNNING.contains(state) && !wanted.running) {
         let running = running.as_str();
-        return Err(wrong(format!(
+        return Err(invalid(format!(
             "`state` {running:?} needs `running`: such jobs are in progress"
         )));
     }
@@ -255,7 +260,7 @@ fn filter(wanted: &ClearQueue) -> Result<ClearFilter, Refusal> {
     });
     Ok(ClearFilter {
         states,
-        mode: mode(wanted.mode.as_deref())?,
+        mode: optional("mode", wanted.mode.as_ref())?,
         program: parsed::<VkHash>("program", wanted.program.as_deref())?,
         requester: parsed::<Address>("requester", wanted.requester.as_deref())?,
         created_by,
@@ -273,34 +278,23 @@ async fn act_on(context: &Context, action: WorkerAction) -> Answer<Done> {
 fn told(answer: Result<crate::operate::Done, NotDone>) -> Answer<Done> {
     match answer {
         Ok(done) => Ok(Json(Done::of(done))),
-        Err(NotDone::NotFound(what)) => Err(missing(what)),
+        Err(NotDone::NotFound(what)) => Err(not_found(what)),
         Err(NotDone::Conflict(how_it_is)) => Err(refusal(StatusCode::CONFLICT, how_it_is)),
-        Err(NotDone::Unavailable) => {
-            Err(refusal(StatusCode::SERVICE_UNAVAILABLE, NotDone::Unavailable.to_string()))
-        }
+        Err(NotDone::Unavailable) => Err(unavailable(NotDone::Unavailable.to_string())),
     }
 }
 
-/// What was sent as JSON; an empty body says nothing.
-pub(super) fn sent<T: DeserializeOwned + Default>(body: &Bytes) -> Result<T, Refusal> {
-    if body.iter().all(u8::is_ascii_whitespace) {
-        return Ok(T::default());
-    }
-    serde_json::from_slice(body).map_err(|error| wrong(format!("the body cannot be read: {error}")))
+/// The JSON body of a call; an empty body counts as an empty object.
+pub(super) fn sent<T: DeserializeOwned>(body: &Bytes) -> Result<T, ErrorResponse> {
+    let body = if body.iter().all(u8::is_ascii_whitespace) { b"{}" } else { body.as_ref() };
+    serde_json::from_slice(body)
+        .map_err(|error| invalid(format!("the body cannot be read: {error}")))
 }
 
-fn why(body: &Bytes) -> Result<String, Refusal> {
+fn why(body: &Bytes) -> Result<String, ErrorResponse> {
     Ok(reason(&sent::<Reason>(body)?.reason))
 }
 
-fn job_id(id: &str) -> Result<JobId, Refusal> {
-    id.parse().map_err(|_| wrong(format!("{id:?} is no job's id")))
-}
-
-fn worker_id(id: &str) -> Result<WorkerId, Refusal> {
-    id.parse().map_err(|_| wrong(format!("{id:?} is no Contemplant's id")))
-}
-
-fn subject(text: &str) -> Result<Subject, Refusal> {
-    text.parse().map_err(|error| wrong(format!("{text:?} is {error}")))
+fn subject(text: &str) -> Result<Subject, ErrorResponse> {
+    text.parse().map_err(|error| invalid(format!("{text:?} is {error}")))
 }

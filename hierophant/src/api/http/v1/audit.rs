@@ -18,8 +18,8 @@ use serde_json::Value;
 use utoipa::IntoParams;
 
 use super::PATH;
-use super::model::Audited;
-use super::page::{Answer, Refusal, limit, missing, parsed, refusal, store_away, wrong};
+use super::page::{Answer, invalid, limit, not_found, parsed, refusal, store_unavailable};
+use crate::admin_model::{Audited, Refusal};
 use crate::api::Context;
 use crate::operators::Operator;
 use crate::records::{AuditRecord, Millis};
@@ -190,15 +190,15 @@ pub(super) async fn audit(
     State(context): State<Context>,
     asked: Result<Query<AuditQuery>, QueryRejection>,
 ) -> Answer<Vec<Audited>> {
-    let Query(query) = asked.map_err(|rejection| wrong(rejection.body_text()))?;
+    let Query(query) = asked.map_err(|rejection| invalid(rejection.body_text()))?;
     let before = match parsed::<AuditId>("before", query.before.as_deref())? {
         None => None,
         Some(id) => {
-            let at = context.store.audited_at(id).await.map_err(store_away)?;
-            Some((at.ok_or_else(|| missing("`before` names nothing that is kept"))?, id))
+            let at = context.store.audited_at(id).await.map_err(store_unavailable)?;
+            Some((at.ok_or_else(|| not_found("`before` names nothing that is kept"))?, id))
         }
     };
-    let found = context.store.audit(before, limit(query.limit)).await.map_err(store_away)?;
+    let found = context.store.audit(before, limit(query.limit)).await.map_err(store_unavailable)?;
     Ok(Json(found.iter().map(Audited::of).collect()))
 }
 

@@ -4,7 +4,6 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::extract::{Extension, State};
-use axum::http::StatusCode;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
@@ -14,10 +13,11 @@ use serde_json::json;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::model::{Changes, Job, Overview, Request, Worker};
 use super::overview::overview_of;
-use super::page::{Refusal, refusal};
+use super::page::{ErrorResponse, unavailable};
+use super::render;
 use super::workers::known_and_at_work;
+use crate::admin_model::{Changes, Job, Overview, Refusal, Request};
 use crate::api::Context;
 use crate::clients::Clients;
 use crate::events::{Frame, Noted};
@@ -49,11 +49,11 @@ const LOOK: Duration = Duration::from_secs(1);
 pub(super) async fn events(
     State(context): State<Context>,
     Extension(operator): Extension<Operator>,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ErrorResponse> {
     let Some(listener) = context.events.listen() else {
         let most = context.events.most_listeners();
         let words = format!("{most} listen already; close one, or try again later");
-        return Err(refusal(StatusCode::SERVICE_UNAVAILABLE, words));
+        return Err(unavailable(words));
     };
     let first = stream::once(async { Frame::Reset(Millis::now()) });
     let rest =
@@ -140,7 +140,7 @@ fn put_together(
     let mut gone = noted.workers.clone();
     for (known, work) in known_and_at_work(known, scheduler) {
         if gone.remove(&known.worker) {
-            workers.push(Worker::of(known, work));
+            workers.push(render::worker(known, work));
         }
     }
     Changes {

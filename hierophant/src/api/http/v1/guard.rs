@@ -16,7 +16,7 @@ use headers::{Cookie, HeaderMapExt};
 
 use super::PATH;
 use super::audit;
-use super::page::{Refusal, refusal};
+use super::page::{ErrorResponse, refusal};
 use crate::api::Context;
 use crate::operators::{NotKnown, Operator};
 use crate::tokens::{Bearer, Role};
@@ -220,7 +220,7 @@ pub(super) fn too_many(wait: Duration) -> Response {
 }
 
 fn unauthorized(challenge: &'static str, words: &str) -> Response {
-    let refusal: Refusal = refusal(StatusCode::UNAUTHORIZED, words);
+    let refusal: ErrorResponse = refusal(StatusCode::UNAUTHORIZED, words);
     let mut response = refusal.into_response();
     let headers = response.headers_mut();
     headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));

@@ -4,13 +4,17 @@ use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use network_lib::ids::{JobId, RequestId, VkHash, WorkerId};
-use network_lib::job::ProofMode;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::model::{Artifact, Attempt, Job, Program, Request, Running, Waiting, WholeJob, Why};
 use super::page::{
-    Answer, Refusal, limit, missing, owner_away, parsed, several, store_away, wrong,
+    Answer, ErrorResponse, actor_timeout, invalid, job_id, limit, not_found, optional, parsed,
+    several, store_unavailable,
+};
+use super::render;
+use crate::admin_model::{
+    Artifact, ArtifactKind, Attempt, Job, Program, ProofMode, Refusal, Request, Waiting, WholeJob,
+    Why,
 };
 use crate::api::Context;
 use crate::records::RequestState;
@@ -24,7 +28,7 @@ pub(super) struct JobQuery {
     /// Any of these states, separated by commas.
     state: Option<String>,
     /// Kind of proof.
-    mode: Option<String>,
+    mode: Option<ProofMode>,
     /// Id of the program.
     program: Option<String>,
     /// Address of who asked.
@@ -56,7 +60,7 @@ pub(super) struct RequestQuery {
     /// Any of these states, separated by commas.
     state: Option<String>,
     /// Kind of proof.
-    mode: Option<String>,
+    mode: Option<ProofMode>,
     /// Id of the program.
     program: Option<String>,
     /// Address of who asked.
@@ -83,8 +87,8 @@ pub(super) struct ProgramQuery {
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ArtifactQuery {
-    /// `program`, `stdin`, `private_stdin` or `proof`.
-    kind: Option<String>,
+    /// Content of the artifact.
+    kind: Option<ArtifactKind>,
     /// How many to leave out: their ids are secret, so pages are counted.
     offset: Option<u64>,
     /// At most so many: 100 by default, at most 1000.
@@ -94,8 +98,8 @@ pub(super) struct ArtifactQuery {
 /// A query that could be read, or why not.
 type Asked<T> = Result<Query<T>, QueryRejection>;
 
-fn read<T>(asked: Asked<T>) -> Result<T, Refusal> {
-    asked.map(|Query(query)| query).map_err(|rejection| wrong(rejection.body_text()))
+fn read<T>(asked: Asked<T>) -> Result<T, ErrorResponse> {
+    asked.map(|Query(query)| query).map_err(|rejection| invalid(rejection.body_text()))
 }
 
 /// Jobs, the newest first.
@@ -112,21 +116,21 @@ pub(super) async fn jobs(
     let before = match parsed::<JobId>("before", query.before.as_deref())? {
         None => None,
         Some(id) => {
-            let job = context.store.job(id).await.map_err(store_away)?;
-            let job = job.ok_or_else(|| missing("`before` names no job"))?;
+            let job = context.store.job(id).await.map_err(store_unavailable)?;
+            let job = job.ok_or_else(|| not_found("`before` names no job"))?;
             Some((job.created_at, id))
         }
     };
     let filter = JobFilter {
         states: several("state", query.state.as_deref())?,
-        mode: mode(query.mode.as_deref())?,
+        mode: optional("mode", query.mode.as_ref())?,
         program: parsed::<VkHash>("program", query.program.as_deref())?,
         requester: parsed::<Address>("requester", query.requester.as_deref())?,
         worker: parsed::<WorkerId>("worker", query.worker.as_deref())?,
         before,
         limit: limit(query.limit),
     };
-    let found = context.store.jobs(&filter).await.map_err(store_away)?;
+    let found = context.store.jobs(&filter).await.map_err(store_unavailable)?;
     Ok(Json(found.iter().map(|(job, requests)| Job::of(job, requests, &context.clients)).collect()))
 }
 
@@ -142,7 +146,7 @@ pub(super) async fn job(
     State(context): State<Context>,
     Path(id): Path<String>,
 ) -> Answer<WholeJob> {
-    let id: JobId = id.parse().map_err(|_| wrong(format!("{id:?} is no job's id")))?;
+    let id = job_id(&id)?;
     whole(&context, id).await.map(Json)
 }
 
@@ -155,11 +159,11 @@ pub(super) async fn job(
     (status = 503, description = "the store does not answer", body = Refusal),
 ))]
 pub(super) async fn why(State(context): State<Context>, Path(id): Path<String>) -> Answer<Why> {
-    let id: JobId = id.parse().map_err(|_| wrong(format!("{id:?} is no job's id")))?;
-    let found = context.owners.proofs.why(id).await.map_err(owner_away)?;
-    let job = context.store.job(id).await.map_err(store_away)?;
-    let job = job.ok_or_else(|| missing("no such job"))?;
-    let blocked = context.owners.registry.blocked().await.map_err(owner_away)?;
+    let id = job_id(&id)?;
+    let found = context.owners.proofs.why(id).await.map_err(actor_timeout)?;
+    let job = context.store.job(id).await.map_err(store_unavailable)?;
+    let job = job.ok_or_else(|| not_found("no such job"))?;
+    let blocked = context.owners.registry.blocked().await.map_err(actor_timeout)?;
     let (why, ahead) = match (found, &job.failure) {
         // Whoever is turned away is not among those that the scheduler knows of.
         (Some(why), _) if why.ahead.is_some() && !blocked.is_empty() => {
@@ -170,7 +174,7 @@ pub(super) async fn why(State(context): State<Context>, Path(id): Path<String>) 
         (None, Some(failure)) => (format!("it is {}: {failure}", job.state), None),
         (None, None) => (format!("it is {}", job.state), None),
     };
-    Ok(Json(Why { state: job.state.to_string(), why, ahead }))
+    Ok(Json(Why { state: job.state.into(), why, ahead }))
 }
 
 /// The waiting jobs in the order in which they go, the next one first.
@@ -185,11 +189,11 @@ pub(super) async fn queue(
 ) -> Answer<Vec<Waiting>> {
     let query = read(asked)?;
     let (offset, limit) = (query.offset.unwrap_or(0), limit(query.limit) as usize);
-    let line = context.owners.proofs.line(offset, limit).await.map_err(owner_away)?;
+    let line = context.owners.proofs.line(offset, limit).await.map_err(actor_timeout)?;
     let entries = line.iter().enumerate();
     Ok(Json(
         entries
-            .map(|(place, waiting)| Waiting::of(offset + place, waiting, &context.clients))
+            .map(|(place, waiting)| render::waiting(offset + place, waiting, &context.clients))
             .collect(),
     ))
 }
@@ -208,14 +212,14 @@ pub(super) async fn requests(
     let states: Vec<RequestState> = several("state", query.state.as_deref())?;
     let filter = RequestFilter {
         states: (!states.is_empty()).then_some(states),
-        mode: mode(query.mode.as_deref())?,
+        mode: optional("mode", query.mode.as_ref())?,
         vk_hash: parsed::<VkHash>("program", query.program.as_deref())?,
         requester: parsed::<Address>("requester", query.requester.as_deref())?,
         limit: limit(query.limit),
         offset: query.offset.unwrap_or(0),
         ..RequestFilter::default()
     };
-    let found = context.store.requests(&filter).await.map_err(store_away)?;
+    let found = context.store.requests(&filter).await.map_err(store_unavailable)?;
     Ok(Json(found.iter().map(|view| Request::of(&view.request, &context.clients)).collect()))
 }
 
@@ -236,17 +240,21 @@ pub(super) async fn request(
 }
 
 /// The request whose id begins so.
-pub(super) async fn found_request(context: &Context, id: &str) -> Result<RequestView, Refusal> {
+pub(super) async fn found_request(
+    context: &Context,
+    id: &str,
+) -> Result<RequestView, ErrorResponse> {
     let digits = id.strip_prefix("0x").unwrap_or(id);
     let prefix = hex::decode(digits).ok().filter(|id| (8..=RequestId::LEN).contains(&id.len()));
     let prefix = prefix.ok_or_else(|| {
-        wrong(format!("{id:?} is no request's id: 16 to 64 hexadecimal digits are"))
+        invalid(format!("{id:?} is no request's id: 16 to 64 hexadecimal digits are"))
     })?;
-    let mut found = context.store.requests_like(&prefix).await.map_err(store_away)?.into_iter();
+    let mut found =
+        context.store.requests_like(&prefix).await.map_err(store_unavailable)?.into_iter();
     match (found.next(), found.next()) {
-        (None, _) => Err(missing("no such request")),
+        (None, _) => Err(not_found("no such request")),
         (Some(view), None) => Ok(view),
-        _ => Err(wrong("more than one request's id begins so; give more digits")),
+        _ => Err(invalid("more than one request's id begins so; give more digits")),
     }
 }
 
@@ -264,12 +272,13 @@ pub(super) async fn programs(
     let before = match parsed::<VkHash>("before", query.before.as_deref())? {
         None => None,
         Some(id) => {
-            let program = context.store.program(id).await.map_err(store_away)?;
-            let program = program.ok_or_else(|| missing("`before` names no program"))?;
+            let program = context.store.program(id).await.map_err(store_unavailable)?;
+            let program = program.ok_or_else(|| not_found("`before` names no program"))?;
             Some((program.created_at, id))
         }
     };
-    let found = context.store.programs(before, limit(query.limit)).await.map_err(store_away)?;
+    let found =
+        context.store.programs(before, limit(query.limit)).await.map_err(store_unavailable)?;
     Ok(Json(found.iter().map(Program::of).collect()))
 }
 
@@ -285,30 +294,24 @@ pub(super) async fn artifacts(
 ) -> Answer<Vec<Artifact>> {
     let query = read(asked)?;
     let filter = ArtifactFilter {
-        kind: parsed("kind", query.kind.as_deref())?,
+        kind: optional("kind", query.kind.as_ref())?,
         offset: query.offset.unwrap_or(0),
         limit: limit(query.limit),
     };
-    let found = context.store.artifacts(&filter).await.map_err(store_away)?;
+    let found = context.store.artifacts(&filter).await.map_err(store_unavailable)?;
     Ok(Json(found.iter().map(Artifact::of).collect()))
 }
 
-pub(super) fn mode(text: Option<&str>) -> Result<Option<ProofMode>, Refusal> {
-    let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(None) };
-    let mode = ProofMode::ALL.into_iter().find(|mode| mode.as_str() == text);
-    mode.map(Some).ok_or_else(|| wrong(format!("`mode` cannot be {text:?}")))
-}
-
-async fn whole(context: &Context, id: JobId) -> Result<WholeJob, Refusal> {
-    let job = context.store.job(id).await.map_err(store_away)?;
-    let job = job.ok_or_else(|| missing("no such job"))?;
-    let requests = context.store.requests_of(id).await.map_err(store_away)?;
-    let history = context.store.attempts(id).await.map_err(store_away)?;
-    let scheduler = context.owners.proofs.overview().await.map_err(owner_away)?;
+async fn whole(context: &Context, id: JobId) -> Result<WholeJob, ErrorResponse> {
+    let job = context.store.job(id).await.map_err(store_unavailable)?;
+    let job = job.ok_or_else(|| not_found("no such job"))?;
+    let requests = context.store.requests_of(id).await.map_err(store_unavailable)?;
+    let history = context.store.attempts(id).await.map_err(store_unavailable)?;
+    let scheduler = context.owners.proofs.overview().await.map_err(actor_timeout)?;
     let text = id.to_string();
     Ok(WholeJob {
         job: Job::of(&job, &requests, &context.clients),
         history: history.iter().map(Attempt::of).collect(),
-        running: Running::all(&scheduler).filter(|running| running.job == text).collect(),
+        running: render::all_running(&scheduler).filter(|running| running.job == text).collect(),
     })
 }

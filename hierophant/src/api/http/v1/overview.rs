@@ -3,8 +3,9 @@
 use axum::Json;
 use axum::extract::State;
 
-use super::model::{Overview, Paused, Webhook};
-use super::page::{Answer, Refusal, owner_away};
+use super::page::{Answer, actor_timeout};
+use super::render;
+use crate::admin_model::{Overview, Paused, Refusal, Value};
 use crate::api::Context;
 use crate::proofs::message::Overview as Scheduler;
 use crate::records::Millis;
@@ -16,8 +17,8 @@ use crate::registry::KnownWorker;
     (status = 503, description = "an owner of state does not answer", body = Refusal),
 ))]
 pub(super) async fn overview(State(context): State<Context>) -> Answer<Overview> {
-    let scheduler = context.owners.proofs.overview().await.map_err(owner_away)?;
-    let known = context.owners.registry.workers().await.map_err(owner_away)?;
+    let scheduler = context.owners.proofs.overview().await.map_err(actor_timeout)?;
+    let known = context.owners.registry.workers().await.map_err(actor_timeout)?;
     Ok(Json(overview_of(&context, &scheduler, &known)))
 }
 
@@ -42,13 +43,13 @@ pub(super) fn overview_of(
         free_bytes: storage.free,
         storage_low: storage.low.map(|low| low.to_string()),
         paused: scheduler.paused.as_ref().map(Paused::of),
-        webhooks: context.webhooks.states().into_iter().map(Webhook::of).collect(),
+        webhooks: context.webhooks.states().into_iter().map(render::webhook).collect(),
     };
     for (mode, count) in &scheduler.waiting_by_mode {
-        overview.waiting.insert(mode.to_string(), *count);
+        overview.waiting.insert((*mode).into(), *count);
     }
     for worker in known {
-        *overview.workers.entry(worker.state().to_owned()).or_default() += 1;
+        *overview.workers.entry(Value::named(worker.state())).or_default() += 1;
     }
     overview
 }

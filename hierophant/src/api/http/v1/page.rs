@@ -1,82 +1,120 @@
-//! What the answers of the API have in common: JSON, pages, refusals.
+//! Shared parts of the API's responses: JSON, paging, errors, and the parsing of what callers send.
 
+use std::fmt::Display;
 use std::str::FromStr;
 
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use serde::Serialize;
-use utoipa::ToSchema;
+use network_lib::ids::{JobId, WorkerId};
 
+use crate::admin_model::{Named, Refusal, Value};
 use crate::ask::Unanswered;
 use crate::proofs::actor::chain;
 use crate::store::StoreError;
 
-/// Entries of a list if the caller does not say how many, and at most.
-pub(super) const ENTRIES: u32 = 100;
-const MOST_ENTRIES: u32 = 1000;
+/// Default number of entries in a list.
+pub(super) const DEFAULT_ENTRIES: u32 = 100;
 
-/// Why a call was not answered.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Refusal {
-    #[serde(skip)]
-    code: StatusCode,
-    /// For people, in a sentence.
-    error: String,
-}
+/// Maximum number of entries in a list.
+const MAX_ENTRIES: u32 = 1000;
 
-impl IntoResponse for Refusal {
+/// An error response: status code and body.
+#[derive(Debug)]
+pub(super) struct ErrorResponse(StatusCode, Refusal);
+
+impl IntoResponse for ErrorResponse {
     fn into_response(self) -> Response {
-        (self.code, Json(self)).into_response()
+        (self.0, Json(self.1)).into_response()
     }
 }
 
-/// What a call is answered.
-pub(super) type Answer<T> = Result<Json<T>, Refusal>;
+/// Response to a call: JSON or an error.
+pub(super) type Answer<T> = Result<Json<T>, ErrorResponse>;
 
-/// It is refused with this code.
-pub(super) fn refusal(code: StatusCode, error: impl Into<String>) -> Refusal {
-    Refusal { code, error: error.into() }
+/// An error response with this status code.
+pub(super) fn refusal(code: StatusCode, error: impl Into<String>) -> ErrorResponse {
+    ErrorResponse(code, Refusal { error: error.into() })
 }
 
-/// What was asked for is wrong.
-pub(super) fn wrong(error: impl Into<String>) -> Refusal {
+/// An error response for an invalid call.
+pub(super) fn invalid(error: impl Into<String>) -> ErrorResponse {
     refusal(StatusCode::BAD_REQUEST, error)
 }
 
-/// There is no such thing.
-pub(super) fn missing(error: impl Into<String>) -> Refusal {
+/// An error response for a missing resource.
+pub(super) fn not_found(error: impl Into<String>) -> ErrorResponse {
     refusal(StatusCode::NOT_FOUND, error)
 }
 
-/// The store does not answer.
+/// An error response for a temporary fault.
+pub(super) fn unavailable(error: impl Into<String>) -> ErrorResponse {
+    refusal(StatusCode::SERVICE_UNAVAILABLE, error)
+}
+
+/// An error response for a failed store access, which is logged.
 #[allow(clippy::needless_pass_by_value, reason = "for `map_err`")]
-pub(super) fn store_away(error: StoreError) -> Refusal {
-    tracing::error!(error = %chain(&error), "a list could not be read");
-    refusal(StatusCode::SERVICE_UNAVAILABLE, "the store does not answer; try again later")
+pub(super) fn store_unavailable(error: StoreError) -> ErrorResponse {
+    tracing::error!(error = %chain(&error), "the store could not be read");
+    unavailable("store unavailable; try again later")
 }
 
-/// An owner of state does not answer.
-pub(super) fn owner_away(_: Unanswered) -> Refusal {
-    refusal(StatusCode::SERVICE_UNAVAILABLE, "the scheduler does not answer; try again later")
+/// An error response for an actor that did not answer in time.
+pub(super) fn actor_timeout(_: Unanswered) -> ErrorResponse {
+    unavailable("actor timeout; try again later")
 }
 
-/// How many entries to list.
-pub(super) fn limit(asked: Option<u32>) -> u32 {
-    asked.unwrap_or(ENTRIES).clamp(1, MOST_ENTRIES)
+/// Number of entries to list.
+pub(super) fn limit(requested: Option<u32>) -> u32 {
+    requested.unwrap_or(DEFAULT_ENTRIES).clamp(1, MAX_ENTRIES)
 }
 
-/// A word of the caller's as what it stands for; an empty one is none.
-pub(super) fn parsed<T: FromStr>(name: &str, text: Option<&str>) -> Result<Option<T>, Refusal> {
-    text.filter(|word| !word.is_empty()).map(|word| read(name, word)).transpose()
+/// Parses a job id.
+pub(super) fn job_id(text: &str) -> Result<JobId, ErrorResponse> {
+    text.parse().map_err(|_| {
+        let digits = 2 * JobId::LEN;
+        invalid(format!("invalid job id {text:?}: expected {digits} hexadecimal digits"))
+    })
 }
 
-/// Several words, separated by commas.
-pub(super) fn several<T: FromStr>(name: &str, text: Option<&str>) -> Result<Vec<T>, Refusal> {
-    let words = text.unwrap_or_default().split(',').map(str::trim).filter(|word| !word.is_empty());
-    words.map(|word| read(name, word)).collect()
+/// Parses a worker id.
+pub(super) fn worker_id(text: &str) -> Result<WorkerId, ErrorResponse> {
+    text.parse().map_err(|_| {
+        let digits = 2 * WorkerId::LEN;
+        invalid(format!("invalid worker id {text:?}: expected {digits} hexadecimal digits"))
+    })
 }
 
-fn read<T: FromStr>(name: &str, word: &str) -> Result<T, Refusal> {
-    word.parse().map_err(|_| wrong(format!("`{name}` cannot be {word:?}")))
+/// Parses an optional parameter; empty text counts as absent.
+pub(super) fn parsed<T>(name: &str, text: Option<&str>) -> Result<Option<T>, ErrorResponse>
+where
+    T: FromStr<Err: Display>,
+{
+    let parse = |text: &str| {
+        text.parse().map_err(|error| invalid(format!("invalid `{name}` {text:?}: {error}")))
+    };
+    text.filter(|text| !text.is_empty()).map(parse).transpose()
+}
+
+/// The value of an enum that a caller has sent.
+pub(super) fn known<T: Named>(name: &str, value: &Value<T>) -> Result<T, ErrorResponse> {
+    value.known().ok_or_else(|| {
+        let names: Vec<&str> = T::VALUES.iter().map(|value| value.name()).collect();
+        let (value, names) = (value.as_str(), names.join(", "));
+        invalid(format!("invalid `{name}` {value:?}: expected one of {names}"))
+    })
+}
+
+/// The value of an optional parameter; empty text counts as absent.
+pub(super) fn optional<T: Named>(
+    name: &str,
+    value: Option<&Value<T>>,
+) -> Result<Option<T>, ErrorResponse> {
+    value.filter(|value| !value.as_str().is_empty()).map(|value| known(name, value)).transpose()
+}
+
+/// Values of an enum, separated by commas.
+pub(super) fn several<T: Named>(name: &str, text: Option<&str>) -> Result<Vec<T>, ErrorResponse> {
+    let names = text.unwrap_or_default().split(',').map(str::trim).filter(|name| !name.is_empty());
+    names.map(|text| known(name, &Value::named(text))).collect()
 }

@@ -5,14 +5,12 @@ use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 
 use super::lists::found_request;
-use super::page::{Refusal, refusal, store_away};
+use super::page::{ErrorResponse, refusal, store_unavailable, unavailable};
+use crate::admin_model::{DIGEST_HEADER, Refusal};
 use crate::api::Context;
 use crate::api::http::serve::serve_blob;
 use crate::metrics::Peer;
 use crate::records::RequestState;
-
-/// The header with the SHA-256 of the proof, in hexadecimal digits.
-pub const DIGEST: &str = "x-proof-sha256";
 
 /// The bytes of a request's proof, with their SHA-256 in the header `x-proof-sha256`. It does not count as
 /// fetched by its client.
@@ -29,27 +27,27 @@ pub(super) async fn proof(
     State(context): State<Context>,
     Path(id): Path<String>,
     request: Request,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ErrorResponse> {
     let found = found_request(&context, &id).await?;
     let (RequestState::Fulfilled, Some(proof)) = (found.request.state, found.job.proof) else {
         let (request, job) = (found.request.state, found.job.state);
         let words = format!("there is no proof: the request is {request}, its job {job}");
         return Err(refusal(StatusCode::CONFLICT, words));
     };
-    let record = context.store.artifact(proof).await.map_err(store_away)?;
+    let record = context.store.artifact(proof).await.map_err(store_unavailable)?;
     let gone = || refusal(StatusCode::GONE, "the proof is not kept any more");
     let record = record.filter(|record| record.expired_at.is_none()).ok_or_else(gone)?;
     let digest = record.blob.ok_or_else(gone)?.sha256.to_string();
     let there = context.blobs.is_there(proof).await.map_err(|error| {
         tracing::warn!(%error, "a proof cannot be looked for");
-        refusal(StatusCode::SERVICE_UNAVAILABLE, "the proof cannot be reached; try again")
+        unavailable("the proof cannot be reached; try again")
     })?;
     if !there {
         return Err(gone());
     }
     let mut response = serve_blob(&context, proof, Peer::Operator, request).await;
     if let Ok(digest) = HeaderValue::from_str(&digest) {
-        response.headers_mut().insert(HeaderName::from_static(DIGEST), digest);
+        response.headers_mut().insert(HeaderName::from_static(DIGEST_HEADER), digest);
     }
     Ok(response.into_response())
 }

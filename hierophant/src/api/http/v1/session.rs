@@ -10,8 +10,9 @@ use tokio::time::Instant;
 
 use super::audit;
 use super::guard::{self, COOKIE};
-use super::model::{Caller, SignIn};
-use super::page::{Refusal, refusal, wrong};
+use super::page::{invalid, refusal};
+use super::render;
+use crate::admin_model::{Caller, Refusal, SignIn};
 use crate::api::Context;
 use crate::listen::OverTls;
 use crate::operators::sessions::LASTS;
@@ -21,7 +22,7 @@ use crate::tokens::Role;
 /// Who the caller is, and what the caller may do.
 #[utoipa::path(get, path = "/session", tag = "session", responses((status = 200, body = Caller)))]
 pub(super) async fn caller(Extension(operator): Extension<Operator>) -> Json<Caller> {
-    Json(Caller::of(&operator))
+    Json(render::caller(&operator))
 }
 
 /// Begins a session: the answer sets the cookie `hierophant_session`, by which the caller is known from then
@@ -47,10 +48,10 @@ pub(super) async fn sign_in(
         return refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, words).into_response();
     }
     let Ok(body) = audit::body(request).await else {
-        return wrong("the body is too long, or was cut off").into_response();
+        return invalid("the body is too long, or was cut off").into_response();
     };
     let Ok(SignIn { token }) = serde_json::from_slice(&body) else {
-        return wrong("the body cannot be read: write {\"token\": \"…\"}").into_response();
+        return invalid("the body cannot be read: write {\"token\": \"…\"}").into_response();
     };
     let operators = &context.operators;
     let bearer = match operators.bearer(peer.ip(), token.trim()) {
@@ -77,7 +78,7 @@ pub(super) async fn sign_in(
     }
     let secret = operators.sessions.begin(bearer, Instant::now());
     call.answered(&context, &operator, String::new(), StatusCode::OK).await;
-    (cookie(&secret, LASTS.as_secs(), secure), Json(Caller::of(&operator))).into_response()
+    (cookie(&secret, LASTS.as_secs(), secure), Json(render::caller(&operator))).into_response()
 }
 
 /// Ends the session by which the call is made, if it is made by one.
@@ -90,7 +91,7 @@ pub(super) async fn sign_out(
     if let Some(session) = &operator.session {
         context.operators.sessions.end(session);
     }
-    (cookie("", 0, is_secure(&request)), Json(Caller::of(&operator))).into_response()
+    (cookie("", 0, is_secure(&request)), Json(render::caller(&operator))).into_response()
 }
 
 /// Whether a call came over TLS, here or by the word of the proxy that took it off. Whoever lies about it gets

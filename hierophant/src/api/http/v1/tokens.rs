@@ -6,10 +6,10 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 
 use super::acts::sent;
-use super::model::{MadeToken, NewToken, Token};
-use super::page::{Answer, Refusal, missing, parsed, refusal, store_away, wrong};
+use super::page::{Answer, invalid, known, not_found, refusal, store_unavailable, unavailable};
+use crate::admin_model::{MadeToken, NewToken, Refusal, Token};
 use crate::api::Context;
-use crate::tokens::{CreateError, RevokeError, Role};
+use crate::tokens::{CreateError, RevokeError};
 
 /// Makes a token. Its secret is in this answer and nowhere else.
 #[utoipa::path(post, path = "/tokens", tag = "tokens", request_body = NewToken, responses(
@@ -20,15 +20,14 @@ use crate::tokens::{CreateError, RevokeError, Role};
 ))]
 pub(super) async fn create(State(context): State<Context>, body: Bytes) -> Answer<MadeToken> {
     let wanted: NewToken = sent(&body)?;
-    let role = parsed::<Role>("role", Some(&wanted.role))?;
-    let role = role.ok_or_else(|| wrong("`role` must be worker, client, read or act"))?;
+    let role = known("role", &wanted.role)?;
     let made = context.tokens.create(&wanted.name, role).await.map_err(|error| match error {
-        CreateError::Name => wrong(error.to_string()),
+        CreateError::Name => invalid(error.to_string()),
         CreateError::Taken | CreateError::TooMany => {
             refusal(StatusCode::CONFLICT, error.to_string())
         }
-        CreateError::Interrupted => refusal(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
-        CreateError::Store(error) => store_away(error),
+        CreateError::Interrupted => unavailable(error.to_string()),
+        CreateError::Store(error) => store_unavailable(error),
     })?;
     let (secret, record) = made;
     Ok(Json(MadeToken { token: Token::of(&record), secret }))
@@ -54,10 +53,8 @@ pub(super) async fn revoke(
 ) -> Answer<Token> {
     match context.tokens.revoke(&name).await {
         Ok(record) => Ok(Json(Token::of(&record))),
-        Err(error @ RevokeError::Missing) => Err(missing(error.to_string())),
-        Err(error @ RevokeError::Interrupted) => {
-            Err(refusal(StatusCode::SERVICE_UNAVAILABLE, error.to_string()))
-        }
-        Err(RevokeError::Store(error)) => Err(store_away(error)),
+        Err(error @ RevokeError::Missing) => Err(not_found(error.to_string())),
+        Err(error @ RevokeError::Interrupted) => Err(unavailable(error.to_string())),
+        Err(RevokeError::Store(error)) => Err(store_unavailable(error)),
     }
 }

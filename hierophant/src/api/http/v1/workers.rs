@@ -6,8 +6,11 @@ use axum::Json;
 use axum::extract::{Path, State};
 use network_lib::ids::WorkerId;
 
-use super::model::{Attempt, Gone, WholeWorker, Worker};
-use super::page::{Answer, ENTRIES, Refusal, missing, owner_away, store_away, wrong};
+use super::page::{
+    Answer, DEFAULT_ENTRIES, actor_timeout, not_found, store_unavailable, worker_id,
+};
+use super::render;
+use crate::admin_model::{Attempt, Refusal, WholeWorker, Worker};
 use crate::api::Context;
 use crate::proofs::message::{Overview, WorkerWork};
 use crate::registry::KnownWorker;
@@ -18,10 +21,10 @@ use crate::registry::KnownWorker;
     (status = 503, description = "an owner of state does not answer", body = Refusal),
 ))]
 pub(super) async fn workers(State(context): State<Context>) -> Answer<Vec<Worker>> {
-    let known = context.owners.registry.workers().await.map_err(owner_away)?;
-    let scheduler = context.owners.proofs.overview().await.map_err(owner_away)?;
+    let known = context.owners.registry.workers().await.map_err(actor_timeout)?;
+    let scheduler = context.owners.proofs.overview().await.map_err(actor_timeout)?;
     let both = known_and_at_work(&known, &scheduler);
-    Ok(Json(both.map(|(known, work)| Worker::of(known, work)).collect()))
+    Ok(Json(both.map(|(known, work)| render::worker(known, work)).collect()))
 }
 
 /// The Contemplants that both owners know: one that has joined a moment ago may not have reached the
@@ -47,18 +50,21 @@ pub(super) async fn worker(
     State(context): State<Context>,
     Path(id): Path<String>,
 ) -> Answer<WholeWorker> {
-    let id: WorkerId = id.parse().map_err(|_| wrong(format!("{id:?} is no Contemplant's id")))?;
+    let id = worker_id(&id)?;
     let Json(connected) = workers(State(context.clone())).await?;
     let worker = connected.into_iter().find(|worker| worker.id == id.to_string());
-    let dead = context.owners.registry.dead_workers().await.map_err(owner_away)?;
-    let gone = dead.iter().find(|dead| dead.was.worker == id && worker.is_none()).map(Gone::of);
-    let history = context.store.attempts_of(id, ENTRIES).await.map_err(store_away)?;
-    let blocked = context.owners.registry.blocked().await.map_err(owner_away)?;
+    let dead = context.owners.registry.dead_workers().await.map_err(actor_timeout)?;
+    let gone = dead.iter().find(|dead| dead.was.worker == id && worker.is_none()).map(render::gone);
+    let history =
+        context.store.attempts_of(id, DEFAULT_ENTRIES).await.map_err(store_unavailable)?;
+    let blocked = context.owners.registry.blocked().await.map_err(actor_timeout)?;
     let blocked = blocked.into_iter().find(|blocked| blocked.subject == id.to_string());
     let blocked = blocked.map(|blocked| blocked.reason);
     let known = worker.is_some() || gone.is_some() || blocked.is_some();
     if !known && history.is_empty() {
-        return Err(missing("no such Contemplant was ever seen; /api/v1/workers lists their ids"));
+        return Err(not_found(
+            "no such Contemplant was ever seen; /api/v1/workers lists their ids",
+        ));
     }
     let history = history.iter().map(Attempt::of).collect();
     Ok(Json(WholeWorker { worker, gone, blocked, history }))

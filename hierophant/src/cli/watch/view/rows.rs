@@ -3,10 +3,10 @@
 use ratatui::text::{Line, Span};
 
 use super::{BAD, GOOD, QUIET};
-use crate::api::http::v1::model::{Job, Running};
+use crate::admin_model::{Job, Phase, Running};
 use crate::cli::show::span;
 use crate::cli::watch::model::{Model, Pane};
-use crate::records::Millis;
+use crate::records::{JobState, Millis};
 
 /// Widths of the screen from which on more is shown.
 const MEDIUM: usize = 64;
@@ -46,7 +46,7 @@ fn being_proved(now: Millis, name: &str, proof: &Running, width: usize) -> Line<
     let since = || format!("for {}", span(now.since(Millis(proof.started_at)) / 1000));
     let mut spans = vec![Span::raw(fit(name, 14))];
     if width >= MEDIUM {
-        let phase = proof.phase.as_deref().unwrap_or("starting");
+        let phase = proof.phase.as_ref().map_or("starting", Phase::as_str);
         spans.push(Span::styled(fit(&format!("{} {phase}", proof.mode), 22), QUIET));
     }
     let (full, empty) = bar(proof.fraction, if width >= WIDE { 24 } else { 12 });
@@ -101,9 +101,9 @@ fn waiting(now: Millis, place: usize, job: &Job, width: usize) -> Line<'static> 
 }
 
 fn ended(now: Millis, job: &Job, width: usize) -> Line<'static> {
-    let style = if job.state == "proved" { GOOD } else { BAD };
+    let style = if job.state == JobState::Proved { GOOD } else { BAD };
     let mut spans =
-        vec![Span::raw(fit(&when(now, job), 16)), Span::styled(fit(&job.state, 13), style)];
+        vec![Span::raw(fit(&when(now, job), 16)), Span::styled(fit(job.state.as_str(), 13), style)];
     spans.push(Span::raw(format!("{:<11}{}  ", job.mode, id(&job.id, width))));
     if width >= MEDIUM {
         let took = job.started_at.zip(job.finished_at);

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use termion::event::Key;
 
 use super::*;
-use crate::api::http::v1::model::{Changes, Job, Paused, Worker};
+use crate::admin_model::{Changes, Job, Paused, Worker};
 use crate::cli::watch::model::{Update, Whole};
 use crate::records::Millis;
 

@@ -1,109 +1,114 @@
-//! The JSON of what operators do: what they send and what they are answered.
+//! JSON of operator commands: what operators send, and the answers.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::{Priority, ProofMode};
 use crate::operate;
 
-/// Why something is done; may be left out.
+/// Reason for a command; may be omitted.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Reason {
-    /// In the operator's words; kept and shown, at most 200 characters.
+    /// Text of at most 200 characters, stored and displayed.
     #[serde(default)]
     pub reason: String,
 }
 
-/// Which priority.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+/// Priority to set.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewPriority {
-    /// `urgent` (before all others), `normal` or `low` (after all others).
-    pub class: String,
+    /// `urgent` (ahead of all others), `normal` or `low` (behind all others).
+    pub class: Priority,
 }
 
-/// Which jobs to cancel; all conditions must hold.
+/// Jobs to cancel; all conditions must hold.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ClearQueue {
     /// Any of these states, separated by commas: `queued`, and with `running` also `leased`, `proving`,
-    /// `uploaded` and `verifying`. By default `queued`, with `running` all of them.
+    /// `uploaded` and `verifying`. Default: `queued`, with `running` all five.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<String>,
-    /// Whether jobs in progress are meant too.
+    /// Whether to include jobs in progress.
     pub running: bool,
-    /// Kind of proof.
+    /// Only this kind of proof.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub mode: Option<String>,
-    /// Id of the program.
+    pub mode: Option<ProofMode>,
+    /// Only this program.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub program: Option<String>,
-    /// Only requests of this address; a job for which others wait too goes on for them.
+    /// Only requests of this address; a job that also serves other requesters continues for them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requester: Option<String>,
-    /// Only jobs that were created at least so many seconds ago.
+    /// Only jobs created at least this many seconds ago.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub older_than_seconds: Option<u64>,
-    /// Only say what would be cancelled.
+    /// Whether to report the matching jobs without cancelling them.
     pub dry_run: bool,
 }
 
-/// How an action went.
+/// Outcome of a command.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Done {
-    /// Whether anything is different from before.
+    /// Whether the command changed anything.
     pub changed: bool,
-    /// How things stand, in a sentence.
+    /// Resulting state in one sentence.
     pub now: String,
-    /// Id of the job that stands for it from now on, if it is another one.
+    /// Id of the job that replaces this one, if one does.
     pub job: Option<String>,
 }
 
-/// What was cancelled, or would be.
+/// Outcome of a queue clearing.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Cleared {
-    /// Whether it was only looked at.
+    /// Whether this was a dry run.
     pub dry_run: bool,
-    /// How many jobs match.
+    /// Number of matching jobs.
     pub jobs: usize,
-    /// How many of their requests.
+    /// Number of their matching requests.
     pub requests: usize,
-    /// Ids of the first 100 of these jobs, the oldest first.
+    /// Ids of the first 100 matching jobs, oldest first.
     pub listed: Vec<String>,
 }
 
-/// Dispatch stands still.
+/// A pause of dispatch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Paused {
-    /// Why, in the operator's words; may be empty.
+    /// Reason given by the operator; may be empty.
     pub reason: String,
-    /// Since when.
+    /// Start of the pause.
     pub since: i64,
 }
 
-/// Somebody who is turned away.
+/// A blocked worker or address.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Blocked {
-    /// Id of a Contemplant, or an IP address.
+    /// Worker id or IP address.
     pub subject: String,
-    /// Why; may be empty.
+    /// Reason; may be empty.
     pub reason: String,
-    /// Since when; none for an entry of the configuration.
+    /// Start of the block; absent for an entry of the configuration.
     pub since: Option<i64>,
 }
 
 impl Done {
-    pub(in super::super) fn of(done: operate::Done) -> Self {
+    /// JSON of an outcome.
+    #[must_use]
+    pub fn of(done: operate::Done) -> Self {
         let operate::Done { changed, now, job } = done;
         Self { changed, now, job: job.map(|job| job.to_string()) }
     }
 }
 
 impl Cleared {
-    /// Ids that are listed at most.
-    pub(in super::super) const LISTED: usize = 100;
+    /// Maximum number of listed ids.
+    pub const LISTED: usize = 100;
 
-    pub(in super::super) fn of(cleared: &operate::Cleared, dry_run: bool) -> Self {
+    /// JSON of a clearing.
+    #[must_use]
+    pub fn of(cleared: &operate::Cleared, dry_run: bool) -> Self {
         let listed = cleared.jobs.iter().take(Self::LISTED).map(ToString::to_string);
         let (jobs, requests) = (cleared.jobs.len(), cleared.requests);
         Self { dry_run, jobs, requests, listed: listed.collect() }
@@ -111,13 +116,17 @@ impl Cleared {
 }
 
 impl Paused {
-    pub(in super::super) fn of(paused: &operate::Paused) -> Self {
+    /// JSON of a pause.
+    #[must_use]
+    pub fn of(paused: &operate::Paused) -> Self {
         Self { reason: paused.reason.clone(), since: paused.since.0 }
     }
 }
 
 impl Blocked {
-    pub(in super::super) fn of(blocked: &operate::Blocked) -> Self {
+    /// JSON of a block.
+    #[must_use]
+    pub fn of(blocked: &operate::Blocked) -> Self {
         let operate::Blocked { subject, reason, since } = blocked.clone();
         Self { subject, reason, since: since.map(|at| at.0) }
     }

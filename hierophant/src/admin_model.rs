@@ -1,0 +1,42 @@
+//! JSON of `/api/v1`: what the server sends and accepts, and what the command line and webhooks share with it.
+//!
+//! Times are Unix milliseconds. A field that is not known yet is absent or `null`.
+
+mod commands;
+mod jobs;
+mod notices;
+mod operators;
+mod overview;
+mod storage;
+mod tokens;
+mod value;
+mod workers;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+pub use commands::{Blocked, ClearQueue, Cleared, Done, NewPriority, Paused, Reason};
+pub use jobs::{Attempt, Job, Request, Running, Waiting, WholeJob, Why};
+pub use notices::{Changes, Notice, Webhook};
+pub use operators::{Audited, Caller, SignIn};
+pub use overview::{Overview, Price};
+pub use storage::{Artifact, Program};
+pub use tokens::{MadeToken, NewToken, Token};
+pub use value::{
+    ArtifactKind, AttemptOutcome, Backend, FailureClass, JobState, Named, NetworkMode, Phase,
+    Priority, ProofMode, RequestState, Role, Value, WorkerState,
+};
+pub use workers::{Availability, Gone, Gpu, WholeWorker, Worker};
+
+/// Path below which the API is served.
+pub const PATH: &str = "/api/v1";
+
+/// Header with the SHA-256 of a downloaded proof, in hexadecimal digits.
+pub const DIGEST_HEADER: &str = "x-proof-sha256";
+
+/// Body of an error response.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Refusal {
+    /// Description of the error in one sentence.
+    pub error: String,
+}

@@ -1,0 +1,73 @@
+//! JSON of operators and the audit log.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::Role;
+use crate::records::AuditRecord;
+
+/// Token to sign in with.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SignIn {
+    /// Secret of the token.
+    pub token: String,
+}
+
+/// Identity of the caller.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Caller {
+    /// Name of the token, or `this machine` if none was presented.
+    pub name: String,
+    /// Id of the token, if one was presented.
+    pub token: Option<String>,
+    /// Permission: `read`, or `act`, which includes it.
+    pub role: Role,
+    /// Whether the caller has signed in and can sign out.
+    pub session: bool,
+}
+
+/// An audited call.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Audited {
+    /// Id of the entry.
+    pub id: String,
+    /// Time of the response.
+    pub at: i64,
+    /// Name of the token, or `this machine` if none was presented.
+    pub name: String,
+    /// Id of the token, if one was presented.
+    pub token: Option<String>,
+    /// Peer address of the call.
+    pub peer: String,
+    /// Original client as stated by a proxy. It is not verified.
+    pub forwarded: Option<String>,
+    /// Calling program as stated by itself.
+    pub program: String,
+    /// Method and path of the call; request ids are shortened.
+    pub action: String,
+    /// First 1000 characters of the request body, without secrets.
+    pub body: String,
+    /// HTTP status code of the response.
+    pub code: u16,
+}
+
+impl Audited {
+    /// JSON of an entry of the audit log.
+    #[must_use]
+    pub fn of(record: &AuditRecord) -> Self {
+        let name = record.by.as_ref().map_or("this machine", |(_, name)| name.as_str());
+        Self {
+            id: record.id.to_string(),
+            at: record.at.0,
+            name: name.to_owned(),
+            token: record.by.as_ref().map(|(token, _)| token.to_string()),
+            peer: record.peer.clone(),
+            forwarded: record.forwarded.clone(),
+            program: record.program.clone(),
+            action: record.action.clone(),
+            body: record.body.clone(),
+            code: record.code,
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! JSON of access tokens.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::Role;
+use crate::records::TokenRecord;
+
+/// Token to create.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewToken {
+    /// Name: 1 to 64 letters, digits, `.`, `_` or `-`, starting with a letter or a digit.
+    pub name: String,
+    /// Role: `worker`, `client`, `read` or `act`.
+    pub role: Role,
+}
+
+/// A token, without its secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Token {
+    /// Token id. It is not secret.
+    pub id: String,
+    /// Name of the token.
+    pub name: String,
+    /// Role of the token.
+    pub role: Role,
+    /// Time of creation.
+    pub created_at: i64,
+    /// Time of revocation; absent or `null` while the token is valid.
+    pub revoked_at: Option<i64>,
+}
+
+/// A created token with its secret. It has no `Debug`, so that the secret cannot be logged.
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
+pub struct MadeToken {
+    /// The token.
+    #[serde(flatten)]
+    pub token: Token,
+    /// Secret to present. It is returned only once.
+    pub secret: String,
+}
+
+impl Token {
+    /// JSON of a token.
+    #[must_use]
+    pub fn of(record: &TokenRecord) -> Self {
+        Self {
+            id: record.id.to_string(),
+            name: record.name.clone(),
+            role: record.role.into(),
+            created_at: record.created_at.0,
+            revoked_at: record.revoked_at.map(|at| at.0),
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Conversion of what the actors report to the JSON of the API.
+
+use std::iter;
+
+use network_lib::handshake::{self, GpuLoad};
+
+use crate::admin_model::{
+    Caller, Gone, Gpu, Job, Phase, Price, ProofMode, Running, Value, Waiting, Webhook, Worker,
+};
+use crate::clients::Clients;
+use crate::config::DashboardConfig;
+use crate::operators::Operator;
+use crate::proofs::core::Waiting as WaitingJob;
+use crate::proofs::message::{Overview as Scheduler, RunningProof, WorkerWork};
+use crate::records::Role;
+use crate::registry::{DeadWorker, KnownWorker};
+use crate::webhooks::ReceiverState;
+
+/// The configured price of a worker, if there is one.
+#[must_use]
+pub fn price(config: &DashboardConfig) -> Option<Price> {
+    let price = Price { per_hour: config.price_per_hour, currency: config.currency.clone() };
+    (price.per_hour > 0.0).then_some(price)
+}
+
+/// A queued job at this position.
+pub(super) fn waiting(position: usize, waiting: &WaitingJob, clients: &Clients) -> Waiting {
+    Waiting {
+        job: Job::of(&waiting.record, &waiting.requests, clients),
+        position,
+        eta_seconds: waiting.eta_ms.map(|millis| millis.div_ceil(1000)),
+    }
+}
+
+/// A proof in progress on a worker.
+pub(super) fn running(worker: &WorkerWork, proof: &RunningProof) -> Running {
+    let progress = proof.progress;
+    Running {
+        job: proof.job.to_string(),
+        worker: worker.worker.to_string(),
+        mode: proof.mode.into(),
+        program: proof.program.to_string(),
+        phase: progress.map(|progress| Phase::Known(progress.phase)),
+        fraction: progress.and_then(|progress| progress.fraction),
+        cycles_done: progress.and_then(|progress| progress.cycles_done),
+        cycles_total: progress.and_then(|progress| progress.cycles_total),
+        eta_seconds: progress.and_then(|progress| progress.eta_seconds),
+        estimated: progress.is_some_and(|progress| progress.estimated),
+        started_at: proof.began_at.0,
+    }
+}
+
+/// All proofs in progress.
+pub(super) fn all_running(scheduler: &Scheduler) -> impl Iterator<Item = Running> + '_ {
+    let on = |work| move |proof| running(work, proof);
+    scheduler.workers.iter().flat_map(move |work| work.running.iter().map(on(work)))
+}
+
+/// A worker as the registry and the scheduler know it.
+#[allow(clippy::cast_precision_loss, reason = "milliseconds of proofs are far below 2^52")]
+pub(super) fn worker(known: &KnownWorker, work: &WorkerWork) -> Worker {
+    let stats = &work.stats;
+    let mean = || stats.proof_millis as f64 / stats.completed as f64 / 1000.0;
+    Worker {
+        id: known.worker.to_string(),
+        name: known.name.clone(),
+        ip: known.ip.to_canonical().to_string(),
+        admitted_by: known.credential.to_string(),
+        version: known.version.clone(),
+        backend: work.backend.into(),
+        modes: work.capabilities.modes.iter().copied().map(ProofMode::Known).collect(),
+        slots: work.capabilities.slots,
+        state: Value::named(known.state()),
+        obstacle: work.capabilities.obstacle.clone(),
+        drained: known.drained.clone(),
+        joined_at: known.joined_at.0,
+        heard_at: known.heard_at.0,
+        strikes: stats.strikes.len(),
+        proofs_completed: stats.completed,
+        average_proof_seconds: (stats.completed > 0).then(mean),
+        gpus: gpus(known, work),
+        running: work.running.iter().map(|proof| running(work, proof)).collect(),
+    }
+}
+
+fn gpus(known: &KnownWorker, work: &WorkerWork) -> Vec<Gpu> {
+    let loads = known.gpus.iter().copied().chain(iter::repeat(GpuLoad::default()));
+    let with_loads = work.capabilities.gpus.iter().zip(loads);
+    let gpu = |(gpu, load): (&handshake::Gpu, GpuLoad)| Gpu {
+        model: gpu.model.clone(),
+        memory_bytes: gpu.memory_bytes,
+        driver: gpu.driver.clone(),
+        utilisation_percent: load.utilisation_percent,
+        temperature_celsius: load.temperature_celsius,
+        memory_used_bytes: load.memory_used_bytes,
+    };
+    with_loads.map(gpu).collect()
+}
+
+/// The departure of a worker.
+pub(super) fn gone(dead: &DeadWorker) -> Gone {
+    Gone { at: dead.died_at.0, reason: dead.reason.clone() }
+}
+
+/// The identity of a caller.
+pub(super) fn caller(operator: &Operator) -> Caller {
+    let role = if operator.may_act() { Role::Act } else { Role::Read };
+    Caller {
+        name: operator.name().to_owned(),
+        token: operator.by.as_ref().map(|bearer| bearer.id.to_string()),
+        role: role.into(),
+        session: operator.session.is_some(),
+    }
+}
+
+/// The state of a webhook receiver.
+pub(super) fn webhook(state: ReceiverState) -> Webhook {
+    let ReceiverState { receiver, undelivered, dropped, trouble } = state;
+    let (since, failure) = trouble.map(|trouble| (trouble.since.0, trouble.reason)).unzip();
+    Webhook { receiver, undelivered, dropped, failing_since: since, failure }
+}
