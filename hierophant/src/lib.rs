@@ -4,6 +4,7 @@
 //! are talked to over a WebSocket. [`run`] is the whole program; `ARCHITECTURE.md` is the map.
 
 pub mod admin_model;
+pub mod admission;
 pub mod api;
 pub mod artifacts;
 pub mod ask;
@@ -166,10 +167,11 @@ pub async fn run_on<L: Accept>(
     let owners = root.owners.clone();
     budget.watch(stop.clone());
     webhooks.deliver(&store, &root::clients(&config), &stop);
-    let context = api::Context::new(&config, http_port, owners, resources);
-    let grpc = api::grpc::serve(doors.clone(), listeners.grpc, context.clone(), stop.clone());
+    let contexts = api::Contexts::new(&config, http_port, owners, resources);
+    let grpc =
+        api::grpc::serve(doors.clone(), listeners.grpc, contexts.client.clone(), stop.clone());
     let mut grpc = task::spawn("grpc", grpc);
-    let http = api::http::serve(doors, listeners.http, context, stop.clone());
+    let http = api::http::serve(doors, listeners.http, contexts, stop.clone());
     let mut http = task::spawn("http", http);
 
     let outcome = tokio::select! {

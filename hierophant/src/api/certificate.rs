@@ -6,17 +6,17 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tonic::Status;
 
-use super::Context;
+use super::{ClientContext, WorkerContext};
 use crate::config::PeerCertificates;
 use crate::listen::PeerCertificate;
 
 /// Turns Contemplants away that show none, if they must.
-pub(super) async fn of_contemplants(
-    State(context): State<Context>,
+pub(super) async fn of_workers(
+    State(context): State<WorkerContext>,
     request: Request,
     next: Next,
 ) -> Response {
-    if is_missing(context.worker_certificates, &request) {
+    if is_missing(context.certificates, &request) {
         let text = "Contemplants must show a certificate here: `certificate` and `key` in [tls]\n";
         return (StatusCode::FORBIDDEN, text).into_response();
     }
@@ -25,11 +25,11 @@ pub(super) async fn of_contemplants(
 
 /// Turns gRPC clients away that show none, if they must.
 pub(super) async fn of_clients(
-    State(context): State<Context>,
+    State(context): State<ClientContext>,
     request: Request,
     next: Next,
 ) -> Response {
-    if is_missing(context.client_certificates, &request) {
+    if is_missing(context.certificates, &request) {
         let text = "clients must show a certificate here; SDKs can from version 6.5.0 on";
         return Status::unauthenticated(text).into_http();
     }

@@ -3,7 +3,9 @@
 pub mod artifact_store;
 pub mod convert;
 mod gate;
+mod list;
 pub mod prover_network;
+mod rejected;
 mod signed;
 
 use axum::body::Body;
@@ -16,7 +18,7 @@ use tonic::service::Routes;
 use tower::util::MapRequestLayer;
 
 use super::urls::CalledAuthority;
-use super::{Context, certificate, deadline};
+use super::{ClientContext, certificate, deadline};
 use crate::listen::{Accept, Doors, Port};
 use crate::metrics::RpcLayer;
 use artifact_store::ArtifactStoreService;
@@ -31,7 +33,7 @@ use prover_network::ProverNetworkService;
 pub async fn serve(
     doors: Doors,
     listener: impl Accept,
-    context: Context,
+    context: ClientContext,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let (health, health_service) = tonic_health::server::health_reporter();
@@ -55,7 +57,7 @@ pub async fn serve(
         .layer(Gate::new(&context))
         .layer(MapRequestLayer::new(keep_authority))
         .layer(from_fn_with_state(context.clone(), certificate::of_clients))
-        .layer(from_fn_with_state(context.rpc_deadline, deadline::of_rpc))
+        .layer(from_fn_with_state(context.deadline, deadline::of_rpc))
         .layer(RpcLayer::new(context.metrics));
     doors.serve(listener, Port::Grpc, router, stop).await;
     Ok(())

@@ -21,7 +21,7 @@ use network_lib::task;
 use network_lib::wire::WEBSOCKET_PATH;
 use tokio_util::sync::CancellationToken;
 
-use super::{Context, certificate, deadline};
+use super::{AdminContext, ClientContext, Contexts, WorkerContext, certificate, deadline};
 use crate::listen::{Accept, Doors, Port};
 
 /// Serves until `stop` is cancelled and the calls in progress have ended.
@@ -32,43 +32,57 @@ use crate::listen::{Accept, Doors, Port};
 pub async fn serve(
     doors: Doors,
     listener: impl Accept,
-    context: Context,
+    contexts: Contexts,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    let feed = task::spawn("feed", v1::events::feed(context.clone(), stop.clone()));
-    doors.serve(listener, Port::Http, router(context), stop).await;
+    let feed = task::spawn("feed", v1::events::feed(contexts.admin.clone(), stop.clone()));
+    doors.serve(listener, Port::Http, router(contexts), stop).await;
     Ok(feed.await?)
 }
 
-fn router(context: Context) -> Router {
-    let for_contemplants = Router::new()
+fn router(contexts: Contexts) -> Router {
+    let Contexts { client, worker, admin } = contexts;
+    Router::new()
+        .merge(for_clients(client))
+        .merge(for_workers(worker))
+        .merge(for_operators(admin))
+        // Uploads are limited by `max_artifact_bytes` while they stream.
+        .layer(DefaultBodyLimit::disable())
+        .fallback(async || not_found("no such page; see / for the list"))
+}
+
+fn for_clients(context: ClientContext) -> Router {
+    Router::new()
+        .route("/artifacts/{id}", put(artifacts::upload).get(artifacts::download))
+        .with_state(context)
+}
+
+fn for_workers(context: WorkerContext) -> Router {
+    Router::new()
         .route("/leases/{id}/program", get(leases::program))
         .route("/leases/{id}/stdin", get(leases::stdin))
         .route("/leases/{id}/proof", put(leases::proof))
         .route(WEBSOCKET_PATH, get(worker_ws::upgrade))
-        .route_layer(from_fn_with_state(context.clone(), certificate::of_contemplants));
-    // Who proves where, who asks for what, how much and how fast: nothing of that is for strangers.
-    let pages = Router::new()
+        .route_layer(from_fn_with_state(context.clone(), certificate::of_workers))
+        .with_state(context)
+}
+
+fn for_operators(context: AdminContext) -> Router {
+    // Names, addresses and load of workers and requesters: not public.
+    let guarded = Router::new()
         .route("/contemplants", get(status::contemplants))
         .route("/contemplants/{id}/drain", post(operate::drain))
         .route("/dead-contemplants", get(status::dead_contemplants))
         .route("/proof-history", get(status::proof_history))
         .route("/metrics", get(metrics::metrics));
-    let for_people = Router::new()
+    Router::new()
         .merge(dashboard::router())
         .route("/health", get(status::health))
         .route("/ready", get(status::ready))
-        .merge(v1::for_operators(pages, &context))
+        .merge(v1::for_operators(guarded, &context))
         .merge(v1::router(&context))
-        // Streams begin in time; how long they go on is not limited here.
-        .route_layer(from_fn_with_state(context.rpc_deadline, deadline::of_page));
-    Router::new()
-        .route("/artifacts/{id}", put(artifacts::upload).get(artifacts::download))
-        .merge(for_contemplants)
-        .merge(for_people)
-        // Uploads are limited by `max_artifact_bytes` while they stream.
-        .layer(DefaultBodyLimit::disable())
-        .fallback(async || not_found("no such page; see / for the list"))
+        // Limits the time until a response begins, not the length of a stream.
+        .route_layer(from_fn_with_state(context.deadline, deadline::of_page))
         .with_state(context)
 }
 

@@ -91,7 +91,7 @@ async fn truncated_protobuf_is_an_invalid_argument_at_both_levels() {
     let mut body = client.body(&ask);
     body.truncate(body.len() - 3);
     let answer = client.network.request_proof(client.envelope(body)).await;
-    assert_code(answer, Code::InvalidArgument, "not a valid message");
+    assert_code(answer, Code::InvalidArgument, "invalid body");
     // The envelope itself, cut in the middle of a field.
     let mut whole = client.envelope(client.body(&ask)).encode_to_vec();
     whole.truncate(40);
@@ -136,9 +136,11 @@ async fn wrong_lengths_and_values_are_invalid_arguments() {
         ("vk_hash: expected 32 bytes, got 31", |ask| ask.vk_hash = vec![1; 31]),
         ("unknown proof mode 0", |ask| ask.mode = 0),
         ("unknown proof mode 5", |ask| ask.mode = 5),
-        ("is not like \"sp1-v6.1.0\"", |ask| ask.version = "v6.1.0".into()),
+        ("invalid version \"v6.1.0\": expected", |ask| ask.version = "v6.1.0".into()),
         ("has passed already", |ask| ask.deadline = unix_now() - 1),
-        ("names no artifact", |ask| ask.stdin_uri = "stdins/test".into()),
+        ("expected the URI of an artifact of this network", |ask| {
+            ask.stdin_uri = "stdins/test".into()
+        }),
     ];
     for (text, spoil) in cases {
         let mut ask = good.clone();
@@ -153,7 +155,11 @@ async fn wrong_lengths_and_values_are_invalid_arguments() {
     let request = pb::GetProgramRequest { vk_hash: vec![1; 33] };
     assert_code(client.network.get_program(request).await, Code::InvalidArgument, "vk_hash");
     let request = pb::GetNonceRequest { address: vec![1; 19] };
-    assert_code(client.network.get_nonce(request).await, Code::InvalidArgument, "20 bytes");
+    assert_code(
+        client.network.get_nonce(request).await,
+        Code::InvalidArgument,
+        "expected an address of 20 bytes",
+    );
     let request = CreateArtifactRequest {
         signature: client.sign(b"create_artifact", 54),
         artifact_type: ArtifactType::Proof as i32,
@@ -174,10 +180,14 @@ async fn a_request_without_program_or_input_fails_its_precondition() {
     assert_code(client.ask(&ask).await, Code::FailedPrecondition, "nothing was uploaded");
     let stdin_uri = network.url(&format!("/artifacts/{}", ArtifactId::random()));
     let ask = Ask { stdin_uri, ..good.clone() };
-    assert_code(client.ask(&ask).await, Code::FailedPrecondition, "never given out");
+    assert_code(client.ask(&ask).await, Code::FailedPrecondition, "was never issued");
     let program = client.upload(ArtifactType::Program, &support::program_upload()).await;
     let ask = Ask { stdin_uri: program, ..good };
-    assert_code(client.ask(&ask).await, Code::InvalidArgument, "names a program");
+    assert_code(
+        client.ask(&ask).await,
+        Code::InvalidArgument,
+        "refers to an artifact of kind program",
+    );
 }
 
 #[tokio::test]

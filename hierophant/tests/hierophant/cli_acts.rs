@@ -107,9 +107,12 @@ async fn contemplants_are_drained_dropped_and_blocked_by_name() {
         assert_eq!(told(&url, &format!("unblock {subject}")).await, words);
     }
     assert_eq!(told(&url, "blocked").await, "nobody is blocked\n");
-    for command in ["drop amos", "block amos", "unblock amos"] {
+    let unknown = "not the id of a worker";
+    for (command, expected) in
+        [("drop amos", unknown), ("block amos", unknown), ("unblock amos", "nor an IP address")]
+    {
         let (code, words) = refused(&url, command).await;
-        assert!(code == Some(1) && words.contains("Contemplant"), "{command}: {words}");
+        assert!(code == Some(1) && words.contains(expected), "{command}: {words}");
     }
 }
 

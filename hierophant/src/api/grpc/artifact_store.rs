@@ -4,8 +4,9 @@ use hierophant_proto::artifact::artifact_store_server::ArtifactStore;
 use hierophant_proto::artifact::{ArtifactType, CreateArtifactRequest, CreateArtifactResponse};
 use tonic::{Request, Response, Status};
 
-use super::signed::{denied, over_quota};
-use crate::api::Context;
+use super::rejected::over_quota;
+use super::signed::denied;
+use crate::api::ClientContext;
 use crate::api::auth::CREATE_ARTIFACT_MESSAGE;
 use crate::api::urls::CalledAuthority;
 use crate::records::ArtifactKind;
@@ -13,13 +14,13 @@ use crate::records::ArtifactKind;
 /// The service.
 #[derive(Debug)]
 pub struct ArtifactStoreService {
-    context: Context,
+    context: ClientContext,
 }
 
 impl ArtifactStoreService {
     /// A service on this context.
     #[must_use]
-    pub const fn new(context: Context) -> Self {
+    pub const fn new(context: ClientContext) -> Self {
         Self { context }
     }
 }
@@ -49,8 +50,8 @@ impl ArtifactStore for ArtifactStoreService {
                 )));
             }
         };
-        self.context.budget.admit(0).map_err(|low| Status::unavailable(low.to_string()))?;
-        let ticket = self.context.owners.artifacts.open_ticket(kind, owner).await;
+        self.context.admission.check_storage()?;
+        let ticket = self.context.artifacts.open_ticket(kind, owner).await;
         let ticket = ticket.map_err(|_| {
             Status::unavailable("the upload ticket could not be stored; try again later")
         })?;

@@ -1,10 +1,15 @@
-//! Records to client messages: the one place that decides what a client is told (contract, section 5).
+//! Conversion between client messages and records: the one place that decides what a client sees (contract,
+//! section 5).
 
+use alloy_primitives::Address;
 use hierophant_proto::network as pb;
-use network_lib::ids::RequestId;
+use network_lib::ids::{RequestId, VkHash};
 use network_lib::job::{ExecutionFailureCause, FailureClass, ProofMode};
+use tonic::Status;
 
-use crate::api::urls::{CalledAuthority, PublicUrls};
+use crate::admission::{self, ProofRequest, Reference};
+use crate::api::classify::Classified;
+use crate::api::urls::{CalledAuthority, PublicUrls, artifact_of};
 use crate::records::{Millis, RequestRecord, RequestState};
 use crate::store::RequestView;
 
@@ -241,8 +246,58 @@ pub(super) fn without_ids(mut request: pb::ProofRequest) -> pb::ProofRequest {
     request
 }
 
-/// Reads a request id.
-pub(super) fn request_id(bytes: &[u8]) -> Result<RequestId, tonic::Status> {
+/// The proof request in a classified body.
+pub(super) fn proof_request(signer: Address, found: Classified) -> Result<ProofRequest, Status> {
+    let Classified { body, network_mode, stdin_private } = found;
+    admission::check_whitelist(body.whitelist.len())?;
+    let whitelist = body.whitelist.iter().map(|bytes| address("whitelist", bytes));
+    let mode = mode_from(body.mode).ok_or_else(|| {
+        Status::invalid_argument(format!("unknown proof mode {}: expected 1 to 4", body.mode))
+    })?;
+    Ok(ProofRequest {
+        requester: signer,
+        vk_hash: vk_hash(&body.vk_hash)?,
+        mode,
+        whitelist: whitelist.collect::<Result<_, _>>()?,
+        version: body.version,
+        cycle_limit: body.cycle_limit,
+        gas_limit: body.gas_limit,
+        stdin: reference("stdin_uri", body.stdin_uri),
+        stdin_private,
+        network_mode,
+        strategy: body.strategy,
+        deadline: body.deadline,
+        min_auction_period: body.min_auction_period,
+    })
+}
+
+/// The artifact reference in a field.
+pub(super) fn reference(field: &'static str, uri: String) -> Reference {
+    Reference { field, artifact: artifact_of(&uri), uri }
+}
+
+/// Parses a program id.
+pub(super) fn vk_hash(bytes: &[u8]) -> Result<VkHash, Status> {
+    VkHash::try_from(bytes).map_err(|error| Status::invalid_argument(format!("vk_hash: {error}")))
+}
+
+/// Parses an address.
+pub(super) fn address(field: &str, bytes: &[u8]) -> Result<Address, Status> {
+    Address::try_from(bytes).map_err(|_| {
+        let length = bytes.len();
+        Status::invalid_argument(format!(
+            "invalid {field} ({length} bytes): expected an address of 20 bytes"
+        ))
+    })
+}
+
+/// Status for a body that is not a message of the call.
+pub(super) fn undecodable(error: prost::DecodeError) -> Status {
+    Status::invalid_argument(format!("invalid body: {error}"))
+}
+
+/// Parses a request id.
+pub(super) fn request_id(bytes: &[u8]) -> Result<RequestId, Status> {
     RequestId::try_from(bytes)
-        .map_err(|error| tonic::Status::invalid_argument(format!("request_id: {error}")))
+        .map_err(|error| Status::invalid_argument(format!("request_id: {error}")))
 }

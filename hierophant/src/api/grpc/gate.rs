@@ -14,7 +14,7 @@ use tonic::Status;
 use tonic::transport::server::TcpConnectInfo;
 use tower::{Layer, Service};
 
-use crate::api::Context;
+use crate::api::ClientContext;
 use crate::config::{AuthMode, CallsConfig};
 use crate::subscriber::subscriber;
 use crate::tokens::{Bearer, Role, Tokens};
@@ -39,7 +39,7 @@ struct Rules {
 impl Gate {
     /// A gate by what is configured.
     #[must_use]
-    pub(super) fn new(context: &Context) -> Self {
+    pub(super) fn new(context: &ClientContext) -> Self {
         let token_needed = context.auth == AuthMode::Token;
         if token_needed && !context.tokens.any(Role::Client) {
             tracing::warn!(

@@ -5,7 +5,6 @@ use hierophant_proto::network::{MessageFormat, SignedRequest};
 use tonic::Status;
 
 use crate::api::auth::{AuthError, Authenticator};
-use crate::clients::OverQuota;
 
 /// A signed body and who signed it.
 #[derive(Debug)]
@@ -29,16 +28,10 @@ pub(super) fn open(
     Ok(Opened { signer, body: request.body })
 }
 
-/// The status for a call that is not let in; both are final for the client.
+/// Status for a call that is not authenticated or not allowed; both are final for the client.
 pub(super) fn denied(error: AuthError) -> Status {
     match error {
         AuthError::Unauthenticated(_) => Status::unauthenticated(error.to_string()),
         AuthError::NotAllowed(_) => Status::permission_denied(error.to_string()),
     }
-}
-
-/// The status for a call over its signer's quota: tried again if waiting for minutes may help, else final.
-pub(super) fn over_quota(over: OverQuota) -> Status {
-    let text = over.to_string();
-    if over.passes_soon() { Status::unavailable(text) } else { Status::failed_precondition(text) }
 }

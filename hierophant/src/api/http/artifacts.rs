@@ -11,7 +11,7 @@ use network_lib::ids::ArtifactId;
 use super::receive::{discard, receive};
 use super::serve::{away, serve_blob};
 use super::{answer, not_found, try_again};
-use crate::api::Context;
+use crate::api::ClientContext;
 use crate::artifacts::{ArtifactsHandle, UploadError, damage, short};
 use crate::metrics::{Direction, Peer};
 use crate::records::{ArtifactKind, ArtifactRecord};
@@ -20,7 +20,7 @@ const NO_SUCH: &str = "no such artifact";
 
 /// `PUT /artifacts/{id}`: the one upload to a ticket. Repeating it with the same bytes is fine.
 pub(super) async fn upload(
-    State(context): State<Context>,
+    State(context): State<ClientContext>,
     Path(id): Path<String>,
     headers: HeaderMap,
     body: Body,
@@ -40,7 +40,7 @@ pub(super) async fn upload(
     if ticket.blob.is_none()
         && let Some(ContentLength(announced)) = headers.typed_get()
     {
-        match context.owners.artifacts.may_keep(ticket.owner, announced).await {
+        match context.artifacts.may_keep(ticket.owner, announced).await {
             Ok(Ok(())) => {}
             Ok(Err(over)) => {
                 discard(body.into_data_stream());
@@ -49,11 +49,11 @@ pub(super) async fn upload(
             Err(_) => return away(),
         }
     }
-    let staged = match receive(&context, &headers, body, Peer::Client).await {
+    let staged = match receive(&context.transfers, &headers, body, Peer::Client).await {
         Ok(staged) => staged,
         Err(refusal) => return *refusal,
     };
-    match context.owners.artifacts.keep_upload(id, staged).await {
+    match context.artifacts.keep_upload(id, staged).await {
         Ok(info) => {
             context.metrics.transferred(Direction::In, Peer::Client, info.size);
             tracing::info!(artifact = %short(id), bytes = info.size, "upload stored");
@@ -70,7 +70,7 @@ pub(super) async fn upload(
 
 /// `GET /artifacts/{id}`: a proof, a program or an input that is not private; `Range` is honoured.
 pub(super) async fn download(
-    State(context): State<Context>,
+    State(context): State<ClientContext>,
     Path(id): Path<String>,
     request: Request,
 ) -> Response {
@@ -92,9 +92,9 @@ pub(super) async fn download(
                     Err(error) => return away(&error),
                 }
             }
-            let response = serve_blob(&context, id, Peer::Client, request).await;
+            let response = serve_blob(&context.transfers, id, Peer::Client, request).await;
             if record.kind == ArtifactKind::Proof {
-                return note_delivery(response, id, context.owners.artifacts);
+                return note_delivery(response, id, context.artifacts);
             }
             response
         }

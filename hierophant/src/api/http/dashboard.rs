@@ -14,7 +14,7 @@ use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 
 use super::{not_found, status};
-use crate::api::Context;
+use crate::api::AdminContext;
 
 /// Scripts, styles and data from Hierophant itself, nothing inline, nothing from elsewhere; and no page of
 /// another site shows this one in a frame, where a click could be led astray.
@@ -53,7 +53,7 @@ const FILES: [(&str, &str, &str); 19] = files![
 ];
 
 /// The page at `/` and what it loads.
-pub(super) fn router() -> Router<Context> {
+pub(super) fn router() -> Router<AdminContext> {
     Router::new().route("/", get(index)).route("/dashboard/{*name}", get(file))
 }
 

@@ -14,7 +14,7 @@ use network_lib::ids::{ArtifactId, LeaseId, TokenId};
 use super::receive::receive;
 use super::serve::serve_blob;
 use super::{answer, try_again};
-use crate::api::Context;
+use crate::api::WorkerContext;
 use crate::metrics::{Direction, Peer};
 use crate::proofs::LeaseAccess;
 use crate::proofs::log::lease_hint;
@@ -38,7 +38,7 @@ struct Opened {
 
 /// `GET /leases/{id}/program`
 pub(super) async fn program(
-    State(context): State<Context>,
+    State(context): State<WorkerContext>,
     Path(id): Path<String>,
     request: Request,
 ) -> Response {
@@ -50,7 +50,7 @@ pub(super) async fn program(
 
 /// `GET /leases/{id}/stdin`
 pub(super) async fn stdin(
-    State(context): State<Context>,
+    State(context): State<WorkerContext>,
     Path(id): Path<String>,
     request: Request,
 ) -> Response {
@@ -62,7 +62,7 @@ pub(super) async fn stdin(
 
 /// `PUT /leases/{id}/proof`
 pub(super) async fn proof(
-    State(context): State<Context>,
+    State(context): State<WorkerContext>,
     Path(id): Path<String>,
     headers: HeaderMap,
     body: Body,
@@ -72,7 +72,7 @@ pub(super) async fn proof(
         Err(refusal) => return *refusal,
     };
     let received = tokio::select! {
-        received = receive(&context, &headers, body, Peer::Contemplant) => received,
+        received = receive(&context.transfers, &headers, body, Peer::Contemplant) => received,
         () = revoked(context.tokens.clone(), token) => return forbidden(REVOKED),
     };
     let staged = match received {
@@ -81,11 +81,11 @@ pub(super) async fn proof(
     };
     let info = staged.info();
     context.metrics.transferred(Direction::In, Peer::Contemplant, info.size);
-    let artifact = match context.owners.artifacts.keep_proof(staged).await {
+    let artifact = match context.artifacts.keep_proof(staged).await {
         Ok(artifact) => artifact,
         Err(error) => return try_again(error.to_string()),
     };
-    match context.owners.proofs.proof_stored(lease, artifact, info).await {
+    match context.proofs.proof_stored(lease, artifact, info).await {
         Ok(true) => StatusCode::OK.into_response(),
         Ok(false) => forbidden(NOT_YOURS),
         Err(_) => try_again(BUSY),
@@ -94,14 +94,19 @@ pub(super) async fn proof(
 
 /// Gives bytes out, until the Contemplant's token is revoked. If they are gone, nobody can work on the job:
 /// `proofs` hears of it, and the Contemplant that its attempt is over.
-async fn serve(context: &Context, opened: &Opened, blob: ArtifactId, request: Request) -> Response {
-    let response = serve_blob(context, blob, Peer::Contemplant, request).await;
+async fn serve(
+    context: &WorkerContext,
+    opened: &Opened,
+    blob: ArtifactId,
+    request: Request,
+) -> Response {
+    let response = serve_blob(&context.transfers, blob, Peer::Contemplant, request).await;
     if response.status() == StatusCode::NOT_FOUND {
         tracing::error!(
             lease = lease_hint(opened.lease),
             "the bytes of a job's program or input are gone"
         );
-        context.owners.proofs.input_lost(opened.lease);
+        context.proofs.input_lost(opened.lease);
         return answer(StatusCode::GONE, GONE);
     }
     let cut = revoked(context.tokens.clone(), opened.token);
@@ -109,14 +114,18 @@ async fn serve(context: &Context, opened: &Opened, blob: ArtifactId, request: Re
 }
 
 /// Who calls, and what that opens. What is over, what is another's and what never was look alike.
-async fn open(context: &Context, id: &str, headers: &HeaderMap) -> Result<Opened, Box<Response>> {
+async fn open(
+    context: &WorkerContext,
+    id: &str,
+    headers: &HeaderMap,
+) -> Result<Opened, Box<Response>> {
     let busy = |_| Box::new(try_again(BUSY));
     let key = headers.typed_get::<Authorization<Bearer>>().ok_or_else(|| Box::new(no_key()))?;
-    let holder = context.owners.registry.key_holder(key.token().into()).await.map_err(busy)?;
+    let holder = context.registry.key_holder(key.token().into()).await.map_err(busy)?;
     let holder = holder.ok_or_else(|| Box::new(no_key()))?;
     let not_theirs = || Box::new(forbidden(NOT_YOURS));
     let lease: LeaseId = id.parse().map_err(|_| not_theirs())?;
-    let access = context.owners.proofs.lease(lease, holder.worker).await.map_err(busy)?;
+    let access = context.proofs.lease(lease, holder.worker).await.map_err(busy)?;
     let access = access.ok_or_else(not_theirs)?;
     Ok(Opened { lease, access, token: holder.token })
 }

@@ -6,14 +6,13 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 
 use super::answer;
-use crate::api::Context;
+use crate::api::AdminContext;
 use crate::metrics::Figures;
 use crate::records::Millis;
 
 /// `GET /metrics`
-pub(super) async fn metrics(State(context): State<Context>) -> Response {
-    let (workers, overview) =
-        tokio::join!(context.owners.registry.workers(), context.owners.proofs.overview());
+pub(super) async fn metrics(State(context): State<AdminContext>) -> Response {
+    let (workers, overview) = tokio::join!(context.registry.workers(), context.proofs.overview());
     let (Ok(workers), Ok(overview)) = (workers, overview) else {
         return answer(StatusCode::SERVICE_UNAVAILABLE, "the scheduler does not answer");
     };

@@ -6,17 +6,17 @@ use axum::response::Response;
 use network_lib::ids::WorkerId;
 
 use super::{answer, not_found};
-use crate::api::Context;
+use crate::api::AdminContext;
 use crate::operate::{NotDone, WorkerAction};
 
 /// `POST /contemplants/{id}/drain`: the Contemplant takes no more jobs, finishes what it holds and
 /// leaves.
-pub(super) async fn drain(State(context): State<Context>, Path(id): Path<String>) -> Response {
+pub(super) async fn drain(State(context): State<AdminContext>, Path(id): Path<String>) -> Response {
     let Ok(worker) = id.parse::<WorkerId>() else {
         return not_found("no such Contemplant; /contemplants lists their ids");
     };
     let action = WorkerAction::Drain(worker, "asked by the operator".into());
-    match context.owners.registry.act(action).await {
+    match context.registry.act(action).await {
         Ok(_) => answer(StatusCode::ACCEPTED, "it finishes what it holds and leaves"),
         Err(NotDone::NotFound(_)) => {
             not_found("no such Contemplant is connected; /contemplants lists their ids")

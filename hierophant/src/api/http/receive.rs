@@ -1,8 +1,5 @@
 //! Taking a request body to disk, chunk by chunk.
 
-mod pace;
-
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, BodyDataStream};
@@ -10,59 +7,28 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use futures_util::StreamExt;
 use network_lib::task;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 
-use self::pace::Pace;
 use super::{answer, try_again};
-use crate::api::Context;
+use crate::api::Transfers;
 use crate::artifacts::blobs::StagedBlob;
-use crate::config::LimitsConfig;
 use crate::metrics::Peer;
 
 /// How long the rest of a refused body is still read, so that the sender gets to see the refusal
 /// instead of a reset connection.
 const DISCARD_LIMIT: Duration = Duration::from_secs(10);
 
-/// How many may send at once, and how slowly. Clones share the count.
-#[derive(Debug, Clone)]
-pub struct Uploads {
-    /// Clients cannot keep Contemplants from handing in what was proved.
-    clients: Arc<Semaphore>,
-    contemplants: Arc<Semaphore>,
-    pace: Pace,
-}
-
-impl Uploads {
-    /// What `[limits]` says.
-    #[must_use]
-    pub fn new(limits: &LimitsConfig) -> Self {
-        let room = || Arc::new(Semaphore::new(limits.max_uploads.get()));
-        let pace = Pace::new(limits.min_upload_rate, limits.upload_window);
-        Self { clients: room(), contemplants: room(), pace }
-    }
-
-    /// A place for one more upload, if there is one.
-    fn enter(&self, peer: Peer) -> Option<OwnedSemaphorePermit> {
-        let room = match peer {
-            Peer::Contemplant => &self.contemplants,
-            Peer::Client | Peer::Operator => &self.clients,
-        };
-        Arc::clone(room).try_acquire_owned().ok()
-    }
-}
-
 /// Streams a body to disk; that of a client, for as long as the disk has room. The error is the answer to
 /// send.
 pub(super) async fn receive(
-    context: &Context,
+    transfers: &Transfers,
     headers: &HeaderMap,
     body: Body,
     peer: Peer,
 ) -> Result<StagedBlob, Box<Response>> {
-    let limit = context.max_artifact_bytes;
+    let limit = transfers.uploads.max_bytes;
     let mut chunks = body.into_data_stream();
-    let Some(_place) = context.uploads.enter(peer) else {
+    let Some(_permit) = transfers.uploads.begin(peer) else {
         discard(chunks);
         return Err(last(try_again("too many uploads at once; try again later")));
     };
@@ -74,7 +40,7 @@ pub(super) async fn receive(
     // However full the disk: the proofs of what was accepted are what the rest was held back for.
     let admit = |bytes: u64| match peer {
         Peer::Contemplant => Ok(()),
-        Peer::Client | Peer::Operator => context.budget.admit(bytes),
+        Peer::Client | Peer::Operator => transfers.budget.admit(bytes),
     };
     if let Err(low) = admit(announced.unwrap_or(0)) {
         discard(chunks);
@@ -84,17 +50,17 @@ pub(super) async fn receive(
         tracing::error!(%error, "an upload could not be written");
         Box::new(try_again("the upload could not be written to disk; try again later"))
     };
-    let mut writer = context.blobs.begin(announced);
+    let mut writer = transfers.blobs.begin(announced);
     let mut size = 0_u64;
-    let mut pace = context.uploads.pace.clone();
+    let mut rate = transfers.uploads.min_rate.clone();
     loop {
         let asked = Instant::now();
-        let chunk = timeout(pace.patience(), chunks.next()).await;
+        let chunk = timeout(rate.patience(), chunks.next()).await;
         let bytes = match &chunk {
             Ok(Some(Ok(chunk))) => chunk.len(),
             _ => 0,
         };
-        let slow = pace.waited(asked.elapsed(), bytes).is_err();
+        let slow = rate.record(asked.elapsed(), bytes).is_err();
         let chunk = match chunk {
             Ok(None) => break,
             Ok(Some(chunk)) if !slow => chunk,

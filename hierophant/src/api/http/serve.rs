@@ -15,7 +15,7 @@ use headers::{
 use network_lib::ids::ArtifactId;
 
 use super::{not_found, try_again};
-use crate::api::Context;
+use crate::api::Transfers;
 use crate::artifacts::blobs::Found;
 use crate::metrics::{Direction, Peer};
 
@@ -37,12 +37,12 @@ pub enum Wanted {
 /// Streams a blob as it is stored. A blob that is certainly gone is answered with 404, one that cannot be
 /// asked for now with a code that means "try again".
 pub(super) async fn serve_blob(
-    context: &Context,
+    transfers: &Transfers,
     id: ArtifactId,
     peer: Peer,
     request: Request,
 ) -> Response {
-    let found = match context.blobs.look(id).await {
+    let found = match transfers.blobs.look(id).await {
         Ok(Some(found)) => found,
         Ok(None) => return not_found("its bytes are gone"),
         Err(error) => return away(&error),
@@ -55,12 +55,12 @@ pub(super) async fn serve_blob(
             response.headers_mut().typed_insert(ContentRange::unsatisfied_bytes(found.size));
             response
         }
-        Wanted::Whole => body(context, id, peer, request.method(), None, found.size).await,
+        Wanted::Whole => body(transfers, id, peer, request.method(), None, found.size).await,
         Wanted::Part(range) => {
             let length = range.end - range.start;
             let headers = ContentRange::bytes(range.clone(), found.size);
             let part = Some(range);
-            let mut response = body(context, id, peer, request.method(), part, length).await;
+            let mut response = body(transfers, id, peer, request.method(), part, length).await;
             if response.status() == StatusCode::OK {
                 *response.status_mut() = StatusCode::PARTIAL_CONTENT;
                 if let Ok(content_range) = headers {
@@ -80,7 +80,7 @@ pub(super) async fn serve_blob(
 
 /// The bytes, counted as they leave.
 async fn body(
-    context: &Context,
+    transfers: &Transfers,
     id: ArtifactId,
     peer: Peer,
     method: &Method,
@@ -90,9 +90,9 @@ async fn body(
     let body = if method == Method::HEAD || length == 0 {
         Body::empty()
     } else {
-        match context.blobs.read(id, part).await {
+        match transfers.blobs.read(id, part).await {
             Ok(bytes) => {
-                let metrics = context.metrics.clone();
+                let metrics = transfers.metrics.clone();
                 Body::from_stream(bytes.inspect_ok(move |chunk| {
                     metrics.transferred(Direction::Out, peer, chunk.len() as u64);
                 }))

@@ -14,7 +14,7 @@ use network_lib::ids::{JobId, VkHash, WorkerId};
 use serde::{Deserialize, Serialize};
 
 use super::answer;
-use crate::api::Context;
+use crate::api::AdminContext;
 use crate::proofs::actor::{chain, short};
 use crate::proofs::message::{RunningProof, WorkerWork};
 use crate::records::{JobRecord, Millis, RequestRecord};
@@ -170,20 +170,20 @@ pub(super) const INDEX: &str = "Hierophant, an SP1 prover network.\n\n\
      /api/v1/docs         the same and more for programs\n";
 
 /// `GET /health`
-pub(super) async fn health(State(context): State<Context>) -> Response {
+pub(super) async fn health(State(context): State<AdminContext>) -> Response {
     let low = context.budget.usage().low.is_some();
     let storage = if low { "low" } else { "ok" };
     pretty(&BTreeMap::from([("status", "ok"), ("storage", storage)]))
 }
 
 /// `GET /ready`: everybody may ask, so figures are left to `/api/v1/overview`.
-pub(super) async fn ready(State(context): State<Context>) -> Response {
+pub(super) async fn ready(State(context): State<AdminContext>) -> Response {
     if let Err(error) = context.store.ping().await {
         tracing::error!(error = %chain(&error), "not ready: the store does not answer");
         return answer(StatusCode::SERVICE_UNAVAILABLE, "the store does not answer");
     }
     let storage = context.budget.usage();
-    match context.owners.proofs.overview().await {
+    match context.proofs.overview().await {
         // A low disk stops new work only: polls and downloads must go on reaching this machine.
         Ok(_) => pretty(&serde_json::json!({
             "status": if storage.low.is_some() { "storage_low" } else { "ready" },
@@ -193,9 +193,8 @@ pub(super) async fn ready(State(context): State<Context>) -> Response {
 }
 
 /// `GET /contemplants`
-pub(super) async fn contemplants(State(context): State<Context>) -> Response {
-    let (known, overview) =
-        tokio::join!(context.owners.registry.workers(), context.owners.proofs.overview());
+pub(super) async fn contemplants(State(context): State<AdminContext>) -> Response {
+    let (known, overview) = tokio::join!(context.registry.workers(), context.proofs.overview());
     let (Ok(known), Ok(overview)) = (known, overview) else {
         return answer(StatusCode::SERVICE_UNAVAILABLE, "the registry does not answer");
     };
@@ -211,8 +210,8 @@ pub(super) async fn contemplants(State(context): State<Context>) -> Response {
 }
 
 /// `GET /dead-contemplants`
-pub(super) async fn dead_contemplants(State(context): State<Context>) -> Response {
-    match context.owners.registry.dead_workers().await {
+pub(super) async fn dead_contemplants(State(context): State<AdminContext>) -> Response {
+    match context.registry.dead_workers().await {
         Ok(dead) => pretty(&dead.into_iter().map(dead_contemplant).collect::<Vec<_>>()),
         Err(_) => answer(StatusCode::SERVICE_UNAVAILABLE, "the registry does not answer"),
     }
@@ -220,7 +219,7 @@ pub(super) async fn dead_contemplants(State(context): State<Context>) -> Respons
 
 /// `GET /proof-history`, `?limit=` and `&before=` for the next page.
 pub(super) async fn proof_history(
-    State(context): State<Context>,
+    State(context): State<AdminContext>,
     page: Result<Query<HistoryPage>, QueryRejection>,
 ) -> Response {
     let Ok(Query(page)) = page else {

@@ -28,7 +28,7 @@ use utoipa_axum::routes;
 use utoipa_swagger_ui::SwaggerUi;
 
 use crate::admin_model::{Notice, PATH};
-use crate::api::Context;
+use crate::api::AdminContext;
 
 /// Most bytes of a call's body: a few words each.
 const MOST_BODY: usize = 64 * 1024;
@@ -45,19 +45,22 @@ const MOST_BODY: usize = 64 * 1024;
 struct Described;
 
 /// The API and its description.
-pub(super) fn router(context: &Context) -> Router<Context> {
+pub(super) fn router(context: &AdminContext) -> Router<AdminContext> {
     let (router, description) = described().split_for_parts();
     let pages = SwaggerUi::new("/api/v1/docs").url("/api/v1/openapi.json", description);
     for_operators(router.layer(DefaultBodyLimit::max(MOST_BODY)).merge(pages), context)
 }
 
 /// Lets only operators in, and writes down what they do.
-pub(super) fn for_operators(router: Router<Context>, context: &Context) -> Router<Context> {
+pub(super) fn for_operators(
+    router: Router<AdminContext>,
+    context: &AdminContext,
+) -> Router<AdminContext> {
     let router = router.layer(from_fn_with_state(context.clone(), audit::audited));
     router.layer(from_fn_with_state(context.clone(), guard::operators_only))
 }
 
-fn described() -> OpenApiRouter<Context> {
+fn described() -> OpenApiRouter<AdminContext> {
     let api = OpenApiRouter::new()
         .routes(routes!(session::caller, session::sign_in, session::sign_out))
         .routes(routes!(audit::audit))

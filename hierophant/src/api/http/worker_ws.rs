@@ -14,7 +14,7 @@ use network_lib::wire::{FromWorker, ToWorker};
 use serde::Deserialize;
 
 use super::answer;
-use crate::api::Context;
+use crate::api::WorkerContext;
 use crate::listen::{PeerCertificate, Slot};
 use crate::metrics::{Cut, Refused};
 
@@ -31,12 +31,12 @@ const READ_BUFFER: usize = 4 * 1024;
 
 /// Upgrades the connection, unless too many have done so that say nothing.
 pub(super) async fn upgrade(
-    State(context): State<Context>,
+    State(context): State<WorkerContext>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     certificate: Option<Extension<PeerCertificate>>,
     upgrade: WebSocketUpgrade,
 ) -> Response {
-    let Ok(waiting) = context.hellos.take(peer.ip()) else {
+    let Ok(waiting) = context.pending_handshakes.take(peer.ip()) else {
         context.metrics.connection_refused(Refused::Hellos);
         return answer(StatusCode::SERVICE_UNAVAILABLE, "too many handshakes at once; try again");
     };
@@ -54,9 +54,9 @@ pub(super) async fn upgrade(
         .on_upgrade(move |socket| admit(context, peer.ip(), socket, waiting))
 }
 
-async fn admit(context: Context, ip: IpAddr, mut socket: WebSocket, waiting: Slot) {
+async fn admit(context: WorkerContext, ip: IpAddr, mut socket: WebSocket, waiting: Slot) {
     // A slow link is no reason to turn a Contemplant away for good: nothing but the connection ends.
-    let hello = tokio::time::timeout(context.hello_limit, first_message(&mut socket)).await;
+    let hello = tokio::time::timeout(context.handshake_limit, first_message(&mut socket)).await;
     drop(waiting);
     let hello = match hello {
         Ok(Ok(hello)) => hello,
@@ -71,7 +71,7 @@ async fn admit(context: Context, ip: IpAddr, mut socket: WebSocket, waiting: Slo
             return close(&mut socket, "no handshake in time").await;
         }
     };
-    match context.owners.registry.admit(hello, ip, socket).await {
+    match context.registry.admit(hello, ip, socket).await {
         Ok(Ok(())) => {}
         Ok(Err((refusal, socket))) => refuse(*socket, refusal).await,
         Err(_) => tracing::error!(%ip, "the registry did not answer a Contemplant's handshake"),

@@ -24,7 +24,7 @@ async fn an_oversized_message_is_refused_for_good_and_the_largest_legitimate_is_
         client.network.create_program(envelope).await
     };
     let too_long = register(64 * 1024 + 1).await;
-    assert_code(too_long, Code::InvalidArgument, "a verifying key of 65537 bytes");
+    assert_code(too_long, Code::InvalidArgument, "invalid verifying key of 65537 bytes");
     assert_code(register(256 * 1024).await, Code::OutOfRange, "limit is: 262144 bytes");
     assert_code(register(3 << 20).await, Code::OutOfRange, "limit is: 262144 bytes");
 }
@@ -63,10 +63,19 @@ async fn over_long_fields_are_invalid_arguments() {
     let mut network = client.network.clone();
     let uri = "x".repeat(2049);
     for (envelope, words) in [
-        (with(|body| body.whitelist = vec![vec![1; 20]; 1001]), "whitelist: 1001 addresses"),
-        (with(|body| body.whitelist = vec![vec![1; 21]]), "an address has 20 bytes"),
-        (with(|body| body.version = format!("sp1-v{}", "6".repeat(60))), "version: 65 bytes"),
-        (with(|body| body.stdin_uri = "x".repeat(2049)), "stdin_uri: 2049 bytes"),
+        (
+            with(|body| body.whitelist = vec![vec![1; 20]; 1001]),
+            "whitelist too long (1001 addresses)",
+        ),
+        (
+            with(|body| body.whitelist = vec![vec![1; 21]]),
+            "invalid whitelist (21 bytes): expected an address of 20 bytes",
+        ),
+        (
+            with(|body| body.version = format!("sp1-v{}", "6".repeat(60))),
+            "version too long (65 bytes)",
+        ),
+        (with(|body| body.stdin_uri = "x".repeat(2049)), "stdin_uri too long (2049 bytes)"),
     ] {
         assert_code(network.request_proof(envelope).await, Code::InvalidArgument, words);
     }
@@ -77,11 +86,11 @@ async fn over_long_fields_are_invalid_arguments() {
     let program =
         pb::CreateProgramBody { nonce: 0, vk_hash: vec![1; 32], vk: vec![1], program_uri: uri };
     let answer = network.create_program(client.envelope(program.encode_to_vec())).await;
-    assert_code(answer, Code::InvalidArgument, "program_uri: 2049 bytes");
+    assert_code(answer, Code::InvalidArgument, "program_uri too long (2049 bytes)");
     let list =
         pb::GetFilteredProofRequestsRequest { version: Some("v".repeat(65)), ..Default::default() };
     let answer = network.get_filtered_proof_requests(list).await;
-    assert_code(answer, Code::InvalidArgument, "version: 65 bytes");
+    assert_code(answer, Code::InvalidArgument, "version too long (65 bytes)");
     let id = pb::GetProofRequestStatusRequest { request_id: vec![1; 33] };
     let answer = network.get_proof_request_status(id).await;
     assert_code(answer, Code::InvalidArgument, "request_id");

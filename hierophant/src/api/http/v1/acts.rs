@@ -14,7 +14,7 @@ use super::page::{
     refusal, several, unavailable, worker_id,
 };
 use crate::admin_model::{Blocked, ClearQueue, Cleared, Done, NewPriority, Reason, Refusal};
-use crate::api::Context;
+use crate::api::AdminContext;
 use crate::operate::{Action, ClearFilter, NotDone, Subject, WorkerAction, reason};
 use crate::records::{JobState, Millis};
 
@@ -28,7 +28,7 @@ use crate::records::{JobState, Millis};
     (status = 503, description = "an owner of state does not answer", body = Refusal),
 ))]
 pub(super) async fn cancel_request(
-    State(context): State<Context>,
+    State(context): State<AdminContext>,
     Path(id): Path<String>,
     body: Bytes,
 ) -> Answer<Done> {
@@ -47,7 +47,7 @@ pub(super) async fn cancel_request(
     (status = 503, description = "an owner of state does not answer", body = Refusal),
 ))]
 pub(super) async fn cancel_job(
-    State(context): State<Context>,
+    State(context): State<AdminContext>,
     Path(id): Path<String>,
     body: Bytes,
 ) -> Answer<Done> {
@@ -67,7 +67,7 @@ pub(super) async fn cancel_job(
     (status = 503, description = "an owner of state does not answer", body = Refusal),
 ))]
 pub(super) async fn requeue(
-    State(context): State<Context>,
+    State(context): State<AdminContext>,
     Path(id): Path<String>,
     body: Bytes,
 ) -> Answer<Done> {
@@ -85,7 +85,7 @@ pub(super) async fn requeue(
     (status = 503, description = "an owner of state does not answer", body = Refusal),
 ))]
 pub(super) async fn priority(
-    State(context): State<Context>,
+    State(context): State<AdminContext>,
     Path(id): Path<String>,
     body: Bytes,
 ) -> Answer<Done> {
@@ -103,7 +103,7 @@ pub(super) async fn priority(
     (status = 503, description = "an owner of state does not answer", body = Refusal),
 ))]
 pub(super) async fn drain(
-    State(context): State<Context>,
+    State(context): State<AdminContext>,
     Path(id): Path<String>,
     body: Bytes,
 ) -> Answer<Done> {
@@ -121,7 +121,7 @@ pub(super) async fn drain(
     (status = 503, description = "an owner of state does not answer", body = Refusal),
 ))]
 pub(super) async fn undrain(
-    State(context): State<Context>,
+    State(context): State<AdminContext>,
     Path(id): Path<String>,
     body: Bytes,
 ) -> Answer<Done> {
@@ -138,7 +138,7 @@ pub(super) async fn undrain(
     (status = 503, description = "an owner of state does not answer", body = Refusal),
 ))]
 pub(super) async fn drop_worker(
-    State(context): State<Context>,
+    State(context): State<AdminContext>,
     Path(id): Path<String>,
     body: Bytes,
 ) -> Answer<Done> {
@@ -155,7 +155,7 @@ pub(super) async fn drop_worker(
     (status = 503, description = "an owner of state does not answer", body = Refusal),
 ))]
 pub(super) async fn block(
-    State(context): State<Context>,
+    State(context): State<AdminContext>,
     Path(id): Path<String>,
     body: Bytes,
 ) -> Answer<Done> {
@@ -172,7 +172,7 @@ pub(super) async fn block(
     (status = 503, description = "an owner of state does not answer", body = Refusal),
 ))]
 pub(super) async fn unblock(
-    State(context): State<Context>,
+    State(context): State<AdminContext>,
     Path(id): Path<String>,
     body: Bytes,
 ) -> Answer<Done> {
@@ -185,8 +185,8 @@ pub(super) async fn unblock(
     (status = 200, body = Vec<Blocked>),
     (status = 503, description = "an owner of state does not answer", body = Refusal),
 ))]
-pub(super) async fn blocked(State(context): State<Context>) -> Answer<Vec<Blocked>> {
-    let blocked = context.owners.registry.blocked().await.map_err(actor_timeout)?;
+pub(super) async fn blocked(State(context): State<AdminContext>) -> Answer<Vec<Blocked>> {
+    let blocked = context.registry.blocked().await.map_err(actor_timeout)?;
     Ok(Json(blocked.iter().map(Blocked::of).collect()))
 }
 
@@ -198,7 +198,7 @@ pub(super) async fn blocked(State(context): State<Context>) -> Answer<Vec<Blocke
     (status = 400, description = "the body cannot be read", body = Refusal),
     (status = 503, description = "an owner of state does not answer", body = Refusal),
 ))]
-pub(super) async fn pause(State(context): State<Context>, body: Bytes) -> Answer<Done> {
+pub(super) async fn pause(State(context): State<AdminContext>, body: Bytes) -> Answer<Done> {
     let why = why(&body)?;
     act(&context, Action::Pause(why)).await
 }
@@ -210,7 +210,7 @@ pub(super) async fn pause(State(context): State<Context>, body: Bytes) -> Answer
     (status = 400, description = "the body cannot be read", body = Refusal),
     (status = 503, description = "an owner of state does not answer", body = Refusal),
 ))]
-pub(super) async fn resume(State(context): State<Context>, body: Bytes) -> Answer<Done> {
+pub(super) async fn resume(State(context): State<AdminContext>, body: Bytes) -> Answer<Done> {
     let _: Reason = sent(&body)?;
     act(&context, Action::Resume).await
 }
@@ -221,10 +221,10 @@ pub(super) async fn resume(State(context): State<Context>, body: Bytes) -> Answe
     (status = 400, description = "a filter cannot be read", body = Refusal),
     (status = 503, description = "an owner of state does not answer", body = Refusal),
 ))]
-pub(super) async fn clear(State(context): State<Context>, body: Bytes) -> Answer<Cleared> {
+pub(super) async fn clear(State(context): State<AdminContext>, body: Bytes) -> Answer<Cleared> {
     let wanted: ClearQueue = sent(&body)?;
     let filter = filter(&wanted)?;
-    let proofs = &context.owners.proofs;
+    let proofs = &context.proofs;
     let cleared =
         if wanted.dry_run { proofs.to_clear(filter).await } else { proofs.clear(filter).await };
     let cleared = cleared.map_err(actor_timeout)?;
@@ -267,12 +267,12 @@ fn filter(wanted: &ClearQueue) -> Result<ClearFilter, ErrorResponse> {
     })
 }
 
-async fn act(context: &Context, action: Action) -> Answer<Done> {
-    told(context.owners.proofs.act(action).await)
+async fn act(context: &AdminContext, action: Action) -> Answer<Done> {
+    told(context.proofs.act(action).await)
 }
 
-async fn act_on(context: &Context, action: WorkerAction) -> Answer<Done> {
-    told(context.owners.registry.act(action).await)
+async fn act_on(context: &AdminContext, action: WorkerAction) -> Answer<Done> {
+    told(context.registry.act(action).await)
 }
 
 fn told(answer: Result<crate::operate::Done, NotDone>) -> Answer<Done> {

@@ -20,7 +20,7 @@ use utoipa::IntoParams;
 use super::PATH;
 use super::page::{Answer, invalid, limit, not_found, parsed, refusal, store_unavailable};
 use crate::admin_model::{Audited, Refusal};
-use crate::api::Context;
+use crate::api::AdminContext;
 use crate::operators::Operator;
 use crate::records::{AuditRecord, Millis};
 use crate::tokens::Bearer;
@@ -63,7 +63,7 @@ impl Call {
     /// Writes down how it was answered, in the log and in the store.
     pub(super) async fn answered(
         self,
-        context: &Context,
+        context: &AdminContext,
         operator: &Operator,
         body: String,
         code: StatusCode,
@@ -86,7 +86,7 @@ impl Call {
     }
 
     /// Writes down that somebody with a good token was refused, unless that happens too often.
-    pub(super) async fn refused(self, context: &Context, bearer: &Bearer) {
+    pub(super) async fn refused(self, context: &AdminContext, bearer: &Bearer) {
         if context.operators.notes_refusal(bearer.id) {
             let operator = Operator { by: Some(bearer.clone()), session: None };
             self.answered(context, &operator, String::new(), StatusCode::FORBIDDEN).await;
@@ -97,7 +97,7 @@ impl Call {
 /// Writes down what changes something, however it ends. What only reads passes by, and so does the call that
 /// begins a session, which does so itself.
 pub(in crate::api::http) async fn audited(
-    State(context): State<Context>,
+    State(context): State<AdminContext>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     operator: Option<Extension<Operator>>,
     request: Request,
@@ -187,7 +187,7 @@ pub(super) struct AuditQuery {
     (status = 503, description = "the store does not answer", body = Refusal),
 ))]
 pub(super) async fn audit(
-    State(context): State<Context>,
+    State(context): State<AdminContext>,
     asked: Result<Query<AuditQuery>, QueryRejection>,
 ) -> Answer<Vec<Audited>> {
     let Query(query) = asked.map_err(|rejection| invalid(rejection.body_text()))?;

@@ -18,7 +18,7 @@ use super::page::{ErrorResponse, unavailable};
 use super::render;
 use super::workers::known_and_at_work;
 use crate::admin_model::{Changes, Job, Overview, Refusal, Request};
-use crate::api::Context;
+use crate::api::AdminContext;
 use crate::clients::Clients;
 use crate::events::{Frame, Noted};
 use crate::operators::Operator;
@@ -47,7 +47,7 @@ const LOOK: Duration = Duration::from_secs(1);
     (status = 503, description = "too many listen already", body = Refusal),
 ))]
 pub(super) async fn events(
-    State(context): State<Context>,
+    State(context): State<AdminContext>,
     Extension(operator): Extension<Operator>,
 ) -> Result<Response, ErrorResponse> {
     let Some(listener) = context.events.listen() else {
@@ -76,7 +76,7 @@ fn event(frame: Frame) -> Event {
 }
 
 /// Tells all listeners once a second what has changed, until `stop` is cancelled; then ends their streams.
-pub(in crate::api::http) async fn feed(context: Context, stop: CancellationToken) {
+pub(in crate::api::http) async fn feed(context: AdminContext, stop: CancellationToken) {
     let mut ticks = interval(PACE);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut told = None;
@@ -105,13 +105,12 @@ pub(in crate::api::http) async fn feed(context: Context, stop: CancellationToken
 
 /// What is to be told, if anything; `told` is the overview of the last time.
 async fn changes(
-    context: &Context,
+    context: &AdminContext,
     at: Millis,
     noted: &Noted,
     told: Option<&Overview>,
 ) -> Result<Option<Changes>, String> {
-    let (known, scheduler) =
-        tokio::join!(context.owners.registry.workers(), context.owners.proofs.overview());
+    let (known, scheduler) = tokio::join!(context.registry.workers(), context.proofs.overview());
     let known = known.map_err(|error| error.to_string())?;
     let scheduler = scheduler.map_err(|error| error.to_string())?;
     let overview = overview_of(context, &scheduler, &known);

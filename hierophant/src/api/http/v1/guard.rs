@@ -3,7 +3,7 @@
 //! Whoever presents a token of role read or act, with the call or by a session, is let in from anywhere;
 //! without one only programs on the same machine are. [`needed`] is the rule for what may be done then.
 
-mod origin;
+pub(super) mod origin;
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -17,7 +17,7 @@ use headers::{Cookie, HeaderMapExt};
 use super::PATH;
 use super::audit;
 use super::page::{ErrorResponse, refusal};
-use crate::api::Context;
+use crate::api::AdminContext;
 use crate::operators::{NotKnown, Operator};
 use crate::tokens::{Bearer, Role};
 
@@ -62,7 +62,7 @@ enum Denied {
 
 /// Lets a call through if its caller may make it, and tells what comes behind who that is.
 pub(in crate::api::http) async fn operators_only(
-    State(context): State<Context>,
+    State(context): State<AdminContext>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     mut request: Request,
     next: Next,
@@ -88,7 +88,7 @@ pub(in crate::api::http) async fn operators_only(
 
 /// Who makes a call, if the caller may; nobody if the call needs no rights.
 fn admitted(
-    context: &Context,
+    context: &AdminContext,
     peer: IpAddr,
     needed: Needed,
     request: &Request,

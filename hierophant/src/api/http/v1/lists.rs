@@ -16,7 +16,7 @@ use crate::admin_model::{
     Artifact, ArtifactKind, Attempt, Job, Program, ProofMode, Refusal, Request, Waiting, WholeJob,
     Why,
 };
-use crate::api::Context;
+use crate::api::AdminContext;
 use crate::records::RequestState;
 use crate::store::{ArtifactFilter, JobFilter, RequestFilter, RequestView};
 
@@ -109,7 +109,7 @@ fn read<T>(asked: Asked<T>) -> Result<T, ErrorResponse> {
     (status = 503, description = "the store does not answer", body = Refusal),
 ))]
 pub(super) async fn jobs(
-    State(context): State<Context>,
+    State(context): State<AdminContext>,
     asked: Asked<JobQuery>,
 ) -> Answer<Vec<Job>> {
     let query = read(asked)?;
@@ -143,7 +143,7 @@ pub(super) async fn jobs(
     (status = 503, description = "the store does not answer", body = Refusal),
 ))]
 pub(super) async fn job(
-    State(context): State<Context>,
+    State(context): State<AdminContext>,
     Path(id): Path<String>,
 ) -> Answer<WholeJob> {
     let id = job_id(&id)?;
@@ -158,12 +158,15 @@ pub(super) async fn job(
     (status = 404, description = "no such job", body = Refusal),
     (status = 503, description = "the store does not answer", body = Refusal),
 ))]
-pub(super) async fn why(State(context): State<Context>, Path(id): Path<String>) -> Answer<Why> {
+pub(super) async fn why(
+    State(context): State<AdminContext>,
+    Path(id): Path<String>,
+) -> Answer<Why> {
     let id = job_id(&id)?;
-    let found = context.owners.proofs.why(id).await.map_err(actor_timeout)?;
+    let found = context.proofs.why(id).await.map_err(actor_timeout)?;
     let job = context.store.job(id).await.map_err(store_unavailable)?;
     let job = job.ok_or_else(|| not_found("no such job"))?;
-    let blocked = context.owners.registry.blocked().await.map_err(actor_timeout)?;
+    let blocked = context.registry.blocked().await.map_err(actor_timeout)?;
     let (why, ahead) = match (found, &job.failure) {
         // Whoever is turned away is not among those that the scheduler knows of.
         (Some(why), _) if why.ahead.is_some() && !blocked.is_empty() => {
@@ -184,12 +187,12 @@ pub(super) async fn why(State(context): State<Context>, Path(id): Path<String>) 
     (status = 503, description = "an owner of state does not answer", body = Refusal),
 ))]
 pub(super) async fn queue(
-    State(context): State<Context>,
+    State(context): State<AdminContext>,
     asked: Asked<QueueQuery>,
 ) -> Answer<Vec<Waiting>> {
     let query = read(asked)?;
     let (offset, limit) = (query.offset.unwrap_or(0), limit(query.limit) as usize);
-    let line = context.owners.proofs.line(offset, limit).await.map_err(actor_timeout)?;
+    let line = context.proofs.line(offset, limit).await.map_err(actor_timeout)?;
     let entries = line.iter().enumerate();
     Ok(Json(
         entries
@@ -205,7 +208,7 @@ pub(super) async fn queue(
     (status = 503, description = "the store does not answer", body = Refusal),
 ))]
 pub(super) async fn requests(
-    State(context): State<Context>,
+    State(context): State<AdminContext>,
     asked: Asked<RequestQuery>,
 ) -> Answer<Vec<Request>> {
     let query = read(asked)?;
@@ -232,7 +235,7 @@ pub(super) async fn requests(
     (status = 503, description = "the store does not answer", body = Refusal),
 ))]
 pub(super) async fn request(
-    State(context): State<Context>,
+    State(context): State<AdminContext>,
     Path(id): Path<String>,
 ) -> Answer<WholeJob> {
     let found = found_request(&context, &id).await?;
@@ -241,7 +244,7 @@ pub(super) async fn request(
 
 /// The request whose id begins so.
 pub(super) async fn found_request(
-    context: &Context,
+    context: &AdminContext,
     id: &str,
 ) -> Result<RequestView, ErrorResponse> {
     let digits = id.strip_prefix("0x").unwrap_or(id);
@@ -265,7 +268,7 @@ pub(super) async fn found_request(
     (status = 503, description = "the store does not answer", body = Refusal),
 ))]
 pub(super) async fn programs(
-    State(context): State<Context>,
+    State(context): State<AdminContext>,
     asked: Asked<ProgramQuery>,
 ) -> Answer<Vec<Program>> {
     let query = read(asked)?;
@@ -289,7 +292,7 @@ pub(super) async fn programs(
     (status = 503, description = "the store does not answer", body = Refusal),
 ))]
 pub(super) async fn artifacts(
-    State(context): State<Context>,
+    State(context): State<AdminContext>,
     asked: Asked<ArtifactQuery>,
 ) -> Answer<Vec<Artifact>> {
     let query = read(asked)?;
@@ -302,12 +305,12 @@ pub(super) async fn artifacts(
     Ok(Json(found.iter().map(Artifact::of).collect()))
 }
 
-async fn whole(context: &Context, id: JobId) -> Result<WholeJob, ErrorResponse> {
+async fn whole(context: &AdminContext, id: JobId) -> Result<WholeJob, ErrorResponse> {
     let job = context.store.job(id).await.map_err(store_unavailable)?;
     let job = job.ok_or_else(|| not_found("no such job"))?;
     let requests = context.store.requests_of(id).await.map_err(store_unavailable)?;
     let history = context.store.attempts(id).await.map_err(store_unavailable)?;
-    let scheduler = context.owners.proofs.overview().await.map_err(actor_timeout)?;
+    let scheduler = context.proofs.overview().await.map_err(actor_timeout)?;
     let text = id.to_string();
     Ok(WholeJob {
         job: Job::of(&job, &requests, &context.clients),

@@ -6,7 +6,7 @@ use axum::extract::State;
 use super::page::{Answer, actor_timeout};
 use super::render;
 use crate::admin_model::{Overview, Paused, Refusal, Value};
-use crate::api::Context;
+use crate::api::AdminContext;
 use crate::proofs::message::Overview as Scheduler;
 use crate::records::Millis;
 use crate::registry::KnownWorker;
@@ -16,15 +16,15 @@ use crate::registry::KnownWorker;
     (status = 200, body = Overview),
     (status = 503, description = "an owner of state does not answer", body = Refusal),
 ))]
-pub(super) async fn overview(State(context): State<Context>) -> Answer<Overview> {
-    let scheduler = context.owners.proofs.overview().await.map_err(actor_timeout)?;
-    let known = context.owners.registry.workers().await.map_err(actor_timeout)?;
+pub(super) async fn overview(State(context): State<AdminContext>) -> Answer<Overview> {
+    let scheduler = context.proofs.overview().await.map_err(actor_timeout)?;
+    let known = context.registry.workers().await.map_err(actor_timeout)?;
     Ok(Json(overview_of(&context, &scheduler, &known)))
 }
 
 /// The same from what the owners of state have said.
 pub(super) fn overview_of(
-    context: &Context,
+    context: &AdminContext,
     scheduler: &Scheduler,
     known: &[KnownWorker],
 ) -> Overview {

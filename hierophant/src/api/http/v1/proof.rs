@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use super::lists::found_request;
 use super::page::{ErrorResponse, refusal, store_unavailable, unavailable};
 use crate::admin_model::{DIGEST_HEADER, Refusal};
-use crate::api::Context;
+use crate::api::AdminContext;
 use crate::api::http::serve::serve_blob;
 use crate::metrics::Peer;
 use crate::records::RequestState;
@@ -24,7 +24,7 @@ use crate::records::RequestState;
     (status = 503, description = "the store does not answer", body = Refusal),
 ))]
 pub(super) async fn proof(
-    State(context): State<Context>,
+    State(context): State<AdminContext>,
     Path(id): Path<String>,
     request: Request,
 ) -> Result<Response, ErrorResponse> {
@@ -45,7 +45,7 @@ pub(super) async fn proof(
     if !there {
         return Err(gone());
     }
-    let mut response = serve_blob(&context, proof, Peer::Operator, request).await;
+    let mut response = serve_blob(&context.transfers, proof, Peer::Operator, request).await;
     if let Ok(digest) = HeaderValue::from_str(&digest) {
         response.headers_mut().insert(HeaderName::from_static(DIGEST_HEADER), digest);
     }

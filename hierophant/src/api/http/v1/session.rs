@@ -9,12 +9,11 @@ use axum::response::{AppendHeaders, IntoResponse, Response};
 use tokio::time::Instant;
 
 use super::audit;
-use super::guard::{self, COOKIE};
+use super::guard::{self, COOKIE, origin};
 use super::page::{invalid, refusal};
 use super::render;
 use crate::admin_model::{Caller, Refusal, SignIn};
-use crate::api::Context;
-use crate::listen::OverTls;
+use crate::api::AdminContext;
 use crate::operators::sessions::LASTS;
 use crate::operators::{NotKnown, Operator};
 use crate::tokens::Role;
@@ -36,11 +35,11 @@ pub(super) async fn caller(Extension(operator): Extension<Operator>) -> Json<Cal
     (status = 429, description = "too many wrong tokens came from this address", body = Refusal),
 ))]
 pub(super) async fn sign_in(
-    State(context): State<Context>,
+    State(context): State<AdminContext>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     request: Request,
 ) -> Response {
-    let secure = is_secure(&request);
+    let secure = origin::is_secure(&request);
     let call = audit::Call::of(peer, &request);
     // Pages of other sites can send anything but this type without asking first.
     if !is_json(request.headers()) {
@@ -84,22 +83,14 @@ pub(super) async fn sign_in(
 /// Ends the session by which the call is made, if it is made by one.
 #[utoipa::path(delete, path = "/session", tag = "session", responses((status = 200, body = Caller)))]
 pub(super) async fn sign_out(
-    State(context): State<Context>,
+    State(context): State<AdminContext>,
     Extension(operator): Extension<Operator>,
     request: Request,
 ) -> Response {
     if let Some(session) = &operator.session {
         context.operators.sessions.end(session);
     }
-    (cookie("", 0, is_secure(&request)), Json(render::caller(&operator))).into_response()
-}
-
-/// Whether a call came over TLS, here or by the word of the proxy that took it off. Whoever lies about it gets
-/// a cookie that the own browser does not send back.
-pub(super) fn is_secure(request: &Request) -> bool {
-    let proto = request.headers().get("x-forwarded-proto");
-    request.extensions().get::<OverTls>().is_some()
-        || proto.is_some_and(|proto| proto.as_bytes().eq_ignore_ascii_case(b"https"))
+    (cookie("", 0, origin::is_secure(&request)), Json(render::caller(&operator))).into_response()
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 use super::acts::sent;
 use super::page::{Answer, invalid, known, not_found, refusal, store_unavailable, unavailable};
 use crate::admin_model::{MadeToken, NewToken, Refusal, Token};
-use crate::api::Context;
+use crate::api::AdminContext;
 use crate::tokens::{CreateError, RevokeError};
 
 /// Makes a token. Its secret is in this answer and nowhere else.
@@ -18,7 +18,7 @@ use crate::tokens::{CreateError, RevokeError};
     (status = 409, description = "a valid token has this name, or too many are valid", body = Refusal),
     (status = 503, description = "the store does not answer", body = Refusal),
 ))]
-pub(super) async fn create(State(context): State<Context>, body: Bytes) -> Answer<MadeToken> {
+pub(super) async fn create(State(context): State<AdminContext>, body: Bytes) -> Answer<MadeToken> {
     let wanted: NewToken = sent(&body)?;
     let role = known("role", &wanted.role)?;
     let made = context.tokens.create(&wanted.name, role).await.map_err(|error| match error {
@@ -35,7 +35,7 @@ pub(super) async fn create(State(context): State<Context>, body: Bytes) -> Answe
 
 /// All tokens, also those that were revoked, the oldest first.
 #[utoipa::path(get, path = "/tokens", tag = "tokens", responses((status = 200, body = Vec<Token>)))]
-pub(super) async fn list(State(context): State<Context>) -> Json<Vec<Token>> {
+pub(super) async fn list(State(context): State<AdminContext>) -> Json<Vec<Token>> {
     Json(context.tokens.list().iter().map(Token::of).collect())
 }
 
@@ -48,7 +48,7 @@ pub(super) async fn list(State(context): State<Context>) -> Json<Vec<Token>> {
     (status = 503, description = "the store does not answer", body = Refusal),
 ))]
 pub(super) async fn revoke(
-    State(context): State<Context>,
+    State(context): State<AdminContext>,
     Path(name): Path<String>,
 ) -> Answer<Token> {
     match context.tokens.revoke(&name).await {

@@ -11,7 +11,7 @@ use super::page::{
 };
 use super::render;
 use crate::admin_model::{Attempt, Refusal, WholeWorker, Worker};
-use crate::api::Context;
+use crate::api::AdminContext;
 use crate::proofs::message::{Overview, WorkerWork};
 use crate::registry::KnownWorker;
 
@@ -20,9 +20,9 @@ use crate::registry::KnownWorker;
     (status = 200, body = Vec<Worker>),
     (status = 503, description = "an owner of state does not answer", body = Refusal),
 ))]
-pub(super) async fn workers(State(context): State<Context>) -> Answer<Vec<Worker>> {
-    let known = context.owners.registry.workers().await.map_err(actor_timeout)?;
-    let scheduler = context.owners.proofs.overview().await.map_err(actor_timeout)?;
+pub(super) async fn workers(State(context): State<AdminContext>) -> Answer<Vec<Worker>> {
+    let known = context.registry.workers().await.map_err(actor_timeout)?;
+    let scheduler = context.proofs.overview().await.map_err(actor_timeout)?;
     let both = known_and_at_work(&known, &scheduler);
     Ok(Json(both.map(|(known, work)| render::worker(known, work)).collect()))
 }
@@ -47,17 +47,17 @@ pub(super) fn known_and_at_work<'a>(
     (status = 503, description = "an owner of state does not answer", body = Refusal),
 ))]
 pub(super) async fn worker(
-    State(context): State<Context>,
+    State(context): State<AdminContext>,
     Path(id): Path<String>,
 ) -> Answer<WholeWorker> {
     let id = worker_id(&id)?;
     let Json(connected) = workers(State(context.clone())).await?;
     let worker = connected.into_iter().find(|worker| worker.id == id.to_string());
-    let dead = context.owners.registry.dead_workers().await.map_err(actor_timeout)?;
+    let dead = context.registry.dead_workers().await.map_err(actor_timeout)?;
     let gone = dead.iter().find(|dead| dead.was.worker == id && worker.is_none()).map(render::gone);
     let history =
         context.store.attempts_of(id, DEFAULT_ENTRIES).await.map_err(store_unavailable)?;
-    let blocked = context.owners.registry.blocked().await.map_err(actor_timeout)?;
+    let blocked = context.registry.blocked().await.map_err(actor_timeout)?;
     let blocked = blocked.into_iter().find(|blocked| blocked.subject == id.to_string());
     let blocked = blocked.map(|blocked| blocked.reason);
     let known = worker.is_some() || gone.is_some() || blocked.is_some();

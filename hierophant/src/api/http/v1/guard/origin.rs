@@ -7,7 +7,7 @@ use axum::extract::Request;
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, Uri, header};
 
-use super::super::session::is_secure;
+use crate::listen::OverTls;
 
 /// What a call says of it.
 #[derive(Debug)]
@@ -69,6 +69,14 @@ impl Origin<'_> {
             _ => false,
         }
     }
+}
+
+/// Whether a call came over TLS, terminated here or, by its own word, at a proxy. A client that lies about it
+/// gets a cookie that its own browser does not send back.
+pub(in super::super) fn is_secure(request: &Request) -> bool {
+    let proto = request.headers().get("x-forwarded-proto");
+    request.extensions().get::<OverTls>().is_some()
+        || proto.is_some_and(|proto| proto.as_bytes().eq_ignore_ascii_case(b"https"))
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {

@@ -1,0 +1,216 @@
+//! What the handlers of calls use, by audience: clients, workers, operators.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Mutex;
+
+use super::auth::Authenticator;
+use super::http::v1::render;
+use super::uploads::Uploads;
+use super::urls::PublicUrls;
+use crate::admin_model::Price;
+use crate::admission::Admission;
+use crate::artifacts::ArtifactsHandle;
+use crate::artifacts::blobs::Blobs;
+use crate::artifacts::budget::DiskBudget;
+use crate::clients::Clients;
+use crate::config::{AuthMode, CallsConfig, Config, PeerCertificates};
+use crate::events::Events;
+use crate::listen::{self, Slots};
+use crate::metrics::Metrics;
+use crate::operators::Operators;
+use crate::proofs::ProofsHandle;
+use crate::registry::RegistryHandle;
+use crate::root::{self, Owners, Resources};
+use crate::store::JobStore;
+use crate::tokens::Tokens;
+use crate::webhooks::Webhooks;
+
+/// What handlers of client calls use: gRPC, and uploads and downloads over HTTP.
+#[derive(Debug, Clone)]
+pub struct ClientContext {
+    /// Scheduler.
+    pub proofs: ProofsHandle,
+    /// Owner of artifacts.
+    pub artifacts: ArtifactsHandle,
+    /// Store, for reading.
+    pub store: Arc<dyn JobStore>,
+    /// Artifact data.
+    pub blobs: Blobs,
+    /// Uploads and downloads of artifact data.
+    pub transfers: Transfers,
+    /// Admission of requests and programs.
+    pub admission: Arc<Admission>,
+    /// Metrics.
+    pub metrics: Metrics,
+    /// Access tokens.
+    pub tokens: Tokens,
+    /// Authentication mode.
+    pub auth: AuthMode,
+    /// Verification of request signatures.
+    pub authenticator: Arc<Authenticator>,
+    /// Limits of a single call.
+    pub calls: CallsConfig,
+    /// Builder of artifact URLs.
+    pub urls: Arc<PublicUrls>,
+    /// Time limit of a call.
+    pub deadline: Duration,
+    /// Whether clients must present a certificate.
+    pub certificates: PeerCertificates,
+}
+
+/// What handlers of worker calls use: the WebSocket handshake, and the artifact data of leases.
+#[derive(Debug, Clone)]
+pub struct WorkerContext {
+    /// Scheduler.
+    pub proofs: ProofsHandle,
+    /// Owner of worker connections.
+    pub registry: RegistryHandle,
+    /// Owner of artifacts.
+    pub artifacts: ArtifactsHandle,
+    /// Uploads and downloads of artifact data.
+    pub transfers: Transfers,
+    /// Metrics.
+    pub metrics: Metrics,
+    /// Access tokens.
+    pub tokens: Tokens,
+    /// Time limit for the first message of a WebSocket.
+    pub handshake_limit: Duration,
+    /// Limiter of WebSockets whose handshake is pending.
+    pub pending_handshakes: Slots,
+    /// Whether workers must present a certificate.
+    pub certificates: PeerCertificates,
+}
+
+/// What handlers of operator calls use: `/api/v1`, the dashboard and the status pages.
+#[derive(Debug, Clone)]
+pub struct AdminContext {
+    /// Scheduler.
+    pub proofs: ProofsHandle,
+    /// Owner of worker connections.
+    pub registry: RegistryHandle,
+    /// Store, for reading.
+    pub store: Arc<dyn JobStore>,
+    /// Artifact data.
+    pub blobs: Blobs,
+    /// Downloads of artifact data.
+    pub transfers: Transfers,
+    /// Free storage.
+    pub budget: DiskBudget,
+    /// Metrics.
+    pub metrics: Metrics,
+    /// Event stream.
+    pub events: Events,
+    /// Webhook receivers.
+    pub webhooks: Webhooks,
+    /// Operator sessions and the audit log.
+    pub operators: Arc<Operators>,
+    /// Access tokens.
+    pub tokens: Tokens,
+    /// Client names and quotas.
+    pub clients: Clients,
+    /// Whether mock proofs are accepted.
+    pub mock_mode: bool,
+    /// Price of a worker, if configured.
+    pub price: Option<Price>,
+    /// Time limit of a call.
+    pub deadline: Duration,
+}
+
+/// What uploads and downloads of artifact data use, for all audiences.
+#[derive(Debug, Clone)]
+pub struct Transfers {
+    /// Artifact data.
+    pub blobs: Blobs,
+    /// Free storage.
+    pub budget: DiskBudget,
+    /// Metrics.
+    pub metrics: Metrics,
+    /// Limits of uploads.
+    pub uploads: Uploads,
+}
+
+/// The contexts of all audiences.
+#[derive(Debug, Clone)]
+pub struct Contexts {
+    /// Context of client calls.
+    pub client: ClientContext,
+    /// Context of worker calls.
+    pub worker: WorkerContext,
+    /// Context of operator calls.
+    pub admin: AdminContext,
+}
+
+impl Contexts {
+    /// Contexts as configured; `http_port` is the bound one.
+    #[must_use]
+    pub fn new(config: &Config, http_port: u16, owners: Owners, resources: Resources) -> Self {
+        let Owners { proofs, registry, artifacts } = owners;
+        let Resources { store, blobs, budget, metrics, events, webhooks, tokens } = resources;
+        let clients = root::clients(config);
+        let transfers = Transfers {
+            blobs: blobs.clone(),
+            budget: budget.clone(),
+            metrics: metrics.clone(),
+            uploads: Uploads::new(&config.limits, config.max_artifact_bytes),
+        };
+        let admission = Admission {
+            store: Arc::clone(&store),
+            blobs: blobs.clone(),
+            budget: budget.clone(),
+            clients: clients.clone(),
+            metrics: metrics.clone(),
+            max_deadline: config.calls.max_deadline,
+            mock_mode: config.mock_mode,
+            registering: Mutex::new(()),
+        };
+        let operators = Operators::new(config, tokens.clone(), Arc::clone(&store));
+        let public_url = config.public_http_url.clone();
+        let client = ClientContext {
+            proofs: proofs.clone(),
+            artifacts: artifacts.clone(),
+            store: Arc::clone(&store),
+            blobs: blobs.clone(),
+            transfers: transfers.clone(),
+            admission: Arc::new(admission),
+            metrics: metrics.clone(),
+            tokens: tokens.clone(),
+            auth: config.auth,
+            authenticator: Arc::new(Authenticator::new(config.auth, config.listed())),
+            calls: config.calls.clone(),
+            urls: Arc::new(PublicUrls::new(public_url, http_port, config.tls.is_on())),
+            deadline: config.limits.rpc_deadline,
+            certificates: config.tls.client_certificates,
+        };
+        let worker = WorkerContext {
+            proofs: proofs.clone(),
+            registry: registry.clone(),
+            artifacts,
+            transfers: transfers.clone(),
+            metrics: metrics.clone(),
+            tokens: tokens.clone(),
+            handshake_limit: config.limits.handshake_time,
+            pending_handshakes: listen::handshakes(&config.limits),
+            certificates: config.tls.worker_certificates,
+        };
+        let admin = AdminContext {
+            proofs,
+            registry,
+            store,
+            blobs,
+            transfers,
+            budget,
+            metrics,
+            events,
+            webhooks,
+            operators: Arc::new(operators),
+            tokens,
+            clients,
+            mock_mode: config.mock_mode,
+            price: render::price(&config.dashboard),
+            deadline: config.limits.rpc_deadline,
+        };
+        Self { client, worker, admin }
+    }
+}
