@@ -2,8 +2,8 @@
 
 use std::sync::LazyLock;
 
-use hierophant::records::{Millis, ProgramRecord};
-use hierophant::verify::{CIRCUIT_VERSION, Claim, check_bytes, will_be_verifiable};
+use hierophant::verify::{CIRCUIT_VERSION, check_bytes, will_be_verifiable};
+use hierophant_model::records::{Claim, Millis, ProgramRecord};
 use network_lib::handshake::Backend;
 use network_lib::ids::{ArtifactId, Sha256Digest, VkHash};
 use network_lib::job::{BlobInfo, ProofMode};

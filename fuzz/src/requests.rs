@@ -3,7 +3,7 @@
 use hierophant::api::auth::{CREATE_ARTIFACT_MESSAGE, recover};
 use hierophant::api::classify::classify;
 use hierophant::artifacts::program::looks_like_program;
-use hierophant::records::NetworkMode;
+use hierophant_model::records::NetworkMode;
 use hierophant_proto::{artifact, network};
 use prost::Message;
 

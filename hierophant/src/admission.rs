@@ -7,20 +7,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use alloy_primitives::Address;
+use hierophant_model::clients::{Clients, OverQuota, has_room};
+use hierophant_model::records::{
+    ArtifactKind, ArtifactRecord, Change, Millis, NetworkMode, ProgramRecord, StorageLow, job_key,
+};
 use network_lib::ids::{ArtifactId, RequestId, VkHash};
 use network_lib::job::{BlobInfo, JobSpec, ProofMode};
 use tokio::sync::Mutex;
 
 use crate::artifacts::blobs::Blobs;
-use crate::artifacts::budget::{DiskBudget, StorageLow};
+use crate::artifacts::budget::DiskBudget;
 use crate::artifacts::damage;
 use crate::artifacts::program::looks_like_program;
-use crate::clients::{Clients, OverQuota, has_room};
 use crate::metrics::Metrics;
 use crate::proofs::NewRequest;
-use crate::records::{
-    ArtifactKind, ArtifactRecord, Change, Millis, NetworkMode, ProgramRecord, job_key,
-};
 use crate::store::{JobStore, StoreError};
 use crate::verify::{self, Unverifiable};
 

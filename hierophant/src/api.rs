@@ -1,6 +1,6 @@
 //! The two ports: gRPC for SDK clients, HTTP for artifact data, workers and operators.
 //!
-//! Converts protobuf, HTTP and JSON to and from [`crate::records`].
+//! Converts protobuf, HTTP and JSON to and from [`hierophant_model::records`].
 
 pub mod auth;
 mod certificate;

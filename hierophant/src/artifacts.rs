@@ -16,8 +16,3 @@ mod sweep;
 
 pub use handle::ArtifactsHandle;
 pub use message::UploadError;
-
-/// Enough of an artifact's id to recognize it in logs; the whole id is a credential.
-pub(crate) fn short(id: network_lib::ids::ArtifactId) -> String {
-    id.to_string()[..8].to_owned()
-}

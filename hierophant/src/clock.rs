@@ -6,9 +6,8 @@
 //! monotonic clock alone would not do: it says nothing about deadlines, and stands still while the
 //! machine sleeps.
 
+use hierophant_model::records::Millis;
 use tokio::time::Instant;
-
-use crate::records::Millis;
 
 /// From so many milliseconds on, a difference between the clocks is a jump; less is rounding and
 /// the gentle corrections of a time service.

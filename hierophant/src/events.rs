@@ -7,12 +7,11 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use hierophant_model::records::{Change, Millis};
 use network_lib::ids::{JobId, RequestId, WorkerId};
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
-
-use crate::records::{Change, Millis};
 
 /// Most jobs, requests and workers in one frame.
 pub const MOST_CHANGES: usize = 1000;

@@ -13,17 +13,17 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use hierophant_model::clients::OverQuota;
+use hierophant_model::records::{
+    AttemptRecord, Change, JobRecord, JobState, Millis, ReceiverState, RequestRecord, Usage,
+};
 use network_lib::ids::VkHash;
 use network_lib::job::{Failure, ProofMode};
 use network_lib::metrics::{self, Counter, Family, FloatGauge, Gauge, Histogram, LONG, Registrar};
 use network_lib::metrics::{Registry, SHORT, Seconds};
 
-use crate::artifacts::budget::Usage;
-use crate::clients::OverQuota;
 use crate::proofs::message::Overview;
-use crate::records::{AttemptRecord, Change, JobRecord, JobState, Millis, RequestRecord};
 use crate::registry::KnownWorker;
-use crate::webhooks::ReceiverState;
 use labels::{
     AttemptLabels, BytesLabels, ClientLabels, JobLabels, ModeLabels, NoticeLabels, ProofLabels,
     QuotaLabels, ReadLabels, ReasonLabels, ReceiverLabels, RefusalLabels, RequestLabels, RpcLabels,

@@ -10,14 +10,14 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use hierophant_model::records::{AuditRecord, Change, Millis};
+use hierophant_model::subscriber::subscriber;
+use hierophant_model::text::error_chain;
 use network_lib::ids::TokenId;
 use tokio::time::Instant;
 
 use crate::config::Config;
-use crate::proofs::actor::{chain, millis};
-use crate::records::{AuditRecord, Change, Millis};
 use crate::store::JobStore;
-use crate::subscriber::subscriber;
 use crate::tokens::{Bearer, Role, Tokens};
 use allowance::Allowance;
 use sessions::{SessionKey, Sessions};
@@ -107,7 +107,7 @@ impl Operators {
             guesses: Allowance::new(WRONG_TOKENS, ANOTHER_TOKEN, MOST_ADDRESSES),
             refusals: Allowance::new(REFUSALS, ANOTHER_REFUSAL, MOST_ADDRESSES),
             store,
-            keep: millis(config.retention.audit),
+            keep: Millis::from(config.retention.audit).0,
             latest: Mutex::new(0),
         }
     }
@@ -152,7 +152,7 @@ impl Operators {
         let forgotten = Millis(Millis::now().0.saturating_sub(self.keep));
         let changes = [Change::Audited(record), Change::AuditForgotten(forgotten)];
         if let Err(error) = self.store.commit(&changes).await {
-            tracing::error!(error = %chain(&error), "the audit log has a gap: an action could not be written down");
+            tracing::error!(error = %error_chain(&error), "the audit log has a gap: an action could not be written down");
         }
     }
 

@@ -9,7 +9,6 @@ pub mod credential;
 pub mod handle;
 pub mod keys;
 pub mod message;
-pub mod words;
 
 pub use credential::Credential;
 pub use handle::RegistryHandle;

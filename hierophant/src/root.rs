@@ -7,20 +7,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use hierophant_model::clients::{Clients, Quota};
+use hierophant_model::records::Millis;
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::sync::watch;
 
-use crate::artifacts::ArtifactsHandle;
 use crate::artifacts::actor::ArtifactsActor;
 use crate::artifacts::blobs::Blobs;
 use crate::artifacts::budget::DiskBudget;
-use crate::artifacts::retention;
-use crate::clients::{Clients, Quota};
+use crate::artifacts::{ArtifactsHandle, retention};
 use crate::config::Config;
 use crate::events::Events;
 use crate::metrics::Metrics;
 use crate::proofs::ProofsHandle;
-use crate::proofs::actor::{ProofsActor, ProofsArguments, millis};
+use crate::proofs::actor::{ProofsActor, ProofsArguments};
 use crate::proofs::core::Limits;
 use crate::registry::RegistryHandle;
 use crate::registry::actor::{RegistryActor, RegistryArguments};
@@ -206,12 +206,12 @@ fn proof_limits(config: &Config) -> Limits {
         clients: clients(config),
         urgent_modes: config.proofs.urgent_modes.clone(),
         race_after: config.proofs.race_after,
-        attempt_limit_ms: millis(config.proofs.attempt_limit),
+        attempt_limit_ms: Millis::from(config.proofs.attempt_limit).0,
         stall_limit_ms: i64::from(registry.worker_required_progress_interval_mins) * 60_000,
-        unlisted_limit_ms: millis(registry.silence_limit),
-        return_limit_ms: millis(registry.return_limit),
+        unlisted_limit_ms: Millis::from(registry.silence_limit).0,
+        return_limit_ms: Millis::from(registry.return_limit).0,
         max_strikes: registry.max_strikes,
-        strike_decay_ms: millis(registry.strike_decay),
+        strike_decay_ms: Millis::from(registry.strike_decay).0,
     }
 }
 

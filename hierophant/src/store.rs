@@ -25,16 +25,14 @@ use std::sync::Arc;
 use alloy_primitives::Address;
 use async_trait::async_trait;
 use backon::ExponentialBuilder;
+use hierophant_model::records::{
+    ArtifactRecord, Change, Cutoffs, JobRecord, Millis, ProgramRecord, RequestFilter,
+    RequestRecord, RequestView, Setting, TokenRecord, UnfinishedJob,
+};
 use network_lib::ids::{ArtifactId, JobId, RequestId, Sha256Digest, VkHash, WorkerId};
-use network_lib::job::{ExecutionFailureCause, ProofMode};
 
-use crate::artifacts::retention::Cutoffs;
 use crate::config::Config;
 use crate::metrics::Metrics;
-use crate::records::{
-    ArtifactRecord, AttemptRecord, Change, JobRecord, Millis, ProgramRecord, RequestRecord,
-    RequestState, Setting, TokenRecord,
-};
 
 use group::Grouped;
 use measured::Measured;
@@ -143,67 +141,6 @@ impl StoreError {
             source => Self::Schema { location, source },
         }
     }
-}
-
-/// A request with the job that it waits for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RequestView {
-    /// What the client asked for.
-    pub request: RequestRecord,
-    /// The work behind it.
-    pub job: JobRecord,
-}
-
-/// A job that is not terminal, with all that a start needs to go on with it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UnfinishedJob {
-    /// The job.
-    pub job: JobRecord,
-    /// Its open requests, the oldest first.
-    pub requests: Vec<RequestRecord>,
-    /// All its attempts, those included that have ended.
-    pub attempts: Vec<AttemptRecord>,
-}
-
-/// Which requests to list; all conditions must hold. Every field mirrors one of
-/// `GetFilteredProofRequests`.
-#[derive(Debug, Clone, Default)]
-pub struct RequestFilter {
-    /// `sp1-` and circuit version.
-    pub version: Option<String>,
-    /// Any of these states; empty = none matches.
-    pub states: Option<Vec<RequestState>>,
-    /// Execution status as clients see it.
-    pub execution: Option<ExecutionFilter>,
-    /// Deadline at or after, unix seconds.
-    pub minimum_deadline: Option<u64>,
-    /// Program.
-    pub vk_hash: Option<VkHash>,
-    /// Who asked.
-    pub requester: Option<Address>,
-    /// Accepted at or after.
-    pub from: Option<Millis>,
-    /// Accepted at or before.
-    pub to: Option<Millis>,
-    /// Kind of proof.
-    pub mode: Option<ProofMode>,
-    /// Why the execution failed.
-    pub execution_failure_cause: Option<ExecutionFailureCause>,
-    /// At most so many.
-    pub limit: u32,
-    /// After leaving out so many.
-    pub offset: u64,
-}
-
-/// Execution status as a filter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ExecutionFilter {
-    /// Not executed yet.
-    Unexecuted,
-    /// Executed with success.
-    Executed,
-    /// Executed and failed.
-    Unexecutable,
 }
 
 /// Opens the store that the configuration names.

@@ -8,16 +8,16 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hierophant_model::records::{Change, Millis};
 use network_lib::ids::{Sha256Digest, TokenId, random_bytes};
 use network_lib::task;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use tokio::sync::{Mutex, broadcast};
 
-use crate::records::{Change, Millis};
 use crate::store::{JobStore, StoreError};
 
-pub use crate::records::{Role, TokenRecord};
+pub use hierophant_model::records::{Role, TokenRecord};
 
 /// Most tokens that are valid at once: each is looked at for each secret that is presented.
 const MOST_VALID: usize = 10_000;

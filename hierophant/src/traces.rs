@@ -13,13 +13,13 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use hierophant_model::records::{
+    AttemptOutcome, AttemptRecord, Change, JobRecord, JobState, Millis, attempt_span,
+};
+use hierophant_model::text::short_request_id;
 use network_lib::ids::{JobId, LeaseId, RequestId};
 use network_lib::job::{Failure, ProofMode};
 use network_lib::trace::{self, Span, SpanContext};
-use sha2::{Digest, Sha256};
-
-use crate::proofs::actor::short;
-use crate::records::{AttemptOutcome, AttemptRecord, Change, JobRecord, JobState, Millis};
 
 /// Where a job is in its trace: at the root.
 #[must_use]
@@ -31,11 +31,7 @@ pub fn job_place(job: JobId) -> SpanContext {
 /// Where an attempt is in its job's trace. It does not give the lease away, which is a credential.
 #[must_use]
 pub fn attempt_place(job: JobId, lease: LeaseId) -> SpanContext {
-    let mut hasher = Sha256::new();
-    hasher.update("attempt");
-    hasher.update(lease.as_bytes());
-    let [a, b, c, d, e, f, g, h, ..] = <[u8; 32]>::from(hasher.finalize());
-    trace::place(job.0, [a, b, c, d, e, f, g, h])
+    trace::place(job.0, attempt_span(lease))
 }
 
 /// A change that is in the store now.
@@ -57,7 +53,7 @@ pub fn requested(job: JobId, request: RequestId, began: Millis, caller: Option<&
         Span::new("RequestProof", place, at(began), at(Millis::now()))
             .as_server()
             .with("job", job.to_string())
-            .with("request", short(request))
+            .with("request", short_request_id(request))
     };
     trace::record(span(&trace::place_beside(&root)).under(&root).linked(caller));
     if let Some(caller) = caller {

@@ -30,16 +30,15 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
-use network_lib::handshake::Backend;
-use network_lib::ids::{ArtifactId, Sha256Digest, VkHash};
-use network_lib::job::{Execution, Failure, JobSpec, ProofMode};
+use hierophant_model::records::{Claim, ProgramRecord};
+use network_lib::ids::ArtifactId;
+use network_lib::job::{Failure, ProofMode};
 use tokio::sync::Semaphore;
 
 pub use self::key::KeyError;
 use self::rejection::Rejection;
 use self::sp1::Verifiers;
 use crate::artifacts::blobs::{Blobs, LocalBlob};
-use crate::records::ProgramRecord;
 use crate::store::{self, JobStore, StoreError};
 
 /// The circuit version whose proofs can be checked: that of the SP1 crates in this build.
@@ -51,35 +50,6 @@ const MOST_AT_ONCE: usize = 4;
 /// A proof above this size, in bytes, is checked with no other beside it. Only Core proofs of very long
 /// executions are that large.
 const LARGE: u64 = 256 << 20;
-
-/// What a proof has to be.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Claim {
-    /// The registered program.
-    pub vk_hash: VkHash,
-    /// Kind of proof that the request wants.
-    pub mode: ProofMode,
-    /// Circuit version that the request wants, such as `v6.1.0`.
-    pub circuit_version: String,
-    /// Digest of the public values, as the attempt reported them.
-    pub public_values_hash: Sha256Digest,
-    /// What made the proof.
-    pub backend: Backend,
-}
-
-impl Claim {
-    /// The claim of an attempt at `spec` by a Contemplant with this backend, which reported `execution`.
-    #[must_use]
-    pub fn new(spec: &JobSpec, execution: &Execution, backend: Backend) -> Self {
-        Self {
-            vk_hash: spec.vk_hash,
-            mode: spec.mode,
-            circuit_version: spec.circuit_version.clone(),
-            public_values_hash: execution.public_values_hash,
-            backend,
-        }
-    }
-}
 
 /// Why proofs of a request could never be checked here, so that it is better refused.
 #[derive(Debug, thiserror::Error)]

@@ -9,6 +9,8 @@ mod deliver;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use hierophant_model::clients::Clients;
+use hierophant_model::records::{Change, NoticeRecord, ReceiverState, RequestState, Trouble};
 use network_lib::ids::Sha256Digest;
 use network_lib::secret::Secret;
 use network_lib::task;
@@ -17,36 +19,12 @@ use sha2::{Digest, Sha256};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::clients::Clients;
 use crate::config::WebhookConfig;
 use crate::metrics::Metrics;
-use crate::records::{Change, Millis, NoticeRecord, RequestState};
 use crate::store::{JobStore, StoreError};
 
 /// Most notices that are kept for one receiver; ends beyond it are not told.
 pub const MOST_KEPT: u64 = 10_000;
-
-/// Why a receiver takes nothing.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Trouble {
-    /// Since when.
-    pub since: Millis,
-    /// What the last try met.
-    pub reason: String,
-}
-
-/// How a receiver stands, for people.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ReceiverState {
-    /// Host and port of its URL; the rest may hold secrets.
-    pub receiver: String,
-    /// Notices that it has yet to take.
-    pub undelivered: u64,
-    /// Notices that were not kept because [`MOST_KEPT`] were already, since the start.
-    pub dropped: u64,
-    /// Why it takes nothing, if so.
-    pub trouble: Option<Trouble>,
-}
 
 #[derive(Debug)]
 struct Receiver {

@@ -1,10 +1,10 @@
 //! JSON of operator commands: what operators send, and the answers.
 
+use hierophant_model::operate;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{Priority, ProofMode};
-use crate::operate;
 
 /// Reason for a command; may be omitted.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]

@@ -1,5 +1,8 @@
 //! JSON of requests, jobs and attempts.
 
+use hierophant_model::clients::Clients;
+use hierophant_model::records::{AttemptRecord, JobRecord, Millis, RequestRecord};
+use hierophant_model::text::short_request_id;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -7,9 +10,6 @@ use super::{
     AttemptOutcome, Backend, FailureClass, JobState, NetworkMode, Phase, Priority, ProofMode,
     RequestState,
 };
-use crate::clients::Clients;
-use crate::proofs::actor::short;
-use crate::records::{AttemptRecord, JobRecord, Millis, RequestRecord};
 
 /// A proof request.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -168,7 +168,7 @@ impl Request {
     #[must_use]
     pub fn of(record: &RequestRecord, clients: &Clients) -> Self {
         Self {
-            id: short(record.id),
+            id: short_request_id(record.id),
             job: record.job.to_string(),
             requester: record.requester.to_string(),
             client: clients.name(record.requester).map(str::to_owned),

@@ -1,11 +1,11 @@
 //! JSON that is pushed: changes to subscribers of the event stream, notices to webhook receivers.
 
+use hierophant_model::clients::Clients;
+use hierophant_model::records::{JobRecord, NoticeRecord, RequestRecord, RequestState};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{Job, Overview, Request, Worker};
-use crate::clients::Clients;
-use crate::records::{JobRecord, NoticeRecord, RequestRecord, RequestState};
 
 /// State of a webhook receiver.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

@@ -1,10 +1,10 @@
 //! JSON of operators and the audit log.
 
+use hierophant_model::records::AuditRecord;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::Role;
-use crate::records::AuditRecord;
 
 /// Token to sign in with.
 #[derive(Serialize, Deserialize, ToSchema)]

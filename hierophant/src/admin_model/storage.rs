@@ -1,11 +1,11 @@
 //! JSON of programs and artifacts.
 
+use hierophant_model::records::{ArtifactRecord, ProgramRecord};
+use hierophant_model::text::short_artifact_id;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::ArtifactKind;
-use crate::artifacts::short;
-use crate::records::{ArtifactRecord, ProgramRecord};
 
 /// A registered program.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -59,7 +59,7 @@ impl Artifact {
     #[must_use]
     pub fn of(record: &ArtifactRecord) -> Self {
         Self {
-            id: short(record.id),
+            id: short_artifact_id(record.id),
             kind: record.kind.into(),
             owner: (!record.owner.is_zero()).then(|| record.owner.to_string()),
             bytes: record.blob.map(|blob| blob.size),

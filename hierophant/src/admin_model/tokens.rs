@@ -1,10 +1,10 @@
 //! JSON of access tokens.
 
+use hierophant_model::records::TokenRecord;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::Role;
-use crate::records::TokenRecord;
 
 /// Token to create.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]

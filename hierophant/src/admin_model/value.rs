@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::fmt;
 
+use hierophant_model::records;
 use network_lib::{handshake, job};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use utoipa::openapi::RefOr;
@@ -11,7 +12,6 @@ use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 
 use super::workers::Availability;
-use crate::records;
 
 /// An enum whose values have fixed names in text.
 pub trait Named: Copy + Eq + 'static {

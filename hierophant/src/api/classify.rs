@@ -4,11 +4,10 @@
 //! bytes in the other. The body is therefore decoded without tag 12, and its tags are looked at by
 //! hand.
 
+use hierophant_model::records::NetworkMode;
 use hierophant_proto::network::RequestProofBody;
 use prost::Message;
 use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
-
-use crate::records::NetworkMode;
 
 /// A `RequestProof` body with what only the raw bytes tell.
 #[derive(Debug, Clone, PartialEq)]

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use hierophant_model::clients::Clients;
 use tokio::sync::Mutex;
 
 use super::auth::Authenticator;
@@ -14,7 +15,6 @@ use crate::admission::Admission;
 use crate::artifacts::ArtifactsHandle;
 use crate::artifacts::blobs::Blobs;
 use crate::artifacts::budget::DiskBudget;
-use crate::clients::Clients;
 use crate::config::{AuthMode, CallsConfig, Config, PeerCertificates};
 use crate::events::Events;
 use crate::listen::{self, Slots};

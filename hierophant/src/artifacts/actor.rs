@@ -6,6 +6,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use alloy_primitives::Address;
+use hierophant_model::clients::{Clients, OverQuota};
+use hierophant_model::records::{ArtifactKind, ArtifactRecord, Change, Millis};
+use hierophant_model::text::error_chain;
 use network_lib::ids::ArtifactId;
 use network_lib::job::BlobInfo;
 use network_lib::task;
@@ -21,10 +24,7 @@ use super::message::{ArtifactsMsg, UploadError, Waiting};
 use super::retention::Rules;
 use super::sweep::Sweeper;
 use crate::ask::{reply, tell};
-use crate::clients::{Clients, OverQuota};
 use crate::metrics::Metrics;
-use crate::proofs::actor::chain;
-use crate::records::{ArtifactKind, ArtifactRecord, Change, Millis};
 use crate::store::{JobStore, StoreError};
 
 /// What the actor holds.
@@ -112,7 +112,7 @@ impl Actor for ArtifactsActor {
         let sweeper = state.sweeper(&myself);
         task::spawn("clear orphans", async move {
             if let Err(error) = sweeper.clear_orphans(Millis::now()).await {
-                tracing::warn!(error = %chain(&error), "orphans could not be looked for");
+                tracing::warn!(error = %error_chain(&error), "orphans could not be looked for");
             }
         });
         myself.send_interval(state.rules.sweep_interval(), || ArtifactsMsg::Sweep);
@@ -190,7 +190,7 @@ impl ArtifactsState {
         let cutoffs = self.rules.cutoffs(now);
         self.sweeping = Some(task::spawn("sweep artifacts", async move {
             if let Err(error) = sweeper.sweep(cutoffs, now).await {
-                tracing::warn!(error = %chain(&error), "retention could not be looked after");
+                tracing::warn!(error = %error_chain(&error), "retention could not be looked after");
             }
         }));
     }
@@ -308,7 +308,7 @@ impl ArtifactsState {
 }
 
 fn log_unavailable(error: &dyn std::error::Error) {
-    tracing::error!(error = %chain(error), "an artifact could not be stored");
+    tracing::error!(error = %error_chain(error), "an artifact could not be stored");
 }
 
 fn unavailable(error: impl std::error::Error) -> UploadError {

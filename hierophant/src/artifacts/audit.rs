@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use hierophant_model::records::UnfinishedJob;
+use hierophant_model::text::short_artifact_id;
 use network_lib::ids::ArtifactId;
 use network_lib::job::BlobInfo;
 
 use super::blobs::Blobs;
-use crate::store::UnfinishedJob;
 
 /// Blobs up to this size are digested here; whoever reads a larger one finds out then. A Contemplant
 /// checks the digest of what it downloads, the verifier reads every proof.
@@ -54,7 +55,7 @@ async fn damaged_within(
             }
             Some(Err(error)) => {
                 unread += 1;
-                tracing::error!(%error, artifact = %super::short(*id), "an artifact cannot be looked at");
+                tracing::error!(%error, artifact = %short_artifact_id(*id), "an artifact cannot be looked at");
             }
             None => unread += 1,
         }
@@ -70,7 +71,7 @@ async fn damaged_within(
                     damaged.insert(*id);
                 }
                 Err(error) => {
-                    tracing::error!(%error, artifact = %super::short(*id), "an artifact cannot be read");
+                    tracing::error!(%error, artifact = %short_artifact_id(*id), "an artifact cannot be read");
                 }
             }
         }
@@ -91,7 +92,9 @@ mod tests {
     use network_lib::job::{JobSpec, ProofMode};
 
     use super::*;
-    use crate::records::{AttemptRecord, JobRecord, JobState, Millis, Prover, RequestRecord};
+    use hierophant_model::records::{
+        AttemptRecord, JobRecord, JobState, Millis, Prover, RequestRecord,
+    };
 
     /// A job whose program, input and handed-in proof are the given blobs.
     fn job(blobs: [(ArtifactId, BlobInfo); 3]) -> UnfinishedJob {

@@ -22,12 +22,12 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::{self, BoxStream};
 use futures_util::{StreamExt, TryStreamExt};
+use hierophant_model::records::Millis;
 use network_lib::ids::ArtifactId;
 use network_lib::job::BlobInfo;
 use sha2::{Digest, Sha256};
 
 use crate::config::BucketSettings;
-use crate::records::Millis;
 use bucket::{Bucket, BucketError};
 use folder::Folder;
 pub use staging::{BlobWriter, StagedBlob};

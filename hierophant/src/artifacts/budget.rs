@@ -10,46 +10,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use hierophant_model::records::{StorageLow, Usage};
 use network_lib::task;
 use tokio_util::sync::CancellationToken;
 
 /// How often the disk is looked at. In that time even a fast disk takes less than the default reserve.
 const INTERVAL: Duration = Duration::from_secs(1);
-
-/// The disk is too full for new work; later there may be room.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum StorageLow {
-    /// The disk is nearly full.
-    #[error(
-        "the disk has {free} bytes left, of which `min_free_bytes` = {min_free} are held back; try \
-         again later"
-    )]
-    Disk {
-        /// Bytes that are free.
-        free: u64,
-        /// Bytes that must stay free.
-        min_free: u64,
-    },
-    /// Uploads and proofs take as much as they may.
-    #[error("uploads and proofs take {stored} of `max_bytes` = {most} bytes; try again later")]
-    Quota {
-        /// Bytes that they take.
-        stored: u64,
-        /// Bytes that they may take.
-        most: u64,
-    },
-}
-
-/// What the budget knows, for people.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Usage {
-    /// Free bytes on the disk, `None` if they cannot be found out.
-    pub free: Option<u64>,
-    /// Bytes of uploads and proofs.
-    pub stored: u64,
-    /// Why new work is turned away, if it is.
-    pub low: Option<StorageLow>,
-}
 
 type ReadFree = dyn Fn() -> io::Result<u64> + Send + Sync;
 

@@ -1,8 +1,7 @@
 //! What a finished upload means for its ticket.
 
+use hierophant_model::records::ArtifactRecord;
 use network_lib::job::BlobInfo;
-
-use crate::records::ArtifactRecord;
 
 /// What to do with a finished upload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +37,7 @@ mod tests {
     use network_lib::ids::{ArtifactId, Sha256Digest};
 
     use super::*;
-    use crate::records::{ArtifactKind, Millis};
+    use hierophant_model::records::{ArtifactKind, Millis};
 
     #[test]
     fn the_first_upload_wins_and_its_repetition_is_harmless() {

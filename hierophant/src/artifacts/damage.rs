@@ -6,9 +6,10 @@
 
 use std::io;
 
+use hierophant_model::records::ArtifactRecord;
+use hierophant_model::text::short_artifact_id;
+
 use super::blobs::Blobs;
-use super::short;
-use crate::records::ArtifactRecord;
 
 /// Proofs up to this size are digested: a few milliseconds for all but the largest Core proofs, whose
 /// damage their client finds by itself.
@@ -29,7 +30,7 @@ pub async fn is_sound(blobs: &Blobs, proof: &ArtifactRecord) -> io::Result<bool>
     if sound || !blobs.is_there(proof.id).await? {
         return Ok(sound);
     }
-    tracing::error!(artifact = %short(proof.id), "a proof was damaged where it lay and is removed");
+    tracing::error!(artifact = %short_artifact_id(proof.id), "a proof was damaged where it lay and is removed");
     blobs.remove(proof.id).await?;
     Ok(false)
 }

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use alloy_primitives::Address;
+use hierophant_model::clients::OverQuota;
+use hierophant_model::records::{ArtifactKind, Change};
 use network_lib::ids::ArtifactId;
 use network_lib::job::BlobInfo;
 use ractor::ActorRef;
@@ -10,8 +12,6 @@ use ractor::ActorRef;
 use super::blobs::StagedBlob;
 use super::message::{ArtifactsMsg, UploadError};
 use crate::ask::{Unanswered, ask, ask_for, tell};
-use crate::clients::OverQuota;
-use crate::records::{ArtifactKind, Change};
 
 /// How long bytes may take into their place; a bucket may be far away. Sender and answer wait that long.
 const KEEP_LIMIT: Duration = Duration::from_secs(600);

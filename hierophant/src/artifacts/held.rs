@@ -6,9 +6,9 @@
 use std::collections::BTreeMap;
 
 use alloy_primitives::Address;
+use hierophant_model::clients::{Clients, OverQuota, has_room};
 use network_lib::ids::ArtifactId;
 
-use crate::clients::{Clients, OverQuota, has_room};
 use crate::store::{JobStore, StoreError};
 
 /// Tickets and bytes by owner.
@@ -129,7 +129,7 @@ fn less(counts: &mut BTreeMap<Address, u64>, owner: Address, by: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clients::Quota;
+    use hierophant_model::clients::Quota;
 
     const ROLLUP: Address = Address::repeat_byte(1);
 

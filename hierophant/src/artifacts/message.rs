@@ -1,13 +1,13 @@
 //! What the `artifacts` actor is asked.
 
 use alloy_primitives::Address;
+use hierophant_model::clients::OverQuota;
+use hierophant_model::records::{ArtifactKind, ArtifactRecord, Change};
 use network_lib::ids::ArtifactId;
 use network_lib::job::BlobInfo;
 use ractor::RpcReplyPort;
 
 use super::blobs::StagedBlob;
-use crate::clients::OverQuota;
-use crate::records::{ArtifactKind, ArtifactRecord, Change};
 use crate::store::StoreError;
 
 /// Why an upload was not kept.

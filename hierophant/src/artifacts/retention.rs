@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use crate::records::Millis;
+use hierophant_model::records::{Cutoffs, Millis};
 
 /// Longest time between two looks at what may go.
 const LONGEST_INTERVAL: Duration = Duration::from_secs(600);
@@ -25,21 +25,6 @@ pub struct Rules {
     pub inputs_after_end: Duration,
     /// An upload that nothing uses, and an open ticket.
     pub unused_uploads: Duration,
-}
-
-/// The same as points in time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Cutoffs {
-    /// Proofs that were delivered, and whose deadlines passed, before this may go.
-    pub delivered_before: Millis,
-    /// Undelivered proofs whose deadlines passed before this may go.
-    pub undelivered_before: Millis,
-    /// Inputs of jobs that ended before this may go.
-    pub ended_before: Millis,
-    /// Unused uploads and tickets from before this may go.
-    pub unused_before: Millis,
-    /// Bytes of what expired before this are removed.
-    pub expired_before: Millis,
 }
 
 impl Rules {

@@ -4,13 +4,13 @@ use std::future::ready;
 use std::sync::Arc;
 
 use futures_util::TryStreamExt;
+use hierophant_model::records::{ArtifactKind, ArtifactRecord, Change, Cutoffs, Millis};
+use hierophant_model::text::short_artifact_id;
 use network_lib::ids::ArtifactId;
 
 use super::blobs::{Blobs, Listed};
 use super::budget::DiskBudget;
 use super::handle::ArtifactsHandle;
-use super::retention::Cutoffs;
-use crate::records::{ArtifactKind, ArtifactRecord, Change, Millis};
 use crate::store::{JobStore, RetentionStep, StoreError};
 
 /// Most artifacts in one transaction, so that others get to write in between.
@@ -99,7 +99,7 @@ impl Sweeper {
         match self.blobs.remove(id).await {
             Ok(()) => true,
             Err(error) => {
-                let artifact = super::short(id);
+                let artifact = short_artifact_id(id);
                 tracing::error!(%error, artifact, "the bytes of an artifact could not be removed");
                 false
             }

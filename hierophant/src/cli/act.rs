@@ -4,13 +4,13 @@ use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
+use hierophant_model::records::Priority;
 use serde::Serialize;
 
 use super::caller::{CallError, Caller};
 use super::download;
 use super::show::Show;
 use crate::admin_model::{ClearQueue, Cleared, Done, NewPriority, ProofMode, Reason};
-use crate::records::Priority;
 
 /// What to do.
 #[derive(Debug, Subcommand)]

@@ -3,6 +3,8 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use hierophant_model::operate::Subject;
+use hierophant_model::text::error_chain;
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use serde::Serialize;
@@ -11,7 +13,6 @@ use serde::de::DeserializeOwned;
 use super::UNREACHABLE;
 use super::reach::Reach;
 use crate::admin_model::{Done, PATH, Reason, Refusal, Worker};
-use crate::operate::Subject;
 
 /// How long an answer may take, and the next piece of a long one.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -201,12 +202,12 @@ impl Caller {
     }
 
     fn unreachable(&self, error: reqwest::Error) -> CallError {
-        let reason = crate::proofs::actor::chain(&error.without_url());
+        let reason = error_chain(&error.without_url());
         CallError::Unreachable { url: self.url.clone(), reason }
     }
 
     pub(super) fn unreadable(&self, error: &reqwest::Error) -> CallError {
-        let reason = crate::proofs::actor::chain(error);
+        let reason = error_chain(error);
         CallError::Unreadable { url: self.url.clone(), reason }
     }
 }

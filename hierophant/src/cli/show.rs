@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{ContentArrangement, Table};
+use hierophant_model::operate::because;
+use hierophant_model::records::Millis;
 
 use super::download::Saved;
 use crate::admin_model::{
     Attempt, Audited, Blocked, Cleared, Done, Gpu, Job, Named, Overview, Priority, Program,
     ProofMode, Request, Running, Token, Value, WholeJob, WholeWorker, Why, Worker,
 };
-use crate::operate::because;
-use crate::records::Millis;
 
 /// Such as `2 ready, 1 away`, without what there is none of.
 pub(super) fn counts<T: Named>(counts: &BTreeMap<Value<T>, usize>) -> String {

@@ -1,12 +1,12 @@
 //! Tokens on the command line.
 
 use clap::{Subcommand, ValueEnum};
+use hierophant_model::records::Role;
 
 use super::act::{in_json, print};
 use super::caller::{CallError, Caller};
 use super::show::Show;
 use crate::admin_model::{MadeToken, NewToken, Token};
-use crate::records::Role;
 
 /// What to do with tokens.
 #[derive(Debug, Subcommand)]

@@ -11,6 +11,7 @@ mod view;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use hierophant_model::records::Millis;
 use network_lib::{signal, task};
 use tokio::signal::unix::{SignalKind, signal as signals};
 use tokio::sync::mpsc;
@@ -18,7 +19,6 @@ use tokio::sync::mpsc;
 use super::MISUSED;
 use super::caller::{CallError, Caller};
 use crate::admin_model::Overview;
-use crate::records::Millis;
 use model::Model;
 use screen::Screen;
 

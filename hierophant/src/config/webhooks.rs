@@ -1,12 +1,11 @@
 //! Receivers of webhooks: `[[webhooks]]`.
 
+use hierophant_model::records::RequestState;
 use network_lib::config::Faults;
 use network_lib::secret::Secret;
 use reqwest::Url;
 use serde::{Deserialize, Serialize};
 use standardwebhooks::Webhook;
-
-use crate::records::RequestState;
 
 /// What a secret begins with.
 const PREFIX: &str = "whsec_";

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
+use hierophant_model::records::Millis;
 use network_lib::task;
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
@@ -20,7 +21,6 @@ use super::Port;
 use super::x509::{self, Facts};
 use crate::config::{PeerCertificates, TlsConfig};
 use crate::metrics::Metrics;
-use crate::records::Millis;
 
 /// How often the files are looked at. Reading them says whether they have changed, however they were put there.
 const LOOK_EVERY: Duration = Duration::from_secs(5);

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::subscriber::subscriber;
+use hierophant_model::subscriber::subscriber;
 
 /// How many there are at most, and how many there are. Clones share them.
 #[derive(Debug, Clone)]

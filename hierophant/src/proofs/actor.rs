@@ -9,6 +9,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use alloy_primitives::Address;
+use hierophant_model::clients::{Clients, OverQuota, has_room};
+use hierophant_model::operate::Cleared;
+use hierophant_model::records::{
+    JobState, Millis, RequestState, RequestView, idempotency_key, job_key,
+};
+use hierophant_model::text::error_chain;
 use network_lib::ids::{ArtifactId, RequestId, Sha256Digest, WorkerId};
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SpawnErr};
 
@@ -19,14 +25,11 @@ use super::pace::LATELY;
 use crate::artifacts::audit;
 use crate::artifacts::blobs::Blobs;
 use crate::ask::reply;
-use crate::clients::{Clients, OverQuota, has_room};
 use crate::clock::Clock;
 use crate::events::Events;
 use crate::metrics::Metrics;
-use crate::operate::Cleared;
-use crate::records::{JobState, Millis, RequestState, idempotency_key, job_key};
 use crate::session::SessionHandle;
-use crate::store::{JobStore, RequestView, StoreError};
+use crate::store::{JobStore, StoreError};
 use crate::verify::ProofChecker;
 use crate::webhooks::Webhooks;
 
@@ -337,7 +340,7 @@ impl ProofsState {
         lost: Option<ArtifactId>,
         requester: Address,
     ) -> Result<Known, StoreError> {
-        let since = Millis(now.0.saturating_sub(millis(self.quarantine)));
+        let since = Millis(now.0.saturating_sub(Millis::from(self.quarantine).0));
         let set_aside = async {
             if self.quarantine.is_zero() {
                 Ok(None)
@@ -460,27 +463,5 @@ fn answer_by(answer: impl FnOnce() + Send + 'static) -> Option<Answer> {
 }
 
 fn log_unread(error: &StoreError) {
-    tracing::warn!(error = %chain(error), "a request could not be looked up");
-}
-
-/// A duration in milliseconds, as the core counts time.
-pub(crate) fn millis(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
-}
-
-/// Enough of a request id to recognize it; the whole id is a credential and does not belong in logs.
-#[must_use]
-pub fn short(id: RequestId) -> String {
-    hex::encode(&id.0[..8])
-}
-
-/// An error with its causes on one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
+    tracing::warn!(error = %error_chain(error), "a request could not be looked up");
 }

@@ -22,6 +22,11 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use alloy_primitives::Address;
+use hierophant_model::clients::Clients;
+use hierophant_model::operate::Paused;
+use hierophant_model::records::{
+    AttemptRecord, Change, Claim, JobRecord, JobState, Millis, Priority, RequestRecord,
+};
 use litemap::LiteMap;
 use network_lib::ids::{ArtifactId, JobId, LeaseId, RequestId, Sha256Digest, WorkerId};
 use network_lib::job::ProofMode;
@@ -33,10 +38,6 @@ use super::memory::Needs;
 use super::message::{LeaseAccess, Overview, RunningProof, WorkerWork};
 use super::pace::Pace;
 use super::queue::{Queue, Rank};
-use crate::clients::Clients;
-use crate::operate::Paused;
-use crate::records::{AttemptRecord, Change, JobRecord, JobState, Millis, Priority, RequestRecord};
-use crate::verify::Claim;
 
 pub use ids::IdSource;
 pub use line::Waiting;

@@ -1,6 +1,7 @@
 //! How the rest of Hierophant talks to the `proofs` actor.
 
 use alloy_primitives::Address;
+use hierophant_model::operate::{Action, ClearFilter, Cleared, Done, NotDone};
 use network_lib::handshake::Capabilities;
 use network_lib::ids::{ArtifactId, JobId, LeaseId, RequestId, WorkerId};
 use network_lib::job::{BlobInfo, Execution, Failure, Progress};
@@ -9,7 +10,6 @@ use ractor::ActorRef;
 use super::core::{Arrival, Waiting, Why};
 use super::message::{CancelError, LeaseAccess, NewRequest, Overview, ProofsMsg, SubmitError};
 use crate::ask::{Unanswered, ask, tell};
-use crate::operate::{Action, ClearFilter, Cleared, Done, NotDone};
 use crate::session::SessionHandle;
 
 /// Handle to the owner of requests and jobs.

@@ -3,11 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Deref;
 
+use hierophant_model::records::{AttemptRecord, JobState, Millis, Prover};
 use network_lib::handshake::{Backend, Capabilities};
 use network_lib::ids::{JobId, LeaseId, WorkerId};
 use network_lib::job::{JobSpec, Memory, Progress};
-
-use crate::records::{AttemptRecord, JobState, Millis, Prover};
 
 /// One attempt in progress.
 #[derive(Debug, Clone)]

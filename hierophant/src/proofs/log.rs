@@ -3,12 +3,11 @@
 
 use std::time::Duration;
 
+use hierophant_model::clients::Clients;
+use hierophant_model::records::{AttemptRecord, Change};
+use hierophant_model::text::short_request_id;
 use network_lib::ids::{JobId, LeaseId};
 use network_lib::job::Failure;
-
-use super::actor::short;
-use crate::clients::Clients;
-use crate::records::{AttemptRecord, Change};
 
 /// A change that is in the store now.
 pub(super) fn changed(change: &Change, clients: &Clients) {
@@ -20,7 +19,7 @@ pub(super) fn changed(change: &Change, clients: &Clients) {
                 attempts = job.attempts, contemplant, failure, "job");
         }
         Change::Request(request, _) => {
-            tracing::info!(job_id = %request.job, request = %short(request.id),
+            tracing::info!(job_id = %request.job, request = %short_request_id(request.id),
                 requester = %request.requester, client = clients.name(request.requester), state = %request.state, "request");
         }
         Change::Attempt(attempt) => attempt_changed(attempt),
@@ -69,7 +68,7 @@ mod tests {
     use network_lib::ids::WorkerId;
 
     use super::*;
-    use crate::records::{AttemptOutcome, Millis, Prover};
+    use hierophant_model::records::{AttemptOutcome, Millis, Prover};
 
     #[test]
     fn every_line_of_an_attempt_has_its_ids_and_gives_no_lease_away() {

@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 
 use alloy_primitives::Address;
+use hierophant_model::clients::OverQuota;
+use hierophant_model::operate::{Action, ClearFilter, Cleared, Done, NotDone, Paused};
+use hierophant_model::records::{Millis, NetworkMode, RequestState};
 use network_lib::handshake::{Backend, Capabilities};
 use network_lib::ids::{ArtifactId, JobId, LeaseId, RequestId, VkHash, WorkerId};
 use network_lib::job::{BlobInfo, Execution, Failure, JobSpec, Progress, ProofMode};
@@ -10,9 +13,6 @@ use ractor::RpcReplyPort;
 
 use super::core::{Arrival, Waiting, Why};
 use super::lease::WorkerStats;
-use crate::clients::OverQuota;
-use crate::operate::{Action, ClearFilter, Cleared, Done, NotDone, Paused};
-use crate::records::{Millis, NetworkMode, RequestState};
 use crate::session::SessionHandle;
 
 /// A request that has passed all checks of the API.

@@ -2,10 +2,9 @@
 
 use std::collections::VecDeque;
 
+use hierophant_model::records::{JobRecord, JobState};
 use network_lib::ids::{VkHash, WorkerId};
 use network_lib::job::{JobSpec, ProofMode};
-
-use crate::records::{JobRecord, JobState};
 
 /// How many of the latest proofs count.
 pub const LATELY: u32 = 512;
@@ -103,7 +102,7 @@ mod tests {
     use network_lib::job::{BlobInfo, Execution};
 
     use super::*;
-    use crate::records::{Millis, Prover};
+    use hierophant_model::records::{Millis, Prover};
 
     fn proved(worker: u8, seconds: i64, cycles: Option<u64>) -> JobRecord {
         let blob = BlobInfo { size: 1, sha256: Sha256Digest([1; 32]) };

@@ -7,10 +7,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use alloy_primitives::Address;
+use hierophant_model::records::Millis;
 use network_lib::ids::JobId;
 use network_lib::job::ProofMode;
-
-use crate::records::Millis;
 
 /// Place of a waiting job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -6,6 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::ws::WebSocket;
+use hierophant_model::operate::{Done, NotDone, WorkerAction};
+use hierophant_model::records::{Change, Millis, SettingKind};
+use hierophant_model::sanitize::{self, tidy};
+use hierophant_model::text::error_chain;
 use network_lib::handshake::{Hello, ProtocolRange, Refusal, RefusalCode, Welcome};
 use network_lib::ids::WorkerId;
 use network_lib::secret::Secret;
@@ -19,14 +23,10 @@ use super::credential::{authorize, revoked};
 use super::handle::RegistryHandle;
 use super::keys::Keys;
 use super::message::{KeyHolder, RegistryMsg, SessionEnd};
-use super::words::{self, tidy};
 use crate::ask::reply;
 use crate::clock::Clock;
 use crate::events::Events;
-use crate::operate::{Done, NotDone, WorkerAction};
-use crate::proofs::actor::chain;
 use crate::proofs::{Arrival, ProofsHandle};
-use crate::records::{Change, Millis, SettingKind};
 use crate::session::actor::{SessionActor, SessionArguments};
 use crate::session::{CloseReason, SessionHandle};
 use crate::store::JobStore;
@@ -242,7 +242,7 @@ impl RegistryState {
         let admission = match self.core.admit(now, &hello, ip, authorized) {
             Ok(admission) => admission,
             Err(refusal) => {
-                tracing::warn!(%ip, name = words::name(&hello.name), code = ?refusal.code,
+                tracing::warn!(%ip, name = sanitize::name(&hello.name), code = ?refusal.code,
                     reason = refusal.message, "Contemplant refused");
                 return Ok(Err((refusal, socket)));
             }
@@ -269,7 +269,7 @@ impl RegistryState {
             proofs: self.proofs.clone(),
         };
         let handle = SessionActor::start(arguments, myself.get_cell()).await?;
-        tracing::info!(worker_id = %worker, name = words::name(&hello.name), %ip, by,
+        tracing::info!(worker_id = %worker, name = sanitize::name(&hello.name), %ip, by,
             backend = hello.capabilities.backend.as_str(), modes = ?hello.capabilities.modes,
             held = hello.held.len(), "Contemplant joined");
         self.by_actor.insert(handle.actor_id(), (worker, session));
@@ -361,7 +361,7 @@ impl RegistryState {
 
     async fn save(&self, change: Change) -> Result<(), ()> {
         self.store.commit(&[change]).await.map_err(|error| {
-            tracing::error!(error = %chain(&error), "an operator's word could not be stored");
+            tracing::error!(error = %error_chain(&error), "an operator's word could not be stored");
         })
     }
 

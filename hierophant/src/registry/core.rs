@@ -5,14 +5,14 @@ mod operate;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 
+use hierophant_model::operate::{Subject, because};
+use hierophant_model::records::Millis;
+use hierophant_model::sanitize::{MOST_GPUS, name};
 use network_lib::handshake::{Backend, GpuLoad, Hello, ProtocolRange, Refusal, RefusalCode};
 use network_lib::ids::{TokenId, WorkerId};
 
 use super::Credential;
 use super::message::{DeadWorker, KnownWorker};
-use super::words::{MOST_GPUS, name};
-use crate::operate::{Subject, because};
-use crate::records::Millis;
 use operate::Mark;
 
 pub use operate::Decision;

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use axum::extract::ws::WebSocket;
+use hierophant_model::operate::{Blocked, Done, NotDone, WorkerAction};
 use network_lib::handshake::{Capabilities, GpuLoad, Hello, Refusal};
 use network_lib::ids::WorkerId;
 use network_lib::secret::Secret;
@@ -10,7 +11,6 @@ use ractor::ActorRef;
 
 use super::message::{DeadWorker, KeyHolder, KnownWorker, RegistryMsg, SessionEnd};
 use crate::ask::{Unanswered, ask, tell};
-use crate::operate::{Blocked, Done, NotDone, WorkerAction};
 
 /// Handle to the owner of the workers' connections.
 #[derive(Debug, Clone)]

@@ -3,14 +3,14 @@
 use std::net::IpAddr;
 
 use axum::extract::ws::WebSocket;
+use hierophant_model::operate::{Blocked, Done, NotDone, WorkerAction};
+use hierophant_model::records::Millis;
 use network_lib::handshake::{Capabilities, GpuLoad, Hello, Refusal};
 use network_lib::ids::{TokenId, WorkerId};
 use network_lib::secret::Secret;
 use ractor::RpcReplyPort;
 
 use super::Credential;
-use crate::operate::{Blocked, Done, NotDone, WorkerAction};
-use crate::records::Millis;
 
 /// A worker that is connected, for people.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,6 +2,7 @@
 
 use axum::extract::ws::WebSocket;
 use futures_util::StreamExt;
+use hierophant_model::sanitize::sentence;
 use network_lib::ids::WorkerId;
 use network_lib::task;
 use network_lib::wire::FromWorker;
@@ -12,7 +13,6 @@ use super::message::SessionMsg;
 use super::outbox::{self, Outgoing};
 use super::{CloseReason, SessionHandle, reader};
 use crate::proofs::ProofsHandle;
-use crate::registry::words::sentence;
 use crate::registry::{RegistryHandle, SessionEnd};
 
 /// What a session is started with.

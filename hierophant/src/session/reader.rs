@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::extract::ws::{Message, WebSocket};
 use futures_util::StreamExt;
 use futures_util::stream::SplitStream;
+use hierophant_model::sanitize::sentence;
 use network_lib::codec;
 use ractor::ActorRef;
 use tokio::sync::Semaphore;
@@ -15,7 +16,6 @@ use super::CloseReason;
 use super::message::SessionMsg;
 use crate::ask::tell;
 use crate::registry::SessionEnd;
-use crate::registry::words::sentence;
 
 /// Frames of one worker that may wait for the session actor; the socket is not read beyond that.
 const FRAMES_IN_FLIGHT: usize = 32;

@@ -1,14 +1,13 @@
 //! What operators have done.
 
 use async_trait::async_trait;
+use hierophant_model::records::{AuditRecord, Millis};
 use network_lib::ids::AuditId;
 
-use super::StoreError;
 use super::browse::push_page;
 use super::queries::{Driver, SqlStore};
-use super::rows;
 use super::statement::{Statement, Upsert};
-use crate::records::{AuditRecord, Millis};
+use super::{StoreError, rows};
 
 // A record never changes; the same one may be written twice when an answer was lost.
 static AUDIT: Upsert = Upsert::new("audit", "id", |_| true);

@@ -4,18 +4,17 @@ use std::collections::BTreeMap;
 
 use alloy_primitives::Address;
 use async_trait::async_trait;
+use hierophant_model::records::{
+    ArtifactKind, ArtifactRecord, AttemptRecord, JobRecord, JobState, Millis, ProgramRecord,
+    RequestRecord, RequestView,
+};
 use network_lib::ids::{JobId, VkHash, WorkerId};
 use network_lib::job::ProofMode;
 
 use super::queries::{Driver, MOST_PARAMETERS, SqlStore};
-use super::rows;
 use super::statement::Statement;
 use super::values::{capped, mode_number};
-use super::{RequestView, StoreError};
-use crate::records::{
-    ArtifactKind, ArtifactRecord, AttemptRecord, JobRecord, JobState, Millis, ProgramRecord,
-    RequestRecord,
-};
+use super::{StoreError, rows};
 
 /// Which jobs to list; all conditions must hold.
 #[derive(Debug, Clone, Default)]

@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
+use hierophant_model::records::{Millis, NoticeRecord};
 use network_lib::ids::Sha256Digest;
 
-use super::StoreError;
 use super::queries::{Driver, SqlStore};
-use super::rows;
 use super::statement::Statement;
-use crate::records::{Millis, NoticeRecord};
+use super::{StoreError, rows};
 
 /// The notices that are kept until they are delivered.
 #[async_trait]

@@ -6,6 +6,10 @@ use std::sync::Arc;
 
 use alloy_primitives::Address;
 use async_trait::async_trait;
+use hierophant_model::records::{
+    ArtifactRecord, Change, Cutoffs, ExecutionFilter, JobRecord, Millis, ProgramRecord,
+    RequestFilter, RequestRecord, RequestView, Setting, TokenRecord, UnfinishedJob,
+};
 use network_lib::ids::{ArtifactId, JobId, RequestId, Sha256Digest, VkHash, WorkerId};
 
 use super::browse::Browse;
@@ -13,12 +17,7 @@ use super::retention::{self, RetentionStep};
 use super::rows::{self, Columns};
 use super::statement::Statement;
 use super::values::{capped, cause_number, mode_number};
-use super::write;
-use super::{ExecutionFilter, JobStore, RequestFilter, RequestView, StoreError, UnfinishedJob};
-use crate::artifacts::retention::Cutoffs;
-use crate::records::{
-    ArtifactRecord, Change, JobRecord, Millis, ProgramRecord, RequestRecord, Setting, TokenRecord,
-};
+use super::{JobStore, StoreError, write};
 
 const UNFINISHED: &str = "('queued', 'leased', 'proving', 'uploaded', 'verifying')";
 

@@ -1,7 +1,8 @@
 //! Which artifacts may go, as SQL.
 
+use hierophant_model::records::Cutoffs;
+
 use super::statement::Statement;
-use crate::artifacts::retention::Cutoffs;
 
 /// What is to be done with artifacts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,15 +4,15 @@ use std::error::Error;
 use std::sync::LazyLock;
 
 use alloy_primitives::Address;
+use hierophant_model::records::{
+    ArtifactRecord, AttemptRecord, AuditRecord, JobRecord, Millis, NoticeId, NoticeRecord,
+    ProgramRecord, Prover, RequestRecord, RequestView, Setting, TokenRecord, UnknownWord,
+};
 use network_lib::ids::{IdError, Sha256Digest, WorkerId};
 use network_lib::job::{BlobInfo, Execution, Failure, JobSpec, OutOfMemory};
 
+use super::StoreError;
 use super::values::{backend_from, cause_from, class_from, corrupt, memory_from, mode_from};
-use super::{RequestView, StoreError};
-use crate::records::{
-    ArtifactRecord, AttemptRecord, AuditRecord, JobRecord, Millis, NoticeId, NoticeRecord,
-    ProgramRecord, Prover, RequestRecord, Setting, TokenRecord, UnknownWord,
-};
 
 /// Why a column could not be read.
 pub type ColumnError = Box<dyn Error + Send + Sync>;

@@ -2,13 +2,13 @@
 
 use alloy_primitives::Address;
 use async_trait::async_trait;
+use hierophant_model::records::Millis;
 use network_lib::ids::ArtifactId;
 
 use super::StoreError;
 use super::queries::{Driver, SqlStore};
 use super::rows::{self, Columns};
 use super::statement::Statement;
-use crate::records::Millis;
 
 /// Cycles of one job that count, so that no sum of what Contemplants have said leaves 63 bits.
 const MOST_CYCLES: i64 = 10_000_000_000_000;

@@ -2,6 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use hierophant_model::records::{
+    ArtifactRecord, AttemptRecord, Change, JobRecord, NoticeRecord, Priority, ProgramRecord,
+    RequestRecord, Setting, TokenRecord,
+};
 use network_lib::ids::Sha256Digest;
 use network_lib::job::FailureClass;
 
@@ -9,10 +13,6 @@ use super::audit;
 use super::rows::JOB_SAID;
 use super::statement::{ROWS_AT_ONCE, Row, Statement, Upsert};
 use super::values::{bits, capped, cause_number, mode_number};
-use crate::records::{
-    ArtifactRecord, AttemptRecord, Change, JobRecord, NoticeRecord, Priority, ProgramRecord,
-    RequestRecord, Setting, TokenRecord,
-};
 
 // Only what may change is replaced: each column more brings the indexes that it is in up to date once more.
 static JOBS: Upsert = Upsert::new("jobs", "id", |name| !JOB_SAID.contains(&name));

@@ -1,12 +1,13 @@
 //! Mock proofs: they prove nothing, and carry little that could be compared. What they carry is compared
 //! as SP1's own mock prover does.
 
+use hierophant_model::records::Claim;
 use network_lib::handshake::Backend;
 use sp1_verifier::{ProofFromNetwork, SP1Proof};
 
 use super::rejection::Rejection;
 use super::sp1::{reported_hash, same_version};
-use super::{Claim, key, on_chain};
+use super::{key, on_chain};
 
 /// Whether this has the shape of a mock proof, which no real proof has.
 pub(super) fn is_mock(proof: &SP1Proof) -> bool {

@@ -2,12 +2,12 @@
 
 use std::io;
 
+use hierophant_model::text::error_chain;
 use network_lib::handshake::Backend;
 use network_lib::ids::VkHash;
 use network_lib::job::{Failure, FailureClass, ProofMode};
 
 use super::{KeyError, Unverifiable};
-use crate::proofs::actor::chain;
 use crate::store::StoreError;
 
 /// Why a proof is not accepted.
@@ -99,7 +99,12 @@ pub(super) enum Rejection {
 impl Rejection {
     /// What it means for the attempt that made the proof.
     pub(super) fn failure(&self) -> Failure {
-        Failure { class: self.class(), cause: None, out_of_memory: None, message: chain(self) }
+        Failure {
+            class: self.class(),
+            cause: None,
+            out_of_memory: None,
+            message: error_chain(self),
+        }
     }
 
     fn class(&self) -> FailureClass {

@@ -3,13 +3,14 @@
 
 use std::sync::OnceLock;
 
+use hierophant_model::records::Claim;
 use network_lib::ids::Sha256Digest;
 use sp1_hypercube::PrimeField32;
 use sp1_verifier::compressed::SP1CompressedVerifier;
 use sp1_verifier::{ProofFromNetwork, SP1Proof, blake3_hash, sha256_hash};
 
 use super::rejection::Rejection;
-use super::{Claim, key, on_chain, recursive, supported};
+use super::{key, on_chain, recursive, supported};
 
 /// SP1's verifiers, each built when the first proof of its kind comes.
 #[derive(Default)]

@@ -3,6 +3,9 @@
 use std::time::Duration;
 
 use backon::Retryable;
+use hierophant_model::clients::Clients;
+use hierophant_model::records::{Change, Millis, NoticeRecord, RequestView, Trouble};
+use hierophant_model::text::error_chain;
 use reqwest::header::CONTENT_TYPE;
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response};
@@ -10,13 +13,10 @@ use standardwebhooks::{
     HEADER_WEBHOOK_ID, HEADER_WEBHOOK_SIGNATURE, HEADER_WEBHOOK_TIMESTAMP, Webhook,
 };
 
-use super::{Receiver, Trouble};
+use super::Receiver;
 use crate::admin_model::Notice;
-use crate::clients::Clients;
 use crate::metrics::Metrics;
-use crate::proofs::actor::{chain, millis};
-use crate::records::{Change, Millis, NoticeRecord};
-use crate::store::{self, JobStore, RequestView, StoreError};
+use crate::store::{self, JobStore, StoreError};
 
 /// How long a receiver has to answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(15);
@@ -55,7 +55,7 @@ pub(super) async fn deliver(
     let client = match client {
         Ok(client) => client,
         Err(error) => {
-            tracing::error!(error = %chain(&error), "webhooks cannot be delivered");
+            tracing::error!(error = %error_chain(&error), "webhooks cannot be delivered");
             return;
         }
     };
@@ -67,7 +67,7 @@ pub(super) async fn deliver(
         let due = match store.notices(receiver.id, Millis::now(), BATCH).await {
             Ok(due) => due,
             Err(error) => {
-                tracing::warn!(error = %chain(&error), "notices could not be read");
+                tracing::warn!(error = %error_chain(&error), "notices could not be read");
                 tokio::time::sleep(rest(2)).await;
                 continue;
             }
@@ -79,7 +79,7 @@ pub(super) async fn deliver(
             let view = match store.request(notice.request).await {
                 Ok(view) => view,
                 Err(error) => {
-                    tracing::warn!(error = %chain(&error), "a notice's request could not be read");
+                    tracing::warn!(error = %error_chain(&error), "a notice's request could not be read");
                     tokio::time::sleep(rest(2)).await;
                     break;
                 }
@@ -114,12 +114,12 @@ async fn send(
 ) -> Result<(), String> {
     let Some(view) = view else { return Err("the request is not in the store".into()) };
     let body = serde_json::to_string(&Notice::of(notice, &view.request, &view.job, clients))
-        .map_err(|error| chain(&error))?;
+        .map_err(|error| error_chain(&error))?;
     let id = format!("msg_{}", hex::encode(notice.id));
     let timestamp = Millis::now().0 / 1000;
     let signature = Webhook::new(receiver.secret.reveal())
         .and_then(|key| key.sign(&id, timestamp, body.as_bytes()))
-        .map_err(|error| chain(&error))?;
+        .map_err(|error| error_chain(&error))?;
     let call = client
         .post(&receiver.url)
         .header(CONTENT_TYPE, "application/json")
@@ -127,7 +127,7 @@ async fn send(
         .header(HEADER_WEBHOOK_TIMESTAMP, timestamp)
         .header(HEADER_WEBHOOK_SIGNATURE, signature)
         .body(body);
-    let answer = call.send().await.map_err(|error| chain(&error.without_url()))?;
+    let answer = call.send().await.map_err(|error| error_chain(&error.without_url()))?;
     taken(&answer)
 }
 
@@ -165,7 +165,7 @@ async fn put_off(
         }
         *trouble = Some(Trouble { since: since.unwrap_or(now), reason: reason.clone() });
     }
-    if now.since(notice.ended_at) > millis(GIVEN_UP_AFTER).cast_unsigned() {
+    if now.since(notice.ended_at) > Millis::from(GIVEN_UP_AFTER).0.cast_unsigned() {
         tracing::error!(
             receiver = receiver.name,
             reason,
@@ -177,7 +177,7 @@ async fn put_off(
     }
     notice.attempts = notice.attempts.saturating_add(1);
     notice.next_at = now;
-    notice.next_at.shift(millis(rest(notice.attempts)));
+    notice.next_at.shift(Millis::from(rest(notice.attempts)).0);
     // If that is not stored, it is due at once again, after the receiver's own rest.
     let _ = keep(store, Change::Notice(notice)).await;
 }
@@ -196,7 +196,7 @@ async fn keep(store: &dyn JobStore, change: Change) -> bool {
     let kept = (|| store.commit(&changes)).retry(store::patience()).when(StoreError::is_transient);
     let kept = kept.await;
     if let Err(error) = &kept {
-        tracing::warn!(error = %chain(error), "it was not stored what became of a notice");
+        tracing::warn!(error = %error_chain(error), "it was not stored what became of a notice");
     }
     kept.is_ok()
 }

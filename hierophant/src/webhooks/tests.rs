@@ -1,10 +1,10 @@
 use alloy_primitives::Address;
+use hierophant_model::records::{Millis, NetworkMode, RequestRecord};
 use network_lib::ids::{JobId, RequestId, VkHash};
 use network_lib::job::{JobSpec, ProofMode};
 
 use super::*;
 use crate::config::Ending;
-use crate::records::{NetworkMode, RequestRecord};
 
 fn receiver(url: &str, on: &[Ending]) -> Receiver {
     let secret = Secret::from(format!("whsec_{}", "c2VjcmV0".repeat(4)));

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use hierophant::records::Change;
-use hierophant::store::{JobStore, UnfinishedJob, sqlite};
+use hierophant::store::{JobStore, sqlite};
+use hierophant_model::records::{Change, UnfinishedJob};
 use hierophant_proto::network::FulfillmentStatus;
 use network_lib::ids::{JobId, RequestId, Sha256Digest, random_bytes};
 use serde_json::{Value, json};

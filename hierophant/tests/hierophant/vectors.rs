@@ -3,7 +3,7 @@
 use alloy_primitives::Address;
 use hierophant::api::auth::recover;
 use hierophant::api::classify::classify;
-use hierophant::records::NetworkMode;
+use hierophant_model::records::NetworkMode;
 use hierophant_proto::artifact::{CreateArtifactRequest, CreateArtifactResponse};
 use hierophant_proto::network as pb;
 use prost::Message;

@@ -4,10 +4,10 @@
 use std::sync::Arc;
 
 use hierophant::artifacts::blobs::Blobs;
-use hierophant::records::{Change, Millis, ProgramRecord};
 use hierophant::store::JobStore;
 use hierophant::store::sqlite;
-use hierophant::verify::{CIRCUIT_VERSION, Claim, ProofChecker};
+use hierophant::verify::{CIRCUIT_VERSION, ProofChecker};
+use hierophant_model::records::{Change, Claim, Millis, ProgramRecord};
 use hierophant_proto::network as pb;
 use network_lib::handshake::Backend;
 use network_lib::ids::{ArtifactId, Sha256Digest, VkHash};

@@ -2,7 +2,7 @@
 
 use alloy_primitives::Address;
 use hierophant::proofs::NewRequest;
-use hierophant::records::{Millis, NetworkMode, RequestState};
+use hierophant_model::records::{Millis, NetworkMode, RequestState};
 use network_lib::ids::{ArtifactId, RequestId, Sha256Digest, VkHash};
 use network_lib::job::{BlobInfo, JobSpec, ProofMode};
 use rand::Rng;

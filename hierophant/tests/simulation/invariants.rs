@@ -2,10 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hierophant::records::{
-    AttemptOutcome, AttemptRecord, Change, JobRecord, JobState, Millis, RequestState,
+use hierophant_model::records::{
+    AttemptOutcome, AttemptRecord, Change, Claim, JobRecord, JobState, Millis, RequestState,
 };
-use hierophant::verify::Claim;
 use network_lib::handshake::Backend;
 use network_lib::ids::LeaseId;
 use network_lib::job::FailureClass;

@@ -4,11 +4,10 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use hierophant::proofs::core::Past;
-use hierophant::records::{
+use hierophant_model::records::{
     AttemptOutcome, AttemptRecord, Change, JobRecord, JobState, Millis, RequestRecord,
-    RequestState, Setting, SettingKind,
+    RequestState, Setting, SettingKind, UnfinishedJob,
 };
-use hierophant::store::UnfinishedJob;
 use network_lib::ids::{ArtifactId, JobId, LeaseId, RequestId, Sha256Digest, WorkerId};
 use network_lib::job::FailureClass;
 

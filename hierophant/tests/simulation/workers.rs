@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use hierophant::records::Millis;
+use hierophant_model::records::Millis;
 use network_lib::handshake::{Backend, Capabilities, Hello, ProtocolRange};
 use network_lib::ids::{LeaseId, Sha256Digest, WorkerId};
 use network_lib::job::{

@@ -10,8 +10,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 
 use hierophant::proofs::core::ProofsCore;
-use hierophant::records::{AttemptRecord, Millis, RequestState};
 use hierophant::registry::core::RegistryCore;
+use hierophant_model::records::{AttemptRecord, Millis, RequestState};
 use network_lib::ids::{LeaseId, WorkerId};
 use network_lib::job::{Failure, FailureClass};
 use network_lib::wire::{FromWorker, ToWorker};

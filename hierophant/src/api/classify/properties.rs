@@ -5,10 +5,10 @@
 
 use arbtest::arbitrary::{Result, Unstructured};
 use arbtest::arbtest;
+use hierophant_model::records::NetworkMode;
 use prost::Message;
 
 use super::classify;
-use crate::records::NetworkMode;
 
 /// The body of `RequestProof` in Reserved mode.
 #[derive(Clone, PartialEq, Message)]

@@ -1,5 +1,6 @@
 //! `artifact.ArtifactStore`: upload tickets.
 
+use hierophant_model::records::ArtifactKind;
 use hierophant_proto::artifact::artifact_store_server::ArtifactStore;
 use hierophant_proto::artifact::{ArtifactType, CreateArtifactRequest, CreateArtifactResponse};
 use tonic::{Request, Response, Status};
@@ -9,7 +10,6 @@ use super::signed::denied;
 use crate::api::ClientContext;
 use crate::api::auth::CREATE_ARTIFACT_MESSAGE;
 use crate::api::urls::CalledAuthority;
-use crate::records::ArtifactKind;
 
 /// The service.
 #[derive(Debug)]

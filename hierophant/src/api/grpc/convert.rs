@@ -2,6 +2,7 @@
 //! section 5).
 
 use alloy_primitives::Address;
+use hierophant_model::records::{Millis, RequestRecord, RequestState, RequestView};
 use hierophant_proto::network as pb;
 use network_lib::ids::{RequestId, VkHash};
 use network_lib::job::{ExecutionFailureCause, FailureClass, ProofMode};
@@ -10,8 +11,6 @@ use tonic::Status;
 use crate::admission::{self, ProofRequest, Reference};
 use crate::api::classify::Classified;
 use crate::api::urls::{CalledAuthority, PublicUrls, artifact_of};
-use crate::records::{Millis, RequestRecord, RequestState};
-use crate::store::RequestView;
 
 /// How far ahead the deadline of an ended request is shown, in seconds. SDKs before 6.2.0 drop a
 /// fulfilled proof that they poll after its deadline; a deadline ahead of now keeps it (contract,

@@ -8,6 +8,7 @@ use std::task::{Context as Waker, Poll};
 
 use axum::http::header::AUTHORIZATION;
 use axum::http::{HeaderMap, Request, Response};
+use hierophant_model::subscriber::subscriber;
 use lru::LruCache;
 use ratelimit::{Builder, Ratelimiter, StdClock};
 use tonic::Status;
@@ -16,7 +17,6 @@ use tower::{Layer, Service};
 
 use crate::api::ClientContext;
 use crate::config::{AuthMode, CallsConfig};
-use crate::subscriber::subscriber;
 use crate::tokens::{Bearer, Role, Tokens};
 
 /// IP addresses whose rate is known; of more, the one that was silent longest is forgotten, and so forgiven.

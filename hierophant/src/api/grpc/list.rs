@@ -1,12 +1,11 @@
 //! The filter of `GetFilteredProofRequests`.
 
+use hierophant_model::records::{ExecutionFilter, Millis, RequestFilter};
 use hierophant_proto::network as pb;
 use tonic::Status;
 
 use super::convert;
 use crate::admission::{self, MAX_VERSION_BYTES};
-use crate::records::Millis;
-use crate::store::{ExecutionFilter, RequestFilter};
 
 /// Maximum number of requests in a list, so that a response stays below the client's 4 MiB.
 const MAX_ENTRIES: u32 = 1000;

@@ -4,6 +4,7 @@
 //! `Internal`, `Aborted` and `ResourceExhausted` are never used.
 
 use alloy_primitives::Address;
+use hierophant_model::records::{Millis, RequestState, RequestView};
 use hierophant_proto::network as pb;
 use hierophant_proto::network::prover_network_server::ProverNetwork;
 use network_lib::ids::RequestId;
@@ -20,8 +21,6 @@ use crate::admission::NewProgram;
 use crate::api::ClientContext;
 use crate::api::classify::classify;
 use crate::api::urls::CalledAuthority;
-use crate::records::{Millis, RequestState};
-use crate::store::RequestView;
 use crate::tokens::Bearer;
 use crate::traces;
 

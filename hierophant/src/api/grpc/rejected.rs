@@ -5,11 +5,11 @@
 
 use std::io;
 
+use hierophant_model::clients::OverQuota;
+use hierophant_model::text::error_chain;
 use tonic::{Code, Status};
 
 use crate::admission::Rejected;
-use crate::clients::OverQuota;
-use crate::proofs::actor::chain;
 use crate::proofs::{CancelError, SubmitError};
 use crate::store::StoreError;
 
@@ -32,16 +32,16 @@ impl From<Rejected> for Status {
             Rejected::OverQuota(over) => return over_quota(*over),
             Rejected::StorageLow(_) => Code::Unavailable,
             Rejected::Store(error) => {
-                tracing::error!(error = %chain(error), "the store did not answer");
+                tracing::error!(error = %error_chain(error), "the store did not answer");
                 Code::Unavailable
             }
             Rejected::Blobs(error) => {
-                tracing::error!(error = %chain(error), "artifact data could not be read");
+                tracing::error!(error = %error_chain(error), "artifact data could not be read");
                 Code::Unavailable
             }
         };
         let text = match &rejected {
-            Rejected::Unverifiable(error) => chain(error),
+            Rejected::Unverifiable(error) => error_chain(error),
             _ => rejected.to_string(),
         };
         Self::new(code, text)

@@ -6,15 +6,16 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::TryStreamExt;
 use headers::{ContentLength, HeaderMapExt};
+use hierophant_model::records::{ArtifactKind, ArtifactRecord};
+use hierophant_model::text::short_artifact_id;
 use network_lib::ids::ArtifactId;
 
 use super::receive::{discard, receive};
 use super::serve::{away, serve_blob};
 use super::{answer, not_found, try_again};
 use crate::api::ClientContext;
-use crate::artifacts::{ArtifactsHandle, UploadError, damage, short};
+use crate::artifacts::{ArtifactsHandle, UploadError, damage};
 use crate::metrics::{Direction, Peer};
-use crate::records::{ArtifactKind, ArtifactRecord};
 
 const NO_SUCH: &str = "no such artifact";
 
@@ -56,7 +57,7 @@ pub(super) async fn upload(
     match context.artifacts.keep_upload(id, staged).await {
         Ok(info) => {
             context.metrics.transferred(Direction::In, Peer::Client, info.size);
-            tracing::info!(artifact = %short(id), bytes = info.size, "upload stored");
+            tracing::info!(artifact = %short_artifact_id(id), bytes = info.size, "upload stored");
             StatusCode::OK.into_response()
         }
         Err(error @ UploadError::Conflict) => answer(StatusCode::CONFLICT, error.to_string()),

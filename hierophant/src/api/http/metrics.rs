@@ -4,11 +4,11 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
+use hierophant_model::records::Millis;
 
 use super::answer;
 use crate::api::AdminContext;
 use crate::metrics::Figures;
-use crate::records::Millis;
 
 /// `GET /metrics`
 pub(super) async fn metrics(State(context): State<AdminContext>) -> Response {

@@ -3,11 +3,11 @@
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
+use hierophant_model::operate::{NotDone, WorkerAction};
 use network_lib::ids::WorkerId;
 
 use super::{answer, not_found};
 use crate::api::AdminContext;
-use crate::operate::{NotDone, WorkerAction};
 
 /// `POST /contemplants/{id}/drain`: the Contemplant takes no more jobs, finishes what it holds and
 /// leaves.

@@ -10,14 +10,14 @@ use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
+use hierophant_model::records::{JobRecord, Millis, RequestRecord};
+use hierophant_model::text::{error_chain, short_request_id};
 use network_lib::ids::{JobId, VkHash, WorkerId};
 use serde::{Deserialize, Serialize};
 
 use super::answer;
 use crate::api::AdminContext;
-use crate::proofs::actor::{chain, short};
 use crate::proofs::message::{RunningProof, WorkerWork};
-use crate::records::{JobRecord, Millis, RequestRecord};
 use crate::registry::{DeadWorker, KnownWorker};
 use crate::store::{JobStore, StoreError};
 
@@ -179,7 +179,7 @@ pub(super) async fn health(State(context): State<AdminContext>) -> Response {
 /// `GET /ready`: everybody may ask, so figures are left to `/api/v1/overview`.
 pub(super) async fn ready(State(context): State<AdminContext>) -> Response {
     if let Err(error) = context.store.ping().await {
-        tracing::error!(error = %chain(&error), "not ready: the store does not answer");
+        tracing::error!(error = %error_chain(&error), "not ready: the store does not answer");
         return answer(StatusCode::SERVICE_UNAVAILABLE, "the store does not answer");
     }
     let storage = context.budget.usage();
@@ -231,7 +231,7 @@ pub(super) async fn proof_history(
         Ok(Some(jobs)) => pretty(&jobs),
         Ok(None) => answer(StatusCode::NOT_FOUND, "`before` names no finished job"),
         Err(error) => {
-            tracing::error!(error = %chain(&error), "the history could not be read");
+            tracing::error!(error = %error_chain(&error), "the history could not be read");
             answer(StatusCode::SERVICE_UNAVAILABLE, "the store does not answer")
         }
     }
@@ -281,7 +281,7 @@ fn current(now: Millis, running: &RunningProof) -> CurrentProof {
     let progress = running.progress;
     CurrentProof {
         job: running.job,
-        requests: running.requests.iter().map(|id| short(*id)).collect(),
+        requests: running.requests.iter().map(|id| short_request_id(*id)).collect(),
         mode: running.mode.as_str(),
         program: running.program,
         phase: progress.map(|progress| progress.phase.as_str()),
@@ -312,7 +312,7 @@ fn finished(job: &JobRecord, requests: &[RequestRecord]) -> FinishedProof {
     let times = job.started_at.zip(job.finished_at);
     FinishedProof {
         job: job.id,
-        requests: requests.iter().map(|request| short(request.id)).collect(),
+        requests: requests.iter().map(|request| short_request_id(request.id)).collect(),
         mode: job.spec.mode.as_str(),
         program: job.spec.vk_hash,
         requester: requests.first().map(|request| request.requester.to_string()),

@@ -16,6 +16,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt};
+use hierophant_model::records::Millis;
 use network_lib::ids::{ArtifactId, random_bytes};
 use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::path::Path;
@@ -27,7 +28,6 @@ use tokio::sync::Semaphore;
 
 use super::{BlobStore, ByteStream, Found, Listed, StagedBlob, id_of};
 use crate::config::BucketSettings;
-use crate::records::Millis;
 use client::{Connector, Crypto};
 
 /// Largest upload in one request, and the size of a part of a larger one. Buckets take 5 MiB to 5 GiB and

@@ -11,12 +11,12 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::{self, BoxStream};
 use futures_util::{StreamExt, TryStreamExt};
+use hierophant_model::records::Millis;
 use network_lib::ids::ArtifactId;
 use tokio::io::AsyncReadExt;
 use tokio_util::io::ReaderStream;
 
 use super::{BlobStore, ByteStream, Found, Listed, StagedBlob, id_of};
-use crate::records::Millis;
 
 /// How much of a file is read at once. Each time a thread is woken for it, which with smaller parts would take
 /// longer than the reading.

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use eventsource_stream::Eventsource;
 use futures_util::StreamExt;
+use hierophant_model::text::error_chain;
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc::Sender;
 
 use super::model::{Update, Whole};
 use crate::admin_model::{Changes, Job};
 use crate::cli::caller::{CallError, Caller};
-use crate::proofs::actor::chain;
 
 /// Silence after which the stream counts as broken: two missed signs of life.
 const SILENCE: Duration = Duration::from_secs(35);
@@ -48,7 +48,7 @@ async fn listen(
 ) -> Result<(), CallError> {
     let mut events = caller.listen(SILENCE).await?.bytes_stream().eventsource();
     while let Some(event) = events.next().await {
-        let event = event.map_err(|error| CallError::Broken(chain(&error)))?;
+        let event = event.map_err(|error| CallError::Broken(error_chain(&error)))?;
         let update = match event.event.as_str() {
             "reset" => Update::Everything(Box::new(everything(caller).await?)),
             "changes" => {

@@ -1,15 +1,15 @@
 //! What operators ask for.
 
+use hierophant_model::operate::{Action, Done, NotDone};
+use hierophant_model::records::{JobRecord, JobState, Millis, RequestRecord, RequestState};
 use network_lib::ids::JobId;
 use network_lib::job::FailureClass;
 use ractor::{ActorProcessingErr, ActorRef};
 
 use super::{ProofsState, log_unread};
 use crate::ask::{reply, tell};
-use crate::operate::{Action, Done, NotDone};
 use crate::proofs::core::NotActed;
 use crate::proofs::message::{Clearing, ProofsMsg};
-use crate::records::{JobRecord, JobState, Millis, RequestRecord, RequestState};
 use crate::store::StoreError;
 
 /// Jobs that are cancelled in one transaction when the queue is cleared: a few hundredths of a second,

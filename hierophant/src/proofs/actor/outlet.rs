@@ -9,6 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use backon::Retryable;
+use hierophant_model::clients::Clients;
+use hierophant_model::records::{Change, Claim, Millis};
+use hierophant_model::text::error_chain;
 use network_lib::ids::{ArtifactId, JobId, LeaseId, Sha256Digest, WorkerId};
 use network_lib::task;
 use network_lib::wire::ToWorker;
@@ -17,18 +20,15 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::chain;
 use crate::ask::tell;
-use crate::clients::Clients;
 use crate::events::Events;
 use crate::metrics::Metrics;
 use crate::proofs::log;
 use crate::proofs::message::ProofsMsg;
-use crate::records::{Change, Millis};
 use crate::session::{CloseReason, SessionHandle};
 use crate::store::{self, JobStore, StoreError};
 use crate::traces;
-use crate::verify::{Claim, ProofChecker};
+use crate::verify::ProofChecker;
 use crate::webhooks::Webhooks;
 
 /// Decisions that may share a transaction.
@@ -200,7 +200,7 @@ impl Carrier {
                 .retry(store::patience())
                 .when(StoreError::is_transient)
                 .notify(|error, rest| {
-                    tracing::warn!(error = %chain(error), ?rest, "the store did not take a change");
+                    tracing::warn!(error = %error_chain(error), ?rest, "the store did not take a change");
                 })
                 .await?;
         }

@@ -1,13 +1,12 @@
 //! What workers say about attempts.
 
+use hierophant_model::records::{AttemptOutcome, Change, Claim, Millis};
 use network_lib::ids::{ArtifactId, LeaseId, WorkerId};
 use network_lib::job::{BlobInfo, Execution, Failure, FailureClass, Memory, Progress};
 use network_lib::wire::ToWorker;
 
 use super::endings::End;
 use super::{Effect, ProofsCore};
-use crate::records::{AttemptOutcome, Change, Millis};
-use crate::verify::Claim;
 
 impl ProofsCore {
     /// An attempt has gone on.

@@ -3,16 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use alloy_primitives::Address;
+use hierophant_model::records::{AttemptRecord, Change, Millis, attempt_traceparent};
 use network_lib::ids::{JobId, LeaseId, WorkerId};
-use network_lib::trace;
 use network_lib::wire::ToWorker;
 
 use super::{Effect, ProofsCore};
 use crate::proofs::assign::{self, Fleet};
 use crate::proofs::lease::{Lease, Worker};
 use crate::proofs::memory::InUse;
-use crate::records::{AttemptRecord, Change, Millis};
-use crate::traces;
 
 impl ProofsCore {
     /// Gives waiting jobs to free workers, in the queue's order, unless dispatch is paused.
@@ -114,7 +112,7 @@ impl ProofsCore {
             spec: live.record.spec.clone(),
             program: live.record.program_blob,
             stdin: live.record.stdin_blob,
-            traceparent: Some(trace::traceparent(&traces::attempt_place(job, lease))),
+            traceparent: Some(attempt_traceparent(job, lease)),
         };
         self.leases.insert(Lease::new(now, attempt.clone()));
         self.update(now, job, effects, |record| record.attempts += 1);

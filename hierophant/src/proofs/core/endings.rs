@@ -1,12 +1,12 @@
 //! How attempts, requests and jobs end.
 
+use hierophant_model::records::{AttemptOutcome, Change, JobState, Millis, RequestState};
 use network_lib::ids::{ArtifactId, JobId, LeaseId, RequestId, WorkerId};
 use network_lib::job::{Failure, FailureClass};
 use network_lib::wire::ToWorker;
 
 use super::{Effect, ProofsCore, at_it};
 use crate::proofs::lease::rest_after_interruptions;
-use crate::records::{AttemptOutcome, Change, JobState, Millis, RequestState};
 
 /// How a job ends.
 pub(super) enum End {

@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use hierophant_model::records::{JobRecord, Millis, RequestRecord};
 use network_lib::ids::{LeaseId, VkHash, WorkerId};
 use network_lib::job::{JobSpec, ProofMode};
 
 use super::{LiveJob, ProofsCore};
-use crate::records::{JobRecord, Millis, RequestRecord};
 
 /// A job that waits.
 #[derive(Debug, Clone)]

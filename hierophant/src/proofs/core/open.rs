@@ -3,9 +3,8 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use alloy_primitives::Address;
+use hierophant_model::records::Millis;
 use network_lib::ids::{JobId, RequestId};
-
-use crate::records::Millis;
 
 /// A minute, in milliseconds.
 const MINUTE_MS: u64 = 60_000;

@@ -1,15 +1,15 @@
 //! What operators do to requests, jobs and dispatch.
 
 use alloy_primitives::Address;
+use hierophant_model::operate::{Action, ClearFilter, Cleared, Done, Paused};
+use hierophant_model::records::{
+    Change, JobRecord, JobState, Millis, RequestRecord, RequestState, Setting, SettingKind,
+};
 use network_lib::ids::{JobId, LeaseId, WorkerId};
 use network_lib::wire::ToWorker;
 
 use super::endings::End;
 use super::{Effect, LiveJob, ProofsCore};
-use crate::operate::{Action, ClearFilter, Cleared, Done, Paused};
-use crate::records::{
-    Change, JobRecord, JobState, Millis, RequestRecord, RequestState, Setting, SettingKind,
-};
 
 /// What a drained worker is told if the operator has not said why.
 const DRAINED: &str = "drained by the operator";

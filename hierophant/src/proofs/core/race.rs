@@ -6,12 +6,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use hierophant_model::records::{JobState, Millis};
 use network_lib::ids::{JobId, WorkerId};
 
 use super::{Effect, ProofsCore};
 use crate::proofs::lease::{Lease, Worker};
 use crate::proofs::memory::Room;
-use crate::records::{JobState, Millis};
 
 /// Nothing is raced before that, however short such proofs usually are: a second attempt costs a
 /// download and a setup first.

@@ -1,12 +1,14 @@
 //! What clients do: ask, and withdraw.
 
 use alloy_primitives::Address;
+use hierophant_model::clients::{OverQuota, Quota, has_room};
+use hierophant_model::records::{
+    Change, JobRecord, JobState, Millis, RequestRecord, RequestState, job_key,
+};
 use network_lib::ids::{JobId, RequestId, Sha256Digest};
 
 use super::{Effect, LiveJob, ProofsCore};
-use crate::clients::{OverQuota, Quota, has_room};
 use crate::proofs::message::{CancelError, NewRequest, SubmitError};
-use crate::records::{Change, JobRecord, JobState, Millis, RequestRecord, RequestState, job_key};
 
 /// What the store knows about a new request.
 #[derive(Debug, Default)]

@@ -2,19 +2,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use hierophant_model::operate::Paused;
+use hierophant_model::records::{
+    AttemptOutcome, AttemptRecord, JobRecord, Millis, Setting, SettingKind, UnfinishedJob,
+};
 use network_lib::ids::{ArtifactId, WorkerId};
 use network_lib::job::FailureClass;
 
 use super::endings::End;
 use super::open::{Lately, OpenRequests, is_recent};
 use super::{Effect, IdSource, Limits, LiveJob, ProofsCore};
-use crate::operate::Paused;
 use crate::proofs::lease::{Lease, Leases, Workers};
 use crate::proofs::memory::Needs;
 use crate::proofs::pace::Pace;
 use crate::proofs::queue::Queue;
-use crate::records::{AttemptOutcome, AttemptRecord, JobRecord, Millis, Setting, SettingKind};
-use crate::store::UnfinishedJob;
 
 /// What a start knows of what was before.
 #[derive(Debug, Default)]

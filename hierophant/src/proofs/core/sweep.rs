@@ -1,12 +1,12 @@
 //! What only time brings about.
 
+use hierophant_model::records::{Millis, RequestState};
 use network_lib::ids::{LeaseId, RequestId};
 use network_lib::job::{Failure, FailureClass};
 use network_lib::wire::ToWorker;
 
 use super::{Effect, ProofsCore};
 use crate::proofs::lease::Lease;
-use crate::records::{Millis, RequestState};
 
 impl ProofsCore {
     /// Time has passed: ends what is past its deadline, stops attempts that take too long, gives up

@@ -12,6 +12,7 @@ mod why;
 mod words;
 mod workers;
 
+use hierophant_model::records::{AttemptOutcome, NetworkMode, RequestState, Setting, SettingKind};
 use network_lib::handshake::{Backend, Capabilities, Welcome};
 use network_lib::ids::VkHash;
 use network_lib::job::{
@@ -22,7 +23,6 @@ use memory::Memory;
 
 use super::*;
 use crate::proofs::message::NewRequest;
-use crate::records::{AttemptOutcome, NetworkMode, RequestState, Setting, SettingKind};
 
 const START: Millis = Millis(1_000_000);
 const DEADLINE: u64 = 5_000;

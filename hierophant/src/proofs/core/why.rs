@@ -1,14 +1,14 @@
 //! Why a job has no proof yet, in words.
 
+use hierophant_model::operate::because;
+use hierophant_model::records::{JobState, Millis};
 use network_lib::ids::{JobId, WorkerId};
 use network_lib::job::JobSpec;
 
 use super::{LiveJob, ProofsCore};
-use crate::operate::because;
 use crate::proofs::assign::{self, Fleet};
 use crate::proofs::lease::{Lease, Worker};
 use crate::proofs::memory::{Room, gib};
-use crate::records::{JobState, Millis};
 
 /// Why a job has no proof yet.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,5 +1,6 @@
 //! Workers come, go away, come back, or are gone.
 
+use hierophant_model::records::{AttemptOutcome, Change, JobState, Millis};
 use network_lib::handshake::{Capabilities, ProtocolRange, Refusal, RefusalCode, Welcome};
 use network_lib::ids::{LeaseId, WorkerId};
 use network_lib::job::FailureClass;
@@ -7,7 +8,6 @@ use network_lib::wire::ToWorker;
 
 use super::{Effect, ProofsCore};
 use crate::proofs::lease::Worker;
-use crate::records::{AttemptOutcome, Change, JobState, Millis};
 
 /// For how long it is remembered what a worker that is gone has done: a day.
 const REMEMBERED_MS: u64 = 24 * 3600 * 1000;

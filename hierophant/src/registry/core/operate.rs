@@ -5,11 +5,11 @@
 
 use std::net::IpAddr;
 
+use hierophant_model::operate::{Blocked, Done, NotDone, Subject, WorkerAction, because};
+use hierophant_model::records::{Change, Millis, Setting, SettingKind};
 use network_lib::ids::WorkerId;
 
 use super::RegistryCore;
-use crate::operate::{Blocked, Done, NotDone, Subject, WorkerAction, because};
-use crate::records::{Change, Millis, Setting, SettingKind};
 
 /// Since when, and why.
 #[derive(Debug, Clone)]

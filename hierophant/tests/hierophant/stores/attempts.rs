@@ -1,6 +1,8 @@
 //! What attempts tell later: strikes, and what went on before an upgrade.
 
-use hierophant::records::{AttemptOutcome, AttemptRecord, Change, JobRecord, JobState, Millis};
+use hierophant_model::records::{
+    AttemptOutcome, AttemptRecord, Change, JobRecord, JobState, Millis,
+};
 use network_lib::job::FailureClass;
 
 use super::Place;

@@ -1,6 +1,6 @@
 //! What operators have done.
 
-use hierophant::records::{AuditRecord, Change, Millis};
+use hierophant_model::records::{AuditRecord, Change, Millis};
 use network_lib::ids::{AuditId, TokenId};
 
 use super::Place;

@@ -1,8 +1,8 @@
 //! Lists for people.
 
 use alloy_primitives::Address;
-use hierophant::records::{ArtifactKind, Change, JobRecord, JobState, Millis, RequestRecord};
 use hierophant::store::{ArtifactFilter, JobFilter, JobStore};
+use hierophant_model::records::{ArtifactKind, Change, JobRecord, JobState, Millis, RequestRecord};
 use network_lib::ids::{ArtifactId, VkHash, WorkerId};
 use network_lib::job::ProofMode;
 

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use hierophant::proofs::pace::LATELY;
-use hierophant::records::{Change, JobState, Millis, RequestState};
 use hierophant::store::JobStore;
+use hierophant_model::records::{Change, JobState, Millis, RequestState};
 
 use super::Place;
 use super::records::{attempt, full_job, request, spec};

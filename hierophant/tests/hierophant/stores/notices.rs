@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use hierophant::records::{Change, Millis, NoticeRecord, RequestState};
+use hierophant_model::records::{Change, JobState, Millis, NoticeRecord, RequestState};
 use network_lib::ids::Sha256Digest;
 
 use super::Place;
 use super::records::{job, request};
-use hierophant::records::JobState;
 
 fn notice(receiver: u8, number: u32) -> NoticeRecord {
     let mut ended = request(number, &job(number, JobState::Failed));

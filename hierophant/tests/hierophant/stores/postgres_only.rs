@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use alloy_primitives::Address;
-use hierophant::records::{Change, JobState};
 use hierophant::store::{StoreError, postgres};
+use hierophant_model::records::{Change, JobState};
 use sqlx::{Connection, PgConnection};
 
 use super::records::job;

@@ -1,7 +1,7 @@
 //! Records to store. Numbers tell them apart.
 
 use alloy_primitives::Address;
-use hierophant::records::{
+use hierophant_model::records::{
     ArtifactKind, ArtifactRecord, AttemptOutcome, AttemptRecord, JobRecord, JobState, Millis,
     NetworkMode, Priority, ProgramRecord, Prover, RequestRecord, RequestState,
 };

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use alloy_primitives::Address;
-use hierophant::records::{Change, JobState};
 use hierophant::store::sqlite;
+use hierophant_model::records::{Change, JobState};
 use sqlx::{Connection, SqliteConnection};
 use tempfile::TempDir;
 

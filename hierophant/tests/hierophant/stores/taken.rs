@@ -1,7 +1,7 @@
 //! How much an address has taken, in each store.
 
 use alloy_primitives::Address;
-use hierophant::records::{ArtifactKind, ArtifactRecord, Change, Millis, RequestRecord};
+use hierophant_model::records::{ArtifactKind, ArtifactRecord, Change, Millis, RequestRecord};
 use network_lib::ids::ArtifactId;
 use network_lib::job::Execution;
 

@@ -1,6 +1,6 @@
 //! Who has a token.
 
-use hierophant::records::{Change, Millis, Role, TokenRecord};
+use hierophant_model::records::{Change, Millis, Role, TokenRecord};
 use network_lib::ids::{Sha256Digest, TokenId};
 
 use super::Place;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
-use hierophant::records::{AttemptOutcome, JobState, RequestState};
+use hierophant_model::records::{AttemptOutcome, JobState, RequestState};
 use hierophant_proto::network as pb;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection, Row, SqliteConnection};

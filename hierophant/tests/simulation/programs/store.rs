@@ -13,14 +13,13 @@ use std::time::Duration;
 
 use alloy_primitives::Address;
 use async_trait::async_trait;
-use hierophant::artifacts::retention::Cutoffs;
-use hierophant::records::{
-    ArtifactRecord, AttemptRecord, AuditRecord, Change, JobRecord, Millis, NoticeRecord,
-    ProgramRecord, RequestRecord, Setting, TokenRecord,
-};
 use hierophant::store::{
-    ArtifactFilter, AuditLog, Browse, JobFilter, JobStore, Notices, RequestFilter, RequestView,
-    RetentionStep, StoreError, Taken, UnfinishedJob, sqlite,
+    ArtifactFilter, AuditLog, Browse, JobFilter, JobStore, Notices, RetentionStep, StoreError,
+    Taken, sqlite,
+};
+use hierophant_model::records::{
+    ArtifactRecord, AttemptRecord, AuditRecord, Change, Cutoffs, JobRecord, Millis, NoticeRecord,
+    ProgramRecord, RequestFilter, RequestRecord, RequestView, Setting, TokenRecord, UnfinishedJob,
 };
 use network_lib::ids::{ArtifactId, AuditId, JobId, RequestId, Sha256Digest, VkHash, WorkerId};
 use rand::rngs::StdRng;

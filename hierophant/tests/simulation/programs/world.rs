@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use hierophant::records::Millis;
+use hierophant_model::records::Millis;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use turmoil::Sim;

@@ -1,7 +1,7 @@
 //! What clients do.
 
 use hierophant::proofs::core::Known;
-use hierophant::records::{Millis, idempotency_key, job_key};
+use hierophant_model::records::{Millis, idempotency_key, job_key};
 use network_lib::ids::RequestId;
 use rand::Rng;
 

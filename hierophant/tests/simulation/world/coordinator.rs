@@ -1,9 +1,9 @@
 //! Hierophant in the world: it starts, decides, commits, and dies.
 
-use hierophant::clients::Clients;
 use hierophant::proofs::core::{Effect, IdSource, Limits, ProofsCore};
-use hierophant::records::{Change, Millis};
 use hierophant::registry::core::{RegistryCore, Rules};
+use hierophant_model::clients::Clients;
+use hierophant_model::records::{Change, Millis};
 use network_lib::ids::WorkerId;
 use network_lib::job::ProofMode;
 use rand::rngs::StdRng;

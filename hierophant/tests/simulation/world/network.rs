@@ -1,6 +1,6 @@
 //! What connects them, and what breaks.
 
-use hierophant::records::Millis;
+use hierophant_model::records::Millis;
 use rand::Rng;
 
 use super::{Event, MINUTE, SECOND, World};

@@ -1,7 +1,7 @@
 //! What an operator does while everything goes wrong: nothing that changes how a request ends.
 
-use hierophant::operate::Action;
-use hierophant::records::Priority;
+use hierophant_model::operate::Action;
+use hierophant_model::records::Priority;
 use rand::Rng;
 use rand::seq::IndexedRandom;
 

@@ -5,6 +5,8 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use hierophant_model::operate::{Action, ClearFilter, NotDone, Subject, WorkerAction, reason};
+use hierophant_model::records::{JobState, Millis};
 use network_lib::ids::VkHash;
 use serde::de::DeserializeOwned;
 
@@ -15,8 +17,6 @@ use super::page::{
 };
 use crate::admin_model::{Blocked, ClearQueue, Cleared, Done, NewPriority, Reason, Refusal};
 use crate::api::AdminContext;
-use crate::operate::{Action, ClearFilter, NotDone, Subject, WorkerAction, reason};
-use crate::records::{JobState, Millis};
 
 /// Cancels a request; its job stops when nobody else waits for it. Cancelling twice is fine.
 #[utoipa::path(post, path = "/requests/{id}/cancel", tag = "requests", request_body = Option<Reason>,
@@ -275,7 +275,7 @@ async fn act_on(context: &AdminContext, action: WorkerAction) -> Answer<Done> {
     told(context.registry.act(action).await)
 }
 
-fn told(answer: Result<crate::operate::Done, NotDone>) -> Answer<Done> {
+fn told(answer: Result<hierophant_model::operate::Done, NotDone>) -> Answer<Done> {
     match answer {
         Ok(done) => Ok(Json(Done::of(done))),
         Err(NotDone::NotFound(what)) => Err(not_found(what)),

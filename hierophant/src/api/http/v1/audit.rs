@@ -11,6 +11,7 @@ use axum::extract::{ConnectInfo, Extension, OriginalUri, Query, Request, State};
 use axum::http::{Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use hierophant_model::records::{AuditRecord, Millis};
 use network_lib::ids::AuditId;
 use network_lib::task;
 use serde::Deserialize;
@@ -22,7 +23,6 @@ use super::page::{Answer, invalid, limit, not_found, parsed, refusal, store_unav
 use crate::admin_model::{Audited, Refusal};
 use crate::api::AdminContext;
 use crate::operators::Operator;
-use crate::records::{AuditRecord, Millis};
 use crate::tokens::Bearer;
 
 /// Bytes of what is sent along with an action; a filter needs a few hundred.

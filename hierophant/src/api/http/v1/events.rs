@@ -8,6 +8,9 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
 use futures_util::stream;
+use hierophant_model::clients::Clients;
+use hierophant_model::records::{JobRecord, Millis, RequestRecord};
+use hierophant_model::text::error_chain;
 use network_lib::ids::{JobId, WorkerId};
 use serde_json::json;
 use tokio::time::{MissedTickBehavior, interval, sleep};
@@ -19,12 +22,9 @@ use super::render;
 use super::workers::known_and_at_work;
 use crate::admin_model::{Changes, Job, Overview, Refusal, Request};
 use crate::api::AdminContext;
-use crate::clients::Clients;
 use crate::events::{Frame, Noted};
 use crate::operators::Operator;
-use crate::proofs::actor::chain;
 use crate::proofs::message::Overview as Scheduler;
-use crate::records::{JobRecord, Millis, RequestRecord};
 use crate::registry::KnownWorker;
 
 /// How often changes are told.
@@ -119,7 +119,7 @@ async fn changes(
         return Ok(None);
     }
     let ids: Vec<JobId> = noted.jobs.iter().copied().collect();
-    let found = context.store.jobs_named(&ids).await.map_err(|error| chain(&error))?;
+    let found = context.store.jobs_named(&ids).await.map_err(|error| error_chain(&error))?;
     Ok(Some(put_together(at, overview, noted, &found, &context.clients, &known, &scheduler)))
 }
 

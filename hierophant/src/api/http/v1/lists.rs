@@ -3,6 +3,7 @@ use alloy_primitives::Address;
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
+use hierophant_model::records::{RequestFilter, RequestState, RequestView};
 use network_lib::ids::{JobId, RequestId, VkHash, WorkerId};
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -17,8 +18,7 @@ use crate::admin_model::{
     Why,
 };
 use crate::api::AdminContext;
-use crate::records::RequestState;
-use crate::store::{ArtifactFilter, JobFilter, RequestFilter, RequestView};
+use crate::store::{ArtifactFilter, JobFilter};
 
 /// Which jobs.
 #[derive(Debug, Default, Deserialize, IntoParams)]

@@ -2,13 +2,13 @@
 
 use axum::Json;
 use axum::extract::State;
+use hierophant_model::records::Millis;
 
 use super::page::{Answer, actor_timeout};
 use super::render;
 use crate::admin_model::{Overview, Paused, Refusal, Value};
 use crate::api::AdminContext;
 use crate::proofs::message::Overview as Scheduler;
-use crate::records::Millis;
 use crate::registry::KnownWorker;
 
 /// The network at a glance.

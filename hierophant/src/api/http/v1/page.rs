@@ -6,11 +6,11 @@ use std::str::FromStr;
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use hierophant_model::text::error_chain;
 use network_lib::ids::{JobId, WorkerId};
 
 use crate::admin_model::{Named, Refusal, Value};
 use crate::ask::Unanswered;
-use crate::proofs::actor::chain;
 use crate::store::StoreError;
 
 /// Default number of entries in a list.
@@ -55,7 +55,7 @@ pub(super) fn unavailable(error: impl Into<String>) -> ErrorResponse {
 /// An error response for a failed store access, which is logged.
 #[allow(clippy::needless_pass_by_value, reason = "for `map_err`")]
 pub(super) fn store_unavailable(error: StoreError) -> ErrorResponse {
-    tracing::error!(error = %chain(&error), "the store could not be read");
+    tracing::error!(error = %error_chain(&error), "the store could not be read");
     unavailable("store unavailable; try again later")
 }
 

@@ -1,12 +1,12 @@
 //! The lists, line by line. What does not fit a narrow screen is left out, the least telling first.
 
+use hierophant_model::records::{JobState, Millis};
 use ratatui::text::{Line, Span};
 
 use super::{BAD, GOOD, QUIET};
 use crate::admin_model::{Job, Phase, Running};
 use crate::cli::show::span;
 use crate::cli::watch::model::{Model, Pane};
-use crate::records::{JobState, Millis};
 
 /// Widths of the screen from which on more is shown.
 const MEDIUM: usize = 64;

@@ -1,6 +1,7 @@
 //! Pictures, compared with those that lie beside: `UPDATE_DOCS=1 cargo test -p hierophant pictures` draws
 //! them anew.
 
+use hierophant_model::records::Millis;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use serde_json::{Value, json};
@@ -9,7 +10,6 @@ use termion::event::Key;
 use super::*;
 use crate::admin_model::{Changes, Job, Paused, Worker};
 use crate::cli::watch::model::{Update, Whole};
-use crate::records::Millis;
 
 const NOW: i64 = 1_800_000_000_000;
 

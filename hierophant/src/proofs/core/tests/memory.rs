@@ -1,7 +1,8 @@
 //! What a store would hold after the core's effects, as a start reads it.
 
+use hierophant_model::records::UnfinishedJob;
+
 use super::*;
-use crate::store::UnfinishedJob;
 
 #[derive(Default)]
 pub(super) struct Memory {

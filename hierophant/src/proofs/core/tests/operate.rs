@@ -1,12 +1,12 @@
 //! What operators do, in every state of what they do it to.
 
 use arbtest::arbtest;
+use hierophant_model::operate::{Action, ClearFilter, Done};
+use hierophant_model::records::Priority;
 
 use super::memory::Memory;
 use super::words::check;
 use super::*;
-use crate::operate::{Action, ClearFilter, Done};
-use crate::records::Priority;
 
 fn job_of(core: &ProofsCore, id: u8) -> JobId {
     core.open.job(RequestId([id; 32])).expect("open")

@@ -256,7 +256,7 @@ fn what_is_told_is_what_the_winner_executed() {
     memory.save(&core.executed(START, worker(2), second, other));
     let effects = core.completed(START, worker(1), first, execution(), proof_blob());
     let spec = &memory.job_of(2).spec;
-    let expected = crate::verify::Claim::new(spec, &execution(), Backend::Cpu);
+    let expected = hierophant_model::records::Claim::new(spec, &execution(), Backend::Cpu);
     assert_eq!(found(&effects), Some(expected));
     memory.save(&core.checked(START, first, Ok(())));
     assert_eq!(memory.job_of(2).execution, Some(execution()));
@@ -347,7 +347,7 @@ fn each_proof_is_checked_by_its_own_word_after_a_restart() {
         _ => None,
     });
     let spec = &memory.job_of(2).spec;
-    let claim = |told| crate::verify::Claim::new(spec, &told, Backend::Cpu);
+    let claim = |told| hierophant_model::records::Claim::new(spec, &told, Backend::Cpu);
     let expected = BTreeMap::from([(first, claim(execution())), (second, claim(lie))]);
     assert_eq!(claims.collect::<BTreeMap<_, _>>(), expected);
 }

@@ -4,7 +4,7 @@
 use network_lib::handshake::Capabilities;
 
 /// How many GPUs of a worker are remembered.
-pub(super) const MOST_GPUS: usize = 64;
+pub const MOST_GPUS: usize = 64;
 
 /// How many circuit versions of a worker are remembered.
 const MOST_VERSIONS: usize = 64;

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv6Addr};
 /// an IPv6 one, and of an IPv6 address the network of 64 bits, in which a single machine has as many addresses as
 /// it likes.
 #[must_use]
-pub(crate) fn subscriber(address: IpAddr) -> IpAddr {
+pub fn subscriber(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => IpAddr::V4(address),
         IpAddr::V6(address) => {

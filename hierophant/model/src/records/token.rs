@@ -1,11 +1,9 @@
 //! Access tokens as they are stored: never with their secret.
 
-use std::fmt;
-use std::str::FromStr;
-
 use network_lib::ids::{Sha256Digest, TokenId};
 
-use super::{Millis, UnknownWord};
+use super::Millis;
+use super::words::named;
 
 named! {
     /// What the bearer of a token may do.

@@ -1,0 +1,39 @@
+//! What Hierophant remembers: programs, artifacts, requests, jobs and attempts, as plain data.
+//!
+//! Times are [`Millis`] of the Unix clock. The store writes these records, the cores change them, the
+//! API translates them; none of the three knows the others' formats.
+
+mod artifact;
+mod attempt;
+mod audit;
+mod change;
+mod claim;
+mod job;
+mod notice;
+mod request;
+mod retention;
+mod setting;
+mod time;
+mod token;
+mod trace;
+mod views;
+mod words;
+
+pub use artifact::{ArtifactKind, ArtifactRecord, ProgramRecord};
+pub use attempt::{AttemptOutcome, AttemptRecord};
+pub use audit::AuditRecord;
+pub use change::Change;
+pub use claim::Claim;
+pub use job::{JobRecord, JobState, Priority, Prover, job_key};
+pub use notice::{NoticeId, NoticeRecord};
+pub use request::{NetworkMode, RequestRecord, RequestState, idempotency_key};
+pub use retention::Cutoffs;
+pub use setting::{Setting, SettingKind};
+pub use time::Millis;
+pub use token::{Role, TokenRecord};
+pub use trace::{attempt_span, attempt_traceparent};
+pub use views::{
+    ExecutionFilter, ReceiverState, RequestFilter, RequestView, StorageLow, Trouble, UnfinishedJob,
+    Usage,
+};
+pub use words::UnknownWord;
