@@ -3,6 +3,7 @@
 //! machine with a Rust toolchain and a C compiler.
 
 mod chromium;
+mod docs;
 mod faketime;
 mod fuzz;
 mod packages;
@@ -76,6 +77,8 @@ enum Task {
     },
     /// Run the tests that the threat model names, and print its rows with their verdicts.
     Threats,
+    /// Check the documentation: links, wording, and that the book builds.
+    Docs,
     /// Run every check: format, licences, lints, documentation, tests.
     Test,
     /// Play the coordinator through seeded crashes, cuts and faulty workers: its decisions alone, and the
@@ -127,6 +130,7 @@ fn run(task: Task) -> Result<()> {
         Task::Fuzz { targets, runs } => fuzz::run(&mut steps, &root, &targets, runs),
         Task::Sbom { out } => sbom::run(&mut steps, &root, &root.join(out)),
         Task::Threats => threats::run(&mut steps),
+        Task::Docs => docs::run(&mut steps, &root),
         Task::Test => test(&mut steps),
         Task::Simulate { seeds, first } => simulate(&mut steps, first, seeds),
     }
