@@ -1,45 +1,79 @@
 //! The documentation checks: links lead somewhere, prose keeps to the rules, the book builds.
 
-pub(crate) mod prose;
+mod book;
+mod fault;
+mod links;
+mod prose;
+mod sample;
 mod words;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use clap::Args;
 
+use self::fault::Fault;
 use crate::step::Steps;
 
-/// A fault of the documentation.
-#[derive(Debug, PartialEq, Eq)]
-struct Fault {
-    file: PathBuf,
-    line: usize,
-    what: String,
+/// What to do with the documentation.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// Print this number of passages chosen at random, for a reader to judge, instead of checking.
+    #[arg(long)]
+    sample: Option<usize>,
+    /// The seed of the choice.
+    #[arg(long, default_value_t = 1, requires = "sample")]
+    seed: u64,
 }
 
-impl std::fmt::Display for Fault {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "{}:{}: {}", self.file.display(), self.line, self.what)
-    }
-}
-
-/// Folders whose text is not ours to change: applied migrations are compared by digest.
+/// Folders whose text must stay as it is: applied migrations are compared by digest.
 const NOT_CHECKED: [&str; 2] = ["hierophant/migrations", "hierophant/store/migrations"];
 
-/// Runs every check of the documentation.
-pub(crate) fn run(_steps: &mut Steps, root: &Path) -> Result<()> {
-    let faults = banned_phrases(root)?;
-    for fault in &faults {
+/// Runs every check of the documentation, or prints a sample of it.
+pub(crate) fn run(steps: &mut Steps, root: &Path, options: &Options) -> Result<()> {
+    if let Some(count) = options.sample {
+        return print_sample(root, count, options.seed);
+    }
+    let files = tracked(root)?;
+    let mut faults = banned_phrases(root, &files)?;
+    let texts = markdown(root, &files)?;
+    faults.extend(dead_links(&texts, &files));
+    faults.extend(book::faults_of_summary(&texts));
+    print(&faults)?;
+    let book = book::build(steps, root, &texts)?;
+    print(&book::dead_links(&book)?)?;
+    println!("== the book: {}", book.join("index.html").display());
+    Ok(())
+}
+
+/// Prints faults, and fails if there are any.
+fn print(faults: &[Fault]) -> Result<()> {
+    for fault in faults {
         println!("{fault}");
     }
     ensure!(faults.is_empty(), "{} faults in the documentation, listed above", faults.len());
     Ok(())
 }
 
+fn print_sample(root: &Path, count: usize, seed: u64) -> Result<()> {
+    let mut all = Vec::new();
+    for file in tracked(root)? {
+        if let Ok(text) = std::fs::read_to_string(root.join(&file)) {
+            all.extend(sample::candidates(&file, &text));
+        }
+    }
+    println!("== {count} of {} passages, seed {seed}", all.len());
+    for passage in sample::choose(all, count, seed) {
+        println!("\n{}:{}\n    {}", passage.file.display(), passage.line, passage.text);
+    }
+    Ok(())
+}
+
 /// Files that git knows, in order, relative to the root.
 fn tracked(root: &Path) -> Result<Vec<PathBuf>> {
-    let list =
-        std::process::Command::new("git").current_dir(root).args(["ls-files", "-z"]).output();
+    let list = Command::new("git").current_dir(root).args(["ls-files", "-z"]).output();
     let list = list.context("cannot run git")?;
     ensure!(list.status.success(), "git ls-files failed ({})", list.status);
     let names = String::from_utf8(list.stdout).context("a file name is not UTF-8")?;
@@ -47,16 +81,36 @@ fn tracked(root: &Path) -> Result<Vec<PathBuf>> {
     Ok(files.filter(|file| root.join(file).is_file()).collect())
 }
 
+/// The Markdown files among `files`.
+fn markdown(root: &Path, files: &[PathBuf]) -> Result<BTreeMap<PathBuf, String>> {
+    let is_markdown = |file: &&PathBuf| file.extension().is_some_and(|extension| extension == "md");
+    let mut texts = BTreeMap::new();
+    for file in files.iter().filter(is_markdown) {
+        let text = std::fs::read_to_string(root.join(file));
+        let text = text.with_context(|| format!("cannot read {}", file.display()))?;
+        texts.insert(file.clone(), text);
+    }
+    Ok(texts)
+}
+
+/// Every link in a Markdown file that leads nowhere.
+fn dead_links(texts: &BTreeMap<PathBuf, String>, files: &[PathBuf]) -> Vec<Fault> {
+    // A folder is there if a file in it is.
+    let there: BTreeSet<PathBuf> =
+        files.iter().flat_map(|file| file.ancestors().map(Path::to_owned)).collect();
+    texts.keys().flat_map(|file| links::dead(file, texts, &there)).collect()
+}
+
 /// Every banned phrase in the prose of the repository.
-fn banned_phrases(root: &Path) -> Result<Vec<Fault>> {
+fn banned_phrases(root: &Path, files: &[PathBuf]) -> Result<Vec<Fault>> {
     let rules = words::rules()?;
     let mut faults = Vec::new();
-    for file in tracked(root)? {
+    for file in files {
         if NOT_CHECKED.iter().any(|folder| file.starts_with(folder)) {
             continue;
         }
-        let Ok(text) = std::fs::read_to_string(root.join(&file)) else { continue };
-        for passage in prose::passages(&file, &text) {
+        let Ok(text) = std::fs::read_to_string(root.join(file)) else { continue };
+        for passage in prose::passages(file, &text) {
             for hit in words::hits(&passage, &rules) {
                 let what = format!("\"{}\": write {}", hit.phrase, hit.instead);
                 faults.push(Fault { file: file.clone(), line: hit.line, what });
@@ -64,4 +118,31 @@ fn banned_phrases(root: &Path) -> Result<Vec<Fault>> {
         }
     }
     Ok(faults)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn root() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+    }
+
+    #[track_caller]
+    fn assert_none(faults: &[Fault]) {
+        let lines: Vec<String> = faults.iter().map(ToString::to_string).collect();
+        assert!(faults.is_empty(), "{} faults:\n{}", lines.len(), lines.join("\n"));
+    }
+
+    #[test]
+    fn every_link_leads_somewhere() {
+        let files = tracked(&root()).expect("a repository");
+        assert_none(&dead_links(&markdown(&root(), &files).expect("pages"), &files));
+    }
+
+    #[test]
+    fn every_page_is_in_the_table_of_contents() {
+        let files = tracked(&root()).expect("a repository");
+        assert_none(&book::faults_of_summary(&markdown(&root(), &files).expect("pages")));
+    }
 }

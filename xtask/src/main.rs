@@ -6,6 +6,7 @@ mod chromium;
 mod docs;
 mod faketime;
 mod fuzz;
+mod layers;
 mod packages;
 mod postgres;
 mod protoc;
@@ -78,7 +79,9 @@ enum Task {
     /// Run the tests that the threat model names, and print its rows with their verdicts.
     Threats,
     /// Check the documentation: links, wording, and that the book builds.
-    Docs,
+    Docs(docs::Options),
+    /// Print the layers of the workspace, and every import that goes up or closes a circle.
+    Layers,
     /// Run every check: format, licences, lints, documentation, tests.
     Test,
     /// Play the coordinator through seeded crashes, cuts and faulty workers: its decisions alone, and the
@@ -130,7 +133,8 @@ fn run(task: Task) -> Result<()> {
         Task::Fuzz { targets, runs } => fuzz::run(&mut steps, &root, &targets, runs),
         Task::Sbom { out } => sbom::run(&mut steps, &root, &root.join(out)),
         Task::Threats => threats::run(&mut steps),
-        Task::Docs => docs::run(&mut steps, &root),
+        Task::Layers => layers::run(&root),
+        Task::Docs(options) => docs::run(&mut steps, &root, &options),
         Task::Test => test(&mut steps),
         Task::Simulate { seeds, first } => simulate(&mut steps, first, seeds),
     }
