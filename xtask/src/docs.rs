@@ -36,16 +36,22 @@ pub(crate) fn run(steps: &mut Steps, root: &Path, options: &Options) -> Result<(
     if let Some(count) = options.sample {
         return print_sample(root, count, options.seed);
     }
-    let files = tracked(root)?;
-    let mut faults = banned_phrases(root, &files)?;
-    let texts = markdown(root, &files)?;
-    faults.extend(dead_links(&texts, &files));
-    faults.extend(book::faults_of_summary(&texts));
-    print(&faults)?;
+    check_texts(root)?;
+    let texts = markdown(root, &tracked(root)?)?;
     let book = book::build(steps, root, &texts)?;
     print(&book::dead_links(&book)?)?;
     println!("== the book: {}", book.join("index.html").display());
     Ok(())
+}
+
+/// The checks that need no other program: words, links, table of contents.
+pub(crate) fn check_texts(root: &Path) -> Result<()> {
+    let files = tracked(root)?;
+    let texts = markdown(root, &files)?;
+    let mut faults = banned_phrases(root, &files)?;
+    faults.extend(dead_links(&texts, &files));
+    faults.extend(book::faults_of_summary(&texts));
+    print(&faults)
 }
 
 /// Prints faults, and fails if there are any.

@@ -83,7 +83,12 @@ enum Task {
     /// Print the layers of the workspace, and every import that goes up or closes a circle.
     Layers,
     /// Run every check: format, licences, lints, documentation, tests.
-    Test,
+    Test {
+        /// Only what an edit in the coordinator needs while it is made: format, layers, words and links, lints of
+        /// the coordinator without prover crates, tests of the scheduler.
+        #[arg(long)]
+        quick: bool,
+    },
     /// Play the coordinator through seeded crashes, cuts and faulty workers: its decisions alone, and the
     /// whole program on a simulated network. A seed that breaks a promise is named and can be played again.
     Simulate {
@@ -117,9 +122,9 @@ fn run(task: Task) -> Result<()> {
     match task {
         Task::Setup { tests: false } => Ok(()),
         Task::Setup { tests: true } => {
-            provide_postgres()?;
-            provide_chromium()?;
-            provide_faketime()
+            provide_postgres(&mut steps)?;
+            provide_chromium(&mut steps)?;
+            provide_faketime(&mut steps)
         }
         Task::Demo { arguments } => demo(&mut steps, &arguments),
         Task::Faults { arguments } => faults(&mut steps, &arguments),
@@ -135,7 +140,13 @@ fn run(task: Task) -> Result<()> {
         Task::Threats => threats::run(&mut steps),
         Task::Layers => layers::run(&root),
         Task::Docs(options) => docs::run(&mut steps, &root, &options),
-        Task::Test => test(&mut steps),
+        Task::Test { quick } => {
+            let outcome = if quick { quick_test(&mut steps, &root) } else { test(&mut steps) };
+            if outcome.is_err() {
+                eprintln!("== times of the steps, of which the last failed\n{}", steps.table());
+            }
+            outcome
+        }
         Task::Simulate { seeds, first } => simulate(&mut steps, first, seeds),
     }
 }
@@ -154,9 +165,10 @@ fn demo(steps: &mut Steps, arguments: &[String]) -> Result<()> {
 fn faults(steps: &mut Steps, arguments: &[String]) -> Result<()> {
     if !only_looks(arguments) {
         // Few cases need them; those say so themselves.
-        for missing in [provide_postgres(), provide_faketime()].into_iter().filter_map(Result::err)
+        for missing in
+            [provide_postgres(steps), provide_faketime(steps)].into_iter().filter_map(Result::err)
         {
-            println!("== some cases will fall short: {missing:#}");
+            println!("== some cases will fail: {missing:#}");
         }
     }
     start(steps, "fault-suite", &["hierophant", "contemplant"], arguments)
@@ -168,7 +180,7 @@ fn bench(steps: &mut Steps, arguments: &[String]) -> Result<()> {
         return start(steps, "integration-test", &["hierophant", "contemplant"], arguments);
     }
     if arguments.iter().any(|argument| argument == "--postgres") {
-        provide_postgres()?;
+        provide_postgres(steps)?;
     }
     start(steps, "bench-suite", &["hierophant"], arguments)
 }
@@ -179,7 +191,7 @@ fn start(steps: &mut Steps, program: &str, others: &[&str], arguments: &[String]
         // The whole workspace is named for its features: then SP1 is built once for all commands.
         let mut build = vec!["build", "--release", "--workspace", "--bin", program];
         build.extend(others.iter().flat_map(|other| ["--bin", *other]));
-        steps.cargo("build (some twenty minutes the first time)", &build)?;
+        steps.cargo("build (about half an hour the first time)", &build)?;
     }
     let mut run = vec!["run", "--quiet", "--release", "--bin", program, "--"];
     run.extend(arguments.iter().map(String::as_str));
@@ -195,14 +207,14 @@ fn only_looks(arguments: &[String]) -> bool {
 /// Cheap checks first; lints before tests, because they need no code generation. Tests come last, so
 /// that their summary is the last thing on the screen.
 fn test(steps: &mut Steps) -> Result<()> {
-    provide_postgres()?;
-    provide_chromium()?;
+    provide_postgres(steps)?;
+    provide_chromium(steps)?;
     steps.cargo("format", &["fmt", "--all", "--check"])?;
     if has_cargo_deny() {
         let checks = ["deny", "check", "licenses", "bans", "sources"];
         steps.cargo("licences and sources of dependencies", &checks)?;
         // The list of known weaknesses is in a repository of its own, which not every machine can reach.
-        match steps.cargo("known weaknesses: their list", &["deny", "fetch", "db"]) {
+        match steps.cargo("list of known weaknesses", &["deny", "fetch", "db"]) {
             Ok(()) => {
                 let known = ["deny", "--offline", "check", "advisories"];
                 steps.cargo("known weaknesses of dependencies", &known)?;
@@ -219,8 +231,22 @@ fn test(steps: &mut Steps) -> Result<()> {
     steps.cargo_with("documentation", &documentation, &[("RUSTDOCFLAGS", "-D warnings")])?;
     // The tests start the programs, so these must be there and up to date before.
     steps.cargo("programs and tests", &[&["build"], &everything[..]].concat())?;
-    println!("== steps before the tests took {}", steps.total());
+    println!("== times of the steps before the tests\n{}", steps.table());
     steps.cargo("tests", &["test", "--release", "--workspace"])
+}
+
+/// What an edit in the coordinator needs: seconds, after the first time.
+fn quick_test(steps: &mut Steps, root: &Path) -> Result<()> {
+    steps.cargo("format", &["fmt", "--all", "--check"])?;
+    steps.here("layers", || layers::check_workspace(root))?;
+    steps.here("words and links", || docs::check_texts(root))?;
+    // Without `--release` and without prover crates: a build of its own, of seconds where that one takes minutes.
+    let lints = ["clippy", "-p", "hierophant", "--no-default-features", "--all-targets"];
+    steps.cargo("lints of the coordinator", &[&lints[..], &["--", "-D", "warnings"]].concat())?;
+    let scheduler = ["test", "-p", "hierophant-model", "-p", "hierophant-scheduler"];
+    steps.cargo("tests of the scheduler", &scheduler)?;
+    println!("== times of the steps\n{}", steps.table());
+    Ok(())
 }
 
 fn simulate(steps: &mut Steps, first: u64, seeds: u64) -> Result<()> {
@@ -232,20 +258,20 @@ fn simulate(steps: &mut Steps, first: u64, seeds: u64) -> Result<()> {
     steps.cargo_with("simulation", &arguments, &variables)
 }
 
-fn provide_postgres() -> Result<()> {
-    let folder = postgres::set_up().context("step \"Postgres server\" failed")?;
+fn provide_postgres(steps: &mut Steps) -> Result<()> {
+    let folder = steps.here("Postgres server", postgres::set_up)?;
     println!("== Postgres server: {}", folder.display());
     Ok(())
 }
 
-fn provide_chromium() -> Result<()> {
-    let program = chromium::set_up().context("step \"Chromium\" failed")?;
+fn provide_chromium(steps: &mut Steps) -> Result<()> {
+    let program = steps.here("Chromium", chromium::set_up)?;
     println!("== Chromium: {}", program.display());
     Ok(())
 }
 
-fn provide_faketime() -> Result<()> {
-    let library = faketime::set_up().context("step \"libfaketime\" failed")?;
+fn provide_faketime(steps: &mut Steps) -> Result<()> {
+    let library = steps.here("libfaketime", faketime::set_up)?;
     println!("== libfaketime: {}", library.display());
     Ok(())
 }

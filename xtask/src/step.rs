@@ -14,12 +14,13 @@ pub(crate) struct Steps {
     root: PathBuf,
     not_inherited: Vec<&'static str>,
     began: Instant,
+    done: Vec<(String, Duration)>,
 }
 
 impl Steps {
     /// Steps to run in `root`.
     pub(crate) fn new(root: PathBuf) -> Self {
-        Self { root, not_inherited: Vec::new(), began: Instant::now() }
+        Self { root, not_inherited: Vec::new(), began: Instant::now(), done: Vec::new() }
     }
 
     /// Keeps a variable of this process from the steps.
@@ -44,12 +45,30 @@ impl Steps {
         let mut command = self.command(arguments);
         command.envs(variables.iter().copied());
         let status = command.status().context("cannot run cargo")?;
-        let took = readable(began.elapsed());
+        let took = self.note(name, began);
         if !status.success() {
             bail!("step \"{name}\" failed after {took} ({status}): cargo {}", arguments.join(" "));
         }
         println!("== {name}: done in {took}");
         Ok(())
+    }
+
+    /// Runs a step that needs no other program.
+    pub(crate) fn here<T>(&mut self, name: &str, step: impl FnOnce() -> Result<T>) -> Result<T> {
+        println!("== {name}");
+        let began = Instant::now();
+        let outcome = step();
+        let took = self.note(name, began);
+        let outcome = outcome.with_context(|| format!("step \"{name}\" failed after {took}"))?;
+        println!("== {name}: done in {took}");
+        Ok(outcome)
+    }
+
+    /// Keeps the time of a step for the table.
+    fn note(&mut self, name: &str, began: Instant) -> String {
+        let took = began.elapsed();
+        self.done.push((name.to_owned(), took));
+        readable(took)
     }
 
     /// Runs cargo and returns what it prints.
@@ -106,9 +125,15 @@ impl Steps {
         command
     }
 
-    /// Time since the first step.
-    pub(crate) fn total(&self) -> String {
-        readable(self.began.elapsed())
+    /// The steps so far with their times, one a line.
+    pub(crate) fn table(&self) -> String {
+        let total = ("total".to_owned(), self.began.elapsed());
+        let rows = self.done.iter().chain([&total]);
+        let width = rows.clone().map(|(name, _)| name.len()).max().unwrap_or_default();
+        let line = |(name, took): &(String, Duration)| {
+            format!("   {name:<width$} {:>14}\n", readable(*took))
+        };
+        rows.map(line).collect()
     }
 }
 
@@ -133,5 +158,24 @@ fn readable(time: Duration) -> String {
         format!("{:.1} s", time.as_secs_f64())
     } else {
         format!("{} min {} s", seconds / 60, seconds % 60)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_holds_every_step_also_the_one_that_failed() {
+        let mut steps = Steps::new(PathBuf::from("."));
+        steps.here("first", || Ok(())).expect("passes");
+        let failure = steps.here("second", || -> Result<()> { bail!("reason") });
+        let failure = format!("{:#}", failure.expect_err("fails"));
+        assert!(failure.starts_with("step \"second\" failed after "), "{failure}");
+        assert!(failure.ends_with(": reason"), "{failure}");
+        let table = steps.table();
+        let names: Vec<&str> =
+            table.lines().filter_map(|line| line.split_whitespace().next()).collect();
+        assert_eq!(names, ["first", "second", "total"]);
     }
 }

@@ -55,7 +55,7 @@ type Programs = BTreeMap<(String, String), TestProgram>;
 pub(crate) fn run(steps: &mut Steps) -> Result<()> {
     let everything = ["--release", "--workspace"];
     let build = [&["build"], &everything[..], &["--bins"]].concat();
-    steps.cargo("programs (some twenty minutes the first time)", &build)?;
+    steps.cargo("programs (about half an hour the first time)", &build)?;
     let list = [&["test"], &everything[..], &["--no-run", "--message-format=json"]].concat();
     let programs = programs(&steps.cargo_output("tests", &list)?)?;
     let passed = passed(steps, &programs)?;
