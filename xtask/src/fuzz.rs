@@ -1,4 +1,4 @@
-//! Hands the decoders to libFuzzer, each for so many executions, and counts what was done.
+//! Runs the decoders under libFuzzer, each for a given number of executions, and reports the counts.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -21,14 +21,14 @@ const ENGINE: &str = "fuzz/engine";
 pub(crate) fn run(steps: &mut Steps, root: &Path, named: &[String], runs: u64) -> Result<()> {
     let all = targets(root)?;
     if let Some(unknown) = named.iter().find(|name| !all.contains(name)) {
-        bail!("no target is named {unknown}; there are {}", all.join(", "));
+        bail!("unknown target {unknown}: expected one of {}", all.join(", "));
     }
     let chosen = if named.is_empty() { &all } else { named };
     let cargo_fuzz = cargo_fuzz(steps, root)?;
     let mut done = Vec::new();
     for target in chosen {
         let outcome = fuzz(root, &cargo_fuzz, target, runs);
-        done.push((target, outcome.with_context(|| format!("target {target} fell short"))?));
+        done.push((target, outcome.with_context(|| format!("target {target} failed"))?));
     }
     println!("\n{:<22} {:>12} {:>14}", "target", "executions", "memory in MiB");
     for (target, Outcome { executions, memory }) in &done {
@@ -99,7 +99,7 @@ fn fuzz(root: &Path, cargo_fuzz: &Path, target: &str, runs: u64) -> Result<Outco
     let status = child.wait()?;
     ensure!(status.success(), "libFuzzer found something; the input is named above ({status})");
     let (Some(executions), Some(memory)) = (executions, memory) else {
-        bail!("libFuzzer did not say what it has done");
+        bail!("libFuzzer printed no statistics");
     };
     ensure!(executions >= runs, "only {executions} of {runs} executions");
     Ok(Outcome { executions, memory })

@@ -1,5 +1,5 @@
 //! The project's commands: `cargo xtask demo` shows the whole network at work, `cargo xtask test` is
-//! what must pass, `cargo xtask faults` breaks everything that can break. Each does its own set-up on a
+//! what must pass, `cargo xtask faults` injects every fault. Each does its own set-up on a
 //! machine with a Rust toolchain and a C compiler.
 
 mod chromium;
@@ -31,7 +31,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Task {
-    /// Provide the protobuf compiler that SP1 needs to build. The other commands do it by themselves.
+    /// Provide the protobuf compiler that SP1 needs to build. The other commands do it on their own.
     Setup {
         /// Also provide what tests and fault suite need of Debian's packages: a Postgres server, Chromium,
         /// libfaketime.
@@ -44,7 +44,7 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
-    /// Run the fault suite: every fault that the network must survive, with real processes and no GPU.
+    /// Run the fault suite: every fault that the network must survive, with real processes and without a GPU.
     Faults {
         /// Names of cases or groups, `--list`, `--json FILE`; try `--help`.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -62,7 +62,7 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
-    /// Hand the decoders to libFuzzer. Needs a C++ compiler; installs cargo-fuzz for itself.
+    /// Run the decoders under libFuzzer. Needs a C++ compiler; installs cargo-fuzz for itself.
     Fuzz {
         /// Names of targets; all if none is named.
         targets: Vec<String>,
@@ -89,8 +89,8 @@ enum Task {
         #[arg(long)]
         quick: bool,
     },
-    /// Play the coordinator through seeded crashes, cuts and faulty workers: its decisions alone, and the
-    /// whole program on a simulated network. A seed that breaks a promise is named and can be played again.
+    /// Simulate the coordinator under seeded crashes, lost connections and faulty workers: its decisions alone, and
+    /// the whole program on a simulated network. A seed that violates an invariant is printed and can be replayed.
     Simulate {
         /// How many seeds of each.
         #[arg(long, default_value_t = 1000)]
@@ -198,7 +198,7 @@ fn start(steps: &mut Steps, program: &str, others: &[&str], arguments: &[String]
     steps.cargo(program, &run)
 }
 
-/// Whether no program under test is needed.
+/// Whether the command needs no program under test.
 fn only_looks(arguments: &[String]) -> bool {
     let looks = ["--list", "--help", "-h", "--version", "--compare"];
     arguments.iter().any(|argument| looks.contains(&argument.as_str()))

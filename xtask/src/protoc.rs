@@ -1,8 +1,8 @@
 //! Providing the protobuf compiler.
 //!
 //! A build script deep inside SP1 runs `protoc`. It comes here as an ordinary dependency of this
-//! crate, and `.cargo/protoc.toml`, which cargo's configuration includes if it is there, tells every
-//! build where it lies. The path stays as it is for as long as the compiler lies there. Without that
+//! crate, and `.cargo/protoc.toml`, which cargo's configuration includes if it is there, names it to every
+//! build. The path stays valid as long as the compiler lies there. Without that
 //! file builds get `protoc-help`, a script beside this crate's manifest that says what to do: a build
 //! script of our own would run too late, cargo does the crates that most others wait for first.
 

@@ -1,4 +1,4 @@
-//! Bills of materials of the two programs: every crate that is in them, from the lock file.
+//! Bills of materials of the two programs: every crate that they contain, from the lock file.
 
 use std::path::{Path, PathBuf};
 
@@ -47,7 +47,7 @@ pub(crate) fn run(steps: &mut Steps, root: &Path, out: &Path) -> Result<()> {
 
 /// How many crates a bill names, each of which must be in the lock file.
 fn check(bill: &str, lock: &str) -> Result<usize> {
-    let bill: Bill = serde_json::from_str(bill).context("is no CycloneDX JSON")?;
+    let bill: Bill = serde_json::from_str(bill).context("not a CycloneDX JSON file")?;
     ensure!(bill.bom_format == "CycloneDX", "is {}", bill.bom_format);
     ensure!(bill.components.len() > 1, "names nothing");
     for Component { name, version } in &bill.components {

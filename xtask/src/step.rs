@@ -143,7 +143,7 @@ pub(crate) fn cargo_program() -> OsString {
 }
 
 /// Whether cargo has set this variable to describe the package that it runs, which is this one. Some
-/// build scripts watch them, so a step that inherited them would build half of the dependencies anew,
+/// build scripts watch them, so a step that inherited them would rebuild half of the dependencies,
 /// and so would the next plain `cargo build`.
 fn describes_this_package(variable: &OsStr) -> bool {
     let name = variable.to_string_lossy();

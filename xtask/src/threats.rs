@@ -1,4 +1,4 @@
-//! Runs the tests of the threat model: each named one must be there, run, and pass.
+//! Runs the tests of the threat model: each named one must exist, run and pass.
 
 mod table;
 
@@ -14,17 +14,17 @@ use crate::step::Steps;
 
 /// A row of the threat model.
 struct Threat {
-    /// Who might do it.
+    /// The attacker.
     who: &'static str,
-    /// What they can reach.
+    /// The target.
     reach: &'static str,
-    /// What stops them.
+    /// The defence.
     stop: &'static str,
-    /// What shows that it does; at least one.
+    /// The tests that prove it; at least one.
     shown_by: &'static [Proof],
 }
 
-/// What shows that something holds.
+/// A test that proves a defence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Proof {
     /// A test of a package's target, where `lib` stands for the library's own tests, by its full path.
@@ -42,10 +42,10 @@ impl Proof {
     }
 }
 
-/// A program that holds tests.
+/// A test program.
 struct TestProgram {
     executable: PathBuf,
-    /// Where cargo starts it.
+    /// The working folder that cargo gives it.
     folder: PathBuf,
 }
 
@@ -63,7 +63,7 @@ pub(crate) fn run(steps: &mut Steps) -> Result<()> {
     for threat in THREATS {
         let holds = threat.shown_by.iter().all(|proof| passed.contains(proof));
         println!("{} {}: {}", if holds { "ok   " } else { "SHORT" }, threat.who, threat.reach);
-        println!("      stopped by: {}", threat.stop);
+        println!("      defence: {}", threat.stop);
         for proof in threat.shown_by {
             let verdict = if passed.contains(proof) { "passed" } else { "NOT PASSED" };
             println!("      {verdict}: {}", proof.name());
@@ -73,11 +73,11 @@ pub(crate) fn run(steps: &mut Steps) -> Result<()> {
         }
     }
     println!("\n{} threats, {} tests passed", THREATS.len(), passed.len());
-    ensure!(short.is_empty(), "these did not run and pass:\n  {}", short.join("\n  "));
+    ensure!(short.is_empty(), "these tests did not run and pass:\n  {}", short.join("\n  "));
     Ok(())
 }
 
-/// The programs with tests, from what cargo says about its build.
+/// The test programs, from the messages of a cargo build.
 fn programs(messages: &str) -> Result<Programs> {
     #[derive(Deserialize)]
     struct Artifact {
@@ -97,7 +97,8 @@ fn programs(messages: &str) -> Result<Programs> {
     }
     let mut programs = Programs::new();
     for line in messages.lines().filter(|line| line.contains("\"compiler-artifact\"")) {
-        let artifact: Artifact = serde_json::from_str(line).context("cargo says something new")?;
+        let artifact: Artifact =
+            serde_json::from_str(line).context("unexpected message of cargo")?;
         let Some(executable) = artifact.executable.filter(|_| artifact.profile.test) else {
             continue;
         };
@@ -116,12 +117,12 @@ fn programs(messages: &str) -> Result<Programs> {
     Ok(programs)
 }
 
-/// Packages lie in folders of their names.
+/// The name of a package is that of its folder.
 fn folder_name(folder: &Path) -> String {
     folder.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// Runs what is named, each program once, and says what has passed.
+/// Runs the named tests, each program once, and returns those that passed.
 fn passed(steps: &Steps, programs: &Programs) -> Result<BTreeSet<Proof>> {
     let all: BTreeSet<Proof> = THREATS.iter().flat_map(|threat| threat.shown_by).copied().collect();
     let mut passed = BTreeSet::new();
@@ -183,7 +184,7 @@ mod tests {
 
     fn table() -> String {
         let mut table =
-            String::from("| Who | can reach | stopped by | shown by |\n|---|---|---|---|\n");
+            String::from("| Attacker | Target | Defence | Tests |\n|---|---|---|---|\n");
         for Threat { who, reach, stop, shown_by } in THREATS {
             let proofs: Vec<String> =
                 shown_by.iter().map(|proof| format!("`{}`", proof.name())).collect();
@@ -201,14 +202,14 @@ mod tests {
             let page = [before, BEGIN, &table(), END, after].concat();
             std::fs::write(PAGE, page).expect("writes");
         } else {
-            assert_eq!(found, table(), "UPDATE_DOCS=1 cargo test -p xtask writes it anew");
+            assert_eq!(found, table(), "UPDATE_DOCS=1 cargo test -p xtask updates it");
         }
     }
 
     #[test]
     fn every_row_names_its_tests_once() {
         for threat in THREATS {
-            assert!(!threat.shown_by.is_empty(), "{}: nothing shows it", threat.reach);
+            assert!(!threat.shown_by.is_empty(), "{}: no test proves it", threat.reach);
             let once: BTreeSet<&Proof> = threat.shown_by.iter().collect();
             assert_eq!(once.len(), threat.shown_by.len(), "{}: a test twice", threat.reach);
         }

@@ -95,7 +95,7 @@ impl Rule {
     }
 }
 
-/// A word in lower case, or a sign that is none.
+/// A word in lower case, or a punctuation mark.
 #[derive(Debug)]
 struct Token {
     line: usize,

@@ -1,5 +1,4 @@
-//! The threat model: who, what they can reach, what stops them, which test shows it. `docs/security.md` holds the
-//! same table.
+//! The threat model: attacker, target, defence, and the tests that prove it. `docs/security.md` holds the same table.
 
 use super::{Proof, Threat};
 
@@ -8,12 +7,12 @@ const fn whole(path: &'static str) -> Proof {
     test("hierophant", "hierophant", path)
 }
 
-/// A test beside the coordinator's code.
+/// A unit test of `hierophant`.
 const fn part(path: &'static str) -> Proof {
     test("hierophant", "lib", path)
 }
 
-/// A test beside the Contemplant's code.
+/// A unit test of `contemplant`.
 const fn worker(path: &'static str) -> Proof {
     test("contemplant", "lib", path)
 }
@@ -30,19 +29,19 @@ const fn case(name: &'static str) -> Proof {
 
 const STRANGER: &str = "A stranger on the network";
 const CLIENT: &str = "A client";
-const CONTEMPLANT: &str = "A Contemplant";
-const UNKNOWN_CONTEMPLANT: &str = "A machine that says it is a Contemplant";
+const CONTEMPLANT: &str = "A worker";
+const UNKNOWN_CONTEMPLANT: &str = "A machine that claims to be a worker";
 const PAGE: &str = "A web page in an operator's browser";
 const DISK: &str = "A failing disk, or another program";
-const READER: &str = "Whoever reads logs";
+const READER: &str = "A reader of logs";
 
 /// Every row.
 #[rustfmt::skip]
 pub(super) const THREATS: &[Threat] = &[
-    // Bytes from strangers.
+    // Untrusted bytes.
     Threat {
-        who: STRANGER, reach: "both ports: any bytes",
-        stop: "decoders that refuse in words; nothing panics, hangs or takes memory beyond the bytes",
+        who: STRANGER, reach: "arbitrary bytes on both ports",
+        stop: "decoders reject malformed input with an error; no panic, no hang, no memory beyond the bytes received",
         shown_by: &[
             whole("bad_input::bytes_that_are_no_http_do_not_stop_either_port"),
             test("fuzz", "seeds", "request_body"), test("fuzz", "seeds", "signed_call"), test("fuzz", "seeds", "worker_message"),
@@ -51,20 +50,20 @@ pub(super) const THREATS: &[Threat] = &[
         ],
     },
     Threat {
-        who: STRANGER, reach: "paths that lead elsewhere, encoded in any way",
-        stop: "ids are parsed, never joined to a path; every route with a parameter answers 4xx",
+        who: STRANGER, reach: "path traversal, in any encoding",
+        stop: "ids are parsed and never joined to a path; every route with a parameter answers 4xx",
         shown_by: &[whole("hostile::paths::no_path_leads_out_of_where_it_belongs")],
     },
     Threat {
-        who: STRANGER, reach: "requests that a proxy and Hierophant would take apart differently",
-        stop: "doubtful lengths are refused; length and chunks at once end the connection",
+        who: STRANGER, reach: "request smuggling: requests that a proxy and Hierophant parse differently",
+        stop: "ambiguous lengths are refused; a request with both a length and chunks ends the connection",
         shown_by: &[
             whole("hostile::smuggling::a_request_of_two_lengths_or_none_that_is_certain_is_refused"),
             whole("hostile::smuggling::length_and_chunks_at_once_end_the_connection"),
         ],
     },
     Threat {
-        who: STRANGER, reach: "headers, trailers and targets without end",
+        who: STRANGER, reach: "endless headers, trailers and targets",
         stop: "`limits.max_head_bytes`, `limits.max_header_fields`",
         shown_by: &[
             whole("heads::a_head_that_is_too_large_is_answered_with_431"),
@@ -73,8 +72,8 @@ pub(super) const THREATS: &[Threat] = &[
         ],
     },
     Threat {
-        who: STRANGER, reach: "HTTP/2: streams reset as soon as opened, pings, broken frames",
-        stop: "`limits.http2_streams`, `limits.http2_resets`: the connection ends, others go on",
+        who: STRANGER, reach: "HTTP/2: rapid stream resets, ping floods, malformed frames",
+        stop: "`limits.http2_streams`, `limits.http2_resets`: only the offending connection is closed",
         shown_by: &[
             whole("heads::a_flood_of_reset_streams_ends_its_connection_and_disturbs_nobody_else"),
             whole("hostile::streams::a_flood_of_resets_ends_its_connection_alone"),
@@ -83,8 +82,8 @@ pub(super) const THREATS: &[Threat] = &[
         ],
     },
     Threat {
-        who: STRANGER, reach: "gRPC messages that claim gigabytes, or nest without end",
-        stop: "`calls.max_message_bytes`, believed only as it comes; none is unpacked; 100 levels; lengths of fields",
+        who: STRANGER, reach: "gRPC messages that announce gigabytes, or are deeply nested",
+        stop: "`calls.max_message_bytes`; memory is allocated only for received bytes; compression is refused; 100 levels; limits for each field",
         shown_by: &[
             whole("clients::calls::an_oversized_message_is_refused_for_good_and_the_largest_legitimate_is_taken"),
             whole("clients::calls::compressed_messages_are_refused_so_none_can_grow"),
@@ -94,8 +93,8 @@ pub(super) const THREATS: &[Threat] = &[
         ],
     },
     Threat {
-        who: STRANGER, reach: "WebSocket frames that break the rules, messages and pings without end",
-        stop: "256 KiB a message, 200 frames a second, 10 s for the handshake, 1 MiB of unread answers",
+        who: STRANGER, reach: "WebSocket: malformed frames, endless messages, ping floods",
+        stop: "256 KiB for a message, 200 frames per second, 10 s for the handshake, 1 MiB of unread answers",
         shown_by: &[
             whole("hostile::frames::frames_that_break_the_rules_end_their_connection"),
             whole("hostile::frames::a_message_in_parts_without_end_is_cut_at_the_limit"),
@@ -104,8 +103,8 @@ pub(super) const THREATS: &[Threat] = &[
         ],
     },
     Threat {
-        who: STRANGER, reach: "JSON that is deep, long or ambiguous, on `/api/v1` and the WebSocket",
-        stop: "64 KiB and 256 KiB, 128 levels, no key twice",
+        who: STRANGER, reach: "deep, long or ambiguous JSON, on `/api/v1` and the WebSocket",
+        stop: "64 KiB and 256 KiB, 128 levels, duplicate keys are refused",
         shown_by: &[
             whole("hostile::json::json_bombs_on_the_api_are_refused"),
             whole("hostile::json::json_bombs_on_the_websocket_end_it"),
@@ -113,8 +112,8 @@ pub(super) const THREATS: &[Threat] = &[
     },
     // Exhaustion.
     Threat {
-        who: STRANGER, reach: "connections that send nothing, or a byte now and then",
-        stop: "limits in all and by address, and of time for a handshake, a head, a pause",
+        who: STRANGER, reach: "idle connections, or ones that send a byte at a time",
+        stop: "limits on connections in total and per address, and on the time for a handshake, a head and a pause",
         shown_by: &[
             case("flood-of-connections"),
             whole("hostile::senders::five_hundred_heads_byte_by_byte_keep_nobody_waiting"),
@@ -127,7 +126,7 @@ pub(super) const THREATS: &[Threat] = &[
         ],
     },
     Threat {
-        who: STRANGER, reach: "answers that are never taken, calls that never end",
+        who: STRANGER, reach: "answers that are never read, calls that never end",
         stop: "`limits.stall_time`, `limits.rpc_deadline`",
         shown_by: &[
             whole("connections::a_peer_that_takes_nothing_of_an_answer_is_cut"),
@@ -136,8 +135,8 @@ pub(super) const THREATS: &[Threat] = &[
         ],
     },
     Threat {
-        who: "Whoever listens on the line", reach: "inputs, proofs, tokens on their way",
-        stop: "TLS on both ports; certificates are read again when they change",
+        who: "An eavesdropper", reach: "inputs, proofs and tokens in transit",
+        stop: "TLS on both ports; changed certificates are reloaded",
         shown_by: &[
             whole("tls::a_client_and_a_contemplant_work_under_tls_from_request_to_proof"),
             whole("tls::clients_and_contemplants_refuse_an_authority_that_they_do_not_know"),
@@ -145,16 +144,16 @@ pub(super) const THREATS: &[Threat] = &[
         ],
     },
     Threat {
-        who: STRANGER, reach: "unsigned calls as fast as they go",
-        stop: "they are refused before anything is looked up or stored",
+        who: STRANGER, reach: "a flood of unsigned calls",
+        stop: "refused before any look-up or write",
         shown_by: &[
             case("flood-of-calls"), case("flood-of-everything"),
             whole("bad_input::missing_and_wrong_signatures_are_unauthenticated"),
         ],
     },
     Threat {
-        who: CLIENT, reach: "uploads that never end, or too many at once",
-        stop: "`limits.min_upload_rate`, `limits.max_uploads`; nothing half-written stays",
+        who: CLIENT, reach: "endless uploads, or too many at once",
+        stop: "`limits.min_upload_rate`, `limits.max_uploads`; partial uploads are removed",
         shown_by: &[
             case("flood-of-slow-uploads"),
             whole("hostile::senders::a_hundred_senders_of_ten_bytes_a_second_are_cut_and_leave_nothing"),
@@ -164,8 +163,8 @@ pub(super) const THREATS: &[Threat] = &[
         ],
     },
     Threat {
-        who: CLIENT, reach: "the disk: large uploads, many uploads",
-        stop: "`max_artifact_bytes`, `storage.min_free_bytes`, `storage.max_bytes`; proofs of accepted work still fit",
+        who: CLIENT, reach: "disk exhaustion, by large or many uploads",
+        stop: "`max_artifact_bytes`, `storage.min_free_bytes`, `storage.max_bytes`; proofs of accepted jobs still fit",
         shown_by: &[
             whole("bad_input::an_oversized_upload_is_refused_whether_announced_or_not"),
             whole("disk_budget::a_low_disk_stops_new_work_and_nothing_else"),
@@ -173,18 +172,18 @@ pub(super) const THREATS: &[Threat] = &[
         ],
     },
     Threat {
-        who: CLIENT, reach: "memory, by large uploads",
+        who: CLIENT, reach: "memory exhaustion, by large uploads",
         stop: "uploads and downloads are streamed",
         shown_by: &[whole("storage::a_gibibyte_of_input_grows_memory_by_less_than_32_mib")],
     },
     Threat {
-        who: CLIENT, reach: "the queue",
-        stop: "`proofs.max_waiting`; requesters take turns",
+        who: CLIENT, reach: "queue exhaustion",
+        stop: "`proofs.max_waiting`; jobs of different requesters are dispatched in turn",
         shown_by: &[whole("pitfalls::pitfall_13_a_full_queue_is_told_by_a_code_that_clients_retry")],
     },
     Threat {
-        who: CLIENT, reach: "programs and inputs that unpack to terabytes",
-        stop: "Hierophant unpacks twelve bytes, a Contemplant up to its limit",
+        who: CLIENT, reach: "programs and inputs that decompress to terabytes",
+        stop: "Hierophant decompresses twelve bytes, a worker up to its limit",
         shown_by: &[
             whole("hostile::bombs::a_program_that_unpacks_to_a_terabyte_costs_nothing"),
             worker("artifact::tests::a_compression_bomb_stops_at_the_limit"),
@@ -193,13 +192,13 @@ pub(super) const THREATS: &[Threat] = &[
     },
     Threat {
         who: "An operator's tools", reach: "event streams",
-        stop: "`limits.max_event_streams`; whoever does not keep up hears less",
+        stop: "`limits.max_event_streams`; slow listeners skip events",
         shown_by: &[whole("events::too_many_listeners_are_turned_away_and_a_stop_ends_the_streams")],
     },
-    // Who may do what.
+    // Authorization.
     Threat {
-        who: STRANGER, reach: "requests in another's name",
-        stop: "signatures over the bytes as they came, in every form that SDKs send; `auth = \"allowlist\"`",
+        who: STRANGER, reach: "requests in another client's name",
+        stop: "signatures over the raw bytes, in every form that SDKs send; `auth = \"allowlist\"`",
         shown_by: &[
             part("api::auth::tests::every_recovery_byte_that_an_sdk_sends_gives_the_signer"),
             part("api::auth::tests::the_modes_let_in_whom_they_should"),
@@ -208,12 +207,12 @@ pub(super) const THREATS: &[Threat] = &[
         ],
     },
     Threat {
-        who: STRANGER, reach: "a signed call, heard and sent again",
-        stop: "it joins the first request",
+        who: STRANGER, reach: "replay of a signed call",
+        stop: "it joins the first request: signed calls are idempotent",
         shown_by: &[whole("pitfalls::pitfall_12_a_call_retried_with_a_new_nonce_joins_the_first_request")],
     },
     Threat {
-        who: CLIENT, reach: "requests of others: cancelling them",
+        who: CLIENT, reach: "cancelling other clients' requests",
         stop: "only the requester cancels",
         shown_by: &[
             whole("bad_input::cancelling_what_is_not_there_not_yours_or_over_is_refused"),
@@ -221,8 +220,8 @@ pub(super) const THREATS: &[Threat] = &[
         ],
     },
     Threat {
-        who: CLIENT, reach: "the share of others: Contemplants, disk, database",
-        stop: "`[quotas]` by address: requests, cycles, bytes, tickets, programs; exact, and over restarts",
+        who: CLIENT, reach: "other clients' share of workers, disk and database",
+        stop: "`[quotas]` per address: requests, cycles, bytes, tickets, programs; exact, and preserved over restarts",
         shown_by: &[
             whole("clients::quotas::requests_over_a_minutes_quota_are_told_to_come_again_and_replays_are_not_counted"),
             whole("clients::quotas::open_requests_over_the_quota_are_told_to_come_again_until_one_has_ended"),
@@ -234,7 +233,7 @@ pub(super) const THREATS: &[Threat] = &[
         ],
     },
     Threat {
-        who: STRANGER, reach: "the database: tickets that nobody uploads to, calls without end",
+        who: STRANGER, reach: "database exhaustion, by unused tickets or a flood of calls",
         stop: "`quotas.strangers_tickets`, `calls.per_ip_per_second`",
         shown_by: &[
             whole("clients::tickets::a_flood_of_tickets_stops_and_leaves_room_for_configured_clients"),
@@ -243,8 +242,8 @@ pub(super) const THREATS: &[Threat] = &[
         ],
     },
     Threat {
-        who: STRANGER, reach: "requests and proofs that they have no part in",
-        stop: "ids are random, and lists name none in full; `auth = \"token\"` asks for a token with every call",
+        who: STRANGER, reach: "other clients' requests and proofs",
+        stop: "ids are random, and lists abbreviate them; `auth = \"token\"` requires a token for every call",
         shown_by: &[
             whole("clients::tickets::ids_that_open_something_are_random_in_every_byte"),
             whole("clients::tokens::a_list_gives_nobody_ids_that_open_something_but_the_bearer_of_a_token"),
@@ -254,18 +253,18 @@ pub(super) const THREATS: &[Threat] = &[
         ],
     },
     Threat {
-        who: CLIENT, reach: "private inputs of others",
-        stop: "a client's URL never gives one out; the lease of the attempt does, while it lasts",
+        who: CLIENT, reach: "other clients' private inputs",
+        stop: "no client URL serves them; only the worker that holds the attempt's lease can read them, while it lasts",
         shown_by: &[whole("bad_input::a_private_input_is_read_by_the_leased_worker_only")],
     },
     Threat {
-        who: CLIENT, reach: "uploads of others: overwriting them",
-        stop: "a ticket holds the first bytes for good",
+        who: CLIENT, reach: "overwriting other clients' uploads",
+        stop: "a ticket accepts one upload, which cannot be replaced",
         shown_by: &[whole("bad_input::uploads_need_a_ticket_and_a_second_one_changes_nothing")],
     },
     Threat {
-        who: CLIENT, reach: "a program that takes its host down",
-        stop: "its failure is its own: limits count, panics are caught, no Contemplant is blamed",
+        who: CLIENT, reach: "a program that crashes its host",
+        stop: "limits apply, panics are caught, and the failure is not counted against the worker",
         shown_by: &[
             whole("bad_input::a_failing_guest_is_unexecutable_with_its_cause"),
             worker("executor::execute::tests::an_input_survives_and_anything_else_is_refused_without_a_panic"),
@@ -273,7 +272,7 @@ pub(super) const THREATS: &[Threat] = &[
     },
     Threat {
         who: UNKNOWN_CONTEMPLANT, reach: "jobs, with their private inputs",
-        stop: "a token of its own or `worker_token`, compared in constant time; without any, only this machine is let in",
+        stop: "its own token or `worker_token`, compared in constant time; without a token only connections from the same machine are accepted",
         shown_by: &[
             whole("tokens::workers::an_unknown_worker_gets_nothing"),
             whole("tokens::workers::a_shared_token_that_was_changed_by_a_restart_admits_nobody"),
@@ -282,15 +281,15 @@ pub(super) const THREATS: &[Threat] = &[
         ],
     },
     Threat {
-        who: UNKNOWN_CONTEMPLANT, reach: "the WebSocket and the leases, with a token that was stolen",
-        stop: "`tls.client_ca`: who shows no certificate of that authority gets nothing",
+        who: UNKNOWN_CONTEMPLANT, reach: "the WebSocket and the leases, with a stolen token",
+        stop: "`tls.client_ca`: peers without a certificate of that authority are refused",
         shown_by: &[
             whole("mutual_tls::a_contemplant_without_a_certificate_gets_nothing_where_one_is_required"),
             whole("mutual_tls::certificates_of_another_authority_and_expired_ones_are_refused"),
         ],
     },
     Threat {
-        who: CONTEMPLANT, reach: "a wrong proof in a right one's place",
+        who: CONTEMPLANT, reach: "an invalid proof",
         stop: "SP1's verifier, over program, mode, version and public values",
         shown_by: &[
             whole("verify::wrong_proofs_never_reach_a_client_and_the_right_one_does"),
@@ -300,13 +299,13 @@ pub(super) const THREATS: &[Threat] = &[
         ],
     },
     Threat {
-        who: CONTEMPLANT, reach: "attempts of others",
-        stop: "words about a lease count only from its holder, and only while it lasts",
+        who: CONTEMPLANT, reach: "attempts of other workers",
+        stop: "messages about a lease are accepted only from its holder, and only while it lasts",
         shown_by: &[whole("bad_input::words_about_leases_that_are_not_held_change_nothing")],
     },
     Threat {
-        who: CONTEMPLANT, reach: "programs, inputs and proofs of others' attempts, by a link",
-        stop: "a link opens by the key of the lease's holder alone, and while the attempt lasts",
+        who: CONTEMPLANT, reach: "programs, inputs and proofs of other workers' attempts, by URL",
+        stop: "the URL requires the access key of the lease's holder, and works only while the attempt lasts",
         shown_by: &[
             whole("tokens::links::a_stolen_link_of_another_attempt_gets_403"),
             whole("tokens::links::an_expired_link_gets_403_and_looks_like_one_that_never_was"),
@@ -316,8 +315,8 @@ pub(super) const THREATS: &[Threat] = &[
         ],
     },
     Threat {
-        who: "A Contemplant that is not trusted any more", reach: "what it works on, and new jobs",
-        stop: "revoking its token ends its connection and its transfers at once",
+        who: "A worker that is no longer trusted", reach: "its current jobs, and new ones",
+        stop: "revoking its token closes its connection and its transfers immediately",
         shown_by: &[
             whole("tokens::workers::a_revoked_worker_is_cut_within_five_seconds_and_cannot_return"),
             whole("tokens::workers::a_revoked_worker_is_cut_in_the_middle_of_a_download_and_of_an_upload"),
@@ -325,8 +324,8 @@ pub(super) const THREATS: &[Threat] = &[
         ],
     },
     Threat {
-        who: CONTEMPLANT, reach: "files, commands, addresses and terminals, by what it says of itself",
-        stop: "its words are shown, cut short and without control characters, and nothing else is done with them",
+        who: CONTEMPLANT, reach: "files, commands, addresses and terminals, by the text that it reports about itself",
+        stop: "the text is truncated, stripped of control characters, and only displayed",
         shown_by: &[
             whole("tokens::words::paths_and_commands_in_a_contemplants_words_are_only_shown"),
             whole("tokens::words::addresses_in_a_contemplants_words_are_never_called"),
@@ -336,8 +335,8 @@ pub(super) const THREATS: &[Threat] = &[
         ],
     },
     Threat {
-        who: CONTEMPLANT, reach: "the coordinator: garbage, floods, long frames",
-        stop: "it is cut off, its job goes elsewhere",
+        who: CONTEMPLANT, reach: "the coordinator: malformed messages, floods, long frames",
+        stop: "it is disconnected, and its job is assigned to another worker",
         shown_by: &[
             whole("bad_input::a_worker_that_sends_garbage_is_cut_off_and_its_job_goes_elsewhere"),
             whole("bad_input::a_worker_that_floods_is_cut_off"),
@@ -345,16 +344,16 @@ pub(super) const THREATS: &[Threat] = &[
         ],
     },
     Threat {
-        who: "Hierophant, as a Contemplant sees it", reach: "bytes and messages of any kind",
-        stop: "what is not understood is passed over; sizes and digests are checked",
+        who: "A malicious Hierophant, from a worker's view", reach: "arbitrary bytes and messages",
+        stop: "unknown messages are ignored; sizes and digests are checked",
         shown_by: &[
             test("fuzz", "seeds", "coordinator_message"),
             test("contemplant", "contemplant", "job::a_message_from_the_future_is_passed_over"),
         ],
     },
     Threat {
-        who: STRANGER, reach: "what operators see and do",
-        stop: "a token of role read or act on every route, but from this machine; wrong ones are slowed down",
+        who: STRANGER, reach: "the views and actions of operators",
+        stop: "every route requires a token with role read or act, except from the same machine; failed guesses are rate-limited",
         shown_by: &[
             whole("operators::routes::a_stranger_without_a_token_gets_401_on_every_route"),
             whole("operators::routes::a_wrong_token_gets_401_on_every_route_also_on_this_machine"),
@@ -365,8 +364,8 @@ pub(super) const THREATS: &[Threat] = &[
         ],
     },
     Threat {
-        who: "An operator who may only look", reach: "acts",
-        stop: "whatever is no GET takes a token of role act; revoking it ends its sessions and streams",
+        who: "An operator with role read", reach: "actions",
+        stop: "every call other than GET requires a token with role act; revoking a token ends its sessions and streams",
         shown_by: &[
             whole("operators::routes::who_may_read_looks_at_every_route_and_acts_on_none"),
             whole("operators::sessions::who_has_signed_in_to_read_cannot_act"),
@@ -375,13 +374,13 @@ pub(super) const THREATS: &[Threat] = &[
         ],
     },
     Threat {
-        who: "Another user of Hierophant's machine", reach: "what operators do",
+        who: "Another user of Hierophant's machine", reach: "the actions of operators",
         stop: "`operators.require_token`",
         shown_by: &[whole("operators::places::where_a_token_is_required_programs_on_this_machine_need_one_too")],
     },
     Threat {
-        who: PAGE, reach: "`/api/v1` and the dashboard, by this machine's address or by a session's cookie",
-        stop: "`Host` and `Origin` must be our own; the cookie is `HttpOnly` and `SameSite=Strict`; a policy that forbids foreign scripts",
+        who: PAGE, reach: "`/api/v1` and the dashboard, by a loopback address or a session cookie",
+        stop: "`Host` and `Origin` must be Hierophant's own; the cookie is `HttpOnly` and `SameSite=Strict`; the content security policy forbids foreign scripts",
         shown_by: &[
             whole("operators::places::a_page_of_another_site_can_have_nothing_done_by_a_browser_on_this_machine"),
             whole("operators::places::a_proxied_call_or_one_by_a_foreign_name_needs_a_token_also_on_this_machine"),
@@ -391,8 +390,8 @@ pub(super) const THREATS: &[Threat] = &[
         ],
     },
     Threat {
-        who: "An operator", reach: "acts that nobody remembers",
-        stop: "a line in the log and a row in the store for each: who, what, when, from where, how it went",
+        who: "An operator", reach: "actions without a trace",
+        stop: "the audit log: caller, action, time, address and outcome, as a log line and a row in the store",
         shown_by: &[
             whole("acts::the_log_says_who_did_what_from_where_and_how_it_went"),
             whole("operators::audit::every_action_is_written_down_with_the_tokens_name_and_no_secret"),
@@ -400,8 +399,8 @@ pub(super) const THREATS: &[Threat] = &[
         ],
     },
     Threat {
-        who: "A receiver of webhooks, or somebody in its place", reach: "ends of requests",
-        stop: "signed by Standard Webhooks; a receiver that is down hinders nobody",
+        who: "A receiver of webhooks, or an impostor", reach: "outcomes of requests",
+        stop: "notifications are signed (Standard Webhooks); a receiver that is down delays no other",
         shown_by: &[
             whole("webhooks::ends_are_told_signed_and_only_those_that_were_asked_for"),
             whole("webhooks::a_receiver_that_is_down_hears_of_it_after_a_restart_and_hinders_nobody"),
@@ -409,8 +408,8 @@ pub(super) const THREATS: &[Threat] = &[
     },
     // At rest.
     Threat {
-        who: DISK, reach: "stored records and bytes",
-        stop: "damage is found before anything is served; a damaged or foreign database is refused",
+        who: DISK, reach: "stored records and files",
+        stop: "corruption is detected before data is served; a damaged or foreign database is refused",
         shown_by: &[
             whole("storage::a_finished_proof_that_was_damaged_on_the_disk_is_never_served"),
             whole("stores::sqlite_only::a_file_with_overwritten_pages_is_refused"),
@@ -418,8 +417,8 @@ pub(super) const THREATS: &[Threat] = &[
         ],
     },
     Threat {
-        who: READER, reach: "tokens, ids that open something, inputs, public values",
-        stop: "they are not written, or cut short",
+        who: READER, reach: "tokens, ids that grant access, inputs, public values",
+        stop: "omitted from logs, or abbreviated",
         shown_by: &[
             whole("tokens::workers::a_secret_is_in_no_log_line_and_in_no_row_of_the_database"),
             whole("hostile::logs::no_secret_and_no_id_that_opens_something_is_in_the_log"),
@@ -428,24 +427,24 @@ pub(super) const THREATS: &[Threat] = &[
         ],
     },
     Threat {
-        who: "Whoever gets a program to do their bidding", reach: "the machine that it runs on",
-        stop: "no `unsafe` code of ours; containers without rights, whose file systems cannot be written",
+        who: "An attacker who takes over a program", reach: "the machine that it runs on",
+        stop: "no `unsafe` code in the workspace; unprivileged containers with read-only file systems",
         shown_by: &[
             test("xtask", "containers", "unsafe_code_is_forbidden_in_every_crate"),
             test("xtask", "containers", "containers_run_without_rights"),
         ],
     },
     Threat {
-        who: CLIENT, reach: "proofs by a key that is not the program's",
-        stop: "a key must hash to the id that it is registered for",
+        who: CLIENT, reach: "proofs by a verifying key of another program",
+        stop: "a key must hash to the program id that it is registered for",
         shown_by: &[
             whole("verify::a_key_that_is_none_is_the_requests_fault_and_a_missing_proof_is_nobodys"),
             test("fuzz", "seeds", "verifying_key"),
         ],
     },
     Threat {
-        who: "Whoever writes the configuration", reach: "keys that are misspelt or contradict each other",
-        stop: "the start is refused with all faults, never with a default in a wrong key's place",
+        who: "The author of a configuration file", reach: "misspelt or contradictory keys",
+        stop: "Hierophant refuses to start and lists all faults; it never replaces an invalid value by a default",
         shown_by: &[
             part("config::tests::every_fault_is_found_at_once"),
             test("fuzz", "seeds", "config"),
