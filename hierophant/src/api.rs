@@ -3,6 +3,7 @@
 //! Converts protobuf, HTTP and JSON to and from [`hierophant_model::records`].
 
 pub mod auth;
+pub mod bearer;
 mod certificate;
 pub mod classify;
 pub mod context;

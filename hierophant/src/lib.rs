@@ -16,6 +16,7 @@ pub mod listen;
 pub mod metrics;
 pub mod operators;
 pub mod proofs;
+pub mod rate_limit;
 pub mod registry;
 pub mod root;
 pub mod session;

@@ -3,7 +3,6 @@
 //!
 //! What a call may do is decided by `api::http::v1::guard`; here is what it is decided from.
 
-pub mod allowance;
 pub mod sessions;
 
 use std::net::IpAddr;
@@ -17,9 +16,9 @@ use network_lib::ids::TokenId;
 use tokio::time::Instant;
 
 use crate::config::Config;
+use crate::rate_limit::KeyedRateLimiter;
 use crate::store::JobStore;
 use crate::tokens::{Bearer, Role, Tokens};
-use allowance::Allowance;
 use sessions::{SessionKey, Sessions};
 
 /// Wrong tokens that an address may present at once.
@@ -80,8 +79,8 @@ pub struct Operators {
     /// Whether programs on this machine need a token too.
     pub require_token: bool,
     tokens: Tokens,
-    guesses: Allowance<IpAddr>,
-    refusals: Allowance<TokenId>,
+    guesses: KeyedRateLimiter<IpAddr>,
+    refusals: KeyedRateLimiter<TokenId>,
     store: Arc<dyn JobStore>,
     /// For how long the audit log is kept, in milliseconds.
     keep: i64,
@@ -104,8 +103,8 @@ impl Operators {
             sessions: Sessions::default(),
             require_token,
             tokens,
-            guesses: Allowance::new(WRONG_TOKENS, ANOTHER_TOKEN, MOST_ADDRESSES),
-            refusals: Allowance::new(REFUSALS, ANOTHER_REFUSAL, MOST_ADDRESSES),
+            guesses: KeyedRateLimiter::new(WRONG_TOKENS, ANOTHER_TOKEN, MOST_ADDRESSES),
+            refusals: KeyedRateLimiter::new(REFUSALS, ANOTHER_REFUSAL, MOST_ADDRESSES),
             store,
             keep: Millis::from(config.retention.audit).0,
             latest: Mutex::new(0),
@@ -119,7 +118,7 @@ impl Operators {
     /// [`NotKnown`]. While an address has to wait, its tokens are not looked at, not even a right one.
     pub fn bearer(&self, peer: IpAddr, secret: &str) -> Result<Bearer, NotKnown> {
         let (now, place) = (Instant::now(), subscriber(peer));
-        self.guesses.look(&place, now).map_err(NotKnown::Later)?;
+        self.guesses.check(&place, now).map_err(NotKnown::Later)?;
         self.tokens.bearer(secret).ok_or_else(|| {
             self.guesses.spend(place, now);
             NotKnown::Wrong
@@ -171,11 +170,6 @@ impl Operators {
     /// lately, because who may only look must not be able to fill store and log.
     #[must_use]
     pub fn notes_refusal(&self, by: TokenId) -> bool {
-        let now = Instant::now();
-        let noted = self.refusals.look(&by, now).is_ok();
-        if noted {
-            self.refusals.spend(by, now);
-        }
-        noted
+        self.refusals.try_spend(by, Instant::now()).is_ok()
     }
 }

@@ -4,7 +4,8 @@
 //! SHA-256 is kept. It needs neither salt nor a slow hash: those are for what people make up, and
 //! nobody finds 32 random bytes by trying.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -12,7 +13,6 @@ use hierophant_model::records::{Change, Millis};
 use network_lib::ids::{Sha256Digest, TokenId, random_bytes};
 use network_lib::task;
 use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq;
 use tokio::sync::{Mutex, broadcast};
 
 use crate::store::{JobStore, StoreError};
@@ -82,11 +82,43 @@ pub struct Tokens(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     store: Arc<dyn JobStore>,
-    /// The oldest first.
-    records: RwLock<Vec<TokenRecord>>,
+    index: RwLock<Index>,
     /// Held by whoever changes something.
     changing: Mutex<()>,
     revocations: broadcast::Sender<TokenId>,
+}
+
+/// All tokens, also revoked ones, found by digest and by id.
+///
+/// The time of a look-up by digest depends on the SHA-256 of what was presented. Nobody can choose secrets
+/// whose digests approach a stored one, so that time says nothing about a secret.
+#[derive(Debug, Default)]
+struct Index {
+    /// Oldest first.
+    records: Vec<TokenRecord>,
+    by_digest: BTreeMap<Sha256Digest, usize>,
+    by_id: BTreeMap<TokenId, usize>,
+}
+
+impl Index {
+    /// Inserts a token, or replaces the one with its id.
+    fn put(&mut self, record: TokenRecord) {
+        let place = self.by_id.get(&record.id).copied().unwrap_or(self.records.len());
+        self.by_id.insert(record.id, place);
+        self.by_digest.insert(record.digest, place);
+        match self.records.get_mut(place) {
+            Some(known) => *known = record,
+            None => self.records.push(record),
+        }
+    }
+
+    fn by_secret(&self, secret: &str) -> Option<&TokenRecord> {
+        self.records.get(*self.by_digest.get(&digest(secret))?)
+    }
+
+    fn by_id(&self, id: TokenId) -> Option<&TokenRecord> {
+        self.records.get(*self.by_id.get(&id)?)
+    }
 }
 
 impl Tokens {
@@ -96,25 +128,23 @@ impl Tokens {
     ///
     /// When the store cannot be read.
     pub async fn open(store: &Arc<dyn JobStore>) -> Result<Self, StoreError> {
-        let records = RwLock::new(store.tokens().await?);
+        let mut index = Index::default();
+        for record in store.tokens().await? {
+            index.put(record);
+        }
+        let index = RwLock::new(index);
         let (revocations, _) = broadcast::channel(REVOCATIONS_KEPT);
         let store = Arc::clone(store);
-        Ok(Self(Arc::new(Inner { store, records, changing: Mutex::new(()), revocations })))
+        Ok(Self(Arc::new(Inner { store, index, changing: Mutex::new(()), revocations })))
     }
 
     /// Whose secret this is; none if it is nobody's, or that of a revoked token. The time it takes does not
     /// depend on the secret.
     #[must_use]
     pub fn bearer(&self, secret: &str) -> Option<Bearer> {
-        let digest = digest(secret);
-        let records = self.0.records.read().unwrap_or_else(PoisonError::into_inner);
-        let mut found = None;
-        for record in records.iter().filter(|record| record.revoked_at.is_none()) {
-            if bool::from(record.digest.0.ct_eq(&digest.0)) {
-                found = Some(record);
-            }
-        }
-        found.map(|it| Bearer { id: it.id, name: it.name.clone(), role: it.role })
+        let index = self.index();
+        let record = index.by_secret(secret).filter(|record| record.revoked_at.is_none())?;
+        Some(Bearer { id: record.id, name: record.name.clone(), role: record.role })
     }
 
     /// Whether any valid token has this role.
@@ -126,22 +156,15 @@ impl Tokens {
     /// Whether this token was made and has not been revoked.
     #[must_use]
     pub fn is_valid(&self, id: TokenId) -> bool {
-        self.look(|record| record.revoked_at.is_none() && record.id == id).is_some()
+        self.index().by_id(id).is_some_and(|record| record.revoked_at.is_none())
     }
 
     /// The name of the revoked token whose secret this is, if it is one.
     #[must_use]
     pub fn revoked_name(&self, secret: &str) -> Option<String> {
-        let digest = digest(secret);
-        let records = self.0.records.read().unwrap_or_else(PoisonError::into_inner);
-        let revoked = records.iter().filter(|record| record.revoked_at.is_some());
-        let mut found = None;
-        for record in revoked {
-            if bool::from(record.digest.0.ct_eq(&digest.0)) {
-                found = Some(record.name.clone());
-            }
-        }
-        found
+        let index = self.index();
+        let record = index.by_secret(secret).filter(|record| record.revoked_at.is_some())?;
+        Some(record.name.clone())
     }
 
     /// Returns when this token is not valid any more.
@@ -190,7 +213,7 @@ impl Tokens {
             };
             let change = Change::Token(record.clone());
             tokens.0.store.commit(&[change]).await.map_err(CreateError::Store)?;
-            tokens.change(|records| records.push(record.clone()));
+            tokens.put(record.clone());
             tracing::info!(token = record.name, %role, "token made");
             Ok((secret, record))
         });
@@ -215,11 +238,7 @@ impl Tokens {
             let revoked = TokenRecord { revoked_at: Some(Millis::now()), ..record };
             let change = Change::Token(revoked.clone());
             tokens.0.store.commit(&[change]).await.map_err(RevokeError::Store)?;
-            tokens.change(|records| {
-                for record in records.iter_mut().filter(|record| record.id == revoked.id) {
-                    *record = revoked.clone();
-                }
-            });
+            tokens.put(revoked.clone());
             // Nobody may be listening.
             let _ = tokens.0.revocations.send(revoked.id);
             tracing::info!(token = revoked.name, role = %revoked.role, "token revoked");
@@ -231,7 +250,7 @@ impl Tokens {
     /// All tokens, also those that were revoked, the oldest first.
     #[must_use]
     pub fn list(&self) -> Vec<TokenRecord> {
-        self.0.records.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.index().records.clone()
     }
 
     /// The tokens that are revoked from now on. Whoever lags behind must ask [`Tokens::is_valid`] of each
@@ -243,12 +262,15 @@ impl Tokens {
 
     /// The latest token of which this holds.
     fn look(&self, holds: impl Fn(&TokenRecord) -> bool) -> Option<TokenRecord> {
-        let records = self.0.records.read().unwrap_or_else(PoisonError::into_inner);
-        records.iter().rev().find(|record| holds(record)).cloned()
+        self.index().records.iter().rev().find(|record| holds(record)).cloned()
     }
 
-    fn change(&self, change: impl FnOnce(&mut Vec<TokenRecord>)) {
-        change(&mut self.0.records.write().unwrap_or_else(PoisonError::into_inner));
+    fn index(&self) -> RwLockReadGuard<'_, Index> {
+        self.0.index.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn put(&self, record: TokenRecord) {
+        self.0.index.write().unwrap_or_else(PoisonError::into_inner).put(record);
     }
 }
 

@@ -54,7 +54,7 @@ pub async fn serve(
         .add_service(prover_network.max_decoding_message_size(largest))
         .prepare()
         .into_axum_router()
-        .layer(Gate::new(&context))
+        .layer(from_fn_with_state(Gate::new(&context), gate::admitted))
         .layer(MapRequestLayer::new(keep_authority))
         .layer(from_fn_with_state(context.clone(), certificate::of_clients))
         .layer(from_fn_with_state(context.deadline, deadline::of_rpc))

@@ -6,40 +6,47 @@
 
 use std::collections::BTreeMap;
 
-use network_lib::ids::WorkerId;
+use network_lib::ids::{Sha256Digest, WorkerId};
 use network_lib::secret::Secret;
 use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq;
 
-/// The keys of all Contemplants that are connected or may come back, by their digests.
+/// Access keys of all workers that are connected or may reconnect, as digests.
+///
+/// The time of a look-up depends on the SHA-256 of what was presented. Nobody can choose keys whose digests
+/// approach a stored one, so that time says nothing about a key.
 #[derive(Debug, Default)]
-pub struct Keys(BTreeMap<WorkerId, [u8; 32]>);
+pub struct Keys {
+    digests: BTreeMap<WorkerId, Sha256Digest>,
+    holders: BTreeMap<Sha256Digest, WorkerId>,
+}
 
 impl Keys {
-    /// Makes a key, in place of an earlier one of the same Contemplant.
+    /// Issues a key that replaces an earlier one of the same worker.
     pub fn issue(&mut self, worker: WorkerId) -> Secret {
+        self.withdraw(worker);
         let key = Secret::random();
-        self.0.insert(worker, Sha256::digest(key.reveal()).into());
+        let digest = digest(key.reveal());
+        self.digests.insert(worker, digest);
+        self.holders.insert(digest, worker);
         key
     }
 
-    /// A Contemplant's key opens nothing any more.
+    /// Withdraws the key of a worker.
     pub fn withdraw(&mut self, worker: WorkerId) {
-        self.0.remove(&worker);
+        if let Some(digest) = self.digests.remove(&worker) {
+            self.holders.remove(&digest);
+        }
     }
 
-    /// Whose key this is. The time it takes does not depend on it.
+    /// The worker that holds this key.
     #[must_use]
     pub fn holder(&self, key: &str) -> Option<WorkerId> {
-        let digest: [u8; 32] = Sha256::digest(key).into();
-        let mut found = None;
-        for (worker, known) in &self.0 {
-            if bool::from(known.ct_eq(&digest)) {
-                found = Some(*worker);
-            }
-        }
-        found
+        self.holders.get(&digest(key)).copied()
     }
+}
+
+fn digest(key: &str) -> Sha256Digest {
+    Sha256Digest(Sha256::digest(key).into())
 }
 
 #[cfg(test)]

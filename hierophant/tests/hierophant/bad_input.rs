@@ -139,7 +139,7 @@ async fn wrong_lengths_and_values_are_invalid_arguments() {
         ("invalid version \"v6.1.0\": expected", |ask| ask.version = "v6.1.0".into()),
         ("has passed already", |ask| ask.deadline = unix_now() - 1),
         ("expected the URI of an artifact of this network", |ask| {
-            ask.stdin_uri = "stdins/test".into()
+            ask.stdin_uri = "stdins/test".into();
         }),
     ];
     for (text, spoil) in cases {

@@ -1,183 +1,119 @@
-//! Who is let in to both services before a call is looked at: not too many from one address, and by token.
+//! Access control in front of both gRPC services: call rate of each IP address, and access tokens.
 
 use std::net::IpAddr;
-use std::num::NonZeroUsize;
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context as Waker, Poll};
+use std::sync::Arc;
+use std::time::Duration;
 
-use axum::http::header::AUTHORIZATION;
-use axum::http::{HeaderMap, Request, Response};
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
 use hierophant_model::subscriber::subscriber;
-use lru::LruCache;
-use ratelimit::{Builder, Ratelimiter, StdClock};
+use tokio::time::Instant;
 use tonic::Status;
 use tonic::transport::server::TcpConnectInfo;
-use tower::{Layer, Service};
 
 use crate::api::ClientContext;
+use crate::api::bearer::bearer;
 use crate::config::{AuthMode, CallsConfig};
+use crate::rate_limit::KeyedRateLimiter;
 use crate::tokens::{Bearer, Role, Tokens};
 
-/// IP addresses whose rate is known; of more, the one that was silent longest is forgotten, and so forgiven.
-const MOST_ADDRESSES: NonZeroUsize = const { NonZeroUsize::new(10_000).expect("not zero") };
+/// Maximum number of IP addresses whose rate is tracked.
+const MAX_ADDRESSES: usize = 10_000;
 
-/// What the gate guards; health and reflection say nothing about anybody.
+/// Services behind the gate. Health and reflection are public.
 const SERVICES: [&str; 2] = ["/network.ProverNetwork/", "/artifact.ArtifactStore/"];
 
-/// Lets calls in, or answers them.
+/// Rules of the gate.
 #[derive(Debug, Clone)]
-pub(super) struct Gate(Arc<Rules>);
-
-#[derive(Debug)]
-struct Rules {
-    token_needed: bool,
+pub(super) struct Gate {
+    token_required: bool,
     tokens: Tokens,
-    rate: Option<PerAddress>,
+    rate: Option<Arc<KeyedRateLimiter<IpAddr>>>,
 }
 
 impl Gate {
-    /// A gate by what is configured.
+    /// Rules as configured.
     #[must_use]
     pub(super) fn new(context: &ClientContext) -> Self {
-        let token_needed = context.auth == AuthMode::Token;
-        if token_needed && !context.tokens.any(Role::Client) {
+        let token_required = context.auth == AuthMode::Token;
+        if token_required && !context.tokens.any(Role::Client) {
             tracing::warn!(
-                "nobody has a client token, so nobody is let in; make one: hierophant token create \
-                 --role client --name NAME"
+                "all gRPC calls are rejected: `auth` is \"token\" and there is no client token; create \
+                 one: hierophant token create --role client --name NAME"
             );
         }
-        let (tokens, rate) = (context.tokens.clone(), PerAddress::new(&context.calls));
-        Self(Arc::new(Rules { token_needed, tokens, rate }))
+        let (tokens, rate) = (context.tokens.clone(), rate(&context.calls).map(Arc::new));
+        Self { token_required, tokens, rate }
     }
 
-    fn admit<B>(&self, request: &Request<B>) -> Result<Option<Bearer>, Status> {
+    /// The token of an admitted call, if it presents one.
+    fn admit(&self, request: &Request) -> Result<Option<Bearer>, Status> {
         if !SERVICES.iter().any(|service| request.uri().path().starts_with(service)) {
             return Ok(None);
         }
         let peer = request.extensions().get::<TcpConnectInfo>();
-        if let Some(address) = peer.and_then(TcpConnectInfo::remote_addr)
-            && self.0.rate.as_ref().is_some_and(|rate| !rate.admit(address.ip()))
-        {
-            return Err(Status::unavailable(
-                "too many calls from this IP address; try again later",
-            ));
+        if let (Some(rate), Some(peer)) = (&self.rate, peer.and_then(TcpConnectInfo::remote_addr)) {
+            rate.try_spend(subscriber(peer.ip()), Instant::now()).map_err(|_| {
+                Status::unavailable("too many calls from this IP address; try again later")
+            })?;
         }
-        let bearer = match token(request.headers()) {
-            None if self.0.token_needed => {
-                return Err(Status::unauthenticated("this network wants a bearer token"));
+        match bearer(request.headers()) {
+            None if self.token_required => {
+                Err(Status::unauthenticated("missing client token: expected a bearer token"))
             }
-            None => None,
-            Some(secret) => {
-                let bearer = self.0.tokens.bearer(secret).filter(|it| it.role == Role::Client);
-                // Whoever shows a token wants to be known by it, also where none is needed.
-                Some(bearer.ok_or_else(|| {
-                    Status::unauthenticated("this is no client's token here, or it was revoked")
-                })?)
-            }
-        };
-        Ok(bearer)
-    }
-}
-
-/// What follows `Bearer ` in the metadata, if that is there; other schemes are none of ours.
-fn token(headers: &HeaderMap) -> Option<&str> {
-    // Bytes that are no text are nobody's token.
-    let value = headers.get(AUTHORIZATION)?.to_str().unwrap_or("Bearer ");
-    let (scheme, secret) = value.split_once(' ').unwrap_or((value, ""));
-    scheme.eq_ignore_ascii_case("bearer").then_some(secret)
-}
-
-/// How often each [`subscriber`] has called.
-#[derive(Debug)]
-struct PerAddress {
-    per_second: u64,
-    burst: u64,
-    known: Mutex<LruCache<IpAddr, Ratelimiter>>,
-}
-
-impl PerAddress {
-    fn new(config: &CallsConfig) -> Option<Self> {
-        let (per_second, burst) = (config.per_ip_per_second, config.per_ip_burst);
-        let known = Mutex::new(LruCache::new(MOST_ADDRESSES));
-        (per_second > 0).then_some(Self { per_second, burst, known })
-    }
-
-    fn admit(&self, address: IpAddr) -> bool {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let fresh = || self.builder().build();
-        match known.try_get_or_insert(subscriber(address), fresh) {
-            Ok(limiter) => limiter.try_wait().is_ok(),
-            Err(error) => {
-                tracing::error!(%error, "calls are not counted");
-                true
-            }
+            None => Ok(None),
+            // A presented token must be valid even if none is required.
+            Some(secret) => match self.tokens.bearer(secret) {
+                Some(bearer) if bearer.role == Role::Client => Ok(Some(bearer)),
+                _ => Err(Status::unauthenticated("unknown or revoked client token")),
+            },
         }
     }
-
-    fn builder(&self) -> Builder<StdClock> {
-        Ratelimiter::builder(self.per_second).max_tokens(self.burst).initial_available(self.burst)
-    }
 }
 
-impl<S> Layer<S> for Gate {
-    type Service = Gated<S>;
-
-    fn layer(&self, inner: S) -> Gated<S> {
-        Gated { inner, gate: self.clone() }
-    }
-}
-
-/// A service behind the gate. Whoever shows a valid token goes on with its [`Bearer`] as an extension.
-#[derive(Debug, Clone)]
-pub(super) struct Gated<S> {
-    inner: S,
-    gate: Gate,
-}
-
-impl<S, A, B> Service<Request<A>> for Gated<S>
-where
-    S: Service<Request<A>, Response = Response<B>>,
-    S::Future: Send + 'static,
-    B: Default + Send + 'static,
-    S::Error: Send + 'static,
-{
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<S::Response, S::Error>> + Send>>;
-
-    fn poll_ready(&mut self, waker: &mut Waker<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(waker)
-    }
-
-    fn call(&mut self, mut request: Request<A>) -> Self::Future {
-        match self.gate.admit(&request) {
-            Ok(bearer) => {
-                if let Some(bearer) = bearer {
-                    request.extensions_mut().insert(bearer);
-                }
-                Box::pin(self.inner.call(request))
+/// Rejects a call, or passes it on with its [`Bearer`] as an extension.
+pub(super) async fn admitted(
+    State(gate): State<Gate>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    match gate.admit(&request) {
+        Ok(bearer) => {
+            if let Some(bearer) = bearer {
+                request.extensions_mut().insert(bearer);
             }
-            Err(status) => Box::pin(std::future::ready(Ok(status.into_http()))),
+            next.run(request).await
         }
+        Err(status) => status.into_http(),
     }
+}
+
+/// The configured rate of each IP address, unless that is unlimited.
+fn rate(config: &CallsConfig) -> Option<KeyedRateLimiter<IpAddr>> {
+    let [per_second, burst] = [config.per_ip_per_second, config.per_ip_burst]
+        .map(|count| u32::try_from(count).unwrap_or(u32::MAX));
+    let period = Duration::from_secs(1).checked_div(per_second)?;
+    Some(KeyedRateLimiter::new(burst, period, MAX_ADDRESSES))
 }
 
 #[cfg(test)]
 mod tests {
-    use axum::http::HeaderValue;
-
     use super::*;
 
-    fn rate(per_ip_per_second: u64, per_ip_burst: u64) -> Option<PerAddress> {
+    fn limited(per_ip_per_second: u64, per_ip_burst: u64) -> Option<KeyedRateLimiter<IpAddr>> {
         let calls = CallsConfig { per_ip_per_second, per_ip_burst, ..CallsConfig::default() };
-        PerAddress::new(&calls)
+        rate(&calls)
+    }
+
+    fn admits(rate: &KeyedRateLimiter<IpAddr>, address: IpAddr, now: Instant) -> bool {
+        rate.try_spend(subscriber(address), now).is_ok()
     }
 
     #[test]
     fn each_ip_address_has_its_own_burst() {
-        let rate = rate(1, 3).expect("limited");
-        let admitted = |text: &str| rate.admit(text.parse().expect("an address"));
+        let (rate, now) = (limited(1, 3).expect("limited"), Instant::now());
+        let admitted = |text: &str| admits(&rate, text.parse().expect("an address"), now);
         for _ in 0..3 {
             assert!(admitted("10.0.0.1"));
         }
@@ -188,38 +124,24 @@ mod tests {
 
     #[test]
     fn a_machine_with_many_ipv6_addresses_is_one() {
-        let rate = rate(1, 1).expect("limited");
-        assert!(rate.admit("2001:db8::1".parse().expect("an address")));
-        assert!(!rate.admit("2001:db8::2".parse().expect("an address")));
-        assert!(rate.admit("2001:db8:0:1::1".parse().expect("an address")));
+        let (rate, now) = (limited(1, 1).expect("limited"), Instant::now());
+        let admitted = |text: &str| admits(&rate, text.parse().expect("an address"), now);
+        assert!(admitted("2001:db8::1"));
+        assert!(!admitted("2001:db8::2"));
+        assert!(admitted("2001:db8:0:1::1"));
     }
 
     #[test]
     fn addresses_that_come_and_go_take_no_more_memory() {
-        let rate = rate(1, 1).expect("limited");
+        let (rate, now) = (limited(1, 1).expect("limited"), Instant::now());
         for number in 0..20_000_u32 {
-            assert!(rate.admit(IpAddr::V4(number.into())));
+            assert!(admits(&rate, IpAddr::V4(number.into()), now));
         }
-        assert_eq!(rate.known.lock().expect("whole").len(), MOST_ADDRESSES.get());
+        assert_eq!(rate.keys(), MAX_ADDRESSES);
     }
 
     #[test]
     fn no_rate_is_no_limit() {
-        assert!(rate(0, 1).is_none());
-    }
-
-    #[test]
-    fn a_token_is_what_follows_bearer() {
-        let read = |value: &'static [u8]| {
-            let mut headers = HeaderMap::new();
-            headers.insert(AUTHORIZATION, HeaderValue::from_bytes(value).expect("a header"));
-            token(&headers).map(str::to_owned)
-        };
-        assert_eq!(read(b"Bearer abc").as_deref(), Some("abc"));
-        assert_eq!(read(b"bearer abc").as_deref(), Some("abc"));
-        assert_eq!(read(b"Bearer").as_deref(), Some(""));
-        assert_eq!(read(b"Basic abc"), None);
-        assert_eq!(read(b"\xff").as_deref(), Some(""));
-        assert_eq!(token(&HeaderMap::new()), None);
+        assert!(limited(0, 1).is_none());
     }
 }

@@ -7,14 +7,13 @@ use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
-use headers::authorization::Bearer;
-use headers::{Authorization, HeaderMapExt};
 use network_lib::ids::{ArtifactId, LeaseId, TokenId};
 
 use super::receive::receive;
 use super::serve::serve_blob;
 use super::{answer, try_again};
 use crate::api::WorkerContext;
+use crate::api::bearer::bearer;
 use crate::metrics::{Direction, Peer};
 use crate::proofs::LeaseAccess;
 use crate::proofs::log::lease_hint;
@@ -120,8 +119,8 @@ async fn open(
     headers: &HeaderMap,
 ) -> Result<Opened, Box<Response>> {
     let busy = |_| Box::new(try_again(BUSY));
-    let key = headers.typed_get::<Authorization<Bearer>>().ok_or_else(|| Box::new(no_key()))?;
-    let holder = context.registry.key_holder(key.token().into()).await.map_err(busy)?;
+    let key = bearer(headers).ok_or_else(|| Box::new(no_key()))?;
+    let holder = context.registry.key_holder(key.into()).await.map_err(busy)?;
     let holder = holder.ok_or_else(|| Box::new(no_key()))?;
     let not_theirs = || Box::new(forbidden(NOT_YOURS));
     let lease: LeaseId = id.parse().map_err(|_| not_theirs())?;

@@ -93,12 +93,12 @@ async fn without_a_valid_client_token_every_call_is_refused_also_reads() {
     let worker = create(&network, "rig-7", "worker").await;
     let read = create(&network, "screen", "read").await;
     for (secret, words) in [
-        (None, "wants a bearer token"),
-        (Some(""), "no client's token"),
-        (Some("guess"), "no client's token"),
-        (Some(worker.as_str()), "no client's token"),
-        (Some(read.as_str()), "no client's token"),
-        (Some(near.as_str()), "no client's token"),
+        (None, "expected a bearer token"),
+        (Some(""), "unknown or revoked client token"),
+        (Some("guess"), "unknown or revoked client token"),
+        (Some(worker.as_str()), "unknown or revoked client token"),
+        (Some(read.as_str()), "unknown or revoked client token"),
+        (Some(near.as_str()), "unknown or revoked client token"),
     ] {
         for (call, answer) in calls(&mut client, &ask, secret).await {
             let status = answer.expect_err(call);

@@ -18,6 +18,7 @@ use super::PATH;
 use super::audit;
 use super::page::{ErrorResponse, refusal};
 use crate::api::AdminContext;
+use crate::api::bearer::bearer;
 use crate::operators::{NotKnown, Operator};
 use crate::tokens::{Bearer, Role};
 
@@ -98,7 +99,7 @@ fn admitted(
     if needed == Needed::Nothing {
         return if from.is_foreign() { Err(Denied::Foreign(ELSEWHERE)) } else { Ok(None) };
     }
-    if let Some(secret) = token(headers) {
+    if let Some(secret) = bearer(headers) {
         let bearer = operators.bearer(peer, secret).map_err(|error| match error {
             NotKnown::Wrong => Denied::WrongToken,
             NotKnown::Later(wait) => Denied::TooMany(wait),
@@ -166,13 +167,6 @@ fn reason_to_refuse(
         return Some(Denied::NoToken(words));
     }
     from.is_foreign().then_some(Denied::Foreign(ELSEWHERE))
-}
-
-/// The token that is presented with a call.
-fn token(headers: &HeaderMap) -> Option<&str> {
-    let text = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
-    let (scheme, secret) = text.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| secret.trim())
 }
 
 /// The secret of the session that a browser sends along.

@@ -102,15 +102,3 @@ fn over_tls_a_page_that_came_in_plain_is_not_ours() {
     let call = call(&[("host", "proofs.example"), ("origin", "http://proofs.example"), secure]);
     assert!(origin::of(&call).is_foreign());
 }
-
-#[test]
-fn a_token_is_presented_by_a_header_of_its_scheme() {
-    for (value, found) in [
-        ("Bearer hpt_a", Some("hpt_a")),
-        ("bearer  hpt_a ", Some("hpt_a")),
-        ("Basic hpt_a", None),
-        ("hpt_a", None),
-    ] {
-        assert_eq!(token(call(&[("authorization", value)]).headers()), found, "{value}");
-    }
-}
