@@ -18,12 +18,12 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::admin_model::{
-    Audited, Blocked, Job, Overview, Program, Request, WholeJob, WholeWorker, Why, Worker,
-};
 use crate::config::{Config, TOKEN_VARIABLE};
 use act::Act;
 use caller::{CallError, Caller};
+use hierophant_admin_model::{
+    Audited, Blocked, Job, Overview, Program, Request, WholeJob, WholeWorker, Why, Worker,
+};
 use reach::Reach;
 use show::Show;
 use token::TokenCommand;

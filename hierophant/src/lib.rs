@@ -3,7 +3,6 @@
 //! Clients speak the `sp1-sdk` network contract to it (gRPC and HTTP), Contemplants do the proving and
 //! are talked to over a WebSocket. [`run`] is the whole program; `ARCHITECTURE.md` is the map.
 
-pub mod admin_model;
 pub mod admission;
 pub mod api;
 pub mod artifacts;

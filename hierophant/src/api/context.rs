@@ -10,7 +10,6 @@ use super::auth::Authenticator;
 use super::http::v1::render;
 use super::uploads::Uploads;
 use super::urls::PublicUrls;
-use crate::admin_model::Price;
 use crate::admission::Admission;
 use crate::artifacts::ArtifactsHandle;
 use crate::artifacts::blobs::Blobs;
@@ -26,6 +25,7 @@ use crate::root::{self, Owners, Resources};
 use crate::store::JobStore;
 use crate::tokens::Tokens;
 use crate::webhooks::Webhooks;
+use hierophant_admin_model::Price;
 
 /// What handlers of client calls use: gRPC, and uploads and downloads over HTTP.
 #[derive(Debug, Clone)]

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::caller::{CallError, Caller};
 use super::download;
 use super::show::Show;
-use crate::admin_model::{ClearQueue, Cleared, Done, NewPriority, ProofMode, Reason};
+use hierophant_admin_model::{ClearQueue, Cleared, Done, NewPriority, ProofMode, Reason};
 
 /// What to do.
 #[derive(Debug, Subcommand)]

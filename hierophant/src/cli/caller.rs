@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 
 use super::UNREACHABLE;
 use super::reach::Reach;
-use crate::admin_model::{Done, PATH, Reason, Refusal, Worker};
+use hierophant_admin_model::{Done, PATH, Reason, Refusal, Worker};
 
 /// How long an answer may take, and the next piece of a long one.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 
 use super::caller::{CallError, Caller};
-use crate::admin_model::DIGEST_HEADER;
+use hierophant_admin_model::DIGEST_HEADER;
 
 /// A proof that was fetched.
 #[derive(Debug, Serialize)]

@@ -9,7 +9,7 @@ use hierophant_model::operate::because;
 use hierophant_model::records::Millis;
 
 use super::download::Saved;
-use crate::admin_model::{
+use hierophant_admin_model::{
     Attempt, Audited, Blocked, Cleared, Done, Gpu, Job, Named, Overview, Priority, Program,
     ProofMode, Request, Running, Token, Value, WholeJob, WholeWorker, Why, Worker,
 };

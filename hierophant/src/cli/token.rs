@@ -6,7 +6,7 @@ use hierophant_model::records::Role;
 use super::act::{in_json, print};
 use super::caller::{CallError, Caller};
 use super::show::Show;
-use crate::admin_model::{MadeToken, NewToken, Token};
+use hierophant_admin_model::{MadeToken, NewToken, Token};
 
 /// What to do with tokens.
 #[derive(Debug, Subcommand)]

@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 
 use super::MISUSED;
 use super::caller::{CallError, Caller};
-use crate::admin_model::Overview;
+use hierophant_admin_model::Overview;
 use model::Model;
 use screen::Screen;
 

@@ -14,9 +14,9 @@ use standardwebhooks::{
 };
 
 use super::Receiver;
-use crate::admin_model::Notice;
 use crate::metrics::Metrics;
 use crate::store::{self, JobStore, StoreError};
+use hierophant_admin_model::Notice;
 
 /// How long a receiver has to answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(15);

@@ -27,8 +27,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use utoipa_swagger_ui::SwaggerUi;
 
-use crate::admin_model::{Notice, PATH};
 use crate::api::AdminContext;
+use hierophant_admin_model::{Notice, PATH};
 
 /// Most bytes of a call's body: a few words each.
 const MOST_BODY: usize = 64 * 1024;

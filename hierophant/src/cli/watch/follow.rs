@@ -9,8 +9,8 @@ use serde::de::DeserializeOwned;
 use tokio::sync::mpsc::Sender;
 
 use super::model::{Update, Whole};
-use crate::admin_model::{Changes, Job};
 use crate::cli::caller::{CallError, Caller};
+use hierophant_admin_model::{Changes, Job};
 
 /// Silence after which the stream counts as broken: two missed signs of life.
 const SILENCE: Duration = Duration::from_secs(35);

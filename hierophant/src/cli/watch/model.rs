@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use hierophant_model::records::{JobState, Millis};
 use termion::event::Key;
 
-use crate::admin_model::{Changes, Job, Overview, Running, Worker};
+use hierophant_admin_model::{Changes, Job, Overview, Running, Worker};
 
 /// Ended jobs that are remembered, and likewise failed ones.
 pub(super) const REMEMBERED: usize = 100;

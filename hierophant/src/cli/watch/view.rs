@@ -9,8 +9,8 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Borders, Paragraph};
 
 use super::model::{Link, Model, Pane, REMEMBERED};
-use crate::admin_model::Overview;
 use crate::cli::show::{counts, span};
+use hierophant_admin_model::Overview;
 
 const QUIET: Style = Style::new().fg(Color::DarkGray);
 const GOOD: Style = Style::new().fg(Color::Green);

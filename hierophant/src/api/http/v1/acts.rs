@@ -15,8 +15,8 @@ use super::page::{
     Answer, ErrorResponse, actor_timeout, invalid, job_id, known, not_found, optional, parsed,
     refusal, several, unavailable, worker_id,
 };
-use crate::admin_model::{Blocked, ClearQueue, Cleared, Done, NewPriority, Reason, Refusal};
 use crate::api::AdminContext;
+use hierophant_admin_model::{Blocked, ClearQueue, Cleared, Done, NewPriority, Reason, Refusal};
 
 /// Cancels a request; its job stops when nobody else waits for it. Cancelling twice is fine.
 #[utoipa::path(post, path = "/requests/{id}/cancel", tag = "requests", request_body = Option<Reason>,

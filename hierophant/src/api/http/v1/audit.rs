@@ -20,10 +20,10 @@ use utoipa::IntoParams;
 
 use super::PATH;
 use super::page::{Answer, invalid, limit, not_found, parsed, refusal, store_unavailable};
-use crate::admin_model::{Audited, Refusal};
 use crate::api::AdminContext;
 use crate::operators::Operator;
 use crate::tokens::Bearer;
+use hierophant_admin_model::{Audited, Refusal};
 
 /// Bytes of what is sent along with an action; a filter needs a few hundred.
 const MOST_BYTES: usize = 16 * 1024;

@@ -20,12 +20,12 @@ use super::overview::overview_of;
 use super::page::{ErrorResponse, unavailable};
 use super::render;
 use super::workers::known_and_at_work;
-use crate::admin_model::{Changes, Job, Overview, Refusal, Request};
 use crate::api::AdminContext;
 use crate::events::{Frame, Noted};
 use crate::operators::Operator;
 use crate::proofs::message::Overview as Scheduler;
 use crate::registry::KnownWorker;
+use hierophant_admin_model::{Changes, Job, Overview, Refusal, Request};
 
 /// How often changes are told.
 const PACE: Duration = Duration::from_secs(1);

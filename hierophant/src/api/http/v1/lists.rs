@@ -13,12 +13,12 @@ use super::page::{
     several, store_unavailable,
 };
 use super::render;
-use crate::admin_model::{
+use crate::api::AdminContext;
+use crate::store::{ArtifactFilter, JobFilter};
+use hierophant_admin_model::{
     Artifact, ArtifactKind, Attempt, Job, Program, ProofMode, Refusal, Request, Waiting, WholeJob,
     Why,
 };
-use crate::api::AdminContext;
-use crate::store::{ArtifactFilter, JobFilter};
 
 /// Which jobs.
 #[derive(Debug, Default, Deserialize, IntoParams)]

@@ -6,10 +6,10 @@ use hierophant_model::records::Millis;
 
 use super::page::{Answer, actor_timeout};
 use super::render;
-use crate::admin_model::{Overview, Paused, Refusal, Value};
 use crate::api::AdminContext;
 use crate::proofs::message::Overview as Scheduler;
 use crate::registry::KnownWorker;
+use hierophant_admin_model::{Overview, Paused, Refusal, Value};
 
 /// The network at a glance.
 #[utoipa::path(get, path = "/overview", tag = "overview", responses(

@@ -9,9 +9,9 @@ use axum::response::{IntoResponse, Response};
 use hierophant_model::text::error_chain;
 use network_lib::ids::{JobId, WorkerId};
 
-use crate::admin_model::{Named, Refusal, Value};
 use crate::ask::Unanswered;
 use crate::store::StoreError;
+use hierophant_admin_model::{Named, Refusal, Value};
 
 /// Default number of entries in a list.
 pub(super) const DEFAULT_ENTRIES: u32 = 100;

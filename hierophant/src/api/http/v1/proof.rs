@@ -7,10 +7,10 @@ use hierophant_model::records::RequestState;
 
 use super::lists::found_request;
 use super::page::{ErrorResponse, refusal, store_unavailable, unavailable};
-use crate::admin_model::{DIGEST_HEADER, Refusal};
 use crate::api::AdminContext;
 use crate::api::http::serve::serve_blob;
 use crate::metrics::Peer;
+use hierophant_admin_model::{DIGEST_HEADER, Refusal};
 
 /// The bytes of a request's proof, with their SHA-256 in the header `x-proof-sha256`. It does not count as
 /// fetched by its client.

@@ -6,14 +6,14 @@ use hierophant_model::clients::Clients;
 use hierophant_model::records::{ReceiverState, Role};
 use network_lib::handshake::{self, GpuLoad};
 
-use crate::admin_model::{
-    Caller, Gone, Gpu, Job, Phase, Price, ProofMode, Running, Value, Waiting, Webhook, Worker,
-};
 use crate::config::DashboardConfig;
 use crate::operators::Operator;
 use crate::proofs::core::Waiting as WaitingJob;
 use crate::proofs::message::{Overview as Scheduler, RunningProof, WorkerWork};
 use crate::registry::{DeadWorker, KnownWorker};
+use hierophant_admin_model::{
+    Caller, Gone, Gpu, Job, Phase, Price, ProofMode, Running, Value, Waiting, Webhook, Worker,
+};
 
 /// The configured price of a worker, if there is one.
 #[must_use]

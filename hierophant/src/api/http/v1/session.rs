@@ -12,11 +12,11 @@ use super::audit;
 use super::guard::{self, COOKIE, origin};
 use super::page::{invalid, refusal};
 use super::render;
-use crate::admin_model::{Caller, Refusal, SignIn};
 use crate::api::AdminContext;
 use crate::operators::sessions::LASTS;
 use crate::operators::{NotKnown, Operator};
 use crate::tokens::Role;
+use hierophant_admin_model::{Caller, Refusal, SignIn};
 
 /// Who the caller is, and what the caller may do.
 #[utoipa::path(get, path = "/session", tag = "session", responses((status = 200, body = Caller)))]

@@ -7,9 +7,9 @@ use axum::http::StatusCode;
 
 use super::acts::sent;
 use super::page::{Answer, invalid, known, not_found, refusal, store_unavailable, unavailable};
-use crate::admin_model::{MadeToken, NewToken, Refusal, Token};
 use crate::api::AdminContext;
 use crate::tokens::{CreateError, RevokeError};
+use hierophant_admin_model::{MadeToken, NewToken, Refusal, Token};
 
 /// Makes a token. Its secret is in this answer and nowhere else.
 #[utoipa::path(post, path = "/tokens", tag = "tokens", request_body = NewToken, responses(

@@ -10,10 +10,10 @@ use super::page::{
     Answer, DEFAULT_ENTRIES, actor_timeout, not_found, store_unavailable, worker_id,
 };
 use super::render;
-use crate::admin_model::{Attempt, Refusal, WholeWorker, Worker};
 use crate::api::AdminContext;
 use crate::proofs::message::{Overview, WorkerWork};
 use crate::registry::KnownWorker;
+use hierophant_admin_model::{Attempt, Refusal, WholeWorker, Worker};
 
 /// The Contemplants that are connected or may come back.
 #[utoipa::path(get, path = "/workers", tag = "workers", responses(

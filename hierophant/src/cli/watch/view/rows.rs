@@ -4,9 +4,9 @@ use hierophant_model::records::{JobState, Millis};
 use ratatui::text::{Line, Span};
 
 use super::{BAD, GOOD, QUIET};
-use crate::admin_model::{Job, Phase, Running};
 use crate::cli::show::span;
 use crate::cli::watch::model::{Model, Pane};
+use hierophant_admin_model::{Job, Phase, Running};
 
 /// Widths of the screen from which on more is shown.
 const MEDIUM: usize = 64;

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use termion::event::Key;
 
 use super::*;
-use crate::admin_model::{Changes, Job, Paused, Worker};
 use crate::cli::watch::model::{Update, Whole};
+use hierophant_admin_model::{Changes, Job, Paused, Worker};
 
 const NOW: i64 = 1_800_000_000_000;
 

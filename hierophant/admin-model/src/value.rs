@@ -11,8 +11,6 @@ use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 
-use super::workers::Availability;
-
 /// An enum whose values have fixed names in text.
 pub trait Named: Copy + Eq + 'static {
     /// Name of the enum in OpenAPI.
@@ -123,6 +121,29 @@ impl<T: Named> PartialSchema for Value<T> {
 impl<T: Named> ToSchema for Value<T> {
     fn name() -> Cow<'static, str> {
         T::NAME.into()
+    }
+}
+
+/// State of a worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Availability {
+    /// Connected and accepting jobs.
+    Ready,
+    /// Connected, but accepting no more jobs.
+    Draining,
+    /// Disconnected; it may reconnect.
+    Away,
+}
+
+impl Availability {
+    /// Name in JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Draining => "draining",
+            Self::Away => "away",
+        }
     }
 }
 

@@ -17,16 +17,16 @@ use utoipa::ToSchema;
 
 pub use commands::{Blocked, ClearQueue, Cleared, Done, NewPriority, Paused, Reason};
 pub use jobs::{Attempt, Job, Request, Running, Waiting, WholeJob, Why};
-pub use notices::{Changes, Notice, Webhook};
+pub use notices::{Changes, Notice};
 pub use operators::{Audited, Caller, SignIn};
-pub use overview::{Overview, Price};
+pub use overview::{Overview, Price, Webhook};
 pub use storage::{Artifact, Program};
 pub use tokens::{MadeToken, NewToken, Token};
 pub use value::{
-    ArtifactKind, AttemptOutcome, Backend, FailureClass, JobState, Named, NetworkMode, Phase,
-    Priority, ProofMode, RequestState, Role, Value, WorkerState,
+    ArtifactKind, AttemptOutcome, Availability, Backend, FailureClass, JobState, Named,
+    NetworkMode, Phase, Priority, ProofMode, RequestState, Role, Value, WorkerState,
 };
-pub use workers::{Availability, Gone, Gpu, WholeWorker, Worker};
+pub use workers::{Gone, Gpu, WholeWorker, Worker};
 
 /// Path below which the API is served.
 pub const PATH: &str = "/api/v1";

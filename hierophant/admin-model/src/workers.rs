@@ -48,29 +48,6 @@ pub struct Worker {
     pub running: Vec<Running>,
 }
 
-/// State of a worker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Availability {
-    /// Connected and accepting jobs.
-    Ready,
-    /// Connected, but accepting no more jobs.
-    Draining,
-    /// Disconnected; it may reconnect.
-    Away,
-}
-
-impl Availability {
-    /// Name in JSON.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Ready => "ready",
-            Self::Draining => "draining",
-            Self::Away => "away",
-        }
-    }
-}
-
 /// A GPU of a worker.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Gpu {

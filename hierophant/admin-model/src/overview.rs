@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Paused, ProofMode, Webhook, WorkerState};
+use super::{Paused, ProofMode, WorkerState};
 
 /// State of the network at a glance.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -59,4 +59,19 @@ pub struct Price {
     pub per_hour: f64,
     /// Currency of the price.
     pub currency: String,
+}
+
+/// State of a webhook receiver.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Webhook {
+    /// Host and port of its URL.
+    pub receiver: String,
+    /// Number of pending notices.
+    pub undelivered: u64,
+    /// Number of notices dropped since Hierophant started because too many were pending.
+    pub dropped: u64,
+    /// Time since which delivery fails, if it does.
+    pub failing_since: Option<i64>,
+    /// Cause of the last failed delivery, if delivery fails.
+    pub failure: Option<String>,
 }

@@ -7,21 +7,6 @@ use utoipa::ToSchema;
 
 use super::{Job, Overview, Request, Worker};
 
-/// State of a webhook receiver.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Webhook {
-    /// Host and port of its URL.
-    pub receiver: String,
-    /// Number of pending notices.
-    pub undelivered: u64,
-    /// Number of notices dropped since Hierophant started because too many were pending.
-    pub dropped: u64,
-    /// Time since which delivery fails, if it does.
-    pub failing_since: Option<i64>,
-    /// Cause of the last failed delivery, if delivery fails.
-    pub failure: Option<String>,
-}
-
 /// Body of a webhook call.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Notice {
