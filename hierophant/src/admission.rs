@@ -11,6 +11,7 @@ use hierophant_model::clients::{Clients, OverQuota, has_room};
 use hierophant_model::records::{
     ArtifactKind, ArtifactRecord, Change, Millis, NetworkMode, ProgramRecord, StorageLow, job_key,
 };
+use hierophant_scheduler::proofs::NewRequest;
 use network_lib::ids::{ArtifactId, RequestId, VkHash};
 use network_lib::job::{BlobInfo, JobSpec, ProofMode};
 use tokio::sync::Mutex;
@@ -20,7 +21,6 @@ use crate::artifacts::budget::DiskBudget;
 use crate::artifacts::damage;
 use crate::artifacts::program::looks_like_program;
 use crate::metrics::Metrics;
-use crate::proofs::NewRequest;
 use crate::store::{JobStore, StoreError};
 use crate::verify::{self, Unverifiable};
 

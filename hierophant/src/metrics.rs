@@ -17,13 +17,13 @@ use hierophant_model::clients::OverQuota;
 use hierophant_model::records::{
     AttemptRecord, Change, JobRecord, JobState, Millis, ReceiverState, RequestRecord, Usage,
 };
+use hierophant_scheduler::proofs::Overview;
+use hierophant_scheduler::registry::KnownWorker;
 use network_lib::ids::VkHash;
 use network_lib::job::{Failure, ProofMode};
 use network_lib::metrics::{self, Counter, Family, FloatGauge, Gauge, Histogram, LONG, Registrar};
 use network_lib::metrics::{Registry, SHORT, Seconds};
 
-use crate::proofs::message::Overview;
-use crate::registry::KnownWorker;
 use labels::{
     AttemptLabels, BytesLabels, ClientLabels, JobLabels, ModeLabels, NoticeLabels, ProofLabels,
     QuotaLabels, ReadLabels, ReasonLabels, ReceiverLabels, RefusalLabels, RequestLabels, RpcLabels,
@@ -494,7 +494,8 @@ impl Metrics {
             overview.workers.iter().map(|work| (work.worker, work)).collect();
         for known in &figures.workers {
             let Some(work) = work.get(&known.worker) else { continue };
-            let labels = WorkerLabels { state: known.state(), backend: work.backend.as_str() };
+            let labels =
+                WorkerLabels { state: known.state().as_str(), backend: work.backend.as_str() };
             measures.workers.get_or_create(&labels).inc();
         }
         measures.gpus.set(figures.workers.iter().filter_map(|known| {

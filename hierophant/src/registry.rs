@@ -4,12 +4,10 @@
 //! It tells `proofs` the facts (joined, changed, draining, away, lost) in order and never asks it anything.
 
 pub mod actor;
-pub mod core;
 pub mod credential;
 pub mod handle;
 pub mod keys;
 pub mod message;
 
-pub use credential::Credential;
 pub use handle::RegistryHandle;
-pub use message::{DeadWorker, KeyHolder, KnownWorker, SessionEnd};
+pub use message::{KeyHolder, SessionEnd};

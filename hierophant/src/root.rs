@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use hierophant_model::clients::{Clients, Quota};
 use hierophant_model::records::Millis;
+use hierophant_scheduler::proofs::core::Limits;
+use hierophant_scheduler::registry::core::Rules;
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::sync::watch;
 
@@ -21,10 +23,8 @@ use crate::events::Events;
 use crate::metrics::Metrics;
 use crate::proofs::ProofsHandle;
 use crate::proofs::actor::{ProofsActor, ProofsArguments};
-use crate::proofs::core::Limits;
 use crate::registry::RegistryHandle;
 use crate::registry::actor::{RegistryActor, RegistryArguments};
-use crate::registry::core::Rules;
 use crate::store::JobStore;
 use crate::tokens::Tokens;
 use crate::verify::ProofChecker;

@@ -6,16 +6,23 @@
 //! [`wire::FromWorker`] and [`wire::ToWorker`].
 
 pub mod codec;
+#[cfg(feature = "runtime")]
 pub mod config;
 pub mod handshake;
 pub mod ids;
 pub mod job;
+#[cfg(feature = "runtime")]
 pub mod logging;
+#[cfg(feature = "runtime")]
 pub mod metrics;
 pub mod named;
 pub mod secret;
+#[cfg(feature = "runtime")]
 pub mod signal;
+#[cfg(feature = "runtime")]
 pub mod task;
+#[cfg(feature = "runtime")]
 pub mod trace;
+#[cfg(feature = "runtime")]
 pub mod upload;
 pub mod wire;

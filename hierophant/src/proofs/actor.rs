@@ -15,13 +15,15 @@ use hierophant_model::records::{
     JobState, Millis, RequestState, RequestView, idempotency_key, job_key,
 };
 use hierophant_model::text::error_chain;
+use hierophant_scheduler::SessionId;
+use hierophant_scheduler::proofs::core::{Effect, IdSource, Known, Limits, Past, ProofsCore};
+use hierophant_scheduler::proofs::pace::LATELY;
+use hierophant_scheduler::proofs::{CancelError, NewRequest, SubmitError};
 use network_lib::ids::{ArtifactId, RequestId, Sha256Digest, WorkerId};
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SpawnErr};
 
-use super::core::{Effect, IdSource, Known, Limits, Past, ProofsCore};
 use super::handle::ProofsHandle;
-use super::message::{CancelError, Clearing, NewRequest, ProofsMsg, SubmitError};
-use super::pace::LATELY;
+use super::message::{Clearing, ProofsMsg};
 use crate::artifacts::audit;
 use crate::artifacts::blobs::Blobs;
 use crate::ask::reply;
@@ -72,7 +74,7 @@ pub struct ProofsState {
     events: Events,
     webhooks: Webhooks,
     outlet: Outlet,
-    sessions: BTreeMap<WorkerId, (u64, SessionHandle)>,
+    sessions: BTreeMap<WorkerId, (SessionId, SessionHandle)>,
     clock: Clock,
 }
 
@@ -294,7 +296,7 @@ impl Actor for ProofsActor {
 
 impl ProofsState {
     /// Lets go of a connection that is over; its socket closes when nobody holds it any more.
-    fn forget_session(&mut self, worker: WorkerId, session: u64) {
+    fn forget_session(&mut self, worker: WorkerId, session: SessionId) {
         if self.sessions.get(&worker).is_some_and(|(current, _)| *current == session) {
             self.sessions.remove(&worker);
         }

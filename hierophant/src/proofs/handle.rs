@@ -2,13 +2,16 @@
 
 use alloy_primitives::Address;
 use hierophant_model::operate::{Action, ClearFilter, Cleared, Done, NotDone};
+use hierophant_scheduler::SessionId;
+use hierophant_scheduler::proofs::{
+    Arrival, CancelError, LeaseAccess, NewRequest, Overview, SubmitError, Waiting, Why,
+};
 use network_lib::handshake::Capabilities;
 use network_lib::ids::{ArtifactId, JobId, LeaseId, RequestId, WorkerId};
 use network_lib::job::{BlobInfo, Execution, Failure, Progress};
 use ractor::ActorRef;
 
-use super::core::{Arrival, Waiting, Why};
-use super::message::{CancelError, LeaseAccess, NewRequest, Overview, ProofsMsg, SubmitError};
+use super::message::ProofsMsg;
 use crate::ask::{Unanswered, ask, tell};
 use crate::session::SessionHandle;
 
@@ -54,22 +57,27 @@ impl ProofsHandle {
     }
 
     /// What a worker can prove has changed.
-    pub fn capabilities_changed(&self, worker: WorkerId, session: u64, now_can: Capabilities) {
+    pub fn capabilities_changed(
+        &self,
+        worker: WorkerId,
+        session: SessionId,
+        now_can: Capabilities,
+    ) {
         tell(&self.0, ProofsMsg::CapabilitiesChanged(worker, session, now_can));
     }
 
     /// A worker wants no more jobs.
-    pub fn worker_draining(&self, worker: WorkerId, session: u64) {
+    pub fn worker_draining(&self, worker: WorkerId, session: SessionId) {
         tell(&self.0, ProofsMsg::WorkerDraining(worker, session));
     }
 
     /// A worker's connection broke; it may come back.
-    pub fn worker_away(&self, worker: WorkerId, session: u64) {
+    pub fn worker_away(&self, worker: WorkerId, session: SessionId) {
         tell(&self.0, ProofsMsg::WorkerAway(worker, session));
     }
 
     /// An operator has a worker take no more jobs, for this reason, or again.
-    pub fn worker_drained(&self, worker: WorkerId, session: u64, drained: Option<String>) {
+    pub fn worker_drained(&self, worker: WorkerId, session: SessionId, drained: Option<String>) {
         tell(&self.0, ProofsMsg::WorkerDrained(worker, session, drained));
     }
 
@@ -103,12 +111,12 @@ impl ProofsHandle {
     }
 
     /// A worker is gone.
-    pub fn worker_lost(&self, worker: WorkerId, session: u64, reason: String) {
+    pub fn worker_lost(&self, worker: WorkerId, session: SessionId, reason: String) {
         tell(&self.0, ProofsMsg::WorkerLost(worker, session, reason));
     }
 
     /// The attempts that a worker says it holds.
-    pub fn held(&self, worker: WorkerId, session: u64, held: Vec<LeaseId>) {
+    pub fn held(&self, worker: WorkerId, session: SessionId, held: Vec<LeaseId>) {
         tell(&self.0, ProofsMsg::Held(worker, session, held));
     }
 

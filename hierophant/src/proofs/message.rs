@@ -1,150 +1,17 @@
 //! What the `proofs` actor is told and asked.
 
-use std::collections::BTreeMap;
-
 use alloy_primitives::Address;
-use hierophant_model::clients::OverQuota;
-use hierophant_model::operate::{Action, ClearFilter, Cleared, Done, NotDone, Paused};
-use hierophant_model::records::{Millis, NetworkMode, RequestState};
-use network_lib::handshake::{Backend, Capabilities};
-use network_lib::ids::{ArtifactId, JobId, LeaseId, RequestId, VkHash, WorkerId};
-use network_lib::job::{BlobInfo, Execution, Failure, JobSpec, Progress, ProofMode};
+use hierophant_model::operate::{Action, ClearFilter, Cleared, Done, NotDone};
+use hierophant_scheduler::SessionId;
+use hierophant_scheduler::proofs::{
+    Arrival, CancelError, LeaseAccess, NewRequest, Overview, SubmitError, Waiting, Why,
+};
+use network_lib::handshake::Capabilities;
+use network_lib::ids::{ArtifactId, JobId, LeaseId, RequestId, WorkerId};
+use network_lib::job::{BlobInfo, Execution, Failure, Progress};
 use ractor::RpcReplyPort;
 
-use super::core::{Arrival, Waiting, Why};
-use super::lease::WorkerStats;
 use crate::session::SessionHandle;
-
-/// A request that has passed all checks of the API.
-#[derive(Debug, Clone)]
-pub struct NewRequest {
-    /// Its id, drawn by the API.
-    pub id: RequestId,
-    /// Who asks.
-    pub requester: Address,
-    /// What to prove.
-    pub spec: JobSpec,
-    /// The program's bytes.
-    pub program: ArtifactId,
-    /// Size and digest of the program's bytes.
-    pub program_blob: BlobInfo,
-    /// The input's bytes.
-    pub stdin: ArtifactId,
-    /// Size and digest of the input's bytes.
-    pub stdin_blob: BlobInfo,
-    /// The client's network mode.
-    pub network_mode: NetworkMode,
-    /// As sent; without effect.
-    pub strategy: i32,
-    /// As sent: `sp1-` and circuit version.
-    pub version: String,
-    /// As sent.
-    pub stdin_uri: String,
-    /// Whether the input is private.
-    pub stdin_private: bool,
-    /// Unix seconds.
-    pub deadline: u64,
-    /// As sent; without effect.
-    pub min_auction_period: u64,
-    /// As sent; without effect.
-    pub whitelist: Vec<Address>,
-}
-
-/// Why a request was not accepted.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum SubmitError {
-    /// As many jobs wait as this Hierophant holds; later there may be room.
-    #[error("the queue is full ({waiting} jobs wait); try again later")]
-    Busy {
-        /// How many wait.
-        waiting: usize,
-    },
-    /// The requester may take no more.
-    #[error(transparent)]
-    OverQuota(OverQuota),
-    /// The store or the actor does not answer; later it may.
-    #[error("the request could not be stored; try again later")]
-    Unavailable,
-}
-
-/// Why a request was not cancelled.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum CancelError {
-    /// No such request.
-    #[error("no such request")]
-    NotFound,
-    /// Somebody else made it.
-    #[error("only its requester may cancel a request")]
-    NotYours,
-    /// It has ended otherwise.
-    #[error("the request is already {0}")]
-    AlreadyEnded(RequestState),
-    /// The store or the actor does not answer; later it may.
-    #[error("the cancellation could not be stored; try again later")]
-    Unavailable,
-}
-
-/// What the holder of a lease may fetch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LeaseAccess {
-    /// The program's bytes.
-    pub program: ArtifactId,
-    /// The input's bytes.
-    pub stdin: ArtifactId,
-}
-
-/// A proof in the making, for people.
-#[derive(Debug, Clone)]
-pub struct RunningProof {
-    /// The job.
-    pub job: JobId,
-    /// The requests that wait for it.
-    pub requests: Vec<RequestId>,
-    /// The program.
-    pub program: VkHash,
-    /// Kind of proof.
-    pub mode: ProofMode,
-    /// When the attempt started.
-    pub began_at: Millis,
-    /// Latest word from the worker.
-    pub progress: Option<Progress>,
-    /// Whether another worker is at the same job.
-    pub raced: bool,
-}
-
-/// A worker as the scheduler sees it, for people.
-#[derive(Debug, Clone)]
-pub struct WorkerWork {
-    /// Its id.
-    pub worker: WorkerId,
-    /// What makes its proofs.
-    pub backend: Backend,
-    /// What it can prove.
-    pub capabilities: Capabilities,
-    /// Whether it takes no more jobs.
-    pub draining: bool,
-    /// How it has done.
-    pub stats: WorkerStats,
-    /// What it is working on.
-    pub running: Vec<RunningProof>,
-}
-
-/// The scheduler at a glance.
-#[derive(Debug, Clone, Default)]
-pub struct Overview {
-    /// Jobs that wait.
-    pub waiting: usize,
-    /// The same, by kind of proof.
-    pub waiting_by_mode: BTreeMap<ProofMode, usize>,
-    /// When the oldest of them was created.
-    pub oldest_waiting: Option<Millis>,
-    /// Jobs that are not terminal.
-    pub unfinished: usize,
-    /// Why nothing is given out, if so.
-    pub paused: Option<Paused>,
-    /// Connected workers.
-    pub workers: Vec<WorkerWork>,
-}
 
 /// A clearing of the queue that goes on, a batch at a time: others are answered in between.
 #[derive(Debug)]
@@ -169,15 +36,15 @@ pub enum ProofsMsg {
     /// `registry`: a worker is there, and how it is talked to. Its first message is the welcome.
     WorkerJoined(Box<Arrival>, SessionHandle),
     /// `registry`: what a worker can prove has changed.
-    CapabilitiesChanged(WorkerId, u64, Capabilities),
+    CapabilitiesChanged(WorkerId, SessionId, Capabilities),
     /// `registry`: a worker wants no more jobs.
-    WorkerDraining(WorkerId, u64),
+    WorkerDraining(WorkerId, SessionId),
     /// `registry`: a worker's connection broke; it may come back.
-    WorkerAway(WorkerId, u64),
+    WorkerAway(WorkerId, SessionId),
     /// `registry`: a worker is gone.
-    WorkerLost(WorkerId, u64, String),
+    WorkerLost(WorkerId, SessionId, String),
     /// Session: the attempts that a worker says it holds.
-    Held(WorkerId, u64, Vec<LeaseId>),
+    Held(WorkerId, SessionId, Vec<LeaseId>),
     /// Session: an attempt has gone on.
     Progressed(WorkerId, LeaseId, Progress),
     /// Session: the program has been executed.
@@ -207,7 +74,7 @@ pub enum ProofsMsg {
     /// Go on with a clearing.
     ClearOn(Box<Clearing>),
     /// `registry`: an operator has a worker take no more jobs, for this reason, or again.
-    WorkerDrained(WorkerId, u64, Option<String>),
+    WorkerDrained(WorkerId, SessionId, Option<String>),
     /// Why a job has no proof yet, `None` if it has ended or there is no such job.
     Why(JobId, RpcReplyPort<Option<Why>>),
     /// The waiting jobs in their order: how many to leave out, how many at most.

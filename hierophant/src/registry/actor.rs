@@ -10,6 +10,9 @@ use hierophant_model::operate::{Done, NotDone, WorkerAction};
 use hierophant_model::records::{Change, Millis, SettingKind};
 use hierophant_model::sanitize::{self, tidy};
 use hierophant_model::text::error_chain;
+use hierophant_scheduler::SessionId;
+use hierophant_scheduler::proofs::Arrival;
+use hierophant_scheduler::registry::core::{RegistryCore, Rules};
 use network_lib::handshake::{Hello, ProtocolRange, Refusal, RefusalCode, Welcome};
 use network_lib::ids::WorkerId;
 use network_lib::secret::Secret;
@@ -18,7 +21,6 @@ use network_lib::wire::ToWorker;
 use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SpawnErr, SupervisionEvent};
 use tokio::sync::broadcast::error::RecvError;
 
-use super::core::{RegistryCore, Rules};
 use super::credential::{authorize, revoked};
 use super::handle::RegistryHandle;
 use super::keys::Keys;
@@ -26,7 +28,7 @@ use super::message::{KeyHolder, RegistryMsg, SessionEnd};
 use crate::ask::reply;
 use crate::clock::Clock;
 use crate::events::Events;
-use crate::proofs::{Arrival, ProofsHandle};
+use crate::proofs::ProofsHandle;
 use crate::session::actor::{SessionActor, SessionArguments};
 use crate::session::{CloseReason, SessionHandle};
 use crate::store::JobStore;
@@ -67,8 +69,8 @@ pub struct RegistryState {
     store: Arc<dyn JobStore>,
     events: Events,
     /// By number of the connection.
-    sessions: BTreeMap<u64, SessionHandle>,
-    by_actor: BTreeMap<ActorId, (WorkerId, u64)>,
+    sessions: BTreeMap<SessionId, SessionHandle>,
+    by_actor: BTreeMap<ActorId, (WorkerId, SessionId)>,
 }
 
 /// The actor.
@@ -291,7 +293,7 @@ impl RegistryState {
         &mut self,
         now: Millis,
         worker: WorkerId,
-        session: u64,
+        session: SessionId,
         end: SessionEnd,
     ) {
         if let Some(handle) = self.sessions.remove(&session) {
@@ -365,7 +367,7 @@ impl RegistryState {
         })
     }
 
-    async fn lost(&mut self, now: Millis, worker: WorkerId, session: u64, reason: &str) {
+    async fn lost(&mut self, now: Millis, worker: WorkerId, session: SessionId, reason: &str) {
         let leaving = self.core.is_draining(worker, session);
         let name = self.core.name(worker).unwrap_or_default().to_owned();
         if !self.core.lost(now, worker, session, reason) {

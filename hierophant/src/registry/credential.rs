@@ -1,47 +1,13 @@
 //! By what a Contemplant is admitted: its own token, the configuration's `worker_token`, or being on this
 //! machine.
 
-use std::fmt;
 use std::net::IpAddr;
 
-use network_lib::ids::TokenId;
+use hierophant_scheduler::registry::Credential;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use crate::tokens::{Bearer, Role, Tokens};
-
-/// By what a Contemplant was admitted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Credential {
-    /// No token is asked for, and it is on this machine.
-    ThisMachine,
-    /// The `worker_token` of the configuration.
-    Shared,
-    /// A token of its own, and its name.
-    Own(TokenId, String),
-}
-
-impl Credential {
-    /// The token, unless it is that of the configuration or none.
-    #[must_use]
-    pub const fn token(&self) -> Option<TokenId> {
-        match self {
-            Self::Own(id, _) => Some(*id),
-            Self::ThisMachine | Self::Shared => None,
-        }
-    }
-}
-
-/// For people: `this machine`, `worker_token`, or `token` and its name.
-impl fmt::Display for Credential {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::ThisMachine => f.write_str("this machine"),
-            Self::Shared => f.write_str("worker_token"),
-            Self::Own(_, name) => write!(f, "token {name}"),
-        }
-    }
-}
 
 /// By what a Contemplant at `ip` is admitted that presents `secret`; `shared` is the configuration's.
 ///

@@ -4,12 +4,14 @@ use std::net::IpAddr;
 
 use axum::extract::ws::WebSocket;
 use hierophant_model::operate::{Blocked, Done, NotDone, WorkerAction};
+use hierophant_scheduler::SessionId;
+use hierophant_scheduler::registry::{DeadWorker, KnownWorker};
 use network_lib::handshake::{Capabilities, GpuLoad, Hello, Refusal};
 use network_lib::ids::WorkerId;
 use network_lib::secret::Secret;
 use ractor::ActorRef;
 
-use super::message::{DeadWorker, KeyHolder, KnownWorker, RegistryMsg, SessionEnd};
+use super::message::{KeyHolder, RegistryMsg, SessionEnd};
 use crate::ask::{Unanswered, ask, tell};
 
 /// Handle to the owner of the workers' connections.
@@ -36,27 +38,32 @@ impl RegistryHandle {
     }
 
     /// Something came from a worker.
-    pub fn heard(&self, worker: WorkerId, session: u64) {
+    pub fn heard(&self, worker: WorkerId, session: SessionId) {
         tell(&self.0, RegistryMsg::Heard(worker, session));
     }
 
     /// How busy a worker's GPUs are.
-    pub fn gpu_loads(&self, worker: WorkerId, session: u64, loads: Vec<GpuLoad>) {
+    pub fn gpu_loads(&self, worker: WorkerId, session: SessionId, loads: Vec<GpuLoad>) {
         tell(&self.0, RegistryMsg::GpuLoads(worker, session, loads));
     }
 
     /// What a worker can prove has changed.
-    pub fn capabilities_changed(&self, worker: WorkerId, session: u64, now_can: Capabilities) {
+    pub fn capabilities_changed(
+        &self,
+        worker: WorkerId,
+        session: SessionId,
+        now_can: Capabilities,
+    ) {
         tell(&self.0, RegistryMsg::CapabilitiesChanged(worker, session, now_can));
     }
 
     /// A worker wants no more jobs.
-    pub fn draining(&self, worker: WorkerId, session: u64, reason: String) {
+    pub fn draining(&self, worker: WorkerId, session: SessionId, reason: String) {
         tell(&self.0, RegistryMsg::Draining(worker, session, reason));
     }
 
     /// A worker's session has ended.
-    pub fn session_ended(&self, worker: WorkerId, session: u64, end: SessionEnd) {
+    pub fn session_ended(&self, worker: WorkerId, session: SessionId, end: SessionEnd) {
         tell(&self.0, RegistryMsg::SessionEnded(worker, session, end));
     }
 

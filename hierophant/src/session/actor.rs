@@ -3,6 +3,7 @@
 use axum::extract::ws::WebSocket;
 use futures_util::StreamExt;
 use hierophant_model::sanitize::sentence;
+use hierophant_scheduler::SessionId;
 use network_lib::ids::WorkerId;
 use network_lib::task;
 use network_lib::wire::FromWorker;
@@ -21,7 +22,7 @@ pub struct SessionArguments {
     /// The worker.
     pub worker: WorkerId,
     /// Number of its connection.
-    pub session: u64,
+    pub session: SessionId,
     /// Its socket.
     pub socket: WebSocket,
     /// Hears of life and abilities.
@@ -34,7 +35,7 @@ pub struct SessionArguments {
 #[derive(Debug)]
 pub struct SessionState {
     worker: WorkerId,
-    session: u64,
+    session: SessionId,
     outbox: mpsc::Sender<Outgoing>,
     registry: RegistryHandle,
     proofs: ProofsHandle,

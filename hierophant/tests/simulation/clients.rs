@@ -1,8 +1,8 @@
 //! Clients: each asks for one proof, again and again until it gets an answer, and polls.
 
 use alloy_primitives::Address;
-use hierophant::proofs::NewRequest;
 use hierophant_model::records::{Millis, NetworkMode, RequestState};
+use hierophant_scheduler::proofs::NewRequest;
 use network_lib::ids::{ArtifactId, RequestId, Sha256Digest, VkHash};
 use network_lib::job::{BlobInfo, JobSpec, ProofMode};
 use rand::Rng;

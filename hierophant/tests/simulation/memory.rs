@@ -3,11 +3,11 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use hierophant::proofs::core::Past;
 use hierophant_model::records::{
     AttemptOutcome, AttemptRecord, Change, JobRecord, JobState, Millis, RequestRecord,
     RequestState, Setting, SettingKind, UnfinishedJob,
 };
+use hierophant_scheduler::proofs::core::Past;
 use network_lib::ids::{ArtifactId, JobId, LeaseId, RequestId, Sha256Digest, WorkerId};
 use network_lib::job::FailureClass;
 

@@ -9,9 +9,10 @@ mod proving;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 
-use hierophant::proofs::core::ProofsCore;
-use hierophant::registry::core::RegistryCore;
 use hierophant_model::records::{AttemptRecord, Millis, RequestState};
+use hierophant_scheduler::SessionId;
+use hierophant_scheduler::proofs::core::ProofsCore;
+use hierophant_scheduler::registry::core::RegistryCore;
 use network_lib::ids::{LeaseId, WorkerId};
 use network_lib::job::{Failure, FailureClass};
 use network_lib::wire::{FromWorker, ToWorker};
@@ -131,7 +132,7 @@ pub struct World {
     /// Which worker a connection belongs to; connections are never numbered twice.
     sessions: BTreeMap<u64, usize>,
     /// Connections of this boot by the registry's own numbers.
-    known: BTreeMap<(WorkerId, u64), u64>,
+    known: BTreeMap<(WorkerId, SessionId), u64>,
     /// Connections that are cut without either side knowing it yet.
     broken: BTreeSet<u64>,
     /// When the last message of a connection arrives, each way: messages do not overtake.

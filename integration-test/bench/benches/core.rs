@@ -7,10 +7,10 @@ use std::collections::VecDeque;
 
 use alloy_primitives::Address;
 use divan::Bencher;
-use hierophant::proofs::core::{Arrival, Effect, IdSource, Known, Limits, Past, ProofsCore};
-use hierophant::proofs::message::NewRequest;
 use hierophant_model::clients::Clients;
 use hierophant_model::records::{Millis, NetworkMode};
+use hierophant_scheduler::proofs::core::{Effect, IdSource, Known, Limits, Past, ProofsCore};
+use hierophant_scheduler::proofs::{Arrival, NewRequest};
 use network_lib::handshake::Welcome;
 use network_lib::ids::{ArtifactId, LeaseId, RequestId, Sha256Digest, VkHash, WorkerId};
 use network_lib::job::{BlobInfo, Failure, FailureClass, JobSpec, ProofMode};

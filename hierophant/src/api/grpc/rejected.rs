@@ -7,10 +7,10 @@ use std::io;
 
 use hierophant_model::clients::OverQuota;
 use hierophant_model::text::error_chain;
+use hierophant_scheduler::proofs::{CancelError, SubmitError};
 use tonic::{Code, Status};
 
 use crate::admission::Rejected;
-use crate::proofs::{CancelError, SubmitError};
 use crate::store::StoreError;
 
 impl From<Rejected> for Status {

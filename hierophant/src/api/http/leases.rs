@@ -7,6 +7,7 @@ use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
+use hierophant_scheduler::proofs::LeaseAccess;
 use network_lib::ids::{ArtifactId, LeaseId, TokenId};
 
 use super::receive::receive;
@@ -15,7 +16,6 @@ use super::{answer, try_again};
 use crate::api::WorkerContext;
 use crate::api::bearer::bearer;
 use crate::metrics::{Direction, Peer};
-use crate::proofs::LeaseAccess;
 use crate::proofs::log::lease_hint;
 use crate::tokens::Tokens;
 

@@ -12,13 +12,13 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use hierophant_model::records::{JobRecord, Millis, RequestRecord};
 use hierophant_model::text::{error_chain, short_request_id};
+use hierophant_scheduler::proofs::{RunningProof, WorkerWork};
+use hierophant_scheduler::registry::{DeadWorker, KnownWorker};
 use network_lib::ids::{JobId, VkHash, WorkerId};
 use serde::{Deserialize, Serialize};
 
 use super::answer;
 use crate::api::AdminContext;
-use crate::proofs::message::{RunningProof, WorkerWork};
-use crate::registry::{DeadWorker, KnownWorker};
 use crate::store::{JobStore, StoreError};
 
 /// How many finished proofs are listed if the caller does not say, and at most.
@@ -257,7 +257,7 @@ async fn history(
 fn contemplant(now: Millis, known: KnownWorker, work: &WorkerWork) -> Contemplant {
     let stats = &work.stats;
     let average = (stats.completed > 0).then(|| seconds(stats.proof_millis / stats.completed));
-    let state = known.state();
+    let state = known.state().as_str();
     Contemplant {
         id: known.worker,
         name: known.name,

@@ -2,13 +2,13 @@
 
 use hierophant_model::operate::{Action, Done, NotDone};
 use hierophant_model::records::{JobRecord, JobState, Millis, RequestRecord, RequestState};
+use hierophant_scheduler::proofs::core::NotActed;
 use network_lib::ids::JobId;
 use network_lib::job::FailureClass;
 use ractor::{ActorProcessingErr, ActorRef};
 
 use super::{ProofsState, log_unread};
 use crate::ask::{reply, tell};
-use crate::proofs::core::NotActed;
 use crate::proofs::message::{Clearing, ProofsMsg};
 use crate::store::StoreError;
 

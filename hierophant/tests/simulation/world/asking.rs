@@ -1,7 +1,7 @@
 //! What clients do.
 
-use hierophant::proofs::core::Known;
 use hierophant_model::records::{Millis, idempotency_key, job_key};
+use hierophant_scheduler::proofs::core::Known;
 use network_lib::ids::RequestId;
 use rand::Rng;
 

@@ -1,9 +1,10 @@
 //! Hierophant in the world: it starts, decides, commits, and dies.
 
-use hierophant::proofs::core::{Effect, IdSource, Limits, ProofsCore};
-use hierophant::registry::core::{RegistryCore, Rules};
 use hierophant_model::clients::Clients;
 use hierophant_model::records::{Change, Millis};
+use hierophant_scheduler::SessionId;
+use hierophant_scheduler::proofs::core::{Effect, IdSource, Limits, ProofsCore};
+use hierophant_scheduler::registry::core::{RegistryCore, Rules};
 use network_lib::ids::WorkerId;
 use network_lib::job::ProofMode;
 use rand::rngs::StdRng;
@@ -128,7 +129,7 @@ impl World {
     }
 
     pub(super) fn session_of(&self, worker: WorkerId) -> Option<u64> {
-        let of_worker = |(known, _): &&(WorkerId, u64)| *known == worker;
+        let of_worker = |(known, _): &&(WorkerId, SessionId)| *known == worker;
         self.known.keys().filter(of_worker).max().map(|key| self.known[key])
     }
 

@@ -2,8 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use hierophant::proofs::core::Arrival;
-use hierophant::registry::Credential;
+use hierophant_scheduler::proofs::Arrival;
+use hierophant_scheduler::registry::Credential;
 use network_lib::handshake::{Hello, Welcome};
 use network_lib::ids::{ArtifactId, LeaseId};
 use network_lib::job::{Phase, Progress};

@@ -11,6 +11,8 @@ use futures_util::stream;
 use hierophant_model::clients::Clients;
 use hierophant_model::records::{JobRecord, Millis, RequestRecord};
 use hierophant_model::text::error_chain;
+use hierophant_scheduler::proofs::Overview as Scheduler;
+use hierophant_scheduler::registry::KnownWorker;
 use network_lib::ids::{JobId, WorkerId};
 use serde_json::json;
 use tokio::time::{MissedTickBehavior, interval, sleep};
@@ -23,8 +25,6 @@ use super::workers::known_and_at_work;
 use crate::api::AdminContext;
 use crate::events::{Frame, Noted};
 use crate::operators::Operator;
-use crate::proofs::message::Overview as Scheduler;
-use crate::registry::KnownWorker;
 use hierophant_admin_model::{Changes, Job, Overview, Refusal, Request};
 
 /// How often changes are told.
@@ -162,9 +162,10 @@ mod tests {
     use network_lib::job::{Phase, Progress, ProofMode};
 
     use super::*;
-    use crate::proofs::lease::WorkerStats;
-    use crate::proofs::message::{RunningProof, WorkerWork};
-    use crate::registry::Credential;
+    use hierophant_scheduler::SessionId;
+    use hierophant_scheduler::proofs::lease::WorkerStats;
+    use hierophant_scheduler::proofs::{RunningProof, WorkerWork};
+    use hierophant_scheduler::registry::Credential;
 
     fn overview() -> Overview {
         Overview {
@@ -188,7 +189,7 @@ mod tests {
     fn known(worker: WorkerId) -> KnownWorker {
         KnownWorker {
             worker,
-            session: 1,
+            session: SessionId(1),
             name: "tobit".into(),
             ip: IpAddr::V4(Ipv4Addr::LOCALHOST),
             credential: Credential::ThisMachine,

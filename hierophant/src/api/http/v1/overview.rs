@@ -3,12 +3,12 @@
 use axum::Json;
 use axum::extract::State;
 use hierophant_model::records::Millis;
+use hierophant_scheduler::proofs::Overview as Scheduler;
+use hierophant_scheduler::registry::KnownWorker;
 
 use super::page::{Answer, actor_timeout};
 use super::render;
 use crate::api::AdminContext;
-use crate::proofs::message::Overview as Scheduler;
-use crate::registry::KnownWorker;
 use hierophant_admin_model::{Overview, Paused, Refusal, Value};
 
 /// The network at a glance.
@@ -49,7 +49,7 @@ pub(super) fn overview_of(
         overview.waiting.insert((*mode).into(), *count);
     }
     for worker in known {
-        *overview.workers.entry(Value::named(worker.state())).or_default() += 1;
+        *overview.workers.entry(Value::named(worker.state().as_str())).or_default() += 1;
     }
     overview
 }

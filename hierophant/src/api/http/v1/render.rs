@@ -4,13 +4,13 @@ use std::iter;
 
 use hierophant_model::clients::Clients;
 use hierophant_model::records::{ReceiverState, Role};
+use hierophant_scheduler::proofs::Waiting as WaitingJob;
+use hierophant_scheduler::proofs::{Overview as Scheduler, RunningProof, WorkerWork};
+use hierophant_scheduler::registry::{DeadWorker, KnownWorker};
 use network_lib::handshake::{self, GpuLoad};
 
 use crate::config::DashboardConfig;
 use crate::operators::Operator;
-use crate::proofs::core::Waiting as WaitingJob;
-use crate::proofs::message::{Overview as Scheduler, RunningProof, WorkerWork};
-use crate::registry::{DeadWorker, KnownWorker};
 use hierophant_admin_model::{
     Caller, Gone, Gpu, Job, Phase, Price, ProofMode, Running, Value, Waiting, Webhook, Worker,
 };
@@ -69,7 +69,7 @@ pub(super) fn worker(known: &KnownWorker, work: &WorkerWork) -> Worker {
         backend: work.backend.into(),
         modes: work.capabilities.modes.iter().copied().map(ProofMode::Known).collect(),
         slots: work.capabilities.slots,
-        state: Value::named(known.state()),
+        state: Value::named(known.state().as_str()),
         obstacle: work.capabilities.obstacle.clone(),
         drained: known.drained.clone(),
         joined_at: known.joined_at.0,

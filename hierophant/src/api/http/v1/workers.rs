@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::extract::{Path, State};
+use hierophant_scheduler::proofs::{Overview, WorkerWork};
+use hierophant_scheduler::registry::KnownWorker;
 use network_lib::ids::WorkerId;
 
 use super::page::{
@@ -11,8 +13,6 @@ use super::page::{
 };
 use super::render;
 use crate::api::AdminContext;
-use crate::proofs::message::{Overview, WorkerWork};
-use crate::registry::KnownWorker;
 use hierophant_admin_model::{Attempt, Refusal, WholeWorker, Worker};
 
 /// The Contemplants that are connected or may come back.

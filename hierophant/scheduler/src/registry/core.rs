@@ -11,8 +11,8 @@ use hierophant_model::sanitize::{MOST_GPUS, name};
 use network_lib::handshake::{Backend, GpuLoad, Hello, ProtocolRange, Refusal, RefusalCode};
 use network_lib::ids::{TokenId, WorkerId};
 
-use super::Credential;
-use super::message::{DeadWorker, KnownWorker};
+use super::{Credential, DeadWorker, KnownWorker};
+use crate::SessionId;
 use operate::Mark;
 
 pub use operate::Decision;
@@ -37,11 +37,11 @@ pub struct Rules {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Admission {
     /// Number of the new connection.
-    pub session: u64,
+    pub session: SessionId,
     /// Protocol version to speak.
     pub protocol: u16,
     /// Number of an older connection of the same worker, which is over now.
-    pub replaces: Option<u64>,
+    pub replaces: Option<SessionId>,
 }
 
 /// Who is connected and who is gone.
@@ -50,7 +50,7 @@ pub struct RegistryCore {
     rules: Rules,
     workers: BTreeMap<WorkerId, KnownWorker>,
     dead: VecDeque<DeadWorker>,
-    next_session: u64,
+    next_session: SessionId,
     blocked: BTreeMap<Subject, Mark>,
     drained: BTreeMap<WorkerId, Mark>,
 }
@@ -63,7 +63,7 @@ impl RegistryCore {
             rules,
             workers: BTreeMap::new(),
             dead: VecDeque::new(),
-            next_session: 1,
+            next_session: SessionId(1),
             blocked: BTreeMap::new(),
             drained: BTreeMap::new(),
         }
@@ -134,7 +134,7 @@ impl RegistryCore {
             self.lost(now, hello.worker_id, session, "connected anew");
         }
         let session = self.next_session;
-        self.next_session += 1;
+        self.next_session.0 += 1;
         let worker = KnownWorker {
             worker: hello.worker_id,
             session,
@@ -154,14 +154,19 @@ impl RegistryCore {
     }
 
     /// Something came from a worker.
-    pub fn heard(&mut self, now: Millis, worker: WorkerId, session: u64) {
+    pub fn heard(&mut self, now: Millis, worker: WorkerId, session: SessionId) {
         if let Some(known) = self.connected(worker, session) {
             known.heard_at = now;
         }
     }
 
     /// How busy a worker's GPUs are. Returns whether that is news.
-    pub fn gpu_loads(&mut self, worker: WorkerId, session: u64, mut loads: Vec<GpuLoad>) -> bool {
+    pub fn gpu_loads(
+        &mut self,
+        worker: WorkerId,
+        session: SessionId,
+        mut loads: Vec<GpuLoad>,
+    ) -> bool {
         loads.truncate(MOST_GPUS);
         let Some(known) = self.connected(worker, session) else { return false };
         let news = known.gpus != loads;
@@ -171,7 +176,7 @@ impl RegistryCore {
 
     /// Whether this connection of the worker is the current one.
     #[must_use]
-    pub fn is_current(&self, worker: WorkerId, session: u64) -> bool {
+    pub fn is_current(&self, worker: WorkerId, session: SessionId) -> bool {
         self.workers.get(&worker).is_some_and(|known| known.session == session)
     }
 
@@ -184,13 +189,13 @@ impl RegistryCore {
     }
 
     /// A worker takes no more jobs. Returns whether it is there.
-    pub fn draining(&mut self, worker: WorkerId, session: u64) -> bool {
+    pub fn draining(&mut self, worker: WorkerId, session: SessionId) -> bool {
         self.connected(worker, session).map(|known| known.draining = true).is_some()
     }
 
     /// A worker's connection broke; it may come back until it was silent for too long. Returns whether
     /// it was there.
-    pub fn cut(&mut self, worker: WorkerId, session: u64, reason: &str) -> bool {
+    pub fn cut(&mut self, worker: WorkerId, session: SessionId, reason: &str) -> bool {
         let Some(known) = self.connected(worker, session) else { return false };
         known.cut = Some(reason.to_owned());
         // How busy they are is not known any more.
@@ -199,7 +204,13 @@ impl RegistryCore {
     }
 
     /// A worker is gone. Returns whether it was there.
-    pub fn lost(&mut self, now: Millis, worker: WorkerId, session: u64, reason: &str) -> bool {
+    pub fn lost(
+        &mut self,
+        now: Millis,
+        worker: WorkerId,
+        session: SessionId,
+        reason: &str,
+    ) -> bool {
         if !self.is_current(worker, session) {
             return false;
         }
@@ -212,7 +223,7 @@ impl RegistryCore {
 
     /// Workers that were silent for too long, each with what is to be said of it.
     #[must_use]
-    pub fn silent(&self, now: Millis) -> Vec<(WorkerId, u64, String)> {
+    pub fn silent(&self, now: Millis) -> Vec<(WorkerId, SessionId, String)> {
         let reason = |known: &KnownWorker| match &known.cut {
             None => "silent for too long".to_owned(),
             Some(cut) => format!("{cut}; has not come back"),
@@ -229,7 +240,7 @@ impl RegistryCore {
     pub fn admitted_by_invalid(
         &self,
         is_valid: impl Fn(TokenId) -> bool,
-    ) -> Vec<(WorkerId, u64, String)> {
+    ) -> Vec<(WorkerId, SessionId, String)> {
         let invalid = |known: &KnownWorker| match &known.credential {
             Credential::Own(id, name) if !is_valid(*id) => {
                 Some((known.worker, known.session, name.clone()))
@@ -247,13 +258,13 @@ impl RegistryCore {
 
     /// The current connection of a worker that is there.
     #[must_use]
-    pub fn session(&self, worker: WorkerId) -> Option<u64> {
+    pub fn session(&self, worker: WorkerId) -> Option<SessionId> {
         self.workers.get(&worker).filter(|known| known.cut.is_none()).map(|known| known.session)
     }
 
     /// Whether a worker takes no more jobs.
     #[must_use]
-    pub fn is_draining(&self, worker: WorkerId, session: u64) -> bool {
+    pub fn is_draining(&self, worker: WorkerId, session: SessionId) -> bool {
         self.workers.get(&worker).is_some_and(|known| known.session == session && known.draining)
     }
 
@@ -281,7 +292,7 @@ impl RegistryCore {
         self.workers.get(&worker).map(|known| known.name.as_str())
     }
 
-    fn connected(&mut self, worker: WorkerId, session: u64) -> Option<&mut KnownWorker> {
+    fn connected(&mut self, worker: WorkerId, session: SessionId) -> Option<&mut KnownWorker> {
         self.workers.get_mut(&worker).filter(|known| known.session == session)
     }
 }

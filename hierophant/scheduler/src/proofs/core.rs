@@ -35,18 +35,16 @@ use network_lib::wire::ToWorker;
 use super::assign::FailedOn;
 use super::lease::{Lease, Leases, Worker, WorkerStats, Workers};
 use super::memory::Needs;
-use super::message::{LeaseAccess, Overview, RunningProof, WorkerWork};
 use super::pace::Pace;
 use super::queue::{Queue, Rank};
+use super::{LeaseAccess, Overview, RunningProof, WorkerWork};
+use crate::SessionId;
 
 pub use ids::IdSource;
-pub use line::Waiting;
 use open::{Lately, OpenRequests};
 pub use operate::NotActed;
 pub use requests::Known;
 pub use restore::Past;
-pub use why::Why;
-pub use workers::Arrival;
 
 /// Numbers that bound the scheduler. Durations are in milliseconds.
 #[derive(Debug, Clone)]
@@ -222,7 +220,7 @@ impl ProofsCore {
         }
     }
 
-    fn connected(&mut self, id: WorkerId, session: u64) -> Option<&mut Worker> {
+    fn connected(&mut self, id: WorkerId, session: SessionId) -> Option<&mut Worker> {
         self.workers.get_mut(&id).filter(|worker| worker.session == session)
     }
 

@@ -22,7 +22,8 @@ use network_lib::job::{
 use memory::Memory;
 
 use super::*;
-use crate::proofs::message::NewRequest;
+use crate::SessionId;
+use crate::proofs::{Arrival, NewRequest};
 
 const START: Millis = Millis(1_000_000);
 const DEADLINE: u64 = 5_000;
@@ -105,7 +106,7 @@ fn capabilities(modes: Vec<ProofMode>) -> Capabilities {
 fn arrival(n: u8, session: u64, held: &[LeaseId]) -> Arrival {
     Arrival {
         worker: worker(n),
-        session,
+        session: SessionId(session),
         name: "amos".into(),
         capabilities: capabilities(vec![ProofMode::Core]),
         held: held.to_vec(),

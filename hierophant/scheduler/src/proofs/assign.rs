@@ -72,6 +72,7 @@ mod tests {
     use network_lib::job::{Memory, OutOfMemory, ProofMode};
 
     use super::*;
+    use crate::SessionId;
 
     /// Nothing is known of needs.
     fn choose(spec: &JobSpec, failed_on: &FailedOn, workers: &Workers) -> Option<WorkerId> {
@@ -90,7 +91,7 @@ mod tests {
             gpus: vec![],
             obstacle: None,
         };
-        Worker::new(1, "amos".into(), capabilities)
+        Worker::new(SessionId(1), "amos".into(), capabilities)
     }
 
     fn spec() -> JobSpec {

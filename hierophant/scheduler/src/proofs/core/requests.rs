@@ -8,7 +8,7 @@ use hierophant_model::records::{
 use network_lib::ids::{JobId, RequestId, Sha256Digest};
 
 use super::{Effect, LiveJob, ProofsCore};
-use crate::proofs::message::{CancelError, NewRequest, SubmitError};
+use crate::proofs::{CancelError, NewRequest, SubmitError};
 
 /// What the store knows about a new request.
 #[derive(Debug, Default)]

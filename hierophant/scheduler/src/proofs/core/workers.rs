@@ -1,35 +1,18 @@
 //! Workers come, go away, come back, or are gone.
 
 use hierophant_model::records::{AttemptOutcome, Change, JobState, Millis};
-use network_lib::handshake::{Capabilities, ProtocolRange, Refusal, RefusalCode, Welcome};
+use network_lib::handshake::{Capabilities, ProtocolRange, Refusal, RefusalCode};
 use network_lib::ids::{LeaseId, WorkerId};
 use network_lib::job::FailureClass;
 use network_lib::wire::ToWorker;
 
 use super::{Effect, ProofsCore};
+use crate::SessionId;
+use crate::proofs::Arrival;
 use crate::proofs::lease::Worker;
 
 /// For how long it is remembered what a worker that is gone has done: a day.
 const REMEMBERED_MS: u64 = 24 * 3600 * 1000;
-
-/// What `registry` knows of a worker that it has admitted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Arrival {
-    /// Its id.
-    pub worker: WorkerId,
-    /// Number of its connection.
-    pub session: u64,
-    /// Its name.
-    pub name: String,
-    /// What it can prove.
-    pub capabilities: Capabilities,
-    /// Attempts that it says it holds from an earlier connection.
-    pub held: Vec<LeaseId>,
-    /// Why an operator has it take no more jobs, if so.
-    pub drained: Option<String>,
-    /// The welcome to send, without the attempts to resume.
-    pub welcome: Welcome,
-}
 
 impl ProofsCore {
     /// A worker has connected; an older connection of the same worker is over. Attempts of it that it
@@ -78,7 +61,7 @@ impl ProofsCore {
         &mut self,
         now: Millis,
         id: WorkerId,
-        session: u64,
+        session: SessionId,
         capabilities: Capabilities,
     ) -> Vec<Effect> {
         let mut effects = Vec::new();
@@ -90,7 +73,7 @@ impl ProofsCore {
     }
 
     /// A worker takes no more jobs.
-    pub fn worker_draining(&mut self, id: WorkerId, session: u64) {
+    pub fn worker_draining(&mut self, id: WorkerId, session: SessionId) {
         if let Some(worker) = self.connected(id, session) {
             worker.draining = true;
         }
@@ -98,7 +81,7 @@ impl ProofsCore {
 
     /// A worker's connection broke. What it works on goes on, for it may come back; what it has not said
     /// a word about may never have reached it, and waits again at once.
-    pub fn worker_away(&mut self, now: Millis, id: WorkerId, session: u64) -> Vec<Effect> {
+    pub fn worker_away(&mut self, now: Millis, id: WorkerId, session: SessionId) -> Vec<Effect> {
         let mut effects = Vec::new();
         let Some(worker) = self.connected(id, session) else { return effects };
         worker.away = true;
@@ -117,7 +100,7 @@ impl ProofsCore {
         &mut self,
         now: Millis,
         id: WorkerId,
-        session: u64,
+        session: SessionId,
         reason: &str,
     ) -> Vec<Effect> {
         let mut effects = Vec::new();
@@ -134,7 +117,7 @@ impl ProofsCore {
         &mut self,
         now: Millis,
         id: WorkerId,
-        session: u64,
+        session: SessionId,
         held: &[LeaseId],
     ) -> Vec<Effect> {
         let mut effects = Vec::new();

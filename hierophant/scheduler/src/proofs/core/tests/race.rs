@@ -116,9 +116,9 @@ fn only_an_idle_fitting_worker_races() {
     core.worker_joined(START, Arrival { capabilities: unable, ..arrival(2, 2, &[]) });
     core.worker_joined(START, arrival(3, 3, &[LeaseId([0xee; 16])]));
     join(&mut core, 4, 4);
-    core.worker_draining(worker(4), 4);
+    core.worker_draining(worker(4), SessionId(4));
     assert_eq!(core.sweep(at(LIMIT + 1)), []);
-    core.held(at(LIMIT + 1), worker(3), 3, &[]);
+    core.held(at(LIMIT + 1), worker(3), SessionId(3), &[]);
     assert_eq!(given_out(&core.sweep(at(LIMIT + 2))).map(|(to, _)| to), Some(worker(3)));
 }
 
@@ -145,7 +145,7 @@ fn a_worker_that_could_take_what_waits_does_not_race() {
 fn an_attempt_of_an_absent_worker_is_not_raced() {
     let (mut core, _, _) = straggling();
     join(&mut core, 2, 2);
-    core.worker_away(START, worker(1), 1);
+    core.worker_away(START, worker(1), SessionId(1));
     assert_eq!(core.sweep(at(LIMIT + 1)), []);
 }
 
@@ -161,7 +161,7 @@ fn who_is_known_to_be_slow_does_not_race_and_the_fastest_goes_first() {
         hand_in(&mut core, n, lease);
         core.checked(START, lease, Ok(()));
     }
-    core.worker_draining(worker(3), 3);
+    core.worker_draining(worker(3), SessionId(3));
     assert_eq!(core.sweep(at(LIMIT + 1)), [], "worker 2 would take longer");
     join(&mut core, 3, 4);
     join(&mut core, 4, 5);
@@ -185,7 +185,7 @@ fn when_one_fails_the_other_goes_on() {
         let strikes = usize::from(class == FailureClass::Worker);
         let counted = core.stats.get(&failed).map_or(0, |stats| stats.strikes.len());
         assert_eq!(counted, strikes);
-        core.held(at(LIMIT + 3), failed, if fails == 0 { 1 } else { 2 }, &[]);
+        core.held(at(LIMIT + 3), failed, if fails == 0 { SessionId(1) } else { SessionId(2) }, &[]);
         assert_eq!(given_out(&core.sweep(at(5 * MINUTE))), None, "not twice on one worker");
         let n = if fails == 0 { 2 } else { 1 };
         hand_in(&mut core, n, leases[1 - fails]);
@@ -286,12 +286,12 @@ fn cancelling_and_deadlines_stop_both() {
 #[test]
 fn a_lost_worker_leaves_the_job_to_the_other_and_the_last_to_go_may_come_back() {
     let (mut core, mut memory, [first, second]) = raced();
-    memory.save(&core.worker_lost(at(LIMIT + 2), worker(1), 1, "cut"));
+    memory.save(&core.worker_lost(at(LIMIT + 2), worker(1), SessionId(1), "cut"));
     assert_eq!(memory.job_of(2).state, JobState::Proving);
     let effects = core.worker_joined(at(LIMIT + 3), arrival(1, 3, &[first]));
     assert_eq!(resumed(&effects), Some(vec![]), "somebody else is at it");
-    core.worker_lost(at(LIMIT + 4), worker(1), 3, "cut");
-    memory.save(&core.worker_lost(at(LIMIT + 5), worker(2), 2, "cut"));
+    core.worker_lost(at(LIMIT + 4), worker(1), SessionId(3), "cut");
+    memory.save(&core.worker_lost(at(LIMIT + 5), worker(2), SessionId(2), "cut"));
     assert_eq!(memory.job_of(2).state, JobState::Queued);
     for mut core in [core, memory.restart_with(racing(), &[]).0] {
         let effects = core.worker_joined(at(LIMIT + 6), arrival(1, 4, &[first]));
@@ -309,7 +309,7 @@ fn an_attempt_that_has_not_begun_does_not_hold_up_the_one_that_has() {
     memory.save(&effects);
     let (_, second) = given_out(&effects).expect("raced");
     assert_eq!(memory.job_of(2).state, JobState::Proving);
-    memory.save(&core.worker_away(at(LIMIT + 2), worker(2), 2));
+    memory.save(&core.worker_away(at(LIMIT + 2), worker(2), SessionId(2)));
     assert_eq!(outcome(&memory, second), AttemptOutcome::Lost);
     assert_eq!(outcome(&memory, first), AttemptOutcome::Running);
     assert_eq!(memory.job_of(2).state, JobState::Proving);

@@ -10,6 +10,7 @@ use hierophant_model::records::{Change, Millis, Setting, SettingKind};
 use network_lib::ids::WorkerId;
 
 use super::RegistryCore;
+use crate::SessionId;
 
 /// Since when, and why.
 #[derive(Debug, Clone)]
@@ -26,9 +27,9 @@ pub struct Decision {
     /// What to store first.
     pub save: Option<Change>,
     /// Whose connections to close, and with which words.
-    pub dropped: Vec<(WorkerId, u64, String)>,
+    pub dropped: Vec<(WorkerId, SessionId, String)>,
     /// A worker that takes no more jobs from now on, for this reason, or does again.
-    pub drained: Option<(WorkerId, u64, Option<String>)>,
+    pub drained: Option<(WorkerId, SessionId, Option<String>)>,
 }
 
 impl Decision {
@@ -219,6 +220,7 @@ mod tests {
     use super::super::tests::{HERE, THERE, hello, here, rules};
     use super::super::{RegistryCore, Rules};
     use super::*;
+    use crate::registry::WorkerState;
 
     const ID: WorkerId = WorkerId([1; 16]);
 
@@ -250,8 +252,8 @@ mod tests {
         let mut core = core();
         let drain = WorkerAction::Drain(ID, "kernel".into());
         let decision = act(&mut core, &drain);
-        assert_eq!(decision.drained, Some((ID, 1, Some("kernel".into()))));
-        assert_eq!(core.workers()[0].state(), "draining");
+        assert_eq!(decision.drained, Some((ID, SessionId(1), Some("kernel".into()))));
+        assert_eq!(core.workers()[0].state(), WorkerState::Draining);
         assert!(!core.decide(Millis(6), &drain).expect("fine").done.changed, "twice is once");
 
         let mut next = RegistryCore::new(rules());
@@ -271,8 +273,8 @@ mod tests {
         let mut core = core();
         act(&mut core, &WorkerAction::Drain(ID, String::new()));
         let decision = act(&mut core, &WorkerAction::Undrain(ID));
-        assert_eq!(decision.drained, Some((ID, 1, None)));
-        assert_eq!(core.workers()[0].state(), "ready");
+        assert_eq!(decision.drained, Some((ID, SessionId(1), None)));
+        assert_eq!(core.workers()[0].state(), WorkerState::Ready);
         assert!(!act(&mut core, &WorkerAction::Undrain(ID)).done.changed);
     }
 
@@ -282,8 +284,11 @@ mod tests {
             let mut core = core();
             let block = WorkerAction::Block(subject, "lies".into());
             let decision = act(&mut core, &block);
-            assert_eq!(decision.dropped, [(ID, 1, "blocked by the operator: lies".to_owned())]);
-            assert!(core.lost(Millis(5), ID, 1, "blocked"));
+            assert_eq!(
+                decision.dropped,
+                [(ID, SessionId(1), "blocked by the operator: lies".to_owned())]
+            );
+            assert!(core.lost(Millis(5), ID, SessionId(1), "blocked"));
             assert!(!core.decide(Millis(6), &block).expect("fine").done.changed);
 
             let mut next = RegistryCore::new(rules());

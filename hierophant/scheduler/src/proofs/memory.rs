@@ -161,6 +161,7 @@ mod tests {
     use network_lib::handshake::{Capabilities, Gpu};
 
     use super::*;
+    use crate::SessionId;
 
     const GIB: u64 = 1 << 30;
 
@@ -176,7 +177,7 @@ mod tests {
             gpus: gpus.iter().map(gpu).collect(),
             obstacle: None,
         };
-        Worker::new(1, "amos".into(), capabilities)
+        Worker::new(SessionId(1), "amos".into(), capabilities)
     }
 
     fn cuda(gpus: &[u64]) -> Worker {

@@ -13,7 +13,7 @@ fn given() -> (ProofsCore, LeaseId) {
 #[test]
 fn a_cut_keeps_the_attempt_and_gives_out_nothing_new() {
     let (mut core, lease) = given();
-    assert_eq!(core.worker_away(START, worker(1), 1), []);
+    assert_eq!(core.worker_away(START, worker(1), SessionId(1)), []);
     assert_eq!(given_out(&submit(&mut core, 2, 2)), None);
     assert_eq!(given_out(&join(&mut core, 2, 2)).map(|(to, _)| to), Some(worker(2)));
     let effects = core.worker_joined(START, arrival(1, 3, &[lease]));
@@ -28,12 +28,12 @@ fn an_attempt_that_may_not_have_arrived_goes_elsewhere_at_once() {
     let mut core = core();
     submit(&mut core, 1, 1);
     let (_, lease) = given_out(&join(&mut core, 1, 1)).expect("given out");
-    let effects = core.worker_away(START, worker(1), 1);
+    let effects = core.worker_away(START, worker(1), SessionId(1));
     assert_eq!(job_state(&effects), Some(JobState::Queued));
     // It had arrived, and nobody else has begun: it goes on.
     let effects = core.worker_joined(START, arrival(1, 2, &[lease]));
     assert_eq!(resumed(&effects), Some(vec![lease]));
-    core.worker_away(START, worker(1), 2);
+    core.worker_away(START, worker(1), SessionId(2));
     assert_eq!(given_out(&join(&mut core, 2, 3)), None, "it has begun by now");
 }
 
@@ -48,7 +48,7 @@ fn reconnecting_has_four_right_answers() {
     let effects = idle.worker_joined(START, arrival(1, 3, &[unknown]));
     assert_eq!(resumed(&effects), Some(vec![]));
     assert_eq!(given_out(&submit(&mut idle, 1, 1)), None);
-    assert!(given_out(&idle.held(START, worker(1), 3, &[])).is_some());
+    assert!(given_out(&idle.held(START, worker(1), SessionId(3), &[])).is_some());
     // With an attempt whose job has ended.
     let (mut ended, lease) = given();
     ended.cancel(START, RequestId([1; 32]), ALICE).0.expect("cancelled");
@@ -98,7 +98,7 @@ fn workers_that_vanish_do_not_blame_the_job() {
         effects.extend(core.sweep(now));
         let (_, lease) = given_out(&effects).expect("given out");
         core.progressed(now, worker(n), lease, Progress::phase(Phase::Proving));
-        let effects = core.worker_lost(now, worker(n), session, "reset");
+        let effects = core.worker_lost(now, worker(n), SessionId(session), "reset");
         assert_eq!(request_state(&effects, 1), None);
     }
 }
@@ -165,7 +165,7 @@ fn a_rest_lasts_as_long_as_it_should_whatever_the_clock_says() {
         for round in [1, 2] {
             let (_, lease) = given_out(&join(&mut core, 1, round)).expect("given out");
             core.progressed(START, worker(1), lease, Progress::phase(Phase::Proving));
-            core.worker_lost(START, worker(1), round, "reset");
+            core.worker_lost(START, worker(1), SessionId(round), "reset");
         }
         core.clock_set(by);
         let now = Millis(START.0 + by);
@@ -186,7 +186,7 @@ fn limits_of_zero_are_none() {
 #[test]
 fn an_absent_worker_is_not_judged_by_its_progress() {
     let (mut core, _) = given();
-    assert_eq!(core.worker_away(START, worker(1), 1), []);
+    assert_eq!(core.worker_away(START, worker(1), SessionId(1)), []);
     assert_eq!(core.sweep(Millis(START.0 + limits().stall_limit_ms + 1)), []);
 }
 
@@ -199,14 +199,14 @@ fn strikes_suspend_and_are_forgotten() {
         let (_, lease) = given_out(&submit(&mut core, n, n)).expect("given out");
         effects = core.failed(START, worker(1), lease, failure(FailureClass::Worker));
         core.cancel(START, RequestId([n; 32]), ALICE).0.expect("cancelled");
-        core.held(START, worker(1), 1, &[]);
+        core.held(START, worker(1), SessionId(1), &[]);
     }
     let dropped = effects.iter().any(|effect| {
         matches!(effect, Effect::Drop(id, why)
         if *id == worker(1) && why == "suspended after 3 strikes: it broke")
     });
     assert!(dropped, "{effects:?}");
-    core.worker_lost(START, worker(1), 1, "suspended");
+    core.worker_lost(START, worker(1), SessionId(1), "suspended");
     let refused = join(&mut core, 1, 2);
     assert_eq!(resumed(&refused), None);
     assert!(matches!(refused[..], [Effect::Send(_, ToWorker::Refused(_)), Effect::Drop(..),]));
@@ -222,7 +222,7 @@ fn an_attempt_that_no_heartbeat_lists_is_given_out_again() {
     join(&mut core, 2, 2);
     let at = |seconds: i64| Millis(START.0 + seconds * 1000);
     let beat = |core: &mut ProofsCore, seconds, held: &[LeaseId]| {
-        core.held(at(seconds), worker(1), 1, held)
+        core.held(at(seconds), worker(1), SessionId(1), held)
     };
     // However many come at once: they may all have been on their way.
     for seconds in [0, 0, 0, 0, 19] {
@@ -239,7 +239,7 @@ fn a_word_about_an_older_connection_is_ignored() {
     let mut core = core();
     join(&mut core, 1, 1);
     join(&mut core, 1, 2);
-    assert_eq!(core.worker_lost(START, worker(1), 1, "late"), []);
+    assert_eq!(core.worker_lost(START, worker(1), SessionId(1), "late"), []);
     assert_eq!(core.overview().workers.len(), 1);
 }
 
@@ -247,7 +247,7 @@ fn a_word_about_an_older_connection_is_ignored() {
 fn a_draining_worker_gets_nothing_new() {
     let mut core = core();
     join(&mut core, 1, 1);
-    core.worker_draining(worker(1), 1);
+    core.worker_draining(worker(1), SessionId(1));
     assert_eq!(given_out(&submit(&mut core, 1, 1)), None);
 }
 
@@ -258,7 +258,7 @@ fn a_mode_that_becomes_ready_is_used_at_once() {
     core.worker_joined(START, warming);
     assert_eq!(given_out(&submit(&mut core, 1, 1)), None);
     let ready = capabilities(vec![ProofMode::Core]);
-    assert!(given_out(&core.capabilities_changed(START, worker(1), 1, ready)).is_some());
+    assert!(given_out(&core.capabilities_changed(START, worker(1), SessionId(1), ready)).is_some());
 }
 
 #[test]
@@ -272,7 +272,7 @@ fn strikes_last_over_a_restart() {
         memory.save(&effects);
         memory.save(&core.failed(START, worker(1), lease, failure(FailureClass::Worker)));
         memory.save(&core.cancel(START, RequestId([n; 32]), ALICE).1);
-        core.held(START, worker(1), 1, &[]);
+        core.held(START, worker(1), SessionId(1), &[]);
     }
     let (mut core, _) = memory.restart();
     assert_eq!(resumed(&join(&mut core, 1, 1)), None, "still suspended");
@@ -311,7 +311,7 @@ fn a_worker_is_forgotten_a_day_after_it_went() {
     let day = 24 * 60 * MINUTE;
     let gone = Millis(START.0 + 10 * day);
     core.sweep(gone);
-    core.worker_lost(gone, worker(1), 1, "cut");
+    core.worker_lost(gone, worker(1), SessionId(1), "cut");
     core.sweep(Millis(gone.0 + day));
     assert_eq!(core.stats[&worker(1)].completed, 1);
     core.sweep(Millis(gone.0 + day + 1));

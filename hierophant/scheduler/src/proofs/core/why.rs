@@ -6,18 +6,10 @@ use network_lib::ids::{JobId, WorkerId};
 use network_lib::job::JobSpec;
 
 use super::{LiveJob, ProofsCore};
+use crate::proofs::Why;
 use crate::proofs::assign::{self, Fleet};
 use crate::proofs::lease::{Lease, Worker};
 use crate::proofs::memory::{Room, gib};
-
-/// Why a job has no proof yet.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Why {
-    /// In a sentence.
-    pub reason: String,
-    /// How many jobs go before it, if it waits.
-    pub ahead: Option<usize>,
-}
 
 impl ProofsCore {
     /// Why a job has no proof yet; `None` if it has ended or there is no such job.

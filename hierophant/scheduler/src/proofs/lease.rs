@@ -1,5 +1,6 @@
 //! Who works on what: leases, and the workers as the scheduler sees them.
 
+use crate::SessionId;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Deref;
 
@@ -161,7 +162,7 @@ impl WorkerStats {
 #[derive(Debug, Clone)]
 pub struct Worker {
     /// Connection that it came by; facts about an older one are stale.
-    pub session: u64,
+    pub session: SessionId,
     /// Its name.
     pub name: String,
     /// What it can prove.
@@ -179,7 +180,7 @@ pub struct Worker {
 impl Worker {
     /// A worker that has just connected and holds nothing.
     #[must_use]
-    pub const fn new(session: u64, name: String, capabilities: Capabilities) -> Self {
+    pub const fn new(session: SessionId, name: String, capabilities: Capabilities) -> Self {
         let leases = BTreeSet::new();
         Self { session, name, capabilities, draining: false, drained: None, away: false, leases }
     }

@@ -41,7 +41,7 @@ fn a_waiting_job_says_how_many_go_before_it() {
     let why = core.why(START, job_of(&core, 3)).expect("unfinished");
     assert_eq!(why.reason, "all 1 Contemplants that offer it are busy; 1 jobs go before it");
     assert_eq!(why.ahead, Some(1));
-    core.worker_away(START, worker(1), 1);
+    core.worker_away(START, worker(1), SessionId(1));
     let words =
         "the Contemplants that offer core of circuit v6.1.0 drain or have lost their connection";
     assert_eq!(reason(&core, START, job_of(&core, 3)), words);
@@ -58,7 +58,7 @@ fn a_job_that_failed_somewhere_says_where() {
     other.name = "hosea".into();
     assert!(given_out(&core.worker_joined(START, other)).is_some(), "the other job");
     core.failed(START, worker(1), lease, failure(FailureClass::Worker));
-    core.held(START, worker(1), 1, &[]);
+    core.held(START, worker(1), SessionId(1), &[]);
     assert_eq!(reason(&core, START, job), "it failed on amos and waits for another, which is busy");
 }
 

@@ -87,7 +87,7 @@ fn a_requeued_job_comes_back_to_the_only_worker_once_its_slot_is_free() {
     assert_eq!((given_out(&effects), job_state(&effects)), (None, Some(JobState::Queued)));
     let waits = done(&mut core, &Action::Requeue(job)).0;
     assert_eq!(waits, Done::unchanged("it waits already"));
-    let effects = core.held(START, worker(1), 1, &[]);
+    let effects = core.held(START, worker(1), SessionId(1), &[]);
     assert_eq!(given_out(&effects).map(|(id, _)| id), Some(worker(1)));
 }
 
@@ -101,7 +101,7 @@ fn requeueing_ends_a_rest_but_not_the_check_of_a_proof() {
         let effects = core.failed(START, worker(1), lease, failure(FailureClass::Infrastructure));
         lease = given_out(&effects).map_or(lease, |(_, lease)| lease);
     }
-    core.held(START, worker(1), 1, &[]);
+    core.held(START, worker(1), SessionId(1), &[]);
     assert!(core.jobs[&job].leases.is_empty(), "it rests");
     let (answer, effects) = done(&mut core, &Action::Requeue(job));
     assert!(answer.now.contains("rests no more"));
@@ -201,7 +201,7 @@ fn a_pause_holds_what_waits_and_nothing_else_and_outlives_a_restart() {
     assert_eq!(resumed(&effects), Some(vec![lease]), "what is being proved goes on");
     hand_in(&mut core, 1, lease);
     assert_eq!(job_state(&core.checked(START, lease, Ok(()))), Some(JobState::Proved));
-    assert_eq!(given_out(&core.held(START, worker(1), 1, &[])), None);
+    assert_eq!(given_out(&core.held(START, worker(1), SessionId(1), &[])), None);
     let (_, effects) = done(&mut core, &Action::Resume);
     assert!(given_out(&effects).is_some());
     assert_eq!(effects[0], Effect::Save(Change::Unset(SettingKind::Paused, String::new())));
@@ -214,14 +214,14 @@ fn a_drained_worker_leaves_when_it_holds_nothing_and_until_then_may_stay() {
     submit(&mut core, 1, 1);
     let (_, lease) = given_out(&join(&mut core, 1, 1)).expect("given out");
     let leave = |reason: &str| Effect::Send(worker(1), ToWorker::Drain { reason: reason.into() });
-    assert_eq!(core.worker_drained(START, worker(1), 1, Some("kernel".into())), []);
+    assert_eq!(core.worker_drained(START, worker(1), SessionId(1), Some("kernel".into())), []);
     submit(&mut core, 2, 2);
     let why = core.why(START, job_of(&core, 2)).expect("unfinished").reason;
     assert!(why.ends_with("lost their connection; amos is drained: kernel"), "{why}");
-    assert_eq!(core.worker_drained(START, worker(1), 1, None), []);
-    core.worker_drained(START, worker(1), 1, Some("kernel".into()));
+    assert_eq!(core.worker_drained(START, worker(1), SessionId(1), None), []);
+    core.worker_drained(START, worker(1), SessionId(1), Some("kernel".into()));
     assert!(hand_in(&mut core, 1, lease).contains(&leave("kernel")), "it holds nothing now");
-    assert_eq!(core.held(START, worker(1), 1, &[]), [], "it is told once");
+    assert_eq!(core.held(START, worker(1), SessionId(1), &[]), [], "it is told once");
     // It comes back, as if it had not heard it.
     let drained = Arrival { drained: Some("kernel".into()), ..arrival(1, 2, &[]) };
     let effects = core.worker_joined(START, drained);
@@ -299,7 +299,8 @@ fn nothing_that_operators_do_breaks_what_holds() {
                 }
                 11 => {
                     let drained = input.arbitrary::<bool>()?.then(String::new);
-                    let session = core.workers.get(&worker(n)).map_or(0, |it| it.session);
+                    let session =
+                        core.workers.get(&worker(n)).map_or(SessionId(0), |it| it.session);
                     core.worker_drained(now, worker(n), session, drained)
                 }
                 _ => {

@@ -43,7 +43,7 @@ fn a_job_that_ran_out_of_memory_never_goes_to_less_and_says_so() {
     let (again, lease) = given_out(&effects).expect("given out");
     assert_eq!(again, worker(1));
     core.failed(START, worker(1), lease, ran_out(Some(24 * GIB)));
-    core.worker_lost(START, worker(1), 1, "switched off");
+    core.worker_lost(START, worker(1), SessionId(1), "switched off");
     core.sweep(Millis(START.0 + 10 * MINUTE));
     let words = "needs more than 24 GiB of GPU memory: 2 attempts ran out; the largest connected has \
                  16 GiB";
@@ -74,7 +74,7 @@ fn what_ran_out_is_known_after_a_restart() {
     let effects = gpu_worker(&mut core, 1, 64, &[24]);
     stored.save(&effects);
     let (_, lease) = given_out(&effects).expect("given out");
-    core.worker_draining(worker(1), 1);
+    core.worker_draining(worker(1), SessionId(1));
     stored.save(&core.failed(START, worker(1), lease, ran_out(None)));
     let attempt = &stored.attempts[&lease];
     let what = OutOfMemory { memory: MemoryKind::Gpu, bytes: Some(24 * GIB) };

@@ -1,7 +1,7 @@
 //! Clients ask, share, withdraw, run out of time; whose turn it is.
 
 use super::*;
-use crate::proofs::message::{CancelError, SubmitError};
+use crate::proofs::{CancelError, SubmitError};
 
 #[test]
 fn the_same_content_shares_one_attempt_and_both_are_fulfilled() {

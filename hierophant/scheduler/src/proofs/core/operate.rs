@@ -10,6 +10,7 @@ use network_lib::wire::ToWorker;
 
 use super::endings::End;
 use super::{Effect, LiveJob, ProofsCore};
+use crate::SessionId;
 
 /// What a drained worker is told if the operator has not said why.
 const DRAINED: &str = "drained by the operator";
@@ -217,7 +218,7 @@ impl ProofsCore {
         &mut self,
         now: Millis,
         id: WorkerId,
-        session: u64,
+        session: SessionId,
         drained: Option<String>,
     ) -> Vec<Effect> {
         let mut effects = Vec::new();

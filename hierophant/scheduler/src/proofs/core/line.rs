@@ -2,23 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hierophant_model::records::{JobRecord, Millis, RequestRecord};
+use hierophant_model::records::Millis;
 use network_lib::ids::{LeaseId, VkHash, WorkerId};
 use network_lib::job::{JobSpec, ProofMode};
 
 use super::{LiveJob, ProofsCore};
-
-/// A job that waits.
-#[derive(Debug, Clone)]
-pub struct Waiting {
-    /// What is stored about it.
-    pub record: JobRecord,
-    /// Who waits for it.
-    pub requests: Vec<RequestRecord>,
-    /// In how many milliseconds its proof may be there, estimated from the latest proofs of its kind;
-    /// `None` if there were none, of it or of what goes before it, or if nobody takes it.
-    pub eta_ms: Option<u64>,
-}
+use crate::proofs::Waiting;
 
 /// What of a job decides how long it usually takes.
 type Kind<'a> = (VkHash, ProofMode, &'a str);

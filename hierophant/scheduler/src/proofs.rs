@@ -1,0 +1,13 @@
+//! Decisions about requests and jobs: the queue, the leases, attempts, retries, deadlines, cancellation.
+
+pub mod assign;
+pub mod core;
+pub mod lease;
+pub mod memory;
+pub mod pace;
+pub mod queue;
+mod request;
+mod views;
+
+pub use request::{CancelError, NewRequest, SubmitError};
+pub use views::{Arrival, LeaseAccess, Overview, RunningProof, Waiting, Why, WorkerWork};
