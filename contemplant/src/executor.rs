@@ -23,6 +23,7 @@ mod encode;
 mod execute;
 pub mod keys;
 pub mod mock;
+mod mode;
 mod program;
 
 /// Makes proofs, one or more at a time.

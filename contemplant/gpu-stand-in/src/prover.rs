@@ -7,18 +7,18 @@ use std::sync::Arc;
 use anyhow::{Context, bail, ensure};
 use clap::ValueEnum;
 use sha2::{Digest, Sha256};
-use sp1_node::{Assignment, LightNode, Node, ProverRuntime, Tally};
+use sp1_core_executor::SP1Context;
+use sp1_core_machine::io::SP1Stdin;
+use sp1_node::{Assignment, LightNode, Node, ProverRuntime, Tally, mock_proof};
+use sp1_prover::SP1VerifyingKey;
 use sp1_prover_types::network_base_types::ProofMode;
-use sp1_sdk::{
-    ProofFromNetwork, SP1_CIRCUIT_VERSION, SP1Context, SP1ProofMode, SP1ProofWithPublicValues,
-    SP1Stdin, SP1VerifyingKey,
-};
+use sp1_verifier::{ProofFromNetwork, SP1ProofMode};
 use tokio_util::sync::CancellationToken;
 
 /// Real proofs of `examples/fibonacci`; see the README beside them.
-const RECORDED: [(ProofMode, &[u8]); 2] = [
-    (ProofMode::Core, include_bytes!("../../../hierophant/tests/proofs/core.zst")),
-    (ProofMode::Compressed, include_bytes!("../../../hierophant/tests/proofs/compressed.zst")),
+const RECORDED: [(SP1ProofMode, &[u8]); 2] = [
+    (SP1ProofMode::Core, include_bytes!("../../../hierophant/tests/proofs/core.zst")),
+    (SP1ProofMode::Compressed, include_bytes!("../../../hierophant/tests/proofs/compressed.zst")),
 ];
 
 /// Where proofs come from.
@@ -100,8 +100,8 @@ impl Prover {
         let executed = self.engine.light.execute(Arc::clone(elf), stdin.clone(), context);
         let (values, _, report) = executed.await?;
         ensure!(report.exit_code == 0, "the program ended with exit code {}", report.exit_code);
+        let mode = sp1_mode(mode)?;
         if let Some((runtime, node)) = &self.engine.cpu {
-            let mode = real_mode(mode)?;
             let cycles = report.total_instruction_count();
             let tally = Tally::new(mode, cycles, cycles, None);
             let (elf, key) = (Arc::clone(elf), key.clone());
@@ -112,32 +112,21 @@ impl Prover {
         if let Some(proof) = recorded(mode, values.as_slice())? {
             return Ok(proof);
         }
-        let mode = match mode {
-            ProofMode::Core => SP1ProofMode::Core,
-            ProofMode::Compressed => SP1ProofMode::Compressed,
-            ProofMode::Plonk => SP1ProofMode::Plonk,
-            ProofMode::Groth16 => SP1ProofMode::Groth16,
-            ProofMode::UnspecifiedProofMode => bail!("no kind of proof"),
-        };
-        let proof =
-            SP1ProofWithPublicValues::create_mock_proof(key, values, mode, SP1_CIRCUIT_VERSION);
-        let SP1ProofWithPublicValues { proof, public_values, sp1_version, .. } = proof;
-        Ok(ProofFromNetwork { proof, public_values, sp1_version })
+        Ok(mock_proof(key, values, mode))
     }
 }
 
-fn real_mode(mode: ProofMode) -> anyhow::Result<network_lib::job::ProofMode> {
-    use network_lib::job::ProofMode as Real;
+fn sp1_mode(mode: ProofMode) -> anyhow::Result<SP1ProofMode> {
     Ok(match mode {
-        ProofMode::Core => Real::Core,
-        ProofMode::Compressed => Real::Compressed,
-        ProofMode::Plonk => Real::Plonk,
-        ProofMode::Groth16 => Real::Groth16,
-        ProofMode::UnspecifiedProofMode => bail!("no kind of proof"),
+        ProofMode::Core => SP1ProofMode::Core,
+        ProofMode::Compressed => SP1ProofMode::Compressed,
+        ProofMode::Plonk => SP1ProofMode::Plonk,
+        ProofMode::Groth16 => SP1ProofMode::Groth16,
+        ProofMode::UnspecifiedProofMode => bail!("unspecified proof mode"),
     })
 }
 
-fn recorded(mode: ProofMode, public_values: &[u8]) -> anyhow::Result<Option<ProofFromNetwork>> {
+fn recorded(mode: SP1ProofMode, public_values: &[u8]) -> anyhow::Result<Option<ProofFromNetwork>> {
     let Some((_, packed)) = RECORDED.iter().find(|(recorded, _)| *recorded == mode) else {
         return Ok(None);
     };

@@ -9,7 +9,7 @@ use anyhow::Context;
 use network_lib::task;
 use sp1_cuda::api::{Request, Response};
 use sp1_primitives::SP1_CRATE_VERSION;
-use sp1_sdk::SP1VerifyingKey;
+use sp1_prover::SP1VerifyingKey;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::sleep;

@@ -1,4 +1,4 @@
-//! What belongs to the one proof that is being made, and what becomes of its tasks.
+//! State of the current proof, and the outcomes of its tasks.
 
 use std::future::Future;
 use std::sync::{Mutex, PoisonError};
@@ -25,7 +25,7 @@ pub(crate) struct Attempt {
     pub(crate) first_error: Mutex<Option<String>>,
 }
 
-/// Where SP1 finds what goes in and leaves what comes out.
+/// Names of the proof's input and output in SP1's memory.
 pub(crate) struct Files {
     pub(crate) elf: Artifact,
     pub(crate) stdin: Artifact,
@@ -33,18 +33,18 @@ pub(crate) struct Files {
 }
 
 /// Why a task failed.
-pub(crate) struct Trouble {
+pub(crate) struct TaskFailure {
     pub(crate) retryable: bool,
     pub(crate) reason: String,
 }
 
-impl From<TaskError> for Trouble {
+impl From<TaskError> for TaskFailure {
     fn from(error: TaskError) -> Self {
         Self { retryable: matches!(error, TaskError::Retryable(_)), reason: error.to_string() }
     }
 }
 
-impl Trouble {
+impl TaskFailure {
     pub(crate) fn fatal(reason: impl ToString) -> Self {
         Self { retryable: false, reason: reason.to_string() }
     }
@@ -55,33 +55,33 @@ impl Attempt {
         change(&mut self.tally.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    pub(crate) fn note_error(&self, reason: String) {
+    pub(crate) fn record_error(&self, reason: String) {
         self.first_error.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(reason);
     }
 
-    /// The first task's error, which says more than what the controller makes of it.
+    /// The error of the task that failed first, which is more precise than the controller's `reason`.
     pub(crate) fn error_or(&self, reason: String) -> String {
         let mut first = self.first_error.lock().unwrap_or_else(PoisonError::into_inner);
         first.take().unwrap_or(reason)
     }
 }
 
-/// What became of a task in SP1's engine; a panic is an outcome like any other.
+/// The outcome of a task in SP1's engine; a panic is a failure.
 pub(crate) fn joined<T, E: std::fmt::Debug>(
     outcome: Result<Result<T, TaskError>, E>,
-) -> Result<(), Trouble> {
+) -> Result<(), TaskFailure> {
     match outcome {
-        Ok(outcome) => outcome.map(drop).map_err(Trouble::from),
-        Err(error) => Err(Trouble::fatal(format!("the task died: {error:?}"))),
+        Ok(outcome) => outcome.map(drop).map_err(TaskFailure::from),
+        Err(error) => Err(TaskFailure::fatal(format!("the task panicked: {error:?}"))),
     }
 }
 
-/// Runs a task that SP1 runs inline where a panic is caught.
+/// Runs, where a panic is caught, a task that SP1 would run inline.
 pub(crate) async fn isolated(
     work: impl Future<Output = Result<(), TaskError>> + Send + 'static,
-) -> Result<(), Trouble> {
+) -> Result<(), TaskFailure> {
     match caught(work).await {
-        Ok(outcome) => outcome.map_err(Trouble::from),
-        Err(reason) => Err(Trouble::fatal(reason)),
+        Ok(outcome) => outcome.map_err(TaskFailure::from),
+        Err(reason) => Err(TaskFailure::fatal(reason)),
     }
 }

@@ -1,7 +1,7 @@
-//! Where SP1's clock stands in a shard's record.
+//! SP1's clock in a shard's record.
 
-/// Reads the stretch of SP1's clock from the front of a shard's record, without the megabytes behind
-/// it: variant and length of `TraceData::Core`, then of `TraceChunk` the registers, the program
+/// Reads the range of SP1's clock that a shard covers from the head of its record, without decoding the
+/// megabytes that follow: variant and length of `TraceData::Core`, then of `TraceChunk` the registers, the program
 /// counter and the clock's start and end.
 pub(crate) fn clock_ticks(record: &[u8]) -> Option<u64> {
     const START: usize = 4 + 8 + 32 * 8 + 8;

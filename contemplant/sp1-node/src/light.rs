@@ -1,10 +1,12 @@
-//! The part of SP1 that is there at once: verifying keys and executions.
+//! SP1's light node, which is ready at once: verifying keys and executions.
 
 use std::sync::Arc;
 
+use sp1_core_executor::{ExecutionReport, SP1Context};
+use sp1_core_machine::io::SP1Stdin;
+use sp1_primitives::io::SP1PublicValues;
 use sp1_prover::SP1VerifyingKey;
 use sp1_prover::worker::SP1LightNode;
-use sp1_sdk::{ExecutionReport, SP1Context, SP1PublicValues, SP1Stdin};
 
 use crate::BoxFuture;
 

@@ -1,15 +1,15 @@
-//! A runtime of the prover's own.
+//! The prover's own tokio runtime.
 //!
 //! SP1 computes for seconds inside asynchronous tasks. On the runtime that keeps the connection, that
-//! would hold up heartbeats until Hierophant gives the Contemplant up for dead.
+//! would delay heartbeats until Hierophant declares the worker lost.
 
 use std::future::Future;
 
-use network_lib::task;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::{JoinError, JoinHandle};
+use tracing::Instrument;
 
-/// Threads that belong to one prover. Dropping it lets computations that run end in the background.
+/// A runtime that belongs to one prover. Dropping it lets running computations end in the background.
 pub struct ProverRuntime(Option<Runtime>);
 
 impl ProverRuntime {
@@ -43,7 +43,7 @@ impl ProverRuntime {
     {
         let spawned = {
             let _guard = self.0.as_ref().expect("taken out only by drop").enter();
-            AbortOnDrop(task::spawn("prover", future))
+            AbortOnDrop(spawn(future))
         };
         spawned.outcome().await
     }
@@ -57,6 +57,16 @@ impl Drop for ProverRuntime {
     }
 }
 
+/// Starts `future` on the current runtime, inside the span of the caller.
+#[allow(clippy::disallowed_methods, reason = "the one place of this crate that may call it")]
+pub(crate) fn spawn<F>(future: F) -> JoinHandle<F::Output>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    tokio::spawn(future.in_current_span())
+}
+
 /// Runs `future` as a task of its own on the current runtime. A panic comes back as its message;
 /// dropping the call stops the task.
 pub(crate) async fn caught<F>(future: F) -> Result<F::Output, String>
@@ -64,7 +74,7 @@ where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
-    AbortOnDrop(task::spawn("prover", future)).outcome().await
+    AbortOnDrop(spawn(future)).outcome().await
 }
 
 struct AbortOnDrop<T>(JoinHandle<T>);
@@ -81,7 +91,7 @@ impl<T> Drop for AbortOnDrop<T> {
     }
 }
 
-/// What a panicking task said.
+/// The message of a panic.
 #[must_use]
 pub fn panic_message(error: JoinError) -> String {
     let Ok(payload) = error.try_into_panic() else { return "the task was stopped".to_owned() };

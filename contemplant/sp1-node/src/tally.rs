@@ -1,19 +1,20 @@
-//! How far a proof is, counted in the tasks that SP1 cuts it into.
+//! Tally of a proof's tasks, from which its progress is estimated.
 //!
-//! Shards are submitted while the program is still being cut up, so their number is not known at
-//! first. But each shard of the execution says which stretch of SP1's clock it covers, and the end of
-//! the clock is known from the execution before: that gives the part that is done, and by
-//! extrapolation how many tasks are to come. Programs of a few shards finish few tasks; between two of
-//! them the pace of this proof, or at first of the last one, fills in, and the report says so.
+//! Shards are submitted while the program is still being cut up, so their number is unknown at first. But
+//! each shard of the execution says which range of SP1's clock it covers, and the end of the clock is
+//! known from the execution before the proof: that gives the done part, and by extrapolation the number of
+//! tasks to come. Programs of a few shards finish few tasks; between two of them the estimate is
+//! extrapolated from the pace of this proof, or before its first task from that of the last proof, and
+//! marked so.
 
 use std::time::Duration;
 
-use network_lib::job::{Phase, Progress, ProofMode};
+use sp1_verifier::SP1ProofMode;
 
 /// How many proofs SP1 joins into one.
 const ARITY: u64 = 4;
 
-/// A task that takes time.
+/// A kind of task that takes time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
     /// One shard: of the execution, with the clock ticks that it covers, or of memory and precompiles.
@@ -26,10 +27,10 @@ pub(crate) enum Step {
     Wrap,
 }
 
-/// What was counted so far.
+/// Tasks of a proof, submitted and done.
 #[derive(Debug, Clone)]
 pub struct Tally {
-    mode: ProofMode,
+    mode: SP1ProofMode,
     cycles: u64,
     clock_ticks: u64,
     /// From an earlier proof.
@@ -38,6 +39,21 @@ pub struct Tally {
     done: Counts,
     last_done: Duration,
     all_submitted: bool,
+}
+
+/// How far a proof is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Estimate {
+    /// Done part of the proof, 0 to 1.
+    pub fraction: f32,
+    /// Cycles whose shards are done.
+    pub cycles_done: u64,
+    /// Cycles of the whole execution.
+    pub cycles_total: u64,
+    /// Seconds until the proof is expected; absent until the first task of the first proof is done.
+    pub eta_seconds: Option<u64>,
+    /// Whether the fraction is more than what was counted, by the pace of earlier tasks or proofs.
+    pub extrapolated: bool,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -65,9 +81,9 @@ impl Counts {
     }
 
     /// Work in units of about one recursive proof.
-    fn units(&self, mode: ProofMode) -> f64 {
+    fn units(&self, mode: SP1ProofMode) -> f64 {
         // Beyond core, each shard's proof is also brought into recursive form.
-        let shard = if mode == ProofMode::Core { 1 } else { 2 };
+        let shard = if mode == SP1ProofMode::Core { 1 } else { 2 };
         let shards = (self.timed_shards + self.other_shards) * shard;
         (shards + self.deferred + self.reduce + 2 * self.wrap) as f64
     }
@@ -78,7 +94,7 @@ impl Tally {
     /// `seconds_per_unit` comes from an earlier proof ([`crate::Node::seconds_per_unit`]).
     #[must_use]
     pub fn new(
-        mode: ProofMode,
+        mode: SP1ProofMode,
         cycles: u64,
         clock_ticks: u64,
         seconds_per_unit: Option<f64>,
@@ -110,14 +126,14 @@ impl Tally {
         self.all_submitted = true;
     }
 
-    /// What one unit of work took in this proof, once a task is done.
+    /// Seconds that one unit of work took in this proof, once a task is done.
     pub(crate) fn seconds_per_unit(&self) -> Option<f64> {
         let units = self.done.units(self.mode);
         (units > 0.0).then(|| self.last_done.as_secs_f64() / units)
     }
 
-    /// What can be told after `elapsed`.
-    pub(crate) fn progress(&self, elapsed: Duration) -> Progress {
+    /// The estimate at `elapsed` after the start.
+    pub(crate) fn estimate(&self, elapsed: Duration) -> Estimate {
         let total = self.expected().units(self.mode);
         let measured = self.done.units(self.mode) / total;
         let in_sight = self.submitted.units(self.mode) / total;
@@ -130,17 +146,16 @@ impl Tally {
         let eta_seconds = expected_seconds
             .map(|seconds| (seconds - elapsed.as_secs_f64()).ceil().max(1.0) as u64);
         let timed = (self.done.ticks as f64 / self.clock_ticks as f64).min(1.0);
-        Progress {
-            fraction: Some(fraction as f32),
-            cycles_done: Some((self.cycles as f64 * timed) as u64),
-            cycles_total: Some(self.cycles),
+        Estimate {
+            fraction: fraction as f32,
+            cycles_done: (self.cycles as f64 * timed) as u64,
+            cycles_total: self.cycles,
             eta_seconds,
-            estimated: fraction > measured,
-            ..Progress::phase(Phase::Proving)
+            extrapolated: fraction > measured,
         }
     }
 
-    /// The tasks of the whole proof.
+    /// The expected tasks of the whole proof.
     fn expected(&self) -> Counts {
         let mut expected = self.submitted;
         if !self.all_submitted {
@@ -153,12 +168,12 @@ impl Tally {
             // At least the one that settles memory comes last.
             expected.other_shards = expected.other_shards.max(1);
         }
-        if self.mode != ProofMode::Core {
+        if self.mode != SP1ProofMode::Core {
             let leaves = expected.timed_shards + expected.other_shards + expected.deferred;
             let joins = leaves.saturating_sub(1).div_ceil(ARITY - 1).max(1);
             expected.reduce = expected.reduce.max(joins);
         }
-        if matches!(self.mode, ProofMode::Plonk | ProofMode::Groth16) {
+        if matches!(self.mode, SP1ProofMode::Plonk | SP1ProofMode::Groth16) {
             expected.wrap = 2;
         }
         expected
@@ -166,7 +181,6 @@ impl Tally {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
@@ -179,55 +193,55 @@ mod tests {
 
     #[test]
     fn the_clock_tells_how_much_is_left_before_the_number_of_shards_is_known() {
-        let mut tally = Tally::new(ProofMode::Core, 1000, 100, None);
+        let mut tally = Tally::new(SP1ProofMode::Core, 1000, 100, None);
         tally.submitted(TEN);
         tally.submitted(TEN);
-        assert_eq!(tally.progress(seconds(5)).eta_seconds, None);
+        assert_eq!(tally.estimate(seconds(5)).eta_seconds, None);
         tally.done(TEN, seconds(10));
-        let progress = tally.progress(seconds(10));
+        let estimate = tally.estimate(seconds(10));
         // Ten shards of the execution and one of memory are expected.
-        assert!((progress.fraction.unwrap() - 1.0 / 11.0).abs() < 1e-6, "{progress:?}");
-        assert_eq!(progress.eta_seconds, Some(100));
-        assert_eq!((progress.cycles_done, progress.cycles_total), (Some(100), Some(1000)));
-        assert!(!progress.estimated);
+        assert!((estimate.fraction - 1.0 / 11.0).abs() < 1e-6, "{estimate:?}");
+        assert_eq!(estimate.eta_seconds, Some(100));
+        assert_eq!((estimate.cycles_done, estimate.cycles_total), (100, 1000));
+        assert!(!estimate.extrapolated);
     }
 
     #[test]
     fn between_two_tasks_the_pace_of_the_proof_carries_on_but_not_out_of_sight() {
-        let mut tally = Tally::new(ProofMode::Core, 1000, 10, None);
+        let mut tally = Tally::new(SP1ProofMode::Core, 1000, 10, None);
         tally.submitted(TEN);
         tally.submitted(MEMORY);
         tally.all_shards_submitted();
         tally.done(TEN, seconds(60));
-        let between = tally.progress(seconds(90));
-        assert_eq!((between.fraction, between.estimated), (Some(0.75), true));
+        let between = tally.estimate(seconds(90));
+        assert_eq!((between.fraction, between.extrapolated), (0.75, true));
         assert_eq!(between.eta_seconds, Some(30));
-        let overdue = tally.progress(seconds(1000));
-        assert!(overdue.fraction.unwrap() < 0.99, "{overdue:?}");
+        let overdue = tally.estimate(seconds(1000));
+        assert!(overdue.fraction < 0.99, "{overdue:?}");
         assert_eq!(overdue.eta_seconds, Some(1));
     }
 
     #[test]
     fn a_compressed_proof_is_not_done_with_its_shards() {
-        let mut tally = Tally::new(ProofMode::Compressed, 1000, 20, None);
+        let mut tally = Tally::new(SP1ProofMode::Compressed, 1000, 20, None);
         for step in [TEN, TEN, MEMORY] {
             tally.submitted(step);
             tally.done(step, seconds(60));
         }
         tally.all_shards_submitted();
         // Three shards of two units each, and one join to come.
-        let fraction = tally.progress(seconds(60)).fraction.unwrap();
+        let fraction = tally.estimate(seconds(60)).fraction;
         assert!((fraction - 6.0 / 7.0).abs() < 1e-6, "{fraction}");
     }
 
     #[test]
     fn past_proofs_fill_in_where_nothing_is_done_yet() {
-        let mut tally = Tally::new(ProofMode::Core, 1000, 10, Some(50.0));
+        let mut tally = Tally::new(SP1ProofMode::Core, 1000, 10, Some(50.0));
         tally.submitted(TEN);
         tally.submitted(MEMORY);
         tally.all_shards_submitted();
-        let early = tally.progress(seconds(25));
-        assert_eq!((early.fraction, early.estimated), (Some(0.25), true));
+        let early = tally.estimate(seconds(25));
+        assert_eq!((early.fraction, early.extrapolated), (0.25, true));
         assert_eq!(early.eta_seconds, Some(75));
         tally.done(TEN, seconds(60));
         tally.done(MEMORY, seconds(80));
@@ -236,7 +250,7 @@ mod tests {
 
     #[test]
     fn nothing_submitted_is_no_division_by_zero() {
-        let tally = Tally::new(ProofMode::Groth16, 0, 0, None);
-        assert_eq!(tally.progress(Duration::ZERO).fraction, Some(0.0));
+        let tally = Tally::new(SP1ProofMode::Groth16, 0, 0, None);
+        assert_eq!(tally.estimate(Duration::ZERO).fraction, 0.0);
     }
 }

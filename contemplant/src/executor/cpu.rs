@@ -15,10 +15,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use network_lib::handshake::{Backend, Capabilities};
-use network_lib::job::{Failure, FailureClass, Phase, ProofMode};
+use network_lib::job::{Failure, FailureClass, Phase, Progress, ProofMode};
 use network_lib::task;
-use sp1_node::{Assignment, Node, ProverRuntime, Tally};
-use sp1_sdk::SP1_CIRCUIT_VERSION;
+use sp1_node::{Assignment, Estimate, Node, ProverRuntime, Tally};
+use sp1_prover::SP1_CIRCUIT_VERSION;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use super::encode::encode;
 use super::execute::{Executed, Settings, decode_stdin, execute};
 use super::keys::KeyFiles;
+use super::mode::sp1_mode;
 use super::program::Programs;
 use super::{EventSink, Executor, ProveJob, Proved, cancelled, failure, memory_bytes};
 
@@ -123,15 +124,16 @@ impl CpuExecutor {
         let node = ready.programs.node();
         let executed = execute(&self.runtime, node, elf, stdin.clone(), settings).await?;
         events.executed(executed.execution);
+        let sp1_mode = sp1_mode(mode);
         let tally = Tally::new(
-            mode,
+            sp1_mode,
             executed.execution.cycles,
             executed.clock_ticks,
             self.lock_pace().get(&mode).copied(),
         );
         let elf = Arc::clone(&program.elf);
         let key = program.key.clone();
-        Ok((Assignment { elf, key, stdin, mode, tally }, executed))
+        Ok((Assignment { elf, key, stdin, mode: sp1_mode, tally }, executed))
     }
 
     /// Tells how far the proof is until it is there.
@@ -148,8 +150,8 @@ impl CpuExecutor {
             tokio::select! {
                 outcome = &mut proving => return outcome,
                 _ = ticks.tick() => {
-                    if let Some(progress) = ready.node.progress() {
-                        events.progress(progress);
+                    if let Some(estimate) = ready.node.estimate() {
+                        events.progress(progress(estimate));
                     }
                     if let Some(pace) = ready.node.seconds_per_unit() {
                         self.lock_pace().insert(mode, pace);
@@ -208,6 +210,17 @@ async fn warm_up(
     let _ = ready.set(Ready { programs, node, _capabilities: capabilities });
     tracing::info!(seconds = start.elapsed().as_secs(), ?modes, "the prover is ready");
     sender.send_modify(|capabilities| capabilities.modes = modes);
+}
+
+fn progress(estimate: Estimate) -> Progress {
+    Progress {
+        fraction: Some(estimate.fraction),
+        cycles_done: Some(estimate.cycles_done),
+        cycles_total: Some(estimate.cycles_total),
+        eta_seconds: estimate.eta_seconds,
+        estimated: estimate.extrapolated,
+        ..Progress::phase(Phase::Proving)
+    }
 }
 
 fn can_be_offered(mode: &ProofMode) -> bool {

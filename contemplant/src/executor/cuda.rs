@@ -19,8 +19,9 @@ use network_lib::handshake::{Backend, Capabilities, Gpu, GpuLoad};
 use network_lib::job::{Failure, FailureClass, Phase, ProofMode};
 use network_lib::metrics::Counter;
 use network_lib::task;
+use sp1_core_machine::io::SP1Stdin;
 use sp1_node::ProverRuntime;
-use sp1_sdk::SP1_CIRCUIT_VERSION;
+use sp1_prover::SP1_CIRCUIT_VERSION;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -136,7 +137,7 @@ impl CudaExecutor {
         &self,
         job: ProveJob,
         events: &EventSink,
-    ) -> Result<(Arc<Program>, Arc<sp1_sdk::SP1Stdin>, Executed), Failure> {
+    ) -> Result<(Arc<Program>, Arc<SP1Stdin>, Executed), Failure> {
         events.phase(Phase::SettingUp);
         let program = self.programs.prepare(&self.runtime, &job).await?;
         let settings = Settings::of(&job.spec, true);

@@ -1,6 +1,6 @@
 //! A proof as bytes.
 
-use sp1_sdk::ProofFromNetwork;
+use sp1_verifier::ProofFromNetwork;
 
 /// Encodes a proof as clients decode it. Large ones take a while, so on a thread for such things.
 pub(super) async fn encode(proof: ProofFromNetwork) -> Result<Vec<u8>, String> {

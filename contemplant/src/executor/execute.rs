@@ -9,9 +9,10 @@ use std::sync::Arc;
 use bincode::Options;
 use network_lib::ids::Sha256Digest;
 use network_lib::job::{Execution, ExecutionFailureCause as Cause, Failure, FailureClass, JobSpec};
-use sp1_core_executor::ExecutionError;
+use sp1_core_executor::{ExecutionError, SP1Context};
+use sp1_core_machine::io::SP1Stdin;
 use sp1_node::{LightNode, ProverRuntime, panic_message};
-use sp1_sdk::{SP1Context, SP1PublicValues, SP1Stdin};
+use sp1_primitives::io::SP1PublicValues;
 use tokio::task::JoinError;
 
 use super::{execution_failure, failure};

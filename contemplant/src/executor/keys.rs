@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use network_lib::ids::Sha256Digest;
 use sha2::{Digest, Sha256};
-use sp1_sdk::SP1_CIRCUIT_VERSION;
+use sp1_prover::SP1_CIRCUIT_VERSION;
 use tempfile::NamedTempFile;
 
 /// Larger than any key: what is longer was not written here.

@@ -8,14 +8,15 @@ use std::time::Duration;
 use async_trait::async_trait;
 use network_lib::handshake::{Backend, Capabilities};
 use network_lib::job::{Execution, Failure, FailureClass, Phase, Progress, ProofMode};
-use sp1_node::ProverRuntime;
-use sp1_sdk::{ProofFromNetwork, SP1_CIRCUIT_VERSION, SP1ProofMode, SP1ProofWithPublicValues};
+use sp1_node::{ProverRuntime, mock_proof};
+use sp1_prover::SP1_CIRCUIT_VERSION;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::execute::{Settings, decode_stdin, execute};
 use super::keys::KeyFiles;
+use super::mode::sp1_mode;
 use super::program::Programs;
 use super::{EventSink, Executor, ProveJob, Proved, cancelled, failure, memory_bytes};
 
@@ -72,17 +73,11 @@ impl MockExecutor {
         events.executed(executed.execution);
         self.pretend(&executed.execution, events).await;
 
-        let proof = SP1ProofWithPublicValues::create_mock_proof(
-            &program.key,
-            executed.public_values,
-            sdk_mode(job.spec.mode),
-            SP1_CIRCUIT_VERSION,
-        );
-        let SP1ProofWithPublicValues { proof, public_values, sp1_version, .. } = proof;
-        let proof = bincode::serialize(&ProofFromNetwork { proof, public_values, sp1_version })
-            .map_err(|error| {
-                failure(FailureClass::Worker, format!("the proof could not be encoded: {error}"))
-            })?;
+        let mode = sp1_mode(job.spec.mode);
+        let proof = mock_proof(&program.key, executed.public_values, mode);
+        let proof = bincode::serialize(&proof).map_err(|error| {
+            failure(FailureClass::Worker, format!("the proof could not be encoded: {error}"))
+        })?;
         Ok(Proved { execution: executed.execution, proof })
     }
 
@@ -125,14 +120,5 @@ impl Executor for MockExecutor {
     ) -> Result<Proved, Failure> {
         // Dropping the run stops it at once: nothing of it is computed beyond its own tasks.
         cancel.run_until_cancelled(self.run(job, &events)).await.unwrap_or_else(|| Err(cancelled()))
-    }
-}
-
-fn sdk_mode(mode: ProofMode) -> SP1ProofMode {
-    match mode {
-        ProofMode::Core => SP1ProofMode::Core,
-        ProofMode::Compressed => SP1ProofMode::Compressed,
-        ProofMode::Plonk => SP1ProofMode::Plonk,
-        ProofMode::Groth16 => SP1ProofMode::Groth16,
     }
 }

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use network_lib::ids::{Sha256Digest, VkHash};
 use network_lib::job::{Failure, FailureClass};
 use sp1_node::{LightNode, ProverRuntime};
-use sp1_sdk::{HashableKey, SP1VerifyingKey};
+use sp1_prover::{HashableKey, SP1VerifyingKey};
 
 use super::keys::KeyFiles;
 use super::{ProveJob, failure};

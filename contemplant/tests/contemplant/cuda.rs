@@ -10,7 +10,7 @@ use gpu_stand_in::Source;
 use gpu_stand_in::behaviour::Fault;
 use network_lib::job::{FailureClass, Memory, OutOfMemory, ProofMode};
 use network_lib::task;
-use sp1_sdk::{ProofFromNetwork, SP1Proof};
+use sp1_verifier::{ProofFromNetwork, SP1Proof};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 

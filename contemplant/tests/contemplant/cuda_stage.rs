@@ -14,7 +14,7 @@ use gpu_stand_in::behaviour::{Fault, behaviour_file};
 use network_lib::handshake::{Capabilities, Gpu};
 use network_lib::ids::{LeaseId, Sha256Digest, VkHash};
 use network_lib::job::{Failure, JobSpec, ProofMode};
-use sp1_sdk::SP1Stdin;
+use sp1_core_machine::io::SP1Stdin;
 use tempfile::TempDir;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;

@@ -10,7 +10,8 @@ use contemplant::executor::{EventSink, Executor, JobEvent, ProveJob, Proved};
 use network_lib::ids::{LeaseId, Sha256Digest, VkHash};
 use network_lib::job::{ExecutionFailureCause, Failure, FailureClass, JobSpec, ProofMode};
 use sha2::{Digest, Sha256};
-use sp1_sdk::{ProofFromNetwork, SP1Proof, SP1Stdin};
+use sp1_core_machine::io::SP1Stdin;
+use sp1_verifier::{ProofFromNetwork, SP1Proof};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 

@@ -9,10 +9,12 @@ use std::sync::Arc;
 
 use network_lib::ids::Sha256Digest;
 use network_lib::job::ProofMode;
+use sp1_core_machine::io::SP1Stdin;
 use sp1_cuda::api::{Request, Response};
+use sp1_prover::HashableKey;
 use sp1_prover_types::SerializableRiscvMachine;
 use sp1_prover_types::network_base_types::ProofMode as WireMode;
-use sp1_sdk::{HashableKey, ProofFromNetwork, SP1Stdin};
+use sp1_verifier::ProofFromNetwork;
 use tokio::net::UnixStream;
 
 use super::wire::{self, PROOF, SHORT, WireError};

@@ -5,7 +5,8 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use network_lib::job::{Failure, FailureClass, Memory, OutOfMemory, Phase, Progress};
-use sp1_sdk::{ProofFromNetwork, SP1_CIRCUIT_VERSION};
+use sp1_prover::SP1_CIRCUIT_VERSION;
+use sp1_verifier::ProofFromNetwork;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use super::{End, PING_INTERVAL, Slot, Work};
