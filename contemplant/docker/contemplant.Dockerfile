@@ -9,7 +9,7 @@
 FROM rust:1.95-bookworm AS build
 WORKDIR /source
 COPY . .
-RUN cargo xtask setup && cargo build --release --bin contemplant
+RUN cargo xtask setup && cargo build --release --package contemplant
 
 FROM debian:bookworm-slim
 RUN apt-get update \

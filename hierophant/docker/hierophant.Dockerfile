@@ -7,7 +7,7 @@
 FROM rust:1.95-bookworm AS build
 WORKDIR /source
 COPY . .
-RUN cargo xtask setup && cargo build --release --bin hierophant
+RUN cargo xtask setup && cargo build --release --package hierophant
 
 FROM debian:bookworm-slim
 RUN apt-get update \
