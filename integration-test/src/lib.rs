@@ -5,7 +5,7 @@
 //! `hierophant` and `contemplant` as an operator would ([`network`]), talks to them only through
 //! `sp1-sdk` ([`client`]) and the status pages ([`status`]), and believes a proof only after the SDK
 //! has verified it ([`verify`]). The binary `integration-test` is the main story ([`scenario`]); the
-//! tests in `tests/` tell others with the same parts, and `overhead` ([`overhead`]) measures.
+//! tests in `tests/` tell others with the same parts, and the program `overhead` ([`overhead`]) measures.
 
 pub mod binaries;
 pub mod children;

@@ -1,23 +1,22 @@
 //! One real proof from start to end: starts a network, requests a proof with `sp1-sdk`, verifies it
-//! and stops everything. See `--help`; the story itself is in [`integration_test::scenario`], the comparison
-//! with direct proofs in [`integration_test::overhead`].
+//! and stops everything. See `--help`; the steps are in [`integration_test::scenario`].
 
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use integration_test::options::{Command, CommandLine};
-use integration_test::{overhead, scenario};
+use integration_test::options::Options;
+use integration_test::scenario;
 use network_lib::{logging, signal};
 use tokio::runtime::Runtime;
 
 fn main() -> ExitCode {
-    let command_line = CommandLine::parse();
+    let options = Options::parse();
     logging::init(logging::LogFormat::Human, "warn");
-    match run(&command_line) {
-        Ok((report, is_good)) => {
+    match run(&options) {
+        Ok(report) => {
             println!("{report}");
-            if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+            ExitCode::SUCCESS
         }
         Err(error) => {
             eprintln!("\nFAILED: {error:#}");
@@ -26,18 +25,11 @@ fn main() -> ExitCode {
     }
 }
 
-/// What is to be told, and whether it is what was wanted.
-fn run(CommandLine { options, command }: &CommandLine) -> Result<(String, bool)> {
+fn run(options: &Options) -> Result<String> {
     let runtime = Runtime::new().context("cannot start a runtime")?;
     let outcome = runtime.block_on(async {
         let shutdown = signal::shutdown_token().context("cannot listen for signals")?;
-        match command {
-            None => Ok((scenario::run(options, shutdown).await?, true)),
-            Some(Command::Overhead(options)) => {
-                let report = overhead::run(options, shutdown).await?;
-                Ok((report.to_string(), report.holds() || !options.strict))
-            }
-        }
+        scenario::run(options, shutdown).await
     });
     // A prover may still compute something that nobody waits for any more.
     runtime.shutdown_background();

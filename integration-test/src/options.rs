@@ -1,37 +1,16 @@
-//! What the command line can ask for.
+//! Options of the program `integration-test`.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Parser, ValueEnum};
 use sp1_sdk::SP1ProofMode;
 use sp1_sdk::network::NetworkMode;
-
-use crate::overhead;
 
 /// Starts a Hierophant and a Contemplant on this machine, requests one SP1 proof with an unmodified
 /// sp1-sdk client, verifies it, and stops everything.
 #[derive(Debug, Clone, Parser)]
-#[command(version, args_conflicts_with_subcommands = true)]
-pub struct CommandLine {
-    /// The proof.
-    #[command(flatten)]
-    pub options: Options,
-
-    /// Something else instead.
-    #[command(subcommand)]
-    pub command: Option<Command>,
-}
-
-/// What can be done instead of the one proof.
-#[derive(Debug, Clone, Subcommand)]
-pub enum Command {
-    /// Compare the time of real proofs through a network with that of direct ones.
-    Overhead(overhead::Options),
-}
-
-/// The one proof and its network.
-#[derive(Debug, Clone, Args)]
+#[command(name = "integration-test", version)]
 pub struct Options {
     /// Kind of proof to request.
     #[arg(long, value_enum, default_value_t = Mode::Core)]
@@ -180,13 +159,12 @@ mod tests {
 
     #[test]
     fn the_command_line_is_well_formed() {
-        CommandLine::command().debug_assert();
+        Options::command().debug_assert();
     }
 
     #[test]
     fn without_options_a_core_proof_is_made_on_cpu() {
-        let CommandLine { options, command } = CommandLine::parse_from(["integration-test"]);
-        assert!(command.is_none());
+        let options = Options::parse_from(["integration-test"]);
         assert_eq!(options.mode, Mode::Core);
         assert_eq!(options.backend, Backend::Cpu);
         assert_eq!(options.network_mode, Network::Reserved);

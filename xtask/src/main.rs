@@ -22,6 +22,13 @@ use clap::{Parser, Subcommand};
 
 use crate::step::Steps;
 
+/// The program that compares proofs through the network with direct ones. It compiles SP1's prover into itself, for
+/// minutes, so it is built only for its own command.
+const OVERHEAD: &str = "overhead";
+
+/// Has that program built.
+const WITH_OVERHEAD: [&str; 2] = ["--features", "integration-test/overhead"];
+
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", about = "The project's commands", version)]
 struct Arguments {
@@ -176,8 +183,10 @@ fn faults(steps: &mut Steps, arguments: &[String]) -> Result<()> {
 
 fn bench(steps: &mut Steps, arguments: &[String]) -> Result<()> {
     // It needs SP1's prover, which everything else is measured without.
-    if arguments.first().is_some_and(|scenario| scenario == "overhead") {
-        return start(steps, "integration-test", &["hierophant", "contemplant"], arguments);
+    if let Some((scenario, rest)) = arguments.split_first()
+        && scenario == OVERHEAD
+    {
+        return start(steps, OVERHEAD, &["hierophant", "contemplant"], rest);
     }
     if arguments.iter().any(|argument| argument == "--postgres") {
         provide_postgres(steps)?;
@@ -187,13 +196,17 @@ fn bench(steps: &mut Steps, arguments: &[String]) -> Result<()> {
 
 /// Builds a program and those that it starts, and nothing else, and runs it.
 fn start(steps: &mut Steps, program: &str, others: &[&str], arguments: &[String]) -> Result<()> {
+    let features: &[&str] = if program == OVERHEAD { &WITH_OVERHEAD } else { &[] };
     if !only_looks(arguments) {
         // The whole workspace is named for its features: then SP1 is built once for all commands.
         let mut build = vec!["build", "--release", "--workspace", "--bin", program];
         build.extend(others.iter().flat_map(|other| ["--bin", *other]));
+        build.extend(features);
         steps.cargo("build (about half an hour the first time)", &build)?;
     }
-    let mut run = vec!["run", "--quiet", "--release", "--bin", program, "--"];
+    let mut run = vec!["run", "--quiet", "--release", "--bin", program];
+    run.extend(features);
+    run.push("--");
     run.extend(arguments.iter().map(String::as_str));
     steps.cargo(program, &run)
 }
@@ -226,7 +239,8 @@ fn test(steps: &mut Steps) -> Result<()> {
     }
     let everything = ["--release", "--workspace", "--all-targets"];
     let deny_warnings = ["--", "-D", "warnings"];
-    steps.cargo("lints", &[&["clippy"], &everything[..], &deny_warnings].concat())?;
+    steps
+        .cargo("lints", &[&["clippy"], &everything[..], &WITH_OVERHEAD, &deny_warnings].concat())?;
     let documentation = ["doc", "--release", "--workspace", "--no-deps"];
     steps.cargo_with("documentation", &documentation, &[("RUSTDOCFLAGS", "-D warnings")])?;
     // The tests start the programs, so these must be there and up to date before.
