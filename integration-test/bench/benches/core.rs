@@ -9,6 +9,7 @@ use alloy_primitives::Address;
 use divan::Bencher;
 use hierophant_model::clients::Clients;
 use hierophant_model::records::{Millis, NetworkMode};
+use hierophant_scheduler::SessionId;
 use hierophant_scheduler::proofs::core::{Effect, IdSource, Known, Limits, Past, ProofsCore};
 use hierophant_scheduler::proofs::{Arrival, NewRequest};
 use network_lib::handshake::Welcome;
@@ -55,7 +56,7 @@ impl Stage {
         };
         let arrival = Arrival {
             worker,
-            session: number,
+            session: SessionId(number),
             name: hello.name,
             capabilities: hello.capabilities,
             held: Vec::new(),
@@ -197,6 +198,6 @@ fn heartbeat_among(bencher: Bencher<'_, '_>, workers: u64) {
     bencher.bench_local(move || {
         let (worker, lease) = leases[next % leases.len()];
         next += 1;
-        stage.borrow_mut().core.held(NOW, worker, numbers[&worker], &[lease])
+        stage.borrow_mut().core.held(NOW, worker, SessionId(numbers[&worker]), &[lease])
     });
 }
