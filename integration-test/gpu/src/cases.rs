@@ -18,63 +18,63 @@ pub(crate) fn all() -> Vec<Case> {
         ),
         case!(
             "real-proof",
-            "the same with a real proof, made on the CPU inside the container and killed there once",
+            "the same with a real proof, made on the CPU inside the container, which is killed once",
             real::real_proof,
             real::LIMIT
         ),
         case!(
             "two-gpus",
-            "two GPUs are two containers and two slots, and one that dies costs the other nothing",
+            "two GPUs are two containers and two slots; if one dies, the other is unaffected",
             life::two_gpus
         ),
         case!(
             "contemplant-killed",
-            "what a killed Contemplant leaves behind is gone after its next start",
+            "a killed Contemplant's leftovers are removed at its next start",
             life::contemplant_killed
         ),
         case!(
             "container-killed",
-            "a container killed mid-proof: another is started, the proof is made",
+            "a container killed during a proof: another is started, the proof is made",
             failures::container_killed
         ),
         case!(
             "container-frozen",
-            "a container that does not answer any more is replaced",
+            "a container that no longer responds is replaced",
             failures::container_frozen
         ),
         case!(
             "socket-vanishes",
-            "the socket's file goes: the proof in the making does not care",
+            "the socket's file is deleted: the running proof is unaffected",
             failures::socket_vanishes
         ),
         case!(
             "other-version",
-            "a server of another SP1 version: both versions are named, nothing is offered",
+            "a server of another SP1 version: both versions are named, no mode is offered",
             failures::other_version
         ),
         case!(
             "out-of-memory",
-            "a container killed for its memory is told apart, and the proof is made",
+            "a container killed for its memory is recognised, and the proof is made",
             memory::out_of_memory
         ),
         case!(
             "no-gpu-driver",
-            "no GPU driver in the engine: its own words on /contemplants, nothing is offered",
+            "no GPU driver in the engine: the engine's error on /contemplants, no mode is offered",
             engine::no_gpu_driver
         ),
         case!(
             "image-missing",
-            "an image that is not there, and one that cannot be pulled, are named",
+            "a missing image, and one that cannot be pulled, are named",
             engine::image_missing
         ),
         case!(
             "engine-absent",
-            "without an engine the reason is told, and with it proofs are offered",
+            "without an engine the reason is reported; once it runs, modes are offered",
             engine::engine_absent
         ),
         case!(
             "engine-restarted",
-            "the engine is restarted mid-proof: the proof is made",
+            "the engine is restarted during a proof: the proof is made",
             engine::engine_restarted
         ),
     ]

@@ -19,16 +19,16 @@ use crate::stage::{Request, Stage};
 #[rustfmt::skip]
 pub(crate) fn cases() -> Vec<Case> {
     vec![
-        case!("bookkeeping", "late-completion-after-requeue", "a worker that was given up completes: nothing changes", late_completion).keys(short_silence()),
-        case!("bookkeeping", "duplicate-completion", "a completion told three times counts once", duplicate_completion),
-        case!("bookkeeping", "success-is-never-downgraded", "after success every failure that is told is ignored", never_downgraded),
-        case!("bookkeeping", "stale-lease", "a lease that is over opens nothing and changes nothing", stale_lease),
-        case!("bookkeeping", "foreign-lease", "a worker that speaks of another's lease changes nothing", foreign_lease),
-        case!("bookkeeping", "missing-records", "ids that nobody knows: truthful answers, no panic", missing_records),
-        case!("bookkeeping", "stale-heartbeat", "the silent worker loses its job, the healthy one and finished jobs are spared", stale_heartbeat).keys(short_silence()),
+        case!("bookkeeping", "late-completion-after-requeue", "a lost worker sends its completion: nothing changes", late_completion).keys(short_silence()),
+        case!("bookkeeping", "duplicate-completion", "a completion sent three times counts once", duplicate_completion),
+        case!("bookkeeping", "success-is-never-downgraded", "after success every reported failure is ignored", never_downgraded),
+        case!("bookkeeping", "stale-lease", "an ended lease grants no access and changes nothing", stale_lease),
+        case!("bookkeeping", "foreign-lease", "a message about another worker's lease changes nothing", foreign_lease),
+        case!("bookkeeping", "missing-records", "unknown ids: correct errors, no panic", missing_records),
+        case!("bookkeeping", "stale-heartbeat", "the silent worker loses its job; the healthy worker and finished jobs are unaffected", stale_heartbeat).keys(short_silence()),
         case!("bookkeeping", "micro-cut", "a worker that reconnects at once keeps its attempt", micro_cut),
-        case!("bookkeeping", "reconnect-in-four-ways", "idle, with an unknown, a finished and a running attempt: four right answers", reconnects),
-        case!("bookkeeping", "double-failure", "a failure told twice counts once", double_failure),
+        case!("bookkeeping", "reconnect-in-four-ways", "reconnects while idle, and with an unknown, a finished and a running attempt: four correct responses", reconnects),
+        case!("bookkeeping", "double-failure", "a failure sent twice counts once", double_failure),
     ]
 }
 

@@ -25,10 +25,10 @@ const A_LOOK: Duration = Duration::from_millis(2500);
 #[rustfmt::skip]
 pub(crate) fn cases() -> Vec<Case> {
     vec![
-        case!("clock", "clock-set-forward", "three hours: deadlines before it have passed, nobody is taken for silent, no attempt for slow", set_forward).keys(key("proofs.attempt_limit", "1h")),
-        case!("clock", "clock-set-back", "three hours: silence is still noticed, new requests are served, deadlines go by the new time", set_back).keys(short_silence()),
-        case!("clock", "clock-set-back-and-killed", "three hours back, then SIGKILL: the attempt that was recorded in the future goes on", set_back_and_killed),
-        case!("clock", "clock-set-to-and-fro", "a clock that is set six times under load: everything ends once, and in the history", to_and_fro),
+        case!("clock", "clock-set-forward", "three hours: passed deadlines expire, no worker is taken for silent, no attempt for slow", set_forward).keys(key("proofs.attempt_limit", "1h")),
+        case!("clock", "clock-set-back", "three hours: silence is still detected, new requests are served, deadlines follow the new time", set_back).keys(short_silence()),
+        case!("clock", "clock-set-back-and-killed", "three hours back, then SIGKILL: the attempt recorded in the future continues", set_back_and_killed),
+        case!("clock", "clock-set-to-and-fro", "a clock that is set six times under load: every request ends exactly once, and is in the history", to_and_fro),
     ]
 }
 

@@ -29,12 +29,12 @@ pub(crate) fn cases() -> Vec<Case> {
     vec![
         case!("contention", "same-call-twenty-times-at-once", "twenty copies of one call: one request, one attempt", same_call),
         case!("contention", "same-content-from-two-clients", "two clients at once, and one again after a restart: one attempt, three fulfilled", same_content),
-        case!("contention", "client-crashes-and-asks-again", "a restarted client that submits everything anew does not pay twice", client_restarts),
-        case!("contention", "concurrent-claims", "ten workers join at once for ten jobs: each job is given out once", concurrent_claims),
-        case!("contention", "no-workers-then-one", "100 requests and no worker; one joins: all are fulfilled, none is told a failure", no_workers).with_contemplants(),
-        case!("contention", "prerequisites", "what is missing is named, and with it the same call succeeds", prerequisites),
-        case!("contention", "queue-is-full", "beyond its limit the queue asks clients to come back, and loses nothing", queue_is_full).keys(key("proofs.max_waiting", 3)),
-        case!("contention", "a-thousand-workers-reconnect", "SIGKILL with 1,000 workers: all return, service goes on", thousand_workers).keys(key("worker_registry.heartbeat_interval", "5s")).within(Duration::from_secs(150)),
+        case!("contention", "client-crashes-and-asks-again", "a restarted client that submits everything again does not pay twice", client_restarts),
+        case!("contention", "concurrent-claims", "ten workers join at once for ten jobs: each job is assigned once", concurrent_claims),
+        case!("contention", "no-workers-then-one", "100 requests and no worker; one joins: all are fulfilled, no failure is reported", no_workers).with_contemplants(),
+        case!("contention", "prerequisites", "missing prerequisites are named, and once they exist the same call succeeds", prerequisites),
+        case!("contention", "queue-is-full", "above its limit the queue asks clients to retry, and loses nothing", queue_is_full).keys(key("proofs.max_waiting", 3)),
+        case!("contention", "a-thousand-workers-reconnect", "SIGKILL with 1,000 workers: all reconnect, service continues", thousand_workers).keys(key("worker_registry.heartbeat_interval", "5s")).within(Duration::from_secs(150)),
     ]
 }
 

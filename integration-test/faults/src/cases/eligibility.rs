@@ -26,21 +26,21 @@ const BLOCKED: WorkerId = WorkerId([0xb1; 16]);
 #[rustfmt::skip]
 pub(crate) fn cases() -> Vec<Case> {
     vec![
-        case!("eligibility", "failed-handshake", "garbage, silence and other words instead of a handshake get no job", failed_handshake),
+        case!("eligibility", "failed-handshake", "garbage, silence or another message instead of a handshake: no job is assigned", failed_handshake),
         case!("eligibility", "bad-token", "a wrong or missing token is refused, the right one works", bad_token).keys(key("worker_token", "sesame")),
-        case!("eligibility", "protocol-too-old", "a Contemplant of an older protocol is told what is wanted", protocol_too_old),
-        case!("eligibility", "protocol-too-new", "a Contemplant of a newer protocol is told; one that speaks both may stay", protocol_too_new),
-        case!("eligibility", "outdated-circuit", "a worker with another circuit version gets nothing, a fitting one does", outdated_circuit),
-        case!("eligibility", "mock-not-allowed", "mock workers are refused where mock proofs are", mock_not_allowed).keys(key("mock_mode", false)),
+        case!("eligibility", "protocol-too-old", "a Contemplant of an older protocol is refused, with the supported versions", protocol_too_old),
+        case!("eligibility", "protocol-too-new", "a Contemplant of a newer protocol is refused; one that supports both is admitted", protocol_too_new),
+        case!("eligibility", "outdated-circuit", "a worker with another circuit version receives no job, a matching one does", outdated_circuit),
+        case!("eligibility", "mock-not-allowed", "mock workers are refused unless mock mode is on", mock_not_allowed).keys(key("mock_mode", false)),
         case!("eligibility", "blocked-worker", "a blocked worker is refused", blocked_worker).keys(key("worker_registry.blocked", vec![Value::from(BLOCKED.to_string())])),
-        case!("eligibility", "proof-of-another-program", "rejected, its worker struck, the job redone elsewhere", another_program),
-        case!("eligibility", "truncated-proof", "rejected, its worker struck, the job redone elsewhere", truncated),
-        case!("eligibility", "proof-with-other-public-values", "a valid proof of another input: rejected, struck, redone elsewhere", other_public_values),
-        case!("eligibility", "proof-of-another-kind", "a Compressed proof for a Core request: rejected, struck, redone elsewhere", another_kind),
-        case!("eligibility", "proof-with-another-digest", "what is announced is not what was handed in: rejected, redone elsewhere", another_digest),
-        case!("eligibility", "no-proof-at-all", "random bytes, and nothing: rejected, struck, redone elsewhere", no_proof),
-        case!("eligibility", "prover-reports-failure", "a reported failure moves the job, whoever is to blame", reports_failure),
-        case!("eligibility", "attempt-takes-too-long", "past its limit an attempt goes to another worker, not the same", takes_too_long).keys(key("proofs.attempt_limit", "2s")),
+        case!("eligibility", "proof-of-another-program", "rejected, its worker gets a strike, the job is retried on another worker", another_program),
+        case!("eligibility", "truncated-proof", "rejected, its worker gets a strike, the job is retried on another worker", truncated),
+        case!("eligibility", "proof-with-other-public-values", "a valid proof of another input: rejected, a strike, retried on another worker", other_public_values),
+        case!("eligibility", "proof-of-another-kind", "a Compressed proof for a Core request: rejected, a strike, retried on another worker", another_kind),
+        case!("eligibility", "proof-with-another-digest", "the announced digest differs from the uploaded bytes: rejected, retried on another worker", another_digest),
+        case!("eligibility", "no-proof-at-all", "random bytes, and an empty upload: rejected, a strike, retried on another worker", no_proof),
+        case!("eligibility", "prover-reports-failure", "a reported failure requeues the job, with and without a strike", reports_failure),
+        case!("eligibility", "attempt-takes-too-long", "after its time limit an attempt is retried on another worker, not the same", takes_too_long).keys(key("proofs.attempt_limit", "2s")),
     ]
 }
 

@@ -29,23 +29,23 @@ const LONG_HOLE: Duration = Duration::from_secs(4);
 #[rustfmt::skip]
 pub(crate) fn cases() -> Vec<Case> {
     vec![
-        case!("network", "worker-link-cut", "a Contemplant's link is cut while it proves: it goes on and hands in later, one attempt", worker_link_cut).with_contemplants(),
-        case!("network", "partition-worker-to-hierophant", "nothing of a Contemplant arrives: made elsewhere; healed, it is back", partition_to_hierophant).with_contemplants().keys(short_silence()),
-        case!("network", "partition-hierophant-to-worker", "nothing arrives at a Contemplant: made elsewhere; healed, it is back", partition_to_worker).with_contemplants().keys(short_silence()),
+        case!("network", "worker-link-cut", "a Contemplant's link is cut while it proves: it continues and hands in later, one attempt", worker_link_cut).with_contemplants(),
+        case!("network", "partition-worker-to-hierophant", "no message from a Contemplant arrives: retried on another worker; it reconnects after the partition", partition_to_hierophant).with_contemplants().keys(short_silence()),
+        case!("network", "partition-hierophant-to-worker", "no message to a Contemplant arrives: retried on another worker; it reconnects after the partition", partition_to_worker).with_contemplants().keys(short_silence()),
         case!("network", "slow-link-worker-to-hierophant", "1 kB/s from the worker: late, but one attempt", slow_to_hierophant),
         case!("network", "slow-link-hierophant-to-worker", "8 kB/s to the Contemplant: late, but one attempt", slow_to_worker).with_contemplants(),
-        case!("network", "partition-client-to-hierophant", "the client's questions are lost: it sees silence, then its proof", client_questions_lost),
-        case!("network", "partition-hierophant-to-client", "the answers are lost: the client sees silence, then its proof", client_answers_lost),
-        case!("network", "client-link-cut", "the client's connection breaks again and again: it gets its proof", client_link_cut),
-        case!("network", "client-link-slow", "a client on a slow link: it gets its proof", client_link_slow),
-        case!("network", "answer-lost-asked-again", "the answer to a request is lost and the call repeated: one request, one attempt", answer_lost),
-        case!("network", "worker-sends-garbage", "garbage after a good handshake: shown the door, the job made elsewhere", garbage),
-        case!("network", "worker-sends-huge-frames", "a frame of 4 MB: shown the door, the job made elsewhere", huge_frames),
-        case!("network", "worker-floods", "a flood of frames: shown the door, clients are answered all the while", floods),
-        case!("network", "worker-never-answers", "a worker takes a job and falls silent: made elsewhere", never_answers).keys(short_silence()),
-        case!("network", "worker-never-reads", "a worker lives but does not work: past the attempt's limit made elsewhere", never_reads).keys(key("proofs.attempt_limit", "3s")),
-        case!("network", "worker-makes-no-progress", "a worker reports the same progress again and again: made elsewhere", no_progress).with_contemplants().keys(key("worker_registry.worker_required_progress_interval_mins", 1)),
-        case!("network", "clock-skew", "clients whose clocks are hours off: in time is served, too late is said at once", clock_skew),
+        case!("network", "partition-client-to-hierophant", "the client's calls are lost: it sees silence, then its proof", client_questions_lost),
+        case!("network", "partition-hierophant-to-client", "the responses are lost: the client sees silence, then its proof", client_answers_lost),
+        case!("network", "client-link-cut", "the client's connection breaks repeatedly: it receives its proof", client_link_cut),
+        case!("network", "client-link-slow", "a client on a slow link: it receives its proof", client_link_slow),
+        case!("network", "answer-lost-asked-again", "the response to a request is lost and the call retried: one request, one attempt", answer_lost),
+        case!("network", "worker-sends-garbage", "garbage after a valid handshake: disconnected, the job retried on another worker", garbage),
+        case!("network", "worker-sends-huge-frames", "a frame of 4 MB: disconnected, the job retried on another worker", huge_frames),
+        case!("network", "worker-floods", "a flood of frames: disconnected, clients are served throughout", floods),
+        case!("network", "worker-never-answers", "a worker takes a job and falls silent: retried on another worker", never_answers).keys(short_silence()),
+        case!("network", "worker-never-reads", "a worker sends heartbeats but does not work: retried on another worker after the time limit", never_reads).keys(key("proofs.attempt_limit", "3s")),
+        case!("network", "worker-makes-no-progress", "a worker reports the same progress repeatedly: retried on another worker", no_progress).with_contemplants().keys(key("worker_registry.worker_required_progress_interval_mins", 1)),
+        case!("network", "clock-skew", "clients whose clocks are hours off: valid deadlines are served, past deadlines are refused at once", clock_skew),
     ]
 }
 

@@ -28,14 +28,14 @@ const AFTER_SILENCE: Duration = Duration::from_secs(40);
 #[rustfmt::skip]
 pub(crate) fn cases() -> Vec<Case> {
     vec![
-        case!("postgres", "postgres-stopped", "the server stops until after the proof is finished: the end still arrives", stopped),
-        case!("postgres", "postgres-stopped-and-hierophant-killed", "both at once: no start without the server, and with it the attempt goes on", both_killed),
-        case!("postgres", "postgres-link-cut", "the link to the server breaks ten times under load: everything ends once", link_cut),
-        case!("postgres", "postgres-silent", "nothing passes to or from the server for a while: late, but one attempt", silent),
-        case!("postgres", "postgres-silent-for-long", "for longer than Hierophant waits for an answer: it connects anew, one attempt", silent_for_long).within(Duration::from_secs(100)),
-        case!("postgres", "postgres-read-only", "the server takes no changes for a while: the end still arrives", read_only),
-        case!("postgres", "two-coordinators-on-postgres", "a second Hierophant on the same database is refused, the first one unharmed", two_coordinators),
-        case!("postgres", "postgres-written-by-another", "another one wrote while the link was cut: Hierophant writes no more, and goes on after a restart", written_by_another),
+        case!("postgres", "postgres-stopped", "the server stops until after the proof is finished: the request still ends", stopped),
+        case!("postgres", "postgres-stopped-and-hierophant-killed", "both at once: no start without the server; with it the attempt continues", both_killed),
+        case!("postgres", "postgres-link-cut", "the link to the server breaks ten times under load: every request ends exactly once", link_cut),
+        case!("postgres", "postgres-silent", "no traffic to or from the server for a while: late, but one attempt", silent),
+        case!("postgres", "postgres-silent-for-long", "no traffic for longer than the timeout: it reconnects, one attempt", silent_for_long).within(Duration::from_secs(100)),
+        case!("postgres", "postgres-read-only", "the server is read-only for a while: the request still ends", read_only),
+        case!("postgres", "two-coordinators-on-postgres", "a second Hierophant on the same database is refused, the first one is unaffected", two_coordinators),
+        case!("postgres", "postgres-written-by-another", "another one wrote while the link was cut: Hierophant stops writing, and continues after a restart", written_by_another),
     ]
 }
 

@@ -36,18 +36,18 @@ const TRIES: u32 = 60;
 #[rustfmt::skip]
 pub(crate) fn cases() -> Vec<Case> {
     vec![
-        case!("restart", "hierophant-killed-while-queued", "SIGKILL of Hierophant, the job queued: it is given out once, afterwards", queued),
-        case!("restart", "hierophant-killed-while-leased", "SIGKILL, the job leased: the worker goes on under the same lease", while_leased),
-        case!("restart", "hierophant-killed-while-proving", "SIGKILL, the job proving: the worker goes on under the same lease", while_proving),
-        case!("restart", "hierophant-killed-while-uploaded", "SIGKILL, the proof handed in but not announced: no second upload, no second attempt", while_uploaded),
-        case!("restart", "hierophant-killed-while-verifying", "SIGKILL while the proof is verified: it is verified again, not made again", while_verifying),
+        case!("restart", "hierophant-killed-while-queued", "SIGKILL of Hierophant with a queued job: it is assigned once, after the restart", queued),
+        case!("restart", "hierophant-killed-while-leased", "SIGKILL with a leased job: the worker continues under the same lease", while_leased),
+        case!("restart", "hierophant-killed-while-proving", "SIGKILL while a job is proved: the worker continues under the same lease", while_proving),
+        case!("restart", "hierophant-killed-while-uploaded", "SIGKILL after the upload of the proof, before its announcement: no second upload, no second attempt", while_uploaded),
+        case!("restart", "hierophant-killed-while-verifying", "SIGKILL during verification: the proof is verified again, not made again", while_verifying),
         case!("restart", "hierophant-killed-when-proved", "SIGKILL after the end: the same proof is served", when_proved),
-        case!("restart", "hierophant-killed-under-a-contemplant", "SIGKILL while a real Contemplant proves: it returns by itself, the same attempt ends well", under_a_contemplant).with_contemplants(),
-        case!("restart", "hierophant-killed-ten-times", "SIGKILL ten times at any moment under load: everything ends once", ten_times),
-        case!("restart", "hierophant-frozen", "SIGSTOP of Hierophant: thawed, it does not take its own sleep for its workers' silence", frozen).keys(short_silence()),
-        case!("restart", "shutdown-with-work-in-flight", "SIGTERM with an upload, a poll and a proof going on: ends within its limit, ports free, nothing lost", shutdown),
+        case!("restart", "hierophant-killed-under-a-contemplant", "SIGKILL while a real Contemplant proves: it reconnects, and the same attempt succeeds", under_a_contemplant).with_contemplants(),
+        case!("restart", "hierophant-killed-ten-times", "SIGKILL ten times at arbitrary moments under load: every request ends exactly once", ten_times),
+        case!("restart", "hierophant-frozen", "SIGSTOP of Hierophant: after SIGCONT it does not mistake its own pause for silence of its workers", frozen).keys(short_silence()),
+        case!("restart", "shutdown-with-work-in-flight", "SIGTERM during an upload, a poll and a proof: exits within its limit, ports free, nothing lost", shutdown),
         case!("restart", "a-hundred-thousand-requests", "SIGKILL with 100,000 requests in the store: back in service in under 2 s", many_requests),
-        case!("restart", "a-hundred-thousand-unfinished", "SIGKILL with 100,000 requests waiting: back in service, and the most urgent goes first", many_unfinished).keys(key("proofs.max_waiting", 2 * i64::from(MANY))).keys(key("quotas.open_requests", 0)),
+        case!("restart", "a-hundred-thousand-unfinished", "SIGKILL with 100,000 queued requests: back in service, and the most urgent is assigned first", many_unfinished).keys(key("proofs.max_waiting", 2 * i64::from(MANY))).keys(key("quotas.open_requests", 0)),
     ]
 }
 

@@ -25,14 +25,14 @@ const AFTERWARDS: Duration = Duration::from_secs(40);
 #[rustfmt::skip]
 pub(crate) fn cases() -> Vec<Case> {
     vec![
-        case!("s3", "s3-proof", "uploads and proofs lie in the bucket, none on the disk, and are served after a restart", proof),
-        case!("s3", "s3-away-while-proving", "the bucket is away until after the proof is made: the worker keeps it, one attempt", away_while_proving),
-        case!("s3", "s3-away-at-handover", "the bucket is away between handing in and the check: checked later, one attempt", away_at_handover),
-        case!("s3", "s3-away-when-proved", "the bucket is away when a finished proof is asked for: a gap, and nothing is proved again", away_when_proved),
-        case!("s3", "s3-silent", "nothing passes to or from the bucket for a while: late, but one attempt", silent).within(Duration::from_secs(100)),
-        case!("s3", "s3-coordinator-killed", "SIGKILL while the bucket is away: no start without it, and with it the attempt goes on", coordinator_killed),
-        case!("s3", "s3-slow", "a slow bucket, 64 kB/s and 150 ms away: late, but one attempt each", slow),
-        case!("s3", "s3-proof-deleted", "a stored proof is deleted from the bucket: made anew", proof_deleted),
+        case!("s3", "s3-proof", "uploads and proofs are in the bucket, none on the disk, and are served after a restart", proof),
+        case!("s3", "s3-away-while-proving", "the bucket is unreachable until after the proof is made: the worker keeps it, one attempt", away_while_proving),
+        case!("s3", "s3-away-at-handover", "the bucket is unreachable between upload and verification: verified later, one attempt", away_at_handover),
+        case!("s3", "s3-away-when-proved", "the bucket is unreachable when a finished proof is fetched: a gap, and nothing is proved again", away_when_proved),
+        case!("s3", "s3-silent", "no traffic to or from the bucket for a while: late, but one attempt", silent).within(Duration::from_secs(100)),
+        case!("s3", "s3-coordinator-killed", "SIGKILL while the bucket is unreachable: no start without it; with it the attempt continues", coordinator_killed),
+        case!("s3", "s3-slow", "a slow bucket, 64 kB/s and 150 ms latency: late, but one attempt each", slow),
+        case!("s3", "s3-proof-deleted", "a stored proof is deleted from the bucket: it is made again", proof_deleted),
     ]
 }
 

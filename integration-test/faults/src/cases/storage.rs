@@ -33,20 +33,20 @@ const LOW_WATER: i64 = 6 << 20;
 #[rustfmt::skip]
 pub(crate) fn cases() -> Vec<Case> {
     vec![
-        case!("storage", "store-unreachable", "the database is locked until after the proof is finished: the end still arrives", store_unreachable),
-        case!("storage", "two-coordinators", "a second Hierophant on the same data is refused, the first one unharmed", two_coordinators),
-        case!("storage", "disk-full", "new work is refused for a while, accepted work ends well when there is room again", disk_full).keys(key("storage.min_free_bytes", LOW_WATER)).keys(short_silence()),
-        case!("storage", "disk-nearly-full", "below the low-water mark new work is refused for a while, accepted work is finished and served", disk_nearly_full).keys(key("storage.min_free_bytes", LOW_WATER)),
-        case!("storage", "proof-lost-while-running", "a stored proof vanishes: whoever asks for it again gets a new one", proof_lost_while_running),
-        case!("storage", "proof-lost-while-down", "a stored proof vanishes while Hierophant is down: made anew", proof_lost_while_down),
+        case!("storage", "store-unreachable", "the database is locked until after the proof is finished: the request still ends", store_unreachable),
+        case!("storage", "two-coordinators", "a second Hierophant on the same data is refused, the first one is unaffected", two_coordinators),
+        case!("storage", "disk-full", "new work is refused while the disk is full; accepted work succeeds when there is space again", disk_full).keys(key("storage.min_free_bytes", LOW_WATER)).keys(short_silence()),
+        case!("storage", "disk-nearly-full", "below the low-water mark new work is refused; accepted work is finished and served", disk_nearly_full).keys(key("storage.min_free_bytes", LOW_WATER)),
+        case!("storage", "proof-lost-while-running", "a stored proof is deleted: the next request for it gets a new proof", proof_lost_while_running),
+        case!("storage", "proof-lost-while-down", "a stored proof is deleted while Hierophant is down: it is made again", proof_lost_while_down),
         case!("storage", "proof-altered-while-down", "a stored proof is altered: the altered one is never served", proof_altered),
-        case!("storage", "handed-in-proof-lost", "a proof vanishes before it was checked: handed in again, or made again", handed_in_proof_lost),
-        case!("storage", "input-lost-while-down", "an input vanishes: its request ends, the others go on, no worker is blamed", input_lost),
-        case!("storage", "artifacts-lost-while-down", "everything uploaded vanishes: what needs it ends, and asked again with new uploads it is served", artifacts_lost),
-        case!("storage", "database-truncated", "half a database is refused by name; the whole one has everything", database_truncated),
-        case!("storage", "database-is-garbage", "a file that is no database is refused by name", database_is_garbage),
+        case!("storage", "handed-in-proof-lost", "a proof is deleted before its verification: handed in again, or made again", handed_in_proof_lost),
+        case!("storage", "input-lost-while-down", "an input is deleted: its request ends, the others continue, no worker is blamed", input_lost),
+        case!("storage", "artifacts-lost-while-down", "all uploads are deleted: the affected requests end; with new uploads they are served", artifacts_lost),
+        case!("storage", "database-truncated", "a truncated database is refused by name; the restored one is complete", database_truncated),
+        case!("storage", "database-is-garbage", "a file that is not a database is refused by name", database_is_garbage),
         case!("storage", "database-from-the-future", "a database of a newer version is refused by name", database_from_the_future),
-        case!("storage", "foreign-files", "files of others are left alone, half-written ones of our own are cleared", foreign_files),
+        case!("storage", "foreign-files", "files of other programs are kept, partial files of our own are removed", foreign_files),
     ]
 }
 

@@ -35,7 +35,7 @@ pub(super) fn all() -> Vec<ServerCase> {
     vec![
         case!(
             "sign-of-life",
-            "a request that needs no computing is answered at once",
+            "a request that needs no computation is answered at once",
             sign_of_life
         ),
         case!("same-key", "it derives the verifying key that this SP1 version derives", same_key),
@@ -47,13 +47,13 @@ pub(super) fn all() -> Vec<ServerCase> {
         ),
         case!(
             "unknown-program",
-            "a program that it was not given is an error in words, and no end",
+            "an unknown program is answered with an error message, and the server keeps running",
             unknown_program
         ),
-        case!("nonsense", "bytes that are no request hurt nobody else", nonsense),
+        case!("nonsense", "bytes that are not a request affect no other connection", nonsense),
         case!(
             "client-leaves",
-            "a client that goes away mid-word or mid-proof costs the next one nothing",
+            "a client that disconnects during a message or a proof does not affect the next one",
             client_leaves
         ),
         case!(
