@@ -1,13 +1,13 @@
-//! Owner of who is connected: identity, liveness, the departed and why; supervisor of one session
-//! actor for each worker socket.
+//! Owner of the workers' connections: identity, liveness, and the reason of each departure.
 //!
-//! It tells `proofs` the facts (joined, changed, draining, away, lost) in order and never asks it anything.
+//! It reports the facts (joined, changed, draining, away, lost) to `proofs`, in order, and waits for no answer.
 
 pub mod actor;
 pub mod credential;
 pub mod handle;
 pub mod keys;
 pub mod message;
+pub mod session;
 
 pub use handle::RegistryHandle;
-pub use message::{KeyHolder, SessionEnd};
+pub use message::{KeyHolder, Seat};

@@ -1,16 +1,13 @@
-//! One worker socket: frames in, frames out. A session may die at any moment; nothing is kept in it.
+//! Handle to a worker's connection: messages to the worker, and the close of its socket.
+//!
+//! The tasks that read and write the socket are in [`crate::registry::session`]. Nothing is kept in a session: it
+//! may end at any moment.
 
-pub mod actor;
-pub mod message;
 pub mod outbox;
-pub mod reader;
 
 use network_lib::wire::ToWorker;
-use ractor::{ActorId, ActorRef};
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, error::TrySendError};
 
-use crate::ask::tell;
-use message::SessionMsg;
 use outbox::Outgoing;
 
 /// Why Hierophant closes a session.
@@ -18,20 +15,20 @@ use outbox::Outgoing;
 pub enum CloseReason {
     /// The worker has been silent for too long.
     Silent,
-    /// The worker has connected anew.
+    /// The worker has reconnected.
     Replaced,
-    /// The worker does not read what it is sent.
+    /// The worker does not read its messages.
     Slow,
     /// The worker broke the protocol.
     Protocol(String),
-    /// The worker is not to work here any more, or not now.
+    /// The worker was removed by an operator, or was evicted.
     Dropped(String),
     /// Hierophant is stopping.
     Stopping,
 }
 
 impl CloseReason {
-    /// WebSocket close code.
+    /// WebSocket close code (RFC 6455, section 7.4.1).
     #[must_use]
     pub const fn code(&self) -> u16 {
         match self {
@@ -42,13 +39,13 @@ impl CloseReason {
         }
     }
 
-    /// For people; short enough for a close frame.
+    /// Text for operators; short enough for a close frame.
     #[must_use]
     pub fn text(&self) -> String {
         let text = match self {
             Self::Silent => "silent for too long",
-            Self::Replaced => "connected anew",
-            Self::Slow => "does not read what it is sent",
+            Self::Replaced => "replaced by a new connection",
+            Self::Slow => "does not read its messages",
             Self::Protocol(what) | Self::Dropped(what) => what,
             Self::Stopping => "Hierophant is stopping",
         };
@@ -57,37 +54,68 @@ impl CloseReason {
     }
 }
 
+/// How a session ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SessionEnd {
+    /// The socket broke; the worker may come back.
+    Disconnected(String),
+    /// The worker closed it; unless it was draining, it may come back.
+    Left(String),
+    /// Hierophant closed it, for this reason.
+    Closed(String),
+    /// Hierophant closed it because it is stopping: the worker is unaffected.
+    Stopping,
+}
+
+impl From<&CloseReason> for SessionEnd {
+    fn from(reason: &CloseReason) -> Self {
+        match reason {
+            CloseReason::Stopping => Self::Stopping,
+            reason => Self::Closed(reason.text()),
+        }
+    }
+}
+
 /// Handle to a session.
 #[derive(Debug, Clone)]
 pub struct SessionHandle {
-    actor: ActorRef<SessionMsg>,
     outbox: mpsc::Sender<Outgoing>,
+    close: mpsc::Sender<CloseReason>,
+}
+
+/// The session's end of its handle.
+#[derive(Debug)]
+pub struct SessionQueues {
+    /// Messages for the worker.
+    pub messages: mpsc::Receiver<Outgoing>,
+    /// The reason to close the socket. Closed when the last handle is dropped.
+    pub close: mpsc::Receiver<CloseReason>,
+    /// For the close frame, behind all messages.
+    pub outbox: mpsc::WeakSender<Outgoing>,
 }
 
 impl SessionHandle {
-    /// Sends a message to the worker, without waiting. A worker that lets its messages pile up is cut
-    /// off; one that is gone is found out by its own ways.
+    /// A handle and the queues for the tasks of its session, which need not run yet.
+    #[must_use]
+    pub fn new() -> (Self, SessionQueues) {
+        let (outbox, messages) = mpsc::channel(outbox::CAPACITY);
+        // The first reason is the one that counts.
+        let (close, closing) = mpsc::channel(1);
+        let queues = SessionQueues { messages, close: closing, outbox: outbox.downgrade() };
+        (Self { outbox, close }, queues)
+    }
+
+    /// Sends a message to the worker, without waiting. The session of a worker that lets its messages pile up is
+    /// closed; a message to a session that has ended is dropped.
     pub fn send(&self, message: ToWorker) {
-        if let Err(mpsc::error::TrySendError::Full(_)) =
-            self.outbox.try_send(Outgoing::Message(message))
-        {
+        if let Err(TrySendError::Full(_)) = self.outbox.try_send(Outgoing::Message(message)) {
             self.close(CloseReason::Slow);
         }
     }
 
-    /// Closes the session.
+    /// Closes the session, behind the messages that wait.
     pub fn close(&self, reason: CloseReason) {
-        tell(&self.actor, SessionMsg::Close(reason));
-    }
-
-    /// Ends the session without a word; its socket is gone already.
-    pub fn stop(&self) {
-        self.actor.stop(None);
-    }
-
-    /// Identity of the actor, for its supervisor.
-    #[must_use]
-    pub fn actor_id(&self) -> ActorId {
-        self.actor.get_id()
+        // An error means that the session has ended, or is closing for an earlier reason.
+        let _ = self.close.try_send(reason);
     }
 }

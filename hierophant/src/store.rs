@@ -26,7 +26,7 @@ use alloy_primitives::Address;
 use async_trait::async_trait;
 use backon::ExponentialBuilder;
 use hierophant_model::records::{
-    ArtifactRecord, Change, Cutoffs, JobRecord, Millis, ProgramRecord, RequestFilter,
+    Accepted, ArtifactRecord, Change, Cutoffs, JobRecord, Millis, ProgramRecord, RequestFilter,
     RequestRecord, RequestView, Setting, TokenRecord, UnfinishedJob,
 };
 use network_lib::ids::{ArtifactId, JobId, RequestId, Sha256Digest, VkHash, WorkerId};
@@ -177,11 +177,11 @@ pub trait JobStore: AuditLog + Browse + Notices + Taken + Debug {
     /// One request with its job.
     async fn request(&self, id: RequestId) -> Result<Option<RequestView>, StoreError>;
 
-    /// The request that an earlier try of the same call made.
+    /// The request that an earlier try of the same call made, with its job.
     async fn request_by_idempotency_key(
         &self,
         key: Sha256Digest,
-    ) -> Result<Option<RequestId>, StoreError>;
+    ) -> Result<Option<Accepted>, StoreError>;
 
     /// The latest finished job with this content whose proof is kept.
     async fn proved_job(&self, key: Sha256Digest) -> Result<Option<JobRecord>, StoreError>;

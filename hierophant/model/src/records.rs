@@ -33,7 +33,7 @@ pub use time::Millis;
 pub use token::{Role, TokenRecord};
 pub use trace::{attempt_span, attempt_traceparent};
 pub use views::{
-    ExecutionFilter, ReceiverState, RequestFilter, RequestView, StorageLow, Trouble, UnfinishedJob,
-    Usage,
+    Accepted, ExecutionFilter, ReceiverState, RequestFilter, RequestView, StorageLow, Trouble,
+    UnfinishedJob, Usage,
 };
 pub use words::UnknownWord;

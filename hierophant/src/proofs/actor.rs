@@ -1,26 +1,25 @@
-//! Asks the core what is to be done, and has it carried out (`outlet`): first the store, then the workers,
-//! then the reply.
+//! Asks the core for decisions and queues their effects ([`effect_queue`]): first the store, then the workers,
+//! then the answer.
+//!
+//! Every call is answered through the queue, so that an answer never precedes the storing of an earlier decision.
 
+mod effect_queue;
+mod lookup;
 mod operate;
-mod outlet;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use alloy_primitives::Address;
-use hierophant_model::clients::{Clients, OverQuota, has_room};
+use hierophant_model::clients::Clients;
 use hierophant_model::operate::Cleared;
-use hierophant_model::records::{
-    JobState, Millis, RequestState, RequestView, idempotency_key, job_key,
-};
+use hierophant_model::records::Millis;
 use hierophant_model::text::error_chain;
 use hierophant_scheduler::SessionId;
-use hierophant_scheduler::proofs::core::{Effect, IdSource, Known, Limits, Past, ProofsCore};
+use hierophant_scheduler::proofs::core::{Effect, IdSource, Limits, Past, ProofsCore};
 use hierophant_scheduler::proofs::pace::LATELY;
-use hierophant_scheduler::proofs::{CancelError, NewRequest, SubmitError};
-use network_lib::ids::{ArtifactId, RequestId, Sha256Digest, WorkerId};
-use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SpawnErr};
+use network_lib::ids::WorkerId;
+use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, RpcReplyPort, SpawnErr};
 
 use super::handle::ProofsHandle;
 use super::message::{Clearing, ProofsMsg};
@@ -35,12 +34,10 @@ use crate::store::{JobStore, StoreError};
 use crate::verify::ProofChecker;
 use crate::webhooks::Webhooks;
 
-use outlet::{Answer, Check, Deed, Means, Outlet};
+use effect_queue::{Answer, Check, Deps, EffectQueue, SideEffect};
 
 /// How often deadlines and rested jobs are looked at.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
-
-const DAY_MS: i64 = 24 * 3600 * 1000;
 
 /// What the actor is started with.
 #[derive(Debug)]
@@ -73,8 +70,8 @@ pub struct ProofsState {
     metrics: Metrics,
     events: Events,
     webhooks: Webhooks,
-    outlet: Outlet,
-    sessions: BTreeMap<WorkerId, (SessionId, SessionHandle)>,
+    queue: EffectQueue,
+    sessions: Sessions,
     clock: Clock,
 }
 
@@ -134,7 +131,7 @@ impl Actor for ProofsActor {
         let past = Past { unfinished, damaged, strikes, ended, settings };
         let clients = limits.clients.clone();
         let (core, effects) = ProofsCore::restore(now, limits, IdSource::random(), past);
-        let means = Means {
+        let deps = Deps {
             store: Arc::clone(&store),
             checker,
             clients: clients.clone(),
@@ -150,12 +147,12 @@ impl Actor for ProofsActor {
             metrics,
             events,
             webhooks,
-            outlet: Outlet::new(means, myself.clone()),
-            sessions: BTreeMap::new(),
+            queue: EffectQueue::new(deps, myself.clone()),
+            sessions: Sessions::default(),
             clock,
         };
-        state.carry_out(effects, None).await;
-        state.outlet.drain().await?;
+        state.execute(effects, None).await;
+        state.queue.drain().await?;
         myself.send_interval(SWEEP_INTERVAL, || ProofsMsg::Sweep);
         Ok(state)
     }
@@ -166,122 +163,95 @@ impl Actor for ProofsActor {
         message: ProofsMsg,
         state: &mut ProofsState,
     ) -> Result<(), ActorProcessingErr> {
-        let (now, set_by) = state.clock.look();
-        let core = &mut state.core;
-        if set_by != 0 {
-            let seconds = set_by / 1000;
-            tracing::warn!(
-                seconds,
-                "the system's clock was set; deadlines go by it, limits do not"
-            );
-            core.clock_set(set_by);
-        }
+        let now = state.time();
         if let Some(worker) = message.tells_of() {
             state.events.worker(worker);
         }
-        let effects = match message {
+        let core = &mut state.core;
+        let (effects, answer) = match message {
             ProofsMsg::Submit(new, lost, port) => {
                 let (answer, effects) = state.submit(now, *new, lost).await?;
-                state.carry_out(effects, answer_by(move || reply(port, answer))).await;
-                return Ok(());
+                (effects, answer_on(port, answer))
             }
             ProofsMsg::Cancel(id, by, port) => {
-                let (mut answer, effects) = core.cancel(now, id, by);
-                if answer == Err(CancelError::NotFound) {
-                    state.outlet.drain().await?;
-                    answer = state.cancelled_before(id, by).await;
-                }
-                state.carry_out(effects, answer_by(move || reply(port, answer))).await;
-                return Ok(());
+                let (answer, effects) = state.cancel(now, id, by).await?;
+                (effects, answer_on(port, answer))
             }
             ProofsMsg::ProofStored(lease, artifact, blob, port) => {
                 let (counts, effects) = core.proof_stored(now, lease, artifact, blob);
-                state.carry_out(effects, answer_by(move || reply(port, counts))).await;
-                return Ok(());
+                (effects, answer_on(port, counts))
             }
             ProofsMsg::Lease(lease, worker, port) => {
-                let access = core.lease_access(lease, worker);
-                state.carry_out(Vec::new(), answer_by(move || reply(port, access))).await;
-                return Ok(());
+                (Vec::new(), answer_on(port, core.lease_access(lease, worker)))
             }
-            ProofsMsg::Overview(port) => {
-                let overview = core.overview();
-                state.carry_out(Vec::new(), answer_by(move || reply(port, overview))).await;
-                return Ok(());
-            }
-            ProofsMsg::Why(job, port) => {
-                let why = core.why(now, job);
-                state.carry_out(Vec::new(), answer_by(move || reply(port, why))).await;
-                return Ok(());
-            }
+            ProofsMsg::Overview(port) => (Vec::new(), answer_on(port, core.overview())),
+            ProofsMsg::Why(job, port) => (Vec::new(), answer_on(port, core.why(now, job))),
             ProofsMsg::Line(offset, limit, port) => {
-                let line = core.line(now, offset, limit);
-                state.carry_out(Vec::new(), answer_by(move || reply(port, line))).await;
-                return Ok(());
+                (Vec::new(), answer_on(port, core.line(now, offset, limit)))
             }
             ProofsMsg::ProofLost(request, proof, port) => {
-                // Without an answer of the store there is none to the asker, who reports that.
-                if let Some(reopened) = state.reopen(now, request, proof).await? {
-                    reply(port, reopened);
+                match state.reopen(now, request, proof).await? {
+                    Some((reopened, effects)) => (effects, answer_on(port, reopened)),
+                    // Without the port the caller fails with `Unanswered`: the store could not be read.
+                    None => (Vec::new(), None),
                 }
-                return Ok(());
             }
             ProofsMsg::Act(action, port) => {
-                let answer = state.act(now, action).await?;
-                reply(port, answer);
-                return Ok(());
+                let (answer, effects) = state.act(now, action).await?;
+                (effects, answer_on(port, answer))
             }
             ProofsMsg::ToClear(filter, port) => {
-                reply(port, core.to_clear(&filter));
-                return Ok(());
+                (Vec::new(), answer_on(port, core.to_clear(&filter)))
             }
             ProofsMsg::Clear(filter, port) => {
                 let (left, cleared) = (core.to_clear(&filter).jobs, Cleared::default());
                 let clearing = Clearing { left, requester: filter.requester, cleared, port };
-                return state.clear(&myself, now, clearing).await;
+                state.clear(&myself, now, clearing)
             }
-            ProofsMsg::ClearOn(clearing) => return state.clear(&myself, now, *clearing).await,
+            ProofsMsg::ClearOn(clearing) => state.clear(&myself, now, *clearing),
             ProofsMsg::WorkerDrained(worker, session, drained) => {
-                core.worker_drained(now, worker, session, drained)
+                (core.worker_drained(now, worker, session, drained), None)
             }
-            ProofsMsg::InputLost(lease) => core.input_lost(now, lease),
-            ProofsMsg::WorkerJoined(arrival, handle) => {
-                state.sessions.insert(arrival.worker, (arrival.session, handle));
-                core.worker_joined(now, *arrival)
+            ProofsMsg::InputLost(lease) => (core.input_lost(now, lease), None),
+            ProofsMsg::WorkerJoined(joined, handle) => {
+                state.sessions.insert(joined.worker, joined.session, handle);
+                (core.worker_joined(now, *joined), None)
             }
             ProofsMsg::CapabilitiesChanged(worker, session, capabilities) => {
-                core.capabilities_changed(now, worker, session, capabilities)
+                (core.capabilities_changed(now, worker, session, capabilities), None)
             }
             ProofsMsg::WorkerDraining(worker, session) => {
                 core.worker_draining(worker, session);
-                Vec::new()
+                (Vec::new(), None)
             }
             ProofsMsg::WorkerAway(worker, session) => {
-                state.forget_session(worker, session);
-                let core = &mut state.core;
-                core.worker_away(now, worker, session)
+                state.sessions.remove(worker, session);
+                (core.worker_away(now, worker, session), None)
             }
             ProofsMsg::WorkerLost(worker, session, reason) => {
-                state.forget_session(worker, session);
-                let core = &mut state.core;
-                core.worker_lost(now, worker, session, &reason)
+                state.sessions.remove(worker, session);
+                (core.worker_lost(now, worker, session, &reason), None)
             }
-            ProofsMsg::Held(worker, session, held) => core.held(now, worker, session, &held),
+            ProofsMsg::Held(worker, session, held) => {
+                (core.held(now, worker, session, &held), None)
+            }
             ProofsMsg::Progressed(worker, lease, progress) => {
-                core.progressed(now, worker, lease, progress)
+                (core.progressed(now, worker, lease, progress), None)
             }
             ProofsMsg::Executed(worker, lease, execution) => {
-                core.executed(now, worker, lease, execution)
+                (core.executed(now, worker, lease, execution), None)
             }
             ProofsMsg::Completed(worker, lease, execution, proof) => {
-                core.completed(now, worker, lease, execution, proof)
+                (core.completed(now, worker, lease, execution, proof), None)
             }
-            ProofsMsg::Failed(worker, lease, failure) => core.failed(now, worker, lease, failure),
-            ProofsMsg::Checked(lease, verdict) => core.checked(now, lease, verdict),
-            ProofsMsg::StoreLost => return Err(state.outlet.failure().await),
-            ProofsMsg::Sweep => core.sweep(now),
+            ProofsMsg::Failed(worker, lease, failure) => {
+                (core.failed(now, worker, lease, failure), None)
+            }
+            ProofsMsg::Checked(lease, verdict) => (core.checked(now, lease, verdict), None),
+            ProofsMsg::StoreLost => return Err(state.queue.failure().await),
+            ProofsMsg::Sweep => (core.sweep(now), None),
         };
-        state.carry_out(effects, None).await;
+        state.execute(effects, answer).await;
         Ok(())
     }
 
@@ -290,178 +260,83 @@ impl Actor for ProofsActor {
         _myself: ActorRef<ProofsMsg>,
         state: &mut ProofsState,
     ) -> Result<(), ActorProcessingErr> {
-        state.outlet.drain().await
+        state.queue.drain().await
     }
 }
 
 impl ProofsState {
-    /// Lets go of a connection that is over; its socket closes when nobody holds it any more.
-    fn forget_session(&mut self, worker: WorkerId, session: SessionId) {
-        if self.sessions.get(&worker).is_some_and(|(current, _)| *current == session) {
-            self.sessions.remove(&worker);
+    /// Current time. If the system's clock was set, the core adjusts what it remembers.
+    fn time(&mut self) -> Millis {
+        let (now, set_by) = self.clock.look();
+        if set_by != 0 {
+            let seconds = set_by / 1000;
+            tracing::warn!(
+                seconds,
+                "the system's clock was set: deadlines follow it, limits do not"
+            );
+            self.core.clock_set(set_by);
         }
+        now
     }
 
-    async fn submit(
-        &mut self,
-        now: Millis,
-        new: NewRequest,
-        lost: Option<ArtifactId>,
-    ) -> Result<(Result<RequestId, SubmitError>, Vec<Effect>), ActorProcessingErr> {
-        let call = idempotency_key(new.requester, &new.spec, &new.stdin_uri, new.deadline);
-        let key = job_key(&new.spec, &new.stdin_blob);
-        if self.outlet.is_ahead_of_store(call) || self.outlet.is_ahead_of_store(key) {
-            self.outlet.drain().await?;
-        }
-        let known = match self.known(now, call, key, lost, new.requester).await {
-            Ok(known) => known,
-            Err(error) => {
-                log_unread(&error);
-                return Ok((Err(SubmitError::Unavailable), Vec::new()));
-            }
-        };
-        let (requester, repeated) = (new.requester, known.earlier.is_some());
-        let (answer, effects) = self.core.submit(now, new, known);
-        let client = self.clients.name(requester);
-        match &answer {
-            Ok(_) if !repeated => self.metrics.client_asked(client),
-            Err(SubmitError::OverQuota(over)) => {
-                tracing::info!(%requester, client, quota = over.key(), "a request over its quota");
-                self.metrics.over_quota(client, *over);
-            }
-            _ => {}
-        }
-        Ok((answer, effects))
-    }
-
-    async fn known(
-        &self,
-        now: Millis,
-        call: Sha256Digest,
-        key: Sha256Digest,
-        lost: Option<ArtifactId>,
-        requester: Address,
-    ) -> Result<Known, StoreError> {
-        let since = Millis(now.0.saturating_sub(Millis::from(self.quarantine).0));
-        let set_aside = async {
-            if self.quarantine.is_zero() {
-                Ok(None)
-            } else {
-                self.store.set_aside(key, since).await
-            }
-        };
-        let (earlier, proved, set_aside) = tokio::try_join!(
-            self.store.request_by_idempotency_key(call),
-            self.store.proved_job(key),
-            set_aside
-        )?;
-        // The API has looked: here everybody would wait for a slow disk or bucket.
-        let proved = proved.filter(|job| job.proof.is_none() || job.proof != lost);
-        // A clock that was set back must not make it last longer.
-        let set_aside = set_aside.filter(|job| job.finished_at <= Some(now));
-        let ended = proved.or(set_aside);
-        if earlier.is_some() {
-            return Ok(Known { earlier, ended, over: None });
-        }
-        let over = self.over_cycles(now, requester).await?;
-        Ok(Known { earlier, ended, over })
-    }
-
-    /// Whether an address has used up its cycles of a day. What was executed a moment ago may not be stored yet;
-    /// what is being executed is not known at all.
-    async fn over_cycles(
-        &self,
-        now: Millis,
-        requester: Address,
-    ) -> Result<Option<OverQuota>, StoreError> {
-        let most = self.clients.quota(requester).cycles_per_day;
-        if most == 0 {
-            return Ok(None);
-        }
-        let since = Millis(now.0.saturating_sub(DAY_MS));
-        let executed = self.store.cycles_executed(requester, since, now).await?;
-        Ok((!has_room(executed, most)).then_some(OverQuota::CyclesPerDay(most)))
-    }
-
-    /// Has a finished `proof` whose bytes are gone made again, for those who still wait for it. Returns
-    /// whether it is, or nothing if the store could not be read: then the asker is to ask again.
-    async fn reopen(
-        &mut self,
-        now: Millis,
-        request: RequestId,
-        proof: ArtifactId,
-    ) -> Result<Option<bool>, ActorProcessingErr> {
-        self.outlet.drain().await?;
-        let (job, mut requests) = match self.store.job_of(request).await {
-            Ok(Some(found)) => found,
-            Ok(None) => return Ok(Some(false)),
-            Err(error) => {
-                log_unread(&error);
-                return Ok(None);
-            }
-        };
-        requests.retain(|request| {
-            request.state == RequestState::Fulfilled && Millis::from_seconds(request.deadline) > now
-        });
-        // It may be made again already, or have been.
-        let current = job.state == JobState::Proved && job.proof == Some(proof);
-        if !current || !requests.iter().any(|waiting| waiting.id == request) {
-            return Ok(Some(false));
-        }
-        tracing::error!(job_id = %job.id, "a finished proof is gone; it is made again");
-        let effects = self.core.reopen(now, job, requests);
-        self.carry_out(effects, None).await;
-        self.outlet.drain().await?;
-        Ok(Some(true))
-    }
-
-    /// What to answer for a request that is not open: cancelling twice is fine, cancelling what has
-    /// ended otherwise is not.
-    async fn cancelled_before(&self, id: RequestId, by: Address) -> Result<(), CancelError> {
-        let view = self.store.request(id).await.map_err(|error| {
-            log_unread(&error);
-            CancelError::Unavailable
-        })?;
-        let Some(RequestView { request, .. }) = view else { return Err(CancelError::NotFound) };
-        match request.state {
-            _ if request.requester != by => Err(CancelError::NotYours),
-            RequestState::Cancelled => Ok(()),
-            ended => Err(CancelError::AlreadyEnded(ended)),
-        }
-    }
-
-    /// Has effects carried out, and the answer given behind them. Whom they are for is settled now: a worker's
-    /// later connection has a welcome of its own.
-    async fn carry_out(&mut self, effects: Vec<Effect>, answer: Option<Answer>) {
-        let (mut changes, mut deeds) = (Vec::new(), Vec::new());
+    /// Queues effects, and the answer behind them. Messages go to the connections of this moment: a later
+    /// connection of the same worker gets a welcome of its own.
+    async fn execute(&mut self, effects: Vec<Effect>, answer: Option<Answer>) {
+        let (mut changes, mut side_effects) = (Vec::new(), Vec::new());
         for effect in effects {
             match effect {
                 Effect::Save(change) => changes.push(change),
                 Effect::Send(worker, message) => {
-                    if let Some((_, session)) = self.sessions.get(&worker) {
-                        deeds.push(Deed::Send(session.clone(), message));
+                    if let Some(session) = self.sessions.get(worker) {
+                        side_effects.push(SideEffect::Send(session, message));
                     }
                 }
                 Effect::Drop(worker, reason) => {
-                    let session = self.sessions.get(&worker).map(|(_, session)| session.clone());
-                    deeds.push(Deed::Drop(worker, session, reason));
+                    side_effects.push(SideEffect::Drop(worker, self.sessions.get(worker), reason));
                 }
                 Effect::Check { lease, proof, claim } => {
                     let job = self.core.job_leased(lease);
-                    deeds.push(Deed::Check(Box::new(Check { lease, job, proof, claim })));
+                    side_effects.push(SideEffect::Check(Box::new(Check {
+                        lease,
+                        job,
+                        proof,
+                        claim,
+                    })));
                 }
             }
         }
         changes.extend(self.webhooks.notices(&changes));
-        if changes.is_empty() && deeds.is_empty() && answer.is_none() {
+        if changes.is_empty() && side_effects.is_empty() && answer.is_none() {
             return;
         }
-        self.outlet.push(changes, deeds, answer).await;
+        self.queue.push(changes, side_effects, answer).await;
     }
 }
 
-fn answer_by(answer: impl FnOnce() + Send + 'static) -> Option<Answer> {
-    Some(Box::new(answer))
+/// Connections of the workers that can be sent to.
+#[derive(Debug, Default)]
+struct Sessions(BTreeMap<WorkerId, (SessionId, SessionHandle)>);
+
+impl Sessions {
+    fn insert(&mut self, worker: WorkerId, session: SessionId, handle: SessionHandle) {
+        self.0.insert(worker, (session, handle));
+    }
+
+    /// Removes a connection that has ended, unless a later one has taken its place.
+    fn remove(&mut self, worker: WorkerId, session: SessionId) {
+        if self.0.get(&worker).is_some_and(|(current, _)| *current == session) {
+            self.0.remove(&worker);
+        }
+    }
+
+    fn get(&self, worker: WorkerId) -> Option<SessionHandle> {
+        self.0.get(&worker).map(|(_, handle)| handle.clone())
+    }
+}
+
+/// The answer to a call, to be given when all that was decided before is stored.
+fn answer_on<T: Send + 'static>(port: RpcReplyPort<T>, answer: T) -> Option<Answer> {
+    Some(Box::new(move || reply(port, answer)))
 }
 
 fn log_unread(error: &StoreError) {

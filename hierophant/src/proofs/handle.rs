@@ -2,6 +2,7 @@
 
 use alloy_primitives::Address;
 use hierophant_model::operate::{Action, ClearFilter, Cleared, Done, NotDone};
+use hierophant_model::records::Accepted;
 use hierophant_scheduler::SessionId;
 use hierophant_scheduler::proofs::{
     Arrival, CancelError, LeaseAccess, NewRequest, Overview, SubmitError, Waiting, Why,
@@ -24,8 +25,8 @@ impl ProofsHandle {
         Self(actor)
     }
 
-    /// Accepts a request; it is stored when this returns. `lost` is a finished proof whose bytes are gone, so
-    /// that the request does not join it.
+    /// Accepts a request; it is stored when this returns. `lost` is a finished proof whose data is missing: the
+    /// request does not join its job.
     ///
     /// # Errors
     ///
@@ -34,7 +35,7 @@ impl ProofsHandle {
         &self,
         request: NewRequest,
         lost: Option<ArtifactId>,
-    ) -> Result<RequestId, SubmitError> {
+    ) -> Result<Accepted, SubmitError> {
         ask(&self.0, |reply| ProofsMsg::Submit(Box::new(request), lost, reply))
             .await
             .unwrap_or(Err(SubmitError::Unavailable))

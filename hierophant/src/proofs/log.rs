@@ -1,5 +1,5 @@
-//! What the log says of jobs, requests and attempts: a line for each change, each with the ids by which it is
-//! found again. Ids that open something are cut short.
+//! Log lines of jobs, requests and attempts: one for each change, with its ids. Ids that are credentials are
+//! truncated.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use hierophant_model::text::short_request_id;
 use network_lib::ids::{JobId, LeaseId};
 use network_lib::job::Failure;
 
-/// A change that is in the store now.
+/// Logs a stored change.
 pub(super) fn changed(change: &Change, clients: &Clients) {
     match change {
         Change::Job(job) => {
@@ -27,14 +27,14 @@ pub(super) fn changed(change: &Change, clients: &Clients) {
     }
 }
 
-/// A proof was checked.
+/// Logs the verdict on a proof.
 pub(super) fn checked(
     job: Option<JobId>,
     lease: LeaseId,
     verdict: &Result<(), Failure>,
     took: Duration,
 ) {
-    let (job_id, lease) = (job.map(tracing::field::display), lease_hint(lease));
+    let (job_id, lease) = (job.map(tracing::field::display), lease.hint());
     let took_seconds = took.as_secs_f64();
     match verdict {
         Ok(()) => tracing::info!(job_id, lease, took_seconds, "proof accepted"),
@@ -44,7 +44,7 @@ pub(super) fn checked(
 
 fn attempt_changed(attempt: &AttemptRecord) {
     let AttemptRecord { job, prover, outcome, message, .. } = attempt;
-    let (lease, contemplant) = (lease_hint(attempt.lease), prover.name.as_str());
+    let (lease, contemplant) = (attempt.lease.hint(), prover.name.as_str());
     if let Some(ended) = attempt.ended_at {
         let elapsed_seconds = ended.since(attempt.started_at) / 1000;
         tracing::info!(job_id = %job, lease, worker_id = %prover.worker, contemplant, %outcome,
@@ -53,11 +53,6 @@ fn attempt_changed(attempt: &AttemptRecord) {
         tracing::info!(job_id = %job, lease, worker_id = %prover.worker, contemplant,
             "attempt started");
     }
-}
-
-/// Enough of a lease id to follow an attempt through both programs' logs; the whole one is a credential.
-pub(crate) fn lease_hint(lease: LeaseId) -> String {
-    hex::encode(&lease.as_bytes()[..4])
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use alloy_primitives::Address;
 use hierophant_model::operate::{Action, ClearFilter, Cleared, Done, NotDone};
+use hierophant_model::records::Accepted;
 use hierophant_scheduler::SessionId;
 use hierophant_scheduler::proofs::{
     Arrival, CancelError, LeaseAccess, NewRequest, Overview, SubmitError, Waiting, Why,
@@ -29,8 +30,8 @@ pub struct Clearing {
 /// Messages of the `proofs` actor.
 #[derive(Debug)]
 pub enum ProofsMsg {
-    /// Accept a request. If there is an artifact, it is a finished proof whose bytes are gone.
-    Submit(Box<NewRequest>, Option<ArtifactId>, RpcReplyPort<Result<RequestId, SubmitError>>),
+    /// Accept a request. The artifact is a finished proof whose data is missing.
+    Submit(Box<NewRequest>, Option<ArtifactId>, RpcReplyPort<Result<Accepted, SubmitError>>),
     /// Withdraw a request on behalf of an address.
     Cancel(RequestId, Address, RpcReplyPort<Result<(), CancelError>>),
     /// `registry`: a worker is there, and how it is talked to. Its first message is the welcome.

@@ -1,11 +1,10 @@
-//! Carries decisions about workers out: starts and closes sessions, tells `proofs`.
+//! Executes the decisions about workers: admits and closes sessions, reports to `proofs`.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::ws::WebSocket;
 use hierophant_model::operate::{Done, NotDone, WorkerAction};
 use hierophant_model::records::{Change, Millis, SettingKind};
 use hierophant_model::sanitize::{self, tidy};
@@ -18,19 +17,18 @@ use network_lib::ids::WorkerId;
 use network_lib::secret::Secret;
 use network_lib::task;
 use network_lib::wire::ToWorker;
-use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SpawnErr, SupervisionEvent};
+use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SpawnErr};
 use tokio::sync::broadcast::error::RecvError;
 
 use super::credential::{authorize, revoked};
 use super::handle::RegistryHandle;
 use super::keys::Keys;
-use super::message::{KeyHolder, RegistryMsg, SessionEnd};
+use super::message::{KeyHolder, RegistryMsg, Seat};
 use crate::ask::reply;
 use crate::clock::Clock;
 use crate::events::Events;
 use crate::proofs::ProofsHandle;
-use crate::session::actor::{SessionActor, SessionArguments};
-use crate::session::{CloseReason, SessionHandle};
+use crate::session::{CloseReason, SessionEnd, SessionHandle};
 use crate::store::JobStore;
 use crate::tokens::Tokens;
 
@@ -70,7 +68,6 @@ pub struct RegistryState {
     events: Events,
     /// By number of the connection.
     sessions: BTreeMap<SessionId, SessionHandle>,
-    by_actor: BTreeMap<ActorId, (WorkerId, SessionId)>,
 }
 
 /// The actor.
@@ -118,20 +115,19 @@ impl Actor for RegistryActor {
             store: arguments.store,
             events: arguments.events,
             sessions: BTreeMap::new(),
-            by_actor: BTreeMap::new(),
         })
     }
 
     async fn handle(
         &self,
-        myself: ActorRef<RegistryMsg>,
+        _myself: ActorRef<RegistryMsg>,
         message: RegistryMsg,
         state: &mut RegistryState,
     ) -> Result<(), ActorProcessingErr> {
         let now = state.time();
         match message {
-            RegistryMsg::Admit(hello, ip, socket, port) => {
-                reply(port, state.admit(now, *hello, ip, socket, &myself).await?);
+            RegistryMsg::Admit(hello, ip, session, port) => {
+                reply(port, state.admit(now, *hello, ip, session)?);
             }
             RegistryMsg::Heard(worker, session) => state.core.heard(now, worker, session),
             RegistryMsg::GpuLoads(worker, session, loads) => {
@@ -183,39 +179,6 @@ impl Actor for RegistryActor {
         }
         Ok(())
     }
-
-    /// A session that fails takes its worker with it, and nothing else.
-    async fn handle_supervisor_evt(
-        &self,
-        _myself: ActorRef<RegistryMsg>,
-        event: SupervisionEvent,
-        state: &mut RegistryState,
-    ) -> Result<(), ActorProcessingErr> {
-        let (actor, failure) = match event {
-            SupervisionEvent::ActorTerminated(actor, ..) => (actor, None),
-            SupervisionEvent::ActorFailed(actor, error) => (actor, Some(error)),
-            _ => return Ok(()),
-        };
-        let Some((worker, session)) = state.by_actor.remove(&actor.get_id()) else {
-            return Ok(());
-        };
-        if let Some(error) = failure {
-            tracing::error!(%error, "a session failed");
-            let end = SessionEnd::Closed(format!("its session failed: {error}"));
-            let now = state.time();
-            state.session_ended(now, worker, session, end).await;
-        }
-        Ok(())
-    }
-
-    async fn post_stop(
-        &self,
-        myself: ActorRef<RegistryMsg>,
-        _state: &mut RegistryState,
-    ) -> Result<(), ActorProcessingErr> {
-        myself.stop_children_and_wait(None, Some(Duration::from_secs(5))).await;
-        Ok(())
-    }
 }
 
 impl RegistryState {
@@ -228,14 +191,13 @@ impl RegistryState {
         now
     }
 
-    async fn admit(
+    fn admit(
         &mut self,
         now: Millis,
         mut hello: Hello,
         ip: IpAddr,
-        socket: Box<WebSocket>,
-        myself: &ActorRef<RegistryMsg>,
-    ) -> Result<Result<(), (Refusal, Box<WebSocket>)>, ActorProcessingErr> {
+        handle: SessionHandle,
+    ) -> Result<Result<Seat, Refusal>, ActorProcessingErr> {
         tidy(&mut hello.capabilities);
         let secret = hello.token.as_ref().map(Secret::reveal);
         let shared = self.shared_token.as_ref().map(Secret::reveal);
@@ -246,7 +208,7 @@ impl RegistryState {
             Err(refusal) => {
                 tracing::warn!(%ip, name = sanitize::name(&hello.name), code = ?refusal.code,
                     reason = refusal.message, "Contemplant refused");
-                return Ok(Err((refusal, socket)));
+                return Ok(Err(refusal));
             }
         };
         let (worker, session) = (hello.worker_id, admission.session);
@@ -263,18 +225,9 @@ impl RegistryState {
             // `proofs` knows which attempts still count.
             resume: Vec::new(),
         };
-        let arguments = SessionArguments {
-            worker,
-            session,
-            socket: *socket,
-            registry: RegistryHandle::new(myself.clone()),
-            proofs: self.proofs.clone(),
-        };
-        let handle = SessionActor::start(arguments, myself.get_cell()).await?;
         tracing::info!(worker_id = %worker, name = sanitize::name(&hello.name), %ip, by,
             backend = hello.capabilities.backend.as_str(), modes = ?hello.capabilities.modes,
             held = hello.held.len(), "Contemplant joined");
-        self.by_actor.insert(handle.actor_id(), (worker, session));
         self.sessions.insert(session, handle.clone());
         let arrival = Arrival {
             worker,
@@ -286,7 +239,7 @@ impl RegistryState {
             welcome,
         };
         self.proofs.worker_joined(arrival, handle);
-        Ok(Ok(()))
+        Ok(Ok(Seat { worker, session }))
     }
 
     async fn session_ended(
@@ -296,16 +249,14 @@ impl RegistryState {
         session: SessionId,
         end: SessionEnd,
     ) {
-        if let Some(handle) = self.sessions.remove(&session) {
-            handle.stop();
-        }
+        self.sessions.remove(&session);
         match end {
             SessionEnd::Stopping => {}
             SessionEnd::Closed(reason) => self.lost(now, worker, session, &reason).await,
             SessionEnd::Left(reason) if self.core.is_draining(worker, session) => {
                 self.lost(now, worker, session, &reason).await;
             }
-            SessionEnd::Left(reason) | SessionEnd::Cut(reason) => {
+            SessionEnd::Left(reason) | SessionEnd::Disconnected(reason) => {
                 if self.core.cut(worker, session, &reason) {
                     tracing::info!(worker_id = %worker, reason, "Contemplant is away");
                     self.proofs.worker_away(worker, session);

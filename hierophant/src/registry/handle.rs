@@ -2,7 +2,6 @@
 
 use std::net::IpAddr;
 
-use axum::extract::ws::WebSocket;
 use hierophant_model::operate::{Blocked, Done, NotDone, WorkerAction};
 use hierophant_scheduler::SessionId;
 use hierophant_scheduler::registry::{DeadWorker, KnownWorker};
@@ -11,8 +10,9 @@ use network_lib::ids::WorkerId;
 use network_lib::secret::Secret;
 use ractor::ActorRef;
 
-use super::message::{KeyHolder, RegistryMsg, SessionEnd};
+use super::message::{KeyHolder, RegistryMsg, Seat};
 use crate::ask::{Unanswered, ask, tell};
+use crate::session::{SessionEnd, SessionHandle};
 
 /// Handle to the owner of the workers' connections.
 #[derive(Debug, Clone)]
@@ -23,18 +23,18 @@ impl RegistryHandle {
         Self(actor)
     }
 
-    /// Admits a worker and starts its session on `socket`, or gives the socket back with the refusal.
+    /// Admits or refuses a worker. The welcome of an admitted worker is the first message to `session`.
     ///
     /// # Errors
     ///
-    /// [`Unanswered`] when the actor hangs; the socket is gone then.
+    /// [`Unanswered`] when the actor hangs.
     pub async fn admit(
         &self,
         hello: Hello,
         ip: IpAddr,
-        socket: WebSocket,
-    ) -> Result<Result<(), (Refusal, Box<WebSocket>)>, Unanswered> {
-        ask(&self.0, |reply| RegistryMsg::Admit(Box::new(hello), ip, Box::new(socket), reply)).await
+        session: SessionHandle,
+    ) -> Result<Result<Seat, Refusal>, Unanswered> {
+        ask(&self.0, |reply| RegistryMsg::Admit(Box::new(hello), ip, session, reply)).await
     }
 
     /// Something came from a worker.

@@ -1,8 +1,7 @@
-//! What the `registry` actor is told and asked.
+//! Messages of the `registry` actor.
 
 use std::net::IpAddr;
 
-use axum::extract::ws::WebSocket;
 use hierophant_model::operate::{Blocked, Done, NotDone, WorkerAction};
 use hierophant_scheduler::SessionId;
 use hierophant_scheduler::registry::{DeadWorker, KnownWorker};
@@ -10,6 +9,8 @@ use network_lib::handshake::{Capabilities, GpuLoad, Hello, Refusal};
 use network_lib::ids::{TokenId, WorkerId};
 use network_lib::secret::Secret;
 use ractor::RpcReplyPort;
+
+use crate::session::{SessionEnd, SessionHandle};
 
 /// Whose access key was presented.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,25 +21,20 @@ pub struct KeyHolder {
     pub token: Option<TokenId>,
 }
 
-/// How a session has ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SessionEnd {
-    /// The socket broke; the worker may come back.
-    Cut(String),
-    /// The worker closed it; unless it was draining, it may come back.
-    Left(String),
-    /// Hierophant closed it, for this reason.
-    Closed(String),
-    /// Hierophant closed it because it is stopping: nothing has happened to the worker.
-    Stopping,
+/// The place of an admitted worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seat {
+    /// The worker.
+    pub worker: WorkerId,
+    /// Number of its connection.
+    pub session: SessionId,
 }
 
 /// Messages of the `registry` actor.
 #[derive(Debug)]
 pub enum RegistryMsg {
-    /// Admit a worker that has said hello on this socket. On refusal the socket comes back, so that
-    /// the refusal can be sent.
-    Admit(Box<Hello>, IpAddr, Box<WebSocket>, RpcReplyPort<Result<(), (Refusal, Box<WebSocket>)>>),
+    /// Admit a worker at this address, whose connection has this handle.
+    Admit(Box<Hello>, IpAddr, SessionHandle, RpcReplyPort<Result<Seat, Refusal>>),
     /// Session: something came from the worker.
     Heard(WorkerId, SessionId),
     /// Session: how busy the worker's GPUs are.

@@ -9,16 +9,15 @@ use tokio::sync::mpsc;
 
 use super::CloseReason;
 
-/// Messages that may wait for a worker. A worker has few slots, so a longer queue means that it does
-/// not read.
+/// Messages that may wait for a worker. A worker has few slots, so a longer queue means that it does not read.
 pub const CAPACITY: usize = 256;
 
-/// What goes out.
+/// An entry of the queue.
 #[derive(Debug)]
 pub enum Outgoing {
     /// A message.
     Message(ToWorker),
-    /// The end.
+    /// The close frame; the last entry.
     Close(CloseReason),
 }
 

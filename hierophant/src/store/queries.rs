@@ -7,7 +7,7 @@ use std::sync::Arc;
 use alloy_primitives::Address;
 use async_trait::async_trait;
 use hierophant_model::records::{
-    ArtifactRecord, Change, Cutoffs, ExecutionFilter, JobRecord, Millis, ProgramRecord,
+    Accepted, ArtifactRecord, Change, Cutoffs, ExecutionFilter, JobRecord, Millis, ProgramRecord,
     RequestFilter, RequestRecord, RequestView, Setting, TokenRecord, UnfinishedJob,
 };
 use network_lib::ids::{ArtifactId, JobId, RequestId, Sha256Digest, VkHash, WorkerId};
@@ -145,10 +145,13 @@ impl<D: Driver> JobStore for SqlStore<D> {
     async fn request_by_idempotency_key(
         &self,
         key: Sha256Digest,
-    ) -> Result<Option<RequestId>, StoreError> {
-        let query = Statement::new("SELECT id FROM requests WHERE idempotency_key = $1")
+    ) -> Result<Option<Accepted>, StoreError> {
+        let query = Statement::new("SELECT id, job_id FROM requests WHERE idempotency_key = $1")
             .bind(key.0.as_slice());
-        self.one("looking for an earlier request", query, |row| rows::id(row, "id")).await
+        let accepted = |row: &dyn Columns| {
+            Ok(Accepted { request: rows::id(row, "id")?, job: rows::id(row, "job_id")? })
+        };
+        self.one("looking for an earlier request", query, accepted).await
     }
 
     async fn proved_job(&self, key: Sha256Digest) -> Result<Option<JobRecord>, StoreError> {

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use hierophant_model::records::{
-    AttemptOutcome, AttemptRecord, Change, JobRecord, JobState, Millis, RequestRecord,
+    Accepted, AttemptOutcome, AttemptRecord, Change, JobRecord, JobState, Millis, RequestRecord,
     RequestState, Setting, SettingKind, UnfinishedJob,
 };
 use hierophant_scheduler::proofs::core::Past;
@@ -16,7 +16,7 @@ pub struct Memory {
     pub jobs: BTreeMap<JobId, JobRecord>,
     pub requests: BTreeMap<RequestId, RequestRecord>,
     pub attempts: BTreeMap<LeaseId, AttemptRecord>,
-    pub calls: BTreeMap<Sha256Digest, RequestId>,
+    pub calls: BTreeMap<Sha256Digest, Accepted>,
     /// Whether a stored proof is what it should be.
     pub genuine: BTreeMap<ArtifactId, bool>,
     pub settings: BTreeMap<(SettingKind, String), Setting>,
@@ -27,7 +27,8 @@ impl Memory {
         match change {
             Change::Job(job) => drop(self.jobs.insert(job.id, job.clone())),
             Change::Request(request, spec) => {
-                self.calls.insert(request.idempotency_key(spec), request.id);
+                let accepted = Accepted { request: request.id, job: request.job };
+                self.calls.insert(request.idempotency_key(spec), accepted);
                 self.requests.insert(request.id, request.clone());
             }
             Change::Attempt(attempt) => drop(self.attempts.insert(attempt.lease, attempt.clone())),

@@ -10,7 +10,7 @@ use divan::Bencher;
 use hierophant_model::clients::Clients;
 use hierophant_model::records::{Millis, NetworkMode};
 use hierophant_scheduler::SessionId;
-use hierophant_scheduler::proofs::core::{Effect, IdSource, Known, Limits, Past, ProofsCore};
+use hierophant_scheduler::proofs::core::{Effect, IdSource, Limits, Past, ProofsCore, StoreLookup};
 use hierophant_scheduler::proofs::{Arrival, NewRequest};
 use network_lib::handshake::Welcome;
 use network_lib::ids::{ArtifactId, LeaseId, RequestId, Sha256Digest, VkHash, WorkerId};
@@ -69,7 +69,7 @@ impl Stage {
 
     fn submit(&mut self) {
         self.made += 1;
-        let (answer, effects) = self.core.submit(NOW, request(self.made), Known::default());
+        let (answer, effects) = self.core.submit(NOW, request(self.made), StoreLookup::default());
         assert!(answer.is_ok());
         self.note(&effects);
     }

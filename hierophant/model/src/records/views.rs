@@ -2,9 +2,19 @@
 
 use alloy_primitives::Address;
 use network_lib::ids::VkHash;
+use network_lib::ids::{JobId, RequestId};
 use network_lib::job::{ExecutionFailureCause, ProofMode};
 
 use super::{AttemptRecord, JobRecord, Millis, RequestRecord, RequestState};
+
+/// An accepted request and the job that answers it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Accepted {
+    /// The request.
+    pub request: RequestId,
+    /// Its job.
+    pub job: JobId,
+}
 
 /// A request with the job that it waits for.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -43,7 +43,7 @@ use crate::SessionId;
 pub use ids::IdSource;
 use open::{Lately, OpenRequests};
 pub use operate::NotActed;
-pub use requests::Known;
+pub use requests::StoreLookup;
 pub use restore::Past;
 
 /// Numbers that bound the scheduler. Durations are in milliseconds.
@@ -167,7 +167,7 @@ impl ProofsCore {
         let theirs = |held: &&Lease| held.attempt.prover.worker == worker && !held.checking;
         let held = self.leases.get(&lease).filter(theirs)?;
         let record = &self.jobs.get(&held.job)?.record;
-        Some(LeaseAccess { program: record.program, stdin: record.stdin })
+        Some(LeaseAccess { job: record.id, program: record.program, stdin: record.stdin })
     }
 
     /// Whose attempt a lease is, if it counts.

@@ -33,6 +33,8 @@ pub struct Arrival {
 /// What the holder of a lease may fetch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LeaseAccess {
+    /// The job of the attempt.
+    pub job: JobId,
     /// The program's bytes.
     pub program: ArtifactId,
     /// The input's bytes.

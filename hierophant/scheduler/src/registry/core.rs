@@ -131,7 +131,7 @@ impl RegistryCore {
             return Err(refuse(RefusalCode::Full, message));
         }
         if let Some(session) = replaces {
-            self.lost(now, hello.worker_id, session, "connected anew");
+            self.lost(now, hello.worker_id, session, "replaced by a new connection");
         }
         let session = self.next_session;
         self.next_session.0 += 1;
@@ -395,7 +395,7 @@ mod tests {
         assert_eq!(again.replaces, Some(first.session));
         assert!(!core.lost(Millis(6), WorkerId([1; 16]), first.session, "late word"));
         assert_eq!(core.workers().len(), 2);
-        assert_eq!(core.dead()[0].reason, "connected anew");
+        assert_eq!(core.dead()[0].reason, "replaced by a new connection");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! `Internal`, `Aborted` and `ResourceExhausted` are never used.
 
 use alloy_primitives::Address;
-use hierophant_model::records::{Millis, RequestState, RequestView};
+use hierophant_model::records::{Accepted, Millis, RequestState, RequestView};
 use hierophant_proto::network as pb;
 use hierophant_proto::network::prover_network_server::ProverNetwork;
 use network_lib::ids::RequestId;
@@ -143,15 +143,14 @@ impl ProverNetwork for ProverNetworkService {
         let found = classify(&body).map_err(convert::undecodable)?;
         let new = admission.admit(convert::proof_request(signer, found)?).await?;
         let lost = admission.lost_proof(&new).await?;
-        let id = self.context.proofs.submit(new, lost).await.map_err(not_submitted)?;
-        if trace::is_on()
-            && let Ok(Some(view)) = self.context.store.request(id).await
-        {
-            traces::requested(view.job.id, id, began, caller.as_ref());
+        let submitted = self.context.proofs.submit(new, lost).await.map_err(not_submitted)?;
+        let Accepted { request, job } = submitted;
+        if trace::is_on() {
+            traces::requested(job, request, began, caller.as_ref());
         }
         Ok(Response::new(pb::RequestProofResponse {
             tx_hash: no_transaction(),
-            body: Some(pb::RequestProofResponseBody { request_id: id.0.to_vec() }),
+            body: Some(pb::RequestProofResponseBody { request_id: request.0.to_vec() }),
         }))
     }
 

@@ -1,6 +1,6 @@
-//! Bytes of an attempt, for the Contemplant that holds the lease and nobody else.
+//! Program, input and proof of an attempt, for the worker that holds the lease.
 //!
-//! The key that its welcome has brought says who calls; the scheduler says whether that is the holder.
+//! The access key of the welcome authenticates the worker; the scheduler decides whether it holds the lease.
 
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
 use hierophant_scheduler::proofs::LeaseAccess;
 use network_lib::ids::{ArtifactId, LeaseId, TokenId};
+use tracing::{Instrument, Span};
 
 use super::receive::receive;
 use super::serve::serve_blob;
@@ -16,23 +17,29 @@ use super::{answer, try_again};
 use crate::api::WorkerContext;
 use crate::api::bearer::bearer;
 use crate::metrics::{Direction, Peer};
-use crate::proofs::log::lease_hint;
 use crate::tokens::Tokens;
 
 const NO_KEY: &str =
-    "only for the Contemplant that holds the lease, by the access key of its welcome";
+    "access key missing or invalid: expected the one of the holder's latest welcome";
 const NOT_YOURS: &str =
-    "this attempt is over, or another Contemplant's, or there is no such attempt";
-const BUSY: &str = "the attempt could not be looked up; try again later";
-const GONE: &str = "the bytes are gone";
-const REVOKED: &str = "the token of this Contemplant was revoked";
+    "unknown lease: the attempt has ended, belongs to another worker or never existed";
+const BUSY: &str = "lease lookup timed out; try again later";
+const GONE: &str = "artifact data missing";
+const REVOKED: &str = "worker token revoked";
 
-/// A lease and who has opened it.
+/// A lease, opened by its holder.
 struct Opened {
     lease: LeaseId,
     access: LeaseAccess,
-    /// The token by which the Contemplant was admitted, if that can be revoked.
+    /// Token of the worker, if it has one that can be revoked.
     token: Option<TokenId>,
+}
+
+impl Opened {
+    /// Span of the log lines about this attempt.
+    fn span(&self) -> Span {
+        tracing::info_span!("job", job_id = %self.access.job, lease = self.lease.hint())
+    }
 }
 
 /// `GET /leases/{id}/program`
@@ -42,7 +49,10 @@ pub(super) async fn program(
     request: Request,
 ) -> Response {
     match open(&context, &id, request.headers()).await {
-        Ok(opened) => serve(&context, &opened, opened.access.program, request).await,
+        Ok(opened) => {
+            let response = serve(&context, &opened, opened.access.program, request);
+            response.instrument(opened.span()).await
+        }
         Err(refusal) => *refusal,
     }
 }
@@ -54,7 +64,10 @@ pub(super) async fn stdin(
     request: Request,
 ) -> Response {
     match open(&context, &id, request.headers()).await {
-        Ok(opened) => serve(&context, &opened, opened.access.stdin, request).await,
+        Ok(opened) => {
+            let response = serve(&context, &opened, opened.access.stdin, request);
+            response.instrument(opened.span()).await
+        }
         Err(refusal) => *refusal,
     }
 }
@@ -66,13 +79,22 @@ pub(super) async fn proof(
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    let Opened { lease, token, .. } = match open(&context, &id, &headers).await {
-        Ok(opened) => opened,
-        Err(refusal) => return *refusal,
-    };
+    match open(&context, &id, &headers).await {
+        Ok(opened) => keep(&context, &opened, &headers, body).instrument(opened.span()).await,
+        Err(refusal) => *refusal,
+    }
+}
+
+/// Stores an uploaded proof, unless the worker's token is revoked meanwhile.
+async fn keep(
+    context: &WorkerContext,
+    opened: &Opened,
+    headers: &HeaderMap,
+    body: Body,
+) -> Response {
     let received = tokio::select! {
-        received = receive(&context.transfers, &headers, body, Peer::Contemplant) => received,
-        () = revoked(context.tokens.clone(), token) => return forbidden(REVOKED),
+        received = receive(&context.transfers, headers, body, Peer::Contemplant) => received,
+        () = revoked(context.tokens.clone(), opened.token) => return forbidden(REVOKED),
     };
     let staged = match received {
         Ok(staged) => staged,
@@ -84,15 +106,15 @@ pub(super) async fn proof(
         Ok(artifact) => artifact,
         Err(error) => return try_again(error.to_string()),
     };
-    match context.proofs.proof_stored(lease, artifact, info).await {
+    match context.proofs.proof_stored(opened.lease, artifact, info).await {
         Ok(true) => StatusCode::OK.into_response(),
         Ok(false) => forbidden(NOT_YOURS),
         Err(_) => try_again(BUSY),
     }
 }
 
-/// Gives bytes out, until the Contemplant's token is revoked. If they are gone, nobody can work on the job:
-/// `proofs` hears of it, and the Contemplant that its attempt is over.
+/// Serves an artifact until the worker's token is revoked. If its data is missing, the job cannot be proved:
+/// `proofs` is notified, and the worker learns that its attempt is over.
 async fn serve(
     context: &WorkerContext,
     opened: &Opened,
@@ -102,8 +124,8 @@ async fn serve(
     let response = serve_blob(&context.transfers, blob, Peer::Contemplant, request).await;
     if response.status() == StatusCode::NOT_FOUND {
         tracing::error!(
-            lease = lease_hint(opened.lease),
-            "the bytes of a job's program or input are gone"
+            lease = opened.lease.hint(),
+            "the data of a job's program or input is missing"
         );
         context.proofs.input_lost(opened.lease);
         return answer(StatusCode::GONE, GONE);
@@ -112,7 +134,8 @@ async fn serve(
     response.map(|body| Body::from_stream(body.into_data_stream().take_until(cut)))
 }
 
-/// Who calls, and what that opens. What is over, what is another's and what never was look alike.
+/// Authenticates the worker and looks up its lease. Ended, foreign and unknown leases get the same answer, so that
+/// it does not reveal which leases exist.
 async fn open(
     context: &WorkerContext,
     id: &str,

@@ -17,6 +17,9 @@ use super::answer;
 use crate::api::WorkerContext;
 use crate::listen::{PeerCertificate, Slot};
 use crate::metrics::{Cut, Refused};
+use crate::registry::Seat;
+use crate::registry::session::Session;
+use crate::session::SessionHandle;
 
 /// Close code for a refusal: policy violation (RFC 6455, section 7.4.1).
 const REFUSED: u16 = 1008;
@@ -71,9 +74,13 @@ async fn admit(context: WorkerContext, ip: IpAddr, mut socket: WebSocket, waitin
             return close(&mut socket, "no handshake in time").await;
         }
     };
-    match context.registry.admit(hello, ip, socket).await {
-        Ok(Ok(())) => {}
-        Ok(Err((refusal, socket))) => refuse(*socket, refusal).await,
+    let (handle, queues) = SessionHandle::new();
+    match context.registry.admit(hello, ip, handle).await {
+        Ok(Ok(Seat { worker, session })) => {
+            let (registry, proofs) = (context.registry, context.proofs);
+            Session { worker, session, peer: ip, registry, proofs }.start(socket, queues);
+        }
+        Ok(Err(refusal)) => refuse(socket, refusal).await,
         Err(_) => tracing::error!(%ip, "the registry did not answer a Contemplant's handshake"),
     }
 }

@@ -2,13 +2,14 @@
 
 use hierophant_model::operate::{Action, Done, NotDone};
 use hierophant_model::records::{JobRecord, JobState, Millis, RequestRecord, RequestState};
-use hierophant_scheduler::proofs::core::NotActed;
+use hierophant_scheduler::proofs::core::{Effect, NotActed};
 use network_lib::ids::JobId;
 use network_lib::job::FailureClass;
 use ractor::{ActorProcessingErr, ActorRef};
 
-use super::{ProofsState, log_unread};
-use crate::ask::{reply, tell};
+use super::effect_queue::Answer;
+use super::{ProofsState, answer_on, log_unread};
+use crate::ask::tell;
 use crate::proofs::message::{Clearing, ProofsMsg};
 use crate::store::StoreError;
 
@@ -20,30 +21,33 @@ const CLEARED_AT_ONCE: usize = 500;
 type GivenUp = (JobRecord, Vec<RequestRecord>);
 
 impl ProofsState {
+    /// Decides an operator's command.
     pub(super) async fn act(
         &mut self,
         now: Millis,
         action: Action,
-    ) -> Result<Result<Done, NotDone>, ActorProcessingErr> {
+    ) -> Result<(Result<Done, NotDone>, Vec<Effect>), ActorProcessingErr> {
         let (answer, effects) = self.core.act(now, &action);
-        self.carry_out(effects, None).await;
-        // What is looked up now must be what is decided.
-        self.outlet.drain().await?;
-        match (answer, action) {
-            (Ok(done), _) => Ok(Ok(done)),
-            (Err(NotActed::Conflict(how_it_is)), _) => Ok(Err(NotDone::Conflict(how_it_is))),
-            (Err(NotActed::NotUnfinished), Action::Requeue(id)) => {
-                let (job, requests) = match self.given_up(now, id).await {
-                    Ok(found) => found,
-                    Err(reason) => return Ok(Err(reason)),
-                };
-                let (done, effects) = self.core.make_anew(now, job, requests);
-                self.carry_out(effects, None).await;
-                self.outlet.drain().await?;
-                Ok(Ok(done))
+        let refused = match answer {
+            Ok(done) => return Ok((Ok(done), effects)),
+            Err(NotActed::Conflict(conflict)) => Err(NotDone::Conflict(conflict)),
+            Err(NotActed::NotUnfinished) => {
+                // The store must know all that was decided before.
+                self.queue.drain().await?;
+                if let Action::Requeue(id) = action {
+                    match self.given_up(now, id).await {
+                        Ok((job, requests)) => {
+                            let (done, effects) = self.core.make_anew(now, job, requests);
+                            return Ok((Ok(done), effects));
+                        }
+                        Err(reason) => Err(reason),
+                    }
+                } else {
+                    self.ended_before(&action).await
+                }
             }
-            (Err(NotActed::NotUnfinished), action) => Ok(self.ended_before(&action).await),
-        }
+        };
+        Ok((refused, effects))
     }
 
     /// What to answer about something that is not going on: cancelling twice is fine.
@@ -113,26 +117,25 @@ impl ProofsState {
         Ok((job, requests))
     }
 
-    /// Cancels the next batch, and leaves the rest for later: what came in between has its turn first.
-    pub(super) async fn clear(
+    /// Cancels the next batch. The rest follows in a message of its own when the batch is stored, so that other
+    /// messages are handled in between.
+    pub(super) fn clear(
         &mut self,
         myself: &ActorRef<ProofsMsg>,
         now: Millis,
         mut clearing: Clearing,
-    ) -> Result<(), ActorProcessingErr> {
+    ) -> (Vec<Effect>, Option<Answer>) {
         let rest = clearing.left.split_off(clearing.left.len().min(CLEARED_AT_ONCE));
         let (cleared, effects) = self.core.clear(now, &clearing.left, clearing.requester);
-        self.carry_out(effects, None).await;
-        self.outlet.drain().await?;
         clearing.cleared.jobs.extend(cleared.jobs);
         clearing.cleared.requests += cleared.requests;
         clearing.left = rest;
         if clearing.left.is_empty() {
-            reply(clearing.port, clearing.cleared);
-        } else {
-            tell(myself, ProofsMsg::ClearOn(Box::new(clearing)));
+            return (effects, answer_on(clearing.port, clearing.cleared));
         }
-        Ok(())
+        let myself = myself.clone();
+        let next = move || tell(&myself, ProofsMsg::ClearOn(Box::new(clearing)));
+        (effects, Some(Box::new(next)))
     }
 }
 

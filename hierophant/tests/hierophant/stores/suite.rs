@@ -3,7 +3,7 @@
 use alloy_primitives::Address;
 use hierophant::store::JobStore;
 use hierophant_model::records::{
-    ArtifactKind, ArtifactRecord, Change, ExecutionFilter, JobRecord, JobState, Millis,
+    Accepted, ArtifactKind, ArtifactRecord, Change, ExecutionFilter, JobRecord, JobState, Millis,
     RequestFilter, RequestRecord, RequestState, RequestView, Setting, SettingKind,
 };
 use network_lib::ids::{ArtifactId, JobId, RequestId, Sha256Digest, VkHash};
@@ -134,7 +134,10 @@ pub(crate) async fn text_with_a_nul_does_not_stop_a_commit(place: Place) {
     let read = view(&*store, odd.id).await.request;
     assert!(read.stdin_uri.starts_with('a') && read.stdin_uri.ends_with('b'), "{read:?}");
     let key = odd.idempotency_key(&spec());
-    assert_eq!(store.request_by_idempotency_key(key).await.expect("reads"), Some(odd.id));
+    assert_eq!(
+        store.request_by_idempotency_key(key).await.expect("reads"),
+        Some(Accepted { request: odd.id, job: odd.job })
+    );
 }
 
 pub(crate) async fn a_request_keeps_what_its_client_said(place: Place) {
@@ -154,7 +157,10 @@ pub(crate) async fn a_request_keeps_what_its_client_said(place: Place) {
     commit(&*store, &[asked(&meddled)]).await;
     assert_eq!(view(&*store, before.id).await.request, after);
     let key = before.idempotency_key(&spec());
-    assert_eq!(store.request_by_idempotency_key(key).await.expect("reads"), Some(before.id));
+    assert_eq!(
+        store.request_by_idempotency_key(key).await.expect("reads"),
+        Some(Accepted { request: before.id, job: after.job })
+    );
 }
 
 pub(crate) async fn an_idempotency_key_belongs_to_one_request(place: Place) {
@@ -166,7 +172,10 @@ pub(crate) async fn an_idempotency_key_belongs_to_one_request(place: Place) {
     commit(&*store, &[Change::Job(queued), asked(&first)]).await;
     store.commit(&[asked(&second)]).await.expect_err("is refused");
     let key = first.idempotency_key(&spec());
-    assert_eq!(store.request_by_idempotency_key(key).await.expect("reads"), Some(first.id));
+    assert_eq!(
+        store.request_by_idempotency_key(key).await.expect("reads"),
+        Some(Accepted { request: first.id, job: first.job })
+    );
     assert_eq!(store.request(second.id).await.expect("reads"), None);
     let unknown = Sha256Digest([0; 32]);
     assert_eq!(store.request_by_idempotency_key(unknown).await.expect("reads"), None);

@@ -18,8 +18,9 @@ use hierophant::store::{
     Taken, sqlite,
 };
 use hierophant_model::records::{
-    ArtifactRecord, AttemptRecord, AuditRecord, Change, Cutoffs, JobRecord, Millis, NoticeRecord,
-    ProgramRecord, RequestFilter, RequestRecord, RequestView, Setting, TokenRecord, UnfinishedJob,
+    Accepted, ArtifactRecord, AttemptRecord, AuditRecord, Change, Cutoffs, JobRecord, Millis,
+    NoticeRecord, ProgramRecord, RequestFilter, RequestRecord, RequestView, Setting, TokenRecord,
+    UnfinishedJob,
 };
 use network_lib::ids::{ArtifactId, AuditId, JobId, RequestId, Sha256Digest, VkHash, WorkerId};
 use rand::rngs::StdRng;
@@ -213,7 +214,7 @@ impl JobStore for SlowStore {
     async fn request_by_idempotency_key(
         &self,
         key: Sha256Digest,
-    ) -> Result<Option<RequestId>, StoreError> {
+    ) -> Result<Option<Accepted>, StoreError> {
         self.call(self.real.request_by_idempotency_key(key)).await
     }
 

@@ -1,7 +1,7 @@
 //! What clients do.
 
-use hierophant_model::records::{Millis, idempotency_key, job_key};
-use hierophant_scheduler::proofs::core::Known;
+use hierophant_model::records::{Accepted, Millis, idempotency_key, job_key};
+use hierophant_scheduler::proofs::core::StoreLookup;
 use network_lib::ids::RequestId;
 use rand::Rng;
 
@@ -15,12 +15,12 @@ impl World {
         let call = idempotency_key(new.requester, &new.spec, &new.stdin_uri, new.deadline);
         let earlier = self.memory.calls.get(&call).copied();
         let ended = self.memory.ended(key, Millis(self.now.0 - QUARANTINE));
-        let known = Known { earlier, ended, over: None };
+        let known = StoreLookup { earlier, ended, over: None };
         let answer = self.decide(|proofs, now| proofs.submit(now, new, known));
         // Even an answer that was given may get lost on its way; the client repeats its call then.
         let lost = self.storm && self.rng.random_bool(0.1);
         match answer {
-            Some(Ok(id)) if !lost => {
+            Some(Ok(Accepted { request: id, .. })) if !lost => {
                 let stored = self.memory.requests.contains_key(&id);
                 assert!(stored, "a request was accepted and is not stored");
                 self.clients[n].accepted = Some(id);

@@ -3,18 +3,18 @@
 use alloy_primitives::Address;
 use hierophant_model::clients::{OverQuota, Quota, has_room};
 use hierophant_model::records::{
-    Change, JobRecord, JobState, Millis, RequestRecord, RequestState, job_key,
+    Accepted, Change, JobRecord, JobState, Millis, RequestRecord, RequestState, job_key,
 };
 use network_lib::ids::{JobId, RequestId, Sha256Digest};
 
 use super::{Effect, LiveJob, ProofsCore};
 use crate::proofs::{CancelError, NewRequest, SubmitError};
 
-/// What the store knows about a new request.
+/// What the store knows about a submission.
 #[derive(Debug, Default)]
-pub struct Known {
-    /// The request that an earlier try of the same call made.
-    pub earlier: Option<RequestId>,
+pub struct StoreLookup {
+    /// The result of an earlier try of the same call.
+    pub earlier: Option<Accepted>,
     /// An ended job with the same content that answers this request too: a proved one whose proof is
     /// stored, or one that was set aside a short while ago.
     pub ended: Option<JobRecord>,
@@ -33,8 +33,8 @@ impl ProofsCore {
         &mut self,
         now: Millis,
         new: NewRequest,
-        known: Known,
-    ) -> (Result<RequestId, SubmitError>, Vec<Effect>) {
+        known: StoreLookup,
+    ) -> (Result<Accepted, SubmitError>, Vec<Effect>) {
         if let Some(earlier) = known.earlier {
             return (Ok(earlier), Vec::new());
         }
@@ -57,7 +57,7 @@ impl ProofsCore {
             }
             effects.push(Effect::Save(Change::Request(request, new.spec)));
             self.accepted(now, new.requester);
-            return (Ok(new.id), effects);
+            return (Ok(Accepted { request: new.id, job: ended.id }), effects);
         }
         let most = quota.open_requests;
         if !has_room(self.open.of(new.requester), most) {
@@ -78,7 +78,7 @@ impl ProofsCore {
             self.line_up(job);
         }
         self.dispatch(now, &mut effects);
-        (Ok(new.id), effects)
+        (Ok(Accepted { request: new.id, job }), effects)
     }
 
     fn within(&self, now: Millis, requester: Address, quota: Quota) -> Result<(), OverQuota> {

@@ -85,8 +85,10 @@ fn new_request(id: u8, input: u8) -> NewRequest {
 }
 
 fn submit(core: &mut ProofsCore, id: u8, input: u8) -> Vec<Effect> {
-    let (answer, effects) = core.submit(START, new_request(id, input), Known::default());
-    assert_eq!(answer, Ok(RequestId([id; 32])));
+    let (answer, effects) = core.submit(START, new_request(id, input), StoreLookup::default());
+    let accepted = answer.expect("accepted");
+    assert_eq!(accepted.request, RequestId([id; 32]));
+    assert_eq!(core.open.job(accepted.request), Some(accepted.job));
     effects
 }
 

@@ -66,7 +66,7 @@ fn what_nobody_takes_has_no_time() {
     }
     let mut plonk = new_request(9, 9);
     plonk.spec.mode = ProofMode::Plonk;
-    let (answer, _) = core.submit(START, plonk, Known::default());
+    let (answer, _) = core.submit(START, plonk, StoreLookup::default());
     assert!(answer.is_ok());
     let line = places(&core, START);
     assert_eq!(line[0], (job_of(&core, 9), None), "urgent, but nobody offers it");

@@ -237,7 +237,7 @@ fn clearing_takes_what_matches_and_spares_the_requests_of_others() {
     submit(&mut core, 2, 2);
     submit(&mut core, 3, 3);
     let bobs = NewRequest { requester: BOB, ..new_request(4, 3) };
-    core.submit(START, bobs, Known::default()).0.expect("joins");
+    core.submit(START, bobs, StoreLookup::default()).0.expect("joins");
     let (alone, shared) = (job_of(&core, 2), job_of(&core, 3));
     let alices = ClearFilter { requester: Some(ALICE), ..queued() };
     let found = core.to_clear(&alices);
@@ -278,7 +278,7 @@ fn nothing_that_operators_do_breaks_what_holds() {
             let effects = match input.int_in_range(0..=12)? {
                 0..=2 => {
                     let id = input.arbitrary()?;
-                    core.submit(now, new_request(id, id % 8), Known::default()).1
+                    core.submit(now, new_request(id, id % 8), StoreLookup::default()).1
                 }
                 3 => {
                     session += 1;

@@ -19,7 +19,7 @@ fn straggling_with(limits: Limits) -> (ProofsCore, Memory, LeaseId) {
     let (mut core, mut memory) = (core_with(limits), Memory::default());
     let before = at(-USUAL);
     memory.save(&core.worker_joined(before, arrival(1, 1, &[])));
-    let effects = core.submit(before, new_request(1, 1), Known::default()).1;
+    let effects = core.submit(before, new_request(1, 1), StoreLookup::default()).1;
     let (_, lease) = given_out(&effects).expect("given out");
     memory.save(&effects);
     memory.save(&hand_in(&mut core, 1, lease));
@@ -155,7 +155,8 @@ fn who_is_known_to_be_slow_does_not_race_and_the_fastest_goes_first() {
     // Worker 2 takes three minutes for such a proof, worker 3 half a minute.
     for (n, took) in [(3, MINUTE / 2), (2, 3 * MINUTE)] {
         core.worker_joined(at(-took), arrival(n, u64::from(n), &[]));
-        let (_, effects) = core.submit(at(-took), new_request(n + 1, n + 1), Known::default());
+        let (_, effects) =
+            core.submit(at(-took), new_request(n + 1, n + 1), StoreLookup::default());
         let (to, lease) = given_out(&effects).expect("given out");
         assert_eq!(to, worker(n));
         hand_in(&mut core, n, lease);
@@ -367,10 +368,10 @@ fn a_race_costs_its_requester_no_turn() {
     let (mut core, _, _) = raced();
     let bobs = NewRequest { requester: BOB, ..new_request(3, 3) };
     join(&mut core, 3, 3);
-    core.submit(START, bobs, Known::default()).0.expect("accepted");
+    core.submit(START, bobs, StoreLookup::default()).0.expect("accepted");
     // One job each is being worked on now, so the earlier deadline decides.
     let later = NewRequest { requester: BOB, deadline: DEADLINE + 1, ..new_request(4, 4) };
-    core.submit(START, later, Known::default()).0.expect("accepted");
+    core.submit(START, later, StoreLookup::default()).0.expect("accepted");
     submit(&mut core, 5, 5);
     let (_, lease) = given_out(&join(&mut core, 4, 4)).expect("given out");
     assert_eq!(

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::proofs::{CancelError, SubmitError};
+use hierophant_model::records::Accepted;
 
 #[test]
 fn the_same_content_shares_one_attempt_and_both_are_fulfilled() {
@@ -25,9 +26,10 @@ fn content_that_is_proved_already_is_fulfilled_at_once() {
         Effect::Save(Change::Job(job)) => Some(job),
         _ => None,
     });
-    let known = Known { ended: proved, ..Known::default() };
+    let job = proved.as_ref().expect("saved").id;
+    let known = StoreLookup { ended: proved, ..StoreLookup::default() };
     let (answer, effects) = core.submit(START, new_request(2, 1), known);
-    assert_eq!(answer, Ok(RequestId([2; 32])));
+    assert_eq!(answer, Ok(Accepted { request: RequestId([2; 32]), job }));
     assert_eq!(request_state(&effects, 2), Some(RequestState::Fulfilled));
     assert_eq!(given_out(&effects), None);
 }
@@ -35,9 +37,10 @@ fn content_that_is_proved_already_is_fulfilled_at_once() {
 #[test]
 fn a_retried_call_gets_the_earlier_request_and_changes_nothing() {
     let mut core = core();
-    let known = Known { earlier: Some(RequestId([1; 32])), ..Known::default() };
+    let earlier = Accepted { request: RequestId([1; 32]), job: JobId([7; 16]) };
+    let known = StoreLookup { earlier: Some(earlier), ..StoreLookup::default() };
     let (answer, effects) = core.submit(START, new_request(2, 1), known);
-    assert_eq!(answer, Ok(RequestId([1; 32])));
+    assert_eq!(answer, Ok(earlier));
     assert_eq!(effects, []);
 }
 
@@ -47,7 +50,7 @@ fn a_full_queue_turns_new_work_away_but_not_shared_work() {
     for n in 1..=4 {
         submit(&mut core, n, n);
     }
-    let (answer, effects) = core.submit(START, new_request(5, 5), Known::default());
+    let (answer, effects) = core.submit(START, new_request(5, 5), StoreLookup::default());
     assert_eq!(answer, Err(SubmitError::Busy { waiting: 4 }));
     assert_eq!(effects, []);
     submit(&mut core, 6, 1);
@@ -103,7 +106,7 @@ fn a_requester_with_a_backlog_does_not_hold_up_another() {
         submit(&mut core, n, n);
     }
     let bobs = NewRequest { requester: BOB, ..new_request(4, 4) };
-    core.submit(START, bobs, Known::default()).0.expect("accepted");
+    core.submit(START, bobs, StoreLookup::default()).0.expect("accepted");
     let (_, first) = given_out(&join(&mut core, 1, 1)).expect("given out");
     let (_, second) = given_out(&join(&mut core, 2, 2)).expect("given out");
     let requester = |lease| core.jobs[&core.leases.get(&lease).expect("held").job].requester();
@@ -116,7 +119,7 @@ fn urgent_modes_go_first() {
     submit(&mut core, 1, 1);
     let mut urgent = new_request(2, 2);
     urgent.spec.mode = ProofMode::Plonk;
-    core.submit(START, urgent, Known::default()).0.expect("accepted");
+    core.submit(START, urgent, StoreLookup::default()).0.expect("accepted");
     let both = Arrival {
         capabilities: capabilities(vec![ProofMode::Core, ProofMode::Plonk]),
         ..arrival(1, 1, &[])
@@ -145,9 +148,10 @@ fn content_that_was_set_aside_fails_at_once_while_in_quarantine() {
     let set_aside = set_aside.expect("saved");
     let message = &set_aside.failure.as_ref().expect("says why").message;
     assert_eq!(message, "set aside after 3 failed attempts on 1 Contemplant; the last: it broke");
-    let known = Known { ended: Some(set_aside), ..Known::default() };
+    let job = set_aside.id;
+    let known = StoreLookup { ended: Some(set_aside), ..StoreLookup::default() };
     let (answer, effects) = core.submit(START, new_request(2, 1), known);
-    assert_eq!(answer, Ok(RequestId([2; 32])));
+    assert_eq!(answer, Ok(Accepted { request: RequestId([2; 32]), job }));
     assert_eq!(request_state(&effects, 2), Some(RequestState::Failed));
     assert_eq!(given_out(&effects), None);
 }

@@ -68,7 +68,7 @@ fn a_lease_hears_only_its_holder() {
             let effects = match input.int_in_range(0..=9)? {
                 0 | 1 => {
                     let id = input.arbitrary()?;
-                    core.submit(now, new_request(id, id % 8), Known::default()).1
+                    core.submit(now, new_request(id, id % 8), StoreLookup::default()).1
                 }
                 2 => {
                     session += 1;

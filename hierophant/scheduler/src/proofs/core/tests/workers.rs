@@ -119,7 +119,7 @@ fn an_attempt_that_stands_still_goes_elsewhere_with_a_strike() {
 fn an_attempt_that_takes_too_long_goes_elsewhere_however_it_moves() {
     let mut core = core();
     let patient = NewRequest { deadline: u64::MAX, ..new_request(1, 1) };
-    core.submit(START, patient, Known::default()).0.expect("accepted");
+    core.submit(START, patient, StoreLookup::default()).0.expect("accepted");
     let (_, lease) = given_out(&join(&mut core, 1, 1)).expect("given out");
     core.executed(START, worker(1), lease, execution());
     let mut now = START;
@@ -140,7 +140,7 @@ fn a_clock_that_is_set_ends_no_attempt_and_hides_none_that_stands_still() {
     for by in [70 * MINUTE, -70 * MINUTE] {
         let mut core = core();
         let patient = NewRequest { deadline: u64::MAX, ..new_request(1, 1) };
-        core.submit(START, patient, Known::default()).0.expect("accepted");
+        core.submit(START, patient, StoreLookup::default()).0.expect("accepted");
         let (_, lease) = given_out(&join(&mut core, 1, 1)).expect("given out");
         core.clock_set(by);
         let limit = START.0 + by + limits().stall_limit_ms;
@@ -160,7 +160,7 @@ fn a_rest_lasts_as_long_as_it_should_whatever_the_clock_says() {
     for by in [70 * MINUTE, -70 * MINUTE] {
         let mut core = core();
         let patient = NewRequest { deadline: u64::MAX, ..new_request(1, 1) };
-        core.submit(START, patient, Known::default()).0.expect("accepted");
+        core.submit(START, patient, StoreLookup::default()).0.expect("accepted");
         // Interrupted twice: the second time it rests for a second.
         for round in [1, 2] {
             let (_, lease) = given_out(&join(&mut core, 1, round)).expect("given out");
@@ -178,7 +178,7 @@ fn a_rest_lasts_as_long_as_it_should_whatever_the_clock_says() {
 fn limits_of_zero_are_none() {
     let mut core = core_with(Limits { stall_limit_ms: 0, attempt_limit_ms: 0, ..limits() });
     let patient = NewRequest { deadline: u64::MAX, ..new_request(1, 1) };
-    core.submit(START, patient, Known::default()).0.expect("accepted");
+    core.submit(START, patient, StoreLookup::default()).0.expect("accepted");
     given_out(&join(&mut core, 1, 1)).expect("given out");
     assert_eq!(core.sweep(Millis(START.0 + 1000 * 60 * MINUTE)), []);
 }

@@ -1,0 +1,260 @@
+//! Queue of decided effects, executed in order: first the store, then the workers, then the answer.
+//!
+//! The actor does not wait for the disk: its decisions pass through this queue. While one transaction is written,
+//! later decisions gather and share the next one. No effect of a decision is visible before it is stored, and a
+//! query is answered behind the decisions that preceded it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use backon::Retryable;
+use hierophant_model::clients::Clients;
+use hierophant_model::records::{Change, Claim, Millis};
+use hierophant_model::text::error_chain;
+use network_lib::ids::{ArtifactId, JobId, LeaseId, Sha256Digest, WorkerId};
+use network_lib::task;
+use network_lib::wire::ToWorker;
+use ractor::{ActorProcessingErr, ActorRef};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::ask::tell;
+use crate::events::Events;
+use crate::metrics::Metrics;
+use crate::proofs::log;
+use crate::proofs::message::ProofsMsg;
+use crate::session::{CloseReason, SessionHandle};
+use crate::store::{self, JobStore, StoreError};
+use crate::traces;
+use crate::verify::ProofChecker;
+use crate::webhooks::Webhooks;
+
+/// Maximum decisions that share a transaction.
+const MAX_BATCH: usize = 128;
+
+/// Maximum decisions that wait; beyond it the actor waits too (back-pressure).
+const MAX_PENDING: usize = 1024;
+
+/// Maximum keys that are remembered before those of stored decisions are removed.
+const MAX_KEYS: usize = 4096;
+
+/// An effect outside the store; executed once its decision is stored.
+#[derive(Debug)]
+pub(super) enum SideEffect {
+    /// Send a message to a worker.
+    Send(SessionHandle, ToWorker),
+    /// Close a worker's connection, for this reason.
+    Drop(WorkerId, Option<SessionHandle>, String),
+    /// Check a proof.
+    Check(Box<Check>),
+}
+
+/// A proof to check.
+#[derive(Debug)]
+pub(super) struct Check {
+    pub(super) lease: LeaseId,
+    pub(super) job: Option<JobId>,
+    pub(super) proof: ArtifactId,
+    pub(super) claim: Claim,
+}
+
+/// Gives the answer to a call.
+pub(super) type Answer = Box<dyn FnOnce() + Send>;
+
+/// A decision.
+struct Decision {
+    number: u64,
+    changes: Vec<Change>,
+    side_effects: Vec<SideEffect>,
+    answer: Option<Answer>,
+}
+
+/// What executing effects requires.
+#[derive(Debug, Clone)]
+pub(super) struct Deps {
+    pub(super) store: Arc<dyn JobStore>,
+    pub(super) checker: ProofChecker,
+    pub(super) clients: Clients,
+    pub(super) metrics: Metrics,
+    pub(super) events: Events,
+    pub(super) webhooks: Webhooks,
+}
+
+/// The actor's end of the queue.
+#[derive(Debug)]
+pub(super) struct EffectQueue {
+    decisions: mpsc::Sender<Decision>,
+    committing: Option<JoinHandle<Result<(), StoreError>>>,
+    /// Number of the latest decision.
+    decided: u64,
+    /// Number of the latest decision that is stored.
+    stored: Arc<AtomicU64>,
+    /// Keys of the jobs and calls whose decision may not be stored yet, with the number of the decision.
+    keys: BTreeMap<Sha256Digest, u64>,
+}
+
+impl EffectQueue {
+    /// A queue for the decisions of `actor`.
+    pub(super) fn new(deps: Deps, actor: ActorRef<ProofsMsg>) -> Self {
+        let (decisions, waiting) = mpsc::channel(MAX_PENDING);
+        let stored = Arc::new(AtomicU64::new(0));
+        let committer = Committer { deps, actor, stored: Arc::clone(&stored) };
+        let committing = Some(task::spawn("committer", committer.execute(waiting)));
+        Self { decisions, committing, decided: 0, stored, keys: BTreeMap::new() }
+    }
+
+    /// Queues a decision.
+    pub(super) async fn push(
+        &mut self,
+        changes: Vec<Change>,
+        side_effects: Vec<SideEffect>,
+        answer: Option<Answer>,
+    ) {
+        self.decided += 1;
+        for change in &changes {
+            let key = match change {
+                Change::Job(job) => job.key,
+                Change::Request(request, spec) => request.idempotency_key(spec),
+                _ => continue,
+            };
+            self.keys.insert(key, self.decided);
+        }
+        if self.keys.len() > MAX_KEYS {
+            let stored = self.stored.load(Ordering::Acquire);
+            self.keys.retain(|_, number| *number > stored);
+        }
+        let decision = Decision { number: self.decided, changes, side_effects, answer };
+        // If the committer has ended, `StoreLost` is in the mailbox already.
+        let _ = self.decisions.send(decision).await;
+    }
+
+    /// Whether a decision about this job or call may not be stored yet; the store is out of date then.
+    pub(super) fn is_ahead_of_store(&self, key: Sha256Digest) -> bool {
+        let stored = self.stored.load(Ordering::Acquire);
+        self.keys.get(&key).is_some_and(|number| *number > stored)
+    }
+
+    /// Waits until every queued decision is executed.
+    ///
+    /// # Errors
+    ///
+    /// When the store has failed.
+    pub(super) async fn drain(&mut self) -> Result<(), ActorProcessingErr> {
+        let (done, waiting) = oneshot::channel();
+        let answer: Answer = Box::new(move || {
+            let _ = done.send(());
+        });
+        self.push(Vec::new(), Vec::new(), Some(answer)).await;
+        match waiting.await {
+            Ok(()) => Ok(()),
+            Err(_) => Err(self.failure().await),
+        }
+    }
+
+    /// The reason why the committer has ended.
+    pub(super) async fn failure(&mut self) -> ActorProcessingErr {
+        let ended = match self.committing.take() {
+            Some(task) => task.await,
+            None => return "the store has failed".into(),
+        };
+        match ended {
+            Ok(Err(error)) => error.into(),
+            Ok(Ok(())) => "the committer has stopped".into(),
+            Err(panic) => panic.into(),
+        }
+    }
+}
+
+/// The store's end of the queue.
+struct Committer {
+    deps: Deps,
+    actor: ActorRef<ProofsMsg>,
+    stored: Arc<AtomicU64>,
+}
+
+impl Committer {
+    /// Executes decisions until the queue is closed.
+    ///
+    /// A store that stays unavailable ends the actor: its state is ahead of the store, and only a restart from the
+    /// store reconciles them. No answer of an unstored decision has been given by then.
+    async fn execute(self, mut waiting: mpsc::Receiver<Decision>) -> Result<(), StoreError> {
+        let mut decisions = Vec::new();
+        while waiting.recv_many(&mut decisions, MAX_BATCH).await > 0 {
+            if let Err(error) = self.commit_all(std::mem::take(&mut decisions)).await {
+                tell(&self.actor, ProofsMsg::StoreLost);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    async fn commit_all(&self, mut decisions: Vec<Decision>) -> Result<(), StoreError> {
+        let changes: Vec<Change> = decisions
+            .iter_mut()
+            .flat_map(|decision| std::mem::take(&mut decision.changes))
+            .collect();
+        let Deps { store, clients, metrics, events, webhooks, .. } = &self.deps;
+        if !changes.is_empty() {
+            (|| store.commit(&changes))
+                .retry(store::patience())
+                .when(StoreError::is_transient)
+                .notify(|error, rest| {
+                    tracing::warn!(error = %error_chain(error), ?rest, "a commit failed; it is retried");
+                })
+                .await?;
+        }
+        if let Some(last) = decisions.last() {
+            self.stored.store(last.number, Ordering::Release);
+        }
+        for change in &changes {
+            log::changed(change, clients);
+            metrics.changed(change);
+            events.changed(change);
+            traces::changed(change);
+        }
+        webhooks.kept(&changes);
+        for decision in decisions {
+            decision.side_effects.into_iter().for_each(|side_effect| self.act(side_effect));
+            if let Some(answer) = decision.answer {
+                answer();
+            }
+        }
+        Ok(())
+    }
+
+    fn act(&self, side_effect: SideEffect) {
+        match side_effect {
+            SideEffect::Send(session, message) => session.send(message),
+            SideEffect::Drop(worker, session, reason) => {
+                tracing::warn!(worker_id = %worker, reason, "Contemplant dropped");
+                if let Some(session) = session {
+                    session.close(CloseReason::Dropped(reason));
+                }
+            }
+            SideEffect::Check(check) => {
+                let Check { lease, job, proof, claim } = *check;
+                let Deps { checker, metrics, .. } = self.deps.clone();
+                let actor = self.actor.clone();
+                let span = tracing::info_span!(
+                    "job",
+                    job_id = job.map(tracing::field::display),
+                    lease = lease.hint()
+                );
+                span.in_scope(|| {
+                    task::spawn("check proof", async move {
+                        let (mode, started, began) = (claim.mode, Instant::now(), Millis::now());
+                        let verdict = checker.check(proof, claim).await;
+                        metrics.verified(mode, &verdict, started.elapsed());
+                        log::checked(job, lease, &verdict, started.elapsed());
+                        if let Some(job) = job {
+                            traces::verified(job, lease, mode, began, &verdict);
+                        }
+                        tell(&actor, ProofsMsg::Checked(lease, verdict));
+                    })
+                });
+            }
+        }
+    }
+}
