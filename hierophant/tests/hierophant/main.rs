@@ -18,6 +18,7 @@ mod forms;
 mod heads;
 mod hostile;
 mod lists;
+mod log_lines;
 mod metrics;
 mod mutual_tls;
 mod on_postgres;
