@@ -7,8 +7,6 @@
 //! has verified it ([`verify`]). The binary `integration-test` is the main story ([`scenario`]); the
 //! tests in `tests/` tell others with the same parts, and the program `overhead` ([`overhead`]) measures.
 
-pub mod binaries;
-pub mod children;
 pub mod client;
 pub mod keep;
 pub mod network;
@@ -20,4 +18,3 @@ pub mod signer;
 pub mod status;
 pub mod timeline;
 pub mod verify;
-pub mod wait;

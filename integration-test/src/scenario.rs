@@ -6,9 +6,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, ensure};
 use sp1_sdk::network::B256;
 use sp1_sdk::{ProvingKey, SP1ProofWithPublicValues};
+use test_harness::binaries::Binaries;
+use test_harness::wait;
 use tokio_util::sync::CancellationToken;
 
-use crate::binaries::Binaries;
 use crate::client::{Client, Expected};
 use crate::keep::keep;
 use crate::network::{ContemplantSettings, LocalNetwork, mock_mode};
@@ -17,10 +18,12 @@ use crate::progress::Progress;
 use crate::status::{CurrentProof, HistoryEntry, StatusClient};
 use crate::timeline::{Step, Timeline};
 use crate::verify::check_proof;
-use crate::wait::{self, LOOK_AGAIN};
 
 /// Name of the one Contemplant.
 const CONTEMPLANT: &str = "integration-test";
+
+/// Pause between two looks at the status pages.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
 /// How long a mock proof pretends to take: long enough to be seen at work.
 const MOCK_PROOF_TIME: Duration = Duration::from_secs(2);

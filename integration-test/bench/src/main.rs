@@ -11,6 +11,7 @@ use bench_suite::report::Report;
 use bench_suite::stage::{Scale, Stage};
 use bench_suite::{html, machine, scenarios};
 use clap::Parser;
+use test_harness::binaries::{Program, own_folder};
 use test_peers::postgres::Server;
 
 /// Measures Hierophant: all scenarios, or those named. What is counted is checked; a wrong count ends with
@@ -72,16 +73,11 @@ async fn run(arguments: &Arguments) -> Result<bool> {
         return Ok(true);
     }
     let chosen = choose(&arguments.scenarios)?;
-    let own = std::env::current_exe().context("cannot tell where this program lies")?;
-    let folder = own.parent().context("this program lies in no folder")?;
-    let binary =
-        std::env::var_os("HIEROPHANT_BIN").map_or_else(|| folder.join("hierophant"), PathBuf::from);
-    ensure!(
-        binary.is_file(),
-        "{} is missing; start this as `cargo xtask bench`, or name the program in HIEROPHANT_BIN",
-        binary.display()
-    );
-    let root = arguments.dir.clone().unwrap_or_else(|| folder.join("bench-data"));
+    let binary = Program::Hierophant.locate()?;
+    let root = match &arguments.dir {
+        Some(folder) => folder.clone(),
+        None => own_folder()?.join("bench-data"),
+    };
     let (scale, named) = match (arguments.quick, arguments.smoke) {
         (true, _) => (Scale::Quick, "quick"),
         (_, true) => (Scale::Smoke, "smoke"),

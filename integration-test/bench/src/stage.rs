@@ -6,7 +6,6 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use tempfile::TempDir;
 use tokio::time::Instant;
-use toml::Table;
 
 use crate::coordinator::{Coordinator, Store};
 use crate::observe::{Usage, Watch};
@@ -77,9 +76,7 @@ impl Stage {
         std::fs::create_dir_all(&self.root)?;
         let folder = tempfile::Builder::new().prefix("bench-").tempdir_in(&self.root);
         let folder = folder.context("no folder for data")?;
-        let keys = Table::new();
-        let prepared =
-            Coordinator::prepare(&self.binary, folder.path(), &self.store, &keys).await?;
+        let prepared = Coordinator::prepare(&self.binary, folder.path(), &self.store).await?;
         Ok(Fresh { coordinator: prepared, folder })
     }
 

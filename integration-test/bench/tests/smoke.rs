@@ -7,13 +7,10 @@ use bench_suite::coordinator::Store;
 use bench_suite::report::Scenario;
 use bench_suite::scenarios;
 use bench_suite::stage::{Scale, Stage};
+use test_harness::binaries::Program;
 
 async fn run(name: &str) -> Scenario {
-    // Cargo puts the programs beside the folder of the tests.
-    let own = std::env::current_exe().expect("known");
-    let binary =
-        own.parent().and_then(|deps| deps.parent()).expect("in a folder").join("hierophant");
-    assert!(binary.is_file(), "{} is missing; `cargo build --bin hierophant`", binary.display());
+    let binary = Program::Hierophant.locate().expect("the program under test");
     let folder = tempfile::tempdir().expect("temp dir");
     let root = PathBuf::from(folder.path());
     let stage = Stage::new(binary, root, Store::Sqlite, Scale::Smoke).expect("no stage");

@@ -4,16 +4,18 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use test_peers::Reach;
+use test_harness::Hierophant;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::timeout;
 
 use crate::flood::{DONE, FULL_FORCE, Flood};
-use crate::hierophant::Hierophant;
-use crate::process::WITH_ALL_FILES;
 
-/// How long a flood may take to reach its full force.
+/// A shell line that starts the program and arguments behind it with as many open files as the system allows. It
+/// is the same process afterwards.
+const WITH_ALL_FILES: &str = r#"ulimit -n "$(ulimit -H -n)"; exec "$0" "$@""#;
+
+/// Longest time until a flood reaches its full force.
 const FORCE_LIMIT: Duration = Duration::from_secs(40);
 
 /// A flood. Dropping it ends it.

@@ -3,9 +3,9 @@
 use std::pin::Pin;
 use std::time::Duration;
 
+use test_harness::config::merge;
 use toml::Table;
 
-use crate::hierophant::merge;
 use crate::stage::Stage;
 
 /// Longest time for a case with scripted workers only.
@@ -74,5 +74,5 @@ pub(crate) use case;
 
 /// How long a case that needs a silence lets it last until it is noticed.
 pub(crate) fn short_silence() -> Table {
-    crate::stage::key("worker_registry.silence_limit", "2s")
+    test_harness::config::key("worker_registry.silence_limit", "2s")
 }

@@ -21,11 +21,11 @@ impl Clock {
         let library = library.expect("needs libfaketime; run `cargo xtask setup --tests`");
         let clock = Self { file: stage.folder().join("clock") };
         clock.set(0);
-        let status = stage.hierophant.terminate(STEP).await.expect("stops");
+        let status = stage.hierophant.process.terminate(STEP).await.expect("stops");
         assert!(status.success(), "{status}");
-        stage.hierophant.set_variables(vec![
-            ("LD_PRELOAD", library),
-            ("FAKETIME_TIMESTAMP_FILE", clock.file.clone()),
+        stage.hierophant.process.set_variables(&[
+            ("LD_PRELOAD", library.into()),
+            ("FAKETIME_TIMESTAMP_FILE", clock.file.clone().into()),
             ("FAKETIME_NO_CACHE", "1".into()),
             ("FAKETIME_DONT_FAKE_MONOTONIC", "1".into()),
             ("NO_FAKE_STAT", "1".into()),

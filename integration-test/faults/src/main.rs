@@ -2,16 +2,13 @@
 //! `hierophant` as a process. `cargo xtask faults` builds the programs and runs it.
 
 mod attackers;
-mod binaries;
 mod case;
 mod cases;
 mod clock;
 mod contemplant;
 mod flood;
-mod hierophant;
 mod observer;
 mod postgres;
-mod process;
 mod program;
 mod proofs;
 mod prover;
@@ -19,9 +16,9 @@ mod relay;
 mod report;
 mod run;
 mod s3;
+mod settings;
 mod stage;
 mod store;
-mod wait;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

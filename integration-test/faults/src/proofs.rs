@@ -12,12 +12,13 @@ use hierophant_proto::network as pb;
 use network_lib::ids::Sha256Digest;
 use network_lib::job::{Execution, ProofMode};
 use serde::{Deserialize, Serialize};
+use test_harness::binaries::{Binaries, own_folder};
+use test_harness::{Hierophant, STOP_LIMIT};
 use test_peers::{Client, blob, stdin_of_u32};
 
-use crate::binaries::Binaries;
-use crate::contemplant::{Contemplant, Settings, copy_folder};
-use crate::hierophant::{Hierophant, STOP_LIMIT};
+use crate::contemplant::{self, Settings, copy_folder};
 use crate::program;
+use crate::settings;
 
 /// The inputs that are proved: each in mode Core, the first also in every other.
 pub(crate) const INPUTS: [u32; 2] = [20, 21];
@@ -71,7 +72,7 @@ impl Proofs {
 
     /// Has them made, or reads them if an earlier run had the same Contemplant make them.
     pub(crate) async fn prepare(binaries: &Binaries) -> Result<(Self, PathBuf)> {
-        let folder = binaries.folder.join("fault-suite-proofs");
+        let folder = own_folder()?.join("fault-suite-proofs");
         let template = folder.join("contemplant-data");
         let file = folder.join(format!("{}.json", fingerprint(&binaries.contemplant)?));
         if let Ok(text) = std::fs::read_to_string(&file)
@@ -82,7 +83,7 @@ impl Proofs {
         eprintln!("a Contemplant makes the proofs that scripted workers will hand in (once)");
         let work = tempfile::Builder::new().prefix("fault-suite-").tempdir()?;
         let made = make(binaries, work.path()).await.with_context(|| {
-            format!("the proofs could not be made\n{}", crate::process::log_tails(work.path()))
+            format!("the proofs could not be made\n{}", test_harness::log_tails(work.path()))
         })?;
         if template.exists() {
             std::fs::remove_dir_all(&template)?;
@@ -94,11 +95,11 @@ impl Proofs {
 }
 
 async fn make(binaries: &Binaries, folder: &Path) -> Result<Proofs> {
-    let mut hierophant =
-        Hierophant::start(&binaries.hierophant, folder, &toml::Table::new()).await?;
+    let keys = settings::with(&toml::Table::new());
+    let mut hierophant = Hierophant::start(&binaries.hierophant, folder, &keys, &[]).await?;
     let settings = Settings::new("maker", Duration::ZERO);
-    let http = test_peers::Reach::http(&hierophant);
-    let mut maker = Contemplant::start(&binaries.contemplant, folder, None, http, &settings)?;
+    let http = hierophant.http();
+    let mut maker = contemplant::start(&binaries.contemplant, folder, None, http, &settings)?;
     let mut client = Client::connect(&hierophant).await;
     program::register(&mut client).await;
     let mut made = BTreeMap::new();
@@ -119,7 +120,7 @@ async fn make(binaries: &Binaries, folder: &Path) -> Result<Proofs> {
         }
     }
     maker.kill().await?;
-    hierophant.terminate(STOP_LIMIT).await?;
+    hierophant.process.terminate(STOP_LIMIT).await?;
     Ok(Proofs { made })
 }
 

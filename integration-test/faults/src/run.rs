@@ -9,14 +9,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use futures_util::FutureExt;
+use test_harness::binaries::Binaries;
+use test_harness::{STOP_LIMIT, log_tails};
 use test_peers::Client;
 use tokio::time::{Instant, timeout};
 
-use crate::binaries::Binaries;
 use crate::case::Case;
-use crate::hierophant::STOP_LIMIT;
 use crate::observer::{Expected, Observer};
-use crate::process::log_tails;
 use crate::program;
 use crate::proofs::Proofs;
 use crate::report::{Outcome, Report, seconds};
@@ -118,9 +117,9 @@ async fn finish(stage: &mut Stage) -> Result<()> {
             bail!("request {number} {fault}; its client saw {}", observer.story());
         }
     }
-    if stage.hierophant.is_alive() {
+    if stage.hierophant.process.is_alive() {
         details_are_true(stage).await?;
-        let status = stage.hierophant.terminate(STOP_LIMIT).await?;
+        let status = stage.hierophant.process.terminate(STOP_LIMIT).await?;
         ensure!(status.success(), "Hierophant did not stop cleanly ({status})");
     } else {
         ensure!(stage.may_be_down, "Hierophant has ended by itself");
@@ -195,7 +194,7 @@ fn no_program_panicked(folder: &Path) -> Result<()> {
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
         if path.extension().is_some_and(|extension| extension == "log") {
-            let text = crate::process::log_text(&path);
+            let text = test_harness::log_text(&path);
             let panic = text.lines().find(|line| line.contains("panicked at"));
             ensure!(panic.is_none(), "{}: {}", path.display(), panic.unwrap_or_default());
         }

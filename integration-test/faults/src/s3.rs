@@ -1,12 +1,11 @@
 //! An S3 bucket of one case, reached over a link that can break.
 
 use anyhow::Result;
+use test_harness::config::{key, merge};
 use test_peers::s3::{ACCESS_KEY_ID, BUCKET, S3, SECRET_ACCESS_KEY};
 use toml::Table;
 
-use crate::hierophant::merge;
 use crate::relay::Relay;
-use crate::stage::key;
 
 /// What the names of Hierophant's objects begin with.
 const PREFIX: &str = "network";

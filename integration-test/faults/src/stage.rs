@@ -10,21 +10,22 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use network_lib::handshake::Hello;
 use network_lib::job::ProofMode;
+use test_harness::binaries::Binaries;
+use test_harness::config::key;
+use test_harness::{Hierophant, Process, wait};
 use test_peers::{Addresses, Ask, Client, Reach, Worker, hello};
 use tokio::time::Instant;
-use toml::{Table, Value};
+use toml::Table;
 
-use crate::binaries::Binaries;
-use crate::contemplant::{Contemplant, Settings};
-use crate::hierophant::Hierophant;
+use crate::contemplant::{self, Settings};
 use crate::observer::{Expected, Observer};
 use crate::postgres::Postgres;
 use crate::program;
 use crate::proofs::Proofs;
 use crate::prover::Prover;
 use crate::s3::Bucket;
+use crate::settings;
 use crate::store::Store;
-use crate::wait;
 
 /// Longest wait for a single step of a case.
 pub(crate) const STEP: Duration = Duration::from_secs(20);
@@ -74,7 +75,8 @@ pub(crate) struct Request {
 impl Stage {
     /// A stage with a running Hierophant.
     pub(crate) async fn open(kit: &Arc<Kit>, folder: &Path, keys: &Table) -> Result<Self> {
-        let hierophant = Hierophant::start(&kit.binaries.hierophant, folder, keys).await?;
+        let binary = &kit.binaries.hierophant;
+        let hierophant = Hierophant::start(binary, folder, &settings::with(keys), &[]).await?;
         Ok(Self {
             kit: Arc::clone(kit),
             hierophant,
@@ -89,10 +91,10 @@ impl Stage {
         })
     }
 
-    /// Starts Hierophant anew, with nothing, on a Postgres server of the case's own.
+    /// Starts Hierophant again, empty, on a Postgres server of the case's own.
     pub(crate) async fn move_to_postgres(&mut self) {
         let postgres = Postgres::start().await.expect("a Postgres server");
-        let status = self.hierophant.terminate(STEP).await.expect("stops");
+        let status = self.hierophant.process.terminate(STEP).await.expect("stops");
         assert!(status.success(), "{status}");
         std::fs::remove_dir_all(self.hierophant.data()).expect("removed");
         self.hierophant.configure(&key("database_url", postgres.url())).expect("configured");
@@ -106,10 +108,10 @@ impl Stage {
         self.postgres.as_ref().expect("the case has moved to Postgres")
     }
 
-    /// Starts Hierophant anew, with nothing, with its artifacts in a bucket of the case's own.
+    /// Starts Hierophant again, empty, with its artifacts in a bucket of the case's own.
     pub(crate) async fn move_to_s3(&mut self) {
         let bucket = Bucket::start().await.expect("a bucket");
-        let status = self.hierophant.terminate(STEP).await.expect("stops");
+        let status = self.hierophant.process.terminate(STEP).await.expect("stops");
         assert!(status.success(), "{status}");
         std::fs::remove_dir_all(self.hierophant.data()).expect("removed");
         self.hierophant.configure(&bucket.keys()).expect("configured");
@@ -199,7 +201,7 @@ impl Stage {
 
     /// Waits until every request has got where it must.
     pub(crate) async fn all_arrive(&self, limit: Duration) {
-        wait::until("the ends of all requests", limit, async || {
+        wait::eventually("the ends of all requests", limit, async || {
             self.observers.iter().all(Observer::has_arrived).then_some(())
         })
         .await;
@@ -208,7 +210,7 @@ impl Stage {
     /// Waits until one request has ended.
     pub(crate) async fn arrives(&self, request: &Request) {
         let observer = self.observer(request);
-        wait::until("the request's end", STEP, async || observer.ended().map(drop)).await;
+        wait::eventually("the request's end", STEP, async || observer.ended().map(drop)).await;
     }
 
     /// A scripted worker that joins at once and does nothing by itself.
@@ -231,15 +233,15 @@ impl Stage {
     }
 
     /// A real Contemplant.
-    pub(crate) fn contemplant(&self, settings: &Settings) -> Contemplant {
+    pub(crate) fn contemplant(&self, settings: &Settings) -> Process {
         self.contemplant_at(self.hierophant.http(), settings)
     }
 
     /// A real Contemplant that reaches Hierophant at another address.
-    pub(crate) fn contemplant_at(&self, http: SocketAddr, settings: &Settings) -> Contemplant {
+    pub(crate) fn contemplant_at(&self, http: SocketAddr, settings: &Settings) -> Process {
         let template = Some(self.kit.template.as_path()).filter(|template| template.exists());
         let binary = &self.kit.binaries.contemplant;
-        Contemplant::start(binary, &self.folder, template, http, settings)
+        contemplant::start(binary, &self.folder, template, http, settings)
             .expect("the Contemplant starts")
     }
 
@@ -276,8 +278,10 @@ impl Stage {
     /// Waits until the job of a request is in this state.
     pub(crate) async fn job_becomes(&self, request: &Request, state: &str) {
         let what = format!("a job that is {state}");
-        wait::until(&what, STEP, async || (self.job_state(request).await == state).then_some(()))
-            .await;
+        wait::eventually(&what, STEP, async || {
+            (self.job_state(request).await == state).then_some(())
+        })
+        .await;
     }
 
     /// The page of a connected Contemplant, if it is connected.
@@ -289,7 +293,7 @@ impl Stage {
 
     /// Waits until a Contemplant is connected.
     pub(crate) async fn joined(&self, name: &str) {
-        wait::until(&format!("{name} is connected"), STEP, async || {
+        wait::eventually(&format!("{name} is connected"), STEP, async || {
             self.contemplant_page(name).await.map(drop)
         })
         .await;
@@ -297,7 +301,7 @@ impl Stage {
 
     /// Waits until a Contemplant is not connected any more.
     pub(crate) async fn gone(&self, name: &str) {
-        wait::until(&format!("{name} is gone"), STEP, async || {
+        wait::eventually(&format!("{name} is gone"), STEP, async || {
             self.contemplant_page(name).await.is_none().then_some(())
         })
         .await;
@@ -307,19 +311,11 @@ impl Stage {
     /// program's key comes before and takes a slow machine most of a minute, unless it is remembered.
     pub(crate) async fn proving(&self, name: &str) {
         let what = format!("{name} makes a proof");
-        wait::until(&what, Duration::from_secs(100), async || {
+        wait::eventually(&what, Duration::from_secs(100), async || {
             let page = self.contemplant_page(name).await?;
             let current = page["current_proofs"].as_array()?.first()?.clone();
             (current["phase"] == "proving").then_some(())
         })
         .await;
-    }
-}
-
-/// One key of Hierophant's configuration, with a dot between section and key.
-pub(crate) fn key(name: &str, value: impl Into<Value>) -> Table {
-    match name.split_once('.') {
-        Some((section, rest)) => Table::from_iter([(section.to_owned(), key(rest, value).into())]),
-        None => Table::from_iter([(name.to_owned(), value.into())]),
     }
 }

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use gpu_stand_in::{Behaviour, behaviour_file};
-use integration_test::binaries::Binaries;
 use integration_test::client::{Client, Expected};
 use integration_test::network::{ContemplantSettings, LocalNetwork};
 use integration_test::options::{Backend, Mode};
 use integration_test::status::Contemplant;
 use integration_test::verify::check_proof;
-use integration_test::wait;
 use sp1_sdk::network::{B256, NetworkMode};
+use test_harness::binaries::Binaries;
+use test_harness::wait;
 use toml::{Table, Value};
 
 use crate::engine::Engine;

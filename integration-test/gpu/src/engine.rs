@@ -1,18 +1,17 @@
 //! A Docker engine of the suite's own, driven with Docker's own command line: what the Contemplant did
 //! is seen with other eyes than its own.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::Mutex;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use integration_test::wait;
 use tempfile::TempDir;
-use tokio::process::{Child, Command};
+use test_harness::{Process, wait};
+use tokio::process::Command;
+use tokio::sync::Mutex;
 
-/// How long the engine may take until it answers, and until it has ended.
+/// Longest time until the engine answers, and until it has ended.
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// The label of every container of a Contemplant.
@@ -21,14 +20,28 @@ const LABEL: &str = "io.hierophant.contemplant";
 /// A running engine. Dropping it kills it with its containers.
 pub(crate) struct Engine {
     folder: TempDir,
-    process: Mutex<Option<Child>>,
+    process: Mutex<Process>,
 }
 
 impl Engine {
     /// Starts an engine without bridges, which works inside containers too.
     pub(crate) async fn start() -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("gpu-suite-").tempdir()?;
-        let engine = Self { folder, process: Mutex::new(None) };
+        let at = |name: &str| folder.path().join(name);
+        let process = Process::new("engine", Path::new("dockerd"), &at("engine.log"))
+            .argument("--host")
+            .argument(format!("unix://{}", at("engine.sock").display()))
+            .argument("--data-root")
+            .argument(at("data"))
+            .argument("--exec-root")
+            .argument(at("exec"))
+            .argument("--pidfile")
+            .argument(at("engine.pid"))
+            .argument("--iptables=false")
+            .argument("--ip6tables=false")
+            .argument("--bridge=none")
+            .argument("--storage-driver=vfs");
+        let engine = Self { folder, process: Mutex::new(process) };
         engine.up().await?;
         Ok(engine)
     }
@@ -50,41 +63,18 @@ impl Engine {
 
     /// Starts the engine, with the images that it had.
     pub(crate) async fn up(&self) -> Result<()> {
-        let at = |name: &str| self.folder.path().join(name);
-        let log = File::options().create(true).append(true).open(at("engine.log"))?;
-        let child = Command::new("dockerd")
-            .arg("--host")
-            .arg(self.address())
-            .arg("--data-root")
-            .arg(at("data"))
-            .arg("--exec-root")
-            .arg(at("exec"))
-            .arg("--pidfile")
-            .arg(at("engine.pid"))
-            .args(["--iptables=false", "--ip6tables=false", "--bridge=none"])
-            .args(["--storage-driver=vfs"])
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .kill_on_drop(true)
-            .spawn()
-            .context("cannot start dockerd; install Docker (Debian: docker.io) and be root")?;
-        *self.process.lock().expect("nothing panics with it") = Some(child);
+        let mut process = self.process.lock().await;
+        process.start().context("install Docker (Debian: docker.io) and be root")?;
         wait::until("the Docker engine", LIMIT, async || {
             Ok(self.docker(&["info"]).await.ok().map(drop))
         })
         .await
-        .with_context(|| std::fs::read_to_string(at("engine.log")).unwrap_or_default())
+        .with_context(|| process.log_tail())
     }
 
     /// Stops the engine, and with it every container.
     pub(crate) async fn down(&self) -> Result<()> {
-        let child = self.process.lock().expect("nothing panics with it").take();
-        let mut child = child.context("the engine does not run")?;
-        let id = child.id().context("the engine has ended")?.to_string();
-        ensure!(Command::new("kill").args(["-TERM", &id]).status().await?.success(), "kill");
-        tokio::time::timeout(LIMIT, child.wait()).await.context("the engine does not end")??;
-        Ok(())
+        self.process.lock().await.terminate(LIMIT).await.map(drop)
     }
 
     /// Runs `docker` with these arguments; returns what it printed.
@@ -136,17 +126,13 @@ impl Engine {
 impl Drop for Engine {
     /// An engine that is killed leaves its containers running.
     fn drop(&mut self) {
-        let folder = self.folder.path().to_owned();
-        let child = self.process.lock().ok().and_then(|mut process| process.take());
-        let id = child.as_ref().and_then(Child::id);
-        if let Some(id) = id {
-            let _ = std::process::Command::new("kill").args(["-TERM", &id.to_string()]).status();
-            for _ in 0..100 {
-                if !folder.join("engine.pid").exists() {
-                    break;
-                }
-                std::thread::sleep(Duration::from_millis(100));
+        let Some(id) = self.process.get_mut().id() else { return };
+        let _ = std::process::Command::new("kill").args(["-TERM", &id.to_string()]).status();
+        for _ in 0..100 {
+            if !self.folder.path().join("engine.pid").exists() {
+                break;
             }
+            std::thread::sleep(Duration::from_millis(100));
         }
     }
 }

@@ -35,6 +35,16 @@ pub trait Reach {
     fn http(&self) -> SocketAddr;
 }
 
+impl Reach for test_harness::Hierophant {
+    fn grpc(&self) -> SocketAddr {
+        self.grpc()
+    }
+
+    fn http(&self) -> SocketAddr {
+        self.http()
+    }
+}
+
 /// A Hierophant known by its two addresses, of which either may be a relay's.
 #[derive(Debug, Clone, Copy)]
 pub struct Addresses {

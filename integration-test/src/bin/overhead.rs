@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use clap::Parser;
-use integration_test::binaries::Binaries;
 use integration_test::client::{Client, stdin_of};
 use integration_test::network::{ContemplantSettings, LocalNetwork, mock_mode};
 use integration_test::options::{Backend, Mode};
@@ -20,6 +19,7 @@ use integration_test::verify::check_proof;
 use network_lib::{logging, signal};
 use sp1_sdk::network::NetworkMode;
 use sp1_sdk::{CpuProver, ProveRequest, Prover, ProverClient, SP1ProofMode, SP1ProvingKey};
+use test_harness::binaries::Binaries;
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 

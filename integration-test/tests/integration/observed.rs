@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::time::Duration;
 
-use integration_test::binaries::Binaries;
 use integration_test::client::Client;
 use integration_test::network::{ContemplantSettings, LocalNetwork, mock_mode};
 use integration_test::options::{Mode, Network};
-use integration_test::wait;
 use sp1_sdk::SP1ProofMode;
+use test_harness::binaries::Binaries;
+use test_harness::wait;
 use test_peers::collector::{Collector, Span};
 
 const LIMIT: Duration = Duration::from_secs(120);
@@ -18,8 +18,8 @@ const LIMIT: Duration = Duration::from_secs(120);
 async fn network(collector: String) -> (LocalNetwork, String) {
     let binaries = Binaries::locate().expect("programs under test");
     let environment = vec![
-        ("OTEL_EXPORTER_OTLP_ENDPOINT", collector),
-        ("OTEL_BSP_SCHEDULE_DELAY", "100".to_owned()),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", collector.into()),
+        ("OTEL_BSP_SCHEDULE_DELAY", "100".into()),
     ];
     let started = LocalNetwork::start_in(&binaries, &mock_mode(true), environment).await;
     let mut network = started.expect("a network");

@@ -3,16 +3,16 @@
 
 use std::time::Duration;
 
-use integration_test::binaries::Binaries;
 use integration_test::client::Client;
 use integration_test::network::LocalNetwork;
 use integration_test::options::{Backend, Mode, Network};
 use integration_test::status::HistoryEntry;
 use integration_test::verify::check_proof;
-use integration_test::wait;
 use sp1_sdk::SP1ProofMode;
 use sp1_sdk::network::proto::types::FulfillmentStatus;
 use sp1_sdk::network::{B256, Error};
+use test_harness::binaries::Binaries;
+use test_harness::wait;
 
 /// More than any of these proofs should take on a busy machine.
 const LIMIT: Duration = Duration::from_secs(120);

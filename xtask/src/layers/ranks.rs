@@ -4,10 +4,10 @@
 
 /// The crates.
 pub(crate) const CRATES: &[&[&str]] = &[
-    &["network-lib", "hierophant-proto", "fibonacci", "xtask", "sp1-node"],
+    &["network-lib", "hierophant-proto", "fibonacci", "xtask", "sp1-node", "test-harness"],
     &["hierophant-model"],
     &["hierophant-scheduler", "hierophant-admin-model", "hierophant-store"],
-    &["hierophant", "contemplant", "gpu-stand-in", "test-peers", "harness", "request-proof"],
+    &["hierophant", "contemplant", "gpu-stand-in", "test-peers", "request-proof"],
     &["fuzz", "integration-test", "bench-suite", "fault-suite"],
     &["gpu-suite"],
 ];

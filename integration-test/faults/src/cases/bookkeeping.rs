@@ -153,7 +153,7 @@ async fn missing_records(stage: &mut Stage) {
     let request = stage.request(&mut client, 20).await;
     let lease = leased(&mut worker).await;
     stage.fault_begins();
-    stage.hierophant.kill().await.expect("killed");
+    stage.hierophant.process.kill().await.expect("killed");
     let mut store = stage.store().await;
     assert_eq!(store.run("DELETE FROM attempts").await.expect("deleted"), 1);
     store.close().await.expect("closed");

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use network_lib::handshake::Hello;
 use network_lib::job::ProofMode;
+use test_harness::config::key;
 use test_peers::{hello, unix_now};
 use tokio::time::sleep;
 
@@ -13,7 +14,7 @@ use crate::case::{Case, case, short_silence};
 use crate::clock::Clock;
 use crate::observer::Expected;
 use crate::program;
-use crate::stage::{STEP, Stage, key};
+use crate::stage::{STEP, Stage};
 
 /// How far the clock is set. Requests that [`program::ask`] makes have four hours.
 const HOURS: i64 = 3 * 3600;
@@ -101,7 +102,7 @@ async fn set_back_and_killed(stage: &mut Stage) {
     let at_work = one_proves_one_waits(stage).await;
     stage.fault_begins();
     clock.set(-HOURS);
-    stage.hierophant.kill().await.expect("killed");
+    stage.hierophant.process.kill().await.expect("killed");
     stage.hierophant.launch().await.expect("starts again");
     at_work.goes_on_where_it_was(stage).await;
 }

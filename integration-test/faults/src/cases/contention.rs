@@ -6,6 +6,8 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use hierophant_proto::artifact::ArtifactType;
 use network_lib::job::ProofMode;
+use test_harness::config::key;
+use test_harness::wait;
 use test_peers::{Client, stdin_of_u32};
 use tonic::Code;
 
@@ -14,8 +16,7 @@ use crate::contemplant::Settings;
 use crate::observer::Expected;
 use crate::program;
 use crate::prover::Prover;
-use crate::stage::{STEP, Stage, key};
-use crate::wait;
+use crate::stage::{STEP, Stage};
 
 /// Workers of the reconnect storm.
 const THOUSAND: usize = 1000;
@@ -76,7 +77,7 @@ async fn same_content(stage: &mut Stage) {
     stage.arrives(&one).await;
     stage.arrives(&two).await;
     stage.fault_begins();
-    stage.hierophant.kill().await.expect("killed");
+    stage.hierophant.process.kill().await.expect("killed");
     stage.hierophant.launch().await.expect("starts again");
     let mut first = stage.client(7).await;
     let three = stage.request(&mut first, 20).await;
@@ -171,14 +172,15 @@ async fn queue_is_full(stage: &mut Stage) {
     stage.note("2 × Unavailable, then accepted");
     let _prover = stage.prover("amos", Duration::ZERO);
     for ask in refused {
-        let id = wait::until("room in the queue", STEP, async || client.ask(&ask).await.ok()).await;
+        let id =
+            wait::eventually("room in the queue", STEP, async || client.ask(&ask).await.ok()).await;
         stage.watch(id, expected, &stage.direct());
     }
     stage.all_arrive(STEP).await;
 }
 
 async fn thousand_workers(stage: &mut Stage) {
-    let (http, proofs) = (test_peers::Reach::http(&stage.hierophant), &stage.kit.proofs);
+    let (http, proofs) = (stage.hierophant.http(), &stage.kit.proofs);
     let provers: Vec<_> = (0..THOUSAND)
         .map(|number| {
             let name = format!("worker-{number}");
@@ -187,7 +189,7 @@ async fn thousand_workers(stage: &mut Stage) {
         .collect();
     let connected = || provers.iter().filter(|prover| prover.ledger().connected).count();
     let everybody = async || (connected() == THOUSAND).then_some(());
-    wait::until("a thousand workers", STORM, everybody).await;
+    wait::eventually("a thousand workers", STORM, everybody).await;
     let mut client = stage.client(7).await;
     let mut requests = Vec::new();
     for number in 0..20 {
@@ -197,9 +199,9 @@ async fn thousand_workers(stage: &mut Stage) {
         requests.push(stage.submit(&mut client, &ask, expected).await);
     }
     stage.fault_begins();
-    stage.hierophant.kill().await.expect("killed");
+    stage.hierophant.process.kill().await.expect("killed");
     stage.hierophant.launch().await.expect("starts again");
-    wait::until("everybody's return", STORM, everybody).await;
+    wait::eventually("everybody's return", STORM, everybody).await;
     stage.all_arrive(STORM).await;
     for request in &requests {
         stage.assert_one_attempt(request).await;

@@ -7,6 +7,8 @@ use network_lib::handshake::{Hello, ProtocolRange, RefusalCode};
 use network_lib::ids::{LeaseId, Sha256Digest, WorkerId};
 use network_lib::job::{FailureClass, ProofMode};
 use network_lib::wire::{FromWorker, ToWorker};
+use test_harness::config::key;
+use test_harness::wait;
 use test_peers::{Worker, blob, hello};
 use tokio::time::sleep;
 use tokio_tungstenite::tungstenite::Message;
@@ -16,8 +18,7 @@ use super::steps::{failed, leased, proves, settled};
 use crate::case::{Case, case};
 use crate::proofs::GoodProof;
 use crate::prover::Prover;
-use crate::stage::{Request, STEP, Stage, key};
-use crate::wait;
+use crate::stage::{Request, STEP, Stage};
 
 /// The worker that a configuration blocks.
 const BLOCKED: WorkerId = WorkerId([0xb1; 16]);
@@ -58,7 +59,7 @@ async fn refused(stage: &Stage, hello: Hello, code: RefusalCode) -> String {
 
 /// A request that somebody else fulfils in the end: whoever was refused must not have it.
 async fn served_by_another(stage: &mut Stage, request: Request, change: impl FnOnce(&mut Hello)) {
-    let (http, proofs) = (test_peers::Reach::http(&stage.hierophant), &stage.kit.proofs);
+    let (http, proofs) = (stage.hierophant.http(), &stage.kit.proofs);
     let prover = Prover::start(http, "joel", proofs, Duration::ZERO, change);
     stage.arrives(&request).await;
     stage.assert_one_attempt(&request).await;
@@ -201,7 +202,7 @@ async fn redone_elsewhere(stage: &mut Stage, mode: ProofMode, bad: GoodProof) {
 }
 
 async fn struck(stage: &Stage, name: &str) {
-    wait::until("a strike", STEP, async || {
+    wait::eventually("a strike", STEP, async || {
         let page = stage.contemplant_page(name).await?;
         (page["strikes"] == 1).then_some(())
     })

@@ -4,16 +4,16 @@ use std::time::Duration;
 
 use hierophant_proto::artifact::ArtifactType;
 use hierophant_proto::network as pb;
-use test_peers::{Client, Reach};
+use test_harness::config::{key, merge};
+use test_harness::wait;
+use test_peers::Client;
 use tokio::time::{Instant, sleep};
 use toml::Table;
 
 use crate::attackers::Attacker;
 use crate::case::{Case, case};
 use crate::flood::{Flood, UPLOADS};
-use crate::hierophant::merge;
-use crate::stage::{Stage, key};
-use crate::wait;
+use crate::stage::Stage;
 
 /// Longest time for a case.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -83,7 +83,7 @@ async fn flooded(stage: &mut Stage, floods: &[Flood]) {
     while quiet.0.len() < QUIET_CALLS {
         quiet.call(stage, &mut client).await;
     }
-    let before = stage.hierophant.memory_mib("VmRSS");
+    let before = memory_mib(stage, "VmRSS");
 
     stage.fault_begins();
     let mut attackers = Vec::new();
@@ -108,14 +108,14 @@ async fn flooded(stage: &mut Stage, floods: &[Flood]) {
             stage.note(figures);
         }
     }
-    let open = stage.hierophant.open_files();
+    let open = open_files(stage);
     drop(attackers);
-    let peak = stage.hierophant.memory_mib("VmHWM");
+    let peak = memory_mib(stage, "VmHWM");
     let started = Instant::now();
-    let mut after = stage.hierophant.memory_mib("VmRSS");
+    let mut after = memory_mib(stage, "VmRSS");
     while after > before + MOST_LEFT && started.elapsed() < AFTER {
         sleep(Duration::from_millis(200)).await;
-        after = stage.hierophant.memory_mib("VmRSS");
+        after = memory_mib(stage, "VmRSS");
     }
     let (quiet_times, loud_times) = (quiet.percentiles(), loud.percentiles());
     stage.note(format!(
@@ -127,7 +127,7 @@ async fn flooded(stage: &mut Stage, floods: &[Flood]) {
     assert!(loud_times.1 <= quiet_times.1.max(LEAST.1) * TIMES, "slow: {:?}", stage.notes);
     assert!(peak <= MOST_MEMORY, "too much memory: {:?}", stage.notes);
     assert!(after <= before + MOST_LEFT, "memory does not come back: {:?}", stage.notes);
-    wait::until("no half-written upload", AFTER, async || {
+    wait::eventually("no half-written upload", AFTER, async || {
         let folder = stage.hierophant.data().join("artifacts/tmp");
         (folder.read_dir().expect("readable").count() == 0).then_some(())
     })
@@ -146,6 +146,23 @@ async fn tickets(stage: &Stage, floods: &[Flood]) -> Vec<String> {
         }
     }
     tickets
+}
+
+/// A figure of Hierophant's memory in MiB, such as `VmRSS`, as Linux counts it.
+fn memory_mib(stage: &Stage, figure: &str) -> u64 {
+    let status = std::fs::read_to_string(proc_file(stage, "status")).expect("it runs");
+    let line = status.lines().find(|line| line.starts_with(figure)).expect("a figure");
+    let kib = line.split_whitespace().nth(1).expect("a number");
+    kib.parse::<u64>().expect("a number") / 1024
+}
+
+/// Number of files and connections that Hierophant has open.
+fn open_files(stage: &Stage) -> usize {
+    std::fs::read_dir(proc_file(stage, "fd")).expect("it runs").count()
+}
+
+fn proc_file(stage: &Stage, name: &str) -> String {
+    format!("/proc/{}/{name}", stage.hierophant.process.id().expect("it runs"))
 }
 
 /// How long an honest client's calls took.

@@ -6,6 +6,8 @@ use hierophant_proto::network::ExecuteFailureCause as Cause;
 use network_lib::handshake::Hello;
 use network_lib::job::{FailureClass, ProofMode};
 use network_lib::wire::{FromWorker, ToWorker};
+use test_harness::config::key;
+use test_harness::{Signal, wait};
 use test_peers::hello;
 use tokio::time::sleep;
 
@@ -13,10 +15,8 @@ use super::steps::{failed, idle, leased, proved, proves, rejoin, settled};
 use crate::case::{Case, case, short_silence};
 use crate::contemplant::Settings;
 use crate::observer::Expected;
-use crate::process::Signal;
 use crate::program;
-use crate::stage::{STEP, Stage, key};
-use crate::wait;
+use crate::stage::{STEP, Stage};
 
 /// Longer than any case.
 const FOR_EVER: Duration = Duration::from_secs(600);
@@ -97,7 +97,7 @@ async fn guest_fails_twenty_times(stage: &mut Stage) {
         stage.assert_one_attempt(request).await;
     }
     assert!(worker.is_alive(), "the Contemplant lives");
-    let page = stage.contemplant_page(worker.name()).await.expect("connected");
+    let page = stage.contemplant_page("amos").await.expect("connected");
     assert_eq!(page["strikes"], 0, "nobody blames the Contemplant");
 }
 
@@ -181,7 +181,7 @@ async fn worker_frozen(stage: &mut Stage) {
     first.signal(Signal::Stop).await.expect("frozen");
     stage.arrives(&request).await;
     first.signal(Signal::Continue).await.expect("thawed");
-    wait::until("a Contemplant that has come back and stopped its work", STEP, async || {
+    wait::eventually("a Contemplant that has come back and stopped its work", STEP, async || {
         let page = stage.contemplant_page("amos").await?;
         let idle = page["current_proofs"].as_array()?.is_empty();
         (page["state"] == "ready" && idle).then_some(())
@@ -197,12 +197,12 @@ async fn finished_proof_survives(stage: &mut Stage) {
     let request = stage.request(&mut client, 20).await;
     stage.proving("amos").await;
     stage.fault_begins();
-    stage.hierophant.kill().await.expect("killed");
+    stage.hierophant.process.kill().await.expect("killed");
     // The proof is finished while nobody can take it.
     sleep(Duration::from_secs(5)).await;
     worker.kill().await.expect("killed");
     stage.hierophant.launch().await.expect("starts again");
-    worker.launch().expect("starts again");
+    worker.start().expect("starts again");
     stage.arrives(&request).await;
     stage.assert_one_attempt(&request).await;
 }
@@ -222,7 +222,7 @@ async fn worker_drained(stage: &mut Stage) {
     stage.arrives(&request).await;
     stage.assert_one_attempt(&request).await;
     assert!(stage.observer(&next).ended().is_none(), "a draining Contemplant takes nothing new");
-    worker.launch().expect("starts again");
+    worker.start().expect("starts again");
     stage.all_arrive(Duration::from_secs(120)).await;
     stage.assert_one_attempt(&next).await;
 }
@@ -268,7 +268,7 @@ async fn drained_on_request(stage: &mut Stage) {
     assert!(stage.observer(&next).ended().is_none(), "a draining Contemplant takes nothing new");
     let asked = client.http.post(stage.hierophant.url(&drain)).send().await.expect("answers");
     assert_eq!(asked.status(), 404, "it has left");
-    worker.launch().expect("starts again");
+    worker.start().expect("starts again");
     stage.all_arrive(Duration::from_secs(120)).await;
     stage.assert_one_attempt(&next).await;
 }

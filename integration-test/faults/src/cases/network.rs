@@ -7,20 +7,21 @@ use network_lib::handshake::Hello;
 use network_lib::job::ProofMode;
 use network_lib::wire::FromWorker;
 use network_lib::{codec, task};
-use test_peers::{Addresses, Client, Reach, hello, unix_now};
+use test_harness::config::key;
+use test_harness::{Process, wait};
+use test_peers::{Addresses, Client, hello, unix_now};
 use tokio::time::{sleep, timeout};
 use tokio_tungstenite::tungstenite::Message;
 use tonic::Code;
 
 use super::steps::{leased, proves};
 use crate::case::{Case, case, short_silence};
-use crate::contemplant::{Contemplant, Settings};
+use crate::contemplant::Settings;
 use crate::observer::Expected;
 use crate::program;
 use crate::prover::Prover;
 use crate::relay::{Direction, Relay};
-use crate::stage::{Request, STEP, Stage, key};
-use crate::wait;
+use crate::stage::{Request, STEP, Stage};
 
 /// Longer than the silence that the cases here allow.
 const LONG_HOLE: Duration = Duration::from_secs(4);
@@ -50,7 +51,7 @@ pub(crate) fn cases() -> Vec<Case> {
 }
 
 /// A real Contemplant behind a relay that proves for `proof_time`, and the request that it works on.
-async fn behind_relay(stage: &mut Stage, proof_time: Duration) -> (Relay, Contemplant, Request) {
+async fn behind_relay(stage: &mut Stage, proof_time: Duration) -> (Relay, Process, Request) {
     let relay = Relay::to(stage.hierophant.http()).await.expect("relays");
     let settings = Settings::new("amos", proof_time).with("http_timeout", "2s");
     let worker = stage.contemplant_at(relay.address, &settings);
@@ -81,7 +82,7 @@ async fn made_elsewhere(stage: &mut Stage, break_link: impl FnOnce(&Relay)) {
     stage.arrives(&request).await;
     assert!(worker.is_alive());
     relay.heal();
-    wait::until("the Contemplant is back and idle", STEP, async || {
+    wait::eventually("the Contemplant is back and idle", STEP, async || {
         let page = stage.contemplant_page("amos").await?;
         let idle = page["current_proofs"].as_array()?.is_empty();
         (page["state"] == "ready" && idle).then_some(())
@@ -133,7 +134,7 @@ async fn client_behind_relay(stage: &mut Stage) -> (Relay, Request) {
     let ask = program::ask(&mut client, 20, ProofMode::Core).await;
     let id = client.ask(&ask).await.expect("accepted");
     let request = stage.watch(id, Expected::Proof(20, ProofMode::Core), &reach);
-    wait::until("a first answer", STEP, async || {
+    wait::eventually("a first answer", STEP, async || {
         (stage.observer(&request).answers() > 0).then_some(())
     })
     .await;
@@ -317,7 +318,7 @@ async fn no_progress(stage: &mut Stage) {
     let _other = stage.prover("joel", Duration::ZERO);
     let observer = stage.observer(&request);
     let limit = Duration::from_secs(100);
-    wait::until("the end", limit, async || observer.ended().map(drop)).await;
+    wait::eventually("the end", limit, async || observer.ended().map(drop)).await;
     living.abort();
     let attempts = stage.attempts(&request).await;
     assert_eq!(attempts[1].0, "joel", "{attempts:?}");

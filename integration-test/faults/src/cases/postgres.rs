@@ -3,17 +3,18 @@
 use std::time::Duration;
 
 use network_lib::job::ProofMode;
+use test_harness::config::key;
+use test_harness::{Hierophant, wait};
 use tokio::time::sleep;
 
 use super::steps::{one_proves_one_waits, prover_at_work};
 use crate::case::{Case, case};
-use crate::hierophant::Hierophant;
 use crate::observer::Expected;
 use crate::program;
 use crate::prover::Prover;
 use crate::relay::Direction;
-use crate::stage::{Request, STEP, Stage, key};
-use crate::wait;
+use crate::settings;
+use crate::stage::{Request, STEP, Stage};
 
 /// How long the database is away, which is longer than the proof takes.
 const AWAY: Duration = Duration::from_secs(4);
@@ -47,10 +48,12 @@ async fn proving(stage: &mut Stage) -> (Prover, Request) {
 
 /// What is not stored is promised to nobody; afterwards everything goes on by itself.
 async fn ends_afterwards(stage: &mut Stage, request: &Request, limit: Duration) {
-    wait::until("the request's end", limit, async || stage.observer(request).ended().map(drop))
-        .await;
+    wait::eventually("the request's end", limit, async || {
+        stage.observer(request).ended().map(drop)
+    })
+    .await;
     stage.assert_one_attempt(request).await;
-    assert!(stage.hierophant.is_alive(), "Hierophant has not ended");
+    assert!(stage.hierophant.process.is_alive(), "Hierophant has not ended");
 }
 
 async fn stopped(stage: &mut Stage) {
@@ -68,12 +71,12 @@ async fn both_killed(stage: &mut Stage) {
     let at_work = one_proves_one_waits(stage).await;
     stage.fault_begins();
     stage.postgres().stop().await.expect("stopped");
-    stage.hierophant.kill().await.expect("killed");
-    let told = stage.hierophant.log_text().len();
-    stage.hierophant.launch_without_waiting().expect("starts");
-    let status = stage.hierophant.ended(STEP).await.expect("ends by itself");
+    stage.hierophant.process.kill().await.expect("killed");
+    let told = stage.hierophant.process.log_text().len();
+    stage.hierophant.process.start().expect("starts");
+    let status = stage.hierophant.process.ended(STEP).await.expect("ends by itself");
     assert!(!status.success(), "it must refuse to start");
-    let log = stage.hierophant.log_text()[told..].to_owned();
+    let log = stage.hierophant.process.log_text()[told..].to_owned();
     assert!(log.contains("cannot open the database test_0 on 127.0.0.1"), "{log}");
     stage.note("refused to start without it, with the database's name");
     stage.postgres().start_again().await.expect("started");
@@ -96,7 +99,7 @@ async fn link_cut(stage: &mut Stage) {
         stage.postgres().link.cut();
         sleep(Duration::from_millis(100)).await;
         stage.postgres().link.heal();
-        wait::until("service again", STEP, async || {
+        wait::eventually("service again", STEP, async || {
             stage.hierophant.is_ready().await.then_some(())
         })
         .await;
@@ -110,7 +113,7 @@ async fn link_cut(stage: &mut Stage) {
         assert_eq!(found, i64::try_from(ROUNDS).expect("few"), "{query}");
     }
     store.close().await.expect("closed");
-    assert!(stage.hierophant.is_alive(), "Hierophant has not ended");
+    assert!(stage.hierophant.process.is_alive(), "Hierophant has not ended");
 }
 
 async fn hole(stage: &mut Stage, length: Duration) {
@@ -154,14 +157,13 @@ async fn two_coordinators(stage: &mut Stage) {
     let request = stage.request(&mut client, 20).await;
     stage.fault_begins();
     let (binary, folder) = (&stage.kit.binaries.hierophant, stage.folder());
-    let data = folder.join("second-data");
-    let keys = key("database_url", stage.postgres().url());
-    let mut second =
-        Hierophant::prepare(binary, folder, "second", &data, &keys).expect("can be prepared");
-    second.launch_without_waiting().expect("starts");
-    let status = second.ended(STEP).await.expect("ends by itself");
+    let keys = settings::with(&key("database_url", stage.postgres().url()));
+    let second = Hierophant::prepare(binary, folder, "second", &keys);
+    let mut second = second.expect("can be prepared");
+    second.process.start().expect("starts");
+    let status = second.process.ended(STEP).await.expect("ends by itself");
     assert!(!status.success(), "a second one must be refused");
-    let log = second.log_text();
+    let log = second.process.log_text();
     assert!(log.contains("another Hierophant uses the database test_0"), "{log}");
     let _prover = stage.prover("amos", Duration::ZERO);
     stage.arrives(&request).await;
@@ -177,9 +179,9 @@ async fn written_by_another(stage: &mut Stage) {
     assert_eq!(counted, 1);
     store.close().await.expect("closed");
     stage.postgres().link.heal();
-    let status = stage.hierophant.ended(STEP).await.expect("ends by itself");
+    let status = stage.hierophant.process.ended(STEP).await.expect("ends by itself");
     assert!(!status.success(), "{status}");
-    let log = stage.hierophant.log_text();
+    let log = stage.hierophant.process.log_text();
     assert!(log.contains("another Hierophant uses the database"), "{log}");
     assert!(stage.observer(&request).ended().is_none(), "nothing is promised that is not stored");
     stage.note("Hierophant ended with an error and was started again");

@@ -7,6 +7,8 @@ use hierophant_proto::artifact::ArtifactType;
 use network_lib::handshake::Hello;
 use network_lib::ids::LeaseId;
 use network_lib::job::ProofMode;
+use test_harness::config::key;
+use test_harness::{STOP_LIMIT, Signal};
 use test_peers::{Worker, hello};
 use tokio::net::TcpListener;
 use tokio::time::sleep;
@@ -14,10 +16,9 @@ use tokio::time::sleep;
 use super::steps::{completed, leased, proved, proves, rejoin, settled};
 use crate::case::{Case, case, short_silence};
 use crate::contemplant::Settings;
-use crate::hierophant::STOP_LIMIT;
 use crate::observer::Expected;
 use crate::program;
-use crate::stage::{Request, Stage, key};
+use crate::stage::{Request, Stage};
 
 /// Longest time until service is back, however many finished requests are stored.
 const BACK_IN_SERVICE: Duration = Duration::from_secs(2);
@@ -63,7 +64,7 @@ async fn given(stage: &mut Stage) -> (Hello, Worker, Request, LeaseId) {
 
 async fn crash(stage: &mut Stage) {
     stage.fault_begins();
-    stage.hierophant.kill().await.expect("killed");
+    stage.hierophant.process.kill().await.expect("killed");
     stage.hierophant.launch().await.expect("starts again");
 }
 
@@ -138,7 +139,7 @@ async fn while_verifying(stage: &mut Stage) {
         assert_eq!(worker.hand_in(lease, &good.bytes).await, 200);
         completed(&mut worker, lease, &good).await;
         sleep(pause).await;
-        stage.hierophant.kill().await.expect("killed");
+        stage.hierophant.process.kill().await.expect("killed");
         let state = stage.job_state(&request).await;
         stage.hierophant.launch().await.expect("starts again");
         if state != "proved" {
@@ -198,9 +199,9 @@ async fn frozen(stage: &mut Stage) {
     let request = stage.request(&mut client, 20).await;
     stage.job_becomes(&request, "proving").await;
     stage.fault_begins();
-    stage.hierophant.freeze().await.expect("frozen");
+    stage.hierophant.process.signal(Signal::Stop).await.expect("frozen");
     sleep(Duration::from_secs(5)).await;
-    stage.hierophant.thaw().await.expect("thawed");
+    stage.hierophant.process.signal(Signal::Continue).await.expect("thawed");
     stage.arrives(&request).await;
     stage.assert_one_attempt(&request).await;
 }
@@ -218,7 +219,7 @@ async fn ten_times(stage: &mut Stage) {
         }
         // Another moment in each round.
         sleep(Duration::from_millis(round * 37)).await;
-        stage.hierophant.kill().await.expect("killed");
+        stage.hierophant.process.kill().await.expect("killed");
         stage.hierophant.launch().await.expect("starts again");
     }
     stage.all_arrive(Duration::from_secs(30)).await;
@@ -245,7 +246,8 @@ async fn shutdown(stage: &mut Stage) {
     let uploading = network_lib::task::spawn("upload", upload.send());
     sleep(Duration::from_millis(500)).await;
     stage.fault_begins();
-    let status = stage.hierophant.terminate(STOP_LIMIT).await.expect("ends within its limit");
+    let status =
+        stage.hierophant.process.terminate(STOP_LIMIT).await.expect("ends within its limit");
     assert!(status.success(), "{status}");
     uploading.abort();
     let direct = stage.direct();
@@ -269,7 +271,7 @@ async fn many_requests(stage: &mut Stage) {
     let mut client = stage.client(7).await;
     let waiting = stage.request(&mut client, 21).await;
     stage.fault_begins();
-    stage.hierophant.kill().await.expect("killed");
+    stage.hierophant.process.kill().await.expect("killed");
     multiply(stage, &FINISHED).await;
     back_in_service(stage, BACK_IN_SERVICE).await;
     let mut client = stage.client(9).await;
@@ -285,7 +287,7 @@ async fn many_unfinished(stage: &mut Stage) {
     let ask = program::ask(&mut client, 20, ProofMode::Core).await;
     stage.submit(&mut client, &ask, Expected::StillWaiting).await;
     stage.fault_begins();
-    stage.hierophant.kill().await.expect("killed");
+    stage.hierophant.process.kill().await.expect("killed");
     multiply(stage, &WAITING).await;
     back_in_service(stage, BACK_WITH_ALL_UNFINISHED).await;
     // Whoever has less in progress and less time goes first.

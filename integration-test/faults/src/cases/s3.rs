@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use network_lib::job::ProofMode;
+use test_harness::wait;
 use test_peers::Client;
 use tokio::time::sleep;
 
@@ -13,7 +14,6 @@ use crate::program;
 use crate::prover::Prover;
 use crate::relay::Direction;
 use crate::stage::{Request, STEP, Stage};
-use crate::wait;
 
 /// How long the bucket is away, which is longer than the proof takes.
 const AWAY: Duration = Duration::from_secs(4);
@@ -53,13 +53,13 @@ async fn ends_afterwards(stage: &Stage, request: &Request) {
     assert!(stage.observer(request).ended().is_none(), "nothing is promised that is not stored");
     stage.bucket().link.heal();
     let observer = stage.observer(request);
-    wait::until("the request's end", AFTERWARDS, async || observer.ended().map(drop)).await;
+    wait::eventually("the request's end", AFTERWARDS, async || observer.ended().map(drop)).await;
     stage.assert_one_attempt(request).await;
 }
 
 /// Waits until the proof of a request can be fetched; returns its URI.
 async fn served(client: &mut Client, request: &Request) -> String {
-    wait::until("the proof is served", STEP, async || {
+    wait::eventually("the proof is served", STEP, async || {
         let uri = client.status(&request.id).await.proof_uri?;
         let answer = client.http.get(&uri).send().await.ok()?;
         answer.status().is_success().then_some(uri)
@@ -76,7 +76,7 @@ async fn proof(stage: &mut Stage) {
     assert!(stage.bucket().object(&uri).is_file(), "the proof lies in the bucket");
     assert!(!stage.hierophant.artifact_file(&uri).exists(), "and not on the disk");
     stage.fault_begins();
-    let status = stage.hierophant.terminate(STEP).await.expect("stops");
+    let status = stage.hierophant.process.terminate(STEP).await.expect("stops");
     assert!(status.success(), "{status}");
     stage.hierophant.launch().await.expect("starts again");
     let mut client = stage.client(7).await;
@@ -140,12 +140,12 @@ async fn coordinator_killed(stage: &mut Stage) {
     let at_work = one_proves_one_waits(stage).await;
     stage.fault_begins();
     stage.bucket().link.cut();
-    stage.hierophant.kill().await.expect("killed");
-    let told = stage.hierophant.log_text().len();
-    stage.hierophant.launch_without_waiting().expect("starts");
-    let status = stage.hierophant.ended(STEP).await.expect("ends by itself");
+    stage.hierophant.process.kill().await.expect("killed");
+    let told = stage.hierophant.process.log_text().len();
+    stage.hierophant.process.start().expect("starts");
+    let status = stage.hierophant.process.ended(STEP).await.expect("ends by itself");
     assert!(!status.success(), "it must refuse to start");
-    let log = stage.hierophant.log_text()[told..].to_owned();
+    let log = stage.hierophant.process.log_text()[told..].to_owned();
     assert!(log.contains("cannot use the bucket"), "{log}");
     stage.note("refused to start without it, with the bucket's name");
     stage.bucket().link.heal();
@@ -178,7 +178,8 @@ async fn proof_deleted(stage: &mut Stage) {
     let id = client.ask(&ask).await.expect("accepted");
     let lease = leased(&mut worker).await;
     proved(stage, &mut worker, lease, 20).await;
-    let uri = wait::until("the proof", STEP, async || client.status(&id).await.proof_uri).await;
+    let uri =
+        wait::eventually("the proof", STEP, async || client.status(&id).await.proof_uri).await;
     stage.fault_begins();
     std::fs::remove_file(stage.bucket().object(&uri)).expect("there");
     // Its client hears that it is being made again; from here on it is watched.

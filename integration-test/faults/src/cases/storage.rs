@@ -7,18 +7,18 @@ use std::time::Duration;
 use hierophant_proto::artifact::ArtifactType;
 use network_lib::handshake::Hello;
 use network_lib::job::ProofMode;
+use test_harness::config::{key, path};
+use test_harness::{Hierophant, wait};
 use test_peers::{Ask, blob, hello};
 use tokio::time::sleep;
-use toml::Table;
 
 use super::steps::{completed, leased, proves, rejoin};
 use crate::case::{Case, case, short_silence};
-use crate::hierophant::Hierophant;
 use crate::observer::Expected;
 use crate::program;
 use crate::prover::Prover;
-use crate::stage::{Request, STEP, Stage, key};
-use crate::wait;
+use crate::settings;
+use crate::stage::{Request, STEP, Stage};
 
 /// How long the database is locked by somebody else.
 const LOCKED: Duration = Duration::from_secs(4);
@@ -54,7 +54,8 @@ async fn store_unreachable(stage: &mut Stage) {
     let mut client = stage.client(7).await;
     let prover = stage.prover("amos", Duration::from_millis(500));
     let request = stage.request(&mut client, 20).await;
-    wait::until("a lease", STEP, async || (!prover.ledger().leased.is_empty()).then_some(())).await;
+    wait::eventually("a lease", STEP, async || (!prover.ledger().leased.is_empty()).then_some(()))
+        .await;
     stage.fault_begins();
     let mut store = stage.store().await;
     store.run("BEGIN EXCLUSIVE").await.expect("locked");
@@ -71,13 +72,14 @@ async fn two_coordinators(stage: &mut Stage) {
     let request = stage.request(&mut client, 20).await;
     stage.fault_begins();
     let binary = &stage.kit.binaries.hierophant;
-    let (folder, data) = (stage.folder(), stage.hierophant.data());
-    let mut second = Hierophant::prepare(binary, folder, "second", data, &Table::new())
-        .expect("can be prepared");
-    second.launch_without_waiting().expect("starts");
-    let status = second.ended(STEP).await.expect("ends by itself");
+    let data = path(stage.hierophant.data()).expect("UTF-8");
+    let keys = settings::with(&key("data_dir", data));
+    let second = Hierophant::prepare(binary, stage.folder(), "second", &keys);
+    let mut second = second.expect("can be prepared");
+    second.process.start().expect("starts");
+    let status = second.process.ended(STEP).await.expect("ends by itself");
     assert!(!status.success(), "a second one must be refused");
-    let log = second.log_text();
+    let log = second.process.log_text();
     assert!(log.contains("another Hierophant"), "{log}");
     let _prover = stage.prover("amos", Duration::ZERO);
     stage.arrives(&request).await;
@@ -115,7 +117,7 @@ struct SmallWorld {
 }
 
 async fn on_small_disk(stage: &mut Stage) -> SmallWorld {
-    let status = stage.hierophant.terminate(STEP).await.expect("stops");
+    let status = stage.hierophant.process.terminate(STEP).await.expect("stops");
     assert!(status.success(), "{status}");
     let disk = SmallDisk::mount(stage.hierophant.data(), SMALL);
     stage.hierophant.launch().await.expect("starts on the small disk");
@@ -130,19 +132,19 @@ async fn on_small_disk(stage: &mut Stage) -> SmallWorld {
 async fn room_again(stage: &mut Stage, world: SmallWorld) {
     let SmallWorld { disk, mut client, later, .. } = world;
     std::fs::remove_file(ballast(stage)).expect("removed");
-    if !stage.hierophant.is_alive() {
+    if !stage.hierophant.process.is_alive() {
         // Owner and store have parted: a service manager starts it again.
         stage.note("Hierophant ended with an error and was started again");
         stage.hierophant.launch().await.expect("starts again");
     }
-    let http = test_peers::Reach::http(&stage.hierophant);
+    let http = stage.hierophant.http();
     let _prover = Prover::start(http, "joel", &stage.kit.proofs, Duration::ZERO, |_| {});
     stage.all_arrive(STEP).await;
     let accepted = async || client.ask(&later).await.ok();
-    let id = wait::until("new work is accepted again", STEP, accepted).await;
+    let id = wait::eventually("new work is accepted again", STEP, accepted).await;
     let after = stage.watch(id, Expected::Proof(21, ProofMode::Core), &stage.direct());
     stage.arrives(&after).await;
-    stage.hierophant.terminate(STEP).await.expect("stops");
+    stage.hierophant.process.terminate(STEP).await.expect("stops");
     let copy = stage.folder().join("copy.db");
     std::fs::copy(stage.hierophant.database(), &copy).expect("copied");
     drop(disk);
@@ -194,7 +196,7 @@ fn fill(ballast: &Path, most: usize) {
 /// What a client is told that wants to upload a megabyte, as soon as the lack of room is noticed; it must
 /// be a reason to try again.
 async fn upload_is_refused(client: &mut test_peers::Client) -> String {
-    wait::until("a refusal", STEP, async || {
+    wait::eventually("a refusal", STEP, async || {
         let signature = client.sign(b"create_artifact", 54);
         let artifact_type = ArtifactType::Stdin as i32;
         let request =
@@ -237,7 +239,7 @@ async fn asked_again(stage: &mut Stage) {
     // The first request's client finds out with its next poll, and may need a proof of its own.
     sleep(Duration::from_secs(1)).await;
     let mut store = stage.store().await;
-    wait::until("nothing open", STEP, async || {
+    wait::eventually("nothing open", STEP, async || {
         let open = store.count("SELECT count(*) FROM requests WHERE state = 'open'").await;
         (open.expect("counted") == 0).then_some(())
     })
@@ -256,7 +258,7 @@ async fn proof_lost_while_down(stage: &mut Stage) {
     let (request, file) = with_stored_proof(stage).await;
     stage.fault_begins();
     stage.observer(&request).proof_is_destroyed();
-    stage.hierophant.kill().await.expect("killed");
+    stage.hierophant.process.kill().await.expect("killed");
     std::fs::remove_file(file).expect("removed");
     stage.hierophant.launch().await.expect("starts again");
     asked_again(stage).await;
@@ -266,7 +268,7 @@ async fn proof_altered(stage: &mut Stage) {
     let (request, file) = with_stored_proof(stage).await;
     stage.fault_begins();
     stage.observer(&request).proof_is_destroyed();
-    stage.hierophant.kill().await.expect("killed");
+    stage.hierophant.process.kill().await.expect("killed");
     let mut bytes = std::fs::read(&file).expect("read");
     let middle = bytes.len() / 2;
     bytes[middle] ^= 0x40;
@@ -286,7 +288,7 @@ async fn handed_in_proof_lost(stage: &mut Stage) {
     assert_eq!(worker.hand_in(lease, &good.bytes).await, 200);
     stage.job_becomes(&request, "uploaded").await;
     stage.fault_begins();
-    stage.hierophant.kill().await.expect("killed");
+    stage.hierophant.process.kill().await.expect("killed");
     for file in artifact_files(stage.hierophant.data()) {
         if std::fs::read(&file).is_ok_and(|bytes| bytes == good.bytes) {
             std::fs::remove_file(file).expect("removed");
@@ -311,7 +313,7 @@ async fn input_lost(stage: &mut Stage) {
     stage.submit(&mut client, &ask, Expected::Unfulfillable).await;
     let well = stage.request(&mut client, 21).await;
     stage.fault_begins();
-    stage.hierophant.kill().await.expect("killed");
+    stage.hierophant.process.kill().await.expect("killed");
     std::fs::remove_file(input).expect("removed");
     stage.hierophant.launch().await.expect("starts again");
     // It fetches what it is given and reports truthfully that it cannot.
@@ -340,7 +342,7 @@ async fn artifacts_lost(stage: &mut Stage) {
     let ask = program::ask(&mut client, 20, ProofMode::Core).await;
     let lost = stage.submit(&mut client, &ask, Expected::Unfulfillable).await;
     stage.fault_begins();
-    stage.hierophant.kill().await.expect("killed");
+    stage.hierophant.process.kill().await.expect("killed");
     std::fs::remove_dir_all(stage.hierophant.data().join("artifacts")).expect("removed");
     stage.hierophant.launch().await.expect("starts again");
     stage.arrives(&lost).await;
@@ -369,16 +371,16 @@ async fn refuses(stage: &mut Stage, spoil: impl AsyncFnOnce(&Path)) {
     let mut client = stage.client(7).await;
     let request = stage.request(&mut client, 20).await;
     stage.fault_begins();
-    let status = stage.hierophant.terminate(STEP).await.expect("stops");
+    let status = stage.hierophant.process.terminate(STEP).await.expect("stops");
     assert!(status.success(), "{status}");
     let database = stage.hierophant.database();
     let whole = std::fs::read(&database).expect("read");
-    let told = stage.hierophant.log_text().len();
+    let told = stage.hierophant.process.log_text().len();
     spoil(&database).await;
-    stage.hierophant.launch_without_waiting().expect("starts");
-    let status = stage.hierophant.ended(STEP).await.expect("ends by itself");
+    stage.hierophant.process.start().expect("starts");
+    let status = stage.hierophant.process.ended(STEP).await.expect("ends by itself");
     assert!(!status.success(), "it must refuse to start");
-    let log = stage.hierophant.log_text()[told..].to_owned();
+    let log = stage.hierophant.process.log_text()[told..].to_owned();
     assert!(log.contains("hierophant.db"), "the file is not named: {log}");
     stage.note("refused to start, with the file's name");
     std::fs::write(&database, whole).expect("restored");
@@ -424,7 +426,7 @@ async fn foreign_files(stage: &mut Stage) {
     let mut client = stage.client(7).await;
     let request = stage.request(&mut client, 20).await;
     stage.fault_begins();
-    stage.hierophant.kill().await.expect("killed");
+    stage.hierophant.process.kill().await.expect("killed");
     let data = stage.hierophant.data().to_owned();
     let artifacts = data.join("artifacts");
     let foreign =

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use integration_test::options::Mode;
-use integration_test::wait;
+use test_harness::wait;
 
 use crate::bench::{Bench, STEP, contemplant, docker};
 use crate::engine::Engine;

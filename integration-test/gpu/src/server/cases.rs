@@ -4,7 +4,6 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use integration_test::binaries::Binaries;
 use integration_test::client::Client;
 use integration_test::network::{ContemplantSettings, LocalNetwork};
 use integration_test::options::{Backend, Mode};
@@ -13,6 +12,7 @@ use sp1_cuda::api::Response;
 use sp1_prover_types::network_base_types::ProofMode;
 use sp1_sdk::SP1_CIRCUIT_VERSION;
 use sp1_sdk::network::NetworkMode;
+use test_harness::binaries::Binaries;
 use tokio::time::sleep;
 use toml::{Table, Value};
 

@@ -1,4 +1,4 @@
-//! Waiting on a condition with an end: the only way this crate waits.
+//! Bounded waits on a condition.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use tokio::time::{Instant, sleep};
 
 /// Pause between two looks at a condition.
-pub const LOOK_AGAIN: Duration = Duration::from_millis(250);
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// Calls `check` until it gives a value, and returns that.
 ///
@@ -27,6 +27,22 @@ pub async fn until<T>(
             bail!("{what}: not within {} s", limit.as_secs());
         }
         sleep(LOOK_AGAIN).await;
+    }
+}
+
+/// [`until`] for tests that panic when something is missing.
+///
+/// # Panics
+///
+/// When there is no value within `limit`; the message names `what`.
+pub async fn eventually<T>(
+    what: &str,
+    limit: Duration,
+    mut check: impl AsyncFnMut() -> Option<T>,
+) -> T {
+    match until(what, limit, async || Ok(check().await)).await {
+        Ok(value) => value,
+        Err(error) => panic!("{error}"),
     }
 }
 
