@@ -146,10 +146,10 @@ impl<D: Driver> JobStore for SqlStore<D> {
         &self,
         key: Sha256Digest,
     ) -> Result<Option<Accepted>, StoreError> {
-        let query = Statement::new("SELECT id, job_id FROM requests WHERE idempotency_key = $1")
+        let query = Statement::new("SELECT id, job FROM requests WHERE idempotency_key = $1")
             .bind(key.0.as_slice());
         let accepted = |row: &dyn Columns| {
-            Ok(Accepted { request: rows::id(row, "id")?, job: rows::id(row, "job_id")? })
+            Ok(Accepted { request: rows::id(row, "id")?, job: rows::id(row, "job")? })
         };
         self.one("looking for an earlier request", query, accepted).await
     }
