@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use hierophant::store::rows::{ColumnError, Columns, artifact, attempt, job, program, request};
+use hierophant_store::rows::{ColumnError, Columns, artifact, attempt, job, program, request};
 
 /// A row whose columns hold, in the order in which they are asked for, what the bytes say: each its length,
 /// then so many bytes; 255 stands for NULL.

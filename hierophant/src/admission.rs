@@ -21,8 +21,8 @@ use crate::artifacts::budget::DiskBudget;
 use crate::artifacts::damage;
 use crate::artifacts::program::looks_like_program;
 use crate::metrics::Metrics;
-use crate::store::{JobStore, StoreError};
 use crate::verify::{self, Unverifiable};
+use hierophant_store::{JobStore, StoreError};
 
 /// Maximum length of a verifying key in bytes. Real ones have about 130.
 const MAX_VK_BYTES: usize = 64 * 1024;

@@ -176,7 +176,7 @@ impl Settings for Config {
             faults.add("http_port", format!("{port} is also `grpc_port`: expected another port"));
         }
         if let Some(url) = &self.database_url
-            && let Err(fault) = storage::check_url(url.reveal())
+            && let Err(fault) = hierophant_store::postgres::check_url(url.reveal())
         {
             faults.add(
                 "database_url",

@@ -19,7 +19,6 @@ pub mod rate_limit;
 pub mod registry;
 pub mod root;
 pub mod session;
-pub mod store;
 pub mod tokens;
 pub mod traces;
 pub mod verify;
@@ -45,9 +44,9 @@ use crate::events::Events;
 use crate::listen::{Accept, Doors};
 use crate::metrics::Metrics;
 use crate::root::{Resources, Root};
-use crate::store::JobStore;
 use crate::tokens::Tokens;
 use crate::webhooks::Webhooks;
+use hierophant_store::{JobStore, StoreError};
 
 /// How long clients get to finish their calls when Hierophant is asked to stop.
 const DRAIN_LIMIT: Duration = Duration::from_secs(10);
@@ -113,7 +112,7 @@ pub async fn run(
     let _lock = lock(&config.data_dir)?;
     let blobs = open_blobs(&config).await?;
     let metrics = Metrics::new();
-    let store = store::open(&config, metrics.clone()).await.context("cannot use the database")?;
+    let store = open_store(&config, metrics.clone()).await.context("cannot use the database")?;
     run_on(store, blobs, metrics, config, listeners, shutdown).await
 }
 
@@ -193,6 +192,16 @@ pub async fn run_on<L: Accept>(
     store.close().await;
     tracing::info!("Hierophant has stopped");
     outcome
+}
+
+/// Opens the database.
+async fn open_store(config: &Config, metrics: Metrics) -> Result<Arc<dyn JobStore>, StoreError> {
+    match &config.database_url {
+        Some(url) => hierophant_store::postgres::open(url.reveal(), metrics).await,
+        None => {
+            hierophant_store::sqlite::open(&config.data_dir.join("hierophant.db"), metrics).await
+        }
+    }
 }
 
 /// Opens the folder or the bucket of uploads and proofs.

@@ -19,6 +19,7 @@ use hierophant_model::records::{
 };
 use hierophant_scheduler::proofs::Overview;
 use hierophant_scheduler::registry::KnownWorker;
+use hierophant_store::CallObserver;
 use network_lib::ids::VkHash;
 use network_lib::job::{Failure, ProofMode};
 use network_lib::metrics::{self, Counter, Family, FloatGauge, Gauge, Histogram, LONG, Registrar};
@@ -122,6 +123,16 @@ impl Default for Metrics {
 impl fmt::Debug for Metrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Metrics")
+    }
+}
+
+impl CallObserver for Metrics {
+    fn call_ended(&self, operation: &'static str, succeeded: bool, took: Duration) {
+        let labels = StoreLabels { operation };
+        self.0.store.get_or_create(&labels).observe(took.as_secs_f64());
+        if !succeeded {
+            self.0.store_errors.get_or_create(&labels).inc();
+        }
     }
 }
 
@@ -338,15 +349,6 @@ impl Metrics {
         let verdict = if verdict.is_ok() { "accepted" } else { "rejected" };
         let labels = VerificationLabels { mode: mode.as_str(), verdict };
         self.0.verification.get_or_create(&labels).observe(took.as_secs_f64());
-    }
-
-    /// The database was asked; `operation` is `read` or `write`.
-    pub fn stored(&self, operation: &'static str, succeeded: bool, took: Duration) {
-        let labels = StoreLabels { operation };
-        self.0.store.get_or_create(&labels).observe(took.as_secs_f64());
-        if !succeeded {
-            self.0.store_errors.get_or_create(&labels).inc();
-        }
     }
 
     /// Bytes have gone in or out.

@@ -17,8 +17,8 @@ use tokio::time::Instant;
 
 use crate::config::Config;
 use crate::rate_limit::KeyedRateLimiter;
-use crate::store::JobStore;
 use crate::tokens::{Bearer, Role, Tokens};
+use hierophant_store::JobStore;
 use sessions::{SessionKey, Sessions};
 
 /// Wrong tokens that an address may present at once.

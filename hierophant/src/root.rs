@@ -25,10 +25,10 @@ use crate::proofs::ProofsHandle;
 use crate::proofs::actor::{ProofsActor, ProofsArguments};
 use crate::registry::RegistryHandle;
 use crate::registry::actor::{RegistryActor, RegistryArguments};
-use crate::store::JobStore;
 use crate::tokens::Tokens;
 use crate::verify::ProofChecker;
 use crate::webhooks::Webhooks;
+use hierophant_store::JobStore;
 
 /// Handles to the owners of state.
 #[derive(Debug, Clone)]

@@ -15,7 +15,7 @@ use network_lib::task;
 use sha2::{Digest, Sha256};
 use tokio::sync::{Mutex, broadcast};
 
-use crate::store::{JobStore, StoreError};
+use hierophant_store::{JobStore, StoreError};
 
 pub use hierophant_model::records::{Role, TokenRecord};
 

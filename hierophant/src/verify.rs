@@ -39,7 +39,7 @@ pub use self::key::KeyError;
 use self::rejection::Rejection;
 use self::sp1::Verifiers;
 use crate::artifacts::blobs::{Blobs, LocalBlob};
-use crate::store::{self, JobStore, StoreError};
+use hierophant_store::{JobStore, StoreError};
 
 /// The circuit version whose proofs can be checked: that of the SP1 crates in this build.
 pub const CIRCUIT_VERSION: &str = "v6.1.0";
@@ -153,7 +153,7 @@ impl ProofChecker {
     async fn verdict(&self, proof: ArtifactId, claim: Claim) -> Result<(), Rejection> {
         // A proof that took hours is not thrown away because the store is away for a moment.
         let program = (|| self.store.program(claim.vk_hash))
-            .retry(store::patience())
+            .retry(hierophant_store::retry_policy())
             .when(StoreError::is_transient)
             .await
             .map_err(Rejection::Store)?;

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::WebhookConfig;
 use crate::metrics::Metrics;
-use crate::store::{JobStore, StoreError};
+use hierophant_store::{JobStore, StoreError};
 
 /// Most notices that are kept for one receiver; ends beyond it are not told.
 pub const MOST_KEPT: u64 = 10_000;

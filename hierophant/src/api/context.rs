@@ -22,10 +22,10 @@ use crate::operators::Operators;
 use crate::proofs::ProofsHandle;
 use crate::registry::RegistryHandle;
 use crate::root::{self, Owners, Resources};
-use crate::store::JobStore;
 use crate::tokens::Tokens;
 use crate::webhooks::Webhooks;
 use hierophant_admin_model::Price;
+use hierophant_store::JobStore;
 
 /// What handlers of client calls use: gRPC, and uploads and downloads over HTTP.
 #[derive(Debug, Clone)]

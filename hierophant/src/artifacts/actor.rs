@@ -25,7 +25,7 @@ use super::retention::Rules;
 use super::sweep::Sweeper;
 use crate::ask::{reply, tell};
 use crate::metrics::Metrics;
-use crate::store::{JobStore, StoreError};
+use hierophant_store::{JobStore, StoreError};
 
 /// What the actor holds.
 #[derive(Debug)]
@@ -53,8 +53,8 @@ impl Recorder {
     /// end.
     async fn record(&self, changes: &[Change]) -> bool {
         let outcome = self.store.commit(changes).await.inspect_err(|error| log_unavailable(error));
-        if let Err(StoreError::Taken { location }) = &outcome {
-            let taken = StoreError::Taken { location: location.clone() };
+        if let Err(StoreError::InUse { location }) = &outcome {
+            let taken = StoreError::InUse { location: location.clone() };
             tell(&self.actor, ArtifactsMsg::Superseded(taken));
         }
         outcome.is_ok()

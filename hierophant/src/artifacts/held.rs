@@ -9,7 +9,7 @@ use alloy_primitives::Address;
 use hierophant_model::clients::{Clients, OverQuota, has_room};
 use network_lib::ids::ArtifactId;
 
-use crate::store::{JobStore, StoreError};
+use hierophant_store::{JobStore, StoreError};
 
 /// Tickets and bytes by owner.
 #[derive(Debug)]

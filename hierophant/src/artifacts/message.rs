@@ -8,7 +8,7 @@ use network_lib::job::BlobInfo;
 use ractor::RpcReplyPort;
 
 use super::blobs::StagedBlob;
-use crate::store::StoreError;
+use hierophant_store::StoreError;
 
 /// Why an upload was not kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -11,7 +11,7 @@ use network_lib::ids::ArtifactId;
 use super::blobs::{Blobs, Listed};
 use super::budget::DiskBudget;
 use super::handle::ArtifactsHandle;
-use crate::store::{JobStore, RetentionStep, StoreError};
+use hierophant_store::{JobStore, RetentionStep, StoreError};
 
 /// Most artifacts in one transaction, so that others get to write in between.
 const BATCH: u32 = 200;

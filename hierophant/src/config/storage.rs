@@ -1,11 +1,8 @@
 //! Where uploads, proofs and records are stored: `[storage]` and `database_url`.
 
-use std::str::FromStr;
-
 use network_lib::config::Faults;
 use network_lib::secret::Secret;
 use serde::{Deserialize, Serialize};
-use sqlx::postgres::PgConnectOptions;
 
 use super::bucket::BucketSettings;
 
@@ -63,32 +60,6 @@ impl StorageConfig {
         }
         if let Err(wrong) = BucketSettings::of(self) {
             faults.add(wrong.key, wrong.fault);
-        }
-    }
-}
-
-/// Checks `database_url` without connecting.
-///
-/// # Errors
-///
-/// What is wrong with it. The text does not repeat the URL, which may hold a password.
-pub(super) fn check_url(url: &str) -> Result<(), String> {
-    if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
-        return Err("must be a postgres:// URL".into());
-    }
-    PgConnectOptions::from_str(url).map(drop).map_err(|error| format!("invalid URL ({error})"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_fault_of_the_database_url_does_not_show_its_password() {
-        assert_eq!(check_url("postgres://kahana:s3cret@db.example.org:5433/proofs"), Ok(()));
-        for bad in ["mysql://a:s3cret@b/c", "postgres://a:s3cret@b:port/c", "s3cret"] {
-            let text = check_url(bad).expect_err("is refused");
-            assert!(!text.contains("s3cret"), "{text}");
         }
     }
 }

@@ -30,9 +30,9 @@ use crate::clock::Clock;
 use crate::events::Events;
 use crate::metrics::Metrics;
 use crate::session::SessionHandle;
-use crate::store::{JobStore, StoreError};
 use crate::verify::ProofChecker;
 use crate::webhooks::Webhooks;
+use hierophant_store::{JobStore, StoreError};
 
 use effect_queue::{Answer, Check, Deps, EffectQueue, SideEffect};
 

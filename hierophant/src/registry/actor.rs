@@ -29,8 +29,8 @@ use crate::clock::Clock;
 use crate::events::Events;
 use crate::proofs::ProofsHandle;
 use crate::session::{CloseReason, SessionEnd, SessionHandle};
-use crate::store::JobStore;
 use crate::tokens::Tokens;
+use hierophant_store::JobStore;
 
 /// How often silence is looked for.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);

@@ -73,7 +73,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::store::{JobStore, sqlite};
+    use hierophant_store::{JobStore, sqlite};
 
     const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
     const THERE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 9));
@@ -81,7 +81,7 @@ mod tests {
     async fn tokens() -> (tempfile::TempDir, Tokens) {
         let folder = tempfile::tempdir().expect("temp dir");
         let store: Arc<dyn JobStore> =
-            sqlite::open(&folder.path().join("db")).await.expect("opens");
+            sqlite::open(&folder.path().join("db"), ()).await.expect("opens");
         (folder, Tokens::open(&store).await.expect("reads"))
     }
 

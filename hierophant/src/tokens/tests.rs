@@ -1,9 +1,9 @@
 use super::*;
-use crate::store::sqlite;
+use hierophant_store::sqlite;
 
 async fn tokens() -> (tempfile::TempDir, Arc<dyn JobStore>, Tokens) {
     let folder = tempfile::tempdir().expect("temp dir");
-    let store = sqlite::open(&folder.path().join("db")).await.expect("opens");
+    let store = sqlite::open(&folder.path().join("db"), ()).await.expect("opens");
     let tokens = Tokens::open(&store).await.expect("reads");
     (folder, store, tokens)
 }

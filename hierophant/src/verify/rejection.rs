@@ -8,7 +8,7 @@ use network_lib::ids::VkHash;
 use network_lib::job::{Failure, FailureClass, ProofMode};
 
 use super::{KeyError, Unverifiable};
-use crate::store::StoreError;
+use hierophant_store::StoreError;
 
 /// Why a proof is not accepted.
 #[derive(Debug, thiserror::Error)]

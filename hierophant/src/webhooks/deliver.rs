@@ -15,8 +15,8 @@ use standardwebhooks::{
 
 use super::Receiver;
 use crate::metrics::Metrics;
-use crate::store::{self, JobStore, StoreError};
 use hierophant_admin_model::Notice;
+use hierophant_store::{JobStore, StoreError};
 
 /// How long a receiver has to answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(15);
@@ -193,7 +193,9 @@ async fn settle(receiver: &Receiver, store: &dyn JobStore, notice: &NoticeRecord
 /// later: its receiver knows the id.
 async fn keep(store: &dyn JobStore, change: Change) -> bool {
     let changes = [change];
-    let kept = (|| store.commit(&changes)).retry(store::patience()).when(StoreError::is_transient);
+    let kept = (|| store.commit(&changes))
+        .retry(hierophant_store::retry_policy())
+        .when(StoreError::is_transient);
     let kept = kept.await;
     if let Err(error) = &kept {
         tracing::warn!(error = %error_chain(error), "it was not stored what became of a notice");

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use hierophant::store::{JobStore, sqlite};
 use hierophant_model::records::{Change, UnfinishedJob};
 use hierophant_proto::network::FulfillmentStatus;
+use hierophant_store::{JobStore, sqlite};
 use network_lib::ids::{JobId, RequestId, Sha256Digest, random_bytes};
 use serde_json::{Value, json};
 
@@ -44,7 +44,7 @@ async fn ten_thousand_jobs_are_cleared_while_others_are_answered() {
     let ask = client.ready_to_ask(b"input").await;
     let request = client.ask(&ask).await.expect("accepted");
     let (folder, config) = network.stop().await;
-    let store = sqlite::open(&config.data_dir.join("hierophant.db")).await.expect("opens");
+    let store = sqlite::open(&config.data_dir.join("hierophant.db"), ()).await.expect("opens");
     let one = store.unfinished_jobs().await.expect("reads").remove(0);
     multiply(&*store, &one, MANY - 1).await;
     store.close().await;

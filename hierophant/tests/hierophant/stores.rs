@@ -15,7 +15,7 @@ mod tokens;
 
 use std::sync::Arc;
 
-use hierophant::store::{JobStore, sqlite};
+use hierophant_store::{JobStore, sqlite};
 
 use crate::support::postgres::{Database, database};
 
@@ -38,8 +38,8 @@ impl Place {
 
     pub(crate) async fn open(&self) -> Arc<dyn JobStore> {
         let opened = match self {
-            Self::Sqlite(folder) => sqlite::open(&folder.path().join("hierophant.db")).await,
-            Self::Postgres(database) => hierophant::store::postgres::open(&database.url).await,
+            Self::Sqlite(folder) => sqlite::open(&folder.path().join("hierophant.db"), ()).await,
+            Self::Postgres(database) => hierophant_store::postgres::open(&database.url, ()).await,
         };
         opened.expect("opens")
     }
@@ -48,7 +48,7 @@ impl Place {
     pub(crate) async fn administer(&self, sql: &str) {
         match self {
             Self::Sqlite(folder) => {
-                sqlite_only::administer(&folder.path().join("hierophant.db"), sql).await;
+                sqlite_only::administer(&folder.path().join("hierophant.db"), sql);
             }
             Self::Postgres(database) => postgres_only::administer(&database.url, sql).await,
         }

@@ -69,7 +69,10 @@ impl Network {
         let http = listeners.http.local_addr().expect("bound");
         std::fs::create_dir_all(&config.data_dir).expect("creates");
         let metrics = Metrics::new();
-        let store = hierophant::store::open(&config, metrics.clone()).await.expect("opens");
+        let store =
+            hierophant_store::sqlite::open(&config.data_dir.join("hierophant.db"), metrics.clone())
+                .await
+                .expect("opens");
         let blobs = Blobs::open(&config.data_dir.join("artifacts")).expect("opens");
         let stop = CancellationToken::new();
         let running = run_on(store, blobs, metrics, config.clone(), listeners, stop.clone());

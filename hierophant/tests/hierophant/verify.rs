@@ -4,11 +4,11 @@
 use std::sync::Arc;
 
 use hierophant::artifacts::blobs::Blobs;
-use hierophant::store::JobStore;
-use hierophant::store::sqlite;
 use hierophant::verify::{CIRCUIT_VERSION, ProofChecker};
 use hierophant_model::records::{Change, Claim, Millis, ProgramRecord};
 use hierophant_proto::network as pb;
+use hierophant_store::JobStore;
+use hierophant_store::sqlite;
 use network_lib::handshake::Backend;
 use network_lib::ids::{ArtifactId, Sha256Digest, VkHash};
 use network_lib::job::{Failure, FailureClass, ProofMode};
@@ -70,7 +70,7 @@ impl Bench {
     async fn new(mock_mode: bool) -> Self {
         let folder = TempDir::new().expect("temp dir");
         let blobs = Blobs::open(&folder.path().join("artifacts")).expect("opens");
-        let store = sqlite::open(&folder.path().join("db")).await.expect("opens");
+        let store = sqlite::open(&folder.path().join("db"), ()).await.expect("opens");
         let checker = ProofChecker::new(blobs.clone(), Arc::clone(&store), mock_mode);
         Self { _folder: folder, blobs, store, checker }
     }

@@ -1,12 +1,10 @@
 //! Hierophant's database from outside, while Hierophant does not run: filled quickly, and counted.
 
-use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use sqlx::postgres::PgConnection;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
+use sqlx::{AssertSqlSafe, Connection};
 use test_peers::unix_now;
 use tokio::time::{Instant, sleep};
 
@@ -18,42 +16,53 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// An open database.
 enum Database {
-    Sqlite(SqliteConnection),
+    Sqlite(rusqlite::Connection),
     Postgres(PgConnection),
-}
-
-/// Does the same with either connection; the databases have types of their own for everything.
-macro_rules! with {
-    ($database:expr, $connection:ident => $body:expr) => {
-        match $database {
-            Database::Sqlite($connection) => $body,
-            Database::Postgres($connection) => $body,
-        }
-    };
 }
 
 impl Database {
     async fn open(url: &str) -> Result<Self> {
-        Ok(if url.starts_with("sqlite") {
-            Self::Sqlite(SqliteConnectOptions::from_str(url)?.connect().await?)
-        } else {
-            Self::Postgres(PgConnection::connect(url).await?)
+        Ok(match url.strip_prefix("sqlite://") {
+            Some(file) => {
+                let connection = rusqlite::Connection::open(file)?;
+                connection.busy_timeout(Duration::from_secs(5))?;
+                Self::Sqlite(connection)
+            }
+            None => Self::Postgres(PgConnection::connect(url).await?),
         })
     }
 
     async fn run(&mut self, statement: String) -> Result<()> {
-        let query = AssertSqlSafe(statement.clone());
-        with!(self, connection => sqlx::query(query).execute(connection).await.map(drop))
-            .with_context(|| statement)
+        match self {
+            Self::Sqlite(connection) => {
+                connection.execute_batch(&statement).with_context(|| statement)
+            }
+            Self::Postgres(connection) => {
+                let query = sqlx::query(AssertSqlSafe(statement.clone()));
+                query.execute(connection).await.map(drop).with_context(|| statement)
+            }
+        }
     }
 
     async fn count(&mut self, query: &str) -> Result<i64> {
-        let query = AssertSqlSafe(query.to_owned());
-        Ok(with!(self, connection => sqlx::query_scalar(query).fetch_one(connection).await?))
+        Ok(match self {
+            Self::Sqlite(connection) => connection.query_row(query, (), |row| row.get(0))?,
+            Self::Postgres(connection) => {
+                let query = AssertSqlSafe(query.to_owned());
+                sqlx::query_scalar(query).fetch_one(connection).await?
+            }
+        })
     }
 
     async fn close(self) -> Result<()> {
-        with!(self, connection => connection.close().await.context("cannot close the database"))
+        match self {
+            Self::Sqlite(connection) => {
+                connection.close().map_err(|(_, error)| error).context("cannot close the database")
+            }
+            Self::Postgres(connection) => {
+                connection.close().await.context("cannot close the database")
+            }
+        }
     }
 
     /// SQL of an id of `length` bytes that belongs to number `i`; neighbours lie far apart, as random ids do.

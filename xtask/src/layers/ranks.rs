@@ -20,7 +20,7 @@ pub(crate) const ROOMS: &[(&str, &[&[&str]])] = &[(
         &["config", "ask", "clock", "rate_limit", "session"],
         &["clients", "events", "traces"],
         &["metrics"],
-        &["store", "listen"],
+        &["listen"],
         &["artifacts", "tokens", "webhooks"],
         &["operators", "verify"],
         &["proofs"],

@@ -11,7 +11,7 @@ use hierophant_scheduler::proofs::{CancelError, SubmitError};
 use tonic::{Code, Status};
 
 use crate::admission::Rejected;
-use crate::store::StoreError;
+use hierophant_store::StoreError;
 
 impl From<Rejected> for Status {
     fn from(rejected: Rejected) -> Self {

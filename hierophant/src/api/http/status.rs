@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use super::answer;
 use crate::api::AdminContext;
-use crate::store::{JobStore, StoreError};
+use hierophant_store::{JobStore, StoreError};
 
 /// How many finished proofs are listed if the caller does not say, and at most.
 const HISTORY: u32 = 100;

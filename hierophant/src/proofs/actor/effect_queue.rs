@@ -26,10 +26,10 @@ use crate::metrics::Metrics;
 use crate::proofs::log;
 use crate::proofs::message::ProofsMsg;
 use crate::session::{CloseReason, SessionHandle};
-use crate::store::{self, JobStore, StoreError};
 use crate::traces;
 use crate::verify::ProofChecker;
 use crate::webhooks::Webhooks;
+use hierophant_store::{JobStore, StoreError};
 
 /// Maximum decisions that share a transaction.
 const MAX_BATCH: usize = 128;
@@ -198,7 +198,7 @@ impl Committer {
         let Deps { store, clients, metrics, events, webhooks, .. } = &self.deps;
         if !changes.is_empty() {
             (|| store.commit(&changes))
-                .retry(store::patience())
+                .retry(hierophant_store::retry_policy())
                 .when(StoreError::is_transient)
                 .notify(|error, rest| {
                     tracing::warn!(error = %error_chain(error), ?rest, "a commit failed; it is retried");

@@ -14,7 +14,7 @@ use network_lib::ids::{ArtifactId, RequestId, Sha256Digest};
 use ractor::ActorProcessingErr;
 
 use super::{ProofsState, log_unread};
-use crate::store::StoreError;
+use hierophant_store::StoreError;
 
 const DAY_MS: i64 = 24 * 3600 * 1000;
 

@@ -11,7 +11,7 @@ use super::effect_queue::Answer;
 use super::{ProofsState, answer_on, log_unread};
 use crate::ask::tell;
 use crate::proofs::message::{Clearing, ProofsMsg};
-use crate::store::StoreError;
+use hierophant_store::StoreError;
 
 /// Jobs that are cancelled in one transaction when the queue is cleared: a few hundredths of a second,
 /// after which others have their turn.

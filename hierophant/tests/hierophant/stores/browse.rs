@@ -1,8 +1,8 @@
 //! Lists for people.
 
 use alloy_primitives::Address;
-use hierophant::store::{ArtifactFilter, JobFilter, JobStore};
 use hierophant_model::records::{ArtifactKind, Change, JobRecord, JobState, Millis, RequestRecord};
+use hierophant_store::{ArtifactFilter, JobFilter, JobStore};
 use network_lib::ids::{ArtifactId, VkHash, WorkerId};
 use network_lib::job::ProofMode;
 
@@ -84,7 +84,7 @@ pub(crate) async fn attempts_and_requests_are_found_by_what_they_belong_to(place
     let requests = store.requests_of(five).await.expect("reads");
     assert_eq!(requests, [request(5, &jobs[0])]);
     // Ids begin with their number, and go on alike.
-    let like = async |prefix: &[u8]| store.requests_like(prefix).await.expect("reads");
+    let like = async |prefix: &[u8]| store.requests_with_prefix(prefix).await.expect("reads");
     let whole: [u8; 32] = bytes(8, 5);
     for prefix in [&whole[..4], &whole[..8], &whole] {
         let found = like(prefix).await;

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use hierophant::store::JobStore;
 use hierophant_model::records::{Change, JobState, Millis, RequestState};
 use hierophant_scheduler::proofs::pace::LATELY;
+use hierophant_store::JobStore;
 
 use super::Place;
 use super::records::{attempt, full_job, request, spec};

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use alloy_primitives::Address;
-use hierophant::store::{StoreError, postgres};
 use hierophant_model::records::{Change, JobState};
+use hierophant_store::{StoreError, postgres};
 use sqlx::{Connection, PgConnection};
 
 use super::records::job;
@@ -22,18 +22,18 @@ pub(crate) async fn administer(url: &str, sql: &str) {
 #[tokio::test]
 async fn a_second_hierophant_keeps_out_of_the_database() {
     let database = database().await;
-    let first = postgres::open(&database.url).await.expect("opens");
-    let error = postgres::open(&database.url).await.expect_err("is taken");
+    let first = postgres::open(&database.url, ()).await.expect("opens");
+    let error = postgres::open(&database.url, ()).await.expect_err("is taken");
     assert!(error.to_string().starts_with("another Hierophant uses the database test_"), "{error}");
     first.commit(&COUNT).await.expect("the first goes on");
     first.close().await;
-    postgres::open(&database.url).await.expect("is free again");
+    postgres::open(&database.url, ()).await.expect("is free again");
 }
 
 #[tokio::test]
 async fn a_store_that_lost_its_lock_to_another_never_writes_again() {
     let database = database().await;
-    let first = postgres::open(&database.url).await.expect("opens");
+    let first = postgres::open(&database.url, ()).await.expect("opens");
     first.commit(&COUNT).await.expect("commits");
     administer(
         &database.url,
@@ -41,14 +41,14 @@ async fn a_store_that_lost_its_lock_to_another_never_writes_again() {
          AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
     )
     .await;
-    let second = postgres::open(&database.url).await.expect("the lock is free");
+    let second = postgres::open(&database.url, ()).await.expect("the lock is free");
     first.commit(&COUNT).await.expect_err("its connection is broken");
     first.commit(&COUNT).await.expect_err("the lock is the other's");
     second.commit(&COUNT).await.expect("commits");
     second.close().await;
     // The lock is free, but what the first believes is out of date.
     let error = first.commit(&COUNT).await.expect_err("is superseded");
-    assert!(matches!(error, StoreError::Taken { .. }), "{error:?}");
+    assert!(matches!(error, StoreError::InUse { .. }), "{error:?}");
     first.ping().await.expect_err("is superseded");
     assert_eq!(first.nonce(Address::ZERO).await.expect("reads go on"), 2);
 }
@@ -57,7 +57,7 @@ async fn a_store_that_lost_its_lock_to_another_never_writes_again() {
 async fn a_server_that_was_away_is_found_again() {
     let server = tokio::task::spawn_blocking(Server::start).await.expect("starts");
     let database = Database { url: server.url("postgres"), server: Arc::new(server) };
-    let store = postgres::open(&database.url).await.expect("opens");
+    let store = postgres::open(&database.url, ()).await.expect("opens");
     let queued = job(1, JobState::Queued);
     store.commit(&[Change::Job(queued.clone())]).await.expect("commits");
     database.server.stop();
@@ -76,7 +76,7 @@ async fn a_server_that_was_away_is_found_again() {
 #[tokio::test]
 async fn what_cannot_be_used_is_refused_in_one_line() {
     let newer = database().await;
-    postgres::open(&newer.url).await.expect("opens").close().await;
+    postgres::open(&newer.url, ()).await.expect("opens").close().await;
     administer(
         &newer.url,
         "INSERT INTO _sqlx_migrations VALUES (99, 'later', now(), true, 'x', 0)",
@@ -92,7 +92,7 @@ async fn what_cannot_be_used_is_refused_in_one_line() {
         ("postgres://kahana:s3cret@127.0.0.1:1/x", "x on 127.0.0.1:1"),
     ];
     for (url, text) in cases {
-        let error = anyhow::Error::new(postgres::open(url).await.expect_err("is refused"));
+        let error = anyhow::Error::new(postgres::open(url, ()).await.expect_err("is refused"));
         let line = format!("{error:#}");
         assert!(line.contains(text) && !line.contains('\n'), "{line}");
         assert!(!line.contains("s3cret"), "{line}");

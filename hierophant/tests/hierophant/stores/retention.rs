@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use hierophant::artifacts::retention::Rules;
-use hierophant::store::{JobStore, RetentionStep};
 use hierophant_model::records::{
     ArtifactKind, ArtifactRecord, Change, JobRecord, JobState, Millis, ProgramRecord, RequestState,
 };
+use hierophant_store::{JobStore, RetentionStep};
 use network_lib::ids::ArtifactId;
 
 use super::Place;

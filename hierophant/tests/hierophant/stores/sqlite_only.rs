@@ -1,13 +1,13 @@
-//! Files that are no sound database of Hierophant's.
+//! Files that are not an intact database of Hierophant's.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use alloy_primitives::Address;
-use hierophant::store::sqlite;
 use hierophant_model::records::{Change, JobState};
-use sqlx::{Connection, SqliteConnection};
+use hierophant_store::sqlite;
+use rusqlite::Connection;
 use tempfile::TempDir;
 
 use super::records::{job, request, spec};
@@ -16,7 +16,7 @@ use super::records::{job, request, spec};
 async fn database() -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().expect("temp dir");
     let file = folder.path().join("hierophant.db");
-    let store = sqlite::open(&file).await.expect("opens");
+    let store = sqlite::open(&file, ()).await.expect("opens");
     for number in 0..500 {
         let job = job(number, JobState::Queued);
         let request = Change::Request(request(number, &job), spec());
@@ -27,18 +27,16 @@ async fn database() -> (TempDir, PathBuf) {
     (folder, file)
 }
 
-pub(crate) async fn administer(file: &Path, sql: &str) {
-    let sql = sqlx::AssertSqlSafe(sql.to_owned());
-    let url = format!("sqlite:{}?mode=rwc", file.display());
-    let mut connection = SqliteConnection::connect(&url).await.expect("connects");
-    sqlx::query(sql).execute(&mut connection).await.expect("does it");
-    connection.close().await.expect("closes");
+pub(crate) fn administer(file: &Path, sql: &str) {
+    let connection = Connection::open(file).expect("opens");
+    connection.execute_batch(sql).expect("does it");
+    connection.close().expect("closes");
 }
 
 /// Refused with a text that contains this, and left as it was.
 async fn is_refused(file: &Path, text: &str) {
     let before = fs::read(file).expect("readable");
-    let error = sqlite::open(file).await.expect_err("must be refused");
+    let error = sqlite::open(file, ()).await.expect_err("must be refused");
     let line = format!("{:#}", anyhow::Error::new(error));
     let name = file.display().to_string();
     assert!(line.contains(text) && line.contains(&name) && !line.contains('\n'), "{line}");
@@ -51,7 +49,7 @@ async fn a_truncated_file_is_refused() {
     let length = fs::metadata(&file).expect("exists").len();
     for kept in [length / 2, length - 4096, 5000, 100, 10] {
         fs::OpenOptions::new().write(true).open(&file).and_then(|f| f.set_len(kept)).expect("cuts");
-        let text = if kept < 16 { "no SQLite database" } else { "is damaged" };
+        let text = if kept < 16 { "not a SQLite database" } else { "is damaged" };
         is_refused(&file, text).await;
     }
 }
@@ -71,14 +69,13 @@ async fn a_file_that_is_no_database_is_refused() {
     let folder = tempfile::tempdir().expect("temp dir");
     let file = folder.path().join("hierophant.db");
     fs::write(&file, "these are the minutes of a meeting").expect("writes");
-    is_refused(&file, "no SQLite database").await;
+    is_refused(&file, "not a SQLite database").await;
 }
 
 #[tokio::test]
 async fn a_database_from_a_newer_version_is_refused() {
     let (_folder, file) = database().await;
-    administer(&file, "INSERT INTO _sqlx_migrations VALUES (99, 'later', '', true, x'00', 0)")
-        .await;
+    administer(&file, "INSERT INTO _sqlx_migrations VALUES (99, 'later', '', true, x'00', 0)");
     is_refused(&file, "newer version").await;
 }
 
@@ -86,10 +83,10 @@ async fn a_database_from_a_newer_version_is_refused() {
 async fn a_database_of_another_program_is_refused() {
     let folder = tempfile::tempdir().expect("temp dir");
     let file = folder.path().join("hierophant.db");
-    administer(&file, "CREATE TABLE contacts (name TEXT)").await;
+    administer(&file, "CREATE TABLE contacts (name TEXT)");
     is_refused(&file, "another program").await;
     let (_folder, file) = database().await;
-    administer(&file, "UPDATE _sqlx_migrations SET checksum = x'00' WHERE version = 1").await;
+    administer(&file, "UPDATE _sqlx_migrations SET checksum = x'00' WHERE version = 1");
     is_refused(&file, "another program").await;
 }
 
@@ -98,7 +95,7 @@ async fn a_file_that_an_interrupted_start_left_empty_is_used() {
     let folder = tempfile::tempdir().expect("temp dir");
     let file = folder.path().join("hierophant.db");
     fs::write(&file, "").expect("writes");
-    sqlite::open(&file).await.expect("opens");
+    sqlite::open(&file, ()).await.expect("opens");
 }
 
 #[test]

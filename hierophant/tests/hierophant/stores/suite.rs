@@ -1,11 +1,11 @@
 //! What holds for every store.
 
 use alloy_primitives::Address;
-use hierophant::store::JobStore;
 use hierophant_model::records::{
     Accepted, ArtifactKind, ArtifactRecord, Change, ExecutionFilter, JobRecord, JobState, Millis,
     RequestFilter, RequestRecord, RequestState, RequestView, Setting, SettingKind,
 };
+use hierophant_store::JobStore;
 use network_lib::ids::{ArtifactId, JobId, RequestId, Sha256Digest, VkHash};
 use network_lib::job::{Execution, ExecutionFailureCause, ProofMode};
 

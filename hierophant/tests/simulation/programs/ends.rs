@@ -5,8 +5,7 @@ use std::path::Path;
 
 use hierophant_model::records::{AttemptOutcome, JobState, RequestState};
 use hierophant_proto::network as pb;
-use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{ConnectOptions, Connection, Row, SqliteConnection};
+use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
 use super::clients::{Asked, Told};
 use super::content;
@@ -54,10 +53,10 @@ impl fmt::Display for Ends {
 }
 
 /// Compares what clients were told with what is stored.
-pub async fn check(asked: &[Asked], database: &Path) -> Ends {
-    let options = SqliteConnectOptions::new().filename(database).read_only(true);
-    let mut database = options.connect().await.expect("opens");
-    let mut ends = Ends { attempts: attempts(&mut database).await, ..Ends::default() };
+pub fn check(asked: &[Asked], database: &Path) -> Ends {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
+    let database = Connection::open_with_flags(database, flags).expect("opens");
+    let mut ends = Ends { attempts: attempts(&database), ..Ends::default() };
     for asked in asked {
         let told = asked.told();
         let Some(id) = &told.id else {
@@ -65,25 +64,29 @@ pub async fn check(asked: &[Asked], database: &Path) -> Ends {
             ends.too_late += 1;
             continue;
         };
-        let query = "SELECT r.state, r.job, j.state AS job_state FROM requests r JOIN jobs j ON \
-                     j.id = r.job WHERE r.id = ?";
-        let row = sqlx::query(query).bind(id).fetch_optional(&mut database).await.expect("reads");
+        let query = "SELECT r.state, j.state, r.job FROM requests r JOIN jobs j ON j.id = r.job \
+                     WHERE r.id = ?";
+        let row = database
+            .query_row(query, [id], |row| {
+                Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, Vec<u8>>(2)?))
+            })
+            .optional()
+            .expect("reads");
         let row = row.unwrap_or_else(|| panic!("an accepted request is lost: {asked:?}"));
-        let state: RequestState = parsed(row.get("state"));
-        let job_state: JobState = parsed(row.get("job_state"));
-        let job: Vec<u8> = row.get("job");
+        let (state, job_state, job) = row;
+        let (state, job_state): (RequestState, JobState) = (parsed(&state), parsed(&job_state));
         right_end(asked, &told, state);
         match state {
             RequestState::Fulfilled => {
                 ends.fulfilled += 1;
                 assert_eq!(job_state, JobState::Proved, "{asked:?}");
-                let won = count(&mut database, &job, "outcome = 'completed'").await;
+                let won = count(&database, &job, "outcome = 'completed'");
                 assert_eq!(won, 1, "winning attempts: {asked:?}");
             }
             RequestState::Unexecutable => ends.unexecutable += 1,
             RequestState::Failed => {
                 ends.failed += 1;
-                let failed = count(&mut database, &job, "failure_class = 'worker'").await;
+                let failed = count(&database, &job, "failure_class = 'worker'");
                 assert!(failed >= MAX_ATTEMPTS, "given up after {failed} failures: {asked:?}");
             }
             RequestState::Cancelled => ends.cancelled += 1,
@@ -91,7 +94,7 @@ pub async fn check(asked: &[Asked], database: &Path) -> Ends {
             RequestState::Open => panic!("still open: {asked:?}"),
         }
     }
-    database.close().await.expect("closes");
+    database.close().expect("closes");
     ends
 }
 
@@ -116,21 +119,20 @@ fn right_end(asked: &Asked, told: &Told, state: RequestState) {
 }
 
 /// How many attempts there were; none goes on.
-async fn attempts(database: &mut SqliteConnection) -> usize {
-    let rows =
-        sqlx::query("SELECT outcome FROM attempts").fetch_all(database).await.expect("reads");
-    for row in &rows {
-        let outcome: AttemptOutcome = parsed(row.get("outcome"));
+fn attempts(database: &Connection) -> usize {
+    let mut query = database.prepare("SELECT outcome FROM attempts").expect("is SQL");
+    let rows = query.query_map((), |row| row.get::<_, String>(0)).expect("reads");
+    let check = |outcome: rusqlite::Result<String>| {
+        let outcome: AttemptOutcome = parsed(&outcome.expect("reads"));
         assert_ne!(outcome, AttemptOutcome::Running, "an attempt goes on");
-    }
-    rows.len()
+    };
+    rows.map(check).count()
 }
 
 /// How many attempts at a job are as the condition says.
-async fn count(database: &mut SqliteConnection, job: &[u8], condition: &'static str) -> u32 {
+fn count(database: &Connection, job: &[u8], condition: &str) -> u32 {
     let query = format!("SELECT COUNT(*) FROM attempts WHERE job = ? AND {condition}");
-    let query = sqlx::query_scalar(sqlx::AssertSqlSafe(query)).bind(job);
-    query.fetch_one(database).await.expect("reads")
+    database.query_row(&query, [job], |row| row.get(0)).expect("reads")
 }
 
 fn parsed<T: std::str::FromStr>(word: &str) -> T {

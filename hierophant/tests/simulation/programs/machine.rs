@@ -9,9 +9,9 @@ use std::time::Duration;
 use hierophant::artifacts::blobs::Blobs;
 use hierophant::config::Config;
 use hierophant::metrics::Metrics;
-use hierophant::store::sqlite;
 use hierophant::{Listeners, run_on};
 use hierophant_model::records::{Change, Millis, Role, TokenRecord};
+use hierophant_store::sqlite;
 use network_lib::ids::{Sha256Digest, TokenId};
 use network_lib::secret::Secret;
 use rand::Rng;
@@ -80,7 +80,7 @@ impl Machine {
             revoked_at: None,
         };
         block_on(self.runtime.handle(), async {
-            let store = sqlite::open(&self.database()).await.expect("opens");
+            let store = sqlite::open(&self.database(), ()).await.expect("opens");
             store.commit(&[Change::Token(record)]).await.expect("commits");
             store.close().await;
         });
@@ -104,7 +104,7 @@ impl Machine {
 
     /// What the database holds in the end, compared with what was asked and told.
     pub fn ends(&self, asked: &[Asked]) -> Ends {
-        block_on(self.runtime.handle(), ends::check(asked, &self.database()))
+        ends::check(asked, &self.database())
     }
 
     fn database(&self) -> PathBuf {

@@ -13,14 +13,14 @@ use std::time::Duration;
 
 use alloy_primitives::Address;
 use async_trait::async_trait;
-use hierophant::store::{
-    ArtifactFilter, AuditLog, Browse, JobFilter, JobStore, Notices, RetentionStep, StoreError,
-    Taken, sqlite,
-};
 use hierophant_model::records::{
     Accepted, ArtifactRecord, AttemptRecord, AuditRecord, Change, Cutoffs, JobRecord, Millis,
     NoticeRecord, ProgramRecord, RequestFilter, RequestRecord, RequestView, Setting, TokenRecord,
     UnfinishedJob,
+};
+use hierophant_store::{
+    ArtifactFilter, AuditLog, Browse, JobFilter, JobStore, Notices, RetentionStep, StoreError,
+    UsageStore, sqlite,
 };
 use network_lib::ids::{ArtifactId, AuditId, JobId, RequestId, Sha256Digest, VkHash, WorkerId};
 use rand::rngs::StdRng;
@@ -42,7 +42,7 @@ pub struct SlowStore {
 impl SlowStore {
     /// Opens the database; while `broken` is set, it fails.
     pub fn open(file: &Path, runtime: Handle, seed: u64, broken: Arc<AtomicBool>) -> Self {
-        let real = block_on(&runtime, sqlite::open(file)).expect("opens");
+        let real = block_on(&runtime, sqlite::open(file, ())).expect("opens");
         Self { real, runtime, seed, broken }
     }
 
@@ -113,11 +113,11 @@ impl Browse for SlowStore {
         self.call(self.real.jobs(filter)).await
     }
 
-    async fn jobs_named(
+    async fn jobs_by_id(
         &self,
         ids: &[JobId],
     ) -> Result<Vec<(JobRecord, Vec<RequestRecord>)>, StoreError> {
-        self.call(self.real.jobs_named(ids)).await
+        self.call(self.real.jobs_by_id(ids)).await
     }
 
     async fn requests_of(&self, job: JobId) -> Result<Vec<RequestRecord>, StoreError> {
@@ -136,8 +136,8 @@ impl Browse for SlowStore {
         self.call(self.real.attempts_of(worker, limit)).await
     }
 
-    async fn requests_like(&self, prefix: &[u8]) -> Result<Vec<RequestView>, StoreError> {
-        self.call(self.real.requests_like(prefix)).await
+    async fn requests_with_prefix(&self, prefix: &[u8]) -> Result<Vec<RequestView>, StoreError> {
+        self.call(self.real.requests_with_prefix(prefix)).await
     }
 
     async fn programs(
@@ -170,7 +170,7 @@ impl Notices for SlowStore {
 }
 
 #[async_trait]
-impl Taken for SlowStore {
+impl UsageStore for SlowStore {
     async fn cycles_executed(
         &self,
         requester: Address,

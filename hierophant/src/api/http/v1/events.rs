@@ -119,7 +119,7 @@ async fn changes(
         return Ok(None);
     }
     let ids: Vec<JobId> = noted.jobs.iter().copied().collect();
-    let found = context.store.jobs_named(&ids).await.map_err(|error| error_chain(&error))?;
+    let found = context.store.jobs_by_id(&ids).await.map_err(|error| error_chain(&error))?;
     Ok(Some(put_together(at, overview, noted, &found, &context.clients, &known, &scheduler)))
 }
 

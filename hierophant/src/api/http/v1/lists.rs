@@ -14,11 +14,11 @@ use super::page::{
 };
 use super::render;
 use crate::api::AdminContext;
-use crate::store::{ArtifactFilter, JobFilter};
 use hierophant_admin_model::{
     Artifact, ArtifactKind, Attempt, Job, Program, ProofMode, Refusal, Request, Waiting, WholeJob,
     Why,
 };
+use hierophant_store::{ArtifactFilter, JobFilter};
 
 /// Which jobs.
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -253,7 +253,7 @@ pub(super) async fn found_request(
         invalid(format!("{id:?} is no request's id: 16 to 64 hexadecimal digits are"))
     })?;
     let mut found =
-        context.store.requests_like(&prefix).await.map_err(store_unavailable)?.into_iter();
+        context.store.requests_with_prefix(&prefix).await.map_err(store_unavailable)?.into_iter();
     match (found.next(), found.next()) {
         (None, _) => Err(not_found("no such request")),
         (Some(view), None) => Ok(view),

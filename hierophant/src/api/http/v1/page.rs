@@ -10,8 +10,8 @@ use hierophant_model::text::error_chain;
 use network_lib::ids::{JobId, WorkerId};
 
 use crate::ask::Unanswered;
-use crate::store::StoreError;
 use hierophant_admin_model::{Named, Refusal, Value};
+use hierophant_store::StoreError;
 
 /// Default number of entries in a list.
 pub(super) const DEFAULT_ENTRIES: u32 = 100;

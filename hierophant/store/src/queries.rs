@@ -1,8 +1,6 @@
-//! The queries, once for both databases.
+//! Queries of [`JobStore`], shared by both databases.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Debug;
-use std::sync::Arc;
 
 use alloy_primitives::Address;
 use async_trait::async_trait;
@@ -12,75 +10,22 @@ use hierophant_model::records::{
 };
 use network_lib::ids::{ArtifactId, JobId, RequestId, Sha256Digest, VkHash, WorkerId};
 
-use super::browse::Browse;
-use super::retention::{self, RetentionStep};
-use super::rows::{self, Columns};
-use super::statement::Statement;
-use super::values::{capped, cause_number, mode_number};
-use super::{JobStore, StoreError, write};
+use crate::browse::Browse;
+use crate::driver::{Driver, ReadRow, SqlStore};
+use crate::retention::{self, RetentionStep};
+use crate::rows::{self, Columns};
+use crate::statement::{MAX_PARAMETERS, Statement};
+use crate::values::{capped, cause_number, mode_number};
+use crate::{JobStore, StoreError, write};
 
 const UNFINISHED: &str = "('queued', 'leased', 'proving', 'uploaded', 'verifying')";
 
-/// Most parameters in one statement; SQLite takes 32,766, Postgres 65,535.
-pub(super) const MOST_PARAMETERS: usize = 1000;
-
-/// Statements that belong together.
-pub(super) type Batch = Arc<[Statement]>;
-
-/// How statements reach a database.
-#[async_trait]
-pub(super) trait Driver: Debug + Send + Sync + 'static {
-    /// Runs a statement that only reads, and makes `read` of each row what it is to be; `action` says in an
-    /// error what was being done. The row itself takes many times the memory of what it holds.
-    async fn read<T, F>(
-        &self,
-        action: &'static str,
-        statement: Statement,
-        read: F,
-    ) -> Result<Vec<T>, StoreError>
-    where
-        T: Send + 'static,
-        F: Fn(&dyn Columns) -> Result<T, StoreError> + Send + 'static;
-
-    /// Runs all statements of all batches in one durable transaction.
-    async fn write(&self, batches: Vec<Batch>) -> Result<(), StoreError>;
-
-    /// Returns if the database answers and can be written to.
-    async fn ping(&self) -> Result<(), StoreError>;
-
-    /// Waits for what is being written and lets go of the database.
-    async fn close(&self);
-}
-
-/// A store in the database behind a driver.
-#[derive(Debug)]
-pub(super) struct SqlStore<D>(pub(super) D);
-
 impl<D: Driver> SqlStore<D> {
-    pub(super) async fn many<T: Send + 'static>(
-        &self,
-        action: &'static str,
-        statement: Statement,
-        read: impl Fn(&dyn Columns) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<Vec<T>, StoreError> {
-        self.0.read(action, statement, read).await
-    }
-
-    /// What an index finds.
-    async fn one<T: Send + 'static>(
-        &self,
-        action: &'static str,
-        statement: Statement,
-        read: impl Fn(&dyn Columns) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<Option<T>, StoreError> {
-        Ok(self.many(action, statement.look_up(), read).await?.into_iter().next())
-    }
-
-    /// Rows that belong to unfinished jobs, in no order: sorting them here is faster than there.
+    /// Rows of unfinished jobs, unordered: sorting in memory is faster than in the database.
     async fn of_unfinished<T: Send + 'static>(
         &self,
         from: &str,
-        read: impl Fn(&dyn Columns) -> Result<T, StoreError> + Send + 'static,
+        read: impl ReadRow<T>,
     ) -> Result<Vec<T>, StoreError> {
         let query = Statement::new(format!("SELECT {from} jobs.state IN {UNFINISHED}"));
         self.many("reading unfinished jobs", query, read).await
@@ -108,20 +53,20 @@ impl<D: Driver> JobStore for SqlStore<D> {
         found.sort_by_key(|job| (job.created_at, job.id));
         requests.sort_by_key(|request| (request.created_at, request.id));
         attempts.sort_by_key(|attempt| (attempt.started_at, attempt.lease));
-        let mut places = BTreeMap::new();
+        let mut index_of = BTreeMap::new();
         let mut jobs = Vec::with_capacity(found.len());
         for job in found {
-            places.insert(job.id, jobs.len());
+            index_of.insert(job.id, jobs.len());
             jobs.push(UnfinishedJob { job, requests: Vec::new(), attempts: Vec::new() });
         }
         for request in requests {
-            if let Some(place) = places.get(&request.job) {
-                jobs[*place].requests.push(request);
+            if let Some(index) = index_of.get(&request.job) {
+                jobs[*index].requests.push(request);
             }
         }
         for attempt in attempts {
-            if let Some(place) = places.get(&attempt.job) {
-                jobs[*place].attempts.push(attempt);
+            if let Some(index) = index_of.get(&attempt.job) {
+                jobs[*index].attempts.push(attempt);
             }
         }
         Ok(jobs)
@@ -230,7 +175,7 @@ impl<D: Driver> JobStore for SqlStore<D> {
 
     async fn kept_artifacts(&self, ids: &[ArtifactId]) -> Result<BTreeSet<ArtifactId>, StoreError> {
         let mut kept = BTreeSet::new();
-        for part in ids.chunks(MOST_PARAMETERS) {
+        for part in ids.chunks(MAX_PARAMETERS) {
             let mut query = Statement::new("SELECT id FROM artifacts WHERE removed_at IS NULL");
             query.push_list(" AND id IN ", part.iter().map(|id| id.0.as_slice()));
             let read = |row: &dyn Columns| rows::id::<ArtifactId>(row, "id");
@@ -246,7 +191,7 @@ impl<D: Driver> JobStore for SqlStore<D> {
         limit: u32,
     ) -> Result<Vec<ArtifactRecord>, StoreError> {
         let query = retention::candidates(step, cutoffs, limit);
-        self.many("looking for artifacts past their time", query, rows::artifact).await
+        self.many("looking for expired artifacts", query, rows::artifact).await
     }
 
     async fn stored_bytes(&self) -> Result<u64, StoreError> {
@@ -266,7 +211,7 @@ impl<D: Driver> JobStore for SqlStore<D> {
 
     async fn settings(&self) -> Result<Vec<Setting>, StoreError> {
         let query = Statement::new("SELECT * FROM settings ORDER BY kind, subject");
-        self.many("reading what operators have set", query, rows::setting).await
+        self.many("reading settings", query, rows::setting).await
     }
 
     async fn tokens(&self) -> Result<Vec<TokenRecord>, StoreError> {

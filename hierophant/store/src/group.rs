@@ -1,8 +1,8 @@
-//! Group commit: whoever writes at the same time shares one transaction, and so one wait for the disk.
+//! Group commit: concurrent writers share one transaction and therefore one fsync.
 //!
-//! A transaction takes its time mostly for the disk, however much is in it. While one is under way, the next
-//! ones gather; then they go together. Each writer is answered when its own statements are durable, and each
-//! one's statements are in the transaction whole and in their order.
+//! The duration of a transaction is mostly that of the fsync, independent of its size. Writes that arrive during
+//! a transaction are collected for the next one. Each writer is answered when its own statements are durable;
+//! its statements stay together and in order.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,51 +11,50 @@ use async_trait::async_trait;
 use network_lib::task;
 use tokio::sync::{mpsc, oneshot};
 
-use super::StoreError;
-use super::queries::{Batch, Driver};
-use super::rows::Columns;
-use super::statement::Statement;
+use crate::StoreError;
+use crate::driver::{Batch, Driver, ReadRow};
+use crate::statement::Statement;
 
-/// Writes that may share a transaction: a bound for how long the first of them waits for the last.
-const MOST: usize = 256;
+/// Maximum number of writes in a transaction; bounds how long the first of them waits for the last.
+const MAX_GROUP: usize = 256;
 
-/// Writes that came during one transaction from which on it is worth while to wait for more.
+/// Number of writes arrived during one transaction from which waiting for more pays off.
 const BUSY: usize = 4;
 
-/// For how long.
+/// How long to wait for more writes.
 const GATHER: Duration = Duration::from_millis(2);
 
-/// Writes that may wait for their transaction; beyond that, writers wait to be taken in.
-const WAITING: usize = 1024;
+/// Maximum number of queued writes; beyond it, writers wait for a place in the queue.
+const MAX_QUEUED: usize = 1024;
 
-/// What one writer writes, and where it is answered.
+/// Batches of one writer, and the channel for the answer.
 type Write = (Vec<Batch>, oneshot::Sender<Result<(), StoreError>>);
 
-/// A driver whose writes are grouped.
+/// A driver that groups writes.
 #[derive(Debug)]
-pub(super) struct Grouped<D> {
+pub(crate) struct Grouped<D> {
     driver: Arc<D>,
     writes: mpsc::Sender<Write>,
 }
 
 impl<D: Driver> Grouped<D> {
-    /// Groups a driver's writes from now on. A task does it, so that no writer that gives up takes others'
-    /// writes along.
-    pub(super) fn new(driver: D) -> Self {
+    /// Groups a driver's writes. A separate task writes, so that a writer that is cancelled does not cancel the
+    /// writes of others.
+    pub(crate) fn new(driver: D) -> Self {
         let driver = Arc::new(driver);
-        let (writes, waiting) = mpsc::channel(WAITING);
+        let (writes, waiting) = mpsc::channel(MAX_QUEUED);
         task::spawn("group commit", write_all(Arc::clone(&driver), waiting));
         Self { driver, writes }
     }
 }
 
-/// Writes what comes until nobody can write any more.
+/// Writes until all writers are gone.
 async fn write_all<D: Driver>(driver: Arc<D>, mut waiting: mpsc::Receiver<Write>) {
     let mut group = Vec::new();
-    while waiting.recv_many(&mut group, MOST).await > 0 {
+    while waiting.recv_many(&mut group, MAX_GROUP).await > 0 {
         if group.len() >= BUSY {
             tokio::time::sleep(GATHER).await;
-            while group.len() < MOST
+            while group.len() < MAX_GROUP
                 && let Ok(write) = waiting.try_recv()
             {
                 group.push(write);
@@ -65,8 +64,8 @@ async fn write_all<D: Driver>(driver: Arc<D>, mut waiting: mpsc::Receiver<Write>
     }
 }
 
-/// Writes a group in one transaction. If that fails, one by one, so that nobody's failure is another's; and if
-/// that fails too, the rest are not tried.
+/// Writes a group in one transaction. If that fails, writes one by one, so that each writer gets its own error;
+/// after the first failure the rest are not tried.
 async fn write_group<D: Driver>(driver: &D, group: Vec<Write>) {
     if group.len() > 1 {
         let all = group.iter().flat_map(|(batches, _)| batches).cloned().collect();
@@ -83,7 +82,7 @@ async fn write_group<D: Driver>(driver: &D, group: Vec<Write>) {
 }
 
 fn answer(writer: oneshot::Sender<Result<(), StoreError>>, outcome: Result<(), StoreError>) {
-    // Who has given up meanwhile need not hear.
+    // A cancelled writer needs no answer.
     let _ = writer.send(outcome);
 }
 
@@ -93,24 +92,20 @@ fn not_tried() -> StoreError {
 
 #[async_trait]
 impl<D: Driver> Driver for Grouped<D> {
-    async fn read<T, F>(
+    async fn read<T: Send + 'static>(
         &self,
         action: &'static str,
         statement: Statement,
-        read: F,
-    ) -> Result<Vec<T>, StoreError>
-    where
-        T: Send + 'static,
-        F: Fn(&dyn Columns) -> Result<T, StoreError> + Send + 'static,
-    {
+        read: impl ReadRow<T>,
+    ) -> Result<Vec<T>, StoreError> {
         self.driver.read(action, statement, read).await
     }
 
     async fn write(&self, batches: Vec<Batch>) -> Result<(), StoreError> {
         let (writer, answer) = oneshot::channel();
-        let gone = || StoreError::unavailable("writing")("nobody writes any more");
-        self.writes.send((batches, writer)).await.map_err(|_| gone())?;
-        answer.await.map_err(|_| gone())?
+        let stopped = || StoreError::unavailable("writing")("the group commit task has stopped");
+        self.writes.send((batches, writer)).await.map_err(|_| stopped())?;
+        answer.await.map_err(|_| stopped())?
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
@@ -127,10 +122,10 @@ mod tests {
     use futures_util::future::join_all;
     use tokio::sync::Semaphore;
 
-    use super::super::sqlite::{self, SqliteDriver};
     use super::*;
+    use crate::sqlite::{self, SqliteDriver};
 
-    /// Lets transactions through one by one, and counts them.
+    /// Admits transactions one by one and records their sizes.
     #[derive(Debug)]
     struct Gate {
         driver: SqliteDriver,
@@ -140,16 +135,12 @@ mod tests {
 
     #[async_trait]
     impl Driver for Gate {
-        async fn read<T, F>(
+        async fn read<T: Send + 'static>(
             &self,
             action: &'static str,
             statement: Statement,
-            read: F,
-        ) -> Result<Vec<T>, StoreError>
-        where
-            T: Send + 'static,
-            F: Fn(&dyn Columns) -> Result<T, StoreError> + Send + 'static,
-        {
+            read: impl ReadRow<T>,
+        ) -> Result<Vec<T>, StoreError> {
             self.driver.read(action, statement, read).await
         }
 
@@ -180,7 +171,7 @@ mod tests {
         let (open, passed) = (Arc::new(Semaphore::new(0)), Arc::default());
         let gate = Gate { driver, open: Arc::clone(&open), passed: Arc::clone(&passed) };
         let grouped = Grouped::new(gate);
-        // The first goes alone; what comes meanwhile goes together.
+        // The first write has its own transaction; the others share the next.
         let writes = (0..5).map(|address| grouped.write(insert(address)));
         let release = async {
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
@@ -191,7 +182,7 @@ mod tests {
         assert_eq!(passed.lock().expect("not poisoned").iter().sum::<usize>(), 5);
         assert!(passed.lock().expect("not poisoned").len() <= 2);
 
-        // Address 0 is there already: its writer fails, the one before it does not.
+        // Address 0 exists already: its write fails, the one before does not.
         let both = [insert(7), insert(0), insert(8)];
         let outcomes = join_all(both.map(|statements| grouped.write(statements))).await;
         assert!(outcomes[0].is_ok() && outcomes[1].is_err(), "{outcomes:?}");

@@ -1,23 +1,23 @@
-//! How much each client has taken, counted in what is stored.
+//! Usage of each client, computed from stored records.
 
 use alloy_primitives::Address;
 use async_trait::async_trait;
 use hierophant_model::records::Millis;
 use network_lib::ids::ArtifactId;
 
-use super::StoreError;
-use super::queries::{Driver, SqlStore};
-use super::rows::{self, Columns};
-use super::statement::Statement;
+use crate::StoreError;
+use crate::driver::{Driver, SqlStore};
+use crate::rows::{self, Columns};
+use crate::statement::Statement;
 
-/// Cycles of one job that count, so that no sum of what Contemplants have said leaves 63 bits.
-const MOST_CYCLES: i64 = 10_000_000_000_000;
+/// Maximum cycles counted per job, so that a sum of numbers reported by workers fits into 63 bits.
+const MAX_CYCLES_PER_JOB: i64 = 10_000_000_000_000;
 
-/// What quotas are held against.
+/// Usage that quotas limit.
 #[async_trait]
-pub trait Taken: Send + Sync {
-    /// Cycles of the jobs that this address's requests have made after `since`, until `now`, as far as they were
-    /// executed. A request that joined a job made none; of one job 10^13 count at most.
+pub trait UsageStore: Send + Sync {
+    /// Cycles of executed jobs that an address's requests created after `since` and until `now`. A request that
+    /// joined an existing job counts nothing; one job counts 10^13 at most.
     async fn cycles_executed(
         &self,
         requester: Address,
@@ -25,31 +25,31 @@ pub trait Taken: Send + Sync {
         now: Millis,
     ) -> Result<u64, StoreError>;
 
-    /// How many programs this address has registered.
+    /// Number of programs that an address has registered.
     async fn programs_registered(&self, owner: Address) -> Result<u64, StoreError>;
 
-    /// The tickets to which nothing was uploaded yet, and whose they are.
+    /// Tickets without an upload, and their owners.
     async fn open_tickets(&self) -> Result<Vec<(ArtifactId, Address)>, StoreError>;
 
-    /// Bytes of all programs and inputs that are kept, by who uploaded them.
+    /// Bytes of all kept programs and inputs, by owner.
     async fn bytes_by_owner(&self) -> Result<Vec<(Address, u64)>, StoreError>;
 }
 
 #[async_trait]
-impl<D: Driver> Taken for SqlStore<D> {
+impl<D: Driver> UsageStore for SqlStore<D> {
     async fn cycles_executed(
         &self,
         requester: Address,
         since: Millis,
         now: Millis,
     ) -> Result<u64, StoreError> {
-        // Unsigned numbers are stored with their bits unchanged: what is negative is above the cap.
+        // Unsigned numbers are stored with their bits unchanged: a negative number is above the cap.
         let mut query = Statement::new(
             "SELECT CAST(COALESCE(SUM(CASE WHEN j.cycles < 0 OR j.cycles > $1 THEN $1 \
              ELSE j.cycles END), 0) AS BIGINT) AS total FROM requests r JOIN jobs j ON j.id = r.job \
              WHERE j.cycles IS NOT NULL AND j.created_at >= r.created_at",
         )
-        .bind(MOST_CYCLES);
+        .bind(MAX_CYCLES_PER_JOB);
         query.push_bind(" AND r.requester = ", requester.as_slice());
         query.push_bind(" AND r.created_at > ", since.0);
         query.push_bind(" AND r.created_at <= ", now.0);

@@ -1,4 +1,5 @@
-//! Records from rows, which may hold anything: files get damaged, and other programs write to databases.
+//! Conversion of rows to records. A row may hold anything: files get damaged, and other programs write to
+//! databases.
 
 use std::error::Error;
 use std::sync::LazyLock;
@@ -11,33 +12,33 @@ use hierophant_model::records::{
 use network_lib::ids::{IdError, Sha256Digest, WorkerId};
 use network_lib::job::{BlobInfo, Execution, Failure, JobSpec, OutOfMemory};
 
-use super::StoreError;
-use super::values::{backend_from, cause_from, class_from, corrupt, memory_from, mode_from};
+use crate::StoreError;
+use crate::values::{backend_from, cause_from, class_from, corrupt, memory_from, mode_from};
 
-/// Why a column could not be read.
+/// Error of reading a column.
 pub type ColumnError = Box<dyn Error + Send + Sync>;
 
-/// A row of either database; every column is a number, a text or bytes.
+/// A row of either database; each column is a number, text or bytes.
 pub trait Columns {
     /// A number, `None` for NULL.
     ///
     /// # Errors
     ///
-    /// When there is no such column, or it holds something else.
+    /// If the column is missing or of another type.
     fn int(&self, name: &str) -> Result<Option<i64>, ColumnError>;
 
-    /// A text, `None` for NULL.
+    /// Text, `None` for NULL.
     ///
     /// # Errors
     ///
-    /// When there is no such column, or it holds something else.
+    /// If the column is missing or of another type.
     fn text(&self, name: &str) -> Result<Option<String>, ColumnError>;
 
     /// Bytes, `None` for NULL.
     ///
     /// # Errors
     ///
-    /// When there is no such column, or it holds something else.
+    /// If the column is missing or of another type.
     fn bytes(&self, name: &str) -> Result<Option<Vec<u8>>, ColumnError>;
 }
 
@@ -53,7 +54,7 @@ fn optional_int(row: &dyn Columns, name: &str) -> Result<Option<i64>, StoreError
     row.int(name).map_err(unreadable(name))
 }
 
-pub(super) fn int(row: &dyn Columns, name: &str) -> Result<i64, StoreError> {
+pub(crate) fn int(row: &dyn Columns, name: &str) -> Result<i64, StoreError> {
     optional_int(row, name)?.ok_or_else(missing(name))
 }
 
@@ -61,7 +62,7 @@ fn unsigned(row: &dyn Columns, name: &str) -> Result<u64, StoreError> {
     int(row, name).map(i64::cast_unsigned)
 }
 
-pub(super) fn time(row: &dyn Columns, name: &str) -> Result<Millis, StoreError> {
+pub(crate) fn time(row: &dyn Columns, name: &str) -> Result<Millis, StoreError> {
     int(row, name).map(Millis)
 }
 
@@ -100,7 +101,7 @@ where
 }
 
 /// Reads an id column.
-pub(super) fn id<T>(row: &dyn Columns, name: &str) -> Result<T, StoreError>
+pub(crate) fn id<T>(row: &dyn Columns, name: &str) -> Result<T, StoreError>
 where
     T: for<'a> TryFrom<&'a [u8], Error = IdError>,
 {
@@ -116,7 +117,7 @@ where
         .transpose()
 }
 
-pub(super) fn address(row: &dyn Columns, name: &str) -> Result<Address, StoreError> {
+pub(crate) fn address(row: &dyn Columns, name: &str) -> Result<Address, StoreError> {
     Address::try_from(bytes(row, name)?.as_slice()).map_err(corrupt)
 }
 
@@ -128,7 +129,7 @@ fn blob(row: &dyn Columns, size: &str, sha256: &str) -> Result<BlobInfo, StoreEr
 ///
 /// # Errors
 ///
-/// [`StoreError::Corrupt`] names the column that does not hold what it should.
+/// [`StoreError::Corrupt`] names the unreadable column.
 pub fn program(row: &dyn Columns) -> Result<ProgramRecord, StoreError> {
     Ok(ProgramRecord {
         vk_hash: id(row, "vk_hash")?,
@@ -144,7 +145,7 @@ pub fn program(row: &dyn Columns) -> Result<ProgramRecord, StoreError> {
 ///
 /// # Errors
 ///
-/// [`StoreError::Corrupt`] names the column that does not hold what it should.
+/// [`StoreError::Corrupt`] names the unreadable column.
 pub fn artifact(row: &dyn Columns) -> Result<ArtifactRecord, StoreError> {
     let stored = optional_int(row, "size")?.is_some();
     Ok(ArtifactRecord {
@@ -168,8 +169,8 @@ fn execution(row: &dyn Columns) -> Result<Option<Execution>, StoreError> {
     }))
 }
 
-/// When an attempt failed by a worker's fault, and whose.
-pub(super) fn strike(row: &dyn Columns) -> Result<(WorkerId, Millis), StoreError> {
+/// Worker and end of a failed attempt.
+pub(crate) fn strike(row: &dyn Columns) -> Result<(WorkerId, Millis), StoreError> {
     Ok((id(row, "worker")?, time(row, "ended_at")?))
 }
 
@@ -177,14 +178,14 @@ pub(super) fn strike(row: &dyn Columns) -> Result<(WorkerId, Millis), StoreError
 ///
 /// # Errors
 ///
-/// [`StoreError::Corrupt`] names the column that does not hold what it should.
+/// [`StoreError::Corrupt`] names the unreadable column.
 pub fn job(row: &dyn Columns) -> Result<JobRecord, StoreError> {
     let failure = match optional_text(row, "failure_class")? {
         None => None,
         Some(class) => Some(Failure {
             class: class_from(&class)?,
             cause: cause_from(int(row, "failure_cause")?)?,
-            // Known of an attempt only.
+            // Stored for attempts only.
             out_of_memory: None,
             message: optional_text(row, "failure")?.unwrap_or_default(),
         }),
@@ -229,7 +230,7 @@ pub fn job(row: &dyn Columns) -> Result<JobRecord, StoreError> {
 ///
 /// # Errors
 ///
-/// [`StoreError::Corrupt`] names the column that does not hold what it should.
+/// [`StoreError::Corrupt`] names the unreadable column.
 pub fn attempt(row: &dyn Columns) -> Result<AttemptRecord, StoreError> {
     let proof = match optional_id(row, "proof")? {
         None => None,
@@ -267,7 +268,7 @@ pub fn attempt(row: &dyn Columns) -> Result<AttemptRecord, StoreError> {
 ///
 /// # Errors
 ///
-/// [`StoreError::Corrupt`] names the column that does not hold what it should.
+/// [`StoreError::Corrupt`] names the unreadable column.
 pub fn request(row: &dyn Columns) -> Result<RequestRecord, StoreError> {
     let whitelist = bytes(row, "whitelist")?;
     Ok(RequestRecord {
@@ -289,8 +290,8 @@ pub fn request(row: &dyn Columns) -> Result<RequestRecord, StoreError> {
     })
 }
 
-/// The columns of jobs that never change: what to prove, and since when that is known.
-pub(super) const JOB_SAID: [&str; 14] = [
+/// Immutable columns of jobs: what to prove, and the creation time.
+pub(crate) const JOB_IMMUTABLE: [&str; 14] = [
     "id",
     "key",
     "vk_hash",
@@ -307,8 +308,8 @@ pub(super) const JOB_SAID: [&str; 14] = [
     "created_at",
 ];
 
-/// The columns of jobs that may change.
-const JOB_CHANGES: [&str; 16] = [
+/// Mutable columns of jobs.
+const JOB_MUTABLE: [&str; 16] = [
     "state",
     "priority",
     "cycles",
@@ -327,20 +328,20 @@ const JOB_CHANGES: [&str; 16] = [
     "finished_at",
 ];
 
-/// Begins a statement that reads [`view`]s: to be followed by conditions on `r`, a request, and `j`, its job.
-pub(super) static SELECT_VIEWS: LazyLock<String> = LazyLock::new(|| {
-    // Each is called `job_` and its own name beside a request's columns.
-    let columns = JOB_SAID.iter().chain(&JOB_CHANGES);
+/// Beginning of a statement that reads [`view`]s; conditions refer to `r`, the request, and `j`, its job.
+pub(crate) static SELECT_VIEWS: LazyLock<String> = LazyLock::new(|| {
+    // A job's columns get the prefix `job_`.
+    let columns = JOB_IMMUTABLE.iter().chain(&JOB_MUTABLE);
     let columns: String = columns.map(|name| format!(", j.{name} AS job_{name}")).collect();
     format!("SELECT r.*{columns} FROM requests r LEFT JOIN jobs j ON j.id = r.job")
 });
 
 /// A request with its job.
-pub(super) fn view(row: &dyn Columns) -> Result<RequestView, StoreError> {
+pub(crate) fn view(row: &dyn Columns) -> Result<RequestView, StoreError> {
     Ok(RequestView { request: request(row)?, job: job(&JobOf(row))? })
 }
 
-/// The job's part of such a row.
+/// The job's columns in a row of [`SELECT_VIEWS`].
 struct JobOf<'a>(&'a dyn Columns);
 
 impl Columns for JobOf<'_> {
@@ -357,7 +358,7 @@ impl Columns for JobOf<'_> {
     }
 }
 
-pub(super) fn setting(row: &dyn Columns) -> Result<Setting, StoreError> {
+pub(crate) fn setting(row: &dyn Columns) -> Result<Setting, StoreError> {
     Ok(Setting {
         kind: word(row, "kind")?,
         subject: text(row, "subject")?,
@@ -366,7 +367,7 @@ pub(super) fn setting(row: &dyn Columns) -> Result<Setting, StoreError> {
     })
 }
 
-pub(super) fn token(row: &dyn Columns) -> Result<TokenRecord, StoreError> {
+pub(crate) fn token(row: &dyn Columns) -> Result<TokenRecord, StoreError> {
     Ok(TokenRecord {
         id: id(row, "id")?,
         name: text(row, "name")?,
@@ -377,7 +378,7 @@ pub(super) fn token(row: &dyn Columns) -> Result<TokenRecord, StoreError> {
     })
 }
 
-pub(super) fn notice(row: &dyn Columns) -> Result<NoticeRecord, StoreError> {
+pub(crate) fn notice(row: &dyn Columns) -> Result<NoticeRecord, StoreError> {
     Ok(NoticeRecord {
         id: NoticeId::try_from(bytes(row, "id")?).map_err(|_| corrupt("id: not 16 bytes"))?,
         receiver: id(row, "receiver")?,
@@ -389,7 +390,7 @@ pub(super) fn notice(row: &dyn Columns) -> Result<NoticeRecord, StoreError> {
     })
 }
 
-pub(super) fn audited(row: &dyn Columns) -> Result<AuditRecord, StoreError> {
+pub(crate) fn audited(row: &dyn Columns) -> Result<AuditRecord, StoreError> {
     let by = match (optional_text(row, "token")?, optional_text(row, "name")?) {
         (Some(token), Some(name)) => Some((token.parse().map_err(corrupt)?, name)),
         _ => None,
@@ -407,7 +408,7 @@ pub(super) fn audited(row: &dyn Columns) -> Result<AuditRecord, StoreError> {
     })
 }
 
-/// A receiver and how many notices are kept for it.
-pub(super) fn notice_count(row: &dyn Columns) -> Result<(Sha256Digest, u64), StoreError> {
+/// A receiver and its number of pending notices.
+pub(crate) fn notice_count(row: &dyn Columns) -> Result<(Sha256Digest, u64), StoreError> {
     Ok((id(row, "receiver")?, unsigned(row, "notices")?))
 }

@@ -1,4 +1,4 @@
-//! What receivers of webhooks are still to hear.
+//! Pending webhook notices.
 
 use std::collections::BTreeMap;
 
@@ -6,14 +6,14 @@ use async_trait::async_trait;
 use hierophant_model::records::{Millis, NoticeRecord};
 use network_lib::ids::Sha256Digest;
 
-use super::queries::{Driver, SqlStore};
-use super::statement::Statement;
-use super::{StoreError, rows};
+use crate::driver::{Driver, SqlStore};
+use crate::statement::Statement;
+use crate::{StoreError, rows};
 
-/// The notices that are kept until they are delivered.
+/// Notices kept until they are delivered.
 #[async_trait]
 pub trait Notices: Send + Sync {
-    /// A receiver's notices whose turn has come, the one that waits longest first, at most so many.
+    /// Notices of a receiver that are due, the longest waiting first.
     async fn notices(
         &self,
         receiver: Sha256Digest,
@@ -21,7 +21,7 @@ pub trait Notices: Send + Sync {
         limit: u32,
     ) -> Result<Vec<NoticeRecord>, StoreError>;
 
-    /// How many notices are kept for each receiver.
+    /// Number of pending notices for each receiver.
     async fn notice_counts(&self) -> Result<BTreeMap<Sha256Digest, u64>, StoreError>;
 }
 

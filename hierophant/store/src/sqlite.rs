@@ -1,10 +1,10 @@
-//! The default store: one SQLite file in write-ahead mode, every commit synced to disk.
+//! The SQLite store, the default: one file in write-ahead mode, every commit synced to disk.
 //!
-//! SQLite works on the thread that calls it. A look-up by an index takes some microseconds, a tenth of what
-//! handing it to another thread would, and is done where it is asked for. Longer reads, each transaction and
-//! whatever has to wait for another program's lock are handed to a blocking thread as a whole, and rows are made
-//! records of there.
+//! SQLite works on the calling thread. A point read takes some microseconds, a tenth of a hand-over to another
+//! thread, and runs on the caller's thread. Longer reads, transactions and calls that wait for another program's
+//! lock run on a blocking thread, including the conversion of rows.
 
+mod migrations;
 mod opening;
 
 use std::path::{Path, PathBuf};
@@ -16,40 +16,50 @@ use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{CachedStatement, Connection, ErrorCode, OpenFlags, Row, ToSql};
 use tokio::sync::Semaphore;
 
-use super::group::Grouped;
-use super::queries::{Batch, Driver, SqlStore};
-use super::rows::{ColumnError, Columns};
-use super::statement::{Statement, Value};
-use super::{JobStore, StoreError};
+use crate::driver::{Batch, Driver, ReadRow, SqlStore};
+use crate::group::Grouped;
+use crate::measured::Measured;
+use crate::rows::{ColumnError, Columns};
+use crate::statement::{Statement, Value};
+use crate::{CallObserver, JobStore, StoreError};
 
-/// Connections that only read; SQLite's write-ahead mode lets them go on beside the writer.
+/// Number of read-only connections; in write-ahead mode they do not block the writer.
 const READERS: usize = 4;
 
-/// How long a connection waits for another program that has locked the file.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a connection waits for another program's lock of the file.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Pages that the writing connection keeps in memory, in KiB. (A reading one forgets its own at each write.)
+/// Page cache of the writing connection in KiB. (Each write invalidates the cache of a reading connection.)
 const WRITER_CACHE_KIB: i64 = 16 << 10;
 
-/// Statements that a connection keeps prepared.
+/// Prepared statements cached per connection.
 const PREPARED: usize = 64;
 
-/// Opens the file, creating it or bringing it to this version's schema.
+/// Opens the store: creates the file, or migrates it to this version's schema.
 ///
 /// # Errors
 ///
-/// When the file cannot be opened, is no database, is damaged, belongs to another program or comes
-/// from a newer version. It is left as it is then.
-pub async fn open(file: &Path) -> Result<Arc<dyn JobStore>, StoreError> {
-    Ok(Arc::new(SqlStore(Grouped::new(connect(file).await?))))
+/// If the file cannot be opened, is not a database, is damaged, or belongs to another program or to a newer
+/// version. The file is left unchanged.
+pub async fn open(
+    file: &Path,
+    observer: impl CallObserver,
+) -> Result<Arc<dyn JobStore>, StoreError> {
+    let driver = connect(file).await?;
+    Ok(Arc::new(SqlStore(Grouped::new(Measured { driver, observer }))))
 }
 
-/// The driver of such a store.
-pub(super) async fn connect(file: &Path) -> Result<SqliteDriver, StoreError> {
-    let location = file.display().to_string();
-    opening::inspect(file, &location).await?;
-    opening::migrate(file, &location).await?;
-    let writer = open_writer(file).map_err(opening::refusal(&location))?;
+/// Opens the file: inspects it, opens the writing connection and migrates.
+pub(crate) async fn connect(file: &Path) -> Result<SqliteDriver, StoreError> {
+    let path = file.to_owned();
+    let opening = tokio::task::spawn_blocking(move || {
+        let location = path.display().to_string();
+        opening::inspect(&path, &location)?;
+        let mut writer = open_writer(&path).map_err(opening::refusal(&location))?;
+        migrations::apply(&mut writer, &location)?;
+        Ok(writer)
+    });
+    let writer = opening.await.map_err(StoreError::unavailable("opening it"))??;
     Ok(SqliteDriver {
         writer: Arc::new(Mutex::new(Some(writer))),
         readers: Arc::new(Readers { file: file.to_owned(), idle: Mutex::default() }),
@@ -71,22 +81,22 @@ fn open_reader(file: &Path) -> rusqlite::Result<Connection> {
 }
 
 fn prepared(connection: Connection) -> rusqlite::Result<Connection> {
-    connection.busy_timeout(PATIENCE)?;
+    connection.busy_timeout(LOCK_TIMEOUT)?;
     connection.set_prepared_statement_cache_capacity(PREPARED);
     Ok(connection)
 }
 
-/// One writing connection, some that read.
+/// A SQLite file: one writing connection, and some for reads.
 #[derive(Debug)]
-pub(super) struct SqliteDriver {
-    /// None once it is closed.
+pub(crate) struct SqliteDriver {
+    /// None after closing.
     writer: Arc<Mutex<Option<Connection>>>,
     readers: Arc<Readers>,
-    /// As many as may read at once.
+    /// Permits for concurrent reads.
     turns: Arc<Semaphore>,
 }
 
-/// Connections that only read.
+/// Read-only connections.
 #[derive(Debug)]
 struct Readers {
     file: PathBuf,
@@ -94,19 +104,18 @@ struct Readers {
 }
 
 impl Readers {
-    /// What `read` makes of each row, by an idle connection or a new one. For another program's lock it waits so
-    /// long.
+    /// Reads rows over an idle or a new connection. `timeout` is the wait for another program's lock.
     fn collect<T>(
         &self,
         action: &'static str,
         statement: &Statement,
-        read: impl Fn(&dyn Columns) -> Result<T, StoreError>,
-        patience: Duration,
+        read: &impl ReadRow<T>,
+        timeout: Duration,
     ) -> Result<Vec<T>, StoreError> {
         let idle = locked(&self.idle).pop();
         let connection = idle
             .map_or_else(|| open_reader(&self.file), Ok)
-            .and_then(|connection| connection.busy_timeout(patience).map(|()| connection))
+            .and_then(|connection| connection.busy_timeout(timeout).map(|()| connection))
             .map_err(StoreError::unavailable(action))?;
         let done = collect(action, &connection, statement, read);
         locked(&self.idle).push(connection);
@@ -124,19 +133,15 @@ fn is_locked(error: &StoreError) -> bool {
 
 #[async_trait]
 impl Driver for SqliteDriver {
-    async fn read<T, F>(
+    async fn read<T: Send + 'static>(
         &self,
         action: &'static str,
         statement: Statement,
-        read: F,
-    ) -> Result<Vec<T>, StoreError>
-    where
-        T: Send + 'static,
-        F: Fn(&dyn Columns) -> Result<T, StoreError> + Send + 'static,
-    {
+        read: impl ReadRow<T>,
+    ) -> Result<Vec<T>, StoreError> {
         let turn = Arc::clone(&self.turns).acquire_owned().await;
         let turn = turn.map_err(StoreError::unavailable(action))?;
-        if statement.is_look_up {
+        if statement.is_point_read {
             match self.readers.collect(action, &statement, &read, Duration::ZERO) {
                 Err(error) if is_locked(&error) => {}
                 done => return done,
@@ -145,7 +150,7 @@ impl Driver for SqliteDriver {
         let readers = Arc::clone(&self.readers);
         let reading = move || {
             let _turn = turn;
-            readers.collect(action, &statement, read, PATIENCE)
+            readers.collect(action, &statement, &read, LOCK_TIMEOUT)
         };
         tokio::task::spawn_blocking(reading).await.map_err(StoreError::unavailable(action))?
     }
@@ -169,14 +174,14 @@ impl Driver for SqliteDriver {
         let writer = Arc::clone(&self.writer);
         let readers = Arc::clone(&self.readers);
         let (turns, all) = (Arc::clone(&self.turns), READERS.try_into().unwrap_or(u32::MAX));
-        // Whoever reads or writes comes to an end first. The last connection to close tidies the file up.
+        // Running calls end first. The last connection to close checkpoints the write-ahead log.
         let reads = turns.acquire_many(all).await;
         let closing = tokio::task::spawn_blocking(move || {
             locked(&readers.idle).clear();
             drop(locked(&writer).take());
         });
         if let Err(error) = closing.await {
-            tracing::warn!(%error, "the database did not close well");
+            tracing::warn!(%error, "cannot close the database cleanly");
         }
         turns.close();
         drop(reads);
@@ -187,7 +192,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Runs all statements in one transaction; if one fails, none has been.
+/// Runs all statements in one transaction; if one fails, all are rolled back.
 fn transact(connection: &mut Connection, batches: &[Batch]) -> rusqlite::Result<()> {
     let transaction = connection.transaction()?;
     for statement in batches.iter().flat_map(|batch| batch.iter()) {
@@ -196,12 +201,12 @@ fn transact(connection: &mut Connection, batches: &[Batch]) -> rusqlite::Result<
     transaction.commit()
 }
 
-/// What `read` makes of each row.
+/// Reads all rows of a statement.
 fn collect<T>(
     action: &'static str,
     connection: &Connection,
     statement: &Statement,
-    read: impl Fn(&dyn Columns) -> Result<T, StoreError>,
+    read: &impl ReadRow<T>,
 ) -> Result<Vec<T>, StoreError> {
     let failed = StoreError::unavailable(action);
     let mut prepared = prepare(connection, statement).map_err(failed)?;
@@ -214,18 +219,18 @@ fn collect<T>(
     Ok(found)
 }
 
-/// The statement with its values.
+/// Prepares a statement and binds its values.
 fn prepare<'a>(
     connection: &'a Connection,
     statement: &Statement,
 ) -> rusqlite::Result<CachedStatement<'a>> {
     let mut prepared = connection.prepare_cached(&statement.sql)?;
-    // SQLite takes `$1` for a name and counts names in the order in which they appear.
-    for place in 1..=prepared.parameter_count() {
-        let number = prepared.parameter_name(place).and_then(|name| name.get(1..)?.parse().ok());
+    // To SQLite `$1` is a name; it numbers names in the order of appearance.
+    for index in 1..=prepared.parameter_count() {
+        let number = prepared.parameter_name(index).and_then(|name| name.get(1..)?.parse().ok());
         let value = number.and_then(|number: usize| statement.values.get(number.checked_sub(1)?));
-        let missing = || rusqlite::Error::InvalidParameterCount(place, statement.values.len());
-        prepared.raw_bind_parameter(place, value.ok_or_else(missing)?)?;
+        let missing = || rusqlite::Error::InvalidParameterCount(index, statement.values.len());
+        prepared.raw_bind_parameter(index, value.ok_or_else(missing)?)?;
     }
     Ok(prepared)
 }
@@ -249,8 +254,8 @@ struct SqliteRow<'a> {
 
 impl SqliteRow<'_> {
     fn value(&self, name: &str) -> Result<ValueRef<'_>, ColumnError> {
-        let place = self.names.iter().position(|it| it == name).ok_or("there is none")?;
-        Ok(self.row.get_ref(place)?)
+        let index = self.names.iter().position(|it| it == name).ok_or("no such column")?;
+        Ok(self.row.get_ref(index)?)
     }
 }
 
@@ -272,7 +277,7 @@ impl Columns for SqliteRow<'_> {
 mod tests {
     use super::*;
 
-    /// A full disk, as far as SQLite can tell: the file may not grow.
+    /// Simulates a full disk: the file may not grow.
     #[tokio::test]
     async fn what_is_committed_after_a_full_disk_is_there() {
         let folder = tempfile::tempdir().expect("temp dir");
@@ -293,7 +298,7 @@ mod tests {
         run(large).await.expect_err("does not fit");
         run("INSERT INTO t VALUES (x'01')").await.expect("fits");
         assert_eq!(read().await.expect("reads").len(), 1);
-        // What is said to be there is there for whoever opens the file anew.
+        // The committed row is still there after reopening the file.
         driver.close().await;
         let driver = connect(&folder.path().join("db")).await.expect("opens");
         let found = driver.read("reading", Statement::new("SELECT x FROM t"), |row| {
@@ -302,9 +307,9 @@ mod tests {
         assert_eq!(found.await.expect("reads"), [Some(vec![1])]);
     }
 
-    /// The test's one runtime thread goes on while a look-up waits for another program.
+    /// The test's only runtime thread continues while a point read waits for another program.
     #[tokio::test]
-    async fn a_look_up_waits_for_another_programs_lock_and_nobody_else_does() {
+    async fn a_point_read_waits_for_another_programs_lock_and_nobody_else_does() {
         let folder = tempfile::tempdir().expect("temp dir");
         let file = folder.path().join("db");
         drop(connect(&file).await.expect("opens"));
@@ -313,13 +318,18 @@ mod tests {
             readers: Arc::new(Readers { file: file.clone(), idle: Mutex::default() }),
             turns: Arc::new(Semaphore::new(READERS)),
         };
-        let look_up = Statement::new("SELECT count(*) FROM jobs").look_up();
+        let point_read = Statement::new("SELECT count(*) FROM jobs").point_read();
         let other = Connection::open(&file).expect("opens");
         other.pragma_update(None, "locking_mode", "EXCLUSIVE").expect("is set");
         other.execute_batch("BEGIN EXCLUSIVE; COMMIT").expect("locks");
-        let at_once = driver.readers.collect("looking", &look_up, |_| Ok(()), Duration::ZERO);
+        let at_once = driver.readers.collect(
+            "looking",
+            &point_read,
+            &|_: &dyn Columns| Ok(()),
+            Duration::ZERO,
+        );
         assert!(is_locked(&at_once.expect_err("it is locked")));
-        let looking = driver.read("looking", look_up, |_| Ok(()));
+        let looking = driver.read("looking", point_read, |_| Ok(()));
         let unlocking = async {
             // Another thread takes the connection that the first try gave back.
             while !locked(&driver.readers.idle).is_empty() {

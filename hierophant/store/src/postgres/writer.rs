@@ -1,29 +1,29 @@
-//! The one connection that writes, and the lock that it holds.
+//! The writing connection and its advisory lock.
 
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions, Connection, Row};
 
-use super::super::StoreError;
-use super::super::queries::Batch;
-use super::{PATIENCE, query};
+use super::{TIMEOUT, query};
+use crate::StoreError;
+use crate::driver::Batch;
 
-/// Advisory lock of the database, for as long as a Hierophant writes to it ("hierophn" in ASCII).
+/// Key of the advisory lock that the writing Hierophant holds ("hierophn" in ASCII).
 const LOCK: i64 = 0x6869_6572_6f70_686e;
 
-/// The right to write, and how to get it back.
+/// The right to write: the connection, and what reconnecting needs.
 #[derive(Debug)]
 pub(super) struct Writer {
     options: PgConnectOptions,
     location: String,
     connection: Option<PgConnection>,
-    /// Which writer this is, counted by the database.
+    /// This writer's number, assigned by the database.
     number: i64,
-    /// Another writer has been here: what this Hierophant believes is out of date.
+    /// Another writer has written since; this Hierophant's state is out of date.
     superseded: bool,
 }
 
 impl Writer {
-    /// Connects, takes the lock, migrates, and counts as a new writer.
+    /// Connects, takes the lock, migrates and gets a new writer number.
     pub(super) async fn open(
         options: PgConnectOptions,
         location: String,
@@ -34,7 +34,7 @@ impl Writer {
         };
         let mut connection = connect(&options).await.map_err(opening)?;
         if !try_lock(&mut connection).await.map_err(opening)? {
-            return Err(StoreError::Taken { location });
+            return Err(StoreError::InUse { location });
         }
         sqlx::migrate!("migrations/postgres")
             .run_direct(None, &mut connection, false)
@@ -48,12 +48,11 @@ impl Writer {
         Ok(Self { options, location, connection: Some(connection), number, superseded: false })
     }
 
-    /// Runs all statements in one transaction. When it fails for want of a connection, the next call
-    /// tries to connect anew.
+    /// Runs all statements in one transaction. After a connection error, the next call reconnects.
     pub(super) async fn write(&mut self, batches: Vec<Batch>) -> Result<(), StoreError> {
         let failed = StoreError::unavailable("writing");
         let mut connection = self.take_connection().await?;
-        // The connection is not put back while its state is unknown: also when this future is dropped.
+        // A connection in an unknown state is not put back, also if this future is dropped.
         let done = async {
             let mut transaction = connection.begin().await?;
             for statement in batches.iter().flat_map(|batch| batch.iter()) {
@@ -65,10 +64,10 @@ impl Writer {
             transaction.commit().await?;
             Ok((true, Ok(())))
         };
-        let (usable, outcome) = match tokio::time::timeout(PATIENCE, done).await {
+        let (usable, outcome) = match tokio::time::timeout(TIMEOUT, done).await {
             Ok(Ok(done)) => done,
             Ok(Err(error)) => (false, Err(error)),
-            Err(_) => (false, Err(too_slow())),
+            Err(_) => (false, Err(timed_out())),
         };
         if usable {
             self.connection = Some(connection);
@@ -79,14 +78,14 @@ impl Writer {
     /// Releases the lock and closes the connection.
     pub(super) async fn close(&mut self) {
         let Some(mut connection) = self.connection.take() else { return };
-        // The server would release the lock too, but only some time after the connection is closed: a start that
-        // follows at once would be refused.
+        // The server also releases the lock of a closed connection, but later: an immediate restart would be
+        // refused.
         let unlocking = sqlx::query("SELECT pg_advisory_unlock($1)").bind(LOCK);
         let closing = async {
             unlocking.execute(&mut connection).await?;
             connection.close().await
         };
-        match tokio::time::timeout(PATIENCE, closing).await.unwrap_or_else(|_| Err(too_slow())) {
+        match tokio::time::timeout(TIMEOUT, closing).await.unwrap_or_else(|_| Err(timed_out())) {
             Ok(()) => {}
             Err(error) => tracing::debug!(%error, "the database connection was not closed cleanly"),
         }
@@ -94,15 +93,15 @@ impl Writer {
 
     async fn take_connection(&mut self) -> Result<PgConnection, StoreError> {
         if self.superseded {
-            return Err(StoreError::Taken { location: self.location.clone() });
+            return Err(StoreError::InUse { location: self.location.clone() });
         }
         if let Some(connection) = self.connection.take() {
             return Ok(connection);
         }
-        let failed = StoreError::unavailable("connecting to it anew");
+        let failed = StoreError::unavailable("reconnecting");
         let mut connection = connect(&self.options).await.map_err(failed)?;
         if !try_lock(&mut connection).await.map_err(failed)? {
-            // It may still be our own broken session that holds it, until the server notices.
+            // The holder may be our own broken session, until the server notices.
             let held = "the lock is held by another session";
             return Err(failed(sqlx::Error::Protocol(held.into())));
         }
@@ -110,9 +109,9 @@ impl Writer {
         let number: i64 = row.and_then(|row| row.try_get("number")).map_err(failed)?;
         if number != self.number {
             self.superseded = true;
-            return Err(StoreError::Taken { location: self.location.clone() });
+            return Err(StoreError::InUse { location: self.location.clone() });
         }
-        tracing::info!("connected to the database anew");
+        tracing::info!("reconnected to the database");
         Ok(connection)
     }
 }
@@ -120,13 +119,13 @@ impl Writer {
 async fn connect(options: &PgConnectOptions) -> Result<PgConnection, sqlx::Error> {
     let connecting = async {
         let mut connection = options.connect().await?;
-        // What is answered must be on disk; a server may be set up otherwise.
+        // An acknowledged commit must be on disk; the server's default may differ.
         let durable = "SELECT set_config('synchronous_commit', 'on', false) \
                        WHERE current_setting('synchronous_commit') = 'off'";
         sqlx::query(durable).execute(&mut connection).await?;
         Ok(connection)
     };
-    tokio::time::timeout(PATIENCE, connecting).await.unwrap_or_else(|_| Err(too_slow()))
+    tokio::time::timeout(TIMEOUT, connecting).await.unwrap_or_else(|_| Err(timed_out()))
 }
 
 async fn try_lock(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
@@ -134,7 +133,7 @@ async fn try_lock(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
     locking.fetch_one(connection).await?.try_get("taken")
 }
 
-fn too_slow() -> sqlx::Error {
-    let text = format!("no answer within {} s", PATIENCE.as_secs());
+fn timed_out() -> sqlx::Error {
+    let text = format!("no answer within {} s", TIMEOUT.as_secs());
     sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, text))
 }

@@ -1,8 +1,8 @@
-//! The store for those who run Postgres already.
+//! The Postgres store.
 //!
-//! Everything is written over one connection, which holds an advisory lock of the database: whoever
-//! does not hold the lock cannot write, and with the connection goes the right to. After a break the
-//! store connects anew, and goes on only if nobody else has written in between; `writer.number` tells.
+//! All writes go over one connection, which holds an advisory lock of the database. Losing the connection loses
+//! the lock and with it the right to write. After reconnecting, the store continues only if no other Hierophant
+//! has written in between, which `writer.number` shows.
 
 mod writer;
 
@@ -17,39 +17,52 @@ use sqlx::postgres::{PgArguments, PgConnectOptions, PgPool, PgPoolOptions, PgRow
 use sqlx::{AssertSqlSafe, Postgres, Row};
 use tokio::sync::Mutex;
 
-use super::group::Grouped;
-use super::queries::{Batch, Driver, SqlStore};
-use super::rows::{ColumnError, Columns};
-use super::statement::{Statement, Value};
-use super::{JobStore, StoreError};
+use crate::driver::{Batch, Driver, ReadRow, SqlStore};
+use crate::group::Grouped;
+use crate::measured::Measured;
+use crate::rows::{ColumnError, Columns};
+use crate::statement::{Statement, Value};
+use crate::{CallObserver, JobStore, StoreError};
 use writer::Writer;
 
-/// Connections that only read.
+/// Number of read-only connections.
 const READERS: u32 = 8;
 
-/// Longest wait for a connection and for one transaction. Beyond it the connection counts as broken.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Timeout for a connection and for one transaction; after it the connection counts as broken.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What the sessions are told: to notice a peer that is gone within half a minute, so that the lock of
-/// a Hierophant whose machine died is free again.
+/// Session parameters: the server notices a lost peer within half a minute, which frees the lock of a Hierophant
+/// whose machine died.
 const SESSION: [(&str, &str); 3] = [
     ("tcp_keepalives_idle", "10"),
     ("tcp_keepalives_interval", "5"),
     ("tcp_keepalives_count", "3"),
 ];
 
-/// Connects, takes the lock and brings the database to this version's schema.
+/// Opens the store: connects, takes the lock and migrates the database to this version's schema.
 ///
 /// # Errors
 ///
-/// When the server cannot be reached or does not let us in, when another Hierophant holds the lock,
-/// when the database belongs to another program or comes from a newer version.
-pub async fn open(url: &str) -> Result<Arc<dyn JobStore>, StoreError> {
-    Ok(Arc::new(SqlStore(Grouped::new(connect(url).await?))))
+/// If the server cannot be reached or refuses the credentials, if another Hierophant holds the lock, or if the
+/// database belongs to another program or to a newer version.
+pub async fn open(url: &str, observer: impl CallObserver) -> Result<Arc<dyn JobStore>, StoreError> {
+    let driver = connect(url).await?;
+    Ok(Arc::new(SqlStore(Grouped::new(Measured { driver, observer }))))
 }
 
-/// The driver of such a store.
-pub(super) async fn connect(url: &str) -> Result<PostgresDriver, StoreError> {
+/// Checks a database URL without connecting.
+///
+/// # Errors
+///
+/// What is wrong with the URL. The text does not repeat it, as it may contain a password.
+pub fn check_url(url: &str) -> Result<(), String> {
+    if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
+        return Err("must be a postgres:// URL".into());
+    }
+    PgConnectOptions::from_str(url).map(drop).map_err(|error| format!("invalid URL ({error})"))
+}
+
+async fn connect(url: &str) -> Result<PostgresDriver, StoreError> {
     let opening = |location: &str, source: sqlx::Error| StoreError::Unreachable {
         location: location.to_owned(),
         source: source.into(),
@@ -60,14 +73,14 @@ pub(super) async fn connect(url: &str) -> Result<PostgresDriver, StoreError> {
     let writer = Writer::open(options.clone(), location.clone()).await?;
     let readers = PgPoolOptions::new()
         .max_connections(READERS)
-        .acquire_timeout(PATIENCE)
+        .acquire_timeout(TIMEOUT)
         .connect_with(options.options([("default_transaction_read_only", "on")]))
         .await
         .map_err(|error| opening(&location, error))?;
     Ok(PostgresDriver { writer: Mutex::new(writer), readers })
 }
 
-/// The database without user and password, for people.
+/// The database for messages, without user and password.
 fn location(options: &PgConnectOptions) -> String {
     let host = options
         .get_socket()
@@ -76,25 +89,21 @@ fn location(options: &PgConnectOptions) -> String {
     format!("{database} on {host}:{}", options.get_port())
 }
 
-/// One writing connection, some that read.
+/// A Postgres database: one writing connection, and a pool for reads.
 #[derive(Debug)]
-pub(super) struct PostgresDriver {
+struct PostgresDriver {
     writer: Mutex<Writer>,
     readers: PgPool,
 }
 
 #[async_trait]
 impl Driver for PostgresDriver {
-    async fn read<T, F>(
+    async fn read<T: Send + 'static>(
         &self,
         action: &'static str,
         statement: Statement,
-        read: F,
-    ) -> Result<Vec<T>, StoreError>
-    where
-        T: Send + 'static,
-        F: Fn(&dyn Columns) -> Result<T, StoreError> + Send + 'static,
-    {
+        read: impl ReadRow<T>,
+    ) -> Result<Vec<T>, StoreError> {
         let failed = StoreError::unavailable(action);
         let mut rows = query(statement).fetch(&self.readers);
         let mut found = Vec::new();
@@ -141,7 +150,7 @@ fn query(statement: Statement) -> sqlx::query::Query<'static, Postgres, PgArgume
     };
     statement.values.into_iter().fold(query, |query, value| match value {
         Value::Int(number) => query.bind(number),
-        // Postgres has no text with a NUL in it; peers may send one.
+        // Postgres text cannot contain NUL, but peers may send it.
         Value::Text(text) => query.bind(text.map(|text| text.replace('\0', "\u{fffd}"))),
         Value::Bytes(bytes) => query.bind(bytes),
     })
@@ -156,5 +165,13 @@ mod tests {
         let url = "postgres://kahana:s3cret@db.example.org:5433/proofs";
         let options = PgConnectOptions::from_str(url).expect("a URL");
         assert_eq!(location(&options), "proofs on db.example.org:5433");
+    }
+    #[test]
+    fn a_fault_of_the_database_url_does_not_show_its_password() {
+        assert_eq!(check_url("postgres://kahana:s3cret@db.example.org:5433/proofs"), Ok(()));
+        for bad in ["mysql://a:s3cret@b/c", "postgres://a:s3cret@b:port/c", "s3cret"] {
+            let text = check_url(bad).expect_err("is refused");
+            assert!(!text.contains("s3cret"), "{text}");
+        }
     }
 }

@@ -1,31 +1,30 @@
-//! Which artifacts may go, as SQL.
+//! Retention: the SQL that selects artifacts to expire and to remove.
 
 use hierophant_model::records::Cutoffs;
 
-use super::statement::Statement;
+use crate::statement::Statement;
 
-/// What is to be done with artifacts.
+/// A step of retention.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RetentionStep {
-    /// Tickets to which nothing was uploaded: forget them.
+    /// Delete tickets without an upload.
     Forget,
-    /// Bytes that nothing needs any more: promise them no longer.
+    /// Mark bytes that nothing needs as expired.
     Expire,
-    /// Bytes that were promised no longer, and are needed again: promise them again.
+    /// Clear the expiry of bytes that are needed again.
     Keep,
-    /// Bytes that have not been promised for a while, and still are not needed: remove them.
+    /// Remove bytes that expired a while ago and are still not needed.
     Remove,
 }
 
-/// Whether nothing needs the bytes of artifact `a`. Parameters: `$1` unused before, `$2` ended before,
+/// SQL condition: nothing needs the bytes of artifact `a`. Parameters: `$1` unused before, `$2` ended before,
 /// `$3` delivered before (milliseconds) and `$4` (seconds), `$5` undelivered before (seconds).
 ///
 /// - A program is needed while it is registered or an unfinished job runs it.
-/// - An input is needed by unfinished jobs, and for a while by ended ones.
-/// - The proof of a proved job is needed by each request that it answers: for a while after it was
-///   delivered and after the request's deadline; much longer if it was not fetched since that request was
-///   answered.
-/// - A proof that was handed in and not accepted is needed like an input.
+/// - An input is needed by unfinished jobs, and for a while after they end.
+/// - The proof of a proved job is needed by each request that it answers: for a while after its delivery and
+///   after the request's deadline; much longer if it was not fetched since that request was fulfilled.
+/// - An uploaded proof that was not accepted is needed like an input.
 const UNNEEDED: &str = "(a.size IS NOT NULL AND CASE a.kind
 WHEN 'program' THEN
   a.created_at < $1
@@ -47,8 +46,8 @@ ELSE
   AND (a.created_at < $1 OR EXISTS (SELECT 1 FROM jobs j WHERE j.stdin = a.id))
 END)";
 
-/// The query for artifacts that a step is about, the oldest first.
-pub(super) fn candidates(step: RetentionStep, cutoffs: &Cutoffs, limit: u32) -> Statement {
+/// The query for artifacts that a step applies to, oldest first.
+pub(crate) fn candidates(step: RetentionStep, cutoffs: &Cutoffs, limit: u32) -> Statement {
     let seconds = |millis: i64| millis.div_euclid(1000);
     let mut query = Statement::new("SELECT a.* FROM artifacts a WHERE a.removed_at IS NULL AND ")
         .bind(cutoffs.unused_before.0);

@@ -1,13 +1,18 @@
-//! SQL that both databases understand, with the values that belong in it.
+//! SQL statements that both databases understand, with their parameters.
 //!
 //! Parameters are written `$1`, `$2`, …, which SQLite and Postgres both take.
 
 use std::borrow::Cow;
 use std::sync::OnceLock;
 
-/// A value for a parameter; `None` is NULL of that type.
+use hierophant_model::records::Millis;
+
+/// Maximum number of parameters in one statement; SQLite takes 32,766, Postgres 65,535.
+pub(crate) const MAX_PARAMETERS: usize = 1000;
+
+/// Value of a parameter; `None` is NULL of that type.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Value {
+pub(crate) enum Value {
     Int(Option<i64>),
     Text(Option<String>),
     Bytes(Option<Vec<u8>>),
@@ -49,45 +54,45 @@ impl<const N: usize> From<Option<[u8; N]>> for Value {
     }
 }
 
-/// One statement, grown piece by piece.
+/// An SQL statement, built piece by piece.
 #[derive(Debug, Clone)]
-pub(super) struct Statement {
-    pub(super) sql: Cow<'static, str>,
-    pub(super) values: Vec<Value>,
-    /// Whether it reads a row or two that an index finds.
-    pub(super) is_look_up: bool,
+pub(crate) struct Statement {
+    pub(crate) sql: Cow<'static, str>,
+    pub(crate) values: Vec<Value>,
+    /// Whether an index finds the few rows that the statement reads.
+    pub(crate) is_point_read: bool,
 }
 
 impl Statement {
-    /// A statement that begins, or is, as given.
-    pub(super) fn new(sql: impl Into<Cow<'static, str>>) -> Self {
-        Self { sql: sql.into(), values: Vec::new(), is_look_up: false }
+    /// A statement, or its beginning.
+    pub(crate) fn new(sql: impl Into<Cow<'static, str>>) -> Self {
+        Self { sql: sql.into(), values: Vec::new(), is_point_read: false }
     }
 
-    /// The same, known to read no more than a row or two that an index finds.
-    pub(super) fn look_up(self) -> Self {
-        Self { is_look_up: true, ..self }
+    /// Marks the statement as one that reads a row or two found by an index.
+    pub(crate) fn point_read(self) -> Self {
+        Self { is_point_read: true, ..self }
     }
 
-    /// Gives the next of the parameters that the text names already.
-    pub(super) fn bind(mut self, value: impl Into<Value>) -> Self {
+    /// Sets the next of the parameters that the text already contains.
+    pub(crate) fn bind(mut self, value: impl Into<Value>) -> Self {
         self.values.push(value.into());
         self
     }
 
-    /// Adds text without parameters.
-    pub(super) fn push(&mut self, sql: &str) {
+    /// Appends text without parameters.
+    pub(crate) fn push(&mut self, sql: &str) {
         self.sql.to_mut().push_str(sql);
     }
 
-    /// Adds text and a parameter after it.
-    pub(super) fn push_bind(&mut self, sql: &str, value: impl Into<Value>) {
+    /// Appends text and a parameter.
+    pub(crate) fn push_bind(&mut self, sql: &str, value: impl Into<Value>) {
         self.values.push(value.into());
         self.sql.to_mut().push_str(&format!("{sql}${}", self.values.len()));
     }
 
-    /// Adds text and a list of parameters in brackets after it, to stand behind `IN`.
-    pub(super) fn push_list<V: Into<Value>>(
+    /// Appends text and a parenthesised list of parameters, for `IN`.
+    pub(crate) fn push_list<V: Into<Value>>(
         &mut self,
         sql: &str,
         values: impl IntoIterator<Item = V>,
@@ -98,31 +103,46 @@ impl Statement {
             self.push_bind(opening, value);
             opening = ", ";
         }
-        // An empty list is not SQL; NULL equals nothing.
+        // An empty list is invalid SQL; NULL equals nothing.
         self.push(if opening == "(" { "(NULL)" } else { ")" });
     }
 }
 
-/// A row to write: its columns' names and values.
-pub(super) type Row = Vec<(&'static str, Value)>;
+/// Adds the condition and the order of a page, newest first; `before` is the last row of the previous page.
+pub(crate) fn push_page<const N: usize>(
+    query: &mut Statement,
+    time: &str,
+    id: &str,
+    before: Option<(Millis, [u8; N])>,
+) {
+    if let Some((at, last)) = before {
+        query.push_bind(&format!(" AND ({time}, {id}) < ("), at.0);
+        query.push_bind(", ", last.as_slice());
+        query.push(")");
+    }
+    query.push(&format!(" ORDER BY {time} DESC, {id} DESC"));
+}
 
-/// Rows that are written by one statement where there are many: on its way to the database a statement
-/// costs more than a row does. With 30 columns that is below what both databases take.
-pub(super) const ROWS_AT_ONCE: usize = 32;
+/// A row to write: names and values of its columns.
+pub(crate) type Row = Vec<(&'static str, Value)>;
 
-/// How rows of a table are written, all of which have the same columns.
-pub(super) struct Upsert {
+/// Number of rows per statement in large writes: a statement costs more than a row. With 30 columns it stays
+/// below the parameter limits of both databases.
+pub(crate) const ROWS_PER_STATEMENT: usize = 32;
+
+/// An upsert into a table; all its rows have the same columns.
+pub(crate) struct Upsert {
     table: &'static str,
     key: &'static str,
     replaced: fn(&str) -> bool,
-    /// The statements for one row and for [`ROWS_AT_ONCE`].
+    /// Cached SQL for one row, and for [`ROWS_PER_STATEMENT`] rows.
     one: OnceLock<String>,
     many: OnceLock<String>,
 }
 
 impl Upsert {
-    /// Inserts a row, or replaces the columns named in `replaced` where `key` is there already.
-    pub(super) const fn new(
+    /// An upsert that inserts a row, or updates the columns accepted by `replaced` if `key` exists.
+    pub(crate) const fn new(
         table: &'static str,
         key: &'static str,
         replaced: fn(&str) -> bool,
@@ -131,19 +151,19 @@ impl Upsert {
     }
 
     /// The statement for a row.
-    pub(super) fn row(&'static self, row: Row) -> Statement {
+    pub(crate) fn row(&'static self, row: Row) -> Statement {
         self.rows(vec![row])
     }
 
-    /// The statement for several rows, whose keys differ.
-    pub(super) fn rows(&'static self, rows: Vec<Row>) -> Statement {
+    /// The statement for several rows with different keys.
+    pub(crate) fn rows(&'static self, rows: Vec<Row>) -> Statement {
         let sql = match rows.len() {
             1 => Cow::Borrowed(self.one.get_or_init(|| self.sql(&rows)).as_str()),
-            ROWS_AT_ONCE => Cow::Borrowed(self.many.get_or_init(|| self.sql(&rows)).as_str()),
+            ROWS_PER_STATEMENT => Cow::Borrowed(self.many.get_or_init(|| self.sql(&rows)).as_str()),
             _ => Cow::Owned(self.sql(&rows)),
         };
         let values = rows.into_iter().flatten().map(|(_, value)| value).collect();
-        Statement { sql, values, is_look_up: false }
+        Statement { sql, values, is_point_read: false }
     }
 
     fn sql(&self, rows: &[Row]) -> String {
@@ -210,7 +230,7 @@ mod tests {
              ON CONFLICT (id) DO UPDATE SET a = excluded.a"
         );
         assert_eq!(statement.values, [1.into(), 10.into(), 2.into(), 20.into()]);
-        let all = T.rows((0..ROWS_AT_ONCE as i64).map(row).collect());
+        let all = T.rows((0..ROWS_PER_STATEMENT as i64).map(row).collect());
         assert!(all.sql.contains("($63, $64) ON"), "{}", all.sql);
     }
 }

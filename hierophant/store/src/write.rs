@@ -1,36 +1,37 @@
-//! Changes as statements.
+//! Statements that write changes.
 
 use std::collections::BTreeMap;
 
 use hierophant_model::records::{
-    ArtifactRecord, AttemptRecord, Change, JobRecord, NoticeRecord, Priority, ProgramRecord,
-    RequestRecord, Setting, TokenRecord,
+    ArtifactRecord, AttemptRecord, AuditRecord, Change, JobRecord, NoticeRecord, Priority,
+    ProgramRecord, RequestRecord, Setting, TokenRecord,
 };
 use network_lib::ids::Sha256Digest;
 use network_lib::job::FailureClass;
 
-use super::audit;
-use super::rows::JOB_SAID;
-use super::statement::{ROWS_AT_ONCE, Row, Statement, Upsert};
-use super::values::{bits, capped, cause_number, mode_number};
+use crate::rows::JOB_IMMUTABLE;
+use crate::statement::{ROWS_PER_STATEMENT, Row, Statement, Upsert};
+use crate::values::{bits, capped, cause_number, mode_number};
 
-// Only what may change is replaced: each column more brings the indexes that it is in up to date once more.
-static JOBS: Upsert = Upsert::new("jobs", "id", |name| !JOB_SAID.contains(&name));
-static REQUESTS: Upsert = Upsert::new("requests", "id", changes_in_a_request);
-static ATTEMPTS: Upsert = Upsert::new("attempts", "lease", changes_in_an_attempt);
-static ARTIFACTS: Upsert = Upsert::new("artifacts", "id", changes_in_an_artifact);
+// Only mutable columns are replaced: each replaced column also updates the indexes that contain it.
+static JOBS: Upsert = Upsert::new("jobs", "id", |name| !JOB_IMMUTABLE.contains(&name));
+static REQUESTS: Upsert = Upsert::new("requests", "id", is_mutable_in_request);
+static ATTEMPTS: Upsert = Upsert::new("attempts", "lease", is_mutable_in_attempt);
+static ARTIFACTS: Upsert = Upsert::new("artifacts", "id", is_mutable_in_artifact);
 static PROGRAMS: Upsert = Upsert::new("programs", "vk_hash", |_| true);
 static SETTINGS: Upsert =
     Upsert::new("settings", "kind, subject", |name| ["reason", "since"].contains(&name));
 static TOKENS: Upsert = Upsert::new("tokens", "id", |name| name == "revoked_at");
-// What is told again is the same; only its turn moves.
+// A repeated notice has the same content; only its schedule changes.
 static NOTICES: Upsert =
     Upsert::new("notices", "id", |name| ["attempts", "next_at"].contains(&name));
+// An audit record never changes; a repeated write after a lost answer has the same content.
+static AUDIT: Upsert = Upsert::new("audit", "id", |_| true);
 
 /// The statements that write all changes in one transaction.
-pub(super) fn statements(changes: &[Change]) -> Vec<Statement> {
-    // Of several words about the same row the last one counts, and no table refers to another.
-    if changes.len() < ROWS_AT_ONCE {
+pub(crate) fn statements(changes: &[Change]) -> Vec<Statement> {
+    // Of several changes to one row the last one counts, and no table refers to another.
+    if changes.len() < ROWS_PER_STATEMENT {
         let lasting = changes.iter().enumerate();
         let lasting = lasting.filter(|(place, it)| !is_replaced(it, &changes[place + 1..]));
         return lasting.map(|(_, change)| statement(change)).collect();
@@ -56,7 +57,7 @@ pub(super) fn statements(changes: &[Change]) -> Vec<Statement> {
     rest
 }
 
-/// Whether a later change writes the same row anew.
+/// Whether a later change overwrites the same row.
 fn is_replaced(change: &Change, later: &[Change]) -> bool {
     later.iter().any(|later| match (change, later) {
         (Change::Job(one), Change::Job(other)) => one.id == other.id,
@@ -65,12 +66,12 @@ fn is_replaced(change: &Change, later: &[Change]) -> bool {
     })
 }
 
-/// Parts of one size, and what is left one by one: so there are but two statements to prepare.
+/// Splits rows into full parts and single rows, so that only two statements have to be prepared.
 fn in_parts(mut rows: Vec<Row>) -> Vec<Vec<Row>> {
-    let left = rows.split_off(rows.len() - rows.len() % ROWS_AT_ONCE);
+    let left = rows.split_off(rows.len() - rows.len() % ROWS_PER_STATEMENT);
     let mut parts: Vec<Vec<Row>> = left.into_iter().map(|row| vec![row]).collect();
     while !rows.is_empty() {
-        parts.push(rows.split_off(rows.len() - ROWS_AT_ONCE));
+        parts.push(rows.split_off(rows.len() - ROWS_PER_STATEMENT));
     }
     parts
 }
@@ -111,8 +112,10 @@ fn statement(change: &Change) -> Statement {
             let sql = "DELETE FROM settings WHERE kind = $1 AND subject = $2";
             Statement::new(sql).bind(kind.as_str()).bind(subject.as_str())
         }
-        Change::Audited(record) => audit::write(record),
-        Change::AuditForgotten(before) => audit::forget(*before),
+        Change::Audited(record) => write_audit(record),
+        Change::AuditForgotten(before) => {
+            Statement::new("DELETE FROM audit WHERE at < $1").bind(before.0)
+        }
         Change::Token(token) => write_token(token),
         Change::Notice(notice) => write_notice(notice),
         Change::NoticeSettled(id) => {
@@ -185,8 +188,8 @@ fn request_row(request: &RequestRecord, key: Sha256Digest) -> Row {
     ]
 }
 
-/// What the client said never changes.
-fn changes_in_a_request(column: &str) -> bool {
+/// Mutable columns of a request; the client's parameters never change.
+fn is_mutable_in_request(column: &str) -> bool {
     ["job", "state", "updated_at", "fulfilled_at"].contains(&column)
 }
 
@@ -216,8 +219,8 @@ fn write_attempt(attempt: &AttemptRecord) -> Statement {
     ATTEMPTS.row(columns)
 }
 
-/// Who works on what, and since when, never changes.
-fn changes_in_an_attempt(column: &str) -> bool {
+/// Mutable columns of an attempt; job, worker and start never change.
+fn is_mutable_in_attempt(column: &str) -> bool {
     !["job", "worker", "worker_name", "worker_backend", "started_at"].contains(&column)
 }
 
@@ -236,8 +239,8 @@ fn write_artifact(artifact: &ArtifactRecord) -> Statement {
     ARTIFACTS.row(columns)
 }
 
-/// Whose it is, and what for, never changes.
-fn changes_in_an_artifact(column: &str) -> bool {
+/// Mutable columns of an artifact; kind, owner and creation time never change.
+fn is_mutable_in_artifact(column: &str) -> bool {
     !["kind", "owner", "created_at"].contains(&column)
 }
 
@@ -287,4 +290,21 @@ fn write_notice(notice: &NoticeRecord) -> Statement {
         ("next_at", notice.next_at.0.into()),
     ];
     NOTICES.row(columns)
+}
+
+fn write_audit(record: &AuditRecord) -> Statement {
+    let token = record.by.as_ref().map(|(token, _)| token.to_string());
+    let columns = vec![
+        ("id", record.id.as_bytes().as_slice().into()),
+        ("at", record.at.0.into()),
+        ("token", token.as_deref().into()),
+        ("name", record.by.as_ref().map(|(_, name)| name.as_str()).into()),
+        ("peer", record.peer.as_str().into()),
+        ("forwarded", record.forwarded.as_deref().into()),
+        ("program", record.program.as_str().into()),
+        ("action", record.action.as_str().into()),
+        ("body", record.body.as_str().into()),
+        ("code", i64::from(record.code).into()),
+    ];
+    AUDIT.row(columns)
 }

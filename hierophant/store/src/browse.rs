@@ -1,4 +1,4 @@
-//! What people look at: lists that are read page by page, the newest first.
+//! Lists for people, read page by page, newest first.
 
 use std::collections::BTreeMap;
 
@@ -11,12 +11,12 @@ use hierophant_model::records::{
 use network_lib::ids::{JobId, VkHash, WorkerId};
 use network_lib::job::ProofMode;
 
-use super::queries::{Driver, MOST_PARAMETERS, SqlStore};
-use super::statement::Statement;
-use super::values::{capped, mode_number};
-use super::{StoreError, rows};
+use crate::driver::{Driver, SqlStore};
+use crate::statement::{MAX_PARAMETERS, Statement, push_page};
+use crate::values::{capped, mode_number};
+use crate::{StoreError, rows};
 
-/// Which jobs to list; all conditions must hold.
+/// Filter for jobs; all conditions must hold.
 #[derive(Debug, Clone, Default)]
 pub struct JobFilter {
     /// Any of these states; empty = any state.
@@ -25,28 +25,28 @@ pub struct JobFilter {
     pub mode: Option<ProofMode>,
     /// Program.
     pub program: Option<VkHash>,
-    /// Who asked for it, alone or among others.
+    /// Address of one of its requesters.
     pub requester: Option<Address>,
-    /// Who made the latest attempt.
+    /// Worker of the latest attempt.
     pub worker: Option<WorkerId>,
-    /// Those that were created before this one.
+    /// Last job of the previous page.
     pub before: Option<(Millis, JobId)>,
-    /// At most so many.
+    /// Maximum number of results.
     pub limit: u32,
 }
 
-/// Which artifacts to list; all conditions must hold.
+/// Filter for artifacts; all conditions must hold.
 #[derive(Debug, Clone, Default)]
 pub struct ArtifactFilter {
-    /// What they hold.
+    /// Kind of content.
     pub kind: Option<ArtifactKind>,
-    /// After leaving out so many.
+    /// Number of results to skip.
     pub offset: u64,
-    /// At most so many.
+    /// Maximum number of results.
     pub limit: u32,
 }
 
-/// Lists for people.
+/// Paged lists.
 #[async_trait]
 pub trait Browse: Send + Sync {
     /// Jobs with their requests.
@@ -55,36 +55,36 @@ pub trait Browse: Send + Sync {
         filter: &JobFilter,
     ) -> Result<Vec<(JobRecord, Vec<RequestRecord>)>, StoreError>;
 
-    /// These jobs, as far as there are such, with their requests, in no order.
-    async fn jobs_named(
+    /// Jobs by id with their requests, unordered; unknown ids are left out.
+    async fn jobs_by_id(
         &self,
         ids: &[JobId],
     ) -> Result<Vec<(JobRecord, Vec<RequestRecord>)>, StoreError>;
 
-    /// Who waits or waited for a job, the first one first.
+    /// Requests of a job, oldest first.
     async fn requests_of(&self, job: JobId) -> Result<Vec<RequestRecord>, StoreError>;
 
-    /// A job's attempts, the first one first.
+    /// Attempts of a job, oldest first.
     async fn attempts(&self, job: JobId) -> Result<Vec<AttemptRecord>, StoreError>;
 
-    /// A Contemplant's latest attempts, at most so many.
+    /// Latest attempts of a worker, newest first.
     async fn attempts_of(
         &self,
         worker: WorkerId,
         limit: u32,
     ) -> Result<Vec<AttemptRecord>, StoreError>;
 
-    /// Requests whose id begins so; at most two, which is enough to tell that it is not one.
-    async fn requests_like(&self, prefix: &[u8]) -> Result<Vec<RequestView>, StoreError>;
+    /// Requests whose id starts with a prefix; at most two, which suffice to detect an ambiguous prefix.
+    async fn requests_with_prefix(&self, prefix: &[u8]) -> Result<Vec<RequestView>, StoreError>;
 
-    /// Programs that were registered before the given time, at most so many.
+    /// Programs, newest first; `before` is the last program of the previous page.
     async fn programs(
         &self,
         before: Option<(Millis, VkHash)>,
         limit: u32,
     ) -> Result<Vec<ProgramRecord>, StoreError>;
 
-    /// Tickets and stored bytes.
+    /// Artifacts, newest first: tickets and stored bytes.
     async fn artifacts(&self, filter: &ArtifactFilter) -> Result<Vec<ArtifactRecord>, StoreError>;
 }
 
@@ -118,12 +118,12 @@ impl<D: Driver> Browse for SqlStore<D> {
         self.with_requests(jobs).await
     }
 
-    async fn jobs_named(
+    async fn jobs_by_id(
         &self,
         ids: &[JobId],
     ) -> Result<Vec<(JobRecord, Vec<RequestRecord>)>, StoreError> {
         let mut jobs = Vec::with_capacity(ids.len());
-        for part in ids.chunks(MOST_PARAMETERS) {
+        for part in ids.chunks(MAX_PARAMETERS) {
             let mut query = Statement::new("SELECT * FROM jobs WHERE ");
             query.push_list("id IN ", part.iter().map(|id| id.0.as_slice()));
             jobs.extend(self.many("reading jobs", query, rows::job).await?);
@@ -152,13 +152,13 @@ impl<D: Driver> Browse for SqlStore<D> {
         let mut query =
             Statement::new("SELECT * FROM attempts WHERE worker = $1").bind(worker.0.as_slice());
         query.push_bind(" ORDER BY started_at DESC, lease LIMIT ", i64::from(limit));
-        self.many("reading a Contemplant's attempts", query, rows::attempt).await
+        self.many("reading a worker's attempts", query, rows::attempt).await
     }
 
-    async fn requests_like(&self, prefix: &[u8]) -> Result<Vec<RequestView>, StoreError> {
+    async fn requests_with_prefix(&self, prefix: &[u8]) -> Result<Vec<RequestView>, StoreError> {
         let mut query = Statement::new(rows::SELECT_VIEWS.as_str());
         query.push_bind(" WHERE r.id >= ", prefix);
-        if let Some(end) = after_all_that_begin_so(prefix) {
+        if let Some(end) = prefix_end(prefix) {
             query.push_bind(" AND r.id < ", end.as_slice());
         }
         query.push(" ORDER BY r.id LIMIT 2");
@@ -189,12 +189,12 @@ impl<D: Driver> Browse for SqlStore<D> {
 
 impl<D: Driver> SqlStore<D> {
     /// Jobs with their requests, in the order given.
-    pub(super) async fn with_requests(
+    pub(crate) async fn with_requests(
         &self,
         jobs: Vec<JobRecord>,
     ) -> Result<Vec<(JobRecord, Vec<RequestRecord>)>, StoreError> {
         let mut requests: BTreeMap<JobId, Vec<RequestRecord>> = BTreeMap::new();
-        for part in jobs.chunks(MOST_PARAMETERS) {
+        for part in jobs.chunks(MAX_PARAMETERS) {
             let mut query = Statement::new("SELECT * FROM requests WHERE ");
             query.push_list("job IN ", part.iter().map(|job| job.id.0.as_slice()));
             query.push(" ORDER BY created_at, id");
@@ -210,23 +210,8 @@ impl<D: Driver> SqlStore<D> {
     }
 }
 
-/// Newest first, from where the page before ended.
-pub(super) fn push_page<const N: usize>(
-    query: &mut Statement,
-    time: &str,
-    id: &str,
-    before: Option<(Millis, [u8; N])>,
-) {
-    if let Some((at, last)) = before {
-        query.push_bind(&format!(" AND ({time}, {id}) < ("), at.0);
-        query.push_bind(", ", last.as_slice());
-        query.push(")");
-    }
-    query.push(&format!(" ORDER BY {time} DESC, {id} DESC"));
-}
-
-/// The least bytes that come after everything with this prefix; `None` if nothing does.
-fn after_all_that_begin_so(prefix: &[u8]) -> Option<Vec<u8>> {
+/// The smallest byte string greater than every string with this prefix, if there is one.
+fn prefix_end(prefix: &[u8]) -> Option<Vec<u8>> {
     let mut end = prefix.to_vec();
     while let Some(last) = end.pop() {
         if last < u8::MAX {
@@ -243,8 +228,8 @@ mod tests {
 
     #[test]
     fn a_prefix_ends_before_the_next_one() {
-        assert_eq!(after_all_that_begin_so(&[1, 2]), Some(vec![1, 3]));
-        assert_eq!(after_all_that_begin_so(&[1, 255]), Some(vec![2]));
-        assert_eq!(after_all_that_begin_so(&[255, 255]), None);
+        assert_eq!(prefix_end(&[1, 2]), Some(vec![1, 3]));
+        assert_eq!(prefix_end(&[1, 255]), Some(vec![2]));
+        assert_eq!(prefix_end(&[255, 255]), None);
     }
 }

@@ -1,21 +1,21 @@
-//! How numbers and words of records are stored, the same in every database.
+//! Stored form of numbers and names of records, the same in both databases.
 
 use network_lib::handshake::Backend;
 use network_lib::job::{ExecutionFailureCause, FailureClass, Memory, ProofMode};
 
-use super::StoreError;
+use crate::StoreError;
 
 /// An unsigned number with its bits unchanged in a signed column.
-pub(super) const fn bits(value: u64) -> i64 {
+pub(crate) const fn bits(value: u64) -> i64 {
     value.cast_signed()
 }
 
 /// A deadline, capped so that it can be compared in SQL.
-pub(super) fn capped(seconds: u64) -> i64 {
+pub(crate) fn capped(seconds: u64) -> i64 {
     i64::try_from(seconds).unwrap_or(i64::MAX)
 }
 
-pub(super) const fn mode_number(mode: ProofMode) -> i64 {
+pub(crate) const fn mode_number(mode: ProofMode) -> i64 {
     match mode {
         ProofMode::Core => 1,
         ProofMode::Compressed => 2,
@@ -24,14 +24,14 @@ pub(super) const fn mode_number(mode: ProofMode) -> i64 {
     }
 }
 
-pub(super) fn mode_from(number: i64) -> Result<ProofMode, StoreError> {
+pub(crate) fn mode_from(number: i64) -> Result<ProofMode, StoreError> {
     let index = usize::try_from(number - 1).unwrap_or(usize::MAX);
     let mode = ProofMode::ALL.get(index).copied();
     mode.ok_or_else(|| corrupt(format!("unknown proof mode {number}")))
 }
 
-/// The client wire's numbering, 0 for none.
-pub(super) const fn cause_number(cause: Option<ExecutionFailureCause>) -> i64 {
+/// Number of a cause in the client protocol, 0 for none.
+pub(crate) const fn cause_number(cause: Option<ExecutionFailureCause>) -> i64 {
     use ExecutionFailureCause as Cause;
     match cause {
         None => 0,
@@ -47,7 +47,7 @@ pub(super) const fn cause_number(cause: Option<ExecutionFailureCause>) -> i64 {
     }
 }
 
-pub(super) fn cause_from(number: i64) -> Result<Option<ExecutionFailureCause>, StoreError> {
+pub(crate) fn cause_from(number: i64) -> Result<Option<ExecutionFailureCause>, StoreError> {
     use ExecutionFailureCause as Cause;
     Ok(match number {
         0 => None,
@@ -64,7 +64,7 @@ pub(super) fn cause_from(number: i64) -> Result<Option<ExecutionFailureCause>, S
     })
 }
 
-pub(super) fn class_from(word: &str) -> Result<FailureClass, StoreError> {
+pub(crate) fn class_from(word: &str) -> Result<FailureClass, StoreError> {
     Ok(match word {
         "guest" => FailureClass::Guest,
         "request" => FailureClass::Request,
@@ -74,7 +74,7 @@ pub(super) fn class_from(word: &str) -> Result<FailureClass, StoreError> {
     })
 }
 
-pub(super) fn memory_from(word: &str) -> Result<Memory, StoreError> {
+pub(crate) fn memory_from(word: &str) -> Result<Memory, StoreError> {
     Ok(match word {
         "main" => Memory::Main,
         "gpu" => Memory::Gpu,
@@ -82,7 +82,7 @@ pub(super) fn memory_from(word: &str) -> Result<Memory, StoreError> {
     })
 }
 
-pub(super) fn backend_from(word: &str) -> Result<Backend, StoreError> {
+pub(crate) fn backend_from(word: &str) -> Result<Backend, StoreError> {
     Ok(match word {
         "cpu" => Backend::Cpu,
         "cuda" => Backend::Cuda,
@@ -91,6 +91,6 @@ pub(super) fn backend_from(word: &str) -> Result<Backend, StoreError> {
     })
 }
 
-pub(super) fn corrupt(reason: impl ToString) -> StoreError {
+pub(crate) fn corrupt(reason: impl ToString) -> StoreError {
     StoreError::Corrupt { reason: reason.to_string() }
 }

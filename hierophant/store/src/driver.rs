@@ -1,0 +1,69 @@
+//! Database drivers: how SQL statements reach a database.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::StoreError;
+use crate::rows::Columns;
+use crate::statement::Statement;
+
+/// Statements of one commit.
+pub(crate) type Batch = Arc<[Statement]>;
+
+/// Conversion of a row into a value.
+pub(crate) trait ReadRow<T>:
+    Fn(&dyn Columns) -> Result<T, StoreError> + Send + 'static
+{
+}
+
+impl<T, F> ReadRow<T> for F where F: Fn(&dyn Columns) -> Result<T, StoreError> + Send + 'static {}
+
+/// A connection to a database.
+#[async_trait]
+pub(crate) trait Driver: Debug + Send + Sync + 'static {
+    /// Runs a statement that only reads, and converts each row; `action` describes the call in an error.
+    /// Rows are converted one by one because a driver's row takes many times the memory of its content.
+    async fn read<T: Send + 'static>(
+        &self,
+        action: &'static str,
+        statement: Statement,
+        read: impl ReadRow<T>,
+    ) -> Result<Vec<T>, StoreError>;
+
+    /// Runs all statements of all batches in one durable transaction.
+    async fn write(&self, batches: Vec<Batch>) -> Result<(), StoreError>;
+
+    /// Checks that the database answers and accepts writes.
+    async fn ping(&self) -> Result<(), StoreError>;
+
+    /// Waits for running writes and closes the database.
+    async fn close(&self);
+}
+
+/// A store on top of a driver.
+#[derive(Debug)]
+pub(crate) struct SqlStore<D>(pub(crate) D);
+
+impl<D: Driver> SqlStore<D> {
+    /// All rows of a query.
+    pub(crate) async fn many<T: Send + 'static>(
+        &self,
+        action: &'static str,
+        statement: Statement,
+        read: impl ReadRow<T>,
+    ) -> Result<Vec<T>, StoreError> {
+        self.0.read(action, statement, read).await
+    }
+
+    /// The row that an index lookup finds.
+    pub(crate) async fn one<T: Send + 'static>(
+        &self,
+        action: &'static str,
+        statement: Statement,
+        read: impl ReadRow<T>,
+    ) -> Result<Option<T>, StoreError> {
+        Ok(self.many(action, statement.point_read(), read).await?.into_iter().next())
+    }
+}

@@ -1,0 +1,101 @@
+//! Errors of the store.
+
+use std::error::Error;
+
+use backon::ExponentialBuilder;
+use sqlx::migrate::MigrateError;
+
+/// An error of a database driver.
+pub type DriverError = Box<dyn Error + Send + Sync>;
+
+/// Why a call to the store failed.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The store cannot be reached or is busy; the same call may succeed later.
+    #[error("store unavailable while {action}")]
+    Unavailable {
+        /// Action that failed.
+        action: &'static str,
+        /// The driver's error.
+        #[source]
+        source: DriverError,
+    },
+    /// The database server cannot be reached or refuses the credentials.
+    #[error("cannot open the database {location}; check `database_url` and the server")]
+    Unreachable {
+        /// Server and database, without user and password.
+        location: String,
+        /// The driver's error.
+        #[source]
+        source: DriverError,
+    },
+    /// A stored record that this version cannot read.
+    #[error("unreadable stored record: {reason}")]
+    Corrupt {
+        /// What is wrong with the record.
+        reason: String,
+    },
+    /// Another Hierophant holds the right to write.
+    #[error(
+        "another Hierophant uses the database {location}; stop it or choose another `database_url`"
+    )]
+    InUse {
+        /// File or server.
+        location: String,
+    },
+    /// The database cannot be used; it was left unchanged.
+    #[error("the database {location} {reason}")]
+    Unusable {
+        /// File or server.
+        location: String,
+        /// What is wrong with the database, and the remedy.
+        reason: String,
+    },
+    /// The schema could not be migrated to this version.
+    #[error("cannot migrate the database {location} to this version's schema")]
+    Schema {
+        /// File or server.
+        location: String,
+        /// The driver's error.
+        #[source]
+        source: DriverError,
+    },
+}
+
+/// Retry policy for [transient](StoreError::is_transient) errors: seven tries within about a minute.
+#[must_use]
+pub fn retry_policy() -> ExponentialBuilder {
+    ExponentialBuilder::default().with_max_times(6)
+}
+
+impl StoreError {
+    /// Whether the same call may succeed later.
+    #[must_use]
+    pub const fn is_transient(&self) -> bool {
+        matches!(self, Self::Unavailable { .. })
+    }
+
+    /// Wraps a driver's error during an action.
+    pub(crate) fn unavailable<E: Into<DriverError>>(
+        action: &'static str,
+    ) -> impl Fn(E) -> Self + Copy {
+        move |source| Self::Unavailable { action, source: source.into() }
+    }
+
+    /// Wraps an error of a migration.
+    pub(crate) fn migration(location: &str, error: MigrateError) -> Self {
+        let location = location.to_owned();
+        let reason = match error {
+            MigrateError::VersionMissing(version) => format!(
+                "comes from a newer version (it has schema change {version}, which this version does not \
+                 know); run that version, or restore a backup made before the upgrade"
+            ),
+            MigrateError::VersionMismatch(version) => format!(
+                "was made by another program (its schema change {version} differs from Hierophant's); choose \
+                 another one"
+            ),
+            error => return Self::Schema { location, source: error.into() },
+        };
+        Self::Unusable { location, reason }
+    }
+}

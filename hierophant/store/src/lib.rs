@@ -1,0 +1,31 @@
+//! The store: durable records of jobs, requests, attempts, artifacts, programs, tokens and settings, in SQLite or
+//! Postgres.
+//!
+//! A promise to a client or a worker leaves only after [`JobStore::commit`] has returned.
+
+mod audit;
+mod browse;
+mod driver;
+mod error;
+mod group;
+mod job_store;
+mod measured;
+mod notices;
+pub mod postgres;
+mod queries;
+mod retention;
+pub mod rows;
+pub mod sqlite;
+mod statement;
+mod usage;
+mod values;
+mod write;
+
+pub use audit::AuditLog;
+pub use browse::{ArtifactFilter, Browse, JobFilter};
+pub use error::{DriverError, StoreError, retry_policy};
+pub use job_store::JobStore;
+pub use measured::CallObserver;
+pub use notices::Notices;
+pub use retention::RetentionStep;
+pub use usage::UsageStore;
