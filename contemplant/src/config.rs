@@ -19,7 +19,6 @@ use url::Url;
 pub use self::docker::DockerSettings;
 pub use self::tls::TlsSettings;
 use crate::gpu;
-use crate::prover_server::socket_of;
 
 /// The commented file that `contemplant init` writes.
 pub const TEMPLATE: &str = include_str!("../contemplant.example.toml");
@@ -242,6 +241,12 @@ impl Config {
         };
         self.modes.clone().unwrap_or_else(|| default.to_vec())
     }
+}
+
+/// The path in an endpoint such as `unix:///tmp/sp1-cuda-0.sock`; a plain path is one too.
+#[must_use]
+pub fn socket_of(endpoint: &str) -> PathBuf {
+    PathBuf::from(endpoint.strip_prefix("unix://").unwrap_or(endpoint))
 }
 
 /// Where Hierophant is reached.

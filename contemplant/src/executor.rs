@@ -8,13 +8,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use network_lib::handshake::{Capabilities, GpuLoad};
 use network_lib::ids::{LeaseId, Sha256Digest};
-use network_lib::job::{
-    BlobInfo, Execution, ExecutionFailureCause, Failure, FailureClass, JobSpec, Phase, Progress,
-};
+use network_lib::job::{Execution, Failure, FailureClass, JobSpec, Phase, Progress};
 use network_lib::metrics::Counter;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::attempt::{JobEvent, Outcome};
 use crate::observed::Observed;
 
 pub mod cpu;
@@ -90,33 +89,6 @@ pub struct Proved {
     pub proof: Vec<u8>,
 }
 
-/// What an attempt tells about itself.
-#[derive(Debug, Clone, PartialEq)]
-pub enum JobEvent {
-    /// It has gone on.
-    Progress(Progress),
-    /// The program has been executed.
-    Executed(Execution),
-    /// It is over, and the machine is free again.
-    Ended(Outcome),
-}
-
-/// How an attempt ended.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Outcome {
-    /// The proof has been handed in.
-    Completed {
-        /// What the execution found.
-        execution: Execution,
-        /// Size and digest of the proof.
-        proof: BlobInfo,
-    },
-    /// There is no proof.
-    Failed(Failure),
-    /// Nothing is to be said of it: it was cancelled, or the program ends.
-    Abandoned,
-}
-
 /// Where an attempt's events go. Cheap to clone; events of one attempt keep their order.
 #[derive(Debug, Clone)]
 pub struct EventSink {
@@ -165,26 +137,10 @@ impl EventSink {
     }
 }
 
-/// A failure without an execution's cause.
-#[must_use]
-pub fn failure(class: FailureClass, message: impl Into<String>) -> Failure {
-    Failure { class, cause: None, out_of_memory: None, message: message.into() }
-}
-
-/// A failure of the execution.
-#[must_use]
-pub fn execution_failure(
-    class: FailureClass,
-    cause: ExecutionFailureCause,
-    message: impl Into<String>,
-) -> Failure {
-    Failure { class, cause: Some(cause), out_of_memory: None, message: message.into() }
-}
-
 /// What a cancelled attempt returns. Nobody reads it.
 #[must_use]
 pub fn cancelled() -> Failure {
-    failure(FailureClass::Infrastructure, "cancelled")
+    Failure::new(FailureClass::Infrastructure, "cancelled")
 }
 
 /// Main memory of this machine in bytes, 0 if it cannot be known.

@@ -5,6 +5,7 @@
 //! an [`executor`]. [`run`] ties the three together and keeps nothing global, so that a test can have
 //! several Contemplants in one process.
 
+pub mod attempt;
 pub mod config;
 pub mod doctor;
 pub mod executor;

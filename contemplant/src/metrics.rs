@@ -24,7 +24,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use self::labels::{AttemptLabels, DirectionLabels, GpuLabels, ModeLabels, PhaseLabels};
-use crate::executor::Outcome;
+use crate::attempt::Outcome;
 
 /// How this program's part of the page about all metrics begins.
 const PAGE: &str = "

@@ -9,9 +9,8 @@ use network_lib::job::{Phase, Progress, ProofMode};
 use network_lib::trace::{self, Span, SpanContext};
 use tokio::time::Instant;
 
-use crate::executor::{JobEvent, Outcome};
+use crate::attempt::{Job, JobEvent, Outcome};
 use crate::metrics::Metrics;
-use crate::runner::{Job, lease_hint};
 
 /// Progress of the same step is logged at most this often.
 const LOG_INTERVAL: Duration = Duration::from_secs(15);
@@ -59,7 +58,7 @@ impl Observed {
             // The trace of a job has the job's id.
             job_id = attempt.as_ref().map(|place| place.trace_id().to_string()),
             // A whole lease id would let a reader of the log fetch the job's input.
-            lease = lease_hint(job.lease_id),
+            lease = job.lease_id.hint(),
             vk = %job.spec.vk_hash,
             mode = %job.spec.mode,
         );
@@ -73,7 +72,7 @@ impl Observed {
     /// A proof of an earlier process that is handed in now.
     #[must_use]
     pub fn resume(lease_id: LeaseId, metrics: Metrics) -> Self {
-        let log = tracing::info_span!("job", lease = lease_hint(lease_id));
+        let log = tracing::info_span!("job", lease = lease_id.hint());
         Self::new(log, metrics, None, None)
     }
 

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use network_lib::ids::LeaseId;
-use network_lib::job::{BlobInfo, Failure, FailureClass, JobSpec, Phase};
+use network_lib::job::{Failure, FailureClass, JobSpec, Phase};
 use network_lib::secret::Secret;
 use network_lib::upload::{self, DecodeError};
 use network_lib::{task, wire};
@@ -19,27 +19,13 @@ use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use self::transfer::{Transfer, TransferError};
+use crate::attempt::{Job, Outcome};
 use crate::config::{Config, Endpoints};
-use crate::executor::{EventSink, Executor, Outcome, ProveJob, Proved, failure};
+use crate::executor::{EventSink, Executor, ProveJob, Proved};
 use crate::finished::{FinishedProof, FinishedProofs};
 use crate::metrics::Metrics;
 use crate::observed::Observed;
 use crate::trust::Trust;
-
-/// An attempt as Hierophant hands it out.
-#[derive(Debug, Clone)]
-pub struct Job {
-    /// The attempt.
-    pub lease_id: LeaseId,
-    /// What to prove.
-    pub spec: JobSpec,
-    /// The program as it will arrive.
-    pub program: BlobInfo,
-    /// The input as it will arrive.
-    pub stdin: BlobInfo,
-    /// The attempt's place in the job's trace, as W3C's `traceparent`.
-    pub traceparent: Option<String>,
-}
 
 /// Carries attempts through.
 pub struct Runner {
@@ -71,7 +57,7 @@ impl From<Failure> for Stop {
 
 impl From<TransferError> for Stop {
     fn from(error: TransferError) -> Self {
-        failure(FailureClass::Infrastructure, error.to_string()).into()
+        Failure::new(FailureClass::Infrastructure, error.to_string()).into()
     }
 }
 
@@ -207,7 +193,7 @@ impl Runner {
         let kept = tokio::task::spawn_blocking(move || finished.keep(lease_id, execution, proof));
         kept.await.map_err(|error| {
             let message = format!("keeping the proof has failed: {error}");
-            failure(FailureClass::Worker, message).into()
+            Failure::new(FailureClass::Worker, message).into()
         })
     }
 
@@ -261,11 +247,11 @@ impl Runner {
                 spec.circuit_version,
                 capabilities.circuit_versions.join(", ")
             );
-            return Err(failure(FailureClass::Request, message));
+            return Err(Failure::new(FailureClass::Request, message));
         }
         if !capabilities.modes.contains(&spec.mode) {
             let message = format!("{} proofs are not offered here", spec.mode);
-            return Err(failure(FailureClass::Infrastructure, message));
+            return Err(Failure::new(FailureClass::Infrastructure, message));
         }
         Ok(())
     }
@@ -286,7 +272,7 @@ impl Runner {
             Ok::<_, Failure>((elf, stdin))
         });
         let (elf, stdin) = unpacked.await.map_err(|error| {
-            failure(FailureClass::Worker, format!("unpacking has failed: {error}"))
+            Failure::new(FailureClass::Worker, format!("unpacking has failed: {error}"))
         })??;
         let program_digest = program.sha256;
         Ok(ProveJob { spec, program_digest, elf: Arc::new(elf), stdin })
@@ -298,15 +284,10 @@ fn follow(events: EventSink, work: impl Future<Output = Outcome> + Send + 'stati
     task::spawn("attempt", async move {
         let outcome = task::spawn("work", work).await.unwrap_or_else(|error| {
             tracing::error!(%error, "an attempt has panicked");
-            Outcome::Failed(failure(FailureClass::Worker, "the Contemplant has a fault"))
+            Outcome::Failed(Failure::new(FailureClass::Worker, "the Contemplant has a fault"))
         });
         events.ended(outcome);
     });
-}
-
-/// Enough of a lease id to follow an attempt through a log.
-pub(crate) fn lease_hint(lease_id: LeaseId) -> String {
-    hex::encode(&lease_id.as_bytes()[..4])
 }
 
 fn unpack(file: NamedTempFile, limit: u64) -> Result<Vec<u8>, DecodeError> {
@@ -316,10 +297,10 @@ fn unpack(file: NamedTempFile, limit: u64) -> Result<Vec<u8>, DecodeError> {
 
 fn unusable(what: &str, error: DecodeError) -> Failure {
     match error {
-        DecodeError::File(error) => failure(
+        DecodeError::File(error) => Failure::new(
             FailureClass::Infrastructure,
             format!("the downloaded {what} is unreadable: {error}"),
         ),
-        error => failure(FailureClass::Request, format!("the {what} cannot be used: {error}")),
+        error => Failure::new(FailureClass::Request, format!("the {what} cannot be used: {error}")),
     }
 }

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use sp1_primitives::SP1_CRATE_VERSION;
 
-use crate::config::Config;
+use crate::config::{Config, socket_of};
 use crate::executor::cuda;
-use crate::prover_server::{docker, socket_of};
+use crate::prover_server::docker;
 
 type Look = (&'static str, Result<String, String>);
 

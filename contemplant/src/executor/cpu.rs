@@ -24,11 +24,11 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::encode::encode;
-use super::execute::{Executed, Settings, decode_stdin, execute};
+use super::execute::{Executed, Prepared, prepare};
 use super::keys::KeyFiles;
 use super::mode::sp1_mode;
 use super::program::Programs;
-use super::{EventSink, Executor, ProveJob, Proved, cancelled, failure, memory_bytes};
+use super::{EventSink, Executor, ProveJob, Proved, cancelled, memory_bytes};
 
 /// How often progress is told.
 const TICK: Duration = Duration::from_secs(2);
@@ -94,7 +94,7 @@ impl CpuExecutor {
         let proving = self.runtime.run(ready.node.prove(assignment, cancel.clone()));
         let outcome = self.with_progress(ready, mode, proving, events).await;
         let not_made = |reason: String| {
-            failure(FailureClass::Worker, format!("the proof could not be made: {reason}"))
+            Failure::new(FailureClass::Worker, format!("the proof could not be made: {reason}"))
         };
         let proof = outcome.and_then(|proof| proof).map_err(not_made)?;
         if proof.public_values.as_slice() != executed.public_values.as_slice() {
@@ -104,36 +104,27 @@ impl CpuExecutor {
         Ok(Proved { execution: executed.execution, proof })
     }
 
-    /// Everything up to the proof itself.
+    /// Executes the job, and says what is to be proved.
     async fn prepare(
         &self,
         ready: &Ready,
         job: ProveJob,
         events: &EventSink,
     ) -> Result<(Assignment, Executed), Failure> {
-        events.phase(Phase::SettingUp);
-        let program = ready.programs.prepare(&self.runtime, &job).await?;
         let mode = job.spec.mode;
-        let settings = Settings::of(&job.spec, true);
-        let stdin = tokio::task::spawn_blocking(move || decode_stdin(&job.stdin))
-            .await
-            .map_err(|error| failure(FailureClass::Worker, error.to_string()))??;
-
-        events.phase(Phase::Executing);
-        let elf = Arc::clone(&program.elf);
-        let node = ready.programs.node();
-        let executed = execute(&self.runtime, node, elf, stdin.clone(), settings).await?;
-        events.executed(executed.execution);
-        let sp1_mode = sp1_mode(mode);
-        let tally = Tally::new(
-            sp1_mode,
-            executed.execution.cycles,
-            executed.clock_ticks,
-            self.lock_pace().get(&mode).copied(),
-        );
-        let elf = Arc::clone(&program.elf);
-        let key = program.key.clone();
-        Ok((Assignment { elf, key, stdin, mode: sp1_mode, tally }, executed))
+        let prepared = prepare(&self.runtime, &ready.programs, job, true, events).await?;
+        let Prepared { program, stdin, executed } = prepared;
+        let (cycles, ticks) = (executed.execution.cycles, executed.clock_ticks);
+        let past_pace = self.lock_pace().get(&mode).copied();
+        let mode = sp1_mode(mode);
+        let assignment = Assignment {
+            elf: Arc::clone(&program.elf),
+            key: program.key.clone(),
+            stdin,
+            mode,
+            tally: Tally::new(mode, cycles, ticks, past_pace),
+        };
+        Ok((assignment, executed))
     }
 
     /// Tells how far the proof is until it is there.
@@ -179,7 +170,7 @@ impl Executor for CpuExecutor {
         cancel: CancellationToken,
     ) -> Result<Proved, Failure> {
         let Some(ready) = self.ready.get() else {
-            return Err(failure(FailureClass::Infrastructure, "the prover is still starting"));
+            return Err(Failure::new(FailureClass::Infrastructure, "the prover is still starting"));
         };
         self.run(ready, job, &events, &cancel).await
     }

@@ -16,10 +16,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use network_lib::handshake::{Backend, Capabilities, Gpu, GpuLoad};
-use network_lib::job::{Failure, FailureClass, Phase, ProofMode};
+use network_lib::job::{Failure, FailureClass, ProofMode};
 use network_lib::metrics::Counter;
 use network_lib::task;
-use sp1_core_machine::io::SP1Stdin;
 use sp1_node::ProverRuntime;
 use sp1_prover::SP1_CIRCUIT_VERSION;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -31,10 +30,10 @@ use self::pace::{Pace, Subject};
 use self::session::Session;
 use self::slot::{Slot, State, Work, why_not};
 use super::encode::encode;
-use super::execute::{Executed, Settings, decode_stdin, execute};
+use super::execute::{Prepared, prepare};
 use super::keys::KeyFiles;
-use super::program::{Program, Programs};
-use super::{EventSink, Executor, ProveJob, Proved, cancelled, failure, memory_bytes};
+use super::program::Programs;
+use super::{EventSink, Executor, ProveJob, Proved, cancelled, memory_bytes};
 use crate::prover_server::ProverServer;
 
 /// How long all servers together may take to end with the program.
@@ -133,25 +132,6 @@ impl CudaExecutor {
         })
     }
 
-    async fn prepare(
-        &self,
-        job: ProveJob,
-        events: &EventSink,
-    ) -> Result<(Arc<Program>, Arc<SP1Stdin>, Executed), Failure> {
-        events.phase(Phase::SettingUp);
-        let program = self.programs.prepare(&self.runtime, &job).await?;
-        let settings = Settings::of(&job.spec, true);
-        let stdin = tokio::task::spawn_blocking(move || decode_stdin(&job.stdin))
-            .await
-            .map_err(|error| failure(FailureClass::Worker, error.to_string()))??;
-        events.phase(Phase::Executing);
-        let elf = Arc::clone(&program.elf);
-        let node = self.programs.node();
-        let executed = execute(&self.runtime, node, elf, stdin.clone(), settings).await?;
-        events.executed(executed.execution);
-        Ok((program, Arc::new(stdin), executed))
-    }
-
     async fn run(
         &self,
         job: ProveJob,
@@ -159,23 +139,23 @@ impl CudaExecutor {
         cancel: CancellationToken,
     ) -> Result<Proved, Failure> {
         let (digest, mode) = (job.program_digest, job.spec.mode);
-        let preparation = self.prepare(job, &events);
-        let (program, stdin, executed) =
-            cancel.run_until_cancelled(preparation).await.unwrap_or_else(|| Err(cancelled()))?;
+        let preparation = prepare(&self.runtime, &self.programs, job, true, &events);
+        let prepared = cancel.run_until_cancelled(preparation).await;
+        let Prepared { program, stdin, executed } = prepared.unwrap_or_else(|| Err(cancelled()))?;
 
         if let Some(reason) = why_not(&self.states.borrow()) {
-            return Err(failure(FailureClass::Infrastructure, reason));
+            return Err(Failure::new(FailureClass::Infrastructure, reason));
         }
         let (reply, answer) = oneshot::channel();
         let cycles = executed.execution.cycles;
         let subject = Subject { program: digest, mode, cycles };
-        let work = Work { subject, program, stdin, events, cancel, reply };
-        let gone = |_| failure(FailureClass::Infrastructure, "the Contemplant ends");
+        let work = Work { subject, program, stdin: Arc::new(stdin), events, cancel, reply };
+        let gone = |_| Failure::new(FailureClass::Infrastructure, "the Contemplant ends");
         self.work.send(work).await.map_err(|_| gone(()))?;
         let proof = answer.await.map_err(|_| gone(()))??;
 
         let not_made = |reason: String| {
-            failure(FailureClass::Worker, format!("the proof could not be made: {reason}"))
+            Failure::new(FailureClass::Worker, format!("the proof could not be made: {reason}"))
         };
         if proof.public_values.as_slice() != executed.public_values.as_slice() {
             return Err(not_made("it commits other public values than the execution".to_owned()));

@@ -8,14 +8,17 @@ use std::sync::Arc;
 
 use bincode::Options;
 use network_lib::ids::Sha256Digest;
-use network_lib::job::{Execution, ExecutionFailureCause as Cause, Failure, FailureClass, JobSpec};
+use network_lib::job::{
+    Execution, ExecutionFailureCause as Cause, Failure, FailureClass, JobSpec, Phase,
+};
 use sp1_core_executor::{ExecutionError, SP1Context};
 use sp1_core_machine::io::SP1Stdin;
 use sp1_node::{LightNode, ProverRuntime, panic_message};
 use sp1_primitives::io::SP1PublicValues;
 use tokio::task::JoinError;
 
-use super::{execution_failure, failure};
+use super::program::{Program, Programs};
+use super::{EventSink, ProveJob};
 
 /// What a run found.
 pub(super) struct Executed {
@@ -26,15 +29,15 @@ pub(super) struct Executed {
 }
 
 /// How to run a program.
-pub(super) struct Settings {
-    pub(super) cycle_limit: Option<u64>,
-    pub(super) gas_limit: Option<u64>,
+struct Settings {
+    cycle_limit: Option<u64>,
+    gas_limit: Option<u64>,
     /// Whether proofs inside the input are verified. Mock proofs are none, so a mock prover must not.
-    pub(super) verify_input_proofs: bool,
+    verify_input_proofs: bool,
 }
 
 impl Settings {
-    pub(super) fn of(spec: &JobSpec, verify_input_proofs: bool) -> Self {
+    fn of(spec: &JobSpec, verify_input_proofs: bool) -> Self {
         let limit = |limit: u64| (limit != 0 && limit != u64::MAX).then_some(limit);
         Self {
             cycle_limit: limit(spec.cycle_limit),
@@ -44,8 +47,37 @@ impl Settings {
     }
 }
 
+/// A job that has been executed and can be proved.
+pub(super) struct Prepared {
+    pub(super) program: Arc<Program>,
+    pub(super) stdin: SP1Stdin,
+    pub(super) executed: Executed,
+}
+
+/// Makes a job's program ready and executes it, with its events.
+pub(super) async fn prepare(
+    runtime: &ProverRuntime,
+    programs: &Programs,
+    job: ProveJob,
+    verify_input_proofs: bool,
+    events: &EventSink,
+) -> Result<Prepared, Failure> {
+    events.phase(Phase::SettingUp);
+    let program = programs.prepare(runtime, &job).await?;
+    let settings = Settings::of(&job.spec, verify_input_proofs);
+    // An input may be large, so not on the threads that keep connections.
+    let stdin = tokio::task::spawn_blocking(move || decode_stdin(&job.stdin))
+        .await
+        .map_err(|error| Failure::new(FailureClass::Worker, error.to_string()))??;
+    events.phase(Phase::Executing);
+    let elf = Arc::clone(&program.elf);
+    let executed = execute(runtime, programs.node(), elf, stdin.clone(), settings).await?;
+    events.executed(executed.execution);
+    Ok(Prepared { program, stdin, executed })
+}
+
 /// Reads a program's input.
-pub(super) fn decode_stdin(bytes: &[u8]) -> Result<SP1Stdin, Failure> {
+fn decode_stdin(bytes: &[u8]) -> Result<SP1Stdin, Failure> {
     // The SDK's `bincode::deserialize` has the same encoding; the limit keeps a false length prefix
     // from being believed.
     bincode::DefaultOptions::new()
@@ -54,12 +86,12 @@ pub(super) fn decode_stdin(bytes: &[u8]) -> Result<SP1Stdin, Failure> {
         .with_limit(bytes.len() as u64)
         .deserialize(bytes)
         .map_err(|error| {
-            failure(FailureClass::Request, format!("the input is not an SP1Stdin: {error}"))
+            Failure::new(FailureClass::Request, format!("the input is not an SP1Stdin: {error}"))
         })
 }
 
 /// Runs a program to its end.
-pub(super) async fn execute(
+async fn execute(
     runtime: &ProverRuntime,
     node: &LightNode,
     elf: Arc<Vec<u8>>,
@@ -81,11 +113,8 @@ pub(super) async fn execute(
 
     if report.exit_code != 0 {
         let message = format!("the program ended with exit code {}", report.exit_code);
-        return Err(execution_failure(
-            FailureClass::Guest,
-            Cause::HaltWithNonZeroExitCode,
-            message,
-        ));
+        let failure = Failure::new(FailureClass::Guest, message);
+        return Err(failure.caused_by(Cause::HaltWithNonZeroExitCode));
     }
     let execution = Execution {
         cycles: report.total_instruction_count(),
@@ -108,18 +137,19 @@ fn check_limits(execution: &Execution, settings: &Settings) -> Result<(), Failur
         && gas > limit
     {
         let message = format!("the program used {gas} gas, more than the limit of {limit}");
-        return Err(execution_failure(FailureClass::Request, Cause::ExceededGasLimit, message));
+        let failure = Failure::new(FailureClass::Request, message);
+        return Err(failure.caused_by(Cause::ExceededGasLimit));
     }
     Ok(())
 }
 
 fn too_many_cycles(limit: u64) -> Failure {
     let message = format!("the program runs for more than the limit of {limit} cycles");
-    execution_failure(FailureClass::Request, Cause::ExceededCycleLimit, message)
+    Failure::new(FailureClass::Request, message).caused_by(Cause::ExceededCycleLimit)
 }
 
 fn could_not_load(reason: &str) -> Failure {
-    failure(FailureClass::Guest, format!("the program could not be loaded: {reason}"))
+    Failure::new(FailureClass::Guest, format!("the program could not be loaded: {reason}"))
 }
 
 /// Whose fault SP1's error is, and what a client calls it.
@@ -135,7 +165,7 @@ fn classify(error: anyhow::Error) -> Failure {
     };
     let text = format!("{error:#}");
     if text.starts_with("deferred proof") {
-        return failure(
+        return Failure::new(
             FailureClass::Request,
             format!("a proof in the input is not valid: {text}"),
         );
@@ -143,7 +173,7 @@ fn classify(error: anyhow::Error) -> Failure {
     if text.starts_with("failed to dissassemble") {
         return could_not_load(&text);
     }
-    failure(FailureClass::Worker, format!("the program could not be executed: {text}"))
+    Failure::new(FailureClass::Worker, format!("the program could not be executed: {text}"))
 }
 
 fn classify_execution(error: ExecutionError) -> Failure {
@@ -152,10 +182,10 @@ fn classify_execution(error: ExecutionError) -> Failure {
         // SP1 was given one more than the request allows.
         E::ExceededCycleLimit(limit) => return too_many_cycles(limit.saturating_sub(1)),
         E::KilledByMemoryMonitor(_) | E::ChildKilled() | E::InvalidShardingState() => {
-            return failure(FailureClass::Worker, error.to_string());
+            return Failure::new(FailureClass::Worker, error.to_string());
         }
         E::Other(text) if text.starts_with("failed") => {
-            return failure(FailureClass::Worker, error.to_string());
+            return Failure::new(FailureClass::Worker, error.to_string());
         }
         E::InvalidMemoryAccess(..)
         | E::InvalidMemoryAccessUntrustedProgram(_)
@@ -168,12 +198,8 @@ fn classify_execution(error: ExecutionError) -> Failure {
         E::UnexpectedExitCode(_) => Some(Cause::HaltWithNonZeroExitCode),
         E::UnconstrainedCycleLimitExceeded(_) | E::TooMuchMemory() | E::Other(_) => None,
     };
-    Failure {
-        class: FailureClass::Guest,
-        cause,
-        out_of_memory: None,
-        message: format!("the program failed: {error}"),
-    }
+    let failure = Failure::new(FailureClass::Guest, format!("the program failed: {error}"));
+    Failure { cause, ..failure }
 }
 
 #[cfg(test)]

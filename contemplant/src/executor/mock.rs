@@ -14,11 +14,11 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::execute::{Settings, decode_stdin, execute};
+use super::execute::{Prepared, prepare};
 use super::keys::KeyFiles;
 use super::mode::sp1_mode;
 use super::program::Programs;
-use super::{EventSink, Executor, ProveJob, Proved, cancelled, failure, memory_bytes};
+use super::{EventSink, Executor, ProveJob, Proved, cancelled, memory_bytes};
 
 /// How often progress is told.
 const TICK: Duration = Duration::from_millis(500);
@@ -62,21 +62,14 @@ impl MockExecutor {
     }
 
     async fn run(&self, job: ProveJob, events: &EventSink) -> Result<Proved, Failure> {
-        events.phase(Phase::SettingUp);
-        let program = self.programs.prepare(&self.runtime, &job).await?;
-        let stdin = decode_stdin(&job.stdin)?;
-        events.phase(Phase::Executing);
-        let settings = Settings::of(&job.spec, false);
-        let elf = Arc::clone(&program.elf);
-        let node = self.programs.node();
-        let executed = execute(&self.runtime, node, elf, stdin, settings).await?;
-        events.executed(executed.execution);
+        let mode = sp1_mode(job.spec.mode);
+        let prepared = prepare(&self.runtime, &self.programs, job, false, events).await?;
+        let Prepared { program, executed, .. } = prepared;
         self.pretend(&executed.execution, events).await;
 
-        let mode = sp1_mode(job.spec.mode);
         let proof = mock_proof(&program.key, executed.public_values, mode);
         let proof = bincode::serialize(&proof).map_err(|error| {
-            failure(FailureClass::Worker, format!("the proof could not be encoded: {error}"))
+            Failure::new(FailureClass::Worker, format!("the proof could not be encoded: {error}"))
         })?;
         Ok(Proved { execution: executed.execution, proof })
     }

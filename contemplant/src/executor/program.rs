@@ -12,8 +12,8 @@ use network_lib::job::{Failure, FailureClass};
 use sp1_node::{LightNode, ProverRuntime};
 use sp1_prover::{HashableKey, SP1VerifyingKey};
 
+use super::ProveJob;
 use super::keys::KeyFiles;
-use super::{ProveJob, failure};
 
 /// How many programs are kept. An ELF and its key take a few megabytes.
 const KEPT: usize = 8;
@@ -64,7 +64,7 @@ impl Programs {
                 "the uploaded program does not match its registered verifying key; its own is {}",
                 program.hash
             );
-            return Err(failure(FailureClass::Request, message));
+            return Err(Failure::new(FailureClass::Request, message));
         }
         Ok(program)
     }
@@ -88,7 +88,10 @@ impl Programs {
             .await
             .and_then(|outcome| outcome.map_err(|error| format!("{error:#}")))
             .map_err(|reason| {
-                failure(FailureClass::Guest, format!("the program could not be loaded: {reason}"))
+                Failure::new(
+                    FailureClass::Guest,
+                    format!("the program could not be loaded: {reason}"),
+                )
             })?;
         match bincode::serialize(&key) {
             Ok(bytes) => self.keys.save(digest, &bytes),

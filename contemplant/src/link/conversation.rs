@@ -4,15 +4,15 @@ use std::time::Duration;
 
 use network_lib::handshake::Welcome;
 use network_lib::ids::LeaseId;
-use network_lib::job::FailureClass;
+use network_lib::job::{Failure, FailureClass};
 use network_lib::wire::{FromWorker, ToWorker};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::leave::SHUTTING_DOWN;
 use super::socket::{Heard, Lost, Socket};
 use super::{End, Link};
-use crate::executor::{EventSink, JobEvent, failure};
-use crate::runner::{Job, lease_hint};
+use crate::attempt::{Job, JobEvent};
+use crate::executor::EventSink;
 
 /// After this many heartbeat intervals without a word the connection is dead.
 const SILENT_INTERVALS: u32 = 4;
@@ -41,17 +41,18 @@ impl Link {
     fn resume(&mut self, wanted: &[LeaseId]) {
         let resumption = self.held.resume(wanted);
         for lease_id in resumption.unwanted {
-            tracing::info!(lease = lease_hint(lease_id), "an attempt is not wanted any more");
+            tracing::info!(lease = lease_id.hint(), "an attempt is not wanted any more");
             self.runner.forget_proof(lease_id);
         }
         for (proof, cancel) in resumption.finished {
-            tracing::info!(lease = lease_hint(proof.lease_id), "handing in an earlier proof");
+            tracing::info!(lease = proof.lease_id.hint(), "handing in an earlier proof");
             let sink = EventSink::new(proof.lease_id, self.sink.clone());
             self.runner.resume(proof, sink, cancel);
         }
         for lease_id in resumption.unknown {
-            tracing::warn!(lease = lease_hint(lease_id), "an attempt that is wanted is not here");
-            let failure = failure(FailureClass::Infrastructure, "the attempt is not held here");
+            tracing::warn!(lease = lease_id.hint(), "an attempt that is wanted is not here");
+            let failure =
+                Failure::new(FailureClass::Infrastructure, "the attempt is not held here");
             self.held.over(lease_id, Some(FromWorker::Failed { lease_id, failure }));
         }
     }
@@ -119,7 +120,7 @@ impl Link {
             }
             Heard::Message(ToWorker::Cancel { lease_id, reason }) => {
                 let known = self.held.cancel(lease_id);
-                tracing::info!(lease = lease_hint(lease_id), reason, known, "attempt cancelled");
+                tracing::info!(lease = lease_id.hint(), reason, known, "attempt cancelled");
                 self.runner.forget_proof(lease_id);
             }
             Heard::Message(ToWorker::Settled { lease_id }) => {
@@ -149,12 +150,12 @@ impl Link {
             }
         };
         let Some(cancel) = self.held.start(lease_id) else {
-            tracing::warn!(lease = lease_hint(lease_id), "an attempt came twice");
+            tracing::warn!(lease = lease_id.hint(), "an attempt came twice");
             return;
         };
         if let Some(obstacle) = obstacle {
-            tracing::warn!(lease = lease_hint(lease_id), obstacle, "attempt not taken");
-            let failure = failure(FailureClass::Infrastructure, obstacle);
+            tracing::warn!(lease = lease_id.hint(), obstacle, "attempt not taken");
+            let failure = Failure::new(FailureClass::Infrastructure, obstacle);
             self.held.over(lease_id, Some(FromWorker::Failed { lease_id, failure }));
             return;
         }

@@ -183,12 +183,7 @@ mod tests {
     use crate::finished::FinishedProofs;
 
     fn failed(lease_id: LeaseId) -> FromWorker {
-        let failure = Failure {
-            class: FailureClass::Guest,
-            cause: None,
-            out_of_memory: None,
-            message: "no".to_owned(),
-        };
+        let failure = Failure::new(FailureClass::Guest, "no");
         FromWorker::Failed { lease_id, failure }
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::time::Duration;
 
-use network_lib::job::FailureClass;
+use network_lib::job::{Failure, FailureClass};
 use network_lib::signal::Shutdown;
 use network_lib::wire::{FromWorker, ToWorker};
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
@@ -12,7 +12,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::socket::{Heard, Socket};
 use super::{End, Link};
-use crate::executor::failure;
 
 /// At the end, how long Hierophant may take to confirm what it is told.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -73,7 +72,7 @@ impl Link {
         for lease_id in self.held.running() {
             if !self.runner.holds_proof(lease_id) {
                 self.held.cancel(lease_id);
-                let failure = failure(FailureClass::Infrastructure, SHUTTING_DOWN);
+                let failure = Failure::new(FailureClass::Infrastructure, SHUTTING_DOWN);
                 socket.send(&FromWorker::Failed { lease_id, failure }).await?;
                 given_back.insert(lease_id);
             }

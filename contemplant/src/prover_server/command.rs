@@ -21,7 +21,7 @@ use tokio::time::timeout;
 
 use self::leftover::{Leftover, MARK};
 use super::log::{Lines, ServerLog};
-use super::{Death, LOG_FILTER, ProverServer, RunningServer, Unavailable};
+use super::server::{Connection, Death, LOG_FILTER, ProverServer, RunningServer, Unavailable};
 
 /// How long the last words of a process that has ended may take to be read.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -102,27 +102,24 @@ impl ProverServer for CommandServer {
             child.stderr.take().map(|output| read(output, log.clone())),
         ];
         let readers = readers.into_iter().flatten().collect();
-        Ok(Box::new(Running { child, id, socket, log, readers, leftover: self.leftover.clone() }))
+        let connection = Connection { socket, log };
+        let leftover = self.leftover.clone();
+        Ok(Box::new(Running { child, id, connection, readers, leftover }))
     }
 }
 
 struct Running {
     child: Child,
     id: u32,
-    socket: PathBuf,
-    log: ServerLog,
+    connection: Connection,
     readers: Vec<JoinHandle<()>>,
     leftover: Leftover,
 }
 
 #[async_trait]
 impl RunningServer for Running {
-    fn socket(&self) -> &Path {
-        &self.socket
-    }
-
-    fn log(&self) -> &ServerLog {
-        &self.log
+    fn connection(&self) -> &Connection {
+        &self.connection
     }
 
     fn memory_bytes(&self) -> Option<u64> {
@@ -142,8 +139,8 @@ impl RunningServer for Running {
         };
         let _ = timeout(LAST_WORDS, all_read).await;
         Death {
-            reason: format!("the prover server {how}; {}", self.log.last_words()),
-            out_of_memory: self.log.tells_of_memory(),
+            reason: format!("the prover server {how}; {}", self.log().last_words()),
+            out_of_memory: self.log().tells_of_memory(),
         }
     }
 
@@ -153,7 +150,7 @@ impl RunningServer for Running {
         let _ = self.child.kill().await;
         // And those that have left the group.
         self.leftover.end().await;
-        let _ = std::fs::remove_file(&self.socket);
+        let _ = std::fs::remove_file(self.socket());
     }
 }
 

@@ -20,7 +20,7 @@ use tokio::time::timeout;
 use self::container::Place;
 use self::watch::Watch;
 use super::log::ServerLog;
-use super::{Death, ProverServer, RunningServer, Unavailable};
+use super::server::{Connection, Death, ProverServer, RunningServer, Unavailable};
 use crate::config::DockerSettings;
 
 /// Seconds that a call of the engine may take; pulling, waiting and logs are not bound by it.
@@ -121,27 +121,23 @@ impl ProverServer for DockerServer {
         let id = self.create(&engine, &place).await?;
         let log = ServerLog::default();
         let (watch, tasks) = watch::start(&engine, &id, &log);
-        Ok(Box::new(Running { engine, id, socket: place.socket(), log, watch, tasks }))
+        let connection = Connection { socket: place.socket(), log };
+        Ok(Box::new(Running { engine, id, connection, watch, tasks }))
     }
 }
 
 struct Running {
     engine: Docker,
     id: String,
-    socket: PathBuf,
-    log: ServerLog,
+    connection: Connection,
     watch: Watch,
     tasks: Vec<JoinHandle<()>>,
 }
 
 #[async_trait]
 impl RunningServer for Running {
-    fn socket(&self) -> &Path {
-        &self.socket
-    }
-
-    fn log(&self) -> &ServerLog {
-        &self.log
+    fn connection(&self) -> &Connection {
+        &self.connection
     }
 
     fn memory_bytes(&self) -> Option<u64> {
@@ -157,7 +153,7 @@ impl RunningServer for Running {
         if timeout(REMOVAL_LIMIT, remove(&self.engine, &self.id)).await.is_err() {
             tracing::warn!("a container could not be removed in time; the next start removes it");
         }
-        let _ = std::fs::remove_file(&self.socket);
+        let _ = std::fs::remove_file(self.socket());
     }
 }
 

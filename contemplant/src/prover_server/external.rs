@@ -2,12 +2,12 @@
 
 use std::future;
 use std::os::unix::fs::FileTypeExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use async_trait::async_trait;
 
 use super::log::ServerLog;
-use super::{Death, ProverServer, RunningServer, Unavailable};
+use super::server::{Connection, Death, ProverServer, RunningServer, Unavailable};
 
 /// The server behind `prover_endpoint`.
 #[derive(Debug)]
@@ -37,7 +37,8 @@ impl ProverServer for ExternalServer {
         let path = self.socket.display();
         match std::fs::metadata(&self.socket) {
             Ok(metadata) if metadata.file_type().is_socket() => {
-                Ok(Box::new(Running { socket: self.socket.clone(), log: ServerLog::default() }))
+                let (socket, log) = (self.socket.clone(), ServerLog::default());
+                Ok(Box::new(Running { connection: Connection { socket, log } }))
             }
             Ok(_) => Err(Unavailable(format!(
                 "{path} is not a socket; set `prover_endpoint` to the one on which the prover server \
@@ -51,18 +52,13 @@ impl ProverServer for ExternalServer {
 }
 
 struct Running {
-    socket: PathBuf,
-    log: ServerLog,
+    connection: Connection,
 }
 
 #[async_trait]
 impl RunningServer for Running {
-    fn socket(&self) -> &Path {
-        &self.socket
-    }
-
-    fn log(&self) -> &ServerLog {
-        &self.log
+    fn connection(&self) -> &Connection {
+        &self.connection
     }
 
     /// Its end shows on the connection alone.

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use contemplant::executor::{Executor, JobEvent};
+use contemplant::attempt::JobEvent;
+use contemplant::executor::Executor;
 use contemplant::prover_server::command::CommandServer;
 use gpu_stand_in::Behaviour;
 use gpu_stand_in::behaviour::{Fault, behaviour_file};

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use contemplant::attempt::JobEvent;
 use contemplant::executor::cuda::{CudaExecutor, CudaSettings};
 use contemplant::executor::keys::KeyFiles;
-use contemplant::executor::{EventSink, Executor, JobEvent, ProveJob, Proved};
+use contemplant::executor::{EventSink, Executor, ProveJob, Proved};
 use contemplant::prover_server::ProverServer;
 use gpu_stand_in::Behaviour;
 use gpu_stand_in::behaviour::{Fault, behaviour_file};

@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
-use contemplant::executor::{Outcome, failure};
+use contemplant::attempt::Outcome;
 use contemplant::metrics::Metrics;
 use network_lib::handshake::{Gpu, GpuLoad};
-use network_lib::job::{FailureClass, Phase, ProofMode};
+use network_lib::job::{Failure, FailureClass, Phase, ProofMode};
 use network_lib::metrics::Counter;
 use test_peers::queries;
 
@@ -17,7 +17,7 @@ fn the_figures_follow_an_attempt() {
     let connection = metrics.connected();
     metrics.attempt_began();
     metrics.phase_ended(ProofMode::Core, Phase::Proving, Duration::from_secs(2));
-    metrics.attempt_ended(&Outcome::Failed(failure(FailureClass::Worker, "no")));
+    metrics.attempt_ended(&Outcome::Failed(Failure::new(FailureClass::Worker, "no")));
     metrics.proved(ProofMode::Core, Duration::from_secs(3));
     metrics.received(7);
     starts.inc();

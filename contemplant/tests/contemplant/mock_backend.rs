@@ -4,9 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use contemplant::attempt::JobEvent;
 use contemplant::executor::keys::KeyFiles;
 use contemplant::executor::mock::MockExecutor;
-use contemplant::executor::{EventSink, Executor, JobEvent, ProveJob, Proved};
+use contemplant::executor::{EventSink, Executor, ProveJob, Proved};
 use network_lib::ids::{LeaseId, Sha256Digest, VkHash};
 use network_lib::job::{ExecutionFailureCause, Failure, FailureClass, JobSpec, ProofMode};
 use sha2::{Digest, Sha256};

@@ -3,10 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use contemplant::executor::{JobEvent, Outcome};
+use contemplant::attempt::{Job, JobEvent, Outcome};
 use contemplant::metrics::Metrics;
 use contemplant::observed::Observed;
-use contemplant::runner::Job;
 use network_lib::ids::{LeaseId, Sha256Digest, VkHash};
 use network_lib::job::{BlobInfo, Execution, JobSpec, Phase, Progress, ProofMode};
 use network_lib::metrics::Counter;

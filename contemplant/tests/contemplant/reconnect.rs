@@ -1,10 +1,9 @@
 //! Connections break; attempts do not.
 
 use axum::http::StatusCode;
-use contemplant::executor::failure;
 use network_lib::handshake::{Capabilities, ProtocolRange, Refusal, RefusalCode};
 use network_lib::ids::LeaseId;
-use network_lib::job::{FailureClass, ProofMode};
+use network_lib::job::{Failure, FailureClass, ProofMode};
 use network_lib::wire::{FromWorker, ToWorker};
 
 use crate::fake_executor::proved;
@@ -114,7 +113,7 @@ async fn a_failure_is_told_again_too() {
     setup.hierophant.withhold_settled(true);
     let mut first = setup.hierophant.welcome(&[]).await;
     let (lease, call) = setup.begin(&first).await;
-    call.finish(Err(failure(FailureClass::Guest, "it panics")));
+    call.finish(Err(Failure::new(FailureClass::Guest, "it panics")));
     let end = first.expect_end(lease).await;
     drop(first);
     let mut second = setup.hierophant.welcome(&[lease]).await;

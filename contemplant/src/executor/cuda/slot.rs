@@ -21,8 +21,8 @@ use tokio_util::sync::CancellationToken;
 use self::attempt::After;
 use super::pace::{Pace, Subject};
 use super::session::{Session, SessionError};
+use crate::executor::EventSink;
 use crate::executor::program::Program;
-use crate::executor::{EventSink, failure};
 use crate::prover_server::{ProverServer, RunningServer};
 
 /// How often an idle server is asked for a sign of life, and how long it may take.
@@ -161,7 +161,8 @@ impl Slot {
         // Whoever holds the queue is waiting for work, and so not down.
         let Ok(mut queue) = self.queue.try_lock() else { return };
         while let Ok(work) = queue.try_recv() {
-            let _ = work.reply.send(Err(failure(FailureClass::Infrastructure, reason.clone())));
+            let _ =
+                work.reply.send(Err(Failure::new(FailureClass::Infrastructure, reason.clone())));
         }
     }
 

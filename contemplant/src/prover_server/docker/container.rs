@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use bollard::models::{ContainerCreateBody, DeviceRequest, HostConfig, HostConfigLogConfig};
 
 use crate::config::DockerSettings;
-use crate::prover_server::LOG_FILTER;
+use crate::prover_server::server::LOG_FILTER;
 
 /// Label with the data folder of the Contemplant that a container belongs to.
 pub(super) const OWNER_LABEL: &str = "io.hierophant.contemplant";

@@ -7,7 +7,7 @@ use futures_util::StreamExt;
 
 use super::words;
 use crate::config::DockerSettings;
-use crate::prover_server::Unavailable;
+use crate::prover_server::server::Unavailable;
 
 /// What to do about an image that is not there.
 pub(super) const REMEDY: &str = "build it from contemplant/docker, or set `docker.image`";

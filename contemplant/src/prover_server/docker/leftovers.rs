@@ -7,7 +7,7 @@ use bollard::query_parameters::ListContainersOptions;
 
 use super::container::{GPU_LABEL, OWNER_LABEL, Place};
 use super::{remove, words};
-use crate::prover_server::Unavailable;
+use crate::prover_server::server::Unavailable;
 
 /// Removes this Contemplant's containers of `gpu`, and of GPUs that it does not serve any more.
 pub(super) async fn sweep(

@@ -15,8 +15,8 @@ use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 use super::words;
-use crate::prover_server::Death;
 use crate::prover_server::log::{Lines, ServerLog};
+use crate::prover_server::server::Death;
 
 /// Pause before an engine that does not answer is asked again.
 const PAUSE: Duration = Duration::from_secs(1);

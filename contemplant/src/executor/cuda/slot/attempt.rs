@@ -11,7 +11,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use super::{End, PING_INTERVAL, Slot, Work};
 use crate::executor::cuda::session::{Session, SessionError};
-use crate::executor::{cancelled, failure, memory_bytes};
+use crate::executor::{cancelled, memory_bytes};
 use crate::prover_server::log::tells_of_memory;
 use crate::prover_server::{Death, RunningServer};
 
@@ -63,7 +63,7 @@ impl Slot {
             }
             Outcome::Failed(SessionError::TooLarge(what)) => {
                 let message = SessionError::TooLarge(what).to_string();
-                (Err(failure(FailureClass::Request, message)), After::Continue)
+                (Err(Failure::new(FailureClass::Request, message)), After::Continue)
             }
             Outcome::Failed(SessionError::AnotherVersion) => {
                 let reason = SessionError::AnotherVersion.to_string();
@@ -171,14 +171,14 @@ impl Slot {
 
     /// The machine's failure, perhaps because this memory ran out.
     fn failed(&self, reason: &str, out_of_memory: Option<Memory>) -> Failure {
-        let Some(memory) = out_of_memory else { return failure(FailureClass::Worker, reason) };
+        let Some(memory) = out_of_memory else { return Failure::new(FailureClass::Worker, reason) };
         let bytes = match memory {
             Memory::Main => Some(self.server.memory_limit().unwrap_or_else(memory_bytes)),
             Memory::Gpu => self.gpu_memory,
         };
         Failure {
             out_of_memory: Some(OutOfMemory { memory, bytes: bytes.filter(|bytes| *bytes > 0) }),
-            ..failure(FailureClass::Worker, format!("out of memory: {reason}"))
+            ..Failure::new(FailureClass::Worker, format!("out of memory: {reason}"))
         }
     }
 }
