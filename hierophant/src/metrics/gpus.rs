@@ -1,4 +1,4 @@
-//! The figures of the Contemplants' GPUs, by model.
+//! Gauges of the workers' GPUs, by model.
 
 use std::collections::BTreeMap;
 
@@ -6,9 +6,9 @@ use network_lib::handshake::{Gpu, GpuLoad};
 use network_lib::metrics::{Family, Gauge, Registrar};
 
 use super::labels::ModelLabels;
-use super::{MOST_MODELS, whole};
+use super::{MAX_MODELS, whole};
 
-/// Gauges by model.
+/// Families of GPU gauges.
 pub(super) struct GpuGauges {
     count: Family<ModelLabels, Gauge>,
     memory: Family<ModelLabels, Gauge>,
@@ -17,13 +17,13 @@ pub(super) struct GpuGauges {
     temperature: Family<ModelLabels, Gauge>,
 }
 
-/// What is known of all GPUs of a model.
+/// Sums over all GPUs of a model.
 #[derive(Debug, Default)]
 struct Model {
     count: u64,
     memory: u64,
     memory_used: Option<u64>,
-    /// Sum and number of those that tell.
+    /// Sum and number of the reported utilisations.
     utilisation: Option<(u64, u64)>,
     hottest: Option<u32>,
 }
@@ -33,26 +33,26 @@ impl GpuGauges {
         Self {
             count: to.gauges(
                 "gpus",
-                "GPUs of the Contemplants, by `model` (those after the first 20 are `other`)",
+                "GPUs of the workers, by `model` (`other` after the first 20 models)",
             ),
-            memory: to.byte_gauges("gpu_memory", "memory of these GPUs, by `model`"),
-            memory_used: to.byte_gauges("gpu_memory_used", "of which in use, by `model`"),
+            memory: to.byte_gauges("gpu_memory", "memory of the GPUs, by `model`"),
+            memory_used: to.byte_gauges("gpu_memory_used", "used memory of the GPUs, by `model`"),
             utilisation: to.gauges(
                 "gpu_utilisation_percent",
-                "how much of the time they have computed of late, in the mean, by `model`",
+                "recent utilisation of the GPUs, mean by `model`",
             ),
             temperature: to
-                .gauges("gpu_temperature_celsius", "temperature of the hottest, by `model`"),
+                .gauges("gpu_temperature_celsius", "temperature of the hottest GPU, by `model`"),
         }
     }
 
-    /// Sets them from every Contemplant's GPUs and their loads, which are in the same order. What no
-    /// Contemplant tells has no series.
+    /// Sets the gauges from each worker's GPUs and their loads, which are in the same order. A value that no worker
+    /// reports has no series.
     pub(super) fn set<'a>(&self, workers: impl Iterator<Item = (&'a [Gpu], &'a [GpuLoad])>) {
         let mut models = BTreeMap::<&str, Model>::new();
         for (gpus, loads) in workers {
             for (number, gpu) in gpus.iter().enumerate() {
-                let is_full = models.len() >= MOST_MODELS;
+                let is_full = models.len() >= MAX_MODELS;
                 let is_new = !models.contains_key(gpu.model.as_str());
                 let name = if is_full && is_new { "other" } else { &gpu.model };
                 let load = loads.get(number).copied().unwrap_or_default();

@@ -1,19 +1,12 @@
-//! What tells the series of a metric apart.
+//! Labels of the series.
 
-use std::fmt::{self, Write};
-
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
+use network_lib::named_enum;
+use prometheus_client::encoding::EncodeLabelSet;
 
 /// Kind of proof.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct ModeLabels {
     pub(super) mode: &'static str,
-}
-
-/// Why a call was refused.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(super) struct RefusalLabels {
-    pub(super) reason: &'static str,
 }
 
 /// State of a request.
@@ -29,7 +22,7 @@ pub(super) struct RequestLabels {
     pub(super) network_mode: &'static str,
 }
 
-/// Name of a configured client; all others are one.
+/// Name of a configured client, or `other`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct ClientLabels {
     pub(super) client: String,
@@ -41,14 +34,14 @@ impl ClientLabels {
     }
 }
 
-/// Who was refused, and which quota was used up.
+/// Client and exceeded quota.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct QuotaLabels {
     pub(super) client: String,
     pub(super) quota: &'static str,
 }
 
-/// Kind of proof and how its job ended.
+/// Kind of proof and final state of its job.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct JobLabels {
     pub(super) mode: &'static str,
@@ -62,27 +55,27 @@ pub(super) struct ProofLabels {
     pub(super) program: String,
 }
 
-/// How an attempt ended; `class` is empty unless it failed.
+/// Outcome of an attempt, and class of its failure or nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct AttemptLabels {
     pub(super) outcome: &'static str,
     pub(super) class: &'static str,
 }
 
-/// Kind of proof and what the check said.
+/// Kind of proof and result of its check.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct VerificationLabels {
     pub(super) mode: &'static str,
     pub(super) verdict: &'static str,
 }
 
-/// What was asked of the database.
+/// Kind of database call.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct StoreLabels {
     pub(super) operation: &'static str,
 }
 
-/// A receiver of webhooks and what became of a notice to it.
+/// A receiver of webhooks and outcome of a notice.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct NoticeLabels {
     pub(super) receiver: String,
@@ -95,14 +88,14 @@ pub(super) struct ReceiverLabels {
     pub(super) receiver: String,
 }
 
-/// A call and its answer.
+/// A gRPC method and its status code.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct RpcLabels {
     pub(super) method: String,
     pub(super) code: String,
 }
 
-/// Where a Contemplant stands and what makes its proofs.
+/// State and backend of a worker.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct WorkerLabels {
     pub(super) state: &'static str,
@@ -115,123 +108,73 @@ pub(super) struct ModelLabels {
     pub(super) model: String,
 }
 
-/// Why something happened to a connection.
+/// Reason of a refusal.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct ReasonLabels {
     pub(super) reason: &'static str,
 }
 
-/// What became of certificates that were read again.
+/// Outcome of a reload.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(super) struct ReadLabels {
+pub(super) struct OutcomeLabels {
     pub(super) outcome: &'static str,
 }
 
-/// Why a connection is not taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refused {
-    /// There are as many as there may be.
-    Connections,
-    /// Its address has as many as it may have.
-    Address,
-    /// Too many TLS handshakes go on.
-    Handshakes,
-    /// Too many WebSockets have not said who they are.
-    Hellos,
-}
-
-impl Refused {
-    /// Every one.
-    pub(super) const ALL: [Self; 4] =
-        [Self::Connections, Self::Address, Self::Handshakes, Self::Hellos];
-
-    /// As a label.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Connections => "connections",
-            Self::Address => "address",
-            Self::Handshakes => "handshakes",
-            Self::Hellos => "hellos",
-        }
-    }
-}
-
-/// Why a connection was ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cut {
-    /// There was no TLS handshake, or none in time.
-    Handshake,
-    /// A WebSocket did not say who it is.
-    Hello,
-    /// The head of a request did not come in time.
-    Head,
-    /// There was no request for a while.
-    Idle,
-    /// Nothing of an answer was taken.
-    Stalled,
-}
-
-impl Cut {
-    /// Every one.
-    pub(super) const ALL: [Self; 5] =
-        [Self::Handshake, Self::Hello, Self::Head, Self::Idle, Self::Stalled];
-
-    /// As a label.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Handshake => "handshake",
-            Self::Hello => "hello",
-            Self::Head => "head",
-            Self::Idle => "idle",
-            Self::Stalled => "stalled",
-        }
-    }
-}
-
-/// Which way bytes went, and to or from whom.
+/// Direction and peer of a transfer.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct BytesLabels {
-    pub(super) direction: Direction,
-    pub(super) peer: Peer,
+    pub(super) direction: &'static str,
+    pub(super) peer: &'static str,
 }
 
-/// Which way bytes went.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Direction {
-    /// To Hierophant.
-    In,
-    /// From Hierophant.
-    Out,
-}
-
-impl EncodeLabelValue for Direction {
-    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
-        encoder.write_str(match self {
-            Self::In => "in",
-            Self::Out => "out",
-        })
+named_enum! {
+    /// Reason to refuse a connection on arrival.
+    Refused {
+        /// Too many connections in total.
+        Connections = "connections",
+        /// Too many connections from one address.
+        Address = "address",
+        /// Too many pending TLS handshakes.
+        Handshakes = "handshakes",
+        /// Too many WebSockets without a hello.
+        Hellos = "hellos",
     }
 }
 
-/// Who sent or fetched bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Peer {
-    /// A client of the network.
-    Client,
-    /// The Contemplant that holds the lease.
-    Contemplant,
-    /// An operator who looks into a proof.
-    Operator,
+named_enum! {
+    /// Reason to close a connection.
+    Cut {
+        /// The TLS handshake failed or timed out.
+        Handshake = "handshake",
+        /// A WebSocket sent no hello.
+        Hello = "hello",
+        /// The head of a request timed out.
+        Head = "head",
+        /// No request arrived for a while.
+        Idle = "idle",
+        /// The peer stopped reading an answer.
+        Stalled = "stalled",
+    }
 }
 
-impl EncodeLabelValue for Peer {
-    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
-        encoder.write_str(match self {
-            Self::Client => "client",
-            Self::Contemplant => "contemplant",
-            Self::Operator => "operator",
-        })
+named_enum! {
+    /// Direction of a transfer.
+    Direction {
+        /// To Hierophant.
+        In = "in",
+        /// From Hierophant.
+        Out = "out",
+    }
+}
+
+named_enum! {
+    /// Sender or receiver of a transfer.
+    Peer {
+        /// A client of the network.
+        Client = "client",
+        /// The worker that holds the lease.
+        Contemplant = "contemplant",
+        /// An operator who reads a proof.
+        Operator = "operator",
     }
 }

@@ -1,4 +1,4 @@
-//! Times every gRPC call, from the outside.
+//! Measurement of gRPC calls.
 
 use std::collections::BTreeSet;
 use std::pin::Pin;
@@ -15,12 +15,12 @@ use tower::{Layer, Service};
 use super::Metrics;
 use super::labels::RpcLabels;
 
-/// Measures the calls of the service under it.
+/// A layer that measures the calls of the inner service.
 #[derive(Debug, Clone)]
 pub struct RpcLayer(Metrics);
 
 impl RpcLayer {
-    /// Calls are counted in `metrics`.
+    /// A layer that counts in `metrics`.
     #[must_use]
     pub const fn new(metrics: Metrics) -> Self {
         Self(metrics)
@@ -65,14 +65,14 @@ where
             if let Ok(response) = &answer {
                 let labels = RpcLabels { method, code: code(response) };
                 let seconds = started.elapsed().as_secs_f64();
-                metrics.0.rpc.get_or_create(&labels).observe(seconds);
+                metrics.0.families.rpc.get_or_create(&labels).observe(seconds);
             }
             answer
         })
     }
 }
 
-/// The methods that have a series; a caller can ask for any path.
+/// Methods with their own series; a caller can send any path.
 static METHODS: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
     let files = FileDescriptorSet::decode(hierophant_proto::DESCRIPTORS).unwrap_or_default().file;
     files
@@ -82,13 +82,13 @@ static METHODS: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
         .collect()
 });
 
-/// The last part of the path, if one of the services has such a method, else `other`.
+/// Method of a path, or `other` if it is not a method of the services.
 fn method(path: &str) -> String {
     let name = path.rsplit('/').next().unwrap_or_default();
     METHODS.get(name).cloned().unwrap_or_else(|| "other".to_owned())
 }
 
-/// A refusal says its code in the head; a success says it only after the body.
+/// Status code of an answer: in the head of a refusal; a success sends it only after the body.
 fn code<B>(response: &Response<B>) -> String {
     let status =
         response.headers().get("grpc-status").map(|value| Code::from_bytes(value.as_bytes()));
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn refusals_are_told_from_successes() {
+    fn refusals_are_distinguished_from_successes() {
         let refused = tonic::Status::not_found("no such program").into_http::<String>();
         assert_eq!(code(&refused), "NotFound");
         assert_eq!(code(&Response::new(())), "Ok");

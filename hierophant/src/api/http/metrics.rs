@@ -8,7 +8,7 @@ use hierophant_model::records::Millis;
 
 use super::answer;
 use crate::api::AdminContext;
-use crate::metrics::Figures;
+use crate::metrics::GaugeSnapshot;
 
 /// `GET /metrics`
 pub(super) async fn metrics(State(context): State<AdminContext>) -> Response {
@@ -18,6 +18,6 @@ pub(super) async fn metrics(State(context): State<AdminContext>) -> Response {
     };
     let (now, storage) = (Millis::now(), context.budget.usage());
     let webhooks = context.webhooks.states();
-    let text = context.metrics.render(&Figures { now, overview, workers, storage, webhooks });
+    let text = context.metrics.render(&GaugeSnapshot { now, overview, workers, storage, webhooks });
     ([(CONTENT_TYPE, network_lib::metrics::CONTENT_TYPE)], text).into_response()
 }

@@ -1,0 +1,164 @@
+//! A scrape: gauges are set from a snapshot, and all metrics are encoded.
+
+use std::collections::BTreeMap;
+use std::sync::PoisonError;
+
+use hierophant_model::records::{Millis, ReceiverState, Usage};
+use hierophant_scheduler::proofs::Overview;
+use hierophant_scheduler::registry::KnownWorker;
+use network_lib::job::ProofMode;
+use network_lib::metrics;
+
+use super::labels::{ModeLabels, ReceiverLabels, WorkerLabels};
+use super::{Metrics, seconds, whole};
+
+/// Snapshot of the values that gauges show.
+#[derive(Debug)]
+pub struct GaugeSnapshot {
+    /// Time of the snapshot.
+    pub now: Millis,
+    /// State of the scheduler.
+    pub overview: Overview,
+    /// Connected and recently lost workers.
+    pub workers: Vec<KnownWorker>,
+    /// Usage of the disk.
+    pub storage: Usage,
+    /// Receivers of webhooks.
+    pub webhooks: Vec<ReceiverState>,
+}
+
+impl Metrics {
+    /// Text of all metrics, with gauges set from a snapshot. Concurrent scrapes wait for each other, because
+    /// a scrape clears and refills families.
+    #[must_use]
+    pub fn render(&self, snapshot: &GaugeSnapshot) -> String {
+        let _one_scrape = self.0.scrape.lock().unwrap_or_else(PoisonError::into_inner);
+        self.set_gauges(snapshot);
+        metrics::text(&self.0.registry)
+    }
+
+    fn set_gauges(&self, snapshot: &GaugeSnapshot) {
+        let families = &self.0.families;
+        let overview = &snapshot.overview;
+        for mode in ProofMode::ALL {
+            let labels = ModeLabels { mode: mode.as_str() };
+            let waiting = overview.waiting_by_mode.get(&mode).copied().unwrap_or(0);
+            families.jobs_waiting.get_or_create(&labels).set(whole(waiting));
+            let running = overview.workers.iter().flat_map(|worker| &worker.running);
+            let running = running.filter(|proof| proof.mode == mode).count();
+            families.attempts_running.get_or_create(&labels).set(whole(running));
+        }
+        families.jobs_unfinished.set(whole(overview.unfinished));
+        families.dispatch_paused.set(i64::from(overview.paused.is_some()));
+        let oldest = overview.oldest_waiting.map_or(0, |created| snapshot.now.since(created));
+        families.oldest_wait.set(seconds(oldest));
+        let slots: usize =
+            overview.workers.iter().map(|worker| worker.capabilities.slots as usize).sum();
+        families.slots.set(whole(slots));
+        families.storage_used.set(whole(snapshot.storage.stored));
+        if let Some(free) = snapshot.storage.free {
+            families.storage_free.set(whole(free));
+        }
+        for state in &snapshot.webhooks {
+            let labels = ReceiverLabels { receiver: state.receiver.clone() };
+            families.notices_undelivered.get_or_create(&labels).set(whole(state.undelivered));
+        }
+        families.workers.clear();
+        let work: BTreeMap<_, _> =
+            overview.workers.iter().map(|work| (work.worker, work)).collect();
+        for known in &snapshot.workers {
+            let Some(work) = work.get(&known.worker) else { continue };
+            let labels =
+                WorkerLabels { state: known.state().as_str(), backend: work.backend.as_str() };
+            families.workers.get_or_create(&labels).inc();
+        }
+        families.gpus.set(snapshot.workers.iter().filter_map(|known| {
+            let work = work.get(&known.worker)?;
+            Some((work.capabilities.gpus.as_slice(), known.gpus.as_slice()))
+        }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::net::{IpAddr, Ipv4Addr};
+    use std::thread;
+
+    use hierophant_scheduler::SessionId;
+    use hierophant_scheduler::proofs::WorkerWork;
+    use hierophant_scheduler::registry::Credential;
+    use network_lib::handshake::{Backend, Capabilities, Gpu};
+    use network_lib::ids::WorkerId;
+
+    use super::*;
+
+    const WORKERS: u8 = 50;
+
+    fn work(number: u8) -> WorkerWork {
+        let gpu = Gpu { model: "NVIDIA L4".into(), memory_bytes: 24 << 30, driver: None };
+        let capabilities = Capabilities {
+            vm: "sp1".into(),
+            circuit_versions: vec![],
+            modes: vec![],
+            backend: Backend::Cuda,
+            slots: 1,
+            memory_bytes: 0,
+            gpus: vec![gpu],
+            obstacle: None,
+        };
+        WorkerWork {
+            worker: WorkerId([number; 16]),
+            backend: Backend::Cuda,
+            capabilities,
+            draining: false,
+            stats: Default::default(),
+            running: vec![],
+        }
+    }
+
+    fn known(number: u8) -> KnownWorker {
+        KnownWorker {
+            worker: WorkerId([number; 16]),
+            session: SessionId(u64::from(number)),
+            name: "tobit".into(),
+            ip: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            credential: Credential::ThisMachine,
+            version: String::new(),
+            joined_at: Millis(0),
+            heard_at: Millis(0),
+            draining: false,
+            drained: None,
+            cut: None,
+            gpus: vec![],
+        }
+    }
+
+    #[test]
+    fn concurrent_scrapes_count_each_worker_once() {
+        let metrics = Metrics::new();
+        let snapshot = GaugeSnapshot {
+            now: Millis(0),
+            overview: Overview { workers: (0..WORKERS).map(work).collect(), ..Overview::default() },
+            workers: (0..WORKERS).map(known).collect(),
+            storage: Usage { free: None, stored: 0, low: None },
+            webhooks: vec![],
+        };
+        let scrape = || {
+            let text = metrics.render(&snapshot);
+            let gauges = ["hierophant_workers{", "hierophant_gpus{"];
+            let shown = |line: &&str| gauges.iter().any(|name| line.starts_with(name));
+            text.lines().filter(shown).map(str::to_owned).collect::<Vec<_>>()
+        };
+        let texts: BTreeSet<_> = thread::scope(|scope| {
+            let scrapes = || (0..100).map(|_| scrape()).collect::<Vec<_>>();
+            let threads: Vec<_> = (0..8).map(|_| scope.spawn(scrapes)).collect();
+            threads.into_iter().flat_map(|thread| thread.join().expect("no panic")).collect()
+        });
+        let wanted = [
+            r#"hierophant_workers{state="ready",backend="cuda"} 50"#,
+            r#"hierophant_gpus{model="NVIDIA L4"} 50"#,
+        ];
+        assert_eq!(texts, BTreeSet::from([wanted.map(str::to_owned).to_vec()]));
+    }
+}
