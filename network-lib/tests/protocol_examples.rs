@@ -81,12 +81,8 @@ fn from_worker() -> Vec<FromWorker> {
         },
         FromWorker::Failed {
             lease_id: lease(),
-            failure: Failure {
-                class: FailureClass::Guest,
-                cause: Some(ExecutionFailureCause::HaltWithNonZeroExitCode),
-                out_of_memory: None,
-                message: "the program ended with exit code 1".into(),
-            },
+            failure: Failure::new(FailureClass::Guest, "the program ended with exit code 1")
+                .caused_by(ExecutionFailureCause::HaltWithNonZeroExitCode),
         },
         FromWorker::Draining { reason: "SIGTERM".into() },
     ]

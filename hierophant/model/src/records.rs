@@ -17,7 +17,6 @@ mod time;
 mod token;
 mod trace;
 mod views;
-mod words;
 
 pub use artifact::{ArtifactKind, ArtifactRecord, ProgramRecord};
 pub use attempt::{AttemptOutcome, AttemptRecord};
@@ -36,4 +35,3 @@ pub use views::{
     Accepted, ExecutionFilter, ReceiverState, RequestFilter, RequestView, StorageLow, Trouble,
     UnfinishedJob, Usage,
 };
-pub use words::UnknownWord;

@@ -98,33 +98,17 @@ mod tests {
 
     /// A job whose program, input and handed-in proof are the given blobs.
     fn job(blobs: [(ArtifactId, BlobInfo); 3]) -> UnfinishedJob {
-        let [(program, program_blob), (stdin, stdin_blob), proof] = blobs;
-        let job = JobRecord {
-            id: JobId([1; 16]),
-            key: Sha256Digest([1; 32]),
-            spec: JobSpec {
-                vk_hash: VkHash([1; 32]),
-                circuit_version: "v6.1.0".into(),
-                mode: ProofMode::Core,
-                cycle_limit: 1,
-                gas_limit: 1,
-            },
-            program,
-            program_blob,
-            stdin,
-            stdin_blob,
-            state: JobState::Uploaded,
-            priority: None,
-            execution: None,
-            failure: None,
-            proof: None,
-            prover: None,
-            attempts: 1,
-            created_at: Millis(0),
-            updated_at: Millis(0),
-            started_at: None,
-            finished_at: None,
+        let [program, stdin, proof] = blobs;
+        let spec = JobSpec {
+            vk_hash: VkHash([1; 32]),
+            circuit_version: "v6.1.0".into(),
+            mode: ProofMode::Core,
+            cycle_limit: 1,
+            gas_limit: 1,
         };
+        let (id, key) = (JobId([1; 16]), Sha256Digest([1; 32]));
+        let job = JobRecord::queued(id, key, spec, program, stdin, Millis(0));
+        let job = JobRecord { state: JobState::Uploaded, attempts: 1, ..job };
         let prover =
             Prover { worker: WorkerId([1; 16]), name: "tobit".into(), backend: Backend::Cpu };
         let mut attempt = AttemptRecord::starting(LeaseId([1; 16]), job.id, prover, Millis(0));

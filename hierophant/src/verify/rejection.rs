@@ -99,12 +99,7 @@ pub(super) enum Rejection {
 impl Rejection {
     /// What it means for the attempt that made the proof.
     pub(super) fn failure(&self) -> Failure {
-        Failure {
-            class: self.class(),
-            cause: None,
-            out_of_memory: None,
-            message: error_chain(self),
-        }
+        Failure::new(self.class(), error_chain(self))
     }
 
     fn class(&self) -> FailureClass {

@@ -7,13 +7,14 @@ use std::sync::LazyLock;
 use alloy_primitives::Address;
 use hierophant_model::records::{
     ArtifactRecord, AttemptRecord, AuditRecord, JobRecord, Millis, NoticeId, NoticeRecord,
-    ProgramRecord, Prover, RequestRecord, RequestView, Setting, TokenRecord, UnknownWord,
+    ProgramRecord, Prover, RequestRecord, RequestView, Setting, TokenRecord,
 };
 use network_lib::ids::{IdError, Sha256Digest, WorkerId};
 use network_lib::job::{BlobInfo, Execution, Failure, JobSpec, OutOfMemory};
+use network_lib::named::UnknownName;
 
 use crate::StoreError;
-use crate::values::{backend_from, cause_from, class_from, corrupt, memory_from, mode_from};
+use crate::values::{cause_from, corrupt, mode_from};
 
 /// Error of reading a column.
 pub type ColumnError = Box<dyn Error + Send + Sync>;
@@ -88,14 +89,14 @@ fn bytes(row: &dyn Columns, name: &str) -> Result<Vec<u8>, StoreError> {
 
 fn word<T>(row: &dyn Columns, name: &str) -> Result<T, StoreError>
 where
-    T: std::str::FromStr<Err = UnknownWord>,
+    T: std::str::FromStr<Err = UnknownName>,
 {
     text(row, name)?.parse().map_err(corrupt)
 }
 
 fn optional_word<T>(row: &dyn Columns, name: &str) -> Result<Option<T>, StoreError>
 where
-    T: std::str::FromStr<Err = UnknownWord>,
+    T: std::str::FromStr<Err = UnknownName>,
 {
     optional_text(row, name)?.map(|text| text.parse().map_err(corrupt)).transpose()
 }
@@ -180,14 +181,12 @@ pub(crate) fn strike(row: &dyn Columns) -> Result<(WorkerId, Millis), StoreError
 ///
 /// [`StoreError::Corrupt`] names the unreadable column.
 pub fn job(row: &dyn Columns) -> Result<JobRecord, StoreError> {
-    let failure = match optional_text(row, "failure_class")? {
+    let failure = match optional_word(row, "failure_class")? {
         None => None,
         Some(class) => Some(Failure {
-            class: class_from(&class)?,
             cause: cause_from(int(row, "failure_cause")?)?,
-            // Stored for attempts only.
-            out_of_memory: None,
-            message: optional_text(row, "failure")?.unwrap_or_default(),
+            // `out_of_memory` is stored for attempts only.
+            ..Failure::new(class, optional_text(row, "failure")?.unwrap_or_default())
         }),
     };
     let prover = match optional_id(row, "worker")? {
@@ -195,7 +194,7 @@ pub fn job(row: &dyn Columns) -> Result<JobRecord, StoreError> {
         Some(worker) => Some(Prover {
             worker,
             name: text(row, "worker_name")?,
-            backend: backend_from(&text(row, "worker_backend")?)?,
+            backend: word(row, "worker_backend")?,
         }),
     };
     Ok(JobRecord {
@@ -236,12 +235,11 @@ pub fn attempt(row: &dyn Columns) -> Result<AttemptRecord, StoreError> {
         None => None,
         Some(proof) => Some((proof, blob(row, "proof_size", "proof_sha256")?)),
     };
-    let class = optional_text(row, "failure_class")?;
-    let out_of_memory = match optional_text(row, "short_of")? {
+    let out_of_memory = match optional_word(row, "short_of")? {
         None => None,
-        Some(word) => {
+        Some(memory) => {
             let bytes = optional_int(row, "short_bytes")?.map(i64::cast_unsigned);
-            Some(OutOfMemory { memory: memory_from(&word)?, bytes })
+            Some(OutOfMemory { memory, bytes })
         }
     };
     Ok(AttemptRecord {
@@ -250,13 +248,13 @@ pub fn attempt(row: &dyn Columns) -> Result<AttemptRecord, StoreError> {
         prover: Prover {
             worker: id(row, "worker")?,
             name: text(row, "worker_name")?,
-            backend: backend_from(&text(row, "worker_backend")?)?,
+            backend: word(row, "worker_backend")?,
         },
         started_at: time(row, "started_at")?,
         begun_at: optional_time(row, "begun_at")?,
         ended_at: optional_time(row, "ended_at")?,
         outcome: word(row, "outcome")?,
-        failure_class: class.as_deref().map(class_from).transpose()?,
+        failure_class: optional_word(row, "failure_class")?,
         out_of_memory,
         message: optional_text(row, "message")?,
         execution: execution(row)?,

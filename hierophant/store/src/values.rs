@@ -1,7 +1,6 @@
 //! Stored form of numbers and names of records, the same in both databases.
 
-use network_lib::handshake::Backend;
-use network_lib::job::{ExecutionFailureCause, FailureClass, Memory, ProofMode};
+use network_lib::job::{ExecutionFailureCause, ProofMode};
 
 use crate::StoreError;
 
@@ -61,33 +60,6 @@ pub(crate) fn cause_from(number: i64) -> Result<Option<ExecutionFailureCause>, S
         8 => Some(Cause::EndInUnconstrained),
         9 => Some(Cause::ExceededGasLimit),
         _ => return Err(corrupt(format!("unknown failure cause {number}"))),
-    })
-}
-
-pub(crate) fn class_from(word: &str) -> Result<FailureClass, StoreError> {
-    Ok(match word {
-        "guest" => FailureClass::Guest,
-        "request" => FailureClass::Request,
-        "worker" => FailureClass::Worker,
-        "infrastructure" => FailureClass::Infrastructure,
-        _ => return Err(corrupt(format!("unknown failure class {word:?}"))),
-    })
-}
-
-pub(crate) fn memory_from(word: &str) -> Result<Memory, StoreError> {
-    Ok(match word {
-        "main" => Memory::Main,
-        "gpu" => Memory::Gpu,
-        _ => return Err(corrupt(format!("unknown memory {word:?}"))),
-    })
-}
-
-pub(crate) fn backend_from(word: &str) -> Result<Backend, StoreError> {
-    Ok(match word {
-        "cpu" => Backend::Cpu,
-        "cuda" => Backend::Cuda,
-        "mock" => Backend::Mock,
-        _ => return Err(corrupt(format!("unknown backend {word:?}"))),
     })
 }
 

@@ -130,12 +130,7 @@ async fn a_job_that_was_set_aside_is_made_anew_for_those_who_still_wait() {
     let (_, job) = ids(&network, &request).await;
     let mut worker = Worker::join(&network, hello()).await;
     let (lease_id, _) = worker.leased().await;
-    let failure = Failure {
-        class: FailureClass::Worker,
-        cause: None,
-        out_of_memory: None,
-        message: "no".into(),
-    };
+    let failure = Failure::new(FailureClass::Worker, "no");
     worker.say(FromWorker::Failed { lease_id, failure }).await;
     client.until(&request, FulfillmentStatus::Unfulfillable).await;
     let done = act(&network, &format!("/jobs/{job}/requeue"), json!({})).await;
@@ -156,12 +151,7 @@ async fn a_program_that_fails_is_not_queued_again() {
     let (_, job) = ids(&network, &request).await;
     let mut worker = Worker::join(&network, hello()).await;
     let (lease_id, _) = worker.leased().await;
-    let failure = Failure {
-        class: FailureClass::Guest,
-        cause: None,
-        out_of_memory: None,
-        message: "panic".into(),
-    };
+    let failure = Failure::new(FailureClass::Guest, "panic");
     worker.say(FromWorker::Failed { lease_id, failure }).await;
     client.until(&request, FulfillmentStatus::Unfulfillable).await;
     let words = refused(&network, &format!("/jobs/{job}/requeue"), json!({}), 409).await;

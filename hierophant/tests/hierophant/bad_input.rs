@@ -294,8 +294,7 @@ async fn a_failing_guest_is_unexecutable_with_its_cause() {
         let ask = client.ready_to_ask(&[u8::try_from(n).expect("small")]).await;
         let id = client.ask(&ask).await.expect("accepted");
         let (lease_id, _) = worker.leased().await;
-        let failure =
-            Failure { class, cause, out_of_memory: None, message: "what happened".into() };
+        let failure = Failure { cause, ..Failure::new(class, "what happened") };
         worker.say(FromWorker::Failed { lease_id, failure }).await;
         let status = client.until(&id, FulfillmentStatus::Unfulfillable).await;
         assert_eq!(status.execution_status, execution_status, "{class:?} {cause:?}");
@@ -447,12 +446,7 @@ async fn words_about_leases_that_are_not_held_change_nothing() {
     let mut thief = Worker::join(&network, hello()).await;
     let proof = blob(&core_proof());
     thief.say(FromWorker::Completed { lease_id, execution: execution(), proof }).await;
-    let failure = Failure {
-        class: FailureClass::Guest,
-        cause: None,
-        out_of_memory: None,
-        message: "a lie".into(),
-    };
+    let failure = Failure::new(FailureClass::Guest, "a lie");
     thief.say(FromWorker::Failed { lease_id, failure }).await;
     assert_eq!(owner.hand_in(lease_id, &core_proof()).await, 200);
     owner.say(FromWorker::Completed { lease_id, execution: execution(), proof }).await;

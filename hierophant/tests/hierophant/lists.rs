@@ -29,12 +29,7 @@ async fn every_filter_is_honoured() {
     let failing = alice.ask(&failing).await.expect("accepted");
     let (lease_id, _) = worker.leased().await;
     let cause = Some(ExecutionFailureCause::InvalidMemoryAccess);
-    let failure = Failure {
-        class: FailureClass::Guest,
-        cause,
-        out_of_memory: None,
-        message: "bad access".into(),
-    };
+    let failure = Failure { cause, ..Failure::new(FailureClass::Guest, "bad access") };
     worker.say(FromWorker::Failed { lease_id, failure }).await;
     alice.until(&failing, FulfillmentStatus::Unfulfillable).await;
 

@@ -63,12 +63,7 @@ async fn the_figures_follow_a_proof_from_request_to_download() {
     assert_eq!(now["hierophant_oldest_wait_seconds"], 0.0);
     assert_eq!(now[r#"hierophant_job_wait_seconds_count{mode="core"}"#], 1.0);
 
-    let failure = Failure {
-        class: FailureClass::Infrastructure,
-        cause: None,
-        out_of_memory: None,
-        message: "no route".into(),
-    };
+    let failure = Failure::new(FailureClass::Infrastructure, "no route");
     worker.say(FromWorker::Failed { lease_id, failure }).await;
     worker.prove_next(&core_proof()).await;
     client.until(&id, FulfillmentStatus::Fulfilled).await;

@@ -50,12 +50,7 @@ async fn a_job_is_seen_from_the_queue_to_its_end() {
     assert!(why["why"].as_str().expect("words").starts_with("tobit was given it"), "{why}");
     assert_eq!(whole["requests"][0]["requester"], client.address().to_string());
 
-    let failure = Failure {
-        class: FailureClass::Infrastructure,
-        cause: None,
-        out_of_memory: None,
-        message: "no route".into(),
-    };
+    let failure = Failure::new(FailureClass::Infrastructure, "no route");
     worker.say(FromWorker::Failed { lease_id, failure }).await;
     worker.prove_next(&core_proof()).await;
     client.until(&request, FulfillmentStatus::Fulfilled).await;

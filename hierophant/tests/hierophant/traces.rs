@@ -46,12 +46,7 @@ async fn a_trace_follows_a_proof_from_the_call_over_two_attempts_and_a_restart_t
     let who = hello();
     let mut worker = Worker::join(&network, who.clone()).await;
     let (lease_id, first) = order(&mut worker).await;
-    let failure = Failure {
-        class: FailureClass::Infrastructure,
-        cause: None,
-        out_of_memory: None,
-        message: "no route".into(),
-    };
+    let failure = Failure::new(FailureClass::Infrastructure, "no route");
     worker.say(FromWorker::Failed { lease_id, failure }).await;
     let (lease_id, second) = order(&mut worker).await;
     assert_eq!(worker.hand_in(lease_id, &core_proof()).await, 200);

@@ -120,12 +120,7 @@ async fn ends_are_told_signed_and_only_those_that_were_asked_for() {
     let ask = client.ready_to_ask(b"bad input").await;
     client.ask(&ask).await.expect("accepted");
     let (lease_id, _) = worker.leased().await;
-    let failure = Failure {
-        class: FailureClass::Guest,
-        cause: None,
-        out_of_memory: None,
-        message: "it panics".into(),
-    };
+    let failure = Failure::new(FailureClass::Guest, "it panics");
     worker.say(FromWorker::Failed { lease_id, failure }).await;
     let (_, told) = verified(&failures.heard(1).await[0]);
     assert_eq!(told["type"], "request.unexecutable");

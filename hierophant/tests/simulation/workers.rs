@@ -156,12 +156,7 @@ impl Contemplant {
         content: u8,
         guest_fails: bool,
     ) -> Option<Result<bool, Failure>> {
-        let failure = |class, message: &str| Failure {
-            class,
-            cause: None,
-            out_of_memory: None,
-            message: message.into(),
-        };
+        let failure = |class, message: &str| Failure::new(class, message);
         let bad_moment = rng.random_bool(0.35);
         match self.temper {
             Temper::Hanging if bad_moment => None,

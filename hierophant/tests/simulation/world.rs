@@ -290,12 +290,7 @@ impl World {
             Event::ToWorker(session, message) => self.hear_hierophant(session, message),
             Event::Closed(session) => self.closed(session),
             Event::Checked(boot, lease, genuine) => {
-                let failure = Failure {
-                    class: FailureClass::Worker,
-                    cause: None,
-                    out_of_memory: None,
-                    message: "does not verify".into(),
-                };
+                let failure = Failure::new(FailureClass::Worker, "does not verify");
                 let verdict = if genuine { Ok(()) } else { Err(failure) };
                 if boot == self.boot {
                     self.decide(|proofs, now| ((), proofs.checked(now, lease, verdict)));

@@ -77,12 +77,7 @@ impl Stage {
     /// The oldest attempt fails by nobody's fault; its worker is given the next job.
     fn turn(&mut self) {
         let (worker, lease) = self.leases.pop_front().expect("somebody is at work");
-        let failure = Failure {
-            class: FailureClass::Guest,
-            cause: None,
-            out_of_memory: None,
-            message: String::new(),
-        };
+        let failure = Failure::new(FailureClass::Guest, String::new());
         let effects = self.core.failed(NOW, worker, lease, failure);
         let before = self.leases.len();
         self.note(&effects);

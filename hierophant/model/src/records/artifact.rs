@@ -3,11 +3,11 @@
 use alloy_primitives::Address;
 use network_lib::ids::{ArtifactId, VkHash};
 use network_lib::job::BlobInfo;
+use network_lib::named_enum;
 
 use super::Millis;
-use super::words::named;
 
-named! {
+named_enum! {
     /// What an artifact holds.
     ArtifactKind {
         /// A guest program as the client uploads it.

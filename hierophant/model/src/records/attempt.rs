@@ -2,11 +2,11 @@
 
 use network_lib::ids::{ArtifactId, JobId, LeaseId};
 use network_lib::job::{BlobInfo, Execution, FailureClass, OutOfMemory};
+use network_lib::named_enum;
 
-use super::words::named;
 use super::{Millis, Prover};
 
-named! {
+named_enum! {
     /// How an attempt ended.
     AttemptOutcome {
         /// Still going on.

@@ -3,12 +3,12 @@
 use network_lib::handshake::Backend;
 use network_lib::ids::{ArtifactId, JobId, Sha256Digest, WorkerId};
 use network_lib::job::{BlobInfo, Execution, Failure, JobSpec};
+use network_lib::named_enum;
 use sha2::{Digest, Sha256};
 
 use super::Millis;
-use super::words::named;
 
-named! {
+named_enum! {
     /// Where a job stands. See `ARCHITECTURE.md` for the transitions.
     JobState {
         /// Waits for a Contemplant.
@@ -45,7 +45,7 @@ impl JobState {
     }
 }
 
-named! {
+named_enum! {
     /// Which jobs go first.
     Priority {
         /// Before all others.
@@ -107,6 +107,40 @@ pub struct JobRecord {
     pub started_at: Option<Millis>,
     /// When it became terminal.
     pub finished_at: Option<Millis>,
+}
+
+impl JobRecord {
+    /// A new queued job with the given content.
+    #[must_use]
+    pub const fn queued(
+        id: JobId,
+        key: Sha256Digest,
+        spec: JobSpec,
+        (program, program_blob): (ArtifactId, BlobInfo),
+        (stdin, stdin_blob): (ArtifactId, BlobInfo),
+        now: Millis,
+    ) -> Self {
+        Self {
+            id,
+            key,
+            spec,
+            program,
+            program_blob,
+            stdin,
+            stdin_blob,
+            state: JobState::Queued,
+            priority: None,
+            execution: None,
+            failure: None,
+            proof: None,
+            prover: None,
+            attempts: 0,
+            created_at: now,
+            updated_at: now,
+            started_at: None,
+            finished_at: None,
+        }
+    }
 }
 
 /// Digest of everything that decides a proof: program, input, mode, circuit version and limits.

@@ -3,12 +3,12 @@
 use alloy_primitives::Address;
 use network_lib::ids::{JobId, RequestId, Sha256Digest};
 use network_lib::job::JobSpec;
+use network_lib::named_enum;
 use sha2::{Digest, Sha256};
 
 use super::Millis;
-use super::words::named;
 
-named! {
+named_enum! {
     /// Where a client's request stands.
     RequestState {
         /// Accepted; its job is still going on.
@@ -34,7 +34,7 @@ impl RequestState {
     }
 }
 
-named! {
+named_enum! {
     /// Which of the SDK's two network modes a request came in.
     NetworkMode {
         /// Schema "base", strategies hosted and reserved.

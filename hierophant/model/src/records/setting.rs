@@ -1,9 +1,10 @@
 //! What operators have set.
 
-use super::Millis;
-use super::words::named;
+use network_lib::named_enum;
 
-named! {
+use super::Millis;
+
+named_enum! {
     /// What an operator can set for longer than Hierophant runs.
     SettingKind {
         /// Nothing is given out; without a subject.

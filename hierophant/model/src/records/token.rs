@@ -1,11 +1,11 @@
 //! Access tokens as they are stored: never with their secret.
 
 use network_lib::ids::{Sha256Digest, TokenId};
+use network_lib::named_enum;
 
 use super::Millis;
-use super::words::named;
 
-named! {
+named_enum! {
     /// What the bearer of a token may do.
     Role {
         /// Ask for proofs.

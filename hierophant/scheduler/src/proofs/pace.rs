@@ -109,25 +109,17 @@ mod tests {
         let execution =
             |cycles| Execution { cycles, gas: None, public_values_hash: Sha256Digest([2; 32]) };
         let worker = WorkerId([worker; 16]);
+        let (id, key) = (JobId([1; 16]), Sha256Digest([1; 32]));
+        let (program, stdin) = ((ArtifactId([1; 16]), blob), (ArtifactId([2; 16]), blob));
         JobRecord {
-            id: JobId([1; 16]),
-            key: Sha256Digest([1; 32]),
-            spec: spec(ProofMode::Core),
-            program: ArtifactId([1; 16]),
-            program_blob: blob,
-            stdin: ArtifactId([2; 16]),
-            stdin_blob: blob,
             state: JobState::Proved,
-            priority: None,
             execution: cycles.map(execution),
-            failure: None,
             proof: Some(ArtifactId([3; 16])),
             prover: Some(Prover { worker, name: "amos".into(), backend: Backend::Cpu }),
             attempts: 1,
-            created_at: Millis(0),
-            updated_at: Millis(0),
             started_at: Some(Millis(1000)),
             finished_at: Some(Millis(1000 + seconds * 1000)),
+            ..JobRecord::queued(id, key, spec(ProofMode::Core), program, stdin, Millis(0))
         }
     }
 

@@ -39,25 +39,14 @@ pub(crate) fn prover() -> Prover {
 
 pub(crate) fn job(number: u32, state: JobState) -> JobRecord {
     let time = i64::from(number) * 10;
+    let (id, key) = (JobId(bytes(2, number)), Sha256Digest(bytes(3, number)));
+    let program = (ArtifactId(bytes(4, 0)), blob(0));
+    let stdin = (ArtifactId(bytes(5, number)), blob(number));
     JobRecord {
-        id: JobId(bytes(2, number)),
-        key: Sha256Digest(bytes(3, number)),
-        spec: spec(),
-        program: ArtifactId(bytes(4, 0)),
-        program_blob: blob(0),
-        stdin: ArtifactId(bytes(5, number)),
-        stdin_blob: blob(number),
         state,
-        priority: None,
-        execution: None,
-        failure: None,
-        proof: None,
-        prover: None,
-        attempts: 0,
-        created_at: Millis(time),
         updated_at: Millis(time + 1),
-        started_at: None,
         finished_at: state.is_terminal().then_some(Millis(time + 5)),
+        ..JobRecord::queued(id, key, spec(), program, stdin, Millis(time))
     }
 }
 
@@ -69,12 +58,10 @@ pub(crate) fn execution() -> Execution {
 pub(crate) fn full_job(number: u32) -> JobRecord {
     JobRecord {
         execution: Some(execution()),
-        failure: Some(Failure {
-            class: FailureClass::Guest,
-            cause: Some(ExecutionFailureCause::ExceededGasLimit),
-            out_of_memory: None,
-            message: "a «message» with\nlines".into(),
-        }),
+        failure: Some(
+            Failure::new(FailureClass::Guest, "a «message» with\nlines")
+                .caused_by(ExecutionFailureCause::ExceededGasLimit),
+        ),
         proof: Some(ArtifactId(bytes(6, number))),
         prover: Some(prover()),
         priority: Some(Priority::Low),

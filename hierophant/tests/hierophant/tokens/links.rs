@@ -107,12 +107,7 @@ async fn an_expired_link_gets_403_and_looks_like_one_that_never_was() {
 
     let network = Network::start().await;
     let mut failed = working(&network, b"two").await;
-    let failure = Failure {
-        class: FailureClass::Guest,
-        cause: None,
-        out_of_memory: None,
-        message: "it panics".into(),
-    };
+    let failure = Failure::new(FailureClass::Guest, "it panics");
     failed.worker.say(FromWorker::Failed { lease_id: failed.lease, failure }).await;
     failed.client.until(&failed.request, FulfillmentStatus::Unfulfillable).await;
     assert_eq!(all_links(&failed.worker, &failed.lease.to_string()).await, never, "failed");

@@ -59,12 +59,7 @@ async fn said(network: &Network, words: &str) -> Vec<String> {
     let id = client.ask(&ask).await.expect("accepted");
     let mut worker = Worker::join(network, saying(words)).await;
     let (lease_id, _) = worker.leased().await;
-    let failure = Failure {
-        class: FailureClass::Infrastructure,
-        cause: None,
-        out_of_memory: None,
-        message: words.into(),
-    };
+    let failure = Failure::new(FailureClass::Infrastructure, words);
     worker.say(FromWorker::Failed { lease_id, failure }).await;
     eventually("its words are known", async || {
         let job =

@@ -66,8 +66,7 @@ pub(crate) async fn completed(worker: &mut Worker, lease: LeaseId, good: &GoodPr
 
 /// Says that an attempt has failed.
 pub(crate) async fn failed(worker: &mut Worker, lease: LeaseId, class: FailureClass) {
-    let failure =
-        Failure { class, cause: None, out_of_memory: None, message: "as the case wants it".into() };
+    let failure = Failure::new(class, "as the case wants it");
     worker.say(FromWorker::Failed { lease_id: lease, failure }).await;
 }
 

@@ -220,5 +220,5 @@ fn failed(lease_id: LeaseId, class: FailureClass, message: &str) -> FromWorker {
 fn failure(class: FailureClass, message: &str) -> Failure {
     let cause =
         (class == FailureClass::Guest).then_some(ExecutionFailureCause::HaltWithNonZeroExitCode);
-    Failure { class, cause, out_of_memory: None, message: message.to_owned() }
+    Failure { cause, ..Failure::new(class, message) }
 }

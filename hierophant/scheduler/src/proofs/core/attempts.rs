@@ -95,13 +95,10 @@ impl ProofsCore {
                 self.begun(now, lease, Some(execution), &mut effects);
                 self.check_if_handed_in(now, lease, &mut effects);
             } else {
-                let failure = Failure {
-                    class: FailureClass::Infrastructure,
-                    cause: None,
-                    out_of_memory: None,
-                    message: "the proof that was announced is not the one that was handed in"
-                        .into(),
-                };
+                let failure = Failure::new(
+                    FailureClass::Infrastructure,
+                    "the proof that was announced is not the one that was handed in",
+                );
                 self.fail_attempt(now, lease, failure, &mut effects);
             }
         }

@@ -20,15 +20,11 @@ pub(super) enum End {
 impl End {
     /// The program's or input's bytes are gone: only their client can hand them in again.
     pub(super) fn lost_inputs() -> Self {
-        Self::Failed(Failure {
-            class: FailureClass::Infrastructure,
-            cause: None,
-            out_of_memory: None,
-            message:
-                "the program's or input's bytes are gone from Hierophant's storage; ask again to \
-                      upload them anew"
-                    .into(),
-        })
+        Self::Failed(Failure::new(
+            FailureClass::Infrastructure,
+            "the program's or input's bytes are gone from Hierophant's storage; ask again to \
+                      upload them anew",
+        ))
     }
 }
 
@@ -55,12 +51,7 @@ impl ProofsCore {
         let Some(live) = self.jobs.get_mut(&job) else { return };
         live.failed_on.last = Some(worker);
         if class == Some(FailureClass::Worker) {
-            let failure = Failure {
-                class: FailureClass::Worker,
-                cause: None,
-                out_of_memory: None,
-                message: reason.to_owned(),
-            };
+            let failure = Failure::new(FailureClass::Worker, reason);
             return self.blame(now, job, worker, failure, effects);
         }
         live.left = live.leases.is_empty().then(|| Box::new(held));

@@ -3,7 +3,7 @@
 use alloy_primitives::Address;
 use hierophant_model::operate::{Action, ClearFilter, Cleared, Done, Paused};
 use hierophant_model::records::{
-    Change, JobRecord, JobState, Millis, RequestRecord, RequestState, Setting, SettingKind,
+    Change, JobRecord, Millis, RequestRecord, RequestState, Setting, SettingKind,
 };
 use network_lib::ids::{JobId, LeaseId, WorkerId};
 use network_lib::wire::ToWorker;
@@ -148,20 +148,11 @@ impl ProofsCore {
         let mut effects = Vec::new();
         let job = self.by_key.get(&given_up.key).copied().unwrap_or_else(|| {
             let id = JobId(self.ids.draw());
-            let record = JobRecord {
-                id,
-                state: JobState::Queued,
-                execution: None,
-                failure: None,
-                proof: None,
-                prover: None,
-                attempts: 0,
-                created_at: now,
-                updated_at: now,
-                started_at: None,
-                finished_at: None,
-                ..given_up
-            };
+            let program = (given_up.program, given_up.program_blob);
+            let stdin = (given_up.stdin, given_up.stdin_blob);
+            let (key, priority) = (given_up.key, given_up.priority);
+            let record = JobRecord::queued(id, key, given_up.spec, program, stdin, now);
+            let record = JobRecord { priority, ..record };
             effects.push(Effect::Save(Change::Job(record.clone())));
             self.by_key.insert(record.key, id);
             self.jobs.insert(id, Box::new(LiveJob::new(record)));

@@ -176,26 +176,8 @@ impl ProofsCore {
         effects: &mut Vec<Effect>,
     ) -> JobId {
         let id = JobId(self.ids.draw());
-        let record = JobRecord {
-            id,
-            key,
-            spec: new.spec.clone(),
-            program: new.program,
-            program_blob: new.program_blob,
-            stdin: new.stdin,
-            stdin_blob: new.stdin_blob,
-            state: JobState::Queued,
-            priority: None,
-            execution: None,
-            failure: None,
-            proof: None,
-            prover: None,
-            attempts: 0,
-            created_at: now,
-            updated_at: now,
-            started_at: None,
-            finished_at: None,
-        };
+        let (program, stdin) = ((new.program, new.program_blob), (new.stdin, new.stdin_blob));
+        let record = JobRecord::queued(id, key, new.spec.clone(), program, stdin, now);
         effects.push(Effect::Save(Change::Job(record.clone())));
         self.jobs.insert(id, Box::new(LiveJob::new(record)));
         self.by_key.insert(key, id);

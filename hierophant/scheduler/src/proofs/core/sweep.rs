@@ -20,12 +20,7 @@ impl ProofsCore {
         }
         for (lease, why) in self.overdue(now) {
             let worker = self.leases.get(&lease).map(|held| held.attempt.prover.worker);
-            let failure = Failure {
-                class: FailureClass::Worker,
-                cause: None,
-                out_of_memory: None,
-                message: why.clone(),
-            };
+            let failure = Failure::new(FailureClass::Worker, why.clone());
             self.fail_attempt(now, lease, failure, &mut effects);
             if let Some(worker) = worker {
                 let message = ToWorker::Cancel { lease_id: lease, reason: why };

@@ -181,7 +181,7 @@ fn proof_blob() -> BlobInfo {
 }
 
 fn failure(class: FailureClass) -> Failure {
-    Failure { class, cause: None, out_of_memory: None, message: "it broke".into() }
+    Failure::new(class, "it broke")
 }
 
 fn hand_in(core: &mut ProofsCore, n: u8, lease: LeaseId) -> Vec<Effect> {

@@ -189,5 +189,5 @@ fn working_on(contemplant: &Contemplant) -> Vec<LeaseId> {
 }
 
 pub(super) fn failure(class: FailureClass, message: &str) -> Failure {
-    Failure { class, cause: None, out_of_memory: None, message: message.into() }
+    Failure::new(class, message)
 }
