@@ -65,8 +65,7 @@ async fn a_line_of_a_proofs_check_says_which_job() {
     let ask = client.ready_to_ask(b"input").await;
     let id = client.ask(&ask).await.expect("accepted");
     let mut worker = Worker::join(&network, hello()).await;
-    let (lease, _) = worker.leased().await;
-    assert_eq!(worker.hand_in(lease, &core_proof()).await, 200);
+    let lease = worker.prove_next(&core_proof()).await;
     client.until(&id, FulfillmentStatus::Fulfilled).await;
     let job = network.json("/api/v1/jobs").await[0]["id"].clone();
     let spans = lines.spans("proof accepted", "job");
