@@ -23,7 +23,7 @@ use network_lib::logging::LogFormat;
 use network_lib::secret::Secret;
 use serde::{Deserialize, Serialize};
 
-pub use bucket::{BucketSettings, WrongSetting};
+pub use bucket::BucketSettings;
 pub use calls::CallsConfig;
 pub use clients::{ClientConfig, QuotasConfig};
 pub use dashboard::DashboardConfig;
@@ -31,7 +31,7 @@ pub use limits::LimitsConfig;
 pub use operators::{OperatorsConfig, TOKEN_VARIABLE};
 pub use proofs::ProofsConfig;
 pub use retention::RetentionConfig;
-pub use storage::StorageConfig;
+pub use storage::{StorageConfig, WrongSetting};
 pub use tls::{PeerCertificates, TlsConfig};
 pub use webhooks::{Ending, WebhookConfig};
 pub use workers::WorkerRegistryConfig;

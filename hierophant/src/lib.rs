@@ -39,7 +39,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::artifacts::blobs::Blobs;
 use crate::artifacts::budget::DiskBudget;
-use crate::config::{BucketSettings, Config};
+use crate::config::Config;
 use crate::events::Events;
 use crate::listen::{Accept, Doors};
 use crate::metrics::Metrics;
@@ -207,7 +207,7 @@ async fn open_store(config: &Config, metrics: Metrics) -> Result<Arc<dyn JobStor
 /// Opens the folder or the bucket of uploads and proofs.
 async fn open_blobs(config: &Config) -> anyhow::Result<Blobs> {
     let folder = config.data_dir.join("artifacts");
-    match BucketSettings::of(&config.storage) {
+    match config.storage.bucket() {
         Ok(Some(settings)) => {
             Blobs::connect(&folder, &settings).await.context("cannot use the bucket")
         }

@@ -18,9 +18,11 @@ mod decode;
 mod key;
 mod mock;
 mod on_chain;
+mod public_values;
 mod recursive;
 mod rejection;
 mod sp1;
+mod verifiers;
 
 use std::io::{self, Read, Seek};
 use std::num::NonZero;
@@ -37,7 +39,7 @@ use tokio::sync::Semaphore;
 
 pub use self::key::KeyError;
 use self::rejection::Rejection;
-use self::sp1::Verifiers;
+use self::verifiers::Verifiers;
 use crate::artifacts::blobs::{Blobs, LocalBlob};
 use hierophant_store::{JobStore, StoreError};
 

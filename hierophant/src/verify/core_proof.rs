@@ -9,8 +9,9 @@ use sp1_hypercube::{
 use sp1_prover::SP1CoreProofData;
 use sp1_prover::verify::{SP1Verifier, VerifierRecursionVks};
 
+use super::public_values::is_committed;
 use super::rejection::Rejection;
-use super::sp1::{Verifiers, is_committed};
+use super::verifiers::Verifiers;
 
 /// Checks the shard proofs of this program, whose public values have the digest `hash`.
 pub(super) fn check(

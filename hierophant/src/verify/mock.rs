@@ -5,8 +5,9 @@ use hierophant_model::records::Claim;
 use network_lib::handshake::Backend;
 use sp1_verifier::{ProofFromNetwork, SP1Proof};
 
+use super::public_values::reported_hash;
 use super::rejection::Rejection;
-use super::sp1::{reported_hash, same_version};
+use super::sp1::same_version;
 use super::{key, on_chain};
 
 /// Whether this has the shape of a mock proof, which no real proof has.

@@ -9,8 +9,8 @@ use sp1_hypercube::{
 use sp1_recursion_executor::RecursionPublicValues;
 use sp1_verifier::compressed::SP1CompressedVerifier;
 
+use super::public_values::is_committed;
 use super::rejection::Rejection;
-use super::sp1::is_committed;
 
 /// SP1's field configuration, named by what is proved in it.
 type Proof<GC> = SP1RecursionProof<GC, SP1PcsProofInner>;

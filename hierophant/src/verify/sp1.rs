@@ -1,30 +1,14 @@
 //! The check of a proof that claims to prove something: cheap comparisons first, so that a wrong proof
 //! is named by what is wrong with it, then SP1's verifier.
 
-use std::sync::OnceLock;
-
 use hierophant_model::records::Claim;
-use network_lib::ids::Sha256Digest;
-use sp1_hypercube::PrimeField32;
 use sp1_verifier::compressed::SP1CompressedVerifier;
-use sp1_verifier::{ProofFromNetwork, SP1Proof, blake3_hash, sha256_hash};
+use sp1_verifier::{ProofFromNetwork, SP1Proof};
 
+use super::public_values::reported_hash;
 use super::rejection::Rejection;
+use super::verifiers::Verifiers;
 use super::{key, on_chain, recursive, supported};
-
-/// SP1's verifiers, each built when the first proof of its kind comes.
-#[derive(Default)]
-pub(super) struct Verifiers {
-    pub(super) compressed: OnceLock<SP1CompressedVerifier>,
-    #[cfg(feature = "core-verification")]
-    pub(super) core: OnceLock<sp1_prover::verify::SP1Verifier>,
-}
-
-impl std::fmt::Debug for Verifiers {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Verifiers").finish_non_exhaustive()
-    }
-}
 
 /// Checks a decoded proof of the wanted kind.
 pub(super) fn check(
@@ -60,21 +44,6 @@ pub(super) fn same_version(found: &str, wanted: &str) -> Result<(), Rejection> {
     }
     let found = found.chars().take(40).collect();
     Err(Rejection::WrongVersion { found, wanted: wanted.to_owned() })
-}
-
-/// The digest of the public values that the attempt reported. A program hashes them with SHA-256 or
-/// with BLAKE3, and nothing but the digest tells which.
-pub(super) fn reported_hash(values: &[u8], reported: Sha256Digest) -> Result<[u8; 32], Rejection> {
-    if reported.0 == sha256_hash(values) || reported.0 == blake3_hash(values) {
-        return Ok(reported.0);
-    }
-    Err(Rejection::OtherPublicValues)
-}
-
-/// Whether the digest inside a STARK, one field element for each byte, is this one.
-pub(super) fn is_committed<F: PrimeField32>(digest: &[[F; 4]; 8], hash: [u8; 32]) -> bool {
-    let committed = digest.as_flattened().iter().map(F::as_canonical_u32);
-    committed.eq(hash.map(u32::from))
 }
 
 #[cfg(feature = "core-verification")]

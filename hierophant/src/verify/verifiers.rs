@@ -1,0 +1,19 @@
+//! SP1's verifiers.
+
+use std::sync::OnceLock;
+
+use sp1_verifier::compressed::SP1CompressedVerifier;
+
+/// SP1's verifiers, each built when the first proof of its kind comes.
+#[derive(Default)]
+pub(super) struct Verifiers {
+    pub(super) compressed: OnceLock<SP1CompressedVerifier>,
+    #[cfg(feature = "core-verification")]
+    pub(super) core: OnceLock<sp1_prover::verify::SP1Verifier>,
+}
+
+impl std::fmt::Debug for Verifiers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Verifiers").finish_non_exhaustive()
+    }
+}
