@@ -1,8 +1,10 @@
-//! The documentation checks: links lead somewhere, prose keeps to the rules, the book builds.
+//! The documentation checks: links and names of files lead somewhere, prose follows the rules, the book builds.
 
 mod book;
 mod fault;
+mod left;
 mod links;
+mod paths;
 mod prose;
 mod sample;
 mod words;
@@ -31,6 +33,9 @@ pub(crate) struct Options {
 /// Folders whose text must stay as it is: applied migrations are compared by digest.
 const NOT_CHECKED: [&str; 2] = ["hierophant/migrations", "hierophant/store/migrations"];
 
+/// May name files of earlier versions.
+const HISTORY: &str = "CHANGELOG.md";
+
 /// Runs every check of the documentation, or prints a sample of it.
 pub(crate) fn run(steps: &mut Steps, root: &Path, options: &Options) -> Result<()> {
     if let Some(count) = options.sample {
@@ -49,8 +54,9 @@ pub(crate) fn run(steps: &mut Steps, root: &Path, options: &Options) -> Result<(
 pub(crate) fn check_texts(root: &Path) -> Result<()> {
     let files = tracked(root)?;
     let texts = markdown(root, &files)?;
-    let mut faults = banned_phrases(root, &files)?;
+    let mut faults = left::over(banned_phrases(root, &files)?, &left::left(root)?);
     faults.extend(dead_links(&texts, &files));
+    faults.extend(unknown_files(&texts, &files));
     faults.extend(book::faults_of_summary(&texts));
     print(&faults)
 }
@@ -108,6 +114,13 @@ fn dead_links(texts: &BTreeMap<PathBuf, String>, files: &[PathBuf]) -> Vec<Fault
     texts.keys().flat_map(|file| links::dead(file, texts, &there)).collect()
 }
 
+/// Every file that a Markdown file names and that does not exist.
+fn unknown_files(texts: &BTreeMap<PathBuf, String>, files: &[PathBuf]) -> Vec<Fault> {
+    let files: BTreeSet<PathBuf> = files.iter().cloned().collect();
+    let texts = texts.iter().filter(|(file, _)| file.as_path() != Path::new(HISTORY));
+    texts.flat_map(|(file, text)| paths::unknown(file, text, &files)).collect()
+}
+
 /// Every banned phrase in the prose of the repository.
 fn banned_phrases(root: &Path, files: &[PathBuf]) -> Result<Vec<Fault>> {
     let rules = words::rules()?;
@@ -145,6 +158,42 @@ mod tests {
     fn every_link_leads_somewhere() {
         let files = tracked(&root()).expect("a repository");
         assert_none(&dead_links(&markdown(&root(), &files).expect("pages"), &files));
+    }
+
+    #[test]
+    fn every_file_that_a_page_names_exists() {
+        let files = tracked(&root()).expect("a repository");
+        assert_none(&unknown_files(&markdown(&root(), &files).expect("pages"), &files));
+    }
+
+    #[test]
+    fn prose_has_no_banned_phrase() {
+        let files = tracked(&root()).expect("a repository");
+        let faults = banned_phrases(&root(), &files).expect("rules");
+        let left = left::left(&root()).expect("a list");
+        if std::env::var_os("UPDATE_DOCS").is_some() {
+            left::lower(&root(), &faults, &left).expect("writes");
+        } else {
+            assert_none(&left::over(faults, &left));
+        }
+    }
+
+    #[test]
+    fn the_architecture_page_lists_every_crate() {
+        let page = std::fs::read_to_string(root().join("ARCHITECTURE.md")).expect("a page");
+        let row = |folder: &Path| format!("\n| `{}/` |", folder.display());
+        for file in tracked(&root()).expect("a repository") {
+            let folder = file.parent().expect("a folder");
+            // The crates of examples have one row.
+            let folder =
+                if folder.starts_with("examples") { Path::new("examples") } else { folder };
+            let is_crate = file.ends_with("Cargo.toml") && file.parent() != Some(Path::new(""));
+            if is_crate && !folder.starts_with("fuzz/engine") {
+                let lacks =
+                    format!("ARCHITECTURE.md: no row for the crate `{}/`", folder.display());
+                assert!(page.contains(&row(folder)), "{lacks}");
+            }
+        }
     }
 
     #[test]

@@ -3,8 +3,8 @@
 //! It reads every crate of the workspace (its library and programs, without tests), and sees arrows on three levels:
 //!
 //! - **Crates**, by the dependencies in `Cargo.toml`. Each has a rank in [`ranks::CRATES`].
-//! - **Rooms**, the top-level modules of a crate, where `lib` and `main` stand for the root files. Those of the two
-//!   programs have their ranks in [`ranks::ROOMS`]; of other crates it suffices that there is no circle.
+//! - **Top-level modules** of a crate; `lib` and `main` are the root files. Those of the coordinator have their ranks
+//!   in [`ranks::MODULES`]. In other crates they need only be free of circles.
 //! - **Files** of a crate: no circle. One arrow does not count here: what a module takes from the module directly
 //!   around it (`super::`), which is its scope and may in turn use it. Further out it counts.
 //!
@@ -28,19 +28,19 @@ use self::graph::Graph;
 use self::resolve::Found;
 use self::source::{Module, Reference};
 
-/// Floors, from the bottom up.
-type Floors<'a> = &'a [&'a [&'a str]];
+/// Names of equal rank, from the bottom up.
+type Order<'a> = &'a [&'a [&'a str]];
 
 /// The ranks that a workspace is checked by.
 #[derive(Debug, Clone, Copy)]
 struct Ranks<'a> {
     /// Of crates; of none, if that is empty.
-    crates: Floors<'a>,
-    rooms: &'a [(&'a str, Floors<'a>)],
+    crates: Order<'a>,
+    modules: &'a [(&'a str, Order<'a>)],
 }
 
 /// The ranks of this workspace.
-const RANKS: Ranks<'static> = Ranks { crates: ranks::CRATES, rooms: ranks::ROOMS };
+const RANKS: Ranks<'static> = Ranks { crates: ranks::CRATES, modules: ranks::MODULES };
 
 /// A crate of the workspace.
 #[derive(Debug)]
@@ -59,10 +59,10 @@ struct Crate {
 struct Import {
     file: PathBuf,
     line: usize,
-    room: String,
+    module: String,
     name: String,
     to_file: PathBuf,
-    to_room: String,
+    to_module: String,
     /// Whether it leads to the module directly around.
     from_scope: bool,
 }
@@ -79,9 +79,9 @@ pub(crate) fn run(root: &Path) -> Result<()> {
     for package in &crates {
         let mut graph = Graph::default();
         for import in imports(root, package)? {
-            graph.add(&import.room);
-            if import.room != import.to_room {
-                graph.point(&import.room, &import.to_room);
+            graph.add(&import.module);
+            if import.module != import.to_module {
+                graph.point(&import.module, &import.to_module);
             }
         }
         print(&package.name, &graph);
@@ -92,7 +92,8 @@ pub(crate) fn run(root: &Path) -> Result<()> {
 
 /// Fails if an import of the workspace breaks the rules.
 pub(crate) fn check_workspace(root: &Path) -> Result<()> {
-    let faults = check(root, RANKS)?;
+    let mut faults = check(root, RANKS)?;
+    faults.extend(needless_ranks(root, RANKS)?);
     for fault in &faults {
         println!("{fault}");
     }
@@ -119,6 +120,37 @@ fn check(root: &Path, ranks: Ranks<'_>) -> Result<Vec<String>> {
     let mut faults = crate_faults(root, &crates, ranks)?;
     for package in &crates {
         faults.extend(import_faults(&package.name, &imports(root, package)?, ranks));
+    }
+    Ok(faults)
+}
+
+/// Ranks of crates and modules that do not exist.
+fn needless_ranks(root: &Path, ranks: Ranks<'_>) -> Result<Vec<String>> {
+    let crates = crates(root)?;
+    let remedy = "remove it from xtask/src/layers/ranks.rs";
+    let mut faults = Vec::new();
+    for name in ranks.crates.concat() {
+        if !crates.iter().any(|package| package.name == name) {
+            faults.push(format!(
+                "Cargo.toml:1: crate `{name}` has a rank and does not exist: {remedy}"
+            ));
+        }
+    }
+    for package in &crates {
+        let mut modules = BTreeSet::new();
+        for root_file in &package.roots {
+            let read = source::read(root, root_file)?;
+            modules.extend((0..read.len()).map(|module| top_module(&read, module)));
+        }
+        let order = ranks.modules.iter().find(|(name, _)| *name == package.name);
+        let named = order.map(|(_, order)| order.concat()).unwrap_or_default();
+        for name in named.into_iter().filter(|name| !modules.contains(*name)) {
+            faults.push(format!(
+                "{}:1: module `{name}` of {} has a rank and does not exist: {remedy}",
+                package.roots[0].display(),
+                package.name,
+            ));
+        }
     }
     Ok(faults)
 }
@@ -191,10 +223,10 @@ fn imports(root: &Path, package: &Crate) -> Result<Vec<Import>> {
                     imports.insert(Import {
                         file: here.file.clone(),
                         line: reference.line,
-                        room: room(&modules, from),
+                        module: top_module(&modules, from),
                         name: reference.segments.join("::"),
                         to_file: there.file.clone(),
-                        to_room: room(&modules, to),
+                        to_module: top_module(&modules, to),
                         from_scope: here.parent == Some(to),
                     });
                 }
@@ -232,7 +264,7 @@ fn is_inside(modules: &[Module], inner: usize, outer: usize) -> bool {
 }
 
 /// The top-level module that a module is part of, or the name of the root's file.
-fn room(modules: &[Module], mut module: usize) -> String {
+fn top_module(modules: &[Module], mut module: usize) -> String {
     while let Some(parent) = modules[module].parent {
         if parent == 0 {
             let own = modules[0].children.iter().find(|(_, child)| **child == module);
@@ -301,57 +333,57 @@ fn line_with(manifest: &str, needed: &str) -> usize {
 }
 
 /// The rank of a name, from 1.
-fn rank_of(name: &str, floors: Floors<'_>) -> Option<usize> {
-    floors.iter().position(|floor| floor.contains(&name)).map(|index| index + 1)
+fn rank_of(name: &str, order: Order<'_>) -> Option<usize> {
+    order.iter().position(|equals| equals.contains(&name)).map(|index| index + 1)
 }
 
-/// Rooms without a rank, imports that go up, and circles of rooms and of files.
+/// Modules without a rank, imports that go up, and circles of modules and of files.
 fn import_faults(package: &str, imports: &[Import], ranks: Ranks<'_>) -> Vec<String> {
-    let floors = ranks.rooms.iter().find(|(name, _)| *name == package).map(|(_, floors)| *floors);
+    let order = ranks.modules.iter().find(|(name, _)| *name == package).map(|(_, order)| *order);
     let mut faults = Vec::new();
-    let mut rooms = Graph::default();
+    let mut modules = Graph::default();
     let mut files = Graph::default();
     let mut unranked: BTreeMap<&str, &Import> = BTreeMap::new();
     for import in imports {
         if !import.from_scope {
             files.point(&name_of(&import.file), &name_of(&import.to_file));
         }
-        if import.room == import.to_room {
+        if import.module == import.to_module {
             continue;
         }
-        let Some(floors) = floors else {
-            rooms.point(&import.room, &import.to_room);
+        let Some(order) = order else {
+            modules.point(&import.module, &import.to_module);
             continue;
         };
-        let (rank, other) = (rank_of(&import.room, floors), rank_of(&import.to_room, floors));
-        for (room, rank) in [(&import.room, rank), (&import.to_room, other)] {
+        let (rank, other) = (rank_of(&import.module, order), rank_of(&import.to_module, order));
+        for (module, rank) in [(&import.module, rank), (&import.to_module, other)] {
             if rank.is_none() {
-                unranked.entry(room).or_insert(import);
+                unranked.entry(module).or_insert(import);
             }
         }
         if let (Some(rank), Some(other)) = (rank, other)
             && other >= rank
         {
             faults.push(format!(
-                "{}:{}: `{}` (rank {rank}) imports `{}` from `{}` (rank {other}): move the definition to a room of \
+                "{}:{}: `{}` (rank {rank}) imports `{}` from `{}` (rank {other}): move the definition to a module of \
                  a lower rank than {rank}",
                 import.file.display(),
                 import.line,
-                import.room,
+                import.module,
                 import.name,
-                import.to_room,
+                import.to_module,
             ));
         }
     }
-    for (room, import) in unranked {
+    for (module, import) in unranked {
         faults.push(format!(
-            "{}:{}: room `{room}` of {package} has no rank: add it to xtask/src/layers/ranks.rs",
+            "{}:{}: module `{module}` of {package} has no rank: add it to xtask/src/layers/ranks.rs",
             import.file.display(),
             import.line,
         ));
     }
-    let by_room = |import: &Import| (import.room.clone(), import.to_room.clone());
-    faults.extend(circles("rooms", &rooms, imports, by_room));
+    let by_module = |import: &Import| (import.module.clone(), import.to_module.clone());
+    faults.extend(circles("modules", &modules, imports, by_module));
     let by_file = |import: &Import| (name_of(&import.file), name_of(&import.to_file));
     faults.extend(circles("files", &files, imports, by_file));
     faults
@@ -403,6 +435,51 @@ fn circles(
 mod tests {
     use super::*;
 
+    const PAGE: &str = "../ARCHITECTURE.md";
+
+    /// A list of ranks as the page shows it.
+    fn shown(order: Order<'_>) -> String {
+        let line = |(index, names): (usize, &&[&str])| {
+            let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+            format!("{}. {}\n", index + 1, names.join(", "))
+        };
+        order.iter().enumerate().map(line).collect()
+    }
+
+    #[test]
+    fn the_architecture_page_lists_the_ranks() {
+        let mut page = std::fs::read_to_string(PAGE).expect("ARCHITECTURE.md");
+        for (name, order) in [&[("crates", RANKS.crates)], RANKS.modules].concat() {
+            let begin = format!("<!-- ranks: {name} -->\n");
+            let (before, rest) = page.split_once(&begin).expect("where the list begins");
+            let (found, after) = rest.split_once("<!-- end of ranks -->\n").expect("its end");
+            let expected = format!("\n{}\n", shown(order));
+            if std::env::var_os("UPDATE_DOCS").is_some() {
+                page = [before, &begin, &expected, "<!-- end of ranks -->\n", after].concat();
+                std::fs::write(PAGE, &page).expect("writes");
+            } else {
+                assert_eq!(found, expected, "UPDATE_DOCS=1 cargo test -p xtask updates it");
+            }
+        }
+    }
+
+    #[test]
+    fn a_rank_without_a_crate_or_module_is_named() {
+        let fixture = Fixture::new(
+            &[("house", &[])],
+            &[("house/src/lib.rs", "mod cellar;\n"), ("house/src/cellar.rs", "")],
+        );
+        let root = fixture.folder.path().canonicalize().expect("there");
+        let needless = |ranks| needless_ranks(&root, ranks).expect("a workspace");
+        let faults = needless(HOUSE);
+        assert_one_fault(
+            &faults,
+            &["house/src/lib.rs:1:", "module `hall` of house", "does not exist", "ranks.rs"],
+        );
+        let ranks = Ranks { crates: &[&["house"], &["shed"]], modules: &[] };
+        assert_one_fault(&needless(ranks), &["Cargo.toml:1:", "crate `shed`", "does not exist"]);
+    }
+
     /// A workspace with these files. Crates get their manifest from their name and what they need.
     struct Fixture {
         folder: tempfile::TempDir,
@@ -442,10 +519,10 @@ mod tests {
         }
     }
 
-    const NONE: Ranks<'static> = Ranks { crates: &[], rooms: &[] };
+    const NONE: Ranks<'static> = Ranks { crates: &[], modules: &[] };
 
     const HOUSE: Ranks<'static> =
-        Ranks { crates: &[], rooms: &[("house", &[&["cellar"], &["hall"], &["lib"]])] };
+        Ranks { crates: &[], modules: &[("house", &[&["cellar"], &["hall"], &["lib"]])] };
 
     #[track_caller]
     fn assert_one_fault(faults: &[String], parts: &[&str]) {
@@ -473,7 +550,7 @@ mod tests {
                     ("house/src/hall.rs", "pub struct Lamp;\npub fn light() {}\n"),
                 ],
             );
-            let remedy = "move the definition to a room of a lower rank than 1";
+            let remedy = "move the definition to a module of a lower rank than 1";
             let parts =
                 ["house/src/cellar.rs:3:", "`cellar` (rank 1)", "from `hall` (rank 2)", remedy];
             assert_one_fault(&fixture.faults(HOUSE), &parts);
@@ -486,7 +563,7 @@ mod tests {
     }
 
     #[test]
-    fn a_room_without_a_rank_is_named() {
+    fn a_module_without_a_rank_is_named() {
         let fixture = Fixture::new(
             &[("house", &[])],
             &[
@@ -495,7 +572,7 @@ mod tests {
                 ("house/src/hall.rs", "pub struct Lamp;\n"),
             ],
         );
-        let parts = ["house/src/attic.rs:1:", "room `attic`", "xtask/src/layers/ranks.rs"];
+        let parts = ["house/src/attic.rs:1:", "module `attic`", "xtask/src/layers/ranks.rs"];
         assert_one_fault(&fixture.faults(HOUSE), &parts);
     }
 
@@ -574,7 +651,7 @@ mod tests {
     fn a_dependency_that_goes_up_and_a_circle_of_crates_are_named() {
         let crates: [(&str, &[&str]); 2] = [("upper", &["lower"]), ("lower", &["upper"])];
         let fixture = Fixture::new(&crates, &[]);
-        let ranks = Ranks { crates: &[&["lower"], &["upper"]], rooms: &[] };
+        let ranks = Ranks { crates: &[&["lower"], &["upper"]], modules: &[] };
         let faults = fixture.faults(ranks);
         assert_eq!(faults.len(), 2, "{faults:#?}");
         let up = "lower/Cargo.toml:6: crate `lower` (rank 1) depends on `upper` (rank 2): move what both need";

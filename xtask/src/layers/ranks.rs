@@ -1,6 +1,6 @@
-//! The order of crates, and of the rooms (top-level modules) of the two programs, from the bottom up.
+//! The order of crates, and of the top-level modules of the coordinator, from the bottom up.
 //!
-//! A line is a floor. A crate or room may import only from floors below its own.
+//! The entries of a line have equal rank. An import may only lead to a lower rank. `ARCHITECTURE.md` shows the same lists.
 
 /// The crates.
 pub(crate) const CRATES: &[&[&str]] = &[
@@ -12,20 +12,19 @@ pub(crate) const CRATES: &[&[&str]] = &[
     &["gpu-suite"],
 ];
 
-/// The rooms of a crate. `lib` and `main` are the files of these names.
-pub(crate) const ROOMS: &[(&str, &[&[&str]])] = &[(
+/// The modules of crates. `lib` and `main` are the files of these names.
+pub(crate) const MODULES: &[(&str, &[&[&str]])] = &[(
     "hierophant",
     &[
-        &["records", "operate", "subscriber", "text", "sanitize"],
         &["config", "ask", "clock", "rate_limit", "session"],
-        &["clients", "events", "traces"],
+        &["events", "traces"],
         &["metrics"],
         &["listen"],
         &["artifacts", "tokens", "webhooks"],
         &["operators", "verify"],
-        &["proofs"],
+        &["proofs", "admission"],
         &["registry"],
-        &["root", "scrape", "admission"],
+        &["root"],
         &["api"],
         &["lib", "cli"],
         &["main"],
