@@ -447,6 +447,14 @@ mod tests {
     }
 
     #[test]
+    fn no_import_of_the_workspace_goes_up_or_closes_a_circle() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().expect("there");
+        let mut faults = check(&root, RANKS).expect("a workspace");
+        faults.extend(needless_ranks(&root, RANKS).expect("a workspace"));
+        assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));
+    }
+
+    #[test]
     fn the_architecture_page_lists_the_ranks() {
         let mut page = std::fs::read_to_string(PAGE).expect("ARCHITECTURE.md");
         for (name, order) in [&[("crates", RANKS.crates)], RANKS.modules].concat() {

@@ -13,6 +13,7 @@ mod clients;
 mod connections;
 mod deadlines;
 mod disk_budget;
+mod documentation;
 mod events;
 mod forms;
 mod heads;

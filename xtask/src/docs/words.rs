@@ -182,6 +182,27 @@ mod tests {
         assert_eq!(found("a.rs", text), [(2, "frob no `code`".to_owned()), (2, "zonk".to_owned())]);
     }
 
+    const PAGE: &str = "../CONTRIBUTING.md";
+    const BEGIN: &str = "<!-- banned phrases -->\n";
+    const END: &str = "<!-- end of banned phrases -->\n";
+
+    #[test]
+    fn the_page_for_contributors_lists_the_phrases() {
+        let mut table = String::from("\n| Phrase | Write instead |\n|---|---|\n");
+        for Rule { phrase, instead, .. } in rules().expect("the project's own list") {
+            table.push_str(&format!("| `{}` | {instead} |\n", phrase.join(" ")));
+        }
+        table.push('\n');
+        let page = std::fs::read_to_string(PAGE).expect("CONTRIBUTING.md");
+        let (before, rest) = page.split_once(BEGIN).expect("where the table begins");
+        let (found, after) = rest.split_once(END).expect("where it ends");
+        if std::env::var_os("UPDATE_DOCS").is_some() {
+            std::fs::write(PAGE, [before, BEGIN, &table, END, after].concat()).expect("writes");
+        } else {
+            assert_eq!(found, table, "UPDATE_DOCS=1 cargo test -p xtask updates it");
+        }
+    }
+
     #[test]
     fn a_rule_without_a_remedy_is_refused_with_its_line() {
         for (list, line) in [("a |  | b", "line 1"), ("\na | b", "line 2"), ("* | b |", "line 1")] {
