@@ -186,8 +186,8 @@ impl Actor for ProofsActor {
             }
             ProofsMsg::Overview(port) => (Vec::new(), answer_on(port, core.overview())),
             ProofsMsg::Why(job, port) => (Vec::new(), answer_on(port, core.why(now, job))),
-            ProofsMsg::Line(offset, limit, port) => {
-                (Vec::new(), answer_on(port, core.line(now, offset, limit)))
+            ProofsMsg::QueueSnapshot(offset, limit, port) => {
+                (Vec::new(), answer_on(port, core.queue_snapshot(now, offset, limit)))
             }
             ProofsMsg::ProofLost(request, proof, port) => {
                 match state.reopen(now, request, proof).await? {

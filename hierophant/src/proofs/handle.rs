@@ -5,7 +5,7 @@ use hierophant_model::operate::{Action, ClearFilter, Cleared, Done, NotDone};
 use hierophant_model::records::Accepted;
 use hierophant_scheduler::SessionId;
 use hierophant_scheduler::proofs::{
-    Arrival, CancelError, LeaseAccess, NewRequest, Overview, SubmitError, Waiting, Why,
+    Arrival, CancelError, LeaseAccess, NewRequest, Overview, SubmitError, QueuedJob, Why,
 };
 use network_lib::handshake::Capabilities;
 use network_lib::ids::{ArtifactId, JobId, LeaseId, RequestId, WorkerId};
@@ -206,8 +206,8 @@ impl ProofsHandle {
     /// # Errors
     ///
     /// [`Unanswered`] when the actor or its store hangs.
-    pub async fn line(&self, offset: usize, limit: usize) -> Result<Vec<Waiting>, Unanswered> {
-        ask(&self.0, |reply| ProofsMsg::Line(offset, limit, reply)).await
+    pub async fn queue_snapshot(&self, offset: usize, limit: usize) -> Result<Vec<QueuedJob>, Unanswered> {
+        ask(&self.0, |reply| ProofsMsg::QueueSnapshot(offset, limit, reply)).await
     }
 
     /// The scheduler at a glance.

@@ -5,7 +5,7 @@ use hierophant_model::operate::{Action, ClearFilter, Cleared, Done, NotDone};
 use hierophant_model::records::Accepted;
 use hierophant_scheduler::SessionId;
 use hierophant_scheduler::proofs::{
-    Arrival, CancelError, LeaseAccess, NewRequest, Overview, SubmitError, Waiting, Why,
+    Arrival, CancelError, LeaseAccess, NewRequest, Overview, SubmitError, QueuedJob, Why,
 };
 use network_lib::handshake::Capabilities;
 use network_lib::ids::{ArtifactId, JobId, LeaseId, RequestId, WorkerId};
@@ -79,7 +79,7 @@ pub enum ProofsMsg {
     /// Why a job has no proof yet, `None` if it has ended or there is no such job.
     Why(JobId, RpcReplyPort<Option<Why>>),
     /// The waiting jobs in their order: how many to leave out, how many at most.
-    Line(usize, usize, RpcReplyPort<Vec<Waiting>>),
+    QueueSnapshot(usize, usize, RpcReplyPort<Vec<QueuedJob>>),
     /// The store does not take what was decided.
     StoreLost,
     /// Time has passed.

@@ -8,7 +8,7 @@ mod attempts;
 mod dispatch;
 mod endings;
 mod ids;
-mod line;
+mod queue_snapshot;
 mod open;
 mod operate;
 mod race;
@@ -212,7 +212,7 @@ impl ProofsCore {
     }
 
     /// Has a request wait for an unfinished job.
-    fn await_job(&mut self, job: JobId, request: RequestRecord) {
+    fn subscribe(&mut self, job: JobId, request: RequestRecord) {
         self.next_deadline = self.next_deadline.min(request.deadline);
         self.open.insert(request.id, job, request.requester);
         if let Some(live) = self.jobs.get_mut(&job) {
@@ -245,7 +245,7 @@ impl ProofsCore {
     }
 
     /// Puts a job in its place in the queue, or moves it there.
-    fn line_up(&mut self, job: JobId) {
+    fn enqueue(&mut self, job: JobId) {
         if let Some(live) = self.jobs.get(&job) {
             let rank = self.rank(live);
             self.queue.insert(rank);

@@ -11,7 +11,7 @@ use hierophant_model::records::Millis;
 use network_lib::ids::JobId;
 use network_lib::job::ProofMode;
 
-/// Place of a waiting job.
+/// QueueKey of a waiting job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rank {
     /// Priority of the job or its mode: 0 goes first.
@@ -29,7 +29,7 @@ pub struct Rank {
 }
 
 /// The order of one requester's jobs: deadline, age, id.
-type Place = (u64, Millis, JobId);
+type QueueKey = (u64, Millis, JobId);
 
 /// The waiting jobs.
 #[derive(Debug, Default)]
@@ -46,7 +46,7 @@ pub struct Queue {
 /// in each. The round is over when nobody waits who takes part in it.
 #[derive(Debug, Default)]
 struct Class {
-    requesters: BTreeMap<Address, BTreeSet<Place>>,
+    requesters: BTreeMap<Address, BTreeSet<QueueKey>>,
     round: u64,
     /// The next round of those who had their turn in this one, whether or not they wait.
     had_turn: BTreeMap<Address, u64>,
@@ -54,9 +54,9 @@ struct Class {
 
 impl Class {
     fn remove(&mut self, rank: &Rank) {
-        if let Some(places) = self.requesters.get_mut(&rank.requester) {
-            places.remove(&place(rank));
-            if places.is_empty() {
+        if let Some(keys) = self.requesters.get_mut(&rank.requester) {
+            keys.remove(&queue_key(rank));
+            if keys.is_empty() {
                 self.requesters.remove(&rank.requester);
             }
         }
@@ -82,7 +82,7 @@ impl Queue {
     pub fn insert(&mut self, rank: Rank) {
         self.remove(rank.job);
         let class = self.order.entry(rank.class).or_default();
-        class.requesters.entry(rank.requester).or_default().insert(place(&rank));
+        class.requesters.entry(rank.requester).or_default().insert(queue_key(&rank));
         self.ages.insert((rank.created_at, rank.job));
         *self.modes.entry(rank.mode).or_default() += 1;
         self.ranks.insert(rank.job, rank);
@@ -90,7 +90,7 @@ impl Queue {
 
     /// Takes a job out; nothing happens if it does not wait.
     pub fn remove(&mut self, job: JobId) {
-        let Some(rank) = self.forget(job) else { return };
+        let Some(rank) = self.detach(job) else { return };
         if let Some(class) = self.order.get_mut(&rank.class) {
             class.remove(&rank);
         }
@@ -98,8 +98,8 @@ impl Queue {
 
     /// Takes a job out because it is given out: its requester has had a turn. Nothing happens if it does
     /// not wait.
-    pub fn take(&mut self, job: JobId) {
-        let Some(rank) = self.forget(job) else { return };
+    pub fn dequeue(&mut self, job: JobId) {
+        let Some(rank) = self.detach(job) else { return };
         if let Some(class) = self.order.get_mut(&rank.class) {
             let next = class.round_of(&rank.requester) + 1;
             class.had_turn.insert(rank.requester, next);
@@ -107,7 +107,7 @@ impl Queue {
         }
     }
 
-    fn forget(&mut self, job: JobId) -> Option<Rank> {
+    fn detach(&mut self, job: JobId) -> Option<Rank> {
         let rank = self.ranks.remove(&job)?;
         self.ages.remove(&(rank.created_at, job));
         if let Some(count) = self.modes.get_mut(&rank.mode) {
@@ -121,7 +121,7 @@ impl Queue {
 
     /// Whether a job waits.
     #[must_use]
-    pub fn holds(&self, job: JobId) -> bool {
+    pub fn contains(&self, job: JobId) -> bool {
         self.ranks.contains_key(&job)
     }
 
@@ -162,17 +162,17 @@ impl Queue {
     ) -> impl Iterator<Item = Rank> + 'a {
         self.order.values().flat_map(move |class| {
             let mut turns: Vec<_> = class.requesters.iter().collect();
-            turns.sort_by_key(|(requester, places)| {
+            turns.sort_by_key(|(requester, keys)| {
                 let busy = running.get(*requester).copied().unwrap_or(0);
-                (busy, class.round_of(requester), places.first().copied())
+                (busy, class.round_of(requester), keys.first().copied())
             });
-            let places = turns.into_iter().flat_map(|(_, places)| places);
-            places.filter_map(|(_, _, job)| self.ranks.get(job).copied())
+            let keys = turns.into_iter().flat_map(|(_, keys)| keys);
+            keys.filter_map(|(_, _, job)| self.ranks.get(job).copied())
         })
     }
 }
 
-const fn place(rank: &Rank) -> Place {
+const fn queue_key(rank: &Rank) -> QueueKey {
     (rank.deadline, rank.created_at, rank.job)
 }
 
@@ -257,7 +257,7 @@ mod tests {
                 let busy = |rank: &Rank| (rank.class, running[&rank.requester]);
                 assert!(busy(&first) <= busy(&second), "{first:?} before {second:?}");
                 let same = first.requester == second.requester && first.class == second.class;
-                assert!(!same || place(&first) < place(&second), "{first:?} before {second:?}");
+                assert!(!same || queue_key(&first) < queue_key(&second), "{first:?} before {second:?}");
             }
             Ok(())
         });
@@ -292,11 +292,11 @@ mod tests {
                     running.entry(done).and_modify(|count| *count -= 1);
                 }
                 let Some(next) = queue.iter(&running).next() else { continue };
-                queue.take(next.job);
+                queue.dequeue(next.job);
                 *running.entry(next.requester).or_default() += 1;
                 in_progress.push_back(next.requester);
             }
-            assert!(!queue.holds(JobId([0; 16])), "{others} others, {slots} slots: {queue:?}");
+            assert!(!queue.contains(JobId([0; 16])), "{others} others, {slots} slots: {queue:?}");
             Ok(())
         });
     }
@@ -308,7 +308,7 @@ mod tests {
             queue.insert(rank(n, 1, Address::repeat_byte(n), 10, 1));
         }
         for n in 1..=100 {
-            queue.take(JobId([n; 16]));
+            queue.dequeue(JobId([n; 16]));
         }
         let class = &queue.order[&1];
         assert_eq!((class.round, class.had_turn.len(), class.requesters.len()), (0, 0, 0));
@@ -322,7 +322,7 @@ mod tests {
         assert_eq!(order(&queue, &[]), [1]);
         queue.remove(JobId([1; 16]));
         queue.remove(JobId([1; 16]));
-        assert!(queue.is_empty() && !queue.holds(JobId([1; 16])));
+        assert!(queue.is_empty() && !queue.contains(JobId([1; 16])));
         assert_eq!(order(&queue, &[]), [0_u8; 0]);
     }
 }

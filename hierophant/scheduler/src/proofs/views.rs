@@ -96,7 +96,7 @@ pub struct Overview {
 
 /// A job that waits.
 #[derive(Debug, Clone)]
-pub struct Waiting {
+pub struct QueuedJob {
     /// What is stored about it.
     pub record: JobRecord,
     /// Who waits for it.

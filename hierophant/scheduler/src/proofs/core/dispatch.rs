@@ -98,7 +98,7 @@ impl ProofsCore {
         worker_id: WorkerId,
         effects: &mut Vec<Effect>,
     ) {
-        self.queue.take(job);
+        self.queue.dequeue(job);
         let lease = LeaseId(self.ids.draw());
         let Some(worker) = self.workers.get_mut(&worker_id) else { return };
         let Some(live) = self.jobs.get_mut(&job) else { return };

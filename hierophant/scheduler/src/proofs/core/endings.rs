@@ -157,7 +157,7 @@ impl ProofsCore {
             }
         });
         if self.jobs.get(&job).is_some_and(|live| live.leases.is_empty()) {
-            self.line_up(job);
+            self.enqueue(job);
         }
     }
 
@@ -215,7 +215,7 @@ impl ProofsCore {
             };
             self.end_job(now, job, end, effects);
         } else if live.record.state == JobState::Queued {
-            self.line_up(job);
+            self.enqueue(job);
         }
     }
 

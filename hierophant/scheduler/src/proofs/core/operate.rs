@@ -74,8 +74,8 @@ impl ProofsCore {
                     return Ok(Done::unchanged(format!("its priority is {priority} already")));
                 }
                 self.update(now, *id, effects, |record| record.priority = Some(*priority));
-                if self.queue.holds(*id) {
-                    self.line_up(*id);
+                if self.queue.contains(*id) {
+                    self.enqueue(*id);
                 }
                 Ok(Done::changed(format!("its priority is {priority}")))
             }

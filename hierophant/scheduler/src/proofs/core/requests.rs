@@ -73,9 +73,9 @@ impl ProofsCore {
         let request = open_request(now, &new, job);
         effects.push(Effect::Save(Change::Request(request.clone(), new.spec)));
         self.accepted(now, new.requester);
-        self.await_job(job, request);
+        self.subscribe(job, request);
         if self.jobs.get(&job).is_some_and(|live| live.record.state == JobState::Queued) {
-            self.line_up(job);
+            self.enqueue(job);
         }
         self.dispatch(now, &mut effects);
         (Ok(Accepted { request: new.id, job }), effects)
@@ -160,11 +160,11 @@ impl ProofsCore {
             if let Some(live) = self.jobs.get(&job) {
                 let spec = live.record.spec.clone();
                 effects.push(Effect::Save(Change::Request(request.clone(), spec)));
-                self.await_job(job, request);
+                self.subscribe(job, request);
             }
         }
         if self.jobs.get(&job).is_some_and(|live| live.record.state == JobState::Queued) {
-            self.line_up(job);
+            self.enqueue(job);
         }
     }
 

@@ -113,7 +113,7 @@ impl ProofsCore {
         }
         self.update(now, id, effects, |_| ());
         if going_on.is_empty() {
-            self.line_up(id);
+            self.enqueue(id);
         }
         for lease in going_on {
             self.check_if_handed_in(now, lease, effects);

@@ -1,7 +1,7 @@
 //! Decisions of the core, event by event.
 
 mod attempts;
-mod line;
+mod queue_snapshot;
 mod memory;
 mod operate;
 mod race;

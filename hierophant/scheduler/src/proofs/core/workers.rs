@@ -210,7 +210,7 @@ impl ProofsCore {
             held.attempt.lease == lease && held.attempt.prover.worker == id
         };
         let found = self.jobs.iter_mut().find(|(job, live)| {
-            live.left.as_deref().is_some_and(theirs) && self.queue.holds(**job)
+            live.left.as_deref().is_some_and(theirs) && self.queue.contains(**job)
         });
         let Some((job, live)) = found else { return };
         let (job, Some(mut held)) = (*job, live.left.take()) else { return };

@@ -192,7 +192,7 @@ pub(super) async fn queue(
 ) -> Answer<Vec<Waiting>> {
     let query = read(asked)?;
     let (offset, limit) = (query.offset.unwrap_or(0), limit(query.limit) as usize);
-    let line = context.proofs.line(offset, limit).await.map_err(actor_timeout)?;
+    let line = context.proofs.queue_snapshot(offset, limit).await.map_err(actor_timeout)?;
     let entries = line.iter().enumerate();
     Ok(Json(
         entries

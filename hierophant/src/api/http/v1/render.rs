@@ -4,7 +4,7 @@ use std::iter;
 
 use hierophant_model::clients::Clients;
 use hierophant_model::records::{ReceiverState, Role};
-use hierophant_scheduler::proofs::Waiting as WaitingJob;
+use hierophant_scheduler::proofs::QueuedJob;
 use hierophant_scheduler::proofs::{Overview as Scheduler, RunningProof, WorkerWork};
 use hierophant_scheduler::registry::{DeadWorker, KnownWorker};
 use network_lib::handshake::{self, GpuLoad};
@@ -23,7 +23,7 @@ pub fn price(config: &DashboardConfig) -> Option<Price> {
 }
 
 /// A queued job at this position.
-pub(super) fn waiting(position: usize, waiting: &WaitingJob, clients: &Clients) -> Waiting {
+pub(super) fn waiting(position: usize, waiting: &QueuedJob, clients: &Clients) -> Waiting {
     Waiting {
         job: Job::of(&waiting.record, &waiting.requests, clients),
         position,

@@ -42,7 +42,7 @@ pub(super) fn check(core: &ProofsCore) {
     }
     for (id, live) in &core.jobs {
         assert!(live.leases.len() <= 2);
-        assert_eq!(live.leases.is_empty(), core.queue.holds(*id), "{live:?}");
+        assert_eq!(live.leases.is_empty(), core.queue.contains(*id), "{live:?}");
         let going_on: BTreeSet<WorkerId> = live
             .leases
             .iter()

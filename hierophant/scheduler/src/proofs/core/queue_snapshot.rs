@@ -7,7 +7,7 @@ use network_lib::ids::{LeaseId, VkHash, WorkerId};
 use network_lib::job::{JobSpec, ProofMode};
 
 use super::{LiveJob, ProofsCore};
-use crate::proofs::Waiting;
+use crate::proofs::QueuedJob;
 
 /// What of a job decides how long it usually takes.
 type Kind<'a> = (VkHash, ProofMode, &'a str);
@@ -23,14 +23,14 @@ struct Forecast<'a> {
 impl ProofsCore {
     /// So many of the waiting jobs after the first `offset`, the next one first.
     #[must_use]
-    pub fn line(&self, now: Millis, offset: usize, limit: usize) -> Vec<Waiting> {
+    pub fn queue_snapshot(&self, now: Millis, offset: usize, limit: usize) -> Vec<QueuedJob> {
         let running = self.running_by_requester();
         let mut forecast = Forecast { slots: self.slots(now), ..Forecast::default() };
         let waiting = self.queue.iter(&running).filter_map(|rank| self.jobs.get(&rank.job));
         let all = waiting.take(offset.saturating_add(limit)).enumerate();
         let expected = all.map(|(place, live)| (place, live, forecast.take(self, now, live)));
         let page = expected.filter(|(place, ..)| *place >= offset);
-        page.map(|(_, live, eta_ms)| Waiting {
+        page.map(|(_, live, eta_ms)| QueuedJob {
             record: live.record.clone(),
             requests: live.requests.values().map(|request| (**request).clone()).collect(),
             eta_ms,

@@ -3,7 +3,7 @@
 use super::*;
 
 fn places(core: &ProofsCore, at: Millis) -> Vec<(JobId, Option<u64>)> {
-    core.line(at, 0, 10).into_iter().map(|waiting| (waiting.record.id, waiting.eta_ms)).collect()
+    core.queue_snapshot(at, 0, 10).into_iter().map(|waiting| (waiting.record.id, waiting.eta_ms)).collect()
 }
 
 fn job_of(core: &ProofsCore, id: u8) -> JobId {
@@ -35,10 +35,10 @@ fn places_are_those_that_why_tells() {
         assert_eq!(core.why(START, *job).expect("waits").ahead, Some(place));
         assert_eq!(*eta, None, "nothing is known of such proofs yet");
     }
-    let second = core.line(START, 1, 1);
+    let second = core.queue_snapshot(START, 1, 1);
     assert_eq!(second.len(), 1);
     assert_eq!(second[0].record.id, line[1].0);
-    assert!(core.line(START, 3, 10).is_empty());
+    assert!(core.queue_snapshot(START, 3, 10).is_empty());
 }
 
 #[test]
