@@ -16,7 +16,7 @@ use hierophant_model::operate::Cleared;
 use hierophant_model::records::Millis;
 use hierophant_model::text::error_chain;
 use hierophant_scheduler::SessionId;
-use hierophant_scheduler::proofs::core::{Effect, IdSource, Limits, Past, ProofsCore};
+use hierophant_scheduler::proofs::core::{Effect, IdSource, Limits, RestoredState, ProofsCore};
 use hierophant_scheduler::proofs::pace::LATELY;
 use network_lib::ids::WorkerId;
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, RpcReplyPort, SpawnErr};
@@ -128,9 +128,9 @@ impl Actor for ProofsActor {
         }
         let mut clock = Clock::start();
         let (now, _) = clock.look();
-        let past = Past { unfinished, damaged, strikes, ended, settings };
+        let restored = RestoredState { unfinished, damaged, strikes, ended, settings };
         let clients = limits.clients.clone();
-        let (core, effects) = ProofsCore::restore(now, limits, IdSource::random(), past);
+        let (core, effects) = ProofsCore::restore(now, limits, IdSource::random(), restored);
         let deps = Deps {
             store: Arc::clone(&store),
             checker,
@@ -164,7 +164,7 @@ impl Actor for ProofsActor {
         state: &mut ProofsState,
     ) -> Result<(), ActorProcessingErr> {
         let now = state.time();
-        if let Some(worker) = message.tells_of() {
+        if let Some(worker) = message.affected_worker() {
             state.events.worker(worker);
         }
         let core = &mut state.core;
@@ -181,7 +181,7 @@ impl Actor for ProofsActor {
                 let (counts, effects) = core.proof_stored(now, lease, artifact, blob);
                 (effects, answer_on(port, counts))
             }
-            ProofsMsg::Lease(lease, worker, port) => {
+            ProofsMsg::LeaseAccess(lease, worker, port) => {
                 (Vec::new(), answer_on(port, core.lease_access(lease, worker)))
             }
             ProofsMsg::Overview(port) => (Vec::new(), answer_on(port, core.overview())),
@@ -200,15 +200,15 @@ impl Actor for ProofsActor {
                 let (answer, effects) = state.act(now, action).await?;
                 (effects, answer_on(port, answer))
             }
-            ProofsMsg::ToClear(filter, port) => {
-                (Vec::new(), answer_on(port, core.to_clear(&filter)))
+            ProofsMsg::PreviewClear(filter, port) => {
+                (Vec::new(), answer_on(port, core.preview_clear(&filter)))
             }
             ProofsMsg::Clear(filter, port) => {
-                let (left, cleared) = (core.to_clear(&filter).jobs, Cleared::default());
+                let (left, cleared) = (core.preview_clear(&filter).jobs, Cleared::default());
                 let clearing = Clearing { left, requester: filter.requester, cleared, port };
                 state.clear(&myself, now, clearing)
             }
-            ProofsMsg::ClearOn(clearing) => state.clear(&myself, now, *clearing),
+            ProofsMsg::ContinueClear(clearing) => state.clear(&myself, now, *clearing),
             ProofsMsg::WorkerDrained(worker, session, drained) => {
                 (core.worker_drained(now, worker, session, drained), None)
             }
@@ -232,8 +232,8 @@ impl Actor for ProofsActor {
                 state.sessions.remove(worker, session);
                 (core.worker_lost(now, worker, session, &reason), None)
             }
-            ProofsMsg::Held(worker, session, held) => {
-                (core.held(now, worker, session, &held), None)
+            ProofsMsg::HeldLeases(worker, session, held) => {
+                (core.held_leases(now, worker, session, &held), None)
             }
             ProofsMsg::Progressed(worker, lease, progress) => {
                 (core.progressed(now, worker, lease, progress), None)
@@ -295,7 +295,7 @@ impl ProofsState {
                     side_effects.push(SideEffect::Drop(worker, self.sessions.get(worker), reason));
                 }
                 Effect::Check { lease, proof, claim } => {
-                    let job = self.core.job_leased(lease);
+                    let job = self.core.job_of_lease(lease);
                     side_effects.push(SideEffect::Check(Box::new(Check {
                         lease,
                         job,

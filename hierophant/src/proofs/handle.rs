@@ -5,7 +5,7 @@ use hierophant_model::operate::{Action, ClearFilter, Cleared, Done, NotDone};
 use hierophant_model::records::Accepted;
 use hierophant_scheduler::SessionId;
 use hierophant_scheduler::proofs::{
-    Arrival, CancelError, LeaseAccess, NewRequest, Overview, SubmitError, QueuedJob, Why,
+    WorkerJoined, CancelError, LeaseAccess, NewRequest, Overview, SubmitError, QueuedJob, Why,
 };
 use network_lib::handshake::Capabilities;
 use network_lib::ids::{ArtifactId, JobId, LeaseId, RequestId, WorkerId};
@@ -53,8 +53,8 @@ impl ProofsHandle {
     }
 
     /// A worker is there; its first message will be the welcome.
-    pub fn worker_joined(&self, arrival: Arrival, session: SessionHandle) {
-        tell(&self.0, ProofsMsg::WorkerJoined(Box::new(arrival), session));
+    pub fn worker_joined(&self, joined: WorkerJoined, session: SessionHandle) {
+        tell(&self.0, ProofsMsg::WorkerJoined(Box::new(joined), session));
     }
 
     /// What a worker can prove has changed.
@@ -98,8 +98,8 @@ impl ProofsHandle {
     /// # Errors
     ///
     /// [`Unanswered`] when the actor or its store hangs.
-    pub async fn to_clear(&self, filter: ClearFilter) -> Result<Cleared, Unanswered> {
-        ask(&self.0, |reply| ProofsMsg::ToClear(filter, reply)).await
+    pub async fn preview_clear(&self, filter: ClearFilter) -> Result<Cleared, Unanswered> {
+        ask(&self.0, |reply| ProofsMsg::PreviewClear(filter, reply)).await
     }
 
     /// Cancels all that match; it is stored when this returns.
@@ -117,8 +117,8 @@ impl ProofsHandle {
     }
 
     /// The attempts that a worker says it holds.
-    pub fn held(&self, worker: WorkerId, session: SessionId, held: Vec<LeaseId>) {
-        tell(&self.0, ProofsMsg::Held(worker, session, held));
+    pub fn held_leases(&self, worker: WorkerId, session: SessionId, held: Vec<LeaseId>) {
+        tell(&self.0, ProofsMsg::HeldLeases(worker, session, held));
     }
 
     /// An attempt has gone on.
@@ -184,12 +184,12 @@ impl ProofsHandle {
     /// # Errors
     ///
     /// [`Unanswered`] when the actor or its store hangs.
-    pub async fn lease(
+    pub async fn lease_access(
         &self,
         lease: LeaseId,
         worker: WorkerId,
     ) -> Result<Option<LeaseAccess>, Unanswered> {
-        ask(&self.0, |reply| ProofsMsg::Lease(lease, worker, reply)).await
+        ask(&self.0, |reply| ProofsMsg::LeaseAccess(lease, worker, reply)).await
     }
 
     /// Why a job has no proof yet; `None` if it has ended or there is no such job.

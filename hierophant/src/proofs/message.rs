@@ -5,7 +5,7 @@ use hierophant_model::operate::{Action, ClearFilter, Cleared, Done, NotDone};
 use hierophant_model::records::Accepted;
 use hierophant_scheduler::SessionId;
 use hierophant_scheduler::proofs::{
-    Arrival, CancelError, LeaseAccess, NewRequest, Overview, SubmitError, QueuedJob, Why,
+    WorkerJoined, CancelError, LeaseAccess, NewRequest, Overview, SubmitError, QueuedJob, Why,
 };
 use network_lib::handshake::Capabilities;
 use network_lib::ids::{ArtifactId, JobId, LeaseId, RequestId, WorkerId};
@@ -35,7 +35,7 @@ pub enum ProofsMsg {
     /// Withdraw a request on behalf of an address.
     Cancel(RequestId, Address, RpcReplyPort<Result<(), CancelError>>),
     /// `registry`: a worker is there, and how it is talked to. Its first message is the welcome.
-    WorkerJoined(Box<Arrival>, SessionHandle),
+    WorkerJoined(Box<WorkerJoined>, SessionHandle),
     /// `registry`: what a worker can prove has changed.
     CapabilitiesChanged(WorkerId, SessionId, Capabilities),
     /// `registry`: a worker wants no more jobs.
@@ -45,7 +45,7 @@ pub enum ProofsMsg {
     /// `registry`: a worker is gone.
     WorkerLost(WorkerId, SessionId, String),
     /// Session: the attempts that a worker says it holds.
-    Held(WorkerId, SessionId, Vec<LeaseId>),
+    HeldLeases(WorkerId, SessionId, Vec<LeaseId>),
     /// Session: an attempt has gone on.
     Progressed(WorkerId, LeaseId, Progress),
     /// Session: the program has been executed.
@@ -63,17 +63,17 @@ pub enum ProofsMsg {
     /// A check of a proof has ended.
     Checked(LeaseId, Result<(), Failure>),
     /// What the holder of a lease may fetch, `None` if it does not count (any more).
-    Lease(LeaseId, WorkerId, RpcReplyPort<Option<LeaseAccess>>),
+    LeaseAccess(LeaseId, WorkerId, RpcReplyPort<Option<LeaseAccess>>),
     /// The scheduler at a glance.
     Overview(RpcReplyPort<Overview>),
     /// An operator has something done.
     Act(Action, RpcReplyPort<Result<Done, NotDone>>),
     /// What clearing the queue would cancel.
-    ToClear(ClearFilter, RpcReplyPort<Cleared>),
+    PreviewClear(ClearFilter, RpcReplyPort<Cleared>),
     /// Cancel all that match; answers when all is stored.
     Clear(ClearFilter, RpcReplyPort<Cleared>),
     /// Go on with a clearing.
-    ClearOn(Box<Clearing>),
+    ContinueClear(Box<Clearing>),
     /// `registry`: an operator has a worker take no more jobs, for this reason, or again.
     WorkerDrained(WorkerId, SessionId, Option<String>),
     /// Why a job has no proof yet, `None` if it has ended or there is no such job.
@@ -89,9 +89,9 @@ pub enum ProofsMsg {
 impl ProofsMsg {
     /// The worker of which it tells something that people see.
     #[must_use]
-    pub fn tells_of(&self) -> Option<WorkerId> {
+    pub fn affected_worker(&self) -> Option<WorkerId> {
         match self {
-            Self::WorkerJoined(arrival, _) => Some(arrival.worker),
+            Self::WorkerJoined(joined, _) => Some(joined.worker),
             Self::CapabilitiesChanged(worker, ..)
             | Self::WorkerDraining(worker, _)
             | Self::WorkerAway(worker, _)

@@ -10,7 +10,7 @@ use hierophant_model::records::{Change, Millis, SettingKind};
 use hierophant_model::sanitize::{self, tidy};
 use hierophant_model::text::error_chain;
 use hierophant_scheduler::SessionId;
-use hierophant_scheduler::proofs::Arrival;
+use hierophant_scheduler::proofs::WorkerJoined;
 use hierophant_scheduler::registry::core::{RegistryCore, Rules};
 use network_lib::handshake::{Hello, ProtocolRange, Refusal, RefusalCode, Welcome};
 use network_lib::ids::WorkerId;
@@ -229,7 +229,7 @@ impl RegistryState {
             backend = hello.capabilities.backend.as_str(), modes = ?hello.capabilities.modes,
             held = hello.held.len(), "Contemplant joined");
         self.sessions.insert(session, handle.clone());
-        let arrival = Arrival {
+        let joined = WorkerJoined {
             worker,
             session,
             name: self.core.name(worker).unwrap_or_default().to_owned(),
@@ -238,7 +238,7 @@ impl RegistryState {
             drained: self.core.drained(worker),
             welcome,
         };
-        self.proofs.worker_joined(arrival, handle);
+        self.proofs.worker_joined(joined, handle);
         Ok(Ok(Seat { worker, session }))
     }
 

@@ -137,7 +137,7 @@ impl Session {
             }
             FromWorker::Heartbeat { held, gpus } => {
                 self.registry.gpu_loads(worker, session, gpus);
-                self.proofs.held(worker, session, held);
+                self.proofs.held_leases(worker, session, held);
             }
             FromWorker::CapabilitiesChanged { capabilities } => {
                 self.registry.capabilities_changed(worker, session, capabilities);

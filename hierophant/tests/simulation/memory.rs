@@ -7,7 +7,7 @@ use hierophant_model::records::{
     Accepted, AttemptOutcome, AttemptRecord, Change, JobRecord, JobState, Millis, RequestRecord,
     RequestState, Setting, SettingKind, UnfinishedJob,
 };
-use hierophant_scheduler::proofs::core::Past;
+use hierophant_scheduler::proofs::core::RestoredState;
 use network_lib::ids::{ArtifactId, JobId, LeaseId, RequestId, Sha256Digest, WorkerId};
 use network_lib::job::FailureClass;
 
@@ -41,14 +41,14 @@ impl Memory {
     }
 
     /// What a start reads.
-    pub fn past(&self, strikes_since: Millis) -> Past {
+    pub fn restored_state(&self, strikes_since: Millis) -> RestoredState {
         let mut strikes: Vec<_> = self.strikes(strikes_since).collect();
         strikes.sort_by_key(|(_, at)| *at);
         let finished = self.jobs.values().filter(|job| job.state.is_terminal());
         let mut ended: Vec<_> = finished.cloned().collect();
         ended.sort_by_key(|job| Reverse(job.finished_at));
         let settings = self.settings.values().cloned().collect();
-        Past { unfinished: self.unfinished(), strikes, ended, settings, ..Past::default() }
+        RestoredState { unfinished: self.unfinished(), strikes, ended, settings, ..RestoredState::default() }
     }
 
     /// Attempts that failed by a worker's fault since then: whose, and when.

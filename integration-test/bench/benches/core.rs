@@ -10,8 +10,8 @@ use divan::Bencher;
 use hierophant_model::clients::Clients;
 use hierophant_model::records::{Millis, NetworkMode};
 use hierophant_scheduler::SessionId;
-use hierophant_scheduler::proofs::core::{Effect, IdSource, Limits, Past, ProofsCore, StoreLookup};
-use hierophant_scheduler::proofs::{Arrival, NewRequest};
+use hierophant_scheduler::proofs::core::{Effect, IdSource, Limits, RestoredState, ProofsCore, StoreLookup};
+use hierophant_scheduler::proofs::{WorkerJoined, NewRequest};
 use network_lib::handshake::Welcome;
 use network_lib::ids::{ArtifactId, LeaseId, RequestId, Sha256Digest, VkHash, WorkerId};
 use network_lib::job::{BlobInfo, Failure, FailureClass, JobSpec, ProofMode};
@@ -33,7 +33,7 @@ struct Stage {
 
 impl Stage {
     fn new(workers: u64, requests: u64) -> Self {
-        let core = ProofsCore::restore(NOW, limits(), IdSource::random(), Past::default()).0;
+        let core = ProofsCore::restore(NOW, limits(), IdSource::random(), RestoredState::default()).0;
         let mut stage = Self { core, made: 0, leases: VecDeque::new() };
         for number in 0..workers {
             stage.join(number);
@@ -54,7 +54,7 @@ impl Stage {
             access_key: "key".into(),
             resume: Vec::new(),
         };
-        let arrival = Arrival {
+        let joined = WorkerJoined {
             worker,
             session: SessionId(number),
             name: hello.name,
@@ -63,7 +63,7 @@ impl Stage {
             drained: None,
             welcome,
         };
-        let effects = self.core.worker_joined(NOW, arrival);
+        let effects = self.core.worker_joined(NOW, joined);
         self.note(&effects);
     }
 
@@ -193,6 +193,6 @@ fn heartbeat_among(bencher: Bencher<'_, '_>, workers: u64) {
     bencher.bench_local(move || {
         let (worker, lease) = leases[next % leases.len()];
         next += 1;
-        stage.borrow_mut().core.held(NOW, worker, SessionId(numbers[&worker]), &[lease])
+        stage.borrow_mut().core.held_leases(NOW, worker, SessionId(numbers[&worker]), &[lease])
     });
 }

@@ -44,7 +44,7 @@ pub use ids::IdSource;
 use open::{Lately, OpenRequests};
 pub use operate::NotActed;
 pub use requests::StoreLookup;
-pub use restore::Past;
+pub use restore::RestoredState;
 
 /// Numbers that bound the scheduler. Durations are in milliseconds.
 #[derive(Debug, Clone)]
@@ -104,7 +104,7 @@ struct LiveJob {
     /// The attempts that go on: one, or two in a race.
     leases: BTreeSet<LeaseId>,
     /// The last attempt that went on, if its worker went away: it goes on if the worker returns in time.
-    left: Option<Box<Lease>>,
+    interrupted: Option<Box<Lease>>,
     /// Everybody who was ever given it.
     tried: BTreeSet<WorkerId>,
     failed_on: FailedOn,
@@ -119,7 +119,7 @@ impl LiveJob {
             record,
             requests: LiteMap::new(),
             leases: BTreeSet::new(),
-            left: None,
+            interrupted: None,
             tried: BTreeSet::new(),
             failed_on: FailedOn::default(),
             worker_failures: 0,
@@ -157,7 +157,7 @@ pub struct ProofsCore {
     /// No request ends by its deadline, in unix seconds, before this one.
     next_deadline: u64,
     /// When attempts of workers that have not come back since the start are given up.
-    returned_by: Millis,
+    return_deadline: Millis,
 }
 
 impl ProofsCore {
@@ -172,7 +172,7 @@ impl ProofsCore {
 
     /// Whose attempt a lease is, if it counts.
     #[must_use]
-    pub fn job_leased(&self, lease: LeaseId) -> Option<JobId> {
+    pub fn job_of_lease(&self, lease: LeaseId) -> Option<JobId> {
         self.leases.get(&lease).map(|held| held.job)
     }
 
@@ -268,7 +268,7 @@ impl ProofsCore {
         let place = |held: &&Lease| (held.state(), Reverse(held.attempt.started_at));
         if let Some(furthest) = going_on.max_by_key(place) {
             live.record.state = furthest.state();
-            at_it(&mut live.record, &furthest.attempt);
+            set_active_attempt(&mut live.record, &furthest.attempt);
         } else {
             live.record.state = JobState::Queued;
         }
@@ -286,7 +286,7 @@ impl ProofsCore {
 }
 
 /// Notes in a job's record whose attempt it tells of.
-fn at_it(record: &mut JobRecord, attempt: &AttemptRecord) {
+fn set_active_attempt(record: &mut JobRecord, attempt: &AttemptRecord) {
     record.prover = Some(attempt.prover.clone());
     record.started_at = Some(attempt.started_at);
 }

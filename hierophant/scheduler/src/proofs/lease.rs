@@ -23,7 +23,7 @@ pub struct Lease {
     /// Most bytes of main memory that the worker has told it to take.
     pub peak_memory: Option<u64>,
     /// When the worker was last seen to get on with it.
-    pub moved_at: Millis,
+    pub last_progress_at: Millis,
     /// Since when heartbeats do not list it.
     pub unlisted_since: Option<Millis>,
     /// Whether the worker is done and the proof is being checked.
@@ -41,7 +41,7 @@ impl Lease {
             attempt,
             progress: None,
             peak_memory: None,
-            moved_at: now,
+            last_progress_at: now,
             unlisted_since: None,
             checking: false,
         }
@@ -61,7 +61,7 @@ impl Lease {
     /// The wall clock was set by so many milliseconds: how long ago something was stays as it is.
     pub fn clock_set(&mut self, by: i64) {
         self.began_at.shift(by);
-        self.moved_at.shift(by);
+        self.last_progress_at.shift(by);
         if let Some(since) = &mut self.unlisted_since {
             since.shift(by);
         }
@@ -75,7 +75,7 @@ impl Lease {
             (progress.phase, progress.cycles_done, fraction.map(f32::to_bits))
         };
         if self.progress.as_ref().map(measured) != Some(measured(&progress)) {
-            self.moved_at = now;
+            self.last_progress_at = now;
         }
         self.peak_memory = self.peak_memory.max(progress.memory_bytes);
         self.progress = Some(progress);
@@ -284,11 +284,11 @@ mod tests {
         };
         lease.report(Millis(1), at(0.1, true, 5));
         lease.report(Millis(2), at(0.2, true, 5));
-        assert_eq!(lease.moved_at, Millis(1));
+        assert_eq!(lease.last_progress_at, Millis(1));
         lease.report(Millis(3), at(0.3, true, 6));
-        assert_eq!(lease.moved_at, Millis(3));
+        assert_eq!(lease.last_progress_at, Millis(3));
         lease.report(Millis(4), at(0.4, false, 6));
         lease.report(Millis(5), at(0.5, false, 6));
-        assert_eq!(lease.moved_at, Millis(5));
+        assert_eq!(lease.last_progress_at, Millis(5));
     }
 }

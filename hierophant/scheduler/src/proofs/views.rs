@@ -13,7 +13,7 @@ use crate::SessionId;
 
 /// What `registry` knows of a worker that it has admitted.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Arrival {
+pub struct WorkerJoined {
     /// Its id.
     pub worker: WorkerId,
     /// Number of its connection.

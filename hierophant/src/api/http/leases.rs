@@ -147,7 +147,7 @@ async fn open(
     let holder = holder.ok_or_else(|| Box::new(no_key()))?;
     let not_theirs = || Box::new(forbidden(NOT_YOURS));
     let lease: LeaseId = id.parse().map_err(|_| not_theirs())?;
-    let access = context.proofs.lease(lease, holder.worker).await.map_err(busy)?;
+    let access = context.proofs.lease_access(lease, holder.worker).await.map_err(busy)?;
     let access = access.ok_or_else(not_theirs)?;
     Ok(Opened { lease, access, token: holder.token })
 }

@@ -134,7 +134,7 @@ impl ProofsState {
             return (effects, answer_on(clearing.port, clearing.cleared));
         }
         let myself = myself.clone();
-        let next = move || tell(&myself, ProofsMsg::ClearOn(Box::new(clearing)));
+        let next = move || tell(&myself, ProofsMsg::ContinueClear(Box::new(clearing)));
         (effects, Some(Box::new(next)))
     }
 }

@@ -42,8 +42,8 @@ impl World {
         let ids = self.rng.random::<u64>();
         let mut ids = StdRng::seed_from_u64(ids);
         let ids = IdSource::from_fn(move || ids.random());
-        let past = self.memory.past(Millis(self.now.0 - STRIKE_DECAY));
-        let (proofs, effects) = ProofsCore::restore(self.now, limits, ids, past);
+        let state = self.memory.restored_state(Millis(self.now.0 - STRIKE_DECAY));
+        let (proofs, effects) = ProofsCore::restore(self.now, limits, ids, state);
         self.hierophant = Some(Hierophant { proofs, registry: RegistryCore::new(rules) });
         self.carry_out(effects);
     }

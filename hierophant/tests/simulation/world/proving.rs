@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use hierophant_scheduler::proofs::Arrival;
+use hierophant_scheduler::proofs::WorkerJoined;
 use hierophant_scheduler::registry::Credential;
 use network_lib::handshake::{Hello, Welcome};
 use network_lib::ids::{ArtifactId, LeaseId};
@@ -107,7 +107,7 @@ impl World {
         hierophant.registry.heard(now, id, number);
         self.decide(|proofs, now| {
             let effects = match message {
-                FromWorker::Heartbeat { held, .. } => proofs.held(now, id, number, &held),
+                FromWorker::Heartbeat { held, .. } => proofs.held_leases(now, id, number, &held),
                 FromWorker::Progress { lease_id, progress } => {
                     proofs.progressed(now, id, lease_id, progress)
                 }
@@ -136,7 +136,7 @@ impl World {
             .expect("admitted");
         self.known.retain(|(worker, _), _| *worker != hello.worker_id);
         self.known.insert((hello.worker_id, admission.session), session);
-        let arrival = Arrival {
+        let joined = WorkerJoined {
             worker: hello.worker_id,
             session: admission.session,
             name: hello.name,
@@ -151,7 +151,7 @@ impl World {
                 resume: vec![],
             },
         };
-        self.decide(|proofs, now| ((), proofs.worker_joined(now, arrival)));
+        self.decide(|proofs, now| ((), proofs.worker_joined(now, joined)));
     }
 
     pub(super) fn hear_hierophant(&mut self, session: u64, message: ToWorker) {

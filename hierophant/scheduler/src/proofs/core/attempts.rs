@@ -24,7 +24,7 @@ impl ProofsCore {
         if let Some(held) = self.leases.get_mut(&lease) {
             held.report(now, progress);
         }
-        self.begun(now, lease, None, &mut effects);
+        self.record_report(now, lease, None, &mut effects);
         effects
     }
 
@@ -41,9 +41,9 @@ impl ProofsCore {
             return effects;
         }
         if let Some(held) = self.leases.get_mut(&lease) {
-            held.moved_at = now;
+            held.last_progress_at = now;
         }
-        self.begun(now, lease, Some(execution), &mut effects);
+        self.record_report(now, lease, Some(execution), &mut effects);
         effects
     }
 
@@ -62,7 +62,7 @@ impl ProofsCore {
         };
         held.attempt.begun_at.get_or_insert(now);
         held.attempt.proof = Some((artifact, blob));
-        held.moved_at = now;
+        held.last_progress_at = now;
         effects.push(Effect::Save(Change::Attempt(held.attempt.clone())));
         let job = held.job;
         self.update(now, job, &mut effects, |_| ());
@@ -92,7 +92,7 @@ impl ProofsCore {
         if self.job_of(worker, lease).is_some() {
             let handed_in = self.leases.get(&lease).and_then(|held| held.attempt.proof);
             if handed_in.is_some_and(|(_, stored)| stored == proof) {
-                self.begun(now, lease, Some(execution), &mut effects);
+                self.record_report(now, lease, Some(execution), &mut effects);
                 self.check_if_handed_in(now, lease, &mut effects);
             } else {
                 let failure = Failure::new(
@@ -102,7 +102,7 @@ impl ProofsCore {
                 self.fail_attempt(now, lease, failure, &mut effects);
             }
         }
-        self.settle(worker, lease, &mut effects);
+        self.acknowledge(worker, lease, &mut effects);
         self.dispatch(now, &mut effects);
         effects
     }
@@ -119,7 +119,7 @@ impl ProofsCore {
         if self.job_of(worker, lease).is_some() {
             self.fail_attempt(now, lease, failure, &mut effects);
         }
-        self.settle(worker, lease, &mut effects);
+        self.acknowledge(worker, lease, &mut effects);
         self.dispatch(now, &mut effects);
         effects
     }
@@ -138,7 +138,7 @@ impl ProofsCore {
         let (job, execution) = (held.job, held.attempt.execution);
         match (verdict, held.attempt.proof) {
             (Ok(()), Some((proof, _))) => {
-                self.learn_need(lease);
+                self.record_memory_demand(lease);
                 self.end_attempt(now, lease, AttemptOutcome::Completed, None, &mut effects);
                 if let Some(live) = self.jobs.get_mut(&job) {
                     live.record.execution = execution;
@@ -153,7 +153,7 @@ impl ProofsCore {
     }
 
     /// Takes note of what an accepted proof has taken; not more than its worker has.
-    fn learn_need(&mut self, lease: LeaseId) {
+    fn record_memory_demand(&mut self, lease: LeaseId) {
         let Some(held) = self.leases.get(&lease) else { return };
         let Some(live) = self.jobs.get(&held.job) else { return };
         let prover = &held.attempt.prover;
@@ -187,7 +187,7 @@ impl ProofsCore {
     }
 
     /// A worker has told how an attempt ended: its slot is free, and it need not tell again.
-    fn settle(&mut self, id: WorkerId, lease: LeaseId, effects: &mut Vec<Effect>) {
+    fn acknowledge(&mut self, id: WorkerId, lease: LeaseId, effects: &mut Vec<Effect>) {
         if let Some(worker) = self.workers.get_mut(&id) {
             worker.leases.remove(&lease);
             effects.push(Effect::Send(id, ToWorker::Settled { lease_id: lease }));
@@ -195,7 +195,7 @@ impl ProofsCore {
     }
 
     /// A worker has said something about an attempt, perhaps what its execution found.
-    fn begun(
+    fn record_report(
         &mut self,
         now: Millis,
         lease: LeaseId,

@@ -15,7 +15,7 @@ use crate::proofs::memory::InUse;
 impl ProofsCore {
     /// Gives waiting jobs to free workers, in the queue's order, unless dispatch is paused.
     pub(super) fn dispatch(&mut self, now: Millis, effects: &mut Vec<Effect>) {
-        self.let_drained_go(effects);
+        self.release_drained(effects);
         if self.paused.is_some() || self.queue.is_empty() {
             return;
         }
@@ -25,8 +25,8 @@ impl ProofsCore {
         }
         let mut running = self.running_by_requester();
         while free > 0 {
-            let Some((job, worker, requester)) = self.next(now, &running) else { break };
-            self.lease_out(now, job, worker, effects);
+            let Some((job, worker, requester)) = self.next_assignment(now, &running) else { break };
+            self.start_attempt(now, job, worker, effects);
             *running.entry(requester).or_default() += 1;
             free -= 1;
         }
@@ -61,7 +61,7 @@ impl ProofsCore {
     }
 
     /// The first waiting job for which there is a worker now.
-    fn next(
+    fn next_assignment(
         &self,
         now: Millis,
         running: &BTreeMap<Address, usize>,
@@ -70,7 +70,7 @@ impl ProofsCore {
             return None;
         }
         // Kinds of work for which nobody is free; most jobs are alike, so one look is enough for all.
-        let mut hopeless = BTreeSet::new();
+        let mut unassignable = BTreeSet::new();
         let in_use = self.in_use();
         let fleet = Fleet { workers: &self.workers, needs: &self.needs, in_use: &in_use };
         self.queue.iter(running).find_map(|rank| {
@@ -79,19 +79,19 @@ impl ProofsCore {
             let program = self.needs.knows(spec).then_some(spec.vk_hash);
             let kind = (spec.mode, spec.circuit_version.as_str(), program);
             let untried = live.failed_on.workers.is_empty();
-            if untried && hopeless.contains(&kind) {
+            if untried && unassignable.contains(&kind) {
                 return None;
             }
             let worker = assign::choose(spec, &live.failed_on, fleet);
             if worker.is_none() && untried {
-                hopeless.insert(kind);
+                unassignable.insert(kind);
             }
             Some((rank.job, worker?, rank.requester))
         })
     }
 
     /// Starts an attempt.
-    pub(super) fn lease_out(
+    pub(super) fn start_attempt(
         &mut self,
         now: Millis,
         job: JobId,
@@ -105,7 +105,7 @@ impl ProofsCore {
         worker.leases.insert(lease);
         live.leases.insert(lease);
         live.tried.insert(worker_id);
-        live.left = None;
+        live.interrupted = None;
         let attempt = AttemptRecord::starting(lease, job, worker.as_prover(worker_id), now);
         let message = ToWorker::Prove {
             lease_id: lease,

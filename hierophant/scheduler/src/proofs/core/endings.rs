@@ -5,7 +5,7 @@ use network_lib::ids::{ArtifactId, JobId, LeaseId, RequestId, WorkerId};
 use network_lib::job::{Failure, FailureClass};
 use network_lib::wire::ToWorker;
 
-use super::{Effect, ProofsCore, at_it};
+use super::{Effect, ProofsCore, set_active_attempt};
 use crate::proofs::lease::rest_after_interruptions;
 
 /// How a job ends.
@@ -52,9 +52,9 @@ impl ProofsCore {
         live.failed_on.last = Some(worker);
         if class == Some(FailureClass::Worker) {
             let failure = Failure::new(FailureClass::Worker, reason);
-            return self.blame(now, job, worker, failure, effects);
+            return self.count_worker_failure(now, job, worker, failure, effects);
         }
-        live.left = live.leases.is_empty().then(|| Box::new(held));
+        live.interrupted = live.leases.is_empty().then(|| Box::new(held));
         self.retry_later(now, job, None, effects);
     }
 
@@ -92,13 +92,13 @@ impl ProofsCore {
             FailureClass::Infrastructure => self.retry_later(now, job, Some(failure), effects),
             FailureClass::Worker => {
                 self.strike(now, worker, &failure.message, effects);
-                self.blame(now, job, worker, failure, effects);
+                self.count_worker_failure(now, job, worker, failure, effects);
             }
         }
     }
 
     /// Counts a failure by a worker's fault towards the job's retry budget.
-    fn blame(
+    fn count_worker_failure(
         &mut self,
         now: Millis,
         job: JobId,
@@ -110,14 +110,14 @@ impl ProofsCore {
         live.failed_on.workers.insert(worker);
         live.worker_failures += 1;
         if live.worker_failures >= self.limits.max_attempts {
-            self.give_up(now, job, failure, effects);
+            self.set_aside(now, job, failure, effects);
         } else {
-            self.wait_again(now, job, Some(failure), effects);
+            self.return_to_queue(now, job, Some(failure), effects);
         }
     }
 
     /// The retry budget is spent: the job is set aside instead of eating the fleet.
-    fn give_up(&mut self, now: Millis, job: JobId, failure: Failure, effects: &mut Vec<Effect>) {
+    fn set_aside(&mut self, now: Millis, job: JobId, failure: Failure, effects: &mut Vec<Effect>) {
         let Some(live) = self.jobs.get(&job) else { return };
         let (times, places) = (live.worker_failures, live.failed_on.workers.len());
         let message = format!(
@@ -140,11 +140,11 @@ impl ProofsCore {
             live.interruptions += 1;
             live.not_before = Millis(now.0 + rest_after_interruptions(live.interruptions).0);
         }
-        self.wait_again(now, job, failure, effects);
+        self.return_to_queue(now, job, failure, effects);
     }
 
     /// An attempt has ended, the job has not: it waits again, unless another attempt goes on.
-    pub(super) fn wait_again(
+    pub(super) fn return_to_queue(
         &mut self,
         now: Millis,
         job: JobId,
@@ -175,7 +175,7 @@ impl ProofsCore {
         let mut attempt = held.attempt;
         if let Some(live) = self.jobs.get_mut(&held.job) {
             live.leases.remove(&lease);
-            at_it(&mut live.record, &attempt);
+            set_active_attempt(&mut live.record, &attempt);
         }
         attempt.ended_at = Some(now);
         attempt.outcome = outcome;

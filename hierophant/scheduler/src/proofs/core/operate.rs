@@ -128,11 +128,11 @@ impl ProofsCore {
             return Err("its proof has been handed in and is being checked".into());
         }
         live.failed_on.last = held().next_back().map(|held| held.attempt.prover.worker);
-        live.left = None;
+        live.interrupted = None;
         for lease in leases {
             self.stop_attempt(now, lease, "requeued by the operator", effects);
         }
-        self.wait_again(now, job, None, effects);
+        self.return_to_queue(now, job, None, effects);
         Ok(Done::changed("it was taken away from its Contemplant and waits again"))
     }
 
@@ -159,7 +159,7 @@ impl ProofsCore {
             id
         });
         let count = counted(requests.len());
-        self.open_again(now, job, requests, &mut effects);
+        self.reopen_requests(now, job, requests, &mut effects);
         self.dispatch(now, &mut effects);
         let done = Done::changed(format!("it is made anew as job {job}, for {count}"));
         (Done { job: Some(job), ..done }, effects)
@@ -167,7 +167,7 @@ impl ProofsCore {
 
     /// What a clearing of the queue would cancel.
     #[must_use]
-    pub fn to_clear(&self, filter: &ClearFilter) -> Cleared {
+    pub fn preview_clear(&self, filter: &ClearFilter) -> Cleared {
         let all = self.jobs.values().map(|live| &**live);
         let mut matching: Vec<&LiveJob> = all.filter(|live| matches(live, filter)).collect();
         matching.sort_by_key(|live| (live.record.created_at, live.record.id));
@@ -223,7 +223,7 @@ impl ProofsCore {
 
     /// Tells workers that are drained to leave, as soon as they hold nothing: until then an operator
     /// can change their mind.
-    pub(super) fn let_drained_go(&mut self, effects: &mut Vec<Effect>) {
+    pub(super) fn release_drained(&mut self, effects: &mut Vec<Effect>) {
         let Self { workers, drained, .. } = self;
         drained.retain(|id| workers.get(id).is_some_and(|worker| worker.drained.is_some()));
         for id in &*drained {

@@ -15,7 +15,7 @@ use crate::proofs::memory::Room;
 
 /// Nothing is raced before that, however short such proofs usually are: a second attempt costs a
 /// download and a setup first.
-const EARLIEST_MS: u64 = 10_000;
+const MIN_RACE_AGE_MS: u64 = 10_000;
 
 /// An attempt that drags on.
 struct Straggler {
@@ -41,9 +41,9 @@ impl ProofsCore {
         stragglers.sort_by_key(|straggler| (straggler.started_at, straggler.job));
         let mut idle = self.idle_workers();
         for straggler in stragglers {
-            if let Some(worker) = self.racer(&straggler, &idle) {
+            if let Some(worker) = self.racing_worker(&straggler, &idle) {
                 idle.remove(&worker);
-                self.lease_out(now, straggler.job, worker, effects);
+                self.start_attempt(now, straggler.job, worker, effects);
             }
         }
     }
@@ -57,7 +57,7 @@ impl ProofsCore {
         let alone = live.leases.len() == 1 && held.state() <= JobState::Proving;
         let started_at = held.attempt.started_at;
         let taken = now.since(held.began_at);
-        if !is_there || !in_budget || !alone || live.not_before > now || taken < EARLIEST_MS {
+        if !is_there || !in_budget || !alone || live.not_before > now || taken < MIN_RACE_AGE_MS {
             return None;
         }
         let cycles = live.record.execution.map(|found| found.cycles);
@@ -83,7 +83,7 @@ impl ProofsCore {
 
     /// The worker to race a straggler: able to, new to the job, and not known to be as slow; of several
     /// the one that is known to be fastest, then the smallest id.
-    fn racer(&self, straggler: &Straggler, idle: &BTreeSet<WorkerId>) -> Option<WorkerId> {
+    fn racing_worker(&self, straggler: &Straggler, idle: &BTreeSet<WorkerId>) -> Option<WorkerId> {
         let live = self.jobs.get(&straggler.job)?;
         let spec = &live.record.spec;
         let cycles = live.record.execution.map(|found| found.cycles);

@@ -40,7 +40,7 @@ impl ProofsCore {
         }
         let quota = self.limits.clients.quota(new.requester);
         if let Err(over) =
-            self.within(now, new.requester, quota).and(known.over.map_or(Ok(()), Err))
+            self.check_rate_quota(now, new.requester, quota).and(known.over.map_or(Ok(()), Err))
         {
             return (Err(SubmitError::OverQuota(over)), Vec::new());
         }
@@ -56,7 +56,7 @@ impl ProofsCore {
                 request.state = RequestState::Failed;
             }
             effects.push(Effect::Save(Change::Request(request, new.spec)));
-            self.accepted(now, new.requester);
+            self.count_accepted(now, new.requester);
             return (Ok(Accepted { request: new.id, job: ended.id }), effects);
         }
         let most = quota.open_requests;
@@ -72,7 +72,7 @@ impl ProofsCore {
         };
         let request = open_request(now, &new, job);
         effects.push(Effect::Save(Change::Request(request.clone(), new.spec)));
-        self.accepted(now, new.requester);
+        self.count_accepted(now, new.requester);
         self.subscribe(job, request);
         if self.jobs.get(&job).is_some_and(|live| live.record.state == JobState::Queued) {
             self.enqueue(job);
@@ -81,7 +81,7 @@ impl ProofsCore {
         (Ok(Accepted { request: new.id, job }), effects)
     }
 
-    fn within(&self, now: Millis, requester: Address, quota: Quota) -> Result<(), OverQuota> {
+    fn check_rate_quota(&self, now: Millis, requester: Address, quota: Quota) -> Result<(), OverQuota> {
         let most = quota.requests_per_minute;
         if most == 0 || has_room(self.lately.of(requester, now), most) {
             return Ok(());
@@ -90,7 +90,7 @@ impl ProofsCore {
     }
 
     /// Counts a request of this address that was accepted at this time.
-    pub(super) fn accepted(&mut self, at: Millis, requester: Address) {
+    pub(super) fn count_accepted(&mut self, at: Millis, requester: Address) {
         if self.limits.clients.quota(requester).requests_per_minute != 0 {
             self.lately.note(requester, at);
         }
@@ -139,13 +139,13 @@ impl ProofsCore {
             self.by_key.insert(record.key, job);
             self.jobs.insert(job, Box::new(LiveJob::new(record)));
         }
-        self.open_again(now, job, fulfilled, &mut effects);
+        self.reopen_requests(now, job, fulfilled, &mut effects);
         self.dispatch(now, &mut effects);
         effects
     }
 
     /// Requests that had ended wait for this unfinished job.
-    pub(super) fn open_again(
+    pub(super) fn reopen_requests(
         &mut self,
         now: Millis,
         job: JobId,

@@ -19,7 +19,7 @@ use crate::proofs::queue::Queue;
 
 /// What a start knows of what was before.
 #[derive(Debug, Default)]
-pub struct Past {
+pub struct RestoredState {
     /// All jobs that are not terminal.
     pub unfinished: Vec<UnfinishedJob>,
     /// Artifacts of theirs that are gone or not what they should be.
@@ -40,8 +40,8 @@ impl ProofsCore {
     /// whether or not its worker ever returns. A job whose program or input is damaged fails: only its
     /// client can hand those in again.
     #[must_use]
-    pub fn restore(now: Millis, limits: Limits, ids: IdSource, past: Past) -> (Self, Vec<Effect>) {
-        let returned_by = Millis(now.0.saturating_add(limits.return_limit_ms));
+    pub fn restore(now: Millis, limits: Limits, ids: IdSource, state: RestoredState) -> (Self, Vec<Effect>) {
+        let return_deadline = Millis(now.0.saturating_add(limits.return_limit_ms));
         let mut core = Self {
             limits,
             ids,
@@ -58,25 +58,25 @@ impl ProofsCore {
             paused: None,
             needs: Needs::default(),
             next_deadline: u64::MAX,
-            returned_by,
+            return_deadline,
         };
-        for (worker, at) in past.strikes {
+        for (worker, at) in state.strikes {
             let stats = core.stats.entry(worker).or_default();
             stats.seen_at = now;
             stats.strikes.push_back(at);
         }
-        let paused = past.settings.into_iter().find(|setting| setting.kind == SettingKind::Paused);
+        let paused = state.settings.into_iter().find(|setting| setting.kind == SettingKind::Paused);
         core.paused = paused.map(|Setting { reason, since, .. }| Paused { reason, since });
-        past.ended.iter().rev().for_each(|job| core.pace.note(job));
+        state.ended.iter().rev().for_each(|job| core.pace.note(job));
         let mut effects = Vec::new();
-        for job in past.unfinished {
-            core.take_over(now, job, &past.damaged, &mut effects);
+        for job in state.unfinished {
+            core.restore_job(now, job, &state.damaged, &mut effects);
         }
         effects.extend(core.sweep(now));
         (core, effects)
     }
 
-    fn take_over(
+    fn restore_job(
         &mut self,
         now: Millis,
         unfinished: UnfinishedJob,
@@ -91,7 +91,7 @@ impl ProofsCore {
             self.next_deadline = self.next_deadline.min(request.deadline);
             self.open.insert(request.id, id, request.requester);
             if is_recent(request.created_at, now) {
-                self.accepted(request.created_at, request.requester);
+                self.count_accepted(request.created_at, request.requester);
             }
             live.requests.insert(request.id, Box::new(request));
         }
@@ -100,7 +100,7 @@ impl ProofsCore {
         attempts
             .sort_by_key(|attempt| (attempt.ended_at.unwrap_or(Millis(i64::MAX)), attempt.lease));
         for attempt in attempts {
-            self.take_over_attempt(now, &mut live, attempt, damaged);
+            self.restore_attempt(now, &mut live, attempt, damaged);
         }
         self.by_key.insert(live.record.key, id);
         let going_on: Vec<_> = live.leases.iter().copied().collect();
@@ -120,7 +120,7 @@ impl ProofsCore {
         }
     }
 
-    fn take_over_attempt(
+    fn restore_attempt(
         &mut self,
         now: Millis,
         live: &mut LiveJob,
@@ -141,14 +141,14 @@ impl ProofsCore {
         }
         attempt.proof = attempt.proof.filter(|(proof, _)| !damaged.contains(proof));
         let nobodys_fault = attempt.failure_class.is_none();
-        live.left = None;
+        live.interrupted = None;
         match attempt.outcome {
             AttemptOutcome::Running => {
                 live.leases.insert(attempt.lease);
                 self.leases.insert(Lease::new(now, attempt));
             }
             AttemptOutcome::Lost if nobodys_fault => {
-                live.left = Some(Box::new(Lease::new(now, attempt)));
+                live.interrupted = Some(Box::new(Lease::new(now, attempt)));
             }
             _ => {}
         }

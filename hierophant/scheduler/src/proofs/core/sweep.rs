@@ -13,7 +13,7 @@ impl ProofsCore {
     /// workers that did not come back after the start, gives out what has rested, has stragglers raced.
     pub fn sweep(&mut self, now: Millis) -> Vec<Effect> {
         let mut effects = Vec::new();
-        self.forget(now);
+        self.expire_stats(now);
         self.lately.forget(now);
         for request in self.past_deadline(now) {
             self.end_request(now, request, RequestState::Expired, &mut effects);
@@ -27,8 +27,8 @@ impl ProofsCore {
                 effects.push(Effect::Send(worker, message));
             }
         }
-        if now > self.returned_by {
-            for lease in self.not_returned() {
+        if now > self.return_deadline {
+            for lease in self.unreturned_leases() {
                 let reason = "the Contemplant did not come back after Hierophant's restart";
                 self.interrupt(now, lease, None, reason, &mut effects);
             }
@@ -41,13 +41,13 @@ impl ProofsCore {
     /// The wall clock was set by so many milliseconds. Deadlines are what it says they are; how long
     /// ago something was, and how long something rests, stays as it is.
     pub fn clock_set(&mut self, by: i64) {
-        self.returned_by.shift(by);
+        self.return_deadline.shift(by);
         self.lately.shift(by);
         self.leases.values_mut().for_each(|held| held.clock_set(by));
         for live in self.jobs.values_mut() {
             live.not_before.shift(by);
-            if let Some(left) = &mut live.left {
-                left.clock_set(by);
+            if let Some(interrupted) = &mut live.interrupted {
+                interrupted.clock_set(by);
             }
         }
         for stats in self.stats.values_mut() {
@@ -81,7 +81,7 @@ impl ProofsCore {
         let (attempt, stall) = (self.limits.attempt_limit_ms, self.limits.stall_limit_ms);
         let judge = |held: &Lease| {
             let taken = now.0 - held.began_at.0;
-            let stood = now.0 - held.moved_at.0;
+            let stood = now.0 - held.last_progress_at.0;
             if attempt > 0 && taken > attempt {
                 return Some(format!("not done after {} minutes", minutes(taken)));
             }
@@ -99,7 +99,7 @@ impl ProofsCore {
             .collect()
     }
 
-    fn not_returned(&self) -> Vec<LeaseId> {
+    fn unreturned_leases(&self) -> Vec<LeaseId> {
         self.leases
             .iter()
             .filter(|(_, held)| {

@@ -23,7 +23,7 @@ use memory::Memory;
 
 use super::*;
 use crate::SessionId;
-use crate::proofs::{Arrival, NewRequest};
+use crate::proofs::{WorkerJoined, NewRequest};
 
 const START: Millis = Millis(1_000_000);
 const DEADLINE: u64 = 5_000;
@@ -53,7 +53,7 @@ fn core() -> ProofsCore {
 }
 
 fn core_with(limits: Limits) -> ProofsCore {
-    ProofsCore::restore(START, limits, IdSource::counting(), Past::default()).0
+    ProofsCore::restore(START, limits, IdSource::counting(), RestoredState::default()).0
 }
 
 /// A request for the input number `input`; the id is `id`.
@@ -105,8 +105,8 @@ fn capabilities(modes: Vec<ProofMode>) -> Capabilities {
     }
 }
 
-fn arrival(n: u8, session: u64, held: &[LeaseId]) -> Arrival {
-    Arrival {
+fn arrival(n: u8, session: u64, held: &[LeaseId]) -> WorkerJoined {
+    WorkerJoined {
         worker: worker(n),
         session: SessionId(session),
         name: "amos".into(),

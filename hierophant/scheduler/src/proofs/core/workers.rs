@@ -8,18 +8,18 @@ use network_lib::wire::ToWorker;
 
 use super::{Effect, ProofsCore};
 use crate::SessionId;
-use crate::proofs::Arrival;
+use crate::proofs::WorkerJoined;
 use crate::proofs::lease::Worker;
 
 /// For how long it is remembered what a worker that is gone has done: a day.
-const REMEMBERED_MS: u64 = 24 * 3600 * 1000;
+const STATS_RETENTION_MS: u64 = 24 * 3600 * 1000;
 
 impl ProofsCore {
     /// A worker has connected; an older connection of the same worker is over. Attempts of it that it
     /// still holds go on, and it is welcomed, unless it has too many strikes.
-    pub fn worker_joined(&mut self, now: Millis, arrival: Arrival) -> Vec<Effect> {
-        let Arrival { worker: id, session, name, capabilities, held, drained, mut welcome } =
-            arrival;
+    pub fn worker_joined(&mut self, now: Millis, joined: WorkerJoined) -> Vec<Effect> {
+        let WorkerJoined { worker: id, session, name, capabilities, held, drained, mut welcome } =
+            joined;
         let mut effects = Vec::new();
         if self.is_suspended(now, id) {
             self.drop_worker(now, id, "suspended", &mut effects);
@@ -39,11 +39,11 @@ impl ProofsCore {
         self.workers.remove(&id);
         for lease in self.leases_of(id) {
             if !held.contains(&lease) {
-                self.come_back_without(now, lease, &mut effects);
+                self.lost_on_reconnect(now, lease, &mut effects);
             }
         }
         for lease in &held {
-            self.revive(now, id, *lease, &mut effects);
+            self.resume(now, id, *lease, &mut effects);
         }
         let mut worker = Worker::new(session, name, capabilities);
         worker.leases = held.iter().copied().collect();
@@ -86,7 +86,7 @@ impl ProofsCore {
         let Some(worker) = self.connected(id, session) else { return effects };
         worker.away = true;
         for lease in self.leases_of(id) {
-            if !self.has_begun(lease) {
+            if !self.has_reported(lease) {
                 let reason = "the Contemplant went away before it had begun";
                 self.interrupt(now, lease, None, reason, &mut effects);
             }
@@ -113,7 +113,7 @@ impl ProofsCore {
 
     /// A worker says which attempts it holds: slots of attempts that it was told to stop are free
     /// again once it no longer lists them, and an attempt that it never lists is lost.
-    pub fn held(
+    pub fn held_leases(
         &mut self,
         now: Millis,
         id: WorkerId,
@@ -173,17 +173,17 @@ impl ProofsCore {
     }
 
     /// Strikes count no longer than they should, and workers that have been gone for long are forgotten.
-    pub(super) fn forget(&mut self, now: Millis) {
+    pub(super) fn expire_stats(&mut self, now: Millis) {
         let since = Millis(now.0.saturating_sub(self.limits.strike_decay_ms));
         self.stats.retain(|id, stats| {
             if self.workers.contains_key(id) {
                 stats.seen_at = now;
             }
-            stats.strikes_since(since) > 0 || now.since(stats.seen_at) <= REMEMBERED_MS
+            stats.strikes_since(since) > 0 || now.since(stats.seen_at) <= STATS_RETENTION_MS
         });
     }
 
-    fn has_begun(&self, lease: LeaseId) -> bool {
+    fn has_reported(&self, lease: LeaseId) -> bool {
         self.leases.get(&lease).is_some_and(|held| held.state() > JobState::Leased)
     }
 
@@ -198,29 +198,29 @@ impl ProofsCore {
     /// A worker has come back and does not hold an attempt any more. If it had begun, its program
     /// died on it: perhaps by the job's doing, so it counts towards the job's retry budget, though not
     /// as a strike.
-    fn come_back_without(&mut self, now: Millis, lease: LeaseId, effects: &mut Vec<Effect>) {
-        let class = self.has_begun(lease).then_some(FailureClass::Worker);
+    fn lost_on_reconnect(&mut self, now: Millis, lease: LeaseId, effects: &mut Vec<Effect>) {
+        let class = self.has_reported(lease).then_some(FailureClass::Worker);
         let reason = "the Contemplant came back without the attempt";
         self.interrupt(now, lease, class, reason, effects);
     }
 
     /// An attempt whose worker was given up goes on if the job still waits.
-    fn revive(&mut self, now: Millis, id: WorkerId, lease: LeaseId, effects: &mut Vec<Effect>) {
+    fn resume(&mut self, now: Millis, id: WorkerId, lease: LeaseId, effects: &mut Vec<Effect>) {
         let theirs = |held: &crate::proofs::lease::Lease| {
             held.attempt.lease == lease && held.attempt.prover.worker == id
         };
         let found = self.jobs.iter_mut().find(|(job, live)| {
-            live.left.as_deref().is_some_and(theirs) && self.queue.contains(**job)
+            live.interrupted.as_deref().is_some_and(theirs) && self.queue.contains(**job)
         });
         let Some((job, live)) = found else { return };
-        let (job, Some(mut held)) = (*job, live.left.take()) else { return };
+        let (job, Some(mut held)) = (*job, live.interrupted.take()) else { return };
         self.queue.remove(job);
         live.leases.insert(lease);
         held.attempt.begun_at.get_or_insert(now);
         held.attempt.outcome = AttemptOutcome::Running;
         held.attempt.ended_at = None;
         held.attempt.message = None;
-        held.moved_at = now;
+        held.last_progress_at = now;
         held.unlisted_since = None;
         effects.push(Effect::Save(Change::Attempt(held.attempt.clone())));
         self.leases.insert(*held);

@@ -226,7 +226,7 @@ pub(super) async fn clear(State(context): State<AdminContext>, body: Bytes) -> A
     let filter = filter(&wanted)?;
     let proofs = &context.proofs;
     let cleared =
-        if wanted.dry_run { proofs.to_clear(filter).await } else { proofs.clear(filter).await };
+        if wanted.dry_run { proofs.preview_clear(filter).await } else { proofs.clear(filter).await };
     let cleared = cleared.map_err(actor_timeout)?;
     if !wanted.dry_run {
         tracing::info!(jobs = cleared.jobs.len(), requests = cleared.requests, "queue cleared");

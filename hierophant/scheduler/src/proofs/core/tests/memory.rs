@@ -40,7 +40,7 @@ impl Memory {
         &self.jobs[&self.requests[&RequestId([request; 32])].job]
     }
 
-    fn past(&self) -> Past {
+    fn restored_state(&self) -> RestoredState {
         let unfinished = self.jobs.values().filter(|job| !job.state.is_terminal());
         let with_all = unfinished.map(|job| UnfinishedJob {
             job: job.clone(),
@@ -57,12 +57,12 @@ impl Memory {
                 && attempt.failure_class == Some(FailureClass::Worker);
             blamed.then_some((attempt.prover.worker, attempt.ended_at?))
         };
-        Past {
+        RestoredState {
             unfinished: with_all.collect(),
             strikes: self.attempts.values().filter_map(strike).collect(),
             ended: self.jobs.values().filter(|job| job.state.is_terminal()).cloned().collect(),
             settings: self.settings.values().cloned().collect(),
-            ..Past::default()
+            ..RestoredState::default()
         }
     }
 
@@ -75,8 +75,8 @@ impl Memory {
         limits: Limits,
         damaged: &[ArtifactId],
     ) -> (ProofsCore, Vec<Effect>) {
-        let past = Past { damaged: damaged.iter().copied().collect(), ..self.past() };
-        let (core, effects) = ProofsCore::restore(START, limits, IdSource::random(), past);
+        let state = RestoredState { damaged: damaged.iter().copied().collect(), ..self.restored_state() };
+        let (core, effects) = ProofsCore::restore(START, limits, IdSource::random(), state);
         self.save(&effects);
         (core, effects)
     }

@@ -87,7 +87,7 @@ fn a_requeued_job_comes_back_to_the_only_worker_once_its_slot_is_free() {
     assert_eq!((given_out(&effects), job_state(&effects)), (None, Some(JobState::Queued)));
     let waits = done(&mut core, &Action::Requeue(job)).0;
     assert_eq!(waits, Done::unchanged("it waits already"));
-    let effects = core.held(START, worker(1), SessionId(1), &[]);
+    let effects = core.held_leases(START, worker(1), SessionId(1), &[]);
     assert_eq!(given_out(&effects).map(|(id, _)| id), Some(worker(1)));
 }
 
@@ -101,7 +101,7 @@ fn requeueing_ends_a_rest_but_not_the_check_of_a_proof() {
         let effects = core.failed(START, worker(1), lease, failure(FailureClass::Infrastructure));
         lease = given_out(&effects).map_or(lease, |(_, lease)| lease);
     }
-    core.held(START, worker(1), SessionId(1), &[]);
+    core.held_leases(START, worker(1), SessionId(1), &[]);
     assert!(core.jobs[&job].leases.is_empty(), "it rests");
     let (answer, effects) = done(&mut core, &Action::Requeue(job));
     assert!(answer.now.contains("rests no more"));
@@ -201,7 +201,7 @@ fn a_pause_holds_what_waits_and_nothing_else_and_outlives_a_restart() {
     assert_eq!(resumed(&effects), Some(vec![lease]), "what is being proved goes on");
     hand_in(&mut core, 1, lease);
     assert_eq!(job_state(&core.checked(START, lease, Ok(()))), Some(JobState::Proved));
-    assert_eq!(given_out(&core.held(START, worker(1), SessionId(1), &[])), None);
+    assert_eq!(given_out(&core.held_leases(START, worker(1), SessionId(1), &[])), None);
     let (_, effects) = done(&mut core, &Action::Resume);
     assert!(given_out(&effects).is_some());
     assert_eq!(effects[0], Effect::Save(Change::Unset(SettingKind::Paused, String::new())));
@@ -221,9 +221,9 @@ fn a_drained_worker_leaves_when_it_holds_nothing_and_until_then_may_stay() {
     assert_eq!(core.worker_drained(START, worker(1), SessionId(1), None), []);
     core.worker_drained(START, worker(1), SessionId(1), Some("kernel".into()));
     assert!(hand_in(&mut core, 1, lease).contains(&leave("kernel")), "it holds nothing now");
-    assert_eq!(core.held(START, worker(1), SessionId(1), &[]), [], "it is told once");
+    assert_eq!(core.held_leases(START, worker(1), SessionId(1), &[]), [], "it is told once");
     // It comes back, as if it had not heard it.
-    let drained = Arrival { drained: Some("kernel".into()), ..arrival(1, 2, &[]) };
+    let drained = WorkerJoined { drained: Some("kernel".into()), ..arrival(1, 2, &[]) };
     let effects = core.worker_joined(START, drained);
     assert!(effects.contains(&leave("kernel")) && given_out(&effects).is_none(), "{effects:?}");
 }
@@ -240,7 +240,7 @@ fn clearing_takes_what_matches_and_spares_the_requests_of_others() {
     core.submit(START, bobs, StoreLookup::default()).0.expect("joins");
     let (alone, shared) = (job_of(&core, 2), job_of(&core, 3));
     let alices = ClearFilter { requester: Some(ALICE), ..queued() };
-    let found = core.to_clear(&alices);
+    let found = core.preview_clear(&alices);
     assert_eq!((found.jobs.len(), found.requests), (2, 2));
     assert!(!found.jobs.contains(&running), "it does not wait");
     let (cleared, effects) = core.clear(START, &found.jobs, alices.requester);
@@ -254,10 +254,10 @@ fn clearing_takes_what_matches_and_spares_the_requests_of_others() {
         ClearFilter { created_by: Some(Millis(START.0 - 1)), ..queued() },
         ClearFilter { states: vec![JobState::Verifying], ..queued() },
     ] {
-        assert_eq!(core.to_clear(&nothing).jobs, [], "{nothing:?}");
+        assert_eq!(core.preview_clear(&nothing).jobs, [], "{nothing:?}");
     }
     let leased = ClearFilter { states: vec![JobState::Leased], ..queued() };
-    assert_eq!(core.to_clear(&leased).jobs, [running]);
+    assert_eq!(core.preview_clear(&leased).jobs, [running]);
     let (_, effects) = core.clear(START, &[running], None);
     assert_eq!(cancels(&effects).len(), 1);
 }
@@ -304,7 +304,7 @@ fn nothing_that_operators_do_breaks_what_holds() {
                     core.worker_drained(now, worker(n), session, drained)
                 }
                 _ => {
-                    let found = core.to_clear(&queued());
+                    let found = core.preview_clear(&queued());
                     core.clear(now, &found.jobs, None).1
                 }
             };

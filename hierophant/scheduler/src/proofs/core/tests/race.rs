@@ -113,12 +113,12 @@ fn a_worker_that_says_itself_that_it_will_take_long_is_raced_early() {
 fn only_an_idle_fitting_worker_races() {
     let (mut core, _, _) = straggling();
     let unable = capabilities(vec![ProofMode::Plonk]);
-    core.worker_joined(START, Arrival { capabilities: unable, ..arrival(2, 2, &[]) });
+    core.worker_joined(START, WorkerJoined { capabilities: unable, ..arrival(2, 2, &[]) });
     core.worker_joined(START, arrival(3, 3, &[LeaseId([0xee; 16])]));
     join(&mut core, 4, 4);
     core.worker_draining(worker(4), SessionId(4));
     assert_eq!(core.sweep(at(LIMIT + 1)), []);
-    core.held(at(LIMIT + 1), worker(3), SessionId(3), &[]);
+    core.held_leases(at(LIMIT + 1), worker(3), SessionId(3), &[]);
     assert_eq!(given_out(&core.sweep(at(LIMIT + 2))).map(|(to, _)| to), Some(worker(3)));
 }
 
@@ -186,7 +186,7 @@ fn when_one_fails_the_other_goes_on() {
         let strikes = usize::from(class == FailureClass::Worker);
         let counted = core.stats.get(&failed).map_or(0, |stats| stats.strikes.len());
         assert_eq!(counted, strikes);
-        core.held(at(LIMIT + 3), failed, if fails == 0 { SessionId(1) } else { SessionId(2) }, &[]);
+        core.held_leases(at(LIMIT + 3), failed, if fails == 0 { SessionId(1) } else { SessionId(2) }, &[]);
         assert_eq!(given_out(&core.sweep(at(5 * MINUTE))), None, "not twice on one worker");
         let n = if fails == 0 { 2 } else { 1 };
         hand_in(&mut core, n, leases[1 - fails]);

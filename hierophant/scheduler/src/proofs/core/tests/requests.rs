@@ -120,7 +120,7 @@ fn urgent_modes_go_first() {
     let mut urgent = new_request(2, 2);
     urgent.spec.mode = ProofMode::Plonk;
     core.submit(START, urgent, StoreLookup::default()).0.expect("accepted");
-    let both = Arrival {
+    let both = WorkerJoined {
         capabilities: capabilities(vec![ProofMode::Core, ProofMode::Plonk]),
         ..arrival(1, 1, &[])
     };

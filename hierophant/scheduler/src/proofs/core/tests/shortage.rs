@@ -12,15 +12,15 @@ const GIB: u64 = 1 << 30;
 fn gpu_worker(core: &mut ProofsCore, n: u8, main: u64, gpus: &[u64]) -> Vec<Effect> {
     let gpu = |gib: &u64| Gpu { model: "L4".into(), memory_bytes: gib * GIB, driver: None };
     let mut arrival = arrival(n, n.into(), &[]);
-    arrival.name = format!("worker {n}");
-    arrival.capabilities = Capabilities {
+    joined.name = format!("worker {n}");
+    joined.capabilities = Capabilities {
         backend: Backend::Cuda,
         slots: u32::try_from(gpus.len()).expect("few"),
         memory_bytes: main * GIB,
         gpus: gpus.iter().map(gpu).collect(),
         ..capabilities(vec![ProofMode::Core])
     };
-    core.worker_joined(START, arrival)
+    core.worker_joined(START, joined)
 }
 
 fn ran_out(bytes: Option<u64>) -> Failure {

@@ -58,7 +58,7 @@ fn a_job_that_failed_somewhere_says_where() {
     other.name = "hosea".into();
     assert!(given_out(&core.worker_joined(START, other)).is_some(), "the other job");
     core.failed(START, worker(1), lease, failure(FailureClass::Worker));
-    core.held(START, worker(1), SessionId(1), &[]);
+    core.held_leases(START, worker(1), SessionId(1), &[]);
     assert_eq!(reason(&core, START, job), "it failed on amos and waits for another, which is busy");
 }
 

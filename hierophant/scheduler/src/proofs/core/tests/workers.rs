@@ -78,7 +78,7 @@ fn a_job_that_kills_its_workers_is_set_aside() {
     for round in 1..=3 {
         let (victim, lease) = given_out(&effects).expect("given out");
         core.progressed(START, victim, lease, Progress::phase(Phase::Proving));
-        let back = Arrival { worker: victim, ..arrival(1, 10 + round, &[]) };
+        let back = WorkerJoined { worker: victim, ..arrival(1, 10 + round, &[]) };
         effects = core.worker_joined(START, back);
     }
     assert_eq!(job_state(&effects), Some(JobState::Failed));
@@ -199,7 +199,7 @@ fn strikes_suspend_and_are_forgotten() {
         let (_, lease) = given_out(&submit(&mut core, n, n)).expect("given out");
         effects = core.failed(START, worker(1), lease, failure(FailureClass::Worker));
         core.cancel(START, RequestId([n; 32]), ALICE).0.expect("cancelled");
-        core.held(START, worker(1), SessionId(1), &[]);
+        core.held_leases(START, worker(1), SessionId(1), &[]);
     }
     let dropped = effects.iter().any(|effect| {
         matches!(effect, Effect::Drop(id, why)
@@ -222,7 +222,7 @@ fn an_attempt_that_no_heartbeat_lists_is_given_out_again() {
     join(&mut core, 2, 2);
     let at = |seconds: i64| Millis(START.0 + seconds * 1000);
     let beat = |core: &mut ProofsCore, seconds, held: &[LeaseId]| {
-        core.held(at(seconds), worker(1), SessionId(1), held)
+        core.held_leases(at(seconds), worker(1), SessionId(1), held)
     };
     // However many come at once: they may all have been on their way.
     for seconds in [0, 0, 0, 0, 19] {
@@ -254,7 +254,7 @@ fn a_draining_worker_gets_nothing_new() {
 #[test]
 fn a_mode_that_becomes_ready_is_used_at_once() {
     let mut core = core();
-    let warming = Arrival { capabilities: capabilities(vec![]), ..arrival(1, 1, &[]) };
+    let warming = WorkerJoined { capabilities: capabilities(vec![]), ..arrival(1, 1, &[]) };
     core.worker_joined(START, warming);
     assert_eq!(given_out(&submit(&mut core, 1, 1)), None);
     let ready = capabilities(vec![ProofMode::Core]);
@@ -272,7 +272,7 @@ fn strikes_last_over_a_restart() {
         memory.save(&effects);
         memory.save(&core.failed(START, worker(1), lease, failure(FailureClass::Worker)));
         memory.save(&core.cancel(START, RequestId([n; 32]), ALICE).1);
-        core.held(START, worker(1), SessionId(1), &[]);
+        core.held_leases(START, worker(1), SessionId(1), &[]);
     }
     let (mut core, _) = memory.restart();
     assert_eq!(resumed(&join(&mut core, 1, 1)), None, "still suspended");
