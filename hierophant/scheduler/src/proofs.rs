@@ -4,7 +4,7 @@ pub mod assign;
 pub mod core;
 pub mod lease;
 pub mod memory;
-pub mod pace;
+pub mod duration;
 pub mod queue;
 mod request;
 mod views;

@@ -17,7 +17,7 @@ use hierophant_model::records::Millis;
 use hierophant_model::text::error_chain;
 use hierophant_scheduler::SessionId;
 use hierophant_scheduler::proofs::core::{Effect, IdSource, Limits, RestoredState, ProofsCore};
-use hierophant_scheduler::proofs::pace::LATELY;
+use hierophant_scheduler::proofs::duration::MAX_SAMPLES;
 use network_lib::ids::WorkerId;
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, RpcReplyPort, SpawnErr};
 
@@ -112,7 +112,7 @@ impl Actor for ProofsActor {
         let strikes = store.strikes(Millis(now.0.saturating_sub(limits.strike_decay_ms))).await?;
         let settings = store.settings().await?;
         let ended = if limits.race_after > 0.0 {
-            store.finished_jobs(LATELY, None).await?.into_iter().map(|(job, _)| job).collect()
+            store.finished_jobs(MAX_SAMPLES, None).await?.into_iter().map(|(job, _)| job).collect()
         } else {
             Vec::new()
         };

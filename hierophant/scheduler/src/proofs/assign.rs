@@ -7,17 +7,17 @@ use network_lib::ids::WorkerId;
 use network_lib::job::JobSpec;
 
 use super::lease::{Worker, Workers};
-use super::memory::{InUse, Needs, Room, Shortages};
+use super::memory::{MemoryInUse, MemoryDemand, MemoryFit, OomHistory};
 
 /// On whom a job has failed already.
 #[derive(Debug, Clone, Default)]
-pub struct FailedOn {
+pub struct FailureHistory {
     /// All those that are to blame for it.
     pub workers: BTreeSet<WorkerId>,
     /// The latest one, whoever was to blame.
     pub last: Option<WorkerId>,
     /// What it ran out of.
-    pub shortages: Shortages,
+    pub oom: OomHistory,
 }
 
 /// The workers, and how full they are.
@@ -26,9 +26,9 @@ pub struct Fleet<'a> {
     /// The workers.
     pub workers: &'a Workers,
     /// What proofs need.
-    pub needs: &'a Needs,
+    pub demand: &'a MemoryDemand,
     /// What the proofs need that are being made.
-    pub in_use: &'a InUse,
+    pub in_use: &'a MemoryInUse,
 }
 
 /// The worker for a job: one that can prove it, has a free slot and room beside what it works on; of
@@ -40,26 +40,26 @@ pub struct Fleet<'a> {
 /// and comes back to the same worker twice in a row only if there is no other. Returns `None` when the job
 /// has to wait.
 #[must_use]
-pub fn choose(spec: &JobSpec, failed_on: &FailedOn, fleet: Fleet<'_>) -> Option<WorkerId> {
+pub fn choose(spec: &JobSpec, failures: &FailureHistory, fleet: Fleet<'_>) -> Option<WorkerId> {
     let able = fleet.workers.iter().filter(|(_, worker)| worker.takes_jobs() && worker.fits(spec));
     let able: Vec<_> =
-        able.map(|(id, worker)| (id, worker, failed_on.shortages.room(*id, worker))).collect();
-    let most = able.iter().map(|(_, _, room)| *room).max().filter(|room| *room > Room::Less)?;
-    let fitting: Vec<_> = able.into_iter().filter(|(_, _, room)| *room == most).collect();
+        able.map(|(id, worker)| (id, worker, failures.oom.fit(*id, worker))).collect();
+    let best = able.iter().map(|(_, _, fit)| *fit).max().filter(|room| *fit > MemoryFit::Less)?;
+    let fitting: Vec<_> = able.into_iter().filter(|(_, _, fit)| *fit == best).collect();
     let distance = |id: &WorkerId| match () {
-        () if !failed_on.workers.contains(id) => 0_u8,
-        () if failed_on.last != Some(*id) => 1,
+        () if !failures.workers.contains(id) => 0_u8,
+        () if failures.last != Some(*id) => 1,
         () => 2,
     };
     let nearest = fitting.iter().map(|(id, _, _)| distance(id)).min()?;
     let has_room = |id: &WorkerId, worker: &Worker| {
-        worker.free_slots() > 0 && fleet.in_use.leaves_room(*id, worker, spec, fleet.needs)
+        worker.free_slots() > 0 && fleet.in_use.leaves_room(*id, worker, spec, fleet.demand)
     };
     fitting
         .into_iter()
         .filter(|(id, worker, _)| distance(id) == nearest && has_room(id, worker))
         .max_by_key(|(id, worker, _)| {
-            (failed_on.last != Some(**id), worker.free_slots(), Reverse(**id))
+            (failures.last != Some(**id), worker.free_slots(), Reverse(**id))
         })
         .map(|(id, _, _)| *id)
 }
@@ -75,9 +75,9 @@ mod tests {
     use crate::SessionId;
 
     /// Nothing is known of needs.
-    fn choose(spec: &JobSpec, failed_on: &FailedOn, workers: &Workers) -> Option<WorkerId> {
-        let (needs, in_use) = (Needs::default(), InUse::default());
-        super::choose(spec, failed_on, Fleet { workers, needs: &needs, in_use: &in_use })
+    fn choose(spec: &JobSpec, failures: &FailureHistory, workers: &Workers) -> Option<WorkerId> {
+        let (demand, in_use) = (MemoryDemand::default(), MemoryInUse::default());
+        super::choose(spec, failures, Fleet { workers, demand: &demand, in_use: &in_use })
     }
 
     fn worker(slots: u32, modes: &[ProofMode], version: &str) -> Worker {
@@ -108,11 +108,11 @@ mod tests {
         WorkerId([n; 16])
     }
 
-    fn failed_on(ids: &[u8]) -> FailedOn {
-        FailedOn {
+    fn failed_on(ids: &[u8]) -> FailureHistory {
+        FailureHistory {
             workers: ids.iter().map(|n| id(*n)).collect(),
             last: ids.last().map(|n| id(*n)),
-            ..FailedOn::default()
+            ..FailureHistory::default()
         }
     }
 
@@ -130,10 +130,10 @@ mod tests {
                 workers.insert(id(n), worker);
             }
             let blamed: BTreeSet<_> = (0..6).filter(|n| n % 2 == 0 || *n > 3).map(id).collect();
-            let failed_on = FailedOn {
+            let failures = FailureHistory {
                 workers: if input.arbitrary()? { blamed } else { BTreeSet::new() },
                 last: input.arbitrary::<bool>()?.then_some(id(input.int_in_range(0..=6)?)),
-                ..FailedOn::default()
+                ..FailureHistory::default()
             };
             let able = |id: &WorkerId| {
                 let worker = &workers[id];
@@ -142,14 +142,14 @@ mod tests {
             let free =
                 |id: &WorkerId| workers[id].leases.len() < workers[id].capabilities.slots as usize;
             let able: Vec<WorkerId> = workers.keys().filter(|id| able(id)).copied().collect();
-            let blamed = |id: &WorkerId| failed_on.workers.contains(id);
-            match choose(&spec(), &failed_on, &workers) {
+            let blamed = |id: &WorkerId| failures.workers.contains(id);
+            match choose(&spec(), &failures, &workers) {
                 Some(chosen) => {
                     assert!(able.contains(&chosen) && free(&chosen));
                     assert!(!blamed(&chosen) || able.iter().all(blamed), "somebody is untried");
-                    let twice = blamed(&chosen) && failed_on.last == Some(chosen);
+                    let twice = blamed(&chosen) && failures.last == Some(chosen);
                     assert!(!twice || able.len() == 1, "twice in a row on the same worker");
-                    let again = failed_on.last == Some(chosen);
+                    let again = failures.last == Some(chosen);
                     let other = able.iter().any(|it| *it != chosen && free(it) && !blamed(it));
                     assert!(!again || !other, "another is free");
                 }
@@ -158,7 +158,7 @@ mod tests {
                     assert!(!untried.clone().any(free), "an untried worker is free");
                     // If it has failed everywhere, it may wait only for one that is not the latest.
                     let everywhere = untried.count() == 0;
-                    let others = able.iter().filter(|id| failed_on.last != Some(**id));
+                    let others = able.iter().filter(|id| failures.last != Some(**id));
                     assert!(!everywhere || !others.clone().any(free), "another one is free");
                     assert!(
                         !everywhere || others.count() > 0 || !able.iter().any(free),
@@ -192,10 +192,10 @@ mod tests {
         let mut workers = Workers::new();
         workers.insert(id(1), worker(8, &[ProofMode::Core], "v6.1.0"));
         workers.insert(id(2), worker(1, &[ProofMode::Core], "v6.1.0"));
-        let failed_on = FailedOn { last: Some(id(1)), ..FailedOn::default() };
-        assert_eq!(choose(&spec(), &failed_on, &workers), Some(id(2)));
+        let failures = FailureHistory { last: Some(id(1)), ..FailureHistory::default() };
+        assert_eq!(choose(&spec(), &failures, &workers), Some(id(2)));
         workers.remove(&id(2));
-        assert_eq!(choose(&spec(), &failed_on, &workers), Some(id(1)));
+        assert_eq!(choose(&spec(), &failures, &workers), Some(id(1)));
     }
 
     #[test]
@@ -218,7 +218,7 @@ mod tests {
     fn memory_that_did_not_suffice_is_not_tried_again_while_there_is_more() {
         arbtest(|input| {
             let mut workers = Workers::new();
-            let mut in_use = InUse::default();
+            let mut in_use = MemoryInUse::default();
             for n in 0..input.int_in_range(1..=6)? {
                 let mut worker = worker(input.int_in_range(0..=3)?, &[ProofMode::Core], "v6.1.0");
                 worker.capabilities.memory_bytes = input.int_in_range(0..=4)?;
@@ -229,24 +229,24 @@ mod tests {
                 }
                 workers.insert(id(n), worker);
             }
-            let mut failed_on = FailedOn::default();
+            let mut failures = FailureHistory::default();
             let mut tried = 0;
             for _ in 0..input.int_in_range(0..=2)? {
                 let bytes = input.int_in_range(1..=4)?;
                 let what = OutOfMemory { memory: Memory::Main, bytes: Some(bytes) };
-                failed_on.shortages.note(id(99), Backend::Cpu, what);
+                failures.oom.record(id(99), Backend::Cpu, what);
                 tried = bytes.max(tried);
             }
-            let mut needs = Needs::default();
-            needs.note(&spec(), Backend::Cpu, input.int_in_range(0..=3)?);
-            let fleet = Fleet { workers: &workers, needs: &needs, in_use: &in_use };
-            let Some(chosen) = super::choose(&spec(), &failed_on, fleet) else { return Ok(()) };
+            let mut demand = MemoryDemand::default();
+            demand.record(&spec(), Backend::Cpu, input.int_in_range(0..=3)?);
+            let fleet = Fleet { workers: &workers, demand: &demand, in_use: &in_use };
+            let Some(chosen) = super::choose(&spec(), &failures, fleet) else { return Ok(()) };
             let has = |id: &WorkerId| workers[id].capabilities.memory_bytes;
             let (worker, all) = (&workers[&chosen], has(&chosen));
             assert!(all == 0 || all >= tried, "less than what did not suffice");
             let more = |(id, worker): (&WorkerId, &Worker)| worker.takes_jobs() && has(id) > tried;
             assert!(tried == 0 || all > tried || !workers.iter().any(more), "somebody has more");
-            let need = needs.of(&spec(), Backend::Cpu).unwrap_or(0);
+            let need = demand.of(&spec(), Backend::Cpu).unwrap_or(0);
             let used = in_use.0.get(&chosen).copied();
             assert!(all == 0 || used.is_none_or(|used| used + need <= all), "no room: {worker:?}");
             Ok(())
@@ -261,16 +261,16 @@ mod tests {
             worker.leases.extend(busy.then_some(LeaseId([1; 16])));
             worker
         };
-        let mut failed_on = failed_on(&[1]);
+        let mut failures = failed_on(&[1]);
         let what = OutOfMemory { memory: Memory::Main, bytes: Some(24) };
-        failed_on.shortages.note(id(1), Backend::Cpu, what);
+        failures.oom.record(id(1), Backend::Cpu, what);
         let mut workers = Workers::from([(id(1), sized(24, false)), (id(2), sized(16, false))]);
-        assert_eq!(choose(&spec(), &failed_on, &workers), Some(id(1)), "as much is all there is");
+        assert_eq!(choose(&spec(), &failures, &workers), Some(id(1)), "as much is all there is");
         workers.insert(id(3), sized(80, true));
-        assert_eq!(choose(&spec(), &failed_on, &workers), None, "the larger one is busy");
+        assert_eq!(choose(&spec(), &failures, &workers), None, "the larger one is busy");
         workers.insert(id(3), sized(80, false));
-        assert_eq!(choose(&spec(), &failed_on, &workers), Some(id(3)));
+        assert_eq!(choose(&spec(), &failures, &workers), Some(id(3)));
         let only_smaller = Workers::from([(id(2), sized(16, false))]);
-        assert_eq!(choose(&spec(), &failed_on, &only_smaller), None);
+        assert_eq!(choose(&spec(), &failures, &only_smaller), None);
     }
 }

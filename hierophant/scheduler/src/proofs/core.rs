@@ -32,16 +32,16 @@ use network_lib::ids::{ArtifactId, JobId, LeaseId, RequestId, Sha256Digest, Work
 use network_lib::job::ProofMode;
 use network_lib::wire::ToWorker;
 
-use super::assign::FailedOn;
+use super::assign::FailureHistory;
 use super::lease::{Lease, Leases, Worker, WorkerStats, Workers};
-use super::memory::Needs;
-use super::pace::Pace;
+use super::memory::MemoryDemand;
+use super::duration::DurationEstimator;
 use super::queue::{Queue, Rank};
 use super::{LeaseAccess, Overview, RunningProof, WorkerWork};
 use crate::SessionId;
 
 pub use ids::IdSource;
-use open::{Lately, OpenRequests};
+use open::{RecentRequests, OpenRequests};
 pub use operate::NotActed;
 pub use requests::StoreLookup;
 pub use restore::RestoredState;
@@ -107,7 +107,7 @@ struct LiveJob {
     interrupted: Option<Box<Lease>>,
     /// Everybody who was ever given it.
     tried: BTreeSet<WorkerId>,
-    failed_on: FailedOn,
+    failures: FailureHistory,
     worker_failures: u32,
     interruptions: u32,
     not_before: Millis,
@@ -121,7 +121,7 @@ impl LiveJob {
             leases: BTreeSet::new(),
             interrupted: None,
             tried: BTreeSet::new(),
-            failed_on: FailedOn::default(),
+            failures: FailureHistory::default(),
             worker_failures: 0,
             interruptions: 0,
             not_before: Millis(0),
@@ -143,17 +143,17 @@ pub struct ProofsCore {
     jobs: BTreeMap<JobId, Box<LiveJob>>,
     by_key: BTreeMap<Sha256Digest, JobId>,
     open: OpenRequests,
-    lately: Lately,
+    recent: RecentRequests,
     queue: Queue,
     leases: Leases,
     workers: Workers,
     /// Those of the workers that an operator has drained, and perhaps some that are gone.
     drained: BTreeSet<WorkerId>,
     stats: BTreeMap<WorkerId, WorkerStats>,
-    pace: Pace,
+    durations: DurationEstimator,
     /// Nothing is given out.
     paused: Option<Paused>,
-    needs: Needs,
+    demand: MemoryDemand,
     /// No request ends by its deadline, in unix seconds, before this one.
     next_deadline: u64,
     /// When attempts of workers that have not come back since the start are given up.

@@ -152,9 +152,9 @@ impl Visit {
             self.pause().await;
         };
         loop {
-            let pace = Duration::from_millis(self.rng.random_range(0..400));
+            let durations = Duration::from_millis(self.rng.random_range(0..400));
             let url = &ticket.artifact_presigned_url;
-            match network::call(Method::PUT, url, bytes.to_vec(), pace).await {
+            match network::call(Method::PUT, url, bytes.to_vec(), durations).await {
                 Ok((StatusCode::OK, _)) => return ticket.artifact_uri,
                 answer => may_pass(answer, "an upload"),
             }

@@ -160,7 +160,7 @@ impl ProofsCore {
         let worker = self.workers.get(&prover.worker);
         let there_is = worker.and_then(|worker| worker.memory(Memory::Main));
         if let Some((peak, there_is)) = held.peak_memory.zip(there_is) {
-            self.needs.note(&live.record.spec, prover.backend, peak.min(there_is));
+            self.demand.record(&live.record.spec, prover.backend, peak.min(there_is));
         }
     }
 

@@ -10,7 +10,7 @@ use network_lib::wire::ToWorker;
 use super::{Effect, ProofsCore};
 use crate::proofs::assign::{self, Fleet};
 use crate::proofs::lease::{Lease, Worker};
-use crate::proofs::memory::InUse;
+use crate::proofs::memory::MemoryInUse;
 
 impl ProofsCore {
     /// Gives waiting jobs to free workers, in the queue's order, unless dispatch is paused.
@@ -46,10 +46,10 @@ impl ProofsCore {
 
     /// What the proofs need that are being made, of workers that could take another one and of which all of
     /// that is known.
-    pub(super) fn in_use(&self) -> InUse {
+    pub(super) fn memory_in_use(&self) -> MemoryInUse {
         let need = |worker: &Worker, lease: &LeaseId| {
             let live = self.jobs.get(&self.leases.get(lease)?.job)?;
-            self.needs.of(&live.record.spec, worker.backend())
+            self.demand.of(&live.record.spec, worker.backend())
         };
         let is_shared = |worker: &Worker| !worker.leases.is_empty() && worker.free_slots() > 0;
         let busy = self.workers.iter().filter(|(_, worker)| is_shared(worker));
@@ -57,7 +57,7 @@ impl ProofsCore {
             let all: Option<u64> = worker.leases.iter().map(|lease| need(worker, lease)).sum();
             Some((*id, all?))
         });
-        InUse(known.collect())
+        MemoryInUse(known.collect())
     }
 
     /// The first waiting job for which there is a worker now.
@@ -71,18 +71,18 @@ impl ProofsCore {
         }
         // Kinds of work for which nobody is free; most jobs are alike, so one look is enough for all.
         let mut unassignable = BTreeSet::new();
-        let in_use = self.in_use();
-        let fleet = Fleet { workers: &self.workers, needs: &self.needs, in_use: &in_use };
+        let in_use = self.memory_in_use();
+        let fleet = Fleet { workers: &self.workers, demand: &self.demand, in_use: &in_use };
         self.queue.iter(running).find_map(|rank| {
             let live = self.jobs.get(&rank.job).filter(|live| live.not_before <= now)?;
             let spec = &live.record.spec;
-            let program = self.needs.knows(spec).then_some(spec.vk_hash);
+            let program = self.demand.knows(spec).then_some(spec.vk_hash);
             let kind = (spec.mode, spec.circuit_version.as_str(), program);
-            let untried = live.failed_on.workers.is_empty();
+            let untried = live.failures.workers.is_empty();
             if untried && unassignable.contains(&kind) {
                 return None;
             }
-            let worker = assign::choose(spec, &live.failed_on, fleet);
+            let worker = assign::choose(spec, &live.failures, fleet);
             if worker.is_none() && untried {
                 unassignable.insert(kind);
             }

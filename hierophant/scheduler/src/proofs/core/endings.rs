@@ -49,7 +49,7 @@ impl ProofsCore {
         let detail = Some((class, reason.to_owned()));
         self.end_attempt(now, lease, AttemptOutcome::Lost, detail, effects);
         let Some(live) = self.jobs.get_mut(&job) else { return };
-        live.failed_on.last = Some(worker);
+        live.failures.last = Some(worker);
         if class == Some(FailureClass::Worker) {
             let failure = Failure::new(FailureClass::Worker, reason);
             return self.count_worker_failure(now, job, worker, failure, effects);
@@ -76,13 +76,13 @@ impl ProofsCore {
             what.bytes = what.bytes.or_else(there_is);
             held.attempt.out_of_memory = Some(what);
             if let Some(live) = self.jobs.get_mut(&job) {
-                live.failed_on.shortages.note(worker, held.attempt.prover.backend, what);
+                live.failures.oom.record(worker, held.attempt.prover.backend, what);
             }
         }
         let detail = Some((Some(failure.class), failure.message.clone()));
         self.end_attempt(now, lease, AttemptOutcome::Failed, detail, effects);
         let Some(live) = self.jobs.get_mut(&job) else { return };
-        live.failed_on.last = Some(worker);
+        live.failures.last = Some(worker);
         match failure.class {
             FailureClass::Guest => self.end_job(now, job, End::Unexecutable(failure), effects),
             FailureClass::Request if failure.cause.is_some() => {
@@ -107,7 +107,7 @@ impl ProofsCore {
         effects: &mut Vec<Effect>,
     ) {
         let Some(live) = self.jobs.get_mut(&job) else { return };
-        live.failed_on.workers.insert(worker);
+        live.failures.workers.insert(worker);
         live.worker_failures += 1;
         if live.worker_failures >= self.limits.max_attempts {
             self.set_aside(now, job, failure, effects);
@@ -119,7 +119,7 @@ impl ProofsCore {
     /// The retry budget is spent: the job is set aside instead of eating the fleet.
     fn set_aside(&mut self, now: Millis, job: JobId, failure: Failure, effects: &mut Vec<Effect>) {
         let Some(live) = self.jobs.get(&job) else { return };
-        let (times, places) = (live.worker_failures, live.failed_on.workers.len());
+        let (times, places) = (live.worker_failures, live.failures.workers.len());
         let message = format!(
             "set aside after {times} failed attempts on {places} Contemplant{}; the last: {}",
             if places == 1 { "" } else { "s" },
@@ -256,7 +256,7 @@ impl ProofsCore {
         for lease in live.leases {
             self.stop_attempt(now, lease, &format!("the job is {why}"), effects);
         }
-        self.pace.note(&live.record);
+        self.durations.record(&live.record);
         effects.push(Effect::Save(Change::Job(live.record)));
     }
 

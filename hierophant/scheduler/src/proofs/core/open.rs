@@ -12,16 +12,16 @@ const MINUTE_MS: u64 = 60_000;
 /// When each requester's requests of the last minute were accepted. Kept only of who has a quota for it, and
 /// no longer than that minute.
 #[derive(Debug, Default)]
-pub(super) struct Lately(BTreeMap<Address, VecDeque<Millis>>);
+pub(super) struct RecentRequests(BTreeMap<Address, VecDeque<Millis>>);
 
-impl Lately {
+impl RecentRequests {
     /// A request was accepted.
-    pub(super) fn note(&mut self, requester: Address, at: Millis) {
+    pub(super) fn record(&mut self, requester: Address, at: Millis) {
         self.0.entry(requester).or_default().push_back(at);
     }
 
     /// How many requests of this address were accepted within a minute before `now`.
-    pub(super) fn of(&self, requester: Address, now: Millis) -> u64 {
+    pub(super) fn count(&self, requester: Address, now: Millis) -> u64 {
         let times = self.0.get(&requester).into_iter().flatten();
         times.filter(|at| is_recent(**at, now)).count() as u64
     }
@@ -81,7 +81,7 @@ impl OpenRequests {
     }
 
     /// How many requests of this address are open.
-    pub(super) fn of(&self, requester: Address) -> u64 {
+    pub(super) fn count(&self, requester: Address) -> u64 {
         self.by_requester.get(&requester).copied().unwrap_or_default()
     }
 
@@ -99,18 +99,18 @@ mod tests {
     #[test]
     fn a_minute_is_remembered_and_no_longer() {
         let (alice, bob) = (Address::repeat_byte(1), Address::repeat_byte(2));
-        let mut lately = Lately::default();
-        lately.note(alice, Millis(0));
-        lately.note(alice, Millis(30_000));
-        lately.note(bob, Millis(1000));
-        assert_eq!(lately.of(alice, Millis(59_999)), 2);
-        assert_eq!(lately.of(alice, Millis(60_000)), 1);
-        lately.shift(100_000);
-        assert_eq!(lately.of(alice, Millis(159_999)), 2, "as long ago as before");
-        lately.forget(Millis(161_000));
-        assert_eq!((lately.of(alice, Millis(161_000)), lately.0.len()), (1, 1));
-        lately.forget(Millis(190_000));
-        assert!(lately.0.is_empty());
+        let mut recent = RecentRequests::default();
+        recent.record(alice, Millis(0));
+        recent.record(alice, Millis(30_000));
+        recent.record(bob, Millis(1000));
+        assert_eq!(recent.count(alice, Millis(59_999)), 2);
+        assert_eq!(recent.count(alice, Millis(60_000)), 1);
+        recent.shift(100_000);
+        assert_eq!(recent.count(alice, Millis(159_999)), 2, "as long ago as before");
+        recent.forget(Millis(161_000));
+        assert_eq!((recent.count(alice, Millis(161_000)), recent.0.len()), (1, 1));
+        recent.forget(Millis(190_000));
+        assert!(recent.0.is_empty());
     }
 
     #[test]
@@ -121,9 +121,9 @@ mod tests {
         open.insert(first, JobId([1; 16]), alice);
         open.insert(second, JobId([1; 16]), bob);
         open.insert(first, JobId([2; 16]), alice);
-        assert_eq!((open.of(alice), open.of(bob), open.len()), (1, 1, 2));
+        assert_eq!((open.count(alice), open.count(bob), open.len()), (1, 1, 2));
         assert_eq!(open.remove(first), Some(JobId([2; 16])));
         assert_eq!(open.remove(first), None);
-        assert_eq!((open.of(alice), open.by_requester.len()), (0, 1));
+        assert_eq!((open.count(alice), open.by_requester.len()), (0, 1));
     }
 }

@@ -127,7 +127,7 @@ impl ProofsCore {
         if held().any(|held| held.checking) {
             return Err("its proof has been handed in and is being checked".into());
         }
-        live.failed_on.last = held().next_back().map(|held| held.attempt.prover.worker);
+        live.failures.last = held().next_back().map(|held| held.attempt.prover.worker);
         live.interrupted = None;
         for lease in leases {
             self.stop_attempt(now, lease, "requeued by the operator", effects);

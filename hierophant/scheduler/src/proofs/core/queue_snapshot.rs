@@ -17,7 +17,7 @@ type Kind<'a> = (VkHash, ProofMode, &'a str);
 struct Forecast<'a> {
     /// When each slot is free, where that can be told. The number tells a worker's slots apart.
     slots: BTreeSet<(Millis, WorkerId, usize)>,
-    usual: BTreeMap<Kind<'a>, Option<u64>>,
+    expected: BTreeMap<Kind<'a>, Option<u64>>,
 }
 
 impl ProofsCore {
@@ -60,8 +60,8 @@ impl ProofsCore {
         }
         let record = &self.jobs.get(&held.job)?.record;
         let cycles = record.execution.map(|found| found.cycles);
-        let usual = self.pace.usual(&record.spec, cycles)?;
-        Some(after(held.began_at, usual).max(now))
+        let expected = self.durations.estimate(&record.spec, cycles)?;
+        Some(after(held.began_at, expected).max(now))
     }
 }
 
@@ -73,16 +73,16 @@ impl<'a> Forecast<'a> {
         let slot = self.slots.iter().find(|(_, id, _)| fits(id)).copied()?;
         self.slots.remove(&slot);
         // Without that, nobody can tell when the slot is free again.
-        let usual = self.usual(core, spec)?;
+        let expected = self.expected(core, spec)?;
         let (free, worker, number) = slot;
-        let end = after(free.max(live.not_before), usual);
+        let end = after(free.max(live.not_before), expected);
         self.slots.insert((end, worker, number));
         Some(end.since(now))
     }
 
-    fn usual(&mut self, core: &ProofsCore, spec: &'a JobSpec) -> Option<u64> {
+    fn expected(&mut self, core: &ProofsCore, spec: &'a JobSpec) -> Option<u64> {
         let kind = (spec.vk_hash, spec.mode, spec.circuit_version.as_str());
-        *self.usual.entry(kind).or_insert_with(|| core.pace.usual(spec, None))
+        *self.expected.entry(kind).or_insert_with(|| core.durations.estimate(spec, None))
     }
 }
 

@@ -11,7 +11,7 @@ use network_lib::ids::{JobId, WorkerId};
 
 use super::{Effect, ProofsCore};
 use crate::proofs::lease::{Lease, Worker};
-use crate::proofs::memory::Room;
+use crate::proofs::memory::MemoryFit;
 
 /// Nothing is raced before that, however short such proofs usually are: a second attempt costs a
 /// download and a setup first.
@@ -61,8 +61,8 @@ impl ProofsCore {
             return None;
         }
         let cycles = live.record.execution.map(|found| found.cycles);
-        let usual = self.pace.usual(&live.record.spec, cycles)?;
-        let limit = times(usual, self.limits.race_after);
+        let expected = self.durations.estimate(&live.record.spec, cycles)?;
+        let limit = times(expected, self.limits.race_after);
         let told = held.progress.and_then(|progress| progress.eta_seconds).unwrap_or(0);
         let slow = taken > limit || told.saturating_mul(1000) > limit;
         slow.then_some(Straggler { started_at, job: held.job, limit })
@@ -87,15 +87,15 @@ impl ProofsCore {
         let live = self.jobs.get(&straggler.job)?;
         let spec = &live.record.spec;
         let cycles = live.record.execution.map(|found| found.cycles);
-        let shortages = &live.failed_on.shortages;
+        let oom = &live.failures.oom;
         let able = |id: &WorkerId| {
             let worker = self.workers.get(id).filter(|worker| worker.fits(spec));
-            worker.is_some_and(|worker| shortages.room(*id, worker) == Room::More)
+            worker.is_some_and(|worker| oom.fit(*id, worker) == MemoryFit::More)
         };
         idle.difference(&live.tried)
             .filter(|id| able(id))
-            .map(|id| (self.pace.usual_of(*id, spec, cycles).unwrap_or(straggler.limit), *id))
-            .filter(|(usual, _)| *usual <= straggler.limit)
+            .map(|id| (self.durations.estimate_for_worker(*id, spec, cycles).unwrap_or(straggler.limit), *id))
+            .filter(|(expected, _)| *expected <= straggler.limit)
             .min()
             .map(|(_, id)| id)
     }

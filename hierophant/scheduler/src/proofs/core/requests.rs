@@ -59,9 +59,9 @@ impl ProofsCore {
             self.count_accepted(now, new.requester);
             return (Ok(Accepted { request: new.id, job: ended.id }), effects);
         }
-        let most = quota.open_requests;
-        if !has_room(self.open.of(new.requester), most) {
-            return (Err(SubmitError::OverQuota(OverQuota::OpenRequests(most))), Vec::new());
+        let max = quota.open_requests;
+        if !has_room(self.open.count(new.requester), max) {
+            return (Err(SubmitError::OverQuota(OverQuota::OpenRequests(max))), Vec::new());
         }
         let job = match running {
             Some(job) => job,
@@ -82,17 +82,17 @@ impl ProofsCore {
     }
 
     fn check_rate_quota(&self, now: Millis, requester: Address, quota: Quota) -> Result<(), OverQuota> {
-        let most = quota.requests_per_minute;
-        if most == 0 || has_room(self.lately.of(requester, now), most) {
+        let max = quota.requests_per_minute;
+        if max == 0 || has_room(self.recent.count(requester, now), max) {
             return Ok(());
         }
-        Err(OverQuota::RequestsPerMinute(most))
+        Err(OverQuota::RequestsPerMinute(max))
     }
 
     /// Counts a request of this address that was accepted at this time.
     pub(super) fn count_accepted(&mut self, at: Millis, requester: Address) {
         if self.limits.clients.quota(requester).requests_per_minute != 0 {
-            self.lately.note(requester, at);
+            self.recent.record(requester, at);
         }
     }
 

@@ -10,11 +10,11 @@ use network_lib::ids::{ArtifactId, WorkerId};
 use network_lib::job::FailureClass;
 
 use super::endings::End;
-use super::open::{Lately, OpenRequests, is_recent};
+use super::open::{RecentRequests, OpenRequests, is_recent};
 use super::{Effect, IdSource, Limits, LiveJob, ProofsCore};
 use crate::proofs::lease::{Lease, Leases, Workers};
-use crate::proofs::memory::Needs;
-use crate::proofs::pace::Pace;
+use crate::proofs::memory::MemoryDemand;
+use crate::proofs::duration::DurationEstimator;
 use crate::proofs::queue::Queue;
 
 /// What a start knows of what was before.
@@ -48,15 +48,15 @@ impl ProofsCore {
             jobs: BTreeMap::new(),
             by_key: BTreeMap::new(),
             open: OpenRequests::default(),
-            lately: Lately::default(),
+            recent: RecentRequests::default(),
             queue: Queue::default(),
             leases: Leases::default(),
             workers: Workers::new(),
             drained: BTreeSet::new(),
             stats: BTreeMap::new(),
-            pace: Pace::default(),
+            durations: DurationEstimator::default(),
             paused: None,
-            needs: Needs::default(),
+            demand: MemoryDemand::default(),
             next_deadline: u64::MAX,
             return_deadline,
         };
@@ -67,7 +67,7 @@ impl ProofsCore {
         }
         let paused = state.settings.into_iter().find(|setting| setting.kind == SettingKind::Paused);
         core.paused = paused.map(|Setting { reason, since, .. }| Paused { reason, since });
-        state.ended.iter().rev().for_each(|job| core.pace.note(job));
+        state.ended.iter().rev().for_each(|job| core.durations.record(job));
         let mut effects = Vec::new();
         for job in state.unfinished {
             core.restore_job(now, job, &state.damaged, &mut effects);
@@ -130,14 +130,14 @@ impl ProofsCore {
         let worker = attempt.prover.worker;
         live.tried.insert(worker);
         if attempt.failure_class == Some(FailureClass::Worker) {
-            live.failed_on.workers.insert(worker);
+            live.failures.workers.insert(worker);
             live.worker_failures += 1;
         }
         if let Some(what) = attempt.out_of_memory {
-            live.failed_on.shortages.note(worker, attempt.prover.backend, what);
+            live.failures.oom.record(worker, attempt.prover.backend, what);
         }
         if matches!(attempt.outcome, AttemptOutcome::Failed | AttemptOutcome::Lost) {
-            live.failed_on.last = Some(worker);
+            live.failures.last = Some(worker);
         }
         attempt.proof = attempt.proof.filter(|(proof, _)| !damaged.contains(proof));
         let nobodys_fault = attempt.failure_class.is_none();

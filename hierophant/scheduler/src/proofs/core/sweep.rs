@@ -14,7 +14,7 @@ impl ProofsCore {
     pub fn sweep(&mut self, now: Millis) -> Vec<Effect> {
         let mut effects = Vec::new();
         self.expire_stats(now);
-        self.lately.forget(now);
+        self.recent.forget(now);
         for request in self.past_deadline(now) {
             self.end_request(now, request, RequestState::Expired, &mut effects);
         }
@@ -42,7 +42,7 @@ impl ProofsCore {
     /// ago something was, and how long something rests, stays as it is.
     pub fn clock_set(&mut self, by: i64) {
         self.return_deadline.shift(by);
-        self.lately.shift(by);
+        self.recent.shift(by);
         self.leases.values_mut().for_each(|held| held.clock_set(by));
         for live in self.jobs.values_mut() {
             live.not_before.shift(by);

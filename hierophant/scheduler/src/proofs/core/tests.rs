@@ -7,7 +7,7 @@ mod operate;
 mod race;
 mod recovery;
 mod requests;
-mod shortage;
+mod out_of_memory;
 mod why;
 mod words;
 mod workers;

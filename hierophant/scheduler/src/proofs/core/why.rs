@@ -9,7 +9,7 @@ use super::{LiveJob, ProofsCore};
 use crate::proofs::Why;
 use crate::proofs::assign::{self, Fleet};
 use crate::proofs::lease::{Lease, Worker};
-use crate::proofs::memory::{Room, gib};
+use crate::proofs::memory::{MemoryFit, gib};
 
 impl ProofsCore {
     /// Why a job has no proof yet; `None` if it has ended or there is no such job.
@@ -88,11 +88,11 @@ impl ProofsCore {
         }
         let taking = able.iter().filter(|(_, worker)| worker.takes_jobs());
         let taking: Vec<(&WorkerId, &Worker)> = taking.copied().collect();
-        let room =
-            |(id, worker): &(&WorkerId, &Worker)| live.failed_on.shortages.room(**id, worker);
-        if taking.iter().map(room).max() == Some(Room::Less) {
+        let fit =
+            |(id, worker): &(&WorkerId, &Worker)| live.failures.oom.fit(**id, worker);
+        if taking.iter().map(fit).max() == Some(MemoryFit::Less) {
             let workers: Vec<&Worker> = taking.iter().map(|(_, worker)| *worker).collect();
-            if let Some(words) = live.failed_on.shortages.why(&workers) {
+            if let Some(words) = live.failures.oom.explain(&workers) {
                 return words;
             }
         }
@@ -107,16 +107,16 @@ impl ProofsCore {
         able: &[(&WorkerId, &Worker)],
         ahead: usize,
     ) -> String {
-        let in_use = self.in_use();
-        let fleet = Fleet { workers: &self.workers, needs: &self.needs, in_use: &in_use };
-        if assign::choose(spec, &live.failed_on, fleet).is_some() {
+        let in_use = self.memory_in_use();
+        let fleet = Fleet { workers: &self.workers, demand: &self.demand, in_use: &in_use };
+        if assign::choose(spec, &live.failures, fleet).is_some() {
             return format!("it is given out next; {ahead} jobs go before it");
         }
         let free: Vec<_> = able.iter().filter(|(_, worker)| worker.free_slots() > 0).collect();
         let full = free
             .iter()
-            .find(|(id, worker)| !in_use.leaves_room(**id, worker, spec, &self.needs))
-            .and_then(|(_, worker)| Some((worker, self.needs.of(spec, worker.backend())?)));
+            .find(|(id, worker)| !in_use.leaves_room(**id, worker, spec, &self.demand))
+            .and_then(|(_, worker)| Some((worker, self.demand.of(spec, worker.backend())?)));
         if let Some((worker, need)) = full {
             return format!(
                 "{} has a free slot, but not the memory for another proof that takes {}",
@@ -124,8 +124,8 @@ impl ProofsCore {
                 gib(need)
             );
         }
-        let shortages = &live.failed_on.shortages;
-        let is_less = |id: &WorkerId, worker: &Worker| shortages.room(*id, worker) < Room::More;
+        let oom = &live.failures.oom;
+        let is_less = |id: &WorkerId, worker: &Worker| oom.fit(*id, worker) < MemoryFit::More;
         if !free.is_empty() && free.iter().all(|(id, worker)| is_less(id, worker)) {
             return "it ran out of memory and waits for a larger machine, which is busy".to_owned();
         }

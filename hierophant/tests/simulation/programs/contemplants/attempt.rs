@@ -115,14 +115,14 @@ async fn hand_in(contemplant: &Contemplant, lease: LeaseId) -> FromWorker {
     let Finished { execution, proof } = finished.expect("was put there before");
     let mut gone_since = None;
     loop {
-        let pace = Duration::from_millis(contemplant.pick(0..400));
+        let durations = Duration::from_millis(contemplant.pick(0..400));
         let key = contemplant.state().key.clone();
         let call = network::call_as(
             key.as_ref().map(network_lib::secret::Secret::reveal),
             Method::PUT,
             &url,
             proof.clone(),
-            pace,
+            durations,
         );
         match call.await {
             Ok((StatusCode::OK, _)) => {

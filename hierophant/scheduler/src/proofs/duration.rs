@@ -7,7 +7,7 @@ use network_lib::ids::{VkHash, WorkerId};
 use network_lib::job::{JobSpec, ProofMode};
 
 /// How many of the latest proofs count.
-pub const LATELY: u32 = 512;
+pub const MAX_SAMPLES: u32 = 512;
 
 /// One finished proof.
 #[derive(Debug, Clone)]
@@ -42,17 +42,17 @@ impl Sample {
 
 /// The latest proofs, the oldest first.
 #[derive(Debug, Default)]
-pub struct Pace(VecDeque<Sample>);
+pub struct DurationEstimator(VecDeque<Sample>);
 
-impl Pace {
+impl DurationEstimator {
     /// Takes note of a proof; nothing happens if the job is not proved.
-    pub fn note(&mut self, job: &JobRecord) {
+    pub fn record(&mut self, job: &JobRecord) {
         let times = job.started_at.zip(job.finished_at);
         let (JobState::Proved, Some(prover), Some((start, end))) = (job.state, &job.prover, times)
         else {
             return;
         };
-        if self.0.len() >= LATELY as usize {
+        if self.0.len() >= MAX_SAMPLES as usize {
             self.0.pop_front();
         }
         self.0.push_back(Sample {
@@ -70,13 +70,13 @@ impl Pace {
     /// execution is not expected to take less than the fastest of them, as much of a proof's time does
     /// not depend on its length. `None` if there was no such proof.
     #[must_use]
-    pub fn usual(&self, spec: &JobSpec, cycles: Option<u64>) -> Option<u64> {
+    pub fn estimate(&self, spec: &JobSpec, cycles: Option<u64>) -> Option<u64> {
         self.median(spec, cycles, |_| true)
     }
 
     /// The same, of the proofs of one worker.
     #[must_use]
-    pub fn usual_of(&self, worker: WorkerId, spec: &JobSpec, cycles: Option<u64>) -> Option<u64> {
+    pub fn estimate_for_worker(&self, worker: WorkerId, spec: &JobSpec, cycles: Option<u64>) -> Option<u64> {
         self.median(spec, cycles, |sample| sample.worker == worker)
     }
 
@@ -135,40 +135,40 @@ mod tests {
 
     #[test]
     fn the_middle_of_such_proofs_is_usual() {
-        let mut pace = Pace::default();
+        let mut durations = DurationEstimator::default();
         let core = spec(ProofMode::Core);
-        assert_eq!(pace.usual(&core, None), None);
+        assert_eq!(durations.estimate(&core, None), None);
         for seconds in [50, 10, 30] {
-            pace.note(&proved(1, seconds, None));
+            durations.record(&proved(1, seconds, None));
         }
-        assert_eq!(pace.usual(&core, None), Some(30_000));
-        assert_eq!(pace.usual(&spec(ProofMode::Plonk), None), None);
-        assert_eq!(pace.usual_of(WorkerId([2; 16]), &core, None), None);
-        pace.note(&proved(2, 70, None));
-        assert_eq!(pace.usual_of(WorkerId([2; 16]), &core, None), Some(70_000));
+        assert_eq!(durations.estimate(&core, None), Some(30_000));
+        assert_eq!(durations.estimate(&spec(ProofMode::Plonk), None), None);
+        assert_eq!(durations.estimate_for_worker(WorkerId([2; 16]), &core, None), None);
+        durations.record(&proved(2, 70, None));
+        assert_eq!(durations.estimate_for_worker(WorkerId([2; 16]), &core, None), Some(70_000));
     }
 
     #[test]
     fn a_longer_execution_takes_longer_and_a_short_one_no_less_than_the_fastest() {
-        let mut pace = Pace::default();
+        let mut durations = DurationEstimator::default();
         let core = spec(ProofMode::Core);
-        pace.note(&proved(1, 20, Some(100)));
-        pace.note(&proved(1, 40, Some(200)));
-        assert_eq!(pace.usual(&core, Some(1000)), Some(200_000));
-        assert_eq!(pace.usual(&core, Some(1)), Some(20_000));
-        assert_eq!(pace.usual(&core, None), Some(20_000));
+        durations.record(&proved(1, 20, Some(100)));
+        durations.record(&proved(1, 40, Some(200)));
+        assert_eq!(durations.estimate(&core, Some(1000)), Some(200_000));
+        assert_eq!(durations.estimate(&core, Some(1)), Some(20_000));
+        assert_eq!(durations.estimate(&core, None), Some(20_000));
     }
 
     #[test]
     fn what_was_not_proved_or_is_long_ago_does_not_count() {
-        let mut pace = Pace::default();
-        pace.note(&JobRecord { state: JobState::Failed, ..proved(1, 20, None) });
-        assert_eq!(pace.usual(&spec(ProofMode::Core), None), None);
-        pace.note(&proved(1, 20, None));
-        for _ in 0..LATELY {
-            pace.note(&JobRecord { spec: spec(ProofMode::Plonk), ..proved(1, 5, None) });
+        let mut durations = DurationEstimator::default();
+        durations.record(&JobRecord { state: JobState::Failed, ..proved(1, 20, None) });
+        assert_eq!(durations.estimate(&spec(ProofMode::Core), None), None);
+        durations.record(&proved(1, 20, None));
+        for _ in 0..MAX_SAMPLES {
+            durations.record(&JobRecord { spec: spec(ProofMode::Plonk), ..proved(1, 5, None) });
         }
-        assert_eq!(pace.usual(&spec(ProofMode::Core), None), None);
-        assert_eq!(pace.0.len(), LATELY as usize);
+        assert_eq!(durations.estimate(&spec(ProofMode::Core), None), None);
+        assert_eq!(durations.0.len(), MAX_SAMPLES as usize);
     }
 }

@@ -45,7 +45,7 @@ fn a_job_that_ran_out_of_memory_never_goes_to_less_and_says_so() {
     core.failed(START, worker(1), lease, ran_out(Some(24 * GIB)));
     core.worker_lost(START, worker(1), SessionId(1), "switched off");
     core.sweep(Millis(START.0 + 10 * MINUTE));
-    let words = "needs more than 24 GiB of GPU memory: 2 attempts ran out; the largest connected has \
+    let words = "demand more than 24 GiB of GPU memory: 2 attempts ran out; the largest connected has \
                  16 GiB";
     assert_eq!(reason(&core), words);
     assert_eq!(given_out(&gpu_worker(&mut core, 3, 64, &[80, 16])), None, "its smallest counts");
@@ -82,7 +82,7 @@ fn what_ran_out_is_known_after_a_restart() {
     assert_eq!(stored.job_of(1).failure.as_ref().and_then(|failure| failure.out_of_memory), None);
     let (mut core, _) = stored.restart();
     assert_eq!(given_out(&gpu_worker(&mut core, 2, 64, &[16])), None);
-    assert!(reason(&core).starts_with("needs more than 24 GiB of GPU memory: an attempt ran out"));
+    assert!(reason(&core).starts_with("demand more than 24 GiB of GPU memory: an attempt ran out"));
     assert!(given_out(&gpu_worker(&mut core, 3, 64, &[40])).is_some());
 }
 
