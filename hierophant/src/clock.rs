@@ -16,15 +16,15 @@ const JUMP: i64 = 1000;
 /// The wall clock beside the monotonic one.
 #[derive(Debug)]
 pub(crate) struct Clock {
-    began: Instant,
-    /// What the wall clock read, or would have read, when the other began.
-    began_at: i64,
+    start: Instant,
+    /// What the wall clock read, or would have read, when the other start.
+    start_at: i64,
 }
 
 impl Clock {
     /// Begins now.
     pub(crate) fn start() -> Self {
-        Self { began: Instant::now(), began_at: Millis::now().0 }
+        Self { start: Instant::now(), start_at: Millis::now().0 }
     }
 
     /// The current time, and by how many milliseconds the wall clock was set forward (below 0: back)
@@ -35,13 +35,13 @@ impl Clock {
     }
 
     fn compare(&mut self, wall: Millis, steady: Instant) -> i64 {
-        let passed = steady.saturating_duration_since(self.began).as_millis();
-        let expected = self.began_at.saturating_add(i64::try_from(passed).unwrap_or(i64::MAX));
+        let passed = steady.saturating_duration_since(self.start).as_millis();
+        let expected = self.start_at.saturating_add(i64::try_from(passed).unwrap_or(i64::MAX));
         let jump = wall.0.saturating_sub(expected);
         if jump.saturating_abs() < JUMP {
             return 0;
         }
-        self.began_at = self.began_at.saturating_add(jump);
+        self.start_at = self.start_at.saturating_add(jump);
         jump
     }
 }
@@ -54,10 +54,10 @@ mod tests {
 
     #[test]
     fn a_jump_is_told_once_and_drift_is_none() {
-        let began = Instant::now();
-        let mut clock = Clock { began, began_at: 5_000_000 };
-        let after = |seconds| began + Duration::from_secs(seconds);
-        assert_eq!(clock.compare(Millis(5_000_000), began), 0);
+        let start = Instant::now();
+        let mut clock = Clock { start, start_at: 5_000_000 };
+        let after = |seconds| start + Duration::from_secs(seconds);
+        assert_eq!(clock.compare(Millis(5_000_000), start), 0);
         assert_eq!(clock.compare(Millis(5_010_900), after(10)), 0, "drift");
         assert_eq!(clock.compare(Millis(8_611_000), after(11)), 3_600_000);
         assert_eq!(clock.compare(Millis(8_612_000), after(12)), 0);

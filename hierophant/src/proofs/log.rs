@@ -49,7 +49,7 @@ fn attempt_changed(attempt: &AttemptRecord) {
         let elapsed_seconds = ended.since(attempt.started_at) / 1000;
         tracing::info!(job_id = %job, lease, worker_id = %prover.worker, contemplant, %outcome,
             elapsed_seconds, reason = message.as_deref(), "attempt ended");
-    } else if attempt.begun_at.is_none() {
+    } else if attempt.first_progress_at.is_none() {
         tracing::info!(job_id = %job, lease, worker_id = %prover.worker, contemplant,
             "attempt started");
     }
@@ -79,7 +79,7 @@ mod tests {
         tracing::subscriber::with_default(subscriber, || {
             changed(&Change::Attempt(attempt.clone()), &Clients::default());
             checked(Some(job), lease, &Ok(()), Duration::from_millis(200));
-            attempt.begun_at = Some(Millis(2_000));
+            attempt.first_progress_at = Some(Millis(2_000));
             changed(&Change::Attempt(attempt.clone()), &Clients::default());
             attempt.ended_at = Some(Millis(9_000));
             attempt.outcome = AttemptOutcome::Completed;

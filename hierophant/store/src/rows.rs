@@ -251,7 +251,7 @@ pub fn attempt(row: &dyn Columns) -> Result<AttemptRecord, StoreError> {
             backend: word(row, "worker_backend")?,
         },
         started_at: time(row, "started_at")?,
-        begun_at: optional_time(row, "begun_at")?,
+        first_progress_at: optional_time(row, "begun_at")?,
         ended_at: optional_time(row, "ended_at")?,
         outcome: word(row, "outcome")?,
         failure_class: optional_word(row, "failure_class")?,

@@ -202,7 +202,7 @@ fn write_attempt(attempt: &AttemptRecord) -> Statement {
         ("worker_name", attempt.prover.name.as_str().into()),
         ("worker_backend", attempt.prover.backend.as_str().into()),
         ("started_at", attempt.started_at.0.into()),
-        ("begun_at", attempt.begun_at.map(|t| t.0).into()),
+        ("begun_at", attempt.first_progress_at.map(|t| t.0).into()),
         ("ended_at", attempt.ended_at.map(|t| t.0).into()),
         ("outcome", attempt.outcome.as_str().into()),
         ("failure_class", attempt.failure_class.map(FailureClass::as_str).into()),

@@ -120,7 +120,7 @@ pub fn enough_memory(memory: &Memory, workers: &[Contemplant], lease: LeaseId) {
 /// Checks a job against its attempts that go on.
 fn going_on(job: &JobRecord, attempts: &[&AttemptRecord], racing: bool) {
     let any = |is: fn(&AttemptRecord) -> bool| attempts.iter().any(|attempt| is(attempt));
-    let begun = any(|attempt| attempt.begun_at.is_some());
+    let begun = any(|attempt| attempt.first_progress_at.is_some());
     let handed_in = any(|attempt| attempt.proof.is_some());
     let (fits, most) = match job.state {
         JobState::Leased => (!begun && !handed_in, 2),

@@ -34,7 +34,7 @@ pub struct AttemptRecord {
     /// When it was leased.
     pub started_at: Millis,
     /// When the Contemplant first said a word about it.
-    pub begun_at: Option<Millis>,
+    pub first_progress_at: Option<Millis>,
     /// When it ended.
     pub ended_at: Option<Millis>,
     /// How it ended.
@@ -60,7 +60,7 @@ impl AttemptRecord {
             job,
             prover,
             started_at,
-            begun_at: None,
+            first_progress_at: None,
             ended_at: None,
             outcome: AttemptOutcome::Running,
             failure_class: None,

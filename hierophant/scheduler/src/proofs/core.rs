@@ -205,7 +205,7 @@ impl ProofsCore {
             requests: live.requests.keys().copied().collect(),
             program: live.record.spec.vk_hash,
             mode: live.record.spec.mode,
-            began_at: held.began_at,
+            started_at: held.started_at,
             progress: held.progress,
             raced: live.leases.len() > 1,
         })

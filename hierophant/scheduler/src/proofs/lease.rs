@@ -17,7 +17,7 @@ pub struct Lease {
     /// What is stored about the attempt.
     pub attempt: AttemptRecord,
     /// When it began.
-    pub began_at: Millis,
+    pub started_at: Millis,
     /// Latest word from the worker.
     pub progress: Option<Progress>,
     /// Most bytes of main memory that the worker has told it to take.
@@ -37,7 +37,7 @@ impl Lease {
     pub fn new(now: Millis, attempt: AttemptRecord) -> Self {
         Self {
             job: attempt.job,
-            began_at: attempt.started_at.min(now),
+            started_at: attempt.started_at.min(now),
             attempt,
             progress: None,
             peak_memory: None,
@@ -53,14 +53,14 @@ impl Lease {
         match self {
             Self { checking: true, .. } => JobState::Verifying,
             Self { attempt: AttemptRecord { proof: Some(_), .. }, .. } => JobState::Uploaded,
-            Self { attempt: AttemptRecord { begun_at: Some(_), .. }, .. } => JobState::Proving,
+            Self { attempt: AttemptRecord { first_progress_at: Some(_), .. }, .. } => JobState::Proving,
             _ => JobState::Leased,
         }
     }
 
     /// The wall clock was set by so many milliseconds: how long ago something was stays as it is.
     pub fn clock_set(&mut self, by: i64) {
-        self.began_at.shift(by);
+        self.started_at.shift(by);
         self.last_progress_at.shift(by);
         if let Some(since) = &mut self.unlisted_since {
             since.shift(by);

@@ -53,7 +53,7 @@ pub struct RunningProof {
     /// Kind of proof.
     pub mode: ProofMode,
     /// When the attempt started.
-    pub began_at: Millis,
+    pub started_at: Millis,
     /// Latest word from the worker.
     pub progress: Option<Progress>,
     /// Whether another worker is at the same job.

@@ -290,7 +290,7 @@ fn current(now: Millis, running: &RunningProof) -> CurrentProof {
         cycles_total: progress.and_then(|progress| progress.cycles_total),
         eta_seconds: progress.and_then(|progress| progress.eta_seconds),
         estimated: progress.is_some_and(|progress| progress.estimated),
-        running_seconds: now.since(running.began_at) / 1000,
+        running_seconds: now.since(running.started_at) / 1000,
         raced: running.raced,
     }
 }

@@ -43,7 +43,7 @@ pub(crate) async fn what_went_on_goes_on_after_an_upgrade(place: Place) {
     let proving = JobRecord { execution: Some(execution()), ..job(1, JobState::Proving) };
     let leased = job(2, JobState::Leased);
     let running = |number, job| AttemptRecord {
-        begun_at: None,
+        first_progress_at: None,
         ended_at: None,
         outcome: AttemptOutcome::Running,
         failure_class: None,
@@ -69,7 +69,7 @@ pub(crate) async fn what_went_on_goes_on_after_an_upgrade(place: Place) {
     let store = place.open().await;
     let jobs = store.unfinished_jobs().await.expect("reads");
     let began = Some(begun.started_at);
-    let begun = AttemptRecord { begun_at: began, execution: Some(execution()), ..begun };
+    let begun = AttemptRecord { first_progress_at: began, execution: Some(execution()), ..begun };
     assert_eq!(jobs[0].attempts, [begun]);
     assert_eq!(jobs[1].attempts, [waits]);
 }

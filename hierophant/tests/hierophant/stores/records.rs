@@ -97,7 +97,7 @@ pub(crate) fn attempt(number: u32, job: &JobRecord) -> AttemptRecord {
         job: job.id,
         prover: prover(),
         started_at: Millis(i64::from(number)),
-        begun_at: Some(Millis(i64::from(number) + 1)),
+        first_progress_at: Some(Millis(i64::from(number) + 1)),
         ended_at: Some(Millis(i64::from(number) + 1)),
         outcome: AttemptOutcome::Failed,
         failure_class: Some(FailureClass::Worker),

@@ -60,7 +60,7 @@ impl ProofsCore {
         let Some(held) = self.leases.get_mut(&lease).filter(|held| !held.checking) else {
             return (false, effects);
         };
-        held.attempt.begun_at.get_or_insert(now);
+        held.attempt.first_progress_at.get_or_insert(now);
         held.attempt.proof = Some((artifact, blob));
         held.last_progress_at = now;
         effects.push(Effect::Save(Change::Attempt(held.attempt.clone())));
@@ -204,12 +204,12 @@ impl ProofsCore {
     ) {
         let Some(held) = self.leases.get_mut(&lease) else { return };
         let attempt = &mut held.attempt;
-        let begun_at = attempt.begun_at.or(Some(now));
+        let first_progress_at = attempt.first_progress_at.or(Some(now));
         let found = execution.or(attempt.execution);
-        if (begun_at, found) == (attempt.begun_at, attempt.execution) {
+        if (first_progress_at, found) == (attempt.first_progress_at, attempt.execution) {
             return;
         }
-        (attempt.begun_at, attempt.execution) = (begun_at, found);
+        (attempt.first_progress_at, attempt.execution) = (first_progress_at, found);
         effects.push(Effect::Save(Change::Attempt(attempt.clone())));
         let job = held.job;
         self.update(now, job, effects, |record| record.execution = execution.or(record.execution));

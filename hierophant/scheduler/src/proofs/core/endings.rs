@@ -187,7 +187,7 @@ impl ProofsCore {
             let stats = self.stats.entry(attempt.prover.worker).or_default();
             stats.seen_at = now;
             stats.completed += 1;
-            stats.proof_millis += now.since(held.began_at);
+            stats.proof_millis += now.since(held.started_at);
         }
         effects.push(Effect::Save(Change::Attempt(attempt)));
     }

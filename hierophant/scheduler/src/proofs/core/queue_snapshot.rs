@@ -61,7 +61,7 @@ impl ProofsCore {
         let record = &self.jobs.get(&held.job)?.record;
         let cycles = record.execution.map(|found| found.cycles);
         let expected = self.durations.estimate(&record.spec, cycles)?;
-        Some(after(held.began_at, expected).max(now))
+        Some(after(held.started_at, expected).max(now))
     }
 }
 

@@ -56,7 +56,7 @@ impl ProofsCore {
         let in_budget = live.worker_failures.saturating_add(2) <= self.limits.max_attempts;
         let alone = live.leases.len() == 1 && held.state() <= JobState::Proving;
         let started_at = held.attempt.started_at;
-        let taken = now.since(held.began_at);
+        let taken = now.since(held.started_at);
         if !is_there || !in_budget || !alone || live.not_before > now || taken < MIN_RACE_AGE_MS {
             return None;
         }

@@ -80,7 +80,7 @@ impl ProofsCore {
         let minutes = |millis: i64| millis / 60_000;
         let (attempt, stall) = (self.limits.attempt_limit_ms, self.limits.stall_limit_ms);
         let judge = |held: &Lease| {
-            let taken = now.0 - held.began_at.0;
+            let taken = now.0 - held.started_at.0;
             let stood = now.0 - held.last_progress_at.0;
             if attempt > 0 && taken > attempt {
                 return Some(format!("not done after {} minutes", minutes(taken)));

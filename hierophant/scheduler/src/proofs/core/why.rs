@@ -35,7 +35,7 @@ impl ProofsCore {
     fn attempt(&self, now: Millis, held: &Lease) -> String {
         let prover = &held.attempt.prover;
         let name = &prover.name;
-        let since = seconds(now.since(held.began_at));
+        let since = seconds(now.since(held.started_at));
         let away = self.workers.get(&prover.worker).is_none_or(|worker| worker.away);
         match held.state() {
             JobState::Verifying => format!("the proof of {name} is being checked"),

@@ -216,7 +216,7 @@ impl ProofsCore {
         let (job, Some(mut held)) = (*job, live.interrupted.take()) else { return };
         self.queue.remove(job);
         live.leases.insert(lease);
-        held.attempt.begun_at.get_or_insert(now);
+        held.attempt.first_progress_at.get_or_insert(now);
         held.attempt.outcome = AttemptOutcome::Running;
         held.attempt.ended_at = None;
         held.attempt.message = None;

@@ -233,7 +233,7 @@ mod tests {
                 requests: vec![],
                 program: VkHash([1; 32]),
                 mode: ProofMode::Compressed,
-                began_at: Millis(1),
+                started_at: Millis(1),
                 progress: Some(progress),
                 raced: false,
             }],

@@ -45,7 +45,7 @@ pub(super) fn running(worker: &WorkerWork, proof: &RunningProof) -> Running {
         cycles_total: progress.and_then(|progress| progress.cycles_total),
         eta_seconds: progress.and_then(|progress| progress.eta_seconds),
         estimated: progress.is_some_and(|progress| progress.estimated),
-        started_at: proof.began_at.0,
+        started_at: proof.started_at.0,
     }
 }
 
