@@ -18,13 +18,13 @@ const JUMP: i64 = 1000;
 pub(crate) struct Clock {
     start: Instant,
     /// What the wall clock read, or would have read, when the other start.
-    start_at: i64,
+    wall_start: i64,
 }
 
 impl Clock {
     /// Begins now.
     pub(crate) fn start() -> Self {
-        Self { start: Instant::now(), start_at: Millis::now().0 }
+        Self { start: Instant::now(), wall_start: Millis::now().0 }
     }
 
     /// The current time, and by how many milliseconds the wall clock was set forward (below 0: back)
@@ -36,12 +36,12 @@ impl Clock {
 
     fn compare(&mut self, wall: Millis, steady: Instant) -> i64 {
         let passed = steady.saturating_duration_since(self.start).as_millis();
-        let expected = self.start_at.saturating_add(i64::try_from(passed).unwrap_or(i64::MAX));
+        let expected = self.wall_start.saturating_add(i64::try_from(passed).unwrap_or(i64::MAX));
         let jump = wall.0.saturating_sub(expected);
         if jump.saturating_abs() < JUMP {
             return 0;
         }
-        self.start_at = self.start_at.saturating_add(jump);
+        self.wall_start = self.wall_start.saturating_add(jump);
         jump
     }
 }
@@ -55,7 +55,7 @@ mod tests {
     #[test]
     fn a_jump_is_told_once_and_drift_is_none() {
         let start = Instant::now();
-        let mut clock = Clock { start, start_at: 5_000_000 };
+        let mut clock = Clock { start, wall_start: 5_000_000 };
         let after = |seconds| start + Duration::from_secs(seconds);
         assert_eq!(clock.compare(Millis(5_000_000), start), 0);
         assert_eq!(clock.compare(Millis(5_010_900), after(10)), 0, "drift");

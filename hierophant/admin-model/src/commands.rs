@@ -1,6 +1,6 @@
 //! JSON of operator commands: what operators send, and the answers.
 
-use hierophant_model::operate;
+use hierophant_model::commands;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -96,8 +96,8 @@ pub struct Blocked {
 impl Done {
     /// JSON of an outcome.
     #[must_use]
-    pub fn of(done: operate::Done) -> Self {
-        let operate::Done { changed, now, job } = done;
+    pub fn of(done: commands::CommandOutcome) -> Self {
+        let commands::CommandOutcome { changed, now, job } = done;
         Self { changed, now, job: job.map(|job| job.to_string()) }
     }
 }
@@ -108,7 +108,7 @@ impl Cleared {
 
     /// JSON of a clearing.
     #[must_use]
-    pub fn of(cleared: &operate::Cleared, dry_run: bool) -> Self {
+    pub fn of(cleared: &commands::Cleared, dry_run: bool) -> Self {
         let listed = cleared.jobs.iter().take(Self::LISTED).map(ToString::to_string);
         let (jobs, requests) = (cleared.jobs.len(), cleared.requests);
         Self { dry_run, jobs, requests, listed: listed.collect() }
@@ -118,7 +118,7 @@ impl Cleared {
 impl Paused {
     /// JSON of a pause.
     #[must_use]
-    pub fn of(paused: &operate::Paused) -> Self {
+    pub fn of(paused: &commands::Paused) -> Self {
         Self { reason: paused.reason.clone(), since: paused.since.0 }
     }
 }
@@ -126,8 +126,8 @@ impl Paused {
 impl Blocked {
     /// JSON of a block.
     #[must_use]
-    pub fn of(blocked: &operate::Blocked) -> Self {
-        let operate::Blocked { subject, reason, since } = blocked.clone();
+    pub fn of(blocked: &commands::Blocked) -> Self {
+        let commands::Blocked { subject, reason, since } = blocked.clone();
         Self { subject, reason, since: since.map(|at| at.0) }
     }
 }

@@ -2,7 +2,7 @@
 //! pure functions; every other part of Hierophant may use it, and it uses none of them.
 
 pub mod clients;
-pub mod operate;
+pub mod commands;
 pub mod records;
 pub mod sanitize;
 pub mod subscriber;

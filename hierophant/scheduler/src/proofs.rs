@@ -2,9 +2,9 @@
 
 pub mod assign;
 pub mod core;
+pub mod duration;
 pub mod lease;
 pub mod memory;
-pub mod duration;
 pub mod queue;
 mod request;
 mod views;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use hierophant_model::operate::Subject;
+use hierophant_model::commands::Subject;
 use hierophant_model::text::error_chain;
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 use reqwest::{Client, RequestBuilder, Response, StatusCode};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{ContentArrangement, Table};
-use hierophant_model::operate::because;
+use hierophant_model::commands::with_reason;
 use hierophant_model::records::Millis;
 
 use super::download::Saved;
@@ -41,7 +41,7 @@ impl Show for Overview {
         ];
         if let Some(paused) = &self.paused {
             let since = format!("paused {}", ago(paused.since));
-            facts.insert(1, ("dispatch", because(&since, &paused.reason)));
+            facts.insert(1, ("dispatch", with_reason(&since, &paused.reason)));
         }
         if let Some(low) = &self.storage_low {
             facts.push(("new work", format!("turned away: {low}")));
@@ -256,7 +256,7 @@ impl Show for WholeWorker {
             (None, Some(gone)) => format!("gone {}: {}\n", ago(gone.at), gone.reason),
             (None, None) => "not connected since Hierophant started\n".to_owned(),
         };
-        let blocked = self.blocked.as_ref().map(|reason| because("blocked", reason) + "\n");
+        let blocked = self.blocked.as_ref().map(|reason| with_reason("blocked", reason) + "\n");
         let head = format!("{head}{}", blocked.unwrap_or_default());
         format!("{head}\n{}", attempts(&self.history, running))
     }
@@ -305,7 +305,7 @@ fn many(count: usize, what: &str) -> String {
 
 /// What a Contemplant works on, or what keeps it from working.
 fn doing_or_why_not(worker: &Worker) -> String {
-    let drained = worker.drained.as_ref().map(|reason| because("drained", reason));
+    let drained = worker.drained.as_ref().map(|reason| with_reason("drained", reason));
     let words = worker.running.first().map(doing).into_iter().chain(drained);
     words.chain(worker.obstacle.clone()).collect::<Vec<_>>().join("; ")
 }

@@ -3,20 +3,20 @@
 //!
 //! Every call is answered through the queue, so that an answer never precedes the storing of an earlier decision.
 
+mod commands;
 mod effect_queue;
 mod lookup;
-mod operate;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hierophant_model::clients::Clients;
-use hierophant_model::operate::Cleared;
+use hierophant_model::commands::Cleared;
 use hierophant_model::records::Millis;
 use hierophant_model::text::error_chain;
 use hierophant_scheduler::SessionId;
-use hierophant_scheduler::proofs::core::{Effect, IdSource, Limits, RestoredState, ProofsCore};
+use hierophant_scheduler::proofs::core::{Effect, IdSource, Limits, ProofsCore, RestoredState};
 use hierophant_scheduler::proofs::duration::MAX_SAMPLES;
 use network_lib::ids::WorkerId;
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, RpcReplyPort, SpawnErr};
@@ -196,8 +196,8 @@ impl Actor for ProofsActor {
                     None => (Vec::new(), None),
                 }
             }
-            ProofsMsg::Act(action, port) => {
-                let (answer, effects) = state.act(now, action).await?;
+            ProofsMsg::Command(command, port) => {
+                let (answer, effects) = state.command(now, command).await?;
                 (effects, answer_on(port, answer))
             }
             ProofsMsg::PreviewClear(filter, port) => {

@@ -1,11 +1,11 @@
 //! How the rest of Hierophant talks to the `proofs` actor.
 
 use alloy_primitives::Address;
-use hierophant_model::operate::{Action, ClearFilter, Cleared, Done, NotDone};
+use hierophant_model::commands::{ClearFilter, Cleared, Command, CommandError, CommandOutcome};
 use hierophant_model::records::Accepted;
 use hierophant_scheduler::SessionId;
 use hierophant_scheduler::proofs::{
-    WorkerJoined, CancelError, LeaseAccess, NewRequest, Overview, SubmitError, QueuedJob, Why,
+    CancelError, LeaseAccess, NewRequest, Overview, QueuedJob, SubmitError, Why, WorkerJoined,
 };
 use network_lib::handshake::Capabilities;
 use network_lib::ids::{ArtifactId, JobId, LeaseId, RequestId, WorkerId};
@@ -86,11 +86,11 @@ impl ProofsHandle {
     ///
     /// # Errors
     ///
-    /// [`NotDone`]; nothing has changed then.
-    pub async fn act(&self, action: Action) -> Result<Done, NotDone> {
-        ask(&self.0, |reply| ProofsMsg::Act(action, reply))
+    /// [`CommandError`]; nothing has changed then.
+    pub async fn command(&self, command: Command) -> Result<CommandOutcome, CommandError> {
+        ask(&self.0, |reply| ProofsMsg::Command(command, reply))
             .await
-            .unwrap_or(Err(NotDone::Unavailable))
+            .unwrap_or(Err(CommandError::Unavailable))
     }
 
     /// What [`clear`](Self::clear) would cancel.
@@ -206,7 +206,11 @@ impl ProofsHandle {
     /// # Errors
     ///
     /// [`Unanswered`] when the actor or its store hangs.
-    pub async fn queue_snapshot(&self, offset: usize, limit: usize) -> Result<Vec<QueuedJob>, Unanswered> {
+    pub async fn queue_snapshot(
+        &self,
+        offset: usize,
+        limit: usize,
+    ) -> Result<Vec<QueuedJob>, Unanswered> {
         ask(&self.0, |reply| ProofsMsg::QueueSnapshot(offset, limit, reply)).await
     }
 

@@ -1,11 +1,11 @@
 //! What the `proofs` actor is told and asked.
 
 use alloy_primitives::Address;
-use hierophant_model::operate::{Action, ClearFilter, Cleared, Done, NotDone};
+use hierophant_model::commands::{ClearFilter, Cleared, Command, CommandError, CommandOutcome};
 use hierophant_model::records::Accepted;
 use hierophant_scheduler::SessionId;
 use hierophant_scheduler::proofs::{
-    WorkerJoined, CancelError, LeaseAccess, NewRequest, Overview, SubmitError, QueuedJob, Why,
+    CancelError, LeaseAccess, NewRequest, Overview, QueuedJob, SubmitError, Why, WorkerJoined,
 };
 use network_lib::handshake::Capabilities;
 use network_lib::ids::{ArtifactId, JobId, LeaseId, RequestId, WorkerId};
@@ -67,7 +67,7 @@ pub enum ProofsMsg {
     /// The scheduler at a glance.
     Overview(RpcReplyPort<Overview>),
     /// An operator has something done.
-    Act(Action, RpcReplyPort<Result<Done, NotDone>>),
+    Command(Command, RpcReplyPort<Result<CommandOutcome, CommandError>>),
     /// What clearing the queue would cancel.
     PreviewClear(ClearFilter, RpcReplyPort<Cleared>),
     /// Cancel all that match; answers when all is stored.

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hierophant_model::operate::{Done, NotDone, WorkerAction};
+use hierophant_model::commands::{CommandError, CommandOutcome, WorkerCommand};
 use hierophant_model::records::{Change, Millis, SettingKind};
 use hierophant_model::sanitize::{self, tidy};
 use hierophant_model::text::error_chain;
@@ -158,7 +158,7 @@ impl Actor for RegistryActor {
                 reply(port, worker.map(holder));
             }
             RegistryMsg::TokensRevoked => state.turn_out(now).await,
-            RegistryMsg::Act(action, port) => reply(port, state.act(now, &action).await),
+            RegistryMsg::Command(command, port) => reply(port, state.command(now, &command).await),
             RegistryMsg::Blocked(port) => reply(port, state.core.blocked()),
             RegistryMsg::Workers(port) => reply(port, state.core.workers()),
             RegistryMsg::DeadWorkers(port) => reply(port, state.core.dead()),
@@ -266,13 +266,17 @@ impl RegistryState {
     }
 
     /// Does what an operator asks for: first the store, then the core, then everybody else.
-    async fn act(&mut self, now: Millis, action: &WorkerAction) -> Result<Done, NotDone> {
-        let decision = self.core.decide(now, action)?;
+    async fn command(
+        &mut self,
+        now: Millis,
+        command: &WorkerCommand,
+    ) -> Result<CommandOutcome, CommandError> {
+        let decision = self.core.decide(now, command)?;
         if let Some(change) = decision.save {
-            self.save(change).await.map_err(|()| NotDone::Unavailable)?;
+            self.save(change).await.map_err(|()| CommandError::Unavailable)?;
         }
-        if decision.done.changed {
-            self.core.done(now, action);
+        if decision.outcome.changed {
+            self.core.apply(now, command);
         }
         if let Some((worker, session, drained)) = decision.drained {
             self.proofs.worker_drained(worker, session, drained);
@@ -283,7 +287,7 @@ impl RegistryState {
             }
             self.lost(now, worker, session, &reason).await;
         }
-        Ok(decision.done)
+        Ok(decision.outcome)
     }
 
     /// Cuts the workers whose tokens were revoked; what they work on waits again, and nobody is blamed.

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use hierophant_model::operate::{Blocked, Done, NotDone, WorkerAction};
+use hierophant_model::commands::{Blocked, CommandError, CommandOutcome, WorkerCommand};
 use hierophant_scheduler::SessionId;
 use hierophant_scheduler::registry::{DeadWorker, KnownWorker};
 use network_lib::handshake::{Capabilities, GpuLoad, Hello, Refusal};
@@ -80,11 +80,11 @@ impl RegistryHandle {
     ///
     /// # Errors
     ///
-    /// [`NotDone`]; nothing has changed then.
-    pub async fn act(&self, action: WorkerAction) -> Result<Done, NotDone> {
-        ask(&self.0, |reply| RegistryMsg::Act(action, reply))
+    /// [`CommandError`]; nothing has changed then.
+    pub async fn command(&self, command: WorkerCommand) -> Result<CommandOutcome, CommandError> {
+        ask(&self.0, |reply| RegistryMsg::Command(command, reply))
             .await
-            .unwrap_or(Err(NotDone::Unavailable))
+            .unwrap_or(Err(CommandError::Unavailable))
     }
 
     /// Who is turned away.

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use hierophant_model::operate::{Blocked, Done, NotDone, WorkerAction};
+use hierophant_model::commands::{Blocked, CommandError, CommandOutcome, WorkerCommand};
 use hierophant_scheduler::SessionId;
 use hierophant_scheduler::registry::{DeadWorker, KnownWorker};
 use network_lib::handshake::{Capabilities, GpuLoad, Hello, Refusal};
@@ -50,7 +50,7 @@ pub enum RegistryMsg {
     /// Tokens were revoked.
     TokensRevoked,
     /// An operator has something done to a worker.
-    Act(WorkerAction, RpcReplyPort<Result<Done, NotDone>>),
+    Command(WorkerCommand, RpcReplyPort<Result<CommandOutcome, CommandError>>),
     /// Who is turned away.
     Blocked(RpcReplyPort<Vec<Blocked>>),
     /// Who is connected.

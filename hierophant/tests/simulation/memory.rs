@@ -48,7 +48,13 @@ impl Memory {
         let mut ended: Vec<_> = finished.cloned().collect();
         ended.sort_by_key(|job| Reverse(job.finished_at));
         let settings = self.settings.values().cloned().collect();
-        RestoredState { unfinished: self.unfinished(), strikes, ended, settings, ..RestoredState::default() }
+        RestoredState {
+            unfinished: self.unfinished(),
+            strikes,
+            ended,
+            settings,
+            ..RestoredState::default()
+        }
     }
 
     /// Attempts that failed by a worker's fault since then: whose, and when.

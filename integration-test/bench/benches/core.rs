@@ -10,8 +10,10 @@ use divan::Bencher;
 use hierophant_model::clients::Clients;
 use hierophant_model::records::{Millis, NetworkMode};
 use hierophant_scheduler::SessionId;
-use hierophant_scheduler::proofs::core::{Effect, IdSource, Limits, RestoredState, ProofsCore, StoreLookup};
-use hierophant_scheduler::proofs::{WorkerJoined, NewRequest};
+use hierophant_scheduler::proofs::core::{
+    Effect, IdSource, Limits, ProofsCore, RestoredState, StoreLookup,
+};
+use hierophant_scheduler::proofs::{NewRequest, WorkerJoined};
 use network_lib::handshake::Welcome;
 use network_lib::ids::{ArtifactId, LeaseId, RequestId, Sha256Digest, VkHash, WorkerId};
 use network_lib::job::{BlobInfo, Failure, FailureClass, JobSpec, ProofMode};
@@ -33,7 +35,8 @@ struct Stage {
 
 impl Stage {
     fn new(workers: u64, requests: u64) -> Self {
-        let core = ProofsCore::restore(NOW, limits(), IdSource::random(), RestoredState::default()).0;
+        let core =
+            ProofsCore::restore(NOW, limits(), IdSource::random(), RestoredState::default()).0;
         let mut stage = Self { core, made: 0, leases: VecDeque::new() };
         for number in 0..workers {
             stage.join(number);

@@ -7,7 +7,7 @@ use network_lib::ids::WorkerId;
 use network_lib::job::JobSpec;
 
 use super::lease::{Worker, Workers};
-use super::memory::{MemoryInUse, MemoryDemand, MemoryFit, OomHistory};
+use super::memory::{MemoryDemand, MemoryFit, MemoryInUse, OomHistory};
 
 /// On whom a job has failed already.
 #[derive(Debug, Clone, Default)]

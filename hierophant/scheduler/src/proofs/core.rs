@@ -5,12 +5,12 @@
 //! given twice) changes nothing.
 
 mod attempts;
+mod commands;
 mod dispatch;
 mod endings;
 mod ids;
-mod queue_snapshot;
 mod open;
-mod operate;
+mod queue_snapshot;
 mod race;
 mod requests;
 mod restore;
@@ -33,16 +33,16 @@ use network_lib::job::ProofMode;
 use network_lib::wire::ToWorker;
 
 use super::assign::FailureHistory;
+use super::duration::DurationEstimator;
 use super::lease::{Lease, Leases, Worker, WorkerStats, Workers};
 use super::memory::MemoryDemand;
-use super::duration::DurationEstimator;
 use super::queue::{Queue, Rank};
 use super::{LeaseAccess, Overview, RunningProof, WorkerWork};
 use crate::SessionId;
 
+pub use commands::Rejection;
 pub use ids::IdSource;
-use open::{RecentRequests, OpenRequests};
-pub use operate::NotActed;
+use open::{OpenRequests, RecentRequests};
 pub use requests::StoreLookup;
 pub use restore::RestoredState;
 

@@ -76,7 +76,12 @@ impl DurationEstimator {
 
     /// The same, of the proofs of one worker.
     #[must_use]
-    pub fn estimate_for_worker(&self, worker: WorkerId, spec: &JobSpec, cycles: Option<u64>) -> Option<u64> {
+    pub fn estimate_for_worker(
+        &self,
+        worker: WorkerId,
+        spec: &JobSpec,
+        cycles: Option<u64>,
+    ) -> Option<u64> {
         self.median(spec, cycles, |sample| sample.worker == worker)
     }
 

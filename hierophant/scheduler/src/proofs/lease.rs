@@ -53,7 +53,9 @@ impl Lease {
         match self {
             Self { checking: true, .. } => JobState::Verifying,
             Self { attempt: AttemptRecord { proof: Some(_), .. }, .. } => JobState::Uploaded,
-            Self { attempt: AttemptRecord { first_progress_at: Some(_), .. }, .. } => JobState::Proving,
+            Self { attempt: AttemptRecord { first_progress_at: Some(_), .. }, .. } => {
+                JobState::Proving
+            }
             _ => JobState::Leased,
         }
     }

@@ -233,8 +233,9 @@ mod tests {
         };
         let (id, machine) = (WorkerId([1; 16]), cuda(&[24, 24]));
         let (mut demand, mut in_use) = (MemoryDemand::default(), MemoryInUse::default());
-        let leaves_room =
-            |in_use: &MemoryInUse, demand: &MemoryDemand| in_use.leaves_room(id, &machine, &spec, demand);
+        let leaves_room = |in_use: &MemoryInUse, demand: &MemoryDemand| {
+            in_use.leaves_room(id, &machine, &spec, demand)
+        };
         in_use.0.insert(id, 40 * GIB);
         assert!(leaves_room(&in_use, &demand), "nothing is known of the proof");
         demand.record(&spec, Backend::Cuda, 30 * GIB);

@@ -257,7 +257,10 @@ mod tests {
                 let busy = |rank: &Rank| (rank.class, running[&rank.requester]);
                 assert!(busy(&first) <= busy(&second), "{first:?} before {second:?}");
                 let same = first.requester == second.requester && first.class == second.class;
-                assert!(!same || queue_key(&first) < queue_key(&second), "{first:?} before {second:?}");
+                assert!(
+                    !same || queue_key(&first) < queue_key(&second),
+                    "{first:?} before {second:?}"
+                );
             }
             Ok(())
         });

@@ -1,11 +1,11 @@
 //! The decisions about workers, without clock or I/O: whom to admit, who is silent, who is gone.
 
-mod operate;
+mod commands;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 
-use hierophant_model::operate::{Subject, because};
+use hierophant_model::operate::{Subject, with_reason};
 use hierophant_model::records::Millis;
 use hierophant_model::sanitize::{MOST_GPUS, name};
 use network_lib::handshake::{Backend, GpuLoad, Hello, ProtocolRange, Refusal, RefusalCode};
@@ -13,9 +13,9 @@ use network_lib::ids::{TokenId, WorkerId};
 
 use super::{Credential, DeadWorker, KnownWorker};
 use crate::SessionId;
-use operate::Mark;
+use commands::Mark;
 
-pub use operate::Decision;
+pub use commands::Decision;
 
 /// How many departed workers are remembered.
 const DEAD_REMEMBERED: usize = 1000;
@@ -107,7 +107,7 @@ impl RegistryCore {
             return Err(refuse(RefusalCode::Blocked, message.into()));
         }
         if let Some(mark) = self.mark_of(hello.worker_id, ip) {
-            let message = because("blocked by the operator", &mark.reason);
+            let message = with_reason("blocked by the operator", &mark.reason);
             return Err(refuse(RefusalCode::Blocked, message));
         }
         if hello.capabilities.backend == Backend::Mock && !self.rules.mock_mode {

@@ -3,7 +3,7 @@
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use hierophant_model::operate::{NotDone, WorkerAction};
+use hierophant_model::commands::{CommandError, WorkerCommand};
 use network_lib::ids::WorkerId;
 
 use super::{answer, not_found};
@@ -15,10 +15,10 @@ pub(super) async fn drain(State(context): State<AdminContext>, Path(id): Path<St
     let Ok(worker) = id.parse::<WorkerId>() else {
         return not_found("no such Contemplant; /contemplants lists their ids");
     };
-    let action = WorkerAction::Drain(worker, "asked by the operator".into());
-    match context.registry.act(action).await {
+    let action = WorkerCommand::Drain(worker, "asked by the operator".into());
+    match context.registry.command(action).await {
         Ok(_) => answer(StatusCode::ACCEPTED, "it finishes what it holds and leaves"),
-        Err(NotDone::NotFound(_)) => {
+        Err(CommandError::NotFound(_)) => {
             not_found("no such Contemplant is connected; /contemplants lists their ids")
         }
         Err(error) => answer(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),

@@ -101,7 +101,7 @@ impl EffectQueue {
         let (decisions, waiting) = mpsc::channel(MAX_PENDING);
         let stored = Arc::new(AtomicU64::new(0));
         let committer = Committer { deps, actor, stored: Arc::clone(&stored) };
-        let committing = Some(task::spawn("committer", committer.execute(waiting)));
+        let committing = Some(task::spawn("committer", committer.run(waiting)));
         Self { decisions, committing, decided: 0, stored, keys: BTreeMap::new() }
     }
 
@@ -179,7 +179,7 @@ impl Committer {
     ///
     /// A store that stays unavailable ends the actor: its state is ahead of the store, and only a restart from the
     /// store reconciles them. No answer of an unstored decision has been given by then.
-    async fn execute(self, mut waiting: mpsc::Receiver<Decision>) -> Result<(), StoreError> {
+    async fn run(self, mut waiting: mpsc::Receiver<Decision>) -> Result<(), StoreError> {
         let mut decisions = Vec::new();
         while waiting.recv_many(&mut decisions, MAX_BATCH).await > 0 {
             if let Err(error) = self.commit_all(std::mem::take(&mut decisions)).await {
@@ -216,7 +216,10 @@ impl Committer {
         }
         webhooks.kept(&changes);
         for decision in decisions {
-            decision.side_effects.into_iter().for_each(|side_effect| self.act(side_effect));
+            decision
+                .side_effects
+                .into_iter()
+                .for_each(|side_effect| self.execute_side_effect(side_effect));
             if let Some(answer) = decision.answer {
                 answer();
             }
@@ -224,7 +227,7 @@ impl Committer {
         Ok(())
     }
 
-    fn act(&self, side_effect: SideEffect) {
+    fn execute_side_effect(&self, side_effect: SideEffect) {
         match side_effect {
             SideEffect::Send(session, message) => session.send(message),
             SideEffect::Drop(worker, session, reason) => {

@@ -1,6 +1,6 @@
 //! What an operator does while everything goes wrong: nothing that changes how a request ends.
 
-use hierophant_model::operate::Action;
+use hierophant_model::commands::Command;
 use hierophant_model::records::Priority;
 use rand::Rng;
 use rand::seq::IndexedRandom;
@@ -11,7 +11,7 @@ impl World {
     /// In the storm anything, in the calm only that work goes on.
     pub(super) fn operate(&mut self) {
         if !self.storm {
-            if self.decide(|proofs, now| proofs.act(now, &Action::Resume)).is_none() {
+            if self.decide(|proofs, now| proofs.command(now, &Command::Resume)).is_none() {
                 self.at(SECOND, Event::Operate);
             }
             return;
@@ -22,13 +22,13 @@ impl World {
         let unfinished: Vec<_> = unfinished.map(|job| job.id).collect();
         let Some(job) = unfinished.choose(&mut self.rng).copied() else { return };
         let classes = [Priority::Urgent, Priority::Normal, Priority::Low];
-        let action = match self.rng.random_range(0..6) {
-            0 => Action::Pause("storm".into()),
-            1 | 2 => Action::Resume,
-            3 => Action::Prioritise(job, classes[self.rng.random_range(0..classes.len())]),
-            _ => Action::Requeue(job),
+        let command = match self.rng.random_range(0..6) {
+            0 => Command::Pause("storm".into()),
+            1 | 2 => Command::Resume,
+            3 => Command::Prioritise(job, classes[self.rng.random_range(0..classes.len())]),
+            _ => Command::Requeue(job),
         };
-        self.tell(format!("the operator: {action:?}"));
-        self.decide(|proofs, now| proofs.act(now, &action));
+        self.tell(format!("the operator: {command:?}"));
+        self.decide(|proofs, now| proofs.command(now, &command));
     }
 }

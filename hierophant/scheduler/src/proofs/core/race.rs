@@ -94,7 +94,14 @@ impl ProofsCore {
         };
         idle.difference(&live.tried)
             .filter(|id| able(id))
-            .map(|id| (self.durations.estimate_for_worker(*id, spec, cycles).unwrap_or(straggler.limit), *id))
+            .map(|id| {
+                (
+                    self.durations
+                        .estimate_for_worker(*id, spec, cycles)
+                        .unwrap_or(straggler.limit),
+                    *id,
+                )
+            })
             .filter(|(expected, _)| *expected <= straggler.limit)
             .min()
             .map(|(_, id)| id)

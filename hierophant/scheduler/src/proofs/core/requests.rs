@@ -81,7 +81,12 @@ impl ProofsCore {
         (Ok(Accepted { request: new.id, job }), effects)
     }
 
-    fn check_rate_quota(&self, now: Millis, requester: Address, quota: Quota) -> Result<(), OverQuota> {
+    fn check_rate_quota(
+        &self,
+        now: Millis,
+        requester: Address,
+        quota: Quota,
+    ) -> Result<(), OverQuota> {
         let max = quota.requests_per_minute;
         if max == 0 || has_room(self.recent.count(requester, now), max) {
             return Ok(());

@@ -10,11 +10,11 @@ use network_lib::ids::{ArtifactId, WorkerId};
 use network_lib::job::FailureClass;
 
 use super::endings::End;
-use super::open::{RecentRequests, OpenRequests, is_recent};
+use super::open::{OpenRequests, RecentRequests, is_recent};
 use super::{Effect, IdSource, Limits, LiveJob, ProofsCore};
+use crate::proofs::duration::DurationEstimator;
 use crate::proofs::lease::{Lease, Leases, Workers};
 use crate::proofs::memory::MemoryDemand;
-use crate::proofs::duration::DurationEstimator;
 use crate::proofs::queue::Queue;
 
 /// What a start knows of what was before.
@@ -40,7 +40,12 @@ impl ProofsCore {
     /// whether or not its worker ever returns. A job whose program or input is damaged fails: only its
     /// client can hand those in again.
     #[must_use]
-    pub fn restore(now: Millis, limits: Limits, ids: IdSource, state: RestoredState) -> (Self, Vec<Effect>) {
+    pub fn restore(
+        now: Millis,
+        limits: Limits,
+        ids: IdSource,
+        state: RestoredState,
+    ) -> (Self, Vec<Effect>) {
         let return_deadline = Millis(now.0.saturating_add(limits.return_limit_ms));
         let mut core = Self {
             limits,

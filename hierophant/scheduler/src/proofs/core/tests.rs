@@ -1,13 +1,13 @@
 //! Decisions of the core, event by event.
 
 mod attempts;
-mod queue_snapshot;
+mod commands;
 mod memory;
-mod operate;
+mod out_of_memory;
+mod queue_snapshot;
 mod race;
 mod recovery;
 mod requests;
-mod out_of_memory;
 mod why;
 mod words;
 mod workers;
@@ -23,7 +23,7 @@ use memory::Memory;
 
 use super::*;
 use crate::SessionId;
-use crate::proofs::{WorkerJoined, NewRequest};
+use crate::proofs::{NewRequest, WorkerJoined};
 
 const START: Millis = Millis(1_000_000);
 const DEADLINE: u64 = 5_000;

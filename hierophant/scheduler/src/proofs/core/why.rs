@@ -1,6 +1,6 @@
 //! Why a job has no proof yet, in words.
 
-use hierophant_model::operate::because;
+use hierophant_model::operate::with_reason;
 use hierophant_model::records::{JobState, Millis};
 use network_lib::ids::{JobId, WorkerId};
 use network_lib::job::JobSpec;
@@ -23,7 +23,7 @@ impl ProofsCore {
         }
         let ahead = self.ahead(job);
         let mut reason = match &self.paused {
-            Some(paused) => because("dispatch is paused", &paused.reason),
+            Some(paused) => with_reason("dispatch is paused", &paused.reason),
             None => self.waiting(now, live, ahead),
         };
         if let Some(priority) = live.record.priority {
@@ -79,7 +79,7 @@ impl ProofsCore {
         if !able.iter().any(|(_, worker)| worker.takes_jobs()) {
             let drained = able.iter().filter_map(|(_, worker)| {
                 let reason = worker.drained.as_ref()?;
-                Some(format!("; {}", because(&format!("{} is drained", worker.name), reason)))
+                Some(format!("; {}", with_reason(&format!("{} is drained", worker.name), reason)))
             });
             let drained: String = drained.collect();
             return format!(
@@ -88,8 +88,7 @@ impl ProofsCore {
         }
         let taking = able.iter().filter(|(_, worker)| worker.takes_jobs());
         let taking: Vec<(&WorkerId, &Worker)> = taking.copied().collect();
-        let fit =
-            |(id, worker): &(&WorkerId, &Worker)| live.failures.oom.fit(**id, worker);
+        let fit = |(id, worker): &(&WorkerId, &Worker)| live.failures.oom.fit(**id, worker);
         if taking.iter().map(fit).max() == Some(MemoryFit::Less) {
             let workers: Vec<&Worker> = taking.iter().map(|(_, worker)| *worker).collect();
             if let Some(words) = live.failures.oom.explain(&workers) {

@@ -5,7 +5,9 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use hierophant_model::operate::{Action, ClearFilter, NotDone, Subject, WorkerAction, reason};
+use hierophant_model::commands::{
+    ClearFilter, Command, CommandError, Subject, WorkerCommand, reason,
+};
 use hierophant_model::records::{JobState, Millis};
 use network_lib::ids::VkHash;
 use serde::de::DeserializeOwned;
@@ -34,7 +36,7 @@ pub(super) async fn cancel_request(
 ) -> Answer<Done> {
     let _: Reason = sent(&body)?;
     let found = found_request(&context, &id).await?;
-    act(&context, Action::CancelRequest(found.request.id)).await
+    act(&context, Command::CancelRequest(found.request.id)).await
 }
 
 /// Cancels a job with all its requests. Cancelling twice is fine.
@@ -52,7 +54,7 @@ pub(super) async fn cancel_job(
     body: Bytes,
 ) -> Answer<Done> {
     let _: Reason = sent(&body)?;
-    act(&context, Action::CancelJob(job_id(&id)?)).await
+    act(&context, Command::CancelJob(job_id(&id)?)).await
 }
 
 /// Takes a job away from the Contemplant that works on it, back into the queue; nobody is blamed. A job
@@ -72,7 +74,7 @@ pub(super) async fn requeue(
     body: Bytes,
 ) -> Answer<Done> {
     let _: Reason = sent(&body)?;
-    act(&context, Action::Requeue(job_id(&id)?)).await
+    act(&context, Command::Requeue(job_id(&id)?)).await
 }
 
 /// Gives a job a priority, in place of that of its kind of proof. It outlives a restart.
@@ -91,7 +93,7 @@ pub(super) async fn priority(
 ) -> Answer<Done> {
     let wanted: NewPriority = sent(&body)?;
     let priority = known("class", &wanted.class)?;
-    act(&context, Action::Prioritise(job_id(&id)?, priority)).await
+    act(&context, Command::Prioritise(job_id(&id)?, priority)).await
 }
 
 /// Has a Contemplant take no more jobs, finish what it holds and leave.
@@ -108,7 +110,7 @@ pub(super) async fn drain(
     body: Bytes,
 ) -> Answer<Done> {
     let why = why(&body)?;
-    act_on(&context, WorkerAction::Drain(worker_id(&id)?, why)).await
+    act_on(&context, WorkerCommand::Drain(worker_id(&id)?, why)).await
 }
 
 /// Has a drained Contemplant that still finishes something take jobs again.
@@ -126,7 +128,7 @@ pub(super) async fn undrain(
     body: Bytes,
 ) -> Answer<Done> {
     let _: Reason = sent(&body)?;
-    act_on(&context, WorkerAction::Undrain(worker_id(&id)?)).await
+    act_on(&context, WorkerCommand::Undrain(worker_id(&id)?)).await
 }
 
 /// Closes a Contemplant's connection; what it works on waits again at once. It may connect anew.
@@ -143,7 +145,7 @@ pub(super) async fn drop_worker(
     body: Bytes,
 ) -> Answer<Done> {
     let why = why(&body)?;
-    act_on(&context, WorkerAction::Drop(worker_id(&id)?, why)).await
+    act_on(&context, WorkerCommand::Drop(worker_id(&id)?, why)).await
 }
 
 /// Turns a Contemplant away, or all that come from an address, beside `worker_registry.blocked` of the
@@ -160,7 +162,7 @@ pub(super) async fn block(
     body: Bytes,
 ) -> Answer<Done> {
     let why = why(&body)?;
-    act_on(&context, WorkerAction::Block(subject(&id)?, why)).await
+    act_on(&context, WorkerCommand::Block(subject(&id)?, why)).await
 }
 
 /// Admits again who was blocked.
@@ -177,7 +179,7 @@ pub(super) async fn unblock(
     body: Bytes,
 ) -> Answer<Done> {
     let _: Reason = sent(&body)?;
-    act_on(&context, WorkerAction::Unblock(subject(&id)?)).await
+    act_on(&context, WorkerCommand::Unblock(subject(&id)?)).await
 }
 
 /// Who is turned away, by the configuration or by operators.
@@ -200,7 +202,7 @@ pub(super) async fn blocked(State(context): State<AdminContext>) -> Answer<Vec<B
 ))]
 pub(super) async fn pause(State(context): State<AdminContext>, body: Bytes) -> Answer<Done> {
     let why = why(&body)?;
-    act(&context, Action::Pause(why)).await
+    act(&context, Command::Pause(why)).await
 }
 
 /// Gives jobs out again.
@@ -212,7 +214,7 @@ pub(super) async fn pause(State(context): State<AdminContext>, body: Bytes) -> A
 ))]
 pub(super) async fn resume(State(context): State<AdminContext>, body: Bytes) -> Answer<Done> {
     let _: Reason = sent(&body)?;
-    act(&context, Action::Resume).await
+    act(&context, Command::Resume).await
 }
 
 /// Cancels all jobs that wait and match, with `running` also those in progress.
@@ -225,8 +227,11 @@ pub(super) async fn clear(State(context): State<AdminContext>, body: Bytes) -> A
     let wanted: ClearQueue = sent(&body)?;
     let filter = filter(&wanted)?;
     let proofs = &context.proofs;
-    let cleared =
-        if wanted.dry_run { proofs.preview_clear(filter).await } else { proofs.clear(filter).await };
+    let cleared = if wanted.dry_run {
+        proofs.preview_clear(filter).await
+    } else {
+        proofs.clear(filter).await
+    };
     let cleared = cleared.map_err(actor_timeout)?;
     if !wanted.dry_run {
         tracing::info!(jobs = cleared.jobs.len(), requests = cleared.requests, "queue cleared");
@@ -267,20 +272,20 @@ fn filter(wanted: &ClearQueue) -> Result<ClearFilter, ErrorResponse> {
     })
 }
 
-async fn act(context: &AdminContext, action: Action) -> Answer<Done> {
-    told(context.proofs.act(action).await)
+async fn act(context: &AdminContext, action: Command) -> Answer<Done> {
+    told(context.proofs.command(action).await)
 }
 
-async fn act_on(context: &AdminContext, action: WorkerAction) -> Answer<Done> {
-    told(context.registry.act(action).await)
+async fn act_on(context: &AdminContext, action: WorkerCommand) -> Answer<Done> {
+    told(context.registry.command(action).await)
 }
 
-fn told(answer: Result<hierophant_model::operate::Done, NotDone>) -> Answer<Done> {
+fn told(answer: Result<hierophant_model::commands::CommandOutcome, CommandError>) -> Answer<Done> {
     match answer {
         Ok(done) => Ok(Json(Done::of(done))),
-        Err(NotDone::NotFound(what)) => Err(not_found(what)),
-        Err(NotDone::Conflict(how_it_is)) => Err(refusal(StatusCode::CONFLICT, how_it_is)),
-        Err(NotDone::Unavailable) => Err(unavailable(NotDone::Unavailable.to_string())),
+        Err(CommandError::NotFound(what)) => Err(not_found(what)),
+        Err(CommandError::Conflict(how_it_is)) => Err(refusal(StatusCode::CONFLICT, how_it_is)),
+        Err(CommandError::Unavailable) => Err(unavailable(CommandError::Unavailable.to_string())),
     }
 }
 

@@ -75,7 +75,8 @@ impl Memory {
         limits: Limits,
         damaged: &[ArtifactId],
     ) -> (ProofsCore, Vec<Effect>) {
-        let state = RestoredState { damaged: damaged.iter().copied().collect(), ..self.restored_state() };
+        let state =
+            RestoredState { damaged: damaged.iter().copied().collect(), ..self.restored_state() };
         let (core, effects) = ProofsCore::restore(START, limits, IdSource::random(), state);
         self.save(&effects);
         (core, effects)

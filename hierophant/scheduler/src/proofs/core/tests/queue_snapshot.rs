@@ -3,7 +3,10 @@
 use super::*;
 
 fn places(core: &ProofsCore, at: Millis) -> Vec<(JobId, Option<u64>)> {
-    core.queue_snapshot(at, 0, 10).into_iter().map(|waiting| (waiting.record.id, waiting.eta_ms)).collect()
+    core.queue_snapshot(at, 0, 10)
+        .into_iter()
+        .map(|waiting| (waiting.record.id, waiting.eta_ms))
+        .collect()
 }
 
 fn job_of(core: &ProofsCore, id: u8) -> JobId {

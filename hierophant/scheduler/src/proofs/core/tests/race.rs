@@ -186,7 +186,12 @@ fn when_one_fails_the_other_goes_on() {
         let strikes = usize::from(class == FailureClass::Worker);
         let counted = core.stats.get(&failed).map_or(0, |stats| stats.strikes.len());
         assert_eq!(counted, strikes);
-        core.held_leases(at(LIMIT + 3), failed, if fails == 0 { SessionId(1) } else { SessionId(2) }, &[]);
+        core.held_leases(
+            at(LIMIT + 3),
+            failed,
+            if fails == 0 { SessionId(1) } else { SessionId(2) },
+            &[],
+        );
         assert_eq!(given_out(&core.sweep(at(5 * MINUTE))), None, "not twice on one worker");
         let n = if fails == 0 { 2 } else { 1 };
         hand_in(&mut core, n, leases[1 - fails]);

@@ -13,11 +13,11 @@ use network_lib::job::ProofMode;
 use crate::records::{JobState, Millis, Priority};
 
 /// Characters of a reason that are kept.
-const LONGEST_REASON: usize = 200;
+const MAX_REASON_CHARS: usize = 200;
 
 /// What is to happen to a request, to a job, or to dispatch.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Action {
+pub enum Command {
     /// Withdraw a request; its job stops when nobody else waits for it.
     CancelRequest(RequestId),
     /// Withdraw all requests of a job.
@@ -34,7 +34,7 @@ pub enum Action {
 
 /// What is to happen to a Contemplant.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum WorkerAction {
+pub enum WorkerCommand {
     /// It takes no more jobs, finishes what it holds and leaves, for this reason.
     Drain(WorkerId, String),
     /// It takes jobs again.
@@ -49,7 +49,7 @@ pub enum WorkerAction {
 
 /// How an action went.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Done {
+pub struct CommandOutcome {
     /// Whether anything is different from before.
     pub changed: bool,
     /// How things stand, in a sentence.
@@ -58,7 +58,7 @@ pub struct Done {
     pub job: Option<JobId>,
 }
 
-impl Done {
+impl CommandOutcome {
     /// Something was done.
     #[must_use]
     pub fn changed(now: impl Into<String>) -> Self {
@@ -74,7 +74,7 @@ impl Done {
 
 /// Why nothing was done.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum NotDone {
+pub enum CommandError {
     /// There is no such thing.
     #[error("{0}")]
     NotFound(String),
@@ -137,10 +137,10 @@ impl Subject {
 }
 
 impl FromStr for Subject {
-    type Err = NotSubject;
+    type Err = InvalidSubject;
 
-    fn from_str(text: &str) -> Result<Self, NotSubject> {
-        let address = || text.parse().map(Self::address).map_err(|_| NotSubject);
+    fn from_str(text: &str) -> Result<Self, InvalidSubject> {
+        let address = || text.parse().map(Self::address).map_err(|_| InvalidSubject);
         text.parse().map(Self::Worker).or_else(|_| address())
     }
 }
@@ -157,7 +157,7 @@ impl fmt::Display for Subject {
 /// A text names neither a Contemplant nor an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("neither the id of a Contemplant (32 hexadecimal digits) nor an IP address")]
-pub struct NotSubject;
+pub struct InvalidSubject;
 
 /// Somebody who is turned away, for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -174,11 +174,11 @@ pub struct Blocked {
 #[must_use]
 pub fn reason(text: &str) -> String {
     let line = text.trim().chars().map(|c| if c.is_control() { ' ' } else { c });
-    line.take(LONGEST_REASON).collect()
+    line.take(MAX_REASON_CHARS).collect()
 }
 
 /// `what`, and the reason behind it if there is one.
 #[must_use]
-pub fn because(what: &str, reason: &str) -> String {
+pub fn with_reason(what: &str, reason: &str) -> String {
     if reason.is_empty() { what.to_owned() } else { format!("{what}: {reason}") }
 }

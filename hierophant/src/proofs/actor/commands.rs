@@ -1,8 +1,8 @@
 //! What operators ask for.
 
-use hierophant_model::operate::{Action, Done, NotDone};
+use hierophant_model::commands::{Command, CommandError, CommandOutcome};
 use hierophant_model::records::{JobRecord, JobState, Millis, RequestRecord, RequestState};
-use hierophant_scheduler::proofs::core::{Effect, NotActed};
+use hierophant_scheduler::proofs::core::{Effect, Rejection};
 use network_lib::ids::JobId;
 use network_lib::job::FailureClass;
 use ractor::{ActorProcessingErr, ActorRef};
@@ -15,35 +15,35 @@ use hierophant_store::StoreError;
 
 /// Jobs that are cancelled in one transaction when the queue is cleared: a few hundredths of a second,
 /// after which others have their turn.
-const CLEARED_AT_ONCE: usize = 500;
+const MAX_CLEARED_AT_ONCE: usize = 500;
 
 /// A job that was given up, with those for whom it is to be made anew.
-type GivenUp = (JobRecord, Vec<RequestRecord>);
+type FailedJob = (JobRecord, Vec<RequestRecord>);
 
 impl ProofsState {
     /// Decides an operator's command.
-    pub(super) async fn act(
+    pub(super) async fn command(
         &mut self,
         now: Millis,
-        action: Action,
-    ) -> Result<(Result<Done, NotDone>, Vec<Effect>), ActorProcessingErr> {
-        let (answer, effects) = self.core.act(now, &action);
+        command: Command,
+    ) -> Result<(Result<CommandOutcome, CommandError>, Vec<Effect>), ActorProcessingErr> {
+        let (answer, effects) = self.core.command(now, &command);
         let refused = match answer {
-            Ok(done) => return Ok((Ok(done), effects)),
-            Err(NotActed::Conflict(conflict)) => Err(NotDone::Conflict(conflict)),
-            Err(NotActed::NotUnfinished) => {
+            Ok(outcome) => return Ok((Ok(outcome), effects)),
+            Err(Rejection::Conflict(conflict)) => Err(CommandError::Conflict(conflict)),
+            Err(Rejection::NotOpen) => {
                 // The store must know all that was decided before.
                 self.queue.drain().await?;
-                if let Action::Requeue(id) = action {
-                    match self.given_up(now, id).await {
+                if let Command::Requeue(id) = command {
+                    match self.recreatable(now, id).await {
                         Ok((job, requests)) => {
-                            let (done, effects) = self.core.make_anew(now, job, requests);
-                            return Ok((Ok(done), effects));
+                            let (outcome, effects) = self.core.recreate(now, job, requests);
+                            return Ok((Ok(outcome), effects));
                         }
                         Err(reason) => Err(reason),
                     }
                 } else {
-                    self.ended_before(&action).await
+                    self.ended_before(&command).await
                 }
             }
         };
@@ -51,35 +51,39 @@ impl ProofsState {
     }
 
     /// What to answer about something that is not going on: cancelling twice is fine.
-    async fn ended_before(&self, action: &Action) -> Result<Done, NotDone> {
-        match action {
-            Action::CancelRequest(id) => {
+    async fn ended_before(&self, command: &Command) -> Result<CommandOutcome, CommandError> {
+        match command {
+            Command::CancelRequest(id) => {
                 let found = self.store.request(*id).await.map_err(unread)?;
                 let state = found.ok_or_else(|| missing("request"))?.request.state;
                 if state == RequestState::Cancelled {
-                    return Ok(Done::unchanged("the request was cancelled before"));
+                    return Ok(CommandOutcome::unchanged("the request was cancelled before"));
                 }
-                Err(NotDone::Conflict(format!("the request is {state}")))
+                Err(CommandError::Conflict(format!("the request is {state}")))
             }
-            Action::CancelJob(id) => match self.ended(*id).await?.state {
-                JobState::Cancelled => Ok(Done::unchanged("the job was cancelled before")),
-                state => Err(NotDone::Conflict(format!("the job is {state}"))),
+            Command::CancelJob(id) => match self.ended(*id).await?.state {
+                JobState::Cancelled => {
+                    Ok(CommandOutcome::unchanged("the job was cancelled before"))
+                }
+                state => Err(CommandError::Conflict(format!("the job is {state}"))),
             },
-            Action::Prioritise(id, _) => {
+            Command::Prioritise(id, _) => {
                 let state = self.ended(*id).await?.state;
-                Err(NotDone::Conflict(format!("the job is {state}: it waits for nothing any more")))
+                Err(CommandError::Conflict(format!(
+                    "the job is {state}: it waits for nothing any more"
+                )))
             }
             // They are never about something that has ended.
-            Action::Requeue(_) | Action::Pause(_) | Action::Resume => Err(missing("job")),
+            Command::Requeue(_) | Command::Pause(_) | Command::Resume => Err(missing("job")),
         }
     }
 
-    async fn ended(&self, id: JobId) -> Result<JobRecord, NotDone> {
+    async fn ended(&self, id: JobId) -> Result<JobRecord, CommandError> {
         self.store.job(id).await.map_err(unread)?.ok_or_else(|| missing("job"))
     }
 
     /// A job that could be made anew, or why it could not.
-    async fn given_up(&self, now: Millis, id: JobId) -> Result<GivenUp, NotDone> {
+    async fn recreatable(&self, now: Millis, id: JobId) -> Result<FailedJob, CommandError> {
         let job = self.ended(id).await?;
         let state = job.state;
         let by_others = job.failure.as_ref().is_some_and(|failure| {
@@ -87,7 +91,7 @@ impl ProofsState {
         });
         if state != JobState::Failed || !by_others {
             let why = job.failure.as_ref().map_or_else(String::new, |it| format!(" ({it})"));
-            return Err(NotDone::Conflict(format!(
+            return Err(CommandError::Conflict(format!(
                 "the job is {state}{why}; only what is not ended, or failed by the network's fault, \
                  can be queued again"
             )));
@@ -97,7 +101,7 @@ impl ProofsState {
             request.state == RequestState::Failed && Millis::from_seconds(request.deadline) > now
         });
         if requests.is_empty() {
-            return Err(NotDone::Conflict(
+            return Err(CommandError::Conflict(
                 "the job is failed, and all its requests are past their deadline or cancelled"
                     .into(),
             ));
@@ -107,7 +111,7 @@ impl ProofsState {
             let promised = record.is_some_and(|record| record.expired_at.is_none());
             // Bytes that are gone all the same are found out by whoever fetches them.
             if !promised {
-                return Err(NotDone::Conflict(
+                return Err(CommandError::Conflict(
                     "the job is failed, and its program or input is not kept any more; its client \
                      has to ask again"
                         .into(),
@@ -125,7 +129,7 @@ impl ProofsState {
         now: Millis,
         mut clearing: Clearing,
     ) -> (Vec<Effect>, Option<Answer>) {
-        let rest = clearing.left.split_off(clearing.left.len().min(CLEARED_AT_ONCE));
+        let rest = clearing.left.split_off(clearing.left.len().min(MAX_CLEARED_AT_ONCE));
         let (cleared, effects) = self.core.clear(now, &clearing.left, clearing.requester);
         clearing.cleared.jobs.extend(cleared.jobs);
         clearing.cleared.requests += cleared.requests;
@@ -139,12 +143,12 @@ impl ProofsState {
     }
 }
 
-fn missing(what: &str) -> NotDone {
-    NotDone::NotFound(format!("no such {what}"))
+fn missing(what: &str) -> CommandError {
+    CommandError::NotFound(format!("no such {what}"))
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "for `map_err`")]
-fn unread(error: StoreError) -> NotDone {
+fn unread(error: StoreError) -> CommandError {
     log_unread(&error);
-    NotDone::Unavailable
+    CommandError::Unavailable
 }

@@ -1,7 +1,7 @@
 //! What operators do, in every state of what they do it to.
 
 use arbtest::arbtest;
-use hierophant_model::operate::{Action, ClearFilter, Done};
+use hierophant_model::operate::{ClearFilter, Command, CommandOutcome};
 use hierophant_model::records::Priority;
 
 use super::memory::Memory;
@@ -12,13 +12,13 @@ fn job_of(core: &ProofsCore, id: u8) -> JobId {
     core.open.job(RequestId([id; 32])).expect("open")
 }
 
-fn done(core: &mut ProofsCore, action: &Action) -> (Done, Vec<Effect>) {
-    let (answer, effects) = core.act(START, action);
-    (answer.expect("done"), effects)
+fn outcome(core: &mut ProofsCore, command: &Command) -> (CommandOutcome, Vec<Effect>) {
+    let (answer, effects) = core.command(START, command);
+    (answer.expect("succeeds"), effects)
 }
 
-fn refused(core: &mut ProofsCore, action: &Action) -> NotActed {
-    let (answer, effects) = core.act(START, action);
+fn refused(core: &mut ProofsCore, command: &Command) -> Rejection {
+    let (answer, effects) = core.command(START, command);
     assert_eq!(effects, [], "nothing changes");
     answer.expect_err("refused")
 }
@@ -33,15 +33,15 @@ fn a_cancelled_request_is_taken_from_its_worker_and_a_shared_job_goes_on() {
     submit(&mut core, 1, 1);
     submit(&mut core, 2, 1);
     let (_, lease) = given_out(&join(&mut core, 1, 1)).expect("given out");
-    let (answer, effects) = done(&mut core, &Action::CancelRequest(RequestId([1; 32])));
+    let (answer, effects) = outcome(&mut core, &Command::CancelRequest(RequestId([1; 32])));
     assert!(answer.changed && answer.now.contains("goes on"), "{}", answer.now);
     assert_eq!(request_state(&effects, 1), Some(RequestState::Cancelled));
     assert_eq!(cancels(&effects), []);
-    let (_, effects) = done(&mut core, &Action::CancelRequest(RequestId([2; 32])));
+    let (_, effects) = outcome(&mut core, &Command::CancelRequest(RequestId([2; 32])));
     assert_eq!(cancels(&effects), [lease]);
     assert_eq!(job_state(&effects), Some(JobState::Cancelled));
-    let again = refused(&mut core, &Action::CancelRequest(RequestId([2; 32])));
-    assert_eq!(again, NotActed::NotUnfinished);
+    let again = refused(&mut core, &Command::CancelRequest(RequestId([2; 32])));
+    assert_eq!(again, Rejection::NotOpen);
 }
 
 #[test]
@@ -50,12 +50,12 @@ fn a_cancelled_job_takes_all_its_requests_with_it() {
     submit(&mut core, 1, 1);
     submit(&mut core, 2, 1);
     let job = job_of(&core, 1);
-    let (answer, effects) = done(&mut core, &Action::CancelJob(job));
-    assert_eq!(answer, Done::changed("the job is cancelled, with 2 requests"));
+    let (answer, effects) = outcome(&mut core, &Command::CancelJob(job));
+    assert_eq!(answer, CommandOutcome::changed("the job is cancelled, with 2 requests"));
     for id in [1, 2] {
         assert_eq!(request_state(&effects, id), Some(RequestState::Cancelled));
     }
-    assert_eq!(refused(&mut core, &Action::CancelJob(job)), NotActed::NotUnfinished);
+    assert_eq!(refused(&mut core, &Command::CancelJob(job)), Rejection::NotOpen);
 }
 
 #[test]
@@ -65,7 +65,7 @@ fn a_requeued_job_goes_elsewhere_and_nobody_is_blamed() {
     let job = job_of(&core, 1);
     let (_, lease) = given_out(&join(&mut core, 1, 1)).expect("given out");
     join(&mut core, 2, 2);
-    let (answer, effects) = done(&mut core, &Action::Requeue(job));
+    let (answer, effects) = outcome(&mut core, &Command::Requeue(job));
     assert!(answer.changed);
     assert_eq!(cancels(&effects), [lease]);
     let (next, _) = given_out(&effects).expect("given out at once");
@@ -83,10 +83,10 @@ fn a_requeued_job_comes_back_to_the_only_worker_once_its_slot_is_free() {
     submit(&mut core, 1, 1);
     let job = job_of(&core, 1);
     join(&mut core, 1, 1);
-    let (_, effects) = done(&mut core, &Action::Requeue(job));
+    let (_, effects) = outcome(&mut core, &Command::Requeue(job));
     assert_eq!((given_out(&effects), job_state(&effects)), (None, Some(JobState::Queued)));
-    let waits = done(&mut core, &Action::Requeue(job)).0;
-    assert_eq!(waits, Done::unchanged("it waits already"));
+    let waits = outcome(&mut core, &Command::Requeue(job)).0;
+    assert_eq!(waits, CommandOutcome::unchanged("it waits already"));
     let effects = core.held_leases(START, worker(1), SessionId(1), &[]);
     assert_eq!(given_out(&effects).map(|(id, _)| id), Some(worker(1)));
 }
@@ -103,12 +103,12 @@ fn requeueing_ends_a_rest_but_not_the_check_of_a_proof() {
     }
     core.held_leases(START, worker(1), SessionId(1), &[]);
     assert!(core.jobs[&job].leases.is_empty(), "it rests");
-    let (answer, effects) = done(&mut core, &Action::Requeue(job));
+    let (answer, effects) = outcome(&mut core, &Command::Requeue(job));
     assert!(answer.now.contains("rests no more"));
     let (_, lease) = given_out(&effects).expect("given out at once");
     hand_in(&mut core, 1, lease);
-    let checked = refused(&mut core, &Action::Requeue(job));
-    assert!(matches!(checked, NotActed::Conflict(words) if words.contains("being checked")));
+    let checked = refused(&mut core, &Command::Requeue(job));
+    assert!(matches!(checked, Rejection::Conflict(words) if words.contains("being checked")));
 }
 
 #[test]
@@ -122,15 +122,15 @@ fn a_job_that_was_set_aside_is_made_anew_with_a_whole_retry_budget() {
         effects = core.failed(START, worker(1), lease, failure(FailureClass::Worker));
     }
     memory.save(&effects);
-    let given_up = memory.job_of(1).clone();
-    assert_eq!(given_up.state, JobState::Failed);
-    let missing = refused(&mut core, &Action::Requeue(given_up.id));
-    assert_eq!(missing, NotActed::NotUnfinished, "only the store knows it");
+    let failed = memory.job_of(1).clone();
+    assert_eq!(failed.state, JobState::Failed);
+    let missing = refused(&mut core, &Command::Requeue(failed.id));
+    assert_eq!(missing, Rejection::NotOpen, "only the store knows it");
     let request = memory.requests[&RequestId([1; 32])].clone();
-    let (answer, effects) = core.make_anew(START, given_up.clone(), vec![request]);
+    let (answer, effects) = core.recreate(START, failed.clone(), vec![request]);
     memory.save(&effects);
     let anew = answer.job.expect("another job");
-    assert_ne!(anew, given_up.id);
+    assert_ne!(anew, failed.id);
     assert_eq!(request_state(&effects, 1), Some(RequestState::Open));
     assert_eq!(memory.job_of(1).id, anew);
     let (mut core, _) = memory.restart();
@@ -147,11 +147,11 @@ fn a_job_made_anew_joins_the_same_content_that_is_in_work() {
     let (_, lease) = given_out(&effects).expect("given out");
     memory.save(&effects);
     memory.save(&core.input_lost(START, lease));
-    let (given_up, request) =
+    let (failed, request) =
         (memory.job_of(1).clone(), memory.requests[&RequestId([1; 32])].clone());
     submit(&mut core, 2, 1);
     let running = job_of(&core, 2);
-    let (answer, _) = core.make_anew(START, given_up, vec![request]);
+    let (answer, _) = core.recreate(START, failed, vec![request]);
     assert_eq!((answer.job, job_of(&core, 1)), (Some(running), running));
 }
 
@@ -162,10 +162,10 @@ fn priorities_decide_what_goes_first_and_outlive_a_restart() {
         memory.save(&submit(&mut core, id, id));
     }
     let (low, urgent) = (job_of(&core, 1), job_of(&core, 3));
-    memory.save(&done(&mut core, &Action::Prioritise(low, Priority::Low)).1);
-    memory.save(&done(&mut core, &Action::Prioritise(urgent, Priority::Urgent)).1);
-    let again = done(&mut core, &Action::Prioritise(low, Priority::Low));
-    assert_eq!(again, (Done::unchanged("its priority is low already"), vec![]));
+    memory.save(&outcome(&mut core, &Command::Prioritise(low, Priority::Low)).1);
+    memory.save(&outcome(&mut core, &Command::Prioritise(urgent, Priority::Urgent)).1);
+    let again = outcome(&mut core, &Command::Prioritise(low, Priority::Low));
+    assert_eq!(again, (CommandOutcome::unchanged("its priority is low already"), vec![]));
     let (mut core, _) = memory.restart();
     let why = core.why(START, urgent).expect("unfinished").reason;
     assert!(why.ends_with("; an operator has set its priority to urgent"), "{why}");
@@ -184,9 +184,9 @@ fn a_pause_holds_what_waits_and_nothing_else_and_outlives_a_restart() {
     let effects = join(&mut core, 1, 1);
     memory.save(&effects);
     let (_, lease) = given_out(&effects).expect("given out");
-    memory.save(&done(&mut core, &Action::Pause("new disks".into())).1);
-    let again = done(&mut core, &Action::Pause("new disks".into()));
-    assert_eq!(again, (Done::unchanged("dispatch is paused already"), vec![]));
+    memory.save(&outcome(&mut core, &Command::Pause("new disks".into())).1);
+    let again = outcome(&mut core, &Command::Pause("new disks".into()));
+    assert_eq!(again, (CommandOutcome::unchanged("dispatch is paused already"), vec![]));
     let effects = submit(&mut core, 2, 2);
     memory.save(&effects);
     assert_eq!(request_state(&effects, 2), Some(RequestState::Open), "requests are accepted");
@@ -202,10 +202,13 @@ fn a_pause_holds_what_waits_and_nothing_else_and_outlives_a_restart() {
     hand_in(&mut core, 1, lease);
     assert_eq!(job_state(&core.checked(START, lease, Ok(()))), Some(JobState::Proved));
     assert_eq!(given_out(&core.held_leases(START, worker(1), SessionId(1), &[])), None);
-    let (_, effects) = done(&mut core, &Action::Resume);
+    let (_, effects) = outcome(&mut core, &Command::Resume);
     assert!(given_out(&effects).is_some());
     assert_eq!(effects[0], Effect::Save(Change::Unset(SettingKind::Paused, String::new())));
-    assert_eq!(done(&mut core, &Action::Resume).0, Done::unchanged("dispatch is not paused"));
+    assert_eq!(
+        outcome(&mut core, &Command::Resume).0,
+        CommandOutcome::unchanged("dispatch is not paused")
+    );
 }
 
 #[test]
@@ -286,16 +289,16 @@ fn nothing_that_operators_do_breaks_what_holds() {
                     core.worker_joined(now, arrival(n, session, &held))
                 }
                 4 => core.sweep(now),
-                5 => core.act(now, &Action::CancelJob(job)).1,
-                6 => core.act(now, &Action::CancelRequest(RequestId([n; 32]))).1,
-                7 | 8 => core.act(now, &Action::Requeue(job)).1,
+                5 => core.command(now, &Command::CancelJob(job)).1,
+                6 => core.command(now, &Command::CancelRequest(RequestId([n; 32]))).1,
+                7 | 8 => core.command(now, &Command::Requeue(job)).1,
                 9 => {
                     let classes = [Priority::Urgent, Priority::Normal, Priority::Low];
-                    core.act(now, &Action::Prioritise(job, *input.choose(&classes)?)).1
+                    core.command(now, &Command::Prioritise(job, *input.choose(&classes)?)).1
                 }
                 10 => {
-                    let pause = Action::Pause(String::new());
-                    core.act(now, if input.arbitrary()? { &pause } else { &Action::Resume }).1
+                    let pause = Command::Pause(String::new());
+                    core.command(now, if input.arbitrary()? { &pause } else { &Command::Resume }).1
                 }
                 11 => {
                     let drained = input.arbitrary::<bool>()?.then(String::new);

@@ -1,7 +1,7 @@
 //! What operators do to requests, jobs and dispatch.
 
 use alloy_primitives::Address;
-use hierophant_model::operate::{Action, ClearFilter, Cleared, Done, Paused};
+use hierophant_model::operate::{ClearFilter, Cleared, Command, CommandOutcome, Paused};
 use hierophant_model::records::{
     Change, JobRecord, Millis, RequestRecord, RequestState, Setting, SettingKind,
 };
@@ -17,14 +17,14 @@ const DRAINED: &str = "drained by the operator";
 
 /// Why the core has done nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum NotActed {
+pub enum Rejection {
     /// The job or request has ended, or there never was one: the store knows.
-    NotUnfinished,
+    NotOpen,
     /// This cannot be done with it now; says how it is.
     Conflict(String),
 }
 
-impl From<&str> for NotActed {
+impl From<&str> for Rejection {
     fn from(how_it_is: &str) -> Self {
         Self::Conflict(how_it_is.to_owned())
     }
@@ -35,65 +35,74 @@ impl ProofsCore {
     ///
     /// # Errors
     ///
-    /// [`NotActed`]; nothing has changed then.
-    pub fn act(&mut self, now: Millis, action: &Action) -> (Result<Done, NotActed>, Vec<Effect>) {
+    /// [`Rejection`]; nothing has changed then.
+    pub fn command(
+        &mut self,
+        now: Millis,
+        command: &Command,
+    ) -> (Result<CommandOutcome, Rejection>, Vec<Effect>) {
         let mut effects = Vec::new();
-        let answer = self.try_to(now, action, &mut effects);
-        if answer.as_ref().is_ok_and(|done| done.changed) {
+        let answer = self.execute_command(now, command, &mut effects);
+        if answer.as_ref().is_ok_and(|outcome| outcome.changed) {
             self.dispatch(now, &mut effects);
         }
         (answer, effects)
     }
 
-    fn try_to(
+    fn execute_command(
         &mut self,
         now: Millis,
-        action: &Action,
+        command: &Command,
         effects: &mut Vec<Effect>,
-    ) -> Result<Done, NotActed> {
-        match action {
-            Action::CancelRequest(id) => {
-                let job = self.open.job(*id).ok_or(NotActed::NotUnfinished)?;
+    ) -> Result<CommandOutcome, Rejection> {
+        match command {
+            Command::CancelRequest(id) => {
+                let job = self.open.job(*id).ok_or(Rejection::NotOpen)?;
                 self.end_request(now, *id, RequestState::Cancelled, effects);
-                Ok(Done::changed(if self.jobs.contains_key(&job) {
+                Ok(CommandOutcome::changed(if self.jobs.contains_key(&job) {
                     "the request is cancelled; its job goes on for the others that wait for it"
                 } else {
                     "the request is cancelled, and with it its job"
                 }))
             }
-            Action::CancelJob(id) => {
-                let live = self.jobs.get(id).ok_or(NotActed::NotUnfinished)?;
+            Command::CancelJob(id) => {
+                let live = self.jobs.get(id).ok_or(Rejection::NotOpen)?;
                 let requests = live.requests.len();
                 self.end_job(now, *id, End::Cancelled, effects);
-                Ok(Done::changed(format!("the job is cancelled, with {}", counted(requests))))
+                Ok(CommandOutcome::changed(format!(
+                    "the job is cancelled, with {}",
+                    counted(requests)
+                )))
             }
-            Action::Requeue(id) => self.requeue(now, *id, effects),
-            Action::Prioritise(id, priority) => {
-                let live = self.jobs.get(id).ok_or(NotActed::NotUnfinished)?;
+            Command::Requeue(id) => self.requeue(now, *id, effects),
+            Command::Prioritise(id, priority) => {
+                let live = self.jobs.get(id).ok_or(Rejection::NotOpen)?;
                 if live.record.priority == Some(*priority) {
-                    return Ok(Done::unchanged(format!("its priority is {priority} already")));
+                    return Ok(CommandOutcome::unchanged(format!(
+                        "its priority is {priority} already"
+                    )));
                 }
                 self.update(now, *id, effects, |record| record.priority = Some(*priority));
                 if self.queue.contains(*id) {
                     self.enqueue(*id);
                 }
-                Ok(Done::changed(format!("its priority is {priority}")))
+                Ok(CommandOutcome::changed(format!("its priority is {priority}")))
             }
-            Action::Pause(reason) => Ok(self.pause(now, reason, effects)),
-            Action::Resume => {
+            Command::Pause(reason) => Ok(self.pause(now, reason, effects)),
+            Command::Resume => {
                 if self.paused.take().is_none() {
-                    return Ok(Done::unchanged("dispatch is not paused"));
+                    return Ok(CommandOutcome::unchanged("dispatch is not paused"));
                 }
                 let change = Change::Unset(SettingKind::Paused, String::new());
                 effects.push(Effect::Save(change));
-                Ok(Done::changed("dispatch goes on"))
+                Ok(CommandOutcome::changed("dispatch goes on"))
             }
         }
     }
 
-    fn pause(&mut self, now: Millis, reason: &str, effects: &mut Vec<Effect>) -> Done {
+    fn pause(&mut self, now: Millis, reason: &str, effects: &mut Vec<Effect>) -> CommandOutcome {
         if self.paused.as_ref().is_some_and(|paused| paused.reason == reason) {
-            return Done::unchanged("dispatch is paused already");
+            return CommandOutcome::unchanged("dispatch is paused already");
         }
         let since = self.paused.as_ref().map_or(now, |paused| paused.since);
         let reason = reason.to_owned();
@@ -101,7 +110,7 @@ impl ProofsCore {
         let subject = String::new();
         let setting = Setting { kind: SettingKind::Paused, subject, reason, since };
         effects.push(Effect::Save(Change::Set(setting)));
-        Done::changed(
+        CommandOutcome::changed(
             "dispatch is paused; what is being proved goes on, requests are still accepted",
         )
     }
@@ -113,15 +122,15 @@ impl ProofsCore {
         now: Millis,
         job: JobId,
         effects: &mut Vec<Effect>,
-    ) -> Result<Done, NotActed> {
-        let live = self.jobs.get_mut(&job).ok_or(NotActed::NotUnfinished)?;
+    ) -> Result<CommandOutcome, Rejection> {
+        let live = self.jobs.get_mut(&job).ok_or(Rejection::NotOpen)?;
         let leases: Vec<LeaseId> = live.leases.iter().copied().collect();
         if leases.is_empty() {
             if live.not_before <= now {
-                return Ok(Done::unchanged("it waits already"));
+                return Ok(CommandOutcome::unchanged("it waits already"));
             }
             live.not_before = now;
-            return Ok(Done::changed("it rests no more and waits for its next attempt"));
+            return Ok(CommandOutcome::changed("it rests no more and waits for its next attempt"));
         }
         let held = || leases.iter().filter_map(|lease| self.leases.get(lease));
         if held().any(|held| held.checking) {
@@ -133,25 +142,25 @@ impl ProofsCore {
             self.stop_attempt(now, lease, "requeued by the operator", effects);
         }
         self.return_to_queue(now, job, None, effects);
-        Ok(Done::changed("it was taken away from its Contemplant and waits again"))
+        Ok(CommandOutcome::changed("it was taken away from its Contemplant and waits again"))
     }
 
     /// A job that was given up is made anew, as another job without its failed attempts, for requests
     /// of it that have not passed their deadline. If the same content is being proved already, they
     /// join that job.
-    pub fn make_anew(
+    pub fn recreate(
         &mut self,
         now: Millis,
-        given_up: JobRecord,
+        failed: JobRecord,
         requests: Vec<RequestRecord>,
-    ) -> (Done, Vec<Effect>) {
+    ) -> (CommandOutcome, Vec<Effect>) {
         let mut effects = Vec::new();
-        let job = self.by_key.get(&given_up.key).copied().unwrap_or_else(|| {
+        let job = self.by_key.get(&failed.key).copied().unwrap_or_else(|| {
             let id = JobId(self.ids.draw());
-            let program = (given_up.program, given_up.program_blob);
-            let stdin = (given_up.stdin, given_up.stdin_blob);
-            let (key, priority) = (given_up.key, given_up.priority);
-            let record = JobRecord::queued(id, key, given_up.spec, program, stdin, now);
+            let program = (failed.program, failed.program_blob);
+            let stdin = (failed.stdin, failed.stdin_blob);
+            let (key, priority) = (failed.key, failed.priority);
+            let record = JobRecord::queued(id, key, failed.spec, program, stdin, now);
             let record = JobRecord { priority, ..record };
             effects.push(Effect::Save(Change::Job(record.clone())));
             self.by_key.insert(record.key, id);
@@ -161,8 +170,8 @@ impl ProofsCore {
         let count = counted(requests.len());
         self.reopen_requests(now, job, requests, &mut effects);
         self.dispatch(now, &mut effects);
-        let done = Done::changed(format!("it is made anew as job {job}, for {count}"));
-        (Done { job: Some(job), ..done }, effects)
+        let outcome = CommandOutcome::changed(format!("it is made anew as job {job}, for {count}"));
+        (CommandOutcome { job: Some(job), ..outcome }, effects)
     }
 
     /// What a clearing of the queue would cancel.

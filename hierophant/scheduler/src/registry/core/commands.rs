@@ -5,7 +5,9 @@
 
 use std::net::IpAddr;
 
-use hierophant_model::operate::{Blocked, Done, NotDone, Subject, WorkerAction, because};
+use hierophant_model::operate::{
+    Blocked, CommandError, CommandOutcome, Subject, WorkerCommand, with_reason,
+};
 use hierophant_model::records::{Change, Millis, Setting, SettingKind};
 use network_lib::ids::WorkerId;
 
@@ -23,7 +25,7 @@ pub(super) struct Mark {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decision {
     /// The answer, once all is done.
-    pub done: Done,
+    pub outcome: CommandOutcome,
     /// What to store first.
     pub save: Option<Change>,
     /// Whose connections to close, and with which words.
@@ -33,8 +35,8 @@ pub struct Decision {
 }
 
 impl Decision {
-    const fn only(done: Done) -> Self {
-        Self { done, save: None, dropped: Vec::new(), drained: None }
+    const fn only(outcome: CommandOutcome) -> Self {
+        Self { outcome, save: None, dropped: Vec::new(), drained: None }
     }
 }
 
@@ -59,37 +61,37 @@ impl RegistryCore {
     ///
     /// # Errors
     ///
-    /// [`NotDone`] if it cannot be done.
-    pub fn decide(&self, now: Millis, action: &WorkerAction) -> Result<Decision, NotDone> {
-        match action {
-            WorkerAction::Drain(id, reason) => self.drain(now, *id, reason),
-            WorkerAction::Undrain(id) => self.undrain(*id),
-            WorkerAction::Drop(id, reason) => {
+    /// [`CommandError`] if it cannot be done.
+    pub fn decide(&self, now: Millis, command: &WorkerCommand) -> Result<Decision, CommandError> {
+        match command {
+            WorkerCommand::Drain(id, reason) => self.drain(now, *id, reason),
+            WorkerCommand::Undrain(id) => self.undrain(*id),
+            WorkerCommand::Drop(id, reason) => {
                 let known = self.workers.get(id).ok_or_else(not_connected)?;
-                let words = because("dropped by the operator", reason);
-                let done = Done::changed(format!(
+                let words = with_reason("dropped by the operator", reason);
+                let outcome = CommandOutcome::changed(format!(
                     "{} is dropped, and what it worked on waits again",
                     known.name
                 ));
                 let dropped = vec![(*id, known.session, words)];
-                Ok(Decision { dropped, ..Decision::only(done) })
+                Ok(Decision { dropped, ..Decision::only(outcome) })
             }
-            WorkerAction::Block(subject, reason) => Ok(self.block(now, *subject, reason)),
-            WorkerAction::Unblock(subject) => self.unblock(*subject),
+            WorkerCommand::Block(subject, reason) => Ok(self.block(now, *subject, reason)),
+            WorkerCommand::Unblock(subject) => self.unblock(*subject),
         }
     }
 
     /// Takes note of an action that was decided and is stored.
-    pub fn done(&mut self, now: Millis, action: &WorkerAction) {
+    pub fn apply(&mut self, now: Millis, command: &WorkerCommand) {
         let mark = |reason: &String| Mark { reason: reason.clone(), since: now };
-        match action {
-            WorkerAction::Drain(id, reason) => self.set_drained(*id, Some(mark(reason))),
-            WorkerAction::Undrain(id) => self.set_drained(*id, None),
-            WorkerAction::Block(subject, reason) => {
+        match command {
+            WorkerCommand::Drain(id, reason) => self.set_drained(*id, Some(mark(reason))),
+            WorkerCommand::Undrain(id) => self.set_drained(*id, None),
+            WorkerCommand::Block(subject, reason) => {
                 self.blocked.insert(*subject, mark(reason));
             }
-            WorkerAction::Unblock(subject) => drop(self.blocked.remove(subject)),
-            WorkerAction::Drop(..) => {}
+            WorkerCommand::Unblock(subject) => drop(self.blocked.remove(subject)),
+            WorkerCommand::Drop(..) => {}
         }
     }
 
@@ -119,44 +121,50 @@ impl RegistryCore {
         by_id.or_else(|| self.blocked.get(&Subject::address(ip)))
     }
 
-    fn drain(&self, now: Millis, id: WorkerId, reason: &str) -> Result<Decision, NotDone> {
+    fn drain(&self, now: Millis, id: WorkerId, reason: &str) -> Result<Decision, CommandError> {
         let known = self.workers.get(&id).ok_or_else(not_connected)?;
         let name = &known.name;
         if known.draining {
-            return Ok(Decision::only(Done::unchanged(format!("{name} is leaving already"))));
+            return Ok(Decision::only(CommandOutcome::unchanged(format!(
+                "{name} is leaving already"
+            ))));
         }
         if known.drained.as_deref() == Some(reason) {
-            return Ok(Decision::only(Done::unchanged(format!("{name} is drained already"))));
+            return Ok(Decision::only(CommandOutcome::unchanged(format!(
+                "{name} is drained already"
+            ))));
         }
         let (kind, subject, reason) = (SettingKind::Drained, id.to_string(), reason.to_owned());
         let drained = Some((id, known.session, Some(reason.clone())));
         let save = Some(Change::Set(Setting { kind, subject, reason, since: now }));
-        let done =
-            Done::changed(format!("{name} takes no more jobs, finishes what it holds and leaves"));
-        Ok(Decision { save, drained, ..Decision::only(done) })
+        let outcome = CommandOutcome::changed(format!(
+            "{name} takes no more jobs, finishes what it holds and leaves"
+        ));
+        Ok(Decision { save, drained, ..Decision::only(outcome) })
     }
 
-    fn undrain(&self, id: WorkerId) -> Result<Decision, NotDone> {
+    fn undrain(&self, id: WorkerId) -> Result<Decision, CommandError> {
         let save = Some(Change::Unset(SettingKind::Drained, id.to_string()));
         let Some(known) = self.workers.get(&id) else {
             if self.drained.contains_key(&id) {
-                let done = Done::changed("it is not connected; it may take jobs when it comes");
-                return Ok(Decision { save, ..Decision::only(done) });
+                let outcome =
+                    CommandOutcome::changed("it is not connected; it may take jobs when it comes");
+                return Ok(Decision { save, ..Decision::only(outcome) });
             }
             return Err(not_connected());
         };
         let name = &known.name;
         if known.draining {
-            return Err(NotDone::Conflict(format!(
+            return Err(CommandError::Conflict(format!(
                 "{name} is leaving already; start it again when it has left"
             )));
         }
         if known.drained.is_none() {
-            return Ok(Decision::only(Done::unchanged(format!("{name} is not drained"))));
+            return Ok(Decision::only(CommandOutcome::unchanged(format!("{name} is not drained"))));
         }
-        let done = Done::changed(format!("{name} takes jobs again"));
+        let outcome = CommandOutcome::changed(format!("{name} takes jobs again"));
         let drained = Some((id, known.session, None));
-        Ok(Decision { save, drained, ..Decision::only(done) })
+        Ok(Decision { save, drained, ..Decision::only(outcome) })
     }
 
     fn block(&self, now: Millis, subject: Subject, reason: &str) -> Decision {
@@ -164,36 +172,38 @@ impl RegistryCore {
             Subject::Worker(id) => known.worker == id,
             Subject::Address(_) => Subject::address(known.ip) == subject,
         });
-        let words = because("blocked by the operator", reason);
+        let words = with_reason("blocked by the operator", reason);
         let dropped: Vec<_> =
             meant.map(|known| (known.worker, known.session, words.clone())).collect();
         let same = self.blocked.get(&subject).is_some_and(|mark| mark.reason == reason);
         if same && dropped.is_empty() {
-            return Decision::only(Done::unchanged(format!("{subject} is blocked already")));
+            return Decision::only(CommandOutcome::unchanged(format!(
+                "{subject} is blocked already"
+            )));
         }
-        let done = Done::changed(format!(
+        let outcome = CommandOutcome::changed(format!(
             "{subject} is blocked; {} of the connected Contemplants dropped",
             dropped.len()
         ));
         let (kind, text, reason) = (SettingKind::Blocked, subject.to_string(), reason.to_owned());
         let save = Some(Change::Set(Setting { kind, subject: text, reason, since: now }));
-        Decision { save, dropped, ..Decision::only(done) }
+        Decision { save, dropped, ..Decision::only(outcome) }
     }
 
-    fn unblock(&self, subject: Subject) -> Result<Decision, NotDone> {
+    fn unblock(&self, subject: Subject) -> Result<Decision, CommandError> {
         let text = subject.to_string();
         if self.rules.blocked.contains(&text) {
-            return Err(NotDone::Conflict(format!(
+            return Err(CommandError::Conflict(format!(
                 "{text} is in `worker_registry.blocked` of hierophant.toml; take it out there and \
                  restart Hierophant"
             )));
         }
         if !self.blocked.contains_key(&subject) {
-            return Ok(Decision::only(Done::unchanged(format!("{text} is not blocked"))));
+            return Ok(Decision::only(CommandOutcome::unchanged(format!("{text} is not blocked"))));
         }
-        let done = Done::changed(format!("{text} is not blocked any more"));
+        let outcome = CommandOutcome::changed(format!("{text} is not blocked any more"));
         let save = Some(Change::Unset(SettingKind::Blocked, text));
-        Ok(Decision { save, ..Decision::only(done) })
+        Ok(Decision { save, ..Decision::only(outcome) })
     }
 
     fn set_drained(&mut self, id: WorkerId, mark: Option<Mark>) {
@@ -207,8 +217,8 @@ impl RegistryCore {
     }
 }
 
-fn not_connected() -> NotDone {
-    NotDone::NotFound(
+fn not_connected() -> CommandError {
+    CommandError::NotFound(
         "no such Contemplant is connected; /api/v1/workers lists their ids".to_owned(),
     )
 }
@@ -232,9 +242,9 @@ mod tests {
     }
 
     /// Decides and does; returns what was decided.
-    fn act(core: &mut RegistryCore, action: &WorkerAction) -> Decision {
-        let decision = core.decide(Millis(5), action).expect("can be done");
-        core.done(Millis(5), action);
+    fn act(core: &mut RegistryCore, command: &WorkerCommand) -> Decision {
+        let decision = core.decide(Millis(5), command).expect("can be executed");
+        core.apply(Millis(5), command);
         decision
     }
 
@@ -250,19 +260,19 @@ mod tests {
     #[test]
     fn a_drained_worker_stays_drained_over_a_restart_until_it_has_left() {
         let mut core = core();
-        let drain = WorkerAction::Drain(ID, "kernel".into());
+        let drain = WorkerCommand::Drain(ID, "kernel".into());
         let decision = act(&mut core, &drain);
         assert_eq!(decision.drained, Some((ID, SessionId(1), Some("kernel".into()))));
         assert_eq!(core.workers()[0].state(), WorkerState::Draining);
-        assert!(!core.decide(Millis(6), &drain).expect("fine").done.changed, "twice is once");
+        assert!(!core.decide(Millis(6), &drain).expect("fine").outcome.changed, "twice is once");
 
         let mut next = RegistryCore::new(rules());
         next.remember(&settings(&[decision.save]));
         let session = next.admit(Millis(0), &hello(1), HERE, here()).expect("admitted").session;
         assert_eq!(next.drained(ID).as_deref(), Some("kernel"));
         next.draining(ID, session);
-        let undrain = next.decide(Millis(5), &WorkerAction::Undrain(ID));
-        assert!(matches!(undrain, Err(NotDone::Conflict(words)) if words.contains("leaving")));
+        let undrain = next.decide(Millis(5), &WorkerCommand::Undrain(ID));
+        assert!(matches!(undrain, Err(CommandError::Conflict(words)) if words.contains("leaving")));
         assert!(next.lost(Millis(6), ID, session, "left") && next.drained_out(ID));
         next.admit(Millis(7), &hello(1), HERE, here()).expect("admitted");
         assert_eq!(next.drained(ID), None);
@@ -271,25 +281,25 @@ mod tests {
     #[test]
     fn an_undrained_worker_is_as_it_was() {
         let mut core = core();
-        act(&mut core, &WorkerAction::Drain(ID, String::new()));
-        let decision = act(&mut core, &WorkerAction::Undrain(ID));
+        act(&mut core, &WorkerCommand::Drain(ID, String::new()));
+        let decision = act(&mut core, &WorkerCommand::Undrain(ID));
         assert_eq!(decision.drained, Some((ID, SessionId(1), None)));
         assert_eq!(core.workers()[0].state(), WorkerState::Ready);
-        assert!(!act(&mut core, &WorkerAction::Undrain(ID)).done.changed);
+        assert!(!act(&mut core, &WorkerCommand::Undrain(ID)).outcome.changed);
     }
 
     #[test]
     fn who_is_blocked_is_dropped_and_turned_away_until_unblocked() {
         for subject in [Subject::Worker(ID), Subject::address(HERE)] {
             let mut core = core();
-            let block = WorkerAction::Block(subject, "lies".into());
+            let block = WorkerCommand::Block(subject, "lies".into());
             let decision = act(&mut core, &block);
             assert_eq!(
                 decision.dropped,
                 [(ID, SessionId(1), "blocked by the operator: lies".to_owned())]
             );
             assert!(core.lost(Millis(5), ID, SessionId(1), "blocked"));
-            assert!(!core.decide(Millis(6), &block).expect("fine").done.changed);
+            assert!(!core.decide(Millis(6), &block).expect("fine").outcome.changed);
 
             let mut next = RegistryCore::new(rules());
             next.remember(&settings(&[decision.save]));
@@ -297,9 +307,9 @@ mod tests {
             assert_eq!(refusal.code, RefusalCode::Blocked);
             assert_eq!(refusal.message, "blocked by the operator: lies");
             assert_eq!(next.blocked()[0].subject, subject.to_string());
-            assert!(act(&mut next, &WorkerAction::Unblock(subject)).done.changed);
+            assert!(act(&mut next, &WorkerCommand::Unblock(subject)).outcome.changed);
             next.admit(Millis(0), &hello(1), HERE, here()).expect("admitted");
-            assert!(!act(&mut next, &WorkerAction::Unblock(subject)).done.changed);
+            assert!(!act(&mut next, &WorkerCommand::Unblock(subject)).outcome.changed);
         }
     }
 
@@ -307,9 +317,11 @@ mod tests {
     fn what_the_configuration_blocks_only_the_configuration_unblocks() {
         let blocked = vec![THERE.to_string()];
         let core = RegistryCore::new(Rules { blocked, ..rules() });
-        let unblock = WorkerAction::Unblock(Subject::address(THERE));
+        let unblock = WorkerCommand::Unblock(Subject::address(THERE));
         let refused = core.decide(Millis(0), &unblock).expect_err("refused");
-        assert!(matches!(refused, NotDone::Conflict(words) if words.contains("hierophant.toml")));
+        assert!(
+            matches!(refused, CommandError::Conflict(words) if words.contains("hierophant.toml"))
+        );
         assert_eq!(core.blocked()[0].since, None);
     }
 
@@ -317,14 +329,14 @@ mod tests {
     fn who_is_not_there_can_be_blocked_but_neither_dropped_nor_drained() {
         let core = core();
         let nobody = WorkerId([9; 16]);
-        for action in [
-            WorkerAction::Drain(nobody, String::new()),
-            WorkerAction::Undrain(nobody),
-            WorkerAction::Drop(nobody, String::new()),
+        for command in [
+            WorkerCommand::Drain(nobody, String::new()),
+            WorkerCommand::Undrain(nobody),
+            WorkerCommand::Drop(nobody, String::new()),
         ] {
-            assert!(matches!(core.decide(Millis(0), &action), Err(NotDone::NotFound(_))));
+            assert!(matches!(core.decide(Millis(0), &command), Err(CommandError::NotFound(_))));
         }
-        let block = WorkerAction::Block(Subject::Worker(nobody), String::new());
-        assert!(core.decide(Millis(0), &block).expect("fine").done.changed);
+        let block = WorkerCommand::Block(Subject::Worker(nobody), String::new());
+        assert!(core.decide(Millis(0), &block).expect("fine").outcome.changed);
     }
 }
