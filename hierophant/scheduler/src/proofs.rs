@@ -10,4 +10,4 @@ mod request;
 mod views;
 
 pub use request::{CancelError, NewRequest, SubmitError};
-pub use views::{Arrival, LeaseAccess, Overview, RunningProof, Waiting, Why, WorkerWork};
+pub use views::{LeaseAccess, Overview, QueuedJob, RunningProof, Why, WorkerJoined, WorkerWork};

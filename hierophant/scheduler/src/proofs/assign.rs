@@ -44,7 +44,7 @@ pub fn choose(spec: &JobSpec, failures: &FailureHistory, fleet: Fleet<'_>) -> Op
     let able = fleet.workers.iter().filter(|(_, worker)| worker.takes_jobs() && worker.fits(spec));
     let able: Vec<_> =
         able.map(|(id, worker)| (id, worker, failures.oom.fit(*id, worker))).collect();
-    let best = able.iter().map(|(_, _, fit)| *fit).max().filter(|room| *fit > MemoryFit::Less)?;
+    let best = able.iter().map(|(_, _, fit)| *fit).max().filter(|fit| *fit > MemoryFit::Less)?;
     let fitting: Vec<_> = able.into_iter().filter(|(_, _, fit)| *fit == best).collect();
     let distance = |id: &WorkerId| match () {
         () if !failures.workers.contains(id) => 0_u8,

@@ -23,7 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use alloy_primitives::Address;
 use hierophant_model::clients::Clients;
-use hierophant_model::operate::Paused;
+use hierophant_model::commands::Paused;
 use hierophant_model::records::{
     AttemptRecord, Change, Claim, JobRecord, JobState, Millis, Priority, RequestRecord,
 };

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use hierophant_model::operate::Paused;
+use hierophant_model::commands::Paused;
 use hierophant_model::records::{JobRecord, Millis, RequestRecord};
 use network_lib::handshake::{Backend, Capabilities, Welcome};
 use network_lib::ids::{ArtifactId, JobId, LeaseId, RequestId, VkHash, WorkerId};

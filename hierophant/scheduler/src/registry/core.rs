@@ -5,7 +5,7 @@ mod commands;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 
-use hierophant_model::operate::{Subject, with_reason};
+use hierophant_model::commands::{Subject, with_reason};
 use hierophant_model::records::Millis;
 use hierophant_model::sanitize::{MOST_GPUS, name};
 use network_lib::handshake::{Backend, GpuLoad, Hello, ProtocolRange, Refusal, RefusalCode};

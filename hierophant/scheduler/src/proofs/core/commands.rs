@@ -1,7 +1,7 @@
 //! What operators do to requests, jobs and dispatch.
 
 use alloy_primitives::Address;
-use hierophant_model::operate::{ClearFilter, Cleared, Command, CommandOutcome, Paused};
+use hierophant_model::commands::{ClearFilter, Cleared, Command, CommandOutcome, Paused};
 use hierophant_model::records::{
     Change, JobRecord, Millis, RequestRecord, RequestState, Setting, SettingKind,
 };

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hierophant_model::operate::Paused;
+use hierophant_model::commands::Paused;
 use hierophant_model::records::{
     AttemptOutcome, AttemptRecord, JobRecord, Millis, Setting, SettingKind, UnfinishedJob,
 };

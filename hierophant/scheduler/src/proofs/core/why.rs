@@ -1,6 +1,6 @@
 //! Why a job has no proof yet, in words.
 
-use hierophant_model::operate::with_reason;
+use hierophant_model::commands::with_reason;
 use hierophant_model::records::{JobState, Millis};
 use network_lib::ids::{JobId, WorkerId};
 use network_lib::job::JobSpec;

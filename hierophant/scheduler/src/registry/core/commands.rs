@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 
-use hierophant_model::operate::{
+use hierophant_model::commands::{
     Blocked, CommandError, CommandOutcome, Subject, WorkerCommand, with_reason,
 };
 use hierophant_model::records::{Change, Millis, Setting, SettingKind};

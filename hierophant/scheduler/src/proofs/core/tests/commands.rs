@@ -1,7 +1,7 @@
 //! What operators do, in every state of what they do it to.
 
 use arbtest::arbtest;
-use hierophant_model::operate::{ClearFilter, Command, CommandOutcome};
+use hierophant_model::commands::{ClearFilter, Command, CommandOutcome};
 use hierophant_model::records::Priority;
 
 use super::memory::Memory;

@@ -11,7 +11,7 @@ const GIB: u64 = 1 << 30;
 /// A worker with one GPU for each of these sizes in GiB, and so many GiB of main memory.
 fn gpu_worker(core: &mut ProofsCore, n: u8, main: u64, gpus: &[u64]) -> Vec<Effect> {
     let gpu = |gib: &u64| Gpu { model: "L4".into(), memory_bytes: gib * GIB, driver: None };
-    let mut arrival = arrival(n, n.into(), &[]);
+    let mut joined = arrival(n, n.into(), &[]);
     joined.name = format!("worker {n}");
     joined.capabilities = Capabilities {
         backend: Backend::Cuda,

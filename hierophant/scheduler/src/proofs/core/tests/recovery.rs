@@ -13,7 +13,7 @@ fn leased() -> (ProofsCore, Memory, LeaseId) {
     (core, memory, lease)
 }
 
-fn record_report() -> (ProofsCore, Memory, LeaseId) {
+fn begun() -> (ProofsCore, Memory, LeaseId) {
     let (mut core, mut memory, lease) = leased();
     memory.save(&core.progressed(START, worker(1), lease, Progress::phase(Phase::Proving)));
     memory.save(&core.executed(START, worker(1), lease, execution()));

@@ -48,7 +48,7 @@ fn reconnecting_has_four_right_answers() {
     let effects = idle.worker_joined(START, arrival(1, 3, &[unknown]));
     assert_eq!(resumed(&effects), Some(vec![]));
     assert_eq!(given_out(&submit(&mut idle, 1, 1)), None);
-    assert!(given_out(&idle.held(START, worker(1), SessionId(3), &[])).is_some());
+    assert!(given_out(&idle.held_leases(START, worker(1), SessionId(3), &[])).is_some());
     // With an attempt whose job has ended.
     let (mut ended, lease) = given();
     ended.cancel(START, RequestId([1; 32]), ALICE).0.expect("cancelled");
