@@ -10,4 +10,4 @@ pub mod message;
 pub mod session;
 
 pub use handle::RegistryHandle;
-pub use message::{KeyHolder, Seat};
+pub use message::{Admitted, KeyHolder};

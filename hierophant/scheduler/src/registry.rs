@@ -5,4 +5,4 @@ mod credential;
 mod views;
 
 pub use credential::Credential;
-pub use views::{DeadWorker, KnownWorker, WorkerState};
+pub use views::{KnownWorker, RemovedWorker, WorkerState};

@@ -228,9 +228,9 @@ impl Actor for ProofsActor {
                 state.sessions.remove(worker, session);
                 (core.worker_away(now, worker, session), None)
             }
-            ProofsMsg::WorkerLost(worker, session, reason) => {
+            ProofsMsg::WorkerRemoved(worker, session, reason) => {
                 state.sessions.remove(worker, session);
-                (core.worker_lost(now, worker, session, &reason), None)
+                (core.worker_removed(now, worker, session, &reason), None)
             }
             ProofsMsg::HeldLeases(worker, session, held) => {
                 (core.held_leases(now, worker, session, &held), None)

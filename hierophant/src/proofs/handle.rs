@@ -112,8 +112,8 @@ impl ProofsHandle {
     }
 
     /// A worker is gone.
-    pub fn worker_lost(&self, worker: WorkerId, session: SessionId, reason: String) {
-        tell(&self.0, ProofsMsg::WorkerLost(worker, session, reason));
+    pub fn worker_removed(&self, worker: WorkerId, session: SessionId, reason: String) {
+        tell(&self.0, ProofsMsg::WorkerRemoved(worker, session, reason));
     }
 
     /// The attempts that a worker says it holds.

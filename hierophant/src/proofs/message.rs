@@ -43,7 +43,7 @@ pub enum ProofsMsg {
     /// `registry`: a worker's connection broke; it may come back.
     WorkerAway(WorkerId, SessionId),
     /// `registry`: a worker is gone.
-    WorkerLost(WorkerId, SessionId, String),
+    WorkerRemoved(WorkerId, SessionId, String),
     /// Session: the attempts that a worker says it holds.
     HeldLeases(WorkerId, SessionId, Vec<LeaseId>),
     /// Session: an attempt has gone on.
@@ -95,7 +95,7 @@ impl ProofsMsg {
             Self::CapabilitiesChanged(worker, ..)
             | Self::WorkerDraining(worker, _)
             | Self::WorkerAway(worker, _)
-            | Self::WorkerLost(worker, ..)
+            | Self::WorkerRemoved(worker, ..)
             | Self::WorkerDrained(worker, ..)
             | Self::Progressed(worker, ..) => Some(*worker),
             _ => None,

@@ -23,7 +23,7 @@ use tokio::sync::broadcast::error::RecvError;
 use super::credential::{authorize, revoked};
 use super::handle::RegistryHandle;
 use super::keys::Keys;
-use super::message::{KeyHolder, RegistryMsg, Seat};
+use super::message::{Admitted, KeyHolder, RegistryMsg};
 use crate::ask::reply;
 use crate::clock::Clock;
 use crate::events::Events;
@@ -103,7 +103,7 @@ impl Actor for RegistryActor {
         myself.send_interval(SWEEP_INTERVAL, || RegistryMsg::Sweep);
         listen(&arguments.tokens, myself);
         let mut core = RegistryCore::new(arguments.rules);
-        core.remember(&arguments.store.settings().await?);
+        core.restore(&arguments.store.settings().await?);
         Ok(RegistryState {
             core,
             keys: Keys::default(),
@@ -157,11 +157,11 @@ impl Actor for RegistryActor {
                 let holder = |worker| KeyHolder { worker, token: state.core.token(worker) };
                 reply(port, worker.map(holder));
             }
-            RegistryMsg::TokensRevoked => state.turn_out(now).await,
+            RegistryMsg::TokensRevoked => state.remove_revoked(now).await,
             RegistryMsg::Command(command, port) => reply(port, state.command(now, &command).await),
             RegistryMsg::Blocked(port) => reply(port, state.core.blocked()),
             RegistryMsg::Workers(port) => reply(port, state.core.workers()),
-            RegistryMsg::DeadWorkers(port) => reply(port, state.core.dead()),
+            RegistryMsg::RemovedWorkers(port) => reply(port, state.core.removed_workers()),
             RegistryMsg::CloseAll(port) => {
                 for session in state.sessions.values() {
                     session.close(CloseReason::Stopping);
@@ -169,11 +169,11 @@ impl Actor for RegistryActor {
                 reply(port, ());
             }
             RegistryMsg::Sweep => {
-                for (worker, session, reason) in state.core.silent(now) {
+                for (worker, session, reason) in state.core.expired(now) {
                     if let Some(handle) = state.sessions.get(&session) {
                         handle.close(CloseReason::Silent);
                     }
-                    state.lost(now, worker, session, &reason).await;
+                    state.remove(now, worker, session, &reason).await;
                 }
             }
         }
@@ -197,7 +197,7 @@ impl RegistryState {
         mut hello: Hello,
         ip: IpAddr,
         handle: SessionHandle,
-    ) -> Result<Result<Seat, Refusal>, ActorProcessingErr> {
+    ) -> Result<Result<Admitted, Refusal>, ActorProcessingErr> {
         tidy(&mut hello.capabilities);
         let secret = hello.token.as_ref().map(Secret::reveal);
         let shared = self.shared_token.as_ref().map(Secret::reveal);
@@ -239,7 +239,7 @@ impl RegistryState {
             welcome,
         };
         self.proofs.worker_joined(joined, handle);
-        Ok(Ok(Seat { worker, session }))
+        Ok(Ok(Admitted { worker, session }))
     }
 
     async fn session_ended(
@@ -252,12 +252,12 @@ impl RegistryState {
         self.sessions.remove(&session);
         match end {
             SessionEnd::Stopping => {}
-            SessionEnd::Closed(reason) => self.lost(now, worker, session, &reason).await,
+            SessionEnd::Closed(reason) => self.remove(now, worker, session, &reason).await,
             SessionEnd::Left(reason) if self.core.is_draining(worker, session) => {
-                self.lost(now, worker, session, &reason).await;
+                self.remove(now, worker, session, &reason).await;
             }
             SessionEnd::Left(reason) | SessionEnd::Disconnected(reason) => {
-                if self.core.cut(worker, session, &reason) {
+                if self.core.disconnected(worker, session, &reason) {
                     tracing::info!(worker_id = %worker, reason, "Contemplant is away");
                     self.proofs.worker_away(worker, session);
                 }
@@ -285,15 +285,15 @@ impl RegistryState {
             if let Some(handle) = self.sessions.get(&session) {
                 handle.close(CloseReason::Dropped(reason.clone()));
             }
-            self.lost(now, worker, session, &reason).await;
+            self.remove(now, worker, session, &reason).await;
         }
         Ok(decision.outcome)
     }
 
     /// Cuts the workers whose tokens were revoked; what they work on waits again, and nobody is blamed.
-    async fn turn_out(&mut self, now: Millis) {
+    async fn remove_revoked(&mut self, now: Millis) {
         let tokens = self.tokens.clone();
-        for (worker, session, name) in self.core.admitted_by_invalid(|id| tokens.is_valid(id)) {
+        for (worker, session, name) in self.core.with_invalid_token(|id| tokens.is_valid(id)) {
             let message = revoked(&name);
             if let Some(handle) = self.sessions.get(&session) {
                 handle.send(ToWorker::Refused(Refusal {
@@ -303,13 +303,13 @@ impl RegistryState {
                 }));
                 handle.close(CloseReason::Dropped(message.clone()));
             }
-            self.lost(now, worker, session, &message).await;
+            self.remove(now, worker, session, &message).await;
         }
     }
 
     /// A worker that was leaving is gone: if it was drained, it may take jobs the next time it comes.
-    async fn drained_out(&mut self, worker: WorkerId) {
-        if self.core.drained_out(worker) {
+    async fn clear_drained(&mut self, worker: WorkerId) {
+        if self.core.clear_drained(worker) {
             let change = Change::Unset(SettingKind::Drained, worker.to_string());
             // If it is not stored, the worker is drained again after a restart, as the lists then say.
             let _ = self.save(change).await;
@@ -322,17 +322,17 @@ impl RegistryState {
         })
     }
 
-    async fn lost(&mut self, now: Millis, worker: WorkerId, session: SessionId, reason: &str) {
+    async fn remove(&mut self, now: Millis, worker: WorkerId, session: SessionId, reason: &str) {
         let leaving = self.core.is_draining(worker, session);
         let name = self.core.name(worker).unwrap_or_default().to_owned();
-        if !self.core.lost(now, worker, session, reason) {
+        if !self.core.remove(now, worker, session, reason) {
             return;
         }
         self.keys.withdraw(worker);
         tracing::info!(worker_id = %worker, name, reason, "Contemplant left");
-        self.proofs.worker_lost(worker, session, reason.to_owned());
+        self.proofs.worker_removed(worker, session, reason.to_owned());
         if leaving {
-            self.drained_out(worker).await;
+            self.clear_drained(worker).await;
         }
     }
 }

@@ -4,13 +4,13 @@ use std::net::IpAddr;
 
 use hierophant_model::commands::{Blocked, CommandError, CommandOutcome, WorkerCommand};
 use hierophant_scheduler::SessionId;
-use hierophant_scheduler::registry::{DeadWorker, KnownWorker};
+use hierophant_scheduler::registry::{KnownWorker, RemovedWorker};
 use network_lib::handshake::{Capabilities, GpuLoad, Hello, Refusal};
 use network_lib::ids::WorkerId;
 use network_lib::secret::Secret;
 use ractor::ActorRef;
 
-use super::message::{KeyHolder, RegistryMsg, Seat};
+use super::message::{Admitted, KeyHolder, RegistryMsg};
 use crate::ask::{Unanswered, ask, tell};
 use crate::session::{SessionEnd, SessionHandle};
 
@@ -33,7 +33,7 @@ impl RegistryHandle {
         hello: Hello,
         ip: IpAddr,
         session: SessionHandle,
-    ) -> Result<Result<Seat, Refusal>, Unanswered> {
+    ) -> Result<Result<Admitted, Refusal>, Unanswered> {
         ask(&self.0, |reply| RegistryMsg::Admit(Box::new(hello), ip, session, reply)).await
     }
 
@@ -110,8 +110,8 @@ impl RegistryHandle {
     /// # Errors
     ///
     /// [`Unanswered`] when the actor hangs.
-    pub async fn dead_workers(&self) -> Result<Vec<DeadWorker>, Unanswered> {
-        ask(&self.0, RegistryMsg::DeadWorkers).await
+    pub async fn removed_workers(&self) -> Result<Vec<RemovedWorker>, Unanswered> {
+        ask(&self.0, RegistryMsg::RemovedWorkers).await
     }
 
     /// Closes every session.

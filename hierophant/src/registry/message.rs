@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use hierophant_model::commands::{Blocked, CommandError, CommandOutcome, WorkerCommand};
 use hierophant_scheduler::SessionId;
-use hierophant_scheduler::registry::{DeadWorker, KnownWorker};
+use hierophant_scheduler::registry::{KnownWorker, RemovedWorker};
 use network_lib::handshake::{Capabilities, GpuLoad, Hello, Refusal};
 use network_lib::ids::{TokenId, WorkerId};
 use network_lib::secret::Secret;
@@ -23,7 +23,7 @@ pub struct KeyHolder {
 
 /// The place of an admitted worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Seat {
+pub struct Admitted {
     /// The worker.
     pub worker: WorkerId,
     /// Number of its connection.
@@ -34,7 +34,7 @@ pub struct Seat {
 #[derive(Debug)]
 pub enum RegistryMsg {
     /// Admit a worker at this address, whose connection has this handle.
-    Admit(Box<Hello>, IpAddr, SessionHandle, RpcReplyPort<Result<Seat, Refusal>>),
+    Admit(Box<Hello>, IpAddr, SessionHandle, RpcReplyPort<Result<Admitted, Refusal>>),
     /// Session: something came from the worker.
     Heard(WorkerId, SessionId),
     /// Session: how busy the worker's GPUs are.
@@ -56,7 +56,7 @@ pub enum RegistryMsg {
     /// Who is connected.
     Workers(RpcReplyPort<Vec<KnownWorker>>),
     /// Who is gone, the latest first.
-    DeadWorkers(RpcReplyPort<Vec<DeadWorker>>),
+    RemovedWorkers(RpcReplyPort<Vec<RemovedWorker>>),
     /// Close every session, Hierophant is stopping.
     CloseAll(RpcReplyPort<()>),
     /// Time has passed.

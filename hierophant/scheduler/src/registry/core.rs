@@ -11,14 +11,14 @@ use hierophant_model::sanitize::{MOST_GPUS, name};
 use network_lib::handshake::{Backend, GpuLoad, Hello, ProtocolRange, Refusal, RefusalCode};
 use network_lib::ids::{TokenId, WorkerId};
 
-use super::{Credential, DeadWorker, KnownWorker};
+use super::{Credential, KnownWorker, RemovedWorker};
 use crate::SessionId;
 use commands::Mark;
 
 pub use commands::Decision;
 
 /// How many departed workers are remembered.
-const DEAD_REMEMBERED: usize = 1000;
+const MAX_REMOVED: usize = 1000;
 
 /// Rules for admission and liveness.
 #[derive(Debug, Clone)]
@@ -49,7 +49,7 @@ pub struct Admission {
 pub struct RegistryCore {
     rules: Rules,
     workers: BTreeMap<WorkerId, KnownWorker>,
-    dead: VecDeque<DeadWorker>,
+    removed: VecDeque<RemovedWorker>,
     next_session: SessionId,
     blocked: BTreeMap<Subject, Mark>,
     drained: BTreeMap<WorkerId, Mark>,
@@ -62,7 +62,7 @@ impl RegistryCore {
         Self {
             rules,
             workers: BTreeMap::new(),
-            dead: VecDeque::new(),
+            removed: VecDeque::new(),
             next_session: SessionId(1),
             blocked: BTreeMap::new(),
             drained: BTreeMap::new(),
@@ -106,7 +106,7 @@ impl RegistryCore {
             let message = "this Contemplant is in `worker_registry.blocked` of hierophant.toml";
             return Err(refuse(RefusalCode::Blocked, message.into()));
         }
-        if let Some(mark) = self.mark_of(hello.worker_id, ip) {
+        if let Some(mark) = self.block_of(hello.worker_id, ip) {
             let message = with_reason("blocked by the operator", &mark.reason);
             return Err(refuse(RefusalCode::Blocked, message));
         }
@@ -131,7 +131,7 @@ impl RegistryCore {
             return Err(refuse(RefusalCode::Full, message));
         }
         if let Some(session) = replaces {
-            self.lost(now, hello.worker_id, session, "replaced by a new connection");
+            self.remove(now, hello.worker_id, session, "replaced by a new connection");
         }
         let session = self.next_session;
         self.next_session.0 += 1;
@@ -146,7 +146,7 @@ impl RegistryCore {
             heard_at: now,
             draining: false,
             drained: self.drained.get(&hello.worker_id).map(|mark| mark.reason.clone()),
-            cut: None,
+            disconnected: None,
             gpus: Vec::new(),
         };
         self.workers.insert(hello.worker_id, worker);
@@ -195,16 +195,16 @@ impl RegistryCore {
 
     /// A worker's connection broke; it may come back until it was silent for too long. Returns whether
     /// it was there.
-    pub fn cut(&mut self, worker: WorkerId, session: SessionId, reason: &str) -> bool {
+    pub fn disconnected(&mut self, worker: WorkerId, session: SessionId, reason: &str) -> bool {
         let Some(known) = self.connected(worker, session) else { return false };
-        known.cut = Some(reason.to_owned());
+        known.disconnected = Some(reason.to_owned());
         // How busy they are is not known any more.
         known.gpus.clear();
         true
     }
 
     /// A worker is gone. Returns whether it was there.
-    pub fn lost(
+    pub fn remove(
         &mut self,
         now: Millis,
         worker: WorkerId,
@@ -214,19 +214,23 @@ impl RegistryCore {
         if !self.is_current(worker, session) {
             return false;
         }
-        if let Some(was) = self.workers.remove(&worker) {
-            self.dead.push_front(DeadWorker { was, died_at: now, reason: reason.to_owned() });
-            self.dead.truncate(DEAD_REMEMBERED);
+        if let Some(known) = self.workers.remove(&worker) {
+            self.removed.push_front(RemovedWorker {
+                worker: known,
+                removed_at: now,
+                reason: reason.to_owned(),
+            });
+            self.removed.truncate(MAX_REMOVED);
         }
         true
     }
 
     /// Workers that were silent for too long, each with what is to be said of it.
     #[must_use]
-    pub fn silent(&self, now: Millis) -> Vec<(WorkerId, SessionId, String)> {
-        let reason = |known: &KnownWorker| match &known.cut {
+    pub fn expired(&self, now: Millis) -> Vec<(WorkerId, SessionId, String)> {
+        let reason = |known: &KnownWorker| match &known.disconnected {
             None => "silent for too long".to_owned(),
-            Some(cut) => format!("{cut}; has not come back"),
+            Some(reason) => format!("{reason}; has not come back"),
         };
         self.workers
             .values()
@@ -237,7 +241,7 @@ impl RegistryCore {
 
     /// The workers whose tokens do not pass `is_valid` any more: id, connection, and the token's name.
     #[must_use]
-    pub fn admitted_by_invalid(
+    pub fn with_invalid_token(
         &self,
         is_valid: impl Fn(TokenId) -> bool,
     ) -> Vec<(WorkerId, SessionId, String)> {
@@ -259,7 +263,10 @@ impl RegistryCore {
     /// The current connection of a worker that is there.
     #[must_use]
     pub fn session(&self, worker: WorkerId) -> Option<SessionId> {
-        self.workers.get(&worker).filter(|known| known.cut.is_none()).map(|known| known.session)
+        self.workers
+            .get(&worker)
+            .filter(|known| known.disconnected.is_none())
+            .map(|known| known.session)
     }
 
     /// Whether a worker takes no more jobs.
@@ -282,8 +289,8 @@ impl RegistryCore {
 
     /// Who is gone, the latest first.
     #[must_use]
-    pub fn dead(&self) -> Vec<DeadWorker> {
-        self.dead.iter().cloned().collect()
+    pub fn removed_workers(&self) -> Vec<RemovedWorker> {
+        self.removed.iter().cloned().collect()
     }
 
     /// A worker's name, for logs.
@@ -368,10 +375,10 @@ mod tests {
         for other in others.clone() {
             assert_eq!(code(core.admit(Millis(1), &hello(1), HERE, other)), RefusalCode::Taken);
         }
-        core.cut(WorkerId([1; 16]), session, "reset by peer");
+        core.disconnected(WorkerId([1; 16]), session, "reset by peer");
         assert_eq!(code(core.admit(Millis(2), &hello(1), HERE, by(2))), RefusalCode::Taken);
         let again = core.admit(Millis(3), &hello(1), HERE, by(1)).expect("its own");
-        core.lost(Millis(4), WorkerId([1; 16]), again.session, "silent");
+        core.remove(Millis(4), WorkerId([1; 16]), again.session, "silent");
         assert!(core.admit(Millis(5), &hello(1), HERE, by(2)).is_ok());
     }
 
@@ -393,9 +400,9 @@ mod tests {
         assert_eq!(code(core.admit(Millis(0), &hello(3), HERE, here())), RefusalCode::Full);
         let again = core.admit(Millis(5), &hello(1), HERE, here()).expect("admitted");
         assert_eq!(again.replaces, Some(first.session));
-        assert!(!core.lost(Millis(6), WorkerId([1; 16]), first.session, "late word"));
+        assert!(!core.remove(Millis(6), WorkerId([1; 16]), first.session, "late word"));
         assert_eq!(core.workers().len(), 2);
-        assert_eq!(core.dead()[0].reason, "replaced by a new connection");
+        assert_eq!(core.removed_workers()[0].reason, "replaced by a new connection");
     }
 
     #[test]
@@ -415,11 +422,11 @@ mod tests {
         let mut core = RegistryCore::new(rules());
         let session = core.admit(Millis(0), &hello(1), HERE, here()).expect("admitted").session;
         let id = WorkerId([1; 16]);
-        assert!(core.cut(id, session, "reset by peer"));
+        assert!(core.disconnected(id, session, "reset by peer"));
         assert_eq!(core.session(id), None);
-        assert!(core.silent(Millis(1000)).is_empty());
+        assert!(core.expired(Millis(1000)).is_empty());
         let reason = "reset by peer; has not come back".to_owned();
-        assert_eq!(core.silent(Millis(1001)), [(id, session, reason)]);
+        assert_eq!(core.expired(Millis(1001)), [(id, session, reason)]);
     }
 
     #[test]
@@ -428,9 +435,9 @@ mod tests {
         let mut core = RegistryCore::new(rules());
         core.admit(Millis(0), &hello(1), HERE, here()).expect("admitted");
         core.clock_set(HOURS);
-        assert!(core.silent(Millis(HOURS + 1000)).is_empty());
+        assert!(core.expired(Millis(HOURS + 1000)).is_empty());
         core.clock_set(-HOURS);
-        assert_eq!(core.silent(Millis(1001)).len(), 1);
+        assert_eq!(core.expired(Millis(1001)).len(), 1);
     }
 
     #[test]
@@ -442,7 +449,7 @@ mod tests {
         assert!(core.gpu_loads(id, session, vec![load; 1000]));
         assert!(!core.gpu_loads(id, session, vec![load; 1000]), "no news");
         assert_eq!(core.workers()[0].gpus, [load; MOST_GPUS]);
-        core.cut(id, session, "reset by peer");
+        core.disconnected(id, session, "reset by peer");
         assert!(core.workers()[0].gpus.is_empty(), "nobody knows it any more");
         core.admit(Millis(1), &hello(1), HERE, here()).expect("admitted");
         assert!(!core.gpu_loads(id, session, vec![load]), "an older connection's word");
@@ -455,9 +462,9 @@ mod tests {
         let session = core.admit(Millis(0), &hello(1), HERE, here()).expect("admitted").session;
         let id = WorkerId([1; 16]);
         core.heard(Millis(900), id, session);
-        assert!(core.silent(Millis(1900)).is_empty());
-        assert_eq!(core.silent(Millis(1901)), [(id, session, "silent for too long".into())]);
-        assert!(core.lost(Millis(1901), id, session, "silent"));
-        assert!(core.silent(Millis(9999)).is_empty());
+        assert!(core.expired(Millis(1900)).is_empty());
+        assert_eq!(core.expired(Millis(1901)), [(id, session, "silent for too long".into())]);
+        assert!(core.remove(Millis(1901), id, session, "silent"));
+        assert!(core.expired(Millis(9999)).is_empty());
     }
 }

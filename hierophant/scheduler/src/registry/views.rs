@@ -33,7 +33,7 @@ pub struct KnownWorker {
     /// Why an operator has it take no more jobs, if so.
     pub drained: Option<String>,
     /// Why its connection broke, if it did; it may come back until it was silent for too long.
-    pub cut: Option<String>,
+    pub disconnected: Option<String>,
     /// How busy its GPUs were when it last said so, in the order of its capabilities; empty if it did not.
     pub gpus: Vec<GpuLoad>,
 }
@@ -42,7 +42,7 @@ impl KnownWorker {
     /// Where it stands.
     #[must_use]
     pub const fn state(&self) -> WorkerState {
-        match self.cut {
+        match self.disconnected {
             Some(_) => WorkerState::Away,
             None if self.draining || self.drained.is_some() => WorkerState::Draining,
             None => WorkerState::Ready,
@@ -75,11 +75,11 @@ impl WorkerState {
 
 /// A worker that is gone, for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeadWorker {
+pub struct RemovedWorker {
     /// As it was.
-    pub was: KnownWorker,
+    pub worker: KnownWorker,
     /// When it went.
-    pub died_at: Millis,
+    pub removed_at: Millis,
     /// Why.
     pub reason: String,
 }

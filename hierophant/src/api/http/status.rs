@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use hierophant_model::records::{JobRecord, Millis, RequestRecord};
 use hierophant_model::text::{error_chain, short_request_id};
 use hierophant_scheduler::proofs::{RunningProof, WorkerWork};
-use hierophant_scheduler::registry::{DeadWorker, KnownWorker};
+use hierophant_scheduler::registry::{KnownWorker, RemovedWorker};
 use network_lib::ids::{JobId, VkHash, WorkerId};
 use serde::{Deserialize, Serialize};
 
@@ -211,7 +211,7 @@ pub(super) async fn contemplants(State(context): State<AdminContext>) -> Respons
 
 /// `GET /dead-contemplants`
 pub(super) async fn dead_contemplants(State(context): State<AdminContext>) -> Response {
-    match context.registry.dead_workers().await {
+    match context.registry.removed_workers().await {
         Ok(dead) => pretty(&dead.into_iter().map(dead_contemplant).collect::<Vec<_>>()),
         Err(_) => answer(StatusCode::SERVICE_UNAVAILABLE, "the registry does not answer"),
     }
@@ -295,14 +295,14 @@ fn current(now: Millis, running: &RunningProof) -> CurrentProof {
     }
 }
 
-fn dead_contemplant(dead: DeadWorker) -> DeadContemplant {
+fn dead_contemplant(dead: RemovedWorker) -> DeadContemplant {
     DeadContemplant {
-        id: dead.was.worker,
-        name: dead.was.name,
-        ip: dead.was.ip.to_canonical().to_string(),
-        version: dead.was.version,
-        died_at: dead.died_at.seconds(),
-        time_alive_seconds: dead.died_at.since(dead.was.joined_at) / 1000,
+        id: dead.worker.worker,
+        name: dead.worker.name,
+        ip: dead.worker.ip.to_canonical().to_string(),
+        version: dead.worker.version,
+        died_at: dead.removed_at.seconds(),
+        time_alive_seconds: dead.removed_at.since(dead.worker.joined_at) / 1000,
         reason: dead.reason,
     }
 }

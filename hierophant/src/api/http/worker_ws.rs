@@ -17,7 +17,7 @@ use super::answer;
 use crate::api::WorkerContext;
 use crate::listen::{PeerCertificate, Slot};
 use crate::metrics::{Cut, Refused};
-use crate::registry::Seat;
+use crate::registry::Admitted;
 use crate::registry::session::Session;
 use crate::session::SessionHandle;
 
@@ -76,7 +76,7 @@ async fn admit(context: WorkerContext, ip: IpAddr, mut socket: WebSocket, waitin
     };
     let (handle, queues) = SessionHandle::new();
     match context.registry.admit(hello, ip, handle).await {
-        Ok(Ok(Seat { worker, session })) => {
+        Ok(Ok(Admitted { worker, session })) => {
             let (registry, proofs) = (context.registry, context.proofs);
             Session { worker, session, peer: ip, registry, proofs }.start(socket, queues);
         }

@@ -141,7 +141,7 @@ impl World {
             if let Some(hierophant) = self.hierophant.as_mut() {
                 hierophant.registry.lost(now, worker, number, &reason);
             }
-            self.decide(|proofs, now| ((), proofs.worker_lost(now, worker, number, &reason)));
+            self.decide(|proofs, now| ((), proofs.worker_removed(now, worker, number, &reason)));
             if self.hierophant.is_none() {
                 return;
             }

@@ -40,7 +40,7 @@ impl World {
         let Some(hierophant) = self.hierophant.as_mut() else { return };
         if for_good {
             hierophant.registry.lost(now, worker, number, "dropped");
-            self.decide(|proofs, now| ((), proofs.worker_lost(now, worker, number, "dropped")));
+            self.decide(|proofs, now| ((), proofs.worker_removed(now, worker, number, "dropped")));
         } else if hierophant.registry.cut(worker, number, "cut") {
             self.decide(|proofs, now| ((), proofs.worker_away(now, worker, number)));
         }

@@ -22,7 +22,7 @@ impl ProofsCore {
             joined;
         let mut effects = Vec::new();
         if self.is_suspended(now, id) {
-            self.drop_worker(now, id, "suspended", &mut effects);
+            self.remove_worker(now, id, "suspended", &mut effects);
             let message = format!(
                 "suspended: {} attempts failed here by this Contemplant's fault within {} minutes; \
                  it may come back when the oldest is forgotten",
@@ -96,7 +96,7 @@ impl ProofsCore {
     }
 
     /// A worker is gone; what it was working on waits again.
-    pub fn worker_lost(
+    pub fn worker_removed(
         &mut self,
         now: Millis,
         id: WorkerId,
@@ -105,7 +105,7 @@ impl ProofsCore {
     ) -> Vec<Effect> {
         let mut effects = Vec::new();
         if self.connected(id, session).is_some() {
-            self.drop_worker(now, id, reason, &mut effects);
+            self.remove_worker(now, id, reason, &mut effects);
             self.dispatch(now, &mut effects);
         }
         effects
@@ -187,7 +187,13 @@ impl ProofsCore {
         self.leases.get(&lease).is_some_and(|held| held.state() > JobState::Leased)
     }
 
-    fn drop_worker(&mut self, now: Millis, id: WorkerId, reason: &str, effects: &mut Vec<Effect>) {
+    fn remove_worker(
+        &mut self,
+        now: Millis,
+        id: WorkerId,
+        reason: &str,
+        effects: &mut Vec<Effect>,
+    ) {
         self.workers.remove(&id);
         let reason = format!("the Contemplant went away: {reason}");
         for lease in self.leases_of(id) {

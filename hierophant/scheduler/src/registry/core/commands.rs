@@ -42,7 +42,7 @@ impl Decision {
 
 impl RegistryCore {
     /// Takes over what operators had set before the start.
-    pub fn remember(&mut self, settings: &[Setting]) {
+    pub fn restore(&mut self, settings: &[Setting]) {
         for setting in settings {
             let mark = Mark { reason: setting.reason.clone(), since: setting.since };
             if setting.kind == SettingKind::Drained
@@ -96,7 +96,7 @@ impl RegistryCore {
     }
 
     /// A worker that was leaving is gone, and so not drained any more. Returns whether it was.
-    pub fn drained_out(&mut self, worker: WorkerId) -> bool {
+    pub fn clear_drained(&mut self, worker: WorkerId) -> bool {
         self.drained.remove(&worker).is_some()
     }
 
@@ -116,7 +116,7 @@ impl RegistryCore {
         configured.chain(marked).collect()
     }
 
-    pub(super) fn mark_of(&self, worker: WorkerId, ip: IpAddr) -> Option<&Mark> {
+    pub(super) fn block_of(&self, worker: WorkerId, ip: IpAddr) -> Option<&Mark> {
         let by_id = self.blocked.get(&Subject::Worker(worker));
         by_id.or_else(|| self.blocked.get(&Subject::address(ip)))
     }
@@ -267,13 +267,13 @@ mod tests {
         assert!(!core.decide(Millis(6), &drain).expect("fine").outcome.changed, "twice is once");
 
         let mut next = RegistryCore::new(rules());
-        next.remember(&settings(&[decision.save]));
+        next.restore(&settings(&[decision.save]));
         let session = next.admit(Millis(0), &hello(1), HERE, here()).expect("admitted").session;
         assert_eq!(next.drained(ID).as_deref(), Some("kernel"));
         next.draining(ID, session);
         let undrain = next.decide(Millis(5), &WorkerCommand::Undrain(ID));
         assert!(matches!(undrain, Err(CommandError::Conflict(words)) if words.contains("leaving")));
-        assert!(next.lost(Millis(6), ID, session, "left") && next.drained_out(ID));
+        assert!(next.remove(Millis(6), ID, session, "left") && next.clear_drained(ID));
         next.admit(Millis(7), &hello(1), HERE, here()).expect("admitted");
         assert_eq!(next.drained(ID), None);
     }
@@ -298,11 +298,11 @@ mod tests {
                 decision.dropped,
                 [(ID, SessionId(1), "blocked by the operator: lies".to_owned())]
             );
-            assert!(core.lost(Millis(5), ID, SessionId(1), "blocked"));
+            assert!(core.remove(Millis(5), ID, SessionId(1), "blocked"));
             assert!(!core.decide(Millis(6), &block).expect("fine").outcome.changed);
 
             let mut next = RegistryCore::new(rules());
-            next.remember(&settings(&[decision.save]));
+            next.restore(&settings(&[decision.save]));
             let refusal = next.admit(Millis(0), &hello(1), HERE, here()).expect_err("turned away");
             assert_eq!(refusal.code, RefusalCode::Blocked);
             assert_eq!(refusal.message, "blocked by the operator: lies");

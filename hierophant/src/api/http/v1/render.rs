@@ -6,7 +6,7 @@ use hierophant_model::clients::Clients;
 use hierophant_model::records::{ReceiverState, Role};
 use hierophant_scheduler::proofs::QueuedJob;
 use hierophant_scheduler::proofs::{Overview as Scheduler, RunningProof, WorkerWork};
-use hierophant_scheduler::registry::{DeadWorker, KnownWorker};
+use hierophant_scheduler::registry::{KnownWorker, RemovedWorker};
 use network_lib::handshake::{self, GpuLoad};
 
 use crate::config::DashboardConfig;
@@ -97,8 +97,8 @@ fn gpus(known: &KnownWorker, work: &WorkerWork) -> Vec<Gpu> {
 }
 
 /// The departure of a worker.
-pub(super) fn gone(dead: &DeadWorker) -> Gone {
-    Gone { at: dead.died_at.0, reason: dead.reason.clone() }
+pub(super) fn gone(dead: &RemovedWorker) -> Gone {
+    Gone { at: dead.removed_at.0, reason: dead.reason.clone() }
 }
 
 /// The identity of a caller.

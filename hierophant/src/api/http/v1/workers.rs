@@ -53,8 +53,9 @@ pub(super) async fn worker(
     let id = worker_id(&id)?;
     let Json(connected) = workers(State(context.clone())).await?;
     let worker = connected.into_iter().find(|worker| worker.id == id.to_string());
-    let dead = context.registry.dead_workers().await.map_err(actor_timeout)?;
-    let gone = dead.iter().find(|dead| dead.was.worker == id && worker.is_none()).map(render::gone);
+    let dead = context.registry.removed_workers().await.map_err(actor_timeout)?;
+    let gone =
+        dead.iter().find(|dead| dead.worker.worker == id && worker.is_none()).map(render::gone);
     let history =
         context.store.attempts_of(id, DEFAULT_ENTRIES).await.map_err(store_unavailable)?;
     let blocked = context.registry.blocked().await.map_err(actor_timeout)?;

@@ -39,7 +39,7 @@ fn a_lost_worker_gives_its_job_back_and_a_late_word_changes_nothing() {
     submit(&mut core, 1, 1);
     let (_, old) = given_out(&join(&mut core, 1, 1)).expect("given out");
     join(&mut core, 2, 2);
-    let effects = core.worker_lost(START, worker(1), SessionId(1), "cut");
+    let effects = core.worker_removed(START, worker(1), SessionId(1), "cut");
     let (to, new) = given_out(&effects).expect("given out again");
     assert_eq!(to, worker(2));
     assert_ne!(old, new);
@@ -64,7 +64,7 @@ fn a_proof_that_arrived_before_its_worker_left_counts() {
     let (_, lease) = given_out(&join(&mut core, 1, 1)).expect("given out");
     core.executed(START, worker(1), lease, execution());
     core.proof_stored(START, lease, ArtifactId([5; 16]), proof_blob());
-    let effects = core.worker_lost(START, worker(1), SessionId(1), "cut");
+    let effects = core.worker_removed(START, worker(1), SessionId(1), "cut");
     assert_eq!(job_state(&effects), Some(JobState::Verifying));
     let effects = core.checked(START, lease, Ok(()));
     assert_eq!(request_state(&effects, 1), Some(RequestState::Fulfilled));

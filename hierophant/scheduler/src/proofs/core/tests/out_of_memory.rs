@@ -43,7 +43,7 @@ fn a_job_that_ran_out_of_memory_never_goes_to_less_and_says_so() {
     let (again, lease) = given_out(&effects).expect("given out");
     assert_eq!(again, worker(1));
     core.failed(START, worker(1), lease, ran_out(Some(24 * GIB)));
-    core.worker_lost(START, worker(1), SessionId(1), "switched off");
+    core.worker_removed(START, worker(1), SessionId(1), "switched off");
     core.sweep(Millis(START.0 + 10 * MINUTE));
     let words = "demand more than 24 GiB of GPU memory: 2 attempts ran out; the largest connected has \
                  16 GiB";

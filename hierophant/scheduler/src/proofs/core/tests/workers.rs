@@ -98,7 +98,7 @@ fn workers_that_vanish_do_not_blame_the_job() {
         effects.extend(core.sweep(now));
         let (_, lease) = given_out(&effects).expect("given out");
         core.progressed(now, worker(n), lease, Progress::phase(Phase::Proving));
-        let effects = core.worker_lost(now, worker(n), SessionId(session), "reset");
+        let effects = core.worker_removed(now, worker(n), SessionId(session), "reset");
         assert_eq!(request_state(&effects, 1), None);
     }
 }
@@ -165,7 +165,7 @@ fn a_rest_lasts_as_long_as_it_should_whatever_the_clock_says() {
         for round in [1, 2] {
             let (_, lease) = given_out(&join(&mut core, 1, round)).expect("given out");
             core.progressed(START, worker(1), lease, Progress::phase(Phase::Proving));
-            core.worker_lost(START, worker(1), SessionId(round), "reset");
+            core.worker_removed(START, worker(1), SessionId(round), "reset");
         }
         core.clock_set(by);
         let now = Millis(START.0 + by);
@@ -206,7 +206,7 @@ fn strikes_suspend_and_are_forgotten() {
         if *id == worker(1) && why == "suspended after 3 strikes: it broke")
     });
     assert!(dropped, "{effects:?}");
-    core.worker_lost(START, worker(1), SessionId(1), "suspended");
+    core.worker_removed(START, worker(1), SessionId(1), "suspended");
     let refused = join(&mut core, 1, 2);
     assert_eq!(resumed(&refused), None);
     assert!(matches!(refused[..], [Effect::Send(_, ToWorker::Refused(_)), Effect::Drop(..),]));
@@ -239,7 +239,7 @@ fn a_word_about_an_older_connection_is_ignored() {
     let mut core = core();
     join(&mut core, 1, 1);
     join(&mut core, 1, 2);
-    assert_eq!(core.worker_lost(START, worker(1), SessionId(1), "late"), []);
+    assert_eq!(core.worker_removed(START, worker(1), SessionId(1), "late"), []);
     assert_eq!(core.overview().workers.len(), 1);
 }
 
@@ -311,7 +311,7 @@ fn a_worker_is_forgotten_a_day_after_it_went() {
     let day = 24 * 60 * MINUTE;
     let gone = Millis(START.0 + 10 * day);
     core.sweep(gone);
-    core.worker_lost(gone, worker(1), SessionId(1), "cut");
+    core.worker_removed(gone, worker(1), SessionId(1), "cut");
     core.sweep(Millis(gone.0 + day));
     assert_eq!(core.stats[&worker(1)].completed, 1);
     core.sweep(Millis(gone.0 + day + 1));
