@@ -63,7 +63,7 @@ impl Observed {
             mode = %job.spec.mode,
         );
         let places = attempt.map(|place| {
-            let work = trace::place_beside(&place);
+            let work = trace::sibling_context(&place);
             (place, work)
         });
         Self::new(log, metrics, Some(job.spec.mode), places)
@@ -136,7 +136,7 @@ impl Observed {
             self.metrics.phase_ended(mode, step.phase, now.clock - step.began.clock);
         }
         if let Some((_, work)) = &self.places {
-            let place = trace::place_beside(work);
+            let place = trace::sibling_context(work);
             let name = step.phase.as_str();
             trace::record(Span::new(name, &place, step.began.wall, now.wall).under(work));
         }

@@ -1,7 +1,7 @@
 //! What has changed, for those who listen to the event stream.
 //!
 //! The `proofs` actor notes ids here, after the store has taken a change; once a second they are made into
-//! one frame for all listeners. Nothing is noted while nobody listens, and no more than [`MOST_CHANGES`]
+//! one frame for all listeners. Nothing is noted while nobody listens, and no more than [`MAX_CHANGES`]
 //! ids: beyond that listeners are told to fetch everything anew.
 
 use std::collections::BTreeSet;
@@ -14,10 +14,10 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
 /// Most jobs, requests and workers in one frame.
-pub const MOST_CHANGES: usize = 1000;
+pub const MAX_CHANGES: usize = 1000;
 
 /// Frames that a listener may be behind before it is told to fetch everything anew.
-const MOST_BEHIND: usize = 4;
+const MAX_LAG: usize = 4;
 
 /// One event of the stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,7 +39,7 @@ pub struct Noted {
     pub workers: BTreeSet<WorkerId>,
     /// Somebody has begun to listen, who knows nothing of what was told before.
     pub joined: bool,
-    /// There were more than [`MOST_CHANGES`]; the sets are empty then.
+    /// There were more than [`MAX_CHANGES`]; the sets are empty then.
     pub too_many: bool,
 }
 
@@ -54,7 +54,7 @@ impl Noted {
     }
 
     fn bound(&mut self) {
-        if self.jobs.len() + self.requests.len() + self.workers.len() > MOST_CHANGES {
+        if self.jobs.len() + self.requests.len() + self.workers.len() > MAX_CHANGES {
             *self = Self { joined: self.joined, too_many: true, ..Self::default() };
         }
     }
@@ -65,7 +65,7 @@ struct Shared {
     noted: Mutex<Noted>,
     frames: broadcast::Sender<Frame>,
     closed: CancellationToken,
-    most_listeners: usize,
+    max_listeners: usize,
 }
 
 /// The changes, and who listens to them. Clones share both.
@@ -75,16 +75,16 @@ pub struct Events(Arc<Shared>);
 impl Events {
     /// No changes, with room for so many listeners at once.
     #[must_use]
-    pub fn for_listeners(most_listeners: usize) -> Self {
-        let (frames, _) = broadcast::channel(MOST_BEHIND);
+    pub fn new(max_listeners: usize) -> Self {
+        let (frames, _) = broadcast::channel(MAX_LAG);
         let (noted, closed) = (Mutex::default(), CancellationToken::new());
-        Self(Arc::new(Shared { noted, frames, closed, most_listeners }))
+        Self(Arc::new(Shared { noted, frames, closed, max_listeners }))
     }
 
     /// How many may listen at once.
     #[must_use]
-    pub fn most_listeners(&self) -> usize {
-        self.0.most_listeners
+    pub fn max_listeners(&self) -> usize {
+        self.0.max_listeners
     }
 
     /// The store has taken a change.
@@ -113,7 +113,7 @@ impl Events {
     #[must_use]
     pub fn listen(&self) -> Option<Listener> {
         let mut noted = self.noted();
-        if self.0.frames.receiver_count() >= self.0.most_listeners {
+        if self.0.frames.receiver_count() >= self.0.max_listeners {
             return None;
         }
         noted.joined = true;
@@ -128,7 +128,7 @@ impl Events {
     }
 
     /// Puts back what was taken and could not be told.
-    pub fn put_back(&self, taken: Noted) {
+    pub fn restore(&self, taken: Noted) {
         let mut noted = self.noted();
         noted.jobs.extend(taken.jobs);
         noted.requests.extend(taken.requests);
@@ -195,7 +195,7 @@ impl Listener {
 mod tests {
     use super::*;
 
-    const MOST_LISTENERS: usize = 8;
+    const MAX_LISTENERS: usize = 8;
 
     fn worker(number: u32) -> WorkerId {
         let mut id = [0; 16];
@@ -205,7 +205,7 @@ mod tests {
 
     #[test]
     fn nothing_is_noted_while_nobody_listens() {
-        let events = Events::for_listeners(MOST_LISTENERS);
+        let events = Events::new(MAX_LISTENERS);
         events.worker(worker(1));
         assert_eq!(events.take(), None);
         let listener = events.listen().expect("room");
@@ -221,27 +221,27 @@ mod tests {
 
     #[test]
     fn too_many_changes_are_not_kept() {
-        let events = Events::for_listeners(MOST_LISTENERS);
+        let events = Events::new(MAX_LISTENERS);
         let _listener = events.listen().expect("room");
-        for number in 0..2 * u32::try_from(MOST_CHANGES).expect("small") {
+        for number in 0..2 * u32::try_from(MAX_CHANGES).expect("small") {
             events.worker(worker(number));
         }
         let noted = events.take().expect("somebody listens");
         assert!(noted.too_many && noted.workers.is_empty());
-        for number in 0..u32::try_from(MOST_CHANGES).expect("small") {
+        for number in 0..u32::try_from(MAX_CHANGES).expect("small") {
             events.worker(worker(number));
         }
         let noted = events.take().expect("somebody listens");
         assert!(!noted.too_many);
         events.worker(worker(u32::MAX));
-        events.put_back(noted);
+        events.restore(noted);
         assert!(events.take().is_some_and(|noted| noted.too_many && noted.workers.is_empty()));
     }
 
     #[test]
     fn one_listener_too_many_is_turned_away_until_another_leaves() {
-        let events = Events::for_listeners(MOST_LISTENERS);
-        let mut listeners: Vec<_> = (0..MOST_LISTENERS).map(|_| events.listen()).collect();
+        let events = Events::new(MAX_LISTENERS);
+        let mut listeners: Vec<_> = (0..MAX_LISTENERS).map(|_| events.listen()).collect();
         assert!(listeners.iter().all(Option::is_some) && events.listen().is_none());
         listeners.pop();
         assert!(events.listen().is_some());
@@ -249,10 +249,10 @@ mod tests {
 
     #[tokio::test]
     async fn whoever_does_not_keep_up_hears_a_reset_and_then_what_is_new() {
-        let events = Events::for_listeners(MOST_LISTENERS);
+        let events = Events::new(MAX_LISTENERS);
         let mut listener = events.listen().expect("room");
         let frame = |number: usize| Frame::Changes(number.to_string().into());
-        for number in 0..=MOST_BEHIND {
+        for number in 0..=MAX_LAG {
             events.send(frame(number));
         }
         assert!(matches!(listener.next().await, Some(Frame::Reset(_))));

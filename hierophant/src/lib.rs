@@ -149,7 +149,7 @@ pub async fn run_on<L: Accept>(
         blobs,
         budget: budget.clone(),
         metrics,
-        events: Events::for_listeners(config.limits.max_event_streams.get()),
+        events: Events::new(config.limits.max_event_streams.get()),
         webhooks: webhooks.clone(),
         tokens,
     };
@@ -159,10 +159,10 @@ pub async fn run_on<L: Accept>(
         data = %data.display(), mock_mode = config.mock_mode, tls = config.tls.is_on(),
         version = env!("CARGO_PKG_VERSION"), "Hierophant is ready");
 
-    let owners = root.owners.clone();
+    let handles = root.handles.clone();
     budget.watch(stop.clone());
     webhooks.deliver(&store, &root::clients(&config), &stop);
-    let contexts = api::Contexts::new(&config, http_port, owners, resources);
+    let contexts = api::Contexts::new(&config, http_port, handles, resources);
     let grpc =
         api::grpc::serve(doors.clone(), listeners.grpc, contexts.client.clone(), stop.clone());
     let mut grpc = task::spawn("grpc", grpc);

@@ -22,19 +22,19 @@ use hierophant_store::JobStore;
 use sessions::{SessionKey, Sessions};
 
 /// Wrong tokens that an address may present at once.
-pub const WRONG_TOKENS: u32 = 10;
+pub const MAX_WRONG_TOKENS: u32 = 10;
 
 /// After this time it may present one more.
-pub const ANOTHER_TOKEN: Duration = Duration::from_secs(6);
+pub const WRONG_TOKEN_PERIOD: Duration = Duration::from_secs(6);
 
 /// Addresses of which is known that they presented wrong tokens.
-const MOST_ADDRESSES: usize = 10_000;
+const MAX_ADDRESSES: usize = 10_000;
 
 /// Refused calls of one token that are written down at once; the others are only counted.
-const REFUSALS: u32 = 10;
+const MAX_REFUSALS: u32 = 10;
 
 /// After this time one more is written down.
-const ANOTHER_REFUSAL: Duration = Duration::from_secs(60);
+const REFUSAL_PERIOD: Duration = Duration::from_secs(60);
 
 /// Records of the audit log this close to each other are kept in their order, in milliseconds.
 const CLOSE_MS: i64 = 1000;
@@ -64,7 +64,7 @@ impl Operator {
 
 /// Why a token does not tell who calls.
 #[derive(Debug, PartialEq, Eq)]
-pub enum NotKnown {
+pub enum BearerError {
     /// Nobody has it, or it was revoked.
     Wrong,
     /// Too many wrong ones came from that address; after this time it is looked at again.
@@ -103,8 +103,8 @@ impl Operators {
             sessions: Sessions::default(),
             require_token,
             tokens,
-            guesses: KeyedRateLimiter::new(WRONG_TOKENS, ANOTHER_TOKEN, MOST_ADDRESSES),
-            refusals: KeyedRateLimiter::new(REFUSALS, ANOTHER_REFUSAL, MOST_ADDRESSES),
+            guesses: KeyedRateLimiter::new(MAX_WRONG_TOKENS, WRONG_TOKEN_PERIOD, MAX_ADDRESSES),
+            refusals: KeyedRateLimiter::new(MAX_REFUSALS, REFUSAL_PERIOD, MAX_ADDRESSES),
             store,
             keep: Millis::from(config.retention.audit).0,
             latest: Mutex::new(0),
@@ -115,13 +115,13 @@ impl Operators {
     ///
     /// # Errors
     ///
-    /// [`NotKnown`]. While an address has to wait, its tokens are not looked at, not even a right one.
-    pub fn bearer(&self, peer: IpAddr, secret: &str) -> Result<Bearer, NotKnown> {
+    /// [`BearerError`]. While an address has to wait, its tokens are not looked at, not even a right one.
+    pub fn bearer(&self, peer: IpAddr, secret: &str) -> Result<Bearer, BearerError> {
         let (now, place) = (Instant::now(), subscriber(peer));
-        self.guesses.check(&place, now).map_err(NotKnown::Later)?;
+        self.guesses.check(&place, now).map_err(BearerError::Later)?;
         self.tokens.bearer(secret).ok_or_else(|| {
             self.guesses.spend(place, now);
-            NotKnown::Wrong
+            BearerError::Wrong
         })
     }
 
@@ -146,7 +146,7 @@ impl Operators {
 
     /// Writes down what was done, and forgets what was done long ago. If the store does not take it, the log
     /// says so.
-    pub async fn write_down(&self, mut record: AuditRecord) {
+    pub async fn record(&self, mut record: AuditRecord) {
         record.at = self.in_order(record.at);
         let forgotten = Millis(Millis::now().0.saturating_sub(self.keep));
         let changes = [Change::Audited(record), Change::AuditForgotten(forgotten)];
@@ -169,7 +169,7 @@ impl Operators {
     /// Whether what the bearer of this token was refused is to be written down: not if there was much of it
     /// lately, because who may only look must not be able to fill store and log.
     #[must_use]
-    pub fn notes_refusal(&self, by: TokenId) -> bool {
+    pub fn should_record_refusal(&self, by: TokenId) -> bool {
         self.refusals.try_spend(by, Instant::now()).is_ok()
     }
 }

@@ -32,7 +32,7 @@ use hierophant_store::JobStore;
 
 /// Handles to the owners of state.
 #[derive(Debug, Clone)]
-pub struct Owners {
+pub struct Handles {
     /// Requests and jobs.
     pub proofs: ProofsHandle,
     /// Workers.
@@ -64,7 +64,7 @@ pub struct Resources {
 #[derive(Debug)]
 pub struct Root {
     /// How to talk to them.
-    pub owners: Owners,
+    pub handles: Handles,
     actor: ActorRef<()>,
     broken: watch::Receiver<Option<String>>,
 }
@@ -112,7 +112,7 @@ impl Root {
             events,
         };
         let registry = RegistryActor::start(arguments, above).await?;
-        Ok(Self { owners: Owners { proofs, registry, artifacts }, actor, broken })
+        Ok(Self { handles: Handles { proofs, registry, artifacts }, actor, broken })
     }
 
     /// Returns when one of the actors has ended, with the reason.
@@ -126,7 +126,7 @@ impl Root {
 
     /// Closes the workers' sockets and stops the actors.
     pub async fn stop(self) {
-        if self.owners.registry.close_all().await.is_err() {
+        if self.handles.registry.close_all().await.is_err() {
             tracing::warn!("the registry did not close its sessions in time");
         }
         self.actor.stop_children_and_wait(None, Some(Duration::from_secs(10))).await;

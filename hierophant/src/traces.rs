@@ -23,15 +23,15 @@ use network_lib::trace::{self, Span, SpanContext};
 
 /// Where a job is in its trace: at the root.
 #[must_use]
-pub fn job_place(job: JobId) -> SpanContext {
+pub fn job_span_context(job: JobId) -> SpanContext {
     let [a, b, c, d, e, f, g, h, ..] = job.0;
-    trace::place(job.0, [a, b, c, d, e, f, g, h])
+    trace::span_context(job.0, [a, b, c, d, e, f, g, h])
 }
 
 /// Where an attempt is in its job's trace. It does not give the lease away, which is a credential.
 #[must_use]
-pub fn attempt_place(job: JobId, lease: LeaseId) -> SpanContext {
-    trace::place(job.0, attempt_span(lease))
+pub fn attempt_span_context(job: JobId, lease: LeaseId) -> SpanContext {
+    trace::span_context(job.0, attempt_span(lease))
 }
 
 /// A change that is in the store now.
@@ -47,17 +47,17 @@ pub fn changed(change: &Change) {
 }
 
 /// A client's call has asked for a proof; `caller` is its place in a trace of its own, if it said one.
-pub fn requested(job: JobId, request: RequestId, began: Millis, caller: Option<&SpanContext>) {
-    let root = job_place(job);
-    let span = |place: &SpanContext| {
-        Span::new("RequestProof", place, at(began), at(Millis::now()))
+pub fn requested(job: JobId, request: RequestId, started: Millis, caller: Option<&SpanContext>) {
+    let root = job_span_context(job);
+    let span = |context: &SpanContext| {
+        Span::new("RequestProof", context, at(started), at(Millis::now()))
             .as_server()
             .with("job", job.to_string())
             .with("request", short_request_id(request))
     };
-    trace::record(span(&trace::place_beside(&root)).under(&root).linked(caller));
+    trace::record(span(&trace::sibling_context(&root)).under(&root).linked(caller));
     if let Some(caller) = caller {
-        trace::record(span(&trace::place_beside(caller)).under(caller).linked(Some(&root)));
+        trace::record(span(&trace::sibling_context(caller)).under(caller).linked(Some(&root)));
     }
 }
 
@@ -66,20 +66,21 @@ pub fn verified(
     job: JobId,
     lease: LeaseId,
     mode: ProofMode,
-    began: Millis,
+    started: Millis,
     verdict: &Result<(), Failure>,
 ) {
-    let attempt = attempt_place(job, lease);
-    let span = Span::new("verify", &trace::place_beside(&attempt), at(began), at(Millis::now()));
+    let attempt = attempt_span_context(job, lease);
+    let span =
+        Span::new("verify", &trace::sibling_context(&attempt), at(started), at(Millis::now()));
     let reason = verdict.as_ref().err().map(ToString::to_string);
     trace::record(span.under(&attempt).with("mode", mode.as_str()).failed(reason));
 }
 
 fn job_changed(job: &JobRecord) {
-    let root = job_place(job.id);
+    let root = job_span_context(job.id);
     if let (JobState::Leased, 1, Some(started)) = (job.state, job.attempts, job.started_at) {
-        let place = trace::place_beside(&root);
-        trace::record(Span::new("queue", &place, at(job.created_at), at(started)).under(&root));
+        let context = trace::sibling_context(&root);
+        trace::record(Span::new("queue", &context, at(job.created_at), at(started)).under(&root));
     }
     if let (true, Some(finished)) = (job.state.is_terminal(), job.finished_at) {
         let ended_well = matches!(job.state, JobState::Proved | JobState::Cancelled);
@@ -106,9 +107,9 @@ fn attempt_changed(attempt: &AttemptRecord) {
     let ended_well =
         matches!(attempt.outcome, AttemptOutcome::Completed | AttemptOutcome::Cancelled);
     let reason = attempt.message.clone().unwrap_or_else(|| attempt.outcome.to_string());
-    let place = attempt_place(attempt.job, attempt.lease);
-    let span = Span::new("attempt", &place, at(attempt.started_at), at(ended))
-        .under(&job_place(attempt.job))
+    let context = attempt_span_context(attempt.job, attempt.lease);
+    let span = Span::new("attempt", &context, at(attempt.started_at), at(ended))
+        .under(&job_span_context(attempt.job))
         .with("worker", attempt.prover.worker.to_string())
         .with("contemplant", attempt.prover.name.clone())
         .with("backend", attempt.prover.backend.as_str())
@@ -128,12 +129,12 @@ mod tests {
     #[test]
     fn places_are_the_same_in_every_process_and_give_no_lease_away() {
         let (job, lease) = (JobId([7; 16]), LeaseId([9; 16]));
-        assert_eq!(job_place(job), job_place(job));
-        assert_eq!(job_place(job).trace_id().to_string(), job.to_string());
-        let attempt = attempt_place(job, lease);
-        assert_eq!(attempt, attempt_place(job, lease));
-        assert_eq!(attempt.trace_id(), job_place(job).trace_id());
+        assert_eq!(job_span_context(job), job_span_context(job));
+        assert_eq!(job_span_context(job).trace_id().to_string(), job.to_string());
+        let attempt = attempt_span_context(job, lease);
+        assert_eq!(attempt, attempt_span_context(job, lease));
+        assert_eq!(attempt.trace_id(), job_span_context(job).trace_id());
         assert!(!lease.to_string().contains(&attempt.span_id().to_string()));
-        assert_ne!(attempt, attempt_place(job, LeaseId([8; 16])));
+        assert_ne!(attempt, attempt_span_context(job, LeaseId([8; 16])));
     }
 }

@@ -207,16 +207,16 @@ pub fn now() -> SystemTime {
 
 /// A place in a trace.
 #[must_use]
-pub fn place(trace: [u8; 16], span: [u8; 8]) -> SpanContext {
+pub fn span_context(trace: [u8; 16], span: [u8; 8]) -> SpanContext {
     let (trace, span) = (TraceId::from_bytes(trace), SpanId::from_bytes(span));
     SpanContext::new(trace, span, TraceFlags::SAMPLED, false, TraceState::NONE)
 }
 
 /// A new place in the trace of another.
 #[must_use]
-pub fn place_beside(other: &SpanContext) -> SpanContext {
+pub fn sibling_context(other: &SpanContext) -> SpanContext {
     let span = crate::ids::random_bytes();
-    place(other.trace_id().to_bytes(), span)
+    span_context(other.trace_id().to_bytes(), span)
 }
 
 /// A place as W3C's `traceparent`.
@@ -240,7 +240,7 @@ mod tests {
 
     #[test]
     fn a_place_survives_the_way_to_another_process() {
-        let here = place([0x0a; 16], [0x0b; 8]);
+        let here = span_context([0x0a; 16], [0x0b; 8]);
         let text = traceparent(&here);
         assert_eq!(text, format!("00-{}-{}-01", "0a".repeat(16), "0b".repeat(8)));
         let there = parse(&text).expect("valid");
@@ -267,8 +267,8 @@ mod tests {
 
     #[test]
     fn a_span_is_told_with_its_parent_links_and_reason() {
-        let (root, client) = (place([1; 16], [2; 8]), place([3; 16], [4; 8]));
-        let here = place_beside(&root);
+        let (root, client) = (span_context([1; 16], [2; 8]), span_context([3; 16], [4; 8]));
+        let here = sibling_context(&root);
         let now = now();
         let earlier = now - Duration::from_secs(1);
         let span = Span::new("attempt", &here, now, earlier)
@@ -288,6 +288,6 @@ mod tests {
     #[test]
     fn without_a_collector_spans_go_nowhere() {
         assert!(!is_on());
-        record(Span::new("proof", &place([1; 16], [2; 8]), now(), now()));
+        record(Span::new("proof", &span_context([1; 16], [2; 8]), now(), now()));
     }
 }

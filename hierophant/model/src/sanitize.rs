@@ -4,25 +4,25 @@
 use network_lib::handshake::Capabilities;
 
 /// How many GPUs of a worker are remembered.
-pub const MOST_GPUS: usize = 64;
+pub const MAX_GPUS: usize = 64;
 
 /// How many circuit versions of a worker are remembered.
-const MOST_VERSIONS: usize = 64;
+const MAX_VERSIONS: usize = 64;
 
 /// Jobs that a worker is given at once, whatever it says.
-const MOST_SLOTS: u32 = 1024;
+const MAX_SLOTS: u32 = 1024;
 
 /// Characters of a name.
-const NAME: usize = 64;
+const MAX_NAME_CHARS: usize = 64;
 
 /// Characters of a sentence, such as why an attempt failed.
-const SENTENCE: usize = 1000;
+const MAX_MESSAGE_CHARS: usize = 1000;
 
 /// Brings what a worker says of its abilities into a form that can be kept and shown.
-pub fn tidy(capabilities: &mut Capabilities) {
+pub fn capabilities(capabilities: &mut Capabilities) {
     let Capabilities { vm, circuit_versions, modes, slots, gpus, obstacle, .. } = capabilities;
     *vm = name(vm);
-    circuit_versions.truncate(MOST_VERSIONS);
+    circuit_versions.truncate(MAX_VERSIONS);
     for version in circuit_versions {
         *version = name(version);
     }
@@ -32,25 +32,25 @@ pub fn tidy(capabilities: &mut Capabilities) {
         seen.extend(new.then_some(*mode));
         new
     });
-    *slots = (*slots).min(MOST_SLOTS);
-    gpus.truncate(MOST_GPUS);
+    *slots = (*slots).min(MAX_SLOTS);
+    gpus.truncate(MAX_GPUS);
     for gpu in gpus {
         gpu.model = name(&gpu.model);
         gpu.driver = gpu.driver.as_deref().map(name);
     }
-    *obstacle = obstacle.as_deref().map(sentence);
+    *obstacle = obstacle.as_deref().map(message);
 }
 
 /// A name or a version of a stranger's.
 #[must_use]
 pub fn name(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(NAME).collect()
+    text.chars().filter(|c| !c.is_control()).take(MAX_NAME_CHARS).collect()
 }
 
 /// A stranger's sentence, in one line.
 #[must_use]
-pub fn sentence(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(SENTENCE).collect()
+pub fn message(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_MESSAGE_CHARS).collect()
 }
 
 #[cfg(test)]
@@ -73,16 +73,16 @@ mod tests {
             gpus: vec![Gpu { model, memory_bytes: 1, driver: Some("5\r5".into()) }; 99],
             obstacle: Some("no\r\n\u{1b}[31mGPU".repeat(9999)),
         };
-        tidy(&mut capabilities);
-        assert_eq!(capabilities.gpus.len(), MOST_GPUS);
+        super::capabilities(&mut capabilities);
+        assert_eq!(capabilities.gpus.len(), MAX_GPUS);
         assert_eq!(capabilities.gpus[0].driver.as_deref(), Some("55"));
         assert!(capabilities.gpus[0].model.starts_with("L4[2Jxx"));
         assert_eq!(capabilities.gpus[0].model.len(), 64);
         assert_eq!(capabilities.modes, ProofMode::ALL);
-        assert_eq!(capabilities.slots, MOST_SLOTS);
-        assert_eq!(capabilities.circuit_versions.len(), MOST_VERSIONS);
+        assert_eq!(capabilities.slots, MAX_SLOTS);
+        assert_eq!(capabilities.circuit_versions.len(), MAX_VERSIONS);
         let obstacle = capabilities.obstacle.unwrap_or_default();
-        assert!(obstacle.starts_with("no   [31mGPUno") && obstacle.len() == SENTENCE);
+        assert!(obstacle.starts_with("no   [31mGPUno") && obstacle.len() == MAX_MESSAGE_CHARS);
         let texts = [&capabilities.vm, &capabilities.circuit_versions[0], &obstacle];
         assert!(texts.iter().all(|text| !text.contains(char::is_control)));
     }

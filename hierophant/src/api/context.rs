@@ -21,7 +21,7 @@ use crate::metrics::Metrics;
 use crate::operators::Operators;
 use crate::proofs::ProofsHandle;
 use crate::registry::RegistryHandle;
-use crate::root::{self, Owners, Resources};
+use crate::root::{self, Handles, Resources};
 use crate::tokens::Tokens;
 use crate::webhooks::Webhooks;
 use hierophant_admin_model::Price;
@@ -145,8 +145,8 @@ pub struct Contexts {
 impl Contexts {
     /// Contexts as configured; `http_port` is the bound one.
     #[must_use]
-    pub fn new(config: &Config, http_port: u16, owners: Owners, resources: Resources) -> Self {
-        let Owners { proofs, registry, artifacts } = owners;
+    pub fn new(config: &Config, http_port: u16, handles: Handles, resources: Resources) -> Self {
+        let Handles { proofs, registry, artifacts } = handles;
         let Resources { store, blobs, budget, metrics, events, webhooks, tokens } = resources;
         let clients = root::clients(config);
         let transfers = Transfers {

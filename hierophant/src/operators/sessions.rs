@@ -11,10 +11,10 @@ use tokio::time::Instant;
 use crate::tokens::Bearer;
 
 /// How long a session lasts.
-pub const LASTS: Duration = Duration::from_secs(12 * 3600);
+pub const LIFETIME: Duration = Duration::from_secs(12 * 3600);
 
 /// Sessions of one token; the next one ends the oldest of them.
-pub const MOST_OF_A_TOKEN: usize = 32;
+pub const MAX_PER_TOKEN: usize = 32;
 
 /// Names a session: the digest of its secret.
 pub type SessionKey = Sha256Digest;
@@ -39,11 +39,11 @@ impl Sessions {
         let same = sessions.iter().filter(|(_, session)| session.bearer.id == bearer.id);
         let mut same: Vec<_> = same.map(|(key, session)| (session.ends, *key)).collect();
         same.sort_unstable();
-        let too_many = (same.len() + 1).saturating_sub(MOST_OF_A_TOKEN);
+        let too_many = (same.len() + 1).saturating_sub(MAX_PER_TOKEN);
         for (_, key) in same.into_iter().take(too_many) {
             sessions.remove(&key);
         }
-        sessions.insert(key(&secret), Session { bearer, ends: now + LASTS });
+        sessions.insert(key(&secret), Session { bearer, ends: now + LIFETIME });
         secret
     }
 
@@ -95,7 +95,7 @@ mod tests {
         assert_ne!(first, second);
         let (key, found) = sessions.find(&first, now).expect("there");
         assert_eq!(found, bearer(1));
-        assert!(sessions.find(&first, now + LASTS).is_none());
+        assert!(sessions.find(&first, now + LIFETIME).is_none());
         assert!(sessions.find("another", now).is_none());
         sessions.end(&key);
         assert!(sessions.find(&first, now).is_none() && !sessions.lives(&key, now));
@@ -108,12 +108,12 @@ mod tests {
         let other = sessions.begin(bearer(2), now);
         let second = |number| now + Duration::from_secs(number);
         let secrets: Vec<String> = (0..40).map(|n| sessions.begin(bearer(1), second(n))).collect();
-        assert_eq!(sessions.all().len(), MOST_OF_A_TOKEN + 1);
+        assert_eq!(sessions.all().len(), MAX_PER_TOKEN + 1);
         let alive = |secret: &str| sessions.find(secret, second(40)).is_some();
         assert!(alive(&other));
         let ended = secrets.iter().position(|secret| alive(secret));
-        assert_eq!(ended, Some(40 - MOST_OF_A_TOKEN));
-        let _ = sessions.begin(bearer(1), now + LASTS + Duration::from_secs(60));
+        assert_eq!(ended, Some(40 - MAX_PER_TOKEN));
+        let _ = sessions.begin(bearer(1), now + LIFETIME + Duration::from_secs(60));
         assert_eq!(sessions.all().len(), 1, "what is over is forgotten");
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use hierophant_model::commands::{CommandError, CommandOutcome, WorkerCommand};
 use hierophant_model::records::{Change, Millis, SettingKind};
-use hierophant_model::sanitize::{self, tidy};
+use hierophant_model::sanitize;
 use hierophant_model::text::error_chain;
 use hierophant_scheduler::SessionId;
 use hierophant_scheduler::proofs::WorkerJoined;
@@ -136,7 +136,7 @@ impl Actor for RegistryActor {
                 }
             }
             RegistryMsg::CapabilitiesChanged(worker, session, mut capabilities) => {
-                tidy(&mut capabilities);
+                sanitize::capabilities(&mut capabilities);
                 if state.core.is_current(worker, session) {
                     tracing::info!(worker_id = %worker, modes = ?capabilities.modes,
                         "Contemplant offers other modes");
@@ -198,7 +198,7 @@ impl RegistryState {
         ip: IpAddr,
         handle: SessionHandle,
     ) -> Result<Result<Admitted, Refusal>, ActorProcessingErr> {
-        tidy(&mut hello.capabilities);
+        sanitize::capabilities(&mut hello.capabilities);
         let secret = hello.token.as_ref().map(Secret::reveal);
         let shared = self.shared_token.as_ref().map(Secret::reveal);
         let authorized = authorize(shared, &self.tokens, secret, ip);

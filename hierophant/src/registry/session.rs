@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::extract::ws::{Message, WebSocket};
 use futures_util::stream::SplitStream;
 use futures_util::{FutureExt, StreamExt};
-use hierophant_model::sanitize::sentence;
+use hierophant_model::sanitize;
 use hierophant_scheduler::SessionId;
 use network_lib::codec;
 use network_lib::ids::WorkerId;
@@ -119,7 +119,7 @@ impl Session {
                     self.registry.heard(self.worker, self.session);
                 }
                 Message::Close(frame) => {
-                    let why = frame.map(|frame| sentence(&frame.reason));
+                    let why = frame.map(|frame| sanitize::message(&frame.reason));
                     let why = why.filter(|why| !why.is_empty()).map(|why| format!(": {why}"));
                     let why = why.unwrap_or_default();
                     return Ok(SessionEnd::Left(format!("closed by the Contemplant{why}")));
@@ -152,11 +152,11 @@ impl Session {
                 self.proofs.completed(worker, lease_id, execution, proof);
             }
             FromWorker::Failed { lease_id, mut failure } => {
-                failure.message = sentence(&failure.message);
+                failure.message = sanitize::message(&failure.message);
                 self.proofs.failed(worker, lease_id, failure);
             }
             FromWorker::Draining { reason } => {
-                self.registry.draining(worker, session, sentence(&reason));
+                self.registry.draining(worker, session, sanitize::message(&reason));
             }
         }
         Ok(())

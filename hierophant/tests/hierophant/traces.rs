@@ -37,7 +37,7 @@ async fn a_trace_follows_a_proof_from_the_call_over_two_attempts_and_a_restart_t
     let mut client = Client::connect(&network).await;
     let ask = client.ready_to_ask(b"traced input").await;
     let mut call = tonic::Request::new(client.envelope(client.body(&ask)));
-    let callers = trace::place(network_lib::ids::random_bytes(), [0xca; 8]);
+    let callers = trace::span_context(network_lib::ids::random_bytes(), [0xca; 8]);
     let words = trace::traceparent(&callers).parse().expect("ASCII");
     call.metadata_mut().insert(trace::TRACEPARENT, words);
     let answer = client.network.request_proof(call).await.expect("accepted").into_inner();

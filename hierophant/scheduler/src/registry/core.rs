@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use hierophant_model::commands::{Subject, with_reason};
 use hierophant_model::records::Millis;
-use hierophant_model::sanitize::{MOST_GPUS, name};
+use hierophant_model::sanitize::{self, MAX_GPUS};
 use network_lib::handshake::{Backend, GpuLoad, Hello, ProtocolRange, Refusal, RefusalCode};
 use network_lib::ids::{TokenId, WorkerId};
 
@@ -138,10 +138,10 @@ impl RegistryCore {
         let worker = KnownWorker {
             worker: hello.worker_id,
             session,
-            name: name(&hello.name),
+            name: sanitize::name(&hello.name),
             ip,
             credential,
-            version: name(&hello.software_version),
+            version: sanitize::name(&hello.software_version),
             joined_at: now,
             heard_at: now,
             draining: false,
@@ -167,7 +167,7 @@ impl RegistryCore {
         session: SessionId,
         mut loads: Vec<GpuLoad>,
     ) -> bool {
-        loads.truncate(MOST_GPUS);
+        loads.truncate(MAX_GPUS);
         let Some(known) = self.connected(worker, session) else { return false };
         let news = known.gpus != loads;
         known.gpus = loads;
@@ -448,7 +448,7 @@ mod tests {
         let load = GpuLoad { utilisation_percent: Some(97), ..GpuLoad::default() };
         assert!(core.gpu_loads(id, session, vec![load; 1000]));
         assert!(!core.gpu_loads(id, session, vec![load; 1000]), "no news");
-        assert_eq!(core.workers()[0].gpus, [load; MOST_GPUS]);
+        assert_eq!(core.workers()[0].gpus, [load; MAX_GPUS]);
         core.disconnected(id, session, "reset by peer");
         assert!(core.workers()[0].gpus.is_empty(), "nobody knows it any more");
         core.admit(Millis(1), &hello(1), HERE, here()).expect("admitted");

@@ -247,12 +247,13 @@ impl Committer {
                 );
                 span.in_scope(|| {
                     task::spawn("check proof", async move {
-                        let (mode, started, began) = (claim.mode, Instant::now(), Millis::now());
+                        let (mode, started, started_at) =
+                            (claim.mode, Instant::now(), Millis::now());
                         let verdict = checker.check(proof, claim).await;
                         metrics.verified(mode, &verdict, started.elapsed());
                         log::checked(job, lease, &verdict, started.elapsed());
                         if let Some(job) = job {
-                            traces::verified(job, lease, mode, began, &verdict);
+                            traces::verified(job, lease, mode, started_at, &verdict);
                         }
                         tell(&actor, ProofsMsg::Checked(lease, verdict));
                     })

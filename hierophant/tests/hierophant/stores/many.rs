@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use hierophant_model::records::{Change, JobState, Millis, RequestState};
-use hierophant_scheduler::proofs::pace::LATELY;
+use hierophant_scheduler::proofs::duration::MAX_SAMPLES;
 use hierophant_store::JobStore;
 
 use super::Place;
@@ -48,12 +48,12 @@ async fn start_is_fast(place: Place, what: &str, unfinished: impl Fn(u32) -> boo
     let opened = began.elapsed();
     let jobs = store.unfinished_jobs().await.expect("reads");
     let strikes = store.strikes(Millis(i64::from(MANY) - 100)).await.expect("reads");
-    let ended = store.finished_jobs(LATELY, None).await.expect("reads");
+    let ended = store.finished_jobs(MAX_SAMPLES, None).await.expect("reads");
     let took = began.elapsed();
     println!("{MANY} requests, {what}: opened in {opened:?}, with unfinished jobs in {took:?}");
     assert_eq!(jobs.len(), expected);
     assert_eq!(strikes.len(), 101);
-    assert_eq!(ended.len(), (MANY as usize - expected).min(LATELY as usize));
+    assert_eq!(ended.len(), (MANY as usize - expected).min(MAX_SAMPLES as usize));
     assert!(jobs.iter().all(|job| job.requests.len() == 1 && job.attempts.len() == 1));
     let limit = if expected == MANY as usize { LIMIT_UNFINISHED } else { LIMIT };
     assert!(took < limit, "took {took:?}");

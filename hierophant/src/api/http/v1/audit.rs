@@ -82,12 +82,12 @@ impl Call {
             body,
             code,
         };
-        context.operators.write_down(record).await;
+        context.operators.record(record).await;
     }
 
     /// Writes down that somebody with a good token was refused, unless that happens too often.
     pub(super) async fn refused(self, context: &AdminContext, bearer: &Bearer) {
-        if context.operators.notes_refusal(bearer.id) {
+        if context.operators.should_record_refusal(bearer.id) {
             let operator = Operator { by: Some(bearer.clone()), session: None };
             self.answered(context, &operator, String::new(), StatusCode::FORBIDDEN).await;
         }

@@ -51,7 +51,7 @@ pub(super) async fn events(
     Extension(operator): Extension<Operator>,
 ) -> Result<Response, ErrorResponse> {
     let Some(listener) = context.events.listen() else {
-        let most = context.events.most_listeners();
+        let most = context.events.max_listeners();
         let words = format!("{most} listen already; close one, or try again later");
         return Err(unavailable(words));
     };
@@ -96,7 +96,7 @@ pub(in crate::api::http) async fn feed(context: AdminContext, stop: Cancellation
             }
             Err(error) => {
                 tracing::debug!(error, "changes are told later");
-                context.events.put_back(noted);
+                context.events.restore(noted);
             }
         }
     }
@@ -199,7 +199,7 @@ mod tests {
             draining: false,
             drained: None,
             gpus: vec![],
-            cut: None,
+            disconnected: None,
         }
     }
 

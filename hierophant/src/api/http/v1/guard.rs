@@ -19,7 +19,7 @@ use super::audit;
 use super::page::{ErrorResponse, refusal};
 use crate::api::AdminContext;
 use crate::api::bearer::bearer;
-use crate::operators::{NotKnown, Operator};
+use crate::operators::{BearerError, Operator};
 use crate::tokens::{Bearer, Role};
 
 /// The cookie that holds a session's secret.
@@ -101,8 +101,8 @@ fn admitted(
     }
     if let Some(secret) = bearer(headers) {
         let bearer = operators.bearer(peer, secret).map_err(|error| match error {
-            NotKnown::Wrong => Denied::WrongToken,
-            NotKnown::Later(wait) => Denied::TooMany(wait),
+            BearerError::Wrong => Denied::WrongToken,
+            BearerError::Later(wait) => Denied::TooMany(wait),
         })?;
         return with_right(Operator { by: Some(bearer), session: None }, needed).map(Some);
     }

@@ -13,8 +13,8 @@ use super::guard::{self, COOKIE, origin};
 use super::page::{invalid, refusal};
 use super::render;
 use crate::api::AdminContext;
-use crate::operators::sessions::LASTS;
-use crate::operators::{NotKnown, Operator};
+use crate::operators::sessions::LIFETIME;
+use crate::operators::{BearerError, Operator};
 use crate::tokens::Role;
 use hierophant_admin_model::{Caller, Refusal, SignIn};
 
@@ -55,11 +55,11 @@ pub(super) async fn sign_in(
     let operators = &context.operators;
     let bearer = match operators.bearer(peer.ip(), token.trim()) {
         Ok(bearer) => bearer,
-        Err(NotKnown::Wrong) => {
+        Err(BearerError::Wrong) => {
             context.metrics.operator_refused("wrong_token");
             return guard::wrong_token();
         }
-        Err(NotKnown::Later(wait)) => {
+        Err(BearerError::Later(wait)) => {
             context.metrics.operator_refused("too_many");
             return guard::too_many(wait);
         }
@@ -77,7 +77,7 @@ pub(super) async fn sign_in(
     }
     let secret = operators.sessions.begin(bearer, Instant::now());
     call.answered(&context, &operator, String::new(), StatusCode::OK).await;
-    (cookie(&secret, LASTS.as_secs(), secure), Json(render::caller(&operator))).into_response()
+    (cookie(&secret, LIFETIME.as_secs(), secure), Json(render::caller(&operator))).into_response()
 }
 
 /// Ends the session by which the call is made, if it is made by one.
