@@ -136,10 +136,10 @@ impl World {
     pub(super) fn sweep(&mut self) {
         self.at(SECOND, Event::Sweep);
         let Some(hierophant) = self.hierophant.as_ref() else { return };
-        for (worker, number, reason) in hierophant.registry.silent(self.now) {
+        for (worker, number, reason) in hierophant.registry.expired(self.now) {
             let now = self.now;
             if let Some(hierophant) = self.hierophant.as_mut() {
-                hierophant.registry.lost(now, worker, number, &reason);
+                hierophant.registry.remove(now, worker, number, &reason);
             }
             self.decide(|proofs, now| ((), proofs.worker_removed(now, worker, number, &reason)));
             if self.hierophant.is_none() {

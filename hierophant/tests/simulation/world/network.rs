@@ -39,9 +39,9 @@ impl World {
         let now = self.now;
         let Some(hierophant) = self.hierophant.as_mut() else { return };
         if for_good {
-            hierophant.registry.lost(now, worker, number, "dropped");
+            hierophant.registry.remove(now, worker, number, "dropped");
             self.decide(|proofs, now| ((), proofs.worker_removed(now, worker, number, "dropped")));
-        } else if hierophant.registry.cut(worker, number, "cut") {
+        } else if hierophant.registry.disconnected(worker, number, "cut") {
             self.decide(|proofs, now| ((), proofs.worker_away(now, worker, number)));
         }
     }
