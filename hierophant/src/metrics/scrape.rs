@@ -129,7 +129,7 @@ mod tests {
             heard_at: Millis(0),
             draining: false,
             drained: None,
-            cut: None,
+            disconnected: None,
             gpus: vec![],
         }
     }
