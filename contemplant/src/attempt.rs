@@ -1,46 +1,46 @@
-//! An attempt: what Hierophant hands out, the events while it runs, and its end.
+//! An attempt at a job: what Hierophant assigns, the events while it runs, and its outcome.
 
 use network_lib::ids::LeaseId;
 use network_lib::job::{BlobInfo, Execution, Failure, JobSpec, Progress};
 
-/// An attempt as Hierophant hands it out.
+/// An attempt as Hierophant assigns it.
 #[derive(Debug, Clone)]
 pub struct Job {
-    /// The attempt.
+    /// The attempt's lease.
     pub lease_id: LeaseId,
     /// What to prove.
     pub spec: JobSpec,
-    /// The program as it will arrive.
+    /// Size and digest of the program as transferred.
     pub program: BlobInfo,
-    /// The input as it will arrive.
+    /// Size and digest of the input as transferred.
     pub stdin: BlobInfo,
-    /// The attempt's place in the job's trace, as W3C's `traceparent`.
+    /// The attempt's span context in the job's trace, as W3C's `traceparent`.
     pub traceparent: Option<String>,
 }
 
-/// What an attempt tells about itself.
+/// An event of an attempt.
 #[derive(Debug, Clone, PartialEq)]
 pub enum JobEvent {
-    /// It has gone on.
+    /// It made progress.
     Progress(Progress),
     /// The program has been executed.
     Executed(Execution),
-    /// It is over, and the machine is free again.
+    /// It has ended, and the machine is free again.
     Ended(Outcome),
 }
 
 /// How an attempt ended.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Outcome {
-    /// The proof has been handed in.
+    /// The proof is uploaded.
     Completed {
         /// What the execution found.
         execution: Execution,
         /// Size and digest of the proof.
         proof: BlobInfo,
     },
-    /// There is no proof.
+    /// No proof was made.
     Failed(Failure),
-    /// Nothing is to be said of it: it was cancelled, or the program ends.
+    /// It was cancelled, or the program ends; nothing is reported.
     Abandoned,
 }

@@ -23,78 +23,78 @@ use crate::gpu;
 /// The commented file that `contemplant init` writes.
 pub const TEMPLATE: &str = include_str!("../contemplant.example.toml");
 
-/// Everything that can be set.
+/// The configuration of a Contemplant.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Config {
     /// The WebSocket of the Hierophant to work for. Default: `ws://127.0.0.1:9010/ws`, a Hierophant on
     /// the same machine with its own defaults.
     pub hierophant_ws_address: String,
-    /// What Hierophant's operator sees. Default: a name out of the Old Testament, drawn by the worker
-    /// id, since machines are easier to tell apart by names than by ids.
+    /// Name of this worker, shown to Hierophant's operator. Default: a name from the Old Testament, chosen by
+    /// the worker id, since names are easier to tell apart than ids.
     pub name: Option<String>,
-    /// What makes the proofs. Default: `cpu`, which works on any machine.
+    /// The prover. Default: `cpu`, which works on any machine.
     pub backend: BackendChoice,
     /// Kinds of proof to offer. Default: core and compressed for `cpu` and `cuda`, as the others need
     /// gigabytes of circuit files; all for `mock`.
     pub modes: Option<Vec<ProofMode>>,
-    /// With `cuda`: the socket of a prover server that runs already, such as
+    /// With `cuda`: the socket of a prover server that is already running, such as
     /// `unix:///tmp/sp1-cuda-0.sock`. Also read as `moongate_endpoint`. Default: none, servers are started.
     #[serde(alias = "moongate_endpoint")]
     pub prover_endpoint: Option<String>,
-    /// With `cuda`: the program of a prover server and its arguments, which is started once for each GPU.
+    /// With `cuda`: the program of a prover server and its arguments, started once for each GPU.
     /// Default: none, servers run in Docker.
     pub prover_command: Option<Vec<String>>,
     /// With `cuda`: numbers of the GPUs to use, one prover server for each. Default: all that the driver
-    /// tells of, else number 0.
+    /// reports, else number 0.
     pub gpus: Option<Vec<u32>>,
-    /// With `cuda`: how long a prover server may take until it answers. Default: 2 min.
+    /// With `cuda`: time limit for a prover server from its start to its first answer. Default: 2 min.
     #[serde(with = "humantime_serde")]
     pub prover_start_limit: Duration,
-    /// Holds the identity of this installation, finished proofs until Hierophant has them, verifying
-    /// keys, and downloads while they are needed. Default: `contemplant-data` in the working folder, so
-    /// that nothing needs to be set up.
+    /// Folder for the identity of this installation, finished proofs until Hierophant has stored them,
+    /// verifying keys, and downloads while they are needed. Default: `contemplant-data` in the working
+    /// folder, so that no setup is needed.
     pub data_dir: PathBuf,
-    /// This Contemplant's token, or the one that Hierophant asks of all. Default: none, which Hierophant
-    /// accepts from the same machine.
+    /// This worker's token, or the shared one. Default: none, which Hierophant accepts from the same
+    /// machine.
     pub token: Option<Secret>,
-    /// How long a mock proof takes. Default: 2 s, long enough to be seen and short enough to wait for.
+    /// Duration of a mock proof. Default: 2 s, long enough to be seen and short enough to wait for.
     #[serde(with = "humantime_serde")]
     pub mock_proof_time: Duration,
-    /// The longest pause between two attempts to reach Hierophant. Default: 30 s, so that a fleet is
-    /// back soon after Hierophant is, and does not storm it.
+    /// Longest pause between two attempts to connect to Hierophant. Default: 30 s, so that a fleet is back
+    /// soon after Hierophant is, without overloading it.
     #[serde(with = "humantime_serde")]
     pub reconnect_max_delay: Duration,
-    /// How long work may go on after SIGTERM or SIGINT before it is given back; 0 gives it back at
-    /// once. Default: 30 s, what Kubernetes grants.
+    /// How long work may continue after SIGTERM or SIGINT before it is handed back; 0 hands it back at once.
+    /// Default: 30 s, the grace period of Kubernetes.
     #[serde(with = "humantime_serde")]
     pub shutdown_grace: Duration,
-    /// How long a transfer may stand still before it is tried again. Default: 30 s.
+    /// How long a transfer may stall before it is tried again. Default: 30 s.
     #[serde(with = "humantime_serde")]
     pub http_timeout: Duration,
-    /// The largest program or input that is unpacked, in bytes. Default: 4 GiB, far beyond real inputs
-    /// and within what a proving machine can hold.
+    /// Largest program or input after decompression, in bytes. Default: 4 GiB, far beyond real inputs and
+    /// within the memory of a proving machine.
     pub max_decompressed_bytes: u64,
-    /// Where Prometheus reads this Contemplant's figures (`/metrics`), such as `0.0.0.0:9020`. Default:
-    /// none, no port is opened.
+    /// Address of the metrics for Prometheus (`/metrics`), such as `0.0.0.0:9020`. Default: none, no port is
+    /// opened.
     pub metrics_address: Option<SocketAddr>,
-    /// How log lines look. Default: for people.
+    /// Format of log lines. Default: `human`.
     pub log_format: LogFormat,
-    /// With a `wss://` address: whom to believe, and what to show.
+    /// With a `wss://` address: trusted authorities and the client certificate.
     pub tls: TlsSettings,
     /// With `cuda`: prover servers in Docker.
     pub docker: DockerSettings,
 }
 
-/// What makes the proofs.
+/// A prover.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BackendChoice {
     /// SP1 on the processor.
     Cpu,
-    /// SP1 on CUDA GPUs, by way of prover servers.
+    /// SP1 on CUDA GPUs, through prover servers.
     Cuda,
-    /// Real execution and SP1's mock proof.
+    /// Real execution and a mock proof.
     Mock,
 }
 
@@ -134,26 +134,26 @@ impl Settings for Config {
         if let Some(name) = &self.name
             && (name.trim().is_empty() || name.len() > 64 || name.chars().any(char::is_control))
         {
-            faults.add("name", "must have 1 to 64 bytes and no control characters");
+            faults.add("name", "must be 1 to 64 bytes without control characters");
         }
         if let Some(modes) = &self.modes {
             let mut distinct = modes.clone();
             distinct.sort_unstable();
             distinct.dedup();
             if modes.is_empty() || distinct.len() != modes.len() {
-                faults.add("modes", "must name at least one kind of proof, and none twice");
+                faults.add("modes", "must name at least one kind of proof, each once");
             }
         }
         self.validate_servers(faults);
         tls::validate(&self.tls, faults);
         if self.data_dir.as_os_str().is_empty() {
-            faults.add("data_dir", "must not be empty; name a folder");
+            faults.add("data_dir", "must not be empty: expected a folder");
         }
         if self.token.as_ref().is_some_and(|token| token.reveal().trim().is_empty()) {
-            faults.add("token", "must not be empty; leave it out if Hierophant asks for none");
+            faults.add("token", "must not be empty: omit it if Hierophant requires none");
         }
         if self.reconnect_max_delay < Duration::from_millis(100) {
-            faults.add("reconnect_max_delay", "must be at least 100ms, to not storm Hierophant");
+            faults.add("reconnect_max_delay", "must be at least 100ms, to not overload Hierophant");
         }
         if self.http_timeout < Duration::from_secs(1) {
             faults.add("http_timeout", "must be at least 1s");
@@ -165,8 +165,8 @@ impl Settings for Config {
 }
 
 impl Config {
-    /// Defaults for a test: the given Hierophant, a mock backend without delay, no waiting at the end,
-    /// and a folder.
+    /// Defaults for a test: the given Hierophant and data folder, a mock backend without delay, and no wait at
+    /// the end.
     #[must_use]
     pub fn for_test(
         hierophant_ws_address: impl Into<String>,
@@ -188,7 +188,7 @@ impl Config {
             if !socket_of(endpoint).is_absolute() {
                 faults.add(
                     "prover_endpoint",
-                    "must be a socket's path, such as unix:///tmp/sp1-cuda-0.sock",
+                    "must be the path of a socket, such as unix:///tmp/sp1-cuda-0.sock",
                 );
             }
             if self.prover_command.is_some() {
@@ -201,7 +201,7 @@ impl Config {
         if let Some(gpus) = &self.gpus {
             let distinct: BTreeSet<u32> = gpus.iter().copied().collect();
             if gpus.is_empty() || distinct.len() != gpus.len() {
-                faults.add("gpus", "must name at least one GPU, and none twice");
+                faults.add("gpus", "must name at least one GPU, each once");
             }
         }
         if self.prover_start_limit < Duration::from_secs(1) {
@@ -213,7 +213,7 @@ impl Config {
         if self.docker.engine.as_ref().is_some_and(|engine| !engine.starts_with("unix://")) {
             faults.add("docker.engine", "must be a socket, such as unix:///var/run/docker.sock");
         }
-        // Docker takes no less than 6 MiB, and no more than a signed number holds.
+        // Docker accepts no less than 6 MiB, and no more than a signed 64-bit number holds.
         if self.docker.memory_bytes.is_some_and(|bytes| !(6 << 20..1 << 62).contains(&bytes)) {
             faults.add("docker.memory_bytes", "must be at least 6291456 (6 MiB)");
         }
@@ -232,7 +232,7 @@ impl Config {
         self.gpus.clone().unwrap_or_else(|| (0..found().unwrap_or(1)).collect())
     }
 
-    /// The kinds of proof to offer, if the machine can make them.
+    /// The kinds of proof to offer, as far as the machine can make them.
     #[must_use]
     pub fn wanted_modes(&self) -> Vec<ProofMode> {
         let default = match self.backend {
@@ -243,18 +243,18 @@ impl Config {
     }
 }
 
-/// The path in an endpoint such as `unix:///tmp/sp1-cuda-0.sock`; a plain path is one too.
+/// The path in an endpoint such as `unix:///tmp/sp1-cuda-0.sock`; a plain path is accepted too.
 #[must_use]
 pub fn socket_of(endpoint: &str) -> PathBuf {
     PathBuf::from(endpoint.strip_prefix("unix://").unwrap_or(endpoint))
 }
 
-/// Where Hierophant is reached.
+/// Addresses of Hierophant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoints {
-    /// For control.
+    /// The WebSocket for control.
     pub websocket: Url,
-    /// What the paths of programs, inputs and proofs are appended to; without a slash at its end.
+    /// Base URL of the paths of programs, inputs and proofs; without a slash at its end.
     pub http: String,
 }
 
@@ -262,24 +262,24 @@ pub struct Endpoints {
 ///
 /// # Errors
 ///
-/// A sentence that says what is wrong and what would be right.
+/// What is wrong with the address and what is expected.
 pub fn endpoints(address: &str) -> Result<Endpoints, String> {
-    let example = "give one like ws://10.0.0.1:9010/ws";
+    let example = "expected an address like ws://10.0.0.1:9010/ws";
     let mut websocket =
-        Url::parse(address).map_err(|error| format!("is not an address ({error}); {example}"))?;
+        Url::parse(address).map_err(|error| format!("is not a URL ({error}): {example}"))?;
     let scheme = match websocket.scheme() {
         "ws" => "http",
         "wss" => "https",
-        other => return Err(format!("must start with ws:// or wss://, not {other}://; {example}")),
+        other => return Err(format!("must start with ws:// or wss://, not {other}://: {example}")),
     };
     let Some(host) = websocket.host_str().map(str::to_owned) else {
-        return Err(format!("names no host; {example}"));
+        return Err(format!("has no host: {example}"));
     };
     if websocket.path() == "/" {
         websocket.set_path(WEBSOCKET_PATH);
     }
     let port = websocket.port().map(|port| format!(":{port}")).unwrap_or_default();
-    // Behind a reverse proxy both may live below a common prefix.
+    // Behind a reverse proxy both may have a common prefix.
     let prefix = websocket.path().strip_suffix(WEBSOCKET_PATH).unwrap_or_default();
     let http = format!("{scheme}://{host}{port}{prefix}");
     Ok(Endpoints { websocket, http })

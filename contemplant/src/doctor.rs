@@ -1,7 +1,7 @@
-//! `contemplant doctor`: what works on this machine and what does not, each with its remedy.
+//! `contemplant doctor`: checks of this machine, and the remedy of each fault.
 //!
-//! Nothing is changed and nothing that works is disturbed; only a test proof, if it is asked for, needs
-//! the machine for itself.
+//! The checks change nothing and do not disturb a running worker; only the optional test proof needs the
+//! machine alone.
 
 mod network;
 mod proof;
@@ -11,38 +11,38 @@ use crate::config::{BackendChoice, Config};
 use crate::executor::memory_bytes;
 use crate::gpu;
 
-/// Main memory below which SP1's CPU prover does not get through a proof: 16 GB as machines are sold.
-const LEAST_MEMORY: u64 = 15 << 30;
+/// Least main memory for a proof with SP1's CPU prover: 16 GB as machines are sold.
+const MIN_MEMORY: u64 = 15 << 30;
 
-/// Free disk below which programs, inputs and proofs may not fit.
-const LEAST_DISK: u64 = 10 << 30;
+/// Least free disk for programs, inputs and proofs.
+const MIN_DISK: u64 = 10 << 30;
 
-/// One thing that was looked at.
+/// The result of one check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// What, in one word or two.
+    /// Name of the check, in one word or two.
     pub what: &'static str,
-    /// How it is; as an error, what is wrong and what to do.
+    /// What was found; as an error, what is wrong and what to do.
     pub outcome: Result<String, String>,
 }
 
-/// Looks at everything that `config` needs, and `told` as it goes on; with `prove` also makes a proof.
-pub async fn examine(config: &Config, prove: bool, mut told: impl FnMut(&Finding)) {
-    let mut tell = |what, outcome| told(&Finding { what, outcome });
-    tell("hierophant", network::hierophant(config).await);
-    tell("memory", memory(config));
-    tell("disk", disk(config));
+/// Runs every check that applies to `config`, each reported by `report`; with `prove` also makes a proof.
+pub async fn examine(config: &Config, prove: bool, mut report: impl FnMut(&Finding)) {
+    let mut finding = |what, outcome| report(&Finding { what, outcome });
+    finding("hierophant", network::hierophant(config).await);
+    finding("memory", memory(config));
+    finding("disk", disk(config));
     if config.backend == BackendChoice::Cuda {
-        // A server that runs already may have its GPU elsewhere.
+        // An external server may have its GPU on another machine.
         if config.prover_endpoint.is_none() {
-            tell("gpu", gpus(config));
+            finding("gpu", gpus(config));
         }
         for (what, outcome) in servers::look(config).await {
-            tell(what, outcome);
+            finding(what, outcome);
         }
     }
     if prove {
-        tell("proof", proof::make(config).await);
+        finding("proof", proof::make(config).await);
     }
 }
 
@@ -50,7 +50,7 @@ fn memory(config: &Config) -> Result<String, String> {
     let bytes = memory_bytes();
     let text = format!("{} GiB", bytes >> 30);
     match config.backend {
-        BackendChoice::Cpu if bytes < LEAST_MEMORY => Err(format!(
+        BackendChoice::Cpu if bytes < MIN_MEMORY => Err(format!(
             "{text}; a Core proof on CPU takes 10 GB and a Compressed one 18 GB: use a larger machine"
         )),
         _ => Ok(text),
@@ -58,13 +58,13 @@ fn memory(config: &Config) -> Result<String, String> {
 }
 
 fn disk(config: &Config) -> Result<String, String> {
-    // The folder may not be there yet, but what it will be in is.
+    // The folder may not exist yet, but one of its parents does.
     let folder = config.data_dir.ancestors().find(|folder| folder.exists());
     let folder = folder.map_or_else(|| ".".into(), ToOwned::to_owned);
     let free = fs4::available_space(&folder)
-        .map_err(|error| format!("{} cannot be looked at: {error}", folder.display()))?;
+        .map_err(|error| format!("{} cannot be examined: {error}", folder.display()))?;
     let text = format!("{} GiB free for {}", free >> 30, config.data_dir.display());
-    if free < LEAST_DISK {
+    if free < MIN_DISK {
         return Err(format!("{text}; make room, or set `data_dir` to a larger disk"));
     }
     Ok(text)
@@ -72,7 +72,7 @@ fn disk(config: &Config) -> Result<String, String> {
 
 fn gpus(config: &Config) -> Result<String, String> {
     if !config.docker.gpu_request && config.prover_command.is_none() {
-        return Ok("none is asked for (`docker.gpu_request` is off)".to_owned());
+        return Ok("not requested (`docker.gpu_request` is off)".to_owned());
     }
     let remedy = "install NVIDIA's driver, and see whether `nvidia-smi` shows the GPU";
     let found = gpu::look().map_err(|reason| format!("{reason}; {remedy}"))?;
@@ -80,7 +80,9 @@ fn gpus(config: &Config) -> Result<String, String> {
         config.wanted_gpus().into_iter().find(|gpu| *gpu as usize >= found.devices.len())
     {
         let count = found.devices.len();
-        return Err(format!("there are {count} GPUs and no number {missing}; correct `gpus`"));
+        return Err(format!(
+            "GPU {missing} does not exist: expected numbers below {count} in `gpus`"
+        ));
     }
     let devices: Vec<String> = found
         .devices

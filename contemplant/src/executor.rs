@@ -1,7 +1,7 @@
-//! What makes proofs: one trait, so that the rest of the program knows no prover.
+//! The interface to provers: one trait, so that the rest of the program depends on no prover.
 //!
-//! An executor gets bytes as the client encoded them and returns bytes as the client will decode
-//! them. Everything between is its own affair, and its SP1 types stay in this module's folder.
+//! An executor receives bytes as the client encoded them and returns bytes as the client will decode them. SP1's
+//! types are used in this module's folder only.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::attempt::{JobEvent, Outcome};
-use crate::observed::Observed;
+use crate::observer::AttemptObserver;
 
 pub mod cpu;
 pub mod cuda;
@@ -25,40 +25,37 @@ pub mod mock;
 mod mode;
 mod program;
 
-/// Makes proofs, one or more at a time.
+/// A prover that makes one or more proofs at a time.
 #[async_trait]
 pub trait Executor: Send + Sync {
-    /// What it can prove, now and from now on: modes appear as the prover warms up. `slots` is never more
-    /// than at first.
+    /// Its capabilities, now and in future: modes are added as the prover warms up. `slots` never exceeds its first
+    /// value.
     fn capabilities(&self) -> watch::Receiver<Capabilities>;
 
-    /// Counts the prover servers that it starts, if it needs any.
+    /// Counter of the prover servers that it starts.
     fn server_starts(&self) -> Counter {
         Counter::default()
     }
 
-    /// How busy the GPUs of its capabilities are, in the same order; empty where that is not known.
+    /// Load of the GPUs in its capabilities, in the same order; empty where it is unknown.
     fn gpu_loads(&self) -> watch::Receiver<Vec<GpuLoad>> {
         watch::channel(Vec::new()).1
     }
 
-    /// Begins what must not be done by two programs on one data folder. Called once, when the folder is
-    /// locked.
+    /// Starts work that only one program may do on a data folder. Called once, after the folder is locked.
     fn start(&self) {}
 
-    /// Ends what would outlive the program, such as containers. Called once, when no more proofs are wanted.
+    /// Ends what would outlive the program, such as containers. Called once, after the last proof.
     async fn stop(&self) {}
 
-    /// Executes and proves one job. Reports progress and, as soon as it is known, what the execution
-    /// found.
+    /// Executes and proves one job. Reports progress and, as soon as it is known, the result of the execution.
     ///
-    /// Once `cancel` fires, the result is no longer wanted. The call may go on for as long as the
-    /// machine is still busy with the job: its slot is free when it returns, not before.
+    /// After `cancel` the result is no longer wanted. The call may continue while the machine is still busy with the
+    /// job: its slot is free when the call returns, not before.
     ///
     /// # Errors
     ///
-    /// A [`Failure`] whose class says who is to blame. A panic inside the prover is one too and never
-    /// leaves this call.
+    /// A [`Failure`] whose class names the cause. A panic inside the prover is returned as a failure too.
     async fn prove(
         &self,
         job: ProveJob,
@@ -67,12 +64,12 @@ pub trait Executor: Send + Sync {
     ) -> Result<Proved, Failure>;
 }
 
-/// One job as the executor needs it: downloaded, checked and unpacked.
+/// A job as the executor needs it: downloaded, checked and unpacked.
 #[derive(Debug, Clone)]
 pub struct ProveJob {
-    /// What to prove.
+    /// The proof to make.
     pub spec: JobSpec,
-    /// Digest of the program as it was uploaded: the same digest means the same program.
+    /// Digest of the program as uploaded: the same digest means the same program.
     pub program_digest: Sha256Digest,
     /// The program's ELF.
     pub elf: Arc<Vec<u8>>,
@@ -80,20 +77,20 @@ pub struct ProveJob {
     pub stdin: Vec<u8>,
 }
 
-/// A made proof.
+/// A proof and its execution.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proved {
-    /// What the execution found.
+    /// Result of the execution.
     pub execution: Execution,
     /// Bincode of SP1's `ProofFromNetwork`.
     pub proof: Vec<u8>,
 }
 
-/// Where an attempt's events go. Cheap to clone; events of one attempt keep their order.
+/// The sender of an attempt's events. Cheap to clone; the events of one attempt keep their order.
 #[derive(Debug, Clone)]
 pub struct EventSink {
     lease_id: LeaseId,
-    observed: Option<Arc<Observed>>,
+    observed: Option<Arc<AttemptObserver>>,
     sender: mpsc::UnboundedSender<(LeaseId, JobEvent)>,
 }
 
@@ -104,22 +101,22 @@ impl EventSink {
         Self { lease_id, observed: None, sender }
     }
 
-    /// The same sink, which also tells the log, the metrics and the trace of this attempt.
-    pub(crate) fn observed(self, by: Arc<Observed>) -> Self {
+    /// The same sink, which also passes each event to `by`: the log, metrics and trace of the attempt.
+    pub(crate) fn observed(self, by: Arc<AttemptObserver>) -> Self {
         Self { observed: Some(by), ..self }
     }
 
-    /// Tells how far the attempt is.
+    /// Sends the progress of the attempt.
     pub fn progress(&self, progress: Progress) {
         self.send(JobEvent::Progress(progress));
     }
 
-    /// Tells that a new step has begun.
+    /// Sends the start of a phase.
     pub fn phase(&self, phase: Phase) {
         self.progress(Progress::phase(phase));
     }
 
-    /// Tells what the execution found.
+    /// Sends the result of the execution.
     pub fn executed(&self, execution: Execution) {
         self.send(JobEvent::Executed(execution));
     }
@@ -130,20 +127,20 @@ impl EventSink {
 
     fn send(&self, event: JobEvent) {
         if let Some(observed) = &self.observed {
-            observed.note(&event);
+            observed.record(&event);
         }
-        // Without a receiver the program is ending, and nobody wants to know.
+        // Without a receiver the program is ending, and the event is not needed.
         let _ = self.sender.send((self.lease_id, event));
     }
 }
 
-/// What a cancelled attempt returns. Nobody reads it.
+/// The failure that a cancelled attempt returns; it is not reported.
 #[must_use]
 pub fn cancelled() -> Failure {
     Failure::new(FailureClass::Infrastructure, "cancelled")
 }
 
-/// Main memory of this machine in bytes, 0 if it cannot be known.
+/// Main memory of this machine in bytes, 0 if unknown.
 #[must_use]
 pub fn memory_bytes() -> u64 {
     let Ok(text) = std::fs::read_to_string("/proc/meminfo") else { return 0 };

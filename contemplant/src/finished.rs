@@ -1,9 +1,8 @@
 //! Finished proofs on disk, until Hierophant has stored them.
 //!
-//! A proof may have taken an hour, so it must not go down with the process. It is written before it is
-//! handed in and goes when Hierophant says that it is settled, or that it is not wanted any more. A
-//! folder for each attempt, named by its lease, is put together aside and moved into place when all of
-//! it is on disk: what has its right name is whole.
+//! A proof may have taken an hour, so it must not be lost with the process. It is written before its upload and removed
+//! when Hierophant acknowledges the end of the attempt, or does not want it any more. Each attempt has a folder, named
+//! by its lease, which is written under a temporary name and renamed when it is complete.
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read, Write};
@@ -17,32 +16,32 @@ use network_lib::job::{BlobInfo, Execution};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-/// How the names of folders begin that are not complete.
+/// Prefix of the names of incomplete folders.
 const ASIDE: &str = "incomplete-";
 
-/// The proof as it is handed in.
+/// The proof as it is uploaded.
 const PROOF_FILE: &str = "proof";
 
-/// What else has to be known to hand it in.
+/// The other data that an upload needs.
 const ATTEMPT_FILE: &str = "attempt.json";
 
-/// A proof that was made and is not known to have arrived.
+/// A finished proof that Hierophant has not acknowledged.
 #[derive(Debug, Clone)]
 pub struct FinishedProof {
-    /// The attempt that it ends.
+    /// The attempt's lease.
     pub lease_id: LeaseId,
-    /// What the execution found.
+    /// Result of the execution.
     pub execution: Execution,
     /// Size and digest of the proof.
     pub proof: BlobInfo,
     pub(crate) bytes: ProofBytes,
 }
 
-/// Where a finished proof is.
+/// Location of a finished proof.
 #[derive(Debug, Clone)]
 pub(crate) enum ProofBytes {
     File(PathBuf),
-    /// The disk did not take it.
+    /// It could not be written to disk.
     Memory(Bytes),
 }
 
@@ -61,14 +60,14 @@ pub struct FinishedProofs {
 }
 
 impl FinishedProofs {
-    /// Opens the folder, which is created if need be, and returns the proofs that are there. What is
-    /// damaged is removed; files that are none of ours are left alone.
+    /// Opens the folder, creating it if necessary, and returns its proofs. Damaged entries are removed; foreign files
+    /// are left alone.
     ///
     /// # Errors
     ///
     /// When the folder cannot be created or read.
     pub fn open(folder: &Path) -> io::Result<(Self, Vec<FinishedProof>)> {
-        // A lease id opens an attempt's input, so the names are nobody else's business.
+        // A lease id gives access to an attempt's input, so only this user may list the folder.
         DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         let finished = Self { folder: folder.into() };
         let mut proofs = Vec::new();
@@ -76,7 +75,7 @@ impl FinishedProofs {
             let path = entry?.path();
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
             if name.starts_with(ASIDE) {
-                tracing::warn!("a proof was being written when the process died; it is removed");
+                tracing::warn!("an incomplete proof of a process that died is removed");
                 clear(&path);
                 continue;
             }
@@ -91,14 +90,14 @@ impl FinishedProofs {
                     clear(&path);
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "a finished proof cannot be read now and is passed over");
+                    tracing::warn!(%error, "a finished proof cannot be read now and is skipped");
                 }
             }
         }
         Ok((finished, proofs))
     }
 
-    /// Keeps a proof: on disk, or in memory if the disk does not take it. Blocks while it writes.
+    /// Stores a proof: on disk, or in memory if it cannot be written. Blocks while it writes.
     #[must_use]
     pub fn keep(&self, lease_id: LeaseId, execution: Execution, bytes: Vec<u8>) -> FinishedProof {
         let sha256 = Sha256Digest(Sha256::digest(&bytes).into());
@@ -123,7 +122,7 @@ impl FinishedProofs {
         self.path(lease_id).exists()
     }
 
-    /// Removes this attempt's proof, if there is one.
+    /// Removes this attempt's proof, if any.
     pub fn remove(&self, lease_id: LeaseId) {
         let path = self.path(lease_id);
         if path.exists() {
@@ -143,7 +142,7 @@ impl FinishedProofs {
         let path = self.path(attempt.lease_id);
         self.remove(attempt.lease_id);
         fs::rename(aside.path(), &path)?;
-        // From here on there is nothing left aside to be cleaned up.
+        // The temporary folder was renamed, so there is nothing left to clean up.
         let _ = aside.keep();
         File::open(&self.folder)?.sync_all()?;
         Ok(path.join(PROOF_FILE))
@@ -164,13 +163,13 @@ fn read(folder: &Path, lease_id: LeaseId) -> io::Result<FinishedProof> {
     }
     let path = folder.join(PROOF_FILE);
     if describe(&path)? != attempt.proof {
-        return Err(damaged("its bytes are not those that were written"));
+        return Err(damaged("its bytes have changed since they were written"));
     }
     let Attempt { lease_id, execution, proof } = attempt;
     Ok(FinishedProof { lease_id, execution, proof, bytes: ProofBytes::File(path) })
 }
 
-/// Whether an entry is bad, as opposed to a disk that has a bad moment.
+/// Whether an entry is damaged, as opposed to a transient error of the disk.
 fn is_damage(error: &io::Error) -> bool {
     use io::ErrorKind::{InvalidData, IsADirectory, NotADirectory, NotFound, UnexpectedEof};
     matches!(error.kind(), InvalidData | IsADirectory | NotADirectory | NotFound | UnexpectedEof)

@@ -1,4 +1,4 @@
-//! The GPUs of this machine, asked of NVIDIA's management library (NVML), which comes with the driver.
+//! The GPUs of this machine, as reported by NVIDIA's management library (NVML), which comes with the driver.
 
 pub mod watch;
 
@@ -8,12 +8,12 @@ use nvml_wrapper::Nvml;
 use nvml_wrapper::enum_wrappers::device::TemperatureSensor;
 use nvml_wrapper::error::NvmlError;
 
-/// What NVML tells of the machine.
+/// The GPUs of the machine and their driver.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gpus {
     /// Version of the driver, such as `550.54.15`.
     pub driver: String,
-    /// Newest CUDA version that the driver can serve, such as `12.4`.
+    /// Newest CUDA version that the driver supports, such as `12.4`.
     pub cuda: String,
     /// Each device, by its number.
     pub devices: Vec<Device>,
@@ -26,25 +26,25 @@ pub struct Device {
     pub model: String,
     /// Device memory in bytes.
     pub memory_bytes: u64,
-    /// Of which in use.
+    /// Device memory in use, in bytes.
     pub memory_used_bytes: u64,
-    /// How busy it is, in percent, where the driver tells.
+    /// Utilisation in percent, where the driver reports it.
     pub utilisation_percent: Option<u32>,
-    /// In degrees Celsius, where the driver tells.
+    /// Temperature in degrees Celsius, where the driver reports it.
     pub temperature_celsius: Option<u32>,
 }
 
-/// Somebody who tells of the GPUs: the driver, or a test.
+/// A source of GPU data: the driver, or a test.
 pub trait GpuSource: Send + Sync {
-    /// Looks at the GPUs. May block for as long as the driver pleases.
+    /// Reads the state of the GPUs. May block for as long as the driver does.
     ///
     /// # Errors
     ///
-    /// In its own words, for instance that there is no driver.
+    /// The source's message, for instance that there is no driver.
     fn look(&self) -> Result<Gpus, String>;
 }
 
-/// The driver. Its library stays open from the first look on.
+/// The driver. Its library stays open after the first read.
 #[derive(Debug, Default)]
 pub struct Driver(Mutex<Option<Nvml>>);
 
@@ -55,7 +55,7 @@ impl GpuSource for Driver {
             Some(nvml) => Ok(nvml),
             None => load(),
         };
-        // After an error it is loaded anew: the driver may have been exchanged.
+        // After an error it is loaded again: the driver may have been replaced.
         let found = found.and_then(|nvml| Ok((read(&nvml)?, nvml)));
         let (gpus, nvml) = found.map_err(|error| error.to_string())?;
         *open = Some(nvml);
@@ -63,16 +63,16 @@ impl GpuSource for Driver {
     }
 }
 
-/// Looks at the GPUs once.
+/// Reads the state of the GPUs once.
 ///
 /// # Errors
 ///
-/// NVML's own word, for instance that there is no driver.
+/// NVML's message, for instance that there is no driver.
 pub fn look() -> Result<Gpus, String> {
     Driver::default().look()
 }
 
-/// Only the name with the number belongs to the driver; the plain one comes with CUDA's headers.
+/// Loads NVML: the name with the number belongs to the driver, the plain one to CUDA's headers.
 fn load() -> Result<Nvml, NvmlError> {
     Nvml::builder().lib_path("libnvidia-ml.so.1".as_ref()).init().or_else(|_| Nvml::init())
 }
@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_machine_without_a_driver_is_told_in_words() {
+    fn a_machine_without_a_driver_gives_a_reason() {
         // Where there is a GPU, there is at least one device.
         match look() {
             Ok(gpus) => assert!(!gpus.devices.is_empty() && !gpus.driver.is_empty(), "{gpus:?}"),

@@ -1,7 +1,7 @@
-//! The data folder: who this installation is, and room for what it works with.
+//! The data folder: the identity of this installation, downloads and finished proofs.
 //!
-//! The worker id must survive restarts, or Hierophant would take a restarted Contemplant for a new one
-//! and forget its record. Two processes must not share it, so the folder is locked.
+//! The worker id must survive restarts, or Hierophant would treat a restarted worker as a new one and lose its
+//! record. Two processes must not share an id, so the folder is locked.
 
 use std::fs::{self, File, TryLockError};
 use std::io::Write;
@@ -10,29 +10,28 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use network_lib::ids::WorkerId;
 
-/// An open data folder. The lock goes with it.
+/// An open, locked data folder.
 #[derive(Debug)]
 pub struct DataDir {
     /// Stable identity of the installation.
     pub worker_id: WorkerId,
-    /// For files that live as long as one job. Emptied at each start.
+    /// Folder of files that are needed for one job. Emptied at each start.
     pub downloads: PathBuf,
-    /// For finished proofs that Hierophant does not have for certain. Survives restarts.
+    /// Folder of finished proofs until Hierophant has stored them. Survives restarts.
     pub held: PathBuf,
     _lock: File,
 }
 
 impl DataDir {
-    /// Opens the folder, which is created if need be, and reads or draws the worker id.
+    /// Opens the folder, creating it if necessary, and reads or generates the worker id.
     ///
     /// # Errors
     ///
-    /// When the folder is not writable, is in use by another Contemplant, or holds a worker id that is
-    /// none.
+    /// When the folder is not writable, is in use by another Contemplant, or holds an invalid worker id.
     pub fn open(folder: &Path) -> anyhow::Result<Self> {
         let writable = || {
             format!(
-                "the data folder {} is not writable; set `data_dir` to one that is",
+                "the data folder {} is not writable; set `data_dir` to a writable folder",
                 folder.display()
             )
         };
@@ -41,7 +40,7 @@ impl DataDir {
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => bail!(
-                "the data folder {} is in use by another Contemplant; give each its own `data_dir`",
+                "the data folder {} is in use by another Contemplant; set another `data_dir`",
                 folder.display()
             ),
             Err(TryLockError::Error(error)) => return Err(error).with_context(writable),
@@ -73,7 +72,7 @@ fn read_id(file: &Path) -> anyhow::Result<Option<WorkerId>> {
 
 fn draw_id(folder: &Path) -> anyhow::Result<WorkerId> {
     let id = WorkerId::random();
-    // Written aside and moved into place, so that a crash leaves no half of an id behind.
+    // Written to a temporary file and renamed, so that a crash leaves no partial id.
     let mut file = tempfile::NamedTempFile::new_in(folder)?;
     writeln!(file, "{id}")?;
     file.as_file().sync_all()?;

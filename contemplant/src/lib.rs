@@ -1,9 +1,9 @@
-//! Contemplant: the worker of a Hierophant. It connects, offers what it can prove, and proves what it
-//! is given.
+//! Contemplant: the worker of a Hierophant. It connects, offers the kinds of proof that it can make, and
+//! proves the jobs that it receives.
 //!
-//! Control goes over one WebSocket (`link`), bytes over HTTP ([`runner`]), and the proofs are made by
-//! an [`executor`]. [`run`] ties the three together and keeps nothing global, so that a test can have
-//! several Contemplants in one process.
+//! Control messages travel over one WebSocket (`link`), bytes over HTTP ([`runner`]), and an [`executor`]
+//! makes the proofs. [`run`] combines the three and keeps no global state, so that a test can run several
+//! Contemplants in one process.
 
 pub mod attempt;
 pub mod config;
@@ -15,7 +15,7 @@ pub mod identity;
 mod link;
 pub mod metrics;
 pub mod names;
-pub mod observed;
+pub mod observer;
 pub mod prover_server;
 pub mod runner;
 pub mod trust;
@@ -42,26 +42,26 @@ use crate::metrics::Metrics;
 use crate::runner::Runner;
 use crate::trust::Trust;
 
-/// Works for the Hierophant that `config` names until `shutdown`, or until Hierophant has it drained.
+/// Works for the Hierophant in `config` until `shutdown`, or until Hierophant has drained it.
 ///
-/// When it is to shut down it finishes what it holds within `shutdown_grace`, then gives back the rest.
+/// At a shutdown it finishes the attempts that it holds within `shutdown_grace` and hands back the rest.
 ///
 /// # Errors
 ///
-/// When trying again cannot help: the data folder is not usable, Hierophant refuses this Contemplant
-/// for good, or the executor is broken.
+/// When a retry cannot help: the data folder is not usable, Hierophant permanently refuses this worker, or
+/// the executor has failed.
 pub async fn run(
     config: Config,
     executor: Arc<dyn Executor>,
     shutdown: impl Into<Shutdown>,
 ) -> anyhow::Result<()> {
     let shutdown = shutdown.into();
-    // Two providers are linked in, and TLS picks none by itself. Another that is set already will do.
+    // Two providers are linked in, so TLS needs a choice. A provider that is set already is kept.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let endpoints = endpoints(&config.hierophant_ws_address)
         .map_err(|fault| anyhow!("`hierophant_ws_address` {fault}"))?;
     let trust = Arc::new(Trust::new(config.tls.clone()));
-    // What cannot be used now is told now; later it may be only half replaced.
+    // Unusable files are an error only at the start; later they may be half replaced.
     trust.config().await.context("the certificates cannot be used")?;
     let data_dir = DataDir::open(&config.data_dir)?;
     let name = config.name.clone();
@@ -74,10 +74,10 @@ pub async fn run(
         "Contemplant starts"
     );
     let (finished, found) = open_finished(&data_dir).await.with_context(|| {
-        format!("cannot use {}, where finished proofs are kept", data_dir.held.display())
+        format!("cannot use {}, the folder of finished proofs", data_dir.held.display())
     })?;
     if !found.is_empty() {
-        tracing::info!(proofs = found.len(), "proofs that were finished earlier are still here");
+        tracing::info!(proofs = found.len(), "finished proofs of an earlier process were found");
     }
     let downloads = data_dir.downloads.clone();
     let metrics = Metrics::new(executor.server_starts());
@@ -86,7 +86,7 @@ pub async fn run(
         let (capabilities, loads) = (executor.capabilities(), executor.gpu_loads());
         metrics::serve(address, metrics.clone(), capabilities, loads, serving.clone()).await?;
     }
-    // However this ends, the port goes with it.
+    // The port is closed at the end, also after an error.
     let _serving = serving.drop_guard();
     let runner = Runner::new(
         &config,
@@ -114,13 +114,13 @@ pub async fn run(
     outcome
 }
 
-/// Reads every finished proof to check it, so not on the runtime's own threads.
+/// Opens the folder of finished proofs on a blocking thread: it reads every proof to check it.
 async fn open_finished(data_dir: &DataDir) -> anyhow::Result<(FinishedProofs, Vec<FinishedProof>)> {
     let held = data_dir.held.clone();
     Ok(tokio::task::spawn_blocking(move || FinishedProofs::open(&held)).await??)
 }
 
-/// Starts the executor that `config` names. Must be called on a tokio runtime.
+/// Starts the executor of the configured backend. Must be called on a tokio runtime.
 ///
 /// # Errors
 ///
@@ -146,10 +146,10 @@ async fn cuda_settings(
 ) -> anyhow::Result<CudaSettings> {
     let config = config.clone();
     let (start_limit, own) = (config.prover_start_limit, config.prover_endpoint.is_none());
-    // Without `gpus` the driver is asked, which may take its time.
+    // Without `gpus` the driver is asked, which may block.
     let asking = move || (own.then(|| config.wanted_gpus()), prover_server::servers(&config));
     let (numbers, servers) = tokio::task::spawn_blocking(asking).await?;
-    // Which GPU an external server has is its own affair.
+    // Of an external server the GPU is not known.
     let Watched { gpus, loads } = watch(Arc::new(Driver::default()), numbers).await;
     Ok(CudaSettings {
         servers,

@@ -1,8 +1,8 @@
-//! The connection to Hierophant, for as long as the program runs.
+//! The connection to Hierophant, which is opened again for as long as the program runs.
 //!
-//! Attempts belong to the program, not to a connection: when it breaks, they go on, and the next
-//! handshake settles which of them are still wanted. Silence, not a closed socket, is what makes a
-//! connection dead, so something is always being said in both directions.
+//! Attempts belong to the program, not to a connection: they continue while it is down, and the next handshake decides
+//! which of them are still wanted. A connection is dead when it is silent, not only when its socket closes, so both
+//! sides send at intervals.
 
 mod conversation;
 mod delays;
@@ -35,13 +35,13 @@ use crate::metrics::Metrics;
 use crate::runner::Runner;
 use crate::trust::Trust;
 
-/// A connection that lasted this long was a good one: the next pause is short again.
-const GOOD_CONNECTION: Duration = Duration::from_secs(10);
+/// A connection that lasted this long counts as healthy: the next pause is short again.
+const HEALTHY_CONNECTION: Duration = Duration::from_secs(10);
 
-/// The longest pause between two attempts to connect when the time to finish is running out.
-const LEAVING_DELAY: Duration = Duration::from_secs(1);
+/// Longest pause between two attempts to connect after a shutdown was requested.
+const MAX_LEAVING_DELAY: Duration = Duration::from_secs(1);
 
-/// Who connects, and where and how.
+/// Identity of this worker, and how it connects.
 pub(crate) struct Identity {
     pub(crate) endpoints: Endpoints,
     pub(crate) trust: Arc<Trust>,
@@ -52,15 +52,15 @@ pub(crate) struct Identity {
     pub(crate) shutdown_grace: Duration,
 }
 
-/// What the executor tells of itself.
+/// What the executor offers.
 pub(crate) struct Offer {
-    /// What it can prove.
+    /// Its capabilities.
     pub(crate) capabilities: watch::Receiver<Capabilities>,
-    /// How busy its GPUs are.
+    /// Load of its GPUs.
     pub(crate) gpu_loads: watch::Receiver<Vec<GpuLoad>>,
 }
 
-/// The connection and what is held over it.
+/// The connection, and the attempts that are held over it.
 pub(crate) struct Link {
     identity: Identity,
     runner: Arc<Runner>,
@@ -71,22 +71,22 @@ pub(crate) struct Link {
     events: mpsc::UnboundedReceiver<(LeaseId, JobEvent)>,
     sink: mpsc::UnboundedSender<(LeaseId, JobEvent)>,
     shutdown: Shutdown,
-    /// Cancelled when the time to finish is over.
+    /// Cancelled when the grace period is over.
     limit: CancellationToken,
-    /// Why no more attempts are taken, once that is so.
+    /// Why no more attempts are accepted; none while they are.
     leaving: Option<String>,
     metrics: Metrics,
 }
 
 /// How a connection ended.
 enum End {
-    /// There should be another.
+    /// It was lost; connect again.
     Lost(String),
-    /// Hierophant does not want this Contemplant any more.
+    /// Hierophant has refused this worker.
     Refused(Refusal),
-    /// The work is done.
+    /// All work is done.
     Over,
-    /// The executor cannot prove any more.
+    /// The executor has failed.
     Broken,
 }
 
@@ -96,11 +96,11 @@ impl From<Lost> for End {
     }
 }
 
-/// Connects, shakes hands and leaves again. Returns Hierophant's software version.
+/// Connects, completes the handshake and disconnects. Returns Hierophant's software version.
 ///
 /// # Errors
 ///
-/// Why it does not answer, or what it refuses.
+/// Why it cannot be reached, or why it refuses this worker.
 pub(crate) async fn greet(
     websocket: &url::Url,
     trust: &Trust,
@@ -113,8 +113,7 @@ pub(crate) async fn greet(
 }
 
 impl Link {
-    /// A link that hands its attempts to `runner` until `shutdown`, and hands in what an earlier
-    /// process has `found` out.
+    /// A link that runs attempts with `runner` until `shutdown`, and uploads the proofs that were `found` on disk.
     pub(crate) fn new(
         identity: Identity,
         runner: Arc<Runner>,
@@ -140,11 +139,11 @@ impl Link {
         }
     }
 
-    /// Connects, again and again, until the work is done.
+    /// Connects, and reconnects, until all work is done.
     ///
     /// # Errors
     ///
-    /// When trying again cannot help: Hierophant refuses this Contemplant, or its executor is broken.
+    /// When a retry cannot help: Hierophant permanently refuses this worker, or the executor has failed.
     pub(crate) async fn run(mut self) -> anyhow::Result<()> {
         let grace = self.identity.shutdown_grace;
         let countdown = leave::countdown(self.shutdown.clone(), grace, self.limit.clone());
@@ -160,9 +159,9 @@ impl Link {
         let longest = self.identity.reconnect_max_delay;
         let mut pauses = delays(longest);
         loop {
-            // What has ended meanwhile is part of what is held.
+            // Ends of attempts that came meanwhile are part of the handshake.
             while let Ok((lease_id, event)) = self.events.try_recv() {
-                self.note(lease_id, &event);
+                self.record(lease_id, &event);
             }
             if self.is_done() {
                 return Ok(());
@@ -177,7 +176,7 @@ impl Link {
                     let start = Instant::now();
                     let _connected = self.metrics.connected();
                     let end = self.serve(socket, &welcome).await;
-                    if start.elapsed() >= GOOD_CONNECTION {
+                    if start.elapsed() >= HEALTHY_CONNECTION {
                         pauses = delays(longest);
                     }
                     match end {
@@ -200,7 +199,7 @@ impl Link {
             }
             let mut delay = pauses.next().unwrap_or(longest);
             if self.shutdown.requested.is_cancelled() {
-                delay = delay.min(LEAVING_DELAY);
+                delay = delay.min(MAX_LEAVING_DELAY);
             }
             let held = self.held.resumable().len();
             tracing::warn!(reason, ?delay, held, "not connected to Hierophant");
@@ -220,7 +219,7 @@ impl Link {
         }
     }
 
-    /// Waits before the next attempt to connect, or until the program is asked to end.
+    /// Waits before the next attempt to connect, or until a shutdown is requested.
     async fn rest(&mut self, delay: Duration) {
         let deadline = Instant::now() + delay;
         let Shutdown { requested, .. } = self.shutdown.clone();
@@ -231,14 +230,14 @@ impl Link {
                 () = requested.cancelled(), if !requested.is_cancelled() => return,
                 () = sleep_until(deadline) => return,
                 Some((lease_id, event)) = self.events.recv() => {
-                    self.note(lease_id, &event);
+                    self.record(lease_id, &event);
                 }
             }
         }
     }
 
-    /// Takes note of an event, connected or not. Returns whether the end of an attempt will be told.
-    fn note(&mut self, lease_id: LeaseId, event: &JobEvent) -> bool {
+    /// Records an event, connected or not. Returns whether it is an end that will be reported.
+    fn record(&mut self, lease_id: LeaseId, event: &JobEvent) -> bool {
         let JobEvent::Ended(outcome) = event else { return false };
         self.reports.forget(lease_id);
         let message = match outcome.clone() {
@@ -248,6 +247,6 @@ impl Link {
             Outcome::Failed(failure) => Some(FromWorker::Failed { lease_id, failure }),
             Outcome::Abandoned => None,
         };
-        self.held.over(lease_id, message)
+        self.held.end(lease_id, message)
     }
 }

@@ -1,4 +1,4 @@
-//! The program `contemplant`: reads arguments and configuration, then works until it is told to stop.
+//! The program `contemplant`: reads arguments and configuration, then works until it is stopped.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -10,14 +10,14 @@ use contemplant::doctor::{self, Finding};
 use network_lib::trace::{self, KeyValue};
 use network_lib::{config, logging, signal};
 
-/// Without `--config`, this file is read if it is there.
+/// The file that is read without `--config`, if it exists.
 const DEFAULT_FILE: &str = "contemplant.toml";
 
-/// Proves for a Hierophant.
+/// The worker of a Hierophant: proves the jobs that it receives.
 #[derive(Debug, Parser)]
 #[command(version, about)]
 struct Arguments {
-    /// Configuration file [default: contemplant.toml in the working folder, if it is there]
+    /// Configuration file [default: contemplant.toml in the working folder, if it exists]
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
     #[command(subcommand)]
@@ -28,9 +28,9 @@ struct Arguments {
 enum Command {
     /// Writes a commented configuration file
     Init,
-    /// Tells what works on this machine and what does not, with the remedy
+    /// Checks what this machine needs to work, and names the remedy of each fault
     Doctor {
-        /// Also make a proof; no other Contemplant may run on the same data folder
+        /// Also make a proof; no other Contemplant may use the same data folder
         #[arg(long)]
         prove: bool,
     },
@@ -66,7 +66,7 @@ fn examine(file: Option<PathBuf>, prove: bool) -> anyhow::Result<()> {
     logging::init(settings.log_format, "error");
     let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
     let mut failed = 0;
-    let told = |finding: &Finding| {
+    let report = |finding: &Finding| {
         let (word, text) = match &finding.outcome {
             Ok(text) => ("ok", text),
             Err(text) => {
@@ -76,9 +76,12 @@ fn examine(file: Option<PathBuf>, prove: bool) -> anyhow::Result<()> {
         };
         println!("{word:<4}  {:<12}  {text}", finding.what);
     };
-    runtime.block_on(doctor::examine(&settings, prove, told));
+    runtime.block_on(doctor::examine(&settings, prove, report));
     runtime.shutdown_background();
-    anyhow::ensure!(failed == 0, "{failed} of these would keep this Contemplant from working");
+    anyhow::ensure!(
+        failed == 0,
+        "{failed} checks failed: this Contemplant cannot work until they pass"
+    );
     Ok(())
 }
 
@@ -95,12 +98,12 @@ fn work(file: Option<PathBuf>) -> anyhow::Result<()> {
         trace::finish().await;
         outcome
     });
-    // Nothing that still computes is worth waiting for.
+    // Computations that still run are not waited for.
     runtime.shutdown_background();
     outcome
 }
 
-/// What traces say of this process.
+/// Attributes of this process in traces.
 fn attributes(settings: &Config) -> Vec<KeyValue> {
     let version = KeyValue::new("service.version", env!("CARGO_PKG_VERSION"));
     let name = settings.name.clone().map(|name| KeyValue::new("service.instance.id", name));

@@ -1,7 +1,7 @@
-//! What a Contemplant tells Prometheus, and the port where it does, if `metrics_address` names one.
+//! Metrics for Prometheus, served at `metrics_address` if it is set.
 //!
-//! As in Hierophant, counters and histograms are fed where things happen, the GPUs are shown as they were when
-//! the driver was last asked (`gpu::watch`), and no label is an id of an attempt. `docs/metrics.md` lists them all.
+//! As in Hierophant, counters and histograms are updated where things happen, the GPUs are shown as of the last read of
+//! the driver (`gpu::watch`), and no label is an id of an attempt. `docs/metrics.md` lists all metrics.
 
 mod labels;
 
@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use self::labels::{AttemptLabels, DirectionLabels, GpuLabels, ModeLabels, PhaseLabels};
 use crate::attempt::Outcome;
 
-/// How this program's part of the page about all metrics begins.
+/// Head of this program's part of `docs/metrics.md`.
 const PAGE: &str = "
 ## Contemplant
 
@@ -36,11 +36,11 @@ At `http://ADDRESS/metrics`, where ADDRESS is `metrics_address` of `contemplant.
 |---|---|---|
 ";
 
-/// Everything that is measured. Clones share it.
+/// All metrics. Clones share them.
 #[derive(Clone)]
-pub struct Metrics(Arc<Measures>);
+pub struct Metrics(Arc<Families>);
 
-struct Measures {
+struct Families {
     registry: Registry,
     rows: String,
     attempts_ended: Family<AttemptLabels, Counter>,
@@ -63,7 +63,7 @@ impl fmt::Debug for Metrics {
 }
 
 impl Metrics {
-    /// Everything at zero; the executor counts the prover servers that it starts in `server_starts`.
+    /// All metrics at zero; `server_starts` is the executor's counter of prover servers that it starts.
     #[must_use]
     pub fn new(server_starts: Counter) -> Self {
         let mut to = Registrar::new("contemplant");
@@ -116,7 +116,7 @@ impl Metrics {
             "how warm a GPU is, by `gpu`, where the driver tells",
         );
         let (registry, rows) = to.finish();
-        let metrics = Self(Arc::new(Measures {
+        let metrics = Self(Arc::new(Families {
             registry,
             rows,
             attempts_ended,
@@ -135,8 +135,7 @@ impl Metrics {
         metrics
     }
 
-    /// What alerts are made of is there before it first happens: Prometheus sees no increase in a series that
-    /// begins at one.
+    /// Creates the series that alerts read at zero: Prometheus sees no increase in a series that begins at one.
     fn begin_at_zero(&self) {
         let ended = |outcome, class| {
             drop(self.0.attempts_ended.get_or_create(&AttemptLabels { outcome, class }));
@@ -149,12 +148,12 @@ impl Metrics {
         }
     }
 
-    /// An attempt has begun.
-    pub fn attempt_began(&self) {
+    /// Counts the start of an attempt.
+    pub fn attempt_started(&self) {
         self.0.attempts_running.inc();
     }
 
-    /// An attempt has ended.
+    /// Counts the end of an attempt.
     pub fn attempt_ended(&self, outcome: &Outcome) {
         let (outcome, class) = match outcome {
             Outcome::Completed { .. } => ("completed", ""),
@@ -165,29 +164,29 @@ impl Metrics {
         self.0.attempts_ended.get_or_create(&AttemptLabels { outcome, class }).inc();
     }
 
-    /// A step of an attempt is over.
+    /// Measures a phase of an attempt.
     pub fn phase_ended(&self, mode: ProofMode, phase: Phase, took: Duration) {
         let labels = PhaseLabels { mode: mode.as_str(), phase: phase.as_str() };
         self.0.phase.get_or_create(&labels).observe(took.as_secs_f64());
     }
 
-    /// A proof is in Hierophant's hands.
+    /// Measures an attempt from its start to its uploaded proof.
     pub fn proved(&self, mode: ProofMode, took: Duration) {
         let labels = ModeLabels { mode: mode.as_str() };
         self.0.proof.get_or_create(&labels).observe(took.as_secs_f64());
     }
 
-    /// Bytes have arrived.
+    /// Counts downloaded bytes.
     pub fn received(&self, bytes: u64) {
         self.transferred("in", bytes);
     }
 
-    /// Bytes have gone out.
+    /// Counts uploaded bytes.
     pub fn sent(&self, bytes: u64) {
         self.transferred("out", bytes);
     }
 
-    /// A connection to Hierophant stands, until the answer is dropped.
+    /// Counts a connection to Hierophant, which is shown as open until the guard is dropped.
     #[must_use]
     pub fn connected(&self) -> Connected {
         self.0.connections.inc();
@@ -195,39 +194,39 @@ impl Metrics {
         Connected(self.clone())
     }
 
-    /// The part of the page about all metrics that is this program's, as Markdown.
+    /// This program's part of `docs/metrics.md`.
     #[must_use]
     pub fn page(&self) -> String {
         format!("{PAGE}{}", self.0.rows)
     }
 
-    /// All of it as text.
+    /// All metrics in the text format of Prometheus.
     #[must_use]
     pub fn render(&self) -> String {
         metrics::text(&self.0.registry)
     }
 
-    /// The GPUs and what they are doing, in the same order; what is not known of them is not shown.
+    /// Sets the gauges of the GPUs from models and loads in the same order; unknown values are not shown.
     pub fn set_gpus(&self, gpus: &[Gpu], loads: &[GpuLoad]) {
-        let measures = &*self.0;
-        measures.gpu_memory.clear();
-        measures.gpu_memory_used.clear();
-        measures.gpu_utilisation.clear();
-        measures.gpu_temperature.clear();
+        let families = &*self.0;
+        families.gpu_memory.clear();
+        families.gpu_memory_used.clear();
+        families.gpu_utilisation.clear();
+        families.gpu_temperature.clear();
         for (gpu, known) in (0_u32..).zip(gpus) {
-            measures.gpu_memory.get_or_create(&GpuLabels { gpu }).set(whole(known.memory_bytes));
+            families.gpu_memory.get_or_create(&GpuLabels { gpu }).set(whole(known.memory_bytes));
         }
         for (gpu, load) in (0_u32..).zip(loads) {
             let labels = GpuLabels { gpu };
             if let Some(bytes) = load.memory_used_bytes {
-                measures.gpu_memory_used.get_or_create(&labels).set(whole(bytes));
+                families.gpu_memory_used.get_or_create(&labels).set(whole(bytes));
             }
             if let Some(percent) = load.utilisation_percent {
                 let ratio = f64::from(percent) / 100.0;
-                measures.gpu_utilisation.get_or_create(&labels).set(ratio);
+                families.gpu_utilisation.get_or_create(&labels).set(ratio);
             }
             if let Some(celsius) = load.temperature_celsius {
-                measures.gpu_temperature.get_or_create(&labels).set(f64::from(celsius));
+                families.gpu_temperature.get_or_create(&labels).set(f64::from(celsius));
             }
         }
     }
@@ -237,7 +236,7 @@ impl Metrics {
     }
 }
 
-/// A connection that stands.
+/// Guard of an open connection.
 #[derive(Debug)]
 pub struct Connected(Metrics);
 
@@ -251,8 +250,7 @@ fn whole(bytes: u64) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
-/// Serves `GET /metrics` at `address` until `stop` is cancelled; what an executor tells of its GPUs is shown
-/// as it was told last.
+/// Serves `GET /metrics` at `address` until `stop` is cancelled, with the executor's latest data of its GPUs.
 ///
 /// # Errors
 ///
@@ -265,9 +263,9 @@ pub async fn serve(
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let listener = TcpListener::bind(address).await.with_context(|| {
-        format!("cannot listen on {address}; choose another `metrics_address` or stop what uses it")
+        format!("cannot listen on {address}: choose another `metrics_address`, or stop the program that uses it")
     })?;
-    tracing::info!(address = %listener.local_addr()?, "figures for Prometheus are served");
+    tracing::info!(address = %listener.local_addr()?, "serving metrics");
     let answer = async move || {
         metrics.set_gpus(&capabilities.borrow().gpus, &gpu_loads.borrow());
         ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], metrics.render())
@@ -276,7 +274,7 @@ pub async fn serve(
     let serving = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
     task::spawn("metrics", async move {
         if let Err(error) = serving.await {
-            tracing::error!(%error, "figures for Prometheus are not served any more");
+            tracing::error!(%error, "metrics are not served any more");
         }
     });
     Ok(())

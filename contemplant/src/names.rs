@@ -1,12 +1,11 @@
-//! A name for a Contemplant that was given none: operators talk about machines, and `ezekiel` is
-//! easier to say than a worker id.
+//! Default names of workers: operators talk about machines, and `ezekiel` is easier to say than a worker id.
 
 use network_lib::ids::WorkerId;
 
 const NAMES: &str = include_str!("../old_testament.txt");
 
-/// A name out of the Old Testament. It is drawn by the worker id, which is random, so it differs
-/// between installations and stays the same over restarts of one.
+/// A name from the Old Testament, chosen by the worker id. The id is random, so names differ between
+/// installations and stay the same over restarts.
 #[must_use]
 pub fn name_for(worker_id: WorkerId) -> &'static str {
     let names: Vec<&str> = NAMES.lines().collect();
@@ -28,7 +27,7 @@ mod tests {
     fn the_list_holds_many_distinct_lower_case_names() {
         let names: BTreeSet<&str> = NAMES.lines().collect();
         assert!(names.len() > 150, "{}", names.len());
-        assert_eq!(names.len(), NAMES.lines().count(), "a name is there twice");
+        assert_eq!(names.len(), NAMES.lines().count(), "a name occurs twice");
         for name in names {
             assert!(!name.is_empty() && name.bytes().all(|b| b.is_ascii_lowercase()), "{name:?}");
         }

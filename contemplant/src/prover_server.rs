@@ -1,8 +1,7 @@
-//! GPU prover servers: SP1's `sp1-gpu-server`, or what speaks like it, on a Unix socket.
+//! GPU prover servers: SP1's `sp1-gpu-server`, or a compatible program, on a Unix socket.
 //!
-//! Where the server comes from is decided here and nowhere else: it runs already ([`external`]), is a
-//! child process ([`command`]) or a container ([`docker`]). What is said over the socket is the affair of
-//! [`crate::executor::cuda`].
+//! This module alone decides where a server runs: externally ([`external`]), as a child process ([`command`]) or in a
+//! container ([`docker`]). The protocol on the socket belongs to [`crate::executor::cuda`].
 
 pub mod command;
 pub mod docker;
@@ -18,7 +17,7 @@ use self::external::ExternalServer;
 pub use self::server::{Connection, Death, ProverServer, RunningServer, Unavailable};
 use crate::config::{Config, socket_of};
 
-/// The servers that a configuration asks for, one for each GPU.
+/// The configured servers, one for each GPU.
 #[must_use]
 pub fn servers(config: &Config) -> Vec<Arc<dyn ProverServer>> {
     if let Some(endpoint) = &config.prover_endpoint {

@@ -1,7 +1,7 @@
-//! One attempt from its lease to its end: fetch, unpack, prove, keep, hand in.
+//! Running an attempt: download, unpack, prove, store, upload.
 //!
-//! It tells of itself by events alone; what is sent when, and whether anyone is there to hear it, is
-//! the link's affair. So an attempt goes on while the connection is away.
+//! An attempt reports by events only. The link decides which of them are sent and when, so an attempt continues while
+//! the connection is down.
 
 mod transfer;
 
@@ -24,10 +24,10 @@ use crate::config::{Config, Endpoints};
 use crate::executor::{EventSink, Executor, ProveJob, Proved};
 use crate::finished::{FinishedProof, FinishedProofs};
 use crate::metrics::Metrics;
-use crate::observed::Observed;
+use crate::observer::AttemptObserver;
 use crate::trust::Trust;
 
-/// Carries attempts through.
+/// Runs attempts.
 pub struct Runner {
     executor: Arc<dyn Executor>,
     transfer: Transfer,
@@ -35,16 +35,16 @@ pub struct Runner {
     finished: FinishedProofs,
     max_decompressed_bytes: u64,
     slots: Semaphore,
-    /// Changes with every sign of life of a Hierophant that has said which attempts it wants.
+    /// Changes with every message of a Hierophant after a handshake, which says which attempts are wanted.
     heard: watch::Sender<()>,
     /// Cancelled when the program ends.
     leaving: CancellationToken,
     metrics: Metrics,
 }
 
-/// Why an attempt ends without a proof.
+/// Why an attempt ended without a proof.
 enum Stop {
-    /// Nobody waits for it any more, or the program ends.
+    /// Its result is not needed any more, or the program ends.
     Abandoned,
     Failed(Failure),
 }
@@ -62,8 +62,8 @@ impl From<TransferError> for Stop {
 }
 
 impl Runner {
-    /// A runner that fetches from `endpoints` into the folder `downloads`, proves with `executor` and
-    /// keeps what it has made in `finished`.
+    /// A runner that downloads from `endpoints` into the folder `downloads`, proves with `executor` and stores its
+    /// proofs in `finished`.
     #[must_use]
     pub fn new(
         config: &Config,
@@ -89,9 +89,9 @@ impl Runner {
         }
     }
 
-    /// Starts an attempt. Its last event is always the one that says how it ended.
+    /// Starts an attempt. Its last event is always its outcome.
     pub fn start(self: &Arc<Self>, job: Job, events: EventSink, cancel: CancellationToken) {
-        let observed = Arc::new(Observed::start(&job, self.metrics.clone()));
+        let observed = Arc::new(AttemptObserver::start(&job, self.metrics.clone()));
         let span = observed.log().clone();
         let events = events.observed(observed);
         let runner = Arc::clone(self);
@@ -104,14 +104,14 @@ impl Runner {
         span.in_scope(|| follow(events, work));
     }
 
-    /// Hands in a proof that an earlier process has made. Its events are those of an attempt.
+    /// Uploads a proof of an earlier process. Its events are those of an attempt.
     pub fn resume(
         self: &Arc<Self>,
         proof: FinishedProof,
         events: EventSink,
         cancel: CancellationToken,
     ) {
-        let observed = Arc::new(Observed::resume(proof.lease_id, self.metrics.clone()));
+        let observed = Arc::new(AttemptObserver::resume(proof.lease_id, self.metrics.clone()));
         let span = observed.log().clone();
         let events = events.observed(observed);
         let runner = Arc::clone(self);
@@ -120,33 +120,33 @@ impl Runner {
         span.in_scope(|| follow(events, work));
     }
 
-    /// Hierophant has admitted this Contemplant: this key opens the bytes of its attempts from now on.
+    /// Sets the access key of the latest welcome, which transfers use from now on.
     pub fn admitted(&self, access_key: Secret) {
         self.transfer.admitted(access_key);
     }
 
-    /// Hierophant is there, and what it has said of attempts so far has been done.
+    /// Hierophant is connected, and its messages about attempts so far have been handled.
     pub fn heard_from_hierophant(&self) {
         self.heard.send_replace(());
     }
 
-    /// Ends all attempts because the program ends. Proofs that are on disk stay there.
+    /// Ends all attempts because the program ends. Proofs on disk stay there.
     pub fn leave(&self) {
         self.leaving.cancel();
     }
 
-    /// Whether this attempt's proof would be there after a restart.
+    /// Whether this attempt's proof is on disk, and so survives a restart.
     #[must_use]
     pub fn holds_proof(&self, lease_id: LeaseId) -> bool {
         self.finished.holds(lease_id)
     }
 
-    /// Forgets this attempt's proof, if there is one: Hierophant has it or does not want it.
+    /// Removes this attempt's proof, if any: Hierophant has stored it or does not want it.
     pub fn forget_proof(&self, lease_id: LeaseId) {
         self.finished.remove(lease_id);
     }
 
-    /// Brings an attempt to its end, with a proof or without.
+    /// Ends an attempt, with a proof or without.
     async fn conclude(
         &self,
         lease_id: LeaseId,
@@ -180,7 +180,7 @@ impl Runner {
         let fetched = cancel.run_until_cancelled(self.fetch(job, events)).await;
         let prove_job = fetched.unwrap_or(Err(Stop::Abandoned))?;
 
-        // An attempt that was cancelled may still wind down; the machine is one proof's at a time.
+        // A cancelled attempt may still occupy its slot.
         let slot = cancel.run_until_cancelled(self.slots.acquire()).await;
         let slot = slot.and_then(Result::ok).ok_or(Stop::Abandoned)?;
         let proved = self.executor.prove(prove_job, events.clone(), cancel.clone()).await?;
@@ -192,7 +192,7 @@ impl Runner {
         let finished = self.finished.clone();
         let kept = tokio::task::spawn_blocking(move || finished.keep(lease_id, execution, proof));
         kept.await.map_err(|error| {
-            let message = format!("keeping the proof has failed: {error}");
+            let message = format!("the proof could not be stored: {error}");
             Failure::new(FailureClass::Worker, message).into()
         })
     }
@@ -210,14 +210,14 @@ impl Runner {
             handed_in = self.offer(&proof) => handed_in,
         };
         if let Err(error) = handed_in {
-            // Trying again with the same bytes cannot help, not after a restart either.
+            // A retry with the same bytes cannot help, not after a restart either.
             self.finished.remove(proof.lease_id);
             return Err(error.into());
         }
         Ok(proof)
     }
 
-    /// Offers a proof until Hierophant takes it or turns it down for good.
+    /// Uploads a proof until Hierophant accepts it or finally rejects it.
     async fn offer(&self, proof: &FinishedProof) -> Result<(), TransferError> {
         let path = wire::proof_path(proof.lease_id);
         let mut heard = self.heard.subscribe();
@@ -225,32 +225,32 @@ impl Runner {
         if !matches!(first, Err(TransferError::LeaseGone)) {
             return first;
         }
-        // A Hierophant that has given this Contemplant up does not count the lease until the next
-        // handshake, which says whether it goes on. So a word over the connection is
-        // awaited, if need be a new one; if the attempt is over, it is cancelled by then.
+        // A Hierophant that has declared this worker lost does not accept the lease until the next handshake,
+        // which says whether the attempt continues. So wait for a message, if necessary over a new connection; if
+        // the attempt is over, it is cancelled by then.
         tracing::warn!(
-            "the lease does not count; the proof is offered once more when Hierophant is heard"
+            "the lease is not valid now; the proof is uploaded once more after the next message of Hierophant"
         );
         heard.mark_unchanged();
-        // It cannot close: this runner holds the other end.
+        // The channel cannot close: this runner holds the other end.
         let _ = heard.changed().await;
         self.transfer.hand_in(&path, proof).await
     }
 
-    /// Hierophant sends only what was offered; anything else is a misunderstanding.
+    /// Rejects a job that does not match the offered capabilities, which Hierophant should not send.
     fn check_fit(&self, spec: &JobSpec) -> Result<(), Failure> {
         let capabilities = self.executor.capabilities();
         let capabilities = capabilities.borrow();
         if !capabilities.circuit_versions.contains(&spec.circuit_version) {
             let message = format!(
-                "circuit version {} cannot be proved here, only {}",
+                "circuit version {} cannot be proved by this worker: expected {}",
                 spec.circuit_version,
                 capabilities.circuit_versions.join(", ")
             );
             return Err(Failure::new(FailureClass::Request, message));
         }
         if !capabilities.modes.contains(&spec.mode) {
-            let message = format!("{} proofs are not offered here", spec.mode);
+            let message = format!("{} proofs are not offered by this worker", spec.mode);
             return Err(Failure::new(FailureClass::Infrastructure, message));
         }
         Ok(())
@@ -272,19 +272,19 @@ impl Runner {
             Ok::<_, Failure>((elf, stdin))
         });
         let (elf, stdin) = unpacked.await.map_err(|error| {
-            Failure::new(FailureClass::Worker, format!("unpacking has failed: {error}"))
+            Failure::new(FailureClass::Worker, format!("unpacking failed: {error}"))
         })??;
         let program_digest = program.sha256;
         Ok(ProveJob { spec, program_digest, elf: Arc::new(elf), stdin })
     }
 }
 
-/// Runs an attempt's `work` as a task of its own and tells how it ended, by a panic too.
+/// Runs an attempt's `work` as a task of its own and sends its outcome, also after a panic.
 fn follow(events: EventSink, work: impl Future<Output = Outcome> + Send + 'static) {
     task::spawn("attempt", async move {
         let outcome = task::spawn("work", work).await.unwrap_or_else(|error| {
-            tracing::error!(%error, "an attempt has panicked");
-            Outcome::Failed(Failure::new(FailureClass::Worker, "the Contemplant has a fault"))
+            tracing::error!(%error, "an attempt panicked");
+            Outcome::Failed(Failure::new(FailureClass::Worker, "internal error of the Contemplant"))
         });
         events.ended(outcome);
     });
@@ -299,7 +299,7 @@ fn unusable(what: &str, error: DecodeError) -> Failure {
     match error {
         DecodeError::File(error) => Failure::new(
             FailureClass::Infrastructure,
-            format!("the downloaded {what} is unreadable: {error}"),
+            format!("the downloaded {what} cannot be read: {error}"),
         ),
         error => Failure::new(FailureClass::Request, format!("the {what} cannot be used: {error}")),
     }

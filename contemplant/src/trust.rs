@@ -1,5 +1,5 @@
-//! Whom this Contemplant believes under TLS, and what it shows. The files are read for each connection, so
-//! changed ones need no restart.
+//! TLS: trusted authorities and the client certificate. The files are read for each connection, so that changed
+//! files need no restart.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,15 +12,15 @@ use sha2::{Digest, Sha256};
 
 use crate::config::TlsSettings;
 
-/// Whom this Contemplant believes, and what it shows.
+/// TLS configuration made from the files in the settings.
 #[derive(Debug)]
 pub struct Trust {
     settings: TlsSettings,
-    /// By the digest of the files.
+    /// The last configuration, with the digest of its files.
     made: Mutex<Option<([u8; 32], Arc<ClientConfig>)>>,
 }
 
-/// The files' contents; what is not configured is none.
+/// The contents of the configured files.
 struct Files {
     authorities: Option<Vec<u8>>,
     certificate: Option<Vec<u8>>,
@@ -28,17 +28,17 @@ struct Files {
 }
 
 impl Trust {
-    /// By these settings.
+    /// A configuration from these settings.
     #[must_use]
     pub fn new(settings: TlsSettings) -> Self {
         Self { settings, made: Mutex::default() }
     }
 
-    /// What a connection that begins now goes by: the same as the last one, unless the files have changed.
+    /// The configuration for a new connection: the last one, unless the files have changed.
     ///
     /// # Errors
     ///
-    /// When a file cannot be read, or they do not fit together.
+    /// When a file cannot be read, or the key does not belong to the certificate.
     pub async fn config(&self) -> anyhow::Result<Arc<ClientConfig>> {
         let files = Files {
             authorities: read("tls.ca_certificate", self.settings.ca_certificate.as_ref()).await?,
@@ -86,10 +86,10 @@ impl Files {
         };
         let chain = certificates("tls.certificate", certificate)?;
         let key = PrivateKeyDer::from_pem_slice(key)
-            .map_err(|error| anyhow!("`tls.key` holds no private key in PEM ({error})"))?;
+            .map_err(|error| anyhow!("`tls.key` is not a private key in PEM ({error})"))?;
         builder
             .with_client_auth_cert(chain, key)
-            .context("`tls.certificate` and `tls.key` do not fit together")
+            .context("`tls.certificate` and `tls.key` do not match")
     }
 }
 
@@ -103,7 +103,7 @@ fn certificates(key: &str, pem: &[u8]) -> anyhow::Result<Vec<CertificateDer<'sta
     let all = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>();
     let all = all.map_err(|error| anyhow!("`{key}` cannot be read as PEM ({error})"))?;
     if all.is_empty() {
-        return Err(anyhow!("`{key}` holds no certificate"));
+        return Err(anyhow!("`{key}` contains no certificate"));
     }
     Ok(all)
 }

@@ -16,7 +16,7 @@ pub enum DecodeError {
         /// Length of the frame in bytes.
         actual: usize,
     },
-    /// The frame is no JSON, or not a known message.
+    /// The frame is not JSON, or not a known message.
     #[error("frame is not a known message: {reason}")]
     Malformed {
         /// What the parser found, without the frame's content.

@@ -66,8 +66,8 @@ pub struct Capabilities {
     #[serde(default)]
     pub gpus: Vec<Gpu>,
     /// Why it cannot prove now although it is meant to, for people.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub obstacle: Option<String>,
+    #[serde(rename = "obstacle", default, skip_serializing_if = "Option::is_none")]
+    pub unavailable_reason: Option<String>,
 }
 
 /// One GPU of a Contemplant.
@@ -91,7 +91,7 @@ pub struct GpuLoad {
     /// Its temperature in degrees Celsius.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub temperature_celsius: Option<u32>,
-    /// Bytes of its memory that are in use, by whomever.
+    /// Bytes of its memory in use, by all processes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_used_bytes: Option<u64>,
 }

@@ -1,9 +1,8 @@
 //! Identifiers: fixed-size random or derived bytes, written as lower-case hex everywhere.
 //!
 //! Each kind is its own type, so a lease can never be passed where a job is meant. Random ids come
-//! from the operating system's generator: some of them are capabilities (whoever knows a
-//! [`RequestId`] may read its status, whoever knows an [`ArtifactId`] may read its bytes), so they must
-//! not be guessable.
+//! from the operating system's generator: some of them are capabilities (a
+//! [`RequestId`] gives access to its status, an [`ArtifactId`] to its bytes), so they must not be guessable.
 
 use std::fmt;
 use std::str::FromStr;
@@ -150,12 +149,12 @@ hex_id!(
     32
 );
 hex_id!(
-    /// One line of the audit log. It is no secret.
+    /// One line of the audit log. Not a secret.
     AuditId,
     16
 );
 hex_id!(
-    /// One access token, as logs and lists name it. It is no secret.
+    /// Name of an access token in logs and lists. Not a secret.
     TokenId,
     16
 );

@@ -16,8 +16,8 @@ pub enum LogFormat {
     Json,
 }
 
-/// What SP1's crates tell at the level of information: every step, and the public values of a program.
-/// Those do not belong in a log unless somebody asks for one of these crates by name.
+/// Filter for SP1's crates. At level info they log every step and the public values of a program, which do not
+/// belong in a log unless its reader asks for one of these crates by name.
 const SP1_IS_QUIET: &str = "sp1_prover=warn,sp1_sdk=warn,sp1_core_executor=warn,\
     sp1_core_executor_runner=warn,sp1_core_machine=warn,sp1_hypercube=warn,\
     sp1_recursion_circuit=warn,sp1_recursion_compiler=warn,sp1_recursion_executor=warn,\

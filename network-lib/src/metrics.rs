@@ -46,7 +46,7 @@ pub fn text(registry: &Registry) -> String {
     text
 }
 
-/// A registry in the making.
+/// Builder of a registry.
 #[derive(Debug)]
 pub struct Registrar {
     prefix: &'static str,
@@ -73,7 +73,7 @@ impl Registrar {
         self.register(name, help, None, Counter::default())
     }
 
-    /// Counts that somebody else keeps.
+    /// Registers a counter that exists already.
     pub fn known_counter(&mut self, name: &str, help: &str, counter: Counter) {
         self.describe(&format!("{name}_total"), "counter", help);
         self.register(name, help, None, counter);

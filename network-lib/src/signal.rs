@@ -8,11 +8,11 @@ use tokio_util::sync::CancellationToken;
 pub struct Shutdown {
     /// Cancelled at the first signal: finish what runs, within limits.
     pub requested: CancellationToken,
-    /// Cancelled at the second signal: somebody does not want to wait.
+    /// Cancelled at the second signal: end without waiting.
     pub at_once: CancellationToken,
 }
 
-/// Whoever has one token only never hurries.
+/// A shutdown that is requested and never hurried.
 impl From<CancellationToken> for Shutdown {
     fn from(requested: CancellationToken) -> Self {
         Self { requested, at_once: CancellationToken::new() }

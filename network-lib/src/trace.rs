@@ -1,10 +1,10 @@
 //! Traces: finished spans, sent by OTLP to the collector that the environment names, and nowhere without
 //! one.
 //!
-//! A proof takes minutes to hours and may outlive the processes that work on it. So no span is open in
-//! memory: whoever knows when something began and ended records it at its end, and ids are derived from the
-//! job's, so that any process can name the spans above its own. As with logs, there is one place for each
-//! process that they go to.
+//! A proof takes minutes to hours and may outlive the processes that work on it. So no span stays open in
+//! memory: the process that knows when something began and ended records it at its end. Span ids are derived
+//! from the job's id, so that any process can name the spans above its own. As with logs, a process has one
+//! exporter.
 
 mod client;
 
@@ -31,16 +31,16 @@ pub const TRACEPARENT: &str = "traceparent";
 /// The variables that name a collector; without any of them nothing is sent.
 const ENDPOINTS: [&str; 2] = ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"];
 
-/// How long a program that ends waits for its last spans to leave.
+/// How long a program waits at its end for its last spans to be sent.
 const LAST_SPANS_LIMIT: Duration = Duration::from_secs(3);
 
 static PROCESSOR: OnceLock<BatchSpanProcessor> = OnceLock::new();
 
-/// A piece of work that is over.
+/// A finished span.
 #[derive(Debug, Clone)]
 pub struct Span {
     name: &'static str,
-    place: SpanContext,
+    context: SpanContext,
     parent: Option<SpanContext>,
     kind: SpanKind,
     began: SystemTime,
@@ -51,17 +51,17 @@ pub struct Span {
 }
 
 impl Span {
-    /// What was done at `place` in a trace, from `began` to `ended`.
+    /// A span with this context, from `began` to `ended`.
     #[must_use]
     pub fn new(
         name: &'static str,
-        place: &SpanContext,
+        context: &SpanContext,
         began: SystemTime,
         ended: SystemTime,
     ) -> Self {
         Self {
             name,
-            place: place.clone(),
+            context: context.clone(),
             parent: None,
             kind: SpanKind::Internal,
             began,
@@ -112,7 +112,7 @@ impl Span {
         let mut links = SpanLinks::default();
         links.links = self.links.into_iter().map(Link::with_context).collect();
         SpanData {
-            span_context: self.place,
+            span_context: self.context,
             parent_span_id: parent.map_or(SpanId::INVALID, SpanContext::span_id),
             parent_span_is_remote: parent.is_some_and(SpanContext::is_remote),
             span_kind: self.kind,
@@ -181,14 +181,14 @@ pub fn is_on() -> bool {
     PROCESSOR.get().is_some()
 }
 
-/// Sends a span, some time later. Never waits; when too many spans wait already, it is dropped.
+/// Queues a span to be sent. Never waits; if the queue is full, the span is dropped.
 pub fn record(span: Span) {
     if let Some(processor) = PROCESSOR.get() {
         processor.on_end(span.into_data());
     }
 }
 
-/// Gives the last spans a moment to leave; call it when the program ends.
+/// Sends the last spans, within a time limit; called when the program ends.
 pub async fn finish() {
     let Some(processor) = PROCESSOR.get() else { return };
     let finishing =
@@ -205,27 +205,27 @@ pub fn now() -> SystemTime {
     SystemTime::now()
 }
 
-/// A place in a trace.
+/// The context of a span, from the bytes of its trace id and its own id.
 #[must_use]
 pub fn span_context(trace: [u8; 16], span: [u8; 8]) -> SpanContext {
     let (trace, span) = (TraceId::from_bytes(trace), SpanId::from_bytes(span));
     SpanContext::new(trace, span, TraceFlags::SAMPLED, false, TraceState::NONE)
 }
 
-/// A new place in the trace of another.
+/// A new span context in the trace of another.
 #[must_use]
 pub fn sibling_context(other: &SpanContext) -> SpanContext {
     let span = crate::ids::random_bytes();
     span_context(other.trace_id().to_bytes(), span)
 }
 
-/// A place as W3C's `traceparent`.
+/// A span context as W3C's `traceparent`.
 #[must_use]
-pub fn traceparent(place: &SpanContext) -> String {
-    format!("00-{}-{}-{:02x}", place.trace_id(), place.span_id(), place.trace_flags().to_u8())
+pub fn traceparent(of: &SpanContext) -> String {
+    format!("00-{}-{}-{:02x}", of.trace_id(), of.span_id(), of.trace_flags().to_u8())
 }
 
-/// The place that a `traceparent` from elsewhere names; nothing if it names none or wants no spans.
+/// The span context in a `traceparent` of another process, if it is valid and sampled.
 #[must_use]
 pub fn parse(traceparent: &str) -> Option<SpanContext> {
     let carrier = HashMap::from([(TRACEPARENT.to_owned(), traceparent.to_owned())]);

@@ -1,6 +1,6 @@
 //! The messages between Hierophant and Contemplant: JSON text frames on one WebSocket.
 //!
-//! Bytes (program, input, proof) never travel here; they go by HTTP under the attempt's lease:
+//! Bytes (program, input, proof) never travel here; they are sent by HTTP under the attempt's lease:
 //! [`program_path`], [`stdin_path`] and [`proof_path`], on the host and port that the Contemplant
 //! already talks to, with the key of its welcome. `docs/worker-protocol.md` shows one example of each message.
 
@@ -116,7 +116,7 @@ pub enum ToWorker {
         /// For people.
         reason: String,
     },
-    /// The end of an attempt is stored, or does not matter any more: it need not be told again.
+    /// The end of an attempt is stored, or is not needed any more: the worker need not report it again.
     Settled {
         /// The attempt.
         lease_id: LeaseId,

@@ -17,7 +17,7 @@ is optional, and an environment variable overrides it: the program's name and th
 underscores for a dot, such as `HIEROPHANT_GRPC_PORT` or `HIEROPHANT_WORKER_REGISTRY__MAX_WORKERS`. Values are
 read as TOML; what is not TOML is a text. A wrong file or variable is refused at the start, with all faults at once.
 
-These variables are read besides:
+These variables are read too:
 
 | Variable | Meaning |
 |---|---|
@@ -55,7 +55,7 @@ fn part(program: &str, template: &str) -> String {
     text
 }
 
-/// `UPDATE_DOCS=1 cargo test -p network-lib --test configuration_page` writes it anew.
+/// `UPDATE_DOCS=1 cargo test -p network-lib --test configuration_page` writes it.
 #[test]
 fn the_documentation_names_every_key() {
     let parts = [part("hierophant", HIEROPHANT), part("contemplant", CONTEMPLANT)];

@@ -33,7 +33,7 @@ fn capabilities() -> Capabilities {
             memory_bytes: 150_754_820_096,
             driver: Some("550.54.15".into()),
         }],
-        obstacle: None,
+        unavailable_reason: None,
     }
 }
 

@@ -1,4 +1,4 @@
-//! What goes wrong, as written in a file beside the socket.
+//! Faults on demand, read from a file beside the socket.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,13 +8,13 @@ use std::time::Duration;
 pub struct Behaviour {
     /// `proof-time=MS`: how long a proof takes. Default: none.
     pub proof_time: Duration,
-    /// `version=TEXT`: the version that it claims at its start. Default: SP1's.
+    /// `version=TEXT`: the version that it logs at its start. Default: SP1's.
     pub version: Option<String>,
-    /// Word for a fault: what it does instead of proving, or at its start.
+    /// A fault by its name: what it does instead of proving, or at its start.
     pub fault: Option<Fault>,
 }
 
-/// What goes wrong.
+/// A fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// `exit`: ends with exit code 3 when it is to prove.
@@ -23,15 +23,15 @@ pub enum Fault {
     ExitAtStart,
     /// `close`: closes the connection when it is to prove.
     Close,
-    /// `garbage`: answers with bytes that are no answer.
+    /// `garbage`: answers with bytes that do not decode as an answer.
     Garbage,
-    /// `four-gib`: announces an answer of 4 GiB, and goes on sending for as long as somebody reads.
+    /// `four-gib`: announces an answer of 4 GiB, and keeps sending for as long as the client reads.
     FourGib,
     /// `out-of-gpu-memory`: answers as the real server does when the GPU's memory runs out.
     OutOfGpuMemory,
     /// `eat-memory`: takes main memory until it is killed.
     EatMemory,
-    /// `hang`: from the next request on it says nothing any more, on any connection.
+    /// `hang`: from the next request on it answers nothing any more, on any connection.
     Hang,
     /// `deaf`: never listens.
     Deaf,
@@ -79,7 +79,7 @@ impl Behaviour {
         std::fs::write(file, self.text())
     }
 
-    /// Misspelt lines are said on standard error: a test that relies on them should be understood.
+    /// Unknown lines are reported on standard error, where the test that wrote them looks.
     fn parse(text: &str) -> Self {
         let mut behaviour = Self::default();
         for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {

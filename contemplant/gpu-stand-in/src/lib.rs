@@ -2,8 +2,8 @@
 //! log, which executes programs for real and answers with recorded or mock proofs, or, if asked to, with real
 //! ones made on the CPU.
 //!
-//! What goes wrong is said by a file beside the socket, [`Behaviour`], which can be written at any time:
-//! also through the folder that a container shares with its host.
+//! Its faults are set by a file beside the socket, [`Behaviour`], which can be written at any time, also through
+//! the folder that a container shares with its host.
 
 pub mod behaviour;
 mod prover;

@@ -1,4 +1,4 @@
-//! The program: takes its device, and with it its socket, as `sp1-gpu-server` does.
+//! The program `gpu-stand-in`: takes its device, and with it its socket, as `sp1-gpu-server` does.
 
 use std::path::PathBuf;
 

@@ -1,5 +1,5 @@
-//! Executing programs for real, and proving them: for real too, on the CPU, or without a prover. Then the proof
-//! is the recorded one where there is one of this kind with these public values, else SP1's mock proof.
+//! Real executions, and proofs: real ones made on the CPU, or none. Without a prover the proof is a recorded one
+//! of this kind with these public values if there is one, else SP1's mock proof.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ pub enum Source {
     Cpu,
 }
 
-/// What all connections prove with.
+/// The provers, shared by all connections.
 #[derive(Clone)]
 pub(crate) struct Engine {
     light: LightNode,
@@ -53,7 +53,7 @@ impl Engine {
     }
 }
 
-/// What one connection's programs are proved with.
+/// The programs of one connection, with the shared provers.
 pub(crate) struct Prover {
     engine: Engine,
     programs: HashMap<[u8; 32], (Arc<Vec<u8>>, SP1VerifyingKey)>,
@@ -64,7 +64,7 @@ impl Prover {
         Self { engine, programs: HashMap::new() }
     }
 
-    /// Learns a program; returns its name and key.
+    /// Adds a program; returns its name and key.
     pub(crate) async fn set_up(
         &mut self,
         elf: Vec<u8>,
@@ -88,7 +88,7 @@ impl Prover {
         self.programs.remove(&id);
     }
 
-    /// Executes a program that is known, and makes a proof.
+    /// Executes a program that was set up, and makes a proof.
     pub(crate) async fn prove(
         &self,
         id: [u8; 32],

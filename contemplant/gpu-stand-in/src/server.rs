@@ -1,4 +1,4 @@
-//! The socket: what `sp1-gpu-server` does, request for request, and the faults that were asked for.
+//! The server: the requests of `sp1-gpu-server`, and the faults on demand.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,10 +17,10 @@ use tokio::time::sleep;
 use crate::behaviour::{Behaviour, Fault, behaviour_file};
 use crate::prover::{Engine, Prover, Source};
 
-/// Into how many tasks a proof is cut, as the log tells it.
+/// The number of tasks of a proof, according to the log.
 const SHARDS: u32 = 4;
 
-/// What all connections share.
+/// State shared by all connections.
 struct Server {
     behaviour: PathBuf,
     engine: Engine,
@@ -52,7 +52,7 @@ pub async fn serve(socket: &Path, source: Source) -> anyhow::Result<()> {
         let (stream, _) = listener.accept().await?;
         let server = Arc::clone(&server);
         task::spawn("connection", async move {
-            // The client has gone, which is its right.
+            // An error only means that the client has disconnected.
             let _ = server.connection(stream).await;
         });
     }
@@ -117,7 +117,7 @@ impl Server {
         })
     }
 
-    /// Does what goes wrong. None if the fault is of another kind.
+    /// Carries out a fault. None if the fault does not concern proving.
     async fn fail(
         &self,
         fault: Fault,
@@ -156,7 +156,7 @@ impl Server {
     }
 }
 
-/// Takes the time of a proof, and logs as the real server does at level debug.
+/// Waits for the time of a proof, with the log of the real server at level debug.
 async fn pretend(proof_time: Duration) {
     let at = "sp1_prover::worker";
     for _ in 0..SHARDS {
@@ -175,7 +175,7 @@ fn other_key() -> anyhow::Result<SP1VerifyingKey> {
     Ok(bincode::deserialize(&7_u32.to_le_bytes().repeat(26))?)
 }
 
-/// A time as it stands in the real server's log; nothing depends on it.
+/// A timestamp in the format of the real server's log; nothing depends on its value.
 const fn time() -> &'static str {
     "2026-01-01T00:00:00.000000Z"
 }

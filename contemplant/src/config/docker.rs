@@ -1,4 +1,4 @@
-//! How the `cuda` backend runs its prover servers in Docker.
+//! The section `[docker]`: prover servers of the `cuda` backend in containers.
 
 use serde::{Deserialize, Serialize};
 use sp1_primitives::SP1_CRATE_VERSION;
@@ -7,23 +7,23 @@ use sp1_primitives::SP1_CRATE_VERSION;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct DockerSettings {
-    /// The engine's socket, such as `unix:///var/run/docker.sock`. Default: what `DOCKER_HOST` says, else
-    /// that one.
+    /// The engine's socket, such as `unix:///var/run/docker.sock`. Default: the value of `DOCKER_HOST`,
+    /// else that one.
     pub engine: Option<String>,
-    /// The prover server's image. Default: `sp1-gpu-server` with the version of SP1 that this Contemplant
-    /// is built with, since both must have the same.
+    /// The prover server's image. Default: `sp1-gpu-server` of the SP1 version that this Contemplant is built
+    /// with, since the two versions must be equal.
     pub image: String,
     /// Whether a missing image is pulled. Default: true.
     pub pull: bool,
-    /// Most main memory of a container, in bytes. Default: no limit of its own.
+    /// Memory limit of a container, in bytes. Default: none.
     pub memory_bytes: Option<u64>,
     /// Size of a container's `/dev/shm` in bytes, through which SP1 hands traces between processes; it
     /// takes memory only as it fills. Default: 16 GiB.
     pub shm_bytes: u64,
-    /// Network of the container. Default: the engine's own choice. A server needs one only to fetch
-    /// circuit files for PLONK and Groth16.
+    /// Network of the container. Default: the engine's. A server needs a network only to fetch circuit files
+    /// for PLONK and Groth16.
     pub network: Option<String>,
-    /// Whether a GPU is asked for. Default: true; false is for trials with a server that needs none.
+    /// Whether the container gets a GPU. Default: true; false is for trials with a server that needs none.
     pub gpu_request: bool,
 }
 

@@ -1,4 +1,4 @@
-//! Whether Hierophant is there and would have this Contemplant.
+//! Check: Hierophant can be reached and accepts this worker.
 
 use network_lib::handshake::{Backend, Capabilities, Hello, ProtocolRange};
 use network_lib::ids::WorkerId;
@@ -7,11 +7,11 @@ use crate::config::{BackendChoice, Config, endpoints};
 use crate::link;
 use crate::trust::Trust;
 
-/// Shakes hands under an identity of its own, so that a Contemplant that works is not displaced.
+/// Connects with an identity of its own, so that a running worker is not displaced.
 pub(super) async fn hierophant(config: &Config) -> Result<String, String> {
     let address = &config.hierophant_ws_address;
     let endpoints = endpoints(address).map_err(|fault| format!("the address {fault}"))?;
-    // TLS picks no provider by itself. Another that is set already will do.
+    // TLS needs a provider. One that is set already is kept.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let hello = Hello {
         protocol: ProtocolRange::OURS,
@@ -31,12 +31,12 @@ pub(super) async fn hierophant(config: &Config) -> Result<String, String> {
             slots: 1,
             memory_bytes: 0,
             gpus: Vec::new(),
-            obstacle: Some("only looks whether everything works".to_owned()),
+            unavailable_reason: Some("only checks the connection".to_owned()),
         },
         held: Vec::new(),
     };
     match link::greet(&endpoints.websocket, &Trust::new(config.tls.clone()), hello).await {
-        Ok(version) => Ok(format!("version {version} at {address} takes this Contemplant")),
+        Ok(version) => Ok(format!("version {version} at {address} accepts this worker")),
         Err(reason) => Err(format!(
             "{address}: {reason}; start Hierophant, or correct `hierophant_ws_address` or `token`"
         )),

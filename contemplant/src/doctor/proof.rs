@@ -1,4 +1,4 @@
-//! A test proof: the whole executor, from its server to bytes.
+//! Check: a test proof by the whole executor.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,13 +17,13 @@ use crate::config::Config;
 use crate::executor::{EventSink, Executor, ProveJob};
 use crate::identity::DataDir;
 
-/// How long the prover may take until it is ready, beyond what a server may take.
+/// Time limit for the prover to become ready, in addition to the limit of its server.
 const READY_LIMIT: Duration = Duration::from_secs(300);
 
-/// Input of the test program: some twenty thousand cycles.
+/// Input of the test program: about twenty thousand cycles.
 const N: u32 = 1000;
 
-/// Makes a proof of a small program in the first mode that is offered.
+/// Makes a proof of a small program in the first offered mode.
 pub(super) async fn make(config: &Config) -> Result<String, String> {
     let _lock = DataDir::open(&config.data_dir).map_err(|error| format!("{error:#}"))?;
     let executor = build_executor(config).await.map_err(|error| format!("{error:#}"))?;
@@ -37,14 +37,15 @@ async fn prove(config: &Config, executor: &dyn Executor) -> Result<String, Strin
     let start = Instant::now();
     let mut capabilities = executor.capabilities();
     let limit = config.prover_start_limit + READY_LIMIT;
-    let decided = capabilities.wait_for(|now| !now.modes.is_empty() || now.obstacle.is_some());
+    let decided =
+        capabilities.wait_for(|now| !now.modes.is_empty() || now.unavailable_reason.is_some());
     let decided = timeout(limit, decided).await;
     let offered = decided
         .map_err(|_| format!("the prover is not ready after {} s", limit.as_secs()))?
         .map_err(|_| "the prover cannot be started; see the log".to_owned())?
         .clone();
     let Some(mode) = offered.modes.first().copied() else {
-        return Err(offered.obstacle.unwrap_or_default());
+        return Err(offered.unavailable_reason.unwrap_or_default());
     };
     let ready = start.elapsed();
     let mut stdin = SP1Stdin::new();

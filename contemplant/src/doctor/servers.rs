@@ -1,4 +1,4 @@
-//! Whether prover servers can be had.
+//! Checks: prover servers can be started or reached.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ use crate::prover_server::docker;
 
 type Look = (&'static str, Result<String, String>);
 
-/// Looks at what the configuration takes servers from.
+/// Checks the configured source of prover servers.
 pub(super) async fn look(config: &Config) -> Vec<Look> {
     if let Some(endpoint) = &config.prover_endpoint {
         return vec![("server", endpoint_answers(&socket_of(endpoint)).await)];
@@ -37,7 +37,7 @@ async fn endpoint_answers(socket: &Path) -> Result<String, String> {
     }
 }
 
-/// The version is told by `--version`, without a GPU.
+/// `--version` prints the version without a GPU.
 async fn program_fits(command: &[String]) -> Result<String, String> {
     let program = command.first().map(PathBuf::from).unwrap_or_default();
     let shown = program.display();
@@ -46,10 +46,10 @@ async fn program_fits(command: &[String]) -> Result<String, String> {
         .map_err(|error| format!("{shown} cannot be run: {error}; correct `prover_command`"))?;
     let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
     if text.split_whitespace().any(|word| word.trim_start_matches('v') == SP1_CRATE_VERSION) {
-        return Ok(format!("{shown} is of version {SP1_CRATE_VERSION}"));
+        return Ok(format!("{shown} has version {SP1_CRATE_VERSION}"));
     }
     Err(format!(
-        "{shown} --version says \"{text}\", and this Contemplant needs {SP1_CRATE_VERSION}: \
+        "{shown} --version prints \"{text}\": expected {SP1_CRATE_VERSION}; \
          cargo install --locked sp1-gpu-server@={SP1_CRATE_VERSION}"
     ))
 }

@@ -1,11 +1,11 @@
-//! SP1 on this machine's processors, in this process.
+//! The `cpu` backend: SP1 on this machine's processors, in this process.
 //!
-//! Building the prover takes a minute or two, so it is done once, in the background, and the modes are
-//! offered when it is ready. One proof at a time: a single proof uses every processor, and two would
-//! need twice the memory.
+//! Building the prover takes a minute or two, so it is done once, in the background, and the modes are offered when
+//! the prover is ready. It makes one proof at a time: a single proof uses every processor, and two would need twice
+//! the memory.
 //!
-//! A cancelled proof stops at the next step of SP1's; until then the slot stays taken. On a fast
-//! machine that is seconds, on a small one it may be a minute.
+//! A cancelled proof stops at SP1's next step; until then the slot stays occupied, for seconds on a fast machine and
+//! up to a minute on a small one.
 
 mod circuits;
 
@@ -30,7 +30,7 @@ use super::mode::sp1_mode;
 use super::program::Programs;
 use super::{EventSink, Executor, ProveJob, Proved, cancelled, memory_bytes};
 
-/// How often progress is told.
+/// Interval between two progress reports.
 const TICK: Duration = Duration::from_secs(2);
 
 /// The executor behind `backend = "cpu"`.
@@ -42,18 +42,17 @@ pub struct CpuExecutor {
     pace: Mutex<BTreeMap<ProofMode, f64>>,
 }
 
-/// What is there once the prover is built.
+/// The prover, once it is built.
 struct Ready {
     programs: Programs,
     node: Arc<Node>,
-    /// Kept because a closed channel says that the executor is broken.
+    /// Kept because a closed channel means that the executor has failed.
     _capabilities: watch::Sender<Capabilities>,
 }
 
 impl CpuExecutor {
-    /// Starts to build the prover and returns at once. Those of `modes` that this machine can prove
-    /// are offered when it is ready; of the others the log says why they are not. Verifying keys are
-    /// kept in `keys`.
+    /// Starts to build the prover and returns at once. When it is ready, those of `modes` that this machine can prove
+    /// are offered; the log says why the others are not. Verifying keys are kept in `keys`.
     ///
     /// # Errors
     ///
@@ -68,7 +67,7 @@ impl CpuExecutor {
             slots: 1,
             memory_bytes: memory_bytes(),
             gpus: Vec::new(),
-            obstacle: None,
+            unavailable_reason: None,
         };
         let (sender, receiver) = watch::channel(capabilities);
         let runtime = Arc::new(ProverRuntime::start()?);
@@ -98,13 +97,15 @@ impl CpuExecutor {
         };
         let proof = outcome.and_then(|proof| proof).map_err(not_made)?;
         if proof.public_values.as_slice() != executed.public_values.as_slice() {
-            return Err(not_made("it commits other public values than the execution".to_owned()));
+            return Err(not_made(
+                "its public values differ from those of the execution".to_owned(),
+            ));
         }
         let proof = encode(proof).await.map_err(not_made)?;
         Ok(Proved { execution: executed.execution, proof })
     }
 
-    /// Executes the job, and says what is to be proved.
+    /// Executes the job and prepares its proof.
     async fn prepare(
         &self,
         ready: &Ready,
@@ -127,7 +128,7 @@ impl CpuExecutor {
         Ok((assignment, executed))
     }
 
-    /// Tells how far the proof is until it is there.
+    /// Reports progress until the proof is made.
     async fn with_progress<T>(
         &self,
         ready: &Ready,
@@ -176,7 +177,7 @@ impl Executor for CpuExecutor {
     }
 }
 
-/// Builds the prover, then offers the modes. If it cannot, it drops the channel of the capabilities.
+/// Builds the prover, then offers the modes. After a failure it drops the channel of the capabilities.
 async fn warm_up(
     runtime: Arc<ProverRuntime>,
     ready: Arc<OnceLock<Ready>>,

@@ -1,11 +1,9 @@
-//! SP1 on GPUs: proofs are made by prover servers, one for each GPU, with which SP1's own protocol is
-//! spoken.
+//! The `cuda` backend: SP1 on GPUs, through prover servers, one for each GPU, over SP1's own protocol.
 //!
-//! Here a program is checked and executed, as everywhere, for its cycles, gas and public values; the
-//! server only gets what will succeed. Whether servers run already, as processes or in containers is
-//! decided in [`crate::prover_server`].
+//! A program is checked and executed here first, for its cycles, gas and public values, so that a server only
+//! receives jobs that will succeed. [`crate::prover_server`] starts the servers or connects to external ones.
 
-mod pace;
+mod estimator;
 mod session;
 mod slot;
 mod wire;
@@ -26,9 +24,9 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use self::pace::{Pace, Subject};
+use self::estimator::{ProgressEstimator, Subject};
 use self::session::Session;
-use self::slot::{Slot, State, Work, why_not};
+use self::slot::{Slot, State, Work, unavailable_reason};
 use super::encode::encode;
 use super::execute::{Prepared, prepare};
 use super::keys::KeyFiles;
@@ -36,13 +34,13 @@ use super::program::Programs;
 use super::{EventSink, Executor, ProveJob, Proved, cancelled, memory_bytes};
 use crate::prover_server::ProverServer;
 
-/// How long all servers together may take to end with the program.
+/// Time limit for all servers to end with the program.
 const STOP_LIMIT: Duration = Duration::from_secs(30);
 
-/// How long a server may be silent while it proves before it counts as hung, unless a test is in a hurry.
+/// How long a server may be silent while it proves before it counts as hung. Tests use a shorter limit.
 pub const SILENCE_LIMIT: Duration = Duration::from_secs(120);
 
-/// How long a sign of life may take.
+/// Time limit for the answer to a ping.
 const PING_LIMIT: Duration = Duration::from_secs(5);
 
 /// The executor behind `backend = "cuda"`.
@@ -52,7 +50,7 @@ pub struct CudaExecutor {
     work: mpsc::Sender<Work>,
     states: Arc<watch::Sender<Vec<State>>>,
     capabilities: watch::Sender<Capabilities>,
-    /// Until they are started.
+    /// The slots until they are started.
     slots: Mutex<Vec<Slot>>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
     loads: watch::Receiver<Vec<GpuLoad>>,
@@ -60,21 +58,21 @@ pub struct CudaExecutor {
     starts: Counter,
 }
 
-/// What a [`CudaExecutor`] is made of.
+/// Settings of a [`CudaExecutor`].
 pub struct CudaSettings {
-    /// One server for each proof at a time.
+    /// The servers, each of which makes one proof at a time.
     pub servers: Vec<Arc<dyn ProverServer>>,
     /// Kinds of proof to offer.
     pub modes: Vec<ProofMode>,
-    /// How long a server may take until it answers.
+    /// Time limit for a server from its start to its first answer.
     pub start_limit: Duration,
     /// How long a server may be silent while it proves, such as [`SILENCE_LIMIT`].
     pub silence_limit: Duration,
-    /// The GPUs, one for each server where it is known which one serves what.
+    /// The GPUs, one for each server if the assignment is known.
     pub gpus: Vec<Gpu>,
-    /// How busy they are.
+    /// Load of the GPUs.
     pub loads: watch::Receiver<Vec<GpuLoad>>,
-    /// Where verifying keys are kept.
+    /// The files of verifying keys.
     pub keys: KeyFiles,
 }
 
@@ -87,7 +85,7 @@ impl CudaExecutor {
     pub async fn new(settings: CudaSettings) -> anyhow::Result<Self> {
         let count = settings.servers.len();
         let memories: Vec<u64> = settings.gpus.iter().map(|gpu| gpu.memory_bytes).collect();
-        // Which GPU an external server has is not known, unless there is but one.
+        // The GPU of an external server is unknown, unless there is only one.
         let gpu_memory =
             |number: usize| memories.get(number).copied().filter(|_| memories.len() == count);
         let capabilities = watch::Sender::new(Capabilities {
@@ -98,18 +96,18 @@ impl CudaExecutor {
             slots: u32::try_from(count).unwrap_or(u32::MAX),
             memory_bytes: memory_bytes(),
             gpus: settings.gpus,
-            obstacle: None,
+            unavailable_reason: None,
         });
         let states = Arc::new(watch::Sender::new(vec![State::Starting; count]));
         let (work, queue) = mpsc::channel(count.max(1));
         let queue = Arc::new(tokio::sync::Mutex::new(queue));
-        let pace = Arc::new(Pace::default());
+        let estimator = Arc::new(ProgressEstimator::default());
         let starts = Counter::default();
         let slot = |(number, server)| Slot {
             server,
             number,
             queue: Arc::clone(&queue),
-            pace: Arc::clone(&pace),
+            estimator: Arc::clone(&estimator),
             states: Arc::clone(&states),
             starts: starts.clone(),
             start_limit: settings.start_limit,
@@ -143,14 +141,14 @@ impl CudaExecutor {
         let prepared = cancel.run_until_cancelled(preparation).await;
         let Prepared { program, stdin, executed } = prepared.unwrap_or_else(|| Err(cancelled()))?;
 
-        if let Some(reason) = why_not(&self.states.borrow()) {
+        if let Some(reason) = unavailable_reason(&self.states.borrow()) {
             return Err(Failure::new(FailureClass::Infrastructure, reason));
         }
         let (reply, answer) = oneshot::channel();
         let cycles = executed.execution.cycles;
         let subject = Subject { program: digest, mode, cycles };
         let work = Work { subject, program, stdin: Arc::new(stdin), events, cancel, reply };
-        let gone = |_| Failure::new(FailureClass::Infrastructure, "the Contemplant ends");
+        let gone = |_| Failure::new(FailureClass::Infrastructure, "the worker is shutting down");
         self.work.send(work).await.map_err(|_| gone(()))?;
         let proof = answer.await.map_err(|_| gone(()))??;
 
@@ -158,7 +156,9 @@ impl CudaExecutor {
             Failure::new(FailureClass::Worker, format!("the proof could not be made: {reason}"))
         };
         if proof.public_values.as_slice() != executed.public_values.as_slice() {
-            return Err(not_made("it commits other public values than the execution".to_owned()));
+            return Err(not_made(
+                "its public values differ from those of the execution".to_owned(),
+            ));
         }
         let proof = encode(proof).await.map_err(not_made)?;
         Ok(Proved { execution: executed.execution, proof })
@@ -192,13 +192,13 @@ impl Executor for CudaExecutor {
         self.stop.cancel();
         let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
         let ended = async {
-            // The first only watches.
+            // The first only watches the states.
             for task in tasks.into_iter().skip(1) {
                 let _ = task.await;
             }
         };
         if timeout(STOP_LIMIT, ended).await.is_err() {
-            tracing::warn!("not all prover servers have ended in time");
+            tracing::warn!("some prover servers did not end in time");
         }
     }
 
@@ -212,11 +212,11 @@ impl Executor for CudaExecutor {
     }
 }
 
-/// Asks the prover server on `socket` for a sign of life.
+/// Pings the prover server on `socket`.
 ///
 /// # Errors
 ///
-/// Why there is none.
+/// Why it did not answer.
 pub async fn ping(socket: &Path) -> Result<(), String> {
     match timeout(PING_LIMIT, Session::open(socket)).await {
         Ok(Ok(_)) => Ok(()),
@@ -225,25 +225,25 @@ pub async fn ping(socket: &Path) -> Result<(), String> {
     }
 }
 
-/// Offers what the servers can do as they come and go.
+/// Keeps the offered capabilities equal to those of the servers that are ready.
 async fn offer(
     mut states: watch::Receiver<Vec<State>>,
     capabilities: watch::Sender<Capabilities>,
     modes: Vec<ProofMode>,
 ) {
     loop {
-        let (all, ready, obstacle) = {
+        let (all, ready, unavailable_reason) = {
             let states = states.borrow_and_update();
             let ready = states.iter().filter(|state| **state == State::Ready).count();
-            (states.len(), ready, why_not(&states))
+            (states.len(), ready, unavailable_reason(&states))
         };
         capabilities.send_if_modified(|known| {
             let before = known.clone();
             known.modes = if ready > 0 { modes.clone() } else { Vec::new() };
-            // Without a server the number says what there would be.
+            // While no server is ready, the number of all slots is offered.
             let slots = if ready > 0 { ready } else { all };
             known.slots = u32::try_from(slots).unwrap_or(u32::MAX);
-            known.obstacle = obstacle;
+            known.unavailable_reason = unavailable_reason;
             *known != before
         });
         if states.changed().await.is_err() {

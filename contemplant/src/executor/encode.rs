@@ -1,8 +1,8 @@
-//! A proof as bytes.
+//! Encoding of proofs.
 
 use sp1_verifier::ProofFromNetwork;
 
-/// Encodes a proof as clients decode it. Large ones take a while, so on a thread for such things.
+/// Encodes a proof as clients decode it, on a blocking thread: large proofs take a while.
 pub(super) async fn encode(proof: ProofFromNetwork) -> Result<Vec<u8>, String> {
     tokio::task::spawn_blocking(move || bincode::serialize(&proof))
         .await

@@ -1,8 +1,8 @@
-//! Running a program without proving it, for its public values, cycles and gas, and saying in the
-//! client's terms why a run failed.
+//! Executing a program without proving it, for its public values, cycles and gas; a failed execution is classified in
+//! the client's terms.
 //!
-//! It asks SP1 exactly what the SDK's own `execute` asks, so the numbers are equal to those that a
-//! client finds when it simulates its request.
+//! SP1 is called exactly as by the SDK's `execute`, so the numbers equal those that a client gets when it simulates
+//! its request.
 
 use std::sync::Arc;
 
@@ -20,19 +20,19 @@ use tokio::task::JoinError;
 use super::program::{Program, Programs};
 use super::{EventSink, ProveJob};
 
-/// What a run found.
+/// Result of an execution.
 pub(super) struct Executed {
     pub(super) execution: Execution,
     pub(super) public_values: SP1PublicValues,
-    /// What SP1's clock will show at the end, which unlike cycles is written on each shard.
+    /// SP1's clock at the end. Unlike cycles, each shard contains its range of the clock.
     pub(super) clock_ticks: u64,
 }
 
-/// How to run a program.
+/// Settings of an execution.
 struct Settings {
     cycle_limit: Option<u64>,
     gas_limit: Option<u64>,
-    /// Whether proofs inside the input are verified. Mock proofs are none, so a mock prover must not.
+    /// Whether proofs inside the input are verified. A mock prover must not: mock proofs do not verify.
     verify_input_proofs: bool,
 }
 
@@ -47,14 +47,14 @@ impl Settings {
     }
 }
 
-/// A job that has been executed and can be proved.
+/// An executed job, ready to be proved.
 pub(super) struct Prepared {
     pub(super) program: Arc<Program>,
     pub(super) stdin: SP1Stdin,
     pub(super) executed: Executed,
 }
 
-/// Makes a job's program ready and executes it, with its events.
+/// Sets up a job's program and executes it, with its events.
 pub(super) async fn prepare(
     runtime: &ProverRuntime,
     programs: &Programs,
@@ -76,10 +76,9 @@ pub(super) async fn prepare(
     Ok(Prepared { program, stdin, executed })
 }
 
-/// Reads a program's input.
+/// Decodes a program's input.
 fn decode_stdin(bytes: &[u8]) -> Result<SP1Stdin, Failure> {
-    // The SDK's `bincode::deserialize` has the same encoding; the limit keeps a false length prefix
-    // from being believed.
+    // The same encoding as the SDK's `bincode::deserialize`; the limit bounds a false length prefix.
     bincode::DefaultOptions::new()
         .with_fixint_encoding()
         .allow_trailing_bytes()
@@ -90,7 +89,7 @@ fn decode_stdin(bytes: &[u8]) -> Result<SP1Stdin, Failure> {
         })
 }
 
-/// Runs a program to its end.
+/// Executes a program to its end.
 async fn execute(
     runtime: &ProverRuntime,
     node: &LightNode,
@@ -101,7 +100,7 @@ async fn execute(
     let mut context = SP1Context::builder();
     context.calculate_gas(true).set_deferred_proof_verification(settings.verify_input_proofs);
     if let Some(limit) = settings.cycle_limit {
-        // SP1 stops at the limit itself; a client's limit is the number of cycles it has counted.
+        // SP1 stops at its limit; a client's limit is the number of cycles that it has counted.
         context.max_cycles(limit.saturating_add(1));
     }
     let context = context.build();
@@ -136,7 +135,7 @@ fn check_limits(execution: &Execution, settings: &Settings) -> Result<(), Failur
     if let (Some(limit), Some(gas)) = (settings.gas_limit, execution.gas)
         && gas > limit
     {
-        let message = format!("the program used {gas} gas, more than the limit of {limit}");
+        let message = format!("the program used {gas} gas: expected at most the limit of {limit}");
         let failure = Failure::new(FailureClass::Request, message);
         return Err(failure.caused_by(Cause::ExceededGasLimit));
     }
@@ -144,7 +143,7 @@ fn check_limits(execution: &Execution, settings: &Settings) -> Result<(), Failur
 }
 
 fn too_many_cycles(limit: u64) -> Failure {
-    let message = format!("the program runs for more than the limit of {limit} cycles");
+    let message = format!("the program exceeds the limit of {limit} cycles");
     Failure::new(FailureClass::Request, message).caused_by(Cause::ExceededCycleLimit)
 }
 
@@ -152,7 +151,7 @@ fn could_not_load(reason: &str) -> Failure {
     Failure::new(FailureClass::Guest, format!("the program could not be loaded: {reason}"))
 }
 
-/// Whose fault SP1's error is, and what a client calls it.
+/// Class and cause of SP1's error.
 fn classify(error: anyhow::Error) -> Failure {
     let error = match error.downcast::<ExecutionError>() {
         Ok(error) => return classify_execution(error),
@@ -179,7 +178,7 @@ fn classify(error: anyhow::Error) -> Failure {
 fn classify_execution(error: ExecutionError) -> Failure {
     use ExecutionError as E;
     let cause = match &error {
-        // SP1 was given one more than the request allows.
+        // SP1 was given one cycle more than the request allows.
         E::ExceededCycleLimit(limit) => return too_many_cycles(limit.saturating_sub(1)),
         E::KilledByMemoryMonitor(_) | E::ChildKilled() | E::InvalidShardingState() => {
             return Failure::new(FailureClass::Worker, error.to_string());

@@ -1,8 +1,8 @@
 //! Verifying keys on disk, so that a restarted Contemplant need not derive them again.
 //!
-//! One small file for each program, below the circuit version that the key belongs to. Each ends with
-//! a digest over what it is for and what it holds: a file that was damaged, cut or moved is as good as
-//! none. A missing or lost file costs time and nothing else, so faults are only logged.
+//! One small file for each program, in the folder of its circuit version. Each ends with a digest of its name and
+//! content, so that a damaged, truncated or moved file is ignored. A missing file only costs time, so faults are
+//! only logged.
 
 use std::fs;
 use std::io::{self, Read, Write};
@@ -13,10 +13,10 @@ use sha2::{Digest, Sha256};
 use sp1_prover::SP1_CIRCUIT_VERSION;
 use tempfile::NamedTempFile;
 
-/// Larger than any key: what is longer was not written here.
+/// Size limit of a file, larger than any key.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// The kept verifying keys of one circuit version.
+/// The files of verifying keys of one circuit version.
 #[derive(Debug, Clone)]
 pub struct KeyFiles {
     folder: PathBuf,
@@ -24,8 +24,7 @@ pub struct KeyFiles {
 }
 
 impl KeyFiles {
-    /// Keeps keys of this build's circuit version below `folder`, which is created when the first is
-    /// kept.
+    /// Files for keys of this build's circuit version below `folder`, which is created with the first key.
     #[must_use]
     pub fn new(folder: &Path) -> Self {
         Self::of_version(folder, SP1_CIRCUIT_VERSION)
@@ -35,29 +34,29 @@ impl KeyFiles {
         Self { folder: folder.join(circuit_version), circuit_version: circuit_version.to_owned() }
     }
 
-    /// The encoded key of the program with this digest, if it is kept and undamaged.
+    /// The encoded key of the program with this digest, if its file exists and is intact.
     #[must_use]
     pub fn load(&self, program: Sha256Digest) -> Option<Vec<u8>> {
         let mut bytes = match self.read(program) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
             Err(error) => {
-                tracing::warn!(%error, "a kept verifying key cannot be read");
+                tracing::warn!(%error, "the file of a verifying key cannot be read");
                 return None;
             }
         };
         let seal = bytes.split_off(bytes.len().saturating_sub(Sha256Digest::LEN));
         if seal != self.seal(program, &bytes) {
-            tracing::warn!("a kept verifying key is damaged; it is derived anew");
+            tracing::warn!("the file of a verifying key is damaged; the key is derived again");
             return None;
         }
         Some(bytes)
     }
 
-    /// Keeps the encoded key of the program with this digest.
+    /// Writes the encoded key of the program with this digest.
     pub fn save(&self, program: Sha256Digest, key: &[u8]) {
         if let Err(error) = self.write(program, key) {
-            tracing::warn!(%error, "a verifying key cannot be kept; the next start derives it anew");
+            tracing::warn!(%error, "a verifying key cannot be written; the next start derives it again");
         }
     }
 

@@ -1,6 +1,5 @@
-//! Executes for real and proves nothing: the result carries true public values, cycles and gas around
-//! SP1's mock proof. For trying out a network in seconds; Hierophant takes such proofs only if it is
-//! told to.
+//! The `mock` backend: real executions and mock proofs, with the true public values, cycles and gas. For trials of a
+//! network in seconds; Hierophant accepts such proofs only if it is configured to.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +19,7 @@ use super::mode::sp1_mode;
 use super::program::Programs;
 use super::{EventSink, Executor, ProveJob, Proved, cancelled, memory_bytes};
 
-/// How often progress is told.
+/// Interval between two progress reports.
 const TICK: Duration = Duration::from_millis(500);
 
 /// The executor behind `backend = "mock"`.
@@ -51,7 +50,7 @@ impl MockExecutor {
             slots: 1,
             memory_bytes: memory_bytes(),
             gpus: Vec::new(),
-            obstacle: None,
+            unavailable_reason: None,
         };
         Ok(Self {
             runtime: Arc::new(ProverRuntime::start()?),
@@ -74,7 +73,7 @@ impl MockExecutor {
         Ok(Proved { execution: executed.execution, proof })
     }
 
-    /// Takes the time that a proof is to take, and tells of it as a real prover would.
+    /// Waits for the configured duration of a proof, with progress reports as from a real prover.
     async fn pretend(&self, execution: &Execution, events: &EventSink) {
         let start = Instant::now();
         loop {
@@ -111,7 +110,7 @@ impl Executor for MockExecutor {
         events: EventSink,
         cancel: CancellationToken,
     ) -> Result<Proved, Failure> {
-        // Dropping the run stops it at once: nothing of it is computed beyond its own tasks.
+        // Dropping the run stops it at once: it starts no work outside its own tasks.
         cancel.run_until_cancelled(self.run(job, &events)).await.unwrap_or_else(|| Err(cancelled()))
     }
 }

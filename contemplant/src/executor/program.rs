@@ -1,8 +1,8 @@
-//! Programs made ready: ELF checked, verifying key derived, the last few kept.
+//! Programs with their verifying keys, of which the latest few are kept.
 //!
-//! Deriving a verifying key takes half a minute, and a rollup sends the same two or three programs all
-//! day: keys are kept in memory, and in files for the next start. Hierophant takes a program's
-//! registered key on trust, as it holds no prover; here it is checked.
+//! Deriving a verifying key takes half a minute, and a rollup sends the same two or three programs all day: keys are
+//! kept in memory, and in files for the next start. Hierophant has no prover and so cannot check the key that a
+//! program was registered with; it is checked here.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,7 +15,7 @@ use sp1_prover::{HashableKey, SP1VerifyingKey};
 use super::ProveJob;
 use super::keys::KeyFiles;
 
-/// How many programs are kept. An ELF and its key take a few megabytes.
+/// Number of programs that are kept. An ELF and its key take a few megabytes.
 const KEPT: usize = 8;
 
 /// A program whose verifying key is known.
@@ -25,7 +25,7 @@ pub(super) struct Program {
     hash: VkHash,
 }
 
-/// Makes programs ready and keeps the last few.
+/// Sets up programs and keeps the latest few.
 pub(super) struct Programs {
     node: LightNode,
     keys: KeyFiles,
@@ -37,12 +37,12 @@ impl Programs {
         Self { node: LightNode::start().await, keys, recent: Mutex::default() }
     }
 
-    /// What runs programs.
+    /// The node that executes programs.
     pub(super) fn node(&self) -> &LightNode {
         &self.node
     }
 
-    /// The job's program, ready to run, and certainly the one that was registered.
+    /// The job's program, set up and checked against its registered key.
     pub(super) async fn prepare(
         &self,
         runtime: &ProverRuntime,
@@ -69,7 +69,7 @@ impl Programs {
         Ok(program)
     }
 
-    /// The program's verifying key, from its file or derived.
+    /// The program's verifying key, read from its file or derived.
     async fn key(
         &self,
         runtime: &ProverRuntime,
@@ -79,7 +79,9 @@ impl Programs {
         if let Some(bytes) = self.keys.load(digest) {
             match bincode::deserialize(&bytes) {
                 Ok(key) => return Ok(key),
-                Err(error) => tracing::warn!(%error, "a kept verifying key is derived anew"),
+                Err(error) => {
+                    tracing::warn!(%error, "the file of a verifying key cannot be decoded; the key is derived again")
+                }
             }
         }
         // SP1 panics on instructions that it cannot decode, so this runs where a panic is caught.
@@ -95,7 +97,7 @@ impl Programs {
             })?;
         match bincode::serialize(&key) {
             Ok(bytes) => self.keys.save(digest, &bytes),
-            Err(error) => tracing::warn!(%error, "a verifying key cannot be kept"),
+            Err(error) => tracing::warn!(%error, "a verifying key cannot be encoded"),
         }
         Ok(key)
     }

@@ -1,6 +1,6 @@
-//! The GPUs as Hierophant is told of them: what they are, once, and how busy they are, again and again.
+//! Watching the GPUs for Hierophant: their models once, and their load at intervals.
 //!
-//! The driver is asked on a thread of its own, for it may take its time, or hang with a GPU that is broken.
+//! The driver is called on a thread of its own, because it may block, or hang with a broken GPU.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,23 +13,22 @@ use tokio::time::{sleep, timeout};
 
 use super::{Device, GpuSource, Gpus};
 
-/// How often the driver is asked.
+/// Interval between two reads of the driver.
 const INTERVAL: Duration = Duration::from_secs(5);
 
-/// How long it may take; after that nothing is known until it has answered.
+/// Time limit for the driver; after it the load is unknown until the driver has answered.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// GPUs that are watched.
+/// Watched GPUs.
 #[derive(Debug)]
 pub struct Watched {
-    /// What they are; empty if the driver does not tell.
+    /// Their models; empty if the driver does not report them.
     pub gpus: Vec<Gpu>,
-    /// How busy they are, in the same order; empty as long as it is not known.
+    /// Their load, in the same order; empty while it is unknown.
     pub loads: watch::Receiver<Vec<GpuLoad>>,
 }
 
-/// Looks at the GPUs with these numbers, or at all of them, and watches them for as long as somebody holds
-/// the receiver.
+/// Reads the GPUs with these numbers, or all, and watches them until the receiver is dropped.
 pub async fn watch(source: Arc<dyn GpuSource>, numbers: Option<Vec<u32>>) -> Watched {
     watch_each(INTERVAL, LIMIT, source, numbers).await
 }
@@ -44,11 +43,11 @@ async fn watch_each(
     let found = match timeout(limit, look(&source)).await {
         Ok(Ok(Ok(found))) => found,
         Ok(Ok(Err(reason))) => {
-            tracing::info!(reason, "nothing is known of GPUs");
+            tracing::info!(reason, "GPUs are unknown");
             return nobody();
         }
         Ok(Err(_)) | Err(_) => {
-            tracing::warn!("NVIDIA's driver does not answer; nothing is known of GPUs");
+            tracing::warn!("NVIDIA's driver does not answer; GPUs are unknown");
             return nobody();
         }
     };
@@ -88,11 +87,9 @@ async fn keep_looking(
         let seen = match timeout(limit, &mut looking).await {
             Ok(seen) => seen,
             Err(_) => {
-                tracing::warn!(
-                    "NVIDIA's driver does not answer; how busy the GPUs are is not known"
-                );
+                tracing::warn!("NVIDIA's driver does not answer; the load of the GPUs is unknown");
                 sender.send_replace(Vec::new());
-                // Asking once more would only take another thread.
+                // A second call would only block another thread.
                 looking.await
             }
         };

@@ -1,4 +1,4 @@
-//! What is said over one connection while it lasts.
+//! The exchange of messages over one connection.
 
 use std::time::Duration;
 
@@ -14,11 +14,11 @@ use super::{End, Link};
 use crate::attempt::{Job, JobEvent};
 use crate::executor::EventSink;
 
-/// After this many heartbeat intervals without a word the connection is dead.
+/// Number of silent heartbeat intervals after which the connection is dead.
 const SILENT_INTERVALS: u32 = 4;
 
 impl Link {
-    /// Keeps a connection until it ends.
+    /// Serves a connection until it ends.
     pub(super) async fn serve(&mut self, mut socket: Socket, welcome: &Welcome) -> End {
         tracing::info!(
             hierophant = welcome.software_version,
@@ -37,7 +37,7 @@ impl Link {
         }
     }
 
-    /// Goes on with what Hierophant wants, and forgets the rest.
+    /// Resumes the attempts that Hierophant wants, and drops the rest.
     fn resume(&mut self, wanted: &[LeaseId]) {
         let resumption = self.held.resume(wanted);
         for lease_id in resumption.unwanted {
@@ -50,10 +50,12 @@ impl Link {
             self.runner.resume(proof, sink, cancel);
         }
         for lease_id in resumption.unknown {
-            tracing::warn!(lease = lease_id.hint(), "an attempt that is wanted is not here");
-            let failure =
-                Failure::new(FailureClass::Infrastructure, "the attempt is not held here");
-            self.held.over(lease_id, Some(FromWorker::Failed { lease_id, failure }));
+            tracing::warn!(lease = lease_id.hint(), "a wanted attempt is not held by this worker");
+            let failure = Failure::new(
+                FailureClass::Infrastructure,
+                "the attempt is not held by this worker",
+            );
+            self.held.end(lease_id, Some(FromWorker::Failed { lease_id, failure }));
         }
     }
 
@@ -66,7 +68,7 @@ impl Link {
         let (requested, limit) = (self.shutdown.requested.clone(), self.limit.clone());
         loop {
             if self.leaving.is_none() && requested.is_cancelled() {
-                tracing::info!(held = self.held.running().len(), "finishing what is held");
+                tracing::info!(held = self.held.running().len(), "finishing the held attempts");
                 self.leaving = Some(SHUTTING_DOWN.to_owned());
             }
             if self.leaving.is_some() && !announced {
@@ -124,7 +126,7 @@ impl Link {
                 self.runner.forget_proof(lease_id);
             }
             Heard::Message(ToWorker::Settled { lease_id }) => {
-                if self.held.settled(lease_id) {
+                if self.held.acknowledged(lease_id) {
                     self.runner.forget_proof(lease_id);
                 }
             }
@@ -133,7 +135,7 @@ impl Link {
                 self.leaving = Some(reason);
             }
             Heard::Message(ToWorker::Welcome(_) | ToWorker::Refused(_)) => {
-                tracing::warn!("a handshake in the middle of a conversation is ignored");
+                tracing::warn!("unexpected handshake message; ignored");
             }
         }
         self.runner.heard_from_hierophant();
@@ -142,21 +144,21 @@ impl Link {
     fn begin(&mut self, job: Job) {
         let lease_id = job.lease_id;
         let slots = self.capabilities.borrow().slots as usize;
-        let obstacle = match self.leaving.is_some() {
-            true => Some("this Contemplant is draining"),
+        let rejection = match self.leaving.is_some() {
+            true => Some("this worker is draining"),
             false => {
                 let full = self.held.running().len() >= slots;
-                full.then_some("this Contemplant has no free slot")
+                full.then_some("this worker has no free slot")
             }
         };
         let Some(cancel) = self.held.start(lease_id) else {
-            tracing::warn!(lease = lease_id.hint(), "an attempt came twice");
+            tracing::warn!(lease = lease_id.hint(), "an attempt was assigned twice");
             return;
         };
-        if let Some(obstacle) = obstacle {
-            tracing::warn!(lease = lease_id.hint(), obstacle, "attempt not taken");
-            let failure = Failure::new(FailureClass::Infrastructure, obstacle);
-            self.held.over(lease_id, Some(FromWorker::Failed { lease_id, failure }));
+        if let Some(rejection) = rejection {
+            tracing::warn!(lease = lease_id.hint(), rejection, "attempt rejected");
+            let failure = Failure::new(FailureClass::Infrastructure, rejection);
+            self.held.end(lease_id, Some(FromWorker::Failed { lease_id, failure }));
             return;
         }
         let sink = EventSink::new(lease_id, self.sink.clone());
@@ -169,7 +171,7 @@ impl Link {
         socket.ping().await
     }
 
-    /// Tells Hierophant of the attempts that are over.
+    /// Reports the ends of attempts.
     pub(super) async fn send_ends(&mut self, socket: &mut Socket) -> Result<(), Lost> {
         while let Some(message) = self.held.next_message() {
             socket.send(&message).await?;
@@ -183,18 +185,18 @@ impl Link {
         lease_id: LeaseId,
         event: JobEvent,
     ) -> Result<(), Lost> {
-        let will_be_told = self.note(lease_id, &event);
+        let will_be_reported = self.record(lease_id, &event);
         match event {
             JobEvent::Progress(progress) if self.held.is_running(lease_id) => {
-                if self.reports.is_news(lease_id, &progress) {
+                if self.reports.is_due(lease_id, &progress) {
                     socket.send(&FromWorker::Progress { lease_id, progress }).await?;
                 }
             }
             JobEvent::Executed(execution) if self.held.is_running(lease_id) => {
                 socket.send(&FromWorker::Executed { lease_id, execution }).await?;
             }
-            // Nothing will be said of it, so the heartbeat must say that the machine is free again.
-            JobEvent::Ended(_) if !will_be_told => self.heartbeat(socket).await?,
+            // This end is not reported, so a heartbeat must show that the machine is free again.
+            JobEvent::Ended(_) if !will_be_reported => self.heartbeat(socket).await?,
             JobEvent::Progress(_) | JobEvent::Executed(_) | JobEvent::Ended(_) => {}
         }
         Ok(())

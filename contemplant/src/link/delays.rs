@@ -1,23 +1,23 @@
-//! Pauses between attempts to connect.
+//! Random pauses between attempts to connect.
 //!
-//! All Contemplants of a fleet lose a Hierophant that restarts at the same moment. Each pause is drawn
-//! by chance, the first one too, so that they do not all come back at the same moment.
+//! When Hierophant restarts, all workers of a fleet lose it at the same moment. Each pause is random, the first one
+//! too, so that they do not all reconnect at the same moment.
 
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use network_lib::ids::random_bytes;
 
-/// The shortest first pause, unless even the longest is to be shorter.
-const SHORTEST: Duration = Duration::from_millis(500);
+/// Lower bound of the first pause, unless the longest is shorter.
+const MIN_FIRST_DELAY: Duration = Duration::from_millis(500);
 
-/// Pauses without end that grow to at most `longest`. As it is built here, backon's jitter is the same
-/// in every process unless it is given a seed.
+/// An endless series of pauses that grow to at most `longest`. Without a seed, backon's jitter would be the same in
+/// every process.
 pub(super) fn delays(longest: Duration) -> impl Iterator<Item = Duration> + use<> {
-    // Jitter adds up to as much again, so half of the longest pause is what may grow.
+    // Jitter may double a pause, so the base is at most half of the longest.
     let half = longest / 2;
     ExponentialBuilder::new()
-        .with_min_delay(SHORTEST.min(half))
+        .with_min_delay(MIN_FIRST_DELAY.min(half))
         .with_max_delay(half)
         .with_jitter()
         .with_jitter_seed(u64::from_le_bytes(random_bytes()))
@@ -53,7 +53,7 @@ mod tests {
         let mut slots = [0; 10];
         for _ in 0..1_000 {
             let first = delays(LONGEST).next().expect("pauses never end");
-            let place = (first - SHORTEST).as_secs_f64() / SHORTEST.as_secs_f64();
+            let place = (first - MIN_FIRST_DELAY).as_secs_f64() / MIN_FIRST_DELAY.as_secs_f64();
             slots[((place * 10.0) as usize).min(9)] += 1;
         }
         // A thousand Contemplants: about a hundred in each twentieth of a second.

@@ -1,9 +1,8 @@
-//! The attempts that a Contemplant holds, and what it still has to say about them.
+//! The attempts that a worker holds, and their ends that are not acknowledged yet.
 //!
-//! A message that was written to a socket may be lost with it, or with a Hierophant that dies before it
-//! has stored what it read. So the end of an attempt is kept until Hierophant says that it is settled;
-//! if the connection breaks before, it is told again to the next one, provided that Hierophant still
-//! wants it.
+//! A message that was written to a socket may be lost with it, or with a Hierophant that dies before it has stored the
+//! message. So the end of an attempt is kept until Hierophant acknowledges it (`settled`); if the connection breaks
+//! before, the end is sent again over the next one, provided that Hierophant still wants it.
 
 use std::collections::BTreeMap;
 
@@ -21,35 +20,35 @@ pub(super) struct HeldAttempts {
 
 #[derive(Debug)]
 enum Held {
-    /// Being worked on.
+    /// In progress.
     Running(CancellationToken),
-    /// Proved by an earlier process; handed in once Hierophant says that it wants it.
+    /// Proved by an earlier process; uploaded once Hierophant wants it.
     Finished(Box<FinishedProof>),
-    /// Not wanted any more, but the machine is still busy with it.
+    /// Cancelled, but the machine is still busy with it.
     WindingDown,
-    /// Over, as `message` says, which was `told` over the present connection or not.
-    Over { message: Box<FromWorker>, told: bool },
+    /// Ended, with the `message` to report, and whether it was sent over the current connection.
+    Ended { message: Box<FromWorker>, sent: bool },
 }
 
-/// What a handshake has decided.
+/// Result of a handshake.
 #[derive(Debug, Default)]
 pub(super) struct Resumption {
-    /// To be handed in now; the token stops it.
+    /// Proofs to upload now, each with the token that stops it.
     pub(super) finished: Vec<(FinishedProof, CancellationToken)>,
-    /// Stopped or forgotten.
+    /// Attempts that were stopped or dropped.
     pub(super) unwanted: Vec<LeaseId>,
-    /// To go on, although they are not held here.
+    /// Wanted attempts that this worker does not hold.
     pub(super) unknown: Vec<LeaseId>,
 }
 
 impl HeldAttempts {
-    /// What an earlier process has left behind.
+    /// Attempts whose proofs an earlier process has left on disk.
     pub(super) fn found(proofs: Vec<FinishedProof>) -> Self {
         let held = |proof: FinishedProof| (proof.lease_id, Held::Finished(Box::new(proof)));
         Self { attempts: proofs.into_iter().map(held).collect() }
     }
 
-    /// Takes a new attempt in. Returns what stops it, or nothing if it is held already.
+    /// Adds a new attempt. Returns the token that stops it, or none if it is held already.
     pub(super) fn start(&mut self, lease_id: LeaseId) -> Option<CancellationToken> {
         if self.attempts.contains_key(&lease_id) {
             return None;
@@ -59,24 +58,24 @@ impl HeldAttempts {
         Some(token)
     }
 
-    /// Notes how an attempt ended, or that one was never begun. Returns whether the message will be
-    /// sent: not for one that nobody waits for.
-    pub(super) fn over(&mut self, lease_id: LeaseId, message: Option<FromWorker>) -> bool {
+    /// Records the end of an attempt, or the rejection of a new one. Returns whether the message will be sent: not for
+    /// a cancelled attempt.
+    pub(super) fn end(&mut self, lease_id: LeaseId, message: Option<FromWorker>) -> bool {
         let previous = self.attempts.remove(&lease_id);
         let Some(message) = message else { return false };
         if matches!(previous, Some(Held::WindingDown)) {
             return false;
         }
         let message = Box::new(message);
-        self.attempts.insert(lease_id, Held::Over { message, told: false });
+        self.attempts.insert(lease_id, Held::Ended { message, sent: false });
         true
     }
 
-    /// Stops or forgets an attempt whose result is not wanted. Returns whether there was one.
+    /// Stops or drops an attempt whose result is not wanted. Returns whether it was held.
     pub(super) fn cancel(&mut self, lease_id: LeaseId) -> bool {
         match self.attempts.get_mut(&lease_id) {
             None => return false,
-            Some(Held::Over { .. } | Held::Finished(_)) => {
+            Some(Held::Ended { .. } | Held::Finished(_)) => {
                 self.attempts.remove(&lease_id);
             }
             Some(held) => {
@@ -89,7 +88,7 @@ impl HeldAttempts {
         true
     }
 
-    /// A new connection wants only these to go on; what was told over the old one is told again.
+    /// Keeps only the attempts that a new connection wants; ends that were sent over the old one are sent again.
     pub(super) fn resume(&mut self, wanted: &[LeaseId]) -> Resumption {
         let held = self.resumable();
         let unwanted: Vec<LeaseId> = held.into_iter().filter(|id| !wanted.contains(id)).collect();
@@ -100,7 +99,7 @@ impl HeldAttempts {
         let mut finished = Vec::new();
         for held in self.attempts.values_mut() {
             match held {
-                Held::Over { told, .. } => *told = false,
+                Held::Ended { sent, .. } => *sent = false,
                 Held::Finished(proof) => {
                     let token = CancellationToken::new();
                     finished.push((FinishedProof::clone(proof), token.clone()));
@@ -112,58 +111,57 @@ impl HeldAttempts {
         Resumption { finished, unwanted, unknown }
     }
 
-    /// The next message to send; it counts as told from here on.
+    /// The next message to send, which counts as sent from now on.
     pub(super) fn next_message(&mut self) -> Option<FromWorker> {
         self.attempts.values_mut().find_map(|held| match held {
-            Held::Over { message, told: told @ false } => {
-                *told = true;
+            Held::Ended { message, sent: sent @ false } => {
+                *sent = true;
                 Some(FromWorker::clone(message))
             }
             _ => None,
         })
     }
 
-    /// Hierophant has stored the end of this attempt. Returns whether it was waited for.
-    pub(super) fn settled(&mut self, lease_id: LeaseId) -> bool {
-        let is_over = matches!(self.attempts.get(&lease_id), Some(Held::Over { .. }));
-        if is_over {
+    /// Drops the end of an attempt, which Hierophant has stored. Returns whether it was pending.
+    pub(super) fn acknowledged(&mut self, lease_id: LeaseId) -> bool {
+        let is_pending = matches!(self.attempts.get(&lease_id), Some(Held::Ended { .. }));
+        if is_pending {
             self.attempts.remove(&lease_id);
         }
-        is_over
+        is_pending
     }
 
-    /// For a handshake: everything that could go on, be handed in or be told, and what still keeps the
-    /// machine busy.
+    /// All attempts, for a handshake: those in progress, finished, ended, or still occupying the machine.
     pub(super) fn all(&self) -> Vec<LeaseId> {
         self.leases(|_| true)
     }
 
-    /// What a new connection may want to go on with.
+    /// Attempts that a new connection may resume.
     pub(super) fn resumable(&self) -> Vec<LeaseId> {
         self.leases(|held| !matches!(held, Held::WindingDown))
     }
 
-    /// For a heartbeat: what keeps the machine busy, and ends that were not told yet.
+    /// Attempts for a heartbeat: those that occupy the machine, and ends that are not sent yet.
     pub(super) fn working_on(&self) -> Vec<LeaseId> {
-        self.leases(|held| !matches!(held, Held::Over { told: true, .. }))
+        self.leases(|held| !matches!(held, Held::Ended { sent: true, .. }))
     }
 
-    /// What is being worked on and wanted.
+    /// Attempts in progress that are wanted.
     pub(super) fn running(&self) -> Vec<LeaseId> {
         self.leases(|held| matches!(held, Held::Running(_)))
     }
 
-    /// Whether an attempt is being worked on and wanted.
+    /// Whether an attempt is in progress and wanted.
     pub(super) fn is_running(&self, lease_id: LeaseId) -> bool {
         matches!(self.attempts.get(&lease_id), Some(Held::Running(_)))
     }
 
-    /// Whether the machine is busy with any attempt.
+    /// Whether any attempt occupies the machine.
     pub(super) fn is_busy(&self) -> bool {
         self.attempts.values().any(|held| matches!(held, Held::Running(_) | Held::WindingDown))
     }
 
-    /// Whether nothing is left to do or to tell.
+    /// Whether nothing is left to do or to report.
     pub(super) fn is_empty(&self) -> bool {
         self.attempts.is_empty()
     }
@@ -192,43 +190,43 @@ mod tests {
         let mut held = HeldAttempts::default();
         let lease = LeaseId::random();
         held.start(lease).unwrap();
-        assert!(!held.settled(lease), "settled before its end");
-        assert!(held.over(lease, Some(failed(lease))));
+        assert!(!held.acknowledged(lease), "acknowledged before its end");
+        assert!(held.end(lease, Some(failed(lease))));
         assert_eq!(held.working_on(), [lease]);
         assert_eq!(held.next_message(), Some(failed(lease)));
         assert_eq!(held.next_message(), None);
         assert_eq!(held.resumable(), [lease]);
         assert_eq!(held.working_on(), []);
-        assert!(held.settled(lease));
+        assert!(held.acknowledged(lease));
         assert!(held.is_empty());
-        assert!(!held.settled(lease));
+        assert!(!held.acknowledged(lease));
     }
 
     #[test]
     fn a_new_connection_gets_again_what_it_wants_and_the_rest_stops() {
         let mut held = HeldAttempts::default();
-        let [told, forgotten, unwanted, running, unknown] = [(); 5].map(|()| LeaseId::random());
-        for lease in [told, forgotten, running] {
+        let [reported, forgotten, unwanted, running, unknown] = [(); 5].map(|()| LeaseId::random());
+        for lease in [reported, forgotten, running] {
             held.start(lease).unwrap();
         }
         let token = held.start(unwanted).unwrap();
-        for lease in [told, forgotten] {
-            held.over(lease, Some(failed(lease)));
+        for lease in [reported, forgotten] {
+            held.end(lease, Some(failed(lease)));
             held.next_message().unwrap();
         }
 
-        let resumption = held.resume(&[told, running, unknown]);
+        let resumption = held.resume(&[reported, running, unknown]);
         assert_eq!(resumption.unwanted.len(), 2);
         assert!([forgotten, unwanted].iter().all(|lease| resumption.unwanted.contains(lease)));
         assert_eq!(resumption.unknown, [unknown]);
-        assert_eq!(held.next_message(), Some(failed(told)));
+        assert_eq!(held.next_message(), Some(failed(reported)));
         assert_eq!(held.next_message(), None);
         assert!(token.is_cancelled());
         assert!(held.is_running(running));
         // The unwanted one still keeps the machine busy, and says nothing when it ends.
         assert!(held.working_on().contains(&unwanted));
         assert!(!held.resumable().contains(&unwanted));
-        assert!(!held.over(unwanted, Some(failed(unwanted))));
+        assert!(!held.end(unwanted, Some(failed(unwanted))));
         assert!(!held.working_on().contains(&unwanted));
     }
 
@@ -261,7 +259,7 @@ mod tests {
         assert!(held.cancel(lease));
         assert!(token.is_cancelled() && held.is_busy());
         assert!(held.running().is_empty());
-        assert!(!held.over(lease, Some(failed(lease))));
+        assert!(!held.end(lease, Some(failed(lease))));
         assert!(held.is_empty());
         assert!(!held.cancel(lease));
     }

@@ -1,4 +1,4 @@
-//! Which progress is worth a message.
+//! Rate limit of progress messages.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,10 +7,10 @@ use network_lib::ids::LeaseId;
 use network_lib::job::{Phase, Progress};
 use tokio::time::Instant;
 
-/// Progress of the same step is sent at most this often.
+/// Interval between two messages about progress in the same phase.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What was last told of each attempt.
+/// The last progress message of each attempt.
 #[derive(Debug, Default)]
 pub(super) struct Reports(BTreeMap<LeaseId, Reported>);
 
@@ -21,8 +21,8 @@ struct Reported {
 }
 
 impl Reports {
-    /// Whether progress is worth a message now.
-    pub(super) fn is_news(&mut self, lease_id: LeaseId, progress: &Progress) -> bool {
+    /// Whether progress is to be sent now.
+    pub(super) fn is_due(&mut self, lease_id: LeaseId, progress: &Progress) -> bool {
         let now = Instant::now();
         let known = self.0.get(&lease_id).filter(|last| last.phase == progress.phase);
         let is_due = known.is_none_or(|last| now - last.sent >= PROGRESS_INTERVAL);
@@ -32,7 +32,7 @@ impl Reports {
         is_due
     }
 
-    /// An attempt is over.
+    /// Drops an attempt that has ended.
     pub(super) fn forget(&mut self, lease_id: LeaseId) {
         self.0.remove(&lease_id);
     }

@@ -1,4 +1,4 @@
-//! One WebSocket to Hierophant: connecting, shaking hands, and frames as messages.
+//! A WebSocket to Hierophant: connecting, the handshake, and frames as messages.
 
 use std::time::Duration;
 
@@ -17,13 +17,13 @@ use url::Url;
 
 use crate::trust::Trust;
 
-/// How long connecting, and the answer to the first message, may take.
+/// Time limit for connecting and the answer to the first message.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long writing one frame may take: they are small, so a peer that does not take one is gone.
+/// Time limit for writing one frame. Frames are small, so a peer that does not accept one is gone.
 const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long the last words may take.
+/// Time limit for the closing handshake.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A connection after the handshake.
@@ -31,21 +31,21 @@ pub(super) struct Socket {
     stream: WebSocketStream<MaybeTlsStream<TcpStream>>,
 }
 
-/// What has arrived.
+/// A received frame.
 pub(super) enum Heard {
     /// A message.
     Message(ToWorker),
-    /// Only a sign of life.
+    /// A frame without content, which only shows that the peer is alive.
     Nothing,
 }
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ConnectError {
-    /// Hierophant does not want this Contemplant.
-    #[error("Hierophant refuses this Contemplant: {}", .0.message)]
+    /// Hierophant refuses this worker.
+    #[error("Hierophant refuses this worker: {}", .0.message)]
     Refused(Refusal),
-    /// It may go better next time.
+    /// A failure that a retry may resolve.
     #[error("{0}")]
     Unreachable(String),
 }
@@ -56,7 +56,7 @@ pub(super) enum ConnectError {
 pub(super) struct Lost(pub(super) String);
 
 impl Socket {
-    /// Connects and introduces this Contemplant.
+    /// Connects and completes the handshake.
     pub(super) async fn open(
         url: &Url,
         trust: &Trust,
@@ -79,7 +79,7 @@ impl Socket {
             .max_frame_size(Some(MAX_FRAME_BYTES));
         let no_delay = true;
         let tls = trust.config().await.map_err(|error| unreachable(format!("{error:#}")))?;
-        // Only a `wss://` address has a use for it.
+        // Used by a `wss://` address only.
         let tls = Some(Connector::Rustls(tls));
         let (stream, _) = connect_async_tls_with_config(url.as_str(), Some(config), no_delay, tls)
             .await
@@ -93,9 +93,10 @@ impl Socket {
                 Heard::Message(ToWorker::Welcome(welcome)) => {
                     let ours = ProtocolRange::OURS;
                     if !(ours.oldest..=ours.newest).contains(&welcome.protocol) {
-                        return Err(unreachable(
-                            "Hierophant chose a protocol of its own".to_owned(),
-                        ));
+                        return Err(unreachable(format!(
+                            "Hierophant chose protocol {}: expected {} to {}",
+                            welcome.protocol, ours.oldest, ours.newest
+                        )));
                     }
                     return Ok((socket, welcome));
                 }
@@ -104,14 +105,16 @@ impl Socket {
                     return Err(ConnectError::Refused(refusal));
                 }
                 Heard::Message(_) => {
-                    return Err(unreachable("the first message was no welcome".to_owned()));
+                    return Err(unreachable(
+                        "unexpected first message: expected a welcome or a refusal".to_owned(),
+                    ));
                 }
                 Heard::Nothing => {}
             }
         }
     }
 
-    /// Waits for the next frame. Losing the wait loses nothing.
+    /// Waits for the next frame. Cancel-safe.
     pub(super) async fn hear(&mut self) -> Result<Heard, Lost> {
         let frame = match self.stream.next().await {
             Some(Ok(frame)) => frame,
@@ -122,8 +125,8 @@ impl Socket {
             Message::Text(text) => match codec::decode(text.as_str()) {
                 Ok(message) => Ok(Heard::Message(message)),
                 Err(error) => {
-                    // Perhaps a newer Hierophant says more than this build knows.
-                    tracing::warn!(%error, "a message was not understood and is ignored");
+                    // A newer Hierophant may send messages that this build does not know.
+                    tracing::warn!(%error, "unknown message; ignored");
                     Ok(Heard::Nothing)
                 }
             },
@@ -132,7 +135,7 @@ impl Socket {
                 Err(Lost(format!("Hierophant closed the connection: {reason:?}")))
             }
             Message::Binary(_) => {
-                tracing::warn!("a binary frame is no message and is ignored");
+                tracing::warn!("binary frame; ignored");
                 Ok(Heard::Nothing)
             }
             Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => Ok(Heard::Nothing),
@@ -149,7 +152,7 @@ impl Socket {
         self.write(Message::Ping(Bytes::new())).await
     }
 
-    /// Says good-bye and waits a moment for the answer, so that what was sent is not cut off.
+    /// Closes the connection and waits briefly for the answer, so that sent messages arrive.
     pub(super) async fn close(mut self) {
         let farewell = async {
             if self.stream.close(None).await.is_ok() {
@@ -165,7 +168,7 @@ impl Socket {
         match sent {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(Lost(error.to_string())),
-            Err(_) => Err(Lost("Hierophant takes no more messages".to_owned())),
+            Err(_) => Err(Lost("Hierophant does not read messages any more".to_owned())),
         }
     }
 }

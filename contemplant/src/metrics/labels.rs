@@ -1,4 +1,4 @@
-//! What tells the series of a metric apart.
+//! Labels of the metrics.
 
 use network_lib::metrics::EncodeLabelSet;
 
@@ -9,7 +9,7 @@ pub(super) struct AttemptLabels {
     pub(super) class: &'static str,
 }
 
-/// Kind of proof and step of an attempt.
+/// Kind of proof and phase of an attempt.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct PhaseLabels {
     pub(super) mode: &'static str,
@@ -22,13 +22,13 @@ pub(super) struct ModeLabels {
     pub(super) mode: &'static str,
 }
 
-/// Which way bytes went.
+/// Direction of a transfer.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct DirectionLabels {
     pub(super) direction: &'static str,
 }
 
-/// A GPU, by its place among those that are served.
+/// A GPU, by its index among those that are served.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct GpuLabels {
     pub(super) gpu: u32,

@@ -1,7 +1,7 @@
 //! A server as a child process, for machines without Docker.
 //!
 //! `sp1-gpu-server` takes its device from `CUDA_VISIBLE_DEVICES` and its socket from the device:
-//! `/tmp/sp1-cuda-N.sock`. Processes that outlived a killed Contemplant are known by their environment and
+//! `/tmp/sp1-cuda-N.sock`. Processes that outlived a killed Contemplant are identified by their environment and
 //! ended at the next start.
 
 mod leftover;
@@ -23,8 +23,8 @@ use self::leftover::{Leftover, MARK};
 use super::log::{Lines, ServerLog};
 use super::server::{Connection, Death, LOG_FILTER, ProverServer, RunningServer, Unavailable};
 
-/// How long the last words of a process that has ended may take to be read.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+/// Time limit for reading the rest of the output of an ended process.
+const OUTPUT_LIMIT: Duration = Duration::from_secs(1);
 
 /// The server behind `prover_command`, for one GPU.
 #[derive(Debug)]
@@ -35,8 +35,8 @@ pub struct CommandServer {
 }
 
 impl CommandServer {
-    /// The server that `command`, a program and its arguments, starts for `gpu`, one of `all_gpus` that this
-    /// Contemplant serves. Its processes are known by `data_dir`.
+    /// The server that `command`, a program and its arguments, starts for `gpu`, one of `all_gpus` of this worker. Its
+    /// processes are identified by `data_dir`.
     #[must_use]
     pub fn new(command: &[String], gpu: u32, all_gpus: &[u32], data_dir: &Path) -> Self {
         Self { command: command.to_vec(), gpu, leftover: Leftover::new(gpu, all_gpus, data_dir) }
@@ -44,12 +44,12 @@ impl CommandServer {
 
     fn spawn(&self) -> Result<Child, Unavailable> {
         let Some((program, arguments)) = self.command.split_first() else {
-            return Err(Unavailable("`prover_command` names no program".to_owned()));
+            return Err(Unavailable("`prover_command` is empty: expected a program".to_owned()));
         };
         Command::new(program)
             .args(arguments)
             .env("CUDA_VISIBLE_DEVICES", self.gpu.to_string())
-            // The numbers are NVML's and Docker's; CUDA would put the fastest first.
+            // The order of NVML and Docker; by default CUDA lists the fastest GPU first.
             .env("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
             .env(MARK, self.leftover.mark())
             .env("RUST_LOG", LOG_FILTER)
@@ -86,15 +86,16 @@ impl ProverServer for CommandServer {
         let socket = PathBuf::from(format!("/tmp/sp1-cuda-{}.sock", self.gpu));
         if UnixStream::connect(&socket).is_ok() {
             return Err(Unavailable(format!(
-                "another prover server listens at {} already; end it, or use it by `prover_endpoint`",
+                "another prover server already listens at {}: end it, or use it by `prover_endpoint`",
                 socket.display()
             )));
         }
-        // What nobody listens on would only be mistaken for the new one.
+        // A stale socket would be mistaken for the new server's.
         let _ = std::fs::remove_file(&socket);
         let mut child = self.spawn()?;
-        let id =
-            child.id().ok_or_else(|| Unavailable("the prover server ended at once".to_owned()))?;
+        let id = child
+            .id()
+            .ok_or_else(|| Unavailable("the prover server ended immediately".to_owned()))?;
         tracing::info!(command = ?self.command, gpu = self.gpu, process = id, "prover server started");
         let log = ServerLog::default();
         let readers = [
@@ -137,24 +138,24 @@ impl RunningServer for Running {
                 self.readers.pop();
             }
         };
-        let _ = timeout(LAST_WORDS, all_read).await;
+        let _ = timeout(OUTPUT_LIMIT, all_read).await;
         Death {
-            reason: format!("the prover server {how}; {}", self.log().last_words()),
-            out_of_memory: self.log().tells_of_memory(),
+            reason: format!("the prover server {how}; {}", self.log().last_lines()),
+            out_of_memory: self.log().out_of_memory(),
         }
     }
 
     async fn stop(mut self: Box<Self>) {
         leftover::kill_group(self.id).await;
-        // The group may have been gone already.
+        // The group may have ended already.
         let _ = self.child.kill().await;
-        // And those that have left the group.
+        // Processes that have left the group.
         self.leftover.end().await;
         let _ = std::fs::remove_file(self.socket());
     }
 }
 
-/// Bytes of main memory that a process has now; nothing if it has ended.
+/// Main memory that a process uses now, in bytes; none if it has ended.
 fn resident_bytes(id: u32) -> Option<u64> {
     let text = std::fs::read_to_string(format!("/proc/{id}/status")).ok()?;
     let kib = text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;

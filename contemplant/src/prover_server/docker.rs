@@ -1,5 +1,5 @@
-//! A server in a container, one for each GPU, kept by the Contemplant itself: image found or pulled,
-//! container made, watched, replaced and removed.
+//! A server in a container, one for each GPU, managed by the Contemplant: image found or pulled, container created,
+//! watched, replaced and removed.
 
 mod container;
 mod image;
@@ -17,20 +17,20 @@ use bollard::{API_DEFAULT_VERSION, Docker};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use self::container::Place;
+use self::container::HostPaths;
 use self::watch::Watch;
 use super::log::ServerLog;
 use super::server::{Connection, Death, ProverServer, RunningServer, Unavailable};
 use crate::config::DockerSettings;
 
-/// Seconds that a call of the engine may take; pulling, waiting and logs are not bound by it.
+/// Time limit in seconds for a call of the engine, except pulling, waiting and logs.
 const CALL_SECONDS: u64 = 60;
 
-/// How long the removal of a container may hold up the end of the program.
+/// How long the removal of a container may delay the end of the program.
 const REMOVAL_LIMIT: Duration = Duration::from_secs(20);
 
-/// The longest path of a Unix socket.
-const LONGEST_SOCKET: usize = 107;
+/// Longest path of a Unix socket.
+const MAX_SOCKET_BYTES: usize = 107;
 
 /// The server in a container of its own, for one GPU.
 #[derive(Debug)]
@@ -42,8 +42,8 @@ pub struct DockerServer {
 }
 
 impl DockerServer {
-    /// The server for `gpu`, one of `all_gpus` that this Contemplant serves. Its socket and circuit files
-    /// lie in `data_dir`, which must be on the engine's machine.
+    /// The server for `gpu`, one of `all_gpus` of this worker. Its socket and circuit files are in `data_dir`, which must
+    /// be on the engine's machine.
     #[must_use]
     pub fn new(settings: &DockerSettings, gpu: u32, all_gpus: &[u32], data_dir: &Path) -> Self {
         Self {
@@ -54,8 +54,8 @@ impl DockerServer {
         }
     }
 
-    /// Folders on this machine that the container sees.
-    fn place(&self) -> Result<Place, Unavailable> {
+    /// Creates the folders that are mounted into the container.
+    fn host_paths(&self) -> Result<HostPaths, Unavailable> {
         let make = || {
             std::fs::create_dir_all(&self.data_dir)?;
             let data_dir = self.data_dir.canonicalize()?;
@@ -65,33 +65,34 @@ impl DockerServer {
             std::fs::create_dir_all(&home)?;
             let owner = std::fs::metadata(&sockets)?;
             let user = format!("{}:{}", owner.uid(), owner.gid());
-            Ok(Place { data_dir, sockets, home, user })
+            Ok(HostPaths { data_dir, sockets, home, user })
         };
-        let place = make().map_err(|error: std::io::Error| {
-            Unavailable(format!("no folder for the prover server's socket: {error}"))
+        let paths = make().map_err(|error: std::io::Error| {
+            Unavailable(format!(
+                "the folder of the prover server's socket cannot be created: {error}"
+            ))
         })?;
-        let length = place.socket().as_os_str().len();
-        if length > LONGEST_SOCKET {
+        let length = paths.socket().as_os_str().len();
+        if length > MAX_SOCKET_BYTES {
             return Err(Unavailable(format!(
-                "{} is too long for a socket ({length} bytes, at most {LONGEST_SOCKET}); set `data_dir` \
+                "{} is too long for a socket ({length} bytes): expected at most {MAX_SOCKET_BYTES}, set `data_dir` \
                  to a shorter path",
-                place.socket().display()
+                paths.socket().display()
             )));
         }
-        Ok(place)
+        Ok(paths)
     }
 
-    async fn create(&self, engine: &Docker, place: &Place) -> Result<String, Unavailable> {
-        let name = place.name(self.gpu);
-        let body = container::body(&self.settings, self.gpu, place);
+    async fn create(&self, engine: &Docker, paths: &HostPaths) -> Result<String, Unavailable> {
+        let name = paths.name(self.gpu);
+        let body = container::body(&self.settings, self.gpu, paths);
         let options = CreateContainerOptions { name: Some(name.clone()), ..Default::default() };
-        let created = engine
-            .create_container(Some(options), body)
-            .await
-            .map_err(|error| Unavailable(format!("no container can be made: {}", words(&error))))?;
+        let created = engine.create_container(Some(options), body).await.map_err(|error| {
+            Unavailable(format!("no container can be created: {}", message_of(&error)))
+        })?;
         if let Err(error) = engine.start_container(&created.id, None).await {
             remove(engine, &created.id).await;
-            return Err(Unavailable(could_not_start(self.gpu, &words(&error))));
+            return Err(Unavailable(could_not_start(self.gpu, &message_of(&error))));
         }
         tracing::info!(name, image = self.settings.image, gpu = self.gpu, "container started");
         Ok(created.id)
@@ -114,14 +115,14 @@ impl ProverServer for DockerServer {
 
     async fn start(&self) -> Result<Box<dyn RunningServer>, Unavailable> {
         let engine = connect(&self.settings).await?;
-        let place = self.place()?;
-        leftovers::sweep(&engine, &place, self.gpu, &self.all_gpus).await?;
+        let paths = self.host_paths()?;
+        leftovers::sweep(&engine, &paths, self.gpu, &self.all_gpus).await?;
         image::provide(&engine, &self.settings).await?;
-        let _ = std::fs::remove_file(place.socket());
-        let id = self.create(&engine, &place).await?;
+        let _ = std::fs::remove_file(paths.socket());
+        let id = self.create(&engine, &paths).await?;
         let log = ServerLog::default();
         let (watch, tasks) = watch::start(&engine, &id, &log);
-        let connection = Connection { socket: place.socket(), log };
+        let connection = Connection { socket: paths.socket(), log };
         Ok(Box::new(Running { engine, id, connection, watch, tasks }))
     }
 }
@@ -168,7 +169,7 @@ pub async fn connect(settings: &DockerSettings) -> Result<Docker, Unavailable> {
         Unavailable(format!(
             "the Docker engine at {address} cannot be reached ({}); start it, let this user use its \
              socket, or set `docker.engine`",
-            words(&error)
+            message_of(&error)
         ))
     };
     let engine = Docker::connect_with_unix(&address, CALL_SECONDS, API_DEFAULT_VERSION)
@@ -180,10 +181,10 @@ pub async fn connect(settings: &DockerSettings) -> Result<Docker, Unavailable> {
 ///
 /// # Errors
 ///
-/// When it does not say.
+/// When the engine does not answer.
 pub async fn describe(engine: &Docker) -> Result<String, Unavailable> {
     let info = engine.info().await.map_err(|error| {
-        Unavailable(format!("the Docker engine says nothing of itself: {}", words(&error)))
+        Unavailable(format!("the Docker engine does not describe itself: {}", message_of(&error)))
     })?;
     let version = info.server_version.unwrap_or_default();
     let nvidia = info.runtimes.is_some_and(|runtimes| runtimes.contains_key("nvidia"));
@@ -191,7 +192,7 @@ pub async fn describe(engine: &Docker) -> Result<String, Unavailable> {
     Ok(format!("version {version}, {runtime}"))
 }
 
-/// Whether the image is there or will be pulled.
+/// Whether the image is present or will be pulled.
 ///
 /// # Errors
 ///
@@ -199,9 +200,9 @@ pub async fn describe(engine: &Docker) -> Result<String, Unavailable> {
 pub async fn image_state(engine: &Docker, settings: &DockerSettings) -> Result<String, String> {
     let image = &settings.image;
     match engine.inspect_image(image).await {
-        Ok(_) => Ok(format!("{image} is there")),
-        Err(_) if settings.pull => Ok(format!("{image} is not there, and will be pulled")),
-        Err(error) => Err(format!("{image}: {}; {}", words(&error), image::REMEDY)),
+        Ok(_) => Ok(format!("{image} is present")),
+        Err(_) if settings.pull => Ok(format!("{image} is missing and will be pulled")),
+        Err(error) => Err(format!("{image}: {}; {}", message_of(&error), image::REMEDY)),
     }
 }
 
@@ -210,16 +211,16 @@ async fn remove(engine: &Docker, id: &str) {
     let options = RemoveContainerOptions { force: true, v: true, ..Default::default() };
     match engine.remove_container(id, Some(options)).await {
         Ok(()) => {}
-        // Gone already, or on its way.
+        // Removed already, or being removed.
         Err(Error::DockerResponseServerError { status_code: 404 | 409, .. }) => {}
         Err(error) => {
-            tracing::warn!(error = words(&error), "a container could not be removed");
+            tracing::warn!(error = message_of(&error), "a container could not be removed");
         }
     }
 }
 
-/// The engine's own words, without the crate's around them.
-fn words(error: &Error) -> String {
+/// The engine's message, without the text that the client crate adds.
+fn message_of(error: &Error) -> String {
     match error {
         Error::DockerResponseServerError { message, .. } => message.clone(),
         Error::DockerStreamError { error } => error.clone(),

@@ -1,4 +1,4 @@
-//! A server that somebody else runs: only its socket is known.
+//! An external server, of which only the socket is known.
 
 use std::future;
 use std::os::unix::fs::FileTypeExt;
@@ -41,11 +41,10 @@ impl ProverServer for ExternalServer {
                 Ok(Box::new(Running { connection: Connection { socket, log } }))
             }
             Ok(_) => Err(Unavailable(format!(
-                "{path} is not a socket; set `prover_endpoint` to the one on which the prover server \
-                 listens"
+                "{path} is not a socket: set `prover_endpoint` to the socket of the prover server"
             ))),
             Err(error) => Err(Unavailable(format!(
-                "there is no prover server at {path} ({error}); start one, or correct `prover_endpoint`"
+                "there is no prover server at {path} ({error}): start one, or correct `prover_endpoint`"
             ))),
         }
     }
@@ -61,7 +60,7 @@ impl RunningServer for Running {
         &self.connection
     }
 
-    /// Its end shows on the connection alone.
+    /// The end of an external server shows on its connection only.
     async fn ended(&mut self) -> Death {
         future::pending().await
     }

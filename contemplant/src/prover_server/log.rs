@@ -1,5 +1,4 @@
-//! What a prover server writes: passed on to this program's log, and read for what it tells of versions,
-//! memory and progress.
+//! The output of a prover server: passed on to this program's log, and parsed for version, memory and progress.
 
 mod lines;
 mod tasks;
@@ -12,18 +11,18 @@ use network_lib::job::Memory;
 pub(crate) use self::lines::Lines;
 pub use self::tasks::Tasks;
 
-/// How many lines are kept for the report of its end.
+/// Number of lines that are kept for the report of its end.
 const KEPT: usize = 5;
 
-/// What `sp1-gpu-server` writes first: its version follows.
+/// Start of the first line of `sp1-gpu-server`, before its version.
 const GREETING: &str = "Running sp1-gpu-server ";
 
 /// The log of one server. Clones share it.
 #[derive(Debug, Clone, Default)]
-pub struct ServerLog(Arc<Mutex<Known>>);
+pub struct ServerLog(Arc<Mutex<LogState>>);
 
 #[derive(Debug, Default)]
-struct Known {
+struct LogState {
     last: VecDeque<String>,
     version: Option<String>,
     out_of_memory: Option<Memory>,
@@ -31,15 +30,15 @@ struct Known {
 }
 
 impl ServerLog {
-    /// Takes note of a line and passes it on.
+    /// Parses a line and passes it on.
     pub fn line(&self, line: &str) {
         pass_on(line);
         let mut known = self.lock();
         if let Some(rest) = line.split(GREETING).nth(1) {
             known.version = rest.split_whitespace().next().map(str::to_owned);
         }
-        known.out_of_memory = known.out_of_memory.or(tells_of_memory(line));
-        if known.tasks.note(line) {
+        known.out_of_memory = known.out_of_memory.or(out_of_memory(line));
+        if known.tasks.record(line) {
             return;
         }
         if known.last.len() == KEPT {
@@ -48,19 +47,19 @@ impl ServerLog {
         known.last.push_back(line.to_owned());
     }
 
-    /// The server's version, once it has said so.
+    /// The server's version, once it has been logged.
     #[must_use]
     pub fn version(&self) -> Option<String> {
         self.lock().version.clone()
     }
 
-    /// Which memory it has said to have run out, if it has.
+    /// The memory that ran out according to the log, if any.
     #[must_use]
-    pub fn tells_of_memory(&self) -> Option<Memory> {
+    pub fn out_of_memory(&self) -> Option<Memory> {
         self.lock().out_of_memory
     }
 
-    /// Begins to count tasks anew.
+    /// Starts to count the tasks of a new proof.
     pub fn begin_proof(&self) {
         self.lock().tasks = Tasks::default();
     }
@@ -73,26 +72,26 @@ impl ServerLog {
 
     /// The last lines, for people.
     #[must_use]
-    pub fn last_words(&self) -> String {
+    pub fn last_lines(&self) -> String {
         let known = self.lock();
         if known.last.is_empty() {
-            return "it wrote nothing".to_owned();
+            return "its log is empty".to_owned();
         }
         let lines: Vec<&str> = known.last.iter().map(String::as_str).collect();
-        format!("its last words: {}", lines.join(" | "))
+        format!("its last log lines: {}", lines.join(" | "))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Known> {
+    fn lock(&self) -> MutexGuard<'_, LogState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Which memory has run out according to a text of SP1's or CUDA's, if it says so.
+/// The memory that ran out according to a text of SP1 or CUDA, if any.
 #[must_use]
-pub fn tells_of_memory(text: &str) -> Option<Memory> {
+pub fn out_of_memory(text: &str) -> Option<Memory> {
     let text = text.to_lowercase();
     let has = |words: &[&str]| words.iter().any(|words| text.contains(words));
-    // What Rust's allocator says last.
+    // The last message of Rust's allocator.
     if has(&["memory allocation of"]) {
         return Some(Memory::Main);
     }
@@ -116,28 +115,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_version_and_the_last_words_are_remembered() {
+    fn the_version_and_the_last_lines_are_remembered() {
         let log = ServerLog::default();
-        assert_eq!(log.last_words(), "it wrote nothing");
+        assert_eq!(log.last_lines(), "its log is empty");
         log.line("Running sp1-gpu-server 6.10.0 with device 0");
         assert_eq!(log.version().unwrap(), "6.10.0");
         for number in 0..10 {
             log.line(&format!("line {number}"));
         }
-        let words = log.last_words();
-        assert!(words.contains("line 9") && !words.contains("line 4"), "{words}");
+        let lines = log.last_lines();
+        assert!(lines.contains("line 9") && !lines.contains("line 4"), "{lines}");
         assert_eq!(log.version().unwrap(), "6.10.0");
     }
 
     #[test]
-    fn words_about_memory_are_understood() {
+    fn texts_about_memory_are_recognised() {
         let of_gpu = Some(Memory::Gpu);
-        assert_eq!(tells_of_memory("prover error: out of GPU memory"), of_gpu);
-        assert_eq!(tells_of_memory("CudaRustError: out of memory"), of_gpu);
+        assert_eq!(out_of_memory("prover error: out of GPU memory"), of_gpu);
+        assert_eq!(out_of_memory("CudaRustError: out of memory"), of_gpu);
         let panic = "called `Result::unwrap()` on an `Err` value: OutOfMemory";
-        assert_eq!(tells_of_memory(panic), of_gpu);
+        assert_eq!(out_of_memory(panic), of_gpu);
         let of_rust = "memory allocation of 68719476736 bytes failed";
-        assert_eq!(tells_of_memory(of_rust), Some(Memory::Main));
-        assert_eq!(tells_of_memory("memory shard proved"), None);
+        assert_eq!(out_of_memory(of_rust), Some(Memory::Main));
+        assert_eq!(out_of_memory("memory shard proved"), None);
     }
 }

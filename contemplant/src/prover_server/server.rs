@@ -7,38 +7,37 @@ use network_lib::job::Memory;
 
 use super::log::ServerLog;
 
-/// What the server is told to log: what it says by itself, and the tasks that its proofs are cut into,
-/// from which progress is read. SP1 would also write public values, which belong in no log.
+/// Log filter of a server: its own lines, and the tasks of its proofs, from which progress is read. SP1 would also log
+/// public values, which do not belong in a log.
 pub(crate) const LOG_FILTER: &str = "info,sp1_prover=warn,sp1_core_executor=warn,\
      sp1_core_executor_runner=warn,sp1_core_machine=warn,sp1_hypercube=warn,\
      sp1_prover::worker::node::full::init=debug,sp1_prover::worker::client::local=debug,\
      sp1_prover::worker::controller::core=debug";
 
-/// A server that can be had.
+/// A server that can be started or connected to.
 #[async_trait]
 pub trait ProverServer: Send + Sync {
-    /// For people: which server, where.
+    /// Description for people: which server, where.
     fn describe(&self) -> String;
 
-    /// Whether this Contemplant starts and ends the server. What it did not start it cannot stop, not
-    /// even to cancel a proof.
+    /// Whether this program starts and ends the server. An external server cannot be stopped, not even to cancel a
+    /// proof.
     fn is_ours(&self) -> bool;
 
-    /// Most bytes of main memory that the server may have, if there is a limit other than the machine's own.
+    /// Limit of the server's main memory in bytes, if it has one of its own.
     fn memory_limit(&self) -> Option<u64> {
         None
     }
 
-    /// Starts the server, and clears away what an earlier process has left of it. Its socket may take a
-    /// while to appear.
+    /// Starts the server, after removing what an earlier process has left of it. Its socket may appear later.
     ///
     /// # Errors
     ///
-    /// What is missing, in words, with the remedy.
+    /// What is missing, with the remedy.
     async fn start(&self) -> Result<Box<dyn RunningServer>, Unavailable>;
 }
 
-/// A server that was started.
+/// A running server.
 #[async_trait]
 pub trait RunningServer: Send {
     /// Its socket and log.
@@ -49,42 +48,42 @@ pub trait RunningServer: Send {
         &self.connection().socket
     }
 
-    /// What it writes.
+    /// Its output.
     fn log(&self) -> &ServerLog {
         &self.connection().log
     }
 
-    /// Bytes of main memory that it has now, where that can be known.
+    /// Main memory that it uses now, in bytes, where it can be measured.
     fn memory_bytes(&self) -> Option<u64> {
         None
     }
 
-    /// Waits for its end. Never comes for a server that is not ours. May be dropped and called again.
+    /// Waits for its end, which is never reported for an external server. Cancel-safe.
     async fn ended(&mut self) -> Death;
 
-    /// Ends it, if it is ours, and leaves nothing behind.
+    /// Ends it, unless it is external, and removes its files.
     async fn stop(self: Box<Self>);
 }
 
-/// What connects this program with a server.
+/// Socket and log of a server.
 #[derive(Debug, Clone)]
 pub struct Connection {
     /// Where the server listens, or will.
     pub socket: PathBuf,
-    /// What it writes.
+    /// Its output.
     pub log: ServerLog,
 }
 
-/// Why there is no server. The text says what to do about it.
+/// Why there is no server, with the remedy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Unavailable(pub String);
 
-/// How a server ended.
+/// The end of a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Death {
-    /// For people, with its last words.
+    /// Reason for people, with the last lines of its log.
     pub reason: String,
-    /// Which memory ran out, if that is why.
+    /// The memory that ran out, if that is the cause.
     pub out_of_memory: Option<Memory>,
 }

@@ -1,9 +1,9 @@
-//! Programs and inputs in, proofs out, by HTTP under the attempt's lease and with the access key of the
-//! latest welcome. A key that does not count any more (Hierophant has been started anew, or has given this
-//! Contemplant up) is replaced by the next welcome, which is awaited.
+//! HTTP transfers: downloads of programs and inputs, uploads of proofs, under the attempt's lease and with the access
+//! key of the latest welcome. After a key has become invalid (Hierophant was restarted, or has declared this worker
+//! lost), a transfer waits for the key of the next welcome.
 //!
-//! A link may be slow but must not stand still: time limits are for silence, never for a whole
-//! transfer. What arrives is checked against the size and digest that Hierophant announced.
+//! A transfer may be slow but must not stall: time limits apply to silence, never to a whole transfer. Downloads are
+//! checked against the size and digest that Hierophant announced.
 
 use std::io;
 use std::path::Path;
@@ -29,41 +29,41 @@ use crate::finished::{FinishedProof, ProofBytes};
 use crate::metrics::Metrics;
 use crate::trust::Trust;
 
-/// How often a download is tried that fails for no lasting reason.
-const TRIES: u32 = 6;
+/// Most attempts at a download that fails for a transient reason.
+const MAX_TRIES: u32 = 6;
 
-/// How much of a proof is handed to the network at once.
+/// Size of the chunks in which a proof is uploaded.
 const CHUNK: usize = 256 * 1024;
 
-/// Why bytes did not get across.
+/// Why a transfer failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TransferError {
-    /// Hierophant knows no such lease of this Contemplant any more.
+    /// The lease is not valid any more.
     #[error("Hierophant answers that the lease is gone")]
     LeaseGone,
-    /// The access key does not count any more.
-    #[error("Hierophant does not know the access key any more")]
+    /// The access key is not valid any more.
+    #[error("Hierophant rejects the access key")]
     KeyOutdated,
-    /// It went wrong and may go right next time.
+    /// A failure that a retry may resolve.
     #[error("{0}")]
     Transient(String),
-    /// It cannot go right.
+    /// A failure that a retry cannot resolve.
     #[error("{0}")]
     Permanent(String),
 }
 
-/// Moves bytes between this machine and Hierophant.
+/// Transfers between this machine and Hierophant.
 pub(super) struct Transfer {
     base: String,
     trust: Arc<Trust>,
     clients: Mutex<Option<Clients>>,
-    /// Of the latest welcome.
+    /// The access key of the latest welcome.
     key: watch::Sender<Option<Secret>>,
     silence: Duration,
     metrics: Metrics,
 }
 
-/// What transfers go over, as long as the certificates stay the same.
+/// HTTP clients, as long as the certificates stay the same.
 #[derive(Clone)]
 struct Clients {
     made_for: Arc<ClientConfig>,
@@ -72,7 +72,7 @@ struct Clients {
 }
 
 impl Transfer {
-    /// Transfers with the server at `base`, each of which may stand still for `silence`.
+    /// Transfers with the server at `base`, each of which may stall for `silence`.
     pub(super) fn new(
         base: String,
         trust: Arc<Trust>,
@@ -83,18 +83,18 @@ impl Transfer {
         Self { base, trust, clients, key, silence, metrics }
     }
 
-    /// From now on this key is presented.
+    /// Sets the key that is presented from now on.
     pub(super) fn admitted(&self, key: Secret) {
         self.key.send_replace(Some(key));
     }
 
-    /// The key to present: another one than `outdated`.
+    /// The key to present, which differs from `outdated`.
     async fn key(&self, outdated: Option<&Secret>) -> Secret {
         let mut keys = self.key.subscribe();
         let newer = keys.wait_for(|key| key.is_some() && key.as_ref() != outdated).await;
         match newer.ok().and_then(|key| key.clone()) {
             Some(key) => key,
-            // It cannot close: this holds the other end.
+            // The channel cannot close: this holds the other end.
             None => std::future::pending().await,
         }
     }
@@ -115,7 +115,7 @@ impl Transfer {
         };
         let clients = Clients {
             download: client().read_timeout(self.silence).build().map_err(network)?,
-            // While an upload runs there is nothing to read, so its silence is measured here.
+            // During an upload there is nothing to read, so its silence is measured here.
             upload: client().build().map_err(network)?,
             made_for: config,
         };
@@ -142,7 +142,7 @@ impl Transfer {
                 Err(error) => error,
             };
             tries += 1;
-            if tries == TRIES || !error.may_pass() {
+            if tries == MAX_TRIES || !error.may_pass() {
                 return Err(error);
             }
             tracing::warn!(reason = %error, "a download failed and is tried again");
@@ -181,7 +181,7 @@ impl Transfer {
         let found = BlobInfo { size, sha256: Sha256Digest(digest.finalize().into()) };
         if found != expected {
             let message = format!(
-                "{size} bytes arrived that are not the {} that were announced",
+                "a download of {size} bytes differs from the announced one: expected {} bytes and their digest",
                 expected.size
             );
             return Err(TransferError::Transient(message));
@@ -189,8 +189,8 @@ impl Transfer {
         Ok(file)
     }
 
-    /// Hands in a proof at `path`. Tries for as long as it takes: the proof is worth more than the
-    /// wait, and whoever calls stops it when it no longer is.
+    /// Uploads a proof to `path`. Retries without limit: the proof is worth more than the wait, and the caller drops
+    /// the call when it is not.
     pub(super) async fn hand_in(
         &self,
         path: &str,
@@ -210,7 +210,7 @@ impl Transfer {
             if !error.may_pass() {
                 return Err(error);
             }
-            tracing::warn!(reason = %error, "handing in the proof failed and is tried again");
+            tracing::warn!(reason = %error, "the upload of the proof failed and is tried again");
             pause(&mut delays).await;
             // An answer to an outdated key may be lost while the bytes are sent.
             key = self.key(None).await;
@@ -231,8 +231,8 @@ impl Transfer {
                 })?)
             }
         };
-        let pace = Arc::new(Pace::new());
-        let sent = Arc::clone(&pace);
+        let stall = Arc::new(StallDetector::new());
+        let sent = Arc::clone(&stall);
         let body = ReaderStream::with_capacity(bytes, CHUNK).inspect(move |_| sent.note());
         let Clients { upload, .. } = self.clients().await?;
         let request = upload
@@ -246,8 +246,8 @@ impl Transfer {
                 self.metrics.sent(proof.proof.size);
                 Ok(())
             }
-            () = pace.silent_for(self.silence) => {
-                Err(TransferError::Transient("the transfer stands still".to_owned()))
+            () = stall.silent_for(self.silence) => {
+                Err(TransferError::Transient("the transfer has stalled".to_owned()))
             }
         }
     }
@@ -259,10 +259,10 @@ impl TransferError {
     }
 }
 
-/// When a transfer last went on.
-struct Pace(Mutex<Instant>);
+/// Detects a stalled transfer, by the time of its last progress.
+struct StallDetector(Mutex<Instant>);
 
-impl Pace {
+impl StallDetector {
     fn new() -> Self {
         Self(Mutex::new(Instant::now()))
     }
@@ -287,7 +287,7 @@ fn delays() -> impl Iterator<Item = Duration> {
         .with_min_delay(Duration::from_millis(250))
         .with_max_delay(Duration::from_secs(15))
         .with_jitter()
-        // Otherwise every process draws the same.
+        // The default seed is the same in every process.
         .with_jitter_seed(u64::from_le_bytes(random_bytes()))
         .without_max_times()
         .build()
@@ -304,7 +304,7 @@ fn accepted(response: reqwest::Result<Response>) -> Result<Response, TransferErr
         _ if status.is_success() => Ok(response),
         StatusCode::FORBIDDEN | StatusCode::GONE => Err(TransferError::LeaseGone),
         StatusCode::UNAUTHORIZED => Err(TransferError::KeyOutdated),
-        // No Hierophant says 404 to these paths: something in between does, for as long as it is away.
+        // Hierophant never answers 404 to these paths: a proxy does, while Hierophant is down.
         StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS | StatusCode::NOT_FOUND => {
             Err(TransferError::Transient(format!("Hierophant answers {status}")))
         }
@@ -316,7 +316,7 @@ fn accepted(response: reqwest::Result<Response>) -> Result<Response, TransferErr
 }
 
 fn network(error: reqwest::Error) -> TransferError {
-    // Without the address: it holds the lease, which is a secret.
+    // Without the URL, which contains the lease, a secret.
     let error = anyhow::Error::new(error.without_url());
     TransferError::Transient(format!("{error:#}"))
 }

@@ -86,10 +86,10 @@ async fn a_server_that_answers_wrongly_is_this_machine_s_failure_and_costs_no_me
     let (_server, stage) = ready().await;
     let before = resident_bytes();
     let faults = [
-        (Fault::Garbage, "does not speak the protocol"),
+        (Fault::Garbage, "expected the protocol of sp1-gpu-server"),
         (Fault::FourGib, "announces an answer of 4294967295 bytes"),
         (Fault::Close, "closed the connection"),
-        (Fault::OutOfGpuMemory, "out of memory: the prover server says: out of GPU memory"),
+        (Fault::OutOfGpuMemory, "out of memory: the prover server reports: out of GPU memory"),
     ];
     for (one, words) in faults {
         stage.behave(fault(one));
@@ -120,7 +120,7 @@ async fn a_server_of_another_version_is_told_by_its_keys_and_its_proofs() {
         assert_eq!(failure.class, FailureClass::Worker);
         assert!(failure.message.contains(words), "{failure}");
         // It is not offered again at once: somebody has to change the server.
-        stage.obstacle(words).await;
+        stage.unavailable_reason(words).await;
     }
 }
 
@@ -129,9 +129,9 @@ async fn an_endpoint_that_is_no_server_is_named_and_found_once_it_is_one() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("server.sock");
     let stage = stage(&path).await;
-    stage.obstacle("there is no prover server at").await;
+    stage.unavailable_reason("there is no prover server at").await;
     std::fs::write(&path, "a plain file").unwrap();
-    stage.obstacle("is not a socket").await;
+    stage.unavailable_reason("is not a socket").await;
     let failure = stage.prove(10, ProofMode::Core).await.unwrap_err();
     assert_eq!(failure.class, FailureClass::Infrastructure, "{failure}");
     std::fs::remove_file(&path).unwrap();
@@ -152,7 +152,7 @@ async fn a_server_that_vanishes_fails_its_proof_at_once_and_is_found_when_it_is_
     server.stop_listening();
     let failure = attempt.outcome().await.unwrap_err();
     assert_eq!(failure.class, FailureClass::Worker, "{failure}");
-    stage.obstacle("there is no prover server at").await;
+    stage.unavailable_reason("there is no prover server at").await;
     stage.behave(|_| {});
     server.come_back().await;
     stage.ready().await;
@@ -180,7 +180,7 @@ async fn a_server_that_says_nothing_any_more_is_given_up() {
     stage.behave(fault(Fault::Hang));
     let failure = stage.prove(10, ProofMode::Core).await.unwrap_err();
     assert_eq!(failure.class, FailureClass::Worker);
-    assert!(failure.message.contains("does not answer any more"), "{failure}");
+    assert!(failure.message.contains("has stopped answering"), "{failure}");
     assert!(stage.offers(|offered| offered.modes.is_empty()).await.modes.is_empty());
     stage.executor.stop().await;
 }

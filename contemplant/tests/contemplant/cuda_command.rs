@@ -109,7 +109,7 @@ async fn a_server_that_hangs_is_replaced() {
     let own = OwnServer::start(fault(Fault::Hang)).await;
     own.stage.ready().await;
     let failure = own.stage.prove(10, ProofMode::Core).await.unwrap_err();
-    assert!(failure.message.contains("does not answer any more"), "{failure}");
+    assert!(failure.message.contains("has stopped answering"), "{failure}");
     own.stage.behave(|_| {});
     own.stage.ready().await;
     own.stage.prove(10, ProofMode::Core).await.unwrap();
@@ -119,18 +119,18 @@ async fn a_server_that_hangs_is_replaced() {
 #[tokio::test]
 async fn a_server_that_cannot_be_had_is_explained() {
     let ends = OwnServer::start(fault(Fault::ExitAtStart)).await;
-    let reason = ends.stage.obstacle("has ended with exit code 4").await;
+    let reason = ends.stage.unavailable_reason("has ended with exit code 4").await;
     assert!(reason.contains("Running sp1-gpu-server 6.10.0"), "its last words: {reason}");
     ends.stage.executor.stop().await;
 
     let older = OwnServer::start(|behaviour| behaviour.version = Some("6.0.0".to_owned())).await;
-    let reason = older.stage.obstacle("is sp1-gpu-server 6.0.0").await;
+    let reason = older.stage.unavailable_reason("is sp1-gpu-server 6.0.0").await;
     assert!(reason.contains("needs 6.10.0"), "{reason}");
     older.stage.executor.stop().await;
     assert_eq!(older.processes(), Vec::<String>::new());
 
     let missing = OwnServer::start_program("/no/such/program".to_owned(), |_| {}).await;
-    missing.stage.obstacle("/no/such/program cannot be started").await;
+    missing.stage.unavailable_reason("/no/such/program cannot be started").await;
 }
 
 #[tokio::test]

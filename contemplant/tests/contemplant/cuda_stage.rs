@@ -79,16 +79,17 @@ impl Stage {
 
     /// Waits until the server is ready.
     pub(crate) async fn ready(&self) {
-        self.offers(|offered| offered.modes.len() == 4 && offered.obstacle.is_none()).await;
+        self.offers(|offered| offered.modes.len() == 4 && offered.unavailable_reason.is_none())
+            .await;
     }
 
     /// Waits until the executor says why it cannot prove, and returns that.
-    pub(crate) async fn obstacle(&self, words: &str) -> String {
+    pub(crate) async fn unavailable_reason(&self, words: &str) -> String {
         let has_words = |offered: &Capabilities| {
             offered.modes.is_empty()
-                && offered.obstacle.as_ref().is_some_and(|reason| reason.contains(words))
+                && offered.unavailable_reason.as_ref().is_some_and(|reason| reason.contains(words))
         };
-        self.offers(has_words).await.obstacle.unwrap()
+        self.offers(has_words).await.unavailable_reason.unwrap()
     }
 
     /// Proves input `n`, whatever comes of it.

@@ -39,7 +39,7 @@ impl FakeExecutor {
             slots: 1,
             memory_bytes: 0,
             gpus: Vec::new(),
-            obstacle: None,
+            unavailable_reason: None,
         });
         let (calls_sender, calls) = mpsc::unbounded_channel();
         let (loads_sender, gpu_loads) = watch::channel(Vec::new());

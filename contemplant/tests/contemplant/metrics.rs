@@ -15,7 +15,7 @@ fn the_figures_follow_an_attempt() {
     let starts = Counter::default();
     let metrics = Metrics::new(starts.clone());
     let connection = metrics.connected();
-    metrics.attempt_began();
+    metrics.attempt_started();
     metrics.phase_ended(ProofMode::Core, Phase::Proving, Duration::from_secs(2));
     metrics.attempt_ended(&Outcome::Failed(Failure::new(FailureClass::Worker, "no")));
     metrics.proved(ProofMode::Core, Duration::from_secs(3));

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use contemplant::attempt::{Job, JobEvent, Outcome};
 use contemplant::metrics::Metrics;
-use contemplant::observed::Observed;
+use contemplant::observer::AttemptObserver;
 use network_lib::ids::{LeaseId, Sha256Digest, VkHash};
 use network_lib::job::{BlobInfo, Execution, JobSpec, Phase, Progress, ProofMode};
 use network_lib::metrics::Counter;
@@ -35,10 +35,10 @@ async fn every_line_of_an_attempt_has_its_ids_and_progress_is_no_flood() {
         tracing_subscriber::fmt().json().with_writer(Arc::new(log.reopen().unwrap())).finish();
     let guard = tracing::subscriber::set_default(subscriber);
     let job = job();
-    let observed = Observed::start(&job, metrics.clone());
-    observed.note(&JobEvent::Progress(Progress::phase(Phase::Downloading)));
+    let observed = AttemptObserver::start(&job, metrics.clone());
+    observed.record(&JobEvent::Progress(Progress::phase(Phase::Downloading)));
     for done in 0..300 {
-        observed.note(&JobEvent::Progress(Progress {
+        observed.record(&JobEvent::Progress(Progress {
             cycles_done: Some(done),
             cycles_total: Some(300),
             ..Progress::phase(Phase::Proving)
@@ -46,9 +46,9 @@ async fn every_line_of_an_attempt_has_its_ids_and_progress_is_no_flood() {
         tokio::time::advance(Duration::from_millis(200)).await;
     }
     let execution = Execution { cycles: 300, gas: None, public_values_hash: Sha256Digest([0; 32]) };
-    observed.note(&JobEvent::Executed(execution));
+    observed.record(&JobEvent::Executed(execution));
     let ended = Outcome::Completed { execution, proof: job.program };
-    observed.note(&JobEvent::Ended(ended));
+    observed.record(&JobEvent::Ended(ended));
     drop(guard);
 
     let text = std::fs::read_to_string(log.path()).unwrap();

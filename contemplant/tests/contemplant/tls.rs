@@ -171,5 +171,5 @@ async fn certificates_that_cannot_be_used_are_named_at_the_start() {
     })
     .await;
     let error = format!("{:#}", setup.contemplant.await.unwrap().unwrap_err());
-    assert!(error.contains("do not fit together"), "{error}");
+    assert!(error.contains("do not match"), "{error}");
 }

@@ -20,7 +20,8 @@ const MAX_MESSAGE_CHARS: usize = 1000;
 
 /// Brings what a worker says of its abilities into a form that can be kept and shown.
 pub fn capabilities(capabilities: &mut Capabilities) {
-    let Capabilities { vm, circuit_versions, modes, slots, gpus, obstacle, .. } = capabilities;
+    let Capabilities { vm, circuit_versions, modes, slots, gpus, unavailable_reason, .. } =
+        capabilities;
     *vm = name(vm);
     circuit_versions.truncate(MAX_VERSIONS);
     for version in circuit_versions {
@@ -38,7 +39,7 @@ pub fn capabilities(capabilities: &mut Capabilities) {
         gpu.model = name(&gpu.model);
         gpu.driver = gpu.driver.as_deref().map(name);
     }
-    *obstacle = obstacle.as_deref().map(message);
+    *unavailable_reason = unavailable_reason.as_deref().map(message);
 }
 
 /// A name or a version of a stranger's.
@@ -71,7 +72,7 @@ mod tests {
             slots: u32::MAX,
             memory_bytes: u64::MAX,
             gpus: vec![Gpu { model, memory_bytes: 1, driver: Some("5\r5".into()) }; 99],
-            obstacle: Some("no\r\n\u{1b}[31mGPU".repeat(9999)),
+            unavailable_reason: Some("no\r\n\u{1b}[31mGPU".repeat(9999)),
         };
         super::capabilities(&mut capabilities);
         assert_eq!(capabilities.gpus.len(), MAX_GPUS);
@@ -81,9 +82,12 @@ mod tests {
         assert_eq!(capabilities.modes, ProofMode::ALL);
         assert_eq!(capabilities.slots, MAX_SLOTS);
         assert_eq!(capabilities.circuit_versions.len(), MAX_VERSIONS);
-        let obstacle = capabilities.obstacle.unwrap_or_default();
-        assert!(obstacle.starts_with("no   [31mGPUno") && obstacle.len() == MAX_MESSAGE_CHARS);
-        let texts = [&capabilities.vm, &capabilities.circuit_versions[0], &obstacle];
+        let unavailable_reason = capabilities.unavailable_reason.unwrap_or_default();
+        assert!(
+            unavailable_reason.starts_with("no   [31mGPUno")
+                && unavailable_reason.len() == MAX_MESSAGE_CHARS
+        );
+        let texts = [&capabilities.vm, &capabilities.circuit_versions[0], &unavailable_reason];
         assert!(texts.iter().all(|text| !text.contains(char::is_control)));
     }
 }

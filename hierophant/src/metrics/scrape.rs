@@ -105,7 +105,7 @@ mod tests {
             slots: 1,
             memory_bytes: 0,
             gpus: vec![gpu],
-            obstacle: None,
+            unavailable_reason: None,
         };
         WorkerWork {
             worker: WorkerId([number; 16]),

@@ -107,7 +107,7 @@ impl Contemplant {
                 slots: 1,
                 memory_bytes: self.memory,
                 gpus: vec![],
-                obstacle: None,
+                unavailable_reason: None,
             },
             held: self.busy_with(),
         }

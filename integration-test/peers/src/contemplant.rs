@@ -43,7 +43,7 @@ pub fn hello() -> Hello {
             slots: 1,
             memory_bytes: 1 << 30,
             gpus: vec![],
-            obstacle: None,
+            unavailable_reason: None,
         },
         held: vec![],
     }

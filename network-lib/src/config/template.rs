@@ -28,7 +28,7 @@ pub struct Key {
     pub name: String,
     /// What it means, in Markdown.
     pub meaning: String,
-    /// Its default in words; none if `value` is the default.
+    /// A description of its default; none if `value` is the default.
     pub default: Option<String>,
     /// The value that the template shows, as TOML.
     pub value: String,

@@ -1,7 +1,7 @@
-//! Whether this machine can make PLONK and Groth16 proofs.
+//! Requirements of PLONK and Groth16 proofs on this machine.
 //!
-//! SP1 finds out only at the very last step, after minutes of work, that circuit files or gnark are
-//! missing. So a mode is offered only when both are there.
+//! SP1 detects missing circuit files or a missing gnark only in the last step, after minutes of work. So a mode is
+//! offered only if both are installed.
 
 use network_lib::job::ProofMode;
 use sp1_prover::build::{groth16_circuit_artifacts_dir, plonk_circuit_artifacts_dir};
@@ -9,7 +9,7 @@ use sp1_prover::build::{groth16_circuit_artifacts_dir, plonk_circuit_artifacts_d
 /// Written by SP1 once a circuit's files are complete.
 const COMPLETE: &str = ".complete";
 
-/// Why `mode` cannot be proved here, or nothing if it can.
+/// Why `mode` cannot be proved on this machine; none if it can.
 pub(super) fn missing(mode: ProofMode) -> Option<String> {
     let folder = match mode {
         ProofMode::Core | ProofMode::Compressed => return None,
@@ -18,7 +18,9 @@ pub(super) fn missing(mode: ProofMode) -> Option<String> {
     };
     let folder = match folder {
         Ok(folder) => folder,
-        Err(error) => return Some(format!("no folder for circuit files: {error:#}")),
+        Err(error) => {
+            return Some(format!("the folder of circuit files cannot be determined: {error:#}"));
+        }
     };
     if !folder.join(COMPLETE).is_file() {
         return Some(format!(
@@ -30,8 +32,7 @@ pub(super) fn missing(mode: ProofMode) -> Option<String> {
         return None;
     }
     Some(
-        "neither Docker nor gnark is there: install Docker, or build with the feature \
-         enable-native-gnark"
+        "gnark is missing: expected Docker, or a build with the feature enable-native-gnark"
             .to_owned(),
     )
 }

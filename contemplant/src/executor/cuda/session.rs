@@ -1,7 +1,7 @@
-//! One connection to a prover server, and the programs that the server knows over it.
+//! A connection to a prover server, and the programs that were set up over it.
 //!
-//! The server keeps programs for as long as the connection lasts, and answers one request after the
-//! other. A call that is dropped half-way leaves the connection useless.
+//! The server keeps programs for as long as the connection lasts, and answers requests in their order. A call that
+//! is dropped before its answer leaves the connection unusable.
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -20,32 +20,32 @@ use tokio::net::UnixStream;
 use super::wire::{self, PROOF, SHORT, WireError};
 use crate::executor::program::Program;
 
-/// How many programs the server keeps.
+/// Number of programs that the server keeps.
 const KEPT: usize = 8;
 
-/// The key of no program.
+/// A key that belongs to no program.
 const NO_PROGRAM: [u8; 32] = [0; 32];
 
-/// Why the server did not do what it was asked.
+/// Why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SessionError {
-    /// The connection is of no more use.
+    /// The connection is unusable.
     #[error(transparent)]
     Wire(#[from] WireError),
-    /// The server's own word.
-    #[error("the prover server says: {0}")]
+    /// The server's error message.
+    #[error("the prover server reports: {0}")]
     Server(String),
-    /// An answer to something else.
-    #[error("the prover server's answer does not fit the request")]
+    /// An answer to another kind of request.
+    #[error("unexpected answer of the prover server: expected one to the request")]
     Unexpected,
-    /// Its circuits are not ours.
+    /// Its circuits differ from those of this build.
     #[error(
-        "the prover server derives another verifying key than this Contemplant: it is of another SP1 \
-         version"
+        "the prover server derives another verifying key than this Contemplant: expected a server of the \
+         same SP1 version"
     )]
     AnotherVersion,
-    /// The protocol cannot carry it.
-    #[error("{0} is larger than the prover server's protocol can carry (4 GiB)")]
+    /// The message is too large for the protocol.
+    #[error("{0} is too large for the prover server's protocol: expected less than 4 GiB")]
     TooLarge(&'static str),
 }
 
@@ -58,7 +58,7 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// Connects, and makes sure that somebody answers.
+    /// Connects, and waits for the answer to a ping.
     pub(super) async fn open(socket: &Path) -> Result<Self, SessionError> {
         let stream = UnixStream::connect(socket).await.map_err(WireError::from)?;
         let mut session = Self { stream, known: VecDeque::new() };
@@ -66,17 +66,17 @@ impl Session {
         Ok(session)
     }
 
-    /// Asks for a sign of life: to forget a program that there is not.
+    /// Pings the server, by a request to destroy a program that does not exist.
     pub(super) async fn ping(&mut self) -> Result<(), SessionError> {
         self.forget(NO_PROGRAM).await
     }
 
-    /// Whether the server knows this program already.
+    /// Whether the program is set up.
     pub(super) fn knows(&self, program: Sha256Digest) -> bool {
         self.known.iter().any(|(known, _)| *known == program)
     }
 
-    /// Makes the server ready to prove a program.
+    /// Sets up a program on the server; returns the server's key of it.
     pub(super) async fn set_up(
         &mut self,
         digest: Sha256Digest,
@@ -102,7 +102,7 @@ impl Session {
         Ok(id)
     }
 
-    /// Has a proof made of a program that is set up.
+    /// Requests a proof of a program that is set up.
     pub(super) async fn prove(
         &mut self,
         key: [u8; 32],

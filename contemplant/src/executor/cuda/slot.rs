@@ -1,7 +1,7 @@
-//! One prover server over its lives: started, connected, given work, replaced when it fails.
+//! A slot: the life cycle of one prover server, which is started, connected, given work, and replaced when it fails.
 //!
-//! A slot is one task that owns its server and its connection, so nothing here is shared but the queue
-//! that work comes from: whichever slot is ready and idle takes the next job.
+//! A slot is one task that owns its server and its connection. Slots share only the queue of work: the next job goes
+//! to a slot that is ready and idle.
 
 mod attempt;
 
@@ -19,32 +19,32 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use self::attempt::After;
-use super::pace::{Pace, Subject};
+use super::estimator::{ProgressEstimator, Subject};
 use super::session::{Session, SessionError};
 use crate::executor::EventSink;
 use crate::executor::program::Program;
 use crate::prover_server::{ProverServer, RunningServer};
 
-/// How often an idle server is asked for a sign of life, and how long it may take.
+/// Interval between two pings of an idle server, and the time limit for an answer.
 const PING_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Pause between two attempts to connect to a server that starts.
+/// Pause between two attempts to connect to a starting server.
 const CONNECT_PAUSE: Duration = Duration::from_millis(100);
 
-/// A server that lived this long was a good one: the next pause is short again.
-const GOOD_LIFE: Duration = Duration::from_secs(60);
+/// A server that ran for this long counts as healthy: the next pause is short again.
+const HEALTHY_LIFE: Duration = Duration::from_secs(60);
 
-/// Pauses before a server that failed is started again.
-const SHORTEST_PAUSE: Duration = Duration::from_millis(500);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// Shortest and longest pause before a failed server is started again.
+const MIN_PAUSE: Duration = Duration::from_millis(500);
+const MAX_PAUSE: Duration = Duration::from_secs(30);
 
-/// How long a start may go on when the program ends.
+/// How long a start may continue when the program ends.
 const START_GRACE: Duration = Duration::from_secs(5);
 
-/// Pause before a server of another version is looked at again: somebody has to change it.
+/// Pause before a server of another version is tried again: an operator has to replace it.
 const MISFIT_PAUSE: Duration = Duration::from_secs(120);
 
-/// A proof that a slot is to make.
+/// A proof for a slot to make.
 pub(super) struct Work {
     pub(super) subject: Subject,
     pub(super) program: Arc<Program>,
@@ -54,22 +54,22 @@ pub(super) struct Work {
     pub(super) reply: oneshot::Sender<Result<ProofFromNetwork, Failure>>,
 }
 
-/// Where all slots take their work from.
+/// The queue of work, shared by all slots.
 pub(super) type WorkQueue = Arc<Mutex<mpsc::Receiver<Work>>>;
 
-/// What others may know of a slot.
+/// State of a slot, as shown to others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum State {
-    /// Its server is not there yet.
+    /// Its server is starting.
     Starting,
-    /// It can prove, or does.
+    /// It can prove, or is proving.
     Ready,
-    /// It cannot prove, for this reason.
+    /// It cannot prove, for the given reason.
     Down(String),
 }
 
-/// Why no slot can prove, in words; nothing if one can or may soon.
-pub(super) fn why_not(states: &[State]) -> Option<String> {
+/// Why no slot can prove; none if a slot can or may soon.
+pub(super) fn unavailable_reason(states: &[State]) -> Option<String> {
     let mut reasons: Vec<&str> = Vec::new();
     for state in states {
         match state {
@@ -86,35 +86,35 @@ pub(super) fn why_not(states: &[State]) -> Option<String> {
 pub(super) struct Slot {
     pub(super) server: Arc<dyn ProverServer>,
     pub(super) queue: WorkQueue,
-    pub(super) pace: Arc<Pace>,
-    /// Its place among the slots.
+    pub(super) estimator: Arc<ProgressEstimator>,
+    /// Its index among the slots.
     pub(super) number: usize,
-    /// What is known of all slots.
+    /// States of all slots.
     pub(super) states: Arc<watch::Sender<Vec<State>>>,
-    /// Counts the starts of all servers.
+    /// Counter of server starts.
     pub(super) starts: Counter,
-    /// How long a server may take until it answers.
+    /// Time limit for a server from its start to its first answer.
     pub(super) start_limit: Duration,
     /// How long a server may be silent while it proves.
     pub(super) silence_limit: Duration,
-    /// Bytes of its GPU's memory, where they are known.
+    /// Memory of its GPU in bytes, if known.
     pub(super) gpu_memory: Option<u64>,
 }
 
-/// How a server's life ended.
+/// Why a server ended.
 enum End {
     /// The program ends.
     Stopped,
-    /// By intent; the next may start at once.
+    /// It was stopped on purpose; the next may start at once.
     Replaced,
     /// It failed.
     Failed(String),
-    /// It cannot work with this Contemplant.
+    /// It is incompatible with this Contemplant.
     Misfit(String),
 }
 
 impl Slot {
-    /// Keeps a server until `stop`.
+    /// Keeps a server running until `stop`.
     pub(super) async fn run(self, stop: CancellationToken) {
         let mut pauses = pauses();
         loop {
@@ -127,10 +127,10 @@ impl Slot {
                     MISFIT_PAUSE
                 }
                 End::Failed(reason) => {
-                    if start.elapsed() >= GOOD_LIFE {
+                    if start.elapsed() >= HEALTHY_LIFE {
                         pauses = self::pauses();
                     }
-                    let pause = pauses.next().unwrap_or(LONGEST_PAUSE);
+                    let pause = pauses.next().unwrap_or(MAX_PAUSE);
                     self.is_down(reason, pause);
                     pause
                 }
@@ -142,23 +142,23 @@ impl Slot {
     }
 
     fn is_down(&self, reason: String, pause: Duration) {
-        tracing::warn!(server = self.server.describe(), reason, ?pause, "no prover server");
+        tracing::warn!(server = self.server.describe(), reason, ?pause, "prover server down");
         self.becomes(State::Down(reason));
-        self.turn_work_away();
+        self.reject_work();
     }
 
     fn becomes(&self, state: State) {
         self.states.send_modify(|states| states[self.number] = state);
     }
 
-    /// Jobs do not wait for servers of which none is there.
-    fn turn_work_away(&self) {
+    /// Rejects queued jobs if every server is down.
+    fn reject_work(&self) {
         let reason =
             match self.states.borrow().iter().find(|state| !matches!(state, State::Down(_))) {
                 Some(_) => return,
-                None => why_not(&self.states.borrow()).unwrap_or_default(),
+                None => unavailable_reason(&self.states.borrow()).unwrap_or_default(),
             };
-        // Whoever holds the queue is waiting for work, and so not down.
+        // The slot that holds the queue waits for work, and so is not down.
         let Ok(mut queue) = self.queue.try_lock() else { return };
         while let Ok(work) = queue.try_recv() {
             let _ =
@@ -166,9 +166,9 @@ impl Slot {
         }
     }
 
-    /// One server from its start to its end.
+    /// Runs one server from its start to its end.
     async fn life(&self, stop: &CancellationToken) -> End {
-        // A start that is cut short may have made a container already, so it gets a while to finish.
+        // An interrupted start may have created a container already, so it gets a grace period to finish.
         let patience_ends = async {
             stop.cancelled().await;
             sleep(START_GRACE).await;
@@ -197,8 +197,8 @@ impl Slot {
             && version != SP1_CRATE_VERSION
         {
             return End::Misfit(format!(
-                "the prover server is sp1-gpu-server {version}, and this Contemplant needs \
-                 {SP1_CRATE_VERSION}"
+                "the prover server is sp1-gpu-server {version}: expected {SP1_CRATE_VERSION}, the version of \
+                 this Contemplant"
             ));
         }
         tracing::info!(server = self.server.describe(), "prover server ready");
@@ -229,7 +229,7 @@ impl Slot {
         let connecting = async {
             loop {
                 match Session::open(&socket).await {
-                    // Somebody else's server does not start because this one waits for it.
+                    // An external server is not started by this program, so waiting would not help.
                     Err(SessionError::Wire(_)) if is_ours => sleep(CONNECT_PAUSE).await,
                     outcome => return outcome,
                 }
@@ -251,15 +251,15 @@ impl Slot {
     }
 }
 
-/// The next job; nothing when there will be none.
+/// The next job; none when the queue is closed.
 async fn next(queue: &WorkQueue) -> Option<Work> {
     queue.lock().await.recv().await
 }
 
 fn pauses() -> impl Iterator<Item = Duration> {
     ExponentialBuilder::new()
-        .with_min_delay(SHORTEST_PAUSE)
-        .with_max_delay(LONGEST_PAUSE)
+        .with_min_delay(MIN_PAUSE)
+        .with_max_delay(MAX_PAUSE)
         .without_max_times()
         .build()
 }

@@ -1,7 +1,7 @@
 //! Messages of SP1's GPU server: four bytes of length, little-endian, then bincode.
 //!
-//! The types are SP1's own (`sp1_cuda::api`), the client is not: SP1's starts servers by itself, knows
-//! one path, and takes as much memory as a length prefix asks for.
+//! The types are SP1's (`sp1_cuda::api`), the client is not: SP1's client always starts its own server, uses a fixed
+//! path, and allocates as much memory as a length prefix claims.
 
 use std::io;
 
@@ -9,36 +9,36 @@ use bincode::Options;
 use sp1_cuda::api::{Request, Response};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-/// The longest answer without a proof: a verifying key, an error's text.
+/// Size limit of an answer without a proof: a verifying key, an error's text.
 pub(super) const SHORT: u32 = 16 << 20;
 
-/// The longest answer with a proof, 2 GiB: what a proof of some hundred thousand million cycles takes.
+/// Size limit of an answer with a proof, 2 GiB: a proof of about 10^11 cycles.
 pub(super) const PROOF: u32 = 2 << 30;
 
-/// Why nothing could be said or heard. The connection is of no more use.
+/// Why the exchange failed. The connection is unusable.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum WireError {
-    /// The server is gone, or has had enough.
+    /// The server has closed the connection, or has ended.
     #[error("the prover server has closed the connection")]
     Closed,
-    /// The operating system's word.
+    /// An error of the operating system.
     #[error("the connection to the prover server is broken: {0}")]
     Broken(io::Error),
-    /// A length that no answer has.
+    /// A length beyond the limit.
     #[error(
-        "the prover server announces an answer of {announced} bytes, more than the {limit} that one may \
-         have: it does not speak the protocol of sp1-gpu-server"
+        "the prover server announces an answer of {announced} bytes: expected at most {limit}, by the protocol \
+         of sp1-gpu-server"
     )]
     TooLong {
-        /// What the prefix says.
+        /// The announced length.
         announced: u32,
-        /// What is taken.
+        /// The limit.
         limit: u32,
     },
-    /// Bytes that are no answer.
+    /// Bytes that do not decode as an answer.
     #[error(
-        "the prover server's answer cannot be read ({0}): it does not speak the protocol of \
-         sp1-gpu-server, or is of another SP1 version"
+        "the prover server's answer cannot be decoded ({0}): expected the protocol of sp1-gpu-server, of the \
+         same SP1 version"
     )]
     Garbage(String),
 }
@@ -53,7 +53,7 @@ impl From<io::Error> for WireError {
     }
 }
 
-/// The bytes of a request, prefix included. None if it is longer than a prefix can say.
+/// The bytes of a request, prefix included. None if its length exceeds the prefix.
 pub(super) fn encode(request: &Request) -> Option<Vec<u8>> {
     let length = u32::try_from(bincode::serialized_size(request).ok()?).ok()?;
     let mut bytes = Vec::with_capacity(length as usize + 4);
@@ -62,7 +62,7 @@ pub(super) fn encode(request: &Request) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// Says a request that is encoded.
+/// Sends an encoded request.
 pub(super) async fn send(
     stream: &mut (impl AsyncWrite + Unpin),
     request: &[u8],
@@ -70,7 +70,7 @@ pub(super) async fn send(
     Ok(stream.write_all(request).await?)
 }
 
-/// Hears an answer of at most `limit` bytes. Memory grows with what arrives, not with what is announced.
+/// Receives an answer of at most `limit` bytes. Memory grows with the received bytes, not with the announced length.
 pub(super) async fn receive(
     stream: &mut (impl AsyncRead + Unpin),
     limit: u32,
@@ -84,7 +84,7 @@ pub(super) async fn receive(
     if bytes.len() < announced as usize {
         return Err(WireError::Closed);
     }
-    // A large proof takes a while, and a panic of a decoder is garbage like any other.
+    // Decoding a large proof takes a while, and a panic of the decoder counts as garbage.
     tokio::task::spawn_blocking(move || decode(&bytes))
         .await
         .map_err(|error| WireError::Garbage(error.to_string()))?

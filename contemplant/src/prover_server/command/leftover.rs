@@ -1,8 +1,8 @@
-//! Which processes are a prover server's, so that a Contemplant that was killed leaves none behind for long.
+//! Processes of a prover server, found so that those of a killed Contemplant are ended at the next start.
 //!
-//! They are known by a variable in their environment, which their children inherit. Unlike a note of the
-//! process id it is there from the first moment on, and finds children that outlived their parent. The data
-//! folder's lock makes sure that no other Contemplant that runs is meant.
+//! They are identified by a variable in their environment, which their children inherit. Unlike a stored process id it
+//! exists from the first moment, and finds children that outlived their parent. The lock of the data folder guarantees
+//! that they do not belong to another running Contemplant.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -14,10 +14,10 @@ use tokio::time::{Instant, sleep};
 /// The variable: the GPU's number, a colon, the data folder.
 pub(super) const MARK: &str = "CONTEMPLANT_PROVER_SERVER";
 
-/// How long a killed process may take to be gone.
+/// Time limit for killed processes to end.
 const GONE_LIMIT: Duration = Duration::from_secs(10);
 
-/// Pause between two looks.
+/// Pause between two searches.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// The processes of one GPU's server.
@@ -29,7 +29,7 @@ pub(super) struct Leftover {
 }
 
 impl Leftover {
-    /// Those of `gpu` in this data folder, and those of GPUs that are not among `all_gpus` any more.
+    /// The processes of `gpu` in this data folder, and of GPUs that are not among `all_gpus` any more.
     pub(super) fn new(gpu: u32, all_gpus: &[u32], data_dir: &Path) -> Self {
         let folder = std::path::absolute(data_dir).unwrap_or_else(|_| data_dir.to_owned());
         Self { gpu, all_gpus: all_gpus.to_vec(), owner: folder.display().to_string() }
@@ -40,7 +40,7 @@ impl Leftover {
         format!("{}:{}", self.gpu, self.owner)
     }
 
-    /// Kills them, and waits until they are gone.
+    /// Kills them, and waits until they have ended.
     pub(super) async fn end(&self) {
         let deadline = Instant::now() + GONE_LIMIT;
         loop {
@@ -63,13 +63,13 @@ impl Leftover {
         let looked = tokio::task::spawn_blocking(move || {
             let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
             let ids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-            ids.filter(|id| this.is_meant(*id)).collect()
+            ids.filter(|id| this.has_mark(*id)).collect()
         });
         looked.await.unwrap_or_default()
     }
 
-    /// Whether a process carries the mark. One that has ended carries none.
-    fn is_meant(&self, id: u32) -> bool {
+    /// Whether a process has the mark. An ended process has none.
+    fn has_mark(&self, id: u32) -> bool {
         let Ok(environment) = std::fs::read(format!("/proc/{id}/environ")) else { return false };
         let mut variables = environment.split(|byte| *byte == 0);
         let value = variables.find_map(|variable| {
@@ -96,13 +96,13 @@ pub(super) async fn kill_group(id: u32) {
     run(&format!("kill -s KILL -- -{id}")).await;
 }
 
-/// The standard library cannot send signals, the system's shell can.
+/// Runs a command in the system's shell, because the standard library cannot send signals.
 async fn run(command: &str) {
     let mut shell = Command::new("sh");
     shell.args(["-c", command]).stdout(Stdio::null()).stderr(Stdio::null());
     match shell.status().await {
         Ok(status) if status.success() => {}
-        // Mostly because it has ended by itself meanwhile.
+        // Usually because the process has ended meanwhile.
         Ok(status) => {
             tracing::debug!(%status, "a prover server's processes were not ended by kill");
         }

@@ -1,4 +1,4 @@
-//! What a prover server's container is like.
+//! The configuration of a prover server's container.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -8,28 +8,28 @@ use bollard::models::{ContainerCreateBody, DeviceRequest, HostConfig, HostConfig
 use crate::config::DockerSettings;
 use crate::prover_server::server::LOG_FILTER;
 
-/// Label with the data folder of the Contemplant that a container belongs to.
+/// Label with the data folder of the Contemplant that owns a container.
 pub(super) const OWNER_LABEL: &str = "io.hierophant.contemplant";
 /// Label with the GPU's number.
 pub(super) const GPU_LABEL: &str = "io.hierophant.gpu";
 
-/// Where the server listens inside, having one GPU, whose number there is 0.
+/// The socket inside the container, where its one GPU has number 0.
 const SOCKET: &str = "sp1-cuda-0.sock";
 
-/// What the container shares with this machine.
+/// Paths of this machine that the container shares, and their user.
 #[derive(Debug, Clone)]
-pub(super) struct Place {
-    /// The Contemplant's data folder, for labels.
+pub(super) struct HostPaths {
+    /// The data folder, for labels.
     pub(super) data_dir: PathBuf,
-    /// Becomes `/tmp`, where the server makes its socket.
+    /// Mounted as `/tmp`, where the server creates its socket.
     pub(super) sockets: PathBuf,
-    /// Becomes the home folder, where SP1 keeps circuit files.
+    /// Mounted as the home folder, where SP1 keeps circuit files.
     pub(super) home: PathBuf,
-    /// User and group of this Contemplant, so that both may use the socket.
+    /// User and group of this process, so that both can use the socket.
     pub(super) user: String,
 }
 
-impl Place {
+impl HostPaths {
     /// The socket, on this machine.
     pub(super) fn socket(&self) -> PathBuf {
         self.sockets.join(SOCKET)
@@ -40,7 +40,7 @@ impl Place {
         self.data_dir.display().to_string()
     }
 
-    /// A name for people. It is never used twice at a time: the data folder is locked.
+    /// Name of the container. It is unique, because the data folder is locked.
     pub(super) fn name(&self, gpu: u32) -> String {
         use sha2::{Digest, Sha256};
         let digest = Sha256::digest(self.owner());
@@ -48,20 +48,20 @@ impl Place {
     }
 }
 
-/// What the engine is asked for.
-pub(super) fn body(settings: &DockerSettings, gpu: u32, place: &Place) -> ContainerCreateBody {
-    let labels = [(OWNER_LABEL, place.owner()), (GPU_LABEL, gpu.to_string())];
+/// The engine's request to create the container.
+pub(super) fn body(settings: &DockerSettings, gpu: u32, paths: &HostPaths) -> ContainerCreateBody {
+    let labels = [(OWNER_LABEL, paths.owner()), (GPU_LABEL, gpu.to_string())];
     let memory = settings.memory_bytes.map(u64::cast_signed);
     let rotation = [("max-size", "10m"), ("max-file", "3")];
     let host = HostConfig {
         device_requests: settings.gpu_request.then(|| vec![device_request(gpu)]),
         memory,
-        // As much as memory means no swap on top of it.
+        // A limit equal to that of memory allows no swap.
         memory_swap: memory,
         shm_size: Some(settings.shm_bytes.cast_signed()),
         binds: Some(vec![
-            format!("{}:/tmp", place.sockets.display()),
-            format!("{}:/sp1", place.home.display()),
+            format!("{}:/tmp", paths.sockets.display()),
+            format!("{}:/sp1", paths.home.display()),
         ]),
         log_config: Some(HostConfigLogConfig {
             typ: Some("json-file".to_owned()),
@@ -74,7 +74,7 @@ pub(super) fn body(settings: &DockerSettings, gpu: u32, place: &Place) -> Contai
     };
     ContainerCreateBody {
         image: Some(settings.image.clone()),
-        user: Some(place.user.clone()),
+        user: Some(paths.user.clone()),
         env: Some(vec![
             "CUDA_VISIBLE_DEVICES=0".to_owned(),
             format!("RUST_LOG={LOG_FILTER}"),
@@ -104,8 +104,8 @@ fn strings<const N: usize>(pairs: [(&str, &str); N]) -> HashMap<String, String> 
 mod tests {
     use super::*;
 
-    fn place() -> Place {
-        Place {
+    fn paths() -> HostPaths {
+        HostPaths {
             data_dir: "/data".into(),
             sockets: "/data/gpu-3".into(),
             home: "/data/sp1-home".into(),
@@ -115,14 +115,14 @@ mod tests {
 
     #[test]
     fn one_gpu_is_asked_for_and_the_server_sees_it_as_its_first() {
-        let body = body(&DockerSettings::default(), 3, &place());
+        let body = body(&DockerSettings::default(), 3, &paths());
         let host = body.host_config.unwrap();
         let request = &host.device_requests.unwrap()[0];
         assert_eq!(request.device_ids, Some(vec!["3".to_owned()]));
         assert!(body.env.unwrap().contains(&"CUDA_VISIBLE_DEVICES=0".to_owned()));
         assert_eq!(body.labels.unwrap()[GPU_LABEL], "3");
         assert_eq!(host.memory, None);
-        assert_eq!(place().socket(), PathBuf::from("/data/gpu-3/sp1-cuda-0.sock"));
+        assert_eq!(paths().socket(), PathBuf::from("/data/gpu-3/sp1-cuda-0.sock"));
     }
 
     #[test]
@@ -133,7 +133,7 @@ mod tests {
             gpu_request: false,
             ..DockerSettings::default()
         };
-        let host = body(&settings, 0, &place()).host_config.unwrap();
+        let host = body(&settings, 0, &paths()).host_config.unwrap();
         assert_eq!((host.memory, host.memory_swap), (Some(1 << 30), Some(1 << 30)));
         assert_eq!(host.shm_size, Some(1 << 20));
         assert_eq!(host.device_requests, None);

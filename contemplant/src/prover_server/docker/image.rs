@@ -1,35 +1,35 @@
-//! Finding the image, or pulling it.
+//! Providing the image.
 
 use bollard::Docker;
 use bollard::errors::Error;
 use bollard::query_parameters::CreateImageOptions;
 use futures_util::StreamExt;
 
-use super::words;
+use super::message_of;
 use crate::config::DockerSettings;
 use crate::prover_server::server::Unavailable;
 
-/// What to do about an image that is not there.
+/// Remedy for a missing image.
 pub(super) const REMEDY: &str = "build it from contemplant/docker, or set `docker.image`";
 
-/// Makes sure that the engine has the image.
+/// Pulls the image if the engine does not have it.
 pub(super) async fn provide(engine: &Docker, settings: &DockerSettings) -> Result<(), Unavailable> {
     let image = &settings.image;
     match engine.inspect_image(image).await {
         Ok(_) => return Ok(()),
         Err(Error::DockerResponseServerError { status_code: 404, .. }) => {}
         Err(error) => {
-            let answer = words(&error);
+            let answer = message_of(&error);
             return Err(Unavailable(format!("the image {image} cannot be looked up: {answer}")));
         }
     }
     if !settings.pull {
         return Err(Unavailable(format!(
-            "the image {image} is not there, and `docker.pull` is off; {REMEDY}"
+            "the image {image} is missing, and `docker.pull` is off: {REMEDY}"
         )));
     }
     pull(engine, image).await.map_err(|error| {
-        Unavailable(format!("the image {image} cannot be pulled: {}; {REMEDY}", words(&error)))
+        Unavailable(format!("the image {image} cannot be pulled: {}; {REMEDY}", message_of(&error)))
     })
 }
 
@@ -45,7 +45,7 @@ async fn pull(engine: &Docker, image: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// Without a tag the engine would pull every tag there is.
+/// The image with a tag, because without one the engine would pull every tag.
 fn tagged(image: &str) -> String {
     let name = image.rsplit('/').next().unwrap_or(image);
     if name.contains([':', '@']) { image.to_owned() } else { format!("{image}:latest") }

@@ -1,4 +1,4 @@
-//! Following a container's log and waiting for its end.
+//! Watching a container: its log, its memory and its end.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,24 +14,24 @@ use network_lib::task;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
-use super::words;
+use super::message_of;
 use crate::prover_server::log::{Lines, ServerLog};
 use crate::prover_server::server::Death;
 
-/// Pause before an engine that does not answer is asked again.
+/// Pause before the next call of an engine that did not answer.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// How long the log may lag behind the container's end.
-const LAST_WORDS: Duration = Duration::from_millis(300);
+const LOG_LAG: Duration = Duration::from_millis(300);
 
 /// Exit code of a process that was killed.
 const KILLED: i64 = 137;
 
-/// Knows when the container ends, and how much memory it has.
+/// The end and the memory of a watched container.
 #[derive(Debug)]
 pub(super) struct Watch {
     death: tokio::sync::watch::Receiver<Option<Death>>,
-    /// In bytes, 0 as long as it is not known.
+    /// In bytes, 0 while unknown.
     memory: Arc<AtomicU64>,
 }
 
@@ -48,13 +48,13 @@ impl Watch {
         })
     }
 
-    /// Bytes of main memory that it has now, if the engine has said so.
+    /// Main memory that it uses now, in bytes, if the engine has reported it.
     pub(super) fn memory_bytes(&self) -> Option<u64> {
         Some(self.memory.load(Ordering::Relaxed)).filter(|bytes| *bytes > 0)
     }
 }
 
-/// Begins to follow the log and to wait for the end. The tasks are to be aborted with the container.
+/// Starts the tasks that watch a container, which are to be aborted with it.
 pub(super) fn start(engine: &Docker, id: &str, log: &ServerLog) -> (Watch, Vec<JoinHandle<()>>) {
     let (sender, receiver) = tokio::sync::watch::channel(None);
     let follow = follow(engine.clone(), id.to_owned(), log.clone());
@@ -75,7 +75,7 @@ pub(super) fn start(engine: &Docker, id: &str, log: &ServerLog) -> (Watch, Vec<J
     (Watch { death: receiver, memory }, tasks)
 }
 
-/// Follows what the engine measures, about once a second. An engine that was restarted has to be asked anew.
+/// Follows the engine's measurements, about once a second. After a restart of the engine the call is repeated.
 async fn measure(engine: Docker, id: String, memory: Arc<AtomicU64>) {
     loop {
         let options = StatsOptions { stream: true, one_shot: false };
@@ -88,8 +88,7 @@ async fn measure(engine: Docker, id: String, memory: Arc<AtomicU64>) {
     }
 }
 
-/// Without the files that the kernel keeps in memory as long as nobody needs the room, as `docker stats`
-/// counts.
+/// Memory in use without the kernel's reclaimable file cache, as `docker stats` counts it.
 fn in_use(memory: &ContainerMemoryStats) -> Option<u64> {
     let files = memory.stats.as_ref().and_then(|stats| {
         // Control groups of version 2 and 1.
@@ -108,17 +107,17 @@ async fn follow(engine: Docker, id: String, log: ServerLog) {
     lines.flush(|line| log.line(line));
 }
 
-/// Waits until the container does not run. An engine that restarts does not answer for a while.
+/// Waits until the container has ended. A restarting engine does not answer for a while.
 async fn wait(engine: &Docker, id: &str, log: &ServerLog) -> Death {
     loop {
         let options = WaitContainerOptions { condition: "not-running".to_owned() };
-        // Whatever it says, the state says more.
+        // The state, read next, is more precise than the answer.
         let _ = std::pin::pin!(engine.wait_container(id, Some(options))).next().await;
         match engine.inspect_container(id, None).await {
             Ok(container) => {
                 let state = container.state.unwrap_or_default();
                 if state.running != Some(true) {
-                    sleep(LAST_WORDS).await;
+                    sleep(LOG_LAG).await;
                     return death(&state, log);
                 }
             }
@@ -129,7 +128,7 @@ async fn wait(engine: &Docker, id: &str, log: &ServerLog) -> Death {
                 };
             }
             Err(error) => {
-                tracing::warn!(error = words(&error), "the Docker engine does not answer");
+                tracing::warn!(error = message_of(&error), "the Docker engine does not answer");
             }
         }
         sleep(PAUSE).await;
@@ -147,8 +146,8 @@ fn death(state: &ContainerState, log: &ServerLog) -> Death {
     let error = state.error.as_deref().filter(|error| !error.is_empty());
     let error = error.map(|error| format!(" ({error})")).unwrap_or_default();
     Death {
-        reason: format!("the prover server's container {how}{error}; {}", log.last_words()),
-        out_of_memory: killed_for_memory.then_some(Memory::Main).or(log.tells_of_memory()),
+        reason: format!("the prover server's container {how}{error}; {}", log.last_lines()),
+        out_of_memory: killed_for_memory.then_some(Memory::Main).or(log.out_of_memory()),
     }
 }
 
@@ -157,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_end_for_want_of_memory_is_told_apart() {
+    fn an_end_for_lack_of_memory_is_recognised() {
         let log = ServerLog::default();
         let state = |oom_killed, exit_code| ContainerState {
             oom_killed: Some(oom_killed),

@@ -1,25 +1,25 @@
-//! Chunks of a server's output cut into lines, whatever the server writes.
+//! Splitting a server's output into lines.
 
-/// What is longer is cut.
-const LONGEST: usize = 4096;
+/// Longest line; the rest of a longer one is dropped.
+const MAX_LINE_BYTES: usize = 4096;
 
-/// A line in the making.
+/// An incomplete line.
 #[derive(Debug, Default)]
 pub(crate) struct Lines(Vec<u8>);
 
 impl Lines {
-    /// Takes in `chunk` and gives out every line that is whole, without colours.
+    /// Appends `chunk`, and calls `line` with every complete line, without colours.
     pub(crate) fn feed(&mut self, chunk: &[u8], mut line: impl FnMut(&str)) {
         for byte in chunk {
             match byte {
                 b'\n' => self.flush(&mut line),
-                _ if self.0.len() < LONGEST => self.0.push(*byte),
+                _ if self.0.len() < MAX_LINE_BYTES => self.0.push(*byte),
                 _ => {}
             }
         }
     }
 
-    /// Gives out what there is of a last line.
+    /// Calls `line` with the rest, if it is not empty.
     pub(crate) fn flush(&mut self, mut line: impl FnMut(&str)) {
         let text = without_colours(&String::from_utf8_lossy(&self.0));
         self.0.clear();
@@ -29,7 +29,7 @@ impl Lines {
     }
 }
 
-/// Leaves out terminal sequences (`ESC [ … letter`) and other control characters.
+/// Removes terminal sequences (`ESC [ … letter`) and other control characters.
 fn without_colours(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     let mut characters = text.chars();
@@ -69,8 +69,8 @@ mod tests {
 
     #[test]
     fn a_line_without_an_end_takes_no_memory() {
-        let endless = vec![b'x'; 3 * LONGEST];
+        let endless = vec![b'x'; 3 * MAX_LINE_BYTES];
         let found = lines(&[&endless, b"\nnext"]);
-        assert_eq!((found[0].len(), found[1].as_str()), (LONGEST, "next"));
+        assert_eq!((found[0].len(), found[1].as_str()), (MAX_LINE_BYTES, "next"));
     }
 }

@@ -1,16 +1,16 @@
-//! How far a proof is, read from the server's log: SP1 cuts a proof into tasks and says at level debug
-//! which are submitted and which have succeeded.
+//! Progress of a proof, read from the server's log: SP1 splits a proof into tasks and logs at level debug which are
+//! submitted and which have succeeded.
 
 use network_lib::job::ProofMode;
 
-/// How many proofs SP1 joins into one.
+/// Number of proofs that SP1 joins into one.
 const ARITY: u64 = 4;
 
-/// Ends the line of a task that was done; the task's kind is the span's name before it.
+/// End of the line of a finished task; the name of the span before it is the task's kind.
 const DONE: &str = "task succeeded";
-/// Comes before the kind of a task that was submitted.
+/// Text before the kind of a submitted task.
 const SUBMITTED: &str = "submitting task of kind ";
-/// The program has run to its end inside the server: nearly all shards are cut.
+/// Text after the execution in the server: nearly all shards are submitted.
 const EXECUTED: &str = "minimal Executor finished";
 
 /// The tasks of one proof.
@@ -38,17 +38,17 @@ impl Counts {
         })
     }
 
-    /// Work in units of about one recursive proof.
+    /// Work, in units of about one recursive proof.
     fn units(&self, mode: ProofMode) -> f64 {
-        // Beyond core, each shard's proof is also brought into recursive form.
+        // In modes other than core, each shard's proof is also converted to a recursive proof.
         let shard = if mode == ProofMode::Core { 1 } else { 2 };
         (self.shards * shard + self.joins + 2 * self.wraps) as f64
     }
 }
 
 impl Tasks {
-    /// Takes note of a line. Returns whether it was about a task.
-    pub(super) fn note(&mut self, line: &str) -> bool {
+    /// Counts a line. Returns whether it was about a task.
+    pub(super) fn record(&mut self, line: &str) -> bool {
         if let Some(kind) = line.split(SUBMITTED).nth(1) {
             if let Some(count) = self.submitted.of(kind.trim()) {
                 *count += 1;
@@ -104,12 +104,12 @@ mod tests {
 
     fn submit(tasks: &mut Tasks, kind: &str) {
         let line = format!("{AT} prove: sp1_prover::worker::client::local: {SUBMITTED}{kind}");
-        assert!(tasks.note(&line));
+        assert!(tasks.record(&line));
     }
 
     fn done(tasks: &mut Tasks, kind: &str) {
         let at = "sp1_prover::worker::node::full::init";
-        assert!(tasks.note(&format!("{AT} {kind}{{proof_id=p_1 task_id=t_2}}: {at}: {DONE}")));
+        assert!(tasks.record(&format!("{AT} {kind}{{proof_id=p_1 task_id=t_2}}: {at}: {DONE}")));
     }
 
     #[test]
@@ -121,7 +121,7 @@ mod tests {
         submit(&mut tasks, "Controller");
         done(&mut tasks, "ProveShard");
         assert_eq!(tasks.fraction(ProofMode::Core), None);
-        assert!(tasks.note(&format!("{AT} minimal Executor finished. elapsed: 1s, mhz: 9")));
+        assert!(tasks.record(&format!("{AT} minimal Executor finished. elapsed: 1s, mhz: 9")));
         assert_eq!(tasks.fraction(ProofMode::Core), Some(0.25));
         assert_eq!(tasks.shards(), Some(0.25));
         // Four shards of two units each, and one join.
@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn other_lines_are_not_about_tasks() {
-        assert!(!Tasks::default().note("INFO sp1_gpu_server: Connection accepted"));
-        assert!(!Tasks::default().note(""));
+        assert!(!Tasks::default().record("INFO sp1_gpu_server: Connection accepted"));
+        assert!(!Tasks::default().record(""));
     }
 }

@@ -89,7 +89,7 @@ mod tests {
             slots,
             memory_bytes: 0,
             gpus: vec![],
-            obstacle: None,
+            unavailable_reason: None,
         };
         Worker::new(SessionId(1), "amos".into(), capabilities)
     }

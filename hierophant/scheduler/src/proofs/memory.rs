@@ -175,7 +175,7 @@ mod tests {
             slots: 2,
             memory_bytes: main * GIB,
             gpus: gpus.iter().map(gpu).collect(),
-            obstacle: None,
+            unavailable_reason: None,
         };
         Worker::new(SessionId(1), "amos".into(), capabilities)
     }

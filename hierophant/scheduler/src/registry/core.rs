@@ -338,7 +338,7 @@ mod tests {
                 slots: 1,
                 memory_bytes: 0,
                 gpus: vec![],
-                obstacle: None,
+                unavailable_reason: None,
             },
             held: vec![],
         }

@@ -272,7 +272,7 @@ fn contemplant(now: Millis, known: KnownWorker, work: &WorkerWork) -> Contemplan
         strikes: stats.strikes.len(),
         proofs_completed: stats.completed,
         average_proof_time_seconds: average,
-        obstacle: work.capabilities.obstacle.clone(),
+        obstacle: work.capabilities.unavailable_reason.clone(),
         current_proofs: work.running.iter().map(|running| current(now, running)).collect(),
     }
 }

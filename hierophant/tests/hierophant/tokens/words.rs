@@ -45,7 +45,7 @@ fn saying(words: &str) -> Hello {
     hello.software_version = words.into();
     hello.capabilities.vm = words.into();
     hello.capabilities.circuit_versions.push(words.into());
-    hello.capabilities.obstacle = Some(words.into());
+    hello.capabilities.unavailable_reason = Some(words.into());
     hello.capabilities.gpus =
         vec![Gpu { model: words.into(), memory_bytes: 1, driver: Some(words.into()) }];
     hello

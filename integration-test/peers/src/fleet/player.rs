@@ -70,7 +70,7 @@ impl Player {
             hello.capabilities.modes = vec![ProofMode::Core];
         }
         if role == Role::Obstructed {
-            hello.capabilities.obstacle = Some("GPU 0 has fallen off the bus".to_owned());
+            hello.capabilities.unavailable_reason = Some("GPU 0 has fallen off the bus".to_owned());
             hello.capabilities.modes = vec![];
         }
         let worker = Worker::join(network, hello).await;

@@ -1,4 +1,4 @@
-//! One proof on a prover server, and what it means for the server.
+//! One proof on a prover server, and its consequences for the server.
 
 use std::path::Path;
 use std::sync::OnceLock;
@@ -12,20 +12,20 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use super::{End, PING_INTERVAL, Slot, Work};
 use crate::executor::cuda::session::{Session, SessionError};
 use crate::executor::{cancelled, memory_bytes};
-use crate::prover_server::log::tells_of_memory;
+use crate::prover_server::log;
 use crate::prover_server::{Death, RunningServer};
 
-/// How often progress is told.
+/// Interval between two progress reports.
 const TICK: Duration = Duration::from_secs(2);
 
-/// How long the news of a server's end may lag behind the end of its connection.
-const NEWS_LIMIT: Duration = Duration::from_secs(3);
+/// How long the end of a server may be noticed later than the end of its connection.
+const END_NOTICE_LIMIT: Duration = Duration::from_secs(3);
 
-/// What becomes of the server.
+/// What to do with the server afterwards.
 pub(super) enum After {
-    /// It is good for the next job.
+    /// Use it for the next job.
     Continue,
-    /// Its life is over.
+    /// End it.
     End(End),
 }
 
@@ -39,7 +39,7 @@ enum Outcome {
 }
 
 impl Slot {
-    /// Makes one proof and answers for it.
+    /// Makes one proof and sends the result.
     pub(super) async fn attempt(
         &self,
         work: Work,
@@ -50,7 +50,7 @@ impl Slot {
         let outcome = self.outcome(&work, session, running).await;
         let (answer, after) = match outcome {
             Outcome::Proved(proof) => {
-                self.pace.learn(work.subject, start.elapsed());
+                self.estimator.learn(work.subject, start.elapsed());
                 self.checked(*proof)
             }
             Outcome::Cancelled => (Err(cancelled()), After::End(End::Replaced)),
@@ -58,7 +58,7 @@ impl Slot {
                 (Err(self.failed(&reason, out_of_memory)), After::End(End::Failed(reason)))
             }
             Outcome::Silent => {
-                let reason = "the prover server does not answer any more".to_owned();
+                let reason = "the prover server has stopped answering".to_owned();
                 (Err(self.failed(&reason, None)), After::End(End::Failed(reason)))
             }
             Outcome::Failed(SessionError::TooLarge(what)) => {
@@ -69,14 +69,14 @@ impl Slot {
                 let reason = SessionError::AnotherVersion.to_string();
                 (Err(self.failed(&reason, None)), After::End(End::Misfit(reason)))
             }
-            // Whatever went wrong may have left something behind in the server or on the GPU.
+            // The failure may have left state in the server or on the GPU.
             Outcome::Failed(error) => {
                 let reason = error.to_string();
-                let out_of_memory = tells_of_memory(&reason);
+                let out_of_memory = log::out_of_memory(&reason);
                 (Err(self.failed(&reason, out_of_memory)), After::End(End::Failed(reason)))
             }
         };
-        // Nobody may wait any more.
+        // The receiver may be gone.
         let _ = work.reply.send(answer);
         after
     }
@@ -92,10 +92,10 @@ impl Slot {
         let socket = running.socket().to_owned();
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        // Set once the server is set up.
+        // Set once the program is set up.
         let began = OnceLock::new();
         let silence = self.silence(&socket);
-        let mut given_up = false;
+        let mut abandoned = false;
         let mut memory = None;
         let broken = {
             let proving = async {
@@ -116,42 +116,42 @@ impl Slot {
                         Err(error) => break error,
                     },
                     death = running.ended() => return Outcome::Died(death),
-                    () = work.cancel.cancelled(), if !given_up => {
+                    () = work.cancel.cancelled(), if !abandoned => {
                         if self.server.is_ours() {
                             return Outcome::Cancelled;
                         }
-                        // A server that cannot be stopped is busy until it answers.
-                        given_up = true;
+                        // An external server cannot be stopped, so it is busy until it answers.
+                        abandoned = true;
                     }
                     () = &mut silence => return Outcome::Silent,
                     _ = ticks.tick() => {
                         memory = memory.max(running.memory_bytes());
                         if let Some(began) = began.get() {
                             let elapsed = began.elapsed();
-                            let progress = self.pace.progress(work.subject, log.tasks(), elapsed);
+                            let progress = self.estimator.progress(work.subject, log.tasks(), elapsed);
                             work.events.progress(Progress { memory_bytes: memory, ..progress });
                         }
                     }
                 }
             }
         };
-        // Why a connection broke is best told by the server's end, if that is what it was.
+        // If the server has ended, its end explains best why the connection broke.
         if self.server.is_ours()
             && matches!(broken, SessionError::Wire(_))
-            && let Ok(death) = timeout(NEWS_LIMIT, running.ended()).await
+            && let Ok(death) = timeout(END_NOTICE_LIMIT, running.ended()).await
         {
             return Outcome::Died(death);
         }
         Outcome::Failed(broken)
     }
 
-    /// Returns when the server has not answered for too long, asked over connections of their own.
+    /// Returns when the server has not answered pings, each over a connection of its own, for too long.
     async fn silence(&self, socket: &Path) {
         let mut heard = Instant::now();
         let patience = PING_INTERVAL.min(self.silence_limit / 4);
         while heard.elapsed() < self.silence_limit {
             sleep(patience).await;
-            // A refusal is no silence: a server that is gone shows on its own connection.
+            // A refused connection is not silence: the end of a server shows on its main connection.
             if timeout(patience, Session::open(socket)).await.is_ok() {
                 heard = Instant::now();
             }
@@ -163,13 +163,13 @@ impl Slot {
             return (Ok(proof), After::Continue);
         }
         let reason = format!(
-            "the prover server makes proofs of circuit version {}, not {SP1_CIRCUIT_VERSION}",
+            "the prover server makes proofs of circuit version {}: expected {SP1_CIRCUIT_VERSION}",
             proof.sp1_version
         );
         (Err(self.failed(&reason, None)), After::End(End::Misfit(reason)))
     }
 
-    /// The machine's failure, perhaps because this memory ran out.
+    /// A failure of this machine, with the memory that ran out, if that is the cause.
     fn failed(&self, reason: &str, out_of_memory: Option<Memory>) -> Failure {
         let Some(memory) = out_of_memory else { return Failure::new(FailureClass::Worker, reason) };
         let bytes = match memory {

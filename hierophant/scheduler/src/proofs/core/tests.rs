@@ -101,7 +101,7 @@ fn capabilities(modes: Vec<ProofMode>) -> Capabilities {
         slots: 1,
         memory_bytes: 0,
         gpus: vec![],
-        obstacle: None,
+        unavailable_reason: None,
     }
 }
 

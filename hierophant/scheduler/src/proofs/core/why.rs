@@ -68,8 +68,8 @@ impl ProofsCore {
         if able.is_empty() {
             let connected = self.workers.len();
             let stopped = self.workers.values().filter_map(|worker| {
-                let obstacle = worker.capabilities.obstacle.as_ref()?;
-                Some(format!("; {}: {obstacle}", worker.name))
+                let unavailable_reason = worker.capabilities.unavailable_reason.as_ref()?;
+                Some(format!("; {}: {unavailable_reason}", worker.name))
             });
             let stopped: String = stopped.collect();
             return format!(

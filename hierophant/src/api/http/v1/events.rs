@@ -224,7 +224,7 @@ mod tests {
                 slots: 1,
                 memory_bytes: 0,
                 gpus: vec![],
-                obstacle: None,
+                unavailable_reason: None,
             },
             draining: false,
             stats: WorkerStats::default(),

@@ -70,7 +70,7 @@ pub(super) fn worker(known: &KnownWorker, work: &WorkerWork) -> Worker {
         modes: work.capabilities.modes.iter().copied().map(ProofMode::Known).collect(),
         slots: work.capabilities.slots,
         state: Value::named(known.state().as_str()),
-        obstacle: work.capabilities.obstacle.clone(),
+        obstacle: work.capabilities.unavailable_reason.clone(),
         drained: known.drained.clone(),
         joined_at: known.joined_at.0,
         heard_at: known.heard_at.0,

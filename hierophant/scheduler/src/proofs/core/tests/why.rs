@@ -24,7 +24,8 @@ fn a_waiting_job_says_what_is_missing() {
     assert_eq!(reason(&core, START, job), words);
     let mut stopped = arrival(8, 8, &[]);
     stopped.name = "joel".into();
-    stopped.capabilities = Capabilities { obstacle: Some("no GPU".into()), ..capabilities(vec![]) };
+    stopped.capabilities =
+        Capabilities { unavailable_reason: Some("no GPU".into()), ..capabilities(vec![]) };
     core.worker_joined(START, stopped);
     assert!(reason(&core, START, job).ends_with("offers core of circuit v6.1.0; joel: no GPU"));
     join(&mut core, 1, 1);

@@ -1,5 +1,5 @@
-//! One attempt as others see it: each of its steps is logged, measured and traced where it happens, whether
-//! or not there is a connection at that moment.
+//! Observation of an attempt: each of its phases is logged, measured and traced when it happens, whether or not there
+//! is a connection at that moment.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -12,64 +12,64 @@ use tokio::time::Instant;
 use crate::attempt::{Job, JobEvent, Outcome};
 use crate::metrics::Metrics;
 
-/// Progress of the same step is logged at most this often.
+/// Interval between two log lines about progress in the same phase.
 const LOG_INTERVAL: Duration = Duration::from_secs(15);
 
-/// An attempt that is observed.
+/// Logs, measures and traces one attempt.
 #[derive(Debug)]
-pub struct Observed {
+pub struct AttemptObserver {
     metrics: Metrics,
-    /// Not known of proofs of an earlier process.
+    /// Unknown for a proof of an earlier process.
     mode: Option<ProofMode>,
-    /// The attempt's place in the job's trace, and that of the work here.
-    places: Option<(SpanContext, SpanContext)>,
+    /// Span contexts of the attempt in the job's trace, and of this worker's part of it.
+    contexts: Option<(SpanContext, SpanContext)>,
     log: tracing::Span,
-    began: Moment,
-    step: Mutex<Option<Step>>,
+    started_at: Timestamp,
+    step: Mutex<Option<CurrentPhase>>,
 }
 
-/// A point in time by both clocks: one for durations, one to compare with other machines.
+/// A time by both clocks: the monotonic one for durations, the wall clock to compare with other machines.
 #[derive(Debug, Clone, Copy)]
-struct Moment {
+struct Timestamp {
     clock: Instant,
     wall: SystemTime,
 }
 
 #[derive(Debug)]
-struct Step {
+struct CurrentPhase {
     phase: Phase,
-    began: Moment,
+    started_at: Timestamp,
     logged: Instant,
 }
 
-impl Moment {
+impl Timestamp {
     fn now() -> Self {
         Self { clock: Instant::now(), wall: trace::now() }
     }
 }
 
-impl Observed {
-    /// An attempt that starts now.
+impl AttemptObserver {
+    /// Observes an attempt that starts now.
     #[must_use]
     pub fn start(job: &Job, metrics: Metrics) -> Self {
         let attempt = job.traceparent.as_deref().and_then(trace::parse);
         let log = tracing::info_span!(
             "job",
             // The trace of a job has the job's id.
-            job_id = attempt.as_ref().map(|place| place.trace_id().to_string()),
-            // A whole lease id would let a reader of the log fetch the job's input.
+            job_id = attempt.as_ref().map(|context| context.trace_id().to_string()),
+            // A whole lease id would let a reader of the log download the job's input.
             lease = job.lease_id.hint(),
             vk = %job.spec.vk_hash,
             mode = %job.spec.mode,
         );
-        let places = attempt.map(|place| {
-            let work = trace::sibling_context(&place);
-            (place, work)
+        let contexts = attempt.map(|context| {
+            let work = trace::sibling_context(&context);
+            (context, work)
         });
-        Self::new(log, metrics, Some(job.spec.mode), places)
+        Self::new(log, metrics, Some(job.spec.mode), contexts)
     }
 
-    /// A proof of an earlier process that is handed in now.
+    /// Observes the upload of a proof of an earlier process.
     #[must_use]
     pub fn resume(lease_id: LeaseId, metrics: Metrics) -> Self {
         let log = tracing::info_span!("job", lease = lease_id.hint());
@@ -80,21 +80,21 @@ impl Observed {
         log: tracing::Span,
         metrics: Metrics,
         mode: Option<ProofMode>,
-        places: Option<(SpanContext, SpanContext)>,
+        contexts: Option<(SpanContext, SpanContext)>,
     ) -> Self {
-        metrics.attempt_began();
+        metrics.attempt_started();
         log.in_scope(|| tracing::info!("attempt started"));
-        Self { metrics, mode, places, log, began: Moment::now(), step: Mutex::default() }
+        Self { metrics, mode, contexts, log, started_at: Timestamp::now(), step: Mutex::default() }
     }
 
-    /// The span that log lines about this attempt belong into.
+    /// The span of log lines about this attempt.
     #[must_use]
     pub const fn log(&self) -> &tracing::Span {
         &self.log
     }
 
-    /// Takes note of what the attempt tells.
-    pub fn note(&self, event: &JobEvent) {
+    /// Records an event of the attempt.
+    pub fn record(&self, event: &JobEvent) {
         match event {
             JobEvent::Progress(progress) => self.progressed(progress),
             JobEvent::Executed(execution) => self.log.in_scope(|| {
@@ -105,13 +105,13 @@ impl Observed {
     }
 
     fn progressed(&self, progress: &Progress) {
-        let now = Moment::now();
+        let now = Timestamp::now();
         let mut step = self.step.lock().unwrap_or_else(PoisonError::into_inner);
         let is_new = step.as_ref().is_none_or(|step| step.phase != progress.phase);
         if is_new {
-            let begins = Step { phase: progress.phase, began: now, logged: now.clock };
+            let begins = CurrentPhase { phase: progress.phase, started_at: now, logged: now.clock };
             if let Some(over) = step.replace(begins) {
-                self.step_ended(&over, now);
+                self.phase_ended(&over, now);
             }
         }
         let Some(step) = step.as_mut() else { return };
@@ -124,31 +124,31 @@ impl Observed {
                     cycles_done = progress.cycles_done,
                     cycles_total = progress.cycles_total,
                     eta_seconds = progress.eta_seconds,
-                    elapsed_seconds = (now.clock - self.began.clock).as_secs(),
+                    elapsed_seconds = (now.clock - self.started_at.clock).as_secs(),
                     "progress"
                 );
             });
         }
     }
 
-    fn step_ended(&self, step: &Step, now: Moment) {
+    fn phase_ended(&self, step: &CurrentPhase, now: Timestamp) {
         if let Some(mode) = self.mode {
-            self.metrics.phase_ended(mode, step.phase, now.clock - step.began.clock);
+            self.metrics.phase_ended(mode, step.phase, now.clock - step.started_at.clock);
         }
-        if let Some((_, work)) = &self.places {
-            let place = trace::sibling_context(work);
+        if let Some((_, work)) = &self.contexts {
+            let context = trace::sibling_context(work);
             let name = step.phase.as_str();
-            trace::record(Span::new(name, &place, step.began.wall, now.wall).under(work));
+            trace::record(Span::new(name, &context, step.started_at.wall, now.wall).under(work));
         }
     }
 
     fn ended(&self, outcome: &Outcome) {
-        let now = Moment::now();
+        let now = Timestamp::now();
         let step = self.step.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(over) = step {
-            self.step_ended(&over, now);
+            self.phase_ended(&over, now);
         }
-        let elapsed = now.clock - self.began.clock;
+        let elapsed = now.clock - self.started_at.clock;
         self.metrics.attempt_ended(outcome);
         if let (Outcome::Completed { .. }, Some(mode)) = (outcome, self.mode) {
             self.metrics.proved(mode, elapsed);
@@ -161,14 +161,14 @@ impl Observed {
             Outcome::Failed(failure) => {
                 tracing::warn!(%failure, elapsed_seconds, "attempt failed");
             }
-            Outcome::Abandoned => tracing::info!(elapsed_seconds, "attempt given up"),
+            Outcome::Abandoned => tracing::info!(elapsed_seconds, "attempt abandoned"),
         });
-        if let Some((attempt, work)) = &self.places {
+        if let Some((attempt, work)) = &self.contexts {
             let reason = match outcome {
                 Outcome::Failed(failure) => Some(failure.to_string()),
                 Outcome::Completed { .. } | Outcome::Abandoned => None,
             };
-            let span = Span::new("work", work, self.began.wall, now.wall);
+            let span = Span::new("work", work, self.started_at.wall, now.wall);
             trace::record(span.under(attempt).failed(reason));
         }
     }
