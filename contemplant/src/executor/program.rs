@@ -80,7 +80,10 @@ impl Programs {
             match bincode::deserialize(&bytes) {
                 Ok(key) => return Ok(key),
                 Err(error) => {
-                    tracing::warn!(%error, "the file of a verifying key cannot be decoded; the key is derived again")
+                    tracing::warn!(
+                        %error,
+                        "the file of a verifying key cannot be decoded; the key is derived again"
+                    );
                 }
             }
         }
