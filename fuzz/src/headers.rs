@@ -3,15 +3,14 @@
 use std::time::{Duration, SystemTime};
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
-use hierophant::api::http::receive::announced;
-use hierophant::api::http::serve::{Wanted, wanted};
+use hierophant::api::http::receive::content_length;
+use hierophant::api::http::serve::{RangeRequest, parse_range};
 use hierophant::artifacts::blobs::Found;
 
 /// Size of the artifact that is asked for.
 const SIZE: u64 = 1000;
 
-/// Lines of a name, a colon and a value; what is no header is passed over. A part that is given out is one that is
-/// there.
+/// Parses lines of a name, a colon and a value; other lines are skipped. Asserts that a served part exists.
 pub(crate) fn of_artifacts(bytes: &[u8]) -> bool {
     let mut headers = HeaderMap::new();
     for line in bytes.split(|byte| *byte == b'\n').take(100) {
@@ -23,9 +22,9 @@ pub(crate) fn of_artifacts(bytes: &[u8]) -> bool {
         }
     }
     let modified = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
-    let found = wanted(&headers, Found { size: SIZE, modified });
-    if let Wanted::Part(part) = &found {
+    let found = parse_range(&headers, Found { size: SIZE, modified });
+    if let RangeRequest::Part(part) = &found {
         assert!(part.start < part.end && part.end <= SIZE, "{part:?} of {SIZE}");
     }
-    announced(&headers).is_some() || found != Wanted::Whole
+    content_length(&headers).is_some() || found != RangeRequest::Whole
 }

@@ -1,7 +1,7 @@
-//! Who signed a call (contract, section 3).
+//! Request signatures (contract, section 3).
 //!
-//! Signatures are EIP-191 personal messages over secp256k1, 65 bytes r, s, v. They are recovered over
-//! the raw bytes of the body as they came, so no schema difference can change the signer.
+//! Signatures are EIP-191 personal messages over secp256k1, 65 bytes r, s, v. The signer is recovered over the
+//! raw bytes of the body as received, so no schema difference can change the signer.
 
 use std::collections::BTreeSet;
 
@@ -9,21 +9,21 @@ use alloy_primitives::{Address, Signature};
 
 use crate::config::AuthMode;
 
-/// What `CreateArtifact` signs, in every SDK version.
+/// Message that clients sign for `CreateArtifact`, in every SDK version.
 pub const CREATE_ARTIFACT_MESSAGE: &[u8] = b"create_artifact";
 
-/// Why a signature does not let a call in.
+/// Why a call is not authenticated.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AuthError {
-    /// Missing, malformed or recovering to nobody.
+    /// The signature is missing, malformed or recovers to no address.
     #[error("{0}")]
     Unauthenticated(String),
-    /// Valid, but not on the list.
-    #[error("address {0} is not on this network's allowlist; ask its operator to add it")]
+    /// The signature is valid, but the signer is not on the allowlist.
+    #[error("address {0} is not on the allowlist: ask the operator of this network to add it")]
     NotAllowed(Address),
 }
 
-/// Lets calls in by their signature.
+/// Authenticates calls by their signature.
 #[derive(Debug)]
 pub struct Authenticator {
     mode: AuthMode,
@@ -31,18 +31,17 @@ pub struct Authenticator {
 }
 
 impl Authenticator {
-    /// An authenticator of this mode; the list counts only for [`AuthMode::Allowlist`].
+    /// An authenticator of this mode. The list is used only in [`AuthMode::Allowlist`].
     #[must_use]
     pub fn new(mode: AuthMode, allowlist: impl IntoIterator<Item = Address>) -> Self {
         Self { mode, allowlist: allowlist.into_iter().collect() }
     }
 
-    /// The address that signed `message`. Without authentication, an unusable signature gives the zero
-    /// address.
+    /// The address that signed `message`; the zero address for an unusable signature if the mode requires none.
     ///
     /// # Errors
     ///
-    /// [`AuthError`] when the mode does not let the call in.
+    /// [`AuthError`] when the mode requires a valid signature, or a listed signer.
     pub fn authenticate(&self, message: &[u8], signature: &[u8]) -> Result<Address, AuthError> {
         let signer = recover(message, signature);
         match self.mode {
@@ -59,28 +58,32 @@ impl Authenticator {
 
 /// Recovers the signer of an EIP-191 message.
 ///
-/// The last byte is taken in every form that an SDK sends: 0/1, 27/28, and 54/55 (27 added twice, SDK
+/// The last byte is accepted in every form that an SDK sends: 0/1, 27/28, and 54/55 (27 added twice, SDK
 /// 5.1.1 and later on `CreateArtifact`). It must not be read as EIP-155, which would flip the parity of
-/// 54/55 and give another address.
+/// 54/55 and yield another address.
 ///
 /// # Errors
 ///
-/// In words, what is wrong with the signature.
+/// A description of the fault in the signature.
 pub fn recover(message: &[u8], signature: &[u8]) -> Result<Address, String> {
     if signature.is_empty() {
-        return Err("the call is not signed".into());
+        return Err("call not signed: expected a signature of 65 bytes".into());
     }
     let Some((&v, r_and_s)) = signature.split_last().filter(|_| signature.len() == 65) else {
-        return Err(format!("a signature has 65 bytes, this one {}", signature.len()));
+        return Err(format!("invalid signature ({} bytes): expected 65 bytes", signature.len()));
     };
     let odd = match v {
         0 | 27 | 54 => false,
         1 | 28 | 55 => true,
-        _ => return Err(format!("unknown recovery byte {v} in the signature")),
+        _ => {
+            return Err(format!(
+                "invalid signature: unknown recovery byte {v}, expected 0, 1, 27, 28, 54 or 55"
+            ));
+        }
     };
     Signature::from_bytes_and_parity(r_and_s, odd)
         .recover_address_from_msg(message)
-        .map_err(|error| format!("the signature recovers to nobody: {error}"))
+        .map_err(|error| format!("invalid signature: no address can be recovered ({error})"))
 }
 
 #[cfg(test)]
@@ -115,13 +118,13 @@ mod tests {
     fn unusable_signatures_are_named() {
         let error = |s: &[u8]| recover(CREATE_ARTIFACT_MESSAGE, s).expect_err("refused");
         assert!(error(&[]).contains("not signed"));
-        assert!(error(&[1; 64]).contains("65 bytes, this one 64"));
+        assert!(error(&[1; 64]).contains("(64 bytes): expected 65"));
         assert!(error(&signature(29)).contains("recovery byte 29"));
-        assert!(error(&[0; 65]).contains("recovers to nobody"));
+        assert!(error(&[0; 65]).contains("no address can be recovered"));
     }
 
     #[test]
-    fn the_modes_let_in_whom_they_should() {
+    fn each_mode_admits_the_signers_that_it_should() {
         let message = CREATE_ARTIFACT_MESSAGE;
         let none = Authenticator::new(AuthMode::None, []);
         assert_eq!(none.authenticate(message, &[]), Ok(Address::ZERO));

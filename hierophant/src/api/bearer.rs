@@ -3,8 +3,8 @@
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 
-/// The token that a call presents in `Authorization: Bearer`; other schemes do not count. A header that is not
-/// text, or holds no token, is an empty token: it is presented, and not valid.
+/// The token that a call presents in `Authorization: Bearer`; other schemes are ignored. A header that is not
+/// text, or has no token, counts as an empty token, which is never valid.
 #[must_use]
 pub fn bearer(headers: &HeaderMap) -> Option<&str> {
     let value = headers.get(AUTHORIZATION)?.to_str().unwrap_or("Bearer");

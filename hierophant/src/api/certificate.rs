@@ -1,4 +1,4 @@
-//! Where a peer must show a certificate. Whether one that is shown is good was decided by the handshake.
+//! Required peer certificates. The TLS handshake has already verified a presented one.
 
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
@@ -10,32 +10,33 @@ use super::{ClientContext, WorkerContext};
 use crate::config::PeerCertificates;
 use crate::listen::PeerCertificate;
 
-/// Turns Contemplants away that show none, if they must.
+/// Rejects workers without a certificate, where one is required.
 pub(super) async fn of_workers(
     State(context): State<WorkerContext>,
     request: Request,
     next: Next,
 ) -> Response {
     if is_missing(context.certificates, &request) {
-        let text = "Contemplants must show a certificate here: `certificate` and `key` in [tls]\n";
+        let text =
+            "worker certificate missing: set `certificate` and `key` in the worker's [tls]\n";
         return (StatusCode::FORBIDDEN, text).into_response();
     }
     next.run(request).await
 }
 
-/// Turns gRPC clients away that show none, if they must.
+/// Rejects gRPC clients without a certificate, where one is required.
 pub(super) async fn of_clients(
     State(context): State<ClientContext>,
     request: Request,
     next: Next,
 ) -> Response {
     if is_missing(context.certificates, &request) {
-        let text = "clients must show a certificate here; SDKs can from version 6.5.0 on";
+        let text = "client certificate missing: SDKs can present one from version 6.5.0 on";
         return Status::unauthenticated(text).into_http();
     }
     next.run(request).await
 }
 
-fn is_missing(wanted: PeerCertificates, request: &Request) -> bool {
-    wanted == PeerCertificates::Required && request.extensions().get::<PeerCertificate>().is_none()
+fn is_missing(policy: PeerCertificates, request: &Request) -> bool {
+    policy == PeerCertificates::Required && request.extensions().get::<PeerCertificate>().is_none()
 }

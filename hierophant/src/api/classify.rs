@@ -1,20 +1,19 @@
-//! Which of the two schemas a `RequestProof` body was written in (contract, section 2.10).
+//! Detection of the schema of a `RequestProof` body (contract, section 2.10).
 //!
-//! Reserved and Mainnet clients call the same method with bodies that clash in tag 12: a flag in one,
-//! bytes in the other. The body is therefore decoded without tag 12, and its tags are looked at by
-//! hand.
+//! Reserved and Mainnet clients call the same method with bodies that conflict in tag 12: a flag in one,
+//! bytes in the other. The body is therefore decoded without tag 12, and its tags are inspected separately.
 
 use hierophant_model::records::NetworkMode;
 use hierophant_proto::network::RequestProofBody;
 use prost::Message;
 use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
 
-/// A `RequestProof` body with what only the raw bytes tell.
+/// A decoded `RequestProof` body, and what can only be derived from its raw bytes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Classified {
-    /// The fields that both schemas share, and Mainnet's own.
+    /// Fields of both schemas, and of Mainnet only.
     pub body: RequestProofBody,
-    /// Which client sent it.
+    /// Network variant of the client.
     pub network_mode: NetworkMode,
     /// Whether the input is private.
     pub stdin_private: bool,
@@ -24,7 +23,7 @@ pub struct Classified {
 ///
 /// # Errors
 ///
-/// When the bytes are no `RequestProof` body of either schema.
+/// When the bytes are not a `RequestProof` body of either schema.
 pub fn classify(bytes: &[u8]) -> Result<Classified, prost::DecodeError> {
     let body = RequestProofBody::decode(bytes)?;
     let mut rest = bytes;
@@ -126,9 +125,9 @@ mod tests {
         assert!(errors > encoded.len() / 2, "{errors} of {}", encoded.len());
     }
 
-    /// Whatever the values are, and whether a Reserved client says that its input is public or leaves it out.
+    /// Holds for all values, and whether a Reserved client sets the privacy flag to false or omits it.
     #[test]
-    fn any_body_of_either_schema_is_told_apart_and_read_whole() {
+    fn any_body_of_either_schema_is_classified_and_read_whole() {
         arbtest(|input| {
             let body = RequestProofBody {
                 nonce: input.arbitrary()?,

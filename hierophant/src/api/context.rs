@@ -1,4 +1,4 @@
-//! What the handlers of calls use, by audience: clients, workers, operators.
+//! State shared by the handlers of calls, by audience: clients, workers, operators.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +27,7 @@ use crate::webhooks::Webhooks;
 use hierophant_admin_model::Price;
 use hierophant_store::JobStore;
 
-/// What handlers of client calls use: gRPC, and uploads and downloads over HTTP.
+/// State of the handlers of client calls: gRPC, and uploads and downloads over HTTP.
 #[derive(Debug, Clone)]
 pub struct ClientContext {
     /// Scheduler.
@@ -60,7 +60,7 @@ pub struct ClientContext {
     pub certificates: PeerCertificates,
 }
 
-/// What handlers of worker calls use: the WebSocket handshake, and the artifact data of leases.
+/// State of the handlers of worker calls: the WebSocket handshake, and the artifact data of leases.
 #[derive(Debug, Clone)]
 pub struct WorkerContext {
     /// Scheduler.
@@ -83,7 +83,7 @@ pub struct WorkerContext {
     pub certificates: PeerCertificates,
 }
 
-/// What handlers of operator calls use: `/api/v1`, the dashboard and the status pages.
+/// State of the handlers of operator calls: `/api/v1`, the dashboard and the status pages.
 #[derive(Debug, Clone)]
 pub struct AdminContext {
     /// Scheduler.
@@ -118,7 +118,7 @@ pub struct AdminContext {
     pub deadline: Duration,
 }
 
-/// What uploads and downloads of artifact data use, for all audiences.
+/// State of uploads and downloads of artifact data, for all audiences.
 #[derive(Debug, Clone)]
 pub struct Transfers {
     /// Artifact data.
@@ -143,7 +143,7 @@ pub struct Contexts {
 }
 
 impl Contexts {
-    /// Contexts as configured; `http_port` is the bound one.
+    /// Contexts as configured; `http_port` is the bound port.
     #[must_use]
     pub fn new(config: &Config, http_port: u16, handles: Handles, resources: Resources) -> Self {
         let Handles { proofs, registry, artifacts } = handles;

@@ -1,4 +1,4 @@
-//! How long a call may take. Only the way to the head of the answer is limited, so streams may go on.
+//! Time limits of calls. They end with the head of the response, so streams are not limited.
 
 use std::time::Duration;
 
@@ -9,43 +9,44 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tonic::Status;
 
-/// What a client says of its patience (gRPC over HTTP/2, `Timeout`).
+/// Header with the client's own time limit (gRPC over HTTP/2, `Timeout`).
 const GRPC_TIMEOUT: &str = "grpc-timeout";
 
-/// Ends a gRPC call that takes longer than `limit`, or than its client will wait.
+/// Ends a gRPC call that takes longer than `limit`, or than the client's own limit.
 pub(super) async fn of_rpc(
     State(limit): State<Duration>,
     request: Request,
     next: Next,
 ) -> Response {
-    let patience = patience(request.headers()).filter(|patience| *patience < limit);
-    match tokio::time::timeout(patience.unwrap_or(limit), next.run(request)).await {
-        Ok(answer) => answer,
-        Err(_) if patience.is_some() => {
-            Status::deadline_exceeded("the time that the client gave is over").into_http()
+    let timeout = client_timeout(request.headers()).filter(|timeout| *timeout < limit);
+    match tokio::time::timeout(timeout.unwrap_or(limit), next.run(request)).await {
+        Ok(response) => response,
+        Err(_) if timeout.is_some() => {
+            Status::deadline_exceeded("call timed out: the client's `grpc-timeout` has passed")
+                .into_http()
         }
-        // Of all codes this is the one that every SDK tries again (contract, section 5.2).
-        Err(_) => Status::unavailable("the call took too long; try again").into_http(),
+        // Every SDK retries on this code (contract, section 5.2).
+        Err(_) => Status::unavailable("call timed out; try again").into_http(),
     }
 }
 
-/// Ends a call of the API, or of a page, that takes longer than `limit`.
+/// Ends a call of the API or of a status page that takes longer than `limit`.
 pub(super) async fn of_page(
     State(limit): State<Duration>,
     request: Request,
     next: Next,
 ) -> Response {
     match tokio::time::timeout(limit, next.run(request)).await {
-        Ok(answer) => answer,
+        Ok(response) => response,
         Err(_) => {
-            let error = serde_json::json!({ "error": "the call took too long; try again" });
+            let error = serde_json::json!({ "error": "call timed out; try again" });
             (StatusCode::GATEWAY_TIMEOUT, Json(error)).into_response()
         }
     }
 }
 
-/// How long the client will wait, if it says so: up to eight digits and a unit.
-fn patience(headers: &HeaderMap) -> Option<Duration> {
+/// The client's own time limit, if it sends one: up to eight digits and a unit.
+fn client_timeout(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(GRPC_TIMEOUT)?.to_str().ok()?;
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     if digits.len() > 8 || !digits.bytes().all(|digit| digit.is_ascii_digit()) {
@@ -68,11 +69,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_client_s_patience_is_read_as_grpc_writes_it() {
+    fn the_timeout_of_a_client_is_parsed_as_grpc_writes_it() {
         let of = |text: &str| {
             let mut headers = HeaderMap::new();
             headers.insert(GRPC_TIMEOUT, text.parse().expect("a value"));
-            patience(&headers)
+            client_timeout(&headers)
         };
         assert_eq!(of("5S"), Some(Duration::from_secs(5)));
         assert_eq!(of("60000000u"), Some(Duration::from_secs(60)));

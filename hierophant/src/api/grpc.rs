@@ -29,7 +29,7 @@ use prover_network::ProverNetworkService;
 ///
 /// # Errors
 ///
-/// When the services cannot describe themselves.
+/// When the reflection service cannot be built.
 pub async fn serve(
     doors: Doors,
     listener: impl Accept,
@@ -44,14 +44,14 @@ pub async fn serve(
             .register_encoded_file_descriptor_set(hierophant_proto::DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
-    let largest = context.calls.max_message_bytes;
+    let max_bytes = context.calls.max_message_bytes;
     let artifact_store = ArtifactStoreServer::new(ArtifactStoreService::new(context.clone()));
     let prover_network = ProverNetworkServer::new(ProverNetworkService::new(context.clone()));
     let router = Routes::new(health_service)
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?)
-        .add_service(artifact_store.max_decoding_message_size(largest))
-        .add_service(prover_network.max_decoding_message_size(largest))
+        .add_service(artifact_store.max_decoding_message_size(max_bytes))
+        .add_service(prover_network.max_decoding_message_size(max_bytes))
         .prepare()
         .into_axum_router()
         .layer(from_fn_with_state(Gate::new(&context), gate::admitted))
@@ -63,7 +63,7 @@ pub async fn serve(
     Ok(())
 }
 
-/// tonic does not pass the request's URI on to the methods; its authority goes along as an extension.
+/// Keeps the authority of the URI as an extension, because tonic does not pass the URI on to the methods.
 fn keep_authority(mut request: Request<Body>) -> Request<Body> {
     if let Some(authority) = request.uri().authority().cloned() {
         request.extensions_mut().insert(CalledAuthority(authority));

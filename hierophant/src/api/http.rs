@@ -1,4 +1,4 @@
-//! The HTTP port: uploads and proofs for clients, leases for Contemplants, status for people.
+//! The HTTP port: artifacts for clients, leases for workers, status and the API for operators.
 
 pub mod artifacts;
 mod dashboard;
@@ -28,7 +28,7 @@ use crate::listen::{Accept, Doors, Port};
 ///
 /// # Errors
 ///
-/// When the feed of changes has crashed.
+/// When the event feed has panicked.
 pub async fn serve(
     doors: Doors,
     listener: impl Accept,
@@ -48,7 +48,7 @@ fn router(contexts: Contexts) -> Router {
         .merge(for_operators(admin))
         // Uploads are limited by `max_artifact_bytes` while they stream.
         .layer(DefaultBodyLimit::disable())
-        .fallback(async || not_found("no such page; see / for the list"))
+        .fallback(async || not_found("no such page: see / for the list"))
 }
 
 fn for_clients(context: ClientContext) -> Router {
@@ -86,7 +86,7 @@ fn for_operators(context: AdminContext) -> Router {
         .with_state(context)
 }
 
-/// An answer in words.
+/// A response of plain text.
 fn answer(code: StatusCode, text: impl Into<String>) -> Response {
     (code, format!("{}\n", text.into())).into_response()
 }
@@ -95,8 +95,8 @@ fn not_found(text: &str) -> Response {
     answer(StatusCode::NOT_FOUND, text)
 }
 
-/// An answer that makes an SDK client try again: of all error codes it retries only 408 and 504
-/// (contract, section 4.3).
+/// A response on which SDK clients retry: of all error codes they retry only 408 and 504 (contract,
+/// section 4.3).
 fn try_again(text: impl Into<String>) -> Response {
     answer(StatusCode::GATEWAY_TIMEOUT, text)
 }

@@ -1,7 +1,7 @@
-//! URLs that clients can reach without being configured for it.
+//! Artifact URLs that clients can reach without configuration.
 //!
-//! A client knows one name for Hierophant: the host in its RPC URL. The HTTP port answers under the
-//! same name, so artifact URLs are built from the authority that the client called.
+//! A client knows one name for Hierophant: the host in its RPC URL. The HTTP port has the same name, so
+//! artifact URLs are built from the authority that the client called.
 
 use axum::http::uri::Authority;
 use network_lib::ids::ArtifactId;
@@ -37,8 +37,8 @@ impl PublicUrls {
     }
 }
 
-/// The artifact that a URI from [`PublicUrls::artifact`] names. Only the last part of the path counts,
-/// because the same artifact has other URLs for clients that come by other names.
+/// The artifact named by a URI from [`PublicUrls::artifact`]. Only the last segment of the path counts, because
+/// the rest depends on the name that the client called.
 #[must_use]
 pub fn artifact_of(uri: &str) -> Option<ArtifactId> {
     uri.rsplit('/').next()?.parse().ok()

@@ -46,7 +46,7 @@ pub(super) const THREATS: &[Threat] = &[
             whole("bad_input::bytes_that_are_no_http_do_not_stop_either_port"),
             test("fuzz", "seeds", "request_body"), test("fuzz", "seeds", "signed_call"), test("fuzz", "seeds", "worker_message"),
             test("fuzz", "seeds", "headers"), test("fuzz", "seeds", "ids"),
-            part("api::classify::tests::any_body_of_either_schema_is_told_apart_and_read_whole"),
+            part("api::classify::tests::any_body_of_either_schema_is_classified_and_read_whole"),
         ],
     },
     Threat {
@@ -201,7 +201,7 @@ pub(super) const THREATS: &[Threat] = &[
         stop: "signatures over the raw bytes, in every form that SDKs send; `auth = \"allowlist\"`",
         shown_by: &[
             part("api::auth::tests::every_recovery_byte_that_an_sdk_sends_gives_the_signer"),
-            part("api::auth::tests::the_modes_let_in_whom_they_should"),
+            part("api::auth::tests::each_mode_admits_the_signers_that_it_should"),
             whole("bad_input::strangers_are_denied_by_an_allowlist_and_members_are_not"),
             whole("pitfalls::pitfall_05_signatures_cover_the_raw_bytes_with_fields_that_we_do_not_know"),
         ],

@@ -1,7 +1,7 @@
-//! Random bodies of both schemas are told apart, whatever optional fields they have.
+//! Property tests: random bodies of both schemas are classified correctly, with any optional fields.
 //!
-//! The schemas are written out here as the SDK's two generated files have them, so that what is classified was
-//! encoded by neither this crate's schema nor by hand.
+//! The schemas are copied from the SDK's two generated files, so that the bodies are encoded neither with this
+//! crate's schema nor by hand.
 
 use arbtest::arbitrary::{Result, Unstructured};
 use arbtest::arbtest;
@@ -39,7 +39,7 @@ struct Base {
     stdin_private: bool,
 }
 
-/// What Mainnet mode has beyond the fields that both share.
+/// Fields of the body in Mainnet mode that Reserved mode lacks.
 #[derive(Clone, PartialEq, Message)]
 struct Auction {
     #[prost(bytes = "vec", tag = "12")]
@@ -65,7 +65,7 @@ struct Auction {
 }
 
 impl Auction {
-    /// Whether it has one of the fields by which the contract tells Mainnet from Reserved.
+    /// Whether it has one of the fields by which the contract distinguishes Mainnet from Reserved.
     fn is_marked(&self) -> bool {
         let bytes =
             [&self.domain, &self.auctioneer, &self.executor, &self.verifier, &self.treasury];
@@ -107,7 +107,7 @@ fn auction(input: &mut Unstructured<'_>) -> Result<Auction> {
     })
 }
 
-/// Whether the shared fields were read as they were written.
+/// Asserts that the shared fields were read as written.
 fn assert_read(found: &super::RequestProofBody, sent: &Base) {
     assert_eq!(found.nonce, sent.nonce);
     assert_eq!(found.vk_hash, sent.vk_hash);
@@ -159,7 +159,7 @@ fn any_body_of_the_auction_schema_is_mainnet_with_its_own_privacy_flag() {
 }
 
 #[test]
-fn what_the_sdk_always_sends_makes_a_body_mainnet_whatever_is_missing() {
+fn fields_that_the_sdk_always_sends_make_a_body_mainnet() {
     arbtest(|input| {
         let shared = Base { stdin_private: false, ..base(input)? };
         let own = Auction {
@@ -188,7 +188,7 @@ struct Later {
 }
 
 #[test]
-fn fields_that_nobody_knows_yet_change_nothing() {
+fn unknown_fields_change_nothing() {
     arbtest(|input| {
         let sent = base(input)?;
         let later = Later { some: input.arbitrary()?, number: input.arbitrary()? };

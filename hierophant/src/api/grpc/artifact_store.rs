@@ -11,7 +11,7 @@ use crate::api::ClientContext;
 use crate::api::auth::CREATE_ARTIFACT_MESSAGE;
 use crate::api::urls::CalledAuthority;
 
-/// The service.
+/// The `ArtifactStore` service.
 #[derive(Debug)]
 pub struct ArtifactStoreService {
     context: ClientContext,
@@ -44,17 +44,15 @@ impl ArtifactStore for ArtifactStoreService {
             Ok(ArtifactType::PrivateStdin) => ArtifactKind::PrivateStdin,
             _ => {
                 return Err(Status::invalid_argument(format!(
-                    "artifact type {} cannot be uploaded; use PROGRAM (1), STDIN (2) or \
-                     PRIVATE_STDIN (7)",
+                    "invalid artifact type {}: expected PROGRAM (1), STDIN (2) or PRIVATE_STDIN (7)",
                     request.artifact_type
                 )));
             }
         };
         self.context.admission.check_storage()?;
         let ticket = self.context.artifacts.open_ticket(kind, owner).await;
-        let ticket = ticket.map_err(|_| {
-            Status::unavailable("the upload ticket could not be stored; try again later")
-        })?;
+        let ticket =
+            ticket.map_err(|_| Status::unavailable("upload ticket not stored; try again later"))?;
         let id = ticket.map_err(over_quota)?;
         let url = self.context.urls.artifact(authority.as_ref(), id);
         Ok(Response::new(CreateArtifactResponse {

@@ -1,5 +1,4 @@
-//! Conversion between client messages and records: the one place that decides what a client sees (contract,
-//! section 5).
+//! Conversion between client messages and records. It alone decides what a client sees (contract, section 5).
 
 use alloy_primitives::Address;
 use hierophant_model::records::{Millis, RequestRecord, RequestState, RequestView};
@@ -12,12 +11,11 @@ use crate::admission::{self, ProofRequest, Reference};
 use crate::api::classify::Classified;
 use crate::api::urls::{CalledAuthority, PublicUrls, artifact_of};
 
-/// How far ahead the deadline of an ended request is shown, in seconds. SDKs before 6.2.0 drop a
-/// fulfilled proof that they poll after its deadline; a deadline ahead of now keeps it (contract,
-/// section 5.1).
+/// Seconds by which the reported deadline of an ended request lies in the future. SDKs before 6.2.0 drop a
+/// fulfilled proof that they poll after its deadline (contract, section 5.1).
 const DEADLINE_MARGIN_SECONDS: u64 = 3600;
 
-/// A transaction hash: this network has no chain, and clients want exactly 32 bytes.
+/// A placeholder transaction hash: this network has no chain, and clients expect exactly 32 bytes.
 pub(super) fn no_transaction() -> Vec<u8> {
     vec![0; 32]
 }
@@ -74,8 +72,8 @@ const fn cause_to(cause: ExecutionFailureCause) -> pb::ExecuteFailureCause {
     }
 }
 
-/// The states behind a fulfilment status: accepted is ASSIGNED at once, every other end than success is
-/// UNFULFILLABLE, and nothing is ever REQUESTED.
+/// Request states that are reported as this fulfilment status: an accepted request is ASSIGNED at once, every
+/// end other than success is UNFULFILLABLE, and REQUESTED is never reported.
 pub(super) fn states_of(status: pb::FulfillmentStatus) -> Vec<RequestState> {
     match status {
         pb::FulfillmentStatus::Assigned => vec![RequestState::Open],
@@ -92,7 +90,7 @@ pub(super) fn states_of(status: pb::FulfillmentStatus) -> Vec<RequestState> {
     }
 }
 
-/// The states behind an error.
+/// Request states that are reported with this error; `None` if there are none.
 pub(super) fn states_with_error(error: pb::ProofRequestError) -> Option<Vec<RequestState>> {
     Some(match error {
         pb::ProofRequestError::UnspecifiedProofRequestFailure => {
@@ -135,8 +133,8 @@ const fn execution_of(view: &RequestView) -> pb::ExecutionStatus {
     }
 }
 
-/// The deadline that a client is shown: its own while it waits, never a past one once the request has
-/// ended, so that the end is seen and not a timeout.
+/// The deadline reported to a client: its own while the request is open, and one in the future once the request
+/// has ended, so that the client reads the outcome instead of timing out.
 fn deadline_of(request: &RequestRecord, now: Millis) -> u64 {
     if request.state.is_terminal() && request.state != RequestState::Expired {
         request.deadline.max(now.seconds() + DEADLINE_MARGIN_SECONDS)
@@ -145,7 +143,7 @@ fn deadline_of(request: &RequestRecord, now: Millis) -> u64 {
     }
 }
 
-/// Answer to a status call.
+/// Response to a status call.
 pub(super) fn status(
     view: &RequestView,
     urls: &PublicUrls,
@@ -166,8 +164,8 @@ pub(super) fn status(
     }
 }
 
-/// Answer to a status call for an id that this network does not know: final, so that a client with many
-/// requests is not stalled by one (contract, pitfall 16).
+/// Response to a status call for an unknown id: final, so that one id does not stall a client with many
+/// requests (contract, pitfall 16).
 pub(super) fn unknown_status(now: Millis) -> pb::GetProofRequestStatusResponse {
     pb::GetProofRequestStatusResponse {
         fulfillment_status: pb::FulfillmentStatus::Unfulfillable as i32,
@@ -178,7 +176,7 @@ pub(super) fn unknown_status(now: Millis) -> pb::GetProofRequestStatusResponse {
     }
 }
 
-/// A request whole, without the tags on which the readers of the two modes disagree.
+/// All fields of a request, except the tags that the two modes decode differently.
 pub(super) fn details(
     view: &RequestView,
     urls: &PublicUrls,
@@ -189,8 +187,8 @@ pub(super) fn details(
     let program_uri = urls.artifact(called, job.program);
     let stdin_public_uri =
         if request.stdin_private { String::new() } else { urls.artifact(called, job.stdin) };
-    let ended_badly = matches!(request.state, RequestState::Unexecutable | RequestState::Failed);
-    let failure = job.failure.as_ref().filter(|_| ended_badly);
+    let has_failed = matches!(request.state, RequestState::Unexecutable | RequestState::Failed);
+    let failure = job.failure.as_ref().filter(|_| has_failed);
     let cause = failure
         .filter(|failure| matches!(failure.class, FailureClass::Guest | FailureClass::Request))
         .and_then(|failure| failure.cause);
@@ -235,7 +233,7 @@ pub(super) fn details(
     }
 }
 
-/// The same for whoever may not fetch its input and proof: enough of the id to recognize it, no URIs.
+/// A request as shown to callers who may not fetch its input and proof: the start of its id, and no URIs.
 pub(super) fn without_ids(mut request: pb::ProofRequest) -> pb::ProofRequest {
     if let Some(rest) = request.request_id.get_mut(8..) {
         rest.fill(0);

@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_that_come_and_go_take_no_more_memory() {
+    fn many_addresses_take_bounded_memory() {
         let (rate, now) = (limited(1, 1).expect("limited"), Instant::now());
         for number in 0..20_000_u32 {
             assert!(admits(&rate, IpAddr::V4(number.into()), now));

@@ -34,7 +34,7 @@ pub(super) fn filter(
     let requester = request.requester.as_deref();
     filter.requester = requester.map(|bytes| convert::address("requester", bytes)).transpose()?;
     if let Some(bytes) = &request.not_bid_by {
-        // There are no bids here, so this holds for every request.
+        // There are no bids here, so every request matches.
         convert::address("not_bid_by", bytes)?;
     }
     if let Some(bytes) = &request.fulfiller {

@@ -16,7 +16,7 @@ use tonic::{Request, Response, Status};
 use super::convert::{self, no_transaction};
 use super::list;
 use super::rejected::{blobs_unavailable, not_cancelled, not_submitted, store_unavailable};
-use super::signed::{self, Opened};
+use super::signed::{self, SignedBody};
 use crate::admission::NewProgram;
 use crate::api::ClientContext;
 use crate::api::classify::classify;
@@ -32,7 +32,7 @@ const BALANCE: &str = "1000000000000000000000000000";
 /// it only has to parse and stay small (contract, section 5.5).
 const MAX_PRICE_PER_PGU: &str = "1";
 
-/// The service.
+/// The `ProverNetwork` service.
 #[derive(Debug)]
 pub struct ProverNetworkService {
     context: ClientContext,
@@ -45,7 +45,7 @@ impl ProverNetworkService {
         Self { context }
     }
 
-    fn open(&self, request: pb::SignedRequest) -> Result<Opened, Status> {
+    fn open(&self, request: pb::SignedRequest) -> Result<SignedBody, Status> {
         signed::open(&self.context.authenticator, request)
     }
 
@@ -92,7 +92,7 @@ impl ProverNetwork for ProverNetworkService {
         &self,
         request: Request<pb::SignedRequest>,
     ) -> Result<Response<pb::CreateProgramResponse>, Status> {
-        let Opened { signer, body } = self.open(request.into_inner())?;
+        let SignedBody { signer, body } = self.open(request.into_inner())?;
         let body = pb::CreateProgramBody::decode(body.as_slice()).map_err(convert::undecodable)?;
         let vk_hash = convert::vk_hash(&body.vk_hash)?;
         let program = convert::reference("program_uri", body.program_uri);
@@ -137,7 +137,7 @@ impl ProverNetwork for ProverNetworkService {
         let began = Millis::now();
         let caller = request.metadata().get(trace::TRACEPARENT);
         let caller = caller.and_then(|text| trace::parse(text.to_str().ok()?));
-        let Opened { signer, body } = self.open(request.into_inner())?;
+        let SignedBody { signer, body } = self.open(request.into_inner())?;
         let admission = &self.context.admission;
         admission.check_storage()?;
         let found = classify(&body).map_err(convert::undecodable)?;
@@ -241,7 +241,7 @@ impl ProverNetwork for ProverNetworkService {
         &self,
         request: Request<pb::SignedRequest>,
     ) -> Result<Response<pb::CancelRequestResponse>, Status> {
-        let Opened { signer, body } = self.open(request.into_inner())?;
+        let SignedBody { signer, body } = self.open(request.into_inner())?;
         let body = pb::CancelRequestBody::decode(body.as_slice()).map_err(convert::undecodable)?;
         let id = convert::request_id(&body.request_id)?;
         self.context.proofs.cancel(id, signer).await.map_err(not_cancelled)?;

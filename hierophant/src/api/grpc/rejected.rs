@@ -1,4 +1,4 @@
-//! Status codes for what is rejected: the one place that decides whether a client tries again.
+//! Status codes of rejected calls. They alone decide whether a client retries.
 //!
 //! Codes follow the client's retry rules (contract, section 5.2): `Unavailable` where a retry can succeed, a
 //! final code where it cannot.
@@ -58,7 +58,7 @@ pub(super) fn blobs_unavailable(error: io::Error) -> Status {
     Rejected::Blobs(error).into()
 }
 
-/// Status for an exhausted quota: tried again if it may be free in minutes, else final.
+/// Status for an exhausted quota: retryable if it may be free within minutes, otherwise final.
 pub(super) fn over_quota(over: OverQuota) -> Status {
     let text = over.to_string();
     if over.passes_soon() { Status::unavailable(text) } else { Status::failed_precondition(text) }

@@ -1,4 +1,4 @@
-//! Opening the envelope of a signed call.
+//! The envelope of a signed call.
 
 use alloy_primitives::Address;
 use hierophant_proto::network::{MessageFormat, SignedRequest};
@@ -6,26 +6,26 @@ use tonic::Status;
 
 use crate::api::auth::{AuthError, Authenticator};
 
-/// A signed body and who signed it.
+/// The body of a signed call, and its signer.
 #[derive(Debug)]
-pub(super) struct Opened {
+pub(super) struct SignedBody {
     pub(super) signer: Address,
     pub(super) body: Vec<u8>,
 }
 
-/// Checks format and signature.
+/// Checks the format and the signature of a call.
 pub(super) fn open(
     authenticator: &Authenticator,
     request: SignedRequest,
-) -> Result<Opened, Status> {
+) -> Result<SignedBody, Status> {
     if request.format != MessageFormat::Binary as i32 {
         return Err(Status::invalid_argument(format!(
-            "message format {} is not supported; sign the binary encoding (format 1)",
+            "unsupported message format {}: expected the binary encoding (format 1)",
             request.format
         )));
     }
     let signer = authenticator.authenticate(&request.body, &request.signature).map_err(denied)?;
-    Ok(Opened { signer, body: request.body })
+    Ok(SignedBody { signer, body: request.body })
 }
 
 /// Status for a call that is not authenticated or not allowed; both are final for the client.

@@ -1,4 +1,4 @@
-//! Uploads by ticket and downloads, for clients.
+//! Uploads and downloads of artifact data, for clients.
 
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
@@ -11,7 +11,7 @@ use hierophant_model::text::short_artifact_id;
 use network_lib::ids::ArtifactId;
 
 use super::receive::{discard, receive};
-use super::serve::{away, serve_blob};
+use super::serve::{serve_blob, unreadable};
 use super::{answer, not_found, try_again};
 use crate::api::ClientContext;
 use crate::artifacts::{ArtifactsHandle, UploadError, damage};
@@ -19,7 +19,7 @@ use crate::metrics::{Direction, Peer};
 
 const NO_SUCH: &str = "no such artifact";
 
-/// `PUT /artifacts/{id}`: the one upload to a ticket. Repeating it with the same bytes is fine.
+/// `PUT /artifacts/{id}`: the upload to a ticket. Repeating it with the same bytes changes nothing.
 pub(super) async fn upload(
     State(context): State<ClientContext>,
     Path(id): Path<String>,
@@ -28,16 +28,16 @@ pub(super) async fn upload(
 ) -> Response {
     let no_ticket = || not_found(&UploadError::NoTicket.to_string());
     let Ok(id) = id.parse::<ArtifactId>() else { return no_ticket() };
-    let away = || try_again(UploadError::Unavailable.to_string());
+    let unavailable = || try_again(UploadError::Unavailable.to_string());
     let ticket = match context.store.artifact(id).await {
         Ok(Some(record)) if record.kind != ArtifactKind::Proof => record,
         Ok(_) => return no_ticket(),
         Err(error) => {
             tracing::error!(%error, "a ticket could not be looked up");
-            return away();
+            return unavailable();
         }
     };
-    // Whoever repeats an upload adds nothing. One of unknown length is looked at when it is there.
+    // A repeated upload adds nothing to the quota. Without a length, the quota is checked after the upload.
     if ticket.blob.is_none()
         && let Some(ContentLength(announced)) = headers.typed_get()
     {
@@ -47,7 +47,7 @@ pub(super) async fn upload(
                 discard(body.into_data_stream());
                 return answer(StatusCode::PAYLOAD_TOO_LARGE, over.to_string());
             }
-            Err(_) => return away(),
+            Err(_) => return unavailable(),
         }
     }
     let staged = match receive(&context.transfers, &headers, body, Peer::Client).await {
@@ -78,19 +78,19 @@ pub(super) async fn download(
     let Ok(id) = id.parse::<ArtifactId>() else { return not_found(NO_SUCH) };
     match context.store.artifact(id).await {
         Ok(Some(record)) if record.kind == ArtifactKind::PrivateStdin => {
-            answer(StatusCode::FORBIDDEN, "a private input is not given out")
+            answer(StatusCode::FORBIDDEN, "private input: it cannot be downloaded")
         }
-        Ok(Some(record)) if record.expired_at.is_some() => answer(StatusCode::GONE, gone(&record)),
+        Ok(Some(record)) if record.expired_at.is_some() => {
+            answer(StatusCode::GONE, expired(&record))
+        }
         Ok(Some(record)) if record.blob.is_some() => {
             if record.kind == ArtifactKind::Proof {
                 match damage::is_sound(&context.blobs, &record).await {
                     Ok(true) => {}
                     Ok(false) => {
-                        return try_again(
-                            "the proof is lost and is made again; ask for its status",
-                        );
+                        return try_again("proof lost: poll the request, it is being proved again");
                     }
-                    Err(error) => return away(&error),
+                    Err(error) => return unreadable(&error),
                 }
             }
             let response = serve_blob(&context.transfers, id, Peer::Client, request).await;
@@ -102,19 +102,19 @@ pub(super) async fn download(
         Ok(_) => not_found(NO_SUCH),
         Err(error) => {
             tracing::error!(%error, "an artifact could not be looked up");
-            try_again("the store does not answer now; try again later")
+            try_again("store unavailable; try again later")
         }
     }
 }
 
-fn gone(record: &ArtifactRecord) -> String {
+fn expired(record: &ArtifactRecord) -> String {
     let days = record.expired_at.map_or(0, |end| end.since(record.created_at) / 86_400_000);
-    format!("this {} was kept for {days} days, its time is over (see `[retention]`)", record.kind)
+    format!("{} expired after {days} days (see `[retention]`)", record.kind)
 }
 
-/// Tells the owner once the last byte of a proof has gone out: of the whole, or of a range that reaches
-/// to the end. It may still get lost in the client's last network buffer; that is one of the reasons why
-/// a proof is kept after its delivery.
+/// Notifies the owner once the last byte of a proof has been sent: of the whole proof, or of a range that
+/// reaches to its end. It may still get lost in the last network buffer, which is one reason why a proof is
+/// kept after its delivery.
 fn note_delivery(response: Response, id: ArtifactId, owner: ArtifactsHandle) -> Response {
     let Some(mut left) = length_if_last(&response) else { return response };
     let (head, body) = response.into_parts();
@@ -128,7 +128,7 @@ fn note_delivery(response: Response, id: ArtifactId, owner: ArtifactsHandle) -> 
     Response::from_parts(head, Body::from_stream(body))
 }
 
-/// How many bytes the answer has, if its last one is the file's last one.
+/// Length of the response, if its last byte is the last byte of the file.
 fn length_if_last(response: &Response) -> Option<u64> {
     let header = |name| response.headers().get(name)?.to_str().ok();
     let length = header(header::CONTENT_LENGTH)?.parse().ok()?;

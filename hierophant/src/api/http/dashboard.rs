@@ -1,7 +1,7 @@
-//! The dashboard: what operators see and do, in a browser.
+//! The dashboard: a web page that shows the network to operators and sends their commands.
 //!
-//! The files in `hierophant/dashboard/` are served as they are, to everybody: they hold no secret, and whoever
-//! is not let in by `/api/v1` needs them to sign in. They call `/api/v1` and `/proof-history`, nothing else.
+//! The files in `hierophant/dashboard/` are served unchanged and without authentication: they contain no
+//! secret, and callers need them to sign in. They call only `/api/v1` and `/proof-history`.
 
 use axum::Router;
 use axum::extract::Path;
@@ -16,14 +16,14 @@ use axum::routing::get;
 use super::{not_found, status};
 use crate::api::AdminContext;
 
-/// Scripts, styles and data from Hierophant itself, nothing inline, nothing from elsewhere; and no page of
-/// another site shows this one in a frame, where a click could be led astray.
+/// Content security policy: scripts, styles and data only from Hierophant itself, nothing inline. No other site
+/// may show the page in a frame, where it could hijack clicks.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
                       connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 const PAGE: &str = include_str!("../../../dashboard/index.html");
 
-/// Name, type and content of what the page loads.
+/// Name, type and content of the files that the page loads.
 macro_rules! files {
     ($($name:literal $kind:literal,)*) => {
         [$(($name, $kind, include_str!(concat!("../../../dashboard/", $name)))),*]
@@ -52,12 +52,12 @@ const FILES: [(&str, &str, &str); 19] = files![
     "worker.js" "text/javascript",
 ];
 
-/// The page at `/` and what it loads.
+/// Routes of the page at `/` and its files.
 pub(super) fn router() -> Router<AdminContext> {
     Router::new().route("/", get(index)).route("/dashboard/{*name}", get(file))
 }
 
-/// `GET /`: the dashboard for browsers, for everybody else the list of pages.
+/// `GET /`: the dashboard for browsers, the list of pages for other clients.
 async fn index(headers: HeaderMap) -> Response {
     let mut accepted = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
     let is_browser = accepted.any(|types| types.contains("text/html"));
@@ -69,7 +69,7 @@ async fn index(headers: HeaderMap) -> Response {
 
 async fn file(Path(name): Path<String>) -> Response {
     let Some((_, kind, content)) = FILES.iter().find(|(known, ..)| *known == name) else {
-        return not_found("the dashboard has no such file");
+        return not_found("no such file of the dashboard");
     };
     let kind = format!("{kind}; charset=utf-8");
     let mut response = ([(CONTENT_TYPE, kind)], *content).into_response();
@@ -77,7 +77,7 @@ async fn file(Path(name): Path<String>) -> Response {
     response
 }
 
-/// After an update of Hierophant no browser goes on with the older files.
+/// Sets the security headers, and prevents caching, so that no browser uses files of an older version.
 fn protect(response: &mut Response) {
     let headers = [
         (CONTENT_SECURITY_POLICY, POLICY),
@@ -95,7 +95,7 @@ fn protect(response: &mut Response) {
 mod tests {
     use super::*;
 
-    /// What a script imports, or the page loads, is served; what is served is used.
+    /// Every file that a script imports or the page loads is served, and every served file is used.
     #[test]
     fn every_file_is_served_and_used() {
         let names: Vec<&str> = FILES.iter().map(|(name, ..)| *name).collect();

@@ -27,22 +27,22 @@ const BUSY: &str = "lease lookup timed out; try again later";
 const GONE: &str = "artifact data missing";
 const REVOKED: &str = "worker token revoked";
 
-/// A lease, opened by its holder.
-struct Opened {
+/// A lease to which the caller has access.
+struct OpenLease {
     lease: LeaseId,
     access: LeaseAccess,
     /// Token of the worker, if it has one that can be revoked.
     token: Option<TokenId>,
 }
 
-impl Opened {
+impl OpenLease {
     /// Span of the log lines about this attempt.
     fn span(&self) -> Span {
         tracing::info_span!("job", job_id = %self.access.job, lease = self.lease.hint())
     }
 }
 
-/// `GET /leases/{id}/program`
+/// `GET /leases/{id}/program`: the program of the job.
 pub(super) async fn program(
     State(context): State<WorkerContext>,
     Path(id): Path<String>,
@@ -57,7 +57,7 @@ pub(super) async fn program(
     }
 }
 
-/// `GET /leases/{id}/stdin`
+/// `GET /leases/{id}/stdin`: the input of the job.
 pub(super) async fn stdin(
     State(context): State<WorkerContext>,
     Path(id): Path<String>,
@@ -72,7 +72,7 @@ pub(super) async fn stdin(
     }
 }
 
-/// `PUT /leases/{id}/proof`
+/// `PUT /leases/{id}/proof`: the finished proof of the job.
 pub(super) async fn proof(
     State(context): State<WorkerContext>,
     Path(id): Path<String>,
@@ -88,7 +88,7 @@ pub(super) async fn proof(
 /// Stores an uploaded proof, unless the worker's token is revoked meanwhile.
 async fn keep(
     context: &WorkerContext,
-    opened: &Opened,
+    opened: &OpenLease,
     headers: &HeaderMap,
     body: Body,
 ) -> Response {
@@ -117,7 +117,7 @@ async fn keep(
 /// `proofs` is notified, and the worker learns that its attempt is over.
 async fn serve(
     context: &WorkerContext,
-    opened: &Opened,
+    opened: &OpenLease,
     blob: ArtifactId,
     request: Request,
 ) -> Response {
@@ -140,7 +140,7 @@ async fn open(
     context: &WorkerContext,
     id: &str,
     headers: &HeaderMap,
-) -> Result<Opened, Box<Response>> {
+) -> Result<OpenLease, Box<Response>> {
     let busy = |_| Box::new(try_again(BUSY));
     let key = bearer(headers).ok_or_else(|| Box::new(no_key()))?;
     let holder = context.registry.key_holder(key.into()).await.map_err(busy)?;
@@ -149,7 +149,7 @@ async fn open(
     let lease: LeaseId = id.parse().map_err(|_| not_theirs())?;
     let access = context.proofs.lease_access(lease, holder.worker).await.map_err(busy)?;
     let access = access.ok_or_else(not_theirs)?;
-    Ok(Opened { lease, access, token: holder.token })
+    Ok(OpenLease { lease, access, token: holder.token })
 }
 
 /// Returns when the token is revoked; without one, never.

@@ -10,11 +10,11 @@ use super::answer;
 use crate::api::AdminContext;
 use crate::metrics::GaugeSnapshot;
 
-/// `GET /metrics`
+/// `GET /metrics`: all metrics in the text format of Prometheus.
 pub(super) async fn metrics(State(context): State<AdminContext>) -> Response {
     let (workers, overview) = tokio::join!(context.registry.workers(), context.proofs.overview());
     let (Ok(workers), Ok(overview)) = (workers, overview) else {
-        return answer(StatusCode::SERVICE_UNAVAILABLE, "the scheduler does not answer");
+        return answer(StatusCode::SERVICE_UNAVAILABLE, "actor timeout; try again later");
     };
     let (now, storage) = (Millis::now(), context.budget.usage());
     let webhooks = context.webhooks.states();

@@ -1,4 +1,4 @@
-//! What an operator does by a page of its own; the rest is in `/api/v1`.
+//! The operator command that predates `/api/v1` and keeps its path.
 
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -9,17 +9,16 @@ use network_lib::ids::WorkerId;
 use super::{answer, not_found};
 use crate::api::AdminContext;
 
-/// `POST /contemplants/{id}/drain`: the Contemplant takes no more jobs, finishes what it holds and
-/// leaves.
+/// `POST /contemplants/{id}/drain`: the worker accepts no more jobs, finishes those that it has, and leaves.
 pub(super) async fn drain(State(context): State<AdminContext>, Path(id): Path<String>) -> Response {
     let Ok(worker) = id.parse::<WorkerId>() else {
-        return not_found("no such Contemplant; /contemplants lists their ids");
+        return not_found("no such worker: see /contemplants for their ids");
     };
-    let action = WorkerCommand::Drain(worker, "asked by the operator".into());
-    match context.registry.command(action).await {
-        Ok(_) => answer(StatusCode::ACCEPTED, "it finishes what it holds and leaves"),
+    let command = WorkerCommand::Drain(worker, "requested by the operator".into());
+    match context.registry.command(command).await {
+        Ok(_) => answer(StatusCode::ACCEPTED, "draining: it finishes its jobs and leaves"),
         Err(CommandError::NotFound(_)) => {
-            not_found("no such Contemplant is connected; /contemplants lists their ids")
+            not_found("worker not connected: see /contemplants for those that are")
         }
         Err(error) => answer(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
     }

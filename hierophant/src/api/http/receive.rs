@@ -1,4 +1,4 @@
-//! Taking a request body to disk, chunk by chunk.
+//! Uploads: request bodies streamed to the blob store.
 
 use std::time::Duration;
 
@@ -14,12 +14,12 @@ use crate::api::Transfers;
 use crate::artifacts::blobs::StagedBlob;
 use crate::metrics::Peer;
 
-/// How long the rest of a refused body is still read, so that the sender gets to see the refusal
-/// instead of a reset connection.
+/// Time for which the rest of a rejected body is still read, so that the sender receives the rejection instead
+/// of a connection reset.
 const DISCARD_LIMIT: Duration = Duration::from_secs(10);
 
-/// Streams a body to disk; that of a client, for as long as the disk has room. The error is the answer to
-/// send.
+/// Streams a body to the blob store; that of a client only while there is enough free storage. The error is the
+/// response to send.
 pub(super) async fn receive(
     transfers: &Transfers,
     headers: &HeaderMap,
@@ -30,37 +30,37 @@ pub(super) async fn receive(
     let mut chunks = body.into_data_stream();
     let Some(_permit) = transfers.uploads.begin(peer) else {
         discard(chunks);
-        return Err(last(try_again("too many uploads at once; try again later")));
+        return Err(closing(try_again("too many uploads in progress; try again later")));
     };
-    let announced = announced(headers);
-    if announced.is_some_and(|length| length > limit) {
+    let length = content_length(headers);
+    if length.is_some_and(|length| length > limit) {
         discard(chunks);
         return Err(Box::new(too_large(limit)));
     }
-    // However full the disk: the proofs of what was accepted are what the rest was held back for.
+    // Proofs are accepted even when storage is low: the reserve is kept for them.
     let admit = |bytes: u64| match peer {
         Peer::Contemplant => Ok(()),
         Peer::Client | Peer::Operator => transfers.budget.admit(bytes),
     };
-    if let Err(low) = admit(announced.unwrap_or(0)) {
+    if let Err(low) = admit(length.unwrap_or(0)) {
         discard(chunks);
         return Err(Box::new(try_again(low.to_string())));
     }
     let failed = |error: std::io::Error| {
         tracing::error!(%error, "an upload could not be written");
-        Box::new(try_again("the upload could not be written to disk; try again later"))
+        Box::new(not_written())
     };
-    let mut writer = transfers.blobs.begin(announced);
+    let mut writer = transfers.blobs.begin(length);
     let mut size = 0_u64;
     let mut rate = transfers.uploads.min_rate.clone();
     loop {
-        let asked = Instant::now();
+        let wait_started = Instant::now();
         let chunk = timeout(rate.patience(), chunks.next()).await;
         let bytes = match &chunk {
             Ok(Some(Ok(chunk))) => chunk.len(),
             _ => 0,
         };
-        let slow = rate.record(asked.elapsed(), bytes).is_err();
+        let slow = rate.record(wait_started.elapsed(), bytes).is_err();
         let chunk = match chunk {
             Ok(None) => break,
             Ok(Some(chunk)) if !slow => chunk,
@@ -68,19 +68,19 @@ pub(super) async fn receive(
             _ => {
                 tracing::info!(size, "an upload was too slow");
                 discard(chunks);
-                return Err(last(too_slow()));
+                return Err(closing(too_slow()));
             }
         };
         let chunk = chunk.map_err(|error| {
-            tracing::info!(%error, size, "an upload broke off");
-            Box::new(answer(StatusCode::BAD_REQUEST, "the upload broke off"))
+            tracing::info!(%error, size, "an upload was interrupted");
+            Box::new(answer(StatusCode::BAD_REQUEST, "upload interrupted"))
         })?;
         size += chunk.len() as u64;
         if size > limit {
             discard(chunks);
             return Err(Box::new(too_large(limit)));
         }
-        // What was written so far is gone from the free bytes already, but for the last second's.
+        // The bytes written so far, except those of the last second, are no longer counted as free.
         if let Err(low) = admit(0) {
             discard(chunks);
             return Err(Box::new(try_again(low.to_string())));
@@ -89,28 +89,30 @@ pub(super) async fn receive(
     }
     let staged = writer.finish().await.map_err(failed)?;
     if staged.info().size != size {
-        return Err(Box::new(try_again(
-            "the upload could not be written to disk; try again later",
-        )));
+        return Err(Box::new(not_written()));
     }
     Ok(staged)
 }
 
-/// How long the body is, by its sender's own words.
+/// Length of the body as stated by its sender.
 #[must_use]
-pub fn announced(headers: &HeaderMap) -> Option<u64> {
+pub fn content_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 fn too_slow() -> Response {
     answer(
         StatusCode::REQUEST_TIMEOUT,
-        "the upload stood still for too long or is slower than `limits.min_upload_rate` here",
+        "upload stalled or slower than `limits.min_upload_rate` of this network",
     )
 }
 
-/// The last answer on its connection.
-fn last(mut response: Response) -> Box<Response> {
+fn not_written() -> Response {
+    try_again("upload not stored; try again later")
+}
+
+/// A response after which the connection is closed.
+fn closing(mut response: Response) -> Box<Response> {
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     Box::new(response)
 }
@@ -118,11 +120,11 @@ fn last(mut response: Response) -> Box<Response> {
 fn too_large(limit: u64) -> Response {
     answer(
         StatusCode::PAYLOAD_TOO_LARGE,
-        format!("the upload is larger than {limit} bytes, which is `max_artifact_bytes` here"),
+        format!("upload too large: expected at most {limit} bytes (`max_artifact_bytes`)"),
     )
 }
 
-/// Reads the rest of a refused body, for a while.
+/// Reads the rest of a rejected body, for a limited time.
 pub(super) fn discard(mut chunks: BodyDataStream) {
     task::spawn("discard upload", async move {
         let reading = async { while let Some(Ok(_)) = chunks.next().await {} };

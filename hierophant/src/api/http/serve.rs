@@ -1,4 +1,4 @@
-//! Giving a blob out, whole or in part, wherever it lies.
+//! Downloads: blobs served whole or in part, from any blob store.
 
 use std::ops::{Bound, Range};
 use std::time::SystemTime;
@@ -19,23 +19,26 @@ use crate::api::Transfers;
 use crate::artifacts::blobs::Found;
 use crate::metrics::{Direction, Peer};
 
-/// What a request for a blob gets.
+/// Text of the response for missing data.
+const MISSING: &str = "artifact data missing";
+
+/// Part of a blob that a request asks for, after its conditions have been evaluated.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Wanted {
-    /// All of it.
+pub enum RangeRequest {
+    /// The whole blob.
     Whole,
-    /// These bytes, which it has.
+    /// These bytes, which exist.
     Part(Range<u64>),
-    /// The word that the caller has it already.
+    /// Nothing: the caller already has the current version.
     NotModified,
-    /// The word that it is not what the caller has.
+    /// Nothing: a precondition of the caller is not met.
     PreconditionFailed,
-    /// The word that it has no such bytes.
+    /// Bytes beyond the end, or several ranges.
     OutOfRange,
 }
 
-/// Streams a blob as it is stored. A blob that is certainly gone is answered with 404, one that cannot be
-/// asked for now with a code that means "try again".
+/// Streams a blob as it is stored. The status code is 404 if the blob is missing, and one on which clients
+/// retry if the blob store is unavailable.
 pub(super) async fn serve_blob(
     transfers: &Transfers,
     id: ArtifactId,
@@ -44,19 +47,19 @@ pub(super) async fn serve_blob(
 ) -> Response {
     let found = match transfers.blobs.look(id).await {
         Ok(Some(found)) => found,
-        Ok(None) => return not_found("its bytes are gone"),
-        Err(error) => return away(&error),
+        Ok(None) => return not_found(MISSING),
+        Err(error) => return unreadable(&error),
     };
-    let mut response = match wanted(request.headers(), found) {
-        Wanted::NotModified => StatusCode::NOT_MODIFIED.into_response(),
-        Wanted::PreconditionFailed => StatusCode::PRECONDITION_FAILED.into_response(),
-        Wanted::OutOfRange => {
+    let mut response = match parse_range(request.headers(), found) {
+        RangeRequest::NotModified => StatusCode::NOT_MODIFIED.into_response(),
+        RangeRequest::PreconditionFailed => StatusCode::PRECONDITION_FAILED.into_response(),
+        RangeRequest::OutOfRange => {
             let mut response = StatusCode::RANGE_NOT_SATISFIABLE.into_response();
             response.headers_mut().typed_insert(ContentRange::unsatisfied_bytes(found.size));
             response
         }
-        Wanted::Whole => body(transfers, id, peer, request.method(), None, found.size).await,
-        Wanted::Part(range) => {
+        RangeRequest::Whole => body(transfers, id, peer, request.method(), None, found.size).await,
+        RangeRequest::Part(range) => {
             let length = range.end - range.start;
             let headers = ContentRange::bytes(range.clone(), found.size);
             let part = Some(range);
@@ -73,12 +76,12 @@ pub(super) async fn serve_blob(
     let headers = response.headers_mut();
     headers.typed_insert(AcceptRanges::bytes());
     headers.typed_insert(LastModified::from(found.modified));
-    // Ids are capabilities, so nothing in between may keep or guess at the content.
+    // Ids are capabilities, so no proxy may cache the content.
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
     response
 }
 
-/// The bytes, counted as they leave.
+/// A response with the bytes, which are counted as they are sent.
 async fn body(
     transfers: &Transfers,
     id: ArtifactId,
@@ -98,9 +101,9 @@ async fn body(
                 }))
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return not_found("its bytes are gone");
+                return not_found(MISSING);
             }
-            Err(error) => return away(&error),
+            Err(error) => return unreadable(&error),
         }
     };
     let mut response = Response::new(body);
@@ -110,35 +113,35 @@ async fn body(
     response
 }
 
-/// The answer while the bytes cannot be asked for.
-pub(super) fn away(error: &std::io::Error) -> Response {
-    tracing::error!(%error, "an artifact cannot be read now");
-    try_again("the bytes cannot be read now; try again later")
+/// Response while the blob store is unavailable.
+pub(super) fn unreadable(error: &std::io::Error) -> Response {
+    tracing::error!(%error, "an artifact could not be read");
+    try_again("artifact data unavailable; try again later")
 }
 
-/// What a request's headers ask for. Several ranges at once are not served.
+/// The part of a blob that the headers of a request ask for. Several ranges in one request are not served.
 #[must_use]
-pub fn wanted(headers: &HeaderMap, found: Found) -> Wanted {
+pub fn parse_range(headers: &HeaderMap, found: Found) -> RangeRequest {
     let modified: SystemTime = found.modified;
     if let Some(since) = headers.typed_get::<IfUnmodifiedSince>()
         && !since.precondition_passes(modified)
     {
-        return Wanted::PreconditionFailed;
+        return RangeRequest::PreconditionFailed;
     }
     if let Some(since) = headers.typed_get::<IfModifiedSince>()
         && !since.is_modified(modified)
     {
-        return Wanted::NotModified;
+        return RangeRequest::NotModified;
     }
-    let Some(range) = headers.typed_get::<headers::Range>() else { return Wanted::Whole };
+    let Some(range) = headers.typed_get::<headers::Range>() else { return RangeRequest::Whole };
     let last_modified = LastModified::from(modified);
     let condition = headers.typed_get::<IfRange>();
     if condition.is_some_and(|condition| condition.is_modified(None, Some(&last_modified))) {
-        return Wanted::Whole;
+        return RangeRequest::Whole;
     }
     let mut ranges = range.satisfiable_ranges(found.size);
     let (Some((start, end)), None) = (ranges.next(), ranges.next()) else {
-        return Wanted::OutOfRange;
+        return RangeRequest::OutOfRange;
     };
     let start = match start {
         Bound::Included(start) => start,
@@ -148,7 +151,7 @@ pub fn wanted(headers: &HeaderMap, found: Found) -> Wanted {
         Bound::Included(end) => end.saturating_add(1).min(found.size),
         _ => found.size,
     };
-    if start < end { Wanted::Part(start..end) } else { Wanted::OutOfRange }
+    if start < end { RangeRequest::Part(start..end) } else { RangeRequest::OutOfRange }
 }
 
 #[cfg(test)]
@@ -157,7 +160,7 @@ mod tests {
 
     use super::*;
 
-    fn asked(pairs: &[(&'static str, &str)]) -> Wanted {
+    fn range_of(pairs: &[(&'static str, &str)]) -> RangeRequest {
         let headers = pairs
             .iter()
             .map(|(name, value)| {
@@ -165,7 +168,7 @@ mod tests {
             })
             .collect();
         let modified = SystemTime::UNIX_EPOCH + Duration::from_millis(784_111_777_500);
-        wanted(&headers, Found { size: 10, modified })
+        parse_range(&headers, Found { size: 10, modified })
     }
 
     const THEN: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
@@ -173,26 +176,26 @@ mod tests {
 
     #[test]
     fn ranges_are_within_the_blob() {
-        assert_eq!(asked(&[]), Wanted::Whole);
+        assert_eq!(range_of(&[]), RangeRequest::Whole);
         for (range, part) in
             [("2-4", 2..5), ("7-", 7..10), ("-2", 8..10), ("0-99", 0..10), ("0-0", 0..1)]
         {
-            assert_eq!(asked(&[("range", &format!("bytes={range}"))]), Wanted::Part(part));
+            assert_eq!(range_of(&[("range", &format!("bytes={range}"))]), RangeRequest::Part(part));
         }
         for range in ["10-", "20-30", "5-4", "-0", "0-1,3-4"] {
             let range = format!("bytes={range}");
-            assert_eq!(asked(&[("range", &range)]), Wanted::OutOfRange, "{range}");
+            assert_eq!(range_of(&[("range", &range)]), RangeRequest::OutOfRange, "{range}");
         }
     }
 
     #[test]
-    fn conditions_are_kept() {
-        assert_eq!(asked(&[("if-modified-since", THEN)]), Wanted::NotModified);
-        assert_eq!(asked(&[("if-modified-since", BEFORE)]), Wanted::Whole);
-        assert_eq!(asked(&[("if-unmodified-since", THEN)]), Wanted::Whole);
-        assert_eq!(asked(&[("if-unmodified-since", BEFORE)]), Wanted::PreconditionFailed);
+    fn conditions_are_evaluated() {
+        assert_eq!(range_of(&[("if-modified-since", THEN)]), RangeRequest::NotModified);
+        assert_eq!(range_of(&[("if-modified-since", BEFORE)]), RangeRequest::Whole);
+        assert_eq!(range_of(&[("if-unmodified-since", THEN)]), RangeRequest::Whole);
+        assert_eq!(range_of(&[("if-unmodified-since", BEFORE)]), RangeRequest::PreconditionFailed);
         let range = ("range", "bytes=0-1");
-        assert_eq!(asked(&[range, ("if-range", THEN)]), Wanted::Part(0..2));
-        assert_eq!(asked(&[range, ("if-range", BEFORE)]), Wanted::Whole);
+        assert_eq!(range_of(&[range, ("if-range", THEN)]), RangeRequest::Part(0..2));
+        assert_eq!(range_of(&[range, ("if-range", BEFORE)]), RangeRequest::Whole);
     }
 }

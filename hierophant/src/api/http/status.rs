@@ -1,7 +1,7 @@
-//! Status for people: JSON that reads well in a terminal. Each field is documented here and its form
-//! is kept.
+//! Status pages: JSON for reading in a terminal. They predate `/api/v1`, are built from its structs, and keep
+//! their format.
 //!
-//! Request ids are credentials (whoever knows one may poll it), so only their first 16 digits appear.
+//! Request ids are credentials (anyone who knows one may poll it), so only their first 16 digits appear.
 
 use std::collections::BTreeMap;
 
@@ -10,239 +10,246 @@ use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
+use hierophant_model::clients::Clients;
 use hierophant_model::records::{JobRecord, Millis, RequestRecord};
 use hierophant_model::text::{error_chain, short_request_id};
 use hierophant_scheduler::proofs::{RunningProof, WorkerWork};
-use hierophant_scheduler::registry::{KnownWorker, RemovedWorker};
-use network_lib::ids::{JobId, VkHash, WorkerId};
+use hierophant_scheduler::registry::{RemovedWorker, KnownWorker};
+use network_lib::ids::JobId;
 use serde::{Deserialize, Serialize};
 
 use super::answer;
+use super::v1::{known_and_at_work, render};
 use crate::api::AdminContext;
+use hierophant_admin_model::{Backend, Job, JobState, Phase, ProofMode, Running, WorkerState};
 use hierophant_store::{JobStore, StoreError};
 
-/// How many finished proofs are listed if the caller does not say, and at most.
-const HISTORY: u32 = 100;
-const MOST_HISTORY: u32 = 1000;
+/// Default number of finished proofs in a page.
+const DEFAULT_HISTORY: u32 = 100;
 
-/// Which finished proofs to list.
+/// Maximum number of finished proofs in a page.
+const MAX_HISTORY: u32 = 1000;
+
+/// Error text while the store cannot be read.
+const STORE_UNAVAILABLE: &str = "store unavailable; try again later";
+
+/// Error text for an actor that did not answer in time.
+const ACTOR_TIMEOUT: &str = "actor timeout; try again later";
+
+/// A page of finished proofs.
 #[derive(Debug, Deserialize)]
 pub(super) struct HistoryPage {
-    /// At most so many.
+    /// Maximum number of entries.
     limit: Option<u32>,
-    /// Those that ended before this job: the last one of the page before.
+    /// Job that ended after all of this page: the last one of the previous page.
     before: Option<JobId>,
 }
 
-/// A connected Contemplant.
+/// A connected worker.
 #[derive(Debug, Serialize)]
-pub struct Contemplant {
+struct Contemplant {
     /// Stable id of the installation.
-    pub id: WorkerId,
-    /// Its name.
-    pub name: String,
-    /// Where it connects from.
-    pub ip: String,
-    /// Its software version.
-    pub version: String,
-    /// What makes its proofs: `cpu`, `cuda` or `mock`.
-    pub backend: &'static str,
-    /// Kinds of proof that it offers now.
-    pub modes: Vec<&'static str>,
-    /// How many jobs it takes at once.
-    pub slots: u32,
-    /// `ready`, `draining` when it takes no more jobs, or `away` when its connection broke and it may
-    /// come back.
-    pub state: &'static str,
+    id: String,
+    /// Name of the worker.
+    name: String,
+    /// IP address that it connects from.
+    ip: String,
+    /// Software version.
+    version: String,
+    /// Prover of the worker.
+    backend: Backend,
+    /// Kinds of proof that it currently offers.
+    modes: Vec<ProofMode>,
+    /// Number of jobs that it can run at once.
+    slots: u32,
+    /// State of the worker.
+    state: WorkerState,
     /// Seconds since it connected.
-    pub time_alive_seconds: u64,
-    /// Seconds since its last sign of life.
-    pub seconds_since_heard: u64,
-    /// Attempts that failed by its fault, as far as they still count against it, whenever Hierophant
-    /// was started.
-    pub strikes: usize,
-    /// Proofs that were accepted from it since Hierophant started, or since it came back after being
-    /// gone for more than a day.
-    pub proofs_completed: u64,
-    /// Mean seconds from lease to accepted proof of these, if there was one.
-    pub average_proof_time_seconds: Option<f64>,
-    /// Why it cannot prove now although it is meant to, in its own words; none if it can.
-    pub obstacle: Option<String>,
-    /// What it is working on.
-    pub current_proofs: Vec<CurrentProof>,
+    time_alive_seconds: u64,
+    /// Seconds since its last message.
+    seconds_since_heard: u64,
+    /// Failed attempts that currently count against it, including those before a restart of Hierophant.
+    strikes: usize,
+    /// Proofs accepted from it since Hierophant started, or since it returned after more than a day.
+    proofs_completed: u64,
+    /// Mean seconds from lease to accepted proof, once there is one.
+    average_proof_time_seconds: Option<f64>,
+    /// Why it cannot prove although it should.
+    obstacle: Option<String>,
+    /// Proofs in progress.
+    current_proofs: Vec<CurrentProof>,
 }
 
-/// A proof in the making.
+/// A proof in progress.
 #[derive(Debug, Serialize)]
-pub struct CurrentProof {
-    /// The job.
-    pub job: JobId,
-    /// The requests that wait for it, first 16 digits each.
-    pub requests: Vec<String>,
+struct CurrentProof {
+    /// Job id.
+    job: String,
+    /// First 16 digits of the ids of the requests that wait for it.
+    requests: Vec<String>,
     /// Kind of proof.
-    pub mode: &'static str,
-    /// The program's id.
-    pub program: VkHash,
-    /// Current step, if the Contemplant has reported.
-    pub phase: Option<&'static str>,
-    /// Done part of the step, 0 to 1, where it can be known.
-    pub fraction: Option<f32>,
-    /// Cycles handled so far in the step, where it can be known.
-    pub cycles_done: Option<u64>,
-    /// Cycles of the whole execution, once it is known.
-    pub cycles_total: Option<u64>,
-    /// Seconds until the proof is expected, where it can be told.
-    pub eta_seconds: Option<u64>,
+    mode: ProofMode,
+    /// Id of the program.
+    program: String,
+    /// Current step, once the worker has reported one.
+    phase: Option<Phase>,
+    /// Completed fraction of the step, 0 to 1, if known.
+    fraction: Option<f32>,
+    /// Cycles completed in the step, if known.
+    cycles_done: Option<u64>,
+    /// Cycles of the whole execution, once known.
+    cycles_total: Option<u64>,
+    /// Seconds until the proof is expected, if known.
+    eta_seconds: Option<u64>,
     /// Whether fraction and ETA are estimated from past proofs.
-    pub estimated: bool,
+    estimated: bool,
     /// Seconds since the attempt started.
-    pub running_seconds: u64,
-    /// Whether another Contemplant is at the same job: the first valid proof counts.
-    pub raced: bool,
+    running_seconds: u64,
+    /// Whether another worker proves the same job; the first valid proof wins.
+    raced: bool,
 }
 
-/// A Contemplant that is gone.
+/// A departed worker.
 #[derive(Debug, Serialize)]
-pub struct DeadContemplant {
+struct DeadContemplant {
     /// Stable id of the installation.
-    pub id: WorkerId,
-    /// Its name.
-    pub name: String,
-    /// Where it connected from.
-    pub ip: String,
-    /// Its software version.
-    pub version: String,
-    /// When it went, Unix seconds.
-    pub died_at: u64,
-    /// For how many seconds it had been connected.
-    pub time_alive_seconds: u64,
-    /// Why it is gone.
-    pub reason: String,
+    id: String,
+    /// Name of the worker.
+    name: String,
+    /// IP address that it connected from.
+    ip: String,
+    /// Software version.
+    version: String,
+    /// Time of departure in Unix seconds.
+    died_at: u64,
+    /// Seconds for which it was connected.
+    time_alive_seconds: u64,
+    /// Reason for the departure.
+    reason: String,
 }
 
 /// A job that has ended.
 #[derive(Debug, Serialize)]
-pub struct FinishedProof {
-    /// The job.
-    pub job: JobId,
-    /// The requests that it answered, first 16 digits each.
-    pub requests: Vec<String>,
+struct FinishedProof {
+    /// Job id.
+    job: String,
+    /// First 16 digits of the ids of its requests.
+    requests: Vec<String>,
     /// Kind of proof.
-    pub mode: &'static str,
-    /// The program's id.
-    pub program: VkHash,
-    /// Who asked first.
-    pub requester: Option<String>,
-    /// Name of the Contemplant that made the proof, or else was at it last, if there was one.
-    pub contemplant: Option<String>,
-    /// What makes that one's proofs.
-    pub backend: Option<&'static str>,
-    /// `proved`, `unexecutable`, `failed`, `cancelled` or `expired`.
-    pub state: &'static str,
-    /// Why it failed.
-    pub failure: Option<String>,
-    /// How many attempts were started.
-    pub attempts: u32,
+    mode: ProofMode,
+    /// Id of the program.
+    program: String,
+    /// Address of the first requester.
+    requester: Option<String>,
+    /// Name of the worker of the latest attempt.
+    contemplant: Option<String>,
+    /// Prover of that worker.
+    backend: Option<Backend>,
+    /// Final state of the job.
+    state: JobState,
+    /// Why the job failed.
+    failure: Option<String>,
+    /// Number of attempts started.
+    attempts: u32,
     /// Cycles of the execution.
-    pub cycles: Option<u64>,
+    cycles: Option<u64>,
     /// Prover gas of the execution.
-    pub gas: Option<u64>,
-    /// When it was asked for, Unix seconds.
-    pub created_at: u64,
-    /// When that one's attempt started, Unix seconds.
-    pub started_at: Option<u64>,
-    /// When it ended, Unix seconds.
-    pub finished_at: Option<u64>,
-    /// Seconds from then to the end.
-    pub proof_seconds: Option<f64>,
+    gas: Option<u64>,
+    /// Time of creation in Unix seconds.
+    created_at: u64,
+    /// Start of the latest attempt in Unix seconds.
+    started_at: Option<u64>,
+    /// Time of the end in Unix seconds.
+    finished_at: Option<u64>,
+    /// Seconds from the start of the latest attempt to the end.
+    proof_seconds: Option<f64>,
 }
 
-/// `GET /` for whoever does not ask for a page.
+/// The list of pages: `GET /` for clients that do not ask for HTML.
 pub(super) const INDEX: &str = "Hierophant, an SP1 prover network.\n\n\
      /                    in a browser: the dashboard\n\
-     /health              whether the process lives\n\
-     /ready               whether it can take requests\n\n\
-     From this machine, and with a token of role read from elsewhere (Authorization: Bearer):\n\n\
-     /contemplants        connected Contemplants and what they prove\n\
-     /dead-contemplants   departed Contemplants and why\n\
-     /proof-history       finished proofs, the latest first (?limit=100&before=JOB)\n\
-     /metrics             figures for Prometheus\n\
-     /api/v1/docs         the same and more for programs\n";
+     /health              whether the process is alive\n\
+     /ready               whether requests are accepted\n\n\
+     From this machine, or with a token of role read (Authorization: Bearer):\n\n\
+     /contemplants        connected workers and their proofs in progress\n\
+     /dead-contemplants   departed workers and the reasons\n\
+     /proof-history       finished proofs, latest first (?limit=100&before=JOB)\n\
+     /metrics             metrics for Prometheus\n\
+     /api/v1/docs         the REST API\n";
 
-/// `GET /health`
+/// `GET /health`: whether the process is alive.
 pub(super) async fn health(State(context): State<AdminContext>) -> Response {
     let low = context.budget.usage().low.is_some();
     let storage = if low { "low" } else { "ok" };
     pretty(&BTreeMap::from([("status", "ok"), ("storage", storage)]))
 }
 
-/// `GET /ready`: everybody may ask, so figures are left to `/api/v1/overview`.
+/// `GET /ready`: whether requests are accepted. It is public, so figures are left to `/api/v1/overview`.
 pub(super) async fn ready(State(context): State<AdminContext>) -> Response {
     if let Err(error) = context.store.ping().await {
-        tracing::error!(error = %error_chain(&error), "not ready: the store does not answer");
-        return answer(StatusCode::SERVICE_UNAVAILABLE, "the store does not answer");
+        tracing::error!(error = %error_chain(&error), "not ready: the store is unavailable");
+        return unavailable(STORE_UNAVAILABLE);
     }
     let storage = context.budget.usage();
     match context.proofs.overview().await {
-        // A low disk stops new work only: polls and downloads must go on reaching this machine.
+        // Low storage stops only new work: polls and downloads must still reach this machine.
         Ok(_) => pretty(&serde_json::json!({
             "status": if storage.low.is_some() { "storage_low" } else { "ready" },
         })),
-        Err(_) => answer(StatusCode::SERVICE_UNAVAILABLE, "the scheduler does not answer"),
+        Err(_) => unavailable(ACTOR_TIMEOUT),
     }
 }
 
-/// `GET /contemplants`
+/// `GET /contemplants`: connected workers and their proofs in progress.
 pub(super) async fn contemplants(State(context): State<AdminContext>) -> Response {
     let (known, overview) = tokio::join!(context.registry.workers(), context.proofs.overview());
     let (Ok(known), Ok(overview)) = (known, overview) else {
-        return answer(StatusCode::SERVICE_UNAVAILABLE, "the registry does not answer");
+        return unavailable(ACTOR_TIMEOUT);
     };
-    let work: BTreeMap<WorkerId, WorkerWork> =
-        overview.workers.into_iter().map(|work| (work.worker, work)).collect();
     let now = Millis::now();
-    // A worker that has joined a moment ago may not have reached the scheduler yet.
-    let list: Vec<Contemplant> = known
-        .into_iter()
-        .filter_map(|known| work.get(&known.worker).map(|work| contemplant(now, known, work)))
+    let list: Vec<Contemplant> = known_and_at_work(&known, &overview)
+        .map(|(known, work)| contemplant(now, known, work))
         .collect();
     pretty(&list)
 }
 
-/// `GET /dead-contemplants`
+/// `GET /dead-contemplants`: departed workers and the reasons.
 pub(super) async fn dead_contemplants(State(context): State<AdminContext>) -> Response {
     match context.registry.removed_workers().await {
         Ok(dead) => pretty(&dead.into_iter().map(dead_contemplant).collect::<Vec<_>>()),
-        Err(_) => answer(StatusCode::SERVICE_UNAVAILABLE, "the registry does not answer"),
+        Err(_) => unavailable(ACTOR_TIMEOUT),
     }
 }
 
-/// `GET /proof-history`, `?limit=` and `&before=` for the next page.
+/// `GET /proof-history`: finished proofs, latest first; `?limit=` and `&before=` select the page.
 pub(super) async fn proof_history(
     State(context): State<AdminContext>,
     page: Result<Query<HistoryPage>, QueryRejection>,
 ) -> Response {
     let Ok(Query(page)) = page else {
-        let text = "write /proof-history?limit=NUMBER&before=JOB, both optional";
+        let text = "invalid query: expected /proof-history?limit=NUMBER&before=JOB, both optional";
         return answer(StatusCode::BAD_REQUEST, text);
     };
-    let limit = page.limit.unwrap_or(HISTORY).min(MOST_HISTORY);
-    match history(&*context.store, limit, page.before).await {
+    let limit = page.limit.unwrap_or(DEFAULT_HISTORY).min(MAX_HISTORY);
+    match history(&context, limit, page.before).await {
         Ok(Some(jobs)) => pretty(&jobs),
-        Ok(None) => answer(StatusCode::NOT_FOUND, "`before` names no finished job"),
+        Ok(None) => {
+            answer(StatusCode::NOT_FOUND, "unknown job in `before`: expected a finished job")
+        }
         Err(error) => {
             tracing::error!(error = %error_chain(&error), "the history could not be read");
-            answer(StatusCode::SERVICE_UNAVAILABLE, "the store does not answer")
+            unavailable(STORE_UNAVAILABLE)
         }
     }
 }
 
-/// A page of the history, `None` if there is no such job to begin after.
+/// A page of the history; `None` if `before` is not a finished job.
 async fn history(
-    store: &dyn JobStore,
+    context: &AdminContext,
     limit: u32,
     before: Option<JobId>,
 ) -> Result<Option<Vec<FinishedProof>>, StoreError> {
+    let store: &dyn JobStore = &*context.store;
     let before = match before {
         None => None,
         Some(id) => match store.job(id).await?.and_then(|job| job.finished_at) {
@@ -251,53 +258,54 @@ async fn history(
         },
     };
     let jobs = store.finished_jobs(limit, before).await?;
-    Ok(Some(jobs.iter().map(|(job, requests)| finished(job, requests)).collect()))
+    let entries = jobs.iter().map(|(job, requests)| finished(job, requests, &context.clients));
+    Ok(Some(entries.collect()))
 }
 
-fn contemplant(now: Millis, known: KnownWorker, work: &WorkerWork) -> Contemplant {
+fn contemplant(now: Millis, known: &KnownWorker, work: &WorkerWork) -> Contemplant {
     let stats = &work.stats;
     let average = (stats.completed > 0).then(|| seconds(stats.proof_millis / stats.completed));
-    let state = known.state().as_str();
+    let worker = render::worker(known, work);
+    let running = worker.running.into_iter().zip(&work.running);
     Contemplant {
-        id: known.worker,
-        name: known.name,
-        ip: known.ip.to_canonical().to_string(),
-        version: known.version,
-        backend: work.backend.as_str(),
-        modes: work.capabilities.modes.iter().map(|mode| mode.as_str()).collect(),
-        slots: work.capabilities.slots,
-        state,
+        id: worker.id,
+        name: worker.name,
+        ip: worker.ip,
+        version: worker.version,
+        backend: worker.backend,
+        modes: worker.modes,
+        slots: worker.slots,
+        state: worker.state,
         time_alive_seconds: now.since(known.joined_at) / 1000,
         seconds_since_heard: now.since(known.heard_at) / 1000,
-        strikes: stats.strikes.len(),
-        proofs_completed: stats.completed,
+        strikes: worker.strikes,
+        proofs_completed: worker.proofs_completed,
         average_proof_time_seconds: average,
-        obstacle: work.capabilities.unavailable_reason.clone(),
-        current_proofs: work.running.iter().map(|running| current(now, running)).collect(),
+        obstacle: worker.obstacle,
+        current_proofs: running.map(|(running, proof)| current(now, running, proof)).collect(),
     }
 }
 
-fn current(now: Millis, running: &RunningProof) -> CurrentProof {
-    let progress = running.progress;
+fn current(now: Millis, running: Running, proof: &RunningProof) -> CurrentProof {
     CurrentProof {
         job: running.job,
-        requests: running.requests.iter().map(|id| short_request_id(*id)).collect(),
-        mode: running.mode.as_str(),
+        requests: proof.requests.iter().map(|id| short_request_id(*id)).collect(),
+        mode: running.mode,
         program: running.program,
-        phase: progress.map(|progress| progress.phase.as_str()),
-        fraction: progress.and_then(|progress| progress.fraction),
-        cycles_done: progress.and_then(|progress| progress.cycles_done),
-        cycles_total: progress.and_then(|progress| progress.cycles_total),
-        eta_seconds: progress.and_then(|progress| progress.eta_seconds),
-        estimated: progress.is_some_and(|progress| progress.estimated),
-        running_seconds: now.since(running.started_at) / 1000,
-        raced: running.raced,
+        phase: running.phase,
+        fraction: running.fraction,
+        cycles_done: running.cycles_done,
+        cycles_total: running.cycles_total,
+        eta_seconds: running.eta_seconds,
+        estimated: running.estimated,
+        running_seconds: now.since(proof.started_at) / 1000,
+        raced: proof.raced,
     }
 }
 
 fn dead_contemplant(dead: RemovedWorker) -> DeadContemplant {
     DeadContemplant {
-        id: dead.worker.worker,
+        id: dead.worker.worker.to_string(),
         name: dead.worker.name,
         ip: dead.worker.ip.to_canonical().to_string(),
         version: dead.worker.version,
@@ -307,25 +315,25 @@ fn dead_contemplant(dead: RemovedWorker) -> DeadContemplant {
     }
 }
 
-fn finished(job: &JobRecord, requests: &[RequestRecord]) -> FinishedProof {
-    let prover = job.prover.as_ref();
-    let times = job.started_at.zip(job.finished_at);
+fn finished(record: &JobRecord, requests: &[RequestRecord], clients: &Clients) -> FinishedProof {
+    let job = Job::of(record, requests, clients);
+    let times = record.started_at.zip(record.finished_at);
     FinishedProof {
         job: job.id,
-        requests: requests.iter().map(|request| short_request_id(request.id)).collect(),
-        mode: job.spec.mode.as_str(),
-        program: job.spec.vk_hash,
-        requester: requests.first().map(|request| request.requester.to_string()),
-        contemplant: prover.map(|prover| prover.name.clone()),
-        backend: prover.map(|prover| prover.backend.as_str()),
-        state: job.state.as_str(),
-        failure: job.failure.as_ref().map(ToString::to_string),
+        requester: job.requests.first().map(|request| request.requester.clone()),
+        requests: job.requests.into_iter().map(|request| request.id).collect(),
+        mode: job.mode,
+        program: job.program,
+        contemplant: job.contemplant,
+        backend: record.prover.as_ref().map(|prover| prover.backend.into()),
+        state: job.state,
+        failure: job.failure,
         attempts: job.attempts,
-        cycles: job.execution.map(|found| found.cycles),
-        gas: job.execution.and_then(|found| found.gas),
-        created_at: job.created_at.seconds(),
-        started_at: job.started_at.map(Millis::seconds),
-        finished_at: job.finished_at.map(Millis::seconds),
+        cycles: job.cycles,
+        gas: job.gas,
+        created_at: record.created_at.seconds(),
+        started_at: record.started_at.map(Millis::seconds),
+        finished_at: record.finished_at.map(Millis::seconds),
         proof_seconds: times.map(|(start, end)| seconds(end.since(start))),
     }
 }
@@ -333,6 +341,10 @@ fn finished(job: &JobRecord, requests: &[RequestRecord]) -> FinishedProof {
 #[allow(clippy::cast_precision_loss, reason = "milliseconds of a proof are far below 2^52")]
 fn seconds(millis: u64) -> f64 {
     millis as f64 / 1000.0
+}
+
+fn unavailable(text: &str) -> Response {
+    answer(StatusCode::SERVICE_UNAVAILABLE, text)
 }
 
 fn pretty(value: &impl Serialize) -> Response {

@@ -1,12 +1,12 @@
-//! `/api/v1`: what operators see and do, for programs. The command line uses nothing
-//! else, the dashboard only `/proof-history` beside it.
+//! `/api/v1`: the REST API for operators. The command line uses only this API, the dashboard in addition
+//! `/proof-history`.
 //!
-//! Described by OpenAPI, which is made from this code and served at `/api/v1/openapi.json`; the page at
-//! `/api/v1/docs` tries it out. Times are Unix milliseconds. Request ids are credentials (whoever knows one may
-//! poll it), so only their first 16 digits are shown; jobs are named by whole ids.
+//! Its OpenAPI description is generated from this code and served at `/api/v1/openapi.json`; the page at
+//! `/api/v1/docs` sends calls from a browser. Times are Unix milliseconds. Request ids are credentials (anyone
+//! who knows one may poll it), so only their first 16 digits are shown; job ids are shown in full.
 
-mod acts;
 pub(super) mod audit;
+mod commands;
 pub(super) mod events;
 pub(super) mod guard;
 mod lists;
@@ -19,6 +19,8 @@ mod session;
 mod tokens;
 mod workers;
 
+pub(super) use workers::known_and_at_work;
+
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
@@ -30,28 +32,29 @@ use utoipa_swagger_ui::SwaggerUi;
 use crate::api::AdminContext;
 use hierophant_admin_model::{Notice, PATH};
 
-/// Most bytes of a call's body: a few words each.
-const MOST_BODY: usize = 64 * 1024;
+/// Maximum size of a request body in bytes.
+const MAX_BODY_BYTES: usize = 64 * 1024;
 
 #[derive(OpenApi)]
 #[openapi(
     info(
         title = "Hierophant",
-        description = "What operators of a Hierophant see and do. Programs on the machine that it runs on need \
-                       nothing, unless `operators.require_token` is set; others a token of role read or act."
+        description = "State of a Hierophant network, and commands for its operators. Programs on Hierophant's \
+                       own machine need no token, unless `operators.require_token` is set; all others need a \
+                       token of role `read` or `act`."
     ),
     components(schemas(Notice))
 )]
-struct Described;
+struct Description;
 
-/// The API and its description.
+/// Routes of the API and of its description.
 pub(super) fn router(context: &AdminContext) -> Router<AdminContext> {
     let (router, description) = described().split_for_parts();
     let pages = SwaggerUi::new("/api/v1/docs").url("/api/v1/openapi.json", description);
-    for_operators(router.layer(DefaultBodyLimit::max(MOST_BODY)).merge(pages), context)
+    for_operators(router.layer(DefaultBodyLimit::max(MAX_BODY_BYTES)).merge(pages), context)
 }
 
-/// Lets only operators in, and writes down what they do.
+/// Restricts routes to operators, and audits their calls.
 pub(super) fn for_operators(
     router: Router<AdminContext>,
     context: &AdminContext,
@@ -77,27 +80,27 @@ fn described() -> OpenApiRouter<AdminContext> {
         .routes(routes!(workers::workers))
         .routes(routes!(workers::worker))
         .routes(routes!(proof::proof))
-        .routes(routes!(acts::cancel_request))
-        .routes(routes!(acts::cancel_job))
-        .routes(routes!(acts::requeue))
-        .routes(routes!(acts::priority))
-        .routes(routes!(acts::drain))
-        .routes(routes!(acts::undrain))
-        .routes(routes!(acts::drop_worker))
-        .routes(routes!(acts::block))
-        .routes(routes!(acts::unblock))
-        .routes(routes!(acts::blocked))
-        .routes(routes!(acts::pause))
-        .routes(routes!(acts::resume))
-        .routes(routes!(acts::clear))
+        .routes(routes!(commands::cancel_request))
+        .routes(routes!(commands::cancel_job))
+        .routes(routes!(commands::requeue))
+        .routes(routes!(commands::priority))
+        .routes(routes!(commands::drain))
+        .routes(routes!(commands::undrain))
+        .routes(routes!(commands::drop_worker))
+        .routes(routes!(commands::block))
+        .routes(routes!(commands::unblock))
+        .routes(routes!(commands::blocked))
+        .routes(routes!(commands::pause))
+        .routes(routes!(commands::resume))
+        .routes(routes!(commands::clear))
         .routes(routes!(tokens::create, tokens::list))
         .routes(routes!(tokens::revoke));
-    let mut described = OpenApiRouter::with_openapi(Described::openapi()).nest(PATH, api);
+    let mut described = OpenApiRouter::with_openapi(Description::openapi()).nest(PATH, api);
     security::describe(described.get_openapi_mut());
     described
 }
 
-/// The description as text, as it is served.
+/// The OpenAPI description, as served.
 #[must_use]
 pub fn openapi() -> String {
     let (_, description) = described().split_for_parts();

@@ -1,4 +1,4 @@
-//! `GET /ws`: the handshake with a Contemplant; afterwards its session takes over.
+//! `GET /ws`: the handshake with a worker. Its session takes over afterwards.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -21,18 +21,18 @@ use crate::registry::Admitted;
 use crate::registry::session::Session;
 use crate::session::SessionHandle;
 
-/// Close code for a refusal: policy violation (RFC 6455, section 7.4.1).
+/// Close code of a refusal: policy violation (RFC 6455, section 7.4.1).
 const REFUSED: u16 = 1008;
 
-/// Most bytes that wait for a Contemplant that does not read. Beyond it pings go unanswered, and a message ends the
-/// connection.
-const MOST_UNREAD: usize = 4 * MAX_FRAME_BYTES;
+/// Maximum bytes buffered for a worker that does not read. Beyond it pings are not answered, and the next
+/// message ends the connection.
+const MAX_UNREAD_BYTES: usize = 4 * MAX_FRAME_BYTES;
 
-/// Bytes of each connection's read buffer. Messages have some hundred bytes, and the default of 128 KiB would
-/// be there for every Contemplant at all times.
+/// Size of each connection's read buffer in bytes. Messages have a few hundred bytes, and the default of
+/// 128 KiB would be allocated for every worker permanently.
 const READ_BUFFER: usize = 4 * 1024;
 
-/// Upgrades the connection, unless too many have done so that say nothing.
+/// Upgrades the connection, unless too many handshakes are pending.
 pub(super) async fn upgrade(
     State(context): State<WorkerContext>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
@@ -41,37 +41,37 @@ pub(super) async fn upgrade(
 ) -> Response {
     let Ok(waiting) = context.pending_handshakes.take(peer.ip()) else {
         context.metrics.connection_refused(Refused::Hellos);
-        return answer(StatusCode::SERVICE_UNAVAILABLE, "too many handshakes at once; try again");
+        return answer(StatusCode::SERVICE_UNAVAILABLE, "too many pending handshakes; try again");
     };
     if let Some(Extension(certificate)) = certificate {
         let name = certificate.name();
-        tracing::info!(ip = %peer.ip(), name, "a Contemplant connects with a certificate");
+        tracing::info!(ip = %peer.ip(), name, "a worker connects with a certificate");
     }
     upgrade
         .max_message_size(MAX_FRAME_BYTES)
         .max_frame_size(MAX_FRAME_BYTES)
-        .max_write_buffer_size(MOST_UNREAD)
+        .max_write_buffer_size(MAX_UNREAD_BYTES)
         .read_buffer_size(READ_BUFFER)
-        // Whatever is said is sent at once.
+        // Every message is sent at once.
         .write_buffer_size(0)
         .on_upgrade(move |socket| admit(context, peer.ip(), socket, waiting))
 }
 
 async fn admit(context: WorkerContext, ip: IpAddr, mut socket: WebSocket, waiting: Slot) {
-    // A slow link is no reason to turn a Contemplant away for good: nothing but the connection ends.
+    // On a timeout only the connection ends, without a refusal: after one the worker would not reconnect.
     let hello = tokio::time::timeout(context.handshake_limit, first_message(&mut socket)).await;
     drop(waiting);
     let hello = match hello {
         Ok(Ok(hello)) => hello,
         Ok(Err(Some(refusal))) => {
-            tracing::warn!(%ip, reason = refusal.message, "Contemplant refused");
+            tracing::warn!(%ip, reason = refusal.message, "worker refused");
             return refuse(socket, refusal).await;
         }
         Ok(Err(None)) => return,
         Err(_) => {
-            tracing::debug!(%ip, "a Contemplant connected and said nothing");
+            tracing::debug!(%ip, "a worker connected but did not send its handshake in time");
             context.metrics.connection_cut(Cut::Hello);
-            return close(&mut socket, "no handshake in time").await;
+            return close(&mut socket, "handshake timeout").await;
         }
     };
     let (handle, queues) = SessionHandle::new();
@@ -81,18 +81,18 @@ async fn admit(context: WorkerContext, ip: IpAddr, mut socket: WebSocket, waitin
             Session { worker, session, peer: ip, registry, proofs }.start(socket, queues);
         }
         Ok(Err(refusal)) => refuse(socket, refusal).await,
-        Err(_) => tracing::error!(%ip, "the registry did not answer a Contemplant's handshake"),
+        Err(_) => tracing::error!(%ip, "a worker was not admitted: actor timeout"),
     }
 }
 
-/// The handshake, or the refusal to send, or nothing if the peer is gone.
+/// The handshake; otherwise the refusal to send, or `None` if the peer has disconnected.
 async fn first_message(socket: &mut WebSocket) -> Result<Hello, Option<Refusal>> {
     loop {
         match socket.recv().await {
             Some(Ok(Message::Text(text))) => {
                 return match codec::decode(text.as_str()) {
                     Ok(FromWorker::Hello(hello)) => Ok(hello),
-                    Ok(_) => Err(Some(malformed("the first message must be a handshake".into()))),
+                    Ok(_) => Err(Some(malformed("invalid first message: expected `hello`".into()))),
                     Err(error) => Err(Some(
                         other_version(text.as_str())
                             .unwrap_or_else(|| malformed(error.to_string())),
@@ -101,7 +101,7 @@ async fn first_message(socket: &mut WebSocket) -> Result<Hello, Option<Refusal>>
             }
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
             Some(Ok(Message::Binary(_))) => {
-                return Err(Some(malformed("the handshake is a text frame".into())));
+                return Err(Some(malformed("invalid handshake: expected a text frame".into())));
             }
             Some(Err(error)) => return Err(Some(malformed(error.to_string()))),
             Some(Ok(Message::Close(_))) | None => return Err(None),
@@ -109,7 +109,7 @@ async fn first_message(socket: &mut WebSocket) -> Result<Hello, Option<Refusal>>
     }
 }
 
-/// A handshake of another protocol version may look different but for its version range.
+/// The refusal of a handshake of another protocol version, of which only the version range can be parsed.
 fn other_version(text: &str) -> Option<Refusal> {
     #[derive(Deserialize)]
     struct AnyHello {
@@ -123,7 +123,7 @@ fn other_version(text: &str) -> Option<Refusal> {
     Some(Refusal {
         code: RefusalCode::ProtocolVersion,
         message: format!(
-            "this Hierophant speaks worker protocol {} to {}, the Contemplant {} to {}",
+            "incompatible worker protocol: Hierophant supports {} to {}, the worker {} to {}",
             ours.oldest, ours.newest, theirs.oldest, theirs.newest
         ),
         protocol: ours,
@@ -141,13 +141,13 @@ async fn refuse(mut socket: WebSocket, refusal: Refusal) {
     }
 }
 
-/// Closes without a verdict: a Contemplant that hears no more than this connects again.
+/// Closes the connection without a refusal; the worker then reconnects.
 async fn close(socket: &mut WebSocket, reason: &'static str) {
     let frame = CloseFrame { code: REFUSED, reason: reason.into() };
     if socket.send(Message::Close(Some(frame))).await.is_err() {
         return;
     }
-    // Reads on until the peer has closed too, so that it gets to see what was sent.
+    // Read on until the peer has closed too, so that it receives what was sent.
     let closing = async { while let Some(Ok(_)) = socket.recv().await {} };
     let _ = tokio::time::timeout(Duration::from_secs(2), closing).await;
 }

@@ -67,7 +67,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
     const MINUTE: Duration = Duration::from_secs(60);
 
-    /// For how long a sender is heard that sends so much each second; an hour at most.
+    /// Time until a sender of this many bytes a second is cut off; an hour at most.
     fn lasts(rate: &mut MinRate, bytes: usize) -> Duration {
         (1..3600)
             .map(|n| SECOND * n)
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn time_in_which_nobody_waits_for_the_sender_does_not_count() {
+    fn time_in_which_the_receiver_is_busy_does_not_count() {
         let mut rate = MinRate::new(1000, MINUTE);
         for _ in 0..1000 {
             rate.record(Duration::ZERO, 1).expect("it was there when asked for");

@@ -1,5 +1,5 @@
-//! What operators do is written down: who, from where, what, on what, and how it went. In the log, and in
-//! the store, from where it can be asked for.
+//! The audit log: caller, address, command and outcome of every operator command. It is written to the log and
+//! to the store, and can be listed.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -25,19 +25,19 @@ use crate::operators::Operator;
 use crate::tokens::Bearer;
 use hierophant_admin_model::{Audited, Refusal};
 
-/// Bytes of what is sent along with an action; a filter needs a few hundred.
-const MOST_BYTES: usize = 16 * 1024;
+/// Maximum size of the body of a command in bytes; a filter needs a few hundred.
+const MAX_BODY_BYTES: usize = 16 * 1024;
 
-/// How long that may take to arrive.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Maximum time for the body to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Digits of an id that is longer than those of jobs and Contemplants: it opens what it names.
-const SHOWN: usize = 16;
+/// Digits kept of an id that is longer than those of jobs and workers: such ids are credentials.
+const ID_DIGITS: usize = 16;
 
-/// Characters that are kept of what a caller says.
-const KEPT: usize = 1000;
+/// Maximum length of a recorded text in characters.
+const MAX_TEXT: usize = 1000;
 
-/// A call of which something is to be written down.
+/// A call to be audited.
 pub(super) struct Call {
     peer: SocketAddr,
     forwarded: Option<String>,
@@ -46,21 +46,21 @@ pub(super) struct Call {
 }
 
 impl Call {
-    /// What there is to say of it before it is answered.
+    /// The caller and the command of a request.
     pub(super) fn of(peer: SocketAddr, request: &Request) -> Self {
-        // A handler is told the path without that of the API.
+        // The path that a handler sees lacks that of the API.
         let whole = request.extensions().get::<OriginalUri>().map(|uri| uri.0.path());
         let path = whole.unwrap_or_else(|| request.uri().path());
-        let word = |name| request.headers().get(name)?.to_str().ok().map(kept);
+        let text = |name| request.headers().get(name)?.to_str().ok().map(truncate);
         Self {
             peer,
-            forwarded: word("x-forwarded-for").or_else(|| word("forwarded")),
-            program: word(header::USER_AGENT.as_str()).unwrap_or_else(|| "unknown".to_owned()),
-            action: kept(&format!("{} {}", request.method(), shown(path))),
+            forwarded: text("x-forwarded-for").or_else(|| text("forwarded")),
+            program: text(header::USER_AGENT.as_str()).unwrap_or_else(|| "unknown".to_owned()),
+            action: truncate(&format!("{} {}", request.method(), redact_path(path))),
         }
     }
 
-    /// Writes down how it was answered, in the log and in the store.
+    /// Records the call and its outcome, in the log and in the store.
     pub(super) async fn answered(
         self,
         context: &AdminContext,
@@ -85,7 +85,7 @@ impl Call {
         context.operators.record(record).await;
     }
 
-    /// Writes down that somebody with a good token was refused, unless that happens too often.
+    /// Records that a caller with a valid token was rejected, unless that happens too often.
     pub(super) async fn refused(self, context: &AdminContext, bearer: &Bearer) {
         if context.operators.should_record_refusal(bearer.id) {
             let operator = Operator { by: Some(bearer.clone()), session: None };
@@ -94,8 +94,8 @@ impl Call {
     }
 }
 
-/// Writes down what changes something, however it ends. What only reads passes by, and so does the call that
-/// begins a session, which does so itself.
+/// Audits every call that changes something, whatever its outcome. Calls that only read are not audited; the call
+/// that starts a session audits itself.
 pub(in crate::api::http) async fn audited(
     State(context): State<AdminContext>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
@@ -103,99 +103,98 @@ pub(in crate::api::http) async fn audited(
     request: Request,
     next: Next,
 ) -> Response {
-    let only_looks = [Method::GET, Method::HEAD].contains(request.method());
-    let Some(Extension(operator)) = operator.filter(|_| !only_looks) else {
+    let only_reads = [Method::GET, Method::HEAD].contains(request.method());
+    let Some(Extension(operator)) = operator.filter(|_| !only_reads) else {
         return next.run(request).await;
     };
     let call = Call::of(peer, &request);
     let (head, body) = request.into_parts();
-    let Ok(body) = collected(body).await else {
-        let words = format!("the body is longer than {MOST_BYTES} bytes, or was cut off");
-        return refusal(StatusCode::PAYLOAD_TOO_LARGE, words).into_response();
+    let Ok(body) = read_body(body).await else {
+        let text = format!("body incomplete or too long: expected at most {MAX_BODY_BYTES} bytes");
+        return refusal(StatusCode::PAYLOAD_TOO_LARGE, text).into_response();
     };
-    let with = told(head.uri.path(), &body);
-    // To its end, also if the caller has hung up: what is done is written down.
+    let with = describe_call(head.uri.path(), &body);
+    // Runs to its end even if the caller disconnects, so that every command is audited.
     let acting = task::spawn("act", async move {
         let response = next.run(Request::from_parts(head, Body::from(body))).await;
         call.answered(&context, &operator, with, response.status()).await;
         response
     });
     acting.await.unwrap_or_else(|error| {
-        tracing::error!(%error, "an action was broken off");
-        refusal(StatusCode::INTERNAL_SERVER_ERROR, "the action was broken off").into_response()
+        tracing::error!(%error, "a command was interrupted");
+        refusal(StatusCode::INTERNAL_SERVER_ERROR, "command interrupted").into_response()
     })
 }
 
-/// The body of a call, if it is short and comes in time.
-pub(super) async fn body(request: Request) -> Result<Bytes, ()> {
-    collected(request.into_body()).await
+/// Reads a body, if it is short and arrives in time.
+pub(super) async fn read_body(body: Body) -> Result<Bytes, ()> {
+    let reading = tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, MAX_BODY_BYTES));
+    reading.await.map_err(drop)?.map_err(drop)
 }
 
-async fn collected(body: Body) -> Result<Bytes, ()> {
-    let collecting = tokio::time::timeout(PATIENCE, to_bytes(body, MOST_BYTES));
-    collecting.await.map_err(drop)?.map_err(drop)
-}
-
-/// What was sent along, without what may be a secret.
-fn told(path: &str, body: &[u8]) -> String {
+/// The body of a call, without secrets.
+fn describe_call(path: &str, body: &[u8]) -> String {
     match path.strip_prefix(PATH).and_then(|path| path.split('/').nth(1)) {
         Some("session") => String::new(),
-        // Which token is made is worth knowing; whatever else is sent is none of the log's business.
+        // Only name and role of the token: other fields could contain a secret.
         Some("tokens") => {
-            let sent = serde_json::from_slice::<Value>(body).unwrap_or_default();
-            let words = ["name", "role"].map(|key| Some((key, sent.get(key)?.as_str()?)));
-            let words = words.into_iter().flatten().map(|(key, word)| (key.into(), word.into()));
-            let words: serde_json::Map<String, Value> = words.collect();
-            if words.is_empty() { String::new() } else { kept(&Value::Object(words).to_string()) }
+            let body = serde_json::from_slice::<Value>(body).unwrap_or_default();
+            let fields = ["name", "role"].map(|key| Some((key, body.get(key)?.as_str()?)));
+            let fields = fields.into_iter().flatten().map(|(key, text)| (key.into(), text.into()));
+            let fields: serde_json::Map<String, Value> = fields.collect();
+            if fields.is_empty() {
+                return String::new();
+            }
+            truncate(&Value::Object(fields).to_string())
         }
-        _ => kept(&String::from_utf8_lossy(body)),
+        _ => truncate(&String::from_utf8_lossy(body)),
     }
 }
 
-fn kept(text: &str) -> String {
-    // Neither database takes this character in a text.
-    text.chars().filter(|letter| *letter != '\0').take(KEPT).collect()
+/// The start of a text, without characters that the store does not accept.
+fn truncate(text: &str) -> String {
+    text.chars().filter(|letter| *letter != '\0').take(MAX_TEXT).collect()
 }
 
-/// A path without the ids that open something.
-fn shown(path: &str) -> String {
+/// A path in which ids that are credentials are shortened.
+fn redact_path(path: &str) -> String {
     let parts = path.split('/').map(|part| {
         let digits = part.strip_prefix("0x").unwrap_or(part);
         let id = digits.len() > 32 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
-        if id { digits[..SHOWN].to_owned() } else { part.escape_debug().to_string() }
+        if id { digits[..ID_DIGITS].to_owned() } else { part.escape_debug().to_string() }
     });
     parts.collect::<Vec<_>>().join("/")
 }
 
-/// Which part of the audit log.
+/// Page of the audit log.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct AuditQuery {
-    /// What was done before this: the last one of the page before.
+    /// Only entries older than this one: the last entry of the previous page.
     before: Option<String>,
-    /// At most so many: 100 by default, at most 1000.
+    /// Maximum number of entries: 100 by default, at most 1000.
     limit: Option<u32>,
 }
 
-/// What operators have done, the newest first: every call that is not a GET, and what somebody with a valid
-/// token was refused. Kept for `retention.audit`.
+/// The audit log, newest first: every call other than GET, and rejected calls with a valid token. Entries are kept
+/// for `retention.audit`.
 #[utoipa::path(get, path = "/audit", tag = "audit", params(AuditQuery), responses(
     (status = 200, body = Vec<Audited>),
-    (status = 400, description = "the query cannot be read", body = Refusal),
-    (status = 404, description = "`before` names nothing that is kept", body = Refusal),
-    (status = 503, description = "the store does not answer", body = Refusal),
+    (status = 400, description = "invalid query", body = Refusal),
+    (status = 404, description = "unknown entry in `before`", body = Refusal),
+    (status = 503, description = "store unavailable", body = Refusal),
 ))]
 pub(super) async fn audit(
     State(context): State<AdminContext>,
-    asked: Result<Query<AuditQuery>, QueryRejection>,
+    query: Result<Query<AuditQuery>, QueryRejection>,
 ) -> Answer<Vec<Audited>> {
-    let Query(query) = asked.map_err(|rejection| invalid(rejection.body_text()))?;
+    let Query(query) = query.map_err(|rejection| invalid(rejection.body_text()))?;
     let before = match parsed::<AuditId>("before", query.before.as_deref())? {
         None => None,
         Some(id) => {
             let at = context.store.audited_at(id).await.map_err(store_unavailable)?;
-            Some((at.ok_or_else(|| not_found("`before` names nothing that is kept"))?, id))
+            Some((at.ok_or_else(|| not_found("unknown entry in `before`"))?, id))
         }
     };
     let found = context.store.audit(before, limit(query.limit)).await.map_err(store_unavailable)?;
@@ -207,28 +206,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_of_requests_are_cut_short_and_those_of_jobs_are_not() {
+    fn ids_of_requests_are_shortened_and_those_of_jobs_are_not() {
         let (request, job) = ("ab".repeat(32), "cd".repeat(16));
         assert_eq!(
-            shown(&format!("/api/v1/requests/{request}/cancel")),
+            redact_path(&format!("/api/v1/requests/{request}/cancel")),
             "/api/v1/requests/abababababababab/cancel"
         );
         assert_eq!(
-            shown(&format!("/api/v1/requests/0x{request}/cancel")),
+            redact_path(&format!("/api/v1/requests/0x{request}/cancel")),
             "/api/v1/requests/abababababababab/cancel"
         );
         let path = format!("/api/v1/jobs/{job}/cancel");
-        assert_eq!(shown(&path), path);
+        assert_eq!(redact_path(&path), path);
     }
 
     #[test]
-    fn what_may_be_a_secret_is_not_told() {
+    fn possible_secrets_are_not_recorded() {
         let sent = br#"{"name":"rig-7","role":"worker","token":"hpt_x","secret":"s"}"#;
-        assert_eq!(told("/api/v1/tokens", sent), r#"{"name":"rig-7","role":"worker"}"#);
-        assert_eq!(told("/api/v1/tokens", b"hpt_x"), "");
-        assert_eq!(told("/api/v1/session", br#"{"token":"hpt_x"}"#), "");
-        assert_eq!(told("/api/v1/dispatch/pause", br#"{"reason":"x"}"#), r#"{"reason":"x"}"#);
-        assert_eq!(told("/contemplants/1/drain", b"a\0b"), "ab");
-        assert_eq!(told("/api/v1/queue/clear", &[b'x'; 5000]).len(), KEPT);
+        assert_eq!(describe_call("/api/v1/tokens", sent), r#"{"name":"rig-7","role":"worker"}"#);
+        assert_eq!(describe_call("/api/v1/tokens", b"hpt_x"), "");
+        assert_eq!(describe_call("/api/v1/session", br#"{"token":"hpt_x"}"#), "");
+        assert_eq!(
+            describe_call("/api/v1/dispatch/pause", br#"{"reason":"x"}"#),
+            r#"{"reason":"x"}"#
+        );
+        assert_eq!(describe_call("/contemplants/1/drain", b"a\0b"), "ab");
+        assert_eq!(describe_call("/api/v1/queue/clear", &[b'x'; 5000]).len(), MAX_TEXT);
     }
 }

@@ -1,4 +1,4 @@
-//! The stream of changes.
+//! The event stream.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -18,53 +18,52 @@ use serde_json::json;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
+use super::known_and_at_work;
 use super::overview::overview_of;
 use super::page::{ErrorResponse, unavailable};
 use super::render;
-use super::workers::known_and_at_work;
 use crate::api::AdminContext;
 use crate::events::{Frame, Noted};
 use crate::operators::Operator;
 use hierophant_admin_model::{Changes, Job, Overview, Refusal, Request};
 
-/// How often changes are told.
-const PACE: Duration = Duration::from_secs(1);
+/// Interval of events.
+const EVENT_INTERVAL: Duration = Duration::from_secs(1);
 
-/// After so long without an event a comment shows that the stream lives.
+/// Time without an event after which a comment is sent.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-/// How often is looked whether a listener may still listen.
-const LOOK: Duration = Duration::from_secs(1);
+/// Interval at which the permission of a listener is checked.
+const PERMISSION_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What changes, as server-sent events. First, and whenever what was told before has become worthless, comes
-/// an event `reset` with `{"at": MILLISECONDS}`: fetch everything anew. After it comes at most one event
-/// `changes` a second, and only if something has changed; its data are described here. What changes with
-/// time alone (the age of the oldest wait, free bytes, when a Contemplant was last heard) makes no event. A
-/// comment every 15 seconds shows that the stream lives. It ends when the listener's token is revoked, and when
-/// the session ends by which it listens.
+/// Changes, as server-sent events. The first event, and every event after changes may have been missed, is
+/// `reset` with `{"at": MILLISECONDS}`: fetch all data again. It is followed by at most one event `changes` per
+/// second, if something has changed; its data are described here. Figures that change with time alone (age of the
+/// oldest queued job, free bytes, time of a worker's last message) cause no event. A comment every 15 seconds
+/// keeps the connection alive. The stream ends when the listener's token is revoked or its session ends.
 #[utoipa::path(get, path = "/events", tag = "events", responses(
     (status = 200, body = Changes, content_type = "text/event-stream"),
-    (status = 503, description = "too many listen already", body = Refusal),
+    (status = 503, description = "too many listeners", body = Refusal),
 ))]
 pub(super) async fn events(
     State(context): State<AdminContext>,
     Extension(operator): Extension<Operator>,
 ) -> Result<Response, ErrorResponse> {
     let Some(listener) = context.events.listen() else {
-        let most = context.events.max_listeners();
-        let words = format!("{most} listen already; close one, or try again later");
-        return Err(unavailable(words));
+        let max = context.events.max_listeners();
+        let text = format!("too many listeners (at most {max}): close one, or try again later");
+        return Err(unavailable(text));
     };
     let first = stream::once(async { Frame::Reset(Millis::now()) });
     let rest =
         stream::unfold(listener, |mut listener| async { Some((listener.next().await?, listener)) });
-    let over = async move {
+    let no_longer_permitted = async move {
         while context.operators.is_still_in(&operator) {
-            sleep(LOOK).await;
+            sleep(PERMISSION_INTERVAL).await;
         }
     };
     let events = first.chain(rest).map(|frame| Ok::<_, Infallible>(event(frame)));
-    let events = events.take_until(over);
+    let events = events.take_until(no_longer_permitted);
     Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response())
 }
 
@@ -75,11 +74,11 @@ fn event(frame: Frame) -> Event {
     }
 }
 
-/// Tells all listeners once a second what has changed, until `stop` is cancelled; then ends their streams.
+/// Sends changes to all listeners until `stop` is cancelled, then ends their streams.
 pub(in crate::api::http) async fn feed(context: AdminContext, stop: CancellationToken) {
-    let mut ticks = interval(PACE);
+    let mut ticks = interval(EVENT_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut told = None;
+    let mut last_overview = None;
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
         let Some(noted) = context.events.take() else { continue };
         let at = Millis::now();
@@ -87,15 +86,15 @@ pub(in crate::api::http) async fn feed(context: AdminContext, stop: Cancellation
             context.events.send(Frame::Reset(at));
             continue;
         }
-        match changes(&context, at, &noted, told.as_ref()).await {
+        match changes(&context, at, &noted, last_overview.as_ref()).await {
             Ok(None) => {}
             Ok(Some(changes)) => {
                 let text = serde_json::to_string(&changes).unwrap_or_default();
                 context.events.send(Frame::Changes(text.into()));
-                told = Some(changes.overview);
+                last_overview = Some(changes.overview);
             }
             Err(error) => {
-                tracing::debug!(error, "changes are told later");
+                tracing::debug!(error, "changes will be sent later");
                 context.events.restore(noted);
             }
         }
@@ -103,28 +102,28 @@ pub(in crate::api::http) async fn feed(context: AdminContext, stop: Cancellation
     context.events.close();
 }
 
-/// What is to be told, if anything; `told` is the overview of the last time.
+/// The changes to send, if there are any since `last_overview` was sent.
 async fn changes(
     context: &AdminContext,
     at: Millis,
     noted: &Noted,
-    told: Option<&Overview>,
+    last_overview: Option<&Overview>,
 ) -> Result<Option<Changes>, String> {
     let (known, scheduler) = tokio::join!(context.registry.workers(), context.proofs.overview());
     let known = known.map_err(|error| error.to_string())?;
     let scheduler = scheduler.map_err(|error| error.to_string())?;
     let overview = overview_of(context, &scheduler, &known);
-    let same = told.is_some_and(|told| told.is_like(&overview));
+    let same = last_overview.is_some_and(|last| last.is_like(&overview));
     if same && noted.is_empty() && !noted.joined {
         return Ok(None);
     }
     let ids: Vec<JobId> = noted.jobs.iter().copied().collect();
     let found = context.store.jobs_by_id(&ids).await.map_err(|error| error_chain(&error))?;
-    Ok(Some(put_together(at, overview, noted, &found, &context.clients, &known, &scheduler)))
+    Ok(Some(assemble(at, overview, noted, &found, &context.clients, &known, &scheduler)))
 }
 
-/// The changes of what was noted, from what the store and the owners of state say of it.
-fn put_together(
+/// The changes of the noted jobs, requests and workers, from the store and the reports of the actors.
+fn assemble(
     at: Millis,
     overview: Overview,
     noted: &Noted,
@@ -240,10 +239,10 @@ mod tests {
         }
     }
 
-    /// With 500 Contemplants that report progress every second, making the events takes less than 5 % of
-    /// a processor; five times as much without optimisations.
+    /// With 500 workers that report progress every second, creating the events takes less than 5 % of a
+    /// processor; five times as much without optimisations.
     #[test]
-    fn five_hundred_contemplants_take_less_than_50_ms_a_second() {
+    fn five_hundred_workers_take_less_than_50_ms_a_second() {
         let limit = Duration::from_millis(if cfg!(debug_assertions) { 250 } else { 50 });
         let ids: Vec<WorkerId> =
             (0..500_u128).map(|number| WorkerId(number.to_be_bytes())).collect();
@@ -255,11 +254,11 @@ mod tests {
         let mut noted = Noted { workers: ids.into_iter().collect(), ..Noted::default() };
         let gone = WorkerId([0xff; 16]);
         noted.workers.insert(gone);
-        // The best of some: other programs run here too.
+        // The fastest of several runs: other programs use the processor too.
         let took = (0..10).map(|_| {
             let started = Instant::now();
             let owned = (here.clone(), scheduler.clone());
-            let told = put_together(
+            let changes = assemble(
                 Millis(3),
                 overview(),
                 &noted,
@@ -268,13 +267,14 @@ mod tests {
                 &owned.0,
                 &owned.1,
             );
-            let text = serde_json::to_string(&told).expect("JSON");
-            assert_eq!((told.workers.len(), told.workers_gone), (500, vec![gone.to_string()]));
+            let text = serde_json::to_string(&changes).expect("JSON");
+            assert_eq!(changes.workers.len(), 500);
+            assert_eq!(changes.workers_gone, [gone.to_string()]);
             assert!(text.len() > 100_000);
             started.elapsed()
         });
         let least = took.min().unwrap_or_default();
-        println!("an event of 500 Contemplants takes {least:?}");
+        println!("an event of 500 workers takes {least:?}");
         assert!(least < limit, "{least:?}");
     }
 }

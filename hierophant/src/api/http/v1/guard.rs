@@ -1,7 +1,8 @@
-//! Who may operate, and how much: the one place that decides it for every route.
+//! Access control of operator calls, for every route.
 //!
-//! Whoever presents a token of role read or act, with the call or by a session, is let in from anywhere;
-//! without one only programs on the same machine are. [`needed`] is the rule for what may be done then.
+//! A caller with a token of role read or act, presented with the call or in a session, is admitted from
+//! anywhere; without a token only programs on the same machine are. [`required`] gives the permission that a
+//! call requires.
 
 pub(super) mod origin;
 
@@ -22,54 +23,56 @@ use crate::api::bearer::bearer;
 use crate::operators::{BearerError, Operator};
 use crate::tokens::{Bearer, Role};
 
-/// The cookie that holds a session's secret.
+/// Name of the cookie with the secret of a session.
 pub(super) const COOKIE: &str = "hierophant_session";
 
-/// What a caller must be allowed to do.
+/// Permission that a call requires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Needed {
-    /// Nothing yet: the call itself presents a token.
-    Nothing,
+enum Permission {
+    /// None: the body of the call presents a token.
+    None,
+    /// Reading.
     Read,
+    /// Commands.
     Act,
 }
 
-/// The rule for every route: looking needs the right to read, everything else the right to act.
-fn needed(method: &Method, path: &str) -> Needed {
+/// The permission required by a call: reading for GET, commands for everything else.
+fn required(method: &Method, path: &str) -> Permission {
     let is_session = path.strip_prefix(PATH) == Some("/session");
     match *method {
-        Method::GET | Method::HEAD => Needed::Read,
-        Method::POST if is_session => Needed::Nothing,
-        // Whoever is in may leave.
-        Method::DELETE if is_session => Needed::Read,
-        _ => Needed::Act,
+        Method::GET | Method::HEAD => Permission::Read,
+        Method::POST if is_session => Permission::None,
+        // Everyone who is signed in may sign out.
+        Method::DELETE if is_session => Permission::Read,
+        _ => Permission::Act,
     }
 }
 
-/// Why a call is refused.
+/// Why a call is rejected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Denied {
-    /// It does not say who calls, and would have to.
+    /// It presents no token, but requires one.
     NoToken(&'static str),
-    /// Nobody has its token.
+    /// Its token is unknown or revoked.
     WrongToken,
-    /// That address has tried too many tokens.
+    /// Its address has presented too many invalid tokens; the next may be presented after this time.
     TooMany(Duration),
     /// It comes, or could come, from a page of another site.
     Foreign(&'static str),
-    /// Its token is good, but not for this.
+    /// Its token is valid, but lacks the permission.
     NotAllowed(Bearer, String),
 }
 
-/// Lets a call through if its caller may make it, and tells what comes behind who that is.
+/// Rejects a call, or passes it on with its [`Operator`] as an extension.
 pub(in crate::api::http) async fn operators_only(
     State(context): State<AdminContext>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     mut request: Request,
     next: Next,
 ) -> Response {
-    let needed = needed(request.method(), request.uri().path());
-    match admitted(&context, peer.ip(), needed, &request) {
+    let required = required(request.method(), request.uri().path());
+    match admit(&context, peer.ip(), required, &request) {
         Ok(operator) => {
             if let Some(operator) = operator {
                 request.extensions_mut().insert(operator);
@@ -87,35 +90,37 @@ pub(in crate::api::http) async fn operators_only(
     }
 }
 
-/// Who makes a call, if the caller may; nobody if the call needs no rights.
-fn admitted(
+/// The operator who makes a call; `None` if the call requires no permission.
+fn admit(
     context: &AdminContext,
     peer: IpAddr,
-    needed: Needed,
+    required: Permission,
     request: &Request,
 ) -> Result<Option<Operator>, Denied> {
     let (headers, operators) = (request.headers(), &context.operators);
     let from = origin::of(request);
-    if needed == Needed::Nothing {
-        return if from.is_foreign() { Err(Denied::Foreign(ELSEWHERE)) } else { Ok(None) };
+    if required == Permission::None {
+        return if from.is_foreign() { Err(Denied::Foreign(CROSS_SITE)) } else { Ok(None) };
     }
     if let Some(secret) = bearer(headers) {
         let bearer = operators.bearer(peer, secret).map_err(|error| match error {
             BearerError::Wrong => Denied::WrongToken,
             BearerError::Later(wait) => Denied::TooMany(wait),
         })?;
-        return with_right(Operator { by: Some(bearer), session: None }, needed).map(Some);
+        return authorize(Operator { by: Some(bearer), session: None }, required).map(Some);
     }
     if let Some(operator) = session(headers).and_then(|secret| operators.in_session(&secret)) {
-        // A browser sends cookies along whoever wrote the page, so that must be told by the page.
+        // A browser sends cookies with calls from pages of any site, so the site must be checked.
         if from.is_foreign() {
-            return Err(Denied::Foreign(ELSEWHERE));
+            return Err(Denied::Foreign(CROSS_SITE));
         }
-        let only_looks = [Method::GET, Method::HEAD].contains(request.method());
-        if !only_looks && !from.is_own() {
-            return Err(Denied::Foreign("a session acts from Hierophant's own page only"));
+        let only_reads = [Method::GET, Method::HEAD].contains(request.method());
+        if !only_reads && !from.is_own() {
+            return Err(Denied::Foreign(
+                "command rejected: a session sends commands only from Hierophant's own page",
+            ));
         }
-        return with_right(operator, needed).map(Some);
+        return authorize(operator, required).map(Some);
     }
     match reason_to_refuse(peer, operators.require_token, headers, &from) {
         None => Ok(Some(Operator { by: None, session: None })),
@@ -123,27 +128,31 @@ fn admitted(
     }
 }
 
-const ELSEWHERE: &str = "not from a page of another site";
+const CROSS_SITE: &str = "call rejected: it comes from a page of another site";
 
-/// The operator, if that is one and may do what is needed.
-fn with_right(operator: Operator, needed: Needed) -> Result<Operator, Denied> {
+/// The operator, if the token has the required permission.
+fn authorize(operator: Operator, required: Permission) -> Result<Operator, Denied> {
     let Some(bearer) = &operator.by else { return Ok(operator) };
-    let words = match (bearer.role, needed) {
-        (Role::Act, _) | (Role::Read, Needed::Read | Needed::Nothing) => return Ok(operator),
-        (Role::Read, Needed::Act) => "may look but not act; that takes a token of role act",
-        (Role::Client | Role::Worker, _) => {
-            "is not for operators; that takes a token of role read or act"
-        }
+    let expected = match (bearer.role, required) {
+        (Role::Act, _) | (Role::Read, Permission::Read | Permission::None) => return Ok(operator),
+        (Role::Read, Permission::Act) => "act",
+        (Role::Client | Role::Worker, _) => "read or act",
     };
-    Err(Denied::NotAllowed(bearer.clone(), format!("the token {} {words}", bearer.name)))
+    Err(Denied::NotAllowed(bearer.clone(), insufficient_role(bearer, expected)))
 }
 
-/// Headers by which a proxy says that it speaks for somebody else.
-const PROXIES: [&str; 6] =
+/// Error text for a token of another role than required.
+pub(super) fn insufficient_role(bearer: &Bearer, expected: &str) -> String {
+    let Bearer { name, role, .. } = bearer;
+    format!("token {name} has role {role}: expected role {expected}")
+}
+
+/// Headers that a proxy adds.
+const PROXY_HEADERS: [&str; 6] =
     ["forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip"];
 
-/// Why a call without a token does not come from a program on this machine, or from a page that Hierophant
-/// itself has served there.
+/// Why a call without a token is rejected. It is not if it comes from a program on this machine, or from a page
+/// that Hierophant served to it.
 fn reason_to_refuse(
     peer: IpAddr,
     require_token: bool,
@@ -151,31 +160,31 @@ fn reason_to_refuse(
     from: &origin::Origin<'_>,
 ) -> Option<Denied> {
     if require_token {
-        return Some(Denied::NoToken("a token is needed (`operators.require_token` is set)"));
+        return Some(Denied::NoToken("token required: `operators.require_token` is set"));
     }
     if !peer.to_canonical().is_loopback() {
-        let words = "a token is needed, except on the machine that Hierophant runs on";
-        return Some(Denied::NoToken(words));
+        let text = "token required: the call comes from another machine";
+        return Some(Denied::NoToken(text));
     }
-    if PROXIES.iter().any(|name| headers.contains_key(*name)) {
-        return Some(Denied::NoToken("a token is needed through a proxy"));
+    if PROXY_HEADERS.iter().any(|name| headers.contains_key(*name)) {
+        return Some(Denied::NoToken("token required: the call comes through a proxy"));
     }
-    // A page of another site can make a browser on this machine call us: by our own address, then its
-    // `Origin` is foreign, or by a name of its own that it lets point here, then `Host` is.
+    // A page of another site can make a browser on this machine call Hierophant: by a local address, and then
+    // `Origin` is foreign, or by a host name of its own that resolves to this machine, and then `Host` is.
     if !from.is_by_local_name() {
-        let words = "a token is needed by this name; on this machine use localhost or 127.0.0.1";
-        return Some(Denied::NoToken(words));
+        let text = "token required: the host name is not local, expected localhost or 127.0.0.1";
+        return Some(Denied::NoToken(text));
     }
-    from.is_foreign().then_some(Denied::Foreign(ELSEWHERE))
+    from.is_foreign().then_some(Denied::Foreign(CROSS_SITE))
 }
 
-/// The secret of the session that a browser sends along.
+/// The secret of the session in the cookie of a call.
 pub(super) fn session(headers: &HeaderMap) -> Option<String> {
     headers.typed_get::<Cookie>()?.get(COOKIE).map(str::to_owned)
 }
 
 impl Denied {
-    /// As the metric calls it.
+    /// Name in metrics.
     const fn kind(&self) -> &'static str {
         match self {
             Self::NoToken(_) => "no_token",
@@ -190,31 +199,31 @@ impl Denied {
 impl IntoResponse for Denied {
     fn into_response(self) -> Response {
         match self {
-            Self::NoToken(words) => unauthorized("Bearer", words),
+            Self::NoToken(text) => unauthorized("Bearer", text),
             Self::WrongToken => wrong_token(),
             Self::TooMany(wait) => too_many(wait),
-            Self::Foreign(words) => refusal(StatusCode::FORBIDDEN, words).into_response(),
-            Self::NotAllowed(_, words) => refusal(StatusCode::FORBIDDEN, words).into_response(),
+            Self::Foreign(text) => refusal(StatusCode::FORBIDDEN, text).into_response(),
+            Self::NotAllowed(_, text) => refusal(StatusCode::FORBIDDEN, text).into_response(),
         }
     }
 }
 
-/// The answer to a token that nobody has.
+/// Response to an unknown or revoked token.
 pub(super) fn wrong_token() -> Response {
-    unauthorized("Bearer error=\"invalid_token\"", "nobody has this token, or it was revoked")
+    unauthorized("Bearer error=\"invalid_token\"", "unknown or revoked token")
 }
 
-/// The answer to an address that has presented too many of them.
+/// Response to an address that has presented too many invalid tokens.
 pub(super) fn too_many(wait: Duration) -> Response {
     let seconds = wait.as_secs() + 1;
-    let words = format!("too many wrong tokens from this address; try again in {seconds} s");
-    let mut response = refusal(StatusCode::TOO_MANY_REQUESTS, words).into_response();
+    let text = format!("too many invalid tokens from this address; try again in {seconds} s");
+    let mut response = refusal(StatusCode::TOO_MANY_REQUESTS, text).into_response();
     response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     response
 }
 
-fn unauthorized(challenge: &'static str, words: &str) -> Response {
-    let refusal: ErrorResponse = refusal(StatusCode::UNAUTHORIZED, words);
+fn unauthorized(challenge: &'static str, text: &str) -> Response {
+    let refusal: ErrorResponse = refusal(StatusCode::UNAUTHORIZED, text);
     let mut response = refusal.into_response();
     let headers = response.headers_mut();
     headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));

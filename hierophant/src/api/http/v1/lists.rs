@@ -1,4 +1,5 @@
-//! Jobs, requests, programs and artifacts, page by page.
+//! Lists of jobs, requests, programs and artifacts, in pages.
+
 use alloy_primitives::Address;
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
@@ -20,104 +21,104 @@ use hierophant_admin_model::{
 };
 use hierophant_store::{ArtifactFilter, JobFilter};
 
-/// Which jobs.
+/// Filter and page of a list of jobs.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct JobQuery {
-    /// Any of these states, separated by commas.
+    /// States, separated by commas; any of them matches.
     state: Option<String>,
     /// Kind of proof.
     mode: Option<ProofMode>,
     /// Id of the program.
     program: Option<String>,
-    /// Address of who asked.
+    /// Address of the requester.
     requester: Option<String>,
-    /// Id of the Contemplant of the latest attempt.
+    /// Id of the worker of the latest attempt.
     worker: Option<String>,
-    /// Those that are older than this job: the last one of the page before.
+    /// Only jobs older than this one: the last job of the previous page.
     before: Option<String>,
-    /// At most so many: 100 by default, at most 1000.
+    /// Maximum number of entries: 100 by default, at most 1000.
     limit: Option<u32>,
 }
 
-/// Which of the waiting jobs.
+/// Page of the queue.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct QueueQuery {
-    /// How many to leave out.
+    /// Number of entries to skip.
     offset: Option<usize>,
-    /// At most so many: 100 by default, at most 1000.
+    /// Maximum number of entries: 100 by default, at most 1000.
     limit: Option<u32>,
 }
 
-/// Which requests.
+/// Filter and page of a list of requests.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RequestQuery {
-    /// Any of these states, separated by commas.
+    /// States, separated by commas; any of them matches.
     state: Option<String>,
     /// Kind of proof.
     mode: Option<ProofMode>,
     /// Id of the program.
     program: Option<String>,
-    /// Address of who asked.
+    /// Address of the requester.
     requester: Option<String>,
-    /// How many to leave out.
+    /// Number of entries to skip.
     offset: Option<u64>,
-    /// At most so many: 100 by default, at most 1000.
+    /// Maximum number of entries: 100 by default, at most 1000.
     limit: Option<u32>,
 }
 
-/// Which programs.
+/// Page of the list of programs.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ProgramQuery {
-    /// Those that are older than this program: the last one of the page before.
+    /// Only programs older than this one: the last program of the previous page.
     before: Option<String>,
-    /// At most so many: 100 by default, at most 1000.
+    /// Maximum number of entries: 100 by default, at most 1000.
     limit: Option<u32>,
 }
 
-/// Which artifacts.
+/// Filter and page of a list of artifacts.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ArtifactQuery {
     /// Content of the artifact.
     kind: Option<ArtifactKind>,
-    /// How many to leave out: their ids are secret, so pages are counted.
+    /// Number of entries to skip. Artifact ids are secret, so pages have offsets.
     offset: Option<u64>,
-    /// At most so many: 100 by default, at most 1000.
+    /// Maximum number of entries: 100 by default, at most 1000.
     limit: Option<u32>,
 }
 
-/// A query that could be read, or why not.
-type Asked<T> = Result<Query<T>, QueryRejection>;
+/// A parsed query string, or why it is invalid.
+type ParsedQuery<T> = Result<Query<T>, QueryRejection>;
 
-fn read<T>(asked: Asked<T>) -> Result<T, ErrorResponse> {
-    asked.map(|Query(query)| query).map_err(|rejection| invalid(rejection.body_text()))
+fn valid<T>(query: ParsedQuery<T>) -> Result<T, ErrorResponse> {
+    query.map(|Query(query)| query).map_err(|rejection| invalid(rejection.body_text()))
 }
 
-/// Jobs, the newest first.
+/// Jobs, newest first.
 #[utoipa::path(get, path = "/jobs", tag = "jobs", params(JobQuery), responses(
     (status = 200, body = Vec<Job>),
-    (status = 400, description = "a filter cannot be read", body = Refusal),
-    (status = 503, description = "the store does not answer", body = Refusal),
+    (status = 400, description = "invalid query", body = Refusal),
+    (status = 503, description = "store unavailable", body = Refusal),
 ))]
 pub(super) async fn jobs(
     State(context): State<AdminContext>,
-    asked: Asked<JobQuery>,
+    query: ParsedQuery<JobQuery>,
 ) -> Answer<Vec<Job>> {
-    let query = read(asked)?;
+    let query = valid(query)?;
     let before = match parsed::<JobId>("before", query.before.as_deref())? {
         None => None,
         Some(id) => {
             let job = context.store.job(id).await.map_err(store_unavailable)?;
-            let job = job.ok_or_else(|| not_found("`before` names no job"))?;
+            let job = job.ok_or_else(|| not_found("unknown job in `before`"))?;
             Some((job.created_at, id))
         }
     };
@@ -136,11 +137,11 @@ pub(super) async fn jobs(
 
 /// A job with its attempts.
 #[utoipa::path(get, path = "/jobs/{id}", tag = "jobs",
-    params(("id" = String, Path, description = "id of the job")), responses(
+    params(("id" = String, Path, description = "job id")), responses(
     (status = 200, body = WholeJob),
-    (status = 400, description = "that is no id", body = Refusal),
+    (status = 400, description = "invalid id", body = Refusal),
     (status = 404, description = "no such job", body = Refusal),
-    (status = 503, description = "the store does not answer", body = Refusal),
+    (status = 503, description = "store unavailable", body = Refusal),
 ))]
 pub(super) async fn job(
     State(context): State<AdminContext>,
@@ -150,13 +151,13 @@ pub(super) async fn job(
     whole(&context, id).await.map(Json)
 }
 
-/// Why a job has no proof yet, in a sentence; for one that has ended, how.
+/// Why a job has no proof yet, or how it ended.
 #[utoipa::path(get, path = "/jobs/{id}/why", tag = "jobs",
-    params(("id" = String, Path, description = "id of the job")), responses(
+    params(("id" = String, Path, description = "job id")), responses(
     (status = 200, body = Why),
-    (status = 400, description = "that is no id", body = Refusal),
+    (status = 400, description = "invalid id", body = Refusal),
     (status = 404, description = "no such job", body = Refusal),
-    (status = 503, description = "the store does not answer", body = Refusal),
+    (status = 503, description = "store unavailable", body = Refusal),
 ))]
 pub(super) async fn why(
     State(context): State<AdminContext>,
@@ -168,7 +169,7 @@ pub(super) async fn why(
     let job = job.ok_or_else(|| not_found("no such job"))?;
     let blocked = context.registry.blocked().await.map_err(actor_timeout)?;
     let (why, ahead) = match (found, &job.failure) {
-        // Whoever is turned away is not among those that the scheduler knows of.
+        // The scheduler does not know of blocked workers.
         (Some(why), _) if why.ahead.is_some() && !blocked.is_empty() => {
             let many = blocked.len();
             (format!("{}; blocked: {many}, see `hierophant blocked`", why.reason), why.ahead)
@@ -180,38 +181,36 @@ pub(super) async fn why(
     Ok(Json(Why { state: job.state.into(), why, ahead }))
 }
 
-/// The waiting jobs in the order in which they go, the next one first.
+/// The queue: queued jobs in the order in which they will be assigned.
 #[utoipa::path(get, path = "/queue", tag = "jobs", params(QueueQuery), responses(
     (status = 200, body = Vec<Waiting>),
-    (status = 400, description = "a filter cannot be read", body = Refusal),
-    (status = 503, description = "an owner of state does not answer", body = Refusal),
+    (status = 400, description = "invalid query", body = Refusal),
+    (status = 503, description = "actor timeout", body = Refusal),
 ))]
 pub(super) async fn queue(
     State(context): State<AdminContext>,
-    asked: Asked<QueueQuery>,
+    query: ParsedQuery<QueueQuery>,
 ) -> Answer<Vec<Waiting>> {
-    let query = read(asked)?;
+    let query = valid(query)?;
     let (offset, limit) = (query.offset.unwrap_or(0), limit(query.limit) as usize);
-    let line = context.proofs.queue_snapshot(offset, limit).await.map_err(actor_timeout)?;
-    let entries = line.iter().enumerate();
+    let queued = context.proofs.queue_snapshot(offset, limit).await.map_err(actor_timeout)?;
+    let entries = (offset..).zip(&queued);
     Ok(Json(
-        entries
-            .map(|(place, waiting)| render::waiting(offset + place, waiting, &context.clients))
-            .collect(),
+        entries.map(|(position, job)| render::queued(position, job, &context.clients)).collect(),
     ))
 }
 
-/// Requests, the newest first.
+/// Requests, newest first.
 #[utoipa::path(get, path = "/requests", tag = "requests", params(RequestQuery), responses(
     (status = 200, body = Vec<Request>),
-    (status = 400, description = "a filter cannot be read", body = Refusal),
-    (status = 503, description = "the store does not answer", body = Refusal),
+    (status = 400, description = "invalid query", body = Refusal),
+    (status = 503, description = "store unavailable", body = Refusal),
 ))]
 pub(super) async fn requests(
     State(context): State<AdminContext>,
-    asked: Asked<RequestQuery>,
+    query: ParsedQuery<RequestQuery>,
 ) -> Answer<Vec<Request>> {
-    let query = read(asked)?;
+    let query = valid(query)?;
     let states: Vec<RequestState> = several("state", query.state.as_deref())?;
     let filter = RequestFilter {
         states: (!states.is_empty()).then_some(states),
@@ -226,13 +225,13 @@ pub(super) async fn requests(
     Ok(Json(found.iter().map(|view| Request::of(&view.request, &context.clients)).collect()))
 }
 
-/// The job of a request, with its attempts. The first 16 digits of the request's id are enough.
+/// The job of a request, with its attempts. The first 16 digits of the request id suffice.
 #[utoipa::path(get, path = "/requests/{id}", tag = "requests",
-    params(("id" = String, Path, description = "id of the request, 16 digits or more")), responses(
+    params(("id" = String, Path, description = "request id, or at least its first 16 digits")), responses(
     (status = 200, body = WholeJob),
-    (status = 400, description = "that is no id", body = Refusal),
+    (status = 400, description = "invalid id", body = Refusal),
     (status = 404, description = "no such request", body = Refusal),
-    (status = 503, description = "the store does not answer", body = Refusal),
+    (status = 503, description = "store unavailable", body = Refusal),
 ))]
 pub(super) async fn request(
     State(context): State<AdminContext>,
@@ -242,7 +241,7 @@ pub(super) async fn request(
     whole(&context, found.job.id).await.map(Json)
 }
 
-/// The request whose id begins so.
+/// The request whose id starts with these digits.
 pub(super) async fn found_request(
     context: &AdminContext,
     id: &str,
@@ -250,33 +249,33 @@ pub(super) async fn found_request(
     let digits = id.strip_prefix("0x").unwrap_or(id);
     let prefix = hex::decode(digits).ok().filter(|id| (8..=RequestId::LEN).contains(&id.len()));
     let prefix = prefix.ok_or_else(|| {
-        invalid(format!("{id:?} is no request's id: 16 to 64 hexadecimal digits are"))
+        invalid(format!("invalid request id {id:?}: expected 16 to 64 hexadecimal digits"))
     })?;
     let mut found =
         context.store.requests_with_prefix(&prefix).await.map_err(store_unavailable)?.into_iter();
     match (found.next(), found.next()) {
         (None, _) => Err(not_found("no such request")),
         (Some(view), None) => Ok(view),
-        _ => Err(invalid("more than one request's id begins so; give more digits")),
+        _ => Err(invalid(format!("ambiguous request id {id:?}: expected more digits"))),
     }
 }
 
-/// Programs, the newest first.
+/// Programs, newest first.
 #[utoipa::path(get, path = "/programs", tag = "programs", params(ProgramQuery), responses(
     (status = 200, body = Vec<Program>),
-    (status = 400, description = "a filter cannot be read", body = Refusal),
-    (status = 503, description = "the store does not answer", body = Refusal),
+    (status = 400, description = "invalid query", body = Refusal),
+    (status = 503, description = "store unavailable", body = Refusal),
 ))]
 pub(super) async fn programs(
     State(context): State<AdminContext>,
-    asked: Asked<ProgramQuery>,
+    query: ParsedQuery<ProgramQuery>,
 ) -> Answer<Vec<Program>> {
-    let query = read(asked)?;
+    let query = valid(query)?;
     let before = match parsed::<VkHash>("before", query.before.as_deref())? {
         None => None,
         Some(id) => {
             let program = context.store.program(id).await.map_err(store_unavailable)?;
-            let program = program.ok_or_else(|| not_found("`before` names no program"))?;
+            let program = program.ok_or_else(|| not_found("unknown program in `before`"))?;
             Some((program.created_at, id))
         }
     };
@@ -285,17 +284,17 @@ pub(super) async fn programs(
     Ok(Json(found.iter().map(Program::of).collect()))
 }
 
-/// Tickets and stored bytes, the newest first.
+/// Upload tickets and stored artifacts, newest first.
 #[utoipa::path(get, path = "/artifacts", tag = "artifacts", params(ArtifactQuery), responses(
     (status = 200, body = Vec<Artifact>),
-    (status = 400, description = "a filter cannot be read", body = Refusal),
-    (status = 503, description = "the store does not answer", body = Refusal),
+    (status = 400, description = "invalid query", body = Refusal),
+    (status = 503, description = "store unavailable", body = Refusal),
 ))]
 pub(super) async fn artifacts(
     State(context): State<AdminContext>,
-    asked: Asked<ArtifactQuery>,
+    query: ParsedQuery<ArtifactQuery>,
 ) -> Answer<Vec<Artifact>> {
-    let query = read(asked)?;
+    let query = valid(query)?;
     let filter = ArtifactFilter {
         kind: optional("kind", query.kind.as_ref())?,
         offset: query.offset.unwrap_or(0),

@@ -1,4 +1,4 @@
-//! The network at a glance.
+//! Summary of the network's state.
 
 use axum::Json;
 use axum::extract::State;
@@ -11,10 +11,10 @@ use super::render;
 use crate::api::AdminContext;
 use hierophant_admin_model::{Overview, Paused, Refusal, Value};
 
-/// The network at a glance.
+/// State of the network at a glance.
 #[utoipa::path(get, path = "/overview", tag = "overview", responses(
     (status = 200, body = Overview),
-    (status = 503, description = "an owner of state does not answer", body = Refusal),
+    (status = 503, description = "actor timeout", body = Refusal),
 ))]
 pub(super) async fn overview(State(context): State<AdminContext>) -> Answer<Overview> {
     let scheduler = context.proofs.overview().await.map_err(actor_timeout)?;
@@ -22,7 +22,7 @@ pub(super) async fn overview(State(context): State<AdminContext>) -> Answer<Over
     Ok(Json(overview_of(&context, &scheduler, &known)))
 }
 
-/// The same from what the owners of state have said.
+/// The overview from the reports of the actors.
 pub(super) fn overview_of(
     context: &AdminContext,
     scheduler: &Scheduler,

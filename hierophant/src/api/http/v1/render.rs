@@ -6,7 +6,7 @@ use hierophant_model::clients::Clients;
 use hierophant_model::records::{ReceiverState, Role};
 use hierophant_scheduler::proofs::QueuedJob;
 use hierophant_scheduler::proofs::{Overview as Scheduler, RunningProof, WorkerWork};
-use hierophant_scheduler::registry::{KnownWorker, RemovedWorker};
+use hierophant_scheduler::registry::{RemovedWorker, KnownWorker};
 use network_lib::handshake::{self, GpuLoad};
 
 use crate::config::DashboardConfig;
@@ -23,11 +23,11 @@ pub fn price(config: &DashboardConfig) -> Option<Price> {
 }
 
 /// A queued job at this position.
-pub(super) fn waiting(position: usize, waiting: &QueuedJob, clients: &Clients) -> Waiting {
+pub(super) fn queued(position: usize, job: &QueuedJob, clients: &Clients) -> Waiting {
     Waiting {
-        job: Job::of(&waiting.record, &waiting.requests, clients),
+        job: Job::of(&job.record, &job.requests, clients),
         position,
-        eta_seconds: waiting.eta_ms.map(|millis| millis.div_ceil(1000)),
+        eta_seconds: job.eta_ms.map(|millis| millis.div_ceil(1000)),
     }
 }
 
@@ -57,7 +57,7 @@ pub(super) fn all_running(scheduler: &Scheduler) -> impl Iterator<Item = Running
 
 /// A worker as the registry and the scheduler know it.
 #[allow(clippy::cast_precision_loss, reason = "milliseconds of proofs are far below 2^52")]
-pub(super) fn worker(known: &KnownWorker, work: &WorkerWork) -> Worker {
+pub(in crate::api::http) fn worker(known: &KnownWorker, work: &WorkerWork) -> Worker {
     let stats = &work.stats;
     let mean = || stats.proof_millis as f64 / stats.completed as f64 / 1000.0;
     Worker {

@@ -1,4 +1,4 @@
-//! Signing in with a token, for browsers: they cannot send one with every call, but they do send cookies.
+//! Sessions of browsers: they sign in with a token once, and send a cookie with every call.
 
 use std::net::SocketAddr;
 
@@ -18,21 +18,21 @@ use crate::operators::{BearerError, Operator};
 use crate::tokens::Role;
 use hierophant_admin_model::{Caller, Refusal, SignIn};
 
-/// Who the caller is, and what the caller may do.
+/// Identity and permission of the caller.
 #[utoipa::path(get, path = "/session", tag = "session", responses((status = 200, body = Caller)))]
 pub(super) async fn caller(Extension(operator): Extension<Operator>) -> Json<Caller> {
     Json(render::caller(&operator))
 }
 
-/// Begins a session: the answer sets the cookie `hierophant_session`, by which the caller is known from then
-/// on, for 12 hours at most. It ends with the revocation of the token and with a restart of Hierophant too.
+/// Starts a session: the response sets the cookie `hierophant_session`, which authenticates the caller for at
+/// most 12 hours. The session also ends when the token is revoked or Hierophant restarts.
 #[utoipa::path(post, path = "/session", tag = "session", request_body = SignIn, security(()), responses(
     (status = 200, body = Caller),
-    (status = 400, description = "the body cannot be read", body = Refusal),
-    (status = 401, description = "nobody has this token", body = Refusal),
-    (status = 403, description = "the token is not for operators", body = Refusal),
-    (status = 415, description = "the body is not `application/json`", body = Refusal),
-    (status = 429, description = "too many wrong tokens came from this address", body = Refusal),
+    (status = 400, description = "invalid body", body = Refusal),
+    (status = 401, description = "unknown or revoked token", body = Refusal),
+    (status = 403, description = "token of another role than read or act", body = Refusal),
+    (status = 415, description = "content type other than `application/json`", body = Refusal),
+    (status = 429, description = "too many invalid tokens from this address", body = Refusal),
 ))]
 pub(super) async fn sign_in(
     State(context): State<AdminContext>,
@@ -41,16 +41,16 @@ pub(super) async fn sign_in(
 ) -> Response {
     let secure = origin::is_secure(&request);
     let call = audit::Call::of(peer, &request);
-    // Pages of other sites can send anything but this type without asking first.
+    // Pages of other sites can send other content types without a preflight request.
     if !is_json(request.headers()) {
-        let words = "the body must be of type application/json";
-        return refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, words).into_response();
+        let text = "unsupported content type: expected application/json";
+        return refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, text).into_response();
     }
-    let Ok(body) = audit::body(request).await else {
-        return invalid("the body is too long, or was cut off").into_response();
+    let Ok(body) = audit::read_body(request.into_body()).await else {
+        return invalid("body too long or incomplete").into_response();
     };
     let Ok(SignIn { token }) = serde_json::from_slice(&body) else {
-        return invalid("the body cannot be read: write {\"token\": \"…\"}").into_response();
+        return invalid("invalid body: expected {\"token\": \"…\"}").into_response();
     };
     let operators = &context.operators;
     let bearer = match operators.bearer(peer.ip(), token.trim()) {
@@ -66,11 +66,8 @@ pub(super) async fn sign_in(
     };
     let operator = Operator { by: Some(bearer.clone()), session: None };
     if matches!(bearer.role, Role::Client | Role::Worker) {
-        let words = format!(
-            "the token {} is not for operators; that takes a token of role read or act",
-            bearer.name
-        );
-        let response = refusal(StatusCode::FORBIDDEN, words).into_response();
+        let text = guard::insufficient_role(&bearer, "read or act");
+        let response = refusal(StatusCode::FORBIDDEN, text).into_response();
         context.metrics.operator_refused("not_allowed");
         call.refused(&context, &bearer).await;
         return response;
@@ -80,7 +77,7 @@ pub(super) async fn sign_in(
     (cookie(&secret, LIFETIME.as_secs(), secure), Json(render::caller(&operator))).into_response()
 }
 
-/// Ends the session by which the call is made, if it is made by one.
+/// Ends the session of the caller, if there is one.
 #[utoipa::path(delete, path = "/session", tag = "session", responses((status = 200, body = Caller)))]
 pub(super) async fn sign_out(
     State(context): State<AdminContext>,
@@ -99,7 +96,8 @@ fn is_json(headers: &HeaderMap) -> bool {
     kind.is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
 }
 
-/// No script can read it, and no page of another site has it sent.
+/// The header that sets the cookie. Scripts cannot read it, and browsers do not send it with calls from pages of
+/// other sites.
 fn cookie(
     secret: &str,
     seconds: u64,
@@ -108,6 +106,6 @@ fn cookie(
     let secure = if secure { "; Secure" } else { "" };
     let text =
         format!("{COOKIE}={secret}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}");
-    // It is made of digits and the words above.
+    // It consists of digits and the text above, so it is always a valid header.
     AppendHeaders(HeaderValue::from_str(&text).ok().map(|value| (header::SET_COOKIE, value)))
 }

@@ -1,4 +1,4 @@
-//! Contemplants.
+//! Workers.
 
 use std::collections::BTreeMap;
 
@@ -15,10 +15,10 @@ use super::render;
 use crate::api::AdminContext;
 use hierophant_admin_model::{Attempt, Refusal, WholeWorker, Worker};
 
-/// The Contemplants that are connected or may come back.
+/// Workers that are connected or may reconnect.
 #[utoipa::path(get, path = "/workers", tag = "workers", responses(
     (status = 200, body = Vec<Worker>),
-    (status = 503, description = "an owner of state does not answer", body = Refusal),
+    (status = 503, description = "actor timeout", body = Refusal),
 ))]
 pub(super) async fn workers(State(context): State<AdminContext>) -> Answer<Vec<Worker>> {
     let known = context.registry.workers().await.map_err(actor_timeout)?;
@@ -27,9 +27,9 @@ pub(super) async fn workers(State(context): State<AdminContext>) -> Answer<Vec<W
     Ok(Json(both.map(|(known, work)| render::worker(known, work)).collect()))
 }
 
-/// The Contemplants that both owners know: one that has joined a moment ago may not have reached the
+/// The workers that both the registry and the scheduler know. One that has just joined may not be known to the
 /// scheduler yet.
-pub(super) fn known_and_at_work<'a>(
+pub(in crate::api::http) fn known_and_at_work<'a>(
     known: &'a [KnownWorker],
     scheduler: &'a Overview,
 ) -> impl Iterator<Item = (&'a KnownWorker, &'a WorkerWork)> {
@@ -38,13 +38,13 @@ pub(super) fn known_and_at_work<'a>(
     known.iter().filter_map(move |known| Some((known, *work.get(&known.worker)?)))
 }
 
-/// A Contemplant with its latest attempts, also one that is gone.
+/// A worker with its latest attempts, including one that has left.
 #[utoipa::path(get, path = "/workers/{id}", tag = "workers",
-    params(("id" = String, Path, description = "id of the Contemplant")), responses(
+    params(("id" = String, Path, description = "worker id")), responses(
     (status = 200, body = WholeWorker),
-    (status = 400, description = "that is no id", body = Refusal),
-    (status = 404, description = "no such Contemplant was ever seen", body = Refusal),
-    (status = 503, description = "an owner of state does not answer", body = Refusal),
+    (status = 400, description = "invalid id", body = Refusal),
+    (status = 404, description = "unknown worker", body = Refusal),
+    (status = 503, description = "actor timeout", body = Refusal),
 ))]
 pub(super) async fn worker(
     State(context): State<AdminContext>,
@@ -63,9 +63,7 @@ pub(super) async fn worker(
     let blocked = blocked.map(|blocked| blocked.reason);
     let known = worker.is_some() || gone.is_some() || blocked.is_some();
     if !known && history.is_empty() {
-        return Err(not_found(
-            "no such Contemplant was ever seen; /api/v1/workers lists their ids",
-        ));
+        return Err(not_found("unknown worker: see /api/v1/workers for connected ones"));
     }
     let history = history.iter().map(Attempt::of).collect();
     Ok(Json(WholeWorker { worker, gone, blocked, history }))

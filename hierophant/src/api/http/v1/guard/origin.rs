@@ -1,5 +1,4 @@
-//! Where a call comes from, as far as a browser tells: by which name Hierophant was called, and whose page
-//! has made the call.
+//! Origin of a call, as stated by a browser: the host name that was called, and the site of the calling page.
 
 use std::net::IpAddr;
 
@@ -9,25 +8,25 @@ use axum::http::{HeaderMap, Uri, header};
 
 use crate::listen::OverTls;
 
-/// What a call says of it.
+/// Origin of a call.
 #[derive(Debug)]
 pub(super) struct Origin<'a> {
     /// Name and port that were called.
     host: Option<&'a str>,
-    /// The site of the page.
+    /// Site of the calling page.
     origin: Option<&'a str>,
-    /// How a browser sees the two: `same-origin`, `same-site`, `cross-site`, or `none` for what its user typed.
+    /// Relation of both: `same-origin`, `same-site`, `cross-site`, or `none` for an address typed by the user.
     relation: Option<&'a str>,
     /// Whether the call came over TLS.
     secure: bool,
 }
 
-/// Where a call comes from.
+/// The origin in the headers of a call.
 pub(super) fn of(request: &Request) -> Origin<'_> {
     let headers = request.headers();
     let authority = request.uri().authority().map(Authority::as_str);
     Origin {
-        // HTTP/2 has it in the address.
+        // HTTP/2 has it in the URI.
         host: text(headers, header::HOST.as_str()).or(authority),
         origin: text(headers, header::ORIGIN.as_str()),
         relation: text(headers, "sec-fetch-site"),
@@ -36,7 +35,7 @@ pub(super) fn of(request: &Request) -> Origin<'_> {
 }
 
 impl Origin<'_> {
-    /// Whether the page is of another site.
+    /// Whether the page belongs to another site.
     pub(super) fn is_foreign(&self) -> bool {
         match self.relation {
             Some("same-origin") => false,
@@ -50,8 +49,7 @@ impl Origin<'_> {
         !self.is_foreign() && (self.origin.is_some() || self.relation == Some("same-origin"))
     }
 
-    /// Whether Hierophant was called by a name that means this machine, such as `localhost:9010` or
-    /// `[::1]:9010`.
+    /// Whether the host name denotes this machine, such as `localhost:9010` or `[::1]:9010`.
     pub(super) fn is_by_local_name(&self) -> bool {
         let uri = self.host.and_then(|host| format!("http://{host}/").parse::<Uri>().ok());
         let Some(host) = uri.as_ref().and_then(Uri::host) else { return false };
@@ -59,8 +57,8 @@ impl Origin<'_> {
         host == "localhost" || address.is_ok_and(|address| address.to_canonical().is_loopback())
     }
 
-    /// Whether the page's site is the name that was called. Over TLS the page must have come so too; without
-    /// it, a proxy may have taken it off.
+    /// Whether the page's site is the host that was called. If the call came over TLS, the page must have been
+    /// loaded over TLS too; otherwise a proxy may have terminated TLS.
     fn is_same(&self) -> bool {
         let (Some(origin), Some(host)) = (self.origin, self.host) else { return false };
         match origin.split_once("://") {
@@ -71,8 +69,8 @@ impl Origin<'_> {
     }
 }
 
-/// Whether a call came over TLS, terminated here or, by its own word, at a proxy. A client that lies about it
-/// gets a cookie that its own browser does not send back.
+/// Whether a call came over TLS, terminated here or, as stated by a header, at a proxy. A client that forges the
+/// header only gets a cookie that its own browser does not send back.
 pub(in super::super) fn is_secure(request: &Request) -> bool {
     let proto = request.headers().get("x-forwarded-proto");
     request.extensions().get::<OverTls>().is_some()

@@ -15,7 +15,7 @@ fn call(headers: &[(&'static str, &str)]) -> Request {
     call
 }
 
-/// What a call without a token is refused with.
+/// Metric name of the reason for which a call without a token is rejected.
 fn refused(peer: IpAddr, headers: &[(&'static str, &str)]) -> Option<&'static str> {
     let call = call(headers);
     let denied = reason_to_refuse(peer, false, call.headers(), &origin::of(&call));
@@ -36,7 +36,7 @@ fn programs_and_own_pages_on_this_machine_are_let_through() {
 #[test]
 fn others_proxies_and_foreign_pages_are_not() {
     assert_eq!(refused(THERE, &[("host", "localhost:9010")]), Some("no_token"));
-    for header in PROXIES {
+    for header in PROXY_HEADERS {
         let proxied = [("host", "localhost:9010"), (header, "10.0.0.9")];
         assert_eq!(refused(HERE, &proxied), Some("no_token"), "{header}");
     }
@@ -58,24 +58,24 @@ fn others_proxies_and_foreign_pages_are_not() {
 fn where_a_token_is_required_this_machine_needs_one_too() {
     let call = call(&[("host", "localhost:9010")]);
     let denied = reason_to_refuse(HERE, true, call.headers(), &origin::of(&call));
-    assert!(matches!(denied, Some(Denied::NoToken(words)) if words.contains("require_token")));
+    assert!(matches!(denied, Some(Denied::NoToken(text)) if text.contains("require_token")));
 }
 
 #[test]
-fn looking_needs_read_and_everything_else_needs_act() {
+fn get_requires_read_and_everything_else_requires_act() {
     for method in [Method::GET, Method::HEAD] {
-        assert_eq!(needed(&method, "/api/v1/jobs"), Needed::Read);
+        assert_eq!(required(&method, "/api/v1/jobs"), Permission::Read);
     }
     for method in [Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS] {
-        assert_eq!(needed(&method, "/api/v1/tokens/session"), Needed::Act, "{method}");
+        assert_eq!(required(&method, "/api/v1/tokens/session"), Permission::Act, "{method}");
     }
-    assert_eq!(needed(&Method::POST, "/api/v1/session"), Needed::Nothing);
-    assert_eq!(needed(&Method::DELETE, "/api/v1/session"), Needed::Read);
-    assert_eq!(needed(&Method::PUT, "/api/v1/session"), Needed::Act);
+    assert_eq!(required(&Method::POST, "/api/v1/session"), Permission::None);
+    assert_eq!(required(&Method::DELETE, "/api/v1/session"), Permission::Read);
+    assert_eq!(required(&Method::PUT, "/api/v1/session"), Permission::Act);
 }
 
 #[test]
-fn what_a_page_is_known_by() {
+fn foreign_and_own_pages_are_recognised_by_their_headers() {
     let host = ("host", "proofs.example");
     for (headers, foreign, own) in [
         (&[host][..], false, false),
@@ -97,7 +97,7 @@ fn what_a_page_is_known_by() {
 }
 
 #[test]
-fn over_tls_a_page_that_came_in_plain_is_not_ours() {
+fn over_tls_a_page_loaded_without_tls_is_foreign() {
     let secure = ("x-forwarded-proto", "https");
     let call = call(&[("host", "proofs.example"), ("origin", "http://proofs.example"), secure]);
     assert!(origin::of(&call).is_foreign());
