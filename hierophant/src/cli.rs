@@ -1,11 +1,11 @@
-//! What an operator asks and has done by a running Hierophant on the command line, through `/api/v1`.
+//! Commands for operators of a running Hierophant, sent through `/api/v1`.
 //!
-//! Tables are for people; with `--json` the API's own answer is printed for scripts.
+//! Responses are printed as tables, or with `--json` as the API returned them, for scripts.
 
-mod act;
-mod caller;
+mod client;
+mod control;
 mod download;
-mod reach;
+mod endpoint;
 mod show;
 mod token;
 mod watch;
@@ -19,32 +19,31 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::config::{Config, TOKEN_VARIABLE};
-use act::Act;
-use caller::{CallError, Caller};
+use client::{ApiClient, CallError};
+use control::ControlCommand;
+use endpoint::Endpoint;
 use hierophant_admin_model::{
     Audited, Blocked, Job, Overview, Program, Request, WholeJob, WholeWorker, Why, Worker,
 };
-use reach::Reach;
 use show::Show;
 use token::TokenCommand;
 
-/// Hierophant cannot be reached.
+/// Exit code when Hierophant cannot be reached.
 const UNREACHABLE: u8 = 3;
 
-/// A wrong command line, as clap has it.
+/// Exit code for an invalid command line, the same as clap's.
 const MISUSED: u8 = 2;
 
-/// How to reach a running Hierophant, and how to print its answer.
+/// Options of all commands: the Hierophant to call, and the output format.
 #[derive(Debug, Clone, Args)]
 pub struct Options {
-    /// HTTP address of the running Hierophant [default: this machine, the configuration's `http_port`].
+    /// HTTP address of the running Hierophant [default: the configured `http_port` of this machine].
     #[arg(long, global = true, value_name = "URL")]
     url: Option<String>,
-    /// File with the token to present, for a Hierophant that asks for one [default: the variable
-    /// HIEROPHANT_TOKEN].
+    /// File with the access token, if one is required [default: the variable HIEROPHANT_TOKEN].
     #[arg(long, global = true, value_name = "FILE")]
     token_file: Option<PathBuf>,
-    /// PEM file with authorities to believe besides the public ones, for an https:// address.
+    /// PEM file with certificate authorities to trust in addition to the public ones, for an https:// address.
     #[arg(long, global = true, value_name = "FILE")]
     ca: Option<PathBuf>,
     /// Print JSON instead of tables.
@@ -53,99 +52,99 @@ pub struct Options {
 }
 
 impl Options {
-    /// The token to present, if there is one. It is no argument, because arguments can be seen by everybody on
-    /// the machine.
+    /// The token to present, if there is one. It cannot be passed as an argument, because every user of the
+    /// machine can see arguments.
     fn token(&self) -> Result<Option<String>, String> {
-        let (text, place) = match &self.token_file {
+        let (text, source) = match &self.token_file {
             Some(file) => {
-                let place = file.display().to_string();
+                let source = file.display().to_string();
                 let text = std::fs::read_to_string(file)
-                    .map_err(|error| format!("{place}: the token cannot be read: {error}"))?;
-                (text, place)
+                    .map_err(|error| format!("cannot read the token in {source}: {error}"))?;
+                (text, source)
             }
             None => match std::env::var(TOKEN_VARIABLE) {
                 Ok(text) => (text, format!("variable {TOKEN_VARIABLE}")),
                 Err(VarError::NotPresent) => return Ok(None),
                 Err(VarError::NotUnicode(_)) => {
-                    return Err(format!("variable {TOKEN_VARIABLE} holds no text"));
+                    return Err(format!("invalid variable {TOKEN_VARIABLE}: expected UTF-8"));
                 }
             },
         };
         let token = text.trim();
-        let fits = !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
-        fits.then(|| Some(token.to_owned())).ok_or_else(|| {
-            format!("{place}: that is no token; `hierophant token create` makes one")
+        let is_valid = !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
+        is_valid.then(|| Some(token.to_owned())).ok_or_else(|| {
+            format!("invalid token in {source}: expected one made by `hierophant token create`")
         })
     }
 }
 
-/// What to ask.
+/// A command for a running Hierophant.
 #[derive(Debug, Subcommand)]
-pub enum Question {
-    /// The network at a glance.
+pub enum AdminCommand {
+    /// Show the state of the network at a glance.
     Status,
-    /// Jobs, the newest first.
+    /// List jobs, newest first.
     Jobs(Filter),
-    /// A job with its attempts.
+    /// Show a job with its attempts.
     Job {
-        /// Id of the job.
+        /// Job id.
         id: String,
     },
-    /// Why a job has no proof yet, in a sentence.
+    /// Explain why a job has no proof yet.
     Why {
-        /// Id of the job.
+        /// Job id.
         id: String,
     },
-    /// Requests, the newest first.
+    /// List requests, newest first.
     Requests(Filter),
-    /// The job of a request, with its attempts.
+    /// Show the job of a request, with its attempts.
     Request {
-        /// Id of the request; its first 16 digits are enough.
+        /// Request id, or its first 16 digits.
         id: String,
     },
-    /// The Contemplants that are connected or may come back.
+    /// List workers that are connected or may reconnect.
     Workers,
-    /// A Contemplant with its latest attempts.
+    /// Show a worker with its latest attempts.
     Worker {
-        /// Id of the Contemplant, or the name of a connected one.
+        /// Worker id, or the name of a connected worker.
         id: String,
     },
-    /// Registered programs, the newest first.
+    /// List registered programs, newest first.
     Programs,
-    /// Who is turned away.
+    /// List blocked workers and addresses.
     Blocked,
-    /// What operators have done, the newest first.
+    /// List audited calls of operators, newest first.
     Audit {
-        /// At most so many.
+        /// Maximum number of entries.
         #[arg(long, default_value_t = 20, value_name = "COUNT")]
         limit: u32,
     },
-    /// Access tokens: of Contemplants, clients and operators.
+    /// Manage access tokens of workers, clients and operators.
     #[command(subcommand)]
     Token(TokenCommand),
-    /// Watch what goes on, full screen, until `q` is pressed.
+    /// Show live state on the full screen until `q` is pressed.
     Watch,
-    /// What to do.
+    /// Change the state of the network.
     #[command(flatten)]
-    Act(Act),
+    Control(ControlCommand),
 }
 
-/// Which jobs or requests to list.
+/// Filter of a list of jobs or requests.
 #[derive(Debug, Args)]
 pub struct Filter {
-    /// Only those in any of these states.
+    /// Only these states, separated by commas.
     #[arg(long, value_name = "STATE", value_delimiter = ',')]
     state: Vec<String>,
-    /// Only this kind of proof.
+    /// Only this kind of proof: core, compressed, plonk or groth16.
     #[arg(long, value_name = "MODE")]
     mode: Option<String>,
-    /// Only of this program.
+    /// Only this program.
     #[arg(long, value_name = "VK_HASH")]
     program: Option<String>,
-    /// Only those that this address asked for.
+    /// Only requests of this address.
     #[arg(long, value_name = "ADDRESS")]
     requester: Option<String>,
-    /// At most so many.
+    /// Maximum number of entries.
     #[arg(long, default_value_t = 20, value_name = "COUNT")]
     limit: u32,
 }
@@ -163,12 +162,13 @@ impl Filter {
     }
 }
 
-/// Asks, prints the answer, and says how it went: 0 for an answer, 1 for a refusal, 3 if nobody is there.
+/// Executes a command, prints the response, and returns the exit code: 0 for success, 1 for an error, 3 if
+/// Hierophant cannot be reached.
 #[must_use]
-pub fn run(question: &Question, options: &Options, config: &Config) -> ExitCode {
-    let reached = Reach::of(options.url.as_deref(), options.ca.as_deref(), config);
-    let caller = match (reached, options.token()) {
-        (Ok(reach), Ok(token)) => Caller::new(reach, token.as_deref()),
+pub fn run(command: &AdminCommand, options: &Options, config: &Config) -> ExitCode {
+    let endpoint = Endpoint::new(options.url.as_deref(), options.ca.as_deref(), config);
+    let client = match (endpoint, options.token()) {
+        (Ok(endpoint), Ok(token)) => ApiClient::new(endpoint, token.as_deref()),
         (Err(fault), _) => return failed(&fault, ExitCode::FAILURE),
         (_, Err(fault)) => return failed(&fault, ExitCode::from(MISUSED)),
     };
@@ -176,13 +176,13 @@ pub fn run(question: &Question, options: &Options, config: &Config) -> ExitCode 
         Ok(runtime) => runtime,
         Err(error) => return failed(&error.to_string(), ExitCode::FAILURE),
     };
-    if matches!(question, Question::Watch) {
-        return match runtime.block_on(watch::watch(&caller)) {
+    if matches!(command, AdminCommand::Watch) {
+        return match runtime.block_on(watch::watch(&client)) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => failed(&error.to_string(), error.exit_code()),
         };
     }
-    match runtime.block_on(answer(question, &caller, options.json)) {
+    match runtime.block_on(execute(command, &client, options.json)) {
         Ok(text) => {
             print!("{text}");
             ExitCode::SUCCESS
@@ -201,35 +201,44 @@ fn failed(error: &str, code: ExitCode) -> ExitCode {
     code
 }
 
-async fn answer(question: &Question, caller: &Caller, json: bool) -> Result<String, CallError> {
-    let print = Printer { caller, json };
-    match question {
-        Question::Status => print.get::<Overview>("/overview", &[]).await,
-        Question::Jobs(filter) => print.get::<Vec<Job>>("/jobs", &filter.query()).await,
-        Question::Job { id } => print.get::<WholeJob>(&format!("/jobs/{id}"), &[]).await,
-        Question::Why { id } => print.get::<Why>(&format!("/jobs/{id}/why"), &[]).await,
-        Question::Requests(filter) => print.get::<Vec<Request>>("/requests", &filter.query()).await,
-        Question::Request { id } => print.get::<WholeJob>(&format!("/requests/{id}"), &[]).await,
-        Question::Workers => print.get::<Vec<Worker>>("/workers", &[]).await,
-        Question::Worker { id } => {
-            let id = caller.worker(id).await?;
+/// Executes a command; returns the text to print.
+async fn execute(
+    command: &AdminCommand,
+    client: &ApiClient,
+    json: bool,
+) -> Result<String, CallError> {
+    let print = Printer { client, json };
+    match command {
+        AdminCommand::Status => print.get::<Overview>("/overview", &[]).await,
+        AdminCommand::Jobs(filter) => print.get::<Vec<Job>>("/jobs", &filter.query()).await,
+        AdminCommand::Job { id } => print.get::<WholeJob>(&format!("/jobs/{id}"), &[]).await,
+        AdminCommand::Why { id } => print.get::<Why>(&format!("/jobs/{id}/why"), &[]).await,
+        AdminCommand::Requests(filter) => {
+            print.get::<Vec<Request>>("/requests", &filter.query()).await
+        }
+        AdminCommand::Request { id } => {
+            print.get::<WholeJob>(&format!("/requests/{id}"), &[]).await
+        }
+        AdminCommand::Workers => print.get::<Vec<Worker>>("/workers", &[]).await,
+        AdminCommand::Worker { id } => {
+            let id = client.worker(id).await?;
             print.get::<WholeWorker>(&format!("/workers/{id}"), &[]).await
         }
-        // It has no one answer and is dealt with by itself.
-        Question::Watch => Ok(String::new()),
-        Question::Programs => print.get::<Vec<Program>>("/programs", &[]).await,
-        Question::Blocked => print.get::<Vec<Blocked>>("/blocked", &[]).await,
-        Question::Audit { limit } => {
+        // Handled in `run`: it does not have a single response.
+        AdminCommand::Watch => Ok(String::new()),
+        AdminCommand::Programs => print.get::<Vec<Program>>("/programs", &[]).await,
+        AdminCommand::Blocked => print.get::<Vec<Blocked>>("/blocked", &[]).await,
+        AdminCommand::Audit { limit } => {
             print.get::<Vec<Audited>>("/audit", &[("limit", limit.to_string())]).await
         }
-        Question::Token(command) => token::token(command, caller, json).await,
-        Question::Act(act) => act::act(act, caller, json).await,
+        AdminCommand::Token(command) => token::execute(command, client, json).await,
+        AdminCommand::Control(command) => control::execute(command, client, json).await,
     }
 }
 
-/// Fetches and prints.
+/// Fetches resources and formats them.
 struct Printer<'a> {
-    caller: &'a Caller,
+    client: &'a ApiClient,
     json: bool,
 }
 
@@ -239,7 +248,7 @@ impl Printer<'_> {
         path: &str,
         query: &[(&'static str, String)],
     ) -> Result<String, CallError> {
-        let found: T = self.caller.get(path, query).await?;
+        let found: T = self.client.get(path, query).await?;
         if self.json {
             return Ok(serde_json::to_string_pretty(&found).unwrap_or_default() + "\n");
         }

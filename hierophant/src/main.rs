@@ -7,7 +7,7 @@ use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use hierophant::Listeners;
-use hierophant::cli::{self, Options, Question};
+use hierophant::cli::{self, AdminCommand, Options};
 use hierophant::config::{Config, DEFAULT_FILE, TEMPLATE};
 use mimalloc::MiMalloc;
 use network_lib::trace::KeyValue;
@@ -21,7 +21,7 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {
-    /// Configuration file [default: hierophant.toml in this folder, if there is one].
+    /// Configuration file [default: hierophant.toml in this folder, if it exists].
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
     #[command(flatten)]
@@ -38,11 +38,11 @@ enum Command {
     Init,
     /// Print a completion script for a shell.
     Completions {
-        /// For which one.
+        /// Shell to complete commands for.
         shell: Shell,
     },
     #[command(flatten)]
-    Ask(Question),
+    Admin(AdminCommand),
 }
 
 fn main() -> ExitCode {
@@ -55,8 +55,8 @@ fn main() -> ExitCode {
             clap_complete::generate(shell, &mut command, "hierophant", &mut std::io::stdout());
             Ok(())
         }
-        Command::Ask(question) => match read(arguments.config) {
-            Ok(config) => return cli::run(&question, &arguments.options, &config),
+        Command::Admin(command) => match read(arguments.config) {
+            Ok(config) => return cli::run(&command, &arguments.options, &config),
             Err(error) => Err(error),
         },
     };

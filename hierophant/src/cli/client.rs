@@ -1,4 +1,4 @@
-//! Calls of the API.
+//! Client of the API.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -11,75 +11,73 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::UNREACHABLE;
-use super::reach::Reach;
+use super::endpoint::Endpoint;
 use hierophant_admin_model::{Done, PATH, Reason, Refusal, Worker};
 
-/// How long an answer may take, and the next piece of a long one.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Maximum time for a response, and for the next chunk of a streamed one.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What to do where a token is needed.
-const NO_TOKEN: &str = "make one on its machine by `hierophant token create --name NAME --role act`, and give it \
-                        in the variable HIEROPHANT_TOKEN or by --token-file";
+/// Remedy where a token is required.
+const NO_TOKEN: &str = "create one on its machine with `hierophant token create --name NAME --role act`, and pass \
+                        it in the variable HIEROPHANT_TOKEN or with --token-file";
 
-/// What to do where the token is not enough.
-const OTHER_TOKEN: &str = "`hierophant token list` shows which token has which role";
+/// Remedy where the token lacks the permission.
+const OTHER_TOKEN: &str = "see `hierophant token list` for the roles of all tokens";
 
-/// How this program names itself, for the log of who did what.
+/// User agent of this program, for the audit log.
 const PROGRAM: &str = concat!("hierophant/", env!("CARGO_PKG_VERSION"));
 
-/// Why there is no answer.
+/// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CallError {
-    /// Nobody is there.
-    #[error(
-        "cannot reach Hierophant at {url}: {reason}; start it there, or name another address by --url"
-    )]
+    /// Hierophant cannot be reached.
+    #[error("cannot reach Hierophant at {url}: {reason}; start it, or set its address with --url")]
     Unreachable {
-        /// Where it was looked for.
+        /// Address that was called.
         url: String,
-        /// What the system says.
+        /// Error of the connection.
         reason: String,
     },
-    /// Whoever asks is not let in, or may not do that.
-    #[error("{words}; {remedy}")]
+    /// The caller is not authenticated, or lacks the permission.
+    #[error("{error}; {remedy}")]
     NotAllowed {
-        /// What Hierophant says.
-        words: String,
-        /// What to do.
+        /// Error text of the response.
+        error: String,
+        /// Remedy for the user.
         remedy: &'static str,
     },
-    /// The call is refused.
+    /// Hierophant rejected the call, or the user did not confirm it.
     #[error("{0}")]
     Refused(String),
-    /// There is no such thing.
+    /// The resource does not exist.
     #[error("{0}")]
     Missing(String),
-    /// Some of it was done; `text` is to be printed all the same.
-    #[error("{words}")]
+    /// Part of the command succeeded; `text` is printed too.
+    #[error("{error}")]
     Partly {
-        /// What was done, and what not.
+        /// Outcome of every part.
         text: String,
-        /// In short.
-        words: String,
+        /// Summary of the failures.
+        error: String,
     },
-    /// A file on this side is the trouble, or what is to be in it.
+    /// A local file cannot be written, or its content is invalid.
     #[error("{0}")]
     File(String),
-    /// The stream of changes has ended.
+    /// The event stream failed.
     #[error("{0}")]
     Broken(String),
-    /// The answer makes no sense: another program, or another version.
-    #[error("the answer of {url} cannot be read ({reason}); is it a Hierophant of this version?")]
+    /// The response cannot be parsed: it comes from another program, or another version.
+    #[error("invalid response from {url} ({reason}): expected a Hierophant of this version")]
     Unreadable {
-        /// Who answered.
+        /// Address that responded.
         url: String,
-        /// What is wrong.
+        /// Error of the parser.
         reason: String,
     },
 }
 
 impl CallError {
-    /// How the program ends then.
+    /// Exit code of the program.
     pub(super) fn exit_code(&self) -> ExitCode {
         match self {
             Self::Unreachable { .. } => ExitCode::from(UNREACHABLE),
@@ -88,116 +86,116 @@ impl CallError {
     }
 }
 
-/// A running Hierophant.
+/// Client of a running Hierophant.
 #[derive(Clone)]
-pub(super) struct Caller {
+pub(super) struct ApiClient {
     url: String,
-    reach: Reach,
+    endpoint: Endpoint,
     client: Client,
     token: Option<HeaderValue>,
 }
 
-impl Caller {
-    /// The one that is reached so, to which `token` says who asks.
-    pub(super) fn new(reach: Reach, token: Option<&str>) -> Self {
+impl ApiClient {
+    /// A client of this endpoint that presents `token` with every call.
+    pub(super) fn new(endpoint: Endpoint, token: Option<&str>) -> Self {
         let token = token.and_then(|token| HeaderValue::from_str(&format!("Bearer {token}")).ok());
         let token = token.map(|mut header| {
             header.set_sensitive(true);
             header
         });
-        let client = reach.client().read_timeout(PATIENCE).user_agent(PROGRAM).build();
-        // What is asked for here can always be built.
+        let client = endpoint.client().read_timeout(TIMEOUT).user_agent(PROGRAM).build();
+        // Building fails only for invalid options, and there are none here.
         let client = client.unwrap_or_default();
-        Self { url: reach.url.clone(), reach, client, token }
+        Self { url: endpoint.url.clone(), endpoint, client, token }
     }
 
-    /// Reads from the API.
+    /// Sends a GET.
     pub(super) async fn get<T: DeserializeOwned>(
         &self,
         path: &str,
         query: &[(&'static str, String)],
     ) -> Result<T, CallError> {
         let call = self.client.get(format!("{}{PATH}{path}", self.url)).query(query);
-        let answer = self.sent(call.timeout(PATIENCE)).await?;
-        answer.json().await.map_err(|error| self.unreadable(&error))
+        let response = self.send(call.timeout(TIMEOUT)).await?;
+        response.json().await.map_err(|error| self.unreadable(&error))
     }
 
-    /// Has something done that needs no more words.
-    pub(super) async fn done(&self, path: &str) -> Result<Done, CallError> {
+    /// Sends a command that has no parameters.
+    pub(super) async fn command(&self, path: &str) -> Result<Done, CallError> {
         self.post(path, &Reason::default()).await
     }
 
-    /// Has something done.
+    /// Sends a POST.
     pub(super) async fn post<T: DeserializeOwned>(
         &self,
         path: &str,
         body: &impl Serialize,
     ) -> Result<T, CallError> {
         let call = self.client.post(format!("{}{PATH}{path}", self.url)).json(body);
-        let answer = self.sent(call.timeout(PATIENCE)).await?;
-        answer.json().await.map_err(|error| self.unreadable(&error))
+        let response = self.send(call.timeout(TIMEOUT)).await?;
+        response.json().await.map_err(|error| self.unreadable(&error))
     }
 
-    /// Takes something away.
+    /// Sends a DELETE.
     pub(super) async fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T, CallError> {
         let call = self.client.delete(format!("{}{PATH}{path}", self.url));
-        let answer = self.sent(call.timeout(PATIENCE)).await?;
-        answer.json().await.map_err(|error| self.unreadable(&error))
+        let response = self.send(call.timeout(TIMEOUT)).await?;
+        response.json().await.map_err(|error| self.unreadable(&error))
     }
 
-    /// Reads what may be long: it may take its time as long as something comes.
+    /// Sends a GET whose response may be long: only the time between its chunks is limited.
     pub(super) async fn stream(&self, path: &str) -> Result<Response, CallError> {
-        self.sent(self.client.get(format!("{}{PATH}{path}", self.url))).await
+        self.send(self.client.get(format!("{}{PATH}{path}", self.url))).await
     }
 
-    /// Opens the stream of changes. It breaks when nothing at all has come for `silence`.
-    pub(super) async fn listen(&self, silence: Duration) -> Result<Response, CallError> {
-        let client = self.reach.client().read_timeout(silence).build();
+    /// Opens the event stream. It fails when no byte has arrived for `silence`.
+    pub(super) async fn events(&self, silence: Duration) -> Result<Response, CallError> {
+        let client = self.endpoint.client().read_timeout(silence).build();
         let client = client.map_err(|error| self.unreachable(error))?;
         let call = client.get(format!("{}{PATH}/events", self.url));
-        self.sent(call).await
+        self.send(call).await
     }
 
-    /// The id of a Contemplant that is named by its id or by its name.
-    pub(super) async fn worker(&self, named: &str) -> Result<String, CallError> {
+    /// The id of the worker with this id or name.
+    pub(super) async fn worker(&self, id_or_name: &str) -> Result<String, CallError> {
         let workers: Vec<Worker> = self.get("/workers", &[]).await?;
-        let mut so_named = workers.iter().filter(|worker| worker.name == named);
-        match (so_named.next(), so_named.next()) {
+        let mut matches_name = workers.iter().filter(|worker| worker.name == id_or_name);
+        match (matches_name.next(), matches_name.next()) {
             (Some(worker), None) => Ok(worker.id.clone()),
             (Some(_), Some(_)) => Err(CallError::Refused(format!(
-                "several workers are named {named}: expected an id, see `hierophant workers`"
+                "several workers are named {id_or_name}: expected an id, see `hierophant workers`"
             ))),
-            (None, _) if named.parse::<Subject>().is_ok() => Ok(named.to_owned()),
+            (None, _) if id_or_name.parse::<Subject>().is_ok() => Ok(id_or_name.to_owned()),
             (None, _) => Err(CallError::Missing(format!(
-                "{named:?} is not the id of a worker nor the name of a connected one; see \
-                 `hierophant workers`"
+                "unknown worker {id_or_name:?}: expected a worker id or the name of a connected \
+                 worker, see `hierophant workers`"
             ))),
         }
     }
 
-    async fn sent(&self, mut call: RequestBuilder) -> Result<Response, CallError> {
+    async fn send(&self, mut call: RequestBuilder) -> Result<Response, CallError> {
         if let Some(token) = &self.token {
             call = call.header(AUTHORIZATION, token);
         }
-        let sent = call.send().await;
-        Self::accepted(sent.map_err(|error| self.unreachable(error))?).await
+        let response = call.send().await;
+        Self::successful(response.map_err(|error| self.unreachable(error))?).await
     }
 
-    /// The answer, unless it is a refusal.
-    async fn accepted(answer: Response) -> Result<Response, CallError> {
-        let code = answer.status();
+    /// The response, unless it is an error.
+    async fn successful(response: Response) -> Result<Response, CallError> {
+        let code = response.status();
         if code.is_success() {
-            return Ok(answer);
+            return Ok(response);
         }
-        let text = answer.text().await.unwrap_or_default();
-        let refusal = serde_json::from_str::<Refusal>(&text).map(|refusal| refusal.error);
-        let words = refusal.unwrap_or_else(|_| text.trim().to_owned());
-        let words = if words.is_empty() { code.to_string() } else { words };
+        let text = response.text().await.unwrap_or_default();
+        let error = serde_json::from_str::<Refusal>(&text).map(|refusal| refusal.error);
+        let error = error.unwrap_or_else(|_| text.trim().to_owned());
+        let error = if error.is_empty() { code.to_string() } else { error };
         Err(match code {
-            StatusCode::NOT_FOUND => CallError::Missing(words),
-            StatusCode::UNAUTHORIZED => CallError::NotAllowed { words, remedy: NO_TOKEN },
-            StatusCode::FORBIDDEN => CallError::NotAllowed { words, remedy: OTHER_TOKEN },
-            _ => CallError::Refused(words),
+            StatusCode::NOT_FOUND => CallError::Missing(error),
+            StatusCode::UNAUTHORIZED => CallError::NotAllowed { error, remedy: NO_TOKEN },
+            StatusCode::FORBIDDEN => CallError::NotAllowed { error, remedy: OTHER_TOKEN },
+            _ => CallError::Refused(error),
         })
     }
 

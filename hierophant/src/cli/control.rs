@@ -1,4 +1,4 @@
-//! What an operator has a running Hierophant do.
+//! Commands that change the state of the network.
 
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
@@ -7,81 +7,81 @@ use clap::{Args, Subcommand, ValueEnum};
 use hierophant_model::records::Priority;
 use serde::Serialize;
 
-use super::caller::{CallError, Caller};
+use super::client::{ApiClient, CallError};
 use super::download;
 use super::show::Show;
 use hierophant_admin_model::{ClearQueue, Cleared, Done, NewPriority, ProofMode, Reason};
 
-/// What to do.
+/// A command that changes the state of the network.
 #[derive(Debug, Subcommand)]
-pub enum Act {
+pub enum ControlCommand {
     /// Cancel requests, or jobs with all their requests.
     Cancel {
-        /// Ids of requests (16 digits or more) or jobs.
+        /// Request ids (16 digits or more) or job ids.
         #[arg(required = true, value_name = "REQUEST|JOB")]
         ids: Vec<String>,
     },
-    /// Take a job away from its Contemplant, back into the queue; make one anew that was given up.
+    /// Return a job in progress to the queue, or retry a failed one.
     Requeue {
-        /// Id of the job.
+        /// Job id.
         job: String,
     },
-    /// Give a job a priority.
+    /// Set the priority of a job.
     Priority {
-        /// Id of the job.
+        /// Job id.
         job: String,
-        /// Which one.
+        /// Priority to set.
         class: Class,
     },
-    /// Have a Contemplant take no more jobs, finish what it holds and leave.
+    /// Drain a worker: it accepts no more jobs, finishes those that it has, and leaves.
     Drain(WorkerAndReason),
-    /// Have a drained Contemplant that has not left yet take jobs again.
+    /// Stop draining a worker that has not left yet.
     Undrain {
-        /// Id of the Contemplant, or the name of a connected one.
+        /// Worker id, or the name of a connected worker.
         worker: String,
     },
-    /// Close a Contemplant's connection; what it works on waits again at once.
+    /// Close the connection of a worker; its jobs return to the queue at once.
     Drop(WorkerAndReason),
-    /// Turn a Contemplant away, or all that come from an address, until it is unblocked.
+    /// Block a worker, or all workers from an IP address.
     Block(WorkerAndReason),
-    /// Admit again who was blocked.
+    /// Unblock a worker or an IP address.
     Unblock {
-        /// Id of the Contemplant, or an IP address.
+        /// Worker id or IP address.
         worker: String,
     },
-    /// Give no more jobs out; what is being proved goes on, requests are accepted and wait.
+    /// Pause dispatch: attempts in progress continue, new requests are queued.
     Pause {
-        /// Why, for those who ask.
+        /// Reason to store and display.
         #[arg(long, default_value = "")]
         reason: String,
     },
-    /// Give jobs out again.
+    /// Resume dispatch.
     Resume,
-    /// Cancel all jobs that wait, or some of them.
+    /// Cancel queued jobs, all or a selection.
     Clear(Clear),
-    /// Finished proofs.
+    /// Download finished proofs.
     #[command(subcommand)]
     Proof(Proof),
 }
 
-/// A Contemplant, and why.
+/// A worker, and the reason for a command.
 #[derive(Debug, Args)]
 pub struct WorkerAndReason {
-    /// Id of the Contemplant, or the name of a connected one; to block, also an IP address.
+    /// Worker id, or the name of a connected worker; for `block` also an IP address.
     worker: String,
-    /// Why, for those who ask.
+    /// Reason to store and display.
     #[arg(long, default_value = "")]
     reason: String,
 }
 
-/// Which jobs go first.
+/// Priority of a job.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub enum Class {
-    /// Before all others.
+    /// Ahead of all others.
     Urgent,
-    /// In their turn.
+    /// In queue order.
     Normal,
-    /// When nothing else can be given out.
+    /// Behind all others.
     Low,
 }
 
@@ -95,46 +95,46 @@ impl From<Class> for Priority {
     }
 }
 
-/// Which jobs to cancel.
+/// Jobs to cancel.
 #[derive(Debug, Args)]
 pub struct Clear {
-    /// Only those in any of these states: queued, and with --running leased, proving, uploaded, verifying.
+    /// Only these states: queued, and with --running also leased, proving, uploaded and verifying.
     #[arg(long, value_name = "STATE", value_delimiter = ',')]
     state: Vec<String>,
-    /// Those in progress too.
+    /// Include jobs in progress.
     #[arg(long)]
     running: bool,
-    /// Only this kind of proof.
+    /// Only this kind of proof: core, compressed, plonk or groth16.
     #[arg(long, value_name = "MODE")]
     mode: Option<String>,
-    /// Only of this program.
+    /// Only this program.
     #[arg(long, value_name = "VK_HASH")]
     program: Option<String>,
-    /// Only the requests of this address.
+    /// Only requests of this address.
     #[arg(long, value_name = "ADDRESS")]
     requester: Option<String>,
-    /// Only those that were created so long ago, for instance 2h.
+    /// Only jobs of at least this age, such as 2h.
     #[arg(long, value_name = "AGE", value_parser = humantime::parse_duration)]
     older_than: Option<std::time::Duration>,
-    /// Only say what would be cancelled.
+    /// Report the matching jobs without cancelling them.
     #[arg(long)]
     dry_run: bool,
-    /// Do not ask whether it is meant.
+    /// Do not ask for confirmation.
     #[arg(long)]
     yes: bool,
 }
 
-/// About finished proofs.
+/// A command on finished proofs.
 #[derive(Debug, Subcommand)]
 pub enum Proof {
-    /// Fetch a request's proof into a file.
+    /// Download the proof of a request to a file.
     Download {
-        /// Id of the request; its first 16 digits are enough.
+        /// Request id, or its first 16 digits.
         id: String,
-        /// Where to; must not be there yet.
+        /// File to write; it must not exist.
         #[arg(short, long, value_name = "FILE")]
         output: PathBuf,
-        /// Replace the file if it is there.
+        /// Replace an existing file.
         #[arg(long)]
         force: bool,
     },
@@ -154,46 +154,56 @@ impl Clear {
     }
 }
 
-/// Does it; returns what to print.
-pub(super) async fn act(act: &Act, caller: &Caller, json: bool) -> Result<String, CallError> {
+/// Executes a command; returns the text to print.
+pub(super) async fn execute(
+    command: &ControlCommand,
+    client: &ApiClient,
+    json: bool,
+) -> Result<String, CallError> {
     let printed = |done: Done| print(&done, json);
-    match act {
-        Act::Cancel { ids } => cancel(ids, caller, json).await,
-        Act::Requeue { job } => caller.done(&format!("/jobs/{job}/requeue")).await.map(printed),
-        Act::Priority { job, class } => {
+    match command {
+        ControlCommand::Cancel { ids } => cancel(ids, client, json).await,
+        ControlCommand::Requeue { job } => {
+            client.command(&format!("/jobs/{job}/requeue")).await.map(printed)
+        }
+        ControlCommand::Priority { job, class } => {
             let body = NewPriority { class: Priority::from(*class).into() };
-            caller.post(&format!("/jobs/{job}/priority"), &body).await.map(printed)
+            client.post(&format!("/jobs/{job}/priority"), &body).await.map(printed)
         }
-        Act::Drain(whom) => on_worker(whom, "drain", caller).await.map(printed),
-        Act::Undrain { worker } => {
-            let id = caller.worker(worker).await?;
-            caller.done(&format!("/workers/{id}/undrain")).await.map(printed)
+        ControlCommand::Drain(target) => on_worker(target, "drain", client).await.map(printed),
+        ControlCommand::Undrain { worker } => {
+            let id = client.worker(worker).await?;
+            client.command(&format!("/workers/{id}/undrain")).await.map(printed)
         }
-        Act::Drop(whom) => on_worker(whom, "drop", caller).await.map(printed),
-        Act::Block(whom) => on_worker(whom, "block", caller).await.map(printed),
-        Act::Unblock { worker } => {
-            caller.done(&format!("/workers/{worker}/unblock")).await.map(printed)
+        ControlCommand::Drop(target) => on_worker(target, "drop", client).await.map(printed),
+        ControlCommand::Block(target) => on_worker(target, "block", client).await.map(printed),
+        ControlCommand::Unblock { worker } => {
+            client.command(&format!("/workers/{worker}/unblock")).await.map(printed)
         }
-        Act::Pause { reason } => {
+        ControlCommand::Pause { reason } => {
             let body = Reason { reason: reason.clone() };
-            caller.post("/dispatch/pause", &body).await.map(printed)
+            client.post("/dispatch/pause", &body).await.map(printed)
         }
-        Act::Resume => caller.done("/dispatch/resume").await.map(printed),
-        Act::Clear(clear) => cleared(clear, caller, json).await,
-        Act::Proof(Proof::Download { id, output, force }) => {
-            let saved = download::proof(caller, id, output, *force).await?;
+        ControlCommand::Resume => client.command("/dispatch/resume").await.map(printed),
+        ControlCommand::Clear(clear) => cleared(clear, client, json).await,
+        ControlCommand::Proof(Proof::Download { id, output, force }) => {
+            let saved = download::proof(client, id, output, *force).await?;
             Ok(print(&saved, json))
         }
     }
 }
 
-async fn on_worker(whom: &WorkerAndReason, what: &str, caller: &Caller) -> Result<Done, CallError> {
-    let id = caller.worker(&whom.worker).await?;
-    let body = Reason { reason: whom.reason.clone() };
-    caller.post(&format!("/workers/{id}/{what}"), &body).await
+async fn on_worker(
+    target: &WorkerAndReason,
+    command: &str,
+    client: &ApiClient,
+) -> Result<Done, CallError> {
+    let id = client.worker(&target.worker).await?;
+    let body = Reason { reason: target.reason.clone() };
+    client.post(&format!("/workers/{id}/{command}"), &body).await
 }
 
-/// What became of one of several.
+/// Outcome of one of several cancellations.
 #[derive(Debug, Serialize)]
 struct Cancelled<'a> {
     id: &'a str,
@@ -203,11 +213,11 @@ struct Cancelled<'a> {
     error: Option<String>,
 }
 
-/// Cancels one after the other; one that cannot be cancelled does not keep the others from it.
-async fn cancel(ids: &[String], caller: &Caller, json: bool) -> Result<String, CallError> {
+/// Cancels several requests or jobs; a failure does not stop the others.
+async fn cancel(ids: &[String], client: &ApiClient, json: bool) -> Result<String, CallError> {
     let mut all = Vec::new();
     for id in ids {
-        let (done, error) = match cancel_one(id, caller).await {
+        let (done, error) = match cancel_one(id, client).await {
             Ok(done) => (Some(done), None),
             Err(error @ CallError::Unreachable { .. }) => return Err(error),
             Err(error) => (None, Some(error.to_string())),
@@ -219,57 +229,60 @@ async fn cancel(ids: &[String], caller: &Caller, json: bool) -> Result<String, C
         in_json(&all)
     } else {
         let line = |one: &Cancelled<'_>| {
-            let words = one.done.as_ref().map(|done| &done.now).or(one.error.as_ref());
-            format!("{}: {}\n", one.id, words.map_or("", String::as_str))
+            let outcome = one.done.as_ref().map(|done| &done.now).or(one.error.as_ref());
+            format!("{}: {}\n", one.id, outcome.map_or("", String::as_str))
         };
         all.iter().map(line).collect()
     };
     if failed == 0 {
         return Ok(text);
     }
-    Err(CallError::Partly { text, words: format!("{failed} of {} not cancelled", all.len()) })
+    let error = format!("{failed} of {} not cancelled", all.len());
+    Err(CallError::Partly { text, error })
 }
 
-/// An id of 32 digits is that of a job, or the beginning of a request's.
-async fn cancel_one(id: &str, caller: &Caller) -> Result<Done, CallError> {
+/// Cancels a job or a request. An id of 32 digits may be a job id or the start of a request id.
+async fn cancel_one(id: &str, client: &ApiClient) -> Result<Done, CallError> {
     if id.len() == 32 {
-        match caller.done(&format!("/jobs/{id}/cancel")).await {
+        match client.command(&format!("/jobs/{id}/cancel")).await {
             Err(CallError::Missing(_)) => {}
             answer => return answer,
         }
     }
-    caller.done(&format!("/requests/{id}/cancel")).await
+    client.command(&format!("/requests/{id}/cancel")).await
 }
 
-async fn cleared(clear: &Clear, caller: &Caller, json: bool) -> Result<String, CallError> {
+async fn cleared(clear: &Clear, client: &ApiClient, json: bool) -> Result<String, CallError> {
     if !clear.dry_run && !clear.yes {
         if !std::io::stdin().is_terminal() {
-            let words = "nothing is cancelled without --yes where nobody can be asked; --dry-run \
-                         says what would be";
-            return Err(CallError::Refused(words.to_owned()));
+            let text =
+                "nothing cancelled: without a terminal to confirm, expected --yes (or --dry-run)";
+            return Err(CallError::Refused(text.to_owned()));
         }
-        let found: Cleared = caller.post("/queue/clear", &clear.body(true)).await?;
-        eprint!("{}go on? [y/N] ", found.show());
+        let found: Cleared = client.post("/queue/clear", &clear.body(true)).await?;
+        eprint!("{}continue? [y/N] ", found.show());
         if !confirmed() {
-            return Err(CallError::Refused("nothing was cancelled".to_owned()));
+            return Err(CallError::Refused("nothing cancelled".to_owned()));
         }
     }
-    let found: Cleared = caller.post("/queue/clear", &clear.body(clear.dry_run)).await?;
+    let found: Cleared = client.post("/queue/clear", &clear.body(clear.dry_run)).await?;
     Ok(print(&found, json))
 }
 
 fn confirmed() -> bool {
-    // A question that cannot be seen is not answered.
+    // If the question cannot be printed, the answer is no.
     let mut line = String::new();
     std::io::stderr().flush().is_ok()
         && std::io::stdin().read_line(&mut line).is_ok()
         && matches!(line.trim(), "y" | "Y" | "yes")
 }
 
-pub(super) fn print<T: Serialize + Show>(answer: &T, json: bool) -> String {
-    if json { in_json(answer) } else { answer.show() }
+/// Formats a response.
+pub(super) fn print<T: Serialize + Show>(response: &T, json: bool) -> String {
+    if json { in_json(response) } else { response.show() }
 }
 
-pub(super) fn in_json<T: Serialize>(answer: &T) -> String {
-    serde_json::to_string_pretty(answer).unwrap_or_default() + "\n"
+/// Formats a response as JSON.
+pub(super) fn in_json<T: Serialize>(response: &T) -> String {
+    serde_json::to_string_pretty(response).unwrap_or_default() + "\n"
 }

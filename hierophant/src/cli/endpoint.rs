@@ -1,4 +1,4 @@
-//! Where the running Hierophant is, and whom to believe that it is the one.
+//! The endpoint of a running Hierophant: its address, and the certificate authorities to trust.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -9,19 +9,19 @@ use reqwest::{Certificate, Client, ClientBuilder};
 use crate::config::Config;
 use crate::listen;
 
-/// How a running Hierophant is reached.
+/// Endpoint of a running Hierophant.
 #[derive(Debug, Clone)]
-pub(super) struct Reach {
-    /// Its address, without a slash at its end.
+pub(super) struct Endpoint {
+    /// Address, without a trailing slash.
     pub(super) url: String,
     authorities: Vec<Certificate>,
-    /// On this machine it is called by the name in its certificate, which may lead elsewhere.
-    here: Option<(String, u16)>,
+    /// Name in the certificate and port of the Hierophant on this machine. The name may resolve elsewhere.
+    local: Option<(String, u16)>,
 }
 
-impl Reach {
-    /// By `--url` and `--ca`; without the former, on this machine as the configuration says.
-    pub(super) fn of(
+impl Endpoint {
+    /// The endpoint given by `--url` and `--ca`; without the former, the configured one on this machine.
+    pub(super) fn new(
         url: Option<&str>,
         ca: Option<&Path>,
         config: &Config,
@@ -35,17 +35,17 @@ impl Reach {
             (None, None) => format!("http://127.0.0.1:{port}"),
         };
         let authorities = ca.map(authorities).transpose()?.unwrap_or_default();
-        Ok(Self { url, authorities, here: name.map(|name| (name, port)) })
+        Ok(Self { url, authorities, local: name.map(|name| (name, port)) })
     }
 
-    /// What a client is made from.
+    /// Builder of HTTP clients for this endpoint.
     pub(super) fn client(&self) -> ClientBuilder {
         let mut client = Client::builder();
         for authority in &self.authorities {
             client = client.add_root_certificate(authority.clone());
         }
-        let Some((name, port)) = &self.here else { return client };
-        // Without a token, operators are let in by a name of this machine only.
+        let Some((name, port)) = &self.local else { return client };
+        // Without a token, operators are admitted only under a local host name.
         let host = HeaderValue::from_str(&format!("localhost:{port}"));
         let headers = host.into_iter().map(|host| (HOST, host)).collect::<HeaderMap>();
         let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, *port));
@@ -54,12 +54,12 @@ impl Reach {
 }
 
 fn authorities(file: &Path) -> Result<Vec<Certificate>, String> {
-    let place = file.display();
-    let pem = std::fs::read(file).map_err(|error| format!("{place} cannot be read: {error}"))?;
+    let path = file.display();
+    let pem = std::fs::read(file).map_err(|error| format!("cannot read {path}: {error}"))?;
     let found = Certificate::from_pem_bundle(&pem)
-        .map_err(|error| format!("{place} holds no certificates in PEM: {error}"))?;
+        .map_err(|error| format!("invalid file {path}: expected certificates in PEM ({error})"))?;
     if found.is_empty() {
-        return Err(format!("{place} holds no certificates in PEM"));
+        return Err(format!("invalid file {path}: expected certificates in PEM"));
     }
     Ok(found)
 }

@@ -1,4 +1,4 @@
-//! Answers as tables.
+//! Responses as tables.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,22 +8,22 @@ use comfy_table::{ContentArrangement, Table};
 use hierophant_model::commands::with_reason;
 use hierophant_model::records::Millis;
 
-use super::download::Saved;
+use super::download::SavedProof;
 use hierophant_admin_model::{
     Attempt, Audited, Blocked, Cleared, Done, Gpu, Job, Named, Overview, Priority, Program,
     ProofMode, Request, Running, Token, Value, WholeJob, WholeWorker, Why, Worker,
 };
 
-/// Such as `2 ready, 1 away`, without what there is none of.
+/// Non-zero counts, such as `2 ready, 1 away`.
 pub(super) fn counts<T: Named>(counts: &BTreeMap<Value<T>, usize>) -> String {
     let shown = counts.iter().filter(|(_, count)| **count > 0);
     let shown: Vec<_> = shown.map(|(what, count)| format!("{count} {what}")).collect();
     if shown.is_empty() { "none".to_owned() } else { shown.join(", ") }
 }
 
-/// What can be shown to people.
+/// Rendering of a response for a terminal.
 pub(super) trait Show {
-    /// Lines for a terminal, the last one ended.
+    /// Text for a terminal, ending with a line break.
     fn show(&self) -> String;
 }
 
@@ -31,12 +31,12 @@ impl Show for Overview {
     fn show(&self) -> String {
         let mut facts = vec![
             ("version", self.version.clone()),
-            ("Contemplants", counts(&self.workers)),
+            ("workers", counts(&self.workers)),
             ("slots", format!("{}, {} in use", self.slots, self.running)),
-            ("jobs waiting", counts(&self.waiting)),
+            ("queued jobs", counts(&self.waiting)),
             ("oldest wait", self.oldest_wait_seconds.map_or("-".into(), span)),
-            ("jobs unfinished", self.unfinished.to_string()),
-            ("kept", size(self.stored_bytes)),
+            ("unfinished jobs", self.unfinished.to_string()),
+            ("stored", size(self.stored_bytes)),
             ("free on disk", self.free_bytes.map_or("unknown".into(), size)),
         ];
         if let Some(paused) = &self.paused {
@@ -44,15 +44,15 @@ impl Show for Overview {
             facts.insert(1, ("dispatch", with_reason(&since, &paused.reason)));
         }
         if let Some(low) = &self.storage_low {
-            facts.push(("new work", format!("turned away: {low}")));
+            facts.push(("new work", format!("rejected: {low}")));
         }
         for webhook in self.webhooks.iter().filter(|webhook| webhook.failing_since.is_some()) {
             let why = webhook.failure.as_deref().unwrap_or_default();
             let (receiver, count) = (&webhook.receiver, webhook.undelivered);
-            facts.push(("webhook", format!("{receiver} takes none, {count} wait: {why}")));
+            facts.push(("webhook", format!("{receiver} fails, {count} notices pending: {why}")));
         }
         if self.mock_mode {
-            facts.push(("mock mode", "on: proofs that prove nothing are taken".into()));
+            facts.push(("mock mode", "on: accepts mock proofs, which prove nothing".into()));
         }
         facts_table(&facts)
     }
@@ -72,7 +72,7 @@ impl Show for Vec<Job> {
                 took(job.started_at, job.finished_at),
             ]
         });
-        let heads = ["job", "state", "mode", "Contemplant", "attempts", "cycles", "asked", "took"];
+        let heads = ["job", "state", "mode", "worker", "attempts", "cycles", "created", "took"];
         list(heads, rows, "no jobs")
     }
 }
@@ -91,7 +91,7 @@ impl Show for Vec<Request> {
             ]
         });
         list(
-            ["request", "state", "job", "requester", "client", "asked", "deadline"],
+            ["request", "state", "job", "requester", "client", "created", "deadline"],
             rows,
             "no requests",
         )
@@ -108,7 +108,7 @@ impl Show for Vec<Worker> {
                 worker.backend.to_string(),
                 worker.modes.iter().map(ProofMode::as_str).collect::<Vec<_>>().join(","),
                 format!("{}/{}", worker.running.len(), worker.slots),
-                doing_or_why_not(worker),
+                activity(worker),
                 worker.proofs_completed.to_string(),
                 worker.strikes.to_string(),
                 ago(worker.joined_at),
@@ -122,13 +122,13 @@ impl Show for Vec<Worker> {
             "backend",
             "modes",
             "busy",
-            "doing",
+            "activity",
             "proofs",
             "strikes",
             "joined",
             "admitted by",
         ];
-        list(heads, rows, "no Contemplant is connected")
+        list(heads, rows, "no worker is connected")
     }
 }
 
@@ -151,7 +151,7 @@ impl Show for WholeJob {
             ("mode", format!("{}, circuit {}", job.mode, job.circuit_version)),
             ("program", job.program.clone()),
             ("input", size(job.input_bytes)),
-            ("asked", ago(job.created_at)),
+            ("created", ago(job.created_at)),
         ];
         let optional = [
             ("ended", job.finished_at.map(ago)),
@@ -174,9 +174,9 @@ impl Show for Done {
 
 impl Show for Cleared {
     fn show(&self) -> String {
-        let will = if self.dry_run { "would be cancelled" } else { "cancelled" };
-        let (jobs, requests) = (many(self.jobs, "job"), many(self.requests, "request"));
-        let mut text = format!("{jobs} with {requests} {will}\n");
+        let outcome = if self.dry_run { "would be cancelled" } else { "cancelled" };
+        let (jobs, requests) = (counted(self.jobs, "job"), counted(self.requests, "request"));
+        let mut text = format!("{jobs} with {requests} {outcome}\n");
         for job in &self.listed {
             text.push_str(&format!("  {job}\n"));
         }
@@ -196,7 +196,7 @@ impl Show for Vec<Blocked> {
                 blocked.reason.clone(),
             ]
         });
-        list(["blocked", "since", "reason"], rows, "nobody is blocked")
+        list(["blocked", "since", "reason"], rows, "nothing is blocked")
     }
 }
 
@@ -211,31 +211,31 @@ impl Show for Vec<Token> {
                 token.revoked_at.map_or_else(String::new, ago),
             ]
         });
-        list(["token", "role", "state", "made", "revoked"], rows, "no tokens")
+        list(["token", "role", "state", "created", "revoked"], rows, "no tokens")
     }
 }
 
 impl Show for Vec<Audited> {
     fn show(&self) -> String {
-        let rows = self.iter().map(|it| {
-            let from = match &it.forwarded {
-                Some(whom) => format!("{} for {whom}", it.peer),
-                None => it.peer.clone(),
+        let rows = self.iter().map(|call| {
+            let from = match &call.forwarded {
+                Some(client) => format!("{} for {client}", call.peer),
+                None => call.peer.clone(),
             };
-            let texts = [&it.name, &from, &it.action, &it.body].map(|text| without_controls(text));
-            let [name, from, action, body] = texts;
-            [ago(it.at), name, from, action, body, it.code.to_string()]
+            let texts = [&call.name, &from, &call.action, &call.body];
+            let [name, from, action, body] = texts.map(|text| strip_control(text));
+            [ago(call.at), name, from, action, body, call.code.to_string()]
         });
-        list(["when", "who", "from", "what", "with", "answer"], rows, "nothing was done")
+        list(["time", "caller", "from", "call", "body", "status"], rows, "no calls")
     }
 }
 
-/// What strangers wrote must not steer the terminal, nor break a line.
-fn without_controls(text: &str) -> String {
+/// A text without control characters: text from callers must neither control the terminal nor break lines.
+fn strip_control(text: &str) -> String {
     text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
 }
 
-impl Show for Saved {
+impl Show for SavedProof {
     fn show(&self) -> String {
         let Self { file, bytes, sha256 } = self;
         format!("{}: {}, SHA-256 {sha256}\n", file.display(), size(*bytes))
@@ -253,7 +253,7 @@ impl Show for WholeWorker {
         let running = self.worker.as_ref().map_or(&[][..], |worker| &worker.running);
         let head = match (&self.worker, &self.gone) {
             (Some(worker), _) => vec![worker.clone()].show() + &gpus(&worker.gpus),
-            (None, Some(gone)) => format!("gone {}: {}\n", ago(gone.at), gone.reason),
+            (None, Some(gone)) => format!("left {}: {}\n", ago(gone.at), gone.reason),
             (None, None) => "not connected since Hierophant started\n".to_owned(),
         };
         let blocked = self.blocked.as_ref().map(|reason| with_reason("blocked", reason) + "\n");
@@ -262,7 +262,7 @@ impl Show for WholeWorker {
     }
 }
 
-/// A table of GPUs after a blank line; nothing if there are none.
+/// A table of GPUs after a blank line; empty without GPUs.
 fn gpus(gpus: &[Gpu]) -> String {
     if gpus.is_empty() {
         return String::new();
@@ -279,7 +279,7 @@ fn gpus(gpus: &[Gpu]) -> String {
             format!("{used} of {}", size(gpu.memory_bytes)),
         ]
     });
-    let heads = ["GPU", "model", "driver", "busy", "temperature", "memory in use"];
+    let heads = ["GPU", "model", "driver", "utilisation", "temperature", "memory in use"];
     format!("\n{}", list(heads, rows, ""))
 }
 
@@ -292,30 +292,30 @@ fn attempts(history: &[Attempt], running: &[Running]) -> String {
             attempt.outcome.to_string(),
             ago(attempt.started_at),
             took(Some(attempt.started_at), attempt.ended_at),
-            now.map(doing).or_else(|| attempt.message.clone()).unwrap_or_default(),
+            now.map(progress).or_else(|| attempt.message.clone()).unwrap_or_default(),
         ]
     });
-    list(["attempt at job", "Contemplant", "outcome", "started", "took", ""], rows, "no attempts")
+    list(["attempt at job", "worker", "outcome", "started", "took", ""], rows, "no attempts")
 }
 
-/// Such as `1 job`, `2 jobs`.
-fn many(count: usize, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+/// A count and its noun, such as `1 job` or `2 jobs`.
+fn counted(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
-/// What a Contemplant works on, or what keeps it from working.
-fn doing_or_why_not(worker: &Worker) -> String {
+/// Progress of a worker, and what keeps it from working.
+fn activity(worker: &Worker) -> String {
     let drained = worker.drained.as_ref().map(|reason| with_reason("drained", reason));
-    let words = worker.running.first().map(doing).into_iter().chain(drained);
-    words.chain(worker.obstacle.clone()).collect::<Vec<_>>().join("; ")
+    let texts = worker.running.first().map(progress).into_iter().chain(drained);
+    texts.chain(worker.obstacle.clone()).collect::<Vec<_>>().join("; ")
 }
 
-/// Such as `proving 42%, 3m left`.
-fn doing(running: &Running) -> String {
+/// Progress of a proof, such as `proving 42%, 3m left`.
+fn progress(running: &Running) -> String {
     let Some(phase) = &running.phase else { return "starting".to_owned() };
-    let about = if running.estimated { "~" } else { "" };
-    let done = running.fraction.map(|fraction| format!(" {about}{:.0}%", fraction * 100.0));
-    let left = running.eta_seconds.map(|seconds| format!(", {about}{} left", span(seconds)));
+    let mark = if running.estimated { "~" } else { "" };
+    let done = running.fraction.map(|fraction| format!(" {mark}{:.0}%", fraction * 100.0));
+    let left = running.eta_seconds.map(|seconds| format!(", {mark}{} left", span(seconds)));
     format!("{phase}{}{}", done.unwrap_or_default(), left.unwrap_or_default())
 }
 
@@ -343,7 +343,7 @@ fn facts_table(facts: &[(&str, String)]) -> String {
     lines(&table)
 }
 
-/// Without the blank that the style begins and ends each line with.
+/// The lines of a table, without the blank that its style puts at both ends of a line.
 fn lines(table: &Table) -> String {
     let lines = table.trim_fmt();
     lines.lines().map(|line| format!("{}\n", line.strip_prefix(' ').unwrap_or(line))).collect()
@@ -372,7 +372,7 @@ fn took(start: Option<i64>, end: Option<i64>) -> String {
     humantime::format_duration(Duration::from_millis(millis)).to_string()
 }
 
-/// Seconds in two units at most: `3m 20s`, `2h 5m`, `4days 1h`.
+/// A duration in at most two units, such as `3m 20s`, `2h 5m` or `4days 1h`.
 pub(super) fn span(seconds: u64) -> String {
     let text = humantime::format_duration(Duration::from_secs(seconds)).to_string();
     text.split(' ').take(2).collect::<Vec<_>>().join(" ")
@@ -405,7 +405,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_of_a_gpu_is_a_dash() {
+    fn unknown_figures_of_a_gpu_are_dashes() {
         let gpu = Gpu {
             model: "NVIDIA L4".into(),
             memory_bytes: 24 << 30,
@@ -416,8 +416,8 @@ mod tests {
         };
         let shown = gpus(&[gpu]);
         let words: Vec<&str> = shown.lines().last().unwrap_or("").split_whitespace().collect();
-        let wanted = "0 NVIDIA L4 - 97% - 3.0 GiB of 24.0 GiB";
-        assert_eq!(words.join(" "), wanted);
+        let expected = "0 NVIDIA L4 - 97% - 3.0 GiB of 24.0 GiB";
+        assert_eq!(words.join(" "), expected);
         assert_eq!(gpus(&[]), "");
     }
 
@@ -436,6 +436,6 @@ mod tests {
             estimated: true,
             started_at: 0,
         };
-        assert_eq!(doing(&running), "proving ~42%, ~3m left");
+        assert_eq!(progress(&running), "proving ~42%, ~3m left");
     }
 }

@@ -1,44 +1,44 @@
-//! Tokens on the command line.
+//! Commands on access tokens.
 
 use clap::{Subcommand, ValueEnum};
 use hierophant_model::records::Role;
 
-use super::act::{in_json, print};
-use super::caller::{CallError, Caller};
+use super::client::{ApiClient, CallError};
+use super::control::{in_json, print};
 use super::show::Show;
 use hierophant_admin_model::{MadeToken, NewToken, Token};
 
-/// What to do with tokens.
+/// A command on access tokens.
 #[derive(Debug, Subcommand)]
 pub enum TokenCommand {
-    /// Make a token; its secret is printed once and kept nowhere.
+    /// Create a token and print its secret, which is not stored.
     Create {
-        /// Its name, such as that of the machine that will use it.
+        /// Name of the token, such as the name of the machine that will use it.
         #[arg(long, value_name = "NAME")]
         name: String,
-        /// What its bearer may do.
+        /// Role of the token.
         #[arg(long, value_enum, default_value_t = TokenRole::Worker)]
         role: TokenRole,
     },
-    /// All tokens, also those that were revoked, the oldest first.
+    /// List all tokens, including revoked ones, oldest first.
     List,
-    /// Turn away whoever presents this token, from now on.
+    /// Revoke a token: from now on it is rejected.
     Revoke {
-        /// Its name.
+        /// Name of the token.
         name: String,
     },
 }
 
-/// What the bearer of a token may do.
+/// Role of a token.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub enum TokenRole {
-    /// Be a Contemplant.
+    /// Connect as a worker.
     Worker,
-    /// Ask for proofs.
+    /// Request proofs.
     Client,
-    /// See what operators see.
+    /// Read the state of the network.
     Read,
-    /// Do what operators do.
+    /// Read it, and send commands.
     Act,
 }
 
@@ -53,29 +53,29 @@ impl From<TokenRole> for Role {
     }
 }
 
-/// Does it; returns what to print.
-pub(super) async fn token(
+/// Executes a command; returns the text to print.
+pub(super) async fn execute(
     command: &TokenCommand,
-    caller: &Caller,
+    client: &ApiClient,
     json: bool,
 ) -> Result<String, CallError> {
     match command {
         TokenCommand::Create { name, role } => {
             let body = NewToken { name: name.clone(), role: Role::from(*role).into() };
-            let made: MadeToken = caller.post("/tokens", &body).await?;
+            let created: MadeToken = client.post("/tokens", &body).await?;
             if json {
-                return Ok(in_json(&made));
+                return Ok(in_json(&created));
             }
-            // The secret alone on stdout, for scripts that put it where it belongs.
+            // Only the secret goes to stdout, so that scripts can store it.
             eprintln!(
-                "token {} of role {}; this is its secret, which is not shown again:",
-                made.token.name, made.token.role
+                "token {} of role {}; its secret, which is not shown again:",
+                created.token.name, created.token.role
             );
-            Ok(format!("{}\n", made.secret))
+            Ok(format!("{}\n", created.secret))
         }
-        TokenCommand::List => Ok(print(&caller.get::<Vec<Token>>("/tokens", &[]).await?, json)),
+        TokenCommand::List => Ok(print(&client.get::<Vec<Token>>("/tokens", &[]).await?, json)),
         TokenCommand::Revoke { name } => {
-            let revoked: Token = caller.delete(&format!("/tokens/{name}")).await?;
+            let revoked: Token = client.delete(&format!("/tokens/{name}")).await?;
             Ok(print(&revoked, json))
         }
     }

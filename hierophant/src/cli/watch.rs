@@ -1,7 +1,7 @@
-//! `hierophant watch`: what goes on, full screen, until somebody presses `q`.
+//! `hierophant watch`: live state on the full screen, until `q` is pressed.
 //!
-//! [`follow`] hears the event stream, [`model`] holds what is known, [`view`] draws it, and [`screen`] is the
-//! terminal. Here they are put together.
+//! [`follow`] reads the event stream, [`model`] holds the known state, [`view`] draws it, and [`screen`] is the
+//! terminal. This module connects them.
 
 mod follow;
 mod model;
@@ -17,61 +17,61 @@ use tokio::signal::unix::{SignalKind, signal as signals};
 use tokio::sync::mpsc;
 
 use super::MISUSED;
-use super::caller::{CallError, Caller};
+use super::client::{ApiClient, CallError};
 use hierophant_admin_model::Overview;
 use model::Model;
 use screen::Screen;
 
-/// How often ages are drawn anew.
+/// Interval at which ages are redrawn.
 const TICK: Duration = Duration::from_secs(1);
 
-/// Updates and keys that may wait to be drawn.
-const WAITING: usize = 16;
+/// Capacity of the queues of updates and keys.
+const QUEUE: usize = 16;
 
-/// Why there is nothing to watch.
+/// Why `watch` ended.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum WatchError {
     /// Output or input is a file or a pipe.
     #[error(
-        "`watch` needs a terminal; for scripts there are `hierophant status --json` and the stream \
-         /api/v1/events"
+        "no terminal: `watch` needs one; scripts can use `hierophant status --json` and the event \
+         stream /api/v1/events"
     )]
     NoTerminal,
-    /// Hierophant does not answer.
+    /// The first call to Hierophant failed.
     #[error(transparent)]
     Call(#[from] CallError),
-    /// Whoever follows the stream has ended: a fault of the program, told by its panic.
-    #[error("nothing is heard any more")]
-    Deaf,
-    /// The terminal does not do what it is told.
-    #[error("the terminal cannot be used: {0}")]
+    /// The task that follows the event stream has panicked.
+    #[error("event stream ended by a fault of this program")]
+    FollowerStopped,
+    /// The terminal cannot be controlled.
+    #[error("terminal error: {0}")]
     Terminal(#[from] std::io::Error),
 }
 
 impl WatchError {
-    /// How the program ends then.
+    /// Exit code of the program.
     pub(super) fn exit_code(&self) -> ExitCode {
         match self {
             Self::NoTerminal => ExitCode::from(MISUSED),
             Self::Call(error) => error.exit_code(),
-            Self::Deaf | Self::Terminal(_) => ExitCode::FAILURE,
+            Self::FollowerStopped | Self::Terminal(_) => ExitCode::FAILURE,
         }
     }
 }
 
-/// Shows what goes on until it is told to stop.
-pub(super) async fn watch(caller: &Caller) -> Result<(), WatchError> {
+/// Shows live state until `q` is pressed or the program is stopped.
+pub(super) async fn watch(client: &ApiClient) -> Result<(), WatchError> {
     if !screen::is_there() {
         return Err(WatchError::NoTerminal);
     }
-    // Whoever mistypes an address is told so at once.
-    caller.get::<Overview>("/overview", &[]).await?;
+    // A wrong address is reported at once, before the screen is taken over.
+    client.get::<Overview>("/overview", &[]).await?;
     let stop = signal::shutdown_token()?;
     let mut resized = signals(SignalKind::window_change())?;
     let mut screen = Screen::enter()?;
-    let (update, mut updates) = mpsc::channel(WAITING);
-    task::spawn("follow", follow::follow(caller.clone(), update));
-    let mut keys = screen::keys(WAITING)?;
+    let (update, mut updates) = mpsc::channel(QUEUE);
+    task::spawn("follow", follow::follow(client.clone(), update));
+    let mut keys = screen::keys(QUEUE)?;
     let mut ticks = tokio::time::interval(TICK);
     let mut model = Model::new(Millis::now());
     loop {
@@ -80,7 +80,7 @@ pub(super) async fn watch(caller: &Caller) -> Result<(), WatchError> {
             () = stop.cancelled() => return Ok(()),
             update = updates.recv() => match update {
                 Some(update) => model.apply(Millis::now(), update),
-                None => return Err(WatchError::Deaf),
+                None => return Err(WatchError::FollowerStopped),
             },
             key = keys.recv() => match key {
                 Some(key) if !screen::is_end(key) => model.press(key),

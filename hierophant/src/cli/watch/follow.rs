@@ -1,64 +1,74 @@
-//! Follows the event stream, and connects anew when it breaks.
+//! Reads the event stream, and reconnects when it fails.
 
 use std::time::Duration;
 
 use eventsource_stream::Eventsource;
 use futures_util::StreamExt;
+use hierophant_model::records::JobState;
 use hierophant_model::text::error_chain;
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc::Sender;
 
-use super::model::{Update, Whole};
-use crate::cli::caller::{CallError, Caller};
+use super::model::{Snapshot, Update};
+use crate::cli::client::{ApiClient, CallError};
 use hierophant_admin_model::{Changes, Job};
 
-/// Silence after which the stream counts as broken: two missed signs of life.
+/// Silence after which the stream counts as failed: two missed keep-alive comments.
 const SILENCE: Duration = Duration::from_secs(35);
 
-/// Rest before the first try to connect again.
-const FIRST_REST: Duration = Duration::from_secs(1);
+/// Delay before the first reconnection attempt.
+const MIN_BACKOFF: Duration = Duration::from_secs(1);
 
-/// Longest rest between two tries.
-const LONGEST_REST: Duration = Duration::from_secs(10);
+/// Maximum delay between two reconnection attempts.
+const MAX_BACKOFF: Duration = Duration::from_secs(10);
 
-/// Waiting and ended jobs that are fetched.
+/// Number of queued and ended jobs to fetch.
 const ENTRIES: u32 = 100;
 
-/// Tells `updates` what happens until nobody takes them any more.
-pub(super) async fn follow(caller: Caller, updates: Sender<Update>) {
-    let mut rest = FIRST_REST;
+/// States of jobs that have ended.
+const ENDED: [JobState; 5] = [
+    JobState::Proved,
+    JobState::Failed,
+    JobState::Unexecutable,
+    JobState::Cancelled,
+    JobState::Expired,
+];
+
+/// Sends updates until the receiver is dropped.
+pub(super) async fn follow(client: ApiClient, updates: Sender<Update>) {
+    let mut backoff = MIN_BACKOFF;
     while !updates.is_closed() {
-        let mut heard = false;
-        let lost = match listen(&caller, &updates, &mut heard).await {
-            Ok(()) => "Hierophant has closed the stream".to_owned(),
+        let mut connected = false;
+        let reason = match read_events(&client, &updates, &mut connected).await {
+            Ok(()) => "event stream closed by Hierophant".to_owned(),
             Err(error) => error.to_string(),
         };
-        // Whether anybody takes it is seen at the next turn.
-        let _ = updates.send(Update::Lost(lost)).await;
-        rest = if heard { FIRST_REST } else { (rest * 2).min(LONGEST_REST) };
-        tokio::time::sleep(rest).await;
+        // If the receiver is dropped, the loop ends at its next turn.
+        let _ = updates.send(Update::Lost(reason)).await;
+        backoff = if connected { MIN_BACKOFF } else { (backoff * 2).min(MAX_BACKOFF) };
+        tokio::time::sleep(backoff).await;
     }
 }
 
-/// Follows one connection to its end; notes whether anything was `heard`.
-async fn listen(
-    caller: &Caller,
+/// Reads one connection to its end; sets `connected` once an event has arrived.
+async fn read_events(
+    client: &ApiClient,
     updates: &Sender<Update>,
-    heard: &mut bool,
+    connected: &mut bool,
 ) -> Result<(), CallError> {
-    let mut events = caller.listen(SILENCE).await?.bytes_stream().eventsource();
+    let mut events = client.events(SILENCE).await?.bytes_stream().eventsource();
     while let Some(event) = events.next().await {
         let event = event.map_err(|error| CallError::Broken(error_chain(&error)))?;
         let update = match event.event.as_str() {
-            "reset" => Update::Everything(Box::new(everything(caller).await?)),
+            "reset" => Update::Snapshot(Box::new(snapshot(client).await?)),
             "changes" => {
-                let changes: Box<Changes> = read(&event.data)?;
-                let line = if changes.jobs.is_empty() { None } else { Some(line(caller).await?) };
-                Update::Changes { changes, line }
+                let changes: Box<Changes> = parse(&event.data)?;
+                let queue = if changes.jobs.is_empty() { None } else { Some(queue(client).await?) };
+                Update::Changes { changes, queue }
             }
             _ => continue,
         };
-        *heard = true;
+        *connected = true;
         if updates.send(update).await.is_err() {
             return Ok(());
         }
@@ -66,28 +76,27 @@ async fn listen(
     Ok(())
 }
 
-fn read<T: DeserializeOwned>(data: &str) -> Result<T, CallError> {
-    serde_json::from_str(data)
-        .map_err(|error| CallError::Broken(format!("an event cannot be read: {error}")))
+fn parse<T: DeserializeOwned>(data: &str) -> Result<T, CallError> {
+    serde_json::from_str(data).map_err(|error| CallError::Broken(format!("invalid event: {error}")))
 }
 
-/// Everything that is shown.
-async fn everything(caller: &Caller) -> Result<Whole, CallError> {
-    let ended = "proved,failed,unexecutable,cancelled,expired";
-    Ok(Whole {
-        overview: caller.get("/overview", &[]).await?,
-        workers: caller.get("/workers", &[]).await?,
-        line: line(caller).await?,
-        ended: jobs(caller, ended).await?,
-        failed: jobs(caller, "failed,unexecutable").await?,
+/// Fetches all data that are shown.
+async fn snapshot(client: &ApiClient) -> Result<Snapshot, CallError> {
+    Ok(Snapshot {
+        overview: client.get("/overview", &[]).await?,
+        workers: client.get("/workers", &[]).await?,
+        queue: queue(client).await?,
+        ended: jobs(client, &ENDED).await?,
+        failed: jobs(client, &[JobState::Failed, JobState::Unexecutable]).await?,
     })
 }
 
-async fn line(caller: &Caller) -> Result<Vec<Job>, CallError> {
-    caller.get("/queue", &[("limit", ENTRIES.to_string())]).await
+async fn queue(client: &ApiClient) -> Result<Vec<Job>, CallError> {
+    client.get("/queue", &[("limit", ENTRIES.to_string())]).await
 }
 
-async fn jobs(caller: &Caller, states: &str) -> Result<Vec<Job>, CallError> {
-    let query = [("state", states.to_owned()), ("limit", ENTRIES.to_string())];
-    caller.get("/jobs", &query).await
+async fn jobs(client: &ApiClient, states: &[JobState]) -> Result<Vec<Job>, CallError> {
+    let states: Vec<&str> = states.iter().map(|state| state.as_str()).collect();
+    let query = [("state", states.join(",")), ("limit", ENTRIES.to_string())];
+    client.get("/jobs", &query).await
 }

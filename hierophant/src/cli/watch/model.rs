@@ -1,4 +1,4 @@
-//! What is known of the network, and where the user looks.
+//! The known state of the network, and the state of the user interface.
 
 use std::collections::BTreeMap;
 
@@ -7,100 +7,105 @@ use termion::event::Key;
 
 use hierophant_admin_model::{Changes, Job, Overview, Running, Worker};
 
-/// Ended jobs that are remembered, and likewise failed ones.
-pub(super) const REMEMBERED: usize = 100;
+/// Maximum number of ended jobs in memory, and of failed ones.
+pub(super) const MAX_ENDED: usize = 100;
 
-/// Lines that a page key moves.
+/// Number of lines that a page key scrolls.
 const PAGE: usize = 10;
 
-/// What is heard of the network.
+/// Update of the known state.
 #[derive(Debug)]
 pub(super) enum Update {
-    /// Everything anew.
-    Everything(Box<Whole>),
-    /// What has changed.
+    /// All data.
+    Snapshot(Box<Snapshot>),
+    /// Changes since the previous update.
     Changes {
-        /// As it was told.
+        /// Data of the event.
         changes: Box<Changes>,
-        /// The waiting jobs, if they may have changed.
-        line: Option<Vec<Job>>,
+        /// The queue, if it may have changed.
+        queue: Option<Vec<Job>>,
     },
     /// The connection is lost, for this reason.
     Lost(String),
 }
 
-/// Everything that is shown.
+/// All data that are shown.
 #[derive(Debug)]
-pub(super) struct Whole {
-    /// The network at a glance.
+pub(super) struct Snapshot {
+    /// State of the network at a glance.
     pub(super) overview: Overview,
-    /// The Contemplants.
+    /// Workers.
     pub(super) workers: Vec<Worker>,
-    /// Waiting jobs, the next one first.
-    pub(super) line: Vec<Job>,
+    /// Queued jobs, next one first.
+    pub(super) queue: Vec<Job>,
     /// Jobs that have ended.
     pub(super) ended: Vec<Job>,
-    /// Those among them that have failed.
+    /// Jobs that have failed.
     pub(super) failed: Vec<Job>,
 }
 
-/// How the connection is.
+/// State of the connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Link {
-    /// Nothing is known yet.
+    /// No data have arrived yet.
     Connecting,
-    /// What is shown is true.
+    /// The data are current.
     Live,
-    /// What is shown was true then.
+    /// The data are outdated.
     Lost {
-        /// Since when.
+        /// Time of the loss.
         since: Millis,
-        /// Why.
+        /// Reason for the loss.
         reason: String,
     },
 }
 
-/// A list.
+/// A list on the screen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Pane {
+    /// Proofs in progress.
     Running,
+    /// Queued jobs.
     Waiting,
+    /// Jobs that have ended.
     Ended,
+    /// Jobs that have failed.
     Failed,
 }
 
 impl Pane {
-    /// All, in their order on the screen.
+    /// All lists, in their order on the screen.
     pub(super) const ALL: [Self; 4] = [Self::Running, Self::Waiting, Self::Ended, Self::Failed];
 }
 
-/// What is known, and where the user looks.
+/// The known state of the network, and the state of the user interface.
 #[derive(Debug)]
 pub(super) struct Model {
     pub(super) now: Millis,
     pub(super) link: Link,
     pub(super) overview: Option<Overview>,
-    /// When the overview was heard.
-    pub(super) at: Millis,
+    /// Time at which the overview arrived.
+    pub(super) overview_at: Millis,
     pub(super) workers: BTreeMap<String, Worker>,
-    pub(super) line: Vec<Job>,
+    pub(super) queue: Vec<Job>,
     pub(super) ended: Vec<Job>,
     pub(super) failed: Vec<Job>,
+    /// The selected list.
     pub(super) pane: Pane,
-    /// Lines that are scrolled past, in the order of [`Pane::ALL`].
+    /// Number of lines scrolled past, in the order of [`Pane::ALL`].
     pub(super) scrolled: [usize; 4],
 }
 
 impl Model {
-    /// Nothing is known yet.
+    /// A model without data.
     pub(super) const fn new(now: Millis) -> Self {
         Self {
             now,
             link: Link::Connecting,
             overview: None,
-            at: now,
+            overview_at: now,
             workers: BTreeMap::new(),
-            line: Vec::new(),
+            queue: Vec::new(),
             ended: Vec::new(),
             failed: Vec::new(),
             pane: Pane::Running,
@@ -108,22 +113,22 @@ impl Model {
         }
     }
 
-    /// Takes in what was heard.
+    /// Applies an update.
     pub(super) fn apply(&mut self, now: Millis, update: Update) {
         self.now = now;
         match update {
-            Update::Everything(whole) => {
-                let Whole { overview, workers, line, ended, failed } = *whole;
+            Update::Snapshot(snapshot) => {
+                let Snapshot { overview, workers, queue, ended, failed } = *snapshot;
                 self.link = Link::Live;
-                (self.overview, self.at) = (Some(overview), now);
+                (self.overview, self.overview_at) = (Some(overview), now);
                 self.workers = workers.into_iter().map(|it| (it.id.clone(), it)).collect();
-                (self.line, self.ended, self.failed) = (line, ended, failed);
+                (self.queue, self.ended, self.failed) = (queue, ended, failed);
                 sort(&mut self.ended);
                 sort(&mut self.failed);
             }
-            Update::Changes { changes, line } => {
+            Update::Changes { changes, queue } => {
                 let Changes { overview, jobs, workers, workers_gone, .. } = *changes;
-                (self.overview, self.at) = (Some(overview), now);
+                (self.overview, self.overview_at) = (Some(overview), now);
                 self.workers.extend(workers.into_iter().map(|it| (it.id.clone(), it)));
                 for id in &workers_gone {
                     self.workers.remove(id);
@@ -135,8 +140,8 @@ impl Model {
                 merge(&mut self.failed, &jobs, failures);
                 let ends = jobs.iter().filter(|job| job.finished_at.is_some()).cloned().collect();
                 merge(&mut self.ended, &jobs, ends);
-                if let Some(line) = line {
-                    self.line = line;
+                if let Some(queue) = queue {
+                    self.queue = queue;
                 }
             }
             Update::Lost(reason) => {
@@ -149,26 +154,26 @@ impl Model {
         }
     }
 
-    /// A key that does not end the program was pressed.
+    /// Applies a key that selects or scrolls a list.
     pub(super) fn press(&mut self, key: Key) {
-        let place = self.pane as usize;
+        let index = self.pane as usize;
         let last = self.len(self.pane).saturating_sub(1);
-        let scrolled = self.scrolled[place].min(last);
+        let scrolled = self.scrolled[index].min(last);
         let panes = Pane::ALL.len();
         match key {
-            Key::Char('\t') | Key::Right => self.pane = Pane::ALL[(place + 1) % panes],
-            Key::BackTab | Key::Left => self.pane = Pane::ALL[(place + panes - 1) % panes],
-            Key::Down | Key::Char('j') => self.scrolled[place] = (scrolled + 1).min(last),
-            Key::Up | Key::Char('k') => self.scrolled[place] = scrolled.saturating_sub(1),
-            Key::PageDown => self.scrolled[place] = (scrolled + PAGE).min(last),
-            Key::PageUp => self.scrolled[place] = scrolled.saturating_sub(PAGE),
-            Key::Home => self.scrolled[place] = 0,
-            Key::End => self.scrolled[place] = last,
+            Key::Char('\t') | Key::Right => self.pane = Pane::ALL[(index + 1) % panes],
+            Key::BackTab | Key::Left => self.pane = Pane::ALL[(index + panes - 1) % panes],
+            Key::Down | Key::Char('j') => self.scrolled[index] = (scrolled + 1).min(last),
+            Key::Up | Key::Char('k') => self.scrolled[index] = scrolled.saturating_sub(1),
+            Key::PageDown => self.scrolled[index] = (scrolled + PAGE).min(last),
+            Key::PageUp => self.scrolled[index] = scrolled.saturating_sub(PAGE),
+            Key::Home => self.scrolled[index] = 0,
+            Key::End => self.scrolled[index] = last,
             _ => {}
         }
     }
 
-    /// Proofs in the making with the names of who makes them, the oldest first.
+    /// Proofs in progress with the names of their workers, oldest first.
     pub(super) fn running(&self) -> Vec<(&str, &Running)> {
         let mut running: Vec<(&str, &Running)> = Vec::new();
         for worker in self.workers.values() {
@@ -178,26 +183,26 @@ impl Model {
         running
     }
 
-    /// How many entries a list has.
+    /// Number of entries of a list.
     pub(super) fn len(&self, pane: Pane) -> usize {
         match pane {
             Pane::Running => self.workers.values().map(|worker| worker.running.len()).sum(),
-            Pane::Waiting => self.line.len(),
+            Pane::Waiting => self.queue.len(),
             Pane::Ended => self.ended.len(),
             Pane::Failed => self.failed.len(),
         }
     }
 }
 
-/// Takes jobs that have changed out of a list and those that belong there in.
-fn merge(list: &mut Vec<Job>, changed: &[Job], belong: Vec<Job>) {
+/// Removes changed jobs from a list, and adds those that belong to it.
+fn merge(list: &mut Vec<Job>, changed: &[Job], added: Vec<Job>) {
     list.retain(|job| changed.iter().all(|other| other.id != job.id));
-    list.extend(belong);
+    list.extend(added);
     sort(list);
 }
 
-/// The latest end first.
+/// Sorts ended jobs, latest first, and drops the oldest beyond the maximum.
 fn sort(list: &mut Vec<Job>) {
     list.sort_by_key(|job| std::cmp::Reverse((job.finished_at, job.created_at)));
-    list.truncate(REMEMBERED);
+    list.truncate(MAX_ENDED);
 }

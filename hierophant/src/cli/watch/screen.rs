@@ -1,4 +1,4 @@
-//! The terminal: taken over, and given back as it was whatever happens.
+//! The terminal: taken over, and restored in every case.
 
 use std::io::{self, IsTerminal, Stdout, Write, stdin, stdout};
 use std::panic;
@@ -13,7 +13,7 @@ use termion::raw::{IntoRawMode, RawTerminal};
 use termion::screen::{ToAlternateScreen, ToMainScreen};
 use tokio::sync::mpsc;
 
-/// Whether there is one.
+/// Whether there is a terminal.
 pub(super) fn is_there() -> bool {
     stdin().is_terminal() && stdout().is_terminal()
 }
@@ -23,7 +23,7 @@ pub(super) const fn is_end(key: Key) -> bool {
     matches!(key, Key::Char('q') | Key::Esc | Key::Ctrl('c' | 'd'))
 }
 
-/// The terminal while it is ours.
+/// The terminal while it is taken over.
 pub(super) struct Screen {
     terminal: Terminal<TermionBackend<Stdout>>,
     raw: Arc<RawTerminal<Stdout>>,
@@ -35,7 +35,7 @@ impl Screen {
         let raw = Arc::new(stdout().into_raw_mode()?);
         let (panicked, before) = (Arc::clone(&raw), panic::take_hook());
         panic::set_hook(Box::new(move |panic| {
-            // First, so that what is said of the panic can be read.
+            // First, so that the message of the panic is visible.
             leave(&panicked);
             before(panic);
         }));
@@ -44,9 +44,9 @@ impl Screen {
         Ok(Self { terminal, raw })
     }
 
-    /// Draws a picture.
-    pub(super) fn draw(&mut self, picture: impl FnOnce(&mut Frame<'_>)) -> io::Result<()> {
-        self.terminal.draw(picture).map(drop)
+    /// Draws a frame.
+    pub(super) fn draw(&mut self, render: impl FnOnce(&mut Frame<'_>)) -> io::Result<()> {
+        self.terminal.draw(render).map(drop)
     }
 }
 
@@ -56,7 +56,7 @@ impl Drop for Screen {
     }
 }
 
-/// Gives the terminal back. Nobody is left to hear of a failure.
+/// Restores the terminal. Errors are ignored, because the program is about to end.
 fn leave(raw: &RawTerminal<Stdout>) {
     let mut out = stdout();
     let _ = write!(out, "{Show}{ToMainScreen}");
@@ -64,9 +64,9 @@ fn leave(raw: &RawTerminal<Stdout>) {
     let _ = raw.suspend_raw_mode();
 }
 
-/// The keys that are pressed, from a thread of its own that waits for them.
-pub(super) fn keys(waiting: usize) -> io::Result<mpsc::Receiver<Key>> {
-    let (pressed, keys) = mpsc::channel(waiting);
+/// Pressed keys, read by a dedicated thread because reading blocks.
+pub(super) fn keys(capacity: usize) -> io::Result<mpsc::Receiver<Key>> {
+    let (pressed, keys) = mpsc::channel(capacity);
     std::thread::Builder::new().name("keys".into()).spawn(move || {
         for key in stdin().keys() {
             let Ok(key) = key else { return };

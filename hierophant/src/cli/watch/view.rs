@@ -1,4 +1,4 @@
-//! Draws what is known. A picture depends on the [`Model`] and the size of the screen alone.
+//! Drawing of the [`Model`]. A frame depends only on the model and the size of the screen.
 
 mod rows;
 
@@ -8,7 +8,7 @@ use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Borders, Paragraph};
 
-use super::model::{Link, Model, Pane, REMEMBERED};
+use super::model::{Link, MAX_ENDED, Model, Pane};
 use crate::cli::show::{counts, span};
 use hierophant_admin_model::Overview;
 
@@ -17,10 +17,10 @@ const GOOD: Style = Style::new().fg(Color::Green);
 const BAD: Style = Style::new().fg(Color::Red);
 const STRONG: Style = Style::new().add_modifier(Modifier::BOLD);
 
-/// Below so many lines for the lists only one of them is shown.
-const ROOM_FOR_ALL: u16 = 26;
+/// Minimum number of lines to show all lists; with fewer only the selected list is shown.
+const MIN_LINES_FOR_ALL: u16 = 26;
 
-/// Draws a picture.
+/// Draws a frame.
 pub(super) fn draw(frame: &mut Frame<'_>, model: &Model) {
     let head = head(model);
     let height = u16::try_from(head.len()).unwrap_or(u16::MAX);
@@ -28,7 +28,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, model: &Model) {
         Layout::vertical([Constraint::Length(height), Constraint::Min(0), Constraint::Length(1)])
             .areas(frame.area());
     frame.render_widget(Paragraph::new(head), top);
-    if body.height < ROOM_FOR_ALL {
+    if body.height < MIN_LINES_FOR_ALL {
         let names = Pane::ALL.map(|pane| [title(model, pane), Span::styled("\u{2500}", QUIET)]);
         let names = Line::from_iter(names.into_iter().flatten());
         draw_pane(frame, body, model, model.pane, names);
@@ -43,7 +43,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, model: &Model) {
             draw_pane(frame, *area, model, pane, Line::from(title(model, pane)));
         }
     }
-    let keys = "Tab other list   \u{2191}\u{2193} scroll   q quit";
+    let keys = "Tab next list   \u{2191}\u{2193} scroll   q quit";
     frame.render_widget(Paragraph::new(Line::styled(keys, QUIET)), bottom);
 }
 
@@ -55,11 +55,11 @@ fn head(model: &Model) -> Vec<Line<'static>> {
     ])];
     let Some(overview) = &model.overview else { return lines };
     let slots = format!("{} of {} slots in use", overview.running, overview.slots);
-    lines.push(Line::from(format!("Contemplants  {}; {slots}", counts(&overview.workers))));
-    let aged = model.now.since(model.at) / 1000;
-    let oldest = overview.oldest_wait_seconds.map(|seconds| span(seconds + aged));
+    lines.push(Line::from(format!("Workers  {}; {slots}", counts(&overview.workers))));
+    let age = model.now.since(model.overview_at) / 1000;
+    let oldest = overview.oldest_wait_seconds.map(|seconds| span(seconds + age));
     let oldest = oldest.map_or_else(String::new, |wait| format!("; the oldest for {wait}"));
-    lines.push(Line::from(format!("Waiting       {}{oldest}", counts(&overview.waiting))));
+    lines.push(Line::from(format!("Queued   {}{oldest}", counts(&overview.waiting))));
     lines.extend(warnings(model, overview).into_iter().map(|text| Line::styled(text, BAD)));
     lines
 }
@@ -70,7 +70,7 @@ fn link(model: &Model) -> Span<'static> {
         Link::Live => Span::styled("live", GOOD),
         Link::Lost { since, reason } => {
             let since = span(model.now.since(*since) / 1000);
-            Span::styled(format!("connection lost {since} ago, trying again: {reason}"), BAD)
+            Span::styled(format!("connection lost {since} ago, reconnecting: {reason}"), BAD)
         }
     }
 }
@@ -81,25 +81,25 @@ fn warnings(model: &Model, overview: &Overview) -> Vec<String> {
         warnings.push(format!("Dispatch is paused: {}", paused.reason));
     }
     if let Some(low) = &overview.storage_low {
-        warnings.push(format!("New work is turned away: {low}"));
+        warnings.push(format!("New work is rejected: {low}"));
     }
     if overview.mock_mode {
-        warnings.push("Mock mode: proofs that prove nothing are taken".to_owned());
+        warnings.push("Mock mode: mock proofs, which prove nothing, are accepted".to_owned());
     }
     for webhook in overview.webhooks.iter().filter(|webhook| webhook.failing_since.is_some()) {
         let why = webhook.failure.as_deref().unwrap_or_default();
-        warnings.push(format!("{} takes no webhooks: {why}", webhook.receiver));
+        warnings.push(format!("Webhooks to {} fail: {why}", webhook.receiver));
     }
     for worker in model.workers.values() {
         if let Some(obstacle) = &worker.obstacle {
             warnings.push(format!("{} cannot prove: {obstacle}", worker.name));
         }
     }
-    // A screen full of warnings would show nothing else.
+    // The warnings must leave space for the lists.
     if warnings.len() > 4 {
         let more = warnings.len() - 3;
         warnings.truncate(3);
-        warnings.push(format!("and {more} warnings more"));
+        warnings.push(format!("and {more} more warnings"));
     }
     warnings
 }
@@ -109,8 +109,8 @@ fn draw_pane(frame: &mut Frame<'_>, area: Rect, model: &Model, pane: Pane, title
     let inner = block.inner(area);
     let height = usize::from(inner.height);
     let (all, width) = (model.len(pane), usize::from(inner.width));
-    let past = model.scrolled[pane as usize].min(all.saturating_sub(height));
-    let mut lines = rows::rows(model, pane, past, height, width);
+    let skipped = model.scrolled[pane as usize].min(all.saturating_sub(height));
+    let mut lines = rows::rows(model, pane, skipped, height, width);
     if lines.is_empty() && model.overview.is_some() {
         lines.push(Line::styled(nothing(pane), QUIET));
     }
@@ -118,7 +118,7 @@ fn draw_pane(frame: &mut Frame<'_>, area: Rect, model: &Model, pane: Pane, title
     frame.render_widget(Paragraph::new(lines), inner);
 }
 
-/// A list's name and length; the list that keys act on stands out.
+/// Name and length of a list; the selected list is highlighted.
 fn title(model: &Model, pane: Pane) -> Span<'static> {
     let style = if pane == model.pane { STRONG } else { QUIET };
     Span::styled(format!(" {}{} ", name(pane), count(model, pane)), style)
@@ -127,27 +127,28 @@ fn title(model: &Model, pane: Pane) -> Span<'static> {
 const fn name(pane: Pane) -> &'static str {
     match pane {
         Pane::Running => "Proving",
-        Pane::Waiting => "Waiting",
+        Pane::Waiting => "Queued",
         Pane::Ended => "Ended",
         Pane::Failed => "Failed",
     }
 }
 
-/// How many entries a list has; of the waiting jobs only the first are known.
+/// Number of entries of a list. Of the queue only the start is fetched, so the overview has its length.
 fn count(model: &Model, pane: Pane) -> String {
     let waiting: usize = model.overview.iter().flat_map(|overview| overview.waiting.values()).sum();
     match (pane, model.len(pane)) {
         (Pane::Waiting, shown) if waiting > shown => format!(" {waiting}"),
-        // Of those that have ended only the latest are known.
-        (Pane::Ended | Pane::Failed, REMEMBERED) => format!(" {REMEMBERED}+"),
+        // Only the latest of the ended jobs are fetched.
+        (Pane::Ended | Pane::Failed, MAX_ENDED) => format!(" {MAX_ENDED}+"),
         (_, shown) => format!(" {shown}"),
     }
 }
 
+/// Text shown in an empty list.
 const fn nothing(pane: Pane) -> &'static str {
     match pane {
-        Pane::Running => "nothing is being proved",
-        Pane::Waiting => "no job waits",
+        Pane::Running => "no proof is in progress",
+        Pane::Waiting => "no job is queued",
         Pane::Ended => "no job has ended",
         Pane::Failed => "no job has failed",
     }

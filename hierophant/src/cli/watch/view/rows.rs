@@ -1,4 +1,4 @@
-//! The lists, line by line. What does not fit a narrow screen is left out, the least telling first.
+//! Lines of the lists. A narrow screen omits the least important columns.
 
 use hierophant_model::records::{JobState, Millis};
 use ratatui::text::{Line, Span};
@@ -8,41 +8,44 @@ use crate::cli::show::span;
 use crate::cli::watch::model::{Model, Pane};
 use hierophant_admin_model::{Job, Phase, Running};
 
-/// Widths of the screen from which on more is shown.
+/// Minimum width of a screen with secondary columns.
 const MEDIUM: usize = 64;
+
+/// Minimum width of a screen with all columns.
 const WIDE: usize = 100;
-/// From here on whole ids are shown.
+
+/// Minimum width of a screen with complete ids.
 const WIDEST: usize = 140;
 
-/// `height` lines of a list, after so many that are scrolled past.
+/// Visible lines of a list: `height` lines after the first `skipped`.
 pub(super) fn rows(
     model: &Model,
     pane: Pane,
-    past: usize,
+    skipped: usize,
     height: usize,
     width: usize,
 ) -> Vec<Line<'static>> {
     let now = model.now;
-    let seen = |jobs: &[Job], row: &dyn Fn(usize, &Job) -> Line<'static>| {
-        let jobs = jobs.iter().enumerate().skip(past).take(height);
-        jobs.map(|(place, job)| row(place, job)).collect()
+    let visible = |jobs: &[Job], row: &dyn Fn(usize, &Job) -> Line<'static>| {
+        let jobs = jobs.iter().enumerate().skip(skipped).take(height);
+        jobs.map(|(index, job)| row(index, job)).collect()
     };
     match pane {
         Pane::Running => {
             let running = model.running();
-            let seen = running.into_iter().skip(past).take(height);
-            seen.map(|(name, proof)| being_proved(now, name, proof, width)).collect()
+            let visible = running.into_iter().skip(skipped).take(height);
+            visible.map(|(name, proof)| in_progress(now, name, proof, width)).collect()
         }
-        Pane::Waiting => seen(&model.line, &|place, job| waiting(now, place, job, width)),
-        Pane::Ended => seen(&model.ended, &|_, job| ended(now, job, width)),
-        Pane::Failed => seen(&model.failed, &|_, job| failed(now, job, width)),
+        Pane::Waiting => visible(&model.queue, &|index, job| queued(now, index, job, width)),
+        Pane::Ended => visible(&model.ended, &|_, job| ended(now, job, width)),
+        Pane::Failed => visible(&model.failed, &|_, job| failed(now, job, width)),
     }
 }
 
-fn being_proved(now: Millis, name: &str, proof: &Running, width: usize) -> Line<'static> {
-    let about = if proof.estimated { "~" } else { "" };
-    let percent = proof.fraction.map(|fraction| format!("{about}{:.0}%", fraction * 100.0));
-    let left = proof.eta_seconds.map(|seconds| format!("{about}{} left", span(seconds)));
+fn in_progress(now: Millis, name: &str, proof: &Running, width: usize) -> Line<'static> {
+    let mark = if proof.estimated { "~" } else { "" };
+    let percent = proof.fraction.map(|fraction| format!("{mark}{:.0}%", fraction * 100.0));
+    let left = proof.eta_seconds.map(|seconds| format!("{mark}{} left", span(seconds)));
     let since = || format!("for {}", span(now.since(Millis(proof.started_at)) / 1000));
     let mut spans = vec![Span::raw(fit(name, 14))];
     if width >= MEDIUM {
@@ -60,7 +63,7 @@ fn being_proved(now: Millis, name: &str, proof: &Running, width: usize) -> Line<
     Line::from(spans)
 }
 
-/// A bar of so many columns: its full and its empty part.
+/// The full and the empty part of a progress bar of this width.
 #[allow(
     clippy::cast_possible_truncation,
     clippy::cast_precision_loss,
@@ -74,16 +77,18 @@ fn bar(fraction: Option<f32>, columns: usize) -> (String, String) {
 
 fn cycles(proof: &Running) -> String {
     match (proof.cycles_done, proof.cycles_total) {
-        (Some(done), Some(total)) => format!("{} of {} cycles", short(done), short(total)),
-        (None, Some(total)) => format!("{} cycles", short(total)),
-        (Some(done), None) => format!("{} cycles done", short(done)),
+        (Some(done), Some(total)) => {
+            format!("{} of {} cycles", abbreviated(done), abbreviated(total))
+        }
+        (None, Some(total)) => format!("{} cycles", abbreviated(total)),
+        (Some(done), None) => format!("{} cycles done", abbreviated(done)),
         (None, None) => String::new(),
     }
 }
 
-fn waiting(now: Millis, place: usize, job: &Job, width: usize) -> Line<'static> {
+fn queued(now: Millis, index: usize, job: &Job, width: usize) -> Line<'static> {
     let since = span(now.since(Millis(job.created_at)) / 1000);
-    let mut spans = vec![Span::raw(format!("{:>4}  ", place + 1))];
+    let mut spans = vec![Span::raw(format!("{:>4}  ", index + 1))];
     spans.push(Span::raw(format!("{}  {:<11}", id(&job.id, width), job.mode)));
     spans.push(Span::raw(fit(&format!("for {since}"), 15)));
     if width >= MEDIUM {
@@ -113,7 +118,7 @@ fn ended(now: Millis, job: &Job, width: usize) -> Line<'static> {
         spans.push(Span::raw(fit(&took, 12)));
     }
     if let Some(count) = job.cycles.filter(|_| width >= WIDE) {
-        spans.push(Span::styled(format!("{} cycles", short(count)), QUIET));
+        spans.push(Span::styled(format!("{} cycles", abbreviated(count)), QUIET));
     }
     Line::from(spans)
 }
@@ -132,12 +137,12 @@ fn when(now: Millis, job: &Job) -> String {
     seconds.map_or_else(String::new, |seconds| format!("{} ago", span(seconds)))
 }
 
-/// An id whole, or its first digits where room is scarce.
+/// The complete id, or its first digits on a narrow screen.
 fn id(id: &str, width: usize) -> String {
     if width >= WIDEST { id.to_owned() } else { id.chars().take(8).collect() }
 }
 
-/// A text in so many columns, the last of them empty.
+/// A text padded or shortened to a width in columns, the last of which stays empty.
 fn fit(text: &str, columns: usize) -> String {
     let text = one_line(text);
     if text.chars().count() < columns {
@@ -147,14 +152,14 @@ fn fit(text: &str, columns: usize) -> String {
     format!("{kept}\u{2026} ")
 }
 
-/// Names and messages come from elsewhere: nothing of them may move the cursor.
+/// A text without control characters: names and messages from workers must not move the cursor.
 fn one_line(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
-/// A number in three digits or so: `940`, `12.3K`, `4.56G`.
+/// A number with about three digits, such as `940`, `12.3K` or `4.6G`.
 #[allow(clippy::cast_precision_loss, reason = "three digits are shown")]
-fn short(number: u64) -> String {
+fn abbreviated(number: u64) -> String {
     let units = ["", "K", "M", "G", "T", "P", "E"];
     let (mut shown, mut unit) = (number as f64, 0);
     while shown >= 1000.0 && unit + 1 < units.len() {

@@ -1,5 +1,5 @@
-//! Pictures, compared with those that lie beside: `UPDATE_DOCS=1 cargo test -p hierophant pictures` draws
-//! them anew.
+//! Snapshot tests of frames: `UPDATE_DOCS=1 cargo test -p hierophant pictures` rewrites the snapshots in
+//! `pictures/`.
 
 use hierophant_model::records::Millis;
 use ratatui::Terminal;
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use termion::event::Key;
 
 use super::*;
-use crate::cli::watch::model::{Update, Whole};
+use crate::cli::watch::model::{Snapshot, Update};
 use hierophant_admin_model::{Changes, Job, Paused, Worker};
 
 const NOW: i64 = 1_800_000_000_000;
@@ -59,28 +59,28 @@ fn proof(worker: &str, fraction: f64, estimated: bool) -> Value {
     }])
 }
 
-fn whole(overview: Overview) -> Whole {
-    let (workers, line, ended, failed) = (vec![], vec![], vec![], vec![]);
-    Whole { overview, workers, line, ended, failed }
+fn snapshot(overview: Overview) -> Snapshot {
+    let (workers, queue, ended, failed) = (vec![], vec![], vec![], vec![]);
+    Snapshot { overview, workers, queue, ended, failed }
 }
 
-fn model(whole: Whole) -> Model {
+fn model(snapshot: Snapshot) -> Model {
     let mut model = Model::new(Millis(NOW));
-    model.apply(Millis(NOW), Update::Everything(Box::new(whole)));
+    model.apply(Millis(NOW), Update::Snapshot(Box::new(snapshot)));
     model
 }
 
-fn busy() -> Whole {
+fn busy() -> Snapshot {
     let workers = json!({"ready": 3, "away": 1});
-    Whole {
+    Snapshot {
         workers: vec![
             worker("amos", proof("amos", 0.34, false)),
             worker("hosea", proof("hosea", 0.8, true)),
             worker("a name that is far too long", json!([])),
         ],
-        line: (1..=30).map(|number| job(number, "queued", None)).collect(),
+        queue: (1..=30).map(|number| job(number, "queued", None)).collect(),
         ended: (1..=9).map(|number| job(number, "proved", None)).collect(),
-        ..whole(overview(json!({"compressed": 30}), workers, 2))
+        ..snapshot(overview(json!({"compressed": 30}), workers, 2))
     }
 }
 
@@ -98,11 +98,11 @@ fn failing() -> Model {
         .collect();
     let mut stopped = worker("amos", json!([]));
     stopped.obstacle = Some("docker does not answer".into());
-    let mut model = model(Whole {
+    let mut model = model(Snapshot {
         workers: vec![stopped],
         ended: failures.clone(),
         failed: failures,
-        ..whole(trouble)
+        ..snapshot(trouble)
     });
     model.pane = Pane::Failed;
     model
@@ -128,7 +128,7 @@ fn pictures_are_as_they_were() {
     let empty = || {
         let mut nothing = overview(json!({}), json!({}), 0);
         nothing.oldest_wait_seconds = None;
-        model(whole(nothing))
+        model(snapshot(nothing))
     };
     let pictures = [
         ("connecting", Model::new(Millis(NOW)), (80, 6)),
@@ -147,8 +147,8 @@ fn pictures_are_as_they_were() {
             std::fs::create_dir_all(folder).expect("creates");
             std::fs::write(&file, &drawn).expect("writes");
         }
-        let kept = std::fs::read_to_string(&file).expect("there");
-        assert_eq!(kept, drawn, "{name}: run it with UPDATE_DOCS=1");
+        let expected = std::fs::read_to_string(&file).expect("a snapshot");
+        assert_eq!(expected, drawn, "{name}: run it with UPDATE_DOCS=1");
     }
 }
 
@@ -187,11 +187,11 @@ fn changes_are_taken_in() {
         "jobs": [job(1, "failed", Some("no")), job(2, "queued", None), job(50, "proved", None)],
         "requests": [], "workers": [worker("amos", json!([]))], "workers_gone": ["hosea"],
     }));
-    let line = Some(vec![job(2, "queued", None)]);
-    let update = Update::Changes { changes: Box::new(changes), line };
+    let queue = Some(vec![job(2, "queued", None)]);
+    let update = Update::Changes { changes: Box::new(changes), queue };
     model.apply(Millis(NOW + 1), update);
     let ids = |jobs: &[Job]| jobs.iter().map(|job| job.id[..2].to_owned()).collect::<Vec<_>>();
     assert_eq!(ids(&model.ended), ["01", "03", "04", "05", "06", "07", "08", "09", "32"]);
-    assert_eq!((ids(&model.failed), ids(&model.line)), (vec!["01".into()], vec!["02".into()]));
+    assert_eq!((ids(&model.failed), ids(&model.queue)), (vec!["01".into()], vec!["02".into()]));
     assert!(model.running().is_empty() && !model.workers.contains_key("hosea"));
 }
