@@ -1,43 +1,43 @@
-// Calls of Hierophant's API. What goes wrong is told in a sentence, as an Error.
+// Calls of Hierophant's API. A failed call throws an Error with a sentence as its message.
 
 const API = '/api/v1';
 
-/** A connection that hangs counts as none after that. */
-const PATIENCE_MS = 20_000;
+/** Time limit of a call. */
+const TIMEOUT_MS = 20_000;
 
-/** Reads a path of the API, such as `/overview`. */
+/** Sends a GET to a path of the API, such as `/overview`. */
 export const read = (path) => call(API + path);
 
-/** Reads a page that is no part of it, such as `/proof-history`. */
+/** Sends a GET to a page outside the API, such as `/proof-history`. */
 export const readPage = (path) => call(path);
 
-/** Acts: posts JSON to a path of the API. */
+/** Sends a command: posts JSON to a path of the API. */
 export const act = (path, body = {}) => call(API + path, {
   method: 'POST',
   headers: { 'content-type': 'application/json' },
   body: JSON.stringify(body),
 });
 
-/** Takes away what a path of the API names. */
+/** Sends a DELETE to a path of the API. */
 export const remove = (path) => call(API + path, { method: 'DELETE' });
 
 async function call(path, options) {
-  let answer;
+  let response;
   let text;
   try {
-    answer = await fetch(path, { ...options, signal: AbortSignal.timeout(PATIENCE_MS) });
-    text = await answer.text();
+    response = await fetch(path, { ...options, signal: AbortSignal.timeout(TIMEOUT_MS) });
+    text = await response.text();
   } catch {
-    throw new Error('Hierophant does not answer');
+    throw new Error('no response from Hierophant');
   }
   let body = null;
   try {
     body = text === '' ? null : JSON.parse(text);
   } catch {
-    if (answer.ok) throw new Error('the answer cannot be read: it is no JSON');
+    if (response.ok) throw new Error('invalid response: expected JSON');
   }
-  if (answer.ok) return body;
-  const error = new Error(body?.error ?? (text.trim() || `it was refused with code ${answer.status}`));
-  error.code = answer.status;
+  if (response.ok) return body;
+  const error = new Error(body?.error ?? (text.trim() || `call failed with status ${response.status}`));
+  error.code = response.status;
   throw error;
 }

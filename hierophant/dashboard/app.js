@@ -1,10 +1,10 @@
-// The page: where one is, what is wrong, and the view in between.
+// The page: navigation, banners, and the current view.
 
 import { html, render, useEffect, useState } from './vendor/preact.js';
 import { follow } from './live.js';
 import { useKnown } from './parts.js';
 import { time } from './format.js';
-import { Questions, askPause, askResume } from './actions.js';
+import { Dialogs, askPause, askResume } from './actions.js';
 import { Overview, Running } from './overview.js';
 import { Queue } from './queue.js';
 import { Fleet } from './fleet.js';
@@ -15,18 +15,19 @@ import { Worker } from './worker.js';
 import { Audit } from './audit.js';
 import { SignIn, Who, mayAct } from './session.js';
 
-const VIEWS = [['', 'Overview', Overview], ['running', 'Proving', Running], ['queue', 'Queue', Queue], ['fleet', 'Contemplants', Fleet], ['history', 'History', History], ['jobs', 'Jobs', Jobs], ['audit', 'Audit', Audit]];
+const VIEWS = [['', 'Overview', Overview], ['running', 'Proving', Running], ['queue', 'Queue', Queue], ['fleet', 'Workers', Fleet], ['history', 'History', History], ['jobs', 'Jobs', Jobs], ['audit', 'Audit', Audit]];
 const LINKS = { starting: 'connecting…', live: 'live', polling: 'every 3 s', lost: 'connection lost' };
 const THEMES = { auto: 'light', light: 'dark', dark: 'auto' };
 
-function usePlace() {
-  const [place, setPlace] = useState(location.hash);
+/** Segments of the path in the URL's fragment. */
+function useRoute() {
+  const [route, setRoute] = useState(location.hash);
   useEffect(() => {
-    const moved = () => { setPlace(location.hash); scrollTo(0, 0); };
-    addEventListener('hashchange', moved);
-    return () => removeEventListener('hashchange', moved);
+    const navigated = () => { setRoute(location.hash); scrollTo(0, 0); };
+    addEventListener('hashchange', navigated);
+    return () => removeEventListener('hashchange', navigated);
   }, []);
-  return place.replace(/^#\/?/, '').split('/');
+  return route.replace(/^#\/?/, '').split('/');
 }
 
 function storedTheme() {
@@ -44,7 +45,7 @@ function Theme() {
     try {
       localStorage.setItem('theme', theme);
     } catch {
-      // Without storage the choice lasts as long as the page.
+      // Without storage the choice is lost when the page is closed.
     }
   }, [theme]);
   return html`<button class="small theme" aria-label=${`Colours: ${theme}; change to ${THEMES[theme]}`} onClick=${() => setTheme(THEMES[theme])}>
@@ -63,29 +64,29 @@ function Find() {
 function Banners() {
   const { overview, link, fault, heardAt } = useKnown();
   return html`<div aria-live="polite">
-    ${link === 'lost' && html`<p class="banner bad"><b>Connection lost</b> (${fault}). ${heardAt ? `This is how it stood at ${time(heardAt)}.` : ''} Trying again by itself.</p>`}
-    ${overview?.paused && html`<p class="banner warn"><b>Paused</b> since ${time(overview.paused.since)}: ${overview.paused.reason}. No jobs are given out.</p>`}
-    ${overview?.storage_low && html`<p class="banner bad"><b>Storage low</b>: ${overview.storage_low}. New uploads and requests are told to try again later.</p>`}
-    ${overview?.mock_mode && html`<p class="banner plain"><b>Mock mode</b>: proofs that prove nothing are taken.</p>`}
+    ${link === 'lost' && html`<p class="banner bad"><b>Connection lost</b> (${fault}). ${heardAt ? `Showing the state of ${time(heardAt)}.` : ''} Reconnecting…</p>`}
+    ${overview?.paused && html`<p class="banner warn"><b>Paused</b> since ${time(overview.paused.since)}: ${overview.paused.reason}. No jobs are assigned.</p>`}
+    ${overview?.storage_low && html`<p class="banner bad"><b>Storage low</b>: ${overview.storage_low}. New uploads and requests are rejected until space is free.</p>`}
+    ${overview?.mock_mode && html`<p class="banner plain"><b>Mock mode</b>: mock proofs, which prove nothing, are accepted.</p>`}
   </div>`;
 }
 
 function App() {
-  const [view, id] = usePlace();
+  const [view, id] = useRoute();
   const { overview, link } = useKnown();
   const known = VIEWS.find(([name]) => name === view);
   const content = () => {
-    if (overview === null) return html`<p class="loading">${link === 'lost' ? 'Nothing is known yet.' : 'Asking Hierophant…'}</p>`;
+    if (overview === null) return html`<p class="loading">${link === 'lost' ? 'No data yet.' : 'Loading…'}</p>`;
     if (view === 'job' && id) return html`<${Job} key=${id} id=${id} />`;
     if (view === 'worker' && id) return html`<${Worker} key=${id} id=${id} />`;
-    if (!known) return html`<p class="empty">There is no such page. <a href="#/">Overview</a></p>`;
+    if (!known) return html`<p class="empty">Page not found. <a href="#/">Overview</a></p>`;
     return html`<${known[2]} />`;
   };
-  useEffect(() => { document.title = link === 'locked' ? 'Sign in · Hierophant' : `${known?.[1] ?? (view === 'job' ? 'Job' : 'Contemplant')} · Hierophant`; }, [view, link === 'locked']);
+  useEffect(() => { document.title = link === 'locked' ? 'Sign in · Hierophant' : `${known?.[1] ?? (view === 'job' ? 'Job' : 'Worker')} · Hierophant`; }, [view, link === 'locked']);
   useEffect(() => { if (overview !== null) performance.mark('first-picture'); }, [overview !== null]);
   if (link === 'locked') return html`<${SignIn} />`;
   return html`
-    <a class="skip" href="#main" onClick=${(event) => { event.preventDefault(); document.getElementById('main').focus(); }}>To the content</a>
+    <a class="skip" href="#main" onClick=${(event) => { event.preventDefault(); document.getElementById('main').focus(); }}>Skip to content</a>
     <header class="top">
       <a class="brand" href="#/"><img src="/dashboard/icon.svg" alt="" width="24" height="24" /> Hierophant</a>
       <span class=${`link ${link}`} role="status">${LINKS[link]}</span>
@@ -99,7 +100,7 @@ function App() {
     <${Banners} />
     <main id="main" tabindex="-1">${content()}</main>
     <footer>${overview && `Hierophant ${overview.version}`} · <a href="/api/v1/docs/">API</a> · <a href="/metrics">metrics</a></footer>
-    <${Questions} />`;
+    <${Dialogs} />`;
 }
 
 const root = document.getElementById('app');

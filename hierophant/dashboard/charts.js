@@ -1,4 +1,4 @@
-// A chart of dots: when on one axis, how much on the other, which grows by factors.
+// A scatter plot of values over time, with a logarithmic scale.
 
 import { html, useEffect, useRef, useState } from './vendor/preact.js';
 
@@ -6,13 +6,13 @@ const HEIGHT = 220;
 const EDGE = { left: 64, right: 12, top: 12, bottom: 26 };
 const KINDS = ['core', 'compressed', 'plonk', 'groth16'];
 
-/** Where lines may be: 1, 2, 5, 10… */
+/** Positions of grid lines for counts: 1, 2, 5, 10… */
 const COUNTS = [...Array(16).keys()].flatMap((power) => [1, 2, 5].map((step) => step * 10 ** power));
 
-/** Where lines may be, in seconds. */
+/** Positions of grid lines for durations, in seconds. */
 export const SECONDS = [0.01, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 18000, 36000, 86400, 172800, 432000, 864000];
 
-/** `points` are `{ at, value, kind, id }`; `show` writes a value; lines may be at `steps`. */
+/** A scatter plot. `points` are `{ at, value, kind, id }`, `show` formats a value, `steps` are positions of grid lines. */
 export function Dots({ title, points, show, steps = COUNTS }) {
   const box = useRef(null);
   const [width, setWidth] = useState(600);
@@ -28,8 +28,8 @@ export function Dots({ title, points, show, steps = COUNTS }) {
   const x = (at) => EDGE.left + ((at - range.from) / Math.max(1, range.to - range.from)) * (width - EDGE.left - EDGE.right);
   const y = (value) => HEIGHT - EDGE.bottom - ((Math.log10(value) - range.low) / (range.high - range.low)) * (HEIGHT - EDGE.top - EDGE.bottom);
   const find = (event) => {
-    const place = box.current.getBoundingClientRect();
-    const [px, py] = [event.clientX - place.left, event.clientY - place.top];
+    const bounds = box.current.getBoundingClientRect();
+    const [px, py] = [event.clientX - bounds.left, event.clientY - bounds.top];
     let best = null;
     for (const point of points) {
       const distance = Math.hypot(x(point.at) - px, y(point.value) - py);
@@ -38,7 +38,7 @@ export function Dots({ title, points, show, steps = COUNTS }) {
     setNear(best?.point ?? null);
   };
   const kinds = KINDS.filter((kind) => points.some((point) => point.kind === kind));
-  const said = points.length === 0 ? 'no proofs yet' : `${points.length} proofs, from ${show(Math.min(...values))} to ${show(Math.max(...values))}`;
+  const summary = points.length === 0 ? 'no proofs yet' : `${points.length} proofs, from ${show(Math.min(...values))} to ${show(Math.max(...values))}`;
   return html`
     <figure class="chart">
       <figcaption><b>${title}</b><span class="legend">${kinds.map((kind) => html`<span class=${`kind ${kind}`}>${kind}</span>`)}</span>
@@ -46,7 +46,7 @@ export function Dots({ title, points, show, steps = COUNTS }) {
       <div ref=${box} onPointerMove=${points.length > 0 ? find : undefined} onPointerLeave=${() => setNear(null)}
         onClick=${() => near && (location.hash = `#/job/${near.id}`)}>
         ${points.length === 0 ? html`<p class="empty">No proofs yet.</p>` : html`
-        <svg role="img" aria-label=${`${title}: ${said}. The table below has the figures.`} width=${width} height=${HEIGHT} viewBox=${`0 0 ${width} ${HEIGHT}`}>
+        <svg role="img" aria-label=${`${title}: ${summary}. The table below has the figures.`} width=${width} height=${HEIGHT} viewBox=${`0 0 ${width} ${HEIGHT}`}>
           ${range.lines.map((line) => html`<g class="axis"><path d=${`M${EDGE.left} ${y(line)}H${width - EDGE.right}`} /><text x=${EDGE.left - 8} y=${y(line) + 4} text-anchor="end">${show(line)}</text></g>`)}
           <g class="axis"><text x=${EDGE.left} y=${HEIGHT - 6}>${moment(range.from, range)}</text>
             <text x=${width - EDGE.right} y=${HEIGHT - 6} text-anchor="end">${moment(range.to, range)}</text></g>
@@ -57,7 +57,7 @@ export function Dots({ title, points, show, steps = COUNTS }) {
     </figure>`;
 }
 
-/** Lines at some of the steps around the values; `low` and `high` are logarithms. */
+/** Grid lines around the values, at most 7; `low` and `high` are logarithms. */
 function scale(steps, least, most) {
   const from = Math.max(0, steps.findLastIndex((step) => step <= least));
   const above = steps.findIndex((step) => step >= most);

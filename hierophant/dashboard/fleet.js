@@ -1,4 +1,4 @@
-// The Contemplants.
+// The workers.
 
 import { html, useState } from './vendor/preact.js';
 import { bytes, count, duration } from './format.js';
@@ -7,10 +7,10 @@ import { askWorker } from './actions.js';
 
 const ORDER = ['away', 'draining', 'ready'];
 
-/** Those with something to say first, then by name. */
+/** Sort key: workers that need attention first. */
 const urgency = (worker) => (worker.obstacle ? 0 : 1 + ORDER.indexOf(worker.state)) * 2 + (worker.strikes > 0 ? 0 : 1);
 
-/** What is known of the hardware. */
+/** Hardware of a worker. */
 export function Gpus({ worker }) {
   const gpus = worker.gpus ?? [];
   if (gpus.length === 0) return html`<span class="dim">${worker.backend}</span>`;
@@ -22,11 +22,11 @@ const heat = (gpu) => (gpu.temperature_celsius == null ? '–' : html`<span clas
 const each = (worker, show) => ((worker.gpus ?? []).length === 0 ? '–' : worker.gpus.map((gpu) => html`<div>${show(gpu)}</div>`));
 
 const COLUMNS = [
-  { name: 'Contemplant', cell: (worker) => html`<a href=${`#/worker/${worker.id}`}>${worker.name}</a>` },
+  { name: 'Worker', cell: (worker) => html`<a href=${`#/worker/${worker.id}`}>${worker.name}</a>` },
   { name: 'State', cell: (worker) => html`<${Badge} state=${worker.state} />` },
   { name: 'Hardware', cell: (worker) => html`<${Gpus} worker=${worker} />` },
   { name: 'Load', kind: 'number', cell: (worker) => each(worker, load) },
-  { name: 'Heat', kind: 'number', cell: (worker) => each(worker, heat) },
+  { name: 'Temperature', kind: 'number', cell: (worker) => each(worker, heat) },
   { name: 'Memory used', kind: 'number', cell: (worker) => each(worker, (gpu) => bytes(gpu.memory_used_bytes)) },
   { name: 'Proving', kind: 'wide', cell: (worker) => (worker.obstacle ? html`<span class="obstacle">${worker.obstacle}</span>`
     : worker.running.length === 0 ? html`<span class="dim">idle</span>`
@@ -39,24 +39,24 @@ const COLUMNS = [
 
 export function Fleet() {
   const { workers } = useKnown();
-  const [word, setWord] = useState('');
+  const [text, setText] = useState('');
   const [state, setState] = useState('');
-  const sought = word.trim().toLowerCase();
+  const query = text.trim().toLowerCase();
   const shown = [...workers.values()]
-    .filter((worker) => fits(worker, state) && (sought === '' || `${worker.name} ${worker.id} ${worker.ip} ${(worker.gpus ?? []).map((gpu) => gpu.model).join(' ')}`.toLowerCase().includes(sought)))
+    .filter((worker) => matches(worker, state) && (query === '' || `${worker.name} ${worker.id} ${worker.ip} ${(worker.gpus ?? []).map((gpu) => gpu.model).join(' ')}`.toLowerCase().includes(query)))
     .sort((a, b) => urgency(a) - urgency(b) || a.name.localeCompare(b.name, 'en', { numeric: true }));
   return html`
-    <section><header><h1>Contemplants</h1><span class="dim">${shown.length < workers.size ? `${shown.length} of ` : ''}${workers.size} known</span></header>
+    <section><header><h1>Workers</h1><span class="dim">${shown.length < workers.size ? `${shown.length} of ` : ''}${workers.size} known</span></header>
       <div class="filters">
-        <label>Find<input type="search" placeholder="name, address, GPU" value=${word} onInput=${(event) => setWord(event.target.value)} /></label>
-        <${Choice} name="State" value=${state} choose=${setState} options=${[['', 'any'], ['ready', 'ready'], ['idle', 'ready, idle'], ['draining', 'draining'], ['away', 'away'], ['trouble', 'in trouble']]} />
+        <label>Find<input type="search" placeholder="name, address, GPU" value=${text} onInput=${(event) => setText(event.target.value)} /></label>
+        <${Choice} name="State" value=${state} choose=${setState} options=${[['', 'any'], ['ready', 'ready'], ['idle', 'ready, idle'], ['draining', 'draining'], ['away', 'away'], ['trouble', 'needs attention']]} />
       </div>
-      <${Table} label="Contemplants" columns=${COLUMNS} rows=${shown} rowKey=${(worker) => worker.id}
-        empty=${workers.size === 0 ? 'No Contemplant is connected. Start one: contemplant init, then contemplant.' : 'No Contemplant fits.'} />
+      <${Table} label="Workers" columns=${COLUMNS} rows=${shown} rowKey=${(worker) => worker.id}
+        empty=${workers.size === 0 ? 'No worker is connected. Start one: contemplant init, then contemplant.' : 'No worker matches.'} />
     </section>`;
 }
 
-function fits(worker, state) {
+function matches(worker, state) {
   if (state === 'trouble') return worker.obstacle != null || worker.strikes > 0;
   if (state === 'idle') return worker.state === 'ready' && worker.running.length === 0;
   return state === '' || worker.state === state;

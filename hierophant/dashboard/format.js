@@ -1,8 +1,8 @@
-// Figures as people read them. Times are Unix milliseconds.
+// Formatting of figures. Times are Unix milliseconds.
 
 const UNITS = [['d', 86400], ['h', 3600], ['m', 60], ['s', 1]];
 
-/** Seconds such as `3m 20s`: the two largest units. */
+/** A duration in seconds, such as `3m 20s`: the two largest units. */
 export function duration(seconds) {
   if (seconds == null) return '–';
   if (seconds < 1) return `${Math.round(seconds * 1000)} ms`;
@@ -18,10 +18,10 @@ export function duration(seconds) {
   return parts.filter(([count]) => count > 0).map(([count, name]) => count + name).join(' ');
 }
 
-/** How long ago, such as `2m ago`. */
+/** The age of a time, such as `2m ago`. */
 export const ago = (at, now = Date.now()) => (at == null ? '–' : `${duration(Math.max(0, Math.round((now - at) / 1000)) || 0.001).replace('1 ms', 'a moment')} ago`);
 
-/** Date and time here. */
+/** Local date and time. */
 export const time = (at) => (at == null ? '–' : new Date(at).toLocaleString());
 
 const LARGE = [['T', 1e12], ['G', 1e9], ['M', 1e6], ['k', 1e3]];
@@ -44,15 +44,15 @@ export function bytes(number) {
   return `${value >= 100 || power === 0 ? Math.round(value) : value.toFixed(1)} ${unit}`;
 }
 
-/** A part of 1 such as `42 %`. */
+/** A fraction of 1, such as `42 %`. */
 export const percent = (part) => (part == null ? '–' : `${Math.floor(part * 1000 + 1e-6) / 10 === 100 ? 100 : (part * 100).toFixed(part > 0.99 && part < 1 ? 1 : 0)} %`);
 
-/** Money such as `1.25 USD`. */
+/** An amount of money, such as `1.25 USD`. */
 export const money = (amount, currency) =>
   `${amount === 0 || amount >= 100 ? amount.toFixed(0) : amount.toPrecision(amount >= 1 ? 3 : 2)} ${currency}`;
 
 /** The first digits of an id. */
 export const short = (id) => (id ?? '').replace(/^0x/, '').slice(0, 10);
 
-/** `1 job`, `2 jobs`. */
+/** A count and its noun, such as `1 job` or `2 jobs`. */
 export const many = (number, noun) => `${number.toLocaleString('en')} ${noun}${number === 1 ? '' : 's'}`;

@@ -1,4 +1,4 @@
-// All jobs, the newest first, with filters.
+// All jobs, newest first, with filters.
 
 import { html, useState } from './vendor/preact.js';
 import { ago, count } from './format.js';
@@ -14,10 +14,10 @@ const COLUMNS = [
   { name: 'Program', cell: (job) => html`<span class="id" title=${job.program}>${job.program.slice(0, 10)}</span>` },
   { name: 'Requests', kind: 'number', cell: (job) => job.requests.length },
   { name: 'Attempts', kind: 'number', cell: (job) => job.attempts },
-  { name: 'Contemplant', cell: (job) => job.contemplant ?? '–' },
+  { name: 'Worker', cell: (job) => job.contemplant ?? '–' },
   { name: 'Cycles', kind: 'number', cell: (job) => count(job.cycles) },
-  { name: 'Asked for', kind: 'number', cell: (job) => ago(job.created_at) },
-  { name: 'Why', kind: 'wide why', cell: (job) => job.failure ?? '' },
+  { name: 'Created', kind: 'number', cell: (job) => ago(job.created_at) },
+  { name: 'Failure', kind: 'wide why', cell: (job) => job.failure ?? '' },
 ];
 
 export function Jobs() {
@@ -29,12 +29,12 @@ export function Jobs() {
   for (const [name, value] of Object.entries({ ...filter, before: before.at(-1) ?? '' })) if (value !== '') query.set(name, value);
   const { body, fault } = useRead(`/jobs?${query}`);
   return html`
-    <section><header><h1>Jobs</h1><span class="dim">the newest first</span></header>
+    <section><header><h1>Jobs</h1><span class="dim">newest first</span></header>
       <div class="filters">
         <${Choice} name="State" value=${filter.state} choose=${choose('state')} options=${[['', 'any'], ...STATES.map((state) => [state, state])]} />
         <${Choice} name="Kind" value=${filter.mode} choose=${choose('mode')} options=${MODES} /></div>
       <${Fault} fault=${fault} />
-      ${body && (body.length === 0 ? html`<p class="empty">No job fits.</p>` : html`<${Rows} label="Jobs" columns=${COLUMNS} rows=${body} rowKey=${(job) => job.id} />`)}
+      ${body && (body.length === 0 ? html`<p class="empty">No job matches.</p>` : html`<${Rows} label="Jobs" columns=${COLUMNS} rows=${body} rowKey=${(job) => job.id} />`)}
       ${body && (before.length > 0 || body.length === ROWS) && html`<${Pager} first=${before.length * ROWS} shown=${body.length}
         back=${before.length > 0 && (() => setBefore(before.slice(0, -1)))} on=${body.length === ROWS && (() => setBefore([...before, body.at(-1).id]))} />`}
     </section>`;

@@ -1,5 +1,5 @@
-// What is known of the network, kept up to date: by the event stream, or by asking again and again where
-// there is none. Views are told at most once per frame.
+// The known state of the network, kept current by the event stream, or by polling without one. Views are notified
+// at most once per frame.
 
 import { read, readPage } from './api.js';
 
@@ -13,8 +13,8 @@ const ENDINGS = new Set(['proved', 'unexecutable', 'failed', 'cancelled', 'expir
 export const hasEnded = (state) => ENDINGS.has(state);
 
 /**
- * What is known. `link` is `starting`, `live`, `polling`, `lost`, or `locked` when a token is needed; `session` says
- * who looks; `version` counts changes.
+ * The known state. `link` is `starting`, `live`, `polling`, `lost`, or `locked` when a token is required; `session` is
+ * the identity of the user; `version` counts changes.
  */
 export const known = {
   session: null,
@@ -30,58 +30,58 @@ export const known = {
 const listeners = new Set();
 let frame = 0;
 let stream = null;
-let heard = 0;
-let asking = null;
-let allWanted = false;
-// Answers to questions of before the last signing in or out count no more.
+let lastResponse = 0;
+let fetching = null;
+let historyWanted = false;
+// Counts signing in and out. Responses to calls of an earlier epoch are ignored.
 let epoch = 0;
 
-/** Calls back after changes, at most once per frame; returns how to stop that. */
+/** Calls back after changes, at most once per frame; returns a function that ends the subscription. */
 export function subscribe(listener) {
   listeners.add(listener);
   return () => listeners.delete(listener);
 }
 
-/** Starts to follow the network. */
+/** Starts to follow the state of the network. */
 export function follow() {
-  askAll();
+  fetchAll();
   open();
   setInterval(() => {
-    const quiet = Date.now() - heard;
+    const quiet = Date.now() - lastResponse;
     const polls = stream === null && known.link !== 'locked';
-    if (quiet >= (polls ? POLL_MS : QUIET_MS)) askAll();
+    if (quiet >= (polls ? POLL_MS : QUIET_MS)) fetchAll();
   }, 1000);
   setInterval(() => stream ?? (known.link === 'locked' || open()), STREAM_RETRY_MS);
 }
 
-/** Goes on after signing in. */
+/** Continues after signing in. */
 export function enter() {
   epoch += 1;
-  asking = null;
+  fetching = null;
   Object.assign(known, { link: 'starting', fault: null });
   changed();
-  askAll(true);
+  fetchAll(true);
   if (stream === null) open();
 }
 
-/** After signing out: whoever needs no token, on Hierophant's own machine, goes on. */
+/** Locks the page after signing out. On Hierophant's own machine, where no token is required, it is unlocked at once. */
 export function leave() {
   lock();
-  askAll();
+  fetchAll();
 }
 
-/** Forgets everything: a token is needed to see it. */
+/** Discards all data: a token is required to see them. */
 function lock() {
   epoch += 1;
-  asking = null;
+  fetching = null;
   stream?.close();
   stream = null;
   Object.assign(known, { session: null, overview: null, workers: new Map(), ended: null, link: 'locked', fault: null, heardAt: null });
   changed();
 }
 
-/** Asks for everything that changes now, for instance after an action. */
-export const refresh = () => askAll();
+/** Fetches all data now, for instance after a command. */
+export const refresh = () => fetchAll();
 
 function changed() {
   known.version += 1;
@@ -95,46 +95,46 @@ function changed() {
 function open() {
   const opened = new EventSource('/api/v1/events');
   stream = opened;
-  opened.addEventListener('reset', () => askAll(true));
+  opened.addEventListener('reset', () => fetchAll(true));
   opened.addEventListener('changes', (event) => {
-    take(JSON.parse(event.data));
+    apply(JSON.parse(event.data));
     reached('live');
   });
   opened.onopen = () => reached('live');
   opened.onerror = () => {
     if (opened.readyState === EventSource.CLOSED) {
-      // There is no stream, or it was refused: asking must do.
+      // There is no stream, or it was rejected: fall back to polling.
       opened.close();
       stream = null;
     }
-    askAll();
+    fetchAll();
   };
 }
 
 function reached(link) {
-  heard = Date.now();
-  Object.assign(known, { link, fault: null, heardAt: heard });
+  lastResponse = Date.now();
+  Object.assign(known, { link, fault: null, heardAt: lastResponse });
   changed();
 }
 
-/** One round of questions at a time; whoever comes meanwhile shares it, unless everything is to be read anew. */
-function askAll(everything = false) {
-  allWanted ||= everything || known.ended === null;
-  if (asking === null) {
+/** Fetches all data, one round at a time: calls during a round share it, or start another one for the whole history. */
+function fetchAll(wholeHistory = false) {
+  historyWanted ||= wholeHistory || known.ended === null;
+  if (fetching === null) {
     const mine = round().finally(() => {
-      if (asking !== mine) return;
-      asking = null;
-      if (allWanted && !['lost', 'locked'].includes(known.link)) askAll();
+      if (fetching !== mine) return;
+      fetching = null;
+      if (historyWanted && !['lost', 'locked'].includes(known.link)) fetchAll();
     });
-    asking = mine;
+    fetching = mine;
   }
-  return asking;
+  return fetching;
 }
 
 async function round() {
   const began = epoch;
-  const everything = allWanted;
-  allWanted = false;
+  const wholeHistory = historyWanted;
+  historyWanted = false;
   try {
     const [session, overview, workers] = await Promise.all(['/session', '/overview', '/workers'].map(read));
     if (began !== epoch) return;
@@ -143,15 +143,15 @@ async function round() {
     known.workers = new Map(workers.map((worker) => [worker.id, worker]));
     if (known.link === 'locked') open();
     reached(stream !== null && stream.readyState === EventSource.OPEN ? 'live' : 'polling');
-    // The long list comes after the first picture.
-    const latest = await readPage(`/proof-history?limit=${everything ? ENDED : 50}`);
+    // The long list is fetched after the first frame is drawn.
+    const latest = await readPage(`/proof-history?limit=${wholeHistory ? ENDED : 50}`);
     if (began !== epoch) return;
-    addEnded(latest.map(fromHistory), everything);
+    addEnded(latest.map(fromHistory), wholeHistory);
     changed();
   } catch (error) {
     if (began !== epoch) return;
-    heard = Date.now();
-    allWanted ||= everything;
+    lastResponse = Date.now();
+    historyWanted ||= wholeHistory;
     if (error.code === 401) {
       lock();
       return;
@@ -161,17 +161,18 @@ async function round() {
   }
 }
 
-function take(news) {
-  known.overview = news.overview ?? known.overview;
-  for (const worker of news.workers ?? []) known.workers.set(worker.id, worker);
-  for (const id of news.workers_gone ?? []) known.workers.delete(id);
-  const ended = (news.jobs ?? []).filter((job) => hasEnded(job.state));
+/** Applies an event of changes. */
+function apply(changes) {
+  known.overview = changes.overview ?? known.overview;
+  for (const worker of changes.workers ?? []) known.workers.set(worker.id, worker);
+  for (const id of changes.workers_gone ?? []) known.workers.delete(id);
+  const ended = (changes.jobs ?? []).filter((job) => hasEnded(job.state));
   if (ended.length > 0) addEnded(ended.map(fromJob), false);
 }
 
-/** Puts finished proofs into their places, the latest first. */
-function addEnded(jobs, instead) {
-  const all = new Map((instead ? [] : known.ended ?? []).map((job) => [job.id, job]));
+/** Adds ended jobs to the known ones, or replaces these; latest first. */
+function addEnded(jobs, replace) {
+  const all = new Map((replace ? [] : known.ended ?? []).map((job) => [job.id, job]));
   for (const job of jobs) all.set(job.id, job);
   known.ended = [...all.values()].sort((a, b) => b.finishedAt - a.finishedAt).slice(0, ENDED);
 }

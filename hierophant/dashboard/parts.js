@@ -1,4 +1,4 @@
-// Parts that several views are made of.
+// Components shared by several views.
 
 import { html, useEffect, useRef, useState } from './vendor/preact.js';
 import { read } from './api.js';
@@ -7,7 +7,7 @@ import { known, subscribe } from './live.js';
 import { mayAct } from './session.js';
 
 const ROWS = 50;
-const AGAIN_MS = 2000;
+const REFETCH_MS = 2000;
 
 const LOOKS = {
   proved: 'good', completed: 'good', ready: 'good', fulfilled: 'good',
@@ -16,29 +16,29 @@ const LOOKS = {
   failed: 'bad', unexecutable: 'bad',
 };
 
-/** A state as a coloured word. */
+/** A coloured label of a state. */
 export const Badge = ({ state }) => html`<span class=${`badge ${LOOKS[state] ?? 'plain'}`}>${state}</span>`;
 
-/** The beginning of an id, which leads to its page. */
+/** A link to the page of a job, with the start of its id as text. */
 export const JobLink = ({ id }) => html`<a class="id" href=${`#/job/${id}`} title=${`Job ${id}`}>${short(id)}</a>`;
 
 /** A figure with its name. */
 export const Tile = ({ name, value, more, look }) => html`
   <div class=${`tile ${look ?? ''}`}><dt>${name}</dt><dd>${value}</dd>${more && html`<dd class="more">${more}</dd>`}</div>`;
 
-/** Seconds that are left, marked if estimated. */
+/** Remaining seconds, marked if estimated. */
 export const Eta = ({ seconds, estimated }) =>
-  (seconds == null ? '–' : html`${estimated && html`<abbr title="estimated from the latest proofs of its kind">~</abbr>`}${seconds === 0 ? 'any moment' : duration(seconds)}`);
+  (seconds == null ? '–' : html`${estimated && html`<abbr title="estimated from recent proofs of the same kind">~</abbr>`}${seconds === 0 ? 'any moment' : duration(seconds)}`);
 
-/** How far a proof is. */
+/** Progress of a proof. */
 export function Progress({ proof }) {
   const part = proof.fraction;
-  const label = `${proof.phase ?? 'given out'}${part == null ? '' : ` ${percent(part)}`}`;
+  const label = `${proof.phase ?? 'assigned'}${part == null ? '' : ` ${percent(part)}`}`;
   const cycles = proof.cycles_total == null ? null
     : `${proof.cycles_done == null ? '' : `${count(proof.cycles_done)} of `}${count(proof.cycles_total)} cycles`;
   return html`
     <div class="progress">
-      <div class="over"><span>${proof.estimated && part != null ? html`${proof.phase} <abbr title="estimated from the latest proofs of its kind">~</abbr>${percent(part)}` : label}</span>
+      <div class="over"><span>${proof.estimated && part != null ? html`${proof.phase} <abbr title="estimated from recent proofs of the same kind">~</abbr>${percent(part)}` : label}</span>
         ${cycles && html`<span class="dim">${cycles}</span>`}</div>
       ${part == null
         ? html`<progress aria-label=${label}></progress>`
@@ -46,7 +46,7 @@ export function Progress({ proof }) {
     </div>`;
 }
 
-/** Follows what is known: the view is drawn anew after changes. */
+/** Subscribes a view to the known state: it is rendered again after changes. */
 export function useKnown() {
   const [, draw] = useState(0);
   useEffect(() => subscribe(() => draw(known.version)), []);
@@ -54,40 +54,39 @@ export function useKnown() {
 }
 
 /**
- * What a path of the API answers, asked again after changes, not more often than every two seconds.
- * `still` ends that: what has ended does not change.
+ * The response to a GET of the API, fetched again after changes, at most every two seconds. `isFinal` says that a
+ * response will not change any more.
  */
-export function useRead(path, still) {
-  const [answer, setAnswer] = useState({ path: null, body: null, fault: null });
+export function useRead(path, isFinal) {
+  const [response, setResponse] = useState({ path: null, body: null, fault: null });
   const state = useRef({ path: null, version: -1, busy: false }).current;
   useEffect(() => {
-    let gone = false;
-    const ask = async () => {
-      if (state.busy || (state.path === path && (state.version === known.version || still?.(state.body)))) return;
+    let unmounted = false;
+    const refetch = async () => {
+      if (state.busy || (state.path === path && (state.version === known.version || isFinal?.(state.body)))) return;
       Object.assign(state, { busy: true, version: known.version, path });
       try {
         const body = await read(path);
         state.body = body;
-        if (!gone) setAnswer({ path, body, fault: null });
+        if (!unmounted) setResponse({ path, body, fault: null });
       } catch (error) {
-        if (!gone) setAnswer((old) => ({ path, body: old.path === path ? old.body : null, fault: error.message }));
+        if (!unmounted) setResponse((old) => ({ path, body: old.path === path ? old.body : null, fault: error.message }));
       }
       state.busy = false;
-      if (gone) state.path = null;
+      if (unmounted) state.path = null;
     };
-    ask();
-    const timer = setInterval(ask, AGAIN_MS);
-    return () => { gone = true; clearInterval(timer); };
+    refetch();
+    const timer = setInterval(refetch, REFETCH_MS);
+    return () => { unmounted = true; clearInterval(timer); };
   }, [path]);
-  return answer.path === path ? answer : { body: null, fault: null };
+  return response.path === path ? response : { body: null, fault: null };
 }
 
-/** What could not be read, and why. */
+/** Error message of a failed call. */
 export const Fault = ({ fault }) => fault && html`<p class="note bad" role="alert">${fault}</p>`;
 
 /**
- * A table of what fits on a page. Columns are `{ name, cell, wide }`; a narrow screen shows rows as cards.
- * Without `page` the table pages through `rows` itself.
+ * A table in pages of `size` rows. Columns are `{ name, cell, kind }`; a narrow screen shows rows as cards.
  */
 export function Table({ label, columns, rows, rowKey, empty, size = ROWS }) {
   const [page, setPage] = useState(0);
@@ -101,7 +100,7 @@ export function Table({ label, columns, rows, rowKey, empty, size = ROWS }) {
       back=${at > 0 && (() => setPage(at - 1))} on=${at < last && (() => setPage(at + 1))} />`}`;
 }
 
-/** The rows of a table; who may only look sees no column to act by. */
+/** The rows of a table. Columns of actions are hidden from users who may only read. */
 export function Rows({ label, columns: all, rows, rowKey }) {
   const columns = all.filter((column) => column.kind !== 'act' || mayAct());
   return html`
@@ -115,7 +114,7 @@ export function Rows({ label, columns: all, rows, rowKey }) {
   </table>`;
 }
 
-/** Buttons for the next page and the one before. */
+/** Buttons for the next and the previous page. */
 export const Pager = ({ first, shown, total, back, on }) => html`
   <nav class="pager" aria-label="Pages">
     <button disabled=${!back} onClick=${back || undefined}>Back</button>
@@ -123,16 +122,16 @@ export const Pager = ({ first, shown, total, back, on }) => html`
     <button disabled=${!on} onClick=${on || undefined}>Next</button>
   </nav>`;
 
-/** A choice of one word among several. */
+/** A choice of one of several options. */
 export const Choice = ({ name, value, options, choose }) => html`
   <label class="choice">${name}
     <select value=${value} onChange=${(event) => choose(event.target.value)}>
-      ${options.map(([word, text]) => html`<option value=${word} selected=${word === value}>${text}</option>`)}
+      ${options.map(([option, text]) => html`<option value=${option} selected=${option === value}>${text}</option>`)}
     </select></label>`;
 
-/** All proofs in the making, with who makes them. */
+/** All proofs in progress, with the names of their workers. */
 export const runningProofs = () => [...known.workers.values()].flatMap((worker) =>
   worker.running.map((proof) => ({ ...proof, workerName: worker.name })));
 
-/** Kinds of proof as options of a choice. */
+/** Kinds of proof, as options of a choice. */
 export const MODES = [['', 'any'], ...['core', 'compressed', 'plonk', 'groth16'].map((mode) => [mode, mode])];

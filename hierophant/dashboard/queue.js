@@ -1,4 +1,4 @@
-// The waiting jobs in their order; each says why it waits when it is opened.
+// The queue, with the reason why a job is waiting on request.
 
 import { html, useState } from './vendor/preact.js';
 import { count, many } from './format.js';
@@ -24,17 +24,17 @@ export function Queue() {
   ];
   return html`
     <section><header><h1>Queue</h1>
-        <span class="dim">${many(total, 'job')}: ${Object.entries(overview.waiting).map(([mode, number]) => `${count(number)} ${mode}`).join(', ') || 'nothing waits'}</span>
+        <span class="dim">${many(total, 'job')}: ${Object.entries(overview.waiting).map(([mode, number]) => `${count(number)} ${mode}`).join(', ') || 'the queue is empty'}</span>
         ${mayAct() && html`<button class="small" disabled=${total === 0} onClick=${askClear}>Clear…</button>`}</header>
       <${Fault} fault=${fault} />
-      ${body && body.length === 0 && html`<p class="empty">${page === 0 ? 'Nothing waits.' : 'The queue is shorter now.'}</p>`}
-      ${body && body.length > 0 && html`<${Rows} label="Waiting jobs" columns=${columns} rows=${body} rowKey=${(job) => job.id} />`}
+      ${body && body.length === 0 && html`<p class="empty">${page === 0 ? 'The queue is empty.' : 'The queue is shorter now.'}</p>`}
+      ${body && body.length > 0 && html`<${Rows} label="Queued jobs" columns=${columns} rows=${body} rowKey=${(job) => job.id} />`}
       ${body && (page > 0 || body.length === ROWS) && html`<${Pager} first=${page * ROWS} shown=${body.length} total=${total}
         back=${page > 0 && (() => setPage(page - 1))} on=${body.length === ROWS && (() => setPage(page + 1))} />`}
     </section>`;
 }
 
-/** Why a job has no proof yet, in a sentence. */
+/** The reason why a job has no proof yet. */
 export function Why({ id }) {
   const { body, fault } = useRead(`/jobs/${id}/why`);
   return html`<span class="why" aria-live="polite">${body ? body.why : fault ?? '…'}</span>`;

@@ -1,13 +1,13 @@
-// Who looks at this page: signing in with a token, where one is needed, and signing out.
+// The session: signing in with a token, where one is required, and signing out.
 
 import { html, useState } from './vendor/preact.js';
 import { act, remove } from './api.js';
 import { enter, known, leave } from './live.js';
 
-/** Whether whoever looks at this page may do more than look. */
+/** Whether the user may send commands. */
 export const mayAct = () => known.session?.role === 'act';
 
-/** Asks for a token. */
+/** The form to sign in with a token. */
 export function SignIn() {
   const [token, setToken] = useState('');
   const [fault, setFault] = useState(null);
@@ -34,14 +34,14 @@ export function SignIn() {
           ${fault && html`<p class="note bad" role="alert">${fault}</p>`}
           <button class="primary" disabled=${busy}>Sign in</button>
         </form>
-        <p class="dim">On Hierophant's machine a token is made by</p>
+        <p class="dim">Create a token on Hierophant's machine:</p>
         <pre>hierophant token create --name NAME --role read</pre>
-        <p class="dim">or with <code>--role act</code> for one that may do more than look. You stay signed in for 12 hours at most.</p>
+        <p class="dim">A token with <code>--role act</code> may also send commands. A session lasts at most 12 hours.</p>
       </section>
     </main>`;
 }
 
-/** Who one is, and how to leave. */
+/** The identity of the user, and the button to sign out. */
 export function Who() {
   const [fault, setFault] = useState(null);
   const { session } = known;
@@ -54,7 +54,7 @@ export function Who() {
       setFault(error.message);
     }
   };
-  const may = session.role === 'act' ? 'may look and act' : 'may look, not act';
+  const may = session.role === 'act' ? 'may read and send commands' : 'may only read';
   return html`
     <span class="who" title=${`${session.name} ${may}`}>${session.name}${session.role === 'read' && html` <span class="badge plain">read only</span>`}</span>
     ${session.session && html`<button class="small" title=${fault} onClick=${go}>${fault ? 'Sign out: try again' : 'Sign out'}</button>`}`;

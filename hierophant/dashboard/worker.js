@@ -1,4 +1,4 @@
-// One Contemplant: what it is, what it does, what it did.
+// One worker: its hardware, its proofs in progress, its latest attempts.
 
 import { html } from './vendor/preact.js';
 import { ago, bytes, count, duration, time } from './format.js';
@@ -11,11 +11,11 @@ const ATTEMPTS = [
   { name: 'Outcome', cell: (attempt) => html`<${Badge} state=${attempt.outcome} />` },
   { name: 'Started', cell: (attempt) => html`<span title=${time(attempt.started_at)}>${ago(attempt.started_at)}</span>` },
   { name: 'Took', kind: 'number', cell: (attempt) => duration(((attempt.ended_at ?? Date.now()) - attempt.started_at) / 1000) },
-  { name: 'To blame', cell: (attempt) => attempt.failure_class ?? '–' },
-  { name: 'What happened', kind: 'wide why', cell: (attempt) => attempt.message ?? '' },
+  { name: 'Cause', cell: (attempt) => attempt.failure_class ?? '–' },
+  { name: 'Details', kind: 'wide why', cell: (attempt) => attempt.message ?? '' },
 ];
 
-const gpuWords = (gpu) => [
+const describeGpu = (gpu) => [
   gpu.model,
   bytes(gpu.memory_bytes),
   gpu.driver && `driver ${gpu.driver}`,
@@ -30,25 +30,25 @@ export function Worker({ id }) {
   const { worker, gone, history, blocked } = body;
   const name = worker?.name ?? history[0]?.contemplant ?? id;
   return html`
-    <section><header><h1>Contemplant ${name}</h1>${worker ? html`<${Badge} state=${worker.state} />` : html`<span class="badge plain">gone</span>`}
+    <section><header><h1>Worker ${name}</h1>${worker ? html`<${Badge} state=${worker.state} />` : html`<span class="badge plain">departed</span>`}
         ${mayAct() && (worker || blocked != null) && html`<button class="small" onClick=${() => askWorker({ state: null, ...worker, id, name, blocked })}>Act…</button>`}</header>
       <${Fault} fault=${fault} />
-      ${gone && html`<p class="lead">It went ${ago(gone.at)}: ${gone.reason}</p>`}
-      ${worker?.drained && html`<p class="note">An operator drained it: ${worker.drained}</p>`}
-      ${blocked != null && html`<p class="note bad">It is blocked${blocked && `: ${blocked}`}</p>`}
-      ${worker?.obstacle && html`<p class="note bad">It cannot prove: ${worker.obstacle}</p>`}
-      ${worker?.running.map((proof) => html`<div class="making"><p><${JobLink} id=${proof.job} /> ${proof.mode}</p><${Progress} proof=${proof} /><p class="dim">left: <${Eta} seconds=${proof.eta_seconds} estimated=${proof.estimated} /></p></div>`)}
+      ${gone && html`<p class="lead">Left ${ago(gone.at)}: ${gone.reason}</p>`}
+      ${worker?.drained && html`<p class="note">Drained by an operator: ${worker.drained}</p>`}
+      ${blocked != null && html`<p class="note bad">Blocked${blocked && `: ${blocked}`}</p>`}
+      ${worker?.obstacle && html`<p class="note bad">Cannot prove: ${worker.obstacle}</p>`}
+      ${worker?.running.map((proof) => html`<div class="making"><p><${JobLink} id=${proof.job} /> ${proof.mode}</p><${Progress} proof=${proof} /><p class="dim">remaining: <${Eta} seconds=${proof.eta_seconds} estimated=${proof.estimated} /></p></div>`)}
       <dl class="facts">
         <dt>Id</dt><dd class="id">${id}</dd>
         ${worker && html`
-          <dt>Hardware</dt><dd>${(worker.gpus ?? []).length > 0 ? worker.gpus.map((gpu) => html`<div>${gpuWords(gpu)}</div>`) : worker.backend}</dd>
-          <dt>Offers</dt><dd>${worker.modes.join(', ') || 'nothing now'}; ${worker.slots === 1 ? 'one job' : `${worker.slots} jobs`} at once</dd>
+          <dt>Hardware</dt><dd>${(worker.gpus ?? []).length > 0 ? worker.gpus.map((gpu) => html`<div>${describeGpu(gpu)}</div>`) : worker.backend}</dd>
+          <dt>Offers</dt><dd>${worker.modes.join(', ') || 'nothing'}; ${worker.slots === 1 ? 'one job' : `${worker.slots} jobs`} at once</dd>
           <dt>Address</dt><dd>${worker.ip}</dd>
           <dt>Version</dt><dd>${worker.version}</dd>
-          <dt>Connected</dt><dd>${ago(worker.joined_at)}; last heard ${ago(worker.heard_at)}</dd>
+          <dt>Connected</dt><dd>${ago(worker.joined_at)}; last message ${ago(worker.heard_at)}</dd>
           <dt>Proved</dt><dd>${count(worker.proofs_completed)}${worker.average_proof_seconds == null ? '' : `, in ${duration(worker.average_proof_seconds)} on average`}</dd>
           <dt>Strikes</dt><dd>${worker.strikes}</dd>`}
       </dl></section>
     <section><header><h2>Latest attempts</h2></header>
-      <${Table} label="Attempts" columns=${ATTEMPTS} rows=${history} rowKey=${(attempt) => attempt.job + attempt.started_at} empty="It was given nothing yet." /></section>`;
+      <${Table} label="Attempts" columns=${ATTEMPTS} rows=${history} rowKey=${(attempt) => attempt.job + attempt.started_at} empty="No attempts yet." /></section>`;
 }
