@@ -54,16 +54,16 @@ async fn an_empty_network_says_so_on_every_view() {
     let network = network().await;
     let mut browser = Browser::start().await;
     browser.open(&network.url("/")).await;
-    for words in ["none is connected", "Nothing is being proved.", "Nothing waits.", "Mock mode"] {
+    for words in ["none is connected", "No proof is in progress.", "The queue is empty.", "Mock mode"] {
         browser.until_shown(words).await;
     }
     browser.picture("empty").await;
     for (view, words) in [
-        ("Queue", "nothing waits"),
-        ("Contemplants", "No Contemplant is connected."),
+        ("Queue", "the queue is empty"),
+        ("Workers", "No worker is connected."),
         ("History", "No proofs yet."),
-        ("Jobs", "No job fits."),
-        ("Proving", "Nothing is being proved."),
+        ("Jobs", "No job matches."),
+        ("Proving", "No proof is in progress."),
     ] {
         browser.click("nav.views a", view).await;
         browser.until_shown(words).await;
@@ -93,7 +93,7 @@ async fn a_busy_network_shows_who_proves_what_and_what_comes_next() {
     assert_eq!(browser.eval("document.querySelector('tbody td').innerText").await, "1");
     browser.click("button", "Why?").await;
     browser.until_shown("jobs go before it").await;
-    browser.click("nav.views a", "Contemplants").await;
+    browser.click("nav.views a", "Workers").await;
     browser.until("document.querySelectorAll('tbody tr').length === 8").await;
     browser.click("tbody a", "prover-003").await;
     browser.until_shown("Latest attempts").await;
@@ -103,7 +103,7 @@ async fn a_busy_network_shows_who_proves_what_and_what_comes_next() {
     let job = network.json("/api/v1/jobs?state=proved").await[0]["id"].clone();
     browser.write("input[name=id]", job.as_str().expect("an id")).await;
     browser.press("Enter", 13).await;
-    for words in ["Attempts", "Requests", "Events", "it is proved", "given to prover-"] {
+    for words in ["Attempts", "Requests", "Events", "it is proved", "assigned to prover-"] {
         browser.until_shown(words).await;
     }
 
@@ -132,10 +132,10 @@ async fn a_failing_network_shows_what_needs_somebody() {
     let mut browser = Browser::start().await;
     browser.open(&network.url("/")).await;
     for words in [
-        "Needs somebody",
+        "Needs attention",
         "cannot prove: GPU 0 has fallen off the bus",
-        "lost the connection and may come back",
-        "failed lately by their own fault",
+        "disconnected and may reconnect",
+        "failed recently by their own fault",
         "the program panicked",
     ] {
         browser.until_shown(words).await;
@@ -170,7 +170,7 @@ async fn a_large_network_is_painted_at_once_and_does_not_freeze() {
         new PerformanceObserver((list) => { for (const it of list.getEntries()) longest = Math.max(longest, it.duration) }) \
         .observe({ type: 'longtask' }); setTimeout(() => tell(longest), 6000) })";
     let mut tasks = Vec::new();
-    for view in ["Overview", "Proving", "Queue", "Contemplants", "History"] {
+    for view in ["Overview", "Proving", "Queue", "Workers", "History"] {
         browser.click("nav.views a", view).await;
         browser.until(&format!("document.title.startsWith({})", json!(view))).await;
         tasks.push((view, browser.eval(longest).await.as_f64().expect("ms")));
@@ -204,7 +204,7 @@ async fn an_action_is_asked_about_first_and_a_refusal_is_told_in_words() {
     browser.open(&network.url(&format!("/#/job/{job}"))).await;
     browser.click("button", "Cancel").await;
     browser.until("document.querySelector('dialog[open]')").await;
-    browser.until_shown("It ends as cancelled, with its 1 request.").await;
+    browser.until_shown("Cancels the job with its 1 request.").await;
     browser.press("Escape", 27).await;
     browser.until("!document.querySelector('dialog')").await;
     assert_eq!(network.json("/api/v1/jobs").await[0]["state"], "queued");
@@ -282,16 +282,16 @@ async fn a_click_does_what_it_says() {
     let third = client.ask(&ask).await.expect("accepted");
     browser.choose("Queue").await;
     browser.click("button", "Clear").await;
-    browser.click("dialog button", "Count them").await;
-    browser.until_shown("would end as cancelled").await;
+    browser.click("dialog button", "Count matches").await;
+    browser.until_shown("will be cancelled").await;
     browser.click("dialog button.danger", "Cancel").await;
     browser.until_shown("cancelled.").await;
     client.until(&third, FulfillmentStatus::Unfulfillable).await;
 
-    browser.choose("Contemplants").await;
+    browser.choose("Workers").await;
     browser.click("td.act button", "Act").await;
     browser.click("dialog button", "Drain").await;
-    browser.until_shown("it takes no more jobs.").await;
+    browser.until_shown("draining.").await;
     browser.until_shown("draining").await;
     assert_clean(&browser, &network);
 }

@@ -50,7 +50,7 @@ async fn whoever_needs_a_token_signs_in_sees_what_the_role_allows_and_signs_out(
     browser.picture("sign-in-phone").await;
     browser.show_as(1280, 900, "light").await;
     present(&mut browser, "hpt_act_guessed").await;
-    browser.until_shown("nobody has this token").await;
+    browser.until_shown("unknown or revoked token").await;
     browser.picture("sign-in-refused").await;
 
     // With role read there is nothing to act by, and what is tried all the same is refused in words.
@@ -72,7 +72,7 @@ async fn whoever_needs_a_token_signs_in_sees_what_the_role_allows_and_signs_out(
     }
     let tried = "fetch('/api/v1/dispatch/pause', { method: 'POST' }).then((it) => it.text())";
     let words = browser.eval(tried).await.to_string();
-    assert!(words.contains("the token rita may look but not act"), "{words}");
+    assert!(words.contains("token rita has role read"), "{words}");
     // Neither the token nor the session is anywhere that a script can reach.
     let stored = "document.cookie + JSON.stringify(localStorage) + JSON.stringify(sessionStorage)";
     assert!(!browser.eval(stored).await.as_str().expect("text").contains("hpt_"));

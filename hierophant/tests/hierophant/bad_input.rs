@@ -38,7 +38,7 @@ async fn missing_and_wrong_signatures_are_unauthenticated() {
         (vec![], "not signed"),
         (vec![1; 64], "65 bytes"),
         ([vec![1; 64], vec![77]].concat(), "recovery byte 77"),
-        (vec![0; 65], "recovers to nobody"),
+        (vec![0; 65], "no address can be recovered"),
     ] {
         let request =
             pb::SignedRequest { format: 1, signature: signature.clone(), body: body.clone() };

@@ -36,8 +36,8 @@ async fn jobs_requests_and_contemplants_are_shown() {
     let ask = client.ready_to_ask(b"input").await;
     let request = client.ask(&ask).await.expect("accepted");
     let status = told(&url, "status").await;
-    assert!(status.contains("1 core") && status.contains("Contemplants"), "{status}");
-    assert!(told(&url, "workers").await.contains("no Contemplant is connected"));
+    assert!(status.contains("1 core") && status.contains("workers"), "{status}");
+    assert!(told(&url, "workers").await.contains("no worker is connected"));
 
     let mut worker = Worker::join(&network, hello()).await;
     let (lease_id, _) = worker.leased().await;
@@ -105,8 +105,8 @@ async fn what_goes_wrong_is_said_and_told_by_the_exit_code() {
     for (arguments, words) in [
         ("job 7", "invalid job id"),
         ("request 0011223344556677", "no such request"),
-        ("worker amos", "not the id of a worker"),
-        ("drain amos", "not the id of a worker"),
+        ("worker amos", "unknown worker"),
+        ("drain amos", "unknown worker"),
         ("jobs --state lost", "invalid `state`"),
     ] {
         let output = hierophant(&url, arguments).await;
@@ -120,7 +120,7 @@ async fn what_goes_wrong_is_said_and_told_by_the_exit_code() {
     assert_eq!(hierophant(&url, "stats").await.status.code(), Some(2));
     let piped = hierophant(&url, "watch").await;
     assert_eq!(piped.status.code(), Some(2));
-    assert!(text(&piped.stderr).contains("needs a terminal"));
+    assert!(text(&piped.stderr).contains("no terminal"));
 }
 
 #[test]

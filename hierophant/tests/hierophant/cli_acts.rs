@@ -106,10 +106,10 @@ async fn contemplants_are_drained_dropped_and_blocked_by_name() {
         let words = format!("{subject} is not blocked any more\n");
         assert_eq!(told(&url, &format!("unblock {subject}")).await, words);
     }
-    assert_eq!(told(&url, "blocked").await, "nobody is blocked\n");
-    let unknown = "not the id of a worker";
+    assert_eq!(told(&url, "blocked").await, "nothing is blocked\n");
+    let unknown = "unknown worker";
     for (command, expected) in
-        [("drop amos", unknown), ("block amos", unknown), ("unblock amos", "nor an IP address")]
+        [("drop amos", unknown), ("block amos", unknown), ("unblock amos", "or an IP address")]
     {
         let (code, words) = refused(&url, command).await;
         assert!(code == Some(1) && words.contains(expected), "{command}: {words}");
@@ -139,9 +139,9 @@ async fn the_queue_is_cleared_only_when_it_is_meant() {
     assert_eq!(dry, format!("1 job with 1 request would be cancelled\n  {job}\n"));
     // Nobody can be asked: the test's standard input is no terminal.
     let (code, words) = refused(&url, "clear").await;
-    assert!(code == Some(1) && words.contains("without --yes"), "{words}");
+    assert!(code == Some(1) && words.contains("expected --yes"), "{words}");
     let (code, words) = refused(&url, "clear --yes --state proving").await;
-    assert!(code == Some(1) && words.contains("needs `running`"), "{words}");
+    assert!(code == Some(1) && words.contains("require `running`"), "{words}");
     assert_eq!(refused(&url, "clear --yes --older-than soon").await.0, Some(2));
     assert_eq!(network.json(&format!("/api/v1/jobs/{job}")).await["state"], "queued");
     assert_eq!(
@@ -207,7 +207,7 @@ async fn a_proof_that_arrives_damaged_leaves_no_file() {
     let file = folder.path().join("a.proof");
     let (code, words) =
         refused(&url, &format!("proof download 0011223344556677 -o {}", file.display())).await;
-    assert!(code == Some(1) && words.contains("arrived damaged"), "{words}");
+    assert!(code == Some(1) && words.contains("damaged in transfer"), "{words}");
     assert_eq!(names(folder.path()), [""; 0]);
     serving.abort();
 }

@@ -211,7 +211,7 @@ async fn websockets_that_do_not_say_who_they_are_are_bounded_and_end_in_time() {
     // Who has said who it is holds nothing any more.
     let _working = speaking.welcome(hello()).await;
     let _third = Worker::dial(&network).await;
-    assert_eq!(silent.closing_words().await, "no handshake in time");
+    assert_eq!(silent.closing_words().await, "handshake timeout");
     assert!(network.figure(r#"hierophant_connections_cut_total{reason="hello"}"#).await >= 1.0);
 }
 

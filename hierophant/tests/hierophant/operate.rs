@@ -125,14 +125,14 @@ async fn what_is_asked_wrongly_is_answered_in_words() {
         ("/jobs?stat=queued", 400, "unknown field `stat`"),
         ("/jobs?limit=many", 400, "limit"),
         ("/queue?state=queued", 400, "unknown field `state`"),
-        ("/jobs?before=00000000000000000000000000000000", 404, "`before` names no job"),
+        ("/jobs?before=00000000000000000000000000000000", 404, "unknown job in `before`"),
         ("/jobs/7", 400, "invalid job id"),
         ("/jobs/00000000000000000000000000000000", 404, "no such job"),
         ("/jobs/00000000000000000000000000000000/why", 404, "no such job"),
         ("/requests/00", 400, "16 to 64"),
         ("/requests/0000000000000000", 404, "no such request"),
         ("/workers/amos", 400, "invalid worker id"),
-        ("/workers/00000000000000000000000000000000", 404, "was ever seen"),
+        ("/workers/00000000000000000000000000000000", 404, "unknown worker"),
     ] {
         let (answered, body) = ask(&network, path).await;
         let error = body["error"].as_str().expect("an error");

@@ -56,12 +56,12 @@ async fn who_is_not_let_in_is_told_what_to_do() {
     let (network, act, read) = guarded().await;
     let folder = TempDir::new().expect("temp dir");
     for (token, arguments, code, words) in [
-        (None, "status", 1, "a token is needed"),
+        (None, "status", 1, "token required"),
         (None, "pause", 1, "hierophant token create"),
-        (Some("hpt_act_guessed"), "status", 1, "nobody has this token"),
-        (Some(read.as_str()), "pause", 1, "the token rita may look but not act"),
-        (Some(""), "status", 2, "HIEROPHANT_TOKEN: that is no token"),
-        (Some("two words"), "status", 2, "that is no token"),
+        (Some("hpt_act_guessed"), "status", 1, "unknown or revoked token"),
+        (Some(read.as_str()), "pause", 1, "token rita has role read"),
+        (Some(""), "status", 2, "invalid token in variable HIEROPHANT_TOKEN"),
+        (Some("two words"), "status", 2, "invalid token"),
     ] {
         let variables: Vec<_> = token.iter().map(|token| ("HIEROPHANT_TOKEN", *token)).collect();
         let output = run(&network, arguments, &variables).await;
@@ -73,11 +73,11 @@ async fn who_is_not_let_in_is_told_what_to_do() {
     let missing = format!("status --token-file {}/none", folder.path().display());
     let output = run(&network, &missing, &[]).await;
     assert_eq!(output.status.code(), Some(2));
-    assert!(text(&output.stderr).contains("the token cannot be read"));
+    assert!(text(&output.stderr).contains("cannot read the token"));
     let http = reqwest::Client::new().delete(network.url("/api/v1/tokens/rita"));
     assert_eq!(http.bearer_auth(&act).send().await.expect("answers").status(), 200);
     let output = run(&network, "status", &[("HIEROPHANT_TOKEN", &read)]).await;
-    assert!(text(&output.stderr).contains("it was revoked"));
+    assert!(text(&output.stderr).contains("revoked token"));
 }
 
 #[tokio::test]

@@ -40,7 +40,7 @@ async fn a_proxied_call_or_one_by_a_foreign_name_needs_a_token_also_on_this_mach
             let path = if method == "GET" { "/api/v1/jobs" } else { "/api/v1/dispatch/resume" };
             let call = || http.request(method.clone(), network.url(path)).header(header, value);
             let (code, words) = refusal(send(call()).await).await;
-            assert!(code == 401 && words.contains("a token is needed"), "{header}: {words}");
+            assert!(code == 401 && words.contains("token required"), "{header}: {words}");
             assert_eq!(send(call().bearer_auth(&token)).await.status(), 200, "{header}");
         }
     }
@@ -103,7 +103,7 @@ async fn guessing_tokens_is_slowed_for_each_address() {
     let wait = answer.headers()["retry-after"].to_str().expect("text").parse::<u64>();
     assert!(wait.is_ok_and(|seconds| (1..=7).contains(&seconds)));
     let (refused, words) = refusal(answer).await;
-    assert!(refused == 429 && words.contains("too many wrong tokens"), "{refused} {words}");
+    assert!(refused == 429 && words.contains("too many invalid tokens"), "{refused} {words}");
     // Not even a right one is looked at.
     assert_eq!(code(guess(9, &token)).await, 429);
     assert_eq!(code(sign_in(9, &token)).await, 429);

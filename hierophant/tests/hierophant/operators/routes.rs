@@ -24,7 +24,7 @@ async fn a_stranger_without_a_token_gets_401_on_every_route() {
         let answer = send(http.request(method.clone(), network.url(&path))).await;
         assert_eq!(answer.headers()["www-authenticate"], "Bearer", "{method} {path}");
         let (code, words) = refusal(answer).await;
-        assert!(code == 401 && words.contains("a token is needed"), "{method} {path}: {words}");
+        assert!(code == 401 && words.contains("token required"), "{method} {path}: {words}");
     }
     let answer = send(http.post(network.url("/api/v1/session"))).await;
     assert!(answer.headers().get("set-cookie").is_none());
@@ -46,7 +46,7 @@ async fn a_wrong_token_gets_401_on_every_route_also_on_this_machine() {
         let challenge = answer.headers()["www-authenticate"].to_str().expect("text").to_owned();
         assert!(challenge.starts_with("Bearer"), "{challenge}");
         let (code, words) = refusal(answer).await;
-        assert!(code == 401 && words.contains("nobody has this token"), "{path}: {code} {words}");
+        assert!(code == 401 && words.contains("unknown or revoked token"), "{path}: {code} {words}");
     }
     let call = stranger(1).get(network.url("/api/v1/overview")).bearer_auth("hpt_act_guessed");
     assert_eq!(send(call).await.status(), 401);
@@ -69,7 +69,7 @@ async fn who_may_read_looks_at_every_route_and_acts_on_none() {
         } else {
             let (code, words) = refusal(answer).await;
             assert!(
-                code == 403 && words.contains("may look but not act"),
+                code == 403 && words.contains("has role read"),
                 "{path}: {code} {words}"
             );
         }
@@ -105,7 +105,7 @@ async fn tokens_of_clients_and_contemplants_open_no_route() {
                 let call = http.request(method.clone(), network.url(&path)).bearer_auth(&token);
                 let (code, words) = refusal(send(call).await).await;
                 assert!(
-                    code == 403 && words.contains("not for operators"),
+                    code == 403 && words.contains("expected role read or act"),
                     "{path}: {code} {words}"
                 );
             }
@@ -113,6 +113,6 @@ async fn tokens_of_clients_and_contemplants_open_no_route() {
         let call = stranger(9).post(network.url("/api/v1/session"));
         let call = call.json(&serde_json::json!({"token": token}));
         let (code, words) = refusal(send(call).await).await;
-        assert!(code == 403 && words.contains("not for operators"), "{code} {words}");
+        assert!(code == 403 && words.contains("expected role read or act"), "{code} {words}");
     }
 }

@@ -90,7 +90,7 @@ async fn who_has_signed_in_to_read_cannot_act() {
     let call = http.post(network.url("/api/v1/dispatch/pause"));
     let call = call.header("cookie", &cookie).header("origin", own);
     let (code, words) = refusal(send(call).await).await;
-    assert!(code == 403 && words.contains("the token rita may look but not act"), "{words}");
+    assert!(code == 403 && words.contains("token rita has role read"), "{words}");
     let who = http.get(network.url("/api/v1/session")).header("cookie", &cookie);
     let who: serde_json::Value = send(who).await.json().await.expect("JSON");
     assert_eq!((&who["name"], &who["role"]), (&json!("rita"), &json!("read")));
