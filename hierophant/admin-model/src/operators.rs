@@ -42,7 +42,7 @@ pub struct Audited {
     pub peer: String,
     /// Original client as stated by a proxy. It is not verified.
     pub forwarded: Option<String>,
-    /// Calling program as stated by itself.
+    /// User agent of the calling program.
     pub program: String,
     /// Method and path of the call; request ids are shortened.
     pub action: String,

@@ -27,6 +27,7 @@ use hierophant_store::{ArtifactFilter, JobFilter};
 #[serde(deny_unknown_fields)]
 pub(super) struct JobQuery {
     /// States, separated by commas; any of them matches.
+    #[param(value_type = Option<Vec<hierophant_admin_model::JobState>>, style = Form, explode = false)]
     state: Option<String>,
     /// Kind of proof.
     mode: Option<ProofMode>,
@@ -59,6 +60,11 @@ pub(super) struct QueueQuery {
 #[serde(deny_unknown_fields)]
 pub(super) struct RequestQuery {
     /// States, separated by commas; any of them matches.
+    #[param(
+        value_type = Option<Vec<hierophant_admin_model::RequestState>>,
+        style = Form,
+        explode = false
+    )]
     state: Option<String>,
     /// Kind of proof.
     mode: Option<ProofMode>,
