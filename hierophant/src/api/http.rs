@@ -87,16 +87,16 @@ fn for_operators(context: AdminContext) -> Router {
 }
 
 /// A response of plain text.
-fn answer(code: StatusCode, text: impl Into<String>) -> Response {
+fn text_response(code: StatusCode, text: impl Into<String>) -> Response {
     (code, format!("{}\n", text.into())).into_response()
 }
 
 fn not_found(text: &str) -> Response {
-    answer(StatusCode::NOT_FOUND, text)
+    text_response(StatusCode::NOT_FOUND, text)
 }
 
 /// A response on which SDK clients retry: of all error codes they retry only 408 and 504 (contract,
 /// section 4.3).
 fn try_again(text: impl Into<String>) -> Response {
-    answer(StatusCode::GATEWAY_TIMEOUT, text)
+    text_response(StatusCode::GATEWAY_TIMEOUT, text)
 }

@@ -54,7 +54,9 @@ async fn an_empty_network_says_so_on_every_view() {
     let network = network().await;
     let mut browser = Browser::start().await;
     browser.open(&network.url("/")).await;
-    for words in ["none is connected", "No proof is in progress.", "The queue is empty.", "Mock mode"] {
+    for words in
+        ["none is connected", "No proof is in progress.", "The queue is empty.", "Mock mode"]
+    {
         browser.until_shown(words).await;
     }
     browser.picture("empty").await;

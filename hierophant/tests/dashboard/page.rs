@@ -31,10 +31,9 @@ async fn browsers_get_the_page_and_everybody_else_the_list() {
 async fn whoever_needs_a_token_gets_the_page_to_sign_in_and_nothing_else() {
     let network = Network::start().await;
     let client = reqwest::Client::new();
-    for (name, value, words) in [
-        ("x-forwarded-for", "10.0.0.9", "through a proxy"),
-        ("host", "evil.example", "not local"),
-    ] {
+    for (name, value, words) in
+        [("x-forwarded-for", "10.0.0.9", "through a proxy"), ("host", "evil.example", "not local")]
+    {
         for (path, code) in [("/", 200), ("/dashboard/app.js", 200), ("/proof-history", 401)] {
             let ask = client.get(network.url(path)).header("accept", BROWSER).header(name, value);
             assert_eq!(ask.send().await.expect("answers").status(), code, "{path}: {name}");

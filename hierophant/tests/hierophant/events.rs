@@ -142,7 +142,10 @@ async fn too_many_listeners_are_turned_away_and_a_stop_ends_the_streams() {
     let refused = Listener::call(&network).await;
     assert_eq!(refused.status(), 503);
     let words: Value = refused.json().await.expect("JSON");
-    assert!(words["error"].as_str().expect("words").contains("too many listeners (at most 64)"), "{words}");
+    assert!(
+        words["error"].as_str().expect("words").contains("too many listeners (at most 64)"),
+        "{words}"
+    );
     let mut last = listeners.pop().expect("some");
     drop(listeners);
     eventually("there is room again", async || Listener::call(&network).await.status() == 200)

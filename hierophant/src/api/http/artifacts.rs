@@ -12,7 +12,7 @@ use network_lib::ids::ArtifactId;
 
 use super::receive::{discard, receive};
 use super::serve::{serve_blob, unreadable};
-use super::{answer, not_found, try_again};
+use super::{not_found, text_response, try_again};
 use crate::api::ClientContext;
 use crate::artifacts::{ArtifactsHandle, UploadError, damage};
 use crate::metrics::{Direction, Peer};
@@ -45,7 +45,7 @@ pub(super) async fn upload(
             Ok(Ok(())) => {}
             Ok(Err(over)) => {
                 discard(body.into_data_stream());
-                return answer(StatusCode::PAYLOAD_TOO_LARGE, over.to_string());
+                return text_response(StatusCode::PAYLOAD_TOO_LARGE, over.to_string());
             }
             Err(_) => return unavailable(),
         }
@@ -60,10 +60,12 @@ pub(super) async fn upload(
             tracing::info!(artifact = %short_artifact_id(id), bytes = info.size, "upload stored");
             StatusCode::OK.into_response()
         }
-        Err(error @ UploadError::Conflict) => answer(StatusCode::CONFLICT, error.to_string()),
+        Err(error @ UploadError::Conflict) => {
+            text_response(StatusCode::CONFLICT, error.to_string())
+        }
         Err(UploadError::NoTicket) => no_ticket(),
         Err(error @ UploadError::OverQuota(_)) => {
-            answer(StatusCode::PAYLOAD_TOO_LARGE, error.to_string())
+            text_response(StatusCode::PAYLOAD_TOO_LARGE, error.to_string())
         }
         Err(error @ UploadError::Unavailable) => try_again(error.to_string()),
     }
@@ -78,10 +80,10 @@ pub(super) async fn download(
     let Ok(id) = id.parse::<ArtifactId>() else { return not_found(NO_SUCH) };
     match context.store.artifact(id).await {
         Ok(Some(record)) if record.kind == ArtifactKind::PrivateStdin => {
-            answer(StatusCode::FORBIDDEN, "private input: it cannot be downloaded")
+            text_response(StatusCode::FORBIDDEN, "private input: it cannot be downloaded")
         }
         Ok(Some(record)) if record.expired_at.is_some() => {
-            answer(StatusCode::GONE, expired(&record))
+            text_response(StatusCode::GONE, expired(&record))
         }
         Ok(Some(record)) if record.blob.is_some() => {
             if record.kind == ArtifactKind::Proof {

@@ -13,7 +13,7 @@ use tracing::{Instrument, Span};
 
 use super::receive::receive;
 use super::serve::serve_blob;
-use super::{answer, try_again};
+use super::{text_response, try_again};
 use crate::api::WorkerContext;
 use crate::api::bearer::bearer;
 use crate::metrics::{Direction, Peer};
@@ -128,7 +128,7 @@ async fn serve(
             "the data of a job's program or input is missing"
         );
         context.proofs.input_lost(opened.lease);
-        return answer(StatusCode::GONE, GONE);
+        return text_response(StatusCode::GONE, GONE);
     }
     let cut = revoked(context.tokens.clone(), opened.token);
     response.map(|body| Body::from_stream(body.into_data_stream().take_until(cut)))
@@ -161,12 +161,12 @@ async fn revoked(tokens: Tokens, token: Option<TokenId>) {
 }
 
 fn no_key() -> Response {
-    let mut response = answer(StatusCode::UNAUTHORIZED, NO_KEY);
+    let mut response = text_response(StatusCode::UNAUTHORIZED, NO_KEY);
     let challenge = HeaderValue::from_static("Bearer");
     response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
     response
 }
 
 fn forbidden(text: &str) -> Response {
-    answer(StatusCode::FORBIDDEN, text)
+    text_response(StatusCode::FORBIDDEN, text)
 }

@@ -6,7 +6,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use hierophant_model::records::Millis;
 
-use super::answer;
+use super::text_response;
 use crate::api::AdminContext;
 use crate::metrics::GaugeSnapshot;
 
@@ -14,7 +14,7 @@ use crate::metrics::GaugeSnapshot;
 pub(super) async fn metrics(State(context): State<AdminContext>) -> Response {
     let (workers, overview) = tokio::join!(context.registry.workers(), context.proofs.overview());
     let (Ok(workers), Ok(overview)) = (workers, overview) else {
-        return answer(StatusCode::SERVICE_UNAVAILABLE, "actor timeout; try again later");
+        return text_response(StatusCode::SERVICE_UNAVAILABLE, "actor timeout; try again later");
     };
     let (now, storage) = (Millis::now(), context.budget.usage());
     let webhooks = context.webhooks.states();

@@ -6,7 +6,7 @@ use axum::response::Response;
 use hierophant_model::commands::{CommandError, WorkerCommand};
 use network_lib::ids::WorkerId;
 
-use super::{answer, not_found};
+use super::{not_found, text_response};
 use crate::api::AdminContext;
 
 /// `POST /contemplants/{id}/drain`: the worker accepts no more jobs, finishes those that it has, and leaves.
@@ -16,10 +16,10 @@ pub(super) async fn drain(State(context): State<AdminContext>, Path(id): Path<St
     };
     let command = WorkerCommand::Drain(worker, "requested by the operator".into());
     match context.registry.command(command).await {
-        Ok(_) => answer(StatusCode::ACCEPTED, "draining: it finishes its jobs and leaves"),
+        Ok(_) => text_response(StatusCode::ACCEPTED, "draining: it finishes its jobs and leaves"),
         Err(CommandError::NotFound(_)) => {
             not_found("worker not connected: see /contemplants for those that are")
         }
-        Err(error) => answer(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
+        Err(error) => text_response(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
     }
 }

@@ -9,7 +9,7 @@ use futures_util::StreamExt;
 use network_lib::task;
 use tokio::time::{Instant, timeout};
 
-use super::{answer, try_again};
+use super::{text_response, try_again};
 use crate::api::Transfers;
 use crate::artifacts::blobs::StagedBlob;
 use crate::metrics::Peer;
@@ -73,7 +73,7 @@ pub(super) async fn receive(
         };
         let chunk = chunk.map_err(|error| {
             tracing::info!(%error, size, "an upload was interrupted");
-            Box::new(answer(StatusCode::BAD_REQUEST, "upload interrupted"))
+            Box::new(text_response(StatusCode::BAD_REQUEST, "upload interrupted"))
         })?;
         size += chunk.len() as u64;
         if size > limit {
@@ -101,7 +101,7 @@ pub fn content_length(headers: &HeaderMap) -> Option<u64> {
 }
 
 fn too_slow() -> Response {
-    answer(
+    text_response(
         StatusCode::REQUEST_TIMEOUT,
         "upload stalled or slower than `limits.min_upload_rate` of this network",
     )
@@ -118,7 +118,7 @@ fn closing(mut response: Response) -> Box<Response> {
 }
 
 fn too_large(limit: u64) -> Response {
-    answer(
+    text_response(
         StatusCode::PAYLOAD_TOO_LARGE,
         format!("upload too large: expected at most {limit} bytes (`max_artifact_bytes`)"),
     )

@@ -14,11 +14,11 @@ use hierophant_model::clients::Clients;
 use hierophant_model::records::{JobRecord, Millis, RequestRecord};
 use hierophant_model::text::{error_chain, short_request_id};
 use hierophant_scheduler::proofs::{RunningProof, WorkerWork};
-use hierophant_scheduler::registry::{RemovedWorker, KnownWorker};
+use hierophant_scheduler::registry::{KnownWorker, RemovedWorker};
 use network_lib::ids::JobId;
 use serde::{Deserialize, Serialize};
 
-use super::answer;
+use super::text_response;
 use super::v1::{known_and_at_work, render};
 use crate::api::AdminContext;
 use hierophant_admin_model::{Backend, Job, JobState, Phase, ProofMode, Running, WorkerState};
@@ -228,13 +228,13 @@ pub(super) async fn proof_history(
 ) -> Response {
     let Ok(Query(page)) = page else {
         let text = "invalid query: expected /proof-history?limit=NUMBER&before=JOB, both optional";
-        return answer(StatusCode::BAD_REQUEST, text);
+        return text_response(StatusCode::BAD_REQUEST, text);
     };
     let limit = page.limit.unwrap_or(DEFAULT_HISTORY).min(MAX_HISTORY);
     match history(&context, limit, page.before).await {
         Ok(Some(jobs)) => pretty(&jobs),
         Ok(None) => {
-            answer(StatusCode::NOT_FOUND, "unknown job in `before`: expected a finished job")
+            text_response(StatusCode::NOT_FOUND, "unknown job in `before`: expected a finished job")
         }
         Err(error) => {
             tracing::error!(error = %error_chain(&error), "the history could not be read");
@@ -344,12 +344,12 @@ fn seconds(millis: u64) -> f64 {
 }
 
 fn unavailable(text: &str) -> Response {
-    answer(StatusCode::SERVICE_UNAVAILABLE, text)
+    text_response(StatusCode::SERVICE_UNAVAILABLE, text)
 }
 
 fn pretty(value: &impl Serialize) -> Response {
     match serde_json::to_string_pretty(value) {
         Ok(text) => ([(CONTENT_TYPE, "application/json")], text + "\n").into_response(),
-        Err(error) => answer(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
+        Err(error) => text_response(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
     }
 }

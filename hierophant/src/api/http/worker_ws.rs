@@ -13,7 +13,7 @@ use network_lib::handshake::{Hello, ProtocolRange, Refusal, RefusalCode};
 use network_lib::wire::{FromWorker, ToWorker};
 use serde::Deserialize;
 
-use super::answer;
+use super::text_response;
 use crate::api::WorkerContext;
 use crate::listen::{PeerCertificate, Slot};
 use crate::metrics::{Cut, Refused};
@@ -41,7 +41,10 @@ pub(super) async fn upgrade(
 ) -> Response {
     let Ok(waiting) = context.pending_handshakes.take(peer.ip()) else {
         context.metrics.connection_refused(Refused::Hellos);
-        return answer(StatusCode::SERVICE_UNAVAILABLE, "too many pending handshakes; try again");
+        return text_response(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "too many pending handshakes; try again",
+        );
     };
     if let Some(Extension(certificate)) = certificate {
         let name = certificate.name();

@@ -46,7 +46,10 @@ async fn a_wrong_token_gets_401_on_every_route_also_on_this_machine() {
         let challenge = answer.headers()["www-authenticate"].to_str().expect("text").to_owned();
         assert!(challenge.starts_with("Bearer"), "{challenge}");
         let (code, words) = refusal(answer).await;
-        assert!(code == 401 && words.contains("unknown or revoked token"), "{path}: {code} {words}");
+        assert!(
+            code == 401 && words.contains("unknown or revoked token"),
+            "{path}: {code} {words}"
+        );
     }
     let call = stranger(1).get(network.url("/api/v1/overview")).bearer_auth("hpt_act_guessed");
     assert_eq!(send(call).await.status(), 401);
@@ -68,10 +71,7 @@ async fn who_may_read_looks_at_every_route_and_acts_on_none() {
             assert!(![401, 403, 429].contains(&code), "{path}: {code}");
         } else {
             let (code, words) = refusal(answer).await;
-            assert!(
-                code == 403 && words.contains("has role read"),
-                "{path}: {code} {words}"
-            );
+            assert!(code == 403 && words.contains("has role read"), "{path}: {code} {words}");
         }
     }
 }

@@ -19,7 +19,9 @@ use serde_json::Value;
 use utoipa::IntoParams;
 
 use super::PATH;
-use super::page::{Answer, invalid, limit, not_found, parsed, refusal, store_unavailable};
+use super::page::{
+    ApiResult, error_response, invalid, limit, not_found, parse_optional, store_unavailable,
+};
 use crate::api::AdminContext;
 use crate::operators::Operator;
 use crate::tokens::Bearer;
@@ -111,7 +113,7 @@ pub(in crate::api::http) async fn audited(
     let (head, body) = request.into_parts();
     let Ok(body) = read_body(body).await else {
         let text = format!("body incomplete or too long: expected at most {MAX_BODY_BYTES} bytes");
-        return refusal(StatusCode::PAYLOAD_TOO_LARGE, text).into_response();
+        return error_response(StatusCode::PAYLOAD_TOO_LARGE, text).into_response();
     };
     let with = describe_call(head.uri.path(), &body);
     // Runs to its end even if the caller disconnects, so that every command is audited.
@@ -122,7 +124,7 @@ pub(in crate::api::http) async fn audited(
     });
     acting.await.unwrap_or_else(|error| {
         tracing::error!(%error, "a command was interrupted");
-        refusal(StatusCode::INTERNAL_SERVER_ERROR, "command interrupted").into_response()
+        error_response(StatusCode::INTERNAL_SERVER_ERROR, "command interrupted").into_response()
     })
 }
 
@@ -188,9 +190,9 @@ pub(super) struct AuditQuery {
 pub(super) async fn audit(
     State(context): State<AdminContext>,
     query: Result<Query<AuditQuery>, QueryRejection>,
-) -> Answer<Vec<Audited>> {
+) -> ApiResult<Vec<Audited>> {
     let Query(query) = query.map_err(|rejection| invalid(rejection.body_text()))?;
-    let before = match parsed::<AuditId>("before", query.before.as_deref())? {
+    let before = match parse_optional::<AuditId>("before", query.before.as_deref())? {
         None => None,
         Some(id) => {
             let at = context.store.audited_at(id).await.map_err(store_unavailable)?;

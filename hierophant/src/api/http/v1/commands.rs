@@ -14,8 +14,8 @@ use serde::de::DeserializeOwned;
 
 use super::lists::found_request;
 use super::page::{
-    Answer, ErrorResponse, actor_timeout, invalid, job_id, known, not_found, optional, parsed,
-    refusal, several, unavailable, worker_id,
+    ApiResult, ErrorResponse, actor_timeout, error_response, invalid, job_id, not_found,
+    parse_enum, parse_enum_list, parse_optional, parse_optional_enum, unavailable, worker_id,
 };
 use crate::api::AdminContext;
 use hierophant_admin_model::{Blocked, ClearQueue, Cleared, Done, NewPriority, Reason, Refusal};
@@ -33,7 +33,7 @@ pub(super) async fn cancel_request(
     State(context): State<AdminContext>,
     Path(id): Path<String>,
     body: Bytes,
-) -> Answer<Done> {
+) -> ApiResult<Done> {
     let _: Reason = parse_body(&body)?;
     let found = found_request(&context, &id).await?;
     act(&context, Command::CancelRequest(found.request.id)).await
@@ -52,7 +52,7 @@ pub(super) async fn cancel_job(
     State(context): State<AdminContext>,
     Path(id): Path<String>,
     body: Bytes,
-) -> Answer<Done> {
+) -> ApiResult<Done> {
     let _: Reason = parse_body(&body)?;
     act(&context, Command::CancelJob(job_id(&id)?)).await
 }
@@ -72,7 +72,7 @@ pub(super) async fn requeue(
     State(context): State<AdminContext>,
     Path(id): Path<String>,
     body: Bytes,
-) -> Answer<Done> {
+) -> ApiResult<Done> {
     let _: Reason = parse_body(&body)?;
     act(&context, Command::Requeue(job_id(&id)?)).await
 }
@@ -90,9 +90,9 @@ pub(super) async fn priority(
     State(context): State<AdminContext>,
     Path(id): Path<String>,
     body: Bytes,
-) -> Answer<Done> {
+) -> ApiResult<Done> {
     let requested: NewPriority = parse_body(&body)?;
-    let priority = known("class", &requested.class)?;
+    let priority = parse_enum("class", &requested.class)?;
     act(&context, Command::Prioritise(job_id(&id)?, priority)).await
 }
 
@@ -108,7 +108,7 @@ pub(super) async fn drain(
     State(context): State<AdminContext>,
     Path(id): Path<String>,
     body: Bytes,
-) -> Answer<Done> {
+) -> ApiResult<Done> {
     let reason = reason(&body)?;
     act_on(&context, WorkerCommand::Drain(worker_id(&id)?, reason)).await
 }
@@ -126,7 +126,7 @@ pub(super) async fn undrain(
     State(context): State<AdminContext>,
     Path(id): Path<String>,
     body: Bytes,
-) -> Answer<Done> {
+) -> ApiResult<Done> {
     let _: Reason = parse_body(&body)?;
     act_on(&context, WorkerCommand::Undrain(worker_id(&id)?)).await
 }
@@ -143,7 +143,7 @@ pub(super) async fn drop_worker(
     State(context): State<AdminContext>,
     Path(id): Path<String>,
     body: Bytes,
-) -> Answer<Done> {
+) -> ApiResult<Done> {
     let reason = reason(&body)?;
     act_on(&context, WorkerCommand::Drop(worker_id(&id)?, reason)).await
 }
@@ -160,7 +160,7 @@ pub(super) async fn block(
     State(context): State<AdminContext>,
     Path(id): Path<String>,
     body: Bytes,
-) -> Answer<Done> {
+) -> ApiResult<Done> {
     let reason = reason(&body)?;
     act_on(&context, WorkerCommand::Block(subject(&id)?, reason)).await
 }
@@ -177,7 +177,7 @@ pub(super) async fn unblock(
     State(context): State<AdminContext>,
     Path(id): Path<String>,
     body: Bytes,
-) -> Answer<Done> {
+) -> ApiResult<Done> {
     let _: Reason = parse_body(&body)?;
     act_on(&context, WorkerCommand::Unblock(subject(&id)?)).await
 }
@@ -187,7 +187,7 @@ pub(super) async fn unblock(
     (status = 200, body = Vec<Blocked>),
     (status = 503, description = "actor timeout", body = Refusal),
 ))]
-pub(super) async fn blocked(State(context): State<AdminContext>) -> Answer<Vec<Blocked>> {
+pub(super) async fn blocked(State(context): State<AdminContext>) -> ApiResult<Vec<Blocked>> {
     let blocked = context.registry.blocked().await.map_err(actor_timeout)?;
     Ok(Json(blocked.iter().map(Blocked::of).collect()))
 }
@@ -200,7 +200,7 @@ pub(super) async fn blocked(State(context): State<AdminContext>) -> Answer<Vec<B
     (status = 400, description = "invalid body", body = Refusal),
     (status = 503, description = "actor timeout", body = Refusal),
 ))]
-pub(super) async fn pause(State(context): State<AdminContext>, body: Bytes) -> Answer<Done> {
+pub(super) async fn pause(State(context): State<AdminContext>, body: Bytes) -> ApiResult<Done> {
     let reason = reason(&body)?;
     act(&context, Command::Pause(reason)).await
 }
@@ -212,7 +212,7 @@ pub(super) async fn pause(State(context): State<AdminContext>, body: Bytes) -> A
     (status = 400, description = "invalid body", body = Refusal),
     (status = 503, description = "actor timeout", body = Refusal),
 ))]
-pub(super) async fn resume(State(context): State<AdminContext>, body: Bytes) -> Answer<Done> {
+pub(super) async fn resume(State(context): State<AdminContext>, body: Bytes) -> ApiResult<Done> {
     let _: Reason = parse_body(&body)?;
     act(&context, Command::Resume).await
 }
@@ -223,12 +223,15 @@ pub(super) async fn resume(State(context): State<AdminContext>, body: Bytes) -> 
     (status = 400, description = "invalid filter", body = Refusal),
     (status = 503, description = "actor timeout", body = Refusal),
 ))]
-pub(super) async fn clear(State(context): State<AdminContext>, body: Bytes) -> Answer<Cleared> {
+pub(super) async fn clear(State(context): State<AdminContext>, body: Bytes) -> ApiResult<Cleared> {
     let requested: ClearQueue = parse_body(&body)?;
     let filter = filter(&requested)?;
     let proofs = &context.proofs;
-    let cleared =
-        if requested.dry_run { proofs.preview_clear(filter).await } else { proofs.clear(filter).await };
+    let cleared = if requested.dry_run {
+        proofs.preview_clear(filter).await
+    } else {
+        proofs.clear(filter).await
+    };
     let cleared = cleared.map_err(actor_timeout)?;
     if !requested.dry_run {
         tracing::info!(jobs = cleared.jobs.len(), requests = cleared.requests, "queue cleared");
@@ -239,7 +242,7 @@ pub(super) async fn clear(State(context): State<AdminContext>, body: Bytes) -> A
 fn filter(requested: &ClearQueue) -> Result<ClearFilter, ErrorResponse> {
     const RUNNING: [JobState; 4] =
         [JobState::Leased, JobState::Proving, JobState::Uploaded, JobState::Verifying];
-    let mut states: Vec<JobState> = several("state", requested.state.as_deref())?;
+    let mut states: Vec<JobState> = parse_enum_list("state", requested.state.as_deref())?;
     if let Some(ended) = states.iter().find(|state| state.is_terminal()) {
         return Err(invalid(format!(
             "invalid `state` {:?}: expected a state in which jobs have not ended",
@@ -263,29 +266,29 @@ fn filter(requested: &ClearQueue) -> Result<ClearFilter, ErrorResponse> {
     });
     Ok(ClearFilter {
         states,
-        mode: optional("mode", requested.mode.as_ref())?,
-        program: parsed::<VkHash>("program", requested.program.as_deref())?,
-        requester: parsed::<Address>("requester", requested.requester.as_deref())?,
+        mode: parse_optional_enum("mode", requested.mode.as_ref())?,
+        program: parse_optional::<VkHash>("program", requested.program.as_deref())?,
+        requester: parse_optional::<Address>("requester", requested.requester.as_deref())?,
         created_by,
     })
 }
 
 /// Executes a command on a request, on a job or on dispatch.
-async fn act(context: &AdminContext, command: Command) -> Answer<Done> {
+async fn act(context: &AdminContext, command: Command) -> ApiResult<Done> {
     into_response(context.proofs.command(command).await)
 }
 
 /// Executes a command on a worker.
-async fn act_on(context: &AdminContext, command: WorkerCommand) -> Answer<Done> {
+async fn act_on(context: &AdminContext, command: WorkerCommand) -> ApiResult<Done> {
     into_response(context.registry.command(command).await)
 }
 
 /// Response to a command with this outcome.
-fn into_response(outcome: Result<commands::CommandOutcome, CommandError>) -> Answer<Done> {
+fn into_response(outcome: Result<commands::CommandOutcome, CommandError>) -> ApiResult<Done> {
     match outcome {
         Ok(done) => Ok(Json(Done::of(done))),
         Err(CommandError::NotFound(what)) => Err(not_found(what)),
-        Err(CommandError::Conflict(why)) => Err(refusal(StatusCode::CONFLICT, why)),
+        Err(CommandError::Conflict(why)) => Err(error_response(StatusCode::CONFLICT, why)),
         Err(CommandError::Unavailable) => Err(unavailable(CommandError::Unavailable.to_string())),
     }
 }

@@ -17,7 +17,7 @@ use headers::{Cookie, HeaderMapExt};
 
 use super::PATH;
 use super::audit;
-use super::page::{ErrorResponse, refusal};
+use super::page::{ErrorResponse, error_response};
 use crate::api::AdminContext;
 use crate::api::bearer::bearer;
 use crate::operators::{BearerError, Operator};
@@ -202,8 +202,10 @@ impl IntoResponse for Denied {
             Self::NoToken(text) => unauthorized("Bearer", text),
             Self::WrongToken => wrong_token(),
             Self::TooMany(wait) => too_many(wait),
-            Self::Foreign(text) => refusal(StatusCode::FORBIDDEN, text).into_response(),
-            Self::NotAllowed(_, text) => refusal(StatusCode::FORBIDDEN, text).into_response(),
+            Self::Foreign(text) => error_response(StatusCode::FORBIDDEN, text).into_response(),
+            Self::NotAllowed(_, text) => {
+                error_response(StatusCode::FORBIDDEN, text).into_response()
+            }
         }
     }
 }
@@ -217,13 +219,13 @@ pub(super) fn wrong_token() -> Response {
 pub(super) fn too_many(wait: Duration) -> Response {
     let seconds = wait.as_secs() + 1;
     let text = format!("too many invalid tokens from this address; try again in {seconds} s");
-    let mut response = refusal(StatusCode::TOO_MANY_REQUESTS, text).into_response();
+    let mut response = error_response(StatusCode::TOO_MANY_REQUESTS, text).into_response();
     response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     response
 }
 
 fn unauthorized(challenge: &'static str, text: &str) -> Response {
-    let refusal: ErrorResponse = refusal(StatusCode::UNAUTHORIZED, text);
+    let refusal: ErrorResponse = error_response(StatusCode::UNAUTHORIZED, text);
     let mut response = refusal.into_response();
     let headers = response.headers_mut();
     headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));

@@ -10,8 +10,8 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::page::{
-    Answer, ErrorResponse, actor_timeout, invalid, job_id, limit, not_found, optional, parsed,
-    several, store_unavailable,
+    ApiResult, ErrorResponse, actor_timeout, invalid, job_id, limit, not_found, parse_enum_list,
+    parse_optional, parse_optional_enum, store_unavailable,
 };
 use super::render;
 use crate::api::AdminContext;
@@ -118,9 +118,9 @@ fn valid<T>(query: ParsedQuery<T>) -> Result<T, ErrorResponse> {
 pub(super) async fn jobs(
     State(context): State<AdminContext>,
     query: ParsedQuery<JobQuery>,
-) -> Answer<Vec<Job>> {
+) -> ApiResult<Vec<Job>> {
     let query = valid(query)?;
-    let before = match parsed::<JobId>("before", query.before.as_deref())? {
+    let before = match parse_optional::<JobId>("before", query.before.as_deref())? {
         None => None,
         Some(id) => {
             let job = context.store.job(id).await.map_err(store_unavailable)?;
@@ -129,11 +129,11 @@ pub(super) async fn jobs(
         }
     };
     let filter = JobFilter {
-        states: several("state", query.state.as_deref())?,
-        mode: optional("mode", query.mode.as_ref())?,
-        program: parsed::<VkHash>("program", query.program.as_deref())?,
-        requester: parsed::<Address>("requester", query.requester.as_deref())?,
-        worker: parsed::<WorkerId>("worker", query.worker.as_deref())?,
+        states: parse_enum_list("state", query.state.as_deref())?,
+        mode: parse_optional_enum("mode", query.mode.as_ref())?,
+        program: parse_optional::<VkHash>("program", query.program.as_deref())?,
+        requester: parse_optional::<Address>("requester", query.requester.as_deref())?,
+        worker: parse_optional::<WorkerId>("worker", query.worker.as_deref())?,
         before,
         limit: limit(query.limit),
     };
@@ -152,7 +152,7 @@ pub(super) async fn jobs(
 pub(super) async fn job(
     State(context): State<AdminContext>,
     Path(id): Path<String>,
-) -> Answer<WholeJob> {
+) -> ApiResult<WholeJob> {
     let id = job_id(&id)?;
     whole(&context, id).await.map(Json)
 }
@@ -168,7 +168,7 @@ pub(super) async fn job(
 pub(super) async fn why(
     State(context): State<AdminContext>,
     Path(id): Path<String>,
-) -> Answer<Why> {
+) -> ApiResult<Why> {
     let id = job_id(&id)?;
     let found = context.proofs.why(id).await.map_err(actor_timeout)?;
     let job = context.store.job(id).await.map_err(store_unavailable)?;
@@ -196,7 +196,7 @@ pub(super) async fn why(
 pub(super) async fn queue(
     State(context): State<AdminContext>,
     query: ParsedQuery<QueueQuery>,
-) -> Answer<Vec<Waiting>> {
+) -> ApiResult<Vec<Waiting>> {
     let query = valid(query)?;
     let (offset, limit) = (query.offset.unwrap_or(0), limit(query.limit) as usize);
     let queued = context.proofs.queue_snapshot(offset, limit).await.map_err(actor_timeout)?;
@@ -215,14 +215,14 @@ pub(super) async fn queue(
 pub(super) async fn requests(
     State(context): State<AdminContext>,
     query: ParsedQuery<RequestQuery>,
-) -> Answer<Vec<Request>> {
+) -> ApiResult<Vec<Request>> {
     let query = valid(query)?;
-    let states: Vec<RequestState> = several("state", query.state.as_deref())?;
+    let states: Vec<RequestState> = parse_enum_list("state", query.state.as_deref())?;
     let filter = RequestFilter {
         states: (!states.is_empty()).then_some(states),
-        mode: optional("mode", query.mode.as_ref())?,
-        vk_hash: parsed::<VkHash>("program", query.program.as_deref())?,
-        requester: parsed::<Address>("requester", query.requester.as_deref())?,
+        mode: parse_optional_enum("mode", query.mode.as_ref())?,
+        vk_hash: parse_optional::<VkHash>("program", query.program.as_deref())?,
+        requester: parse_optional::<Address>("requester", query.requester.as_deref())?,
         limit: limit(query.limit),
         offset: query.offset.unwrap_or(0),
         ..RequestFilter::default()
@@ -242,7 +242,7 @@ pub(super) async fn requests(
 pub(super) async fn request(
     State(context): State<AdminContext>,
     Path(id): Path<String>,
-) -> Answer<WholeJob> {
+) -> ApiResult<WholeJob> {
     let found = found_request(&context, &id).await?;
     whole(&context, found.job.id).await.map(Json)
 }
@@ -275,9 +275,9 @@ pub(super) async fn found_request(
 pub(super) async fn programs(
     State(context): State<AdminContext>,
     query: ParsedQuery<ProgramQuery>,
-) -> Answer<Vec<Program>> {
+) -> ApiResult<Vec<Program>> {
     let query = valid(query)?;
-    let before = match parsed::<VkHash>("before", query.before.as_deref())? {
+    let before = match parse_optional::<VkHash>("before", query.before.as_deref())? {
         None => None,
         Some(id) => {
             let program = context.store.program(id).await.map_err(store_unavailable)?;
@@ -299,10 +299,10 @@ pub(super) async fn programs(
 pub(super) async fn artifacts(
     State(context): State<AdminContext>,
     query: ParsedQuery<ArtifactQuery>,
-) -> Answer<Vec<Artifact>> {
+) -> ApiResult<Vec<Artifact>> {
     let query = valid(query)?;
     let filter = ArtifactFilter {
-        kind: optional("kind", query.kind.as_ref())?,
+        kind: parse_optional_enum("kind", query.kind.as_ref())?,
         offset: query.offset.unwrap_or(0),
         limit: limit(query.limit),
     };

@@ -6,7 +6,7 @@ use hierophant_model::records::Millis;
 use hierophant_scheduler::proofs::Overview as Scheduler;
 use hierophant_scheduler::registry::KnownWorker;
 
-use super::page::{Answer, actor_timeout};
+use super::page::{ApiResult, actor_timeout};
 use super::render;
 use crate::api::AdminContext;
 use hierophant_admin_model::{Overview, Paused, Refusal, Value};
@@ -16,7 +16,7 @@ use hierophant_admin_model::{Overview, Paused, Refusal, Value};
     (status = 200, body = Overview),
     (status = 503, description = "actor timeout", body = Refusal),
 ))]
-pub(super) async fn overview(State(context): State<AdminContext>) -> Answer<Overview> {
+pub(super) async fn overview(State(context): State<AdminContext>) -> ApiResult<Overview> {
     let scheduler = context.proofs.overview().await.map_err(actor_timeout)?;
     let known = context.registry.workers().await.map_err(actor_timeout)?;
     Ok(Json(overview_of(&context, &scheduler, &known)))

@@ -30,26 +30,26 @@ impl IntoResponse for ErrorResponse {
 }
 
 /// Response to a call: JSON or an error.
-pub(super) type Answer<T> = Result<Json<T>, ErrorResponse>;
+pub(super) type ApiResult<T> = Result<Json<T>, ErrorResponse>;
 
 /// An error response with this status code.
-pub(super) fn refusal(code: StatusCode, error: impl Into<String>) -> ErrorResponse {
+pub(super) fn error_response(code: StatusCode, error: impl Into<String>) -> ErrorResponse {
     ErrorResponse(code, Refusal { error: error.into() })
 }
 
 /// An error response for an invalid call.
 pub(super) fn invalid(error: impl Into<String>) -> ErrorResponse {
-    refusal(StatusCode::BAD_REQUEST, error)
+    error_response(StatusCode::BAD_REQUEST, error)
 }
 
 /// An error response for a missing resource.
 pub(super) fn not_found(error: impl Into<String>) -> ErrorResponse {
-    refusal(StatusCode::NOT_FOUND, error)
+    error_response(StatusCode::NOT_FOUND, error)
 }
 
 /// An error response for a temporary fault.
 pub(super) fn unavailable(error: impl Into<String>) -> ErrorResponse {
-    refusal(StatusCode::SERVICE_UNAVAILABLE, error)
+    error_response(StatusCode::SERVICE_UNAVAILABLE, error)
 }
 
 /// An error response for a failed store access, which is logged.
@@ -86,7 +86,7 @@ pub(super) fn worker_id(text: &str) -> Result<WorkerId, ErrorResponse> {
 }
 
 /// Parses an optional parameter; empty text counts as absent.
-pub(super) fn parsed<T>(name: &str, text: Option<&str>) -> Result<Option<T>, ErrorResponse>
+pub(super) fn parse_optional<T>(name: &str, text: Option<&str>) -> Result<Option<T>, ErrorResponse>
 where
     T: FromStr<Err: Display>,
 {
@@ -97,7 +97,7 @@ where
 }
 
 /// The value of an enum that a caller has sent.
-pub(super) fn known<T: Named>(name: &str, value: &Value<T>) -> Result<T, ErrorResponse> {
+pub(super) fn parse_enum<T: Named>(name: &str, value: &Value<T>) -> Result<T, ErrorResponse> {
     value.known().ok_or_else(|| {
         let names: Vec<&str> = T::VALUES.iter().map(|value| value.name()).collect();
         let (value, names) = (value.as_str(), names.join(", "));
@@ -106,15 +106,21 @@ pub(super) fn known<T: Named>(name: &str, value: &Value<T>) -> Result<T, ErrorRe
 }
 
 /// The value of an optional parameter; empty text counts as absent.
-pub(super) fn optional<T: Named>(
+pub(super) fn parse_optional_enum<T: Named>(
     name: &str,
     value: Option<&Value<T>>,
 ) -> Result<Option<T>, ErrorResponse> {
-    value.filter(|value| !value.as_str().is_empty()).map(|value| known(name, value)).transpose()
+    value
+        .filter(|value| !value.as_str().is_empty())
+        .map(|value| parse_enum(name, value))
+        .transpose()
 }
 
 /// Values of an enum, separated by commas.
-pub(super) fn several<T: Named>(name: &str, text: Option<&str>) -> Result<Vec<T>, ErrorResponse> {
+pub(super) fn parse_enum_list<T: Named>(
+    name: &str,
+    text: Option<&str>,
+) -> Result<Vec<T>, ErrorResponse> {
     let names = text.unwrap_or_default().split(',').map(str::trim).filter(|name| !name.is_empty());
-    names.map(|text| known(name, &Value::named(text))).collect()
+    names.map(|text| parse_enum(name, &Value::named(text))).collect()
 }

@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use hierophant_model::records::RequestState;
 
 use super::lists::found_request;
-use super::page::{ErrorResponse, refusal, store_unavailable, unavailable};
+use super::page::{ErrorResponse, error_response, store_unavailable, unavailable};
 use crate::api::AdminContext;
 use crate::api::http::serve::serve_blob;
 use crate::metrics::Peer;
@@ -32,10 +32,10 @@ pub(super) async fn proof(
     let (RequestState::Fulfilled, Some(proof)) = (found.request.state, found.job.proof) else {
         let (request, job) = (found.request.state, found.job.state);
         let text = format!("no proof: the request is {request}, its job {job}");
-        return Err(refusal(StatusCode::CONFLICT, text));
+        return Err(error_response(StatusCode::CONFLICT, text));
     };
     let record = context.store.artifact(proof).await.map_err(store_unavailable)?;
-    let deleted = || refusal(StatusCode::GONE, "proof deleted");
+    let deleted = || error_response(StatusCode::GONE, "proof deleted");
     let record = record.filter(|record| record.expired_at.is_none()).ok_or_else(deleted)?;
     let digest = record.blob.ok_or_else(deleted)?.sha256.to_string();
     let exists = context.blobs.is_there(proof).await.map_err(|error| {

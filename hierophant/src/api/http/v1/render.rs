@@ -6,7 +6,7 @@ use hierophant_model::clients::Clients;
 use hierophant_model::records::{ReceiverState, Role};
 use hierophant_scheduler::proofs::QueuedJob;
 use hierophant_scheduler::proofs::{Overview as Scheduler, RunningProof, WorkerWork};
-use hierophant_scheduler::registry::{RemovedWorker, KnownWorker};
+use hierophant_scheduler::registry::{KnownWorker, RemovedWorker};
 use network_lib::handshake::{self, GpuLoad};
 
 use crate::config::DashboardConfig;

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::audit;
 use super::guard::{self, COOKIE, origin};
-use super::page::{invalid, refusal};
+use super::page::{error_response, invalid};
 use super::render;
 use crate::api::AdminContext;
 use crate::operators::sessions::LIFETIME;
@@ -44,7 +44,7 @@ pub(super) async fn sign_in(
     // Pages of other sites can send other content types without a preflight request.
     if !is_json(request.headers()) {
         let text = "unsupported content type: expected application/json";
-        return refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, text).into_response();
+        return error_response(StatusCode::UNSUPPORTED_MEDIA_TYPE, text).into_response();
     }
     let Ok(body) = audit::read_body(request.into_body()).await else {
         return invalid("body too long or incomplete").into_response();
@@ -67,7 +67,7 @@ pub(super) async fn sign_in(
     let operator = Operator { by: Some(bearer.clone()), session: None };
     if matches!(bearer.role, Role::Client | Role::Worker) {
         let text = guard::insufficient_role(&bearer, "read or act");
-        let response = refusal(StatusCode::FORBIDDEN, text).into_response();
+        let response = error_response(StatusCode::FORBIDDEN, text).into_response();
         context.metrics.operator_refused("not_allowed");
         call.refused(&context, &bearer).await;
         return response;

@@ -6,7 +6,9 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 
 use super::commands::parse_body;
-use super::page::{Answer, invalid, known, not_found, refusal, store_unavailable, unavailable};
+use super::page::{
+    ApiResult, error_response, invalid, not_found, parse_enum, store_unavailable, unavailable,
+};
 use crate::api::AdminContext;
 use crate::tokens::{CreateError, RevokeError};
 use hierophant_admin_model::{MadeToken, NewToken, Refusal, Token};
@@ -18,14 +20,17 @@ use hierophant_admin_model::{MadeToken, NewToken, Refusal, Token};
     (status = 409, description = "name in use by a valid token, or too many valid tokens", body = Refusal),
     (status = 503, description = "store unavailable", body = Refusal),
 ))]
-pub(super) async fn create(State(context): State<AdminContext>, body: Bytes) -> Answer<MadeToken> {
+pub(super) async fn create(
+    State(context): State<AdminContext>,
+    body: Bytes,
+) -> ApiResult<MadeToken> {
     let requested: NewToken = parse_body(&body)?;
-    let role = known("role", &requested.role)?;
+    let role = parse_enum("role", &requested.role)?;
     let created =
         context.tokens.create(&requested.name, role).await.map_err(|error| match error {
             CreateError::Name => invalid(error.to_string()),
             CreateError::Taken | CreateError::TooMany => {
-                refusal(StatusCode::CONFLICT, error.to_string())
+                error_response(StatusCode::CONFLICT, error.to_string())
             }
             CreateError::Interrupted => unavailable(error.to_string()),
             CreateError::Store(error) => store_unavailable(error),
@@ -51,7 +56,7 @@ pub(super) async fn list(State(context): State<AdminContext>) -> Json<Vec<Token>
 pub(super) async fn revoke(
     State(context): State<AdminContext>,
     Path(name): Path<String>,
-) -> Answer<Token> {
+) -> ApiResult<Token> {
     match context.tokens.revoke(&name).await {
         Ok(record) => Ok(Json(Token::of(&record))),
         Err(error @ RevokeError::Missing) => Err(not_found(error.to_string())),

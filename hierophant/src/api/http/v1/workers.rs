@@ -9,7 +9,7 @@ use hierophant_scheduler::registry::KnownWorker;
 use network_lib::ids::WorkerId;
 
 use super::page::{
-    Answer, DEFAULT_ENTRIES, actor_timeout, not_found, store_unavailable, worker_id,
+    ApiResult, DEFAULT_ENTRIES, actor_timeout, not_found, store_unavailable, worker_id,
 };
 use super::render;
 use crate::api::AdminContext;
@@ -20,7 +20,7 @@ use hierophant_admin_model::{Attempt, Refusal, WholeWorker, Worker};
     (status = 200, body = Vec<Worker>),
     (status = 503, description = "actor timeout", body = Refusal),
 ))]
-pub(super) async fn workers(State(context): State<AdminContext>) -> Answer<Vec<Worker>> {
+pub(super) async fn workers(State(context): State<AdminContext>) -> ApiResult<Vec<Worker>> {
     let known = context.registry.workers().await.map_err(actor_timeout)?;
     let scheduler = context.proofs.overview().await.map_err(actor_timeout)?;
     let both = known_and_at_work(&known, &scheduler);
@@ -49,7 +49,7 @@ pub(in crate::api::http) fn known_and_at_work<'a>(
 pub(super) async fn worker(
     State(context): State<AdminContext>,
     Path(id): Path<String>,
-) -> Answer<WholeWorker> {
+) -> ApiResult<WholeWorker> {
     let id = worker_id(&id)?;
     let Json(connected) = workers(State(context.clone())).await?;
     let worker = connected.into_iter().find(|worker| worker.id == id.to_string());
