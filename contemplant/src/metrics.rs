@@ -32,7 +32,7 @@ const PAGE: &str = "
 
 At `http://ADDRESS/metrics`, where ADDRESS is `metrics_address` of `contemplant.toml`; without it no port is open.
 
-| Name | Kind | What it is |
+| Name | Kind | Meaning |
 |---|---|---|
 ";
 
@@ -75,13 +75,13 @@ impl Metrics {
         let attempts_running = to.gauge("attempts_running", "attempts in progress");
         let phase = to.seconds(
             "phase",
-            "steps of attempts that are over, by `mode` and `phase` (`downloading`, `setting_up`, \
+            "finished phases of attempts, by `mode` and `phase` (`downloading`, `setting_up`, \
              `executing`, `proving`, `uploading`)",
             || Histogram::new(LONG),
         );
         let proof = to.seconds(
             "proof",
-            "from the start of an attempt to its proof in Hierophant's hands, by `mode`",
+            "from the start of an attempt to its uploaded proof, by `mode`",
             || Histogram::new(LONG),
         );
         let transferred = to.byte_counters(
@@ -91,29 +91,25 @@ impl Metrics {
         let connected = to.gauge("connected", "1 while connected to Hierophant, else 0");
         let connections = to.counter(
             "connections",
-            "connections to Hierophant that were established; each but the first follows one that was lost",
+            "established connections to Hierophant; each but the first follows a lost one",
         );
         to.known_counter(
             "prover_server_starts",
-            "GPU prover servers that were started, or connected to if somebody else runs them; one for each \
-             GPU is the least",
+            "GPU prover servers that were started, or connected to if they are external; at least one for each GPU",
             server_starts,
         );
-        let gpu_memory = to.byte_gauges(
-            "gpu_memory",
-            "memory of a GPU, by `gpu` (its place among those that are served)",
-        );
-        let gpu_memory_used =
-            to.byte_gauges("gpu_memory_used", "memory of a GPU that is in use, by `gpu`");
+        let gpu_memory = to
+            .byte_gauges("gpu_memory", "memory of a GPU, by `gpu` (its index among those in use)");
+        let gpu_memory_used = to.byte_gauges("gpu_memory_used", "memory of a GPU in use, by `gpu`");
         let gpu_utilisation = to.float_gauges(
             "gpu_utilisation",
             "ratio",
-            "how busy a GPU is, 0 to 1, by `gpu`, where the driver tells",
+            "utilisation of a GPU, 0 to 1, by `gpu`, where the driver reports it",
         );
         let gpu_temperature = to.float_gauges(
             "gpu_temperature",
             "celsius",
-            "how warm a GPU is, by `gpu`, where the driver tells",
+            "temperature of a GPU, by `gpu`, where the driver reports it",
         );
         let (registry, rows) = to.finish();
         let metrics = Self(Arc::new(Families {

@@ -1,5 +1,5 @@
-//! The `cuda` backend against a prover server that somebody else runs, on a real socket: what it says,
-//! and everything that it may say wrong.
+//! The `cuda` backend against an external prover server on a real socket: its answers, and every wrong answer that it
+//! may give.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 
 use crate::cuda_stage::{GPU_MEMORY, Stage, fault};
 
-/// A prover server of somebody else.
+/// An external prover server.
 struct Server {
     socket: PathBuf,
     running: Option<JoinHandle<anyhow::Result<()>>>,
@@ -99,7 +99,7 @@ async fn a_server_that_answers_wrongly_is_this_machine_s_failure_and_costs_no_me
         let short = OutOfMemory { memory: Memory::Gpu, bytes: Some(GPU_MEMORY) };
         let ran_out = (one == Fault::OutOfGpuMemory).then_some(short);
         assert_eq!(failure.out_of_memory, ran_out, "{failure}");
-        // The executor connects anew and goes on.
+        // The executor connects again and continues.
         stage.behave(|_| {});
         stage.ready().await;
         stage.prove(10, ProofMode::Core).await.unwrap();
@@ -119,7 +119,7 @@ async fn a_server_of_another_version_is_told_by_its_keys_and_its_proofs() {
         let failure = stage.prove(10, ProofMode::Core).await.unwrap_err();
         assert_eq!(failure.class, FailureClass::Worker);
         assert!(failure.message.contains(words), "{failure}");
-        // It is not offered again at once: somebody has to change the server.
+        // It is not offered again at once: an operator has to replace the server.
         stage.unavailable_reason(words).await;
     }
 }

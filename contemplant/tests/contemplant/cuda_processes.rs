@@ -46,7 +46,7 @@ impl Drop for Contemplant {
     }
 }
 
-/// Waits until so many processes serve a GPU, none of which is among `old`; returns them.
+/// Waits until `count` processes serve a GPU, none of which is among `old`; returns them.
 fn processes(gpu: u32, count: usize, old: &[String]) -> Vec<String> {
     let start = Instant::now();
     loop {

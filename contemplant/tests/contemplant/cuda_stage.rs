@@ -113,7 +113,7 @@ impl Stage {
     }
 }
 
-/// A proof in the making.
+/// A proof in progress.
 pub(crate) struct Attempt {
     proving: tokio::task::JoinHandle<Result<Proved, Failure>>,
     events: mpsc::UnboundedReceiver<(LeaseId, JobEvent)>,

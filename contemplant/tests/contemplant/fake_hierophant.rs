@@ -1,4 +1,4 @@
-//! Hierophant's side of the wire, played by a test: it takes what comes and says what it is told to.
+//! Hierophant's side of the wire, played by a test: it receives messages and sends those of the test.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -163,7 +163,7 @@ impl FakeHierophant {
         self.files().key = None;
     }
 
-    /// Waits until so many calls were turned away for their key.
+    /// Waits until `count` calls were rejected for their key.
     pub(crate) async fn expect_turned_away(&self, count: usize) {
         let wait = async {
             while self.files().turned_away < count {

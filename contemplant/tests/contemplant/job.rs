@@ -102,7 +102,7 @@ async fn an_attempt_whose_lease_is_gone_ends_without_blame() {
     let failure = failure_of(connection.expect_end(gone).await);
     assert_eq!(failure.class, FailureClass::Infrastructure);
 
-    // Neither is a proof tried for ever that nobody takes.
+    // Nor is a proof uploaded again indefinitely that Hierophant rejects.
     setup.hierophant.refuse_proofs(&[StatusCode::FORBIDDEN; 2]);
     let (gone, call) = setup.begin(&connection).await;
     call.finish(proved());

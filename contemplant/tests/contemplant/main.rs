@@ -8,6 +8,7 @@ mod cuda_processes;
 mod cuda_stage;
 mod doctor;
 mod drain;
+mod example_file;
 mod fake_executor;
 mod fake_hierophant;
 mod job;

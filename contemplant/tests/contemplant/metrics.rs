@@ -78,7 +78,7 @@ fn the_alerts_and_the_dashboard_read_what_is_served() {
     assert!(missing.is_empty(), "{missing:#?}");
 }
 
-/// This program's part of the page; `UPDATE_DOCS=1` writes it anew.
+/// This program's part of the page; `UPDATE_DOCS=1` writes it.
 #[test]
 fn the_documentation_names_every_metric() {
     let page = "../docs/metrics.md";

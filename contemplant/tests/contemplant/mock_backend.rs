@@ -148,7 +148,7 @@ async fn failures_name_their_cause(mock: &Mock) {
     let mut undecodable = fibonacci::ELF.to_vec();
     let middle = undecodable.len() / 2;
     undecodable[middle..middle + 64].fill(0xff);
-    let no_elf = b"this is no ELF".to_vec();
+    let no_elf = b"this is not an ELF".to_vec();
     for (number, elf) in [undecodable, no_elf].into_iter().enumerate() {
         let mut broken = job(10);
         broken.program_digest = Sha256Digest([100 + number as u8; 32]);

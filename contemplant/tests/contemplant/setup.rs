@@ -1,4 +1,4 @@
-//! A Contemplant and its surroundings.
+//! A Contemplant with the Hierophant and executor that a test plays.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -75,10 +75,10 @@ impl Setup {
         self.process = Process(None);
         let contemplant = &mut self.contemplant;
         let ended = timeout(PATIENCE, contemplant).await.expect("it does not die");
-        assert!(ended.is_err(), "it has ended by itself: {ended:?}");
+        assert!(ended.is_err(), "it ended before it was killed: {ended:?}");
     }
 
-    /// Starts a Contemplant anew on the same data folder.
+    /// Starts a Contemplant again on the same data folder.
     pub(crate) fn restart(&mut self) {
         (self.process, self.executor, self.shutdown, self.contemplant) = run(&self.config);
     }
