@@ -1,8 +1,8 @@
-//! The decisions of the coordinator: which job goes to which worker, who is connected, what a failure means.
+//! Decisions of the coordinator: assignment of jobs, admission of workers, handling of failures.
 //!
-//! Nothing here reads a clock, draws at random or does I/O: time and ids come in as arguments, and what is to be
-//! done comes out as data. So everything is tested by plain calls, and the crate builds without a prover, a
-//! database or TLS. The actors of `hierophant` carry the decisions out.
+//! Nothing here reads a clock, draws random numbers or performs I/O: time and ids are arguments, and the effects of
+//! a decision are returned as data. Plain function calls therefore test everything, and the crate builds without a
+//! prover, a database or TLS. The actors of `hierophant` execute the effects.
 
 pub mod proofs;
 pub mod registry;

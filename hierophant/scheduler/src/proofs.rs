@@ -1,4 +1,4 @@
-//! Decisions about requests and jobs: the queue, the leases, attempts, retries, deadlines, cancellation.
+//! Decisions about requests and jobs: queue, leases, attempts, retries, deadlines, cancellation.
 
 pub mod assign;
 pub mod core;

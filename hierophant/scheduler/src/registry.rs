@@ -1,4 +1,4 @@
-//! Decisions about workers: who is admitted, who is connected, who has left and why.
+//! Decisions about workers: admission, liveness, and the reason of each removal.
 
 pub mod core;
 mod credential;

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-/// Number of a worker's connection. A worker that connects again gets another one, so that a late message of the
-/// old connection is told from one of the new.
+/// Number of a worker's connection. Each reconnect gets a new number, which distinguishes late messages of the old
+/// connection from messages of the new one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct SessionId(pub u64);
 

@@ -1,4 +1,4 @@
-//! Which Contemplant gets a job.
+//! Choice of the worker for a job.
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
@@ -9,36 +9,34 @@ use network_lib::job::JobSpec;
 use super::lease::{Worker, Workers};
 use super::memory::{MemoryDemand, MemoryFit, MemoryInUse, OomHistory};
 
-/// On whom a job has failed already.
+/// Failure history of a job.
 #[derive(Debug, Clone, Default)]
 pub struct FailureHistory {
-    /// All those that are to blame for it.
+    /// Workers at fault for a failed attempt.
     pub workers: BTreeSet<WorkerId>,
-    /// The latest one, whoever was to blame.
+    /// Worker of the latest failure, whether or not it was at fault.
     pub last: Option<WorkerId>,
-    /// What it ran out of.
+    /// Attempts that ran out of memory.
     pub oom: OomHistory,
 }
 
-/// The workers, and how full they are.
+/// Workers and their memory.
 #[derive(Debug, Clone, Copy)]
 pub struct Fleet<'a> {
     /// The workers.
     pub workers: &'a Workers,
-    /// What proofs need.
+    /// Known memory demand of proofs.
     pub demand: &'a MemoryDemand,
-    /// What the proofs need that are being made.
+    /// Memory demand of the running proofs.
     pub in_use: &'a MemoryInUse,
 }
 
-/// The worker for a job: one that can prove it, has a free slot and room beside what it works on; of
-/// several, rather not the one of the latest failure, then the one with most slots free, then the smallest
-/// id.
+/// Chooses the worker for a job: one that supports it and has a free slot and enough memory. Ties go to a worker
+/// other than that of the latest failure, then to the one with most free slots, then to the smallest id.
 ///
-/// A job that ran out of memory never goes to a worker with less of it, and waits for one with more if one
-/// is connected. A job that has failed on a worker waits for another that could take it, even a busy one,
-/// and comes back to the same worker twice in a row only if there is no other. Returns `None` when the job
-/// has to wait.
+/// A job that ran out of memory is never assigned to a worker with less memory, and waits for a worker with more if
+/// one is connected. A job that failed on a worker waits for another capable worker, even a busy one, and returns
+/// to the same worker twice in a row only if there is no other. Returns `None` if the job must wait.
 #[must_use]
 pub fn choose(spec: &JobSpec, failures: &FailureHistory, fleet: Fleet<'_>) -> Option<WorkerId> {
     let able = fleet.workers.iter().filter(|(_, worker)| worker.takes_jobs() && worker.fits(spec));
@@ -74,7 +72,7 @@ mod tests {
     use super::*;
     use crate::SessionId;
 
-    /// Nothing is known of needs.
+    /// Chooses without any known memory demand.
     fn choose(spec: &JobSpec, failures: &FailureHistory, workers: &Workers) -> Option<WorkerId> {
         let (demand, in_use) = (MemoryDemand::default(), MemoryInUse::default());
         super::choose(spec, failures, Fleet { workers, demand: &demand, in_use: &in_use })
@@ -116,8 +114,8 @@ mod tests {
         }
     }
 
-    /// Whatever the fleet and the history: a chosen worker is able and free, and nobody gets a job again
-    /// on which it failed while there is somebody better, even a busy one.
+    /// For any fleet and history: the chosen worker is capable and free, and no worker gets a job on which it
+    /// failed while a better one exists, even a busy one.
     #[test]
     fn the_choice_is_always_able_and_free_and_never_worse_than_another() {
         arbtest(|input| {
@@ -156,7 +154,7 @@ mod tests {
                 None => {
                     let untried = able.iter().filter(|id| !blamed(id));
                     assert!(!untried.clone().any(free), "an untried worker is free");
-                    // If it has failed everywhere, it may wait only for one that is not the latest.
+                    // A job that failed on every worker may wait only for one that was not the latest.
                     let everywhere = untried.count() == 0;
                     let others = able.iter().filter(|id| failures.last != Some(**id));
                     assert!(!everywhere || !others.clone().any(free), "another one is free");
@@ -212,8 +210,8 @@ mod tests {
         assert_eq!(choose(&spec(), &failed_on(&[2, 1]), &workers), Some(id(1)));
     }
 
-    /// Whatever the fleet: a job that ran out of memory never goes to less of it, to as much only if nobody
-    /// who takes jobs has more, and to nobody without room beside what is being made there.
+    /// For any fleet: a job that ran out of memory is never assigned to a worker with less, to one with as much
+    /// only if no available worker has more, and never beside running proofs that leave too little.
     #[test]
     fn memory_that_did_not_suffice_is_not_tried_again_while_there_is_more() {
         arbtest(|input| {

@@ -1,8 +1,7 @@
-//! The decisions about requests and jobs, without clock, randomness or I/O.
+//! Decisions about requests and jobs, without clock, randomness or I/O.
 //!
-//! Every method takes the current time and returns [`Effect`]s in the order in which they are to be
-//! carried out. A late or wrong word from outside (a lease that ended, a worker that left, an answer
-//! given twice) changes nothing.
+//! Every method takes the current time and returns [`Effect`]s in the order of their execution. Late or invalid
+//! messages (about an ended lease, from a removed worker, or duplicates) have no effect.
 
 mod attempts;
 mod commands;
@@ -46,66 +45,66 @@ use open::{OpenRequests, RecentRequests};
 pub use requests::StoreLookup;
 pub use restore::RestoredState;
 
-/// Numbers that bound the scheduler. Durations are in milliseconds.
+/// Limits of the scheduler. Durations are in milliseconds.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// How often a job may fail by a worker's fault before it is given up.
+    /// Maximum failures of a job by a worker's fault; the last one sets the job aside.
     pub max_attempts: u32,
-    /// How many jobs may wait before new ones are turned away.
+    /// Maximum number of waiting jobs; beyond it new jobs are rejected.
     pub max_waiting: usize,
-    /// How much each requester may have open.
+    /// Client names and quotas.
     pub clients: Clients,
-    /// Kinds of proof that go before all others.
+    /// Kinds of proof with the priority class urgent.
     pub urgent_modes: Vec<ProofMode>,
-    /// How long an attempt may take; 0 = no limit.
+    /// Maximum duration of an attempt; 0 = no limit.
     pub attempt_limit_ms: i64,
-    /// An attempt that has taken, or by its own word will take, so many times what such proofs usually
-    /// take may be raced by an idle worker; 0 = never.
+    /// Slowdown factor, relative to the expected duration, from which an idle worker starts a second attempt; 0 =
+    /// never.
     pub race_after: f64,
-    /// How long an attempt may go without measured progress; 0 = no limit.
+    /// Maximum time without measured progress; 0 = no limit.
     pub stall_limit_ms: i64,
-    /// How long heartbeats may leave an attempt out before it counts as lost.
+    /// Maximum time for which heartbeats may omit an attempt before it counts as lost.
     pub unlisted_limit_ms: i64,
-    /// After a start: how long workers that held attempts have to come back.
+    /// Time after a start within which workers with attempts must reconnect.
     pub return_limit_ms: i64,
-    /// Strikes at which a worker is suspended; 0 = never.
+    /// Number of strikes that suspend a worker; 0 = never.
     pub max_strikes: usize,
-    /// How long a strike counts.
+    /// Time for which a strike counts.
     pub strike_decay_ms: i64,
 }
 
-/// What is to be done, in this order.
+/// Effect of a decision; executed in order.
 #[derive(Debug, Clone, PartialEq)]
 #[allow(clippy::large_enum_variant, reason = "a handful lives for the length of one event")]
 pub enum Effect {
-    /// Write to the store; all of one event in one transaction, before anything else.
+    /// Write to the store. All writes of one event share a transaction, which precedes the other effects.
     Save(Change),
-    /// Tell a worker.
+    /// Send a message to a worker.
     Send(WorkerId, ToWorker),
-    /// Close a worker's connection, for this reason.
+    /// Close a worker's connection for this reason.
     Drop(WorkerId, String),
-    /// Check a proof and come back with [`ProofsCore::checked`].
+    /// Verify a proof and report the verdict to [`ProofsCore::checked`].
     Check {
-        /// The attempt.
+        /// Attempt.
         lease: LeaseId,
-        /// The proof's bytes.
+        /// Proof.
         proof: ArtifactId,
-        /// What it must be.
+        /// Claim to verify.
         claim: Claim,
     },
 }
 
-/// A job that is not terminal.
+/// Job that has not ended.
 #[derive(Debug)]
 struct LiveJob {
     record: JobRecord,
-    /// Mostly one, and a `BTreeMap` makes room for eleven.
+    /// Usually one, while a `BTreeMap` allocates space for eleven.
     requests: LiteMap<RequestId, Box<RequestRecord>>,
-    /// The attempts that go on: one, or two in a race.
+    /// Running attempts: one, or two in a race.
     leases: BTreeSet<LeaseId>,
-    /// The last attempt that went on, if its worker went away: it goes on if the worker returns in time.
+    /// Last running attempt, if it was interrupted; it continues if its worker reconnects in time.
     interrupted: Option<Box<Lease>>,
-    /// Everybody who was ever given it.
+    /// All workers to which the job was ever assigned.
     tried: BTreeSet<WorkerId>,
     failures: FailureHistory,
     worker_failures: u32,
@@ -128,14 +127,14 @@ impl LiveJob {
         }
     }
 
-    /// Who asked first.
+    /// Requester of the oldest request.
     fn requester(&self) -> Address {
         let first = self.requests.values().min_by_key(|request| (request.created_at, request.id));
         first.map_or(Address::ZERO, |request| request.requester)
     }
 }
 
-/// All requests and jobs that are not terminal, and the workers.
+/// All requests and jobs that have not ended, and the workers.
 #[derive(Debug)]
 pub struct ProofsCore {
     limits: Limits,
@@ -147,21 +146,21 @@ pub struct ProofsCore {
     queue: Queue,
     leases: Leases,
     workers: Workers,
-    /// Those of the workers that an operator has drained, and perhaps some that are gone.
+    /// Workers drained by an operator; may include removed ones.
     drained: BTreeSet<WorkerId>,
     stats: BTreeMap<WorkerId, WorkerStats>,
     durations: DurationEstimator,
-    /// Nothing is given out.
+    /// Set while dispatch is paused.
     paused: Option<Paused>,
     demand: MemoryDemand,
-    /// No request ends by its deadline, in unix seconds, before this one.
+    /// Lower bound of all deadlines, Unix seconds.
     next_deadline: u64,
-    /// When attempts of workers that have not come back since the start are given up.
+    /// Time at which attempts of workers that have not reconnected since the start are interrupted.
     return_deadline: Millis,
 }
 
 impl ProofsCore {
-    /// What `worker` may fetch under a lease: nothing if it is another's, or over.
+    /// Data that `worker` may fetch under a lease; `None` if the lease is another worker's or has ended.
     #[must_use]
     pub fn lease_access(&self, lease: LeaseId, worker: WorkerId) -> Option<LeaseAccess> {
         let theirs = |held: &&Lease| held.attempt.prover.worker == worker && !held.checking;
@@ -170,13 +169,13 @@ impl ProofsCore {
         Some(LeaseAccess { job: record.id, program: record.program, stdin: record.stdin })
     }
 
-    /// Whose attempt a lease is, if it counts.
+    /// Job of an active lease.
     #[must_use]
     pub fn job_of_lease(&self, lease: LeaseId) -> Option<JobId> {
         self.leases.get(&lease).map(|held| held.job)
     }
 
-    /// The scheduler at a glance.
+    /// Summary of the scheduler.
     #[must_use]
     pub fn overview(&self) -> Overview {
         let workers = self.workers.iter().map(|(id, worker)| WorkerWork {
@@ -211,7 +210,7 @@ impl ProofsCore {
         })
     }
 
-    /// Has a request wait for an unfinished job.
+    /// Adds a request to an unfinished job.
     fn subscribe(&mut self, job: JobId, request: RequestRecord) {
         self.next_deadline = self.next_deadline.min(request.deadline);
         self.open.insert(request.id, job, request.requester);
@@ -224,7 +223,7 @@ impl ProofsCore {
         self.workers.get_mut(&id).filter(|worker| worker.session == session)
     }
 
-    /// The job of a lease, if the lease counts, belongs to this worker and is not being checked.
+    /// Job of an active lease of this worker whose proof is not being verified.
     fn job_of(&self, worker: WorkerId, lease: LeaseId) -> Option<JobId> {
         let held = self.leases.get(&lease)?;
         (held.attempt.prover.worker == worker && !held.checking).then_some(held.job)
@@ -244,7 +243,7 @@ impl ProofsCore {
         }
     }
 
-    /// Puts a job in its place in the queue, or moves it there.
+    /// Inserts a job into the queue, or moves it to its current position.
     fn enqueue(&mut self, job: JobId) {
         if let Some(live) = self.jobs.get(&job) {
             let rank = self.rank(live);
@@ -252,8 +251,8 @@ impl ProofsCore {
         }
     }
 
-    /// Changes a job's record and brings it in line with the attempts that go on: state and prover are
-    /// those of the one that is furthest, of several the oldest. Nothing is saved if nothing differs.
+    /// Changes a job's record and updates it from its running attempts: state and prover are those of the most
+    /// advanced attempt, of several the oldest. Saves nothing if nothing has changed.
     fn update(
         &mut self,
         now: Millis,
@@ -278,14 +277,14 @@ impl ProofsCore {
         }
     }
 
-    /// Every lease of a worker that is still going on.
+    /// Leases of a worker that are still running.
     fn leases_of(&self, worker: WorkerId) -> BTreeSet<LeaseId> {
         let going_on = |lease: &LeaseId| self.leases.get(lease).is_some_and(|held| !held.checking);
         self.leases.of(worker).filter(going_on).collect()
     }
 }
 
-/// Notes in a job's record whose attempt it tells of.
+/// Sets the attempt that a job's record describes.
 fn set_active_attempt(record: &mut JobRecord, attempt: &AttemptRecord) {
     record.prover = Some(attempt.prover.clone());
     record.started_at = Some(attempt.started_at);

@@ -1,4 +1,4 @@
-//! How long proofs took lately: what a proof in the making is compared with.
+//! Durations of recent proofs, with which running proofs are compared.
 
 use std::collections::VecDeque;
 
@@ -6,17 +6,17 @@ use hierophant_model::records::{JobRecord, JobState};
 use network_lib::ids::{VkHash, WorkerId};
 use network_lib::job::{JobSpec, ProofMode};
 
-/// How many of the latest proofs count.
+/// Maximum number of recent proofs that are considered.
 pub const MAX_SAMPLES: u32 = 512;
 
-/// One finished proof.
+/// A finished proof.
 #[derive(Debug, Clone)]
 struct Sample {
     program: VkHash,
     mode: ProofMode,
     circuit_version: String,
     worker: WorkerId,
-    /// From lease to accepted proof.
+    /// Time from lease to accepted proof.
     millis: u64,
     cycles: Option<u64>,
 }
@@ -28,7 +28,7 @@ impl Sample {
             && self.circuit_version == spec.circuit_version
     }
 
-    /// How long it would have taken with so many cycles.
+    /// Duration scaled to another number of cycles.
     fn scaled_to(&self, cycles: Option<u64>) -> u64 {
         match (self.cycles, cycles) {
             (Some(had), Some(has)) if had > 0 => {
@@ -40,12 +40,12 @@ impl Sample {
     }
 }
 
-/// The latest proofs, the oldest first.
+/// Estimator of proof durations from the latest proofs, the oldest first.
 #[derive(Debug, Default)]
 pub struct DurationEstimator(VecDeque<Sample>);
 
 impl DurationEstimator {
-    /// Takes note of a proof; nothing happens if the job is not proved.
+    /// Records a proof. Has no effect if the job is not proved.
     pub fn record(&mut self, job: &JobRecord) {
         let times = job.started_at.zip(job.finished_at);
         let (JobState::Proved, Some(prover), Some((start, end))) = (job.state, &job.prover, times)
@@ -65,16 +65,15 @@ impl DurationEstimator {
         });
     }
 
-    /// How many milliseconds a proof of this kind usually takes: the median of the latest ones of the
-    /// same program, mode and version, in proportion to the cycles where those are known. A short
-    /// execution is not expected to take less than the fastest of them, as much of a proof's time does
-    /// not depend on its length. `None` if there was no such proof.
+    /// Expected duration of a proof in milliseconds: the median of the latest proofs of the same program, mode and
+    /// version, scaled by cycles where those are known. An estimate is never below the fastest of these proofs,
+    /// because much of a proof's time does not depend on its length. `None` if there was no such proof.
     #[must_use]
     pub fn estimate(&self, spec: &JobSpec, cycles: Option<u64>) -> Option<u64> {
         self.median(spec, cycles, |_| true)
     }
 
-    /// The same, of the proofs of one worker.
+    /// Expected duration from the proofs of one worker.
     #[must_use]
     pub fn estimate_for_worker(
         &self,

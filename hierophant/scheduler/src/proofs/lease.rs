@@ -1,4 +1,4 @@
-//! Who works on what: leases, and the workers as the scheduler sees them.
+//! Leases, and the workers as the scheduler sees them.
 
 use crate::SessionId;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -9,30 +9,30 @@ use network_lib::handshake::{Backend, Capabilities};
 use network_lib::ids::{JobId, LeaseId, WorkerId};
 use network_lib::job::{JobSpec, Memory, Progress};
 
-/// One attempt in progress.
+/// Attempt in progress.
 #[derive(Debug, Clone)]
 pub struct Lease {
-    /// The job.
+    /// Job.
     pub job: JobId,
-    /// What is stored about the attempt.
+    /// Stored record.
     pub attempt: AttemptRecord,
-    /// When it began.
+    /// Start of the attempt, adjusted when the wall clock is set.
     pub started_at: Millis,
-    /// Latest word from the worker.
+    /// Latest reported progress.
     pub progress: Option<Progress>,
-    /// Most bytes of main memory that the worker has told it to take.
+    /// Peak main memory in bytes, as reported.
     pub peak_memory: Option<u64>,
-    /// When the worker was last seen to get on with it.
+    /// Time of the latest measured progress.
     pub last_progress_at: Millis,
-    /// Since when heartbeats do not list it.
+    /// Time since which heartbeats do not list it.
     pub unlisted_since: Option<Millis>,
-    /// Whether the worker is done and the proof is being checked.
+    /// Whether its proof is being verified.
     pub checking: bool,
 }
 
 impl Lease {
-    /// An attempt that starts, or goes on, at `now`. One that is recorded as begun later, by a clock
-    /// that was set back since, begins now.
+    /// An attempt that starts or continues at `now`. A recorded start in the future, left by a clock that was set
+    /// back, counts as now.
     #[must_use]
     pub fn new(now: Millis, attempt: AttemptRecord) -> Self {
         Self {
@@ -47,7 +47,7 @@ impl Lease {
         }
     }
 
-    /// How far it is, as the state of a job that has no other attempt.
+    /// Job state that corresponds to this attempt.
     #[must_use]
     pub const fn state(&self) -> JobState {
         match self {
@@ -60,7 +60,7 @@ impl Lease {
         }
     }
 
-    /// The wall clock was set by so many milliseconds: how long ago something was stays as it is.
+    /// Adjusts all times to a wall clock that was set by `by` milliseconds; elapsed times stay the same.
     pub fn clock_set(&mut self, by: i64) {
         self.started_at.shift(by);
         self.last_progress_at.shift(by);
@@ -69,8 +69,7 @@ impl Lease {
         }
     }
 
-    /// Takes note of progress. Only what was measured counts as getting on: estimates grow by
-    /// themselves.
+    /// Records progress. Only measured values count as progress, because estimates grow without any.
     pub fn report(&mut self, now: Millis, progress: Progress) {
         let measured = |progress: &Progress| {
             let fraction = progress.fraction.filter(|_| !progress.estimated);
@@ -84,8 +83,8 @@ impl Lease {
     }
 }
 
-/// The attempts that go on or are being checked, with an index by worker: a worker's own are looked for at each
-/// of its heartbeats.
+/// Attempts that run or are being verified, with an index by worker, because each heartbeat looks up the attempts
+/// of its worker.
 #[derive(Debug, Default)]
 pub struct Leases {
     all: BTreeMap<LeaseId, Lease>,
@@ -100,7 +99,7 @@ impl Leases {
         self.all.insert(lease, held);
     }
 
-    /// Takes an attempt out.
+    /// Removes an attempt.
     pub fn remove(&mut self, lease: LeaseId) -> Option<Lease> {
         let held = self.all.remove(&lease)?;
         let worker = held.attempt.prover.worker;
@@ -113,23 +112,23 @@ impl Leases {
         Some(held)
     }
 
-    /// One attempt, to be changed; its lease and its worker stay.
+    /// Mutable access to an attempt. Its lease and worker must not change.
     pub fn get_mut(&mut self, lease: &LeaseId) -> Option<&mut Lease> {
         self.all.get_mut(lease)
     }
 
-    /// A worker's attempts.
+    /// Attempts of a worker.
     pub fn of(&self, worker: WorkerId) -> impl Iterator<Item = LeaseId> + '_ {
         self.by_worker.get(&worker).into_iter().flatten().copied()
     }
 
-    /// All of them, to be changed; leases and workers stay.
+    /// Mutable access to all attempts. Leases and workers must not change.
     pub fn values_mut(&mut self) -> impl Iterator<Item = &mut Lease> {
         self.all.values_mut()
     }
 }
 
-/// Reads are those of a map.
+/// Read access as to a map.
 impl Deref for Leases {
     type Target = BTreeMap<LeaseId, Lease>;
 
@@ -138,62 +137,62 @@ impl Deref for Leases {
     }
 }
 
-/// How a worker has done.
+/// Statistics of a worker.
 #[derive(Debug, Clone, Default)]
 pub struct WorkerStats {
-    /// Proofs that were accepted, since Hierophant started or the worker was forgotten.
+    /// Accepted proofs, since Hierophant's start or since the statistics expired.
     pub completed: u64,
-    /// When attempts failed by the worker's fault, the oldest first, as far as they still count; from
-    /// before Hierophant's start too.
+    /// Times of failures by the worker's fault, the oldest first, as far as they still count. Includes failures
+    /// before Hierophant's start.
     pub strikes: VecDeque<Millis>,
-    /// Time from lease to accepted proof, summed over the completed ones.
+    /// Total time from lease to accepted proof of the completed attempts.
     pub proof_millis: u64,
-    /// When the worker was there, or did what is counted here, for the last time.
+    /// Time when the worker was last connected, or last counted here.
     pub seen_at: Millis,
 }
 
 impl WorkerStats {
-    /// Forgets strikes of before `since`; says how many are left.
+    /// Removes strikes before `since` and returns the number of those left.
     pub fn strikes_since(&mut self, since: Millis) -> usize {
         self.strikes.retain(|at| *at >= since);
         self.strikes.len()
     }
 }
 
-/// A worker that is connected, or has been a moment ago.
+/// Worker that is connected or may reconnect.
 #[derive(Debug, Clone)]
 pub struct Worker {
-    /// Connection that it came by; facts about an older one are stale.
+    /// Current connection; messages of an older one are stale.
     pub session: SessionId,
-    /// Its name.
+    /// Name.
     pub name: String,
-    /// What it can prove.
+    /// Supported modes and versions.
     pub capabilities: Capabilities,
-    /// Whether it takes no more jobs.
+    /// Whether the worker has announced that it accepts no more jobs.
     pub draining: bool,
-    /// Why an operator has it take no more jobs, if so.
+    /// Reason of the drain, if an operator has drained the worker.
     pub drained: Option<String>,
-    /// Whether its connection broke, and it may come back and go on.
+    /// Whether its connection broke; it may reconnect and continue.
     pub away: bool,
-    /// Attempts that occupy its slots, those that it was told to stop included.
+    /// Attempts that occupy its slots, including cancelled ones that have not stopped yet.
     pub leases: BTreeSet<LeaseId>,
 }
 
 impl Worker {
-    /// A worker that has just connected and holds nothing.
+    /// A newly connected worker without attempts.
     #[must_use]
     pub const fn new(session: SessionId, name: String, capabilities: Capabilities) -> Self {
         let leases = BTreeSet::new();
         Self { session, name, capabilities, draining: false, drained: None, away: false, leases }
     }
 
-    /// Whether it is there and takes jobs, now or when a slot is free.
+    /// Whether it is connected and accepts jobs, now or once a slot is free.
     #[must_use]
     pub const fn takes_jobs(&self) -> bool {
         !self.draining && self.drained.is_none() && !self.away
     }
 
-    /// Slots that a job could take now.
+    /// Number of slots that are available now.
     #[must_use]
     pub fn free_slots(&self) -> usize {
         if !self.takes_jobs() {
@@ -203,21 +202,21 @@ impl Worker {
         slots.saturating_sub(self.leases.len())
     }
 
-    /// Whether it is there with nothing to do.
+    /// Whether it is available and runs no attempt.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.leases.is_empty() && self.free_slots() > 0
     }
 
-    /// Whether it can prove this.
+    /// Whether it supports this proof.
     #[must_use]
     pub fn fits(&self, spec: &JobSpec) -> bool {
         self.capabilities.modes.contains(&spec.mode)
             && self.capabilities.circuit_versions.contains(&spec.circuit_version)
     }
 
-    /// How many bytes of a kind of memory a proof surely finds there: with several GPUs, those of the
-    /// smallest. `None` if that is not known.
+    /// Bytes of a kind of memory that any proof finds on the worker: with several GPUs, those of the smallest.
+    /// `None` if unknown.
     #[must_use]
     pub fn memory(&self, kind: Memory) -> Option<u64> {
         let bytes = match kind {
@@ -227,26 +226,26 @@ impl Worker {
         bytes.filter(|bytes| *bytes > 0)
     }
 
-    /// As it is remembered with a job.
+    /// Record of the worker in jobs and attempts.
     #[must_use]
     pub fn as_prover(&self, id: WorkerId) -> Prover {
         Prover { worker: id, name: self.name.clone(), backend: self.backend() }
     }
 
-    /// What makes its proofs.
+    /// Backend.
     #[must_use]
     pub const fn backend(&self) -> Backend {
         self.capabilities.backend
     }
 }
 
-/// All workers that are connected or may come back.
+/// All workers that are connected or may reconnect.
 pub type Workers = BTreeMap<WorkerId, Worker>;
 
-/// How long a job that was interrupted for the `count`-th time rests before it is given out again.
+/// Delay before a job is assigned again after its `count`-th interruption.
 ///
-/// The first time not at all: a machine went away and another may take over. After that it doubles up
-/// to a minute, so that a broken disk or link does not spin the fleet.
+/// There is none after the first interruption: a machine was lost and another may take over. It then doubles up to
+/// a minute, so that a broken disk or link does not keep the fleet busy.
 #[must_use]
 pub fn rest_after_interruptions(count: u32) -> Millis {
     match count {

@@ -1,9 +1,9 @@
-//! What is known of the memory that jobs need, and which worker has it.
+//! Memory demand of jobs and memory of workers.
 //!
-//! Two things are learnt. A job whose attempt ran out of memory needs more than there was ([`OomHistory`]):
-//! it never goes to a machine with less, and to one with as much only while none with more is connected.
-//! And proofs of a program have been seen to take so much main memory ([`MemoryDemand`]): where several proofs
-//! share a machine, another one goes there only if there is room for all of them.
+//! Two facts are recorded. An attempt that ran out of memory shows that its job needs more than was available
+//! ([`OomHistory`]): the job is never assigned to a machine with less, and to one with as much only while no larger
+//! one is connected. Accepted proofs show how much main memory proofs of a program take ([`MemoryDemand`]): where
+//! proofs share a machine, another one is assigned only if all of them fit.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,37 +13,37 @@ use network_lib::job::{JobSpec, Memory, OutOfMemory, ProofMode};
 
 use super::lease::Worker;
 
-/// Of how many programs it is remembered what their proofs need.
+/// Maximum entries of [`MemoryDemand`].
 const MAX_DEMANDS: usize = 4096;
 
-/// How a worker's memory compares with what a job ran out of.
+/// Worker's memory compared with the amount that a job exhausted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum MemoryFit {
-    /// Less than that: the job would run out again.
+    /// Less: the job would run out again.
     Less,
-    /// As much, or nobody knows: worth another try where there is nothing better.
+    /// Equal or unknown: acceptable if there is no better worker.
     Same,
-    /// More than that, or the job never ran out.
+    /// More, or the job never ran out.
     More,
 }
 
-/// What a job's attempts ran out of.
+/// Memory exhausted by a job's attempts.
 #[derive(Debug, Clone, Default)]
 pub struct OomHistory(Vec<OomRecord>);
 
-/// What a job ran out of with one kind of prover.
+/// Memory exhausted by attempts with one backend.
 #[derive(Debug, Clone)]
 struct OomRecord {
     backend: Backend,
     memory: Memory,
-    /// Most that did not suffice, 0 if nobody knows.
+    /// Largest insufficient amount; 0 if unknown.
     bytes: u64,
     attempts: u32,
     workers: BTreeSet<WorkerId>,
 }
 
 impl OomHistory {
-    /// An attempt of this worker's ran out of memory.
+    /// Records an attempt that ran out of memory.
     pub fn record(&mut self, worker: WorkerId, backend: Backend, what: OutOfMemory) {
         let known = |it: &&mut OomRecord| it.backend == backend && it.memory == what.memory;
         let bytes = what.bytes.unwrap_or(0);
@@ -57,14 +57,14 @@ impl OomHistory {
         self.0.push(OomRecord { backend, memory: what.memory, bytes, attempts: 1, workers });
     }
 
-    /// How a worker compares.
+    /// Compares a worker's memory with the exhausted amount.
     #[must_use]
     pub fn fit(&self, id: WorkerId, worker: &Worker) -> MemoryFit {
         let theirs = self.0.iter().filter(|record| record.backend == worker.backend());
         let fits = theirs.map(|record| match worker.memory(record.memory) {
             Some(bytes) if record.bytes > 0 && bytes < record.bytes => MemoryFit::Less,
             Some(bytes) if record.bytes > 0 && bytes > record.bytes => {
-                // It may not give a proof all that it has.
+                // The worker may not give a proof all of its memory.
                 if record.workers.contains(&id) { MemoryFit::Same } else { MemoryFit::More }
             }
             _ => MemoryFit::Same,
@@ -72,7 +72,7 @@ impl OomHistory {
         fits.min().unwrap_or(MemoryFit::More)
     }
 
-    /// Why none of these workers, all of which have less, gets the job.
+    /// Explains why none of these workers, all of which have less, gets the job.
     #[must_use]
     pub fn explain(&self, workers: &[&Worker]) -> Option<String> {
         let of = |record: &OomRecord| {
@@ -96,13 +96,13 @@ impl OomHistory {
     }
 }
 
-/// Most main memory that proofs have been seen to take. Forgotten with the process: the next proof of
-/// each program tells it anew.
+/// Peak main memory of accepted proofs, by program, mode and backend. Lost on restart; the next proof of each
+/// program records it again.
 #[derive(Debug, Default)]
 pub struct MemoryDemand(BTreeMap<(VkHash, ProofMode, &'static str), u64>);
 
 impl MemoryDemand {
-    /// An accepted proof took so many bytes.
+    /// Records the peak of an accepted proof.
     pub fn record(&mut self, spec: &JobSpec, backend: Backend, bytes: u64) {
         let kind = (spec.vk_hash, spec.mode, backend.as_str());
         if self.0.len() >= MAX_DEMANDS && !self.0.contains_key(&kind) {
@@ -112,13 +112,13 @@ impl MemoryDemand {
         *known = bytes.max(*known);
     }
 
-    /// What such a proof needs, if one was seen.
+    /// Peak of such proofs, if one was accepted.
     #[must_use]
     pub fn of(&self, spec: &JobSpec, backend: Backend) -> Option<u64> {
         self.0.get(&(spec.vk_hash, spec.mode, backend.as_str())).copied()
     }
 
-    /// Whether anything is known of such proofs.
+    /// Whether the demand of such proofs is known for any backend.
     #[must_use]
     pub fn knows(&self, spec: &JobSpec) -> bool {
         let mut backends = [Backend::Cpu, Backend::Cuda, Backend::Mock].into_iter();
@@ -126,13 +126,13 @@ impl MemoryDemand {
     }
 }
 
-/// What is in use where several proofs share a machine.
+/// Main memory in use on machines that several proofs share.
 #[derive(Debug, Default)]
 pub struct MemoryInUse(pub BTreeMap<WorkerId, u64>);
 
 impl MemoryInUse {
-    /// Whether a worker has room for such a proof beside what it works on. It always has if it works on
-    /// nothing, or if anything that counts is not known.
+    /// Whether a worker has enough memory for such a proof beside its running ones. Always true if it runs none, or
+    /// if an amount is unknown.
     #[must_use]
     pub fn leaves_room(
         &self,
@@ -148,7 +148,7 @@ impl MemoryInUse {
     }
 }
 
-/// Such as `24 GiB` or `15.5 GiB`.
+/// Formats bytes, for example `24 GiB` or `15.5 GiB`.
 #[allow(clippy::cast_precision_loss, reason = "shown with one digit after the point")]
 #[must_use]
 pub fn gib(bytes: u64) -> String {
@@ -201,7 +201,7 @@ mod tests {
         assert_eq!(room(cuda(&[])), MemoryFit::Same);
         assert_eq!(room(cuda(&[80, 40])), MemoryFit::More);
         assert_eq!(short(None).fit(other, &cuda(&[80])), MemoryFit::Same);
-        // Another kind of prover needs other memory.
+        // Another backend has a different demand.
         assert_eq!(room(worker(Backend::Cpu, 8, &[])), MemoryFit::More);
     }
 

@@ -1,8 +1,9 @@
-//! Jobs that wait for a Contemplant, and in which order they are given out.
+//! Waiting jobs and the order in which they are assigned.
 //!
-//! Urgent jobs first, low ones last; within each, the requester with the least work in progress, so that nobody's
-//! backlog holds up another's request; of several, those who had no turn in this round, so that nobody is
-//! passed over for ever where there is but one worker; then the earliest deadline, then age.
+//! Priority classes come first. Within a class the requester with the fewest running jobs is next, so that one
+//! requester's backlog does not delay another's request. Ties go to requesters that have not had a turn in this
+//! round, which prevents starvation even with a single worker; then to the earliest deadline, then to the oldest
+//! job.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,27 +12,27 @@ use hierophant_model::records::Millis;
 use network_lib::ids::JobId;
 use network_lib::job::ProofMode;
 
-/// QueueKey of a waiting job.
+/// Properties of a waiting job that decide its position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rank {
-    /// Priority of the job or its mode: 0 goes first.
+    /// Priority class, from the job or its mode; 0 is assigned first.
     pub class: u8,
     /// Kind of proof.
     pub mode: ProofMode,
-    /// Who asked first.
+    /// Requester of the job's oldest request.
     pub requester: Address,
-    /// Unix seconds at which its most urgent request ends.
+    /// Earliest deadline of its requests, Unix seconds.
     pub deadline: u64,
-    /// When it was created.
+    /// Creation time.
     pub created_at: Millis,
     /// The job.
     pub job: JobId,
 }
 
-/// The order of one requester's jobs: deadline, age, id.
+/// Sort key among the jobs of one requester: deadline, age, id.
 type QueueKey = (u64, Millis, JobId);
 
-/// The waiting jobs.
+/// Queue of waiting jobs.
 #[derive(Debug, Default)]
 pub struct Queue {
     order: BTreeMap<u8, Class>,
@@ -40,15 +41,15 @@ pub struct Queue {
     modes: BTreeMap<ProofMode, usize>,
 }
 
-/// The waiting jobs of one priority.
+/// Waiting jobs of one priority class.
 ///
-/// A requester takes part in the current round or, if it had its turn, in the next ones: it has one turn
-/// in each. The round is over when nobody waits who takes part in it.
+/// Each requester has one turn per round. A requester that has had its turn takes part again in the next round. A
+/// round ends when no requester with a remaining turn is waiting.
 #[derive(Debug, Default)]
 struct Class {
     requesters: BTreeMap<Address, BTreeSet<QueueKey>>,
     round: u64,
-    /// The next round of those who had their turn in this one, whether or not they wait.
+    /// Next round of each requester that has had its turn in this one, whether or not it is waiting.
     had_turn: BTreeMap<Address, u64>,
 }
 
@@ -60,7 +61,7 @@ impl Class {
                 self.requesters.remove(&rank.requester);
             }
         }
-        // Mostly the first one that is looked at.
+        // Usually true for the first requester.
         if self.requesters.keys().any(|requester| self.round_of(requester) == self.round) {
             return;
         }
@@ -78,7 +79,7 @@ impl Class {
 }
 
 impl Queue {
-    /// Puts a job in its place; a job that waits already moves.
+    /// Inserts a job, or moves it if it is already waiting.
     pub fn insert(&mut self, rank: Rank) {
         self.remove(rank.job);
         let class = self.order.entry(rank.class).or_default();
@@ -88,7 +89,7 @@ impl Queue {
         self.ranks.insert(rank.job, rank);
     }
 
-    /// Takes a job out; nothing happens if it does not wait.
+    /// Removes a job. Has no effect if it is not waiting.
     pub fn remove(&mut self, job: JobId) {
         let Some(rank) = self.detach(job) else { return };
         if let Some(class) = self.order.get_mut(&rank.class) {
@@ -96,8 +97,8 @@ impl Queue {
         }
     }
 
-    /// Takes a job out because it is given out: its requester has had a turn. Nothing happens if it does
-    /// not wait.
+    /// Removes a job that is being assigned, which uses up its requester's turn. Has no effect if it is not
+    /// waiting.
     pub fn dequeue(&mut self, job: JobId) {
         let Some(rank) = self.detach(job) else { return };
         if let Some(class) = self.order.get_mut(&rank.class) {
@@ -119,43 +120,42 @@ impl Queue {
         Some(rank)
     }
 
-    /// Whether a job waits.
+    /// Whether a job is waiting.
     #[must_use]
     pub fn contains(&self, job: JobId) -> bool {
         self.ranks.contains_key(&job)
     }
 
-    /// The waiting jobs, in no order that matters.
+    /// Waiting jobs in arbitrary order.
     pub fn jobs(&self) -> impl Iterator<Item = JobId> + '_ {
         self.ranks.keys().copied()
     }
 
-    /// How many wait.
+    /// Number of waiting jobs.
     #[must_use]
     pub fn len(&self) -> usize {
         self.ranks.len()
     }
 
-    /// How many wait of each kind.
+    /// Number of waiting jobs by kind of proof.
     #[must_use]
     pub const fn by_mode(&self) -> &BTreeMap<ProofMode, usize> {
         &self.modes
     }
 
-    /// When the oldest of them was created.
+    /// Creation time of the oldest waiting job.
     #[must_use]
     pub fn oldest(&self) -> Option<Millis> {
         self.ages.first().map(|(created_at, _)| *created_at)
     }
 
-    /// Whether none waits.
+    /// Whether no job is waiting.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.ranks.is_empty()
     }
 
-    /// The waiting jobs, the next one first; `running` says how many jobs of each requester are being
-    /// worked on.
+    /// Waiting jobs in the order of assignment. `running` is the number of running jobs by requester.
     pub fn iter<'a>(
         &'a self,
         running: &'a BTreeMap<Address, usize>,
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_has_least_in_progress_is_next() {
+    fn the_requester_with_the_fewest_running_jobs_is_next() {
         let mut queue = Queue::default();
         queue.insert(rank(1, 1, ALICE, 10, 1));
         queue.insert(rank(2, 1, ALICE, 11, 1));
@@ -225,8 +225,8 @@ mod tests {
         assert_eq!(order(&queue, &[(ALICE, 1), (BOB, 1)]), [1, 2, 3]);
     }
 
-    /// Whatever waits and whatever is in progress: every job has its turn once, and whoever goes before
-    /// another has a reason.
+    /// For any queue and any running jobs: every job appears once, and each job that precedes another has a reason
+    /// to.
     #[test]
     fn nobody_is_overtaken_without_a_reason() {
         arbtest(|input| {
@@ -266,8 +266,8 @@ mod tests {
         });
     }
 
-    /// One request beside others who never stop asking, and whose deadlines may be nearer: it waits for
-    /// one turn of each of them at most, even where there is but one worker.
+    /// A single request competes with requesters whose backlogs never end and whose deadlines may be nearer: it
+    /// waits for at most one turn of each, even with one worker.
     #[test]
     fn nobody_starves_beside_endless_backlogs() {
         arbtest(|input| {

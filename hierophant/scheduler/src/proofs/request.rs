@@ -1,4 +1,4 @@
-//! Requests on their way in, and why they are turned away.
+//! Submitted requests, and errors of submission and cancellation.
 
 use alloy_primitives::Address;
 use hierophant_model::clients::OverQuota;
@@ -6,34 +6,34 @@ use hierophant_model::records::{NetworkMode, RequestState};
 use network_lib::ids::{ArtifactId, RequestId};
 use network_lib::job::{BlobInfo, JobSpec};
 
-/// A request that has passed all checks of the API.
+/// Request that has passed admission.
 #[derive(Debug, Clone)]
 pub struct NewRequest {
-    /// Its id, drawn by the API.
+    /// Id, drawn by admission.
     pub id: RequestId,
-    /// Who asks.
+    /// Signer of the request.
     pub requester: Address,
-    /// What to prove.
+    /// Specification of the proof.
     pub spec: JobSpec,
-    /// The program's bytes.
+    /// Program.
     pub program: ArtifactId,
-    /// Size and digest of the program's bytes.
+    /// Size and digest of the program.
     pub program_blob: BlobInfo,
-    /// The input's bytes.
+    /// Input.
     pub stdin: ArtifactId,
-    /// Size and digest of the input's bytes.
+    /// Size and digest of the input.
     pub stdin_blob: BlobInfo,
-    /// The client's network mode.
+    /// Network mode of the client.
     pub network_mode: NetworkMode,
     /// As sent; without effect.
     pub strategy: i32,
-    /// As sent: `sp1-` and circuit version.
+    /// `sp1-` and the circuit version, as sent.
     pub version: String,
     /// As sent.
     pub stdin_uri: String,
     /// Whether the input is private.
     pub stdin_private: bool,
-    /// Unix seconds.
+    /// Deadline, Unix seconds.
     pub deadline: u64,
     /// As sent; without effect.
     pub min_auction_period: u64,
@@ -41,36 +41,36 @@ pub struct NewRequest {
     pub whitelist: Vec<Address>,
 }
 
-/// Why a request was not accepted.
+/// Reason why a request was not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SubmitError {
-    /// As many jobs wait as this Hierophant holds; later there may be room.
+    /// The queue is full. A retry may succeed.
     #[error("the queue is full ({waiting} jobs wait); try again later")]
     Busy {
-        /// How many wait.
+        /// Number of waiting jobs.
         waiting: usize,
     },
-    /// The requester may take no more.
+    /// A quota of the requester is exhausted.
     #[error(transparent)]
     OverQuota(OverQuota),
-    /// The store or the actor does not answer; later it may.
+    /// The store or the actor does not answer. A retry may succeed.
     #[error("the request could not be stored; try again later")]
     Unavailable,
 }
 
-/// Why a request was not cancelled.
+/// Reason why a request was not cancelled.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CancelError {
-    /// No such request.
+    /// The request does not exist.
     #[error("no such request")]
     NotFound,
-    /// Somebody else made it.
+    /// The request belongs to another requester.
     #[error("only its requester may cancel a request")]
     NotYours,
-    /// It has ended otherwise.
+    /// The request has ended in another state.
     #[error("the request is already {0}")]
     AlreadyEnded(RequestState),
-    /// The store or the actor does not answer; later it may.
+    /// The store or the actor does not answer. A retry may succeed.
     #[error("the cancellation could not be stored; try again later")]
     Unavailable,
 }

@@ -1,4 +1,4 @@
-//! What the scheduler is shown as, and what it is shown of arriving workers.
+//! Data that the scheduler reports and receives.
 
 use std::collections::BTreeMap;
 
@@ -11,106 +11,106 @@ use network_lib::job::{Progress, ProofMode};
 use super::lease::WorkerStats;
 use crate::SessionId;
 
-/// What `registry` knows of a worker that it has admitted.
+/// Worker that the registry has admitted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WorkerJoined {
-    /// Its id.
+    /// Worker id.
     pub worker: WorkerId,
     /// Number of its connection.
     pub session: SessionId,
-    /// Its name.
+    /// Name.
     pub name: String,
-    /// What it can prove.
+    /// Supported modes and versions.
     pub capabilities: Capabilities,
-    /// Attempts that it says it holds from an earlier connection.
+    /// Attempts that the worker still runs from an earlier connection, as it reports.
     pub held: Vec<LeaseId>,
-    /// Why an operator has it take no more jobs, if so.
+    /// Reason of the drain, if an operator has drained the worker.
     pub drained: Option<String>,
-    /// The welcome to send, without the attempts to resume.
+    /// Welcome message, without the attempts to resume.
     pub welcome: Welcome,
 }
 
-/// What the holder of a lease may fetch.
+/// Data that the holder of a lease may fetch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LeaseAccess {
-    /// The job of the attempt.
+    /// Job of the attempt.
     pub job: JobId,
-    /// The program's bytes.
+    /// Program.
     pub program: ArtifactId,
-    /// The input's bytes.
+    /// Input.
     pub stdin: ArtifactId,
 }
 
-/// A proof in the making, for people.
+/// Running attempt, for display.
 #[derive(Debug, Clone)]
 pub struct RunningProof {
-    /// The job.
+    /// Job.
     pub job: JobId,
-    /// The requests that wait for it.
+    /// Open requests of the job.
     pub requests: Vec<RequestId>,
-    /// The program.
+    /// Program.
     pub program: VkHash,
     /// Kind of proof.
     pub mode: ProofMode,
-    /// When the attempt started.
+    /// Start of the attempt.
     pub started_at: Millis,
-    /// Latest word from the worker.
+    /// Latest reported progress.
     pub progress: Option<Progress>,
-    /// Whether another worker is at the same job.
+    /// Whether another attempt at the same job is running.
     pub raced: bool,
 }
 
-/// A worker as the scheduler sees it, for people.
+/// State of a connected worker in the scheduler, for display.
 #[derive(Debug, Clone)]
 pub struct WorkerWork {
-    /// Its id.
+    /// Worker id.
     pub worker: WorkerId,
-    /// What makes its proofs.
+    /// Backend.
     pub backend: Backend,
-    /// What it can prove.
+    /// Supported modes and versions.
     pub capabilities: Capabilities,
-    /// Whether it takes no more jobs.
+    /// Whether the worker accepts no more jobs.
     pub draining: bool,
-    /// How it has done.
+    /// Statistics.
     pub stats: WorkerStats,
-    /// What it is working on.
+    /// Running attempts.
     pub running: Vec<RunningProof>,
 }
 
-/// The scheduler at a glance.
+/// Summary of the scheduler.
 #[derive(Debug, Clone, Default)]
 pub struct Overview {
-    /// Jobs that wait.
+    /// Number of waiting jobs.
     pub waiting: usize,
-    /// The same, by kind of proof.
+    /// Number of waiting jobs by kind of proof.
     pub waiting_by_mode: BTreeMap<ProofMode, usize>,
-    /// When the oldest of them was created.
+    /// Creation time of the oldest waiting job.
     pub oldest_waiting: Option<Millis>,
-    /// Jobs that are not terminal.
+    /// Number of jobs that have not ended.
     pub unfinished: usize,
-    /// Why nothing is given out, if so.
+    /// Pause of the dispatch, if it is paused.
     pub paused: Option<Paused>,
     /// Connected workers.
     pub workers: Vec<WorkerWork>,
 }
 
-/// A job that waits.
+/// Waiting job.
 #[derive(Debug, Clone)]
 pub struct QueuedJob {
-    /// What is stored about it.
+    /// Stored record.
     pub record: JobRecord,
-    /// Who waits for it.
+    /// Open requests of the job.
     pub requests: Vec<RequestRecord>,
-    /// In how many milliseconds its proof may be there, estimated from the latest proofs of its kind;
-    /// `None` if there were none, of it or of what goes before it, or if nobody takes it.
+    /// Estimated time until it is proved, in milliseconds, from the latest proofs of its kind. `None` if the
+    /// duration of this job or of one before it is unknown, or if no worker supports it.
     pub eta_ms: Option<u64>,
 }
 
-/// Why a job has no proof yet.
+/// Reason why a job has no proof yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Why {
-    /// In a sentence.
+    /// Reason in one sentence.
     pub reason: String,
-    /// How many jobs go before it, if it waits.
+    /// Number of jobs ahead of it, if it is waiting.
     pub ahead: Option<usize>,
 }

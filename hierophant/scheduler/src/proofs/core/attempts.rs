@@ -1,4 +1,4 @@
-//! What workers say about attempts.
+//! Messages of workers about attempts.
 
 use hierophant_model::records::{AttemptOutcome, Change, Claim, Millis};
 use network_lib::ids::{ArtifactId, LeaseId, WorkerId};
@@ -9,7 +9,7 @@ use super::endings::End;
 use super::{Effect, ProofsCore};
 
 impl ProofsCore {
-    /// An attempt has gone on.
+    /// Records the progress of an attempt.
     pub fn progressed(
         &mut self,
         now: Millis,
@@ -28,7 +28,7 @@ impl ProofsCore {
         effects
     }
 
-    /// An attempt has executed the program.
+    /// Records the execution of an attempt.
     pub fn executed(
         &mut self,
         now: Millis,
@@ -47,8 +47,8 @@ impl ProofsCore {
         effects
     }
 
-    /// The bytes of an attempt's proof are stored. Returns whether the attempt still counts; if not,
-    /// the bytes are of no use.
+    /// Records that an attempt's proof is stored. Returns whether the attempt is still active; if not, the proof is
+    /// of no use.
     pub fn proof_stored(
         &mut self,
         now: Millis,
@@ -69,7 +69,7 @@ impl ProofsCore {
         (true, effects)
     }
 
-    /// The program's or input's bytes of an attempt cannot be given out: they are gone.
+    /// Fails the job of an attempt whose program or input is missing.
     pub fn input_lost(&mut self, now: Millis, lease: LeaseId) -> Vec<Effect> {
         let mut effects = Vec::new();
         if let Some(job) = self.leases.get(&lease).map(|held| held.job) {
@@ -79,7 +79,7 @@ impl ProofsCore {
         effects
     }
 
-    /// A worker says that an attempt's proof is made and handed in.
+    /// Handles a worker's report that an attempt is complete and its proof uploaded.
     pub fn completed(
         &mut self,
         now: Millis,
@@ -107,7 +107,7 @@ impl ProofsCore {
         effects
     }
 
-    /// A worker says that an attempt has failed.
+    /// Handles a worker's report that an attempt has failed.
     pub fn failed(
         &mut self,
         now: Millis,
@@ -124,7 +124,7 @@ impl ProofsCore {
         effects
     }
 
-    /// The check of an attempt's proof has ended.
+    /// Handles the verdict on an attempt's proof.
     pub fn checked(
         &mut self,
         now: Millis,
@@ -152,7 +152,7 @@ impl ProofsCore {
         effects
     }
 
-    /// Takes note of what an accepted proof has taken; not more than its worker has.
+    /// Records the memory demand of an accepted proof, at most its worker's memory.
     fn record_memory_demand(&mut self, lease: LeaseId) {
         let Some(held) = self.leases.get(&lease) else { return };
         let Some(live) = self.jobs.get(&held.job) else { return };
@@ -164,8 +164,8 @@ impl ProofsCore {
         }
     }
 
-    /// Has an attempt's proof checked if its bytes are here and its worker has said what the program
-    /// does. Returns whether that is so.
+    /// Starts the verification of an attempt's proof if it is stored and its execution is known. Returns whether it
+    /// was started.
     pub(super) fn check_if_handed_in(
         &mut self,
         now: Millis,
@@ -186,7 +186,7 @@ impl ProofsCore {
         true
     }
 
-    /// A worker has told how an attempt ended: its slot is free, and it need not tell again.
+    /// Frees the slot of an attempt whose end was reported, and acknowledges the report so that it is not repeated.
     fn acknowledge(&mut self, id: WorkerId, lease: LeaseId, effects: &mut Vec<Effect>) {
         if let Some(worker) = self.workers.get_mut(&id) {
             worker.leases.remove(&lease);
@@ -194,7 +194,7 @@ impl ProofsCore {
         }
     }
 
-    /// A worker has said something about an attempt, perhaps what its execution found.
+    /// Records a worker's report about an attempt, which may include its execution.
     fn record_report(
         &mut self,
         now: Millis,

@@ -1,4 +1,4 @@
-//! What operators do to requests, jobs and dispatch.
+//! Operator commands on requests, jobs and dispatch.
 
 use alloy_primitives::Address;
 use hierophant_model::commands::{ClearFilter, Cleared, Command, CommandOutcome, Paused};
@@ -12,15 +12,15 @@ use super::endings::End;
 use super::{Effect, LiveJob, ProofsCore};
 use crate::SessionId;
 
-/// What a drained worker is told if the operator has not said why.
+/// Reason that a drained worker receives if the operator has given none.
 const DRAINED: &str = "drained by the operator";
 
-/// Why the core has done nothing.
+/// Reason why the core has not executed a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rejection {
-    /// The job or request has ended, or there never was one: the store knows.
+    /// The job or request is not open: it has ended or does not exist, which the store knows.
     NotOpen,
-    /// This cannot be done with it now; says how it is.
+    /// The current state does not allow the command; the text describes the state.
     Conflict(String),
 }
 
@@ -31,7 +31,7 @@ impl From<&str> for Rejection {
 }
 
 impl ProofsCore {
-    /// Does what an operator asks for, with what is not ended.
+    /// Executes a command on open jobs and requests.
     ///
     /// # Errors
     ///
@@ -115,8 +115,8 @@ impl ProofsCore {
         )
     }
 
-    /// Nobody is to blame, so the job does not rest; whoever was at it gets it again only if there is
-    /// nobody else.
+    /// Takes a job from its workers without blame and without delay. Its worker gets it again only if there is no
+    /// other.
     fn requeue(
         &mut self,
         now: Millis,
@@ -145,9 +145,8 @@ impl ProofsCore {
         Ok(CommandOutcome::changed("it was taken away from its Contemplant and waits again"))
     }
 
-    /// A job that was given up is made anew, as another job without its failed attempts, for requests
-    /// of it that have not passed their deadline. If the same content is being proved already, they
-    /// join that job.
+    /// Creates a failed job again, as a new job without the failed attempts, for its requests whose deadline has
+    /// not passed. If the same content is being proved already, they join that job.
     pub fn recreate(
         &mut self,
         now: Millis,
@@ -174,7 +173,7 @@ impl ProofsCore {
         (CommandOutcome { job: Some(job), ..outcome }, effects)
     }
 
-    /// What a clearing of the queue would cancel.
+    /// Jobs and requests that [`clear`](Self::clear) would cancel.
     #[must_use]
     pub fn preview_clear(&self, filter: &ClearFilter) -> Cleared {
         let all = self.jobs.values().map(|live| &**live);
@@ -187,8 +186,8 @@ impl ProofsCore {
         }
     }
 
-    /// Cancels jobs that were found to match, or of each only the requests of one address. Those that
-    /// have ended since are passed over; those that were given out since are cancelled too.
+    /// Cancels matching jobs, or only the requests of one address in each. Jobs that have ended since are skipped;
+    /// jobs that were assigned since are cancelled too.
     pub fn clear(
         &mut self,
         now: Millis,
@@ -213,7 +212,7 @@ impl ProofsCore {
         (cleared, effects)
     }
 
-    /// An operator has a worker take no more jobs, or again; it is told to leave when it holds nothing.
+    /// Drains a worker, or ends its drain. A drained worker is sent away once it runs no attempt.
     pub fn worker_drained(
         &mut self,
         now: Millis,
@@ -230,8 +229,7 @@ impl ProofsCore {
         effects
     }
 
-    /// Tells workers that are drained to leave, as soon as they hold nothing: until then an operator
-    /// can change their mind.
+    /// Sends drained workers away as soon as they run no attempt. Until then an operator can end the drain.
     pub(super) fn release_drained(&mut self, effects: &mut Vec<Effect>) {
         let Self { workers, drained, .. } = self;
         drained.retain(|id| workers.get(id).is_some_and(|worker| worker.drained.is_some()));

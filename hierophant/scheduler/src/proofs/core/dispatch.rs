@@ -1,4 +1,4 @@
-//! Giving waiting jobs to free workers.
+//! Assignment of waiting jobs to free workers.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +13,7 @@ use crate::proofs::lease::{Lease, Worker};
 use crate::proofs::memory::MemoryInUse;
 
 impl ProofsCore {
-    /// Gives waiting jobs to free workers, in the queue's order, unless dispatch is paused.
+    /// Assigns waiting jobs to free workers, in the queue's order, unless dispatch is paused.
     pub(super) fn dispatch(&mut self, now: Millis, effects: &mut Vec<Effect>) {
         self.release_drained(effects);
         if self.paused.is_some() || self.queue.is_empty() {
@@ -32,8 +32,8 @@ impl ProofsCore {
         }
     }
 
-    /// How many jobs of each requester are at a Contemplant. A job counts once, however many are at it: its
-    /// requester did not ask for a race.
+    /// Number of running jobs by requester. A job in a race counts once, because its requester did not ask for the
+    /// race.
     pub(super) fn running_by_requester(&self) -> BTreeMap<Address, usize> {
         let leases = self.leases.values().filter(|held| !held.checking);
         let jobs: BTreeSet<JobId> = leases.map(|held| held.job).collect();
@@ -44,8 +44,8 @@ impl ProofsCore {
         running
     }
 
-    /// What the proofs need that are being made, of workers that could take another one and of which all of
-    /// that is known.
+    /// Memory in use on workers with running proofs and free slots, where the demand of all running proofs is
+    /// known.
     pub(super) fn memory_in_use(&self) -> MemoryInUse {
         let need = |worker: &Worker, lease: &LeaseId| {
             let live = self.jobs.get(&self.leases.get(lease)?.job)?;
@@ -60,7 +60,7 @@ impl ProofsCore {
         MemoryInUse(known.collect())
     }
 
-    /// The first waiting job for which there is a worker now.
+    /// First waiting job that can be assigned now.
     fn next_assignment(
         &self,
         now: Millis,
@@ -69,7 +69,7 @@ impl ProofsCore {
         if self.queue.is_empty() {
             return None;
         }
-        // Kinds of work for which nobody is free; most jobs are alike, so one look is enough for all.
+        // Job classes without a free worker. Most jobs are alike, so later jobs of the same class are skipped.
         let mut unassignable = BTreeSet::new();
         let in_use = self.memory_in_use();
         let fleet = Fleet { workers: &self.workers, demand: &self.demand, in_use: &in_use };

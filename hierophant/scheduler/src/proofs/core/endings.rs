@@ -1,4 +1,4 @@
-//! How attempts, requests and jobs end.
+//! Ends of attempts, requests and jobs.
 
 use hierophant_model::records::{AttemptOutcome, Change, JobState, Millis, RequestState};
 use network_lib::ids::{ArtifactId, JobId, LeaseId, RequestId, WorkerId};
@@ -8,7 +8,7 @@ use network_lib::wire::ToWorker;
 use super::{Effect, ProofsCore, set_active_attempt};
 use crate::proofs::lease::rest_after_interruptions;
 
-/// How a job ends.
+/// End of a job.
 pub(super) enum End {
     Proved(ArtifactId),
     Unexecutable(Failure),
@@ -18,7 +18,7 @@ pub(super) enum End {
 }
 
 impl End {
-    /// The program's or input's bytes are gone: only their client can hand them in again.
+    /// Failure because program or input is missing; only the client can upload it again.
     pub(super) fn lost_inputs() -> Self {
         Self::Failed(Failure::new(
             FailureClass::Infrastructure,
@@ -29,8 +29,8 @@ impl End {
 }
 
 impl ProofsCore {
-    /// An attempt ends without a word of how it went. If the proof is already here, it counts; if nobody
-    /// else is at the job and the worker comes back before it is given out again, it goes on.
+    /// Ends an attempt whose outcome was not reported. If its proof is already stored, the attempt counts. If the
+    /// job has no other attempt and the worker reconnects before the job is assigned again, the attempt continues.
     ///
     /// A `class` of [`FailureClass::Worker`] counts towards the job's retry budget.
     pub(super) fn interrupt(
@@ -58,8 +58,8 @@ impl ProofsCore {
         self.retry_later(now, job, None, effects);
     }
 
-    /// An attempt has failed: its class decides what happens to the job. What is the program's or the
-    /// request's fault ends it, another attempt that goes on notwithstanding: it would find the same.
+    /// Ends an attempt that failed. The class decides what happens to the job: a failure by the program or the
+    /// request ends it and stops its other attempt, which would fail the same way.
     pub(super) fn fail_attempt(
         &mut self,
         now: Millis,
@@ -67,7 +67,7 @@ impl ProofsCore {
         mut failure: Failure,
         effects: &mut Vec<Effect>,
     ) {
-        // Kept with the attempt.
+        // Stored with the attempt.
         let out_of_memory = failure.out_of_memory.take();
         let Some(held) = self.leases.get_mut(&lease) else { return };
         let (job, worker) = (held.job, held.attempt.prover.worker);
@@ -116,7 +116,7 @@ impl ProofsCore {
         }
     }
 
-    /// The retry budget is spent: the job is set aside instead of eating the fleet.
+    /// Fails a job whose retry budget is spent, so that it does not occupy the fleet.
     fn set_aside(&mut self, now: Millis, job: JobId, failure: Failure, effects: &mut Vec<Effect>) {
         let Some(live) = self.jobs.get(&job) else { return };
         let (times, places) = (live.worker_failures, live.failures.workers.len());
@@ -128,7 +128,7 @@ impl ProofsCore {
         self.end_job(now, job, End::Failed(Failure { message, ..failure }), effects);
     }
 
-    /// Back into the queue, with a rest that grows with the number of interruptions.
+    /// Returns a job to the queue after a delay that grows with the number of interruptions.
     fn retry_later(
         &mut self,
         now: Millis,
@@ -143,7 +143,7 @@ impl ProofsCore {
         self.return_to_queue(now, job, failure, effects);
     }
 
-    /// An attempt has ended, the job has not: it waits again, unless another attempt goes on.
+    /// Returns a job whose attempt has ended to the queue, unless another attempt is running.
     pub(super) fn return_to_queue(
         &mut self,
         now: Millis,
@@ -161,8 +161,8 @@ impl ProofsCore {
         }
     }
 
-    /// Closes a lease; the job's record tells of this attempt until it is brought in line with another.
-    /// The slot stays taken until the worker says that it is free.
+    /// Ends a lease. The job's record describes this attempt until it is updated from another. The slot stays
+    /// occupied until the worker reports it free.
     pub(super) fn end_attempt(
         &mut self,
         now: Millis,
@@ -192,7 +192,7 @@ impl ProofsCore {
         effects.push(Effect::Save(Change::Attempt(attempt)));
     }
 
-    /// Ends one request; the job goes with the last one.
+    /// Ends one request, and the job with its last request.
     pub(super) fn end_request(
         &mut self,
         now: Millis,
@@ -219,7 +219,7 @@ impl ProofsCore {
         }
     }
 
-    /// Ends a job and every request that still waits for it; stops the attempts that go on.
+    /// Ends a job with its open requests and stops its running attempts.
     pub(super) fn end_job(&mut self, now: Millis, job: JobId, end: End, effects: &mut Vec<Effect>) {
         let Some(live) = self.jobs.remove(&job) else { return };
         let mut live = *live;
@@ -260,7 +260,7 @@ impl ProofsCore {
         effects.push(Effect::Save(Change::Job(live.record)));
     }
 
-    /// Ends an attempt that nobody needs and has its worker stop.
+    /// Ends an attempt that is no longer needed and cancels it on its worker.
     pub(super) fn stop_attempt(
         &mut self,
         now: Millis,

@@ -1,8 +1,8 @@
-//! Where the core's ids come from.
+//! Source of the core's ids.
 
 use std::fmt;
 
-/// Draws ids: the only thing that the core takes from chance, so that tests can fix it.
+/// Generator of ids. It is the core's only source of randomness, so that tests can replace it.
 pub struct IdSource(Box<dyn FnMut() -> [u8; 16] + Send + Sync>);
 
 impl IdSource {
@@ -12,13 +12,13 @@ impl IdSource {
         Self(Box::new(network_lib::ids::random_bytes))
     }
 
-    /// Whatever `draw` gives, for simulations.
+    /// Ids from `draw`, for simulations.
     #[must_use]
     pub fn from_fn(draw: impl FnMut() -> [u8; 16] + Send + Sync + 'static) -> Self {
         Self(Box::new(draw))
     }
 
-    /// 1, 2, 3, … for tests.
+    /// The ids 1, 2, 3, … for tests.
     #[must_use]
     pub fn counting() -> Self {
         let mut next = 0_u128;

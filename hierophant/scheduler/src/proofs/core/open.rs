@@ -1,4 +1,4 @@
-//! The requests that have not ended, and how many each requester has, and has made within a minute.
+//! Open requests and recent requests, counted by requester.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -9,24 +9,24 @@ use network_lib::ids::{JobId, RequestId};
 /// A minute, in milliseconds.
 const MINUTE_MS: u64 = 60_000;
 
-/// When each requester's requests of the last minute were accepted. Kept only of who has a quota for it, and
-/// no longer than that minute.
+/// Acceptance times of each requester's requests within the last minute. Kept only for requesters with a quota for
+/// it.
 #[derive(Debug, Default)]
 pub(super) struct RecentRequests(BTreeMap<Address, VecDeque<Millis>>);
 
 impl RecentRequests {
-    /// A request was accepted.
+    /// Records an accepted request.
     pub(super) fn record(&mut self, requester: Address, at: Millis) {
         self.0.entry(requester).or_default().push_back(at);
     }
 
-    /// How many requests of this address were accepted within a minute before `now`.
+    /// Number of requests of this address accepted within a minute before `now`.
     pub(super) fn count(&self, requester: Address, now: Millis) -> u64 {
         let times = self.0.get(&requester).into_iter().flatten();
         times.filter(|at| is_recent(**at, now)).count() as u64
     }
 
-    /// Forgets what is older than a minute.
+    /// Removes entries older than a minute.
     pub(super) fn forget(&mut self, now: Millis) {
         self.0.retain(|_, times| {
             while times.front().is_some_and(|at| !is_recent(*at, now)) {
@@ -36,19 +36,19 @@ impl RecentRequests {
         });
     }
 
-    /// The clock was set by so many milliseconds.
+    /// Adjusts all times to a clock that was set by `by` milliseconds.
     pub(super) fn shift(&mut self, by: i64) {
         self.0.values_mut().flatten().for_each(|at| at.shift(by));
     }
 }
 
-/// Whether it was less than a minute ago. A time that lies further ahead, as a clock that was set back leaves it,
-/// does not count either.
+/// Whether `at` is less than a minute from `now`. A time further in the future, left by a clock that was set back,
+/// does not count.
 pub(super) fn is_recent(at: Millis, now: Millis) -> bool {
     now.0.abs_diff(at.0) < MINUTE_MS
 }
 
-/// Every open request with its job and its requester.
+/// Open requests with their jobs and requesters.
 #[derive(Debug, Default)]
 pub(super) struct OpenRequests {
     requests: BTreeMap<RequestId, (JobId, Address)>,
@@ -56,14 +56,14 @@ pub(super) struct OpenRequests {
 }
 
 impl OpenRequests {
-    /// A request waits for a job now.
+    /// Adds a request of a job.
     pub(super) fn insert(&mut self, id: RequestId, job: JobId, requester: Address) {
         self.remove(id);
         self.requests.insert(id, (job, requester));
         *self.by_requester.entry(requester).or_default() += 1;
     }
 
-    /// A request has ended. Returns the job that it waited for.
+    /// Removes a request and returns its job.
     pub(super) fn remove(&mut self, id: RequestId) -> Option<JobId> {
         let (job, requester) = self.requests.remove(&id)?;
         if let Some(open) = self.by_requester.get_mut(&requester) {
@@ -75,17 +75,17 @@ impl OpenRequests {
         Some(job)
     }
 
-    /// The job that a request waits for.
+    /// Job of an open request.
     pub(super) fn job(&self, id: RequestId) -> Option<JobId> {
         self.requests.get(&id).map(|(job, _)| *job)
     }
 
-    /// How many requests of this address are open.
+    /// Number of open requests of this address.
     pub(super) fn count(&self, requester: Address) -> u64 {
         self.by_requester.get(&requester).copied().unwrap_or_default()
     }
 
-    /// How many there are.
+    /// Number of open requests.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.requests.len()

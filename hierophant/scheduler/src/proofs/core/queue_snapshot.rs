@@ -1,4 +1,4 @@
-//! The waiting jobs in the order in which they go, and when each may be proved.
+//! Snapshot of the queue with estimated completion times.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,19 +9,19 @@ use network_lib::job::{JobSpec, ProofMode};
 use super::{LiveJob, ProofsCore};
 use crate::proofs::QueuedJob;
 
-/// What of a job decides how long it usually takes.
+/// Properties of a job that decide its expected duration.
 type Kind<'a> = (VkHash, ProofMode, &'a str);
 
-/// How the slots are taken if every proof takes as long as such proofs usually do.
+/// Forecast of slot use if every proof takes its expected duration.
 #[derive(Debug, Default)]
 struct Forecast<'a> {
-    /// When each slot is free, where that can be told. The number tells a worker's slots apart.
+    /// Time at which each slot is free, where it can be estimated. The number distinguishes the slots of a worker.
     slots: BTreeSet<(Millis, WorkerId, usize)>,
     expected: BTreeMap<Kind<'a>, Option<u64>>,
 }
 
 impl ProofsCore {
-    /// So many of the waiting jobs after the first `offset`, the next one first.
+    /// At most `limit` waiting jobs after the first `offset`, in the order of assignment.
     #[must_use]
     pub fn queue_snapshot(&self, now: Millis, offset: usize, limit: usize) -> Vec<QueuedJob> {
         let running = self.running_by_requester();
@@ -38,7 +38,7 @@ impl ProofsCore {
         .collect()
     }
 
-    /// When the slots of those who take jobs are free, where that can be told.
+    /// Times at which the slots of available workers are free, where they can be estimated.
     fn slots(&self, now: Millis) -> BTreeSet<(Millis, WorkerId, usize)> {
         let mut slots = BTreeSet::new();
         for (id, worker) in self.workers.iter().filter(|(_, worker)| worker.takes_jobs()) {
@@ -52,7 +52,7 @@ impl ProofsCore {
         slots
     }
 
-    /// When an attempt may end, by its own word or by what such proofs usually take.
+    /// Expected end of an attempt, as its worker estimates it or from the expected duration.
     fn expected_end(&self, now: Millis, lease: LeaseId) -> Option<Millis> {
         let held = self.leases.get(&lease)?;
         if let Some(seconds) = held.progress.and_then(|progress| progress.eta_seconds) {
@@ -66,13 +66,13 @@ impl ProofsCore {
 }
 
 impl<'a> Forecast<'a> {
-    /// Gives a job the slot that is free first; in how many milliseconds it may be proved.
+    /// Takes the first free slot for a job and returns the estimated time until it is proved, in milliseconds.
     fn take(&mut self, core: &'a ProofsCore, now: Millis, live: &'a LiveJob) -> Option<u64> {
         let spec = &live.record.spec;
         let fits = |id| core.workers.get(id).is_some_and(|worker| worker.fits(spec));
         let slot = self.slots.iter().find(|(_, id, _)| fits(id)).copied()?;
         self.slots.remove(&slot);
-        // Without that, nobody can tell when the slot is free again.
+        // Without it the slot's next free time is unknown.
         let expected = self.expected(core, spec)?;
         let (free, worker, number) = slot;
         let end = after(free.max(live.not_before), expected);

@@ -1,8 +1,8 @@
-//! A second attempt at a job whose only one drags on, where a worker would otherwise be idle.
+//! Second attempts at straggling jobs on workers that would otherwise be idle.
 //!
-//! The first proof that passes its check ends the job, which stops the other attempt; nobody is blamed
-//! for having been slower. A failure that is the program's or the request's ends the job as ever: another
-//! machine would find the same. Any other failure ends one attempt, and the other goes on.
+//! The first valid proof ends the job, which stops the other attempt; being slower counts as no failure. A failure
+//! by the program or the request ends the job as usual, because another machine would fail the same way. Any other
+//! failure ends one attempt, and the other continues.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,21 +13,21 @@ use super::{Effect, ProofsCore};
 use crate::proofs::lease::{Lease, Worker};
 use crate::proofs::memory::MemoryFit;
 
-/// Nothing is raced before that, however short such proofs usually are: a second attempt costs a
-/// download and a setup first.
+/// Minimum age of an attempt that is raced, even if such proofs are shorter: a second attempt first costs a
+/// download and a setup.
 const MIN_RACE_AGE_MS: u64 = 10_000;
 
-/// An attempt that drags on.
+/// Attempt that is unusually slow.
 struct Straggler {
     started_at: Millis,
     job: JobId,
-    /// Milliseconds in which it should have been done.
+    /// Duration in milliseconds within which it should have ended.
     limit: u64,
 }
 
 impl ProofsCore {
-    /// Has idle workers race stragglers, the oldest first. Comes after `dispatch`: what waits goes
-    /// first.
+    /// Starts second attempts at stragglers on idle workers, the oldest first. Runs after `dispatch`, because
+    /// waiting jobs come first.
     pub(super) fn race(&mut self, now: Millis, effects: &mut Vec<Effect>) {
         let off = self.limits.race_after <= 0.0 || self.paused.is_some();
         if off || !self.workers.values().any(Worker::is_idle) {
@@ -48,7 +48,7 @@ impl ProofsCore {
         }
     }
 
-    /// Judges an attempt by what it has taken and by what its worker says that it will still take.
+    /// Checks an attempt by its elapsed time and by the remaining time that its worker reports.
     fn straggler(&self, now: Millis, held: &Lease) -> Option<Straggler> {
         let live = self.jobs.get(&held.job)?;
         let is_there = self.workers.get(&held.attempt.prover.worker).is_some_and(|it| !it.away);
@@ -68,10 +68,10 @@ impl ProofsCore {
         slow.then_some(Straggler { started_at, job: held.job, limit })
     }
 
-    /// The workers that have nothing to do and could take nothing of what waits, not even later.
+    /// Idle workers that support none of the waiting jobs.
     fn idle_workers(&self) -> BTreeSet<WorkerId> {
         let waiting = self.queue.jobs().filter_map(|job| self.jobs.get(&job));
-        // One of each kind is enough to look at.
+        // One job of each kind suffices.
         let kinds: BTreeMap<_, _> = waiting
             .map(|live| &live.record.spec)
             .map(|spec| ((spec.mode, spec.circuit_version.as_str()), spec))
@@ -81,8 +81,8 @@ impl ProofsCore {
         idle.map(|(id, _)| *id).collect()
     }
 
-    /// The worker to race a straggler: able to, new to the job, and not known to be as slow; of several
-    /// the one that is known to be fastest, then the smallest id.
+    /// Worker for a second attempt: capable, new to the job, and not known to be as slow. Ties go to the fastest
+    /// known worker, then to the smallest id.
     fn racing_worker(&self, straggler: &Straggler, idle: &BTreeSet<WorkerId>) -> Option<WorkerId> {
         let live = self.jobs.get(&straggler.job)?;
         let spec = &live.record.spec;

@@ -1,4 +1,4 @@
-//! What clients do: ask, and withdraw.
+//! Submission and cancellation by clients.
 
 use alloy_primitives::Address;
 use hierophant_model::clients::{OverQuota, Quota, has_room};
@@ -10,25 +10,25 @@ use network_lib::ids::{JobId, RequestId, Sha256Digest};
 use super::{Effect, LiveJob, ProofsCore};
 use crate::proofs::{CancelError, NewRequest, SubmitError};
 
-/// What the store knows about a submission.
+/// Stored data about a submission.
 #[derive(Debug, Default)]
 pub struct StoreLookup {
-    /// The result of an earlier try of the same call.
+    /// Result of an earlier attempt at the same call.
     pub earlier: Option<Accepted>,
-    /// An ended job with the same content that answers this request too: a proved one whose proof is
-    /// stored, or one that was set aside a short while ago.
+    /// Ended job with the same content that answers this request too: a proved one whose proof is stored, or one
+    /// that was set aside recently.
     pub ended: Option<JobRecord>,
-    /// What its requester has used up of a day, by what is stored.
+    /// Daily quota that its requester has exhausted, according to the store.
     pub over: Option<OverQuota>,
 }
 
 impl ProofsCore {
-    /// Accepts a request: joins the job with the same content or makes a new one.
+    /// Accepts a request. It joins the job with the same content or creates one.
     ///
     /// # Errors
     ///
-    /// [`SubmitError::Busy`] when a new job would exceed the limit of waiting ones,
-    /// [`SubmitError::OverQuota`] when the requester may take no more. A repeated call is neither.
+    /// [`SubmitError::Busy`] when a new job would exceed the limit of waiting jobs, [`SubmitError::OverQuota`] when
+    /// a quota of the requester is exhausted. A repeated call returns neither.
     pub fn submit(
         &mut self,
         now: Millis,
@@ -94,19 +94,18 @@ impl ProofsCore {
         Err(OverQuota::RequestsPerMinute(max))
     }
 
-    /// Counts a request of this address that was accepted at this time.
+    /// Counts an accepted request towards the rate quota.
     pub(super) fn count_accepted(&mut self, at: Millis, requester: Address) {
         if self.limits.clients.quota(requester).requests_per_minute != 0 {
             self.recent.record(requester, at);
         }
     }
 
-    /// Withdraws a request that is still open. Its job stops when nobody else waits for it.
+    /// Cancels an open request, and its job if it was the last request.
     ///
     /// # Errors
     ///
-    /// [`CancelError::NotFound`] for a request that is not open here, [`CancelError::NotYours`] for
-    /// somebody else's.
+    /// [`CancelError::NotFound`] for a request that is not open, [`CancelError::NotYours`] for another requester's.
     pub fn cancel(
         &mut self,
         now: Millis,
@@ -125,8 +124,8 @@ impl ProofsCore {
         (Ok(()), effects)
     }
 
-    /// The bytes of a finished proof are gone: the job is done again, and its requests wait again.
-    /// Nothing happens if it is being done already, for instance because somebody else has asked.
+    /// Reopens a job whose finished proof is missing, with its fulfilled requests. Has no effect on a job that is
+    /// already open again, for instance because another client has requested it.
     pub fn reopen(
         &mut self,
         now: Millis,
@@ -149,7 +148,7 @@ impl ProofsCore {
         effects
     }
 
-    /// Requests that had ended wait for this unfinished job.
+    /// Reopens ended requests for this unfinished job.
     pub(super) fn reopen_requests(
         &mut self,
         now: Millis,

@@ -1,4 +1,4 @@
-//! Going on after a start, from what the store holds.
+//! Restoration of the state from the store after a start.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,28 +17,27 @@ use crate::proofs::lease::{Lease, Leases, Workers};
 use crate::proofs::memory::MemoryDemand;
 use crate::proofs::queue::Queue;
 
-/// What a start knows of what was before.
+/// State read from the store at the start.
 #[derive(Debug, Default)]
 pub struct RestoredState {
-    /// All jobs that are not terminal.
+    /// Jobs that have not ended.
     pub unfinished: Vec<UnfinishedJob>,
-    /// Artifacts of theirs that are gone or not what they should be.
+    /// Artifacts of these jobs that are missing or damaged.
     pub damaged: BTreeSet<ArtifactId>,
-    /// The attempts that failed by a worker's fault and may still count, the oldest first.
+    /// Failures by a worker's fault that may still count, the oldest first.
     pub strikes: Vec<(WorkerId, Millis)>,
-    /// The latest jobs that have ended, the latest first: how long proofs take.
+    /// Jobs that ended last, the latest first, for the estimation of durations.
     pub ended: Vec<JobRecord>,
-    /// What operators have set.
+    /// Settings of operators.
     pub settings: Vec<Setting>,
 }
 
 impl ProofsCore {
-    /// Starts from what the store holds.
+    /// Restores the state and continues.
     ///
-    /// What waited waits again. Attempts that were going on still count: their workers have
-    /// `return_limit_ms` to come back and go on with them. A proof that was handed in is checked now,
-    /// whether or not its worker ever returns. A job whose program or input is damaged fails: only its
-    /// client can hand those in again.
+    /// Waiting jobs are queued again. Running attempts stay active: their workers have `return_limit_ms` to
+    /// reconnect and continue. An uploaded proof is verified now, whether or not its worker reconnects. A job whose
+    /// program or input is damaged fails, because only its client can upload it again.
     #[must_use]
     pub fn restore(
         now: Millis,
@@ -101,7 +100,7 @@ impl ProofsCore {
             live.requests.insert(request.id, Box::new(request));
         }
         let nobody_waits = live.requests.is_empty();
-        // In the order in which they ended; what goes on comes last.
+        // In the order of their end; running ones come last.
         attempts
             .sort_by_key(|attempt| (attempt.ended_at.unwrap_or(Millis(i64::MAX)), attempt.lease));
         for attempt in attempts {

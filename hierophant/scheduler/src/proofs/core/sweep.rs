@@ -1,4 +1,4 @@
-//! What only time brings about.
+//! Time-driven decisions.
 
 use hierophant_model::records::{Millis, RequestState};
 use network_lib::ids::{LeaseId, RequestId};
@@ -9,8 +9,8 @@ use super::{Effect, ProofsCore};
 use crate::proofs::lease::Lease;
 
 impl ProofsCore {
-    /// Time has passed: ends what is past its deadline, stops attempts that take too long, gives up
-    /// workers that did not come back after the start, gives out what has rested, has stragglers raced.
+    /// Ends requests past their deadline, stops attempts that exceed their limits, interrupts attempts of workers
+    /// that have not reconnected after the start, assigns jobs whose delay is over, and races stragglers.
     pub fn sweep(&mut self, now: Millis) -> Vec<Effect> {
         let mut effects = Vec::new();
         self.expire_stats(now);
@@ -38,8 +38,8 @@ impl ProofsCore {
         effects
     }
 
-    /// The wall clock was set by so many milliseconds. Deadlines are what it says they are; how long
-    /// ago something was, and how long something rests, stays as it is.
+    /// Adjusts all times to a wall clock that was set by `by` milliseconds. Deadlines follow the clock; elapsed
+    /// times and delays stay the same.
     pub fn clock_set(&mut self, by: i64) {
         self.return_deadline.shift(by);
         self.recent.shift(by);
@@ -56,7 +56,7 @@ impl ProofsCore {
         }
     }
 
-    /// Requests whose time is over. All are looked at only when that of the first one may be.
+    /// Requests past their deadline. All are scanned only when the earliest deadline may have passed.
     fn past_deadline(&mut self, now: Millis) -> Vec<RequestId> {
         let is_past = |deadline| Millis::from_seconds(deadline) < now;
         if !is_past(self.next_deadline) {
@@ -74,8 +74,8 @@ impl ProofsCore {
         past
     }
 
-    /// Attempts that take too long or stand still, each with what is wrong. Those of absent workers
-    /// are not judged: what such a worker does is not known.
+    /// Attempts that exceed a limit, each with the reason. Attempts of disconnected workers are exempt, because
+    /// their progress is unknown.
     fn overdue(&self, now: Millis) -> Vec<(LeaseId, String)> {
         let minutes = |millis: i64| millis / 60_000;
         let (attempt, stall) = (self.limits.attempt_limit_ms, self.limits.stall_limit_ms);

@@ -1,4 +1,4 @@
-//! Why a job has no proof yet, in words.
+//! Explanation why a job has no proof yet.
 
 use hierophant_model::commands::with_reason;
 use hierophant_model::records::{JobState, Millis};
@@ -12,7 +12,7 @@ use crate::proofs::lease::{Lease, Worker};
 use crate::proofs::memory::{MemoryFit, gib};
 
 impl ProofsCore {
-    /// Why a job has no proof yet; `None` if it has ended or there is no such job.
+    /// Explains why a job has no proof yet; `None` if it has ended or does not exist.
     #[must_use]
     pub fn why(&self, now: Millis, job: JobId) -> Option<Why> {
         let live = self.jobs.get(&job)?;
@@ -98,7 +98,7 @@ impl ProofsCore {
         self.busy(spec, live, &able, ahead)
     }
 
-    /// Somebody could take it, but not now.
+    /// Explains why no capable worker can take the job now.
     fn busy(
         &self,
         spec: &JobSpec,
@@ -139,14 +139,14 @@ impl ProofsCore {
         format!("all {count} Contemplants that offer it are busy; {ahead} jobs go before it")
     }
 
-    /// How many waiting jobs go before this one, as things are.
+    /// Number of waiting jobs ahead of this one.
     fn ahead(&self, job: JobId) -> usize {
         let running = self.running_by_requester();
         self.queue.iter(&running).take_while(|rank| rank.job != job).count()
     }
 }
 
-/// Such as `3m 20s`.
+/// Formats a duration, for example `3m 20s`.
 fn seconds(millis: u64) -> String {
     humantime::format_duration(std::time::Duration::from_secs(millis.div_ceil(1000))).to_string()
 }

@@ -1,4 +1,4 @@
-//! Workers come, go away, come back, or are gone.
+//! Arrival, absence, return and removal of workers.
 
 use hierophant_model::records::{AttemptOutcome, Change, JobState, Millis};
 use network_lib::handshake::{Capabilities, ProtocolRange, Refusal, RefusalCode};
@@ -11,12 +11,12 @@ use crate::SessionId;
 use crate::proofs::WorkerJoined;
 use crate::proofs::lease::Worker;
 
-/// For how long it is remembered what a worker that is gone has done: a day.
+/// Time for which the statistics of a removed worker are kept: a day.
 const STATS_RETENTION_MS: u64 = 24 * 3600 * 1000;
 
 impl ProofsCore {
-    /// A worker has connected; an older connection of the same worker is over. Attempts of it that it
-    /// still holds go on, and it is welcomed, unless it has too many strikes.
+    /// Handles a worker's connection, which replaces an older one. Its running attempts continue, and it is
+    /// welcomed unless it is suspended.
     pub fn worker_joined(&mut self, now: Millis, joined: WorkerJoined) -> Vec<Effect> {
         let WorkerJoined { worker: id, session, name, capabilities, held, drained, mut welcome } =
             joined;
@@ -56,7 +56,7 @@ impl ProofsCore {
         effects
     }
 
-    /// A worker can prove something else than before.
+    /// Updates a worker's capabilities.
     pub fn capabilities_changed(
         &mut self,
         now: Millis,
@@ -72,15 +72,15 @@ impl ProofsCore {
         effects
     }
 
-    /// A worker takes no more jobs.
+    /// Handles a worker's announcement that it accepts no more jobs.
     pub fn worker_draining(&mut self, id: WorkerId, session: SessionId) {
         if let Some(worker) = self.connected(id, session) {
             worker.draining = true;
         }
     }
 
-    /// A worker's connection broke. What it works on goes on, for it may come back; what it has not said
-    /// a word about may never have reached it, and waits again at once.
+    /// Handles a broken connection. Attempts with reported progress continue, because the worker may reconnect. The
+    /// others may never have reached the worker, and their jobs are queued again at once.
     pub fn worker_away(&mut self, now: Millis, id: WorkerId, session: SessionId) -> Vec<Effect> {
         let mut effects = Vec::new();
         let Some(worker) = self.connected(id, session) else { return effects };
@@ -95,7 +95,7 @@ impl ProofsCore {
         effects
     }
 
-    /// A worker is gone; what it was working on waits again.
+    /// Handles the removal of a worker. Its jobs are queued again.
     pub fn worker_removed(
         &mut self,
         now: Millis,
@@ -111,8 +111,8 @@ impl ProofsCore {
         effects
     }
 
-    /// A worker says which attempts it holds: slots of attempts that it was told to stop are free
-    /// again once it no longer lists them, and an attempt that it never lists is lost.
+    /// Handles the list of attempts that a worker runs. Slots of cancelled attempts are free once they are no
+    /// longer listed, and an attempt that is never listed is lost.
     pub fn held_leases(
         &mut self,
         now: Millis,
@@ -130,7 +130,7 @@ impl ProofsCore {
                 going_on.unlisted_since = None;
                 continue;
             }
-            // The heartbeat may have been on its way when the attempt was given out.
+            // The heartbeat may have been in transit when the attempt was assigned.
             let since = *going_on.unlisted_since.get_or_insert(now);
             if now.0 - since.0 > self.limits.unlisted_limit_ms {
                 let reason = "the Contemplant does not know the attempt";
@@ -145,7 +145,7 @@ impl ProofsCore {
         effects
     }
 
-    /// Counts an attempt that failed by a worker's fault; with too many the worker is suspended.
+    /// Counts a strike; too many suspend the worker.
     pub(super) fn strike(
         &mut self,
         now: Millis,
@@ -172,7 +172,7 @@ impl ProofsCore {
         self.limits.max_strikes > 0 && strikes >= self.limits.max_strikes
     }
 
-    /// Strikes count no longer than they should, and workers that have been gone for long are forgotten.
+    /// Removes expired strikes, and the statistics of workers that were removed long ago.
     pub(super) fn expire_stats(&mut self, now: Millis) {
         let since = Millis(now.0.saturating_sub(self.limits.strike_decay_ms));
         self.stats.retain(|id, stats| {
@@ -201,16 +201,16 @@ impl ProofsCore {
         }
     }
 
-    /// A worker has come back and does not hold an attempt any more. If it had begun, its program
-    /// died on it: perhaps by the job's doing, so it counts towards the job's retry budget, though not
-    /// as a strike.
+    /// Handles an attempt that a reconnected worker no longer runs. If it had begun, the worker's program died
+    /// during it, perhaps because of the job. It therefore counts towards the job's retry budget, but not as a
+    /// strike.
     fn lost_on_reconnect(&mut self, now: Millis, lease: LeaseId, effects: &mut Vec<Effect>) {
         let class = self.has_reported(lease).then_some(FailureClass::Worker);
         let reason = "the Contemplant came back without the attempt";
         self.interrupt(now, lease, class, reason, effects);
     }
 
-    /// An attempt whose worker was given up goes on if the job still waits.
+    /// Resumes an interrupted attempt if its job is still waiting.
     fn resume(&mut self, now: Millis, id: WorkerId, lease: LeaseId, effects: &mut Vec<Effect>) {
         let theirs = |held: &crate::proofs::lease::Lease| {
             held.attempt.lease == lease && held.attempt.prover.worker == id
