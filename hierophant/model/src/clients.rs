@@ -1,32 +1,33 @@
-//! Who the clients are by name, and what each may take.
+//! Clients and quotas.
 //!
-//! A client is an address that signs. What counts is what is stored, so a restart forgives nothing but requests
-//! of the minute before that have ended, and addresses that come and go take no memory for long. Whoever owns a
-//! fact holds it against the quota: `proofs` requests and cycles, `artifacts` tickets and bytes.
+//! A client is an address that signs its calls. Quotas count stored facts, so that a restart resets only the count
+//! of requests that were accepted within the last minute and have ended, and short-lived addresses take no memory
+//! for long. Each owner of facts enforces its quotas: `proofs` those of requests and cycles, `artifacts` those of
+//! tickets and bytes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use alloy_primitives::Address;
 
-/// The most that an address may take; 0 = no limit.
+/// Limits of one address; 0 = no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Quota {
-    /// Requests accepted in a minute.
+    /// Requests accepted per minute.
     pub requests_per_minute: u64,
-    /// Requests that have not ended.
+    /// Open requests.
     pub open_requests: u64,
-    /// Cycles of the programs executed for it within 24 hours.
+    /// Cycles executed for it within 24 hours.
     pub cycles_per_day: u64,
-    /// Bytes of programs and inputs that are kept for it.
+    /// Bytes of its stored programs and inputs.
     pub stored_bytes: u64,
-    /// Tickets to which nothing was uploaded yet.
+    /// Upload tickets that are unused.
     pub open_tickets: u64,
-    /// Programs that it has registered.
+    /// Registered programs.
     pub programs: u64,
 }
 
-/// A quota that is used up.
+/// Exhausted quota, with its limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum OverQuota {
     /// See [`Quota::requests_per_minute`].
@@ -61,19 +62,19 @@ pub enum OverQuota {
         "{0} programs of this address are registered, which is its quota; ask the network's operator"
     )]
     Programs(u64),
-    /// Of all addresses together that are not known by name.
+    /// Limit of tickets for all addresses together that are not configured.
     #[error("{0} upload tickets are open, as many as this network gives out; try again later")]
     StrangersTickets(u64),
 }
 
 impl OverQuota {
-    /// Whether waiting for minutes may help.
+    /// Whether a retry within minutes may succeed.
     #[must_use]
     pub const fn passes_soon(self) -> bool {
         !matches!(self, Self::CyclesPerDay(_) | Self::StoredBytes(_) | Self::Programs(_))
     }
 
-    /// The quota's key in the configuration.
+    /// Key of the quota in the configuration.
     #[must_use]
     pub const fn key(self) -> &'static str {
         match self {
@@ -89,18 +90,18 @@ impl OverQuota {
 }
 
 #[derive(Debug, Default)]
-struct Known {
+struct Table {
     clients: BTreeMap<Address, (String, Quota)>,
     others: Quota,
     strangers_tickets: u64,
 }
 
-/// The clients of the configuration, and the quota of everybody else. Clones share them.
+/// Configured clients and the quota of all other addresses. Clones share the data.
 #[derive(Debug, Clone, Default)]
-pub struct Clients(Arc<Known>);
+pub struct Clients(Arc<Table>);
 
 impl Clients {
-    /// Clients with a name and a quota of their own, and what applies to all other addresses.
+    /// Configured clients with names and quotas, and the limits of all other addresses.
     #[must_use]
     pub fn new(
         named: impl IntoIterator<Item = (Address, String, Quota)>,
@@ -108,32 +109,32 @@ impl Clients {
         strangers_tickets: u64,
     ) -> Self {
         let named = named.into_iter().map(|(address, name, quota)| (address, (name, quota)));
-        Self(Arc::new(Known { clients: named.collect(), others, strangers_tickets }))
+        Self(Arc::new(Table { clients: named.collect(), others, strangers_tickets }))
     }
 
-    /// The name of an address, if it is configured.
+    /// Name of an address, if it is configured.
     #[must_use]
     pub fn name(&self, address: Address) -> Option<&str> {
         self.0.clients.get(&address).map(|(name, _)| name.as_str())
     }
 
-    /// What an address may take.
+    /// Quota of an address.
     #[must_use]
     pub fn quota(&self, address: Address) -> Quota {
         self.0.clients.get(&address).map_or(self.0.others, |(_, quota)| *quota)
     }
 
-    /// How many tickets all may have open together who are not configured; 0 = no limit.
+    /// Maximum open tickets of all addresses together that are not configured; 0 = no limit.
     #[must_use]
     pub fn strangers_tickets(&self) -> u64 {
         self.0.strangers_tickets
     }
 }
 
-/// Whether `taken` leaves room for one more under `most`, where 0 = no limit.
+/// Whether `taken` allows one more under `max`; 0 = no limit.
 #[must_use]
-pub const fn has_room(taken: u64, most: u64) -> bool {
-    most == 0 || taken < most
+pub const fn has_room(taken: u64, max: u64) -> bool {
+    max == 0 || taken < max
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
-//! What operators ask for, and what they are answered: the language between the API and the owners of state.
+//! Operator commands and their outcomes, between the API and the actors.
 //!
-//! An action that finds everything as it is to be is done too: asking twice is asking once.
+//! Commands are idempotent: one that finds the intended state succeeds without a change.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -12,81 +12,81 @@ use network_lib::job::ProofMode;
 
 use crate::records::{JobState, Millis, Priority};
 
-/// Characters of a reason that are kept.
+/// Maximum length of a reason in characters.
 const MAX_REASON_CHARS: usize = 200;
 
-/// What is to happen to a request, to a job, or to dispatch.
+/// Command about a request, a job or the dispatch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
-    /// Withdraw a request; its job stops when nobody else waits for it.
+    /// Cancel a request, and its job if it was the last request.
     CancelRequest(RequestId),
-    /// Withdraw all requests of a job.
+    /// Cancel a job with all its requests.
     CancelJob(JobId),
-    /// Take a job away from whoever works on it, or make anew one that was given up.
+    /// Take a job from its workers, or create a failed job again.
     Requeue(JobId),
-    /// Give a job a priority.
+    /// Set the priority of a job.
     Prioritise(JobId, Priority),
-    /// Give nothing out, for this reason.
+    /// Pause dispatch, for this reason.
     Pause(String),
-    /// Give out again.
+    /// Resume dispatch.
     Resume,
 }
 
-/// What is to happen to a Contemplant.
+/// Command about a worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WorkerCommand {
-    /// It takes no more jobs, finishes what it holds and leaves, for this reason.
+    /// Let the worker finish its attempts and leave, for this reason.
     Drain(WorkerId, String),
-    /// It takes jobs again.
+    /// End the drain.
     Undrain(WorkerId),
-    /// Its connection is closed for this reason, and what it works on waits again.
+    /// Close its connection for this reason; its jobs are queued again.
     Drop(WorkerId, String),
-    /// It is turned away for this reason, dropped if it is there.
+    /// Refuse it for this reason, and drop it if it is connected.
     Block(Subject, String),
-    /// It is not turned away any more.
+    /// End the block.
     Unblock(Subject),
 }
 
-/// How an action went.
+/// Outcome of a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CommandOutcome {
-    /// Whether anything is different from before.
+    /// Whether the command changed anything.
     pub changed: bool,
-    /// How things stand, in a sentence.
+    /// Resulting state in one sentence.
     pub now: String,
-    /// The job that stands for it from now on, if it is another one.
+    /// Job that replaces the original one, if one does.
     pub job: Option<JobId>,
 }
 
 impl CommandOutcome {
-    /// Something was done.
+    /// Outcome of a command that changed the state.
     #[must_use]
     pub fn changed(now: impl Into<String>) -> Self {
         Self { changed: true, now: now.into(), job: None }
     }
 
-    /// There was nothing to do.
+    /// Outcome of a command that found the intended state.
     #[must_use]
     pub fn unchanged(now: impl Into<String>) -> Self {
         Self { changed: false, now: now.into(), job: None }
     }
 }
 
-/// Why nothing was done.
+/// Reason why a command was not executed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CommandError {
-    /// There is no such thing.
+    /// Its subject does not exist.
     #[error("{0}")]
     NotFound(String),
-    /// It is not such that this could be done with it; says how it is.
+    /// The current state does not allow it; the text describes the state.
     #[error("{0}")]
     Conflict(String),
-    /// The store or the actor does not answer; later it may.
+    /// The store or the actor does not answer. A retry may succeed.
     #[error("it could not be stored; try again later")]
     Unavailable,
 }
 
-/// Which unfinished jobs to cancel; all conditions must hold.
+/// Filter of the jobs to cancel; all conditions must hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ClearFilter {
     /// Any of these states.
@@ -95,41 +95,41 @@ pub struct ClearFilter {
     pub mode: Option<ProofMode>,
     /// Program.
     pub program: Option<VkHash>,
-    /// Only the requests of this address; a job goes on for those of others.
+    /// Only requests of this address; a job continues for its other requests.
     pub requester: Option<Address>,
-    /// Created then or before.
+    /// Latest creation time.
     pub created_by: Option<Millis>,
 }
 
-/// What was cleared, or would be.
+/// Result or preview of clearing the queue.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Cleared {
-    /// The jobs, the oldest first. One that others wait for as well goes on.
+    /// Affected jobs, the oldest first. A job with other requests continues.
     pub jobs: Vec<JobId>,
-    /// How many requests.
+    /// Number of cancelled requests.
     pub requests: usize,
 }
 
-/// Dispatch stands still.
+/// Pause of the dispatch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Paused {
-    /// Why, in the operator's words; may be empty.
+    /// Operator's reason; may be empty.
     pub reason: String,
-    /// Since when.
+    /// Start of the pause.
     pub since: Millis,
 }
 
-/// Who is turned away.
+/// Subject of a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Subject {
-    /// A Contemplant, wherever it comes from.
+    /// A worker at any address.
     Worker(WorkerId),
-    /// Every Contemplant that comes from there.
+    /// All workers at an address.
     Address(IpAddr),
 }
 
 impl Subject {
-    /// A Contemplant's address as one.
+    /// The subject that blocks a worker's address.
     #[must_use]
     pub const fn address(ip: IpAddr) -> Self {
         Self::Address(ip.to_canonical())
@@ -154,30 +154,30 @@ impl fmt::Display for Subject {
     }
 }
 
-/// A text names neither a Contemplant nor an address.
+/// Error for a text that is neither a worker id nor an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("neither the id of a Contemplant (32 hexadecimal digits) nor an IP address")]
 pub struct InvalidSubject;
 
-/// Somebody who is turned away, for people.
+/// Block, for display.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Blocked {
-    /// Who.
+    /// Blocked subject.
     pub subject: String,
-    /// Why; empty if the operator has not said it.
+    /// Reason; may be empty.
     pub reason: String,
-    /// Since when; `None` for an entry of the configuration.
+    /// Start of the block; `None` for an entry of the configuration.
     pub since: Option<Millis>,
 }
 
-/// An operator's words as they are kept: on one line, of bounded length.
+/// Operator's reason in the form in which it is stored: one line of bounded length.
 #[must_use]
 pub fn reason(text: &str) -> String {
     let line = text.trim().chars().map(|c| if c.is_control() { ' ' } else { c });
     line.take(MAX_REASON_CHARS).collect()
 }
 
-/// `what`, and the reason behind it if there is one.
+/// `what`, followed by the reason if it is not empty.
 #[must_use]
 pub fn with_reason(what: &str, reason: &str) -> String {
     if reason.is_empty() { what.to_owned() } else { format!("{what}: {reason}") }

@@ -1,5 +1,5 @@
-//! The language of the coordinator: what it stores, what operators ask for, who its clients are. Plain data and
-//! pure functions; every other part of Hierophant may use it, and it uses none of them.
+//! Shared types of the coordinator: stored records, operator commands, clients. Plain data and pure functions, on
+//! which every other part depends.
 
 pub mod clients;
 pub mod commands;

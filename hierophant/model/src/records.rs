@@ -1,7 +1,7 @@
-//! What Hierophant remembers: programs, artifacts, requests, jobs and attempts, as plain data.
+//! Stored records: programs, artifacts, requests, jobs, attempts and more, as plain data.
 //!
-//! Times are [`Millis`] of the Unix clock. The store writes these records, the cores change them, the
-//! API translates them; none of the three knows the others' formats.
+//! Times are [`Millis`] of the Unix clock. The store writes these records, the cores change them, and the API
+//! translates them; none of the three knows the others' formats.
 
 mod artifact;
 mod attempt;

@@ -1,24 +1,24 @@
-//! What a Contemplant says of itself, in a form that can be kept, logged and shown: short, and without
-//! characters that command a terminal. None of it is ever a path, an address to call or a command.
+//! Sanitization of text from workers: bounded in length, without control characters that could command a terminal.
+//! None of it is ever used as a path, an address or a command.
 
 use network_lib::handshake::Capabilities;
 
-/// How many GPUs of a worker are remembered.
+/// Maximum number of GPUs of a worker.
 pub const MAX_GPUS: usize = 64;
 
-/// How many circuit versions of a worker are remembered.
+/// Maximum number of circuit versions of a worker.
 const MAX_VERSIONS: usize = 64;
 
-/// Jobs that a worker is given at once, whatever it says.
+/// Maximum number of slots of a worker.
 const MAX_SLOTS: u32 = 1024;
 
-/// Characters of a name.
+/// Maximum length of a name in characters.
 const MAX_NAME_CHARS: usize = 64;
 
-/// Characters of a sentence, such as why an attempt failed.
+/// Maximum length of a message in characters.
 const MAX_MESSAGE_CHARS: usize = 1000;
 
-/// Brings what a worker says of its abilities into a form that can be kept and shown.
+/// Sanitizes the capabilities of a worker.
 pub fn capabilities(capabilities: &mut Capabilities) {
     let Capabilities { vm, circuit_versions, modes, slots, gpus, unavailable_reason, .. } =
         capabilities;
@@ -42,13 +42,13 @@ pub fn capabilities(capabilities: &mut Capabilities) {
     *unavailable_reason = unavailable_reason.as_deref().map(message);
 }
 
-/// A name or a version of a stranger's.
+/// Sanitized name or version.
 #[must_use]
 pub fn name(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(MAX_NAME_CHARS).collect()
 }
 
-/// A stranger's sentence, in one line.
+/// Sanitized message in one line.
 #[must_use]
 pub fn message(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_MESSAGE_CHARS).collect()
@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_contemplant_says_of_itself_can_be_shown_and_is_short() {
+    fn text_of_a_worker_is_displayable_and_bounded() {
         let model = format!("L4\u{1b}[2J\n{}", "x".repeat(99));
         let mut capabilities = Capabilities {
             vm: "sp1\u{7}".repeat(1000),

@@ -1,10 +1,9 @@
-//! Whom an IP address counts for, where something is bounded for each address.
+//! Address that limits per address count.
 
 use std::net::{IpAddr, Ipv6Addr};
 
-/// The address that stands for all those of one subscriber: an IPv4 address itself, also where it is written as
-/// an IPv6 one, and of an IPv6 address the network of 64 bits, in which a single machine has as many addresses as
-/// it likes.
+/// Address that represents all addresses of one subscriber: an IPv4 address itself, also if written as IPv6, and
+/// the /64 network of an IPv6 address, because a single machine has the whole network at its disposal.
 #[must_use]
 pub fn subscriber(address: IpAddr) -> IpAddr {
     match address.to_canonical() {

@@ -1,13 +1,13 @@
-//! Errors and ids as short texts, for logs and lists.
+//! Short texts of errors and ids, for logs and lists.
 
 use std::error::Error;
 
 use network_lib::ids::{ArtifactId, RequestId};
 
-/// Digits of a request id that are shown.
+/// Displayed digits of a request id.
 const REQUEST_DIGITS: usize = 16;
 
-/// Digits of an artifact id that are shown.
+/// Displayed digits of an artifact id.
 const ARTIFACT_DIGITS: usize = 8;
 
 /// An error and its causes in one line.

@@ -8,59 +8,59 @@ use network_lib::named_enum;
 use super::Millis;
 
 named_enum! {
-    /// What an artifact holds.
+    /// Content of an artifact.
     ArtifactKind {
-        /// A guest program as the client uploads it.
+        /// Guest program as uploaded by the client.
         Program = "program",
-        /// An input that its URL may be read by.
+        /// Input that anyone with its URL may read.
         Stdin = "stdin",
-        /// An input that only the leased Contemplant reads.
+        /// Input that only workers with a lease may read.
         PrivateStdin = "private_stdin",
-        /// A finished proof.
+        /// Finished proof.
         Proof = "proof",
     }
 }
 
-/// A registered program.
+/// Registered program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProgramRecord {
-    /// Its id.
+    /// Id.
     pub vk_hash: VkHash,
-    /// Bincode of the verifying key, as the client sent it.
+    /// Bincode of the verifying key, as sent by the client.
     pub vk: Vec<u8>,
-    /// The uploaded program.
+    /// Uploaded program.
     pub artifact: ArtifactId,
     /// Size and digest of the upload.
     pub blob: BlobInfo,
-    /// Who registered it.
+    /// Address that registered it.
     pub owner: Address,
-    /// When.
+    /// Time of the registration.
     pub created_at: Millis,
 }
 
-/// An upload ticket, or the stored bytes behind it.
+/// Upload ticket, or the artifact uploaded to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ArtifactRecord {
-    /// Its id.
+    /// Id.
     pub id: ArtifactId,
-    /// What it holds.
+    /// Content.
     pub kind: ArtifactKind,
-    /// Who opened the ticket; zero for proofs, which the network itself stores.
+    /// Address that opened the ticket; zero for proofs, which the network itself stores.
     pub owner: Address,
-    /// Size and digest once the bytes are stored; `None` for an open ticket.
+    /// Size and digest of the stored data; `None` for an open ticket.
     pub blob: Option<BlobInfo>,
-    /// When the ticket was opened.
+    /// Time at which the ticket was opened.
     pub created_at: Millis,
-    /// When the bytes were last fetched whole by a client.
+    /// Time of the latest complete download by a client.
     pub delivered_at: Option<Millis>,
-    /// When the bytes stopped being promised; they may be there for a while yet.
+    /// Expiry; the data may be stored for a while longer.
     pub expired_at: Option<Millis>,
-    /// When the bytes were removed; the record stays as a tombstone.
+    /// Removal of the data; the record stays as a tombstone.
     pub removed_at: Option<Millis>,
 }
 
 impl ArtifactRecord {
-    /// A ticket to which nothing was uploaded yet.
+    /// An open ticket.
     #[must_use]
     pub const fn ticket(id: ArtifactId, kind: ArtifactKind, owner: Address, now: Millis) -> Self {
         Self {

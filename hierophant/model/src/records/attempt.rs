@@ -7,47 +7,47 @@ use network_lib::named_enum;
 use super::{Millis, Prover};
 
 named_enum! {
-    /// How an attempt ended.
+    /// Outcome of an attempt.
     AttemptOutcome {
-        /// Still going on.
+        /// It is running.
         Running = "running",
         /// Its proof was accepted.
         Completed = "completed",
-        /// It failed; the class and message say how.
+        /// It failed, as class and message describe.
         Failed = "failed",
-        /// Its Contemplant went away.
+        /// Its worker was disconnected.
         Lost = "lost",
-        /// It was stopped because nobody wants the result.
+        /// It was stopped because its result is not needed.
         Cancelled = "cancelled",
     }
 }
 
-/// One job leased to one Contemplant.
+/// Attempt: a job leased to a worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AttemptRecord {
-    /// Its id, and the Contemplant's key to the job's bytes.
+    /// Id, which gives its worker access to the job's data.
     pub lease: LeaseId,
-    /// The job.
+    /// Job.
     pub job: JobId,
-    /// Who works on it.
+    /// Worker.
     pub prover: Prover,
-    /// When it was leased.
+    /// Start of the lease.
     pub started_at: Millis,
-    /// When the Contemplant first said a word about it.
+    /// Time of the worker's first report about it.
     pub first_progress_at: Option<Millis>,
-    /// When it ended.
+    /// End.
     pub ended_at: Option<Millis>,
-    /// How it ended.
+    /// Outcome.
     pub outcome: AttemptOutcome,
-    /// For a failed one: who is to blame.
+    /// Failure class, for a failed attempt.
     pub failure_class: Option<FailureClass>,
-    /// For a failed one: which memory ran out and how much of it there was, if that is why.
+    /// Exhausted memory and its size, for an attempt that ran out of memory.
     pub out_of_memory: Option<OutOfMemory>,
-    /// For a failed or lost one: what happened.
+    /// Failure message, for a failed or lost attempt.
     pub message: Option<String>,
-    /// What this attempt's execution found: its proof must fit it.
+    /// Reported execution, which the proof must match.
     pub execution: Option<Execution>,
-    /// The proof's bytes, once they were handed in, before they are checked.
+    /// Uploaded proof, before its verification.
     pub proof: Option<(ArtifactId, BlobInfo)>,
 }
 

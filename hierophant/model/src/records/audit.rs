@@ -1,28 +1,28 @@
-//! What operators have done, as it is stored.
+//! Audit log.
 
 use network_lib::ids::{AuditId, TokenId};
 
 use super::Millis;
 
-/// Something that an operator did, or that one with a valid token was refused. It holds no secret.
+/// Entry of the audit log: an operator's call, or a refused call with a valid token. It contains no secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuditRecord {
-    /// Its id.
+    /// Id.
     pub id: AuditId,
-    /// When the call was answered.
+    /// Time of the answer.
     pub at: Millis,
-    /// By which token, and its name; none: by a program on the machine that Hierophant runs on.
+    /// Token and its name; `None` for a program on Hierophant's machine.
     pub by: Option<(TokenId, String)>,
-    /// Address that the call came from.
+    /// Address of the caller.
     pub peer: String,
-    /// For whom it was passed on, by the word of a proxy, or of whoever pretends to be one.
+    /// Client of a proxy, as stated by the caller; unverified.
     pub forwarded: Option<String>,
-    /// The program that called, by its own word.
+    /// User agent of the caller.
     pub program: String,
-    /// Method and path of the call; request ids are cut short.
+    /// Method and path of the call, with truncated request ids.
     pub action: String,
-    /// What was sent along, as far as it holds no secret.
+    /// Body of the call, without secrets.
     pub body: String,
-    /// HTTP code of the answer.
+    /// HTTP status of the answer.
     pub code: u16,
 }

@@ -9,7 +9,7 @@ use super::{
     ProgramRecord, RequestRecord, Setting, SettingKind, TokenRecord,
 };
 
-/// One write to the store; several make one transaction.
+/// Write to the store; several form one transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
     /// Inserts or replaces a job.
@@ -20,32 +20,32 @@ pub enum Change {
     Attempt(AttemptRecord),
     /// Inserts or replaces an artifact.
     Artifact(ArtifactRecord),
-    /// An artifact's bytes were fetched whole by a client.
+    /// A client has downloaded an artifact completely.
     Delivered(ArtifactId, Millis),
-    /// An artifact's bytes are not promised any more since then, or (`None`) are promised again.
+    /// An artifact has expired at this time, or (`None`) is available again.
     Expired(ArtifactId, Option<Millis>),
-    /// An artifact's bytes are gone.
+    /// The data of an artifact was removed.
     Removed(ArtifactId, Millis),
-    /// A ticket to which nothing was uploaded is no longer open.
+    /// An unused ticket was closed.
     Forgotten(ArtifactId),
     /// Inserts or replaces a program.
     Program(ProgramRecord),
     /// Counts one accepted signed body of an account.
     CountNonce(Address),
-    /// Inserts or replaces what an operator has set.
+    /// Inserts or replaces a setting of operators.
     Set(Setting),
-    /// Removes it, by kind and subject.
+    /// Removes a setting by kind and subject.
     Unset(SettingKind, String),
-    /// Writes down what an operator has done.
+    /// Adds an entry to the audit log.
     Audited(AuditRecord),
-    /// What was done before this time is not remembered any more.
+    /// Removes entries of the audit log before this time.
     AuditForgotten(Millis),
-    /// Inserts a token, or writes down when it was revoked.
+    /// Inserts a token, or stores its revocation.
     Token(TokenRecord),
     /// Inserts or replaces a notice.
     Notice(NoticeRecord),
-    /// A notice was delivered or given up.
+    /// Removes a notice that was delivered or abandoned.
     NoticeSettled(NoticeId),
-    /// A receiver is not to hear of anything any more.
+    /// Removes all notices for a receiver.
     ReceiverForgotten(Sha256Digest),
 }

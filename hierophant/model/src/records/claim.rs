@@ -1,26 +1,26 @@
-//! What a proof has to be.
+//! Claim that a proof must satisfy.
 
 use network_lib::handshake::Backend;
 use network_lib::ids::{Sha256Digest, VkHash};
 use network_lib::job::{Execution, JobSpec, ProofMode};
 
-/// What a proof has to be.
+/// Claim that a proof must satisfy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claim {
-    /// The registered program.
+    /// Registered program.
     pub vk_hash: VkHash,
-    /// Kind of proof that the request wants.
+    /// Requested kind of proof.
     pub mode: ProofMode,
-    /// Circuit version that the request wants, such as `v6.1.0`.
+    /// Requested circuit version, such as `v6.1.0`.
     pub circuit_version: String,
-    /// Digest of the public values, as the attempt reported them.
+    /// Digest of the public values, as reported by the attempt.
     pub public_values_hash: Sha256Digest,
-    /// What made the proof.
+    /// Backend that made the proof.
     pub backend: Backend,
 }
 
 impl Claim {
-    /// The claim of an attempt at `spec` by a Contemplant with this backend, which reported `execution`.
+    /// The claim of an attempt at `spec` on this backend, which reported `execution`.
     #[must_use]
     pub fn new(spec: &JobSpec, execution: &Execution, backend: Backend) -> Self {
         Self {

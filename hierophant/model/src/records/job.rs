@@ -9,33 +9,33 @@ use sha2::{Digest, Sha256};
 use super::Millis;
 
 named_enum! {
-    /// Where a job stands. See `ARCHITECTURE.md` for the transitions.
+    /// State of a job. `ARCHITECTURE.md` lists the transitions.
     JobState {
-        /// Waits for a Contemplant.
+        /// Waiting for a worker.
         Queued = "queued",
-        /// Given to a Contemplant that has not reported yet.
+        /// Assigned to a worker that has not reported yet.
         Leased = "leased",
-        /// The Contemplant works on it.
+        /// In progress on a worker.
         Proving = "proving",
-        /// The proof's bytes are stored, its Contemplant has not closed the attempt yet.
+        /// The proof is stored; its worker has not completed the attempt yet.
         Uploaded = "uploaded",
-        /// The proof is being checked.
+        /// The proof is being verified.
         Verifying = "verifying",
-        /// The proof is stored and checked.
+        /// The proof is stored and verified.
         Proved = "proved",
         /// The program fails on this input, or exceeds the request's limits.
         Unexecutable = "unexecutable",
-        /// Given up after the retry budget, or malformed.
+        /// Failed permanently: set aside after the retry budget, or malformed.
         Failed = "failed",
-        /// Nobody wants it any more.
+        /// All its requests were cancelled.
         Cancelled = "cancelled",
-        /// All its deadlines passed.
+        /// All its deadlines have passed.
         Expired = "expired",
     }
 }
 
 impl JobState {
-    /// Whether nothing more will happen to the job.
+    /// Whether the job has ended.
     #[must_use]
     pub const fn is_terminal(self) -> bool {
         matches!(
@@ -46,66 +46,67 @@ impl JobState {
 }
 
 named_enum! {
-    /// Which jobs go first.
+    /// Priority of a job.
     Priority {
-        /// Before all others.
+        /// Assigned before all others.
         Urgent = "urgent",
-        /// In their turn.
+        /// Default.
         Normal = "normal",
-        /// When nothing else can be given out.
+        /// Assigned when no other job can be.
         Low = "low",
     }
 }
 
-/// The Contemplant that runs or ran an attempt.
+/// Worker of an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Prover {
-    /// Its id.
+    /// Id.
     pub worker: WorkerId,
-    /// Its name.
+    /// Name.
     pub name: String,
-    /// What makes its proofs.
+    /// Backend.
     pub backend: Backend,
 }
 
-/// The work behind one or more requests.
+/// Job: the work behind one or more requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JobRecord {
-    /// Its id.
+    /// Id.
     pub id: JobId,
-    /// Digest of everything that decides the proof: same key, same job.
+    /// Digest of everything that decides the proof; jobs with the same key are the same job.
     pub key: Sha256Digest,
-    /// What to prove.
+    /// Specification of the proof.
     pub spec: JobSpec,
-    /// The program's bytes.
+    /// Program.
     pub program: ArtifactId,
-    /// Size and digest of the program's bytes.
+    /// Size and digest of the program.
     pub program_blob: BlobInfo,
-    /// The input's bytes.
+    /// Input.
     pub stdin: ArtifactId,
-    /// Size and digest of the input's bytes.
+    /// Size and digest of the input.
     pub stdin_blob: BlobInfo,
-    /// Where it stands.
+    /// State.
     pub state: JobState,
-    /// Its priority, if an operator has set one; else its kind of proof decides.
+    /// Priority set by an operator; without it the kind of proof decides.
     pub priority: Option<Priority>,
-    /// What the execution found: for a proved job that of the proof, before that the latest word.
+    /// Execution: that of the proof for a proved job, before that the latest report.
     pub execution: Option<Execution>,
-    /// Why it failed, or why its latest attempt did.
+    /// Failure of the job, or of its latest attempt.
     pub failure: Option<Failure>,
-    /// The finished proof.
+    /// Finished proof.
     pub proof: Option<ArtifactId>,
-    /// Who is furthest with it; when nobody works on it, who made the proof or was at it last.
+    /// Worker of the most advanced attempt; without a running attempt, the worker that made the proof or ran the
+    /// latest attempt.
     pub prover: Option<Prover>,
-    /// How many attempts were started.
+    /// Number of started attempts.
     pub attempts: u32,
-    /// When it was created.
+    /// Creation time.
     pub created_at: Millis,
-    /// When its state last changed.
+    /// Time of the latest change of state.
     pub updated_at: Millis,
-    /// When the attempt of `prover` started.
+    /// Start of the attempt of `prover`.
     pub started_at: Option<Millis>,
-    /// When it became terminal.
+    /// End of the job.
     pub finished_at: Option<Millis>,
 }
 

@@ -1,31 +1,31 @@
-//! Notices for receivers of webhooks.
+//! Webhook notices.
 
 use network_lib::ids::{RequestId, Sha256Digest};
 use sha2::{Digest, Sha256};
 
 use super::{Millis, RequestRecord, RequestState};
 
-/// A request's end of which a receiver of webhooks is still to hear.
+/// Undelivered webhook notice about the end of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NoticeRecord {
-    /// The same in every try: by it a receiver tells what it has got already.
+    /// Id, the same in every delivery attempt, by which receivers recognize duplicates.
     pub id: NoticeId,
-    /// Whom to tell: the digest of its URL.
+    /// Receiver, as the digest of its URL.
     pub receiver: Sha256Digest,
-    /// The request.
+    /// Request.
     pub request: RequestId,
-    /// How it ended.
+    /// Final state of the request.
     pub state: RequestState,
-    /// When it ended.
+    /// End of the request.
     pub ended_at: Millis,
-    /// How often it was tried.
+    /// Number of delivery attempts.
     pub attempts: u32,
-    /// When it is tried next.
+    /// Time of the next delivery attempt.
     pub next_at: Millis,
 }
 
 impl NoticeRecord {
-    /// The first notice of this end of a request.
+    /// A notice about this end of a request, not tried yet.
     #[must_use]
     pub fn of(receiver: Sha256Digest, request: &RequestRecord) -> Self {
         let (state, ended_at) = (request.state, request.updated_at);
@@ -42,5 +42,5 @@ impl NoticeRecord {
     }
 }
 
-/// Names a [`NoticeRecord`].
+/// Id of a [`NoticeRecord`].
 pub type NoticeId = [u8; 16];

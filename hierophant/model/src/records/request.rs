@@ -9,25 +9,25 @@ use sha2::{Digest, Sha256};
 use super::Millis;
 
 named_enum! {
-    /// Where a client's request stands.
+    /// State of a request.
     RequestState {
-        /// Accepted; its job is still going on.
+        /// Accepted; its job has not ended.
         Open = "open",
         /// The proof can be downloaded.
         Fulfilled = "fulfilled",
         /// The program fails on this input, or exceeds the request's limits.
         Unexecutable = "unexecutable",
-        /// The job was given up.
+        /// Its job has failed permanently.
         Failed = "failed",
-        /// Its requester or an operator withdrew it.
+        /// Cancelled by its requester or an operator.
         Cancelled = "cancelled",
-        /// Its deadline passed.
+        /// Its deadline has passed.
         Expired = "expired",
     }
 }
 
 impl RequestState {
-    /// Whether nothing more will happen to the request.
+    /// Whether the request has ended.
     #[must_use]
     pub const fn is_terminal(self) -> bool {
         !matches!(self, Self::Open)
@@ -35,7 +35,7 @@ impl RequestState {
 }
 
 named_enum! {
-    /// Which of the SDK's two network modes a request came in.
+    /// Network mode of the SDK in which a request was made.
     NetworkMode {
         /// Schema "base", strategies hosted and reserved.
         Reserved = "reserved",
@@ -44,43 +44,43 @@ named_enum! {
     }
 }
 
-/// What a client asked for.
+/// Request of a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestRecord {
-    /// What the client polls.
+    /// Id that the client polls.
     pub id: RequestId,
-    /// The work that it waits for.
+    /// Job that answers it.
     pub job: JobId,
-    /// Who asked.
+    /// Signer of the request.
     pub requester: Address,
-    /// The client's network mode.
+    /// Network mode of the client.
     pub network_mode: NetworkMode,
-    /// The client's strategy, as sent: a hint without effect.
+    /// Strategy, as sent; without effect.
     pub strategy: i32,
     /// `sp1-` and the circuit version, as sent.
     pub version: String,
-    /// The input's URI, as sent.
+    /// URI of the input, as sent.
     pub stdin_uri: String,
     /// Whether the input is private.
     pub stdin_private: bool,
-    /// Unix seconds after which the client gives up.
+    /// Deadline, Unix seconds.
     pub deadline: u64,
-    /// Seconds, as sent; without effect here.
+    /// Auction period in seconds, as sent; without effect.
     pub min_auction_period: u64,
-    /// Addresses, as sent; without effect here.
+    /// Whitelist, as sent; without effect.
     pub whitelist: Vec<Address>,
-    /// Where it stands.
+    /// State.
     pub state: RequestState,
-    /// When it was accepted.
+    /// Time of acceptance.
     pub created_at: Millis,
-    /// When its state last changed.
+    /// Time of the latest change of state.
     pub updated_at: Millis,
-    /// When it was fulfilled.
+    /// Time of fulfilment.
     pub fulfilled_at: Option<Millis>,
 }
 
 impl RequestRecord {
-    /// What a retry of the same call has in common with it (contract, section 3.3).
+    /// Key that a retry of the same call shares (contract, section 3.3).
     #[must_use]
     pub fn idempotency_key(&self, spec: &JobSpec) -> Sha256Digest {
         idempotency_key(self.requester, spec, &self.stdin_uri, self.deadline)

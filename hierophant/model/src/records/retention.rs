@@ -1,18 +1,18 @@
-//! Up to when bytes are kept.
+//! Limits of retention.
 
 use super::Millis;
 
-/// The points in time before which stored bytes may go.
+/// Times before which stored data may be removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cutoffs {
-    /// Proofs that were delivered, and whose deadlines passed, before this may go.
+    /// Limit for delivered proofs whose deadlines have passed.
     pub delivered_before: Millis,
-    /// Undelivered proofs whose deadlines passed before this may go.
+    /// Limit for undelivered proofs whose deadlines have passed.
     pub undelivered_before: Millis,
-    /// Inputs of jobs that ended before this may go.
+    /// Limit for inputs of ended jobs.
     pub ended_before: Millis,
-    /// Unused uploads and tickets from before this may go.
+    /// Limit for unused uploads and tickets.
     pub unused_before: Millis,
-    /// Bytes of what expired before this are removed.
+    /// Limit for the data of expired artifacts.
     pub expired_before: Millis,
 }

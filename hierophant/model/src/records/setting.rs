@@ -1,30 +1,30 @@
-//! What operators have set.
+//! Settings of operators.
 
 use network_lib::named_enum;
 
 use super::Millis;
 
 named_enum! {
-    /// What an operator can set for longer than Hierophant runs.
+    /// Kind of a setting that survives restarts.
     SettingKind {
-        /// Nothing is given out; without a subject.
+        /// Dispatch is paused; without a subject.
         Paused = "paused",
-        /// A Contemplant is turned away, by its id or its address.
+        /// A worker is refused, by its id or its address.
         Blocked = "blocked",
-        /// A Contemplant, by its id, finishes what it holds and leaves.
+        /// A worker, by its id, finishes its attempts and leaves.
         Drained = "drained",
     }
 }
 
-/// What an operator has set.
+/// Setting of an operator.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Setting {
-    /// What it is about.
+    /// Kind.
     pub kind: SettingKind,
-    /// Whom or what it holds for; empty if for everything.
+    /// Subject; empty if the setting is global.
     pub subject: String,
-    /// Why, in the operator's words.
+    /// Operator's reason.
     pub reason: String,
-    /// Since when.
+    /// Start.
     pub since: Millis,
 }

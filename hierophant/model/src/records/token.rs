@@ -1,4 +1,4 @@
-//! Access tokens as they are stored: never with their secret.
+//! Access tokens as stored, without their secrets.
 
 use network_lib::ids::{Sha256Digest, TokenId};
 use network_lib::named_enum;
@@ -6,32 +6,32 @@ use network_lib::named_enum;
 use super::Millis;
 
 named_enum! {
-    /// What the bearer of a token may do.
+    /// Role of a token.
     Role {
-        /// Ask for proofs.
+        /// May request proofs.
         Client = "client",
-        /// Be a Contemplant.
+        /// May connect as a worker.
         Worker = "worker",
-        /// See what operators see.
+        /// May read everything that operators see.
         Read = "read",
-        /// Do what operators do, which includes all of [`Role::Read`].
+        /// May execute operator commands; includes [`Role::Read`].
         Act = "act",
     }
 }
 
-/// An access token.
+/// Access token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenRecord {
-    /// Its id.
+    /// Id.
     pub id: TokenId,
-    /// Its name, for people. No two tokens that are valid have the same.
+    /// Display name, unique among valid tokens.
     pub name: String,
-    /// What its bearer may do.
+    /// Role.
     pub role: Role,
     /// SHA-256 of its secret.
     pub digest: Sha256Digest,
-    /// When it was made.
+    /// Creation time.
     pub created_at: Millis,
-    /// When it was revoked; it is valid for as long as it was not.
+    /// Time of the revocation; `None` for a valid token.
     pub revoked_at: Option<Millis>,
 }

@@ -1,4 +1,4 @@
-//! What is read of stored records and running parts, for lists, metrics and starts.
+//! Views of stored records and running components, for lists, metrics and starts.
 
 use alloy_primitives::Address;
 use network_lib::ids::VkHash;
@@ -7,7 +7,7 @@ use network_lib::job::{ExecutionFailureCause, ProofMode};
 
 use super::{AttemptRecord, JobRecord, Millis, RequestRecord, RequestState};
 
-/// An accepted request and the job that answers it.
+/// Accepted request and the job that answers it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Accepted {
     /// The request.
@@ -16,53 +16,52 @@ pub struct Accepted {
     pub job: JobId,
 }
 
-/// A request with the job that it waits for.
+/// Request with its job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestView {
-    /// What the client asked for.
+    /// Request.
     pub request: RequestRecord,
-    /// The work behind it.
+    /// Job.
     pub job: JobRecord,
 }
 
-/// A job that is not terminal, with all that a start needs to go on with it.
+/// Job that has not ended, with everything that a start needs to continue it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnfinishedJob {
-    /// The job.
+    /// Job.
     pub job: JobRecord,
-    /// Its open requests, the oldest first.
+    /// Open requests, the oldest first.
     pub requests: Vec<RequestRecord>,
-    /// All its attempts, those included that have ended.
+    /// All attempts, including ended ones.
     pub attempts: Vec<AttemptRecord>,
 }
 
-/// Which requests to list; all conditions must hold. Every field mirrors one of
-/// `GetFilteredProofRequests`.
+/// Filter of requests; all conditions must hold. Each field mirrors one of `GetFilteredProofRequests`.
 #[derive(Debug, Clone, Default)]
 pub struct RequestFilter {
     /// `sp1-` and circuit version.
     pub version: Option<String>,
-    /// Any of these states; empty = none matches.
+    /// States; an empty list matches nothing.
     pub states: Option<Vec<RequestState>>,
     /// Execution status as clients see it.
     pub execution: Option<ExecutionFilter>,
-    /// Deadline at or after, unix seconds.
+    /// Earliest deadline, Unix seconds.
     pub minimum_deadline: Option<u64>,
     /// Program.
     pub vk_hash: Option<VkHash>,
-    /// Who asked.
+    /// Requester.
     pub requester: Option<Address>,
-    /// Accepted at or after.
+    /// Earliest time of acceptance.
     pub from: Option<Millis>,
-    /// Accepted at or before.
+    /// Latest time of acceptance.
     pub to: Option<Millis>,
     /// Kind of proof.
     pub mode: Option<ProofMode>,
-    /// Why the execution failed.
+    /// Cause of a failed execution.
     pub execution_failure_cause: Option<ExecutionFailureCause>,
-    /// At most so many.
+    /// Maximum number of results.
     pub limit: u32,
-    /// After leaving out so many.
+    /// Number of results to skip.
     pub offset: u64,
 }
 
@@ -77,7 +76,7 @@ pub enum ExecutionFilter {
     Unexecutable,
 }
 
-/// The disk is too full for new work; later there may be room.
+/// Reason why there is too little storage for new work. A retry may succeed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum StorageLow {
     /// The disk is nearly full.
@@ -86,50 +85,50 @@ pub enum StorageLow {
          again later"
     )]
     Disk {
-        /// Bytes that are free.
+        /// Free bytes.
         free: u64,
         /// Bytes that must stay free.
         min_free: u64,
     },
-    /// Uploads and proofs take as much as they may.
+    /// Uploads and proofs have reached their limit.
     #[error("uploads and proofs take {stored} of `max_bytes` = {most} bytes; try again later")]
     Quota {
-        /// Bytes that they take.
+        /// Stored bytes.
         stored: u64,
-        /// Bytes that they may take.
+        /// Maximum stored bytes.
         most: u64,
     },
 }
 
-/// What the budget knows, for people.
+/// Storage in use, for display.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Usage {
-    /// Free bytes on the disk, `None` if they cannot be found out.
+    /// Free bytes on the disk; `None` if unknown.
     pub free: Option<u64>,
     /// Bytes of uploads and proofs.
     pub stored: u64,
-    /// Why new work is turned away, if it is.
+    /// Reason why new work is rejected, if it is.
     pub low: Option<StorageLow>,
 }
 
-/// Why a receiver takes nothing.
+/// Delivery failure of a webhook receiver.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trouble {
-    /// Since when.
+    /// Start of the failure.
     pub since: Millis,
-    /// What the last try met.
+    /// Error of the latest delivery attempt.
     pub reason: String,
 }
 
-/// How a receiver stands, for people.
+/// State of a webhook receiver, for display.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReceiverState {
-    /// Host and port of its URL; the rest may hold secrets.
+    /// Host and port of its URL; the rest may contain secrets.
     pub receiver: String,
-    /// Notices that it has yet to take.
+    /// Number of undelivered notices.
     pub undelivered: u64,
-    /// Notices that were not kept because too many were already kept, since the start.
+    /// Number of notices dropped since the start because too many were queued.
     pub dropped: u64,
-    /// Why it takes nothing, if so.
+    /// Current delivery failure, if any.
     pub trouble: Option<Trouble>,
 }

@@ -1,4 +1,4 @@
-//! The decisions about workers, without clock or I/O: whom to admit, who is silent, who is gone.
+//! Decisions about workers, without clock or I/O: admission, liveness, removal.
 
 mod commands;
 
@@ -17,34 +17,34 @@ use commands::Mark;
 
 pub use commands::Decision;
 
-/// How many departed workers are remembered.
+/// Maximum number of removed workers that are kept.
 const MAX_REMOVED: usize = 1000;
 
 /// Rules for admission and liveness.
 #[derive(Debug, Clone)]
 pub struct Rules {
-    /// Most workers at once.
+    /// Maximum number of connected workers.
     pub max_workers: usize,
-    /// Silence in milliseconds after which a worker counts as gone.
+    /// Time without messages, in milliseconds, after which a worker is removed.
     pub silence_limit_ms: u64,
     /// Whether workers that make mock proofs are admitted.
     pub mock_mode: bool,
-    /// Worker ids and IP addresses that are turned away.
+    /// Worker ids and IP addresses that are refused.
     pub blocked: Vec<String>,
 }
 
-/// An admitted worker.
+/// Admission of a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Admission {
     /// Number of the new connection.
     pub session: SessionId,
     /// Protocol version to speak.
     pub protocol: u16,
-    /// Number of an older connection of the same worker, which is over now.
+    /// Number of an older connection of the same worker, which this one replaces.
     pub replaces: Option<SessionId>,
 }
 
-/// Who is connected and who is gone.
+/// Connected and removed workers.
 #[derive(Debug)]
 pub struct RegistryCore {
     rules: Rules,
@@ -56,7 +56,7 @@ pub struct RegistryCore {
 }
 
 impl RegistryCore {
-    /// Nobody is connected yet.
+    /// A registry without workers.
     #[must_use]
     pub const fn new(rules: Rules) -> Self {
         Self {
@@ -69,12 +69,12 @@ impl RegistryCore {
         }
     }
 
-    /// Decides about a worker that has said hello and is admitted by `authorized`, or not, for the reason
-    /// given there.
+    /// Admits or refuses a worker after its handshake. `authorized` is its credential, or the reason why it has
+    /// none.
     ///
     /// # Errors
     ///
-    /// The [`Refusal`] to send.
+    /// [`Refusal`] to send to the worker.
     pub fn admit(
         &mut self,
         now: Millis,
@@ -116,7 +116,7 @@ impl RegistryCore {
             return Err(refuse(RefusalCode::MockNotAllowed, message.into()));
         }
         let known = self.workers.get(&hello.worker_id);
-        // Ids are no secrets: whoever could take a connected one over would get its attempts.
+        // Ids are not secret: taking over a connected one would give access to its attempts.
         if known.is_some_and(|known| known.credential != credential) {
             let message = "a Contemplant with this id is connected by another token, or may come back; \
                            the id is free when it has left or was silent for too long";
@@ -153,14 +153,14 @@ impl RegistryCore {
         Ok(Admission { session, protocol, replaces })
     }
 
-    /// Something came from a worker.
+    /// Records that a worker was heard.
     pub fn heard(&mut self, now: Millis, worker: WorkerId, session: SessionId) {
         if let Some(known) = self.connected(worker, session) {
             known.heard_at = now;
         }
     }
 
-    /// How busy a worker's GPUs are. Returns whether that is news.
+    /// Records the load of a worker's GPUs. Returns whether it has changed.
     pub fn gpu_loads(
         &mut self,
         worker: WorkerId,
@@ -174,13 +174,13 @@ impl RegistryCore {
         news
     }
 
-    /// Whether this connection of the worker is the current one.
+    /// Whether this is the worker's current connection.
     #[must_use]
     pub fn is_current(&self, worker: WorkerId, session: SessionId) -> bool {
         self.workers.get(&worker).is_some_and(|known| known.session == session)
     }
 
-    /// The wall clock was set by so many milliseconds: how long ago something was stays as it is.
+    /// Adjusts all times to a wall clock that was set by `by` milliseconds; elapsed times stay the same.
     pub fn clock_set(&mut self, by: i64) {
         for known in self.workers.values_mut() {
             known.joined_at.shift(by);
@@ -188,22 +188,22 @@ impl RegistryCore {
         }
     }
 
-    /// A worker takes no more jobs. Returns whether it is there.
+    /// Records that a worker accepts no more jobs. Returns whether the connection is current.
     pub fn draining(&mut self, worker: WorkerId, session: SessionId) -> bool {
         self.connected(worker, session).map(|known| known.draining = true).is_some()
     }
 
-    /// A worker's connection broke; it may come back until it was silent for too long. Returns whether
-    /// it was there.
+    /// Records a broken connection; the worker may reconnect until it expires. Returns whether the connection was
+    /// current.
     pub fn disconnected(&mut self, worker: WorkerId, session: SessionId, reason: &str) -> bool {
         let Some(known) = self.connected(worker, session) else { return false };
         known.disconnected = Some(reason.to_owned());
-        // How busy they are is not known any more.
+        // The load is unknown from now on.
         known.gpus.clear();
         true
     }
 
-    /// A worker is gone. Returns whether it was there.
+    /// Removes a worker. Returns whether the connection was current.
     pub fn remove(
         &mut self,
         now: Millis,
@@ -225,7 +225,7 @@ impl RegistryCore {
         true
     }
 
-    /// Workers that were silent for too long, each with what is to be said of it.
+    /// Workers that have exceeded the silence limit, each with the reason of its removal.
     #[must_use]
     pub fn expired(&self, now: Millis) -> Vec<(WorkerId, SessionId, String)> {
         let reason = |known: &KnownWorker| match &known.disconnected {
@@ -239,7 +239,7 @@ impl RegistryCore {
             .collect()
     }
 
-    /// The workers whose tokens do not pass `is_valid` any more: id, connection, and the token's name.
+    /// Workers whose tokens are not valid any more: id, connection, and name of the token.
     #[must_use]
     pub fn with_invalid_token(
         &self,
@@ -254,13 +254,13 @@ impl RegistryCore {
         self.workers.values().filter_map(invalid).collect()
     }
 
-    /// The token by which a worker was admitted, if it was one of its own.
+    /// Token of a worker, if it was admitted by its own.
     #[must_use]
     pub fn token(&self, worker: WorkerId) -> Option<TokenId> {
         self.workers.get(&worker)?.credential.token()
     }
 
-    /// The current connection of a worker that is there.
+    /// Current connection of a worker that is not away.
     #[must_use]
     pub fn session(&self, worker: WorkerId) -> Option<SessionId> {
         self.workers
@@ -269,31 +269,31 @@ impl RegistryCore {
             .map(|known| known.session)
     }
 
-    /// Whether a worker takes no more jobs.
+    /// Whether a worker accepts no more jobs.
     #[must_use]
     pub fn is_draining(&self, worker: WorkerId, session: SessionId) -> bool {
         self.workers.get(&worker).is_some_and(|known| known.session == session && known.draining)
     }
 
-    /// Why an operator has a worker take no more jobs, if so.
+    /// Reason of a worker's drain, if an operator has drained it.
     #[must_use]
     pub fn drained(&self, worker: WorkerId) -> Option<String> {
         self.workers.get(&worker)?.drained.clone()
     }
 
-    /// Who is connected, by id.
+    /// Known workers by id.
     #[must_use]
     pub fn workers(&self) -> Vec<KnownWorker> {
         self.workers.values().cloned().collect()
     }
 
-    /// Who is gone, the latest first.
+    /// Removed workers, the latest first.
     #[must_use]
     pub fn removed_workers(&self) -> Vec<RemovedWorker> {
         self.removed.iter().cloned().collect()
     }
 
-    /// A worker's name, for logs.
+    /// Name of a worker, for logs.
     #[must_use]
     pub fn name(&self, worker: WorkerId) -> Option<&str> {
         self.workers.get(&worker).map(|known| known.name.as_str())
@@ -359,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_not_authorized_is_refused_for_the_reason_given() {
+    fn an_unauthorized_worker_is_refused_with_the_reason() {
         let mut core = RegistryCore::new(rules());
         let refusal = core.admit(Millis(0), &hello(1), HERE, Err("wrong token".into()));
         let refusal = refusal.expect_err("refused");

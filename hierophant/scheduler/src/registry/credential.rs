@@ -1,22 +1,22 @@
-//! By what a worker is admitted.
+//! Credentials of workers.
 
 use std::fmt;
 
 use network_lib::ids::TokenId;
 
-/// By what a Contemplant was admitted.
+/// Credential by which a worker was admitted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Credential {
-    /// No token is asked for, and it is on this machine.
+    /// None: no token is required, and the worker runs on this machine.
     ThisMachine,
     /// The `worker_token` of the configuration.
     Shared,
-    /// A token of its own, and its name.
+    /// The worker's own token, and its name.
     Own(TokenId, String),
 }
 
 impl Credential {
-    /// The token, unless it is that of the configuration or none.
+    /// Id of the worker's own token, if it has one.
     #[must_use]
     pub const fn token(&self) -> Option<TokenId> {
         match self {
@@ -26,7 +26,7 @@ impl Credential {
     }
 }
 
-/// For people: `this machine`, `worker_token`, or `token` and its name.
+/// Display text: `this machine`, `worker_token`, or `token` and its name.
 impl fmt::Display for Credential {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

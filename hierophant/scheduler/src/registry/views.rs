@@ -1,4 +1,4 @@
-//! Workers as the registry knows them.
+//! State of workers in the registry.
 
 use std::net::IpAddr;
 
@@ -9,37 +9,37 @@ use network_lib::ids::WorkerId;
 use super::Credential;
 use crate::SessionId;
 
-/// A worker that is connected, for people.
+/// Worker that is connected or may reconnect, for display.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KnownWorker {
-    /// Its id.
+    /// Id.
     pub worker: WorkerId,
     /// Number of its connection.
     pub session: SessionId,
-    /// Its name.
+    /// Name.
     pub name: String,
-    /// Where it connects from.
+    /// Address of its connection.
     pub ip: IpAddr,
-    /// By what it was admitted.
+    /// Credential.
     pub credential: Credential,
-    /// Its software version.
+    /// Software version.
     pub version: String,
-    /// When it connected.
+    /// Time of the connection.
     pub joined_at: Millis,
-    /// When it was last heard.
+    /// Time of its latest message.
     pub heard_at: Millis,
-    /// Whether it takes no more jobs.
+    /// Whether the worker has announced that it accepts no more jobs.
     pub draining: bool,
-    /// Why an operator has it take no more jobs, if so.
+    /// Reason of the drain, if an operator has drained the worker.
     pub drained: Option<String>,
-    /// Why its connection broke, if it did; it may come back until it was silent for too long.
+    /// Reason of a broken connection; the worker may reconnect until it expires.
     pub disconnected: Option<String>,
-    /// How busy its GPUs were when it last said so, in the order of its capabilities; empty if it did not.
+    /// Latest reported load of its GPUs, in the order of its capabilities; empty if it reported none.
     pub gpus: Vec<GpuLoad>,
 }
 
 impl KnownWorker {
-    /// Where it stands.
+    /// State.
     #[must_use]
     pub const fn state(&self) -> WorkerState {
         match self.disconnected {
@@ -50,19 +50,19 @@ impl KnownWorker {
     }
 }
 
-/// Where a worker that is connected, or may come back, stands.
+/// State of a worker that is connected or may reconnect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WorkerState {
-    /// It takes jobs.
+    /// It accepts jobs.
     Ready,
-    /// It finishes what it holds and takes no more jobs.
+    /// It finishes its attempts and accepts no more jobs.
     Draining,
-    /// Its connection broke; it may come back.
+    /// Its connection broke; it may reconnect.
     Away,
 }
 
 impl WorkerState {
-    /// The word by which it is shown.
+    /// Name in lists and on the command line.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -73,13 +73,13 @@ impl WorkerState {
     }
 }
 
-/// A worker that is gone, for people.
+/// Removed worker, for display.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RemovedWorker {
-    /// As it was.
+    /// Its state at removal.
     pub worker: KnownWorker,
-    /// When it went.
+    /// Time of the removal.
     pub removed_at: Millis,
-    /// Why.
+    /// Reason of the removal.
     pub reason: String,
 }

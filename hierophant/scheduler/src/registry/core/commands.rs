@@ -1,7 +1,7 @@
-//! What operators do to workers.
+//! Operator commands on workers.
 //!
-//! Deciding and doing are two steps, because what is to outlive a restart is stored in between: a store that
-//! does not take it leaves everything as it was.
+//! Decision and application are two steps, because what must survive a restart is stored in between: a failing
+//! store leaves everything unchanged.
 
 use std::net::IpAddr;
 
@@ -14,23 +14,23 @@ use network_lib::ids::WorkerId;
 use super::RegistryCore;
 use crate::SessionId;
 
-/// Since when, and why.
+/// Mark on a worker or an address: reason and start.
 #[derive(Debug, Clone)]
 pub(super) struct Mark {
     pub(super) reason: String,
     since: Millis,
 }
 
-/// What an action comes to.
+/// Decision about a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decision {
-    /// The answer, once all is done.
+    /// Answer, once the command is applied.
     pub outcome: CommandOutcome,
-    /// What to store first.
+    /// Change to store first.
     pub save: Option<Change>,
-    /// Whose connections to close, and with which words.
+    /// Connections to close, each with the reason.
     pub dropped: Vec<(WorkerId, SessionId, String)>,
-    /// A worker that takes no more jobs from now on, for this reason, or does again.
+    /// Worker whose drain changes: the reason, or `None` if the drain ends.
     pub drained: Option<(WorkerId, SessionId, Option<String>)>,
 }
 
@@ -41,7 +41,7 @@ impl Decision {
 }
 
 impl RegistryCore {
-    /// Takes over what operators had set before the start.
+    /// Restores the settings of operators after a start.
     pub fn restore(&mut self, settings: &[Setting]) {
         for setting in settings {
             let mark = Mark { reason: setting.reason.clone(), since: setting.since };
@@ -57,11 +57,11 @@ impl RegistryCore {
         }
     }
 
-    /// What an action comes to; nothing has happened yet.
+    /// Decides a command without applying it.
     ///
     /// # Errors
     ///
-    /// [`CommandError`] if it cannot be done.
+    /// [`CommandError`] if the command cannot be executed.
     pub fn decide(&self, now: Millis, command: &WorkerCommand) -> Result<Decision, CommandError> {
         match command {
             WorkerCommand::Drain(id, reason) => self.drain(now, *id, reason),
@@ -81,7 +81,7 @@ impl RegistryCore {
         }
     }
 
-    /// Takes note of an action that was decided and is stored.
+    /// Applies a decided and stored command.
     pub fn apply(&mut self, now: Millis, command: &WorkerCommand) {
         let mark = |reason: &String| Mark { reason: reason.clone(), since: now };
         match command {
@@ -95,12 +95,12 @@ impl RegistryCore {
         }
     }
 
-    /// A worker that was leaving is gone, and so not drained any more. Returns whether it was.
+    /// Ends the drain of a worker that has left. Returns whether it was drained.
     pub fn clear_drained(&mut self, worker: WorkerId) -> bool {
         self.drained.remove(&worker).is_some()
     }
 
-    /// Who is turned away: by the configuration first, then by operators.
+    /// Blocked workers and addresses: those of the configuration first, then those of operators.
     #[must_use]
     pub fn blocked(&self) -> Vec<Blocked> {
         let configured = self.rules.blocked.iter().map(|subject| Blocked {
@@ -234,21 +234,21 @@ mod tests {
 
     const ID: WorkerId = WorkerId([1; 16]);
 
-    /// A core in which worker 1 is connected.
+    /// A registry in which worker 1 is connected.
     fn core() -> RegistryCore {
         let mut core = RegistryCore::new(rules());
         core.admit(Millis(0), &hello(1), HERE, here()).expect("admitted");
         core
     }
 
-    /// Decides and does; returns what was decided.
+    /// Decides and applies a command; returns the decision.
     fn act(core: &mut RegistryCore, command: &WorkerCommand) -> Decision {
         let decision = core.decide(Millis(5), command).expect("can be executed");
         core.apply(Millis(5), command);
         decision
     }
 
-    /// What a start would read after these changes.
+    /// Settings that a start would read after these changes.
     fn settings(changes: &[Option<Change>]) -> Vec<Setting> {
         let set = changes.iter().filter_map(|change| match change {
             Some(Change::Set(setting)) => Some(setting.clone()),
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_blocked_is_dropped_and_turned_away_until_unblocked() {
+    fn a_blocked_worker_is_dropped_and_refused_until_unblocked() {
         for subject in [Subject::Worker(ID), Subject::address(HERE)] {
             let mut core = core();
             let block = WorkerCommand::Block(subject, "lies".into());
@@ -326,17 +326,17 @@ mod tests {
     }
 
     #[test]
-    fn who_is_not_there_can_be_blocked_but_neither_dropped_nor_drained() {
+    fn an_absent_worker_can_be_blocked_but_neither_dropped_nor_drained() {
         let core = core();
-        let nobody = WorkerId([9; 16]);
+        let absent = WorkerId([9; 16]);
         for command in [
-            WorkerCommand::Drain(nobody, String::new()),
-            WorkerCommand::Undrain(nobody),
-            WorkerCommand::Drop(nobody, String::new()),
+            WorkerCommand::Drain(absent, String::new()),
+            WorkerCommand::Undrain(absent),
+            WorkerCommand::Drop(absent, String::new()),
         ] {
             assert!(matches!(core.decide(Millis(0), &command), Err(CommandError::NotFound(_))));
         }
-        let block = WorkerCommand::Block(Subject::Worker(nobody), String::new());
+        let block = WorkerCommand::Block(Subject::Worker(absent), String::new());
         assert!(core.decide(Millis(0), &block).expect("fine").outcome.changed);
     }
 }
