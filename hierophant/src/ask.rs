@@ -1,24 +1,24 @@
-//! Asking an actor a question, always with a time limit.
+//! Calls of actors, always with a timeout.
 
 use std::time::Duration;
 
 use ractor::rpc::CallResult;
 use ractor::{ActorRef, Message, RpcReplyPort};
 
-/// Longest wait for an actor's answer. Actors answer in milliseconds; a longer silence means that the
-/// store behind them hangs, and the caller should tell its own client to try again.
+/// Default timeout of a call. Actors answer in milliseconds; a longer silence means that the store behind them
+/// hangs, and that the caller should ask its own client to retry.
 const ANSWER_LIMIT: Duration = Duration::from_secs(20);
 
-/// The actor is gone, hangs, or gave up on the question.
+/// Error of a call: the actor has stopped, hangs, or has dropped the call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the actor did not answer")]
 pub struct Unanswered;
 
-/// Asks and waits for the answer.
+/// Calls an actor and waits for the answer.
 ///
 /// # Errors
 ///
-/// [`Unanswered`] when no answer comes within the time limit.
+/// [`Unanswered`] when no answer arrives in time.
 pub async fn ask<M, T>(
     actor: &ActorRef<M>,
     question: impl FnOnce(RpcReplyPort<T>) -> M + Send,
@@ -30,11 +30,11 @@ where
     ask_for(ANSWER_LIMIT, actor, question).await
 }
 
-/// Asks, and waits that long for an answer that takes its time.
+/// Calls an actor with a timeout of its own.
 ///
 /// # Errors
 ///
-/// [`Unanswered`] when no answer comes within the limit.
+/// [`Unanswered`] when no answer arrives in time.
 pub async fn ask_for<M, T>(
     limit: Duration,
     actor: &ActorRef<M>,
@@ -50,14 +50,14 @@ where
     }
 }
 
-/// States a fact. A gone actor is not an error here: its supervisor acts on that.
+/// Sends a message without an answer. A stopped actor is not an error here: its supervisor handles that.
 pub fn tell<M: Message>(actor: &ActorRef<M>, fact: M) {
     if actor.cast(fact).is_err() {
         tracing::debug!("a message to a stopped actor was dropped");
     }
 }
 
-/// Gives an answer. Nobody waiting for it (any more) is no error.
+/// Sends an answer. A caller that no longer waits for it is not an error.
 pub fn reply<T: Send + 'static>(port: RpcReplyPort<T>, answer: T) {
     if port.send(answer).is_err() {
         tracing::debug!("an answer came too late for its asker");

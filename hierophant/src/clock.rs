@@ -1,35 +1,34 @@
-//! Whether somebody has set the wall clock.
+//! Detection of changes to the wall clock.
 //!
-//! Deadlines and records are in wall-clock time, because clients and operators are. How long ago
-//! something was must not be judged by a clock that was set in between: an owner of state that keeps
-//! moments in memory reads its time here, and moves those moments along when it is told to. The
-//! monotonic clock alone would not do: it says nothing about deadlines, and stands still while the
-//! machine sleeps.
+//! Deadlines and records use wall-clock time, as clients and operators do. Elapsed times must not be measured by a
+//! clock that was set in between. An actor that keeps points in time in memory therefore reads its time here and
+//! shifts those points when the clock was set. The monotonic clock alone would not suffice: it is unrelated to
+//! deadlines, and it stands still while the machine sleeps.
 
 use hierophant_model::records::Millis;
 use tokio::time::Instant;
 
-/// From so many milliseconds on, a difference between the clocks is a jump; less is rounding and
-/// the gentle corrections of a time service.
+/// Minimum difference between the clocks, in milliseconds, that counts as a change. Smaller ones are rounding and
+/// corrections by a time service.
 const JUMP: i64 = 1000;
 
-/// The wall clock beside the monotonic one.
+/// Wall clock compared with the monotonic clock.
 #[derive(Debug)]
 pub(crate) struct Clock {
     start: Instant,
-    /// What the wall clock read, or would have read, when the other start.
+    /// Reading of the wall clock at `start`, adjusted for detected changes.
     wall_start: i64,
 }
 
 impl Clock {
-    /// Begins now.
+    /// A clock that starts now.
     pub(crate) fn start() -> Self {
         Self { start: Instant::now(), wall_start: Millis::now().0 }
     }
 
-    /// The current time, and by how many milliseconds the wall clock was set forward (below 0: back)
-    /// since the last look. That is 0 unless somebody has set it.
-    pub(crate) fn look(&mut self) -> (Millis, i64) {
+    /// Current time, and the number of milliseconds by which the wall clock was set forward (negative: back) since
+    /// the previous call. The latter is 0 unless the clock was set.
+    pub(crate) fn read(&mut self) -> (Millis, i64) {
         let now = Millis::now();
         (now, self.compare(now, Instant::now()))
     }
@@ -53,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_jump_is_told_once_and_drift_is_none() {
+    fn a_jump_is_reported_once_and_drift_is_not_reported() {
         let start = Instant::now();
         let mut clock = Clock { start, wall_start: 5_000_000 };
         let after = |seconds| start + Duration::from_secs(seconds);

@@ -1,8 +1,8 @@
-//! What has changed, for those who listen to the event stream.
+//! Changes for the listeners of the event stream.
 //!
-//! The `proofs` actor notes ids here, after the store has taken a change; once a second they are made into
-//! one frame for all listeners. Nothing is noted while nobody listens, and no more than [`MAX_CHANGES`]
-//! ids: beyond that listeners are told to fetch everything anew.
+//! The `proofs` actor records the ids of changes here once they are stored. Once a second they form one frame for
+//! all listeners. Nothing is recorded while no one listens, and at most [`MAX_CHANGES`] ids: beyond that, listeners
+//! are asked to reload everything.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,33 +13,33 @@ use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
-/// Most jobs, requests and workers in one frame.
+/// Maximum number of jobs, requests and workers in a frame.
 pub const MAX_CHANGES: usize = 1000;
 
-/// Frames that a listener may be behind before it is told to fetch everything anew.
+/// Maximum number of frames that a listener may lag behind; beyond it the listener is asked to reload everything.
 const MAX_LAG: usize = 4;
 
-/// One event of the stream.
+/// Event of the stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Frame {
-    /// Fetch everything anew; what came before tells nothing any more.
+    /// Reload everything; earlier frames are obsolete.
     Reset(Millis),
-    /// What has changed, as JSON.
+    /// Changes, as JSON.
     Changes(Arc<str>),
 }
 
-/// What has changed since it was last asked.
+/// Changes since the previous frame.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Noted {
-    /// Jobs, and those of changed requests.
+    /// Changed jobs, and jobs of changed requests.
     pub jobs: BTreeSet<JobId>,
-    /// Requests.
+    /// Changed requests.
     pub requests: BTreeSet<RequestId>,
-    /// Workers: come, gone, or doing something else.
+    /// Changed workers.
     pub workers: BTreeSet<WorkerId>,
-    /// Somebody has begun to listen, who knows nothing of what was told before.
+    /// Whether a listener has joined, which has seen no earlier frame.
     pub joined: bool,
-    /// There were more than [`MAX_CHANGES`]; the sets are empty then.
+    /// Whether there were more than [`MAX_CHANGES`]; the sets are empty then.
     pub too_many: bool,
 }
 
@@ -68,12 +68,12 @@ struct Shared {
     max_listeners: usize,
 }
 
-/// The changes, and who listens to them. Clones share both.
+/// Pending changes and the listeners. Clones share both.
 #[derive(Debug, Clone)]
 pub struct Events(Arc<Shared>);
 
 impl Events {
-    /// No changes, with room for so many listeners at once.
+    /// No changes, and at most `max_listeners` listeners at once.
     #[must_use]
     pub fn new(max_listeners: usize) -> Self {
         let (frames, _) = broadcast::channel(MAX_LAG);
@@ -81,13 +81,13 @@ impl Events {
         Self(Arc::new(Shared { noted, frames, closed, max_listeners }))
     }
 
-    /// How many may listen at once.
+    /// Maximum number of listeners.
     #[must_use]
     pub fn max_listeners(&self) -> usize {
         self.0.max_listeners
     }
 
-    /// The store has taken a change.
+    /// Records a stored change.
     pub fn changed(&self, change: &Change) {
         match change {
             Change::Job(job) => self.note(|noted| {
@@ -102,14 +102,14 @@ impl Events {
         }
     }
 
-    /// A worker has come or gone, or does something else than before.
+    /// Records a change of a worker.
     pub fn worker(&self, worker: WorkerId) {
         self.note(|noted| {
             noted.workers.insert(worker);
         });
     }
 
-    /// Begins to listen; `None` if as many as may do already.
+    /// Adds a listener; `None` at the maximum number of listeners.
     #[must_use]
     pub fn listen(&self) -> Option<Listener> {
         let mut noted = self.noted();
@@ -120,14 +120,14 @@ impl Events {
         Some(Listener { frames: self.0.frames.subscribe(), closed: self.0.closed.clone() })
     }
 
-    /// Takes what has changed; `None` if nobody listens.
+    /// Takes the pending changes; `None` without listeners.
     #[must_use]
     pub fn take(&self) -> Option<Noted> {
         let noted = std::mem::take(&mut *self.noted());
         (self.0.frames.receiver_count() > 0).then_some(noted)
     }
 
-    /// Puts back what was taken and could not be told.
+    /// Restores taken changes that could not be sent.
     pub fn restore(&self, taken: Noted) {
         let mut noted = self.noted();
         noted.jobs.extend(taken.jobs);
@@ -138,9 +138,9 @@ impl Events {
         noted.bound();
     }
 
-    /// Tells all listeners.
+    /// Sends a frame to all listeners.
     pub fn send(&self, frame: Frame) {
-        // Nobody listening (any more) is no error.
+        // The absence of listeners is not an error.
         let _ = self.0.frames.send(frame);
     }
 
@@ -165,7 +165,7 @@ impl Events {
     }
 }
 
-/// Somebody who listens.
+/// Listener of the event stream.
 #[derive(Debug)]
 pub struct Listener {
     frames: broadcast::Receiver<Frame>,
@@ -173,8 +173,8 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// The next frame; `None` once Hierophant stops. A listener that is too far behind hears a reset
-    /// instead of what it has missed.
+    /// Next frame; `None` once Hierophant stops. A listener that lags too far behind receives a reset instead of
+    /// the frames that it has missed.
     pub async fn next(&mut self) -> Option<Frame> {
         let heard = tokio::select! {
             () = self.closed.cancelled() => return None,
@@ -204,12 +204,12 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_noted_while_nobody_listens() {
+    fn nothing_is_recorded_without_listeners() {
         let events = Events::new(MAX_LISTENERS);
         events.worker(worker(1));
         assert_eq!(events.take(), None);
         let listener = events.listen().expect("room");
-        let noted = events.take().expect("somebody listens");
+        let noted = events.take().expect("has a listener");
         assert!(noted.joined && noted.is_empty());
         events.worker(worker(1));
         events.worker(worker(1));
@@ -226,12 +226,12 @@ mod tests {
         for number in 0..2 * u32::try_from(MAX_CHANGES).expect("small") {
             events.worker(worker(number));
         }
-        let noted = events.take().expect("somebody listens");
+        let noted = events.take().expect("has a listener");
         assert!(noted.too_many && noted.workers.is_empty());
         for number in 0..u32::try_from(MAX_CHANGES).expect("small") {
             events.worker(worker(number));
         }
-        let noted = events.take().expect("somebody listens");
+        let noted = events.take().expect("has a listener");
         assert!(!noted.too_many);
         events.worker(worker(u32::MAX));
         events.restore(noted);
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn one_listener_too_many_is_turned_away_until_another_leaves() {
+    fn a_listener_above_the_maximum_is_refused_until_another_leaves() {
         let events = Events::new(MAX_LISTENERS);
         let mut listeners: Vec<_> = (0..MAX_LISTENERS).map(|_| events.listen()).collect();
         assert!(listeners.iter().all(Option::is_some) && events.listen().is_none());
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_does_not_keep_up_hears_a_reset_and_then_what_is_new() {
+    async fn a_listener_that_lags_receives_a_reset_and_then_new_frames() {
         let events = Events::new(MAX_LISTENERS);
         let mut listener = events.listen().expect("room");
         let frame = |number: usize| Frame::Changes(number.to_string().into());

@@ -1,7 +1,7 @@
 //! Hierophant, the coordinator of a self-hosted SP1 prover network.
 //!
-//! Clients speak the `sp1-sdk` network contract to it (gRPC and HTTP), Contemplants do the proving and
-//! are talked to over a WebSocket. [`run`] is the whole program; `ARCHITECTURE.md` is the map.
+//! Clients use the network contract of `sp1-sdk` (gRPC and HTTP). Workers connect over a WebSocket and make the
+//! proofs. [`run`] is the whole program; `ARCHITECTURE.md` describes its parts.
 
 pub mod admission;
 pub mod api;
@@ -48,32 +48,32 @@ use crate::tokens::Tokens;
 use crate::webhooks::Webhooks;
 use hierophant_store::{JobStore, StoreError};
 
-/// How long clients get to finish their calls when Hierophant is asked to stop.
+/// Time for clients to finish their calls when Hierophant stops.
 const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 
-/// After this time of silence the system asks whether a connection's peer is still there.
+/// Idle time after which TCP probes whether the peer is reachable.
 pub const KEEPALIVE: Duration = Duration::from_secs(60);
 
-/// A TCP port. What is written to its connections leaves at once (`TCP_NODELAY`): most of it is small, and
-/// somebody waits for it. The system finds out when a peer has vanished without a word ([`KEEPALIVE`]).
+/// TCP listener. Data is sent without delay (`TCP_NODELAY`), because most messages are small and their receivers
+/// wait for them. Keepalive ([`KEEPALIVE`]) detects unreachable peers.
 pub type Tcp = TapIo<TcpListener, fn(&mut TcpStream)>;
 
-/// The two ports, bound before anything else so that a test can choose them and a second Hierophant
-/// on the same ports fails at once.
+/// Listeners of both ports. They are bound first, so that a test can choose them and a second Hierophant on the
+/// same ports fails at once.
 #[derive(Debug)]
 pub struct Listeners<L = Tcp> {
     /// For SDK clients.
     pub grpc: L,
-    /// For uploads, proofs, Contemplants and status.
+    /// For uploads, proofs, workers and status.
     pub http: L,
 }
 
 impl Listeners {
-    /// Binds the configured ports; port 0 takes any free one.
+    /// Binds the configured ports; port 0 takes any free port.
     ///
     /// # Errors
     ///
-    /// When a port is taken or not allowed; the error names it.
+    /// When a port is in use or not permitted; the error names it.
     pub async fn bind(config: &Config) -> anyhow::Result<Self> {
         let bind = async |key: &str, port: u16| {
             let address = SocketAddr::new(config.bind_address, port);
@@ -103,7 +103,7 @@ fn prepare(stream: &mut TcpStream) {
 ///
 /// # Errors
 ///
-/// When the data folder cannot be used, or when a server or an owner of state ends by itself.
+/// When the data folder cannot be used, or when a server or an actor fails.
 pub async fn run(
     config: Config,
     listeners: Listeners,
@@ -116,8 +116,8 @@ pub async fn run(
     run_on(store, blobs, metrics, config, listeners, shutdown).await
 }
 
-/// [`run`] with a store and a folder that are open already and with any kind of listener, as a simulation
-/// needs it. The caller sees to it that nobody else uses them.
+/// [`run`] with an open store, open blobs and any kind of listener, for simulations. The caller ensures that no
+/// other process uses them.
 ///
 /// # Errors
 ///
@@ -177,7 +177,7 @@ pub async fn run_on<L: Accept>(
     };
     stop.cancel();
     root.stop().await;
-    // After a failure nobody can be served before the next start.
+    // After a failure no call can be served before the next start.
     let limit = if outcome.is_ok() { DRAIN_LIMIT } else { Duration::ZERO };
     let draining = async {
         for server in [grpc, http] {
@@ -218,15 +218,15 @@ async fn open_blobs(config: &Config) -> anyhow::Result<Blobs> {
     }
 }
 
-/// Creates the data folder where it is missing, and keeps a second Hierophant out of it for as long as the file
-/// is open.
+/// Creates the data folder if it is missing, and locks it against a second Hierophant while the returned file is
+/// open.
 fn lock(data: &Path) -> anyhow::Result<File> {
     let path = data.join("lock");
     std::fs::create_dir_all(data).with_context(|| {
         let data = data.display();
         format!("cannot create the data folder {data}: expected a writable folder as `data_dir`")
     })?;
-    // Not truncated: should the file be somebody else's, it stays as it is.
+    // Not truncated: a file of another program stays intact.
     let mut options = File::options();
     options.write(true).create(true).truncate(false);
     let file = options.open(&path).with_context(|| {

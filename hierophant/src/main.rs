@@ -13,7 +13,7 @@ use mimalloc::MiMalloc;
 use network_lib::trace::KeyValue;
 use network_lib::{config, logging, signal, trace};
 
-/// The system's allocator took nearly a tenth of the processor time under load.
+/// The default allocator took nearly a tenth of the processor time under load.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 

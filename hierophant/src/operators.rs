@@ -1,7 +1,7 @@
-//! Who operates this Hierophant: programs on its machine, and whoever presents a token of role read or act,
-//! with each call or once for a session.
+//! Authentication of operators: programs on Hierophant's machine, and holders of a token of role read or act, which
+//! is presented with each call or once for a session.
 //!
-//! What a call may do is decided by `api::http::v1::guard`; here is what it is decided from.
+//! `api::http::v1::guard` authorizes calls on this basis.
 
 pub mod sessions;
 
@@ -21,53 +21,53 @@ use crate::tokens::{Bearer, Role, Tokens};
 use hierophant_store::JobStore;
 use sessions::{SessionKey, Sessions};
 
-/// Wrong tokens that an address may present at once.
+/// Maximum wrong tokens from an address at once.
 pub const MAX_WRONG_TOKENS: u32 = 10;
 
-/// After this time it may present one more.
+/// Time after which an address may present one more wrong token.
 pub const WRONG_TOKEN_PERIOD: Duration = Duration::from_secs(6);
 
-/// Addresses of which is known that they presented wrong tokens.
+/// Maximum number of addresses and tokens that are tracked.
 const MAX_ADDRESSES: usize = 10_000;
 
-/// Refused calls of one token that are written down at once; the others are only counted.
+/// Maximum refused calls of a token that are recorded at once; further ones are only counted.
 const MAX_REFUSALS: u32 = 10;
 
-/// After this time one more is written down.
+/// Time after which one more refused call is recorded.
 const REFUSAL_PERIOD: Duration = Duration::from_secs(60);
 
-/// Records of the audit log this close to each other are kept in their order, in milliseconds.
+/// Maximum distance, in milliseconds, of audit entries whose order is preserved.
 const CLOSE_MS: i64 = 1000;
 
-/// Who makes a call, once it is let in.
+/// Operator that makes an authenticated call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Operator {
-    /// The token that was presented; none by a program on this machine.
+    /// Presented token; `None` for a program on this machine.
     pub by: Option<Bearer>,
-    /// The session by which it was presented, if not with the call.
+    /// Session, if the token was not presented with the call.
     pub session: Option<SessionKey>,
 }
 
 impl Operator {
-    /// Whether more than looking is allowed.
+    /// Whether commands are allowed, and not only reading.
     #[must_use]
     pub fn may_act(&self) -> bool {
         self.by.as_ref().is_none_or(|bearer| bearer.role == Role::Act)
     }
 
-    /// The token's name, or what stands for it.
+    /// Name of the token, or `this machine`.
     #[must_use]
     pub fn name(&self) -> &str {
         self.by.as_ref().map_or("this machine", |bearer| bearer.name.as_str())
     }
 }
 
-/// Why a token does not tell who calls.
+/// Reason why a token is not accepted.
 #[derive(Debug, PartialEq, Eq)]
 pub enum BearerError {
-    /// Nobody has it, or it was revoked.
+    /// It is unknown or revoked.
     Wrong,
-    /// Too many wrong ones came from that address; after this time it is looked at again.
+    /// The address has presented too many wrong tokens and must wait for this time.
     Later(Duration),
 }
 
@@ -82,14 +82,14 @@ pub struct Operators {
     guesses: KeyedRateLimiter<IpAddr>,
     refusals: KeyedRateLimiter<TokenId>,
     store: Arc<dyn JobStore>,
-    /// For how long the audit log is kept, in milliseconds.
+    /// Retention of the audit log in milliseconds.
     keep: i64,
-    /// The time of its latest record, in milliseconds.
+    /// Time of its latest entry in milliseconds.
     latest: Mutex<i64>,
 }
 
 impl Operators {
-    /// Those that the configuration and the store know of.
+    /// Operators of the configuration and the store.
     #[must_use]
     pub fn new(config: &Config, tokens: Tokens, store: Arc<dyn JobStore>) -> Self {
         let require_token = config.operators.require_token;
@@ -111,11 +111,11 @@ impl Operators {
         }
     }
 
-    /// Whose token this is.
+    /// Bearer of a token.
     ///
     /// # Errors
     ///
-    /// [`BearerError`]. While an address has to wait, its tokens are not looked at, not even a right one.
+    /// [`BearerError`]. While an address must wait, its tokens are not checked, not even valid ones.
     pub fn bearer(&self, peer: IpAddr, secret: &str) -> Result<Bearer, BearerError> {
         let (now, place) = (Instant::now(), subscriber(peer));
         self.guesses.check(&place, now).map_err(BearerError::Later)?;
@@ -125,7 +125,7 @@ impl Operators {
         })
     }
 
-    /// Who has this session, if it has not ended; with the revocation of its token it has.
+    /// Operator of a session, if the session has not ended. Revoking its token ends it.
     pub fn in_session(&self, secret: &str) -> Option<Operator> {
         let (session, bearer) = self.sessions.find(secret, Instant::now())?;
         if !self.tokens.is_valid(bearer.id) {
@@ -135,8 +135,8 @@ impl Operators {
         Some(Operator { by: Some(bearer), session: Some(session) })
     }
 
-    /// Whether somebody who was let in would be let in again: the token is not revoked, the session has not
-    /// ended.
+    /// Whether an authenticated operator would be authenticated again: the token is not revoked, and the session
+    /// has not ended.
     #[must_use]
     pub fn is_still_in(&self, operator: &Operator) -> bool {
         let session = operator.session.as_ref();
@@ -144,8 +144,7 @@ impl Operators {
             && session.is_none_or(|session| self.sessions.lives(session, Instant::now()))
     }
 
-    /// Writes down what was done, and forgets what was done long ago. If the store does not take it, the log
-    /// says so.
+    /// Adds an entry to the audit log and removes expired ones. A failure is logged.
     pub async fn record(&self, mut record: AuditRecord) {
         record.at = self.in_order(record.at);
         let forgotten = Millis(Millis::now().0.saturating_sub(self.keep));
@@ -155,8 +154,8 @@ impl Operators {
         }
     }
 
-    /// This time, or a millisecond after the latest record's where that is as late: the list goes by time, and
-    /// keeps the order of what was done in the same millisecond. A clock that was set back is believed.
+    /// `at`, or a millisecond after the latest entry if that is as late: the list is sorted by time and preserves
+    /// the order of entries of the same millisecond. A clock that was set back is trusted.
     fn in_order(&self, at: Millis) -> Millis {
         let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
         *latest = match latest.saturating_sub(at.0) {
@@ -166,8 +165,8 @@ impl Operators {
         Millis(*latest)
     }
 
-    /// Whether what the bearer of this token was refused is to be written down: not if there was much of it
-    /// lately, because who may only look must not be able to fill store and log.
+    /// Whether a refused call with this token is to be recorded. Their rate is limited, so that a token of role
+    /// read cannot fill the store and the log.
     #[must_use]
     pub fn should_record_refusal(&self, by: TokenId) -> bool {
         self.refusals.try_spend(by, Instant::now()).is_ok()

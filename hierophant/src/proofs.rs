@@ -1,7 +1,7 @@
-//! Owner of every request and job: the queue, the leases, attempts, retries, deadlines, cancellation.
+//! Owner of all requests and jobs: queue, leases, attempts, retries, deadlines, cancellation.
 //!
-//! [`core`] decides, without clock, randomness or I/O; [`actor`] carries the decisions out in a fixed
-//! order (store, then workers, then the reply); everybody else holds a [`ProofsHandle`].
+//! `hierophant_scheduler` decides, without clock, randomness or I/O. [`actor`] executes the decisions in a fixed
+//! order: store, then workers, then the answer. All other modules hold a [`ProofsHandle`].
 
 pub mod actor;
 pub mod handle;

@@ -1,4 +1,4 @@
-//! Rate limits by key, such as an IP address: a burst, and after it one more in each period.
+//! Rate limits by key, such as an IP address: a burst, then one more per period.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -15,17 +15,17 @@ pub struct KeyedRateLimiter<K> {
     spent: Mutex<Spent<K>>,
 }
 
-/// The time at which each key has its whole burst again. Keys that have it are not stored.
+/// Time at which each key has its whole burst again. Keys that have it are not stored.
 #[derive(Debug)]
 struct Spent<K> {
     full_at: BTreeMap<K, Instant>,
-    /// The same in the order of time, so that the least is found at once.
+    /// The same entries sorted by time.
     order: BTreeSet<(Instant, K)>,
 }
 
 impl<K: Ord + Clone> KeyedRateLimiter<K> {
-    /// A limiter that allows `burst` at once and one more after each `period`. Of more than `max_keys` keys
-    /// the one that has spent least is forgotten.
+    /// A limiter that allows `burst` at once and one more per `period`. Of more than `max_keys` keys, the one that
+    /// has spent least is removed.
     #[must_use]
     pub const fn new(burst: u32, period: Duration, max_keys: usize) -> Self {
         let spent = Spent { full_at: BTreeMap::new(), order: BTreeSet::new() };

@@ -1,6 +1,6 @@
-//! Owner of the workers' connections: identity, liveness, and the reason of each departure.
+//! Owner of the workers' connections: identity, liveness, and the reason of each removal.
 //!
-//! It reports the facts (joined, changed, draining, away, lost) to `proofs`, in order, and waits for no answer.
+//! It reports facts (joined, changed, draining, away, removed) to `proofs` in order, without waiting for an answer.
 
 pub mod actor;
 pub mod credential;

@@ -1,8 +1,8 @@
-//! The supervisor above the three owners of state.
+//! Supervisor of the three actors.
 //!
-//! If one of them ends, they no longer agree with each other or with the store, and only a fresh start
-//! from the store mends that. So the root does not restart one of them: it reports the end, and
-//! [`crate::run`] stops with an error for the service manager to start anew.
+//! If an actor fails, the actors no longer agree with each other or with the store, and only a restart from the
+//! store repairs that. The root therefore restarts no actor: it reports the failure, and [`crate::run`] returns an
+//! error so that the service manager starts Hierophant again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,7 +30,7 @@ use crate::verify::ProofChecker;
 use crate::webhooks::Webhooks;
 use hierophant_store::JobStore;
 
-/// Handles to the owners of state.
+/// Handles to the actors.
 #[derive(Debug, Clone)]
 pub struct Handles {
     /// Requests and jobs.
@@ -41,29 +41,29 @@ pub struct Handles {
     pub artifacts: ArtifactsHandle,
 }
 
-/// What the owners of state and the API stand on.
+/// Shared resources of the actors and the API.
 #[derive(Debug, Clone)]
 pub struct Resources {
-    /// Facts.
+    /// Store.
     pub store: Arc<dyn JobStore>,
-    /// Bytes.
+    /// Data of artifacts.
     pub blobs: Blobs,
-    /// How full the disk is.
+    /// Free storage.
     pub budget: DiskBudget,
-    /// What is measured.
+    /// Metrics.
     pub metrics: Metrics,
-    /// Who hears of changes at once.
+    /// Event stream.
     pub events: Events,
-    /// Who is to hear of ends.
+    /// Webhooks.
     pub webhooks: Webhooks,
-    /// Who has a token.
+    /// Access tokens.
     pub tokens: Tokens,
 }
 
-/// The running actors.
+/// Running actors.
 #[derive(Debug)]
 pub struct Root {
-    /// How to talk to them.
+    /// Handles to the actors.
     pub handles: Handles,
     actor: ActorRef<()>,
     broken: watch::Receiver<Option<String>>,
@@ -74,7 +74,7 @@ impl Root {
     ///
     /// # Errors
     ///
-    /// When one of them does not start, for instance because the store cannot be read.
+    /// When an actor does not start, for instance because the store cannot be read.
     pub async fn start(config: &Config, resources: Resources) -> anyhow::Result<Self> {
         let Resources { store, blobs, budget, metrics, events, webhooks, tokens } = resources;
         let (report, broken) = watch::channel(None);
@@ -115,7 +115,7 @@ impl Root {
         Ok(Self { handles: Handles { proofs, registry, artifacts }, actor, broken })
     }
 
-    /// Returns when one of the actors has ended, with the reason.
+    /// Waits until an actor has failed; returns the reason.
     pub async fn broken(&self) -> String {
         let mut broken = self.broken.clone();
         match broken.wait_for(Option::is_some).await {
@@ -160,10 +160,10 @@ impl Actor for RootActor {
     ) -> Result<(), ActorProcessingErr> {
         match event {
             SupervisionEvent::ActorFailed(_, error) => {
-                report.send_replace(Some(format!("an owner of state failed: {error}")));
+                report.send_replace(Some(format!("actor failed: {error}")));
             }
             SupervisionEvent::ActorTerminated(_, _, reason) => {
-                tracing::debug!(reason, "an owner of state has stopped");
+                tracing::debug!(reason, "actor stopped");
             }
             _ => {}
         }
@@ -246,7 +246,7 @@ mod tests {
     use crate::config::ClientConfig;
 
     #[test]
-    fn a_clients_own_quota_stands_before_everybodys() {
+    fn a_clients_own_quota_precedes_the_default() {
         let mut config = Config::for_test("unused".into());
         config.quotas.open_requests = 7;
         config.quotas.stored_bytes = 70;

@@ -1,7 +1,7 @@
-//! Handle to a worker's connection: messages to the worker, and the close of its socket.
+//! Session of a worker's connection: messages to the worker, and the close of its socket.
 //!
-//! The tasks that read and write the socket are in [`crate::registry::session`]. Nothing is kept in a session: it
-//! may end at any moment.
+//! The tasks that read and write the socket are in [`crate::registry::session`]. A session holds no state and may
+//! end at any time.
 
 pub mod outbox;
 

@@ -1,7 +1,7 @@
-//! What happened to proofs, as spans of traces.
+//! Traces of proofs.
 //!
-//! The trace of a job has the job's id, so that whoever knows one knows the other. Everything is told from
-//! what is stored, at its end: a trace goes on over restarts, and is whole whichever process ends a job.
+//! The trace id of a job is the job's id. Spans are exported from stored records when they end, so that a trace
+//! continues across restarts and is complete whichever process ends the job.
 //!
 //! ```text
 //! proof                 a job from its acceptance to its end
@@ -21,20 +21,20 @@ use network_lib::ids::{JobId, LeaseId, RequestId};
 use network_lib::job::{Failure, ProofMode};
 use network_lib::trace::{self, Span, SpanContext};
 
-/// Where a job is in its trace: at the root.
+/// Root span of a job's trace.
 #[must_use]
 pub fn job_span_context(job: JobId) -> SpanContext {
     let [a, b, c, d, e, f, g, h, ..] = job.0;
     trace::span_context(job.0, [a, b, c, d, e, f, g, h])
 }
 
-/// Where an attempt is in its job's trace. It does not give the lease away, which is a credential.
+/// Span of an attempt in its job's trace. It does not reveal the lease, which is a credential.
 #[must_use]
 pub fn attempt_span_context(job: JobId, lease: LeaseId) -> SpanContext {
     trace::span_context(job.0, attempt_span(lease))
 }
 
-/// A change that is in the store now.
+/// Exports the spans that end with a stored change.
 pub fn changed(change: &Change) {
     if !trace::is_on() {
         return;
@@ -46,7 +46,7 @@ pub fn changed(change: &Change) {
     }
 }
 
-/// A client's call has asked for a proof; `caller` is its place in a trace of its own, if it said one.
+/// Exports the span of a client's call for a proof. `caller` is its span in a trace of its own, if it sent one.
 pub fn requested(job: JobId, request: RequestId, started: Millis, caller: Option<&SpanContext>) {
     let root = job_span_context(job);
     let span = |context: &SpanContext| {
@@ -61,7 +61,7 @@ pub fn requested(job: JobId, request: RequestId, started: Millis, caller: Option
     }
 }
 
-/// An attempt's proof was checked.
+/// Exports the span of a verification.
 pub fn verified(
     job: JobId,
     lease: LeaseId,
@@ -127,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_are_the_same_in_every_process_and_give_no_lease_away() {
+    fn span_contexts_are_the_same_in_every_process_and_reveal_no_lease() {
         let (job, lease) = (JobId([7; 16]), LeaseId([9; 16]));
         assert_eq!(job_span_context(job), job_span_context(job));
         assert_eq!(job_span_context(job).trace_id().to_string(), job.to_string());

@@ -1,4 +1,4 @@
-//! Sessions of browsers, in memory only: a restart ends them all.
+//! Sessions of browsers, in memory only: a restart ends them.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,13 +10,13 @@ use tokio::time::Instant;
 
 use crate::tokens::Bearer;
 
-/// How long a session lasts.
+/// Lifetime of a session.
 pub const LIFETIME: Duration = Duration::from_secs(12 * 3600);
 
-/// Sessions of one token; the next one ends the oldest of them.
+/// Maximum number of sessions of a token; beyond it the oldest ends.
 pub const MAX_PER_TOKEN: usize = 32;
 
-/// Names a session: the digest of its secret.
+/// Key of a session: the digest of its secret.
 pub type SessionKey = Sha256Digest;
 
 #[derive(Debug)]
@@ -30,7 +30,7 @@ struct Session {
 pub struct Sessions(Mutex<BTreeMap<SessionKey, Session>>);
 
 impl Sessions {
-    /// Begins a session; returns its secret, which is kept nowhere.
+    /// Starts a session and returns its secret, which is not stored.
     #[must_use]
     pub fn begin(&self, bearer: Bearer, now: Instant) -> String {
         let secret = hex::encode(random_bytes::<32>());
@@ -47,7 +47,7 @@ impl Sessions {
         secret
     }
 
-    /// The session with this secret and whose it is, unless it is over.
+    /// Session with this secret and its bearer, unless it has ended.
     #[must_use]
     pub fn find(&self, secret: &str, now: Instant) -> Option<(SessionKey, Bearer)> {
         let key = key(secret);
@@ -56,7 +56,7 @@ impl Sessions {
         Some((key, session.bearer.clone()))
     }
 
-    /// Whether this session is not over.
+    /// Whether this session has not ended.
     #[must_use]
     pub fn lives(&self, key: &SessionKey, now: Instant) -> bool {
         self.all().get(key).is_some_and(|session| session.ends > now)
@@ -72,7 +72,7 @@ impl Sessions {
     }
 }
 
-/// Sessions are looked for by digest, so the time that it takes says nothing of a secret.
+/// Sessions are looked up by digest, so that the time of a look-up reveals nothing about a secret.
 fn key(secret: &str) -> SessionKey {
     Sha256Digest(Sha256::digest(secret).into())
 }

@@ -1,5 +1,5 @@
-//! Asks the core for decisions and queues their effects ([`effect_queue`]): first the store, then the workers,
-//! then the answer.
+//! Actor of requests and jobs: asks the core for decisions and queues their effects ([`effect_queue`]): first the
+//! store, then the workers, then the answer.
 //!
 //! Every call is answered through the queue, so that an answer never precedes the storing of an earlier decision.
 
@@ -36,31 +36,31 @@ use hierophant_store::{JobStore, StoreError};
 
 use effect_queue::{Answer, Check, Deps, EffectQueue, SideEffect};
 
-/// How often deadlines and rested jobs are looked at.
+/// Interval of the sweeps.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What the actor is started with.
+/// Arguments of the actor.
 #[derive(Debug)]
 pub struct ProofsArguments {
-    /// Where it remembers.
+    /// Store.
     pub store: Arc<dyn JobStore>,
-    /// Where programs, inputs and proofs lie.
+    /// Data of programs, inputs and proofs.
     pub blobs: Blobs,
-    /// Bounds of the scheduler.
+    /// Limits of the scheduler.
     pub limits: Limits,
-    /// For how long content that was set aside is not tried again; 0 = tried again at once.
+    /// Time for which content that was set aside is not tried again; 0 = no quarantine.
     pub quarantine: Duration,
-    /// Checks finished proofs.
+    /// Verifier of finished proofs.
     pub checker: ProofChecker,
-    /// What is measured.
+    /// Metrics.
     pub metrics: Metrics,
-    /// Who hears of changes at once.
+    /// Event stream.
     pub events: Events,
-    /// Who is to hear of ends.
+    /// Webhooks.
     pub webhooks: Webhooks,
 }
 
-/// What the actor holds.
+/// State of the actor.
 #[derive(Debug)]
 pub struct ProofsState {
     core: ProofsCore,
@@ -75,7 +75,7 @@ pub struct ProofsState {
     clock: Clock,
 }
 
-/// The actor.
+/// Actor of requests and jobs.
 #[derive(Debug)]
 pub struct ProofsActor;
 
@@ -127,7 +127,7 @@ impl Actor for ProofsActor {
             );
         }
         let mut clock = Clock::start();
-        let (now, _) = clock.look();
+        let (now, _) = clock.read();
         let restored = RestoredState { unfinished, damaged, strikes, ended, settings };
         let clients = limits.clients.clone();
         let (core, effects) = ProofsCore::restore(now, limits, IdSource::random(), restored);
@@ -192,7 +192,7 @@ impl Actor for ProofsActor {
             ProofsMsg::ProofLost(request, proof, port) => {
                 match state.reopen(now, request, proof).await? {
                     Some((reopened, effects)) => (effects, answer_on(port, reopened)),
-                    // Without the port the caller fails with `Unanswered`: the store could not be read.
+                    // Dropping the port fails the caller with `Unanswered`: the store could not be read.
                     None => (Vec::new(), None),
                 }
             }
@@ -267,7 +267,7 @@ impl Actor for ProofsActor {
 impl ProofsState {
     /// Current time. If the system's clock was set, the core adjusts what it remembers.
     fn time(&mut self) -> Millis {
-        let (now, set_by) = self.clock.look();
+        let (now, set_by) = self.clock.read();
         if set_by != 0 {
             let seconds = set_by / 1000;
             tracing::warn!(
@@ -334,7 +334,7 @@ impl Sessions {
     }
 }
 
-/// The answer to a call, to be given when all that was decided before is stored.
+/// Answer to a call, given once all earlier decisions are stored.
 fn answer_on<T: Send + 'static>(port: RpcReplyPort<T>, answer: T) -> Option<Answer> {
     Some(Box::new(move || reply(port, answer)))
 }

@@ -1,4 +1,4 @@
-//! How the rest of Hierophant talks to the `proofs` actor.
+//! Typed interface of the `proofs` actor.
 
 use alloy_primitives::Address;
 use hierophant_model::commands::{ClearFilter, Cleared, Command, CommandError, CommandOutcome};
@@ -16,7 +16,7 @@ use super::message::ProofsMsg;
 use crate::ask::{Unanswered, ask, tell};
 use crate::session::SessionHandle;
 
-/// Handle to the owner of requests and jobs.
+/// Handle to the `proofs` actor.
 #[derive(Debug, Clone)]
 pub struct ProofsHandle(ActorRef<ProofsMsg>);
 
@@ -30,7 +30,7 @@ impl ProofsHandle {
     ///
     /// # Errors
     ///
-    /// [`SubmitError`], always worth another try.
+    /// [`SubmitError`]; a retry may always succeed.
     pub async fn submit(
         &self,
         request: NewRequest,
@@ -41,23 +41,23 @@ impl ProofsHandle {
             .unwrap_or(Err(SubmitError::Unavailable))
     }
 
-    /// Withdraws a request on behalf of `by`; it is stored when this returns.
+    /// Cancels a request on behalf of `by`; it is stored when this returns.
     ///
     /// # Errors
     ///
-    /// [`CancelError`] says whether another try can help.
+    /// [`CancelError`] states whether a retry may succeed.
     pub async fn cancel(&self, id: RequestId, by: Address) -> Result<(), CancelError> {
         ask(&self.0, |reply| ProofsMsg::Cancel(id, by, reply))
             .await
             .unwrap_or(Err(CancelError::Unavailable))
     }
 
-    /// A worker is there; its first message will be the welcome.
+    /// Reports a connected worker. The first message to `session` will be the welcome.
     pub fn worker_joined(&self, joined: WorkerJoined, session: SessionHandle) {
         tell(&self.0, ProofsMsg::WorkerJoined(Box::new(joined), session));
     }
 
-    /// What a worker can prove has changed.
+    /// Reports changed capabilities of a worker.
     pub fn capabilities_changed(
         &self,
         worker: WorkerId,
@@ -67,22 +67,22 @@ impl ProofsHandle {
         tell(&self.0, ProofsMsg::CapabilitiesChanged(worker, session, now_can));
     }
 
-    /// A worker wants no more jobs.
+    /// Reports that a worker accepts no more jobs.
     pub fn worker_draining(&self, worker: WorkerId, session: SessionId) {
         tell(&self.0, ProofsMsg::WorkerDraining(worker, session));
     }
 
-    /// A worker's connection broke; it may come back.
+    /// Reports a broken connection; the worker may reconnect.
     pub fn worker_away(&self, worker: WorkerId, session: SessionId) {
         tell(&self.0, ProofsMsg::WorkerAway(worker, session));
     }
 
-    /// An operator has a worker take no more jobs, for this reason, or again.
+    /// Reports a changed drain of a worker: its reason, or `None` if it has ended.
     pub fn worker_drained(&self, worker: WorkerId, session: SessionId, drained: Option<String>) {
         tell(&self.0, ProofsMsg::WorkerDrained(worker, session, drained));
     }
 
-    /// Does what an operator asks for; it is stored when this returns.
+    /// Executes an operator's command; it is stored when this returns.
     ///
     /// # Errors
     ///
@@ -93,7 +93,7 @@ impl ProofsHandle {
             .unwrap_or(Err(CommandError::Unavailable))
     }
 
-    /// What [`clear`](Self::clear) would cancel.
+    /// Preview of [`clear`](Self::clear).
     ///
     /// # Errors
     ///
@@ -102,36 +102,36 @@ impl ProofsHandle {
         ask(&self.0, |reply| ProofsMsg::PreviewClear(filter, reply)).await
     }
 
-    /// Cancels all that match; it is stored when this returns.
+    /// Cancels all matching jobs; it is stored when this returns.
     ///
     /// # Errors
     ///
-    /// [`Unanswered`] when the actor or its store hangs; what was not cancelled yet still is then.
+    /// [`Unanswered`] when the actor or its store hangs; the remaining jobs are still cancelled.
     pub async fn clear(&self, filter: ClearFilter) -> Result<Cleared, Unanswered> {
         ask(&self.0, |reply| ProofsMsg::Clear(filter, reply)).await
     }
 
-    /// A worker is gone.
+    /// Reports the removal of a worker.
     pub fn worker_removed(&self, worker: WorkerId, session: SessionId, reason: String) {
         tell(&self.0, ProofsMsg::WorkerRemoved(worker, session, reason));
     }
 
-    /// The attempts that a worker says it holds.
+    /// Reports the attempts that a worker runs.
     pub fn held_leases(&self, worker: WorkerId, session: SessionId, held: Vec<LeaseId>) {
         tell(&self.0, ProofsMsg::HeldLeases(worker, session, held));
     }
 
-    /// An attempt has gone on.
+    /// Reports progress of an attempt.
     pub fn progressed(&self, worker: WorkerId, lease: LeaseId, progress: Progress) {
         tell(&self.0, ProofsMsg::Progressed(worker, lease, progress));
     }
 
-    /// An attempt has executed the program.
+    /// Reports the execution of an attempt.
     pub fn executed(&self, worker: WorkerId, lease: LeaseId, execution: Execution) {
         tell(&self.0, ProofsMsg::Executed(worker, lease, execution));
     }
 
-    /// A worker says that an attempt's proof is made and handed in.
+    /// Reports that an attempt is complete and its proof uploaded.
     pub fn completed(
         &self,
         worker: WorkerId,
@@ -142,12 +142,12 @@ impl ProofsHandle {
         tell(&self.0, ProofsMsg::Completed(worker, lease, execution, proof));
     }
 
-    /// An attempt has failed.
+    /// Reports a failed attempt.
     pub fn failed(&self, worker: WorkerId, lease: LeaseId, failure: Failure) {
         tell(&self.0, ProofsMsg::Failed(worker, lease, failure));
     }
 
-    /// The bytes of an attempt's proof are stored. Returns whether the attempt still counts.
+    /// Reports that an attempt's proof is stored. Returns whether the attempt is still active.
     ///
     /// # Errors
     ///
@@ -161,12 +161,12 @@ impl ProofsHandle {
         ask(&self.0, |reply| ProofsMsg::ProofStored(lease, artifact, blob, reply)).await
     }
 
-    /// The program's or input's bytes of an attempt are gone.
+    /// Reports that program or input of an attempt is missing.
     pub fn input_lost(&self, lease: LeaseId) {
         tell(&self.0, ProofsMsg::InputLost(lease));
     }
 
-    /// The bytes of a request's finished `proof` are gone. Returns whether it is being made again.
+    /// Reports that a request's finished `proof` is missing. Returns whether its job is queued again.
     ///
     /// # Errors
     ///
@@ -179,7 +179,7 @@ impl ProofsHandle {
         ask(&self.0, |reply| ProofsMsg::ProofLost(request, proof, reply)).await
     }
 
-    /// What `worker` may fetch under a lease; `None` if it is another's or does not count (any more).
+    /// Data that `worker` may fetch under a lease; `None` if the lease is another worker's or not active.
     ///
     /// # Errors
     ///
@@ -192,7 +192,7 @@ impl ProofsHandle {
         ask(&self.0, |reply| ProofsMsg::LeaseAccess(lease, worker, reply)).await
     }
 
-    /// Why a job has no proof yet; `None` if it has ended or there is no such job.
+    /// Explains why a job has no proof yet; `None` if it has ended or does not exist.
     ///
     /// # Errors
     ///
@@ -201,7 +201,7 @@ impl ProofsHandle {
         ask(&self.0, |reply| ProofsMsg::Why(job, reply)).await
     }
 
-    /// So many of the waiting jobs after the first `offset`, the next one first.
+    /// At most `limit` waiting jobs after the first `offset`, in the order of assignment.
     ///
     /// # Errors
     ///
@@ -214,7 +214,7 @@ impl ProofsHandle {
         ask(&self.0, |reply| ProofsMsg::QueueSnapshot(offset, limit, reply)).await
     }
 
-    /// The scheduler at a glance.
+    /// Summary of the scheduler.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! What the `proofs` actor is told and asked.
+//! Messages of the `proofs` actor.
 
 use alloy_primitives::Address;
 use hierophant_model::commands::{ClearFilter, Cleared, Command, CommandError, CommandOutcome};
@@ -14,16 +14,16 @@ use ractor::RpcReplyPort;
 
 use crate::session::SessionHandle;
 
-/// A clearing of the queue that goes on, a batch at a time: others are answered in between.
+/// Clearing of the queue in progress. It runs in batches, between which other messages are handled.
 #[derive(Debug)]
 pub struct Clearing {
-    /// What is left to cancel.
+    /// Jobs left to cancel.
     pub left: Vec<JobId>,
-    /// Only the requests of this address.
+    /// Only requests of this address.
     pub requester: Option<Address>,
-    /// What is cancelled.
+    /// Result so far.
     pub cleared: Cleared,
-    /// Who is to hear of it.
+    /// Port of the answer.
     pub port: RpcReplyPort<Cleared>,
 }
 
@@ -32,62 +32,62 @@ pub struct Clearing {
 pub enum ProofsMsg {
     /// Accept a request. The artifact is a finished proof whose data is missing.
     Submit(Box<NewRequest>, Option<ArtifactId>, RpcReplyPort<Result<Accepted, SubmitError>>),
-    /// Withdraw a request on behalf of an address.
+    /// Cancel a request on behalf of an address.
     Cancel(RequestId, Address, RpcReplyPort<Result<(), CancelError>>),
-    /// `registry`: a worker is there, and how it is talked to. Its first message is the welcome.
+    /// Registry: a worker has connected, with its session. The first message to it is the welcome.
     WorkerJoined(Box<WorkerJoined>, SessionHandle),
-    /// `registry`: what a worker can prove has changed.
+    /// Registry: the capabilities of a worker have changed.
     CapabilitiesChanged(WorkerId, SessionId, Capabilities),
-    /// `registry`: a worker wants no more jobs.
+    /// Registry: a worker accepts no more jobs.
     WorkerDraining(WorkerId, SessionId),
-    /// `registry`: a worker's connection broke; it may come back.
+    /// Registry: a worker's connection broke; it may reconnect.
     WorkerAway(WorkerId, SessionId),
-    /// `registry`: a worker is gone.
+    /// Registry: a worker was removed, for this reason.
     WorkerRemoved(WorkerId, SessionId, String),
-    /// Session: the attempts that a worker says it holds.
+    /// Session: attempts that a worker runs, as it reports.
     HeldLeases(WorkerId, SessionId, Vec<LeaseId>),
-    /// Session: an attempt has gone on.
+    /// Session: progress of an attempt.
     Progressed(WorkerId, LeaseId, Progress),
-    /// Session: the program has been executed.
+    /// Session: execution of an attempt.
     Executed(WorkerId, LeaseId, Execution),
-    /// Session: the worker says that the proof is made and handed in.
+    /// Session: an attempt is complete and its proof uploaded.
     Completed(WorkerId, LeaseId, Execution, BlobInfo),
     /// Session: an attempt has failed.
     Failed(WorkerId, LeaseId, Failure),
-    /// API: the proof's bytes of an attempt are stored. Answers whether the attempt still counts.
+    /// API: the proof of an attempt is stored. Answers whether the attempt is still active.
     ProofStored(LeaseId, ArtifactId, BlobInfo, RpcReplyPort<bool>),
-    /// API: the program's or input's bytes of an attempt are gone.
+    /// API: program or input of an attempt is missing.
     InputLost(LeaseId),
-    /// API: the bytes of this request's finished proof are gone. Answers whether it is being made again.
+    /// API: this finished proof of a request is missing. Answers whether its job is queued again.
     ProofLost(RequestId, ArtifactId, RpcReplyPort<bool>),
-    /// A check of a proof has ended.
+    /// Verdict on the proof of an attempt.
     Checked(LeaseId, Result<(), Failure>),
-    /// What the holder of a lease may fetch, `None` if it does not count (any more).
+    /// Data that the holder of a lease may fetch; `None` if the lease is not active.
     LeaseAccess(LeaseId, WorkerId, RpcReplyPort<Option<LeaseAccess>>),
-    /// The scheduler at a glance.
+    /// Summary of the scheduler.
     Overview(RpcReplyPort<Overview>),
-    /// An operator has something done.
+    /// Execute an operator's command.
     Command(Command, RpcReplyPort<Result<CommandOutcome, CommandError>>),
-    /// What clearing the queue would cancel.
+    /// Preview of clearing the queue.
     PreviewClear(ClearFilter, RpcReplyPort<Cleared>),
-    /// Cancel all that match; answers when all is stored.
+    /// Cancel all matching jobs; answers once everything is stored.
     Clear(ClearFilter, RpcReplyPort<Cleared>),
-    /// Go on with a clearing.
+    /// Continue a clearing.
     ContinueClear(Box<Clearing>),
-    /// `registry`: an operator has a worker take no more jobs, for this reason, or again.
+    /// Registry: the drain of a worker has changed: its reason, or `None` if it has ended.
     WorkerDrained(WorkerId, SessionId, Option<String>),
-    /// Why a job has no proof yet, `None` if it has ended or there is no such job.
+    /// Explanation why a job has no proof yet; `None` if it has ended or does not exist.
     Why(JobId, RpcReplyPort<Option<Why>>),
-    /// The waiting jobs in their order: how many to leave out, how many at most.
+    /// Waiting jobs in the order of assignment: number to skip, maximum number.
     QueueSnapshot(usize, usize, RpcReplyPort<Vec<QueuedJob>>),
-    /// The store does not take what was decided.
+    /// The store has failed.
     StoreLost,
-    /// Time has passed.
+    /// Timer.
     Sweep,
 }
 
 impl ProofsMsg {
-    /// The worker of which it tells something that people see.
+    /// Worker whose displayed state the message changes.
     #[must_use]
     pub fn affected_worker(&self) -> Option<WorkerId> {
         match self {

@@ -1,4 +1,4 @@
-//! Executes the decisions about workers: admits and closes sessions, reports to `proofs`.
+//! Actor of workers: admits workers, closes sessions, and reports to `proofs`.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -32,29 +32,29 @@ use crate::session::{CloseReason, SessionEnd, SessionHandle};
 use crate::tokens::Tokens;
 use hierophant_store::JobStore;
 
-/// How often silence is looked for.
+/// Interval of the checks for silent workers.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What the actor is started with.
+/// Arguments of the actor.
 #[derive(Debug)]
 pub struct RegistryArguments {
     /// Rules for admission and liveness.
     pub rules: Rules,
-    /// The token of the configuration, which any worker may present.
+    /// Token of the configuration, valid for any worker.
     pub shared_token: Option<Secret>,
-    /// The tokens of single workers.
+    /// Access tokens, which include those of single workers.
     pub tokens: Tokens,
-    /// How often workers are asked to send a heartbeat.
+    /// Interval of the workers' heartbeats.
     pub heartbeat_interval: Duration,
-    /// Whom to tell the facts.
+    /// Receiver of the facts.
     pub proofs: ProofsHandle,
-    /// Where what operators have set outlives a restart.
+    /// Store of the settings of operators.
     pub store: Arc<dyn JobStore>,
-    /// Who hears of changes at once.
+    /// Event stream.
     pub events: Events,
 }
 
-/// What the actor holds.
+/// State of the actor.
 #[derive(Debug)]
 pub struct RegistryState {
     core: RegistryCore,
@@ -66,11 +66,11 @@ pub struct RegistryState {
     proofs: ProofsHandle,
     store: Arc<dyn JobStore>,
     events: Events,
-    /// By number of the connection.
+    /// Sessions by number of the connection.
     sessions: BTreeMap<SessionId, SessionHandle>,
 }
 
-/// The actor.
+/// Actor of workers.
 #[derive(Debug)]
 pub struct RegistryActor;
 
@@ -79,7 +79,7 @@ impl RegistryActor {
     ///
     /// # Errors
     ///
-    /// When the actor system refuses.
+    /// When the settings of operators cannot be read.
     pub async fn start(
         arguments: RegistryArguments,
         supervisor: ActorCell,
@@ -182,9 +182,9 @@ impl Actor for RegistryActor {
 }
 
 impl RegistryState {
-    /// The current time, by which the core may judge what it remembers.
+    /// Current time. If the system's clock was set, the core adjusts its times.
     fn time(&mut self) -> Millis {
-        let (now, set_by) = self.clock.look();
+        let (now, set_by) = self.clock.read();
         if set_by != 0 {
             self.core.clock_set(set_by);
         }
@@ -222,7 +222,7 @@ impl RegistryState {
             software_version: env!("CARGO_PKG_VERSION").into(),
             heartbeat_interval_ms: u64::try_from(self.heartbeat_interval.as_millis())?,
             access_key: self.keys.issue(worker),
-            // `proofs` knows which attempts still count.
+            // `proofs` knows the active attempts and fills this in.
             resume: Vec::new(),
         };
         tracing::info!(worker_id = %worker, name = sanitize::name(&hello.name), %ip, by,
@@ -265,7 +265,7 @@ impl RegistryState {
         }
     }
 
-    /// Does what an operator asks for: first the store, then the core, then everybody else.
+    /// Executes an operator's command: first the store, then the core, then `proofs` and the sessions.
     async fn command(
         &mut self,
         now: Millis,
@@ -290,7 +290,7 @@ impl RegistryState {
         Ok(decision.outcome)
     }
 
-    /// Cuts the workers whose tokens were revoked; what they work on waits again, and nobody is blamed.
+    /// Removes the workers whose tokens were revoked. Their jobs are queued again without blame.
     async fn remove_revoked(&mut self, now: Millis) {
         let tokens = self.tokens.clone();
         for (worker, session, name) in self.core.with_invalid_token(|id| tokens.is_valid(id)) {
@@ -307,11 +307,11 @@ impl RegistryState {
         }
     }
 
-    /// A worker that was leaving is gone: if it was drained, it may take jobs the next time it comes.
+    /// Ends the drain of a worker that has left, so that it may accept jobs when it reconnects.
     async fn clear_drained(&mut self, worker: WorkerId) {
         if self.core.clear_drained(worker) {
             let change = Change::Unset(SettingKind::Drained, worker.to_string());
-            // If it is not stored, the worker is drained again after a restart, as the lists then say.
+            // If this fails, the worker is drained again after a restart, as the lists then show.
             let _ = self.save(change).await;
         }
     }
@@ -337,11 +337,11 @@ impl RegistryState {
     }
 }
 
-/// Passes revocations on to the actor, for as long as there are tokens.
+/// Forwards revocations of tokens to the actor.
 fn listen(tokens: &Tokens, actor: ActorRef<RegistryMsg>) {
     let mut revocations = tokens.revocations();
     task::spawn("revocations", async move {
-        // Whoever has missed some looks at all workers anyway.
+        // Missed revocations do no harm, because the actor checks all workers.
         while !matches!(revocations.recv().await, Err(RecvError::Closed)) {
             if actor.cast(RegistryMsg::TokensRevoked).is_err() {
                 break;

@@ -1,4 +1,4 @@
-//! By what a Contemplant is admitted: its own token, the configuration's `worker_token`, or being on this
+//! Authorization of workers: by their own token, by the configuration's `worker_token`, or by running on this
 //! machine.
 
 use std::net::IpAddr;
@@ -9,11 +9,11 @@ use subtle::ConstantTimeEq;
 
 use crate::tokens::{Bearer, Role, Tokens};
 
-/// By what a Contemplant at `ip` is admitted that presents `secret`; `shared` is the configuration's.
+/// Authorizes a worker at `ip` that presents `secret`. `shared` is the token of the configuration.
 ///
 /// # Errors
 ///
-/// Why it is not, for people.
+/// The reason, for display.
 pub fn authorize(
     shared: Option<&str>,
     tokens: &Tokens,
@@ -56,13 +56,13 @@ pub fn authorize(
     }
 }
 
-/// What a Contemplant is told whose token was revoked.
+/// Refusal of a worker whose token was revoked.
 #[must_use]
 pub fn revoked(name: &str) -> String {
     format!("the token {name} was revoked")
 }
 
-/// Compares in a time that says nothing of how much is right, not even of the lengths.
+/// Compares in constant time, which reveals neither common prefixes nor lengths.
 fn same_secret(expected: &str, given: &str) -> bool {
     Sha256::digest(expected).ct_eq(&Sha256::digest(given)).into()
 }

@@ -1,4 +1,4 @@
-//! How the rest of Hierophant talks to the `registry` actor.
+//! Typed interface of the `registry` actor.
 
 use std::net::IpAddr;
 
@@ -14,7 +14,7 @@ use super::message::{Admitted, KeyHolder, RegistryMsg};
 use crate::ask::{Unanswered, ask, tell};
 use crate::session::{SessionEnd, SessionHandle};
 
-/// Handle to the owner of the workers' connections.
+/// Handle to the `registry` actor.
 #[derive(Debug, Clone)]
 pub struct RegistryHandle(ActorRef<RegistryMsg>);
 
@@ -37,17 +37,17 @@ impl RegistryHandle {
         ask(&self.0, |reply| RegistryMsg::Admit(Box::new(hello), ip, session, reply)).await
     }
 
-    /// Something came from a worker.
+    /// Reports that a worker was heard.
     pub fn heard(&self, worker: WorkerId, session: SessionId) {
         tell(&self.0, RegistryMsg::Heard(worker, session));
     }
 
-    /// How busy a worker's GPUs are.
+    /// Reports the load of a worker's GPUs.
     pub fn gpu_loads(&self, worker: WorkerId, session: SessionId, loads: Vec<GpuLoad>) {
         tell(&self.0, RegistryMsg::GpuLoads(worker, session, loads));
     }
 
-    /// What a worker can prove has changed.
+    /// Reports changed capabilities of a worker.
     pub fn capabilities_changed(
         &self,
         worker: WorkerId,
@@ -57,17 +57,17 @@ impl RegistryHandle {
         tell(&self.0, RegistryMsg::CapabilitiesChanged(worker, session, now_can));
     }
 
-    /// A worker wants no more jobs.
+    /// Reports that a worker accepts no more jobs.
     pub fn draining(&self, worker: WorkerId, session: SessionId, reason: String) {
         tell(&self.0, RegistryMsg::Draining(worker, session, reason));
     }
 
-    /// A worker's session has ended.
+    /// Reports the end of a worker's session.
     pub fn session_ended(&self, worker: WorkerId, session: SessionId, end: SessionEnd) {
         tell(&self.0, RegistryMsg::SessionEnded(worker, session, end));
     }
 
-    /// Whose access key this is; nobody's if it was replaced by another, or its worker is gone.
+    /// Holder of an access key; `None` if the key was replaced or its worker removed.
     ///
     /// # Errors
     ///
@@ -76,7 +76,7 @@ impl RegistryHandle {
         ask(&self.0, |reply| RegistryMsg::KeyHolder(key, reply)).await
     }
 
-    /// Does what an operator asks for; it is stored when this returns.
+    /// Executes an operator's command; it is stored when this returns.
     ///
     /// # Errors
     ///
@@ -87,7 +87,7 @@ impl RegistryHandle {
             .unwrap_or(Err(CommandError::Unavailable))
     }
 
-    /// Who is turned away.
+    /// Blocked workers and addresses.
     ///
     /// # Errors
     ///
@@ -96,7 +96,7 @@ impl RegistryHandle {
         ask(&self.0, RegistryMsg::Blocked).await
     }
 
-    /// Who is connected.
+    /// Workers that are connected or may reconnect.
     ///
     /// # Errors
     ///
@@ -105,7 +105,7 @@ impl RegistryHandle {
         ask(&self.0, RegistryMsg::Workers).await
     }
 
-    /// Who is gone, the latest first.
+    /// Removed workers, the latest first.
     ///
     /// # Errors
     ///

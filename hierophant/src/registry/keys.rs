@@ -1,8 +1,8 @@
-//! Access keys: what opens the bytes of attempts to the Contemplants that work on them.
+//! Access keys, with which workers fetch the data of their attempts.
 //!
-//! Each admitted connection gets a new one with its welcome. It holds until the Contemplant connects anew or
-//! is gone, so also while its connection is broken and it may come back. Keys are in memory only: after a
-//! restart every Contemplant gets another.
+//! Each admitted connection receives a new key in its welcome. The key is valid until the worker reconnects or is
+//! removed, thus also while its connection is broken. Keys are kept in memory only, so that a restart replaces
+//! them.
 
 use std::collections::BTreeMap;
 
@@ -12,8 +12,8 @@ use sha2::{Digest, Sha256};
 
 /// Access keys of all workers that are connected or may reconnect, as digests.
 ///
-/// The time of a look-up depends on the SHA-256 of what was presented. Nobody can choose keys whose digests
-/// approach a stored one, so that time says nothing about a key.
+/// The time of a look-up depends on the SHA-256 of the presented key. Since no one can choose keys whose digests
+/// approach a stored one, that time reveals nothing about a key.
 #[derive(Debug, Default)]
 pub struct Keys {
     digests: BTreeMap<WorkerId, Sha256Digest>,

@@ -12,19 +12,19 @@ use ractor::RpcReplyPort;
 
 use crate::session::{SessionEnd, SessionHandle};
 
-/// Whose access key was presented.
+/// Holder of an access key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeyHolder {
-    /// The worker.
+    /// Worker.
     pub worker: WorkerId,
-    /// The token by which it was admitted, if it was one of its own.
+    /// Token of the worker, if it was admitted by its own.
     pub token: Option<TokenId>,
 }
 
-/// The place of an admitted worker.
+/// Admitted worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Admitted {
-    /// The worker.
+    /// Worker.
     pub worker: WorkerId,
     /// Number of its connection.
     pub session: SessionId,
@@ -33,32 +33,32 @@ pub struct Admitted {
 /// Messages of the `registry` actor.
 #[derive(Debug)]
 pub enum RegistryMsg {
-    /// Admit a worker at this address, whose connection has this handle.
+    /// Admit a worker at this address on this session.
     Admit(Box<Hello>, IpAddr, SessionHandle, RpcReplyPort<Result<Admitted, Refusal>>),
-    /// Session: something came from the worker.
+    /// Session: the worker was heard.
     Heard(WorkerId, SessionId),
-    /// Session: how busy the worker's GPUs are.
+    /// Session: load of the worker's GPUs.
     GpuLoads(WorkerId, SessionId, Vec<GpuLoad>),
-    /// Session: what the worker can prove has changed.
+    /// Session: the capabilities of the worker have changed.
     CapabilitiesChanged(WorkerId, SessionId, Capabilities),
-    /// Session: the worker wants no more jobs.
+    /// Session: the worker accepts no more jobs, for this reason.
     Draining(WorkerId, SessionId, String),
     /// Session: it has ended.
     SessionEnded(WorkerId, SessionId, SessionEnd),
-    /// Whose access key this is.
+    /// Holder of an access key.
     KeyHolder(Secret, RpcReplyPort<Option<KeyHolder>>),
     /// Tokens were revoked.
     TokensRevoked,
-    /// An operator has something done to a worker.
+    /// Execute an operator's command.
     Command(WorkerCommand, RpcReplyPort<Result<CommandOutcome, CommandError>>),
-    /// Who is turned away.
+    /// Blocked workers and addresses.
     Blocked(RpcReplyPort<Vec<Blocked>>),
-    /// Who is connected.
+    /// Workers that are connected or may reconnect.
     Workers(RpcReplyPort<Vec<KnownWorker>>),
-    /// Who is gone, the latest first.
+    /// Removed workers, the latest first.
     RemovedWorkers(RpcReplyPort<Vec<RemovedWorker>>),
-    /// Close every session, Hierophant is stopping.
+    /// Close every session because Hierophant is stopping.
     CloseAll(RpcReplyPort<()>),
-    /// Time has passed.
+    /// Timer.
     Sweep,
 }

@@ -1,5 +1,5 @@
-//! The tasks of a worker's connection. The reader turns frames into messages for the owners of the facts, with
-//! limits on size and rate; the writer empties the session's queue.
+//! Tasks of a worker's connection. The reader turns frames into messages for the actors, with limits on size and
+//! rate. The writer empties the session's queue.
 
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
@@ -38,7 +38,7 @@ pub struct Session {
     pub peer: IpAddr,
     /// Receives liveness and capabilities.
     pub registry: RegistryHandle,
-    /// Receives everything about attempts.
+    /// Receives messages about attempts.
     pub proofs: ProofsHandle,
 }
 
@@ -71,7 +71,7 @@ impl Session {
                     let _ = outbox.try_send(Outgoing::Close(reason));
                 }
                 self.registry.session_ended(self.worker, self.session, end);
-                // Unread data would reset the connection before the worker has read why.
+                // Unread data would reset the connection before the worker has read the reason.
                 let unread = async { while let Some(Ok(_)) = stream.next().await {} };
                 let _ = tokio::time::timeout(CLOSE_LIMIT, unread).await;
             }
@@ -128,7 +128,7 @@ impl Session {
         }
     }
 
-    /// Passes a message to the owner of the facts in it.
+    /// Forwards a message to the actor that it concerns.
     fn dispatch(&self, message: FromWorker) -> Result<(), CloseReason> {
         let (worker, session) = (self.worker, self.session);
         match message {

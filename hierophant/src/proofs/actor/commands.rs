@@ -1,4 +1,4 @@
-//! What operators ask for.
+//! Operator commands.
 
 use hierophant_model::commands::{Command, CommandError, CommandOutcome};
 use hierophant_model::records::{JobRecord, JobState, Millis, RequestRecord, RequestState};
@@ -13,11 +13,11 @@ use crate::ask::tell;
 use crate::proofs::message::{Clearing, ProofsMsg};
 use hierophant_store::StoreError;
 
-/// Jobs that are cancelled in one transaction when the queue is cleared: a few hundredths of a second,
-/// after which others have their turn.
+/// Maximum number of jobs cancelled in one transaction when the queue is cleared. It takes a few hundredths of a
+/// second, after which other messages are handled.
 const MAX_CLEARED_AT_ONCE: usize = 500;
 
-/// A job that was given up, with those for whom it is to be made anew.
+/// Failed job, with the requests for which it is created again.
 type FailedJob = (JobRecord, Vec<RequestRecord>);
 
 impl ProofsState {
@@ -32,7 +32,7 @@ impl ProofsState {
             Ok(outcome) => return Ok((Ok(outcome), effects)),
             Err(Rejection::Conflict(conflict)) => Err(CommandError::Conflict(conflict)),
             Err(Rejection::NotOpen) => {
-                // The store must know all that was decided before.
+                // The store must contain all earlier decisions.
                 self.queue.drain().await?;
                 if let Command::Requeue(id) = command {
                     match self.recreatable(now, id).await {
@@ -50,7 +50,7 @@ impl ProofsState {
         Ok((refused, effects))
     }
 
-    /// What to answer about something that is not going on: cancelling twice is fine.
+    /// Answer about a job or request that is not open. Cancelling is idempotent.
     async fn ended_before(&self, command: &Command) -> Result<CommandOutcome, CommandError> {
         match command {
             Command::CancelRequest(id) => {
@@ -73,7 +73,7 @@ impl ProofsState {
                     "the job is {state}: it waits for nothing any more"
                 )))
             }
-            // They are never about something that has ended.
+            // These never concern ended jobs.
             Command::Requeue(_) | Command::Pause(_) | Command::Resume => Err(missing("job")),
         }
     }
@@ -82,7 +82,7 @@ impl ProofsState {
         self.store.job(id).await.map_err(unread)?.ok_or_else(|| missing("job"))
     }
 
-    /// A job that could be made anew, or why it could not.
+    /// Failed job that can be created again, or the reason why it cannot.
     async fn recreatable(&self, now: Millis, id: JobId) -> Result<FailedJob, CommandError> {
         let job = self.ended(id).await?;
         let state = job.state;
@@ -109,7 +109,7 @@ impl ProofsState {
         for artifact in [job.program, job.stdin] {
             let record = self.store.artifact(artifact).await.map_err(unread)?;
             let promised = record.is_some_and(|record| record.expired_at.is_none());
-            // Bytes that are gone all the same are found out by whoever fetches them.
+            // Data that is missing nevertheless is detected when it is fetched.
             if !promised {
                 return Err(CommandError::Conflict(
                     "the job is failed, and its program or input is not kept any more; its client \

@@ -47,11 +47,11 @@ pub(super) enum SideEffect {
     Send(SessionHandle, ToWorker),
     /// Close a worker's connection, for this reason.
     Drop(WorkerId, Option<SessionHandle>, String),
-    /// Check a proof.
+    /// Verify a proof.
     Check(Box<Check>),
 }
 
-/// A proof to check.
+/// Proof to verify.
 #[derive(Debug)]
 pub(super) struct Check {
     pub(super) lease: LeaseId,
