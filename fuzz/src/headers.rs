@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use hierophant::api::http::receive::content_length;
 use hierophant::api::http::serve::{RangeRequest, parse_range};
-use hierophant::artifacts::blobs::Found;
+use hierophant::artifacts::blobs::BlobMetadata;
 
 /// Size of the artifact that is asked for.
 const SIZE: u64 = 1000;
@@ -22,7 +22,7 @@ pub(crate) fn of_artifacts(bytes: &[u8]) -> bool {
         }
     }
     let modified = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
-    let found = parse_range(&headers, Found { size: SIZE, modified });
+    let found = parse_range(&headers, BlobMetadata { size: SIZE, modified });
     if let RangeRequest::Part(part) = &found {
         assert!(part.start < part.end && part.end <= SIZE, "{part:?} of {SIZE}");
     }

@@ -1,5 +1,5 @@
-//! Owner of tickets, sizes and digests of everything that is uploaded. Bytes stream past the actor,
-//! into a [`blobs::BlobWriter`], and only the finished file is handed to it.
+//! Artifacts: uploads and proofs, their tickets, sizes and digests. Bytes do not pass through the actor: they
+//! stream into a [`blobs::BlobWriter`], and the actor receives the finished file.
 
 pub mod actor;
 pub mod audit;
@@ -8,9 +8,9 @@ pub mod budget;
 pub mod core;
 pub mod damage;
 pub mod handle;
-mod held;
 pub mod message;
 pub mod program;
+mod quota_usage;
 pub mod retention;
 mod sweep;
 

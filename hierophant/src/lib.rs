@@ -41,7 +41,7 @@ use crate::artifacts::blobs::Blobs;
 use crate::artifacts::budget::DiskBudget;
 use crate::config::Config;
 use crate::events::Events;
-use crate::listen::{Accept, Doors};
+use crate::listen::{Accept, Acceptor};
 use crate::metrics::Metrics;
 use crate::root::{Resources, Root};
 use crate::tokens::Tokens;
@@ -135,7 +135,7 @@ pub async fn run_on<L: Accept>(
         anyhow::bail!(
             "{} holds uploads and proofs, but the database is new; restore the database that belongs \
              to them, or move them away to start anew",
-            blobs.place()
+            blobs.location()
         );
     }
     let (min_free, most) = (config.storage.min_free_bytes, config.storage.max_bytes);
@@ -143,7 +143,7 @@ pub async fn run_on<L: Accept>(
     let webhooks = Webhooks::open(&config.webhooks, store.as_ref(), metrics.clone()).await?;
     let tokens = Tokens::open(&store).await?;
     let stop = CancellationToken::new();
-    let doors = Doors::open(&config, metrics.clone(), &stop).await?;
+    let acceptor = Acceptor::open(&config, metrics.clone(), &stop).await?;
     let resources = Resources {
         store: Arc::clone(&store),
         blobs,
@@ -164,9 +164,9 @@ pub async fn run_on<L: Accept>(
     webhooks.deliver(&store, &root::clients(&config), &stop);
     let contexts = api::Contexts::new(&config, http_port, handles, resources);
     let grpc =
-        api::grpc::serve(doors.clone(), listeners.grpc, contexts.client.clone(), stop.clone());
+        api::grpc::serve(acceptor.clone(), listeners.grpc, contexts.client.clone(), stop.clone());
     let mut grpc = task::spawn("grpc", grpc);
-    let http = api::http::serve(doors, listeners.http, contexts, stop.clone());
+    let http = api::http::serve(acceptor, listeners.http, contexts, stop.clone());
     let mut http = task::spawn("http", http);
 
     let outcome = tokio::select! {

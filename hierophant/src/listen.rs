@@ -1,15 +1,14 @@
-//! Both ports as strangers meet them: how many may come, in all and from one address, how long they may take,
-//! and under which certificate they are served.
+//! Acceptance of connections on both ports: limits in total and per address, timeouts, and TLS.
 //!
-//! A connection counts from its acceptance until its last byte, a WebSocket included. Who comes when there are
-//! too many is closed at once: every client sees a broken connection then, and tries again.
+//! A connection counts from its acceptance to its last byte, including WebSockets. Connections above the limit are
+//! closed before any byte is read; clients see a broken connection and retry.
 
 mod activity;
 mod certificates;
 mod connection;
 mod files;
 mod http;
-mod slots;
+mod limiter;
 mod tls;
 mod x509;
 
@@ -33,88 +32,88 @@ use http::Served;
 use tls::Secured;
 
 pub use certificates::name_in;
-pub use slots::{Full, Slot, Slots};
+pub use limiter::{ConnectionLimiter, ConnectionPermit, LimitExceeded};
 pub use tls::{OverTls, PeerCertificate};
 
-/// Of handshakes, one address may have this part.
-const SHARE_OF_HANDSHAKES: usize = 4;
+/// One address may hold one in this many of the pending handshakes.
+const HANDSHAKE_SHARE: usize = 4;
 
-/// How often the log says that connections are refused.
-const SAY_EVERY: Duration = Duration::from_secs(60);
+/// Minimum interval between log lines about refused connections.
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 /// One of the two ports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Port {
     /// For SDK clients: HTTP/2 only.
     Grpc,
-    /// For everybody else: HTTP/1.1 and HTTP/2.
+    /// For all other callers: HTTP/1.1 and HTTP/2.
     Http,
 }
 
-/// What accepts connections on a port: [`crate::Tcp`], or what a simulation has in its place.
+/// A listener on a port: [`crate::Tcp`], or a simulated one.
 pub trait Accept: Listener<Addr = SocketAddr> {}
 
 impl<L: Listener<Addr = SocketAddr>> Accept for L {}
 
-/// Who guards both ports. Clones share everything.
+/// Acceptor of connections on both ports. Clones share all state.
 #[derive(Debug, Clone)]
-pub struct Doors(Arc<Shared>);
+pub struct Acceptor(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
     limits: LimitsConfig,
-    connections: Slots,
-    handshakes: Slots,
+    connections: ConnectionLimiter,
+    handshakes: ConnectionLimiter,
     certificates: Option<Certificates>,
     metrics: Metrics,
     refusals: Mutex<Refusals>,
 }
 
-/// What was refused since the log said so.
+/// Refusals since the last log line.
 #[derive(Debug, Default)]
 struct Refusals {
     count: u64,
-    said: Option<Instant>,
+    logged: Option<Instant>,
 }
 
-/// A connection that counts; another may come when it is dropped.
+/// An accepted connection, counted until dropped.
 struct Admitted {
-    _slot: Slot,
+    _permit: ConnectionPermit,
     metrics: Metrics,
 }
 
-/// Handshakes of one kind, as `[limits]` bounds them.
+/// The limit of `[limits]` on pending handshakes of one kind.
 #[must_use]
-pub fn handshakes(limits: &LimitsConfig) -> Slots {
-    let most = limits.max_handshakes.get();
+pub fn pending_handshakes(limits: &LimitsConfig) -> ConnectionLimiter {
+    let max = limits.max_handshakes.get();
     let each = match limits.max_connections_per_address {
         0 => 0,
-        _ => most.div_ceil(SHARE_OF_HANDSHAKES),
+        _ => max.div_ceil(HANDSHAKE_SHARE),
     };
-    Slots::new(most, each)
+    ConnectionLimiter::new(max, each)
 }
 
-impl Doors {
-    /// Reads the certificates, which are read again when they change until `stop`, and makes room for as many
-    /// open connections as are configured.
+impl Acceptor {
+    /// Loads the certificates, which are reloaded on changes until `stop`, and raises the limit of open files for
+    /// the configured number of connections.
     ///
     /// # Errors
     ///
-    /// When the certificates cannot be used.
+    /// If the certificates cannot be used.
     pub async fn open(
         config: &Config,
         metrics: Metrics,
         stop: &CancellationToken,
     ) -> anyhow::Result<Self> {
         let limits = config.limits.clone();
-        let most = files::make_room(limits.max_connections.get());
+        let max = files::make_room(limits.max_connections.get());
         let certificates = Certificates::open(&config.tls, metrics.clone()).await?;
         if let Some(certificates) = &certificates {
             certificates.watch(stop.clone())?;
         }
         Ok(Self(Arc::new(Shared {
-            connections: Slots::new(most, limits.max_connections_per_address),
-            handshakes: handshakes(&limits),
+            connections: ConnectionLimiter::new(max, limits.max_connections_per_address),
+            handshakes: pending_handshakes(&limits),
             certificates,
             metrics,
             refusals: Mutex::default(),
@@ -122,7 +121,7 @@ impl Doors {
         })))
     }
 
-    /// Serves until `stop` is cancelled and the requests in progress have ended.
+    /// Serves until `stop` is cancelled, then waits for the requests in progress.
     pub async fn serve(
         &self,
         mut listener: impl Accept,
@@ -132,13 +131,13 @@ impl Doors {
     ) {
         let connections = TaskTracker::new();
         loop {
-            // A listener waits a moment by itself when the system lets nobody in.
+            // After an error of the system the listener itself waits before the next try.
             let (io, peer) = tokio::select! {
                 accepted = listener.accept() => accepted,
                 () = stop.cancelled() => break,
             };
             let admitted = match self.0.connections.take(peer.ip()) {
-                Ok(slot) => Admitted::new(slot, self.0.metrics.clone()),
+                Ok(permit) => Admitted::new(permit, self.0.metrics.clone()),
                 Err(full) => {
                     self.refused(full.into());
                     continue;
@@ -168,7 +167,7 @@ impl Doors {
         connections.wait().await;
     }
 
-    /// The connection under TLS, if TLS is on.
+    /// Performs the TLS handshake, if TLS is on.
     async fn secure<I>(&self, raw: Raw<I>, peer: SocketAddr, port: Port) -> Option<Secured<I>>
     where
         I: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
@@ -185,7 +184,7 @@ impl Doors {
         match tokio::time::timeout(self.0.limits.handshake_time, handshake).await {
             Ok(Ok(secured)) => Some(secured),
             Ok(Err(error)) => {
-                tracing::debug!(%peer, %error, "a TLS handshake has failed");
+                tracing::debug!(%peer, %error, "TLS handshake failed");
                 self.0.metrics.connection_cut(Cut::Handshake);
                 None
             }
@@ -200,32 +199,32 @@ impl Doors {
         self.0.metrics.connection_refused(why);
         let mut refusals = self.0.refusals.lock().unwrap_or_else(PoisonError::into_inner);
         refusals.count += 1;
-        if refusals.said.is_none_or(|said| said.elapsed() >= SAY_EVERY) {
-            let connections = self.0.connections.taken();
+        if refusals.logged.is_none_or(|logged| logged.elapsed() >= LOG_INTERVAL) {
+            let connections = self.0.connections.count();
             tracing::warn!(
                 refused = refusals.count,
                 connections,
                 last_reason = why.as_str(),
                 "connections are refused: see [limits]"
             );
-            *refusals = Refusals { count: 0, said: Some(Instant::now()) };
+            *refusals = Refusals { count: 0, logged: Some(Instant::now()) };
         }
     }
 }
 
-impl From<Full> for Refused {
-    fn from(full: Full) -> Self {
+impl From<LimitExceeded> for Refused {
+    fn from(full: LimitExceeded) -> Self {
         match full {
-            Full::All => Self::Connections,
-            Full::Address => Self::Address,
+            LimitExceeded::All => Self::Connections,
+            LimitExceeded::Address => Self::Address,
         }
     }
 }
 
 impl Admitted {
-    fn new(slot: Slot, metrics: Metrics) -> Self {
+    fn new(permit: ConnectionPermit, metrics: Metrics) -> Self {
         metrics.connection_opened();
-        Self { _slot: slot, metrics }
+        Self { _permit: permit, metrics }
     }
 }
 

@@ -20,10 +20,10 @@ use hierophant_store::{JobStore, StoreError};
 pub use hierophant_model::records::{Role, TokenRecord};
 
 /// Most tokens that are valid at once: each is looked at for each secret that is presented.
-const MOST_VALID: usize = 10_000;
+const MAX_VALID: usize = 10_000;
 
 /// Longest name in characters.
-const LONGEST_NAME: usize = 64;
+const MAX_NAME: usize = 64;
 
 /// Revocations that a listener may be behind before it has to look at all tokens anew.
 const REVOCATIONS_KEPT: usize = 1024;
@@ -49,7 +49,7 @@ pub enum CreateError {
     Name,
     /// A valid token has this name.
     #[error("there is a token of this name; choose another, or revoke that one first")]
-    Taken,
+    NameTaken,
     /// There are as many valid tokens as there may be.
     #[error("10000 tokens are valid, which is as many as there may be; revoke some first")]
     TooMany,
@@ -150,7 +150,7 @@ impl Tokens {
     /// Whether any valid token has this role.
     #[must_use]
     pub fn any(&self, role: Role) -> bool {
-        self.look(|record| record.revoked_at.is_none() && record.role == role).is_some()
+        self.find(|record| record.revoked_at.is_none() && record.role == role).is_some()
     }
 
     /// Whether this token was made and has not been revoked.
@@ -197,9 +197,9 @@ impl Tokens {
             let valid = tokens.list().into_iter().filter(|record| record.revoked_at.is_none());
             let names: Vec<_> = valid.map(|record| record.name).collect();
             if names.contains(&name) {
-                return Err(CreateError::Taken);
+                return Err(CreateError::NameTaken);
             }
-            if names.len() >= MOST_VALID {
+            if names.len() >= MAX_VALID {
                 return Err(CreateError::TooMany);
             }
             let secret = format!("hpt_{role}_{}", URL_SAFE_NO_PAD.encode(random_bytes::<32>()));
@@ -230,10 +230,10 @@ impl Tokens {
         let (tokens, name) = (self.clone(), name.to_owned());
         let revoking = task::spawn("revoke a token", async move {
             let _alone = tokens.0.changing.lock().await;
-            let so_named = |record: &TokenRecord| record.name == name;
-            let valid = tokens.look(|it| so_named(it) && it.revoked_at.is_none());
+            let matches_name = |record: &TokenRecord| record.name == name;
+            let valid = tokens.find(|it| matches_name(it) && it.revoked_at.is_none());
             let Some(record) = valid else {
-                return tokens.look(so_named).ok_or(RevokeError::Missing);
+                return tokens.find(matches_name).ok_or(RevokeError::Missing);
             };
             let revoked = TokenRecord { revoked_at: Some(Millis::now()), ..record };
             let change = Change::Token(revoked.clone());
@@ -261,7 +261,7 @@ impl Tokens {
     }
 
     /// The latest token of which this holds.
-    fn look(&self, holds: impl Fn(&TokenRecord) -> bool) -> Option<TokenRecord> {
+    fn find(&self, holds: impl Fn(&TokenRecord) -> bool) -> Option<TokenRecord> {
         self.index().records.iter().rev().find(|record| holds(record)).cloned()
     }
 
@@ -281,7 +281,7 @@ fn digest(secret: &str) -> Sha256Digest {
 /// Names stand in paths of URLs, on command lines and in logs.
 fn is_name(text: &str) -> bool {
     let mut bytes = text.bytes();
-    text.len() <= LONGEST_NAME
+    text.len() <= MAX_NAME
         && bytes.next().is_some_and(|first| first.is_ascii_alphanumeric())
         && bytes.all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
 }

@@ -47,7 +47,7 @@ use hierophant_store::{JobStore, StoreError};
 pub const CIRCUIT_VERSION: &str = "v6.1.0";
 
 /// Most proofs that are checked at the same time, however many processors there are: each is in memory.
-const MOST_AT_ONCE: usize = 4;
+const MAX_CONCURRENT: usize = 4;
 
 /// A proof above this size, in bytes, is checked with no other beside it. Only Core proofs of very long
 /// executions are that large.
@@ -118,7 +118,7 @@ impl ProofChecker {
     pub fn new(blobs: Blobs, store: Arc<dyn JobStore>, mock_mode: bool) -> Self {
         // Half of the processors: the other half serves clients and Contemplants.
         let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
-        let at_once = (processors / 2).clamp(1, MOST_AT_ONCE);
+        let at_once = (processors / 2).clamp(1, MAX_CONCURRENT);
         Self {
             blobs,
             store,
@@ -162,7 +162,7 @@ impl ProofChecker {
         let program = program.ok_or(Rejection::NoProgram(claim.vk_hash))?;
         // Nor because the bucket is: the check waits, and with it the job, for as long as that takes.
         let local = (|| self.local(proof))
-            .retry(patience_with_bytes())
+            .retry(read_retry_policy())
             .when(|error: &io::Error| error.kind() != io::ErrorKind::NotFound)
             .notify(|error, rest| {
                 tracing::warn!(%error, ?rest, "a proof cannot be read for its check now");
@@ -185,7 +185,7 @@ impl ProofChecker {
 }
 
 /// How a check waits for bytes that cannot be read now: until they can.
-fn patience_with_bytes() -> ExponentialBuilder {
+fn read_retry_policy() -> ExponentialBuilder {
     ExponentialBuilder::default()
         .with_min_delay(Duration::from_millis(250))
         .with_max_delay(Duration::from_secs(15))
@@ -217,7 +217,7 @@ fn check_reader(
     mock_mode: bool,
     verifiers: &Verifiers,
 ) -> Result<(), Rejection> {
-    contain(|| {
+    catch_panic(|| {
         let proof = decode::decode(bytes, size, claim.mode)?;
         if mock::is_mock(&proof.proof) {
             return mock::check(&proof, claim, vk, mock_mode);
@@ -239,7 +239,7 @@ pub fn check_bytes(proof: &[u8], claim: &Claim, vk: &[u8]) -> Result<(), Failure
 }
 
 /// Runs SP1's code on a stranger's bytes; it indexes by what they claim, and panics where they lie.
-fn contain(check: impl FnOnce() -> Result<(), Rejection>) -> Result<(), Rejection> {
+fn catch_panic(check: impl FnOnce() -> Result<(), Rejection>) -> Result<(), Rejection> {
     catch_unwind(AssertUnwindSafe(check)).unwrap_or_else(|payload| {
         let text = payload.downcast_ref::<String>().map(String::as_str);
         let text = text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("no message");
@@ -255,7 +255,7 @@ mod tests {
 
     #[test]
     fn a_panic_is_a_verdict_against_the_worker() {
-        let verdict = contain(|| panic!("index {} out of bounds", 7));
+        let verdict = catch_panic(|| panic!("index {} out of bounds", 7));
         let failure = verdict.expect_err("a panic is no pass").failure();
         assert_eq!(failure.class, FailureClass::Worker);
         assert!(failure.message.contains("index 7 out of bounds"), "{failure}");

@@ -24,7 +24,7 @@ use crate::metrics::Metrics;
 use hierophant_store::{JobStore, StoreError};
 
 /// Most notices that are kept for one receiver; ends beyond it are not told.
-pub const MOST_KEPT: u64 = 10_000;
+pub const MAX_UNDELIVERED: u64 = 10_000;
 
 #[derive(Debug)]
 struct Receiver {
@@ -110,7 +110,7 @@ impl Webhooks {
     pub fn notices(&self, changes: &[Change]) -> Vec<Change> {
         let mut notices = Vec::new();
         for receiver in self.receivers.iter() {
-            let mut room = MOST_KEPT.saturating_sub(receiver.undelivered());
+            let mut room = MAX_UNDELIVERED.saturating_sub(receiver.undelivered());
             for change in changes {
                 let Change::Request(request, _) = change else { continue };
                 if !receiver.on.contains(&request.state) {
@@ -125,7 +125,7 @@ impl Webhooks {
                 if receiver.dropped.fetch_add(1, Ordering::Relaxed) == 0 {
                     tracing::error!(
                         receiver = receiver.name,
-                        "{MOST_KEPT} notices wait for a receiver of webhooks; more are not kept"
+                        "{MAX_UNDELIVERED} notices wait for a receiver of webhooks; more are not kept"
                     );
                 }
             }

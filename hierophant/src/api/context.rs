@@ -16,7 +16,7 @@ use crate::artifacts::blobs::Blobs;
 use crate::artifacts::budget::DiskBudget;
 use crate::config::{AuthMode, CallsConfig, Config, PeerCertificates};
 use crate::events::Events;
-use crate::listen::{self, Slots};
+use crate::listen::{self, ConnectionLimiter};
 use crate::metrics::Metrics;
 use crate::operators::Operators;
 use crate::proofs::ProofsHandle;
@@ -78,7 +78,7 @@ pub struct WorkerContext {
     /// Time limit for the first message of a WebSocket.
     pub handshake_limit: Duration,
     /// Limiter of WebSockets whose handshake is pending.
-    pub pending_handshakes: Slots,
+    pub pending_handshakes: ConnectionLimiter,
     /// Whether workers must present a certificate.
     pub certificates: PeerCertificates,
 }
@@ -191,7 +191,7 @@ impl Contexts {
             metrics: metrics.clone(),
             tokens: tokens.clone(),
             handshake_limit: config.limits.handshake_time,
-            pending_handshakes: listen::handshakes(&config.limits),
+            pending_handshakes: listen::pending_handshakes(&config.limits),
             certificates: config.tls.worker_certificates,
         };
         let admin = AdminContext {

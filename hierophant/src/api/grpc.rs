@@ -19,7 +19,7 @@ use tower::util::MapRequestLayer;
 
 use super::urls::CalledAuthority;
 use super::{ClientContext, certificate, deadline};
-use crate::listen::{Accept, Doors, Port};
+use crate::listen::{Accept, Acceptor, Port};
 use crate::metrics::RpcLayer;
 use artifact_store::ArtifactStoreService;
 use gate::Gate;
@@ -31,7 +31,7 @@ use prover_network::ProverNetworkService;
 ///
 /// When the reflection service cannot be built.
 pub async fn serve(
-    doors: Doors,
+    acceptor: Acceptor,
     listener: impl Accept,
     context: ClientContext,
     stop: CancellationToken,
@@ -59,7 +59,7 @@ pub async fn serve(
         .layer(from_fn_with_state(context.clone(), certificate::of_clients))
         .layer(from_fn_with_state(context.deadline, deadline::of_rpc))
         .layer(RpcLayer::new(context.metrics));
-    doors.serve(listener, Port::Grpc, router, stop).await;
+    acceptor.serve(listener, Port::Grpc, router, stop).await;
     Ok(())
 }
 

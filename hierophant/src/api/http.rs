@@ -22,7 +22,7 @@ use network_lib::wire::WEBSOCKET_PATH;
 use tokio_util::sync::CancellationToken;
 
 use super::{AdminContext, ClientContext, Contexts, WorkerContext, certificate, deadline};
-use crate::listen::{Accept, Doors, Port};
+use crate::listen::{Accept, Acceptor, Port};
 
 /// Serves until `stop` is cancelled and the calls in progress have ended.
 ///
@@ -30,13 +30,13 @@ use crate::listen::{Accept, Doors, Port};
 ///
 /// When the event feed has panicked.
 pub async fn serve(
-    doors: Doors,
+    acceptor: Acceptor,
     listener: impl Accept,
     contexts: Contexts,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let feed = task::spawn("feed", v1::events::feed(contexts.admin.clone(), stop.clone()));
-    doors.serve(listener, Port::Http, router(contexts), stop).await;
+    acceptor.serve(listener, Port::Http, router(contexts), stop).await;
     Ok(feed.await?)
 }
 

@@ -1,6 +1,5 @@
-//! Carries decisions about artifacts out: the bytes into their place, then the record into the store,
-//! then the reply. A bucket takes its time, and so does the disk, so bytes are put in their place and recorded
-//! beside the actor: many at once, whose records share a transaction.
+//! The `artifacts` actor. For each artifact it stores the bytes, then the record, then replies. Buckets and disks
+//! are slow, so separate tasks store bytes and records: many at once, whose records share a transaction.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,49 +18,49 @@ use super::blobs::{Blobs, StagedBlob};
 use super::budget::DiskBudget;
 use super::core::{Decision, decide};
 use super::handle::ArtifactsHandle;
-use super::held::Held;
-use super::message::{ArtifactsMsg, UploadError, Waiting};
+use super::message::{ArtifactsMsg, KeepReply, UploadError};
+use super::quota_usage::QuotaUsage;
 use super::retention::Rules;
 use super::sweep::Sweeper;
 use crate::ask::{reply, tell};
 use crate::metrics::Metrics;
 use hierophant_store::{JobStore, StoreError};
 
-/// What the actor holds.
+/// State of the actor.
 #[derive(Debug)]
 pub struct ArtifactsState {
     store: Arc<dyn JobStore>,
     blobs: Blobs,
     rules: Rules,
     budget: DiskBudget,
-    /// Whose bytes are being put in their place, and how many, if they count: nobody else's may come in between.
+    /// Artifacts being adopted, each with the owner and size it counts for; a second upload to one is refused.
     adopting: BTreeMap<ArtifactId, Option<(Address, u64)>>,
-    held: Held,
+    usage: QuotaUsage,
     metrics: Metrics,
     clients: Clients,
     sweeping: Option<JoinHandle<()>>,
 }
 
-/// Writes records beside the actor.
+/// Commits records outside the actor's task.
 struct Recorder {
     store: Arc<dyn JobStore>,
     actor: ActorRef<ArtifactsMsg>,
 }
 
 impl Recorder {
-    /// Writes; returns whether it is stored. When another Hierophant owns the database by now, this one must
-    /// end.
+    /// Commits changes; returns whether they are stored. Stops the actor if another Hierophant has taken over the
+    /// database.
     async fn record(&self, changes: &[Change]) -> bool {
         let outcome = self.store.commit(changes).await.inspect_err(|error| log_unavailable(error));
         if let Err(StoreError::InUse { location }) = &outcome {
-            let taken = StoreError::InUse { location: location.clone() };
-            tell(&self.actor, ArtifactsMsg::Superseded(taken));
+            let error = StoreError::InUse { location: location.clone() };
+            tell(&self.actor, ArtifactsMsg::Superseded(error));
         }
         outcome.is_ok()
     }
 }
 
-/// The actor.
+/// The `artifacts` actor.
 #[derive(Debug)]
 pub struct ArtifactsActor;
 
@@ -70,7 +69,7 @@ impl ArtifactsActor {
     ///
     /// # Errors
     ///
-    /// When the store cannot be read.
+    /// If the store cannot be read.
     pub async fn start(
         store: Arc<dyn JobStore>,
         blobs: Blobs,
@@ -80,15 +79,15 @@ impl ArtifactsActor {
         metrics: Metrics,
         supervisor: ActorCell,
     ) -> Result<ArtifactsHandle, SpawnErr> {
-        let held = Held::read(clients.clone(), store.as_ref()).await;
-        let held = held.map_err(|error| SpawnErr::StartupFailed(error.into()))?;
+        let usage = QuotaUsage::read(clients.clone(), store.as_ref()).await;
+        let usage = usage.map_err(|error| SpawnErr::StartupFailed(error.into()))?;
         let state = ArtifactsState {
             store,
             blobs,
             rules,
             budget,
             adopting: BTreeMap::new(),
-            held,
+            usage,
             metrics,
             clients,
             sweeping: None,
@@ -112,7 +111,7 @@ impl Actor for ArtifactsActor {
         let sweeper = state.sweeper(&myself);
         task::spawn("clear orphans", async move {
             if let Err(error) = sweeper.clear_orphans(Millis::now()).await {
-                tracing::warn!(error = %error_chain(&error), "orphans could not be looked for");
+                tracing::warn!(error = %error_chain(&error), "cannot look for orphaned artifacts");
             }
         });
         myself.send_interval(state.rules.sweep_interval(), || ArtifactsMsg::Sweep);
@@ -126,15 +125,17 @@ impl Actor for ArtifactsActor {
         state: &mut ArtifactsState,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            // A ticket that could not be stored is not answered: its asker reports "unavailable".
+            // A ticket that cannot be stored gets no answer: the caller reports "unavailable".
             ArtifactsMsg::OpenTicket(kind, owner, port) => state.open(&myself, kind, owner, port),
-            ArtifactsMsg::NotOpened(id) => state.held.closed(id),
+            ArtifactsMsg::NotOpened(id) => state.usage.closed(id),
             ArtifactsMsg::MayKeep(owner, bytes, port) => {
-                reply(port, state.held.may_keep(owner, bytes));
+                reply(port, state.usage.may_keep(owner, bytes));
             }
             ArtifactsMsg::KeepUpload(ticket, bytes, port) => {
-                match state.look_at_upload(ticket, bytes.info()).await {
-                    Ok(Some(record)) => state.adopt(&myself, record, bytes, Waiting::Upload(port)),
+                match state.check_upload(ticket, bytes.info()).await {
+                    Ok(Some(record)) => {
+                        state.adopt(&myself, record, bytes, KeepReply::Upload(port))
+                    }
                     Ok(None) => reply(port, Ok(bytes.info())),
                     Err(refusal) => reply(port, Err(refusal)),
                 }
@@ -144,19 +145,19 @@ impl Actor for ArtifactsActor {
                 let mut record =
                     ArtifactRecord::ticket(id, ArtifactKind::Proof, Address::ZERO, now);
                 record.blob = Some(bytes.info());
-                state.adopt(&myself, record, bytes, Waiting::Proof(port));
+                state.adopt(&myself, record, bytes, KeepReply::Proof(port));
             }
             ArtifactsMsg::Adopted(record, kept, waiting) => {
                 let kept = state.adopted(&record, kept);
                 match waiting {
-                    Waiting::Upload(port) => reply(port, kept),
-                    Waiting::Proof(port) => reply(port, kept.map(|_| record.id)),
+                    KeepReply::Upload(port) => reply(port, kept),
+                    KeepReply::Proof(port) => reply(port, kept.map(|_| record.id)),
                 }
             }
             ArtifactsMsg::Delivered(id) => {
                 let recorder = state.recorder(&myself);
                 task::spawn("note delivery", async move {
-                    // If this is lost, the proof is kept for longer: no harm.
+                    // If this write is lost, the proof is only kept for longer.
                     recorder.record(&[Change::Delivered(id, Millis::now())]).await;
                 });
             }
@@ -181,7 +182,7 @@ impl ArtifactsState {
         Sweeper { store, blobs, owner, budget: self.budget.clone() }
     }
 
-    /// Starts a sweep beside the actor, unless the last one is still going on.
+    /// Starts a sweep in its own task, unless the previous one is still running.
     fn sweep(&mut self, myself: &ActorRef<ArtifactsMsg>) {
         if self.sweeping.as_ref().is_some_and(|sweep| !sweep.is_finished()) {
             return;
@@ -190,7 +191,7 @@ impl ArtifactsState {
         let cutoffs = self.rules.cutoffs(now);
         self.sweeping = Some(task::spawn("sweep artifacts", async move {
             if let Err(error) = sweeper.sweep(cutoffs, now).await {
-                tracing::warn!(error = %error_chain(&error), "retention could not be looked after");
+                tracing::warn!(error = %error_chain(&error), "the retention sweep failed");
             }
         }));
     }
@@ -199,19 +200,19 @@ impl ArtifactsState {
         Recorder { store: Arc::clone(&self.store), actor: myself.clone() }
     }
 
-    /// Keeps the counts in line with what retention has recorded.
+    /// Updates the quota usage after a sweep.
     fn recorded(&mut self, changes: &[Change], gone: &[(Address, u64)]) {
         for change in changes {
             if let Change::Forgotten(id) = change {
-                self.held.closed(*id);
+                self.usage.closed(*id);
             }
         }
         for (owner, bytes) in gone {
-            self.held.shrank(*owner, *bytes);
+            self.usage.shrank(*owner, *bytes);
         }
     }
 
-    /// Opens a ticket, if its owner may have one more. It counts already while it is being recorded.
+    /// Opens a ticket within its owner's quota. It counts from now on, before it is recorded.
     fn open(
         &mut self,
         myself: &ActorRef<ArtifactsMsg>,
@@ -219,14 +220,14 @@ impl ArtifactsState {
         owner: Address,
         port: RpcReplyPort<Result<ArtifactId, OverQuota>>,
     ) {
-        if let Err(over) = self.held.may_open(owner) {
+        if let Err(over) = self.usage.may_open(owner) {
             let client = self.clients.name(owner);
-            tracing::info!(%owner, client, quota = over.key(), "a ticket over its quota");
+            tracing::info!(%owner, client, quota = over.key(), "refused a ticket: quota exceeded");
             self.metrics.over_quota(client, over);
             return reply(port, Err(over));
         }
         let id = ArtifactId::random();
-        self.held.opened(id, owner);
+        self.usage.opened(id, owner);
         let recorder = self.recorder(myself);
         task::spawn("open ticket", async move {
             let record = ArtifactRecord::ticket(id, kind, owner, Millis::now());
@@ -238,8 +239,8 @@ impl ArtifactsState {
         });
     }
 
-    /// What becomes of an upload: its ticket's record to be, or nothing to do.
-    async fn look_at_upload(
+    /// Checks an upload against its ticket: the new record, or `None` if the bytes are already there.
+    async fn check_upload(
         &self,
         ticket: ArtifactId,
         info: BlobInfo,
@@ -250,7 +251,7 @@ impl ArtifactsState {
                 Err(UploadError::Unavailable)
             }
             (Decision::Keep, Some(record)) => {
-                self.held.may_keep(record.owner, info.size).map_err(UploadError::OverQuota)?;
+                self.usage.may_keep(record.owner, info.size).map_err(UploadError::OverQuota)?;
                 Ok(Some(ArtifactRecord { blob: Some(info), ..record }))
             }
             (Decision::AlreadyThere, _) => Ok(None),
@@ -259,26 +260,26 @@ impl ArtifactsState {
         }
     }
 
-    /// Starts putting bytes in their place and recording that.
+    /// Starts a task that adopts bytes and records them.
     fn adopt(
         &mut self,
         myself: &ActorRef<ArtifactsMsg>,
         record: ArtifactRecord,
         bytes: StagedBlob,
-        waiting: Waiting,
+        waiting: KeepReply,
     ) {
         let counts =
             (record.kind != ArtifactKind::Proof).then(|| (record.owner, bytes.info().size));
         if let Some((owner, size)) = counts {
-            // Already now, so that two uploads at once cannot both take the last room.
-            self.held.grew(owner, size);
+            // Counted in advance, so that two concurrent uploads cannot both use the last of the quota.
+            self.usage.grew(owner, size);
         }
         self.adopting.insert(record.id, counts);
         let (blobs, recorder) = (self.blobs.clone(), self.recorder(myself));
         task::spawn("adopt", async move {
             let kept = match blobs.adopt(bytes, record.id).await {
-                // Should this fail, the bytes stay until orphans are cleared: the store may have taken the
-                // record all the same, and its promise must be kept.
+                // On failure the bytes stay until orphans are cleared: the store may have committed the record
+                // nevertheless.
                 Ok(()) if recorder.record(&[Change::Artifact(record.clone())]).await => Ok(()),
                 Ok(()) => Err(UploadError::Unavailable),
                 Err(error) => Err(unavailable(error)),
@@ -287,7 +288,7 @@ impl ArtifactsState {
         });
     }
 
-    /// Counts what is in its place now, or is not.
+    /// Updates the counts after an adoption.
     fn adopted(
         &mut self,
         record: &ArtifactRecord,
@@ -297,18 +298,18 @@ impl ArtifactsState {
         let counted = self.adopting.remove(&id).flatten();
         let info = record.blob.ok_or(UploadError::NoTicket)?;
         if let (Err(_), Some((owner, size))) = (&kept, counted) {
-            // The sender comes again, and is counted again.
-            self.held.shrank(owner, size);
+            // A retry is counted again.
+            self.usage.shrank(owner, size);
         }
         kept?;
         self.budget.grew(info.size);
-        self.held.closed(id);
+        self.usage.closed(id);
         Ok(info)
     }
 }
 
 fn log_unavailable(error: &dyn std::error::Error) {
-    tracing::error!(error = %error_chain(error), "an artifact could not be stored");
+    tracing::error!(error = %error_chain(error), "cannot store an artifact");
 }
 
 fn unavailable(error: impl std::error::Error) -> UploadError {

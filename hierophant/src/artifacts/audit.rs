@@ -1,4 +1,4 @@
-//! Are the bytes that unfinished jobs need still there, and as they were? Asked once, at the start.
+//! Start-up check: the artifacts of unfinished jobs exist and are undamaged.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -10,20 +10,19 @@ use network_lib::job::BlobInfo;
 
 use super::blobs::Blobs;
 
-/// Blobs up to this size are digested here; whoever reads a larger one finds out then. A Contemplant
-/// checks the digest of what it downloads, the verifier reads every proof.
+/// Maximum size of blobs whose digest is checked here. Damage of larger ones is detected on reading: a worker checks
+/// the digest of its downloads, and the verifier reads every proof.
 const DIGEST_LIMIT: u64 = 64 << 20;
 
-/// For how long digests are computed. A start must not take long, however much is unfinished.
+/// Time limit for digests, so that a start is fast however many jobs are unfinished.
 const DIGEST_TIME: Duration = Duration::from_millis(500);
 
-/// For how long a distant store is asked for sizes.
+/// Time limit for sizes from a distant store.
 const SIZES_TIME: Duration = Duration::from_secs(1);
 
-/// The artifacts of unfinished jobs (programs, inputs, proofs that were handed in) whose bytes are
-/// missing or damaged. Sizes are compared for all on a disk and in a bucket as far as time allows, digests as
-/// far as size and time allow, those of proofs first: an input can be sent again, a proof is hours of work.
-/// What cannot be read now is not damaged.
+/// Missing or damaged artifacts of unfinished jobs: programs, inputs and uploaded proofs. Sizes are compared for all
+/// on a disk, and in a bucket as far as time allows; digests as far as size and time allow, proofs first: an input
+/// can be sent again, a proof is hours of work. An artifact that cannot be read now does not count as damaged.
 pub async fn damaged(blobs: &Blobs, jobs: &[UnfinishedJob]) -> BTreeSet<ArtifactId> {
     damaged_within(blobs, jobs, DIGEST_TIME).await
 }
@@ -55,7 +54,7 @@ async fn damaged_within(
             }
             Some(Err(error)) => {
                 unread += 1;
-                tracing::error!(%error, artifact = %short_artifact_id(*id), "an artifact cannot be looked at");
+                tracing::error!(%error, artifact = %short_artifact_id(*id), "cannot get the size of an artifact");
             }
             None => unread += 1,
         }
@@ -71,16 +70,13 @@ async fn damaged_within(
                     damaged.insert(*id);
                 }
                 Err(error) => {
-                    tracing::error!(%error, artifact = %short_artifact_id(*id), "an artifact cannot be read");
+                    tracing::error!(%error, artifact = %short_artifact_id(*id), "cannot read an artifact");
                 }
             }
         }
     };
     if tokio::time::timeout(time, digesting).await.is_err() || unread > 0 {
-        tracing::info!(
-            unread,
-            "not all artifacts were digested; the rest is checked when it is read"
-        );
+        tracing::info!(unread, "not all digests were checked; the rest are checked on reading");
     }
     damaged
 }
@@ -96,7 +92,7 @@ mod tests {
         AttemptRecord, JobRecord, JobState, Millis, Prover, RequestRecord,
     };
 
-    /// A job whose program, input and handed-in proof are the given blobs.
+    /// A job with the given program, input and uploaded proof.
     fn job(blobs: [(ArtifactId, BlobInfo); 3]) -> UnfinishedJob {
         let [program, stdin, proof] = blobs;
         let spec = JobSpec {
@@ -141,7 +137,7 @@ mod tests {
         put(&blobs, 2, b"some").await;
         put(&blobs, 3, b"same bytes").await;
         assert_eq!(damaged(&blobs, &jobs).await, BTreeSet::from(sound.map(|(id, _)| id)));
-        // Without time for digests, sizes still tell.
+        // Without time for digests, sizes are still compared.
         let sizes = damaged_within(&blobs, &jobs, Duration::ZERO).await;
         assert!(sizes.is_superset(&BTreeSet::from([sound[0].0, sound[1].0])));
     }

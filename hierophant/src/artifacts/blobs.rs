@@ -1,8 +1,7 @@
-//! Bytes of uploads and proofs: staged on the disk, then adopted by the folder or the bucket that holds
-//! them all.
+//! Blobs: bytes of uploads and proofs, staged on the disk and then adopted by a folder or a bucket.
 //!
-//! A blob is either there as a whole or not at all. "Not there" is said only of what is certainly gone: a
-//! store that cannot be asked is an error, worth another try later, and never a lost proof.
+//! A blob exists completely or not at all. "Missing" means certainly missing: a store that cannot be reached is an
+//! error, which a retry may resolve, and never counts as a lost proof.
 
 pub mod bucket;
 mod folder;
@@ -33,88 +32,86 @@ use folder::Folder;
 pub use staging::{BlobWriter, StagedBlob};
 use staging::{StagedFile, Staging};
 
-/// The bytes of a blob, as they come.
+/// Stream of the bytes of a blob.
 pub type ByteStream = BoxStream<'static, io::Result<Bytes>>;
 
-/// How many blobs a distant store is asked about at once.
-const ASKED_AT_ONCE: usize = 32;
+/// Number of concurrent metadata requests to a distant store.
+const CONCURRENT_REQUESTS: usize = 32;
 
-/// What is known of a blob without reading it.
+/// Metadata of a blob.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Found {
-    /// Its length in bytes.
+pub struct BlobMetadata {
+    /// Length in bytes.
     pub size: u64,
-    /// When it was put in its place.
+    /// Time of adoption.
     pub modified: SystemTime,
 }
 
-/// A blob in a list.
+/// A listed blob.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Listed {
-    /// Which one.
+    /// Id of the blob.
     pub id: ArtifactId,
-    /// When it was put in its place.
+    /// Time of adoption.
     pub written: Millis,
 }
 
-/// Where blobs lie once they are whole.
+/// A store of complete blobs: a folder or a bucket.
 #[async_trait]
 pub trait BlobStore: fmt::Debug + Send + Sync {
-    /// Puts a finished file in its place, durably.
+    /// Adopts a finished file durably.
     ///
     /// # Errors
     ///
-    /// When it cannot be put there, or perhaps was not; the temporary file is removed.
+    /// If the file was not adopted, or possibly not; the temporary file is removed.
     async fn adopt(&self, staged: StagedBlob, id: ArtifactId) -> io::Result<()>;
 
-    /// What is known of a blob, `None` if it is certainly not there.
+    /// Metadata of a blob; `None` if it is certainly missing.
     ///
     /// # Errors
     ///
-    /// When the store cannot be asked.
-    async fn look(&self, id: ArtifactId) -> io::Result<Option<Found>>;
+    /// If the store cannot be reached.
+    async fn metadata(&self, id: ArtifactId) -> io::Result<Option<BlobMetadata>>;
 
-    /// The bytes of a blob, or of a part of it.
+    /// Bytes of a blob or of a range.
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::NotFound`] when it is certainly not there; anything else when the store cannot be
-    /// asked.
+    /// [`io::ErrorKind::NotFound`] if the blob is certainly missing; otherwise the store cannot be reached.
     async fn read(&self, id: ArtifactId, range: Option<Range<u64>>) -> io::Result<ByteStream>;
 
-    /// Removes a blob; one that is not there (any more) is fine.
+    /// Removes a blob; a missing one is not an error.
     ///
     /// # Errors
     ///
-    /// When it is perhaps still there.
+    /// If the blob possibly still exists.
     async fn remove(&self, id: ArtifactId) -> io::Result<()>;
 
-    /// All blobs, in any order. Whatever is not named like one is passed over.
+    /// All blobs, unordered. Other names are skipped.
     fn list(&self) -> BoxStream<'static, io::Result<Listed>>;
 
-    /// The sizes of many blobs, `None` for those that are certainly not there. Those that could not be asked
-    /// for within the limit are missing.
+    /// Sizes of blobs, `None` for missing ones. Results that do not arrive within the limit are left out.
     async fn sizes(
         &self,
         ids: Vec<ArtifactId>,
         limit: Duration,
     ) -> BTreeMap<ArtifactId, io::Result<Option<u64>>> {
         let looking = stream::iter(ids).map(async |id| {
-            let found = self.look(id).await;
+            let found = self.metadata(id).await;
             (id, found.map(|found| found.map(|found| found.size)))
         });
         let end = tokio::time::sleep(limit);
-        looking.buffer_unordered(ASKED_AT_ONCE).take_until(end).collect().await
+        looking.buffer_unordered(CONCURRENT_REQUESTS).take_until(end).collect().await
     }
 
-    /// The blob's file, if this store keeps files on this machine; it need not be there.
+    /// Path of the blob's file if this store is a local folder; the file may be missing.
     fn path(&self, id: ArtifactId) -> Option<PathBuf>;
 
-    /// Where that is, for people.
-    fn place(&self) -> String;
+    /// Location of the store, for messages.
+    fn location(&self) -> String;
 }
 
-/// All blobs, and the folder in which new ones are written.
+/// The blob store with its staging folder.
 #[derive(Debug, Clone)]
 pub struct Blobs {
     staging: Arc<Staging>,
@@ -122,19 +119,19 @@ pub struct Blobs {
 }
 
 impl Blobs {
-    /// Opens a folder of blobs, creating it, and clears away what an earlier run left half-written. Files
-    /// that are not named like ours are left alone.
+    /// Opens or creates a folder of blobs, and removes unfinished files of an earlier run. Other files are left
+    /// alone.
     ///
     /// # Errors
     ///
-    /// When the folder cannot be created or written to.
+    /// If the folder cannot be created or written.
     pub fn open(root: &Path) -> io::Result<Self> {
         let staging = Staging::open(root.join("tmp"))?;
         Ok(Self { staging: Arc::new(staging), store: Arc::new(Folder::new(root.to_owned())) })
     }
 
-    /// The same with the blobs in a bucket; the folder `root` holds only what is being written. The bucket
-    /// is tried out: a blob is written, read and removed.
+    /// Opens a bucket of blobs; the folder `root` holds only unfinished files. The bucket is tested: a blob is
+    /// written, read and removed.
     ///
     /// # Errors
     ///
@@ -149,14 +146,13 @@ impl Blobs {
         Ok(Self { staging: folder.staging, store: Arc::new(bucket) })
     }
 
-    /// Starts writing a blob. `announced` is its length by its sender's word, if there is one: it need not be
-    /// true.
+    /// Starts writing a blob. `announced` is the length that the sender announced, which may be wrong.
     #[must_use]
     pub fn begin(&self, announced: Option<u64>) -> BlobWriter {
         self.staging.begin(announced)
     }
 
-    /// Puts a finished file in its place, durably.
+    /// Adopts a finished file durably.
     ///
     /// # Errors
     ///
@@ -165,16 +161,16 @@ impl Blobs {
         self.store.adopt(staged, id).await
     }
 
-    /// What is known of a blob, `None` if it is certainly not there.
+    /// Metadata of a blob; `None` if it is certainly missing.
     ///
     /// # Errors
     ///
-    /// When the store cannot be asked.
-    pub async fn look(&self, id: ArtifactId) -> io::Result<Option<Found>> {
-        self.store.look(id).await
+    /// If the store cannot be reached.
+    pub async fn metadata(&self, id: ArtifactId) -> io::Result<Option<BlobMetadata>> {
+        self.store.metadata(id).await
     }
 
-    /// The bytes of a blob, or of a part of it.
+    /// Bytes of a blob or of a range.
     ///
     /// # Errors
     ///
@@ -183,7 +179,7 @@ impl Blobs {
         self.store.read(id, range).await
     }
 
-    /// The first `length` bytes of a blob, fewer if it is shorter.
+    /// First `length` bytes of a blob, or all of a shorter one.
     ///
     /// # Errors
     ///
@@ -200,29 +196,29 @@ impl Blobs {
         Ok(head)
     }
 
-    /// Whether a blob of this size is there.
+    /// Whether a blob exists with this size.
     ///
     /// # Errors
     ///
-    /// When the store cannot be asked.
+    /// If the store cannot be reached.
     pub async fn holds(&self, id: ArtifactId, size: u64) -> io::Result<bool> {
-        Ok(self.look(id).await?.is_some_and(|found| found.size == size))
+        Ok(self.metadata(id).await?.is_some_and(|found| found.size == size))
     }
 
-    /// Whether a blob is there, whatever is in it.
+    /// Whether a blob exists.
     ///
     /// # Errors
     ///
-    /// When the store cannot be asked.
+    /// If the store cannot be reached.
     pub async fn is_there(&self, id: ArtifactId) -> io::Result<bool> {
-        Ok(self.look(id).await?.is_some())
+        Ok(self.metadata(id).await?.is_some())
     }
 
-    /// Whether a blob with this size and digest is there. Reads all of it.
+    /// Whether a blob exists with this size and digest. Reads the whole blob.
     ///
     /// # Errors
     ///
-    /// When the store cannot be asked, or the blob not be read.
+    /// If the store cannot be reached, or the blob cannot be read.
     pub async fn verify(&self, id: ArtifactId, info: BlobInfo) -> io::Result<bool> {
         if !self.holds(id, info.size).await? {
             return Ok(false);
@@ -237,12 +233,12 @@ impl Blobs {
         }
     }
 
-    /// A blob as a file on this machine; fetched into a temporary one if it lies elsewhere.
+    /// A blob as a local file; downloaded into a temporary file if necessary.
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::NotFound`] when it is certainly not there (a file of one's own disk is not looked at
-    /// before it is opened); anything else when it cannot be fetched.
+    /// [`io::ErrorKind::NotFound`] if the blob is certainly missing (a local file is not checked before it is
+    /// opened); otherwise the blob cannot be downloaded.
     pub async fn local(&self, id: ArtifactId) -> io::Result<LocalBlob> {
         if let Some(path) = self.store.path(id) {
             return Ok(LocalBlob { path, fetched: None });
@@ -256,16 +252,16 @@ impl Blobs {
         Ok(LocalBlob { path: fetched.path().to_owned(), fetched: Some(fetched) })
     }
 
-    /// Removes a blob; one that is not there (any more) is fine.
+    /// Removes a blob; a missing one is not an error.
     ///
     /// # Errors
     ///
-    /// When it is perhaps still there.
+    /// If the blob possibly still exists.
     pub async fn remove(&self, id: ArtifactId) -> io::Result<()> {
         self.store.remove(id).await
     }
 
-    /// All blobs, in any order.
+    /// All blobs, unordered.
     pub(super) fn list(&self) -> BoxStream<'static, io::Result<Listed>> {
         self.store.list()
     }
@@ -279,23 +275,23 @@ impl Blobs {
         self.store.sizes(ids, limit).await
     }
 
-    /// Whether there is any blob.
+    /// Whether any blob exists.
     ///
     /// # Errors
     ///
-    /// When the store cannot be asked.
+    /// If the store cannot be reached.
     pub async fn holds_any(&self) -> io::Result<bool> {
         Ok(self.list().try_next().await?.is_some())
     }
 
-    /// Where the blobs lie, for people.
+    /// Location of the blobs, for messages.
     #[must_use]
-    pub fn place(&self) -> String {
-        self.store.place()
+    pub fn location(&self) -> String {
+        self.store.location()
     }
 }
 
-/// A blob as a file on this machine. A fetched one is removed when this is dropped.
+/// A blob as a local file. A downloaded file is removed on drop.
 #[derive(Debug)]
 pub struct LocalBlob {
     path: PathBuf,
@@ -303,27 +299,27 @@ pub struct LocalBlob {
 }
 
 impl LocalBlob {
-    /// The file.
+    /// Path of the file.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Size and digest, if it was fetched.
+    /// Size and digest of a downloaded blob.
     #[must_use]
     pub fn fetched(&self) -> Option<BlobInfo> {
         self.fetched.as_ref().map(|fetched| fetched.info)
     }
 }
 
-/// Whether a file has the digest.
+/// Whether a file has the expected digest.
 fn has_digest(path: &Path, info: BlobInfo) -> io::Result<bool> {
     let mut hasher = Sha256::new();
     io::copy(&mut std::fs::File::open(path)?, &mut hasher)?;
     Ok(hasher.finalize()[..] == info.sha256.0)
 }
 
-/// The id that a blob is named after, `None` for a foreign name.
+/// Id in the name of a blob; `None` for other names.
 fn id_of(name: &std::ffi::OsStr) -> Option<ArtifactId> {
     let name = name.to_str()?;
     name.parse::<ArtifactId>().ok().filter(|id| id.to_string() == name)

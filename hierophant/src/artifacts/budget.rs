@@ -1,7 +1,7 @@
-//! How full the disk is, and what is still let in.
+//! Disk budget: admission of new work by free space and stored bytes.
 //!
-//! New work (tickets, uploads, requests) stops while there is still room, so that the proofs of what was
-//! accepted find some, and the database too. Reads and proofs never ask here.
+//! New work (tickets, uploads, requests) is refused before the disk is full, which leaves space for the proofs of
+//! accepted requests and for the database. Reads and proofs are never refused.
 
 use std::fmt;
 use std::io;
@@ -14,7 +14,7 @@ use hierophant_model::records::{StorageLow, Usage};
 use network_lib::task;
 use tokio_util::sync::CancellationToken;
 
-/// How often the disk is looked at. In that time even a fast disk takes less than the default reserve.
+/// Interval of reading the free space; even a fast disk writes less than the default reserve in that time.
 const INTERVAL: Duration = Duration::from_secs(1);
 
 type ReadFree = dyn Fn() -> io::Result<u64> + Send + Sync;
@@ -28,7 +28,7 @@ struct Inner {
     was_low: AtomicBool,
 }
 
-/// Shared knowledge of how full the disk is.
+/// The disk budget. Clones share it.
 #[derive(Clone)]
 pub struct DiskBudget(Arc<Inner>);
 
@@ -38,18 +38,18 @@ impl fmt::Debug for DiskBudget {
     }
 }
 
-/// Stands for a disk that could not be asked.
+/// Free space of a disk that cannot be queried.
 const UNKNOWN: u64 = u64::MAX;
 
 impl DiskBudget {
-    /// A budget for the disk under `folder`, on which `stored` bytes of uploads and proofs lie already.
+    /// A budget for the disk of `folder`, which already holds `stored` bytes of uploads and proofs.
     #[must_use]
     pub fn new(folder: &Path, min_free: u64, most: Option<u64>, stored: u64) -> Self {
         let folder = folder.to_owned();
         Self::with_reader(move || fs4::available_space(&folder), min_free, most, stored)
     }
 
-    /// A budget that learns from `read_free` how many bytes are free.
+    /// A budget that reads the free bytes by `read_free`.
     #[must_use]
     pub fn with_reader(
         read_free: impl Fn() -> io::Result<u64> + Send + Sync + 'static,
@@ -69,41 +69,41 @@ impl DiskBudget {
         budget
     }
 
-    /// Looks at the disk every second until `stop` is cancelled.
+    /// Reads the free space every second until `stop` is cancelled.
     pub fn watch(&self, stop: CancellationToken) {
         let budget = self.clone();
         task::spawn("watch the disk", async move {
             while stop.run_until_cancelled(tokio::time::sleep(INTERVAL)).await.is_some() {
                 let looking = budget.clone();
-                // A disk that hangs must not hang the runtime.
+                // A hanging disk must not block the runtime.
                 let _ = tokio::task::spawn_blocking(move || looking.refresh()).await;
             }
         });
     }
 
-    /// Looks at the disk now. Blocks for as long as the disk takes.
+    /// Reads the free space; blocks until the disk answers.
     pub fn refresh(&self) {
         match (self.0.read_free)() {
             Ok(free) => self.0.free.store(free, Ordering::Relaxed),
             Err(error) => {
                 self.0.free.store(UNKNOWN, Ordering::Relaxed);
-                tracing::warn!(%error, "the free space on the disk is not known");
+                tracing::warn!(%error, "cannot read the free space of the disk");
             }
         }
         let low = self.admit(0).err();
         if self.0.was_low.swap(low.is_some(), Ordering::Relaxed) != low.is_some() {
             match low {
-                Some(low) => tracing::error!("new work is turned away: {low}"),
-                None => tracing::info!("there is room again, new work is accepted"),
+                Some(low) => tracing::error!("new work is refused: {low}"),
+                None => tracing::info!("enough space again: new work is accepted"),
             }
         }
     }
 
-    /// Whether new work that will take `bytes` more may come in.
+    /// Admits new work that needs `bytes`.
     ///
     /// # Errors
     ///
-    /// [`StorageLow`], worth another try later.
+    /// [`StorageLow`]; a later retry may succeed.
     pub fn admit(&self, bytes: u64) -> Result<(), StorageLow> {
         let Inner { min_free, most, .. } = *self.0;
         let free = self.0.free.load(Ordering::Relaxed);
@@ -119,19 +119,19 @@ impl DiskBudget {
         }
     }
 
-    /// So many bytes of uploads and proofs have come.
+    /// Adds stored bytes.
     pub(super) fn grew(&self, bytes: u64) {
         self.0.stored.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// So many bytes of uploads and proofs have gone.
+    /// Subtracts removed bytes.
     pub(super) fn shrank(&self, bytes: u64) {
         let less = |stored: u64| Some(stored.saturating_sub(bytes));
-        // Never fails: there is always a new value.
+        // Never fails: the function always returns a value.
         let _ = self.0.stored.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
     }
 
-    /// What is known.
+    /// Current usage.
     #[must_use]
     pub fn usage(&self) -> Usage {
         let free = Some(self.0.free.load(Ordering::Relaxed)).filter(|free| *free != UNKNOWN);
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn new_work_stops_before_the_disk_is_full_and_goes_on_by_itself() {
+    fn new_work_stops_before_the_disk_is_full_and_resumes_on_its_own() {
         let (budget, free) = budget(200, None);
         assert_eq!(budget.admit(800), Ok(()));
         assert_eq!(budget.admit(801), Err(StorageLow::Disk { free: 1000, min_free: 200 }));

@@ -1,18 +1,18 @@
-//! What a finished upload means for its ticket.
+//! The decision about a finished upload.
 
 use hierophant_model::records::ArtifactRecord;
 use network_lib::job::BlobInfo;
 
-/// What to do with a finished upload.
+/// Decision about a finished upload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
     /// The ticket is open: keep the bytes.
     Keep,
-    /// The same bytes are there already, from an earlier try whose answer got lost: nothing to do.
+    /// The same bytes are already stored, by an earlier try whose answer was lost: nothing to do.
     AlreadyThere,
-    /// Other bytes are there: refuse, and leave them untouched.
+    /// Other bytes are already stored: refuse the upload.
     Conflict,
-    /// No such ticket, or not any more.
+    /// Unknown or expired ticket.
     NoTicket,
 }
 
@@ -21,7 +21,7 @@ pub enum Decision {
 pub fn decide(ticket: Option<&ArtifactRecord>, upload: &BlobInfo) -> Decision {
     match ticket {
         None => Decision::NoTicket,
-        // Saying that the bytes are there would be no longer true.
+        // The bytes of an expired ticket may already be removed.
         Some(ticket) if ticket.expired_at.is_some() => Decision::NoTicket,
         Some(ArtifactRecord { blob: None, .. }) => Decision::Keep,
         Some(ArtifactRecord { blob: Some(stored), .. }) if stored == upload => {

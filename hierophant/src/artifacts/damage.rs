@@ -1,8 +1,7 @@
-//! Proofs that were damaged where they lie after they were checked.
+//! Detection of stored proofs that were damaged after their check.
 //!
-//! Whoever is about to rely on the bytes of a finished proof looks here first. Damaged bytes are of no
-//! use to anybody and are removed, so everybody else has only to ask whether a proof is there: if it is
-//! not, it is made again.
+//! Code that relies on the bytes of a finished proof calls [`is_sound`] first. Damaged bytes are removed, so other
+//! code only has to check that a proof exists; a missing proof is made again.
 
 use std::io;
 
@@ -11,18 +10,18 @@ use hierophant_model::text::short_artifact_id;
 
 use super::blobs::Blobs;
 
-/// Proofs up to this size are digested: a few milliseconds for all but the largest Core proofs, whose
-/// damage their client finds by itself.
-const LARGEST: u64 = 64 << 20;
+/// Maximum size of proofs whose digest is checked, which takes a few milliseconds. Damage of larger Core proofs is
+/// detected by the client.
+const MAX_DIGESTED: u64 = 64 << 20;
 
-/// Whether a proof is there, undamaged; damaged bytes are removed. Reads all of it.
+/// Whether a proof exists undamaged; damaged bytes are removed. Reads the whole proof.
 ///
 /// # Errors
 ///
-/// When the bytes cannot be asked for now. They are not lost then.
+/// If the bytes cannot be read now; they are not lost.
 pub async fn is_sound(blobs: &Blobs, proof: &ArtifactRecord) -> io::Result<bool> {
     let Some(info) = proof.blob else { return Ok(false) };
-    let sound = if info.size <= LARGEST {
+    let sound = if info.size <= MAX_DIGESTED {
         blobs.verify(proof.id, info).await?
     } else {
         blobs.holds(proof.id, info.size).await?
@@ -30,7 +29,7 @@ pub async fn is_sound(blobs: &Blobs, proof: &ArtifactRecord) -> io::Result<bool>
     if sound || !blobs.is_there(proof.id).await? {
         return Ok(sound);
     }
-    tracing::error!(artifact = %short_artifact_id(proof.id), "a proof was damaged where it lay and is removed");
+    tracing::error!(artifact = %short_artifact_id(proof.id), "removed a damaged proof");
     blobs.remove(proof.id).await?;
     Ok(false)
 }

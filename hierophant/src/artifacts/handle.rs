@@ -1,4 +1,4 @@
-//! How the rest of Hierophant talks to the `artifacts` actor.
+//! Handle to the `artifacts` actor.
 
 use std::time::Duration;
 
@@ -13,10 +13,10 @@ use super::blobs::StagedBlob;
 use super::message::{ArtifactsMsg, UploadError};
 use crate::ask::{Unanswered, ask, ask_for, tell};
 
-/// How long bytes may take into their place; a bucket may be far away. Sender and answer wait that long.
+/// Timeout of storing bytes, which may go to a distant bucket. The sender waits that long.
 const KEEP_LIMIT: Duration = Duration::from_secs(600);
 
-/// Handle to the owner of artifacts.
+/// Handle to the `artifacts` actor.
 #[derive(Debug, Clone)]
 pub struct ArtifactsHandle(ActorRef<ArtifactsMsg>);
 
@@ -25,11 +25,11 @@ impl ArtifactsHandle {
         Self(actor)
     }
 
-    /// Opens an upload ticket; it is stored when this returns. The inner error is the owner's quota.
+    /// Opens an upload ticket; it is durable when this returns. The inner error is the exhausted quota.
     ///
     /// # Errors
     ///
-    /// [`Unanswered`] when the actor or its store hangs.
+    /// [`Unanswered`] if the actor or its store does not answer.
     pub async fn open_ticket(
         &self,
         kind: ArtifactKind,
@@ -38,11 +38,11 @@ impl ArtifactsHandle {
         ask(&self.0, |reply| ArtifactsMsg::OpenTicket(kind, owner, reply)).await
     }
 
-    /// Whether so many bytes more may be kept for an owner. The inner error is its quota.
+    /// Checks that an owner's quota allows `bytes` more. The inner error is the quota.
     ///
     /// # Errors
     ///
-    /// [`Unanswered`] when the actor or its store hangs.
+    /// [`Unanswered`] if the actor or its store does not answer.
     pub async fn may_keep(
         &self,
         owner: Address,
@@ -51,7 +51,7 @@ impl ArtifactsHandle {
         ask(&self.0, |reply| ArtifactsMsg::MayKeep(owner, bytes, reply)).await
     }
 
-    /// Keeps the bytes that were uploaded to a ticket; they are durable when this returns.
+    /// Keeps the bytes uploaded to a ticket; they are durable when this returns.
     ///
     /// # Errors
     ///
@@ -77,13 +77,12 @@ impl ArtifactsHandle {
             .unwrap_or(Err(UploadError::Unavailable))
     }
 
-    /// A proof was served whole.
+    /// Reports the complete delivery of a proof.
     pub fn delivered(&self, proof: ArtifactId) {
         tell(&self.0, ArtifactsMsg::Delivered(proof));
     }
 
-    /// Writes what retention has decided, by which so many bytes of these owners are gone. Returns whether it is
-    /// stored.
+    /// Commits changes of a sweep, which removed the given bytes of each owner. Returns whether they are stored.
     pub(super) async fn record(&self, changes: Vec<Change>, gone: Vec<(Address, u64)>) -> bool {
         ask(&self.0, |reply| ArtifactsMsg::Record(changes, gone, reply)).await.unwrap_or(false)
     }

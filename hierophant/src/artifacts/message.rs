@@ -1,4 +1,4 @@
-//! What the `artifacts` actor is asked.
+//! Messages of the `artifacts` actor.
 
 use alloy_primitives::Address;
 use hierophant_model::clients::OverQuota;
@@ -13,27 +13,27 @@ use hierophant_store::StoreError;
 /// Why an upload was not kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum UploadError {
-    /// Nobody opened this ticket, or too long ago.
-    #[error("no upload ticket has this id (any more); ask for one with CreateArtifact")]
+    /// Unknown or expired ticket.
+    #[error("unknown or expired upload ticket; create one with CreateArtifact")]
     NoTicket,
-    /// Other bytes came first.
-    #[error("this ticket already holds other bytes; ask for a new one with CreateArtifact")]
+    /// The ticket already holds other bytes.
+    #[error("this ticket already holds other bytes; create a new one with CreateArtifact")]
     Conflict,
-    /// Its owner may not have so much kept.
+    /// The owner's quota is exceeded.
     #[error(transparent)]
     OverQuota(OverQuota),
-    /// The same ticket's bytes are being put in their place, or disk, bucket or store do not work now;
-    /// later they may.
+    /// Another upload to the same ticket is in progress, or disk, bucket or store is unavailable; a retry may
+    /// succeed.
     #[error("the upload could not be stored; try again later")]
     Unavailable,
 }
 
-/// Who waits for bytes to be kept.
+/// Reply of a keep operation.
 #[derive(Debug)]
-pub enum Waiting {
-    /// The sender of an upload.
+pub enum KeepReply {
+    /// To the sender of an upload.
     Upload(RpcReplyPort<Result<BlobInfo, UploadError>>),
-    /// The sender of a proof.
+    /// To the sender of a proof.
     Proof(RpcReplyPort<Result<ArtifactId, UploadError>>),
 }
 
@@ -42,23 +42,22 @@ pub enum Waiting {
 pub enum ArtifactsMsg {
     /// Open a ticket for an owner.
     OpenTicket(ArtifactKind, Address, RpcReplyPort<Result<ArtifactId, OverQuota>>),
-    /// Whether so many bytes more may be kept for an owner.
+    /// Check that an owner's quota allows more bytes.
     MayKeep(Address, u64, RpcReplyPort<Result<(), OverQuota>>),
     /// Keep the bytes uploaded to a ticket.
     KeepUpload(ArtifactId, StagedBlob, RpcReplyPort<Result<BlobInfo, UploadError>>),
-    /// A ticket was not recorded, so it does not count.
+    /// A ticket could not be recorded and does not count.
     NotOpened(ArtifactId),
-    /// The bytes of an artifact are in their place and that is recorded, or something of it failed.
-    Adopted(Box<ArtifactRecord>, Result<(), UploadError>, Waiting),
-    /// Another Hierophant writes to the database by now.
+    /// An artifact was adopted and recorded, or that failed.
+    Adopted(Box<ArtifactRecord>, Result<(), UploadError>, KeepReply),
+    /// Another Hierophant has taken over the database.
     Superseded(StoreError),
-    /// API: a proof was served whole.
+    /// A proof was delivered completely.
     Delivered(ArtifactId),
-    /// Sweep: write what retention has decided, by which so many bytes of these owners are gone. Answers
-    /// whether it is stored.
+    /// Commit changes of a sweep, which removed the given bytes of each owner. Answers whether they are stored.
     Record(Vec<Change>, Vec<(Address, u64)>, RpcReplyPort<bool>),
-    /// Time has passed.
+    /// Start a sweep.
     Sweep,
-    /// Keep a proof, under a new id.
+    /// Keep a proof under a new id.
     KeepProof(StagedBlob, RpcReplyPort<Result<ArtifactId, UploadError>>),
 }

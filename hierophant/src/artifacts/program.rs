@@ -1,23 +1,22 @@
-//! A first look at an uploaded program.
+//! A quick check of uploaded programs.
 //!
-//! A program is bincode of a byte string, an 8-byte little-endian length and the ELF; SDK 6 wraps that
-//! in a zstd frame (contract, section 4.1). Only the first bytes are looked at here: enough to tell a
-//! client at once that it uploaded something else. Whether the program can be loaded is for the
-//! Contemplant to find out.
+//! A program is bincode of a byte string, an 8-byte little-endian length and the ELF; SDK 6 wraps that in a zstd
+//! frame (contract, section 4.1). Only the first bytes are checked, which detects an upload of something else at
+//! once. Whether the program loads is found out by the worker.
 
 use std::io::Read;
 
 const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 const ELF_MAGIC: [u8; 4] = [0x7f, b'E', b'L', b'F'];
 
-/// Largest decompression window that is accepted, as a power of two (8 MiB; the SDK's level 3 uses 2).
+/// Maximum decompression window, as a power of two (8 MiB; the SDK's level 3 uses 2).
 const MAX_WINDOW_LOG: u32 = 23;
 
 /// Checks the beginning of an upload.
 ///
 /// # Errors
 ///
-/// In words, what the upload is not.
+/// What is wrong with the upload.
 pub fn looks_like_program(beginning: &[u8]) -> Result<(), String> {
     let mut head = [0; 12];
     if beginning.starts_with(&ZSTD_MAGIC) {
@@ -25,7 +24,7 @@ pub fn looks_like_program(beginning: &[u8]) -> Result<(), String> {
             decoder.window_log_max(MAX_WINDOW_LOG)?;
             decoder.read_exact(&mut head)
         });
-        decoder.map_err(|error| format!("the upload's zstd frame cannot be read: {error}"))?;
+        decoder.map_err(|error| format!("invalid zstd frame in the upload: {error}"))?;
     } else {
         let raw = beginning.first_chunk::<12>();
         head = *raw.ok_or("the upload is too short for a program")?;
@@ -33,7 +32,7 @@ pub fn looks_like_program(beginning: &[u8]) -> Result<(), String> {
     if head[8..] == ELF_MAGIC {
         Ok(())
     } else {
-        Err("the upload is no ELF (expected bincode of the ELF's bytes, zstd-compressed or not)"
+        Err("the upload is not an ELF: expected bincode of the ELF's bytes, zstd-compressed or not"
             .into())
     }
 }

@@ -1,29 +1,29 @@
-//! For how long bytes are kept, as plain arithmetic.
+//! Retention rules: how long artifacts are kept.
 //!
-//! An artifact goes in two steps: first its record says that the bytes are not promised any more, a while
-//! later the bytes go. If something has come to need them in between, the first step is taken back. So no
-//! record ever promises bytes that are gone, wherever the power fails.
+//! An artifact is removed in two steps: its record is marked as expired, and after a grace period the bytes are
+//! removed. If something needs them in between, the mark is cleared. So no record refers to missing bytes, even
+//! after a power failure at any point.
 
 use std::time::Duration;
 
 use hierophant_model::records::{Cutoffs, Millis};
 
-/// Longest time between two looks at what may go.
-const LONGEST_INTERVAL: Duration = Duration::from_secs(600);
+/// Maximum interval between sweeps.
+const MAX_INTERVAL: Duration = Duration::from_secs(600);
 
-/// Longest time between the two steps; far more than a call that still counts on the bytes takes.
-const LONGEST_GRACE: Duration = Duration::from_secs(600);
+/// Maximum grace period, far longer than a running call that relies on the bytes.
+const MAX_GRACE: Duration = Duration::from_secs(600);
 
-/// For how long what is kept.
+/// Retention rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rules {
-    /// A proof, after it was delivered and after the deadlines of its requests.
+    /// Retention of a proof after its delivery and after the deadlines of its requests.
     pub proofs_after_delivery: Duration,
-    /// A proof that nobody fetched, after the deadlines of its requests.
+    /// Retention of an undelivered proof after the deadlines of its requests.
     pub proofs_undelivered: Duration,
-    /// An input, after the last job that uses it has ended.
+    /// Retention of an input after the end of the last job that uses it.
     pub inputs_after_end: Duration,
-    /// An upload that nothing uses, and an open ticket.
+    /// Retention of an unused upload, and of an open ticket.
     pub unused_uploads: Duration,
 }
 
@@ -35,13 +35,13 @@ impl Rules {
             .min(self.unused_uploads)
     }
 
-    /// How often to look.
+    /// Interval between sweeps.
     #[must_use]
     pub fn sweep_interval(&self) -> Duration {
-        (self.shortest() / 2).clamp(Duration::from_millis(100), LONGEST_INTERVAL)
+        (self.shortest() / 2).clamp(Duration::from_millis(100), MAX_INTERVAL)
     }
 
-    /// The points in time that follow from the current one.
+    /// Cutoff times at a point in time.
     #[must_use]
     pub fn cutoffs(&self, now: Millis) -> Cutoffs {
         Cutoffs {
@@ -49,7 +49,7 @@ impl Rules {
             undelivered_before: before(now, self.proofs_undelivered),
             ended_before: before(now, self.inputs_after_end),
             unused_before: before(now, self.unused_uploads),
-            expired_before: before(now, self.shortest().min(LONGEST_GRACE)),
+            expired_before: before(now, self.shortest().min(MAX_GRACE)),
         }
     }
 }
@@ -76,7 +76,7 @@ mod tests {
     fn cutoffs_lie_as_far_back_as_the_rules_say() {
         let cutoffs = rules(Duration::from_secs(7200)).cutoffs(Millis(100_000_000));
         assert_eq!(cutoffs.delivered_before, Millis(100_000_000 - 86_400_000));
-        assert!(cutoffs.undelivered_before < Millis(0), "for ever");
+        assert!(cutoffs.undelivered_before < Millis(0), "forever");
         assert_eq!(cutoffs.ended_before, Millis(100_000_000 - 3_600_000));
         assert_eq!(cutoffs.unused_before, Millis(100_000_000 - 7_200_000));
         assert_eq!(cutoffs.expired_before, Millis(100_000_000 - 600_000));
@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn short_times_are_looked_at_more_often() {
-        assert_eq!(rules(Duration::from_secs(7200)).sweep_interval(), LONGEST_INTERVAL);
+        assert_eq!(rules(Duration::from_secs(7200)).sweep_interval(), MAX_INTERVAL);
         assert_eq!(rules(Duration::from_secs(60)).sweep_interval(), Duration::from_secs(30));
         assert_eq!(rules(Duration::ZERO).sweep_interval(), Duration::from_millis(100));
     }

@@ -1,4 +1,4 @@
-//! One look at what may go: asks the store, has the actor record it, removes the bytes.
+//! Retention sweep: finds expired artifacts in the store, has the actor record the changes, and removes the bytes.
 
 use std::future::ready;
 use std::sync::Arc;
@@ -13,22 +13,22 @@ use super::budget::DiskBudget;
 use super::handle::ArtifactsHandle;
 use hierophant_store::{JobStore, RetentionStep, StoreError};
 
-/// Most artifacts in one transaction, so that others get to write in between.
+/// Maximum number of artifacts per transaction, so that other writes get their turn.
 const BATCH: u32 = 200;
 
-/// Age below which bytes without a record are left: they may be on their way in.
+/// Minimum age of bytes without a record before removal: their record may follow.
 const ORPHAN_AGE_MS: u64 = 24 * 3600 * 1000;
 
-/// After so many bytes that cannot be removed, the next sweep tries again.
-const ENOUGH_FAILURES: usize = 3;
+/// Number of failed removals after which a sweep stops until the next one.
+const MAX_FAILURES: usize = 3;
 
-/// How many blobs are compared with the records at once.
+/// Number of blobs compared with the records at once.
 const PAGE: usize = 1000;
 
-/// So many orphans are never too many.
+/// Number of orphans below which no safety check applies.
 const FEW_ORPHANS: usize = 100;
 
-/// What a sweep needs.
+/// Dependencies of a sweep.
 #[derive(Debug, Clone)]
 pub(super) struct Sweeper {
     pub(super) store: Arc<dyn JobStore>,
@@ -38,7 +38,7 @@ pub(super) struct Sweeper {
 }
 
 impl Sweeper {
-    /// Forgets tickets, expires, takes back what is needed again, and removes, in this order.
+    /// Deletes unused tickets, expires artifacts, restores those needed again, and removes bytes, in this order.
     pub(super) async fn sweep(&self, cutoffs: Cutoffs, now: Millis) -> Result<(), StoreError> {
         let forget = |artifact: &ArtifactRecord| Change::Forgotten(artifact.id);
         self.each(RetentionStep::Forget, &cutoffs, forget).await?;
@@ -63,7 +63,7 @@ impl Sweeper {
                 } else {
                     failed += 1;
                 }
-                if failed >= ENOUGH_FAILURES {
+                if failed >= MAX_FAILURES {
                     break;
                 }
             }
@@ -72,8 +72,8 @@ impl Sweeper {
                 return Ok(());
             }
             self.budget.shrank(bytes);
-            tracing::info!(artifacts, bytes, "artifacts past their time were removed");
-            if failed >= ENOUGH_FAILURES {
+            tracing::info!(artifacts, bytes, "removed expired artifacts");
+            if failed >= MAX_FAILURES {
                 return Ok(());
             }
         }
@@ -100,13 +100,13 @@ impl Sweeper {
             Ok(()) => true,
             Err(error) => {
                 let artifact = short_artifact_id(id);
-                tracing::error!(%error, artifact, "the bytes of an artifact could not be removed");
+                tracing::error!(%error, artifact, "cannot remove the bytes of an artifact");
                 false
             }
         }
     }
 
-    /// Removes bytes that no record knows, as a crash between the file and its record leaves them.
+    /// Removes bytes without a record, which a crash between writing the file and its record leaves behind.
     pub(super) async fn clear_orphans(&self, now: Millis) -> Result<(), StoreError> {
         let age = |blob: &Listed| now.since(blob.written);
         let old = self.blobs.list().try_filter(|blob| ready(age(blob) >= ORPHAN_AGE_MS));
@@ -117,8 +117,8 @@ impl Sweeper {
                 Ok(Some(page)) => page,
                 Ok(None) => break,
                 Err(error) => {
-                    let (error, place) = (error.1, self.blobs.place());
-                    tracing::error!(%error, place, "artifacts could not be listed");
+                    let (error, location) = (error.1, self.blobs.location());
+                    tracing::error!(%error, location, "cannot list artifacts");
                     return Ok(());
                 }
             };
@@ -130,7 +130,7 @@ impl Sweeper {
             tracing::error!(
                 orphans = orphans.len(),
                 artifacts = listed,
-                "most artifacts are unknown to the database; is it the right one? They are left alone"
+                "most artifacts are unknown to the database, so none is removed; check that it is the right database"
             );
             return Ok(());
         }
@@ -138,7 +138,7 @@ impl Sweeper {
             self.remove(*id).await;
         }
         if !orphans.is_empty() {
-            tracing::info!(artifacts = orphans.len(), "artifacts without a record were removed");
+            tracing::info!(artifacts = orphans.len(), "removed artifacts without a record");
         }
         Ok(())
     }

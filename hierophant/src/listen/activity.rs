@@ -1,4 +1,4 @@
-//! What goes on over a connection, and when it has done nothing for too long.
+//! Activity of a connection, and its timeouts.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -13,21 +13,21 @@ use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// With fewer bytes no HTTP/2 connection has begun: its preface and an empty SETTINGS frame.
+/// Minimum bytes of the start of an HTTP/2 connection: the preface and an empty SETTINGS frame.
 const HTTP2_START: usize = 33;
 
-/// Why a connection is ended.
+/// The timeout that ended a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Overdue {
-    /// The head of a request is not there in time, or nothing at all.
+    /// The head of a request did not arrive in time.
     Head,
-    /// There has been no request for a while.
+    /// No request arrived for a while.
     Idle,
-    /// The peer takes nothing of an answer, although it may take of others.
+    /// The peer stopped reading an answer, although it may read others.
     Stalled,
 }
 
-/// What goes on over one connection. Clones share it.
+/// Activity of one connection. Clones share it.
 #[derive(Debug, Clone)]
 pub(super) struct Activity(Arc<Shared>);
 
@@ -38,37 +38,37 @@ struct Shared {
     times: Times,
 }
 
-/// How long a connection may take for what.
+/// Timeouts of a connection.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Times {
-    /// For the head of a request.
+    /// Timeout for the head of a request.
     pub(super) head: Duration,
-    /// Without a request.
+    /// Timeout without a request.
     pub(super) idle: Duration,
-    /// Without taking anything of an answer.
+    /// Timeout without progress of an answer.
     pub(super) stall: Duration,
 }
 
 #[derive(Debug)]
 struct State {
-    /// Requests that are being answered.
+    /// Number of requests in progress.
     open: usize,
-    /// Answers of which the peer could take more, and since when.
+    /// Answers with unread data, and since when.
     untaken: BTreeMap<u64, Instant>,
     /// Number of the next request.
     next: u64,
-    /// Whether there was any.
+    /// Whether any request arrived.
     any: bool,
-    /// Since when there is none.
+    /// Start of the time without a request.
     since: Instant,
-    /// When the first byte came after that, and how many have come.
+    /// Arrival of the first byte since then, and number of bytes.
     heard: Option<(Instant, usize)>,
-    /// Whether bytes may be something else than a request: pings, for one.
+    /// Whether bytes may be something other than a request, such as pings.
     multiplexed: bool,
 }
 
 impl Activity {
-    /// A connection that begins now.
+    /// Activity of a new connection.
     pub(super) fn new(times: Times) -> Self {
         let state = State {
             open: 0,
@@ -83,7 +83,7 @@ impl Activity {
         Self(Arc::new(Shared { state: Mutex::new(state), changed, times }))
     }
 
-    /// The connection is ready for its first request; until now others counted its time.
+    /// Marks the connection as ready for its first request; the handshake has its own timeout.
     pub(super) fn begin(&self, multiplexed: bool) {
         let mut state = self.state();
         state.since = Instant::now();
@@ -91,7 +91,7 @@ impl Activity {
         state.multiplexed = multiplexed;
     }
 
-    /// Bytes have come.
+    /// Records received bytes.
     pub(super) fn heard(&self, bytes: usize) {
         let mut state = self.state();
         if state.open > 0 {
@@ -104,7 +104,7 @@ impl Activity {
         }
     }
 
-    /// A request has come; it is open until the result is dropped.
+    /// Records a request, which is in progress until the result is dropped.
     pub(super) fn request(&self, version: Version) -> Open {
         let mut state = self.state();
         state.open += 1;
@@ -116,7 +116,7 @@ impl Activity {
         Open { activity: self.clone(), number }
     }
 
-    /// Waits until the connection has done nothing for too long.
+    /// Waits for a timeout.
     pub(super) async fn overdue(&self) -> Overdue {
         loop {
             match self.deadline() {
@@ -132,7 +132,7 @@ impl Activity {
         }
     }
 
-    /// Waits until no request is being answered.
+    /// Waits until no request is in progress.
     pub(super) async fn quiet(&self) {
         while self.state().open > 0 {
             self.0.changed.notified().await;
@@ -159,7 +159,7 @@ impl Activity {
     }
 }
 
-/// A request that is being answered.
+/// A request in progress.
 #[derive(Debug)]
 pub(super) struct Open {
     activity: Activity,
@@ -167,19 +167,19 @@ pub(super) struct Open {
 }
 
 impl Open {
-    /// The answer's body, which keeps the request open until it has gone out or is given up.
+    /// Body of the answer; the request stays in progress until it is sent or dropped.
     pub(super) fn answered(self, body: Body) -> Body {
         self.waits_for_peer();
         Body::new(Answer { body, open: self })
     }
 
-    /// There is something for the peer to take.
+    /// Data is ready for the peer.
     fn waits_for_peer(&self) {
         self.activity.state().untaken.insert(self.number, Instant::now());
         self.activity.0.changed.notify_one();
     }
 
-    /// The peer has taken it.
+    /// The peer has read the data.
     fn taken(&self) {
         self.activity.state().untaken.remove(&self.number);
     }

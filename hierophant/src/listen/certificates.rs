@@ -1,5 +1,4 @@
-//! The certificates in use. They are read again when their files change; what does not fit together leaves
-//! the old ones in use.
+//! TLS certificates, reloaded when their files change. Invalid files leave the old certificates in use.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,14 +21,14 @@ use super::x509::{self, Facts};
 use crate::config::{PeerCertificates, TlsConfig};
 use crate::metrics::Metrics;
 
-/// How often the files are looked at. Reading them says whether they have changed, however they were put there.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// Interval of reading the files. Comparing contents detects any way of replacing them.
+const POLL_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How long before its end a certificate is warned of.
+/// Time before expiry at which warnings start.
 const WARN_BEFORE: Duration = Duration::from_secs(14 * 24 * 3600);
 
-/// How often it is warned of.
-const WARN_EVERY: Duration = Duration::from_secs(24 * 3600);
+/// Interval of warnings about expiry.
+const WARN_INTERVAL: Duration = Duration::from_secs(24 * 3600);
 
 /// The certificates in use. Clones share them.
 #[derive(Debug, Clone)]
@@ -57,19 +56,19 @@ struct Files {
     client_ca: Option<Vec<u8>>,
 }
 
-/// Contents that cannot be used, and whether that was said.
+/// Unusable contents, and whether they were reported.
 #[derive(Default)]
 struct Broken {
     digest: Option<[u8; 32]>,
-    said: bool,
+    reported: bool,
 }
 
 impl Certificates {
-    /// Reads the configured certificates; none if TLS is off.
+    /// Loads the configured certificates; `None` if TLS is off.
     ///
     /// # Errors
     ///
-    /// When a file cannot be read, or they do not fit together.
+    /// If a file cannot be read, or certificate and key do not match.
     pub(super) async fn open(
         settings: &TlsConfig,
         metrics: Metrics,
@@ -78,12 +77,12 @@ impl Certificates {
             return Ok(None);
         }
         let loaded = load(settings, &read(settings).await?)?;
-        say_loaded(&loaded, &metrics);
+        report_loaded(&loaded, &metrics);
         let used = Mutex::new(Arc::new(loaded));
         Ok(Some(Self(Arc::new(Shared { settings: settings.clone(), metrics, used }))))
     }
 
-    /// What a new connection on this port is to be served with.
+    /// TLS configuration for new connections on a port.
     pub(super) fn for_port(&self, port: Port) -> Arc<ServerConfig> {
         let used = self.used();
         match port {
@@ -92,23 +91,23 @@ impl Certificates {
         }
     }
 
-    /// Reads the files again whenever they change, and on SIGHUP, until `stop`.
+    /// Reloads the files on changes and on SIGHUP, until `stop`.
     ///
     /// # Errors
     ///
-    /// When the signal cannot be listened for.
+    /// If the signal handler cannot be installed.
     pub(super) fn watch(&self, stop: CancellationToken) -> anyhow::Result<()> {
         let mut hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
         let this = self.clone();
         task::spawn("certificates", async move {
-            let mut look = tokio::time::interval(LOOK_EVERY);
-            let mut warn = tokio::time::interval_at(Instant::now() + WARN_EVERY, WARN_EVERY);
+            let mut poll = tokio::time::interval(POLL_INTERVAL);
+            let mut warn = tokio::time::interval_at(Instant::now() + WARN_INTERVAL, WARN_INTERVAL);
             let mut broken = Broken::default();
             loop {
                 tokio::select! {
                     () = stop.cancelled() => return,
-                    _ = look.tick() => this.look(&mut broken, false).await,
-                    _ = hangup.recv() => this.look(&mut broken, true).await,
+                    _ = poll.tick() => this.reload(&mut broken, false).await,
+                    _ = hangup.recv() => this.reload(&mut broken, true).await,
                     _ = warn.tick() => warn_of_end(&this.used().facts),
                 }
             }
@@ -116,9 +115,9 @@ impl Certificates {
         Ok(())
     }
 
-    /// Reads the files again. Whoever replaces them does so one after the other, so what does not fit is
-    /// reported only when it is still there at the next look, or somebody asked for it.
-    async fn look(&self, broken: &mut Broken, asked_for: bool) {
+    /// Reloads the files if they have changed. Files are replaced one after the other, so a mismatch is reported
+    /// only if it persists at the next poll, or on SIGHUP.
+    async fn reload(&self, broken: &mut Broken, asked_for: bool) {
         let files = read(&self.0.settings).await;
         let digest = files.as_ref().map_or([0; 32], Files::digest);
         if digest == self.used().digest {
@@ -131,21 +130,21 @@ impl Certificates {
         match files.and_then(|files| load(&self.0.settings, &files)) {
             Ok(loaded) => {
                 *broken = Broken::default();
-                say_loaded(&loaded, &self.0.metrics);
+                report_loaded(&loaded, &self.0.metrics);
                 self.0.metrics.certificates_read(true);
                 *self.0.used.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(loaded);
             }
             Err(error) => {
                 let again = broken.digest == Some(digest);
                 if !again {
-                    *broken = Broken { digest: Some(digest), said: false };
+                    *broken = Broken { digest: Some(digest), reported: false };
                 }
-                if (again || asked_for) && !broken.said {
-                    broken.said = true;
+                if (again || asked_for) && !broken.reported {
+                    broken.reported = true;
                     self.0.metrics.certificates_read(false);
                     tracing::error!(
                         reason = format!("{error:#}"),
-                        "the changed certificates cannot be used; the old ones stay in use"
+                        "cannot use the changed certificates; the old ones stay in use"
                     );
                 }
             }
@@ -157,20 +156,20 @@ impl Certificates {
     }
 }
 
-/// The name by which the Hierophant with this certificate can be called, for programs on its machine.
+/// Host name that matches a certificate file, for programs on the same machine.
 ///
 /// # Errors
 ///
-/// In words, when the file is no certificate.
+/// A message, if the file is not a certificate.
 pub fn name_in(certificate: &Path) -> Result<String, String> {
     let place = certificate.display();
     let pem = std::fs::read(certificate)
-        .map_err(|error| format!("{place} (`tls.certificate`) cannot be read: {error}"))?;
+        .map_err(|error| format!("cannot read {place} (`tls.certificate`): {error}"))?;
     let leaf = CertificateDer::from_pem_slice(&pem)
-        .map_err(|error| format!("{place} holds no certificate in PEM: {error}"))?;
+        .map_err(|error| format!("{place} is not a PEM certificate: {error}"))?;
     let name = x509::facts(&leaf).map_err(|reason| format!("{place}: {reason}"))?.name;
     let first = name.split(", ").next().filter(|name| !name.is_empty()).unwrap_or("localhost");
-    // A certificate for a whole domain fits any name in it.
+    // A wildcard certificate matches any name in its domain.
     Ok(first.replace('*', "hierophant"))
 }
 
@@ -188,7 +187,7 @@ impl Files {
 
 async fn read(settings: &TlsConfig) -> anyhow::Result<Files> {
     let (Some(certificate), Some(key)) = (&settings.certificate, &settings.key) else {
-        bail!("`tls.certificate` and `tls.key` are needed both");
+        bail!("expected both `tls.certificate` and `tls.key`");
     };
     let client_ca = match &settings.client_ca {
         Some(path) => Some(bytes("tls.client_ca", path).await?),
@@ -205,10 +204,10 @@ async fn bytes(key: &str, path: &Path) -> anyhow::Result<Vec<u8>> {
 
 fn load(settings: &TlsConfig, files: &Files) -> anyhow::Result<Loaded> {
     let chain = certificates("tls.certificate", &files.certificate)?;
-    let leaf = chain.first().ok_or_else(|| anyhow!("`tls.certificate` holds no certificate"))?;
+    let leaf = chain.first().ok_or_else(|| anyhow!("`tls.certificate` contains no certificate"))?;
     let facts = x509::facts(leaf).map_err(|reason| anyhow!("`tls.certificate`: {reason}"))?;
     let key = PrivateKeyDer::from_pem_slice(&files.key)
-        .map_err(|error| anyhow!("`tls.key` holds no private key in PEM ({error})"))?;
+        .map_err(|error| anyhow!("`tls.key` is not a PEM private key ({error})"))?;
     let roots = match &files.client_ca {
         Some(bytes) => Some(Arc::new(authorities(bytes)?)),
         None => None,
@@ -219,7 +218,7 @@ fn load(settings: &TlsConfig, files: &Files) -> anyhow::Result<Loaded> {
             .with_safe_default_protocol_versions()?;
         let builder = match &roots {
             Some(roots) if wanted == PeerCertificates::Required => {
-                // Who shows none is told so by the route that demands one, in words.
+                // A route that requires a certificate answers its absence with a message.
                 let roots = Arc::clone(roots);
                 let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider)
                     .allow_unauthenticated()
@@ -231,7 +230,7 @@ fn load(settings: &TlsConfig, files: &Files) -> anyhow::Result<Loaded> {
         };
         let mut config = builder
             .with_single_cert(chain.clone(), key.clone_key())
-            .context("`tls.certificate` and `tls.key` do not fit together")?;
+            .context("`tls.certificate` and `tls.key` do not match")?;
         config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
         Ok(Arc::new(config))
     };
@@ -245,7 +244,7 @@ fn load(settings: &TlsConfig, files: &Files) -> anyhow::Result<Loaded> {
 
 fn certificates(key: &str, pem: &[u8]) -> anyhow::Result<Vec<CertificateDer<'static>>> {
     let all = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>();
-    all.map_err(|error| anyhow!("`{key}` cannot be read as PEM ({error})"))
+    all.map_err(|error| anyhow!("`{key}` is not valid PEM ({error})"))
 }
 
 fn authorities(pem: &[u8]) -> anyhow::Result<RootCertStore> {
@@ -254,12 +253,12 @@ fn authorities(pem: &[u8]) -> anyhow::Result<RootCertStore> {
         roots.add(certificate).context("`tls.client_ca`")?;
     }
     if roots.is_empty() {
-        bail!("`tls.client_ca` holds no certificate");
+        bail!("`tls.client_ca` contains no certificate");
     }
     Ok(roots)
 }
 
-fn say_loaded(loaded: &Loaded, metrics: &Metrics) {
+fn report_loaded(loaded: &Loaded, metrics: &Metrics) {
     let Facts { not_after, serial, name } = &loaded.facts;
     metrics.certificate_ends(*not_after);
     let ends = time(*not_after);
@@ -272,7 +271,12 @@ fn warn_of_end(facts: &Facts) {
     let Facts { not_after, serial, .. } = facts;
     if Duration::from_millis(left) < WARN_BEFORE {
         let (ends, days) = (time(*not_after), left / (24 * 3600 * 1000));
-        tracing::warn!(serial, ends, days, "the TLS certificate ends soon, or has ended: renew it");
+        tracing::warn!(
+            serial,
+            ends,
+            days,
+            "the TLS certificate expires soon or has expired: renew it"
+        );
     }
 }
 

@@ -1,4 +1,4 @@
-//! A connection, in plain or under TLS, which counts as long as it is open.
+//! A connection with or without TLS, counted while open.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -12,30 +12,30 @@ use tokio_rustls::server::TlsStream;
 use super::Admitted;
 use super::activity::Activity;
 
-/// The bytes of a connection as they come and go.
+/// The byte stream of a connection.
 pub(super) struct Raw<I> {
     io: I,
-    /// A byte that was read already to see what is spoken.
+    /// A byte already read to detect the protocol.
     first: Option<u8>,
     activity: Activity,
     stall_time: Duration,
-    /// Runs while the peer takes nothing.
+    /// Timer that runs while the peer does not read.
     stalled: Option<Pin<Box<Sleep>>>,
     _admitted: Admitted,
 }
 
 impl<I: AsyncRead + AsyncWrite + Unpin> Raw<I> {
-    /// A connection that was let in.
+    /// The stream of an accepted connection.
     pub(super) fn new(io: I, admitted: Admitted, activity: Activity, stall_time: Duration) -> Self {
         Self { io, first: None, activity, stall_time, stalled: None, _admitted: admitted }
     }
 
-    /// Puts back a byte that was read.
+    /// Puts back a byte.
     pub(super) fn put_back(&mut self, byte: u8) {
         self.first = Some(byte);
     }
 
-    /// `written` as it is, unless the peer has taken nothing for too long.
+    /// Passes `written` on, or fails if the peer has not read for too long.
     fn unless_stalled(
         &mut self,
         context: &mut Context<'_>,
@@ -48,7 +48,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Raw<I> {
         let limit = self.stall_time;
         let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
         ready!(stalled.as_mut().poll(context));
-        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the peer takes nothing")))
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the peer does not read")))
     }
 }
 
@@ -109,15 +109,15 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Raw<I> {
     }
 }
 
-/// A connection that requests come over.
+/// A connection ready for requests.
 pub(super) enum Connection<I> {
     /// Without TLS.
     Plain(Raw<I>),
-    /// Under TLS.
+    /// With TLS.
     Tls(Box<TlsStream<Raw<I>>>),
 }
 
-/// The one connection or the other, pinned.
+/// Pinned inner stream.
 macro_rules! inner {
     ($self:ident, $io:ident => $call:expr) => {
         match $self.get_mut() {

@@ -1,15 +1,15 @@
-//! How many files and connections the system lets this process have open.
+//! The system's limit of open files.
 
 use rlimit::Resource;
 
-/// Of all open files, connections may take three quarters: the rest is for uploads, downloads and the database.
+/// Share of open files for connections; the rest is for uploads, downloads and the database.
 const SHARE: (u64, u64) = (3, 4);
 
-/// So many are not for connections however few there are.
+/// Minimum number of open files not used for connections.
 const RESERVE: u64 = 64;
 
-/// Raises the limit of open files as far as the process may, and returns how many connections fit into it, at
-/// most `wanted`.
+/// Raises the limit of open files as far as permitted, and returns how many connections it allows, at most
+/// `wanted`.
 #[must_use]
 pub(super) fn make_room(wanted: usize) -> usize {
     let limit = Resource::NOFILE.get().and_then(|(soft, hard)| {
@@ -21,7 +21,7 @@ pub(super) fn make_room(wanted: usize) -> usize {
     let limit = match limit {
         Ok(limit) => limit,
         Err(error) => {
-            tracing::warn!(%error, "the limit of open files cannot be raised");
+            tracing::warn!(%error, "cannot raise the limit of open files");
             return wanted;
         }
     };

@@ -1,4 +1,4 @@
-//! Requests over a connection, and when they are to end.
+//! HTTP service over a connection, and its end.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -26,16 +26,16 @@ use super::tls::{OverTls, PeerCertificate};
 use crate::config::LimitsConfig;
 use crate::metrics::{Cut, Metrics};
 
-/// After this time of silence an HTTP/2 peer is asked whether it is still there.
+/// Time of silence after which an HTTP/2 peer is pinged.
 const PING_AFTER: Duration = Duration::from_secs(60);
 
-/// How long it has for its answer.
+/// Timeout of the ping's answer.
 const PONG_LIMIT: Duration = Duration::from_secs(20);
 
-/// How long a peer has to close a connection that it was asked to leave.
+/// Time for a peer to close the connection after a graceful shutdown.
 const GOODBYE: Duration = Duration::from_secs(5);
 
-/// A connection that is ready for requests.
+/// A connection ready for requests, with its context.
 pub(super) struct Served<I> {
     pub(super) connection: Connection<I>,
     pub(super) activity: Activity,
@@ -43,7 +43,7 @@ pub(super) struct Served<I> {
     pub(super) certificate: Option<PeerCertificate>,
 }
 
-/// Answers requests until one side ends it, or it has done nothing for too long.
+/// Serves requests until one side closes the connection, or a timeout.
 pub(super) async fn serve<I>(
     served: Served<I>,
     port: Port,
@@ -84,7 +84,7 @@ pub(super) async fn serve<I>(
         tokio::select! {
             outcome = connection.as_mut() => {
                 if let Err(error) = outcome {
-                    tracing::debug!(%peer, error, "a connection has broken");
+                    tracing::debug!(%peer, error, "connection broken");
                 }
                 return;
             }
@@ -121,7 +121,7 @@ fn builder(port: Port, limits: &LimitsConfig) -> auto::Builder<Tasks> {
     }
     builder
         .http1()
-        // Times are kept by `Activity`, which tells a slow head from an idle connection.
+        // `Activity` has the timeouts; it distinguishes a slow head from an idle connection.
         .header_read_timeout(None)
         .max_headers(limits.max_header_fields.get())
         .max_buf_size(usize::try_from(head).unwrap_or(usize::MAX));
@@ -137,14 +137,14 @@ fn builder(port: Port, limits: &LimitsConfig) -> auto::Builder<Tasks> {
     builder
 }
 
-/// Notes what handlers are to know of whoever asks.
+/// Adds the facts about the peer to the request's extensions, for handlers.
 fn describe(
     request: &mut Request<Incoming>,
     peer: SocketAddr,
     over_tls: Option<OverTls>,
     certificate: Option<PeerCertificate>,
 ) {
-    // Over HTTP/2 the name that was called is no header; handlers look for it in one place only.
+    // HTTP/2 sends the authority outside the headers; handlers read it as `Host`.
     if request.version() == Version::HTTP_2
         && let Some(authority) = request.uri().authority()
         && let Ok(host) = HeaderValue::from_str(authority.as_str())
@@ -162,7 +162,7 @@ fn describe(
     }
 }
 
-/// Requests of an HTTP/2 connection run in tasks of their own.
+/// Executor that runs each request of an HTTP/2 connection in its own task.
 #[derive(Debug, Clone, Copy)]
 struct Tasks;
 

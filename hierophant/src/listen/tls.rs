@@ -1,4 +1,4 @@
-//! The handshake of TLS, and what is said to those who begin without one.
+//! The TLS handshake, and the refusal of plaintext.
 
 use std::io;
 use std::sync::Arc;
@@ -16,31 +16,31 @@ use super::x509;
 /// First byte of every TLS connection: a record of type handshake.
 const HANDSHAKE: u8 = 22;
 
-/// What is said in plain on the HTTP port.
+/// Plaintext answer on the HTTP port.
 const PLAIN_ANSWER: &str = "this port speaks TLS: use https://, or wss:// for /ws\n";
 
-/// What is said in plain on the gRPC port, as debug data of a GOAWAY.
+/// Plaintext answer on the gRPC port, as debug data of a GOAWAY.
 const PLAIN_GOAWAY: &[u8] = b"this port speaks TLS: use https://";
 
 /// HTTP/2's error code for a connection that should have been under TLS.
 const INADEQUATE_SECURITY: u32 = 0xc;
 
-/// How long it may take to say so.
+/// Timeout of the plaintext answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 
-/// Whose certificate a connection showed; in the extensions of its requests.
+/// Name in the peer's certificate; an extension of its requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerCertificate(Arc<str>);
 
 impl PeerCertificate {
-    /// Its DNS names, or its common name if it has none.
+    /// The certificate's DNS names, or its common name if it has none.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.0
     }
 }
 
-/// In the extensions of requests that came under TLS.
+/// Marker in the extensions of requests received over TLS.
 #[derive(Debug, Clone, Copy)]
 pub struct OverTls;
 
@@ -48,15 +48,15 @@ pub struct OverTls;
 pub(super) struct Secured<I> {
     pub(super) connection: Connection<I>,
     pub(super) certificate: Option<PeerCertificate>,
-    /// Whether HTTP/2 was agreed upon.
+    /// Whether HTTP/2 was negotiated.
     pub(super) http2: bool,
 }
 
-/// Shakes hands. Who speaks without TLS is told so.
+/// Performs the handshake. A plaintext peer gets an answer that names the problem.
 ///
 /// # Errors
 ///
-/// When the peer is gone, or there is no agreement with it.
+/// If the peer disconnects or the handshake fails.
 pub(super) async fn handshake<I>(
     mut raw: Raw<I>,
     config: Arc<ServerConfig>,
@@ -67,9 +67,9 @@ where
 {
     let first = raw.read_u8().await?;
     if first != HANDSHAKE {
-        // Not here: who is being told so is no handshake any more.
+        // In a separate task: the answer does not count as a pending handshake.
         task::spawn("refusal of plaintext", refuse_plaintext(raw, port));
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "it speaks without TLS"));
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "plaintext instead of TLS"));
     }
     raw.put_back(first);
     let stream = TlsAcceptor::from(config).accept(raw).await?;
@@ -88,14 +88,14 @@ async fn refuse_plaintext<I: AsyncRead + AsyncWrite + Unpin>(mut raw: Raw<I>, po
         Port::Http => bad_request(),
         Port::Grpc => goaway(),
     };
-    let saying = async {
+    let answering = async {
         raw.write_all(&answer).await?;
         raw.shutdown().await?;
-        // Closed with bytes unread, the connection would be reset before the answer is seen.
+        // Closing with unread bytes would reset the connection before the peer reads the answer.
         tokio::io::copy(&mut raw, &mut tokio::io::sink()).await
     };
-    // Perhaps nobody listens; then there is nobody to tell.
-    let _ = tokio::time::timeout(ANSWER_LIMIT, saying).await;
+    // The peer may already be gone.
+    let _ = tokio::time::timeout(ANSWER_LIMIT, answering).await;
 }
 
 fn bad_request() -> Vec<u8> {

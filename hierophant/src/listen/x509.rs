@@ -1,5 +1,4 @@
-//! What is told of a certificate: until when it is valid, and whose it is. Whether it is to be trusted is
-//! decided by rustls.
+//! Facts of a certificate: expiry, serial number and name. Trust is decided by rustls.
 
 #![allow(
     clippy::redundant_closure_for_method_calls,
@@ -17,17 +16,17 @@ const COMMON_NAME: [u64; 4] = [2, 5, 4, 3];
 /// The extension with the names of the subject.
 const ALTERNATIVE_NAMES: [u64; 4] = [2, 5, 29, 17];
 
-/// Context tag of a DNS name among them.
+/// Context tag of a DNS name in that extension.
 const DNS_NAME: u64 = 2;
 
-/// What is told of a certificate.
+/// Facts of a certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Facts {
     /// End of validity, in Unix seconds.
     pub(super) not_after: i64,
     /// Serial number in hexadecimal digits.
     pub(super) serial: String,
-    /// Its DNS names, or its common name if it has none; empty if it has neither.
+    /// DNS names, or the common name if there are none; empty without either.
     pub(super) name: String,
 }
 
@@ -35,7 +34,7 @@ pub(super) struct Facts {
 ///
 /// # Errors
 ///
-/// In words, when it is none.
+/// A message, if the bytes are not a certificate.
 pub(super) fn facts(certificate: &CertificateDer<'_>) -> Result<Facts, String> {
     yasna::parse_der(certificate, |reader| {
         reader.read_sequence(|parts| {
@@ -44,7 +43,7 @@ pub(super) fn facts(certificate: &CertificateDer<'_>) -> Result<Facts, String> {
             Ok(facts)
         })
     })
-    .map_err(|error| format!("it is no X.509 certificate ({error})"))
+    .map_err(|error| format!("invalid X.509 certificate ({error})"))
 }
 
 fn signed_part(parts: &mut BERReaderSeq<'_, '_>) -> ASN1Result<Facts> {

@@ -45,7 +45,7 @@ async fn the_name_of_a_revoked_token_is_free_again() {
     let (_folder, store, tokens) = tokens().await;
     let (old, _) = tokens.create("rig-7", Role::Worker).await.expect("made");
     let taken = tokens.create("rig-7", Role::Client).await;
-    assert!(matches!(taken, Err(CreateError::Taken)));
+    assert!(matches!(taken, Err(CreateError::NameTaken)));
     tokens.revoke("rig-7").await.expect("revoked");
     let (new, record) = tokens.create("rig-7", Role::Worker).await.expect("made");
     assert_eq!(tokens.bearer(&old), None);

@@ -19,22 +19,22 @@ use hierophant_admin_model::Notice;
 use hierophant_store::{JobStore, StoreError};
 
 /// How long a receiver has to answer.
-const ANSWER_LIMIT: Duration = Duration::from_secs(15);
+const TIMEOUT: Duration = Duration::from_secs(15);
 
 /// How long a notice is tried again.
-const GIVEN_UP_AFTER: Duration = Duration::from_secs(3 * 24 * 3600);
+const GIVE_UP_AFTER: Duration = Duration::from_secs(3 * 24 * 3600);
 
 /// Longest rest of a receiver that takes nothing; each of its notices rests by itself, too.
-const LONGEST_REST: Duration = Duration::from_secs(60);
+const MAX_DELAY: Duration = Duration::from_secs(60);
 
 /// How often it is looked whether a notice's turn has come.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Notices that are read at once.
 const BATCH: u32 = 20;
 
 /// The rest after so many failures.
-fn rest(failures: u32) -> Duration {
+fn retry_delay(failures: u32) -> Duration {
     let seconds = [1, 5, 30, 120, 600, 1800, 3600];
     let place = usize::try_from(failures.saturating_sub(1)).unwrap_or(usize::MAX);
     Duration::from_secs(seconds[place.min(seconds.len() - 1)])
@@ -49,7 +49,7 @@ pub(super) async fn deliver(
 ) {
     let client = Client::builder()
         .redirect(Policy::none())
-        .timeout(ANSWER_LIMIT)
+        .timeout(TIMEOUT)
         .user_agent(concat!("hierophant/", env!("CARGO_PKG_VERSION")))
         .build();
     let client = match client {
@@ -68,19 +68,19 @@ pub(super) async fn deliver(
             Ok(due) => due,
             Err(error) => {
                 tracing::warn!(error = %error_chain(&error), "notices could not be read");
-                tokio::time::sleep(rest(2)).await;
+                tokio::time::sleep(retry_delay(2)).await;
                 continue;
             }
         };
         if due.is_empty() {
-            let _ = tokio::time::timeout(LOOK_AGAIN, receiver.more.notified()).await;
+            let _ = tokio::time::timeout(POLL_INTERVAL, receiver.more.notified()).await;
         }
         for notice in due {
             let view = match store.request(notice.request).await {
                 Ok(view) => view,
                 Err(error) => {
                     tracing::warn!(error = %error_chain(&error), "a notice's request could not be read");
-                    tokio::time::sleep(rest(2)).await;
+                    tokio::time::sleep(retry_delay(2)).await;
                     break;
                 }
             };
@@ -94,9 +94,9 @@ pub(super) async fn deliver(
                 Err(reason) => {
                     failures += 1;
                     metrics.notice(&receiver.name, "failed");
-                    put_off(receiver, store, metrics, notice, reason).await;
+                    postpone(receiver, store, metrics, notice, reason).await;
                     // What else is due would most likely fare the same.
-                    tokio::time::sleep(rest(failures).min(LONGEST_REST)).await;
+                    tokio::time::sleep(retry_delay(failures).min(MAX_DELAY)).await;
                     break;
                 }
             }
@@ -144,7 +144,7 @@ fn recovered(receiver: &Receiver) {
 }
 
 /// Has a notice tried again later, or gives it up.
-async fn put_off(
+async fn postpone(
     receiver: &Receiver,
     store: &dyn JobStore,
     metrics: &Metrics,
@@ -165,7 +165,7 @@ async fn put_off(
         }
         *trouble = Some(Trouble { since: since.unwrap_or(now), reason: reason.clone() });
     }
-    if now.since(notice.ended_at) > Millis::from(GIVEN_UP_AFTER).0.cast_unsigned() {
+    if now.since(notice.ended_at) > Millis::from(GIVE_UP_AFTER).0.cast_unsigned() {
         tracing::error!(
             receiver = receiver.name,
             reason,
@@ -177,7 +177,7 @@ async fn put_off(
     }
     notice.attempts = notice.attempts.saturating_add(1);
     notice.next_at = now;
-    notice.next_at.shift(Millis::from(rest(notice.attempts)).0);
+    notice.next_at.shift(Millis::from(retry_delay(notice.attempts)).0);
     // If that is not stored, it is due at once again, after the receiver's own rest.
     let _ = keep(store, Change::Notice(notice)).await;
 }
@@ -209,8 +209,8 @@ mod tests {
 
     #[test]
     fn rests_grow_to_an_hour() {
-        assert_eq!(rest(1), Duration::from_secs(1));
-        assert_eq!(rest(3), Duration::from_secs(30));
-        assert_eq!(rest(7), rest(u32::MAX));
+        assert_eq!(retry_delay(1), Duration::from_secs(1));
+        assert_eq!(retry_delay(3), Duration::from_secs(30));
+        assert_eq!(retry_delay(7), retry_delay(u32::MAX));
     }
 }

@@ -71,12 +71,12 @@ fn a_receiver_hears_of_the_ends_that_it_asked_for() {
 #[test]
 fn what_is_kept_for_a_receiver_is_bounded() {
     let webhooks = webhooks(vec![receiver("http://a.example/", &Ending::ALL)]);
-    webhooks.receivers[0].undelivered.store(MOST_KEPT - 1, Ordering::Relaxed);
+    webhooks.receivers[0].undelivered.store(MAX_UNDELIVERED - 1, Ordering::Relaxed);
     let changes = [ended(1, RequestState::Failed), ended(2, RequestState::Failed)];
     let notices = webhooks.notices(&changes);
     assert_eq!(notices.len(), 1);
     webhooks.kept(&notices);
     assert!(webhooks.notices(&changes).is_empty());
     let state = webhooks.states().remove(0);
-    assert_eq!((state.undelivered, state.dropped), (MOST_KEPT, 3));
+    assert_eq!((state.undelivered, state.dropped), (MAX_UNDELIVERED, 3));
 }

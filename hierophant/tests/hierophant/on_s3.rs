@@ -149,7 +149,7 @@ async fn a_start_without_the_bucket_is_refused_and_the_next_one_goes_on() {
     let mut wrong = config.clone();
     wrong.storage.s3_secret_access_key = Some(Secret::from("wrong"));
     let error = refusal(wrong).await;
-    assert!(error.contains("mend the keys") && !error.contains("wrong"), "{error}");
+    assert!(error.contains("correct the keys") && !error.contains("wrong"), "{error}");
     let network = Network::start_in(folder, config).await;
     let mut client = Client::connect(&network).await;
     Worker::join(&network, hello()).await.prove_next(&core_proof()).await;

@@ -88,15 +88,15 @@ async fn certificates_that_cannot_be_used_are_named_at_the_start() {
         format!("{:#}", outcome.expect_err("must be refused"))
     };
     let error = refusal(tls(Some(certificate.clone()), Some(other))).await;
-    assert!(error.contains("do not fit together"), "{error}");
+    assert!(error.contains("do not match"), "{error}");
     let error = refusal(tls(Some(certificate.clone()), Some(folder.path().join("none")))).await;
     assert!(error.contains("`tls.key`") && error.contains("none"), "{error}");
     let error = refusal(tls(Some(key.clone()), Some(key))).await;
-    assert!(error.contains("`tls.certificate` holds no certificate"), "{error}");
+    assert!(error.contains("`tls.certificate` contains no certificate"), "{error}");
     let rubbish = folder.path().join("rubbish");
     test_peers::certificates::replace(&rubbish, "rubbish");
     let error = refusal(tls(Some(certificate), Some(rubbish))).await;
-    assert!(error.contains("`tls.key` holds no private key"), "{error}");
+    assert!(error.contains("`tls.key` is not a PEM private key"), "{error}");
 }
 
 #[tokio::test]

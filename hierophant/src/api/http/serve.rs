@@ -16,7 +16,7 @@ use network_lib::ids::ArtifactId;
 
 use super::{not_found, try_again};
 use crate::api::Transfers;
-use crate::artifacts::blobs::Found;
+use crate::artifacts::blobs::BlobMetadata;
 use crate::metrics::{Direction, Peer};
 
 /// Text of the response for missing data.
@@ -45,7 +45,7 @@ pub(super) async fn serve_blob(
     peer: Peer,
     request: Request,
 ) -> Response {
-    let found = match transfers.blobs.look(id).await {
+    let found = match transfers.blobs.metadata(id).await {
         Ok(Some(found)) => found,
         Ok(None) => return not_found(MISSING),
         Err(error) => return unreadable(&error),
@@ -121,7 +121,7 @@ pub(super) fn unreadable(error: &std::io::Error) -> Response {
 
 /// The part of a blob that the headers of a request ask for. Several ranges in one request are not served.
 #[must_use]
-pub fn parse_range(headers: &HeaderMap, found: Found) -> RangeRequest {
+pub fn parse_range(headers: &HeaderMap, found: BlobMetadata) -> RangeRequest {
     let modified: SystemTime = found.modified;
     if let Some(since) = headers.typed_get::<IfUnmodifiedSince>()
         && !since.precondition_passes(modified)
@@ -168,7 +168,7 @@ mod tests {
             })
             .collect();
         let modified = SystemTime::UNIX_EPOCH + Duration::from_millis(784_111_777_500);
-        parse_range(&headers, Found { size: 10, modified })
+        parse_range(&headers, BlobMetadata { size: 10, modified })
     }
 
     const THEN: &str = "Sun, 06 Nov 1994 08:49:37 GMT";

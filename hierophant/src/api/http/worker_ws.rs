@@ -15,7 +15,7 @@ use serde::Deserialize;
 
 use super::text_response;
 use crate::api::WorkerContext;
-use crate::listen::{PeerCertificate, Slot};
+use crate::listen::{ConnectionPermit, PeerCertificate};
 use crate::metrics::{Cut, Refused};
 use crate::registry::Admitted;
 use crate::registry::session::Session;
@@ -60,7 +60,12 @@ pub(super) async fn upgrade(
         .on_upgrade(move |socket| admit(context, peer.ip(), socket, waiting))
 }
 
-async fn admit(context: WorkerContext, ip: IpAddr, mut socket: WebSocket, waiting: Slot) {
+async fn admit(
+    context: WorkerContext,
+    ip: IpAddr,
+    mut socket: WebSocket,
+    waiting: ConnectionPermit,
+) {
     // On a timeout only the connection ends, without a refusal: after one the worker would not reconnect.
     let hello = tokio::time::timeout(context.handshake_limit, first_message(&mut socket)).await;
     drop(waiting);

@@ -1,8 +1,8 @@
-//! Blobs as objects in an S3-compatible bucket, named after their ids.
+//! Blobs as objects in an S3-compatible bucket, named by their ids.
 //!
-//! An upload counts when the bucket itself says that the whole is there. An object counts as gone only if
-//! the bucket, asked for a list, answers: a bucket that is missing, closed or away never looks like a lost
-//! proof. Each request carries the SHA-256 of its body, which the bucket checks.
+//! An upload is complete when the bucket confirms its size. An object counts as missing only if the bucket also
+//! answers a list request: a missing, inaccessible or unreachable bucket never looks like a lost proof. Each
+//! request carries the SHA-256 of its body, which the bucket checks.
 
 mod client;
 
@@ -26,96 +26,96 @@ use object_store::{
 };
 use tokio::sync::Semaphore;
 
-use super::{BlobStore, ByteStream, Found, Listed, StagedBlob, id_of};
+use super::{BlobMetadata, BlobStore, ByteStream, Listed, StagedBlob, id_of};
 use crate::config::BucketSettings;
 use client::{Connector, Crypto};
 
-/// Largest upload in one request, and the size of a part of a larger one. Buckets take 5 MiB to 5 GiB and
-/// at most 10,000 parts; a part is in memory while it is sent.
+/// Maximum size of a single-request upload, and size of a part of a larger one. Buckets accept parts of 5 MiB to
+/// 5 GiB and at most 10,000 of them; a part is in memory while it is sent.
 const PART: u64 = 8 << 20;
 
-/// Most parts of an upload.
-const MOST_PARTS: u64 = 9_000;
+/// Maximum number of parts of an upload.
+const MAX_PARTS: u64 = 9_000;
 
-/// How many uploads go on at once; each has one part in memory.
-const UPLOADS_AT_ONCE: usize = 8;
+/// Number of concurrent uploads; each has one part in memory.
+const CONCURRENT_UPLOADS: usize = 8;
 
-/// For how long a request is tried again after its first failure. A caller waits for the answer.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// Time limit of retries of a request; a caller waits for the answer.
+const RETRY_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Longest text of an answer that is passed on.
-const LONGEST_WORD: usize = 300;
+/// Maximum length of a bucket's error message.
+const MAX_MESSAGE: usize = 300;
 
 /// Why a bucket cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum BucketError {
-    /// The folder for what is being written cannot be used.
-    #[error("uploads cannot be written to the disk")]
+    /// The staging folder cannot be used.
+    #[error("cannot write uploads to the disk")]
     Staging {
-        /// What the disk said.
+        /// The disk's error.
         #[source]
         source: io::Error,
     },
-    /// There are blobs in the folder, which would be lost from sight.
+    /// The folder contains blobs, which would no longer be found.
     #[error(
-        "{} holds uploads and proofs already; copy them into the bucket, each file by its own name under \
-         the prefix, and move the folder away, or remove `artifacts_url`",
+        "{} already contains uploads and proofs; copy each file into the bucket under the prefix and its own \
+         name, then move the folder away, or remove `artifacts_url`",
         folder.display()
     )]
     FolderInUse {
-        /// The folder.
+        /// Path of the folder.
         folder: PathBuf,
     },
-    /// The settings are no use.
-    #[error("the settings of the bucket cannot be used; mend `[storage]`")]
+    /// Invalid settings.
+    #[error("invalid bucket settings; correct `[storage]`")]
     Settings {
-        /// What is wrong with them.
+        /// What is wrong with the settings.
         #[source]
         source: Error,
     },
-    /// The bucket does not do what it must.
-    #[error("cannot {doing} {place}: {said}; {advice}")]
+    /// The bucket fails its test.
+    #[error("cannot {doing} {location}: {said}; {advice}")]
     Unusable {
-        /// What was tried.
+        /// Operation that failed.
         doing: &'static str,
-        /// Which bucket.
-        place: String,
-        /// What the bucket or the network said.
+        /// Location of the bucket.
+        location: String,
+        /// Message of the bucket or of the network.
         said: String,
-        /// What to do about it.
+        /// Remedy.
         advice: &'static str,
     },
 }
 
-/// A bucket, or what lies under a prefix in one.
+/// A bucket, or the objects under a prefix in one.
 pub(super) struct Bucket {
     store: AmazonS3,
     prefix: Path,
-    place: String,
+    location: String,
     uploads: Arc<Semaphore>,
 }
 
 impl fmt::Debug for Bucket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Bucket").field(&self.place).finish()
+        f.debug_tuple("Bucket").field(&self.location).finish()
     }
 }
 
 impl Bucket {
-    /// Opens a bucket and tries it out.
+    /// Opens a bucket and tests it.
     pub(super) async fn connect(settings: &BucketSettings) -> Result<Self, BucketError> {
         let bucket = Self::open(settings).map_err(|source| BucketError::Settings { source })?;
-        bucket.try_out().await?;
+        bucket.test().await?;
         Ok(bucket)
     }
 
     fn open(settings: &BucketSettings) -> Result<Self, Error> {
-        // Keys, region and endpoint may come from the usual AWS_ variables; the configuration goes first.
+        // Keys, region and endpoint may come from the usual AWS_ variables; the configuration takes precedence.
         let mut builder = AmazonS3Builder::from_env()
             .with_bucket_name(&settings.bucket)
             .with_http_connector(Connector)
             .with_crypto_provider(Arc::new(Crypto))
-            // Not every bucket can remove many objects at once.
+            // Not every service supports bulk deletion.
             .with_disable_bulk_delete(true)
             .with_retry(RetryConfig {
                 backoff: BackoffConfig {
@@ -124,7 +124,7 @@ impl Bucket {
                     base: 2.0,
                 },
                 max_retries: 4,
-                retry_timeout: PATIENCE,
+                retry_timeout: RETRY_TIMEOUT,
             })
             .with_virtual_hosted_style_request(settings.virtual_host);
         if let Some(region) = &settings.region {
@@ -143,18 +143,18 @@ impl Bucket {
         Ok(Self {
             store: builder.with_allow_http(plain).build()?,
             prefix: Path::from(settings.prefix.as_str()),
-            place: settings.location(),
-            uploads: Arc::new(Semaphore::new(UPLOADS_AT_ONCE)),
+            location: settings.location(),
+            uploads: Arc::new(Semaphore::new(CONCURRENT_UPLOADS)),
         })
     }
 
-    /// Lists, writes an object, reads it, removes it and sees that it is gone: everything that is needed.
-    async fn try_out(&self) -> Result<(), BucketError> {
+    /// Tests all needed operations: lists, writes an object, reads it, removes it, and checks that it is missing.
+    async fn test(&self) -> Result<(), BucketError> {
         let key = self.prefix.clone().join(format!("trial-{}", hex::encode(random_bytes::<8>())));
         let failed = |doing, error: &Error| BucketError::Unusable {
             doing,
-            place: self.place.clone(),
-            said: words(error),
+            location: self.location.clone(),
+            said: message(error),
             advice: advice(error),
         };
         let listed = self.store.list(Some(&key)).try_next().await;
@@ -167,20 +167,20 @@ impl Bucket {
         if read[..] != content {
             return Err(BucketError::Unusable {
                 doing: "read from",
-                place: self.place.clone(),
-                said: "it gives back other bytes than were written".into(),
+                location: self.location.clone(),
+                said: "the read bytes differ from the written ones".into(),
                 advice: "use another bucket",
             });
         }
         self.store.delete(&key).await.map_err(|error| failed("remove from", &error))?;
         match self.store.head(&key).await {
             Err(Error::NotFound { .. }) => {}
-            Err(error) => return Err(failed("find out what is missing in", &error)),
+            Err(error) => return Err(failed("detect a missing object in", &error)),
             Ok(_) => {
                 return Err(BucketError::Unusable {
                     doing: "remove from",
-                    place: self.place.clone(),
-                    said: "what was removed is still there".into(),
+                    location: self.location.clone(),
+                    said: "the removed object still exists".into(),
                     advice: "use another bucket",
                 });
             }
@@ -194,36 +194,35 @@ impl Bucket {
 
     async fn send(&self, staged: &StagedBlob, key: &Path) -> io::Result<()> {
         let size = staged.info().size;
-        let said = |error: Error| said(&error);
+        let unavailable = |error: Error| unavailable(&error);
         if size <= PART {
             let whole = staged.part(0, PART).await?;
-            return self.store.put(key, whole.into()).await.map(drop).map_err(said);
+            return self.store.put(key, whole.into()).await.map(drop).map_err(unavailable);
         }
-        let part_size = PART.max(size.div_ceil(MOST_PARTS));
-        let mut upload = self.store.put_multipart(key).await.map_err(said)?;
+        let part_size = PART.max(size.div_ceil(MAX_PARTS));
+        let mut upload = self.store.put_multipart(key).await.map_err(unavailable)?;
         let sending = async {
             let mut offset = 0;
             while offset < size {
                 let part = staged.part(offset, part_size).await?;
                 offset += part_size;
-                upload.put_part(part.into()).await.map_err(said)?;
+                upload.put_part(part.into()).await.map_err(unavailable)?;
             }
-            upload.complete().await.map(drop).map_err(said)
+            upload.complete().await.map(drop).map_err(unavailable)
         };
         let sent = sending.await;
         if sent.is_err()
             && let Err(error) = upload.abort().await
         {
-            let error = words(&error);
-            tracing::warn!(error, "parts of a broken upload may be left in the bucket");
+            let error = message(&error);
+            tracing::warn!(error, "parts of a failed upload may remain in the bucket");
         }
         sent
     }
 
-    /// After the bucket said that an object is not there: is it the bucket that says so, and is it itself
-    /// there? A list needs both.
-    async fn answers_for(&self, key: &Path) -> io::Result<()> {
-        self.store.list(Some(key)).try_next().await.map(drop).map_err(|error| said(&error))
+    /// Confirms that an object is missing by a list request, which only an existing and reachable bucket answers.
+    async fn confirm_missing(&self, key: &Path) -> io::Result<()> {
+        self.store.list(Some(key)).try_next().await.map(drop).map_err(|error| unavailable(&error))
     }
 }
 
@@ -232,20 +231,20 @@ impl BlobStore for Bucket {
     async fn adopt(&self, staged: StagedBlob, id: ArtifactId) -> io::Result<()> {
         let _turn = self.uploads.acquire().await.map_err(io::Error::other)?;
         self.send(&staged, &self.key(id)).await?;
-        match self.look(id).await? {
+        match self.metadata(id).await? {
             Some(found) if found.size == staged.info().size => Ok(()),
-            _ => Err(io::Error::other("the bucket does not hold what was sent")),
+            _ => Err(io::Error::other("the bucket does not contain the uploaded object")),
         }
     }
 
-    async fn look(&self, id: ArtifactId) -> io::Result<Option<Found>> {
+    async fn metadata(&self, id: ArtifactId) -> io::Result<Option<BlobMetadata>> {
         let key = self.key(id);
         match self.store.head(&key).await {
             Ok(ObjectMeta { size, last_modified, .. }) => {
-                Ok(Some(Found { size, modified: last_modified.into() }))
+                Ok(Some(BlobMetadata { size, modified: last_modified.into() }))
             }
-            Err(Error::NotFound { .. }) => self.answers_for(&key).await.map(|()| None),
-            Err(error) => Err(said(&error)),
+            Err(Error::NotFound { .. }) => self.confirm_missing(&key).await.map(|()| None),
+            Err(error) => Err(unavailable(&error)),
         }
     }
 
@@ -253,12 +252,12 @@ impl BlobStore for Bucket {
         let key = self.key(id);
         let options = GetOptions { range: range.map(GetRange::Bounded), ..GetOptions::default() };
         match self.store.get_opts(&key, options).await {
-            Ok(found) => Ok(found.into_stream().map_err(|error| said(&error)).boxed()),
+            Ok(found) => Ok(found.into_stream().map_err(|error| unavailable(&error)).boxed()),
             Err(Error::NotFound { .. }) => {
-                self.answers_for(&key).await?;
+                self.confirm_missing(&key).await?;
                 Err(io::ErrorKind::NotFound.into())
             }
-            Err(error) => Err(said(&error)),
+            Err(error) => Err(unavailable(&error)),
         }
     }
 
@@ -266,15 +265,15 @@ impl BlobStore for Bucket {
         let key = self.key(id);
         match self.store.delete(&key).await {
             Ok(()) => Ok(()),
-            Err(Error::NotFound { .. }) => self.answers_for(&key).await,
-            Err(error) => Err(said(&error)),
+            Err(Error::NotFound { .. }) => self.confirm_missing(&key).await,
+            Err(error) => Err(unavailable(&error)),
         }
     }
 
     fn list(&self) -> BoxStream<'static, io::Result<Listed>> {
         let prefix = self.prefix.clone();
         let within = Some(&prefix).filter(|prefix| !prefix.as_ref().is_empty());
-        let objects = self.store.list(within).map_err(|error| said(&error));
+        let objects = self.store.list(within).map_err(|error| unavailable(&error));
         let blobs = objects.try_filter_map(move |object| {
             let id = object.location.filename().and_then(|name| id_of(name.as_ref()));
             let id = id.filter(|id| prefix.clone().join(id.to_string()) == object.location);
@@ -288,18 +287,18 @@ impl BlobStore for Bucket {
         None
     }
 
-    fn place(&self) -> String {
-        self.place.clone()
+    fn location(&self) -> String {
+        self.location.clone()
     }
 }
 
-/// What the bucket said, as an error that means "cannot be asked now".
-fn said(error: &Error) -> io::Error {
-    io::Error::other(words(error))
+/// Converts a bucket's error into one that means "cannot be reached now".
+fn unavailable(error: &Error) -> io::Error {
+    io::Error::other(message(error))
 }
 
-/// What the bucket or the network said, in few words. Names of objects are left out: they are credentials.
-fn words(error: &Error) -> String {
+/// Short message of the bucket or of the network. Names of objects are left out: they are credentials.
+fn message(error: &Error) -> String {
     let whole = error.to_string();
     let tag = |name: &str| {
         let (_, rest) = whole.split_once(&format!("<{name}>"))?;
@@ -310,7 +309,7 @@ fn words(error: &Error) -> String {
         (Some(code), None) => code,
         (None, _) => deepest(error),
     };
-    let text: String = text.chars().take(LONGEST_WORD).collect();
+    let text: String = text.chars().take(MAX_MESSAGE).collect();
     let words = text.split_inclusive(|c: char| !c.is_ascii_alphanumeric()).map(|word| {
         let name = word.trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
         if id_of(name.as_ref()).is_some() { word.replacen(name, "…", 1) } else { word.to_owned() }
@@ -318,7 +317,7 @@ fn words(error: &Error) -> String {
     words.collect::<String>().trim().to_owned()
 }
 
-/// The innermost cause, which says it best.
+/// Message of the innermost cause.
 fn deepest(error: &Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(source) = cause.source() {
@@ -327,7 +326,7 @@ fn deepest(error: &Error) -> String {
     cause.to_string()
 }
 
-/// What tells of wrong keys, or of none: then they are asked for at an address of the machine's own.
+/// Texts that indicate wrong or missing keys. Missing keys are requested from the machine's metadata address.
 const KEYS: &[&str] = &[
     "InvalidAccessKeyId",
     "SignatureDoesNotMatch",
@@ -340,15 +339,15 @@ fn advice(error: &Error) -> &'static str {
     let text = error.to_string();
     let says = |codes: &[&str]| codes.iter().any(|code| text.contains(code));
     if says(&["NoSuchBucket"]) {
-        "create the bucket, or mend `artifacts_url`"
+        "create the bucket, or correct `artifacts_url`"
     } else if says(KEYS) {
-        "mend the keys (`s3_access_key_id` and `s3_secret_access_key`, or AWS_ACCESS_KEY_ID and \
+        "correct the keys (`s3_access_key_id` and `s3_secret_access_key`, or AWS_ACCESS_KEY_ID and \
          AWS_SECRET_ACCESS_KEY)"
     } else if matches!(error, Error::PermissionDenied { .. } | Error::Unauthenticated { .. }) {
         "allow these keys to get, put, delete and list (s3:GetObject, s3:PutObject, s3:DeleteObject, \
          s3:ListBucket, s3:AbortMultipartUpload)"
     } else if says(&["redirect", "AuthorizationHeaderMalformed", "PermanentRedirect"]) {
-        "mend `s3_region`"
+        "correct `s3_region`"
     } else {
         "check that the bucket can be reached from here, and `s3_endpoint`"
     }
@@ -365,8 +364,8 @@ mod tests {
         let xml = format!(
             "403: <Error><Code>AccessDenied</Code><Message>no access to /b/{id}!</Message></Error>"
         );
-        assert_eq!(words(&error(xml)), "AccessDenied: no access to /b/…!");
-        assert_eq!(words(&error(format!("PUT {id} timed out"))), "PUT … timed out");
-        assert!(words(&error("x ".repeat(1000))).len() <= LONGEST_WORD);
+        assert_eq!(message(&error(xml)), "AccessDenied: no access to /b/…!");
+        assert_eq!(message(&error(format!("PUT {id} timed out"))), "PUT … timed out");
+        assert!(message(&error("x ".repeat(1000))).len() <= MAX_MESSAGE);
     }
 }

@@ -1,4 +1,4 @@
-//! Blobs as files in a folder, each renamed into its place whole and durably.
+//! Blobs as files in a folder, each renamed into place when complete and durable.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -16,13 +16,12 @@ use network_lib::ids::ArtifactId;
 use tokio::io::AsyncReadExt;
 use tokio_util::io::ReaderStream;
 
-use super::{BlobStore, ByteStream, Found, Listed, StagedBlob, id_of};
+use super::{BlobMetadata, BlobStore, ByteStream, Listed, StagedBlob, id_of};
 
-/// How much of a file is read at once. Each time a thread is woken for it, which with smaller parts would take
-/// longer than the reading.
+/// Size of a read. Each read wakes a thread, which would dominate with smaller reads.
 const CHUNK: usize = 256 * 1024;
 
-/// The folder that holds all blobs, on shelves named after the first two digits of their ids.
+/// A folder of blobs, in subfolders (shelves) named by the first two digits of the ids.
 #[derive(Debug, Clone)]
 pub(super) struct Folder(PathBuf);
 
@@ -54,9 +53,9 @@ impl BlobStore for Folder {
         .await
     }
 
-    /// On the caller's thread: a look is some microseconds, a tenth of what handing it over takes.
-    async fn look(&self, id: ArtifactId) -> io::Result<Option<Found>> {
-        look_at(&self.path_of(id))
+    /// On the caller's thread: it takes some microseconds, a tenth of a hand-over to another thread.
+    async fn metadata(&self, id: ArtifactId) -> io::Result<Option<BlobMetadata>> {
+        metadata_of(&self.path_of(id))
     }
 
     async fn read(&self, id: ArtifactId, range: Option<Range<u64>>) -> io::Result<ByteStream> {
@@ -102,7 +101,7 @@ impl BlobStore for Folder {
             .boxed()
     }
 
-    /// All of them, whatever time it takes: a look is some microseconds.
+    /// All sizes, ignoring the limit: each takes some microseconds.
     async fn sizes(
         &self,
         ids: Vec<ArtifactId>,
@@ -110,7 +109,8 @@ impl BlobStore for Folder {
     ) -> BTreeMap<ArtifactId, io::Result<Option<u64>>> {
         let folder = self.clone();
         let looking = tokio::task::spawn_blocking(move || {
-            let size = |id| look_at(&folder.path_of(id)).map(|found| found.map(|found| found.size));
+            let size =
+                |id| metadata_of(&folder.path_of(id)).map(|found| found.map(|found| found.size));
             ids.into_iter().map(|id| (id, size(id))).collect()
         });
         looking.await.unwrap_or_default()
@@ -120,23 +120,25 @@ impl BlobStore for Folder {
         Some(self.path_of(id))
     }
 
-    fn place(&self) -> String {
+    fn location(&self) -> String {
         self.0.display().to_string()
     }
 }
 
-/// Runs what may wait for the disk where it may wait.
+/// Runs disk work on the blocking pool.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
     tokio::task::spawn_blocking(work).await?
 }
 
-fn look_at(path: &Path) -> io::Result<Option<Found>> {
+fn metadata_of(path: &Path) -> io::Result<Option<BlobMetadata>> {
     match fs::metadata(path) {
-        // Whatever else lies in its place, it is no blob.
+        // Anything but a file is not a blob.
         Ok(metadata) if !metadata.is_file() => Ok(None),
-        Ok(metadata) => Ok(Some(Found { size: metadata.len(), modified: metadata.modified()? })),
+        Ok(metadata) => {
+            Ok(Some(BlobMetadata { size: metadata.len(), modified: metadata.modified()? }))
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
@@ -153,7 +155,7 @@ fn shelves(root: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(shelves)
 }
 
-/// The blobs on a shelf. Whatever is not named like one is passed over.
+/// Blobs on a shelf; other names are skipped.
 fn blobs_on(shelf: &Path) -> io::Result<Vec<Listed>> {
     let mut blobs = Vec::new();
     for entry in fs::read_dir(shelf)? {
@@ -164,7 +166,7 @@ fn blobs_on(shelf: &Path) -> io::Result<Vec<Listed>> {
         }
         let written = entry.metadata().and_then(|metadata| metadata.modified());
         let since_epoch = written.map(|time| time.duration_since(UNIX_EPOCH).unwrap_or_default());
-        // What cannot be looked at counts as new.
+        // A file without metadata counts as new.
         let written = since_epoch
             .map_or(i64::MAX, |time| i64::try_from(time.as_millis()).unwrap_or(i64::MAX));
         blobs.push(Listed { id, written: Millis(written) });

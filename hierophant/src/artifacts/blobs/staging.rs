@@ -1,10 +1,9 @@
-//! Blobs on their way in: written to a temporary file, digested on the way.
+//! Staging of incoming blobs: bytes are written to a temporary file and hashed while they arrive.
 //!
-//! Bytes are gathered to parts. Each is written and hashed on the blocking pool while the next one is awaited,
-//! and no more than that: a slow disk slows the sender down instead of filling memory, and a slow sender occupies
-//! no thread. A large blob is synced on the way, too: the disk writes while bytes still come, and little is left
-//! for the end. A small one, announced as such, stays in memory until it is put in its place: one hand-over
-//! instead of three.
+//! Bytes are buffered to parts. Each part is written and hashed on the blocking pool while the next one arrives,
+//! one at a time: a slow disk slows the sender down instead of filling memory, and a slow sender occupies no thread.
+//! A large blob is synced while it arrives, which leaves little for the end. A small blob, announced as such, stays
+//! in memory until it is adopted: one hand-over to the blocking pool instead of three.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -18,25 +17,24 @@ use tokio::task::JoinHandle;
 
 use super::id_of;
 
-/// Bytes that are handed to the disk at once, at least. Below that, handing over takes longer than writing.
+/// Minimum size of a write; below it, the hand-over takes longer than the write.
 const PART: usize = 64 << 10;
 
-/// The same for a blob of which [`LARGE_AFTER`] bytes have come: whoever sends that much sends more.
+/// Minimum size of a write after [`LARGE_AFTER`] bytes of a blob.
 const LARGE_PART: usize = 512 << 10;
 
-/// After so many bytes parts are large.
+/// Number of bytes after which parts are large.
 const LARGE_AFTER: u64 = 32 << 20;
 
-/// After so many bytes a blob is synced while more of it comes.
+/// Number of bytes after which a blob is synced while it arrives.
 const SYNC_AFTER: u64 = 32 << 20;
 
-/// The folder of temporary files. Cleared at each start.
+/// The folder of temporary files, cleared at each start.
 #[derive(Debug)]
 pub(super) struct Staging(PathBuf);
 
 impl Staging {
-    /// Opens the folder, creating it, and clears away what an earlier run left half-written. Files that
-    /// are not named like ours are left alone.
+    /// Opens or creates the folder, and removes unfinished files of an earlier run. Other files are left alone.
     pub(super) fn open(folder: PathBuf) -> io::Result<Self> {
         fs::create_dir_all(&folder)?;
         for entry in fs::read_dir(&folder)? {
@@ -44,15 +42,15 @@ impl Staging {
             if id_of(&entry.file_name()).is_some() && entry.file_type()?.is_file() {
                 fs::remove_file(entry.path())?;
             } else {
-                tracing::warn!(file = %entry.path().display(), "a foreign file is left alone");
+                tracing::warn!(file = %entry.path().display(), "unknown file in the staging folder is left alone");
             }
         }
-        // A folder that cannot be written to shows at the start, not at the first upload.
+        // Detects an unwritable folder at the start instead of at the first upload.
         drop(TemporaryFile::create(&folder)?);
         Ok(Self(folder))
     }
 
-    /// Starts a blob; `announced` is how long its sender says that it is.
+    /// Starts a blob; `announced` is the length that the sender announced.
     pub(super) fn begin(&self, announced: Option<u64>) -> BlobWriter {
         BlobWriter {
             folder: self.0.clone(),
@@ -66,40 +64,39 @@ impl Staging {
     }
 }
 
-/// A blob that is being written. Dropping it removes what was written so far.
+/// A blob being written. Dropping it removes the written bytes.
 #[derive(Debug)]
 pub struct BlobWriter {
     folder: PathBuf,
     /// Less than a part was announced.
     is_small: bool,
-    /// What is not handed to the disk yet.
+    /// Bytes not yet handed to the disk.
     gathered: BytesMut,
     step: Step,
-    /// A sync of what came so far.
+    /// A running sync of the bytes so far.
     syncing: Option<JoinHandle<io::Result<()>>>,
-    /// How many bytes were handed to the disk.
+    /// Number of bytes handed to the disk.
     size: u64,
-    /// How many there were when the last sync was begun.
+    /// Number of bytes at the start of the last sync.
     synced: u64,
 }
 
 #[derive(Debug)]
 enum Step {
-    /// Nothing is being written; no file is there before the first bytes.
+    /// No write is running; the file is created with the first bytes.
     Idle(Option<Unfinished>),
-    /// Comes back with an empty buffer, whose room is used again.
+    /// A running write, which returns its empty buffer for reuse.
     Writing(JoinHandle<io::Result<(Unfinished, BytesMut)>>),
     Failed,
 }
 
 impl BlobWriter {
-    /// Adds bytes. Those of a small blob are gathered. Of others the first ones go to the disk at once, so that the
-    /// file shows what is going on; then less than a part is gathered, and a part waits until the one before is
-    /// written.
+    /// Adds bytes. A small blob is buffered completely. The first bytes of other blobs go to the disk at once, so that
+    /// the file shows progress; after that, bytes are buffered to parts, and a part waits for the previous one.
     ///
     /// # Errors
     ///
-    /// What the disk said of the bytes before. Nothing more can be written then.
+    /// The disk's error for earlier bytes; the writer cannot be used after it.
     pub async fn write(&mut self, chunk: Bytes) -> io::Result<()> {
         let gathers = self.is_small || !matches!(self.step, Step::Idle(None));
         let part = if self.size < LARGE_AFTER { PART } else { LARGE_PART };
@@ -122,15 +119,14 @@ impl BlobWriter {
         Ok(())
     }
 
-    /// Waits until every byte is written; a small blob's are in memory still. They outlast a power failure once
-    /// the blob is in its place.
+    /// Waits until all bytes are written; a small blob stays in memory. The bytes are durable after adoption.
     ///
     /// # Errors
     ///
-    /// What the disk said. The temporary file is removed then.
+    /// The disk's error; the temporary file is removed.
     pub async fn finish(mut self) -> io::Result<StagedBlob> {
         let (unfinished, _) = self.written().await?;
-        // The system tells each of its errors once: one that it told here must not get lost.
+        // The system reports each error only once, so the result of the sync must not be lost.
         if let Some(syncing) = self.syncing.take() {
             syncing.await??;
         }
@@ -146,7 +142,7 @@ impl BlobWriter {
         tokio::task::spawn_blocking(finishing).await?
     }
 
-    /// Begins a sync if much has come since the last one, which must have ended.
+    /// Starts a sync if many bytes arrived since the last one and that has ended.
     async fn sync_on_the_way(&mut self, unfinished: Option<&Unfinished>) -> io::Result<()> {
         let goes_on = self.syncing.as_ref().is_some_and(|syncing| !syncing.is_finished());
         let Some(unfinished) = unfinished else { return Ok(()) };
@@ -162,7 +158,7 @@ impl BlobWriter {
         Ok(())
     }
 
-    /// Waits for what is being written.
+    /// Waits for the running write.
     async fn written(&mut self) -> io::Result<(Option<Unfinished>, BytesMut)> {
         match std::mem::replace(&mut self.step, Step::Failed) {
             Step::Idle(unfinished) => Ok((unfinished, BytesMut::new())),
@@ -174,7 +170,7 @@ impl BlobWriter {
     }
 }
 
-/// An open file with what is known of its bytes so far. Dropping it removes the file.
+/// An unfinished file with its digest and size so far. Dropping it removes the file.
 #[derive(Debug)]
 struct Unfinished {
     file: File,
@@ -203,7 +199,7 @@ impl Unfinished {
     }
 }
 
-/// A blob that came completely, but is not in its place yet. Dropping it removes it.
+/// A complete blob that is not adopted yet. Dropping it removes the bytes.
 #[derive(Debug)]
 pub struct StagedBlob {
     info: BlobInfo,
@@ -212,7 +208,7 @@ pub struct StagedBlob {
 
 #[derive(Debug)]
 enum Staged {
-    /// With the folder for its temporary file.
+    /// In memory, with the folder for a temporary file.
     Memory {
         folder: PathBuf,
         bytes: Bytes,
@@ -230,27 +226,26 @@ impl StagedBlob {
         Self { info, bytes: Staged::Memory { folder, bytes } }
     }
 
-    /// Its size and digest.
+    /// Size and digest.
     #[must_use]
     pub const fn info(&self) -> BlobInfo {
         self.info
     }
 
-    /// Moves it to its place, durably. Both are synced after the move: a file system that keeps a journal then
-    /// writes once what would be two entries the other way round. Until this has returned nobody may count
-    /// on what lies in that place.
-    pub(super) fn persist(self, place: &Path) -> io::Result<()> {
-        let above = place.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    /// Moves the bytes to their final path, durably. File and folder are synced after the move: a journaling file
+    /// system then writes one entry instead of two. The file must not be used before this returns.
+    pub(super) fn persist(self, path: &Path) -> io::Result<()> {
+        let above = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
         let (file, temporary) = self.bytes.in_file()?;
-        fs::rename(&temporary.0, place)?;
+        fs::rename(&temporary.0, path)?;
         let synced = file.sync_all().and_then(|()| File::open(above)?.sync_all());
         synced.inspect_err(|_| {
-            // It may be damaged.
-            let _ = fs::remove_file(place);
+            // The file may be damaged.
+            let _ = fs::remove_file(path);
         })
     }
 
-    /// At most `length` of its bytes, from `offset` on.
+    /// At most `length` bytes from `offset`.
     pub(super) async fn part(&self, offset: u64, length: u64) -> io::Result<Bytes> {
         let offset = offset.min(self.info.size);
         let length = length.min(self.info.size - offset);
@@ -271,14 +266,14 @@ impl StagedBlob {
         tokio::task::spawn_blocking(reading).await?
     }
 
-    /// The temporary file with its bytes.
+    /// Converts the blob into a temporary file.
     pub(super) fn into_file(self) -> io::Result<StagedFile> {
         let (_, temporary) = self.bytes.in_file()?;
         Ok(StagedFile { info: self.info, temporary })
     }
 }
 
-/// A file that is there until this is dropped.
+/// A temporary file, removed on drop.
 #[derive(Debug)]
 pub(super) struct StagedFile {
     pub(super) info: BlobInfo,
@@ -292,7 +287,7 @@ impl StagedFile {
 }
 
 impl Staged {
-    /// The temporary file with all bytes.
+    /// Temporary file with all bytes.
     fn in_file(self) -> io::Result<(File, TemporaryFile)> {
         match self {
             Self::File { file, temporary } => Ok((file, temporary)),
@@ -318,11 +313,11 @@ impl TemporaryFile {
 
 impl Drop for TemporaryFile {
     fn drop(&mut self) {
-        // After a rename into place there is nothing left to remove.
+        // After the rename the temporary file no longer exists.
         if let Err(error) = fs::remove_file(&self.0)
             && error.kind() != io::ErrorKind::NotFound
         {
-            tracing::warn!(file = %self.0.display(), %error, "temporary file could not be removed");
+            tracing::warn!(file = %self.0.display(), %error, "cannot remove a temporary file");
         }
     }
 }

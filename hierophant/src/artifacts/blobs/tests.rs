@@ -120,7 +120,7 @@ async fn what_was_never_there_or_is_removed_is_certainly_gone() {
     for place in Place::both().await {
         let id = ArtifactId::random();
         for _ in 0..2 {
-            assert_eq!(place.blobs.look(id).await.expect("answers"), None);
+            assert_eq!(place.blobs.metadata(id).await.expect("answers"), None);
             assert!(!place.blobs.is_there(id).await.expect("answers"));
             let error = place.get(id, None).await.expect_err("is not there");
             assert_eq!(error.kind(), io::ErrorKind::NotFound);
@@ -251,7 +251,7 @@ async fn a_bucket_that_is_away_is_an_error_in_seconds_and_never_a_loss() {
         place.s3().be(mood);
         let began = Instant::now();
         let lost = |error: io::Error| error.kind() == io::ErrorKind::NotFound;
-        assert!(!lost(place.blobs.look(id).await.expect_err("cannot be asked")));
+        assert!(!lost(place.blobs.metadata(id).await.expect_err("cannot be asked")));
         assert!(!lost(place.get(id, None).await.expect_err("cannot be asked")));
         assert!(!lost(place.blobs.verify(id, info).await.expect_err("cannot be asked")));
         assert!(!lost(place.blobs.remove(id).await.expect_err("cannot be asked")));
@@ -271,7 +271,7 @@ async fn a_bucket_that_is_gone_is_no_lost_proof() {
     let id = ArtifactId::random();
     let info = place.put(id, b"a proof").await;
     place.s3().set_bucket(false);
-    let error = place.blobs.look(id).await.expect_err("cannot be asked");
+    let error = place.blobs.metadata(id).await.expect_err("cannot be asked");
     assert!(error.to_string().contains("NoSuchBucket"), "{error}");
     assert!(place.get(id, None).await.is_err_and(|e| e.kind() != io::ErrorKind::NotFound));
     place.blobs.remove(id).await.expect_err("cannot be asked");
@@ -296,7 +296,10 @@ async fn a_bucket_that_cannot_be_used_is_refused_with_the_cause() {
         settings.keys = Some((Secret::from(ACCESS_KEY_ID), Secret::from("wrong")));
     })
     .await;
-    assert!(error.contains("SignatureDoesNotMatch") && error.contains("mend the keys"), "{error}");
+    assert!(
+        error.contains("SignatureDoesNotMatch") && error.contains("correct the keys"),
+        "{error}"
+    );
     let nobody = "http://127.0.0.1:1";
     let error = refusal(&|settings| settings.endpoint = Some(nobody.into())).await;
     assert!(error.contains(nobody) && error.contains("refused"), "{error}");

@@ -29,7 +29,7 @@ pub(super) async fn create(
     let created =
         context.tokens.create(&requested.name, role).await.map_err(|error| match error {
             CreateError::Name => invalid(error.to_string()),
-            CreateError::Taken | CreateError::TooMany => {
+            CreateError::NameTaken | CreateError::TooMany => {
                 error_response(StatusCode::CONFLICT, error.to_string())
             }
             CreateError::Interrupted => unavailable(error.to_string()),

@@ -1,4 +1,4 @@
-//! What `object_store` needs to speak with a bucket: HTTP and hashes, by the crates that are here anyway.
+//! HTTP client and hashes for `object_store`, on top of crates that the program already uses.
 
 use std::time::Duration;
 
@@ -14,19 +14,19 @@ use object_store::{ClientConfigKey, ClientOptions, Error, Result};
 use reqwest::{Body, Client, Method, Request, Url, redirect};
 use sha2::{Digest, Sha256};
 
-/// Longest time for a connection.
-const CONNECTING: Duration = Duration::from_secs(3);
+/// Timeout of a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Longest silence of a bucket.
-const SILENCE: Duration = Duration::from_secs(4);
+/// Timeout of a read.
+const READ_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// A bucket takes a body at this many bytes a second, or the link is of no use.
-const SLOWEST: u64 = 128 * 1024;
+/// Minimum rate of an upload in bytes per second.
+const MIN_RATE: u64 = 128 * 1024;
 
-/// How long a bucket may put the parts of an upload together.
-const JOINING: Duration = Duration::from_secs(60);
+/// Additional time for a bucket to join the parts of an upload.
+const JOIN_TIME: Duration = Duration::from_secs(60);
 
-/// Makes clients.
+/// Factory of HTTP clients.
 #[derive(Debug)]
 pub(super) struct Connector;
 
@@ -36,13 +36,13 @@ impl HttpConnector for Connector {
         let plain = plain.is_some_and(|plain| plain.parse() == Ok(true));
         let client = || {
             Client::builder()
-                .connect_timeout(CONNECTING)
+                .connect_timeout(CONNECT_TIMEOUT)
                 .redirect(redirect::Policy::none())
                 .https_only(!plain)
         };
         let unusable = |error| Error::Generic { store: "S3", source: Box::new(error) };
-        let reads = client().read_timeout(SILENCE).build().map_err(unusable)?;
-        // While a body goes out there is nothing to read, so writes have a limit of their own.
+        let reads = client().read_timeout(READ_TIMEOUT).build().map_err(unusable)?;
+        // Nothing is read while a body is sent, so writes have their own timeout.
         let writes = client().build().map_err(unusable)?;
         Ok(HttpClient::new(Clients { reads, writes }))
     }
@@ -70,9 +70,9 @@ impl HttpService for Clients {
             *request.body_mut() = Some(Body::wrap(body));
         }
         let client = if writes {
-            let sending = Duration::from_secs(length / SLOWEST);
-            let joining = if joins { JOINING } else { Duration::ZERO };
-            *request.timeout_mut() = Some(SILENCE + sending + joining);
+            let sending = Duration::from_secs(length / MIN_RATE);
+            let joining = if joins { JOIN_TIME } else { Duration::ZERO };
+            *request.timeout_mut() = Some(READ_TIMEOUT + sending + joining);
             &self.writes
         } else {
             &self.reads
@@ -83,7 +83,7 @@ impl HttpService for Clients {
     }
 }
 
-/// Tells apart what may be tried again.
+/// Classifies an error, which decides about a retry.
 fn failed(error: reqwest::Error) -> HttpError {
     let kind = if error.is_timeout() {
         HttpErrorKind::Timeout
@@ -96,7 +96,7 @@ fn failed(error: reqwest::Error) -> HttpError {
     } else {
         HttpErrorKind::Unknown
     };
-    // The address holds the name of the object.
+    // The URL contains the name of the object.
     HttpError::new(kind, error.without_url())
 }
 
@@ -130,7 +130,7 @@ impl CryptoProvider for Crypto {
 }
 
 fn unknown() -> Error {
-    Error::NotSupported { source: "S3 signs with SHA-256 only".into() }
+    Error::NotSupported { source: "only SHA-256 is supported".into() }
 }
 
 struct Digesting(Sha256, [u8; 32]);

@@ -1,7 +1,7 @@
-//! What is held for whom: open tickets and kept bytes, against their quotas.
+//! Quota usage per owner: open tickets and kept bytes.
 //!
-//! It is counted anew from the store at each start. What it knows is no more than what is stored, so strangers
-//! cannot make it grow beyond that.
+//! The counts are read from the store at each start. They are bounded by what is stored, so unknown clients cannot
+//! make them grow further.
 
 use std::collections::BTreeMap;
 
@@ -11,9 +11,9 @@ use network_lib::ids::ArtifactId;
 
 use hierophant_store::{JobStore, StoreError};
 
-/// Tickets and bytes by owner.
+/// Open tickets and kept bytes by owner.
 #[derive(Debug)]
-pub(super) struct Held {
+pub(super) struct QuotaUsage {
     clients: Clients,
     tickets: BTreeMap<ArtifactId, Address>,
     tickets_of: BTreeMap<Address, u64>,
@@ -21,15 +21,15 @@ pub(super) struct Held {
     bytes: BTreeMap<Address, u64>,
 }
 
-impl Held {
-    /// Counts what is stored.
+impl QuotaUsage {
+    /// Reads the counts from the store.
     pub(super) async fn read(clients: Clients, store: &dyn JobStore) -> Result<Self, StoreError> {
-        let mut held = Self::new(clients);
-        held.bytes = store.bytes_by_owner().await?.into_iter().collect();
+        let mut usage = Self::new(clients);
+        usage.bytes = store.bytes_by_owner().await?.into_iter().collect();
         for (id, owner) in store.open_tickets().await? {
-            held.opened(id, owner);
+            usage.opened(id, owner);
         }
-        Ok(held)
+        Ok(usage)
     }
 
     const fn new(clients: Clients) -> Self {
@@ -46,7 +46,7 @@ impl Held {
     ///
     /// # Errors
     ///
-    /// The quota that is used up.
+    /// The exhausted quota.
     pub(super) fn may_open(&self, owner: Address) -> Result<(), OverQuota> {
         let quota = self.clients.quota(owner);
         if self.room(owner) == Some(0) {
@@ -63,14 +63,14 @@ impl Held {
         Ok(())
     }
 
-    /// How many more bytes an owner may have kept, `None` if there is no limit.
+    /// Bytes left in an owner's quota; `None` without a limit.
     pub(super) fn room(&self, owner: Address) -> Option<u64> {
         let most = self.clients.quota(owner).stored_bytes;
         let kept = self.bytes.get(&owner).copied().unwrap_or_default();
         (most != 0).then(|| most.saturating_sub(kept))
     }
 
-    /// Whether so many bytes more may be kept for an owner.
+    /// Checks that an owner's quota allows `bytes` more.
     ///
     /// # Errors
     ///
@@ -84,7 +84,7 @@ impl Held {
         }
     }
 
-    /// A ticket is open now.
+    /// Counts an opened ticket.
     pub(super) fn opened(&mut self, id: ArtifactId, owner: Address) {
         if self.tickets.insert(id, owner).is_none() {
             *self.tickets_of.entry(owner).or_default() += 1;
@@ -92,23 +92,23 @@ impl Held {
         }
     }
 
-    /// A ticket is not open any more: something was uploaded to it, or its time is over.
+    /// Counts a closed ticket: used by an upload, or expired.
     pub(super) fn closed(&mut self, id: ArtifactId) {
         let Some(owner) = self.tickets.remove(&id) else { return };
-        less(&mut self.tickets_of, owner, 1);
+        subtract(&mut self.tickets_of, owner, 1);
         if self.is_stranger(owner) {
             self.strangers_tickets = self.strangers_tickets.saturating_sub(1);
         }
     }
 
-    /// So many bytes more are kept for an owner.
+    /// Adds kept bytes of an owner.
     pub(super) fn grew(&mut self, owner: Address, bytes: u64) {
         *self.bytes.entry(owner).or_default() += bytes;
     }
 
-    /// So many bytes of an owner are gone.
+    /// Subtracts removed bytes of an owner.
     pub(super) fn shrank(&mut self, owner: Address, bytes: u64) {
-        less(&mut self.bytes, owner, bytes);
+        subtract(&mut self.bytes, owner, bytes);
     }
 
     fn is_stranger(&self, owner: Address) -> bool {
@@ -116,8 +116,8 @@ impl Held {
     }
 }
 
-/// Takes something off a count; what is at zero is forgotten.
-fn less(counts: &mut BTreeMap<Address, u64>, owner: Address, by: u64) {
+/// Subtracts from a count, and drops it at zero.
+fn subtract(counts: &mut BTreeMap<Address, u64>, owner: Address, by: u64) {
     if let Some(count) = counts.get_mut(&owner) {
         *count = count.saturating_sub(by);
         if *count == 0 {
@@ -133,41 +133,41 @@ mod tests {
 
     const ROLLUP: Address = Address::repeat_byte(1);
 
-    fn held() -> Held {
+    fn usage() -> QuotaUsage {
         let others = Quota { open_tickets: 2, stored_bytes: 100, ..Quota::default() };
         let own = Quota { stored_bytes: 0, ..others };
-        Held::new(Clients::new([(ROLLUP, "rollup".into(), own)], others, 3))
+        QuotaUsage::new(Clients::new([(ROLLUP, "rollup".into(), own)], others, 3))
     }
 
     #[test]
     fn strangers_together_leave_tickets_to_configured_clients() {
-        let mut held = held();
+        let mut usage = usage();
         for number in 0..3 {
             let stranger = Address::repeat_byte(10 + number);
-            assert_eq!(held.may_open(stranger), Ok(()));
-            held.opened(ArtifactId([number; 16]), stranger);
+            assert_eq!(usage.may_open(stranger), Ok(()));
+            usage.opened(ArtifactId([number; 16]), stranger);
         }
         let next = Address::repeat_byte(20);
-        assert_eq!(held.may_open(next), Err(OverQuota::StrangersTickets(3)));
-        assert_eq!(held.may_open(ROLLUP), Ok(()));
-        held.closed(ArtifactId([1; 16]));
-        held.closed(ArtifactId([1; 16]));
-        assert_eq!(held.may_open(next), Ok(()));
-        assert_eq!(held.tickets_of.len(), 2);
+        assert_eq!(usage.may_open(next), Err(OverQuota::StrangersTickets(3)));
+        assert_eq!(usage.may_open(ROLLUP), Ok(()));
+        usage.closed(ArtifactId([1; 16]));
+        usage.closed(ArtifactId([1; 16]));
+        assert_eq!(usage.may_open(next), Ok(()));
+        assert_eq!(usage.tickets_of.len(), 2);
     }
 
     #[test]
     fn bytes_are_kept_up_to_the_quota_and_given_back() {
-        let mut held = held();
+        let mut usage = usage();
         let stranger = Address::repeat_byte(9);
-        assert_eq!(held.may_keep(stranger, 100), Ok(()));
-        held.grew(stranger, 60);
-        assert_eq!(held.may_keep(stranger, 41), Err(OverQuota::StoredBytes(100)));
-        held.grew(stranger, 40);
-        assert_eq!(held.may_open(stranger), Err(OverQuota::StoredBytes(100)));
-        held.shrank(stranger, 100);
-        assert_eq!((held.room(stranger), held.bytes.len()), (Some(100), 0));
-        held.grew(ROLLUP, u64::MAX / 2);
-        assert_eq!((held.room(ROLLUP), held.may_open(ROLLUP)), (None, Ok(())));
+        assert_eq!(usage.may_keep(stranger, 100), Ok(()));
+        usage.grew(stranger, 60);
+        assert_eq!(usage.may_keep(stranger, 41), Err(OverQuota::StoredBytes(100)));
+        usage.grew(stranger, 40);
+        assert_eq!(usage.may_open(stranger), Err(OverQuota::StoredBytes(100)));
+        usage.shrank(stranger, 100);
+        assert_eq!((usage.room(stranger), usage.bytes.len()), (Some(100), 0));
+        usage.grew(ROLLUP, u64::MAX / 2);
+        assert_eq!((usage.room(ROLLUP), usage.may_open(ROLLUP)), (None, Ok(())));
     }
 }
