@@ -25,6 +25,9 @@ pub(crate) struct Options {
     /// Print this number of passages chosen at random, for a reader to judge, instead of checking.
     #[arg(long)]
     sample: Option<usize>,
+    /// Print the banned phrases that are left in folders that are not finished, instead of checking.
+    #[arg(long, conflicts_with = "sample")]
+    left: bool,
     /// The seed of the choice.
     #[arg(long, default_value_t = 1, requires = "sample")]
     seed: u64,
@@ -40,6 +43,10 @@ const HISTORY: &str = "CHANGELOG.md";
 pub(crate) fn run(steps: &mut Steps, root: &Path, options: &Options) -> Result<()> {
     if let Some(count) = options.sample {
         return print_sample(root, count, options.seed);
+    }
+    if options.left {
+        banned_phrases(root, &tracked(root)?)?.iter().for_each(|fault| println!("{fault}"));
+        return Ok(());
     }
     // The book is built all the same: the author of a page wants to see it.
     let outcome = check_texts(root);
