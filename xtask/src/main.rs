@@ -85,11 +85,11 @@ enum Task {
     },
     /// Run the tests that the threat model names, and print its rows with their verdicts.
     Threats,
-    /// Check the documentation: links, wording, and that the book builds.
+    /// Check the documentation (links, names of files, table of contents, wording) and build the book.
     Docs(docs::Options),
     /// Print the layers of the workspace, and every import that goes up or closes a circle.
     Layers,
-    /// Run every check: format, licences, lints, documentation, tests.
+    /// Run every check: format, layers, wording, licences, lints, documentation, tests.
     Test {
         /// Only what an edit in the coordinator needs while it is made: format, layers, words and links, lints of
         /// the coordinator without prover crates, tests of the scheduler.
@@ -148,7 +148,8 @@ fn run(task: Task) -> Result<()> {
         Task::Layers => layers::run(&root),
         Task::Docs(options) => docs::run(&mut steps, &root, &options),
         Task::Test { quick } => {
-            let outcome = if quick { quick_test(&mut steps, &root) } else { test(&mut steps) };
+            let outcome =
+                if quick { quick_test(&mut steps, &root) } else { test(&mut steps, &root) };
             if outcome.is_err() {
                 eprintln!("== times of the steps, of which the last failed\n{}", steps.table());
             }
@@ -219,10 +220,12 @@ fn only_looks(arguments: &[String]) -> bool {
 
 /// Cheap checks first; lints before tests, because they need no code generation. Tests come last, so
 /// that their summary is the last thing on the screen.
-fn test(steps: &mut Steps) -> Result<()> {
+fn test(steps: &mut Steps, root: &Path) -> Result<()> {
     provide_postgres(steps)?;
     provide_chromium(steps)?;
     steps.cargo("format", &["fmt", "--all", "--check"])?;
+    steps.here("layers", || layers::check_workspace(root))?;
+    steps.here("words and links", || docs::check_texts(root))?;
     if has_cargo_deny() {
         let checks = ["deny", "check", "licenses", "bans", "sources"];
         steps.cargo("licences and sources of dependencies", &checks)?;
