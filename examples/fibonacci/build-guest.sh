@@ -4,8 +4,8 @@
 #   build-guest.sh            replace fibonacci.elf and fibonacci.elf.sha256
 #   build-guest.sh --check    build, and say whether the result is the committed ELF
 #
-# SP1's toolchain is a Rust compiler that knows one more target. Any recent compiler can be told about
-# that target in a JSON file, if it also has the sources of its standard library to build for it. Debian
+# SP1's toolchain is a Rust compiler that knows one more target. Any recent compiler accepts that
+# target from a JSON file, if it also has the sources of its standard library to build for it. Debian
 # packages both; they are fetched by apt, which verifies them, and unpacked into a cache folder, so this
 # neither needs root nor disturbs an installed Rust.
 #

@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use hierophant_store::rows::{ColumnError, Columns, artifact, attempt, job, program, request};
 
-/// A row whose columns hold, in the order in which they are asked for, what the bytes say: each its length,
-/// then so many bytes; 255 stands for NULL.
+/// A row whose columns come from the bytes, in the order in which they are read: for each its length, then that
+/// number of bytes; 255 means NULL.
 struct Row {
     bytes: Vec<u8>,
     at: AtomicUsize,
@@ -42,8 +42,8 @@ impl Columns for Row {
     }
 }
 
-/// The first byte chooses the kind of record. What is no record is refused with a reason; what is one can be
-/// read a second time, and is the same.
+/// The first byte chooses the kind of record. Bytes that are not a record are refused with a
+/// reason. A record can be read twice, with the same result.
 pub(crate) fn every_kind(bytes: &[u8]) -> bool {
     let Some((kind, columns)) = bytes.split_first() else { return false };
     let read = || {

@@ -10,7 +10,7 @@ use prost::Message;
 /// The body of `RequestProof` in either schema. What has none of Mainnet's fields is Reserved.
 pub(crate) fn request_body(bytes: &[u8]) -> bool {
     let Ok(found) = classify(bytes) else { return false };
-    // Written anew there is no tag 12 of Reserved, and no field that we do not know.
+    // Encoded again, it has neither tag 12 of Reserved nor an unknown field.
     let written = found.body.encode_to_vec();
     let again = classify(&written).expect("what we write is a body");
     assert_eq!(again.body.encode_to_vec(), written);

@@ -21,7 +21,7 @@ static GUEST_KEYS: OnceCell<SP1ProvingKey> = OnceCell::const_new();
 /// A private key that nobody has used before.
 #[must_use]
 pub fn new_private_key() -> String {
-    // Fewer than one in 2^127 such numbers is no valid key.
+    // Fewer than one in 2^127 such numbers is an invalid key.
     format!("0x{}", hex::encode(rand::random::<[u8; 32]>()))
 }
 
@@ -143,8 +143,8 @@ impl Client {
     }
 }
 
-/// In a task of its own, because it computes for seconds without a pause, and whoever waits for it
-/// may have a time limit to keep.
+/// Runs in a task of its own, because it computes for seconds without a pause, and its caller may have a time
+/// limit.
 async fn derive_keys(sdk: NetworkProver) -> Result<SP1ProvingKey> {
     let task = network_lib::task::spawn("guest keys", async move {
         sdk.setup(Elf::Static(fibonacci::ELF)).await

@@ -57,7 +57,7 @@ impl Contemplant {
 pub struct CurrentProof {
     /// Beginnings of the ids of the requests it serves.
     pub requests: Vec<String>,
-    /// Step it is at, once the Contemplant has told.
+    /// Current phase, once the worker has reported one.
     pub phase: Option<String>,
     /// Done part of that step, 0 to 1.
     pub fraction: Option<f64>,
@@ -155,7 +155,7 @@ impl StatusClient {
         Ok(history.into_iter().find(|entry| is_among(request_id, &entry.requests)))
     }
 
-    /// Who works on a request, and how far it is, if anybody does.
+    /// The worker of a request and its progress, if a worker has it.
     ///
     /// # Errors
     ///

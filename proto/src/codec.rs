@@ -1,8 +1,8 @@
 //! The protobuf codec of both services.
 //!
-//! It differs from tonic's own in one point: bytes that are no message of the call are answered with
+//! It differs from tonic's own in one point: undecodable bytes are answered with
 //! `InvalidArgument`, not `Internal`. The SDK retries `Internal` for two minutes, so a client with a
-//! deterministic fault would hang instead of being told.
+//! deterministic fault would hang instead of failing.
 
 use std::marker::PhantomData;
 

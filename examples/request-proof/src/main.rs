@@ -1,6 +1,6 @@
 //! The smallest client of a Hierophant: ordinary `sp1-sdk`, nothing else.
 //!
-//! The SDK finds the network and the account by itself:
+//! The SDK reads the network and the account from the environment:
 //! `NETWORK_RPC_URL=http://127.0.0.1:9000 NETWORK_PRIVATE_KEY=0x… cargo run --release --bin request-proof`
 //!
 //! Any private key will do unless the network has a list of allowed accounts. To prove your own

@@ -1,7 +1,6 @@
 //! A progress bar from Hierophant's operator API, which answers programs on its own machine.
 //!
-//! It is a courtesy: the SDK waits for the proof in any case, and whoever does not need it leaves this file
-//! out.
+//! Optional: the SDK waits for the proof without it.
 
 use std::convert::Infallible;
 use std::future::pending;
@@ -30,7 +29,7 @@ pub(crate) async fn show(request: String) -> Infallible {
     pending().await
 }
 
-/// Draws for ever, unless the API gives no answer at first: from elsewhere it does not.
+/// Draws until it is dropped. Returns an error if the API does not answer at first, as from another machine.
 async fn follow(request: &str) -> anyhow::Result<Infallible> {
     let api = std::env::var("HIEROPHANT_HTTP_URL").unwrap_or_else(|_| HERE.to_owned());
     let url = format!("{}/api/v1/requests/{request}", api.trim_end_matches('/'));

@@ -57,7 +57,7 @@ impl Browser {
         self.call("Emulation.setEmulatedMedia", features).await;
     }
 
-    /// Loads a page anew.
+    /// Loads a page.
     pub async fn open(&mut self, url: &str) {
         self.call("Page.navigate", json!({"url": "about:blank"})).await;
         self.call("Page.navigate", json!({"url": url})).await;

@@ -211,7 +211,7 @@ async fn an_action_is_asked_about_first_and_a_refusal_is_told_in_words() {
     browser.until("!document.querySelector('dialog')").await;
     assert_eq!(network.json("/api/v1/jobs").await[0]["state"], "queued");
 
-    // Whoever asked may be too late: what was asked about has ended meanwhile.
+    // The operator may be too late: the job has ended in the meantime.
     browser.click("button", "Cancel").await;
     let mut worker = Worker::join(&network, hello()).await;
     worker.prove_next(&core_proof()).await;
@@ -257,7 +257,7 @@ async fn a_click_does_what_it_says() {
     let (lease, _) = worker.leased().await;
     let mut browser = Browser::start().await;
 
-    // What is being proved is cancelled, and its Contemplant told to stop.
+    // The running job is cancelled, and its attempt stopped.
     browser.open(&network.url("/")).await;
     browser.click("td.act button", "Act").await;
     browser.click("dialog button", "Cancel").await;

@@ -6,7 +6,7 @@ use crate::browser::Browser;
 use crate::shared::support::{Network, Worker, hello};
 use crate::{TURN, network};
 
-/// A Hierophant that asks everybody for a token, with one to act and one to read.
+/// A Hierophant that requires a token from every caller, with one of role act and one of role read.
 async fn guarded() -> (Network, String, String) {
     let network = network().await;
     let mut secrets = Vec::new();
@@ -53,7 +53,7 @@ async fn whoever_needs_a_token_signs_in_sees_what_the_role_allows_and_signs_out(
     browser.until_shown("unknown or revoked token").await;
     browser.picture("sign-in-refused").await;
 
-    // With role read there is nothing to act by, and what is tried all the same is refused in words.
+    // With role read there are no actions, and an attempt to act is refused with a message.
     present(&mut browser, &read).await;
     browser.until_shown("Proving now").await;
     browser.until_shown("read only").await;

@@ -243,7 +243,7 @@ async fn a_drained_worker_finishes_leaves_and_may_change_its_mind_until_then() {
         }
     }
     client.until(&request, FulfillmentStatus::Fulfilled).await;
-    worker.say(FromWorker::Draining { reason: "as told".into() }).await;
+    worker.say(FromWorker::Draining { reason: "as requested".into() }).await;
     eventually("it says that it leaves", async || {
         send(&network, &undrain, json!({})).await.0 == 409
     })
@@ -420,8 +420,8 @@ impl io::Write for Log {
 
 #[tokio::test]
 async fn the_log_says_who_did_what_from_where_and_how_it_went() {
-    // While there is but one subscriber, whoever first comes to a line decides whether anybody wants it, and
-    // that may be another test.
+    // With a single subscriber, the first caller of a log line decides whether it is enabled, and that may be another
+    // test.
     let _second = tracing::dispatcher::Dispatch::new(tracing_subscriber::fmt().finish());
     let log = Log::default();
     let writer = log.clone();

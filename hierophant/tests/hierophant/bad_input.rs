@@ -287,7 +287,7 @@ async fn a_failing_guest_is_unexecutable_with_its_cause() {
         (FailureClass::Guest, None, 3),
         // For a cycle limit that is exceeded.
         (FailureClass::Request, Some(ExecutionFailureCause::ExceededCycleLimit), 3),
-        // For an input that is no SP1 input.
+        // For an input that SP1 cannot decode.
         (FailureClass::Request, None, 1),
     ];
     for (n, (class, cause, execution_status)) in cases.into_iter().enumerate() {
@@ -374,7 +374,7 @@ async fn a_worker_that_sends_garbage_is_cut_off_and_its_job_goes_elsewhere() {
         let mut bad = Worker::join(&network, hello()).await;
         bad.leased().await;
         bad.socket.send(frame).await.expect("sends");
-        assert_ne!(bad.closing_words().await, "", "it is told why");
+        assert_ne!(bad.closing_words().await, "", "the close frame has a reason");
         let mut good = Worker::join(&network, hello()).await;
         good.prove_next(&core_proof()).await;
         client.until(&id, FulfillmentStatus::Fulfilled).await;
@@ -428,7 +428,7 @@ async fn a_proof_of_the_wrong_kind_is_never_served() {
     let ask = client.ready_to_ask(b"input").await;
     let id = client.ask(&ask).await.expect("accepted");
     let mut worker = Worker::join(&network, hello()).await;
-    worker.prove_next(b"\x01\0\0\0 is no core proof").await;
+    worker.prove_next(b"\x01\0\0\0 is not a core proof").await;
     worker.prove_next(b"x").await;
     worker.prove_next(&core_proof()).await;
     client.until(&id, FulfillmentStatus::Fulfilled).await;

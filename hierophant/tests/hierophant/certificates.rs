@@ -26,7 +26,7 @@ async fn shown(trust: &Trust, port: SocketAddr) -> Vec<u8> {
     stream.get_ref().1.peer_certificates().expect("a certificate")[0].to_vec()
 }
 
-/// Makes calls one after the other until told to stop, none of which may fail.
+/// Makes calls one after the other until it is stopped, none of which may fail.
 struct Steady {
     calls: Arc<AtomicU64>,
     running: Vec<tokio::task::JoinHandle<()>>,

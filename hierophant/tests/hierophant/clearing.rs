@@ -73,5 +73,5 @@ async fn ten_thousand_jobs_are_cleared_while_others_are_answered() {
     client.until(&request, FulfillmentStatus::Unfulfillable).await;
     assert_eq!(network.json("/api/v1/overview").await["unfinished"], 0);
     assert!(took < LIMIT, "took {took:?}");
-    assert!(longest < PATIENCE, "somebody waited for {longest:?}");
+    assert!(longest < PATIENCE, "a call waited for {longest:?}");
 }

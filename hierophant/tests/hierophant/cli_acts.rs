@@ -137,7 +137,7 @@ async fn the_queue_is_cleared_only_when_it_is_meant() {
     let (_, _, _, job) = waiting(&network, b"one").await;
     let dry = told(&url, "clear --dry-run --mode core").await;
     assert_eq!(dry, format!("1 job with 1 request would be cancelled\n  {job}\n"));
-    // Nobody can be asked: the test's standard input is no terminal.
+    // No confirmation is possible: the test's standard input is not a terminal.
     let (code, words) = refused(&url, "clear").await;
     assert!(code == Some(1) && words.contains("expected --yes"), "{words}");
     let (code, words) = refused(&url, "clear --yes --state proving").await;

@@ -1,4 +1,4 @@
-//! A disk that fills up: new work is turned away in words that make clients try again, the rest goes on.
+//! A disk that fills up: new work is refused as retryable, everything else continues.
 
 use hierophant_proto::artifact::{ArtifactType, CreateArtifactRequest};
 use hierophant_proto::network as pb;

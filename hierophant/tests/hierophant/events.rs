@@ -105,7 +105,7 @@ async fn a_proof_is_heard_of_from_the_queue_to_its_end() {
             Some((proved, data["overview"].clone()))
         })
         .await;
-    // What is told is what is read.
+    // An event equals the state that is read.
     assert_eq!(told.0, network.json("/api/v1/jobs").await[0]);
     assert_eq!(told.1["unfinished"], 0);
 }
@@ -118,10 +118,14 @@ async fn who_leaves_is_heard_of_and_silence_is_not() {
     let worker = Worker::join(&network, greeting).await;
     let mut listener = Listener::new(&network).await;
     let (_, data) = listener.next().await;
-    assert_eq!(data["overview"]["workers"], json!({"ready": 1}), "whoever is new hears at once");
+    assert_eq!(
+        data["overview"]["workers"],
+        json!({"ready": 1}),
+        "a new listener receives the state at once"
+    );
     drop(worker);
     listener.until(|data| (data["workers_gone"] == json!([id])).then_some(())).await;
-    // Its departure may be told in two parts, a second apart; then there is nothing to tell.
+    // Its departure may arrive in two frames, a second apart; then there are no more changes.
     let mut told = Vec::new();
     while let Ok(more) = tokio::time::timeout(Duration::from_secs(3), listener.0.next()).await {
         told.push(more);

@@ -30,7 +30,7 @@ use crate::support::{Client, LIMIT, Reach, Worker, core_proof, eventually, hello
 /// is some 40 MiB; what is bounded by design (frames of 256 KiB, calls of 4 MiB, write buffers) is far below.
 const MOST_GROWTH: u64 = 64;
 
-/// Longest time for an honest call during an attack. The machine that runs the tests runs others besides.
+/// Longest time for an honest call during an attack. The machine runs other tests at the same time.
 const HONEST_LIMIT: Duration = Duration::from_secs(5);
 
 /// Contemplants need it.
@@ -71,7 +71,7 @@ impl Fortress {
         Self::start_with(&[]).await
     }
 
-    /// One with these variables besides.
+    /// One with these additional variables.
     async fn start_with(variables: &[(&str, &str)]) -> Self {
         let folder = TempDir::new().expect("temp dir");
         let (grpc, http) = (free_address(), free_address());
@@ -195,7 +195,7 @@ impl Fortress {
         };
         let result = tokio::select! {
             result = attack => result,
-            () = calls => unreachable!("it goes on for ever"),
+            () = calls => unreachable!("it never ends"),
         };
         self.answers().await;
         self.proves().await;

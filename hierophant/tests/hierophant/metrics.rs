@@ -168,8 +168,8 @@ async fn the_alerts_and_the_dashboard_read_what_is_served() {
     assert!(others.iter().all(named), "{others:#?}");
 }
 
-/// The page is made from the programs, Hierophant's part here and what follows by the Contemplant's tests:
-/// `UPDATE_DOCS=1 cargo test -p hierophant metrics` writes it anew.
+/// The page is generated: Hierophant's part here, the worker's part by Contemplant's tests.
+/// `UPDATE_DOCS=1 cargo test -p hierophant metrics` writes it.
 #[test]
 fn the_documentation_names_every_metric() {
     let page = "../docs/metrics.md";

@@ -29,7 +29,7 @@ async fn requests_are_proved_and_survive_restarts_of_both() {
     let status = client.status(&id).await;
     assert_eq!(status.fulfillment_status, FulfillmentStatus::Fulfilled as i32);
 
-    // While the server is away, clients are told to try again; then everything is as it was.
+    // While the server is unreachable, calls are refused as retryable; then everything is as before.
     let away = Arc::clone(&server);
     tokio::task::spawn_blocking(move || away.stop()).await.expect("stops");
     let signature = client.sign(b"create_artifact", 54);

@@ -147,7 +147,7 @@ async fn a_page_tries_the_api_out() {
     assert!(page.text().await.expect("text").contains("swagger"));
 }
 
-/// The description is made from the program: `UPDATE_DOCS=1 cargo test -p hierophant operate` writes it anew.
+/// The description is generated: `UPDATE_DOCS=1 cargo test -p hierophant operate` writes it.
 #[test]
 fn the_description_that_is_committed_is_the_one_that_is_served() {
     let file = "../docs/openapi.json";

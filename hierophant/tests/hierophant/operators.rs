@@ -68,7 +68,7 @@ fn routes() -> Vec<(Method, String)> {
     routes
 }
 
-/// Whether this is the call by which somebody signs in, which presents the token by itself.
+/// Whether this is the sign-in call, which presents the token in its body.
 fn signs_in(method: &Method, path: &str) -> bool {
     *method == Method::POST && path == "/api/v1/session"
 }

@@ -1,4 +1,4 @@
-//! Bytes go when their time is over, and clients are told.
+//! Artifacts are deleted when their time is over, and clients receive 410.
 
 use std::time::Duration;
 
@@ -58,8 +58,8 @@ async fn a_proof_goes_after_it_was_fetched_and_its_input_after_its_end() {
     assert!(text.contains("this proof was kept for 0 days"), "{text}");
     eventually("the files are gone", async || network.files() == 1).await;
 
-    // The registered program has stayed, an upload that is gone is no input, and the same content is
-    // proved anew: nobody is promised the proof that is gone.
+    // The registered program is kept, a deleted upload is not accepted as input, and the same content is proved
+    // again: the deleted proof is not promised.
     assert_code(
         client.ask(&support::Ask { deadline: ask.deadline + 9, ..ask.clone() }).await,
         Code::FailedPrecondition,

@@ -52,7 +52,7 @@ async fn a_lost_database_is_not_taken_for_a_new_one() {
     let listeners = hierophant::Listeners::bind(&config).await.expect("free ports");
     let stop = tokio_util::sync::CancellationToken::new();
     stop.cancel();
-    hierophant::run(config, listeners, stop).await.expect("starts anew");
+    hierophant::run(config, listeners, stop).await.expect("starts again");
 }
 
 #[tokio::test]

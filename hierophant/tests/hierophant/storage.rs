@@ -215,8 +215,8 @@ async fn a_gibibyte_of_input_grows_memory_by_less_than_32_mib() {
     assert!(after_download - before < 32 * 1024, "grew by {} KiB", after_download - before);
 }
 
-/// Peak memory in KiB before an input of so many MiB, after its upload, and after its download. Of the real
-/// program with these variables, so that the memory of nothing else is measured.
+/// Peak memory in KiB before an input of this size in MiB, after its upload, and after its download. Measured on the
+/// real program, so that no other memory counts.
 pub async fn memory_with_an_input_of(
     chunks: usize,
     variables: &[(&str, String)],

@@ -1,4 +1,4 @@
-//! A trace follows a proof, told by OTLP to a collector.
+//! Traces of proofs, exported by OTLP to a collector.
 
 use std::collections::BTreeMap;
 

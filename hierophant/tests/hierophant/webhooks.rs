@@ -61,7 +61,7 @@ impl Receiver {
         self.heard.lock().expect("not poisoned").calls.clone()
     }
 
-    /// The calls, once there are so many.
+    /// The calls, once there are `count`.
     async fn heard(&self, count: usize) -> Vec<(HeaderMap, Bytes)> {
         eventually("the receiver has heard it", async || self.calls().len() >= count).await;
         self.calls()
@@ -202,7 +202,7 @@ async fn a_receiver_that_is_down_hears_of_it_after_a_restart_and_hinders_nobody(
     let (_, told) = verified(&receiver.heard(1).await[0]);
     assert_eq!(told["request"]["id"], hex::encode(&request[..8]));
     nothing_is_left(&network).await;
-    assert_eq!(well.calls().len(), 1, "what was taken is not told again");
+    assert_eq!(well.calls().len(), 1, "a delivered notification is not sent again");
 
     // Without receivers nothing is kept for them.
     let (folder, mut config) = network.stop().await;

@@ -74,7 +74,7 @@ impl Client {
         }
     }
 
-    /// Looks at what a poll answers: an end that was told once stays.
+    /// Checks the answer to a poll: an end that was reported once stays.
     pub fn look(&mut self, state: RequestState) {
         if let Some(seen) = self.seen {
             assert!(!seen.is_terminal() || seen == state, "the client saw {seen}, then {state}");

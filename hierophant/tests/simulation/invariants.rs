@@ -71,13 +71,13 @@ pub fn after_commit(memory: &Memory, racing: bool) {
         if job.state == JobState::Proved {
             let proof = job.proof.expect("a proved job has a proof");
             assert!(memory.genuine[&proof], "a wrong proof is served: {job:?}");
-            assert_eq!(job.execution, Some(execution()), "a liar's word is told");
+            assert_eq!(job.execution, Some(execution()), "a false report is shown");
             let completed = |attempt: &&AttemptRecord| {
                 attempt.outcome == AttemptOutcome::Completed
                     && attempt.proof.map(|it| it.0) == Some(proof)
             };
-            let winner = memory.attempts_of(*id).find(completed).expect("somebody has made it");
-            assert_eq!(job.prover.as_ref(), Some(&winner.prover), "the wrong one is praised");
+            let winner = memory.attempts_of(*id).find(completed).expect("its worker");
+            assert_eq!(job.prover.as_ref(), Some(&winner.prover), "the wrong worker is recorded");
             assert_eq!(job.started_at, Some(winner.started_at));
         }
         let gave_up = job.state == JobState::Failed;
@@ -85,7 +85,7 @@ pub fn after_commit(memory: &Memory, racing: bool) {
             .attempts_of(*id)
             .filter(|attempt| attempt.failure_class == Some(FailureClass::Worker));
         let blamed = blamed.count();
-        assert!(!gave_up || blamed == MAX_ATTEMPTS as usize, "given up early: {job:?}");
+        assert!(!gave_up || blamed == MAX_ATTEMPTS as usize, "quarantined early: {job:?}");
         assert!(blamed <= MAX_ATTEMPTS as usize, "beyond the retry budget: {job:?}");
     }
     for request in memory.requests.values() {

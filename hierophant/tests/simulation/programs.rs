@@ -3,7 +3,7 @@
 //! `hierophant::run_on` runs whole (servers, sessions, actors, SQLite store, files) beside clients that
 //! speak gRPC and HTTP and Contemplants that speak the worker protocol. turmoil gives each of them a
 //! machine with its own clock and connects these; links are cut, held and slowed down, machines crash,
-//! stores fail, all drawn from one seed. What clients are told is checked as they hear it; every run ends
+//! stores fail, all drawn from one seed. Answers to clients are checked as they arrive; every run ends
 //! in a calm in which everything accepted must come to its right end.
 //!
 //! Unlike TCP, turmoil never sends a lost packet again: a connection over which something was lost stays

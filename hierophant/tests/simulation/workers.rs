@@ -37,13 +37,13 @@ pub enum Held {
     Running {
         content: u8,
     },
-    /// Told to stop; the machine is still busy with it.
+    /// Cancelled; the machine is still busy with it.
     WindingDown,
     /// The proof is made and kept on disk, but not handed in yet.
     Finished {
         genuine: bool,
     },
-    /// Over and told, until Hierophant confirms. A proof is still on disk.
+    /// Ended and reported, until Hierophant acknowledges. A proof is still on disk.
     Over {
         message: Box<FromWorker>,
         genuine: Option<bool>,

@@ -1,5 +1,5 @@
-//! The scheduler's hot paths by themselves, without store, sockets and clock: what an event costs with so many
-//! jobs waiting or so many workers connected. `cargo bench -p bench-suite`; for instruction counts, which do
+//! The scheduler's hot paths alone, without store, sockets and clock: the cost of an event for a number of waiting
+//! jobs or connected workers. `cargo bench -p bench-suite`; for instruction counts, which do
 //! not depend on what else the machine does, see `docs/performance.md`.
 
 use std::cell::RefCell;
@@ -26,7 +26,7 @@ fn main() {
     divan::main();
 }
 
-/// A scheduler with so many connected workers of one slot each, and so many requests made after they came.
+/// A scheduler with connected workers of one slot each, and requests made after they joined.
 struct Stage {
     core: ProofsCore,
     made: u64,
@@ -79,7 +79,7 @@ impl Stage {
 
     /// The oldest attempt fails by nobody's fault; its worker is given the next job.
     fn turn(&mut self) {
-        let (worker, lease) = self.leases.pop_front().expect("somebody is at work");
+        let (worker, lease) = self.leases.pop_front().expect("a busy worker");
         let failure = Failure::new(FailureClass::Guest, String::new());
         let effects = self.core.failed(NOW, worker, lease, failure);
         let before = self.leases.len();
@@ -154,14 +154,14 @@ fn request(number: u64) -> NewRequest {
     }
 }
 
-/// A new request joins so many that wait; nobody is free.
+/// A new request joins a queue of this length; no worker is free.
 #[divan::bench(args = [1_000, 10_000, 100_000])]
 fn submit_behind(bencher: Bencher<'_, '_>, waiting: u64) {
     let stage = RefCell::new(Stage::new(0, waiting));
     bencher.bench_local(|| stage.borrow_mut().submit());
 }
 
-/// A slot gets free, and the next of so many that wait is given out; 100 workers.
+/// A slot becomes free, and the next job of a queue of this length is assigned; 100 workers.
 #[divan::bench(args = [1_000, 10_000, 100_000])]
 fn next_of(bencher: Bencher<'_, '_>, waiting: u64) {
     let stage = RefCell::new(Stage::new(100, waiting + 100));
@@ -184,7 +184,7 @@ fn next_among_workers(bencher: Bencher<'_, '_>, workers: u64) {
     });
 }
 
-/// A sign of life of one of so many workers, all at work.
+/// A heartbeat of one worker out of this number, all busy.
 #[divan::bench(args = [100, 1_000, 10_000])]
 fn heartbeat_among(bencher: Bencher<'_, '_>, workers: u64) {
     let mut stage = Stage::new(workers, workers);

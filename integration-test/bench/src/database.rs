@@ -157,12 +157,12 @@ pub async fn fill(url: &str, requests: usize) -> Result<()> {
     database.close().await
 }
 
-/// Waits until so many requests are in a state, while Hierophant runs: the last proofs are still being checked
-/// when their workers have gone on.
+/// Waits until `wanted` requests are in a state, while Hierophant runs: the last proofs are still being verified
+/// when their workers continue.
 ///
 /// # Errors
 ///
-/// When that does not come about.
+/// When that does not happen.
 pub async fn reach(url: &str, state: &str, wanted: usize) -> Result<()> {
     let mut database = Database::open(url).await?;
     let query = format!("SELECT count(*) FROM requests WHERE state = '{state}'");

@@ -1,4 +1,4 @@
-//! What a run is told to have run on, and of.
+//! Machine and commit of a run.
 
 use std::fs;
 use std::process::Command;

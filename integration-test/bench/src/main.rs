@@ -135,7 +135,8 @@ fn show_changes(before: &Path, after: &Path) -> Result<bool> {
     let read = |file: &Path| -> Result<Report> {
         let text = std::fs::read_to_string(file);
         let text = text.with_context(|| format!("cannot read {}", file.display()))?;
-        serde_json::from_str(&text).with_context(|| format!("{} is no report", file.display()))
+        serde_json::from_str(&text)
+            .with_context(|| format!("{} is not a report of this benchmark", file.display()))
     };
     let (before, after) = (read(before)?, read(after)?);
     println!("{} → {}", before.commit, after.commit);

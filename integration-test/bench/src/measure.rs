@@ -7,7 +7,7 @@ use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-/// Longest latency that is told apart from longer ones, in microseconds: ten minutes.
+/// Maximum recorded latency in microseconds: ten minutes. Longer ones count as this one.
 const MOST: u64 = 600_000_000;
 
 /// Significant digits that are kept.
@@ -27,7 +27,7 @@ struct Taken {
     seconds: Vec<Histogram<u64>>,
 }
 
-/// What is told of latencies, in milliseconds.
+/// Summary of latencies, in milliseconds.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Summary {
     /// What took so long.
@@ -97,7 +97,7 @@ impl Latencies {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner).all.len()
     }
 
-    /// What is to be told of them.
+    /// Their summary.
     #[must_use]
     pub fn summary(&self) -> Summary {
         let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);

@@ -27,7 +27,7 @@ pub struct Usage {
     pub peak_rss: u64,
     /// Bytes written to disk, the page cache's writing back included.
     pub disk_written: u64,
-    /// Bytes that went over the machine's loopback, whoever sent them.
+    /// Bytes sent over the machine's loopback by all programs.
     pub loopback: u64,
 }
 
@@ -76,7 +76,7 @@ impl Usage {
 ///
 /// # Errors
 ///
-/// When it does not run, or is somebody else's.
+/// When it does not run, or belongs to another user.
 pub fn forget_peak(pid: u32) -> Result<()> {
     fs::write(format!("/proc/{pid}/clear_refs"), "5").context("cannot reset a process's peak")
 }

@@ -78,9 +78,9 @@ pub struct Figure {
 /// A bound that a figure should hold.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub enum Target {
-    /// At least so much.
+    /// A minimum.
     AtLeast(f64),
-    /// At most so much.
+    /// A maximum.
     AtMost(f64),
 }
 
@@ -118,7 +118,7 @@ impl Figure {
         Self { more_is_better: true, ..Self::cost(name, value, unit) }
     }
 
-    /// The same with a bound to hold: at most so much of a cost, at least so much of a gain.
+    /// The same with a target: a maximum for a cost, a minimum for a gain.
     #[must_use]
     pub fn within(self, bound: f64) -> Self {
         let target =

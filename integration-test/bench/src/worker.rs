@@ -57,7 +57,7 @@ impl Ledger {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
-    /// Checks that so many jobs were given out, each once.
+    /// Checks that the expected number of jobs was assigned, each once.
     ///
     /// # Errors
     ///
@@ -76,7 +76,7 @@ pub struct Worker {
     socket: WebSocketStream<TcpStream>,
     http: reqwest::Client,
     base: String,
-    /// What it was told when it joined.
+    /// Its welcome.
     pub welcome: Welcome,
 }
 
@@ -234,7 +234,7 @@ pub struct Fleet {
 }
 
 impl Fleet {
-    /// Has so many join and work; each proof takes at least `proving`.
+    /// Starts workers; each proof takes at least `proving`.
     ///
     /// # Errors
     ///
@@ -261,7 +261,7 @@ impl Fleet {
         Ok(Self { tasks, faults, ledger })
     }
 
-    /// Checks that so many jobs were given out, each once, and that nothing failed.
+    /// Checks that the expected number of jobs was assigned, each once, and that nothing failed.
     ///
     /// # Errors
     ///

@@ -15,7 +15,7 @@ pub(crate) struct Clock {
 }
 
 impl Clock {
-    /// Starts the case's Hierophant anew under a clock that is right until it is set.
+    /// Restarts the case's Hierophant under a clock that is right until it is set.
     pub(crate) async fn under(stage: &mut Stage) -> Self {
         let library = library();
         let library = library.expect("needs libfaketime; run `cargo xtask setup --tests`");
@@ -34,7 +34,7 @@ impl Clock {
         clock
     }
 
-    /// Sets it: so many seconds from the right time, which it is ahead of, or behind if below 0.
+    /// Sets it to this number of seconds ahead of the right time, or behind it if negative.
     pub(crate) fn set(&self, seconds_ahead: i64) {
         // Written whole or not at all: it is read all the time.
         let new = self.file.with_extension("new");

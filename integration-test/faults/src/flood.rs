@@ -68,7 +68,7 @@ impl fmt::Display for Flood {
     }
 }
 
-/// What this program is told when it is to be a flood.
+/// Arguments of a flood process.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Target {
     #[arg(long, hide = true)]

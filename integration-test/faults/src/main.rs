@@ -44,7 +44,7 @@ struct Arguments {
     /// Run everything this many times.
     #[arg(long, value_name = "TIMES", default_value_t = 1)]
     repeat: u32,
-    /// Keep the folders of cases that fall short, and print their paths.
+    /// Keep the folders of failed cases, and print their paths.
     #[arg(long)]
     keep: bool,
     #[command(flatten)]

@@ -39,7 +39,7 @@ impl Postgres {
         self.server.url(&self.database)
     }
 
-    /// Stops the server at once: nobody is told.
+    /// Stops the server at once, without notice to its clients.
     pub(crate) async fn stop(&self) -> Result<()> {
         let server = Arc::clone(&self.server);
         tokio::task::spawn_blocking(move || server.stop()).await.context("Postgres does not stop")

@@ -28,11 +28,11 @@ const TICK: Duration = Duration::from_millis(50);
 pub(crate) struct Ledger {
     /// Every lease that it was given, in order.
     pub(crate) leased: Vec<LeaseId>,
-    /// Leases that it was told to stop.
+    /// Cancelled leases.
     pub(crate) cancelled: Vec<LeaseId>,
     /// Most leases that it held at once.
     pub(crate) most_at_once: usize,
-    /// Leases that handshakes told it to go on with.
+    /// Leases that its handshakes resumed.
     pub(crate) resumed: Vec<LeaseId>,
     /// Whether it is connected and welcome.
     pub(crate) connected: bool,
@@ -147,7 +147,7 @@ impl Script {
                 self.key = Some(welcome.access_key);
                 let resume: BTreeSet<LeaseId> = welcome.resume.iter().copied().collect();
                 self.work.retain(|work| resume.contains(&work.lease));
-                // Whether the end was stored is not known after a reconnect, so it is told again.
+                // Whether the end was stored is not known after a reconnect, so it is repeated.
                 self.work.iter_mut().for_each(|work| work.handed_in = false);
                 self.note(|ledger| {
                     ledger.resumed.extend(resume);

@@ -56,7 +56,8 @@ impl Hierophant {
         config::write(&file, &table)?;
         let log = folder.join(format!("{name}.log"));
         let process = Process::new(name, binary, &log).argument("--config").argument(&file);
-        let data = table.get("data_dir").and_then(Value::as_str).context("data_dir is no text")?;
+        let data =
+            table.get("data_dir").and_then(Value::as_str).context("data_dir is not a string")?;
         let data = PathBuf::from(data);
         let web = reqwest::Client::builder().timeout(Duration::from_secs(5)).build()?;
         Ok(Self { process, file, keys: table, data, grpc, http, web })

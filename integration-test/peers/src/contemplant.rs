@@ -138,7 +138,7 @@ impl Worker {
         tokio::time::timeout(LIMIT, hearing).await.expect("is closed in time")
     }
 
-    /// The next job: its lease and its input. Confirmations of what was told before are passed over.
+    /// The next job: its lease and its input. Acknowledgements of earlier messages are skipped.
     pub async fn leased(&mut self) -> (LeaseId, BlobInfo) {
         loop {
             match self.hear().await {

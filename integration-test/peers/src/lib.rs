@@ -1,6 +1,5 @@
-//! The two peers of a Hierophant, in the hands of a test: a client that signs and speaks the wire
-//! itself, and a Contemplant that does what it is told. Neither needs a prover. Beside them, a Postgres
-//! server, a collector of traces, and whole networks to look at.
+//! Test doubles of Hierophant's peers: a client that signs and encodes its own calls, and a worker that is controlled
+//! by the test. Neither needs a prover. Also a Postgres server, a trace collector, and whole fleets.
 //!
 //! Whatever a test does not ask for must work, so these peers panic when it does not.
 

@@ -94,7 +94,7 @@ impl S3 {
         self.mood.send_replace(mood);
     }
 
-    /// Waits until somebody who comes from now on was turned away.
+    /// Waits until a call that arrives from now on was refused.
     ///
     /// # Panics
     ///
@@ -129,7 +129,7 @@ async fn connection(socket: TcpStream, service: S3Service, mut moods: watch::Rec
     let serving = http1::Builder::new().serve_connection(TokioIo::new(socket), service);
     match mood {
         Mood::Well => tokio::select! {
-            // A client that leaves is no matter.
+            // A client may disconnect.
             _ = serving => {}
             _ = moods.changed() => {}
         },

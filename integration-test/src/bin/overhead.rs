@@ -101,7 +101,7 @@ async fn measure(
     for number in 1..=options.rounds.get() {
         progress.show("round", &format!("{number} of {}", options.rounds));
         let n = options.n.saturating_add(number);
-        // Whoever goes second may find the machine warmer, so they take turns at it.
+        // The second one may find the machine warmer, so they take turns.
         let (direct, (network, contemplant)) = if number % 2 == 1 {
             let direct = direct(&prover, &keys, &client, n).await?;
             (direct, through_network(&client, &status, n).await?)

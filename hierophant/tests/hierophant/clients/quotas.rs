@@ -100,7 +100,7 @@ async fn cycles_over_a_days_quota_are_refused_for_good_and_a_restart_forgives_no
     let mut worker = Worker::join(&network, hello()).await;
     worker.prove_next(&core_proof()).await;
     client.until(&id, FulfillmentStatus::Fulfilled).await;
-    // Joining what is proved costs somebody else nothing.
+    // Joining a proved job costs the other client nothing.
     ask.deadline += 1;
     let mut other = Client::with_key(&network, 8).await;
     other.ask(&ask).await.expect("joins");

@@ -60,7 +60,7 @@ async fn a_flood_of_tickets_stops_and_leaves_room_for_configured_clients() {
     for refused in answers.into_iter().filter_map(Result::err) {
         assert_code(Err::<(), _>(refused), Code::Unavailable, "20 upload tickets are open");
     }
-    ticket(&mut Client::connect(&network).await).await.expect("the rollup is no stranger");
+    ticket(&mut Client::connect(&network).await).await.expect("the rollup is a configured client");
 }
 
 #[tokio::test]

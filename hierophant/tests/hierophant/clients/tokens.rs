@@ -151,7 +151,7 @@ async fn where_no_token_is_needed_a_wrong_one_is_refused_all_the_same() {
     }
     let mut request = Request::new(pb::GetNonceRequest { address: client.address().to_vec() });
     request.metadata_mut().insert("authorization", "Basic eA==".parse().expect("metadata"));
-    client.network.get_nonce(request).await.expect("another scheme is somebody else's");
+    client.network.get_nonce(request).await.expect("another scheme is ignored");
 }
 
 #[tokio::test]

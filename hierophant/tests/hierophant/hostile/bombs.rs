@@ -16,8 +16,8 @@ const MOST_BYTES: usize = 256 << 10;
 /// Most bytes that one block of a zstd frame may become.
 const BLOCK: u32 = 128 << 10;
 
-/// A zstd frame that begins with these bytes and goes on with so many blocks of zeros, each of which takes four
-/// bytes here and 128 KiB unpacked.
+/// A zstd frame of these bytes and then `blocks` blocks of zeros, each of which takes four bytes here and 128 KiB
+/// unpacked.
 fn zstd_bomb(beginning: &[u8], blocks: usize) -> Vec<u8> {
     let header = |kind: u32, size: u32| ((size << 3) | (kind << 1)).to_le_bytes()[..3].to_vec();
     // Magic; no size, no checksum; a window of 128 KiB.
@@ -125,7 +125,7 @@ async fn protobuf_that_claims_or_nests_without_end_is_an_invalid_argument() {
         ("groups in groups", groups.clone()),
         ("a group that ends without beginning", vec![0xa4, 0x06]),
         ("a tag of 0", vec![0x02, 0x00]),
-        ("a wire type that is none", vec![0x07]),
+        ("an invalid wire type", vec![0x07]),
         ("2,000 unknown fields", unknown.clone()),
         ("a body that claims 2 GiB inside", signed(field(2, 1 << 31))),
         ("a body of groups in groups", signed(groups)),

@@ -66,8 +66,8 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Sends these bytes again and again, until the other side ends the connection; `false` if it does not within
-/// so many times and some seconds.
+/// Sends these bytes repeatedly until the other side ends the connection; `false` if it does not within `times`
+/// repetitions and some seconds.
 async fn ends(mut socket: TcpStream, bytes: &[u8], times: u32) -> bool {
     let (mut reading, mut writing) = socket.split();
     let sending = async {
@@ -102,7 +102,7 @@ async fn frames_that_break_the_rules_end_their_connection() {
         ("a ping in parts", frame(PING, b"x")),
         ("a part of nothing", frame(FINAL, b"x")),
         ("two beginnings", [frame(TEXT, b"x"), frame(FINAL | TEXT, b"x")].concat()),
-        ("text that is none", frame(FINAL | TEXT, &[0xff; 10])),
+        ("invalid text", frame(FINAL | TEXT, &[0xff; 10])),
         ("a claim of 2^63 bytes", claims(1 << 63)),
         ("a claim of 2^64 - 1 bytes", claims(u64::MAX)),
         ("a byte more than allowed", claims(MAX_FRAME_BYTES as u64 + 1)),
@@ -141,7 +141,7 @@ async fn a_flood_of_pings_is_cut() {
     let ping = frame(FINAL | PING, &[7; 125]);
     fortress
         .besieged(async {
-            // A stranger's time for its handshake runs out; a Contemplant may not send so many frames.
+            // A stranger exceeds the time for its handshake; a worker exceeds the rate of frames.
             assert!(ends(upgraded(&fortress).await, &ping, 400_000).await, "by a stranger");
             assert!(ends(welcomed(&fortress).await, &ping, 400_000).await, "by a worker");
         })

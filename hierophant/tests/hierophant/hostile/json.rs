@@ -8,7 +8,7 @@ use tokio_tungstenite::tungstenite::Message;
 use super::Fortress;
 use crate::support::{Worker, eventually};
 
-/// Texts that are no message. Each is below what a frame may have.
+/// Texts that are not messages. Each is within the size of a frame.
 fn bombs() -> Vec<(&'static str, String)> {
     let keys: String = (0..20_000).map(|n| format!("\"k{n}\":0,")).collect();
     vec![
@@ -44,7 +44,7 @@ async fn json_bombs_on_the_api_are_refused() {
                     match http.post(fortress.url(path)).body(text).send().await {
                         Ok(answer) if long => assert_eq!(answer.status(), 413, "{path}, {what}"),
                         Ok(answer) => assert_eq!(answer.status(), 400, "{path}, {what}"),
-                        // Whoever goes on writing may miss the answer.
+                        // A client that is still writing may miss the response.
                         Err(error) => assert!(long, "{path}, {what}: {error}"),
                     }
                 }
@@ -79,7 +79,11 @@ async fn json_bombs_on_the_websocket_end_it() {
                 assert_eq!(refusal.code, RefusalCode::Malformed, "{what}");
                 let mut worker = fortress.contemplant().await;
                 worker.socket.send(Message::text(text)).await.expect("sends");
-                assert_ne!(worker.closing_words().await, "", "{what}: it is told why");
+                assert_ne!(
+                    worker.closing_words().await,
+                    "",
+                    "{what}: the close frame has a reason"
+                );
             }
         })
         .await;

@@ -1,4 +1,4 @@
-//! What a log gives away to whoever reads it.
+//! Logs contain no secrets.
 
 use hierophant_proto::artifact::ArtifactType;
 use pb::FulfillmentStatus;

@@ -38,7 +38,7 @@ async fn trickle(mut socket: TcpStream, bytes: &[u8]) -> String {
     };
     let mut answer = vec![0; 4096];
     let length = tokio::select! {
-        () = sending => unreachable!("it sends for ever"),
+        () = sending => unreachable!("it never stops sending"),
         length = timeout(LIMIT, reading.read(&mut answer)) => length,
     };
     let length = length.expect("an answer in time").unwrap_or(0);

@@ -2,7 +2,7 @@
 
 use super::{Fortress, codes};
 
-/// A second request, hidden in what somebody else may take for the body of the first.
+/// A second request, hidden in what a proxy may parse as the body of the first.
 const HIDDEN: &str = "GET /hidden HTTP/1.1\r\nHost: h\r\n\r\n";
 
 /// A request with these lines of header and this body.

@@ -81,7 +81,7 @@ async fn a_flood_of_resets_ends_its_connection_alone() {
                     .concat()
             })
             .await;
-            assert!(ended.is_some(), "it goes on for ever");
+            assert!(ended.is_some(), "it never ends");
         })
         .await;
 }
@@ -102,7 +102,7 @@ async fn headers_that_go_on_for_ever_end_their_connection() {
                 ),
             })
             .await;
-            assert!(ended.is_some(), "it goes on for ever");
+            assert!(ended.is_some(), "it never ends");
         })
         .await;
 }
@@ -128,7 +128,7 @@ async fn frames_that_no_client_sends_end_their_connection() {
         ("data without a call", frame(0, 0, 1, b"x")),
         ("a header on stream 0", headers(0, "/", true)),
         ("a header on an even stream", headers(2, "/", true)),
-        ("a table index that is none", frame(HEADERS, 4, 1, &[0xff, 0xff, 0xff, 0x7f])),
+        ("an invalid table index", frame(HEADERS, 4, 1, &[0xff, 0xff, 0xff, 0x7f])),
         ("settings of a wrong length", frame(SETTINGS, 0, 0, &[0; 5])),
         ("a window of 0", frame(8, 0, 0, &[0; 4])),
     ];

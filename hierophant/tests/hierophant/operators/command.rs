@@ -9,7 +9,7 @@ use super::made;
 use crate::cli::text;
 use crate::support::Network;
 
-/// A Hierophant that asks everybody for a token, with one to act and one to read.
+/// A Hierophant that requires a token from every caller, with one of role act and one of role read.
 async fn guarded() -> (Network, String, String) {
     let network = Network::start().await;
     let (act, read) = (made(&network, "anna", "act").await, made(&network, "rita", "read").await);

@@ -1,4 +1,4 @@
-//! From where somebody calls: strangers, proxies, pages of other sites, guessers.
+//! Origins of calls: other machines, proxies, pages of other sites, guessers of tokens.
 
 use super::{code, made, refusal, revoke, send, stranger};
 use crate::support::Network;

@@ -168,7 +168,7 @@ async fn a_key_opens_its_attempt_while_the_connection_is_broken_until_the_worker
     .await;
     worker.socket.close(None).await.expect("closes");
     assert_eq!(worker.get(&stdin_path(lease)).await.status(), 200);
-    eventually("it is given up", async || worker.get(&stdin_path(lease)).await.status() == 401)
+    eventually("it counts as lost", async || worker.get(&stdin_path(lease)).await.status() == 401)
         .await;
 }
 

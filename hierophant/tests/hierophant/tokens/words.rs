@@ -104,7 +104,7 @@ async fn addresses_in_a_contemplants_words_are_never_called() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     let called = trap.accept();
     let nobody = |error: &std::io::Error| error.kind() == std::io::ErrorKind::WouldBlock;
-    assert!(called.as_ref().is_err_and(nobody), "somebody calls: {called:?}");
+    assert!(called.as_ref().is_err_and(nobody), "unexpected call: {called:?}");
 }
 
 #[tokio::test]

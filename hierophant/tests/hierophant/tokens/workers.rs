@@ -70,7 +70,7 @@ async fn the_shared_token_and_an_own_one_admit_side_by_side() {
     for secret in [own.as_str(), ""] {
         turned_away(&network, bearer(secret)).await;
     }
-    // Whoever came by the shared one is not concerned.
+    // A worker that was admitted by the shared token is not affected.
     let mut client = Client::connect(&network).await;
     let ask = client.ready_to_ask(b"input").await;
     client.ask(&ask).await.expect("accepted");

@@ -1,4 +1,4 @@
-//! Single stories beside a healthy Hierophant: what the seeds have found out, told on purpose.
+//! Single scenarios with a healthy Hierophant: findings of earlier seeds, reproduced.
 
 use std::future::Future;
 use std::rc::Rc;
@@ -21,7 +21,7 @@ use super::network::{self, HIEROPHANT, HTTP};
 use super::story::Story;
 use super::world;
 
-/// Runs a peer until its story is told; it is given Hierophant's machine.
+/// Runs a peer until its scenario ends; it receives Hierophant's machine.
 fn beside_hierophant<F: Future<Output = ()> + 'static>(peer: impl FnOnce(Rc<Machine>) -> F) {
     let mut rng = StdRng::seed_from_u64(1);
     let mut sim = world::builder(&mut rng).build();
@@ -73,7 +73,7 @@ fn an_upload_that_stands_still_is_given_up() {
             assert_eq!(files(), 1, "slow is not silent");
         }
         sleep(Duration::from_secs(15)).await;
-        assert_eq!(files(), 0, "given up");
+        assert_eq!(files(), 0, "disconnected");
         let mut answer = [0; 12];
         stream.read_exact(&mut answer).await.expect("an answer");
         assert_eq!(&answer, b"HTTP/1.1 408");

@@ -1,4 +1,4 @@
-//! Clients: each asks for some proofs, repeats what was not answered, and watches what it is told.
+//! Clients: each requests some proofs, retries unanswered calls, and checks the answers.
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -105,7 +105,7 @@ impl Asked {
         self.story.tell(format!("{}: {line}", self.name));
     }
 
-    /// Makes the request and watches it for ever.
+    /// Makes the request and polls it until the end of the run.
     pub async fn run(self, channel: tonic::transport::Channel, key: u8) {
         sleep(self.plan.at).await;
         let rng = StdRng::seed_from_u64(self.plan.seed);
@@ -211,7 +211,7 @@ impl Visit {
         }
     }
 
-    /// Polls for ever, and makes the call once more when everything is over.
+    /// Polls until the end of the run, and repeats the call after the request has ended.
     async fn watch(&mut self, call: pb::SignedRequest, id: Vec<u8>) {
         let accepted = turmoil::sim_elapsed().expect("a host");
         let mut withdraw = self.asked.plan.withdraw;

@@ -48,7 +48,7 @@ enum Held {
     WindingDown,
     /// Proved by an earlier process; handed in once Hierophant says that it wants it.
     Finished,
-    /// Over, as the message says, which was told over the present connection or not.
+    /// Ended, as the message says; `told` if it was sent over the present connection.
     Over { message: Box<FromWorker>, told: bool },
 }
 
@@ -157,7 +157,7 @@ impl Contemplant {
         self.story.tell(format!("{}: {line}", self.name));
     }
 
-    /// The attempt is over; Hierophant is told until it has settled that, unless it wants to hear nothing.
+    /// Ends the attempt. The message is repeated until Hierophant has settled it, unless Hierophant no longer wants it.
     fn over(&self, lease: LeaseId, message: FromWorker) {
         let mut state = self.state();
         match state.held.get_mut(&lease) {

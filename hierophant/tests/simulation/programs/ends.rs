@@ -52,7 +52,7 @@ impl fmt::Display for Ends {
     }
 }
 
-/// Compares what clients were told with what is stored.
+/// Compares the answers to clients with the store.
 pub fn check(asked: &[Asked], database: &Path) -> Ends {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
     let database = Connection::open_with_flags(database, flags).expect("opens");
@@ -87,7 +87,7 @@ pub fn check(asked: &[Asked], database: &Path) -> Ends {
             RequestState::Failed => {
                 ends.failed += 1;
                 let failed = count(&database, &job, "failure_class = 'worker'");
-                assert!(failed >= MAX_ATTEMPTS, "given up after {failed} failures: {asked:?}");
+                assert!(failed >= MAX_ATTEMPTS, "quarantined after {failed} failures: {asked:?}");
             }
             RequestState::Cancelled => ends.cancelled += 1,
             RequestState::Expired => ends.expired += 1,
@@ -98,7 +98,7 @@ pub fn check(asked: &[Asked], database: &Path) -> Ends {
     ends
 }
 
-/// Whether this end was to be expected, and is what the client was told.
+/// Checks that this end was expected and equals the client's answers.
 fn right_end(asked: &Asked, told: &Told, state: RequestState) {
     let fails = content::fails(&content::stdin(asked.plan.content));
     let expected = match state {
@@ -114,8 +114,8 @@ fn right_end(asked: &Asked, told: &Told, state: RequestState) {
     let fulfilled =
         told.end.map(|(fulfilment, _)| fulfilment) == Some(pb::FulfillmentStatus::Fulfilled as i32);
     let unexecutable = told.end.is_some_and(|(_, unexecutable)| unexecutable);
-    assert_eq!(fulfilled, state == RequestState::Fulfilled, "told otherwise: {asked:?}");
-    assert_eq!(unexecutable, state == RequestState::Unexecutable, "told otherwise: {asked:?}");
+    assert_eq!(fulfilled, state == RequestState::Fulfilled, "another answer: {asked:?}");
+    assert_eq!(unexecutable, state == RequestState::Unexecutable, "another answer: {asked:?}");
 }
 
 /// How many attempts there were; none goes on.

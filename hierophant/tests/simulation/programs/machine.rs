@@ -69,7 +69,7 @@ impl Machine {
         machine
     }
 
-    /// The token of whoever looks at the status pages, as if it had been made long ago.
+    /// Token of the reader of the status pages, as if it had been created long ago.
     fn make_token(&self) {
         let record = TokenRecord {
             id: TokenId([1; 16]),
@@ -102,7 +102,7 @@ impl Machine {
         self.starts.get()
     }
 
-    /// What the database holds in the end, compared with what was asked and told.
+    /// Final state of the database, compared with requests and answers.
     pub fn ends(&self, asked: &[Asked]) -> Ends {
         ends::check(asked, &self.database())
     }

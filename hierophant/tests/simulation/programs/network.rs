@@ -100,7 +100,7 @@ pub fn channel() -> Channel {
 }
 
 /// One HTTP call over a connection of its own; the body goes out in pieces with a `pause` before each.
-/// The error says in words why there is no answer.
+/// The error is the reason of a missing answer.
 pub async fn call(
     method: Method,
     url: &str,

@@ -1,4 +1,4 @@
-//! Somebody who looks at the status pages.
+//! An operator that reads the status pages.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};

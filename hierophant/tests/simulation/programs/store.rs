@@ -2,7 +2,7 @@
 //!
 //! SQLite answers from a thread of its own, which simulated time would not wait for. So a call stops its
 //! whole host until the answer is there, and takes its time in the simulated world before and after. A
-//! store can also be told to fail: before it has done anything, or with the work done and the answer lost.
+//! store can also be made to fail: before it has done anything, or with the work done and the answer lost.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;

@@ -1,4 +1,4 @@
-//! What has happened, for a run that went wrong: told by the peers, not by Hierophant.
+//! Log of a failed run, written by the peers, not by Hierophant.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,7 +20,7 @@ impl Story {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(line);
     }
 
-    /// The last so many lines.
+    /// The last `lines` lines.
     pub fn last(&self, lines: usize) -> String {
         let story = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         story[story.len().saturating_sub(lines)..].join("\n")

@@ -249,7 +249,7 @@ impl World {
         }
     }
 
-    /// As a service manager does, a while after Hierophant has ended by itself.
+    /// Restarts Hierophant a while after it has exited, as a service manager does.
     fn start_again(&mut self) {
         let now = self.sim.elapsed();
         match self.restart {

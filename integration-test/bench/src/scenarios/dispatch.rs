@@ -87,7 +87,7 @@ async fn idle(stage: &Stage, found: &mut Scenario) -> Result<()> {
     Ok(())
 }
 
-/// Many workers at work, a long queue behind: whenever a slot gets free, somebody has to be next.
+/// Many busy workers and a long queue: whenever a slot becomes free, the next job must be chosen.
 async fn behind_a_queue(stage: &Stage, found: &mut Scenario) -> Result<()> {
     let (workers, queued, freed) =
         stage.scale.pick((1000, 10_000, 6000), (100, 1000, 300), (4, 20, 10));

@@ -187,8 +187,8 @@ async fn complete(_: Step, mut member: Member) -> Result<Member> {
     Ok(member)
 }
 
-/// For so long every member gives its signs of life at the interval that it was told, evenly spread, and
-/// tells of its progress if it is `at_work`.
+/// During this time every worker sends heartbeats at the interval of its welcome, evenly spread, and reports progress
+/// if it is `at_work`.
 async fn beat(shards: Vec<Vec<Member>>, time: Duration, at_work: bool) -> Result<Vec<Vec<Member>>> {
     let end = Instant::now() + time;
     let beating = shards.into_iter().map(|mut shard| {

@@ -61,7 +61,7 @@ pub(super) async fn run(stage: &Stage, found: &mut Scenario) -> Result<()> {
                 let asked = Instant::now();
                 let (got, _) = requester.status(id).await?;
                 latencies.note(asked.elapsed());
-                ensure!(got == *status as i32, "a request is told as {got}, not {status:?}");
+                ensure!(got == *status as i32, "a request has status {got}: expected {status:?}");
             }
             Ok(())
         }));

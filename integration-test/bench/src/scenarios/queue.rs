@@ -17,8 +17,8 @@ use crate::worker::{Ledger, Worker, identity};
 /// Clients that ask at once.
 const CLIENTS: usize = 16;
 
-/// Workers that join one after the other, and jobs that each takes: one event of Hierophant's gives out all
-/// of these, so it shows what an assignment costs by itself.
+/// Workers that join one after the other, and jobs that each takes. One event of Hierophant's assigns all of them, so
+/// it shows the cost of an assignment alone.
 const WORKERS: (usize, u32) = (7, 100);
 
 /// Requests made and cancelled before anything counts, so that what a first use takes is there already.
@@ -44,7 +44,7 @@ pub(super) async fn run(stage: &Stage, found: &mut Scenario) -> Result<()> {
     Ok(())
 }
 
-/// Milliseconds that an assignment takes with so many waiting.
+/// Milliseconds of an assignment with `queued` waiting jobs.
 async fn of(stage: &Stage, queued: usize, found: &mut Scenario) -> Result<f64> {
     let fresh = stage.launch().await?;
     let clients = requesters(stage, &fresh.coordinator, CLIENTS, &Numbers::default()).await?;
@@ -97,7 +97,7 @@ async fn of(stage: &Stage, queued: usize, found: &mut Scenario) -> Result<f64> {
     Ok(cost)
 }
 
-/// Cancels everything, which must be so many requests.
+/// Cancels everything, which must be `requests` requests.
 async fn clear(stage: &Stage, fresh: &Fresh, requests: usize) -> Result<()> {
     let url = fresh.coordinator.url("/api/v1/queue/clear");
     let answer = stage.http.post(url).json(&json!({ "running": true })).send().await?;

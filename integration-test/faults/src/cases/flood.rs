@@ -24,7 +24,7 @@ const QUIET_CALLS: usize = 300;
 /// For how long calls are timed during it, at least.
 const FLOODED: Duration = Duration::from_secs(10);
 
-/// An honest call may take so many times as long as before.
+/// Factor by which an honest call may be slower than before.
 const TIMES: u32 = 10;
 
 /// What counts as the time of a quiet call at least, for half of the calls and for all but one in a hundred: a
@@ -34,7 +34,7 @@ const LEAST: (Duration, Duration) = (Duration::from_millis(5), Duration::from_mi
 /// Most resident memory in MiB at any time.
 const MOST_MEMORY: u64 = 512;
 
-/// Resident memory afterwards may be so many MiB above what it was before, and must be so soon.
+/// Maximum growth of resident memory after the flood, in MiB, which must be reached soon.
 const MOST_LEFT: u64 = 64;
 const AFTER: Duration = Duration::from_secs(30);
 
@@ -50,7 +50,7 @@ pub(crate) fn cases() -> Vec<Case> {
     cases.into_iter().map(|case| case.within(LIMIT).keys(keys())).collect()
 }
 
-/// A slow upload is cut after seconds instead of a minute, or no case could wait for it.
+/// Slow uploads are cut after seconds instead of a minute, so that a case can wait for it.
 fn keys() -> Table {
     let mut keys = key("limits.upload_window", "5s");
     merge(&mut keys, &key("limits.min_upload_rate", 16 * 1024));

@@ -127,8 +127,8 @@ async fn several_workers(stage: &mut Stage) {
     stage.all_arrive(STEP).await;
     for prover in &provers {
         let ledger = prover.ledger();
-        assert!(!ledger.leased.is_empty(), "everybody has worked");
-        assert_eq!(ledger.most_at_once, 1, "nobody holds more than its slot");
+        assert!(!ledger.leased.is_empty(), "every worker has worked");
+        assert_eq!(ledger.most_at_once, 1, "no worker holds more than its slot");
     }
 }
 
@@ -301,7 +301,7 @@ async fn three_attempts_fail(stage: &mut Stage) {
     stage.fault_begins();
     let mut failures = Vec::new();
     for _ in 0..3 {
-        // Whoever gets it fails; nobody gets it twice.
+        // The worker that gets it fails; none gets it twice.
         let mut hearing: Vec<_> = workers.iter_mut().map(|w| Box::pin(leased(w))).collect();
         let (lease, index, _) = futures_util::future::select_all(hearing.drain(..)).await;
         drop(hearing);

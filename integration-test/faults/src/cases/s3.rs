@@ -48,7 +48,7 @@ async fn proving(stage: &mut Stage) -> (Prover, Request) {
     prover_at_work(stage).await
 }
 
-/// What is not in the bucket is promised to nobody; afterwards everything goes on by itself.
+/// Nothing is promised that is not in the bucket; afterwards everything continues automatically.
 async fn ends_afterwards(stage: &Stage, request: &Request) {
     assert!(stage.observer(request).ended().is_none(), "nothing is promised that is not stored");
     stage.bucket().link.heal();
@@ -143,7 +143,7 @@ async fn coordinator_killed(stage: &mut Stage) {
     stage.hierophant.process.kill().await.expect("killed");
     let told = stage.hierophant.process.log_text().len();
     stage.hierophant.process.start().expect("starts");
-    let status = stage.hierophant.process.ended(STEP).await.expect("ends by itself");
+    let status = stage.hierophant.process.ended(STEP).await.expect("exits on its own");
     assert!(!status.success(), "it must refuse to start");
     let log = stage.hierophant.process.log_text()[told..].to_owned();
     assert!(log.contains("cannot use the bucket"), "{log}");

@@ -1,4 +1,4 @@
-//! A Contemplant that plays its part by itself.
+//! A simulated worker of a fleet.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ const HEARTBEAT: u32 = 4;
 /// What it does with its jobs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
-    /// Proves Core jobs in about this time, and is at others for ever.
+    /// Proves Core jobs in about this time, and never finishes others.
     Proves(Duration),
     /// Fails by its own fault.
     FailsItself,
@@ -38,7 +38,7 @@ pub(super) enum Role {
     Leaves,
 }
 
-/// A Contemplant that plays its part by itself.
+/// A simulated worker of a fleet.
 pub(super) struct Player {
     worker: Worker,
     role: Role,
@@ -65,7 +65,7 @@ impl Player {
         let driver = Some("570.86.15".to_owned());
         let gpu = Gpu { model: model.to_owned(), memory_bytes: gibibytes << 30, driver };
         hello.capabilities.gpus = vec![gpu];
-        // Jobs of other kinds never end, and must not keep everybody from the rest.
+        // Jobs of other kinds never end, and must not occupy all workers.
         if number % 4 != 3 {
             hello.capabilities.modes = vec![ProofMode::Core];
         }

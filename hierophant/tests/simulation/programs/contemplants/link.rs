@@ -18,7 +18,7 @@ use turmoil::net::TcpStream;
 use super::super::network::{self, HTTP, PATIENCE};
 use super::{Contemplant, Held, attempt};
 
-/// After so many heartbeat intervals without a word the connection is dead.
+/// Number of heartbeat intervals of silence after which the connection counts as dead.
 const SILENT_INTERVALS: u32 = 4;
 
 struct Socket(WebSocketStream<TcpStream>);
@@ -169,7 +169,7 @@ fn handle(contemplant: &Contemplant, message: ToWorker) {
     }
 }
 
-/// What is to be said now; it counts as told.
+/// Messages that are due; they count as sent.
 fn unsaid(contemplant: &Contemplant) -> Vec<FromWorker> {
     let mut state = contemplant.state();
     let mut messages = std::mem::take(&mut state.news);

@@ -13,13 +13,13 @@ use tokio::time::Instant;
 
 use super::{CHUNK, chunk, lengths};
 
-/// Sends so many bytes over the loopback into a file, and has them synced to the disk; how long that took.
+/// Sends `size` bytes over the loopback into a file and syncs it; returns the duration.
 pub(super) async fn upload(file: &Path, size: u64) -> Result<Duration> {
     let file = file.to_owned();
     tokio::task::spawn_blocking(move || upload_blocking(file, size)).await?
 }
 
-/// Sends the file over the loopback to somebody who computes its digest; how long that took.
+/// Sends the file over the loopback to a receiver that computes its digest; returns the duration.
 pub(super) async fn download(file: &Path) -> Result<Duration> {
     let file = file.to_owned();
     tokio::task::spawn_blocking(move || download_blocking(&file)).await?
