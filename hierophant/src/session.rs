@@ -5,6 +5,9 @@
 
 pub mod outbox;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use network_lib::wire::ToWorker;
 use tokio::sync::mpsc::{self, error::TrySendError};
 
@@ -81,6 +84,7 @@ impl From<&CloseReason> for SessionEnd {
 pub struct SessionHandle {
     outbox: mpsc::Sender<Outgoing>,
     close: mpsc::Sender<CloseReason>,
+    jobs: Arc<AtomicU64>,
 }
 
 /// The session's end of its handle.
@@ -92,6 +96,8 @@ pub struct SessionQueues {
     pub close: mpsc::Receiver<CloseReason>,
     /// For the close frame, behind all messages.
     pub outbox: mpsc::WeakSender<Outgoing>,
+    /// Number of jobs sent so far.
+    pub jobs: Arc<AtomicU64>,
 }
 
 impl SessionHandle {
@@ -101,13 +107,22 @@ impl SessionHandle {
         let (outbox, messages) = mpsc::channel(outbox::CAPACITY);
         // The first reason is the one that counts.
         let (close, closing) = mpsc::channel(1);
-        let queues = SessionQueues { messages, close: closing, outbox: outbox.downgrade() };
-        (Self { outbox, close }, queues)
+        let jobs = Arc::<AtomicU64>::default();
+        let queues = SessionQueues {
+            messages,
+            close: closing,
+            outbox: outbox.downgrade(),
+            jobs: Arc::clone(&jobs),
+        };
+        (Self { outbox, close, jobs }, queues)
     }
 
     /// Sends a message to the worker, without waiting. The session of a worker that lets its messages pile up is
     /// closed; a message to a session that has ended is dropped.
     pub fn send(&self, message: ToWorker) {
+        if matches!(message, ToWorker::Prove { .. }) {
+            self.jobs.fetch_add(1, Ordering::Relaxed);
+        }
         if let Err(TrySendError::Full(_)) = self.outbox.try_send(Outgoing::Message(message)) {
             self.close(CloseReason::Slow);
         }

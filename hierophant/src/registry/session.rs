@@ -3,6 +3,7 @@
 
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::extract::ws::{Message, WebSocket};
@@ -21,8 +22,12 @@ use crate::proofs::ProofsHandle;
 use crate::session::outbox::{self, Outgoing};
 use crate::session::{CloseReason, SessionEnd, SessionQueues};
 
-/// Maximum frames per second. A worker sends a few; more is a fault or an attack.
-const MAX_FRAMES_PER_SECOND: u32 = 200;
+/// Maximum frames per second besides [`FRAMES_PER_JOB`]. A worker sends a few; more is a fault or an attack.
+const MAX_FRAMES_PER_SECOND: u64 = 200;
+
+/// Frames that each job allows in addition, at any time: a worker whose proofs take milliseconds reports on hundreds
+/// of jobs a second.
+const FRAMES_PER_JOB: u64 = 10;
 
 /// Maximum time for the close handshake; then the socket is dropped.
 const CLOSE_LIMIT: Duration = Duration::from_secs(5);
@@ -51,12 +56,12 @@ impl Session {
     }
 
     async fn run(self, socket: WebSocket, queues: SessionQueues) {
-        let SessionQueues { messages, mut close, outbox } = queues;
+        let SessionQueues { messages, mut close, outbox, jobs } = queues;
         let (sink, mut stream) = socket.split();
         let mut writer = task::spawn("session outbox", outbox::send_all(messages, sink));
         let ended = tokio::select! {
             // A panic ends this session and nothing else.
-            ended = AssertUnwindSafe(self.read_all(&mut stream)).catch_unwind() => ended
+            ended = AssertUnwindSafe(self.read_all(&mut stream, &jobs)).catch_unwind() => ended
                 .unwrap_or_else(|_| Err(CloseReason::Dropped("its session failed".into()))),
             // Without a handle nothing can be sent any more.
             reason = close.recv() => Err(reason.unwrap_or(CloseReason::Stopping)),
@@ -85,6 +90,7 @@ impl Session {
     async fn read_all(
         &self,
         socket: &mut SplitStream<WebSocket>,
+        jobs: &AtomicU64,
     ) -> Result<SessionEnd, CloseReason> {
         let mut rate = Rate::new(Instant::now());
         loop {
@@ -100,7 +106,7 @@ impl Session {
                 }
                 None => return Ok(SessionEnd::Disconnected("socket closed".into())),
             };
-            if !rate.allows(Instant::now()) {
+            if !rate.allows(Instant::now(), jobs.load(Ordering::Relaxed)) {
                 let excess = format!("more than {MAX_FRAMES_PER_SECOND} frames a second");
                 return Err(CloseReason::Protocol(excess));
             }
@@ -166,19 +172,43 @@ impl Session {
 /// Counts frames in windows of one second.
 struct Rate {
     window: Instant,
-    frames: u32,
+    /// Frames in this window.
+    frames: u64,
+    /// Frames beyond the limit of their window, which jobs have paid for.
+    beyond: u64,
 }
 
 impl Rate {
     const fn new(now: Instant) -> Self {
-        Self { window: now, frames: 0 }
+        Self { window: now, frames: 0, beyond: 0 }
     }
 
-    fn allows(&mut self, now: Instant) -> bool {
+    /// Whether another frame is within the limit, after so many jobs in all.
+    fn allows(&mut self, now: Instant, jobs: u64) -> bool {
         if now.duration_since(self.window) >= Duration::from_secs(1) {
-            *self = Self::new(now);
+            (self.window, self.frames) = (now, 0);
         }
         self.frames += 1;
-        self.frames <= MAX_FRAMES_PER_SECOND
+        if self.frames <= MAX_FRAMES_PER_SECOND {
+            return true;
+        }
+        self.beyond += 1;
+        self.beyond <= jobs.saturating_mul(FRAMES_PER_JOB)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn jobs_allow_further_frames_once() {
+        let now = Instant::now();
+        let mut rate = Rate::new(now);
+        assert!((0..MAX_FRAMES_PER_SECOND).all(|_| rate.allows(now, 0)));
+        assert!((0..3 * FRAMES_PER_JOB).all(|_| rate.allows(now, 3)));
+        let later = now + Duration::from_secs(1);
+        assert!((0..MAX_FRAMES_PER_SECOND).all(|_| rate.allows(later, 3)));
+        assert!(!rate.allows(later, 3), "what the three jobs allowed is used up");
     }
 }

@@ -5,7 +5,7 @@ use hierophant_proto::artifact::{ArtifactType, CreateArtifactRequest};
 use hierophant_proto::network as pb;
 use network_lib::handshake::{ProtocolRange, RefusalCode};
 use network_lib::ids::ArtifactId;
-use network_lib::job::{ExecutionFailureCause, Failure, FailureClass};
+use network_lib::job::{ExecutionFailureCause, Failure, FailureClass, Phase, Progress};
 use network_lib::wire::{FromWorker, ToWorker};
 use pb::FulfillmentStatus;
 use prost::Message as _;
@@ -419,6 +419,38 @@ async fn a_worker_that_floods_is_cut_off() {
     .await;
     let dead = network.json("/dead-contemplants").await;
     assert!(dead[0]["reason"].as_str().expect("text").contains("frames a second"), "{dead}");
+}
+
+#[tokio::test]
+async fn a_worker_with_many_jobs_may_report_on_all_of_them_at_once() {
+    const JOBS: u32 = 30;
+    let network = Network::start().await;
+    let mut client = Client::connect(&network).await;
+    for number in 0..JOBS {
+        let ask = client.ready_to_ask(&number.to_le_bytes()).await;
+        client.ask(&ask).await.expect("accepted");
+    }
+    let mut many = hello();
+    many.capabilities.slots = JOBS;
+    let mut worker = Worker::join(&network, many).await;
+    let mut leases = Vec::new();
+    for _ in 0..JOBS {
+        leases.push(worker.leased().await.0);
+    }
+    for step in 0..8_u8 {
+        for lease_id in leases.iter().copied() {
+            let fraction = Some(f32::from(step) / 10.0);
+            let progress = Progress { fraction, ..Progress::phase(Phase::Proving) };
+            worker.say(FromWorker::Progress { lease_id, progress }).await;
+        }
+    }
+    eventually("the last reports have arrived", async || {
+        let workers = network.json("/contemplants").await;
+        let proofs = workers[0]["current_proofs"].as_array().expect("is still connected");
+        proofs.iter().all(|proof| proof["fraction"].as_f64().is_some_and(|it| it > 0.65))
+    })
+    .await;
+    assert_eq!(worker.hand_in(leases[0], &core_proof()).await, 200, "its key still holds");
 }
 
 #[tokio::test]
