@@ -16,6 +16,10 @@ use crate::statement::{MAX_PARAMETERS, Statement, push_page};
 use crate::values::{capped, mode_number};
 use crate::{StoreError, rows};
 
+/// End of an attempt, for sorting. A job that fails is given out again in the same millisecond, so starts alone do
+/// not say which attempt was first.
+const ENDED_AT: &str = "COALESCE(ended_at, 9223372036854775807)";
+
 /// Filter for jobs; all conditions must hold.
 #[derive(Debug, Clone, Default)]
 pub struct JobFilter {
@@ -138,9 +142,9 @@ impl<D: Driver> Browse for SqlStore<D> {
     }
 
     async fn attempts(&self, job: JobId) -> Result<Vec<AttemptRecord>, StoreError> {
-        let query =
-            Statement::new("SELECT * FROM attempts WHERE job = $1 ORDER BY started_at, lease")
-                .bind(job.0.as_slice());
+        let mut query =
+            Statement::new("SELECT * FROM attempts WHERE job = $1").bind(job.0.as_slice());
+        query.push(&format!(" ORDER BY started_at, {ENDED_AT}, lease"));
         self.many("reading a job's attempts", query, rows::attempt).await
     }
 
@@ -151,7 +155,8 @@ impl<D: Driver> Browse for SqlStore<D> {
     ) -> Result<Vec<AttemptRecord>, StoreError> {
         let mut query =
             Statement::new("SELECT * FROM attempts WHERE worker = $1").bind(worker.0.as_slice());
-        query.push_bind(" ORDER BY started_at DESC, lease LIMIT ", i64::from(limit));
+        let order = format!(" ORDER BY started_at DESC, {ENDED_AT} DESC, lease LIMIT ");
+        query.push_bind(&order, i64::from(limit));
         self.many("reading a worker's attempts", query, rows::attempt).await
     }
 

@@ -52,7 +52,11 @@ impl<D: Driver> JobStore for SqlStore<D> {
         )?;
         found.sort_by_key(|job| (job.created_at, job.id));
         requests.sort_by_key(|request| (request.created_at, request.id));
-        attempts.sort_by_key(|attempt| (attempt.started_at, attempt.lease));
+        attempts.sort_by_key(|attempt| {
+            // Several may start in the same millisecond; one that has not ended is the latest.
+            let ended_at = attempt.ended_at.unwrap_or(Millis(i64::MAX));
+            (attempt.started_at, ended_at, attempt.lease)
+        });
         let mut index_of = BTreeMap::new();
         let mut jobs = Vec::with_capacity(found.len());
         for job in found {

@@ -97,6 +97,7 @@ suite! {
     browse::jobs_are_filtered
     browse::pages_of_jobs_do_not_overlap
     browse::attempts_and_requests_are_found_by_what_they_belong_to
+    browse::attempts_of_the_same_millisecond_are_in_order
     browse::programs_and_artifacts_are_listed
     notices::notices_are_kept_until_they_are_settled
     retention::inputs_go_a_while_after_the_last_job_that_uses_them

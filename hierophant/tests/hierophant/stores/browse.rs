@@ -1,7 +1,9 @@
 //! Lists for people.
 
 use alloy_primitives::Address;
-use hierophant_model::records::{ArtifactKind, Change, JobRecord, JobState, Millis, RequestRecord};
+use hierophant_model::records::{
+    ArtifactKind, AttemptOutcome, AttemptRecord, Change, JobRecord, JobState, Millis, RequestRecord,
+};
 use hierophant_store::{ArtifactFilter, JobFilter, JobStore};
 use network_lib::ids::{ArtifactId, VkHash, WorkerId};
 use network_lib::job::ProofMode;
@@ -92,6 +94,41 @@ pub(crate) async fn attempts_and_requests_are_found_by_what_they_belong_to(place
     }
     assert_eq!(like(&whole[..2]).await.len(), 2, "more than one begins so");
     assert_eq!(like(&[0xff; 8]).await, []);
+}
+
+/// Whatever their leases, which are random: the one that has ended came before the one that goes on.
+pub(crate) async fn attempts_of_the_same_millisecond_are_in_order(place: Place) {
+    let store = place.open().await;
+    let jobs = [job(1, JobState::Leased), job(2, JobState::Leased)];
+    let mut changes = Vec::new();
+    for (number, job) in (1..).zip(&jobs) {
+        let (first, second) = if number == 1 { (1, 2) } else { (4, 3) };
+        let failed = AttemptRecord {
+            started_at: Millis(10),
+            ended_at: Some(Millis(10)),
+            ..attempt(first, job)
+        };
+        let running = AttemptRecord {
+            started_at: Millis(10),
+            ended_at: None,
+            outcome: AttemptOutcome::Running,
+            failure_class: None,
+            ..attempt(second, job)
+        };
+        changes.extend([
+            Change::Job(job.clone()),
+            Change::Attempt(failed),
+            Change::Attempt(running),
+        ]);
+    }
+    store.commit(&changes).await.expect("writes");
+    for job in &jobs {
+        let attempts = store.attempts(job.id).await.expect("reads");
+        let outcomes: Vec<_> = attempts.iter().map(|attempt| attempt.outcome).collect();
+        assert_eq!(outcomes, [AttemptOutcome::Failed, AttemptOutcome::Running]);
+    }
+    let latest = store.attempts_of(prover().worker, 2).await.expect("reads");
+    assert!(latest.iter().all(|attempt| attempt.ended_at.is_none()), "{latest:?}");
 }
 
 pub(crate) async fn programs_and_artifacts_are_listed(place: Place) {
