@@ -143,8 +143,8 @@ impl Client {
     }
 }
 
-/// Runs in a task of its own, because it computes for seconds without a pause, and its caller may have a time
-/// limit.
+/// In a task of its own, because it computes for seconds without a pause, and the caller may have a time
+/// limit to keep.
 async fn derive_keys(sdk: NetworkProver) -> Result<SP1ProvingKey> {
     let task = network_lib::task::spawn("guest keys", async move {
         sdk.setup(Elf::Static(fibonacci::ELF)).await

@@ -107,7 +107,7 @@ impl LocalNetwork {
         Ok(network)
     }
 
-    /// Starts one more Contemplant. It registers automatically, see [`Self::wait_for_mode`].
+    /// Starts one more Contemplant. It registers on its own, see [`Self::wait_for_mode`].
     ///
     /// # Errors
     ///
@@ -165,7 +165,7 @@ impl LocalNetwork {
         found.with_context(|| self.log_tails())
     }
 
-    /// Fails if a process has exited, with the last lines of its output.
+    /// Fails if a process has ended, with the last lines it wrote.
     ///
     /// # Errors
     ///

@@ -57,7 +57,7 @@ impl Contemplant {
 pub struct CurrentProof {
     /// Beginnings of the ids of the requests it serves.
     pub requests: Vec<String>,
-    /// Current phase, once the worker has reported one.
+    /// Current step, once the worker has reported it.
     pub phase: Option<String>,
     /// Done part of that step, 0 to 1.
     pub fraction: Option<f64>,
@@ -155,7 +155,7 @@ impl StatusClient {
         Ok(history.into_iter().find(|entry| is_among(request_id, &entry.requests)))
     }
 
-    /// The worker of a request and its progress, if a worker has it.
+    /// The worker of a request and its progress, if there is one.
     ///
     /// # Errors
     ///

@@ -58,8 +58,8 @@ const fn is_of_mode(proof: &SP1Proof, mode: SP1ProofMode) -> bool {
     )
 }
 
-/// SP1's mock proofs are empty where the proof would be. (A mock Compressed proof has the shape of a real one; only
-/// the verifier distinguishes them.)
+/// SP1's mock proofs are empty where the proof would be. (A mock Compressed proof is not recognized by its
+/// shape, only by the verifier.)
 fn is_mock(proof: &SP1Proof) -> bool {
     match proof {
         SP1Proof::Core(shards) => shards.is_empty(),

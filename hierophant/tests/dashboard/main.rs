@@ -6,35 +6,22 @@
 #![allow(missing_docs, unreachable_pub, reason = "a test of several files")]
 
 mod browser;
+mod network;
 mod page;
 mod sign_in;
-#[path = "../hierophant"]
-#[allow(dead_code, unused_imports, reason = "shared with the other tests, which use more of it")]
-mod shared {
-    pub mod support;
-}
 
-use hierophant::config::Config;
 use hierophant_proto::network::FulfillmentStatus;
 use network_lib::wire::ToWorker;
 use serde_json::{Value, json};
+use test_harness::wait::eventually;
 use test_peers::fleet::{Fleet, Scene};
+use test_peers::{Client, LIMIT, Worker, core_proof, hello};
 use tokio::sync::Mutex;
 
 use browser::Browser;
-use shared::support::{Client, Network, Worker, core_proof, eventually, hello};
+use network::Network;
 
 static TURN: Mutex<()> = Mutex::const_new(());
-
-fn with_price(config: &mut Config) {
-    config.dashboard.price_per_hour = 2.5;
-    // Those who fail stay.
-    config.worker_registry.max_strikes = 0;
-}
-
-async fn network() -> Network {
-    Network::start_with(with_price).await
-}
 
 /// Nothing went wrong in the page, and it asked nobody but Hierophant.
 fn assert_clean(browser: &Browser, network: &Network) {
@@ -51,7 +38,7 @@ async fn overflows(browser: &mut Browser) -> Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_empty_network_says_so_on_every_view() {
     let _turn = TURN.lock().await;
-    let network = network().await;
+    let network = Network::start().await;
     let mut browser = Browser::start().await;
     browser.open(&network.url("/")).await;
     for words in
@@ -80,7 +67,7 @@ async fn an_empty_network_says_so_on_every_view() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_busy_network_shows_who_proves_what_and_what_comes_next() {
     let _turn = TURN.lock().await;
-    let network = network().await;
+    let network = Network::start().await;
     let _fleet = Fleet::play(&network, Scene::Busy).await;
     let mut browser = Browser::start().await;
     browser.open(&network.url("/")).await;
@@ -129,7 +116,7 @@ async fn a_busy_network_shows_who_proves_what_and_what_comes_next() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failing_network_shows_what_needs_somebody() {
     let _turn = TURN.lock().await;
-    let network = network().await;
+    let network = Network::start().await;
     let _fleet = Fleet::play(&network, Scene::Failing).await;
     let mut browser = Browser::start().await;
     browser.open(&network.url("/")).await;
@@ -152,7 +139,7 @@ async fn a_failing_network_shows_what_needs_somebody() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_large_network_is_painted_at_once_and_does_not_freeze() {
     let _turn = TURN.lock().await;
-    let network = network().await;
+    let network = Network::start().await;
     let _fleet = Fleet::play(&network, Scene::Large).await;
     let mut browser = Browser::start().await;
     let mut paints = Vec::new();
@@ -196,7 +183,7 @@ async fn a_large_network_is_painted_at_once_and_does_not_freeze() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_action_is_asked_about_first_and_a_refusal_is_told_in_words() {
     let _turn = TURN.lock().await;
-    let network = network().await;
+    let network = Network::start().await;
     let mut client = Client::connect(&network).await;
     let ask = client.ready_to_ask(b"input").await;
     let request = client.ask(&ask).await.expect("accepted");
@@ -224,20 +211,19 @@ async fn an_action_is_asked_about_first_and_a_refusal_is_told_in_words() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_connection_is_said_and_mends_itself() {
     let _turn = TURN.lock().await;
-    let network = network().await;
+    let mut network = Network::start().await;
     let mut browser = Browser::start().await;
     browser.open(&network.url("/")).await;
     browser.until_shown("none is connected").await;
-    let port = network.http.port();
-    let (folder, mut config) = network.stop().await;
+    network.stop().await;
     browser.until_shown("Connection lost").await;
     browser.until_shown("none is connected").await;
-    config.http_port = port;
-    let network = Network::start_in(folder, config).await;
+    network.start_again().await;
     let _worker = Worker::join(&network, hello()).await;
     browser.until("!document.body.innerText.includes('Connection lost')").await;
-    eventually("the page shows the Contemplant", async || {
-        network.json("/api/v1/workers").await.as_array().is_some_and(|list| list.len() == 1)
+    eventually("the page shows the Contemplant", LIMIT, async || {
+        let workers = network.json("/api/v1/workers").await;
+        workers.as_array().is_some_and(|list| list.len() == 1).then_some(())
     })
     .await;
     browser.until("!document.body.innerText.includes('none is connected')").await;
@@ -246,7 +232,7 @@ async fn a_lost_connection_is_said_and_mends_itself() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_click_does_what_it_says() {
     let _turn = TURN.lock().await;
-    let network = network().await;
+    let network = Network::start().await;
     let mut client = Client::connect(&network).await;
     let mut worker = Worker::join(&network, hello()).await;
     let mut requests = Vec::new();

@@ -1,6 +1,6 @@
 //! What is served at `/`, without a browser.
 
-use crate::shared::support::Network;
+use crate::network::Network;
 
 const BROWSER: &str = "text/html,application/xhtml+xml,*/*;q=0.8";
 

@@ -1,14 +1,16 @@
 //! Signing in, looking without acting, acting by a session, signing out.
 
 use serde_json::{Value, json};
+use test_harness::config::key;
+use test_peers::{Worker, hello};
 
+use crate::TURN;
 use crate::browser::Browser;
-use crate::shared::support::{Network, Worker, hello};
-use crate::{TURN, network};
+use crate::network::Network;
 
 /// A Hierophant that requires a token from every caller, with one of role act and one of role read.
 async fn guarded() -> (Network, String, String) {
-    let network = network().await;
+    let mut network = Network::start().await;
     let mut secrets = Vec::new();
     for (name, role) in [("anna", "act"), ("rita", "read")] {
         let call = reqwest::Client::new().post(network.url("/api/v1/tokens"));
@@ -17,9 +19,10 @@ async fn guarded() -> (Network, String, String) {
         secrets.push(made["secret"].as_str().expect("a secret").to_owned());
     }
     let [act, read] = secrets.try_into().expect("two");
-    let (folder, mut config) = network.stop().await;
-    config.operators.require_token = true;
-    (Network::start_in(folder, config).await, act, read)
+    network.stop().await;
+    network.hierophant.configure(&key("operators.require_token", true)).expect("written");
+    network.start_again().await;
+    (network, act, read)
 }
 
 /// Writes a token into the field, in place of what is there, and sends it.

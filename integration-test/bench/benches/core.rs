@@ -1,6 +1,6 @@
-//! The scheduler's hot paths alone, without store, sockets and clock: the cost of an event for a number of waiting
-//! jobs or connected workers. `cargo bench -p bench-suite`; for instruction counts, which do
-//! not depend on what else the machine does, see `docs/performance.md`.
+//! The scheduler's hot paths alone, without store, sockets and clock: cost of an event by the number of waiting jobs
+//! or connected workers. `cargo bench -p bench-suite`; for instruction counts, which do not depend on the load of the
+//! machine, see `docs/performance.md`.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -79,7 +79,7 @@ impl Stage {
 
     /// The oldest attempt fails by nobody's fault; its worker is given the next job.
     fn turn(&mut self) {
-        let (worker, lease) = self.leases.pop_front().expect("a busy worker");
+        let (worker, lease) = self.leases.pop_front().expect("a worker is busy");
         let failure = Failure::new(FailureClass::Guest, String::new());
         let effects = self.core.failed(NOW, worker, lease, failure);
         let before = self.leases.len();
@@ -161,7 +161,7 @@ fn submit_behind(bencher: Bencher<'_, '_>, waiting: u64) {
     bencher.bench_local(|| stage.borrow_mut().submit());
 }
 
-/// A slot becomes free, and the next job of a queue of this length is assigned; 100 workers.
+/// A slot becomes free, and the next job of a queue of this length is given out; 100 workers.
 #[divan::bench(args = [1_000, 10_000, 100_000])]
 fn next_of(bencher: Bencher<'_, '_>, waiting: u64) {
     let stage = RefCell::new(Stage::new(100, waiting + 100));
@@ -184,7 +184,7 @@ fn next_among_workers(bencher: Bencher<'_, '_>, workers: u64) {
     });
 }
 
-/// A heartbeat of one worker out of this number, all busy.
+/// A heartbeat of one of this many workers, all busy.
 #[divan::bench(args = [100, 1_000, 10_000])]
 fn heartbeat_among(bencher: Bencher<'_, '_>, workers: u64) {
     let mut stage = Stage::new(workers, workers);

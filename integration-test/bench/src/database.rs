@@ -157,12 +157,12 @@ pub async fn fill(url: &str, requests: usize) -> Result<()> {
     database.close().await
 }
 
-/// Waits until `wanted` requests are in a state, while Hierophant runs: the last proofs are still being verified
-/// when their workers continue.
+/// Waits until this number of requests is in a state, while Hierophant runs: the last proofs are still being checked
+/// when their workers have gone on.
 ///
 /// # Errors
 ///
-/// When that does not happen.
+/// When that does not happen in time.
 pub async fn reach(url: &str, state: &str, wanted: usize) -> Result<()> {
     let mut database = Database::open(url).await?;
     let query = format!("SELECT count(*) FROM requests WHERE state = '{state}'");

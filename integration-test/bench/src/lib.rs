@@ -17,4 +17,4 @@ pub mod report;
 pub mod requester;
 pub mod scenarios;
 pub mod stage;
-pub mod worker;
+pub mod workers;

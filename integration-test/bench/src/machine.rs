@@ -1,4 +1,4 @@
-//! Machine and commit of a run.
+//! Description of the machine and the commit of a run.
 
 use std::fs;
 use std::process::Command;

@@ -136,7 +136,7 @@ fn show_changes(before: &Path, after: &Path) -> Result<bool> {
         let text = std::fs::read_to_string(file);
         let text = text.with_context(|| format!("cannot read {}", file.display()))?;
         serde_json::from_str(&text)
-            .with_context(|| format!("{} is not a report of this benchmark", file.display()))
+            .with_context(|| format!("{} is not a report of this program", file.display()))
     };
     let (before, after) = (read(before)?, read(after)?);
     println!("{} → {}", before.commit, after.commit);

@@ -7,7 +7,7 @@ use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-/// Maximum recorded latency in microseconds: ten minutes. Longer ones count as this one.
+/// Longest latency that is distinguished from longer ones, in microseconds: ten minutes.
 const MOST: u64 = 600_000_000;
 
 /// Significant digits that are kept.
@@ -97,7 +97,7 @@ impl Latencies {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner).all.len()
     }
 
-    /// Their summary.
+    /// Summary of all latencies.
     #[must_use]
     pub fn summary(&self) -> Summary {
         let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);

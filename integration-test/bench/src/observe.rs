@@ -27,7 +27,7 @@ pub struct Usage {
     pub peak_rss: u64,
     /// Bytes written to disk, the page cache's writing back included.
     pub disk_written: u64,
-    /// Bytes sent over the machine's loopback by all programs.
+    /// Bytes over the machine's loopback, of all programs.
     pub loopback: u64,
 }
 

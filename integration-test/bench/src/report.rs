@@ -78,9 +78,9 @@ pub struct Figure {
 /// A bound that a figure should hold.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub enum Target {
-    /// A minimum.
+    /// At least this value.
     AtLeast(f64),
-    /// A maximum.
+    /// At most this value.
     AtMost(f64),
 }
 
@@ -118,7 +118,7 @@ impl Figure {
         Self { more_is_better: true, ..Self::cost(name, value, unit) }
     }
 
-    /// The same with a target: a maximum for a cost, a minimum for a gain.
+    /// The same figure with a target: an upper bound of a cost, a lower bound of a gain.
     #[must_use]
     pub fn within(self, bound: f64) -> Self {
         let target =

@@ -267,7 +267,7 @@ impl Requester {
             sleep(pause).await;
             pause = (pause * 2).min(POLLS.1);
         }
-        bail!("the request has not ended in time")
+        bail!("polled indefinitely")
     }
 
     /// Downloads a small artifact.

@@ -32,7 +32,7 @@ pub const ALL: [(&str, &str); 7] = [
     ("restart", "time to ready, by number of finished requests in the store"),
 ];
 
-/// Runs a scenario. The outcome has its error, if any; its figures do not count then.
+/// Runs a scenario. A failure is part of the outcome, whose figures do not count then.
 pub async fn run(name: &str, stage: &Stage) -> Scenario {
     let mut found = Scenario { name: name.to_owned(), ..Scenario::default() };
     let (began, load) = (Instant::now(), observe::load());
@@ -52,7 +52,7 @@ pub async fn run(name: &str, stage: &Stage) -> Scenario {
     found
 }
 
-/// Clients that are ready to send requests, each on its own connection.
+/// Clients that are ready to ask, each on a connection of its own.
 async fn requesters(
     stage: &Stage,
     coordinator: &Coordinator,
@@ -70,7 +70,7 @@ async fn requesters(
     Ok(all)
 }
 
-/// Sends requests from all of them until there are `requests`; returns their ids.
+/// Has all of them ask until the number of requests is reached; returns their ids.
 async fn ask(requesters: &[Requester], requests: usize) -> Result<Vec<Vec<u8>>> {
     let share = requests.div_ceil(requesters.len());
     let asking = requesters.iter().enumerate().map(|(place, requester)| {

@@ -70,6 +70,6 @@ impl Attacker {
                 return Ok(rest.trim().to_owned());
             }
         }
-        bail!("a flood has ended early")
+        bail!("a flood has ended unexpectedly")
     }
 }

@@ -1,7 +1,7 @@
 //! A clock that a case sets under a running Hierophant.
 //!
-//! Debian's `libfaketime` stands between the program and the C library, and reads from a file by how
-//! much the wall clock is to be wrong. The monotonic clock and the times of files stay true, as they do
+//! Debian's `libfaketime` stands between the program and the C library, and reads the error of the wall
+//! clock from a file. The monotonic clock and the times of files stay true, as they do
 //! when an administrator sets a machine's clock.
 
 use std::path::{Path, PathBuf};
@@ -34,7 +34,7 @@ impl Clock {
         clock
     }
 
-    /// Sets it to this number of seconds ahead of the right time, or behind it if negative.
+    /// Sets it, in seconds ahead of the right time; below 0, behind it.
     pub(crate) fn set(&self, seconds_ahead: i64) {
         // Written whole or not at all: it is read all the time.
         let new = self.file.with_extension("new");

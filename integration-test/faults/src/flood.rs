@@ -35,16 +35,16 @@ const SOURCES: u32 = 20;
 const CHANNELS: u32 = 40;
 const CALLS_AT_ONCE: u32 = 8;
 
-/// How long it waits before it tries again what was refused or cut.
+/// Pause before a refused or closed connection is tried again.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// An answer that takes longer is none.
+/// Maximum time of an answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
-/// What it says when it has reached its full force.
+/// Line printed when it has reached its full force.
 pub(crate) const FULL_FORCE: &str = "full force";
 
-/// What it says before its figures, once it has nothing more to do.
+/// Beginning of the line with its figures, printed when it is done.
 pub(crate) const DONE: &str = "done:";
 
 /// A kind of flood.
@@ -68,7 +68,7 @@ impl fmt::Display for Flood {
     }
 }
 
-/// Arguments of a flood process.
+/// Options with which this program becomes a flood.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Target {
     #[arg(long, hide = true)]
@@ -91,7 +91,7 @@ pub(crate) async fn run(flood: Flood, target: &Target) -> Result<()> {
     std::future::pending().await
 }
 
-/// The address that number so-and-so comes from.
+/// Source address of the connection with this number.
 fn source(number: u32) -> Ipv4Addr {
     Ipv4Addr::from_bits(Ipv4Addr::new(127, 0, 1, 1).to_bits() + number % SOURCES)
 }

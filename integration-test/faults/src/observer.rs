@@ -18,7 +18,7 @@ use tonic::{Code, Status};
 
 use crate::program;
 
-/// An answer that takes longer is none.
+/// Maximum time of an answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 
 /// How a request must end.
@@ -30,7 +30,7 @@ pub(crate) enum Expected {
     Unexecutable(pb::ExecuteFailureCause),
     /// Withdrawn.
     Cancelled,
-    /// Failed, or past its deadline.
+    /// Failed for good, or past its deadline.
     Unfulfillable,
     /// Not at all: it still waits when the case ends.
     StillWaiting,
@@ -82,7 +82,7 @@ struct Diary {
     /// Distinct answers, in order.
     seen: Vec<Seen>,
     ended: Option<Instant>,
-    /// Digest of the served proof, or why it was not valid.
+    /// Digest of the proof that was served, or why it was bad.
     proof: Option<Result<Sha256Digest, String>>,
     answers: u64,
     /// Whether the case has destroyed the proof: then FULFILLED may be taken back until it is made again.
@@ -170,7 +170,7 @@ impl Observer {
             seen => seen.is_end(),
         };
         if let Some(early) = answers.iter().rev().skip(1).find(taken_back) {
-            return Err(format!("had status {early}, and then another one"));
+            return Err(format!("saw {early}, and then another status"));
         }
         if !end.is_some_and(|end| is_expected(self.expected, end)) {
             let end = end.map_or("nothing".into(), |end| end.to_string());
@@ -315,6 +315,6 @@ async fn fetch(
     if right_kind && bytes.ends_with(&program::proof_ending(n)) {
         Some(Ok(blob(&bytes).sha256))
     } else {
-        Some(Err(format!("the served bytes are not a {mode} proof of input {n}")))
+        Some(Err(format!("the served artifact is not a {mode} proof of input {n}")))
     }
 }

@@ -22,7 +22,7 @@ pub(crate) async fn register(client: &mut Client) {
     client.network.create_program(envelope).await.expect("the program can be registered");
 }
 
-/// A request for a proof of input `n`, with a fresh upload; it can be changed before it is sent.
+/// A request for a proof of input `n`, with a new upload; ready to be changed before it is sent.
 pub(crate) async fn ask(client: &mut Client, n: u32, mode: ProofMode) -> Ask {
     Ask {
         vk_hash: VK_HASH.to_vec(),

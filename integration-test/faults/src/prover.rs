@@ -1,21 +1,18 @@
-//! A scripted Contemplant that does its work well: it takes jobs, hands in good proofs after a while,
-//! keeps what it holds over reconnects. Most cases need a healthy worker and no real executor.
+//! A scripted worker that does its work well: it takes jobs, hands in good proofs after a while, and keeps
+//! its leases over reconnects. Most cases need a healthy worker and no real executor.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures_util::{SinkExt, StreamExt};
 use network_lib::handshake::Hello;
 use network_lib::ids::LeaseId;
 use network_lib::job::{Phase, Progress};
-use network_lib::secret::Secret;
-use network_lib::wire::{FromWorker, ToWorker, WEBSOCKET_PATH, proof_path};
-use network_lib::{codec, task};
-use test_peers::{blob, hello};
+use network_lib::task;
+use network_lib::wire::{FromWorker, ToWorker};
+use test_peers::{Worker, blob, hello};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
-use tokio_tungstenite::tungstenite::Message;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::proofs::{GoodProof, Proofs};
@@ -28,11 +25,11 @@ const TICK: Duration = Duration::from_millis(50);
 pub(crate) struct Ledger {
     /// Every lease that it was given, in order.
     pub(crate) leased: Vec<LeaseId>,
-    /// Cancelled leases.
+    /// Leases that Hierophant cancelled.
     pub(crate) cancelled: Vec<LeaseId>,
     /// Most leases that it held at once.
     pub(crate) most_at_once: usize,
-    /// Leases that its handshakes resumed.
+    /// Leases that welcomes resumed.
     pub(crate) resumed: Vec<LeaseId>,
     /// Whether it is connected and welcome.
     pub(crate) connected: bool,
@@ -63,8 +60,6 @@ struct Script {
     heartbeat_due: Instant,
     /// How often one is asked for.
     heartbeat_interval: Duration,
-    /// What the latest welcome has brought.
-    key: Option<Secret>,
     ledger: Arc<Mutex<Ledger>>,
 }
 
@@ -89,7 +84,6 @@ impl Prover {
             work: Vec::new(),
             heartbeat_due: Instant::now(),
             heartbeat_interval: Duration::from_secs(1),
-            key: None,
             ledger: Arc::clone(&ledger),
         };
         let stop = CancellationToken::new();
@@ -114,26 +108,18 @@ impl Script {
     }
 
     async fn converse(&mut self) -> Option<()> {
-        let url = format!("ws://{}{WEBSOCKET_PATH}", self.http);
-        let (mut socket, _) = tokio_tungstenite::connect_async(url).await.ok()?;
+        let mut worker = Worker::connect(self.http, self.web.clone()).await.ok()?;
         self.hello.held = self.work.iter().map(|work| work.lease).collect();
-        let hello = codec::encode(&FromWorker::Hello(self.hello.clone()));
-        socket.send(Message::text(hello)).await.ok()?;
+        worker.send(&FromWorker::Hello(self.hello.clone())).await.ok()?;
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut welcome = false;
         loop {
             tokio::select! {
-                frame = socket.next() => match frame?.ok()? {
-                    Message::Text(text) => {
-                        welcome |= self.hear(codec::decode(text.as_str()).ok()?);
-                    }
-                    Message::Close(_) => return None,
-                    _ => {}
-                },
+                message = worker.receive() => welcome |= self.hear(message.ok()?),
                 _ = ticks.tick(), if welcome => {
-                    for message in self.tick().await {
-                        socket.send(Message::text(codec::encode(&message))).await.ok()?;
+                    for message in self.tick(&worker).await {
+                        worker.send(&message).await.ok()?;
                     }
                 }
             }
@@ -144,10 +130,9 @@ impl Script {
         match message {
             ToWorker::Welcome(welcome) => {
                 self.heartbeat_interval = Duration::from_millis(welcome.heartbeat_interval_ms);
-                self.key = Some(welcome.access_key);
                 let resume: BTreeSet<LeaseId> = welcome.resume.iter().copied().collect();
                 self.work.retain(|work| resume.contains(&work.lease));
-                // Whether the end was stored is not known after a reconnect, so it is repeated.
+                // After a reconnect it is unknown whether the end was stored, so it is reported again.
                 self.work.iter_mut().for_each(|work| work.handed_in = false);
                 self.note(|ledger| {
                     ledger.resumed.extend(resume);
@@ -178,7 +163,7 @@ impl Script {
     }
 
     /// Hands in what is due, and says what is to be said.
-    async fn tick(&mut self) -> Vec<FromWorker> {
+    async fn tick(&mut self, worker: &Worker) -> Vec<FromWorker> {
         let now = Instant::now();
         let is_due = now >= self.heartbeat_due;
         let mut words = Vec::new();
@@ -195,10 +180,8 @@ impl Script {
                 words.push(FromWorker::Progress { lease_id, progress });
                 continue;
             }
-            let url = format!("http://{}{}", self.http, proof_path(lease_id));
-            let call = self.web.put(url).bearer_auth(self.key.as_ref().map_or("", Secret::reveal));
-            let sent = call.body(work.proof.bytes.clone()).send().await;
-            if sent.is_ok_and(|answer| answer.status().is_success()) {
+            let sent = worker.upload(lease_id, work.proof.bytes.clone()).await;
+            if sent.is_ok_and(|status| status.is_success()) {
                 work.handed_in = true;
                 let (execution, proof) = (work.proof.execution, blob(&work.proof.bytes));
                 words.push(FromWorker::Completed { lease_id, execution, proof });

@@ -140,7 +140,7 @@ async fn relay(near: TcpStream, server: Server, link: watch::Receiver<Link>) {
     if link.borrow().cut {
         return;
     }
-    // If the server is down, the caller's connection ends.
+    // A client of a server that is down sees its own connection end.
     let Ok((far_read, far_write)) = server.dial().await else { return };
     // Only a matter of speed.
     let _ = near.set_nodelay(true);

@@ -19,7 +19,7 @@ pub(crate) struct Outcome {
     pub(crate) clients_saw: String,
     /// Requests that were made.
     pub(crate) requests: usize,
-    /// Requests that did not end as required, or whose proof was not valid.
+    /// Requests that did not end as they must, or whose proof was bad.
     pub(crate) lost: usize,
     /// From the fault to the last of its consequences.
     pub(crate) seconds_to_recover: Option<f64>,

@@ -122,7 +122,7 @@ async fn finish(stage: &mut Stage) -> Result<()> {
         let status = stage.hierophant.process.terminate(STOP_LIMIT).await?;
         ensure!(status.success(), "Hierophant did not stop cleanly ({status})");
     } else {
-        ensure!(stage.may_be_down, "Hierophant has exited unexpectedly");
+        ensure!(stage.may_be_down, "Hierophant has ended unexpectedly");
     }
     audit(stage).await?;
     no_program_panicked(stage.folder())
@@ -161,7 +161,7 @@ async fn details_are_true(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
-/// The store must agree with the answers to clients.
+/// The store must agree with what the clients saw.
 async fn audit(stage: &Stage) -> Result<()> {
     if stage.observers.is_empty() {
         return Ok(());

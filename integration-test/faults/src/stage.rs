@@ -213,7 +213,7 @@ impl Stage {
         wait::eventually("the request's end", STEP, async || observer.ended().map(drop)).await;
     }
 
-    /// A scripted worker that joins at once and acts only on calls.
+    /// A scripted worker that joins at once and does nothing on its own.
     pub(crate) async fn worker(&self, name: &str) -> Worker {
         self.worker_with(Hello { name: name.into(), ..hello() }).await
     }

@@ -115,7 +115,7 @@ impl<'a> Bench<'a> {
         let proving = |one: &Contemplant| {
             one.current_proofs.iter().any(|proof| proof.phase.as_deref() == Some("proving"))
         };
-        self.page("a running proof", proving).await.map(drop)
+        self.page("a proof in progress", proving).await.map(drop)
     }
 
     /// Waits until the Contemplant's log has these words.

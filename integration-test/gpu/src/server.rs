@@ -1,6 +1,6 @@
 //! Cases that any prover server must hold, a real `sp1-gpu-server` first of all: what the Contemplant relies on.
 //!
-//! The server runs already. Only the last case starts programs: a Hierophant and a Contemplant.
+//! Nothing is started but, for the last case, a Hierophant and a Contemplant; the server is not started by the suite.
 
 mod cases;
 mod talk;
@@ -37,7 +37,7 @@ pub(crate) fn all() -> Vec<ServerCase> {
 ///
 /// # Errors
 ///
-/// When a case fails or does not exist.
+/// When a case fails, or there is no such case.
 pub(crate) async fn run(socket: &Path, names: &[String]) -> Result<()> {
     let all = all();
     if let Some(unknown) = names.iter().find(|name| all.iter().all(|case| case.name != **name)) {

@@ -45,20 +45,23 @@ impl Hierophant {
         // Another program may take one before Hierophant does, which is why starting is tried more than once.
         let listen = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port");
         let (grpc, http) = (listen()?, listen()?);
-        let (grpc, http) = (grpc.local_addr()?, http.local_addr()?);
+        let (grpc, http) = (grpc.local_addr()?.port(), http.local_addr()?.port());
         let mut table = Table::new();
         table.insert("bind_address".into(), "127.0.0.1".into());
-        table.insert("grpc_port".into(), i64::from(grpc.port()).into());
-        table.insert("http_port".into(), i64::from(http.port()).into());
+        table.insert("grpc_port".into(), i64::from(grpc).into());
+        table.insert("http_port".into(), i64::from(http).into());
         table.insert("data_dir".into(), config::path(&folder.join(format!("{name}-data")))?);
         merge(&mut table, keys);
         let file = folder.join(format!("{name}.toml"));
         config::write(&file, &table)?;
         let log = folder.join(format!("{name}.log"));
         let process = Process::new(name, binary, &log).argument("--config").argument(&file);
-        let data =
-            table.get("data_dir").and_then(Value::as_str).context("data_dir is not a string")?;
+        let data = table
+            .get("data_dir")
+            .and_then(Value::as_str)
+            .context("invalid `data_dir`: expected a text")?;
         let data = PathBuf::from(data);
+        let (grpc, http) = (address(&table, "grpc_port")?, address(&table, "http_port")?);
         let web = reqwest::Client::builder().timeout(Duration::from_secs(5)).build()?;
         Ok(Self { process, file, keys: table, data, grpc, http, web })
     }
@@ -171,4 +174,12 @@ impl Hierophant {
         let id = uri.rsplit('/').next().unwrap_or(uri);
         self.data.join("artifacts").join(&id[..2]).join(id)
     }
+}
+
+/// Address on loopback of a port in a configuration.
+fn address(table: &Table, key: &str) -> Result<SocketAddr> {
+    let port = table.get(key).and_then(Value::as_integer);
+    let port = port.and_then(|port| u16::try_from(port).ok());
+    let port = port.with_context(|| format!("invalid `{key}`: expected a port"))?;
+    Ok((Ipv4Addr::LOCALHOST, port).into())
 }

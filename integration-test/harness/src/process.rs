@@ -19,7 +19,7 @@ const WITHHELD: [&str; 3] = ["HIEROPHANT_", "CONTEMPLANT_", "OTEL_"];
 /// Lines of a log that are shown when something fails.
 const TAIL_LINES: usize = 25;
 
-/// Signals that tests send, except the SIGKILL of [`Process::kill`].
+/// Signals that tests send, in addition to the SIGKILL of [`Process::kill`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signal {
     /// Asks to end.

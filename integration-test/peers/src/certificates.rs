@@ -113,7 +113,7 @@ pub fn replace(path: &Path, text: &str) {
     std::fs::rename(beside, path).expect("renames");
 }
 
-/// TLS settings of a peer.
+/// Trust settings of a TLS peer.
 #[derive(Debug, Clone)]
 pub struct Trust {
     /// The one authority that it trusts, in PEM.

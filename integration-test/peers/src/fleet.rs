@@ -24,7 +24,7 @@ pub enum Scene {
     Empty,
     /// Eight Contemplants at work, some dozen jobs waiting, proofs ending all the time.
     Busy,
-    /// Workers that fail, cannot prove, drain or are away; quarantined jobs.
+    /// Workers that fail, cannot prove, drain or are away; abandoned jobs.
     Failing,
     /// 500 Contemplants at work and 10,000 requests.
     Large,

@@ -1,27 +1,28 @@
-//! Test doubles of Hierophant's peers: a client that signs and encodes its own calls, and a worker that is controlled
-//! by the test. Neither needs a prover. Also a Postgres server, a trace collector, and whole fleets.
+//! Peers of Hierophant that tests drive: a client that signs and speaks the wire protocol itself, and a worker that
+//! follows a script. Neither needs a prover. In addition, a Postgres server, a bucket, a collector of traces, and
+//! whole networks to look at.
 //!
-//! Whatever a test does not ask for must work, so these peers panic when it does not.
+//! Most methods panic when something fails that the test did not ask for.
 
 pub mod certificates;
 mod client;
 pub mod collector;
-mod contemplant;
 pub mod fleet;
 mod payload;
 pub mod postgres;
 pub mod queries;
 pub mod s3;
+mod worker;
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 pub use client::{Ask, Client};
-pub use contemplant::{Worker, hello};
 pub use payload::{
     PUBLIC_VALUES, blob, compressed, core_proof, core_proof_with, execution, execution_with,
     program_body, program_upload, stdin_of_u32, unix_now,
 };
+pub use worker::{Closed, Job, Worker, hello};
 
 /// Longest wait for anything that must happen.
 pub const LIMIT: Duration = Duration::from_secs(20);

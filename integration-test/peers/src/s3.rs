@@ -94,7 +94,7 @@ impl S3 {
         self.mood.send_replace(mood);
     }
 
-    /// Waits until a call that arrives from now on was refused.
+    /// Waits until a client that connects from now on was turned away.
     ///
     /// # Panics
     ///
@@ -129,7 +129,7 @@ async fn connection(socket: TcpStream, service: S3Service, mut moods: watch::Rec
     let serving = http1::Builder::new().serve_connection(TokioIo::new(socket), service);
     match mood {
         Mood::Well => tokio::select! {
-            // A client may disconnect.
+            // A client may leave at any time.
             _ = serving => {}
             _ = moods.changed() => {}
         },

@@ -22,7 +22,7 @@ use test_peers::Addresses;
 use tokio::net::lookup_host;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-/// Puts a load on a running network: requests at a given rate, for a given time, each awaited until it ends.
+/// Puts a load on a running network: requests at a fixed rate, for a fixed time, each awaited until it ends.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {
@@ -77,11 +77,9 @@ impl FromStr for Share {
     fn from_str(text: &str) -> Result<Self, String> {
         let (word, times) = text.split_once('=').unwrap_or((text, "1"));
         let mode = ProofMode::ALL.into_iter().find(|mode| mode.to_string() == word);
-        let mode = mode.ok_or_else(|| {
-            format!("invalid proof mode {word:?}: expected core, compressed, plonk or groth16")
-        })?;
+        let mode = mode.ok_or_else(|| format!("no kind of proof is called {word:?}"))?;
         let times =
-            times.parse().map_err(|_| format!("invalid count {times:?}: expected a number"))?;
+            times.parse().map_err(|_| format!("invalid weight {times:?}: expected a number"))?;
         Ok(Self { mode, times })
     }
 }

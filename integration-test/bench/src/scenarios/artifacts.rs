@@ -129,7 +129,7 @@ fn chunk(seed: u64) -> Bytes {
     words.collect()
 }
 
-/// Lengths of the chunks of a file of `size` bytes.
+/// Lengths of the chunks of an upload of this size.
 fn lengths(size: u64) -> impl Iterator<Item = usize> {
     let whole = size / CHUNK as u64;
     let rest = (size % CHUNK as u64) as usize;

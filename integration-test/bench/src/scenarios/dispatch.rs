@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use network_lib::handshake::Welcome;
 use network_lib::task;
+use test_peers::{Job, Worker};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
@@ -14,13 +16,12 @@ use crate::measure::Latencies;
 use crate::report::{Figure, Scenario};
 use crate::requester::Numbers;
 use crate::stage::{Part, Stage};
-use crate::worker::{Leased, Ledger, Worker, identity};
+use crate::workers::{Ledger, heartbeat_interval, identity, join, prove, work_on};
 
 /// Longest wait for a job.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// From one request to the next. A Contemplant that says more than 200 words a second is cut off, so one that gets
-/// a job every few milliseconds would be.
+/// Interval of the requests, so that each of them finds the worker idle.
 const PAUSE: Duration = Duration::from_millis(40);
 
 pub(super) async fn run(stage: &Stage, found: &mut Scenario) -> Result<()> {
@@ -35,9 +36,9 @@ async fn idle(stage: &Stage, found: &mut Scenario) -> Result<()> {
     let numbers = Numbers::default();
     let mut client = requesters(stage, &fresh.coordinator, 1, &numbers).await?.remove(0);
     let network = fresh.coordinator.addresses();
-    let mut worker = Worker::join(network, &stage.http, identity(0)).await?;
+    let (mut worker, _) = join(network, &stage.http, identity(0)).await?;
     let ledger = Ledger::default();
-    let (arrived, mut arrivals) = mpsc::unbounded_channel::<Leased>();
+    let (arrived, mut arrivals) = mpsc::unbounded_channel::<Job>();
     let (free, mut freed) = mpsc::unbounded_channel::<()>();
     let book = ledger.clone();
     let working = task::spawn("worker", async move {
@@ -45,7 +46,7 @@ async fn idle(stage: &Stage, found: &mut Scenario) -> Result<()> {
             let job = worker.next_job().await?;
             book.note(&job);
             arrived.send(job.clone())?;
-            worker.work_on(&job).await?;
+            work_on(&mut worker, &job).await?;
             worker.settled(job.lease).await?;
             free.send(())?;
         }
@@ -87,7 +88,7 @@ async fn idle(stage: &Stage, found: &mut Scenario) -> Result<()> {
     Ok(())
 }
 
-/// Many busy workers and a long queue: whenever a slot becomes free, the next job must be chosen.
+/// Many busy workers and a long queue: whenever a slot becomes free, the next job is given out.
 async fn behind_a_queue(stage: &Stage, found: &mut Scenario) -> Result<()> {
     let (workers, queued, freed) =
         stage.scale.pick((1000, 10_000, 6000), (100, 1000, 300), (4, 20, 10));
@@ -101,10 +102,10 @@ async fn behind_a_queue(stage: &Stage, found: &mut Scenario) -> Result<()> {
     )));
     let mut crew = Vec::new();
     for number in 0..workers {
-        let worker = Worker::join(fresh.coordinator.addresses(), &stage.http, identity(number));
-        let worker = worker.await?;
+        let joining = join(fresh.coordinator.addresses(), &stage.http, identity(number));
+        let (worker, welcome) = joining.await?;
         let (turn, turns) = mpsc::unbounded_channel();
-        let member = member(worker, turns, ledger.clone(), Arc::clone(&waits));
+        let member = member(worker, welcome, turns, ledger.clone(), Arc::clone(&waits));
         crew.push((turn, task::spawn("worker", member)));
     }
     ask(&clients, workers + queued + freed).await?;
@@ -150,6 +151,7 @@ async fn behind_a_queue(stage: &Stage, found: &mut Scenario) -> Result<()> {
 /// when there are no more turns.
 async fn member(
     mut worker: Worker,
+    welcome: Welcome,
     mut turns: mpsc::UnboundedReceiver<()>,
     ledger: Ledger,
     waits: Arc<Latencies>,
@@ -157,8 +159,7 @@ async fn member(
     let mut job = worker.next_job().await?;
     ledger.note(&job);
     worker.progress(job.lease, 0.1).await?;
-    let beat = Duration::from_millis(worker.welcome.heartbeat_interval_ms);
-    let mut clock = interval(beat);
+    let mut clock = interval(heartbeat_interval(&welcome));
     clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let turn = tokio::select! {
@@ -171,10 +172,9 @@ async fn member(
         if turn.is_none() {
             return Ok(worker);
         }
-        let made = worker.prove(&job).await?;
-        let completed = worker.hand_in(&job, made).await?;
+        let completed = prove(&worker, &job).await?;
         let said = Instant::now();
-        worker.say(&completed).await?;
+        worker.send(&completed).await?;
         job = timeout(LIMIT, worker.next_job()).await.context("no next job came")??;
         waits.note(job.at - said);
         ledger.note(&job);

@@ -8,6 +8,7 @@ use futures_util::future::try_join_all;
 use network_lib::handshake::Hello;
 use network_lib::ids::LeaseId;
 use network_lib::task;
+use test_peers::{Job, Worker};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::{ask, requesters};
@@ -16,12 +17,12 @@ use crate::observe::Usage;
 use crate::report::{Figure, Scenario, mebibytes};
 use crate::requester::Numbers;
 use crate::stage::{Fresh, Part, Stage};
-use crate::worker::{Leased, Ledger, Worker, identity};
+use crate::workers::{self, Ledger, heartbeat_interval, identity, prove};
 
 /// Tasks that the workers are spread over.
 const SHARDS: usize = 32;
 
-/// Pause of a worker before it tells of its progress again.
+/// Interval of a worker's reports of progress.
 const REPORT: Duration = Duration::from_secs(5);
 
 /// Longest wait for a job.
@@ -31,7 +32,9 @@ const LIMIT: Duration = Duration::from_secs(60);
 struct Member {
     hello: Hello,
     worker: Option<Worker>,
-    job: Option<Leased>,
+    /// Pause between two heartbeats, once it was welcome.
+    beat: Duration,
+    job: Option<Job>,
 }
 
 impl Member {
@@ -58,7 +61,12 @@ async fn of(stage: &Stage, workers: usize, found: &mut Scenario) -> Result<()> {
     let clients = requesters(stage, &fresh.coordinator, 16, &Numbers::default()).await?;
     let empty = Usage::of(fresh.coordinator.pid()?)?.rss;
     let members: Vec<Member> = (0..workers)
-        .map(|number| Member { hello: identity(number), worker: None, job: None })
+        .map(|number| Member {
+            hello: identity(number),
+            worker: None,
+            beat: Duration::ZERO,
+            job: None,
+        })
         .collect();
     let mut shards = shards(members);
 
@@ -160,9 +168,10 @@ struct Step {
 async fn join(step: Step, mut member: Member) -> Result<Member> {
     let held = member.held();
     let hello = Hello { held: held.clone(), ..member.hello.clone() };
-    let worker = Worker::join(step.network, &step.http, hello).await?;
-    let goes_on = &worker.welcome.resume;
-    ensure!(*goes_on == held, "{goes_on:?} goes on, and it holds {held:?}");
+    let (worker, welcome) = workers::join(step.network, &step.http, hello).await?;
+    let resumed = &welcome.resume;
+    ensure!(*resumed == held, "{resumed:?} are resumed, but it holds {held:?}");
+    member.beat = heartbeat_interval(&welcome);
     member.worker = Some(worker);
     Ok(member)
 }
@@ -180,25 +189,22 @@ async fn begin(_: Step, mut member: Member) -> Result<Member> {
 async fn complete(_: Step, mut member: Member) -> Result<Member> {
     let job = member.job.clone().context("nothing to hand in")?;
     let worker = member.connected()?;
-    let made = worker.prove(&job).await?;
-    let completed = worker.hand_in(&job, made).await?;
-    worker.say(&completed).await?;
+    let completed = prove(worker, &job).await?;
+    worker.send(&completed).await?;
     worker.settled(job.lease).await?;
     Ok(member)
 }
 
-/// During this time every worker sends heartbeats at the interval of its welcome, evenly spread, and reports progress
-/// if it is `at_work`.
+/// For this time every member sends heartbeats at the interval of its welcome, evenly spread, and reports
+/// progress if it is `at_work`.
 async fn beat(shards: Vec<Vec<Member>>, time: Duration, at_work: bool) -> Result<Vec<Vec<Member>>> {
     let end = Instant::now() + time;
     let beating = shards.into_iter().map(|mut shard| {
         task::spawn("heartbeats", async move {
-            let told = shard.first().and_then(|member| member.worker.as_ref());
-            let Some(told) = told else {
+            let Some(interval) = shard.first().map(|member| member.beat) else {
                 sleep_until(end).await;
                 return anyhow::Ok(shard);
             };
-            let interval = Duration::from_millis(told.welcome.heartbeat_interval_ms);
             let step = interval / u32::try_from(shard.len())?;
             let mut next = Instant::now();
             let rounds_of_reports = (REPORT.as_secs_f64() / interval.as_secs_f64()).max(1.0);

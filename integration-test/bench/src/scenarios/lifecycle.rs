@@ -14,7 +14,7 @@ use crate::measure::Latencies;
 use crate::report::{Figure, Scenario};
 use crate::requester::Numbers;
 use crate::stage::{Part, Stage};
-use crate::worker::Fleet;
+use crate::workers::Fleet;
 
 /// Workers that prove at once whatever comes.
 const WORKERS: usize = 32;
@@ -46,7 +46,7 @@ async fn at_once(
     let numbers = Numbers::default();
     let all = requesters(stage, &fresh.coordinator, clients, &numbers).await?;
     let network = fresh.coordinator.addresses();
-    let fleet = Fleet::start(network, &stage.http, WORKERS, Duration::ZERO).await?;
+    let fleet = Fleet::start(network, &stage.http, WORKERS).await?;
     let latencies = Arc::new(Latencies::of(format!("whole lifecycle, {clients} clients")));
     let part = Part::begin(&fresh.coordinator)?;
     let end = Instant::now() + time;

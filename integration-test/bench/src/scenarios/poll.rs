@@ -15,7 +15,7 @@ use crate::measure::Latencies;
 use crate::report::{Figure, Scenario};
 use crate::requester::Numbers;
 use crate::stage::{Part, Stage};
-use crate::worker::Fleet;
+use crate::workers::Fleet;
 
 /// Clients that poll at once, and calls that each has going on.
 const CLIENTS: (usize, usize) = (8, 8);
@@ -29,7 +29,7 @@ pub(super) async fn run(stage: &Stage, found: &mut Scenario) -> Result<()> {
     fresh.coordinator.start().await?;
     let all = requesters(stage, &fresh.coordinator, CLIENTS.0, &Numbers::default()).await?;
     let network = fresh.coordinator.addresses();
-    let fleet = Fleet::start(network, &stage.http, 4, Duration::ZERO).await?;
+    let fleet = Fleet::start(network, &stage.http, 4).await?;
     let fulfilled = ask(&all, polled).await?;
     let mut first = all[0].clone();
     for id in &fulfilled {
@@ -61,7 +61,7 @@ pub(super) async fn run(stage: &Stage, found: &mut Scenario) -> Result<()> {
                 let asked = Instant::now();
                 let (got, _) = requester.status(id).await?;
                 latencies.note(asked.elapsed());
-                ensure!(got == *status as i32, "a request has status {got}: expected {status:?}");
+                ensure!(got == *status as i32, "the status of a request is {got}, not {status:?}");
             }
             Ok(())
         }));

@@ -12,13 +12,13 @@ use crate::observe::Usage;
 use crate::report::{Figure, Scenario, mebibytes};
 use crate::requester::Numbers;
 use crate::stage::{Fresh, Part, Stage};
-use crate::worker::{Ledger, Worker, identity};
+use crate::workers::{Ledger, identity, join};
 
 /// Clients that ask at once.
 const CLIENTS: usize = 16;
 
-/// Workers that join one after the other, and jobs that each takes. One event of Hierophant's assigns all of them, so
-/// it shows the cost of an assignment alone.
+/// Workers that join one after the other, and jobs that each takes: one event of Hierophant's gives out all
+/// of these, so it shows the cost of the assignments alone.
 const WORKERS: (usize, u32) = (7, 100);
 
 /// Requests made and cancelled before anything counts, so that what a first use takes is there already.
@@ -44,7 +44,7 @@ pub(super) async fn run(stage: &Stage, found: &mut Scenario) -> Result<()> {
     Ok(())
 }
 
-/// Milliseconds of an assignment with `queued` waiting jobs.
+/// Milliseconds of an assignment with this number of jobs waiting.
 async fn of(stage: &Stage, queued: usize, found: &mut Scenario) -> Result<f64> {
     let fresh = stage.launch().await?;
     let clients = requesters(stage, &fresh.coordinator, CLIENTS, &Numbers::default()).await?;
@@ -72,7 +72,7 @@ async fn of(stage: &Stage, queued: usize, found: &mut Scenario) -> Result<f64> {
         let mut who = identity(number);
         who.capabilities.slots = WORKERS.1;
         let joined = Instant::now();
-        let mut worker = Worker::join(fresh.coordinator.addresses(), &stage.http, who).await?;
+        let (mut worker, _) = join(fresh.coordinator.addresses(), &stage.http, who).await?;
         for _ in 0..WORKERS.1 {
             let job = timeout(LIMIT, worker.next_job()).await.context("no job came")??;
             ledger.note(&job);
@@ -97,7 +97,7 @@ async fn of(stage: &Stage, queued: usize, found: &mut Scenario) -> Result<f64> {
     Ok(cost)
 }
 
-/// Cancels everything, which must be `requests` requests.
+/// Cancels everything, which must be this number of requests.
 async fn clear(stage: &Stage, fresh: &Fresh, requests: usize) -> Result<()> {
     let url = fresh.coordinator.url("/api/v1/queue/clear");
     let answer = stage.http.post(url).json(&json!({ "running": true })).send().await?;

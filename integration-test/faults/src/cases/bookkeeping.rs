@@ -93,7 +93,7 @@ async fn never_downgraded(stage: &mut Stage) {
     sleep(Duration::from_secs(1)).await;
     assert_eq!(stage.job_state(&request).await, "proved");
     let page = stage.contemplant_page("amos").await.expect("connected");
-    assert_eq!(page["strikes"], 0, "a late failure of finished work causes no strike");
+    assert_eq!(page["strikes"], 0, "failures of finished work do not count");
     stage.assert_one_attempt(&request).await;
 }
 

@@ -1,5 +1,5 @@
-//! A wall clock that is set while Hierophant runs. Deadlines follow it, because those of clients do; measures of
-//! elapsed time do not.
+//! A wall clock that is set under a running Hierophant. Deadlines follow it, as clients' deadlines do; durations do
+//! not.
 
 use std::time::Duration;
 
@@ -49,7 +49,7 @@ async fn set_forward(stage: &mut Stage) {
     stage.job_becomes(&its_request, "proving").await;
     drop(away);
     stage.gone("joel").await;
-    // A request with a deadline in an hour waits.
+    // A request waits that has an hour.
     let mut ask = program::ask(&mut client, 20, ProofMode::Compressed).await;
     ask.deadline = unix_now() + 3600;
     let short = stage.submit(&mut client, &ask, Expected::Unfulfillable).await;

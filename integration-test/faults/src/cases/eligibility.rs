@@ -57,7 +57,7 @@ async fn refused(stage: &Stage, hello: Hello, code: RefusalCode) -> String {
     }
 }
 
-/// Another worker fulfils the request: the refused one must not have received it.
+/// A request that another worker fulfils in the end: the refused one must not get it.
 async fn served_by_another(stage: &mut Stage, request: Request, change: impl FnOnce(&mut Hello)) {
     let (http, proofs) = (stage.hierophant.http(), &stage.kit.proofs);
     let prover = Prover::start(http, "joel", proofs, Duration::ZERO, change);
@@ -89,7 +89,7 @@ async fn failed_handshake(stage: &mut Stage) {
     let mut binary = Worker::dial(&stage.hierophant).await;
     binary.socket.send(Message::binary(vec![0xff; 64])).await.expect("sends");
     assert!(matches!(binary.hear().await, Some(ToWorker::Refused(_)) | None));
-    // A silent connection is closed after a while.
+    // A peer that says nothing is disconnected after a while.
     assert!(matches!(silent.hear().await, Some(ToWorker::Refused(_)) | None));
     served_by_another(stage, request, |_| {}).await;
 }
@@ -101,7 +101,7 @@ async fn bad_token(stage: &mut Stage) {
     for token in [None, Some(""), Some("Sesame"), Some("sesam"), Some(long.as_str())] {
         let me = Hello { token: token.map(Into::into), ..hello() };
         let text = refused(stage, me, RefusalCode::Unauthorized).await;
-        assert!(!text.contains("sesame"), "the text contains the token: {text}");
+        assert!(!text.contains("sesame"), "the token is not revealed: {text}");
     }
     served_by_another(stage, request, |hello| hello.token = Some("sesame".into())).await;
 }
@@ -121,7 +121,7 @@ async fn protocol_too_new(stage: &mut Stage) {
     let newest = ProtocolRange::OURS.newest + 1;
     let me = Hello { protocol: ProtocolRange { oldest: newest, newest: newest + 5 }, ..hello() };
     refused(stage, me, RefusalCode::ProtocolVersion).await;
-    // An unknown form of handshake is still answered with the supported versions.
+    // A handshake of another form is answered with the expected version, too.
     let mut worker = Worker::dial(&stage.hierophant).await;
     let text = format!(r#"{{"type":"greet","protocol":{{"oldest":{newest},"newest":{newest}}}}}"#);
     worker.say_text(text).await;
@@ -182,7 +182,7 @@ async fn hand_in(worker: &mut Worker, lease: LeaseId, proof: &GoodProof) {
     super::steps::completed(worker, lease, proof).await;
 }
 
-/// A worker hands in `bad`; the client must receive a valid proof from another worker.
+/// A worker hands in `bad`; the client must get a good proof, from another worker.
 async fn redone_elsewhere(stage: &mut Stage, mode: ProofMode, bad: GoodProof) {
     let mut client = stage.client(7).await;
     let mut liar = stage.worker("gehazi").await;

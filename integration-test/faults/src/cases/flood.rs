@@ -24,7 +24,7 @@ const QUIET_CALLS: usize = 300;
 /// For how long calls are timed during it, at least.
 const FLOODED: Duration = Duration::from_secs(10);
 
-/// Factor by which an honest call may be slower than before.
+/// Maximum time of an honest call, as a multiple of the time before the flood.
 const TIMES: u32 = 10;
 
 /// What counts as the time of a quiet call at least, for half of the calls and for all but one in a hundred: a
@@ -34,7 +34,7 @@ const LEAST: (Duration, Duration) = (Duration::from_millis(5), Duration::from_mi
 /// Most resident memory in MiB at any time.
 const MOST_MEMORY: u64 = 512;
 
-/// Maximum growth of resident memory after the flood, in MiB, which must be reached soon.
+/// Maximum growth of resident memory in MiB after the flood, and the time until it must be that low.
 const MOST_LEFT: u64 = 64;
 const AFTER: Duration = Duration::from_secs(30);
 

@@ -301,7 +301,7 @@ async fn three_attempts_fail(stage: &mut Stage) {
     stage.fault_begins();
     let mut failures = Vec::new();
     for _ in 0..3 {
-        // The worker that gets it fails; none gets it twice.
+        // The worker that gets it fails; no worker gets it twice.
         let mut hearing: Vec<_> = workers.iter_mut().map(|w| Box::pin(leased(w))).collect();
         let (lease, index, _) = futures_util::future::select_all(hearing.drain(..)).await;
         drop(hearing);

@@ -125,7 +125,7 @@ async fn slow_to_worker(stage: &mut Stage) {
     stage.assert_one_attempt(&request).await;
 }
 
-/// A request that is watched through a relay, before any worker has it.
+/// A request that is watched through a relay, before a worker gets it.
 async fn client_behind_relay(stage: &mut Stage) -> (Relay, Request) {
     let relay = Relay::to(stage.hierophant.grpc()).await.expect("relays");
     let reach = Addresses { grpc: relay.address, http: stage.hierophant.http() };
@@ -210,7 +210,7 @@ async fn answer_lost(stage: &mut Stage) {
     stage.assert_one_attempt(&request).await;
 }
 
-/// A worker holds the job and does `evil`; then another worker must get the job.
+/// A worker holds the job, does `evil`, and another worker must get the job then.
 async fn evil(
     stage: &mut Stage,
     evil: impl AsyncFnOnce(&mut test_peers::Worker),

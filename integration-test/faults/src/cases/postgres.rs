@@ -74,7 +74,7 @@ async fn both_killed(stage: &mut Stage) {
     stage.hierophant.process.kill().await.expect("killed");
     let told = stage.hierophant.process.log_text().len();
     stage.hierophant.process.start().expect("starts");
-    let status = stage.hierophant.process.ended(STEP).await.expect("exits on its own");
+    let status = stage.hierophant.process.ended(STEP).await.expect("ends on its own");
     assert!(!status.success(), "it must refuse to start");
     let log = stage.hierophant.process.log_text()[told..].to_owned();
     assert!(log.contains("cannot open the database test_0 on 127.0.0.1"), "{log}");
@@ -161,7 +161,7 @@ async fn two_coordinators(stage: &mut Stage) {
     let second = Hierophant::prepare(binary, folder, "second", &keys);
     let mut second = second.expect("can be prepared");
     second.process.start().expect("starts");
-    let status = second.process.ended(STEP).await.expect("exits on its own");
+    let status = second.process.ended(STEP).await.expect("ends on its own");
     assert!(!status.success(), "a second one must be refused");
     let log = second.process.log_text();
     assert!(log.contains("another Hierophant uses the database test_0"), "{log}");
@@ -179,7 +179,7 @@ async fn written_by_another(stage: &mut Stage) {
     assert_eq!(counted, 1);
     store.close().await.expect("closed");
     stage.postgres().link.heal();
-    let status = stage.hierophant.process.ended(STEP).await.expect("exits on its own");
+    let status = stage.hierophant.process.ended(STEP).await.expect("ends on its own");
     assert!(!status.success(), "{status}");
     let log = stage.hierophant.process.log_text();
     assert!(log.contains("another Hierophant uses the database"), "{log}");

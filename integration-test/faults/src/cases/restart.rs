@@ -68,7 +68,7 @@ async fn crash(stage: &mut Stage) {
     stage.hierophant.launch().await.expect("starts again");
 }
 
-/// The worker reconnects with its attempts; the welcome must let them continue.
+/// The worker returns with its lease, and must be asked to continue.
 async fn returns(stage: &Stage, me: Hello, lease: LeaseId) -> Worker {
     let (worker, welcome) = rejoin(stage, me, &[lease]).await;
     assert_eq!(welcome.resume, [lease], "the attempt goes on");
@@ -290,7 +290,7 @@ async fn many_unfinished(stage: &mut Stage) {
     stage.hierophant.process.kill().await.expect("killed");
     multiply(stage, &WAITING).await;
     back_in_service(stage, BACK_WITH_ALL_UNFINISHED).await;
-    // The requester with less work in progress and the earlier deadline goes first.
+    // The client with less in progress and less time goes first.
     let mut client = stage.client(9).await;
     let mut ask = program::ask(&mut client, 21, ProofMode::Core).await;
     ask.deadline -= 3600;

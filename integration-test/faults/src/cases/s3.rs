@@ -143,7 +143,7 @@ async fn coordinator_killed(stage: &mut Stage) {
     stage.hierophant.process.kill().await.expect("killed");
     let told = stage.hierophant.process.log_text().len();
     stage.hierophant.process.start().expect("starts");
-    let status = stage.hierophant.process.ended(STEP).await.expect("exits on its own");
+    let status = stage.hierophant.process.ended(STEP).await.expect("ends on its own");
     assert!(!status.success(), "it must refuse to start");
     let log = stage.hierophant.process.log_text()[told..].to_owned();
     assert!(log.contains("cannot use the bucket"), "{log}");

@@ -77,7 +77,7 @@ async fn two_coordinators(stage: &mut Stage) {
     let second = Hierophant::prepare(binary, stage.folder(), "second", &keys);
     let mut second = second.expect("can be prepared");
     second.process.start().expect("starts");
-    let status = second.process.ended(STEP).await.expect("exits on its own");
+    let status = second.process.ended(STEP).await.expect("ends on its own");
     assert!(!status.success(), "a second one must be refused");
     let log = second.process.log_text();
     assert!(log.contains("another Hierophant"), "{log}");
@@ -180,7 +180,7 @@ fn ballast(stage: &Stage) -> PathBuf {
     stage.hierophant.data().join("ballast")
 }
 
-/// Writes `most` bytes, or until the disk is full.
+/// Writes up to `most` bytes, or until the disk is full.
 fn fill(ballast: &Path, most: usize) {
     use std::io::Write as _;
     let mut file = std::fs::File::create(ballast).expect("created");
@@ -193,8 +193,7 @@ fn fill(ballast: &Path, most: usize) {
     }
 }
 
-/// The answer to an upload of a megabyte, once the lack of space is detected; it must be
-/// retryable.
+/// Refusal of an upload of a megabyte, once the lack of space is noticed; it must be one that clients retry after.
 async fn upload_is_refused(client: &mut test_peers::Client) -> String {
     wait::eventually("a refusal", STEP, async || {
         let signature = client.sign(b"create_artifact", 54);
@@ -346,7 +345,7 @@ async fn artifacts_lost(stage: &mut Stage) {
     std::fs::remove_dir_all(stage.hierophant.data().join("artifacts")).expect("removed");
     stage.hierophant.launch().await.expect("starts again");
     stage.arrives(&lost).await;
-    // An SDK uploads the program again only if the answer is that it does not exist.
+    // An SDK uploads the program again only if the answer is that it is missing.
     let looked_up = hierophant_proto::network::GetProgramRequest { vk_hash: ask.vk_hash.clone() };
     let program = client.network.get_program(looked_up).await;
     assert_eq!(program.expect_err("its bytes are gone").code(), tonic::Code::NotFound);
@@ -378,7 +377,7 @@ async fn refuses(stage: &mut Stage, spoil: impl AsyncFnOnce(&Path)) {
     let told = stage.hierophant.process.log_text().len();
     spoil(&database).await;
     stage.hierophant.process.start().expect("starts");
-    let status = stage.hierophant.process.ended(STEP).await.expect("exits on its own");
+    let status = stage.hierophant.process.ended(STEP).await.expect("ends on its own");
     assert!(!status.success(), "it must refuse to start");
     let log = stage.hierophant.process.log_text()[told..].to_owned();
     assert!(log.contains("hierophant.db"), "the file is not named: {log}");

@@ -136,7 +136,7 @@ async fn nonsense(socket: &Path) -> Result<String> {
     for bytes in [&[0xff_u8; 16][..], &[], &[3, 0, 0, 0, 0xff, 0xff, 0xff, 0xff]] {
         let mut talk = Talk::open(socket).await?;
         talk.say(u32::try_from(bytes.len())?, bytes).await?;
-        // An error message or a closed connection.
+        // An error message or a closed connection; both are right.
         if let Ok(answer) = talk.answer(AT_ONCE).await {
             let is_error = !matches!(answer, Response::Proof { .. } | Response::Setup { .. });
             ensure!(is_error, "nonsense is taken for a request");

@@ -1,9 +1,7 @@
-//! A simulated worker of a fleet.
+//! A worker that plays its part on its own.
 
 use std::time::Duration;
 
-use futures_util::StreamExt;
-use network_lib::codec;
 use network_lib::handshake::{Gpu, GpuLoad};
 use network_lib::ids::LeaseId;
 use network_lib::job::{
@@ -11,14 +9,13 @@ use network_lib::job::{
 };
 use network_lib::wire::{FromWorker, ToWorker};
 use tokio::time::{Instant, MissedTickBehavior, interval};
-use tokio_tungstenite::tungstenite::Message;
 
-use crate::{Addresses, Worker, blob, core_proof, execution, hello};
+use crate::{Addresses, Closed, Worker, blob, core_proof, execution, hello};
 
-/// How often it tells how far it is.
+/// Interval of its reports of progress.
 const REPORT: Duration = Duration::from_secs(1);
 
-/// How often it gives a sign of life, in reports.
+/// Interval of its heartbeats, in reports.
 const HEARTBEAT: u32 = 4;
 
 /// What it does with its jobs.
@@ -38,7 +35,7 @@ pub(super) enum Role {
     Leaves,
 }
 
-/// A simulated worker of a fleet.
+/// A worker that plays its part on its own.
 pub(super) struct Player {
     worker: Worker,
     role: Role,
@@ -65,7 +62,7 @@ impl Player {
         let driver = Some("570.86.15".to_owned());
         let gpu = Gpu { model: model.to_owned(), memory_bytes: gibibytes << 30, driver };
         hello.capabilities.gpus = vec![gpu];
-        // Jobs of other kinds never end, and must not occupy all workers.
+        // Jobs of other kinds never end, and must not occupy every worker.
         if number % 4 != 3 {
             hello.capabilities.modes = vec![ProofMode::Core];
         }
@@ -84,14 +81,9 @@ impl Player {
         let mut reports = 0_u32;
         loop {
             tokio::select! {
-                heard = self.worker.socket.next() => match heard {
-                    Some(Ok(Message::Text(text))) => {
-                        if let Ok(message) = codec::decode(text.as_str()) {
-                            self.hear(message).await;
-                        }
-                    }
-                    Some(Ok(Message::Close(_)) | Err(_)) | None => return,
-                    Some(Ok(_)) => {}
+                message = self.worker.receive() => match message {
+                    Ok(message) => self.hear(message).await,
+                    Err(Closed(_)) => return,
                 },
                 _ = clock.tick() => {
                     reports += 1;

@@ -13,13 +13,13 @@ use tokio::time::Instant;
 
 use super::{CHUNK, chunk, lengths};
 
-/// Sends `size` bytes over the loopback into a file and syncs it; returns the duration.
+/// Sends bytes over the loopback into a file and syncs it to the disk; returns the time.
 pub(super) async fn upload(file: &Path, size: u64) -> Result<Duration> {
     let file = file.to_owned();
     tokio::task::spawn_blocking(move || upload_blocking(file, size)).await?
 }
 
-/// Sends the file over the loopback to a receiver that computes its digest; returns the duration.
+/// Sends the file over the loopback to a peer that computes its digest; returns the time.
 pub(super) async fn download(file: &Path) -> Result<Duration> {
     let file = file.to_owned();
     tokio::task::spawn_blocking(move || download_blocking(&file)).await?
