@@ -130,11 +130,11 @@ impl Span {
     }
 }
 
-/// Sends spans from now on, if the environment names a collector (`OTEL_EXPORTER_OTLP_ENDPOINT` or
-/// `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`, OTLP over HTTP with protobuf). What else the standard's variables say
-/// of headers, batches and the resource is heeded; `service` and `attributes` describe this process otherwise.
+/// Starts the export of spans, if the environment names a collector (`OTEL_EXPORTER_OTLP_ENDPOINT` or
+/// `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`, OTLP over HTTP with protobuf). OpenTelemetry's other variables set headers,
+/// batches and the resource; `service` and `attributes` are the resource's defaults.
 ///
-/// A collector that is away, slow or misnamed costs spans and a line in the log, nothing else. Must be called
+/// A collector that is unreachable, slow or misspelt costs spans and a line in the log, nothing else. Must be called
 /// on a tokio runtime that lives until [`finish`]; a second call does nothing.
 pub fn init(service: &'static str, attributes: impl IntoIterator<Item = KeyValue>) {
     let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());

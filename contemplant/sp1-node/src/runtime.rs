@@ -67,8 +67,8 @@ where
     tokio::spawn(future.in_current_span())
 }
 
-/// Runs `future` as a task of its own on the current runtime. A panic comes back as its message;
-/// dropping the call stops the task.
+/// Runs `future` as a separate task on the current runtime. A panic is returned as its message. If the call is
+/// dropped, the task stops.
 pub(crate) async fn caught<F>(future: F) -> Result<F::Output, String>
 where
     F: Future + Send + 'static,

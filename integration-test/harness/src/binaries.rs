@@ -146,7 +146,8 @@ fn workspace() -> Option<PathBuf> {
     package.ancestors().find(|folder| folder.join("Cargo.lock").exists()).map(Path::to_owned)
 }
 
-/// `target/release` for both `target/release/integration-test` and `target/release/deps/integration-…`.
+/// Build folder of an executable: `target/release` for `target/release/integration-test` and for
+/// `target/release/deps/integration-…`.
 fn profile_folder(executable: &Path) -> Option<&Path> {
     let folder = executable.parent()?;
     if folder.ends_with("deps") { folder.parent() } else { Some(folder) }

@@ -9,9 +9,9 @@ named_enum! {
     SettingKind {
         /// Dispatch is paused; without a subject.
         Paused = "paused",
-        /// A worker is refused, by its id or its address.
+        /// A worker, by its id or address, is refused.
         Blocked = "blocked",
-        /// A worker, by its id, finishes its attempts and leaves.
+        /// A worker, by its id, receives no jobs and leaves once its attempts have ended.
         Drained = "drained",
     }
 }
