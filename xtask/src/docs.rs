@@ -57,15 +57,20 @@ pub(crate) fn run(steps: &mut Steps, root: &Path, options: &Options) -> Result<(
     outcome
 }
 
-/// The checks that need no other program: words, links, table of contents.
+/// The checks that need no other program: words, links, names of files, table of contents.
 pub(crate) fn check_texts(root: &Path) -> Result<()> {
+    print(&faults(root)?)
+}
+
+/// The faults of all texts.
+fn faults(root: &Path) -> Result<Vec<Fault>> {
     let files = tracked(root)?;
     let texts = markdown(root, &files)?;
     let mut faults = left::over(banned_phrases(root, &files)?, &left::left(root)?);
     faults.extend(dead_links(&texts, &files));
     faults.extend(unknown_files(&texts, &files));
     faults.extend(book::faults_of_summary(&texts));
-    print(&faults)
+    Ok(faults)
 }
 
 /// Prints faults, and fails if there are any.
@@ -159,6 +164,37 @@ mod tests {
     fn assert_none(faults: &[Fault]) {
         let lines: Vec<String> = faults.iter().map(ToString::to_string).collect();
         assert!(faults.is_empty(), "{} faults:\n{}", lines.len(), lines.join("\n"));
+    }
+
+    #[test]
+    fn each_fault_of_a_text_is_named_with_file_line_and_remedy() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let write = |name: &str, text: &str| {
+            let file = folder.path().join(name);
+            std::fs::create_dir_all(file.parent().expect("a folder")).expect("created");
+            std::fs::write(file, text).expect("written");
+        };
+        write(left::LIST, "# none\n");
+        write("docs/SUMMARY.md", "[A](a.md)\n");
+        // Split, so that this file does not hold the phrase.
+        write("docs/a.md", &["# A\n\nSee [B](b.md), `c/d.rs`. It is done a", "new.\n"].concat());
+        write("src/e.rs", &["fn e() -> &'static str {\n    \"who", "ever calls\"\n}\n"].concat());
+        for arguments in [&["init", "--quiet"][..], &["add", "."]] {
+            let status = Command::new("git").current_dir(folder.path()).args(arguments).status();
+            assert!(status.expect("git").success(), "{arguments:?}");
+        }
+        let faults: Vec<String> =
+            faults(folder.path()).expect("checked").iter().map(ToString::to_string).collect();
+        let expected = [
+            "docs/a.md:3: \"a||new\": write \"again\", or a verb with re-",
+            "src/e.rs:2: \"who||ever\": write \"anyone who\", or the role",
+            "docs/a.md:3: link to `b.md`: expected a file or folder of the repository",
+            "docs/a.md:3: no file `c/d.rs`: expected the end of a path in the repository",
+        ];
+        assert_eq!(faults.len(), expected.len(), "{faults:#?}");
+        for (fault, expected) in faults.iter().zip(expected) {
+            assert!(fault.starts_with(&expected.replace("||", "")), "{fault}");
+        }
     }
 
     #[test]
