@@ -3,8 +3,8 @@
 //! It reads every crate of the workspace (its library and programs, without tests), and sees arrows on three levels:
 //!
 //! - **Crates**, by the dependencies in `Cargo.toml`. Each has a rank in [`ranks::CRATES`].
-//! - **Top-level modules** of a crate; `lib` and `main` are the root files. Those of the coordinator have their ranks
-//!   in [`ranks::MODULES`]. In other crates they need only be free of circles.
+//! - **Top-level modules** of a crate; `lib` and `main` are the root files. Those of the two programs have their
+//!   ranks in [`ranks::MODULES`]. In other crates they need only be free of circles.
 //! - **Files** of a crate: no circle. One arrow does not count here: what a module takes from the module directly
 //!   around it (`super::`), which is its scope and may in turn use it. Further out it counts.
 //!

@@ -1,4 +1,4 @@
-//! The order of crates, and of the top-level modules of the coordinator, from the bottom up.
+//! The order of crates, and of the top-level modules of both programs, from the bottom up.
 //!
 //! The entries of a line have equal rank. An import may only lead to a lower rank. `ARCHITECTURE.md` shows the same lists.
 
@@ -13,20 +13,36 @@ pub(crate) const CRATES: &[&[&str]] = &[
 ];
 
 /// The modules of crates. `lib` and `main` are the files of these names.
-pub(crate) const MODULES: &[(&str, &[&[&str]])] = &[(
-    "hierophant",
-    &[
-        &["config", "ask", "clock", "rate_limit", "session"],
-        &["events", "traces"],
-        &["metrics"],
-        &["listen"],
-        &["artifacts", "tokens", "webhooks"],
-        &["operators", "verify"],
-        &["proofs", "admission"],
-        &["registry"],
-        &["root"],
-        &["api"],
-        &["lib", "cli"],
-        &["main"],
-    ],
-)];
+pub(crate) const MODULES: &[(&str, &[&[&str]])] = &[
+    (
+        "hierophant",
+        &[
+            &["config", "ask", "clock", "rate_limit", "session"],
+            &["events", "traces"],
+            &["metrics"],
+            &["listen"],
+            &["artifacts", "tokens", "webhooks"],
+            &["operators", "verify"],
+            &["proofs", "admission"],
+            &["registry"],
+            &["root"],
+            &["api"],
+            &["lib", "cli"],
+            &["main"],
+        ],
+    ),
+    (
+        "contemplant",
+        &[
+            &["attempt", "finished", "gpu", "identity", "names"],
+            &["config", "metrics"],
+            &["observer", "prover_server", "trust"],
+            &["executor"],
+            &["runner"],
+            &["link"],
+            &["lib"],
+            &["doctor"],
+            &["main"],
+        ],
+    ),
+];
