@@ -134,7 +134,7 @@ pub async fn run_on<L: Accept>(
     if store.is_new().await? && blobs.holds_any().await? {
         anyhow::bail!(
             "{} holds uploads and proofs, but the database is new; restore the database that belongs \
-             to them, or move them away to start anew",
+             to them, or move them away to start without them",
             blobs.location()
         );
     }
@@ -250,7 +250,7 @@ fn early_end(
     ended: Result<anyhow::Result<()>, tokio::task::JoinError>,
 ) -> anyhow::Error {
     match ended {
-        Ok(Ok(())) => anyhow::anyhow!("the {server} server ended by itself"),
+        Ok(Ok(())) => anyhow::anyhow!("the {server} server ended unexpectedly"),
         Ok(Err(error)) => error.context(format!("the {server} server failed")),
         Err(error) => anyhow::Error::new(error).context(format!("the {server} server crashed")),
     }

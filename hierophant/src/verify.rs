@@ -256,7 +256,7 @@ mod tests {
     #[test]
     fn a_panic_is_a_verdict_against_the_worker() {
         let verdict = catch_panic(|| panic!("index {} out of bounds", 7));
-        let failure = verdict.expect_err("a panic is no pass").failure();
+        let failure = verdict.expect_err("a panic is a rejection").failure();
         assert_eq!(failure.class, FailureClass::Worker);
         assert!(failure.message.contains("index 7 out of bounds"), "{failure}");
     }

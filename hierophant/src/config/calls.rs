@@ -26,8 +26,8 @@ pub struct CallsConfig {
     pub per_ip_per_second: u64,
     /// Calls from one IP address that may come at once. Default 2000.
     pub per_ip_burst: u64,
-    /// Whether `GetFilteredProofRequests` gives whole ids to anybody. Default no: who has a request's id can
-    /// fetch its proof.
+    /// Whether `GetFilteredProofRequests` returns whole ids to every caller. Default no: anyone with a request's id
+    /// can fetch its proof.
     pub list_ids: bool,
 }
 

@@ -59,7 +59,7 @@ pub struct QuotasConfig {
 }
 
 impl QuotasConfig {
-    /// No limit for anybody.
+    /// No limits.
     #[must_use]
     pub const fn unlimited() -> Self {
         Self {

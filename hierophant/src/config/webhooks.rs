@@ -19,7 +19,7 @@ const MIN_KEY: usize = 32;
 pub enum Ending {
     /// The proof can be downloaded.
     Fulfilled,
-    /// The job was given up.
+    /// The job failed.
     Failed,
     /// The program fails on its input, or exceeds the request's limits.
     Unexecutable,

@@ -22,7 +22,7 @@ use crate::proofs::ProofsHandle;
 use crate::session::outbox::{self, Outgoing};
 use crate::session::{CloseReason, SessionEnd, SessionQueues};
 
-/// Maximum frames per second besides [`FRAMES_PER_JOB`]. A worker sends a few; more is a fault or an attack.
+/// Maximum frames per second in addition to [`FRAMES_PER_JOB`]. A worker sends a few; more is a fault or an attack.
 const MAX_FRAMES_PER_SECOND: u64 = 200;
 
 /// Frames that each job allows in addition, at any time: a worker whose proofs take milliseconds reports on hundreds
@@ -183,7 +183,7 @@ impl Rate {
         Self { window: now, frames: 0, beyond: 0 }
     }
 
-    /// Whether another frame is within the limit, after so many jobs in all.
+    /// Whether another frame is within the limit, after `jobs` jobs in total.
     fn allows(&mut self, now: Instant, jobs: u64) -> bool {
         if now.duration_since(self.window) >= Duration::from_secs(1) {
             (self.window, self.frames) = (now, 0);

@@ -9,8 +9,8 @@ use sp1_hypercube::{HashableKey, SP1VerifyingKey};
 /// Why a registered verifying key cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
-    /// It is no key of this SP1 version.
-    #[error("its {length} bytes are no verifying key of SP1 {version}: {reason}", version = super::CIRCUIT_VERSION)]
+    /// The bytes are not a key of this SP1 version.
+    #[error("its {length} bytes are not a verifying key of SP1 {version}: {reason}", version = super::CIRCUIT_VERSION)]
     Undecodable {
         /// How many bytes there are.
         length: usize,
@@ -31,7 +31,7 @@ pub enum KeyError {
 ///
 /// # Errors
 ///
-/// [`KeyError`] when it is no key, or another program's.
+/// [`KeyError`] when it does not decode, or belongs to another program.
 pub(super) fn decode(vk: &[u8], vk_hash: VkHash) -> Result<SP1VerifyingKey, KeyError> {
     let undecodable = |reason: String| KeyError::Undecodable { length: vk.len(), reason };
     // SP1 trusts the numbers in a key; a stranger's must not end the task that looks at them.
@@ -41,7 +41,7 @@ pub(super) fn decode(vk: &[u8], vk_hash: VkHash) -> Result<SP1VerifyingKey, KeyE
         let found = VkHash(key.hash_bytes());
         Ok::<_, bincode::Error>((key, found))
     });
-    let decoded = decoding.map_err(|_| undecodable("it is no valid key".into()))?;
+    let decoded = decoding.map_err(|_| undecodable("invalid key".into()))?;
     let (key, found) = decoded.map_err(|error| undecodable(error.to_string()))?;
     if found != vk_hash {
         return Err(KeyError::OtherProgram { found, registered: vk_hash });

@@ -127,7 +127,7 @@ fn number(input: &str) -> Result<U256, Rejection> {
     let hex = input.strip_prefix("FFBn254Fr(0x").and_then(|rest| rest.strip_suffix(')'));
     let (digits, radix) = hex.map_or((input, 10), |digits| (digits, 16));
     U256::from_str_radix(digits, radix)
-        .map_err(|_| Rejection::Inconsistent("a public input is no number of 256 bits"))
+        .map_err(|_| Rejection::Inconsistent("invalid public input: expected a number of 256 bits"))
 }
 
 #[cfg(test)]

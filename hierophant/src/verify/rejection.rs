@@ -1,4 +1,4 @@
-//! Why a proof is not accepted, in words for operators, and who is to blame.
+//! Reasons to reject a proof, as text for operators, and whose fault each is.
 
 use std::io;
 
@@ -37,7 +37,7 @@ pub(super) enum Rejection {
     #[error("the proof is empty")]
     Empty,
     /// It is one of the other kinds.
-    #[error("a {found} proof was handed in, a {wanted} proof was asked for")]
+    #[error("a {found} proof was handed in: expected a {wanted} proof")]
     WrongMode {
         /// What was handed in.
         found: ProofMode,
@@ -45,19 +45,19 @@ pub(super) enum Rejection {
         wanted: ProofMode,
     },
     /// It ends before its end, or claims lengths that it has not.
-    #[error("the proof is truncated: it goes on behind its last byte, {size}")]
+    #[error("the proof is truncated after {size} bytes")]
     Truncated {
         /// Length in bytes.
         size: u64,
     },
     /// It does not decode.
-    #[error("that is no SP1 proof: {0}")]
+    #[error("not an SP1 proof: {0}")]
     Undecodable(String),
     /// More than a proof.
     #[error("{0} bytes follow the proof that do not belong to it")]
     Trailing(u64),
     /// It says that it is of another version.
-    #[error("the proof is of circuit version {found:?}, {wanted} was asked for")]
+    #[error("the proof is of circuit version {found:?}: expected {wanted}")]
     WrongVersion {
         /// What it says.
         found: String,
@@ -65,7 +65,7 @@ pub(super) enum Rejection {
         wanted: String,
     },
     /// Its public values are not the execution's.
-    #[error("the proof carries other public values than the Contemplant reported")]
+    #[error("the proof carries other public values than the worker reported")]
     OtherPublicValues,
     /// Its public values are not those that it proves.
     #[error("the proof does not commit to the public values that it carries")]

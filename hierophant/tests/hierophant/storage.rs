@@ -162,7 +162,7 @@ async fn a_job_whose_input_is_gone_from_the_disk_ends_with_a_clear_word() {
     client.until(&id, FulfillmentStatus::Unfulfillable).await;
     let history = network.json("/proof-history").await;
     let why = history[0]["failure"].as_str().expect("says why");
-    assert!(why.contains("gone from Hierophant's storage"), "{why}");
+    assert!(why.contains("missing in Hierophant's storage"), "{why}");
 }
 
 #[tokio::test]

@@ -182,7 +182,7 @@ async fn a_proof_of_another_kind_or_version_is_refused() {
         let proof = real(mode);
         for other in ProofMode::ALL.into_iter().filter(|&other| other != mode) {
             let verdict = bench.check(&proof, &Claim { mode: other, ..claim.clone() }).await;
-            let text = format!("a {mode} proof was handed in, a {other} proof was asked for");
+            let text = format!("a {mode} proof was handed in: expected a {other} proof");
             assert_refused(verdict, FailureClass::Worker, &text);
         }
         let mut old = decoded(&proof);
@@ -308,7 +308,7 @@ async fn what_a_mock_proof_carries_is_compared() {
     };
     for (number, text) in [(1, "does not commit"), (2, "exit code 9")] {
         assert_refused(bench.check(&changed(number, "9"), &claim).await, worker, text);
-        assert_refused(bench.check(&changed(number, "x"), &claim).await, worker, "no number");
+        assert_refused(bench.check(&changed(number, "x"), &claim).await, worker, "a number of 256 bits");
     }
 }
 
@@ -321,10 +321,10 @@ async fn a_key_that_is_none_is_the_requests_fault_and_a_missing_proof_is_nobodys
     let (vk_hash, vk) = registered(&key);
 
     for (vk, text) in [
-        (vec![1; 130], "130 bytes are no verifying key"),
+        (vec![1; 130], "130 bytes are not a verifying key"),
         (vec![0xff; 104], "it is the key of program"),
-        (vk[..50].to_vec(), "50 bytes are no verifying key"),
-        (vec![], "0 bytes are no verifying key"),
+        (vk[..50].to_vec(), "50 bytes are not a verifying key"),
+        (vec![], "0 bytes are not a verifying key"),
         (registered(&key_of(8)).1, "it is the key of program"),
     ] {
         bench.register(vk_hash, vk).await;
@@ -414,7 +414,7 @@ async fn a_request_whose_proof_could_not_be_checked_is_refused_before_any_work()
     assert_code(client.ask(&old).await, Code::FailedPrecondition, text);
     let mut no_key = client.ready_to_ask(b"input").await;
     no_key.mode = ask.mode;
-    let text = "130 bytes are no verifying key of SP1 v6.1.0";
+    let text = "130 bytes are not a verifying key of SP1 v6.1.0";
     assert_code(client.ask(&no_key).await, Code::FailedPrecondition, text);
 
     let mut core = ask.clone();

@@ -144,7 +144,7 @@ mod tests {
             match choose(&spec(), &failures, &workers) {
                 Some(chosen) => {
                     assert!(able.contains(&chosen) && free(&chosen));
-                    assert!(!blamed(&chosen) || able.iter().all(blamed), "somebody is untried");
+                    assert!(!blamed(&chosen) || able.iter().all(blamed), "a worker is untried");
                     let twice = blamed(&chosen) && failures.last == Some(chosen);
                     assert!(!twice || able.len() == 1, "twice in a row on the same worker");
                     let again = failures.last == Some(chosen);
@@ -243,7 +243,7 @@ mod tests {
             let (worker, all) = (&workers[&chosen], has(&chosen));
             assert!(all == 0 || all >= tried, "less than what did not suffice");
             let more = |(id, worker): (&WorkerId, &Worker)| worker.takes_jobs() && has(id) > tried;
-            assert!(tried == 0 || all > tried || !workers.iter().any(more), "somebody has more");
+            assert!(tried == 0 || all > tried || !workers.iter().any(more), "a worker has more");
             let need = demand.of(&spec(), Backend::Cpu).unwrap_or(0);
             let used = in_use.0.get(&chosen).copied();
             assert!(all == 0 || used.is_none_or(|used| used + need <= all), "no room: {worker:?}");

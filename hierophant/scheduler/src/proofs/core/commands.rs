@@ -169,7 +169,7 @@ impl ProofsCore {
         let count = counted(requests.len());
         self.reopen_requests(now, job, requests, &mut effects);
         self.dispatch(now, &mut effects);
-        let outcome = CommandOutcome::changed(format!("it is made anew as job {job}, for {count}"));
+        let outcome = CommandOutcome::changed(format!("made again as job {job}, for {count}"));
         (CommandOutcome { job: Some(job), ..outcome }, effects)
     }
 

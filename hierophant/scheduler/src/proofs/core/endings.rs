@@ -22,8 +22,7 @@ impl End {
     pub(super) fn lost_inputs() -> Self {
         Self::Failed(Failure::new(
             FailureClass::Infrastructure,
-            "the program's or input's bytes are gone from Hierophant's storage; ask again to \
-                      upload them anew",
+            "program or input missing in Hierophant's storage; repeat the request to upload them again",
         ))
     }
 }

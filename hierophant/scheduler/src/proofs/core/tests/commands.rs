@@ -224,7 +224,11 @@ fn a_drained_worker_leaves_when_it_holds_nothing_and_until_then_may_stay() {
     assert_eq!(core.worker_drained(START, worker(1), SessionId(1), None), []);
     core.worker_drained(START, worker(1), SessionId(1), Some("kernel".into()));
     assert!(hand_in(&mut core, 1, lease).contains(&leave("kernel")), "it holds nothing now");
-    assert_eq!(core.held_leases(START, worker(1), SessionId(1), &[]), [], "it is told once");
+    assert_eq!(
+        core.held_leases(START, worker(1), SessionId(1), &[]),
+        [],
+        "it is asked to leave once"
+    );
     // It comes back, as if it had not heard it.
     let drained = WorkerJoined { drained: Some("kernel".into()), ..arrival(1, 2, &[]) };
     let effects = core.worker_joined(START, drained);

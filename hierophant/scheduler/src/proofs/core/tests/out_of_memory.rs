@@ -8,7 +8,7 @@ use super::*;
 
 const GIB: u64 = 1 << 30;
 
-/// A worker with one GPU for each of these sizes in GiB, and so many GiB of main memory.
+/// A worker with one GPU for each of these sizes in GiB, and `main` GiB of main memory.
 fn gpu_worker(core: &mut ProofsCore, n: u8, main: u64, gpus: &[u64]) -> Vec<Effect> {
     let gpu = |gib: &u64| Gpu { model: "L4".into(), memory_bytes: gib * GIB, driver: None };
     let mut joined = arrival(n, n.into(), &[]);

@@ -295,7 +295,7 @@ fn a_lost_worker_leaves_the_job_to_the_other_and_the_last_to_go_may_come_back() 
     memory.save(&core.worker_removed(at(LIMIT + 2), worker(1), SessionId(1), "cut"));
     assert_eq!(memory.job_of(2).state, JobState::Proving);
     let effects = core.worker_joined(at(LIMIT + 3), arrival(1, 3, &[first]));
-    assert_eq!(resumed(&effects), Some(vec![]), "somebody else is at it");
+    assert_eq!(resumed(&effects), Some(vec![]), "another worker has it");
     core.worker_removed(at(LIMIT + 4), worker(1), SessionId(3), "cut");
     memory.save(&core.worker_removed(at(LIMIT + 5), worker(2), SessionId(2), "cut"));
     assert_eq!(memory.job_of(2).state, JobState::Queued);

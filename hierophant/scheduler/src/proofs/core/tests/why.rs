@@ -1,4 +1,4 @@
-//! What an operator is told about a job that waits.
+//! Explanations for operators why a job waits.
 
 use super::*;
 
