@@ -1,8 +1,7 @@
-//! Who has a token: made and revoked by operators, told apart by their secrets.
+//! Access tokens, created and revoked by operators.
 //!
-//! All tokens are in memory; what is made or revoked is in the store before it counts. Of a secret only the
-//! SHA-256 is kept. It needs neither salt nor a slow hash: those are for what people make up, and
-//! nobody finds 32 random bytes by trying.
+//! All tokens are in memory; a change is stored before it takes effect. Only the SHA-256 of a secret is stored. Salt
+//! and slow hash are unnecessary: they protect passwords chosen by people, whereas a secret is 32 random bytes.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
@@ -19,59 +18,59 @@ use hierophant_store::{JobStore, StoreError};
 
 pub use hierophant_model::records::{Role, TokenRecord};
 
-/// Most tokens that are valid at once: each is looked at for each secret that is presented.
+/// Maximum number of valid tokens.
 const MAX_VALID: usize = 10_000;
 
-/// Longest name in characters.
+/// Maximum length of a name in characters.
 const MAX_NAME: usize = 64;
 
-/// Revocations that a listener may be behind before it has to look at all tokens anew.
+/// Number of revocations that a listener may lag behind before it has to check all its tokens again.
 const REVOCATIONS_KEPT: usize = 1024;
 
-/// Somebody who has presented the secret of a valid token.
+/// The bearer of a valid token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bearer {
-    /// The token.
+    /// Id of the token.
     pub id: TokenId,
-    /// Its name.
+    /// Name of the token.
     pub name: String,
-    /// What the bearer may do.
+    /// Role of the token.
     pub role: Role,
 }
 
-/// Why a token was not made.
+/// Error of creating a token.
 #[derive(Debug, thiserror::Error)]
 pub enum CreateError {
-    /// The name cannot be used.
+    /// Invalid name.
     #[error(
-        "a name has 1 to 64 letters, digits, `.`, `_` or `-`, and begins with a letter or a digit"
+        "invalid name: expected 1 to 64 letters, digits, `.`, `_` or `-`, beginning with a letter or a digit"
     )]
     Name,
     /// A valid token has this name.
-    #[error("there is a token of this name; choose another, or revoke that one first")]
+    #[error("a valid token has this name; choose another name, or revoke that token first")]
     NameTaken,
-    /// There are as many valid tokens as there may be.
-    #[error("10000 tokens are valid, which is as many as there may be; revoke some first")]
+    /// The maximum number of valid tokens exists.
+    #[error("10000 tokens are valid, which is the maximum; revoke some first")]
     TooMany,
-    /// The store has not taken it.
+    /// The store did not accept the token.
     #[error("the token could not be stored; try again later")]
     Store(#[source] StoreError),
-    /// Hierophant is stopping, or has a fault.
-    #[error("interrupted; whether the token was made is seen in the list of tokens")]
+    /// Hierophant is stopping, or the task panicked.
+    #[error("interrupted; check `hierophant token list`")]
     Interrupted,
 }
 
-/// Why a token was not revoked.
+/// Error of revoking a token.
 #[derive(Debug, thiserror::Error)]
 pub enum RevokeError {
     /// No token ever had this name.
-    #[error("there is no token of this name")]
+    #[error("no token has this name")]
     Missing,
-    /// The store has not taken it; the token is still valid.
+    /// The store did not accept the revocation; the token is still valid.
     #[error("the revocation could not be stored; try again later")]
     Store(#[source] StoreError),
-    /// Hierophant is stopping, or has a fault.
-    #[error("interrupted; whether the token is revoked is seen in the list of tokens")]
+    /// Hierophant is stopping, or the task panicked.
+    #[error("interrupted; check `hierophant token list`")]
     Interrupted,
 }
 
@@ -83,12 +82,12 @@ pub struct Tokens(Arc<Inner>);
 struct Inner {
     store: Arc<dyn JobStore>,
     index: RwLock<Index>,
-    /// Held by whoever changes something.
+    /// Held during a change.
     changing: Mutex<()>,
     revocations: broadcast::Sender<TokenId>,
 }
 
-/// All tokens, also revoked ones, found by digest and by id.
+/// Index of all tokens by digest and by id, including revoked ones.
 ///
 /// The time of a look-up by digest depends on the SHA-256 of what was presented. Nobody can choose secrets
 /// whose digests approach a stored one, so that time says nothing about a secret.
@@ -122,11 +121,11 @@ impl Index {
 }
 
 impl Tokens {
-    /// The tokens of this store.
+    /// Reads the tokens from the store.
     ///
     /// # Errors
     ///
-    /// When the store cannot be read.
+    /// If the store cannot be read.
     pub async fn open(store: &Arc<dyn JobStore>) -> Result<Self, StoreError> {
         let mut index = Index::default();
         for record in store.tokens().await? {
@@ -138,8 +137,7 @@ impl Tokens {
         Ok(Self(Arc::new(Inner { store, index, changing: Mutex::new(()), revocations })))
     }
 
-    /// Whose secret this is; none if it is nobody's, or that of a revoked token. The time it takes does not
-    /// depend on the secret.
+    /// The bearer of a secret, if it belongs to a valid token. The duration does not depend on the secret.
     #[must_use]
     pub fn bearer(&self, secret: &str) -> Option<Bearer> {
         let index = self.index();
@@ -147,19 +145,19 @@ impl Tokens {
         Some(Bearer { id: record.id, name: record.name.clone(), role: record.role })
     }
 
-    /// Whether any valid token has this role.
+    /// Whether any valid token has a role.
     #[must_use]
     pub fn any(&self, role: Role) -> bool {
         self.find(|record| record.revoked_at.is_none() && record.role == role).is_some()
     }
 
-    /// Whether this token was made and has not been revoked.
+    /// Whether a token exists and is not revoked.
     #[must_use]
     pub fn is_valid(&self, id: TokenId) -> bool {
         self.index().by_id(id).is_some_and(|record| record.revoked_at.is_none())
     }
 
-    /// The name of the revoked token whose secret this is, if it is one.
+    /// Name of the revoked token with a secret, if there is one.
     #[must_use]
     pub fn revoked_name(&self, secret: &str) -> Option<String> {
         let index = self.index();
@@ -167,21 +165,21 @@ impl Tokens {
         Some(record.name.clone())
     }
 
-    /// Returns when this token is not valid any more.
+    /// Waits until a token is revoked.
     pub async fn revoked(&self, id: TokenId) {
-        // From before the look, so that no revocation comes in between.
+        // Subscribes before the first check, so that no revocation is missed.
         let mut revocations = self.revocations();
         while self.is_valid(id) {
-            // What was missed is found by the next look, and it cannot close: the sender is ours.
+            // The next check finds a missed revocation. The channel cannot close: the sender is ours.
             let _ = revocations.recv().await;
         }
     }
 
-    /// Makes a token. Its secret is returned here and never again.
+    /// Creates a token. This is the only time its secret is returned.
     ///
     /// # Errors
     ///
-    /// [`CreateError`]; there is no such token then.
+    /// [`CreateError`]; no token is created.
     pub async fn create(
         &self,
         name: &str,
@@ -191,8 +189,8 @@ impl Tokens {
             return Err(CreateError::Name);
         }
         let (tokens, name) = (self.clone(), name.to_owned());
-        // To its end, also if nobody waits for it any more: store and memory must not part.
-        let making = task::spawn("make a token", async move {
+        // In its own task, so that a cancelled call does not separate store and memory.
+        let making = task::spawn("create a token", async move {
             let _alone = tokens.0.changing.lock().await;
             let valid = tokens.list().into_iter().filter(|record| record.revoked_at.is_none());
             let names: Vec<_> = valid.map(|record| record.name).collect();
@@ -214,18 +212,17 @@ impl Tokens {
             let change = Change::Token(record.clone());
             tokens.0.store.commit(&[change]).await.map_err(CreateError::Store)?;
             tokens.put(record.clone());
-            tracing::info!(token = record.name, %role, "token made");
+            tracing::info!(token = record.name, %role, "token created");
             Ok((secret, record))
         });
         making.await.unwrap_or(Err(CreateError::Interrupted))
     }
 
-    /// Takes the validity from a token; everybody who listens to [`Tokens::revocations`] hears of it. A
-    /// token that was revoked before is returned as it is.
+    /// Revokes a token and notifies [`Tokens::revocations`]. A token that is already revoked is returned unchanged.
     ///
     /// # Errors
     ///
-    /// [`RevokeError`]; nothing has changed then.
+    /// [`RevokeError`]; nothing is changed.
     pub async fn revoke(&self, name: &str) -> Result<TokenRecord, RevokeError> {
         let (tokens, name) = (self.clone(), name.to_owned());
         let revoking = task::spawn("revoke a token", async move {
@@ -239,7 +236,7 @@ impl Tokens {
             let change = Change::Token(revoked.clone());
             tokens.0.store.commit(&[change]).await.map_err(RevokeError::Store)?;
             tokens.put(revoked.clone());
-            // Nobody may be listening.
+            // There may be no listener.
             let _ = tokens.0.revocations.send(revoked.id);
             tracing::info!(token = revoked.name, role = %revoked.role, "token revoked");
             Ok(revoked)
@@ -247,20 +244,19 @@ impl Tokens {
         revoking.await.unwrap_or(Err(RevokeError::Interrupted))
     }
 
-    /// All tokens, also those that were revoked, the oldest first.
+    /// All tokens including revoked ones, oldest first.
     #[must_use]
     pub fn list(&self) -> Vec<TokenRecord> {
         self.index().records.clone()
     }
 
-    /// The tokens that are revoked from now on. Whoever lags behind must ask [`Tokens::is_valid`] of each
-    /// token that concerns it.
+    /// Ids of tokens revoked from now on. A listener that lags behind must check its tokens by [`Tokens::is_valid`].
     #[must_use]
     pub fn revocations(&self) -> broadcast::Receiver<TokenId> {
         self.0.revocations.subscribe()
     }
 
-    /// The latest token of which this holds.
+    /// The latest token that matches a condition.
     fn find(&self, holds: impl Fn(&TokenRecord) -> bool) -> Option<TokenRecord> {
         self.index().records.iter().rev().find(|record| holds(record)).cloned()
     }
@@ -278,7 +274,7 @@ fn digest(secret: &str) -> Sha256Digest {
     Sha256Digest(Sha256::digest(secret).into())
 }
 
-/// Names stand in paths of URLs, on command lines and in logs.
+/// Whether a name is valid: names occur in URL paths, on command lines and in logs.
 fn is_name(text: &str) -> bool {
     let mut bytes = text.bytes();
     text.len() <= MAX_NAME

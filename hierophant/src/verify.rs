@@ -1,16 +1,16 @@
-//! What is checked of a proof before a client may have it: everything that the client's own SDK
-//! checks, and that it is the proof that was asked for.
+//! Verification of proofs before clients get them: everything that the client's own SDK checks, and that the proof
+//! belongs to the job.
 //!
-//! A proof arrives as bincode of SP1's `ProofFromNetwork` (contract, section 4.2). Its bytes come from a
-//! peer and may be anything: they are decoded within the size of the file, and a panic inside SP1's
-//! verifiers is a verdict like any other. The work is done on the blocking pool, a few proofs at a time.
+//! A proof arrives as bincode of SP1's `ProofFromNetwork` (contract, section 4.2). Its bytes are untrusted: decoding
+//! allocates no more than the size of the file, and a panic in SP1's verifiers counts as a rejection. Proofs are
+//! checked on the blocking pool, a few at a time.
 //!
 //! | Kind | Checked by |
 //! |---|---|
 //! | Core | `sp1-prover`'s verifier, without proving keys (feature `core-verification`) |
 //! | Compressed | `sp1-verifier`, against the recursion keys of this SP1 version |
 //! | PLONK, Groth16 | `sp1-verifier`, against the circuits' verifying keys of this SP1 version |
-//! | mock, any kind | what a mock proof can carry, and only where mock proofs are allowed |
+//! | mock, any kind | the content of a mock proof, only where mock proofs are allowed |
 
 #[cfg(feature = "core-verification")]
 mod core_proof;
@@ -43,37 +43,34 @@ use self::verifiers::Verifiers;
 use crate::artifacts::blobs::{Blobs, LocalBlob};
 use hierophant_store::{JobStore, StoreError};
 
-/// The circuit version whose proofs can be checked: that of the SP1 crates in this build.
+/// The supported circuit version: that of the SP1 crates in this build.
 pub const CIRCUIT_VERSION: &str = "v6.1.0";
 
-/// Most proofs that are checked at the same time, however many processors there are: each is in memory.
+/// Maximum number of concurrent checks, independent of the number of processors: each holds a proof in memory.
 const MAX_CONCURRENT: usize = 4;
 
-/// A proof above this size, in bytes, is checked with no other beside it. Only Core proofs of very long
-/// executions are that large.
+/// Size in bytes above which a proof is checked alone. Only Core proofs of very long executions are that large.
 const LARGE: u64 = 256 << 20;
 
-/// Why proofs of a request could never be checked here, so that it is better refused.
+/// Why proofs of a request could never be verified, so that the request is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum Unverifiable {
-    /// The request wants another version of SP1.
-    #[error(
-        "proofs of circuit version {0} cannot be verified here, only those of {CIRCUIT_VERSION}"
-    )]
+    /// Unsupported version of SP1.
+    #[error("cannot verify proofs of circuit version {0}: expected {CIRCUIT_VERSION}")]
     CircuitVersion(String),
-    /// This build cannot check proofs of this kind.
-    #[error("{0} proofs cannot be verified by this build (cargo feature `core-verification`)")]
+    /// Mode that this build cannot verify.
+    #[error("this build cannot verify {0} proofs (cargo feature `core-verification`)")]
     Mode(ProofMode),
-    /// The registered verifying key is none, or another program's.
-    #[error("the program's verifying key cannot be used")]
+    /// Invalid registered verifying key, or another program's.
+    #[error("invalid verifying key of the program")]
     Key(#[source] KeyError),
 }
 
-/// Whether this build can check proofs of this kind and version.
+/// Checks that this build can verify proofs of a mode and version.
 ///
 /// # Errors
 ///
-/// [`Unverifiable`] says what is missing.
+/// [`Unverifiable`] names the missing support.
 pub fn supported(mode: ProofMode, circuit_version: &str) -> Result<(), Unverifiable> {
     if circuit_version != CIRCUIT_VERSION {
         return Err(Unverifiable::CircuitVersion(circuit_version.to_owned()));
@@ -84,12 +81,12 @@ pub fn supported(mode: ProofMode, circuit_version: &str) -> Result<(), Unverifia
     Ok(())
 }
 
-/// Whether proofs of `program` in this kind and version will be verifiable, to be asked before any work
-/// is done for it. Mock proofs need less; where they are allowed this is not to be asked.
+/// Checks that proofs of `program` in a mode and version will be verifiable, before any work is done for them. Not for
+/// use where mock proofs are allowed, which need less.
 ///
 /// # Errors
 ///
-/// [`Unverifiable`] says why not.
+/// [`Unverifiable`].
 pub fn will_be_verifiable(
     program: &ProgramRecord,
     mode: ProofMode,
@@ -100,7 +97,7 @@ pub fn will_be_verifiable(
     Ok(())
 }
 
-/// Checks stored proofs. Clones share their verifiers and their limit.
+/// Checker of stored proofs. Clones share verifiers and concurrency limit.
 #[derive(Debug, Clone)]
 pub struct ProofChecker {
     blobs: Blobs,
@@ -112,11 +109,10 @@ pub struct ProofChecker {
 }
 
 impl ProofChecker {
-    /// A checker of the proofs in `blobs`, for the programs in `store`; with `mock_mode` mock proofs of
-    /// mock backends are taken.
+    /// A checker of proofs in `blobs` of programs in `store`; `mock_mode` allows mock proofs of mock backends.
     #[must_use]
     pub fn new(blobs: Blobs, store: Arc<dyn JobStore>, mock_mode: bool) -> Self {
-        // Half of the processors: the other half serves clients and Contemplants.
+        // Half of the processors; the other half serves clients and workers.
         let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
         let at_once = (processors / 2).clamp(1, MAX_CONCURRENT);
         Self {
@@ -129,23 +125,23 @@ impl ProofChecker {
         }
     }
 
-    /// Checks that a stored proof is what it is claimed to be.
+    /// Checks a stored proof against its claim.
     ///
     /// # Errors
     ///
-    /// The failure of the attempt that made it: by the worker's fault if the proof is wrong, by nobody's
-    /// if it cannot be read here, by the request's if no proof for it could be checked.
+    /// The failure of the attempt: of class worker if the proof is wrong, infrastructure if it cannot be read, request
+    /// if no proof of the request could be verified.
     pub async fn check(&self, proof: ArtifactId, claim: Claim) -> Result<(), Failure> {
         self.verdict(proof, claim).await.map_err(|rejection| rejection.failure())
     }
 
-    /// The proof as a file on this machine, as it was handed in.
+    /// The proof as a local file, unchanged since its upload.
     async fn local(&self, proof: ArtifactId) -> io::Result<LocalBlob> {
         let local = self.blobs.local(proof).await?;
         if let Some(fetched) = local.fetched() {
             let record = self.store.artifact(proof).await.map_err(io::Error::other)?;
             if record.is_some_and(|record| record.blob != Some(fetched)) {
-                // As good as gone: the Contemplant is not to blame.
+                // Damaged after the upload, so it counts as missing: the worker is not at fault.
                 return Err(io::ErrorKind::NotFound.into());
             }
         }
@@ -153,19 +149,19 @@ impl ProofChecker {
     }
 
     async fn verdict(&self, proof: ArtifactId, claim: Claim) -> Result<(), Rejection> {
-        // A proof that took hours is not thrown away because the store is away for a moment.
+        // A short outage of the store must not discard a proof that took hours.
         let program = (|| self.store.program(claim.vk_hash))
             .retry(hierophant_store::retry_policy())
             .when(StoreError::is_transient)
             .await
             .map_err(Rejection::Store)?;
         let program = program.ok_or(Rejection::NoProgram(claim.vk_hash))?;
-        // Nor because the bucket is: the check waits, and with it the job, for as long as that takes.
+        // Nor an outage of the bucket: check and job wait until it is over.
         let local = (|| self.local(proof))
             .retry(read_retry_policy())
             .when(|error: &io::Error| error.kind() != io::ErrorKind::NotFound)
             .notify(|error, rest| {
-                tracing::warn!(%error, ?rest, "a proof cannot be read for its check now");
+                tracing::warn!(%error, ?rest, "cannot read a proof for its check; retrying");
             })
             .await
             .map_err(Rejection::Unreadable)?;
@@ -184,7 +180,7 @@ impl ProofChecker {
     }
 }
 
-/// How a check waits for bytes that cannot be read now: until they can.
+/// Retry policy for reading a proof: without end.
 fn read_retry_policy() -> ExponentialBuilder {
     ExponentialBuilder::default()
         .with_min_delay(Duration::from_millis(250))
@@ -192,7 +188,7 @@ fn read_retry_policy() -> ExponentialBuilder {
         .without_max_times()
 }
 
-/// The check itself, which reads the whole file and computes for some tenths of a second.
+/// Checks a proof file: reads it whole and computes for some tenths of a second.
 fn check_file(
     path: &Path,
     claim: &Claim,
@@ -226,8 +222,7 @@ fn check_reader(
     })
 }
 
-/// Checks a proof in memory against the program's verifying key, as [`ProofChecker::check`] does a stored
-/// one where mock proofs are allowed.
+/// Checks a proof in memory like [`ProofChecker::check`] where mock proofs are allowed.
 ///
 /// # Errors
 ///
@@ -238,7 +233,7 @@ pub fn check_bytes(proof: &[u8], claim: &Claim, vk: &[u8]) -> Result<(), Failure
         .map_err(|rejection| rejection.failure())
 }
 
-/// Runs SP1's code on a stranger's bytes; it indexes by what they claim, and panics where they lie.
+/// Runs SP1's verifier and converts a panic into a rejection: it indexes by untrusted values.
 fn catch_panic(check: impl FnOnce() -> Result<(), Rejection>) -> Result<(), Rejection> {
     catch_unwind(AssertUnwindSafe(check)).unwrap_or_else(|payload| {
         let text = payload.downcast_ref::<String>().map(String::as_str);

@@ -1,8 +1,8 @@
-//! Tells others when requests end: a signed POST to each configured receiver.
+//! Webhooks: a signed POST to each configured receiver when a request ends.
 //!
-//! What is to be told is a [`NoticeRecord`], written in the same transaction as the end itself, so that
-//! neither a crash nor a restart loses it. Receivers may hear of an end twice, with the same id. Each
-//! receiver has a task of its own, a bound on what is kept for it, and its own trouble.
+//! A notice is a [`NoticeRecord`], committed in the same transaction as the end of the request, so that a crash or
+//! restart does not lose it. A receiver may get a notice twice, with the same id. Each receiver has its own task and
+//! its own limit of undelivered notices.
 
 mod deliver;
 
@@ -23,7 +23,7 @@ use crate::config::WebhookConfig;
 use crate::metrics::Metrics;
 use hierophant_store::{JobStore, StoreError};
 
-/// Most notices that are kept for one receiver; ends beyond it are not told.
+/// Maximum number of undelivered notices of a receiver; further ones are dropped.
 pub const MAX_UNDELIVERED: u64 = 10_000;
 
 #[derive(Debug)]
@@ -68,7 +68,7 @@ impl Receiver {
     }
 }
 
-/// The receivers. Clones share them.
+/// The configured receivers. Clones share them.
 #[derive(Debug, Clone)]
 pub struct Webhooks {
     receivers: Arc<[Arc<Receiver>]>,
@@ -76,11 +76,11 @@ pub struct Webhooks {
 }
 
 impl Webhooks {
-    /// The configured receivers with what is kept for them. What is kept for others is forgotten.
+    /// Opens the configured receivers with their undelivered notices. Notices of other receivers are deleted.
     ///
     /// # Errors
     ///
-    /// When the store does not answer.
+    /// If the store does not answer.
     pub async fn open(
         config: &[WebhookConfig],
         store: &dyn JobStore,
@@ -95,7 +95,7 @@ impl Webhooks {
                 None => {
                     tracing::warn!(
                         notices = count,
-                        "notices for a receiver that is no longer in `webhooks` are forgotten"
+                        "deleting notices of a receiver that is no longer configured"
                     );
                     forgotten.push(Change::ReceiverForgotten(id));
                 }
@@ -105,7 +105,7 @@ impl Webhooks {
         Ok(Self { receivers, metrics })
     }
 
-    /// The notices that belong to the ends among these changes, to be written with them.
+    /// Notices for the ended requests among changes, to be committed with them.
     #[must_use]
     pub fn notices(&self, changes: &[Change]) -> Vec<Change> {
         let mut notices = Vec::new();
@@ -125,7 +125,7 @@ impl Webhooks {
                 if receiver.dropped.fetch_add(1, Ordering::Relaxed) == 0 {
                     tracing::error!(
                         receiver = receiver.name,
-                        "{MAX_UNDELIVERED} notices wait for a receiver of webhooks; more are not kept"
+                        "{MAX_UNDELIVERED} webhook notices are undelivered to a receiver; further ones are dropped"
                     );
                 }
             }
@@ -133,7 +133,7 @@ impl Webhooks {
         notices
     }
 
-    /// The store has taken these changes: what is new among the notices goes out.
+    /// Starts the delivery of the notices among committed changes.
     pub fn kept(&self, changes: &[Change]) {
         for receiver in self.receivers.iter() {
             let theirs = |change: &&Change| matches!(change, Change::Notice(notice) if notice.receiver == receiver.id);
@@ -145,7 +145,7 @@ impl Webhooks {
         }
     }
 
-    /// How the receivers stand.
+    /// State of each receiver.
     #[must_use]
     pub fn states(&self) -> Vec<ReceiverState> {
         let state = |receiver: &Arc<Receiver>| ReceiverState {
@@ -157,7 +157,7 @@ impl Webhooks {
         self.receivers.iter().map(state).collect()
     }
 
-    /// Delivers until `stop` is cancelled.
+    /// Starts the delivery tasks, which run until `stop` is cancelled.
     pub fn deliver(&self, store: &Arc<dyn JobStore>, clients: &Clients, stop: &CancellationToken) {
         for receiver in self.receivers.iter() {
             let (receiver, store) = (Arc::clone(receiver), Arc::clone(store));

@@ -1,30 +1,30 @@
-//! What a single call of a client may be: `[calls]`.
+//! Limits of clients' calls: `[calls]`.
 
 use std::time::Duration;
 
 use network_lib::config::Faults;
 use serde::{Deserialize, Serialize};
 
-/// Less would refuse a program's verifying key with what goes with it.
+/// Minimum of `max_message_bytes`: the registration of a program with its verifying key.
 const MIN_MESSAGE: usize = 128 * 1024;
 
-/// Shorter would refuse what SDK clients ask for by default: four hours.
+/// Minimum of `max_deadline`: the default of SDK clients.
 const MIN_DEADLINE: Duration = Duration::from_secs(4 * 3600);
 
 /// Section `[calls]`: limits of clients' calls.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default)]
 pub struct CallsConfig {
-    /// Largest gRPC message in bytes. Default 256 KiB: the largest that an SDK sends is a program's
-    /// registration with its verifying key, of which 64 KiB are taken.
+    /// Maximum size of a gRPC message in bytes. Default 256 KiB: the largest message of an SDK is the registration of
+    /// a program with its verifying key, of at most 64 KiB.
     pub max_message_bytes: usize,
-    /// How far ahead a request's deadline may lie. Default 30 days: its proof is kept for longer than that.
+    /// Maximum time from a request to its deadline. Default 30 days; its proof is kept for longer.
     #[serde(with = "humantime_serde")]
     pub max_deadline: Duration,
-    /// Calls a second from one IP address, on average; 0 = no limit, which is the default: behind a proxy or
-    /// a shared address all clients have the same one.
+    /// Average calls per second from one IP address. 0 = no limit (default): behind a proxy all clients share an
+    /// address.
     pub per_ip_per_second: u64,
-    /// Calls from one IP address that may come at once. Default 2000.
+    /// Maximum burst of calls from one IP address. Default 2000.
     pub per_ip_burst: u64,
     /// Whether `GetFilteredProofRequests` returns whole ids to every caller. Default no: anyone with a request's id
     /// can fetch its proof.

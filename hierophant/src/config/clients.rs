@@ -1,4 +1,4 @@
-//! Who the clients are, and how much each may take: `[[clients]]` and `[quotas]`.
+//! Clients and quotas: `[[clients]]` and `[quotas]`.
 
 use std::collections::BTreeSet;
 
@@ -6,16 +6,16 @@ use alloy_primitives::Address;
 use network_lib::config::Faults;
 use serde::{Deserialize, Serialize};
 
-/// Longest name of a client, in characters.
+/// Maximum length of a client's name in characters.
 const MAX_NAME: usize = 64;
 
-/// One entry of `[[clients]]`: an address that counts as listed. A quota that is left out is that of
+/// One entry of `[[clients]]`, an address that counts as part of the allowlist. Omitted quotas are those of
 /// `[quotas]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClientConfig {
-    /// Address that signs its calls.
+    /// Address that signs the client's requests.
     pub address: Address,
-    /// Name beside the address in lists, logs and metrics; several addresses may share one.
+    /// Name shown with the address in lists, logs and metrics; several addresses may share one.
     pub name: String,
     /// See [`QuotasConfig::requests_per_minute`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -37,24 +37,23 @@ pub struct ClientConfig {
     pub programs: Option<u64>,
 }
 
-/// Section `[quotas]`: the most that each address may take; 0 = no limit.
+/// Section `[quotas]`: quotas of each address; 0 = no limit.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default)]
 pub struct QuotasConfig {
-    /// Requests accepted in a minute. Default 6000.
+    /// Requests accepted per minute. Default 6000.
     pub requests_per_minute: u64,
-    /// Requests that have not ended. Default 5000: half of what may wait, so that one address leaves room.
+    /// Requests that have not ended. Default 5000: half of `max_waiting`, so that one address cannot fill the queue.
     pub open_requests: u64,
-    /// Cycles of the programs executed for it within 24 hours. Default 0.
+    /// Cycles of programs executed within 24 hours. Default 0.
     pub cycles_per_day: u64,
-    /// Bytes of programs and inputs that are kept for it. Default 0: only the disk limits them.
+    /// Bytes of kept programs and inputs. Default 0: only the disk limits them.
     pub stored_bytes: u64,
-    /// Upload tickets to which nothing was uploaded yet. Default 1000.
+    /// Upload tickets without an upload. Default 1000.
     pub open_tickets: u64,
-    /// Programs that it has registered; they stay. Default 1000.
+    /// Registered programs, which are never removed. Default 1000.
     pub programs: u64,
-    /// Tickets of all addresses together that are not in `[[clients]]`. Default 100,000, which the database
-    /// holds in some 20 MB.
+    /// Tickets of all addresses together that are not in `[[clients]]`. Default 100,000, about 20 MB in the database.
     pub strangers_tickets: u64,
 }
 

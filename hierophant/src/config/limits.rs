@@ -16,49 +16,50 @@ const MIN_WINDOW: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default)]
 pub struct LimitsConfig {
-    /// Most connections on both ports together. Default 20,000: room for 10,000 Contemplants, their
-    /// transfers and clients. Lowered at the start to what the system's limit of open files allows.
+    /// Maximum number of connections on both ports together. Default 20,000: enough for 10,000 workers, their
+    /// transfers and clients. Lowered at the start if the system's limit of open files is too low.
     pub max_connections: NonZeroUsize,
-    /// Most connections from one IPv4 address or one IPv6 /64 network; 0 = no limit. Default 2000: a fleet
-    /// behind one address.
+    /// Maximum number of connections from one IPv4 address or one IPv6 /64 network; 0 = no limit. Default 2000: a
+    /// fleet behind one address.
     pub max_connections_per_address: usize,
-    /// Most TLS handshakes at once, and most connections that are a WebSocket but have not said who they
-    /// are. One address may have a quarter of each, unless `max_connections_per_address` is 0. Default 2000.
+    /// Maximum number of pending TLS handshakes, and of WebSockets without a hello. One address may have a quarter of
+    /// each, unless `max_connections_per_address` is 0. Default 2000.
     pub max_handshakes: NonZeroUsize,
-    /// How long a TLS handshake, and the first message of a WebSocket, may take. Default 10 s.
+    /// Timeout of a TLS handshake and of the first message of a WebSocket. Default 10 s.
     #[serde(with = "humantime_serde")]
     pub handshake_time: Duration,
-    /// How long the head of a request may take, and the first byte of a connection. Default 10 s.
+    /// Timeout of the first byte of a connection and of the head of a request. Default 10 s.
     #[serde(with = "humantime_serde")]
     pub head_time: Duration,
-    /// Largest head of a request in bytes. Default 32 KiB.
+    /// Maximum size of the head of a request in bytes. Default 32 KiB.
     pub max_head_bytes: u32,
-    /// Most header fields of a request. Default 100.
+    /// Maximum number of header fields of a request. Default 100.
     pub max_header_fields: NonZeroUsize,
-    /// How long a connection may stay open without a request. Default 2 min.
+    /// Time without a request after which a connection is closed. Default 2 min.
     #[serde(with = "humantime_serde")]
     pub idle_time: Duration,
-    /// How long a peer may take nothing of what is sent to it. Default 2 min.
+    /// Time after which a connection is closed if the peer stops reading. Default 2 min.
     #[serde(with = "humantime_serde")]
     pub stall_time: Duration,
-    /// Most requests at once over one HTTP/2 connection. Default 200.
+    /// Maximum number of concurrent requests over one HTTP/2 connection. Default 200.
     pub http2_streams: NonZeroU32,
-    /// Most requests that one HTTP/2 connection may have reset, each before it was looked at or by a fault of
-    /// the peer's. Default 100.
+    /// Maximum number of requests that an HTTP/2 connection may reset before they are handled or by an error of the
+    /// peer. Default 100.
     pub http2_resets: NonZeroUsize,
-    /// How long a gRPC call, a call of `/api/v1` and a status page may take. Default 30 s.
+    /// Time limit of a gRPC call, a call of `/api/v1` and a status page. Default 30 s.
     #[serde(with = "humantime_serde")]
     pub rpc_deadline: Duration,
-    /// Bytes a second that a sender must reach on average over `upload_window`; 0 = only silence is cut. Default
-    /// 16 KiB: a link of 128 kbit/s, on which 100 MB take 100 minutes, still passes.
+    /// Minimum average rate of an upload over `upload_window`, in bytes per second; 0 = only silence ends an upload.
+    /// Default 16 KiB: a link of 128 kbit/s, on which 100 MB take 100 minutes, still passes.
     pub min_upload_rate: u64,
-    /// Over what time the rate of an upload is taken, and how long a sender may be silent. Only waiting for
-    /// the sender counts, not for our own disk. Default 1 min: a new upload has so long to begin.
+    /// Period over which the rate of an upload is averaged, and maximum silence of a sender. Only the time waiting for
+    /// the sender counts, not for our own disk. Default 1 min.
     #[serde(with = "humantime_serde")]
     pub upload_window: Duration,
-    /// Most uploads of clients at once, and as many of Contemplants. Default 1024: each holds a file open.
+    /// Maximum number of concurrent uploads of clients, and the same number for workers. Default 1024: each holds a
+    /// file open.
     pub max_uploads: NonZeroUsize,
-    /// Most listeners of `/api/v1/events` at once. Default 256.
+    /// Maximum number of concurrent listeners of `/api/v1/events`. Default 256.
     pub max_event_streams: NonZeroUsize,
 }
 

@@ -9,7 +9,7 @@ pub const TOKEN_VARIABLE: &str = "HIEROPHANT_TOKEN";
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct OperatorsConfig {
-    /// Whether callers on this machine need a token too. Default no: every account on this machine may operate,
-    /// and so may callers behind a proxy on it that does not say that it forwards.
+    /// Whether callers on this machine need a token too. Default no: every account on this machine may operate, and so
+    /// may callers behind a local proxy that sets no forwarding header.
     pub require_token: bool,
 }

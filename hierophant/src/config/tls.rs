@@ -1,18 +1,18 @@
-//! Certificates: `[tls]`.
+//! TLS certificates: `[tls]`.
 
 use std::path::PathBuf;
 
 use network_lib::config::Faults;
 use serde::{Deserialize, Serialize};
 
-/// Whether peers must show a certificate.
+/// Whether peers must present a certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PeerCertificates {
-    /// They need none.
+    /// Not required.
     #[default]
     Off,
-    /// Without one they are turned away.
+    /// Peers without a certificate are refused.
     Required,
 }
 
@@ -20,23 +20,22 @@ pub enum PeerCertificates {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct TlsConfig {
-    /// PEM file with the certificate for both ports, followed by those between it and its authority. Default
-    /// none: no TLS. Read again when it changes.
+    /// PEM file with the certificate for both ports, followed by its intermediate certificates. Default none: no TLS.
+    /// Reloaded when it changes.
     pub certificate: Option<PathBuf>,
     /// PEM file with the certificate's private key. Default none.
     pub key: Option<PathBuf>,
-    /// PEM file with the authorities whose certificates Contemplants and clients may show. Default none: they
-    /// are not asked for one.
+    /// PEM file with the authorities that issue certificates of workers and clients. Default none: no certificates are
+    /// requested.
     pub client_ca: Option<PathBuf>,
-    /// Whether Contemplants must show a certificate of `client_ca`, at `/ws` and below `/leases`. Default
-    /// `off`.
+    /// Whether workers must present a certificate of `client_ca`, at `/ws` and below `/leases`. Default `off`.
     pub worker_certificates: PeerCertificates,
-    /// Whether gRPC clients must show a certificate of `client_ca`. Default `off`: SDKs before 6.5 have none.
+    /// Whether gRPC clients must present a certificate of `client_ca`. Default `off`: SDKs before 6.5 have none.
     pub client_certificates: PeerCertificates,
 }
 
 impl TlsConfig {
-    /// Whether the ports speak TLS.
+    /// Whether TLS is configured.
     #[must_use]
     pub const fn is_on(&self) -> bool {
         self.certificate.is_some()

@@ -7,13 +7,13 @@ use reqwest::Url;
 use serde::{Deserialize, Serialize};
 use standardwebhooks::Webhook;
 
-/// What a secret begins with.
+/// Prefix of a secret.
 const PREFIX: &str = "whsec_";
 
-/// Digits of 24 bytes in base64: shorter keys are refused.
+/// Minimum length of a key: 24 bytes in base64.
 const MIN_KEY: usize = 32;
 
-/// An end of a request that a receiver hears of.
+/// A final state of a request that is sent to a receiver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Ending {
@@ -23,18 +23,18 @@ pub enum Ending {
     Failed,
     /// The program fails on its input, or exceeds the request's limits.
     Unexecutable,
-    /// It was withdrawn.
+    /// The request was cancelled.
     Cancelled,
-    /// Its deadline passed.
+    /// The deadline passed.
     Expired,
 }
 
 impl Ending {
-    /// Every one.
+    /// All values.
     pub const ALL: [Self; 5] =
         [Self::Fulfilled, Self::Failed, Self::Unexecutable, Self::Cancelled, Self::Expired];
 
-    /// The state in which a request is then.
+    /// The request state.
     #[must_use]
     pub const fn state(self) -> RequestState {
         match self {
@@ -50,11 +50,11 @@ impl Ending {
 /// One entry of `[[webhooks]]`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct WebhookConfig {
-    /// Where to send to, by POST.
+    /// URL of the receiver, called by POST.
     pub url: String,
     /// Key of the signatures: `whsec_` and base64 of 24 bytes or more.
     pub secret: Secret,
-    /// Which ends of requests it hears of. Default all.
+    /// Final states of requests that are sent. Default all.
     #[serde(default = "all")]
     pub on: Vec<Ending>,
 }

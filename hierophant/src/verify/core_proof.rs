@@ -1,4 +1,4 @@
-//! Core proofs: a list of shard proofs that has to be complete, in order and of one execution.
+//! Core proofs: a list of shard proofs, complete, in order and of one execution.
 
 use std::borrow::Borrow;
 
@@ -13,14 +13,14 @@ use super::public_values::is_committed;
 use super::rejection::Rejection;
 use super::verifiers::Verifiers;
 
-/// Checks the shard proofs of this program, whose public values have the digest `hash`.
+/// Checks the shard proofs of a program with public values of digest `hash`.
 pub(super) fn check(
     shards: Vec<ShardProof<sp1_primitives::SP1GlobalContext, SP1PcsProofInner>>,
     key: &SP1VerifyingKey,
     hash: [u8; 32],
     verifiers: &Verifiers,
 ) -> Result<(), Rejection> {
-    let first = shards.first().ok_or(Rejection::Invalid("it has no shards".into()))?;
+    let first = shards.first().ok_or(Rejection::Invalid("no shards".into()))?;
     let last = shards.last().unwrap_or(first);
     for end in [first, last] {
         let length = end.public_values.len();
@@ -28,7 +28,7 @@ pub(super) fn check(
             return Err(Rejection::Invalid(format!("a shard has {length} public field elements")));
         }
     }
-    // Where a program starts does not name it, but tells most programs apart; the proof names the rest.
+    // The start address distinguishes most programs at once; the verifier detects the rest.
     let start: &PublicValues<[_; 4], [_; 3], [_; 4], _> = first.public_values.as_slice().borrow();
     if start.pc_start != key.vk.pc_start {
         return Err(Rejection::OtherProgram);

@@ -1,4 +1,4 @@
-//! From a stranger's file to a proof, never taking more memory than the file's size warrants.
+//! Decoding of untrusted proof files, with memory bounded by the size of the file.
 
 use std::io::{self, BufReader, Read, Seek};
 
@@ -8,10 +8,10 @@ use sp1_verifier::ProofFromNetwork;
 
 use super::rejection::Rejection;
 
-/// How much is read at once, in bytes.
+/// Size of a read in bytes.
 const BUFFER: usize = 256 << 10;
 
-/// Decodes a file of `size` bytes that should hold a proof of kind `wanted`.
+/// Decodes a file of `size` bytes with a proof of mode `wanted`.
 pub(super) fn decode(
     file: impl Read + Seek,
     size: u64,
@@ -26,21 +26,21 @@ pub(super) fn decode(
     let number = u32::from_le_bytes(tag);
     let Some(&found) = usize::try_from(number).ok().and_then(|number| ProofMode::ALL.get(number))
     else {
-        return Err(Rejection::Undecodable(format!("there is no kind of proof number {number}")));
+        return Err(Rejection::Undecodable(format!("unknown proof mode {number}")));
     };
     if found != wanted {
         return Err(Rejection::WrongMode { found, wanted });
     }
     reader.seek_relative(-4).map_err(Rejection::Unreadable)?;
 
-    // The limit makes bincode refuse a length that the file cannot hold before it makes room for it.
+    // The limit makes bincode refuse a length beyond the file's size before it allocates.
     let options = bincode::options().with_fixint_encoding().with_limit(size);
     let proof = options.deserialize_from(&mut reader).map_err(|error| match *error {
         ErrorKind::Io(error) => unreadable(error, size),
         ErrorKind::SizeLimit => Rejection::Truncated { size },
         other => Rejection::Undecodable(other.to_string()),
     })?;
-    no_more(reader)?;
+    check_end(reader)?;
     Ok(proof)
 }
 
@@ -51,8 +51,8 @@ fn unreadable(error: io::Error, size: u64) -> Rejection {
     }
 }
 
-/// Nothing may follow but the zero byte with which SP1's own files say that no other part comes.
-fn no_more(mut reader: impl Read) -> Result<(), Rejection> {
+/// Checks the end of the file: only the zero byte that closes SP1's own files may follow.
+fn check_end(mut reader: impl Read) -> Result<(), Rejection> {
     let mut first = [0; 1];
     let read = reader.read(&mut first).map_err(Rejection::Unreadable)?;
     let rest = io::copy(&mut reader, &mut io::sink()).map_err(Rejection::Unreadable)?;

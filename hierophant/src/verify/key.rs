@@ -1,28 +1,28 @@
-//! The verifying key that a client registered: bytes from a stranger until it hashes to the program's id.
+//! Registered verifying keys: untrusted bytes until they hash to the program's id.
 //!
-//! Decoding and hashing one takes some ten microseconds, so nothing is kept.
+//! Decoding and hashing a key takes some ten microseconds, so nothing is cached.
 
 use bincode::Options;
 use network_lib::ids::VkHash;
 use sp1_hypercube::{HashableKey, SP1VerifyingKey};
 
-/// Why a registered verifying key cannot be used.
+/// Error of a registered verifying key.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     /// The bytes are not a key of this SP1 version.
     #[error("its {length} bytes are not a verifying key of SP1 {version}: {reason}", version = super::CIRCUIT_VERSION)]
     Undecodable {
-        /// How many bytes there are.
+        /// Number of bytes.
         length: usize,
-        /// What is wrong with them.
+        /// What is wrong with the bytes.
         reason: String,
     },
-    /// It is a key, but another program's.
-    #[error("it is the key of program {found}, and was registered for {registered}")]
+    /// The key of another program.
+    #[error("key of program {found}, registered for {registered}")]
     OtherProgram {
-        /// Whose key it is.
+        /// Program of the key.
         found: VkHash,
-        /// What it was registered as.
+        /// Program that it was registered for.
         registered: VkHash,
     },
 }
@@ -34,7 +34,7 @@ pub enum KeyError {
 /// [`KeyError`] when it does not decode, or belongs to another program.
 pub(super) fn decode(vk: &[u8], vk_hash: VkHash) -> Result<SP1VerifyingKey, KeyError> {
     let undecodable = |reason: String| KeyError::Undecodable { length: vk.len(), reason };
-    // SP1 trusts the numbers in a key; a stranger's must not end the task that looks at them.
+    // SP1's code may panic on untrusted numbers in a key.
     let decoding = std::panic::catch_unwind(|| {
         let options = bincode::options().with_fixint_encoding().with_limit(vk.len() as u64);
         let key: SP1VerifyingKey = options.deserialize(vk)?;

@@ -1,5 +1,4 @@
-//! Mock proofs: they prove nothing, and carry little that could be compared. What they carry is compared
-//! as SP1's own mock prover does.
+//! Mock proofs, which prove nothing. Their content is compared as SP1's own mock prover does.
 
 use hierophant_model::records::Claim;
 use network_lib::handshake::Backend;
@@ -10,7 +9,7 @@ use super::rejection::Rejection;
 use super::sp1::same_version;
 use super::{key, on_chain};
 
-/// Whether this has the shape of a mock proof, which no real proof has.
+/// Whether a proof has the shape of a mock proof, which real proofs never have.
 pub(super) fn is_mock(proof: &SP1Proof) -> bool {
     match proof {
         SP1Proof::Core(shards) => shards.is_empty(),
@@ -20,7 +19,7 @@ pub(super) fn is_mock(proof: &SP1Proof) -> bool {
     }
 }
 
-/// Checks a mock proof of the wanted kind.
+/// Checks a mock proof of the expected mode.
 pub(super) fn check(
     proof: &ProofFromNetwork,
     claim: &Claim,
@@ -37,9 +36,9 @@ pub(super) fn check(
     let hash = reported_hash(proof.public_values.as_slice(), claim.public_values_hash)?;
     let key = || key::decode(vk, claim.vk_hash).map_err(Rejection::Key);
     let inputs = match &proof.proof {
-        // Carries nothing.
+        // A Core mock proof has no content.
         SP1Proof::Core(_) => return Ok(()),
-        // Carries the program's key where a real one has that of a recursion program.
+        // It contains the program's key; a real proof contains the key of a recursion program.
         SP1Proof::Compressed(proof) => {
             return if proof.vk == key()?.vk { Ok(()) } else { Err(Rejection::OtherProgram) };
         }

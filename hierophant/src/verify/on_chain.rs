@@ -1,7 +1,7 @@
 //! PLONK and Groth16: proofs over BN254 for verification on chain.
 //!
-//! A contract gets the bytes that the client's SDK puts together from such a proof. So the same bytes
-//! are put together and verified here, and every other part of the proof has to agree with them.
+//! The client's SDK composes the bytes for the contract from such a proof. The same bytes are composed and verified
+//! here, and every other part of the proof must agree with them.
 
 use alloy_primitives::U256;
 use sha2::{Digest, Sha256};
@@ -13,27 +13,26 @@ use sp1_verifier::{
 
 use super::rejection::Rejection;
 
-/// How many bytes of the circuit's digest precede a proof on chain.
+/// Number of bytes of the circuit's digest in front of a proof on chain.
 const SELECTOR: usize = 4;
 
-/// Bytes of the three public inputs in front of the proof proper: exit code, root of the recursion keys,
-/// nonce.
+/// Bytes of the three public inputs in front of the proof: exit code, root of the recursion keys, nonce.
 const METADATA: usize = 3 * 32;
 
-/// The bits of a digest of public values that fit into the field.
+/// Bits of the public values' digest that fit into the field.
 const PUBLIC_VALUES_MASK: U256 = U256::MAX.wrapping_shr(3);
 
-/// A program as contracts know it.
+/// A program's id on chain.
 pub(super) struct Program(String);
 
 impl Program {
-    /// The program of this key.
+    /// Program of a key.
     pub(super) fn of(key: &SP1VerifyingKey) -> Self {
         Self(key.bytes32())
     }
 }
 
-/// Checks a PLONK proof of this program, whose public values `values` have the digest `hash`.
+/// Checks a PLONK proof of a program with public values `values` of digest `hash`.
 pub(super) fn check_plonk(
     proof: &PlonkBn254Proof,
     program: &Program,
@@ -48,7 +47,7 @@ pub(super) fn check_plonk(
         .map_err(|error| Rejection::Invalid(error.to_string()))
 }
 
-/// Checks a Groth16 proof of this program, whose public values `values` have the digest `hash`.
+/// Checks a Groth16 proof of a program with public values `values` of digest `hash`.
 pub(super) fn check_groth16(
     proof: &Groth16Bn254Proof,
     program: &Program,
@@ -67,7 +66,7 @@ pub(super) fn check_groth16(
         .map_err(|error| Rejection::Invalid(error.to_string()))
 }
 
-/// The first two public inputs: which program, which public values.
+/// Checks the first two public inputs: program and public values.
 pub(super) fn matching(
     inputs: &[String; 5],
     program: &Program,
@@ -83,7 +82,7 @@ pub(super) fn matching(
     Ok(())
 }
 
-/// The third public input: how the program ended.
+/// Checks the third public input: the exit code.
 pub(super) fn ended_well(inputs: &[String; 5]) -> Result<(), Rejection> {
     let exit_code = number(&inputs[2])?;
     match exit_code.is_zero() {
@@ -92,7 +91,7 @@ pub(super) fn ended_well(inputs: &[String; 5]) -> Result<(), Rejection> {
     }
 }
 
-/// What a contract gets: the selector of the circuit, the metadata, the proof proper.
+/// Bytes for a contract: selector of the circuit, metadata, proof.
 fn contract_bytes(
     inputs: &[String; 5],
     encoded: &str,
@@ -100,29 +99,27 @@ fn contract_bytes(
     circuit: &[u8],
 ) -> Result<Vec<u8>, Rejection> {
     if circuit_hash != *Sha256::digest(circuit) {
-        return Err(Rejection::OtherCircuit(
-            "its verifying key is not the one of this SP1 version",
-        ));
+        return Err(Rejection::OtherCircuit("its verifying key differs from this SP1 version's"));
     }
-    let encoded =
-        hex::decode(encoded).map_err(|error| Rejection::Invalid(format!("its hex: {error}")))?;
-    let metadata = encoded.get(..METADATA).ok_or(Rejection::Invalid("it is too short".into()))?;
+    let encoded = hex::decode(encoded)
+        .map_err(|error| Rejection::Invalid(format!("invalid hex: {error}")))?;
+    let metadata = encoded.get(..METADATA).ok_or(Rejection::Invalid("too short".into()))?;
     for (bytes, input) in metadata.chunks(32).zip(&inputs[2..]) {
         if U256::from_be_slice(bytes) != number(input)? {
-            return Err(Rejection::Inconsistent("its public inputs are not those in its bytes"));
+            return Err(Rejection::Inconsistent(
+                "its public inputs differ from those in its bytes",
+            ));
         }
     }
     ended_well(inputs)?;
     if metadata[32..64] != VK_ROOT_BYTES[..] {
-        return Err(Rejection::OtherCircuit(
-            "its recursion keys are not those of this SP1 version",
-        ));
+        return Err(Rejection::OtherCircuit("its recursion keys differ from this SP1 version's"));
     }
     Ok([&circuit_hash[..SELECTOR], &encoded].concat())
 }
 
-/// A public input, a number of at most 256 bits: decimal, but for the program in SP1's mock proofs, which
-/// write it as the field's library shows it (`FFBn254Fr(0x…)`; sp1-sdk, `create_mock_proof`).
+/// Parses a public input, a number of at most 256 bits: decimal, except for the program in SP1's mock proofs, which
+/// use the notation of the field's library (`FFBn254Fr(0x…)`; sp1-sdk, `create_mock_proof`).
 fn number(input: &str) -> Result<U256, Rejection> {
     let hex = input.strip_prefix("FFBn254Fr(0x").and_then(|rest| rest.strip_suffix(')'));
     let (digits, radix) = hex.map_or((input, 10), |digits| (digits, 16));
@@ -189,8 +186,8 @@ mod tests {
             ("hex", |proof| proof.encoded_proof.replace_range(5..6, "g")),
             ("another program", |proof| proof.public_inputs[0] = "12".into()),
             ("does not commit", |proof| proof.public_inputs[1] = "12".into()),
-            ("not those in its bytes", |proof| proof.public_inputs[4] = "12".into()),
-            ("no number", |proof| proof.public_inputs[3] = "a root".into()),
+            ("differ from those in its bytes", |proof| proof.public_inputs[4] = "12".into()),
+            ("a number of 256 bits", |proof| proof.public_inputs[3] = "a root".into()),
             ("verifying key", |proof| proof.groth16_vkey_hash[31] ^= 1),
         ];
         for (what, change) in cases {

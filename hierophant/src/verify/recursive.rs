@@ -1,4 +1,4 @@
-//! Compressed proofs: one recursive STARK whose public values say what it is a proof of.
+//! Compressed proofs: one recursive STARK whose public values name program and execution.
 
 use std::borrow::Borrow;
 
@@ -12,10 +12,10 @@ use sp1_verifier::compressed::SP1CompressedVerifier;
 use super::public_values::is_committed;
 use super::rejection::Rejection;
 
-/// SP1's field configuration, named by what is proved in it.
+/// A compressed proof over SP1's field configuration.
 type Proof<GC> = SP1RecursionProof<GC, SP1PcsProofInner>;
 
-/// Checks a compressed proof of this program, whose public values `values` have the digest `hash`.
+/// Checks a compressed proof of a program with public values `values` of digest `hash`.
 pub(super) fn check(
     verifier: &SP1CompressedVerifier,
     proof: &Proof<sp1_primitives::SP1GlobalContext>,
@@ -26,7 +26,7 @@ pub(super) fn check(
     let program = key.hash_koalabear();
     let found = proof.proof.public_values.as_slice();
     if found.len() != PROOF_MAX_NUM_PVS {
-        return Err(Rejection::Invalid(format!("it has {} public field elements", found.len())));
+        return Err(Rejection::Invalid(format!("{} public field elements", found.len())));
     }
     let claims: &RecursionPublicValues<_> = found.borrow();
     if claims.sp1_vk_digest != program {

@@ -10,94 +10,94 @@ use network_lib::job::{Failure, FailureClass, ProofMode};
 use super::{KeyError, Unverifiable};
 use hierophant_store::StoreError;
 
-/// Why a proof is not accepted.
+/// Why a proof is rejected.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Rejection {
-    /// The file cannot be read here.
-    #[error("the stored proof cannot be read")]
+    /// The file cannot be read.
+    #[error("cannot read the stored proof")]
     Unreadable(#[source] io::Error),
     /// The program cannot be looked up.
-    #[error("the program of the proof cannot be looked up")]
+    #[error("cannot look up the program of the proof")]
     Store(#[source] StoreError),
-    /// The program is gone.
-    #[error("program {0} is not registered any more")]
+    /// The program no longer exists.
+    #[error("program {0} is no longer registered")]
     NoProgram(VkHash),
-    /// The check was not carried out, because Hierophant stops.
+    /// The check did not finish because Hierophant is stopping.
     #[error("the check was not finished: {0}")]
     Stopped(String),
 
-    /// No proof of this program could be checked.
-    #[error("the program's verifying key cannot be used")]
+    /// No proof of the program could be verified.
+    #[error("invalid verifying key of the program")]
     Key(#[source] KeyError),
-    /// No proof of this kind or version can be checked.
+    /// No proof of the mode or version could be verified.
     #[error(transparent)]
     Unverifiable(#[from] Unverifiable),
 
-    /// No bytes at all.
+    /// Empty file.
     #[error("the proof is empty")]
     Empty,
-    /// It is one of the other kinds.
+    /// Another mode.
     #[error("a {found} proof was handed in: expected a {wanted} proof")]
     WrongMode {
-        /// What was handed in.
+        /// Mode of the proof.
         found: ProofMode,
-        /// What was asked for.
+        /// Mode of the request.
         wanted: ProofMode,
     },
-    /// It ends before its end, or claims lengths that it has not.
+    /// The file is shorter than its content claims.
     #[error("the proof is truncated after {size} bytes")]
     Truncated {
         /// Length in bytes.
         size: u64,
     },
-    /// It does not decode.
+    /// Not a proof.
     #[error("not an SP1 proof: {0}")]
     Undecodable(String),
-    /// More than a proof.
-    #[error("{0} bytes follow the proof that do not belong to it")]
+    /// Bytes after the proof.
+    #[error("{0} unexpected bytes after the proof")]
     Trailing(u64),
-    /// It says that it is of another version.
+    /// Another circuit version.
     #[error("the proof is of circuit version {found:?}: expected {wanted}")]
     WrongVersion {
-        /// What it says.
+        /// Version in the proof.
         found: String,
-        /// What was asked for.
+        /// Version of the request.
         wanted: String,
     },
-    /// Its public values are not the execution's.
+    /// Public values other than the reported ones.
     #[error("the proof carries other public values than the worker reported")]
     OtherPublicValues,
-    /// Its public values are not those that it proves.
-    #[error("the proof does not commit to the public values that it carries")]
+    /// Public values that the proof does not prove.
+    #[error("the proof does not commit to its public values")]
     UncommittedPublicValues,
-    /// It proves another program.
+    /// A proof of another program.
     #[error("the proof is of another program")]
     OtherProgram,
-    /// It proves that the program failed.
+    /// A proof of a failed execution.
     #[error("the proof is of an execution that ended with exit code {0}")]
     ExitCode(u64),
-    /// It was made for a circuit that is not this version's.
+    /// A proof for another version's circuit.
     #[error("the proof is of another circuit: {0}")]
     OtherCircuit(&'static str),
-    /// Its parts contradict each other.
+    /// Contradictory parts.
     #[error("the proof contradicts itself: {0}")]
     Inconsistent(&'static str),
-    /// It is wrong.
+    /// An invalid proof.
     #[error("the proof does not verify: {0}")]
     Invalid(String),
-    /// SP1 gave up on it.
+    /// SP1's verifier panicked.
     #[error("the proof does not verify: SP1's verifier panicked: {0}")]
     Panicked(String),
-    /// A proof that proves nothing, where one was asked for that does.
-    #[error("a mock proof, from a Contemplant whose backend is {}", .0.as_str())]
+    /// A mock proof of a real backend.
+    #[error("a mock proof, from a worker whose backend is {}", .0.as_str())]
     MockFromProver(Backend),
-    /// A proof that proves nothing, where none is allowed.
+    /// A mock proof where none is allowed.
     #[error("a mock proof, and `mock_mode` is off")]
     MockNotAllowed,
 }
 
 impl Rejection {
-    /// What it means for the attempt that made the proof.
+    /// Failure of the attempt that made the proof.
     pub(super) fn failure(&self) -> Failure {
         Failure::new(self.class(), error_chain(self))
     }

@@ -1,5 +1,4 @@
-//! The check of a proof that claims to prove something: cheap comparisons first, so that a wrong proof
-//! is named by what is wrong with it, then SP1's verifier.
+//! Check of a real proof: cheap comparisons first, which give specific rejections, then SP1's verifier.
 
 use hierophant_model::records::Claim;
 use sp1_verifier::compressed::SP1CompressedVerifier;
@@ -10,7 +9,7 @@ use super::rejection::Rejection;
 use super::verifiers::Verifiers;
 use super::{key, on_chain, recursive, supported};
 
-/// Checks a decoded proof of the wanted kind.
+/// Checks a decoded proof of the expected mode.
 pub(super) fn check(
     proof: ProofFromNetwork,
     claim: &Claim,
@@ -37,7 +36,7 @@ pub(super) fn check(
     }
 }
 
-/// The version that a proof says it is of has to be the wanted one; clients refuse it otherwise.
+/// Checks the version in a proof; clients refuse another one.
 pub(super) fn same_version(found: &str, wanted: &str) -> Result<(), Rejection> {
     if found == wanted {
         return Ok(());

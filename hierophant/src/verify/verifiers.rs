@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use sp1_verifier::compressed::SP1CompressedVerifier;
 
-/// SP1's verifiers, each built when the first proof of its kind comes.
+/// SP1's verifiers, each built for the first proof of its kind.
 #[derive(Default)]
 pub(super) struct Verifiers {
     pub(super) compressed: OnceLock<SP1CompressedVerifier>,

@@ -1,4 +1,4 @@
-//! One receiver's notices, one after the other.
+//! Delivery of one receiver's notices, one after the other.
 
 use std::time::Duration;
 
@@ -18,29 +18,29 @@ use crate::metrics::Metrics;
 use hierophant_admin_model::Notice;
 use hierophant_store::{JobStore, StoreError};
 
-/// How long a receiver has to answer.
+/// Timeout of a delivery.
 const TIMEOUT: Duration = Duration::from_secs(15);
 
-/// How long a notice is tried again.
+/// Age at which a notice is dropped.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(3 * 24 * 3600);
 
-/// Longest rest of a receiver that takes nothing; each of its notices rests by itself, too.
+/// Maximum pause between deliveries to a failing receiver; each notice also has its own delay.
 const MAX_DELAY: Duration = Duration::from_secs(60);
 
-/// How often it is looked whether a notice's turn has come.
+/// Interval of checking for due notices.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Notices that are read at once.
+/// Number of notices read at once.
 const BATCH: u32 = 20;
 
-/// The rest after so many failures.
+/// Delay after a number of failures.
 fn retry_delay(failures: u32) -> Duration {
     let seconds = [1, 5, 30, 120, 600, 1800, 3600];
     let place = usize::try_from(failures.saturating_sub(1)).unwrap_or(usize::MAX);
     Duration::from_secs(seconds[place.min(seconds.len() - 1)])
 }
 
-/// Delivers without end.
+/// Delivers notices without end.
 pub(super) async fn deliver(
     receiver: &Receiver,
     store: &dyn JobStore,
@@ -55,7 +55,7 @@ pub(super) async fn deliver(
     let client = match client {
         Ok(client) => client,
         Err(error) => {
-            tracing::error!(error = %error_chain(&error), "webhooks cannot be delivered");
+            tracing::error!(error = %error_chain(&error), "cannot deliver webhooks");
             return;
         }
     };
@@ -67,7 +67,7 @@ pub(super) async fn deliver(
         let due = match store.notices(receiver.id, Millis::now(), BATCH).await {
             Ok(due) => due,
             Err(error) => {
-                tracing::warn!(error = %error_chain(&error), "notices could not be read");
+                tracing::warn!(error = %error_chain(&error), "cannot read webhook notices");
                 tokio::time::sleep(retry_delay(2)).await;
                 continue;
             }
@@ -79,7 +79,7 @@ pub(super) async fn deliver(
             let view = match store.request(notice.request).await {
                 Ok(view) => view,
                 Err(error) => {
-                    tracing::warn!(error = %error_chain(&error), "a notice's request could not be read");
+                    tracing::warn!(error = %error_chain(&error), "cannot read the request of a webhook notice");
                     tokio::time::sleep(retry_delay(2)).await;
                     break;
                 }
@@ -95,7 +95,7 @@ pub(super) async fn deliver(
                     failures += 1;
                     metrics.notice(&receiver.name, "failed");
                     postpone(receiver, store, metrics, notice, reason).await;
-                    // What else is due would most likely fare the same.
+                    // The other due notices would most likely fail too.
                     tokio::time::sleep(retry_delay(failures).min(MAX_DELAY)).await;
                     break;
                 }
@@ -104,7 +104,11 @@ pub(super) async fn deliver(
     }
 }
 
-/// Sends a notice; otherwise says why it was not taken.
+/// Sends a notice.
+///
+/// # Errors
+///
+/// Why it was not accepted.
 async fn send(
     receiver: &Receiver,
     client: &Client,
@@ -128,10 +132,10 @@ async fn send(
         .header(HEADER_WEBHOOK_SIGNATURE, signature)
         .body(body);
     let answer = call.send().await.map_err(|error| error_chain(&error.without_url()))?;
-    taken(&answer)
+    accepted(&answer)
 }
 
-fn taken(answer: &Response) -> Result<(), String> {
+fn accepted(answer: &Response) -> Result<(), String> {
     let code = answer.status();
     if code.is_success() { Ok(()) } else { Err(format!("it answered {code}")) }
 }
@@ -139,11 +143,11 @@ fn taken(answer: &Response) -> Result<(), String> {
 fn recovered(receiver: &Receiver) {
     let trouble = receiver.trouble.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
     if trouble.is_some() {
-        tracing::info!(receiver = receiver.name, "a receiver of webhooks takes notices again");
+        tracing::info!(receiver = receiver.name, "a webhook receiver accepts notices again");
     }
 }
 
-/// Has a notice tried again later, or gives it up.
+/// Postpones a notice, or drops it if it is too old.
 async fn postpone(
     receiver: &Receiver,
     store: &dyn JobStore,
@@ -160,7 +164,7 @@ async fn postpone(
             tracing::warn!(
                 receiver = receiver.name,
                 reason,
-                "a receiver of webhooks takes no notice; it is tried again"
+                "a webhook receiver does not accept notices; retrying"
             );
         }
         *trouble = Some(Trouble { since: since.unwrap_or(now), reason: reason.clone() });
@@ -170,7 +174,7 @@ async fn postpone(
             receiver = receiver.name,
             reason,
             notice = hex::encode(notice.id),
-            "a receiver of webhooks has not taken a notice for three days; it is given up"
+            "a webhook receiver has not accepted a notice for three days; the notice is dropped"
         );
         metrics.notice(&receiver.name, "given_up");
         return settle(receiver, store, &notice).await;
@@ -178,19 +182,19 @@ async fn postpone(
     notice.attempts = notice.attempts.saturating_add(1);
     notice.next_at = now;
     notice.next_at.shift(Millis::from(retry_delay(notice.attempts)).0);
-    // If that is not stored, it is due at once again, after the receiver's own rest.
+    // If this is not stored, the notice is due again after the receiver's own pause.
     let _ = keep(store, Change::Notice(notice)).await;
 }
 
-/// A notice is done with, once that is stored.
+/// Deletes a settled notice.
 async fn settle(receiver: &Receiver, store: &dyn JobStore, notice: &NoticeRecord) {
     if keep(store, Change::NoticeSettled(notice.id)).await {
         receiver.settled(1);
     }
 }
 
-/// Writes what became of a notice; whether that is stored. If the store stays away, it is told once more
-/// later: its receiver knows the id.
+/// Commits a change of a notice; returns whether it is stored. If the store stays unavailable, the notice is
+/// delivered again later: the receiver recognises the id.
 async fn keep(store: &dyn JobStore, change: Change) -> bool {
     let changes = [change];
     let kept = (|| store.commit(&changes))
@@ -198,7 +202,7 @@ async fn keep(store: &dyn JobStore, change: Change) -> bool {
         .when(StoreError::is_transient);
     let kept = kept.await;
     if let Err(error) = &kept {
-        tracing::warn!(error = %error_chain(error), "it was not stored what became of a notice");
+        tracing::warn!(error = %error_chain(error), "cannot store the outcome of a webhook notice");
     }
     kept.is_ok()
 }
@@ -208,7 +212,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rests_grow_to_an_hour() {
+    fn delays_grow_to_an_hour() {
         assert_eq!(retry_delay(1), Duration::from_secs(1));
         assert_eq!(retry_delay(3), Duration::from_secs(30));
         assert_eq!(retry_delay(7), retry_delay(u32::MAX));

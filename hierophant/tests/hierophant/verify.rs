@@ -155,11 +155,11 @@ async fn a_real_proof_is_of_one_program_and_of_one_execution() {
         let mut changed = decoded(&proof);
         changed.public_values = SP1PublicValues::from(b"others");
         let verdict = bench.check(&encoded(&changed), &others).await;
-        assert_refused(verdict, worker, "does not commit to the public values");
+        assert_refused(verdict, worker, "does not commit to its public values");
         let hash = blake3_hash(changed.public_values.as_slice());
         let blake3 = Claim { public_values_hash: Sha256Digest(hash), ..claim.clone() };
         let verdict = bench.check(&encoded(&changed), &blake3).await;
-        assert_refused(verdict, worker, "does not commit to the public values");
+        assert_refused(verdict, worker, "does not commit to its public values");
 
         // Another program altogether, and one that differs in its code alone.
         let (vk_hash, vk) = registered(&key_of(1));
@@ -191,7 +191,11 @@ async fn a_proof_of_another_kind_or_version_is_refused() {
         assert_refused(verdict, FailureClass::Worker, "circuit version \"v5.0.0\"");
         let wanted = Claim { circuit_version: "v5.0.0".into(), ..claim };
         let verdict = bench.check(&encoded(&old), &wanted).await;
-        assert_refused(verdict, FailureClass::Request, "v5.0.0 cannot be verified here");
+        assert_refused(
+            verdict,
+            FailureClass::Request,
+            "cannot verify proofs of circuit version v5.0.0",
+        );
     }
 }
 
@@ -214,7 +218,7 @@ async fn a_damaged_proof_is_refused_wherever_the_damage_is() {
             assert_refused(verdict, FailureClass::Worker, text);
         }
         let verdict = bench.check(&[&proof[..], b"and more"].concat(), &claim).await;
-        assert_refused(verdict, FailureClass::Worker, "8 bytes follow the proof");
+        assert_refused(verdict, FailureClass::Worker, "8 unexpected bytes after the proof");
     }
 }
 
@@ -273,10 +277,8 @@ async fn mock_proofs_pass_only_from_mock_backends_and_only_in_mock_mode() {
         for backend in [Backend::Cpu, Backend::Cuda] {
             for bench in [&allowing, &strict] {
                 let verdict = bench.check(&bytes, &Claim { backend, ..claim.clone() }).await;
-                let text = format!(
-                    "a mock proof, from a Contemplant whose backend is {}",
-                    backend.as_str()
-                );
+                let text =
+                    format!("a mock proof, from a worker whose backend is {}", backend.as_str());
                 assert_refused(verdict, FailureClass::Worker, &text);
             }
         }
@@ -308,7 +310,11 @@ async fn what_a_mock_proof_carries_is_compared() {
     };
     for (number, text) in [(1, "does not commit"), (2, "exit code 9")] {
         assert_refused(bench.check(&changed(number, "9"), &claim).await, worker, text);
-        assert_refused(bench.check(&changed(number, "x"), &claim).await, worker, "a number of 256 bits");
+        assert_refused(
+            bench.check(&changed(number, "x"), &claim).await,
+            worker,
+            "a number of 256 bits",
+        );
     }
 }
 
@@ -335,9 +341,9 @@ async fn a_key_that_is_none_is_the_requests_fault_and_a_missing_proof_is_nobodys
 
     let nobodys = FailureClass::Infrastructure;
     let verdict = bench.checker.check(ArtifactId::random(), claim.clone()).await;
-    assert_refused(verdict, nobodys, "the stored proof cannot be read");
+    assert_refused(verdict, nobodys, "cannot read the stored proof");
     let unknown = Claim { vk_hash: VkHash([9; 32]), ..claim };
-    assert_refused(bench.check(&bytes, &unknown).await, nobodys, "not registered any more");
+    assert_refused(bench.check(&bytes, &unknown).await, nobodys, "no longer registered");
 }
 
 #[tokio::test]
@@ -361,7 +367,7 @@ async fn without_the_feature_a_core_proof_is_never_accepted_unchecked() {
     let bench = Bench::new(false).await;
     let claim = bench.real_claim(ProofMode::Core).await;
     let verdict = bench.check(&real(ProofMode::Core), &claim).await;
-    assert_refused(verdict, FailureClass::Request, "core proofs cannot be verified by this build");
+    assert_refused(verdict, FailureClass::Request, "this build cannot verify core proofs");
 }
 
 /// A network that takes real proofs only, and a client with the program of the real proofs registered
@@ -410,7 +416,7 @@ async fn a_request_whose_proof_could_not_be_checked_is_refused_before_any_work()
 
     let mut old = ask.clone();
     old.version = "sp1-v5.0.0".into();
-    let text = "proofs of circuit version v5.0.0 cannot be verified here";
+    let text = "cannot verify proofs of circuit version v5.0.0";
     assert_code(client.ask(&old).await, Code::FailedPrecondition, text);
     let mut no_key = client.ready_to_ask(b"input").await;
     no_key.mode = ask.mode;
@@ -423,7 +429,7 @@ async fn a_request_whose_proof_could_not_be_checked_is_refused_before_any_work()
     if cfg!(feature = "core-verification") {
         answer.expect("accepted");
     } else {
-        let text = "core proofs cannot be verified by this build";
+        let text = "this build cannot verify core proofs";
         assert_code(answer, Code::FailedPrecondition, text);
     }
 }

@@ -34,7 +34,7 @@ async fn a_secret_is_shown_once_and_a_token_is_listed_until_after_its_end() {
 async fn what_cannot_be_made_or_revoked_is_refused_in_words() {
     let network = Network::start().await;
     for (body, code, words) in [
-        (json!({"name": "../etc", "role": "worker"}), 400, "a name has 1 to 64"),
+        (json!({"name": "../etc", "role": "worker"}), 400, "expected 1 to 64"),
         (json!({"name": "rig-7", "role": "root"}), 400, "invalid `role`"),
         (json!({"name": "rig-7", "role": ""}), 400, "invalid `role`"),
         (json!({"name": "rig-7", "role": "worker", "secret": "mine"}), 400, "unknown field"),
