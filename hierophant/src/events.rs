@@ -5,10 +5,11 @@
 //! are asked to reload everything.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use hierophant_model::records::{Change, Millis};
 use network_lib::ids::{JobId, RequestId, WorkerId};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
@@ -161,7 +162,7 @@ impl Events {
     }
 
     fn noted(&self) -> MutexGuard<'_, Noted> {
-        self.0.noted.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.noted.lock()
     }
 }
 

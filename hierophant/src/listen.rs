@@ -13,12 +13,13 @@ mod tls;
 mod x509;
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::serve::Listener;
 use network_lib::task;
+use parking_lot::Mutex;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -197,7 +198,7 @@ impl Acceptor {
 
     fn refused(&self, why: Refused) {
         self.0.metrics.connection_refused(why);
-        let mut refusals = self.0.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut refusals = self.0.refusals.lock();
         refusals.count += 1;
         if refusals.logged.is_none_or(|logged| logged.elapsed() >= LOG_INTERVAL) {
             let connections = self.0.connections.count();

@@ -12,7 +12,7 @@ mod scrape;
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use hierophant_model::clients::OverQuota;
@@ -28,6 +28,7 @@ use labels::{
     ProofLabels, QuotaLabels, ReasonLabels, RequestLabels, StateLabels, StoreLabels,
     VerificationLabels,
 };
+use parking_lot::Mutex;
 
 pub use labels::{Cut, Direction, Peer, Refused};
 pub use rpc::RpcLayer;
@@ -229,7 +230,7 @@ impl Metrics {
 
     /// Label of a program.
     fn program(&self, vk_hash: VkHash) -> String {
-        let mut known = self.0.programs.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.0.programs.lock();
         if !known.contains(&vk_hash) {
             if known.len() == MAX_PROGRAMS {
                 return "other".to_owned();

@@ -6,13 +6,14 @@
 pub mod sessions;
 
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use hierophant_model::records::{AuditRecord, Change, Millis};
 use hierophant_model::subscriber::subscriber;
 use hierophant_model::text::error_chain;
 use network_lib::ids::TokenId;
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::config::Config;
@@ -157,7 +158,7 @@ impl Operators {
     /// `at`, or a millisecond after the latest entry if that is as late: the list is sorted by time and preserves
     /// the order of entries of the same millisecond. A clock that was set back is trusted.
     fn in_order(&self, at: Millis) -> Millis {
-        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut latest = self.latest.lock();
         *latest = match latest.saturating_sub(at.0) {
             0..CLOSE_MS => latest.saturating_add(1),
             _ => at.0,

@@ -1,9 +1,10 @@
 //! Rate limits by key, such as an IP address: a burst, then one more per period.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 /// Rate limiter with a separate allowance for each key and a bounded number of keys.
@@ -90,7 +91,7 @@ impl<K: Ord + Clone> KeyedRateLimiter<K> {
     }
 
     fn spent(&self) -> MutexGuard<'_, Spent<K>> {
-        self.spent.lock().unwrap_or_else(PoisonError::into_inner)
+        self.spent.lock()
     }
 }
 

@@ -4,13 +4,14 @@
 //! and slow hash are unnecessary: they protect passwords chosen by people, whereas a secret is 32 random bytes.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hierophant_model::records::{Change, Millis};
 use network_lib::ids::{Sha256Digest, TokenId, random_bytes};
 use network_lib::task;
+use parking_lot::{RwLock, RwLockReadGuard};
 use sha2::{Digest, Sha256};
 use tokio::sync::{Mutex, broadcast};
 
@@ -262,11 +263,11 @@ impl Tokens {
     }
 
     fn index(&self) -> RwLockReadGuard<'_, Index> {
-        self.0.index.read().unwrap_or_else(PoisonError::into_inner)
+        self.0.index.read()
     }
 
     fn put(&self, record: TokenRecord) {
-        self.0.index.write().unwrap_or_else(PoisonError::into_inner).put(record);
+        self.0.index.write().put(record);
     }
 }
 

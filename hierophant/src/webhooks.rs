@@ -6,14 +6,15 @@
 
 mod deliver;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use hierophant_model::clients::Clients;
 use hierophant_model::records::{Change, NoticeRecord, ReceiverState, RequestState, Trouble};
 use network_lib::ids::Sha256Digest;
 use network_lib::secret::Secret;
 use network_lib::task;
+use parking_lot::Mutex;
 use reqwest::Url;
 use sha2::{Digest, Sha256};
 use tokio::sync::Notify;
@@ -152,7 +153,7 @@ impl Webhooks {
             receiver: receiver.name.clone(),
             undelivered: receiver.undelivered(),
             dropped: receiver.dropped.load(Ordering::Relaxed),
-            trouble: receiver.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            trouble: receiver.trouble.lock().clone(),
         };
         self.receivers.iter().map(state).collect()
     }

@@ -1,12 +1,13 @@
 //! TLS certificates, reloaded when their files change. Invalid files leave the old certificates in use.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use hierophant_model::records::Millis;
 use network_lib::task;
+use parking_lot::Mutex;
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject;
@@ -132,7 +133,7 @@ impl Certificates {
                 *broken = Broken::default();
                 report_loaded(&loaded, &self.0.metrics);
                 self.0.metrics.certificates_read(true);
-                *self.0.used.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(loaded);
+                *self.0.used.lock() = Arc::new(loaded);
             }
             Err(error) => {
                 let again = broken.digest == Some(digest);
@@ -152,7 +153,7 @@ impl Certificates {
     }
 
     fn used(&self) -> Arc<Loaded> {
-        Arc::clone(&self.0.used.lock().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.0.used.lock())
     }
 }
 

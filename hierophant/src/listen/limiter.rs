@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use hierophant_model::subscriber::subscriber;
+use parking_lot::{Mutex, MutexGuard};
 
 /// A limit of concurrent connections. Clones share the counts.
 #[derive(Debug, Clone)]
@@ -78,7 +79,7 @@ impl ConnectionLimiter {
 
 impl Shared {
     fn counts(&self) -> MutexGuard<'_, Counts> {
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+        self.counts.lock()
     }
 }
 

@@ -1,7 +1,6 @@
 //! A scrape: gauges are set from a snapshot, and all metrics are encoded.
 
 use std::collections::BTreeMap;
-use std::sync::PoisonError;
 
 use hierophant_model::records::{Millis, ReceiverState, Usage};
 use hierophant_scheduler::proofs::Overview;
@@ -32,7 +31,7 @@ impl Metrics {
     /// a scrape clears and refills families.
     #[must_use]
     pub fn render(&self, snapshot: &GaugeSnapshot) -> String {
-        let _one_scrape = self.0.scrape.lock().unwrap_or_else(PoisonError::into_inner);
+        let _one_scrape = self.0.scrape.lock();
         self.set_gauges(snapshot);
         metrics::text(&self.0.registry)
     }

@@ -1,10 +1,11 @@
 //! Sessions of browsers, in memory only: a restart ends them.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use std::time::Duration;
 
 use network_lib::ids::{Sha256Digest, random_bytes};
+use parking_lot::{Mutex, MutexGuard};
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
@@ -68,7 +69,7 @@ impl Sessions {
     }
 
     fn all(&self) -> MutexGuard<'_, BTreeMap<SessionKey, Session>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

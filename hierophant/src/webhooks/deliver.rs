@@ -141,7 +141,7 @@ fn accepted(answer: &Response) -> Result<(), String> {
 }
 
 fn recovered(receiver: &Receiver) {
-    let trouble = receiver.trouble.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+    let trouble = receiver.trouble.lock().take();
     if trouble.is_some() {
         tracing::info!(receiver = receiver.name, "a webhook receiver accepts notices again");
     }
@@ -157,8 +157,7 @@ async fn postpone(
 ) {
     let now = Millis::now();
     {
-        let mut trouble =
-            receiver.trouble.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut trouble = receiver.trouble.lock();
         let since = trouble.as_ref().map(|trouble| trouble.since);
         if since.is_none() {
             tracing::warn!(

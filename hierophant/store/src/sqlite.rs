@@ -8,10 +8,11 @@ mod migrations;
 mod opening;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{CachedStatement, Connection, ErrorCode, OpenFlags, Row, ToSql};
 use tokio::sync::Semaphore;
@@ -112,13 +113,13 @@ impl Readers {
         read: &impl ReadRow<T>,
         timeout: Duration,
     ) -> Result<Vec<T>, StoreError> {
-        let idle = locked(&self.idle).pop();
+        let idle = self.idle.lock().pop();
         let connection = idle
             .map_or_else(|| open_reader(&self.file), Ok)
             .and_then(|connection| connection.busy_timeout(timeout).map(|()| connection))
             .map_err(StoreError::unavailable(action))?;
         let done = collect(action, &connection, statement, read);
-        locked(&self.idle).push(connection);
+        self.idle.lock().push(connection);
         done
     }
 }
@@ -157,7 +158,7 @@ impl Driver for SqliteDriver {
 
     async fn write(&self, batches: Vec<Batch>) -> Result<(), StoreError> {
         let writer = Arc::clone(&self.writer);
-        let writing = move || match locked(&writer).as_mut() {
+        let writing = move || match writer.lock().as_mut() {
             Some(connection) => {
                 transact(connection, &batches).map_err(StoreError::unavailable("writing"))
             }
@@ -177,8 +178,8 @@ impl Driver for SqliteDriver {
         // Running calls end first. The last connection to close checkpoints the write-ahead log.
         let reads = turns.acquire_many(all).await;
         let closing = tokio::task::spawn_blocking(move || {
-            locked(&readers.idle).clear();
-            drop(locked(&writer).take());
+            readers.idle.lock().clear();
+            drop(writer.lock().take());
         });
         if let Err(error) = closing.await {
             tracing::warn!(%error, "cannot close the database cleanly");
@@ -186,10 +187,6 @@ impl Driver for SqliteDriver {
         turns.close();
         drop(reads);
     }
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Runs all statements in one transaction; if one fails, all are rolled back.
@@ -286,7 +283,7 @@ mod tests {
         let run = async |sql: &'static str| driver.write(vec![[Statement::new(sql)].into()]).await;
         run("CREATE TABLE t (x BLOB)").await.expect("creates");
         {
-            let writer = locked(&driver.writer);
+            let writer = driver.writer.lock();
             let writer = writer.as_ref().expect("open");
             let pages = writer.query_row("PRAGMA page_count", [], |row| row.get::<_, i64>(0));
             let most = pages.expect("counts") + 5;
@@ -332,7 +329,7 @@ mod tests {
         let looking = driver.read("looking", point_read, |_| Ok(()));
         let unlocking = async {
             // Another thread takes the connection that the first try gave back.
-            while !locked(&driver.readers.idle).is_empty() {
+            while !driver.readers.idle.lock().is_empty() {
                 tokio::task::yield_now().await;
             }
             other.close().expect("closes");

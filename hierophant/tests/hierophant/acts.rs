@@ -2,13 +2,14 @@
 
 use std::io;
 use std::num::NonZero;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hierophant_proto::network as pb;
 use network_lib::ids::WorkerId;
 use network_lib::job::{Failure, FailureClass};
 use network_lib::wire::{FromWorker, ToWorker};
+use parking_lot::Mutex;
 use pb::{ExecutionStatus, FulfillmentStatus};
 use serde_json::{Value, json};
 
@@ -403,14 +404,14 @@ pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
     pub(crate) fn text(&self) -> String {
-        let bytes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let bytes = self.0.lock();
         String::from_utf8_lossy(&bytes).into_owned()
     }
 }
 
 impl io::Write for Log {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).write(bytes)
+        self.0.lock().write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {

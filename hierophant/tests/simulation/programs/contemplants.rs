@@ -5,7 +5,7 @@ mod attempt;
 mod link;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use network_lib::handshake::Hello;
@@ -13,6 +13,7 @@ use network_lib::ids::{LeaseId, WorkerId};
 use network_lib::job::Execution;
 use network_lib::secret::Secret;
 use network_lib::wire::FromWorker;
+use parking_lot::{Mutex, MutexGuard};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::sync::Notify;
@@ -142,7 +143,7 @@ impl Contemplant {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     fn pick(&self, range: std::ops::Range<u64>) -> u64 {

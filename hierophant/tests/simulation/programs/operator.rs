@@ -1,10 +1,11 @@
 //! An operator that reads the status pages.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::{Method, StatusCode};
+use parking_lot::Mutex;
 
 use super::network;
 
@@ -36,13 +37,13 @@ impl Operator {
             let contemplants: Vec<serde_json::Value> = serde_json::from_slice(&text).expect("JSON");
             let at = turmoil::sim_elapsed().expect("a host");
             let at_rest = contemplants.iter().filter_map(at_rest).collect();
-            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Seen { at, at_rest });
+            *self.0.lock() = Some(Seen { at, at_rest });
         }
     }
 
     /// Whether a look after `time` has found this Contemplant connected and without work.
     pub fn has_seen_at_rest(&self, name: &str, time: Duration) -> bool {
-        let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let seen = self.0.lock();
         seen.as_ref().is_some_and(|seen| seen.at > time && seen.at_rest.contains(name))
     }
 }
