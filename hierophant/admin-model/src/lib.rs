@@ -23,8 +23,8 @@ pub use overview::{Overview, Price, Webhook};
 pub use storage::{Artifact, Program};
 pub use tokens::{MadeToken, NewToken, Token};
 pub use value::{
-    ArtifactKind, AttemptOutcome, Availability, Backend, FailureClass, JobState, Named,
-    NetworkMode, Phase, Priority, ProofMode, RequestState, Role, Value, WorkerState,
+    ArtifactKind, AttemptOutcome, Backend, FailureClass, JobState, Named, NetworkMode, Phase,
+    Priority, ProofMode, RequestState, Role, Value, WorkerState,
 };
 pub use workers::{Gone, Gpu, WholeWorker, Worker};
 

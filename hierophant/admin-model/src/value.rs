@@ -124,42 +124,19 @@ impl<T: Named> ToSchema for Value<T> {
     }
 }
 
-/// State of a worker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Availability {
-    /// Connected and accepting jobs.
-    Ready,
-    /// Connected, but accepting no more jobs.
-    Draining,
-    /// Disconnected; it may reconnect.
-    Away,
-}
-
-impl Availability {
-    /// Name in JSON.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Ready => "ready",
-            Self::Draining => "draining",
-            Self::Away => "away",
-        }
-    }
-}
-
-/// Names the enums of the job model for JSON. The match is exhaustive, so a new value must be listed.
+/// Describes the enums of the job model for JSON.
 macro_rules! values {
-    ($($(#[doc = $doc:literal])+ $name:ident = $of:path { $($variant:ident)+ })+) => {$(
+    ($($(#[doc = $doc:literal])+ $name:ident = $of:path;)+) => {$(
         $(#[doc = $doc])+
         pub type $name = Value<$of>;
 
         impl Named for $of {
             const NAME: &'static str = stringify!($name);
             const DESCRIPTION: &'static str = concat!($($doc),+).trim_ascii();
-            const VALUES: &'static [Self] = &[$(<$of>::$variant),+];
+            const VALUES: &'static [Self] = &<$of>::ALL;
 
             fn name(self) -> &'static str {
-                match self { $(Self::$variant)|+ => self.as_str() }
+                self.as_str()
             }
         }
     )+};
@@ -167,34 +144,30 @@ macro_rules! values {
 
 values! {
     /// State of a request.
-    RequestState = records::RequestState {
-        Open Fulfilled Unexecutable Failed Cancelled Expired
-    }
+    RequestState = records::RequestState;
     /// State of a job.
-    JobState = records::JobState {
-        Queued Leased Proving Uploaded Verifying Proved Unexecutable Failed Cancelled Expired
-    }
+    JobState = records::JobState;
     /// Scheduling class of a job.
-    Priority = records::Priority { Urgent Normal Low }
+    Priority = records::Priority;
     /// Network variant that the client speaks.
-    NetworkMode = records::NetworkMode { Reserved Mainnet }
+    NetworkMode = records::NetworkMode;
     /// Outcome of an attempt.
-    AttemptOutcome = records::AttemptOutcome { Running Completed Failed Lost Cancelled }
+    AttemptOutcome = records::AttemptOutcome;
     /// Content of an artifact.
-    ArtifactKind = records::ArtifactKind { Program Stdin PrivateStdin Proof }
+    ArtifactKind = records::ArtifactKind;
     /// Role of a token.
-    Role = records::Role { Client Worker Read Act }
+    Role = records::Role;
     /// Kind of proof.
-    ProofMode = job::ProofMode { Core Compressed Plonk Groth16 }
+    ProofMode = job::ProofMode;
     /// Step of an attempt.
-    Phase = job::Phase { Downloading SettingUp Executing Proving Uploading }
+    Phase = job::Phase;
     /// Cause of a failed attempt.
-    FailureClass = job::FailureClass { Guest Request Worker Infrastructure }
+    FailureClass = job::FailureClass;
     /// Prover of a worker.
-    Backend = handshake::Backend { Cpu Cuda Mock }
+    Backend = handshake::Backend;
     /// State of a worker: `ready`, `draining` when it accepts no more jobs, or `away` while its connection is
     /// broken and it may reconnect.
-    WorkerState = Availability { Ready Draining Away }
+    WorkerState = records::WorkerState;
 }
 
 #[cfg(test)]

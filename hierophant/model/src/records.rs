@@ -33,5 +33,5 @@ pub use token::{Role, TokenRecord};
 pub use trace::{attempt_span, attempt_traceparent};
 pub use views::{
     Accepted, ExecutionFilter, ReceiverState, RequestFilter, RequestView, StorageLow, Trouble,
-    UnfinishedJob, Usage,
+    UnfinishedJob, Usage, WorkerState,
 };

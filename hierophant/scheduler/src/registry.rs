@@ -5,4 +5,4 @@ mod credential;
 mod views;
 
 pub use credential::Credential;
-pub use views::{KnownWorker, RemovedWorker, WorkerState};
+pub use views::{KnownWorker, RemovedWorker};

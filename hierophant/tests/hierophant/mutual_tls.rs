@@ -76,7 +76,7 @@ async fn a_grpc_client_must_show_a_certificate_where_one_is_required() {
     let mut without = Client::under_tls(network, &secure.trust).await;
     let request = CreateArtifactRequest::default();
     let refused = without.artifacts.create_artifact(request).await;
-    assert_code(refused, Code::Unauthenticated, "show a certificate");
+    assert_code(refused, Code::Unauthenticated, "client certificate missing");
     let trust = secure.trust.with(secure.issue_for("sequencer"));
     let mut client = Client::under_tls(network, &trust).await;
     client.upload(ArtifactType::Stdin, b"input").await;

@@ -55,7 +55,7 @@ async fn a_proof_goes_after_it_was_fetched_and_its_input_after_its_end() {
     }
     assert_eq!(answer.status(), 410);
     let text = answer.text().await.expect("text");
-    assert!(text.contains("this proof was kept for 0 days"), "{text}");
+    assert!(text.contains("proof expired after 0 days"), "{text}");
     eventually("the files are gone", async || network.files() == 1).await;
 
     // The registered program is kept, a deleted upload is not accepted as input, and the same content is proved

@@ -4,6 +4,7 @@ use alloy_primitives::Address;
 use network_lib::ids::VkHash;
 use network_lib::ids::{JobId, RequestId};
 use network_lib::job::{ExecutionFailureCause, ProofMode};
+use network_lib::named_enum;
 
 use super::{AttemptRecord, JobRecord, Millis, RequestRecord, RequestState};
 
@@ -131,4 +132,16 @@ pub struct ReceiverState {
     pub dropped: u64,
     /// Current delivery failure, if any.
     pub trouble: Option<Trouble>,
+}
+
+named_enum! {
+    /// State of a worker that is connected or may reconnect.
+    WorkerState {
+        /// Connected and accepting jobs.
+        Ready = "ready",
+        /// Connected, but accepting no more jobs.
+        Draining = "draining",
+        /// Disconnected; it may reconnect.
+        Away = "away",
+    }
 }

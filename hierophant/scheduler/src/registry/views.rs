@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use hierophant_model::records::Millis;
+use hierophant_model::records::{Millis, WorkerState};
 use network_lib::handshake::GpuLoad;
 use network_lib::ids::WorkerId;
 
@@ -39,36 +39,13 @@ pub struct KnownWorker {
 }
 
 impl KnownWorker {
-    /// State.
+    /// State of the worker.
     #[must_use]
     pub const fn state(&self) -> WorkerState {
         match self.disconnected {
             Some(_) => WorkerState::Away,
             None if self.draining || self.drained.is_some() => WorkerState::Draining,
             None => WorkerState::Ready,
-        }
-    }
-}
-
-/// State of a worker that is connected or may reconnect.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WorkerState {
-    /// It accepts jobs.
-    Ready,
-    /// It finishes its attempts and accepts no more jobs.
-    Draining,
-    /// Its connection broke; it may reconnect.
-    Away,
-}
-
-impl WorkerState {
-    /// Name in lists and on the command line.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Ready => "ready",
-            Self::Draining => "draining",
-            Self::Away => "away",
         }
     }
 }

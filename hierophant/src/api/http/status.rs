@@ -19,7 +19,7 @@ use network_lib::ids::JobId;
 use serde::{Deserialize, Serialize};
 
 use super::text_response;
-use super::v1::{known_and_at_work, render};
+use super::v1::{known_with_work, render};
 use crate::api::AdminContext;
 use hierophant_admin_model::{Backend, Job, JobState, Phase, ProofMode, Running, WorkerState};
 use hierophant_store::{JobStore, StoreError};
@@ -207,7 +207,7 @@ pub(super) async fn contemplants(State(context): State<AdminContext>) -> Respons
         return unavailable(ACTOR_TIMEOUT);
     };
     let now = Millis::now();
-    let list: Vec<Contemplant> = known_and_at_work(&known, &overview)
+    let list: Vec<Contemplant> = known_with_work(&known, &overview)
         .map(|(known, work)| contemplant(now, known, work))
         .collect();
     pretty(&list)

@@ -19,7 +19,7 @@ mod session;
 mod tokens;
 mod workers;
 
-pub(super) use workers::known_and_at_work;
+pub(super) use workers::known_with_work;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;

@@ -225,12 +225,12 @@ fn not_connected() -> CommandError {
 
 #[cfg(test)]
 mod tests {
+    use hierophant_model::records::WorkerState;
     use network_lib::handshake::RefusalCode;
 
     use super::super::tests::{HERE, THERE, hello, here, rules};
     use super::super::{RegistryCore, Rules};
     use super::*;
-    use crate::registry::WorkerState;
 
     const ID: WorkerId = WorkerId([1; 16]);
 

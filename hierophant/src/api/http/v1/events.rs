@@ -18,7 +18,7 @@ use serde_json::json;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::known_and_at_work;
+use super::known_with_work;
 use super::overview::overview_of;
 use super::page::{ErrorResponse, unavailable};
 use super::render;
@@ -136,7 +136,7 @@ fn assemble(
     let requests = requests.filter(|request| noted.requests.contains(&request.id));
     let mut workers = Vec::new();
     let mut gone = noted.workers.clone();
-    for (known, work) in known_and_at_work(known, scheduler) {
+    for (known, work) in known_with_work(known, scheduler) {
         if gone.remove(&known.worker) {
             workers.push(render::worker(known, work));
         }

@@ -9,7 +9,7 @@ use hierophant_scheduler::registry::KnownWorker;
 use super::page::{ApiResult, actor_timeout};
 use super::render;
 use crate::api::AdminContext;
-use hierophant_admin_model::{Overview, Paused, Refusal, Value};
+use hierophant_admin_model::{Overview, Paused, Refusal};
 
 /// State of the network at a glance.
 #[utoipa::path(get, path = "/overview", tag = "overview", responses(
@@ -49,7 +49,7 @@ pub(super) fn overview_of(
         overview.waiting.insert((*mode).into(), *count);
     }
     for worker in known {
-        *overview.workers.entry(Value::named(worker.state().as_str())).or_default() += 1;
+        *overview.workers.entry(worker.state().into()).or_default() += 1;
     }
     overview
 }

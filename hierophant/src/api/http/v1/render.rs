@@ -12,7 +12,7 @@ use network_lib::handshake::{self, GpuLoad};
 use crate::config::DashboardConfig;
 use crate::operators::Operator;
 use hierophant_admin_model::{
-    Caller, Gone, Gpu, Job, Phase, Price, ProofMode, Running, Value, Waiting, Webhook, Worker,
+    Caller, Gone, Gpu, Job, Phase, Price, ProofMode, Running, Waiting, Webhook, Worker,
 };
 
 /// The configured price of a worker, if there is one.
@@ -69,7 +69,7 @@ pub(in crate::api::http) fn worker(known: &KnownWorker, work: &WorkerWork) -> Wo
         backend: work.backend.into(),
         modes: work.capabilities.modes.iter().copied().map(ProofMode::Known).collect(),
         slots: work.capabilities.slots,
-        state: Value::named(known.state().as_str()),
+        state: known.state().into(),
         obstacle: work.capabilities.unavailable_reason.clone(),
         drained: known.drained.clone(),
         joined_at: known.joined_at.0,

@@ -23,13 +23,13 @@ use hierophant_admin_model::{Attempt, Refusal, WholeWorker, Worker};
 pub(super) async fn workers(State(context): State<AdminContext>) -> ApiResult<Vec<Worker>> {
     let known = context.registry.workers().await.map_err(actor_timeout)?;
     let scheduler = context.proofs.overview().await.map_err(actor_timeout)?;
-    let both = known_and_at_work(&known, &scheduler);
+    let both = known_with_work(&known, &scheduler);
     Ok(Json(both.map(|(known, work)| render::worker(known, work)).collect()))
 }
 
 /// The workers that both the registry and the scheduler know. One that has just joined may not be known to the
 /// scheduler yet.
-pub(in crate::api::http) fn known_and_at_work<'a>(
+pub(in crate::api::http) fn known_with_work<'a>(
     known: &'a [KnownWorker],
     scheduler: &'a Overview,
 ) -> impl Iterator<Item = (&'a KnownWorker, &'a WorkerWork)> {
