@@ -134,7 +134,7 @@ impl Actor for ArtifactsActor {
             ArtifactsMsg::KeepUpload(ticket, bytes, port) => {
                 match state.check_upload(ticket, bytes.info()).await {
                     Ok(Some(record)) => {
-                        state.adopt(&myself, record, bytes, KeepReply::Upload(port))
+                        state.adopt(&myself, record, bytes, KeepReply::Upload(port));
                     }
                     Ok(None) => reply(port, Ok(bytes.info())),
                     Err(refusal) => reply(port, Err(refusal)),
