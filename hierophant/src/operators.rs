@@ -96,7 +96,7 @@ impl Operators {
         let require_token = config.operators.require_token;
         if require_token && !tokens.any(Role::Act) {
             tracing::warn!(
-                "nobody can operate: `operators.require_token` is set, and there is no token of role \
+                "no caller can operate: `operators.require_token` is set, and there is no token of role \
                  act; start once without it and make one by `hierophant token create`"
             );
         }

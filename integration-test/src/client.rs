@@ -18,7 +18,7 @@ use crate::signer::{LoggingSigner, SigningLog};
 /// Deriving a program's keys takes many seconds, and clients of one process can share them.
 static GUEST_KEYS: OnceCell<SP1ProvingKey> = OnceCell::const_new();
 
-/// A private key that nobody has used before.
+/// A new private key.
 #[must_use]
 pub fn new_private_key() -> String {
     // Fewer than one in 2^127 such numbers is an invalid key.

@@ -1,5 +1,5 @@
-//! The whole network under test: the real programs as child processes, driven by a client that
-//! nobody adapted.
+//! The whole network under test: the real programs as child processes, driven by an
+//! unmodified client.
 //!
 //! Every other test looks at a part from within. This crate stands where a user stands: it starts
 //! `hierophant` and `contemplant` as an operator would ([`network`]), talks to them only through

@@ -31,7 +31,7 @@ fn run(options: &Options) -> Result<String> {
         let shutdown = signal::shutdown_token().context("cannot listen for signals")?;
         scenario::run(options, shutdown).await
     });
-    // A prover may still compute something that nobody waits for any more.
+    // A prover may still compute something that is no longer needed.
     runtime.shutdown_background();
     outcome
 }

@@ -167,7 +167,7 @@ async fn a_cancelled_proof_occupies_a_server_that_cannot_be_stopped() {
     attempt.is_proving().await;
     let cancelled = Instant::now();
     attempt.cancel.cancel();
-    // Whatever it returns, nobody reads it.
+    // Its outcome is not read.
     let _ = attempt.outcome().await;
     assert!(cancelled.elapsed() > Duration::from_secs(1), "the slot is free while the GPU is not");
     stage.behave(|_| {});

@@ -71,9 +71,9 @@ fn a_killed_contemplant_s_servers_are_gone_after_its_next_start() {
     let killed = Contemplant::start(folder.path(), &command, &[kept, dropped]);
     let (first, second) = (processes(kept, 1, &[]), processes(dropped, 1, &[]));
     killed.end("KILL");
-    assert_eq!(processes_of(kept), first, "nobody has ended it yet");
+    assert_eq!(processes_of(kept), first, "it still runs");
     assert_eq!(processes_of(dropped), second);
-    // The next one has a GPU less: what nobody serves any more must go, too.
+    // The next one has a GPU less: processes of a GPU that is no longer served must end, too.
     let next = Contemplant::start(folder.path(), &command, &[kept]);
     processes(kept, 1, &first);
     processes(dropped, 0, &[]);

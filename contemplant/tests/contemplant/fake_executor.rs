@@ -56,7 +56,7 @@ impl Control {
 
 impl Call {
     pub(crate) fn finish(self, outcome: Result<Proved, Failure>) {
-        // After a cancellation nobody waits.
+        // After a cancellation there is no receiver.
         let _ = self.finish.send(outcome);
     }
 }

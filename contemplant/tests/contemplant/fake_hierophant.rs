@@ -80,7 +80,7 @@ impl FakeHierophant {
         Self { address, connections, shared, gone }
     }
 
-    /// Ends `connection` and the server: from here on nobody listens.
+    /// Ends `connection` and the server: from here on connections are refused.
     pub(crate) async fn vanish(&mut self, connection: Connection) {
         self.gone.cancel();
         drop(connection);
@@ -109,7 +109,7 @@ impl FakeHierophant {
 
     /// The next worker that connects and introduces itself.
     pub(crate) async fn accept(&mut self) -> Connection {
-        timeout(PATIENCE, self.connections.recv()).await.expect("nobody connects").unwrap()
+        timeout(PATIENCE, self.connections.recv()).await.expect("a connection").unwrap()
     }
 
     /// The next worker, welcomed; its attempts in `resume` go on.

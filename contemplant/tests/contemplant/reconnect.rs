@@ -74,7 +74,7 @@ async fn an_end_is_told_to_each_connection_until_it_is_settled() {
     let (lease, call) = setup.begin(&first).await;
     call.finish(proved());
     let end = first.expect_end(lease).await;
-    // It was read, and signs of life are exchanged, but nobody has said that it is stored.
+    // It was read, and heartbeats are exchanged, but it was not acknowledged as stored.
     first.expect_held(&[]).await;
     first.expect_held(&[]).await;
     setup.expect_on_disk(&[lease]).await;

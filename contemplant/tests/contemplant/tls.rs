@@ -94,7 +94,7 @@ impl Certified {
 }
 
 async fn next(handshakes: &mut Handshakes) -> Result<Option<CertificateDer<'static>>, String> {
-    timeout(PATIENCE, handshakes.recv()).await.expect("nobody connects").unwrap()
+    timeout(PATIENCE, handshakes.recv()).await.expect("a connection").unwrap()
 }
 
 #[tokio::test]

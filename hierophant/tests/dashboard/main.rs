@@ -23,7 +23,7 @@ use network::Network;
 
 static TURN: Mutex<()> = Mutex::const_new(());
 
-/// Nothing went wrong in the page, and it asked nobody but Hierophant.
+/// No error occurred in the page, and it called only Hierophant.
 fn assert_clean(browser: &Browser, network: &Network) {
     assert_eq!(browser.faults(), [""; 0]);
     let own = network.url("/");

@@ -15,7 +15,7 @@ const MANY: u64 = 10_000;
 /// Unoptimised code takes several times as long.
 const LIMIT: Duration = Duration::from_secs(if cfg!(debug_assertions) { 10 } else { 2 });
 
-/// Nobody else may wait longer than that for an answer.
+/// Maximum time of other calls.
 const PATIENCE: Duration = Duration::from_secs(if cfg!(debug_assertions) { 3 } else { 1 });
 
 /// Stores the same job again and again, each time with other content and another request.

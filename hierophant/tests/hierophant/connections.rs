@@ -17,7 +17,7 @@ use test_peers::certificates::Leaf;
 /// A refusal comes at once: much earlier than anything that was left to time out.
 const AT_ONCE: Duration = Duration::from_secs(3);
 
-/// Nobody is cut by time.
+/// No connection is closed by a time limit.
 fn patient(limits: &mut LimitsConfig) {
     limits.head_time = LIMIT * 10;
     limits.handshake_time = LIMIT * 10;

@@ -36,7 +36,7 @@ const HONEST_LIMIT: Duration = Duration::from_secs(5);
 /// Contemplants need it.
 const TOKEN: &str = "token-of-the-hostile-tests";
 
-/// A Hierophant as a process of its own, so that its memory is nobody else's.
+/// A Hierophant as a separate process, so that its memory can be measured.
 struct Fortress {
     grpc: SocketAddr,
     http: SocketAddr,

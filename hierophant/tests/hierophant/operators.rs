@@ -57,7 +57,7 @@ fn routes() -> Vec<(Method, String)> {
         serde_json::from_value(described["paths"].clone()).expect("paths");
     let mut routes = Vec::new();
     for (path, methods) in paths {
-        let path = path.replace("{id}", &"0".repeat(32)).replace("{name}", "nobody");
+        let path = path.replace("{id}", &"0".repeat(32)).replace("{name}", "missing");
         assert!(!path.contains('{'), "{path}: a kind of id that this test does not know");
         for method in methods.as_object().expect("methods").keys() {
             let method = method.to_uppercase().parse().expect("a method");

@@ -171,7 +171,7 @@ async fn an_operator_drains_a_contemplant() {
         let url = network.url(&format!("/contemplants/{id}/drain"));
         async { reqwest::Client::new().post(url).send().await.expect("answers").status() }
     };
-    assert_eq!(drain("nobody".into()).await, 404);
+    assert_eq!(drain("missing".into()).await, 404);
     assert_eq!(drain(WorkerId::random().to_string()).await, 404);
     assert_eq!(drain(hello.worker_id.to_string()).await, 202);
     assert!(matches!(worker.hear().await, Some(ToWorker::Drain { .. })));

@@ -57,7 +57,7 @@ async fn a_lost_database_is_not_taken_for_a_new_one() {
 
 #[tokio::test]
 async fn folders_that_cannot_be_written_are_named() {
-    // Nobody can write there, root included.
+    // Not even root can write there.
     let error = refusal(Config::for_test("/sys".into())).await;
     assert!(error.contains("/sys/lock") && error.contains("`data_dir`"), "{error}");
 

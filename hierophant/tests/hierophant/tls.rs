@@ -126,7 +126,7 @@ async fn the_command_line_finds_a_hierophant_under_tls_on_its_own_machine() {
     let found = run(&["--url".as_ref(), url.as_ref(), "--ca".as_ref(), ca.as_ref()]).await;
     assert!(found.status.success(), "{}", String::from_utf8_lossy(&found.stderr));
     let refused = run(&[]).await;
-    assert_eq!(refused.status.code(), Some(3), "an authority that nobody knows");
+    assert_eq!(refused.status.code(), Some(3), "an unknown authority");
 }
 
 #[tokio::test]

@@ -129,7 +129,7 @@ fn going_on(job: &JobRecord, attempts: &[&AttemptRecord], racing: bool) {
         _ => (true, 0),
     };
     let most = if racing { most } else { most.min(1) };
-    assert!(attempts.len() >= usize::from(most > 0), "nobody is at it: {job:?}");
+    assert!(attempts.len() >= usize::from(most > 0), "no worker has it: {job:?}");
     assert!(attempts.len() <= most, "too many attempts go on: {job:?} {attempts:?}");
     assert!(fits, "the state is not that of the attempts: {job:?} {attempts:?}");
     let provers: BTreeSet<_> = attempts.iter().map(|attempt| attempt.prover.worker).collect();

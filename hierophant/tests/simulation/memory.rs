@@ -85,7 +85,7 @@ impl Memory {
         self.attempts_of(self.attempts[&lease].job).any(goes_on)
     }
 
-    /// How many proofs came from an attempt that was stopped by nobody while an earlier one was.
+    /// Number of proofs of an attempt that was not stopped while an earlier one was.
     pub fn won_by_racer(&self) -> u64 {
         let won = |attempt: &&AttemptRecord| {
             let beaten = |other: &AttemptRecord| {

@@ -200,10 +200,10 @@ impl World {
             self.until(next);
         }
         self.check_ends();
-        // Suspended Contemplants hear only when they are let in again that nobody wants their work.
+        // Suspended workers learn only at their next admission that their work is not wanted.
         self.until(Millis(self.now.0 + 2 * STRIKE_DECAY));
         for worker in &self.workers {
-            assert!(worker.held.is_empty(), "work that nobody wants goes on: {worker:?}");
+            assert!(worker.held.is_empty(), "unwanted work continues: {worker:?}");
         }
         self.tally.won_by_racer = self.memory.won_by_racer();
         let starved = |attempt: &&AttemptRecord| attempt.out_of_memory.is_some();

@@ -84,7 +84,7 @@ impl Stage {
         let effects = self.core.failed(NOW, worker, lease, failure);
         let before = self.leases.len();
         self.note(&effects);
-        assert_eq!(self.leases.len(), before + 1, "nobody was given the slot");
+        assert_eq!(self.leases.len(), before + 1, "the slot was not assigned");
     }
 
     fn note(&mut self, effects: &[Effect]) {

@@ -94,8 +94,8 @@ impl Database {
 }
 
 /// Puts finished requests into the store of a Hierophant that does not run, each with its job, its attempt
-/// and the records of its input and proof, as if they had ended over the last day. Their bytes are not
-/// there, which nobody finds out who does not ask for a proof.
+/// and the records of its input and proof, as if they had ended over the last day. Their bytes are
+/// missing, which only a download would detect.
 ///
 /// # Errors
 ///

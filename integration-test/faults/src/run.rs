@@ -112,7 +112,7 @@ async fn finish(stage: &mut Stage) -> Result<()> {
     stage.all_arrive(STEP).await;
     tokio::time::sleep(AFTERGLOW).await;
     for (number, observer) in (1..).zip(&stage.observers) {
-        ensure!(observer.answers() > 0, "nobody ever answered about request {number}");
+        ensure!(observer.answers() > 0, "no poll of request {number} was answered");
         if let Err(fault) = observer.verdict() {
             bail!("request {number} {fault}; its client saw {}", observer.story());
         }

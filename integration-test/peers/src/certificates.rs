@@ -1,4 +1,4 @@
-//! Certificates that a test makes as it runs, and peers that trust nobody else's.
+//! Certificates made during a test, and peers that trust only those.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

@@ -20,7 +20,7 @@ const AT_ONCE: usize = 16;
 /// How a network stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scene {
-    /// Nobody there, nothing asked for.
+    /// No workers, no requests.
     Empty,
     /// Eight Contemplants at work, some dozen jobs waiting, proofs ending all the time.
     Busy,

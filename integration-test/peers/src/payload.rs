@@ -12,13 +12,13 @@ const LEVEL: i32 = 3;
 /// What the pretended program commits to.
 pub const PUBLIC_VALUES: &[u8] = b"public values";
 
-/// An execution that nobody has made, which committed to [`PUBLIC_VALUES`].
+/// A made-up execution that committed to [`PUBLIC_VALUES`].
 #[must_use]
 pub fn execution() -> Execution {
     execution_with(PUBLIC_VALUES)
 }
 
-/// An execution that nobody has made, which committed to these values.
+/// A made-up execution that committed to these values.
 #[must_use]
 pub fn execution_with(public_values: &[u8]) -> Execution {
     let public_values_hash = Sha256Digest(Sha256::digest(public_values).into());

@@ -98,12 +98,12 @@ impl S3 {
     ///
     /// # Panics
     ///
-    /// When nobody comes.
+    /// When no call arrives.
     pub async fn turns_away(&self) {
         let mut count = self.turned_away.clone();
         count.mark_unchanged();
         let coming = tokio::time::timeout(crate::LIMIT, count.changed()).await;
-        coming.expect("nobody came").expect("the server runs");
+        coming.expect("a call").expect("the server runs");
     }
 
     /// The file of an object in the bucket.

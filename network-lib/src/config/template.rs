@@ -165,7 +165,7 @@ mod tests {
 #   0  none
 # count = 3
 
-# Who. Default: nobody. Better not.
+# Who. Default: unknown. Better not.
 # name = \"amos\"
 
 # For later.
@@ -190,7 +190,7 @@ mod tests {
         assert_eq!(all.keys[0].meaning, "How many there are:<br>0 none");
         assert_eq!((all.keys[0].value.as_str(), &all.keys[0].default), ("3", &None));
         assert_eq!(all.keys[1].meaning, "Who. Better not.");
-        assert_eq!(all.keys[1].default.as_deref(), Some("nobody"));
+        assert_eq!(all.keys[1].default.as_deref(), Some("unknown"));
         assert_eq!(
             (later.name.as_str(), later.about.as_str()),
             ("later", "For later.\n\nMore of it.")

@@ -450,7 +450,7 @@ mod tests {
         assert!(!core.gpu_loads(id, session, vec![load; 1000]), "no news");
         assert_eq!(core.workers()[0].gpus, [load; MAX_GPUS]);
         core.disconnected(id, session, "reset by peer");
-        assert!(core.workers()[0].gpus.is_empty(), "nobody knows it any more");
+        assert!(core.workers()[0].gpus.is_empty(), "it is forgotten");
         core.admit(Millis(1), &hello(1), HERE, here()).expect("admitted");
         assert!(!core.gpu_loads(id, session, vec![load]), "an older connection's word");
         assert!(core.workers()[0].gpus.is_empty());

@@ -199,7 +199,7 @@ async fn somebody_elses_signature_cancels_nothing() {
     let id = client.ask(&ask).await.expect("accepted");
     let mut stranger = Client::with_key(&network, 8).await;
     assert_code(stranger.cancel(&id).await, Code::PermissionDenied, "only its requester");
-    // The requester's signature under another body is that of nobody who has asked for anything.
+    // The requester's signature under another body recovers an unknown address.
     let body = |request_id: &[u8]| {
         let request_id = request_id.to_vec();
         pb::CancelRequestBody { nonce: 0, request_id }.encode_to_vec()

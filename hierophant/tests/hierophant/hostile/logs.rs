@@ -14,7 +14,7 @@ async fn no_secret_and_no_id_that_opens_something_is_in_the_log() {
     let fortress = fortress.await;
     let mut client = fortress.client().await;
     let mut ask = client.ready_to_ask(&unix_now().to_le_bytes()).await;
-    ask.stdin_uri = client.upload(ArtifactType::PrivateStdin, b"what nobody may know").await;
+    ask.stdin_uri = client.upload(ArtifactType::PrivateStdin, b"a private input").await;
     let id = client.ask(&ask).await.expect("accepted");
     let mut worker = fortress.contemplant().await;
     let lease = worker.prove_next(&core_proof()).await;
@@ -29,7 +29,7 @@ async fn no_secret_and_no_id_that_opens_something_is_in_the_log() {
         ("the lease's id", lease.to_string()),
         ("the input's id", tail(&ask.stdin_uri)),
         ("the proof's id", tail(&proof)),
-        ("the input", "what nobody may know".to_owned()),
+        ("the input", "a private input".to_owned()),
     ] {
         assert!(!log.contains(&secret), "{what} is in the log");
     }

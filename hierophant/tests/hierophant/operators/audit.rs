@@ -136,7 +136,7 @@ async fn an_action_is_written_down_also_if_its_caller_has_hung_up() {
         let call =
             "POST /api/v1/dispatch/resume HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n";
         connection.write_all(call.as_bytes()).await.expect("writes");
-        // It is heard, and nobody waits for the answer.
+        // The call arrives, and its caller does not wait for the response.
         tokio::task::yield_now().await;
     }
     eventually("all are written down", async || entries(&network).await.len() == 20).await;

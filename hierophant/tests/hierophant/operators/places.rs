@@ -107,7 +107,7 @@ async fn guessing_tokens_is_slowed_for_each_address() {
     // Not even a right one is looked at.
     assert_eq!(code(guess(9, &token)).await, 429);
     assert_eq!(code(sign_in(9, &token)).await, 429);
-    // Nobody else is kept waiting.
+    // Other callers are not affected.
     assert_eq!(code(guess(8, &token)).await, 200);
     assert_eq!(code(stranger(1).get(&overview)).await, 200);
 }

@@ -60,7 +60,7 @@ async fn a_session_acts_only_from_hierophants_own_page() {
     assert_eq!(code(look().header("origin", "http://evil.example")).await, 403);
     let leave = http.delete(network.url("/api/v1/session")).header("cookie", &cookie);
     assert_eq!(code(leave).await, 403);
-    assert_eq!(code(look()).await, 200, "nobody else can sign one out");
+    assert_eq!(code(look()).await, 200, "another caller cannot end the session");
 }
 
 #[tokio::test]

@@ -125,7 +125,7 @@ async fn a_revoked_worker_is_cut_within_five_seconds_and_cannot_return() {
         assert_eq!(refusal.message, "the token rig-7 was revoked");
     }
 
-    // Its work goes back, and nobody is blamed.
+    // Its jobs are requeued without a strike.
     let mut next = Worker::join(&network, bearer(&other)).await;
     assert_ne!(next.prove_next(&core_proof()).await, lease);
     client.until(&id, FulfillmentStatus::Fulfilled).await;
@@ -134,7 +134,7 @@ async fn a_revoked_worker_is_cut_within_five_seconds_and_cannot_return() {
     let attempt = history.as_array().expect("attempts").iter().find(|it| it["outcome"] == "lost");
     let attempt = attempt.expect("the first attempt is lost");
     assert!(attempt["message"].as_str().is_some_and(|it| it.contains("was revoked")), "{attempt}");
-    assert_eq!(attempt["failure_class"], serde_json::Value::Null, "nobody is blamed");
+    assert_eq!(attempt["failure_class"], serde_json::Value::Null, "no strike");
 }
 
 #[tokio::test]

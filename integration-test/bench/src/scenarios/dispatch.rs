@@ -64,7 +64,7 @@ async fn idle(stage: &Stage, found: &mut Scenario) -> Result<()> {
             working.await??;
             bail!("the worker ended early");
         };
-        // A prove message may overtake the answer: then nobody has waited.
+        // A prove message may overtake the answer: then the delay is zero.
         after_answer.note(job.at.saturating_duration_since(answered));
         whole.note(job.at.saturating_duration_since(asked));
         timeout(LIMIT, freed.recv()).await.context("the worker did not get free")?;

@@ -35,7 +35,7 @@ pub(super) async fn run(stage: &Stage, found: &mut Scenario) -> Result<()> {
     for id in &fulfilled {
         first.until_fulfilled(id).await?;
     }
-    // Nobody is left to prove the others.
+    // No worker is left to prove the others.
     fleet.check(polled)?;
     let open = ask(&all, polled).await?;
     let wanted: Vec<(Vec<u8>, FulfillmentStatus)> = fulfilled

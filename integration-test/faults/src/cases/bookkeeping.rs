@@ -210,7 +210,7 @@ async fn reconnects(stage: &mut Stage) {
     let (worker, welcome) = rejoin(stage, me.clone(), &[]).await;
     assert!(welcome.resume.is_empty());
     drop(worker);
-    // With an attempt that nobody knows.
+    // With an unknown attempt.
     let (mut worker, welcome) = rejoin(stage, me.clone(), &[LeaseId::random()]).await;
     assert!(welcome.resume.is_empty(), "to be stopped");
     idle(&mut worker, &[]).await;

@@ -66,7 +66,7 @@ async fn set_forward(stage: &mut Stage) {
         stage.assert_one_attempt(request).await;
     }
     let page = stage.contemplant_page("amos").await.expect("connected");
-    assert_eq!(page["strikes"], 0, "nobody blames the Contemplant");
+    assert_eq!(page["strikes"], 0, "no strike");
     let heard = page["seconds_since_heard"].as_u64().expect("a number");
     assert!(heard < 60, "heard {heard} s ago");
 }
@@ -87,7 +87,7 @@ async fn set_back(stage: &mut Stage) {
     assert_eq!(stage.attempts(&request).await.len(), 2);
     let new = stage.request(&mut client, 21).await;
     stage.arrives(&new).await;
-    // Nobody offers PLONK, so that this one waits until its deadline by the new time.
+    // No worker offers PLONK, so that this one waits until its deadline by the new time.
     let mut ask = program::ask(&mut client, 20, ProofMode::Plonk).await;
     ask.deadline = unix_now() - HOURS.unsigned_abs() + 5;
     drop(_other);

@@ -143,7 +143,7 @@ async fn outdated_circuit(stage: &mut Stage) {
     let _old = stage.worker_with(old).await;
     let request = stage.request(&mut client, 20).await;
     sleep(Duration::from_millis(500)).await;
-    assert!(stage.attempts(&request).await.is_empty(), "nobody fits yet");
+    assert!(stage.attempts(&request).await.is_empty(), "no worker is suitable yet");
     served_by_another(stage, request, |_| {}).await;
 }
 

@@ -98,7 +98,7 @@ async fn guest_fails_twenty_times(stage: &mut Stage) {
     }
     assert!(worker.is_alive(), "the Contemplant lives");
     let page = stage.contemplant_page("amos").await.expect("connected");
-    assert_eq!(page["strikes"], 0, "nobody blames the Contemplant");
+    assert_eq!(page["strikes"], 0, "no strike");
 }
 
 async fn cycle_limit(stage: &mut Stage) {
@@ -198,7 +198,7 @@ async fn finished_proof_survives(stage: &mut Stage) {
     stage.proving("amos").await;
     stage.fault_begins();
     stage.hierophant.process.kill().await.expect("killed");
-    // The proof is finished while nobody can take it.
+    // The proof is finished while Hierophant is down.
     sleep(Duration::from_secs(5)).await;
     worker.kill().await.expect("killed");
     stage.hierophant.launch().await.expect("starts again");
@@ -311,7 +311,7 @@ async fn three_attempts_fail(stage: &mut Stage) {
     }
     stage.arrives(&request).await;
     assert_eq!(stage.attempts(&request).await.len(), 3);
-    // Nobody is lost to others by it.
+    // All workers remain available to other requests.
     let well = stage.request(&mut client, 21).await;
     workers.extend(failures);
     let mut hearing: Vec<_> = workers.iter_mut().map(|w| Box::pin(leased(w))).collect();

@@ -103,7 +103,7 @@ impl SmallDisk {
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        // Lazily, because a process that is being killed may still use it. Nobody waits for an answer.
+        // Lazily, because a process that is being killed may still use it. No answer is awaited.
         let _ = Command::new("umount").arg("-l").arg(&self.0).status();
     }
 }

@@ -49,7 +49,7 @@ pub(super) async fn contemplant_killed(engine: &Engine) -> Result<()> {
     bench.page("two slots", |one| one.slots == 2 && one.modes.len() == 2).await?;
     let old = engine.containers().await?;
     ensure!(old.len() == 2, "{old:?}");
-    // The next one has a GPU less: what nobody serves any more must go, too.
+    // The next one has a GPU less: containers of a GPU that is no longer served must be removed, too.
     bench.crash(&contemplant(docker(engine, &[]))).await?;
     wait::until("the old containers' end", STEP, async || {
         let now = engine.containers().await?;

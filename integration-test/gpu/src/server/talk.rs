@@ -26,7 +26,7 @@ pub(super) struct Talk(UnixStream);
 impl Talk {
     pub(super) async fn open(socket: &Path) -> Result<Self> {
         let stream = UnixStream::connect(socket).await;
-        Ok(Self(stream.with_context(|| format!("nobody listens at {}", socket.display()))?))
+        Ok(Self(stream.with_context(|| format!("no server listens at {}", socket.display()))?))
     }
 
     /// Says these bytes after the length that they are announced with.

@@ -14,7 +14,7 @@ use super::super::{content, network};
 use super::link::failure;
 use super::{Contemplant, Finished, Temper};
 
-/// Works on an attempt until it is over or `stop` says that nobody wants it.
+/// Works on an attempt until it ends or `stop` cancels it.
 pub(super) async fn run(
     contemplant: Contemplant,
     lease: LeaseId,

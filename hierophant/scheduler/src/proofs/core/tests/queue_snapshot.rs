@@ -72,7 +72,7 @@ fn what_nobody_takes_has_no_time() {
     let (answer, _) = core.submit(START, plonk, StoreLookup::default());
     assert!(answer.is_ok());
     let line = places(&core, START);
-    assert_eq!(line[0], (job_of(&core, 9), None), "urgent, but nobody offers it");
+    assert_eq!(line[0], (job_of(&core, 9), None), "urgent, but no worker offers it");
     assert_eq!(line[1].1, Some(20_000));
     core.worker_draining(worker(1), SessionId(1));
     assert!(places(&core, START).iter().all(|(_, eta)| eta.is_none()));

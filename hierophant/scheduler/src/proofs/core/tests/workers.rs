@@ -30,7 +30,7 @@ fn an_attempt_that_may_not_have_arrived_goes_elsewhere_at_once() {
     let (_, lease) = given_out(&join(&mut core, 1, 1)).expect("given out");
     let effects = core.worker_away(START, worker(1), SessionId(1));
     assert_eq!(job_state(&effects), Some(JobState::Queued));
-    // It had arrived, and nobody else has begun: it goes on.
+    // It had arrived, and no other worker has begun: it continues.
     let effects = core.worker_joined(START, arrival(1, 2, &[lease]));
     assert_eq!(resumed(&effects), Some(vec![lease]));
     core.worker_away(START, worker(1), SessionId(2));
@@ -43,7 +43,7 @@ fn reconnecting_has_four_right_answers() {
     let mut idle = core();
     join(&mut idle, 1, 1);
     assert_eq!(resumed(&join(&mut idle, 1, 2)), Some(vec![]));
-    // With an attempt that nobody knows: it is to stop, and keeps its slot until it has.
+    // With an unknown attempt: it must stop, and occupies its slot until then.
     let unknown = LeaseId([0xee; 16]);
     let effects = idle.worker_joined(START, arrival(1, 3, &[unknown]));
     assert_eq!(resumed(&effects), Some(vec![]));
