@@ -90,7 +90,7 @@ struct Inner {
 
 /// Index of all tokens by digest and by id, including revoked ones.
 ///
-/// The time of a look-up by digest depends on the SHA-256 of what was presented. Nobody can choose secrets
+/// The time of a look-up by digest depends on the SHA-256 of what was presented. A caller cannot choose secrets
 /// whose digests approach a stored one, so that time says nothing about a secret.
 #[derive(Debug, Default)]
 struct Index {

@@ -2,7 +2,6 @@
 
 mod book;
 mod fault;
-mod left;
 mod links;
 mod paths;
 mod prose;
@@ -25,9 +24,6 @@ pub(crate) struct Options {
     /// Print this number of passages chosen at random, for a reader to judge, instead of checking.
     #[arg(long)]
     sample: Option<usize>,
-    /// Print the banned phrases that are left in folders that are not finished, instead of checking.
-    #[arg(long, conflicts_with = "sample")]
-    left: bool,
     /// The seed of the choice.
     #[arg(long, default_value_t = 1, requires = "sample")]
     seed: u64,
@@ -43,10 +39,6 @@ const HISTORY: &str = "CHANGELOG.md";
 pub(crate) fn run(steps: &mut Steps, root: &Path, options: &Options) -> Result<()> {
     if let Some(count) = options.sample {
         return print_sample(root, count, options.seed);
-    }
-    if options.left {
-        banned_phrases(root, &tracked(root)?)?.iter().for_each(|fault| println!("{fault}"));
-        return Ok(());
     }
     // The book is built all the same: the author of a page wants to see it.
     let outcome = check_texts(root);
@@ -66,7 +58,7 @@ pub(crate) fn check_texts(root: &Path) -> Result<()> {
 fn faults(root: &Path) -> Result<Vec<Fault>> {
     let files = tracked(root)?;
     let texts = markdown(root, &files)?;
-    let mut faults = left::over(banned_phrases(root, &files)?, &left::left(root)?);
+    let mut faults = banned_phrases(root, &files)?;
     faults.extend(dead_links(&texts, &files));
     faults.extend(unknown_files(&texts, &files));
     faults.extend(book::faults_of_summary(&texts));
@@ -174,7 +166,6 @@ mod tests {
             std::fs::create_dir_all(file.parent().expect("a folder")).expect("created");
             std::fs::write(file, text).expect("written");
         };
-        write(left::LIST, "# none\n");
         write("docs/SUMMARY.md", "[A](a.md)\n");
         // Split, so that this file does not hold the phrase.
         write("docs/a.md", &["# A\n\nSee [B](b.md), `c/d.rs`. It is done a", "new.\n"].concat());
@@ -212,13 +203,7 @@ mod tests {
     #[test]
     fn prose_has_no_banned_phrase() {
         let files = tracked(&root()).expect("a repository");
-        let faults = banned_phrases(&root(), &files).expect("rules");
-        let left = left::left(&root()).expect("a list");
-        if std::env::var_os("UPDATE_DOCS").is_some() {
-            left::lower(&root(), &faults, &left).expect("writes");
-        } else {
-            assert_none(&left::over(faults, &left));
-        }
+        assert_none(&banned_phrases(&root(), &files).expect("rules"));
     }
 
     #[test]
