@@ -58,7 +58,7 @@ async fn whoever_needs_a_token_signs_in_sees_what_the_role_allows_and_signs_out(
 
     // With role read there are no actions, and an attempt to act is refused with a message.
     present(&mut browser, &read).await;
-    browser.until_shown("Proving now").await;
+    browser.until_shown("Proofs in progress").await;
     browser.until_shown("read only").await;
     browser.until("document.querySelector('.link').classList.contains('live')").await;
     browser.picture("read-only").await;
