@@ -312,7 +312,7 @@ async fn a_bucket_that_cannot_be_used_is_refused_with_the_cause() {
     let staged = stage(&in_folder, b"a proof").await;
     in_folder.adopt(staged, ArtifactId::random()).await.expect("adopts");
     let error = refusal(&|_| {}).await;
-    assert!(error.contains("copy them into the bucket"), "{error}");
+    assert!(error.contains("copy each file into the bucket"), "{error}");
 }
 
 #[tokio::test]
