@@ -328,10 +328,10 @@ async fn a_key_that_is_none_is_the_requests_fault_and_a_missing_proof_is_nobodys
 
     for (vk, text) in [
         (vec![1; 130], "130 bytes are not a verifying key"),
-        (vec![0xff; 104], "it is the key of program"),
+        (vec![0xff; 104], "key of program"),
         (vk[..50].to_vec(), "50 bytes are not a verifying key"),
         (vec![], "0 bytes are not a verifying key"),
-        (registered(&key_of(8)).1, "it is the key of program"),
+        (registered(&key_of(8)).1, "key of program"),
     ] {
         bench.register(vk_hash, vk).await;
         assert_refused(bench.check(&bytes, &claim).await, FailureClass::Request, text);
