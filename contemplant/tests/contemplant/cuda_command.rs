@@ -120,12 +120,12 @@ async fn a_server_that_hangs_is_replaced() {
 async fn a_server_that_cannot_be_had_is_explained() {
     let ends = OwnServer::start(fault(Fault::ExitAtStart)).await;
     let reason = ends.stage.unavailable_reason("has ended with exit code 4").await;
-    assert!(reason.contains("Running sp1-gpu-server 6.10.0"), "its last words: {reason}");
+    assert!(reason.contains("Running sp1-gpu-server 6.10.0"), "{reason}");
     ends.stage.executor.stop().await;
 
     let older = OwnServer::start(|behaviour| behaviour.version = Some("6.0.0".to_owned())).await;
     let reason = older.stage.unavailable_reason("is sp1-gpu-server 6.0.0").await;
-    assert!(reason.contains("needs 6.10.0"), "{reason}");
+    assert!(reason.contains("expected 6.10.0"), "{reason}");
     older.stage.executor.stop().await;
     assert_eq!(older.processes(), Vec::<String>::new());
 

@@ -20,7 +20,7 @@ pub(super) async fn no_gpu_driver(engine: &Engine) -> Result<()> {
 pub(super) async fn image_missing(engine: &Engine) -> Result<()> {
     let missing = [("image", Value::from("no-such-image:1"))];
     let mut bench = Bench::start(engine, &contemplant(docker(engine, &missing))).await?;
-    bench.obstacle("the image no-such-image:1 is not there, and `docker.pull` is off").await?;
+    bench.obstacle("the image no-such-image:1 is missing, and `docker.pull` is off").await?;
     let pulled = [("image", Value::from("127.0.0.1:1/none:1")), ("pull", Value::from(true))];
     bench.crash(&contemplant(docker(engine, &pulled))).await?;
     bench.obstacle("the image 127.0.0.1:1/none:1 cannot be pulled").await?;

@@ -60,6 +60,6 @@ pub(super) async fn other_version(engine: &Engine) -> Result<()> {
     bench.behave(0, |behaviour| behaviour.version = Some("6.0.0".to_owned()))?;
     bench.crash(&settings).await?;
     let reason = bench.obstacle("is sp1-gpu-server 6.0.0").await?;
-    ensure!(reason.contains("needs 6."), "{reason}");
+    ensure!(reason.contains("expected 6."), "{reason}");
     bench.stop().await
 }
