@@ -1,4 +1,4 @@
-//! The dashboard in a real browser, on a Hierophant with Contemplants that pretend to prove.
+//! The dashboard in a real browser, on a Hierophant with simulated workers.
 //!
 //! The tests take turns: a browser beside a fleet is enough for one machine. They are a program of their own
 //! because they measure, which other tests beside them would disturb.

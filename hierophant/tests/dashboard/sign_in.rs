@@ -62,10 +62,10 @@ async fn whoever_needs_a_token_signs_in_sees_what_the_role_allows_and_signs_out(
     browser.until_shown("read only").await;
     browser.until("document.querySelector('.link').classList.contains('live')").await;
     browser.picture("read-only").await;
-    for view in ["Overview", "Queue", "Contemplants"] {
+    for view in ["Overview", "Queue", "Workers"] {
         browser.click("nav.views a", view).await;
         browser.until("document.querySelector('main section')").await;
-        if view == "Contemplants" {
+        if view == "Workers" {
             browser.until_shown("tobit").await;
         }
         let shown = buttons(&mut browser).await;

@@ -36,11 +36,11 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Interval at which the permission of a listener is checked.
 const PERMISSION_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Changes, as server-sent events. The first event, and every event after changes may have been missed, is
-/// `reset` with `{"at": MILLISECONDS}`: fetch all data again. It is followed by at most one event `changes` per
-/// second, if something has changed; its data are described here. Figures that change with time alone (age of the
-/// oldest queued job, free bytes, time of a worker's last message) cause no event. A comment every 15 seconds
-/// keeps the connection alive. The stream ends when the listener's token is revoked or its session ends.
+/// Changes, as server-sent events. The first event is `reset` with `{"at": MILLISECONDS}`: fetch all data again. It is
+/// repeated whenever changes may have been missed. Other events are `changes`, at most one per second, and only if
+/// something has changed; their data are described here. Figures that change with time alone (age of the oldest
+/// queued job, free bytes, time of a worker's last message) cause no event. A comment every 15 seconds keeps the
+/// connection alive. The stream ends when the listener's token is revoked or its session ends.
 #[utoipa::path(get, path = "/events", tag = "events", responses(
     (status = 200, body = Changes, content_type = "text/event-stream"),
     (status = 503, description = "too many listeners", body = Refusal),
