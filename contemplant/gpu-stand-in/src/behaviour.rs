@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How the server behaves. The file holds one `key=value` or word for each line.
+/// How the server behaves. The file contains one `key=value` or fault a line.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Behaviour {
     /// `proof-time=MS`: how long a proof takes. Default: none.
@@ -64,7 +64,7 @@ pub fn behaviour_file(socket: &Path) -> PathBuf {
 }
 
 impl Behaviour {
-    /// What the file says now; the default where there is none.
+    /// Reads the file; the default if it does not exist.
     #[must_use]
     pub fn read(file: &Path) -> Self {
         std::fs::read_to_string(file).map(|text| Self::parse(&text)).unwrap_or_default()

@@ -1,7 +1,7 @@
 //! Tally of a proof's tasks, from which its progress is estimated.
 //!
 //! Shards are submitted while the program is still being cut up, so their number is unknown at first. But
-//! each shard of the execution says which range of SP1's clock it covers, and the end of the clock is
+//! each shard of the execution contains its range of SP1's clock, and the end of the clock is
 //! known from the execution before the proof: that gives the done part, and by extrapolation the number of
 //! tasks to come. Programs of a few shards finish few tasks; between two of them the estimate is
 //! extrapolated from the pace of this proof, or before its first task from that of the last proof, and

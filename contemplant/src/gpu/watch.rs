@@ -103,7 +103,7 @@ fn look(source: &Arc<dyn GpuSource>) -> JoinHandle<Result<Gpus, String>> {
     spawn_blocking(move || source.look())
 }
 
-/// A GPU that is not there any more is one of which nothing is known.
+/// The load of a GPU that has disappeared is unknown.
 fn loads(seen: &Gpus, places: &[usize]) -> Vec<GpuLoad> {
     let load = |device: &Device| GpuLoad {
         utilisation_percent: device.utilisation_percent,
@@ -125,7 +125,7 @@ mod tests {
     const LIMIT: Duration = Duration::from_millis(200);
     const PATIENCE: Duration = Duration::from_secs(30);
 
-    /// A driver that answers when the test says what.
+    /// A driver that answers with the data of the test.
     struct Played(Mutex<Receiver<Result<Gpus, String>>>);
 
     impl GpuSource for Played {

@@ -223,7 +223,7 @@ mod tests {
         assert_eq!(held.next_message(), None);
         assert!(token.is_cancelled());
         assert!(held.is_running(running));
-        // The unwanted one still keeps the machine busy, and says nothing when it ends.
+        // The unwanted one still occupies the machine, and its end is not reported.
         assert!(held.working_on().contains(&unwanted));
         assert!(!held.resumable().contains(&unwanted));
         assert!(!held.end(unwanted, Some(failed(unwanted))));

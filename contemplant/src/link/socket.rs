@@ -50,7 +50,7 @@ pub(super) enum ConnectError {
     Unreachable(String),
 }
 
-/// The connection is gone, for this reason.
+/// The connection was lost, for the given reason.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(super) struct Lost(pub(super) String);

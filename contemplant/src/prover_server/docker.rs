@@ -177,7 +177,7 @@ pub async fn connect(settings: &DockerSettings) -> Result<Docker, Unavailable> {
     engine.negotiate_version().await.map_err(unreachable)
 }
 
-/// The engine's version, and whether it knows NVIDIA's runtime.
+/// The engine's version, and whether it has NVIDIA's runtime.
 ///
 /// # Errors
 ///
