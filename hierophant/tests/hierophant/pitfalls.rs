@@ -154,7 +154,7 @@ async fn pitfall_07_a_program_is_taken_with_its_length_prefix_and_only_with_it()
     };
     let envelope = client.envelope(body.encode_to_vec());
     let answer = client.network.create_program(envelope).await;
-    assert_code(answer, Code::InvalidArgument, "no ELF");
+    assert_code(answer, Code::InvalidArgument, "not an ELF");
 }
 
 #[tokio::test]
