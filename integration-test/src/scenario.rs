@@ -25,7 +25,7 @@ const CONTEMPLANT: &str = "integration-test";
 /// Pause between two looks at the status pages.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
-/// How long a mock proof pretends to take: long enough to be seen at work.
+/// Duration of a mock proof, long enough to be observed in progress.
 const MOCK_PROOF_TIME: Duration = Duration::from_secs(2);
 
 /// How long the history may lag behind the client's proof.

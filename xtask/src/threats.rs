@@ -27,7 +27,7 @@ struct Threat {
 /// A test that proves a defence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Proof {
-    /// A test of a package's target, by its full path; `lib` are the library's own tests.
+    /// A test of a package, by its target (`lib` for unit tests) and full path.
     Test { package: &'static str, target: &'static str, path: &'static str },
     /// A case of the fault suite.
     Case(&'static str),

@@ -74,7 +74,7 @@ impl Client {
         }
     }
 
-    /// Checks the answer to a poll: an end that was reported once stays.
+    /// Checks the answer to a poll: a reported end never changes.
     pub fn look(&mut self, state: RequestState) {
         if let Some(seen) = self.seen {
             assert!(!seen.is_terminal() || seen == state, "the client saw {seen}, then {state}");

@@ -32,7 +32,13 @@ pub(super) fn candidates(file: &Path, text: &str) -> Vec<Sample> {
         line: passage.line(),
         text: passage.text(),
     });
-    samples.filter(|sample| words(&sample.text) >= MIN_WORDS).collect()
+    samples.filter(|sample| words(&sample.text) >= MIN_WORDS && is_prose(&sample.text)).collect()
+}
+
+/// Whether four of five characters are letters or spaces: neither code nor a row of figures.
+fn is_prose(text: &str) -> bool {
+    let plain = text.chars().filter(|sign| sign.is_alphabetic() || *sign == ' ').count();
+    plain * 5 >= text.chars().count() * 4
 }
 
 fn words(text: &str) -> usize {
@@ -71,6 +77,16 @@ mod tests {
         let found = candidates(Path::new("a/src/b.rs"), text);
         let lines: Vec<usize> = found.iter().map(|sample| sample.line).collect();
         assert_eq!(lines, [1, 3]);
+    }
+
+    #[test]
+    fn code_and_rows_of_figures_are_no_candidates() {
+        for text in [
+            "body{margin:0} td,th{color:#14722e} .a{b:c} .d{e:f} .g{h:i} .j{k:l}",
+            "| a second, each in KiB | 298 | 234 | 157 | 157 | 1,000 | 2,000 |",
+        ] {
+            assert_eq!(candidates(Path::new("a.md"), text), []);
+        }
     }
 
     #[test]
