@@ -39,7 +39,7 @@ impl Listener {
         (event.event, serde_json::from_str(&event.data).expect("JSON"))
     }
 
-    /// The first changes in which `wanted` finds something.
+    /// The first event for which `wanted` returns a value.
     async fn until<T>(&mut self, wanted: impl Fn(&Value) -> Option<T>) -> T {
         loop {
             let (name, data) = self.next().await;

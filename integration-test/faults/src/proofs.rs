@@ -83,7 +83,7 @@ impl Proofs {
         eprintln!("a Contemplant makes the proofs that scripted workers will hand in (once)");
         let work = tempfile::Builder::new().prefix("fault-suite-").tempdir()?;
         let made = make(binaries, work.path()).await.with_context(|| {
-            format!("the proofs could not be made\n{}", test_harness::log_tails(work.path()))
+            format!("cannot make the proofs\n{}", test_harness::log_tails(work.path()))
         })?;
         if template.exists() {
             std::fs::remove_dir_all(&template)?;

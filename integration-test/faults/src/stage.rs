@@ -51,7 +51,7 @@ pub(crate) struct Stage {
     pub(crate) postgres: Option<Postgres>,
     /// Its bucket, if its artifacts lie in one.
     pub(crate) bucket: Option<Bucket>,
-    /// Every request that was made, watched.
+    /// Observers of all requests.
     pub(crate) observers: Vec<Observer>,
     /// When the fault began.
     pub(crate) fault: Option<Instant>,

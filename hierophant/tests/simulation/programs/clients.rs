@@ -305,7 +305,7 @@ async fn sent<T>(
     }
 }
 
-/// Whether a client would try again: a code that says so, or no answer at all.
+/// Whether a client would retry: the code is retryable, or there is no answer.
 fn may_be_repeated(status: &Status) -> bool {
     let no_answer = std::error::Error::source(status).is_some();
     no_answer || matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded)
