@@ -273,7 +273,7 @@ impl Admission {
         if damage::is_sound(&self.blobs, &record).await.map_err(Rejected::Blobs)? {
             return Ok(None);
         }
-        tracing::error!("the data of a finished proof is missing");
+        tracing::error!("data of a finished proof missing");
         Ok(Some(proof))
     }
 
@@ -332,7 +332,7 @@ impl Admission {
         let held = self.blobs.holds(program.artifact, program.blob.size).await;
         let held = held.map_err(Rejected::Blobs)?;
         if !held {
-            tracing::warn!(%vk_hash, "the data of a registered program is missing");
+            tracing::warn!(%vk_hash, "data of a registered program missing");
         }
         Ok(held.then_some(program))
     }

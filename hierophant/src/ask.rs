@@ -53,13 +53,13 @@ where
 /// Sends a message without an answer. A stopped actor is not an error here: its supervisor handles that.
 pub fn tell<M: Message>(actor: &ActorRef<M>, fact: M) {
     if actor.cast(fact).is_err() {
-        tracing::debug!("a message to a stopped actor was dropped");
+        tracing::debug!("message to a stopped actor dropped");
     }
 }
 
 /// Sends an answer. A caller that no longer waits for it is not an error.
 pub fn reply<T: Send + 'static>(port: RpcReplyPort<T>, answer: T) {
     if port.send(answer).is_err() {
-        tracing::debug!("an answer came too late for its asker");
+        tracing::debug!("late answer dropped");
     }
 }

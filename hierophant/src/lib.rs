@@ -78,7 +78,10 @@ impl Listeners {
         let bind = async |key: &str, port: u16| {
             let address = SocketAddr::new(config.bind_address, port);
             let listener = TcpListener::bind(address).await.with_context(|| {
-                format!("cannot listen on {address}; choose another `{key}` or stop what uses it")
+                format!(
+                    "cannot listen on {address}; choose another `{key}` or stop the program \
+                                        that uses it"
+                )
             })?;
             anyhow::Ok(listener.tap_io(prepare as fn(&mut TcpStream)))
         };
@@ -95,7 +98,7 @@ fn prepare(stream: &mut TcpStream) {
         .set_nodelay(true)
         .and_then(|()| SockRef::from(&*stream).set_tcp_keepalive(&keepalive));
     if let Err(error) = prepared {
-        tracing::debug!(%error, "a connection is used as it is");
+        tracing::debug!(%error, "TCP options not set");
     }
 }
 
@@ -187,7 +190,7 @@ pub async fn run_on<L: Accept>(
         }
     };
     if tokio::time::timeout(limit, draining).await.is_err() {
-        tracing::warn!("calls were still going on when the time to stop was over");
+        tracing::warn!("stop timed out with calls in progress");
     }
     store.close().await;
     tracing::info!("Hierophant has stopped");

@@ -96,8 +96,9 @@ impl Operators {
         let require_token = config.operators.require_token;
         if require_token && !tokens.any(Role::Act) {
             tracing::warn!(
-                "no caller can operate: `operators.require_token` is set, and there is no token of role \
-                 act; start once without it and make one by `hierophant token create`"
+                "no operator has access: `operators.require_token` is set, but there is no \
+                token of role act; start once without it and create one with `hierophant token \
+                create`"
             );
         }
         Self {
@@ -151,7 +152,8 @@ impl Operators {
         let forgotten = Millis(Millis::now().0.saturating_sub(self.keep));
         let changes = [Change::Audited(record), Change::AuditForgotten(forgotten)];
         if let Err(error) = self.store.commit(&changes).await {
-            tracing::error!(error = %error_chain(&error), "the audit log has a gap: an action could not be written down");
+            tracing::error!(error = %error_chain(&error), "audit entry not stored: the audit \
+                                        log has a gap");
         }
     }
 

@@ -127,11 +127,11 @@ impl Root {
     /// Closes the workers' sockets and stops the actors.
     pub async fn stop(self) {
         if self.handles.registry.close_all().await.is_err() {
-            tracing::warn!("the registry did not close its sessions in time");
+            tracing::warn!("registry did not close its sessions in time");
         }
         self.actor.stop_children_and_wait(None, Some(Duration::from_secs(10))).await;
         if self.actor.stop_and_wait(None, Some(Duration::from_secs(5))).await.is_err() {
-            tracing::warn!("the supervisor did not stop in time");
+            tracing::warn!("supervisor did not stop in time");
         }
     }
 }

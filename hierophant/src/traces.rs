@@ -7,7 +7,7 @@
 //! proof                 a job from its acceptance to its end
 //! ├ RequestProof        a call that asked for it, linked to the caller's own trace
 //! ├ queue               until its first attempt
-//! └ attempt             one for each; the Contemplant's spans are below it
+//! └ attempt             one for each; the worker's spans are below it
 //!   └ verify            the check of its proof
 //! ```
 

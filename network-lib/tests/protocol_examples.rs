@@ -99,7 +99,7 @@ fn to_worker() -> Vec<ToWorker> {
         }),
         ToWorker::Refused(Refusal {
             code: RefusalCode::Unauthorized,
-            message: "a token is needed; set `token` in contemplant.toml".into(),
+            message: "token required: set `token` in contemplant.toml".into(),
             protocol: ProtocolRange { oldest: 2, newest: 2 },
         }),
         ToWorker::Prove {

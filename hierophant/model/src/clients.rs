@@ -31,39 +31,31 @@ pub struct Quota {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum OverQuota {
     /// See [`Quota::requests_per_minute`].
-    #[error(
-        "{0} requests of this address were accepted within a minute, which is its quota; try again later"
-    )]
+    #[error("quota exhausted: {0} requests per minute; try again later")]
     RequestsPerMinute(u64),
     /// See [`Quota::open_requests`].
-    #[error(
-        "{0} requests of this address are open, which is its quota; try again when some have ended"
-    )]
+    #[error("quota exhausted: {0} open requests; try again when some have ended")]
     OpenRequests(u64),
     /// See [`Quota::cycles_per_day`].
     #[error(
-        "programs executed {0} cycles for this address within 24 hours, which is its quota; ask again \
-         tomorrow, or the network's operator"
+        "quota exhausted: {0} cycles within 24 hours; try again tomorrow, or ask the network's \
+         operator"
     )]
     CyclesPerDay(u64),
     /// See [`Quota::stored_bytes`].
     #[error(
-        "{0} bytes of programs and inputs are kept for this address at most, and they are; ask again \
-         tomorrow, or the network's operator"
+        "quota exhausted: {0} bytes of programs and inputs; try again tomorrow, or ask the \
+         network's operator"
     )]
     StoredBytes(u64),
     /// See [`Quota::open_tickets`].
-    #[error(
-        "{0} upload tickets of this address are open, which is its quota; upload to them, or try again later"
-    )]
+    #[error("quota exhausted: {0} open upload tickets; upload to them, or try again later")]
     OpenTickets(u64),
     /// See [`Quota::programs`].
-    #[error(
-        "{0} programs of this address are registered, which is its quota; ask the network's operator"
-    )]
+    #[error("quota exhausted: {0} registered programs; ask the network's operator")]
     Programs(u64),
     /// Limit of tickets for all addresses together that are not configured.
-    #[error("{0} upload tickets are open, as many as this network gives out; try again later")]
+    #[error("too many open upload tickets: this network allows {0}; try again later")]
     StrangersTickets(u64),
 }
 

@@ -82,7 +82,7 @@ pub enum CommandError {
     #[error("{0}")]
     Conflict(String),
     /// The store or the actor does not answer. A retry may succeed.
-    #[error("it could not be stored; try again later")]
+    #[error("the command could not be stored; try again later")]
     Unavailable,
 }
 
@@ -156,7 +156,7 @@ impl fmt::Display for Subject {
 
 /// Error for a text that is neither a worker id nor an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("neither the id of a Contemplant (32 hexadecimal digits) nor an IP address")]
+#[error("expected a worker id (32 hexadecimal digits) or an IP address")]
 pub struct InvalidSubject;
 
 /// Block, for display.

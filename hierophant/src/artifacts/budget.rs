@@ -113,7 +113,7 @@ impl DiskBudget {
         let stored = self.0.stored.load(Ordering::Relaxed);
         match most {
             Some(most) if stored.saturating_add(bytes.max(1)) > most => {
-                Err(StorageLow::Quota { stored, most })
+                Err(StorageLow::Quota { stored, max: most })
             }
             _ => Ok(()),
         }
@@ -183,9 +183,9 @@ mod tests {
     fn the_quota_counts_what_comes_and_goes() {
         let (budget, _) = budget(0, Some(100));
         assert_eq!(budget.admit(50), Ok(()));
-        assert_eq!(budget.admit(51), Err(StorageLow::Quota { stored: 50, most: 100 }));
+        assert_eq!(budget.admit(51), Err(StorageLow::Quota { stored: 50, max: 100 }));
         budget.grew(50);
-        assert_eq!(budget.admit(0), Err(StorageLow::Quota { stored: 100, most: 100 }));
+        assert_eq!(budget.admit(0), Err(StorageLow::Quota { stored: 100, max: 100 }));
         budget.shrank(60);
         assert_eq!(budget.admit(60), Ok(()));
         budget.shrank(1000);

@@ -117,13 +117,13 @@ impl Actor for ProofsActor {
             Vec::new()
         };
         if !unfinished.is_empty() {
-            tracing::info!(jobs = unfinished.len(), "unfinished jobs taken over from the store");
+            tracing::info!(jobs = unfinished.len(), "unfinished jobs restored from the store");
         }
         let damaged = audit::damaged(&blobs, &unfinished).await;
         if !damaged.is_empty() {
             tracing::error!(
                 artifacts = damaged.len(),
-                "bytes of unfinished jobs are damaged or gone"
+                "artifacts of unfinished jobs missing or damaged"
             );
         }
         let mut clock = Clock::start();
@@ -270,10 +270,7 @@ impl ProofsState {
         let (now, set_by) = self.clock.read();
         if set_by != 0 {
             let seconds = set_by / 1000;
-            tracing::warn!(
-                seconds,
-                "the system's clock was set: deadlines follow it, limits do not"
-            );
+            tracing::warn!(seconds, "system clock changed: deadlines follow it, limits do not");
             self.core.clock_set(set_by);
         }
         now
@@ -340,5 +337,5 @@ fn answer_on<T: Send + 'static>(port: RpcReplyPort<T>, answer: T) -> Option<Answ
 }
 
 fn log_unread(error: &StoreError) {
-    tracing::warn!(error = %error_chain(error), "a request could not be looked up");
+    tracing::warn!(error = %error_chain(error), "request look-up failed");
 }

@@ -38,7 +38,7 @@ pub(super) fn checked(
     let took_seconds = took.as_secs_f64();
     match verdict {
         Ok(()) => tracing::info!(job_id, lease, took_seconds, "proof accepted"),
-        Err(failure) => tracing::warn!(job_id, lease, took_seconds, %failure, "proof refused"),
+        Err(failure) => tracing::warn!(job_id, lease, took_seconds, %failure, "proof rejected"),
     }
 }
 

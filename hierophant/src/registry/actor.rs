@@ -139,13 +139,13 @@ impl Actor for RegistryActor {
                 sanitize::capabilities(&mut capabilities);
                 if state.core.is_current(worker, session) {
                     tracing::info!(worker_id = %worker, modes = ?capabilities.modes,
-                        "Contemplant offers other modes");
+                        "worker capabilities changed");
                     state.proofs.capabilities_changed(worker, session, capabilities);
                 }
             }
             RegistryMsg::Draining(worker, session, reason) => {
                 if state.core.draining(worker, session) {
-                    tracing::info!(worker_id = %worker, reason, "Contemplant takes no more jobs");
+                    tracing::info!(worker_id = %worker, reason, "worker draining");
                     state.proofs.worker_draining(worker, session);
                 }
             }
@@ -207,7 +207,7 @@ impl RegistryState {
             Ok(admission) => admission,
             Err(refusal) => {
                 tracing::warn!(%ip, name = sanitize::name(&hello.name), code = ?refusal.code,
-                    reason = refusal.message, "Contemplant refused");
+                    reason = refusal.message, "worker refused");
                 return Ok(Err(refusal));
             }
         };
@@ -227,7 +227,7 @@ impl RegistryState {
         };
         tracing::info!(worker_id = %worker, name = sanitize::name(&hello.name), %ip, by,
             backend = hello.capabilities.backend.as_str(), modes = ?hello.capabilities.modes,
-            held = hello.held.len(), "Contemplant joined");
+            held = hello.held.len(), "worker joined");
         self.sessions.insert(session, handle.clone());
         let joined = WorkerJoined {
             worker,
@@ -258,7 +258,7 @@ impl RegistryState {
             }
             SessionEnd::Left(reason) | SessionEnd::Disconnected(reason) => {
                 if self.core.disconnected(worker, session, &reason) {
-                    tracing::info!(worker_id = %worker, reason, "Contemplant is away");
+                    tracing::info!(worker_id = %worker, reason, "worker away");
                     self.proofs.worker_away(worker, session);
                 }
             }
@@ -318,7 +318,7 @@ impl RegistryState {
 
     async fn save(&self, change: Change) -> Result<(), ()> {
         self.store.commit(&[change]).await.map_err(|error| {
-            tracing::error!(error = %error_chain(&error), "an operator's word could not be stored");
+            tracing::error!(error = %error_chain(&error), "operator setting not stored");
         })
     }
 
@@ -329,7 +329,7 @@ impl RegistryState {
             return;
         }
         self.keys.withdraw(worker);
-        tracing::info!(worker_id = %worker, name, reason, "Contemplant left");
+        tracing::info!(worker_id = %worker, name, reason, "worker left");
         self.proofs.worker_removed(worker, session, reason.to_owned());
         if leaving {
             self.clear_drained(worker).await;

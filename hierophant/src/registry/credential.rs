@@ -30,7 +30,7 @@ pub fn authorize(
             Some(Bearer { id, name, role: Role::Worker }) => return Ok(Credential::Own(id, name)),
             Some(Bearer { name, role, .. }) => {
                 return Err(format!(
-                    "the token {name} is of role {role}; a Contemplant needs one of role worker"
+                    "token {name} has role {role}: expected a token of role worker"
                 ));
             }
             None => {}
@@ -42,17 +42,17 @@ pub fn authorize(
     match secret {
         _ if !needed && here => Ok(Credential::ThisMachine),
         _ if !needed => {
-            Err("without a token only Contemplants on the same machine are admitted; make \
-                             one by `hierophant token create`, or set `worker_token` in \
+            Err("token required: without one only workers on the same machine are admitted; \
+                 create one with `hierophant token create`, or set `worker_token` in \
                              hierophant.toml, and set it as `token` in contemplant.toml"
                 .into())
         }
         Some(_) => {
-            Err("wrong token; `token` in contemplant.toml must be one that `hierophant token \
-                        create` has made, or equal `worker_token` in hierophant.toml"
+            Err("unknown token: `token` in contemplant.toml must come from `hierophant token \
+                 create`, or equal `worker_token` in hierophant.toml"
                 .into())
         }
-        None => Err("a token is needed; set `token` in contemplant.toml".into()),
+        None => Err("token required: set `token` in contemplant.toml".into()),
     }
 }
 
@@ -95,7 +95,7 @@ mod tests {
             assert!(why.contains("on the same machine"), "{why}");
         }
         tokens.create("rollup", Role::Client).await.expect("made");
-        assert!(authorize(None, &tokens, None, HERE).is_ok(), "no Contemplant's token");
+        assert!(authorize(None, &tokens, None, HERE).is_ok(), "not a worker's token");
     }
 
     #[tokio::test]
@@ -122,7 +122,7 @@ mod tests {
         for (name, role) in [("a", Role::Client), ("b", Role::Read), ("c", Role::Act)] {
             let (secret, _) = tokens.create(name, role).await.expect("made");
             let why = authorize(None, &tokens, Some(&secret), HERE).expect_err("refused");
-            assert!(why.contains("needs one of role worker"), "{why}");
+            assert!(why.contains("expected a token of role worker"), "{why}");
         }
         let (secret, _) = tokens.create("rig-7", Role::Worker).await.expect("made");
         tokens.revoke("rig-7").await.expect("revoked");

@@ -62,7 +62,7 @@ impl Session {
         let ended = tokio::select! {
             // A panic ends this session and nothing else.
             ended = AssertUnwindSafe(self.read_all(&mut stream, &jobs)).catch_unwind() => ended
-                .unwrap_or_else(|_| Err(CloseReason::Dropped("its session failed".into()))),
+                .unwrap_or_else(|_| Err(CloseReason::Dropped("session task failed".into()))),
             // Without a handle nothing can be sent any more.
             reason = close.recv() => Err(reason.unwrap_or(CloseReason::Stopping)),
         };
@@ -107,7 +107,7 @@ impl Session {
                 None => return Ok(SessionEnd::Disconnected("socket closed".into())),
             };
             if !rate.allows(Instant::now(), jobs.load(Ordering::Relaxed)) {
-                let excess = format!("more than {MAX_FRAMES_PER_SECOND} frames a second");
+                let excess = format!("more than {MAX_FRAMES_PER_SECOND} frames per second");
                 return Err(CloseReason::Protocol(excess));
             }
             match frame {
@@ -128,7 +128,7 @@ impl Session {
                     let why = frame.map(|frame| sanitize::message(&frame.reason));
                     let why = why.filter(|why| !why.is_empty()).map(|why| format!(": {why}"));
                     let why = why.unwrap_or_default();
-                    return Ok(SessionEnd::Left(format!("closed by the Contemplant{why}")));
+                    return Ok(SessionEnd::Left(format!("closed by the worker{why}")));
                 }
             }
         }
@@ -139,7 +139,7 @@ impl Session {
         let (worker, session) = (self.worker, self.session);
         match message {
             FromWorker::Hello(_) => {
-                return Err(CloseReason::Protocol("a second handshake on one socket".into()));
+                return Err(CloseReason::Protocol("second handshake on one connection".into()));
             }
             FromWorker::Heartbeat { held, gpus } => {
                 self.registry.gpu_loads(worker, session, gpus);

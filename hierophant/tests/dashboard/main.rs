@@ -81,7 +81,7 @@ async fn a_busy_network_shows_who_proves_what_and_what_comes_next() {
     browser.until("document.querySelectorAll('tbody tr').length > 20").await;
     assert_eq!(browser.eval("document.querySelector('tbody td').innerText").await, "1");
     browser.click("button", "Why?").await;
-    browser.until_shown("jobs go before it").await;
+    browser.until_shown("jobs ahead of it").await;
     browser.click("nav.views a", "Workers").await;
     browser.until("document.querySelectorAll('tbody tr').length === 8").await;
     browser.click("tbody a", "prover-003").await;

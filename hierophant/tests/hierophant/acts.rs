@@ -72,7 +72,7 @@ async fn a_cancelled_request_is_gone_from_its_worker_within_two_seconds() {
     let done = act(&network, &format!("/requests/{short}/cancel"), json!({})).await;
     assert_eq!(
         done,
-        json!({"changed": true, "now": "the request is cancelled, and with it its job", "job": null})
+        json!({"changed": true, "now": "the request and its job are cancelled", "job": null})
     );
     match worker.hear().await {
         Some(ToWorker::Cancel { lease_id, .. }) => assert_eq!(lease_id, lease),
@@ -91,7 +91,7 @@ async fn a_cancelled_request_is_gone_from_its_worker_within_two_seconds() {
     let again = act(&network, &format!("/requests/{short}/cancel"), json!({})).await;
     assert_eq!(again["changed"], false);
     let again = act(&network, &format!("/jobs/{job}/cancel"), json!({"reason": "twice"})).await;
-    assert_eq!(again["now"], "the job was cancelled before");
+    assert_eq!(again["now"], "the job is already cancelled");
     client.cancel(&request).await.expect("for the client too");
 }
 
@@ -104,7 +104,7 @@ async fn a_requeued_job_goes_to_another_worker_and_nobody_has_a_strike() {
     let (lease, _) = first.leased().await;
     let mut second = Worker::join(&network, hello()).await;
     let done = act(&network, &format!("/jobs/{job}/requeue"), json!({})).await;
-    assert_eq!(done["now"], "it was taken away from its Contemplant and waits again");
+    assert_eq!(done["now"], "it was taken from its worker and is queued again");
     let cancelled = first.hear().await;
     assert!(matches!(cancelled, Some(ToWorker::Cancel { lease_id, .. }) if lease_id == lease));
     second.prove_next(&core_proof()).await;
@@ -186,7 +186,7 @@ async fn a_priority_and_a_pause_outlive_a_restart() {
     assert_eq!(get(&network, &format!("/jobs/{job}")).await["priority"], "urgent");
     assert!(paused_by_metrics(&network).await);
 
-    assert_eq!(act(&network, "/dispatch/resume", json!({})).await["now"], "dispatch goes on");
+    assert_eq!(act(&network, "/dispatch/resume", json!({})).await["now"], "dispatch is resumed");
     worker.prove_next(&core_proof()).await;
     client.until(&request, FulfillmentStatus::Fulfilled).await;
     assert_eq!(get(&network, "/overview").await["paused"], Value::Null);
@@ -211,12 +211,12 @@ async fn a_drained_worker_finishes_leaves_and_may_change_its_mind_until_then() {
     let (lease, _) = worker.leased().await;
     let drain = format!("/workers/{id}/drain");
     let done = act(&network, &drain, json!({"reason": "new kernel"})).await;
-    assert_eq!(done["now"], "tobit takes no more jobs, finishes what it holds and leaves");
+    assert_eq!(done["now"], "tobit is drained: it finishes its jobs and leaves");
     assert_eq!(act(&network, &drain, json!({"reason": "new kernel"})).await["changed"], false);
     let listed = &get(&network, "/workers").await[0];
     assert_eq!((&listed["state"], &listed["drained"]), (&json!("draining"), &json!("new kernel")));
     let undrain = format!("/workers/{id}/undrain");
-    assert_eq!(act(&network, &undrain, json!({})).await["now"], "tobit takes jobs again");
+    assert_eq!(act(&network, &undrain, json!({})).await["now"], "tobit accepts jobs again");
     assert_eq!(get(&network, "/workers").await[0]["state"], "ready");
     act(&network, &drain, json!({"reason": "new kernel"})).await;
     let next = client.ready_to_ask(b"next").await;
@@ -270,7 +270,7 @@ async fn a_dropped_worker_gives_back_at_once_and_may_come_again() {
     let mut other = Worker::join(&network, hello_of(WorkerId::random())).await;
     let path = format!("/workers/{id}/drop");
     let done = act(&network, &path, json!({"reason": "stuck"})).await;
-    assert_eq!(done["now"], "tobit is dropped, and what it worked on waits again");
+    assert_eq!(done["now"], "tobit is dropped; its jobs are queued again");
     assert_eq!(dropped.closing_words().await, "dropped by the operator: stuck");
     other.prove_next(&core_proof()).await;
     client.until(&request, FulfillmentStatus::Fulfilled).await;
@@ -288,13 +288,13 @@ async fn who_is_blocked_stays_out_over_a_restart_until_unblocked() {
     let mut worker = Worker::join(&network, hello.clone()).await;
     let block = format!("/workers/{id}/block");
     let done = act(&network, &block, json!({"reason": "lies"})).await;
-    assert_eq!(done["now"], format!("{id} is blocked; 1 of the connected Contemplants dropped"));
+    assert_eq!(done["now"], format!("{id} is blocked; connected workers dropped: 1"));
     assert_eq!(worker.closing_words().await, "blocked by the operator: lies");
     assert_eq!(act(&network, &block, json!({"reason": "lies"})).await["changed"], false);
     let (_, _, request) = asking(&network).await;
     let network = network.restart().await;
     let (_, job) = ids(&network, &request).await;
-    let words = "no Contemplant is connected; blocked: 1, see `hierophant blocked`";
+    let words = "no worker is connected; blocked: 1, see `hierophant blocked`";
     assert_eq!(why(&network, &job).await, words);
     let listed = get(&network, "/blocked").await;
     assert_eq!((&listed[0]["subject"], &listed[0]["reason"]), (&json!(id), &json!("lies")));

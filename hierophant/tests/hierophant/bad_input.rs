@@ -418,7 +418,7 @@ async fn a_worker_that_floods_is_cut_off() {
     })
     .await;
     let dead = network.json("/dead-contemplants").await;
-    assert!(dead[0]["reason"].as_str().expect("text").contains("frames a second"), "{dead}");
+    assert!(dead[0]["reason"].as_str().expect("text").contains("frames per second"), "{dead}");
 }
 
 #[tokio::test]

@@ -48,7 +48,7 @@ async fn jobs_requests_and_contemplants_are_shown() {
     let by_request = told(&url, &format!("request {}", hex::encode(&request[..8]))).await;
     assert!(by_request.contains(job) && by_request.contains("tobit"), "{by_request}");
     assert!(told(&url, &format!("job {job}")).await.contains("running"));
-    assert!(told(&url, &format!("why {job}")).await.starts_with("tobit was given it"));
+    assert!(told(&url, &format!("why {job}")).await.starts_with("assigned to tobit"));
     assert!(told(&url, "requests --state open").await.contains(job));
     assert!(told(&url, "programs").await.contains(&"01".repeat(32)));
     assert!(told(&url, "worker tobit").await.contains(job));

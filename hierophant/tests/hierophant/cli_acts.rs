@@ -41,7 +41,7 @@ async fn requests_and_jobs_are_cancelled_one_by_one() {
     assert_eq!(
         said,
         format!(
-            "{first}: the request is cancelled, and with it its job\n\
+            "{first}: the request and its job are cancelled\n\
              {job}: the job is cancelled, with 1 request\n"
         )
     );
@@ -50,7 +50,7 @@ async fn requests_and_jobs_are_cancelled_one_by_one() {
     assert_eq!(
         again,
         json!([{
-            "id": format!("0x{whole}"), "changed": false, "now": "the request was cancelled before",
+            "id": format!("0x{whole}"), "changed": false, "now": "the request is already cancelled",
             "job": null
         }])
     );
@@ -66,11 +66,11 @@ async fn jobs_are_requeued_and_prioritised() {
     let network = Network::start().await;
     let url = format!("http://{}", network.http);
     let (_, _, _, job) = waiting(&network, b"one").await;
-    assert_eq!(told(&url, &format!("requeue {job}")).await, "it waits already\n");
+    assert_eq!(told(&url, &format!("requeue {job}")).await, "it is already waiting\n");
     assert_eq!(told(&url, &format!("priority {job} low")).await, "its priority is low\n");
     assert_eq!(
         json_of(&url, &format!("priority {job} low")).await,
-        json!({"changed": false, "now": "its priority is low already", "job": null})
+        json!({"changed": false, "now": "its priority is already low", "job": null})
     );
     assert!(told(&url, &format!("job {job}")).await.contains("low"));
     assert_eq!(refused(&url, &format!("priority {job} high")).await.0, Some(2));
@@ -92,9 +92,9 @@ async fn contemplants_are_drained_dropped_and_blocked_by_name() {
     worker.leased().await;
     told(&url, "drain tobit --reason kernel").await;
     assert!(told(&url, "workers").await.contains("drained: kernel"));
-    assert_eq!(told(&url, "undrain tobit").await, "tobit takes jobs again\n");
+    assert_eq!(told(&url, "undrain tobit").await, "tobit accepts jobs again\n");
     let said = told(&url, "drop tobit --reason stuck").await;
-    assert_eq!(said, "tobit is dropped, and what it worked on waits again\n");
+    assert_eq!(said, "tobit is dropped; its jobs are queued again\n");
     assert_eq!(worker.closing_words().await, "dropped by the operator: stuck");
     Worker::join(&network, hello.clone()).await;
     told(&url, "block tobit --reason lies").await;
@@ -103,7 +103,7 @@ async fn contemplants_are_drained_dropped_and_blocked_by_name() {
     assert!(listed.contains(&id.to_string()) && listed.contains("lies"), "{listed}");
     assert!(told(&url, &format!("worker {id}")).await.contains("blocked: lies"));
     for subject in [id.to_string(), "10.0.0.9".to_owned()] {
-        let words = format!("{subject} is not blocked any more\n");
+        let words = format!("{subject} is no longer blocked\n");
         assert_eq!(told(&url, &format!("unblock {subject}")).await, words);
     }
     assert_eq!(told(&url, "blocked").await, "nothing is blocked\n");
@@ -123,7 +123,7 @@ async fn dispatch_is_paused_and_resumed() {
     assert!(told(&url, "pause --reason disks").await.starts_with("dispatch is paused"));
     let status = told(&url, "status").await;
     assert!(status.contains("ago: disks"), "{status}");
-    assert_eq!(told(&url, "resume").await, "dispatch goes on\n");
+    assert_eq!(told(&url, "resume").await, "dispatch is resumed\n");
     assert_eq!(
         json_of(&url, "resume").await,
         json!({"changed": false, "now": "dispatch is not paused", "job": null})
@@ -228,7 +228,7 @@ async fn a_contemplant_that_finishes_after_a_drain_is_told_to_leave() {
     assert!(matches!(worker.hear().await, Some(ToWorker::Drain { reason }) if reason == "done"));
     worker.say(FromWorker::Draining { reason: "done".into() }).await;
     crate::support::eventually("it leaves", async || {
-        refused(&url, "undrain tobit").await.1.contains("is leaving already")
+        refused(&url, "undrain tobit").await.1.contains("is already leaving")
     })
     .await;
 }

@@ -47,7 +47,7 @@ async fn a_job_is_seen_from_the_queue_to_its_end() {
     assert_eq!((&whole["id"], &whole["attempts"]), (&json!(job), &json!(1)));
     assert_eq!(whole["running"][0]["mode"], "core");
     let why = get(&network, &format!("/jobs/{job}/why")).await;
-    assert!(why["why"].as_str().expect("words").starts_with("tobit was given it"), "{why}");
+    assert!(why["why"].as_str().expect("words").starts_with("assigned to tobit"), "{why}");
     assert_eq!(whole["requests"][0]["requester"], client.address().to_string());
 
     let failure = Failure::new(FailureClass::Infrastructure, "no route");

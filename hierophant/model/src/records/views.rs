@@ -82,8 +82,8 @@ pub enum ExecutionFilter {
 pub enum StorageLow {
     /// The disk is nearly full.
     #[error(
-        "the disk has {free} bytes left, of which `min_free_bytes` = {min_free} are held back; try \
-         again later"
+        "disk nearly full: {free} bytes free, `min_free_bytes` = {min_free} reserved; try again \
+         later"
     )]
     Disk {
         /// Free bytes.
@@ -92,12 +92,15 @@ pub enum StorageLow {
         min_free: u64,
     },
     /// Uploads and proofs have reached their limit.
-    #[error("uploads and proofs take {stored} of `max_bytes` = {most} bytes; try again later")]
+    #[error(
+        "storage full: uploads and proofs take {stored} of `max_bytes` = {max} bytes; try \
+             again later"
+    )]
     Quota {
         /// Stored bytes.
         stored: u64,
         /// Maximum stored bytes.
-        most: u64,
+        max: u64,
     },
 }
 

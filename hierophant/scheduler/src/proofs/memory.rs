@@ -91,7 +91,8 @@ impl OomHistory {
             count => format!("{count} attempts"),
         };
         Some(format!(
-            "demand more than {bytes} of {what}: {attempts} ran out; the largest connected has {largest}"
+            "needs more than {bytes} of {what}: {attempts} ran out; the largest connected \
+                                        worker has {largest}"
         ))
     }
 }
@@ -216,8 +217,8 @@ mod tests {
         let less = OutOfMemory { memory: Memory::Gpu, bytes: Some(GIB) };
         oom.record(WorkerId([2; 16]), Backend::Cuda, less);
         let (small, smaller) = (cuda(&[16]), cuda(&[8]));
-        let words = "demand more than 24 GiB of GPU memory: 2 attempts ran out; the largest connected \
-                     has 16 GiB";
+        let words = "needs more than 24 GiB of GPU memory: 2 attempts ran out; the largest \
+                                        connected worker has 16 GiB";
         assert_eq!(oom.explain(&[&smaller, &small]).as_deref(), Some(words));
         assert_eq!(gib(GIB * 31 / 2), "15.5 GiB");
     }

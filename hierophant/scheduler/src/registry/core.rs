@@ -89,8 +89,8 @@ impl RegistryCore {
             return Err(refuse(
                 RefusalCode::ProtocolVersion,
                 format!(
-                    "this Hierophant speaks worker protocol {} to {}, the Contemplant {} to {}; \
-                     install a Contemplant of version {}",
+                    "unsupported worker protocol: Hierophant supports versions {} to {}, this \
+                     Contemplant {} to {}; install Contemplant {}",
                     ours.oldest,
                     ours.newest,
                     theirs.oldest,
@@ -103,7 +103,7 @@ impl RegistryCore {
             authorized.map_err(|message| refuse(RefusalCode::Unauthorized, message))?;
         let (id, from) = (hello.worker_id.to_string(), ip.to_canonical().to_string());
         if self.rules.blocked.iter().any(|blocked| *blocked == id || *blocked == from) {
-            let message = "this Contemplant is in `worker_registry.blocked` of hierophant.toml";
+            let message = "this worker is in `worker_registry.blocked` of hierophant.toml";
             return Err(refuse(RefusalCode::Blocked, message.into()));
         }
         if let Some(mark) = self.block_of(hello.worker_id, ip) {
@@ -112,20 +112,20 @@ impl RegistryCore {
         }
         if hello.capabilities.backend == Backend::Mock && !self.rules.mock_mode {
             let message = "mock proofs are refused; set `mock_mode = true` in hierophant.toml to \
-                           take them for trials";
+                                        accept them for trials";
             return Err(refuse(RefusalCode::MockNotAllowed, message.into()));
         }
         let known = self.workers.get(&hello.worker_id);
         // Ids are not secret: taking over a connected one would give access to its attempts.
         if known.is_some_and(|known| known.credential != credential) {
-            let message = "a Contemplant with this id is connected by another token, or may come back; \
-                           the id is free when it has left or was silent for too long";
+            let message = "a worker with this id is connected with another token, or may \
+                           reconnect; the id is available once that worker has left or expired";
             return Err(refuse(RefusalCode::Taken, message.into()));
         }
         let replaces = known.map(|old| old.session);
         if replaces.is_none() && self.workers.len() >= self.rules.max_workers {
             let message = format!(
-                "{} Contemplants are connected, which is `worker_registry.max_workers`",
+                "{} workers are connected, the maximum of `worker_registry.max_workers`",
                 self.workers.len()
             );
             return Err(refuse(RefusalCode::Full, message));
@@ -230,7 +230,7 @@ impl RegistryCore {
     pub fn expired(&self, now: Millis) -> Vec<(WorkerId, SessionId, String)> {
         let reason = |known: &KnownWorker| match &known.disconnected {
             None => "silent for too long".to_owned(),
-            Some(reason) => format!("{reason}; has not come back"),
+            Some(reason) => format!("{reason}; did not reconnect"),
         };
         self.workers
             .values()
@@ -363,7 +363,7 @@ mod tests {
         let mut core = RegistryCore::new(rules());
         let refusal = core.admit(Millis(0), &hello(1), HERE, Err("wrong token".into()));
         let refusal = refusal.expect_err("refused");
-        assert_eq!((refusal.code, &*refusal.message), (RefusalCode::Unauthorized, "wrong token"));
+        assert_eq!((refusal.code, &*refusal.message), (RefusalCode::Unauthorized, "unknown token"));
     }
 
     #[test]
@@ -425,7 +425,7 @@ mod tests {
         assert!(core.disconnected(id, session, "reset by peer"));
         assert_eq!(core.session(id), None);
         assert!(core.expired(Millis(1000)).is_empty());
-        let reason = "reset by peer; has not come back".to_owned();
+        let reason = "reset by peer; did not reconnect".to_owned();
         assert_eq!(core.expired(Millis(1001)), [(id, session, reason)]);
     }
 

@@ -57,20 +57,20 @@ impl ProofsState {
                 let found = self.store.request(*id).await.map_err(unread)?;
                 let state = found.ok_or_else(|| missing("request"))?.request.state;
                 if state == RequestState::Cancelled {
-                    return Ok(CommandOutcome::unchanged("the request was cancelled before"));
+                    return Ok(CommandOutcome::unchanged("the request is already cancelled"));
                 }
                 Err(CommandError::Conflict(format!("the request is {state}")))
             }
             Command::CancelJob(id) => match self.ended(*id).await?.state {
                 JobState::Cancelled => {
-                    Ok(CommandOutcome::unchanged("the job was cancelled before"))
+                    Ok(CommandOutcome::unchanged("the job is already cancelled"))
                 }
                 state => Err(CommandError::Conflict(format!("the job is {state}"))),
             },
             Command::Prioritise(id, _) => {
                 let state = self.ended(*id).await?.state;
                 Err(CommandError::Conflict(format!(
-                    "the job is {state}: it waits for nothing any more"
+                    "the job is {state}: expected a job that has not ended"
                 )))
             }
             // These never concern ended jobs.
@@ -92,8 +92,8 @@ impl ProofsState {
         if state != JobState::Failed || !by_others {
             let why = job.failure.as_ref().map_or_else(String::new, |it| format!(" ({it})"));
             return Err(CommandError::Conflict(format!(
-                "the job is {state}{why}; only what is not ended, or failed by the network's fault, \
-                 can be queued again"
+                "the job is {state}{why}: expected a job that has not ended, or that failed by \
+                 the network's fault"
             )));
         }
         let mut requests = self.store.requests_of(id).await.map_err(unread)?;
@@ -112,8 +112,8 @@ impl ProofsState {
             // Data that is missing nevertheless is detected when it is fetched.
             if !promised {
                 return Err(CommandError::Conflict(
-                    "the job is failed, and its program or input is not kept any more; its client \
-                     has to ask again"
+                    "the job is failed, and its program or input has expired; its client must \
+                                        submit the request again"
                         .into(),
                 ));
             }

@@ -201,7 +201,7 @@ impl Committer {
                 .retry(hierophant_store::retry_policy())
                 .when(StoreError::is_transient)
                 .notify(|error, rest| {
-                    tracing::warn!(error = %error_chain(error), ?rest, "a commit failed; it is retried");
+                    tracing::warn!(error = %error_chain(error), ?rest, "commit failed; retrying");
                 })
                 .await?;
         }
@@ -231,7 +231,7 @@ impl Committer {
         match side_effect {
             SideEffect::Send(session, message) => session.send(message),
             SideEffect::Drop(worker, session, reason) => {
-                tracing::warn!(worker_id = %worker, reason, "Contemplant dropped");
+                tracing::warn!(worker_id = %worker, reason, "worker dropped");
                 if let Some(session) = session {
                     session.close(CloseReason::Dropped(reason));
                 }

@@ -44,7 +44,7 @@ impl ProofsState {
         match &answer {
             Ok(_) if !repeated => self.metrics.client_asked(client),
             Err(SubmitError::OverQuota(over)) => {
-                tracing::info!(%requester, client, quota = over.key(), "a request over its quota");
+                tracing::info!(%requester, client, quota = over.key(), "request over quota");
                 self.metrics.over_quota(client, *over);
             }
             _ => {}
@@ -126,7 +126,7 @@ impl ProofsState {
         if !current || !requests.iter().any(|waiting| waiting.id == request) {
             return Ok(Some((false, Vec::new())));
         }
-        tracing::error!(job_id = %job.id, "a finished proof is missing; its job is queued again");
+        tracing::error!(job_id = %job.id, "finished proof missing; job queued again");
         Ok(Some((true, self.core.reopen(now, job, requests))))
     }
 

@@ -24,7 +24,11 @@ async fn requests_over_a_minutes_quota_are_told_to_come_again_and_replays_are_no
     ask.deadline += 1;
     client.ask(&ask).await.expect("the second of the minute");
     ask.deadline += 1;
-    assert_code(client.ask(&ask).await, Code::Unavailable, "2 requests of this address");
+    assert_code(
+        client.ask(&ask).await,
+        Code::Unavailable,
+        "quota exhausted: 2 requests per minute",
+    );
     ask.deadline -= 1;
     client.ask(&ask).await.expect("what was accepted is still joined");
 
@@ -49,7 +53,7 @@ async fn open_requests_over_the_quota_are_told_to_come_again_until_one_has_ended
     ask.deadline += 1;
     client.ask(&ask).await.expect("accepted");
     ask.deadline += 1;
-    assert_code(client.ask(&ask).await, Code::Unavailable, "2 requests of this address are open");
+    assert_code(client.ask(&ask).await, Code::Unavailable, "quota exhausted: 2 open requests");
     let network = network.restart().await;
     let mut client = Client::connect(&network).await;
     assert_code(client.ask(&ask).await, Code::Unavailable, "are open");
@@ -129,7 +133,7 @@ async fn programs_over_the_quota_are_refused_and_known_ones_are_not_counted() {
         client.network.create_program(client.envelope(body.encode_to_vec())).await
     });
     for answer in join_all(calls).await {
-        assert_code(answer, Code::FailedPrecondition, "2 programs of this address");
+        assert_code(answer, Code::FailedPrecondition, "quota exhausted: 2 registered programs");
     }
     Client::with_key(&network, 8).await.register([3; 32]).await;
 }

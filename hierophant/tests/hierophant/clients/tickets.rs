@@ -26,7 +26,11 @@ async fn open_tickets_of_an_address_are_bounded_and_an_upload_makes_room() {
     let mut client = Client::connect(&network).await;
     let first = ticket(&mut client).await.expect("opened");
     ticket(&mut client).await.expect("opened");
-    assert_code(ticket(&mut client).await, Code::Unavailable, "2 upload tickets of this address");
+    assert_code(
+        ticket(&mut client).await,
+        Code::Unavailable,
+        "quota exhausted: 2 open upload tickets",
+    );
     ticket(&mut Client::with_key(&network, 8).await).await.expect("another has its own");
 
     let network = network.restart().await;
@@ -58,7 +62,7 @@ async fn a_flood_of_tickets_stops_and_leaves_room_for_configured_clients() {
     let answers: Vec<_> = join_all(floods).await.into_iter().flatten().collect();
     assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 20);
     for refused in answers.into_iter().filter_map(Result::err) {
-        assert_code(Err::<(), _>(refused), Code::Unavailable, "20 upload tickets are open");
+        assert_code(Err::<(), _>(refused), Code::Unavailable, "this network allows 20");
     }
     ticket(&mut Client::connect(&network).await).await.expect("the rollup is a configured client");
 }

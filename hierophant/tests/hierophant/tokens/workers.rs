@@ -29,13 +29,13 @@ async fn an_unknown_worker_gets_nothing() {
     let id = client.ask(&ask).await.expect("accepted");
     let stranger = |token: &str| Hello { token: Some(token.into()), ..hello() };
     for (hello, words) in [
-        (hello(), "a token is needed"),
-        (stranger(""), "wrong token"),
-        (stranger("hpt_worker_"), "wrong token"),
-        (stranger(&format!("hpt_worker_{}", "A".repeat(43))), "wrong token"),
-        (stranger("rig-7"), "wrong token"),
-        (stranger(&"x".repeat(100_000)), "wrong token"),
-        (stranger(&clients), "needs one of role worker"),
+        (hello(), "token required"),
+        (stranger(""), "unknown token"),
+        (stranger("hpt_worker_"), "unknown token"),
+        (stranger(&format!("hpt_worker_{}", "A".repeat(43))), "unknown token"),
+        (stranger("rig-7"), "unknown token"),
+        (stranger(&"x".repeat(100_000)), "unknown token"),
+        (stranger(&clients), "expected a token of role worker"),
     ] {
         let refusal = turned_away(&network, hello).await;
         assert_eq!(refusal.code, RefusalCode::Unauthorized);

@@ -97,7 +97,7 @@ impl ProofsCore {
             } else {
                 let failure = Failure::new(
                     FailureClass::Infrastructure,
-                    "the proof that was announced is not the one that was handed in",
+                    "the announced proof differs from the uploaded one",
                 );
                 self.fail_attempt(now, lease, failure, &mut effects);
             }

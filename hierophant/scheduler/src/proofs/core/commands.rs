@@ -60,9 +60,9 @@ impl ProofsCore {
                 let job = self.open.job(*id).ok_or(Rejection::NotOpen)?;
                 self.end_request(now, *id, RequestState::Cancelled, effects);
                 Ok(CommandOutcome::changed(if self.jobs.contains_key(&job) {
-                    "the request is cancelled; its job goes on for the others that wait for it"
+                    "the request is cancelled; its job continues for its other requests"
                 } else {
-                    "the request is cancelled, and with it its job"
+                    "the request and its job are cancelled"
                 }))
             }
             Command::CancelJob(id) => {
@@ -79,7 +79,7 @@ impl ProofsCore {
                 let live = self.jobs.get(id).ok_or(Rejection::NotOpen)?;
                 if live.record.priority == Some(*priority) {
                     return Ok(CommandOutcome::unchanged(format!(
-                        "its priority is {priority} already"
+                        "its priority is already {priority}"
                     )));
                 }
                 self.update(now, *id, effects, |record| record.priority = Some(*priority));
@@ -95,14 +95,14 @@ impl ProofsCore {
                 }
                 let change = Change::Unset(SettingKind::Paused, String::new());
                 effects.push(Effect::Save(change));
-                Ok(CommandOutcome::changed("dispatch goes on"))
+                Ok(CommandOutcome::changed("dispatch is resumed"))
             }
         }
     }
 
     fn pause(&mut self, now: Millis, reason: &str, effects: &mut Vec<Effect>) -> CommandOutcome {
         if self.paused.as_ref().is_some_and(|paused| paused.reason == reason) {
-            return CommandOutcome::unchanged("dispatch is paused already");
+            return CommandOutcome::unchanged("dispatch is already paused");
         }
         let since = self.paused.as_ref().map_or(now, |paused| paused.since);
         let reason = reason.to_owned();
@@ -111,7 +111,7 @@ impl ProofsCore {
         let setting = Setting { kind: SettingKind::Paused, subject, reason, since };
         effects.push(Effect::Save(Change::Set(setting)));
         CommandOutcome::changed(
-            "dispatch is paused; what is being proved goes on, requests are still accepted",
+            "dispatch is paused; running attempts continue, requests are still accepted",
         )
     }
 
@@ -127,14 +127,17 @@ impl ProofsCore {
         let leases: Vec<LeaseId> = live.leases.iter().copied().collect();
         if leases.is_empty() {
             if live.not_before <= now {
-                return Ok(CommandOutcome::unchanged("it waits already"));
+                return Ok(CommandOutcome::unchanged("it is already waiting"));
             }
             live.not_before = now;
-            return Ok(CommandOutcome::changed("it rests no more and waits for its next attempt"));
+            return Ok(CommandOutcome::changed(
+                "its delay has ended; it waits for its next \
+                                        attempt",
+            ));
         }
         let held = || leases.iter().filter_map(|lease| self.leases.get(lease));
         if held().any(|held| held.checking) {
-            return Err("its proof has been handed in and is being checked".into());
+            return Err("its proof is being verified".into());
         }
         live.failures.last = held().next_back().map(|held| held.attempt.prover.worker);
         live.interrupted = None;
@@ -142,7 +145,7 @@ impl ProofsCore {
             self.stop_attempt(now, lease, "requeued by the operator", effects);
         }
         self.return_to_queue(now, job, None, effects);
-        Ok(CommandOutcome::changed("it was taken away from its Contemplant and waits again"))
+        Ok(CommandOutcome::changed("it was taken from its worker and is queued again"))
     }
 
     /// Creates a failed job again, as a new job without the failed attempts, for its requests whose deadline has

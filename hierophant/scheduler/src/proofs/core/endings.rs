@@ -120,7 +120,7 @@ impl ProofsCore {
         let Some(live) = self.jobs.get(&job) else { return };
         let (times, places) = (live.worker_failures, live.failures.workers.len());
         let message = format!(
-            "set aside after {times} failed attempts on {places} Contemplant{}; the last: {}",
+            "set aside after {times} failed attempts on {places} worker{}; last failure: {}",
             if places == 1 { "" } else { "s" },
             failure.message
         );

@@ -29,7 +29,7 @@ impl ProofsCore {
         }
         if now > self.return_deadline {
             for lease in self.unreturned_leases() {
-                let reason = "the Contemplant did not come back after Hierophant's restart";
+                let reason = "the worker did not reconnect after Hierophant's restart";
                 self.interrupt(now, lease, None, reason, &mut effects);
             }
         }
@@ -83,7 +83,7 @@ impl ProofsCore {
             let taken = now.0 - held.started_at.0;
             let stood = now.0 - held.last_progress_at.0;
             if attempt > 0 && taken > attempt {
-                return Some(format!("not done after {} minutes", minutes(taken)));
+                return Some(format!("not finished after {} minutes", minutes(taken)));
             }
             (stall > 0 && stood > stall)
                 .then(|| format!("no progress for {} minutes", minutes(stood)))

@@ -38,16 +38,19 @@ impl ProofsCore {
         let since = seconds(now.since(held.started_at));
         let away = self.workers.get(&prover.worker).is_none_or(|worker| worker.away);
         match held.state() {
-            JobState::Verifying => format!("the proof of {name} is being checked"),
+            JobState::Verifying => format!("the proof of {name} is being verified"),
             _ if away => format!(
-                "{name}, which was given it {since} ago, has lost its connection; the job goes \
-                 elsewhere if it does not come back"
+                "assigned to {name} {since} ago, whose connection is lost; queued again unless \
+                 it reconnects"
             ),
-            JobState::Uploaded => format!("{name} has handed in its proof and has yet to say so"),
+            JobState::Uploaded => format!(
+                "{name} has uploaded its proof but not reported \
+                                        completion"
+            ),
             JobState::Leased => {
-                format!("{name} was given it {since} ago and has not said a word about it yet")
+                format!("assigned to {name} {since} ago, which has not reported yet")
             }
-            _ => format!("{name} has been at it for {since}"),
+            _ => format!("{name} has been proving for {since}"),
         }
     }
 
@@ -55,13 +58,13 @@ impl ProofsCore {
         if live.not_before > now {
             let rest = seconds(live.not_before.since(now));
             let failure = live.record.failure.as_ref();
-            let last = failure.map_or_else(String::new, |it| format!("; the last attempt: {it}"));
-            return format!("it was interrupted and rests for {rest} more{last}");
+            let last = failure.map_or_else(String::new, |it| format!("; last failure: {it}"));
+            return format!("interrupted; next attempt in {rest} at the earliest{last}");
         }
         let spec = &live.record.spec;
         let what = format!("{} of circuit {}", spec.mode, spec.circuit_version);
         if self.workers.is_empty() {
-            return "no Contemplant is connected".to_owned();
+            return "no worker is connected".to_owned();
         }
         let able: Vec<(&WorkerId, &Worker)> =
             self.workers.iter().filter(|(_, worker)| worker.fits(spec)).collect();
@@ -72,9 +75,7 @@ impl ProofsCore {
                 Some(format!("; {}: {unavailable_reason}", worker.name))
             });
             let stopped: String = stopped.collect();
-            return format!(
-                "none of the {connected} connected Contemplants offers {what}{stopped}"
-            );
+            return format!("no connected worker ({connected}) supports {what}{stopped}");
         }
         if !able.iter().any(|(_, worker)| worker.takes_jobs()) {
             let drained = able.iter().filter_map(|(_, worker)| {
@@ -83,7 +84,7 @@ impl ProofsCore {
             });
             let drained: String = drained.collect();
             return format!(
-                "the Contemplants that offer {what} drain or have lost their connection{drained}"
+                "all workers that support {what} are draining or disconnected{drained}"
             );
         }
         let taking = able.iter().filter(|(_, worker)| worker.takes_jobs());
@@ -109,7 +110,7 @@ impl ProofsCore {
         let in_use = self.memory_in_use();
         let fleet = Fleet { workers: &self.workers, demand: &self.demand, in_use: &in_use };
         if assign::choose(spec, &live.failures, fleet).is_some() {
-            return format!("it is given out next; {ahead} jobs go before it");
+            return format!("it is assigned next; jobs ahead of it: {ahead}");
         }
         let free: Vec<_> = able.iter().filter(|(_, worker)| worker.free_slots() > 0).collect();
         let full = free
@@ -118,7 +119,7 @@ impl ProofsCore {
             .and_then(|(_, worker)| Some((worker, self.demand.of(spec, worker.backend())?)));
         if let Some((worker, need)) = full {
             return format!(
-                "{} has a free slot, but not the memory for another proof that takes {}",
+                "{} has a free slot, but not enough memory for another proof of {}",
                 worker.name,
                 gib(need)
             );
@@ -131,12 +132,12 @@ impl ProofsCore {
         let avoided: Vec<&str> = free.iter().map(|(_, worker)| worker.name.as_str()).collect();
         if !avoided.is_empty() {
             return format!(
-                "it failed on {} and waits for another, which is busy",
+                "it failed on {} and waits for another worker, which is busy",
                 avoided.join(", ")
             );
         }
         let count = able.len();
-        format!("all {count} Contemplants that offer it are busy; {ahead} jobs go before it")
+        format!("all capable workers ({count}) are busy; jobs ahead of it: {ahead}")
     }
 
     /// Number of waiting jobs ahead of this one.

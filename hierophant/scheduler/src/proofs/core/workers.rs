@@ -24,8 +24,8 @@ impl ProofsCore {
         if self.is_suspended(now, id) {
             self.remove_worker(now, id, "suspended", &mut effects);
             let message = format!(
-                "suspended: {} attempts failed here by this Contemplant's fault within {} minutes; \
-                 it may come back when the oldest is forgotten",
+                "suspended: {} attempts failed by this worker's fault within {} minutes; it may \
+                 reconnect once the oldest failure expires",
                 self.limits.max_strikes,
                 self.limits.strike_decay_ms / 60_000
             );
@@ -87,7 +87,7 @@ impl ProofsCore {
         worker.away = true;
         for lease in self.leases_of(id) {
             if !self.has_reported(lease) {
-                let reason = "the Contemplant went away before it had begun";
+                let reason = "the worker disconnected before it had begun";
                 self.interrupt(now, lease, None, reason, &mut effects);
             }
         }
@@ -133,7 +133,7 @@ impl ProofsCore {
             // The heartbeat may have been in transit when the attempt was assigned.
             let since = *going_on.unlisted_since.get_or_insert(now);
             if now.0 - since.0 > self.limits.unlisted_limit_ms {
-                let reason = "the Contemplant does not know the attempt";
+                let reason = "the worker does not list the attempt";
                 self.interrupt(now, lease, None, reason, &mut effects);
             }
         }
@@ -195,7 +195,7 @@ impl ProofsCore {
         effects: &mut Vec<Effect>,
     ) {
         self.workers.remove(&id);
-        let reason = format!("the Contemplant went away: {reason}");
+        let reason = format!("the worker was removed: {reason}");
         for lease in self.leases_of(id) {
             self.interrupt(now, lease, None, &reason, effects);
         }
@@ -206,7 +206,7 @@ impl ProofsCore {
     /// strike.
     fn lost_on_reconnect(&mut self, now: Millis, lease: LeaseId, effects: &mut Vec<Effect>) {
         let class = self.has_reported(lease).then_some(FailureClass::Worker);
-        let reason = "the Contemplant came back without the attempt";
+        let reason = "the worker reconnected without the attempt";
         self.interrupt(now, lease, class, reason, effects);
     }
 

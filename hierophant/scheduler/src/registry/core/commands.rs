@@ -70,7 +70,7 @@ impl RegistryCore {
                 let known = self.workers.get(id).ok_or_else(not_connected)?;
                 let words = with_reason("dropped by the operator", reason);
                 let outcome = CommandOutcome::changed(format!(
-                    "{} is dropped, and what it worked on waits again",
+                    "{} is dropped; its jobs are queued again",
                     known.name
                 ));
                 let dropped = vec![(*id, known.session, words)];
@@ -126,20 +126,19 @@ impl RegistryCore {
         let name = &known.name;
         if known.draining {
             return Ok(Decision::only(CommandOutcome::unchanged(format!(
-                "{name} is leaving already"
+                "{name} is already leaving"
             ))));
         }
         if known.drained.as_deref() == Some(reason) {
             return Ok(Decision::only(CommandOutcome::unchanged(format!(
-                "{name} is drained already"
+                "{name} is already drained"
             ))));
         }
         let (kind, subject, reason) = (SettingKind::Drained, id.to_string(), reason.to_owned());
         let drained = Some((id, known.session, Some(reason.clone())));
         let save = Some(Change::Set(Setting { kind, subject, reason, since: now }));
-        let outcome = CommandOutcome::changed(format!(
-            "{name} takes no more jobs, finishes what it holds and leaves"
-        ));
+        let outcome =
+            CommandOutcome::changed(format!("{name} is drained: it finishes its jobs and leaves"));
         Ok(Decision { save, drained, ..Decision::only(outcome) })
     }
 
@@ -148,7 +147,7 @@ impl RegistryCore {
         let Some(known) = self.workers.get(&id) else {
             if self.drained.contains_key(&id) {
                 let outcome =
-                    CommandOutcome::changed("it is not connected; it may take jobs when it comes");
+                    CommandOutcome::changed("the worker is not connected; its drain has ended");
                 return Ok(Decision { save, ..Decision::only(outcome) });
             }
             return Err(not_connected());
@@ -156,13 +155,13 @@ impl RegistryCore {
         let name = &known.name;
         if known.draining {
             return Err(CommandError::Conflict(format!(
-                "{name} is leaving already; start it again when it has left"
+                "{name} is already leaving; start it again once it has left"
             )));
         }
         if known.drained.is_none() {
             return Ok(Decision::only(CommandOutcome::unchanged(format!("{name} is not drained"))));
         }
-        let outcome = CommandOutcome::changed(format!("{name} takes jobs again"));
+        let outcome = CommandOutcome::changed(format!("{name} accepts jobs again"));
         let drained = Some((id, known.session, None));
         Ok(Decision { save, drained, ..Decision::only(outcome) })
     }
@@ -178,11 +177,11 @@ impl RegistryCore {
         let same = self.blocked.get(&subject).is_some_and(|mark| mark.reason == reason);
         if same && dropped.is_empty() {
             return Decision::only(CommandOutcome::unchanged(format!(
-                "{subject} is blocked already"
+                "{subject} is already blocked"
             )));
         }
         let outcome = CommandOutcome::changed(format!(
-            "{subject} is blocked; {} of the connected Contemplants dropped",
+            "{subject} is blocked; connected workers dropped: {}",
             dropped.len()
         ));
         let (kind, text, reason) = (SettingKind::Blocked, subject.to_string(), reason.to_owned());
@@ -194,14 +193,14 @@ impl RegistryCore {
         let text = subject.to_string();
         if self.rules.blocked.contains(&text) {
             return Err(CommandError::Conflict(format!(
-                "{text} is in `worker_registry.blocked` of hierophant.toml; take it out there and \
-                 restart Hierophant"
+                "{text} is in `worker_registry.blocked` of hierophant.toml; remove it there and \
+                                        restart Hierophant"
             )));
         }
         if !self.blocked.contains_key(&subject) {
             return Ok(Decision::only(CommandOutcome::unchanged(format!("{text} is not blocked"))));
         }
-        let outcome = CommandOutcome::changed(format!("{text} is not blocked any more"));
+        let outcome = CommandOutcome::changed(format!("{text} is no longer blocked"));
         let save = Some(Change::Unset(SettingKind::Blocked, text));
         Ok(Decision { save, ..Decision::only(outcome) })
     }
@@ -218,9 +217,7 @@ impl RegistryCore {
 }
 
 fn not_connected() -> CommandError {
-    CommandError::NotFound(
-        "no such Contemplant is connected; /api/v1/workers lists their ids".to_owned(),
-    )
+    CommandError::NotFound("no such worker is connected; /api/v1/workers lists the ids".to_owned())
 }
 
 #[cfg(test)]

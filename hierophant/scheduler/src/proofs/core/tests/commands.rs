@@ -86,7 +86,7 @@ fn a_requeued_job_comes_back_to_the_only_worker_once_its_slot_is_free() {
     let (_, effects) = outcome(&mut core, &Command::Requeue(job));
     assert_eq!((given_out(&effects), job_state(&effects)), (None, Some(JobState::Queued)));
     let waits = outcome(&mut core, &Command::Requeue(job)).0;
-    assert_eq!(waits, CommandOutcome::unchanged("it waits already"));
+    assert_eq!(waits, CommandOutcome::unchanged("it is already waiting"));
     let effects = core.held_leases(START, worker(1), SessionId(1), &[]);
     assert_eq!(given_out(&effects).map(|(id, _)| id), Some(worker(1)));
 }
@@ -104,7 +104,7 @@ fn requeueing_ends_a_rest_but_not_the_check_of_a_proof() {
     core.held_leases(START, worker(1), SessionId(1), &[]);
     assert!(core.jobs[&job].leases.is_empty(), "it rests");
     let (answer, effects) = outcome(&mut core, &Command::Requeue(job));
-    assert!(answer.now.contains("rests no more"));
+    assert!(answer.now.contains("delay has ended"));
     let (_, lease) = given_out(&effects).expect("given out at once");
     hand_in(&mut core, 1, lease);
     let checked = refused(&mut core, &Command::Requeue(job));
@@ -165,7 +165,7 @@ fn priorities_decide_what_goes_first_and_outlive_a_restart() {
     memory.save(&outcome(&mut core, &Command::Prioritise(low, Priority::Low)).1);
     memory.save(&outcome(&mut core, &Command::Prioritise(urgent, Priority::Urgent)).1);
     let again = outcome(&mut core, &Command::Prioritise(low, Priority::Low));
-    assert_eq!(again, (CommandOutcome::unchanged("its priority is low already"), vec![]));
+    assert_eq!(again, (CommandOutcome::unchanged("its priority is already low"), vec![]));
     let (mut core, _) = memory.restart();
     let why = core.why(START, urgent).expect("unfinished").reason;
     assert!(why.ends_with("; an operator has set its priority to urgent"), "{why}");
@@ -186,7 +186,7 @@ fn a_pause_holds_what_waits_and_nothing_else_and_outlives_a_restart() {
     let (_, lease) = given_out(&effects).expect("given out");
     memory.save(&outcome(&mut core, &Command::Pause("new disks".into())).1);
     let again = outcome(&mut core, &Command::Pause("new disks".into()));
-    assert_eq!(again, (CommandOutcome::unchanged("dispatch is paused already"), vec![]));
+    assert_eq!(again, (CommandOutcome::unchanged("dispatch is already paused"), vec![]));
     let effects = submit(&mut core, 2, 2);
     memory.save(&effects);
     assert_eq!(request_state(&effects, 2), Some(RequestState::Open), "requests are accepted");
@@ -220,7 +220,7 @@ fn a_drained_worker_leaves_when_it_holds_nothing_and_until_then_may_stay() {
     assert_eq!(core.worker_drained(START, worker(1), SessionId(1), Some("kernel".into())), []);
     submit(&mut core, 2, 2);
     let why = core.why(START, job_of(&core, 2)).expect("unfinished").reason;
-    assert!(why.ends_with("lost their connection; amos is drained: kernel"), "{why}");
+    assert!(why.ends_with("or disconnected; amos is drained: kernel"), "{why}");
     assert_eq!(core.worker_drained(START, worker(1), SessionId(1), None), []);
     core.worker_drained(START, worker(1), SessionId(1), Some("kernel".into()));
     assert!(hand_in(&mut core, 1, lease).contains(&leave("kernel")), "it holds nothing now");

@@ -45,7 +45,8 @@ fn a_job_that_ran_out_of_memory_never_goes_to_less_and_says_so() {
     core.failed(START, worker(1), lease, ran_out(Some(24 * GIB)));
     core.worker_removed(START, worker(1), SessionId(1), "switched off");
     core.sweep(Millis(START.0 + 10 * MINUTE));
-    let words = "demand more than 24 GiB of GPU memory: 2 attempts ran out; the largest connected has \
+    let words = "needs more than 24 GiB of GPU memory: 2 attempts ran out; the largest \
+                                        connected worker has \
                  16 GiB";
     assert_eq!(reason(&core), words);
     assert_eq!(given_out(&gpu_worker(&mut core, 3, 64, &[80, 16])), None, "its smallest counts");
@@ -82,7 +83,7 @@ fn what_ran_out_is_known_after_a_restart() {
     assert_eq!(stored.job_of(1).failure.as_ref().and_then(|failure| failure.out_of_memory), None);
     let (mut core, _) = stored.restart();
     assert_eq!(given_out(&gpu_worker(&mut core, 2, 64, &[16])), None);
-    assert!(reason(&core).starts_with("demand more than 24 GiB of GPU memory: an attempt ran out"));
+    assert!(reason(&core).starts_with("needs more than 24 GiB of GPU memory: an attempt ran out"));
     assert!(given_out(&gpu_worker(&mut core, 3, 64, &[40])).is_some());
 }
 
@@ -99,7 +100,7 @@ fn a_second_proof_waits_until_there_is_main_memory_for_it() {
     // The same program twice more: each needs 40 of 64 GiB.
     let (_, lease) = given_out(&submit(&mut core, 2, 2)).expect("given out");
     assert_eq!(given_out(&submit(&mut core, 1, 3)), None);
-    let words = "worker 1 has a free slot, but not the memory for another proof that takes 40 GiB";
+    let words = "worker 1 has a free slot, but not enough memory for another proof of 40 GiB";
     assert_eq!(reason(&core), words);
     assert!(given_out(&hand_in(&mut core, 1, lease)).is_some(), "there is room now");
 }

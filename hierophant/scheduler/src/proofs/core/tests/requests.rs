@@ -147,7 +147,7 @@ fn content_that_was_set_aside_fails_at_once_while_in_quarantine() {
     });
     let set_aside = set_aside.expect("saved");
     let message = &set_aside.failure.as_ref().expect("says why").message;
-    assert_eq!(message, "set aside after 3 failed attempts on 1 Contemplant; the last: it broke");
+    assert_eq!(message, "set aside after 3 failed attempts on 1 worker; last failure: it broke");
     let job = set_aside.id;
     let known = StoreLookup { ended: Some(set_aside), ..StoreLookup::default() };
     let (answer, effects) = core.submit(START, new_request(2, 1), known);

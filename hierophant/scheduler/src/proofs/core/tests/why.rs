@@ -16,20 +16,20 @@ fn a_waiting_job_says_what_is_missing() {
     let mut core = core();
     submit(&mut core, 1, 1);
     let job = job_of(&core, 1);
-    assert_eq!(reason(&core, START, job), "no Contemplant is connected");
+    assert_eq!(reason(&core, START, job), "no worker is connected");
     let mut plonk = arrival(9, 9, &[]);
     plonk.capabilities = capabilities(vec![ProofMode::Plonk]);
     core.worker_joined(START, plonk);
-    let words = "none of the 1 connected Contemplants offers core of circuit v6.1.0";
+    let words = "no connected worker (1) supports core of circuit v6.1.0";
     assert_eq!(reason(&core, START, job), words);
     let mut stopped = arrival(8, 8, &[]);
     stopped.name = "joel".into();
     stopped.capabilities =
         Capabilities { unavailable_reason: Some("no GPU".into()), ..capabilities(vec![]) };
     core.worker_joined(START, stopped);
-    assert!(reason(&core, START, job).ends_with("offers core of circuit v6.1.0; joel: no GPU"));
+    assert!(reason(&core, START, job).ends_with("supports core of circuit v6.1.0; joel: no GPU"));
     join(&mut core, 1, 1);
-    assert!(reason(&core, START, job).starts_with("amos was given it 0s ago"));
+    assert!(reason(&core, START, job).starts_with("assigned to amos 0s ago"));
 }
 
 #[test]
@@ -40,11 +40,10 @@ fn a_waiting_job_says_how_many_go_before_it() {
         submit(&mut core, id, id);
     }
     let why = core.why(START, job_of(&core, 3)).expect("unfinished");
-    assert_eq!(why.reason, "all 1 Contemplants that offer it are busy; 1 jobs go before it");
+    assert_eq!(why.reason, "all capable workers (1) are busy; jobs ahead of it: 1");
     assert_eq!(why.ahead, Some(1));
     core.worker_away(START, worker(1), SessionId(1));
-    let words =
-        "the Contemplants that offer core of circuit v6.1.0 drain or have lost their connection";
+    let words = "all workers that support core of circuit v6.1.0 are draining or disconnected";
     assert_eq!(reason(&core, START, job_of(&core, 3)), words);
 }
 
@@ -60,7 +59,11 @@ fn a_job_that_failed_somewhere_says_where() {
     assert!(given_out(&core.worker_joined(START, other)).is_some(), "the other job");
     core.failed(START, worker(1), lease, failure(FailureClass::Worker));
     core.held_leases(START, worker(1), SessionId(1), &[]);
-    assert_eq!(reason(&core, START, job), "it failed on amos and waits for another, which is busy");
+    assert_eq!(
+        reason(&core, START, job),
+        "it failed on amos and waits for another worker, \
+                                        which is busy"
+    );
 }
 
 #[test]
@@ -71,9 +74,9 @@ fn a_job_in_work_says_who_is_at_it() {
     let (_, lease) = given_out(&join(&mut core, 1, 1)).expect("given out");
     core.progressed(START, worker(1), lease, Progress::phase(Phase::Proving));
     let later = Millis(START.0 + 200_000);
-    assert_eq!(reason(&core, later, job), "amos has been at it for 3m 20s");
+    assert_eq!(reason(&core, later, job), "amos has been proving for 3m 20s");
     hand_in(&mut core, 1, lease);
-    assert_eq!(reason(&core, later, job), "the proof of amos is being checked");
+    assert_eq!(reason(&core, later, job), "the proof of amos is being verified");
     core.checked(later, lease, Ok(()));
     assert_eq!(core.why(later, job), None);
 }
@@ -89,6 +92,6 @@ fn a_job_that_rests_says_for_how_long() {
         lease = given_out(&effects).map_or(lease, |(_, lease)| lease);
     }
     let words = reason(&core, START, job);
-    assert!(words.starts_with("it was interrupted and rests for 1s more"), "{words}");
+    assert!(words.starts_with("interrupted; next attempt in 1s at the earliest"), "{words}");
     assert!(words.contains("it broke"), "{words}");
 }
