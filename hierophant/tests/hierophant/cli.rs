@@ -53,7 +53,7 @@ async fn jobs_requests_and_contemplants_are_shown() {
     assert!(told(&url, "programs").await.contains(&"01".repeat(32)));
     assert!(told(&url, "worker tobit").await.contains(job));
 
-    assert!(told(&url, "drain tobit").await.contains("finishes what it holds"));
+    assert!(told(&url, "drain tobit").await.contains("finishes its jobs"));
     assert_eq!(worker.hand_in(lease_id, &core_proof()).await, 200);
     let proof = blob(&core_proof());
     worker.say(FromWorker::Completed { lease_id, execution: execution(), proof }).await;

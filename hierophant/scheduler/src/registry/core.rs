@@ -361,7 +361,7 @@ mod tests {
     #[test]
     fn an_unauthorized_worker_is_refused_with_the_reason() {
         let mut core = RegistryCore::new(rules());
-        let refusal = core.admit(Millis(0), &hello(1), HERE, Err("wrong token".into()));
+        let refusal = core.admit(Millis(0), &hello(1), HERE, Err("unknown token".into()));
         let refusal = refusal.expect_err("refused");
         assert_eq!((refusal.code, &*refusal.message), (RefusalCode::Unauthorized, "unknown token"));
     }

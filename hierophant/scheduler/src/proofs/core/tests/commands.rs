@@ -34,7 +34,7 @@ fn a_cancelled_request_is_taken_from_its_worker_and_a_shared_job_goes_on() {
     submit(&mut core, 2, 1);
     let (_, lease) = given_out(&join(&mut core, 1, 1)).expect("given out");
     let (answer, effects) = outcome(&mut core, &Command::CancelRequest(RequestId([1; 32])));
-    assert!(answer.changed && answer.now.contains("goes on"), "{}", answer.now);
+    assert!(answer.changed && answer.now.contains("continues"), "{}", answer.now);
     assert_eq!(request_state(&effects, 1), Some(RequestState::Cancelled));
     assert_eq!(cancels(&effects), []);
     let (_, effects) = outcome(&mut core, &Command::CancelRequest(RequestId([2; 32])));
@@ -108,7 +108,7 @@ fn requeueing_ends_a_rest_but_not_the_check_of_a_proof() {
     let (_, lease) = given_out(&effects).expect("given out at once");
     hand_in(&mut core, 1, lease);
     let checked = refused(&mut core, &Command::Requeue(job));
-    assert!(matches!(checked, Rejection::Conflict(words) if words.contains("being checked")));
+    assert!(matches!(checked, Rejection::Conflict(words) if words.contains("being verified")));
 }
 
 #[test]
