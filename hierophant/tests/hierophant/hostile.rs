@@ -28,7 +28,7 @@ use crate::support::{Client, LIMIT, Reach, Worker, core_proof, eventually, hello
 
 /// Most MiB by which the peak of resident memory may rise over what was resident before an attack. Idle it
 /// is some 40 MiB; what is bounded by design (frames of 256 KiB, calls of 4 MiB, write buffers) is far below.
-const MOST_GROWTH: u64 = 64;
+const MAX_GROWTH: u64 = 64;
 
 /// Longest time for an honest call during an attack. The machine runs other tests at the same time.
 const HONEST_LIMIT: Duration = Duration::from_secs(5);
@@ -201,7 +201,7 @@ impl Fortress {
         self.proves().await;
         let growth = self.memory("VmHWM").saturating_sub(before);
         println!("{before} MiB before, {growth} more at most; {honest:?} honest calls meanwhile");
-        assert!(growth <= MOST_GROWTH, "memory grew by {growth} MiB over {before}");
+        assert!(growth <= MAX_GROWTH, "memory grew by {growth} MiB over {before}");
         result
     }
 

@@ -134,17 +134,17 @@ fn going_on(job: &JobRecord, attempts: &[&AttemptRecord], racing: bool) {
     assert!(fits, "the state is not that of the attempts: {job:?} {attempts:?}");
     let provers: BTreeSet<_> = attempts.iter().map(|attempt| attempt.prover.worker).collect();
     assert_eq!(provers.len(), attempts.len(), "twice on one worker: {attempts:?}");
-    let told = job.prover.as_ref().map(|prover| prover.worker);
-    assert!(most == 0 || told.is_some_and(|told| provers.contains(&told)), "{job:?}");
+    let reported = job.prover.as_ref().map(|prover| prover.worker);
+    assert!(most == 0 || reported.is_some_and(|reported| provers.contains(&reported)), "{job:?}");
 }
 
 /// Checks that a proof is judged by what its own maker said of the execution.
 pub fn own_word(memory: &Memory, workers: &[Contemplant], lease: LeaseId, claim: &Claim) {
     let attempt = &memory.attempts[&lease];
     let maker = workers.iter().find(|worker| worker.id == attempt.prover.worker);
-    let told = maker.expect("a known worker").execution();
+    let reported = maker.expect("a known worker").execution();
     let spec = &memory.jobs[&attempt.job].spec;
-    assert_eq!(*claim, Claim::new(spec, &told, Backend::Cpu), "judged by another's word");
+    assert_eq!(*claim, Claim::new(spec, &reported, Backend::Cpu), "judged by another's word");
 }
 
 /// Whether a client's request has come to the right end, or why it has not.

@@ -13,11 +13,11 @@ use rand::Rng;
 use rand::rngs::StdRng;
 
 /// Bytes of the largest machine; they are few, so that many have as much as another.
-pub const MOST_MEMORY: u64 = 4;
+pub const MAX_MEMORY: u64 = 4;
 
 /// Bytes that a proof of this content takes.
 pub fn need(content: u8) -> u64 {
-    1 + u64::from(content) % MOST_MEMORY
+    1 + u64::from(content) % MAX_MEMORY
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,7 +78,7 @@ impl Contemplant {
             _ => Temper::Honest,
         };
         // The first has the most, for the same reason.
-        let memory = if number == 0 { MOST_MEMORY } else { rng.random_range(1..=MOST_MEMORY) };
+        let memory = if number == 0 { MAX_MEMORY } else { rng.random_range(1..=MAX_MEMORY) };
         Self {
             id: WorkerId([number + 1; 16]),
             temper,

@@ -11,7 +11,7 @@ use super::Fortress;
 use crate::support::assert_code;
 
 /// Default of `calls.max_message_bytes`.
-const MOST_BYTES: usize = 256 << 10;
+const MAX_BYTES: usize = 256 << 10;
 
 /// Most bytes that one block of a zstd frame may become.
 const BLOCK: u32 = 128 << 10;
@@ -140,7 +140,7 @@ async fn protobuf_that_claims_or_nests_without_end_is_an_invalid_argument() {
                     let path = format!("/network.ProverNetwork/{method}");
                     let status = call(&fortress, &path, whole(&message)).await.expect(what);
                     // What decodes fails for its signature; what is too large is not decoded.
-                    let refusals = if message.len() > MOST_BYTES {
+                    let refusals = if message.len() > MAX_BYTES {
                         vec![Code::OutOfRange as i32]
                     } else {
                         vec![Code::InvalidArgument as i32, Code::Unauthenticated as i32]

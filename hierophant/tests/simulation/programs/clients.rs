@@ -59,7 +59,7 @@ impl Plan {
 
 /// What a client has heard of its request.
 #[derive(Debug, Clone, Default)]
-pub struct Told {
+pub struct Reported {
     pub id: Option<Vec<u8>>,
     /// Once the request has ended: its fulfilment status, and whether it is unexecutable. Whether the
     /// program was executed may still become known, as the job may go on for others.
@@ -70,7 +70,7 @@ pub struct Told {
     pub proof: bool,
 }
 
-impl Told {
+impl Reported {
     /// Whether nothing more is to come.
     pub fn is_over(&self) -> bool {
         self.too_late
@@ -85,21 +85,21 @@ impl Told {
 pub struct Asked {
     pub name: String,
     pub plan: Plan,
-    told: Arc<Mutex<Told>>,
+    reported: Arc<Mutex<Reported>>,
     story: Story,
 }
 
 impl Asked {
     pub fn new(name: String, plan: Plan, story: Story) -> Self {
-        Self { name, plan, told: Arc::default(), story }
+        Self { name, plan, reported: Arc::default(), story }
     }
 
-    pub fn told(&self) -> Told {
-        self.told.lock().clone()
+    pub fn reported(&self) -> Reported {
+        self.reported.lock().clone()
     }
 
-    fn note(&self, change: impl FnOnce(&mut Told)) {
-        change(&mut self.told.lock());
+    fn note(&self, change: impl FnOnce(&mut Reported)) {
+        change(&mut self.reported.lock());
     }
 
     fn tell(&self, line: &str) {
@@ -186,9 +186,9 @@ impl Visit {
             match sent(self.client.network.request_proof(envelope.clone())).await {
                 Ok(answer) => {
                     let id = answer.body.expect("a body").request_id;
-                    let before = self.asked.told().id;
+                    let before = self.asked.reported().id;
                     assert!(before.is_none_or(|before| before == id), "the same call, another id");
-                    self.asked.note(|told| told.id = Some(id.clone()));
+                    self.asked.note(|reported| reported.id = Some(id.clone()));
                     self.asked.tell(&format!("content {} is accepted", plan.content));
                     if !again {
                         return Some((envelope, id));
@@ -197,12 +197,12 @@ impl Visit {
                 }
                 Err(status) => {
                     let late = status.code() == Code::InvalidArgument && now_seconds() >= deadline;
-                    if late && let Some(id) = self.asked.told().id {
+                    if late && let Some(id) = self.asked.reported().id {
                         return Some((envelope, id));
                     }
                     if late {
                         self.asked.tell("the deadline passed before it was accepted");
-                        self.asked.note(|told| told.too_late = true);
+                        self.asked.note(|reported| reported.too_late = true);
                         return None;
                     }
                     assert!(may_be_repeated(&status), "a request: {status:?}");
@@ -219,7 +219,7 @@ impl Visit {
         let mut again = self.rng.random_bool(0.3);
         loop {
             self.pause().await;
-            if again && self.asked.told().is_over() {
+            if again && self.asked.reported().is_over() {
                 match sent(self.client.network.request_proof(call.clone())).await {
                     Ok(answer) => {
                         again = false;
@@ -264,21 +264,21 @@ impl Visit {
     async fn hear(&mut self, status: pb::GetProofRequestStatusResponse) {
         let fulfilled = status.fulfillment_status == pb::FulfillmentStatus::Fulfilled as i32;
         let open = status.fulfillment_status == pb::FulfillmentStatus::Assigned as i32;
-        let told = self.asked.told();
+        let reported = self.asked.reported();
         let unexecutable = status.execution_status == pb::ExecutionStatus::Unexecutable as i32;
         let end = (status.fulfillment_status, unexecutable);
-        match told.end {
+        match reported.end {
             None if open => return,
             None => {
                 self.asked.tell(&format!("ends: {end:?}"));
-                self.asked.note(|told| told.end = Some(end));
+                self.asked.note(|reported| reported.end = Some(end));
             }
             Some(before) => assert_eq!(before, end, "an end was taken back"),
         }
         let stdin = content::stdin(self.asked.plan.content);
         assert!(!unexecutable || content::fails(&stdin), "a program blamed for nothing");
         assert!(!fulfilled || !content::fails(&stdin), "a proof of what cannot be proved");
-        if !fulfilled || told.proof {
+        if !fulfilled || reported.proof {
             return;
         }
         let hash = content::public_values_hash(&stdin).0.to_vec();
@@ -288,7 +288,7 @@ impl Visit {
             Ok((StatusCode::OK, proof)) => {
                 assert!(proof == content::proof(&stdin), "a wrong proof");
                 self.asked.tell("has its proof");
-                self.asked.note(|told| told.proof = true);
+                self.asked.note(|reported| reported.proof = true);
             }
             answer => may_pass(answer, "a proof"),
         }

@@ -49,8 +49,8 @@ enum Held {
     WindingDown,
     /// Proved by an earlier process; handed in once Hierophant says that it wants it.
     Finished,
-    /// Ended, as the message says; `told` if it was sent over the present connection.
-    Over { message: Box<FromWorker>, told: bool },
+    /// Ended, as the message says; `reported` if it was sent over the present connection.
+    Over { message: Box<FromWorker>, reported: bool },
 }
 
 #[derive(Debug)]
@@ -163,7 +163,7 @@ impl Contemplant {
         let mut state = self.state();
         match state.held.get_mut(&lease) {
             Some(held @ Held::Running(_)) => {
-                *held = Held::Over { message: Box::new(message), told: false };
+                *held = Held::Over { message: Box::new(message), reported: false };
             }
             _ => drop(state.held.remove(&lease)),
         }

@@ -7,7 +7,7 @@ use hierophant_model::records::{AttemptOutcome, JobState, RequestState};
 use hierophant_proto::network as pb;
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
-use super::clients::{Asked, Told};
+use super::clients::{Asked, Reported};
 use super::content;
 use super::machine::MAX_ATTEMPTS;
 
@@ -58,9 +58,9 @@ pub fn check(asked: &[Asked], database: &Path) -> Ends {
     let database = Connection::open_with_flags(database, flags).expect("opens");
     let mut ends = Ends { attempts: attempts(&database), ..Ends::default() };
     for asked in asked {
-        let told = asked.told();
-        let Some(id) = &told.id else {
-            assert!(told.too_late, "never answered: {asked:?}");
+        let reported = asked.reported();
+        let Some(id) = &reported.id else {
+            assert!(reported.too_late, "never answered: {asked:?}");
             ends.too_late += 1;
             continue;
         };
@@ -75,7 +75,7 @@ pub fn check(asked: &[Asked], database: &Path) -> Ends {
         let row = row.unwrap_or_else(|| panic!("an accepted request is lost: {asked:?}"));
         let (state, job_state, job) = row;
         let (state, job_state): (RequestState, JobState) = (parsed(&state), parsed(&job_state));
-        right_end(asked, &told, state);
+        right_end(asked, &reported, state);
         match state {
             RequestState::Fulfilled => {
                 ends.fulfilled += 1;
@@ -99,7 +99,7 @@ pub fn check(asked: &[Asked], database: &Path) -> Ends {
 }
 
 /// Checks that this end was expected and equals the client's answers.
-fn right_end(asked: &Asked, told: &Told, state: RequestState) {
+fn right_end(asked: &Asked, reported: &Reported, state: RequestState) {
     let fails = content::fails(&content::stdin(asked.plan.content));
     let expected = match state {
         RequestState::Open => false,
@@ -111,9 +111,9 @@ fn right_end(asked: &Asked, told: &Told, state: RequestState) {
         RequestState::Expired => asked.plan.is_impatient(),
     };
     assert!(expected, "ended as {state}: {asked:?}");
-    let fulfilled =
-        told.end.map(|(fulfilment, _)| fulfilment) == Some(pb::FulfillmentStatus::Fulfilled as i32);
-    let unexecutable = told.end.is_some_and(|(_, unexecutable)| unexecutable);
+    let fulfilled = reported.end.map(|(fulfilment, _)| fulfilment)
+        == Some(pb::FulfillmentStatus::Fulfilled as i32);
+    let unexecutable = reported.end.is_some_and(|(_, unexecutable)| unexecutable);
     assert_eq!(fulfilled, state == RequestState::Fulfilled, "another answer: {asked:?}");
     assert_eq!(unexecutable, state == RequestState::Unexecutable, "another answer: {asked:?}");
 }

@@ -203,7 +203,7 @@ impl World {
 
     /// What is not over yet.
     fn unfinished(&self) -> Option<String> {
-        let open = |asked: &&Asked| !asked.told().is_over();
+        let open = |asked: &&Asked| !asked.reported().is_over();
         let request = self.asked.iter().find(open).map(|asked| format!("{asked:?}"));
         let unsettled = || self.contemplants.iter().find_map(Contemplant::unsettled);
         let at_rest = |name| self.operator.has_seen_at_rest(name, self.storm);

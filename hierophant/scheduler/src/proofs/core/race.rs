@@ -63,8 +63,8 @@ impl ProofsCore {
         let cycles = live.record.execution.map(|found| found.cycles);
         let expected = self.durations.estimate(&live.record.spec, cycles)?;
         let limit = times(expected, self.limits.race_after);
-        let told = held.progress.and_then(|progress| progress.eta_seconds).unwrap_or(0);
-        let slow = taken > limit || told.saturating_mul(1000) > limit;
+        let reported_eta = held.progress.and_then(|progress| progress.eta_seconds).unwrap_or(0);
+        let slow = taken > limit || reported_eta.saturating_mul(1000) > limit;
         slow.then_some(Straggler { started_at, job: held.job, limit })
     }
 

@@ -97,7 +97,7 @@ fn resume(contemplant: &Contemplant, wanted: &[LeaseId]) {
         let mut state = contemplant.state();
         let token = CancellationToken::new();
         match state.held.get_mut(lease) {
-            Some(Held::Over { told, .. }) => *told = false,
+            Some(Held::Over { reported, .. }) => *reported = false,
             Some(held @ Held::Finished) => {
                 *held = Held::Running(token.clone());
                 drop(state);
@@ -174,8 +174,8 @@ fn unsaid(contemplant: &Contemplant) -> Vec<FromWorker> {
     let mut state = contemplant.state();
     let mut messages = std::mem::take(&mut state.news);
     for held in state.held.values_mut() {
-        if let Held::Over { message, told: told @ false } = held {
-            *told = true;
+        if let Held::Over { message, reported: reported @ false } = held {
+            *reported = true;
             messages.push(FromWorker::clone(message));
         }
     }
@@ -184,7 +184,7 @@ fn unsaid(contemplant: &Contemplant) -> Vec<FromWorker> {
 
 fn working_on(contemplant: &Contemplant) -> Vec<LeaseId> {
     let state = contemplant.state();
-    let busy = |held: &Held| !matches!(held, Held::Over { told: true, .. });
+    let busy = |held: &Held| !matches!(held, Held::Over { reported: true, .. });
     state.held.iter().filter(|(_, held)| busy(held)).map(|(lease, _)| *lease).collect()
 }
 

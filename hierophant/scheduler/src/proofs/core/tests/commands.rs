@@ -129,12 +129,12 @@ fn a_job_that_was_set_aside_is_made_anew_with_a_whole_retry_budget() {
     let request = memory.requests[&RequestId([1; 32])].clone();
     let (answer, effects) = core.recreate(START, failed.clone(), vec![request]);
     memory.save(&effects);
-    let anew = answer.job.expect("another job");
-    assert_ne!(anew, failed.id);
+    let recreated = answer.job.expect("another job");
+    assert_ne!(recreated, failed.id);
     assert_eq!(request_state(&effects, 1), Some(RequestState::Open));
-    assert_eq!(memory.job_of(1).id, anew);
+    assert_eq!(memory.job_of(1).id, recreated);
     let (mut core, _) = memory.restart();
-    assert_eq!(core.jobs[&anew].worker_failures, 0);
+    assert_eq!(core.jobs[&recreated].worker_failures, 0);
     let effects = core.sweep(Millis(START.0 + 3 * MINUTE));
     assert_eq!(job_state(&effects), None, "nothing gives it up");
 }

@@ -342,8 +342,8 @@ fn both_attempts_go_on_after_a_restart() {
 fn each_proof_is_checked_by_its_own_word_after_a_restart() {
     let (mut core, mut memory, [first, second]) = raced();
     let lie = Execution { public_values_hash: Sha256Digest([0xbb; 32]), ..execution() };
-    for (n, lease, told) in [(1, first, execution()), (2, second, lie)] {
-        memory.save(&core.executed(START, worker(n), lease, told));
+    for (n, lease, reported) in [(1, first, execution()), (2, second, lie)] {
+        memory.save(&core.executed(START, worker(n), lease, reported));
         let proof = ArtifactId([n; 16]);
         memory.save(&core.proof_stored(START, lease, proof, proof_blob()).1);
     }
@@ -353,7 +353,7 @@ fn each_proof_is_checked_by_its_own_word_after_a_restart() {
         _ => None,
     });
     let spec = &memory.job_of(2).spec;
-    let claim = |told| hierophant_model::records::Claim::new(spec, &told, Backend::Cpu);
+    let claim = |reported| hierophant_model::records::Claim::new(spec, &reported, Backend::Cpu);
     let expected = BTreeMap::from([(first, claim(execution())), (second, claim(lie))]);
     assert_eq!(claims.collect::<BTreeMap<_, _>>(), expected);
 }
