@@ -1,4 +1,4 @@
-//! Clients: each asks for one proof, again and again until it gets an answer, and polls.
+//! Clients: each requests one proof, retries until it gets an answer, and polls.
 
 use alloy_primitives::Address;
 use hierophant_model::records::{Millis, NetworkMode, RequestState};
@@ -8,7 +8,7 @@ use network_lib::job::{BlobInfo, JobSpec, ProofMode};
 use rand::Rng;
 use rand::rngs::StdRng;
 
-/// Inputs whose execution fails are those from this number on.
+/// Number of the first input whose execution fails.
 pub const FIRST_FAILING: u8 = 18;
 
 #[derive(Debug)]
@@ -16,9 +16,9 @@ pub struct Client {
     pub requester: Address,
     pub content: u8,
     pub guest_fails: bool,
-    /// Withdraws its request some time after it was accepted.
+    /// Cancels its request some time after it was accepted.
     pub cancels: bool,
-    /// Has a deadline that may well pass.
+    /// Has a deadline that may pass.
     pub impatient: bool,
     pub deadline: Option<u64>,
     pub accepted: Option<RequestId>,
@@ -40,7 +40,7 @@ impl Client {
         }
     }
 
-    /// The call, the same at each try but for the id that Hierophant draws.
+    /// The call. Retries differ only in the id that Hierophant draws.
     pub fn call(&mut self, now: Millis, number: usize, id: RequestId) -> NewRequest {
         let patience = if self.impatient { 300 } else { 40 * 3600 };
         let deadline = *self.deadline.get_or_insert(now.seconds() + patience);

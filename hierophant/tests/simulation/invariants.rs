@@ -1,4 +1,4 @@
-//! What must hold after every commit, and at the end.
+//! Invariants after every commit and at the end.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,12 +13,12 @@ use super::clients::Client;
 use super::memory::Memory;
 use super::workers::{Contemplant, execution};
 
-/// How often a job may fail by a worker's fault in the simulation.
+/// Maximum failures of a job by a worker's fault in the simulation.
 pub const MAX_ATTEMPTS: u32 = 3;
-/// At how many strikes a worker is suspended in the simulation.
+/// Number of strikes that suspend a worker in the simulation.
 pub const MAX_STRIKES: usize = 3;
 
-/// Checks a transaction against what is stored before it is.
+/// Checks a transaction against the stored state before it is committed.
 pub fn before_commit(memory: &Memory, changes: &[&Change], strike_decay: i64) {
     for change in changes {
         match change {
@@ -100,14 +100,14 @@ pub fn after_commit(memory: &Memory, racing: bool) {
     }
 }
 
-/// Checks an attempt that began beside another one.
+/// Checks an attempt that started while another one was running.
 pub fn racer(memory: &Memory, lease: LeaseId) {
     let racer = &memory.attempts[&lease];
     let had = |other: &AttemptRecord| other.lease != lease && other.prover == racer.prover;
     assert!(!memory.attempts_of(racer.job).any(had), "raced by one who had it: {racer:?}");
 }
 
-/// Checks that an attempt does not begin on a machine with less memory than has not sufficed already.
+/// Checks that an attempt does not start on a machine with less memory than has already proved insufficient.
 pub fn enough_memory(memory: &Memory, workers: &[Contemplant], lease: LeaseId) {
     let new = &memory.attempts[&lease];
     let has = workers.iter().find(|worker| worker.id == new.prover.worker).map(|it| it.memory);
@@ -117,7 +117,7 @@ pub fn enough_memory(memory: &Memory, workers: &[Contemplant], lease: LeaseId) {
     }
 }
 
-/// Checks a job against its attempts that go on.
+/// Checks a job against its running attempts.
 fn going_on(job: &JobRecord, attempts: &[&AttemptRecord], racing: bool) {
     let any = |is: fn(&AttemptRecord) -> bool| attempts.iter().any(|attempt| is(attempt));
     let begun = any(|attempt| attempt.first_progress_at.is_some());
@@ -138,7 +138,7 @@ fn going_on(job: &JobRecord, attempts: &[&AttemptRecord], racing: bool) {
     assert!(most == 0 || reported.is_some_and(|reported| provers.contains(&reported)), "{job:?}");
 }
 
-/// Checks that a proof is judged by what its own maker said of the execution.
+/// Checks that a proof is verified against the execution that its own worker reported.
 pub fn own_word(memory: &Memory, workers: &[Contemplant], lease: LeaseId, claim: &Claim) {
     let attempt = &memory.attempts[&lease];
     let maker = workers.iter().find(|worker| worker.id == attempt.prover.worker);
@@ -147,7 +147,7 @@ pub fn own_word(memory: &Memory, workers: &[Contemplant], lease: LeaseId, claim:
     assert_eq!(*claim, Claim::new(spec, &reported, Backend::Cpu), "judged by another's word");
 }
 
-/// Whether a client's request has come to the right end, or why it has not.
+/// Whether a client's request has ended as expected, or the reason why not.
 pub fn right_end(memory: &Memory, client: &Client) -> Result<RequestState, String> {
     let Some(id) = client.accepted else { return Err("never accepted".into()) };
     let Some(request) = memory.requests.get(&id) else { return Err("lost".into()) };

@@ -1,12 +1,12 @@
 //! Deterministic simulation of the coordinator under crashes, cuts, black holes, delays and workers that
 //! fail, lie or hang.
 //!
-//! This is about decisions alone; [`programs`] plays the whole program on a simulated network.
+//! This simulates decisions alone; [`programs`] runs the whole program on a simulated network.
 //!
-//! The decisions are the real ones (`ProofsCore`, `RegistryCore`, the restore from a store); clock,
-//! network, disk, clients and Contemplants are played by a single thread from one seed. Every commit is
-//! followed by a check of what must always hold, and every run ends in a calm in which everything
-//! accepted must come to its right end. The same seed gives the same run:
+//! The decisions are the real ones (`ProofsCore`, `RegistryCore`, the restore from a store). Clock, network, disk,
+//! clients and workers are simulated by a single thread from one seed. Invariants are checked after every commit.
+//! Every run ends in a calm period in which everything accepted must end as expected. The same seed gives the same
+//! run:
 //!
 //! ```text
 //! cargo xtask simulate --first 17 --seeds 1

@@ -1,4 +1,4 @@
-//! What survives a crash of Hierophant: the committed records, and the proofs' bytes.
+//! State that survives a crash of Hierophant: committed records and stored proofs.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -17,7 +17,7 @@ pub struct Memory {
     pub requests: BTreeMap<RequestId, RequestRecord>,
     pub attempts: BTreeMap<LeaseId, AttemptRecord>,
     pub calls: BTreeMap<Sha256Digest, Accepted>,
-    /// Whether a stored proof is what it should be.
+    /// Whether a stored proof is valid.
     pub genuine: BTreeMap<ArtifactId, bool>,
     pub settings: BTreeMap<(SettingKind, String), Setting>,
 }
@@ -40,7 +40,7 @@ impl Memory {
         }
     }
 
-    /// What a start reads.
+    /// State that a start reads.
     pub fn restored_state(&self, strikes_since: Millis) -> RestoredState {
         let mut strikes: Vec<_> = self.strikes(strikes_since).collect();
         strikes.sort_by_key(|(_, at)| *at);
@@ -57,7 +57,7 @@ impl Memory {
         }
     }
 
-    /// Attempts that failed by a worker's fault since then: whose, and when.
+    /// Failures by a worker's fault since then: worker and time.
     pub fn strikes(&self, since: Millis) -> impl Iterator<Item = (WorkerId, Millis)> {
         let strike = move |attempt: &AttemptRecord| {
             let blamed = attempt.outcome == AttemptOutcome::Failed
@@ -68,7 +68,7 @@ impl Memory {
         self.attempts.values().filter_map(strike)
     }
 
-    /// The attempts among the changes that are new.
+    /// New attempts among the changes.
     pub fn new_attempts(&self, changes: &[&Change]) -> Vec<LeaseId> {
         let new = |change: &&Change| match change {
             Change::Attempt(new) if !self.attempts.contains_key(&new.lease) => Some(new.lease),
@@ -77,7 +77,7 @@ impl Memory {
         changes.iter().filter_map(new).collect()
     }
 
-    /// Whether another attempt at the same job goes on.
+    /// Whether another attempt at the same job is running.
     pub fn is_race(&self, lease: LeaseId) -> bool {
         let goes_on = |other: &AttemptRecord| {
             other.lease != lease && other.outcome == AttemptOutcome::Running

@@ -1,18 +1,18 @@
 //! The real program on a simulated network.
 //!
-//! `hierophant::run_on` runs whole (servers, sessions, actors, SQLite store, files) beside clients that
-//! speak gRPC and HTTP and Contemplants that speak the worker protocol. turmoil gives each of them a
-//! machine with its own clock and connects these; links are cut, held and slowed down, machines crash,
-//! stores fail, all drawn from one seed. Answers to clients are checked as they arrive; every run ends
-//! in a calm in which everything accepted must come to its right end.
+//! `hierophant::run_on` runs completely (servers, sessions, actors, SQLite store, files) beside clients that use
+//! gRPC and HTTP and workers that use the worker protocol. turmoil gives each of them a machine with its own clock
+//! and connects the machines. Links are cut, held and slowed down, machines crash, and stores fail, all drawn from
+//! one seed. Answers to clients are checked as they arrive. Every run ends in a calm period in which everything
+//! accepted must end as expected.
 //!
-//! Unlike TCP, turmoil never sends a lost packet again: a connection over which something was lost stays
-//! half-dead, which is what keepalives and time limits are for.
+//! Unlike TCP, turmoil never retransmits a lost packet: a connection that has lost one stays half-dead, which
+//! keepalives and timeouts must detect.
 //!
-//! What is drawn from the seed: peers, their plans, all faults, the way of every packet and of every call
-//! to the store. What is not: ids, the branch that a `tokio::select!` tries first, and in which order
-//! threads of the blocking pool finish what they do at the same instant of simulated time. So a few runs
-//! in a hundred differ from their repetition, mostly by some milliseconds.
+//! Drawn from the seed: peers, their plans, all faults, the path of every packet and of every call to the store.
+//! Not drawn from it: ids, the branch that a `tokio::select!` tries first, and the order in which threads of the
+//! blocking pool finish at the same instant of simulated time. A few runs in a hundred therefore differ from their
+//! repetition, usually by some milliseconds.
 
 mod cases;
 pub mod clients;
@@ -39,7 +39,7 @@ thread_local! {
     static PANICKED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// A task that panics is quietly gone; here every panic counts.
+/// A panic ends only its task; here every panic counts.
 fn watch_for_panics() {
     static WATCHING: Once = Once::new();
     WATCHING.call_once(|| {
@@ -56,7 +56,7 @@ fn assert_no_panic() {
     assert!(!PANICKED.get(), "a task has panicked");
 }
 
-/// How many lines of a story are shown.
+/// Maximum number of lines of a story that are shown.
 const LINES: usize = 150;
 
 #[test]
@@ -91,6 +91,6 @@ fn the_same_seed_gives_the_same_run_of_the_program() {
         world.story.last(usize::MAX)
     };
     let story = run();
-    // See above for what may differ now and then.
+    // See above for what may differ occasionally.
     assert!((0..3).any(|_| run() == story), "no two runs are the same:\n{story}\n{}", run());
 }

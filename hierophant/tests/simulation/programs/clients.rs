@@ -23,17 +23,17 @@ use super::story::Story;
 /// The only program.
 const PROGRAM: [u8; 32] = [1; 32];
 
-/// One request that a client is going to make.
+/// Request that a client will make.
 #[derive(Debug, Clone)]
 pub struct Plan {
     pub content: u8,
-    /// When it asks, from the start of the run.
+    /// Time of the request since the start of the run.
     pub at: Duration,
-    /// How long after that its deadline is.
+    /// Time from the request to its deadline.
     pub deadline: Duration,
-    /// How long after it was accepted it is withdrawn, if at all.
+    /// Time from acceptance to cancellation, if it is cancelled.
     pub withdraw: Option<Duration>,
-    /// Draws the pauses.
+    /// Source of the pauses.
     pub seed: u64,
 }
 
@@ -57,21 +57,21 @@ impl Plan {
     }
 }
 
-/// What a client has heard of its request.
+/// State of a request as reported to its client.
 #[derive(Debug, Clone, Default)]
 pub struct Reported {
     pub id: Option<Vec<u8>>,
-    /// Once the request has ended: its fulfilment status, and whether it is unexecutable. Whether the
-    /// program was executed may still become known, as the job may go on for others.
+    /// Once the request has ended: its fulfilment status, and whether it is unexecutable. Whether the program was
+    /// executed may still become known, because the job may continue for other requests.
     pub end: Option<(i32, bool)>,
-    /// The request came too late to be accepted.
+    /// The request was too late to be accepted.
     pub too_late: bool,
     /// The proof was fetched.
     pub proof: bool,
 }
 
 impl Reported {
-    /// Whether nothing more is to come.
+    /// Whether the request is complete.
     pub fn is_over(&self) -> bool {
         self.too_late
             || self.end.is_some_and(|(end, _)| {
@@ -80,7 +80,7 @@ impl Reported {
     }
 }
 
-/// A request with what came of it.
+/// Request and its reported state.
 #[derive(Debug, Clone)]
 pub struct Asked {
     pub name: String,
@@ -141,7 +141,7 @@ impl Visit {
         }
     }
 
-    /// Uploads until it is taken; returns the artifact's URI.
+    /// Uploads until it is accepted; returns the URI of the artifact.
     async fn upload(&mut self, kind: ArtifactType, bytes: &[u8]) -> String {
         let signature = self.client.sign(b"create_artifact", 54);
         let request = CreateArtifactRequest { signature, artifact_type: kind as i32 };
@@ -163,7 +163,7 @@ impl Visit {
         }
     }
 
-    /// Asks until there is an answer, sometimes twice: the same call is the same request.
+    /// Requests until there is an answer, sometimes twice: the same call is the same request.
     async fn ask(&mut self) -> Option<(pb::SignedRequest, Vec<u8>)> {
         let plan = self.asked.plan.clone();
         let stdin_uri = self.upload(ArtifactType::Stdin, &content::stdin(plan.content)).await;
@@ -244,7 +244,7 @@ impl Visit {
         }
     }
 
-    /// Whether the withdrawal was answered.
+    /// Whether the cancellation was answered.
     async fn withdraw(&mut self, id: &[u8]) -> bool {
         let body = pb::CancelRequestBody { nonce: 0, request_id: id.to_vec() };
         let envelope = self.client.envelope(body.encode_to_vec());
@@ -295,7 +295,7 @@ impl Visit {
     }
 }
 
-/// The answer to a call, if it comes in time.
+/// Answer to a call, if it arrives in time.
 async fn sent<T>(
     call: impl Future<Output = Result<tonic::Response<T>, Status>>,
 ) -> Result<T, Status> {
@@ -311,7 +311,7 @@ fn may_be_repeated(status: &Status) -> bool {
     no_answer || matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded)
 }
 
-/// Fails on an HTTP answer that says that trying again is useless.
+/// Fails on an HTTP answer that excludes a retry.
 fn may_pass(answer: Result<(StatusCode, Bytes), String>, what: &str) {
     if let Ok((status, text)) = answer {
         let again = [StatusCode::REQUEST_TIMEOUT, StatusCode::GATEWAY_TIMEOUT].contains(&status);

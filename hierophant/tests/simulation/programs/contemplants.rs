@@ -1,5 +1,6 @@
-//! Contemplants that keep to `docs/worker-protocol.md`: they prove on through cuts and restarts of
-//! Hierophant, keep finished proofs on disk, and tell an end until it is settled. Some fail or lie.
+//! Workers that follow `docs/worker-protocol.md`: they continue to prove through disconnections and restarts of
+//! Hierophant, keep finished proofs on disk, and report an end until it is acknowledged. Some fail or send wrong
+//! proofs.
 
 mod attempt;
 mod link;
@@ -21,35 +22,35 @@ use tokio_util::sync::CancellationToken;
 
 use super::story::Story;
 
-/// What Hierophant wants to hear from a Contemplant on another machine.
+/// Token that Hierophant requires of a worker on another machine.
 pub const TOKEN: &str = "a shared secret";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Temper {
     Honest,
-    /// Fails every third attempt or so.
+    /// Fails about every third attempt.
     Flaky,
-    /// Hands in proofs that prove something else.
+    /// Uploads proofs of something else.
     Liar,
 }
 
-/// A proof on a Contemplant's disk.
+/// Proof on a worker's disk.
 #[derive(Debug, Clone)]
 struct Finished {
     execution: Execution,
     proof: Vec<u8>,
 }
 
-/// An attempt as its Contemplant sees it.
+/// Attempt on its worker.
 #[derive(Debug, Clone)]
 enum Held {
-    /// Being worked on, the handing in included.
+    /// In progress, including the upload.
     Running(CancellationToken),
-    /// Not wanted any more, but the machine is still busy with it.
+    /// Cancelled, but the machine is still busy with it.
     WindingDown,
-    /// Proved by an earlier process; handed in once Hierophant says that it wants it.
+    /// Proved by an earlier process; uploaded once Hierophant asks to resume it.
     Finished,
-    /// Ended, as the message says; `reported` if it was sent over the present connection.
+    /// Ended, as the message says; `reported` if it was sent over the current connection.
     Over { message: Box<FromWorker>, reported: bool },
 }
 
@@ -59,15 +60,15 @@ struct State {
     /// What survives a crash.
     disk: BTreeMap<LeaseId, Finished>,
     held: BTreeMap<LeaseId, Held>,
-    /// Progress and executions for the present connection.
+    /// Progress and executions for the current connection.
     news: Vec<FromWorker>,
-    /// How many words Hierophant has said.
+    /// Number of messages from Hierophant.
     heard: u64,
-    /// What the latest welcome has brought.
+    /// Latest welcome.
     key: Option<Secret>,
 }
 
-/// A Contemplant; the same over its crashes.
+/// Worker; the same across its crashes.
 #[derive(Debug, Clone)]
 pub struct Contemplant {
     pub name: String,
@@ -75,7 +76,7 @@ pub struct Contemplant {
     number: u8,
     slots: u32,
     state: Arc<Mutex<State>>,
-    /// There is something to say.
+    /// Signals a message to send.
     changed: Arc<Notify>,
     story: Story,
 }
@@ -108,7 +109,7 @@ impl Contemplant {
         }
     }
 
-    /// Runs until it is crashed. What an earlier life held in memory is gone.
+    /// Runs until it is crashed. The memory of an earlier process is lost.
     pub async fn run(self) {
         self.tell("starts");
         {
@@ -125,7 +126,7 @@ impl Contemplant {
         }
     }
 
-    /// What it still has to do or to tell, for people; nothing if it is at rest.
+    /// Outstanding work and reports, for display; nothing if it is idle.
     pub fn unsettled(&self) -> Option<String> {
         let state = self.state();
         let (held, disk) = (&state.held, state.disk.len());
@@ -158,7 +159,8 @@ impl Contemplant {
         self.story.tell(format!("{}: {line}", self.name));
     }
 
-    /// Ends the attempt. The message is repeated until Hierophant has settled it, unless Hierophant no longer wants it.
+    /// Ends the attempt. The message is repeated until Hierophant acknowledges it, unless Hierophant no longer
+    /// wants it.
     fn over(&self, lease: LeaseId, message: FromWorker) {
         let mut state = self.state();
         match state.held.get_mut(&lease) {
@@ -171,7 +173,7 @@ impl Contemplant {
         self.changed.notify_one();
     }
 
-    /// The result is not wanted, or its end is settled.
+    /// The result is not wanted, or its end is acknowledged.
     fn forget(&self, lease: LeaseId) {
         let mut state = self.state();
         state.disk.remove(&lease);

@@ -1,4 +1,4 @@
-//! What is asked for: inputs, and what proving them must give. A content is known by its number.
+//! Inputs and the expected results of proving them. A content is identified by its number.
 
 use network_lib::ids::Sha256Digest;
 use network_lib::job::Execution;
@@ -18,22 +18,22 @@ pub fn fails(stdin: &[u8]) -> bool {
     stdin.first().is_some_and(|content| *content >= FIRST_FAILING)
 }
 
-/// What the program commits to: the digest of its input, made long enough for several packets.
+/// Output of the program: the digest of its input, padded to several packets.
 fn public_values(stdin: &[u8]) -> Vec<u8> {
     Sha256::digest(stdin).repeat(1 + stdin.len() % 3000)
 }
 
-/// The one right proof.
+/// The valid proof.
 pub fn proof(stdin: &[u8]) -> Vec<u8> {
     core_proof_with(&public_values(stdin))
 }
 
-/// The one right execution.
+/// The correct execution.
 pub fn execution(stdin: &[u8]) -> Execution {
     execution_with(&public_values(stdin))
 }
 
-/// Digest of what the program commits to.
+/// Digest of the output of the program.
 pub fn public_values_hash(stdin: &[u8]) -> Sha256Digest {
     execution(stdin).public_values_hash
 }

@@ -1,4 +1,4 @@
-//! What must be true at the end, in the database and in the eyes of clients.
+//! Invariants at the end, in the database and for the clients.
 
 use std::fmt;
 use std::path::Path;
@@ -11,7 +11,7 @@ use super::clients::{Asked, Reported};
 use super::content;
 use super::machine::MAX_ATTEMPTS;
 
-/// How many requests ended how.
+/// Number of requests by final state.
 #[derive(Debug, Default, Clone)]
 pub struct Ends {
     pub attempts: usize,
@@ -118,7 +118,7 @@ fn right_end(asked: &Asked, reported: &Reported, state: RequestState) {
     assert_eq!(unexecutable, state == RequestState::Unexecutable, "another answer: {asked:?}");
 }
 
-/// How many attempts there were; none goes on.
+/// Number of attempts; none is running.
 fn attempts(database: &Connection) -> usize {
     let mut query = database.prepare("SELECT outcome FROM attempts").expect("is SQL");
     let rows = query.query_map((), |row| row.get::<_, String>(0)).expect("reads");
@@ -129,7 +129,7 @@ fn attempts(database: &Connection) -> usize {
     rows.map(check).count()
 }
 
-/// How many attempts at a job are as the condition says.
+/// Number of attempts at a job that meet a condition.
 fn count(database: &Connection, job: &[u8], condition: &str) -> u32 {
     let query = format!("SELECT COUNT(*) FROM attempts WHERE job = ? AND {condition}");
     database.query_row(&query, [job], |row| row.get(0)).expect("reads")

@@ -1,14 +1,14 @@
-//! Which faults happen when, drawn before a run begins.
+//! Schedule of faults, drawn before a run starts.
 
 use std::time::Duration;
 
 use rand::Rng;
 use rand::rngs::StdRng;
 
-/// Something that goes wrong for a while. Hosts are named.
+/// Fault of limited duration. Hosts are identified by name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
-    /// The host dies, and comes back.
+    /// The host crashes and restarts.
     Crash(String),
     /// Hierophant is asked to stop, and started again.
     Stop,
@@ -16,11 +16,11 @@ pub enum Fault {
     BrokenStore,
     /// Everything between Hierophant and this host is lost.
     Cut(String),
-    /// Everything that this host says to Hierophant is lost.
+    /// Everything that this host sends to Hierophant is lost.
     Mute(String),
-    /// Everything that Hierophant says to this host is lost.
+    /// Everything that Hierophant sends to this host is lost.
     Deaf(String),
-    /// Everything between Hierophant and this host waits.
+    /// Everything between Hierophant and this host is held.
     Hold(String),
     /// Everything between Hierophant and this host is slow.
     Slow(String),
@@ -33,8 +33,8 @@ pub struct Happening {
     pub fault: Fault,
 }
 
-/// Draws the faults of a storm: those of Hierophant, and for each peer those of its link and, if it is a
-/// Contemplant, of itself. Faults of the same kind of thing do not overlap.
+/// Draws the faults of a storm: those of Hierophant, and for each peer those of its link and, if it is a worker, of
+/// itself. Faults of the same kind do not overlap.
 pub fn draw(rng: &mut StdRng, storm: Duration, peers: &[String]) -> Vec<Happening> {
     let mut faults = Vec::new();
     one_after_another(rng, storm, 25, 12, &mut faults, |rng| match rng.random_range(0..4) {

@@ -1,4 +1,4 @@
-//! The machine that Hierophant runs on: what stays from one start to the next.
+//! Machine of Hierophant: state that survives restarts.
 
 use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
@@ -29,10 +29,10 @@ use super::operator;
 use super::store::{SlowStore, block_on};
 use super::story::Story;
 
-/// How often a job may fail by a Contemplant's fault.
+/// Maximum failures of a job by a worker's fault.
 pub const MAX_ATTEMPTS: u32 = 3;
 
-/// What the host of Hierophant keeps from one start to the next.
+/// State that the host of Hierophant keeps across restarts.
 pub struct Machine {
     config: Config,
     runtime: Runtime,

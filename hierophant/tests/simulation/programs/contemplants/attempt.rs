@@ -1,4 +1,4 @@
-//! One attempt: fetch, prove, keep on disk, hand in.
+//! One attempt: fetch, prove, store on disk, upload.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ pub(super) async fn run(
     end(&contemplant, lease, worked).await;
 }
 
-/// Hands in what an earlier life has finished.
+/// Uploads a proof that an earlier process has finished.
 pub(super) async fn resume(contemplant: Contemplant, lease: LeaseId, stop: CancellationToken) {
     let worked = stop.run_until_cancelled(hand_in(&contemplant, lease)).await;
     end(&contemplant, lease, worked).await;
@@ -44,7 +44,7 @@ async fn end(contemplant: &Contemplant, lease: LeaseId, worked: Option<FromWorke
     }
 }
 
-/// Returns what is to be said of the end.
+/// Returns the report of the end.
 async fn work(contemplant: &Contemplant, lease: LeaseId, expected: BlobInfo) -> FromWorker {
     let failed = |class, message| {
         let failure = failure(class, message);
@@ -83,7 +83,7 @@ async fn work(contemplant: &Contemplant, lease: LeaseId, expected: BlobInfo) -> 
     hand_in(contemplant, lease).await
 }
 
-/// The input, or nothing if the lease is gone.
+/// The input, or nothing if the lease has ended.
 async fn fetch(contemplant: &Contemplant, lease: LeaseId) -> Option<Vec<u8>> {
     let url = format!("http://hierophant:9010{}", stdin_path(lease));
     loop {
@@ -107,8 +107,7 @@ async fn fetch(contemplant: &Contemplant, lease: LeaseId) -> Option<Vec<u8>> {
     }
 }
 
-/// Tries for as long as it takes. That the lease is gone is believed the second time, after a word from
-/// Hierophant.
+/// Retries without limit. That the lease has ended is believed the second time, after a message from Hierophant.
 async fn hand_in(contemplant: &Contemplant, lease: LeaseId) -> FromWorker {
     let url = format!("http://hierophant:9010{}", proof_path(lease));
     let finished = contemplant.state().disk.get(&lease).cloned();

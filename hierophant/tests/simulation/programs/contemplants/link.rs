@@ -1,4 +1,4 @@
-//! A Contemplant's connection, from its first word to its end.
+//! Connection of a worker, from the handshake to its end.
 
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ impl Socket {
         }
     }
 
-    /// The next message; nothing for a mere sign of life.
+    /// Next message; nothing for a mere heartbeat.
     async fn hear(&mut self) -> Result<Option<ToWorker>, String> {
         match self.0.next().await {
             Some(Ok(Message::Text(text))) => {
@@ -51,7 +51,7 @@ impl Socket {
     }
 }
 
-/// Returns why there is no connection any more.
+/// Returns the reason why the connection has ended.
 pub(super) async fn connect_and_serve(contemplant: &Contemplant) -> String {
     let opened = timeout(2 * PATIENCE, open(contemplant)).await;
     let (socket, welcome) = match opened {
@@ -87,7 +87,7 @@ async fn open(contemplant: &Contemplant) -> Result<(Socket, Welcome), String> {
     }
 }
 
-/// Goes on with what Hierophant wants, and forgets the rest.
+/// Continues the attempts that Hierophant resumes, and drops the others.
 fn resume(contemplant: &Contemplant, wanted: &[LeaseId]) {
     let held: Vec<LeaseId> = contemplant.state().held.keys().copied().collect();
     for lease in held.iter().filter(|lease| !wanted.contains(lease)) {

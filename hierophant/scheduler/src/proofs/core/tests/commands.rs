@@ -269,8 +269,8 @@ fn clearing_takes_what_matches_and_spares_the_requests_of_others() {
     assert_eq!(cancels(&effects).len(), 1);
 }
 
-/// Whatever operators do between all that workers say: what holds between jobs, leases and queue holds,
-/// a paused dispatch gives nothing out, and a drained worker gets nothing.
+/// For any operator commands between messages of workers: the invariants of jobs, leases and queue hold, and no
+/// job is assigned while dispatch is paused or to a drained worker.
 #[test]
 fn nothing_that_operators_do_breaks_what_holds() {
     arbtest(|input| {

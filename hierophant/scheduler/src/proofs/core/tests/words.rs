@@ -1,4 +1,4 @@
-//! Whatever workers say, in whatever order: a lease hears only its holder.
+//! Messages of workers in any order: only the holder of a lease can affect it.
 
 use arbtest::arbitrary::{Result, Unstructured};
 use arbtest::arbtest;
