@@ -35,7 +35,7 @@ async fn requests_over_a_minutes_quota_are_told_to_come_again_and_replays_are_no
     let network = network.restart().await;
     let mut client = Client::connect(&network).await;
     ask.deadline += 1;
-    assert_code(client.ask(&ask).await, Code::Unavailable, "within a minute");
+    assert_code(client.ask(&ask).await, Code::Unavailable, "requests per minute");
     let mut other = Client::with_key(&network, 8).await;
     other.ask(&ask).await.expect("another address has its own quota");
     let metrics = reqwest::get(network.url("/metrics")).await.expect("answers");
@@ -56,7 +56,7 @@ async fn open_requests_over_the_quota_are_told_to_come_again_until_one_has_ended
     assert_code(client.ask(&ask).await, Code::Unavailable, "quota exhausted: 2 open requests");
     let network = network.restart().await;
     let mut client = Client::connect(&network).await;
-    assert_code(client.ask(&ask).await, Code::Unavailable, "are open");
+    assert_code(client.ask(&ask).await, Code::Unavailable, "open requests");
     client.cancel(&first).await.expect("cancels");
     let third = client.ask(&ask).await.expect("there is room again");
     let mut worker = Worker::join(&network, hello()).await;
@@ -154,7 +154,7 @@ async fn a_configured_client_is_listed_and_named_and_has_its_own_quota() {
         client.ask(&ask).await.expect("accepted");
         ask.deadline += 1;
     }
-    assert_code(client.ask(&ask).await, Code::Unavailable, "are open");
+    assert_code(client.ask(&ask).await, Code::Unavailable, "open requests");
     let requests = network.json("/api/v1/requests").await;
     assert_eq!(requests[0]["client"], "rollup", "{requests}");
     let jobs = network.json("/api/v1/jobs").await;

@@ -100,7 +100,7 @@ async fn bytes_over_the_quota_are_refused_announced_or_not_and_then_no_ticket_is
     assert_code(refused, Code::FailedPrecondition, "100000 bytes of programs and inputs");
     let network = network.restart().await;
     let mut client = Client::connect(&network).await;
-    assert_code(ticket(&mut client).await, Code::FailedPrecondition, "ask again tomorrow");
+    assert_code(ticket(&mut client).await, Code::FailedPrecondition, "try again tomorrow");
     ticket(&mut Client::with_key(&network, 8).await).await.expect("another has its own");
 }
 
