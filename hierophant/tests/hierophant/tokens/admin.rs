@@ -18,7 +18,7 @@ async fn a_secret_is_shown_once_and_a_token_is_listed_until_after_its_end() {
     assert_eq!(listed[0]["name"], "rig-7");
     assert!(!listed.to_string().contains(&secret));
     let (code, taken) = call(&network, "POST", "/tokens", wanted).await;
-    assert!(code == 409 && taken["error"].as_str().is_some_and(|it| it.contains("of this name")));
+    assert!(code == 409 && taken["error"].as_str().is_some_and(|it| it.contains("has this name")));
 
     let network = network.restart().await;
     let (code, revoked) = call(&network, "DELETE", "/tokens/rig-7", Value::Null).await;
@@ -65,7 +65,7 @@ async fn tokens_are_made_listed_and_revoked_on_the_command_line() {
     for command in ["token revoke rig-8", "token create --name ops"] {
         let output = hierophant(&url, command).await;
         assert_eq!(output.status.code(), Some(1), "{command}");
-        assert!(text(&output.stderr).contains("of this name"), "{command}");
+        assert!(text(&output.stderr).contains("has this name"), "{command}");
     }
     assert_eq!(hierophant(&url, "token create --name x --role root").await.status.code(), Some(2));
     assert_eq!(hierophant("http://127.0.0.1:1", "token list").await.status.code(), Some(3));
