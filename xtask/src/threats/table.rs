@@ -94,7 +94,7 @@ pub(super) const THREATS: &[Threat] = &[
     },
     Threat {
         who: STRANGER, reach: "WebSocket: malformed frames, endless messages, ping floods",
-        stop: "256 KiB for a message, 200 frames per second, 10 s for the handshake, 1 MiB of unread answers",
+        stop: "256 KiB for a message, 200 frames per second and 10 more per job, 10 s for the handshake, 1 MiB of unread answers",
         shown_by: &[
             whole("hostile::frames::frames_that_break_the_rules_end_their_connection"),
             whole("hostile::frames::a_message_in_parts_without_end_is_cut_at_the_limit"),
