@@ -1,4 +1,4 @@
-//! Actor of requests and jobs: asks the core for decisions and queues their effects ([`effect_queue`]): first the
+//! Actor of requests and jobs: asks the core for decisions and queues their effects (`effect_queue`): first the
 //! store, then the workers, then the answer.
 //!
 //! Every call is answered through the queue, so that an answer never precedes the storing of an earlier decision.

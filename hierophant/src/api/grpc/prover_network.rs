@@ -1,6 +1,6 @@
 //! `network.ProverNetwork`: the methods that an SDK client calls, in both modes.
 //!
-//! Status codes follow the client's retry rules (contract, section 5.2) and are chosen in [`super::rejected`];
+//! Status codes follow the client's retry rules (contract, section 5.2) and are chosen in `rejected`;
 //! `Internal`, `Aborted` and `ResourceExhausted` are never used.
 
 use alloy_primitives::Address;
