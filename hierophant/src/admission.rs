@@ -12,6 +12,7 @@ use hierophant_model::records::{
     ArtifactKind, ArtifactRecord, Change, Millis, NetworkMode, ProgramRecord, StorageLow, job_key,
 };
 use hierophant_scheduler::proofs::NewRequest;
+use hierophant_store::{JobStore, StoreError};
 use network_lib::ids::{ArtifactId, RequestId, VkHash};
 use network_lib::job::{BlobInfo, JobSpec, ProofMode};
 use tokio::sync::Mutex;
@@ -22,7 +23,6 @@ use crate::artifacts::damage;
 use crate::artifacts::program::looks_like_program;
 use crate::metrics::Metrics;
 use crate::verify::{self, Unverifiable};
-use hierophant_store::{JobStore, StoreError};
 
 /// Maximum length of a verifying key in bytes. Real ones have about 130.
 const MAX_VK_BYTES: usize = 64 * 1024;

@@ -15,6 +15,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
+use hierophant_admin_model::{
+    Audited, Blocked, Job, Overview, Program, Request, WholeJob, WholeWorker, Why, Worker,
+};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -22,9 +25,6 @@ use crate::config::{Config, TOKEN_VARIABLE};
 use client::{ApiClient, CallError};
 use control::ControlCommand;
 use endpoint::Endpoint;
-use hierophant_admin_model::{
-    Audited, Blocked, Job, Overview, Program, Request, WholeJob, WholeWorker, Why, Worker,
-};
 use show::Show;
 use token::TokenCommand;
 

@@ -32,6 +32,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use axum::serve::{ListenerExt, TapIo};
+use hierophant_store::{JobStore, StoreError};
 use network_lib::task;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
@@ -46,7 +47,6 @@ use crate::metrics::Metrics;
 use crate::root::{Resources, Root};
 use crate::tokens::Tokens;
 use crate::webhooks::Webhooks;
-use hierophant_store::{JobStore, StoreError};
 
 /// Time for clients to finish their calls when Hierophant stops.
 const DRAIN_LIMIT: Duration = Duration::from_secs(10);

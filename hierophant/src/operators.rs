@@ -12,6 +12,7 @@ use std::time::Duration;
 use hierophant_model::records::{AuditRecord, Change, Millis};
 use hierophant_model::subscriber::subscriber;
 use hierophant_model::text::error_chain;
+use hierophant_store::JobStore;
 use network_lib::ids::TokenId;
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -19,7 +20,6 @@ use tokio::time::Instant;
 use crate::config::Config;
 use crate::rate_limit::KeyedRateLimiter;
 use crate::tokens::{Bearer, Role, Tokens};
-use hierophant_store::JobStore;
 use sessions::{SessionKey, Sessions};
 
 /// Maximum wrong tokens from an address at once.

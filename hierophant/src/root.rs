@@ -11,6 +11,7 @@ use hierophant_model::clients::{Clients, Quota};
 use hierophant_model::records::Millis;
 use hierophant_scheduler::proofs::core::Limits;
 use hierophant_scheduler::registry::core::Rules;
+use hierophant_store::JobStore;
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::sync::watch;
 
@@ -28,7 +29,6 @@ use crate::registry::actor::{RegistryActor, RegistryArguments};
 use crate::tokens::Tokens;
 use crate::verify::ProofChecker;
 use crate::webhooks::Webhooks;
-use hierophant_store::JobStore;
 
 /// Handles to the actors.
 #[derive(Debug, Clone)]

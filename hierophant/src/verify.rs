@@ -33,6 +33,7 @@ use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
 use hierophant_model::records::{Claim, ProgramRecord};
+use hierophant_store::{JobStore, StoreError};
 use network_lib::ids::ArtifactId;
 use network_lib::job::{Failure, ProofMode};
 use tokio::sync::Semaphore;
@@ -41,7 +42,6 @@ pub use self::key::KeyError;
 use self::rejection::Rejection;
 use self::verifiers::Verifiers;
 use crate::artifacts::blobs::{Blobs, LocalBlob};
-use hierophant_store::{JobStore, StoreError};
 
 /// The supported circuit version: that of the SP1 crates in this build.
 pub const CIRCUIT_VERSION: &str = "v6.1.0";

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use hierophant_model::clients::Clients;
 use hierophant_model::records::{Change, NoticeRecord, ReceiverState, RequestState, Trouble};
+use hierophant_store::{JobStore, StoreError};
 use network_lib::ids::Sha256Digest;
 use network_lib::secret::Secret;
 use network_lib::task;
@@ -22,7 +23,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::WebhookConfig;
 use crate::metrics::Metrics;
-use hierophant_store::{JobStore, StoreError};
 
 /// Maximum number of undelivered notices of a receiver; further ones are dropped.
 pub const MAX_UNDELIVERED: u64 = 10_000;

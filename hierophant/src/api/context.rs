@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use hierophant_admin_model::Price;
 use hierophant_model::clients::Clients;
+use hierophant_store::JobStore;
 use tokio::sync::Mutex;
 
 use super::auth::Authenticator;
@@ -24,8 +26,6 @@ use crate::registry::RegistryHandle;
 use crate::root::{self, Handles, Resources};
 use crate::tokens::Tokens;
 use crate::webhooks::Webhooks;
-use hierophant_admin_model::Price;
-use hierophant_store::JobStore;
 
 /// State of the handlers of client calls: gRPC, and uploads and downloads over HTTP.
 #[derive(Debug, Clone)]

@@ -8,6 +8,7 @@ use alloy_primitives::Address;
 use hierophant_model::clients::{Clients, OverQuota};
 use hierophant_model::records::{ArtifactKind, ArtifactRecord, Change, Millis};
 use hierophant_model::text::error_chain;
+use hierophant_store::{JobStore, StoreError};
 use network_lib::ids::ArtifactId;
 use network_lib::job::BlobInfo;
 use network_lib::task;
@@ -24,7 +25,6 @@ use super::retention::Rules;
 use super::sweep::Sweeper;
 use crate::ask::{reply, tell};
 use crate::metrics::Metrics;
-use hierophant_store::{JobStore, StoreError};
 
 /// State of the actor.
 #[derive(Debug)]

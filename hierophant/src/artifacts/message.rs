@@ -3,12 +3,12 @@
 use alloy_primitives::Address;
 use hierophant_model::clients::OverQuota;
 use hierophant_model::records::{ArtifactKind, ArtifactRecord, Change};
+use hierophant_store::StoreError;
 use network_lib::ids::ArtifactId;
 use network_lib::job::BlobInfo;
 use ractor::RpcReplyPort;
 
 use super::blobs::StagedBlob;
-use hierophant_store::StoreError;
 
 /// Why an upload was not kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

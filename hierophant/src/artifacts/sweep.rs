@@ -6,12 +6,12 @@ use std::sync::Arc;
 use futures_util::TryStreamExt;
 use hierophant_model::records::{ArtifactKind, ArtifactRecord, Change, Cutoffs, Millis};
 use hierophant_model::text::short_artifact_id;
+use hierophant_store::{JobStore, RetentionStep, StoreError};
 use network_lib::ids::ArtifactId;
 
 use super::blobs::{Blobs, Listed};
 use super::budget::DiskBudget;
 use super::handle::ArtifactsHandle;
-use hierophant_store::{JobStore, RetentionStep, StoreError};
 
 /// Maximum number of artifacts per transaction, so that other writes get their turn.
 const BATCH: u32 = 200;

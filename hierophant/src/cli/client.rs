@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use hierophant_admin_model::{Done, PATH, Reason, Refusal, Worker};
 use hierophant_model::commands::Subject;
 use hierophant_model::text::error_chain;
 use reqwest::header::{AUTHORIZATION, HeaderValue};
@@ -12,7 +13,6 @@ use serde::de::DeserializeOwned;
 
 use super::UNREACHABLE;
 use super::endpoint::Endpoint;
-use hierophant_admin_model::{Done, PATH, Reason, Refusal, Worker};
 
 /// Maximum time for a response, and for the next chunk of a streamed one.
 const TIMEOUT: Duration = Duration::from_secs(30);

@@ -4,13 +4,13 @@ use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
+use hierophant_admin_model::{ClearQueue, Cleared, Done, NewPriority, ProofMode, Reason};
 use hierophant_model::records::Priority;
 use serde::Serialize;
 
 use super::client::{ApiClient, CallError};
 use super::download;
 use super::show::Show;
-use hierophant_admin_model::{ClearQueue, Cleared, Done, NewPriority, ProofMode, Reason};
 
 /// A command that changes the state of the network.
 #[derive(Debug, Subcommand)]

@@ -5,12 +5,12 @@ use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use hierophant_admin_model::DIGEST_HEADER;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 
 use super::client::{ApiClient, CallError};
-use hierophant_admin_model::DIGEST_HEADER;
 
 /// A downloaded proof.
 #[derive(Debug, Serialize)]

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{ContentArrangement, Table};
-use hierophant_model::commands::with_reason;
-use hierophant_model::records::Millis;
-
-use super::download::SavedProof;
 use hierophant_admin_model::{
     Attempt, Audited, Blocked, Cleared, Done, Gpu, Job, Named, Overview, Priority, Program,
     ProofMode, Request, Running, Token, Value, WholeJob, WholeWorker, Why, Worker,
 };
+use hierophant_model::commands::with_reason;
+use hierophant_model::records::Millis;
+
+use super::download::SavedProof;
 
 /// Non-zero counts, such as `2 ready, 1 away`.
 pub(super) fn counts<T: Named>(counts: &BTreeMap<Value<T>, usize>) -> String {

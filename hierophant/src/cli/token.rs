@@ -1,12 +1,12 @@
 //! Commands on access tokens.
 
 use clap::{Subcommand, ValueEnum};
+use hierophant_admin_model::{MadeToken, NewToken, Token};
 use hierophant_model::records::Role;
 
 use super::client::{ApiClient, CallError};
 use super::control::{in_json, print};
 use super::show::Show;
-use hierophant_admin_model::{MadeToken, NewToken, Token};
 
 /// A command on access tokens.
 #[derive(Debug, Subcommand)]

@@ -11,6 +11,7 @@ mod view;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use hierophant_admin_model::Overview;
 use hierophant_model::records::Millis;
 use network_lib::{signal, task};
 use tokio::signal::unix::{SignalKind, signal as signals};
@@ -18,7 +19,6 @@ use tokio::sync::mpsc;
 
 use super::MISUSED;
 use super::client::{ApiClient, CallError};
-use hierophant_admin_model::Overview;
 use model::Model;
 use screen::Screen;
 

@@ -18,6 +18,7 @@ use hierophant_model::text::error_chain;
 use hierophant_scheduler::SessionId;
 use hierophant_scheduler::proofs::core::{Effect, IdSource, Limits, ProofsCore, RestoredState};
 use hierophant_scheduler::proofs::duration::MAX_SAMPLES;
+use hierophant_store::{JobStore, StoreError};
 use network_lib::ids::WorkerId;
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, RpcReplyPort, SpawnErr};
 
@@ -32,7 +33,6 @@ use crate::metrics::Metrics;
 use crate::session::SessionHandle;
 use crate::verify::ProofChecker;
 use crate::webhooks::Webhooks;
-use hierophant_store::{JobStore, StoreError};
 
 use effect_queue::{Answer, Check, Deps, EffectQueue, SideEffect};
 

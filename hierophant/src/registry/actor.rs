@@ -12,6 +12,7 @@ use hierophant_model::text::error_chain;
 use hierophant_scheduler::SessionId;
 use hierophant_scheduler::proofs::WorkerJoined;
 use hierophant_scheduler::registry::core::{RegistryCore, Rules};
+use hierophant_store::JobStore;
 use network_lib::handshake::{Hello, ProtocolRange, Refusal, RefusalCode, Welcome};
 use network_lib::ids::WorkerId;
 use network_lib::secret::Secret;
@@ -30,7 +31,6 @@ use crate::events::Events;
 use crate::proofs::ProofsHandle;
 use crate::session::{CloseReason, SessionEnd, SessionHandle};
 use crate::tokens::Tokens;
-use hierophant_store::JobStore;
 
 /// Interval of the checks for silent workers.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);

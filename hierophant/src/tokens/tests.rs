@@ -1,5 +1,6 @@
-use super::*;
 use hierophant_store::sqlite;
+
+use super::*;
 
 async fn tokens() -> (tempfile::TempDir, Arc<dyn JobStore>, Tokens) {
     let folder = tempfile::tempdir().expect("temp dir");

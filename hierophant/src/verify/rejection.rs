@@ -3,12 +3,12 @@
 use std::io;
 
 use hierophant_model::text::error_chain;
+use hierophant_store::StoreError;
 use network_lib::handshake::Backend;
 use network_lib::ids::VkHash;
 use network_lib::job::{Failure, FailureClass, ProofMode};
 
 use super::{KeyError, Unverifiable};
-use hierophant_store::StoreError;
 
 /// Why a proof is rejected.
 #[derive(Debug, thiserror::Error)]

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use backon::Retryable;
+use hierophant_admin_model::Notice;
 use hierophant_model::clients::Clients;
 use hierophant_model::records::{Change, Millis, NoticeRecord, RequestView, Trouble};
 use hierophant_model::text::error_chain;
+use hierophant_store::{JobStore, StoreError};
 use reqwest::header::CONTENT_TYPE;
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response};
@@ -15,8 +17,6 @@ use standardwebhooks::{
 
 use super::Receiver;
 use crate::metrics::Metrics;
-use hierophant_admin_model::Notice;
-use hierophant_store::{JobStore, StoreError};
 
 /// Timeout of a delivery.
 const TIMEOUT: Duration = Duration::from_secs(15);

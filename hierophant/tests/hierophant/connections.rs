@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use hierophant::config::LimitsConfig;
 use hierophant_proto::artifact::ArtifactType;
+use test_peers::certificates::Leaf;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite;
@@ -12,7 +13,6 @@ use tokio_tungstenite::tungstenite;
 use crate::support::raw::{HTTP2_START, ask, connect_from, frames, read_to_end};
 use crate::support::tls::Secure;
 use crate::support::{Client, LIMIT, Network, Worker, eventually, hello};
-use test_peers::certificates::Leaf;
 
 /// A refusal comes at once: much earlier than anything that was left to time out.
 const AT_ONCE: Duration = Duration::from_secs(3);

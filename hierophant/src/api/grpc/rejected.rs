@@ -8,10 +8,10 @@ use std::io;
 use hierophant_model::clients::OverQuota;
 use hierophant_model::text::error_chain;
 use hierophant_scheduler::proofs::{CancelError, SubmitError};
+use hierophant_store::StoreError;
 use tonic::{Code, Status};
 
 use crate::admission::Rejected;
-use hierophant_store::StoreError;
 
 impl From<Rejected> for Status {
     fn from(rejected: Rejected) -> Self {

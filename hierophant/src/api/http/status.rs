@@ -10,19 +10,19 @@ use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
+use hierophant_admin_model::{Backend, Job, JobState, Phase, ProofMode, Running, WorkerState};
 use hierophant_model::clients::Clients;
 use hierophant_model::records::{JobRecord, Millis, RequestRecord};
 use hierophant_model::text::{error_chain, short_request_id};
 use hierophant_scheduler::proofs::{RunningProof, WorkerWork};
 use hierophant_scheduler::registry::{KnownWorker, RemovedWorker};
+use hierophant_store::{JobStore, StoreError};
 use network_lib::ids::JobId;
 use serde::{Deserialize, Serialize};
 
 use super::text_response;
 use super::v1::{known_with_work, render};
 use crate::api::AdminContext;
-use hierophant_admin_model::{Backend, Job, JobState, Phase, ProofMode, Running, WorkerState};
-use hierophant_store::{JobStore, StoreError};
 
 /// Default number of finished proofs in a page.
 const DEFAULT_HISTORY: u32 = 100;

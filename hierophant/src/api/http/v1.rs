@@ -24,13 +24,13 @@ pub(super) use workers::known_with_work;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
+use hierophant_admin_model::{Notice, PATH};
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use utoipa_swagger_ui::SwaggerUi;
 
 use crate::api::AdminContext;
-use hierophant_admin_model::{Notice, PATH};
 
 /// Maximum size of a request body in bytes.
 const MAX_BODY_BYTES: usize = 64 * 1024;

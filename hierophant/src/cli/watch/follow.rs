@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use eventsource_stream::Eventsource;
 use futures_util::StreamExt;
+use hierophant_admin_model::{Changes, Job};
 use hierophant_model::records::JobState;
 use hierophant_model::text::error_chain;
 use serde::de::DeserializeOwned;
@@ -11,7 +12,6 @@ use tokio::sync::mpsc::Sender;
 
 use super::model::{Snapshot, Update};
 use crate::cli::client::{ApiClient, CallError};
-use hierophant_admin_model::{Changes, Job};
 
 /// Silence after which the stream counts as failed: two missed keep-alive comments.
 const SILENCE: Duration = Duration::from_secs(35);

@@ -2,6 +2,7 @@
 
 mod rows;
 
+use hierophant_admin_model::Overview;
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style};
@@ -10,7 +11,6 @@ use ratatui::widgets::{Block, Borders, Paragraph};
 
 use super::model::{Link, MAX_ENDED, Model, Pane};
 use crate::cli::show::{counts, span};
-use hierophant_admin_model::Overview;
 
 const QUIET: Style = Style::new().fg(Color::DarkGray);
 const GOOD: Style = Style::new().fg(Color::Green);

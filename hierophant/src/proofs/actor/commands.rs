@@ -3,6 +3,7 @@
 use hierophant_model::commands::{Command, CommandError, CommandOutcome};
 use hierophant_model::records::{JobRecord, JobState, Millis, RequestRecord, RequestState};
 use hierophant_scheduler::proofs::core::{Effect, Rejection};
+use hierophant_store::StoreError;
 use network_lib::ids::JobId;
 use network_lib::job::FailureClass;
 use ractor::{ActorProcessingErr, ActorRef};
@@ -11,7 +12,6 @@ use super::effect_queue::Answer;
 use super::{ProofsState, answer_on, log_unread};
 use crate::ask::tell;
 use crate::proofs::message::{Clearing, ProofsMsg};
-use hierophant_store::StoreError;
 
 /// Maximum number of jobs cancelled in one transaction when the queue is cleared. It takes a few hundredths of a
 /// second, after which other messages are handled.

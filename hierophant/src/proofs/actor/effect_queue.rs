@@ -12,6 +12,7 @@ use backon::Retryable;
 use hierophant_model::clients::Clients;
 use hierophant_model::records::{Change, Claim, Millis};
 use hierophant_model::text::error_chain;
+use hierophant_store::{JobStore, StoreError};
 use network_lib::ids::{ArtifactId, JobId, LeaseId, Sha256Digest, WorkerId};
 use network_lib::task;
 use network_lib::wire::ToWorker;
@@ -29,7 +30,6 @@ use crate::session::{CloseReason, SessionHandle};
 use crate::traces;
 use crate::verify::ProofChecker;
 use crate::webhooks::Webhooks;
-use hierophant_store::{JobStore, StoreError};
 
 /// Maximum decisions that share a transaction.
 const MAX_BATCH: usize = 128;

@@ -10,11 +10,11 @@ use hierophant_model::records::{
 };
 use hierophant_scheduler::proofs::core::{Effect, StoreLookup};
 use hierophant_scheduler::proofs::{CancelError, NewRequest, SubmitError};
+use hierophant_store::StoreError;
 use network_lib::ids::{ArtifactId, RequestId, Sha256Digest};
 use ractor::ActorProcessingErr;
 
 use super::{ProofsState, log_unread};
-use hierophant_store::StoreError;
 
 const DAY_MS: i64 = 24 * 3600 * 1000;
 

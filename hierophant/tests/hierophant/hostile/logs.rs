@@ -1,11 +1,11 @@
 //! Logs contain no secrets.
 
 use hierophant_proto::artifact::ArtifactType;
+use hierophant_proto::network as pb;
 use pb::FulfillmentStatus;
 
 use super::{Fortress, TOKEN};
 use crate::support::{core_proof, unix_now};
-use hierophant_proto::network as pb;
 
 /// With everything logged that Hierophant's own crates have to say.
 #[tokio::test]

@@ -11,6 +11,7 @@ use axum::extract::{ConnectInfo, Extension, OriginalUri, Query, Request, State};
 use axum::http::{Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use hierophant_admin_model::{Audited, Refusal};
 use hierophant_model::records::{AuditRecord, Millis};
 use network_lib::ids::AuditId;
 use network_lib::task;
@@ -25,7 +26,6 @@ use super::page::{
 use crate::api::AdminContext;
 use crate::operators::Operator;
 use crate::tokens::Bearer;
-use hierophant_admin_model::{Audited, Refusal};
 
 /// Maximum size of the body of a command in bytes; a filter needs a few hundred.
 const MAX_BODY_BYTES: usize = 16 * 1024;

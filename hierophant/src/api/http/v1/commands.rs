@@ -5,6 +5,7 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use hierophant_admin_model::{Blocked, ClearQueue, Cleared, Done, NewPriority, Reason, Refusal};
 use hierophant_model::commands::{
     self, ClearFilter, Command, CommandError, Subject, WorkerCommand,
 };
@@ -18,7 +19,6 @@ use super::page::{
     parse_enum, parse_enum_list, parse_optional, parse_optional_enum, unavailable, worker_id,
 };
 use crate::api::AdminContext;
-use hierophant_admin_model::{Blocked, ClearQueue, Cleared, Done, NewPriority, Reason, Refusal};
 
 /// Cancels a request. Its job is cancelled too unless other requests wait for it. Idempotent.
 #[utoipa::path(post, path = "/requests/{id}/cancel", tag = "requests", request_body = Option<Reason>,

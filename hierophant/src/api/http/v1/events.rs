@@ -8,6 +8,7 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
 use futures_util::stream;
+use hierophant_admin_model::{Changes, Job, Overview, Refusal, Request};
 use hierophant_model::clients::Clients;
 use hierophant_model::records::{JobRecord, Millis, RequestRecord};
 use hierophant_model::text::error_chain;
@@ -25,7 +26,6 @@ use super::render;
 use crate::api::AdminContext;
 use crate::events::{Frame, Noted};
 use crate::operators::Operator;
-use hierophant_admin_model::{Changes, Job, Overview, Refusal, Request};
 
 /// Interval of events.
 const EVENT_INTERVAL: Duration = Duration::from_secs(1);

@@ -4,7 +4,12 @@ use alloy_primitives::Address;
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
+use hierophant_admin_model::{
+    Artifact, ArtifactKind, Attempt, Job, Program, ProofMode, Refusal, Request, Waiting, WholeJob,
+    Why,
+};
 use hierophant_model::records::{RequestFilter, RequestState, RequestView};
+use hierophant_store::{ArtifactFilter, JobFilter};
 use network_lib::ids::{JobId, RequestId, VkHash, WorkerId};
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -15,11 +20,6 @@ use super::page::{
 };
 use super::render;
 use crate::api::AdminContext;
-use hierophant_admin_model::{
-    Artifact, ArtifactKind, Attempt, Job, Program, ProofMode, Refusal, Request, Waiting, WholeJob,
-    Why,
-};
-use hierophant_store::{ArtifactFilter, JobFilter};
 
 /// Filter and page of a list of jobs.
 #[derive(Debug, Default, Deserialize, IntoParams)]

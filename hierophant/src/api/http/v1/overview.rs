@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
+use hierophant_admin_model::{Overview, Paused, Refusal};
 use hierophant_model::records::Millis;
 use hierophant_scheduler::proofs::Overview as Scheduler;
 use hierophant_scheduler::registry::KnownWorker;
@@ -9,7 +10,6 @@ use hierophant_scheduler::registry::KnownWorker;
 use super::page::{ApiResult, actor_timeout};
 use super::render;
 use crate::api::AdminContext;
-use hierophant_admin_model::{Overview, Paused, Refusal};
 
 /// State of the network at a glance.
 #[utoipa::path(get, path = "/overview", tag = "overview", responses(

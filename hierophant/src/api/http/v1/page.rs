@@ -6,12 +6,12 @@ use std::str::FromStr;
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use hierophant_admin_model::{Named, Refusal, Value};
 use hierophant_model::text::error_chain;
+use hierophant_store::StoreError;
 use network_lib::ids::{JobId, WorkerId};
 
 use crate::ask::Unanswered;
-use hierophant_admin_model::{Named, Refusal, Value};
-use hierophant_store::StoreError;
 
 /// Default number of entries in a list.
 pub(super) const DEFAULT_ENTRIES: u32 = 100;

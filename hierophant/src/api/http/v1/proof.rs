@@ -3,6 +3,7 @@
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use hierophant_admin_model::{DIGEST_HEADER, Refusal};
 use hierophant_model::records::RequestState;
 
 use super::lists::found_request;
@@ -10,7 +11,6 @@ use super::page::{ErrorResponse, error_response, store_unavailable, unavailable}
 use crate::api::AdminContext;
 use crate::api::http::serve::serve_blob;
 use crate::metrics::Peer;
-use hierophant_admin_model::{DIGEST_HEADER, Refusal};
 
 /// The proof of a request, with its SHA-256 in the header `x-proof-sha256`. The download does not count as
 /// delivery to the client.

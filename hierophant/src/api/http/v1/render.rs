@@ -2,6 +2,9 @@
 
 use std::iter;
 
+use hierophant_admin_model::{
+    Caller, Gone, Gpu, Job, Phase, Price, ProofMode, Running, Waiting, Webhook, Worker,
+};
 use hierophant_model::clients::Clients;
 use hierophant_model::records::{ReceiverState, Role};
 use hierophant_scheduler::proofs::QueuedJob;
@@ -11,9 +14,6 @@ use network_lib::handshake::{self, GpuLoad};
 
 use crate::config::DashboardConfig;
 use crate::operators::Operator;
-use hierophant_admin_model::{
-    Caller, Gone, Gpu, Job, Phase, Price, ProofMode, Running, Waiting, Webhook, Worker,
-};
 
 /// The configured price of a worker, if there is one.
 #[must_use]

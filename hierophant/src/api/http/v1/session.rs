@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::{ConnectInfo, Extension, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{AppendHeaders, IntoResponse, Response};
+use hierophant_admin_model::{Caller, Refusal, SignIn};
 use tokio::time::Instant;
 
 use super::audit;
@@ -16,7 +17,6 @@ use crate::api::AdminContext;
 use crate::operators::sessions::LIFETIME;
 use crate::operators::{BearerError, Operator};
 use crate::tokens::Role;
-use hierophant_admin_model::{Caller, Refusal, SignIn};
 
 /// Identity and permission of the caller.
 #[utoipa::path(get, path = "/session", tag = "session", responses((status = 200, body = Caller)))]

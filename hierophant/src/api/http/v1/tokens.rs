@@ -4,6 +4,7 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use hierophant_admin_model::{MadeToken, NewToken, Refusal, Token};
 
 use super::commands::parse_body;
 use super::page::{
@@ -11,7 +12,6 @@ use super::page::{
 };
 use crate::api::AdminContext;
 use crate::tokens::{CreateError, RevokeError};
-use hierophant_admin_model::{MadeToken, NewToken, Refusal, Token};
 
 /// Creates a token. Only this response contains its secret.
 #[utoipa::path(post, path = "/tokens", tag = "tokens", request_body = NewToken, responses(

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::extract::{Path, State};
+use hierophant_admin_model::{Attempt, Refusal, WholeWorker, Worker};
 use hierophant_scheduler::proofs::{Overview, WorkerWork};
 use hierophant_scheduler::registry::KnownWorker;
 use network_lib::ids::WorkerId;
@@ -13,7 +14,6 @@ use super::page::{
 };
 use super::render;
 use crate::api::AdminContext;
-use hierophant_admin_model::{Attempt, Refusal, WholeWorker, Worker};
 
 /// Workers that are connected or may reconnect.
 #[utoipa::path(get, path = "/workers", tag = "workers", responses(

@@ -1,12 +1,12 @@
 //! Lines of the lists. A narrow screen omits the least important columns.
 
+use hierophant_admin_model::{Job, Phase, Running};
 use hierophant_model::records::{JobState, Millis};
 use ratatui::text::{Line, Span};
 
 use super::{BAD, GOOD, QUIET};
 use crate::cli::show::span;
 use crate::cli::watch::model::{Model, Pane};
-use hierophant_admin_model::{Job, Phase, Running};
 
 /// Minimum width of a screen with secondary columns.
 const MEDIUM: usize = 64;

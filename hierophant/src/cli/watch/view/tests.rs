@@ -1,6 +1,7 @@
 //! Snapshot tests of frames: `UPDATE_DOCS=1 cargo test -p hierophant pictures` rewrites the snapshots in
 //! `pictures/`.
 
+use hierophant_admin_model::{Changes, Job, Paused, Worker};
 use hierophant_model::records::Millis;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
@@ -9,7 +10,6 @@ use termion::event::Key;
 
 use super::*;
 use crate::cli::watch::model::{Snapshot, Update};
-use hierophant_admin_model::{Changes, Job, Paused, Worker};
 
 const NOW: i64 = 1_800_000_000_000;
 

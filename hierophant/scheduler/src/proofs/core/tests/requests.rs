@@ -1,8 +1,9 @@
 //! Clients ask, share, withdraw, run out of time; whose turn it is.
 
+use hierophant_model::records::Accepted;
+
 use super::*;
 use crate::proofs::{CancelError, SubmitError};
-use hierophant_model::records::Accepted;
 
 #[test]
 fn the_same_content_shares_one_attempt_and_both_are_fulfilled() {
