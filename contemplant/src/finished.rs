@@ -1,7 +1,7 @@
 //! Finished proofs on disk, until Hierophant has stored them.
 //!
 //! A proof may have taken an hour, so it must not be lost with the process. It is written before its upload and removed
-//! when Hierophant acknowledges the end of the attempt, or does not want it any more. Each attempt has a folder, named
+//! when Hierophant acknowledges the end of the attempt, or no longer wants it. Each attempt has a folder, named
 //! by its lease, which is written under a temporary name and renamed when it is complete.
 
 use std::fs::{self, DirBuilder, File};
@@ -193,7 +193,7 @@ fn describe(path: &Path) -> io::Result<BlobInfo> {
 fn clear(path: &Path) {
     let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
     if let Err(error) = removed {
-        tracing::warn!(%error, "a proof that is not needed any more cannot be removed");
+        tracing::warn!(%error, "a proof that is no longer needed cannot be removed");
     }
 }
 

@@ -270,7 +270,7 @@ pub async fn serve(
     let serving = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
     task::spawn("metrics", async move {
         if let Err(error) = serving.await {
-            tracing::error!(%error, "metrics are not served any more");
+            tracing::error!(%error, "metrics are no longer served");
         }
     });
     Ok(())

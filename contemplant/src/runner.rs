@@ -44,7 +44,7 @@ pub struct Runner {
 
 /// Why an attempt ended without a proof.
 enum Stop {
-    /// Its result is not needed any more, or the program ends.
+    /// Its result is no longer needed, or the program ends.
     Abandoned,
     Failed(Failure),
 }

@@ -55,7 +55,7 @@ export function useKnown() {
 
 /**
  * The response to a GET of the API, fetched again after changes, at most every two seconds. `isFinal` says that a
- * response will not change any more.
+ * response is final.
  */
 export function useRead(path, isFinal) {
   const [response, setResponse] = useState({ path: null, body: null, fault: null });

@@ -156,7 +156,7 @@ impl ProofChecker {
             .await
             .map_err(Rejection::Store)?;
         let program = program.ok_or(Rejection::NoProgram(claim.vk_hash))?;
-        // Nor an outage of the bucket: check and job wait until it is over.
+        // The same holds for an outage of the bucket: check and job wait for its end.
         let local = (|| self.local(proof))
             .retry(read_retry_policy())
             .when(|error: &io::Error| error.kind() != io::ErrorKind::NotFound)

@@ -116,7 +116,7 @@ pub enum ToWorker {
         /// For people.
         reason: String,
     },
-    /// The end of an attempt is stored, or is not needed any more: the worker need not report it again.
+    /// The end of an attempt is stored, or is no longer needed: the worker need not report it again.
     Settled {
         /// The attempt.
         lease_id: LeaseId,

@@ -31,7 +31,7 @@ pub enum Fault {
     OutOfGpuMemory,
     /// `eat-memory`: takes main memory until it is killed.
     EatMemory,
-    /// `hang`: from the next request on it answers nothing any more, on any connection.
+    /// `hang`: from the next request on it no longer answers, on any connection.
     Hang,
     /// `deaf`: never listens.
     Deaf,

@@ -118,7 +118,7 @@ impl Node {
         Ok(node)
     }
 
-    /// Makes a proof. After `cancel` and after a failure it returns when no proving step runs any more.
+    /// Makes a proof. After `cancel` and after a failure it returns once all proving steps have ended.
     ///
     /// # Errors
     ///
@@ -215,7 +215,7 @@ impl Node {
         }
     }
 
-    /// Waits until no proving step runs any more.
+    /// Waits until all proving steps have ended.
     async fn wait_until_idle(&self) {
         let all = self.permits.clone().acquire_many(PERMITS);
         if tokio::time::timeout(MAX_WIND_DOWN, all).await.is_err() {

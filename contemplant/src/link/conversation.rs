@@ -41,7 +41,7 @@ impl Link {
     fn resume(&mut self, wanted: &[LeaseId]) {
         let resumption = self.held.resume(wanted);
         for lease_id in resumption.unwanted {
-            tracing::info!(lease = lease_id.hint(), "an attempt is not wanted any more");
+            tracing::info!(lease = lease_id.hint(), "an attempt is no longer wanted");
             self.runner.forget_proof(lease_id);
         }
         for (proof, cancel) in resumption.finished {

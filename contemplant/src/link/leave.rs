@@ -41,7 +41,7 @@ pub(super) async fn countdown(
 }
 
 impl Link {
-    /// Whether it is leaving and holds nothing any more.
+    /// Whether it is leaving and holds no attempt.
     pub(super) fn is_done(&self) -> bool {
         let leaving = self.leaving.is_some() || self.shutdown.requested.is_cancelled();
         leaving && self.held.is_empty()

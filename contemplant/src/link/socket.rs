@@ -168,7 +168,7 @@ impl Socket {
         match sent {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(Lost(error.to_string())),
-            Err(_) => Err(Lost("Hierophant does not read messages any more".to_owned())),
+            Err(_) => Err(Lost("Hierophant no longer reads messages".to_owned())),
         }
     }
 }

@@ -38,10 +38,10 @@ const CHUNK: usize = 256 * 1024;
 /// Why a transfer failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TransferError {
-    /// The lease is not valid any more.
+    /// The lease is no longer valid.
     #[error("Hierophant answers that the lease is gone")]
     LeaseGone,
-    /// The access key is not valid any more.
+    /// The access key is no longer valid.
     #[error("Hierophant rejects the access key")]
     KeyOutdated,
     /// A failure that a retry may resolve.

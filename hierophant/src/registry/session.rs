@@ -1,6 +1,7 @@
 //! Tasks of a worker's connection. The reader turns frames into messages for the actors, with limits on size and
 //! rate. The writer empties the session's queue.
 
+use std::future::ready;
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,9 +26,15 @@ use crate::session::{CloseReason, SessionEnd, SessionQueues};
 /// Maximum frames per second in addition to [`FRAMES_PER_JOB`]. A worker sends a few; more is a fault or an attack.
 const MAX_FRAMES_PER_SECOND: u64 = 200;
 
-/// Frames that each job allows in addition, at any time: a worker whose proofs take milliseconds reports on hundreds
-/// of jobs a second.
+/// Frames that each job allows in addition: a worker whose proofs take milliseconds reports on hundreds of jobs a
+/// second.
 const FRAMES_PER_JOB: u64 = 10;
+
+/// Maximum additional frames that jobs leave unused. Without it, a worker could save up for a flood.
+const MAX_UNUSED_FRAMES: u64 = 10_000;
+
+/// Maximum frames that are read during the close handshake.
+const MAX_CLOSING_FRAMES: usize = 200;
 
 /// Maximum time for the close handshake; then the socket is dropped.
 const CLOSE_LIMIT: Duration = Duration::from_secs(5);
@@ -63,7 +70,7 @@ impl Session {
             // A panic ends this session and nothing else.
             ended = AssertUnwindSafe(self.read_all(&mut stream, &jobs)).catch_unwind() => ended
                 .unwrap_or_else(|_| Err(CloseReason::Dropped("session task failed".into()))),
-            // Without a handle nothing can be sent any more.
+            // Without a handle nothing can be sent.
             reason = close.recv() => Err(reason.unwrap_or(CloseReason::Stopping)),
         };
         match ended {
@@ -77,8 +84,9 @@ impl Session {
                 }
                 self.registry.session_ended(self.worker, self.session, end);
                 // Unread data would reset the connection before the worker has read the reason.
-                let unread = async { while let Some(Ok(_)) = stream.next().await {} };
-                let _ = tokio::time::timeout(CLOSE_LIMIT, unread).await;
+                let unread = (&mut stream).take(MAX_CLOSING_FRAMES);
+                let read = unread.take_while(|frame| ready(frame.is_ok())).for_each(|_| ready(()));
+                let _ = tokio::time::timeout(CLOSE_LIMIT, read).await;
             }
         }
         if tokio::time::timeout(CLOSE_LIMIT, &mut writer).await.is_err() {
@@ -174,13 +182,15 @@ struct Rate {
     window: Instant,
     /// Frames in this window.
     frames: u64,
-    /// Frames beyond the limit of their window, which jobs have paid for.
-    beyond: u64,
+    /// Additional frames that the jobs so far allow and that are not used.
+    unused: u64,
+    /// Number of jobs in `unused`.
+    jobs: u64,
 }
 
 impl Rate {
     const fn new(now: Instant) -> Self {
-        Self { window: now, frames: 0, beyond: 0 }
+        Self { window: now, frames: 0, unused: 0, jobs: 0 }
     }
 
     /// Whether another frame is within the limit, after `jobs` jobs in total.
@@ -188,12 +198,16 @@ impl Rate {
         if now.duration_since(self.window) >= Duration::from_secs(1) {
             (self.window, self.frames) = (now, 0);
         }
+        let allowed = jobs.saturating_sub(self.jobs).saturating_mul(FRAMES_PER_JOB);
+        self.unused = self.unused.saturating_add(allowed).min(MAX_UNUSED_FRAMES);
+        self.jobs = jobs;
         self.frames += 1;
         if self.frames <= MAX_FRAMES_PER_SECOND {
             return true;
         }
-        self.beyond += 1;
-        self.beyond <= jobs.saturating_mul(FRAMES_PER_JOB)
+        let is_allowed = self.unused > 0;
+        self.unused = self.unused.saturating_sub(1);
+        is_allowed
     }
 }
 
@@ -210,5 +224,15 @@ mod tests {
         let later = now + Duration::from_secs(1);
         assert!((0..MAX_FRAMES_PER_SECOND).all(|_| rate.allows(later, 3)));
         assert!(!rate.allows(later, 3), "what the three jobs allowed is used up");
+    }
+
+    #[test]
+    fn what_jobs_leave_unused_is_bounded() {
+        let now = Instant::now();
+        let mut rate = Rate::new(now);
+        let jobs = 10 * MAX_UNUSED_FRAMES;
+        let allowed = MAX_FRAMES_PER_SECOND + MAX_UNUSED_FRAMES;
+        assert!((0..allowed).all(|_| rate.allows(now, jobs)));
+        assert!(!rate.allows(now, jobs));
     }
 }

@@ -135,7 +135,7 @@ impl Part {
     ///
     /// # Errors
     ///
-    /// When Hierophant does not run any more.
+    /// When Hierophant has ended.
     pub fn end(self, name: &str, found: &mut Scenario) -> Result<(Usage, Duration)> {
         let took = self.began.elapsed();
         let usage = Usage::of(self.pid)?.since(self.before);

@@ -299,7 +299,7 @@ impl Stage {
         .await;
     }
 
-    /// Waits until a Contemplant is not connected any more.
+    /// Waits until a Contemplant is disconnected.
     pub(crate) async fn gone(&self, name: &str) {
         wait::eventually(&format!("{name} is gone"), STEP, async || {
             self.contemplant_page(name).await.is_none().then_some(())

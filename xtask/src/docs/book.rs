@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 
 use super::fault::Fault;
-use super::links::{self, Fence};
+use super::links;
 use crate::step::Steps;
 
 /// The folder of pages.
@@ -79,6 +79,21 @@ pub(super) fn build(
     print!("{said}");
     ensure!(book.join("index.html").is_file(), "mdbook has not written {BOOK}/index.html");
     Ok(book)
+}
+
+/// Whether a line is part of fenced code.
+#[derive(Debug, Default)]
+struct Fence {
+    open: bool,
+}
+
+impl Fence {
+    /// Takes the next line; the fences themselves count as code.
+    fn holds(&mut self, line: &str) -> bool {
+        let is_fence = line.trim_start().starts_with("```");
+        self.open ^= is_fence;
+        self.open || is_fence
+    }
 }
 
 /// A page as the book needs it.

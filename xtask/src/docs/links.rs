@@ -5,6 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
 
+use pulldown_cmark::{Event, LinkType, Options, Parser, Tag, TagEnd};
+
 use super::fault::Fault;
 
 /// A link or an image.
@@ -76,111 +78,109 @@ fn nearest<'a>(anchor: &str, known: &'a BTreeSet<String>) -> Option<&'a String> 
     known.iter().filter(|other| shared(other) > 0).max_by_key(|other| shared(other))
 }
 
+/// The events of a Markdown text, each with its line.
+pub(super) fn events(text: &str) -> impl Iterator<Item = (Event<'_>, usize)> {
+    let mut lines = Lines::new(text);
+    let events = Parser::new_ext(text, Options::ENABLE_TABLES).into_offset_iter();
+    events.map(move |(event, place)| (event, lines.of(place.start)))
+}
+
 /// Every link, image and include of a Markdown text, outside of code.
 pub(super) fn links(text: &str) -> Vec<Link> {
     let mut links = Vec::new();
-    for (line, text) in lines_without_code(text) {
-        let mut add = |target: &str| links.push(Link { line, target: target.to_owned() });
-        let mut rest = text.as_str();
-        while let Some(at) = rest.find("](") {
-            rest = &rest[at + 2..];
-            let target = rest.split(')').next().unwrap_or_default();
-            // `[text](target "title")`
-            add(target.split_whitespace().next().unwrap_or_default());
-        }
-        if text.starts_with('[')
-            && let Some((_, target)) = text.split_once("]: ")
-        {
-            add(target.split_whitespace().next().unwrap_or_default());
-        }
-        for attribute in ["src=\"", "href=\""] {
-            for found in text.split(attribute).skip(1) {
-                add(found.split('"').next().unwrap_or_default());
+    let mut add = |line, target: &str| links.push(Link { line, target: target.to_owned() });
+    for (event, line) in events(text) {
+        match event {
+            // A reference leads to its definition, which is below.
+            Event::Start(
+                Tag::Link { link_type: LinkType::Inline, dest_url, .. }
+                | Tag::Image { link_type: LinkType::Inline, dest_url, .. },
+            ) => add(line, &dest_url),
+            Event::Html(html) | Event::InlineHtml(html) => {
+                for attribute in ["src=\"", "href=\""] {
+                    let values = html.split(attribute).skip(1);
+                    values.for_each(|rest| add(line, rest.split('"').next().unwrap_or_default()));
+                }
             }
-        }
-        for found in text.split("{{#include ").skip(1) {
-            add(found.split("}}").next().unwrap_or_default().trim());
+            _ => {}
         }
     }
+    let mut lines = Lines::new(text);
+    let parser = Parser::new(text);
+    let mut definitions: Vec<_> =
+        parser.reference_definitions().iter().map(|(_, found)| found).collect();
+    definitions.sort_by_key(|found| found.span.start);
+    for found in definitions {
+        add(lines.of(found.span.start), &found.dest);
+    }
+    // mdBook includes files in code too.
+    for (index, line) in text.lines().enumerate() {
+        for found in line.split("{{#include ").skip(1) {
+            add(index + 1, found.split("}}").next().unwrap_or_default().trim());
+        }
+    }
+    links.sort_by_key(|link| link.line);
     links
+}
+
+/// Line numbers of ascending offsets.
+struct Lines<'a> {
+    text: &'a str,
+    offset: usize,
+    line: usize,
+}
+
+impl<'a> Lines<'a> {
+    const fn new(text: &'a str) -> Self {
+        Self { text, offset: 0, line: 1 }
+    }
+
+    /// The line of an offset. An earlier one than before counts from the start.
+    fn of(&mut self, offset: usize) -> usize {
+        if offset < self.offset {
+            (self.offset, self.line) = (0, 1);
+        }
+        self.line += self.text[self.offset..offset].matches('\n').count();
+        self.offset = offset;
+        self.line
+    }
 }
 
 /// The anchors of a Markdown text's headings, as GitHub and mdBook make them.
 fn anchors(text: &str) -> BTreeSet<String> {
     let mut anchors = BTreeSet::new();
-    let mut fence = Fence::default();
-    for line in text.lines() {
-        if fence.holds(line) {
-            continue;
-        }
-        for name in line.split("<a id=\"").chain(line.split("<a name=\"")).skip(1) {
-            if let Some((name, _)) = name.split_once('"') {
-                anchors.insert(name.to_owned());
+    let mut heading: Option<String> = None;
+    for (event, _) in events(text) {
+        match (event, &mut heading) {
+            (Event::Start(Tag::Heading { .. }), _) => heading = Some(String::new()),
+            (Event::Text(words) | Event::Code(words), Some(heading)) => heading.push_str(&words),
+            (Event::End(TagEnd::Heading(_)), _) => {
+                let slug = slug(&heading.take().unwrap_or_default());
+                let mut unique = slug.clone();
+                let mut number = 0;
+                while !anchors.insert(unique.clone()) {
+                    number += 1;
+                    unique = format!("{slug}-{number}");
+                }
             }
-        }
-        let Some(heading) = line.strip_prefix('#').map(|rest| rest.trim_start_matches('#')) else {
-            continue;
-        };
-        if !heading.starts_with(' ') {
-            continue;
-        }
-        let slug = slug(heading.trim());
-        let mut unique = slug.clone();
-        let mut number = 0;
-        while !anchors.insert(unique.clone()) {
-            number += 1;
-            unique = format!("{slug}-{number}");
+            (Event::Html(html) | Event::InlineHtml(html), _) => {
+                let names = html.split("<a id=\"").skip(1).chain(html.split("<a name=\"").skip(1));
+                anchors.extend(names.filter_map(|name| Some(name.split_once('"')?.0.to_owned())));
+            }
+            _ => {}
         }
     }
     anchors
 }
 
 fn slug(heading: &str) -> String {
-    // Of a link in a heading only its text counts.
-    let mut text = String::new();
-    let mut rest = heading;
-    while let Some((before, after)) = rest.split_once("](") {
-        text.push_str(before);
-        rest = after.split_once(')').map_or("", |(_, rest)| rest);
-    }
-    text.push_str(rest);
-    let kept = text.chars().filter_map(|sign| match sign {
+    let kept = heading.chars().filter_map(|sign| match sign {
         ' ' => Some('-'),
         '-' | '_' => Some(sign),
         _ if sign.is_alphanumeric() => Some(sign),
         _ => None,
     });
     kept.flat_map(char::to_lowercase).collect()
-}
-
-/// Lines with their numbers, without fenced code, and with code spans blanked.
-fn lines_without_code(text: &str) -> Vec<(usize, String)> {
-    let mut fence = Fence::default();
-    let mut lines = Vec::new();
-    for (index, line) in text.lines().enumerate() {
-        if fence.holds(line) {
-            continue;
-        }
-        let parts = line.split('`').enumerate();
-        let outside = parts.map(|(part, text)| if part % 2 == 0 { text } else { " " });
-        lines.push((index + 1, outside.collect::<Vec<_>>().join("`")));
-    }
-    lines
-}
-
-/// Whether a line is part of fenced code.
-#[derive(Debug, Default)]
-pub(super) struct Fence {
-    open: bool,
-}
-
-impl Fence {
-    /// Takes the next line; the fences themselves count as code.
-    pub(super) fn holds(&mut self, line: &str) -> bool {
-        let is_fence = line.trim_start().starts_with("```");
-        self.open ^= is_fence;
-        self.open || is_fence
-    }
 }
 
 #[cfg(test)]

@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use pulldown_cmark::Event;
+
 use super::fault::Fault;
-use super::links::Fence;
+use super::links;
 
 /// Endings by which a name with a folder is known to be a file of the repository.
 const ENDINGS: [&str; 6] = [".rs", ".md", ".toml", ".yml", ".txt", ".Dockerfile"];
@@ -12,17 +14,11 @@ const ENDINGS: [&str; 6] = [".rs", ".md", ".toml", ".yml", ".txt", ".Dockerfile"
 /// Names of a Markdown file that are the end of no path in the repository.
 pub(super) fn unknown(file: &Path, text: &str, files: &BTreeSet<PathBuf>) -> Vec<Fault> {
     let mut faults = Vec::new();
-    let mut fence = Fence::default();
-    for (index, line) in text.lines().enumerate() {
-        if fence.holds(line) {
-            continue;
-        }
-        for name in line.split('`').skip(1).step_by(2).filter(|span| names_a_file(span)) {
-            if !files.iter().any(|known| known.ends_with(name)) {
-                let what =
-                    format!("no file `{name}`: expected the end of a path in the repository");
-                faults.push(Fault { file: file.to_owned(), line: index + 1, what });
-            }
+    for (event, line) in links::events(text) {
+        let Event::Code(name) = event else { continue };
+        if names_a_file(&name) && !files.iter().any(|known| known.ends_with(&*name)) {
+            let what = format!("no file `{name}`: expected the end of a path in the repository");
+            faults.push(Fault { file: file.to_owned(), line, what });
         }
     }
     faults

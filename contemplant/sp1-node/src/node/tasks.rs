@@ -148,7 +148,7 @@ impl Node {
 
     /// Tells SP1 how a task ended.
     async fn report_status(&self, id: TaskId, status: TaskStatus) {
-        // An error only means that nothing waits for the task any more.
+        // An error means that nothing waits for the task.
         let _ = self.client.update_task_status(id, status).await;
     }
 

@@ -29,7 +29,7 @@ pub(super) struct Leftover {
 }
 
 impl Leftover {
-    /// The processes of `gpu` in this data folder, and of GPUs that are not among `all_gpus` any more.
+    /// The processes of `gpu` in this data folder, and of GPUs that are no longer among `all_gpus`.
     pub(super) fn new(gpu: u32, all_gpus: &[u32], data_dir: &Path) -> Self {
         let folder = std::path::absolute(data_dir).unwrap_or_else(|_| data_dir.to_owned());
         Self { gpu, all_gpus: all_gpus.to_vec(), owner: folder.display().to_string() }

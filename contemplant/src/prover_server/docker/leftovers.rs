@@ -9,7 +9,7 @@ use super::container::{GPU_LABEL, HostPaths, OWNER_LABEL};
 use super::{message_of, remove};
 use crate::prover_server::server::Unavailable;
 
-/// Removes this Contemplant's containers of `gpu`, and of GPUs that are not in use any more.
+/// Removes this Contemplant's containers of `gpu`, and of GPUs that are no longer in use.
 pub(super) async fn sweep(
     engine: &Docker,
     paths: &HostPaths,

@@ -43,7 +43,7 @@ impl Watch {
             Err(_) => None,
         }
         .unwrap_or_else(|| Death {
-            reason: "the container is not watched any more".to_owned(),
+            reason: "the container is no longer watched".to_owned(),
             out_of_memory: None,
         })
     }

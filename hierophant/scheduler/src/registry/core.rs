@@ -239,7 +239,7 @@ impl RegistryCore {
             .collect()
     }
 
-    /// Workers whose tokens are not valid any more: id, connection, and name of the token.
+    /// Workers whose tokens are no longer valid: id, connection, and name of the token.
     #[must_use]
     pub fn with_invalid_token(
         &self,
