@@ -24,6 +24,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
 use network_lib::job::ProofMode;
+use network_lib::processor::Build;
 use network_lib::signal::Shutdown;
 use tokio_util::sync::CancellationToken;
 
@@ -68,6 +69,7 @@ pub async fn run(
     let name = name.unwrap_or_else(|| names::name_for(data_dir.worker_id).to_owned());
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
+        build = %Build::of_this_program(),
         name,
         worker_id = %data_dir.worker_id,
         hierophant = %endpoints.websocket,

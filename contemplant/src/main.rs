@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 use contemplant::config::{Config, TEMPLATE};
 use contemplant::doctor::{self, Finding};
 use network_lib::trace::{self, KeyValue};
-use network_lib::{config, logging, signal};
+use network_lib::{config, logging, processor, signal};
 
 /// The file that is read without `--config`, if it exists.
 const DEFAULT_FILE: &str = "contemplant.toml";
@@ -37,6 +37,16 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    // Before anything of SP1 runs, which would end with an illegal instruction.
+    if let Err(missing) = processor::check() {
+        eprintln!("contemplant: {missing}");
+        return ExitCode::FAILURE;
+    }
+    if let Err(error) = processor::run_faster_build() {
+        eprintln!(
+            "contemplant: the build for this processor cannot be started ({error}); this one is slower"
+        );
+    }
     let arguments = Arguments::parse();
     let outcome = match arguments.command {
         Some(Command::Init) => init(arguments.config),

@@ -16,6 +16,7 @@ pub mod logging;
 #[cfg(feature = "runtime")]
 pub mod metrics;
 pub mod named;
+pub mod processor;
 pub mod secret;
 #[cfg(feature = "runtime")]
 pub mod signal;
