@@ -20,9 +20,11 @@ pub mod cpu;
 pub mod cuda;
 mod encode;
 mod execute;
+pub mod helper;
 pub mod keys;
 pub mod mock;
 mod mode;
+mod prepare;
 mod program;
 
 /// A prover that makes one or more proofs at a time.

@@ -3,8 +3,9 @@
 //! The worker id must survive restarts, or Hierophant would treat a restarted worker as a new one and lose its
 //! record. Two processes must not share an id, so the folder is locked.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io::Write;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -15,7 +16,7 @@ use network_lib::ids::WorkerId;
 pub struct DataDir {
     /// Stable identity of the installation.
     pub worker_id: WorkerId,
-    /// Folder of files that are needed for one job. Emptied at each start.
+    /// Folder of files that are needed for one job, which only this user can enter. Emptied at each start.
     pub downloads: PathBuf,
     /// Folder of finished proofs until Hierophant has stored them. Survives restarts.
     pub held: PathBuf,
@@ -45,17 +46,32 @@ impl DataDir {
             ),
             Err(TryLockError::Error(error)) => return Err(error).with_context(writable),
         }
-        let downloads = folder.join("tmp");
+        let downloads = temp_folder(folder);
         if downloads.exists() {
             fs::remove_dir_all(&downloads).with_context(writable)?;
         }
-        fs::create_dir(&downloads).with_context(writable)?;
+        create_private(&downloads).with_context(writable)?;
         let worker_id = match read_id(&folder.join("worker-id"))? {
             Some(id) => id,
             None => draw_id(folder).with_context(writable)?,
         };
         Ok(Self { worker_id, downloads, held: folder.join("held"), _lock: lock })
     }
+}
+
+/// The folder of temporary files in a data folder.
+#[must_use]
+pub fn temp_folder(data_dir: &Path) -> PathBuf {
+    data_dir.join("tmp")
+}
+
+/// Creates a folder that only this user can enter, unless it exists.
+///
+/// # Errors
+///
+/// Those of the file system.
+pub fn create_private(folder: &Path) -> std::io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)
 }
 
 fn read_id(file: &Path) -> anyhow::Result<Option<WorkerId>> {

@@ -16,8 +16,10 @@ mod link;
 pub mod metrics;
 pub mod names;
 pub mod observer;
+mod processes;
 pub mod prover_server;
 pub mod runner;
+mod shared_memory;
 pub mod trust;
 
 use std::sync::Arc;
@@ -32,6 +34,7 @@ use crate::config::{BackendChoice, Config, endpoints};
 use crate::executor::Executor;
 use crate::executor::cpu::CpuExecutor;
 use crate::executor::cuda::{CudaExecutor, CudaSettings, SILENCE_LIMIT};
+use crate::executor::helper::Helper;
 use crate::executor::keys::KeyFiles;
 use crate::executor::mock::MockExecutor;
 use crate::finished::{FinishedProof, FinishedProofs};
@@ -122,7 +125,8 @@ async fn open_finished(data_dir: &DataDir) -> anyhow::Result<(FinishedProofs, Ve
     Ok(tokio::task::spawn_blocking(move || FinishedProofs::open(&held)).await??)
 }
 
-/// Starts the executor of the configured backend. Must be called on a tokio runtime.
+/// Starts the executor of the configured backend, which executes programs by this program itself. Must be called on a
+/// tokio runtime.
 ///
 /// # Errors
 ///
@@ -130,13 +134,14 @@ async fn open_finished(data_dir: &DataDir) -> anyhow::Result<(FinishedProofs, Ve
 pub async fn build_executor(config: &Config) -> anyhow::Result<Arc<dyn Executor>> {
     let modes = config.wanted_modes();
     let keys = KeyFiles::new(&config.data_dir.join("keys"));
+    let helper = Helper::of_this_program(&config.data_dir);
     Ok(match config.backend {
-        BackendChoice::Cpu => Arc::new(CpuExecutor::start(&modes, keys)?),
+        BackendChoice::Cpu => Arc::new(CpuExecutor::start(&modes, helper, keys)?),
         BackendChoice::Cuda => {
-            Arc::new(CudaExecutor::new(cuda_settings(config, modes, keys).await?).await?)
+            Arc::new(CudaExecutor::new(cuda_settings(config, modes, helper, keys).await?))
         }
         BackendChoice::Mock => {
-            Arc::new(MockExecutor::start(config.mock_proof_time, modes, keys).await?)
+            Arc::new(MockExecutor::new(config.mock_proof_time, modes, helper, keys))
         }
     })
 }
@@ -144,6 +149,7 @@ pub async fn build_executor(config: &Config) -> anyhow::Result<Arc<dyn Executor>
 async fn cuda_settings(
     config: &Config,
     modes: Vec<ProofMode>,
+    helper: Helper,
     keys: KeyFiles,
 ) -> anyhow::Result<CudaSettings> {
     let config = config.clone();
@@ -160,6 +166,7 @@ async fn cuda_settings(
         silence_limit: SILENCE_LIMIT,
         gpus,
         loads,
+        helper,
         keys,
     })
 }

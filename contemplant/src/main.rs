@@ -1,5 +1,6 @@
 //! The program `contemplant`: reads arguments and configuration, then works until it is stopped.
 
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -7,6 +8,8 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 use contemplant::config::{Config, TEMPLATE};
 use contemplant::doctor::{self, Finding};
+use contemplant::executor::helper;
+use contemplant::identity;
 use network_lib::trace::{self, KeyValue};
 use network_lib::{config, logging, processor, signal};
 
@@ -34,6 +37,9 @@ enum Command {
         #[arg(long)]
         prove: bool,
     },
+    /// Executes a program for the Contemplant that has started this process
+    #[command(hide = true)]
+    Execute,
 }
 
 fn main() -> ExitCode {
@@ -43,12 +49,11 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     if let Err(error) = processor::run_faster_build() {
-        eprintln!(
-            "contemplant: the build for this processor cannot be started ({error}); this one is slower"
-        );
+        eprintln!("contemplant: the build for this processor cannot be started ({error}); this one is slower");
     }
     let arguments = Arguments::parse();
     let outcome = match arguments.command {
+        Some(Command::Execute) => return helper::run(),
         Some(Command::Init) => init(arguments.config),
         Some(Command::Doctor { prove }) => examine(arguments.config, prove),
         None => work(arguments.config),
@@ -73,6 +78,9 @@ fn init(file: Option<PathBuf>) -> anyhow::Result<()> {
 fn examine(file: Option<PathBuf>, prove: bool) -> anyhow::Result<()> {
     let file = config::choose_file(file, DEFAULT_FILE);
     let settings: Config = config::load(file.as_deref(), std::env::vars())?;
+    if prove {
+        use_own_temp_folder(&settings)?;
+    }
     logging::init(settings.log_format, "error");
     let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
     let mut failed = 0;
@@ -98,6 +106,7 @@ fn examine(file: Option<PathBuf>, prove: bool) -> anyhow::Result<()> {
 fn work(file: Option<PathBuf>) -> anyhow::Result<()> {
     let file = config::choose_file(file, DEFAULT_FILE);
     let settings: Config = config::load(file.as_deref(), std::env::vars())?;
+    use_own_temp_folder(&settings)?;
     logging::init(settings.log_format, "info");
     let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
     let outcome = runtime.block_on(async {
@@ -111,6 +120,21 @@ fn work(file: Option<PathBuf>) -> anyhow::Result<()> {
     // Computations that still run are not waited for.
     runtime.shutdown_background();
     outcome
+}
+
+/// Starts this program again, in the same process, if its temporary files are not in the data folder yet. SP1 writes a
+/// program there and runs it, and trusts one that it finds: in a folder of all users, another could have put it there.
+fn use_own_temp_folder(settings: &Config) -> anyhow::Result<()> {
+    const VARIABLE: &str = "TMPDIR";
+    let folder = std::path::absolute(&settings.data_dir).context("the working folder is gone")?;
+    let folder = identity::temp_folder(&folder);
+    if std::env::var_os(VARIABLE).is_some_and(|current| current == *folder) {
+        return Ok(());
+    }
+    let arguments = std::env::args_os().skip(1);
+    let program = std::env::current_exe().context("the path of this program is unknown")?;
+    let error = std::process::Command::new(program).args(arguments).env(VARIABLE, folder).exec();
+    Err(error).context("cannot start again with temporary files in the data folder")
 }
 
 /// Attributes of this process in traces.

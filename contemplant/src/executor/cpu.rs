@@ -24,9 +24,11 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::encode::encode;
-use super::execute::{Executed, Prepared, prepare};
+use super::execute::Executed;
+use super::helper::Helper;
 use super::keys::KeyFiles;
 use super::mode::sp1_mode;
+use super::prepare::{Prepared, prepare};
 use super::program::Programs;
 use super::{EventSink, Executor, ProveJob, Proved, cancelled, memory_bytes};
 
@@ -36,6 +38,8 @@ const TICK: Duration = Duration::from_secs(2);
 /// The executor behind `backend = "cpu"`.
 pub struct CpuExecutor {
     runtime: Arc<ProverRuntime>,
+    helper: Helper,
+    programs: Programs,
     ready: Arc<OnceLock<Ready>>,
     capabilities: watch::Receiver<Capabilities>,
     /// Seconds for one unit of a proof's work, from the last proof of each mode.
@@ -44,7 +48,6 @@ pub struct CpuExecutor {
 
 /// The prover, once it is built.
 struct Ready {
-    programs: Programs,
     node: Arc<Node>,
     /// Kept because a closed channel means that the executor has failed.
     _capabilities: watch::Sender<Capabilities>,
@@ -52,12 +55,13 @@ struct Ready {
 
 impl CpuExecutor {
     /// Starts to build the prover and returns at once. When it is ready, those of `modes` that this machine can prove
-    /// are offered; the log says why the others are not. Verifying keys are kept in `keys`.
+    /// are offered; the log says why the others are not. Programs are executed by `helper`, and verifying keys are kept
+    /// in `keys`.
     ///
     /// # Errors
     ///
     /// When its threads cannot be started.
-    pub fn start(modes: &[ProofMode], keys: KeyFiles) -> anyhow::Result<Self> {
+    pub fn start(modes: &[ProofMode], helper: Helper, keys: KeyFiles) -> anyhow::Result<Self> {
         let offered: Vec<ProofMode> = modes.iter().copied().filter(can_be_offered).collect();
         let capabilities = Capabilities {
             vm: "sp1".to_owned(),
@@ -72,9 +76,16 @@ impl CpuExecutor {
         let (sender, receiver) = watch::channel(capabilities);
         let runtime = Arc::new(ProverRuntime::start()?);
         let ready = Arc::new(OnceLock::new());
-        let warm_up = warm_up(Arc::clone(&runtime), Arc::clone(&ready), sender, offered, keys);
+        let warm_up = warm_up(Arc::clone(&runtime), Arc::clone(&ready), sender, offered);
         task::spawn("prover start", warm_up);
-        Ok(Self { runtime, ready, capabilities: receiver, pace: Mutex::default() })
+        Ok(Self {
+            runtime,
+            helper,
+            programs: Programs::new(keys),
+            ready,
+            capabilities: receiver,
+            pace: Mutex::default(),
+        })
     }
 
     async fn run(
@@ -85,7 +96,7 @@ impl CpuExecutor {
         cancel: &CancellationToken,
     ) -> Result<Proved, Failure> {
         let mode = job.spec.mode;
-        let preparation = self.prepare(ready, job, events);
+        let preparation = self.prepare(job, events);
         let (assignment, executed) =
             cancel.run_until_cancelled(preparation).await.unwrap_or_else(|| Err(cancelled()))?;
 
@@ -108,12 +119,11 @@ impl CpuExecutor {
     /// Executes the job and prepares its proof.
     async fn prepare(
         &self,
-        ready: &Ready,
         job: ProveJob,
         events: &EventSink,
     ) -> Result<(Assignment, Executed), Failure> {
         let mode = job.spec.mode;
-        let prepared = prepare(&self.runtime, &ready.programs, job, true, events).await?;
+        let prepared = prepare(&self.helper, &self.programs, job, true, events).await?;
         let Prepared { program, stdin, executed } = prepared;
         let (cycles, ticks) = (executed.execution.cycles, executed.clock_ticks);
         let past_pace = self.lock_pace().get(&mode).copied();
@@ -164,6 +174,10 @@ impl Executor for CpuExecutor {
         self.capabilities.clone()
     }
 
+    fn start(&self) {
+        self.helper.start();
+    }
+
     async fn prove(
         &self,
         job: ProveJob,
@@ -183,15 +197,14 @@ async fn warm_up(
     ready: Arc<OnceLock<Ready>>,
     capabilities: watch::Sender<Capabilities>,
     modes: Vec<ProofMode>,
-    keys: KeyFiles,
 ) {
     tracing::info!("building the prover; this takes a minute or two");
     let start = Instant::now();
     let built = runtime
-        .run(async move { anyhow::Ok((Programs::new(keys).await, Node::build().await?)) })
+        .run(Node::build())
         .await
         .and_then(|built| built.map_err(|error| format!("{error:#}")));
-    let (programs, node) = match built {
+    let node = match built {
         Ok(built) => built,
         Err(reason) => {
             tracing::error!(reason, "the prover could not be built");
@@ -199,7 +212,7 @@ async fn warm_up(
         }
     };
     let sender = capabilities.clone();
-    let _ = ready.set(Ready { programs, node, _capabilities: capabilities });
+    let _ = ready.set(Ready { node, _capabilities: capabilities });
     tracing::info!(seconds = start.elapsed().as_secs(), ?modes, "the prover is ready");
     sender.send_modify(|capabilities| capabilities.modes = modes);
 }

@@ -17,7 +17,6 @@ use network_lib::handshake::{Backend, Capabilities, Gpu, GpuLoad};
 use network_lib::job::{Failure, FailureClass, ProofMode};
 use network_lib::metrics::Counter;
 use network_lib::task;
-use sp1_node::ProverRuntime;
 use sp1_prover::SP1_CIRCUIT_VERSION;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -28,8 +27,9 @@ use self::estimator::{ProgressEstimator, Subject};
 use self::session::Session;
 use self::slot::{Slot, State, Work, unavailable_reason};
 use super::encode::encode;
-use super::execute::{Prepared, prepare};
+use super::helper::Helper;
 use super::keys::KeyFiles;
+use super::prepare::{Prepared, prepare};
 use super::program::Programs;
 use super::{EventSink, Executor, ProveJob, Proved, cancelled, memory_bytes};
 use crate::prover_server::ProverServer;
@@ -45,7 +45,7 @@ const PING_LIMIT: Duration = Duration::from_secs(5);
 
 /// The executor behind `backend = "cuda"`.
 pub struct CudaExecutor {
-    runtime: Arc<ProverRuntime>,
+    helper: Helper,
     programs: Programs,
     work: mpsc::Sender<Work>,
     states: Arc<watch::Sender<Vec<State>>>,
@@ -72,17 +72,16 @@ pub struct CudaSettings {
     pub gpus: Vec<Gpu>,
     /// Load of the GPUs.
     pub loads: watch::Receiver<Vec<GpuLoad>>,
+    /// The execution of programs.
+    pub helper: Helper,
     /// The files of verifying keys.
     pub keys: KeyFiles,
 }
 
 impl CudaExecutor {
     /// An executor whose servers are started by [`Executor::start`].
-    ///
-    /// # Errors
-    ///
-    /// When its threads cannot be started.
-    pub async fn new(settings: CudaSettings) -> anyhow::Result<Self> {
+    #[must_use]
+    pub fn new(settings: CudaSettings) -> Self {
         let count = settings.servers.len();
         let memories: Vec<u64> = settings.gpus.iter().map(|gpu| gpu.memory_bytes).collect();
         // The GPU of an external server is unknown, unless there is only one.
@@ -116,9 +115,9 @@ impl CudaExecutor {
         };
         let slots = settings.servers.into_iter().enumerate().map(slot).collect();
         let offer = offer(states.subscribe(), capabilities.clone(), settings.modes);
-        Ok(Self {
-            runtime: Arc::new(ProverRuntime::start()?),
-            programs: Programs::new(settings.keys).await,
+        Self {
+            helper: settings.helper,
+            programs: Programs::new(settings.keys),
             work,
             states,
             capabilities,
@@ -127,7 +126,7 @@ impl CudaExecutor {
             loads: settings.loads,
             stop: CancellationToken::new(),
             starts,
-        })
+        }
     }
 
     async fn run(
@@ -137,7 +136,7 @@ impl CudaExecutor {
         cancel: CancellationToken,
     ) -> Result<Proved, Failure> {
         let (digest, mode) = (job.program_digest, job.spec.mode);
-        let preparation = prepare(&self.runtime, &self.programs, job, true, &events);
+        let preparation = prepare(&self.helper, &self.programs, job, true, &events);
         let prepared = cancel.run_until_cancelled(preparation).await;
         let Prepared { program, stdin, executed } = prepared.unwrap_or_else(|| Err(cancelled()))?;
 
@@ -180,6 +179,7 @@ impl Executor for CudaExecutor {
     }
 
     fn start(&self) {
+        self.helper.start();
         let slots = std::mem::take(&mut *self.slots.lock().unwrap_or_else(PoisonError::into_inner));
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         for slot in slots {

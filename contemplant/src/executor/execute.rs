@@ -2,23 +2,30 @@
 //! the client's terms.
 //!
 //! SP1 is called exactly as by the SDK's `execute`, so the numbers equal those that a client gets when it simulates
-//! its request.
+//! its request. The guest and the request are blamed for a closed list of failures; every other one is this machine's,
+//! and the job is tried elsewhere.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bincode::Options;
 use network_lib::ids::Sha256Digest;
-use network_lib::job::{
-    Execution, ExecutionFailureCause as Cause, Failure, FailureClass, JobSpec, Phase,
-};
+use network_lib::job::{Execution, ExecutionFailureCause as Cause, Failure, FailureClass, JobSpec};
+use serde::{Deserialize, Serialize};
 use sp1_core_executor::{ExecutionError, SP1Context};
 use sp1_core_machine::io::SP1Stdin;
-use sp1_node::{LightNode, ProverRuntime, panic_message};
+use sp1_node::{LightNode, ProverRuntime};
 use sp1_primitives::io::SP1PublicValues;
+use sp1_prover::SP1VerifyingKey;
 use tokio::task::JoinError;
 
-use super::program::{Program, Programs};
-use super::{EventSink, ProveJob};
+use super::helper::{Panics, ran_out_of_memory, shared_memory_is_full};
+
+/// Processor time of a guest beyond what its cycles take.
+const BASE_TIME: Duration = Duration::from_secs(15);
+
+/// A rate that every execution exceeds: the slowest system calls on a slow machine included.
+const MIN_CYCLES_PER_SECOND: u64 = 1_000_000;
 
 /// Result of an execution.
 pub(super) struct Executed {
@@ -29,15 +36,16 @@ pub(super) struct Executed {
 }
 
 /// Settings of an execution.
-struct Settings {
-    cycle_limit: Option<u64>,
-    gas_limit: Option<u64>,
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Settings {
+    pub(super) cycle_limit: Option<u64>,
+    pub(super) gas_limit: Option<u64>,
     /// Whether proofs inside the input are verified. A mock prover must not: mock proofs do not verify.
-    verify_input_proofs: bool,
+    pub(super) verify_input_proofs: bool,
 }
 
 impl Settings {
-    fn of(spec: &JobSpec, verify_input_proofs: bool) -> Self {
+    pub(super) fn of(spec: &JobSpec, verify_input_proofs: bool) -> Self {
         let limit = |limit: u64| (limit != 0 && limit != u64::MAX).then_some(limit);
         Self {
             cycle_limit: limit(spec.cycle_limit),
@@ -45,39 +53,17 @@ impl Settings {
             verify_input_proofs,
         }
     }
-}
 
-/// An executed job, ready to be proved.
-pub(super) struct Prepared {
-    pub(super) program: Arc<Program>,
-    pub(super) stdin: SP1Stdin,
-    pub(super) executed: Executed,
-}
-
-/// Sets up a job's program and executes it, with its events.
-pub(super) async fn prepare(
-    runtime: &ProverRuntime,
-    programs: &Programs,
-    job: ProveJob,
-    verify_input_proofs: bool,
-    events: &EventSink,
-) -> Result<Prepared, Failure> {
-    events.phase(Phase::SettingUp);
-    let program = programs.prepare(runtime, &job).await?;
-    let settings = Settings::of(&job.spec, verify_input_proofs);
-    // An input may be large, so not on the threads that keep connections.
-    let stdin = tokio::task::spawn_blocking(move || decode_stdin(&job.stdin))
-        .await
-        .map_err(|error| Failure::new(FailureClass::Worker, error.to_string()))??;
-    events.phase(Phase::Executing);
-    let elf = Arc::clone(&program.elf);
-    let executed = execute(runtime, programs.node(), elf, stdin.clone(), settings).await?;
-    events.executed(executed.execution);
-    Ok(Prepared { program, stdin, executed })
+    /// Processor time after which a guest must have reached its cycle limit. SP1 counts cycles between chunks of
+    /// memory accesses, and a loop that accesses no memory never ends one.
+    pub(super) fn time_limit(&self) -> Option<Duration> {
+        let cycles = self.cycle_limit?;
+        Some(BASE_TIME + Duration::from_secs(cycles / MIN_CYCLES_PER_SECOND))
+    }
 }
 
 /// Decodes a program's input.
-fn decode_stdin(bytes: &[u8]) -> Result<SP1Stdin, Failure> {
+pub(super) fn decode_stdin(bytes: &[u8]) -> Result<SP1Stdin, Failure> {
     // The same encoding as the SDK's `bincode::deserialize`; the limit bounds a false length prefix.
     bincode::DefaultOptions::new()
         .with_fixint_encoding()
@@ -89,13 +75,14 @@ fn decode_stdin(bytes: &[u8]) -> Result<SP1Stdin, Failure> {
         })
 }
 
-/// Executes a program to its end.
-async fn execute(
+/// Executes a program to its end, in this process; `panics` has recorded those of the execution.
+pub(super) async fn execute(
     runtime: &ProverRuntime,
     node: &LightNode,
     elf: Arc<Vec<u8>>,
     stdin: SP1Stdin,
     settings: Settings,
+    panics: &Panics,
 ) -> Result<Executed, Failure> {
     let mut context = SP1Context::builder();
     context.calculate_gas(true).set_deferred_proof_verification(settings.verify_input_proofs);
@@ -107,8 +94,8 @@ async fn execute(
     let (public_values, digest, report) = runtime
         .run(node.execute(elf, stdin, context))
         .await
-        .map_err(|reason| could_not_load(&reason))?
-        .map_err(classify)?;
+        .map_err(|reason| panicked(&reason, panics))?
+        .map_err(|error| classify(error, panics))?;
 
     if report.exit_code != 0 {
         let message = format!("the program ended with exit code {}", report.exit_code);
@@ -147,19 +134,54 @@ fn too_many_cycles(limit: u64) -> Failure {
     Failure::new(FailureClass::Request, message).caused_by(Cause::ExceededCycleLimit)
 }
 
+/// The failure of a guest that has used all processor time that its cycle limit allows.
+pub(super) fn did_not_end(settings: &Settings, time: Duration) -> Failure {
+    let message = format!(
+        "the program has run for {} s of processor time without an end: expected at most the limit of {} cycles",
+        time.as_secs(),
+        settings.cycle_limit.unwrap_or(u64::MAX)
+    );
+    Failure::new(FailureClass::Request, message).caused_by(Cause::ExceededCycleLimit)
+}
+
+/// The bincode of a derived verifying key, or why there is none.
+pub(super) fn could_not_derive(
+    outcome: Result<anyhow::Result<SP1VerifyingKey>, String>,
+    panics: &Panics,
+) -> Result<Vec<u8>, Failure> {
+    let key = outcome
+        .map_err(|reason| panicked(&reason, panics))?
+        .map_err(|error| classify(error, panics))?;
+    bincode::serialize(&key).map_err(|error| {
+        Failure::new(FailureClass::Worker, format!("the verifying key cannot be encoded: {error}"))
+    })
+}
+
 fn could_not_load(reason: &str) -> Failure {
     Failure::new(FailureClass::Guest, format!("the program could not be loaded: {reason}"))
 }
 
+/// The failure of an execution that has panicked in this process.
+fn panicked(reason: &str, panics: &Panics) -> Failure {
+    match panics.of_guest() {
+        Some(message) => could_not_load(&message),
+        None => not_executed(reason),
+    }
+}
+
+/// A failure of this machine.
+fn not_executed(reason: &str) -> Failure {
+    Failure::new(FailureClass::Worker, format!("the program could not be executed: {reason}"))
+}
+
 /// Class and cause of SP1's error.
-fn classify(error: anyhow::Error) -> Failure {
+fn classify(error: anyhow::Error, panics: &Panics) -> Failure {
     let error = match error.downcast::<ExecutionError>() {
-        Ok(error) => return classify_execution(error),
+        Ok(error) => return classify_execution(&error, panics),
         Err(error) => error,
     };
     let error = match error.downcast::<JoinError>() {
-        Ok(error) if error.is_panic() => return could_not_load(&panic_message(error)),
-        Ok(error) => error.into(),
+        Ok(error) => return panicked(&error.to_string(), panics),
         Err(error) => error,
     };
     let text = format!("{error:#}");
@@ -169,23 +191,29 @@ fn classify(error: anyhow::Error) -> Failure {
             format!("a proof in the input is not valid: {text}"),
         );
     }
-    if text.starts_with("failed to dissassemble") {
+    if text.starts_with("failed to dissassemble") || text.starts_with("failed to disassemble") {
         return could_not_load(&text);
     }
-    Failure::new(FailureClass::Worker, format!("the program could not be executed: {text}"))
+    not_executed(&text)
 }
 
-fn classify_execution(error: ExecutionError) -> Failure {
+fn classify_execution(error: &ExecutionError, panics: &Panics) -> Failure {
     use ExecutionError as E;
-    let cause = match &error {
+    let cause = match error {
         // SP1 was given one cycle more than the request allows.
         E::ExceededCycleLimit(limit) => return too_many_cycles(limit.saturating_sub(1)),
-        E::KilledByMemoryMonitor(_) | E::ChildKilled() | E::InvalidShardingState() => {
-            return Failure::new(FailureClass::Worker, error.to_string());
-        }
-        E::Other(text) if text.starts_with("failed") => {
-            return Failure::new(FailureClass::Worker, error.to_string());
-        }
+        E::KilledByMemoryMonitor(_) => return ran_out_of_memory(&error.to_string()),
+        E::ChildKilled() | E::InvalidShardingState() => return not_executed(&error.to_string()),
+        // The native executor has panicked or was ended by a signal.
+        E::Other(text) => match panics.of_guest() {
+            Some(message) => {
+                return Failure::new(FailureClass::Guest, format!("the program failed: {message}"));
+            }
+            None if text.contains("signal: 7") || text.contains("signal: Some(7)") => {
+                return not_executed(&format!("{}; {text}", shared_memory_is_full()));
+            }
+            None => return not_executed(text),
+        },
         E::InvalidMemoryAccess(..)
         | E::InvalidMemoryAccessUntrustedProgram(_)
         | E::UnhandledTrap(_) => Some(Cause::InvalidMemoryAccess),
@@ -195,7 +223,7 @@ fn classify_execution(error: ExecutionError) -> Failure {
         E::Unimplemented() | E::InstructionNotFound() => Some(Cause::Unimplemented),
         E::EndInUnconstrained() => Some(Cause::EndInUnconstrained),
         E::UnexpectedExitCode(_) => Some(Cause::HaltWithNonZeroExitCode),
-        E::UnconstrainedCycleLimitExceeded(_) | E::TooMuchMemory() | E::Other(_) => None,
+        E::UnconstrainedCycleLimitExceeded(_) | E::TooMuchMemory() => None,
     };
     let failure = Failure::new(FailureClass::Guest, format!("the program failed: {error}"));
     Failure { cause, ..failure }
@@ -206,21 +234,61 @@ fn classify_execution(error: ExecutionError) -> Failure {
 mod tests {
     use super::*;
 
+    fn classified(error: impl Into<anyhow::Error>) -> Failure {
+        classify(error.into(), &Panics::default())
+    }
+
     #[test]
     fn limits_count_as_the_request_s_fault_and_crashes_as_the_guest_s() {
-        let limit = classify(ExecutionError::ExceededCycleLimit(101).into());
+        let limit = classified(ExecutionError::ExceededCycleLimit(101));
         assert_eq!(limit.class, FailureClass::Request);
         assert_eq!(limit.cause, Some(Cause::ExceededCycleLimit));
         assert!(limit.message.ends_with("limit of 100 cycles"), "{}", limit.message);
 
-        let access = classify(ExecutionError::Breakpoint().into());
+        let access = classified(ExecutionError::Breakpoint());
         assert_eq!((access.class, access.cause), (FailureClass::Guest, Some(Cause::Breakpoint)));
 
-        let killed = classify(ExecutionError::ChildKilled().into());
-        assert_eq!((killed.class, killed.cause), (FailureClass::Worker, None));
-
-        let forged = classify(anyhow::anyhow!("deferred proof 0 failed verification: no"));
+        let forged = classified(anyhow::anyhow!("deferred proof 0 failed verification: no"));
         assert_eq!(forged.class, FailureClass::Request);
+    }
+
+    #[test]
+    fn what_may_be_the_machine_s_fault_is_not_the_guest_s() {
+        let other = |text: &str| classified(ExecutionError::Other(text.to_owned()));
+        let crashed = "Child native executor crashed, details: CrashDetails { signal: 6, addr: 0 }";
+        let ended =
+            "Child native executor terminated abnormally, code: None, signal: Some(7)";
+        for failure in [
+            classified(ExecutionError::ChildKilled()),
+            classified(anyhow::anyhow!("No space left on device")),
+            other("failed to spawn child process: Permission denied"),
+            other(crashed),
+            other(ended),
+        ] {
+            assert_eq!((failure.class, failure.cause), (FailureClass::Worker, None), "{failure}");
+            assert_eq!(failure.out_of_memory, None);
+        }
+        assert!(other(ended).message.contains("--shm-size"), "{}", other(ended));
+
+        let monitor = classified(ExecutionError::KilledByMemoryMonitor(30_000));
+        assert_eq!(monitor.class, FailureClass::Worker);
+        assert!(monitor.out_of_memory.is_some());
+
+        let panics = Panics::default();
+        panics.line("thread 'main' panicked at x/sp1-core-executor-6/src/minimal/hint.rs:45:9:");
+        panics.line("hint input stream exhausted");
+        let of_guest = classify(ExecutionError::Other(crashed.to_owned()).into(), &panics);
+        assert_eq!(of_guest.class, FailureClass::Guest);
+        assert_eq!(of_guest.message, "the program failed: hint input stream exhausted");
+    }
+
+    #[test]
+    fn the_time_of_a_guest_follows_from_its_cycles() {
+        let settings = |cycle_limit| Settings { cycle_limit, gas_limit: None, verify_input_proofs: true };
+        assert_eq!(settings(None).time_limit(), None);
+        assert_eq!(settings(Some(1000)).time_limit(), Some(BASE_TIME));
+        let minutes = Some(BASE_TIME + Duration::from_secs(600));
+        assert_eq!(settings(Some(600_000_000)).time_limit(), minutes);
     }
 
     #[test]

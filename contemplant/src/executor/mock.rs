@@ -1,21 +1,21 @@
 //! The `mock` backend: real executions and mock proofs, with the true public values, cycles and gas. For trials of a
 //! network in seconds; Hierophant accepts such proofs only if it is configured to.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use network_lib::handshake::{Backend, Capabilities};
 use network_lib::job::{Execution, Failure, FailureClass, Phase, Progress, ProofMode};
-use sp1_node::{ProverRuntime, mock_proof};
+use sp1_node::mock_proof;
 use sp1_prover::SP1_CIRCUIT_VERSION;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::execute::{Prepared, prepare};
+use super::helper::Helper;
 use super::keys::KeyFiles;
 use super::mode::sp1_mode;
+use super::prepare::{Prepared, prepare};
 use super::program::Programs;
 use super::{EventSink, Executor, ProveJob, Proved, cancelled, memory_bytes};
 
@@ -24,24 +24,22 @@ const TICK: Duration = Duration::from_millis(500);
 
 /// The executor behind `backend = "mock"`.
 pub struct MockExecutor {
-    runtime: Arc<ProverRuntime>,
+    helper: Helper,
     programs: Programs,
     proof_time: Duration,
     capabilities: watch::Sender<Capabilities>,
 }
 
 impl MockExecutor {
-    /// Starts a mock prover that takes `proof_time` for each proof, offers `modes` and keeps verifying
-    /// keys in `keys`.
-    ///
-    /// # Errors
-    ///
-    /// When its threads cannot be started.
-    pub async fn start(
+    /// A mock prover that takes `proof_time` for each proof, offers `modes`, executes programs by `helper` and keeps
+    /// verifying keys in `keys`.
+    #[must_use]
+    pub fn new(
         proof_time: Duration,
         modes: Vec<ProofMode>,
+        helper: Helper,
         keys: KeyFiles,
-    ) -> anyhow::Result<Self> {
+    ) -> Self {
         let capabilities = Capabilities {
             vm: "sp1".to_owned(),
             circuit_versions: vec![SP1_CIRCUIT_VERSION.to_owned()],
@@ -52,17 +50,17 @@ impl MockExecutor {
             gpus: Vec::new(),
             unavailable_reason: None,
         };
-        Ok(Self {
-            runtime: Arc::new(ProverRuntime::start()?),
-            programs: Programs::new(keys).await,
+        Self {
+            helper,
+            programs: Programs::new(keys),
             proof_time,
             capabilities: watch::Sender::new(capabilities),
-        })
+        }
     }
 
     async fn run(&self, job: ProveJob, events: &EventSink) -> Result<Proved, Failure> {
         let mode = sp1_mode(job.spec.mode);
-        let prepared = prepare(&self.runtime, &self.programs, job, false, events).await?;
+        let prepared = prepare(&self.helper, &self.programs, job, false, events).await?;
         let Prepared { program, executed, .. } = prepared;
         self.pretend(&executed.execution, events).await;
 
@@ -104,13 +102,17 @@ impl Executor for MockExecutor {
         self.capabilities.subscribe()
     }
 
+    fn start(&self) {
+        self.helper.start();
+    }
+
     async fn prove(
         &self,
         job: ProveJob,
         events: EventSink,
         cancel: CancellationToken,
     ) -> Result<Proved, Failure> {
-        // Dropping the run stops it at once: it starts no work outside its own tasks.
+        // Dropping the run stops it at once, with its execution.
         cancel.run_until_cancelled(self.run(job, &events)).await.unwrap_or_else(|| Err(cancelled()))
     }
 }

@@ -9,10 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use network_lib::ids::{Sha256Digest, VkHash};
 use network_lib::job::{Failure, FailureClass};
-use sp1_node::{LightNode, ProverRuntime};
 use sp1_prover::{HashableKey, SP1VerifyingKey};
 
-use super::ProveJob;
 use super::keys::KeyFiles;
 
 /// Number of programs that are kept. An ELF and its key take a few megabytes.
@@ -25,84 +23,65 @@ pub(super) struct Program {
     hash: VkHash,
 }
 
-/// Sets up programs and keeps the latest few.
+impl Program {
+    fn new(elf: Arc<Vec<u8>>, key: SP1VerifyingKey) -> Arc<Self> {
+        let hash = VkHash(key.hash_bytes());
+        Arc::new(Self { elf, key, hash })
+    }
+
+    /// Checks that the program is the one that was registered.
+    pub(super) fn check(&self, registered: VkHash) -> Result<(), Failure> {
+        if self.hash == registered {
+            return Ok(());
+        }
+        let message = format!(
+            "the uploaded program does not match its registered verifying key; its own is {}",
+            self.hash
+        );
+        Err(Failure::new(FailureClass::Request, message))
+    }
+}
+
+/// The latest few programs.
 pub(super) struct Programs {
-    node: LightNode,
     keys: KeyFiles,
     recent: Mutex<VecDeque<(Sha256Digest, Arc<Program>)>>,
 }
 
 impl Programs {
-    pub(super) async fn new(keys: KeyFiles) -> Self {
-        Self { node: LightNode::start().await, keys, recent: Mutex::default() }
+    pub(super) fn new(keys: KeyFiles) -> Self {
+        Self { keys, recent: Mutex::default() }
     }
 
-    /// The node that executes programs.
-    pub(super) fn node(&self) -> &LightNode {
-        &self.node
-    }
-
-    /// The job's program, set up and checked against its registered key.
-    pub(super) async fn prepare(
-        &self,
-        runtime: &ProverRuntime,
-        job: &ProveJob,
-    ) -> Result<Arc<Program>, Failure> {
-        let program = match self.kept(job.program_digest) {
-            Some(program) => program,
-            None => {
-                let elf = Arc::clone(&job.elf);
-                let key = self.key(runtime, job.program_digest, Arc::clone(&elf)).await?;
-                let hash = VkHash(key.hash_bytes());
-                let program = Arc::new(Program { elf, key, hash });
-                self.keep(job.program_digest, Arc::clone(&program));
-                program
-            }
-        };
-        if program.hash != job.spec.vk_hash {
-            let message = format!(
-                "the uploaded program does not match its registered verifying key; its own is {}",
-                program.hash
-            );
-            return Err(Failure::new(FailureClass::Request, message));
+    /// The program, if its key is in memory or in a file.
+    pub(super) fn find(&self, digest: Sha256Digest, elf: &Arc<Vec<u8>>) -> Option<Arc<Program>> {
+        if let Some(program) = self.kept(digest) {
+            return Some(program);
         }
-        Ok(program)
+        match bincode::deserialize(&self.keys.load(digest)?) {
+            Ok(key) => Some(self.keep(digest, Program::new(Arc::clone(elf), key))),
+            Err(error) => {
+                tracing::warn!(
+                    %error,
+                    "the file of a verifying key cannot be decoded; the key is derived again"
+                );
+                None
+            }
+        }
     }
 
-    /// The program's verifying key, read from its file or derived.
-    async fn key(
+    /// Adds a program whose key was derived.
+    pub(super) fn add(
         &self,
-        runtime: &ProverRuntime,
         digest: Sha256Digest,
         elf: Arc<Vec<u8>>,
-    ) -> Result<SP1VerifyingKey, Failure> {
-        if let Some(bytes) = self.keys.load(digest) {
-            match bincode::deserialize(&bytes) {
-                Ok(key) => return Ok(key),
-                Err(error) => {
-                    tracing::warn!(
-                        %error,
-                        "the file of a verifying key cannot be decoded; the key is derived again"
-                    );
-                }
-            }
-        }
-        // SP1 panics on instructions that it cannot decode, so this runs where a panic is caught.
-        let key = runtime
-            .run(self.node.setup(elf))
-            .await
-            .and_then(|outcome| outcome.map_err(|error| format!("{error:#}")))
-            .map_err(|reason| {
-                Failure::new(
-                    FailureClass::Guest,
-                    format!("the program could not be loaded: {reason}"),
-                )
-            })?;
+        key: SP1VerifyingKey,
+    ) -> Arc<Program> {
         match bincode::serialize(&key) {
             Ok(bytes) => self.keys.save(digest, &bytes),
             Err(error) => tracing::warn!(%error, "a verifying key cannot be encoded"),
         }
-        Ok(key)
+        self.keep(digest, Program::new(elf, key))
     }
 
     fn kept(&self, digest: Sha256Digest) -> Option<Arc<Program>> {
@@ -114,9 +93,10 @@ impl Programs {
         Some(program)
     }
 
-    fn keep(&self, digest: Sha256Digest, program: Arc<Program>) {
+    fn keep(&self, digest: Sha256Digest, program: Arc<Program>) -> Arc<Program> {
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        recent.push_front((digest, program));
+        recent.push_front((digest, Arc::clone(&program)));
         recent.truncate(KEPT);
+        program
     }
 }

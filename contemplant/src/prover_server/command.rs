@@ -22,6 +22,7 @@ use tokio::time::timeout;
 use self::leftover::{Leftover, MARK};
 use super::log::{Lines, ServerLog};
 use super::server::{Connection, Death, LOG_FILTER, ProverServer, RunningServer, Unavailable};
+use crate::processes;
 
 /// Time limit for reading the rest of the output of an ended process.
 const OUTPUT_LIMIT: Duration = Duration::from_secs(1);
@@ -146,7 +147,7 @@ impl RunningServer for Running {
     }
 
     async fn stop(mut self: Box<Self>) {
-        leftover::kill_group(self.id).await;
+        processes::kill_group(self.id);
         // The group may have ended already.
         let _ = self.child.kill().await;
         // Processes that have left the group.

@@ -21,6 +21,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::mock_backend::helper;
+
 /// Longer than anything here should take on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -55,9 +57,10 @@ impl Stage {
             silence_limit: Duration::from_secs(2),
             gpus: vec![gpu],
             loads: watch::channel(Vec::new()).1,
+            helper: helper(folder.path()),
             keys,
         });
-        let executor = Arc::new(executor.await.unwrap());
+        let executor = Arc::new(executor);
         executor.start();
         Self { executor, socket: socket.to_owned(), _folder: folder }
     }

@@ -9,6 +9,7 @@ mod cuda_stage;
 mod doctor;
 mod drain;
 mod example_file;
+mod executions;
 mod fake_executor;
 mod fake_hierophant;
 mod job;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use contemplant::attempt::JobEvent;
+use contemplant::executor::helper::Helper;
 use contemplant::executor::keys::KeyFiles;
 use contemplant::executor::mock::MockExecutor;
 use contemplant::executor::{EventSink, Executor, ProveJob, Proved};
@@ -21,14 +22,19 @@ struct Mock {
     vk_hash: VkHash,
 }
 
-async fn start_executor(keys: &Path) -> MockExecutor {
-    let keys = KeyFiles::new(keys);
-    MockExecutor::start(Duration::ZERO, ProofMode::ALL.to_vec(), keys).await.unwrap()
+fn start_executor(data_dir: &Path) -> MockExecutor {
+    let keys = KeyFiles::new(&data_dir.join("keys"));
+    MockExecutor::new(Duration::ZERO, ProofMode::ALL.to_vec(), helper(data_dir), keys)
+}
+
+/// Executions by the program under test.
+pub(crate) fn helper(data_dir: &Path) -> Helper {
+    Helper::new(Path::new(env!("CARGO_BIN_EXE_contemplant")), data_dir)
 }
 
 impl Mock {
-    async fn start(keys: &Path) -> Self {
-        let executor = start_executor(keys).await;
+    async fn start(data_dir: &Path) -> Self {
+        let executor = start_executor(data_dir);
         let mut mock = Self { executor, vk_hash: VkHash([0; 32]) };
         let refused = mock.prove(job(10)).await.unwrap_err();
         assert_eq!(refused.class, FailureClass::Request);
@@ -67,8 +73,8 @@ fn job(n: u32) -> ProveJob {
 /// One test, since deriving the program's key takes seconds and is done once for all of it.
 #[tokio::test]
 async fn a_mock_proof_carries_what_a_real_execution_found() {
-    let keys = tempfile::tempdir().unwrap();
-    let mock = Mock::start(keys.path()).await;
+    let data_dir = tempfile::tempdir().unwrap();
+    let mock = Mock::start(data_dir.path()).await;
     let mut executions = Vec::new();
     for mode in ProofMode::ALL {
         let mut job = job(10);
@@ -95,14 +101,14 @@ async fn a_mock_proof_carries_what_a_real_execution_found() {
     limits_hold_to_the_cycle(&mock, execution.cycles, execution.gas.unwrap()).await;
     failures_name_their_cause(&mock).await;
     a_cancelled_job_ends_at_once(&mock).await;
-    a_restarted_executor_takes_the_key_from_its_file(&mock, keys.path()).await;
+    a_restarted_executor_takes_the_key_from_its_file(&mock, data_dir.path()).await;
 }
 
-async fn a_restarted_executor_takes_the_key_from_its_file(mock: &Mock, keys: &Path) {
+async fn a_restarted_executor_takes_the_key_from_its_file(mock: &Mock, data_dir: &Path) {
     let job = job(10);
-    let file = keys.join("v6.1.0").join(job.program_digest.to_string());
+    let file = data_dir.join("keys/v6.1.0").join(job.program_digest.to_string());
     let written = std::fs::metadata(&file).unwrap().modified().unwrap();
-    let executor = start_executor(keys).await;
+    let executor = start_executor(data_dir);
     let restarted = Mock { executor, vk_hash: mock.vk_hash };
     let proved = restarted.prove(job.clone()).await.unwrap();
     assert_eq!(proved, mock.prove(job.clone()).await.unwrap());
@@ -143,6 +149,13 @@ async fn failures_name_their_cause(mock: &Mock) {
     let mut no_input = job(10);
     no_input.stdin = b"nonsense".to_vec();
     assert_eq!(mock.prove(no_input).await.unwrap_err().class, FailureClass::Request);
+
+    // A program that reads more than it was given makes SP1's native executor panic.
+    let mut too_little = job(10);
+    too_little.stdin = bincode::serialize(&SP1Stdin::new()).unwrap();
+    let failure = mock.prove(too_little).await.unwrap_err();
+    assert_eq!(failure.class, FailureClass::Guest, "{failure}");
+    assert!(failure.message.contains("hint input stream exhausted"), "{failure}");
 
     // An instruction that SP1 cannot decode makes its loader panic.
     let mut undecodable = fibonacci::ELF.to_vec();

@@ -6,6 +6,7 @@ mod contention;
 mod eligibility;
 mod flood;
 mod lifecycle;
+mod machine;
 mod network;
 mod postgres;
 mod restart;
@@ -19,6 +20,7 @@ use crate::case::Case;
 pub(crate) fn all() -> Vec<Case> {
     [
         lifecycle::cases(),
+        machine::cases(),
         restart::cases(),
         bookkeeping::cases(),
         eligibility::cases(),

@@ -34,8 +34,8 @@ pub(crate) const MODULES: &[(&str, &[&[&str]])] = &[
     (
         "contemplant",
         &[
-            &["attempt", "finished", "gpu", "identity", "names"],
-            &["config", "metrics"],
+            &["attempt", "finished", "gpu", "identity", "names", "processes"],
+            &["config", "metrics", "shared_memory"],
             &["observer", "prover_server", "trust"],
             &["executor"],
             &["runner"],

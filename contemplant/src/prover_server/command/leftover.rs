@@ -5,11 +5,11 @@
 //! that they do not belong to another running Contemplant.
 
 use std::path::Path;
-use std::process::Stdio;
 use std::time::Duration;
 
-use tokio::process::Command;
 use tokio::time::{Instant, sleep};
+
+use crate::processes;
 
 /// The variable: the GPU's number, a colon, the data folder.
 pub(super) const MARK: &str = "CONTEMPLANT_PROVER_SERVER";
@@ -52,7 +52,8 @@ impl Leftover {
                 tracing::warn!(processes = ?found, "a prover server's processes do not end");
                 return;
             }
-            kill(&found).await;
+            tracing::debug!(processes = ?found, "ending a prover server's processes");
+            found.into_iter().for_each(processes::kill);
             sleep(PAUSE).await;
         }
     }
@@ -61,23 +62,14 @@ impl Leftover {
         let this = self.clone();
         // A machine may have thousands of processes.
         let looked = tokio::task::spawn_blocking(move || {
-            let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-            let ids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-            ids.filter(|id| this.has_mark(*id)).collect()
+            processes::with_variable(MARK, |value| this.is_ours(value))
         });
         looked.await.unwrap_or_default()
     }
 
-    /// Whether a process has the mark. An ended process has none.
-    fn has_mark(&self, id: u32) -> bool {
-        let Ok(environment) = std::fs::read(format!("/proc/{id}/environ")) else { return false };
-        let mut variables = environment.split(|byte| *byte == 0);
-        let value = variables.find_map(|variable| {
-            str::from_utf8(variable).ok()?.strip_prefix(MARK)?.strip_prefix('=')
-        });
-        let Some((gpu, owner)) = value.and_then(|value| value.split_once(':')) else {
-            return false;
-        };
+    /// Whether a mark is that of these processes.
+    fn is_ours(&self, mark: &str) -> bool {
+        let Some((gpu, owner)) = mark.split_once(':') else { return false };
         let gpu: Option<u32> = gpu.parse().ok();
         let is_served_elsewhere =
             gpu.is_some_and(|gpu| gpu != self.gpu && self.all_gpus.contains(&gpu));
@@ -85,35 +77,10 @@ impl Leftover {
     }
 }
 
-async fn kill(processes: &[u32]) {
-    let ids: Vec<String> = processes.iter().map(u32::to_string).collect();
-    tracing::debug!(processes = ?ids, "ending a prover server's processes");
-    run(&format!("kill -s KILL {}", ids.join(" "))).await;
-}
-
-/// Kills a process with all of its group.
-pub(super) async fn kill_group(id: u32) {
-    run(&format!("kill -s KILL -- -{id}")).await;
-}
-
-/// Runs a command in the system's shell, because the standard library cannot send signals.
-async fn run(command: &str) {
-    let mut shell = Command::new("sh");
-    shell.args(["-c", command]).stdout(Stdio::null()).stderr(Stdio::null());
-    match shell.status().await {
-        Ok(status) if status.success() => {}
-        // Usually because the process has ended meanwhile.
-        Ok(status) => {
-            tracing::debug!(%status, "a prover server's processes were not ended by kill");
-        }
-        Err(error) => tracing::warn!(%error, "cannot run sh to end a prover server"),
-    }
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use tokio::process::Child;
+    use tokio::process::{Child, Command};
 
     use super::*;
 

@@ -1,0 +1,54 @@
+//! Preparation of a job's proof: its program's verifying key, and its execution.
+
+use std::sync::Arc;
+
+use network_lib::job::{Failure, FailureClass, Phase};
+use sp1_core_machine::io::SP1Stdin;
+
+use super::execute::{Executed, Settings, decode_stdin};
+use super::helper::Helper;
+use super::program::{Program, Programs};
+use super::{EventSink, ProveJob};
+
+/// An executed job, ready to be proved.
+pub(super) struct Prepared {
+    pub(super) program: Arc<Program>,
+    pub(super) stdin: SP1Stdin,
+    pub(super) executed: Executed,
+}
+
+/// Checks a job's program and executes it, with its events. Dropping the call ends the execution.
+pub(super) async fn prepare(
+    helper: &Helper,
+    programs: &Programs,
+    job: ProveJob,
+    verify_input_proofs: bool,
+    events: &EventSink,
+) -> Result<Prepared, Failure> {
+    events.phase(Phase::SettingUp);
+    let settings = Settings::of(&job.spec, verify_input_proofs);
+    let ProveJob { spec, program_digest, elf, stdin } = job;
+    let known = programs.find(program_digest, &elf);
+    if let Some(program) = &known {
+        program.check(spec.vk_hash)?;
+    }
+    let input = Arc::new(stdin);
+    let encoded = Arc::clone(&input);
+    // An input may be large, so not on the threads that keep connections.
+    let stdin = tokio::task::spawn_blocking(move || decode_stdin(&encoded))
+        .await
+        .map_err(|error| Failure::new(FailureClass::Worker, error.to_string()))??;
+    let mut running = helper.execute(Arc::clone(&elf), input, settings, known.is_none())?;
+    let program = match known {
+        Some(program) => program,
+        None => {
+            let program = programs.add(program_digest, elf, running.key().await?);
+            program.check(spec.vk_hash)?;
+            program
+        }
+    };
+    events.phase(Phase::Executing);
+    let executed = running.executed().await?;
+    events.executed(executed.execution);
+    Ok(Prepared { program, stdin, executed })
+}
