@@ -49,7 +49,9 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     if let Err(error) = processor::run_faster_build() {
-        eprintln!("contemplant: the build for this processor cannot be started ({error}); this one is slower");
+        eprintln!(
+            "contemplant: the build for this processor cannot be started ({error}); this one is slower"
+        );
     }
     let arguments = Arguments::parse();
     let outcome = match arguments.command {

@@ -37,6 +37,7 @@ pub(crate) fn remove(files: &BTreeSet<PathBuf>) {
 /// their processes need a user each.
 ///
 /// Blocks while it reads the memory maps of all processes.
+#[allow(clippy::disallowed_methods, reason = "files have an age by the wall clock alone")]
 pub(crate) fn sweep() {
     let left = left_over(Path::new(FOLDER), SystemTime::now());
     if left.is_empty() {
@@ -71,17 +72,18 @@ fn is_of_sp1(name: &str) -> bool {
 }
 
 /// SP1's files in a `/proc/ID/maps`.
-fn files(maps: &str) -> impl Iterator<Item = PathBuf> {
-    maps.lines().filter_map(|line| {
+fn files(maps: &str) -> Vec<PathBuf> {
+    let files = maps.lines().filter_map(|line| {
         let file = &line[line.find(FOLDER)?..];
         let file = file.strip_suffix(" (deleted)").unwrap_or(file);
         let name = file.strip_prefix(FOLDER)?.strip_prefix('/')?;
         is_of_sp1(name).then(|| PathBuf::from(file))
-    })
+    });
+    files.collect()
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::disallowed_methods)]
 mod tests {
     use super::*;
 
@@ -93,7 +95,7 @@ mod tests {
             7f80-7f81 rw-s 00000000 00:1a 13 /dev/shm/sem.sp1_AbC-_t_free (deleted)\n\
             7f82-7f83 rw-s 00000000 00:1a 14 /dev/shm/another\n\
             7ffc-7ffd rw-p 00000000 00:00 0 [stack]\n";
-        let found: Vec<PathBuf> = files(maps).collect();
+        let found = files(maps);
         let expected = ["/dev/shm/sp1_AbC-_m", "/dev/shm/sem.sp1_AbC-_t_free"];
         assert_eq!(found, expected.map(PathBuf::from));
     }

@@ -256,8 +256,7 @@ mod tests {
     fn what_may_be_the_machine_s_fault_is_not_the_guest_s() {
         let other = |text: &str| classified(ExecutionError::Other(text.to_owned()));
         let crashed = "Child native executor crashed, details: CrashDetails { signal: 6, addr: 0 }";
-        let ended =
-            "Child native executor terminated abnormally, code: None, signal: Some(7)";
+        let ended = "Child native executor terminated abnormally, code: None, signal: Some(7)";
         for failure in [
             classified(ExecutionError::ChildKilled()),
             classified(anyhow::anyhow!("No space left on device")),
@@ -284,7 +283,8 @@ mod tests {
 
     #[test]
     fn the_time_of_a_guest_follows_from_its_cycles() {
-        let settings = |cycle_limit| Settings { cycle_limit, gas_limit: None, verify_input_proofs: true };
+        let settings =
+            |cycle_limit| Settings { cycle_limit, gas_limit: None, verify_input_proofs: true };
         assert_eq!(settings(None).time_limit(), None);
         assert_eq!(settings(Some(1000)).time_limit(), Some(BASE_TIME));
         let minutes = Some(BASE_TIME + Duration::from_secs(600));

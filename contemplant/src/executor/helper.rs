@@ -108,9 +108,9 @@ impl Helper {
         settings: Settings,
         derive_key: bool,
     ) -> Result<Running, Failure> {
-        let mut child = self.spawn().map_err(|error| {
-            worker(format!("the execution process cannot be started: {error}"))
-        })?;
+        let mut child = self
+            .spawn()
+            .map_err(|error| worker(format!("the execution process cannot be started: {error}")))?;
         let (Some(id), Some(stdin), Some(stdout), Some(stderr)) =
             (child.id(), child.stdin.take(), child.stdout.take(), child.stderr.take())
         else {

@@ -150,12 +150,10 @@ async fn failures_name_their_cause(mock: &Mock) {
     no_input.stdin = b"nonsense".to_vec();
     assert_eq!(mock.prove(no_input).await.unwrap_err().class, FailureClass::Request);
 
-    // A program that reads more than it was given makes SP1's native executor panic.
     let mut too_little = job(10);
     too_little.stdin = bincode::serialize(&SP1Stdin::new()).unwrap();
     let failure = mock.prove(too_little).await.unwrap_err();
     assert_eq!(failure.class, FailureClass::Guest, "{failure}");
-    assert!(failure.message.contains("hint input stream exhausted"), "{failure}");
 
     // An instruction that SP1 cannot decode makes its loader panic.
     let mut undecodable = fibonacci::ELF.to_vec();

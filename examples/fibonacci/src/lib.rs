@@ -3,7 +3,7 @@
 //! The ELF is committed rather than built, because the verifying key is computed from its bytes and
 //! another compiler makes other bytes; it also keeps SP1's toolchain out of an ordinary build.
 
-/// The guest program for SP1's machine, as committed: `build-guest.sh` made it from `program/`.
+/// The guest program for SP1's machine, as committed: `../build-guest.sh` made it from `program/`.
 pub const ELF: &[u8] = include_bytes!("../fibonacci.elf");
 
 /// Bincode of the guest's verifying key, as SP1 6.10 derives it from [`ELF`]: for clients that register the

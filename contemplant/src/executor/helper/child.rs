@@ -42,25 +42,26 @@ fn serve((order, elf, input): (Order, Vec<u8>, Vec<u8>)) -> io::Result<()> {
     let kills_before = memory::kills_by_kernel();
     let runtime = ProverRuntime::start()?;
     let mut output = io::stdout().lock();
-    let outcome = tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
-        let node = LightNode::start().await;
-        let elf = Arc::new(elf);
-        if order.derive_key {
-            let key = runtime.run(node.setup(Arc::clone(&elf))).await;
-            match could_not_derive(key, &panics) {
-                Ok(key) => write_reply(&mut output, &Reply::Key, &key)?,
-                Err(failure) => return Ok(Err(failure)),
+    let outcome =
+        tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+            let node = LightNode::start().await;
+            let elf = Arc::new(elf);
+            if order.derive_key {
+                let key = runtime.run(node.setup(Arc::clone(&elf))).await;
+                match could_not_derive(key, &panics) {
+                    Ok(key) => write_reply(&mut output, &Reply::Key, &key)?,
+                    Err(failure) => return Ok(Err(failure)),
+                }
             }
-        }
-        let stdin = match execute::decode_stdin(&input) {
-            Ok(stdin) => stdin,
-            Err(failure) => return Ok(Err(failure)),
-        };
-        drop(input);
-        io::Result::Ok(
-            execute::execute(&runtime, &node, elf, stdin, order.settings, &panics).await,
-        )
-    })?;
+            let stdin = match execute::decode_stdin(&input) {
+                Ok(stdin) => stdin,
+                Err(failure) => return Ok(Err(failure)),
+            };
+            drop(input);
+            io::Result::Ok(
+                execute::execute(&runtime, &node, elf, stdin, order.settings, &panics).await,
+            )
+        })?;
     match outcome {
         Ok(Executed { execution, public_values, clock_ticks }) => {
             let reply = Reply::Executed { execution, clock_ticks };
@@ -84,6 +85,10 @@ fn leave_with_the_contemplant() {
 }
 
 /// Ends this process and those that it has started, and removes their shared memory.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "other threads may be inside SP1, which cannot be interrupted"
+)]
 fn leave() -> ! {
     let own = std::process::id();
     let group = processes::of_group(own);

@@ -31,7 +31,8 @@ fn kills_in(vmstat: &str) -> u64 {
 
 /// A failure of this machine because main memory ran out, of which the execution had `bytes`.
 pub(super) fn ran_out(reason: &str, bytes: u64) -> Failure {
-    let out_of_memory = OutOfMemory { memory: Memory::Main, bytes: Some(bytes).filter(|bytes| *bytes > 0) };
+    let out_of_memory =
+        OutOfMemory { memory: Memory::Main, bytes: Some(bytes).filter(|bytes| *bytes > 0) };
     Failure {
         out_of_memory: Some(out_of_memory),
         ..Failure::new(FailureClass::Worker, format!("out of memory: {reason}"))

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Rebuilds fibonacci.elf from program/ on a Debian machine that does not have SP1's own toolchain.
+# Rebuilds the ELF of an example from its program/ on a Debian machine that does not have SP1's own toolchain.
 #
-#   build-guest.sh            replace fibonacci.elf and fibonacci.elf.sha256
-#   build-guest.sh --check    build, and say whether the result is the committed ELF
+#   build-guest.sh fibonacci            replace fibonacci/fibonacci.elf and its .sha256
+#   build-guest.sh fibonacci --check    build, and say whether the result is the committed ELF
 #
 # SP1's toolchain is a Rust compiler that knows one more target. Any recent compiler accepts that
 # target from a JSON file, if it also has the sources of its standard library to build for it. Debian
@@ -18,13 +18,16 @@ fail() {
   exit 1
 }
 
-case "$*" in
+examples=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
+name=${1:-}
+[ -d "$examples/$name/program" ] && [ -n "$name" ] || fail "name an example with a program, such as fibonacci"
+case "${*:2}" in
   "") check=false ;;
   --check) check=true ;;
-  *) fail "the only argument is --check" ;;
+  *) fail "the only option is --check" ;;
 esac
 
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
+here=$examples/$name
 cache=${GUEST_TOOLCHAIN_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/hierophant-guest-toolchain}
 mkdir -p "$cache"
 cache=$(cd "$cache" && pwd -P)
@@ -114,7 +117,7 @@ LD_LIBRARY_PATH=$libraries RUSTC=$root/usr/bin/rustc RUSTC_BOOTSTRAP=1 \
   CARGO_TARGET_DIR=$cache/target \
   cargo build --locked --release --target "$cache/$target.json" -Z json-target-spec \
   -Z build-std=std,panic_abort -Z build-std-features=compiler-builtins-mem
-built=$cache/target/$target/release/fibonacci-program
+built=$cache/target/$target/release/$name-program
 
 if grep -aqF -e "$HOME/" -e "$cache" -e "$here" "$built"; then
   fail "the ELF names folders of this machine: $built"
@@ -122,9 +125,9 @@ fi
 
 cd "$here"
 if $check; then
-  cmp "$built" fibonacci.elf || fail "this build differs from the committed ELF"
-  echo "fibonacci.elf is what this machine builds"
+  cmp "$built" "$name.elf" || fail "this build differs from the committed ELF"
+  echo "$name.elf is what this machine builds"
 else
-  cp "$built" fibonacci.elf
-  sha256sum fibonacci.elf | tee fibonacci.elf.sha256
+  cp "$built" "$name.elf"
+  sha256sum "$name.elf" | tee "$name.elf.sha256"
 fi
