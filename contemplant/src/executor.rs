@@ -25,6 +25,7 @@ pub mod keys;
 pub mod mock;
 mod mode;
 mod prepare;
+pub mod probe_program;
 mod program;
 
 /// A prover that makes one or more proofs at a time.
