@@ -48,9 +48,13 @@ pub struct Config {
     /// With `cuda`: numbers of the GPUs to use, one prover server for each. Default: all that the driver
     /// reports, else number 0.
     pub gpus: Option<Vec<u32>>,
-    /// With `cuda`: time limit for a prover server from its start to its first answer. Default: 2 min.
+    /// With `cuda`: time limit for a prover server from its start to its first answer, and again for each step of its
+    /// self-test. Default: 5 min, since the self-test builds the server's prover.
     #[serde(with = "humantime_serde")]
     pub prover_start_limit: Duration,
+    /// With `cuda`: how a prover server is tested before jobs are accepted. Default: `setup`, which takes no longer
+    /// than the same step of the first job would.
+    pub prover_self_test: SelfTest,
     /// Folder for the identity of this installation, finished proofs until Hierophant has stored them,
     /// verifying keys, and downloads while they are needed. Default: `contemplant-data` in the working
     /// folder, so that no setup is needed.
@@ -98,6 +102,16 @@ pub enum BackendChoice {
     Mock,
 }
 
+/// A test of a prover server with the example program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SelfTest {
+    /// The server sets it up, for which it builds its prover, and must derive the same verifying key.
+    Setup,
+    /// The server also makes a Core proof, which is verified.
+    Prove,
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -108,7 +122,8 @@ impl Default for Config {
             prover_endpoint: None,
             prover_command: None,
             gpus: None,
-            prover_start_limit: Duration::from_secs(120),
+            prover_start_limit: Duration::from_secs(300),
+            prover_self_test: SelfTest::Setup,
             data_dir: PathBuf::from("contemplant-data"),
             token: None,
             mock_proof_time: Duration::from_secs(2),
@@ -220,6 +235,12 @@ impl Config {
         if !(1 << 20..1 << 62).contains(&self.docker.shm_bytes) {
             faults.add("docker.shm_bytes", "must be at least 1048576 (1 MiB)");
         }
+    }
+
+    /// Whether the prover servers that this program starts need GPUs.
+    #[must_use]
+    pub fn uses_gpus(&self) -> bool {
+        self.docker.gpu_request || self.prover_command.is_some()
     }
 
     /// The GPUs to use, by their numbers.

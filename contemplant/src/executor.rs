@@ -16,10 +16,13 @@ use tokio_util::sync::CancellationToken;
 use crate::attempt::{JobEvent, Outcome};
 use crate::observer::AttemptObserver;
 
+pub mod checks;
 pub mod cpu;
 pub mod cuda;
 mod encode;
+pub mod example;
 mod execute;
+pub mod guarded;
 pub mod helper;
 pub mod keys;
 pub mod mock;
@@ -27,6 +30,9 @@ mod mode;
 mod prepare;
 pub mod probe_program;
 mod program;
+
+/// Start of `unavailable_reason` while a prover warms up: it offers nothing yet, and needs nothing but time.
+pub const WARMING_UP: &str = "warming up: ";
 
 /// A prover that makes one or more proofs at a time.
 #[async_trait]
@@ -141,14 +147,4 @@ impl EventSink {
 #[must_use]
 pub fn cancelled() -> Failure {
     Failure::new(FailureClass::Infrastructure, "cancelled")
-}
-
-/// Main memory of this machine in bytes, 0 if unknown.
-#[must_use]
-pub fn memory_bytes() -> u64 {
-    let Ok(text) = std::fs::read_to_string("/proc/meminfo") else { return 0 };
-    text.lines()
-        .find_map(|line| line.strip_prefix("MemTotal:"))
-        .and_then(|rest| rest.trim().trim_end_matches("kB").trim().parse::<u64>().ok())
-        .map_or(0, |kib| kib * 1024)
 }

@@ -13,6 +13,7 @@ pub mod finished;
 pub mod gpu;
 pub mod identity;
 mod link;
+pub mod machine;
 pub mod metrics;
 pub mod names;
 pub mod observer;
@@ -22,6 +23,7 @@ pub mod runner;
 mod shared_memory;
 pub mod trust;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
@@ -31,17 +33,19 @@ use network_lib::signal::Shutdown;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{BackendChoice, Config, endpoints};
-use crate::executor::Executor;
+use crate::executor::{Executor, checks};
 use crate::executor::cpu::CpuExecutor;
 use crate::executor::cuda::{CudaExecutor, CudaSettings, SILENCE_LIMIT};
+use crate::executor::guarded::Guarded;
 use crate::executor::helper::Helper;
 use crate::executor::keys::KeyFiles;
 use crate::executor::mock::MockExecutor;
 use crate::finished::{FinishedProof, FinishedProofs};
 use crate::gpu::Driver;
-use crate::gpu::watch::{Watched, watch};
+use crate::gpu::watch::watch;
 use crate::identity::DataDir;
 use crate::link::{Identity, Link, Offer};
+use crate::machine::{Machine, Needs};
 use crate::metrics::Metrics;
 use crate::runner::Runner;
 use crate::trust::Trust;
@@ -125,8 +129,8 @@ async fn open_finished(data_dir: &DataDir) -> anyhow::Result<(FinishedProofs, Ve
     Ok(tokio::task::spawn_blocking(move || FinishedProofs::open(&held)).await??)
 }
 
-/// Starts the executor of the configured backend, which executes programs by this program itself. Must be called on a
-/// tokio runtime.
+/// Starts the executor of the configured backend, which executes programs by this program itself. It offers nothing until
+/// this machine has passed its checks, and while it has an obstacle to proofs. Must be called on a tokio runtime.
 ///
 /// # Errors
 ///
@@ -135,7 +139,8 @@ pub async fn build_executor(config: &Config) -> anyhow::Result<Arc<dyn Executor>
     let modes = config.wanted_modes();
     let keys = KeyFiles::new(&config.data_dir.join("keys"));
     let helper = Helper::of_this_program(&config.data_dir);
-    Ok(match config.backend {
+    let executions = helper.clone();
+    let executor: Arc<dyn Executor> = match config.backend {
         BackendChoice::Cpu => Arc::new(CpuExecutor::start(&modes, helper, keys)?),
         BackendChoice::Cuda => {
             Arc::new(CudaExecutor::new(cuda_settings(config, modes, helper, keys).await?))
@@ -143,7 +148,12 @@ pub async fn build_executor(config: &Config) -> anyhow::Result<Arc<dyn Executor>
         BackendChoice::Mock => {
             Arc::new(MockExecutor::new(config.mock_proof_time, modes, helper, keys))
         }
-    })
+    };
+    let slots = executor.capabilities().borrow().slots;
+    let needs = Needs::of(config, slots as usize);
+    let started = CancellationToken::new();
+    let obstacle = checks::watch(started.clone(), Machine::default(), needs, executions);
+    Ok(Arc::new(Guarded::new(executor, started, obstacle)))
 }
 
 async fn cuda_settings(
@@ -152,20 +162,26 @@ async fn cuda_settings(
     helper: Helper,
     keys: KeyFiles,
 ) -> anyhow::Result<CudaSettings> {
-    let config = config.clone();
-    let (start_limit, own) = (config.prover_start_limit, config.prover_endpoint.is_none());
+    let own = config.prover_endpoint.is_none();
     // Without `gpus` the driver is asked, which may block.
-    let asking = move || (own.then(|| config.wanted_gpus()), prover_server::servers(&config));
-    let (numbers, servers) = tokio::task::spawn_blocking(asking).await?;
+    let asked = config.clone();
+    let asking = move || own.then(|| asked.wanted_gpus());
+    let numbers = tokio::task::spawn_blocking(asking).await?;
     // Of an external server the GPU is not known.
-    let Watched { gpus, loads } = watch(Arc::new(Driver::default()), numbers).await;
+    let watched = watch(Arc::new(Driver::default()), numbers.clone()).await;
+    let uses_gpus = own && config.uses_gpus();
+    if let Some(reason) = watched.unknown.filter(|_| uses_gpus && config.gpus.is_none()) {
+        tracing::warn!("{}", gpu::unseen(&reason, Machine::default().is_container()));
+    }
+    let unfit = if uses_gpus { watched.unfit } else { BTreeMap::new() };
     Ok(CudaSettings {
-        servers,
+        servers: prover_server::servers(config, &numbers.unwrap_or_default(), &unfit),
         modes,
-        start_limit,
+        start_limit: config.prover_start_limit,
         silence_limit: SILENCE_LIMIT,
-        gpus,
-        loads,
+        self_test: config.prover_self_test,
+        gpus: watched.gpus,
+        loads: watched.loads,
         helper,
         keys,
     })

@@ -7,9 +7,10 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use contemplant::config::{Config, TEMPLATE};
-use contemplant::doctor::{self, Finding};
+use contemplant::doctor::{self, Finding, TestProofs, Verdict};
 use contemplant::executor::helper;
 use contemplant::identity;
+use network_lib::job::ProofMode;
 use network_lib::trace::{self, KeyValue};
 use network_lib::{config, logging, processor, signal};
 
@@ -36,6 +37,12 @@ enum Command {
         /// Also make a proof; no other Contemplant may use the same data folder
         #[arg(long)]
         prove: bool,
+        /// Kind of proof to make, such as plonk [default: the first that is offered]
+        #[arg(long, requires = "prove", value_name = "MODE")]
+        mode: Option<ProofMode>,
+        /// Make one proof of each kind in `modes`
+        #[arg(long, requires = "prove", conflicts_with = "mode")]
+        all: bool,
     },
     /// Executes a program for the Contemplant that has started this process
     #[command(hide = true)]
@@ -57,7 +64,15 @@ fn main() -> ExitCode {
     let outcome = match arguments.command {
         Some(Command::Execute) => return helper::run(),
         Some(Command::Init) => init(arguments.config),
-        Some(Command::Doctor { prove }) => examine(arguments.config, prove),
+        Some(Command::Doctor { prove, mode, all }) => {
+            let proofs = match mode {
+                Some(mode) => TestProofs::Of(mode),
+                None if all => TestProofs::All,
+                None if prove => TestProofs::First,
+                None => TestProofs::None,
+            };
+            examine(arguments.config, proofs)
+        }
         None => work(arguments.config),
     };
     match outcome {
@@ -77,26 +92,27 @@ fn init(file: Option<PathBuf>) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn examine(file: Option<PathBuf>, prove: bool) -> anyhow::Result<()> {
+fn examine(file: Option<PathBuf>, proofs: TestProofs) -> anyhow::Result<()> {
     let file = config::choose_file(file, DEFAULT_FILE);
     let settings: Config = config::load(file.as_deref(), std::env::vars())?;
-    if prove {
+    if proofs != TestProofs::None {
         use_own_temp_folder(&settings)?;
     }
     logging::init(settings.log_format, "error");
     let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
     let mut failed = 0;
     let report = |finding: &Finding| {
-        let (word, text) = match &finding.outcome {
-            Ok(text) => ("ok", text),
-            Err(text) => {
+        let word = match finding.verdict {
+            Verdict::Passed => "ok",
+            Verdict::Warning => "WARN",
+            Verdict::Failed => {
                 failed += 1;
-                ("FAIL", text)
+                "FAIL"
             }
         };
-        println!("{word:<4}  {:<12}  {text}", finding.what);
+        println!("{word:<4}  {:<12}  {}", finding.what, finding.text);
     };
-    runtime.block_on(doctor::examine(&settings, prove, report));
+    runtime.block_on(doctor::examine(&settings, proofs, report));
     runtime.shutdown_background();
     anyhow::ensure!(
         failed == 0,

@@ -33,6 +33,9 @@ pub enum Fault {
     EatMemory,
     /// `hang`: from the next request on it no longer answers, on any connection.
     Hang,
+    /// `no-prover`: panics in the task of a connection when it is to set up a program, as the real server does on a GPU
+    /// that is too small.
+    NoProver,
     /// `deaf`: never listens.
     Deaf,
     /// `other-key`: derives another verifying key, as a server of another version does.
@@ -42,7 +45,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    const ALL: [(&'static str, Self); 11] = [
+    const ALL: [(&'static str, Self); 12] = [
         ("exit", Self::Exit),
         ("exit-at-start", Self::ExitAtStart),
         ("close", Self::Close),
@@ -51,6 +54,7 @@ impl Fault {
         ("out-of-gpu-memory", Self::OutOfGpuMemory),
         ("eat-memory", Self::EatMemory),
         ("hang", Self::Hang),
+        ("no-prover", Self::NoProver),
         ("deaf", Self::Deaf),
         ("other-key", Self::OtherKey),
         ("other-circuit", Self::OtherCircuit),

@@ -86,6 +86,10 @@ impl Server {
     ) -> anyhow::Result<Response> {
         let behaviour = Behaviour::read(&self.behaviour);
         Ok(match request {
+            Request::Setup { .. } if behaviour.fault == Some(Fault::NoProver) => {
+                eprintln!("thread 'tokio-runtime-worker' panicked: GPU memory must be at least 24GB");
+                anyhow::bail!("no prover on demand")
+            }
             Request::Setup { elf, .. } => match prover.set_up(elf).await {
                 Ok((id, _)) if behaviour.fault == Some(Fault::OtherKey) => {
                     Response::Setup { id, vk: other_key()? }
@@ -151,7 +155,11 @@ impl Server {
                 self.hung.store(true, Ordering::Relaxed);
                 std::future::pending().await
             }
-            Fault::ExitAtStart | Fault::Deaf | Fault::OtherKey | Fault::OtherCircuit => Ok(None),
+            Fault::ExitAtStart
+            | Fault::Deaf
+            | Fault::NoProver
+            | Fault::OtherKey
+            | Fault::OtherCircuit => Ok(None),
         }
     }
 }

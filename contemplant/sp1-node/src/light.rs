@@ -7,6 +7,7 @@ use sp1_core_machine::io::SP1Stdin;
 use sp1_primitives::io::SP1PublicValues;
 use sp1_prover::SP1VerifyingKey;
 use sp1_prover::worker::SP1LightNode;
+use sp1_verifier::SP1Proof;
 
 use crate::BoxFuture;
 
@@ -27,6 +28,15 @@ impl LightNode {
     pub fn setup(&self, elf: Arc<Vec<u8>>) -> BoxFuture<anyhow::Result<SP1VerifyingKey>> {
         let node = self.0.clone();
         Box::pin(async move { node.setup(&elf).await })
+    }
+
+    /// Verifies a proof. Computes for seconds.
+    ///
+    /// # Errors
+    ///
+    /// Why it does not verify.
+    pub fn verify(&self, key: &SP1VerifyingKey, proof: &SP1Proof) -> anyhow::Result<()> {
+        self.0.verify(key, proof)
     }
 
     /// Runs a program as the SDK's own `execute` does. Panics inside on an ELF that SP1 cannot decode.

@@ -7,7 +7,7 @@
 //! A cancelled proof stops at SP1's next step; until then the slot stays occupied, for seconds on a fast machine and
 //! up to a minute on a small one.
 
-mod circuits;
+pub mod circuits;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -30,7 +30,8 @@ use super::keys::KeyFiles;
 use super::mode::sp1_mode;
 use super::prepare::{Prepared, prepare};
 use super::program::Programs;
-use super::{EventSink, Executor, ProveJob, Proved, cancelled, memory_bytes};
+use super::{EventSink, Executor, ProveJob, Proved, WARMING_UP, cancelled};
+use crate::machine::memory_bytes;
 
 /// Interval between two progress reports.
 const TICK: Duration = Duration::from_secs(2);
@@ -62,7 +63,7 @@ impl CpuExecutor {
     ///
     /// When its threads cannot be started.
     pub fn start(modes: &[ProofMode], helper: Helper, keys: KeyFiles) -> anyhow::Result<Self> {
-        let offered: Vec<ProofMode> = modes.iter().copied().filter(can_be_offered).collect();
+        let offer = offer(modes, circuits::missing);
         let capabilities = Capabilities {
             vm: "sp1".to_owned(),
             circuit_versions: vec![SP1_CIRCUIT_VERSION.to_owned()],
@@ -71,12 +72,12 @@ impl CpuExecutor {
             slots: 1,
             memory_bytes: memory_bytes(),
             gpus: Vec::new(),
-            unavailable_reason: None,
+            unavailable_reason: Some(format!("{WARMING_UP}the prover is being built")),
         };
         let (sender, receiver) = watch::channel(capabilities);
         let runtime = Arc::new(ProverRuntime::start()?);
         let ready = Arc::new(OnceLock::new());
-        let warm_up = warm_up(Arc::clone(&runtime), Arc::clone(&ready), sender, offered);
+        let warm_up = warm_up(Arc::clone(&runtime), Arc::clone(&ready), sender, offer);
         task::spawn("prover start", warm_up);
         Ok(Self {
             runtime,
@@ -196,7 +197,7 @@ async fn warm_up(
     runtime: Arc<ProverRuntime>,
     ready: Arc<OnceLock<Ready>>,
     capabilities: watch::Sender<Capabilities>,
-    modes: Vec<ProofMode>,
+    Offer { modes, reason }: Offer,
 ) {
     tracing::info!("building the prover; this takes a minute or two");
     let start = Instant::now();
@@ -214,7 +215,35 @@ async fn warm_up(
     let sender = capabilities.clone();
     let _ = ready.set(Ready { node, _capabilities: capabilities });
     tracing::info!(seconds = start.elapsed().as_secs(), ?modes, "the prover is ready");
-    sender.send_modify(|capabilities| capabilities.modes = modes);
+    sender.send_modify(|capabilities| {
+        capabilities.modes = modes;
+        capabilities.unavailable_reason = reason;
+    });
+}
+
+/// What is offered once the prover is ready.
+#[derive(Debug, PartialEq, Eq)]
+struct Offer {
+    modes: Vec<ProofMode>,
+    /// Why nothing is, if nothing is.
+    reason: Option<String>,
+}
+
+/// Those of `modes` for which nothing is missing.
+fn offer(modes: &[ProofMode], missing: impl Fn(ProofMode) -> Option<String>) -> Offer {
+    let mut offered = Vec::new();
+    let mut reasons = Vec::new();
+    for mode in modes {
+        match missing(*mode) {
+            None => offered.push(*mode),
+            Some(reason) => {
+                tracing::warn!(%mode, reason, "a configured mode is not offered");
+                reasons.push(format!("{mode}: {reason}"));
+            }
+        }
+    }
+    let reason = offered.is_empty().then(|| reasons.join("; "));
+    Offer { modes: offered, reason }
 }
 
 fn progress(estimate: Estimate) -> Progress {
@@ -228,8 +257,18 @@ fn progress(estimate: Estimate) -> Progress {
     }
 }
 
-fn can_be_offered(mode: &ProofMode) -> bool {
-    let Some(reason) = circuits::missing(*mode) else { return true };
-    tracing::warn!(%mode, reason, "a configured mode is not offered");
-    false
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn modes_without_their_files_are_not_offered_and_alone_are_the_reason() {
+        let missing =
+            |mode: ProofMode| (mode == ProofMode::Plonk).then(|| "no circuit files".to_owned());
+        let both = offer(&[ProofMode::Core, ProofMode::Plonk], missing);
+        assert_eq!(both, Offer { modes: vec![ProofMode::Core], reason: None });
+        let none = offer(&[ProofMode::Plonk], missing);
+        assert_eq!(none.modes, []);
+        assert_eq!(none.reason.as_deref(), Some("plonk: no circuit files"));
+    }
 }

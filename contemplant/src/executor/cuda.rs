@@ -25,13 +25,15 @@ use tokio_util::sync::CancellationToken;
 
 use self::estimator::{ProgressEstimator, Subject};
 use self::session::Session;
-use self::slot::{Slot, State, Work, unavailable_reason};
+use self::slot::{Slot, State, Work, obstacle, unavailable_reason};
 use super::encode::encode;
 use super::helper::Helper;
 use super::keys::KeyFiles;
 use super::prepare::{Prepared, prepare};
 use super::program::Programs;
-use super::{EventSink, Executor, ProveJob, Proved, cancelled, memory_bytes};
+use super::{EventSink, Executor, ProveJob, Proved, cancelled};
+use crate::config::SelfTest;
+use crate::machine::memory_bytes;
 use crate::prover_server::ProverServer;
 
 /// Time limit for all servers to end with the program.
@@ -64,10 +66,12 @@ pub struct CudaSettings {
     pub servers: Vec<Arc<dyn ProverServer>>,
     /// Kinds of proof to offer.
     pub modes: Vec<ProofMode>,
-    /// Time limit for a server from its start to its first answer.
+    /// Time limit for a server from its start to its first answer, and for each step of its self-test.
     pub start_limit: Duration,
     /// How long a server may be silent while it proves, such as [`SILENCE_LIMIT`].
     pub silence_limit: Duration,
+    /// How a server is tested before it gets work.
+    pub self_test: SelfTest,
     /// The GPUs, one for each server if the assignment is known.
     pub gpus: Vec<Gpu>,
     /// Load of the GPUs.
@@ -95,7 +99,7 @@ impl CudaExecutor {
             slots: u32::try_from(count).unwrap_or(u32::MAX),
             memory_bytes: memory_bytes(),
             gpus: settings.gpus,
-            unavailable_reason: None,
+            unavailable_reason: obstacle(&[State::Starting]),
         });
         let states = Arc::new(watch::Sender::new(vec![State::Starting; count]));
         let (work, queue) = mpsc::channel(count.max(1));
@@ -111,6 +115,7 @@ impl CudaExecutor {
             starts: starts.clone(),
             start_limit: settings.start_limit,
             silence_limit: settings.silence_limit,
+            self_test: settings.self_test,
             gpu_memory: gpu_memory(number),
         };
         let slots = settings.servers.into_iter().enumerate().map(slot).collect();
@@ -232,10 +237,10 @@ async fn offer(
     modes: Vec<ProofMode>,
 ) {
     loop {
-        let (all, ready, unavailable_reason) = {
+        let (all, ready, obstacle) = {
             let states = states.borrow_and_update();
             let ready = states.iter().filter(|state| **state == State::Ready).count();
-            (states.len(), ready, unavailable_reason(&states))
+            (states.len(), ready, obstacle(&states))
         };
         capabilities.send_if_modified(|known| {
             let before = known.clone();
@@ -243,7 +248,7 @@ async fn offer(
             // While no server is ready, the number of all slots is offered.
             let slots = if ready > 0 { ready } else { all };
             known.slots = u32::try_from(slots).unwrap_or(u32::MAX);
-            known.unavailable_reason = unavailable_reason;
+            known.unavailable_reason = obstacle;
             *known != before
         });
         if states.changed().await.is_err() {

@@ -17,7 +17,8 @@ use super::keys::KeyFiles;
 use super::mode::sp1_mode;
 use super::prepare::{Prepared, prepare};
 use super::program::Programs;
-use super::{EventSink, Executor, ProveJob, Proved, cancelled, memory_bytes};
+use super::{EventSink, Executor, ProveJob, Proved, cancelled};
+use crate::machine::memory_bytes;
 
 /// Interval between two progress reports.
 const TICK: Duration = Duration::from_millis(500);

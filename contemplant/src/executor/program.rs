@@ -24,7 +24,8 @@ pub(super) struct Program {
 }
 
 impl Program {
-    fn new(elf: Arc<Vec<u8>>, key: SP1VerifyingKey) -> Arc<Self> {
+    /// A program with its verifying key.
+    pub(super) fn new(elf: Arc<Vec<u8>>, key: SP1VerifyingKey) -> Arc<Self> {
         let hash = VkHash(key.hash_bytes());
         Arc::new(Self { elf, key, hash })
     }

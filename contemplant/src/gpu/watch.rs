@@ -2,6 +2,7 @@
 //!
 //! The driver is called on a thread of its own, because it may block, or hang with a broken GPU.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,8 +25,12 @@ const LIMIT: Duration = Duration::from_secs(10);
 pub struct Watched {
     /// Their models; empty if the driver does not report them.
     pub gpus: Vec<Gpu>,
+    /// Why some cannot be proved on, by their numbers.
+    pub unfit: BTreeMap<u32, String>,
     /// Their load, in the same order; empty while it is unknown.
     pub loads: watch::Receiver<Vec<GpuLoad>>,
+    /// Why they are unknown, if they are.
+    pub unknown: Option<String>,
 }
 
 /// Reads the GPUs with these numbers, or all, and watches them until the receiver is dropped.
@@ -39,16 +44,21 @@ async fn watch_each(
     source: Arc<dyn GpuSource>,
     numbers: Option<Vec<u32>>,
 ) -> Watched {
-    let nobody = || Watched { gpus: Vec::new(), loads: watch::channel(Vec::new()).1 };
+    let nobody = |reason: String| Watched {
+        gpus: Vec::new(),
+        unfit: BTreeMap::new(),
+        loads: watch::channel(Vec::new()).1,
+        unknown: Some(reason),
+    };
     let found = match timeout(limit, look(&source)).await {
         Ok(Ok(Ok(found))) => found,
         Ok(Ok(Err(reason))) => {
             tracing::info!(reason, "GPUs are unknown");
-            return nobody();
+            return nobody(reason);
         }
         Ok(Err(_)) | Err(_) => {
             tracing::warn!("NVIDIA's driver does not answer; GPUs are unknown");
-            return nobody();
+            return nobody("NVIDIA's driver does not answer".to_owned());
         }
     };
     let Gpus { driver, cuda, devices } = &found;
@@ -66,9 +76,14 @@ async fn watch_each(
         driver: Some(driver.clone()),
     };
     let gpus = places.iter().map(gpu).collect();
+    let unfit = places.iter().filter_map(|place| {
+        let number = u32::try_from(*place).ok()?;
+        Some((number, devices[*place].unfit()?))
+    });
+    let unfit = unfit.collect();
     let (sender, loads) = watch::channel(loads(&found, &places));
     task::spawn("GPU watch", keep_looking(interval, limit, source, places, sender));
-    Watched { gpus, loads }
+    Watched { gpus, unfit, loads, unknown: None }
 }
 
 async fn keep_looking(
@@ -143,7 +158,9 @@ mod tests {
     fn gpus(used: &[u64]) -> Result<Gpus, String> {
         let device = |(number, used): (usize, &u64)| Device {
             model: format!("model {number}"),
-            memory_bytes: 1000 + number as u64,
+            memory_bytes: (30 << 30) + number as u64,
+            // The third is of a generation that is too old.
+            compute_capability: Some(if number == 2 { (7, 5) } else { (8, 9) }),
             memory_used_bytes: *used,
             utilisation_percent: Some(50),
             temperature_celsius: None,
@@ -167,6 +184,12 @@ mod tests {
         let models: Vec<_> = watched.gpus.iter().map(|gpu| gpu.model.as_str()).collect();
         assert_eq!(models, ["model 2", "model 0"]);
         assert_eq!(watched.gpus[0].driver.as_deref(), Some("550"));
+        assert_eq!(watched.unknown, None);
+        let unfit: Vec<_> = watched.unfit.iter().collect();
+        assert!(
+            matches!(unfit[..], [(2, reason)] if reason.contains("compute capability 7.5")),
+            "{unfit:?}"
+        );
         sees(&mut watched, &[Some(3), Some(1)]).await;
         // One has fallen off the bus.
         answers.send(gpus(&[7, 8])).unwrap();
@@ -195,6 +218,7 @@ mod tests {
         answers.send(Err("no driver".to_owned())).unwrap();
         let watched = watch_each(SOON, LIMIT, source, None).await;
         assert!(watched.gpus.is_empty() && watched.loads.borrow().is_empty());
+        assert_eq!(watched.unknown.as_deref(), Some("no driver"));
         let (_answers, hangs) = played();
         let watched = watch_each(SOON, LIMIT, hangs, None).await;
         assert!(watched.gpus.is_empty() && watched.loads.borrow().is_empty());

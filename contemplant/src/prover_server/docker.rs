@@ -3,6 +3,7 @@
 
 mod container;
 mod image;
+mod info;
 mod leftovers;
 mod watch;
 
@@ -18,6 +19,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use self::container::HostPaths;
+pub use self::info::{Engine, Gpus, describe, shows_folder};
 use self::watch::Watch;
 use super::log::ServerLog;
 use super::server::{Connection, Death, ProverServer, RunningServer, Unavailable};
@@ -175,21 +177,6 @@ pub async fn connect(settings: &DockerSettings) -> Result<Docker, Unavailable> {
     let engine = Docker::connect_with_unix(&address, CALL_SECONDS, API_DEFAULT_VERSION)
         .map_err(unreachable)?;
     engine.negotiate_version().await.map_err(unreachable)
-}
-
-/// The engine's version, and whether it has NVIDIA's runtime.
-///
-/// # Errors
-///
-/// When the engine does not answer.
-pub async fn describe(engine: &Docker) -> Result<String, Unavailable> {
-    let info = engine.info().await.map_err(|error| {
-        Unavailable(format!("the Docker engine does not describe itself: {}", message_of(&error)))
-    })?;
-    let version = info.server_version.unwrap_or_default();
-    let nvidia = info.runtimes.is_some_and(|runtimes| runtimes.contains_key("nvidia"));
-    let runtime = if nvidia { "with NVIDIA's runtime" } else { "without NVIDIA's runtime" };
-    Ok(format!("version {version}, {runtime}"))
 }
 
 /// Whether the image is present or will be pulled.

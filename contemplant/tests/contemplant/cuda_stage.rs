@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use contemplant::attempt::JobEvent;
+use contemplant::config::SelfTest;
 use contemplant::executor::cuda::{CudaExecutor, CudaSettings};
 use contemplant::executor::keys::KeyFiles;
 use contemplant::executor::{EventSink, Executor, ProveJob, Proved};
@@ -26,6 +27,9 @@ use crate::mock_backend::helper;
 /// Longer than anything here should take on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Time limit for a server to start, and for each step of its self-test.
+pub(crate) const START_LIMIT: Duration = Duration::from_secs(20);
+
 /// Memory of the GPU that there is said to be.
 pub(crate) const GPU_MEMORY: u64 = 24 << 30;
 
@@ -45,6 +49,16 @@ impl Stage {
         socket: &Path,
         server: impl FnOnce(&Path) -> S,
     ) -> Self {
+        Self::start_with(SelfTest::Setup, START_LIMIT, socket, server).await
+    }
+
+    /// The same with this self-test and limit.
+    pub(crate) async fn start_with<S: ProverServer + 'static>(
+        self_test: SelfTest,
+        start_limit: Duration,
+        socket: &Path,
+        server: impl FnOnce(&Path) -> S,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let keys = KeyFiles::new(&folder.path().join("keys"));
         // Deriving it takes half a minute.
@@ -53,8 +67,9 @@ impl Stage {
         let executor = CudaExecutor::new(CudaSettings {
             servers: vec![Arc::new(server(folder.path()))],
             modes: ProofMode::ALL.to_vec(),
-            start_limit: Duration::from_secs(20),
+            start_limit,
             silence_limit: Duration::from_secs(2),
+            self_test,
             gpus: vec![gpu],
             loads: watch::channel(Vec::new()).1,
             helper: helper(folder.path()),

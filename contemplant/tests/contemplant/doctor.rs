@@ -1,19 +1,29 @@
 //! `contemplant doctor` on machines that lack something.
 
+use std::process::Command;
+
 use contemplant::config::{BackendChoice, Config};
-use contemplant::doctor::{Finding, examine};
+use contemplant::doctor::{Finding, TestProofs, Verdict, examine};
+use contemplant::executor::keys::KeyFiles;
 use gpu_stand_in::Source;
+use network_lib::ids::Sha256Digest;
+use sha2::{Digest, Sha256};
 
 use crate::fake_hierophant::FakeHierophant;
 
 async fn findings(config: &Config) -> Vec<Finding> {
     let mut findings = Vec::new();
-    examine(config, false, |finding| findings.push(finding.clone())).await;
+    examine(config, TestProofs::None, |finding| findings.push(finding.clone())).await;
     findings
 }
 
 fn outcome(findings: &[Finding], what: &str) -> Result<String, String> {
-    findings.iter().find(|finding| finding.what == what).unwrap().outcome.clone()
+    let Finding { verdict, text, .. } =
+        findings.iter().find(|finding| finding.what == what).unwrap().clone();
+    match verdict {
+        Verdict::Failed => Err(text),
+        Verdict::Passed | Verdict::Warning => Ok(text),
+    }
 }
 
 #[tokio::test]
@@ -63,4 +73,52 @@ async fn what_works_is_told_as_well() {
     assert_eq!(connection.hello.name, "doctor");
     assert!(connection.hello.capabilities.modes.is_empty());
     assert!(connection.rest().await.is_empty(), "it has left without another word");
+}
+
+/// Runs `contemplant doctor` with a mock backend for Core and PLONK; returns its lines.
+fn doctor(arguments: &[&str]) -> Vec<String> {
+    let folder = tempfile::tempdir().unwrap();
+    let data_dir = folder.path().join("data");
+    // Deriving the example's key takes half a minute.
+    let digest = Sha256Digest(Sha256::digest(fibonacci::ELF).into());
+    KeyFiles::new(&data_dir.join("keys")).save(digest, fibonacci::VERIFYING_KEY);
+    let file = folder.path().join("contemplant.toml");
+    let settings = format!(
+        "hierophant_ws_address = \"ws://127.0.0.1:1/ws\"\nbackend = \"mock\"\nmock_proof_time = \"0s\"\n\
+         modes = [\"core\", \"plonk\"]\ndata_dir = {data_dir:?}\n"
+    );
+    std::fs::write(&file, settings).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_contemplant"));
+    let output = command.arg("--config").arg(&file).arg("doctor").args(arguments).output().unwrap();
+    assert!(!output.status.success(), "there is no Hierophant");
+    String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn a_proof_of_each_kind_is_made_or_one_of_the_kind_that_is_asked_for() {
+    let proofs = |arguments: &[&str]| -> Vec<String> {
+        let mut lines = doctor(arguments);
+        lines.retain(|line| line.contains("  proof  "));
+        lines
+    };
+    let [core, plonk] = &proofs(&["--prove", "--all"])[..] else { panic!("not two proofs") };
+    assert!(core.starts_with("ok    proof         core proof of "), "{core}");
+    assert!(plonk.starts_with("ok    proof         plonk proof of "), "{plonk}");
+    // Also of a kind that is not configured.
+    let [groth16] = &proofs(&["--prove", "--mode", "groth16"])[..] else { panic!("not one") };
+    assert!(groth16.contains("groth16 proof of "), "{groth16}");
+    let [first] = &proofs(&["--prove"])[..] else { panic!("not one proof") };
+    assert!(first.contains("core proof of "), "{first}");
+    assert_eq!(proofs(&[]), Vec::<String>::new());
+}
+
+#[test]
+fn the_machine_s_lines_begin_with_their_verdicts() {
+    let lines = doctor(&[]);
+    for what in ["memory", "disk", "temp", "shm"] {
+        let line = lines.iter().find(|line| line.get(6..).is_some_and(|rest| rest.starts_with(what)));
+        let line = line.unwrap_or_else(|| panic!("no line {what}: {lines:?}"));
+        assert!(["ok  ", "WARN", "FAIL"].contains(&&line[..4]), "{line}");
+    }
+    assert!(lines[0].starts_with("FAIL  hierophant    "), "{lines:?}");
 }

@@ -5,6 +5,7 @@
 mod cuda;
 mod cuda_command;
 mod cuda_processes;
+mod cuda_self_test;
 mod cuda_stage;
 mod doctor;
 mod drain;

@@ -36,7 +36,7 @@ pub(crate) const MODULES: &[(&str, &[&[&str]])] = &[
         &[
             &["attempt", "finished", "gpu", "identity", "names", "processes"],
             &["config", "metrics", "shared_memory"],
-            &["observer", "prover_server", "trust"],
+            &["machine", "observer", "prover_server", "trust"],
             &["executor"],
             &["runner"],
             &["link"],

@@ -3,26 +3,56 @@
 //! SP1 detects missing circuit files or a missing gnark only in the last step, after minutes of work. So a mode is
 //! offered only if both are installed.
 
+use std::path::{Path, PathBuf};
+
 use network_lib::job::ProofMode;
+use sp1_prover::SP1_CIRCUIT_VERSION;
 use sp1_prover::build::{groth16_circuit_artifacts_dir, plonk_circuit_artifacts_dir};
 
 /// Written by SP1 once a circuit's files are complete.
 const COMPLETE: &str = ".complete";
 
-/// Why `mode` cannot be proved on this machine; none if it can.
-pub(super) fn missing(mode: ProofMode) -> Option<String> {
+/// Folder of the circuit files that `mode` needs; none if it needs none.
+///
+/// # Errors
+///
+/// When the home folder is unknown.
+pub fn folder(mode: ProofMode) -> Option<Result<PathBuf, String>> {
     let folder = match mode {
         ProofMode::Core | ProofMode::Compressed => return None,
         ProofMode::Plonk => plonk_circuit_artifacts_dir(),
         ProofMode::Groth16 => groth16_circuit_artifacts_dir(),
     };
-    let folder = match folder {
-        Ok(folder) => folder,
-        Err(error) => {
-            return Some(format!("the folder of circuit files cannot be determined: {error:#}"));
-        }
+    Some(folder.map_err(|error| {
+        format!("the folder of circuit files cannot be determined: {error:#}")
+    }))
+}
+
+/// Folder of the circuit files that `mode` needs in a home folder; none if it needs none.
+#[must_use]
+pub fn folder_below(home: &Path, mode: ProofMode) -> Option<PathBuf> {
+    let circuit = match mode {
+        ProofMode::Core | ProofMode::Compressed => return None,
+        ProofMode::Plonk => "plonk",
+        ProofMode::Groth16 => "groth16",
     };
-    if !folder.join(COMPLETE).is_file() {
+    Some(home.join(".sp1/circuits").join(circuit).join(SP1_CIRCUIT_VERSION))
+}
+
+/// Whether the circuit files in `folder` are complete.
+#[must_use]
+pub fn are_complete(folder: &Path) -> bool {
+    folder.join(COMPLETE).is_file()
+}
+
+/// Why `mode` cannot be proved on this machine; none if it can.
+#[must_use]
+pub fn missing(mode: ProofMode) -> Option<String> {
+    let folder = match folder(mode)? {
+        Ok(folder) => folder,
+        Err(reason) => return Some(reason),
+    };
+    if !are_complete(&folder) {
         return Some(format!(
             "the circuit files are missing: {} does not exist",
             folder.join(COMPLETE).display()
@@ -52,5 +82,13 @@ mod tests {
     fn plain_modes_need_nothing() {
         assert_eq!(missing(ProofMode::Core), None);
         assert_eq!(missing(ProofMode::Compressed), None);
+    }
+
+    #[test]
+    fn files_are_complete_once_sp1_has_said_so() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(!are_complete(folder.path()));
+        std::fs::write(folder.path().join(COMPLETE), "").unwrap();
+        assert!(are_complete(folder.path()));
     }
 }

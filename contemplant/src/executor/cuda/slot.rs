@@ -4,6 +4,7 @@
 //! to a slot that is ready and idle.
 
 mod attempt;
+mod self_test;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,8 +22,9 @@ use tokio_util::sync::CancellationToken;
 use self::attempt::After;
 use super::estimator::{ProgressEstimator, Subject};
 use super::session::{Session, SessionError};
-use crate::executor::EventSink;
+use crate::config::SelfTest;
 use crate::executor::program::Program;
+use crate::executor::{EventSink, WARMING_UP};
 use crate::prover_server::{ProverServer, RunningServer};
 
 /// Interval between two pings of an idle server, and the time limit for an answer.
@@ -62,24 +64,41 @@ pub(super) type WorkQueue = Arc<Mutex<mpsc::Receiver<Work>>>;
 pub(super) enum State {
     /// Its server is starting.
     Starting,
+    /// Its server has answered, and is tested with the example program.
+    Warming,
     /// It can prove, or is proving.
     Ready,
     /// It cannot prove, for the given reason.
     Down(String),
 }
 
-/// Why no slot can prove; none if a slot can or may soon.
+/// Why no slot can prove; none if a slot can, or if all are starting or warming up.
 pub(super) fn unavailable_reason(states: &[State]) -> Option<String> {
     let mut reasons: Vec<&str> = Vec::new();
     for state in states {
         match state {
-            State::Starting => {}
+            State::Starting | State::Warming => {}
             State::Ready => return None,
             State::Down(reason) if reasons.contains(&reason.as_str()) => {}
             State::Down(reason) => reasons.push(reason),
         }
     }
     (!reasons.is_empty()).then(|| reasons.join("; "))
+}
+
+/// Why nothing is offered now; none if a slot can prove.
+pub(super) fn obstacle(states: &[State]) -> Option<String> {
+    if states.contains(&State::Ready) {
+        return None;
+    }
+    let warming_up = || {
+        let what = match states.contains(&State::Warming) {
+            true => "the prover server builds its prover and is tested with the example program",
+            false => "the prover server starts",
+        };
+        format!("{WARMING_UP}{what}")
+    };
+    Some(unavailable_reason(states).unwrap_or_else(warming_up))
 }
 
 /// A slot.
@@ -93,8 +112,10 @@ pub(super) struct Slot {
     pub(super) states: Arc<watch::Sender<Vec<State>>>,
     /// Counter of server starts.
     pub(super) starts: Counter,
-    /// Time limit for a server from its start to its first answer.
+    /// Time limit for a server from its start to its first answer, and for each step of its self-test.
     pub(super) start_limit: Duration,
+    /// How a server is tested before it gets work.
+    pub(super) self_test: SelfTest,
     /// How long a server may be silent while it proves.
     pub(super) silence_limit: Duration,
     /// Memory of its GPU in bytes, if known.
@@ -201,6 +222,10 @@ impl Slot {
                  this Contemplant"
             ));
         }
+        self.becomes(State::Warming);
+        if let Err(end) = self.test(&mut session, running).await {
+            return end;
+        }
         tracing::info!(server = self.server.describe(), "prover server ready");
         self.becomes(State::Ready);
         loop {
@@ -262,4 +287,20 @@ fn pauses() -> impl Iterator<Item = Duration> {
         .with_max_delay(MAX_PAUSE)
         .without_max_times()
         .build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slot_that_only_needs_time_is_shown_as_warming_up_and_refuses_no_work() {
+        let down = || State::Down("no driver".to_owned());
+        for states in [vec![State::Starting], vec![State::Starting, State::Warming]] {
+            assert_eq!(unavailable_reason(&states), None);
+            assert!(obstacle(&states).unwrap_or_default().starts_with(WARMING_UP));
+        }
+        assert_eq!(obstacle(&[State::Warming, down()]).as_deref(), Some("no driver"));
+        assert_eq!(obstacle(&[State::Ready, State::Warming, down()]), None);
+    }
 }

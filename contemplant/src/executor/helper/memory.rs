@@ -2,7 +2,7 @@
 
 use network_lib::job::{Failure, FailureClass, Memory, OutOfMemory};
 
-use crate::executor::memory_bytes;
+use crate::machine::memory_bytes;
 
 /// The variable from which SP1 takes the memory limit of its native executor, in bytes.
 pub(super) const LIMIT: &str = "MEMORY_LIMIT";

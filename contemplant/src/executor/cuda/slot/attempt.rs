@@ -11,7 +11,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use super::{End, PING_INTERVAL, Slot, Work};
 use crate::executor::cuda::session::{Session, SessionError};
-use crate::executor::{cancelled, memory_bytes};
+use crate::executor::cancelled;
+use crate::machine::memory_bytes;
 use crate::prover_server::log;
 use crate::prover_server::{Death, RunningServer};
 
@@ -19,7 +20,7 @@ use crate::prover_server::{Death, RunningServer};
 const TICK: Duration = Duration::from_secs(2);
 
 /// How long the end of a server may be noticed later than the end of its connection.
-const END_NOTICE_LIMIT: Duration = Duration::from_secs(3);
+pub(super) const END_NOTICE_LIMIT: Duration = Duration::from_secs(3);
 
 /// What to do with the server afterwards.
 pub(super) enum After {
