@@ -12,8 +12,8 @@ mod servers;
 use network_lib::job::ProofMode;
 
 use crate::config::{BackendChoice, Config};
-use crate::machine::{Machine, Needs};
 pub use crate::machine::{Finding, Verdict};
+use crate::machine::{Machine, Needs};
 
 /// Which test proofs to make.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

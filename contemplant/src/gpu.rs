@@ -138,9 +138,10 @@ fn device(nvml: &Nvml, number: u32) -> Result<Device, NvmlError> {
     Ok(Device {
         model: device.name()?,
         memory_bytes: memory.total,
-        compute_capability: device.cuda_compute_capability().ok().and_then(|found| {
-            Some((found.major.try_into().ok()?, found.minor.try_into().ok()?))
-        }),
+        compute_capability: device
+            .cuda_compute_capability()
+            .ok()
+            .and_then(|found| Some((found.major.try_into().ok()?, found.minor.try_into().ok()?))),
         memory_used_bytes: memory.used,
         utilisation_percent: device.utilization_rates().ok().map(|rates| rates.gpu),
         temperature_celsius: device.temperature(TemperatureSensor::Gpu).ok(),

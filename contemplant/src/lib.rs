@@ -33,13 +33,13 @@ use network_lib::signal::Shutdown;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{BackendChoice, Config, endpoints};
-use crate::executor::{Executor, checks};
 use crate::executor::cpu::CpuExecutor;
 use crate::executor::cuda::{CudaExecutor, CudaSettings, SILENCE_LIMIT};
 use crate::executor::guarded::Guarded;
 use crate::executor::helper::Helper;
 use crate::executor::keys::KeyFiles;
 use crate::executor::mock::MockExecutor;
+use crate::executor::{Executor, checks};
 use crate::finished::{FinishedProof, FinishedProofs};
 use crate::gpu::Driver;
 use crate::gpu::watch::watch;

@@ -87,7 +87,9 @@ impl Server {
         let behaviour = Behaviour::read(&self.behaviour);
         Ok(match request {
             Request::Setup { .. } if behaviour.fault == Some(Fault::NoProver) => {
-                eprintln!("thread 'tokio-runtime-worker' panicked: GPU memory must be at least 24GB");
+                eprintln!(
+                    "thread 'tokio-runtime-worker' panicked: GPU memory must be at least 24GB"
+                );
                 anyhow::bail!("no prover on demand")
             }
             Request::Setup { elf, .. } => match prover.set_up(elf).await {

@@ -130,7 +130,10 @@ mod tests {
     #[test]
     fn an_old_driver_is_a_warning_for_containers() {
         let any = config(|_| {});
-        assert_eq!(verdict(&any, gpus("12.4", &[24]), "update the driver to 570"), Verdict::Warning);
+        assert_eq!(
+            verdict(&any, gpus("12.4", &[24]), "update the driver to 570"),
+            Verdict::Warning
+        );
         assert_eq!(verdict(&any, gpus("13.0", &[24]), "CUDA 13.0"), Verdict::Passed);
         let command = config(|config| config.prover_command = Some(vec!["server".to_owned()]));
         assert_eq!(verdict(&command, gpus("12.4", &[24]), "CUDA 12.4"), Verdict::Passed);

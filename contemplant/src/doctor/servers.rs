@@ -61,7 +61,9 @@ fn judge_engine(engine: &Engine, config: &Config, machine: &Machine, has_hook: b
         // The hook of the engine's machine is not visible here.
         Gpus::NotListed if machine.is_container() => Finding::warning(
             what,
-            format!("version {version} does not list NVIDIA's runtime: if it gives no GPU, {remedy}"),
+            format!(
+                "version {version} does not list NVIDIA's runtime: if it gives no GPU, {remedy}"
+            ),
         ),
         Gpus::NotListed => Finding::failed(
             what,
@@ -84,7 +86,9 @@ fn judge_folder(folder: &Path, shown: Result<Option<PathBuf>, String>) -> Findin
         ),
         Ok(None) => Finding::failed(
             what,
-            format!("{folder} is inside this container, where the engine does not find it: {remedy}"),
+            format!(
+                "{folder} is inside this container, where the engine does not find it: {remedy}"
+            ),
         ),
         Err(reason) => Finding::warning(
             what,

@@ -268,7 +268,7 @@ mod tests {
         let both = offer(&[ProofMode::Core, ProofMode::Plonk], missing);
         assert_eq!(both, Offer { modes: vec![ProofMode::Core], reason: None });
         let none = offer(&[ProofMode::Plonk], missing);
-        assert_eq!(none.modes, []);
+        assert!(none.modes.is_empty());
         assert_eq!(none.reason.as_deref(), Some("plonk: no circuit files"));
     }
 }

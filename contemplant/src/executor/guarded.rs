@@ -164,7 +164,8 @@ mod tests {
         // The executor becomes ready: the obstacle stays.
         offer.send_modify(|now| now.modes = vec![ProofMode::Core]);
         found.send_replace(Some("/dev/shm is full".to_owned()));
-        let full = |now: &Capabilities| now.unavailable_reason.as_deref() == Some("/dev/shm is full");
+        let full =
+            |now: &Capabilities| now.unavailable_reason.as_deref() == Some("/dev/shm is full");
         let now = timeout(PATIENCE, seen.wait_for(full)).await.unwrap().unwrap().clone();
         assert!(now.modes.is_empty());
         found.send_replace(None);

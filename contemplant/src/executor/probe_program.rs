@@ -46,11 +46,7 @@ pub fn endless() -> Vec<u8> {
 /// A program that ends at once with `exit_code`.
 #[must_use]
 pub fn exiting(exit_code: u8) -> Vec<u8> {
-    elf(&[
-        addi(SYSTEM_CALL, ZERO, HALT),
-        addi(ARGUMENT, ZERO, i32::from(exit_code)),
-        ECALL,
-    ])
+    elf(&[addi(SYSTEM_CALL, ZERO, HALT), addi(ARGUMENT, ZERO, i32::from(exit_code)), ECALL])
 }
 
 /// The register that is always zero.
@@ -180,17 +176,10 @@ mod tests {
                 (Opcode::ECALL, 5, 10, 11),
             ]
         );
-        assert_eq!(
-            decoded(&endless()),
-            [(Opcode::ADDI, 6, 6, 1), (Opcode::JAL, 0, back(-4), 0)]
-        );
+        assert_eq!(decoded(&endless()), [(Opcode::ADDI, 6, 6, 1), (Opcode::JAL, 0, back(-4), 0)]);
         assert_eq!(
             decoded(&exiting(255)),
-            [
-                (Opcode::ADDI, 5, 0, 0),
-                (Opcode::ADDI, 10, 0, 255),
-                (Opcode::ECALL, 5, 10, 11),
-            ]
+            [(Opcode::ADDI, 5, 0, 0), (Opcode::ADDI, 10, 0, 255), (Opcode::ECALL, 5, 10, 11),]
         );
     }
 

@@ -60,18 +60,17 @@ pub(super) fn judge_programs(data_dir: &Path) -> Finding {
 }
 
 /// Judges the free space, and a script that was written (outside) and run (inside).
-fn judge_trial(
-    folder: &Path,
-    free: io::Result<u64>,
-    ran: io::Result<io::Result<()>>,
-) -> Finding {
+fn judge_trial(folder: &Path, free: io::Result<u64>, ran: io::Result<io::Result<()>>) -> Finding {
     let (what, name) = ("temp", folder.display());
     let remedy = "or set `data_dir` to another folder";
     let least = size(LEAST_FOR_PROGRAMS);
     match (free, ran) {
         (Ok(free @ ..LEAST_FOR_PROGRAMS), _) => Finding::failed(
             what,
-            format!("{name} is full, {} are free: expected at least {least}; make room, {remedy}", size(free)),
+            format!(
+                "{name} is full, {} are free: expected at least {least}; make room, {remedy}",
+                size(free)
+            ),
         ),
         (_, Err(error)) => Finding::failed(
             what,
@@ -87,7 +86,9 @@ fn judge_trial(
         // Without a shell the trial says nothing about the folder.
         (_, Ok(Err(error))) if error.kind() != ErrorKind::NotFound => Finding::failed(
             what,
-            format!("no program can be run in {name} ({error}): expected a folder that allows it, {remedy}"),
+            format!(
+                "no program can be run in {name} ({error}): expected a folder that allows it, {remedy}"
+            ),
         ),
         _ => Finding::passed(what, format!("programs can be run in {name}")),
     }
@@ -182,11 +183,7 @@ mod tests {
         assert_eq!(absent.as_ref().unwrap_err().kind(), ErrorKind::NotFound);
         let found = judge_trial(Path::new("/tmp"), Ok(GIB), Ok(absent));
         assert_eq!(found.verdict, Verdict::Passed);
-        let other = judge_trial(
-            Path::new("/tmp"),
-            Ok(GIB),
-            Ok(Err(ErrorKind::OutOfMemory.into())),
-        );
+        let other = judge_trial(Path::new("/tmp"), Ok(GIB), Ok(Err(ErrorKind::OutOfMemory.into())));
         assert_eq!(other.verdict, Verdict::Failed);
     }
 

@@ -6,7 +6,7 @@ use super::server::{ProverServer, RunningServer, Unavailable};
 
 /// The server of a GPU that is too small or too old.
 #[derive(Debug)]
-pub struct UnfitServer {
+pub(super) struct UnfitServer {
     gpu: u32,
     reason: String,
 }
@@ -14,7 +14,7 @@ pub struct UnfitServer {
 impl UnfitServer {
     /// The server of `gpu`, which cannot prove for `reason`.
     #[must_use]
-    pub const fn new(gpu: u32, reason: String) -> Self {
+    pub(super) const fn new(gpu: u32, reason: String) -> Self {
         Self { gpu, reason }
     }
 }

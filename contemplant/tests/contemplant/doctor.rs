@@ -116,7 +116,8 @@ fn a_proof_of_each_kind_is_made_or_one_of_the_kind_that_is_asked_for() {
 fn the_machine_s_lines_begin_with_their_verdicts() {
     let lines = doctor(&[]);
     for what in ["memory", "disk", "temp", "shm"] {
-        let line = lines.iter().find(|line| line.get(6..).is_some_and(|rest| rest.starts_with(what)));
+        let line =
+            lines.iter().find(|line| line.get(6..).is_some_and(|rest| rest.starts_with(what)));
         let line = line.unwrap_or_else(|| panic!("no line {what}: {lines:?}"));
         assert!(["ok  ", "WARN", "FAIL"].contains(&&line[..4]), "{line}");
     }

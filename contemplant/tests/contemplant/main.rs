@@ -14,6 +14,7 @@ mod executions;
 mod fake_executor;
 mod fake_hierophant;
 mod job;
+mod machine_checks;
 mod metrics;
 mod mock_backend;
 mod observed;

@@ -23,9 +23,11 @@ pub fn folder(mode: ProofMode) -> Option<Result<PathBuf, String>> {
         ProofMode::Plonk => plonk_circuit_artifacts_dir(),
         ProofMode::Groth16 => groth16_circuit_artifacts_dir(),
     };
-    Some(folder.map_err(|error| {
-        format!("the folder of circuit files cannot be determined: {error:#}")
-    }))
+    Some(
+        folder.map_err(|error| {
+            format!("the folder of circuit files cannot be determined: {error:#}")
+        }),
+    )
 }
 
 /// Folder of the circuit files that `mode` needs in a home folder; none if it needs none.

@@ -10,8 +10,8 @@ use sp1_verifier::ProofFromNetwork;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use super::{End, PING_INTERVAL, Slot, Work};
-use crate::executor::cuda::session::{Session, SessionError};
 use crate::executor::cancelled;
+use crate::executor::cuda::session::{Session, SessionError};
 use crate::machine::memory_bytes;
 use crate::prover_server::log;
 use crate::prover_server::{Death, RunningServer};
