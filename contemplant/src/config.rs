@@ -3,7 +3,7 @@
 mod docker;
 mod tls;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -22,6 +22,13 @@ use crate::gpu;
 
 /// The commented file that `contemplant init` writes.
 pub const TEMPLATE: &str = include_str!("../contemplant.example.toml");
+
+/// Start of the names of this program's own variables. A prover server gets none of those that are set for the program.
+pub const OWN_VARIABLES: &str = "CONTEMPLANT_";
+
+/// Variables of a prover server's environment that this program sets.
+pub const SERVER_VARIABLES: [&str; 6] =
+    ["CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "RUST_LOG", "NO_COLOR", "HOME", "TMPDIR"];
 
 /// The configuration of a Contemplant.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -45,6 +52,9 @@ pub struct Config {
     /// With `cuda`: the program of a prover server and its arguments, started once for each GPU.
     /// Default: none, servers run in Docker.
     pub prover_command: Option<Vec<String>>,
+    /// With `cuda`: additional environment variables of the prover servers that are started, in Docker or by
+    /// `prover_command`. Default: none.
+    pub prover_environment: BTreeMap<String, String>,
     /// With `cuda`: numbers of the GPUs to use, one prover server for each. Default: all that the driver
     /// reports, else number 0.
     pub gpus: Option<Vec<u32>>,
@@ -55,6 +65,11 @@ pub struct Config {
     /// With `cuda`: how a prover server is tested before jobs are accepted. Default: `setup`, which takes no longer
     /// than the same step of the first job would.
     pub prover_self_test: SelfTest,
+    /// With `cuda`: how long a prover server may be silent while it proves before it is replaced. Default: 2 min. A
+    /// busy server may be slow to respond, and a false alarm costs the proof; a server that fails and still
+    /// responds is recognised by its log within seconds.
+    #[serde(with = "humantime_serde")]
+    pub prover_silence_limit: Duration,
     /// Folder for the identity of this installation, finished proofs until Hierophant has stored them,
     /// verifying keys, and downloads while they are needed. Default: `contemplant-data` in the working
     /// folder, so that no setup is needed.
@@ -121,9 +136,11 @@ impl Default for Config {
             modes: None,
             prover_endpoint: None,
             prover_command: None,
+            prover_environment: BTreeMap::new(),
             gpus: None,
             prover_start_limit: Duration::from_secs(300),
             prover_self_test: SelfTest::Setup,
+            prover_silence_limit: Duration::from_secs(120),
             data_dir: PathBuf::from("contemplant-data"),
             token: None,
             mock_proof_time: Duration::from_secs(2),
@@ -221,6 +238,23 @@ impl Config {
         }
         if self.prover_start_limit < Duration::from_secs(1) {
             faults.add("prover_start_limit", "must be at least 1s");
+        }
+        if self.prover_silence_limit < Duration::from_secs(1) {
+            faults.add("prover_silence_limit", "must be at least 1s");
+        }
+        for (name, value) in &self.prover_environment {
+            let message = if SERVER_VARIABLES.contains(&name.as_str()) {
+                format!("must not set `{name}`: Contemplant sets it for each prover server")
+            } else if name.starts_with(OWN_VARIABLES) {
+                format!(
+                    "must not set `{name}`: names that start with {OWN_VARIABLES} are Contemplant's own"
+                )
+            } else if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
+                format!("must not set {name:?}: expected a name without `=`, and no NUL characters")
+            } else {
+                continue;
+            };
+            faults.add("prover_environment", message);
         }
         if self.docker.image.trim().is_empty() {
             faults.add("docker.image", "must name an image");
@@ -327,8 +361,15 @@ mod tests {
 
     #[test]
     fn the_template_names_every_key_with_its_default() {
-        let examples =
-            ["name", "token", "prover_command", "prover_endpoint", "gpus", "metrics_address"];
+        let examples = [
+            "name",
+            "token",
+            "prover_command",
+            "prover_environment",
+            "prover_endpoint",
+            "gpus",
+            "metrics_address",
+        ];
         let docker_examples = ["engine", "memory_bytes", "network"];
         let tls_examples = ["ca_certificate", "certificate", "key"];
         let is_example = |line: &str| {
@@ -365,14 +406,38 @@ mod tests {
     fn all_faults_are_found_at_once() {
         let error = load_text(
             "prover_endpoint = \"sock\"\nprover_command = []\ngpus = [1, 1]\nprover_start_limit = \"0s\"\n\
+             prover_silence_limit = \"0s\"\nprover_environment = { HOME = \"/x\" }\n\
              hierophant_ws_address = \"http://x\"\nmodes = []\ntoken = \"\"\nhttp_timeout = \"1ms\"\n\
              name = \"\"\nmax_decompressed_bytes = 1\nreconnect_max_delay = \"0s\"\nbackend = \"gpu\"\n\
              [tls]\ncertificate = \"x\"\n\
              [docker]\nimage = \"\"\nengine = \"tcp://x\"\nmemory_bytes = 1\nshm_bytes = 1\n",
         )
         .unwrap_err();
-        assert_eq!(error.faults.len(), 17, "{error}");
+        assert_eq!(error.faults.len(), 19, "{error}");
         assert!(error.to_string().contains("must start with ws:// or wss://"), "{error}");
+    }
+
+    #[test]
+    fn a_server_s_environment_is_read_and_cannot_replace_what_contemplant_sets() {
+        let config =
+            load_text("[prover_environment]\nMEMORY_LIMIT = \"8\"\nA = \"x=y z\"").unwrap();
+        let expected = [("MEMORY_LIMIT", "8"), ("A", "x=y z")];
+        let expected = expected.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        assert_eq!(config.prover_environment, BTreeMap::from(expected));
+        let variable = "CONTEMPLANT_PROVER_ENVIRONMENT".to_owned();
+        let by_variable: Config = load(None, [(variable, "{ A = \"x\" }".to_owned())]).unwrap();
+        assert_eq!(by_variable.prover_environment["A"], "x");
+        for (name, words) in [
+            ("CUDA_VISIBLE_DEVICES", "Contemplant sets it for each prover server"),
+            ("CONTEMPLANT_TOKEN", "are Contemplant's own"),
+            ("A=B", "expected a name without `=`"),
+            ("", "expected a name without `=`"),
+        ] {
+            let text = format!("prover_environment = {{ \"{name}\" = \"x\" }}");
+            let error = load_text(&text).unwrap_err().to_string();
+            assert!(error.contains("key `prover_environment`: must not set"), "{error}");
+            assert!(error.contains(words), "{error}");
+        }
     }
 
     #[test]

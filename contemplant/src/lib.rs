@@ -34,7 +34,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{BackendChoice, Config, endpoints};
 use crate::executor::cpu::CpuExecutor;
-use crate::executor::cuda::{CudaExecutor, CudaSettings, SILENCE_LIMIT};
+use crate::executor::cuda::{CudaExecutor, CudaSettings};
 use crate::executor::guarded::Guarded;
 use crate::executor::helper::Helper;
 use crate::executor::keys::KeyFiles;
@@ -178,7 +178,7 @@ async fn cuda_settings(
         servers: prover_server::servers(config, &numbers.unwrap_or_default(), &unfit),
         modes,
         start_limit: config.prover_start_limit,
-        silence_limit: SILENCE_LIMIT,
+        silence_limit: config.prover_silence_limit,
         self_test: config.prover_self_test,
         gpus: watched.gpus,
         loads: watched.loads,

@@ -8,6 +8,7 @@ pub mod docker;
 pub mod external;
 pub mod log;
 mod server;
+mod temp;
 mod unfit;
 
 use std::collections::BTreeMap;
@@ -35,9 +36,12 @@ pub fn servers(
         if let Some(reason) = unfit.get(gpu) {
             return Arc::new(UnfitServer::new(*gpu, reason.clone()));
         }
+        let (environment, data_dir) = (&config.prover_environment, &config.data_dir);
         match &config.prover_command {
-            Some(command) => Arc::new(CommandServer::new(command, *gpu, gpus, &config.data_dir)),
-            None => Arc::new(DockerServer::new(&config.docker, *gpu, gpus, &config.data_dir)),
+            Some(command) => {
+                Arc::new(CommandServer::new(command, environment, *gpu, gpus, data_dir))
+            }
+            None => Arc::new(DockerServer::new(&config.docker, environment, *gpu, gpus, data_dir)),
         }
     };
     gpus.iter().map(server).collect()

@@ -179,7 +179,7 @@ fn faults(steps: &mut Steps, arguments: &[String]) -> Result<()> {
             println!("== some cases will fail: {missing:#}");
         }
     }
-    start(steps, "fault-suite", &["hierophant", "contemplant"], arguments)
+    start(steps, "fault-suite", &["hierophant", "contemplant", "gpu-stand-in"], arguments)
 }
 
 fn bench(steps: &mut Steps, arguments: &[String]) -> Result<()> {

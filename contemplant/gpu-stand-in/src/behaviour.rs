@@ -1,4 +1,4 @@
-//! Faults on demand, read from a file beside the socket.
+//! Faults on demand, read from a file.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -36,6 +36,13 @@ pub enum Fault {
     /// `no-prover`: panics in the task of a connection when it is to set up a program, as the real server does on a GPU
     /// that is too small.
     NoProver,
+    /// `panic-in-task`: logs a task's panic as the real server does, and does not end the proof. It answers pings.
+    PanicInTask,
+    /// `alloc-error`: the same with the panic that a failed allocation on the GPU causes.
+    AllocError,
+    /// `failed-controller`: logs a failed allocation and the failure of the controller, and answers with an error that
+    /// names neither.
+    FailedController,
     /// `deaf`: never listens.
     Deaf,
     /// `other-key`: derives another verifying key, as a server of another version does.
@@ -45,7 +52,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    const ALL: [(&'static str, Self); 12] = [
+    const ALL: [(&'static str, Self); 15] = [
         ("exit", Self::Exit),
         ("exit-at-start", Self::ExitAtStart),
         ("close", Self::Close),
@@ -55,13 +62,16 @@ impl Fault {
         ("eat-memory", Self::EatMemory),
         ("hang", Self::Hang),
         ("no-prover", Self::NoProver),
+        ("panic-in-task", Self::PanicInTask),
+        ("alloc-error", Self::AllocError),
+        ("failed-controller", Self::FailedController),
         ("deaf", Self::Deaf),
         ("other-key", Self::OtherKey),
         ("other-circuit", Self::OtherCircuit),
     ];
 }
 
-/// The file that is read for a server on `socket`.
+/// The file that [`crate::serve`] reads for a server on `socket`.
 #[must_use]
 pub fn behaviour_file(socket: &Path) -> PathBuf {
     socket.with_extension("behaviour")

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Parser;
-use gpu_stand_in::Source;
+use gpu_stand_in::{BEHAVIOUR_VARIABLE, Source, behaviour_file};
 
 /// Stands in for sp1-gpu-server where there is no GPU.
 #[derive(Debug, Parser)]
@@ -32,5 +32,9 @@ async fn main() -> anyhow::Result<()> {
             PathBuf::from(format!("/tmp/sp1-cuda-{device}.sock"))
         }
     };
-    gpu_stand_in::serve(&socket, arguments.prover).await
+    let behaviour = match std::env::var_os(BEHAVIOUR_VARIABLE) {
+        Some(file) => PathBuf::from(file),
+        None => behaviour_file(&socket),
+    };
+    gpu_stand_in::serve_with(&socket, arguments.prover, &behaviour).await
 }

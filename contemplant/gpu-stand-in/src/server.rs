@@ -10,6 +10,7 @@ use network_lib::task;
 use sp1_cuda::api::{Request, Response};
 use sp1_primitives::SP1_CRATE_VERSION;
 use sp1_prover::SP1VerifyingKey;
+use sp1_prover_types::network_base_types::ProofMode;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::sleep;
@@ -17,8 +18,15 @@ use tokio::time::sleep;
 use crate::behaviour::{Behaviour, Fault, behaviour_file};
 use crate::prover::{Engine, Prover, Source};
 
-/// The number of tasks of a proof, according to the log.
+/// The number of shards of a proof, according to the log.
 const SHARDS: u32 = 4;
+
+/// The module of SP1 that logs the outcome of a task.
+const INIT: &str = "sp1_prover::worker::node::full::init";
+
+/// A failed allocation, as SP1 prints it.
+const ALLOC_ERROR: &str =
+    "AllocError { layout: Layout { size: 2147483648, align: 8 (1 << 3) }, non_exhaustive: () }";
 
 /// State shared by all connections.
 struct Server {
@@ -27,14 +35,22 @@ struct Server {
     hung: AtomicBool,
 }
 
-/// Serves on `socket` until the process ends or the call is dropped.
+/// Serves on `socket` until the process ends or the call is dropped. The file of its faults is beside the socket.
 ///
 /// # Errors
 ///
 /// When it cannot listen, a behaviour ends it, or SP1's prover cannot be built.
 pub async fn serve(socket: &Path, source: Source) -> anyhow::Result<()> {
-    let file = behaviour_file(socket);
-    let behaviour = Behaviour::read(&file);
+    serve_with(socket, source, &behaviour_file(socket)).await
+}
+
+/// Serves as [`serve`] does, with this `file` of its faults.
+///
+/// # Errors
+///
+/// Those of [`serve`].
+pub async fn serve_with(socket: &Path, source: Source, file: &Path) -> anyhow::Result<()> {
+    let behaviour = Behaviour::read(file);
     let version = behaviour.version.as_deref().unwrap_or(SP1_CRATE_VERSION);
     eprintln!("Running sp1-gpu-server {version} with device 0");
     match behaviour.fault {
@@ -47,13 +63,16 @@ pub async fn serve(socket: &Path, source: Source) -> anyhow::Result<()> {
     let listener = UnixListener::bind(socket)
         .with_context(|| format!("cannot listen on {}", socket.display()))?;
     println!("{} INFO gpu_stand_in: Server listening @ {}", time(), socket.display());
-    let server = Arc::new(Server { behaviour: file, engine, hung: AtomicBool::new(false) });
+    let behaviour = file.to_owned();
+    let server = Arc::new(Server { behaviour, engine, hung: AtomicBool::new(false) });
     loop {
         let (stream, _) = listener.accept().await?;
         let server = Arc::clone(&server);
         task::spawn("connection", async move {
+            println!("{} INFO gpu_stand_in: Connection accepted", time());
             // An error only means that the client has disconnected.
             let _ = server.connection(stream).await;
+            println!("{} INFO gpu_stand_in: Connection disconnected", time());
         });
     }
 }
@@ -100,11 +119,12 @@ impl Server {
                 Err(error) => Response::InternalError(error.to_string()),
             },
             Request::Destroy { key } => {
+                println!("{} INFO gpu_stand_in: Destroying key", time());
                 prover.destroy(key);
                 Response::Ok
             }
             Request::ProveWithMode { mode, key, stdin, .. } => {
-                pretend(behaviour.proof_time).await;
+                pretend(mode, behaviour.proof_time).await;
                 if let Some(fault) = behaviour.fault
                     && let Some(answer) = self.fail(fault, stream).await?
                 {
@@ -157,6 +177,23 @@ impl Server {
                 self.hung.store(true, Ordering::Relaxed);
                 std::future::pending().await
             }
+            Fault::PanicInTask => {
+                let index = "index out of bounds: the len is 0 but the index is 0";
+                panic_in_task(index);
+                std::future::pending().await
+            }
+            Fault::AllocError => {
+                panic_in_task(&format!(
+                    "called `Result::unwrap()` on an `Err` value: {ALLOC_ERROR}"
+                ));
+                std::future::pending().await
+            }
+            Fault::FailedController => {
+                let failed = format!("{} ERROR {INIT}", time());
+                println!("{failed}: task failed with fatal error: {ALLOC_ERROR}");
+                println!("{failed}: Controller: task failed: Fatal(core proof task failed: t_0)");
+                Ok(Some(Response::ProverError("artifact not found: artifact_0".to_owned())))
+            }
             Fault::ExitAtStart
             | Fault::Deaf
             | Fault::NoProver
@@ -167,17 +204,40 @@ impl Server {
 }
 
 /// Waits for the time of a proof, with the log of the real server at level debug.
-async fn pretend(proof_time: Duration) {
-    let at = "sp1_prover::worker";
+async fn pretend(mode: ProofMode, proof_time: Duration) {
     for _ in 0..SHARDS {
-        println!("{} DEBUG {at}::client::local: submitting task of kind ProveShard", time());
+        submit("ProveShard");
     }
-    println!("{} DEBUG {at}::controller::core: minimal Executor finished. elapsed: 0s", time());
+    let controller = "sp1_prover::worker::controller::core";
+    println!("{} DEBUG {controller}: minimal Executor finished. elapsed: 0s", time());
     for shard in 0..SHARDS {
         sleep(proof_time / SHARDS).await;
         let span = format!("ProveShard{{proof_id=p task_id=t_{shard}}}");
-        println!("{} DEBUG {span}: {at}::node::full::init: task succeeded", time());
+        println!("{} DEBUG {span}: {INIT}: task succeeded", time());
     }
+    let last = match mode {
+        ProofMode::Plonk => "PlonkWrap",
+        ProofMode::Groth16 => "Groth16Wrap",
+        _ => return,
+    };
+    for kind in ["ShrinkWrap", last] {
+        submit(kind);
+        // The real server logs this outside the span that would name the kind.
+        println!("{} DEBUG {INIT}: task succeeded", time());
+    }
+}
+
+fn submit(kind: &str) {
+    let client = "sp1_prover::worker::client::local";
+    println!("{} DEBUG {client}: submitting task of kind {kind}", time());
+}
+
+/// Logs the panic of a task: the panic's own lines, and SP1's.
+fn panic_in_task(message: &str) {
+    let place = "sp1-gpu/crates/shard_prover/src/prover.rs:82:14";
+    eprintln!("\nthread 'tokio-rt-worker' (4242) panicked at {place}:\n{message}");
+    let span = "ProveShard{proof_id=p task_id=t_0}";
+    println!("{} ERROR {span}: {INIT}: task panicked: JoinError::Panic(Id(42), ...)", time());
 }
 
 /// A key that belongs to no program.

@@ -1,5 +1,6 @@
 //! Checks: prover servers can be started or reached.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use sp1_primitives::SP1_CRATE_VERSION;
@@ -7,6 +8,7 @@ use sp1_primitives::SP1_CRATE_VERSION;
 use crate::config::{Config, socket_of};
 use crate::executor::cuda;
 use crate::machine::{Finding, Machine};
+use crate::prover_server::command;
 use crate::prover_server::docker::{self, Engine, Gpus};
 
 /// NVIDIA's addition to Docker, with which `--gpus` works even if its runtime is not listed.
@@ -18,7 +20,8 @@ pub(super) async fn look(config: &Config) -> Vec<Finding> {
         return vec![Finding::of("server", endpoint_answers(&socket_of(endpoint)).await)];
     }
     if let Some(command) = &config.prover_command {
-        return vec![Finding::of("server", program_fits(command).await)];
+        let fits = program_fits(command, &config.prover_environment).await;
+        return vec![Finding::of("server", fits)];
     }
     let engine = match docker::connect(&config.docker).await {
         Ok(engine) => engine,
@@ -108,10 +111,12 @@ async fn endpoint_answers(socket: &Path) -> Result<String, String> {
 }
 
 /// `--version` prints the version without a GPU.
-async fn program_fits(command: &[String]) -> Result<String, String> {
-    let program = command.first().map(PathBuf::from).unwrap_or_default();
-    let shown = program.display();
-    let output = tokio::process::Command::new(&program).arg("--version").output().await;
+async fn program_fits(
+    command: &[String],
+    environment: &BTreeMap<String, String>,
+) -> Result<String, String> {
+    let shown = command.first().map_or("", String::as_str);
+    let output = command::prepare(shown, environment).arg("--version").output().await;
     let output = output
         .map_err(|error| format!("{shown} cannot be run: {error}; correct `prover_command`"))?;
     let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();

@@ -39,9 +39,6 @@ use crate::prover_server::ProverServer;
 /// Time limit for all servers to end with the program.
 const STOP_LIMIT: Duration = Duration::from_secs(30);
 
-/// How long a server may be silent while it proves before it counts as hung. Tests use a shorter limit.
-pub const SILENCE_LIMIT: Duration = Duration::from_secs(120);
-
 /// Time limit for the answer to a ping.
 const PING_LIMIT: Duration = Duration::from_secs(5);
 
@@ -68,7 +65,7 @@ pub struct CudaSettings {
     pub modes: Vec<ProofMode>,
     /// Time limit for a server from its start to its first answer, and for each step of its self-test.
     pub start_limit: Duration,
-    /// How long a server may be silent while it proves, such as [`SILENCE_LIMIT`].
+    /// How long a server may be silent while it proves before it counts as hung.
     pub silence_limit: Duration,
     /// How a server is tested before it gets work.
     pub self_test: SelfTest,

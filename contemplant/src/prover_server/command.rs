@@ -6,6 +6,7 @@
 
 mod leftover;
 
+use std::collections::BTreeMap;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -22,6 +23,8 @@ use tokio::time::timeout;
 use self::leftover::{Leftover, MARK};
 use super::log::{Lines, ServerLog};
 use super::server::{Connection, Death, LOG_FILTER, ProverServer, RunningServer, Unavailable};
+use super::temp;
+use crate::config::OWN_VARIABLES;
 use crate::processes;
 
 /// Time limit for reading the rest of the output of an ended process.
@@ -31,23 +34,40 @@ const OUTPUT_LIMIT: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct CommandServer {
     command: Vec<String>,
+    environment: BTreeMap<String, String>,
     gpu: u32,
+    temp: PathBuf,
     leftover: Leftover,
 }
 
 impl CommandServer {
-    /// The server that `command`, a program and its arguments, starts for `gpu`, one of `all_gpus` of this worker. Its
-    /// processes are identified by `data_dir`.
+    /// The server that `command`, a program and its arguments, starts with this additional `environment` for `gpu`, one
+    /// of `all_gpus` of this worker. Its processes are identified by `data_dir`, which contains its temp folder.
     #[must_use]
-    pub fn new(command: &[String], gpu: u32, all_gpus: &[u32], data_dir: &Path) -> Self {
-        Self { command: command.to_vec(), gpu, leftover: Leftover::new(gpu, all_gpus, data_dir) }
+    pub fn new(
+        command: &[String],
+        environment: &BTreeMap<String, String>,
+        gpu: u32,
+        all_gpus: &[u32],
+        data_dir: &Path,
+    ) -> Self {
+        let data_dir = std::path::absolute(data_dir).unwrap_or_else(|_| data_dir.to_owned());
+        Self {
+            command: command.to_vec(),
+            environment: environment.clone(),
+            gpu,
+            temp: temp::folder(&data_dir, gpu),
+            leftover: Leftover::new(gpu, all_gpus, &data_dir),
+        }
     }
 
-    fn spawn(&self) -> Result<Child, Unavailable> {
+    /// The command with its whole environment.
+    fn command(&self) -> Result<Command, Unavailable> {
         let Some((program, arguments)) = self.command.split_first() else {
             return Err(Unavailable("`prover_command` is empty: expected a program".to_owned()));
         };
-        Command::new(program)
+        let mut command = prepare(program, &self.environment);
+        command
             .args(arguments)
             .env("CUDA_VISIBLE_DEVICES", self.gpu.to_string())
             // The order of NVML and Docker; by default CUDA lists the fastest GPU first.
@@ -55,6 +75,12 @@ impl CommandServer {
             .env(MARK, self.leftover.mark())
             .env("RUST_LOG", LOG_FILTER)
             .env("NO_COLOR", "1")
+            .env("TMPDIR", &self.temp);
+        Ok(command)
+    }
+
+    fn spawn(&self) -> Result<Child, Unavailable> {
+        self.command()?
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -63,12 +89,41 @@ impl CommandServer {
             .kill_on_drop(true)
             .spawn()
             .map_err(|error| {
+                let program = self.command.first().map_or("", String::as_str);
                 Unavailable(format!(
                     "the prover server {program} cannot be started ({error}); install it, or correct \
                      `prover_command`"
                 ))
             })
     }
+
+    /// Ends what an earlier process has left, and empties the temp folder.
+    async fn clear(&self) -> Result<(), Unavailable> {
+        let has_ended = self.leftover.end().await;
+        temp::create(&self.temp).map_err(|error| {
+            let folder = self.temp.display();
+            Unavailable(format!(
+                "the prover server's temp folder {folder} cannot be created: {error}"
+            ))
+        })?;
+        if has_ended {
+            temp::empty(&self.temp).await;
+        }
+        Ok(())
+    }
+}
+
+/// A program of `prover_command` with its additional environment, and without this program's own variables, of which one
+/// is its token.
+pub(crate) fn prepare(program: &str, environment: &BTreeMap<String, String>) -> Command {
+    let mut command = Command::new(program);
+    for (name, _) in std::env::vars_os() {
+        if name.as_encoded_bytes().starts_with(OWN_VARIABLES.as_bytes()) {
+            command.env_remove(name);
+        }
+    }
+    command.envs(environment);
+    command
 }
 
 #[async_trait]
@@ -83,7 +138,7 @@ impl ProverServer for CommandServer {
     }
 
     async fn start(&self) -> Result<Box<dyn RunningServer>, Unavailable> {
-        self.leftover.end().await;
+        self.clear().await?;
         let socket = PathBuf::from(format!("/tmp/sp1-cuda-{}.sock", self.gpu));
         if UnixStream::connect(&socket).is_ok() {
             return Err(Unavailable(format!(
@@ -182,4 +237,29 @@ fn read(mut output: impl AsyncRead + Unpin + Send + 'static, log: ServerLog) -> 
         }
         lines.flush(|line| log.line(line));
     })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::config::SERVER_VARIABLES;
+
+    #[test]
+    fn every_variable_that_is_set_here_is_refused_in_the_configuration() {
+        let environment = BTreeMap::from([("MEMORY_LIMIT".to_owned(), "1".to_owned())]);
+        let command = ["server".to_owned()];
+        let server = CommandServer::new(&command, &environment, 0, &[0], Path::new("/data"));
+        let command = server.command().unwrap();
+        let set: Vec<&str> = command
+            .as_std()
+            .get_envs()
+            .filter(|(_, value)| value.is_some())
+            .map(|(name, _)| name.to_str().unwrap())
+            .collect();
+        assert!(set.contains(&"MEMORY_LIMIT") && set.contains(&"CUDA_VISIBLE_DEVICES"), "{set:?}");
+        for name in set.into_iter().filter(|name| *name != "MEMORY_LIMIT") {
+            assert!(SERVER_VARIABLES.contains(&name) || name.starts_with(OWN_VARIABLES), "{name}");
+        }
+    }
 }

@@ -7,6 +7,7 @@ mod info;
 mod leftovers;
 mod watch;
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -23,6 +24,7 @@ pub use self::info::{Engine, Gpus, describe, shows_folder};
 use self::watch::Watch;
 use super::log::ServerLog;
 use super::server::{Connection, Death, ProverServer, RunningServer, Unavailable};
+use super::temp;
 use crate::config::DockerSettings;
 
 /// Time limit in seconds for a call of the engine, except pulling, waiting and logs.
@@ -38,18 +40,26 @@ const MAX_SOCKET_BYTES: usize = 107;
 #[derive(Debug)]
 pub struct DockerServer {
     settings: DockerSettings,
+    environment: BTreeMap<String, String>,
     gpu: u32,
     all_gpus: Vec<u32>,
     data_dir: PathBuf,
 }
 
 impl DockerServer {
-    /// The server for `gpu`, one of `all_gpus` of this worker. Its socket and circuit files are in `data_dir`, which must
-    /// be on the engine's machine.
+    /// The server with this additional `environment` for `gpu`, one of `all_gpus` of this worker. Its socket and circuit
+    /// files are in `data_dir`, which must be on the engine's machine.
     #[must_use]
-    pub fn new(settings: &DockerSettings, gpu: u32, all_gpus: &[u32], data_dir: &Path) -> Self {
+    pub fn new(
+        settings: &DockerSettings,
+        environment: &BTreeMap<String, String>,
+        gpu: u32,
+        all_gpus: &[u32],
+        data_dir: &Path,
+    ) -> Self {
         Self {
             settings: settings.clone(),
+            environment: environment.clone(),
             gpu,
             all_gpus: all_gpus.to_vec(),
             data_dir: data_dir.to_owned(),
@@ -61,7 +71,7 @@ impl DockerServer {
         let make = || {
             std::fs::create_dir_all(&self.data_dir)?;
             let data_dir = self.data_dir.canonicalize()?;
-            let sockets = data_dir.join(format!("gpu-{}", self.gpu));
+            let sockets = temp::folder(&data_dir, self.gpu);
             let home = data_dir.join("sp1-home");
             std::fs::create_dir_all(&sockets)?;
             std::fs::create_dir_all(&home)?;
@@ -87,11 +97,13 @@ impl DockerServer {
 
     async fn create(&self, engine: &Docker, paths: &HostPaths) -> Result<String, Unavailable> {
         let name = paths.name(self.gpu);
-        let body = container::body(&self.settings, self.gpu, paths);
+        let body = container::body(&self.settings, &self.environment, self.gpu, paths);
         let options = CreateContainerOptions { name: Some(name.clone()), ..Default::default() };
         let created = engine.create_container(Some(options), body).await.map_err(|error| {
             Unavailable(format!("no container can be created: {}", message_of(&error)))
         })?;
+        // The name is unique, so no earlier container is left that could use the folder.
+        temp::empty(&paths.sockets).await;
         if let Err(error) = engine.start_container(&created.id, None).await {
             remove(engine, &created.id).await;
             return Err(Unavailable(could_not_start(self.gpu, &message_of(&error))));
@@ -120,7 +132,6 @@ impl ProverServer for DockerServer {
         let paths = self.host_paths()?;
         leftovers::sweep(&engine, &paths, self.gpu, &self.all_gpus).await?;
         image::provide(&engine, &self.settings).await?;
-        let _ = std::fs::remove_file(paths.socket());
         let id = self.create(&engine, &paths).await?;
         let log = ServerLog::default();
         let (watch, tasks) = watch::start(&engine, &id, &log);

@@ -1,5 +1,6 @@
 //! The `cuda` backend with prover servers as child processes.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -9,12 +10,15 @@ use contemplant::executor::Executor;
 use contemplant::prover_server::command::CommandServer;
 use gpu_stand_in::Behaviour;
 use gpu_stand_in::behaviour::{Fault, behaviour_file};
-use network_lib::job::{FailureClass, Phase, ProofMode};
+use network_lib::job::{Failure, FailureClass, Memory, OutOfMemory, Phase, ProofMode};
 
-use crate::cuda_stage::{Stage, behave, fault, unused_gpu};
+use crate::cuda_stage::{GPU_MEMORY, Stage, behave, fault, unused_gpu};
 
 /// A proof time that no test waits for.
 const FOREVER: Duration = Duration::from_secs(3600);
+
+/// Longest time from the fault of a server to the end of its attempt.
+const FAULT_LIMIT: Duration = Duration::from_secs(15);
 
 /// An executor that runs the stand-in, and the traces to be removed.
 struct OwnServer {
@@ -32,8 +36,9 @@ impl OwnServer {
         let gpu = unused_gpu();
         let socket = PathBuf::from(format!("/tmp/sp1-cuda-{gpu}.sock"));
         behave(&socket, change);
-        let server =
-            |data_dir: &std::path::Path| CommandServer::new(&[program], gpu, &[gpu], data_dir);
+        let server = |data_dir: &std::path::Path| {
+            CommandServer::new(&[program], &BTreeMap::new(), gpu, &[gpu], data_dir)
+        };
         Self { stage: Stage::start(&socket, server).await, gpu }
     }
 
@@ -113,6 +118,98 @@ async fn a_server_that_hangs_is_replaced() {
     own.stage.behave(|_| {});
     own.stage.ready().await;
     own.stage.prove(10, ProofMode::Core).await.unwrap();
+    own.stage.executor.stop().await;
+}
+
+/// Has a server fail in this way while it proves: the attempt ends in time, the obstacle has these words, and the server
+/// that replaces it makes a proof. Returns the failure.
+async fn fails_in_time(one: Fault, words: &str) -> Failure {
+    let own = OwnServer::start(fault(one)).await;
+    own.stage.ready().await;
+    let mut attempt = own.stage.begin(10, ProofMode::Core);
+    attempt.is_proving().await;
+    let start = Instant::now();
+    let failure = attempt.outcome().await.unwrap_err();
+    assert!(start.elapsed() < FAULT_LIMIT, "{:?}: {failure}", start.elapsed());
+    assert_eq!(failure.class, FailureClass::Worker, "{failure}");
+    assert!(failure.message.contains(words), "{failure}");
+    own.stage.unavailable_reason(words).await;
+    own.stage.behave(|_| {});
+    own.stage.ready().await;
+    own.stage.prove(10, ProofMode::Core).await.unwrap();
+    assert_eq!(own.stage.executor.server_starts().get(), 2);
+    own.stage.executor.stop().await;
+    failure
+}
+
+#[tokio::test]
+async fn a_panicked_task_ends_the_attempt_though_pings_are_answered() {
+    let failure = fails_in_time(Fault::PanicInTask, "cannot finish the proof").await;
+    assert_eq!(failure.out_of_memory, None, "{failure}");
+    for words in ["panicked at", "index out of bounds", "task panicked"] {
+        assert!(failure.message.contains(words), "{failure}");
+    }
+}
+
+#[tokio::test]
+async fn a_failed_allocation_ends_the_attempt_for_lack_of_gpu_memory() {
+    let failure = fails_in_time(Fault::AllocError, "cannot finish the proof").await;
+    let of_gpu = OutOfMemory { memory: Memory::Gpu, bytes: Some(GPU_MEMORY) };
+    assert_eq!(failure.out_of_memory, Some(of_gpu), "{failure}");
+    assert!(failure.message.starts_with("out of memory: "), "{failure}");
+    assert!(failure.message.contains("AllocError"), "{failure}");
+}
+
+#[tokio::test]
+async fn a_hanging_server_ends_the_attempt_within_the_silence_limit() {
+    let failure = fails_in_time(Fault::Hang, "has stopped answering").await;
+    assert_eq!(failure.out_of_memory, None, "{failure}");
+}
+
+#[tokio::test]
+async fn an_answer_that_names_no_cause_is_explained_by_the_log() {
+    let failure = fails_in_time(Fault::FailedController, "artifact not found").await;
+    let of_gpu = OutOfMemory { memory: Memory::Gpu, bytes: Some(GPU_MEMORY) };
+    assert_eq!(failure.out_of_memory, Some(of_gpu), "{failure}");
+    assert!(failure.message.contains("Controller: task failed"), "{failure}");
+}
+
+#[tokio::test]
+async fn work_that_was_cancelled_in_the_queue_does_not_replace_the_server() {
+    let own = OwnServer::start(|behaviour| behaviour.proof_time = FOREVER).await;
+    own.stage.ready().await;
+    let mut proving = own.stage.begin(10, ProofMode::Core);
+    proving.is_proving().await;
+    let mut queued = own.stage.begin(11, ProofMode::Core);
+    queued.expect(|event| matches!(event, JobEvent::Executed(_))).await;
+    own.stage.behave(|_| {});
+    queued.cancel.cancel();
+    // The server that replaces this one finds the cancelled work in the queue.
+    proving.cancel.cancel();
+    for attempt in [proving, queued] {
+        assert_eq!(attempt.outcome().await.unwrap_err().message, "cancelled");
+    }
+    own.stage.ready().await;
+    own.stage.prove(12, ProofMode::Core).await.unwrap();
+    assert_eq!(own.stage.executor.server_starts().get(), 2);
+    own.stage.executor.stop().await;
+}
+
+#[tokio::test]
+async fn a_server_s_temp_folder_is_emptied_at_each_start() {
+    let own = OwnServer::start(|_| {}).await;
+    own.stage.ready().await;
+    let temp = own.stage.data_dir().join(format!("gpu-{}", own.gpu));
+    let [server] = &own.processes()[..] else { panic!("not one server: {:?}", own.processes()) };
+    let environment = std::fs::read(format!("/proc/{server}/environ")).unwrap();
+    let expected = format!("TMPDIR={}", temp.display());
+    assert!(environment.split(|byte| *byte == 0).any(|entry| entry == expected.as_bytes()));
+    let witness = temp.join("witness");
+    std::fs::write(&witness, "left by a killed server").unwrap();
+    assert!(Command::new("kill").args(["-KILL", server]).status().unwrap().success());
+    own.stage.unavailable_reason("was killed by signal 9").await;
+    own.stage.ready().await;
+    assert!(!witness.exists());
     own.stage.executor.stop().await;
 }
 

@@ -11,21 +11,30 @@ use tempfile::TempDir;
 use crate::cuda_command::{processes_of, stand_in};
 use crate::cuda_stage::{PATIENCE, unused_gpu};
 
+/// The token of every Contemplant here.
+const TOKEN: &str = "a secret of the operator";
+
 /// A Contemplant as a process of its own. Hierophant is not there, which it takes for passing.
 struct Contemplant(Child);
 
 impl Contemplant {
     /// Starts it on this data folder with a server for each of these GPUs.
     fn start(folder: &Path, command: &[&str], gpus: &[u32]) -> Self {
+        Self::start_with(folder, command, gpus, "")
+    }
+
+    /// Starts it with more settings, and a token in its environment.
+    fn start_with(folder: &Path, command: &[&str], gpus: &[u32], more: &str) -> Self {
         let file = folder.join("contemplant.toml");
         let data_dir = folder.join("data");
         let settings = format!(
             "hierophant_ws_address = \"ws://127.0.0.1:1/ws\"\nbackend = \"cuda\"\ngpus = {gpus:?}\n\
-             prover_command = {command:?}\ndata_dir = {data_dir:?}\n"
+             prover_command = {command:?}\ndata_dir = {data_dir:?}\n{more}"
         );
         fs::write(&file, settings).unwrap();
         let mut contemplant = Command::new(env!("CARGO_BIN_EXE_contemplant"));
         contemplant.arg("--config").arg(&file).stdin(Stdio::null());
+        contemplant.env("CONTEMPLANT_TOKEN", TOKEN);
         contemplant.stdout(Stdio::null()).stderr(Stdio::null());
         Self(contemplant.spawn().unwrap())
     }
@@ -95,4 +104,18 @@ fn children_that_outlive_their_parent_are_ended_too() {
     processes(gpu, 2, &both);
     next.end("TERM");
     assert_eq!(processes_of(gpu), Vec::<String>::new());
+}
+
+#[test]
+fn a_server_gets_the_configured_environment_and_not_contemplant_s_token() {
+    let (folder, gpu, program) = (folder(), unused_gpu(), stand_in());
+    let more = "prover_environment = { STAND_IN_TEST = \"a b\" }\n";
+    let command = [program.to_str().unwrap()];
+    let contemplant = Contemplant::start_with(folder.path(), &command, &[gpu], more);
+    let server = processes(gpu, 1, &[]).remove(0);
+    let environment = fs::read(format!("/proc/{server}/environ")).unwrap();
+    let environment = String::from_utf8_lossy(&environment).into_owned();
+    assert!(environment.split('\0').any(|entry| entry == "STAND_IN_TEST=a b"), "{environment}");
+    assert!(!environment.contains("CONTEMPLANT_TOKEN") && !environment.contains(TOKEN));
+    contemplant.end("TERM");
 }

@@ -1,5 +1,6 @@
 //! The self-test of prover servers: none gets work before it has passed.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -69,9 +70,10 @@ async fn a_server_that_cannot_build_its_prover_is_told_of_with_its_log() {
     let socket = PathBuf::from(format!("/tmp/sp1-cuda-{gpu}.sock"));
     behave(&socket, fault(Fault::NoProver));
     let program = stand_in().to_str().unwrap().to_owned();
-    let stage =
-        Stage::start(&socket, |data_dir| CommandServer::new(&[program], gpu, &[gpu], data_dir))
-            .await;
+    let stage = Stage::start(&socket, |data_dir| {
+        CommandServer::new(&[program], &BTreeMap::new(), gpu, &[gpu], data_dir)
+    })
+    .await;
     let reason = stage.unavailable_reason("the self-test of the prover server failed").await;
     assert!(reason.contains("closed the connection"), "{reason}");
     assert!(reason.contains("GPU memory must be at least 24GB"), "{reason}");

@@ -40,7 +40,7 @@ const PROGRAM: Sha256Digest = Sha256Digest([1; 32]);
 pub(crate) struct Stage {
     pub(crate) executor: Arc<CudaExecutor>,
     pub(crate) socket: PathBuf,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Stage {
@@ -77,7 +77,12 @@ impl Stage {
         });
         let executor = Arc::new(executor);
         executor.start();
-        Self { executor, socket: socket.to_owned(), _folder: folder }
+        Self { executor, socket: socket.to_owned(), folder }
+    }
+
+    /// The data folder.
+    pub(crate) fn data_dir(&self) -> &Path {
+        self.folder.path()
     }
 
     /// Has the server behave so from here on.

@@ -5,6 +5,7 @@ mod clock;
 mod contention;
 mod eligibility;
 mod flood;
+mod gpu;
 mod lifecycle;
 mod machine;
 mod network;
@@ -26,6 +27,7 @@ pub(crate) fn all() -> Vec<Case> {
         eligibility::cases(),
         contention::cases(),
         network::cases(),
+        gpu::cases(),
         storage::cases(),
         postgres::cases(),
         s3::cases(),

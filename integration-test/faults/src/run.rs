@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use futures_util::FutureExt;
-use test_harness::binaries::Binaries;
+use test_harness::binaries::{Binaries, Program};
 use test_harness::{STOP_LIMIT, log_tails};
 use test_peers::Client;
 use tokio::time::{Instant, timeout};
@@ -38,8 +38,9 @@ pub(crate) async fn all(
     report: &mut Report,
 ) -> Result<()> {
     let binaries = Binaries::locate()?;
+    let gpu_stand_in = Program::GpuStandIn.locate()?;
     let (proofs, template) = Proofs::prepare(&binaries).await?;
-    let kit = Arc::new(Kit { binaries, proofs: Arc::new(proofs), template });
+    let kit = Arc::new(Kit { binaries, gpu_stand_in, proofs: Arc::new(proofs), template });
     std::panic::set_hook(Box::new(|panic| {
         PANICS.lock().unwrap_or_else(PoisonError::into_inner).push(panic.to_string());
     }));
@@ -195,7 +196,10 @@ fn no_program_panicked(folder: &Path) -> Result<()> {
         let path = entry?.path();
         if path.extension().is_some_and(|extension| extension == "log") {
             let text = test_harness::log_text(&path);
-            let panic = text.lines().find(|line| line.contains("panicked at"));
+            // A Contemplant also logs, behind a time, what its prover server says of a panic.
+            let is_panic =
+                |line: &&str| line.starts_with("thread ") && line.contains("panicked at");
+            let panic = text.lines().find(is_panic);
             ensure!(panic.is_none(), "{}: {}", path.display(), panic.unwrap_or_default());
         }
     }

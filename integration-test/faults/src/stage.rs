@@ -35,6 +35,8 @@ pub(crate) const STEP: Duration = Duration::from_secs(20);
 pub(crate) struct Kit {
     /// The programs under test.
     pub(crate) binaries: Binaries,
+    /// The program that stands in for SP1's GPU server.
+    pub(crate) gpu_stand_in: PathBuf,
     /// Good proofs.
     pub(crate) proofs: Arc<Proofs>,
     /// Data folder of a Contemplant that has seen the program.

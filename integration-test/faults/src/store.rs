@@ -89,6 +89,16 @@ impl Store {
         }
     }
 
+    /// Class and message of the last failed attempt at a request's job, if one failed.
+    pub(crate) async fn failure(&mut self, request: &[u8]) -> Result<Option<(String, String)>> {
+        let Self::Sqlite(connection) = self else { anyhow::bail!("expected a SQLite database") };
+        let sql = "SELECT failure_class, message FROM attempts
+                   JOIN requests ON requests.job = attempts.job
+                   WHERE requests.id = $1 AND outcome = 'failed' ORDER BY ended_at DESC";
+        let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
+        Ok(connection.query_row(sql, [request], read).optional()?)
+    }
+
     /// Names of a SQLite table's columns.
     pub(crate) async fn columns(&mut self, table: &str) -> Result<Vec<String>> {
         let Self::Sqlite(connection) = self else { anyhow::bail!("expected a SQLite database") };

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use gpu_stand_in::{Behaviour, behaviour_file};
+use gpu_stand_in::{BEHAVIOUR_VARIABLE, Behaviour};
 use integration_test::client::{Client, Expected};
 use integration_test::network::{ContemplantSettings, LocalNetwork};
 use integration_test::options::{Backend, Mode};
@@ -23,6 +23,9 @@ pub(crate) const STEP: Duration = Duration::from_secs(120);
 
 /// The input of which the stand-in has real proofs.
 const N: u32 = 1000;
+
+/// File of the stand-in's faults in the home folder of all containers: their temp folders are emptied.
+const BEHAVIOUR: &str = "stand-in.behaviour";
 
 /// Name of the Contemplant.
 const NAME: &str = "ezekiel";
@@ -57,10 +60,13 @@ pub(crate) fn docker(engine: &Engine, changes: &[(&str, Value)]) -> Value {
 
 /// A Contemplant with one GPU and this section `[docker]`.
 pub(crate) fn contemplant(docker: Value) -> ContemplantSettings {
+    let mut environment = Table::new();
+    environment.insert(BEHAVIOUR_VARIABLE.into(), format!("/sp1/{BEHAVIOUR}").into());
     ContemplantSettings::cpu(NAME, Mode::Core)
         .with("backend", "cuda")
         .with("modes", vec![Value::from("core"), Value::from("compressed")])
         .with("gpus", vec![Value::from(0)])
+        .with("prover_environment", environment)
         .with("docker", docker)
 }
 
@@ -127,12 +133,12 @@ impl<'a> Bench<'a> {
         .await
     }
 
-    /// Has the servers of `gpu` behave so from here on.
-    pub(crate) fn behave(&self, gpu: u32, change: impl FnOnce(&mut Behaviour)) -> Result<()> {
+    /// Has all servers behave so from here on.
+    pub(crate) fn behave(&self, change: impl FnOnce(&mut Behaviour)) -> Result<()> {
         let mut behaviour = Behaviour::default();
         change(&mut behaviour);
-        let socket = self.sockets(gpu).join("sp1-cuda-0.sock");
-        behaviour.write(&behaviour_file(&socket)).context("cannot tell the server how to behave")
+        let home = self.network.folder().join(format!("contemplant-{NAME}/sp1-home"));
+        behaviour.write(&home.join(BEHAVIOUR)).context("cannot write the server's behaviour")
     }
 
     /// The folder that the containers of `gpu` have as `/tmp`.

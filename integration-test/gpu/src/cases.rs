@@ -43,6 +43,21 @@ pub(crate) fn all() -> Vec<Case> {
             failures::container_frozen
         ),
         case!(
+            "task-panics",
+            "a task of the server panics, and pings are answered: the attempt fails within 15 s, the proof is made",
+            failures::task_panics
+        ),
+        case!(
+            "gpu-memory-exhausted",
+            "the server logs a failed allocation: the attempt fails within 15 s for lack of GPU memory, the proof is made",
+            failures::gpu_memory_exhausted
+        ),
+        case!(
+            "server-hangs",
+            "a server with a limit of 6 s no longer responds: the attempt fails within 15 s, the proof is made",
+            failures::server_hangs
+        ),
+        case!(
             "socket-vanishes",
             "the socket's file is deleted: the running proof is unaffected",
             failures::socket_vanishes

@@ -17,6 +17,8 @@ pub enum Program {
     Hierophant,
     /// The worker; `CONTEMPLANT_BIN`.
     Contemplant,
+    /// The program that acts as SP1's GPU server; `GPU_STAND_IN_BIN`.
+    GpuStandIn,
 }
 
 impl Program {
@@ -24,6 +26,7 @@ impl Program {
         match self {
             Self::Hierophant => "hierophant",
             Self::Contemplant => "contemplant",
+            Self::GpuStandIn => "gpu-stand-in",
         }
     }
 
@@ -31,6 +34,7 @@ impl Program {
         match self {
             Self::Hierophant => "HIEROPHANT_BIN",
             Self::Contemplant => "CONTEMPLANT_BIN",
+            Self::GpuStandIn => "GPU_STAND_IN_BIN",
         }
     }
 
@@ -39,6 +43,9 @@ impl Program {
         match self {
             Self::Hierophant => &["hierophant", "network-lib", "proto"],
             Self::Contemplant => &["contemplant", "network-lib"],
+            Self::GpuStandIn => {
+                &["contemplant/gpu-stand-in", "contemplant/sp1-node", "network-lib"]
+            }
         }
     }
 

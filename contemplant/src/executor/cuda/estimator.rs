@@ -1,16 +1,18 @@
 //! Progress and ETA of a proof: counted from the tasks in the server's log, else estimated from past proofs.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use lru::LruCache;
 use network_lib::ids::Sha256Digest;
 use network_lib::job::{Phase, Progress, ProofMode};
 
 use crate::prover_server::log::Tasks;
 
 /// Number of programs whose rates are kept.
-const KEPT: usize = 64;
+const KEPT: NonZeroUsize = NonZeroUsize::new(64).expect("not zero");
 
 /// Below this fraction the rate of the proof itself is not reliable.
 const MIN_FRACTION: f64 = 0.05;
@@ -19,10 +21,16 @@ const MIN_FRACTION: f64 = 0.05;
 #[derive(Debug, Default)]
 pub(super) struct ProgressEstimator(Mutex<PastRates>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct PastRates {
-    by_program: BTreeMap<(Sha256Digest, ProofMode), f64>,
+    by_program: LruCache<(Sha256Digest, ProofMode), f64>,
     by_mode: BTreeMap<ProofMode, f64>,
+}
+
+impl Default for PastRates {
+    fn default() -> Self {
+        Self { by_program: LruCache::new(KEPT), by_mode: BTreeMap::new() }
+    }
 }
 
 /// The program, mode and cycles of a proof.
@@ -34,22 +42,19 @@ pub(super) struct Subject {
 }
 
 impl ProgressEstimator {
-    /// Records the duration of a proof.
+    /// Records the duration of a proof, without the set-up of its program: only the first proof needs that.
     pub(super) fn learn(&self, subject: Subject, took: Duration) {
         let seconds_per_cycle = took.as_secs_f64() / subject.cycles.max(1) as f64;
         let mut past = self.lock();
-        if past.by_program.len() >= KEPT {
-            past.by_program.pop_first();
-        }
-        past.by_program.insert((subject.program, subject.mode), seconds_per_cycle);
+        past.by_program.put((subject.program, subject.mode), seconds_per_cycle);
         past.by_mode.insert(subject.mode, seconds_per_cycle);
     }
 
     /// Expected duration in seconds, from past proofs of the program, else of the mode.
     fn expected(&self, subject: Subject) -> Option<f64> {
-        let past = self.lock();
-        let of_program = past.by_program.get(&(subject.program, subject.mode));
-        let seconds_per_cycle = of_program.or_else(|| past.by_mode.get(&subject.mode))?;
+        let mut past = self.lock();
+        let of_program = past.by_program.get(&(subject.program, subject.mode)).copied();
+        let seconds_per_cycle = of_program.or_else(|| past.by_mode.get(&subject.mode).copied())?;
         Some(seconds_per_cycle * subject.cycles as f64)
     }
 
@@ -110,5 +115,21 @@ mod tests {
         assert_eq!((again.fraction, again.eta_seconds), (Some(0.5), Some(5)));
         let overdue = estimator.progress(SUBJECT, Tasks::default(), seconds(50));
         assert_eq!((overdue.fraction, overdue.eta_seconds), (Some(0.99), Some(1)));
+    }
+
+    #[test]
+    fn the_rate_that_was_not_used_for_longest_is_dropped() {
+        let estimator = ProgressEstimator::default();
+        let subject = |number| Subject { program: Sha256Digest([number; 32]), ..SUBJECT };
+        let expected = |number| {
+            estimator.progress(subject(number), Tasks::default(), Duration::ZERO).eta_seconds
+        };
+        let count = u8::try_from(KEPT.get()).expect("small");
+        for number in 0..count {
+            estimator.learn(subject(number), seconds(10));
+        }
+        assert_eq!(expected(0), Some(10));
+        estimator.learn(subject(count), seconds(99));
+        assert_eq!((expected(0), expected(1)), (Some(10), Some(99)), "1 is estimated by its mode");
     }
 }

@@ -3,10 +3,11 @@
 //! The server keeps programs for as long as the connection lasts, and answers requests in their order. A call that
 //! is dropped before its answer leaves the connection unusable.
 
-use std::collections::VecDeque;
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 
+use lru::LruCache;
 use network_lib::ids::Sha256Digest;
 use network_lib::job::ProofMode;
 use sp1_core_machine::io::SP1Stdin;
@@ -21,7 +22,7 @@ use super::wire::{self, PROOF, SHORT, WireError};
 use crate::executor::program::Program;
 
 /// Number of programs that the server keeps.
-const KEPT: usize = 8;
+const KEPT: NonZeroUsize = NonZeroUsize::new(8).expect("not zero");
 
 /// A key that belongs to no program.
 const NO_PROGRAM: [u8; 32] = [0; 32];
@@ -53,15 +54,15 @@ pub(super) enum SessionError {
 #[derive(Debug)]
 pub(super) struct Session {
     stream: UnixStream,
-    /// The server's names of programs, the newest first.
-    known: VecDeque<(Sha256Digest, [u8; 32])>,
+    /// The server's names of programs.
+    known: LruCache<Sha256Digest, [u8; 32]>,
 }
 
 impl Session {
     /// Connects, and waits for the answer to a ping.
     pub(super) async fn open(socket: &Path) -> Result<Self, SessionError> {
         let stream = UnixStream::connect(socket).await.map_err(WireError::from)?;
-        let mut session = Self { stream, known: VecDeque::new() };
+        let mut session = Self { stream, known: LruCache::new(KEPT) };
         session.ping().await?;
         Ok(session)
     }
@@ -73,7 +74,7 @@ impl Session {
 
     /// Whether the program is set up.
     pub(super) fn knows(&self, program: Sha256Digest) -> bool {
-        self.known.iter().any(|(known, _)| *known == program)
+        self.known.contains(&program)
     }
 
     /// Sets up a program on the server; returns the server's key of it.
@@ -82,7 +83,7 @@ impl Session {
         digest: Sha256Digest,
         program: &Program,
     ) -> Result<[u8; 32], SessionError> {
-        if let Some((_, key)) = self.known.iter().find(|(known, _)| *known == digest) {
+        if let Some(key) = self.known.get(&digest) {
             return Ok(*key);
         }
         let elf = Vec::clone(&program.elf);
@@ -93,12 +94,9 @@ impl Session {
         if vk.hash_bytes() != program.key.hash_bytes() {
             return Err(SessionError::AnotherVersion);
         }
-        if self.known.len() == KEPT
-            && let Some((_, oldest)) = self.known.pop_back()
-        {
-            self.forget(oldest).await?;
+        if let Some((_, longest_unused)) = self.known.push(digest, id) {
+            self.forget(longest_unused).await?;
         }
-        self.known.push_front((digest, id));
         Ok(id)
     }
 
@@ -159,5 +157,67 @@ const fn wire_mode(mode: ProofMode) -> WireMode {
         ProofMode::Compressed => WireMode::Compressed,
         ProofMode::Plonk => WireMode::Plonk,
         ProofMode::Groth16 => WireMode::Groth16,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use network_lib::task;
+    use sp1_prover::SP1VerifyingKey;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::UnixListener;
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    fn verifying_key() -> SP1VerifyingKey {
+        bincode::deserialize(fibonacci::VERIFYING_KEY).unwrap()
+    }
+
+    /// Serves one connection; names programs by their number and sends on which are destroyed.
+    async fn serve(listener: UnixListener, destroyed: mpsc::UnboundedSender<[u8; 32]>) {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut count = 0;
+        while let Ok(length) = stream.read_u32_le().await {
+            let mut request = vec![0; length as usize];
+            stream.read_exact(&mut request).await.unwrap();
+            let answer = match bincode::deserialize(&request).unwrap() {
+                Request::Setup { .. } => {
+                    count += 1;
+                    Response::Setup { id: [count; 32], vk: verifying_key() }
+                }
+                Request::Destroy { key } => {
+                    let _ = destroyed.send(key);
+                    Response::Ok
+                }
+                Request::ProveWithMode { .. } => Response::Ok,
+            };
+            let answer = bincode::serialize(&answer).unwrap();
+            stream.write_u32_le(answer.len() as u32).await.unwrap();
+            stream.write_all(&answer).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn the_program_that_was_not_used_for_longest_is_destroyed() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("server.sock");
+        let (sender, mut destroyed) = mpsc::unbounded_channel();
+        task::spawn("server", serve(UnixListener::bind(&socket).unwrap(), sender));
+        let mut session = Session::open(&socket).await.unwrap();
+        assert_eq!(destroyed.recv().await, Some(NO_PROGRAM));
+        let program = Program::new(Arc::new(fibonacci::ELF.to_vec()), verifying_key());
+        let count = u8::try_from(KEPT.get()).unwrap();
+        for number in 1..=count {
+            let id = session.set_up(Sha256Digest([number; 32]), &program).await.unwrap();
+            assert_eq!(id, [number; 32]);
+        }
+        // The first one is used again, so the second one has to go.
+        let first = Sha256Digest([1; 32]);
+        assert_eq!(session.set_up(first, &program).await.unwrap(), [1; 32]);
+        session.set_up(Sha256Digest([100; 32]), &program).await.unwrap();
+        assert_eq!(destroyed.recv().await, Some([2; 32]));
+        assert!(session.knows(first) && !session.knows(Sha256Digest([2; 32])));
     }
 }

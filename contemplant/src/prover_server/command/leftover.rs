@@ -40,17 +40,17 @@ impl Leftover {
         format!("{}:{}", self.gpu, self.owner)
     }
 
-    /// Kills them, and waits until they have ended.
-    pub(super) async fn end(&self) {
+    /// Kills them, and waits until they have ended. Returns whether they have.
+    pub(super) async fn end(&self) -> bool {
         let deadline = Instant::now() + GONE_LIMIT;
         loop {
             let found = self.processes().await;
             if found.is_empty() {
-                return;
+                return true;
             }
             if Instant::now() >= deadline {
                 tracing::warn!(processes = ?found, "a prover server's processes do not end");
-                return;
+                return false;
             }
             tracing::debug!(processes = ?found, "ending a prover server's processes");
             found.into_iter().for_each(processes::kill);
@@ -96,7 +96,7 @@ mod tests {
         let own = folder.path();
         let mut ended = [sleeper(&mark(0, own)), sleeper(&mark(7, own)), sleeper(&mark(0, own))];
         let mut left = [sleeper(&mark(1, own)), sleeper(&mark(0, &own.join("other")))];
-        Leftover::new(0, &[0, 1], own).end().await;
+        assert!(Leftover::new(0, &[0, 1], own).end().await);
         for child in &mut ended {
             let status = tokio::time::timeout(GONE_LIMIT, child.wait()).await;
             assert!(!status.expect("it was killed").unwrap().success());

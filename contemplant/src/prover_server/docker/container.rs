@@ -1,6 +1,6 @@
 //! The configuration of a prover server's container.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
 use bollard::models::{ContainerCreateBody, DeviceRequest, HostConfig, HostConfigLogConfig};
@@ -49,7 +49,12 @@ impl HostPaths {
 }
 
 /// The engine's request to create the container.
-pub(super) fn body(settings: &DockerSettings, gpu: u32, paths: &HostPaths) -> ContainerCreateBody {
+pub(super) fn body(
+    settings: &DockerSettings,
+    environment: &BTreeMap<String, String>,
+    gpu: u32,
+    paths: &HostPaths,
+) -> ContainerCreateBody {
     let labels = [(OWNER_LABEL, paths.owner()), (GPU_LABEL, gpu.to_string())];
     let memory = settings.memory_bytes.map(u64::cast_signed);
     let rotation = [("max-size", "10m"), ("max-file", "3")];
@@ -72,15 +77,17 @@ pub(super) fn body(settings: &DockerSettings, gpu: u32, paths: &HostPaths) -> Co
         security_opt: Some(vec!["no-new-privileges".to_owned()]),
         ..Default::default()
     };
+    let configured = environment.iter().map(|(name, value)| format!("{name}={value}"));
+    let own = [
+        "CUDA_VISIBLE_DEVICES=0".to_owned(),
+        format!("RUST_LOG={LOG_FILTER}"),
+        "NO_COLOR=1".to_owned(),
+        "HOME=/sp1".to_owned(),
+    ];
     ContainerCreateBody {
         image: Some(settings.image.clone()),
         user: Some(paths.user.clone()),
-        env: Some(vec![
-            "CUDA_VISIBLE_DEVICES=0".to_owned(),
-            format!("RUST_LOG={LOG_FILTER}"),
-            "NO_COLOR=1".to_owned(),
-            "HOME=/sp1".to_owned(),
-        ]),
+        env: Some(configured.chain(own).collect()),
         labels: Some(labels.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()),
         host_config: Some(host),
         ..Default::default()
@@ -103,6 +110,7 @@ fn strings<const N: usize>(pairs: [(&str, &str); N]) -> HashMap<String, String> 
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::config::SERVER_VARIABLES;
 
     fn paths() -> HostPaths {
         HostPaths {
@@ -115,7 +123,7 @@ mod tests {
 
     #[test]
     fn one_gpu_is_asked_for_and_the_server_sees_it_as_its_first() {
-        let body = body(&DockerSettings::default(), 3, &paths());
+        let body = body(&DockerSettings::default(), &BTreeMap::new(), 3, &paths());
         let host = body.host_config.unwrap();
         let request = &host.device_requests.unwrap()[0];
         assert_eq!(request.device_ids, Some(vec!["3".to_owned()]));
@@ -133,9 +141,21 @@ mod tests {
             gpu_request: false,
             ..DockerSettings::default()
         };
-        let host = body(&settings, 0, &paths()).host_config.unwrap();
+        let host = body(&settings, &BTreeMap::new(), 0, &paths()).host_config.unwrap();
         assert_eq!((host.memory, host.memory_swap), (Some(1 << 30), Some(1 << 30)));
         assert_eq!(host.shm_size, Some(1 << 20));
         assert_eq!(host.device_requests, None);
+    }
+
+    #[test]
+    fn the_configured_environment_is_added_and_cannot_replace_ours() {
+        let environment = BTreeMap::from([("MEMORY_LIMIT".to_owned(), "8 GiB".to_owned())]);
+        let body = body(&DockerSettings::default(), &environment, 0, &paths());
+        let set = body.env.unwrap();
+        assert!(set.contains(&"MEMORY_LIMIT=8 GiB".to_owned()), "{set:?}");
+        for variable in &set {
+            let name = variable.split('=').next().unwrap();
+            assert!(name == "MEMORY_LIMIT" || SERVER_VARIABLES.contains(&name), "{variable}");
+        }
     }
 }

@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bollard::Docker;
+use bollard::container::LogOutput;
 use bollard::errors::Error;
 use bollard::models::{ContainerMemoryStats, ContainerState};
 use bollard::query_parameters::{LogsOptions, StatsOptions, WaitContainerOptions};
 use futures_util::StreamExt;
+use humantime::parse_rfc3339;
 use network_lib::job::Memory;
 use network_lib::task;
 use tokio::task::JoinHandle;
@@ -97,14 +99,68 @@ fn in_use(memory: &ContainerMemoryStats) -> Option<u64> {
     Some(memory.usage?.saturating_sub(files.copied().unwrap_or(0)))
 }
 
+/// Follows the log. After a restart of the engine the call is repeated from the last line that was read.
 async fn follow(engine: Docker, id: String, log: ServerLog) {
-    let options = LogsOptions { follow: true, stdout: true, stderr: true, ..Default::default() };
-    let mut output = std::pin::pin!(engine.logs(&id, Some(options)));
-    let mut lines = Lines::default();
-    while let Some(Ok(chunk)) = output.next().await {
-        lines.feed(&chunk.into_bytes(), |line| log.line(line));
+    let mut position = Position::default();
+    loop {
+        let options = LogsOptions {
+            follow: true,
+            stdout: true,
+            stderr: true,
+            timestamps: true,
+            since: position.resume(),
+            ..Default::default()
+        };
+        let mut output = std::pin::pin!(engine.logs(&id, Some(options)));
+        let (mut stdout, mut stderr) = (Lines::default(), Lines::default());
+        while let Some(Ok(chunk)) = output.next().await {
+            let (lines, bytes) = match chunk {
+                LogOutput::StdOut { message } => (&mut stdout, message),
+                LogOutput::StdErr { message } => (&mut stderr, message),
+                // The part of a message that was cut. It is sent again.
+                LogOutput::StdIn { .. } | LogOutput::Console { .. } => continue,
+            };
+            lines.feed(&bytes, |line| position.pass_on(line, &log));
+        }
+        for lines in [&mut stdout, &mut stderr] {
+            lines.flush(|line| position.pass_on(line, &log));
+        }
+        sleep(PAUSE).await;
     }
-    lines.flush(|line| log.line(line));
+}
+
+/// How far a log was read, by the times that the engine writes before its lines.
+#[derive(Debug, Default)]
+struct Position {
+    /// Latest time of a line.
+    read: Option<SystemTime>,
+    /// The same when the log was last requested. The engine repeats lines up to there.
+    resumed: Option<SystemTime>,
+}
+
+impl Position {
+    /// Prepares to read on; returns from when on the log is needed, in Unix seconds, 0 for all of it.
+    fn resume(&mut self) -> i32 {
+        self.resumed = self.read;
+        let since = self.read.and_then(|read| read.duration_since(UNIX_EPOCH).ok());
+        since.and_then(|since| i32::try_from(since.as_secs()).ok()).unwrap_or(0)
+    }
+
+    /// Adds a line without its time to `log`, unless it was read before.
+    fn pass_on(&mut self, line: &str, log: &ServerLog) {
+        let (at, text) = line.split_once(' ').unwrap_or((line, ""));
+        let Ok(at) = parse_rfc3339(at) else {
+            log.line(line);
+            return;
+        };
+        if self.resumed.is_some_and(|resumed| at <= resumed) {
+            return;
+        }
+        self.read = self.read.max(Some(at));
+        if !text.trim().is_empty() {
+            log.line(text);
+        }
+    }
 }
 
 /// Waits until the container has ended. A restarting engine does not answer for a while.
@@ -152,8 +208,66 @@ fn death(state: &ContainerState, log: &ServerLog) -> Death {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
+    use std::sync::Mutex;
+
+    use axum::Router;
+    use axum::extract::State;
+    use axum::http::Uri;
+    use bollard::API_DEFAULT_VERSION;
+    use tokio::net::UnixListener;
+    use tokio::time::Instant;
+
     use super::*;
+
+    /// An engine that cuts the log after two lines, and then sends it from the second one on.
+    async fn engine(State(asked): State<Arc<Mutex<Vec<Uri>>>>, uri: Uri) -> Vec<u8> {
+        let number = {
+            let mut asked = asked.lock().unwrap();
+            asked.push(uri);
+            asked.len()
+        };
+        let lines = match number {
+            1 => [("11:00:00.000000001Z", "first"), ("11:00:00.000000002Z", "second")],
+            2 => [("11:00:00.000000002Z", "second"), ("11:00:00.000000003Z", "third")],
+            _ => std::future::pending().await,
+        };
+        let mut body = Vec::new();
+        for (stream, (at, text)) in (1..).zip(lines) {
+            let line = format!("2026-11-29T{at} {text}\n");
+            body.extend([stream, 0, 0, 0]);
+            body.extend((line.len() as u32).to_be_bytes());
+            body.extend(line.as_bytes());
+        }
+        body
+    }
+
+    #[tokio::test]
+    async fn a_log_that_was_cut_is_read_on_without_repeating_a_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("engine.sock");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let asked = Arc::<Mutex<Vec<Uri>>>::default();
+        let app = Router::new().fallback(engine).with_state(Arc::clone(&asked));
+        task::spawn("engine", async move { axum::serve(listener, app).await });
+        let address = format!("unix://{}", socket.display());
+        let docker = Docker::connect_with_unix(&address, 5, API_DEFAULT_VERSION).unwrap();
+        let log = ServerLog::default();
+        let following = task::spawn("log", follow(docker, "id".to_owned(), log.clone()));
+        let start = Instant::now();
+        while asked.lock().unwrap().len() < 3 {
+            assert!(start.elapsed() < Duration::from_secs(30), "{asked:?}");
+            sleep(Duration::from_millis(20)).await;
+        }
+        assert_eq!(log.last_lines(), "its last log lines: first | second | third");
+        following.abort();
+        let asked = asked.lock().unwrap();
+        let query = |number: usize| asked[number].query().unwrap().to_owned();
+        assert!(query(0).contains("since=0"), "{asked:?}");
+        // 2026-11-29, 11:00 UTC
+        assert!(query(1).contains("since=1795950000"), "{asked:?}");
+    }
 
     #[test]
     fn an_end_for_lack_of_memory_is_recognised() {

@@ -19,6 +19,8 @@ pub struct Tasks {
     submitted: Counts,
     done: Counts,
     executed: bool,
+    /// Whether only wraps are left.
+    compressed: bool,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -50,9 +52,11 @@ impl Tasks {
     /// Counts a line. Returns whether it was about a task.
     pub(super) fn record(&mut self, line: &str) -> bool {
         if let Some(kind) = line.split(SUBMITTED).nth(1) {
-            if let Some(count) = self.submitted.of(kind.trim()) {
+            let kind = kind.trim();
+            if let Some(count) = self.submitted.of(kind) {
                 *count += 1;
             }
+            self.begin_wrap(kind);
             return true;
         }
         if line.ends_with(DONE) {
@@ -70,21 +74,35 @@ impl Tasks {
         executed
     }
 
+    /// Counts the step that has ended when a wrap begins: wraps follow everything else, one after the other. The line
+    /// of a finished wrap does not name its kind.
+    fn begin_wrap(&mut self, kind: &str) {
+        let before = match kind {
+            "ShrinkWrap" => 0,
+            "PlonkWrap" | "Groth16Wrap" => 1,
+            _ => return,
+        };
+        self.compressed = true;
+        self.done.wraps = self.done.wraps.max(before);
+    }
+
     /// Done part of a proof of this kind, 0 to 1, once the number of shards is known.
     #[must_use]
     pub fn fraction(&self, mode: ProofMode) -> Option<f64> {
         if !self.executed || self.submitted.shards == 0 {
             return None;
         }
-        let mut expected = self.submitted;
-        if mode != ProofMode::Core {
+        let (mut expected, mut done) = (self.submitted, self.done);
+        if self.compressed {
+            (done.shards, done.joins) = (expected.shards, expected.joins);
+        } else if mode != ProofMode::Core {
             let joins = expected.shards.saturating_sub(1).div_ceil(ARITY - 1).max(1);
             expected.joins = expected.joins.max(joins);
         }
         if matches!(mode, ProofMode::Plonk | ProofMode::Groth16) {
             expected.wraps = 2;
         }
-        Some((self.done.units(mode) / expected.units(mode)).clamp(0.0, 0.99))
+        Some((done.units(mode) / expected.units(mode)).clamp(0.0, 0.99))
     }
 
     /// Part of the shards that is done, 0 to 1, once their number is known.
@@ -128,6 +146,26 @@ mod tests {
         assert_eq!(tasks.fraction(ProofMode::Compressed), Some(2.0 / 9.0));
         // And two wraps of two units each.
         assert_eq!(tasks.fraction(ProofMode::Groth16), Some(2.0 / 13.0));
+    }
+
+    #[test]
+    fn wraps_are_counted_by_the_beginning_of_the_next_one() {
+        let mut tasks = Tasks::default();
+        submit(&mut tasks, "ProveShard");
+        tasks.record(&format!("{AT} minimal Executor finished. elapsed: 1s, mhz: 9"));
+        submit(&mut tasks, "RecursionReduce");
+        done(&mut tasks, "ProveShard");
+        // A shard of two units, a join of one, two wraps of two each.
+        assert_eq!(tasks.fraction(ProofMode::Plonk), Some(2.0 / 7.0));
+        submit(&mut tasks, "ShrinkWrap");
+        assert_eq!(tasks.fraction(ProofMode::Plonk), Some(3.0 / 7.0));
+        assert!(tasks.record(&format!("{AT} sp1_prover::worker::node::full::init: {DONE}")));
+        assert_eq!(tasks.fraction(ProofMode::Plonk), Some(3.0 / 7.0));
+        submit(&mut tasks, "PlonkWrap");
+        assert_eq!(tasks.fraction(ProofMode::Plonk), Some(5.0 / 7.0));
+        let mut groth16 = tasks;
+        submit(&mut groth16, "Groth16Wrap");
+        assert_eq!(groth16.fraction(ProofMode::Groth16), Some(5.0 / 7.0));
     }
 
     #[test]

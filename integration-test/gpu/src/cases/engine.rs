@@ -44,10 +44,10 @@ pub(super) async fn engine_absent(engine: &Engine) -> Result<()> {
 
 pub(super) async fn engine_restarted(engine: &Engine) -> Result<()> {
     let mut bench = Bench::ready(engine, &[]).await?;
-    bench.behave(0, |behaviour| behaviour.proof_time = Duration::from_secs(3600))?;
+    bench.behave(|behaviour| behaviour.proof_time = Duration::from_secs(3600))?;
     let request = bench.request(Mode::Core).await?;
     bench.is_proving().await?;
-    bench.behave(0, |_| {})?;
+    bench.behave(|_| {})?;
     engine.down().await?;
     engine.up().await?;
     bench.proved(request).await?;

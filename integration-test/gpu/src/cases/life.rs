@@ -26,9 +26,7 @@ pub(super) async fn two_gpus(engine: &Engine) -> Result<()> {
     let settings = contemplant(docker(engine, &[])).with("gpus", both);
     let mut bench = Bench::start(engine, &settings).await?;
     bench.page("two slots", |one| one.slots == 2 && one.modes.len() == 2).await?;
-    for gpu in [0, 1] {
-        bench.behave(gpu, |behaviour| behaviour.proof_time = Duration::from_secs(20))?;
-    }
+    bench.behave(|behaviour| behaviour.proof_time = Duration::from_secs(20))?;
     let requests = [bench.request(Mode::Core).await?, bench.request(Mode::Compressed).await?];
     bench.page("two proofs at a time", |one| one.current_proofs.len() == 2).await?;
     let containers = engine.containers().await?;

@@ -13,10 +13,10 @@ const MEMORY: i64 = 1 << 30;
 
 pub(super) async fn out_of_memory(engine: &Engine) -> Result<()> {
     let mut bench = Bench::ready(engine, &[("memory_bytes", Value::from(MEMORY))]).await?;
-    bench.behave(0, |behaviour| behaviour.fault = Some(Fault::EatMemory))?;
+    bench.behave(|behaviour| behaviour.fault = Some(Fault::EatMemory))?;
     let request = bench.request(Mode::Core).await?;
     bench.logged("out of memory: the prover server's container was killed").await?;
-    bench.behave(0, |_| {})?;
+    bench.behave(|_| {})?;
     bench.proved(request).await?;
     bench.stop().await
 }

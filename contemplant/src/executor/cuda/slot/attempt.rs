@@ -22,6 +22,13 @@ const TICK: Duration = Duration::from_secs(2);
 /// How long the end of a server may be noticed later than the end of its connection.
 pub(super) const END_NOTICE_LIMIT: Duration = Duration::from_secs(3);
 
+/// How long a server in trouble may take to answer or to end. Both explain the failure better than the trouble.
+/// The attempt ends at the next tick after it, within five seconds of the trouble.
+const TROUBLE_GRACE: Duration = Duration::from_secs(3);
+
+/// How long the log may lag behind an answer.
+const LOG_LAG: Duration = Duration::from_millis(300);
+
 /// What to do with the server afterwards.
 pub(super) enum After {
     /// Use it for the next job.
@@ -32,10 +39,13 @@ pub(super) enum After {
 
 /// How an attempt ended.
 enum Outcome {
-    Proved(Box<ProofFromNetwork>),
+    /// The proof, and how long the server took for it once the program was set up.
+    Proved(Box<ProofFromNetwork>, Duration),
     Cancelled,
     Failed(SessionError),
     Died(Death),
+    /// The server responds, but its log says that it cannot finish the proof.
+    InTrouble,
     Silent,
 }
 
@@ -47,20 +57,29 @@ impl Slot {
         session: &mut Session,
         running: &mut dyn RunningServer,
     ) -> After {
-        let start = Instant::now();
+        if work.cancel.is_cancelled() {
+            // It was cancelled in the queue: the server is not concerned.
+            let _ = work.reply.send(Err(cancelled()));
+            return After::Continue;
+        }
+        let log = running.log().clone();
         let outcome = self.outcome(&work, session, running).await;
         let (answer, after) = match outcome {
-            Outcome::Proved(proof) => {
-                self.estimator.learn(work.subject, start.elapsed());
+            Outcome::Proved(proof, took) => {
+                self.estimator.learn(work.subject, took);
                 self.checked(*proof)
             }
             Outcome::Cancelled => (Err(cancelled()), After::End(End::Replaced)),
             Outcome::Died(Death { reason, out_of_memory }) => {
                 (Err(self.failed(&reason, out_of_memory)), After::End(End::Failed(reason)))
             }
+            Outcome::InTrouble => {
+                let reason = log.explain("the prover server cannot finish the proof");
+                (Err(self.failed(&reason, log.out_of_memory())), After::End(End::Failed(reason)))
+            }
             Outcome::Silent => {
-                let reason = "the prover server has stopped answering".to_owned();
-                (Err(self.failed(&reason, None)), After::End(End::Failed(reason)))
+                let reason = log.explain("the prover server has stopped answering");
+                (Err(self.failed(&reason, log.out_of_memory())), After::End(End::Failed(reason)))
             }
             Outcome::Failed(SessionError::TooLarge(what)) => {
                 let message = SessionError::TooLarge(what).to_string();
@@ -72,8 +91,11 @@ impl Slot {
             }
             // The failure may have left state in the server or on the GPU.
             Outcome::Failed(error) => {
-                let reason = error.to_string();
-                let out_of_memory = log::out_of_memory(&reason);
+                // The answer often names a consequence; the cause is in the log.
+                sleep(LOG_LAG).await;
+                let answer = error.to_string();
+                let reason = log.explain(&answer);
+                let out_of_memory = log::out_of_memory(&answer).or(log.out_of_memory());
                 (Err(self.failed(&reason, out_of_memory)), After::End(End::Failed(reason)))
             }
         };
@@ -113,7 +135,10 @@ impl Slot {
                 tokio::select! {
                     biased;
                     proved = &mut proving => match proved {
-                        Ok(proof) => return Outcome::Proved(Box::new(proof)),
+                        Ok(proof) => {
+                            let took = began.get().map_or(Duration::ZERO, Instant::elapsed);
+                            return Outcome::Proved(Box::new(proof), took);
+                        }
                         Err(error) => break error,
                     },
                     death = running.ended() => return Outcome::Died(death),
@@ -126,6 +151,10 @@ impl Slot {
                     }
                     () = &mut silence => return Outcome::Silent,
                     _ = ticks.tick() => {
+                        let trouble = log.trouble();
+                        if trouble.is_some_and(|trouble| trouble.at.elapsed() >= TROUBLE_GRACE) {
+                            return Outcome::InTrouble;
+                        }
                         memory = memory.max(running.memory_bytes());
                         if let Some(began) = began.get() {
                             let elapsed = began.elapsed();
