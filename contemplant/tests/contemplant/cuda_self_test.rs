@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use contemplant::config::SelfTest;
 use contemplant::executor::{Executor, WARMING_UP};
@@ -64,23 +64,43 @@ async fn a_wrong_proof_of_the_example_program_is_told() {
     stage.ready().await;
 }
 
-#[tokio::test]
-async fn a_server_that_cannot_build_its_prover_is_told_of_with_its_log() {
+/// An executor with its own server, which has this fault from its start.
+async fn own_server(self_test: SelfTest, one: Fault) -> Stage {
     let gpu = unused_gpu();
     let socket = PathBuf::from(format!("/tmp/sp1-cuda-{gpu}.sock"));
-    behave(&socket, fault(Fault::NoProver));
+    behave(&socket, fault(one));
     let program = stand_in().to_str().unwrap().to_owned();
-    let stage = Stage::start(&socket, |data_dir| {
+    Stage::start_with(self_test, START_LIMIT, &socket, |data_dir| {
         CommandServer::new(&[program], &BTreeMap::new(), gpu, &[gpu], data_dir)
     })
-    .await;
-    let reason = stage.unavailable_reason("the self-test of the prover server failed").await;
-    assert!(reason.contains("closed the connection"), "{reason}");
-    assert!(reason.contains("GPU memory must be at least 24GB"), "{reason}");
+    .await
+}
+
+/// The server passes its self-test once it has no fault.
+async fn recovers(stage: &Stage) {
     stage.behave(|_| {});
     stage.ready().await;
     stage.executor.stop().await;
-    std::fs::remove_file(behaviour_file(&socket)).unwrap();
+    std::fs::remove_file(behaviour_file(&stage.socket)).unwrap();
+}
+
+#[tokio::test]
+async fn a_server_that_cannot_build_its_prover_is_told_of_with_its_log() {
+    let stage = own_server(SelfTest::Setup, Fault::NoProver).await;
+    let reason = stage.unavailable_reason("the self-test of the prover server failed").await;
+    assert!(reason.contains("closed the connection"), "{reason}");
+    assert!(reason.contains("GPU memory must be at least 24GB"), "{reason}");
+    recovers(&stage).await;
+}
+
+#[tokio::test]
+async fn a_server_that_panics_in_its_test_proof_is_not_waited_for() {
+    let stage = own_server(SelfTest::Prove, Fault::PanicInTask).await;
+    let begin = Instant::now();
+    let reason = stage.unavailable_reason("failed: it cannot be finished").await;
+    assert!(begin.elapsed() < START_LIMIT, "{:?}", begin.elapsed());
+    assert!(reason.contains("panicked"), "{reason}");
+    recovers(&stage).await;
 }
 
 /// A server that answers pings and sets nothing up.

@@ -24,10 +24,10 @@ pub(super) const END_NOTICE_LIMIT: Duration = Duration::from_secs(3);
 
 /// How long a server in trouble may take to answer or to end. Both explain the failure better than the trouble.
 /// The attempt ends at the next tick after it, within five seconds of the trouble.
-const TROUBLE_GRACE: Duration = Duration::from_secs(3);
+pub(super) const TROUBLE_GRACE: Duration = Duration::from_secs(3);
 
 /// How long the log may lag behind an answer.
-const LOG_LAG: Duration = Duration::from_millis(300);
+pub(super) const LOG_LAG: Duration = Duration::from_millis(300);
 
 /// What to do with the server afterwards.
 pub(super) enum After {

@@ -12,15 +12,19 @@ use network_lib::job::ProofMode;
 use sp1_node::LightNode;
 use sp1_prover::{SP1_CIRCUIT_VERSION, SP1VerifyingKey};
 use sp1_verifier::ProofFromNetwork;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
-use super::attempt::END_NOTICE_LIMIT;
+use super::attempt::{END_NOTICE_LIMIT, LOG_LAG, TROUBLE_GRACE};
 use super::{End, Slot};
 use crate::config::SelfTest;
 use crate::executor::cuda::session::{Session, SessionError};
 use crate::executor::example;
 use crate::executor::program::Program;
 use crate::prover_server::RunningServer;
+use crate::prover_server::log::ServerLog;
+
+/// Interval between two looks at the log.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Why a self-test failed.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +35,9 @@ enum Fault {
     /// It took too long.
     #[error("{what} took more than {} s", .limit.as_secs())]
     Slow { what: &'static str, limit: Duration },
+    /// Its log says that it cannot finish.
+    #[error("it cannot be finished")]
+    InTrouble,
     /// The proof is wrong.
     #[error("the proof of the example program is wrong: {0}")]
     WrongProof(String),
@@ -47,10 +54,13 @@ impl Slot {
         running: &mut dyn RunningServer,
     ) -> Result<(), End> {
         let start = Instant::now();
+        let log = running.log().clone();
+        log.begin_proof();
         let outcome = tokio::select! {
             biased;
             death = running.ended() => return Err(End::Failed(death.reason)),
             outcome = carry_out(self.self_test, self.start_limit, session) => outcome,
+            () = in_trouble(&log) => Err(Fault::InTrouble),
         };
         let Err(fault) = outcome else {
             let seconds = start.elapsed().as_secs();
@@ -60,18 +70,26 @@ impl Slot {
         if let Fault::Session(SessionError::AnotherVersion) = fault {
             return Err(End::Misfit(fault.to_string()));
         }
-        let mut reason = format!("the self-test of the prover server failed: {fault}");
-        if self.server.is_ours() {
-            // If the server has ended, its end explains best why the connection broke.
-            if matches!(fault, Fault::Session(SessionError::Wire(_)))
-                && let Ok(death) = timeout(END_NOTICE_LIMIT, running.ended()).await
-            {
-                reason = death.reason;
-            } else {
-                reason = format!("{reason}; {}", running.log().last_lines());
-            }
+        // If the server has ended, its end explains best why the connection broke.
+        if self.server.is_ours()
+            && matches!(fault, Fault::Session(SessionError::Wire(_)))
+            && let Ok(death) = timeout(END_NOTICE_LIMIT, running.ended()).await
+        {
+            return Err(End::Failed(death.reason));
         }
-        Err(End::Failed(reason))
+        sleep(LOG_LAG).await;
+        let reason = format!("the self-test of the prover server failed: {fault}");
+        Err(End::Failed(log.explain(&reason)))
+    }
+}
+
+/// Returns when the log says that the server cannot finish what it does.
+async fn in_trouble(log: &ServerLog) {
+    loop {
+        sleep(LOOK_INTERVAL).await;
+        if log.trouble().is_some_and(|trouble| trouble.at.elapsed() >= TROUBLE_GRACE) {
+            return;
+        }
     }
 }
 
