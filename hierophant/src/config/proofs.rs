@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ProofsConfig {
-    /// Number of failures of class `worker` after which a job is quarantined. Default 3.
+    /// Number of workers on which a job fails with class `worker` before it is quarantined. Default 3.
     pub max_attempts: NonZeroU32,
     /// Maximum number of waiting jobs. Default 10,000.
     pub max_waiting: NonZeroUsize,

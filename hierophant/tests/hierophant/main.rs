@@ -24,6 +24,7 @@ mod metrics;
 mod mutual_tls;
 mod on_postgres;
 mod on_s3;
+mod one_machine;
 mod operate;
 mod operators;
 mod pitfalls;

@@ -3,21 +3,51 @@
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
+use hierophant_model::records::Millis;
 use network_lib::ids::WorkerId;
 use network_lib::job::JobSpec;
 
 use super::lease::{Worker, Workers};
 use super::memory::{MemoryDemand, MemoryFit, MemoryInUse, OomHistory};
 
+/// Longest time for which a job waits before it returns to a worker on which it failed.
+const MAX_REST_MS: i64 = 600_000;
+
 /// Failure history of a job.
 #[derive(Debug, Clone, Default)]
 pub struct FailureHistory {
-    /// Workers at fault for a failed attempt.
+    /// Workers at fault for a failed attempt. Their number is what the retry budget limits.
     pub workers: BTreeSet<WorkerId>,
+    /// Number of further failures by the fault of these workers.
+    pub repeats: u32,
+    /// Time before which none of these workers gets the job.
+    pub not_before: Millis,
     /// Worker of the latest failure, whether or not it was at fault.
     pub last: Option<WorkerId>,
     /// Attempts that ran out of memory.
     pub oom: OomHistory,
+}
+
+impl FailureHistory {
+    /// Records a failure by a worker's fault.
+    ///
+    /// The first one on a worker costs no time. After each further one the job waits before it returns to any worker
+    /// on which it failed; the wait doubles from a second to ten minutes. A broken machine that is the only one thus
+    /// gets its chance again, and a job that no machine can prove leaves most of their time to other jobs.
+    pub fn blame(&mut self, now: Millis, worker: WorkerId) {
+        if self.workers.insert(worker) {
+            return;
+        }
+        let rest = (1000_i64 << self.repeats.min(10)).min(MAX_REST_MS);
+        self.repeats = self.repeats.saturating_add(1);
+        self.not_before = Millis(now.0.saturating_add(rest));
+    }
+
+    /// Number of failures by a worker's fault.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.workers.len().saturating_add(self.repeats as usize)
+    }
 }
 
 /// Workers and their memory.
@@ -35,10 +65,16 @@ pub struct Fleet<'a> {
 /// other than that of the latest failure, then to the one with most free slots, then to the smallest id.
 ///
 /// A job that ran out of memory is never assigned to a worker with less memory, and waits for a worker with more if
-/// one is connected. A job that failed on a worker waits for another capable worker, even a busy one, and returns
-/// to the same worker twice in a row only if there is no other. Returns `None` if the job must wait.
+/// one is connected. A job that failed on a worker waits for another capable worker, even a busy one. It returns to a
+/// worker on which it failed after a rest ([`FailureHistory::blame`]), and twice in a row only if there is no other.
+/// Returns `None` if the job must wait.
 #[must_use]
-pub fn choose(spec: &JobSpec, failures: &FailureHistory, fleet: Fleet<'_>) -> Option<WorkerId> {
+pub fn choose(
+    now: Millis,
+    spec: &JobSpec,
+    failures: &FailureHistory,
+    fleet: Fleet<'_>,
+) -> Option<WorkerId> {
     let able = fleet.workers.iter().filter(|(_, worker)| worker.takes_jobs() && worker.fits(spec));
     let able: Vec<_> =
         able.map(|(id, worker)| (id, worker, failures.oom.fit(*id, worker))).collect();
@@ -50,6 +86,9 @@ pub fn choose(spec: &JobSpec, failures: &FailureHistory, fleet: Fleet<'_>) -> Op
         () => 2,
     };
     let nearest = fitting.iter().map(|(id, _, _)| distance(id)).min()?;
+    if nearest > 0 && now < failures.not_before {
+        return None;
+    }
     let has_room = |id: &WorkerId, worker: &Worker| {
         worker.free_slots() > 0 && fleet.in_use.leaves_room(*id, worker, spec, fleet.demand)
     };
@@ -72,10 +111,12 @@ mod tests {
     use super::*;
     use crate::SessionId;
 
+    const NOW: Millis = Millis(1_000_000);
+
     /// Chooses without any known memory demand.
     fn choose(spec: &JobSpec, failures: &FailureHistory, workers: &Workers) -> Option<WorkerId> {
         let (demand, in_use) = (MemoryDemand::default(), MemoryInUse::default());
-        super::choose(spec, failures, Fleet { workers, demand: &demand, in_use: &in_use })
+        super::choose(NOW, spec, failures, Fleet { workers, demand: &demand, in_use: &in_use })
     }
 
     fn worker(slots: u32, modes: &[ProofMode], version: &str) -> Worker {
@@ -131,8 +172,10 @@ mod tests {
             let failures = FailureHistory {
                 workers: if input.arbitrary()? { blamed } else { BTreeSet::new() },
                 last: input.arbitrary::<bool>()?.then_some(id(input.int_in_range(0..=6)?)),
+                not_before: Millis(NOW.0 + input.int_in_range(-1..=1)?),
                 ..FailureHistory::default()
             };
+            let resting = failures.not_before > NOW;
             let able = |id: &WorkerId| {
                 let worker = &workers[id];
                 !worker.draining && !worker.away && worker.capabilities.modes == [ProofMode::Core]
@@ -145,6 +188,7 @@ mod tests {
                 Some(chosen) => {
                     assert!(able.contains(&chosen) && free(&chosen));
                     assert!(!blamed(&chosen) || able.iter().all(blamed), "a worker is untried");
+                    assert!(!blamed(&chosen) || !resting, "it returns too early");
                     let twice = blamed(&chosen) && failures.last == Some(chosen);
                     assert!(!twice || able.len() == 1, "twice in a row on the same worker");
                     let again = failures.last == Some(chosen);
@@ -155,7 +199,7 @@ mod tests {
                     let untried = able.iter().filter(|id| !blamed(id));
                     assert!(!untried.clone().any(free), "an untried worker is free");
                     // A job that failed on every worker may wait only for one that was not the latest.
-                    let everywhere = untried.count() == 0;
+                    let everywhere = untried.count() == 0 && !resting;
                     let others = able.iter().filter(|id| failures.last != Some(**id));
                     assert!(!everywhere || !others.clone().any(free), "another one is free");
                     assert!(
@@ -210,6 +254,38 @@ mod tests {
         assert_eq!(choose(&spec(), &failed_on(&[2, 1]), &workers), Some(id(1)));
     }
 
+    #[test]
+    fn a_rest_doubles_to_ten_minutes_and_only_repeated_failures_cost_one() {
+        let mut failures = FailureHistory::default();
+        let mut rests = Vec::new();
+        for worker in [1, 2, 1, 1, 2, 3].into_iter().chain([1; 8]) {
+            failures.not_before = NOW;
+            failures.blame(NOW, id(worker));
+            rests.push((failures.not_before.0 - NOW.0) / 1000);
+        }
+        assert_eq!(rests, [0, 0, 1, 2, 4, 0, 8, 16, 32, 64, 128, 256, 512, 600]);
+        assert_eq!((failures.workers.len(), failures.count()), (3, 14));
+        failures.repeats = u32::MAX;
+        failures.blame(Millis(i64::MAX), id(1));
+        assert_eq!(failures.not_before, Millis(i64::MAX));
+    }
+
+    #[test]
+    fn a_resting_job_goes_to_no_worker_on_which_it_failed_and_to_any_other_at_once() {
+        let mut workers = Workers::new();
+        workers.insert(id(1), worker(8, &[ProofMode::Core], "v6.1.0"));
+        let mut failures = failed_on(&[2, 1]);
+        failures.not_before = Millis(NOW.0 + 1);
+        assert_eq!(choose(&spec(), &failures, &workers), None);
+        workers.insert(id(2), worker(8, &[ProofMode::Core], "v6.1.0"));
+        assert_eq!(choose(&spec(), &failures, &workers), None);
+        workers.insert(id(3), worker(1, &[ProofMode::Core], "v6.1.0"));
+        assert_eq!(choose(&spec(), &failures, &workers), Some(id(3)));
+        workers.remove(&id(3));
+        failures.not_before = NOW;
+        assert_eq!(choose(&spec(), &failures, &workers), Some(id(2)), "the rest is over");
+    }
+
     /// For any fleet: a job that ran out of memory is never assigned to a worker with less, to one with as much
     /// only if no available worker has more, and never beside running proofs that leave too little.
     #[test]
@@ -238,7 +314,8 @@ mod tests {
             let mut demand = MemoryDemand::default();
             demand.record(&spec(), Backend::Cpu, input.int_in_range(0..=3)?);
             let fleet = Fleet { workers: &workers, demand: &demand, in_use: &in_use };
-            let Some(chosen) = super::choose(&spec(), &failures, fleet) else { return Ok(()) };
+            let chosen = super::choose(NOW, &spec(), &failures, fleet);
+            let Some(chosen) = chosen else { return Ok(()) };
             let has = |id: &WorkerId| workers[id].capabilities.memory_bytes;
             let (worker, all) = (&workers[&chosen], has(&chosen));
             assert!(all == 0 || all >= tried, "less than what did not suffice");

@@ -48,7 +48,7 @@ pub use restore::RestoredState;
 /// Limits of the scheduler. Durations are in milliseconds.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Maximum failures of a job by a worker's fault; the last one sets the job aside.
+    /// Maximum number of workers on which a job fails by the worker's fault; the last one sets the job aside.
     pub max_attempts: u32,
     /// Maximum number of waiting jobs; beyond it new jobs are rejected.
     pub max_waiting: usize,
@@ -107,7 +107,6 @@ struct LiveJob {
     /// All workers to which the job was ever assigned.
     tried: BTreeSet<WorkerId>,
     failures: FailureHistory,
-    worker_failures: u32,
     interruptions: u32,
     not_before: Millis,
 }
@@ -121,7 +120,6 @@ impl LiveJob {
             interrupted: None,
             tried: BTreeSet::new(),
             failures: FailureHistory::default(),
-            worker_failures: 0,
             interruptions: 0,
             not_before: Millis(0),
         }

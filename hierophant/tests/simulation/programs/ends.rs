@@ -86,8 +86,8 @@ pub fn check(asked: &[Asked], database: &Path) -> Ends {
             RequestState::Unexecutable => ends.unexecutable += 1,
             RequestState::Failed => {
                 ends.failed += 1;
-                let failed = count(&database, &job, "failure_class = 'worker'");
-                assert!(failed >= MAX_ATTEMPTS, "quarantined after {failed} failures: {asked:?}");
+                let failed = at_fault(&database, &job);
+                assert!(failed >= MAX_ATTEMPTS, "quarantined after {failed} workers: {asked:?}");
             }
             RequestState::Cancelled => ends.cancelled += 1,
             RequestState::Expired => ends.expired += 1,
@@ -133,6 +133,13 @@ fn attempts(database: &Connection) -> usize {
 fn count(database: &Connection, job: &[u8], condition: &str) -> u32 {
     let query = format!("SELECT COUNT(*) FROM attempts WHERE job = ? AND {condition}");
     database.query_row(&query, [job], |row| row.get(0)).expect("reads")
+}
+
+/// Number of workers at fault for failed attempts at a job.
+fn at_fault(database: &Connection, job: &[u8]) -> u32 {
+    let query =
+        "SELECT COUNT(DISTINCT worker) FROM attempts WHERE job = ? AND failure_class = 'worker'";
+    database.query_row(query, [job], |row| row.get(0)).expect("reads")
 }
 
 fn parsed<T: std::str::FromStr>(word: &str) -> T {

@@ -29,7 +29,7 @@ use super::operator;
 use super::store::{SlowStore, block_on};
 use super::story::Story;
 
-/// Maximum failures of a job by a worker's fault.
+/// Maximum number of workers at fault for failures of a job.
 pub const MAX_ATTEMPTS: u32 = 3;
 
 /// State that the host of Hierophant keeps across restarts.

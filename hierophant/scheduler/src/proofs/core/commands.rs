@@ -126,10 +126,10 @@ impl ProofsCore {
         let live = self.jobs.get_mut(&job).ok_or(Rejection::NotOpen)?;
         let leases: Vec<LeaseId> = live.leases.iter().copied().collect();
         if leases.is_empty() {
-            if live.not_before <= now {
+            if live.not_before.max(live.failures.not_before) <= now {
                 return Ok(CommandOutcome::unchanged("it is already waiting"));
             }
-            live.not_before = now;
+            (live.not_before, live.failures.not_before) = (now, now);
             return Ok(CommandOutcome::changed(
                 "its delay has ended; it waits for its next \
                                         attempt",

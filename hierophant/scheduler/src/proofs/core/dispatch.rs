@@ -82,7 +82,7 @@ impl ProofsCore {
             if untried && unassignable.contains(&kind) {
                 return None;
             }
-            let worker = assign::choose(spec, &live.failures, fleet);
+            let worker = assign::choose(now, spec, &live.failures, fleet);
             if worker.is_none() && untried {
                 unassignable.insert(kind);
             }

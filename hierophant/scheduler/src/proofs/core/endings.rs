@@ -31,7 +31,7 @@ impl ProofsCore {
     /// Ends an attempt whose outcome was not reported. If its proof is already stored, the attempt counts. If the
     /// job has no other attempt and the worker reconnects before the job is assigned again, the attempt continues.
     ///
-    /// A `class` of [`FailureClass::Worker`] counts towards the job's retry budget.
+    /// A `class` of [`FailureClass::Worker`] counts its worker towards the job's retry budget.
     pub(super) fn interrupt(
         &mut self,
         now: Millis,
@@ -96,7 +96,8 @@ impl ProofsCore {
         }
     }
 
-    /// Counts a failure by a worker's fault towards the job's retry budget.
+    /// Counts a failure by a worker's fault. The retry budget counts workers and not failures, so that one broken
+    /// machine does not end a job: the job waits for another one until its deadline.
     fn count_worker_failure(
         &mut self,
         now: Millis,
@@ -106,9 +107,8 @@ impl ProofsCore {
         effects: &mut Vec<Effect>,
     ) {
         let Some(live) = self.jobs.get_mut(&job) else { return };
-        live.failures.workers.insert(worker);
-        live.worker_failures += 1;
-        if live.worker_failures >= self.limits.max_attempts {
+        live.failures.blame(now, worker);
+        if live.failures.workers.len() >= self.limits.max_attempts as usize {
             self.set_aside(now, job, failure, effects);
         } else {
             self.return_to_queue(now, job, Some(failure), effects);
@@ -118,10 +118,12 @@ impl ProofsCore {
     /// Fails a job whose retry budget is spent, so that it does not occupy the fleet.
     fn set_aside(&mut self, now: Millis, job: JobId, failure: Failure, effects: &mut Vec<Effect>) {
         let Some(live) = self.jobs.get(&job) else { return };
-        let (times, places) = (live.worker_failures, live.failures.workers.len());
+        let (times, places) = (live.failures.count(), live.failures.workers.len());
+        let plural = |count| if count == 1 { "" } else { "s" };
         let message = format!(
-            "set aside after {times} failed attempts on {places} worker{}; last failure: {}",
-            if places == 1 { "" } else { "s" },
+            "set aside after {times} failed attempt{} on {places} worker{}; last failure: {}",
+            plural(times),
+            plural(places),
             failure.message
         );
         self.end_job(now, job, End::Failed(Failure { message, ..failure }), effects);

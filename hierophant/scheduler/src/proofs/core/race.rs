@@ -53,7 +53,8 @@ impl ProofsCore {
         let live = self.jobs.get(&held.job)?;
         let is_there = self.workers.get(&held.attempt.prover.worker).is_some_and(|it| !it.away);
         // Each attempt of a race may fail by its worker's fault.
-        let in_budget = live.worker_failures.saturating_add(2) <= self.limits.max_attempts;
+        let at_fault = live.failures.workers.len();
+        let in_budget = at_fault.saturating_add(2) <= self.limits.max_attempts as usize;
         let alone = live.leases.len() == 1 && held.state() <= JobState::Proving;
         let started_at = held.attempt.started_at;
         let taken = now.since(held.started_at);

@@ -134,8 +134,8 @@ impl ProofsCore {
         let worker = attempt.prover.worker;
         live.tried.insert(worker);
         if attempt.failure_class == Some(FailureClass::Worker) {
-            live.failures.workers.insert(worker);
-            live.worker_failures += 1;
+            // A recorded end in the future, left by a clock that was set back, counts as now.
+            live.failures.blame(attempt.ended_at.map_or(now, |at| at.min(now)), worker);
         }
         if let Some(what) = attempt.out_of_memory {
             live.failures.oom.record(worker, attempt.prover.backend, what);

@@ -46,6 +46,7 @@ impl ProofsCore {
         self.leases.values_mut().for_each(|held| held.clock_set(by));
         for live in self.jobs.values_mut() {
             live.not_before.shift(by);
+            live.failures.not_before.shift(by);
             if let Some(interrupted) = &mut live.interrupted {
                 interrupted.clock_set(by);
             }

@@ -2,6 +2,7 @@
 
 mod attempts;
 mod commands;
+mod machines;
 mod memory;
 mod out_of_memory;
 mod queue_snapshot;

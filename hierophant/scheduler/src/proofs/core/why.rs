@@ -3,7 +3,6 @@
 use hierophant_model::commands::with_reason;
 use hierophant_model::records::{JobState, Millis};
 use network_lib::ids::{JobId, WorkerId};
-use network_lib::job::JobSpec;
 
 use super::{LiveJob, ProofsCore};
 use crate::proofs::Why;
@@ -64,7 +63,7 @@ impl ProofsCore {
         let spec = &live.record.spec;
         let what = format!("{} of circuit {}", spec.mode, spec.circuit_version);
         if self.workers.is_empty() {
-            return "no worker is connected".to_owned();
+            return format!("no worker is connected{}", at_fault(live));
         }
         let able: Vec<(&WorkerId, &Worker)> =
             self.workers.iter().filter(|(_, worker)| worker.fits(spec)).collect();
@@ -75,7 +74,8 @@ impl ProofsCore {
                 Some(format!("; {}: {unavailable_reason}", worker.name))
             });
             let stopped: String = stopped.collect();
-            return format!("no connected worker ({connected}) supports {what}{stopped}");
+            let failed = at_fault(live);
+            return format!("no connected worker ({connected}) supports {what}{stopped}{failed}");
         }
         if !able.iter().any(|(_, worker)| worker.takes_jobs()) {
             let drained = able.iter().filter_map(|(_, worker)| {
@@ -83,8 +83,9 @@ impl ProofsCore {
                 Some(format!("; {}", with_reason(&format!("{} is drained", worker.name), reason)))
             });
             let drained: String = drained.collect();
+            let failed = at_fault(live);
             return format!(
-                "all workers that support {what} are draining or disconnected{drained}"
+                "all workers that support {what} are draining or disconnected{drained}{failed}"
             );
         }
         let taking = able.iter().filter(|(_, worker)| worker.takes_jobs());
@@ -96,21 +97,33 @@ impl ProofsCore {
                 return words;
             }
         }
-        self.busy(spec, live, &able, ahead)
+        self.busy(now, live, &able, ahead)
     }
 
     /// Explains why no capable worker can take the job now.
     fn busy(
         &self,
-        spec: &JobSpec,
+        now: Millis,
         live: &LiveJob,
         able: &[(&WorkerId, &Worker)],
         ahead: usize,
     ) -> String {
+        let (spec, failures) = (&live.record.spec, &live.failures);
         let in_use = self.memory_in_use();
         let fleet = Fleet { workers: &self.workers, demand: &self.demand, in_use: &in_use };
-        if assign::choose(spec, &live.failures, fleet).is_some() {
+        if assign::choose(now, spec, failures, fleet).is_some() {
             return format!("it is assigned next; jobs ahead of it: {ahead}");
+        }
+        let taking = able.iter().filter(|(_, worker)| worker.takes_jobs());
+        let everywhere = taking.clone().all(|(id, _)| failures.workers.contains(*id));
+        if everywhere && now < failures.not_before {
+            let names: Vec<&str> = taking.map(|(_, worker)| worker.name.as_str()).collect();
+            return format!(
+                "it waits for another worker; next attempt on {} in {} at the earliest{}",
+                names.join(", "),
+                seconds(failures.not_before.since(now)),
+                at_fault(live)
+            );
         }
         let free: Vec<_> = able.iter().filter(|(_, worker)| worker.free_slots() > 0).collect();
         let full = free
@@ -145,6 +158,19 @@ impl ProofsCore {
         let running = self.running_by_requester();
         self.queue.iter(&running).take_while(|rank| rank.job != job).count()
     }
+}
+
+/// Failures of a job by its workers' fault, as the rest of a sentence; empty if there are none.
+fn at_fault(live: &LiveJob) -> String {
+    let (times, places) = (live.failures.count(), live.failures.workers.len());
+    if times == 0 {
+        return String::new();
+    }
+    let plural = |count| if count == 1 { "" } else { "s" };
+    let last = live.record.failure.as_ref();
+    let last = last.map_or_else(String::new, |failure| format!("; last failure: {failure}"));
+    let (attempts, workers) = (plural(times), plural(places));
+    format!("; {times} attempt{attempts} failed on {places} worker{workers}{last}")
 }
 
 /// Formats a duration, for example `3m 20s`.

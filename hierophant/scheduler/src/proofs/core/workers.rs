@@ -202,7 +202,7 @@ impl ProofsCore {
     }
 
     /// Handles an attempt that a reconnected worker no longer runs. If it had begun, the worker's program died
-    /// during it, perhaps because of the job. It therefore counts towards the job's retry budget, but not as a
+    /// during it, perhaps because of the job. The worker therefore counts towards the job's retry budget, but gets no
     /// strike.
     fn lost_on_reconnect(&mut self, now: Millis, lease: LeaseId, effects: &mut Vec<Effect>) {
         let class = self.has_reported(lease).then_some(FailureClass::Worker);

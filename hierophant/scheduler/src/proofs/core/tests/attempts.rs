@@ -107,8 +107,10 @@ fn a_workers_fault_is_retried_elsewhere_and_given_up_after_three() {
     let effects = core.failed(START, first, lease, failure(FailureClass::Worker));
     let (second, lease) = given_out(&effects).expect("given out again");
     assert_eq!((first, second), (worker(1), worker(2)));
+    join(&mut core, 3, 3);
     let effects = core.failed(START, second, lease, failure(FailureClass::Worker));
     let (third, lease) = given_out(&effects).expect("given out a third time");
+    assert_eq!(third, worker(3));
     let effects = core.failed(START, third, lease, failure(FailureClass::Worker));
     assert_eq!(job_state(&effects), Some(JobState::Failed));
     assert_eq!(request_state(&effects, 1), Some(RequestState::Failed));

@@ -71,7 +71,7 @@ fn a_requeued_job_goes_elsewhere_and_nobody_is_blamed() {
     let (next, _) = given_out(&effects).expect("given out at once");
     assert_eq!(next, worker(2));
     let live = &core.jobs[&job];
-    assert_eq!((live.worker_failures, live.interruptions), (0, 0));
+    assert_eq!((live.failures.count(), live.interruptions), (0, 0));
     assert!(core.stats.values().all(|stats| stats.strikes.is_empty()));
     let late = core.completed(START, worker(1), lease, execution(), proof_blob());
     assert_eq!(job_state(&late), None, "the old attempt counts no more");
@@ -114,12 +114,15 @@ fn requeueing_ends_a_rest_but_not_the_check_of_a_proof() {
 #[test]
 fn a_job_that_was_set_aside_is_made_anew_with_a_whole_retry_budget() {
     let (mut core, mut memory) = (core(), Memory::default());
-    memory.save(&join(&mut core, 1, 1));
+    for n in 1..=3 {
+        memory.save(&join(&mut core, n, n.into()));
+    }
     let mut effects = submit(&mut core, 1, 1);
-    for _ in 0..3 {
+    for n in 1..=3 {
         memory.save(&effects);
-        let (_, lease) = given_out(&effects).expect("given out");
-        effects = core.failed(START, worker(1), lease, failure(FailureClass::Worker));
+        let (to, lease) = given_out(&effects).expect("given out");
+        effects = core.failed(START, to, lease, failure(FailureClass::Worker));
+        core.worker_draining(to, SessionId(n));
     }
     memory.save(&effects);
     let failed = memory.job_of(1).clone();
@@ -134,7 +137,7 @@ fn a_job_that_was_set_aside_is_made_anew_with_a_whole_retry_budget() {
     assert_eq!(request_state(&effects, 1), Some(RequestState::Open));
     assert_eq!(memory.job_of(1).id, recreated);
     let (mut core, _) = memory.restart();
-    assert_eq!(core.jobs[&recreated].worker_failures, 0);
+    assert_eq!(core.jobs[&recreated].failures.count(), 0);
     let effects = core.sweep(Millis(START.0 + 3 * MINUTE));
     assert_eq!(job_state(&effects), None, "nothing gives it up");
 }

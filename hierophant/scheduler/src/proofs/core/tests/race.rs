@@ -218,7 +218,7 @@ fn a_race_stays_within_the_retry_budget() {
     join(&mut core, 3, 3);
     join(&mut core, 4, 4);
     let live = &core.jobs[&core.open.job(RequestId([2; 32])).expect("open")];
-    assert_eq!((live.leases.len(), live.worker_failures), (1, 2));
+    assert_eq!((live.leases.len(), live.failures.workers.len()), (1, 2));
     assert_eq!(core.sweep(at(9 * MINUTE)), [], "one of three is left, a race may cost two");
 }
 

@@ -128,16 +128,23 @@ fn a_job_whose_bytes_are_damaged_fails_at_the_start() {
 #[test]
 fn failures_before_the_restart_count() {
     let (mut core, mut memory, lease) = leased();
+    memory.save(&join(&mut core, 2, 2));
     let mut effects = core.failed(START, worker(1), lease, failure(FailureClass::Worker));
     memory.save(&effects);
-    let (_, lease) = given_out(&effects).expect("given out again");
-    effects = core.failed(START, worker(1), lease, failure(FailureClass::Worker));
+    let (to, lease) = given_out(&effects).expect("given out again");
+    assert_eq!(to, worker(2));
+    effects = core.failed(START, worker(2), lease, failure(FailureClass::Worker));
     memory.save(&effects);
     let (mut core, _) = memory.restart();
     // The attempt that was going on died with the worker's program before it had begun.
     let effects = core.worker_joined(START, arrival(1, 2, &[]));
     assert_eq!(request_state(&effects, 1), None);
     let (_, lease) = given_out(&effects).expect("given out again");
+    join(&mut core, 3, 3);
     let effects = core.failed(START, worker(1), lease, failure(FailureClass::Worker));
+    assert_eq!(request_state(&effects, 1), None, "two machines so far");
+    let (to, lease) = given_out(&effects).expect("given out again");
+    assert_eq!(to, worker(3));
+    let effects = core.failed(START, worker(3), lease, failure(FailureClass::Worker));
     assert_eq!(request_state(&effects, 1), Some(RequestState::Failed));
 }

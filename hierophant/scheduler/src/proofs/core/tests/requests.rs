@@ -136,11 +136,13 @@ fn urgent_modes_go_first() {
 #[test]
 fn content_that_was_set_aside_fails_at_once_while_in_quarantine() {
     let mut core = core();
-    join(&mut core, 1, 1);
+    for n in 1..=3 {
+        join(&mut core, n, n.into());
+    }
     let mut effects = submit(&mut core, 1, 1);
     for _ in 0..3 {
-        let (_, lease) = given_out(&effects).expect("given out");
-        effects = core.failed(START, worker(1), lease, failure(FailureClass::Worker));
+        let (to, lease) = given_out(&effects).expect("given out");
+        effects = core.failed(START, to, lease, failure(FailureClass::Worker));
     }
     let set_aside = effects.iter().find_map(|effect| match effect {
         Effect::Save(Change::Job(job)) => Some(job.clone()),
@@ -148,7 +150,7 @@ fn content_that_was_set_aside_fails_at_once_while_in_quarantine() {
     });
     let set_aside = set_aside.expect("saved");
     let message = &set_aside.failure.as_ref().expect("says why").message;
-    assert_eq!(message, "set aside after 3 failed attempts on 1 worker; last failure: it broke");
+    assert_eq!(message, "set aside after 3 failed attempts on 3 workers; last failure: it broke");
     let job = set_aside.id;
     let known = StoreLookup { ended: Some(set_aside), ..StoreLookup::default() };
     let (answer, effects) = core.submit(START, new_request(2, 1), known);

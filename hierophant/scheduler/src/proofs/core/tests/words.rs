@@ -49,8 +49,8 @@ pub(super) fn check(core: &ProofsCore) {
             .map(|lease| core.leases.get(lease).expect("held").attempt.prover.worker)
             .collect();
         assert_eq!(going_on.len(), live.leases.len(), "twice on one worker");
-        let failures = usize::try_from(live.worker_failures).expect("small");
-        assert!(failures + live.leases.len() <= 3, "beyond the retry budget");
+        let at_fault = live.failures.workers.len();
+        assert!(at_fault + live.leases.len() <= 3, "beyond the retry budget");
     }
 }
 
