@@ -30,6 +30,9 @@ pub const OWN_VARIABLES: &str = "CONTEMPLANT_";
 pub const SERVER_VARIABLES: [&str; 6] =
     ["CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "RUST_LOG", "NO_COLOR", "HOME", "TMPDIR"];
 
+/// Smallest value of `exit_when_idle`.
+pub const MIN_EXIT_WHEN_IDLE: Duration = Duration::from_secs(1);
+
 /// The configuration of a Contemplant.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -40,6 +43,9 @@ pub struct Config {
     /// Name of this worker, shown to Hierophant's operator. Default: a name from the Old Testament, chosen by
     /// the worker id, since names are easier to tell apart than ids.
     pub name: Option<String>,
+    /// The machine that it runs on, such as a pod or the id of a rented machine, shown beside the name.
+    /// Default: none.
+    pub instance: Option<String>,
     /// The prover. Default: `cpu`, which works on any machine.
     pub backend: BackendChoice,
     /// Kinds of proof to offer. Default: core and compressed for `cpu` and `cuda`, as the others need
@@ -85,18 +91,24 @@ pub struct Config {
     #[serde(with = "humantime_serde")]
     pub reconnect_max_delay: Duration,
     /// How long work may continue after SIGTERM or SIGINT before it is handed back; 0 hands it back at once.
-    /// Default: 30 s, the grace period of Kubernetes.
+    /// Default: that of the backend, see [`Config::shutdown_grace`].
     #[serde(with = "humantime_serde")]
-    pub shutdown_grace: Duration,
+    pub shutdown_grace: Option<Duration>,
+    /// Time without an attempt, connected and ready, after which the program ends. Default: none, it waits for work
+    /// without end.
+    #[serde(with = "humantime_serde")]
+    pub exit_when_idle: Option<Duration>,
     /// How long a transfer may stall before it is tried again. Default: 30 s.
     #[serde(with = "humantime_serde")]
     pub http_timeout: Duration,
     /// Largest program or input after decompression, in bytes. Default: 4 GiB, far beyond real inputs and
     /// within the memory of a proving machine.
     pub max_decompressed_bytes: u64,
-    /// Address of the metrics for Prometheus (`/metrics`), such as `0.0.0.0:9020`. Default: none, no port is
-    /// opened.
+    /// Address of the metrics for Prometheus (`/metrics`) and of the health pages (`/health`, `/ready`), such as
+    /// `0.0.0.0:9020`. Default: none, no port is opened.
     pub metrics_address: Option<SocketAddr>,
+    /// Address of gRPC's health service, such as `0.0.0.0:9021`. Default: none, no port is opened.
+    pub grpc_health_address: Option<SocketAddr>,
     /// Format of log lines. Default: `human`.
     pub log_format: LogFormat,
     /// With a `wss://` address: trusted authorities and the client certificate.
@@ -132,6 +144,7 @@ impl Default for Config {
         Self {
             hierophant_ws_address: format!("ws://127.0.0.1:9010{WEBSOCKET_PATH}"),
             name: None,
+            instance: None,
             backend: BackendChoice::Cpu,
             modes: None,
             prover_endpoint: None,
@@ -145,10 +158,12 @@ impl Default for Config {
             token: None,
             mock_proof_time: Duration::from_secs(2),
             reconnect_max_delay: Duration::from_secs(30),
-            shutdown_grace: Duration::from_secs(30),
+            shutdown_grace: None,
+            exit_when_idle: None,
             http_timeout: Duration::from_secs(30),
             max_decompressed_bytes: 4 << 30,
             metrics_address: None,
+            grpc_health_address: None,
             log_format: LogFormat::Human,
             tls: TlsSettings::default(),
             docker: DockerSettings::default(),
@@ -163,10 +178,12 @@ impl Settings for Config {
         if let Err(message) = endpoints(&self.hierophant_ws_address) {
             faults.add("hierophant_ws_address", message);
         }
-        if let Some(name) = &self.name
-            && (name.trim().is_empty() || name.len() > 64 || name.chars().any(char::is_control))
-        {
-            faults.add("name", "must be 1 to 64 bytes without control characters");
+        for (key, text) in [("name", &self.name), ("instance", &self.instance)] {
+            if let Some(text) = text
+                && (text.trim().is_empty() || text.len() > 64 || text.chars().any(char::is_control))
+            {
+                faults.add(key, "must be 1 to 64 bytes without control characters");
+            }
         }
         if let Some(modes) = &self.modes {
             let mut distinct = modes.clone();
@@ -186,6 +203,10 @@ impl Settings for Config {
         }
         if self.reconnect_max_delay < Duration::from_millis(100) {
             faults.add("reconnect_max_delay", "must be at least 100ms, to not overload Hierophant");
+        }
+        if self.exit_when_idle.is_some_and(|limit| limit < MIN_EXIT_WHEN_IDLE) {
+            faults
+                .add("exit_when_idle", "must be at least 1s: omit it to wait for work without end");
         }
         if self.http_timeout < Duration::from_secs(1) {
             faults.add("http_timeout", "must be at least 1s");
@@ -210,7 +231,7 @@ impl Config {
             backend: BackendChoice::Mock,
             mock_proof_time: Duration::ZERO,
             reconnect_max_delay: Duration::from_millis(200),
-            shutdown_grace: Duration::ZERO,
+            shutdown_grace: Some(Duration::ZERO),
             ..Self::default()
         }
     }
@@ -285,6 +306,18 @@ impl Config {
             u32::try_from(count).ok().filter(|count| *count > 0)
         };
         self.gpus.clone().unwrap_or_else(|| (0..found().unwrap_or(1)).collect())
+    }
+
+    /// How long work may continue after a signal. By default as long as most proofs of the backend take, because a
+    /// proof that is handed back begins again elsewhere: hours of a GPU, many minutes of processors, seconds of a mock.
+    #[must_use]
+    pub fn shutdown_grace(&self) -> Duration {
+        let default = match self.backend {
+            BackendChoice::Cuda => Duration::from_secs(2 * 3600),
+            BackendChoice::Cpu => Duration::from_secs(15 * 60),
+            BackendChoice::Mock => Duration::from_secs(30),
+        };
+        self.shutdown_grace.unwrap_or(default)
     }
 
     /// The kinds of proof to offer, as far as the machine can make them.
@@ -363,12 +396,16 @@ mod tests {
     fn the_template_names_every_key_with_its_default() {
         let examples = [
             "name",
+            "instance",
             "token",
             "prover_command",
             "prover_environment",
             "prover_endpoint",
             "gpus",
+            "shutdown_grace",
+            "exit_when_idle",
             "metrics_address",
+            "grpc_health_address",
         ];
         let docker_examples = ["engine", "memory_bytes", "network"];
         let tls_examples = ["ca_certificate", "certificate", "key"];
@@ -408,12 +445,12 @@ mod tests {
             "prover_endpoint = \"sock\"\nprover_command = []\ngpus = [1, 1]\nprover_start_limit = \"0s\"\n\
              prover_silence_limit = \"0s\"\nprover_environment = { HOME = \"/x\" }\n\
              hierophant_ws_address = \"http://x\"\nmodes = []\ntoken = \"\"\nhttp_timeout = \"1ms\"\n\
-             name = \"\"\nmax_decompressed_bytes = 1\nreconnect_max_delay = \"0s\"\nbackend = \"gpu\"\n\
+             name = \"\"\ninstance = \" \"\nexit_when_idle = \"0s\"\nmax_decompressed_bytes = 1\nreconnect_max_delay = \"0s\"\nbackend = \"gpu\"\n\
              [tls]\ncertificate = \"x\"\n\
              [docker]\nimage = \"\"\nengine = \"tcp://x\"\nmemory_bytes = 1\nshm_bytes = 1\n",
         )
         .unwrap_err();
-        assert_eq!(error.faults.len(), 19, "{error}");
+        assert_eq!(error.faults.len(), 21, "{error}");
         assert!(error.to_string().contains("must start with ws:// or wss://"), "{error}");
     }
 
@@ -438,6 +475,24 @@ mod tests {
             assert!(error.contains("key `prover_environment`: must not set"), "{error}");
             assert!(error.contains(words), "{error}");
         }
+    }
+
+    #[test]
+    fn the_grace_fits_the_backend_unless_it_is_set() {
+        for (backend, minutes) in [("cuda", 120.0), ("cpu", 15.0), ("mock", 0.5)] {
+            let config = load_text(&format!("backend = \"{backend}\"")).unwrap();
+            assert_eq!(config.shutdown_grace().as_secs_f64(), 60.0 * minutes, "{backend}");
+        }
+        assert!(TEMPLATE.contains("Default: 2h with cuda, 15m with cpu, 30s with mock."));
+        let set = load_text("backend = \"cuda\"\nshutdown_grace = \"0s\"").unwrap();
+        assert_eq!(set.shutdown_grace(), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_rented_machine_s_number_is_an_instance() {
+        let number = [("CONTEMPLANT_INSTANCE".to_owned(), "12345678".to_owned())];
+        let config = load::<Config>(None, number).unwrap();
+        assert_eq!(config.instance.as_deref(), Some("12345678"));
     }
 
     #[test]

@@ -46,11 +46,12 @@ use crate::gpu::watch::watch;
 use crate::identity::DataDir;
 use crate::link::{Identity, Link, Offer};
 use crate::machine::{Machine, Needs};
-use crate::metrics::Metrics;
+use crate::metrics::{Health, Metrics};
 use crate::runner::Runner;
 use crate::trust::Trust;
 
-/// Works for the Hierophant in `config` until `shutdown`, or until Hierophant has drained it.
+/// Works for the Hierophant in `config` until `shutdown`, until Hierophant has drained it, or until it was idle for
+/// `exit_when_idle`.
 ///
 /// At a shutdown it finishes the attempts that it holds within `shutdown_grace` and hands back the rest.
 ///
@@ -90,12 +91,16 @@ pub async fn run(
     }
     let downloads = data_dir.downloads.clone();
     let metrics = Metrics::new(executor.server_starts());
+    let health = Health::new(executor.capabilities());
     let serving = CancellationToken::new();
     if let Some(address) = config.metrics_address {
-        let (capabilities, loads) = (executor.capabilities(), executor.gpu_loads());
-        metrics::serve(address, metrics.clone(), capabilities, loads, serving.clone()).await?;
+        let (metrics, health, loads) = (metrics.clone(), health.clone(), executor.gpu_loads());
+        metrics::serve(address, metrics, health, loads, serving.clone()).await?;
     }
-    // The port is closed at the end, also after an error.
+    if let Some(address) = config.grpc_health_address {
+        metrics::serve_grpc_health(address, health.clone(), serving.clone()).await?;
+    }
+    // The ports are closed at the end, also after an error.
     let _serving = serving.drop_guard();
     let runner = Runner::new(
         &config,
@@ -111,14 +116,17 @@ pub async fn run(
         trust,
         worker_id: data_dir.worker_id,
         name,
+        instance: config.instance.clone(),
         token: config.token.as_ref().map(|token| token.reveal().to_owned()),
         reconnect_max_delay: config.reconnect_max_delay,
-        shutdown_grace: config.shutdown_grace,
+        shutdown_grace: config.shutdown_grace(),
+        exit_when_idle: config.exit_when_idle,
     };
     executor.start();
     let offer = Offer { capabilities: executor.capabilities(), gpu_loads: executor.gpu_loads() };
+    let figures = (metrics, health);
     let outcome =
-        Link::new(identity, Arc::new(runner), offer, found, shutdown, metrics).run().await;
+        Link::new(identity, Arc::new(runner), offer, found, shutdown, figures).run().await;
     executor.stop().await;
     outcome
 }

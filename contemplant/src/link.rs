@@ -7,6 +7,7 @@
 mod conversation;
 mod delays;
 mod held;
+mod idle;
 mod leave;
 mod reports;
 mod socket;
@@ -26,12 +27,13 @@ use tokio_util::sync::CancellationToken;
 
 use self::delays::delays;
 use self::held::HeldAttempts;
+use self::idle::IdleClock;
 use self::reports::Reports;
 use self::socket::{ConnectError, Lost, Socket};
 use crate::attempt::{JobEvent, Outcome};
 use crate::config::Endpoints;
 use crate::finished::FinishedProof;
-use crate::metrics::Metrics;
+use crate::metrics::{Connection, Health, Metrics};
 use crate::runner::Runner;
 use crate::trust::Trust;
 
@@ -47,9 +49,11 @@ pub(crate) struct Identity {
     pub(crate) trust: Arc<Trust>,
     pub(crate) worker_id: WorkerId,
     pub(crate) name: String,
+    pub(crate) instance: Option<String>,
     pub(crate) token: Option<String>,
     pub(crate) reconnect_max_delay: Duration,
     pub(crate) shutdown_grace: Duration,
+    pub(crate) exit_when_idle: Option<Duration>,
 }
 
 /// What the executor offers.
@@ -75,7 +79,9 @@ pub(crate) struct Link {
     limit: CancellationToken,
     /// Why no more attempts are accepted; none while they are.
     leaving: Option<String>,
+    idle: IdleClock,
     metrics: Metrics,
+    health: Health,
 }
 
 /// How a connection ended.
@@ -120,10 +126,11 @@ impl Link {
         Offer { capabilities, gpu_loads }: Offer,
         found: Vec<FinishedProof>,
         shutdown: Shutdown,
-        metrics: Metrics,
+        (metrics, health): (Metrics, Health),
     ) -> Self {
         let (sink, events) = mpsc::unbounded_channel();
         Self {
+            idle: IdleClock::new(identity.exit_when_idle),
             identity,
             runner,
             capabilities,
@@ -136,6 +143,7 @@ impl Link {
             limit: CancellationToken::new(),
             leaving: None,
             metrics,
+            health,
         }
     }
 
@@ -176,6 +184,7 @@ impl Link {
                     let start = Instant::now();
                     let _connected = self.metrics.connected();
                     let end = self.serve(socket, &welcome).await;
+                    self.idle.pause();
                     if start.elapsed() >= HEALTHY_CONNECTION {
                         pauses = delays(longest);
                     }
@@ -203,6 +212,7 @@ impl Link {
             }
             let held = self.held.resumable().len();
             tracing::warn!(reason, ?delay, held, "not connected to Hierophant");
+            self.health.set(Connection::Missing(reason));
             self.rest(delay).await;
         }
     }
@@ -213,6 +223,7 @@ impl Link {
             software_version: env!("CARGO_PKG_VERSION").to_owned(),
             name: self.identity.name.clone(),
             worker_id: self.identity.worker_id,
+            instance: self.identity.instance.clone(),
             token: self.identity.token.clone().map(Secret::from),
             capabilities: self.capabilities.borrow_and_update().clone(),
             held: self.held.all(),

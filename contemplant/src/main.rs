@@ -3,10 +3,11 @@
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
-use contemplant::config::{Config, TEMPLATE};
+use contemplant::config::{Config, MIN_EXIT_WHEN_IDLE, TEMPLATE};
 use contemplant::doctor::{self, Finding, TestProofs, Verdict};
 use contemplant::executor::helper;
 use contemplant::identity;
@@ -24,6 +25,9 @@ struct Arguments {
     /// Configuration file [default: contemplant.toml in the working folder, if it exists]
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Leave Hierophant and end with exit code 0 after this time without an attempt, such as 10m
+    #[arg(long, value_name = "TIME", value_parser = idle_limit)]
+    exit_when_idle: Option<Duration>,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -73,7 +77,7 @@ fn main() -> ExitCode {
             };
             examine(arguments.config, proofs)
         }
-        None => work(arguments.config),
+        None => work(arguments.config, arguments.exit_when_idle),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -121,9 +125,20 @@ fn examine(file: Option<PathBuf>, proofs: TestProofs) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn work(file: Option<PathBuf>) -> anyhow::Result<()> {
+/// Parses the value of `--exit-when-idle`.
+fn idle_limit(text: &str) -> Result<Duration, String> {
+    let limit = humantime::parse_duration(text)
+        .map_err(|error| format!("{error}: expected a time such as 10m"))?;
+    match limit < MIN_EXIT_WHEN_IDLE {
+        true => Err("too short: expected at least 1s".to_owned()),
+        false => Ok(limit),
+    }
+}
+
+fn work(file: Option<PathBuf>, exit_when_idle: Option<Duration>) -> anyhow::Result<()> {
     let file = config::choose_file(file, DEFAULT_FILE);
-    let settings: Config = config::load(file.as_deref(), std::env::vars())?;
+    let mut settings: Config = config::load(file.as_deref(), std::env::vars())?;
+    settings.exit_when_idle = exit_when_idle.or(settings.exit_when_idle);
     use_own_temp_folder(&settings)?;
     logging::init(settings.log_format, "info");
     let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;

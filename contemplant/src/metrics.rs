@@ -1,29 +1,24 @@
-//! Metrics for Prometheus, served at `metrics_address` if it is set.
+//! Metrics for Prometheus, served with the health of this worker at `metrics_address` if it is set.
 //!
 //! As in Hierophant, counters and histograms are updated where things happen, the GPUs are shown as of the last read of
 //! the driver (`gpu::watch`), and no label is an id of an attempt. `docs/metrics.md` lists all metrics.
 
+mod health;
 mod labels;
+mod serve;
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
-use axum::Router;
-use axum::http::header::CONTENT_TYPE;
-use axum::routing::get;
-use network_lib::handshake::{Capabilities, Gpu, GpuLoad};
+use network_lib::handshake::{Gpu, GpuLoad};
 use network_lib::job::{Phase, ProofMode};
 use network_lib::metrics::{self, Counter, Family, FloatGauge, Gauge, Histogram, LONG, Registrar};
 use network_lib::metrics::{Registry, Seconds};
-use network_lib::task;
-use tokio::net::TcpListener;
-use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 
+pub use self::health::{Connection, Health, obstacle_of};
 use self::labels::{AttemptLabels, DirectionLabels, GpuLabels, ModeLabels, PhaseLabels};
+pub use self::serve::{serve, serve_grpc_health};
 use crate::attempt::Outcome;
 
 /// Head of this program's part of `docs/metrics.md`.
@@ -244,34 +239,4 @@ impl Drop for Connected {
 
 fn whole(bytes: u64) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
-}
-
-/// Serves `GET /metrics` at `address` until `stop` is cancelled, with the executor's latest data of its GPUs.
-///
-/// # Errors
-///
-/// When nothing can listen there.
-pub async fn serve(
-    address: SocketAddr,
-    metrics: Metrics,
-    capabilities: watch::Receiver<Capabilities>,
-    gpu_loads: watch::Receiver<Vec<GpuLoad>>,
-    stop: CancellationToken,
-) -> anyhow::Result<()> {
-    let listener = TcpListener::bind(address).await.with_context(|| {
-        format!("cannot listen on {address}: choose another `metrics_address`, or stop the program that uses it")
-    })?;
-    tracing::info!(address = %listener.local_addr()?, "serving metrics");
-    let answer = async move || {
-        metrics.set_gpus(&capabilities.borrow().gpus, &gpu_loads.borrow());
-        ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], metrics.render())
-    };
-    let router = Router::new().route("/metrics", get(answer));
-    let serving = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
-    task::spawn("metrics", async move {
-        if let Err(error) = serving.await {
-            tracing::error!(%error, "metrics are no longer served");
-        }
-    });
-    Ok(())
 }

@@ -44,6 +44,7 @@ export function Worker({ id }) {
           <dt>Hardware</dt><dd>${(worker.gpus ?? []).length > 0 ? worker.gpus.map((gpu) => html`<div>${describeGpu(gpu)}</div>`) : worker.backend}</dd>
           <dt>Offers</dt><dd>${worker.modes.join(', ') || 'nothing'}; ${worker.slots === 1 ? 'one job' : `${worker.slots} jobs`} at once</dd>
           <dt>Address</dt><dd>${worker.ip}</dd>
+          ${worker.instance && html`<dt>Instance</dt><dd>${worker.instance}</dd>`}
           <dt>Version</dt><dd>${worker.version}</dd>
           <dt>Connected</dt><dd>${ago(worker.joined_at)}; last message ${ago(worker.heard_at)}</dd>
           <dt>Proved</dt><dd>${count(worker.proofs_completed)}${worker.average_proof_seconds == null ? '' : `, in ${duration(worker.average_proof_seconds)} on average`}</dd>

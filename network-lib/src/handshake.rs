@@ -107,6 +107,9 @@ pub struct Hello {
     pub name: String,
     /// Stable identity of the installation.
     pub worker_id: WorkerId,
+    /// The machine that it runs on, such as a pod or the id of a rented machine, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<String>,
     /// Its own token or the shared one, when Hierophant asks for one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<Secret>,

@@ -48,6 +48,7 @@ fn from_worker() -> Vec<FromWorker> {
             software_version: "0.1.0".into(),
             name: "habakkuk".into(),
             worker_id: WorkerId([0x77; 16]),
+            instance: Some("prover-7f9c".into()),
             token: Some("a shared secret".into()),
             capabilities: capabilities(),
             held: vec![lease()],

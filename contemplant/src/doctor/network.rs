@@ -18,6 +18,7 @@ pub(super) async fn hierophant(config: &Config) -> Result<String, String> {
         software_version: env!("CARGO_PKG_VERSION").to_owned(),
         name: "doctor".to_owned(),
         worker_id: WorkerId::random(),
+        instance: config.instance.clone(),
         token: config.token.clone(),
         capabilities: Capabilities {
             vm: "sp1".to_owned(),

@@ -13,6 +13,7 @@ use super::socket::{Heard, Lost, Socket};
 use super::{End, Link};
 use crate::attempt::{Job, JobEvent};
 use crate::executor::EventSink;
+use crate::metrics::Connection;
 
 /// Number of silent heartbeat intervals after which the connection is dead.
 const SILENT_INTERVALS: u32 = 4;
@@ -26,6 +27,7 @@ impl Link {
             resumed = welcome.resume.len(),
             "connected to Hierophant"
         );
+        self.health.set(Connection::Established);
         self.runner.admitted(welcome.access_key.clone());
         self.resume(&welcome.resume);
         match self.converse(&mut socket, welcome).await {
@@ -68,9 +70,14 @@ impl Link {
         let (requested, limit) = (self.shutdown.requested.clone(), self.limit.clone());
         loop {
             if self.leaving.is_none() && requested.is_cancelled() {
-                tracing::info!(held = self.held.running().len(), "finishing the held attempts");
+                tracing::info!(
+                    held = self.held.running().len(),
+                    grace = ?self.identity.shutdown_grace,
+                    "finishing the held attempts; a second signal hands them back at once"
+                );
                 self.leaving = Some(SHUTTING_DOWN.to_owned());
             }
+            self.leave_if_idle();
             if self.leaving.is_some() && !announced {
                 announced = true;
                 self.announce(socket).await?;
@@ -84,6 +91,7 @@ impl Link {
                 biased;
                 () = requested.cancelled(), if self.leaving.is_none() => {}
                 () = limit.cancelled() => return self.hand_back(socket).await,
+                () = self.idle.over(), if self.leaving.is_none() => {}
                 _ = heartbeats.tick() => {
                     if last_heard.elapsed() > pause * SILENT_INTERVALS {
                         return Err(End::Lost("Hierophant is silent".to_owned()));

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::socket::{Heard, Socket};
 use super::{End, Link};
+use crate::metrics::{Connection, obstacle_of};
 
 /// Time limit for Hierophant to acknowledge the last ends.
 const ACKNOWLEDGE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -58,9 +59,21 @@ impl Link {
         }
     }
 
+    /// Begins to leave if this worker was idle for the time of `exit_when_idle`. An attempt or an unsettled end is work.
+    pub(super) fn leave_if_idle(&mut self) {
+        let is_ready = obstacle_of(&self.capabilities.borrow()).is_none();
+        self.idle.observe(!self.held.is_empty(), is_ready);
+        if let Some(limit) = self.idle.reached().filter(|_| self.leaving.is_none()) {
+            let limit = humantime::format_duration(limit);
+            tracing::info!(exit_when_idle = %limit, "leaving because there was no attempt for this time");
+            self.leaving = Some(format!("no attempt for {limit}"));
+        }
+    }
+
     /// Asks Hierophant to assign no more attempts.
     pub(super) async fn announce(&self, socket: &mut Socket) -> Result<(), End> {
         let reason = self.leaving.clone().unwrap_or_default();
+        self.health.set(Connection::Leaving(reason.clone()));
         socket.send(&FromWorker::Draining { reason }).await?;
         Ok(())
     }

@@ -14,7 +14,7 @@ use crate::setup::{Setup, uploads};
 const AN_HOUR: Duration = Duration::from_secs(3600);
 
 async fn with_grace(grace: Duration) -> Setup {
-    Setup::start_with(|config| config.shutdown_grace = grace).await
+    Setup::start_with(|config| config.shutdown_grace = Some(grace)).await
 }
 
 fn is_given_back(message: &FromWorker) -> bool {
@@ -181,7 +181,7 @@ async fn an_idle_contemplant_says_good_bye_and_ends() {
 async fn an_idle_contemplant_does_not_wait_for_a_hierophant() {
     let mut setup = Setup::start_with(|config| {
         config.hierophant_ws_address = "ws://127.0.0.1:9/ws".to_owned();
-        config.shutdown_grace = AN_HOUR;
+        config.shutdown_grace = Some(AN_HOUR);
     })
     .await;
     let early = timeout(Duration::from_millis(100), &mut setup.contemplant).await;

@@ -34,14 +34,16 @@ async fn a_full_hierophant_is_asked_again() {
 }
 
 #[tokio::test]
-async fn the_token_and_the_name_are_presented() {
+async fn the_token_the_name_and_the_machine_are_presented() {
     let mut setup = Setup::start_with(|config| {
         config.token = Some(Secret::from("swordfish"));
         config.name = Some("melchizedek".to_owned());
+        config.instance = Some("prover-7f9c".to_owned());
     })
     .await;
     let hello = setup.hierophant.accept().await.hello;
     assert_eq!(hello.token.as_ref().map(Secret::reveal), Some("swordfish"));
     assert_eq!(hello.name, "melchizedek");
+    assert_eq!(hello.instance.as_deref(), Some("prover-7f9c"));
     assert_eq!(hello.protocol, ProtocolRange::OURS);
 }

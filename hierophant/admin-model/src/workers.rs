@@ -12,6 +12,8 @@ pub struct Worker {
     pub id: String,
     /// Name of the worker.
     pub name: String,
+    /// Machine that it runs on, such as a pod or the id of a rented machine, if it reports one.
+    pub instance: Option<String>,
     /// IP address that it connects from.
     pub ip: String,
     /// Credential that admitted it: `token` and the name of its own token, `worker_token`, or `this machine`

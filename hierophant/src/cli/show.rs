@@ -113,6 +113,7 @@ impl Show for Vec<Worker> {
                 worker.strikes.to_string(),
                 ago(worker.joined_at),
                 worker.admitted_by.clone(),
+                worker.instance.clone().unwrap_or_default(),
             ]
         });
         let heads = [
@@ -127,6 +128,7 @@ impl Show for Vec<Worker> {
             "strikes",
             "joined",
             "admitted by",
+            "instance",
         ];
         list(heads, rows, "no worker is connected")
     }

@@ -121,6 +121,7 @@ mod tests {
             worker: WorkerId([number; 16]),
             session: SessionId(u64::from(number)),
             name: "tobit".into(),
+            instance: None,
             ip: IpAddr::V4(Ipv4Addr::LOCALHOST),
             credential: Credential::ThisMachine,
             version: String::new(),

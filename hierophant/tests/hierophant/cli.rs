@@ -2,6 +2,7 @@
 
 use std::process::{Command, Output, Stdio};
 
+use network_lib::handshake::Hello;
 use network_lib::wire::{FromWorker, ToWorker};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -39,10 +40,13 @@ async fn jobs_requests_and_contemplants_are_shown() {
     assert!(status.contains("1 core") && status.contains("workers"), "{status}");
     assert!(told(&url, "workers").await.contains("no worker is connected"));
 
-    let mut worker = Worker::join(&network, hello()).await;
+    let on_a_pod = Hello { instance: Some("prover-7f9c\u{1b}[2J".into()), ..hello() };
+    let mut worker = Worker::join(&network, on_a_pod).await;
     let (lease_id, _) = worker.leased().await;
     let workers = told(&url, "workers").await;
     assert!(workers.contains("tobit") && workers.contains("1/1"), "{workers}");
+    assert!(workers.contains("prover-7f9c[2J"), "{workers}");
+    assert_eq!(network.json("/contemplants").await[0]["instance"], "prover-7f9c[2J");
     let jobs: Value = serde_json::from_str(&told(&url, "jobs --json").await).expect("JSON");
     let job = jobs[0]["id"].as_str().expect("id");
     let by_request = told(&url, &format!("request {}", hex::encode(&request[..8]))).await;

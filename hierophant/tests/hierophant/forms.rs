@@ -59,7 +59,8 @@ async fn the_status_pages_keep_their_form() {
     assert_eq!(
         form(&network.json("/contemplants").await),
         json!([{
-            "id": "text", "name": "text", "ip": "text", "version": "text", "backend": "text",
+            "id": "text", "name": "text", "instance": "none", "ip": "text", "version": "text",
+            "backend": "text",
             "modes": ["text", "text", "text", "text"], "slots": "number", "state": "text",
             "time_alive_seconds": "number", "seconds_since_heard": "number", "strikes": "number",
             "proofs_completed": "number", "average_proof_time_seconds": "number",

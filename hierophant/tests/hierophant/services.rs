@@ -84,6 +84,7 @@ async fn the_status_pages_have_their_documented_fields() {
             "backend",
             "current_proofs",
             "id",
+            "instance",
             "ip",
             "modes",
             "name",

@@ -98,6 +98,7 @@ impl Contemplant {
             software_version: "0.1.0".into(),
             name: "amos".into(),
             worker_id: self.id,
+            instance: None,
             token: None,
             capabilities: Capabilities {
                 vm: "sp1".into(),

@@ -67,6 +67,7 @@ pub fn hello() -> Hello {
         software_version: "0.1.0".into(),
         name: "tobit".into(),
         worker_id: WorkerId::random(),
+        instance: None,
         token: None,
         capabilities: Capabilities {
             vm: "sp1".into(),

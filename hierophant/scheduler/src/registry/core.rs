@@ -139,6 +139,7 @@ impl RegistryCore {
             worker: hello.worker_id,
             session,
             name: sanitize::name(&hello.name),
+            instance: hello.instance.as_deref().map(sanitize::name),
             ip,
             credential,
             version: sanitize::name(&hello.software_version),
@@ -329,6 +330,7 @@ mod tests {
             software_version: "0.1.0".into(),
             name: "amos".into(),
             worker_id: WorkerId([n; 16]),
+            instance: None,
             token: None,
             capabilities: Capabilities {
                 vm: "sp1".into(),
@@ -403,6 +405,17 @@ mod tests {
         assert!(!core.remove(Millis(6), WorkerId([1; 16]), first.session, "late word"));
         assert_eq!(core.workers().len(), 2);
         assert_eq!(core.removed_workers()[0].reason, "replaced by a new connection");
+    }
+
+    #[test]
+    fn the_name_of_a_machine_is_displayable_and_bounded() {
+        let mut core = RegistryCore::new(rules());
+        let instance = Some(format!("pod-7\u{1b}[2J\n{}", "x".repeat(9999)));
+        core.admit(Millis(0), &Hello { instance, ..hello(1) }, HERE, here()).expect("admitted");
+        let shown = core.workers()[0].instance.clone().expect("known");
+        assert!(shown.starts_with("pod-7[2Jxx") && shown.len() == 64, "{shown:?}");
+        core.admit(Millis(1), &hello(1), HERE, here()).expect("admitted");
+        assert_eq!(core.workers()[0].instance, None, "that of the latest handshake");
     }
 
     #[test]

@@ -18,6 +18,8 @@ pub struct KnownWorker {
     pub session: SessionId,
     /// Name.
     pub name: String,
+    /// Machine that it runs on, as it reports.
+    pub instance: Option<String>,
     /// Address of its connection.
     pub ip: IpAddr,
     /// Credential.

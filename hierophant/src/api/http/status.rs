@@ -52,6 +52,8 @@ struct Contemplant {
     id: String,
     /// Name of the worker.
     name: String,
+    /// Machine that it runs on, if it reports one.
+    instance: Option<String>,
     /// IP address that it connects from.
     ip: String,
     /// Software version.
@@ -270,6 +272,7 @@ fn contemplant(now: Millis, known: &KnownWorker, work: &WorkerWork) -> Contempla
     Contemplant {
         id: worker.id,
         name: worker.name,
+        instance: worker.instance,
         ip: worker.ip,
         version: worker.version,
         backend: worker.backend,

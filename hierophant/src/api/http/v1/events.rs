@@ -190,6 +190,7 @@ mod tests {
             worker,
             session: SessionId(1),
             name: "tobit".into(),
+            instance: None,
             ip: IpAddr::V4(Ipv4Addr::LOCALHOST),
             credential: Credential::ThisMachine,
             version: "0.1.0".into(),

@@ -63,6 +63,7 @@ pub(in crate::api::http) fn worker(known: &KnownWorker, work: &WorkerWork) -> Wo
     Worker {
         id: known.worker.to_string(),
         name: known.name.clone(),
+        instance: known.instance.clone(),
         ip: known.ip.to_canonical().to_string(),
         admitted_by: known.credential.to_string(),
         version: known.version.clone(),
