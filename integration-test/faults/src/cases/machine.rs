@@ -149,20 +149,17 @@ async fn many_times(stage: &mut Stage) {
         client.cancel(&request.id).await.expect("withdrawn");
         ended(&folder).await;
     }
-    let ask = program::ask(&mut client, LOOP, ProofMode::Core).await;
-    let mut request = None;
     for _ in 0..20 {
-        if request.is_none() {
-            request = Some(stage.submit(&mut client, &ask, Expected::Cancelled).await);
-        }
+        // A new one each time: a job rests before it returns to a worker that it has ended more than once.
+        let ask = program::ask(&mut client, LOOP, ProofMode::Core).await;
+        let request = stage.submit(&mut client, &ask, Expected::Cancelled).await;
         files.extend(mapped(native_executor(&folder).await));
         amos.kill().await.expect("killed");
         ended(&folder).await;
+        client.cancel(&request.id).await.expect("withdrawn");
         amos.start().expect("starts again");
         stage.joined("amos").await;
     }
-    let request = request.expect("there is one");
-    client.cancel(&request.id).await.expect("withdrawn");
     stage.all_arrive(STEP).await;
     assert!(!files.is_empty(), "executions have mapped shared memory");
     nothing_left(stage, &["amos"], &files).await;
