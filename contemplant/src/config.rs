@@ -19,12 +19,10 @@ use url::Url;
 pub use self::docker::DockerSettings;
 pub use self::tls::TlsSettings;
 use crate::gpu;
+use crate::processes::OWN_VARIABLES;
 
 /// The commented file that `contemplant init` writes.
 pub const TEMPLATE: &str = include_str!("../contemplant.example.toml");
-
-/// Start of the names of this program's own variables. A prover server gets none of those that are set for the program.
-pub const OWN_VARIABLES: &str = "CONTEMPLANT_";
 
 /// Variables of a prover server's environment that this program sets.
 pub const SERVER_VARIABLES: [&str; 6] =

@@ -3,6 +3,10 @@
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use tokio::process::Command;
+
+/// Start of the names of this program's own variables.
+pub(crate) const OWN_VARIABLES: &str = "CONTEMPLANT_";
 
 /// Ticks of the clock in which Linux counts a process's time, in a second (`USER_HZ`).
 const TICKS_PER_SECOND: u64 = 100;
@@ -40,6 +44,15 @@ pub(crate) fn with_variable(name: &str, wanted: impl Fn(&str) -> bool) -> Vec<u3
         value.is_some_and(&wanted)
     };
     ids().into_iter().filter(has).collect()
+}
+
+/// Withholds this program's own variables from a command: one is its token, and none concerns another program.
+pub(crate) fn withhold_own_variables(command: &mut Command) {
+    for (name, _) in std::env::vars_os() {
+        if name.as_encoded_bytes().starts_with(OWN_VARIABLES.as_bytes()) {
+            command.env_remove(name);
+        }
+    }
 }
 
 /// Kills a process; one that has ended already is left.

@@ -135,12 +135,7 @@ impl Helper {
     fn spawn(&self) -> std::io::Result<Child> {
         create_private(&self.temp)?;
         let mut command = Command::new(&self.program);
-        // No token, nor anything else that is set for the Contemplant alone.
-        for (name, _) in std::env::vars_os() {
-            if name.to_str().is_some_and(|name| name.starts_with("CONTEMPLANT_")) {
-                command.env_remove(name);
-            }
-        }
+        processes::withhold_own_variables(&mut command);
         command
             .arg0("contemplant")
             .arg("execute")

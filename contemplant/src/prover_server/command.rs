@@ -24,7 +24,7 @@ use self::leftover::{Leftover, MARK};
 use super::log::{Lines, ServerLog};
 use super::server::{Connection, Death, LOG_FILTER, ProverServer, RunningServer, Unavailable};
 use super::temp;
-use crate::config::OWN_VARIABLES;
+use crate::identity::create_private;
 use crate::processes;
 
 /// Time limit for reading the rest of the output of an ended process.
@@ -100,7 +100,7 @@ impl CommandServer {
     /// Ends what an earlier process has left, and empties the temp folder.
     async fn clear(&self) -> Result<(), Unavailable> {
         let has_ended = self.leftover.end().await;
-        temp::create(&self.temp).map_err(|error| {
+        create_private(&self.temp).map_err(|error| {
             let folder = self.temp.display();
             Unavailable(format!(
                 "the prover server's temp folder {folder} cannot be created: {error}"
@@ -113,15 +113,10 @@ impl CommandServer {
     }
 }
 
-/// A program of `prover_command` with its additional environment, and without this program's own variables, of which one
-/// is its token.
+/// A program of `prover_command` with its additional environment, and without this program's own variables.
 pub(crate) fn prepare(program: &str, environment: &BTreeMap<String, String>) -> Command {
     let mut command = Command::new(program);
-    for (name, _) in std::env::vars_os() {
-        if name.as_encoded_bytes().starts_with(OWN_VARIABLES.as_bytes()) {
-            command.env_remove(name);
-        }
-    }
+    processes::withhold_own_variables(&mut command);
     command.envs(environment);
     command
 }
@@ -244,6 +239,7 @@ fn read(mut output: impl AsyncRead + Unpin + Send + 'static, log: ServerLog) -> 
 mod tests {
     use super::*;
     use crate::config::SERVER_VARIABLES;
+    use crate::processes::OWN_VARIABLES;
 
     #[test]
     fn every_variable_that_is_set_here_is_refused_in_the_configuration() {

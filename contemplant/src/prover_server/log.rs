@@ -20,7 +20,7 @@ const KEPT: usize = 20;
 const REPORTED: usize = 5;
 
 /// Longest part of a line in such a report, in characters.
-const MAX_REPORTED: usize = 400;
+const MAX_REPORTED: usize = 300;
 
 /// Start of the first line of `sp1-gpu-server`, before its version.
 const GREETING: &str = "Running sp1-gpu-server ";
@@ -169,10 +169,10 @@ impl ServerLog {
         };
         let mut lines: Vec<&str> =
             known.last.iter().rev().filter(has_place).map(|line| line.text.as_str()).collect();
-        if let Some(first) = known.trouble.as_ref().map(|trouble| trouble.line.as_str())
-            && !lines.contains(&first)
-        {
-            lines.push(first);
+        // Readers may cut a long text, so the cause comes first.
+        if let Some(cause) = known.trouble.as_ref().map(|trouble| trouble.line.as_str()) {
+            lines.retain(|line| *line != cause);
+            lines.push(cause);
         }
         let lines: Vec<String> = lines.into_iter().rev().map(shortened).collect();
         format!("its last log lines: {}", lines.join(" | "))
@@ -287,7 +287,7 @@ mod tests {
              {AT} INFO line 7 | {AT} INFO line 8 | {AT} INFO line 9"
         );
         assert_eq!(log.last_lines(), expected);
-        // The first trouble is reported even if much followed.
+        // The first trouble is reported, and first, even if much followed.
         for number in 0..30 {
             log.line(&format!("{AT} ERROR later {number}"));
         }

@@ -2,19 +2,12 @@
 //!
 //! SP1 writes its own executor there, and for PLONK and Groth16 gigabytes of witnesses. A killed server removes nothing.
 
-use std::fs::DirBuilder;
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 /// The folder for the server of `gpu`.
 pub(super) fn folder(data_dir: &Path, gpu: u32) -> PathBuf {
     data_dir.join(format!("gpu-{gpu}"))
-}
-
-/// Creates the folder for this user alone, unless it exists.
-pub(super) fn create(folder: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(folder)
 }
 
 /// Removes everything in the folder. No server may be using it. What cannot be removed only costs disk space, so it is
@@ -57,7 +50,6 @@ mod tests {
         std::fs::create_dir(&outside).unwrap();
         std::fs::write(outside.join("kept"), "").unwrap();
         let folder = folder(data.path(), 3);
-        create(&folder).unwrap();
         std::fs::create_dir_all(folder.join("gnark/deep")).unwrap();
         std::fs::write(folder.join("gnark/deep/witness"), "").unwrap();
         std::fs::write(folder.join("socket"), "").unwrap();
@@ -66,7 +58,6 @@ mod tests {
         assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0);
         assert!(outside.join("kept").exists());
         // A second time changes nothing.
-        create(&folder).unwrap();
         empty(&folder).await;
     }
 }
