@@ -100,6 +100,10 @@ pub struct Progress {
     /// Most bytes of main memory that this attempt's prover has had at once so far.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_bytes: Option<u64>,
+    /// Count of whatever has been finished in this phase, which never decreases within it: transferred bytes, tasks of
+    /// a proof, seconds of processor time of an execution. Only its increase has a meaning: the attempt has moved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub steps_done: Option<u64>,
 }
 
 impl Progress {
@@ -114,7 +118,14 @@ impl Progress {
             eta_seconds: None,
             estimated: false,
             memory_bytes: None,
+            steps_done: None,
         }
+    }
+
+    /// Progress of which only the step is known, and how much has been finished in it.
+    #[must_use]
+    pub const fn steps(phase: Phase, done: u64) -> Self {
+        Self { steps_done: Some(done), ..Self::phase(phase) }
     }
 }
 

@@ -25,6 +25,10 @@ pub fn stdin_path(lease: LeaseId) -> String {
     format!("/leases/{lease}/stdin")
 }
 
+/// Header of an answer to a proof that Hierophant will not accept however often it is handed in. Its value is the
+/// reason, for people. A proxy does not send it, so that its own refusals cost no proof.
+pub const REJECTION_HEADER: &str = "x-hierophant-rejection";
+
 /// Where the attempt's proof is handed in (`PUT`), as plain bincode of SP1's `ProofFromNetwork`.
 #[must_use]
 pub fn proof_path(lease: LeaseId) -> String {

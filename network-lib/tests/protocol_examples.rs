@@ -72,6 +72,7 @@ fn from_worker() -> Vec<FromWorker> {
                 eta_seconds: Some(42),
                 estimated: false,
                 memory_bytes: Some(12_884_901_888),
+                steps_done: Some(37),
             },
         },
         FromWorker::Executed { lease_id: lease(), execution: execution() },
@@ -162,6 +163,18 @@ fn an_older_contemplant_says_nothing_of_gpus_and_memory() {
     assert_eq!(serde_json::to_string(&failure).expect("writes"), failed);
     let gpu: Gpu = serde_json::from_str(r#"{"model":"L4","memory_bytes":1}"#).expect("reads");
     assert_eq!(gpu.driver, None);
+}
+
+#[test]
+fn an_older_contemplant_reports_no_steps() {
+    let older = r#"{"phase":"uploading","estimated":false}"#;
+    let progress: Progress = serde_json::from_str(older).expect("reads");
+    assert_eq!(progress, Progress::phase(Phase::Uploading));
+    assert_eq!(serde_json::to_string(&progress).expect("writes"), older);
+    let newer = r#"{"phase":"uploading","estimated":false,"steps_done":262144}"#;
+    let progress: Progress = serde_json::from_str(newer).expect("reads");
+    assert_eq!(progress, Progress::steps(Phase::Uploading, 262_144));
+    assert_eq!(serde_json::to_string(&progress).expect("writes"), newer);
 }
 
 #[test]

@@ -24,7 +24,8 @@ pub struct WorkerRegistryConfig {
     /// attempts are rescheduled. Default 2 min: twice the longest pause between their attempts to connect.
     #[serde(with = "humantime_serde")]
     pub return_limit: Duration,
-    /// Minutes without measured progress after which an attempt is rescheduled; 0 = never. Default 30.
+    /// Minutes without a finished step or other measured progress after which an attempt is rescheduled; 0 = never.
+    /// Default 30.
     pub worker_required_progress_interval_mins: u32,
     /// Failed attempts blamed on a worker after which it is suspended; 0 = never. Default 5.
     pub max_strikes: usize,

@@ -84,6 +84,7 @@ async fn a_proof_is_heard_of_from_the_queue_to_its_end() {
         eta_seconds: None,
         estimated: false,
         memory_bytes: None,
+        steps_done: None,
     };
     worker.say(FromWorker::Progress { lease_id, progress }).await;
     let running = listener

@@ -164,7 +164,12 @@ impl ProofsCore {
         let theirs = |held: &&Lease| held.attempt.prover.worker == worker && !held.checking;
         let held = self.leases.get(&lease).filter(theirs)?;
         let record = &self.jobs.get(&held.job)?.record;
-        Some(LeaseAccess { job: record.id, program: record.program, stdin: record.stdin })
+        Some(LeaseAccess {
+            job: record.id,
+            program: record.program,
+            stdin: record.stdin,
+            proof: held.attempt.proof.map(|(_, blob)| blob),
+        })
     }
 
     /// Job of an active lease.

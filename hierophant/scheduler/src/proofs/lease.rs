@@ -20,6 +20,8 @@ pub struct Lease {
     pub started_at: Millis,
     /// Latest reported progress.
     pub progress: Option<Progress>,
+    /// Highest reported `steps_done` of the current phase.
+    pub steps_done: Option<u64>,
     /// Peak main memory in bytes, as reported.
     pub peak_memory: Option<u64>,
     /// Time of the latest measured progress.
@@ -40,6 +42,7 @@ impl Lease {
             started_at: attempt.started_at.min(now),
             attempt,
             progress: None,
+            steps_done: None,
             peak_memory: None,
             last_progress_at: now,
             unlisted_since: None,
@@ -69,15 +72,22 @@ impl Lease {
         }
     }
 
-    /// Records progress. Only measured values count as progress, because estimates grow without any.
+    /// Records progress. Only finished steps and measured values count as progress, because estimates grow without
+    /// any.
     pub fn report(&mut self, now: Millis, progress: Progress) {
         let measured = |progress: &Progress| {
             let fraction = progress.fraction.filter(|_| !progress.estimated);
             (progress.phase, progress.cycles_done, fraction.map(f32::to_bits))
         };
-        if self.progress.as_ref().map(measured) != Some(measured(&progress)) {
+        if self.progress.is_none_or(|last| last.phase != progress.phase) {
+            self.steps_done = None;
+        }
+        if self.progress.as_ref().map(measured) != Some(measured(&progress))
+            || progress.steps_done > self.steps_done
+        {
             self.last_progress_at = now;
         }
+        self.steps_done = self.steps_done.max(progress.steps_done);
         self.peak_memory = self.peak_memory.max(progress.memory_bytes);
         self.progress = Some(progress);
     }
@@ -270,13 +280,16 @@ mod tests {
         );
     }
 
-    #[test]
-    fn an_estimate_that_grows_is_no_progress() {
+    fn lease() -> Lease {
         let prover =
             Prover { worker: WorkerId([1; 16]), name: "amos".into(), backend: Backend::Cpu };
         let (lease, job) = (LeaseId([1; 16]), JobId([1; 16]));
-        let attempt = AttemptRecord::starting(lease, job, prover, Millis(0));
-        let mut lease = Lease::new(Millis(0), attempt);
+        Lease::new(Millis(0), AttemptRecord::starting(lease, job, prover, Millis(0)))
+    }
+
+    #[test]
+    fn an_estimate_that_grows_is_no_progress() {
+        let mut lease = lease();
         let at = |fraction, estimated, cycles_done| Progress {
             fraction: Some(fraction),
             estimated,
@@ -291,5 +304,46 @@ mod tests {
         lease.report(Millis(4), at(0.4, false, 6));
         lease.report(Millis(5), at(0.5, false, 6));
         assert_eq!(lease.last_progress_at, Millis(5));
+    }
+
+    #[test]
+    fn steps_that_increase_are_progress_and_steps_that_do_not_are_none() {
+        let mut lease = lease();
+        let estimated = |steps_done| Progress {
+            fraction: Some(0.5),
+            estimated: true,
+            steps_done,
+            ..Progress::phase(Phase::Proving)
+        };
+        let reports = [
+            (estimated(None), 1),
+            (estimated(Some(1)), 2),
+            (estimated(Some(1)), 2),
+            (estimated(Some(7)), 4),
+            // Neither a counter that was reset nor one that is missing for a while.
+            (estimated(Some(3)), 4),
+            (estimated(None), 4),
+            (estimated(Some(7)), 4),
+            (estimated(Some(8)), 8),
+        ];
+        for (now, (progress, moved_at)) in (1..).zip(reports) {
+            lease.report(Millis(now), progress);
+            assert_eq!(lease.last_progress_at, Millis(moved_at), "{progress:?} at {now}");
+        }
+    }
+
+    #[test]
+    fn each_phase_counts_its_own_steps() {
+        let mut lease = lease();
+        let reports = [
+            (Progress::steps(Phase::Downloading, 1 << 30), 1),
+            (Progress::steps(Phase::Proving, 1), 2),
+            (Progress::steps(Phase::Proving, 2), 3),
+            (Progress::steps(Phase::Proving, 2), 3),
+        ];
+        for (now, (progress, moved_at)) in (1..).zip(reports) {
+            lease.report(Millis(now), progress);
+            assert_eq!(lease.last_progress_at, Millis(moved_at), "{progress:?} at {now}");
+        }
     }
 }

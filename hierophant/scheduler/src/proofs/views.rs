@@ -6,7 +6,7 @@ use hierophant_model::commands::Paused;
 use hierophant_model::records::{JobRecord, Millis, RequestRecord};
 use network_lib::handshake::{Backend, Capabilities, Welcome};
 use network_lib::ids::{ArtifactId, JobId, LeaseId, RequestId, VkHash, WorkerId};
-use network_lib::job::{Progress, ProofMode};
+use network_lib::job::{BlobInfo, Progress, ProofMode};
 
 use super::lease::WorkerStats;
 use crate::SessionId;
@@ -39,6 +39,8 @@ pub struct LeaseAccess {
     pub program: ArtifactId,
     /// Input.
     pub stdin: ArtifactId,
+    /// Size and digest of the proof, if it is stored.
+    pub proof: Option<BlobInfo>,
 }
 
 /// Running attempt, for display.

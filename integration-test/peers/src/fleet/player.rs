@@ -192,6 +192,7 @@ impl Player {
                 eta_seconds: Some(left.as_secs()),
                 estimated: self.number % 3 == 2,
                 memory_bytes: None,
+                steps_done: Some((100.0 * part) as u64),
             }
         };
         let lease_id = job.lease;

@@ -212,6 +212,7 @@ mod tests {
             eta_seconds: Some(100),
             estimated: false,
             memory_bytes: None,
+            steps_done: None,
         };
         WorkerWork {
             worker,

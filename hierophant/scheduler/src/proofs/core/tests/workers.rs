@@ -115,6 +115,34 @@ fn an_attempt_that_stands_still_goes_elsewhere_with_a_strike() {
     assert_eq!(core.stats[&worker(1)].strikes.len(), 1);
 }
 
+/// As an external prover server, a long recursion or a long execution looks: nothing but an estimate and steps.
+#[test]
+fn an_attempt_that_finishes_steps_is_left_alone_until_they_stop() {
+    let mut core = core();
+    let patient = NewRequest { deadline: u64::MAX, ..new_request(1, 1) };
+    core.submit(START, patient, StoreLookup::default()).0.expect("accepted");
+    let (_, lease) = given_out(&join(&mut core, 1, 1)).expect("given out");
+    let report = |fraction, steps_done| Progress {
+        fraction: Some(fraction),
+        estimated: true,
+        steps_done: Some(steps_done),
+        ..Progress::phase(Phase::Proving)
+    };
+    let mut now = START;
+    for step in 1..=8 {
+        now = Millis(now.0 + limits().stall_limit_ms);
+        assert_eq!(core.sweep(now), [], "at step {step}");
+        core.progressed(now, worker(1), lease, report(0.99, step));
+    }
+    let over = now.0 + limits().stall_limit_ms + 1;
+    for (minute, fraction) in [(1, 0.991), (5, 0.995)] {
+        let later = Millis(now.0 + minute * MINUTE);
+        core.progressed(later, worker(1), lease, report(fraction, 8));
+    }
+    assert_eq!(core.sweep(Millis(over - 1)), []);
+    assert_eq!(cancels(&core.sweep(Millis(over))), [lease]);
+}
+
 #[test]
 fn an_attempt_that_takes_too_long_goes_elsewhere_however_it_moves() {
     let mut core = core();
