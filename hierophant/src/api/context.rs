@@ -10,6 +10,7 @@ use tokio::sync::Mutex;
 
 use super::auth::Authenticator;
 use super::http::v1::render;
+use super::storing::Storing;
 use super::uploads::Uploads;
 use super::urls::PublicUrls;
 use crate::admission::Admission;
@@ -71,6 +72,8 @@ pub struct WorkerContext {
     pub artifacts: ArtifactsHandle,
     /// Uploads and downloads of artifact data.
     pub transfers: Transfers,
+    /// Leases whose proofs are being stored.
+    pub storing: Storing,
     /// Metrics.
     pub metrics: Metrics,
     /// Access tokens.
@@ -188,6 +191,7 @@ impl Contexts {
             registry: registry.clone(),
             artifacts,
             transfers: transfers.clone(),
+            storing: Storing::default(),
             metrics: metrics.clone(),
             tokens: tokens.clone(),
             handshake_limit: config.limits.handshake_time,

@@ -16,6 +16,7 @@ mod disk_budget;
 mod documentation;
 mod events;
 mod forms;
+mod handing_in;
 mod heads;
 mod hostile;
 mod lists;

@@ -133,6 +133,36 @@ async fn a_bucket_that_is_away_when_a_proof_is_handed_in_costs_no_proof() {
     assert_eq!(history[0]["attempts"], 1);
 }
 
+/// As a worker behind a proxy that waits for an answer for less time than the bucket takes.
+#[tokio::test]
+async fn a_proof_whose_worker_leaves_while_it_is_stored_is_stored_once() {
+    let (s3, network, mut client, _, id) = asked().await;
+    let mut worker = Worker::join(&network, hello()).await;
+    let (lease_id, _) = worker.leased().await;
+    let inputs = s3.objects("network");
+    s3.be(Mood::Slow);
+    tokio::select! {
+        biased;
+        () = s3.turns_away() => {}
+        answer = worker.upload(lease_id, core_proof()) => panic!("not stored yet: {answer:?}"),
+    }
+    assert_eq!(worker.hand_in(lease_id, &core_proof()).await, 504, "it is being stored");
+    s3.be(Mood::Well);
+    eventually("the proof is stored", async || {
+        worker.hand_in(lease_id, &core_proof()).await == 200
+    })
+    .await;
+    assert_eq!(s3.objects("network"), inputs + 1, "the proof is stored once");
+    // A repeated hand-in does not need the bucket.
+    s3.be(Mood::Away);
+    assert_eq!(worker.hand_in(lease_id, &core_proof()).await, 200);
+    s3.be(Mood::Well);
+    let proof = blob(&core_proof());
+    worker.say(FromWorker::Completed { lease_id, execution: execution(), proof }).await;
+    client.until(&id, FulfillmentStatus::Fulfilled).await;
+    assert_eq!(s3.objects("network"), inputs + 1);
+}
+
 #[tokio::test]
 async fn a_start_without_the_bucket_is_refused_and_the_next_one_goes_on() {
     let (s3, network, _, _, id) = asked().await;

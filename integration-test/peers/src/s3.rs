@@ -29,6 +29,8 @@ pub enum Mood {
     Away,
     /// It cuts its connections, and takes new ones without ever answering.
     Silent,
+    /// It cuts its connections, and serves new ones once it behaves otherwise.
+    Slow,
 }
 
 /// A running S3 server with an empty bucket. It ends when this is dropped.
@@ -62,7 +64,7 @@ impl S3 {
             let mut end = moods.clone();
             let serving = async {
                 while let Ok((socket, _)) = listener.accept().await {
-                    if *moods.borrow() == Mood::Away {
+                    if matches!(*moods.borrow(), Mood::Away | Mood::Slow) {
                         turned.send_modify(|count| *count += 1);
                     }
                     let connection = connection(socket, service.clone(), moods.clone());
@@ -94,7 +96,7 @@ impl S3 {
         self.mood.send_replace(mood);
     }
 
-    /// Waits until a client that connects from now on was turned away.
+    /// Waits until a client that connects from now on was turned away, or has to wait.
     ///
     /// # Panics
     ///
@@ -112,6 +114,20 @@ impl S3 {
         self.folder.path().join(BUCKET).join(key)
     }
 
+    /// Number of objects below a prefix of one folder, such as `network`.
+    ///
+    /// # Panics
+    ///
+    /// When there is no such folder.
+    #[must_use]
+    pub fn objects(&self, prefix: &str) -> usize {
+        let entries = fs::read_dir(self.object(prefix)).expect("a folder");
+        let names = entries.map(|entry| entry.expect("an entry").file_name().into_string());
+        // The server keeps files of its own beside them.
+        let is_object = |name: &String| name.len() == 32 && !name.contains('.');
+        names.filter_map(Result::ok).filter(is_object).count()
+    }
+
     /// Takes the bucket away, or gives it back, with all that is in it.
     ///
     /// # Panics
@@ -125,7 +141,10 @@ impl S3 {
 }
 
 async fn connection(socket: TcpStream, service: S3Service, mut moods: watch::Receiver<Mood>) {
-    let mood = *moods.borrow_and_update();
+    let mut mood = *moods.borrow_and_update();
+    while mood == Mood::Slow && moods.changed().await.is_ok() {
+        mood = *moods.borrow_and_update();
+    }
     let serving = http1::Builder::new().serve_connection(TokioIo::new(socket), service);
     match mood {
         Mood::Well => tokio::select! {
@@ -133,7 +152,7 @@ async fn connection(socket: TcpStream, service: S3Service, mut moods: watch::Rec
             _ = serving => {}
             _ = moods.changed() => {}
         },
-        Mood::Away => {}
+        Mood::Away | Mood::Slow => {}
         // Held open, unserved.
         Mood::Silent => drop((moods.changed().await, serving)),
     }

@@ -8,14 +8,18 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
 use hierophant_scheduler::proofs::LeaseAccess;
-use network_lib::ids::{ArtifactId, LeaseId, TokenId};
+use network_lib::ids::{ArtifactId, LeaseId, TokenId, WorkerId};
+use network_lib::task;
+use network_lib::wire::REJECTION_HEADER;
 use tracing::{Instrument, Span};
 
-use super::receive::receive;
+use super::receive::{discard, receive};
 use super::serve::serve_blob;
 use super::{text_response, try_again};
 use crate::api::WorkerContext;
 use crate::api::bearer::bearer;
+use crate::api::storing::Turn;
+use crate::artifacts::blobs::StagedBlob;
 use crate::metrics::{Direction, Peer};
 use crate::tokens::Tokens;
 
@@ -25,12 +29,16 @@ const NOT_YOURS: &str =
     "unknown lease: the attempt has ended, belongs to another worker or never existed";
 const BUSY: &str = "lease lookup timed out; try again later";
 const GONE: &str = "artifact data missing";
+const STORING: &str = "the proof is being stored; try again later";
+const STORING_FAILED: &str = "the proof could not be stored; try again later";
+const TOO_LARGE: &str = "larger than `max_artifact_bytes` of this network";
 const REVOKED: &str = "worker token revoked";
 
 /// A lease to which the caller has access.
 struct OpenLease {
     lease: LeaseId,
     access: LeaseAccess,
+    worker: WorkerId,
     /// Token of the worker, if it has one that can be revoked.
     token: Option<TokenId>,
 }
@@ -72,7 +80,8 @@ pub(super) async fn stdin(
     }
 }
 
-/// `PUT /leases/{id}/proof`: the finished proof of the job.
+/// `PUT /leases/{id}/proof`: the finished proof of the job. Repeating it with the same bytes changes nothing, because
+/// the answer may have been lost.
 pub(super) async fn proof(
     State(context): State<WorkerContext>,
     Path(id): Path<String>,
@@ -85,32 +94,72 @@ pub(super) async fn proof(
     }
 }
 
-/// Stores an uploaded proof, unless the worker's token is revoked meanwhile.
+/// Receives and stores a proof, unless the worker's token is revoked meanwhile.
 async fn keep(
     context: &WorkerContext,
     opened: &OpenLease,
     headers: &HeaderMap,
     body: Body,
 ) -> Response {
+    if context.storing.contains(opened.lease) {
+        discard(body.into_data_stream());
+        return try_again(STORING);
+    }
     let received = tokio::select! {
         received = receive(&context.transfers, headers, body, Peer::Contemplant) => received,
         () = revoked(context.tokens.clone(), opened.token) => return forbidden(REVOKED),
     };
     let staged = match received {
         Ok(staged) => staged,
-        Err(refusal) => return *refusal,
+        Err(refusal) => return rejected_if_too_large(*refusal),
     };
     let info = staged.info();
     context.metrics.transferred(Direction::In, Peer::Contemplant, info.size);
+    let Some(turn) = context.storing.begin(opened.lease) else { return try_again(STORING) };
+    // Since the call began, an earlier one may have ended.
+    match context.proofs.lease_access(opened.lease, opened.worker).await {
+        Ok(Some(LeaseAccess { proof, .. })) if proof == Some(info) => {
+            tracing::debug!("the proof was handed in again and is stored already");
+            return StatusCode::OK.into_response();
+        }
+        Ok(Some(_)) => {}
+        Ok(None) => return forbidden(NOT_YOURS),
+        Err(_) => return try_again(BUSY),
+    }
+    // Completed even if the worker leaves: otherwise a proof whose storing takes longer than some proxy waits would
+    // be handed in and stored again and again.
+    let storing = store(context.clone(), opened.lease, staged, turn);
+    task::spawn("store proof", storing).await.unwrap_or_else(|error| {
+        tracing::error!(%error, "storing a proof failed");
+        try_again(STORING_FAILED)
+    })
+}
+
+/// Stores a received proof and reports it to the scheduler.
+async fn store(
+    context: WorkerContext,
+    lease: LeaseId,
+    staged: StagedBlob,
+    _turn: Turn,
+) -> Response {
+    let info = staged.info();
     let artifact = match context.artifacts.keep_proof(staged).await {
         Ok(artifact) => artifact,
         Err(error) => return try_again(error.to_string()),
     };
-    match context.proofs.proof_stored(opened.lease, artifact, info).await {
+    match context.proofs.proof_stored(lease, artifact, info).await {
         Ok(true) => StatusCode::OK.into_response(),
         Ok(false) => forbidden(NOT_YOURS),
         Err(_) => try_again(BUSY),
     }
+}
+
+/// Marks the refusal of a proof that is too large as final and as Hierophant's own: a proxy answers with the same code.
+fn rejected_if_too_large(mut refusal: Response) -> Response {
+    if refusal.status() == StatusCode::PAYLOAD_TOO_LARGE {
+        refusal.headers_mut().insert(REJECTION_HEADER, HeaderValue::from_static(TOO_LARGE));
+    }
+    refusal
 }
 
 /// Serves an artifact until the worker's token is revoked. If its data is missing, the job cannot be proved:
@@ -149,7 +198,7 @@ async fn open(
     let lease: LeaseId = id.parse().map_err(|_| not_theirs())?;
     let access = context.proofs.lease_access(lease, holder.worker).await.map_err(busy)?;
     let access = access.ok_or_else(not_theirs)?;
-    Ok(OpenLease { lease, access, token: holder.token })
+    Ok(OpenLease { lease, access, worker: holder.worker, token: holder.token })
 }
 
 /// Returns when the token is revoked; without one, never.

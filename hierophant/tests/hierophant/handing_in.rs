@@ -1,0 +1,67 @@
+//! Handing in a proof: again, with other bytes, and too large.
+
+use axum::body::Bytes;
+use futures_util::stream;
+use hierophant::config::Config;
+use hierophant_proto::network::FulfillmentStatus;
+use network_lib::ids::LeaseId;
+use network_lib::wire::{FromWorker, REJECTION_HEADER, proof_path};
+use reqwest::{Body, Method, Response};
+
+use crate::support::{
+    Client, Network, Worker, blob, core_proof, core_proof_with, eventually, execution, hello,
+};
+
+/// A network, a client of it and the id of its request, a worker and its lease.
+async fn leased(change: impl FnOnce(&mut Config)) -> (Network, Client, Vec<u8>, Worker, LeaseId) {
+    let network = Network::start_with(change).await;
+    let mut client = Client::connect(&network).await;
+    let ask = client.ready_to_ask(b"input").await;
+    let id = client.ask(&ask).await.expect("accepted");
+    let mut worker = Worker::join(&network, hello()).await;
+    let (lease, _) = worker.leased().await;
+    (network, client, id, worker, lease)
+}
+
+async fn put(worker: &Worker, lease: LeaseId, body: impl Into<Body>) -> Response {
+    worker.call(Method::PUT, &proof_path(lease)).body(body).send().await.expect("answers")
+}
+
+#[tokio::test]
+async fn a_proof_that_is_handed_in_again_is_accepted_and_kept_once() {
+    let (network, mut client, id, mut worker, lease_id) = leased(|_| {}).await;
+    let inputs = network.files();
+    for _ in 0..3 {
+        assert_eq!(worker.hand_in(lease_id, &core_proof()).await, 200);
+        assert_eq!(network.files(), inputs + 1);
+    }
+    // Other bytes are another proof.
+    let other = core_proof_with(b"other public values");
+    assert_eq!(worker.hand_in(lease_id, &other).await, 200);
+    assert_eq!(worker.hand_in(lease_id, &core_proof()).await, 200);
+    let proof = blob(&core_proof());
+    worker.say(FromWorker::Completed { lease_id, execution: execution(), proof }).await;
+    client.until(&id, FulfillmentStatus::Fulfilled).await;
+}
+
+#[tokio::test]
+async fn a_proof_above_the_limit_is_rejected_by_name_and_nothing_else_is() {
+    let limit = 100_000;
+    let (network, _, _, worker, lease) =
+        leased(|config| config.max_artifact_bytes = limit as u64).await;
+    let inputs = network.files();
+    let announced = put(&worker, lease, vec![1; limit + 1]).await;
+    let chunks = (0..80).map(move |_| Ok::<_, std::io::Error>(Bytes::from(vec![1; limit])));
+    let unannounced = put(&worker, lease, Body::wrap_stream(stream::iter(chunks))).await;
+    for answer in [announced, unannounced] {
+        assert_eq!(answer.status(), 413);
+        let reason = answer.headers()[REJECTION_HEADER].to_str().expect("text");
+        assert!(reason.contains("`max_artifact_bytes`"), "{reason}");
+    }
+    eventually("no partial file remains", async || network.files() == inputs).await;
+    // What may pass is not final.
+    let unknown = put(&worker, LeaseId::random(), core_proof()).await;
+    assert_eq!((unknown.status().as_u16(), unknown.headers().get(REJECTION_HEADER)), (403, None));
+    let accepted = put(&worker, lease, vec![1; limit]).await;
+    assert_eq!((accepted.status().as_u16(), accepted.headers().get(REJECTION_HEADER)), (200, None));
+}
