@@ -113,6 +113,10 @@ pub struct Config {
     pub tls: TlsSettings,
     /// With `cuda`: prover servers in Docker.
     pub docker: DockerSettings,
+    /// First pause after an answer to a finished proof that does not come from Hierophant; later ones are longer. 15 s,
+    /// because an operator has to change something first. Not a key of the file: tests change it.
+    #[serde(skip)]
+    pub foreign_pause: Duration,
 }
 
 /// A prover.
@@ -165,6 +169,7 @@ impl Default for Config {
             log_format: LogFormat::Human,
             tls: TlsSettings::default(),
             docker: DockerSettings::default(),
+            foreign_pause: Duration::from_secs(15),
         }
     }
 }

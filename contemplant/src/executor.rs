@@ -125,6 +125,12 @@ impl EventSink {
         self.progress(Progress::phase(phase));
     }
 
+    /// Sends how much has been finished in a phase, where nothing else is known: transferred bytes, or seconds of
+    /// processor time of an execution. Hierophant stops an attempt whose steps stand still for too long.
+    pub fn steps(&self, phase: Phase, done: u64) {
+        self.progress(Progress::steps(phase, done));
+    }
+
     /// Sends the result of the execution.
     pub fn executed(&self, execution: Execution) {
         self.send(JobEvent::Executed(execution));

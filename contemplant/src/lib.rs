@@ -91,7 +91,17 @@ pub async fn run(
     }
     let downloads = data_dir.downloads.clone();
     let metrics = Metrics::new(executor.server_starts());
-    let health = Health::new(executor.capabilities());
+    let runner = Runner::new(
+        &config,
+        &endpoints,
+        Arc::clone(&trust),
+        Arc::clone(&executor),
+        downloads,
+        finished,
+        metrics.clone(),
+    );
+    let offered = runner.offered();
+    let health = Health::new(offered.clone());
     let serving = CancellationToken::new();
     if let Some(address) = config.metrics_address {
         let (metrics, health, loads) = (metrics.clone(), health.clone(), executor.gpu_loads());
@@ -102,15 +112,6 @@ pub async fn run(
     }
     // The ports are closed at the end, also after an error.
     let _serving = serving.drop_guard();
-    let runner = Runner::new(
-        &config,
-        &endpoints,
-        Arc::clone(&trust),
-        Arc::clone(&executor),
-        downloads,
-        finished,
-        metrics.clone(),
-    );
     let identity = Identity {
         endpoints,
         trust,
@@ -123,7 +124,7 @@ pub async fn run(
         exit_when_idle: config.exit_when_idle,
     };
     executor.start();
-    let offer = Offer { capabilities: executor.capabilities(), gpu_loads: executor.gpu_loads() };
+    let offer = Offer { capabilities: offered, gpu_loads: executor.gpu_loads() };
     let figures = (metrics, health);
     let outcome =
         Link::new(identity, Arc::new(runner), offer, found, shutdown, figures).run().await;

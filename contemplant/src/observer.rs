@@ -123,6 +123,7 @@ impl AttemptObserver {
                     fraction = progress.fraction,
                     cycles_done = progress.cycles_done,
                     cycles_total = progress.cycles_total,
+                    steps_done = progress.steps_done,
                     eta_seconds = progress.eta_seconds,
                     elapsed_seconds = (now.clock - self.started_at.clock).as_secs(),
                     "progress"

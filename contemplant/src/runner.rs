@@ -3,12 +3,15 @@
 //! An attempt reports by events only. The link decides which of them are sent and when, so an attempt continues while
 //! the connection is down.
 
+mod meter;
+mod obstacles;
 mod transfer;
 
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use network_lib::handshake::Capabilities;
 use network_lib::ids::LeaseId;
 use network_lib::job::{Failure, FailureClass, JobSpec, Phase};
 use network_lib::secret::Secret;
@@ -18,9 +21,12 @@ use tempfile::NamedTempFile;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
+use self::meter::Meter;
+use self::obstacles::Obstacles;
 use self::transfer::{Transfer, TransferError};
 use crate::attempt::{Job, Outcome};
 use crate::config::{Config, Endpoints};
+use crate::executor::guarded::restrict;
 use crate::executor::{EventSink, Executor, ProveJob, Proved};
 use crate::finished::{FinishedProof, FinishedProofs};
 use crate::metrics::Metrics;
@@ -30,6 +36,7 @@ use crate::trust::Trust;
 /// Runs attempts.
 pub struct Runner {
     executor: Arc<dyn Executor>,
+    obstacles: Obstacles,
     transfer: Transfer,
     downloads: PathBuf,
     finished: FinishedProofs,
@@ -57,7 +64,12 @@ impl From<Failure> for Stop {
 
 impl From<TransferError> for Stop {
     fn from(error: TransferError) -> Self {
-        Failure::new(FailureClass::Infrastructure, error.to_string()).into()
+        let class = match error {
+            // Another attempt would end with a proof that is rejected as well.
+            TransferError::Rejected(_) => FailureClass::Request,
+            _ => FailureClass::Infrastructure,
+        };
+        Failure::new(class, error.to_string()).into()
     }
 }
 
@@ -75,9 +87,18 @@ impl Runner {
         metrics: Metrics,
     ) -> Self {
         let slots = executor.capabilities().borrow().slots.max(1);
-        let (base, silence) = (endpoints.http.clone(), config.http_timeout);
+        let obstacles = Obstacles::default();
+        let transfer = Transfer::new(
+            endpoints.http.clone(),
+            trust,
+            config.http_timeout,
+            config.foreign_pause,
+            obstacles.clone(),
+            metrics.clone(),
+        );
         Self {
-            transfer: Transfer::new(base, trust, silence, metrics.clone()),
+            transfer,
+            obstacles,
             downloads,
             finished,
             max_decompressed_bytes: config.max_decompressed_bytes,
@@ -87,6 +108,13 @@ impl Runner {
             leaving: CancellationToken::new(),
             metrics,
         }
+    }
+
+    /// What this worker offers: the capabilities of its executor, without any kind of proof while a finished proof
+    /// cannot be handed in. Must be called on a tokio runtime.
+    #[must_use]
+    pub fn offered(&self) -> watch::Receiver<Capabilities> {
+        restrict(self.executor.capabilities(), self.obstacles.text())
     }
 
     /// Starts an attempt. Its last event is always its outcome.
@@ -203,14 +231,15 @@ impl Runner {
         events: &EventSink,
         cancel: &CancellationToken,
     ) -> Result<FinishedProof, Stop> {
-        events.phase(Phase::Uploading);
+        let meter = Meter::start(events, Phase::Uploading);
         let handed_in = tokio::select! {
             () = cancel.cancelled() => return Err(Stop::Abandoned),
             () = self.leaving.cancelled() => return Err(Stop::Abandoned),
-            handed_in = self.offer(&proof) => handed_in,
+            handed_in = self.offer(&proof, &meter) => handed_in,
         };
         if let Err(error) = handed_in {
-            // A retry with the same bytes cannot help, not after a restart either.
+            // The lease is gone, Hierophant itself rejects the bytes, or the bytes are gone: a retry cannot help, not
+            // after a restart either.
             self.finished.remove(proof.lease_id);
             return Err(error.into());
         }
@@ -218,10 +247,10 @@ impl Runner {
     }
 
     /// Uploads a proof until Hierophant accepts it or finally rejects it.
-    async fn offer(&self, proof: &FinishedProof) -> Result<(), TransferError> {
+    async fn offer(&self, proof: &FinishedProof, meter: &Meter) -> Result<(), TransferError> {
         let path = wire::proof_path(proof.lease_id);
         let mut heard = self.heard.subscribe();
-        let first = self.transfer.hand_in(&path, proof).await;
+        let first = self.transfer.hand_in(&path, proof, meter).await;
         if !matches!(first, Err(TransferError::LeaseGone)) {
             return first;
         }
@@ -234,7 +263,7 @@ impl Runner {
         heard.mark_unchanged();
         // The channel cannot close: this runner holds the other end.
         let _ = heard.changed().await;
-        self.transfer.hand_in(&path, proof).await
+        self.transfer.hand_in(&path, proof, meter).await
     }
 
     /// Rejects a job that does not match the offered capabilities, which Hierophant should not send.
@@ -257,12 +286,12 @@ impl Runner {
     }
 
     async fn fetch(&self, job: Job, events: &EventSink) -> Result<ProveJob, Stop> {
-        events.phase(Phase::Downloading);
+        let meter = Meter::start(events, Phase::Downloading);
         let Job { lease_id, spec, program, stdin, .. } = job;
         let (program_path, stdin_path) = (wire::program_path(lease_id), wire::stdin_path(lease_id));
         let (program_file, stdin_file) = tokio::try_join!(
-            self.transfer.fetch(&program_path, program, &self.downloads),
-            self.transfer.fetch(&stdin_path, stdin, &self.downloads),
+            self.transfer.fetch(&program_path, program, &self.downloads, &meter),
+            self.transfer.fetch(&stdin_path, stdin, &self.downloads, &meter),
         )?;
         let limit = self.max_decompressed_bytes;
         let unpacked = tokio::task::spawn_blocking(move || {

@@ -50,6 +50,8 @@ pub struct Estimate {
     pub cycles_done: u64,
     /// Cycles of the whole execution.
     pub cycles_total: u64,
+    /// Tasks that are done, of every kind: measured, whatever is estimated.
+    pub tasks_done: u64,
     /// Seconds until the proof is expected; absent until the first task of the first proof is done.
     pub eta_seconds: Option<u64>,
     /// Whether the fraction is more than what was counted, by the pace of earlier tasks or proofs.
@@ -78,6 +80,11 @@ impl Counts {
             Step::Reduce => self.reduce += 1,
             Step::Wrap => self.wrap += 1,
         }
+    }
+
+    /// Number of tasks.
+    const fn tasks(&self) -> u64 {
+        self.timed_shards + self.other_shards + self.deferred + self.reduce + self.wrap
     }
 
     /// Work in units of about one recursive proof.
@@ -150,6 +157,7 @@ impl Tally {
             fraction: fraction as f32,
             cycles_done: (self.cycles as f64 * timed) as u64,
             cycles_total: self.cycles,
+            tasks_done: self.done.tasks(),
             eta_seconds,
             extrapolated: fraction > measured,
         }
@@ -232,6 +240,24 @@ mod tests {
         // Three shards of two units each, and one join to come.
         let fraction = tally.estimate(seconds(60)).fraction;
         assert!((fraction - 6.0 / 7.0).abs() < 1e-6, "{fraction}");
+    }
+
+    /// The fraction is an estimate most of the time, and the cycles stay the same once the shards are done.
+    #[test]
+    fn every_task_that_is_done_counts_however_the_rest_is_estimated() {
+        let mut tally = Tally::new(SP1ProofMode::Plonk, 1000, 10, Some(50.0));
+        assert_eq!(tally.estimate(seconds(1)).tasks_done, 0);
+        let steps = [TEN, MEMORY, Step::Deferred, Step::Reduce, Step::Wrap, Step::Wrap];
+        for step in steps {
+            tally.submitted(step);
+        }
+        tally.all_shards_submitted();
+        for (done, step) in (1..).zip(steps) {
+            tally.done(step, seconds(60 * done));
+            let estimate = tally.estimate(seconds(60 * done + 30));
+            assert_eq!(estimate.tasks_done, done, "{estimate:?}");
+            assert_eq!(estimate.cycles_done, 1000);
+        }
     }
 
     #[test]

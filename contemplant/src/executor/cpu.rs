@@ -253,6 +253,7 @@ fn progress(estimate: Estimate) -> Progress {
         cycles_total: Some(estimate.cycles_total),
         eta_seconds: estimate.eta_seconds,
         estimated: estimate.extrapolated,
+        steps_done: Some(estimate.tasks_done),
         ..Progress::phase(Phase::Proving)
     }
 }

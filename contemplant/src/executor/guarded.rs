@@ -28,12 +28,21 @@ impl Guarded {
         started: CancellationToken,
         obstacle: watch::Receiver<Option<String>>,
     ) -> Self {
-        let offered = executor.capabilities();
-        let first = restricted(&offered.borrow(), obstacle.borrow().as_deref());
-        let (sender, capabilities) = watch::channel(first);
-        task::spawn("guarded offer", guard(offered, obstacle, sender));
+        let capabilities = restrict(executor.capabilities(), obstacle);
         Self { executor, started, capabilities }
     }
+}
+
+/// `offered` while `obstacle` is none; else no kind of proof, with the obstacle as the reason. Must be called on a tokio
+/// runtime.
+pub(crate) fn restrict(
+    offered: watch::Receiver<Capabilities>,
+    obstacle: watch::Receiver<Option<String>>,
+) -> watch::Receiver<Capabilities> {
+    let first = restricted(&offered.borrow(), obstacle.borrow().as_deref());
+    let (sender, capabilities) = watch::channel(first);
+    task::spawn("guarded offer", guard(offered, obstacle, sender));
+    capabilities
 }
 
 /// Keeps the capabilities up to date. It ends with the executor, so that the end of its channel is seen.

@@ -112,7 +112,8 @@ impl Link {
                         return Err(End::Broken);
                     }
                     let capabilities = self.capabilities.borrow_and_update().clone();
-                    tracing::info!(modes = ?capabilities.modes, "offering");
+                    let reason = capabilities.unavailable_reason.as_deref();
+                    tracing::info!(modes = ?capabilities.modes, reason, "offering");
                     socket.send(&FromWorker::CapabilitiesChanged { capabilities }).await?;
                 }
                 Some((lease_id, event)) = self.events.recv() => {

@@ -15,7 +15,7 @@ use super::{Finding, size};
 const LEAST_FOR_PROGRAMS: u64 = 128 << 20;
 
 /// Least free space for downloads and proofs, and what leaves room for many of them.
-const LEAST_FOR_DATA: u64 = 1 << 30;
+const LEAST_FOR_DATA: u64 = 2 << 30;
 const AMPLE_FOR_DATA: u64 = 10 << 30;
 
 /// The smallest program.
@@ -190,9 +190,9 @@ mod tests {
     #[test]
     fn little_space_for_data_is_an_obstacle_before_there_is_none() {
         let of = |free| judge_free_space(Path::new("/data"), Ok(free));
-        assert_eq!(of(GIB - 1).verdict, Verdict::Failed);
-        assert!(of(GIB - 1).text.contains("set `data_dir` to a larger disk"));
-        assert_eq!(of(GIB).verdict, Verdict::Warning);
+        assert_eq!(of(2 * GIB - 1).verdict, Verdict::Failed);
+        assert!(of(2 * GIB - 1).text.contains("set `data_dir` to a larger disk"));
+        assert_eq!(of(2 * GIB).verdict, Verdict::Warning);
         assert_eq!(of(10 * GIB).verdict, Verdict::Passed);
         let unknown = judge_free_space(Path::new("/data"), Err(ErrorKind::Other.into()));
         assert_eq!(unknown.verdict, Verdict::Failed);

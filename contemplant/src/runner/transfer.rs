@@ -5,6 +5,9 @@
 //! A transfer may be slow but must not stall: time limits apply to silence, never to a whole transfer. Downloads are
 //! checked against the size and digest that Hierophant announced.
 
+mod answer;
+
+use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,7 +19,7 @@ use network_lib::ids::{Sha256Digest, random_bytes};
 use network_lib::job::BlobInfo;
 use network_lib::secret::Secret;
 use reqwest::header::CONTENT_LENGTH;
-use reqwest::{Client, Response, StatusCode, redirect};
+use reqwest::{Client, redirect};
 use rustls::ClientConfig;
 use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
@@ -25,6 +28,10 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::io::ReaderStream;
 
+pub(super) use self::answer::TransferError;
+use self::answer::accepted;
+use super::meter::Meter;
+use super::obstacles::Obstacles;
 use crate::finished::{FinishedProof, ProofBytes};
 use crate::metrics::Metrics;
 use crate::trust::Trust;
@@ -35,22 +42,20 @@ const MAX_TRIES: u32 = 6;
 /// Size of the chunks in which a proof is uploaded.
 const CHUNK: usize = 256 * 1024;
 
-/// Why a transfer failed.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum TransferError {
-    /// The lease is no longer valid.
-    #[error("Hierophant answers that the lease is gone")]
-    LeaseGone,
-    /// The access key is no longer valid.
-    #[error("Hierophant rejects the access key")]
-    KeyOutdated,
-    /// A failure that a retry may resolve.
-    #[error("{0}")]
-    Transient(String),
-    /// A failure that a retry cannot resolve.
-    #[error("{0}")]
-    Permanent(String),
-}
+/// Time limit for the answer to a proof once its last byte is sent, if `http_timeout` is not longer. Hierophant answers
+/// when the proof is stored, for which it takes up to ten minutes if it stores in a distant bucket.
+const ANSWER_LIMIT: Duration = Duration::from_secs(11 * 60);
+
+/// Longest pause between two uploads of a proof that something between this worker and Hierophant refuses.
+const MAX_FOREIGN_PAUSE: Duration = Duration::from_secs(5 * 60);
+
+/// How long a connection for uploads may be idle before its peer is probed, and the interval of the probes.
+const PROBE_AFTER: Duration = Duration::from_secs(30);
+const PROBE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Time limit for a peer to acknowledge data and probes, if `http_timeout` is not longer. Without it, a peer that vanishes
+/// while its answer is awaited would be noticed at [`ANSWER_LIMIT`] only.
+const VANISHED_LIMIT: Duration = Duration::from_secs(60);
 
 /// Transfers between this machine and Hierophant.
 pub(super) struct Transfer {
@@ -60,6 +65,8 @@ pub(super) struct Transfer {
     /// The access key of the latest welcome.
     key: watch::Sender<Option<Secret>>,
     silence: Duration,
+    foreign_pause: Duration,
+    obstacles: Obstacles,
     metrics: Metrics,
 }
 
@@ -72,15 +79,18 @@ struct Clients {
 }
 
 impl Transfer {
-    /// Transfers with the server at `base`, each of which may stall for `silence`.
+    /// Transfers with the server at `base`, each of which may stall for `silence`. A proof that something in between
+    /// refuses is one of the `obstacles`, and is uploaded again after `foreign_pause`, then after longer ones.
     pub(super) fn new(
         base: String,
         trust: Arc<Trust>,
         silence: Duration,
+        foreign_pause: Duration,
+        obstacles: Obstacles,
         metrics: Metrics,
     ) -> Self {
         let (clients, key) = (Mutex::default(), watch::Sender::new(None));
-        Self { base, trust, clients, key, silence, metrics }
+        Self { base, trust, clients, key, silence, foreign_pause, obstacles, metrics }
     }
 
     /// Sets the key that is presented from now on.
@@ -113,10 +123,14 @@ impl Transfer {
                 .connect_timeout(self.silence)
                 .use_preconfigured_tls(ClientConfig::clone(&config))
         };
+        let upload = client().tcp_keepalive(PROBE_AFTER).tcp_keepalive_interval(PROBE_INTERVAL);
+        #[cfg(target_os = "linux")]
+        let upload = upload.tcp_user_timeout(self.silence.max(VANISHED_LIMIT));
+        let download = client().read_timeout(self.silence);
         let clients = Clients {
-            download: client().read_timeout(self.silence).build().map_err(network)?,
+            download: download.build().map_err(TransferError::network)?,
             // During an upload there is nothing to read, so its silence is measured here.
-            upload: client().build().map_err(network)?,
+            upload: upload.build().map_err(TransferError::network)?,
             made_for: config,
         };
         Ok(kept.insert(clients).clone())
@@ -128,12 +142,13 @@ impl Transfer {
         path: &str,
         expected: BlobInfo,
         folder: &Path,
+        meter: &Meter,
     ) -> Result<NamedTempFile, TransferError> {
         let mut delays = delays();
         let mut tries = 0;
         let mut key = self.key(None).await;
         loop {
-            let error = match self.fetch_once(path, &key, expected, folder).await {
+            let error = match self.fetch_once(path, &key, expected, folder, meter).await {
                 Ok(file) => return Ok(file),
                 Err(TransferError::KeyOutdated) => {
                     key = self.key(Some(&key)).await;
@@ -142,7 +157,7 @@ impl Transfer {
                 Err(error) => error,
             };
             tries += 1;
-            if tries == MAX_TRIES || !error.may_pass() {
+            if tries == MAX_TRIES || !matches!(error, TransferError::Transient(_)) {
                 return Err(error);
             }
             tracing::warn!(reason = %error, "a download failed and is tried again");
@@ -156,6 +171,7 @@ impl Transfer {
         key: &Secret,
         expected: BlobInfo,
         folder: &Path,
+        meter: &Meter,
     ) -> Result<NamedTempFile, TransferError> {
         let Clients { download, .. } = self.clients().await?;
         let call = download.get(format!("{}{path}", self.base)).bearer_auth(key.reveal());
@@ -168,7 +184,8 @@ impl Transfer {
         let mut writer = tokio::fs::File::from_std(file.reopen().map_err(local)?);
         let mut digest = Sha256::new();
         let mut size = 0_u64;
-        while let Some(chunk) = response.chunk().await.map_err(network)? {
+        while let Some(chunk) = response.chunk().await.map_err(TransferError::network)? {
+            meter.add(chunk.len());
             size += chunk.len() as u64;
             if size > expected.size {
                 break;
@@ -195,11 +212,16 @@ impl Transfer {
         &self,
         path: &str,
         proof: &FinishedProof,
+        meter: &Meter,
     ) -> Result<(), TransferError> {
         let mut delays = delays();
+        let mut foreign_delays = foreign_delays(self.foreign_pause);
+        let mut seen = BTreeSet::new();
+        // The latest answer that is not Hierophant's.
+        let mut obstacle = None;
         let mut key = self.key(None).await;
         loop {
-            let error = match self.hand_in_once(path, &key, proof).await {
+            let error = match self.hand_in_once(path, &key, proof, meter).await {
                 Ok(()) => return Ok(()),
                 Err(TransferError::KeyOutdated) => {
                     key = self.key(Some(&key)).await;
@@ -207,11 +229,21 @@ impl Transfer {
                 }
                 Err(error) => error,
             };
-            if !error.may_pass() {
-                return Err(error);
+            match error {
+                TransferError::Transient(reason) => {
+                    tracing::warn!(reason, "the upload of the proof failed and is tried again");
+                    pause(&mut delays).await;
+                }
+                TransferError::Foreign(status) => {
+                    if seen.insert(status) {
+                        let reason = format!("proofs cannot be handed in: {error}");
+                        tracing::warn!(reason, "the proof is kept, and its upload is tried again");
+                        drop(obstacle.replace(self.obstacles.raise(reason)));
+                    }
+                    pause(&mut foreign_delays).await;
+                }
+                error => return Err(error),
             }
-            tracing::warn!(reason = %error, "the upload of the proof failed and is tried again");
-            pause(&mut delays).await;
             // An answer to an outdated key may be lost while the bytes are sent.
             key = self.key(None).await;
         }
@@ -222,18 +254,27 @@ impl Transfer {
         path: &str,
         key: &Secret,
         proof: &FinishedProof,
+        meter: &Meter,
     ) -> Result<(), TransferError> {
         let bytes: Box<dyn AsyncRead + Send + Unpin> = match &proof.bytes {
             ProofBytes::Memory(bytes) => Box::new(io::Cursor::new(bytes.clone())),
             ProofBytes::File(file) => {
                 Box::new(tokio::fs::File::open(file).await.map_err(|error| {
-                    TransferError::Permanent(format!("the finished proof is gone: {error}"))
+                    let reason = format!("the finished proof cannot be opened: {error}");
+                    match error.kind() {
+                        io::ErrorKind::NotFound => TransferError::Permanent(reason),
+                        _ => TransferError::Transient(reason),
+                    }
                 })?)
             }
         };
-        let stall = Arc::new(StallDetector::new());
-        let sent = Arc::clone(&stall);
-        let body = ReaderStream::with_capacity(bytes, CHUNK).inspect(move |_| sent.note());
+        let stall = Arc::new(StallDetector::new(proof.proof.size));
+        let (sent, meter) = (Arc::clone(&stall), meter.clone());
+        let body = ReaderStream::with_capacity(bytes, CHUNK).inspect(move |chunk| {
+            let bytes = chunk.as_ref().map_or(0, bytes::Bytes::len);
+            sent.note(bytes);
+            meter.add(bytes);
+        });
         let Clients { upload, .. } = self.clients().await?;
         let request = upload
             .put(format!("{}{path}", self.base))
@@ -253,30 +294,29 @@ impl Transfer {
     }
 }
 
-impl TransferError {
-    fn may_pass(&self) -> bool {
-        matches!(self, Self::Transient(_))
-    }
-}
-
-/// Detects a stalled transfer, by the time of its last progress.
-struct StallDetector(Mutex<Instant>);
+/// Detects a stalled upload, by the time of its last progress and the bytes that are not sent yet.
+struct StallDetector(Mutex<(Instant, u64)>);
 
 impl StallDetector {
-    fn new() -> Self {
-        Self(Mutex::new(Instant::now()))
+    fn new(size: u64) -> Self {
+        Self(Mutex::new((Instant::now(), size)))
     }
 
-    fn note(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    fn note(&self, bytes: usize) {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *state = (Instant::now(), state.1.saturating_sub(bytes as u64));
     }
 
+    /// Returns when nothing has happened for `silence`; after the last byte, for [`ANSWER_LIMIT`].
     async fn silent_for(&self, silence: Duration) {
         loop {
-            let deadline = *self.0.lock().unwrap_or_else(PoisonError::into_inner) + silence;
+            let (last, left) = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let limit = if left == 0 { silence.max(ANSWER_LIMIT) } else { silence };
+            let deadline = last + limit;
             if Instant::now() >= deadline {
                 return;
             }
+            // Looks again in between, because the last byte extends the limit.
             tokio::time::sleep_until(deadline).await;
         }
     }
@@ -293,30 +333,53 @@ fn delays() -> impl Iterator<Item = Duration> {
         .build()
 }
 
+/// Pauses after answers that do not come from Hierophant. An operator has to change something first.
+fn foreign_delays(first: Duration) -> impl Iterator<Item = Duration> {
+    ExponentialBuilder::new()
+        .with_min_delay(first)
+        .with_max_delay(MAX_FOREIGN_PAUSE)
+        .without_max_times()
+        .build()
+}
+
 async fn pause(delays: &mut impl Iterator<Item = Duration>) {
     tokio::time::sleep(delays.next().unwrap_or(Duration::from_secs(15))).await;
 }
 
-fn accepted(response: reqwest::Result<Response>) -> Result<Response, TransferError> {
-    let response = response.map_err(network)?;
-    let status = response.status();
-    match status {
-        _ if status.is_success() => Ok(response),
-        StatusCode::FORBIDDEN | StatusCode::GONE => Err(TransferError::LeaseGone),
-        StatusCode::UNAUTHORIZED => Err(TransferError::KeyOutdated),
-        // Hierophant never answers 404 to these paths: a proxy does, while Hierophant is down.
-        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS | StatusCode::NOT_FOUND => {
-            Err(TransferError::Transient(format!("Hierophant answers {status}")))
-        }
-        _ if status.is_server_error() => {
-            Err(TransferError::Transient(format!("Hierophant answers {status}")))
-        }
-        _ => Err(TransferError::Permanent(format!("Hierophant answers {status}"))),
-    }
-}
+#[cfg(test)]
+mod tests {
+    use tokio::time::timeout;
 
-fn network(error: reqwest::Error) -> TransferError {
-    // Without the URL, which contains the lease, a secret.
-    let error = anyhow::Error::new(error.without_url());
-    TransferError::Transient(format!("{error:#}"))
+    use super::*;
+
+    const SILENCE: Duration = Duration::from_secs(30);
+
+    #[tokio::test(start_paused = true)]
+    async fn an_upload_may_be_silent_briefly_and_its_answer_may_take_long() {
+        let stall = StallDetector::new(10);
+        for _ in 0..9 {
+            stall.note(1);
+            timeout(SILENCE - Duration::from_secs(1), stall.silent_for(SILENCE))
+                .await
+                .expect_err("it has not stalled");
+        }
+        let before = Instant::now();
+        stall.note(0);
+        stall.silent_for(SILENCE).await;
+        assert_eq!(before.elapsed().as_secs(), SILENCE.as_secs(), "a byte is missing");
+        stall.note(1);
+        let sent = Instant::now();
+        stall.silent_for(SILENCE).await;
+        assert_eq!(sent.elapsed().as_secs(), ANSWER_LIMIT.as_secs());
+        let patient = StallDetector::new(0);
+        patient.silent_for(ANSWER_LIMIT * 2).await;
+        assert!(sent.elapsed() >= ANSWER_LIMIT * 3, "a longer `http_timeout` counts");
+    }
+
+    #[test]
+    fn pauses_after_foreign_answers_grow_to_five_minutes() {
+        let pauses: Vec<u64> =
+            foreign_delays(Duration::from_secs(15)).take(7).map(|pause| pause.as_secs()).collect();
+        assert_eq!(pauses, [15, 30, 60, 120, 240, 300, 300]);
+    }
 }

@@ -4,11 +4,12 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use contemplant::attempt::JobEvent;
 use contemplant::executor::Executor;
 use contemplant::prover_server::external::ExternalServer;
 use gpu_stand_in::Source;
 use gpu_stand_in::behaviour::Fault;
-use network_lib::job::{FailureClass, Memory, OutOfMemory, ProofMode};
+use network_lib::job::{FailureClass, Memory, OutOfMemory, Phase, ProofMode};
 use network_lib::task;
 use sp1_verifier::{ProofFromNetwork, SP1Proof};
 use tempfile::TempDir;
@@ -172,6 +173,30 @@ async fn a_cancelled_proof_occupies_a_server_that_cannot_be_stopped() {
     assert!(cancelled.elapsed() > Duration::from_secs(1), "the slot is free while the GPU is not");
     stage.behave(|_| {});
     stage.prove(10, ProofMode::Core).await.unwrap();
+}
+
+/// Its tasks are not visible, and the first proof of a program has no estimate.
+#[tokio::test]
+async fn a_busy_server_shows_by_its_answers_that_a_long_proof_goes_on() {
+    let (_server, stage) = ready().await;
+    stage.behave(|behaviour| behaviour.proof_time = Duration::from_secs(20));
+    let mut attempt = stage.begin(10, ProofMode::Core);
+    let mut last = None;
+    for _ in 0..2 {
+        let event = attempt
+            .expect(|event| match event {
+                JobEvent::Progress(report) => {
+                    report.phase == Phase::Proving && report.steps_done > last
+                }
+                _ => false,
+            })
+            .await;
+        let JobEvent::Progress(report) = event else { unreachable!("as expected above") };
+        assert_eq!((report.fraction, report.cycles_done), (None, None), "{report:?}");
+        last = report.steps_done;
+    }
+    assert!(last > Some(0), "{last:?}");
+    attempt.cancel.cancel();
 }
 
 #[tokio::test]

@@ -248,6 +248,12 @@ async fn progress_is_counted_from_the_log_and_estimated_where_there_is_none() {
     // The stand-in is a process that takes some memory, but not the machine's.
     let memory = counted.memory_bytes.unwrap();
     assert!((1 << 20..32 << 30).contains(&memory), "{counted:?}");
+    // Each finished task is a step.
+    let steps = counted.steps_done;
+    assert!(steps > Some(0), "{counted:?}");
+    attempt
+        .expect(|event| matches!(event, JobEvent::Progress(later) if later.steps_done > steps))
+        .await;
     attempt.cancel.cancel();
     let _ = attempt.outcome().await;
     own.stage.executor.stop().await;

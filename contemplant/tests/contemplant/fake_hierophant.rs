@@ -1,24 +1,27 @@
 //! Hierophant's side of the wire, played by a test: it receives messages and sends those of the test.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::extract::{Path, State};
 use axum::http::header::AUTHORIZATION;
 use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, put};
+use futures_util::{StreamExt, stream};
 use network_lib::codec;
 use network_lib::handshake::{Hello, Welcome};
 use network_lib::ids::{LeaseId, Sha256Digest, VkHash};
 use network_lib::job::{BlobInfo, JobSpec, ProofMode};
 use network_lib::secret::Secret;
 use network_lib::task;
-use network_lib::wire::{FromWorker, ToWorker};
+use network_lib::wire::{FromWorker, REJECTION_HEADER, ToWorker};
 use sha2::{Digest, Sha256};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -41,8 +44,16 @@ pub(crate) struct FakeHierophant {
 struct Files {
     /// By path: the bytes, and how often they are first answered with an error.
     served: BTreeMap<String, (Vec<u8>, Vec<StatusCode>)>,
+    /// How long it pauses in the middle of a file.
+    serving: Duration,
     proofs: BTreeMap<String, Vec<u8>>,
+    /// How many proofs have arrived, accepted or not.
+    uploads: usize,
     refuse_proofs: Vec<StatusCode>,
+    /// Why Hierophant itself accepts no proof.
+    reject_proofs: Option<String>,
+    /// How long it stores a proof before it answers.
+    storing: Duration,
     /// Of the latest welcome.
     key: Option<Secret>,
     /// How many calls came with another key.
@@ -146,6 +157,26 @@ impl FakeHierophant {
     /// Answers the next proofs with these errors.
     pub(crate) fn refuse_proofs(&self, errors: &[StatusCode]) {
         self.files().refuse_proofs = errors.to_vec();
+    }
+
+    /// Rejects all proofs for this reason, as Hierophant itself does.
+    pub(crate) fn reject_proofs(&self, reason: &str) {
+        self.files().reject_proofs = Some(reason.to_owned());
+    }
+
+    /// Pauses that long in the middle of each file.
+    pub(crate) fn serve_slowly(&self, serving: Duration) {
+        self.files().serving = serving;
+    }
+
+    /// Answers each proof that late.
+    pub(crate) fn store_slowly(&self, storing: Duration) {
+        self.files().storing = storing;
+    }
+
+    /// How many proofs have arrived, accepted or not.
+    pub(crate) fn uploads(&self) -> usize {
+        self.files().uploads
     }
 
     /// Waits until all those errors have been given.
@@ -272,10 +303,7 @@ fn serve(listener: TcpListener, shared: Shared) -> CancellationToken {
     gone
 }
 
-async fn upgrade(
-    upgrade: WebSocketUpgrade,
-    State(shared): State<Shared>,
-) -> axum::response::Response {
+async fn upgrade(upgrade: WebSocketUpgrade, State(shared): State<Shared>) -> Response {
     upgrade.on_upgrade(move |socket| talk(socket, shared))
 }
 
@@ -338,12 +366,22 @@ async fn serve_file(
     Path((lease, what)): Path<(String, String)>,
     State(shared): State<Shared>,
     headers: HeaderMap,
-) -> Result<Vec<u8>, StatusCode> {
+) -> Result<Body, StatusCode> {
     let mut files = shared.files.lock().unwrap();
     check_key(&mut files, &headers)?;
+    let serving = files.serving;
     let (bytes, errors) =
         files.served.get_mut(&format!("{lease}/{what}")).ok_or(StatusCode::NOT_FOUND)?;
-    if errors.is_empty() { Ok(bytes.clone()) } else { Err(errors.remove(0)) }
+    if !errors.is_empty() {
+        return Err(errors.remove(0));
+    }
+    let (first, second) = bytes.split_at(bytes.len() / 2);
+    let halves = [(Duration::ZERO, first.to_vec()), (serving, second.to_vec())];
+    let sending = stream::iter(halves).then(async |(pause, half)| {
+        tokio::time::sleep(pause).await;
+        Ok::<_, Infallible>(half)
+    });
+    Ok(Body::from_stream(sending))
 }
 
 async fn take_proof(
@@ -351,14 +389,23 @@ async fn take_proof(
     State(shared): State<Shared>,
     headers: HeaderMap,
     body: Bytes,
-) -> StatusCode {
-    let mut files = shared.files.lock().unwrap();
-    if let Err(code) = check_key(&mut files, &headers) {
-        return code;
-    }
-    if !files.refuse_proofs.is_empty() {
-        return files.refuse_proofs.remove(0);
-    }
-    files.proofs.insert(lease, body.to_vec());
-    StatusCode::OK
+) -> Response {
+    let storing = {
+        let mut files = shared.files.lock().unwrap();
+        if let Err(code) = check_key(&mut files, &headers) {
+            return code.into_response();
+        }
+        files.uploads += 1;
+        if !files.refuse_proofs.is_empty() {
+            return files.refuse_proofs.remove(0).into_response();
+        }
+        if let Some(reason) = &files.reject_proofs {
+            let header = [(REJECTION_HEADER, reason.clone())];
+            return (StatusCode::PAYLOAD_TOO_LARGE, header).into_response();
+        }
+        files.proofs.insert(lease, body.to_vec());
+        files.storing
+    };
+    tokio::time::sleep(storing).await;
+    StatusCode::OK.into_response()
 }

@@ -13,6 +13,7 @@ mod example_file;
 mod executions;
 mod fake_executor;
 mod fake_hierophant;
+mod handing_in;
 mod health;
 mod job;
 mod machine_checks;

@@ -21,6 +21,7 @@ pub struct Tasks {
     executed: bool,
     /// Whether only wraps are left.
     compressed: bool,
+    finished: u64,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -60,6 +61,7 @@ impl Tasks {
             return true;
         }
         if line.ends_with(DONE) {
+            self.finished += 1;
             let kinds = line.split_whitespace().filter_map(|word| word.split_once('{'));
             for (kind, _) in kinds {
                 if let Some(count) = self.done.of(kind.rsplit(':').next().unwrap_or(kind)) {
@@ -105,6 +107,12 @@ impl Tasks {
         Some((done.units(mode) / expected.units(mode)).clamp(0.0, 0.99))
     }
 
+    /// Number of finished tasks, those of kinds without a part in the fraction included.
+    #[must_use]
+    pub const fn finished(&self) -> u64 {
+        self.finished
+    }
+
     /// Part of the shards that is done, 0 to 1, once their number is known.
     #[must_use]
     pub fn shards(&self) -> Option<f64> {
@@ -146,6 +154,10 @@ mod tests {
         assert_eq!(tasks.fraction(ProofMode::Compressed), Some(2.0 / 9.0));
         // And two wraps of two units each.
         assert_eq!(tasks.fraction(ProofMode::Groth16), Some(2.0 / 13.0));
+        assert_eq!(tasks.finished(), 1);
+        // Of a wrap only the end is logged, outside its span.
+        assert!(tasks.record(&format!("{AT} sp1_prover::worker::node::full::init: {DONE}")));
+        assert_eq!((tasks.finished(), tasks.shards()), (2, Some(0.25)));
     }
 
     #[test]

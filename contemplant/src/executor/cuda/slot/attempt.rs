@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use network_lib::job::{Failure, FailureClass, Memory, OutOfMemory, Phase, Progress};
@@ -13,7 +14,7 @@ use super::{End, PING_INTERVAL, Slot, Work};
 use crate::executor::cancelled;
 use crate::executor::cuda::session::{Session, SessionError};
 use crate::machine::memory_bytes;
-use crate::prover_server::log;
+use crate::prover_server::log::{self, Tasks};
 use crate::prover_server::{Death, RunningServer};
 
 /// Interval between two progress reports.
@@ -117,7 +118,8 @@ impl Slot {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // Set once the program is set up.
         let began = OnceLock::new();
-        let silence = self.silence(&socket);
+        let pings = AtomicU64::new(0);
+        let silence = self.silence(&socket, &pings);
         let mut abandoned = false;
         let mut memory = None;
         let broken = {
@@ -156,10 +158,15 @@ impl Slot {
                             return Outcome::InTrouble;
                         }
                         memory = memory.max(running.memory_bytes());
+                        let steps = self.steps(log.tasks(), &pings);
                         if let Some(began) = began.get() {
                             let elapsed = began.elapsed();
                             let progress = self.estimator.progress(work.subject, log.tasks(), elapsed);
-                            work.events.progress(Progress { memory_bytes: memory, ..progress });
+                            let steps_done = Some(steps);
+                            let progress = Progress { memory_bytes: memory, steps_done, ..progress };
+                            work.events.progress(progress);
+                        } else {
+                            work.events.steps(Phase::SettingUp, steps);
                         }
                     }
                 }
@@ -175,8 +182,14 @@ impl Slot {
         Outcome::Failed(broken)
     }
 
-    /// Returns when the server has not answered pings, each over a connection of its own, for too long.
-    async fn silence(&self, socket: &Path) {
+    /// Steps that the server has finished. The tasks of an external server are not visible, so its answers count.
+    fn steps(&self, tasks: Tasks, pings: &AtomicU64) -> u64 {
+        if self.server.is_ours() { tasks.finished() } else { pings.load(Ordering::Relaxed) }
+    }
+
+    /// Returns when the server has not answered pings, each over a connection of its own, for too long. Answers are
+    /// counted in `pings`.
+    async fn silence(&self, socket: &Path, pings: &AtomicU64) {
         let mut heard = Instant::now();
         let patience = PING_INTERVAL.min(self.silence_limit / 4);
         while heard.elapsed() < self.silence_limit {
@@ -184,6 +197,7 @@ impl Slot {
             // A refused connection is not silence: the end of a server shows on its main connection.
             if timeout(patience, Session::open(socket)).await.is_ok() {
                 heard = Instant::now();
+                pings.fetch_add(1, Ordering::Relaxed);
             }
         }
     }
