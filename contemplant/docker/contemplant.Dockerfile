@@ -2,9 +2,8 @@
 #
 #   docker build -f contemplant/docker/contemplant.Dockerfile -t contemplant .
 #
-# To run prover servers in Docker from inside a container it needs the engine's socket, and a data folder
-# that has the same path inside and outside, since the engine mounts folders of the host, and the socket's group
-# (`--group-add`); see docs/gpu.md. It needs no capability and no other place to write to: deploy/docker/compose.yml.
+# It needs no capability and no place to write to, except for its data folder and a /tmp whose files may be executed, and
+# 16 GB of shared memory (`--shm-size`): deploy/docker/compose.yml. For GPUs see docs/gpu.md.
 
 FROM rust:1.95-bookworm AS build
 WORKDIR /source
@@ -15,7 +14,8 @@ FROM debian:bookworm-slim
 RUN apt-get update \
     && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends ca-certificates \
     && rm -rf /var/lib/apt/lists/* \
-    && useradd --system --uid 10001 --home-dir /var/lib/contemplant --create-home contemplant
+    && groupadd --system --gid 10001 contemplant \
+    && useradd --system --uid 10001 --gid contemplant --home-dir /var/lib/contemplant --create-home contemplant
 COPY --from=build /source/target/release/contemplant /usr/local/bin/
 USER 10001:10001
 WORKDIR /var/lib/contemplant

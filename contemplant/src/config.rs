@@ -286,6 +286,12 @@ impl Config {
         if self.docker.engine.as_ref().is_some_and(|engine| !engine.starts_with("unix://")) {
             faults.add("docker.engine", "must be a socket, such as unix:///var/run/docker.sock");
         }
+        if self.docker.user.as_ref().is_some_and(|user| !docker::is_user(user)) {
+            faults.add("docker.user", "must be numbers, such as \"1000:1000\"");
+        }
+        if self.docker.network.trim().is_empty() {
+            faults.add("docker.network", "must name a network, such as \"none\" or \"bridge\"");
+        }
         // Docker accepts no less than 6 MiB, and no more than a signed 64-bit number holds.
         if self.docker.memory_bytes.is_some_and(|bytes| !(6 << 20..1 << 62).contains(&bytes)) {
             faults.add("docker.memory_bytes", "must be at least 6291456 (6 MiB)");
@@ -410,7 +416,7 @@ mod tests {
             "metrics_address",
             "grpc_health_address",
         ];
-        let docker_examples = ["engine", "memory_bytes", "network"];
+        let docker_examples = ["engine", "memory_bytes", "registry_auth", "user"];
         let tls_examples = ["ca_certificate", "certificate", "key"];
         let is_example = |line: &str| {
             let key = line.split(" = ").next().unwrap_or_default();
@@ -450,10 +456,11 @@ mod tests {
              hierophant_ws_address = \"http://x\"\nmodes = []\ntoken = \"\"\nhttp_timeout = \"1ms\"\n\
              name = \"\"\ninstance = \" \"\nexit_when_idle = \"0s\"\nmax_decompressed_bytes = 1\nreconnect_max_delay = \"0s\"\nbackend = \"gpu\"\n\
              [tls]\ncertificate = \"x\"\n\
-             [docker]\nimage = \"\"\nengine = \"tcp://x\"\nmemory_bytes = 1\nshm_bytes = 1\n",
+             [docker]\nimage = \"\"\nengine = \"tcp://x\"\nmemory_bytes = 1\nshm_bytes = 1\nuser = \"me\"\n\
+             network = \"\"\n",
         )
         .unwrap_err();
-        assert_eq!(error.faults.len(), 21, "{error}");
+        assert_eq!(error.faults.len(), 23, "{error}");
         assert!(error.to_string().contains("must start with ws:// or wss://"), "{error}");
     }
 

@@ -6,6 +6,7 @@
 //! Contemplants in one process.
 
 pub mod attempt;
+mod circuits;
 pub mod config;
 pub mod doctor;
 pub mod executor;
@@ -18,6 +19,7 @@ pub mod metrics;
 pub mod names;
 pub mod observer;
 mod processes;
+pub mod prover_install;
 pub mod prover_server;
 pub mod runner;
 mod shared_memory;

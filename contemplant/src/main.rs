@@ -12,6 +12,8 @@ use contemplant::doctor::{self, Finding, TestProofs, Verdict};
 use contemplant::executor::helper;
 use contemplant::identity;
 use network_lib::job::ProofMode;
+use contemplant::prover_install::commands::ProverCommand;
+use network_lib::logging::LogFormat;
 use network_lib::trace::{self, KeyValue};
 use network_lib::{config, logging, processor, signal};
 
@@ -51,6 +53,9 @@ enum Command {
     /// Executes a program for the Contemplant that has started this process
     #[command(hide = true)]
     Execute,
+    /// Installs SP1's GPU prover server, for `backend = "cuda"` without Docker
+    #[command(subcommand)]
+    Prover(ProverCommand),
 }
 
 fn main() -> ExitCode {
@@ -77,6 +82,7 @@ fn main() -> ExitCode {
             };
             examine(arguments.config, proofs)
         }
+        Some(Command::Prover(command)) => install(arguments.config, command),
         None => work(arguments.config, arguments.exit_when_idle),
     };
     match outcome {
@@ -123,6 +129,16 @@ fn examine(file: Option<PathBuf>, proofs: TestProofs) -> anyhow::Result<()> {
         "{failed} checks failed: this Contemplant cannot work until they pass"
     );
     Ok(())
+}
+
+fn install(file: Option<PathBuf>, command: ProverCommand) -> anyhow::Result<()> {
+    logging::init(LogFormat::Human, "warn");
+    let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
+    runtime.block_on(command.run(|| {
+        let file = config::choose_file(file, DEFAULT_FILE);
+        let settings: Config = config::load(file.as_deref(), std::env::vars())?;
+        Ok(settings.data_dir)
+    }))
 }
 
 /// Parses the value of `--exit-when-idle`.

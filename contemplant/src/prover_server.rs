@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use self::command::CommandServer;
-use self::docker::DockerServer;
+use self::docker::{DockerServer, Fetching};
 use self::external::ExternalServer;
 pub use self::server::{Connection, Death, ProverServer, RunningServer, Unavailable};
 use self::unfit::UnfitServer;
@@ -32,6 +32,7 @@ pub fn servers(
     if let Some(endpoint) = &config.prover_endpoint {
         return vec![Arc::new(ExternalServer::new(socket_of(endpoint)))];
     }
+    let (modes, fetching) = (config.wanted_modes(), Fetching::default());
     let server = |gpu: &u32| -> Arc<dyn ProverServer> {
         if let Some(reason) = unfit.get(gpu) {
             return Arc::new(UnfitServer::new(*gpu, reason.clone()));
@@ -41,7 +42,14 @@ pub fn servers(
             Some(command) => {
                 Arc::new(CommandServer::new(command, environment, *gpu, gpus, data_dir))
             }
-            None => Arc::new(DockerServer::new(&config.docker, environment, *gpu, gpus, data_dir)),
+            None => Arc::new(DockerServer::new(
+                &config.docker,
+                environment,
+                (*gpu, gpus),
+                data_dir,
+                &modes,
+                &fetching,
+            )),
         }
     };
     gpus.iter().map(server).collect()

@@ -13,7 +13,8 @@ FROM debian:bookworm-slim
 RUN apt-get update \
     && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends ca-certificates \
     && rm -rf /var/lib/apt/lists/* \
-    && useradd --system --uid 10001 --home-dir /var/lib/hierophant --create-home hierophant
+    && groupadd --system --gid 10001 hierophant \
+    && useradd --system --uid 10001 --gid hierophant --home-dir /var/lib/hierophant --create-home hierophant
 COPY --from=build /source/target/release/hierophant /usr/local/bin/
 USER 10001:10001
 WORKDIR /var/lib/hierophant

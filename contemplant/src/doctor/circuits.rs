@@ -5,6 +5,7 @@ use std::path::Path;
 
 use network_lib::job::ProofMode;
 
+use crate::circuits::{are_complete, folder_below};
 use crate::config::{BackendChoice, Config};
 use crate::executor::cpu::circuits;
 use crate::machine::Finding;
@@ -34,11 +35,11 @@ fn look_for(config: &Config, mode: ProofMode) -> Option<Finding> {
             let folder = match config.prover_command {
                 // The server has the same home folder.
                 Some(_) => folder,
-                None => circuits::folder_below(&config.data_dir.join("sp1-home"), mode)?,
+                None => folder_below(&config.data_dir.join("sp1-home"), mode)?,
             };
             let home = if config.prover_command.is_some() { &folder } else { &config.data_dir };
             let free = free_space(home);
-            Some(judge_fetched(mode, &folder, circuits::are_complete(&folder), free))
+            Some(judge_fetched(mode, &folder, are_complete(&folder), free))
         }
         BackendChoice::Cuda | BackendChoice::Mock => None,
     }

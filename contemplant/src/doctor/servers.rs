@@ -8,6 +8,7 @@ use sp1_primitives::SP1_CRATE_VERSION;
 use crate::config::{Config, socket_of};
 use crate::executor::cuda;
 use crate::machine::{Finding, Machine};
+use crate::prover_install::program;
 use crate::prover_server::command;
 use crate::prover_server::docker::{self, Engine, Gpus};
 
@@ -58,6 +59,14 @@ fn judge_engine(engine: &Engine, config: &Config, machine: &Machine, has_hook: b
             Finding::passed(what, format!("version {version}, with NVIDIA's runtime"))
         }
         Gpus::ByCdi => Finding::passed(what, format!("version {version}, with GPUs by CDI")),
+        // Older engines do not list what they know by CDI.
+        Gpus::NotListed if config.docker.cdi => Finding::warning(
+            what,
+            format!(
+                "version {version} lists no GPU by CDI: run `nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml`, or \
+                 set `docker.cdi` to false"
+            ),
+        ),
         Gpus::NotListed if has_hook => {
             Finding::passed(what, format!("version {version}, with NVIDIA's hook"))
         }
@@ -116,17 +125,14 @@ async fn program_fits(
     environment: &BTreeMap<String, String>,
 ) -> Result<String, String> {
     let shown = command.first().map_or("", String::as_str);
-    let output = command::prepare(shown, environment).arg("--version").output().await;
-    let output = output
-        .map_err(|error| format!("{shown} cannot be run: {error}; correct `prover_command`"))?;
-    let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-    if text.split_whitespace().any(|word| word.trim_start_matches('v') == SP1_CRATE_VERSION) {
-        return Ok(format!("{shown} has version {SP1_CRATE_VERSION}"));
+    let server = command::prepare(shown, environment);
+    match program::check_version_of(server, Path::new(shown)).await {
+        Ok(()) => Ok(format!("{shown} has version {SP1_CRATE_VERSION}")),
+        Err(reason) => Err(format!(
+            "{reason}; correct `prover_command`, or install the server with `contemplant prover fetch` or \
+             `contemplant prover build`"
+        )),
     }
-    Err(format!(
-        "{shown} --version prints \"{text}\": expected {SP1_CRATE_VERSION}; \
-         cargo install --locked sp1-gpu-server@={SP1_CRATE_VERSION}"
-    ))
 }
 
 #[cfg(test)]
@@ -152,6 +158,10 @@ mod tests {
         assert!(none.text.contains("nvidia-ctk runtime configure"), "{none:?}");
         std::fs::write(root.path().join(".dockerenv"), "").unwrap();
         assert_eq!(verdict(&config, Gpus::NotListed, false), Verdict::Warning);
+        config.docker.cdi = true;
+        let unknown = judge_engine(&engine(Gpus::NotListed), &config, &machine, true);
+        assert_eq!(unknown.verdict, Verdict::Warning);
+        assert!(unknown.text.contains("nvidia-ctk cdi generate"), "{unknown:?}");
         config.docker.gpu_request = false;
         assert_eq!(verdict(&config, Gpus::NotListed, false), Verdict::Passed);
     }

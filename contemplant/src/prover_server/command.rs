@@ -91,8 +91,8 @@ impl CommandServer {
             .map_err(|error| {
                 let program = self.command.first().map_or("", String::as_str);
                 Unavailable(format!(
-                    "the prover server {program} cannot be started ({error}); install it, or correct \
-                     `prover_command`"
+                    "the prover server {program} cannot be started ({error}); install it with `contemplant prover \
+                     fetch`, or correct `prover_command`"
                 ))
             })
     }

@@ -2,6 +2,7 @@
 //! watched, replaced and removed.
 
 mod container;
+mod credentials;
 mod image;
 mod info;
 mod leftovers;
@@ -10,12 +11,15 @@ mod watch;
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bollard::errors::Error;
 use bollard::query_parameters::{CreateContainerOptions, RemoveContainerOptions};
 use bollard::{API_DEFAULT_VERSION, Docker};
+use network_lib::job::ProofMode;
+use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -25,13 +29,18 @@ use self::watch::Watch;
 use super::log::ServerLog;
 use super::server::{Connection, Death, ProverServer, RunningServer, Unavailable};
 use super::temp;
+use crate::circuits;
 use crate::config::DockerSettings;
+use crate::gpu;
 
 /// Time limit in seconds for a call of the engine, except pulling, waiting and logs.
 const CALL_SECONDS: u64 = 60;
 
 /// How long the removal of a container may delay the end of the program.
 const REMOVAL_LIMIT: Duration = Duration::from_secs(20);
+
+/// Time limit for the driver to describe the GPUs.
+const LOOK_LIMIT: Duration = Duration::from_secs(5);
 
 /// Longest path of a Unix socket.
 const MAX_SOCKET_BYTES: usize = 107;
@@ -44,18 +53,24 @@ pub struct DockerServer {
     gpu: u32,
     all_gpus: Vec<u32>,
     data_dir: PathBuf,
+    modes: Vec<ProofMode>,
+    fetching: Fetching,
 }
 
+/// Held while circuit files are fetched, which all servers of a data folder share.
+pub type Fetching = Arc<Mutex<()>>;
+
 impl DockerServer {
-    /// The server with this additional `environment` for `gpu`, one of `all_gpus` of this worker. Its socket and circuit
-    /// files are in `data_dir`, which must be on the engine's machine.
+    /// The server with this additional `environment` for a GPU of `gpus`, the one and all of this worker, for proofs of
+    /// `modes`. Its socket and circuit files are in `data_dir`, which must be on the engine's machine.
     #[must_use]
     pub fn new(
         settings: &DockerSettings,
         environment: &BTreeMap<String, String>,
-        gpu: u32,
-        all_gpus: &[u32],
+        (gpu, all_gpus): (u32, &[u32]),
         data_dir: &Path,
+        modes: &[ProofMode],
+        fetching: &Fetching,
     ) -> Self {
         Self {
             settings: settings.clone(),
@@ -63,7 +78,23 @@ impl DockerServer {
             gpu,
             all_gpus: all_gpus.to_vec(),
             data_dir: data_dir.to_owned(),
+            modes: modes.to_vec(),
+            fetching: Arc::clone(fetching),
         }
+    }
+
+    /// Fetches missing circuit files for a server that cannot fetch them.
+    async fn provide_circuits(&self, paths: &HostPaths) -> Result<(), Unavailable> {
+        if self.settings.has_network() {
+            return Ok(());
+        }
+        let _alone = self.fetching.lock().await;
+        let provided = circuits::provide(&paths.home, &self.modes, circuits::fetch).await;
+        provided.map_err(|reason| {
+            Unavailable(format!(
+                "{reason}, or set `docker.network` so that the server fetches them"
+            ))
+        })
     }
 
     /// Creates the folders that are mounted into the container.
@@ -106,7 +137,9 @@ impl DockerServer {
         temp::empty(&paths.sockets).await;
         if let Err(error) = engine.start_container(&created.id, None).await {
             remove(engine, &created.id).await;
-            return Err(Unavailable(could_not_start(self.gpu, &message_of(&error))));
+            let gpus = look_at_gpus().await;
+            let answer = message_of(&error);
+            return Err(Unavailable(could_not_start(self.gpu, &answer, gpus.as_ref())));
         }
         tracing::info!(name, image = self.settings.image, gpu = self.gpu, "container started");
         Ok(created.id)
@@ -132,6 +165,7 @@ impl ProverServer for DockerServer {
         let paths = self.host_paths()?;
         leftovers::sweep(&engine, &paths, self.gpu, &self.all_gpus).await?;
         image::provide(&engine, &self.settings).await?;
+        self.provide_circuits(&paths).await?;
         let id = self.create(&engine, &paths).await?;
         let log = ServerLog::default();
         let (watch, tasks) = watch::start(&engine, &id, &log);
@@ -234,12 +268,37 @@ fn message_of(error: &Error) -> String {
     }
 }
 
-fn could_not_start(gpu: u32, answer: &str) -> String {
-    let about_gpus = ["device driver", "nvidia", "NVIDIA", "gpu", "CDI"];
-    if about_gpus.iter().any(|word| answer.contains(word)) {
+/// This machine's GPUs and driver, unless the driver does not answer.
+async fn look_at_gpus() -> Option<gpu::Gpus> {
+    let look = tokio::task::spawn_blocking(gpu::look);
+    timeout(LOOK_LIMIT, look).await.ok()?.ok()?.ok()
+}
+
+/// The text for a container that did not start, with the engine's answer and a remedy; `gpus` are this machine's.
+fn could_not_start(gpu: u32, answer: &str, gpus: Option<&gpu::Gpus>) -> String {
+    let refused = format!("Docker cannot give a container GPU {gpu}: {answer}");
+    // NVIDIA's runtime compares what the image requires with the driver: "unsatisfied condition: cuda>=12.8".
+    if let Some((_, condition)) = answer.split_once("unsatisfied condition: ") {
+        let condition = condition.split([',', ' ', '\n']).next().unwrap_or(condition);
+        let driver = gpus.map_or_else(
+            || "the driver is too old".to_owned(),
+            |gpus| format!("the driver is version {}, for CUDA {}", gpus.driver, gpus.cuda),
+        );
         return format!(
-            "Docker cannot give a container GPU {gpu}: {answer}; install the NVIDIA driver and the \
-             NVIDIA Container Toolkit, or name another of this machine's `gpus`"
+            "{refused}; the image requires {condition} and {driver}: update NVIDIA's driver, or build the image on an \
+             older CUDA (`--build-arg CUDA=…`)"
+        );
+    }
+    if answer.contains("CDI") || answer.contains("cdi") {
+        return format!(
+            "{refused}; describe the GPUs for CDI (`nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml`), or set \
+             `docker.cdi` to false"
+        );
+    }
+    if ["device driver", "nvidia", "NVIDIA", "gpu"].iter().any(|word| answer.contains(word)) {
+        return format!(
+            "{refused}; install the NVIDIA driver and the NVIDIA Container Toolkit, or name another of this \
+             machine's `gpus`"
         );
     }
     format!("the container cannot be started: {answer}")
@@ -252,8 +311,34 @@ mod tests {
     #[test]
     fn a_missing_gpu_driver_is_named_with_the_engine_s_answer() {
         let answer = "could not select device driver \"\" with capabilities: [[gpu]]";
-        let text = could_not_start(1, answer);
+        let text = could_not_start(1, answer, None);
         assert!(text.contains(answer) && text.contains("NVIDIA Container Toolkit"), "{text}");
-        assert!(!could_not_start(1, "no space left on device").contains("NVIDIA"));
+        assert!(!could_not_start(1, "no space left on device", None).contains("NVIDIA"));
+    }
+
+    #[test]
+    fn a_driver_that_is_too_old_is_named_with_its_version() {
+        let answer = "nvidia-container-cli: requirement error: unsatisfied condition: cuda>=12.8, please update your \
+                      driver to a newer version, or use an earlier cuda container: unknown";
+        let driver = "550.54.15".to_owned();
+        let gpus = gpu::Gpus { driver, cuda: "12.4".to_owned(), devices: Vec::new() };
+        let text = could_not_start(0, answer, Some(&gpus));
+        for part in [
+            "requires cuda>=12.8 and",
+            "version 550.54.15, for CUDA 12.4",
+            "update NVIDIA's driver",
+        ] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+        assert!(!text.contains("Container Toolkit"), "{text}");
+        let text = could_not_start(0, answer, None);
+        assert!(text.contains("the driver is too old"), "{text}");
+    }
+
+    #[test]
+    fn a_gpu_that_cdi_does_not_know_comes_with_the_command_that_describes_it() {
+        let answer = "CDI device injection failed: unresolvable CDI devices nvidia.com/gpu=0";
+        let text = could_not_start(0, answer, None);
+        assert!(text.contains("nvidia-ctk cdi generate"), "{text}");
     }
 }

@@ -48,7 +48,8 @@ async fn each_failure_comes_with_its_remedy() {
     config.prover_endpoint = None;
     config.prover_command = Some(vec!["/bin/false".to_owned()]);
     let told = outcome(&findings(&config).await, "server").unwrap_err();
-    assert!(told.contains("cargo install --locked sp1-gpu-server@="), "{told}");
+    assert!(told.contains("contemplant prover fetch"), "{told}");
+    assert!(told.contains("contemplant prover build"), "{told}");
 }
 
 #[tokio::test]

@@ -20,6 +20,8 @@ mod machine_checks;
 mod metrics;
 mod mock_backend;
 mod observed;
+mod prover_build;
+mod prover_fetch;
 mod reconnect;
 mod refusal;
 mod restart;

@@ -1,5 +1,6 @@
 //! The cases.
 
+mod compose;
 mod engine;
 mod failures;
 mod life;
@@ -21,6 +22,12 @@ pub(crate) fn all() -> Vec<Case> {
             "the same with a real proof, made on the CPU inside the container, which is killed once",
             real::real_proof,
             real::LIMIT
+        ),
+        case!(
+            "compose",
+            "the worker of deploy/docker/compose.yml, with exactly its options: a real Core proof",
+            compose::proves,
+            compose::LIMIT
         ),
         case!(
             "two-gpus",

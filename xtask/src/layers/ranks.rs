@@ -34,7 +34,7 @@ pub(crate) const MODULES: &[(&str, &[&[&str]])] = &[
     (
         "contemplant",
         &[
-            &["attempt", "finished", "gpu", "identity", "names", "processes"],
+            &["attempt", "circuits", "finished", "gpu", "identity", "names", "processes", "prover_install"],
             &["config", "metrics", "shared_memory"],
             &["machine", "observer", "prover_server", "trust"],
             &["executor"],

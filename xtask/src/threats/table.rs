@@ -435,6 +435,15 @@ pub(super) const THREATS: &[Threat] = &[
         ],
     },
     Threat {
+        who: "A mirror, or an attacker on the network", reach: "code on a worker, by another archive of the GPU server",
+        stop: "its SHA-256 is verified before anything is unpacked; one file of it is used, under a fixed name",
+        shown_by: &[
+            test("contemplant", "contemplant", "prover_fetch::a_wrong_digest_is_refused_with_the_one_that_was_found"),
+            test("contemplant", "contemplant", "prover_fetch::a_folder_is_created_and_other_members_are_not_unpacked"),
+            test("contemplant", "contemplant", "prover_fetch::without_a_digest_nothing_is_fetched"),
+        ],
+    },
+    Threat {
         who: CLIENT, reach: "proofs by a verifying key of another program",
         stop: "a key must hash to the program id that it is registered for",
         shown_by: &[

@@ -3,14 +3,12 @@
 //! SP1 detects missing circuit files or a missing gnark only in the last step, after minutes of work. So a mode is
 //! offered only if both are installed.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use network_lib::job::ProofMode;
-use sp1_prover::SP1_CIRCUIT_VERSION;
 use sp1_prover::build::{groth16_circuit_artifacts_dir, plonk_circuit_artifacts_dir};
 
-/// Written by SP1 once a circuit's files are complete.
-const COMPLETE: &str = ".complete";
+use crate::circuits::{COMPLETE, are_complete};
 
 /// Folder of the circuit files that `mode` needs; none if it needs none.
 ///
@@ -28,23 +26,6 @@ pub fn folder(mode: ProofMode) -> Option<Result<PathBuf, String>> {
             format!("the folder of circuit files cannot be determined: {error:#}")
         }),
     )
-}
-
-/// Folder of the circuit files that `mode` needs in a home folder; none if it needs none.
-#[must_use]
-pub fn folder_below(home: &Path, mode: ProofMode) -> Option<PathBuf> {
-    let circuit = match mode {
-        ProofMode::Core | ProofMode::Compressed => return None,
-        ProofMode::Plonk => "plonk",
-        ProofMode::Groth16 => "groth16",
-    };
-    Some(home.join(".sp1/circuits").join(circuit).join(SP1_CIRCUIT_VERSION))
-}
-
-/// Whether the circuit files in `folder` are complete.
-#[must_use]
-pub fn are_complete(folder: &Path) -> bool {
-    folder.join(COMPLETE).is_file()
 }
 
 /// Why `mode` cannot be proved on this machine; none if it can.

@@ -25,7 +25,7 @@ pub(super) struct HostPaths {
     pub(super) sockets: PathBuf,
     /// Mounted as the home folder, where SP1 keeps circuit files.
     pub(super) home: PathBuf,
-    /// User and group of this process, so that both can use the socket.
+    /// User and group that own them, so that both programs can use the socket.
     pub(super) user: String,
 }
 
@@ -59,20 +59,21 @@ pub(super) fn body(
     let memory = settings.memory_bytes.map(u64::cast_signed);
     let rotation = [("max-size", "10m"), ("max-file", "3")];
     let host = HostConfig {
-        device_requests: settings.gpu_request.then(|| vec![device_request(gpu)]),
+        device_requests: settings.gpu_request.then(|| vec![device_request(gpu, settings.cdi)]),
         memory,
         // A limit equal to that of memory allows no swap.
         memory_swap: memory,
         shm_size: Some(settings.shm_bytes.cast_signed()),
+        // With `z` an engine with SELinux labels the folders so that containers may use them.
         binds: Some(vec![
-            format!("{}:/tmp", paths.sockets.display()),
-            format!("{}:/sp1", paths.home.display()),
+            format!("{}:/tmp:z", paths.sockets.display()),
+            format!("{}:/sp1:z", paths.home.display()),
         ]),
         log_config: Some(HostConfigLogConfig {
             typ: Some("json-file".to_owned()),
             config: Some(strings(rotation)),
         }),
-        network_mode: settings.network.clone(),
+        network_mode: Some(settings.network.clone()),
         cap_drop: Some(vec!["ALL".to_owned()]),
         security_opt: Some(vec!["no-new-privileges".to_owned()]),
         ..Default::default()
@@ -86,7 +87,7 @@ pub(super) fn body(
     ];
     ContainerCreateBody {
         image: Some(settings.image.clone()),
-        user: Some(paths.user.clone()),
+        user: Some(settings.user.as_ref().unwrap_or(&paths.user).clone()),
         env: Some(configured.chain(own).collect()),
         labels: Some(labels.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()),
         host_config: Some(host),
@@ -94,7 +95,14 @@ pub(super) fn body(
     }
 }
 
-fn device_request(gpu: u32) -> DeviceRequest {
+fn device_request(gpu: u32, cdi: bool) -> DeviceRequest {
+    if cdi {
+        return DeviceRequest {
+            driver: Some("cdi".to_owned()),
+            device_ids: Some(vec![format!("nvidia.com/gpu={gpu}")]),
+            ..Default::default()
+        };
+    }
     DeviceRequest {
         device_ids: Some(vec![gpu.to_string()]),
         capabilities: Some(vec![vec!["gpu".to_owned()]]),
@@ -129,6 +137,7 @@ mod tests {
         assert_eq!(request.device_ids, Some(vec!["3".to_owned()]));
         assert!(body.env.unwrap().contains(&"CUDA_VISIBLE_DEVICES=0".to_owned()));
         assert_eq!(body.labels.unwrap()[GPU_LABEL], "3");
+        assert_eq!(request.driver, None);
         assert_eq!(host.memory, None);
         assert_eq!(paths().socket(), PathBuf::from("/data/gpu-3/sp1-cuda-0.sock"));
     }
@@ -157,5 +166,33 @@ mod tests {
             let name = variable.split('=').next().unwrap();
             assert!(name == "MEMORY_LIMIT" || SERVER_VARIABLES.contains(&name), "{variable}");
         }
+    }
+
+    #[test]
+    fn a_container_reaches_no_other_machine_unless_it_is_configured() {
+        let network = |settings: &DockerSettings| {
+            body(settings, &BTreeMap::new(), 0, &paths()).host_config.unwrap().network_mode.unwrap()
+        };
+        assert_eq!(network(&DockerSettings::default()), "none");
+        let settings = DockerSettings { network: "bridge".to_owned(), ..DockerSettings::default() };
+        assert_eq!(network(&settings), "bridge");
+    }
+
+    #[test]
+    fn a_gpu_is_requested_by_its_cdi_name_where_that_is_configured() {
+        let settings = DockerSettings { cdi: true, ..DockerSettings::default() };
+        let host = body(&settings, &BTreeMap::new(), 3, &paths()).host_config.unwrap();
+        let request = &host.device_requests.unwrap()[0];
+        assert_eq!(request.driver.as_deref(), Some("cdi"));
+        assert_eq!(request.device_ids, Some(vec!["nvidia.com/gpu=3".to_owned()]));
+        assert_eq!(request.capabilities, None);
+    }
+
+    #[test]
+    fn the_user_is_the_owner_of_the_folders_or_the_configured_one() {
+        let user = |settings: &DockerSettings| body(settings, &BTreeMap::new(), 0, &paths()).user.unwrap();
+        assert_eq!(user(&DockerSettings::default()), "1000:1000");
+        let settings = DockerSettings { user: Some("0:0".to_owned()), ..DockerSettings::default() };
+        assert_eq!(user(&settings), "0:0");
     }
 }

@@ -1,16 +1,23 @@
 //! Providing the image.
 
 use bollard::Docker;
+use bollard::auth::DockerCredentials;
 use bollard::errors::Error;
 use bollard::query_parameters::CreateImageOptions;
 use futures_util::StreamExt;
 
+use super::credentials::{self, Known};
 use super::message_of;
 use crate::config::DockerSettings;
 use crate::prover_server::server::Unavailable;
 
 /// Remedy for a missing image.
-pub(super) const REMEDY: &str = "build it from contemplant/docker, or set `docker.image`";
+pub(super) const REMEDY: &str =
+    "build it from contemplant/docker (docs/gpu.md), or set `docker.image`";
+
+/// Addition to it where the credentials are out of reach.
+const IN_HELPER: &str = "the registry's credentials are in a helper, which is not asked: expected them in the file \
+     `docker.registry_auth`, or the image pulled beforehand";
 
 /// Pulls the image if the engine does not have it.
 pub(super) async fn provide(engine: &Docker, settings: &DockerSettings) -> Result<(), Unavailable> {
@@ -28,15 +35,28 @@ pub(super) async fn provide(engine: &Docker, settings: &DockerSettings) -> Resul
             "the image {image} is missing, and `docker.pull` is off: {REMEDY}"
         )));
     }
-    pull(engine, image).await.map_err(|error| {
-        Unavailable(format!("the image {image} cannot be pulled: {}; {REMEDY}", message_of(&error)))
+    let known = credentials::read(settings.registry_auth.as_deref(), image).map_err(Unavailable)?;
+    let remedy = match known {
+        Known::InHelper => format!("{REMEDY}; {IN_HELPER}"),
+        _ => REMEDY.to_owned(),
+    };
+    let credentials = match known {
+        Known::Credentials(credentials) => Some(credentials),
+        _ => None,
+    };
+    pull(engine, image, credentials).await.map_err(|error| {
+        Unavailable(format!("the image {image} cannot be pulled: {}; {remedy}", message_of(&error)))
     })
 }
 
-async fn pull(engine: &Docker, image: &str) -> Result<(), Error> {
+async fn pull(
+    engine: &Docker,
+    image: &str,
+    credentials: Option<DockerCredentials>,
+) -> Result<(), Error> {
     tracing::info!(image, "pulling an image; this may take minutes");
     let options = CreateImageOptions { from_image: Some(tagged(image)), ..Default::default() };
-    let mut steps = std::pin::pin!(engine.create_image(Some(options), None, None));
+    let mut steps = std::pin::pin!(engine.create_image(Some(options), None, credentials));
     while let Some(step) = steps.next().await {
         let step = step?;
         tracing::debug!(status = step.status, layer = step.id, "pulling");
