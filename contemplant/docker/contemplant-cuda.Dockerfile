@@ -21,7 +21,7 @@ RUN apt-get update \
     && groupadd --system --gid 10001 contemplant \
     && useradd --system --uid 10001 --gid contemplant --home-dir /data contemplant \
     && install -d -o 10001 -g 10001 /data
-COPY --from=contemplant /usr/local/bin/contemplant /usr/local/bin/
+COPY --from=contemplant /usr/local/bin/contemplant /usr/local/bin/contemplant-x86-64-v3 /usr/local/bin/
 ENV CONTEMPLANT_BACKEND=cuda \
     CONTEMPLANT_DATA_DIR=/data \
     CONTEMPLANT_PROVER_COMMAND='["/usr/local/bin/sp1-gpu-server"]' \

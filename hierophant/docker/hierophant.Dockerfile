@@ -7,7 +7,8 @@
 FROM rust:1.95-bookworm AS build
 WORKDIR /source
 COPY . .
-RUN cargo xtask setup && cargo build --release --package hierophant
+# For every x86-64 processor, not only for the one that builds.
+RUN cargo xtask setup && RUSTFLAGS="-C target-cpu=x86-64" cargo build --release --package hierophant
 
 FROM debian:bookworm-slim
 RUN apt-get update \

@@ -107,6 +107,24 @@ fn data_folders_in_images_belong_to_the_user_of_the_containers() {
     assert!(stage.contains("CONTEMPLANT_DATA_DIR=/data"), "{stage}");
 }
 
+/// By default a build is for the processor of the machine that builds.
+#[test]
+fn images_run_on_every_processor_and_use_what_a_newer_one_has() {
+    let portable = "RUSTFLAGS=\"-C target-cpu=x86-64\" cargo build --release --package";
+    for program in ["hierophant", "contemplant"] {
+        let file = format!("../{program}/docker/{program}.Dockerfile");
+        let text = read_to_string(&file).expect("a Dockerfile");
+        assert!(text.contains(&format!("{portable} {program}")), "{file}");
+    }
+    let text = read_to_string("../contemplant/docker/contemplant.Dockerfile").expect("a Dockerfile");
+    assert!(text.contains("target-cpu=x86-64-v3"), "{text}");
+    // Where `network_lib::processor` looks for it.
+    let faster = "/usr/local/bin/contemplant-x86-64-v3";
+    assert!(text.contains(&format!("/source/target/v3/release/contemplant {faster}\n")), "{text}");
+    let stage = last_stage("../contemplant/docker/contemplant-cuda.Dockerfile").join("\n");
+    assert!(stage.contains(faster), "{stage}");
+}
+
 /// Both Dockerfiles of the prover server make the same program of the version that the worker is built with.
 #[test]
 fn images_of_the_prover_server_are_of_the_worker_s_sp1_version() {

@@ -34,7 +34,16 @@ pub(crate) const MODULES: &[(&str, &[&[&str]])] = &[
     (
         "contemplant",
         &[
-            &["attempt", "circuits", "finished", "gpu", "identity", "names", "processes", "prover_install"],
+            &[
+                "attempt",
+                "circuits",
+                "finished",
+                "gpu",
+                "identity",
+                "names",
+                "processes",
+                "prover_install",
+            ],
             &["config", "metrics", "shared_memory"],
             &["machine", "observer", "prover_server", "trust"],
             &["executor"],
