@@ -64,8 +64,8 @@ fn containers_run_without_rights() {
     }
 }
 
-/// SP1 starts programs that it has written to `/tmp`, and its processes share gigabytes. Docker's defaults, `noexec` and
-/// 64 MB, prevent every proof.
+/// SP1 starts programs that it has written to a temporary folder, and its processes share gigabytes. Docker's defaults,
+/// `noexec` and 64 MB, prevent every proof.
 #[test]
 fn workers_in_containers_get_what_a_proof_needs() {
     for (file, data) in
@@ -116,7 +116,8 @@ fn images_run_on_every_processor_and_use_what_a_newer_one_has() {
         let text = read_to_string(&file).expect("a Dockerfile");
         assert!(text.contains(&format!("{portable} {program}")), "{file}");
     }
-    let text = read_to_string("../contemplant/docker/contemplant.Dockerfile").expect("a Dockerfile");
+    let text =
+        read_to_string("../contemplant/docker/contemplant.Dockerfile").expect("a Dockerfile");
     assert!(text.contains("target-cpu=x86-64-v3"), "{text}");
     // Where `network_lib::processor` looks for it.
     let faster = "/usr/local/bin/contemplant-x86-64-v3";
