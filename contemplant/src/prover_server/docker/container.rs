@@ -190,7 +190,8 @@ mod tests {
 
     #[test]
     fn the_user_is_the_owner_of_the_folders_or_the_configured_one() {
-        let user = |settings: &DockerSettings| body(settings, &BTreeMap::new(), 0, &paths()).user.unwrap();
+        let user =
+            |settings: &DockerSettings| body(settings, &BTreeMap::new(), 0, &paths()).user.unwrap();
         assert_eq!(user(&DockerSettings::default()), "1000:1000");
         let settings = DockerSettings { user: Some("0:0".to_owned()), ..DockerSettings::default() };
         assert_eq!(user(&settings), "0:0");
