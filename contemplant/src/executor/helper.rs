@@ -22,7 +22,7 @@ use sp1_primitives::io::SP1PublicValues;
 use sp1_prover::SP1VerifyingKey;
 use tokio::io::AsyncReadExt;
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -117,6 +117,8 @@ impl Helper {
             return Err(worker("the execution process has ended immediately".to_owned()));
         };
         let (sender, replies) = mpsc::channel(1);
+        let processor_time = watch::Sender::default();
+        let used = processor_time.subscribe();
         let stop = CancellationToken::new();
         let supervisor = Supervisor {
             child,
@@ -124,12 +126,13 @@ impl Helper {
             settings,
             log: pass_on(stderr),
             files: BTreeSet::new(),
+            processor_time,
             kills_before: memory::kills_by_kernel(),
         };
         let order = Order { settings, derive_key };
         let talk = talk(stdin, stdout, order, elf, input, sender.clone());
         task::spawn("execution", supervisor.run(talk, sender, stop.clone()));
-        Ok(Running { replies, _stop: stop.drop_guard() })
+        Ok(Running { replies, processor_time: used, _stop: stop.drop_guard() })
     }
 
     fn spawn(&self) -> std::io::Result<Child> {
@@ -154,6 +157,7 @@ impl Helper {
 /// An execution that runs. Dropping it ends its processes.
 pub(super) struct Running {
     replies: mpsc::Receiver<Result<(Reply, Vec<u8>), Failure>>,
+    processor_time: watch::Receiver<Duration>,
     _stop: DropGuard,
 }
 
@@ -165,6 +169,11 @@ impl Running {
                 .map_err(|error| worker(format!("the verifying key cannot be decoded: {error}"))),
             (reply, _) => Err(unexpected(&reply)),
         }
+    }
+
+    /// Processor time that its processes have used, as seen every half second. The channel closes at its end.
+    pub(super) fn processor_time(&self) -> watch::Receiver<Duration> {
+        self.processor_time.clone()
     }
 
     /// The result of the execution.
@@ -228,6 +237,8 @@ struct Supervisor {
     log: JoinHandle<()>,
     /// SP1's files that the group has had mapped.
     files: BTreeSet<PathBuf>,
+    /// Most processor time that the group was seen to have used.
+    processor_time: watch::Sender<Duration>,
     kills_before: u64,
 }
 
@@ -241,7 +252,7 @@ impl Supervisor {
         let time_limit = self.settings.time_limit();
         let broken = tokio::select! {
             complete = talk => (!complete).then_some(None),
-            failure = watch(self.id, time_limit, &self.settings, &mut self.files) => Some(Some(failure)),
+            failure = self.watch(time_limit) => Some(Some(failure)),
             () = stop.cancelled() => None,
         };
         // `talk` and with it the helper's standard input are dropped: it ends on its own.
@@ -249,6 +260,24 @@ impl Supervisor {
         if let Some(failure) = broken {
             let failure = failure.unwrap_or_else(|| self.died(status));
             let _ = replies.send(Err(failure)).await;
+        }
+    }
+
+    /// Returns when the guest has used more than its processor time. Notes the files that the group maps, and the
+    /// processor time that it uses.
+    async fn watch(&mut self, time_limit: Option<Duration>) -> Failure {
+        loop {
+            sleep(TICK).await;
+            let mut seen = look(self.id).await;
+            self.files.append(&mut seen.files);
+            self.processor_time.send_if_modified(|most| {
+                let grows = seen.processor_time > *most;
+                *most = seen.processor_time.max(*most);
+                grows
+            });
+            if let Some(limit) = time_limit.filter(|limit| seen.guest_time > *limit) {
+                return did_not_end(&self.settings, limit);
+            }
         }
     }
 
@@ -294,29 +323,14 @@ pub(super) fn shared_memory_is_full() -> String {
     )
 }
 
-/// Returns when the guest has used more than its processor time. Notes the files that the group maps.
-async fn watch(
-    group: u32,
-    time_limit: Option<Duration>,
-    settings: &Settings,
-    files: &mut BTreeSet<PathBuf>,
-) -> Failure {
-    loop {
-        sleep(TICK).await;
-        let mut seen = look(group).await;
-        files.append(&mut seen.files);
-        if let Some(limit) = time_limit.filter(|limit| seen.guest_time > *limit) {
-            return did_not_end(settings, limit);
-        }
-    }
-}
-
 /// What is seen of a group.
 #[derive(Default)]
 struct Seen {
     files: BTreeSet<PathBuf>,
     /// Processor time of the guest itself.
     guest_time: Duration,
+    /// Processor time of all processes.
+    processor_time: Duration,
 }
 
 async fn look(group: u32) -> Seen {
@@ -325,6 +339,7 @@ async fn look(group: u32) -> Seen {
         let guests = processes.iter().filter(|process| process.name == GUEST_PROCESS);
         Seen {
             guest_time: guests.map(|process| process.processor_time).sum(),
+            processor_time: processes.iter().map(|process| process.processor_time).sum(),
             files: shared_memory::mapped_by(processes.iter().map(|process| process.id)),
         }
     });

@@ -6,7 +6,7 @@ use network_lib::job::{Failure, FailureClass, Phase};
 use sp1_core_machine::io::SP1Stdin;
 
 use super::execute::{Executed, Settings, decode_stdin};
-use super::helper::Helper;
+use super::helper::{Helper, Running};
 use super::program::{Program, Programs};
 use super::{EventSink, ProveJob};
 
@@ -48,7 +48,24 @@ pub(super) async fn prepare(
         }
     };
     events.phase(Phase::Executing);
-    let executed = running.executed().await?;
+    let executed = executed(running, events).await?;
     events.executed(executed.execution);
     Ok(Prepared { program, stdin, executed })
+}
+
+/// The result of an execution. Until then the seconds of processor time that it has used are reported as its steps.
+async fn executed(running: Running, events: &EventSink) -> Result<Executed, Failure> {
+    let mut processor_time = running.processor_time();
+    let executing = running.executed();
+    tokio::pin!(executing);
+    loop {
+        tokio::select! {
+            biased;
+            executed = &mut executing => return executed,
+            Ok(()) = processor_time.changed() => {
+                let used = *processor_time.borrow_and_update();
+                events.steps(Phase::Executing, used.as_secs());
+            }
+        }
+    }
 }

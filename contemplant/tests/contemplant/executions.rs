@@ -7,11 +7,12 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use contemplant::attempt::JobEvent;
 use contemplant::executor::keys::KeyFiles;
 use contemplant::executor::mock::MockExecutor;
 use contemplant::executor::{EventSink, Executor, ProveJob, Proved};
 use network_lib::ids::{LeaseId, Sha256Digest, VkHash};
-use network_lib::job::{Failure, FailureClass, JobSpec, ProofMode};
+use network_lib::job::{Failure, FailureClass, JobSpec, Phase, ProofMode};
 use network_lib::task;
 use sp1_core_machine::io::SP1Stdin;
 use tempfile::TempDir;
@@ -36,6 +37,7 @@ const NATIVE_EXECUTOR: &str = "sp1-native-runn";
 struct LongExecution {
     cancel: CancellationToken,
     proof: JoinHandle<Result<Proved, Failure>>,
+    events: mpsc::UnboundedReceiver<(LeaseId, JobEvent)>,
     folder: TempDir,
 }
 
@@ -53,11 +55,11 @@ impl LongExecution {
         ));
         executor.start();
         let cancel = CancellationToken::new();
-        let (sender, _events) = mpsc::unbounded_channel();
+        let (sender, events) = mpsc::unbounded_channel();
         let sink = EventSink::new(LeaseId::random(), sender);
         let (job, token) = (job(ENDLESS), cancel.clone());
         let proof = task::spawn("proof", async move { executor.prove(job, sink, token).await });
-        let this = Self { cancel, proof, folder };
+        let this = Self { cancel, proof, events, folder };
         this.wait(|this| !this.native_executors().is_empty() && !this.files().is_empty()).await;
         this
     }
@@ -142,6 +144,27 @@ async fn a_cancelled_execution_leaves_no_process_and_no_shared_memory() {
     execution.cancel.cancel();
     (&mut execution.proof).await.unwrap().unwrap_err();
     execution.expect_nothing_left(&files).await;
+}
+
+#[tokio::test]
+async fn an_execution_shows_by_its_processor_time_that_it_goes_on() {
+    let mut execution = LongExecution::start().await;
+    let wait = async {
+        let mut steps = Some(0);
+        for _ in 0..2 {
+            loop {
+                let (_, event) = execution.events.recv().await.expect("it goes on");
+                let JobEvent::Progress(report) = event else { continue };
+                if report.phase == Phase::Executing && report.steps_done > steps {
+                    steps = report.steps_done;
+                    break;
+                }
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, wait).await.expect("it uses no processor time");
+    execution.cancel.cancel();
+    (&mut execution.proof).await.unwrap().unwrap_err();
 }
 
 #[tokio::test]
