@@ -147,7 +147,7 @@ mod tests {
             "--read-only=true",
             "--user=10001:10001",
             "--shm-size=16gb",
-            "--stop-timeout=130",
+            "--stop-timeout=910",
             "--cap-drop=ALL",
             "--security-opt=no-new-privileges:true",
             "--tmpfs=/tmp:exec,mode=1777",
