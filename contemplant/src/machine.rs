@@ -6,11 +6,13 @@
 mod container;
 mod folder;
 mod memory;
+mod processor;
 mod shm;
 
 use std::path::PathBuf;
 
 use network_lib::job::ProofMode;
+use network_lib::processor::Build;
 
 pub use self::memory::MainMemory;
 use crate::config::{BackendChoice, Config};
@@ -121,6 +123,7 @@ impl Machine {
         let mut findings = vec![
             memory::judge(self.memory(), needs.proves_here, needs.beyond_core),
             folder::judge_space(&needs.data_dir),
+            processor::judge(Build::of_this_program(), Build::of_this_machine(), needs.proves_here),
         ];
         if NATIVE {
             findings.push(folder::judge_programs(&needs.data_dir));
@@ -187,7 +190,7 @@ mod tests {
         let config = Config::for_test("ws://127.0.0.1:1/ws", data.path().join("not there yet"));
         let findings = Machine::default().examine(&Needs::of(&config, 1));
         let names: Vec<&str> = findings.iter().map(|finding| finding.what).collect();
-        assert_eq!(names[..2], ["memory", "disk"]);
+        assert_eq!(names[..3], ["memory", "disk", "processor"]);
         assert_eq!(names.contains(&"shm"), NATIVE);
         assert!(!data.path().join("not there yet").exists(), "a check creates no folder");
         assert_eq!(std::fs::read_dir(data.path()).unwrap().count(), 0, "a file was left behind");

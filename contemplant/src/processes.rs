@@ -1,5 +1,6 @@
 //! Processes of this machine, read from `/proc`, and their end.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
@@ -28,6 +29,12 @@ pub(crate) struct Process {
 pub(crate) fn of_group(group: u32) -> Vec<Process> {
     let all = ids().into_iter().filter_map(look);
     all.filter(|process| process.group == group).collect()
+}
+
+/// Processor time that this process and its ended children have used.
+pub(crate) fn own_time() -> Duration {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    ticks(&stat, 11..15).unwrap_or_default()
 }
 
 /// Processes that have the variable `name` in their environment, with a value that is `wanted`. A process inherits the
@@ -87,16 +94,21 @@ fn look(id: u32) -> Option<Process> {
 fn parse(stat: &str) -> Option<Process> {
     let (id, rest) = stat.split_once(" (")?;
     let (name, rest) = rest.rsplit_once(") ")?;
-    let fields: Vec<&str> = rest.split(' ').collect();
-    let ticks = |field: usize| fields.get(field)?.parse::<u64>().ok();
     Some(Process {
         id: id.parse().ok()?,
         name: name.to_owned(),
-        group: fields.get(2)?.parse().ok()?,
-        processor_time: Duration::from_millis(
-            (ticks(11)? + ticks(12)?).saturating_mul(1000 / TICKS_PER_SECOND),
-        ),
+        group: rest.split(' ').nth(2)?.parse().ok()?,
+        processor_time: ticks(stat, 11..13)?,
     })
+}
+
+/// The sum of these fields after the name, which are in ticks: of the process itself from the 11th on, of its ended
+/// children from the 13th.
+fn ticks(stat: &str, fields: Range<usize>) -> Option<Duration> {
+    let (_, rest) = stat.rsplit_once(") ")?;
+    let values = rest.split(' ').skip(fields.start).take(fields.len());
+    let ticks = values.map(|value| value.parse::<u64>().ok()).sum::<Option<u64>>()?;
+    Some(Duration::from_millis(ticks.saturating_mul(1000 / TICKS_PER_SECOND)))
 }
 
 #[cfg(test)]
@@ -110,6 +122,8 @@ mod tests {
         let process = parse(line).unwrap();
         assert_eq!((process.id, process.name.as_str(), process.group), (77, "a) b (c", 70));
         assert_eq!(process.processor_time, Duration::from_secs(2));
+        let with_children = "77 (a) S 1 70 70 0 -1 4194560 2 0 0 0 150 50 100 100 20 0 1 0 5 1 1";
+        assert_eq!(ticks(with_children, 11..15), Some(Duration::from_secs(4)));
         assert_eq!(parse("77 (a) S 1"), None);
     }
 

@@ -1,5 +1,6 @@
 //! Check: test proofs by the whole executor.
 
+use std::fmt;
 use std::time::Duration;
 
 use network_lib::handshake::Capabilities;
@@ -15,6 +16,7 @@ use crate::config::Config;
 use crate::executor::{EventSink, Executor, WARMING_UP, example};
 use crate::identity::DataDir;
 use crate::machine::Finding;
+use crate::processes;
 
 /// Name of the check.
 const WHAT: &str = "proof";
@@ -49,7 +51,7 @@ async fn make_each(
             return Err(reason);
         }
     };
-    let ready = start.elapsed();
+    let ready = Effort::since(start, Duration::ZERO);
     for mode in chosen(proofs, config, &offered) {
         let outcome = match offered.contains(&mode) {
             true => prove(executor.as_ref(), mode, ready).await,
@@ -93,25 +95,43 @@ fn is_decided(now: &Capabilities) -> bool {
     !now.modes.is_empty() || reason.is_some_and(|reason| !reason.starts_with(WARMING_UP))
 }
 
-async fn prove(
-    executor: &dyn Executor,
-    mode: ProofMode,
-    ready: Duration,
-) -> Result<String, String> {
+/// Time that a step took.
+#[derive(Debug, Clone, Copy)]
+struct Effort {
+    elapsed: Duration,
+    /// Processor time of this program and the executions that it started.
+    processors: Duration,
+}
+
+impl Effort {
+    /// The effort since `start`, when this program had used `before`.
+    fn since(start: Instant, before: Duration) -> Self {
+        let processors = processes::own_time().saturating_sub(before);
+        Self { elapsed: start.elapsed(), processors }
+    }
+}
+
+impl fmt::Display for Effort {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (elapsed, processors) = (self.elapsed.as_secs_f64(), self.processors.as_secs_f64());
+        write!(formatter, "{elapsed:.1} s ({processors:.1} s of processor time)")
+    }
+}
+
+async fn prove(executor: &dyn Executor, mode: ProofMode, ready: Effort) -> Result<String, String> {
     let job = example::job(mode)?;
     let (sender, _events) = mpsc::unbounded_channel();
     let events = EventSink::new(LeaseId::random(), sender);
-    let start = Instant::now();
+    let (start, before) = (Instant::now(), processes::own_time());
     let proved = executor
         .prove(job, events, CancellationToken::new())
         .await
         .map_err(|failure| failure.to_string())?;
     Ok(format!(
-        "{mode} proof of {} cycles and {} bytes in {:.1} s; the prover was ready after {:.1} s",
+        "{mode} proof of {} cycles and {} bytes in {}; the prover was ready after {ready}",
         proved.execution.cycles,
         proved.proof.len(),
-        start.elapsed().as_secs_f64(),
-        ready.as_secs_f64()
+        Effort::since(start, before)
     ))
 }
 
