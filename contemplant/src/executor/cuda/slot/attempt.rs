@@ -195,9 +195,9 @@ impl Slot {
         while heard.elapsed() < self.silence_limit {
             sleep(patience).await;
             // A refused connection is not silence: the end of a server shows on its main connection.
-            if timeout(patience, Session::open(socket)).await.is_ok() {
+            if let Ok(answer) = timeout(patience, Session::open(socket)).await {
                 heard = Instant::now();
-                pings.fetch_add(1, Ordering::Relaxed);
+                pings.fetch_add(answer.is_ok().into(), Ordering::Relaxed);
             }
         }
     }
