@@ -203,7 +203,7 @@ fn start(steps: &mut Steps, program: &str, others: &[&str], arguments: &[String]
         let mut build = vec!["build", "--release", "--workspace", "--bin", program];
         build.extend(others.iter().flat_map(|other| ["--bin", *other]));
         build.extend(features);
-        steps.cargo("build (about half an hour the first time)", &build)?;
+        steps.cargo("build (about a quarter of an hour the first time)", &build)?;
     }
     let mut run = vec!["run", "--quiet", "--release", "--bin", program];
     run.extend(features);
