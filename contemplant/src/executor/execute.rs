@@ -5,6 +5,9 @@
 //! its request. The guest and the request are blamed for a closed list of failures; every other one is this machine's,
 //! and the job is tried elsewhere.
 
+pub(super) mod memory;
+mod panics;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +22,8 @@ use sp1_primitives::io::SP1PublicValues;
 use sp1_prover::SP1VerifyingKey;
 use tokio::task::JoinError;
 
-use super::helper::{Panics, ran_out_of_memory, shared_memory_is_full};
+pub(super) use self::panics::Panics;
+use crate::shared_memory;
 
 /// Processor time of a guest beyond what its cycles take.
 const BASE_TIME: Duration = Duration::from_secs(15);
@@ -157,6 +161,15 @@ pub(super) fn could_not_derive(
     })
 }
 
+/// Explanation of the signal SIGBUS.
+pub(super) fn shared_memory_is_full() -> String {
+    format!(
+        "shared memory is full: expected several gigabytes free in {}, of which a container gets 64 MiB unless it is \
+         started with a larger `--shm-size`",
+        shared_memory::FOLDER
+    )
+}
+
 fn could_not_load(reason: &str) -> Failure {
     Failure::new(FailureClass::Guest, format!("the program could not be loaded: {reason}"))
 }
@@ -202,7 +215,7 @@ fn classify_execution(error: &ExecutionError, panics: &Panics) -> Failure {
     let cause = match error {
         // SP1 was given one cycle more than the request allows.
         E::ExceededCycleLimit(limit) => return too_many_cycles(limit.saturating_sub(1)),
-        E::KilledByMemoryMonitor(_) => return ran_out_of_memory(&error.to_string()),
+        E::KilledByMemoryMonitor(_) => return memory::ran_out(&error.to_string(), memory::limit()),
         E::ChildKilled() | E::InvalidShardingState() => return not_executed(&error.to_string()),
         // The native executor has panicked or was ended by a signal.
         E::Other(text) => match panics.of_guest() {

@@ -6,8 +6,6 @@
 //! itself when its Contemplant is gone.
 
 mod child;
-mod memory;
-mod panics;
 mod protocol;
 
 use std::collections::BTreeSet;
@@ -28,9 +26,8 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use self::child::run;
-pub(super) use self::panics::Panics;
 use self::protocol::{Order, Reply, receive_reply, send_order};
-use super::execute::{Executed, Settings, did_not_end};
+use super::execute::{Executed, Settings, did_not_end, memory, shared_memory_is_full};
 use crate::identity::{create_private, temp_folder};
 use crate::prover_server::log::Lines;
 use crate::{processes, shared_memory};
@@ -307,20 +304,6 @@ impl Supervisor {
             None => worker(format!("{reason} with {status:?}")),
         }
     }
-}
-
-/// The failure of an execution that exceeded its memory.
-pub(super) fn ran_out_of_memory(reason: &str) -> Failure {
-    memory::ran_out(reason, memory::limit())
-}
-
-/// Explanation of the signal SIGBUS.
-pub(super) fn shared_memory_is_full() -> String {
-    format!(
-        "shared memory is full: expected several gigabytes free in {}, of which a container gets 64 MiB unless it is \
-         started with a larger `--shm-size`",
-        shared_memory::FOLDER
-    )
 }
 
 /// What is seen of a group.

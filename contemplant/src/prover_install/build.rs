@@ -1,16 +1,14 @@
 //! `contemplant prover build`: compiles the program from crates.io, for one GPU architecture.
 
 use std::ffi::OsString;
-use std::fmt;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
 use anyhow::{Context, bail};
 use sp1_primitives::SP1_CRATE_VERSION;
 use tempfile::TempPath;
 use tokio::process::Command;
 
-pub use super::prerequisites::Machine;
+pub use super::prerequisites::{Architecture, Check, Machine};
 use super::{fault, place, prerequisites, program};
 
 /// Folder of the build in the program's folder. It is kept when the build fails, so that the next one continues.
@@ -27,44 +25,6 @@ pub struct Build {
     pub dry_run: bool,
     /// The machine.
     pub machine: Machine,
-}
-
-/// What a build reports.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Check {
-    /// Name of the prerequisite.
-    pub what: &'static str,
-    /// What was found; as an error, what is wrong and what to do.
-    pub outcome: Result<String, String>,
-}
-
-/// Architecture of a GPU, such as `sm_90`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Architecture(u32);
-
-impl Architecture {
-    /// Its number, such as 90.
-    pub(super) fn number(self) -> u32 {
-        self.0
-    }
-}
-
-impl fmt::Display for Architecture {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "sm_{}", self.0)
-    }
-}
-
-impl FromStr for Architecture {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let number = text.strip_prefix("sm_").unwrap_or(text);
-        match number.parse() {
-            Ok(number @ 10..=999) => Ok(Self(number)),
-            _ => Err("expected an architecture such as sm_90".to_owned()),
-        }
-    }
 }
 
 impl Build {
@@ -156,18 +116,4 @@ fn shown(staging: &Path, architecture: Option<Architecture>) -> String {
     words.push("cargo".to_owned());
     words.extend(arguments(staging).iter().map(|word| word.display().to_string()));
     words.join(" ")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_architecture_is_written_with_or_without_its_prefix() {
-        assert_eq!("sm_90".parse(), Ok(Architecture(90)));
-        assert_eq!("120".parse(), Ok(Architecture(120)));
-        for wrong in ["", "sm_", "hopper", "sm_9", "9.0", "-90"] {
-            assert!(wrong.parse::<Architecture>().is_err(), "{wrong}");
-        }
-    }
 }

@@ -1,11 +1,12 @@
 //! What building the prover server needs, looked for before the build, which takes long and fails late.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use tokio::process::Command;
 
-use super::build::{Architecture, Check};
 use super::program;
 
 /// Main memory that the compilers of CUDA and Rust need, in bytes.
@@ -16,6 +17,44 @@ const MIN_DISK: u64 = 20 << 30;
 
 /// Oldest GPU architecture that SP1 has kernels for.
 const MIN_ARCHITECTURE: u32 = 80;
+
+/// What a build reports.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Check {
+    /// Name of the prerequisite.
+    pub what: &'static str,
+    /// What was found; as an error, what is wrong and what to do.
+    pub outcome: Result<String, String>,
+}
+
+/// Architecture of a GPU, such as `sm_90`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Architecture(u32);
+
+impl Architecture {
+    /// Its number, such as 90.
+    pub(super) fn number(self) -> u32 {
+        self.0
+    }
+}
+
+impl fmt::Display for Architecture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "sm_{}", self.0)
+    }
+}
+
+impl FromStr for Architecture {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number = text.strip_prefix("sm_").unwrap_or(text);
+        match number.parse() {
+            Ok(number @ 10..=999) => Ok(Self(number)),
+            _ => Err("expected an architecture such as sm_90".to_owned()),
+        }
+    }
+}
 
 /// The machine as far as the build depends on it.
 #[derive(Debug, Clone)]
@@ -230,6 +269,15 @@ fn supported(architecture: Architecture) -> Result<Architecture, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_architecture_is_written_with_or_without_its_prefix() {
+        assert_eq!("sm_90".parse(), Ok(Architecture(90)));
+        assert_eq!("120".parse(), Ok(Architecture(120)));
+        for wrong in ["", "sm_", "hopper", "sm_9", "9.0", "-90"] {
+            assert!(wrong.parse::<Architecture>().is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn versions_are_found_in_what_the_tools_print() {

@@ -7,10 +7,8 @@ use std::sync::Arc;
 use network_lib::job::FailureClass;
 use sp1_node::{LightNode, ProverRuntime};
 
-use super::memory;
-use super::panics::Panics;
 use super::protocol::{Order, Reply, read_order, write_reply};
-use crate::executor::execute::{self, Executed, could_not_derive};
+use crate::executor::execute::{self, Executed, Panics, could_not_derive, memory};
 use crate::{processes, shared_memory};
 
 /// How much sooner the kernel ends this process than others when memory runs out, of 1000.

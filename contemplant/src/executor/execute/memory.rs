@@ -5,13 +5,13 @@ use network_lib::job::{Failure, FailureClass, Memory, OutOfMemory};
 use crate::machine::memory_bytes;
 
 /// The variable from which SP1 takes the memory limit of its native executor, in bytes.
-pub(super) const LIMIT: &str = "MEMORY_LIMIT";
+pub(in crate::executor) const LIMIT: &str = "MEMORY_LIMIT";
 
 /// SP1's own default for it.
 const DEFAULT_LIMIT: u64 = 24 << 30;
 
 /// Memory that a program may take when it is executed: SP1's default, or three quarters of a smaller machine's.
-pub(super) fn limit() -> u64 {
+pub(in crate::executor) fn limit() -> u64 {
     match memory_bytes() {
         0 => DEFAULT_LIMIT,
         bytes => DEFAULT_LIMIT.min(bytes / 4 * 3),
@@ -19,7 +19,7 @@ pub(super) fn limit() -> u64 {
 }
 
 /// Number of processes that the kernel has killed for want of memory since the machine started.
-pub(super) fn kills_by_kernel() -> u64 {
+pub(in crate::executor) fn kills_by_kernel() -> u64 {
     let text = std::fs::read_to_string("/proc/vmstat").unwrap_or_default();
     kills_in(&text)
 }
@@ -30,7 +30,7 @@ fn kills_in(vmstat: &str) -> u64 {
 }
 
 /// A failure of this machine because main memory ran out, of which the execution had `bytes`.
-pub(super) fn ran_out(reason: &str, bytes: u64) -> Failure {
+pub(in crate::executor) fn ran_out(reason: &str, bytes: u64) -> Failure {
     let out_of_memory =
         OutOfMemory { memory: Memory::Main, bytes: Some(bytes).filter(|bytes| *bytes > 0) };
     Failure {

@@ -42,7 +42,7 @@ struct State {
 
 impl Panics {
     /// Starts to record the panics of this process and of its native executors.
-    pub(super) fn record() -> Self {
+    pub(in crate::executor) fn record() -> Self {
         let panics = Self::default();
         let recorder = panics.clone();
         let before = panic::take_hook();
