@@ -96,7 +96,7 @@ fn data_folder(stage: &Stage, name: &str) -> PathBuf {
 
 async fn native_executor_killed(stage: &mut Stage) {
     let _amos = stage.contemplant(&Settings::new("amos", Duration::ZERO));
-    stage.joined("amos").await;
+    ready(stage, "amos").await;
     let mut client = stage.client(7).await;
     let ask = program::ask(&mut client, LOOP, ProofMode::Core).await;
     let request = stage.submit(&mut client, &ask, Expected::Cancelled).await;
@@ -104,7 +104,7 @@ async fn native_executor_killed(stage: &mut Stage) {
     let native = native_executor(&folder).await;
     // A second one, to which the request can go.
     let _joel = stage.contemplant(&Settings::new("joel", Duration::ZERO));
-    stage.joined("joel").await;
+    ready(stage, "joel").await;
     stage.fault_begins();
     kill(native);
     native_executor(&data_folder(stage, "joel")).await;
@@ -165,6 +165,14 @@ async fn many_times(stage: &mut Stage) {
     nothing_left(stage, &["amos"], &files).await;
     let after = disk_usage(&folder);
     assert!(after <= before + (8 << 20), "{before} bytes before, {after} after");
+}
+
+/// Waits until a Contemplant offers something: its own test execution has ended.
+async fn ready(stage: &Stage, name: &str) {
+    wait::eventually(&format!("{name} is ready"), Duration::from_secs(60), async || {
+        stage.contemplant_page(name).await?["obstacle"].is_null().then_some(())
+    })
+    .await;
 }
 
 /// A native executor below the Contemplant with this data folder, once it has mapped its memory.
