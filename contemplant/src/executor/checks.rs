@@ -46,7 +46,7 @@ pub fn watch(
     watch_each(INTERVAL, started, move || machine.obstacle(&needs), execute)
 }
 
-/// Executes a program that stores to [`PROBE_MIB`] MiB.
+/// Executes a program that stores to `PROBE_MIB` MiB.
 ///
 /// # Errors
 ///
