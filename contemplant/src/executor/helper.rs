@@ -145,8 +145,8 @@ impl Helper {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
+            // Not killed on drop: when this program ends, the closed pipe lets the helper end its whole group.
             .process_group(0)
-            .kill_on_drop(true)
             .spawn()
     }
 }

@@ -44,7 +44,7 @@ async fn watch_each(
     source: Arc<dyn GpuSource>,
     numbers: Option<Vec<u32>>,
 ) -> Watched {
-    let nobody = |reason: String| Watched {
+    let unknown = |reason: String| Watched {
         gpus: Vec::new(),
         unfit: BTreeMap::new(),
         loads: watch::channel(Vec::new()).1,
@@ -54,11 +54,11 @@ async fn watch_each(
         Ok(Ok(Ok(found))) => found,
         Ok(Ok(Err(reason))) => {
             tracing::info!(reason, "GPUs are unknown");
-            return nobody(reason);
+            return unknown(reason);
         }
         Ok(Err(_)) | Err(_) => {
             tracing::warn!("NVIDIA's driver does not answer; GPUs are unknown");
-            return nobody("NVIDIA's driver does not answer".to_owned());
+            return unknown("NVIDIA's driver does not answer".to_owned());
         }
     };
     let Gpus { driver, cuda, devices } = &found;
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_the_wanted_gpus_are_told_of_in_their_order() {
+    async fn only_the_wanted_gpus_are_listed_in_their_order() {
         let (answers, source) = played();
         answers.send(gpus(&[1, 2, 3])).unwrap();
         let mut watched = watch_each(SOON, LIMIT, source, Some(vec![2, 0, 9])).await;

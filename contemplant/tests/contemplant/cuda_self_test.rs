@@ -85,7 +85,7 @@ async fn recovers(stage: &Stage) {
 }
 
 #[tokio::test]
-async fn a_server_that_cannot_build_its_prover_is_told_of_with_its_log() {
+async fn a_server_that_cannot_build_its_prover_is_reported_with_its_log() {
     let stage = own_server(SelfTest::Setup, Fault::NoProver).await;
     let reason = stage.unavailable_reason("the self-test of the prover server failed").await;
     assert!(reason.contains("closed the connection"), "{reason}");

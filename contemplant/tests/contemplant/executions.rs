@@ -167,6 +167,17 @@ async fn an_execution_shows_by_its_processor_time_that_it_goes_on() {
     (&mut execution.proof).await.unwrap().unwrap_err();
 }
 
+/// As at the end of the program: its tasks are dropped where they are.
+#[test]
+fn an_execution_ends_with_the_runtime_of_its_contemplant() {
+    let contemplant = tokio::runtime::Runtime::new().unwrap();
+    let execution = contemplant.block_on(LongExecution::start());
+    let files = execution.files();
+    contemplant.shutdown_background();
+    let this = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    this.block_on(execution.expect_nothing_left(&files));
+}
+
 #[tokio::test]
 async fn a_killed_native_executor_is_the_machine_s_failure() {
     let mut execution = LongExecution::start().await;

@@ -10,8 +10,12 @@ pub(in crate::executor) const LIMIT: &str = "MEMORY_LIMIT";
 /// SP1's own default for it.
 const DEFAULT_LIMIT: u64 = 24 << 30;
 
-/// Memory that a program may take when it is executed: SP1's default, or three quarters of a smaller machine's.
+/// Memory that a program may take when it is executed: what [`LIMIT`] says, else SP1's default, or three quarters of a
+/// smaller machine's.
 pub(in crate::executor) fn limit() -> u64 {
+    if let Some(bytes) = std::env::var(LIMIT).ok().and_then(|bytes| bytes.parse().ok()) {
+        return bytes;
+    }
     match memory_bytes() {
         0 => DEFAULT_LIMIT,
         bytes => DEFAULT_LIMIT.min(bytes / 4 * 3),

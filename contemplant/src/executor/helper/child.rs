@@ -75,7 +75,7 @@ fn serve((order, elf, input): (Order, Vec<u8>, Vec<u8>)) -> io::Result<()> {
     }
 }
 
-/// Waits for the end of standard input: the Contemplant is gone, or does not need this process any longer.
+/// Waits for the end of standard input: the Contemplant is gone, or no longer needs this process.
 fn leave_with_the_contemplant() {
     let mut byte = [0];
     while matches!(io::stdin().read(&mut byte), Ok(1)) {}
