@@ -60,6 +60,9 @@ pub struct Capabilities {
     pub backend: Backend,
     /// How many jobs it takes at once.
     pub slots: u32,
+    /// How many jobs it takes ahead, beyond its slots, to prepare them while the slots are taken.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub prefetch: u32,
     /// Main memory in bytes, 0 if unknown.
     pub memory_bytes: u64,
     /// GPU models, one entry for each device.
@@ -68,6 +71,11 @@ pub struct Capabilities {
     /// Why it cannot prove now although it is meant to, for people.
     #[serde(rename = "obstacle", default, skip_serializing_if = "Option::is_none")]
     pub unavailable_reason: Option<String>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// One GPU of a Contemplant.

@@ -30,6 +30,7 @@ pub(super) async fn hierophant(config: &Config) -> Result<String, String> {
                 BackendChoice::Mock => Backend::Mock,
             },
             slots: 1,
+            prefetch: 0,
             memory_bytes: 0,
             gpus: Vec::new(),
             unavailable_reason: Some("only checks the connection".to_owned()),

@@ -160,6 +160,7 @@ mod tests {
             modes: Vec::new(),
             backend: Backend::Cpu,
             slots: 1,
+            prefetch: 0,
             memory_bytes: 0,
             gpus: Vec::new(),
             unavailable_reason: None,

@@ -70,6 +70,7 @@ impl CpuExecutor {
             modes: Vec::new(),
             backend: Backend::Cpu,
             slots: 1,
+            prefetch: 0,
             memory_bytes: memory_bytes(),
             gpus: Vec::new(),
             unavailable_reason: Some(format!("{WARMING_UP}the prover is being built")),

@@ -94,6 +94,7 @@ impl CudaExecutor {
             modes: Vec::new(),
             backend: Backend::Cuda,
             slots: u32::try_from(count).unwrap_or(u32::MAX),
+            prefetch: 0,
             memory_bytes: memory_bytes(),
             gpus: settings.gpus,
             unavailable_reason: obstacle(&[State::Starting]),

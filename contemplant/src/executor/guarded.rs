@@ -154,6 +154,7 @@ mod tests {
             modes: modes.to_vec(),
             backend: Backend::Cpu,
             slots: 1,
+            prefetch: 0,
             memory_bytes: 0,
             gpus: Vec::new(),
             unavailable_reason: None,

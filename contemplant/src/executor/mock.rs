@@ -47,6 +47,7 @@ impl MockExecutor {
             modes,
             backend: Backend::Mock,
             slots: 1,
+            prefetch: 0,
             memory_bytes: memory_bytes(),
             gpus: Vec::new(),
             unavailable_reason: None,

@@ -37,6 +37,7 @@ impl FakeExecutor {
             modes: vec![ProofMode::Core],
             backend: Backend::Cpu,
             slots: 1,
+            prefetch: 0,
             memory_bytes: 0,
             gpus: Vec::new(),
             unavailable_reason: None,

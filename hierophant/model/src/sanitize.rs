@@ -20,8 +20,9 @@ const MAX_MESSAGE_CHARS: usize = 1000;
 
 /// Sanitizes the capabilities of a worker.
 pub fn capabilities(capabilities: &mut Capabilities) {
-    let Capabilities { vm, circuit_versions, modes, slots, gpus, unavailable_reason, .. } =
-        capabilities;
+    let Capabilities {
+        vm, circuit_versions, modes, slots, prefetch, gpus, unavailable_reason, ..
+    } = capabilities;
     *vm = name(vm);
     circuit_versions.truncate(MAX_VERSIONS);
     for version in circuit_versions {
@@ -34,6 +35,7 @@ pub fn capabilities(capabilities: &mut Capabilities) {
         new
     });
     *slots = (*slots).min(MAX_SLOTS);
+    *prefetch = (*prefetch).min(MAX_SLOTS);
     gpus.truncate(MAX_GPUS);
     for gpu in gpus {
         gpu.model = name(&gpu.model);
@@ -70,6 +72,7 @@ mod tests {
             modes: ProofMode::ALL.repeat(9999),
             backend: Backend::Cpu,
             slots: u32::MAX,
+            prefetch: u32::MAX,
             memory_bytes: u64::MAX,
             gpus: vec![Gpu { model, memory_bytes: 1, driver: Some("5\r5".into()) }; 99],
             unavailable_reason: Some("no\r\n\u{1b}[31mGPU".repeat(9999)),
@@ -80,7 +83,7 @@ mod tests {
         assert!(capabilities.gpus[0].model.starts_with("L4[2Jxx"));
         assert_eq!(capabilities.gpus[0].model.len(), 64);
         assert_eq!(capabilities.modes, ProofMode::ALL);
-        assert_eq!(capabilities.slots, MAX_SLOTS);
+        assert_eq!((capabilities.slots, capabilities.prefetch), (MAX_SLOTS, MAX_SLOTS));
         assert_eq!(capabilities.circuit_versions.len(), MAX_VERSIONS);
         let unavailable_reason = capabilities.unavailable_reason.unwrap_or_default();
         assert!(

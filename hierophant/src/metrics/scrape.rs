@@ -102,6 +102,7 @@ mod tests {
             modes: vec![],
             backend: Backend::Cuda,
             slots: 1,
+            prefetch: 0,
             memory_bytes: 0,
             gpus: vec![gpu],
             unavailable_reason: None,

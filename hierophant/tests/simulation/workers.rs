@@ -106,6 +106,7 @@ impl Contemplant {
                 modes: ProofMode::ALL.to_vec(),
                 backend: Backend::Cpu,
                 slots: 1,
+                prefetch: 0,
                 memory_bytes: self.memory,
                 gpus: vec![],
                 unavailable_reason: None,

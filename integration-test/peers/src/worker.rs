@@ -75,6 +75,7 @@ pub fn hello() -> Hello {
             modes: ProofMode::ALL.to_vec(),
             backend: Backend::Mock,
             slots: 1,
+            prefetch: 0,
             memory_bytes: 1 << 30,
             gpus: vec![],
             unavailable_reason: None,

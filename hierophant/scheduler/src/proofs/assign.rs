@@ -126,6 +126,7 @@ mod tests {
             modes: modes.to_vec(),
             backend: Backend::Cpu,
             slots,
+            prefetch: 0,
             memory_bytes: 0,
             gpus: vec![],
             unavailable_reason: None,

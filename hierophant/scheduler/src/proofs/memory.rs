@@ -174,6 +174,7 @@ mod tests {
             modes: vec![],
             backend,
             slots: 2,
+            prefetch: 0,
             memory_bytes: main * GIB,
             gpus: gpus.iter().map(gpu).collect(),
             unavailable_reason: None,

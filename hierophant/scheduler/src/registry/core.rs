@@ -338,6 +338,7 @@ mod tests {
                 modes: vec![],
                 backend: Backend::Cpu,
                 slots: 1,
+                prefetch: 0,
                 memory_bytes: 0,
                 gpus: vec![],
                 unavailable_reason: None,

@@ -100,6 +100,7 @@ fn capabilities(modes: Vec<ProofMode>) -> Capabilities {
         modes,
         backend: Backend::Cpu,
         slots: 1,
+        prefetch: 0,
         memory_bytes: 0,
         gpus: vec![],
         unavailable_reason: None,

@@ -223,6 +223,7 @@ mod tests {
                 modes: ProofMode::ALL.to_vec(),
                 backend: Backend::Cuda,
                 slots: 1,
+                prefetch: 0,
                 memory_bytes: 0,
                 gpus: vec![],
                 unavailable_reason: None,
