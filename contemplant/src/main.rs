@@ -59,11 +59,6 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    // Before anything of SP1 runs, which would end with an illegal instruction.
-    if let Err(missing) = processor::check() {
-        eprintln!("contemplant: {missing}");
-        return ExitCode::FAILURE;
-    }
     if let Err(error) = processor::run_faster_build() {
         eprintln!(
             "contemplant: the build for this processor cannot be started ({error}); this one is slower"

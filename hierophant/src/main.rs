@@ -11,7 +11,7 @@ use hierophant::cli::{self, AdminCommand, Options};
 use hierophant::config::{Config, DEFAULT_FILE, TEMPLATE};
 use mimalloc::MiMalloc;
 use network_lib::trace::KeyValue;
-use network_lib::{config, logging, processor, signal, trace};
+use network_lib::{config, logging, signal, trace};
 
 /// The default allocator took nearly a tenth of the processor time under load.
 #[global_allocator]
@@ -46,10 +46,6 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    if let Err(missing) = processor::check() {
-        eprintln!("hierophant: {missing}");
-        return ExitCode::FAILURE;
-    }
     let arguments = Arguments::parse();
     let outcome = match arguments.command.unwrap_or(Command::Run) {
         Command::Run => run(arguments.config),

@@ -1,8 +1,9 @@
 //! The processor that this program was compiled for, and whether this machine has it.
 //!
 //! SP1 chooses its field arithmetic (AVX-512, AVX2 or plain) when it is compiled, from the target features of the
-//! build. A program that was compiled for a newer processor ends with an illegal instruction, without a word, so
-//! [`check`] is called before anything else.
+//! build. A program that was compiled for a newer processor would end with an illegal instruction, without a word.
+//! Therefore `processor.c` is linked to every program on Linux: it checks the processor before `main`, and ends the program
+//! with an error that names the missing features.
 
 use std::fmt;
 use std::io;
@@ -57,57 +58,19 @@ impl fmt::Display for Build {
     }
 }
 
-/// Features that this program was compiled for and this machine's processor lacks.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "this program was compiled for a processor with {}, which this machine lacks: build it on this machine, or with \
-     RUSTFLAGS=\"-C target-cpu=x86-64\" for every processor",
-    .0.join(", ")
-)]
-pub struct Missing(Vec<&'static str>);
-
-/// Checks that this machine can run this program.
-///
-/// # Errors
-///
-/// The processor features that are missing.
-pub fn check() -> Result<(), Missing> {
-    missing(FEATURES, has)
-}
-
-fn missing(compiled: &[(&'static str, bool)], has: impl Fn(&str) -> bool) -> Result<(), Missing> {
-    let missing: Vec<&'static str> = compiled
-        .iter()
-        .filter(|(name, compiled)| *compiled && !has(name))
-        .map(|(name, _)| *name)
-        .collect();
-    if missing.is_empty() { Ok(()) } else { Err(Missing(missing)) }
-}
-
-/// Features of x86-64 that a build may use, each with whether this one does, and a function that looks for them.
+/// Whether this machine's processor has a feature. Always true for one that this program was compiled for.
 #[cfg(target_arch = "x86_64")]
-macro_rules! features {
-    ($($name:tt)*) => {
-        const FEATURES: &[(&str, bool)] = &[$(($name, cfg!(target_feature = $name))),*];
-
-        fn has(feature: &str) -> bool {
+fn has(feature: &str) -> bool {
+    macro_rules! detect {
+        ($($name:tt)*) => {
             match feature {
                 $($name => std::arch::is_x86_feature_detected!($name),)*
                 _ => false,
             }
-        }
-    };
+        };
+    }
+    detect!("avx" "avx2" "avx512f" "bmi1" "bmi2" "f16c" "fma" "lzcnt" "movbe")
 }
-
-#[cfg(target_arch = "x86_64")]
-features! {
-    "adx" "aes" "avx" "avx2" "avx512bitalg" "avx512bw" "avx512cd" "avx512dq" "avx512f" "avx512ifma" "avx512vbmi"
-    "avx512vbmi2" "avx512vl" "avx512vnni" "avx512vpopcntdq" "bmi1" "bmi2" "f16c" "fma" "gfni" "lzcnt" "movbe"
-    "pclmulqdq" "popcnt" "rdrand" "rdseed" "sha" "sse3" "sse4.1" "sse4.2" "sse4a" "ssse3" "vaes" "vpclmulqdq"
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-const FEATURES: &[(&str, bool)] = &[];
 
 #[cfg(not(target_arch = "x86_64"))]
 fn has(_feature: &str) -> bool {
@@ -150,19 +113,7 @@ mod tests {
 
     #[test]
     fn this_machine_runs_what_was_compiled_on_it() {
-        check().unwrap();
         assert!(Build::of_this_program() <= Build::of_this_machine());
-    }
-
-    #[test]
-    fn features_that_the_build_uses_and_the_processor_lacks_are_named() {
-        let compiled = [("avx2", true), ("bmi2", true), ("avx512f", false), ("fma", true)];
-        assert_eq!(missing(&compiled, |_| true), Ok(()));
-        let old = missing(&compiled, |feature| feature == "bmi2").unwrap_err();
-        assert_eq!(old.0, ["avx2", "fma"]);
-        let text = old.to_string();
-        assert!(text.contains("a processor with avx2, fma, which this machine lacks"), "{text}");
-        assert_eq!(missing(&[("avx2", false)], |_| false), Ok(()));
     }
 
     #[test]
