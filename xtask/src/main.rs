@@ -63,7 +63,8 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
-    /// Run the GPU suite: GPU Contemplants in a real Docker engine, without a GPU. Needs root and dockerd.
+    /// Run the GPU suite: GPU Contemplants in a real Docker engine, without a GPU. Needs root, dockerd and Docker
+    /// Compose.
     GpuSuite {
         /// Names of cases, `--list`; try `--help`.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -139,7 +140,7 @@ fn run(task: Task) -> Result<()> {
         Task::GpuSuite { arguments } => start(
             &mut steps,
             "gpu-suite",
-            &["hierophant", "contemplant", "gpu-stand-in"],
+            &["hierophant", "contemplant", "gpu-stand-in", "integration-test"],
             &arguments,
         ),
         Task::Fuzz { targets, runs } => fuzz::run(&mut steps, &root, &targets, runs),

@@ -60,6 +60,8 @@ fn containers_run_without_rights() {
                 assert_eq!(service[key], Value::Null, "{file}: {key} of {name}");
             }
             assert!(!service.to_string().contains("docker.sock"), "{file}: {service}");
+            // An engine without root refuses a container whose limits exceed its own.
+            assert_eq!(service["ulimits"], Value::Null, "{file}: ulimits of {name}");
         }
     }
 }

@@ -25,7 +25,13 @@ fn judge(config: &Config, found: Result<Gpus, String>, is_container: bool) -> Fi
             return Finding::warning(what, unseen_in_container(config, &reason));
         }
         Err(reason) => {
-            let remedy = "install NVIDIA's driver, and see whether `nvidia-smi` shows the GPU";
+            let remedy = match is_container {
+                true => {
+                    "start this container with `--gpus all -e NVIDIA_DRIVER_CAPABILITIES=compute,utility`, on a machine \
+                     with NVIDIA's driver"
+                }
+                false => "install NVIDIA's driver, and see whether `nvidia-smi` shows the GPU",
+            };
             return Finding::failed(what, format!("{reason}; {remedy}"));
         }
     };
@@ -154,7 +160,14 @@ mod tests {
         assert!(found.text.contains("GPUs [0, 1] of `gpus` are used unseen"), "{found:?}");
         // A server in the same container needs the GPU there, and a machine needs its driver.
         let command = config(|config| config.prover_command = Some(vec!["server".to_owned()]));
-        assert_eq!(judge(&command, unseen(), true).verdict, Verdict::Failed);
-        assert_eq!(judge(&any, unseen(), false).verdict, Verdict::Failed);
+        let found = judge(&command, unseen(), true);
+        assert_eq!(found.verdict, Verdict::Failed);
+        assert!(
+            found.text.contains("`--gpus all -e NVIDIA_DRIVER_CAPABILITIES=compute,utility`"),
+            "{found:?}"
+        );
+        let found = judge(&any, unseen(), false);
+        assert_eq!(found.verdict, Verdict::Failed);
+        assert!(found.text.contains("install NVIDIA's driver"), "{found:?}");
     }
 }

@@ -25,9 +25,14 @@ pub(crate) fn all() -> Vec<Case> {
         ),
         case!(
             "compose",
-            "the worker of deploy/docker/compose.yml, with exactly its options: a real Core proof",
-            compose::proves,
+            "deploy/docker/compose.yml as it is, run by Docker Compose: a real Core proof",
+            compose::both_programs,
             compose::LIMIT
+        ),
+        case!(
+            "compose-gpu",
+            "deploy/docker/gpu-worker.yml as it is, with a stand-in for the server in its image: the proof is made",
+            compose::gpu_worker
         ),
         case!(
             "two-gpus",

@@ -1,11 +1,13 @@
 //! GPU Contemplants in a real Docker engine, without a GPU: everything that can happen to containers,
 //! with the real programs, an unmodified SDK client and a stand-in for SP1's GPU server.
 //!
-//! The suite starts an engine of its own, so that it can also stop it; that needs root and `dockerd`.
+//! The suite starts an engine of its own, so that it can also stop it; that needs root and `dockerd`. The shipped compose
+//! files run in another engine, with Docker Compose.
 
 mod bench;
 mod case;
 mod cases;
+mod dockerfile;
 mod engine;
 mod image;
 mod server;

@@ -1,162 +1,162 @@
-//! The worker of the shipped compose file, with exactly its options.
+//! The shipped compose files as they are, run by Docker Compose in an engine with networks and published ports.
 
-use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
-use integration_test::network::LocalNetwork;
-use integration_test::options::Mode;
-use serde::Deserialize;
-use test_harness::binaries::Binaries;
-use test_harness::config::key;
+use anyhow::{Context, Result, bail, ensure};
+use test_harness::binaries;
+use tokio::process::Command;
 
-use crate::bench::Bench;
 use crate::engine::Engine;
 use crate::image;
 
-/// The file.
-const FILE: &str = include_str!("../../../../deploy/docker/compose.yml");
+/// A coordinator and a CPU worker.
+const BOTH: File =
+    File { name: "compose.yml", text: include_str!("../../../../deploy/docker/compose.yml") };
 
-/// The variable that the file takes the token from, and its value here.
-const TOKEN: (&str, &str) = ("HIEROPHANT_WORKER_TOKEN", "a token of the suite");
+/// A GPU worker.
+const GPU_WORKER: File =
+    File { name: "gpu-worker.yml", text: include_str!("../../../../deploy/docker/gpu-worker.yml") };
 
-/// The worker's container.
-const CONTAINER: &str = "compose-contemplant";
+/// The token of the workers. The files have no default for it.
+const TOKEN: &str = "a token of the suite";
+
+/// Port of the coordinator for clients, as the file publishes it.
+const RPC_URL: &str = "http://127.0.0.1:9000";
 
 /// The worker builds SP1's prover, then makes a Core proof, on a machine that may be busy.
 pub(super) const LIMIT: Duration = Duration::from_secs(45 * 60);
 
-/// Longest time until the worker is ready, or the proof is made.
-const STEP: Duration = Duration::from_secs(20 * 60);
+/// Longest time in seconds until a proof is made, from a worker's start on.
+const PROOF_SECONDS: &str = "2400";
 
-/// The services of a compose file. Only the worker's options are read.
-#[derive(Debug, Deserialize)]
-struct Compose {
-    services: Services,
+/// A shipped file.
+struct File {
+    name: &'static str,
+    text: &'static str,
 }
 
-#[derive(Debug, Deserialize)]
-struct Services {
-    contemplant: Service,
+/// A machine with an engine and Docker Compose.
+struct Machine {
+    engine: Engine,
+    /// The plug-in `docker compose`, or the program `docker-compose`.
+    compose: &'static [&'static str],
+    variables: Vec<(&'static str, String)>,
 }
 
-/// The options of a container. An unknown one is an error, so that none is left out here.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Service {
-    restart: String,
-    read_only: bool,
-    user: String,
-    cap_drop: Vec<String>,
-    security_opt: Vec<String>,
-    tmpfs: Vec<String>,
-    shm_size: String,
-    stop_grace_period: String,
-    volumes: Vec<String>,
-    environment: BTreeMap<String, String>,
-    /// The suite makes the image itself, and its own Hierophant.
-    #[serde(rename = "image")]
-    _image: String,
-    #[serde(rename = "depends_on")]
-    _depends_on: Vec<String>,
-}
-
-impl Service {
-    /// The arguments of `docker run` for the same container, but for the address of the network `at`.
-    fn arguments(&self, at: &str) -> Result<Vec<String>> {
-        let grace = self.stop_grace_period.strip_suffix('s').context("seconds are expected")?;
-        let mut arguments = vec![
-            format!("--restart={}", self.restart),
-            format!("--read-only={}", self.read_only),
-            format!("--user={}", self.user),
-            format!("--shm-size={}", self.shm_size),
-            format!("--stop-timeout={grace}"),
-        ];
-        let lists = [
-            ("cap-drop", &self.cap_drop),
-            ("security-opt", &self.security_opt),
-            ("tmpfs", &self.tmpfs),
-            ("volume", &self.volumes),
-        ];
-        for (option, values) in lists {
-            arguments.extend(values.iter().map(|value| format!("--{option}={value}")));
+impl Machine {
+    async fn start(gpus: bool) -> Result<Self> {
+        let engine = Engine::start_apart(gpus).await?;
+        for compose in [&["docker", "compose"][..], &["docker-compose"]] {
+            let mut version = Command::new(compose[0]);
+            if engine.run(version.args(&compose[1..]).arg("version")).await.is_ok() {
+                let token = TOKEN.to_owned();
+                let variables =
+                    vec![("HIEROPHANT_WORKER_TOKEN", token.clone()), ("CONTEMPLANT_TOKEN", token)];
+                return Ok(Self { engine, compose, variables });
+            }
         }
-        for (name, value) in &self.environment {
-            let (token, secret) = TOKEN;
-            let value = match value.strip_prefix("${") {
-                Some(rest) if rest.starts_with(token) => secret,
-                Some(_) => anyhow::bail!("{name} takes {value}: expected {token}"),
-                None if name == "CONTEMPLANT_HIEROPHANT_WS_ADDRESS" => at,
-                None => value,
-            };
-            arguments.push(format!("--env={name}={value}"));
-        }
-        Ok(arguments)
+        bail!(
+            "Docker Compose is missing: expected the plug-in, or the program (Debian: docker-compose)"
+        )
+    }
+
+    /// Runs Compose on one of the files, each as a project of its own.
+    async fn compose(&self, file: &File, arguments: &[&str]) -> Result<String> {
+        let path = self.path(file);
+        std::fs::write(&path, file.text)
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        let mut command = Command::new(self.compose[0]);
+        command.args(&self.compose[1..]).args(["-p", file.name.trim_end_matches(".yml"), "-f"]);
+        command.arg(&path).args(arguments).envs(self.variables.iter().cloned());
+        self.engine.run(&mut command).await
+    }
+
+    fn path(&self, file: &File) -> PathBuf {
+        self.engine.folder().join(file.name)
+    }
+
+    /// Has an SDK client request a Core proof and verify it.
+    async fn proved(&self) -> Result<()> {
+        let client = binaries::own_folder()?.join("integration-test");
+        ensure!(
+            client.is_file(),
+            "{} is missing: start the suite by `cargo xtask`",
+            client.display()
+        );
+        let mut client = self.engine.beside(&client).await?;
+        let said = client.args(["--rpc-url", RPC_URL, "--timeout", PROOF_SECONDS]);
+        let said = self.engine.run(said).await?;
+        ensure!(said.contains("real Core proof, verified by sp1-sdk"), "{said}");
+        Ok(())
+    }
+
+    /// Fails if a container was started again or killed for its memory.
+    async fn is_undisturbed(&self) -> Result<()> {
+        let running = self.engine.docker(&["ps", "--quiet"]).await?;
+        let state = "{{.Name}} {{.RestartCount}} {{.State.OOMKilled}}";
+        let inspect = ["inspect", "--format", state].into_iter().chain(running.split_whitespace());
+        let states = self.engine.docker(&inspect.collect::<Vec<_>>()).await?;
+        ensure!(
+            states.lines().all(|line| line.ends_with(" 0 false")),
+            "restarts and kills: {states}"
+        );
+        Ok(())
+    }
+
+    /// Stops the containers of a file, each of which must end with success, and removes them with their volumes.
+    async fn stop(&self, file: &File) -> Result<()> {
+        self.compose(file, &["stop"]).await?;
+        let ended =
+            self.engine.docker(&["ps", "--all", "--quiet", "--filter", "status=exited"]).await?;
+        let inspect = ["inspect", "--format", "{{.Name}} {{.State.ExitCode}}"];
+        let inspect = inspect.into_iter().chain(ended.split_whitespace());
+        let codes = self.engine.docker(&inspect.collect::<Vec<_>>()).await?;
+        ensure!(codes.lines().all(|line| line.ends_with(" 0")), "exit codes: {codes}");
+        self.compose(file, &["down", "--volumes"]).await.map(drop)
+    }
+
+    /// Adds the end of the containers' logs to an error.
+    async fn explained(&self, file: &File, outcome: Result<()>) -> Result<()> {
+        let Err(error) = outcome else { return Ok(()) };
+        let logs = self.compose(file, &["logs", "--tail", "30"]).await.unwrap_or_default();
+        Err(error.context(logs))
     }
 }
 
-fn worker() -> Result<Service> {
-    let compose: Compose = serde_saphyr::from_str(FILE).context("deploy/docker/compose.yml")?;
-    Ok(compose.services.contemplant)
+pub(super) async fn both_programs(_: &Engine) -> Result<()> {
+    let machine = Machine::start(false).await?;
+    image::provide_hierophant(&machine.engine).await?;
+    image::provide_contemplant(&machine.engine).await?;
+    machine.compose(&BOTH, &["up", "--detach"]).await?;
+    machine.explained(&BOTH, machine.proved().await).await?;
+    // The operator's command, which needs no token in the container.
+    let status =
+        machine.compose(&BOTH, &["exec", "-T", "hierophant", "hierophant", "status"]).await?;
+    ensure!(status.contains("1 ready"), "{status}");
+    machine.is_undisturbed().await?;
+    machine.stop(&BOTH).await
 }
 
-pub(super) async fn proves(engine: &Engine) -> Result<()> {
-    image::provide_contemplant(engine).await?;
-    let keys = key("worker_token", TOKEN.1);
-    let network = LocalNetwork::start(&Binaries::locate()?, &keys).await?;
-    let at = format!("{}/ws", network.http_url().replacen("http://", "ws://", 1));
-    let mut arguments: Vec<String> =
-        ["run", "--detach", "--name", CONTAINER].map(str::to_owned).into();
-    // The suite's engine has no other network. With the label it removes the container after a failure.
-    arguments
-        .extend(["--network=host", "--label=io.hierophant.contemplant=compose"].map(str::to_owned));
-    arguments.extend(worker()?.arguments(&at)?);
-    arguments.push(image::CONTEMPLANT.to_owned());
-    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    engine.docker(&arguments).await?;
-
-    let mut bench = Bench { engine, network };
-    let proved = async {
-        bench.network.wait_for_mode(Mode::Core, STEP).await?;
-        let request = bench.request_within(Mode::Core, STEP).await?;
-        bench.proved(request).await
-    };
-    if let Err(error) = proved.await {
-        let log = engine.docker(&["logs", "--tail", "30", CONTAINER]).await.unwrap_or_default();
-        return Err(error.context(log));
-    }
-    let inspect = ["inspect", "--format", "{{.RestartCount}} {{.State.OOMKilled}}", CONTAINER];
-    let state = engine.docker(&inspect).await?;
-    ensure!(state.trim() == "0 false", "the worker was started again: {state}");
-    engine.docker(&["stop", CONTAINER]).await?;
-    engine.docker(&["rm", "--volumes", CONTAINER]).await?;
-    engine.docker(&["volume", "rm", "contemplant"]).await?;
-    bench.stop().await
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_option_of_the_compose_file_becomes_one_of_docker_run() {
-        let worker = worker().expect("the compose file");
-        let arguments = worker.arguments("ws://127.0.0.1:1/ws").expect("arguments");
-        for wanted in [
-            "--restart=unless-stopped",
-            "--read-only=true",
-            "--user=10001:10001",
-            "--shm-size=16gb",
-            "--stop-timeout=910",
-            "--cap-drop=ALL",
-            "--security-opt=no-new-privileges:true",
-            "--tmpfs=/tmp:exec,mode=1777",
-            "--volume=contemplant:/var/lib/contemplant",
-            "--env=CONTEMPLANT_DATA_DIR=/var/lib/contemplant",
-            "--env=CONTEMPLANT_HIEROPHANT_WS_ADDRESS=ws://127.0.0.1:1/ws",
-            "--env=CONTEMPLANT_TOKEN=a token of the suite",
-        ] {
-            assert!(arguments.iter().any(|found| found == wanted), "{wanted} in {arguments:?}");
-        }
-    }
+pub(super) async fn gpu_worker(_: &Engine) -> Result<()> {
+    let mut machine = Machine::start(true).await?;
+    image::provide_hierophant(&machine.engine).await?;
+    image::provide_contemplant_cuda(&machine.engine).await?;
+    machine.compose(&BOTH, &["up", "--detach", "hierophant"]).await?;
+    // To containers of another project the machine is the gateway of their network.
+    let gateway = "{{(index .IPAM.Config 0).Gateway}}";
+    let gateway =
+        machine.engine.docker(&["network", "inspect", "--format", gateway, "bridge"]).await?;
+    let address = format!("ws://{}:9010/ws", gateway.trim());
+    machine.variables.push(("HIEROPHANT_WS_ADDRESS", address));
+    machine.compose(&GPU_WORKER, &["up", "--detach"]).await?;
+    machine.explained(&GPU_WORKER, machine.proved().await).await?;
+    // The engine gives no GPU to the container, and `doctor` says so.
+    let doctor =
+        machine.compose(&GPU_WORKER, &["exec", "-T", "contemplant", "contemplant", "doctor"]).await;
+    let doctor = doctor.err().context("`doctor` finds a GPU")?.to_string();
+    ensure!(doctor.contains("FAIL  gpu"), "{doctor}");
+    machine.is_undisturbed().await?;
+    machine.stop(&GPU_WORKER).await?;
+    machine.stop(&BOTH).await
 }
