@@ -14,7 +14,7 @@ ARG SERVER=sp1-gpu-server:6.10.0
 FROM ${CONTEMPLANT} AS contemplant
 
 FROM ${SERVER}
-# tini ends the orphans of prover servers, which only the first process of a container can do.
+# tini ends the orphans of prover servers and executions, which only the first process of a container can do.
 RUN apt-get update \
     && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends tini \
     && rm -rf /var/lib/apt/lists/* \

@@ -15,8 +15,9 @@ RUN cargo xtask setup \
     && RUSTFLAGS="-C target-cpu=x86-64-v3" cargo build --release --package contemplant --target-dir target/v3
 
 FROM debian:bookworm-slim
+# tini ends the orphans of killed executions, which only the first process of a container can do.
 RUN apt-get update \
-    && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends ca-certificates \
+    && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends ca-certificates tini \
     && rm -rf /var/lib/apt/lists/* \
     && groupadd --system --gid 10001 contemplant \
     && useradd --system --uid 10001 --gid contemplant --home-dir /var/lib/contemplant --create-home contemplant
@@ -24,4 +25,4 @@ COPY --from=build /source/target/release/contemplant /usr/local/bin/
 COPY --from=build /source/target/v3/release/contemplant /usr/local/bin/contemplant-x86-64-v3
 USER 10001:10001
 WORKDIR /var/lib/contemplant
-ENTRYPOINT ["/usr/local/bin/contemplant"]
+ENTRYPOINT ["/usr/bin/tini", "--", "/usr/local/bin/contemplant"]

@@ -1,4 +1,4 @@
-//! What a Dockerfile's last stage says about the image, besides its files.
+//! What a Dockerfile says about its image, in addition to the files.
 
 /// Instructions that `docker import --change` knows.
 const SETTINGS: [&str; 6] = ["ENTRYPOINT", "ENV", "EXPOSE", "USER", "VOLUME", "WORKDIR"];

@@ -46,6 +46,7 @@ pub(crate) async fn provide_contemplant(engine: &Engine) -> Result<()> {
     let programs = [
         (Binaries::locate()?.contemplant, "usr/local/bin/contemplant"),
         (PathBuf::from("/bin/sh"), "bin/sh"),
+        (PathBuf::from(INIT), "usr/bin/tini"),
     ];
     let file = include_str!("../../../contemplant/docker/contemplant.Dockerfile");
     shipped(engine, "contemplant", file, &programs, "var/lib/contemplant").await
