@@ -39,6 +39,8 @@ pub struct Contemplant {
     pub obstacle: Option<String>,
     /// Proofs it made.
     pub proofs_completed: u64,
+    /// Failures that count against it.
+    pub strikes: u32,
     /// What it works on.
     pub current_proofs: Vec<CurrentProof>,
 }

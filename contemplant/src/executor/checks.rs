@@ -55,7 +55,7 @@ pub async fn execute_probe(helper: &Helper) -> Result<(), String> {
     let settings = Settings {
         cycle_limit: Some(2 * PROBE_CYCLES),
         gas_limit: None,
-        verify_input_proofs: false,
+        accept_mock_proofs: false,
     };
     let failed = |reason: String| format!("a test execution failed: {reason}");
     let input = bincode::serialize(&SP1Stdin::new()).map_err(|error| failed(error.to_string()))?;

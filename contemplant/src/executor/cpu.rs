@@ -125,7 +125,7 @@ impl CpuExecutor {
         events: &EventSink,
     ) -> Result<(Assignment, Executed), Failure> {
         let mode = job.spec.mode;
-        let prepared = prepare(&self.helper, &self.programs, job, true, events).await?;
+        let prepared = prepare(&self.helper, &self.programs, job, false, events).await?;
         let Prepared { program, stdin, executed } = prepared;
         let (cycles, ticks) = (executed.execution.cycles, executed.clock_ticks);
         let past_pace = self.lock_pace().get(&mode).copied();

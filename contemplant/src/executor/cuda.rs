@@ -139,7 +139,7 @@ impl CudaExecutor {
         cancel: CancellationToken,
     ) -> Result<Proved, Failure> {
         let (digest, mode) = (job.program_digest, job.spec.mode);
-        let preparation = prepare(&self.helper, &self.programs, job, true, &events);
+        let preparation = prepare(&self.helper, &self.programs, job, false, &events);
         let prepared = cancel.run_until_cancelled(preparation).await;
         let Prepared { program, stdin, executed } = prepared.unwrap_or_else(|| Err(cancelled()))?;
 

@@ -5,6 +5,8 @@
 //! its request. The guest and the request are blamed for a closed list of failures; every other one is this machine's,
 //! and the job is tried elsewhere.
 
+mod claims;
+mod input_proofs;
 pub(super) mod memory;
 mod panics;
 
@@ -15,13 +17,14 @@ use bincode::Options;
 use network_lib::ids::Sha256Digest;
 use network_lib::job::{Execution, ExecutionFailureCause as Cause, Failure, FailureClass, JobSpec};
 use serde::{Deserialize, Serialize};
-use sp1_core_executor::{ExecutionError, SP1Context};
+use sp1_core_executor::{ExecutionError, Program, SP1Context};
 use sp1_core_machine::io::SP1Stdin;
 use sp1_node::{LightNode, ProverRuntime};
 use sp1_primitives::io::SP1PublicValues;
 use sp1_prover::SP1VerifyingKey;
 use tokio::task::JoinError;
 
+use self::claims::Claiming;
 pub(super) use self::panics::Panics;
 use crate::shared_memory;
 
@@ -44,17 +47,17 @@ pub(super) struct Executed {
 pub(super) struct Settings {
     pub(super) cycle_limit: Option<u64>,
     pub(super) gas_limit: Option<u64>,
-    /// Whether proofs inside the input are verified. A mock prover must not: mock proofs do not verify.
-    pub(super) verify_input_proofs: bool,
+    /// Whether SP1's mock proofs in the input count as valid, as a mock prover needs for chains of programs.
+    pub(super) accept_mock_proofs: bool,
 }
 
 impl Settings {
-    pub(super) fn of(spec: &JobSpec, verify_input_proofs: bool) -> Self {
+    pub(super) fn of(spec: &JobSpec, accept_mock_proofs: bool) -> Self {
         let limit = |limit: u64| (limit != 0 && limit != u64::MAX).then_some(limit);
         Self {
             cycle_limit: limit(spec.cycle_limit),
             gas_limit: limit(spec.gas_limit),
-            verify_input_proofs,
+            accept_mock_proofs,
         }
     }
 
@@ -79,8 +82,38 @@ pub(super) fn decode_stdin(bytes: &[u8]) -> Result<SP1Stdin, Failure> {
         })
 }
 
-/// Executes a program to its end, in this process; `panics` has recorded those of the execution.
+/// Executes a program to its end, in this process, and checks the proofs in its input; `panics` has recorded those of the
+/// execution.
 pub(super) async fn execute(
+    runtime: &ProverRuntime,
+    node: &LightNode,
+    elf: Arc<Vec<u8>>,
+    mut stdin: SP1Stdin,
+    settings: Settings,
+    panics: &Panics,
+) -> Result<Executed, Failure> {
+    let proofs = Arc::new(std::mem::take(&mut stdin.proofs));
+    let encoded = Arc::clone(&elf);
+    let loading = async move { Program::from(&encoded).map_err(|error| format!("{error:#}")) };
+    let program = runtime.run(loading).await.map_err(|reason| panicked(&reason, panics))?;
+    let program = program.map_err(|reason| could_not_load(&reason))?;
+    let claiming = Claiming::of(program, &stdin.buffer, !proofs.is_empty());
+
+    let verifying = input_proofs::verify(node.clone(), proofs, settings.accept_mock_proofs);
+    let running = run(runtime, node, elf, stdin, settings, panics);
+    let (proofs, executed) = tokio::try_join!(verifying, running)?;
+    if let (Some(claiming), Some(expected)) = (claiming, proofs.digest()) {
+        let claimed = tokio::task::spawn_blocking(move || claiming.digest()).await;
+        let claimed = claimed.map_err(|error| panicked(&error.to_string(), panics))?;
+        let claimed = claimed.map_err(|error| classify_execution(&error, panics))?;
+        if claimed.is_some_and(|claimed| claimed != expected) {
+            return Err(proofs.mismatch());
+        }
+    }
+    Ok(executed)
+}
+
+async fn run(
     runtime: &ProverRuntime,
     node: &LightNode,
     elf: Arc<Vec<u8>>,
@@ -89,7 +122,7 @@ pub(super) async fn execute(
     panics: &Panics,
 ) -> Result<Executed, Failure> {
     let mut context = SP1Context::builder();
-    context.calculate_gas(true).set_deferred_proof_verification(settings.verify_input_proofs);
+    context.calculate_gas(true).set_deferred_proof_verification(false);
     if let Some(limit) = settings.cycle_limit {
         // SP1 stops at its limit; a client's limit is the number of cycles that it has counted.
         context.max_cycles(limit.saturating_add(1));
@@ -198,12 +231,6 @@ fn classify(error: anyhow::Error, panics: &Panics) -> Failure {
         Err(error) => error,
     };
     let text = format!("{error:#}");
-    if text.starts_with("deferred proof") {
-        return Failure::new(
-            FailureClass::Request,
-            format!("a proof in the input is not valid: {text}"),
-        );
-    }
     if text.starts_with("failed to dissassemble") || text.starts_with("failed to disassemble") {
         return could_not_load(&text);
     }
@@ -260,9 +287,6 @@ mod tests {
 
         let access = classified(ExecutionError::Breakpoint());
         assert_eq!((access.class, access.cause), (FailureClass::Guest, Some(Cause::Breakpoint)));
-
-        let forged = classified(anyhow::anyhow!("deferred proof 0 failed verification: no"));
-        assert_eq!(forged.class, FailureClass::Request);
     }
 
     #[test]
@@ -297,7 +321,7 @@ mod tests {
     #[test]
     fn the_time_of_a_guest_follows_from_its_cycles() {
         let settings =
-            |cycle_limit| Settings { cycle_limit, gas_limit: None, verify_input_proofs: true };
+            |cycle_limit| Settings { cycle_limit, gas_limit: None, accept_mock_proofs: false };
         assert_eq!(settings(None).time_limit(), None);
         assert_eq!(settings(Some(1000)).time_limit(), Some(BASE_TIME));
         let minutes = Some(BASE_TIME + Duration::from_secs(600));

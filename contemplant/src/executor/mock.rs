@@ -62,7 +62,7 @@ impl MockExecutor {
 
     async fn run(&self, job: ProveJob, events: &EventSink) -> Result<Proved, Failure> {
         let mode = sp1_mode(job.spec.mode);
-        let prepared = prepare(&self.helper, &self.programs, job, false, events).await?;
+        let prepared = prepare(&self.helper, &self.programs, job, true, events).await?;
         let Prepared { program, executed, .. } = prepared;
         self.pretend(&executed.execution, events).await;
 

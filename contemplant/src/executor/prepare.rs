@@ -17,16 +17,17 @@ pub(super) struct Prepared {
     pub(super) executed: Executed,
 }
 
-/// Checks a job's program and executes it, with its events. Dropping the call ends the execution.
+/// Checks a job's program and executes it, with its events. SP1's mock proofs in the input count as valid if
+/// `accept_mock_proofs`. Dropping the call ends the execution.
 pub(super) async fn prepare(
     helper: &Helper,
     programs: &Programs,
     job: ProveJob,
-    verify_input_proofs: bool,
+    accept_mock_proofs: bool,
     events: &EventSink,
 ) -> Result<Prepared, Failure> {
     events.phase(Phase::SettingUp);
-    let settings = Settings::of(&job.spec, verify_input_proofs);
+    let settings = Settings::of(&job.spec, accept_mock_proofs);
     let ProveJob { spec, program_digest, elf, stdin } = job;
     let known = programs.find(program_digest, &elf);
     if let Some(program) = &known {

@@ -234,7 +234,7 @@ fn a_helper_ends_with_its_contemplant() {
         .unwrap();
     let mut pipe = helper.stdin.take().unwrap();
     let order = serde_json::json!({
-        "settings": { "cycle_limit": null, "gas_limit": null, "verify_input_proofs": false },
+        "settings": { "cycle_limit": null, "gas_limit": null, "accept_mock_proofs": false },
         "derive_key": false,
     });
     for part in [order.to_string().as_bytes(), fibonacci::ELF, &input(ENDLESS)] {

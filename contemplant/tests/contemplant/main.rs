@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod aggregation;
 mod cuda;
 mod cuda_command;
 mod cuda_processes;

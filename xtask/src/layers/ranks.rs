@@ -4,7 +4,15 @@
 
 /// The crates.
 pub(crate) const CRATES: &[&[&str]] = &[
-    &["network-lib", "hierophant-proto", "fibonacci", "xtask", "sp1-node", "test-harness"],
+    &[
+        "network-lib",
+        "hierophant-proto",
+        "aggregation",
+        "fibonacci",
+        "xtask",
+        "sp1-node",
+        "test-harness",
+    ],
     &["hierophant-model"],
     &["hierophant-scheduler", "hierophant-admin-model", "hierophant-store"],
     &["hierophant", "contemplant", "gpu-stand-in", "test-peers", "request-proof"],

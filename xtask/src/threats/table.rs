@@ -191,6 +191,15 @@ pub(super) const THREATS: &[Threat] = &[
         ],
     },
     Threat {
+        who: CLIENT, reach: "every worker in turn, by proofs in an input that are wrong or malformed",
+        stop: "a worker verifies them and the program's claims before it proves; a wrong one ends the request",
+        shown_by: &[
+            worker("executor::execute::input_proofs::tests::a_wrong_proof_is_the_request_s_fault_and_named"),
+            test("contemplant", "contemplant", "aggregation::a_wrong_proof_is_refused_as_the_request_s_fault"),
+            test("contemplant", "contemplant", "aggregation::claims_of_other_proofs_than_those_in_the_input_are_refused"),
+        ],
+    },
+    Threat {
         who: "An operator's tools", reach: "event streams",
         stop: "`limits.max_event_streams`; slow listeners skip events",
         shown_by: &[whole("events::too_many_listeners_are_turned_away_and_a_stop_ends_the_streams")],

@@ -106,8 +106,7 @@ mod tests {
 
     #[tokio::test]
     async fn orders_and_replies_arrive_as_they_were_sent() {
-        let settings =
-            Settings { cycle_limit: Some(7), gas_limit: None, verify_input_proofs: true };
+        let settings = Settings { cycle_limit: Some(7), gas_limit: None, accept_mock_proofs: true };
         let order = Order { settings, derive_key: true };
         let mut pipe = Vec::new();
         send_order(&mut pipe, &order, b"elf", b"").await.unwrap();
