@@ -14,7 +14,10 @@ pub const ELF: &[u8] = include_bytes!("../aggregation.elf");
 pub const VERIFYING_KEY: &[u8] = include_bytes!("../aggregation.vk");
 
 /// The id under which the SDK registers the guest: `hash_bytes` of [`VERIFYING_KEY`].
-pub const VK_HASH: [u8; 32] = [0; 32];
+pub const VK_HASH: [u8; 32] = [
+    0x33, 0x46, 0xc4, 0xdb, 0x45, 0xfc, 0x64, 0xcd, 0x64, 0x79, 0xd9, 0x16, 0x09, 0xcd, 0xa8, 0xf4,
+    0x4b, 0x7a, 0x92, 0x2a, 0x1c, 0x55, 0x91, 0x56, 0x40, 0x13, 0xb2, 0x69, 0x31, 0xa3, 0x62, 0xb5,
+];
 
 /// A Compressed proof: the content of the SDK's `SP1Proof::Compressed`.
 pub type CompressedProof = SP1RecursionProof<SP1GlobalContext, SP1PcsProofInner>;
