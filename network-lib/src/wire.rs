@@ -29,6 +29,10 @@ pub fn stdin_path(lease: LeaseId) -> String {
 /// reason, for people. A proxy does not send it, so that its own refusals cost no proof.
 pub const REJECTION_HEADER: &str = "x-hierophant-rejection";
 
+/// Header of an answer (403, 410) by which Hierophant ends an attempt: its lease is not valid, or its data are missing.
+/// The value is for people. A proxy does not send it, so that its own refusals cost no proof.
+pub const LEASE_ENDED_HEADER: &str = "x-hierophant-lease-ended";
+
 /// Where the attempt's proof is handed in (`PUT`), as plain bincode of SP1's `ProofFromNetwork`.
 #[must_use]
 pub fn proof_path(lease: LeaseId) -> String {

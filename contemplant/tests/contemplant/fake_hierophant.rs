@@ -10,7 +10,7 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::extract::{Path, State};
-use axum::http::header::AUTHORIZATION;
+use axum::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, put};
@@ -21,7 +21,7 @@ use network_lib::ids::{LeaseId, Sha256Digest, VkHash};
 use network_lib::job::{BlobInfo, JobSpec, ProofMode};
 use network_lib::secret::Secret;
 use network_lib::task;
-use network_lib::wire::{FromWorker, REJECTION_HEADER, ToWorker};
+use network_lib::wire::{FromWorker, LEASE_ENDED_HEADER, REJECTION_HEADER, ToWorker};
 use sha2::{Digest, Sha256};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -50,6 +50,8 @@ struct Files {
     /// How many proofs have arrived, accepted or not.
     uploads: usize,
     refuse_proofs: Vec<StatusCode>,
+    /// How many of the next proofs are answered like those of an attempt that has ended.
+    end_leases: usize,
     /// Why Hierophant itself accepts no proof.
     reject_proofs: Option<String>,
     /// How long it stores a proof before it answers.
@@ -159,6 +161,11 @@ impl FakeHierophant {
         self.files().refuse_proofs = errors.to_vec();
     }
 
+    /// Answers that many proofs as Hierophant answers those of an attempt that has ended.
+    pub(crate) fn end_leases(&self, times: usize) {
+        self.files().end_leases = times;
+    }
+
     /// Rejects all proofs for this reason, as Hierophant itself does.
     pub(crate) fn reject_proofs(&self, reason: &str) {
         self.files().reject_proofs = Some(reason.to_owned());
@@ -179,10 +186,10 @@ impl FakeHierophant {
         self.files().uploads
     }
 
-    /// Waits until all those errors have been given.
-    pub(crate) async fn expect_refused_proofs(&self) {
+    /// Waits until proofs were answered as often as [`Self::end_leases`] says.
+    pub(crate) async fn expect_ended_leases(&self) {
         let wait = async {
-            while !self.files().refuse_proofs.is_empty() {
+            while self.files().end_leases > 0 {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
@@ -351,29 +358,40 @@ fn settle(message: &FromWorker, shared: &Shared) -> Option<ToWorker> {
     }
 }
 
-/// Whether a call comes with the key of the latest welcome.
-fn check_key(files: &mut Files, headers: &HeaderMap) -> Result<(), StatusCode> {
+/// The refusal of a call that comes without the key of the latest welcome.
+fn key_refusal(files: &mut Files, headers: &HeaderMap) -> Option<Response> {
     let wanted = files.key.as_ref().map(|key| format!("Bearer {}", key.reveal()));
     let given = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
     if given.is_some() && given == wanted.as_deref() {
-        return Ok(());
+        return None;
     }
     files.turned_away += 1;
-    Err(StatusCode::UNAUTHORIZED)
+    Some((StatusCode::UNAUTHORIZED, [(WWW_AUTHENTICATE, "Bearer")]).into_response())
+}
+
+/// Hierophant's answer about an attempt that has ended.
+fn lease_ended(code: StatusCode) -> Response {
+    (code, [(LEASE_ENDED_HEADER, "the attempt has ended")]).into_response()
 }
 
 async fn serve_file(
     Path((lease, what)): Path<(String, String)>,
     State(shared): State<Shared>,
     headers: HeaderMap,
-) -> Result<Body, StatusCode> {
+) -> Response {
     let mut files = shared.files.lock().unwrap();
-    check_key(&mut files, &headers)?;
+    if let Some(refusal) = key_refusal(&mut files, &headers) {
+        return refusal;
+    }
     let serving = files.serving;
-    let (bytes, errors) =
-        files.served.get_mut(&format!("{lease}/{what}")).ok_or(StatusCode::NOT_FOUND)?;
+    let Some((bytes, errors)) = files.served.get_mut(&format!("{lease}/{what}")) else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
     if !errors.is_empty() {
-        return Err(errors.remove(0));
+        return match errors.remove(0) {
+            code @ (StatusCode::FORBIDDEN | StatusCode::GONE) => lease_ended(code),
+            code => code.into_response(),
+        };
     }
     let (first, second) = bytes.split_at(bytes.len() / 2);
     let halves = [(Duration::ZERO, first.to_vec()), (serving, second.to_vec())];
@@ -381,7 +399,7 @@ async fn serve_file(
         tokio::time::sleep(pause).await;
         Ok::<_, Infallible>(half)
     });
-    Ok(Body::from_stream(sending))
+    Body::from_stream(sending).into_response()
 }
 
 async fn take_proof(
@@ -392,10 +410,14 @@ async fn take_proof(
 ) -> Response {
     let storing = {
         let mut files = shared.files.lock().unwrap();
-        if let Err(code) = check_key(&mut files, &headers) {
-            return code.into_response();
+        if let Some(refusal) = key_refusal(&mut files, &headers) {
+            return refusal;
         }
         files.uploads += 1;
+        if files.end_leases > 0 {
+            files.end_leases -= 1;
+            return lease_ended(StatusCode::FORBIDDEN);
+        }
         if !files.refuse_proofs.is_empty() {
             return files.refuse_proofs.remove(0).into_response();
         }

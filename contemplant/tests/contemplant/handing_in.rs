@@ -55,6 +55,9 @@ async fn an_answer_of_a_proxy_costs_no_proof_and_is_an_obstacle_with_its_remedy(
     for (status, remedy) in [
         (StatusCode::PAYLOAD_TOO_LARGE, "client_max_body_size"),
         (StatusCode::BAD_REQUEST, "below /leases/ unchanged"),
+        (StatusCode::UNAUTHORIZED, "without an authenticating proxy"),
+        (StatusCode::FORBIDDEN, "below /leases/ unchanged"),
+        (StatusCode::GONE, "below /leases/ unchanged"),
         (StatusCode::METHOD_NOT_ALLOWED, "pass `PUT`"),
         (StatusCode::LENGTH_REQUIRED, "proxy_request_buffering"),
         (StatusCode::PERMANENT_REDIRECT, "hierophant_ws_address"),

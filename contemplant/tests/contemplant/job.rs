@@ -103,7 +103,7 @@ async fn an_attempt_whose_lease_is_gone_ends_without_blame() {
     assert_eq!(failure.class, FailureClass::Infrastructure);
 
     // Nor is a proof uploaded again indefinitely that Hierophant rejects.
-    setup.hierophant.refuse_proofs(&[StatusCode::FORBIDDEN; 2]);
+    setup.hierophant.end_leases(2);
     let (gone, call) = setup.begin(&connection).await;
     call.finish(proved());
     let failure = failure_of(connection.expect_end(gone).await);

@@ -147,9 +147,9 @@ async fn a_403_before_the_handshake_costs_no_proof() {
     let (lease, call) = setup.begin(&first).await;
     drop(first);
     let mut second = setup.hierophant.accept().await;
-    setup.hierophant.refuse_proofs(&[StatusCode::FORBIDDEN]);
+    setup.hierophant.end_leases(1);
     call.finish(proved());
-    setup.hierophant.expect_refused_proofs().await;
+    setup.hierophant.expect_ended_leases().await;
     setup.expect_on_disk(&[lease]).await;
     assert_eq!(setup.hierophant.proof(lease), None);
 

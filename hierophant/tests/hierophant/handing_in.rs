@@ -5,7 +5,7 @@ use futures_util::stream;
 use hierophant::config::Config;
 use hierophant_proto::network::FulfillmentStatus;
 use network_lib::ids::LeaseId;
-use network_lib::wire::{FromWorker, REJECTION_HEADER, proof_path};
+use network_lib::wire::{FromWorker, LEASE_ENDED_HEADER, REJECTION_HEADER, proof_path};
 use reqwest::{Body, Method, Response};
 
 use crate::support::{
@@ -62,6 +62,8 @@ async fn a_proof_above_the_limit_is_rejected_by_name_and_nothing_else_is() {
     // What may pass is not final.
     let unknown = put(&worker, LeaseId::random(), core_proof()).await;
     assert_eq!((unknown.status().as_u16(), unknown.headers().get(REJECTION_HEADER)), (403, None));
+    assert!(unknown.headers().contains_key(LEASE_ENDED_HEADER), "a proxy answers 403 as well");
     let accepted = put(&worker, lease, vec![1; limit]).await;
     assert_eq!((accepted.status().as_u16(), accepted.headers().get(REJECTION_HEADER)), (200, None));
+    assert!(!accepted.headers().contains_key(LEASE_ENDED_HEADER));
 }

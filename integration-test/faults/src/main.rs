@@ -12,6 +12,7 @@ mod postgres;
 mod program;
 mod proofs;
 mod prover;
+mod proxy;
 mod relay;
 mod report;
 mod run;

@@ -3,7 +3,8 @@
 //! Between this worker and Hierophant there may be a proxy with answers of its own. None of them may cost a finished
 //! proof, so only an answer that is certainly Hierophant's is final.
 
-use network_lib::wire::REJECTION_HEADER;
+use network_lib::wire::{LEASE_ENDED_HEADER, REJECTION_HEADER};
+use reqwest::header::{HeaderMap, WWW_AUTHENTICATE};
 use reqwest::{Response, StatusCode};
 
 /// Why a transfer failed.
@@ -44,12 +45,13 @@ pub(super) fn accepted(response: reqwest::Result<Response>) -> Result<Response, 
     if status.is_success() {
         return Ok(response);
     }
-    if let Some(reason) = response.headers().get(REJECTION_HEADER) {
+    let headers = response.headers();
+    if let Some(reason) = headers.get(REJECTION_HEADER) {
         return Err(TransferError::Rejected(String::from_utf8_lossy(reason.as_bytes()).into()));
     }
     Err(match status {
-        StatusCode::FORBIDDEN | StatusCode::GONE => TransferError::LeaseGone,
-        StatusCode::UNAUTHORIZED => TransferError::KeyOutdated,
+        _ if headers.contains_key(LEASE_ENDED_HEADER) => TransferError::LeaseGone,
+        StatusCode::UNAUTHORIZED if asks_for_key(headers) => TransferError::KeyOutdated,
         // Hierophant never answers 404 to these paths: a proxy does, while Hierophant is down.
         StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS | StatusCode::NOT_FOUND => {
             TransferError::Transient(format!("Hierophant answers {status}"))
@@ -59,6 +61,12 @@ pub(super) fn accepted(response: reqwest::Result<Response>) -> Result<Response, 
         }
         _ => TransferError::Foreign(status),
     })
+}
+
+/// Whether an answer asks for the access key as Hierophant does. A proxy with a login of its own names a realm or
+/// another scheme.
+fn asks_for_key(headers: &HeaderMap) -> bool {
+    headers.get(WWW_AUTHENTICATE).is_some_and(|challenge| challenge == "Bearer")
 }
 
 /// What an operator has to change so that Hierophant's own answers arrive.
@@ -73,7 +81,7 @@ fn remedy(status: StatusCode) -> &'static str {
         StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED => {
             "let the proxy pass `PUT` below /leases/"
         }
-        StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
+        StatusCode::UNAUTHORIZED | StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
             "give this worker an address of Hierophant without an authenticating proxy"
         }
         _ if status.is_redirection() => {

@@ -10,7 +10,7 @@ use futures_util::StreamExt;
 use hierophant_scheduler::proofs::LeaseAccess;
 use network_lib::ids::{ArtifactId, LeaseId, TokenId, WorkerId};
 use network_lib::task;
-use network_lib::wire::REJECTION_HEADER;
+use network_lib::wire::{LEASE_ENDED_HEADER, REJECTION_HEADER};
 use tracing::{Instrument, Span};
 
 use super::receive::{discard, receive};
@@ -177,7 +177,7 @@ async fn serve(
             "the data of a job's program or input is missing"
         );
         context.proofs.input_lost(opened.lease);
-        return text_response(StatusCode::GONE, GONE);
+        return ended(StatusCode::GONE, GONE);
     }
     let cut = revoked(context.tokens.clone(), opened.token);
     response.map(|body| Body::from_stream(body.into_data_stream().take_until(cut)))
@@ -216,6 +216,13 @@ fn no_key() -> Response {
     response
 }
 
-fn forbidden(text: &str) -> Response {
-    text_response(StatusCode::FORBIDDEN, text)
+fn forbidden(text: &'static str) -> Response {
+    ended(StatusCode::FORBIDDEN, text)
+}
+
+/// Marks the end of an attempt as Hierophant's own decision: a proxy answers with the same codes.
+fn ended(code: StatusCode, text: &'static str) -> Response {
+    let mut response = text_response(code, text);
+    response.headers_mut().insert(LEASE_ENDED_HEADER, HeaderValue::from_static(text));
+    response
 }

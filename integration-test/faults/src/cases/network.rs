@@ -20,6 +20,7 @@ use crate::contemplant::Settings;
 use crate::observer::Expected;
 use crate::program;
 use crate::prover::Prover;
+use crate::proxy::Proxy;
 use crate::relay::{Direction, Relay};
 use crate::stage::{Request, STEP, Stage};
 
@@ -46,6 +47,7 @@ pub(crate) fn cases() -> Vec<Case> {
         case!("network", "worker-never-answers", "a worker takes a job and falls silent: retried on another worker", never_answers).keys(short_silence()),
         case!("network", "worker-never-reads", "a worker sends heartbeats but does not work: retried on another worker after the time limit", never_reads).keys(key("proofs.attempt_limit", "3s")),
         case!("network", "worker-makes-no-progress", "a worker reports the same progress repeatedly: retried on another worker", no_progress).with_contemplants().keys(key("worker_registry.worker_required_progress_interval_mins", 1)),
+        case!("network", "proxy-refuses-proofs", "a proxy answers 413, 502 and 403 to a finished proof: the proof is kept, one attempt, handed in when the proxy is corrected", proxy_refuses).with_contemplants().within(Duration::from_secs(300)),
         case!("network", "clock-skew", "clients whose clocks are hours off: valid deadlines are served, past deadlines are refused at once", clock_skew),
     ]
 }
@@ -322,6 +324,28 @@ async fn no_progress(stage: &mut Stage) {
     living.abort();
     let attempts = stage.attempts(&request).await;
     assert_eq!(attempts[1].0, "joel", "{attempts:?}");
+}
+
+/// A 403 comes twice: one of Hierophant's own ends an attempt then.
+async fn proxy_refuses(stage: &mut Stage) {
+    const REFUSALS: [u16; 4] = [403, 403, 413, 502];
+    let proxy = Proxy::to(stage.hierophant.http(), &REFUSALS).await.expect("a proxy");
+    let _worker = stage.contemplant_at(proxy.address, &Settings::new("amos", Duration::ZERO));
+    stage.joined("amos").await;
+    let mut client = stage.client(7).await;
+    let request = stage.request(&mut client, 20).await;
+    stage.fault_begins();
+    wait::eventually("an obstacle with its remedy", Duration::from_secs(100), async || {
+        let page = stage.contemplant_page("amos").await?;
+        page["obstacle"].as_str()?.contains("403 Forbidden").then_some(())
+    })
+    .await;
+    // Another worker, which could prove it again.
+    let _other = stage.prover("joel", Duration::ZERO);
+    // Contemplant's pauses after such answers grow from 15 seconds.
+    stage.all_arrive(Duration::from_secs(180)).await;
+    assert_eq!(proxy.given(), REFUSALS);
+    assert_eq!(stage.attempts(&request).await, [("amos".into(), "completed".into())]);
 }
 
 /// The worker protocol carries no times of day, so only clients' clocks can matter.
