@@ -94,7 +94,12 @@ impl Session {
         if vk.hash_bytes() != program.key.hash_bytes() {
             return Err(SessionError::AnotherVersion);
         }
-        if let Some((_, longest_unused)) = self.known.push(digest, id) {
+        let removed = self.known.push(digest, id);
+        // The server names programs by their ELFs, of which there may be several uploads.
+        let is_known = |id: [u8; 32]| self.known.iter().any(|(_, known)| *known == id);
+        if let Some((_, longest_unused)) = removed
+            && !is_known(longest_unused)
+        {
             self.forget(longest_unused).await?;
         }
         Ok(id)
@@ -175,17 +180,33 @@ mod tests {
         bincode::deserialize(fibonacci::VERIFYING_KEY).unwrap()
     }
 
-    /// Serves one connection; names programs by their number and sends on which are destroyed.
+    /// A connection to a server that sends on which programs are destroyed. It names programs by their ELFs, as SP1's
+    /// does, here by the first byte.
+    async fn connected() -> (Session, mpsc::UnboundedReceiver<[u8; 32]>) {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("server.sock");
+        let (sender, mut destroyed) = mpsc::unbounded_channel();
+        task::spawn("server", serve(UnixListener::bind(&socket).unwrap(), sender));
+        let session = Session::open(&socket).await.unwrap();
+        assert_eq!(destroyed.recv().await, Some(NO_PROGRAM));
+        (session, destroyed)
+    }
+
+    /// Sets up an ELF that begins with `elf` as the upload with this digest.
+    async fn set_up(session: &mut Session, digest: u8, elf: u8) {
+        let program = Program::new(Arc::new(vec![elf]), verifying_key());
+        let id = session.set_up(Sha256Digest([digest; 32]), &program).await.unwrap();
+        assert_eq!(id, [elf; 32]);
+    }
+
     async fn serve(listener: UnixListener, destroyed: mpsc::UnboundedSender<[u8; 32]>) {
         let (mut stream, _) = listener.accept().await.unwrap();
-        let mut count = 0;
         while let Ok(length) = stream.read_u32_le().await {
             let mut request = vec![0; length as usize];
             stream.read_exact(&mut request).await.unwrap();
             let answer = match bincode::deserialize(&request).unwrap() {
-                Request::Setup { .. } => {
-                    count += 1;
-                    Response::Setup { id: [count; 32], vk: verifying_key() }
+                Request::Setup { elf, .. } => {
+                    Response::Setup { id: [elf[0]; 32], vk: verifying_key() }
                 }
                 Request::Destroy { key } => {
                     let _ = destroyed.send(key);
@@ -201,23 +222,33 @@ mod tests {
 
     #[tokio::test]
     async fn the_program_that_was_not_used_for_longest_is_destroyed() {
-        let folder = tempfile::tempdir().unwrap();
-        let socket = folder.path().join("server.sock");
-        let (sender, mut destroyed) = mpsc::unbounded_channel();
-        task::spawn("server", serve(UnixListener::bind(&socket).unwrap(), sender));
-        let mut session = Session::open(&socket).await.unwrap();
-        assert_eq!(destroyed.recv().await, Some(NO_PROGRAM));
-        let program = Program::new(Arc::new(fibonacci::ELF.to_vec()), verifying_key());
+        let (mut session, mut destroyed) = connected().await;
         let count = u8::try_from(KEPT.get()).unwrap();
         for number in 1..=count {
-            let id = session.set_up(Sha256Digest([number; 32]), &program).await.unwrap();
-            assert_eq!(id, [number; 32]);
+            set_up(&mut session, number, number).await;
         }
         // The first one is used again, so the second one has to go.
-        let first = Sha256Digest([1; 32]);
-        assert_eq!(session.set_up(first, &program).await.unwrap(), [1; 32]);
-        session.set_up(Sha256Digest([100; 32]), &program).await.unwrap();
+        set_up(&mut session, 1, 1).await;
+        set_up(&mut session, 100, 100).await;
         assert_eq!(destroyed.recv().await, Some([2; 32]));
-        assert!(session.knows(first) && !session.knows(Sha256Digest([2; 32])));
+        let knows = |number| session.knows(Sha256Digest([number; 32]));
+        assert!(knows(1) && !knows(2));
+    }
+
+    #[tokio::test]
+    async fn a_program_that_was_uploaded_twice_is_destroyed_with_its_last_upload() {
+        let (mut session, mut destroyed) = connected().await;
+        // The same ELF, compressed in another way.
+        set_up(&mut session, 1, 1).await;
+        set_up(&mut session, 2, 1).await;
+        let count = u8::try_from(KEPT.get()).unwrap();
+        for number in 3..=count + 1 {
+            set_up(&mut session, number, number).await;
+        }
+        assert!(!session.knows(Sha256Digest([1; 32])) && session.knows(Sha256Digest([2; 32])));
+        session.ping().await.unwrap();
+        assert_eq!(destroyed.recv().await, Some(NO_PROGRAM), "the second upload needs it");
+        set_up(&mut session, 100, 100).await;
+        assert_eq!(destroyed.recv().await, Some([1; 32]));
     }
 }
