@@ -29,7 +29,8 @@ use self::delays::delays;
 use self::held::HeldAttempts;
 use self::idle::IdleClock;
 use self::reports::Reports;
-use self::socket::{ConnectError, Lost, Socket};
+pub(crate) use self::socket::ConnectError;
+use self::socket::{Lost, Socket};
 use crate::attempt::{JobEvent, Outcome};
 use crate::config::Endpoints;
 use crate::finished::FinishedProof;
@@ -111,9 +112,8 @@ pub(crate) async fn greet(
     websocket: &url::Url,
     trust: &Trust,
     hello: Hello,
-) -> Result<String, String> {
-    let (socket, welcome) =
-        Socket::open(websocket, trust, hello).await.map_err(|error| error.to_string())?;
+) -> Result<String, ConnectError> {
+    let (socket, welcome) = Socket::open(websocket, trust, hello).await?;
     socket.close().await;
     Ok(welcome.software_version)
 }

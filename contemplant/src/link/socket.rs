@@ -41,7 +41,7 @@ pub(super) enum Heard {
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ConnectError {
+pub(crate) enum ConnectError {
     /// Hierophant refuses this worker.
     #[error("Hierophant refuses this worker: {}", .0.message)]
     Refused(Refusal),

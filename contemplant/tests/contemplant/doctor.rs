@@ -6,7 +6,10 @@ use contemplant::config::{BackendChoice, Config};
 use contemplant::doctor::{Finding, TestProofs, Verdict, examine};
 use contemplant::executor::keys::KeyFiles;
 use gpu_stand_in::Source;
+use network_lib::handshake::{ProtocolRange, Refusal, RefusalCode};
 use network_lib::ids::Sha256Digest;
+use network_lib::secret::Secret;
+use network_lib::wire::ToWorker;
 use sha2::{Digest, Sha256};
 
 use crate::fake_hierophant::FakeHierophant;
@@ -71,9 +74,39 @@ async fn what_works_is_told_as_well() {
     let (found, connection) = tokio::join!(findings(&config), hierophant.welcome(&[]));
     assert!(outcome(&found, "hierophant").unwrap().contains("version fake"));
     outcome(&found, "server").unwrap();
+    assert_eq!(outcome(&found, "token").unwrap(), "not set, and not required from this machine");
+    assert!(outcome(&found, "clock").unwrap().starts_with("within "), "{found:?}");
     assert_eq!(connection.hello.name, "doctor");
     assert!(connection.hello.capabilities.modes.is_empty());
     assert!(connection.rest().await.is_empty(), "it has left without another word");
+}
+
+/// The findings of a doctor that Hierophant refuses with this code.
+async fn refused(code: RefusalCode, message: &str) -> Vec<Finding> {
+    let mut hierophant = FakeHierophant::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let address = format!("ws://{}/ws", hierophant.address);
+    let mut config = Config::for_test(address, folder.path().join("data"));
+    config.token = Some(Secret::from("swordfish"));
+    let refusing = async {
+        let connection = hierophant.accept().await;
+        let token = connection.hello.token.as_ref().map(Secret::reveal);
+        assert_eq!(token, Some("swordfish"));
+        let (message, protocol) = (message.to_owned(), ProtocolRange::OURS);
+        connection.say(&ToWorker::Refused(Refusal { code, message, protocol }));
+    };
+    tokio::join!(findings(&config), refusing).0
+}
+
+#[tokio::test]
+async fn a_refused_token_is_told_from_a_refused_worker() {
+    let found = refused(RefusalCode::Unauthorized, "expected a token of role worker").await;
+    assert!(outcome(&found, "hierophant").unwrap().ends_with(" answers"), "{found:?}");
+    assert_eq!(outcome(&found, "token").unwrap_err(), "expected a token of role worker");
+    let found = refused(RefusalCode::Blocked, "blocked by the operator").await;
+    let reason = outcome(&found, "hierophant").unwrap_err();
+    assert!(reason.ends_with("refuses this worker: blocked by the operator"), "{reason}");
+    assert!(found.iter().all(|finding| finding.what != "token"), "it was not checked");
 }
 
 /// Runs `contemplant doctor` with a mock backend for Core and PLONK; returns its lines.
