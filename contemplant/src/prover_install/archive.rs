@@ -141,6 +141,16 @@ mod tests {
     }
 
     #[test]
+    fn a_disk_that_is_full_while_unpacking_is_recognised() {
+        let archive = packed(&[("sp1-gpu-server", EntryType::Regular, b"program")]);
+        let mut full = File::options().write(true).open("/dev/full").unwrap();
+        match unpack(archive.path(), &mut full).unwrap_err() {
+            UnpackError::Write(error) => assert_eq!(error.kind(), io::ErrorKind::StorageFull),
+            error @ UnpackError::Archive(_) => panic!("{error}"),
+        }
+    }
+
+    #[test]
     fn a_damaged_archive_is_refused() {
         let contents = vec![7; 100_000];
         let file = packed(&[("sp1-gpu-server", EntryType::Regular, &contents)]);

@@ -1,6 +1,7 @@
 //! `contemplant prover build`: compiles the program from crates.io, for one GPU architecture.
 
 use std::ffi::OsString;
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -50,13 +51,32 @@ impl Build {
             return Ok(None);
         }
         std::fs::create_dir_all(&staging).map_err(|error| fault::write(error, &self.folder))?;
+        let _lock = self.lock(&staging)?;
         self.compile(&staging, architecture).await?;
-        let built = TempPath::try_from_path(staging.join("root/bin").join(program::NAME))?;
+        let built = staging.join("root/bin").join(program::NAME);
+        if !built.is_file() {
+            bail!("cargo has succeeded without {}: expected the program there", built.display());
+        }
         let target = self.folder.join(program::NAME);
-        place::place(built, &target).await?;
-        std::fs::remove_dir_all(&staging)
-            .with_context(|| format!("cannot remove {}", staging.display()))?;
+        place::place(TempPath::try_from_path(built)?, &target).await?;
+        // The program is installed, whatever is left beside it.
+        if let Err(error) = std::fs::remove_dir_all(&staging) {
+            tracing::warn!(%error, folder = %staging.display(), "the files of the build cannot be removed");
+        }
         Ok(Some(target))
+    }
+
+    /// Makes sure that no other build uses the folder, which it would remove under this one.
+    fn lock(&self, staging: &Path) -> anyhow::Result<File> {
+        let path = staging.join("lock");
+        let file = File::create(&path).map_err(|error| fault::write(error, &self.folder))?;
+        match file.try_lock() {
+            Ok(()) => Ok(file),
+            Err(TryLockError::WouldBlock) => {
+                bail!("another process builds in {}: wait for its end", staging.display())
+            }
+            Err(TryLockError::Error(error)) => Err(fault::write(error, &self.folder)),
+        }
     }
 
     async fn compile(&self, staging: &Path, architecture: Architecture) -> anyhow::Result<()> {

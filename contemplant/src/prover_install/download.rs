@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, BufReader, SeekFrom};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -58,11 +59,32 @@ impl Part {
             OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
         let file = file.map_err(|error| fault::write(error, folder))?;
         match file.try_lock() {
-            Ok(()) => Ok(Self { path, folder: folder.to_owned(), file }),
+            Ok(()) => {
+                let part = Self { path, folder: folder.to_owned(), file };
+                if !part.has_name().map_err(|error| fault::write(error, folder))? {
+                    bail!(
+                        "another process has just ended its download into {}: run this command again",
+                        part.path.display()
+                    );
+                }
+                Ok(part)
+            }
             Err(TryLockError::WouldBlock) => {
                 bail!("another process downloads into {}: wait for its end", path.display())
             }
             Err(TryLockError::Error(error)) => Err(fault::write(error, folder)),
+        }
+    }
+
+    /// Whether the path still names this file: another process may have removed it before the lock was taken.
+    fn has_name(&self) -> io::Result<bool> {
+        match std::fs::metadata(&self.path) {
+            Ok(named) => {
+                let own = self.file.metadata()?;
+                Ok((named.dev(), named.ino()) == (own.dev(), own.ino()))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
         }
     }
 
@@ -275,4 +297,21 @@ fn interrupted(error: reqwest::Error) -> DownloadError {
         source = cause.source();
     }
     DownloadError::Interrupted(text)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_was_removed_before_its_lock_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let part = Part::open(folder.path(), "archive").unwrap();
+        assert!(part.has_name().unwrap());
+        std::fs::remove_file(part.path()).unwrap();
+        assert!(!part.has_name().unwrap());
+        std::fs::write(part.path(), "of another process").unwrap();
+        assert!(!part.has_name().unwrap());
+    }
 }

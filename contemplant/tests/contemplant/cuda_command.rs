@@ -1,6 +1,8 @@
 //! The `cuda` backend with prover servers as child processes.
 
 use std::collections::BTreeMap;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -228,6 +230,39 @@ async fn a_server_that_cannot_be_had_is_explained() {
 
     let missing = OwnServer::start_program("/no/such/program".to_owned(), |_| {}).await;
     missing.stage.unavailable_reason("/no/such/program cannot be started").await;
+}
+
+/// The server ends with its GPU, and cannot be started without it.
+#[tokio::test]
+async fn a_gpu_that_vanishes_is_named_and_used_again_when_it_is_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let device = folder.path().join("device");
+    std::fs::write(&device, "").unwrap();
+    let program = folder.path().join("server");
+    let script = format!(
+        "#!/bin/sh\n[ -e '{}' ] && exec '{}' \"$@\"\n\
+         echo 'CUDA error 100: no CUDA-capable device is detected' >&2\nexit 1\n",
+        device.display(),
+        stand_in().display()
+    );
+    std::fs::write(&program, script).unwrap();
+    std::fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
+    let program = program.to_str().unwrap().to_owned();
+    let own = OwnServer::start_program(program, |it| it.proof_time = FOREVER).await;
+    own.stage.ready().await;
+    let mut attempt = own.stage.begin(10, ProofMode::Core);
+    attempt.is_proving().await;
+    let [server] = &own.processes()[..] else { panic!("not one server: {:?}", own.processes()) };
+    std::fs::remove_file(&device).unwrap();
+    assert!(Command::new("kill").args(["-KILL", server]).status().unwrap().success());
+    assert_eq!(attempt.outcome().await.unwrap_err().class, FailureClass::Worker);
+    own.stage.unavailable_reason("no CUDA-capable device is detected").await;
+    own.stage.offers(|offered| offered.modes.is_empty()).await;
+    own.stage.behave(|_| {});
+    std::fs::write(&device, "").unwrap();
+    own.stage.ready().await;
+    own.stage.prove(10, ProofMode::Core).await.unwrap();
+    own.stage.executor.stop().await;
 }
 
 #[tokio::test]

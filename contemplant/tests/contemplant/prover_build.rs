@@ -219,3 +219,37 @@ async fn a_built_program_of_another_version_is_not_installed() {
     assert!(reason.contains(&format!("\"6.2.0\": expected {SP1_CRATE_VERSION}")), "{reason}");
     stage.keeps_the_old_program();
 }
+
+#[tokio::test]
+async fn a_cargo_that_installs_nothing_is_named() {
+    let stage = Stage::new();
+    stage.cargo("exit 0");
+    let reason = stage.run().await.0.unwrap_err();
+    assert!(reason.contains("cargo has succeeded without"), "{reason}");
+    stage.keeps_the_old_program();
+}
+
+#[tokio::test]
+async fn two_builds_do_not_use_one_folder() {
+    let stage = Stage::new();
+    let staging = stage.build.folder.join(".sp1-gpu-server-build");
+    fs::create_dir(&staging).unwrap();
+    let other = fs::File::create(staging.join("lock")).unwrap();
+    other.lock().unwrap();
+    let reason = stage.run().await.0.unwrap_err();
+    assert!(reason.contains("another process builds"), "{reason}");
+    assert!(!stage.calls().exists(), "nothing is built");
+    drop(other);
+    stage.run().await.0.unwrap();
+}
+
+#[tokio::test]
+async fn a_folder_on_which_nothing_can_be_built_is_named() {
+    let mut stage = Stage::new();
+    let file = stage.folder.path().join("file");
+    fs::write(&file, "").unwrap();
+    stage.build.folder = file.join("bin");
+    let reason = stage.run().await.0.unwrap_err();
+    assert!(reason.contains("file/bin") && reason.contains("with --to"), "{reason}");
+    assert!(!stage.calls().exists(), "nothing is built");
+}

@@ -1,6 +1,7 @@
 //! Credentials of a registry, from the file that `docker login` writes.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -76,9 +77,15 @@ pub(super) fn read(file: Option<&Path>, image: &str) -> Result<Known, String> {
 }
 
 fn default_file() -> Option<PathBuf> {
-    let folder = std::env::var_os("DOCKER_CONFIG").map(PathBuf::from);
-    let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".docker"));
-    Some(folder.or_else(home)?.join("config.json"))
+    file_below(|name| std::env::var_os(name))
+}
+
+/// Docker's own file, by these environment variables.
+fn file_below(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    // To Docker an empty variable is as good as none.
+    let folder = |name| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let home = || Some(folder("HOME")?.join(".docker"));
+    Some(folder("DOCKER_CONFIG").or_else(home)?.join("config.json"))
 }
 
 /// The registry of an image: the first part of its name if that is a host.
@@ -167,6 +174,19 @@ mod tests {
         assert_eq!(login(text, "sp1-gpu-server:6.10.0").0, "hub");
         assert_eq!(login(text, "localhost:5000/server@sha256:00").0, "local");
         assert_eq!(known(text, "example.org/server"), Ok(Known::Nothing));
+    }
+
+    #[test]
+    fn docker_s_own_file_is_where_docker_looks() {
+        let file = |config: Option<&'static str>, home: Option<&'static str>| {
+            let of = |name: &str| if name == "HOME" { home } else { config };
+            file_below(|name| of(name).map(OsString::from))
+        };
+        let at = |path: &str| Some(PathBuf::from(path));
+        assert_eq!(file(Some("/etc/docker"), Some("/root")), at("/etc/docker/config.json"));
+        assert_eq!(file(Some(""), Some("/root")), at("/root/.docker/config.json"));
+        assert_eq!(file(None, Some("/root")), at("/root/.docker/config.json"));
+        assert_eq!(file(None, None), None);
     }
 
     #[test]

@@ -1,10 +1,15 @@
 //! Providing the image.
 
+use std::pin::pin;
+use std::time::Duration;
+
 use bollard::Docker;
 use bollard::auth::DockerCredentials;
 use bollard::errors::Error;
+use bollard::models::CreateImageInfo;
 use bollard::query_parameters::CreateImageOptions;
-use futures_util::StreamExt;
+use futures_util::{Stream, StreamExt};
+use tokio::time::timeout;
 
 use super::credentials::{self, Known};
 use super::message_of;
@@ -18,6 +23,10 @@ pub(super) const REMEDY: &str =
 /// Addition to it where the credentials are out of reach.
 const IN_HELPER: &str = "the registry's credentials are in a helper, which is not asked: expected them in the file \
      `docker.registry_auth`, or the image pulled beforehand";
+
+/// How long an engine may report nothing while it pulls an image. While it downloads and unpacks, it reports several
+/// times a second.
+const SILENCE_LIMIT: Duration = Duration::from_secs(10 * 60);
 
 /// Pulls the image if the engine does not have it.
 pub(super) async fn provide(engine: &Docker, settings: &DockerSettings) -> Result<(), Unavailable> {
@@ -44,8 +53,8 @@ pub(super) async fn provide(engine: &Docker, settings: &DockerSettings) -> Resul
         Known::Credentials(credentials) => Some(credentials),
         _ => None,
     };
-    pull(engine, image, credentials).await.map_err(|error| {
-        Unavailable(format!("the image {image} cannot be pulled: {}; {remedy}", message_of(&error)))
+    pull(engine, image, credentials).await.map_err(|reason| {
+        Unavailable(format!("the image {image} cannot be pulled: {reason}; {remedy}"))
     })
 }
 
@@ -53,16 +62,25 @@ async fn pull(
     engine: &Docker,
     image: &str,
     credentials: Option<DockerCredentials>,
-) -> Result<(), Error> {
+) -> Result<(), String> {
     tracing::info!(image, "pulling an image; this may take minutes");
     let options = CreateImageOptions { from_image: Some(tagged(image)), ..Default::default() };
-    let mut steps = std::pin::pin!(engine.create_image(Some(options), None, credentials));
-    while let Some(step) = steps.next().await {
-        let step = step?;
-        tracing::debug!(status = step.status, layer = step.id, "pulling");
-    }
+    follow(engine.create_image(Some(options), None, credentials)).await?;
     tracing::info!(image, "image pulled");
     Ok(())
+}
+
+/// Waits for the end of a pull. Returns why it failed.
+async fn follow(steps: impl Stream<Item = Result<CreateImageInfo, Error>>) -> Result<(), String> {
+    let mut steps = pin!(steps);
+    loop {
+        let step = timeout(SILENCE_LIMIT, steps.next()).await.map_err(|_| {
+            format!("the engine has reported nothing for {} min", SILENCE_LIMIT.as_secs() / 60)
+        })?;
+        let Some(step) = step else { return Ok(()) };
+        let step = step.map_err(|error| message_of(&error))?;
+        tracing::debug!(status = step.status, layer = step.id, "pulling");
+    }
 }
 
 /// The image with a tag, because without one the engine would pull every tag.
@@ -73,7 +91,24 @@ fn tagged(image: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::stream;
+    use tokio::time::{Instant, sleep};
+
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pull_may_be_slow_but_not_silent() {
+        let step = async |pause: Duration| {
+            sleep(pause).await;
+            Ok(CreateImageInfo::default())
+        };
+        let slow = [SILENCE_LIMIT - Duration::from_secs(1); 20];
+        assert_eq!(follow(stream::iter(slow).then(step)).await, Ok(()));
+        let began = Instant::now();
+        let reason = follow(stream::pending()).await.expect_err("silent");
+        assert_eq!(began.elapsed(), SILENCE_LIMIT);
+        assert_eq!(reason, "the engine has reported nothing for 10 min");
+    }
 
     #[test]
     fn a_tag_is_added_where_there_is_none() {
