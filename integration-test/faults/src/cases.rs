@@ -6,6 +6,7 @@ mod contention;
 mod eligibility;
 mod flood;
 mod gpu;
+mod install;
 mod lifecycle;
 mod machine;
 mod network;
@@ -28,6 +29,7 @@ pub(crate) fn all() -> Vec<Case> {
         contention::cases(),
         network::cases(),
         gpu::cases(),
+        install::cases(),
         storage::cases(),
         postgres::cases(),
         s3::cases(),
