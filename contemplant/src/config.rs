@@ -1,25 +1,25 @@
 //! Configuration: one TOML file, `contemplant.toml`, overridden by `CONTEMPLANT_…` variables.
 
 mod docker;
+mod endpoints;
 mod tls;
+mod validation;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use network_lib::config::{Faults, Settings};
 use network_lib::job::ProofMode;
 use network_lib::logging::LogFormat;
 use network_lib::secret::Secret;
 use network_lib::wire::WEBSOCKET_PATH;
 use serde::{Deserialize, Serialize};
-use url::Url;
 
 pub use self::docker::DockerSettings;
+pub use self::endpoints::{Endpoints, endpoints, socket_of};
 pub use self::tls::TlsSettings;
 use crate::gpu;
-use crate::processes::OWN_VARIABLES;
 
 /// The commented file that `contemplant init` writes.
 pub const TEMPLATE: &str = include_str!("../contemplant.example.toml");
@@ -174,52 +174,6 @@ impl Default for Config {
     }
 }
 
-impl Settings for Config {
-    const ENV_PREFIX: &'static str = "CONTEMPLANT";
-
-    fn validate(&self, faults: &mut Faults) {
-        if let Err(message) = endpoints(&self.hierophant_ws_address) {
-            faults.add("hierophant_ws_address", message);
-        }
-        for (key, text) in [("name", &self.name), ("instance", &self.instance)] {
-            if let Some(text) = text
-                && (text.trim().is_empty() || text.len() > 64 || text.chars().any(char::is_control))
-            {
-                faults.add(key, "must be 1 to 64 bytes without control characters");
-            }
-        }
-        if let Some(modes) = &self.modes {
-            let mut distinct = modes.clone();
-            distinct.sort_unstable();
-            distinct.dedup();
-            if modes.is_empty() || distinct.len() != modes.len() {
-                faults.add("modes", "must name at least one kind of proof, each once");
-            }
-        }
-        self.validate_servers(faults);
-        tls::validate(&self.tls, faults);
-        if self.data_dir.as_os_str().is_empty() {
-            faults.add("data_dir", "must not be empty: expected a folder");
-        }
-        if self.token.as_ref().is_some_and(|token| token.reveal().trim().is_empty()) {
-            faults.add("token", "must not be empty: omit it if Hierophant requires none");
-        }
-        if self.reconnect_max_delay < Duration::from_millis(100) {
-            faults.add("reconnect_max_delay", "must be at least 100ms, to not overload Hierophant");
-        }
-        if self.exit_when_idle.is_some_and(|limit| limit < MIN_EXIT_WHEN_IDLE) {
-            faults
-                .add("exit_when_idle", "must be at least 1s: omit it to wait for work without end");
-        }
-        if self.http_timeout < Duration::from_secs(1) {
-            faults.add("http_timeout", "must be at least 1s");
-        }
-        if self.max_decompressed_bytes < 1 << 20 {
-            faults.add("max_decompressed_bytes", "must be at least 1048576 (1 MiB)");
-        }
-    }
-}
-
 impl Config {
     /// Defaults for a test: the given Hierophant and data folder, a mock backend without delay, and no wait at
     /// the end.
@@ -236,68 +190,6 @@ impl Config {
             reconnect_max_delay: Duration::from_millis(200),
             shutdown_grace: Some(Duration::ZERO),
             ..Self::default()
-        }
-    }
-
-    fn validate_servers(&self, faults: &mut Faults) {
-        if let Some(endpoint) = &self.prover_endpoint {
-            if !socket_of(endpoint).is_absolute() {
-                faults.add(
-                    "prover_endpoint",
-                    "must be the path of a socket, such as unix:///tmp/sp1-cuda-0.sock",
-                );
-            }
-            if self.prover_command.is_some() {
-                faults.add("prover_command", "cannot be set together with `prover_endpoint`");
-            }
-        }
-        if self.prover_command.as_ref().is_some_and(Vec::is_empty) {
-            faults.add("prover_command", "must name a program, such as [\"sp1-gpu-server\"]");
-        }
-        if let Some(gpus) = &self.gpus {
-            let distinct: BTreeSet<u32> = gpus.iter().copied().collect();
-            if gpus.is_empty() || distinct.len() != gpus.len() {
-                faults.add("gpus", "must name at least one GPU, each once");
-            }
-        }
-        if self.prover_start_limit < Duration::from_secs(1) {
-            faults.add("prover_start_limit", "must be at least 1s");
-        }
-        if self.prover_silence_limit < Duration::from_secs(1) {
-            faults.add("prover_silence_limit", "must be at least 1s");
-        }
-        for (name, value) in &self.prover_environment {
-            let message = if SERVER_VARIABLES.contains(&name.as_str()) {
-                format!("must not set `{name}`: Contemplant sets it for each prover server")
-            } else if name.starts_with(OWN_VARIABLES) {
-                format!(
-                    "must not set `{name}`: names that start with {OWN_VARIABLES} are Contemplant's own"
-                )
-            } else if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
-                format!("must not set {name:?}: expected a name without `=`, and no NUL characters")
-            } else {
-                continue;
-            };
-            faults.add("prover_environment", message);
-        }
-        if self.docker.image.trim().is_empty() {
-            faults.add("docker.image", "must name an image");
-        }
-        if self.docker.engine.as_ref().is_some_and(|engine| !engine.starts_with("unix://")) {
-            faults.add("docker.engine", "must be a socket, such as unix:///var/run/docker.sock");
-        }
-        if self.docker.user.as_ref().is_some_and(|user| !docker::is_user(user)) {
-            faults.add("docker.user", "must be numbers, such as \"1000:1000\"");
-        }
-        if self.docker.network.trim().is_empty() {
-            faults.add("docker.network", "must name a network, such as \"none\" or \"bridge\"");
-        }
-        // Docker accepts no less than 6 MiB, and no more than a signed 64-bit number holds.
-        if self.docker.memory_bytes.is_some_and(|bytes| !(6 << 20..1 << 62).contains(&bytes)) {
-            faults.add("docker.memory_bytes", "must be at least 6291456 (6 MiB)");
-        }
-        if !(1 << 20..1 << 62).contains(&self.docker.shm_bytes) {
-            faults.add("docker.shm_bytes", "must be at least 1048576 (1 MiB)");
         }
     }
 
@@ -340,46 +232,14 @@ impl Config {
     }
 }
 
-/// The path in an endpoint such as `unix:///tmp/sp1-cuda-0.sock`; a plain path is accepted too.
-#[must_use]
-pub fn socket_of(endpoint: &str) -> PathBuf {
-    PathBuf::from(endpoint.strip_prefix("unix://").unwrap_or(endpoint))
-}
-
-/// Addresses of Hierophant.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Endpoints {
-    /// The WebSocket for control.
-    pub websocket: Url,
-    /// Base URL of the paths of programs, inputs and proofs; without a slash at its end.
-    pub http: String,
-}
-
-/// Derives both addresses from the one that is configured.
-///
-/// # Errors
-///
-/// What is wrong with the address and what is expected.
-pub fn endpoints(address: &str) -> Result<Endpoints, String> {
-    let example = "expected an address like ws://10.0.0.1:9010/ws";
-    let mut websocket =
-        Url::parse(address).map_err(|error| format!("is not a URL ({error}): {example}"))?;
-    let scheme = match websocket.scheme() {
-        "ws" => "http",
-        "wss" => "https",
-        other => return Err(format!("must start with ws:// or wss://, not {other}://: {example}")),
-    };
-    let Some(host) = websocket.host_str().map(str::to_owned) else {
-        return Err(format!("has no host: {example}"));
-    };
-    if websocket.path() == "/" {
-        websocket.set_path(WEBSOCKET_PATH);
-    }
-    let port = websocket.port().map(|port| format!(":{port}")).unwrap_or_default();
-    // Behind a reverse proxy both may have a common prefix.
-    let prefix = websocket.path().strip_suffix(WEBSOCKET_PATH).unwrap_or_default();
-    let http = format!("{scheme}://{host}{port}{prefix}");
-    Ok(Endpoints { websocket, http })
+/// Loads this text as a file.
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+fn load_text(text: &str) -> Result<Config, network_lib::config::ConfigError> {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("contemplant.toml");
+    std::fs::write(&file, text).unwrap();
+    network_lib::config::load(Some(&file), [])
 }
 
 #[cfg(test)]
@@ -388,13 +248,6 @@ mod tests {
     use network_lib::config::{load, template};
 
     use super::*;
-
-    fn load_text(text: &str) -> Result<Config, network_lib::config::ConfigError> {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("contemplant.toml");
-        std::fs::write(&file, text).unwrap();
-        load(Some(&file), [])
-    }
 
     #[test]
     fn the_template_is_valid_and_changes_nothing() {
@@ -449,45 +302,6 @@ mod tests {
     }
 
     #[test]
-    fn all_faults_are_found_at_once() {
-        let error = load_text(
-            "prover_endpoint = \"sock\"\nprover_command = []\ngpus = [1, 1]\nprover_start_limit = \"0s\"\n\
-             prover_silence_limit = \"0s\"\nprover_environment = { HOME = \"/x\" }\n\
-             hierophant_ws_address = \"http://x\"\nmodes = []\ntoken = \"\"\nhttp_timeout = \"1ms\"\n\
-             name = \"\"\ninstance = \" \"\nexit_when_idle = \"0s\"\nmax_decompressed_bytes = 1\nreconnect_max_delay = \"0s\"\nbackend = \"gpu\"\n\
-             [tls]\ncertificate = \"x\"\n\
-             [docker]\nimage = \"\"\nengine = \"tcp://x\"\nmemory_bytes = 1\nshm_bytes = 1\nuser = \"me\"\n\
-             network = \"\"\n",
-        )
-        .unwrap_err();
-        assert_eq!(error.faults.len(), 23, "{error}");
-        assert!(error.to_string().contains("must start with ws:// or wss://"), "{error}");
-    }
-
-    #[test]
-    fn a_server_s_environment_is_read_and_cannot_replace_what_contemplant_sets() {
-        let config =
-            load_text("[prover_environment]\nMEMORY_LIMIT = \"8\"\nA = \"x=y z\"").unwrap();
-        let expected = [("MEMORY_LIMIT", "8"), ("A", "x=y z")];
-        let expected = expected.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        assert_eq!(config.prover_environment, BTreeMap::from(expected));
-        let variable = "CONTEMPLANT_PROVER_ENVIRONMENT".to_owned();
-        let by_variable: Config = load(None, [(variable, "{ A = \"x\" }".to_owned())]).unwrap();
-        assert_eq!(by_variable.prover_environment["A"], "x");
-        for (name, words) in [
-            ("CUDA_VISIBLE_DEVICES", "Contemplant sets it for each prover server"),
-            ("CONTEMPLANT_TOKEN", "are Contemplant's own"),
-            ("A=B", "expected a name without `=`"),
-            ("", "expected a name without `=`"),
-        ] {
-            let text = format!("prover_environment = {{ \"{name}\" = \"x\" }}");
-            let error = load_text(&text).unwrap_err().to_string();
-            assert!(error.contains("key `prover_environment`: must not set"), "{error}");
-            assert!(error.contains(words), "{error}");
-        }
-    }
-
-    #[test]
     fn the_grace_fits_the_backend_unless_it_is_set() {
         for (backend, minutes) in [("cuda", 120.0), ("cpu", 15.0), ("mock", 0.5)] {
             let config = load_text(&format!("backend = \"{backend}\"")).unwrap();
@@ -509,18 +323,6 @@ mod tests {
     fn the_original_s_key_for_an_endpoint_is_read() {
         let config = load_text("moongate_endpoint = \"unix:///run/prover.sock\"").unwrap();
         assert_eq!(config.prover_endpoint.as_deref(), Some("unix:///run/prover.sock"));
-    }
-
-    #[test]
-    fn http_goes_where_the_websocket_goes() {
-        let http = |address: &str| endpoints(address).unwrap().http;
-        assert_eq!(http("ws://127.0.0.1:9010/ws"), "http://127.0.0.1:9010");
-        assert_eq!(http("wss://prover.example.org/ws"), "https://prover.example.org");
-        assert_eq!(http("wss://example.org:8443/prover/ws"), "https://example.org:8443/prover");
-        assert_eq!(http("ws://[::1]:9010/ws"), "http://[::1]:9010");
-        let bare = endpoints("ws://10.0.0.1:9010").unwrap();
-        assert_eq!(bare.websocket.as_str(), "ws://10.0.0.1:9010/ws");
-        assert!(endpoints("10.0.0.1:9010").is_err());
     }
 
     #[test]
