@@ -6,6 +6,7 @@ mod chromium;
 mod docs;
 mod faketime;
 mod fuzz;
+mod gpu_trial;
 mod layers;
 mod packages;
 mod postgres;
@@ -69,6 +70,11 @@ enum Task {
         /// Names of cases, `--list`; try `--help`.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
+    },
+    /// Try a prover server on a real GPU, for ten minutes at most: here, or on another machine by an archive.
+    GpuTrial {
+        #[command(subcommand)]
+        task: gpu_trial::Task,
     },
     /// Run the decoders under libFuzzer. Needs a C++ compiler; installs cargo-fuzz for itself.
     Fuzz {
@@ -137,12 +143,17 @@ fn run(task: Task) -> Result<()> {
         Task::Demo { arguments } => demo(&mut steps, &arguments),
         Task::Faults { arguments } => faults(&mut steps, &arguments),
         Task::Bench { arguments } => bench(&mut steps, &arguments),
-        Task::GpuSuite { arguments } => start(
-            &mut steps,
-            "gpu-suite",
-            &["hierophant", "contemplant", "gpu-stand-in", "integration-test"],
-            &arguments,
-        ),
+        Task::GpuSuite { arguments } => gpu_suite(&mut steps, &arguments),
+        Task::GpuTrial { task } => match task {
+            gpu_trial::Task::Run { arguments } => {
+                gpu_suite(&mut steps, &[&["trial".to_owned()], &arguments[..]].concat())
+            }
+            gpu_trial::Task::Bundle(bundle) => gpu_trial::bundle(&mut steps, &root, &bundle),
+            gpu_trial::Task::Page { figures } => {
+                let figures = figures.display().to_string();
+                gpu_suite(&mut steps, &["page".to_owned(), figures])
+            }
+        },
         Task::Fuzz { targets, runs } => fuzz::run(&mut steps, &root, &targets, runs),
         Task::Sbom { out } => sbom::run(&mut steps, &root, &root.join(out)),
         Task::Threats => threats::run(&mut steps),
@@ -181,6 +192,11 @@ fn faults(steps: &mut Steps, arguments: &[String]) -> Result<()> {
         }
     }
     start(steps, "fault-suite", &["hierophant", "contemplant", "gpu-stand-in"], arguments)
+}
+
+fn gpu_suite(steps: &mut Steps, arguments: &[String]) -> Result<()> {
+    let others = ["hierophant", "contemplant", "gpu-stand-in", "integration-test"];
+    start(steps, "gpu-suite", &others, arguments)
 }
 
 fn bench(steps: &mut Steps, arguments: &[String]) -> Result<()> {

@@ -33,7 +33,7 @@ pub enum ProverCommand {
     },
     /// Builds the program from crates.io, for this machine's GPU
     ///
-    /// Every prerequisite is checked first: nvcc, CMake, clang, Go, protoc, memory and disk.
+    /// Every prerequisite is checked first: nvcc, g++, CMake, clang, Go, protoc, memory and disk.
     Build {
         /// Folder of the program [default: `bin` in the data folder]
         #[arg(long, value_name = "DIR")]

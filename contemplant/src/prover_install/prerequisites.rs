@@ -119,7 +119,7 @@ struct Tool {
     remedy: &'static str,
 }
 
-const TOOLS: [Tool; 6] = [
+const TOOLS: [Tool; 7] = [
     Tool {
         name: "cargo",
         version_argument: "--version",
@@ -131,6 +131,13 @@ const TOOLS: [Tool; 6] = [
         version_argument: "--version",
         least: (12, 0),
         remedy: "install NVIDIA's CUDA Toolkit, and add its folder, such as /usr/local/cuda/bin, to PATH",
+    },
+    Tool {
+        // It compiles what of the kernels runs on the host, as C++20.
+        name: "g++",
+        version_argument: "--version",
+        least: (10, 0),
+        remedy: "install GCC's C++ compiler (Debian, Ubuntu: build-essential)",
     },
     Tool {
         name: "cmake",
@@ -285,6 +292,7 @@ mod tests {
                     Built on Fri_Feb_21_20:23:50_PST_2025\nCuda compilation tools, release 12.8, V12.8.93\n";
         for (text, version) in [
             (nvcc, (12, 8)),
+            ("g++ (Debian 12.2.0-14+deb12u1) 12.2.0\nCopyright (C) 2022 Free Software", (12, 2)),
             ("cmake version 3.28.3\n\nCMake suite maintained and supported by Kitware", (3, 28)),
             ("Ubuntu clang version 18.1.3 (1ubuntu1)", (18, 1)),
             ("go version go1.24.0 linux/amd64", (1, 24)),

@@ -33,6 +33,7 @@ impl Stage {
         let build = Build { folder: bin, architecture: None, dry_run: false, machine };
         let stage = Self { folder, build };
         stage.tool("nvcc", "echo 'Cuda compilation tools, release 12.8, V12.8.93'");
+        stage.tool("g++", "echo 'g++ (Ubuntu 13.2.0-23ubuntu4) 13.2.0'");
         stage.tool("cmake", "echo 'cmake version 3.28.3'");
         stage.tool("clang", "echo 'Ubuntu clang version 18.1.3 (1ubuntu1)'");
         stage.tool("go", "echo 'go version go1.24.0 linux/amd64'");
@@ -116,7 +117,8 @@ async fn the_program_is_built_for_the_machine_s_gpu_and_replaces_the_old_one() {
     assert_eq!(outcome, Ok(Some(target.clone())));
     assert!(checks.iter().all(|check| check.outcome.is_ok()), "{checks:?}");
     let names: Vec<&str> = checks.iter().map(|check| check.what).collect();
-    let wanted = ["cargo", "nvcc", "cmake", "clang", "go", "protoc", "memory", "disk", "gpu"];
+    let wanted =
+        ["cargo", "nvcc", "g++", "cmake", "clang", "go", "protoc", "memory", "disk", "gpu"];
     assert_eq!(names, wanted);
 
     let staging = stage.build.folder.join(".sp1-gpu-server-build");
@@ -135,6 +137,7 @@ async fn the_program_is_built_for_the_machine_s_gpu_and_replaces_the_old_one() {
 async fn each_missing_tool_is_named_with_its_remedy_before_anything_is_built() {
     for (tool, remedy) in [
         ("nvcc", "CUDA Toolkit"),
+        ("g++", "build-essential"),
         ("cmake", "pip install cmake"),
         ("clang", "libclang-dev"),
         ("go", "https://go.dev/dl"),
@@ -157,6 +160,9 @@ async fn tools_that_are_too_old_and_a_machine_that_is_too_small_are_named() {
     let stage = Stage::new();
     stage.tool("nvcc", "echo 'Cuda compilation tools, release 11.8, V11.8.89'");
     stage.lacks("nvcc", &["version 11.8: expected 12.0 or later"]).await;
+    let stage = Stage::new();
+    stage.tool("g++", "echo 'g++ (Debian 8.3.0-6) 8.3.0'");
+    stage.lacks("g++", &["version 8.3: expected 10.0 or later"]).await;
     let stage = Stage::new();
     stage.tool("cmake", "echo 'cmake version 3.22.1'");
     stage.lacks("cmake", &["version 3.22: expected 3.26 or later"]).await;

@@ -3,6 +3,9 @@
 //!
 //! The suite starts an engine of its own, so that it can also stop it; that needs root and `dockerd`. The shipped compose
 //! files run in another engine, with Docker Compose.
+//!
+//! Two other commands concern real servers: `--server` runs the cases of the protocol, and `trial` measures on a machine
+//! with a GPU.
 
 mod bench;
 mod case;
@@ -11,13 +14,14 @@ mod dockerfile;
 mod engine;
 mod image;
 mod server;
+mod trial;
 
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use tokio::time::timeout;
 
 use crate::case::Case;
@@ -25,8 +29,10 @@ use crate::engine::Engine;
 
 /// GPU Contemplants in a real Docker engine, without a GPU.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(version, args_conflicts_with_subcommands = true)]
 struct Arguments {
+    #[command(subcommand)]
+    task: Option<Task>,
     /// Cases to run [default: all]
     names: Vec<String>,
     /// Only say which cases there are
@@ -36,6 +42,15 @@ struct Arguments {
     /// unix:///tmp/sp1-cuda-0.sock
     #[arg(long, value_name = "ENDPOINT")]
     server: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Try a prover server on a real GPU: the protocol, Core and Compressed proofs directly and through a network. Writes
+    /// the figures
+    Trial(trial::Options),
+    /// Put the figures of a trial into docs/gpu.md
+    Page(trial::Page),
 }
 
 fn main() -> ExitCode {
@@ -52,6 +67,11 @@ fn main() -> ExitCode {
 }
 
 async fn run(arguments: Arguments) -> Result<()> {
+    match &arguments.task {
+        Some(Task::Trial(options)) => return trial::run(options).await,
+        Some(Task::Page(page)) => return trial::publish(page),
+        None => {}
+    }
     if let Some(endpoint) = &arguments.server {
         if arguments.list {
             server::all().iter().for_each(|case| println!("{:<24} {}", case.name, case.about));

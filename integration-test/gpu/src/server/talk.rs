@@ -21,10 +21,10 @@ pub(super) const PROOF: Duration = Duration::from_secs(20 * 60);
 const LONGEST: u32 = 1 << 30;
 
 /// A connection.
-pub(super) struct Talk(UnixStream);
+pub(crate) struct Talk(UnixStream);
 
 impl Talk {
-    pub(super) async fn open(socket: &Path) -> Result<Self> {
+    pub(crate) async fn open(socket: &Path) -> Result<Self> {
         let stream = UnixStream::connect(socket).await;
         Ok(Self(stream.with_context(|| format!("no server listens at {}", socket.display()))?))
     }
@@ -52,13 +52,13 @@ impl Talk {
         read.with_context(|| format!("no answer within {} s", limit.as_secs()))?
     }
 
-    pub(super) async fn ask(&mut self, request: &Request, limit: Duration) -> Result<Response> {
+    pub(crate) async fn ask(&mut self, request: &Request, limit: Duration) -> Result<Response> {
         self.request(request).await?;
         self.answer(limit).await
     }
 
     /// Asks for what a server answers at once: to forget a program that there is not.
-    pub(super) async fn sign_of_life(&mut self) -> Result<()> {
+    pub(crate) async fn sign_of_life(&mut self) -> Result<()> {
         let answer = self.ask(&Request::Destroy { key: [0; 32] }, AT_ONCE).await?;
         ensure!(matches!(answer, Response::Ok), "it answers something else");
         Ok(())
