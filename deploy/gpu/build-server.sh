@@ -3,7 +3,7 @@
 #
 #   deploy/gpu/build-server.sh [--arch 90] [--cpu x86-64-v3] [--to FOLDER] [--jobs N]
 #
-# It needs cargo, a C++ compiler, and python3 with pip, and 10 GB of disk. CUDA's compiler and CMake come as Python wheels,
+# It needs cargo, a C++ compiler, and python3 with pip, and 5 GB of disk. CUDA's compiler and CMake come as Python wheels,
 # protoc as a crate. The licence of CUDA's wheels is NVIDIA's: they stay in FOLDER and are used to build only.
 #
 # The program differs from `cargo install sp1-gpu-server` in two ways:
@@ -30,12 +30,12 @@ for program in cargo python3 c++; do
 done
 mkdir -p "$to"
 to=$(cd "$to" && pwd)
-wheels="$to/wheels" cuda="$to/cuda" source="$to/source" scratch="$to/scratch"
+wheels="$to/wheels" cuda="$to/cuda" source="$to/source-$version${gnark:+-gnark}" scratch="$to/scratch"
 
 # CUDA's compiler, headers and runtime, in the order of folders that its users expect, and a CMake that knows CUDA's C++20.
 if [ ! -x "$cuda/bin/nvcc" ] || [ ! -x "$to/bin/cmake" ]; then
     rm -rf "$wheels" "$cuda"
-    python3 -m pip install --quiet --no-deps --target "$wheels" \
+    python3 -m pip install --quiet --root-user-action ignore --no-deps --target "$wheels" \
         nvidia-cuda-nvcc==13.0.88 nvidia-cuda-crt==13.0.88 nvidia-nvvm==13.0.88 nvidia-cuda-cccl==13.0.85 \
         nvidia-cuda-runtime==13.0.96 nvidia-nvtx==13.0.85 'cmake==3.31.*'
     mv "$wheels/nvidia/cu13" "$cuda"
@@ -68,19 +68,22 @@ cargo fetch --quiet --manifest-path "$scratch/Cargo.toml"
 unpacked() {
     find "${CARGO_HOME:-$HOME/.cargo}/registry/src" -maxdepth 2 -name "$1" | sort | tail -n 1
 }
-rm -rf "$source"
-cp -r "$(unpacked "sp1-gpu-server-$version")" "$source"
-if [ -z "$gnark" ]; then
-    grep -q '^features = \["native-gnark"\]$' "$source/Cargo.toml" \
-        || { echo "sp1-gpu-server $version asks for other features than expected: native-gnark" >&2; exit 1; }
-    sed -i '/^features = \["native-gnark"\]$/d' "$source/Cargo.toml"
+if [ ! -e "$source/ready" ]; then
+    rm -rf "$source"
+    cp -r "$(unpacked "sp1-gpu-server-$version")" "$source"
+    if [ -z "$gnark" ]; then
+        grep -q '^features = \["native-gnark"\]$' "$source/Cargo.toml" \
+            || { echo "sp1-gpu-server $version asks for other features than expected: native-gnark" >&2; exit 1; }
+        sed -i '/^features = \["native-gnark"\]$/d' "$source/Cargo.toml"
+    fi
+    # Apart from any workspace that contains the folder.
+    printf '\n[workspace]\n' >>"$source/Cargo.toml"
+    : >"$source/ready"
 fi
 
 export PROTOC="${PROTOC:-$(unpacked 'protoc-bin-vendored-linux-x86_64-*')/bin/protoc}"
 export CUDA_PATH="$cuda" CUDACXX="$cuda/bin/nvcc" CUDA_ARCHS="$arch" PATH="$cuda/bin:$to/bin:$PATH"
 export RUSTFLAGS="-C target-cpu=$cpu" CARGO_TARGET_DIR="$to/target" CARGO_PROFILE_RELEASE_STRIP=true
-# Apart from any workspace that contains the folder.
-printf '\n[workspace]\n' >>"$source/Cargo.toml"
 # Not --locked: without the feature its lock file names crates too many. Those that remain keep their versions.
 (cd "$source" && cargo build --release --jobs "$jobs")
 

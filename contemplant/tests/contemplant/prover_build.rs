@@ -171,7 +171,7 @@ async fn tools_that_are_too_old_and_a_machine_that_is_too_small_are_named() {
     stage.lacks("memory", &["8 GiB available: expected 16 GiB"]).await;
     let mut stage = Stage::new();
     stage.build.machine.disk_bytes = Some(3 << 30);
-    stage.lacks("disk", &["3 GiB free: expected 20 GiB"]).await;
+    stage.lacks("disk", &["3 GiB free: expected 10 GiB"]).await;
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use tokio::time::timeout;
 
-pub(crate) use self::cases::{core, prove_with};
+pub(crate) use self::cases::prove_with;
 pub(crate) use self::shared::{Proving, Shared, Which};
 pub(crate) use self::talk::Talk;
 

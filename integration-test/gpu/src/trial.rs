@@ -27,7 +27,7 @@ use tokio::task::JoinHandle;
 
 use self::figures::Figures;
 use self::network::{Relayed, supervised};
-use self::server::{Obtained, Server, obtain};
+use self::server::{Server, obtain};
 use self::steps::{Report, Steps};
 use self::watch::Watch;
 use crate::server::{Shared, Which, protocol, prove_with};

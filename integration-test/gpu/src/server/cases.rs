@@ -95,12 +95,8 @@ pub(crate) async fn prove_with(
     Ok((proof.into(), took))
 }
 
-/// Has a Core proof made over the first connection; returns its seconds.
-///
-/// # Errors
-///
-/// Those of [`prove_with`].
-pub(crate) async fn core(shared: &mut Shared) -> Result<f64> {
+/// Seconds of a Core proof over the first connection.
+async fn core(shared: &mut Shared) -> Result<f64> {
     let mut first = shared.take(Which::First).await?;
     let (_, took) = prove_with(&mut first, N, ProofMode::Core).await?;
     shared.keep(Which::First, first);

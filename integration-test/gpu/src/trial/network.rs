@@ -27,6 +27,9 @@ const QUEUED: u32 = 6;
 /// Longest wait for a single proof; the steps have shorter limits.
 const PROOF: Duration = Duration::from_secs(600);
 
+/// Longest wait for a Contemplant's offer. Below the limit of its step, so that the step can report the logs.
+const OFFER: Duration = Duration::from_secs(150);
+
 /// Limit for cycles and gas that every program here keeps.
 const ENOUGH: u64 = 1_000_000_000_000;
 
@@ -49,7 +52,7 @@ async fn start(changes: &[(&str, Value)]) -> Result<(LocalNetwork, f64)> {
     let mut network = LocalNetwork::start(&Binaries::locate()?, &Table::new()).await?;
     let start = Instant::now();
     network.add_contemplant(&settings(changes))?;
-    network.wait_for_mode(Mode::Core, PROOF).await?;
+    network.wait_for_mode(Mode::Core, OFFER).await?;
     Ok((network, start.elapsed().as_secs_f64()))
 }
 
