@@ -104,8 +104,10 @@ fn job_changed(job: &JobRecord) {
 
 fn attempt_changed(attempt: &AttemptRecord) {
     let Some(ended) = attempt.ended_at else { return };
-    let ended_well =
-        matches!(attempt.outcome, AttemptOutcome::Completed | AttemptOutcome::Cancelled);
+    let ended_well = matches!(
+        attempt.outcome,
+        AttemptOutcome::Completed | AttemptOutcome::Cancelled | AttemptOutcome::GivenBack
+    );
     let reason = attempt.message.clone().unwrap_or_else(|| attempt.outcome.to_string());
     let context = attempt_span_context(attempt.job, attempt.lease);
     let span = Span::new("attempt", &context, at(attempt.started_at), at(ended))

@@ -221,8 +221,7 @@ impl Actor for ProofsActor {
                 (core.capabilities_changed(now, worker, session, capabilities), None)
             }
             ProofsMsg::WorkerDraining(worker, session) => {
-                core.worker_draining(worker, session);
-                (Vec::new(), None)
+                (core.worker_draining(now, worker, session), None)
             }
             ProofsMsg::WorkerAway(worker, session) => {
                 state.sessions.remove(worker, session);

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use hierophant_model::clients::Clients;
-use hierophant_model::records::{AttemptRecord, Change};
+use hierophant_model::records::{AttemptOutcome, AttemptRecord, Change};
 use hierophant_model::text::short_request_id;
 use network_lib::ids::{JobId, LeaseId};
 use network_lib::job::Failure;
@@ -49,6 +49,9 @@ fn attempt_changed(attempt: &AttemptRecord) {
         let elapsed_seconds = ended.since(attempt.started_at) / 1000;
         tracing::info!(job_id = %job, lease, worker_id = %prover.worker, contemplant, %outcome,
             elapsed_seconds, reason = message.as_deref(), "attempt ended");
+    } else if *outcome == AttemptOutcome::Ahead {
+        tracing::debug!(job_id = %job, lease, worker_id = %prover.worker, contemplant,
+            "attempt leased ahead");
     } else if attempt.first_progress_at.is_none() {
         tracing::info!(job_id = %job, lease, worker_id = %prover.worker, contemplant,
             "attempt started");
@@ -63,7 +66,7 @@ mod tests {
     use network_lib::ids::WorkerId;
 
     use super::*;
-    use hierophant_model::records::{AttemptOutcome, Millis, Prover};
+    use hierophant_model::records::{Millis, Prover};
 
     #[test]
     fn every_line_of_an_attempt_has_its_ids_and_gives_no_lease_away() {

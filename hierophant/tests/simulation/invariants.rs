@@ -44,8 +44,10 @@ pub fn before_commit(memory: &Memory, changes: &[&Change], strike_decay: i64) {
             }
             Change::Attempt(new) => {
                 if let Some(old) = memory.attempts.get(&new.lease) {
-                    let ended =
-                        !matches!(old.outcome, AttemptOutcome::Running | AttemptOutcome::Lost);
+                    let ended = !matches!(
+                        old.outcome,
+                        AttemptOutcome::Ahead | AttemptOutcome::Running | AttemptOutcome::Lost
+                    );
                     assert!(!ended || old.outcome == new.outcome, "an attempt ended twice");
                 } else {
                     let since = Millis(new.started_at.0 - strike_decay);
@@ -65,6 +67,13 @@ pub fn after_commit(memory: &Memory, racing: bool) {
         if attempt.outcome == AttemptOutcome::Running {
             running.entry(attempt.job).or_default().push(attempt);
         }
+    }
+    let ahead = memory.attempts.values().filter(|it| it.outcome == AttemptOutcome::Ahead);
+    let mut prepared = BTreeSet::new();
+    for attempt in ahead {
+        let state = memory.jobs[&attempt.job].state;
+        assert_eq!(state, JobState::Queued, "it does not wait, but is leased ahead: {attempt:?}");
+        assert!(prepared.insert(attempt.job), "leased ahead twice: {attempt:?}");
     }
     for (id, job) in &memory.jobs {
         going_on(job, running.get(id).map_or(&[], Vec::as_slice), racing);
@@ -105,7 +114,10 @@ pub fn after_commit(memory: &Memory, racing: bool) {
 /// Checks an attempt that started while another one was running.
 pub fn racer(memory: &Memory, lease: LeaseId) {
     let racer = &memory.attempts[&lease];
-    let had = |other: &AttemptRecord| other.lease != lease && other.prover == racer.prover;
+    let had = |other: &AttemptRecord| {
+        let begun = other.outcome != AttemptOutcome::GivenBack;
+        begun && other.lease != lease && other.prover == racer.prover
+    };
     assert!(!memory.attempts_of(racer.job).any(had), "raced by one who had it: {racer:?}");
 }
 

@@ -48,6 +48,7 @@ fn every_seeded_run_keeps_every_promise() {
     println!("{seeds} seeds from {first}: {sum}");
     assert!(sum.fulfilled > 0 && sum.crashes > 0, "nothing was tried: {sum}");
     assert!(seeds < 20 || sum.starved > 0, "no attempt ran out of memory: {sum}");
+    assert!(seeds < 20 || sum.given_back > 0, "nothing was given back: {sum}");
     assert!(seeds < 20 || (sum.races > 0 && sum.won_by_racer > 0), "no attempt was raced: {sum}");
 }
 

@@ -16,6 +16,8 @@ pub struct Memory {
     pub jobs: BTreeMap<JobId, JobRecord>,
     pub requests: BTreeMap<RequestId, RequestRecord>,
     pub attempts: BTreeMap<LeaseId, AttemptRecord>,
+    /// How many attempts were leased ahead.
+    pub ahead: u64,
     pub calls: BTreeMap<Sha256Digest, Accepted>,
     /// Whether a stored proof is valid.
     pub genuine: BTreeMap<ArtifactId, bool>,
@@ -31,7 +33,12 @@ impl Memory {
                 self.calls.insert(request.idempotency_key(spec), accepted);
                 self.requests.insert(request.id, request.clone());
             }
-            Change::Attempt(attempt) => drop(self.attempts.insert(attempt.lease, attempt.clone())),
+            Change::Attempt(attempt) => {
+                let old = self.attempts.insert(attempt.lease, attempt.clone());
+                if old.is_none() && attempt.outcome == AttemptOutcome::Ahead {
+                    self.ahead += 1;
+                }
+            }
             Change::Set(setting) => {
                 self.settings.insert((setting.kind, setting.subject.clone()), setting.clone());
             }

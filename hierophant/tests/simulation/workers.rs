@@ -31,11 +31,23 @@ pub enum Temper {
     Hanging,
 }
 
+/// How far an attempt in progress is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Program and input are fetched and executed.
+    Preparing,
+    /// It waits for the slot.
+    Prepared,
+    /// It has the slot.
+    Proving,
+}
+
 /// An attempt as its Contemplant sees it.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Held {
     Running {
         content: u8,
+        step: Step,
     },
     /// Cancelled; the machine is still busy with it.
     WindingDown,
@@ -56,6 +68,8 @@ pub struct Contemplant {
     pub temper: Temper,
     /// In bytes.
     pub memory: u64,
+    /// Jobs that it takes ahead.
+    pub prefetch: u32,
     pub up: bool,
     /// How often it was started: what an earlier process planned does not happen.
     pub life: u32,
@@ -83,6 +97,7 @@ impl Contemplant {
             id: WorkerId([number + 1; 16]),
             temper,
             memory,
+            prefetch: rng.random_range(0..=2),
             up: false,
             life: 0,
             session: None,
@@ -106,7 +121,7 @@ impl Contemplant {
                 modes: ProofMode::ALL.to_vec(),
                 backend: Backend::Cpu,
                 slots: 1,
-                prefetch: 0,
+                prefetch: self.prefetch,
                 memory_bytes: self.memory,
                 gpus: vec![],
                 unavailable_reason: None,
@@ -130,10 +145,31 @@ impl Contemplant {
         self.held.keys().copied().collect()
     }
 
-    /// Whether an attempt occupies the machine.
-    pub fn is_busy(&self) -> bool {
-        let busy = |held: &Held| matches!(held, Held::Running { .. } | Held::WindingDown);
-        self.held.values().any(busy)
+    /// Number of attempts that are in progress or stop; those that stop have the slot.
+    pub fn attempts(&self) -> usize {
+        let stops = |held: &&Held| matches!(held, Held::WindingDown);
+        let stopping = self.held.values().filter(stops).count();
+        let running = |held: &&Held| matches!(held, Held::Running { .. });
+        let running = self.held.values().filter(running).count();
+        // What was taken back may have begun meanwhile.
+        if self.prefetch > 0 { running } else { running + stopping }
+    }
+
+    /// Gives the slot to a prepared attempt if it is free.
+    pub fn next_for_slot(&mut self) -> Option<LeaseId> {
+        let has_slot = |held: &Held| {
+            matches!(held, Held::Running { step: Step::Proving, .. } | Held::WindingDown)
+        };
+        if self.held.values().any(has_slot) {
+            return None;
+        }
+        self.held.iter_mut().find_map(|(lease, held)| match held {
+            Held::Running { step: step @ Step::Prepared, .. } => {
+                *step = Step::Proving;
+                Some(*lease)
+            }
+            _ => None,
+        })
     }
 
     /// The process dies: what is on disk stays.

@@ -9,7 +9,7 @@ mod proving;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 
-use hierophant_model::records::{AttemptRecord, Millis, RequestState};
+use hierophant_model::records::{AttemptOutcome, AttemptRecord, Millis, RequestState};
 use hierophant_scheduler::SessionId;
 use hierophant_scheduler::proofs::core::ProofsCore;
 use hierophant_scheduler::registry::core::RegistryCore;
@@ -47,6 +47,9 @@ pub struct Tally {
     pub won_by_racer: u64,
     /// Attempts that ran out of memory.
     pub starved: u64,
+    /// Attempts that were leased ahead, and those of them that were taken back.
+    pub ahead: u64,
+    pub given_back: u64,
     pub fulfilled: u64,
     pub unexecutable: u64,
     pub failed: u64,
@@ -62,6 +65,8 @@ impl Tally {
         self.races += other.races;
         self.won_by_racer += other.won_by_racer;
         self.starved += other.starved;
+        self.ahead += other.ahead;
+        self.given_back += other.given_back;
         self.fulfilled += other.fulfilled;
         self.unexecutable += other.unexecutable;
         self.failed += other.failed;
@@ -75,13 +80,15 @@ impl fmt::Display for Tally {
         write!(
             f,
             "{} events, {} crashes of Hierophant, {} attempts, {} of them races, {} of these won, {} \
-             out of memory; requests: {} fulfilled, {} unexecutable, {} failed, {} cancelled, {} expired",
+             out of memory, {} ahead, {} of these given back; requests: {} fulfilled, {} unexecutable, {} failed, {} cancelled, {} expired",
             self.events,
             self.crashes,
             self.attempts,
             self.races,
             self.won_by_racer,
             self.starved,
+            self.ahead,
+            self.given_back,
             self.fulfilled,
             self.unexecutable,
             self.failed,
@@ -109,6 +116,7 @@ enum Event {
     Heartbeat(usize, u32),
     Reachable(usize),
     Fetch(usize, u32, LeaseId),
+    Prepared(usize, u32, LeaseId),
     Computed(usize, u32, LeaseId),
     WoundDown(usize, u32, LeaseId),
     HandIn(usize, u32, LeaseId),
@@ -208,6 +216,9 @@ impl World {
         self.tally.won_by_racer = self.memory.won_by_racer();
         let starved = |attempt: &&AttemptRecord| attempt.out_of_memory.is_some();
         self.tally.starved = self.memory.attempts.values().filter(starved).count() as u64;
+        let given_back = |attempt: &&AttemptRecord| attempt.outcome == AttemptOutcome::GivenBack;
+        self.tally.given_back = self.memory.attempts.values().filter(given_back).count() as u64;
+        self.tally.ahead = self.memory.ahead;
         self.tally.attempts = self.memory.attempts.len() as u64;
         self.tally.clone()
     }
@@ -301,10 +312,12 @@ impl World {
             Event::Heartbeat(n, life) => self.heartbeat(n, life),
             Event::Reachable(n) => self.workers[n].cut_off = false,
             Event::Fetch(n, life, lease) => self.fetch(n, life, lease),
+            Event::Prepared(n, life, lease) => self.prepared(n, life, lease),
             Event::Computed(n, life, lease) => self.computed(n, life, lease),
             Event::WoundDown(n, life, lease) => {
                 if self.workers[n].life == life {
                     self.workers[n].held.remove(&lease);
+                    self.use_slot(n);
                 }
             }
             Event::HandIn(n, life, lease) => self.hand_in(n, life, lease),

@@ -9,6 +9,10 @@ use super::{Millis, Prover};
 named_enum! {
     /// Outcome of an attempt.
     AttemptOutcome {
+        /// It is leased ahead: its worker prepares it while its slots are taken.
+        Ahead = "ahead",
+        /// It was leased ahead and taken back before it had begun.
+        GivenBack = "given_back",
         /// It is running.
         Running = "running",
         /// Its proof was accepted.
@@ -31,7 +35,7 @@ pub struct AttemptRecord {
     pub job: JobId,
     /// Worker.
     pub prover: Prover,
-    /// Start of the lease.
+    /// Start of the lease; for one that was leased ahead, the time when it took a slot.
     pub started_at: Millis,
     /// Time of the worker's first report about it.
     pub first_progress_at: Option<Millis>,

@@ -64,10 +64,7 @@ pub struct Fleet<'a> {
 /// Chooses the worker for a job: one that supports it and has a free slot and enough memory. Ties go to a worker
 /// other than that of the latest failure, then to the one with most free slots, then to the smallest id.
 ///
-/// A job that ran out of memory is never assigned to a worker with less memory, and waits for a worker with more if
-/// one is connected. A job that failed on a worker waits for another capable worker, even a busy one. It returns to a
-/// worker on which it failed after a rest ([`FailureHistory::blame`]), and twice in a row only if there is no other.
-/// Returns `None` if the job must wait.
+/// Returns `None` if the job must wait. See [`choose_by`].
 #[must_use]
 pub fn choose(
     now: Millis,
@@ -75,7 +72,29 @@ pub fn choose(
     failures: &FailureHistory,
     fleet: Fleet<'_>,
 ) -> Option<WorkerId> {
-    let able = fleet.workers.iter().filter(|(_, worker)| worker.takes_jobs() && worker.fits(spec));
+    choose_by(now, spec, failures, fleet.workers, |id, worker| {
+        let has_room =
+            worker.free_slots() > 0 && fleet.in_use.leaves_room(id, worker, spec, fleet.demand);
+        has_room.then(|| worker.free_slots())
+    })
+}
+
+/// Chooses the worker for a job by `preference`, which is `None` for a worker without room. Ties go to a worker
+/// other than that of the latest failure, then to the preferred one, then to the smallest id.
+///
+/// A job that ran out of memory is never assigned to a worker with less memory, and waits for a worker with more if
+/// one is connected. A job that failed on a worker waits for another capable worker, even a busy one. It returns to a
+/// worker on which it failed after a rest ([`FailureHistory::blame`]), and twice in a row only if there is no other.
+/// Returns `None` if the job must wait.
+#[must_use]
+pub fn choose_by<P: Ord>(
+    now: Millis,
+    spec: &JobSpec,
+    failures: &FailureHistory,
+    workers: &Workers,
+    preference: impl Fn(WorkerId, &Worker) -> Option<P>,
+) -> Option<WorkerId> {
+    let able = workers.iter().filter(|(_, worker)| worker.takes_jobs() && worker.fits(spec));
     let able: Vec<_> =
         able.map(|(id, worker)| (id, worker, failures.oom.fit(*id, worker))).collect();
     let best = able.iter().map(|(_, _, fit)| *fit).max().filter(|fit| *fit > MemoryFit::Less)?;
@@ -89,16 +108,15 @@ pub fn choose(
     if nearest > 0 && now < failures.not_before {
         return None;
     }
-    let has_room = |id: &WorkerId, worker: &Worker| {
-        worker.free_slots() > 0 && fleet.in_use.leaves_room(*id, worker, spec, fleet.demand)
-    };
     fitting
         .into_iter()
-        .filter(|(id, worker, _)| distance(id) == nearest && has_room(id, worker))
-        .max_by_key(|(id, worker, _)| {
-            (failures.last != Some(**id), worker.free_slots(), Reverse(**id))
+        .filter(|(id, _, _)| distance(id) == nearest)
+        .filter_map(|(id, worker, _)| {
+            let preferred = preference(*id, worker)?;
+            Some((failures.last != Some(*id), preferred, Reverse(*id)))
         })
-        .map(|(id, _, _)| *id)
+        .max()
+        .map(|(_, _, Reverse(id))| id)
 }
 
 #[cfg(test)]

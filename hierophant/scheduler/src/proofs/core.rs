@@ -3,12 +3,14 @@
 //! Every method takes the current time and returns [`Effect`]s in the order of their execution. Late or invalid
 //! messages (about an ended lease, from a removed worker, or duplicates) have no effect.
 
+mod ahead;
 mod attempts;
 mod commands;
 mod dispatch;
 mod endings;
 mod ids;
 mod open;
+mod places;
 mod queue_snapshot;
 mod race;
 mod requests;
@@ -102,6 +104,10 @@ struct LiveJob {
     requests: LiteMap<RequestId, Box<RequestRecord>>,
     /// Running attempts: one, or two in a race.
     leases: BTreeSet<LeaseId>,
+    /// Attempt that is leased ahead, while the job waits.
+    ahead: Option<LeaseId>,
+    /// Number of jobs that were leased ahead later and have begun before it.
+    overtaken: usize,
     /// Last running attempt, if it was interrupted; it continues if its worker reconnects in time.
     interrupted: Option<Box<Lease>>,
     /// All workers to which the job was ever assigned.
@@ -117,6 +123,8 @@ impl LiveJob {
             record,
             requests: LiteMap::new(),
             leases: BTreeSet::new(),
+            ahead: None,
+            overtaken: 0,
             interrupted: None,
             tried: BTreeSet::new(),
             failures: FailureHistory::default(),
@@ -188,6 +196,7 @@ impl ProofsCore {
             draining: worker.draining || worker.drained.is_some(),
             stats: self.stats.get(id).cloned().unwrap_or_default(),
             running: worker.leases.iter().filter_map(|lease| self.running(*lease)).collect(),
+            ahead: worker.ahead.iter().filter_map(|lease| self.job_of_lease(*lease)).collect(),
         });
         Overview {
             waiting: self.queue.len(),

@@ -4,10 +4,10 @@ use crate::SessionId;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Deref;
 
-use hierophant_model::records::{AttemptRecord, JobState, Millis, Prover};
+use hierophant_model::records::{AttemptOutcome, AttemptRecord, JobState, Millis, Prover};
 use network_lib::handshake::{Backend, Capabilities};
 use network_lib::ids::{JobId, LeaseId, WorkerId};
-use network_lib::job::{JobSpec, Memory, Progress};
+use network_lib::job::{JobSpec, Memory, Phase, Progress};
 
 /// Attempt in progress.
 #[derive(Debug, Clone)]
@@ -26,6 +26,8 @@ pub struct Lease {
     pub peak_memory: Option<u64>,
     /// Time of the latest measured progress.
     pub last_progress_at: Millis,
+    /// Whether a prover has taken it, as its worker reports.
+    pub is_proving: bool,
     /// Time since which heartbeats do not list it.
     pub unlisted_since: Option<Millis>,
     /// Whether its proof is being verified.
@@ -45,15 +47,31 @@ impl Lease {
             steps_done: None,
             peak_memory: None,
             last_progress_at: now,
+            is_proving: false,
             unlisted_since: None,
             checking: false,
         }
+    }
+
+    /// Whether it is leased ahead and has not begun.
+    #[must_use]
+    pub const fn is_ahead(&self) -> bool {
+        matches!(self.attempt.outcome, AttemptOutcome::Ahead)
+    }
+
+    /// Whether its worker has reported anything about it.
+    #[must_use]
+    pub const fn has_reported(&self) -> bool {
+        self.attempt.first_progress_at.is_some() || self.attempt.proof.is_some()
     }
 
     /// Job state that corresponds to this attempt.
     #[must_use]
     pub const fn state(&self) -> JobState {
         match self {
+            Self { attempt: AttemptRecord { outcome: AttemptOutcome::Ahead, .. }, .. } => {
+                JobState::Queued
+            }
             Self { checking: true, .. } => JobState::Verifying,
             Self { attempt: AttemptRecord { proof: Some(_), .. }, .. } => JobState::Uploaded,
             Self { attempt: AttemptRecord { first_progress_at: Some(_), .. }, .. } => {
@@ -87,6 +105,9 @@ impl Lease {
         {
             self.last_progress_at = now;
         }
+        // Preparation ends with the execution.
+        self.is_proving |= self.attempt.execution.is_some()
+            || matches!(progress.phase, Phase::Proving | Phase::Uploading);
         self.steps_done = self.steps_done.max(progress.steps_done);
         self.peak_memory = self.peak_memory.max(progress.memory_bytes);
         self.progress = Some(progress);
@@ -186,14 +207,24 @@ pub struct Worker {
     pub away: bool,
     /// Attempts that occupy its slots, including cancelled ones that have not stopped yet.
     pub leases: BTreeSet<LeaseId>,
+    /// Attempts that are leased ahead and have not begun.
+    pub ahead: BTreeSet<LeaseId>,
 }
 
 impl Worker {
     /// A newly connected worker without attempts.
     #[must_use]
     pub const fn new(session: SessionId, name: String, capabilities: Capabilities) -> Self {
-        let leases = BTreeSet::new();
-        Self { session, name, capabilities, draining: false, drained: None, away: false, leases }
+        Self {
+            session,
+            name,
+            capabilities,
+            draining: false,
+            drained: None,
+            away: false,
+            leases: BTreeSet::new(),
+            ahead: BTreeSet::new(),
+        }
     }
 
     /// Whether it is connected and accepts jobs, now or once a slot is free.
@@ -208,14 +239,29 @@ impl Worker {
         if !self.takes_jobs() {
             return 0;
         }
-        let slots = usize::try_from(self.capabilities.slots).unwrap_or(usize::MAX);
-        slots.saturating_sub(self.leases.len())
+        (self.capabilities.slots as usize).saturating_sub(self.leases.len())
     }
 
-    /// Whether it is available and runs no attempt.
+    /// Number of jobs that it takes ahead now: none while a slot is free.
+    #[must_use]
+    pub fn free_places_ahead(&self) -> usize {
+        if !self.takes_jobs() || self.free_slots() > 0 {
+            return 0;
+        }
+        self.most_attempts().saturating_sub(self.leases.len()).saturating_sub(self.ahead.len())
+    }
+
+    /// Maximum number of attempts, including those that are leased ahead.
+    #[must_use]
+    pub fn most_attempts(&self) -> usize {
+        let Capabilities { slots, prefetch, .. } = &self.capabilities;
+        (*slots as usize).saturating_add(*prefetch as usize)
+    }
+
+    /// Whether it is available and has no attempt.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.leases.is_empty() && self.free_slots() > 0
+        self.leases.is_empty() && self.ahead.is_empty() && self.free_slots() > 0
     }
 
     /// Whether it supports this proof.
@@ -266,10 +312,8 @@ pub fn rest_after_interruptions(count: u32) -> Millis {
 
 #[cfg(test)]
 mod tests {
-    use network_lib::handshake::Backend;
-    use network_lib::job::Phase;
-
     use super::*;
+    use network_lib::handshake::Backend;
 
     #[test]
     fn rest_doubles_up_to_a_minute() {

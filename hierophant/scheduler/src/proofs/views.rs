@@ -77,6 +77,8 @@ pub struct WorkerWork {
     pub stats: WorkerStats,
     /// Running attempts.
     pub running: Vec<RunningProof>,
+    /// Jobs that are leased ahead to it, in arbitrary order.
+    pub ahead: Vec<JobId>,
 }
 
 /// Summary of the scheduler.

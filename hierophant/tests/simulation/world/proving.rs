@@ -11,7 +11,7 @@ use network_lib::wire::{FromWorker, ToWorker};
 use rand::Rng;
 
 use super::super::clients::FIRST_FAILING;
-use super::super::workers::{Held, proof_blob};
+use super::super::workers::{Held, Step, proof_blob};
 use super::{Event, HEARTBEAT, MINUTE, SECOND, SILENCE, World};
 
 impl World {
@@ -73,15 +73,19 @@ impl World {
             Event::ToHierophant(session, FromWorker::Heartbeat { held, gpus: vec![] }),
         );
         for (lease_id, held) in self.workers[n].held.clone() {
-            if let (Held::Running { .. }, true) = (&held, self.rng.random_bool(0.2)) {
+            if let (Held::Running { step, .. }, true) = (&held, self.rng.random_bool(0.2)) {
+                let phase = match step {
+                    Step::Preparing => Phase::Downloading,
+                    Step::Prepared => continue,
+                    Step::Proving => Phase::Proving,
+                };
                 let eta = self.rng.random_range(1..1200);
                 let eta_seconds = self.rng.random_bool(0.3).then_some(eta);
                 let memory_bytes = Some(self.rng.random_range(1..=self.workers[n].memory));
-                let progress =
-                    Progress { eta_seconds, memory_bytes, ..Progress::phase(Phase::Proving) };
+                let progress = Progress { eta_seconds, memory_bytes, ..Progress::phase(phase) };
                 let message = FromWorker::Progress { lease_id, progress };
                 self.send(session, false, Event::ToHierophant(session, message));
-                if self.rng.random_bool(0.3) {
+                if *step == Step::Proving && self.rng.random_bool(0.3) {
                     let execution = self.workers[n].execution();
                     let message = FromWorker::Executed { lease_id, execution };
                     self.send(session, false, Event::ToHierophant(session, message));
@@ -120,6 +124,7 @@ impl World {
                 FromWorker::Failed { lease_id, failure } => {
                     proofs.failed(now, id, lease_id, failure)
                 }
+                FromWorker::Draining { .. } => proofs.worker_draining(now, id, number),
                 _ => Vec::new(),
             };
             ((), effects)
@@ -176,9 +181,11 @@ impl World {
                 }
             }
             ToWorker::Prove { lease_id, stdin, .. } => {
-                assert!(!self.workers[n].is_busy(), "more jobs than slots");
+                let most = 1 + self.workers[n].prefetch as usize;
+                assert!(self.workers[n].attempts() < most, "more jobs than it takes");
                 let content = stdin.sha256.0[0];
-                self.workers[n].held.insert(lease_id, Held::Running { content });
+                let step = Step::Preparing;
+                self.workers[n].held.insert(lease_id, Held::Running { content, step });
                 self.soon(Event::Fetch(n, life, lease_id));
             }
             ToWorker::Cancel { lease_id, .. } => self.stop(n, lease_id),
@@ -194,6 +201,9 @@ impl World {
     pub(super) fn stop(&mut self, n: usize, lease: LeaseId) {
         let life = self.workers[n].life;
         match self.workers[n].held.get_mut(&lease) {
+            Some(Held::Running { step: Step::Preparing | Step::Prepared, .. }) => {
+                self.workers[n].held.remove(&lease);
+            }
             Some(held @ Held::Running { .. }) => {
                 *held = Held::WindingDown;
                 let delay = self.rng.random_range(10..MINUTE);
@@ -222,15 +232,46 @@ impl World {
             self.workers[n].held.remove(&lease);
             return;
         }
-        let delay = self.rng.random_range(SECOND..8 * MINUTE);
-        self.at(delay, Event::Computed(n, life, lease));
+        let delay = self.rng.random_range(SECOND..MINUTE);
+        self.at(delay, Event::Prepared(n, life, lease));
+    }
+
+    pub(super) fn prepared(&mut self, n: usize, life: u32, lease: LeaseId) {
+        if !self.is_alive(n, life) {
+            return;
+        }
+        let Some(Held::Running { content, step }) = self.workers[n].held.get_mut(&lease) else {
+            return;
+        };
+        *step = Step::Prepared;
+        if *content >= FIRST_FAILING {
+            return self.computed(n, life, lease);
+        }
+        if let (Some(session), true) = (self.workers[n].session, self.rng.random_bool(0.5)) {
+            let execution = self.workers[n].execution();
+            let message = FromWorker::Executed { lease_id: lease, execution };
+            self.send(session, false, Event::ToHierophant(session, message));
+        }
+        self.use_slot(n);
+    }
+
+    /// Lets the next prepared attempt prove if the slot is free.
+    pub(super) fn use_slot(&mut self, n: usize) {
+        let Some(lease_id) = self.workers[n].next_for_slot() else { return };
+        if let Some(session) = self.workers[n].session {
+            let message =
+                FromWorker::Progress { lease_id, progress: Progress::phase(Phase::Proving) };
+            self.send(session, false, Event::ToHierophant(session, message));
+        }
+        let delay = self.rng.random_range(SECOND..7 * MINUTE);
+        self.at(delay, Event::Computed(n, self.workers[n].life, lease_id));
     }
 
     pub(super) fn computed(&mut self, n: usize, life: u32, lease: LeaseId) {
         if !self.is_alive(n, life) {
             return;
         }
-        let Some(Held::Running { content }) = self.workers[n].held.get(&lease) else { return };
+        let Some(Held::Running { content, .. }) = self.workers[n].held.get(&lease) else { return };
         let guest_fails = *content >= FIRST_FAILING;
         let content = *content;
         match self.workers[n].outcome(&mut self.rng, content, guest_fails) {
@@ -243,6 +284,7 @@ impl World {
                 self.over(n, lease, FromWorker::Failed { lease_id: lease, failure }, None);
             }
         }
+        self.use_slot(n);
     }
 
     pub(super) fn over(

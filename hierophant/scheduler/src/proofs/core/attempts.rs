@@ -23,6 +23,9 @@ impl ProofsCore {
         }
         if let Some(held) = self.leases.get_mut(&lease) {
             held.report(now, progress);
+            if held.is_proving {
+                self.begin_if_ahead(now, lease, &mut effects);
+            }
         }
         self.record_report(now, lease, None, &mut effects);
         effects
@@ -57,6 +60,7 @@ impl ProofsCore {
         blob: BlobInfo,
     ) -> (bool, Vec<Effect>) {
         let mut effects = Vec::new();
+        self.begin_if_ahead(now, lease, &mut effects);
         let Some(held) = self.leases.get_mut(&lease).filter(|held| !held.checking) else {
             return (false, effects);
         };
@@ -90,6 +94,7 @@ impl ProofsCore {
     ) -> Vec<Effect> {
         let mut effects = Vec::new();
         if self.job_of(worker, lease).is_some() {
+            self.begin_if_ahead(now, lease, &mut effects);
             let handed_in = self.leases.get(&lease).and_then(|held| held.attempt.proof);
             if handed_in.is_some_and(|(_, stored)| stored == proof) {
                 self.record_report(now, lease, Some(execution), &mut effects);
@@ -117,6 +122,7 @@ impl ProofsCore {
     ) -> Vec<Effect> {
         let mut effects = Vec::new();
         if self.job_of(worker, lease).is_some() {
+            self.begin_if_ahead(now, lease, &mut effects);
             self.fail_attempt(now, lease, failure, &mut effects);
         }
         self.acknowledge(worker, lease, &mut effects);

@@ -125,6 +125,11 @@ impl ProofsCore {
     ) -> Result<CommandOutcome, Rejection> {
         let live = self.jobs.get_mut(&job).ok_or(Rejection::NotOpen)?;
         let leases: Vec<LeaseId> = live.leases.iter().copied().collect();
+        if let Some(ahead) = live.ahead {
+            live.failures.last = self.leases.get(&ahead).map(|held| held.attempt.prover.worker);
+            self.give_back(now, ahead, "requeued by the operator", effects);
+            return Ok(CommandOutcome::changed("it was taken from the worker that prepared it"));
+        }
         if leases.is_empty() {
             if live.not_before.max(live.failures.not_before) <= now {
                 return Ok(CommandOutcome::unchanged("it is already waiting"));
@@ -238,7 +243,8 @@ impl ProofsCore {
         drained.retain(|id| workers.get(id).is_some_and(|worker| worker.drained.is_some()));
         for id in &*drained {
             let Some(worker) = workers.get_mut(id) else { continue };
-            let idle = worker.leases.is_empty() && !worker.draining && !worker.away;
+            let works = !worker.leases.is_empty() || !worker.ahead.is_empty();
+            let idle = !works && !worker.draining && !worker.away;
             if let Some(reason) = worker.drained.clone().filter(|_| idle) {
                 worker.draining = true;
                 let reason = if reason.is_empty() { DRAINED.to_owned() } else { reason };

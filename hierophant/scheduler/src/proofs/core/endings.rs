@@ -30,6 +30,7 @@ impl End {
 impl ProofsCore {
     /// Ends an attempt whose outcome was not reported. If its proof is already stored, the attempt counts. If the
     /// job has no other attempt and the worker reconnects before the job is assigned again, the attempt continues.
+    /// One that was leased ahead is given back.
     ///
     /// A `class` of [`FailureClass::Worker`] counts its worker towards the job's retry budget.
     pub(super) fn interrupt(
@@ -45,6 +46,10 @@ impl ProofsCore {
         }
         let Some(held) = self.leases.get(&lease).cloned() else { return };
         let (job, worker) = (held.job, held.attempt.prover.worker);
+        if held.is_ahead() {
+            let detail = Some((None, reason.to_owned()));
+            return self.end_attempt(now, lease, AttemptOutcome::GivenBack, detail, effects);
+        }
         let detail = Some((class, reason.to_owned()));
         self.end_attempt(now, lease, AttemptOutcome::Lost, detail, effects);
         let Some(live) = self.jobs.get_mut(&job) else { return };
@@ -162,8 +167,8 @@ impl ProofsCore {
         }
     }
 
-    /// Ends a lease. The job's record describes this attempt until it is updated from another. The slot stays
-    /// occupied until the worker reports it free.
+    /// Ends a lease. The job's record describes this attempt until it is updated from another, unless it was leased
+    /// ahead. The slot stays occupied until the worker reports it free; a place ahead is free at once.
     pub(super) fn end_attempt(
         &mut self,
         now: Millis,
@@ -173,10 +178,18 @@ impl ProofsCore {
         effects: &mut Vec<Effect>,
     ) {
         let Some(held) = self.leases.remove(lease) else { return };
+        let is_ahead = held.is_ahead();
         let mut attempt = held.attempt;
+        if is_ahead && let Some(worker) = self.workers.get_mut(&attempt.prover.worker) {
+            worker.ahead.remove(&lease);
+        }
         if let Some(live) = self.jobs.get_mut(&held.job) {
-            live.leases.remove(&lease);
-            set_active_attempt(&mut live.record, &attempt);
+            if is_ahead {
+                live.ahead = None;
+            } else {
+                live.leases.remove(&lease);
+                set_active_attempt(&mut live.record, &attempt);
+            }
         }
         attempt.ended_at = Some(now);
         attempt.outcome = outcome;
@@ -254,7 +267,7 @@ impl ProofsCore {
             request.fulfilled_at = (request_state == RequestState::Fulfilled).then_some(now);
             effects.push(Effect::Save(Change::Request(*request, live.record.spec.clone())));
         }
-        for lease in live.leases {
+        for lease in live.leases.into_iter().chain(live.ahead) {
             self.stop_attempt(now, lease, &format!("the job is {why}"), effects);
         }
         self.durations.record(&live.record);

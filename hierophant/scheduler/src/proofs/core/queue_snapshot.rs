@@ -53,7 +53,7 @@ impl ProofsCore {
     }
 
     /// Expected end of an attempt, as its worker estimates it or from the expected duration.
-    fn expected_end(&self, now: Millis, lease: LeaseId) -> Option<Millis> {
+    pub(super) fn expected_end(&self, now: Millis, lease: LeaseId) -> Option<Millis> {
         let held = self.leases.get(&lease)?;
         if let Some(seconds) = held.progress.and_then(|progress| progress.eta_seconds) {
             return Some(after(now, seconds.saturating_mul(1000)));

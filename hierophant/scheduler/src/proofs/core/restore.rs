@@ -35,7 +35,7 @@ pub struct RestoredState {
 impl ProofsCore {
     /// Restores the state and continues.
     ///
-    /// Waiting jobs are queued again. Running attempts stay active: their workers have `return_limit_ms` to
+    /// Waiting jobs are queued again. Running attempts and those leased ahead stay active: their workers have `return_limit_ms` to
     /// reconnect and continue. An uploaded proof is verified now, whether or not its worker reconnects. A job whose
     /// program or input is damaged fails, because only its client can upload it again.
     #[must_use]
@@ -132,6 +132,14 @@ impl ProofsCore {
         damaged: &BTreeSet<ArtifactId>,
     ) {
         let worker = attempt.prover.worker;
+        match attempt.outcome {
+            AttemptOutcome::GivenBack => return,
+            AttemptOutcome::Ahead => {
+                live.ahead = Some(attempt.lease);
+                return self.leases.insert(Lease::new(now, attempt));
+            }
+            _ => {}
+        }
         live.tried.insert(worker);
         if attempt.failure_class == Some(FailureClass::Worker) {
             // A recorded end in the future, left by a clock that was set back, counts as now.

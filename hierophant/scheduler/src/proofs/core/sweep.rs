@@ -6,7 +6,7 @@ use network_lib::job::{Failure, FailureClass};
 use network_lib::wire::ToWorker;
 
 use super::{Effect, ProofsCore};
-use crate::proofs::lease::Lease;
+use crate::proofs::lease::{Lease, Worker};
 
 impl ProofsCore {
     /// Ends requests past their deadline, stops attempts that exceed their limits, interrupts attempts of workers
@@ -18,6 +18,7 @@ impl ProofsCore {
         for request in self.past_deadline(now) {
             self.end_request(now, request, RequestState::Expired, &mut effects);
         }
+        self.excuse_waiting(now);
         for (lease, why) in self.overdue(now) {
             let worker = self.leases.get(&lease).map(|held| held.attempt.prover.worker);
             let failure = Failure::new(FailureClass::Worker, why.clone());
@@ -76,7 +77,7 @@ impl ProofsCore {
     }
 
     /// Attempts that exceed a limit, each with the reason. Attempts of disconnected workers are exempt, because
-    /// their progress is unknown.
+    /// their progress is unknown, and those that have not begun.
     fn overdue(&self, now: Millis) -> Vec<(LeaseId, String)> {
         let minutes = |millis: i64| millis / 60_000;
         let (attempt, stall) = (self.limits.attempt_limit_ms, self.limits.stall_limit_ms);
@@ -91,13 +92,32 @@ impl ProofsCore {
         };
         let present = |held: &Lease| {
             let worker = self.workers.get(&held.attempt.prover.worker);
-            !held.checking && worker.is_some_and(|worker| !worker.away)
+            !held.checking && !held.is_ahead() && worker.is_some_and(|worker| !worker.away)
         };
         self.leases
             .iter()
             .filter(|(_, held)| present(held))
             .filter_map(|(lease, held)| judge(held).map(|why| (*lease, why)))
             .collect()
+    }
+
+    /// Does not count the time for which a prepared attempt waits because others have taken all slots of its worker:
+    /// those that were leased ahead may be prepared sooner.
+    fn excuse_waiting(&mut self, now: Millis) {
+        let waiting: Vec<LeaseId> =
+            self.workers.values().flat_map(|worker| self.waiting_for_slot(worker)).collect();
+        for lease in waiting {
+            if let Some(held) = self.leases.get_mut(&lease) {
+                held.last_progress_at = now;
+            }
+        }
+    }
+
+    fn waiting_for_slot(&self, worker: &Worker) -> Vec<LeaseId> {
+        let held = worker.leases.iter().filter_map(|lease| self.leases.get(lease));
+        let (proving, others): (Vec<_>, Vec<_>) = held.partition(|held| held.is_proving);
+        let is_full = proving.len() >= worker.capabilities.slots as usize;
+        others.iter().filter(|_| is_full).map(|held| held.attempt.lease).collect()
     }
 
     fn unreturned_leases(&self) -> Vec<LeaseId> {

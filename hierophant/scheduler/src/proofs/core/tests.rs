@@ -1,5 +1,6 @@
 //! Decisions of the core, event by event.
 
+mod ahead;
 mod attempts;
 mod commands;
 mod machines;
@@ -13,6 +14,7 @@ mod why;
 mod words;
 mod workers;
 
+use hierophant_model::commands::Command;
 use hierophant_model::records::{AttemptOutcome, NetworkMode, RequestState, Setting, SettingKind};
 use network_lib::handshake::{Backend, Capabilities, Welcome};
 use network_lib::ids::VkHash;

@@ -21,9 +21,14 @@ impl ProofsCore {
             return Some(Why { reason, ahead: None });
         }
         let ahead = self.ahead(job);
-        let mut reason = match &self.paused {
-            Some(paused) => with_reason("dispatch is paused", &paused.reason),
-            None => self.waiting(now, live, ahead),
+        let prepared = live.ahead.and_then(|lease| self.leases.get(&lease));
+        let mut reason = match (&self.paused, prepared) {
+            (Some(paused), _) => with_reason("dispatch is paused", &paused.reason),
+            (None, Some(held)) => format!(
+                "{} prepares it and starts it once a slot is free; jobs ahead of it: {ahead}",
+                held.attempt.prover.name
+            ),
+            (None, None) => self.waiting(now, live, ahead),
         };
         if let Some(priority) = live.record.priority {
             reason.push_str(&format!("; an operator has set its priority to {priority}"));

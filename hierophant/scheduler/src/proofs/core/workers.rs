@@ -1,6 +1,6 @@
 //! Arrival, absence, return and removal of workers.
 
-use hierophant_model::records::{AttemptOutcome, Change, JobState, Millis};
+use hierophant_model::records::{AttemptOutcome, Change, Millis};
 use network_lib::handshake::{Capabilities, ProtocolRange, Refusal, RefusalCode};
 use network_lib::ids::{LeaseId, WorkerId};
 use network_lib::job::FailureClass;
@@ -9,7 +9,7 @@ use network_lib::wire::ToWorker;
 use super::{Effect, ProofsCore};
 use crate::SessionId;
 use crate::proofs::WorkerJoined;
-use crate::proofs::lease::Worker;
+use crate::proofs::lease::{Lease, Worker};
 
 /// Time for which the statistics of a removed worker are kept: a day.
 const STATS_RETENTION_MS: u64 = 24 * 3600 * 1000;
@@ -46,7 +46,8 @@ impl ProofsCore {
             self.resume(now, id, *lease, &mut effects);
         }
         let mut worker = Worker::new(session, name, capabilities);
-        worker.leases = held.iter().copied().collect();
+        let is_ahead = |lease: &LeaseId| self.leases.get(lease).is_some_and(Lease::is_ahead);
+        (worker.ahead, worker.leases) = held.iter().copied().partition(is_ahead);
         worker.drained = drained;
         self.drained.insert(id);
         self.workers.insert(id, worker);
@@ -72,11 +73,19 @@ impl ProofsCore {
         effects
     }
 
-    /// Handles a worker's announcement that it accepts no more jobs.
-    pub fn worker_draining(&mut self, id: WorkerId, session: SessionId) {
+    /// Handles a worker's announcement that it accepts no more jobs. It gives back what it has not begun.
+    pub fn worker_draining(
+        &mut self,
+        now: Millis,
+        id: WorkerId,
+        session: SessionId,
+    ) -> Vec<Effect> {
+        let mut effects = Vec::new();
         if let Some(worker) = self.connected(id, session) {
             worker.draining = true;
+            self.dispatch(now, &mut effects);
         }
+        effects
     }
 
     /// Handles a broken connection. Attempts with reported progress continue, because the worker may reconnect. The
@@ -184,7 +193,7 @@ impl ProofsCore {
     }
 
     fn has_reported(&self, lease: LeaseId) -> bool {
-        self.leases.get(&lease).is_some_and(|held| held.state() > JobState::Leased)
+        self.leases.get(&lease).is_some_and(Lease::has_reported)
     }
 
     fn remove_worker(
@@ -206,22 +215,27 @@ impl ProofsCore {
     /// strike.
     fn lost_on_reconnect(&mut self, now: Millis, lease: LeaseId, effects: &mut Vec<Effect>) {
         let class = self.has_reported(lease).then_some(FailureClass::Worker);
+        if class.is_some() {
+            self.begin_if_ahead(now, lease, effects);
+        }
         let reason = "the worker reconnected without the attempt";
         self.interrupt(now, lease, class, reason, effects);
     }
 
     /// Resumes an interrupted attempt if its job is still waiting.
     fn resume(&mut self, now: Millis, id: WorkerId, lease: LeaseId, effects: &mut Vec<Effect>) {
-        let theirs = |held: &crate::proofs::lease::Lease| {
-            held.attempt.lease == lease && held.attempt.prover.worker == id
-        };
+        let theirs = |held: &Lease| held.attempt.lease == lease && held.attempt.prover.worker == id;
         let found = self.jobs.iter_mut().find(|(job, live)| {
             live.interrupted.as_deref().is_some_and(theirs) && self.queue.contains(**job)
         });
         let Some((job, live)) = found else { return };
         let (job, Some(mut held)) = (*job, live.interrupted.take()) else { return };
-        self.queue.remove(job);
+        let ahead = live.ahead;
         live.leases.insert(lease);
+        if let Some(ahead) = ahead {
+            self.give_back(now, ahead, "the interrupted attempt continues", effects);
+        }
+        self.queue.remove(job);
         held.attempt.first_progress_at.get_or_insert(now);
         held.attempt.outcome = AttemptOutcome::Running;
         held.attempt.ended_at = None;

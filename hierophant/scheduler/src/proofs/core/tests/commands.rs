@@ -122,7 +122,7 @@ fn a_job_that_was_set_aside_is_made_anew_with_a_whole_retry_budget() {
         memory.save(&effects);
         let (to, lease) = given_out(&effects).expect("given out");
         effects = core.failed(START, to, lease, failure(FailureClass::Worker));
-        core.worker_draining(to, SessionId(n));
+        core.worker_draining(START, to, SessionId(n));
     }
     memory.save(&effects);
     let failed = memory.job_of(1).clone();

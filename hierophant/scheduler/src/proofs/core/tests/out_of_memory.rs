@@ -75,7 +75,7 @@ fn what_ran_out_is_known_after_a_restart() {
     let effects = gpu_worker(&mut core, 1, 64, &[24]);
     stored.save(&effects);
     let (_, lease) = given_out(&effects).expect("given out");
-    core.worker_draining(worker(1), SessionId(1));
+    core.worker_draining(START, worker(1), SessionId(1));
     stored.save(&core.failed(START, worker(1), lease, ran_out(None)));
     let attempt = &stored.attempts[&lease];
     let what = OutOfMemory { memory: MemoryKind::Gpu, bytes: Some(24 * GIB) };

@@ -74,6 +74,6 @@ fn what_nobody_takes_has_no_time() {
     let line = places(&core, START);
     assert_eq!(line[0], (job_of(&core, 9), None), "urgent, but no worker offers it");
     assert_eq!(line[1].1, Some(20_000));
-    core.worker_draining(worker(1), SessionId(1));
+    core.worker_draining(START, worker(1), SessionId(1));
     assert!(places(&core, START).iter().all(|(_, eta)| eta.is_none()));
 }

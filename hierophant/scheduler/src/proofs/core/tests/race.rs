@@ -116,7 +116,7 @@ fn only_an_idle_fitting_worker_races() {
     core.worker_joined(START, WorkerJoined { capabilities: unable, ..arrival(2, 2, &[]) });
     core.worker_joined(START, arrival(3, 3, &[LeaseId([0xee; 16])]));
     join(&mut core, 4, 4);
-    core.worker_draining(worker(4), SessionId(4));
+    core.worker_draining(START, worker(4), SessionId(4));
     assert_eq!(core.sweep(at(LIMIT + 1)), []);
     core.held_leases(at(LIMIT + 1), worker(3), SessionId(3), &[]);
     assert_eq!(given_out(&core.sweep(at(LIMIT + 2))).map(|(to, _)| to), Some(worker(3)));
@@ -162,7 +162,7 @@ fn who_is_known_to_be_slow_does_not_race_and_the_fastest_goes_first() {
         hand_in(&mut core, n, lease);
         core.checked(START, lease, Ok(()));
     }
-    core.worker_draining(worker(3), SessionId(3));
+    core.worker_draining(START, worker(3), SessionId(3));
     assert_eq!(core.sweep(at(LIMIT + 1)), [], "worker 2 would take longer");
     join(&mut core, 3, 4);
     join(&mut core, 4, 5);

@@ -275,7 +275,7 @@ fn a_word_about_an_older_connection_is_ignored() {
 fn a_draining_worker_gets_nothing_new() {
     let mut core = core();
     join(&mut core, 1, 1);
-    core.worker_draining(worker(1), SessionId(1));
+    core.worker_draining(START, worker(1), SessionId(1));
     assert_eq!(given_out(&submit(&mut core, 1, 1)), None);
 }
 

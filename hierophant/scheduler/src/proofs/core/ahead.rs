@@ -1,0 +1,122 @@
+//! Jobs leased ahead: beyond a worker's slots, so that it downloads and executes them while its slots prove.
+//!
+//! A job that is leased ahead still waits: it keeps its place in the queue, is charged to nobody, and no limit of an
+//! attempt applies to it. It begins when its worker reports that a prover has taken it, or when the worker has a free
+//! slot. Until then it is given back as soon as
+//!
+//! - a slot elsewhere is free for it;
+//! - its place is needed for another job ([`places`](super::places));
+//! - its worker no longer takes or supports it, or dispatch is paused.
+
+use hierophant_model::records::{AttemptOutcome, Millis};
+use network_lib::ids::{JobId, LeaseId, WorkerId};
+use network_lib::wire::ToWorker;
+
+use super::{Effect, ProofsCore};
+use crate::proofs::lease::{Lease, Worker};
+
+impl ProofsCore {
+    /// Lets an attempt that was leased ahead take a slot. Has no effect on another attempt.
+    pub(super) fn begin_if_ahead(
+        &mut self,
+        now: Millis,
+        lease: LeaseId,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(held) = self.leases.get(&lease).filter(|held| held.is_ahead()) else { return };
+        let leased_at = held.started_at;
+        let is_older = |held: &&Lease| held.is_ahead() && held.started_at < leased_at;
+        let overtaken: Vec<JobId> =
+            self.leases.values().filter(is_older).map(|held| held.job).collect();
+        for job in overtaken {
+            if let Some(live) = self.jobs.get_mut(&job) {
+                live.overtaken += 1;
+            }
+        }
+        self.begin(now, lease, effects);
+    }
+
+    /// Takes an attempt that was leased ahead from its worker. Its job waits as before.
+    pub(super) fn give_back(
+        &mut self,
+        now: Millis,
+        lease: LeaseId,
+        reason: &str,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(held) = self.leases.get(&lease) else { return };
+        let worker = held.attempt.prover.worker;
+        let detail = Some((None, reason.to_owned()));
+        self.end_attempt(now, lease, AttemptOutcome::GivenBack, detail, effects);
+        let message = ToWorker::Cancel { lease_id: lease, reason: reason.to_owned() };
+        effects.push(Effect::Send(worker, message));
+    }
+
+    /// Gives back what its worker may no longer begin.
+    pub(super) fn recall(&mut self, now: Millis, effects: &mut Vec<Effect>) {
+        let with_any = self.workers.iter().filter(|(_, worker)| !worker.ahead.is_empty());
+        let recalled: Vec<_> =
+            with_any.flat_map(|(_, worker)| self.recalled_from(worker)).collect();
+        for (lease, reason) in recalled {
+            self.give_back(now, lease, reason, effects);
+        }
+    }
+
+    fn recalled_from(&self, worker: &Worker) -> Vec<(LeaseId, &'static str)> {
+        let places = worker.most_attempts().saturating_sub(worker.leases.len());
+        // A worker that may reconnect keeps what it has.
+        let leaves = !worker.away && !worker.takes_jobs();
+        let judge = |(number, held): (usize, &Lease)| {
+            let supported =
+                self.jobs.get(&held.job).is_some_and(|live| worker.fits(&live.record.spec));
+            let reason = match () {
+                () if self.paused.is_some() => "dispatch is paused",
+                () if leaves => "the worker takes no more jobs",
+                () if number >= places => "the worker takes fewer jobs ahead",
+                () if !supported => "the worker does not support it now",
+                () => return None,
+            };
+            Some((held.attempt.lease, reason))
+        };
+        self.ahead_of(worker).into_iter().enumerate().filter_map(judge).collect()
+    }
+
+    /// Begins the oldest attempts that are leased ahead to workers with free slots.
+    pub(super) fn begin_on_free_slots(&mut self, now: Millis, effects: &mut Vec<Effect>) {
+        let free = self.workers.values().filter(|worker| worker.free_slots() > 0);
+        let due: Vec<LeaseId> = free
+            .flat_map(|worker| self.ahead_of(worker).into_iter().take(worker.free_slots()))
+            .map(|held| held.attempt.lease)
+            .collect();
+        for lease in due {
+            self.begin_if_ahead(now, lease, effects);
+        }
+    }
+
+    /// Leases a waiting job ahead to this worker.
+    pub(super) fn lease_ahead_to(
+        &mut self,
+        now: Millis,
+        job: JobId,
+        worker: WorkerId,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(lease) = self.lease(now, job, worker, AttemptOutcome::Ahead) else { return };
+        if let Some(worker) = self.workers.get_mut(&worker) {
+            worker.ahead.insert(lease);
+        }
+        if let Some(live) = self.jobs.get_mut(&job) {
+            live.ahead = Some(lease);
+        }
+        self.save_attempt(lease, effects);
+        self.send_job(lease, effects);
+    }
+
+    /// Attempts that are leased ahead to a worker, the oldest first.
+    pub(super) fn ahead_of(&self, worker: &Worker) -> Vec<&Lease> {
+        let mut ahead: Vec<&Lease> =
+            worker.ahead.iter().filter_map(|lease| self.leases.get(lease)).collect();
+        ahead.sort_by_key(|held| (held.started_at, held.attempt.lease));
+        ahead
+    }
+}
