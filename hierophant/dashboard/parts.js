@@ -17,7 +17,7 @@ const LOOKS = {
 };
 
 /** A coloured label of a state. */
-export const Badge = ({ state }) => html`<span class=${`badge ${LOOKS[state] ?? 'plain'}`}>${state}</span>`;
+export const Badge = ({ state }) => html`<span class=${`badge ${LOOKS[state] ?? 'plain'}`}>${state.replaceAll('_', ' ')}</span>`;
 
 /** A link to the page of a job, with the start of its id as text. */
 export const JobLink = ({ id }) => html`<a class="id" href=${`#/job/${id}`} title=${`Job ${id}`}>${short(id)}</a>`;

@@ -38,6 +38,7 @@ export function Worker({ id }) {
       ${blocked != null && html`<p class="note bad">Blocked${blocked && `: ${blocked}`}</p>`}
       ${worker?.obstacle && html`<p class="note bad">Cannot prove: ${worker.obstacle}</p>`}
       ${worker?.running.map((proof) => html`<div class="making"><p><${JobLink} id=${proof.job} /> ${proof.mode}</p><${Progress} proof=${proof} /><p class="dim">remaining: <${Eta} seconds=${proof.eta_seconds} estimated=${proof.estimated} /></p></div>`)}
+      ${(worker?.ahead ?? []).map((job) => html`<p class="dim">Prepares <${JobLink} id=${job} />, which starts once a slot is free.</p>`)}
       <dl class="facts">
         <dt>Id</dt><dd class="id">${id}</dd>
         ${worker && html`

@@ -27,7 +27,7 @@ fn capabilities() -> Capabilities {
         modes: vec![ProofMode::Core, ProofMode::Compressed],
         backend: Backend::Cuda,
         slots: 1,
-        prefetch: 0,
+        prefetch: 1,
         memory_bytes: 68_719_476_736,
         gpus: vec![Gpu {
             model: "NVIDIA H200".into(),

@@ -48,6 +48,9 @@ pub struct Worker {
     pub gpus: Vec<Gpu>,
     /// Proofs in progress.
     pub running: Vec<Running>,
+    /// Waiting jobs that it prepares: they are leased ahead and begin once a slot is free.
+    #[serde(default)]
+    pub ahead: Vec<String>,
 }
 
 /// A GPU of a worker.

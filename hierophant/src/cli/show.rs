@@ -253,13 +253,15 @@ impl Show for Why {
 impl Show for WholeWorker {
     fn show(&self) -> String {
         let running = self.worker.as_ref().map_or(&[][..], |worker| &worker.running);
+        let ahead = self.worker.as_ref().map_or(&[][..], |worker| &worker.ahead);
+        let ahead: String = ahead.iter().map(|job| format!("prepares job {job}\n")).collect();
         let head = match (&self.worker, &self.gone) {
             (Some(worker), _) => vec![worker.clone()].show() + &gpus(&worker.gpus),
             (None, Some(gone)) => format!("left {}: {}\n", ago(gone.at), gone.reason),
             (None, None) => "not connected since Hierophant started\n".to_owned(),
         };
         let blocked = self.blocked.as_ref().map(|reason| with_reason("blocked", reason) + "\n");
-        let head = format!("{head}{}", blocked.unwrap_or_default());
+        let head = format!("{head}{ahead}{}", blocked.unwrap_or_default());
         format!("{head}\n{}", attempts(&self.history, running))
     }
 }

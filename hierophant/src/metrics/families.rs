@@ -36,6 +36,7 @@ pub(super) struct Families {
     pub(super) certificates_read: Family<OutcomeLabels, Counter>,
     pub(super) certificate_ends: FloatGauge,
     pub(super) jobs_waiting: Family<ModeLabels, Gauge>,
+    pub(super) jobs_ahead: Gauge,
     pub(super) jobs_unfinished: Gauge,
     pub(super) dispatch_paused: Gauge,
     pub(super) oldest_wait: FloatGauge,
@@ -127,6 +128,10 @@ impl Families {
             "expiry of the TLS certificate in use, in Unix time; 0 without TLS",
         ),
             jobs_waiting: to.gauges("jobs_waiting", "jobs waiting for a worker, by `mode`"),
+            jobs_ahead: to.gauge(
+            "jobs_ahead",
+            "waiting jobs that are leased ahead: a worker prepares them while its slots are taken",
+        ),
             jobs_unfinished: to.gauge("jobs_unfinished", "jobs that have not ended"),
             dispatch_paused: to.gauge("dispatch_paused", "1 if an operator has paused dispatch, else 0"),
             oldest_wait: to.seconds_gauge("oldest_wait", "age of the oldest waiting job, 0 if none waits"),
@@ -149,7 +154,13 @@ impl Families {
     fn begin_at_zero(&self) {
         let classes = ["guest", "request", "worker", "infrastructure"];
         let failed = classes.map(|class| AttemptLabels { outcome: "failed", class });
-        let others = [("completed", ""), ("cancelled", ""), ("lost", ""), ("lost", "worker")];
+        let others = [
+            ("completed", ""),
+            ("cancelled", ""),
+            ("given_back", ""),
+            ("lost", ""),
+            ("lost", "worker"),
+        ];
         let others = others.map(|(outcome, class)| AttemptLabels { outcome, class });
         for labels in failed.iter().chain(&others) {
             drop(self.attempts_ended.get_or_create(labels));

@@ -48,6 +48,8 @@ impl Metrics {
             families.attempts_running.get_or_create(&labels).set(whole(running));
         }
         families.jobs_unfinished.set(whole(overview.unfinished));
+        let ahead: usize = overview.workers.iter().map(|worker| worker.ahead.len()).sum();
+        families.jobs_ahead.set(whole(ahead));
         families.dispatch_paused.set(i64::from(overview.paused.is_some()));
         let oldest = overview.oldest_waiting.map_or(0, |created| snapshot.now.since(created));
         families.oldest_wait.set(seconds(oldest));
@@ -114,6 +116,7 @@ mod tests {
             draining: false,
             stats: Default::default(),
             running: vec![],
+            ahead: vec![],
         }
     }
 

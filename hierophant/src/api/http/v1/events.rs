@@ -239,6 +239,7 @@ mod tests {
                 progress: Some(progress),
                 raced: false,
             }],
+            ahead: vec![],
         }
     }
 

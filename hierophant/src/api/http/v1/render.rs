@@ -80,6 +80,7 @@ pub(in crate::api::http) fn worker(known: &KnownWorker, work: &WorkerWork) -> Wo
         average_proof_seconds: (stats.completed > 0).then(mean),
         gpus: gpus(known, work),
         running: work.running.iter().map(|proof| running(work, proof)).collect(),
+        ahead: work.ahead.iter().map(ToString::to_string).collect(),
     }
 }
 
