@@ -147,10 +147,13 @@ impl ProofsCore {
             }
         }
         let Self { workers, leases, .. } = self;
-        if let Some(worker) = workers.get_mut(&id) {
-            worker.leases.retain(|lease| leases.contains_key(lease) || held.contains(lease));
+        let Some(worker) = workers.get_mut(&id) else { return effects };
+        let before = worker.leases.len();
+        worker.leases.retain(|lease| leases.contains_key(lease) || held.contains(lease));
+        // Most heartbeats bring no news.
+        if worker.leases.len() < before || !effects.is_empty() {
+            self.dispatch(now, &mut effects);
         }
-        self.dispatch(now, &mut effects);
         effects
     }
 
