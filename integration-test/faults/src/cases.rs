@@ -1,5 +1,6 @@
 //! The cases, by kind of fault.
 
+mod ahead;
 mod bookkeeping;
 mod clock;
 mod contention;
@@ -29,6 +30,7 @@ pub(crate) fn all() -> Vec<Case> {
         contention::cases(),
         network::cases(),
         gpu::cases(),
+        ahead::cases(),
         install::cases(),
         storage::cases(),
         postgres::cases(),

@@ -83,7 +83,7 @@ async fn short_of_gpu_memory(stage: &Stage) -> i64 {
 }
 
 /// A Contemplant whose prover server is the stand-in, with a limit for its silence that a case can wait for.
-fn with_gpu(name: &str, stand_in: &Path, behaviour: &Path) -> Settings {
+pub(super) fn with_gpu(name: &str, stand_in: &Path, behaviour: &Path) -> Settings {
     let text = |path: &Path| Value::from(path.to_str().expect("UTF-8"));
     let mut environment = Table::new();
     environment.insert("GPU_STAND_IN_BEHAVIOUR".into(), text(behaviour));
