@@ -25,6 +25,8 @@ pub enum JobEvent {
     Progress(Progress),
     /// The program has been executed.
     Executed(Execution),
+    /// It waits until a slot is free. Only observed, not sent: its slot begins with the next progress.
+    Waiting,
     /// It has ended, and the machine is free again.
     Ended(Outcome),
 }

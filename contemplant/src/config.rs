@@ -49,6 +49,9 @@ pub struct Config {
     /// Kinds of proof to offer. Default: core and compressed for `cpu` and `cuda`, as the others need
     /// gigabytes of circuit files; all for `mock`.
     pub modes: Option<Vec<ProofMode>>,
+    /// Whether one job is leased ahead for each slot, to be prepared while the slot proves. Default: that of the
+    /// backend, see [`Config::prefetches`].
+    pub prefetch: Option<bool>,
     /// With `cuda`: the socket of a prover server that is already running, such as
     /// `unix:///tmp/sp1-cuda-0.sock`. Also read as `moongate_endpoint`. Default: none, servers are started.
     #[serde(alias = "moongate_endpoint")]
@@ -149,6 +152,7 @@ impl Default for Config {
             instance: None,
             backend: BackendChoice::Cpu,
             modes: None,
+            prefetch: None,
             prover_endpoint: None,
             prover_command: None,
             prover_environment: BTreeMap::new(),
@@ -221,6 +225,13 @@ impl Config {
         self.shutdown_grace.unwrap_or(default)
     }
 
+    /// Whether one job is leased ahead for each slot. By default only with `cuda`: with the others, execution and proof
+    /// share the processors, so that preparing the next job would only delay the current one.
+    #[must_use]
+    pub fn prefetches(&self) -> bool {
+        self.prefetch.unwrap_or(self.backend == BackendChoice::Cuda)
+    }
+
     /// The kinds of proof to offer, as far as the machine can make them.
     #[must_use]
     pub fn wanted_modes(&self) -> Vec<ProofMode> {
@@ -259,6 +270,7 @@ mod tests {
         let examples = [
             "name",
             "instance",
+            "prefetch",
             "token",
             "prover_command",
             "prover_environment",
@@ -310,6 +322,17 @@ mod tests {
         assert!(TEMPLATE.contains("Default: 2h with cuda, 15m with cpu, 30s with mock."));
         let set = load_text("backend = \"cuda\"\nshutdown_grace = \"0s\"").unwrap();
         assert_eq!(set.shutdown_grace(), Duration::ZERO);
+    }
+
+    #[test]
+    fn jobs_are_leased_ahead_with_cuda_unless_it_is_set() {
+        for (backend, default) in [("cuda", true), ("cpu", false), ("mock", false)] {
+            let of = |key: &str| load_text(&format!("backend = \"{backend}\"\n{key}")).unwrap();
+            assert_eq!(of("").prefetches(), default, "{backend}");
+            assert!(of("prefetch = true").prefetches(), "{backend}");
+            assert!(!of("prefetch = false").prefetches(), "{backend}");
+        }
+        assert!(TEMPLATE.contains("Default: true with cuda, false with cpu and mock"));
     }
 
     #[test]

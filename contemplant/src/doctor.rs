@@ -12,6 +12,7 @@ mod servers;
 use network_lib::job::ProofMode;
 
 use crate::config::{BackendChoice, Config};
+use crate::executor::helper::executions_at_once;
 pub use crate::machine::{Finding, Verdict};
 use crate::machine::{Machine, Needs};
 
@@ -54,7 +55,11 @@ fn examine_machine(config: &Config) -> Vec<Finding> {
     // An external server may have its GPU on another machine.
     let own_servers = config.backend == BackendChoice::Cuda && config.prover_endpoint.is_none();
     let slots = if own_servers { config.wanted_gpus().len() } else { 1 };
-    let mut findings = machine.examine(&Needs::of(config, slots));
+    // Only with this backend a job that is taken ahead is also executed ahead.
+    let ahead = config.backend == BackendChoice::Cuda && config.prefetches();
+    let jobs = if ahead { 2 * slots } else { slots };
+    let needs = Needs::of(config, jobs.min(executions_at_once()));
+    let mut findings = machine.examine(&needs);
     if own_servers {
         findings.push(gpus::look(config, machine.is_container()));
     }

@@ -41,6 +41,11 @@ pub trait Executor: Send + Sync {
     /// value.
     fn capabilities(&self) -> watch::Receiver<Capabilities>;
 
+    /// Number of jobs that it takes at once: its slots, and those that it prepares while they are taken. Constant.
+    fn jobs_at_once(&self) -> usize {
+        self.capabilities().borrow().slots.max(1) as usize
+    }
+
     /// Counter of the prover servers that it starts.
     fn server_starts(&self) -> Counter {
         Counter::default()
@@ -60,7 +65,10 @@ pub trait Executor: Send + Sync {
     /// Executes and proves one job. Reports progress and, as soon as it is known, the result of the execution.
     ///
     /// After `cancel` the result is no longer wanted. The call may continue while the machine is still busy with the
-    /// job: its slot is free when the call returns, not before.
+    /// job: its slot is free when the call returns, not before. A job that waits for a slot ends at once.
+    ///
+    /// Between the result of the execution and the begin of the proof no progress is reported: Hierophant takes the
+    /// first progress after that result as a sign that the job has taken a slot.
     ///
     /// # Errors
     ///
@@ -134,6 +142,11 @@ impl EventSink {
     /// Sends the result of the execution.
     pub fn executed(&self, execution: Execution) {
         self.send(JobEvent::Executed(execution));
+    }
+
+    /// Sends that the job is as far prepared as it can be, and waits for a slot.
+    pub(crate) fn waiting(&self) {
+        self.send(JobEvent::Waiting);
     }
 
     pub(crate) fn ended(&self, outcome: Outcome) {

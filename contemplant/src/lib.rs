@@ -38,7 +38,7 @@ use crate::config::{BackendChoice, Config, endpoints};
 use crate::executor::cpu::CpuExecutor;
 use crate::executor::cuda::{CudaExecutor, CudaSettings};
 use crate::executor::guarded::Guarded;
-use crate::executor::helper::Helper;
+use crate::executor::helper::{self, Helper};
 use crate::executor::keys::KeyFiles;
 use crate::executor::mock::MockExecutor;
 use crate::executor::{Executor, checks};
@@ -151,17 +151,18 @@ pub async fn build_executor(config: &Config) -> anyhow::Result<Arc<dyn Executor>
     let keys = KeyFiles::new(&config.data_dir.join("keys"));
     let helper = Helper::of_this_program(&config.data_dir);
     let executions = helper.clone();
+    let prefetch = u32::from(config.prefetches());
     let executor: Arc<dyn Executor> = match config.backend {
-        BackendChoice::Cpu => Arc::new(CpuExecutor::start(&modes, helper, keys)?),
+        BackendChoice::Cpu => Arc::new(CpuExecutor::start(&modes, prefetch, helper, keys)?),
         BackendChoice::Cuda => {
             Arc::new(CudaExecutor::new(cuda_settings(config, modes, helper, keys).await?))
         }
         BackendChoice::Mock => {
-            Arc::new(MockExecutor::new(config.mock_proof_time, modes, helper, keys))
+            let mock = MockExecutor::new(config.mock_proof_time, modes, helper, keys);
+            Arc::new(mock.with_prefetch(prefetch))
         }
     };
-    let slots = executor.capabilities().borrow().slots;
-    let needs = Needs::of(config, slots as usize);
+    let needs = Needs::of(config, executor.jobs_at_once().min(helper::executions_at_once()));
     let started = CancellationToken::new();
     let obstacle = checks::watch(started.clone(), Machine::default(), needs, executions);
     Ok(Arc::new(Guarded::new(executor, started, obstacle)))
@@ -191,6 +192,7 @@ async fn cuda_settings(
         start_limit: config.prover_start_limit,
         silence_limit: config.prover_silence_limit,
         self_test: config.prover_self_test,
+        prefetch: config.prefetches(),
         gpus: watched.gpus,
         loads: watched.loads,
         helper,

@@ -91,20 +91,20 @@ pub struct Needs {
     proves_here: bool,
     /// Whether other proofs than Core are offered.
     beyond_core: bool,
-    /// Number of proofs at a time, each with an execution before it.
-    slots: usize,
+    /// Number of executions at a time.
+    executions: usize,
     /// The folder of this installation, which contains every temporary folder.
     data_dir: PathBuf,
 }
 
 impl Needs {
-    /// What `config` needs to make `slots` proofs at a time.
+    /// What `config` needs to execute this number of programs at a time.
     #[must_use]
-    pub fn of(config: &Config, slots: usize) -> Self {
+    pub fn of(config: &Config, executions: usize) -> Self {
         Self {
             proves_here: config.backend == BackendChoice::Cpu,
             beyond_core: config.wanted_modes().iter().any(|mode| *mode != ProofMode::Core),
-            slots,
+            executions,
             data_dir: config.data_dir.clone(),
         }
     }
@@ -127,7 +127,7 @@ impl Machine {
         ];
         if NATIVE {
             findings.push(folder::judge_programs(&needs.data_dir));
-            findings.push(shm::judge(self.shm(), needs.slots));
+            findings.push(shm::judge(self.shm(), needs.executions));
         }
         findings
     }

@@ -21,6 +21,9 @@ use self::labels::{AttemptLabels, DirectionLabels, GpuLabels, ModeLabels, PhaseL
 pub use self::serve::{serve, serve_grpc_health};
 use crate::attempt::Outcome;
 
+/// Name of the time in which an attempt waits for a slot, where the phases have theirs.
+pub const WAITING: &str = "waiting";
+
 /// Head of this program's part of `docs/metrics.md`.
 const PAGE: &str = "
 ## Contemplant
@@ -71,7 +74,7 @@ impl Metrics {
         let phase = to.seconds(
             "phase",
             "finished phases of attempts, by `mode` and `phase` (`downloading`, `setting_up`, \
-             `executing`, `proving`, `uploading`)",
+             `executing`, `proving`, `uploading`), and the time of prepared ones until a slot is free (`waiting`)",
             || Histogram::new(LONG),
         );
         let proof = to.seconds(
@@ -157,7 +160,16 @@ impl Metrics {
 
     /// Measures a phase of an attempt.
     pub fn phase_ended(&self, mode: ProofMode, phase: Phase, took: Duration) {
-        let labels = PhaseLabels { mode: mode.as_str(), phase: phase.as_str() };
+        self.step_ended(mode, phase.as_str(), took);
+    }
+
+    /// Measures how long a prepared attempt has waited for a slot.
+    pub fn waited(&self, mode: ProofMode, took: Duration) {
+        self.step_ended(mode, WAITING, took);
+    }
+
+    fn step_ended(&self, mode: ProofMode, phase: &'static str, took: Duration) {
+        let labels = PhaseLabels { mode: mode.as_str(), phase };
         self.0.phase.get_or_create(&labels).observe(took.as_secs_f64());
     }
 

@@ -1,7 +1,7 @@
 //! Observation of an attempt: each of its phases is logged, measured and traced when it happens, whether or not there
 //! is a connection at that moment.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use network_lib::ids::LeaseId;
@@ -10,7 +10,7 @@ use network_lib::trace::{self, Span, SpanContext};
 use tokio::time::Instant;
 
 use crate::attempt::{Job, JobEvent, Outcome};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, WAITING};
 
 /// Interval between two log lines about progress in the same phase.
 const LOG_INTERVAL: Duration = Duration::from_secs(15);
@@ -25,7 +25,7 @@ pub struct AttemptObserver {
     contexts: Option<(SpanContext, SpanContext)>,
     log: tracing::Span,
     started_at: Timestamp,
-    step: Mutex<Option<CurrentPhase>>,
+    step: Mutex<Option<Step>>,
 }
 
 /// A time by both clocks: the monotonic one for durations, the wall clock to compare with other machines.
@@ -35,9 +35,11 @@ struct Timestamp {
     wall: SystemTime,
 }
 
+/// What an attempt does now.
 #[derive(Debug)]
-struct CurrentPhase {
-    phase: Phase,
+struct Step {
+    /// Its phase; none while it waits for a slot.
+    phase: Option<Phase>,
     started_at: Timestamp,
     logged: Instant,
 }
@@ -100,20 +102,18 @@ impl AttemptObserver {
             JobEvent::Executed(execution) => self.log.in_scope(|| {
                 tracing::info!(cycles = execution.cycles, gas = execution.gas, "executed");
             }),
+            JobEvent::Waiting => {
+                self.steps_to(None, Timestamp::now());
+                self.log.in_scope(|| tracing::info!("prepared, waits for a free slot"));
+            }
             JobEvent::Ended(outcome) => self.ended(outcome),
         }
     }
 
     fn progressed(&self, progress: &Progress) {
         let now = Timestamp::now();
-        let mut step = self.step.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_new = step.as_ref().is_none_or(|step| step.phase != progress.phase);
-        if is_new {
-            let begins = CurrentPhase { phase: progress.phase, started_at: now, logged: now.clock };
-            if let Some(over) = step.replace(begins) {
-                self.phase_ended(&over, now);
-            }
-        }
+        let is_new = self.steps_to(Some(progress.phase), now);
+        let mut step = self.lock_step();
         let Some(step) = step.as_mut() else { return };
         if is_new || now.clock - step.logged >= LOG_INTERVAL {
             step.logged = now.clock;
@@ -132,22 +132,41 @@ impl AttemptObserver {
         }
     }
 
-    fn phase_ended(&self, step: &CurrentPhase, now: Timestamp) {
-        if let Some(mode) = self.mode {
-            self.metrics.phase_ended(mode, step.phase, now.clock - step.started_at.clock);
+    /// Ends the step before, unless it is the same one. Returns whether a new one begins.
+    fn steps_to(&self, phase: Option<Phase>, now: Timestamp) -> bool {
+        let mut step = self.lock_step();
+        if step.as_ref().is_some_and(|step| step.phase == phase) {
+            return false;
+        }
+        if let Some(over) = step.replace(Step { phase, started_at: now, logged: now.clock }) {
+            self.step_ended(&over, now);
+        }
+        true
+    }
+
+    fn lock_step(&self) -> MutexGuard<'_, Option<Step>> {
+        self.step.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn step_ended(&self, step: &Step, now: Timestamp) {
+        let took = now.clock - step.started_at.clock;
+        match (self.mode, step.phase) {
+            (Some(mode), Some(phase)) => self.metrics.phase_ended(mode, phase, took),
+            (Some(mode), None) => self.metrics.waited(mode, took),
+            (None, _) => {}
         }
         if let Some((_, work)) = &self.contexts {
             let context = trace::sibling_context(work);
-            let name = step.phase.as_str();
+            let name = step.phase.map_or(WAITING, Phase::as_str);
             trace::record(Span::new(name, &context, step.started_at.wall, now.wall).under(work));
         }
     }
 
     fn ended(&self, outcome: &Outcome) {
         let now = Timestamp::now();
-        let step = self.step.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let step = self.lock_step().take();
         if let Some(over) = step {
-            self.phase_ended(&over, now);
+            self.step_ended(&over, now);
         }
         let elapsed = now.clock - self.started_at.clock;
         self.metrics.attempt_ended(outcome);

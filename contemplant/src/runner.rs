@@ -41,7 +41,8 @@ pub struct Runner {
     downloads: PathBuf,
     finished: FinishedProofs,
     max_decompressed_bytes: u64,
-    slots: Semaphore,
+    /// What the executor takes at once.
+    places: Semaphore,
     /// Changes with every message of a Hierophant after a handshake, which says which attempts are wanted.
     heard: watch::Sender<()>,
     /// Cancelled when the program ends.
@@ -86,7 +87,7 @@ impl Runner {
         finished: FinishedProofs,
         metrics: Metrics,
     ) -> Self {
-        let slots = executor.capabilities().borrow().slots.max(1);
+        let places = Semaphore::new(executor.jobs_at_once());
         let obstacles = Obstacles::default();
         let transfer = Transfer::new(
             endpoints.http.clone(),
@@ -102,7 +103,7 @@ impl Runner {
             downloads,
             finished,
             max_decompressed_bytes: config.max_decompressed_bytes,
-            slots: Semaphore::new(slots as usize),
+            places,
             executor,
             heard: watch::Sender::new(()),
             leaving: CancellationToken::new(),
@@ -208,11 +209,17 @@ impl Runner {
         let fetched = cancel.run_until_cancelled(self.fetch(job, events)).await;
         let prove_job = fetched.unwrap_or(Err(Stop::Abandoned))?;
 
-        // A cancelled attempt may still occupy its slot.
-        let slot = cancel.run_until_cancelled(self.slots.acquire()).await;
-        let slot = slot.and_then(Result::ok).ok_or(Stop::Abandoned)?;
+        // A cancelled attempt may still occupy its place, and a job that was leased ahead waits for the one before it.
+        let place = match self.places.try_acquire() {
+            Ok(place) => place,
+            Err(_) => {
+                events.waiting();
+                let free = cancel.run_until_cancelled(self.places.acquire()).await;
+                free.and_then(Result::ok).ok_or(Stop::Abandoned)?
+            }
+        };
         let proved = self.executor.prove(prove_job, events.clone(), cancel.clone()).await?;
-        drop(slot);
+        drop(place);
         if cancel.is_cancelled() {
             return Err(Stop::Abandoned);
         }

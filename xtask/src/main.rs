@@ -27,7 +27,10 @@ use crate::step::Steps;
 /// minutes, so it is built only for its own command.
 const OVERHEAD: &str = "overhead";
 
-/// Has that program built.
+/// The program that measures how long a GPU is idle between the jobs of a queue, with the stand-in for SP1's server.
+const GPU_IDLE: &str = "gpu-idle";
+
+/// Has the program [`OVERHEAD`] built.
 const WITH_OVERHEAD: [&str; 2] = ["--features", "integration-test/overhead"];
 
 #[derive(Debug, Parser)]
@@ -200,11 +203,15 @@ fn gpu_suite(steps: &mut Steps, arguments: &[String]) -> Result<()> {
 }
 
 fn bench(steps: &mut Steps, arguments: &[String]) -> Result<()> {
-    // It needs SP1's prover, which everything else is measured without.
-    if let Some((scenario, rest)) = arguments.split_first()
-        && scenario == OVERHEAD
-    {
-        return start(steps, OVERHEAD, &["hierophant", "contemplant"], rest);
+    // These need workers with SP1, which everything else is measured without.
+    match arguments.split_first() {
+        Some((scenario, rest)) if scenario == OVERHEAD => {
+            return start(steps, OVERHEAD, &["hierophant", "contemplant"], rest);
+        }
+        Some((scenario, rest)) if scenario == GPU_IDLE => {
+            return start(steps, GPU_IDLE, &["hierophant", "contemplant", "gpu-stand-in"], rest);
+        }
+        _ => {}
     }
     if arguments.iter().any(|argument| argument == "--postgres") {
         provide_postgres(steps)?;

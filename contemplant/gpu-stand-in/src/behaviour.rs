@@ -8,6 +8,8 @@ use std::time::Duration;
 pub struct Behaviour {
     /// `proof-time=MS`: how long a proof takes. Default: none.
     pub proof_time: Duration,
+    /// `times=PATH`: the file to which the times of each proof are appended. Default: none.
+    pub times: Option<PathBuf>,
     /// `version=TEXT`: the version that it logs at its start. Default: SP1's.
     pub version: Option<String>,
     /// A fault by its name: what it does instead of proving, or at its start.
@@ -103,6 +105,7 @@ impl Behaviour {
                 (None, Some(("proof-time", value))) if value.parse::<u64>().is_ok() => {
                     behaviour.proof_time = Duration::from_millis(value.parse().unwrap_or_default());
                 }
+                (None, Some(("times", value))) => behaviour.times = Some(PathBuf::from(value)),
                 (None, Some(("version", value))) => behaviour.version = Some(value.to_owned()),
                 _ => eprintln!("unknown behaviour: {line}"),
             }
@@ -112,6 +115,9 @@ impl Behaviour {
 
     fn text(&self) -> String {
         let mut text = format!("proof-time={}\n", self.proof_time.as_millis());
+        if let Some(times) = &self.times {
+            text += &format!("times={}\n", times.display());
+        }
         if let Some(version) = &self.version {
             text += &format!("version={version}\n");
         }
@@ -132,6 +138,7 @@ mod tests {
         for (_, fault) in Fault::ALL {
             let behaviour = Behaviour {
                 proof_time: Duration::from_millis(1500),
+                times: Some(PathBuf::from("/data/times")),
                 version: Some("6.0.0".to_owned()),
                 fault: Some(fault),
             };

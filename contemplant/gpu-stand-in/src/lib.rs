@@ -8,6 +8,7 @@
 pub mod behaviour;
 mod prover;
 mod server;
+pub mod times;
 
 pub use crate::behaviour::{Behaviour, behaviour_file};
 pub use crate::prover::Source;

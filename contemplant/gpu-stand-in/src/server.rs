@@ -17,6 +17,7 @@ use tokio::time::sleep;
 
 use crate::behaviour::{Behaviour, Fault, behaviour_file};
 use crate::prover::{Engine, Prover, Source};
+use crate::times::{self, Proof};
 
 /// The number of shards of a proof, according to the log.
 const SHARDS: u32 = 4;
@@ -124,13 +125,18 @@ impl Server {
                 Response::Ok
             }
             Request::ProveWithMode { mode, key, stdin, .. } => {
+                let begin = times::now();
                 pretend(mode, behaviour.proof_time).await;
                 if let Some(fault) = behaviour.fault
                     && let Some(answer) = self.fail(fault, stream).await?
                 {
                     return Ok(answer);
                 }
-                match prover.prove(key, mode, stdin).await {
+                let proved = prover.prove(key, mode, stdin).await;
+                if let Some(file) = &behaviour.times {
+                    times::append(file, Proof { begin, end: times::now() })?;
+                }
+                match proved {
                     Ok(mut proof) => {
                         if behaviour.fault == Some(Fault::OtherCircuit) {
                             proof.sp1_version = "v6.0.0".to_owned();

@@ -61,7 +61,8 @@ pub async fn execute_probe(helper: &Helper) -> Result<(), String> {
     let input = bincode::serialize(&SP1Stdin::new()).map_err(|error| failed(error.to_string()))?;
     let elf = Arc::new(probe_program::touching(PROBE_MIB));
     let executing = async {
-        let running = helper.execute(elf, Arc::new(input), settings, false)?;
+        let room = helper.room().await?;
+        let running = helper.execute(room, elf, Arc::new(input), settings, false)?;
         running.executed().await
     };
     let executed = timeout(PROBE_LIMIT, executing)

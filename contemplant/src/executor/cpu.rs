@@ -56,13 +56,18 @@ struct Ready {
 
 impl CpuExecutor {
     /// Starts to build the prover and returns at once. When it is ready, those of `modes` that this machine can prove
-    /// are offered; the log says why the others are not. Programs are executed by `helper`, and verifying keys are kept
-    /// in `keys`.
+    /// are offered; the log says why the others are not. `prefetch` jobs are taken ahead, which are downloaded while it works
+    /// on another. Programs are executed by `helper`, and verifying keys are kept in `keys`.
     ///
     /// # Errors
     ///
     /// When its threads cannot be started.
-    pub fn start(modes: &[ProofMode], helper: Helper, keys: KeyFiles) -> anyhow::Result<Self> {
+    pub fn start(
+        modes: &[ProofMode],
+        prefetch: u32,
+        helper: Helper,
+        keys: KeyFiles,
+    ) -> anyhow::Result<Self> {
         let offer = offer(modes, circuits::missing);
         let capabilities = Capabilities {
             vm: "sp1".to_owned(),
@@ -70,7 +75,7 @@ impl CpuExecutor {
             modes: Vec::new(),
             backend: Backend::Cpu,
             slots: 1,
-            prefetch: 0,
+            prefetch,
             memory_bytes: memory_bytes(),
             gpus: Vec::new(),
             unavailable_reason: Some(format!("{WARMING_UP}the prover is being built")),

@@ -4,6 +4,7 @@
 //! receives jobs that will succeed. [`crate::prover_server`] starts the servers or connects to external ones.
 
 mod estimator;
+mod queue;
 mod session;
 mod slot;
 mod wire;
@@ -18,14 +19,15 @@ use network_lib::job::{Failure, FailureClass, ProofMode};
 use network_lib::metrics::Counter;
 use network_lib::task;
 use sp1_prover::SP1_CIRCUIT_VERSION;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use self::estimator::{ProgressEstimator, Subject};
+use self::queue::{Queue, Work};
 use self::session::Session;
-use self::slot::{Slot, State, Work, obstacle, unavailable_reason};
+use self::slot::{Slot, State, obstacle, reject_work, unavailable_reason};
 use super::encode::encode;
 use super::helper::Helper;
 use super::keys::KeyFiles;
@@ -46,7 +48,8 @@ const PING_LIMIT: Duration = Duration::from_secs(5);
 pub struct CudaExecutor {
     helper: Helper,
     programs: Programs,
-    work: mpsc::Sender<Work>,
+    queue: Arc<Queue>,
+    jobs_at_once: usize,
     states: Arc<watch::Sender<Vec<State>>>,
     capabilities: watch::Sender<Capabilities>,
     /// The slots until they are started.
@@ -69,6 +72,8 @@ pub struct CudaSettings {
     pub silence_limit: Duration,
     /// How a server is tested before it gets work.
     pub self_test: SelfTest,
+    /// Whether one job is prepared ahead for each server, while it proves.
+    pub prefetch: bool,
     /// The GPUs, one for each server if the assignment is known.
     pub gpus: Vec<Gpu>,
     /// Load of the GPUs.
@@ -100,8 +105,7 @@ impl CudaExecutor {
             unavailable_reason: obstacle(&[State::Starting]),
         });
         let states = Arc::new(watch::Sender::new(vec![State::Starting; count]));
-        let (work, queue) = mpsc::channel(count.max(1));
-        let queue = Arc::new(tokio::sync::Mutex::new(queue));
+        let queue = Arc::new(Queue::default());
         let estimator = Arc::new(ProgressEstimator::default());
         let starts = Counter::default();
         let slot = |(number, server)| Slot {
@@ -117,11 +121,13 @@ impl CudaExecutor {
             gpu_memory: gpu_memory(number),
         };
         let slots = settings.servers.into_iter().enumerate().map(slot).collect();
-        let offer = offer(states.subscribe(), capabilities.clone(), settings.modes);
+        let prefetch = settings.prefetch;
+        let offer = offer(states.subscribe(), capabilities.clone(), settings.modes, prefetch);
         Self {
             helper: settings.helper,
             programs: Programs::new(settings.keys),
-            work,
+            queue,
+            jobs_at_once: if prefetch { 2 * count } else { count }.max(1),
             states,
             capabilities,
             slots: Mutex::new(slots),
@@ -146,13 +152,24 @@ impl CudaExecutor {
         if let Some(reason) = unavailable_reason(&self.states.borrow()) {
             return Err(Failure::new(FailureClass::Infrastructure, reason));
         }
-        let (reply, answer) = oneshot::channel();
+        let (reply, mut answer) = oneshot::channel();
         let cycles = executed.execution.cycles;
         let subject = Subject { program: digest, mode, cycles };
-        let work = Work { subject, program, stdin: Arc::new(stdin), events, cancel, reply };
-        let gone = |_| Failure::new(FailureClass::Infrastructure, "the worker is shutting down");
-        self.work.send(work).await.map_err(|_| gone(()))?;
-        let proof = answer.await.map_err(|_| gone(()))??;
+        let stdin = Arc::new(stdin);
+        let work = Work { subject, program, stdin, events, cancel: cancel.clone(), reply };
+        self.queue.push(work);
+        // The last server may have failed meanwhile.
+        reject_work(&self.queue, &self.states.borrow());
+        let gone = || Failure::new(FailureClass::Infrastructure, "the worker is shutting down");
+        let answered = tokio::select! {
+            answered = &mut answer => answered,
+            () = cancel.cancelled() => {
+                self.queue.end_cancelled();
+                answer.await
+            }
+            () = self.stop.cancelled() => return Err(gone()),
+        };
+        let proof = answered.map_err(|_| gone())??;
 
         let not_made = |reason: String| {
             Failure::new(FailureClass::Worker, format!("the proof could not be made: {reason}"))
@@ -171,6 +188,10 @@ impl CudaExecutor {
 impl Executor for CudaExecutor {
     fn capabilities(&self) -> watch::Receiver<Capabilities> {
         self.capabilities.subscribe()
+    }
+
+    fn jobs_at_once(&self) -> usize {
+        self.jobs_at_once
     }
 
     fn server_starts(&self) -> Counter {
@@ -233,7 +254,9 @@ async fn offer(
     mut states: watch::Receiver<Vec<State>>,
     capabilities: watch::Sender<Capabilities>,
     modes: Vec<ProofMode>,
+    prefetch: bool,
 ) {
+    let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
     loop {
         let (all, ready, obstacle) = {
             let states = states.borrow_and_update();
@@ -245,7 +268,8 @@ async fn offer(
             known.modes = if ready > 0 { modes.clone() } else { Vec::new() };
             // While no server is ready, the number of all slots is offered.
             let slots = if ready > 0 { ready } else { all };
-            known.slots = u32::try_from(slots).unwrap_or(u32::MAX);
+            known.slots = number(slots);
+            known.prefetch = if prefetch { number(ready) } else { 0 };
             known.unavailable_reason = obstacle;
             *known != before
         });

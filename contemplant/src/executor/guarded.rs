@@ -88,6 +88,10 @@ impl Executor for Guarded {
         self.capabilities.clone()
     }
 
+    fn jobs_at_once(&self) -> usize {
+        self.executor.jobs_at_once()
+    }
+
     fn server_starts(&self) -> Counter {
         self.executor.server_starts()
     }

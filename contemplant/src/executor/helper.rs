@@ -20,7 +20,7 @@ use sp1_primitives::io::SP1PublicValues;
 use sp1_prover::SP1VerifyingKey;
 use tokio::io::AsyncReadExt;
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -57,6 +57,17 @@ pub struct Helper {
     program: PathBuf,
     temp: PathBuf,
     owner: String,
+    rooms: Arc<Semaphore>,
+}
+
+/// Room in this machine's memory for one execution. It is free again when nothing of the execution is left.
+#[derive(Debug)]
+pub(super) struct Room(OwnedSemaphorePermit);
+
+/// How many executions run at once at most, so that their limits fit into this machine's memory together.
+#[must_use]
+pub fn executions_at_once() -> usize {
+    memory::executions_at_once()
 }
 
 impl Helper {
@@ -68,6 +79,7 @@ impl Helper {
             program: program.to_owned(),
             temp: temp_folder(&data_dir),
             owner: data_dir.display().to_string(),
+            rooms: Arc::new(Semaphore::new(executions_at_once())),
         }
     }
 
@@ -93,13 +105,20 @@ impl Helper {
         });
     }
 
-    /// Starts an execution of a program on an input.
+    /// Waits for room in this machine's memory for one more execution.
+    pub(super) async fn room(&self) -> Result<Room, Failure> {
+        let room = Arc::clone(&self.rooms).acquire_owned().await;
+        room.map(Room).map_err(|error| worker(error.to_string()))
+    }
+
+    /// Starts an execution of a program on an input, in a room of its own.
     ///
     /// # Errors
     ///
     /// When the process cannot be started.
     pub(super) fn execute(
         &self,
+        room: Room,
         elf: Arc<Vec<u8>>,
         input: Arc<Vec<u8>>,
         settings: Settings,
@@ -125,6 +144,7 @@ impl Helper {
             files: BTreeSet::new(),
             processor_time,
             kills_before: memory::kills_by_kernel(),
+            _room: room,
         };
         let order = Order { settings, derive_key };
         let talk = talk(stdin, stdout, order, elf, input, sender.clone());
@@ -237,6 +257,7 @@ struct Supervisor {
     /// Most processor time that the group was seen to have used.
     processor_time: watch::Sender<Duration>,
     kills_before: u64,
+    _room: Room,
 }
 
 impl Supervisor {
@@ -348,4 +369,22 @@ fn unexpected(reply: &Reply) -> Failure {
 
 fn worker(message: String) -> Failure {
     Failure::new(FailureClass::Worker, message)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_execution_waits_until_there_is_room_for_it() {
+        let mut helper = Helper::new(Path::new("/bin/false"), Path::new("/data"));
+        helper.rooms = Arc::new(Semaphore::new(1));
+        // Clones share the machine.
+        let room = helper.clone().room().await.unwrap();
+        let minute = Duration::from_secs(60);
+        assert!(timeout(minute, helper.room()).await.is_err(), "two at once");
+        drop(room);
+        timeout(minute, helper.room()).await.unwrap().unwrap();
+    }
 }

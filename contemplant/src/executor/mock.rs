@@ -60,6 +60,13 @@ impl MockExecutor {
         }
     }
 
+    /// Has it offer to take `jobs` ahead, which are downloaded while it works on another.
+    #[must_use]
+    pub fn with_prefetch(self, jobs: u32) -> Self {
+        self.capabilities.send_modify(|offered| offered.prefetch = jobs);
+        self
+    }
+
     async fn run(&self, job: ProveJob, events: &EventSink) -> Result<Proved, Failure> {
         let mode = sp1_mode(job.spec.mode);
         let prepared = prepare(&self.helper, &self.programs, job, true, events).await?;

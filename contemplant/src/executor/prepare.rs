@@ -1,14 +1,19 @@
 //! Preparation of a job's proof: its program's verifying key, and its execution.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use network_lib::job::{Failure, FailureClass, Phase};
 use sp1_core_machine::io::SP1Stdin;
+use tokio::time::{Instant, interval_at};
 
 use super::execute::{Executed, Settings, decode_stdin};
-use super::helper::{Helper, Running};
+use super::helper::{Helper, Room, Running};
 use super::program::{Program, Programs};
 use super::{EventSink, ProveJob};
+
+/// Interval between two reports of waiting.
+const TICK: Duration = Duration::from_secs(10);
 
 /// An executed job, ready to be proved.
 pub(super) struct Prepared {
@@ -39,7 +44,8 @@ pub(super) async fn prepare(
     let stdin = tokio::task::spawn_blocking(move || decode_stdin(&encoded))
         .await
         .map_err(|error| Failure::new(FailureClass::Worker, error.to_string()))??;
-    let mut running = helper.execute(Arc::clone(&elf), input, settings, known.is_none())?;
+    let room = room(helper, events).await?;
+    let mut running = helper.execute(room, Arc::clone(&elf), input, settings, known.is_none())?;
     let program = match known {
         Some(program) => program,
         None => {
@@ -52,6 +58,22 @@ pub(super) async fn prepare(
     let executed = executed(running, events).await?;
     events.executed(executed.execution);
     Ok(Prepared { program, stdin, executed })
+}
+
+/// Room for an execution. Until there is some, the seconds of waiting are reported as steps: the executions before it may
+/// take long, and have limits of their own.
+async fn room(helper: &Helper, events: &EventSink) -> Result<Room, Failure> {
+    let start = Instant::now();
+    let mut ticks = interval_at(start + TICK, TICK);
+    let waiting = helper.room();
+    tokio::pin!(waiting);
+    loop {
+        tokio::select! {
+            biased;
+            room = &mut waiting => return room,
+            _ = ticks.tick() => events.steps(Phase::SettingUp, start.elapsed().as_secs()),
+        }
+    }
 }
 
 /// The result of an execution. Until then the seconds of processor time that it has used are reported as its steps.

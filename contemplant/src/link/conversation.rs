@@ -152,11 +152,14 @@ impl Link {
 
     fn begin(&mut self, job: Job) {
         let lease_id = job.lease_id;
-        let slots = self.capabilities.borrow().slots as usize;
+        let limit = {
+            let offered = self.capabilities.borrow();
+            offered.slots.saturating_add(offered.prefetch) as usize
+        };
         let rejection = match self.leaving.is_some() {
             true => Some("this worker is draining"),
             false => {
-                let full = self.held.running().len() >= slots;
+                let full = self.held.running().len() >= limit;
                 full.then_some("this worker has no free slot")
             }
         };
@@ -206,7 +209,10 @@ impl Link {
             }
             // This end is not reported, so a heartbeat must show that the machine is free again.
             JobEvent::Ended(_) if !will_be_reported => self.heartbeat(socket).await?,
-            JobEvent::Progress(_) | JobEvent::Executed(_) | JobEvent::Ended(_) => {}
+            JobEvent::Progress(_)
+            | JobEvent::Executed(_)
+            | JobEvent::Waiting
+            | JobEvent::Ended(_) => {}
         }
         Ok(())
     }

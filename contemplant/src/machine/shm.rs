@@ -29,9 +29,9 @@ impl Machine {
     }
 }
 
-/// Whether shared memory suffices for the executions of `slots` proofs: a ring for each, and as much as another for
+/// Whether shared memory suffices for this number of executions at a time: a ring for each, and as much as another for
 /// programs with much memory.
-pub(super) fn judge(found: io::Result<SharedMemory>, slots: usize) -> Finding {
+pub(super) fn judge(found: io::Result<SharedMemory>, executions: usize) -> Finding {
     let what = "shm";
     let remedy = "make it larger (Docker: `--shm-size 16g`, Compose: `shm_size: 16gb`, Kubernetes: an \
                   `emptyDir` of medium Memory at /dev/shm, otherwise: `mount -o remount,size=16g /dev/shm`)";
@@ -42,7 +42,7 @@ pub(super) fn judge(found: io::Result<SharedMemory>, slots: usize) -> Finding {
             return Finding::failed(what, text);
         }
     };
-    let recommended = RING_BYTES * (slots as u64 + 1);
+    let recommended = RING_BYTES * (executions as u64 + 1);
     if total < LEAST_BYTES {
         let (has, least) = (size(total), size(LEAST_BYTES));
         let text = format!("/dev/shm has {has}: expected at least {least}; {remedy}");
@@ -70,8 +70,8 @@ mod tests {
     use super::*;
     use crate::machine::Verdict;
 
-    fn of(total: u64, free: u64, slots: usize) -> Finding {
-        judge(Ok(SharedMemory { total, free }), slots)
+    fn of(total: u64, free: u64, executions: usize) -> Finding {
+        judge(Ok(SharedMemory { total, free }), executions)
     }
 
     #[test]
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_for_small_programs_is_a_warning_and_grows_with_the_slots() {
+    fn what_does_for_small_programs_is_a_warning_and_grows_with_the_executions() {
         assert_eq!(of(1 << 30, 1 << 30, 1).verdict, Verdict::Warning);
         assert_eq!(of(8 << 30, 8 << 30, 1).verdict, Verdict::Passed);
         assert_eq!(of(8 << 30, 8 << 30, 2).verdict, Verdict::Warning);

@@ -49,7 +49,7 @@ impl Stage {
         socket: &Path,
         server: impl FnOnce(&Path) -> S,
     ) -> Self {
-        Self::start_with(SelfTest::Setup, START_LIMIT, socket, server).await
+        Self::start_changed(|_| {}, socket, server).await
     }
 
     /// The same with this self-test and limit.
@@ -59,23 +59,37 @@ impl Stage {
         socket: &Path,
         server: impl FnOnce(&Path) -> S,
     ) -> Self {
+        let change = |settings: &mut CudaSettings| {
+            (settings.self_test, settings.start_limit) = (self_test, start_limit);
+        };
+        Self::start_changed(change, socket, server).await
+    }
+
+    /// The same with changed settings.
+    pub(crate) async fn start_changed<S: ProverServer + 'static>(
+        change: impl FnOnce(&mut CudaSettings),
+        socket: &Path,
+        server: impl FnOnce(&Path) -> S,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let keys = KeyFiles::new(&folder.path().join("keys"));
         // Deriving it takes half a minute.
         keys.save(PROGRAM, fibonacci::VERIFYING_KEY);
         let gpu = Gpu { model: "NVIDIA L4".to_owned(), memory_bytes: GPU_MEMORY, driver: None };
-        let executor = CudaExecutor::new(CudaSettings {
+        let mut settings = CudaSettings {
             servers: vec![Arc::new(server(folder.path()))],
             modes: ProofMode::ALL.to_vec(),
-            start_limit,
+            start_limit: START_LIMIT,
             silence_limit: Duration::from_secs(2),
-            self_test,
+            self_test: SelfTest::Setup,
+            prefetch: true,
             gpus: vec![gpu],
             loads: watch::channel(Vec::new()).1,
             helper: helper(folder.path()),
             keys,
-        });
-        let executor = Arc::new(executor);
+        };
+        change(&mut settings);
+        let executor = Arc::new(CudaExecutor::new(settings));
         executor.start();
         Self { executor, socket: socket.to_owned(), folder }
     }
@@ -155,6 +169,11 @@ impl Attempt {
             }
         };
         timeout(PATIENCE, wait).await.expect("the event does not come")
+    }
+
+    /// Whether an event has come that was not expected yet.
+    pub(crate) fn has_event(&self) -> bool {
+        !self.events.is_empty()
     }
 
     /// Waits until the server makes the proof.

@@ -50,6 +50,11 @@ impl FakeExecutor {
 }
 
 impl Control {
+    /// Whether a job has been given to the executor that the test has not seen yet.
+    pub(crate) fn has_call(&self) -> bool {
+        !self.calls.is_empty()
+    }
+
     pub(crate) async fn next_call(&mut self) -> Call {
         self.calls.recv().await.unwrap()
     }

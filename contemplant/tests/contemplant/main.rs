@@ -21,6 +21,8 @@ mod machine_checks;
 mod metrics;
 mod mock_backend;
 mod observed;
+mod prefetch;
+mod prefetch_cuda;
 mod prover_build;
 mod prover_fetch;
 mod reconnect;

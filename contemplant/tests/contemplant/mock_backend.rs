@@ -181,7 +181,7 @@ async fn a_cancelled_job_ends_at_once(mock: &Mock) {
                 JobEvent::Progress(progress) => {
                     progress.phase == network_lib::job::Phase::Executing
                 }
-                JobEvent::Executed(_) | JobEvent::Ended(_) => false,
+                JobEvent::Executed(_) | JobEvent::Waiting | JobEvent::Ended(_) => false,
             };
             if executing(event) {
                 return cancel.cancel();

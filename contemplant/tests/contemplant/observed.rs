@@ -78,3 +78,33 @@ async fn every_line_of_an_attempt_has_its_ids_and_progress_is_no_flood() {
         assert!(figures.lines().any(|found| found == line), "{line} is not in\n{figures}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn time_in_which_a_prepared_attempt_waits_is_not_part_of_its_execution() {
+    let metrics = Metrics::new(Counter::default());
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let subscriber =
+        tracing_subscriber::fmt().json().with_writer(Arc::new(log.reopen().unwrap())).finish();
+    let guard = tracing::subscriber::set_default(subscriber);
+    let observed = AttemptObserver::start(&job(), metrics.clone());
+    let execution = Execution { cycles: 300, gas: None, public_values_hash: Sha256Digest([0; 32]) };
+    for (event, seconds) in [
+        (JobEvent::Progress(Progress::phase(Phase::Executing)), 5),
+        (JobEvent::Executed(execution), 0),
+        (JobEvent::Waiting, 40),
+        (JobEvent::Progress(Progress::phase(Phase::Proving)), 20),
+    ] {
+        observed.record(&event);
+        tokio::time::advance(Duration::from_secs(seconds)).await;
+    }
+    observed.record(&JobEvent::Ended(Outcome::Abandoned));
+    drop(guard);
+    let figures = metrics.render();
+    for (phase, seconds) in [("executing", "5.0"), ("waiting", "40.0"), ("proving", "20.0")] {
+        let line =
+            format!(r#"contemplant_phase_seconds_sum{{mode="core",phase="{phase}"}} {seconds}"#);
+        assert!(figures.lines().any(|found| found == line), "{line} is not in\n{figures}");
+    }
+    let text = std::fs::read_to_string(log.path()).unwrap();
+    assert_eq!(text.matches("prepared, waits for a free slot").count(), 1, "{text}");
+}

@@ -12,19 +12,17 @@ use std::time::Duration;
 use backon::{BackoffBuilder, ExponentialBuilder};
 use network_lib::job::{Failure, FailureClass};
 use network_lib::metrics::Counter;
-use sp1_core_machine::io::SP1Stdin;
 use sp1_primitives::SP1_CRATE_VERSION;
-use sp1_verifier::ProofFromNetwork;
-use tokio::sync::{Mutex, mpsc, oneshot, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use self::attempt::After;
-use super::estimator::{ProgressEstimator, Subject};
+use super::estimator::ProgressEstimator;
+use super::queue::Queue;
 use super::session::{Session, SessionError};
 use crate::config::SelfTest;
-use crate::executor::program::Program;
-use crate::executor::{EventSink, WARMING_UP};
+use crate::executor::WARMING_UP;
 use crate::prover_server::{ProverServer, RunningServer};
 
 /// Interval between two pings of an idle server, and the time limit for an answer.
@@ -45,19 +43,6 @@ const START_GRACE: Duration = Duration::from_secs(5);
 
 /// Pause before a server of another version is tried again: an operator has to replace it.
 const MISFIT_PAUSE: Duration = Duration::from_secs(120);
-
-/// A proof for a slot to make.
-pub(super) struct Work {
-    pub(super) subject: Subject,
-    pub(super) program: Arc<Program>,
-    pub(super) stdin: Arc<SP1Stdin>,
-    pub(super) events: EventSink,
-    pub(super) cancel: CancellationToken,
-    pub(super) reply: oneshot::Sender<Result<ProofFromNetwork, Failure>>,
-}
-
-/// The queue of work, shared by all slots.
-pub(super) type WorkQueue = Arc<Mutex<mpsc::Receiver<Work>>>;
 
 /// State of a slot, as shown to others.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,10 +86,19 @@ pub(super) fn obstacle(states: &[State]) -> Option<String> {
     Some(unavailable_reason(states).unwrap_or_else(warming_up))
 }
 
+/// Rejects the queued jobs if every server is down.
+pub(super) fn reject_work(queue: &Queue, states: &[State]) {
+    if states.iter().all(|state| matches!(state, State::Down(_)))
+        && let Some(reason) = unavailable_reason(states)
+    {
+        queue.end_all(&Failure::new(FailureClass::Infrastructure, reason));
+    }
+}
+
 /// A slot.
 pub(super) struct Slot {
     pub(super) server: Arc<dyn ProverServer>,
-    pub(super) queue: WorkQueue,
+    pub(super) queue: Arc<Queue>,
     pub(super) estimator: Arc<ProgressEstimator>,
     /// Its index among the slots.
     pub(super) number: usize,
@@ -165,26 +159,11 @@ impl Slot {
     fn is_down(&self, reason: String, pause: Duration) {
         tracing::warn!(server = self.server.describe(), reason, ?pause, "prover server down");
         self.becomes(State::Down(reason));
-        self.reject_work();
+        reject_work(&self.queue, &self.states.borrow());
     }
 
     fn becomes(&self, state: State) {
         self.states.send_modify(|states| states[self.number] = state);
-    }
-
-    /// Rejects queued jobs if every server is down.
-    fn reject_work(&self) {
-        let reason =
-            match self.states.borrow().iter().find(|state| !matches!(state, State::Down(_))) {
-                Some(_) => return,
-                None => unavailable_reason(&self.states.borrow()).unwrap_or_default(),
-            };
-        // The slot that holds the queue waits for work, and so is not down.
-        let Ok(mut queue) = self.queue.try_lock() else { return };
-        while let Ok(work) = queue.try_recv() {
-            let _ =
-                work.reply.send(Err(Failure::new(FailureClass::Infrastructure, reason.clone())));
-        }
     }
 
     /// Runs one server from its start to its end.
@@ -231,13 +210,10 @@ impl Slot {
         loop {
             tokio::select! {
                 death = running.ended() => return End::Failed(death.reason),
-                work = next(&self.queue) => {
-                    let Some(work) = work else { return End::Stopped };
-                    match self.attempt(work, &mut session, running).await {
-                        After::Continue => {}
-                        After::End(end) => return end,
-                    }
-                }
+                work = self.queue.next() => match self.attempt(work, &mut session, running).await {
+                    After::Continue => {}
+                    After::End(end) => return end,
+                },
                 () = sleep(PING_INTERVAL) => match timeout(PING_INTERVAL, session.ping()).await {
                     Ok(Ok(())) => {}
                     Ok(Err(error)) => return End::Failed(error.to_string()),
@@ -274,11 +250,6 @@ impl Slot {
             }
         }
     }
-}
-
-/// The next job; none when the queue is closed.
-async fn next(queue: &WorkQueue) -> Option<Work> {
-    queue.lock().await.recv().await
 }
 
 fn pauses() -> impl Iterator<Item = Duration> {

@@ -1,6 +1,7 @@
 //! Main memory and executions: the limit of one, and whether the kernel has ended one for want of it.
 
 use network_lib::job::{Failure, FailureClass, Memory, OutOfMemory};
+use tokio::sync::Semaphore;
 
 use crate::machine::memory_bytes;
 
@@ -19,6 +20,21 @@ pub(in crate::executor) fn limit() -> u64 {
     match memory_bytes() {
         0 => DEFAULT_LIMIT,
         bytes => DEFAULT_LIMIT.min(bytes / 4 * 3),
+    }
+}
+
+/// How many executions may run at once: as many as fit, each with its [`limit`], into three quarters of this machine's
+/// memory. The rest is for this program and the prover servers, which must not be killed because two clients' programs
+/// take much memory at the same time. One always may.
+pub(in crate::executor) fn executions_at_once() -> usize {
+    fitting(memory_bytes(), limit())
+}
+
+fn fitting(memory: u64, limit: u64) -> usize {
+    match memory {
+        0 => Semaphore::MAX_PERMITS,
+        bytes => usize::try_from(bytes / 4 * 3 / limit.max(1))
+            .map_or(1, |number| number.clamp(1, Semaphore::MAX_PERMITS)),
     }
 }
 
@@ -46,6 +62,18 @@ pub(in crate::executor) fn ran_out(reason: &str, bytes: u64) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn executions_at_once_fit_into_memory_together() {
+        let gib = |number: u64| number << 30;
+        assert_eq!(fitting(gib(16), gib(12)), 1);
+        assert_eq!(fitting(gib(63), gib(24)), 1);
+        assert_eq!(fitting(gib(64), gib(24)), 2);
+        assert_eq!(fitting(gib(512), gib(24)), 16);
+        assert_eq!(fitting(gib(64), gib(60)), 1, "a limit that an operator has set");
+        assert_eq!(fitting(gib(64), gib(6)), 8);
+        assert_eq!(fitting(0, gib(24)), Semaphore::MAX_PERMITS, "unknown memory");
+    }
 
     #[test]
     fn the_kernel_s_count_is_read() {

@@ -10,8 +10,9 @@ use sp1_prover::SP1_CIRCUIT_VERSION;
 use sp1_verifier::ProofFromNetwork;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
-use super::{End, PING_INTERVAL, Slot, Work};
+use super::{End, PING_INTERVAL, Slot};
 use crate::executor::cancelled;
+use crate::executor::cuda::queue::Work;
 use crate::executor::cuda::session::{Session, SessionError};
 use crate::machine::memory_bytes;
 use crate::prover_server::log::{self, Tasks};
