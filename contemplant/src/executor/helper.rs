@@ -61,8 +61,7 @@ pub struct Helper {
 }
 
 /// Room in this machine's memory for one execution. It is free again when nothing of the execution is left.
-#[derive(Debug)]
-pub(super) struct Room(OwnedSemaphorePermit);
+pub(super) type Room = OwnedSemaphorePermit;
 
 /// How many executions run at once at most, so that their limits fit into this machine's memory together.
 #[must_use]
@@ -108,7 +107,7 @@ impl Helper {
     /// Waits for room in this machine's memory for one more execution.
     pub(super) async fn room(&self) -> Result<Room, Failure> {
         let room = Arc::clone(&self.rooms).acquire_owned().await;
-        room.map(Room).map_err(|error| worker(error.to_string()))
+        room.map_err(|error| worker(error.to_string()))
     }
 
     /// Starts an execution of a program on an input, in a room of its own.
