@@ -384,6 +384,6 @@ mod tests {
         let minute = Duration::from_secs(60);
         assert!(timeout(minute, helper.room()).await.is_err(), "two at once");
         drop(room);
-        timeout(minute, helper.room()).await.unwrap().unwrap();
+        drop(timeout(minute, helper.room()).await.unwrap().unwrap());
     }
 }
