@@ -102,6 +102,7 @@ impl World {
                 return false;
             }
         }
+        let mut dropped = Vec::new();
         for effect in effects {
             match effect {
                 Effect::Save(_) => {}
@@ -113,7 +114,7 @@ impl World {
                 Effect::Drop(worker, _) => {
                     if let Some(session) = self.session_of(worker) {
                         self.send(session, true, Event::Closed(session));
-                        self.leaves(session, true);
+                        dropped.push(session);
                     }
                 }
                 Effect::Check { lease, proof, claim } => {
@@ -124,6 +125,10 @@ impl World {
                     self.at(delay, Event::Checked(boot, lease, genuine));
                 }
             }
+        }
+        // What follows from it is decided after this event.
+        for session in dropped {
+            self.leaves(session, true);
         }
         true
     }
