@@ -1,6 +1,8 @@
 //! Images of the programs: a program and the libraries that it is linked with, nothing else. The base images of the
 //! Dockerfiles need a registry; everything else that a Dockerfile says of its image is taken from it.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -88,7 +90,10 @@ fn fill(root: &Path, program: &Path, path: &str) -> Result<()> {
     for library in libraries(program)? {
         place(&library, &root.join(library.strip_prefix("/")?))?;
     }
-    Ok(std::fs::create_dir_all(root.join("tmp"))?)
+    // As in every base image: some engines give a tmpfs the mode of the folder below it.
+    let temp = root.join("tmp");
+    std::fs::create_dir_all(&temp)?;
+    Ok(std::fs::set_permissions(&temp, Permissions::from_mode(0o1777))?)
 }
 
 /// Imports the file system at `root` as the image `name`.
