@@ -2,11 +2,18 @@
 
 use std::time::Duration;
 
+use network_lib::job::ProofMode;
 use test_harness::wait;
+use test_peers::Client;
 
 use super::gpu::with_gpu;
 use crate::case::{Case, case};
+use crate::observer::Expected;
+use crate::program;
 use crate::stage::{Request, Stage};
+
+/// Input of the proof that the stand-in has recorded.
+const RECORDED: u32 = 1000;
 
 /// Longest time until a job is prepared: deriving the program's key takes a slow machine most of a minute.
 const PREPARED: Duration = Duration::from_secs(100);
@@ -64,6 +71,14 @@ async fn given_back(stage: &mut Stage) {
     assert_eq!(stage.attempts(&first).await, [("amos".into(), "completed".into())]);
 }
 
+/// A request for a proof that the stand-in has recorded: a real one, since a GPU's mock proof is not accepted. Its limit
+/// makes it a job of its own.
+async fn request(stage: &mut Stage, client: &mut Client, number: u64) -> Request {
+    let mut ask = program::ask(client, RECORDED, ProofMode::Core).await;
+    ask.cycle_limit += number;
+    stage.submit(client, &ask, Expected::Proof(RECORDED, ProofMode::Core)).await
+}
+
 /// A Contemplant whose GPU takes so many milliseconds for a proof, which proves the first request and has executed the
 /// second.
 async fn prepared(stage: &mut Stage, proof_time: u32) -> (test_harness::Process, [Request; 2]) {
@@ -72,9 +87,9 @@ async fn prepared(stage: &mut Stage, proof_time: u32) -> (test_harness::Process,
     let worker = stage.contemplant(&with_gpu("amos", &stage.kit.gpu_stand_in, &behaviour));
     stage.joined("amos").await;
     let mut client = stage.client(7).await;
-    let first = stage.request(&mut client, 20).await;
+    let first = request(stage, &mut client, 0).await;
     stage.proving("amos").await;
-    let second = stage.request(&mut client, 21).await;
+    let second = request(stage, &mut client, 1).await;
     let prepared = "SELECT count(*) FROM attempts WHERE outcome = 'ahead' AND cycles IS NOT NULL";
     wait::eventually("a job that is prepared", PREPARED, async || {
         let count = stage.store().await.count(prepared).await.expect("attempts can be read");

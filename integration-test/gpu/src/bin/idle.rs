@@ -2,6 +2,8 @@
 //! unmodified SDK client, and the stand-in for SP1's GPU server, which notes when each of its proofs begins and ends.
 
 use std::fmt;
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -10,13 +12,13 @@ use anyhow::{Context, Result, anyhow, ensure};
 use clap::Parser;
 use gpu_stand_in::times::{self, Proof};
 use gpu_stand_in::{BEHAVIOUR_VARIABLE, Behaviour};
-use integration_test::client::Client;
-use integration_test::network::{ContemplantSettings, LocalNetwork, mock_mode};
+use integration_test::client::{Client, stdin_of};
+use integration_test::network::{ContemplantSettings, LocalNetwork};
 use integration_test::options::Mode;
 use integration_test::progress::Progress;
 use network_lib::{logging, signal};
-use sp1_sdk::SP1ProofMode;
 use sp1_sdk::network::NetworkMode;
+use sp1_sdk::{ProveRequest, Prover, SP1ProofMode};
 use test_harness::binaries::{Binaries, Program};
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
@@ -27,6 +29,12 @@ const WANTED: f64 = 0.02;
 
 /// Longest wait for the worker, and for the first proof.
 const STEP: Duration = Duration::from_secs(120);
+
+/// Input of the proof that the stand-in has recorded: a real one, since a GPU's mock proof is not accepted.
+const RECORDED: u32 = 1000;
+
+/// Limit of cycles and gas, far above the need.
+const ENOUGH: u64 = 1_000_000_000_000;
 
 /// Name of the worker, which has the same data in both runs.
 const NAME: &str = "ezekiel";
@@ -44,9 +52,9 @@ struct Options {
     #[arg(long, default_value_t = 9)]
     proof_seconds: u64,
 
-    /// Input of the Fibonacci program, which decides how long an execution takes. Each further job takes the next number.
-    #[arg(long, default_value_t = 20_000_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000_000))]
-    n: u32,
+    /// Size of each input, which decides how long a job is prepared: download, check, decoding and execution.
+    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u64).range(0..=2048))]
+    input_mib: u64,
 
     /// End with an error if the target is missed, too.
     #[arg(long)]
@@ -80,8 +88,7 @@ async fn run(options: &Options, shutdown: CancellationToken) -> Result<Report> {
     let stand_in = Program::GpuStandIn.locate()?;
     let mut progress = Progress::start();
     progress.show("starting a network", "");
-    // The stand-in makes mock proofs.
-    let mut network = LocalNetwork::start(&Binaries::locate()?, &mock_mode(true)).await?;
+    let mut network = LocalNetwork::start(&Binaries::locate()?, &Table::new()).await?;
     let measured = tokio::select! {
         measured = measure(options, &stand_in, &mut network, &mut progress) => measured,
         () = shutdown.cancelled() => Err(anyhow!("interrupted")),
@@ -107,10 +114,10 @@ async fn measure(
     client.register().await.context("the program cannot be registered")?;
     network.wait_for_mode(Mode::Core, STEP).await?;
     // The worker derives the program's verifying key with its first job, and keeps it.
-    prove(&client, &[options.n - 1], STEP).await?;
+    prove(&client, 1, 0, STEP).await?;
 
     let mut runs = Vec::new();
-    for (number, prefetch) in (0..).zip([false, true]) {
+    for (number, prefetch) in [false, true].into_iter().enumerate() {
         let what = format!("prefetch = {prefetch}");
         progress.show(&what, "starting the worker");
         network.contemplants()[0].stop().await?;
@@ -122,13 +129,11 @@ async fn measure(
         let behaviour = Behaviour { proof_time, times: noted, ..Behaviour::default() };
         behaviour.write(&behaviour_file).context("cannot write the server's behaviour")?;
         progress.show(&what, "proving");
-        // No two jobs are the same, or they would be one.
-        let first = options.n + number * options.jobs;
-        let inputs: Vec<u32> = (first..first + options.jobs).collect();
-        prove(&client, &inputs, STEP + 3 * options.jobs * proof_time).await?;
+        let limit = STEP + 3 * options.jobs * proof_time;
+        prove(&client, options.jobs, options.input_mib << 20, limit).await?;
         let proofs = times::read(&times)?;
-        let (made, jobs) = (proofs.len(), inputs.len());
-        ensure!(made == jobs, "{made} proofs were made for {jobs} jobs");
+        let (made, jobs) = (proofs.len(), options.jobs);
+        ensure!(made == jobs as usize, "{made} proofs were made for {jobs} jobs");
         runs.push(Run { prefetch, proofs });
     }
     Ok(Report { runs })
@@ -149,11 +154,18 @@ fn contemplant(stand_in: &Path, behaviour: &Path, prefetch: bool) -> Result<Cont
         .with("prefetch", prefetch))
 }
 
-/// Requests proofs of all inputs, and waits for them.
-async fn prove(client: &Client, inputs: &[u32], limit: Duration) -> Result<()> {
+/// Requests proofs, each with an input that has this many bytes more than the program reads, and waits for them.
+async fn prove(client: &Client, jobs: u32, bytes: u64, limit: Duration) -> Result<()> {
     let mut requests = Vec::new();
-    for n in inputs {
-        requests.push(client.request_unsimulated(*n, SP1ProofMode::Core).await?);
+    for _ in 0..jobs {
+        let mut stdin = stdin_of(RECORDED);
+        // No two jobs are the same, or they would be one; and no byte can be compressed away.
+        let mut rest = Vec::new();
+        File::open("/dev/urandom")?.take(bytes.max(16)).read_to_end(&mut rest)?;
+        stdin.write_vec(rest);
+        let builder = client.sdk.prove(&client.keys, stdin).mode(SP1ProofMode::Core);
+        let builder = builder.skip_simulation(true).cycle_limit(ENOUGH).gas_limit(ENOUGH);
+        requests.push(builder.request().await?);
     }
     for request in requests {
         client.sdk.wait_proof(request, Some(limit), None).await?;
