@@ -389,3 +389,30 @@ fn memory_for_the_proof_is_judged_beside_what_will_run_with_it() {
     alone.cancel(START, RequestId([2; 32]), ALICE).0.expect("cancelled");
     assert!(ahead(&alone, 3).is_some(), "it runs alone");
 }
+
+/// Four workers in turn, and two requesters with a backlog: preparation is never wasted.
+#[test]
+fn a_steady_queue_gives_nothing_back() {
+    let (mut core, mut memory) =
+        (core_with(Limits { max_waiting: 99, ..limits() }), Memory::default());
+    for n in 1..=4 {
+        memory.save(&core.worker_joined(START, preparing(n, n.into(), &[])));
+    }
+    for n in 1..=40 {
+        let requester = if n % 2 == 0 { ALICE } else { BOB };
+        memory.save(&ask(&mut core, at(n.into()), by(requester, n)));
+    }
+    for turn in 0..40_u8 {
+        let now = at(1000 * i64::from(turn + 1));
+        let id = worker(turn % 4 + 1);
+        let lease = *core.workers[&id].leases.first().expect("it has work");
+        core.progressed(now, id, lease, PROVING);
+        memory.save(&core.proof_stored(now, lease, ArtifactId([5; 16]), proof_blob()).1);
+        memory.save(&core.completed(now, id, lease, execution(), proof_blob()));
+        memory.save(&core.checked(now, lease, Ok(())));
+    }
+    assert!(core.jobs.is_empty());
+    let outcomes: BTreeSet<&str> =
+        memory.attempts.values().map(|attempt| attempt.outcome.as_str()).collect();
+    assert_eq!(outcomes, BTreeSet::from(["completed"]));
+}
