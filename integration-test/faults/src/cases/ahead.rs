@@ -79,7 +79,7 @@ async fn request(stage: &mut Stage, client: &mut Client, number: u64) -> Request
     stage.submit(client, &ask, Expected::Proof(RECORDED, ProofMode::Core)).await
 }
 
-/// A Contemplant whose GPU takes so many milliseconds for a proof, which proves the first request and has executed the
+/// A Contemplant whose GPU takes this time for a proof, in milliseconds, which proves the first request and has executed the
 /// second.
 async fn prepared(stage: &mut Stage, proof_time: u32) -> (test_harness::Process, [Request; 2]) {
     let behaviour = stage.folder().join("stand-in.behaviour");

@@ -1,6 +1,6 @@
 //! Jobs leased ahead: beyond a worker's slots, so that it downloads and executes them while its slots prove.
 //!
-//! A job that is leased ahead still waits: it keeps its place in the queue, is charged to nobody, and no limit of an
+//! A job that is leased ahead still waits: it keeps its place in the queue, counts for no requester, and no limit of an
 //! attempt applies to it. It begins when its worker reports that a prover has taken it, or when the worker has a free
 //! slot. Until then it is given back as soon as
 //!
