@@ -152,6 +152,11 @@ impl CudaExecutor {
         if let Some(reason) = unavailable_reason(&self.states.borrow()) {
             return Err(Failure::new(FailureClass::Infrastructure, reason));
         }
+        // While the server works on another job: encoding a large input takes longer than sending it.
+        let stdin = cancel.run_until_cancelled(encode(stdin)).await;
+        let stdin = stdin.ok_or_else(cancelled)?.map_err(|reason| {
+            Failure::new(FailureClass::Worker, format!("the input cannot be prepared: {reason}"))
+        })?;
         let (reply, mut answer) = oneshot::channel();
         let cycles = executed.execution.cycles;
         let subject = Subject { program: digest, mode, cycles };

@@ -1,10 +1,10 @@
-//! Encoding of proofs.
+//! Encoding of what may be large, on a blocking thread.
 
-use sp1_verifier::ProofFromNetwork;
+use serde::Serialize;
 
-/// Encodes a proof as clients decode it, on a blocking thread: large proofs take a while.
-pub(super) async fn encode(proof: ProofFromNetwork) -> Result<Vec<u8>, String> {
-    tokio::task::spawn_blocking(move || bincode::serialize(&proof))
+/// Encodes a proof as clients decode it, or an input as prover servers do.
+pub(super) async fn encode(what: impl Serialize + Send + 'static) -> Result<Vec<u8>, String> {
+    tokio::task::spawn_blocking(move || bincode::serialize(&what))
         .await
         .map_err(|error| error.to_string())?
         .map_err(|error| format!("it could not be encoded: {error}"))

@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use network_lib::job::Failure;
-use sp1_core_machine::io::SP1Stdin;
 use sp1_verifier::ProofFromNetwork;
 use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -18,7 +17,8 @@ use crate::executor::{EventSink, cancelled};
 pub(super) struct Work {
     pub(super) subject: Subject,
     pub(super) program: Arc<Program>,
-    pub(super) stdin: Arc<SP1Stdin>,
+    /// Bincode of SP1's `SP1Stdin`.
+    pub(super) stdin: Arc<Vec<u8>>,
     pub(super) events: EventSink,
     pub(super) cancel: CancellationToken,
     pub(super) reply: oneshot::Sender<Result<ProofFromNetwork, Failure>>,

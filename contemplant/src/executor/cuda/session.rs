@@ -10,7 +10,6 @@ use std::sync::Arc;
 use lru::LruCache;
 use network_lib::ids::Sha256Digest;
 use network_lib::job::ProofMode;
-use sp1_core_machine::io::SP1Stdin;
 use sp1_cuda::api::{Request, Response};
 use sp1_prover::HashableKey;
 use sp1_prover_types::SerializableRiscvMachine;
@@ -105,22 +104,19 @@ impl Session {
         Ok(id)
     }
 
-    /// Requests a proof of a program that is set up.
+    /// Requests a proof of a program that is set up. `stdin` is the bincode of an `SP1Stdin`.
     pub(super) async fn prove(
         &mut self,
         key: [u8; 32],
         mode: ProofMode,
-        stdin: Arc<SP1Stdin>,
+        stdin: Arc<Vec<u8>>,
     ) -> Result<ProofFromNetwork, SessionError> {
-        let mode = wire_mode(mode);
-        // An input may be large, so not on the threads that keep connections.
-        let encoded = tokio::task::spawn_blocking(move || {
-            let stdin = SP1Stdin::clone(&stdin);
-            wire::encode(&Request::ProveWithMode { mode, key, stdin, proof_nonce: [0; 4] })
-        });
-        let request = encoded.await.ok().flatten().ok_or(SessionError::TooLarge("the input"))?;
-        wire::send(&mut self.stream, &request).await?;
-        drop(request);
+        let around = wire::around_input(wire_mode(mode), key, stdin.len());
+        let (head, tail) = around.ok_or(SessionError::TooLarge("the input"))?;
+        for part in [&head, &*stdin, &tail] {
+            wire::send(&mut self.stream, part).await?;
+        }
+        drop(stdin);
         match self.answer(PROOF).await? {
             Response::Proof { proof } => Ok(proof),
             _ => Err(SessionError::Unexpected),

@@ -6,7 +6,9 @@
 use std::io;
 
 use bincode::Options;
+use sp1_core_machine::io::SP1Stdin;
 use sp1_cuda::api::{Request, Response};
+use sp1_prover_types::network_base_types::ProofMode;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// Size limit of an answer without a proof: a verifying key, an error's text.
@@ -62,7 +64,25 @@ pub(super) fn encode(request: &Request) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// Sends an encoded request.
+/// What precedes and follows the input in the bytes of a request for a proof, prefix included. None if the length
+/// exceeds the prefix.
+pub(super) fn around_input(
+    mode: ProofMode,
+    key: [u8; 32],
+    input: usize,
+) -> Option<(Vec<u8>, Vec<u8>)> {
+    let (stdin, proof_nonce) = (SP1Stdin::new(), [0_u32; 4]);
+    let no_input = bincode::serialized_size(&stdin).ok()?;
+    let tail = bincode::serialize(&proof_nonce).ok()?;
+    let request = Request::ProveWithMode { mode, key, stdin, proof_nonce };
+    let request = bincode::serialize(&request).ok()?;
+    let head = request.len().checked_sub(usize::try_from(no_input).ok()? + tail.len())?;
+    let length = u32::try_from((head + tail.len()).checked_add(input)?).ok()?;
+    let head = [&length.to_le_bytes()[..], request.get(..head)?].concat();
+    Some((head, tail))
+}
+
+/// Sends an encoded request, or a part of one.
 pub(super) async fn send(
     stream: &mut (impl AsyncWrite + Unpin),
     request: &[u8],
@@ -106,6 +126,22 @@ mod tests {
 
     async fn heard(bytes: &[u8]) -> Result<Response, WireError> {
         receive(&mut &bytes[..], SHORT).await
+    }
+
+    #[test]
+    fn a_request_around_an_input_is_the_same_as_a_whole_one() {
+        let mut stdin = SP1Stdin::new();
+        stdin.write(&7_u32);
+        stdin.write_vec(vec![9; 300]);
+        let input = bincode::serialize(&stdin).unwrap();
+        for mode in [ProofMode::Core, ProofMode::Groth16] {
+            let key = [5; 32];
+            let (head, tail) = around_input(mode, key, input.len()).unwrap();
+            let stdin = stdin.clone();
+            let whole = Request::ProveWithMode { mode, key, stdin, proof_nonce: [0; 4] };
+            assert_eq!([head, input.clone(), tail].concat(), encode(&whole).unwrap());
+        }
+        assert!(around_input(ProofMode::Core, [5; 32], u32::MAX as usize).is_none());
     }
 
     #[tokio::test]

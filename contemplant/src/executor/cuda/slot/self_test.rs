@@ -18,6 +18,7 @@ use super::attempt::{END_NOTICE_LIMIT, LOG_LAG, TROUBLE_GRACE};
 use super::{End, Slot};
 use crate::config::SelfTest;
 use crate::executor::cuda::session::{Session, SessionError};
+use crate::executor::encode::encode;
 use crate::executor::example;
 use crate::executor::program::Program;
 use crate::prover_server::RunningServer;
@@ -108,7 +109,8 @@ async fn carry_out(
     if self_test == SelfTest::Setup {
         return Ok(());
     }
-    let stdin = Arc::new(example::input());
+    let stdin = encode(example::input()).await.map_err(Fault::Impossible)?;
+    let stdin = Arc::new(stdin);
     let proving = timeout(limit, session.prove(key, ProofMode::Core, stdin));
     let proof = proving.await.map_err(slow("proving the example program"))??;
     check(proof, program.key.clone()).await.map_err(Fault::WrongProof)
