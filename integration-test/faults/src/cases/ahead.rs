@@ -8,6 +8,7 @@ use test_peers::Client;
 
 use super::gpu::with_gpu;
 use crate::case::{Case, case};
+use crate::contemplant::Settings;
 use crate::observer::Expected;
 use crate::program;
 use crate::stage::{Request, Stage};
@@ -43,7 +44,7 @@ async fn worker_killed(stage: &mut Stage) {
     let (mut worker, [first, second]) = prepared(stage, 60_000).await;
     stage.fault_begins();
     worker.kill().await.expect("killed");
-    let _other = stage.prover("joel", Duration::from_millis(300));
+    let _other = stage.contemplant(&Settings::new("joel", Duration::from_millis(300)));
     for request in [&first, &second] {
         stage.arrives(request).await;
     }
@@ -60,7 +61,7 @@ async fn worker_killed(stage: &mut Stage) {
 async fn given_back(stage: &mut Stage) {
     let (_worker, [first, second]) = prepared(stage, 8000).await;
     stage.fault_begins();
-    let _other = stage.prover("joel", Duration::from_millis(300));
+    let _other = stage.contemplant(&Settings::new("joel", Duration::from_millis(300)));
     stage.arrives(&second).await;
     assert_eq!(
         stage.attempts(&second).await,
