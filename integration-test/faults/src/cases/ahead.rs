@@ -7,7 +7,7 @@ use test_harness::wait;
 use test_peers::Client;
 
 use super::gpu::with_gpu;
-use crate::case::{Case, case};
+use crate::case::{Case, case, short_silence};
 use crate::contemplant::Settings;
 use crate::observer::Expected;
 use crate::program;
@@ -24,7 +24,7 @@ const PREPARED: Duration = Duration::from_secs(100);
 pub(crate) fn cases() -> Vec<Case> {
     vec![
         case!("gpu", "hierophant-killed-with-a-job-ahead", "SIGKILL of Hierophant while a worker proves one job and has prepared another: both continue under the same leases", hierophant_killed).with_contemplants(),
-        case!("gpu", "worker-killed-with-a-job-ahead", "SIGKILL of a worker that proves one job and has prepared another: both are made by another worker", worker_killed).with_contemplants(),
+        case!("gpu", "worker-killed-with-a-job-ahead", "SIGKILL of a worker that proves one job and has prepared another: both are made by another worker", worker_killed).with_contemplants().keys(short_silence()),
         case!("gpu", "job-ahead-given-back", "another worker becomes free: it makes the prepared job at once, and the first worker proves on", given_back).with_contemplants(),
     ]
 }
