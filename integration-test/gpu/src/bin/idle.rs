@@ -49,11 +49,11 @@ struct Options {
     jobs: u32,
 
     /// How long the stand-in takes for a proof, before it executes the program itself.
-    #[arg(long, default_value_t = 9)]
+    #[arg(long, default_value_t = 12)]
     proof_seconds: u64,
 
     /// Size of each input, which decides how long a job is prepared: download, check, decoding and execution.
-    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u64).range(0..=2048))]
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u64).range(0..=2048))]
     input_mib: u64,
 
     /// End with an error if the target is missed, too.
