@@ -10,7 +10,6 @@
 
 use hierophant_model::records::{AttemptOutcome, Millis};
 use network_lib::ids::{JobId, LeaseId, WorkerId};
-use network_lib::wire::ToWorker;
 
 use super::{Effect, ProofsCore};
 use crate::proofs::lease::{Lease, Worker};
@@ -44,12 +43,7 @@ impl ProofsCore {
         reason: &str,
         effects: &mut Vec<Effect>,
     ) {
-        let Some(held) = self.leases.get(&lease) else { return };
-        let worker = held.attempt.prover.worker;
-        let detail = Some((None, reason.to_owned()));
-        self.end_attempt(now, lease, AttemptOutcome::GivenBack, detail, effects);
-        let message = ToWorker::Cancel { lease_id: lease, reason: reason.to_owned() };
-        effects.push(Effect::Send(worker, message));
+        self.take_from_worker(now, lease, AttemptOutcome::GivenBack, reason, effects);
     }
 
     /// Gives back what its worker may no longer begin.

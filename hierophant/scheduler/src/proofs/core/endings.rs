@@ -282,10 +282,22 @@ impl ProofsCore {
         reason: &str,
         effects: &mut Vec<Effect>,
     ) {
+        self.take_from_worker(now, lease, AttemptOutcome::Cancelled, reason, effects);
+    }
+
+    /// Ends an attempt with this outcome, and cancels it on its worker.
+    pub(super) fn take_from_worker(
+        &mut self,
+        now: Millis,
+        lease: LeaseId,
+        outcome: AttemptOutcome,
+        reason: &str,
+        effects: &mut Vec<Effect>,
+    ) {
         let Some(held) = self.leases.get(&lease) else { return };
         let worker = held.attempt.prover.worker;
         let detail = Some((None, reason.to_owned()));
-        self.end_attempt(now, lease, AttemptOutcome::Cancelled, detail, effects);
+        self.end_attempt(now, lease, outcome, detail, effects);
         let message = ToWorker::Cancel { lease_id: lease, reason: reason.to_owned() };
         effects.push(Effect::Send(worker, message));
     }
