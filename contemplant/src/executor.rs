@@ -144,7 +144,7 @@ impl EventSink {
         self.send(JobEvent::Executed(execution));
     }
 
-    /// Sends that the job is as far prepared as it can be, and waits for a slot.
+    /// Sends that the job is prepared and waits for a slot.
     pub(crate) fn waiting(&self) {
         self.send(JobEvent::Waiting);
     }

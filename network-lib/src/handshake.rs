@@ -60,7 +60,8 @@ pub struct Capabilities {
     pub backend: Backend,
     /// How many jobs it takes at once.
     pub slots: u32,
-    /// How many jobs it takes ahead, beyond its slots, to prepare them while the slots are taken.
+    /// How many jobs it takes ahead, beyond its slots, to prepare them while the slots are taken. At most one for each
+    /// slot counts.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub prefetch: u32,
     /// Main memory in bytes, 0 if unknown.

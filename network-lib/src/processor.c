@@ -75,7 +75,8 @@ static unsigned saved_state(void) {
     unsigned regs[4], low, high;
     const unsigned osxsave = 1u << 27;
     if (!__get_cpuid(1, &regs[EAX], &regs[EBX], &regs[ECX], &regs[EDX]) || !(regs[ECX] & osxsave)) return 0;
-    __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    // `volatile`, or an optimiser executes it before the check above.
+    __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
     return low;
 }
 

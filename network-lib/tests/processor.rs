@@ -4,25 +4,32 @@
 #![allow(missing_docs, reason = "a test")]
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::path::Path;
 use std::process::{Command, Output};
 
 const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/processor.c");
 
+/// Compiles the check for these features, as the build does; `others` are further arguments.
+fn compile(required: &str, others: &[&OsStr], into: &Path) {
+    let compiler = std::env::var("CC").unwrap_or_else(|_| "cc".to_owned());
+    let compiled = Command::new(compiler)
+        .args(["-O3", "-march=x86-64", "-Wall", "-Werror", "-D_GNU_SOURCE"])
+        .arg(format!("-DREQUIRED=\"{required}\""))
+        .arg(SOURCE)
+        .args(others)
+        .arg("-o")
+        .arg(into)
+        .output()
+        .expect("a C compiler, which the build needs as well");
+    assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
+}
+
 /// A program that does nothing, with the check for these features.
 fn run_with(required: &str, folder: &Path) -> Output {
     let (main, program) = (folder.join("main.c"), folder.join("program"));
     std::fs::write(&main, "int main(void) { return 0; }\n").expect("writes");
-    let compiler = std::env::var("CC").unwrap_or_else(|_| "cc".to_owned());
-    let compiled = Command::new(compiler)
-        .args(["-Wall", "-Werror", "-D_GNU_SOURCE"])
-        .arg(format!("-DREQUIRED=\"{required}\""))
-        .args([Path::new(SOURCE), &main])
-        .arg("-o")
-        .arg(&program)
-        .output()
-        .expect("a C compiler, which the build needs as well");
-    assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
+    compile(required, &[main.as_os_str()], &program);
     Command::new(&program).output().expect("starts")
 }
 
@@ -70,6 +77,18 @@ fn a_program_ends_with_the_names_of_the_features_that_the_machine_lacks() {
     assert!(ended.status.success() && ended.stderr.is_empty(), "{ended:?}");
     let ended = run_with("", folder.path());
     assert!(ended.status.success() && ended.stderr.is_empty(), "{ended:?}");
+}
+
+/// An optimiser that moved the instruction forward would end an old processor's program without a word.
+#[test]
+fn the_register_state_is_not_read_before_the_processor_is_asked_for_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let assembly = folder.path().join("check.s");
+    compile("avx2", &["-S".as_ref()], &assembly);
+    let text = std::fs::read_to_string(assembly).expect("reads");
+    let asked = text.find("cpuid").expect("the processor is asked");
+    let read = text.find("xgetbv").expect("the state is read");
+    assert!(asked < read, "{text}");
 }
 
 #[test]

@@ -35,7 +35,8 @@ pub fn capabilities(capabilities: &mut Capabilities) {
         new
     });
     *slots = (*slots).min(MAX_SLOTS);
-    *prefetch = (*prefetch).min(MAX_SLOTS);
+    // More would only keep jobs from other workers.
+    *prefetch = (*prefetch).min(*slots);
     gpus.truncate(MAX_GPUS);
     for gpu in gpus {
         gpu.model = name(&gpu.model);
@@ -84,6 +85,9 @@ mod tests {
         assert_eq!(capabilities.gpus[0].model.len(), 64);
         assert_eq!(capabilities.modes, ProofMode::ALL);
         assert_eq!((capabilities.slots, capabilities.prefetch), (MAX_SLOTS, MAX_SLOTS));
+        (capabilities.slots, capabilities.prefetch) = (2, 9);
+        super::capabilities(&mut capabilities);
+        assert_eq!(capabilities.prefetch, 2);
         assert_eq!(capabilities.circuit_versions.len(), MAX_VERSIONS);
         let unavailable_reason = capabilities.unavailable_reason.unwrap_or_default();
         assert!(

@@ -34,7 +34,7 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    /// Adds a job. It says by an event that it waits, unless there is a free slot for it.
+    /// Adds a job. An event reports that it waits, unless a slot is free for it.
     pub(super) fn push(&self, work: Work) {
         let mut waiting = self.lock();
         if waiting.len() >= self.free_slots.load(Ordering::Relaxed) {
