@@ -192,7 +192,7 @@ pub(super) const THREATS: &[Threat] = &[
     },
     Threat {
         who: CLIENT, reach: "every worker in turn, by proofs in an input that are wrong or malformed",
-        stop: "a worker verifies them and the program's claims before it proves; a wrong one ends the request",
+        stop: "a worker verifies them before it proves, and the program's claims unless it writes its own instructions; a wrong one ends the request",
         shown_by: &[
             worker("executor::execute::input_proofs::tests::a_wrong_proof_is_the_request_s_fault_and_named"),
             test("contemplant", "contemplant", "aggregation::a_wrong_proof_is_refused_as_the_request_s_fault"),
