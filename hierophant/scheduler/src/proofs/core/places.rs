@@ -98,8 +98,8 @@ impl ProofsCore {
         let overdue = self.leases.values().filter(|held| held.is_ahead()).map(|held| held.job);
         let overdue =
             overdue.filter(|job| self.jobs.get(job).is_some_and(|live| !self.urgency(live).1));
-        let nobody = BTreeMap::new();
-        let by_class = self.queue.iter(&nobody).map(|rank| rank.job);
+        let none_running = BTreeMap::new();
+        let by_class = self.queue.iter(&none_running).map(|rank| rank.job);
         // Most jobs are alike, and one of each kind suffices.
         let mut seen = BTreeSet::new();
         for job in overdue.chain(by_class) {
