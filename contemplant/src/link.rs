@@ -225,6 +225,7 @@ impl Link {
             worker_id: self.identity.worker_id,
             instance: self.identity.instance.clone(),
             token: self.identity.token.clone().map(Secret::from),
+            local_secret: None,
             capabilities: self.capabilities.borrow_and_update().clone(),
             held: self.held.all(),
         }

@@ -168,7 +168,16 @@ impl Filter {
 pub fn run(command: &AdminCommand, options: &Options, config: &Config) -> ExitCode {
     let endpoint = Endpoint::new(options.url.as_deref(), options.ca.as_deref(), config);
     let client = match (endpoint, options.token()) {
-        (Ok(endpoint), Ok(token)) => ApiClient::new(endpoint, token.as_deref()),
+        (Ok(endpoint), Ok(token)) => {
+            if token.is_some() && endpoint.is_readable_on_the_way() {
+                eprintln!(
+                    "hierophant: warning: the token is sent unencrypted to {}: expected https:// or a tunnel, since \
+                     anyone on the way can read it",
+                    endpoint.url
+                );
+            }
+            ApiClient::new(endpoint, token.as_deref())
+        }
         (Err(fault), _) => return failed(&fault, ExitCode::FAILURE),
         (_, Err(fault)) => return failed(&fault, ExitCode::from(MISUSED)),
     };

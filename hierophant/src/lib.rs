@@ -44,6 +44,7 @@ use crate::config::Config;
 use crate::events::Events;
 use crate::listen::{Accept, Acceptor};
 use crate::metrics::Metrics;
+use crate::registry::local::LocalSecret;
 use crate::root::{Resources, Root};
 use crate::tokens::Tokens;
 use crate::webhooks::Webhooks;
@@ -145,6 +146,9 @@ pub async fn run_on<L: Accept>(
     let budget = DiskBudget::new(data, min_free, most, store.stored_bytes().await?);
     let webhooks = Webhooks::open(&config.webhooks, store.as_ref(), metrics.clone()).await?;
     let tokens = Tokens::open(&store).await?;
+    let local_secret = LocalSecret::create(data).with_context(|| {
+        format!("cannot write into the data folder {}; make it writable", data.display())
+    })?;
     let stop = CancellationToken::new();
     let acceptor = Acceptor::open(&config, metrics.clone(), &stop).await?;
     let resources = Resources {
@@ -155,6 +159,7 @@ pub async fn run_on<L: Accept>(
         events: Events::new(config.limits.max_event_streams.get()),
         webhooks: webhooks.clone(),
         tokens,
+        local_secret,
     };
     let root = Root::start(&config, resources.clone()).await?;
     let http_port = listeners.http.local_addr()?.port();

@@ -4,15 +4,17 @@
 //! closed before any byte is read; clients see a broken connection and retry.
 
 mod activity;
+mod answers;
 mod certificates;
 mod connection;
 mod files;
 mod http;
 mod limiter;
+mod reserve;
 mod tls;
 mod x509;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,12 +34,13 @@ use connection::{Connection, Raw};
 use http::Served;
 use tls::Secured;
 
+pub use answers::AnswerBudget;
 pub use certificates::name_in;
 pub use limiter::{ConnectionLimiter, ConnectionPermit, LimitExceeded};
 pub use tls::{OverTls, PeerCertificate};
 
-/// One address may hold one in this many of the pending handshakes.
-const HANDSHAKE_SHARE: usize = 4;
+/// One address may hold one in this many of what [`shared`] limits.
+const ADDRESS_SHARE: usize = 4;
 
 /// Minimum interval between log lines about refused connections.
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
@@ -64,6 +67,10 @@ pub struct Acceptor(Arc<Shared>);
 struct Shared {
     limits: LimitsConfig,
     connections: ConnectionLimiter,
+    /// For workers and operators, when `connections` is used up.
+    reserve: ConnectionLimiter,
+    /// Bytes of answers in flight.
+    answers: ConnectionLimiter,
     handshakes: ConnectionLimiter,
     certificates: Option<Certificates>,
     metrics: Metrics,
@@ -86,12 +93,17 @@ struct Admitted {
 /// The limit of `[limits]` on pending handshakes of one kind.
 #[must_use]
 pub fn pending_handshakes(limits: &LimitsConfig) -> ConnectionLimiter {
-    let max = limits.max_handshakes.get();
+    shared(limits, limits.max_handshakes.get())
+}
+
+/// A limit of which one address may have a quarter, and no more than what is left, unless addresses are not limited.
+#[must_use]
+pub fn shared(limits: &LimitsConfig, max: usize) -> ConnectionLimiter {
     let each = match limits.max_connections_per_address {
         0 => 0,
-        _ => max.div_ceil(HANDSHAKE_SHARE),
+        _ => max.div_ceil(ADDRESS_SHARE),
     };
-    ConnectionLimiter::new(max, each)
+    ConnectionLimiter::fair(max, each)
 }
 
 impl Acceptor {
@@ -112,8 +124,12 @@ impl Acceptor {
         if let Some(certificates) = &certificates {
             certificates.watch(stop.clone())?;
         }
+        let reserved = reserve::size(max);
+        let (others, each) = (max - reserved, limits.max_connections_per_address);
         Ok(Self(Arc::new(Shared {
-            connections: ConnectionLimiter::new(max, limits.max_connections_per_address),
+            connections: ConnectionLimiter::new(others, each),
+            reserve: shared(&limits, reserved),
+            answers: shared(&limits, limits.max_answer_bytes),
             handshakes: pending_handshakes(&limits),
             certificates,
             metrics,
@@ -137,17 +153,21 @@ impl Acceptor {
                 accepted = listener.accept() => accepted,
                 () = stop.cancelled() => break,
             };
-            let admitted = match self.0.connections.take(peer.ip()) {
-                Ok(permit) => Admitted::new(permit, self.0.metrics.clone()),
+            let (admitted, is_reserved) = match self.permit(peer.ip(), port) {
+                Ok((permit, is_reserved)) => {
+                    (Admitted::new(permit, self.0.metrics.clone()), is_reserved)
+                }
                 Err(full) => {
                     self.refused(full.into());
                     continue;
                 }
             };
+            let budget = AnswerBudget::of(self.0.answers.clone(), peer.ip());
             let (this, router, stop) = (self.clone(), router.clone(), stop.clone());
             let limits = &self.0.limits;
             let (head, idle, stall) = (limits.head_time, limits.idle_time, limits.stall_time);
-            let activity = Activity::new(Times { head, idle, stall });
+            let times = Times { head, idle, stall, unread: limits.unread_time };
+            let activity = Activity::new(times);
             let raw = Raw::new(io, admitted, activity.clone(), limits.stall_time);
             let connection = connections.track_future(async move {
                 let secured = tokio::select! {
@@ -157,7 +177,8 @@ impl Acceptor {
                 let Some(secured) = secured else { return };
                 activity.begin(secured.http2);
                 let Secured { connection, certificate, .. } = secured;
-                let served = Served { connection, activity, peer, certificate };
+                let served =
+                    Served { connection, activity, peer, certificate, budget, is_reserved };
                 let Shared { limits, metrics, .. } = &*this.0;
                 http::serve(served, port, router, limits, metrics, &stop).await;
             });
@@ -166,6 +187,18 @@ impl Acceptor {
         drop(listener);
         connections.close();
         connections.wait().await;
+    }
+
+    /// Permits one more connection, and says whether it is a reserved one.
+    fn permit(&self, peer: IpAddr, port: Port) -> Result<(ConnectionPermit, bool), LimitExceeded> {
+        match self.0.connections.take(peer) {
+            Ok(permit) => Ok((permit, false)),
+            Err(LimitExceeded::All) if port == Port::Http => {
+                let reserved = self.0.reserve.take(peer).map_err(|_| LimitExceeded::All)?;
+                Ok((reserved, true))
+            }
+            Err(full) => Err(full),
+        }
     }
 
     /// Performs the TLS handshake, if TLS is on.
@@ -201,7 +234,7 @@ impl Acceptor {
         let mut refusals = self.0.refusals.lock();
         refusals.count += 1;
         if refusals.logged.is_none_or(|logged| logged.elapsed() >= LOG_INTERVAL) {
-            let connections = self.0.connections.count();
+            let connections = self.0.connections.count() + self.0.reserve.count();
             tracing::warn!(
                 refused = refusals.count,
                 connections,

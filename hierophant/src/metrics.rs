@@ -177,6 +177,11 @@ impl Metrics {
         self.0.families.certificate_ends.set(unix_seconds as f64);
     }
 
+    /// Counts a refused worker, by the code of the refusal or `browser`.
+    pub fn worker_refused(&self, reason: &'static str) {
+        self.0.families.workers_refused.get_or_create(&ReasonLabels { reason }).inc();
+    }
+
     /// Counts a refused call of the operator API.
     pub fn operator_refused(&self, reason: &'static str) {
         self.0.families.operators_refused.get_or_create(&ReasonLabels { reason }).inc();

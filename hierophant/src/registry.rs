@@ -6,8 +6,9 @@ pub mod actor;
 pub mod credential;
 pub mod handle;
 pub mod keys;
+pub mod local;
 pub mod message;
 pub mod session;
 
 pub use handle::RegistryHandle;
-pub use message::{Admitted, KeyHolder};
+pub use message::{Admitted, KeyHolder, Place};

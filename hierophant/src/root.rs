@@ -26,6 +26,7 @@ use crate::proofs::ProofsHandle;
 use crate::proofs::actor::{ProofsActor, ProofsArguments};
 use crate::registry::RegistryHandle;
 use crate::registry::actor::{RegistryActor, RegistryArguments};
+use crate::registry::local::LocalSecret;
 use crate::tokens::Tokens;
 use crate::verify::ProofChecker;
 use crate::webhooks::Webhooks;
@@ -58,6 +59,8 @@ pub struct Resources {
     pub webhooks: Webhooks,
     /// Access tokens.
     pub tokens: Tokens,
+    /// The secret by which workers prove that they run on this machine.
+    pub local_secret: LocalSecret,
 }
 
 /// Running actors.
@@ -76,7 +79,8 @@ impl Root {
     ///
     /// When an actor does not start, for instance because the store cannot be read.
     pub async fn start(config: &Config, resources: Resources) -> anyhow::Result<Self> {
-        let Resources { store, blobs, budget, metrics, events, webhooks, tokens } = resources;
+        let Resources { store, blobs, budget, metrics, events, webhooks, tokens, local_secret: _ } =
+            resources;
         let (report, broken) = watch::channel(None);
         let (actor, _) = Actor::spawn(None, RootActor, report).await?;
         let above = actor.get_cell();
@@ -97,7 +101,7 @@ impl Root {
             limits: proof_limits(config),
             quarantine: config.proofs.quarantine,
             checker,
-            metrics,
+            metrics: metrics.clone(),
             events: events.clone(),
             webhooks,
         };
@@ -110,6 +114,7 @@ impl Root {
             proofs: proofs.clone(),
             store,
             events,
+            metrics,
         };
         let registry = RegistryActor::start(arguments, above).await?;
         Ok(Self { handles: Handles { proofs, registry, artifacts }, actor, broken })
@@ -232,6 +237,8 @@ fn registry_rules(config: &Config) -> Rules {
     let silence = registry.silence_limit.as_millis();
     Rules {
         max_workers: registry.max_workers.get(),
+        max_workers_per_token: registry.max_workers_per_token,
+        max_slots: registry.max_slots.get(),
         silence_limit_ms: u64::try_from(silence).unwrap_or(u64::MAX),
         mock_mode: config.mock_mode,
         blocked: registry.blocked.clone(),

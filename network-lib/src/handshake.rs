@@ -122,6 +122,10 @@ pub struct Hello {
     /// Its own token or the shared one, when Hierophant asks for one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<Secret>,
+    /// The secret of Hierophant's data folder, which proves that both run on one machine; only where Hierophant has
+    /// named the file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub local_secret: Option<Secret>,
     /// What it can prove.
     pub capabilities: Capabilities,
     /// Attempts that it still holds from an earlier connection.
@@ -162,13 +166,40 @@ pub enum RefusalCode {
     Blocked,
     /// Too many attempts have failed by this Contemplant's fault; it may come back later.
     Suspended,
-    /// This Hierophant has as many Contemplants as it takes.
+    /// This Hierophant, or the token, has as many Contemplants as it may have.
     Full,
     /// The first message was not a handshake.
     Malformed,
 }
 
 impl RefusalCode {
+    /// Every code.
+    pub const ALL: [Self; 8] = [
+        Self::ProtocolVersion,
+        Self::Unauthorized,
+        Self::Taken,
+        Self::MockNotAllowed,
+        Self::Blocked,
+        Self::Suspended,
+        Self::Full,
+        Self::Malformed,
+    ];
+
+    /// The name on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ProtocolVersion => "protocol_version",
+            Self::Unauthorized => "unauthorized",
+            Self::Taken => "taken",
+            Self::MockNotAllowed => "mock_not_allowed",
+            Self::Blocked => "blocked",
+            Self::Suspended => "suspended",
+            Self::Full => "full",
+            Self::Malformed => "malformed",
+        }
+    }
+
     /// Whether trying again without changing anything can help.
     #[must_use]
     pub const fn is_transient(self) -> bool {
@@ -190,6 +221,14 @@ pub struct Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_code_is_named_as_on_the_wire() {
+        for code in RefusalCode::ALL {
+            let wire = serde_json::to_value(code).expect("serializes");
+            assert_eq!(wire, code.as_str());
+        }
+    }
 
     #[test]
     fn the_newest_common_version_is_chosen() {

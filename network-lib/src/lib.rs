@@ -11,6 +11,7 @@ pub mod config;
 pub mod handshake;
 pub mod ids;
 pub mod job;
+pub mod local_secret;
 #[cfg(feature = "runtime")]
 pub mod logging;
 #[cfg(feature = "runtime")]

@@ -33,6 +33,10 @@ pub const REJECTION_HEADER: &str = "x-hierophant-rejection";
 /// The value is for people. A proxy does not send it, so that its own refusals cost no proof.
 pub const LEASE_ENDED_HEADER: &str = "x-hierophant-lease-ended";
 
+/// Header of the answer that upgrades a connection to a WebSocket. Its value is the absolute path of the file whose
+/// content proves that a worker runs on Hierophant's machine.
+pub const LOCAL_SECRET_HEADER: &str = "x-hierophant-local-secret";
+
 /// Where the attempt's proof is handed in (`PUT`), as plain bincode of SP1's `ProofFromNetwork`.
 #[must_use]
 pub fn proof_path(lease: LeaseId) -> String {

@@ -51,6 +51,7 @@ fn from_worker() -> Vec<FromWorker> {
             worker_id: WorkerId([0x77; 16]),
             instance: Some("prover-7f9c".into()),
             token: Some("a shared secret".into()),
+            local_secret: None,
             capabilities: capabilities(),
             held: vec![lease()],
         }),

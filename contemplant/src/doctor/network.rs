@@ -42,6 +42,11 @@ pub(super) async fn look(config: &Config) -> Vec<Finding> {
             Finding::passed(what, format!("{address} answers")),
             Finding::failed("token", refusal.message),
         ],
+        // The doctor has an identity of its own, so the running worker with this token may be in its way.
+        Err(ConnectError::Refused(refusal)) if refusal.code == RefusalCode::Full => vec![
+            Finding::passed(what, format!("{address} answers")),
+            Finding::warning("token", refusal.message),
+        ],
         Err(error @ ConnectError::Refused(_)) => {
             vec![Finding::failed(what, format!("{address}: {error}"))]
         }
@@ -68,6 +73,7 @@ async fn greet(
         worker_id: WorkerId::random(),
         instance: config.instance.clone(),
         token: config.token.clone(),
+        local_secret: None,
         capabilities: Capabilities {
             vm: "sp1".to_owned(),
             circuit_versions: Vec::new(),

@@ -4,16 +4,19 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use network_lib::codec::{self, MAX_FRAME_BYTES};
-use network_lib::handshake::{Hello, ProtocolRange, Refusal, Welcome};
-use network_lib::wire::{FromWorker, ToWorker};
+use network_lib::handshake::{Hello, ProtocolRange, Refusal, RefusalCode, Welcome};
+use network_lib::local_secret;
+use network_lib::secret::Secret;
+use network_lib::wire::{FromWorker, LOCAL_SECRET_HEADER, ToWorker};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::handshake::client::Response;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{self, Bytes, Message};
 use tokio_tungstenite::{
     Connector, MaybeTlsStream, WebSocketStream, connect_async_tls_with_config,
 };
-use url::Url;
+use url::{Host, Url};
 
 use crate::trust::Trust;
 
@@ -55,6 +58,26 @@ pub(crate) enum ConnectError {
 #[error("{0}")]
 pub(super) struct Lost(pub(super) String);
 
+/// The secret that proves that both programs run on this machine, if Hierophant has named its file; otherwise why the
+/// file is not read.
+fn offered_secret(url: &Url, upgraded: &Response) -> (Option<Secret>, Option<String>) {
+    let Some(path) = upgraded.headers().get(LOCAL_SECRET_HEADER) else { return (None, None) };
+    let is_local = match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.to_canonical().is_loopback(),
+        None => false,
+    };
+    // A server elsewhere learns nothing of this machine's files.
+    if !is_local {
+        return (None, None);
+    }
+    match local_secret::read_offered(path.as_bytes()) {
+        Ok(secret) => (Some(secret), None),
+        Err(reason) => (None, Some(reason)),
+    }
+}
+
 impl Socket {
     /// Connects and completes the handshake.
     pub(super) async fn open(
@@ -81,11 +104,13 @@ impl Socket {
         let tls = trust.config().await.map_err(|error| unreachable(format!("{error:#}")))?;
         // Used by a `wss://` address only.
         let tls = Some(Connector::Rustls(tls));
-        let (stream, _) = connect_async_tls_with_config(url.as_str(), Some(config), no_delay, tls)
-            .await
-            .map_err(|error| unreachable(error.to_string()))?;
+        let (stream, upgraded) =
+            connect_async_tls_with_config(url.as_str(), Some(config), no_delay, tls)
+                .await
+                .map_err(|error| unreachable(error.to_string()))?;
         let mut socket = Self { stream };
-        let hello = FromWorker::Hello(hello);
+        let (local_secret, unread) = offered_secret(url, &upgraded);
+        let hello = FromWorker::Hello(Hello { local_secret, ..hello });
         socket.send(&hello).await.map_err(|lost| unreachable(lost.to_string()))?;
         loop {
             let heard = socket.hear().await.map_err(|lost| unreachable(lost.to_string()))?;
@@ -100,8 +125,11 @@ impl Socket {
                     }
                     return Ok((socket, welcome));
                 }
-                Heard::Message(ToWorker::Refused(refusal)) => {
+                Heard::Message(ToWorker::Refused(mut refusal)) => {
                     socket.close().await;
+                    if let (RefusalCode::Unauthorized, Some(unread)) = (refusal.code, unread) {
+                        refusal.message = format!("{}; this worker {unread}", refusal.message);
+                    }
                     return Err(ConnectError::Refused(refusal));
                 }
                 Heard::Message(_) => {

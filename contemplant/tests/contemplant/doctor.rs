@@ -103,6 +103,8 @@ async fn a_refused_token_is_told_from_a_refused_worker() {
     let found = refused(RefusalCode::Unauthorized, "expected a token of role worker").await;
     assert!(outcome(&found, "hierophant").unwrap().ends_with(" answers"), "{found:?}");
     assert_eq!(outcome(&found, "token").unwrap_err(), "expected a token of role worker");
+    let found = refused(RefusalCode::Full, "the token rig is in use").await;
+    assert_eq!(outcome(&found, "token").unwrap(), "the token rig is in use", "a warning");
     let found = refused(RefusalCode::Blocked, "blocked by the operator").await;
     let reason = outcome(&found, "hierophant").unwrap_err();
     assert!(reason.ends_with("refuses this worker: blocked by the operator"), "{reason}");

@@ -21,7 +21,9 @@ use network_lib::ids::{LeaseId, Sha256Digest, VkHash};
 use network_lib::job::{BlobInfo, JobSpec, ProofMode};
 use network_lib::secret::Secret;
 use network_lib::task;
-use network_lib::wire::{FromWorker, LEASE_ENDED_HEADER, REJECTION_HEADER, ToWorker};
+use network_lib::wire::{
+    FromWorker, LEASE_ENDED_HEADER, LOCAL_SECRET_HEADER, REJECTION_HEADER, ToWorker,
+};
 use sha2::{Digest, Sha256};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -61,6 +63,8 @@ struct Files {
     /// How many calls came with another key.
     turned_away: usize,
     withhold_settled: bool,
+    /// File that is named when a connection is upgraded, as that of the local secret.
+    local_secret_file: Option<String>,
 }
 
 /// One worker's socket.
@@ -114,6 +118,11 @@ impl FakeHierophant {
     /// Whether ends are confirmed at once from here on, as at the beginning, or not at all.
     pub(crate) fn withhold_settled(&self, withhold: bool) {
         self.files().withhold_settled = withhold;
+    }
+
+    /// Names a file as that of the local secret from here on.
+    pub(crate) fn name_secret_file(&self, path: &std::path::Path) {
+        self.files().local_secret_file = Some(path.display().to_string());
     }
 
     fn files(&self) -> MutexGuard<'_, Files> {
@@ -311,7 +320,12 @@ fn serve(listener: TcpListener, shared: Shared) -> CancellationToken {
 }
 
 async fn upgrade(upgrade: WebSocketUpgrade, State(shared): State<Shared>) -> Response {
-    upgrade.on_upgrade(move |socket| talk(socket, shared))
+    let file = shared.files.lock().unwrap().local_secret_file.clone();
+    let mut response = upgrade.on_upgrade(move |socket| talk(socket, shared));
+    if let Some(file) = file {
+        response.headers_mut().insert(LOCAL_SECRET_HEADER, file.parse().unwrap());
+    }
+    response
 }
 
 async fn talk(mut socket: WebSocket, shared: Shared) {

@@ -11,7 +11,7 @@ use tokio::sync::Mutex;
 use super::auth::Authenticator;
 use super::http::v1::render;
 use super::storing::Storing;
-use super::uploads::Uploads;
+use super::uploads::TransferLimits;
 use super::urls::PublicUrls;
 use crate::admission::Admission;
 use crate::artifacts::ArtifactsHandle;
@@ -24,6 +24,7 @@ use crate::metrics::Metrics;
 use crate::operators::Operators;
 use crate::proofs::ProofsHandle;
 use crate::registry::RegistryHandle;
+use crate::registry::local::LocalSecret;
 use crate::root::{self, Handles, Resources};
 use crate::tokens::Tokens;
 use crate::webhooks::Webhooks;
@@ -78,6 +79,8 @@ pub struct WorkerContext {
     pub metrics: Metrics,
     /// Access tokens.
     pub tokens: Tokens,
+    /// The secret by which workers prove that they run on this machine.
+    pub local_secret: LocalSecret,
     /// Time limit for the first message of a WebSocket.
     pub handshake_limit: Duration,
     /// Limiter of WebSockets whose handshake is pending.
@@ -130,8 +133,8 @@ pub struct Transfers {
     pub budget: DiskBudget,
     /// Metrics.
     pub metrics: Metrics,
-    /// Limits of uploads.
-    pub uploads: Uploads,
+    /// Limits of uploads and downloads.
+    pub limits: TransferLimits,
 }
 
 /// The contexts of all audiences.
@@ -150,13 +153,14 @@ impl Contexts {
     #[must_use]
     pub fn new(config: &Config, http_port: u16, handles: Handles, resources: Resources) -> Self {
         let Handles { proofs, registry, artifacts } = handles;
-        let Resources { store, blobs, budget, metrics, events, webhooks, tokens } = resources;
+        let Resources { store, blobs, budget, metrics, events, webhooks, tokens, local_secret } =
+            resources;
         let clients = root::clients(config);
         let transfers = Transfers {
             blobs: blobs.clone(),
             budget: budget.clone(),
             metrics: metrics.clone(),
-            uploads: Uploads::new(&config.limits, config.max_artifact_bytes),
+            limits: TransferLimits::new(&config.limits, config.max_artifact_bytes),
         };
         let admission = Admission {
             store: Arc::clone(&store),
@@ -194,6 +198,7 @@ impl Contexts {
             storing: Storing::default(),
             metrics: metrics.clone(),
             tokens: tokens.clone(),
+            local_secret,
             handshake_limit: config.limits.handshake_time,
             pending_handshakes: listen::pending_handshakes(&config.limits),
             certificates: config.tls.worker_certificates,

@@ -2,7 +2,9 @@
 
 pub mod artifacts;
 mod dashboard;
+mod headers;
 pub mod leases;
+mod local;
 pub mod metrics;
 pub mod operate;
 pub mod receive;
@@ -64,6 +66,7 @@ fn for_workers(context: WorkerContext) -> Router {
         .route("/leases/{id}/proof", put(leases::proof))
         .route(WEBSOCKET_PATH, get(worker_ws::upgrade))
         .route_layer(from_fn_with_state(context.clone(), certificate::of_workers))
+        .route_layer(from_fn_with_state(context.metrics.clone(), local::of_workers))
         .with_state(context)
 }
 

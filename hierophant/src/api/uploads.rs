@@ -1,44 +1,92 @@
-//! Limits of uploads: size, number at once, and minimum rate.
+//! Limits of uploads and downloads: size, number at once, and minimum rate.
 
 mod rate;
+mod tickets;
 
-use std::sync::Arc;
-
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use std::net::IpAddr;
+use std::time::Duration;
 
 pub use rate::{MinRate, TooSlow};
+pub use tickets::{TicketTurn, Tickets};
 
 use crate::config::LimitsConfig;
+use crate::listen::{ConnectionLimiter, ConnectionPermit, shared};
 use crate::metrics::Peer;
 
-/// Limits of uploads. Clones share the count of uploads in progress.
+/// Places for transfers of one direction. Clones share them.
 #[derive(Debug, Clone)]
-pub struct Uploads {
+pub struct Places {
+    /// One address may have a part of them.
+    clients: ConnectionLimiter,
+    /// Separate from clients, so that floods of transfers do not block proofs.
+    workers: ConnectionLimiter,
+}
+
+impl Places {
+    fn new(limits: &LimitsConfig, max: usize) -> Self {
+        // Workers are admitted, and a whole fleet may have one address.
+        Self { clients: shared(limits, max), workers: ConnectionLimiter::new(max, 0) }
+    }
+
+    /// A place for one more transfer of a peer at `address`, if there is one.
+    #[must_use]
+    pub fn take(&self, peer: Peer, address: IpAddr) -> Option<ConnectionPermit> {
+        let places = match peer {
+            Peer::Contemplant => &self.workers,
+            Peer::Client | Peer::Operator => &self.clients,
+        };
+        places.take(address).ok()
+    }
+}
+
+/// Limits of transfers. Clones share the counts.
+#[derive(Debug, Clone)]
+pub struct TransferLimits {
     /// Maximum size of an upload in bytes.
     pub max_bytes: u64,
     /// Minimum rate of a sender.
     pub min_rate: MinRate,
-    clients: Arc<Semaphore>,
-    /// Separate from clients, so that floods of uploads do not block the submission of proofs.
-    workers: Arc<Semaphore>,
+    /// Time limit for the first byte of an upload.
+    pub first_byte: Duration,
+    /// Places for uploads.
+    pub uploads: Places,
+    /// Places for downloads.
+    pub downloads: Places,
+    /// Tickets to which an upload is in progress.
+    pub tickets: Tickets,
 }
 
-impl Uploads {
+impl TransferLimits {
     /// Limits as configured in `[limits]`.
     #[must_use]
     pub fn new(limits: &LimitsConfig, max_bytes: u64) -> Self {
-        let permits = || Arc::new(Semaphore::new(limits.max_uploads.get()));
-        let min_rate = MinRate::new(limits.min_upload_rate, limits.upload_window);
-        Self { max_bytes, min_rate, clients: permits(), workers: permits() }
+        Self {
+            max_bytes,
+            min_rate: MinRate::new(limits.min_upload_rate, limits.upload_window),
+            first_byte: limits.head_time,
+            uploads: Places::new(limits, limits.max_uploads.get()),
+            downloads: Places::new(limits, limits.max_downloads.get()),
+            tickets: Tickets::default(),
+        }
     }
+}
 
-    /// A permit for one more upload, if there is one.
-    #[must_use]
-    pub fn begin(&self, peer: Peer) -> Option<OwnedSemaphorePermit> {
-        let permits = match peer {
-            Peer::Contemplant => &self.workers,
-            Peer::Client | Peer::Operator => &self.clients,
-        };
-        Arc::clone(permits).try_acquire_owned().ok()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_has_a_quarter_of_the_clients_places_and_workers_have_their_own() {
+        let ip = |text: &str| text.parse::<IpAddr>().expect("an address");
+        let limits =
+            LimitsConfig { max_uploads: 8.try_into().expect("not zero"), ..Default::default() };
+        let places = TransferLimits::new(&limits, 1).uploads;
+        let taken: Vec<_> =
+            (0..8).filter_map(|_| places.take(Peer::Client, ip("10.0.0.1"))).collect();
+        assert_eq!(taken.len(), 2);
+        assert!(places.take(Peer::Operator, ip("10.0.0.2")).is_some());
+        let fleet: Vec<_> =
+            (0..9).filter_map(|_| places.take(Peer::Contemplant, ip("10.0.0.1"))).collect();
+        assert_eq!(fleet.len(), 8);
     }
 }

@@ -4,6 +4,7 @@
 //! error, which a retry may resolve, and never counts as a lost proof.
 
 pub mod bucket;
+mod checked;
 mod folder;
 mod staging;
 #[cfg(test)]
@@ -28,9 +29,14 @@ use sha2::{Digest, Sha256};
 
 use crate::config::BucketSettings;
 use bucket::{Bucket, BucketError};
+use checked::{Checked, Sound};
 use folder::Folder;
 pub use staging::{BlobWriter, StagedBlob};
 use staging::{StagedFile, Staging};
+
+/// Whether large pieces may be read now. While they may not, because much waits for slow readers already, pieces are
+/// small.
+pub type Ample = Arc<dyn Fn() -> bool + Send + Sync>;
 
 /// Stream of the bytes of a blob.
 pub type ByteStream = BoxStream<'static, io::Result<Bytes>>;
@@ -73,12 +79,18 @@ pub trait BlobStore: fmt::Debug + Send + Sync {
     /// If the store cannot be reached.
     async fn metadata(&self, id: ArtifactId) -> io::Result<Option<BlobMetadata>>;
 
-    /// Bytes of a blob or of a range.
+    /// Bytes of a blob or of a range, read as they are asked for: a first small piece, then pieces that are large while
+    /// `ample`.
     ///
     /// # Errors
     ///
     /// [`io::ErrorKind::NotFound`] if the blob is certainly missing; otherwise the store cannot be reached.
-    async fn read(&self, id: ArtifactId, range: Option<Range<u64>>) -> io::Result<ByteStream>;
+    async fn read(
+        &self,
+        id: ArtifactId,
+        range: Option<Range<u64>>,
+        ample: Ample,
+    ) -> io::Result<ByteStream>;
 
     /// Removes a blob; a missing one is not an error.
     ///
@@ -116,6 +128,8 @@ pub trait BlobStore: fmt::Debug + Send + Sync {
 pub struct Blobs {
     staging: Arc<Staging>,
     store: Arc<dyn BlobStore>,
+    /// Digests that were checked lately.
+    checked: Arc<Checked>,
 }
 
 impl Blobs {
@@ -127,7 +141,7 @@ impl Blobs {
     /// If the folder cannot be created or written.
     pub fn open(root: &Path) -> io::Result<Self> {
         let staging = Staging::open(root.join("tmp"))?;
-        Ok(Self { staging: Arc::new(staging), store: Arc::new(Folder::new(root.to_owned())) })
+        Ok(Self::of(Arc::new(staging), Arc::new(Folder::new(root.to_owned()))))
     }
 
     /// Opens a bucket of blobs; the folder `root` holds only unfinished files. The bucket is tested: a blob is
@@ -143,7 +157,11 @@ impl Blobs {
             return Err(BucketError::FolderInUse { folder: root.to_owned() });
         }
         let bucket = Bucket::connect(settings).await?;
-        Ok(Self { staging: folder.staging, store: Arc::new(bucket) })
+        Ok(Self::of(folder.staging, Arc::new(bucket)))
+    }
+
+    fn of(staging: Arc<Staging>, store: Arc<dyn BlobStore>) -> Self {
+        Self { staging, store, checked: Arc::default() }
     }
 
     /// Starts writing a blob. `announced` is the length that the sender announced, which may be wrong.
@@ -176,7 +194,21 @@ impl Blobs {
     ///
     /// Those of [`BlobStore::read`].
     pub async fn read(&self, id: ArtifactId, range: Option<Range<u64>>) -> io::Result<ByteStream> {
-        self.store.read(id, range).await
+        self.read_while(id, range, Arc::new(|| true)).await
+    }
+
+    /// As [`Self::read`], in pieces that are large only while `ample`.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`BlobStore::read`].
+    pub async fn read_while(
+        &self,
+        id: ArtifactId,
+        range: Option<Range<u64>>,
+        ample: Ample,
+    ) -> io::Result<ByteStream> {
+        self.store.read(id, range, ample).await
     }
 
     /// First `length` bytes of a blob, or all of a shorter one.
@@ -231,6 +263,28 @@ impl Blobs {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(error) => Err(error),
         }
+    }
+
+    /// As [`Self::verify`], but a digest that was found sound is not read again for some minutes unless size or time of
+    /// the blob have changed. Each blob is read once at a time, and few at the same time.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::verify`].
+    pub async fn verify_lately(&self, id: ArtifactId, info: BlobInfo) -> io::Result<bool> {
+        let slot = self.checked.slot(id);
+        let mut sound = slot.lock().await;
+        let Some(found) = self.metadata(id).await? else { return Ok(false) };
+        if found.size == info.size && sound.is_some_and(|sound| sound.holds_for(found)) {
+            return Ok(true);
+        }
+        *sound = None;
+        let _turn = self.checked.turn().await;
+        let is_sound = self.verify(id, info).await?;
+        if is_sound {
+            *sound = Some(Sound::now(found));
+        }
+        Ok(is_sound)
     }
 
     /// A blob as a local file; downloaded into a temporary file if necessary.

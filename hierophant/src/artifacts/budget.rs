@@ -131,6 +131,22 @@ impl DiskBudget {
         let _ = self.0.stored.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
     }
 
+    /// Admits new work that has written `bytes`, which are no longer free, but do not count as stored yet.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageLow`]; a later retry may succeed.
+    pub fn admit_written(&self, bytes: u64) -> Result<(), StorageLow> {
+        self.admit(0)?;
+        let stored = self.0.stored.load(Ordering::Relaxed);
+        match self.0.most {
+            Some(max) if stored.saturating_add(bytes) > max => {
+                Err(StorageLow::Quota { stored, max })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Current usage.
     #[must_use]
     pub fn usage(&self) -> Usage {
@@ -184,6 +200,8 @@ mod tests {
         let (budget, _) = budget(0, Some(100));
         assert_eq!(budget.admit(50), Ok(()));
         assert_eq!(budget.admit(51), Err(StorageLow::Quota { stored: 50, max: 100 }));
+        assert_eq!(budget.admit_written(50), Ok(()));
+        assert_eq!(budget.admit_written(51), Err(StorageLow::Quota { stored: 50, max: 100 }));
         budget.grew(50);
         assert_eq!(budget.admit(0), Err(StorageLow::Quota { stored: 100, max: 100 }));
         budget.shrank(60);

@@ -1,8 +1,9 @@
 //! The endpoint of a running Hierophant: its address, and the certificate authorities to trust.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 
+use axum::http::Uri;
 use reqwest::header::{HOST, HeaderMap, HeaderValue};
 use reqwest::{Certificate, Client, ClientBuilder};
 
@@ -38,6 +39,17 @@ impl Endpoint {
         Ok(Self { url, authorities, local: name.map(|name| (name, port)) })
     }
 
+    /// Whether calls go to another machine without TLS.
+    pub(super) fn is_readable_on_the_way(&self) -> bool {
+        let Ok(uri) = self.url.parse::<Uri>() else { return false };
+        if uri.scheme_str() != Some("http") {
+            return false;
+        }
+        let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
+        let is_loopback = |address: IpAddr| address.to_canonical().is_loopback();
+        host != "localhost" && !host.parse().is_ok_and(is_loopback)
+    }
+
     /// Builder of HTTP clients for this endpoint.
     pub(super) fn client(&self) -> ClientBuilder {
         let mut client = Client::builder();
@@ -62,4 +74,33 @@ fn authorities(file: &Path) -> Result<Vec<Certificate>, String> {
         return Err(format!("invalid file {path}: expected certificates in PEM"));
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_readable_on_the_way_to_another_machine_without_tls() {
+        let config = Config::default();
+        let readable = |url: &str| {
+            let endpoint = Endpoint::new(Some(url), None, &config).expect("an endpoint");
+            endpoint.is_readable_on_the_way()
+        };
+        for url in
+            ["http://10.0.0.9:9010", "http://prover.example.org", "http://[2001:db8::1]:9010"]
+        {
+            assert!(readable(url), "{url}");
+        }
+        for url in [
+            "https://prover.example.org",
+            "http://localhost:9010",
+            "http://127.0.0.1:9010/",
+            "http://[::1]:9010",
+        ] {
+            assert!(!readable(url), "{url}");
+        }
+        let own = Endpoint::new(None, None, &config).expect("an endpoint");
+        assert!(!own.is_readable_on_the_way());
+    }
 }

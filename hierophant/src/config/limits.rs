@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 /// Minimum of `max_head_bytes`: hyper reads in pieces of this size.
 const MIN_HEAD: u32 = 8192;
 
+/// Minimum of `max_answer_bytes`: a quarter of it must hold the largest answer of one call.
+const MIN_ANSWERS: usize = 32 << 20;
+
 /// Minimum of `upload_window`: a stall of a second does not make a link slow.
 const MIN_WINDOW: Duration = Duration::from_secs(1);
 
@@ -17,7 +20,8 @@ const MIN_WINDOW: Duration = Duration::from_secs(1);
 #[serde(default)]
 pub struct LimitsConfig {
     /// Maximum number of connections on both ports together. Default 20,000: enough for 10,000 workers, their
-    /// transfers and clients. Lowered at the start if the system's limit of open files is too low.
+    /// transfers and clients. Lowered at the start if the system's limit of open files is too low. One in eight is
+    /// reserved for workers and operators.
     pub max_connections: NonZeroUsize,
     /// Maximum number of connections from one IPv4 address or one IPv6 /64 network; 0 = no limit. Default 2000: a
     /// fleet behind one address.
@@ -41,7 +45,14 @@ pub struct LimitsConfig {
     /// Time after which a connection is closed if the peer stops reading. Default 2 min.
     #[serde(with = "humantime_serde")]
     pub stall_time: Duration,
-    /// Maximum number of concurrent requests over one HTTP/2 connection. Default 200.
+    /// Time after which an HTTP/2 connection is closed if the peer reads nothing of an answer from its beginning.
+    /// Default 20 s.
+    #[serde(with = "humantime_serde")]
+    pub unread_time: Duration,
+    /// Maximum number of bytes of answers that wait for their readers, on both ports together; a request in progress
+    /// counts for 8 KiB. One address may have a quarter, unless `max_connections_per_address` is 0. Default 128 MiB.
+    pub max_answer_bytes: usize,
+    /// Maximum number of concurrent requests over one HTTP/2 connection; at most 32 on the HTTP port. Default 200.
     pub http2_streams: NonZeroU32,
     /// Maximum number of requests that an HTTP/2 connection may reset before they are handled or by an error of the
     /// peer. Default 100.
@@ -57,8 +68,12 @@ pub struct LimitsConfig {
     #[serde(with = "humantime_serde")]
     pub upload_window: Duration,
     /// Maximum number of concurrent uploads of clients, and the same number for workers. Default 1024: each holds a
-    /// file open.
+    /// file open. One client address may have a quarter, unless `max_connections_per_address` is 0. An upload counts
+    /// from its first byte, which must arrive within `head_time`.
     pub max_uploads: NonZeroUsize,
+    /// Maximum number of concurrent downloads of clients and operators, and the same number for workers. Default 1024:
+    /// each holds a file open. One client address may have a quarter, unless `max_connections_per_address` is 0.
+    pub max_downloads: NonZeroUsize,
     /// Maximum number of concurrent listeners of `/api/v1/events`. Default 256.
     pub max_event_streams: NonZeroUsize,
 }
@@ -75,12 +90,15 @@ impl Default for LimitsConfig {
             max_header_fields: const { NonZeroUsize::new(100).expect("not zero") },
             idle_time: Duration::from_secs(120),
             stall_time: Duration::from_secs(120),
+            unread_time: Duration::from_secs(20),
+            max_answer_bytes: 128 << 20,
             http2_streams: const { NonZeroU32::new(200).expect("not zero") },
             http2_resets: const { NonZeroUsize::new(100).expect("not zero") },
             rpc_deadline: Duration::from_secs(30),
             min_upload_rate: 16 * 1024,
             upload_window: Duration::from_secs(60),
             max_uploads: const { NonZeroUsize::new(1024).expect("not zero") },
+            max_downloads: const { NonZeroUsize::new(1024).expect("not zero") },
             max_event_streams: const { NonZeroUsize::new(256).expect("not zero") },
         }
     }
@@ -94,6 +112,7 @@ impl LimitsConfig {
             ("limits.head_time", self.head_time),
             ("limits.idle_time", self.idle_time),
             ("limits.stall_time", self.stall_time),
+            ("limits.unread_time", self.unread_time),
             ("limits.rpc_deadline", self.rpc_deadline),
         ] {
             if time.is_zero() {
@@ -104,6 +123,14 @@ impl LimitsConfig {
             faults.add(
                 "limits.max_head_bytes",
                 format!("is too small: expected at least {MIN_HEAD}, the size of one read"),
+            );
+        }
+        if self.max_answer_bytes < MIN_ANSWERS {
+            faults.add(
+                "limits.max_answer_bytes",
+                format!(
+                    "is too small: expected at least {MIN_ANSWERS}, or large answers are never sent"
+                ),
             );
         }
         if self.upload_window < MIN_WINDOW {

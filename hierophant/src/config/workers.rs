@@ -1,7 +1,7 @@
 //! Liveness and admission of workers: `[worker_registry]`.
 
 use std::net::IpAddr;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
 use network_lib::config::Faults;
@@ -14,6 +14,11 @@ use serde::{Deserialize, Serialize};
 pub struct WorkerRegistryConfig {
     /// Maximum number of connected workers. Default 1000.
     pub max_workers: NonZeroUsize,
+    /// Maximum number of workers by one token of `hierophant token create`; 0 = no limit. Default 1: a stolen token is
+    /// then noticed. `worker_token` is not limited.
+    pub max_workers_per_token: usize,
+    /// Maximum number of slots of a worker; further ones do not count. Default 64.
+    pub max_slots: NonZeroU32,
     /// Interval between a worker's heartbeats. Default 5 s.
     #[serde(with = "humantime_serde")]
     pub heartbeat_interval: Duration,
@@ -40,6 +45,8 @@ impl Default for WorkerRegistryConfig {
     fn default() -> Self {
         Self {
             max_workers: const { NonZeroUsize::new(1000).expect("not zero") },
+            max_workers_per_token: 1,
+            max_slots: const { NonZeroU32::new(64).expect("not zero") },
             heartbeat_interval: Duration::from_secs(5),
             silence_limit: Duration::from_secs(20),
             return_limit: Duration::from_secs(120),

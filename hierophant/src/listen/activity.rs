@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -14,8 +15,14 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::limiter::ConnectionPermit;
+
 /// Minimum bytes of the start of an HTTP/2 connection: the preface and an empty SETTINGS frame.
 const HTTP2_START: usize = 33;
+
+/// Size of the pieces in which an answer is handed to HTTP/2. It takes a whole piece when the peer's window has room for
+/// one byte, so a piece is also what an unread answer pins after its end.
+const PIECE: usize = 16 * 1024;
 
 /// The timeout that ended a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,15 +55,17 @@ pub(super) struct Times {
     pub(super) idle: Duration,
     /// Timeout without progress of an answer.
     pub(super) stall: Duration,
+    /// Timeout of the first piece of an answer over HTTP/2.
+    pub(super) unread: Duration,
 }
 
 #[derive(Debug)]
 struct State {
     /// Number of requests in progress.
     open: usize,
-    /// Answers with unread data, and since when.
+    /// Pieces of answers that the peer has not read, and their deadlines.
     untaken: BTreeMap<u64, Instant>,
-    /// Number of the next request.
+    /// Number of the next piece.
     next: u64,
     /// Whether any request arrived.
     any: bool,
@@ -111,10 +120,19 @@ impl Activity {
         state.open += 1;
         state.any = true;
         state.heard = None;
-        state.multiplexed |= version == Version::HTTP_2;
+        let multiplexed = version == Version::HTTP_2;
+        state.multiplexed |= multiplexed;
+        Open { activity: self.clone(), multiplexed, permit: None }
+    }
+
+    /// A piece of an answer is ready for the peer until the result is dropped.
+    fn waits_for_peer(&self, within: Duration) -> Untaken {
+        let mut state = self.state();
         let number = state.next;
         state.next += 1;
-        Open { activity: self.clone(), number }
+        state.untaken.insert(number, Instant::now() + within);
+        self.0.changed.notify_one();
+        Untaken { activity: self.clone(), number }
     }
 
     /// Waits for a timeout.
@@ -142,9 +160,11 @@ impl Activity {
 
     fn deadline(&self) -> Option<(Instant, Overdue)> {
         let state = self.state();
+        if let Some(first) = state.untaken.values().min() {
+            return Some((*first, Overdue::Stalled));
+        }
         if state.open > 0 {
-            let oldest = state.untaken.values().min()?;
-            return Some((*oldest + self.0.times.stall, Overdue::Stalled));
+            return None;
         }
         let by_head = |since: Instant| (since + self.0.times.head, Overdue::Head);
         Some(match state.heard {
@@ -164,25 +184,26 @@ impl Activity {
 #[derive(Debug)]
 pub(super) struct Open {
     activity: Activity,
-    number: u64,
+    multiplexed: bool,
+    /// Its part of a limit.
+    permit: Option<ConnectionPermit>,
 }
 
 impl Open {
+    /// Keeps a permit as long as the request is in progress.
+    pub(super) fn holding(mut self, permit: Option<ConnectionPermit>) -> Self {
+        self.permit = permit;
+        self
+    }
+
     /// Body of the answer; the request stays in progress until it is sent or dropped.
     pub(super) fn answered(self, body: Body) -> Body {
-        self.waits_for_peer();
-        Body::new(Answer { body, open: self })
-    }
-
-    /// Data is ready for the peer.
-    fn waits_for_peer(&self) {
-        self.activity.state().untaken.insert(self.number, Instant::now());
-        self.activity.0.changed.notify_one();
-    }
-
-    /// The peer has read the data.
-    fn taken(&self) {
-        self.activity.state().untaken.remove(&self.number);
+        let Times { stall, unread, .. } = self.activity.0.times;
+        // Over HTTP/1 a whole frame may be on its way for longer than the first piece over HTTP/2.
+        let first = if self.multiplexed { unread.min(stall) } else { stall };
+        let head = self.activity.waits_for_peer(first);
+        let begun = Arc::new(AtomicBool::new(false));
+        Body::new(Answer { body, open: self, head: Some(head), rest: Bytes::new(), begun, first })
     }
 }
 
@@ -190,7 +211,6 @@ impl Drop for Open {
     fn drop(&mut self) {
         let mut state = self.activity.state();
         state.open -= 1;
-        state.untaken.remove(&self.number);
         if state.open == 0 {
             state.since = Instant::now();
             self.activity.0.changed.notify_one();
@@ -198,9 +218,66 @@ impl Drop for Open {
     }
 }
 
+/// A piece of an answer that waits for the peer.
+#[derive(Debug)]
+struct Untaken {
+    activity: Activity,
+    number: u64,
+}
+
+impl Drop for Untaken {
+    fn drop(&mut self) {
+        let mut state = self.activity.state();
+        state.untaken.remove(&self.number);
+        if state.untaken.is_empty() {
+            self.activity.0.changed.notify_one();
+        }
+    }
+}
+
+/// The bytes of a piece, which has left when they are dropped.
+struct Piece {
+    bytes: Bytes,
+    begun: Arc<AtomicBool>,
+    _untaken: Untaken,
+}
+
+impl AsRef<[u8]> for Piece {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Piece {
+    fn drop(&mut self) {
+        self.begun.store(true, Ordering::Relaxed);
+    }
+}
+
 struct Answer {
     body: Body,
     open: Open,
+    /// The head, until the body is asked for.
+    head: Option<Untaken>,
+    /// What is left of the latest frame.
+    rest: Bytes,
+    /// Whether any piece has left.
+    begun: Arc<AtomicBool>,
+    /// Time for the first piece.
+    first: Duration,
+}
+
+impl Answer {
+    /// The next piece of the latest frame.
+    fn piece(&mut self) -> Frame<Bytes> {
+        let size = if self.open.multiplexed { PIECE.min(self.rest.len()) } else { self.rest.len() };
+        let bytes = self.rest.split_to(size);
+        let begun = self.begun.load(Ordering::Relaxed);
+        let within = if begun { self.open.activity.0.times.stall } else { self.first };
+        let untaken = self.open.activity.waits_for_peer(within);
+        let piece = Piece { bytes, begun: Arc::clone(&self.begun), _untaken: untaken };
+        Frame::data(Bytes::from_owner(piece))
+    }
 }
 
 impl HttpBody for Answer {
@@ -211,20 +288,34 @@ impl HttpBody for Answer {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        self.open.taken();
-        let frame = Pin::new(&mut self.body).poll_frame(context);
-        if let Poll::Ready(Some(Ok(_))) = &frame {
-            self.open.waits_for_peer();
+        self.head = None;
+        if !self.rest.is_empty() {
+            return Poll::Ready(Some(Ok(self.piece())));
         }
-        frame
+        match ready!(Pin::new(&mut self.body).poll_frame(context)) {
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(data) => {
+                    self.rest = data;
+                    Poll::Ready(Some(Ok(self.piece())))
+                }
+                Err(trailers) => Poll::Ready(Some(Ok(trailers))),
+            },
+            other => Poll::Ready(other),
+        }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.rest.is_empty() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        let (body, rest) = (self.body.size_hint(), self.rest.len() as u64);
+        let mut hint = SizeHint::new();
+        if let Some(upper) = body.upper() {
+            hint.set_upper(upper.saturating_add(rest));
+        }
+        hint.set_lower(body.lower().saturating_add(rest));
+        hint
     }
 }
 
@@ -237,7 +328,8 @@ mod tests {
     const HEAD: Duration = Duration::from_secs(10);
     const IDLE: Duration = Duration::from_secs(120);
     const STALL: Duration = Duration::from_secs(60);
-    const TIMES: Times = Times { head: HEAD, idle: IDLE, stall: STALL };
+    const UNREAD: Duration = Duration::from_secs(20);
+    const TIMES: Times = Times { head: HEAD, idle: IDLE, stall: STALL, unread: UNREAD };
 
     async fn ends(activity: &Activity) -> (Overdue, Duration) {
         let start = Instant::now();
@@ -286,15 +378,37 @@ mod tests {
         });
         let open = activity.request(Version::HTTP_2);
         let mut body = open.answered(Body::from_stream(pieces));
+        let mut last = None;
         for _ in 0..3 {
+            drop(last.take());
             // What the handler takes its time for is not the peer's fault.
             tokio::select! {
                 why = activity.overdue() => panic!("{why:?}"),
-                piece = body.frame() => drop(piece.expect("a piece")),
+                piece = body.frame() => last = piece,
             }
         }
         assert_eq!(ends(&activity).await, (Overdue::Stalled, STALL));
         drop(body);
-        assert_eq!(ends(&activity).await, (Overdue::Idle, IDLE));
+        assert_eq!(ends(&activity).await.0, Overdue::Stalled, "a piece is still on its way");
+        drop(last);
+        assert_eq!(ends(&activity).await.0, Overdue::Idle);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_of_which_nothing_leaves_has_less_time_than_one_that_has_begun() {
+        let activity = Activity::new(TIMES);
+        let open = activity.request(Version::HTTP_2);
+        let mut body = open.answered(Body::from(vec![7; 3 * PIECE]));
+        let first = body.frame().await.expect("a piece").expect("sound");
+        assert_eq!(first.data_ref().map(Bytes::len), Some(PIECE));
+        assert_eq!(body.size_hint().exact(), Some(2 * PIECE as u64));
+        assert_eq!(ends(&activity).await, (Overdue::Stalled, UNREAD));
+        drop(first);
+        let _second = body.frame().await.expect("a piece").expect("sound");
+        assert_eq!(ends(&activity).await, (Overdue::Stalled, STALL));
+        let old = activity.request(Version::HTTP_11);
+        let mut whole = old.answered(Body::from(vec![7; 3 * PIECE]));
+        let frame = whole.frame().await.expect("a frame").expect("sound");
+        assert_eq!(frame.data_ref().map(Bytes::len), Some(3 * PIECE));
     }
 }

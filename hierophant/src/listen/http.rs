@@ -19,12 +19,19 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::server::TcpConnectInfo;
 use tower::Service;
 
-use super::Port;
 use super::activity::{Activity, Overdue};
+use super::answers::{self, AnswerBudget};
 use super::connection::Connection;
 use super::tls::{OverTls, PeerCertificate};
+use super::{Port, reserve};
 use crate::config::LimitsConfig;
-use crate::metrics::{Cut, Metrics};
+use crate::metrics::{Cut, Metrics, Refused};
+
+/// Maximum number of concurrent requests over one HTTP/2 connection to the HTTP port, where answers may be large.
+const HTTP_STREAMS: u32 = 32;
+
+/// For a day, browsers call this host name by TLS only. Longer would bind other services of the host for longer.
+const STAY_WITH_TLS: HeaderValue = HeaderValue::from_static("max-age=86400");
 
 /// Time of silence after which an HTTP/2 peer is pinged.
 const PING_AFTER: Duration = Duration::from_secs(60);
@@ -41,6 +48,9 @@ pub(super) struct Served<I> {
     pub(super) activity: Activity,
     pub(super) peer: SocketAddr,
     pub(super) certificate: Option<PeerCertificate>,
+    pub(super) budget: AnswerBudget,
+    /// Whether the connection is one of those that are reserved for workers and operators.
+    pub(super) is_reserved: bool,
 }
 
 /// Serves requests until one side closes the connection, or a timeout.
@@ -54,25 +64,44 @@ pub(super) async fn serve<I>(
 ) where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let Served { connection, activity, peer, certificate } = served;
+    let Served { connection, activity, peer, certificate, budget, is_reserved } = served;
     let most_fields = limits.max_header_fields.get();
     let over_tls = matches!(connection, Connection::Tls(_)).then_some(OverTls);
     let open = activity.clone();
+    let counted = metrics.clone();
+    let misplaced = CancellationToken::new();
+    let leave = misplaced.clone();
     let service = service_fn(move |mut request: Request<Incoming>| {
-        let open = open.request(request.version());
-        describe(&mut request, peer, over_tls, certificate.clone());
+        let permit = budget.begin();
+        let is_over_budget = permit.is_none();
+        let open = open.request(request.version()).holding(permit);
+        describe(&mut request, peer, over_tls, certificate.clone(), budget.clone());
         let too_many = request.headers().len() > most_fields;
-        let mut router = router.clone();
+        let is_misplaced = is_reserved && !reserve::admits(request.uri().path());
+        let (mut router, budget, leave) = (router.clone(), budget.clone(), leave.clone());
+        let counted = counted.clone();
         async move {
             let answer = if too_many {
                 StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE.into_response()
+            } else if is_misplaced {
+                reserve::refusal()
+            } else if is_over_budget {
+                counted.connection_refused(Refused::Answers);
+                answers::over_budget(port)
             } else {
                 match router.call(request).await {
                     Ok(answer) => answer,
                     Err(never) => match never {},
                 }
             };
-            let (head, body) = answer.into_parts();
+            // A reserved connection is for callers that are admitted.
+            if is_reserved && (answer.status().is_client_error() || is_misplaced) {
+                leave.cancel();
+            }
+            let (mut head, body) = budget.count(port, answer).into_parts();
+            if over_tls.is_some() {
+                head.headers.insert(header::STRICT_TRANSPORT_SECURITY, STAY_WITH_TLS);
+            }
             Ok::<_, Infallible>(Response::from_parts(head, open.answered(body)))
         }
     });
@@ -89,6 +118,10 @@ pub(super) async fn serve<I>(
                 return;
             }
             () = stop.cancelled(), if !leaving => {
+                leaving = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            () = misplaced.cancelled(), if !leaving => {
                 leaving = true;
                 connection.as_mut().graceful_shutdown();
             }
@@ -115,6 +148,10 @@ pub(super) async fn serve<I>(
 
 fn builder(port: Port, limits: &LimitsConfig) -> auto::Builder<Tasks> {
     let head = limits.max_head_bytes;
+    let streams = match port {
+        Port::Grpc => limits.http2_streams.get(),
+        Port::Http => limits.http2_streams.get().min(HTTP_STREAMS),
+    };
     let mut builder = auto::Builder::new(Tasks);
     if port == Port::Grpc {
         builder = builder.http2_only();
@@ -131,7 +168,7 @@ fn builder(port: Port, limits: &LimitsConfig) -> auto::Builder<Tasks> {
         .keep_alive_interval(PING_AFTER)
         .keep_alive_timeout(PONG_LIMIT)
         .max_header_list_size(head)
-        .max_concurrent_streams(limits.http2_streams.get())
+        .max_concurrent_streams(streams)
         .max_pending_accept_reset_streams(limits.http2_resets.get())
         .max_local_error_reset_streams(limits.http2_resets.get());
     builder
@@ -143,6 +180,7 @@ fn describe(
     peer: SocketAddr,
     over_tls: Option<OverTls>,
     certificate: Option<PeerCertificate>,
+    budget: AnswerBudget,
 ) {
     // HTTP/2 sends the authority outside the headers; handlers read it as `Host`.
     if request.version() == Version::HTTP_2
@@ -153,6 +191,7 @@ fn describe(
     }
     let extensions = request.extensions_mut();
     extensions.insert(ConnectInfo(peer));
+    extensions.insert(budget);
     extensions.insert(TcpConnectInfo { local_addr: None, remote_addr: Some(peer) });
     if let Some(over_tls) = over_tls {
         extensions.insert(over_tls);

@@ -1,4 +1,4 @@
-//! Limits of concurrent connections, in total and per address.
+//! Limits of concurrent connections, uploads or bytes, in total and per address.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use hierophant_model::subscriber::subscriber;
 use parking_lot::{Mutex, MutexGuard};
 
-/// A limit of concurrent connections. Clones share the counts.
+/// A limit of connections, or of another amount, at the same time. Clones share the counts.
 #[derive(Debug, Clone)]
 pub struct ConnectionLimiter(Arc<Shared>);
 
@@ -16,6 +16,8 @@ struct Shared {
     max: usize,
     /// 0 = no limit.
     max_per_address: usize,
+    /// Whether no address may hold more than what is left for all others.
+    is_fair: bool,
     counts: Mutex<Counts>,
 }
 
@@ -34,18 +36,26 @@ pub enum LimitExceeded {
     Address,
 }
 
-/// Permission for one connection; returned when dropped.
+/// Permission for one connection or another amount; returned when dropped.
 #[derive(Debug)]
 pub struct ConnectionPermit {
     shared: Arc<Shared>,
     address: IpAddr,
+    amount: usize,
 }
 
 impl ConnectionLimiter {
     /// A limit of `max` in total and `max_per_address` for each address, 0 = unlimited.
     #[must_use]
     pub fn new(max: usize, max_per_address: usize) -> Self {
-        Self(Arc::new(Shared { max, max_per_address, counts: Mutex::default() }))
+        Self(Arc::new(Shared { max, max_per_address, is_fair: false, counts: Mutex::default() }))
+    }
+
+    /// As [`Self::new`], but while addresses are limited, none may hold more than what is left. However many take as much
+    /// as they get, some is left for the next one: among `n` of them an equal part of `n + 1`.
+    #[must_use]
+    pub fn fair(max: usize, max_per_address: usize) -> Self {
+        Self(Arc::new(Shared { max, max_per_address, is_fair: true, counts: Mutex::default() }))
     }
 
     /// Permits one more connection from `address`.
@@ -54,23 +64,43 @@ impl ConnectionLimiter {
     ///
     /// The exceeded limit.
     pub fn take(&self, address: IpAddr) -> Result<ConnectionPermit, LimitExceeded> {
-        let address = subscriber(address);
-        let mut counts = self.0.counts();
-        if counts.total >= self.0.max {
-            return Err(LimitExceeded::All);
-        }
-        if self.0.max_per_address > 0 {
-            let count = counts.by_address.entry(address).or_default();
-            if *count >= self.0.max_per_address {
-                return Err(LimitExceeded::Address);
-            }
-            *count += 1;
-        }
-        counts.total += 1;
-        Ok(ConnectionPermit { shared: Arc::clone(&self.0), address })
+        self.take_amount(address, 1)
     }
 
-    /// Current number of connections.
+    /// Permits `amount` more from `address`.
+    ///
+    /// # Errors
+    ///
+    /// The exceeded limit.
+    pub fn take_amount(
+        &self,
+        address: IpAddr,
+        amount: usize,
+    ) -> Result<ConnectionPermit, LimitExceeded> {
+        let address = subscriber(address);
+        let mut counts = self.0.counts();
+        if counts.total.saturating_add(amount) > self.0.max {
+            return Err(LimitExceeded::All);
+        }
+        let most = self.0.max_per_address;
+        let taken = counts.by_address.get(&address).copied().unwrap_or_default();
+        let left = if self.0.is_fair { self.0.max - counts.total } else { most };
+        if most > 0 && taken.saturating_add(amount) > most.min(left) {
+            return Err(LimitExceeded::Address);
+        }
+        counts.add(address, amount);
+        drop(counts);
+        Ok(ConnectionPermit { shared: Arc::clone(&self.0), address, amount })
+    }
+
+    /// Counts `amount` more from `address` even if that exceeds a limit.
+    pub(super) fn take_anyway(&self, address: IpAddr, amount: usize) -> ConnectionPermit {
+        let address = subscriber(address);
+        self.0.counts().add(address, amount);
+        ConnectionPermit { shared: Arc::clone(&self.0), address, amount }
+    }
+
+    /// Current number of connections, or current amount.
     #[must_use]
     pub fn count(&self) -> usize {
         self.0.counts().total
@@ -83,12 +113,20 @@ impl Shared {
     }
 }
 
+impl Counts {
+    fn add(&mut self, address: IpAddr, amount: usize) {
+        self.total = self.total.saturating_add(amount);
+        let count = self.by_address.entry(address).or_default();
+        *count = count.saturating_add(amount);
+    }
+}
+
 impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         let mut counts = self.shared.counts();
-        counts.total -= 1;
+        counts.total = counts.total.saturating_sub(self.amount);
         if let Some(count) = counts.by_address.get_mut(&self.address) {
-            *count -= 1;
+            *count = count.saturating_sub(self.amount);
             if *count == 0 {
                 counts.by_address.remove(&self.address);
             }
@@ -127,6 +165,43 @@ mod tests {
         let all: Vec<ConnectionPermit> =
             (0..3).map(|_| open.take(ip("::1")).expect("free")).collect();
         assert_eq!((all.len(), open.count()), (3, 3));
+    }
+
+    #[test]
+    fn however_many_addresses_take_what_they_get_some_is_left_for_the_next() {
+        for hogs in [1, 4, 20, 200] {
+            let limiter = ConnectionLimiter::fair(10_000, 2_500);
+            let mut held = Vec::new();
+            let address = |hog: u8| ip(&format!("10.0.0.{hog}"));
+            let mut is_growing = true;
+            while is_growing {
+                let before = held.len();
+                held.extend((0..hogs).filter_map(|hog| limiter.take(address(hog)).ok()));
+                is_growing = held.len() > before;
+            }
+            let left = 10_000 - limiter.count();
+            assert!(left + 1 >= 10_000 / (usize::from(hogs) + 1), "{hogs}: {left}");
+            assert!(limiter.take(ip("10.0.1.1")).is_ok());
+        }
+        let open = ConnectionLimiter::fair(3, 0);
+        let all: Vec<_> = (0..3).map(|_| open.take(ip("::1")).expect("free")).collect();
+        assert_eq!(all.len(), 3, "addresses are not limited");
+    }
+
+    #[test]
+    fn amounts_are_counted_whole() {
+        let limiter = ConnectionLimiter::new(100, 60);
+        let first = limiter.take_amount(ip("10.0.0.1"), 60).expect("free");
+        let more = limiter.take_amount(ip("10.0.0.1"), 1);
+        assert_eq!(more.expect_err("full"), LimitExceeded::Address);
+        let more = limiter.take_amount(ip("10.0.0.2"), 41);
+        assert_eq!(more.expect_err("full"), LimitExceeded::All);
+        let beyond = limiter.take_anyway(ip("10.0.0.1"), 50);
+        assert_eq!(limiter.count(), 110);
+        drop((first, beyond));
+        assert_eq!(limiter.count(), 0);
+        assert!(limiter.0.counts().by_address.is_empty());
+        assert!(limiter.take_amount(ip("10.0.0.1"), usize::MAX).is_err());
     }
 
     #[test]

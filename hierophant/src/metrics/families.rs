@@ -1,6 +1,7 @@
 //! The metric families: names, labels and help texts.
 
 use hierophant_model::records::JobState;
+use network_lib::handshake::RefusalCode;
 use network_lib::job::ProofMode;
 use network_lib::metrics::{Counter, Family, FloatGauge, Gauge, Histogram, LONG, Registrar};
 use network_lib::metrics::{SHORT, Seconds};
@@ -42,6 +43,7 @@ pub(super) struct Families {
     pub(super) oldest_wait: FloatGauge,
     pub(super) attempts_running: Family<ModeLabels, Gauge>,
     pub(super) workers: Family<WorkerLabels, Gauge>,
+    pub(super) workers_refused: Family<ReasonLabels, Counter>,
     pub(super) slots: Gauge,
     pub(super) gpus: GpuGauges,
     pub(super) storage_used: Gauge,
@@ -111,7 +113,7 @@ impl Families {
             "connections_refused",
             "connections refused on arrival, by `reason` (`connections`: too many in total, `address`: too many from \
              one address, `handshakes`: too many pending TLS handshakes, `hellos`: too many WebSockets without a \
-             hello)",
+             hello, `answers`: a request, because too many bytes of answers wait for their readers)",
         ),
             connections_cut: to.counters(
             "connections_cut",
@@ -139,6 +141,12 @@ impl Families {
             workers: to.gauges(
             "workers",
             "workers, by `state` (`ready`, `draining`, `away`) and `backend`",
+        ),
+            workers_refused: to.counters(
+            "workers_refused",
+            "workers refused at their handshake, by `reason` (`unauthorized`: token missing, wrong or revoked, \
+             `full`: too many workers in total or by one token, `taken`, `blocked`, `suspended`, \
+             `mock_not_allowed`, `protocol_version`, `malformed`, `browser`: a web page's call)",
         ),
             slots: to.gauge("slots", "slots of all workers: jobs that they can run at once"),
             gpus: GpuGauges::new(to),
@@ -191,6 +199,9 @@ impl Families {
         }
         for reason in ["no_token", "wrong_token", "too_many", "foreign_page", "not_allowed"] {
             drop(self.operators_refused.get_or_create(&ReasonLabels { reason }));
+        }
+        for reason in RefusalCode::ALL.map(RefusalCode::as_str).into_iter().chain(["browser"]) {
+            drop(self.workers_refused.get_or_create(&ReasonLabels { reason }));
         }
         for operation in ["read", "write"] {
             drop(self.store_errors.get_or_create(&StoreLabels { operation }));

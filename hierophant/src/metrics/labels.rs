@@ -138,6 +138,8 @@ named_enum! {
         Handshakes = "handshakes",
         /// Too many WebSockets without a hello.
         Hellos = "hellos",
+        /// Too many bytes of answers that wait for their readers.
+        Answers = "answers",
     }
 }
 

@@ -1,7 +1,6 @@
 //! Actor of workers: admits workers, closes sessions, and reports to `proofs`.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +12,7 @@ use hierophant_scheduler::SessionId;
 use hierophant_scheduler::proofs::WorkerJoined;
 use hierophant_scheduler::registry::core::{RegistryCore, Rules};
 use hierophant_store::JobStore;
-use network_lib::handshake::{Hello, ProtocolRange, Refusal, RefusalCode, Welcome};
+use network_lib::handshake::{Capabilities, Hello, ProtocolRange, Refusal, RefusalCode, Welcome};
 use network_lib::ids::WorkerId;
 use network_lib::secret::Secret;
 use network_lib::task;
@@ -24,10 +23,11 @@ use tokio::sync::broadcast::error::RecvError;
 use super::credential::{authorize, revoked};
 use super::handle::RegistryHandle;
 use super::keys::Keys;
-use super::message::{Admitted, KeyHolder, RegistryMsg};
+use super::message::{Admitted, KeyHolder, Place, RegistryMsg};
 use crate::ask::reply;
 use crate::clock::Clock;
 use crate::events::Events;
+use crate::metrics::Metrics;
 use crate::proofs::ProofsHandle;
 use crate::session::{CloseReason, SessionEnd, SessionHandle};
 use crate::tokens::Tokens;
@@ -52,6 +52,8 @@ pub struct RegistryArguments {
     pub store: Arc<dyn JobStore>,
     /// Event stream.
     pub events: Events,
+    /// Metrics.
+    pub metrics: Metrics,
 }
 
 /// State of the actor.
@@ -66,6 +68,7 @@ pub struct RegistryState {
     proofs: ProofsHandle,
     store: Arc<dyn JobStore>,
     events: Events,
+    metrics: Metrics,
     /// Sessions by number of the connection.
     sessions: BTreeMap<SessionId, SessionHandle>,
 }
@@ -114,6 +117,7 @@ impl Actor for RegistryActor {
             proofs: arguments.proofs,
             store: arguments.store,
             events: arguments.events,
+            metrics: arguments.metrics,
             sessions: BTreeMap::new(),
         })
     }
@@ -126,8 +130,8 @@ impl Actor for RegistryActor {
     ) -> Result<(), ActorProcessingErr> {
         let now = state.time();
         match message {
-            RegistryMsg::Admit(hello, ip, session, port) => {
-                reply(port, state.admit(now, *hello, ip, session)?);
+            RegistryMsg::Admit(hello, place, session, port) => {
+                reply(port, state.admit(now, *hello, &place, session)?);
             }
             RegistryMsg::Heard(worker, session) => state.core.heard(now, worker, session),
             RegistryMsg::GpuLoads(worker, session, loads) => {
@@ -137,6 +141,7 @@ impl Actor for RegistryActor {
             }
             RegistryMsg::CapabilitiesChanged(worker, session, mut capabilities) => {
                 sanitize::capabilities(&mut capabilities);
+                state.limit_slots(worker, &mut capabilities);
                 if state.core.is_current(worker, session) {
                     tracing::info!(worker_id = %worker, modes = ?capabilities.modes,
                         "worker capabilities changed");
@@ -154,7 +159,11 @@ impl Actor for RegistryActor {
             }
             RegistryMsg::KeyHolder(key, port) => {
                 let worker = state.keys.holder(key.reveal());
-                let holder = |worker| KeyHolder { worker, token: state.core.token(worker) };
+                let holder = |worker| KeyHolder {
+                    worker,
+                    token: state.core.token(worker),
+                    is_local: state.core.is_local(worker),
+                };
                 reply(port, worker.map(holder));
             }
             RegistryMsg::TokensRevoked => state.remove_revoked(now).await,
@@ -195,23 +204,30 @@ impl RegistryState {
         &mut self,
         now: Millis,
         mut hello: Hello,
-        ip: IpAddr,
+        Place { ip, locality }: &Place,
         handle: SessionHandle,
     ) -> Result<Result<Admitted, Refusal>, ActorProcessingErr> {
+        let ip = *ip;
         sanitize::capabilities(&mut hello.capabilities);
+        self.limit_slots(hello.worker_id, &mut hello.capabilities);
         let secret = hello.token.as_ref().map(Secret::reveal);
         let shared = self.shared_token.as_ref().map(Secret::reveal);
-        let authorized = authorize(shared, &self.tokens, secret, ip);
+        let authorized = authorize(shared, &self.tokens, secret, locality);
         let by = authorized.as_ref().map_or_else(|_| "nothing".into(), ToString::to_string);
         let admission = match self.core.admit(now, &hello, ip, authorized) {
             Ok(admission) => admission,
             Err(refusal) => {
-                tracing::warn!(%ip, name = sanitize::name(&hello.name), code = ?refusal.code,
+                self.metrics.worker_refused(refusal.code.as_str());
+                tracing::warn!(%ip, name = sanitize::name(&hello.name), code = ?refusal.code, by,
                     reason = refusal.message, "worker refused");
                 return Ok(Err(refusal));
             }
         };
         let (worker, session) = (hello.worker_id, admission.session);
+        if let Some(from) = admission.moved_from {
+            tracing::warn!(worker_id = %worker, name = sanitize::name(&hello.name), by, %from, %ip,
+                "a worker connects from another address than before");
+        }
         if let Some(replaced) = admission.replaces
             && let Some(old) = self.sessions.get(&replaced)
         {
@@ -240,6 +256,14 @@ impl RegistryState {
         };
         self.proofs.worker_joined(joined, handle);
         Ok(Ok(Admitted { worker, session }))
+    }
+
+    /// Limits the slots that a worker claims.
+    fn limit_slots(&self, worker: WorkerId, capabilities: &mut Capabilities) {
+        if let Some(claimed) = self.core.limit_slots(capabilities) {
+            tracing::warn!(worker_id = %worker, claimed, counted = capabilities.slots,
+                "a worker claims more slots than `worker_registry.max_slots`");
+        }
     }
 
     async fn session_ended(

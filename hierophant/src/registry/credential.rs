@@ -1,7 +1,5 @@
-//! Authorization of workers: by their own token, by the configuration's `worker_token`, or by running on this
-//! machine.
-
-use std::net::IpAddr;
+//! Authorization of workers: by their own token, by the configuration's `worker_token`, or by the proof that they run
+//! on this machine.
 
 use hierophant_scheduler::registry::Credential;
 use sha2::{Digest, Sha256};
@@ -9,7 +7,16 @@ use subtle::ConstantTimeEq;
 
 use crate::tokens::{Bearer, Role, Tokens};
 
-/// Authorizes a worker at `ip` that presents `secret`. `shared` is the token of the configuration.
+/// Whether a worker runs on this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Locality {
+    /// It has presented the secret of the data folder over a connection from this machine.
+    Proved,
+    /// It has not, for this reason.
+    Unproved(String),
+}
+
+/// Authorizes a worker that presents `secret`. `shared` is the token of the configuration.
 ///
 /// # Errors
 ///
@@ -18,10 +25,9 @@ pub fn authorize(
     shared: Option<&str>,
     tokens: &Tokens,
     secret: Option<&str>,
-    ip: IpAddr,
+    locality: &Locality,
 ) -> Result<Credential, String> {
     let needed = shared.is_some() || tokens.any(Role::Worker);
-    let here = ip.to_canonical().is_loopback();
     if let Some(secret) = secret {
         if shared.is_some_and(|shared| same_secret(shared, secret)) {
             return Ok(Credential::Shared);
@@ -39,14 +45,17 @@ pub fn authorize(
             return Err(revoked(&name));
         }
     }
+    if !needed {
+        return match locality {
+            Locality::Proved => Ok(Credential::ThisMachine),
+            Locality::Unproved(reason) => Err(format!(
+                "token required: without one only workers on the same machine are admitted, and {reason}; \
+                 otherwise create a token with `hierophant token create`, or set `worker_token` in \
+                 hierophant.toml, and set it as `token` in contemplant.toml"
+            )),
+        };
+    }
     match secret {
-        _ if !needed && here => Ok(Credential::ThisMachine),
-        _ if !needed => {
-            Err("token required: without one only workers on the same machine are admitted; \
-                 create one with `hierophant token create`, or set `worker_token` in \
-                             hierophant.toml, and set it as `token` in contemplant.toml"
-                .into())
-        }
         Some(_) => {
             Err("unknown token: `token` in contemplant.toml must come from `hierophant token \
                  create`, or equal `worker_token` in hierophant.toml"
@@ -63,20 +72,23 @@ pub fn revoked(name: &str) -> String {
 }
 
 /// Compares in constant time, which reveals neither common prefixes nor lengths.
-fn same_secret(expected: &str, given: &str) -> bool {
+#[must_use]
+pub fn same_secret(expected: &str, given: &str) -> bool {
     Sha256::digest(expected).ct_eq(&Sha256::digest(given)).into()
 }
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
     use std::sync::Arc;
 
     use super::*;
     use hierophant_store::{JobStore, sqlite};
 
-    const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
-    const THERE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 9));
+    const HERE: Locality = Locality::Proved;
+
+    fn there() -> Locality {
+        Locality::Unproved("this one connects from another machine".into())
+    }
 
     async fn tokens() -> (tempfile::TempDir, Tokens) {
         let folder = tempfile::tempdir().expect("temp dir");
@@ -88,14 +100,15 @@ mod tests {
     #[tokio::test]
     async fn without_any_token_only_this_machine_is_admitted() {
         let (_folder, tokens) = tokens().await;
-        assert_eq!(authorize(None, &tokens, None, HERE), Ok(Credential::ThisMachine));
-        assert_eq!(authorize(None, &tokens, Some("x"), HERE), Ok(Credential::ThisMachine));
+        assert_eq!(authorize(None, &tokens, None, &HERE), Ok(Credential::ThisMachine));
+        assert_eq!(authorize(None, &tokens, Some("x"), &HERE), Ok(Credential::ThisMachine));
         for secret in [None, Some("x")] {
-            let why = authorize(None, &tokens, secret, THERE).expect_err("refused");
+            let why = authorize(None, &tokens, secret, &there()).expect_err("refused");
             assert!(why.contains("on the same machine"), "{why}");
+            assert!(why.contains("this one connects from another machine"), "{why}");
         }
         tokens.create("rollup", Role::Client).await.expect("made");
-        assert!(authorize(None, &tokens, None, HERE).is_ok(), "not a worker's token");
+        assert!(authorize(None, &tokens, None, &HERE).is_ok(), "not a worker's token");
     }
 
     #[tokio::test]
@@ -104,15 +117,15 @@ mod tests {
         let (own, record) = tokens.create("rig-7", Role::Worker).await.expect("made");
         let by_own = Ok(Credential::Own(record.id, "rig-7".into()));
         for shared in [None, Some("s3cret")] {
-            for ip in [HERE, THERE] {
-                assert_eq!(authorize(shared, &tokens, Some(&own), ip), by_own);
+            for place in [HERE, there()] {
+                assert_eq!(authorize(shared, &tokens, Some(&own), &place), by_own);
                 for secret in [None, Some(""), Some("guess"), Some("s3cre")] {
-                    let why = authorize(shared, &tokens, secret, ip).expect_err("refused");
+                    let why = authorize(shared, &tokens, secret, &place).expect_err("refused");
                     assert!(why.contains("token"), "{why}");
                 }
             }
         }
-        let shared = authorize(Some("s3cret"), &tokens, Some("s3cret"), THERE);
+        let shared = authorize(Some("s3cret"), &tokens, Some("s3cret"), &there());
         assert_eq!(shared, Ok(Credential::Shared));
     }
 
@@ -121,12 +134,12 @@ mod tests {
         let (_folder, tokens) = tokens().await;
         for (name, role) in [("a", Role::Client), ("b", Role::Read), ("c", Role::Act)] {
             let (secret, _) = tokens.create(name, role).await.expect("made");
-            let why = authorize(None, &tokens, Some(&secret), HERE).expect_err("refused");
+            let why = authorize(None, &tokens, Some(&secret), &HERE).expect_err("refused");
             assert!(why.contains("expected a token of role worker"), "{why}");
         }
         let (secret, _) = tokens.create("rig-7", Role::Worker).await.expect("made");
         tokens.revoke("rig-7").await.expect("revoked");
-        let why = authorize(None, &tokens, Some(&secret), HERE).expect_err("refused");
+        let why = authorize(None, &tokens, Some(&secret), &HERE).expect_err("refused");
         assert_eq!(why, "the token rig-7 was revoked");
     }
 }

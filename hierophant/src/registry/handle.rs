@@ -1,7 +1,5 @@
 //! Typed interface of the `registry` actor.
 
-use std::net::IpAddr;
-
 use hierophant_model::commands::{Blocked, CommandError, CommandOutcome, WorkerCommand};
 use hierophant_scheduler::SessionId;
 use hierophant_scheduler::registry::{KnownWorker, RemovedWorker};
@@ -10,7 +8,7 @@ use network_lib::ids::WorkerId;
 use network_lib::secret::Secret;
 use ractor::ActorRef;
 
-use super::message::{Admitted, KeyHolder, RegistryMsg};
+use super::message::{Admitted, KeyHolder, Place, RegistryMsg};
 use crate::ask::{Unanswered, ask, tell};
 use crate::session::{SessionEnd, SessionHandle};
 
@@ -31,10 +29,10 @@ impl RegistryHandle {
     pub async fn admit(
         &self,
         hello: Hello,
-        ip: IpAddr,
+        place: Place,
         session: SessionHandle,
     ) -> Result<Result<Admitted, Refusal>, Unanswered> {
-        ask(&self.0, |reply| RegistryMsg::Admit(Box::new(hello), ip, session, reply)).await
+        ask(&self.0, |reply| RegistryMsg::Admit(Box::new(hello), place, session, reply)).await
     }
 
     /// Reports that a worker was heard.

@@ -10,6 +10,7 @@ use network_lib::ids::{TokenId, WorkerId};
 use network_lib::secret::Secret;
 use ractor::RpcReplyPort;
 
+use super::credential::Locality;
 use crate::session::{SessionEnd, SessionHandle};
 
 /// Holder of an access key.
@@ -19,6 +20,17 @@ pub struct KeyHolder {
     pub worker: WorkerId,
     /// Token of the worker, if it was admitted by its own.
     pub token: Option<TokenId>,
+    /// Whether the worker was admitted because it runs on this machine.
+    pub is_local: bool,
+}
+
+/// Place from which a worker connects.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// Address.
+    pub ip: IpAddr,
+    /// Whether it is this machine.
+    pub locality: Locality,
 }
 
 /// Admitted worker.
@@ -33,8 +45,8 @@ pub struct Admitted {
 /// Messages of the `registry` actor.
 #[derive(Debug)]
 pub enum RegistryMsg {
-    /// Admit a worker at this address on this session.
-    Admit(Box<Hello>, IpAddr, SessionHandle, RpcReplyPort<Result<Admitted, Refusal>>),
+    /// Admit a worker at this place on this session.
+    Admit(Box<Hello>, Place, SessionHandle, RpcReplyPort<Result<Admitted, Refusal>>),
     /// Session: the worker was heard.
     Heard(WorkerId, SessionId),
     /// Session: load of the worker's GPUs.

@@ -264,3 +264,40 @@ async fn a_low_limit_of_open_files_is_said_and_lived_with() {
         "{log}"
     );
 }
+
+#[tokio::test]
+async fn strangers_on_every_connection_keep_out_neither_workers_nor_operators() {
+    let network = Network::start_with(|config| {
+        patient(&mut config.limits);
+        config.limits.max_connections = 32.try_into().expect("not zero");
+    })
+    .await;
+    eventually("the port is free", async || network.figure("hierophant_connections").await <= 1.0)
+        .await;
+    // All but the reserve of four.
+    let mut open = Vec::new();
+    for number in 0..28 {
+        let port = if number % 2 == 0 { network.grpc } else { network.http };
+        open.push(connect_from(2 + number % 7, port).await);
+    }
+    eventually("a further call on the gRPC port is refused", async || {
+        is_refused(connect_from(20, network.grpc).await).await
+    })
+    .await;
+    // A worker and an operator are served.
+    let worker = Worker::join(&network, hello()).await;
+    let mut operator = connect_from(21, network.http).await;
+    assert_eq!(ask(&mut operator, "/api/v1/workers").await, "HTTP/1.1 200 OK");
+    assert_eq!(ask(&mut operator, "/api/v1/overview").await, "HTTP/1.1 200 OK", "for long");
+    // Other pages are not, and a call that is not admitted ends its connection.
+    for (last, path, answer) in [
+        (22, "/ready", "HTTP/1.1 504 Gateway Timeout"),
+        (23, "/artifacts/0", "HTTP/1.1 504 Gateway Timeout"),
+        (24, "/leases/0/stdin", "HTTP/1.1 401 Unauthorized"),
+    ] {
+        let mut stranger = connect_from(last, network.http).await;
+        assert_eq!(ask(&mut stranger, path).await, answer, "{path}");
+        read_to_end(&mut stranger, LIMIT).await;
+    }
+    drop((worker, open));
+}

@@ -9,6 +9,7 @@ mod paths;
 mod senders;
 mod smuggling;
 mod streams;
+mod unread;
 
 use std::fs::File;
 use std::net::{SocketAddr, TcpListener};

@@ -19,6 +19,7 @@ mod forms;
 mod handing_in;
 mod heads;
 mod hostile;
+mod known_uploads;
 mod lists;
 mod log_lines;
 mod metrics;

@@ -153,6 +153,40 @@ async fn a_finished_proof_that_was_damaged_on_the_disk_is_never_served() {
 }
 
 #[tokio::test]
+async fn a_call_for_the_head_of_a_proof_or_for_nothing_new_reads_no_byte_of_it() {
+    let (network, mut client, _, id) = asked().await;
+    Worker::join(&network, hello()).await.prove_next(&core_proof()).await;
+    let uri = client.until(&id, FulfillmentStatus::Fulfilled).await.proof_uri.expect("a proof");
+    let file = file_of(&network, &uri);
+    let mut bytes = std::fs::read(&file).expect("there");
+    bytes[20] ^= 1;
+    std::fs::write(&file, bytes).expect("writes");
+    // A read would have found the damage.
+    assert_eq!(client.http.head(&uri).send().await.expect("answers").status(), 200);
+    let later = "Fri, 01 Jan 2100 00:00:00 GMT";
+    let conditional = client.http.get(&uri).header("if-modified-since", later);
+    assert_eq!(conditional.send().await.expect("answers").status(), 304);
+    assert_eq!(client.http.get(&uri).send().await.expect("answers").status(), 504);
+}
+
+#[tokio::test]
+async fn a_browser_does_not_take_an_upload_for_a_page() {
+    let (network, _, ask, _) = asked().await;
+    let answer = reqwest::get(&ask.stdin_uri).await.expect("answers");
+    for (name, value) in [
+        ("x-content-type-options", "nosniff"),
+        ("content-disposition", "attachment"),
+        ("content-security-policy", "sandbox; default-src 'none'"),
+    ] {
+        assert_eq!(answer.headers()[name], value);
+    }
+    let docs = reqwest::get(network.url("/api/v1/docs/")).await.expect("answers");
+    let policy = docs.headers()["content-security-policy"].to_str().expect("text");
+    assert!(policy.contains("default-src 'none'") && policy.contains("script-src 'self'"));
+    assert!(docs.headers().get("strict-transport-security").is_none(), "not without TLS");
+}
+
+#[tokio::test]
 async fn a_job_whose_input_is_gone_from_the_disk_ends_with_a_clear_word() {
     let (network, mut client, ask, id) = asked().await;
     std::fs::remove_file(file_of(&network, &ask.stdin_uri)).expect("there");

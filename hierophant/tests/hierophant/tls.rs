@@ -23,6 +23,8 @@ async fn a_client_and_a_contemplant_work_under_tls_from_request_to_proof() {
     let proof = core_proof();
     worker.prove_next(&proof).await;
     let status = client.until(&id, FulfillmentStatus::Fulfilled).await;
+    let page = client.http.get(network.url("/health")).send().await.expect("answers");
+    assert_eq!(page.headers()["strict-transport-security"], "max-age=86400");
     let uri = status.proof_uri.expect("a proof");
     assert!(uri.starts_with(&format!("https://127.0.0.1:{}/", network.http.port())), "{uri}");
     let got = client.http.get(uri).send().await.expect("answers").bytes().await.expect("bytes");

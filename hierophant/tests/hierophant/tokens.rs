@@ -2,6 +2,7 @@
 
 mod admin;
 mod links;
+mod local;
 mod words;
 mod workers;
 

@@ -115,6 +115,7 @@ impl Contemplant {
             worker_id: self.id,
             instance: None,
             token: None,
+            local_secret: None,
             capabilities: Capabilities {
                 vm: "sp1".into(),
                 circuit_versions: vec!["v6.1.0".into()],

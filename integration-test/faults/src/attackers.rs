@@ -26,12 +26,13 @@ pub(crate) struct Attacker {
 }
 
 impl Attacker {
-    /// Starts one, and returns when it has reached its full force. It runs at low priority: attackers have
-    /// machines of their own.
+    /// Starts one, and returns when it has reached its full force. Uploads go to `tickets`, and what needs a known artifact
+    /// uses the URL `known`. It runs at low priority: attackers have machines of their own.
     pub(crate) async fn start(
         flood: Flood,
         hierophant: &Hierophant,
         tickets: &[String],
+        known: &str,
     ) -> Result<Self> {
         let own = std::env::current_exe().context("cannot tell where this program lies")?;
         let mut child = Command::new("nice")
@@ -48,8 +49,10 @@ impl Attacker {
             .context("cannot start a flood")?;
         let mut input = child.stdin.take().context("no input")?;
         // The others read nothing, and a pipe holds less than all tickets.
-        if flood == Flood::Uploads {
-            input.write_all(tickets.join("\n").as_bytes()).await?;
+        match flood {
+            Flood::Uploads => input.write_all(tickets.join("\n").as_bytes()).await?,
+            Flood::Unread | Flood::Known => input.write_all(known.as_bytes()).await?,
+            Flood::Connections | Flood::Calls => {}
         }
         drop(input);
         let said = BufReader::new(child.stdout.take().context("no output")?).lines();

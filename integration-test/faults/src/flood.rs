@@ -1,6 +1,8 @@
 //! Floods, as a process of their own beside the suite: many connections, uploads and calls at once, from many
 //! addresses of this machine.
 
+mod http2;
+
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -27,6 +29,13 @@ pub(crate) const UPLOADS: u32 = 1000;
 
 /// Calls without a signature.
 pub(crate) const CALLS: u32 = 100_000;
+
+/// HTTP/2 connections that ask and read nothing of any answer, and requests over each.
+const UNREAD: u32 = 400;
+const UNREAD_STREAMS: u32 = 100;
+
+/// Uploads without end to one known id.
+const KNOWN: u32 = 200;
 
 /// Addresses that a flood comes from.
 const SOURCES: u32 = 20;
@@ -56,6 +65,11 @@ pub(crate) enum Flood {
     Uploads,
     /// [`CALLS`].
     Calls,
+    /// [`UNREAD`] connections, half on each port, which ask for the artifact that standard input names, or for a program's
+    /// key. Opened again when they are cut.
+    Unread,
+    /// [`KNOWN`] uploads to the artifact that standard input names, begun again when they are cut.
+    Known,
 }
 
 impl fmt::Display for Flood {
@@ -64,6 +78,8 @@ impl fmt::Display for Flood {
             Self::Connections => "connections",
             Self::Uploads => "uploads",
             Self::Calls => "calls",
+            Self::Unread => "unread",
+            Self::Known => "known",
         })
     }
 }
@@ -87,6 +103,8 @@ pub(crate) async fn run(flood: Flood, target: &Target) -> Result<()> {
         Flood::Connections => connections(grpc, http).await,
         Flood::Uploads => uploads(http).await?,
         Flood::Calls => calls(grpc).await?,
+        Flood::Unread => unread(grpc, http).await?,
+        Flood::Known => known(http).await?,
     }
     std::future::pending().await
 }
@@ -207,4 +225,97 @@ async fn calls(grpc: SocketAddr) -> Result<()> {
     let seconds = started.elapsed().as_secs_f64();
     println!("{DONE} {refused:?} refused, {otherwise:?} answered otherwise, in {seconds:.1} s");
     Ok(())
+}
+
+/// The path of the one artifact that standard input names.
+async fn known_path() -> Result<String> {
+    let mut lines = BufReader::new(tokio::io::stdin()).lines();
+    let url = lines.next_line().await?.context("no artifact is named")?;
+    let at = url.rfind("/artifacts").context("no artifact is named")?;
+    Ok(url[at..].to_owned())
+}
+
+async fn unread(grpc: SocketAddr, http: SocketAddr) -> Result<()> {
+    let path = known_path().await?;
+    let tried = Arc::new(AtomicU32::new(0));
+    for number in 0..UNREAD {
+        let (tried, path) = (Arc::clone(&tried), path.clone());
+        task::spawn("unread", async move {
+            loop {
+                // However it ends, it begins again. Some windows are closed, others open by a byte.
+                let window = number / 2 % 2;
+                let questions: Vec<u8> = if number % 2 == 0 {
+                    (0..UNREAD_STREAMS).flat_map(|n| http2::get(2 * n + 1, &path)).collect()
+                } else {
+                    (0..UNREAD_STREAMS).flat_map(|n| http2::list(2 * n + 1)).collect()
+                };
+                let port = if number % 2 == 0 { http } else { grpc };
+                let _ = ask(number, port, window, &questions, &tried).await;
+                tried.fetch_add(1, Ordering::Relaxed);
+                sleep(PAUSE).await;
+            }
+        });
+    }
+    until_all_were_tried(&tried, UNREAD).await;
+    Ok(())
+}
+
+/// Asks, and reads nothing of what is controlled by a window, until the connection is cut.
+async fn ask(
+    number: u32,
+    to: SocketAddr,
+    window: u32,
+    questions: &[u8],
+    tried: &AtomicU32,
+) -> std::io::Result<()> {
+    let mut socket = connect(number, to).await?;
+    socket.write_all(&http2::greeting(window)).await?;
+    socket.write_all(questions).await?;
+    tried.fetch_add(1, Ordering::Relaxed);
+    let mut heard = [0; 4096];
+    while socket.read(&mut heard).await? > 0 {}
+    Ok(())
+}
+
+async fn known(http: SocketAddr) -> Result<()> {
+    let path = known_path().await?;
+    let tried = Arc::new(AtomicU32::new(0));
+    for number in 0..KNOWN {
+        let (tried, path) = (Arc::clone(&tried), path.clone());
+        task::spawn("known", async move {
+            loop {
+                let _ = send_endlessly(number, http, &path, &tried).await;
+                tried.fetch_add(1, Ordering::Relaxed);
+                sleep(PAUSE).await;
+            }
+        });
+    }
+    until_all_were_tried(&tried, KNOWN).await;
+    Ok(())
+}
+
+/// One upload of unknown length, until it is refused or cut.
+async fn send_endlessly(
+    number: u32,
+    http: SocketAddr,
+    path: &str,
+    tried: &AtomicU32,
+) -> std::io::Result<()> {
+    let mut socket = connect(number, http).await?;
+    let head = format!("PUT {path} HTTP/1.1\r\nHost: {http}\r\nTransfer-Encoding: chunked\r\n\r\n");
+    socket.write_all(head.as_bytes()).await?;
+    tried.fetch_add(1, Ordering::Relaxed);
+    let chunk = [b"1000\r\n".as_slice(), &[7; 0x1000], b"\r\n"].concat();
+    let (mut reading, mut writing) = socket.split();
+    let mut heard = [0; 512];
+    let sending = async {
+        loop {
+            writing.write_all(&chunk).await?;
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::select! {
+        sent = sending => sent,
+        heard = reading.read(&mut heard) => heard.map(drop),
+    }
 }

@@ -12,11 +12,16 @@ use network_lib::codec;
 use network_lib::handshake::{Backend, Capabilities, Hello, ProtocolRange, Welcome};
 use network_lib::ids::{LeaseId, WorkerId};
 use network_lib::job::{BlobInfo, Execution, JobSpec, Phase, Progress, ProofMode};
+use network_lib::local_secret;
 use network_lib::secret::Secret;
-use network_lib::wire::{FromWorker, ToWorker, WEBSOCKET_PATH, proof_path, stdin_path};
+use network_lib::wire::{
+    FromWorker, LOCAL_SECRET_HEADER, ToWorker, WEBSOCKET_PATH, proof_path, stdin_path,
+};
 use reqwest::{Method, StatusCode};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::handshake::client::Response;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, client_async_with_config};
@@ -35,6 +40,8 @@ pub struct Worker {
     pub http: reqwest::Client,
     /// Access key of the latest welcome, sent with each call.
     pub key: Option<Secret>,
+    /// Secret of Hierophant's data folder, if Hierophant has named the file; sent with the hello.
+    pub local_secret: Option<Secret>,
     base: String,
 }
 
@@ -59,6 +66,12 @@ pub struct Closed(
     pub String,
 );
 
+/// The secret in the file that Hierophant has named in its answer, if it can be read.
+fn offered(upgraded: &Response) -> Option<Secret> {
+    let path = upgraded.headers().get(LOCAL_SECRET_HEADER)?;
+    local_secret::read_offered(path.as_bytes()).ok()
+}
+
 /// The hello of a mock worker with one slot and every mode.
 #[must_use]
 pub fn hello() -> Hello {
@@ -69,6 +82,7 @@ pub fn hello() -> Hello {
         worker_id: WorkerId::random(),
         instance: None,
         token: None,
+        local_secret: None,
         capabilities: Capabilities {
             vm: "sp1".into(),
             circuit_versions: vec!["v6.1.0".into()],
@@ -102,10 +116,11 @@ impl Worker {
     ) -> Result<Self, tungstenite::Error> {
         let url = format!("wss://{}{WEBSOCKET_PATH}", network.http());
         let connector = Some(Connector::Rustls(trust.config()));
-        let (socket, _) =
+        let (socket, upgraded) =
             tokio_tungstenite::connect_async_tls_with_config(url, None, true, connector).await?;
         let base = format!("https://{}", network.http());
-        Ok(Self { socket, http: trust.http(), key: None, base })
+        let local_secret = offered(&upgraded);
+        Ok(Self { socket, http: trust.http(), key: None, local_secret, base })
     }
 
     /// Connects and says hello, which must be welcome.
@@ -129,13 +144,30 @@ impl Worker {
     ///
     /// When there is no connection, or it is not upgraded.
     pub async fn connect(address: SocketAddr, http: reqwest::Client) -> Result<Self> {
+        Self::connect_with(address, http, &[]).await
+    }
+
+    /// As [`Self::connect`], with these headers beside or instead of the usual ones.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::connect`].
+    pub async fn connect_with(
+        address: SocketAddr,
+        http: reqwest::Client,
+        headers: &[(&'static str, &str)],
+    ) -> Result<Self> {
         let stream = TcpStream::connect(address).await.context("no connection")?;
         stream.set_nodelay(true)?;
         let config = WebSocketConfig::default().read_buffer_size(4096).write_buffer_size(0);
-        let url = format!("ws://{address}{WEBSOCKET_PATH}");
+        let mut request = format!("ws://{address}{WEBSOCKET_PATH}").into_client_request()?;
+        for (name, value) in headers {
+            request.headers_mut().insert(*name, value.parse()?);
+        }
         let stream = MaybeTlsStream::Plain(stream);
-        let (socket, _) = client_async_with_config(url, stream, Some(config)).await?;
-        Ok(Self { socket, http, key: None, base: format!("http://{address}") })
+        let (socket, upgraded) = client_async_with_config(request, stream, Some(config)).await?;
+        let local_secret = offered(&upgraded);
+        Ok(Self { socket, http, key: None, local_secret, base: format!("http://{address}") })
     }
 
     /// Says hello and waits for the welcome.
@@ -170,7 +202,14 @@ impl Worker {
     ///
     /// When the connection is broken.
     pub async fn send(&mut self, message: &FromWorker) -> Result<()> {
-        Ok(self.socket.send(Message::text(codec::encode(message))).await?)
+        let text = match message {
+            FromWorker::Hello(hello) => {
+                let local_secret = self.local_secret.clone();
+                codec::encode(&FromWorker::Hello(Hello { local_secret, ..hello.clone() }))
+            }
+            _ => codec::encode(message),
+        };
+        Ok(self.socket.send(Message::text(text)).await?)
     }
 
     /// Sends a heartbeat.

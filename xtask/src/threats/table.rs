@@ -126,6 +126,59 @@ pub(super) const THREATS: &[Threat] = &[
         ],
     },
     Threat {
+        who: STRANGER, reach: "every connection, so that workers and operators find none",
+        stop: "one connection in eight is reserved for their paths, and ends with the first call that is not admitted there",
+        shown_by: &[whole("connections::strangers_on_every_connection_keep_out_neither_workers_nor_operators")],
+    },
+    Threat {
+        who: STRANGER, reach: "memory, by asking over HTTP/2 and reading nothing",
+        stop: "`limits.max_answer_bytes`, in all and a quarter for each address; `limits.max_downloads`, `limits.unread_time`; large pieces are read only for peers that read",
+        shown_by: &[
+            case("flood-of-unread-answers"), case("flood-of-everything"),
+            whole("hostile::unread::thousands_of_downloads_that_are_not_read_cost_a_bounded_budget"),
+            whole("hostile::unread::thousands_of_calls_whose_answers_are_not_read_cost_a_bounded_budget"),
+            whole("hostile::unread::a_peer_that_reads_nothing_has_less_time_than_one_that_has_begun"),
+            whole("known_uploads::one_address_has_a_quarter_of_the_places_for_downloads"),
+            part("listen::answers::tests::bytes_count_until_the_last_part_of_them_has_left"),
+        ],
+    },
+    Threat {
+        who: STRANGER, reach: "all places for uploads and the disk, by ids that everyone knows",
+        stop: "a filled ticket is compared and not received, by one sender at a time; `limits.max_uploads`, a quarter for each address, counts from the first byte; bodies of unknown length are checked while they stream",
+        shown_by: &[
+            case("flood-of-known-uploads"),
+            whole("known_uploads::an_upload_to_a_filled_ticket_is_compared_and_not_received"),
+            whole("known_uploads::one_address_has_a_quarter_of_the_places_for_uploads"),
+            whole("known_uploads::a_sender_that_sends_nothing_holds_no_place_and_is_cut_soon"),
+            whole("known_uploads::a_body_of_unknown_length_is_refused_while_it_streams_once_it_exceeds_the_storage"),
+            whole("known_uploads::a_body_of_unknown_length_is_refused_while_it_streams_once_it_exceeds_the_owners_quota"),
+        ],
+    },
+    Threat {
+        who: STRANGER, reach: "processors and disk, by calls that have a proof read each time",
+        stop: "a sound digest is believed for five minutes while size and time of the file stay; two are read at a time, none for `HEAD` and 304",
+        shown_by: &[
+            part("artifacts::blobs::tests::a_digest_that_was_found_sound_is_not_read_again_unless_the_blob_has_changed"),
+            part("artifacts::blobs::checked::tests::a_digest_is_believed_for_minutes_and_of_the_same_file_only"),
+            whole("storage::a_call_for_the_head_of_a_proof_or_for_nothing_new_reads_no_byte_of_it"),
+        ],
+    },
+    Threat {
+        who: DISK, reach: "the runtime, by a network file system that hangs",
+        stop: "files are looked up on threads of their own, of which look-ups that hang take a bounded number",
+        shown_by: &[part("artifacts::blobs::tests::a_disk_that_hangs_holds_up_its_own_look_ups_only")],
+    },
+    Threat {
+        who: CLIENT, reach: "an operator's browser, by an upload that looks like a page or a script",
+        stop: "artifacts are served as attachments, without sniffing, in a sandbox",
+        shown_by: &[whole("storage::a_browser_does_not_take_an_upload_for_a_page")],
+    },
+    Threat {
+        who: "An eavesdropper", reach: "an operator's token, sent by the command line without TLS",
+        stop: "the command line warns before it sends a token to another machine over `http://`",
+        shown_by: &[part("cli::endpoint::tests::a_token_is_readable_on_the_way_to_another_machine_without_tls")],
+    },
+    Threat {
         who: STRANGER, reach: "answers that are never read, calls that never end",
         stop: "`limits.stall_time`, `limits.rpc_deadline`",
         shown_by: &[
@@ -281,12 +334,38 @@ pub(super) const THREATS: &[Threat] = &[
     },
     Threat {
         who: UNKNOWN_CONTEMPLANT, reach: "jobs, with their private inputs",
-        stop: "its own token or `worker_token`, compared in constant time; without a token only connections from the same machine are accepted",
+        stop: "its own token or `worker_token`, compared in constant time; without a token only a worker that presents the secret in Hierophant's data folder is accepted",
         shown_by: &[
+            whole("tokens::local::a_stranger_that_arrives_from_loopback_needs_the_secret_of_the_data_folder"),
+            whole("tokens::local::the_secret_of_an_earlier_start_is_worth_nothing"),
+            whole("tokens::local::a_worker_behind_a_proxy_needs_a_token_even_if_it_knows_the_secret"),
+            whole("tokens::local::the_key_of_a_local_worker_opens_nothing_through_a_proxy"),
             whole("tokens::workers::an_unknown_worker_gets_nothing"),
             whole("tokens::workers::a_shared_token_that_was_changed_by_a_restart_admits_nobody"),
             whole("tokens::workers::an_id_that_another_token_has_connected_is_not_taken_over"),
             whole("bad_input::garbage_instead_of_a_handshake_is_refused"),
+        ],
+    },
+    Threat {
+        who: PAGE, reach: "jobs and inputs, as a worker on a browser's machine",
+        stop: "`/ws` and `/leases` refuse every call with `Origin` or `Sec-Fetch-Site`; no page can read the secret of the data folder",
+        shown_by: &[whole("tokens::local::a_web_page_reaches_neither_the_socket_nor_a_lease")],
+    },
+    Threat {
+        who: UNKNOWN_CONTEMPLANT, reach: "jobs beside the owner of a stolen token, and the whole queue by claiming many slots",
+        stop: "`worker_registry.max_workers_per_token`, `worker_registry.max_slots`; refusals and changes of address are logged",
+        shown_by: &[
+            whole("tokens::local::a_token_admits_one_machine_at_a_time_and_no_worker_all_slots"),
+            test("hierophant-scheduler", "lib", "registry::core::tests::an_own_token_admits_a_limited_number_of_workers_and_a_shared_one_any"),
+            test("hierophant-scheduler", "lib", "registry::core::tests::a_worker_that_appears_at_another_address_is_noticed"),
+        ],
+    },
+    Threat {
+        who: "A malicious Hierophant, from a worker's view", reach: "a file of the worker's machine, as the local secret",
+        stop: "a worker reads one name and form of file, and only for a Hierophant at a loopback address",
+        shown_by: &[
+            test("network-lib", "lib", "local_secret::tests::no_other_file_is_presented"),
+            test("contemplant", "contemplant", "refusal::no_other_file_is_sent_and_the_refusal_says_why"),
         ],
     },
     Threat {

@@ -8,7 +8,9 @@ use std::net::IpAddr;
 use hierophant_model::commands::{Subject, with_reason};
 use hierophant_model::records::Millis;
 use hierophant_model::sanitize::{self, MAX_GPUS};
-use network_lib::handshake::{Backend, GpuLoad, Hello, ProtocolRange, Refusal, RefusalCode};
+use network_lib::handshake::{
+    Backend, Capabilities, GpuLoad, Hello, ProtocolRange, Refusal, RefusalCode,
+};
 use network_lib::ids::{TokenId, WorkerId};
 
 use super::{Credential, KnownWorker, RemovedWorker};
@@ -25,6 +27,10 @@ const MAX_REMOVED: usize = 1000;
 pub struct Rules {
     /// Maximum number of connected workers.
     pub max_workers: usize,
+    /// Maximum number of workers that are connected, or may return, by the same own token; 0 = no limit.
+    pub max_workers_per_token: usize,
+    /// Maximum number of slots of a worker; further ones do not count.
+    pub max_slots: u32,
     /// Time without messages, in milliseconds, after which a worker is removed.
     pub silence_limit_ms: u64,
     /// Whether workers that make mock proofs are admitted.
@@ -42,6 +48,8 @@ pub struct Admission {
     pub protocol: u16,
     /// Number of an older connection of the same worker, which this one replaces.
     pub replaces: Option<SessionId>,
+    /// Address at which this worker, or the one that had its token before, was last seen, if it was another.
+    pub moved_from: Option<IpAddr>,
 }
 
 /// Connected and removed workers.
@@ -130,6 +138,12 @@ impl RegistryCore {
             );
             return Err(refuse(RefusalCode::Full, message));
         }
+        if replaces.is_none()
+            && let Some(message) = self.in_use(&credential)
+        {
+            return Err(refuse(RefusalCode::Full, message));
+        }
+        let moved_from = self.last_address(hello.worker_id, &credential).filter(|last| *last != ip);
         if let Some(session) = replaces {
             self.remove(now, hello.worker_id, session, "replaced by a new connection");
         }
@@ -151,7 +165,48 @@ impl RegistryCore {
             gpus: Vec::new(),
         };
         self.workers.insert(hello.worker_id, worker);
-        Ok(Admission { session, protocol, replaces })
+        Ok(Admission { session, protocol, replaces, moved_from })
+    }
+
+    /// Why one more worker with this credential is refused: an own token belongs to a limited number of machines, so
+    /// that a stolen one cannot be used beside its owner unnoticed.
+    fn in_use(&self, credential: &Credential) -> Option<String> {
+        let (Credential::Own(_, name), most) = (credential, self.rules.max_workers_per_token)
+        else {
+            return None;
+        };
+        let same = |known: &&KnownWorker| known.credential == *credential;
+        let mut others = self.workers.values().filter(same).take(most.max(1));
+        let first = others.next()?;
+        (most > 0 && others.count() + 1 >= most).then(|| {
+            format!(
+                "the token {name} is in use by {} at {}, and admits {most} \
+                 (`worker_registry.max_workers_per_token`): create a token for this machine with \
+                 `hierophant token create`, or try again once that worker has left",
+                first.name, first.ip
+            )
+        })
+    }
+
+    /// Address at which a worker was last seen, or else the latest worker with the same own token.
+    fn last_address(&self, worker: WorkerId, credential: &Credential) -> Option<IpAddr> {
+        if let Some(known) = self.workers.get(&worker) {
+            return Some(known.ip);
+        }
+        credential.token()?;
+        let gone = |removed: &&RemovedWorker| removed.worker.credential == *credential;
+        self.removed.iter().find(gone).map(|removed| removed.worker.ip)
+    }
+
+    /// Limits the slots of a worker. Returns the number that it has claimed, if that was more.
+    pub fn limit_slots(&self, capabilities: &mut Capabilities) -> Option<u32> {
+        let claimed = capabilities.slots;
+        if claimed <= self.rules.max_slots {
+            return None;
+        }
+        capabilities.slots = self.rules.max_slots;
+        capabilities.prefetch = capabilities.prefetch.min(capabilities.slots);
+        Some(claimed)
     }
 
     /// Records that a worker was heard.
@@ -261,6 +316,13 @@ impl RegistryCore {
         self.workers.get(&worker)?.credential.token()
     }
 
+    /// Whether a worker was admitted because it runs on this machine.
+    #[must_use]
+    pub fn is_local(&self, worker: WorkerId) -> bool {
+        let known = self.workers.get(&worker);
+        known.is_some_and(|known| known.credential == Credential::ThisMachine)
+    }
+
     /// Current connection of a worker that is not away.
     #[must_use]
     pub fn session(&self, worker: WorkerId) -> Option<SessionId> {
@@ -309,8 +371,6 @@ impl RegistryCore {
 mod tests {
     use std::net::Ipv4Addr;
 
-    use network_lib::handshake::Capabilities;
-
     use super::*;
 
     pub(super) const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -321,7 +381,14 @@ mod tests {
     }
 
     pub(super) fn rules() -> Rules {
-        Rules { max_workers: 2, silence_limit_ms: 1000, mock_mode: false, blocked: vec![] }
+        Rules {
+            max_workers: 2,
+            max_workers_per_token: 0,
+            max_slots: 64,
+            silence_limit_ms: 1000,
+            mock_mode: false,
+            blocked: vec![],
+        }
     }
 
     pub(super) fn hello(n: u8) -> Hello {
@@ -332,6 +399,7 @@ mod tests {
             worker_id: WorkerId([n; 16]),
             instance: None,
             token: None,
+            local_secret: None,
             capabilities: Capabilities {
                 vm: "sp1".into(),
                 circuit_versions: vec![],
@@ -406,6 +474,55 @@ mod tests {
         assert!(!core.remove(Millis(6), WorkerId([1; 16]), first.session, "late word"));
         assert_eq!(core.workers().len(), 2);
         assert_eq!(core.removed_workers()[0].reason, "replaced by a new connection");
+    }
+
+    #[test]
+    fn an_own_token_admits_a_limited_number_of_workers_and_a_shared_one_any() {
+        let own = || Ok(Credential::Own(TokenId([7; 16]), "rig".into()));
+        let other = Ok(Credential::Own(TokenId([8; 16]), "rig-2".into()));
+        for most in 1..3 {
+            let limits = Rules { max_workers: 9, max_workers_per_token: most, ..rules() };
+            let mut core = RegistryCore::new(limits);
+            for n in 0..most {
+                let n = u8::try_from(n).expect("small");
+                core.admit(Millis(0), &hello(n), HERE, own()).expect("admitted");
+            }
+            let refusal = core.admit(Millis(1), &hello(9), THERE, own()).expect_err("refused");
+            assert_eq!(refusal.code, RefusalCode::Full);
+            let named = "the token rig is in use by amos at 127.0.0.1";
+            assert!(refusal.message.starts_with(named), "{}", refusal.message);
+            let again = core.admit(Millis(2), &hello(0), HERE, own()).expect("it returns");
+            core.admit(Millis(3), &hello(8), THERE, other.clone()).expect("another token");
+            for n in 10..12 {
+                core.admit(Millis(3), &hello(n), THERE, Ok(Credential::Shared)).expect("shared");
+            }
+            core.remove(Millis(4), WorkerId([0; 16]), again.session, "left");
+            assert!(core.admit(Millis(5), &hello(9), THERE, own()).is_ok(), "its place is free");
+        }
+    }
+
+    #[test]
+    fn a_worker_that_appears_at_another_address_is_noticed() {
+        let own = || Ok(Credential::Own(TokenId([7; 16]), "rig".into()));
+        let mut core = RegistryCore::new(rules());
+        let first = core.admit(Millis(0), &hello(1), HERE, own()).expect("admitted");
+        assert_eq!(first.moved_from, None);
+        let moved = core.admit(Millis(1), &hello(1), THERE, own()).expect("admitted");
+        assert_eq!(moved.moved_from, Some(HERE));
+        assert_eq!(core.admit(Millis(2), &hello(1), THERE, own()).expect("in").moved_from, None);
+        let session = core.session(WorkerId([1; 16])).expect("connected");
+        core.remove(Millis(3), WorkerId([1; 16]), session, "left");
+        let next = core.admit(Millis(4), &hello(2), HERE, own()).expect("admitted");
+        assert_eq!(next.moved_from, Some(THERE), "another id with the same token");
+    }
+
+    #[test]
+    fn slots_are_limited() {
+        let core = RegistryCore::new(rules());
+        let mut capabilities = Capabilities { slots: 65, prefetch: 65, ..hello(1).capabilities };
+        assert_eq!(core.limit_slots(&mut capabilities), Some(65));
+        assert_eq!((capabilities.slots, capabilities.prefetch), (64, 64));
+        assert_eq!(core.limit_slots(&mut capabilities), None);
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! Uploads and downloads of artifact data, for clients.
 
+use std::net::SocketAddr;
+
 use axum::body::Body;
-use axum::extract::{Path, Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::extract::{ConnectInfo, Path, Request, State};
+use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::TryStreamExt;
 use headers::{ContentLength, HeaderMapExt};
@@ -10,8 +12,8 @@ use hierophant_model::records::{ArtifactKind, ArtifactRecord};
 use hierophant_model::text::short_artifact_id;
 use network_lib::ids::ArtifactId;
 
-use super::receive::{discard, receive};
-use super::serve::{serve_blob, unreadable};
+use super::receive::{Sender, compare, discard, receive};
+use super::serve::{RangeRequest, parse_range, serve_blob, unreadable};
 use super::{not_found, text_response, try_again};
 use crate::api::ClientContext;
 use crate::artifacts::{ArtifactsHandle, UploadError, damage};
@@ -22,6 +24,7 @@ const NO_SUCH: &str = "no such artifact";
 /// `PUT /artifacts/{id}`: the upload to a ticket. Repeating it with the same bytes changes nothing.
 pub(super) async fn upload(
     State(context): State<ClientContext>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
     Path(id): Path<String>,
     headers: HeaderMap,
     body: Body,
@@ -37,10 +40,26 @@ pub(super) async fn upload(
             return unavailable();
         }
     };
-    // A repeated upload adds nothing to the quota. Without a length, the quota is checked after the upload.
-    if ticket.blob.is_none()
-        && let Some(ContentLength(announced)) = headers.typed_get()
-    {
+    // Anyone may know the id of a filled ticket, such as a program's: its uploads must not hold up those of others.
+    let Some(_turn) = context.transfers.limits.tickets.begin(id) else {
+        discard(body.into_data_stream());
+        return try_again("another upload to this ticket is in progress; try again later");
+    };
+    let quota = Some((context.artifacts.clone(), ticket.owner));
+    let sender = Sender { peer: Peer::Client, address: peer.ip(), quota };
+    if let Some(stored) = ticket.blob.filter(|_| ticket.expired_at.is_none()) {
+        return match compare(&context.transfers, &headers, body, &sender, stored).await {
+            Ok(true) => StatusCode::OK.into_response(),
+            Ok(false) => text_response(StatusCode::CONFLICT, UploadError::Conflict.to_string()),
+            Err(refusal) => *refusal,
+        };
+    }
+    if ticket.expired_at.is_some() {
+        discard(body.into_data_stream());
+        return no_ticket();
+    }
+    // Without a length, the quota is checked while the body streams.
+    if let Some(ContentLength(announced)) = headers.typed_get() {
         match context.artifacts.may_keep(ticket.owner, announced).await {
             Ok(Ok(())) => {}
             Ok(Err(over)) => {
@@ -50,7 +69,7 @@ pub(super) async fn upload(
             Err(_) => return unavailable(),
         }
     }
-    let staged = match receive(&context.transfers, &headers, body, Peer::Client).await {
+    let staged = match receive(&context.transfers, &headers, body, &sender).await {
         Ok(staged) => staged,
         Err(refusal) => return *refusal,
     };
@@ -86,7 +105,10 @@ pub(super) async fn download(
             text_response(StatusCode::GONE, expired(&record))
         }
         Ok(Some(record)) if record.blob.is_some() => {
-            if record.kind == ArtifactKind::Proof {
+            let (method, headers) = (request.method(), request.headers());
+            if record.kind == ArtifactKind::Proof
+                && needs_bytes(&context, id, method, headers).await
+            {
                 match damage::is_sound(&context.blobs, &record).await {
                     Ok(true) => {}
                     Ok(false) => {
@@ -106,6 +128,30 @@ pub(super) async fn download(
             tracing::error!(%error, "an artifact could not be looked up");
             try_again("store unavailable; try again later")
         }
+    }
+}
+
+/// Whether a response has bytes, which are checked before they are sent. A call for the head, or one whose conditions are
+/// not met, costs no check.
+async fn needs_bytes(
+    context: &ClientContext,
+    id: ArtifactId,
+    method: &Method,
+    headers: &HeaderMap,
+) -> bool {
+    if method == Method::HEAD {
+        return false;
+    }
+    let conditions = [header::IF_MODIFIED_SINCE, header::IF_UNMODIFIED_SINCE, header::RANGE];
+    if conditions.iter().all(|name| !headers.contains_key(name)) {
+        return true;
+    }
+    match context.blobs.metadata(id).await {
+        Ok(Some(found)) => {
+            matches!(parse_range(headers, found), RangeRequest::Whole | RangeRequest::Part(_))
+        }
+        // A missing proof is noticed by the check, and a store that is away too.
+        Ok(None) | Err(_) => true,
     }
 }
 

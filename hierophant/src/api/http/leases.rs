@@ -2,8 +2,10 @@
 //!
 //! The access key of the welcome authenticates the worker; the scheduler decides whether it holds the lease.
 
+use std::net::SocketAddr;
+
 use axum::body::Body;
-use axum::extract::{Path, Request, State};
+use axum::extract::{ConnectInfo, Extension, Path, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
@@ -13,7 +15,8 @@ use network_lib::task;
 use network_lib::wire::{LEASE_ENDED_HEADER, REJECTION_HEADER};
 use tracing::{Instrument, Span};
 
-use super::receive::{discard, receive};
+use super::local::WorkerOrigin;
+use super::receive::{Sender, discard, receive};
 use super::serve::serve_blob;
 use super::{text_response, try_again};
 use crate::api::WorkerContext;
@@ -21,6 +24,7 @@ use crate::api::bearer::bearer;
 use crate::api::storing::Turn;
 use crate::artifacts::blobs::StagedBlob;
 use crate::metrics::{Direction, Peer};
+use crate::registry::KeyHolder;
 use crate::tokens::Tokens;
 
 const NO_KEY: &str =
@@ -53,10 +57,11 @@ impl OpenLease {
 /// `GET /leases/{id}/program`: the program of the job.
 pub(super) async fn program(
     State(context): State<WorkerContext>,
+    Extension(origin): Extension<WorkerOrigin>,
     Path(id): Path<String>,
     request: Request,
 ) -> Response {
-    match open(&context, &id, request.headers()).await {
+    match open(&context, &id, origin, request.headers()).await {
         Ok(opened) => {
             let response = serve(&context, &opened, opened.access.program, request);
             response.instrument(opened.span()).await
@@ -68,10 +73,11 @@ pub(super) async fn program(
 /// `GET /leases/{id}/stdin`: the input of the job.
 pub(super) async fn stdin(
     State(context): State<WorkerContext>,
+    Extension(origin): Extension<WorkerOrigin>,
     Path(id): Path<String>,
     request: Request,
 ) -> Response {
-    match open(&context, &id, request.headers()).await {
+    match open(&context, &id, origin, request.headers()).await {
         Ok(opened) => {
             let response = serve(&context, &opened, opened.access.stdin, request);
             response.instrument(opened.span()).await
@@ -84,12 +90,14 @@ pub(super) async fn stdin(
 /// the answer may have been lost.
 pub(super) async fn proof(
     State(context): State<WorkerContext>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    Extension(origin): Extension<WorkerOrigin>,
     Path(id): Path<String>,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    match open(&context, &id, &headers).await {
-        Ok(opened) => keep(&context, &opened, &headers, body).instrument(opened.span()).await,
+    match open(&context, &id, origin, &headers).await {
+        Ok(opened) => keep(&context, &opened, peer, &headers, body).instrument(opened.span()).await,
         Err(refusal) => *refusal,
     }
 }
@@ -98,6 +106,7 @@ pub(super) async fn proof(
 async fn keep(
     context: &WorkerContext,
     opened: &OpenLease,
+    peer: SocketAddr,
     headers: &HeaderMap,
     body: Body,
 ) -> Response {
@@ -105,8 +114,9 @@ async fn keep(
         discard(body.into_data_stream());
         return try_again(STORING);
     }
+    let sender = Sender { peer: Peer::Contemplant, address: peer.ip(), quota: None };
     let received = tokio::select! {
-        received = receive(&context.transfers, headers, body, Peer::Contemplant) => received,
+        received = receive(&context.transfers, headers, body, &sender) => received,
         () = revoked(context.tokens.clone(), opened.token) => return forbidden(REVOKED),
     };
     let staged = match received {
@@ -188,12 +198,15 @@ async fn serve(
 async fn open(
     context: &WorkerContext,
     id: &str,
+    origin: WorkerOrigin,
     headers: &HeaderMap,
 ) -> Result<OpenLease, Box<Response>> {
     let busy = |_| Box::new(try_again(BUSY));
     let key = bearer(headers).ok_or_else(|| Box::new(no_key()))?;
     let holder = context.registry.key_holder(key.into()).await.map_err(busy)?;
-    let holder = holder.ok_or_else(|| Box::new(no_key()))?;
+    // The key of a worker that was admitted because it runs on this machine is of no use elsewhere.
+    let may_use = |holder: &KeyHolder| !holder.is_local || origin.is_local();
+    let holder = holder.filter(may_use).ok_or_else(|| Box::new(no_key()))?;
     let not_theirs = || Box::new(forbidden(NOT_YOURS));
     let lease: LeaseId = id.parse().map_err(|_| not_theirs())?;
     let access = context.proofs.lease_access(lease, holder.worker).await.map_err(busy)?;

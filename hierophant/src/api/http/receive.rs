@@ -1,22 +1,46 @@
-//! Uploads: request bodies streamed to the blob store.
+//! Uploads: request bodies streamed to the blob store, or compared with what is stored.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
+use alloy_primitives::Address;
 use axum::body::{Body, BodyDataStream};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
+use bytes::Bytes;
 use futures_util::StreamExt;
+use network_lib::ids::Sha256Digest;
+use network_lib::job::BlobInfo;
 use network_lib::task;
+use sha2::{Digest, Sha256};
 use tokio::time::{Instant, timeout};
 
 use super::{text_response, try_again};
 use crate::api::Transfers;
+use crate::api::uploads::MinRate;
+use crate::artifacts::ArtifactsHandle;
 use crate::artifacts::blobs::StagedBlob;
+use crate::artifacts::budget::DiskBudget;
+use crate::listen::ConnectionPermit;
 use crate::metrics::Peer;
 
 /// Time for which the rest of a rejected body is still read, so that the sender receives the rejection instead
 /// of a connection reset.
 const DISCARD_LIMIT: Duration = Duration::from_secs(10);
+
+/// Bytes of a body of unknown length after which its owner's quota is checked again.
+const QUOTA_STEP: u64 = 8 << 20;
+
+/// The sender of an upload.
+#[derive(Debug)]
+pub(super) struct Sender {
+    /// Kind of sender.
+    pub(super) peer: Peer,
+    /// Address.
+    pub(super) address: IpAddr,
+    /// Whose quota the bytes count for, and who knows it; none for workers.
+    pub(super) quota: Option<(ArtifactsHandle, Address)>,
+}
 
 /// Streams a body to the blob store; that of a client only while there is enough free storage. The error is the
 /// response to send.
@@ -24,80 +48,211 @@ pub(super) async fn receive(
     transfers: &Transfers,
     headers: &HeaderMap,
     body: Body,
-    peer: Peer,
+    sender: &Sender,
 ) -> Result<StagedBlob, Box<Response>> {
-    let limit = transfers.uploads.max_bytes;
-    let mut chunks = body.into_data_stream();
-    let Some(_permit) = transfers.uploads.begin(peer) else {
-        discard(chunks);
-        return Err(closing(try_again("too many uploads in progress; try again later")));
-    };
+    let limit = transfers.limits.max_bytes;
     let length = content_length(headers);
+    let mut incoming = Incoming::of(transfers, body);
     if length.is_some_and(|length| length > limit) {
-        discard(chunks);
-        return Err(Box::new(too_large(limit)));
+        return Err(incoming.refuse(too_large(limit)));
     }
-    // Proofs are accepted even when storage is low: the reserve is kept for them.
-    let admit = |bytes: u64| match peer {
-        Peer::Contemplant => Ok(()),
-        Peer::Client | Peer::Operator => transfers.budget.admit(bytes),
-    };
-    if let Err(low) = admit(length.unwrap_or(0)) {
-        discard(chunks);
-        return Err(Box::new(try_again(low.to_string())));
+    let room = Room::of(transfers, sender, length);
+    if let Err(refusal) = room.admit_all() {
+        return Err(incoming.refuse(refusal));
     }
+    let _place = incoming.begin(transfers, sender).await?;
     let failed = |error: std::io::Error| {
         tracing::error!(%error, "an upload could not be written");
         Box::new(not_written())
     };
     let mut writer = transfers.blobs.begin(length);
-    let mut size = 0_u64;
-    let mut rate = transfers.uploads.min_rate.clone();
-    loop {
-        let wait_started = Instant::now();
-        let chunk = timeout(rate.patience(), chunks.next()).await;
-        let bytes = match &chunk {
-            Ok(Some(Ok(chunk))) => chunk.len(),
-            _ => 0,
-        };
-        let slow = rate.record(wait_started.elapsed(), bytes).is_err();
-        let chunk = match chunk {
-            Ok(None) => break,
-            Ok(Some(chunk)) if !slow => chunk,
-            Err(_) if !slow => continue,
-            _ => {
-                tracing::info!(size, "an upload was too slow");
-                discard(chunks);
-                return Err(closing(too_slow()));
-            }
-        };
-        let chunk = chunk.map_err(|error| {
-            tracing::info!(%error, size, "an upload was interrupted");
-            Box::new(text_response(StatusCode::BAD_REQUEST, "upload interrupted"))
-        })?;
-        size += chunk.len() as u64;
+    let mut checked = 0;
+    while let Some(chunk) = incoming.next().await? {
+        let size = incoming.size;
         if size > limit {
-            discard(chunks);
-            return Err(Box::new(too_large(limit)));
+            return Err(incoming.refuse(too_large(limit)));
         }
-        // The bytes written so far, except those of the last second, are no longer counted as free.
-        if let Err(low) = admit(0) {
-            discard(chunks);
-            return Err(Box::new(try_again(low.to_string())));
+        if let Err(refusal) = room.admit_so_far(size) {
+            return Err(incoming.refuse(refusal));
+        }
+        if length.is_none() && size >= checked + QUOTA_STEP {
+            checked = size;
+            if let Err(refusal) = room.check_quota(size).await {
+                return Err(incoming.refuse(refusal));
+            }
         }
         writer.write(chunk).await.map_err(failed)?;
     }
     let staged = writer.finish().await.map_err(failed)?;
-    if staged.info().size != size {
+    if staged.info().size != incoming.size {
         return Err(Box::new(not_written()));
     }
     Ok(staged)
+}
+
+/// Reads the repetition of an upload and compares it with what is stored, without keeping a byte. Returns whether it is
+/// the same. The error is the response to send.
+pub(super) async fn compare(
+    transfers: &Transfers,
+    headers: &HeaderMap,
+    body: Body,
+    sender: &Sender,
+    stored: BlobInfo,
+) -> Result<bool, Box<Response>> {
+    let mut incoming = Incoming::of(transfers, body);
+    match content_length(headers) {
+        Some(length) if length == stored.size => {}
+        Some(_) => {
+            incoming.discard();
+            return Ok(false);
+        }
+        None => {
+            let text = "this ticket holds its bytes already: expected a Content-Length";
+            return Err(incoming.refuse(text_response(StatusCode::LENGTH_REQUIRED, text)));
+        }
+    }
+    let _place = incoming.begin(transfers, sender).await?;
+    let mut hasher = Sha256::new();
+    while let Some(chunk) = incoming.next().await? {
+        hasher.update(&chunk);
+    }
+    let sha256 = Sha256Digest(hasher.finalize().into());
+    Ok(BlobInfo { size: incoming.size, sha256 } == stored)
+}
+
+/// A body that arrives at no less than the minimum rate.
+struct Incoming {
+    chunks: BodyDataStream,
+    rate: MinRate,
+    /// The first chunk, before it is asked for.
+    first: Option<Bytes>,
+    has_ended: bool,
+    /// Number of bytes so far.
+    size: u64,
+}
+
+impl Incoming {
+    fn of(transfers: &Transfers, body: Body) -> Self {
+        let rate = transfers.limits.min_rate.clone();
+        let chunks = body.into_data_stream();
+        Self { chunks, rate, first: None, has_ended: false, size: 0 }
+    }
+
+    /// Waits for the first byte, and then takes a place: a sender that sends nothing holds none.
+    async fn begin(
+        &mut self,
+        transfers: &Transfers,
+        sender: &Sender,
+    ) -> Result<ConnectionPermit, Box<Response>> {
+        match timeout(transfers.limits.first_byte, self.chunks.next()).await {
+            Ok(Some(Ok(chunk))) => self.first = Some(chunk),
+            Ok(Some(Err(error))) => return Err(interrupted(&error, 0)),
+            Ok(None) => self.has_ended = true,
+            Err(_) => return Err(closing(self.refuse(too_slow()))),
+        }
+        match transfers.limits.uploads.take(sender.peer, sender.address) {
+            Some(place) => Ok(place),
+            None => {
+                let text = "too many uploads in progress; try again later";
+                Err(closing(self.refuse(try_again(text))))
+            }
+        }
+    }
+
+    /// The next chunk; `None` at the end.
+    async fn next(&mut self) -> Result<Option<Bytes>, Box<Response>> {
+        if let Some(first) = self.first.take() {
+            self.size = first.len() as u64;
+            return Ok(Some(first));
+        }
+        while !self.has_ended {
+            let wait_started = Instant::now();
+            let chunk = timeout(self.rate.patience(), self.chunks.next()).await;
+            let bytes = match &chunk {
+                Ok(Some(Ok(chunk))) => chunk.len(),
+                _ => 0,
+            };
+            let slow = self.rate.record(wait_started.elapsed(), bytes).is_err();
+            match chunk {
+                Ok(None) => self.has_ended = true,
+                Ok(Some(chunk)) if !slow => {
+                    let chunk = chunk.map_err(|error| interrupted(&error, self.size))?;
+                    self.size += chunk.len() as u64;
+                    return Ok(Some(chunk));
+                }
+                Err(_) if !slow => {}
+                _ => {
+                    tracing::info!(size = self.size, "an upload was too slow");
+                    return Err(closing(self.refuse(too_slow())));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Rejects the body; the rest is read for a while.
+    fn refuse(&mut self, response: impl Into<Box<Response>>) -> Box<Response> {
+        self.discard();
+        response.into()
+    }
+
+    fn discard(&mut self) {
+        let nothing = Body::empty().into_data_stream();
+        discard(std::mem::replace(&mut self.chunks, nothing));
+    }
+}
+
+/// Room for an upload. Proofs are accepted even when storage is low: the reserve is kept for them.
+struct Room<'a> {
+    budget: Option<&'a DiskBudget>,
+    quota: Option<&'a (ArtifactsHandle, Address)>,
+    length: Option<u64>,
+}
+
+impl<'a> Room<'a> {
+    fn of(transfers: &'a Transfers, sender: &'a Sender, length: Option<u64>) -> Self {
+        let budget = match sender.peer {
+            Peer::Contemplant => None,
+            Peer::Client | Peer::Operator => Some(&transfers.budget),
+        };
+        Self { budget, quota: sender.quota.as_ref(), length }
+    }
+
+    /// Whether there is room for the announced length.
+    fn admit_all(&self) -> Result<(), Box<Response>> {
+        let Some(budget) = self.budget else { return Ok(()) };
+        budget.admit(self.length.unwrap_or(0)).map_err(|low| try_again(low.to_string()).into())
+    }
+
+    /// Whether there is room for the bytes so far. They are not counted as free any longer, except those of the last
+    /// second, but not yet as stored.
+    fn admit_so_far(&self, size: u64) -> Result<(), Box<Response>> {
+        let Some(budget) = self.budget else { return Ok(()) };
+        budget.admit_written(size).map_err(|low| try_again(low.to_string()).into())
+    }
+
+    /// Whether the owner's quota allows a body of at least `size`.
+    async fn check_quota(&self, size: u64) -> Result<(), Box<Response>> {
+        let Some((artifacts, owner)) = self.quota else { return Ok(()) };
+        match artifacts.may_keep(*owner, size).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(over)) => {
+                Err(text_response(StatusCode::PAYLOAD_TOO_LARGE, over.to_string()).into())
+            }
+            Err(_) => Err(not_written().into()),
+        }
+    }
 }
 
 /// Length of the body as stated by its sender.
 #[must_use]
 pub fn content_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+fn interrupted(error: &axum::Error, size: u64) -> Box<Response> {
+    tracing::info!(%error, size, "an upload was interrupted");
+    Box::new(text_response(StatusCode::BAD_REQUEST, "upload interrupted"))
 }
 
 fn too_slow() -> Response {
@@ -112,9 +267,9 @@ fn not_written() -> Response {
 }
 
 /// A response after which the connection is closed.
-fn closing(mut response: Response) -> Box<Response> {
+fn closing(mut response: Box<Response>) -> Box<Response> {
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-    Box::new(response)
+    response
 }
 
 fn too_large(limit: u64) -> Response {

@@ -1,10 +1,12 @@
 //! Downloads: blobs served whole or in part, from any blob store.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::{Bound, Range};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use axum::body::Body;
-use axum::extract::Request;
+use axum::extract::{ConnectInfo, Request};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::TryStreamExt;
@@ -14,10 +16,16 @@ use headers::{
 };
 use network_lib::ids::ArtifactId;
 
+use super::headers::isolate;
 use super::{not_found, try_again};
 use crate::api::Transfers;
 use crate::artifacts::blobs::BlobMetadata;
+use crate::listen::AnswerBudget;
 use crate::metrics::{Direction, Peer};
+
+/// Room in the budget of answers without which downloads continue in small pieces: several large ones, because others
+/// may begin at the same time.
+const LARGE_PIECE: usize = 1 << 20;
 
 /// Text of the response for missing data.
 const MISSING: &str = "artifact data missing";
@@ -45,6 +53,7 @@ pub(super) async fn serve_blob(
     peer: Peer,
     request: Request,
 ) -> Response {
+    let reader = Reader::of(peer, &request);
     let found = match transfers.blobs.metadata(id).await {
         Ok(Some(found)) => found,
         Ok(None) => return not_found(MISSING),
@@ -58,12 +67,12 @@ pub(super) async fn serve_blob(
             response.headers_mut().typed_insert(ContentRange::unsatisfied_bytes(found.size));
             response
         }
-        RangeRequest::Whole => body(transfers, id, peer, request.method(), None, found.size).await,
+        RangeRequest::Whole => body(transfers, id, reader, None, found.size).await,
         RangeRequest::Part(range) => {
             let length = range.end - range.start;
             let headers = ContentRange::bytes(range.clone(), found.size);
             let part = Some(range);
-            let mut response = body(transfers, id, peer, request.method(), part, length).await;
+            let mut response = body(transfers, id, reader, part, length).await;
             if response.status() == StatusCode::OK {
                 *response.status_mut() = StatusCode::PARTIAL_CONTENT;
                 if let Ok(content_range) = headers {
@@ -78,25 +87,56 @@ pub(super) async fn serve_blob(
     headers.typed_insert(LastModified::from(found.modified));
     // Ids are capabilities, so no proxy may cache the content.
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
+    isolate(headers);
     response
+}
+
+/// The reader of a download.
+struct Reader {
+    peer: Peer,
+    address: IpAddr,
+    /// Whether only the head is asked for.
+    head_only: bool,
+    /// Budget of answers; none in a simulation.
+    budget: Option<AnswerBudget>,
+}
+
+impl Reader {
+    fn of(peer: Peer, request: &Request) -> Self {
+        let from = request.extensions().get::<ConnectInfo<SocketAddr>>();
+        Self {
+            peer,
+            address: from.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |from| from.0.ip()),
+            head_only: request.method() == Method::HEAD,
+            budget: request.extensions().get().cloned(),
+        }
+    }
 }
 
 /// A response with the bytes, which are counted as they are sent.
 async fn body(
     transfers: &Transfers,
     id: ArtifactId,
-    peer: Peer,
-    method: &Method,
+    reader: Reader,
     part: Option<Range<u64>>,
     length: u64,
 ) -> Response {
-    let body = if method == Method::HEAD || length == 0 {
+    let body = if reader.head_only || length == 0 {
         Body::empty()
     } else {
-        match transfers.blobs.read(id, part).await {
+        let Reader { peer, address, budget, .. } = reader;
+        let Some(place) = transfers.limits.downloads.take(peer, address) else {
+            let mut response = try_again("too many downloads in progress; try again later");
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
+            return response;
+        };
+        let ample = move || budget.as_ref().is_none_or(|budget| budget.has_room(LARGE_PIECE));
+        match transfers.blobs.read_while(id, part, Arc::new(ample)).await {
             Ok(bytes) => {
                 let metrics = transfers.metrics.clone();
                 Body::from_stream(bytes.inspect_ok(move |chunk| {
+                    // The place is held as long as the body exists.
+                    let _held = &place;
                     metrics.transferred(Direction::Out, peer, chunk.len() as u64);
                 }))
             }

@@ -23,13 +23,14 @@ pub(super) use workers::known_with_work;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn_with_state, map_response};
 use hierophant_admin_model::{Notice, PATH};
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use utoipa_swagger_ui::SwaggerUi;
 
+use super::headers;
 use crate::api::AdminContext;
 
 /// Maximum size of a request body in bytes.
@@ -51,6 +52,7 @@ struct Description;
 pub(super) fn router(context: &AdminContext) -> Router<AdminContext> {
     let (router, description) = described().split_for_parts();
     let pages = SwaggerUi::new("/api/v1/docs").url("/api/v1/openapi.json", description);
+    let pages = Router::from(pages).layer(map_response(headers::of_docs));
     for_operators(router.layer(DefaultBodyLimit::max(MAX_BODY_BYTES)).merge(pages), context)
 }
 

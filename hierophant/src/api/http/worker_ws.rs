@@ -6,19 +6,22 @@ use std::time::Duration;
 use axum::Extension;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
 use axum::extract::{ConnectInfo, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderName, StatusCode};
 use axum::response::Response;
 use network_lib::codec::{self, MAX_FRAME_BYTES};
 use network_lib::handshake::{Hello, ProtocolRange, Refusal, RefusalCode};
-use network_lib::wire::{FromWorker, ToWorker};
+use network_lib::secret::Secret;
+use network_lib::wire::{FromWorker, LOCAL_SECRET_HEADER, ToWorker};
 use serde::Deserialize;
 
+use super::local::WorkerOrigin;
 use super::text_response;
 use crate::api::WorkerContext;
 use crate::listen::{ConnectionPermit, PeerCertificate};
 use crate::metrics::{Cut, Refused};
-use crate::registry::Admitted;
+use crate::registry::credential::Locality;
 use crate::registry::session::Session;
+use crate::registry::{Admitted, Place};
 use crate::session::SessionHandle;
 
 /// Close code of a refusal: policy violation (RFC 6455, section 7.4.1).
@@ -36,6 +39,7 @@ const READ_BUFFER: usize = 4 * 1024;
 pub(super) async fn upgrade(
     State(context): State<WorkerContext>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    Extension(origin): Extension<WorkerOrigin>,
     certificate: Option<Extension<PeerCertificate>>,
     upgrade: WebSocketUpgrade,
 ) -> Response {
@@ -50,19 +54,26 @@ pub(super) async fn upgrade(
         let name = certificate.name();
         tracing::info!(ip = %peer.ip(), name, "a worker connects with a certificate");
     }
-    upgrade
+    let offered = origin.is_local().then(|| context.local_secret.header()).flatten();
+    let mut response = upgrade
         .max_message_size(MAX_FRAME_BYTES)
         .max_frame_size(MAX_FRAME_BYTES)
         .max_write_buffer_size(MAX_UNREAD_BYTES)
         .read_buffer_size(READ_BUFFER)
         // Every message is sent at once.
         .write_buffer_size(0)
-        .on_upgrade(move |socket| admit(context, peer.ip(), socket, waiting))
+        .on_upgrade(move |socket| admit(context, peer.ip(), origin, socket, waiting));
+    if let Some(path) = offered {
+        // A worker on this machine reads this file and presents its content in the hello.
+        response.headers_mut().insert(HeaderName::from_static(LOCAL_SECRET_HEADER), path);
+    }
+    response
 }
 
 async fn admit(
     context: WorkerContext,
     ip: IpAddr,
+    origin: WorkerOrigin,
     mut socket: WebSocket,
     waiting: ConnectionPermit,
 ) {
@@ -72,6 +83,7 @@ async fn admit(
     let hello = match hello {
         Ok(Ok(hello)) => hello,
         Ok(Err(Some(refusal))) => {
+            context.metrics.worker_refused(refusal.code.as_str());
             tracing::warn!(%ip, reason = refusal.message, "worker refused");
             return refuse(socket, refusal).await;
         }
@@ -83,7 +95,11 @@ async fn admit(
         }
     };
     let (handle, queues) = SessionHandle::new();
-    match context.registry.admit(hello, ip, handle).await {
+    let locality = match origin.0 {
+        None => context.local_secret.locality(hello.local_secret.as_ref().map(Secret::reveal)),
+        Some(reason) => Locality::Unproved(reason.of_worker().into()),
+    };
+    match context.registry.admit(hello, Place { ip, locality }, handle).await {
         Ok(Ok(Admitted { worker, session })) => {
             let (registry, proofs) = (context.registry, context.proofs);
             Session { worker, session, peer: ip, registry, proofs }.start(socket, queues);

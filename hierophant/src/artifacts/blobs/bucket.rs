@@ -26,7 +26,7 @@ use object_store::{
 };
 use tokio::sync::Semaphore;
 
-use super::{BlobMetadata, BlobStore, ByteStream, Listed, StagedBlob, id_of};
+use super::{Ample, BlobMetadata, BlobStore, ByteStream, Listed, StagedBlob, id_of};
 use crate::config::BucketSettings;
 use client::{Connector, Crypto};
 
@@ -248,7 +248,13 @@ impl BlobStore for Bucket {
         }
     }
 
-    async fn read(&self, id: ArtifactId, range: Option<Range<u64>>) -> io::Result<ByteStream> {
+    /// The pieces are those of the connection, which are asked for one at a time.
+    async fn read(
+        &self,
+        id: ArtifactId,
+        range: Option<Range<u64>>,
+        _ample: Ample,
+    ) -> io::Result<ByteStream> {
         let key = self.key(id);
         let options = GetOptions { range: range.map(GetRange::Bounded), ..GetOptions::default() };
         match self.store.get_opts(&key, options).await {

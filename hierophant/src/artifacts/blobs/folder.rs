@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use async_trait::async_trait;
@@ -13,26 +14,54 @@ use futures_util::stream::{self, BoxStream};
 use futures_util::{StreamExt, TryStreamExt};
 use hierophant_model::records::Millis;
 use network_lib::ids::ArtifactId;
-use tokio::io::AsyncReadExt;
-use tokio_util::io::ReaderStream;
+use tokio::sync::Semaphore;
 
-use super::{BlobMetadata, BlobStore, ByteStream, Listed, StagedBlob, id_of};
+use super::{Ample, BlobMetadata, BlobStore, ByteStream, Listed, StagedBlob, id_of};
 
 /// Size of a read. Each read wakes a thread, which would dominate with smaller reads.
 const CHUNK: usize = 256 * 1024;
 
+/// Size of the first read: what an answer holds before its reader has shown that it reads.
+const FIRST_CHUNK: usize = 16 * 1024;
+
+/// What is left of a file that is being read.
+struct Part {
+    file: File,
+    left: u64,
+}
+
+impl Part {
+    /// Reads at most `size` bytes; also returns the rest, if there is one.
+    fn read(mut self, size: usize) -> io::Result<(Bytes, Option<Self>)> {
+        let size = self.left.min(size as u64);
+        let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
+        (&mut self.file).take(size).read_to_end(&mut bytes)?;
+        if (bytes.len() as u64) < size {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.left -= size;
+        Ok((Bytes::from(bytes), (self.left > 0).then_some(self)))
+    }
+}
+
+/// Maximum number of concurrent look-ups of metadata. Those that hang hold no more threads than that.
+const MAX_LOOKS: usize = 32;
+
 /// A folder of blobs, in subfolders (shelves) named by the first two digits of the ids.
 #[derive(Debug, Clone)]
-pub(super) struct Folder(PathBuf);
+pub(super) struct Folder {
+    root: PathBuf,
+    looks: Arc<Semaphore>,
+}
 
 impl Folder {
-    pub(super) const fn new(root: PathBuf) -> Self {
-        Self(root)
+    pub(super) fn new(root: PathBuf) -> Self {
+        Self { root, looks: Arc::new(Semaphore::new(MAX_LOOKS)) }
     }
 
     fn path_of(&self, id: ArtifactId) -> PathBuf {
         let name = id.to_string();
-        self.0.join(&name[..2]).join(name)
+        self.root.join(&name[..2]).join(name)
     }
 }
 
@@ -53,12 +82,25 @@ impl BlobStore for Folder {
         .await
     }
 
-    /// On the caller's thread: it takes some microseconds, a tenth of a hand-over to another thread.
+    /// On the blocking pool: a disk that hangs, such as a network file system, must not hold up the runtime.
     async fn metadata(&self, id: ArtifactId) -> io::Result<Option<BlobMetadata>> {
-        metadata_of(&self.path_of(id))
+        let (path, looks) = (self.path_of(id), Arc::clone(&self.looks));
+        // A look that hangs keeps its permit, so hanging ones do not take the whole pool.
+        let permit = looks.acquire_owned().await.map_err(io::Error::other)?;
+        blocking(move || {
+            let found = metadata_of(&path);
+            drop(permit);
+            found
+        })
+        .await
     }
 
-    async fn read(&self, id: ArtifactId, range: Option<Range<u64>>) -> io::Result<ByteStream> {
+    async fn read(
+        &self,
+        id: ArtifactId,
+        range: Option<Range<u64>>,
+        ample: Ample,
+    ) -> io::Result<ByteStream> {
         let path = self.path_of(id);
         let (start, length) = match range {
             Some(range) => (range.start, range.end.saturating_sub(range.start)),
@@ -67,20 +109,18 @@ impl BlobStore for Folder {
         let (first, rest) = blocking(move || {
             let mut file = File::open(path)?;
             file.seek(SeekFrom::Start(start))?;
-            let size = file.metadata()?.len().saturating_sub(start).min(length);
-            let mut first = Vec::with_capacity(usize::try_from(size).unwrap_or(CHUNK).min(CHUNK));
-            (&mut file).take(size.min(CHUNK as u64)).read_to_end(&mut first)?;
-            Ok((Bytes::from(first), (size > CHUNK as u64).then_some(file)))
+            let left = file.metadata()?.len().saturating_sub(start).min(length);
+            Part { file, left }.read(FIRST_CHUNK)
         })
         .await?;
-        let first = stream::once(std::future::ready(Ok(first)));
-        Ok(match rest {
-            None => first.boxed(),
-            Some(file) => {
-                let rest = tokio::fs::File::from_std(file).take(length - CHUNK as u64);
-                first.chain(ReaderStream::with_capacity(rest, CHUNK)).boxed()
+        let rest = stream::try_unfold(rest, move |rest| {
+            let size = if ample() { CHUNK } else { FIRST_CHUNK };
+            async move {
+                let Some(rest) = rest else { return Ok(None) };
+                blocking(move || rest.read(size).map(Some)).await
             }
-        })
+        });
+        Ok(stream::once(std::future::ready(Ok(first))).chain(rest).boxed())
     }
 
     async fn remove(&self, id: ArtifactId) -> io::Result<()> {
@@ -91,7 +131,7 @@ impl BlobStore for Folder {
     }
 
     fn list(&self) -> BoxStream<'static, io::Result<Listed>> {
-        let root = self.0.clone();
+        let root = self.root.clone();
         stream::once(blocking(move || shelves(&root)))
             .map_ok(|shelves| stream::iter(shelves).map(Ok))
             .try_flatten()
@@ -121,7 +161,7 @@ impl BlobStore for Folder {
     }
 
     fn location(&self) -> String {
-        self.0.display().to_string()
+        self.root.display().to_string()
     }
 }
 

@@ -322,3 +322,59 @@ async fn https_is_never_left_for_plain_http() {
     settings.endpoint = Some(s3.endpoint().replace("http://", "https://"));
     Blobs::connect(folder.path(), &settings).await.expect_err("speaks no TLS");
 }
+
+#[tokio::test]
+async fn a_digest_that_was_found_sound_is_not_read_again_unless_the_blob_has_changed() {
+    let place = Place::folder();
+    let id = ArtifactId([7; 16]);
+    let info = place.put(id, b"some bytes").await;
+    assert!(place.blobs.verify_lately(id, info).await.expect("reads"));
+    let file = place.file(id);
+    let written = fs::metadata(&file).expect("is there").modified().expect("a time");
+    let write = |bytes: &[u8], time: SystemTime| {
+        fs::write(&file, bytes).expect("writes");
+        let opened = fs::File::options().write(true).open(&file).expect("opens");
+        opened.set_modified(time).expect("sets the time");
+    };
+    // Neither size nor time show the change, so this shows that the bytes are not read.
+    write(b"same bytes", written);
+    assert!(place.blobs.verify_lately(id, info).await.expect("remembers"));
+    write(b"same bytes", written + Duration::from_secs(1));
+    assert!(!place.blobs.verify_lately(id, info).await.expect("reads"), "another time");
+    write(b"some bytes", written);
+    assert!(place.blobs.verify_lately(id, info).await.expect("reads"));
+    fs::write(&file, b"some").expect("writes");
+    assert!(!place.blobs.verify_lately(id, info).await.expect("reads"), "another size");
+    fs::remove_file(&file).expect("removes");
+    assert!(!place.blobs.verify_lately(id, info).await.expect("looks"), "missing");
+}
+
+#[tokio::test]
+async fn a_blob_is_read_in_small_pieces_at_first_and_while_room_is_short() {
+    const LARGE: usize = 256 * 1024;
+    let place = Place::folder();
+    let id = ArtifactId([8; 16]);
+    let bytes: Vec<u8> = (0..3_u32 << 18).map(|n| u8::try_from(n % 251).expect("small")).collect();
+    place.put(id, &bytes).await;
+    for (ample, second) in [(true, LARGE), (false, 16 * 1024)] {
+        let read = place.blobs.read_while(id, None, Arc::new(move || ample)).await;
+        let chunks: Vec<Bytes> = read.expect("opens").try_collect().await.expect("reads");
+        assert_eq!((chunks[0].len(), chunks[1].len()), (16 * 1024, second));
+        assert!(chunks.concat() == bytes);
+    }
+    let part = place.get(id, Some(5..40_000)).await.expect("reads");
+    assert!(part == bytes[5..40_000]);
+}
+
+#[tokio::test]
+async fn a_disk_that_hangs_holds_up_its_own_look_ups_only() {
+    let place = Place::folder();
+    let id = ArtifactId([9; 16]);
+    place.put(id, b"some bytes").await;
+    // A look-up runs on the blocking pool: this runtime has one thread, which goes on meanwhile.
+    let looking = place.blobs.metadata(id);
+    tokio::pin!(looking);
+    let first = futures_util::poll!(&mut looking);
+    assert!(first.is_pending(), "the caller's thread does not wait for the disk");
+    assert!(looking.await.expect("looks").is_some());
+}

@@ -92,7 +92,10 @@ async fn a_slow_sender_above_the_floor_is_heard_to_its_end() {
 
 #[tokio::test]
 async fn more_uploads_than_allowed_are_told_to_try_again_and_keep_no_proof_out() {
-    let limit = [("HIEROPHANT_LIMITS__MAX_UPLOADS", "3")];
+    let limit = [
+        ("HIEROPHANT_LIMITS__MAX_UPLOADS", "3"),
+        ("HIEROPHANT_LIMITS__MAX_CONNECTIONS_PER_ADDRESS", "0"),
+    ];
     let fortress = Fortress::start_with(&limit).await;
     let mut client = fortress.client().await;
     let ask = client.ready_to_ask(&unix_now().to_le_bytes()).await;

@@ -35,6 +35,8 @@ impl World {
         };
         let rules = Rules {
             max_workers: 100,
+            max_workers_per_token: 1,
+            max_slots: 64,
             silence_limit_ms: SILENCE.unsigned_abs(),
             mock_mode: false,
             blocked: vec![],

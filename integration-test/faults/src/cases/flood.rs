@@ -45,7 +45,9 @@ pub(crate) fn cases() -> Vec<Case> {
         case!("flood", "flood-of-connections", "10,000 silent connections: the proof arrives, calls stay fast, memory is released", connections),
         case!("flood", "flood-of-slow-uploads", "1,000 uploads at a byte a second: cut; the proof arrives, calls stay fast, memory is released", uploads),
         case!("flood", "flood-of-calls", "100,000 unsigned requests: refused; the proof arrives, calls stay fast, memory is released", calls),
-        case!("flood", "flood-of-everything", "all three at once; the proof arrives, calls stay fast, memory is released", everything),
+        case!("flood", "flood-of-unread-answers", "40,000 requests over HTTP/2 whose answers are not read: cut; the proof arrives, calls stay fast, memory is released", unread),
+        case!("flood", "flood-of-known-uploads", "200 endless uploads to a program's id: refused; the proof arrives, calls stay fast, memory is released", known),
+        case!("flood", "flood-of-everything", "all five at once; the proof arrives, calls stay fast, memory is released", everything),
     ];
     cases.into_iter().map(|case| case.within(LIMIT).keys(keys())).collect()
 }
@@ -69,8 +71,17 @@ async fn calls(stage: &mut Stage) {
     flooded(stage, &[Flood::Calls]).await;
 }
 
+async fn unread(stage: &mut Stage) {
+    flooded(stage, &[Flood::Unread]).await;
+}
+
+async fn known(stage: &mut Stage) {
+    flooded(stage, &[Flood::Known]).await;
+}
+
 async fn everything(stage: &mut Stage) {
-    flooded(stage, &[Flood::Connections, Flood::Uploads, Flood::Calls]).await;
+    let all = [Flood::Connections, Flood::Uploads, Flood::Calls, Flood::Unread, Flood::Known];
+    flooded(stage, &all).await;
 }
 
 async fn flooded(stage: &mut Stage, floods: &[Flood]) {
@@ -79,6 +90,8 @@ async fn flooded(stage: &mut Stage, floods: &[Flood]) {
     let first = stage.request(&mut client, 20).await;
     stage.arrives(&first).await;
     let tickets = tickets(stage, floods).await;
+    // Of a program that was registered for the first request: a stranger learns it without a signature.
+    let known = program_uri(stage, &mut client, &first.id).await;
     let mut quiet = Times::default();
     while quiet.0.len() < QUIET_CALLS {
         quiet.call(stage, &mut client).await;
@@ -88,7 +101,7 @@ async fn flooded(stage: &mut Stage, floods: &[Flood]) {
     stage.fault_begins();
     let mut attackers = Vec::new();
     for flood in floods {
-        let attacker = Attacker::start(*flood, &stage.hierophant, &tickets).await;
+        let attacker = Attacker::start(*flood, &stage.hierophant, &tickets, &known).await;
         attackers.push((*flood, attacker.expect("a flood")));
     }
     let mut loud = Times::default();
@@ -146,6 +159,16 @@ async fn tickets(stage: &Stage, floods: &[Flood]) -> Vec<String> {
         }
     }
     tickets
+}
+
+/// URL of the program of a request.
+async fn program_uri(stage: &Stage, client: &mut Client, request: &[u8]) -> String {
+    let details = client.details(request).await.expect("a request");
+    let ask = pb::GetProgramRequest { vk_hash: details.vk_hash };
+    let program = client.network.get_program(ask).await.expect("a program").into_inner().program;
+    let uri = program.expect("a program").program_uri;
+    let path = &uri[uri.rfind("/artifacts").expect("a path")..];
+    format!("http://{}{path}", stage.hierophant.http())
 }
 
 /// A figure of Hierophant's memory in MiB, such as `VmRSS`, as Linux counts it.

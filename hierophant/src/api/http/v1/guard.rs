@@ -4,8 +4,6 @@
 //! anywhere; without a token only programs on the same machine are. [`required`] gives the permission that a
 //! call requires.
 
-pub(super) mod origin;
-
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -20,6 +18,7 @@ use super::audit;
 use super::page::{ErrorResponse, error_response};
 use crate::api::AdminContext;
 use crate::api::bearer::bearer;
+use crate::api::http::local::{self, NotLocal, origin};
 use crate::operators::{BearerError, Operator};
 use crate::tokens::{Bearer, Role};
 
@@ -147,10 +146,6 @@ pub(super) fn insufficient_role(bearer: &Bearer, expected: &str) -> String {
     format!("token {name} has role {role}: expected role {expected}")
 }
 
-/// Headers that a proxy adds.
-const PROXY_HEADERS: [&str; 6] =
-    ["forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip"];
-
 /// Why a call without a token is rejected. It is not if it comes from a program on this machine, or from a page
 /// that Hierophant served to it.
 fn reason_to_refuse(
@@ -162,20 +157,14 @@ fn reason_to_refuse(
     if require_token {
         return Some(Denied::NoToken("token required: `operators.require_token` is set"));
     }
-    if !peer.to_canonical().is_loopback() {
-        let text = "token required: the call comes from another machine";
-        return Some(Denied::NoToken(text));
-    }
-    if PROXY_HEADERS.iter().any(|name| headers.contains_key(*name)) {
-        return Some(Denied::NoToken("token required: the call comes through a proxy"));
-    }
-    // A page of another site can make a browser on this machine call Hierophant: by a local address, and then
-    // `Origin` is foreign, or by a host name of its own that resolves to this machine, and then `Host` is.
-    if !from.is_by_local_name() {
-        let text = "token required: the host name is not local, expected localhost or 127.0.0.1";
-        return Some(Denied::NoToken(text));
-    }
-    from.is_foreign().then_some(Denied::Foreign(CROSS_SITE))
+    local::reason_to_refuse(peer, headers, from).map(|reason| match reason {
+        NotLocal::ForeignPage => Denied::Foreign(CROSS_SITE),
+        NotLocal::Address => Denied::NoToken("token required: the call comes from another machine"),
+        NotLocal::Proxy => Denied::NoToken("token required: the call comes through a proxy"),
+        NotLocal::Host => Denied::NoToken(
+            "token required: the host name is not local, expected localhost or 127.0.0.1",
+        ),
+    })
 }
 
 /// The secret of the session in the cookie of a call.

@@ -10,10 +10,11 @@ use hierophant_admin_model::{Caller, Refusal, SignIn};
 use tokio::time::Instant;
 
 use super::audit;
-use super::guard::{self, COOKIE, origin};
+use super::guard::{self, COOKIE};
 use super::page::{error_response, invalid};
 use super::render;
 use crate::api::AdminContext;
+use crate::api::http::local::origin;
 use crate::operators::sessions::LIFETIME;
 use crate::operators::{BearerError, Operator};
 use crate::tokens::Role;

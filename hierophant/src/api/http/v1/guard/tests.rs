@@ -3,6 +3,7 @@ use std::net::Ipv4Addr;
 use axum::body::Body;
 
 use super::*;
+use crate::api::http::local::PROXY_HEADERS;
 
 const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const THERE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 9));

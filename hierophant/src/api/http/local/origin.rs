@@ -10,7 +10,7 @@ use crate::listen::OverTls;
 
 /// Origin of a call.
 #[derive(Debug)]
-pub(super) struct Origin<'a> {
+pub(in crate::api::http) struct Origin<'a> {
     /// Name and port that were called.
     host: Option<&'a str>,
     /// Site of the calling page.
@@ -22,7 +22,7 @@ pub(super) struct Origin<'a> {
 }
 
 /// The origin in the headers of a call.
-pub(super) fn of(request: &Request) -> Origin<'_> {
+pub(in crate::api::http) fn of(request: &Request) -> Origin<'_> {
     let headers = request.headers();
     let authority = request.uri().authority().map(Authority::as_str);
     Origin {
@@ -36,7 +36,7 @@ pub(super) fn of(request: &Request) -> Origin<'_> {
 
 impl Origin<'_> {
     /// Whether the page belongs to another site.
-    pub(super) fn is_foreign(&self) -> bool {
+    pub(in crate::api::http) fn is_foreign(&self) -> bool {
         match self.relation {
             Some("same-origin") => false,
             None | Some("none") => self.origin.is_some() && !self.is_same(),
@@ -45,12 +45,12 @@ impl Origin<'_> {
     }
 
     /// Whether the page is certainly Hierophant's own.
-    pub(super) fn is_own(&self) -> bool {
+    pub(in crate::api::http) fn is_own(&self) -> bool {
         !self.is_foreign() && (self.origin.is_some() || self.relation == Some("same-origin"))
     }
 
     /// Whether the host name denotes this machine, such as `localhost:9010` or `[::1]:9010`.
-    pub(super) fn is_by_local_name(&self) -> bool {
+    pub(in crate::api::http) fn is_by_local_name(&self) -> bool {
         let uri = self.host.and_then(|host| format!("http://{host}/").parse::<Uri>().ok());
         let Some(host) = uri.as_ref().and_then(Uri::host) else { return false };
         let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
@@ -71,7 +71,7 @@ impl Origin<'_> {
 
 /// Whether a call came over TLS, terminated here or, as stated by a header, at a proxy. A client that forges the
 /// header only gets a cookie that its own browser does not send back.
-pub(in super::super) fn is_secure(request: &Request) -> bool {
+pub(in crate::api::http) fn is_secure(request: &Request) -> bool {
     let proto = request.headers().get("x-forwarded-proto");
     request.extensions().get::<OverTls>().is_some()
         || proto.is_some_and(|proto| proto.as_bytes().eq_ignore_ascii_case(b"https"))
