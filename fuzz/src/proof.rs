@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use hierophant::verify::{CIRCUIT_VERSION, check_bytes, will_be_verifiable};
-use hierophant_model::records::{Claim, Millis, ProgramRecord};
+use hierophant_model::records::{Claim, Millis, ProgramRecord, ProgramState};
 use network_lib::handshake::Backend;
 use network_lib::ids::{ArtifactId, Sha256Digest, VkHash};
 use network_lib::job::{BlobInfo, ProofMode};
@@ -46,6 +46,8 @@ pub(crate) fn verifying_key(bytes: &[u8]) -> bool {
         artifact: ArtifactId([0; 16]),
         blob: BlobInfo { size: 0, sha256: *VALUES_HASH },
         owner: Default::default(),
+        client: None,
+        state: ProgramState::Claimed,
         created_at: Millis(0),
     };
     match will_be_verifiable(&program, ProofMode::Compressed, CIRCUIT_VERSION) {

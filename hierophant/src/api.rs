@@ -10,6 +10,7 @@ pub mod context;
 mod deadline;
 pub mod grpc;
 pub mod http;
+mod networks;
 pub mod storing;
 pub mod uploads;
 pub mod urls;

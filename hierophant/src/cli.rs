@@ -6,6 +6,7 @@ mod client;
 mod control;
 mod download;
 mod endpoint;
+mod program;
 mod show;
 mod token;
 mod watch;
@@ -25,6 +26,7 @@ use crate::config::{Config, TOKEN_VARIABLE};
 use client::{ApiClient, CallError};
 use control::ControlCommand;
 use endpoint::Endpoint;
+use program::ProgramCommand;
 use show::Show;
 use token::TokenCommand;
 
@@ -111,6 +113,9 @@ pub enum AdminCommand {
     },
     /// List registered programs, newest first.
     Programs,
+    /// Remove a program, or change its owner.
+    #[command(subcommand)]
+    Program(ProgramCommand),
     /// List blocked workers and addresses.
     Blocked,
     /// List audited calls of operators, newest first.
@@ -240,6 +245,7 @@ async fn execute(
         AdminCommand::Audit { limit } => {
             print.get::<Vec<Audited>>("/audit", &[("limit", limit.to_string())]).await
         }
+        AdminCommand::Program(command) => program::execute(command, client, json).await,
         AdminCommand::Token(command) => token::execute(command, client, json).await,
         AdminCommand::Control(command) => control::execute(command, client, json).await,
     }

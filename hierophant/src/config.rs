@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 
 pub use bucket::BucketSettings;
 pub use calls::CallsConfig;
-pub use clients::{ClientConfig, QuotasConfig};
+pub use clients::{ClientConfig, Network, QuotasConfig};
 pub use dashboard::DashboardConfig;
 pub use limits::LimitsConfig;
 pub use operators::{OperatorsConfig, TOKEN_VARIABLE};
@@ -162,7 +162,8 @@ impl Config {
 
     /// The addresses admitted by `auth = "allowlist"`.
     pub fn listed(&self) -> impl Iterator<Item = Address> {
-        self.allowlist.iter().copied().chain(self.clients.iter().map(|client| client.address))
+        let clients = self.clients.iter().flat_map(ClientConfig::all_addresses);
+        self.allowlist.iter().copied().chain(clients)
     }
 }
 
@@ -221,7 +222,7 @@ impl Settings for Config {
         self.storage.validate(self.max_artifact_bytes, faults);
         self.dashboard.validate(faults);
         self.calls.validate(faults);
-        webhooks::validate(&self.webhooks, faults);
+        webhooks::validate(&self.webhooks, &self.clients, faults);
         clients::validate(&self.clients, faults);
     }
 }

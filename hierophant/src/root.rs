@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hierophant_model::clients::{Clients, Quota};
+use hierophant_model::clients::{Clients, NamedClient, Quota};
 use hierophant_model::records::Millis;
 use hierophant_scheduler::proofs::core::Limits;
 use hierophant_scheduler::registry::core::Rules;
@@ -197,7 +197,12 @@ pub fn clients(config: &Config) -> Clients {
             open_tickets: client.open_tickets.unwrap_or(others.open_tickets),
             programs: client.programs.unwrap_or(others.programs),
         };
-        (client.address, client.name.clone(), quota)
+        NamedClient {
+            name: client.name.clone(),
+            addresses: client.all_addresses().collect(),
+            networks: client.networks.iter().map(|network| network.0).collect(),
+            quota,
+        }
     });
     Clients::new(named, others, quotas.strangers_tickets)
 }
@@ -258,18 +263,15 @@ mod tests {
         config.quotas.open_requests = 7;
         config.quotas.stored_bytes = 70;
         config.clients = vec![ClientConfig {
-            address: Address::repeat_byte(1),
+            address: Some(Address::repeat_byte(1)),
             name: "rollup".into(),
-            requests_per_minute: None,
             open_requests: Some(9),
-            cycles_per_day: None,
             stored_bytes: Some(0),
-            open_tickets: None,
-            programs: None,
+            ..ClientConfig::default()
         }];
         let clients = clients(&config);
-        let (own, others) =
-            (clients.quota(Address::repeat_byte(1)), clients.quota(Address::repeat_byte(2)));
+        let quota = |byte| clients.quota(&clients.of(Address::repeat_byte(byte), None));
+        let (own, others) = (quota(1), quota(2));
         assert_eq!((own.open_requests, own.stored_bytes), (9, 0));
         assert_eq!((others.open_requests, others.stored_bytes), (7, 70));
         assert_eq!(own.open_tickets, others.open_tickets);

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hierophant_model::clients::ClientName;
 use hierophant_model::records::{Change, Millis};
 use network_lib::ids::{Sha256Digest, TokenId, random_bytes};
 use network_lib::task;
@@ -37,6 +38,8 @@ pub struct Bearer {
     pub name: String,
     /// Role of the token.
     pub role: Role,
+    /// Client to which the token is bound.
+    pub client: Option<ClientName>,
 }
 
 /// Error of creating a token.
@@ -47,6 +50,9 @@ pub enum CreateError {
         "invalid name: expected 1 to 64 letters, digits, `.`, `_` or `-`, beginning with a letter or a digit"
     )]
     Name,
+    /// A token of another role is to be bound to a client.
+    #[error("only a token of role client can be bound to a client")]
+    NotAClient,
     /// A valid token has this name.
     #[error("a valid token has this name; choose another name, or revoke that token first")]
     NameTaken,
@@ -143,7 +149,8 @@ impl Tokens {
     pub fn bearer(&self, secret: &str) -> Option<Bearer> {
         let index = self.index();
         let record = index.by_secret(secret).filter(|record| record.revoked_at.is_none())?;
-        Some(Bearer { id: record.id, name: record.name.clone(), role: record.role })
+        let (name, client) = (record.name.clone(), record.client.clone());
+        Some(Bearer { id: record.id, name, role: record.role, client })
     }
 
     /// Whether any valid token has a role.
@@ -176,7 +183,7 @@ impl Tokens {
         }
     }
 
-    /// Creates a token. This is the only time its secret is returned.
+    /// Creates a token that is bound to no client. This is the only time its secret is returned.
     ///
     /// # Errors
     ///
@@ -186,6 +193,23 @@ impl Tokens {
         name: &str,
         role: Role,
     ) -> Result<(String, TokenRecord), CreateError> {
+        self.create_for(name, role, None).await
+    }
+
+    /// Creates a token, bound to this client. This is the only time its secret is returned.
+    ///
+    /// # Errors
+    ///
+    /// [`CreateError`]; no token is created.
+    pub async fn create_for(
+        &self,
+        name: &str,
+        role: Role,
+        client: Option<ClientName>,
+    ) -> Result<(String, TokenRecord), CreateError> {
+        if client.is_some() && role != Role::Client {
+            return Err(CreateError::NotAClient);
+        }
         if !is_name(name) {
             return Err(CreateError::Name);
         }
@@ -206,6 +230,7 @@ impl Tokens {
                 id: TokenId::random(),
                 name,
                 role,
+                client,
                 digest: digest(&secret),
                 created_at: Millis::now(),
                 revoked_at: None,
@@ -213,7 +238,7 @@ impl Tokens {
             let change = Change::Token(record.clone());
             tokens.0.store.commit(&[change]).await.map_err(CreateError::Store)?;
             tokens.put(record.clone());
-            tracing::info!(token = record.name, %role, "token created");
+            tracing::info!(token = record.name, %role, client = record.client.as_deref(), "token created");
             Ok((secret, record))
         });
         making.await.unwrap_or(Err(CreateError::Interrupted))

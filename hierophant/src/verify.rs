@@ -34,7 +34,7 @@ use std::time::Duration;
 use backon::{ExponentialBuilder, Retryable};
 use hierophant_model::records::{Claim, ProgramRecord};
 use hierophant_store::{JobStore, StoreError};
-use network_lib::ids::ArtifactId;
+use network_lib::ids::{ArtifactId, VkHash};
 use network_lib::job::{Failure, ProofMode};
 use tokio::sync::Semaphore;
 
@@ -95,6 +95,15 @@ pub fn will_be_verifiable(
     supported(mode, circuit_version)?;
     key::decode(&program.vk, program.vk_hash).map_err(Unverifiable::Key)?;
     Ok(())
+}
+
+/// Checks that a verifying key is that of a program.
+///
+/// # Errors
+///
+/// [`KeyError`] when it does not decode, or belongs to another program.
+pub fn check_key(vk: &[u8], vk_hash: VkHash) -> Result<(), KeyError> {
+    key::decode(vk, vk_hash).map(drop)
 }
 
 /// Checker of stored proofs. Clones share verifiers and concurrency limit.

@@ -10,7 +10,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use hierophant_model::clients::Clients;
-use hierophant_model::records::{Change, NoticeRecord, ReceiverState, RequestState, Trouble};
+use hierophant_model::records::{
+    Change, NoticeRecord, ReceiverState, RequestRecord, RequestState, Trouble,
+};
 use hierophant_store::{JobStore, StoreError};
 use network_lib::ids::Sha256Digest;
 use network_lib::secret::Secret;
@@ -34,6 +36,8 @@ struct Receiver {
     url: String,
     secret: Secret,
     on: Vec<RequestState>,
+    /// Names of the only clients of whose requests it is notified; empty = all.
+    clients: Vec<String>,
     undelivered: AtomicU64,
     dropped: AtomicU64,
     trouble: Mutex<Option<Trouble>>,
@@ -52,11 +56,21 @@ impl Receiver {
             url: config.url.clone(),
             secret: config.secret.clone(),
             on: config.on.iter().map(|ending| ending.state()).collect(),
+            clients: config.clients.clone(),
             undelivered: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
             trouble: Mutex::default(),
             more: Notify::new(),
         }
+    }
+
+    /// Whether it is notified of this end of a request.
+    fn hears_of(&self, request: &RequestRecord, clients: &Clients) -> bool {
+        let is_theirs = || {
+            let name = clients.stored_name(request.requester, request.client.as_ref());
+            name.is_some_and(|name| self.clients.contains(&name))
+        };
+        self.on.contains(&request.state) && (self.clients.is_empty() || is_theirs())
     }
 
     fn undelivered(&self) -> u64 {
@@ -108,13 +122,13 @@ impl Webhooks {
 
     /// Notices for the ended requests among changes, to be committed with them.
     #[must_use]
-    pub fn notices(&self, changes: &[Change]) -> Vec<Change> {
+    pub fn notices(&self, changes: &[Change], clients: &Clients) -> Vec<Change> {
         let mut notices = Vec::new();
         for receiver in self.receivers.iter() {
             let mut room = MAX_UNDELIVERED.saturating_sub(receiver.undelivered());
             for change in changes {
                 let Change::Request(request, _) = change else { continue };
-                if !receiver.on.contains(&request.state) {
+                if !receiver.hears_of(request, clients) {
                     continue;
                 }
                 if room > 0 {

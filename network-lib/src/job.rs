@@ -199,6 +199,13 @@ pub struct OutOfMemory {
     pub bytes: Option<u64>,
 }
 
+/// Beginning of the message about a program from which another verifying key than the registered one is derived.
+pub const PROGRAM_MISMATCH: &str =
+    "the uploaded program does not match its registered verifying key";
+
+/// Beginning of the message about a program that cannot be loaded.
+pub const PROGRAM_NOT_LOADED: &str = "the program could not be loaded";
+
 /// How an attempt failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
@@ -219,6 +226,15 @@ impl Failure {
     #[must_use]
     pub fn new(class: FailureClass, message: impl Into<String>) -> Self {
         Self { class, cause: None, out_of_memory: None, message: message.into() }
+    }
+
+    /// Whether the program is not what its verifying key promises: it cannot be loaded, or has another key. Such a
+    /// message begins with [`PROGRAM_MISMATCH`] or [`PROGRAM_NOT_LOADED`].
+    #[must_use]
+    pub fn refutes_program(&self) -> bool {
+        let by_program = matches!(self.class, FailureClass::Request | FailureClass::Guest);
+        let begins_with = |text: &&str| self.message.starts_with(text);
+        by_program && [PROGRAM_MISMATCH, PROGRAM_NOT_LOADED].iter().any(begins_with)
     }
 
     /// The same failure with the reason why the execution failed.

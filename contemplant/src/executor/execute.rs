@@ -15,7 +15,9 @@ use std::time::Duration;
 
 use bincode::Options;
 use network_lib::ids::Sha256Digest;
-use network_lib::job::{Execution, ExecutionFailureCause as Cause, Failure, FailureClass, JobSpec};
+use network_lib::job::{
+    Execution, ExecutionFailureCause as Cause, Failure, FailureClass, JobSpec, PROGRAM_NOT_LOADED,
+};
 use serde::{Deserialize, Serialize};
 use sp1_core_executor::{ExecutionError, Program, SP1Context};
 use sp1_core_machine::io::SP1Stdin;
@@ -204,7 +206,7 @@ pub(super) fn shared_memory_is_full() -> String {
 }
 
 fn could_not_load(reason: &str) -> Failure {
-    Failure::new(FailureClass::Guest, format!("the program could not be loaded: {reason}"))
+    Failure::new(FailureClass::Guest, format!("{PROGRAM_NOT_LOADED}: {reason}"))
 }
 
 /// The failure of an execution that has panicked in this process.

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use network_lib::ids::{Sha256Digest, VkHash};
-use network_lib::job::{Failure, FailureClass};
+use network_lib::job::{Failure, FailureClass, PROGRAM_MISMATCH};
 use sp1_prover::{HashableKey, SP1VerifyingKey};
 
 use super::keys::KeyFiles;
@@ -35,10 +35,7 @@ impl Program {
         if self.hash == registered {
             return Ok(());
         }
-        let message = format!(
-            "the uploaded program does not match its registered verifying key; its own is {}",
-            self.hash
-        );
+        let message = format!("{PROGRAM_MISMATCH}; its own is {}", self.hash);
         Err(Failure::new(FailureClass::Request, message))
     }
 }

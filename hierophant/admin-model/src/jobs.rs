@@ -20,9 +20,12 @@ pub struct Request {
     pub job: String,
     /// Address of the requester.
     pub requester: String,
-    /// Name of the requester in `[[clients]]`, if it has one.
+    /// Name of the client to which the request belongs, if it has one.
     #[serde(default)]
     pub client: Option<String>,
+    /// Id of the token with which it was requested.
+    #[serde(default)]
+    pub token: Option<String>,
     /// Network variant that the client speaks.
     pub network_mode: NetworkMode,
     /// State of the request.
@@ -171,7 +174,8 @@ impl Request {
             id: short_request_id(record.id),
             job: record.job.to_string(),
             requester: record.requester.to_string(),
-            client: clients.name(record.requester).map(str::to_owned),
+            client: clients.stored_name(record.requester, record.client.as_ref()),
+            token: record.token.map(|token| token.to_string()),
             network_mode: record.network_mode.into(),
             state: record.state.into(),
             deadline: Millis::from_seconds(record.deadline).0,

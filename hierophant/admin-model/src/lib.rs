@@ -20,11 +20,11 @@ pub use jobs::{Attempt, Job, Request, Running, Waiting, WholeJob, Why};
 pub use notices::{Changes, Notice};
 pub use operators::{Audited, Caller, SignIn};
 pub use overview::{Overview, Price, Webhook};
-pub use storage::{Artifact, Program};
+pub use storage::{Artifact, NewOwner, Program};
 pub use tokens::{MadeToken, NewToken, Token};
 pub use value::{
     ArtifactKind, AttemptOutcome, Backend, FailureClass, JobState, Named, NetworkMode, Phase,
-    Priority, ProofMode, RequestState, Role, Value, WorkerState,
+    Priority, ProgramState, ProofMode, RequestState, Role, Value, WorkerState,
 };
 pub use workers::{Gone, Gpu, WholeWorker, Worker};
 

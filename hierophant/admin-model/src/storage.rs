@@ -1,11 +1,12 @@
 //! JSON of programs and artifacts.
 
-use hierophant_model::records::{ArtifactRecord, ProgramRecord};
+use hierophant_model::clients::Clients;
+use hierophant_model::records::{self, ArtifactRecord, ProgramRecord};
 use hierophant_model::text::short_artifact_id;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::ArtifactKind;
+use super::{ArtifactKind, ProgramState};
 
 /// A registered program.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -14,6 +15,12 @@ pub struct Program {
     pub vk_hash: String,
     /// Address that registered it.
     pub owner: String,
+    /// Name of the client that registered it, if it has one.
+    #[serde(default)]
+    pub client: Option<String>,
+    /// What is known about the upload: whether it is the program of its verifying key.
+    #[serde(default = "claimed")]
+    pub state: ProgramState,
     /// Size in bytes as uploaded.
     pub bytes: u64,
     /// Time of registration.
@@ -41,13 +48,31 @@ pub struct Artifact {
     pub removed_at: Option<i64>,
 }
 
+/// New owner of a program: exactly one of the two.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewOwner {
+    /// Address of the new owner.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+    /// Client that becomes the owner: a name of `[[clients]]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<String>,
+}
+
+fn claimed() -> ProgramState {
+    records::ProgramState::Claimed.into()
+}
+
 impl Program {
-    /// JSON of a program.
+    /// JSON of a program; `clients` knows the name of its owner.
     #[must_use]
-    pub fn of(record: &ProgramRecord) -> Self {
+    pub fn of(record: &ProgramRecord, clients: &Clients) -> Self {
         Self {
             vk_hash: record.vk_hash.to_string(),
             owner: record.owner.to_string(),
+            client: clients.stored_name(record.owner, record.client.as_ref()),
+            state: record.state.into(),
             bytes: record.blob.size,
             created_at: record.created_at.0,
         }

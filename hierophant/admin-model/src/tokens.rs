@@ -14,6 +14,10 @@ pub struct NewToken {
     pub name: String,
     /// Role: `worker`, `client`, `read` or `act`.
     pub role: Role,
+    /// Name of the client to which a token of role `client` is bound: one of `[[clients]]`. Without it, the
+    /// token's calls belong to the clients of the addresses that sign them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<String>,
 }
 
 /// A token, without its secret.
@@ -25,6 +29,9 @@ pub struct Token {
     pub name: String,
     /// Role of the token.
     pub role: Role,
+    /// Name of the client to which it is bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<String>,
     /// Time of creation.
     pub created_at: i64,
     /// Time of revocation; absent or `null` while the token is valid.
@@ -49,6 +56,7 @@ impl Token {
             id: record.id.to_string(),
             name: record.name.clone(),
             role: record.role.into(),
+            client: record.client.as_deref().map(str::to_owned),
             created_at: record.created_at.0,
             revoked_at: record.revoked_at.map(|at| at.0),
         }

@@ -153,6 +153,8 @@ values! {
     NetworkMode = records::NetworkMode;
     /// Outcome of an attempt.
     AttemptOutcome = records::AttemptOutcome;
+    /// What is known about the upload of a program.
+    ProgramState = records::ProgramState;
     /// Content of an artifact.
     ArtifactKind = records::ArtifactKind;
     /// Role of a token.

@@ -18,7 +18,7 @@ mod token;
 mod trace;
 mod views;
 
-pub use artifact::{ArtifactKind, ArtifactRecord, ProgramRecord};
+pub use artifact::{ArtifactKind, ArtifactRecord, ProgramRecord, ProgramState};
 pub use attempt::{AttemptOutcome, AttemptRecord};
 pub use audit::AuditRecord;
 pub use change::Change;

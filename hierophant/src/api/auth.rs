@@ -21,6 +21,17 @@ pub enum AuthError {
     /// The signature is valid, but the signer is not on the allowlist.
     #[error("address {0} is not on the allowlist: ask the operator of this network to add it")]
     NotAllowed(Address),
+    /// The signer belongs to another client than the token.
+    #[error(
+        "address {0} does not belong to the client of this token: expected a key of that client"
+    )]
+    OtherClient(Address),
+    /// The signer's client does not call from the caller's network.
+    #[error(
+        "calls signed by {0} are not accepted from this network address: ask the operator of this \
+         network to add it to `networks` of the client"
+    )]
+    OtherNetwork(Address),
 }
 
 /// Authenticates calls by their signature.

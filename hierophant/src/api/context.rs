@@ -6,14 +6,13 @@ use std::time::Duration;
 use hierophant_admin_model::Price;
 use hierophant_model::clients::Clients;
 use hierophant_store::JobStore;
-use tokio::sync::Mutex;
 
 use super::auth::Authenticator;
 use super::http::v1::render;
 use super::storing::Storing;
 use super::uploads::TransferLimits;
 use super::urls::PublicUrls;
-use crate::admission::Admission;
+use crate::admission::{Admission, Locks};
 use crate::artifacts::ArtifactsHandle;
 use crate::artifacts::blobs::Blobs;
 use crate::artifacts::budget::DiskBudget;
@@ -50,6 +49,8 @@ pub struct ClientContext {
     pub tokens: Tokens,
     /// Authentication mode.
     pub auth: AuthMode,
+    /// Client names, networks and quotas.
+    pub clients: Clients,
     /// Verification of request signatures.
     pub authenticator: Arc<Authenticator>,
     /// Limits of a single call.
@@ -170,7 +171,8 @@ impl Contexts {
             metrics: metrics.clone(),
             max_deadline: config.calls.max_deadline,
             mock_mode: config.mock_mode,
-            registering: Mutex::new(()),
+            owners_only: config.auth != AuthMode::None,
+            registering: Locks::default(),
         };
         let operators = Operators::new(config, tokens.clone(), Arc::clone(&store));
         let public_url = config.public_http_url.clone();
@@ -184,6 +186,7 @@ impl Contexts {
             metrics: metrics.clone(),
             tokens: tokens.clone(),
             auth: config.auth,
+            clients: clients.clone(),
             authenticator: Arc::new(Authenticator::new(config.auth, config.listed())),
             calls: config.calls.clone(),
             urls: Arc::new(PublicUrls::new(public_url, http_port, config.tls.is_on())),

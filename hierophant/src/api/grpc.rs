@@ -1,6 +1,7 @@
 //! The gRPC port: both services of the client contract, reflection and health.
 
 pub mod artifact_store;
+mod caller;
 pub mod convert;
 mod gate;
 mod list;
@@ -17,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tower::util::MapRequestLayer;
 
+use super::networks::{self, PortNetworks};
 use super::urls::CalledAuthority;
 use super::{ClientContext, certificate, deadline};
 use crate::listen::{Accept, Acceptor, Port};
@@ -57,6 +59,10 @@ pub async fn serve(
         .layer(from_fn_with_state(Gate::new(&context), gate::admitted))
         .layer(MapRequestLayer::new(keep_authority))
         .layer(from_fn_with_state(context.clone(), certificate::of_clients))
+        .layer(from_fn_with_state(
+            PortNetworks::new(&context.calls.grpc_networks),
+            networks::of_grpc,
+        ))
         .layer(from_fn_with_state(context.deadline, deadline::of_rpc))
         .layer(RpcLayer::new(context.metrics));
     acceptor.serve(listener, Port::Grpc, router, stop).await;

@@ -23,6 +23,7 @@ use network_lib::task;
 use network_lib::wire::WEBSOCKET_PATH;
 use tokio_util::sync::CancellationToken;
 
+use super::networks::{self, PortNetworks};
 use super::{AdminContext, ClientContext, Contexts, WorkerContext, certificate, deadline};
 use crate::listen::{Accept, Acceptor, Port};
 
@@ -56,6 +57,10 @@ fn router(contexts: Contexts) -> Router {
 fn for_clients(context: ClientContext) -> Router {
     Router::new()
         .route("/artifacts/{id}", put(artifacts::upload).get(artifacts::download))
+        .route_layer(from_fn_with_state(
+            PortNetworks::new(&context.calls.artifact_networks),
+            networks::of_artifacts,
+        ))
         .with_state(context)
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use alloy_primitives::Address;
-use hierophant_model::clients::{Clients, OverQuota};
+use hierophant_model::clients::{Client, Clients, OverQuota, Owner, Signer};
 use hierophant_model::records::{ArtifactKind, ArtifactRecord, Change, Millis};
 use hierophant_model::text::error_chain;
 use hierophant_store::{JobStore, StoreError};
@@ -34,7 +34,7 @@ pub struct ArtifactsState {
     rules: Rules,
     budget: DiskBudget,
     /// Artifacts being adopted, each with the owner and size it counts for; a second upload to one is refused.
-    adopting: BTreeMap<ArtifactId, Option<(Address, u64)>>,
+    adopting: BTreeMap<ArtifactId, Option<(Client, u64)>>,
     usage: QuotaUsage,
     metrics: Metrics,
     clients: Clients,
@@ -129,7 +129,7 @@ impl Actor for ArtifactsActor {
             ArtifactsMsg::OpenTicket(kind, owner, port) => state.open(&myself, kind, owner, port),
             ArtifactsMsg::NotOpened(id) => state.usage.closed(id),
             ArtifactsMsg::MayKeep(owner, bytes, port) => {
-                reply(port, state.usage.may_keep(owner, bytes));
+                reply(port, state.usage.may_keep(&owner, bytes));
             }
             ArtifactsMsg::KeepUpload(ticket, bytes, port) => {
                 match state.check_upload(ticket, bytes.info()).await {
@@ -201,14 +201,14 @@ impl ArtifactsState {
     }
 
     /// Updates the quota usage after a sweep.
-    fn recorded(&mut self, changes: &[Change], gone: &[(Address, u64)]) {
+    fn recorded(&mut self, changes: &[Change], gone: &[(Owner, u64)]) {
         for change in changes {
             if let Change::Forgotten(id) = change {
                 self.usage.closed(*id);
             }
         }
-        for (owner, bytes) in gone {
-            self.usage.shrank(*owner, *bytes);
+        for ((address, name), bytes) in gone {
+            self.usage.shrank(&self.clients.of(*address, name.as_ref()), *bytes);
         }
     }
 
@@ -217,26 +217,32 @@ impl ArtifactsState {
         &mut self,
         myself: &ActorRef<ArtifactsMsg>,
         kind: ArtifactKind,
-        owner: Address,
+        owner: Signer,
         port: RpcReplyPort<Result<ArtifactId, OverQuota>>,
     ) {
-        if let Err(over) = self.usage.may_open(owner) {
-            let client = self.clients.name(owner);
-            tracing::info!(%owner, client, quota = over.key(), "refused a ticket: quota exceeded");
+        let client = self.clients.of_signer(&owner);
+        if let Err(over) = self.usage.may_open(&client) {
+            let client = self.clients.label(&client);
+            tracing::info!(owner = %owner.address, client, quota = over.key(), "refused a ticket: quota exceeded");
             self.metrics.over_quota(client, over);
             return reply(port, Err(over));
         }
         let id = ArtifactId::random();
-        self.usage.opened(id, owner);
+        self.usage.opened(id, client);
         let recorder = self.recorder(myself);
         task::spawn("open ticket", async move {
-            let record = ArtifactRecord::ticket(id, kind, owner, Millis::now());
+            let mut record = ArtifactRecord::ticket(id, kind, owner.address, Millis::now());
+            record.client = owner.client;
             if recorder.record(&[Change::Artifact(record)]).await {
                 reply(port, Ok(id));
             } else {
                 tell(&recorder.actor, ArtifactsMsg::NotOpened(id));
             }
         });
+    }
+
+    fn client_of(&self, record: &ArtifactRecord) -> Client {
+        self.clients.of(record.owner, record.client.as_ref())
     }
 
     /// Checks an upload against its ticket: the new record, or `None` if the bytes are already there.
@@ -251,7 +257,8 @@ impl ArtifactsState {
                 Err(UploadError::Unavailable)
             }
             (Decision::Keep, Some(record)) => {
-                self.usage.may_keep(record.owner, info.size).map_err(UploadError::OverQuota)?;
+                let owner = self.client_of(&record);
+                self.usage.may_keep(&owner, info.size).map_err(UploadError::OverQuota)?;
                 Ok(Some(ArtifactRecord { blob: Some(info), ..record }))
             }
             (Decision::AlreadyThere, _) => Ok(None),
@@ -268,11 +275,11 @@ impl ArtifactsState {
         bytes: StagedBlob,
         waiting: KeepReply,
     ) {
-        let counts =
-            (record.kind != ArtifactKind::Proof).then(|| (record.owner, bytes.info().size));
-        if let Some((owner, size)) = counts {
+        let counts = (record.kind != ArtifactKind::Proof)
+            .then(|| (self.client_of(&record), bytes.info().size));
+        if let Some((owner, size)) = &counts {
             // Counted in advance, so that two concurrent uploads cannot both use the last of the quota.
-            self.usage.grew(owner, size);
+            self.usage.grew(owner.clone(), *size);
         }
         self.adopting.insert(record.id, counts);
         let (blobs, recorder) = (self.blobs.clone(), self.recorder(myself));
@@ -299,7 +306,7 @@ impl ArtifactsState {
         let info = record.blob.ok_or(UploadError::NoTicket)?;
         if let (Err(_), Some((owner, size))) = (&kept, counted) {
             // A retry is counted again.
-            self.usage.shrank(owner, size);
+            self.usage.shrank(&owner, size);
         }
         kept?;
         self.budget.grew(info.size);

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use alloy_primitives::Address;
-use hierophant_model::clients::OverQuota;
+use hierophant_model::clients::{Client, OverQuota, Owner, Signer};
 use hierophant_model::records::{ArtifactKind, Change};
 use network_lib::ids::ArtifactId;
 use network_lib::job::BlobInfo;
@@ -33,19 +32,19 @@ impl ArtifactsHandle {
     pub async fn open_ticket(
         &self,
         kind: ArtifactKind,
-        owner: Address,
+        owner: Signer,
     ) -> Result<Result<ArtifactId, OverQuota>, Unanswered> {
         ask(&self.0, |reply| ArtifactsMsg::OpenTicket(kind, owner, reply)).await
     }
 
-    /// Checks that an owner's quota allows `bytes` more. The inner error is the quota.
+    /// Checks that a client's quota allows `bytes` more. The inner error is the quota.
     ///
     /// # Errors
     ///
     /// [`Unanswered`] if the actor or its store does not answer.
     pub async fn may_keep(
         &self,
-        owner: Address,
+        owner: Client,
         bytes: u64,
     ) -> Result<Result<(), OverQuota>, Unanswered> {
         ask(&self.0, |reply| ArtifactsMsg::MayKeep(owner, bytes, reply)).await
@@ -83,7 +82,7 @@ impl ArtifactsHandle {
     }
 
     /// Commits changes of a sweep, which removed the given bytes of each owner. Returns whether they are stored.
-    pub(super) async fn record(&self, changes: Vec<Change>, gone: Vec<(Address, u64)>) -> bool {
+    pub(super) async fn record(&self, changes: Vec<Change>, gone: Vec<(Owner, u64)>) -> bool {
         ask(&self.0, |reply| ArtifactsMsg::Record(changes, gone, reply)).await.unwrap_or(false)
     }
 }

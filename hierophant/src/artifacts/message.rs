@@ -1,7 +1,6 @@
 //! Messages of the `artifacts` actor.
 
-use alloy_primitives::Address;
-use hierophant_model::clients::OverQuota;
+use hierophant_model::clients::{Client, OverQuota, Owner, Signer};
 use hierophant_model::records::{ArtifactKind, ArtifactRecord, Change};
 use hierophant_store::StoreError;
 use network_lib::ids::ArtifactId;
@@ -41,9 +40,9 @@ pub enum KeepReply {
 #[derive(Debug)]
 pub enum ArtifactsMsg {
     /// Open a ticket for an owner.
-    OpenTicket(ArtifactKind, Address, RpcReplyPort<Result<ArtifactId, OverQuota>>),
-    /// Check that an owner's quota allows more bytes.
-    MayKeep(Address, u64, RpcReplyPort<Result<(), OverQuota>>),
+    OpenTicket(ArtifactKind, Signer, RpcReplyPort<Result<ArtifactId, OverQuota>>),
+    /// Check that a client's quota allows more bytes.
+    MayKeep(Client, u64, RpcReplyPort<Result<(), OverQuota>>),
     /// Keep the bytes uploaded to a ticket.
     KeepUpload(ArtifactId, StagedBlob, RpcReplyPort<Result<BlobInfo, UploadError>>),
     /// A ticket could not be recorded and does not count.
@@ -55,7 +54,7 @@ pub enum ArtifactsMsg {
     /// A proof was delivered completely.
     Delivered(ArtifactId),
     /// Commit changes of a sweep, which removed the given bytes of each owner. Answers whether they are stored.
-    Record(Vec<Change>, Vec<(Address, u64)>, RpcReplyPort<bool>),
+    Record(Vec<Change>, Vec<(Owner, u64)>, RpcReplyPort<bool>),
     /// Start a sweep.
     Sweep,
     /// Keep a proof under a new id.

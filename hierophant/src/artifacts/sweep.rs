@@ -58,7 +58,7 @@ impl Sweeper {
                     let size = artifact.blob.map_or(0, |blob| blob.size);
                     bytes += size;
                     if artifact.kind != ArtifactKind::Proof {
-                        gone.push((artifact.owner, size));
+                        gone.push(((artifact.owner, artifact.client.clone()), size));
                     }
                 } else {
                     failed += 1;

@@ -137,10 +137,14 @@ impl Show for Vec<Worker> {
 impl Show for Vec<Program> {
     fn show(&self) -> String {
         let rows = self.iter().map(|program| {
-            let (owner, bytes) = (program.owner.clone(), size(program.bytes));
-            [program.vk_hash.clone(), bytes, owner, ago(program.created_at)]
+            let owner = match &program.client {
+                Some(client) => format!("{} ({})", program.owner, strip_control(client)),
+                None => program.owner.clone(),
+            };
+            let (bytes, state) = (size(program.bytes), program.state.to_string());
+            [program.vk_hash.clone(), bytes, owner, state, ago(program.created_at)]
         });
-        list(["program", "size", "owner", "registered"], rows, "no programs")
+        list(["program", "size", "owner", "state", "registered"], rows, "no programs")
     }
 }
 
@@ -207,7 +211,10 @@ impl Show for Vec<Token> {
         let rows = self.iter().map(|token| {
             [
                 token.name.clone(),
-                token.role.to_string(),
+                match &token.client {
+                    Some(client) => format!("{} of {}", token.role, strip_control(client)),
+                    None => token.role.to_string(),
+                },
                 token.revoked_at.map_or("valid", |_| "revoked").to_owned(),
                 ago(token.created_at),
                 token.revoked_at.map_or_else(String::new, ago),

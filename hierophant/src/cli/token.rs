@@ -19,6 +19,10 @@ pub enum TokenCommand {
         /// Role of the token.
         #[arg(long, value_enum, default_value_t = TokenRole::Worker)]
         role: TokenRole,
+        /// Client to which a token of role client is bound: a name of `[[clients]]`. What is requested with the
+        /// token belongs to this client, whatever address signs it.
+        #[arg(long, value_name = "NAME")]
+        client: Option<String>,
     },
     /// List all tokens, including revoked ones, oldest first.
     List,
@@ -60,8 +64,9 @@ pub(super) async fn execute(
     json: bool,
 ) -> Result<String, CallError> {
     match command {
-        TokenCommand::Create { name, role } => {
-            let body = NewToken { name: name.clone(), role: Role::from(*role).into() };
+        TokenCommand::Create { name, role, client: of } => {
+            let role = Role::from(*role).into();
+            let body = NewToken { name: name.clone(), role, client: of.clone() };
             let created: MadeToken = client.post("/tokens", &body).await?;
             if json {
                 return Ok(in_json(&created));

@@ -5,6 +5,8 @@ use std::time::Duration;
 use network_lib::config::Faults;
 use serde::{Deserialize, Serialize};
 
+use super::Network;
+
 /// Minimum of `max_message_bytes`: the registration of a program with its verifying key.
 const MIN_MESSAGE: usize = 128 * 1024;
 
@@ -29,6 +31,10 @@ pub struct CallsConfig {
     /// Whether `GetFilteredProofRequests` returns whole ids to every caller. Default no: anyone with a request's id
     /// can fetch its proof.
     pub list_ids: bool,
+    /// Networks from which the gRPC port is reached. Default none listed: from all.
+    pub grpc_networks: Vec<Network>,
+    /// Networks from which artifacts are uploaded and downloaded on the HTTP port. Default none listed: from all.
+    pub artifact_networks: Vec<Network>,
 }
 
 impl Default for CallsConfig {
@@ -39,6 +45,8 @@ impl Default for CallsConfig {
             per_ip_per_second: 0,
             per_ip_burst: 2000,
             list_ids: false,
+            grpc_networks: Vec::new(),
+            artifact_networks: Vec::new(),
         }
     }
 }

@@ -7,6 +7,8 @@ use reqwest::Url;
 use serde::{Deserialize, Serialize};
 use standardwebhooks::Webhook;
 
+use super::ClientConfig;
+
 /// Prefix of a secret.
 const PREFIX: &str = "whsec_";
 
@@ -57,6 +59,9 @@ pub struct WebhookConfig {
     /// Final states of requests that are sent. Default all.
     #[serde(default = "all")]
     pub on: Vec<Ending>,
+    /// Names of clients of whose requests alone it is notified. Default all requests.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub clients: Vec<String>,
 }
 
 fn all() -> Vec<Ending> {
@@ -64,7 +69,7 @@ fn all() -> Vec<Ending> {
 }
 
 /// Checks the entries.
-pub(super) fn validate(webhooks: &[WebhookConfig], faults: &mut Faults) {
+pub(super) fn validate(webhooks: &[WebhookConfig], clients: &[ClientConfig], faults: &mut Faults) {
     for (number, webhook) in webhooks.iter().enumerate() {
         let key = |name: &str| format!("webhooks[{number}].{name}");
         let url = Url::parse(&webhook.url).ok();
@@ -86,6 +91,14 @@ pub(super) fn validate(webhooks: &[WebhookConfig], faults: &mut Faults) {
                  echo whsec_$(openssl rand -base64 32)",
             );
         }
+        for name in &webhook.clients {
+            if !clients.iter().any(|client| client.name == *name) {
+                faults.add(
+                    key("clients"),
+                    format!("unknown client {name:?}: expected names of `[[clients]]`"),
+                );
+            }
+        }
         if webhook.on.is_empty() {
             faults.add(key("on"), "is empty, so nothing would be sent: expected states, or no such key for all of them");
         }
@@ -102,7 +115,7 @@ mod tests {
         let file = folder.path().join("hierophant.toml");
         let good = format!("secret = \"whsec_{}\"", "c2VjcmV0".repeat(4));
         let text = format!(
-            "data_dir = {:?}\n[[webhooks]]\nurl = \"ftp://a\"\nsecret = \"whsec_c2hvcnQ=\"\non = []\n\
+            "data_dir = {:?}\n[[webhooks]]\nurl = \"ftp://a\"\nsecret = \"whsec_c2hvcnQ=\"\non = []\nclients = [\"rollup\"]\n\
              [[webhooks]]\nurl = \"http://b\"\n{good}\n[[webhooks]]\nurl = \"http://b\"\n{good}\n",
             folder.path()
         );
@@ -111,7 +124,13 @@ mod tests {
         let keys: Vec<&str> = error.faults.iter().map(|fault| fault.key.as_str()).collect();
         assert_eq!(
             keys,
-            ["webhooks[0].url", "webhooks[0].secret", "webhooks[0].on", "webhooks[2].url"]
+            [
+                "webhooks[0].url",
+                "webhooks[0].secret",
+                "webhooks[0].clients",
+                "webhooks[0].on",
+                "webhooks[2].url"
+            ]
         );
         assert!(!error.to_string().contains("c2hvcnQ"), "{error}");
     }

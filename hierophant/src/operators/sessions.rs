@@ -86,7 +86,12 @@ mod tests {
     use crate::tokens::Role;
 
     fn bearer(number: u8) -> Bearer {
-        Bearer { id: TokenId([number; 16]), name: format!("token-{number}"), role: Role::Read }
+        Bearer {
+            id: TokenId([number; 16]),
+            name: format!("token-{number}"),
+            role: Role::Read,
+            client: None,
+        }
     }
 
     #[test]

@@ -174,7 +174,7 @@ impl Actor for ProofsActor {
                 (effects, answer_on(port, answer))
             }
             ProofsMsg::Cancel(id, by, port) => {
-                let (answer, effects) = state.cancel(now, id, by).await?;
+                let (answer, effects) = state.cancel(now, id, &by).await?;
                 (effects, answer_on(port, answer))
             }
             ProofsMsg::ProofStored(lease, artifact, blob, port) => {
@@ -301,7 +301,7 @@ impl ProofsState {
                 }
             }
         }
-        changes.extend(self.webhooks.notices(&changes));
+        changes.extend(self.webhooks.notices(&changes, &self.clients));
         if changes.is_empty() && side_effects.is_empty() && answer.is_none() {
             return;
         }

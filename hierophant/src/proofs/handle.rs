@@ -1,6 +1,6 @@
 //! Typed interface of the `proofs` actor.
 
-use alloy_primitives::Address;
+use hierophant_model::clients::Client;
 use hierophant_model::commands::{ClearFilter, Cleared, Command, CommandError, CommandOutcome};
 use hierophant_model::records::Accepted;
 use hierophant_scheduler::SessionId;
@@ -46,7 +46,7 @@ impl ProofsHandle {
     /// # Errors
     ///
     /// [`CancelError`] states whether a retry may succeed.
-    pub async fn cancel(&self, id: RequestId, by: Address) -> Result<(), CancelError> {
+    pub async fn cancel(&self, id: RequestId, by: Client) -> Result<(), CancelError> {
         ask(&self.0, |reply| ProofsMsg::Cancel(id, by, reply))
             .await
             .unwrap_or(Err(CancelError::Unavailable))

@@ -20,7 +20,8 @@ pub(super) fn changed(change: &Change, clients: &Clients) {
         }
         Change::Request(request, _) => {
             tracing::info!(job_id = %request.job, request = %short_request_id(request.id),
-                requester = %request.requester, client = clients.name(request.requester), state = %request.state, "request");
+                requester = %request.requester, client = clients.stored_name(request.requester, request.client.as_ref()),
+                token = request.token.map(tracing::field::display), state = %request.state, "request");
         }
         Change::Attempt(attempt) => attempt_changed(attempt),
         _ => {}

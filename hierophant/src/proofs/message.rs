@@ -1,6 +1,7 @@
 //! Messages of the `proofs` actor.
 
 use alloy_primitives::Address;
+use hierophant_model::clients::Client;
 use hierophant_model::commands::{ClearFilter, Cleared, Command, CommandError, CommandOutcome};
 use hierophant_model::records::Accepted;
 use hierophant_scheduler::SessionId;
@@ -33,7 +34,7 @@ pub enum ProofsMsg {
     /// Accept a request. The artifact is a finished proof whose data is missing.
     Submit(Box<NewRequest>, Option<ArtifactId>, RpcReplyPort<Result<Accepted, SubmitError>>),
     /// Cancel a request on behalf of an address.
-    Cancel(RequestId, Address, RpcReplyPort<Result<(), CancelError>>),
+    Cancel(RequestId, Client, RpcReplyPort<Result<(), CancelError>>),
     /// Registry: a worker has connected, with its session. The first message to it is the welcome.
     WorkerJoined(Box<WorkerJoined>, SessionHandle),
     /// Registry: the capabilities of a worker have changed.

@@ -33,7 +33,9 @@ pub fn authorize(
             return Ok(Credential::Shared);
         }
         match tokens.bearer(secret) {
-            Some(Bearer { id, name, role: Role::Worker }) => return Ok(Credential::Own(id, name)),
+            Some(Bearer { id, name, role: Role::Worker, .. }) => {
+                return Ok(Credential::Own(id, name));
+            }
             Some(Bearer { name, role, .. }) => {
                 return Err(format!(
                     "token {name} has role {role}: expected a token of role worker"

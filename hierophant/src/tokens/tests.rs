@@ -17,7 +17,7 @@ async fn a_secret_is_its_bearers_until_it_is_revoked_and_over_a_restart() {
     let (other, _) = tokens.create("ops", Role::Act).await.expect("made");
     assert_eq!(secret.len(), "hpt_worker_".len() + 43);
     assert!(secret.starts_with("hpt_worker_") && other.starts_with("hpt_act_"));
-    let bearer = Bearer { id: record.id, name: "rig-7".into(), role: Role::Worker };
+    let bearer = Bearer { id: record.id, name: "rig-7".into(), role: Role::Worker, client: None };
     assert_eq!(tokens.bearer(&secret), Some(bearer.clone()));
     for stranger in ["", "rig-7", &secret[1..], &format!("{secret} "), &record.digest.to_string()] {
         assert_eq!(tokens.bearer(stranger), None, "{stranger}");
@@ -54,6 +54,20 @@ async fn the_name_of_a_revoked_token_is_free_again() {
     assert_eq!(store.tokens().await.expect("reads").len(), 2);
     assert_eq!(tokens.revoke("rig-7").await.expect("revoked").id, record.id);
     assert!(matches!(tokens.revoke("rig-8").await, Err(RevokeError::Missing)));
+}
+
+#[tokio::test]
+async fn a_token_of_a_client_is_bound_to_it_also_after_a_restart() {
+    let (_folder, store, tokens) = tokens().await;
+    let wrong = tokens.create_for("rig-7", Role::Worker, Some("rollup".into())).await;
+    assert!(matches!(wrong, Err(CreateError::NotAClient)));
+    let bound = tokens.create_for("rollup-1", Role::Client, Some("rollup".into())).await;
+    let (secret, _) = bound.expect("made");
+    let again = Tokens::open(&store).await.expect("reads");
+    for tokens in [&tokens, &again] {
+        let bearer = tokens.bearer(&secret).expect("valid");
+        assert_eq!(bearer.client.as_deref(), Some("rollup"));
+    }
 }
 
 #[tokio::test]

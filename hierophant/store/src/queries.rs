@@ -15,6 +15,7 @@ use crate::driver::{Driver, ReadRow, SqlStore};
 use crate::retention::{self, RetentionStep};
 use crate::rows::{self, Columns};
 use crate::statement::{MAX_PARAMETERS, Statement};
+use crate::usage::push_client;
 use crate::values::{capped, cause_number, mode_number};
 use crate::{JobStore, StoreError, write};
 
@@ -261,6 +262,9 @@ fn push_conditions(query: &mut Statement, filter: &RequestFilter) {
     }
     if let Some(requester) = filter.requester {
         query.push_bind(" AND r.requester = ", requester.as_slice());
+    }
+    if let Some(client) = &filter.client {
+        push_client(query, client, "r.client", "r.requester");
     }
     if let Some(from) = filter.from {
         query.push_bind(" AND r.created_at >= ", from.0);

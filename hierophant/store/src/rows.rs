@@ -71,7 +71,7 @@ fn optional_time(row: &dyn Columns, name: &str) -> Result<Option<Millis>, StoreE
     Ok(optional_int(row, name)?.map(Millis))
 }
 
-fn optional_text(row: &dyn Columns, name: &str) -> Result<Option<String>, StoreError> {
+pub(crate) fn optional_text(row: &dyn Columns, name: &str) -> Result<Option<String>, StoreError> {
     row.text(name).map_err(unreadable(name))
 }
 
@@ -138,6 +138,8 @@ pub fn program(row: &dyn Columns) -> Result<ProgramRecord, StoreError> {
         artifact: id(row, "artifact")?,
         blob: blob(row, "size", "sha256")?,
         owner: address(row, "owner")?,
+        client: optional_text(row, "client")?.map(Into::into),
+        state: word(row, "state")?,
         created_at: time(row, "created_at")?,
     })
 }
@@ -153,6 +155,7 @@ pub fn artifact(row: &dyn Columns) -> Result<ArtifactRecord, StoreError> {
         id: id(row, "id")?,
         kind: word(row, "kind")?,
         owner: address(row, "owner")?,
+        client: optional_text(row, "client")?.map(Into::into),
         blob: if stored { Some(blob(row, "size", "sha256")?) } else { None },
         created_at: time(row, "created_at")?,
         delivered_at: optional_time(row, "delivered_at")?,
@@ -273,6 +276,9 @@ pub fn request(row: &dyn Columns) -> Result<RequestRecord, StoreError> {
         id: id(row, "id")?,
         job: id(row, "job")?,
         requester: address(row, "requester")?,
+        client: optional_text(row, "client")?.map(Into::into),
+        token: optional_id(row, "token")?,
+        stated_digest: optional_id(row, "stated_digest")?,
         network_mode: word(row, "network_mode")?,
         strategy: i32::try_from(int(row, "strategy")?).map_err(corrupt)?,
         version: text(row, "version")?,
@@ -370,6 +376,7 @@ pub(crate) fn token(row: &dyn Columns) -> Result<TokenRecord, StoreError> {
         id: id(row, "id")?,
         name: text(row, "name")?,
         role: word(row, "role")?,
+        client: optional_text(row, "client")?.map(Into::into),
         digest: id(row, "digest")?,
         created_at: time(row, "created_at")?,
         revoked_at: optional_time(row, "revoked_at")?,

@@ -102,6 +102,20 @@ fn statement(change: &Change) -> Statement {
             Statement::new(sql).bind(id.0.as_slice())
         }
         Change::Program(program) => write_program(program),
+        Change::ProgramState(vk_hash, upload, state) => {
+            let sql = "UPDATE programs SET state = $1 WHERE vk_hash = $2 AND artifact = $3 \
+                       AND state <> 'confirmed'";
+            let statement = Statement::new(sql).bind(state.as_str());
+            statement.bind(vk_hash.0.as_slice()).bind(upload.0.as_slice())
+        }
+        Change::ProgramOwner(vk_hash, (owner, client)) => {
+            let sql = "UPDATE programs SET owner = $1, client = $2 WHERE vk_hash = $3";
+            let statement = Statement::new(sql).bind(owner.as_slice()).bind(client.as_deref());
+            statement.bind(vk_hash.0.as_slice())
+        }
+        Change::ProgramRemoved(vk_hash) => {
+            Statement::new("DELETE FROM programs WHERE vk_hash = $1").bind(vk_hash.0.as_slice())
+        }
         Change::CountNonce(address) => Statement::new(
             "INSERT INTO accounts (address, nonce) VALUES ($1, 1) \
              ON CONFLICT (address) DO UPDATE SET nonce = accounts.nonce + 1",
@@ -173,6 +187,9 @@ fn request_row(request: &RequestRecord, key: Sha256Digest) -> Row {
         ("idempotency_key", key.0.as_slice().into()),
         ("job", request.job.0.as_slice().into()),
         ("requester", request.requester.as_slice().into()),
+        ("client", request.client.as_deref().into()),
+        ("token", request.token.map(|token| token.0).into()),
+        ("stated_digest", request.stated_digest.map(|digest| digest.0).into()),
         ("network_mode", request.network_mode.as_str().into()),
         ("strategy", i64::from(request.strategy).into()),
         ("version", request.version.as_str().into()),
@@ -229,6 +246,7 @@ fn write_artifact(artifact: &ArtifactRecord) -> Statement {
         ("id", artifact.id.0.as_slice().into()),
         ("kind", artifact.kind.as_str().into()),
         ("owner", artifact.owner.as_slice().into()),
+        ("client", artifact.client.as_deref().into()),
         ("size", artifact.blob.map(|blob| bits(blob.size)).into()),
         ("sha256", artifact.blob.map(|blob| blob.sha256.0).into()),
         ("created_at", artifact.created_at.0.into()),
@@ -239,9 +257,9 @@ fn write_artifact(artifact: &ArtifactRecord) -> Statement {
     ARTIFACTS.row(columns)
 }
 
-/// Mutable columns of an artifact; kind, owner and creation time never change.
+/// Mutable columns of an artifact; kind, owner, client and creation time never change.
 fn is_mutable_in_artifact(column: &str) -> bool {
-    !["kind", "owner", "created_at"].contains(&column)
+    !["kind", "owner", "client", "created_at"].contains(&column)
 }
 
 fn write_program(program: &ProgramRecord) -> Statement {
@@ -252,6 +270,8 @@ fn write_program(program: &ProgramRecord) -> Statement {
         ("size", bits(program.blob.size).into()),
         ("sha256", program.blob.sha256.0.as_slice().into()),
         ("owner", program.owner.as_slice().into()),
+        ("client", program.client.as_deref().into()),
+        ("state", program.state.as_str().into()),
         ("created_at", program.created_at.0.into()),
     ];
     PROGRAMS.row(columns)
@@ -272,6 +292,7 @@ fn write_token(token: &TokenRecord) -> Statement {
         ("id", token.id.0.as_slice().into()),
         ("name", token.name.as_str().into()),
         ("role", token.role.as_str().into()),
+        ("client", token.client.as_deref().into()),
         ("digest", token.digest.0.as_slice().into()),
         ("created_at", token.created_at.0.into()),
         ("revoked_at", token.revoked_at.map(|t| t.0).into()),

@@ -198,12 +198,12 @@ async fn cancelling_what_is_not_there_not_yours_or_over_is_refused() {
     let ask = client.ready_to_ask(b"input").await;
     let id = client.ask(&ask).await.expect("accepted");
     let mut other = Client::with_key(&network, 8).await;
-    assert_code(other.cancel(&id).await, Code::PermissionDenied, "requester");
+    assert_code(other.cancel(&id).await, Code::NotFound, "no such request");
     let mut worker = Worker::join(&network, hello()).await;
     worker.prove_next(&core_proof()).await;
     client.until(&id, FulfillmentStatus::Fulfilled).await;
     assert_code(client.cancel(&id).await, Code::FailedPrecondition, "already fulfilled");
-    assert_code(other.cancel(&id).await, Code::PermissionDenied, "requester");
+    assert_code(other.cancel(&id).await, Code::NotFound, "no such request");
 }
 
 #[tokio::test]

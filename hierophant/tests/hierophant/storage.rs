@@ -294,6 +294,7 @@ pub async fn memory_with_an_input_of(
                     ),
                 network: pb::prover_network_client::ProverNetworkClient::new(channel),
                 http: reqwest::Client::new(),
+                token: None,
             }
         };
         // One small upload first, so that what is allocated once is not counted.

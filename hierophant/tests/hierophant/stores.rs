@@ -107,5 +107,7 @@ suite! {
     retention::what_is_needed_again_is_kept_and_the_rest_removed_later
     taken::cycles_of_an_address_are_counted_since_a_time
     taken::tickets_bytes_and_programs_are_counted_by_owner
+    taken::records_belong_to_the_stored_client_or_else_to_their_address
+    taken::a_confirmed_program_stays_confirmed_until_it_is_removed
     tokens::tokens_are_kept_and_no_two_valid_ones_have_one_name
 }

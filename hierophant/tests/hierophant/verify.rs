@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use hierophant::artifacts::blobs::Blobs;
 use hierophant::verify::{CIRCUIT_VERSION, ProofChecker};
-use hierophant_model::records::{Change, Claim, Millis, ProgramRecord};
+use hierophant_model::records::{Change, Claim, Millis, ProgramRecord, ProgramState};
 use hierophant_proto::network as pb;
 use hierophant_store::JobStore;
 use hierophant_store::sqlite;
@@ -82,6 +82,8 @@ impl Bench {
             artifact: ArtifactId::random(),
             blob: support::blob(b"a program"),
             owner: alloy_primitives::Address::ZERO,
+            client: None,
+            state: ProgramState::Claimed,
             created_at: Millis::now(),
         };
         self.store.commit(&[Change::Program(program)]).await.expect("stores");
@@ -375,10 +377,9 @@ async fn without_the_feature_a_core_proof_is_never_accepted_unchecked() {
 async fn strict_network(mode: pb::ProofMode) -> (Network, Client, support::Ask) {
     let network = Network::start_with(|config| config.mock_mode = false).await;
     let mut client = Client::connect(&network).await;
-    let mut ask = client.ready_to_ask(b"input").await;
     let (vk_hash, vk) = registered(&real_key());
     client.register_key(vk_hash, vk).await;
-    ask.vk_hash = vk_hash.to_vec();
+    let mut ask = client.ask_for(vk_hash, b"input").await;
     ask.mode = mode as i32;
     (network, client, ask)
 }

@@ -70,6 +70,7 @@ impl Receiver {
 
 fn tell(address: SocketAddr, on: &[Ending]) -> impl FnOnce(&mut Config) {
     let webhook = WebhookConfig {
+        clients: vec![],
         url: format!("http://{address}/hook"),
         secret: Secret::from(SECRET),
         on: on.to_vec(),

@@ -48,6 +48,9 @@ impl Client {
         NewRequest {
             id,
             requester: self.requester,
+            client: None,
+            token: None,
+            stated_digest: None,
             spec: JobSpec {
                 vk_hash: VkHash([7; 32]),
                 circuit_version: "v6.1.0".into(),
@@ -61,6 +64,7 @@ impl Client {
             },
             program: ArtifactId([0xfe; 16]),
             program_blob: blob(0xfe),
+            program_confirmed: false,
             stdin: ArtifactId([self.content; 16]),
             stdin_blob: blob(self.content),
             network_mode: NetworkMode::Reserved,

@@ -132,6 +132,9 @@ fn request(number: u64) -> NewRequest {
     NewRequest {
         id: RequestId(id(number)),
         requester: Address::repeat_byte((number % 16) as u8),
+        client: None,
+        token: None,
+        stated_digest: None,
         spec: JobSpec {
             vk_hash: VkHash([1; 32]),
             circuit_version: "v6.1.0".into(),
@@ -141,6 +144,7 @@ fn request(number: u64) -> NewRequest {
         },
         program: ArtifactId([1; 16]),
         program_blob: blob,
+        program_confirmed: false,
         stdin: ArtifactId(id(number)),
         stdin_blob: blob,
         network_mode: NetworkMode::Reserved,

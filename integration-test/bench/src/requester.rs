@@ -308,5 +308,6 @@ fn template(stdin_uri: String) -> Ask {
         gas_limit: 1_000_000_000,
         nonce: 0,
         mainnet: false,
+        public_values_hash: None,
     }
 }

@@ -35,6 +35,7 @@ pub(crate) async fn ask(client: &mut Client, n: u32, mode: ProofMode) -> Ask {
         gas_limit: UNLIMITED,
         nonce: 0,
         mainnet: false,
+        public_values_hash: None,
     }
 }
 

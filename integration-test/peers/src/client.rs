@@ -38,6 +38,8 @@ pub struct Ask {
     pub nonce: u64,
     /// Whether the body is that of the SDK's Mainnet mode.
     pub mainnet: bool,
+    /// Digest of the public values that the client expects.
+    pub public_values_hash: Option<Vec<u8>>,
 }
 
 /// A client that signs and speaks the wire by hand.
@@ -51,6 +53,8 @@ pub struct Client {
     pub network: ProverNetworkClient<Channel>,
     /// For uploads and proofs.
     pub http: reqwest::Client,
+    /// Access token that it presents.
+    pub token: Option<String>,
 }
 
 impl Client {
@@ -83,7 +87,18 @@ impl Client {
             artifacts: ArtifactStoreClient::new(channel.clone()),
             network: ProverNetworkClient::new(channel),
             http: reqwest::Client::new(),
+            token: None,
         }
+    }
+
+    /// A call with the client's token.
+    pub fn call<T>(&self, message: T) -> tonic::Request<T> {
+        let mut request = tonic::Request::new(message);
+        if let Some(token) = &self.token {
+            let value = format!("Bearer {token}").parse().expect("a token is ASCII");
+            request.metadata_mut().insert("authorization", value);
+        }
+        request
     }
 
     /// Its address, as the network recovers it.
@@ -114,6 +129,7 @@ impl Client {
     pub async fn ticket(&mut self, kind: ArtifactType) -> CreateArtifactResponse {
         let signature = self.sign(b"create_artifact", 54);
         let request = CreateArtifactRequest { signature, artifact_type: kind as i32 };
+        let request = self.call(request);
         self.artifacts.create_artifact(request).await.expect("ticket").into_inner()
     }
 
@@ -143,15 +159,20 @@ impl Client {
     pub async fn register_key(&mut self, vk_hash: [u8; 32], vk: Vec<u8>) {
         let program_uri = self.upload(ArtifactType::Program, &program_upload()).await;
         let body = pb::CreateProgramBody { nonce: 0, vk_hash: vk_hash.to_vec(), vk, program_uri };
-        let request = self.envelope(body.encode_to_vec());
+        let request = self.call(self.envelope(body.encode_to_vec()));
         self.network.create_program(request).await.expect("registers");
     }
 
     /// Registers program `[1; 32]`, uploads an input and describes a request for both.
     pub async fn ready_to_ask(&mut self, stdin: &[u8]) -> Ask {
         self.register([1; 32]).await;
+        self.ask_for([1; 32], stdin).await
+    }
+
+    /// Uploads an input and describes a request for it and a registered program.
+    pub async fn ask_for(&mut self, vk_hash: [u8; 32], stdin: &[u8]) -> Ask {
         Ask {
-            vk_hash: vec![1; 32],
+            vk_hash: vk_hash.to_vec(),
             version: "sp1-v6.1.0".into(),
             mode: pb::ProofMode::Core as i32,
             strategy: pb::FulfillmentStrategy::Hosted as i32,
@@ -161,6 +182,7 @@ impl Client {
             gas_limit: 1_000_000_000,
             nonce: 0,
             mainnet: false,
+            public_values_hash: None,
         }
     }
 
@@ -176,6 +198,7 @@ impl Client {
             deadline: ask.deadline,
             cycle_limit: ask.cycle_limit,
             gas_limit: ask.gas_limit,
+            public_values_hash: ask.public_values_hash.clone(),
             ..pb::RequestProofBody::default()
         };
         if ask.mainnet {
@@ -198,7 +221,7 @@ impl Client {
     ///
     /// What Hierophant answers.
     pub async fn ask(&mut self, ask: &Ask) -> Result<Vec<u8>, Status> {
-        let envelope = self.envelope(self.body(ask));
+        let envelope = self.call(self.envelope(self.body(ask)));
         let answer = self.network.request_proof(envelope).await?.into_inner();
         assert_eq!(answer.tx_hash.len(), 32);
         Ok(answer.body.expect("body").request_id)
@@ -207,12 +230,14 @@ impl Client {
     /// Asks once how a request stands.
     pub async fn status(&mut self, id: &[u8]) -> pb::GetProofRequestStatusResponse {
         let request = pb::GetProofRequestStatusRequest { request_id: id.to_vec() };
+        let request = self.call(request);
         self.network.get_proof_request_status(request).await.expect("status").into_inner()
     }
 
     /// Asks once for everything about a request.
     pub async fn details(&mut self, id: &[u8]) -> Option<pb::ProofRequest> {
         let request = pb::GetProofRequestDetailsRequest { request_id: id.to_vec() };
+        let request = self.call(request);
         let answer = self.network.get_proof_request_details(request).await.expect("details");
         answer.into_inner().request
     }
@@ -224,7 +249,7 @@ impl Client {
     /// What Hierophant answers.
     pub async fn cancel(&mut self, id: &[u8]) -> Result<(), Status> {
         let body = pb::CancelRequestBody { nonce: 0, request_id: id.to_vec() };
-        let envelope = self.envelope(body.encode_to_vec());
+        let envelope = self.call(self.envelope(body.encode_to_vec()));
         self.network.cancel_request(envelope).await.map(|_| ())
     }
 

@@ -274,8 +274,72 @@ pub(super) const THREATS: &[Threat] = &[
         shown_by: &[whole("pitfalls::pitfall_12_a_call_retried_with_a_new_nonce_joins_the_first_request")],
     },
     Threat {
+        who: CLIENT, reach: "another client's uploads, by a program that commits its input to the public values",
+        stop: "requests and programs use uploads of their own client only; others are answered like unknown ids",
+        shown_by: &[
+            whole("clients::tenants::another_clients_upload_is_answered_like_an_unknown_one"),
+            whole("clients::tenants::addresses_of_one_client_share_uploads_and_cancellations"),
+            whole("clients::tenants::details_name_the_callers_own_upload_also_of_a_shared_job"),
+        ],
+    },
+    Threat {
+        who: CLIENT, reach: "another client's requests: state, details, lists, notifications",
+        stop: "a token that is bound to a client reads and lists that client's requests only; private inputs are not named; webhooks by client",
+        shown_by: &[
+            whole("clients::tenants::another_clients_request_is_unknown_to_the_bearer_of_a_bound_token"),
+            whole("clients::tenants::a_token_of_no_client_reads_what_was_requested_with_such_tokens"),
+            whole("clients::tenants::strangers_see_no_private_input_and_nothing_of_an_execution"),
+            part("webhooks::tests::a_receiver_of_some_clients_hears_of_no_others"),
+        ],
+    },
+    Threat {
+        who: CLIENT, reach: "quotas and blame of a token, evaded with fresh keys or keys of another client",
+        stop: "quotas count by client; a key of another client is refused; each request stores its token",
+        shown_by: &[
+            whole("clients::tenants::fresh_keys_share_the_quotas_of_their_token"),
+            whole("clients::tenants::a_key_of_another_client_signs_nothing_under_a_bound_token"),
+            whole("clients::tenants::an_operator_sees_who_asked_also_after_a_restart"),
+        ],
+    },
+    Threat {
+        who: STRANGER, reach: "a client's stolen key or token, used from elsewhere",
+        stop: "`networks` of a client, `calls.grpc_networks`, `calls.artifact_networks`",
+        shown_by: &[
+            whole("clients::networks::a_client_with_networks_is_served_from_these_only"),
+            whole("clients::networks::a_port_with_networks_answers_others_with_a_refusal"),
+        ],
+    },
+    Threat {
+        who: CLIENT, reach: "another client's program id, taken with a wrong key or a wrong ELF",
+        stop: "the key must hash to the id; a worker that cannot use the ELF refutes it, an accepted proof confirms it; operators remove and reassign",
+        shown_by: &[
+            whole("clients::programs::a_key_of_another_program_registers_nothing"),
+            whole("clients::programs::a_program_that_a_worker_refutes_may_be_registered_by_any_client"),
+            whole("clients::programs::the_first_client_keeps_a_program_and_the_answer_says_so"),
+            whole("clients::programs::an_operator_removes_and_reassigns_programs_and_the_audit_has_both"),
+            test("scheduler", "lib", "proofs::core::tests::disputes::an_accepted_proof_confirms_a_program_and_a_workers_word_refutes_it"),
+        ],
+    },
+    Threat {
+        who: CONTEMPLANT, reach: "a valid proof of another input than the client's",
+        stop: "checked against the digest of the public values, if the client states one; the worker gets a strike once another contradicts it",
+        shown_by: &[
+            whole("clients::statements::a_proof_of_other_public_values_than_stated_reaches_no_client"),
+            test("scheduler", "lib", "proofs::core::tests::disputes::a_worker_that_proves_other_public_values_is_at_fault_once_another_proves_the_stated_ones"),
+        ],
+    },
+    Threat {
+        who: CLIENT, reach: "strikes of honest workers, or other clients' jobs, by stating wrong public values",
+        stop: "no strike before two workers disagree; requests that state different digests share no job",
+        shown_by: &[
+            test("scheduler", "lib", "proofs::core::tests::disputes::a_request_is_at_fault_once_two_workers_agree_on_other_public_values"),
+            test("scheduler", "lib", "proofs::core::tests::disputes::a_wrong_statement_affects_no_request_that_states_another_digest_or_none"),
+            whole("clients::statements::a_statement_that_two_workers_contradict_fails_with_its_own_error"),
+        ],
+    },
+    Threat {
         who: CLIENT, reach: "cancelling other clients' requests",
-        stop: "only the requester cancels",
+        stop: "only the client of the requester cancels; for others the request is unknown",
         shown_by: &[
             whole("bad_input::cancelling_what_is_not_there_not_yours_or_over_is_refused"),
             whole("clients::quotas::somebody_elses_signature_cancels_nothing"),
@@ -283,7 +347,7 @@ pub(super) const THREATS: &[Threat] = &[
     },
     Threat {
         who: CLIENT, reach: "other clients' share of workers, disk and database",
-        stop: "`[quotas]` per address: requests, cycles, bytes, tickets, programs; exact, and preserved over restarts",
+        stop: "`[quotas]` per client: requests, cycles, bytes, tickets, programs; exact, and preserved over restarts",
         shown_by: &[
             whole("clients::quotas::requests_over_a_minutes_quota_are_told_to_come_again_and_replays_are_not_counted"),
             whole("clients::quotas::open_requests_over_the_quota_are_told_to_come_again_until_one_has_ended"),

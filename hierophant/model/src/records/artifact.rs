@@ -6,6 +6,7 @@ use network_lib::job::BlobInfo;
 use network_lib::named_enum;
 
 use super::Millis;
+use crate::clients::ClientName;
 
 named_enum! {
     /// Content of an artifact.
@@ -18,6 +19,18 @@ named_enum! {
         PrivateStdin = "private_stdin",
         /// Finished proof.
         Proof = "proof",
+    }
+}
+
+named_enum! {
+    /// What is known about the upload of a registered program.
+    ProgramState {
+        /// Its owner claims that it is the program of the verifying key.
+        Claimed = "claimed",
+        /// A worker could not load it, or derived another verifying key from it. It counts as not registered.
+        Refuted = "refuted",
+        /// A proof of it was accepted: it is the program of the verifying key.
+        Confirmed = "confirmed",
     }
 }
 
@@ -34,6 +47,10 @@ pub struct ProgramRecord {
     pub blob: BlobInfo,
     /// Address that registered it.
     pub owner: Address,
+    /// Client to which the token that was presented is bound.
+    pub client: Option<ClientName>,
+    /// What is known about the upload.
+    pub state: ProgramState,
     /// Time of the registration.
     pub created_at: Millis,
 }
@@ -47,6 +64,8 @@ pub struct ArtifactRecord {
     pub kind: ArtifactKind,
     /// Address that opened the ticket; zero for proofs, which the network itself stores.
     pub owner: Address,
+    /// Client to which the token that was presented is bound.
+    pub client: Option<ClientName>,
     /// Size and digest of the stored data; `None` for an open ticket.
     pub blob: Option<BlobInfo>,
     /// Time at which the ticket was opened.
@@ -67,6 +86,7 @@ impl ArtifactRecord {
             id,
             kind,
             owner,
+            client: None,
             blob: None,
             created_at: now,
             delivered_at: None,

@@ -19,6 +19,8 @@ named_enum! {
         Completed = "completed",
         /// It failed, as class and message describe.
         Failed = "failed",
+        /// Its proof is valid, but has other public values than its requests state.
+        Disputed = "disputed",
         /// Its worker was disconnected.
         Lost = "lost",
         /// It was stopped because its result is not needed.

@@ -1,13 +1,14 @@
 //! Writes to the store.
 
 use alloy_primitives::Address;
-use network_lib::ids::{ArtifactId, Sha256Digest};
+use network_lib::ids::{ArtifactId, Sha256Digest, VkHash};
 use network_lib::job::JobSpec;
 
 use super::{
     ArtifactRecord, AttemptRecord, AuditRecord, JobRecord, Millis, NoticeId, NoticeRecord,
-    ProgramRecord, RequestRecord, Setting, SettingKind, TokenRecord,
+    ProgramRecord, ProgramState, RequestRecord, Setting, SettingKind, TokenRecord,
 };
+use crate::clients::Owner;
 
 /// Write to the store; several form one transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +31,13 @@ pub enum Change {
     Forgotten(ArtifactId),
     /// Inserts or replaces a program.
     Program(ProgramRecord),
+    /// Stores what is known about this upload of a program. Has no effect if the program has another upload by now,
+    /// or is confirmed.
+    ProgramState(VkHash, ArtifactId, ProgramState),
+    /// Makes a signer's client the owner of a program.
+    ProgramOwner(VkHash, Owner),
+    /// Removes a program from the registered ones.
+    ProgramRemoved(VkHash),
     /// Counts one accepted signed body of an account.
     CountNonce(Address),
     /// Inserts or replaces a setting of operators.

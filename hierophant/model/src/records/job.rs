@@ -144,9 +144,11 @@ impl JobRecord {
     }
 }
 
-/// Digest of everything that decides a proof: program, input, mode, circuit version and limits.
+/// Digest of everything that decides a proof: program, input, mode, circuit version and limits, and the digest of the
+/// public values that its clients have stated. Requests that state different ones have different jobs, so that a wrong
+/// one affects no other request.
 #[must_use]
-pub fn job_key(spec: &JobSpec, stdin: &BlobInfo) -> Sha256Digest {
+pub fn job_key(spec: &JobSpec, stdin: &BlobInfo, stated: Option<Sha256Digest>) -> Sha256Digest {
     let mut hasher = Sha256::new();
     hasher.update(spec.vk_hash.as_bytes());
     hasher.update(stdin.sha256.as_bytes());
@@ -154,5 +156,12 @@ pub fn job_key(spec: &JobSpec, stdin: &BlobInfo) -> Sha256Digest {
     hasher.update(spec.cycle_limit.to_be_bytes());
     hasher.update(spec.gas_limit.to_be_bytes());
     hasher.update(&spec.circuit_version);
-    Sha256Digest(hasher.finalize().into())
+    let content = hasher.finalize();
+    let key = match stated {
+        None => content,
+        Some(stated) => {
+            Sha256::new().chain_update(content).chain_update(stated.as_bytes()).finalize()
+        }
+    };
+    Sha256Digest(key.into())
 }

@@ -1,12 +1,13 @@
 //! Requests of clients.
 
 use alloy_primitives::Address;
-use network_lib::ids::{JobId, RequestId, Sha256Digest};
+use network_lib::ids::{JobId, RequestId, Sha256Digest, TokenId};
 use network_lib::job::JobSpec;
 use network_lib::named_enum;
 use sha2::{Digest, Sha256};
 
 use super::Millis;
+use crate::clients::ClientName;
 
 named_enum! {
     /// State of a request.
@@ -53,6 +54,12 @@ pub struct RequestRecord {
     pub job: JobId,
     /// Signer of the request.
     pub requester: Address,
+    /// Client to which the presented token is bound.
+    pub client: Option<ClientName>,
+    /// Token that was presented with the request.
+    pub token: Option<TokenId>,
+    /// Digest of the public values that the client expects, if it has stated one.
+    pub stated_digest: Option<Sha256Digest>,
     /// Network mode of the client.
     pub network_mode: NetworkMode,
     /// Strategy, as sent; without effect.

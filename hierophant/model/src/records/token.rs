@@ -4,6 +4,7 @@ use network_lib::ids::{Sha256Digest, TokenId};
 use network_lib::named_enum;
 
 use super::Millis;
+use crate::clients::ClientName;
 
 named_enum! {
     /// Role of a token.
@@ -28,6 +29,8 @@ pub struct TokenRecord {
     pub name: String,
     /// Role.
     pub role: Role,
+    /// Client to which the token is bound; only for [`Role::Client`].
+    pub client: Option<ClientName>,
     /// SHA-256 of its secret.
     pub digest: Sha256Digest,
     /// Creation time.

@@ -6,6 +6,8 @@ use network_lib::ids::{JobId, RequestId};
 use network_lib::job::{ExecutionFailureCause, ProofMode};
 use network_lib::named_enum;
 
+use crate::clients::ClientRecords;
+
 use super::{AttemptRecord, JobRecord, Millis, RequestRecord, RequestState};
 
 /// Accepted request and the job that answers it.
@@ -52,6 +54,8 @@ pub struct RequestFilter {
     pub vk_hash: Option<VkHash>,
     /// Requester.
     pub requester: Option<Address>,
+    /// Client to which they belong.
+    pub client: Option<ClientRecords>,
     /// Earliest time of acceptance.
     pub from: Option<Millis>,
     /// Latest time of acceptance.

@@ -7,6 +7,7 @@ mod ahead;
 mod attempts;
 mod commands;
 mod dispatch;
+mod disputes;
 mod endings;
 mod ids;
 mod open;
@@ -115,6 +116,10 @@ struct LiveJob {
     failures: FailureHistory,
     interruptions: u32,
     not_before: Millis,
+    /// Attempts whose valid proof has other public values than the requests state.
+    disputed: Vec<AttemptRecord>,
+    /// Whether a proof of the program was accepted before the job was created; false if unknown.
+    program_confirmed: bool,
 }
 
 impl LiveJob {
@@ -130,6 +135,8 @@ impl LiveJob {
             failures: FailureHistory::default(),
             interruptions: 0,
             not_before: Millis(0),
+            disputed: Vec::new(),
+            program_confirmed: false,
         }
     }
 
@@ -225,7 +232,7 @@ impl ProofsCore {
     /// Adds a request to an unfinished job.
     fn subscribe(&mut self, job: JobId, request: RequestRecord) {
         self.next_deadline = self.next_deadline.min(request.deadline);
-        self.open.insert(request.id, job, request.requester);
+        self.open.insert(request.id, job, self.client_of(&request));
         if let Some(live) = self.jobs.get_mut(&job) {
             live.requests.insert(request.id, Box::new(request));
         }

@@ -197,6 +197,8 @@ pub struct Worker {
     pub session: SessionId,
     /// Name.
     pub name: String,
+    /// Time at which it joined; a reconnection of a worker that was only away does not count.
+    pub joined_at: Millis,
     /// Supported modes and versions.
     pub capabilities: Capabilities,
     /// Whether the worker has announced that it accepts no more jobs.
@@ -218,6 +220,7 @@ impl Worker {
         Self {
             session,
             name,
+            joined_at: Millis(0),
             capabilities,
             draining: false,
             drained: None,

@@ -1,9 +1,9 @@
 //! Submitted requests, and errors of submission and cancellation.
 
 use alloy_primitives::Address;
-use hierophant_model::clients::OverQuota;
+use hierophant_model::clients::{ClientName, OverQuota};
 use hierophant_model::records::{NetworkMode, RequestState};
-use network_lib::ids::{ArtifactId, RequestId};
+use network_lib::ids::{ArtifactId, RequestId, Sha256Digest, TokenId};
 use network_lib::job::{BlobInfo, JobSpec};
 
 /// Request that has passed admission.
@@ -13,12 +13,20 @@ pub struct NewRequest {
     pub id: RequestId,
     /// Signer of the request.
     pub requester: Address,
+    /// Client to which the presented token is bound.
+    pub client: Option<ClientName>,
+    /// Token that was presented with the request.
+    pub token: Option<TokenId>,
+    /// Digest of the public values that the client expects, if it has stated one.
+    pub stated_digest: Option<Sha256Digest>,
     /// Specification of the proof.
     pub spec: JobSpec,
     /// Program.
     pub program: ArtifactId,
     /// Size and digest of the program.
     pub program_blob: BlobInfo,
+    /// Whether a proof of the program was accepted before.
+    pub program_confirmed: bool,
     /// Input.
     pub stdin: ArtifactId,
     /// Size and digest of the input.
@@ -61,12 +69,9 @@ pub enum SubmitError {
 /// Reason why a request was not cancelled.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CancelError {
-    /// The request does not exist.
-    #[error("no such request")]
+    /// The request does not exist, or belongs to another client.
+    #[error("no such request of this client")]
     NotFound,
-    /// The request belongs to another requester.
-    #[error("only its requester may cancel a request")]
-    NotYours,
     /// The request has ended in another state.
     #[error("the request is already {0}")]
     AlreadyEnded(RequestState),

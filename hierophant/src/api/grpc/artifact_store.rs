@@ -5,8 +5,8 @@ use hierophant_proto::artifact::artifact_store_server::ArtifactStore;
 use hierophant_proto::artifact::{ArtifactType, CreateArtifactRequest, CreateArtifactResponse};
 use tonic::{Request, Response, Status};
 
+use super::caller::Caller;
 use super::rejected::over_quota;
-use super::signed::denied;
 use crate::api::ClientContext;
 use crate::api::auth::CREATE_ARTIFACT_MESSAGE;
 use crate::api::urls::CalledAuthority;
@@ -32,12 +32,9 @@ impl ArtifactStore for ArtifactStoreService {
         request: Request<CreateArtifactRequest>,
     ) -> Result<Response<CreateArtifactResponse>, Status> {
         let authority = request.extensions().get::<CalledAuthority>().cloned();
+        let caller = Caller::of(&request);
         let request = request.into_inner();
-        let owner = self
-            .context
-            .authenticator
-            .authenticate(CREATE_ARTIFACT_MESSAGE, &request.signature)
-            .map_err(denied)?;
+        let owner = caller.signer(&self.context, CREATE_ARTIFACT_MESSAGE, &request.signature)?;
         let kind = match ArtifactType::try_from(request.artifact_type) {
             Ok(ArtifactType::Program) => ArtifactKind::Program,
             Ok(ArtifactType::Stdin) => ArtifactKind::Stdin,

@@ -1,9 +1,10 @@
 //! Conversion between client messages and records. It alone decides what a client sees (contract, section 5).
 
 use alloy_primitives::Address;
+use hierophant_model::clients::Signer;
 use hierophant_model::records::{Millis, RequestRecord, RequestState, RequestView};
 use hierophant_proto::network as pb;
-use network_lib::ids::{RequestId, VkHash};
+use network_lib::ids::{RequestId, Sha256Digest, VkHash};
 use network_lib::job::{ExecutionFailureCause, FailureClass, ProofMode};
 use tonic::Status;
 
@@ -90,7 +91,8 @@ pub(super) fn states_of(status: pb::FulfillmentStatus) -> Vec<RequestState> {
     }
 }
 
-/// Request states that are reported with this error; `None` if there are none.
+/// Request states that are reported with this error; `None` if there are none. A failed request is listed with
+/// PROVING_FAILURE also if it is reported with PUBLIC_VALUES_MISMATCH.
 pub(super) fn states_with_error(error: pb::ProofRequestError) -> Option<Vec<RequestState>> {
     Some(match error {
         pb::ProofRequestError::UnspecifiedProofRequestFailure => {
@@ -103,8 +105,19 @@ pub(super) fn states_with_error(error: pb::ProofRequestError) -> Option<Vec<Requ
     })
 }
 
-const fn error_of(state: RequestState) -> pb::ProofRequestError {
-    match state {
+/// Whether a request has failed because of the public values that it states: its workers agree on others.
+fn has_wrong_statement(view: &RequestView) -> bool {
+    let RequestView { request, job } = view;
+    let by_request = job.failure.as_ref().is_some_and(|it| it.class == FailureClass::Request);
+    let found = job.execution.map(|found| found.public_values_hash);
+    request.state == RequestState::Failed
+        && by_request
+        && request.stated_digest.is_some_and(|stated| found.is_some_and(|found| found != stated))
+}
+
+fn error_of(view: &RequestView) -> pb::ProofRequestError {
+    match view.request.state {
+        _ if has_wrong_statement(view) => pb::ProofRequestError::PublicValuesMismatch,
         RequestState::Open | RequestState::Fulfilled | RequestState::Cancelled => {
             pb::ProofRequestError::UnspecifiedProofRequestFailure
         }
@@ -185,8 +198,9 @@ pub(super) fn details(
 ) -> pb::ProofRequest {
     let RequestView { request, job } = view;
     let program_uri = urls.artifact(called, job.program);
-    let stdin_public_uri =
-        if request.stdin_private { String::new() } else { urls.artifact(called, job.stdin) };
+    // Its own upload: the job may have that of another client, with the same content.
+    let stdin = artifact_of(&request.stdin_uri).filter(|_| !request.stdin_private);
+    let stdin_public_uri = stdin.map(|id| urls.artifact(called, id)).unwrap_or_default();
     let has_failed = matches!(request.state, RequestState::Unexecutable | RequestState::Failed);
     let failure = job.failure.as_ref().filter(|_| has_failed);
     let cause = failure
@@ -226,33 +240,53 @@ pub(super) fn details(
         stdin_public_uri,
         min_auction_period: request.min_auction_period,
         whitelist: request.whitelist.iter().map(|address| address.to_vec()).collect(),
-        error: error_of(request.state) as i32,
+        error: error_of(view) as i32,
         is_canceled: request.state == RequestState::Cancelled,
         stdin_private: request.stdin_private,
         error_trace: failure.map(|failure| failure.message.clone().into_bytes()),
     }
 }
 
-/// A request as shown to callers who may not fetch its input and proof: the start of its id, and no URIs.
+/// A request as shown to a caller whose token does not show that it is the owner: without the URI of a private input.
+pub(super) fn without_private_input(mut request: pb::ProofRequest) -> pb::ProofRequest {
+    if request.stdin_private {
+        request.stdin_uri.clear();
+    }
+    request
+}
+
+/// A request as shown to callers who may not fetch its input and proof: the start of its id, no URIs, and nothing of
+/// its execution.
 pub(super) fn without_ids(mut request: pb::ProofRequest) -> pb::ProofRequest {
     if let Some(rest) = request.request_id.get_mut(8..) {
         rest.fill(0);
     }
-    request.stdin_uri.clear();
-    request.stdin_public_uri.clear();
+    for uri in [
+        &mut request.stdin_uri,
+        &mut request.stdin_public_uri,
+        &mut request.program_uri,
+        &mut request.program_public_uri,
+    ] {
+        uri.clear();
+    }
+    request.whitelist.clear();
+    request.fulfiller_name = None;
+    request.public_values_hash = None;
+    request.error_trace = None;
     request
 }
 
 /// The proof request in a classified body.
-pub(super) fn proof_request(signer: Address, found: Classified) -> Result<ProofRequest, Status> {
+pub(super) fn proof_request(signer: Signer, found: Classified) -> Result<ProofRequest, Status> {
     let Classified { body, network_mode, stdin_private } = found;
     admission::check_whitelist(body.whitelist.len())?;
     let whitelist = body.whitelist.iter().map(|bytes| address("whitelist", bytes));
     let mode = mode_from(body.mode).ok_or_else(|| {
         Status::invalid_argument(format!("unknown proof mode {}: expected 1 to 4", body.mode))
     })?;
+    let stated_digest = body.public_values_hash.as_deref().map(stated_digest).transpose()?;
     Ok(ProofRequest {
-        requester: signer,
+        signer,
         vk_hash: vk_hash(&body.vk_hash)?,
         mode,
         whitelist: whitelist.collect::<Result<_, _>>()?,
@@ -261,6 +295,7 @@ pub(super) fn proof_request(signer: Address, found: Classified) -> Result<ProofR
         gas_limit: body.gas_limit,
         stdin: reference("stdin_uri", body.stdin_uri),
         stdin_private,
+        stated_digest,
         network_mode,
         strategy: body.strategy,
         deadline: body.deadline,
@@ -276,6 +311,12 @@ pub(super) fn reference(field: &'static str, uri: String) -> Reference {
 /// Parses a program id.
 pub(super) fn vk_hash(bytes: &[u8]) -> Result<VkHash, Status> {
     VkHash::try_from(bytes).map_err(|error| Status::invalid_argument(format!("vk_hash: {error}")))
+}
+
+/// Parses the digest of public values that a client states.
+fn stated_digest(bytes: &[u8]) -> Result<Sha256Digest, Status> {
+    Sha256Digest::try_from(bytes)
+        .map_err(|error| Status::invalid_argument(format!("public_values_hash: {error}")))
 }
 
 /// Parses an address.

@@ -4,15 +4,17 @@
 //! `Internal`, `Aborted` and `ResourceExhausted` are never used.
 
 use alloy_primitives::Address;
-use hierophant_model::records::{Accepted, Millis, RequestState, RequestView};
+use hierophant_model::records::{Accepted, Millis, RequestFilter, RequestState, RequestView};
 use hierophant_proto::network as pb;
 use hierophant_proto::network::prover_network_server::ProverNetwork;
 use network_lib::ids::RequestId;
 use network_lib::trace;
 use prost::Message;
 use sha2::{Digest, Sha256};
+use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status};
 
+use super::caller::Caller;
 use super::convert::{self, no_transaction};
 use super::list;
 use super::rejected::{blobs_unavailable, not_cancelled, not_submitted, store_unavailable};
@@ -21,7 +23,6 @@ use crate::admission::NewProgram;
 use crate::api::ClientContext;
 use crate::api::classify::classify;
 use crate::api::urls::CalledAuthority;
-use crate::tokens::Bearer;
 use crate::traces;
 
 /// Balance reported for every account: nothing is charged here, so no balance may stop a client. Decimal,
@@ -31,6 +32,10 @@ const BALANCE: &str = "1000000000000000000000000000";
 /// Maximum price that a client is advised to offer, in wei of PROVE per prover gas unit. Nothing is charged;
 /// it only has to parse and stay small (contract, section 5.5).
 const MAX_PRICE_PER_PGU: &str = "1";
+
+/// Metadata of the answer to `CreateProgram`: `stored`, or `kept` if the program has an upload already, which stays.
+/// Either way the program is registered.
+const REGISTERED: &str = "hierophant-program";
 
 /// The `ProverNetwork` service.
 #[derive(Debug)]
@@ -45,14 +50,21 @@ impl ProverNetworkService {
         Self { context }
     }
 
-    fn open(&self, request: pb::SignedRequest) -> Result<SignedBody, Status> {
-        signed::open(&self.context.authenticator, request)
+    fn open(&self, request: Request<pb::SignedRequest>) -> Result<SignedBody, Status> {
+        let caller = Caller::of(&request);
+        signed::open(&self.context, &caller, request.into_inner())
+    }
+
+    /// A request of which the caller may learn.
+    async fn found(&self, caller: &Caller, id: RequestId) -> Result<Option<RequestView>, Status> {
+        let view = self.context.store.request(id).await.map_err(store_unavailable)?;
+        Ok(view.filter(|view| caller.may_read(&self.context, &view.request)))
     }
 
     /// A request in its current state. If the data of its finished proof is missing, the proof is made again
     /// before the state is reported; if the data cannot be looked up now, neither state is reported.
-    async fn current(&self, id: RequestId) -> Result<Option<RequestView>, Status> {
-        let view = self.context.store.request(id).await.map_err(store_unavailable)?;
+    async fn current(&self, caller: &Caller, id: RequestId) -> Result<Option<RequestView>, Status> {
+        let view = self.found(caller, id).await?;
         let Some(proof) = view.as_ref().and_then(|view| view.job.proof) else { return Ok(view) };
         let fulfilled =
             view.as_ref().is_some_and(|view| view.request.state == RequestState::Fulfilled);
@@ -61,7 +73,7 @@ impl ProverNetworkService {
         }
         let lost = self.context.proofs.proof_lost(id, proof).await;
         lost.map_err(|_| Status::unavailable("actor timeout; try again later"))?;
-        self.context.store.request(id).await.map_err(store_unavailable)
+        self.found(caller, id).await
     }
 }
 
@@ -92,16 +104,19 @@ impl ProverNetwork for ProverNetworkService {
         &self,
         request: Request<pb::SignedRequest>,
     ) -> Result<Response<pb::CreateProgramResponse>, Status> {
-        let SignedBody { signer, body } = self.open(request.into_inner())?;
+        let SignedBody { signer, body } = self.open(request)?;
         let body = pb::CreateProgramBody::decode(body.as_slice()).map_err(convert::undecodable)?;
         let vk_hash = convert::vk_hash(&body.vk_hash)?;
         let program = convert::reference("program_uri", body.program_uri);
-        let new = NewProgram { owner: signer, vk_hash, vk: body.vk, program };
-        self.context.admission.register(new).await?;
-        Ok(Response::new(pb::CreateProgramResponse {
+        let new = NewProgram { signer, vk_hash, vk: body.vk, program };
+        let registered = self.context.admission.register(new).await?;
+        let mut response = Response::new(pb::CreateProgramResponse {
             tx_hash: no_transaction(),
             body: Some(pb::Empty {}),
-        }))
+        });
+        let outcome = MetadataValue::from_static(registered.as_str());
+        response.metadata_mut().insert(REGISTERED, outcome);
+        Ok(response)
     }
 
     async fn get_nonce(
@@ -137,7 +152,7 @@ impl ProverNetwork for ProverNetworkService {
         let began = Millis::now();
         let caller = request.metadata().get(trace::TRACEPARENT);
         let caller = caller.and_then(|text| trace::parse(text.to_str().ok()?));
-        let SignedBody { signer, body } = self.open(request.into_inner())?;
+        let SignedBody { signer, body } = self.open(request)?;
         let admission = &self.context.admission;
         admission.check_storage()?;
         let found = classify(&body).map_err(convert::undecodable)?;
@@ -158,9 +173,9 @@ impl ProverNetwork for ProverNetworkService {
         &self,
         request: Request<pb::GetProofRequestStatusRequest>,
     ) -> Result<Response<pb::GetProofRequestStatusResponse>, Status> {
-        let called = called(&request);
+        let (called, caller) = (called(&request), Caller::of(&request));
         let id = convert::request_id(&request.into_inner().request_id)?;
-        let view = self.current(id).await?;
+        let view = self.current(&caller, id).await?;
         let now = Millis::now();
         Ok(Response::new(match view {
             Some(view) => convert::status(&view, &self.context.urls, called.as_ref(), now),
@@ -172,11 +187,17 @@ impl ProverNetwork for ProverNetworkService {
         &self,
         request: Request<pb::GetProofRequestDetailsRequest>,
     ) -> Result<Response<pb::GetProofRequestDetailsResponse>, Status> {
-        let called = called(&request);
+        let (called, caller) = (called(&request), Caller::of(&request));
         let id = convert::request_id(&request.into_inner().request_id)?;
-        let view = self.context.store.request(id).await.map_err(store_unavailable)?;
+        let view = self.found(&caller, id).await?;
         let request = view.map(|view| {
-            convert::details(&view, &self.context.urls, called.as_ref(), Millis::now())
+            let urls = &self.context.urls;
+            let details = convert::details(&view, urls, called.as_ref(), Millis::now());
+            if caller.owns(&self.context, &view.request) {
+                details
+            } else {
+                convert::without_private_input(details)
+            }
         });
         Ok(Response::new(pb::GetProofRequestDetailsResponse { request }))
     }
@@ -185,21 +206,26 @@ impl ProverNetwork for ProverNetworkService {
         &self,
         request: Request<pb::GetFilteredProofRequestsRequest>,
     ) -> Result<Response<pb::GetFilteredProofRequestsResponse>, Status> {
-        let called = called(&request);
-        let known = request.extensions().get::<Bearer>().is_some();
-        let views = match list::filter(&request.into_inner())? {
+        let (called, caller) = (called(&request), Caller::of(&request));
+        let filter = list::filter(&request.into_inner())?;
+        let listed = caller.listed(&self.context);
+        let views = match filter.map(|filter| RequestFilter { client: listed, ..filter }) {
             Some(filter) => {
                 self.context.store.requests(&filter).await.map_err(store_unavailable)?
             }
             None => Vec::new(),
         };
         let (urls, now) = (&self.context.urls, Millis::now());
-        let entries = views.iter().map(|view| convert::details(view, urls, called.as_ref(), now));
-        let requests = if known || self.context.calls.list_ids {
-            entries.collect()
-        } else {
-            entries.map(convert::without_ids).collect()
-        };
+        let readable = views.iter().filter(|view| caller.may_read(&self.context, &view.request));
+        let entries = readable.map(|view| {
+            let entry = convert::details(view, urls, called.as_ref(), now);
+            match caller.owns(&self.context, &view.request) {
+                true => entry,
+                false if self.context.calls.list_ids => convert::without_private_input(entry),
+                false => convert::without_ids(entry),
+            }
+        });
+        let requests = entries.collect();
         Ok(Response::new(pb::GetFilteredProofRequestsResponse { requests }))
     }
 
@@ -241,10 +267,11 @@ impl ProverNetwork for ProverNetworkService {
         &self,
         request: Request<pb::SignedRequest>,
     ) -> Result<Response<pb::CancelRequestResponse>, Status> {
-        let SignedBody { signer, body } = self.open(request.into_inner())?;
+        let SignedBody { signer, body } = self.open(request)?;
         let body = pb::CancelRequestBody::decode(body.as_slice()).map_err(convert::undecodable)?;
         let id = convert::request_id(&body.request_id)?;
-        self.context.proofs.cancel(id, signer).await.map_err(not_cancelled)?;
+        let client = self.context.clients.of_signer(&signer);
+        self.context.proofs.cancel(id, client).await.map_err(not_cancelled)?;
         Ok(Response::new(pb::CancelRequestResponse {
             tx_hash: no_transaction(),
             body: Some(pb::Empty {}),

@@ -23,6 +23,7 @@ impl From<Rejected> for Status {
             | Rejected::ForeignUri(_)
             | Rejected::WrongKind { .. }
             | Rejected::VerifyingKey(_)
+            | Rejected::WrongKey(_)
             | Rejected::NotProgram(_) => Code::InvalidArgument,
             Rejected::NeverIssued(_)
             | Rejected::Expired(_)
@@ -42,6 +43,7 @@ impl From<Rejected> for Status {
         };
         let text = match &rejected {
             Rejected::Unverifiable(error) => error_chain(error),
+            Rejected::WrongKey(_) => error_chain(&rejected),
             _ => rejected.to_string(),
         };
         Self::new(code, text)
@@ -79,7 +81,6 @@ pub(super) fn not_cancelled(error: CancelError) -> Status {
     let text = error.to_string();
     match error {
         CancelError::NotFound => Status::not_found(text),
-        CancelError::NotYours => Status::permission_denied(text),
         CancelError::AlreadyEnded(_) => Status::failed_precondition(text),
         CancelError::Unavailable => Status::unavailable(text),
     }

@@ -1,21 +1,23 @@
 //! The envelope of a signed call.
 
-use alloy_primitives::Address;
+use hierophant_model::clients::Signer;
 use hierophant_proto::network::{MessageFormat, SignedRequest};
 use tonic::Status;
 
-use crate::api::auth::{AuthError, Authenticator};
+use super::caller::Caller;
+use crate::api::ClientContext;
 
 /// The body of a signed call, and its signer.
 #[derive(Debug)]
 pub(super) struct SignedBody {
-    pub(super) signer: Address,
+    pub(super) signer: Signer,
     pub(super) body: Vec<u8>,
 }
 
 /// Checks the format and the signature of a call.
 pub(super) fn open(
-    authenticator: &Authenticator,
+    context: &ClientContext,
+    caller: &Caller,
     request: SignedRequest,
 ) -> Result<SignedBody, Status> {
     if request.format != MessageFormat::Binary as i32 {
@@ -24,14 +26,6 @@ pub(super) fn open(
             request.format
         )));
     }
-    let signer = authenticator.authenticate(&request.body, &request.signature).map_err(denied)?;
+    let signer = caller.signer(context, &request.body, &request.signature)?;
     Ok(SignedBody { signer, body: request.body })
-}
-
-/// Status for a call that is not authenticated or not allowed; both are final for the client.
-pub(super) fn denied(error: AuthError) -> Status {
-    match error {
-        AuthError::Unauthenticated(_) => Status::unauthenticated(error.to_string()),
-        AuthError::NotAllowed(_) => Status::permission_denied(error.to_string()),
-    }
 }

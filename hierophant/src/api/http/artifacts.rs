@@ -40,12 +40,16 @@ pub(super) async fn upload(
             return unavailable();
         }
     };
+    let owner = context.clients.of(ticket.owner, ticket.client.as_ref());
+    if !context.clients.calls_from(&owner, Some(peer.ip())) {
+        return no_ticket();
+    }
     // Anyone may know the id of a filled ticket, such as a program's: its uploads must not hold up those of others.
     let Some(_turn) = context.transfers.limits.tickets.begin(id) else {
         discard(body.into_data_stream());
         return try_again("another upload to this ticket is in progress; try again later");
     };
-    let quota = Some((context.artifacts.clone(), ticket.owner));
+    let quota = Some((context.artifacts.clone(), owner.clone()));
     let sender = Sender { peer: Peer::Client, address: peer.ip(), quota };
     if let Some(stored) = ticket.blob.filter(|_| ticket.expired_at.is_none()) {
         return match compare(&context.transfers, &headers, body, &sender, stored).await {
@@ -60,7 +64,7 @@ pub(super) async fn upload(
     }
     // Without a length, the quota is checked while the body streams.
     if let Some(ContentLength(announced)) = headers.typed_get() {
-        match context.artifacts.may_keep(ticket.owner, announced).await {
+        match context.artifacts.may_keep(owner, announced).await {
             Ok(Ok(())) => {}
             Ok(Err(over)) => {
                 discard(body.into_data_stream());
@@ -93,11 +97,18 @@ pub(super) async fn upload(
 /// `GET /artifacts/{id}`: a proof, a program or an input that is not private; `Range` is honoured.
 pub(super) async fn download(
     State(context): State<ClientContext>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
     Path(id): Path<String>,
     request: Request,
 ) -> Response {
     let Ok(id) = id.parse::<ArtifactId>() else { return not_found(NO_SUCH) };
-    match context.store.artifact(id).await {
+    let found = context.store.artifact(id).await.map(|found| {
+        found.filter(|record| {
+            let owner = context.clients.of(record.owner, record.client.as_ref());
+            context.clients.calls_from(&owner, Some(peer.ip()))
+        })
+    });
+    match found {
         Ok(Some(record)) if record.kind == ArtifactKind::PrivateStdin => {
             text_response(StatusCode::FORBIDDEN, "private input: it cannot be downloaded")
         }

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use alloy_primitives::Address;
+use hierophant_model::clients::Client;
 use axum::body::{Body, BodyDataStream};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
@@ -39,7 +39,7 @@ pub(super) struct Sender {
     /// Address.
     pub(super) address: IpAddr,
     /// Whose quota the bytes count for, and who knows it; none for workers.
-    pub(super) quota: Option<(ArtifactsHandle, Address)>,
+    pub(super) quota: Option<(ArtifactsHandle, Client)>,
 }
 
 /// Streams a body to the blob store; that of a client only while there is enough free storage. The error is the
@@ -205,7 +205,7 @@ impl Incoming {
 /// Room for an upload. Proofs are accepted even when storage is low: the reserve is kept for them.
 struct Room<'a> {
     budget: Option<&'a DiskBudget>,
-    quota: Option<&'a (ArtifactsHandle, Address)>,
+    quota: Option<&'a (ArtifactsHandle, Client)>,
     length: Option<u64>,
 }
 

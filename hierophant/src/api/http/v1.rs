@@ -12,6 +12,7 @@ pub(super) mod guard;
 mod lists;
 mod overview;
 mod page;
+mod programs;
 pub mod proof;
 pub mod render;
 mod security;
@@ -78,6 +79,8 @@ fn described() -> OpenApiRouter<AdminContext> {
         .routes(routes!(lists::requests))
         .routes(routes!(lists::request))
         .routes(routes!(lists::programs))
+        .routes(routes!(programs::remove))
+        .routes(routes!(programs::reassign))
         .routes(routes!(lists::artifacts))
         .routes(routes!(workers::workers))
         .routes(routes!(workers::worker))

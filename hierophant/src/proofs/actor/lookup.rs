@@ -3,15 +3,17 @@
 //! These look-ups are awaited in the actor's only mailbox: while one waits for the database, heartbeats and
 //! progress wait too. A submission costs up to four reads, all others at most two.
 
-use alloy_primitives::Address;
-use hierophant_model::clients::{OverQuota, has_room};
+use std::collections::BTreeSet;
+
+use hierophant_model::clients::{Client, OverQuota, has_room};
 use hierophant_model::records::{
     Accepted, JobState, Millis, RequestState, RequestView, idempotency_key, job_key,
 };
 use hierophant_scheduler::proofs::core::{Effect, StoreLookup};
 use hierophant_scheduler::proofs::{CancelError, NewRequest, SubmitError};
 use hierophant_store::StoreError;
-use network_lib::ids::{ArtifactId, RequestId, Sha256Digest};
+use network_lib::ids::{ArtifactId, JobId, RequestId, Sha256Digest, WorkerId};
+use network_lib::job::FailureClass;
 use ractor::ActorProcessingErr;
 
 use super::{ProofsState, log_unread};
@@ -27,11 +29,12 @@ impl ProofsState {
         lost: Option<ArtifactId>,
     ) -> Result<(Result<Accepted, SubmitError>, Vec<Effect>), ActorProcessingErr> {
         let call = idempotency_key(new.requester, &new.spec, &new.stdin_uri, new.deadline);
-        let key = job_key(&new.spec, &new.stdin_blob);
+        let key = job_key(&new.spec, &new.stdin_blob, new.stated_digest);
+        let client = self.clients.of(new.requester, new.client.as_ref());
         if self.queue.is_ahead_of_store(call) || self.queue.is_ahead_of_store(key) {
             self.queue.drain().await?;
         }
-        let known = match self.known(now, call, key, lost, new.requester).await {
+        let known = match self.known(now, call, key, lost, &client).await {
             Ok(known) => known,
             Err(error) => {
                 log_unread(&error);
@@ -40,7 +43,7 @@ impl ProofsState {
         };
         let (requester, repeated) = (new.requester, known.earlier.is_some());
         let (answer, effects) = self.core.submit(now, new, known);
-        let client = self.clients.name(requester);
+        let client = self.clients.label(&client);
         match &answer {
             Ok(_) if !repeated => self.metrics.client_asked(client),
             Err(SubmitError::OverQuota(over)) => {
@@ -58,7 +61,7 @@ impl ProofsState {
         call: Sha256Digest,
         key: Sha256Digest,
         lost: Option<ArtifactId>,
-        requester: Address,
+        client: &Client,
     ) -> Result<StoreLookup, StoreError> {
         let since = Millis(now.0.saturating_sub(Millis::from(self.quarantine).0));
         let set_aside = async {
@@ -79,25 +82,37 @@ impl ProofsState {
         let set_aside = set_aside.filter(|job| job.finished_at <= Some(now));
         let ended = proved.or(set_aside);
         if earlier.is_some() {
-            return Ok(StoreLookup { earlier, ended, over: None });
+            return Ok(StoreLookup { earlier, ended, ..StoreLookup::default() });
         }
-        let over = self.over_cycles(now, requester).await?;
-        Ok(StoreLookup { earlier, ended, over })
+        let over = self.over_cycles(now, client).await?;
+        let failed_on = match &ended {
+            Some(job) if job.state != JobState::Proved => self.failed_on(job.id).await?,
+            _ => BTreeSet::new(),
+        };
+        Ok(StoreLookup { earlier, ended, failed_on, over })
     }
 
-    /// Whether an address has exhausted its daily cycles. Cycles of running attempts are not counted, and those of
+    /// Workers by whose fault a job failed.
+    async fn failed_on(&self, job: JobId) -> Result<BTreeSet<WorkerId>, StoreError> {
+        let attempts = self.store.attempts(job).await?.into_iter();
+        let failed = attempts.filter(|it| it.failure_class == Some(FailureClass::Worker));
+        Ok(failed.map(|attempt| attempt.prover.worker).collect())
+    }
+
+    /// Whether a client has exhausted its daily cycles. Cycles of running attempts are not counted, and those of
     /// the last moments may not be stored yet.
     async fn over_cycles(
         &self,
         now: Millis,
-        requester: Address,
+        client: &Client,
     ) -> Result<Option<OverQuota>, StoreError> {
-        let most = self.clients.quota(requester).cycles_per_day;
+        let most = self.clients.quota(client).cycles_per_day;
         if most == 0 {
             return Ok(None);
         }
         let since = Millis(now.0.saturating_sub(DAY_MS));
-        let executed = self.store.cycles_executed(requester, since, now).await?;
+        let executed =
+            self.store.cycles_executed(&self.clients.records(client), since, now).await?;
         Ok((!has_room(executed, most)).then_some(OverQuota::CyclesPerDay(most)))
     }
 
@@ -135,7 +150,7 @@ impl ProofsState {
         &mut self,
         now: Millis,
         id: RequestId,
-        by: Address,
+        by: &Client,
     ) -> Result<(Result<(), CancelError>, Vec<Effect>), ActorProcessingErr> {
         let (answer, effects) = self.core.cancel(now, id, by);
         if answer != Err(CancelError::NotFound) {
@@ -147,14 +162,16 @@ impl ProofsState {
 
     /// The answer for a request that is not open. Cancelling is idempotent; a request that ended otherwise cannot be
     /// cancelled.
-    async fn cancelled_before(&self, id: RequestId, by: Address) -> Result<(), CancelError> {
+    async fn cancelled_before(&self, id: RequestId, by: &Client) -> Result<(), CancelError> {
         let view = self.store.request(id).await.map_err(|error| {
             log_unread(&error);
             CancelError::Unavailable
         })?;
         let Some(RequestView { request, .. }) = view else { return Err(CancelError::NotFound) };
         match request.state {
-            _ if request.requester != by => Err(CancelError::NotYours),
+            _ if self.clients.of(request.requester, request.client.as_ref()) != *by => {
+                Err(CancelError::NotFound)
+            }
             RequestState::Cancelled => Ok(()),
             ended => Err(CancelError::AlreadyEnded(ended)),
         }

@@ -11,7 +11,7 @@ use tonic::{Code, Request, Status};
 use crate::support::{Ask, Client, Network, assert_code, unix_now};
 
 /// Makes a token; returns its secret.
-async fn create(network: &Network, name: &str, role: &str) -> String {
+pub(super) async fn create(network: &Network, name: &str, role: &str) -> String {
     let wanted = json!({"name": name, "role": role});
     let call = reqwest::Client::new().post(network.url("/api/v1/tokens")).json(&wanted);
     let made: serde_json::Value = call.send().await.expect("answers").json().await.expect("JSON");

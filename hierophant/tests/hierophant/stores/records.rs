@@ -3,10 +3,12 @@
 use alloy_primitives::Address;
 use hierophant_model::records::{
     ArtifactKind, ArtifactRecord, AttemptOutcome, AttemptRecord, JobRecord, JobState, Millis,
-    NetworkMode, Priority, ProgramRecord, Prover, RequestRecord, RequestState,
+    NetworkMode, Priority, ProgramRecord, ProgramState, Prover, RequestRecord, RequestState,
 };
 use network_lib::handshake::Backend;
-use network_lib::ids::{ArtifactId, JobId, LeaseId, RequestId, Sha256Digest, VkHash, WorkerId};
+use network_lib::ids::{
+    ArtifactId, JobId, LeaseId, RequestId, Sha256Digest, TokenId, VkHash, WorkerId,
+};
 use network_lib::job::{
     BlobInfo, Execution, ExecutionFailureCause, Failure, FailureClass, JobSpec, Memory,
     OutOfMemory, ProofMode,
@@ -76,6 +78,9 @@ pub(crate) fn request(number: u32, job: &JobRecord) -> RequestRecord {
         id: RequestId(bytes(8, number)),
         job: job.id,
         requester: Address::repeat_byte(0xaa),
+        client: number.is_multiple_of(2).then(|| "rollup".into()),
+        token: Some(TokenId([7; 16])),
+        stated_digest: Some(Sha256Digest([9; 32])),
         network_mode: NetworkMode::Mainnet,
         strategy: 2,
         version: "sp1-v6.1.0".into(),
@@ -120,6 +125,8 @@ pub(crate) fn program(number: u32) -> ProgramRecord {
         artifact: ArtifactId(bytes(4, number)),
         blob: blob(number),
         owner: Address::repeat_byte(4),
+        client: None,
+        state: ProgramState::Claimed,
         created_at: Millis(1),
     }
 }

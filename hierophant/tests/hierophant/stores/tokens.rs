@@ -10,6 +10,7 @@ fn token(number: u8, name: &str, role: Role) -> TokenRecord {
         id: TokenId([number; 16]),
         name: name.into(),
         role,
+        client: (role == Role::Client).then(|| "rollup".into()),
         digest: Sha256Digest([number; 32]),
         created_at: Millis(number.into()),
         revoked_at: None,

@@ -179,6 +179,7 @@ impl Visit {
             gas_limit: 1_000_000_000,
             nonce: 0,
             mainnet: false,
+            public_values_hash: None,
         };
         let envelope = self.client.envelope(self.client.body(&ask));
         let mut again = self.rng.random_bool(0.3);

@@ -75,6 +75,7 @@ impl Machine {
             id: TokenId([1; 16]),
             name: "operator".into(),
             role: Role::Read,
+            client: None,
             digest: Sha256Digest(Sha256::digest(operator::TOKEN).into()),
             created_at: Millis(0),
             revoked_at: None,

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use alloy_primitives::Address;
 use async_trait::async_trait;
+use hierophant_model::clients::{ClientRecords, Owner};
 use hierophant_model::records::{
     Accepted, ArtifactRecord, AttemptRecord, AuditRecord, Change, Cutoffs, JobRecord, Millis,
     NoticeRecord, ProgramRecord, RequestFilter, RequestRecord, RequestView, Setting, TokenRecord,
@@ -173,22 +174,22 @@ impl Notices for SlowStore {
 impl UsageStore for SlowStore {
     async fn cycles_executed(
         &self,
-        requester: Address,
+        client: &ClientRecords,
         since: Millis,
         now: Millis,
     ) -> Result<u64, StoreError> {
-        self.call(self.real.cycles_executed(requester, since, now)).await
+        self.call(self.real.cycles_executed(client, since, now)).await
     }
 
-    async fn programs_registered(&self, owner: Address) -> Result<u64, StoreError> {
-        self.call(self.real.programs_registered(owner)).await
+    async fn programs_registered(&self, client: &ClientRecords) -> Result<u64, StoreError> {
+        self.call(self.real.programs_registered(client)).await
     }
 
-    async fn open_tickets(&self) -> Result<Vec<(ArtifactId, Address)>, StoreError> {
+    async fn open_tickets(&self) -> Result<Vec<(ArtifactId, Owner)>, StoreError> {
         self.call(self.real.open_tickets()).await
     }
 
-    async fn bytes_by_owner(&self) -> Result<Vec<(Address, u64)>, StoreError> {
+    async fn bytes_by_owner(&self) -> Result<Vec<(Owner, u64)>, StoreError> {
         self.call(self.real.bytes_by_owner()).await
     }
 }

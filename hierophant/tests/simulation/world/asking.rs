@@ -1,5 +1,6 @@
 //! What clients do.
 
+use hierophant_model::clients::Client;
 use hierophant_model::records::{Accepted, Millis, idempotency_key, job_key};
 use hierophant_scheduler::proofs::core::StoreLookup;
 use network_lib::ids::RequestId;
@@ -11,11 +12,11 @@ impl World {
     pub(super) fn ask(&mut self, n: usize) {
         let id = RequestId(self.rng.random());
         let new = self.clients[n].call(self.now, n, id);
-        let key = job_key(&new.spec, &new.stdin_blob);
+        let key = job_key(&new.spec, &new.stdin_blob, new.stated_digest);
         let call = idempotency_key(new.requester, &new.spec, &new.stdin_uri, new.deadline);
         let earlier = self.memory.calls.get(&call).copied();
         let ended = self.memory.ended(key, Millis(self.now.0 - QUARANTINE));
-        let known = StoreLookup { earlier, ended, over: None };
+        let known = StoreLookup { earlier, ended, ..StoreLookup::default() };
         let answer = self.decide(|proofs, now| proofs.submit(now, new, known));
         // Even an answer that was given may get lost on its way; the client repeats its call then.
         let lost = self.storm && self.rng.random_bool(0.1);
@@ -49,8 +50,9 @@ impl World {
     }
 
     pub(super) fn withdraw(&mut self, n: usize) {
-        let (Some(id), by) = (self.clients[n].accepted, self.clients[n].requester) else { return };
-        if self.decide(|proofs, now| proofs.cancel(now, id, by)).is_none() {
+        let Some(id) = self.clients[n].accepted else { return };
+        let by = Client::Address(self.clients[n].requester);
+        if self.decide(|proofs, now| proofs.cancel(now, id, &by)).is_none() {
             self.at(SECOND, Event::Withdraw(n));
         }
     }

@@ -143,7 +143,12 @@ impl ProofsCore {
         };
         let (job, execution) = (held.job, held.attempt.execution);
         match (verdict, held.attempt.proof) {
+            (Ok(()), Some(_)) if self.contradicts_statement(lease) => {
+                self.dispute(now, lease, &mut effects);
+            }
             (Ok(()), Some((proof, _))) => {
+                self.confirm_program(lease, &mut effects);
+                self.settle_disputes(now, job, &mut effects);
                 self.record_memory_demand(lease);
                 self.end_attempt(now, lease, AttemptOutcome::Completed, None, &mut effects);
                 if let Some(live) = self.jobs.get_mut(&job) {

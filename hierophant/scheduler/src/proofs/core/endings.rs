@@ -1,6 +1,8 @@
 //! Ends of attempts, requests and jobs.
 
-use hierophant_model::records::{AttemptOutcome, Change, JobState, Millis, RequestState};
+use hierophant_model::records::{
+    AttemptOutcome, Change, JobRecord, JobState, Millis, ProgramState, RequestState,
+};
 use network_lib::ids::{ArtifactId, JobId, LeaseId, RequestId, WorkerId};
 use network_lib::job::{Failure, FailureClass};
 use network_lib::wire::ToWorker;
@@ -87,6 +89,11 @@ impl ProofsCore {
         self.end_attempt(now, lease, AttemptOutcome::Failed, detail, effects);
         let Some(live) = self.jobs.get_mut(&job) else { return };
         live.failures.last = Some(worker);
+        if failure.refutes_program() {
+            let JobRecord { spec, program, .. } = &live.record;
+            let refuted = Change::ProgramState(spec.vk_hash, *program, ProgramState::Refuted);
+            effects.push(Effect::Save(refuted));
+        }
         match failure.class {
             FailureClass::Guest => self.end_job(now, job, End::Unexecutable(failure), effects),
             FailureClass::Request if failure.cause.is_some() => {
@@ -103,7 +110,7 @@ impl ProofsCore {
 
     /// Counts a failure by a worker's fault. The retry budget counts workers and not failures, so that one broken
     /// machine does not end a job: the job waits for another one until its deadline.
-    fn count_worker_failure(
+    pub(super) fn count_worker_failure(
         &mut self,
         now: Millis,
         job: JobId,

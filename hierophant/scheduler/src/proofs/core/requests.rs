@@ -1,11 +1,12 @@
 //! Submission and cancellation by clients.
 
-use alloy_primitives::Address;
-use hierophant_model::clients::{OverQuota, Quota, has_room};
+use std::collections::BTreeSet;
+
+use hierophant_model::clients::{Client, OverQuota, Quota, has_room};
 use hierophant_model::records::{
     Accepted, Change, JobRecord, JobState, Millis, RequestRecord, RequestState, job_key,
 };
-use network_lib::ids::{JobId, RequestId, Sha256Digest};
+use network_lib::ids::{JobId, RequestId, Sha256Digest, WorkerId};
 
 use super::{Effect, LiveJob, ProofsCore};
 use crate::proofs::{CancelError, NewRequest, SubmitError};
@@ -18,6 +19,8 @@ pub struct StoreLookup {
     /// Ended job with the same content that answers this request too: a proved one whose proof is stored, or one
     /// that was set aside recently.
     pub ended: Option<JobRecord>,
+    /// Workers on which the ended job failed, if it was set aside.
+    pub failed_on: BTreeSet<WorkerId>,
     /// Daily quota that its requester has exhausted, according to the store.
     pub over: Option<OverQuota>,
 }
@@ -38,16 +41,20 @@ impl ProofsCore {
         if let Some(earlier) = known.earlier {
             return (Ok(earlier), Vec::new());
         }
-        let quota = self.limits.clients.quota(new.requester);
+        let client = self.limits.clients.of(new.requester, new.client.as_ref());
+        let quota = self.limits.clients.quota(&client);
         if let Err(over) =
-            self.check_rate_quota(now, new.requester, quota).and(known.over.map_or(Ok(()), Err))
+            self.check_rate_quota(now, &client, quota).and(known.over.map_or(Ok(()), Err))
         {
             return (Err(SubmitError::OverQuota(over)), Vec::new());
         }
         let mut effects = vec![Effect::Save(Change::CountNonce(new.requester))];
-        let key = job_key(&new.spec, &new.stdin_blob);
+        let key = job_key(&new.spec, &new.stdin_blob, new.stated_digest);
         let running = self.by_key.get(&key).copied();
-        if let (None, Some(ended)) = (running, known.ended) {
+        let ended = known.ended.filter(|ended| {
+            ended.state == JobState::Proved || !self.has_joined_since(ended, &known.failed_on)
+        });
+        if let (None, Some(ended)) = (running, ended) {
             let mut request = open_request(now, &new, ended.id);
             if ended.state == JobState::Proved {
                 request.state = RequestState::Fulfilled;
@@ -56,11 +63,11 @@ impl ProofsCore {
                 request.state = RequestState::Failed;
             }
             effects.push(Effect::Save(Change::Request(request, new.spec)));
-            self.count_accepted(now, new.requester);
+            self.count_accepted(now, client);
             return (Ok(Accepted { request: new.id, job: ended.id }), effects);
         }
         let max = quota.open_requests;
-        if !has_room(self.open.count(new.requester), max) {
+        if !has_room(self.open.count(&client), max) {
             return (Err(SubmitError::OverQuota(OverQuota::OpenRequests(max))), Vec::new());
         }
         let job = match running {
@@ -72,7 +79,7 @@ impl ProofsCore {
         };
         let request = open_request(now, &new, job);
         effects.push(Effect::Save(Change::Request(request.clone(), new.spec)));
-        self.count_accepted(now, new.requester);
+        self.count_accepted(now, client);
         self.subscribe(job, request);
         if self.jobs.get(&job).is_some_and(|live| live.record.state == JobState::Queued) {
             self.enqueue(job);
@@ -84,39 +91,53 @@ impl ProofsCore {
     fn check_rate_quota(
         &self,
         now: Millis,
-        requester: Address,
+        client: &Client,
         quota: Quota,
     ) -> Result<(), OverQuota> {
         let max = quota.requests_per_minute;
-        if max == 0 || has_room(self.recent.count(requester, now), max) {
+        if max == 0 || has_room(self.recent.count(client, now), max) {
             return Ok(());
         }
         Err(OverQuota::RequestsPerMinute(max))
     }
 
     /// Counts an accepted request towards the rate quota.
-    pub(super) fn count_accepted(&mut self, at: Millis, requester: Address) {
-        if self.limits.clients.quota(requester).requests_per_minute != 0 {
-            self.recent.record(requester, at);
+    pub(super) fn count_accepted(&mut self, at: Millis, client: Client) {
+        if self.limits.clients.quota(&client).requests_per_minute != 0 {
+            self.recent.record(client, at);
         }
+    }
+
+    /// Whether a worker has joined since a job was set aside on which it did not fail: the job deserves another try.
+    fn has_joined_since(&self, ended: &JobRecord, failed_on: &BTreeSet<WorkerId>) -> bool {
+        self.workers.iter().any(|(id, worker)| {
+            !failed_on.contains(id)
+                && Some(worker.joined_at) > ended.finished_at
+                && worker.takes_jobs()
+                && worker.fits(&ended.spec)
+        })
+    }
+
+    /// Client to which a request belongs.
+    pub(super) fn client_of(&self, request: &RequestRecord) -> Client {
+        self.limits.clients.of(request.requester, request.client.as_ref())
     }
 
     /// Cancels an open request, and its job if it was the last request.
     ///
     /// # Errors
     ///
-    /// [`CancelError::NotFound`] for a request that is not open, [`CancelError::NotYours`] for another requester's.
+    /// [`CancelError::NotFound`] for a request that is not open, or another client's.
     pub fn cancel(
         &mut self,
         now: Millis,
         id: RequestId,
-        by: Address,
+        by: &Client,
     ) -> (Result<(), CancelError>, Vec<Effect>) {
-        let Some(live) = self.open.job(id).and_then(|job| self.jobs.get_mut(&job)) else {
+        let live = self.open.job(id).and_then(|job| self.jobs.get(&job));
+        let request = live.and_then(|live| live.requests.get(&id));
+        if request.is_none_or(|request| self.client_of(request) != *by) {
             return (Err(CancelError::NotFound), Vec::new());
-        };
-        if live.requests.get(&id).is_some_and(|request| request.requester != by) {
-            return (Err(CancelError::NotYours), Vec::new());
         }
         let mut effects = Vec::new();
         self.end_request(now, id, RequestState::Cancelled, &mut effects);
@@ -183,7 +204,9 @@ impl ProofsCore {
         let (program, stdin) = ((new.program, new.program_blob), (new.stdin, new.stdin_blob));
         let record = JobRecord::queued(id, key, new.spec.clone(), program, stdin, now);
         effects.push(Effect::Save(Change::Job(record.clone())));
-        self.jobs.insert(id, Box::new(LiveJob::new(record)));
+        let mut live = LiveJob::new(record);
+        live.program_confirmed = new.program_confirmed;
+        self.jobs.insert(id, Box::new(live));
         self.by_key.insert(key, id);
         id
     }
@@ -194,6 +217,9 @@ fn open_request(now: Millis, new: &NewRequest, job: JobId) -> RequestRecord {
         id: new.id,
         job,
         requester: new.requester,
+        client: new.client.clone(),
+        token: new.token,
+        stated_digest: new.stated_digest,
         network_mode: new.network_mode,
         strategy: new.strategy,
         version: new.version.clone(),

@@ -93,9 +93,9 @@ impl ProofsCore {
         let mut live = LiveJob::new(record);
         for request in requests {
             self.next_deadline = self.next_deadline.min(request.deadline);
-            self.open.insert(request.id, id, request.requester);
+            self.open.insert(request.id, id, self.client_of(&request));
             if is_recent(request.created_at, now) {
-                self.count_accepted(request.created_at, request.requester);
+                self.count_accepted(request.created_at, self.client_of(&request));
             }
             live.requests.insert(request.id, Box::new(request));
         }
@@ -141,14 +141,15 @@ impl ProofsCore {
             _ => {}
         }
         live.tried.insert(worker);
-        if attempt.failure_class == Some(FailureClass::Worker) {
+        let is_disputed = attempt.outcome == AttemptOutcome::Disputed;
+        if is_disputed || attempt.failure_class == Some(FailureClass::Worker) {
             // A recorded end in the future, left by a clock that was set back, counts as now.
             live.failures.blame(attempt.ended_at.map_or(now, |at| at.min(now)), worker);
         }
         if let Some(what) = attempt.out_of_memory {
             live.failures.oom.record(worker, attempt.prover.backend, what);
         }
-        if matches!(attempt.outcome, AttemptOutcome::Failed | AttemptOutcome::Lost) {
+        if is_disputed || matches!(attempt.outcome, AttemptOutcome::Failed | AttemptOutcome::Lost) {
             live.failures.last = Some(worker);
         }
         attempt.proof = attempt.proof.filter(|(proof, _)| !damaged.contains(proof));
@@ -159,6 +160,7 @@ impl ProofsCore {
                 live.leases.insert(attempt.lease);
                 self.leases.insert(Lease::new(now, attempt));
             }
+            AttemptOutcome::Disputed => live.disputed.push(attempt),
             AttemptOutcome::Lost if nobodys_fault => {
                 live.interrupted = Some(Box::new(Lease::new(now, attempt)));
             }

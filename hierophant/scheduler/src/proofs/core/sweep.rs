@@ -44,6 +44,7 @@ impl ProofsCore {
     pub fn clock_set(&mut self, by: i64) {
         self.return_deadline.shift(by);
         self.recent.shift(by);
+        self.workers.values_mut().for_each(|worker| worker.joined_at.shift(by));
         self.leases.values_mut().for_each(|held| held.clock_set(by));
         for live in self.jobs.values_mut() {
             live.not_before.shift(by);

@@ -3,6 +3,7 @@
 mod ahead;
 mod attempts;
 mod commands;
+mod disputes;
 mod machines;
 mod memory;
 mod out_of_memory;
@@ -14,6 +15,7 @@ mod why;
 mod words;
 mod workers;
 
+use hierophant_model::clients::Client;
 use hierophant_model::commands::Command;
 use hierophant_model::records::{AttemptOutcome, NetworkMode, RequestState, Setting, SettingKind};
 use network_lib::handshake::{Backend, Capabilities, Welcome};
@@ -65,6 +67,9 @@ fn new_request(id: u8, input: u8) -> NewRequest {
     NewRequest {
         id: RequestId([id; 32]),
         requester: ALICE,
+        client: None,
+        token: None,
+        stated_digest: None,
         spec: JobSpec {
             vk_hash: VkHash([7; 32]),
             circuit_version: "v6.1.0".into(),
@@ -74,6 +79,7 @@ fn new_request(id: u8, input: u8) -> NewRequest {
         },
         program: ArtifactId([8; 16]),
         program_blob: blob(8),
+        program_confirmed: false,
         stdin: ArtifactId([input; 16]),
         stdin_blob: blob(input),
         network_mode: NetworkMode::Reserved,

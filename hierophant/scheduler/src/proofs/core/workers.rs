@@ -36,7 +36,7 @@ impl ProofsCore {
             effects.push(Effect::Drop(id, message));
             return effects;
         }
-        self.workers.remove(&id);
+        let joined_at = self.workers.remove(&id).map_or(now, |known| known.joined_at);
         for lease in self.leases_of(id) {
             if !held.contains(&lease) {
                 self.lost_on_reconnect(now, lease, &mut effects);
@@ -49,6 +49,7 @@ impl ProofsCore {
         let is_ahead = |lease: &LeaseId| self.leases.get(lease).is_some_and(Lease::is_ahead);
         (worker.ahead, worker.leases) = held.iter().copied().partition(is_ahead);
         worker.drained = drained;
+        worker.joined_at = joined_at;
         self.drained.insert(id);
         self.workers.insert(id, worker);
         welcome.resume = self.leases_of(id).into_iter().collect();

@@ -287,7 +287,7 @@ pub(super) async fn programs(
     };
     let found =
         context.store.programs(before, limit(query.limit)).await.map_err(store_unavailable)?;
-    Ok(Json(found.iter().map(Program::of).collect()))
+    Ok(Json(found.iter().map(|found| Program::of(found, &context.clients)).collect()))
 }
 
 /// Upload tickets and stored artifacts, newest first.

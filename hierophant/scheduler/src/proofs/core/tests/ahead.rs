@@ -327,7 +327,7 @@ fn a_worker_that_dies_while_it_prepares_is_blamed_for_both() {
 #[test]
 fn a_cancelled_request_stops_the_preparation() {
     let (mut core, mut memory, [_, second]) = prepared();
-    let effects = core.cancel(START, RequestId([2; 32]), ALICE).1;
+    let effects = core.cancel(START, RequestId([2; 32]), &Client::Address(ALICE)).1;
     memory.save(&effects);
     assert_eq!(cancels(&effects), [second]);
     assert_eq!(outcome(&memory, second), AttemptOutcome::Cancelled);
@@ -386,7 +386,7 @@ fn memory_for_the_proof_is_judged_beside_what_will_run_with_it() {
     };
     assert!(ahead(&with_slots(2), 3).is_none(), "7 beside 4 are more than 10");
     let mut alone = with_slots(1);
-    alone.cancel(START, RequestId([2; 32]), ALICE).0.expect("cancelled");
+    alone.cancel(START, RequestId([2; 32]), &Client::Address(ALICE)).0.expect("cancelled");
     assert!(ahead(&alone, 3).is_some(), "it runs alone");
 }
 

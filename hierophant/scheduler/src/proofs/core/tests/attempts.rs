@@ -159,7 +159,7 @@ fn a_stopped_attempt_keeps_its_slot_until_the_worker_lets_go() {
     let mut core = core();
     submit(&mut core, 1, 1);
     let (_, lease) = given_out(&join(&mut core, 1, 1)).expect("given out");
-    assert_eq!(core.cancel(START, RequestId([1; 32]), ALICE).0, Ok(()));
+    assert_eq!(core.cancel(START, RequestId([1; 32]), &Client::Address(ALICE)).0, Ok(()));
     assert_eq!(given_out(&submit(&mut core, 2, 2)), None);
     assert_eq!(given_out(&core.held_leases(START, worker(1), SessionId(1), &[lease])), None);
     assert!(given_out(&core.held_leases(START, worker(1), SessionId(1), &[])).is_some());

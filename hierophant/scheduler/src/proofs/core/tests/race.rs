@@ -281,7 +281,7 @@ fn a_failure_of_the_program_ends_both() {
 #[test]
 fn cancelling_and_deadlines_stop_both() {
     let (mut core, _, leases) = raced();
-    let (answer, effects) = core.cancel(START, RequestId([2; 32]), ALICE);
+    let (answer, effects) = core.cancel(START, RequestId([2; 32]), &Client::Address(ALICE));
     assert_eq!((answer, cancels(&effects)), (Ok(()), leases.to_vec()));
     let (mut core, _, leases) = raced();
     let effects = core.sweep(Millis(Millis::from_seconds(DEADLINE).0 + 1));

@@ -63,14 +63,14 @@ fn cancelling_stops_the_work_and_sticks() {
     submit(&mut core, 1, 1);
     let (_, lease) = given_out(&join(&mut core, 1, 1)).expect("given out");
     let id = RequestId([1; 32]);
-    assert_eq!(core.cancel(START, id, BOB).0, Err(CancelError::NotYours));
-    let (answer, effects) = core.cancel(START, id, ALICE);
+    assert_eq!(core.cancel(START, id, &Client::Address(BOB)).0, Err(CancelError::NotFound));
+    let (answer, effects) = core.cancel(START, id, &Client::Address(ALICE));
     assert_eq!(answer, Ok(()));
     assert_eq!(request_state(&effects, 1), Some(RequestState::Cancelled));
     assert_eq!(cancels(&effects), [lease]);
     let late = core.completed(START, worker(1), lease, execution(), proof_blob());
     assert_eq!(request_state(&late, 1), None);
-    assert_eq!(core.cancel(START, id, ALICE).0, Err(CancelError::NotFound));
+    assert_eq!(core.cancel(START, id, &Client::Address(ALICE)).0, Err(CancelError::NotFound));
 }
 
 #[test]
@@ -79,7 +79,7 @@ fn a_shared_job_goes_on_for_the_other_request() {
     submit(&mut core, 1, 1);
     let (_, lease) = given_out(&join(&mut core, 1, 1)).expect("given out");
     submit(&mut core, 2, 1);
-    let (_, effects) = core.cancel(START, RequestId([1; 32]), ALICE);
+    let (_, effects) = core.cancel(START, RequestId([1; 32]), &Client::Address(ALICE));
     assert_eq!(cancels(&effects), []);
     hand_in(&mut core, 1, lease);
     let effects = core.checked(START, lease, Ok(()));
@@ -157,6 +157,45 @@ fn content_that_was_set_aside_fails_at_once_while_in_quarantine() {
     assert_eq!(answer, Ok(Accepted { request: RequestId([2; 32]), job }));
     assert_eq!(request_state(&effects, 2), Some(RequestState::Failed));
     assert_eq!(given_out(&effects), None);
+}
+
+#[test]
+fn a_worker_that_joins_later_lifts_the_quarantine_unless_the_content_failed_on_it() {
+    let mut core = core();
+    for n in 1..=4 {
+        join(&mut core, n, n.into());
+    }
+    let mut effects = submit(&mut core, 1, 1);
+    let mut failed_on = BTreeSet::new();
+    for _ in 0..3 {
+        let (to, lease) = given_out(&effects).expect("given out");
+        failed_on.insert(to);
+        effects = core.failed(START, to, lease, failure(FailureClass::Worker));
+    }
+    let set_aside = effects.iter().find_map(|effect| match effect {
+        Effect::Save(Change::Job(job)) => Some(job.clone()),
+        _ => None,
+    });
+    let ask = |core: &mut ProofsCore, id| {
+        let (ended, failed_on) = (set_aside.clone(), failed_on.clone());
+        let known = StoreLookup { ended, failed_on, ..StoreLookup::default() };
+        core.submit(START, new_request(id, 1), known).1
+    };
+    let fails = |effects: &[Effect], id| request_state(effects, id) == Some(RequestState::Failed);
+    assert!(fails(&ask(&mut core, 2), 2), "the fourth worker was there before");
+    let later = Millis(START.0 + 1000);
+    let failed = failed_on.iter().next().expect("some").0[0];
+    core.worker_removed(later, worker(failed), SessionId(failed.into()), "restarted");
+    core.worker_joined(later, arrival(failed, 9, &[]));
+    assert!(fails(&ask(&mut core, 3), 3), "it failed on this one");
+    let spared = (1..=4).find(|n| !failed_on.contains(&worker(*n))).expect("one");
+    core.worker_away(later, worker(spared), SessionId(spared.into()));
+    core.worker_joined(later, arrival(spared, 10, &[]));
+    assert!(fails(&ask(&mut core, 4), 4), "a reconnection changes nothing");
+    core.worker_joined(later, arrival(5, 11, &[]));
+    let effects = ask(&mut core, 5);
+    assert_eq!(request_state(&effects, 5), Some(RequestState::Open));
+    assert!(given_out(&effects).is_some());
 }
 
 #[test]

@@ -51,7 +51,7 @@ fn reconnecting_has_four_right_answers() {
     assert!(given_out(&idle.held_leases(START, worker(1), SessionId(3), &[])).is_some());
     // With an attempt whose job has ended.
     let (mut ended, lease) = given();
-    ended.cancel(START, RequestId([1; 32]), ALICE).0.expect("cancelled");
+    ended.cancel(START, RequestId([1; 32]), &Client::Address(ALICE)).0.expect("cancelled");
     let effects = ended.worker_joined(START, arrival(1, 2, &[lease]));
     assert_eq!(resumed(&effects), Some(vec![]));
     // With an attempt that goes on.
@@ -226,7 +226,7 @@ fn strikes_suspend_and_are_forgotten() {
     for n in 1..=3 {
         let (_, lease) = given_out(&submit(&mut core, n, n)).expect("given out");
         effects = core.failed(START, worker(1), lease, failure(FailureClass::Worker));
-        core.cancel(START, RequestId([n; 32]), ALICE).0.expect("cancelled");
+        core.cancel(START, RequestId([n; 32]), &Client::Address(ALICE)).0.expect("cancelled");
         core.held_leases(START, worker(1), SessionId(1), &[]);
     }
     let dropped = effects.iter().any(|effect| {
@@ -299,7 +299,7 @@ fn strikes_last_over_a_restart() {
         let (_, lease) = given_out(&effects).expect("given out");
         memory.save(&effects);
         memory.save(&core.failed(START, worker(1), lease, failure(FailureClass::Worker)));
-        memory.save(&core.cancel(START, RequestId([n; 32]), ALICE).1);
+        memory.save(&core.cancel(START, RequestId([n; 32]), &Client::Address(ALICE)).1);
         core.held_leases(START, worker(1), SessionId(1), &[]);
     }
     let (mut core, _) = memory.restart();
@@ -323,7 +323,7 @@ fn what_died_with_its_worker_is_no_strike_after_a_restart_either() {
 fn strikes_are_shown_only_while_they_count() {
     let (mut core, lease) = given();
     core.failed(START, worker(1), lease, failure(FailureClass::Worker));
-    core.cancel(START, RequestId([1; 32]), ALICE).0.expect("cancelled");
+    core.cancel(START, RequestId([1; 32]), &Client::Address(ALICE)).0.expect("cancelled");
     assert_eq!(core.overview().workers[0].stats.strikes.len(), 1);
     core.sweep(Millis(START.0 + limits().strike_decay_ms));
     assert_eq!(core.overview().workers[0].stats.strikes.len(), 1);
