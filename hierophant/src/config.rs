@@ -266,6 +266,9 @@ mod tests {
                 "s3_region",
                 "s3_access_key_id",
                 "s3_secret_access_key",
+                "clients",
+                "address",
+                "networks",
             ]
         );
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use hierophant::artifacts::blobs::Blobs;
 use hierophant::verify::{CIRCUIT_VERSION, ProofChecker};
 use hierophant_model::records::{Change, Claim, Millis, ProgramRecord, ProgramState};
+use hierophant_proto::artifact::ArtifactType;
 use hierophant_proto::network as pb;
 use hierophant_store::JobStore;
 use hierophant_store::sqlite;
@@ -13,6 +14,7 @@ use network_lib::handshake::Backend;
 use network_lib::ids::{ArtifactId, Sha256Digest, VkHash};
 use network_lib::job::{Failure, FailureClass, ProofMode};
 use pb::FulfillmentStatus;
+use prost::Message as _;
 use sha2::{Digest, Sha256};
 use sp1_hypercube::SP1VerifyingKey;
 use sp1_primitives::io::SP1PublicValues;
@@ -408,6 +410,8 @@ async fn wrong_proofs_never_reach_a_client_and_the_right_one_does() {
     let status = client.until(&id, FulfillmentStatus::Fulfilled).await;
     let answer = client.http.get(status.proof_uri.expect("URI")).send().await.expect("sends");
     assert_eq!(answer.bytes().await.expect("bytes"), proof);
+    let programs = network.json("/api/v1/programs").await;
+    assert_eq!(programs[0]["state"], "confirmed", "a proof was accepted: {programs}");
 }
 
 #[tokio::test]
@@ -419,10 +423,12 @@ async fn a_request_whose_proof_could_not_be_checked_is_refused_before_any_work()
     old.version = "sp1-v5.0.0".into();
     let text = "cannot verify proofs of circuit version v5.0.0";
     assert_code(client.ask(&old).await, Code::FailedPrecondition, text);
-    let mut no_key = client.ready_to_ask(b"input").await;
-    no_key.mode = ask.mode;
+    let program_uri = client.upload(ArtifactType::Program, &support::program_upload()).await;
+    let (vk_hash, vk) = (vec![1; 32], vec![1; 130]);
+    let no_key = pb::CreateProgramBody { nonce: 0, vk_hash, vk, program_uri }.encode_to_vec();
+    let answer = client.network.create_program(client.envelope(no_key)).await;
     let text = "130 bytes are not a verifying key of SP1 v6.1.0";
-    assert_code(client.ask(&no_key).await, Code::FailedPrecondition, text);
+    assert_code(answer, Code::InvalidArgument, text);
 
     let mut core = ask.clone();
     core.mode = pb::ProofMode::Core as i32;

@@ -108,15 +108,17 @@ async fn cycles_over_a_days_quota_are_refused_for_good_and_a_restart_forgives_no
     // Joining a proved job costs the other client nothing.
     ask.deadline += 1;
     let mut other = Client::with_key(&network, 8).await;
-    other.ask(&ask).await.expect("joins");
-    ask.deadline += 1;
-    other.ask(&ask).await.expect("joins again");
+    let mut theirs = other.ready_to_ask(b"input").await;
+    other.ask(&theirs).await.expect("joins");
+    theirs.deadline += 1;
+    other.ask(&theirs).await.expect("joins again");
 
     let network = network.restart().await;
     let mut client = Client::connect(&network).await;
     assert_code(client.ask(&ask).await, Code::FailedPrecondition, "within 24 hours");
     let mut rich = Client::with_key(&network, 9).await;
-    rich.ask(&ask).await.expect("a client may have another quota");
+    let theirs = rich.ready_to_ask(b"input").await;
+    rich.ask(&theirs).await.expect("a client may have another quota");
 }
 
 #[tokio::test]

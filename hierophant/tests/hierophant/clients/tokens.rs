@@ -158,7 +158,7 @@ async fn where_no_token_is_needed_a_wrong_one_is_refused_all_the_same() {
 async fn a_list_gives_nobody_ids_that_open_something_but_the_bearer_of_a_token() {
     let network = Network::start().await;
     let secret = create(&network, "rollup", "client").await;
-    let mut client = Client::connect(&network).await;
+    let mut client = super::tenant(&network, 7, &secret).await;
     let ask = client.ready_to_ask(b"input").await;
     let id = client.ask(&ask).await.expect("accepted");
     let list = pb::GetFilteredProofRequestsRequest {

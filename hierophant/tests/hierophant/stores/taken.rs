@@ -127,7 +127,9 @@ pub(crate) async fn records_belong_to_the_stored_client_or_else_to_their_address
             "{client:?}"
         );
         let cycles = store.cycles_executed(&client, Millis(0), Millis(100)).await.expect("reads");
-        assert_eq!(cycles, requests.len() as u64 * execution().cycles, "{client:?}");
+        // The others have joined the job of the first.
+        let made = if requests.contains(&1) { execution().cycles } else { 0 };
+        assert_eq!(cycles, made, "{client:?}");
         let filter =
             RequestFilter { client: Some(client.clone()), limit: 10, ..RequestFilter::default() };
         let found = store.requests(&filter).await.expect("reads");

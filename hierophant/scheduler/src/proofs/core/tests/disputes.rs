@@ -95,7 +95,7 @@ fn a_request_is_at_fault_once_two_workers_agree_on_other_public_values() {
     assert_eq!(other, worker(2));
     let effects = prove(&mut core, 2, second, FOUND);
     assert_eq!(request_state(&effects, 1), Some(RequestState::Failed));
-    let failed = effects.iter().find_map(|effect| match effect {
+    let failed = effects.iter().rev().find_map(|effect| match effect {
         Effect::Save(Change::Job(job)) => job.failure.clone().zip(job.execution),
         _ => None,
     });
@@ -145,11 +145,12 @@ fn a_restart_remembers_what_the_first_worker_found() {
     let effects = ask(&mut core, stating(1, WRONG));
     memory.save(&effects);
     let (_, first) = given_out(&effects).expect("given out");
-    memory.save(&prove(&mut core, 1, first, FOUND));
-    let (mut core, _) = memory.restart();
-    let effects = join(&mut core, 2, 2);
+    memory.save(&join(&mut core, 2, 2));
+    let effects = prove(&mut core, 1, first, FOUND);
     memory.save(&effects);
     let (_, second) = given_out(&effects).expect("given out again");
+    let (mut core, _) = memory.restart();
+    core.worker_joined(START, arrival(2, 9, &[second]));
     let effects = prove(&mut core, 2, second, FOUND);
     assert_eq!(request_state(&effects, 1), Some(RequestState::Failed));
 }
