@@ -101,7 +101,7 @@ async fn an_operator_removes_and_reassigns_programs_and_the_audit_has_both() {
     let path = format!("/programs/{id}");
     for (body, code) in [
         (json!({}), 400),
-        (json!({"client": "nobody"}), 400),
+        (json!({"client": "unknown"}), 400),
         (json!({"client": "rollup", "address": super::address(7).to_string()}), 400),
         (json!({"address": "0x12"}), 400),
     ] {

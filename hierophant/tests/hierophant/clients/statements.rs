@@ -52,9 +52,10 @@ async fn a_statement_that_two_workers_contradict_fails_with_its_own_error() {
     assert!(trace.contains("the request states"), "{trace}");
     let plain = Ask { public_values_hash: None, ..ask };
     let other = client.ask(&Ask { deadline: plain.deadline + 1, ..plain }).await.expect("accepted");
+    let proof = core_proof();
     tokio::select! {
-        _ = async { first.prove_next(&core_proof()).await } => {}
-        _ = async { second.prove_next(&core_proof()).await } => {}
+        _ = first.prove_next(&proof) => {}
+        _ = second.prove_next(&proof) => {}
     }
     client.until(&other, FulfillmentStatus::Fulfilled).await;
 }
