@@ -3,12 +3,12 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use hierophant_model::clients::Client;
 use axum::body::{Body, BodyDataStream};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::StreamExt;
+use hierophant_model::clients::Client;
 use network_lib::ids::Sha256Digest;
 use network_lib::job::BlobInfo;
 use network_lib::task;
@@ -234,7 +234,7 @@ impl<'a> Room<'a> {
     /// Whether the owner's quota allows a body of at least `size`.
     async fn check_quota(&self, size: u64) -> Result<(), Box<Response>> {
         let Some((artifacts, owner)) = self.quota else { return Ok(()) };
-        match artifacts.may_keep(*owner, size).await {
+        match artifacts.may_keep(owner.clone(), size).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(over)) => {
                 Err(text_response(StatusCode::PAYLOAD_TOO_LARGE, over.to_string()).into())
