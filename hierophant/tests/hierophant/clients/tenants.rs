@@ -122,7 +122,7 @@ async fn another_clients_request_is_unknown_to_the_bearer_of_a_bound_token() {
     assert_eq!(rival.details(&id).await, None);
     assert_eq!(listed(&mut rival).await, []);
     let own = listed(&mut rollup).await;
-    assert_eq!(own.iter().map(|it| it.request_id.clone()).collect::<Vec<_>>(), [id.clone()]);
+    assert_eq!(own.iter().map(|it| &it.request_id).collect::<Vec<_>>(), [&id]);
 
     let [stolen, unknown] = [rival.cancel(&id).await, rival.cancel(&[9; 32]).await]
         .map(|answer| answer.expect_err("refused"));
@@ -148,7 +148,7 @@ async fn a_token_of_no_client_reads_what_was_requested_with_such_tokens() {
     let shown = second.details(&id).await.expect("an id opens it");
     assert_eq!(shown.stdin_uri, "", "a private input's URI is its client's");
     let own = listed(first).await;
-    assert_eq!(own.iter().map(|it| it.request_id.clone()).collect::<Vec<_>>(), [id.clone()]);
+    assert_eq!(own.iter().map(|it| &it.request_id).collect::<Vec<_>>(), [&id]);
     let others = listed(second).await;
     assert_eq!((others.len(), &others[0].request_id[8..]), (1, &[0; 24][..]));
     for client in [first, second] {
