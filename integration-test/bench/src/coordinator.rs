@@ -130,6 +130,7 @@ fn configuration() -> Table {
         ("quotas.requests_per_minute", Value::from(0)),
         ("quotas.open_requests", Value::from(0)),
         ("worker_registry.max_workers", Value::from(100_000)),
+        ("worker_registry.max_slots", Value::from(100)),
         // The generator may be too busy to send every mock worker's heartbeat in time.
         ("worker_registry.silence_limit", Value::from("10m")),
         ("storage.min_free_bytes", Value::from(1 << 20)),
