@@ -120,6 +120,8 @@ struct LiveJob {
     disputed: Vec<AttemptRecord>,
     /// Whether a proof of the program was accepted before the job was created; false if unknown.
     program_confirmed: bool,
+    /// Whether its program or input is missing: no further attempt is possible.
+    inputs_lost: bool,
 }
 
 impl LiveJob {
@@ -137,6 +139,7 @@ impl LiveJob {
             not_before: Millis(0),
             disputed: Vec::new(),
             program_confirmed: false,
+            inputs_lost: false,
         }
     }
 
@@ -183,7 +186,8 @@ impl ProofsCore {
             job: record.id,
             program: record.program,
             stdin: record.stdin,
-            proof: held.attempt.proof.map(|(_, blob)| blob),
+            mode: record.spec.mode,
+            proof: held.attempt.proof,
         })
     }
 

@@ -73,13 +73,19 @@ impl ProofsCore {
         (true, effects)
     }
 
-    /// Fails the job of an attempt whose program or input is missing.
+    /// Fails an attempt whose program or input is missing, and its job unless another attempt is running.
     pub fn input_lost(&mut self, now: Millis, lease: LeaseId) -> Vec<Effect> {
         let mut effects = Vec::new();
-        if let Some(job) = self.leases.get(&lease).map(|held| held.job) {
+        let Some(job) = self.leases.get(&lease).map(|held| held.job) else { return effects };
+        let Some(live) = self.jobs.get_mut(&job) else { return effects };
+        live.inputs_lost = true;
+        if live.leases.iter().any(|other| *other != lease) {
+            self.stop_attempt(now, lease, "program or input is missing", &mut effects);
+            self.update(now, job, &mut effects, |_| ());
+        } else {
             self.end_job(now, job, End::lost_inputs(), &mut effects);
-            self.dispatch(now, &mut effects);
         }
+        self.dispatch(now, &mut effects);
         effects
     }
 

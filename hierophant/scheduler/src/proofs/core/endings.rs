@@ -7,7 +7,7 @@ use network_lib::ids::{ArtifactId, JobId, LeaseId, RequestId, WorkerId};
 use network_lib::job::{Failure, FailureClass};
 use network_lib::wire::ToWorker;
 
-use super::{Effect, ProofsCore, set_active_attempt};
+use super::{Effect, LiveJob, ProofsCore, set_active_attempt};
 use crate::proofs::lease::rest_after_interruptions;
 
 /// End of a job.
@@ -164,6 +164,10 @@ impl ProofsCore {
         failure: Option<Failure>,
         effects: &mut Vec<Effect>,
     ) {
+        let is_over = |live: &LiveJob| live.inputs_lost && live.leases.is_empty();
+        if self.jobs.get(&job).is_some_and(|live| is_over(live)) {
+            return self.end_job(now, job, End::lost_inputs(), effects);
+        }
         self.update(now, job, effects, |record| {
             if failure.is_some() {
                 record.failure = failure;

@@ -37,7 +37,7 @@ impl ProofsCore {
     ///
     /// Waiting jobs are queued again. Running attempts and those leased ahead stay active: their workers have `return_limit_ms` to
     /// reconnect and continue. An uploaded proof is verified now, whether or not its worker reconnects. A job whose
-    /// program or input is damaged fails, because only its client can upload it again.
+    /// program or input is damaged fails unless it has a running attempt, because only its client can upload it again.
     #[must_use]
     pub fn restore(
         now: Millis,
@@ -91,6 +91,7 @@ impl ProofsCore {
         let id = record.id;
         let inputs_damaged = damaged.contains(&record.program) || damaged.contains(&record.stdin);
         let mut live = LiveJob::new(record);
+        live.inputs_lost = inputs_damaged;
         for request in requests {
             self.next_deadline = self.next_deadline.min(request.deadline);
             self.open.insert(request.id, id, self.client_of(&request));
@@ -112,7 +113,8 @@ impl ProofsCore {
         if nobody_waits {
             return self.end_job(now, id, End::Cancelled, effects);
         }
-        if inputs_damaged {
+        // An attempt in progress, or one whose proof is handed in, needs no input any longer.
+        if inputs_damaged && going_on.is_empty() {
             return self.end_job(now, id, End::lost_inputs(), effects);
         }
         self.update(now, id, effects, |_| ());

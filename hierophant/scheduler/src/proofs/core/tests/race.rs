@@ -269,6 +269,26 @@ fn what_is_told_is_what_the_winner_executed() {
 }
 
 #[test]
+fn a_missing_input_ends_the_attempt_that_wants_it_and_not_the_other() {
+    let (mut core, mut memory, [first, second]) = raced();
+    let effects = core.input_lost(START, second);
+    memory.save(&effects);
+    assert_eq!(request_state(&effects, 2), None);
+    assert_eq!(cancels(&effects), [second]);
+    assert_eq!(outcome(&memory, first), AttemptOutcome::Running);
+    assert_eq!(memory.job_of(2).prover.as_ref().map(|prover| prover.worker), Some(worker(1)));
+    memory.save(&hand_in(&mut core, 1, first));
+    let effects = core.checked(START, first, Ok(()));
+    assert_eq!(request_state(&effects, 2), Some(RequestState::Fulfilled));
+
+    // With the other attempt, the job fails.
+    let (mut core, _, [first, second]) = raced();
+    core.input_lost(START, second);
+    let effects = core.failed(START, worker(1), first, failure(FailureClass::Worker));
+    assert_eq!(request_state(&effects, 2), Some(RequestState::Failed));
+}
+
+#[test]
 fn a_failure_of_the_program_ends_both() {
     let (mut core, mut memory, [first, second]) = raced();
     let effects = core.failed(START, worker(2), second, failure(FailureClass::Guest));

@@ -117,12 +117,50 @@ fn a_damaged_proof_is_handed_in_again() {
     finish(&mut core, lease);
 }
 
+/// The program of every request.
+const PROGRAM: ArtifactId = ArtifactId([1; 16]);
+
 #[test]
-fn a_job_whose_bytes_are_damaged_fails_at_the_start() {
-    let (_, mut memory, _) = begun();
-    let (core, effects) = memory.restart_with(limits(), &[ArtifactId([1; 16])]);
+fn a_waiting_job_whose_bytes_are_damaged_fails_at_the_start() {
+    let mut memory = Memory::default();
+    memory.save(&submit(&mut core(), 1, 1));
+    let (core, effects) = memory.restart_with(limits(), &[PROGRAM]);
     assert_eq!(request_state(&effects, 1), Some(RequestState::Failed));
     assert_eq!(core.overview().unfinished, 0);
+}
+
+#[test]
+fn damaged_inputs_end_neither_a_handed_in_proof_nor_a_running_attempt() {
+    let (mut core, mut memory, lease) = begun();
+    // The attempt continues, and its proof counts.
+    let (mut restarted, effects) = memory.restart_with(limits(), &[PROGRAM]);
+    assert_eq!(request_state(&effects, 1), None);
+    let effects = restarted.worker_joined(START, arrival(1, 2, &[lease]));
+    assert_eq!(resumed(&effects), Some(vec![lease]));
+    finish(&mut restarted, lease);
+
+    // A proof that was handed in is checked.
+    memory.save(&core.proof_stored(START, lease, ArtifactId([5; 16]), proof_blob()).1);
+    let (mut restarted, effects) = memory.restart_with(limits(), &[PROGRAM]);
+    assert!(effects.iter().any(|effect| matches!(effect, Effect::Check { .. })), "{effects:?}");
+    let effects = restarted.checked(START, lease, Ok(()));
+    assert_eq!(request_state(&effects, 1), Some(RequestState::Fulfilled));
+}
+
+#[test]
+fn a_job_with_damaged_inputs_fails_with_its_last_attempt() {
+    for class in [FailureClass::Worker, FailureClass::Infrastructure] {
+        let (_, mut memory, lease) = begun();
+        let (mut core, _) = memory.restart_with(limits(), &[PROGRAM]);
+        core.worker_joined(START, arrival(1, 2, &[lease]));
+        let effects = core.failed(START, worker(1), lease, failure(class));
+        assert_eq!(request_state(&effects, 1), Some(RequestState::Failed));
+        assert_eq!(core.overview().unfinished, 0);
+    }
+    let (_, mut memory, _) = begun();
+    let (mut core, _) = memory.restart_with(limits(), &[PROGRAM]);
+    let effects = core.sweep(Millis(START.0 + limits().return_limit_ms + 1));
+    assert_eq!(request_state(&effects, 1), Some(RequestState::Failed));
 }
 
 #[test]
