@@ -8,6 +8,7 @@ pub mod budget;
 pub mod core;
 pub mod damage;
 pub mod handle;
+pub mod mark;
 pub mod message;
 pub mod program;
 mod quota_usage;

@@ -142,6 +142,7 @@ pub async fn run_on<L: Accept>(
             blobs.location()
         );
     }
+    artifacts::mark::check(&blobs, store.as_ref(), config.storage.accept_loss).await?;
     let (min_free, most) = (config.storage.min_free_bytes, config.storage.max_bytes);
     let budget = DiskBudget::new(data, min_free, most, store.stored_bytes().await?);
     let webhooks = Webhooks::open(&config.webhooks, store.as_ref(), metrics.clone()).await?;

@@ -44,6 +44,9 @@ pub type ByteStream = BoxStream<'static, io::Result<Bytes>>;
 /// Number of concurrent metadata requests to a distant store.
 const CONCURRENT_REQUESTS: usize = 32;
 
+/// Name of the file or object that holds the mark.
+const MARK: &str = "store-id";
+
 /// Metadata of a blob.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BlobMetadata {
@@ -115,6 +118,23 @@ pub trait BlobStore: fmt::Debug + Send + Sync {
         let end = tokio::time::sleep(limit);
         looking.buffer_unordered(CONCURRENT_REQUESTS).take_until(end).collect().await
     }
+
+    /// The mark that was written last; `None` if there is none.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot be reached.
+    async fn read_mark(&self) -> io::Result<Option<String>>;
+
+    /// Writes a mark durably.
+    ///
+    /// # Errors
+    ///
+    /// If the mark was possibly not written.
+    async fn write_mark(&self, mark: &str) -> io::Result<()>;
+
+    /// From now on, blobs count as missing only while this mark is there; a bucket tells otherwise whether it is there.
+    fn require_mark(&self, mark: &str);
 
     /// Path of the blob's file if this store is a local folder; the file may be missing.
     fn path(&self, id: ArtifactId) -> Option<PathBuf>;
@@ -327,6 +347,21 @@ impl Blobs {
         limit: Duration,
     ) -> BTreeMap<ArtifactId, io::Result<Option<u64>>> {
         self.store.sizes(ids, limit).await
+    }
+
+    /// Those of [`BlobStore::read_mark`].
+    pub(super) async fn read_mark(&self) -> io::Result<Option<String>> {
+        self.store.read_mark().await
+    }
+
+    /// Those of [`BlobStore::write_mark`].
+    pub(super) async fn write_mark(&self, mark: &str) -> io::Result<()> {
+        self.store.write_mark(mark).await
+    }
+
+    /// Those of [`BlobStore::require_mark`].
+    pub(super) fn require_mark(&self, mark: &str) {
+        self.store.require_mark(mark);
     }
 
     /// Whether any blob exists.

@@ -17,6 +17,9 @@ pub struct StorageConfig {
     /// Maximum size of all uploads and proofs; above it, new uploads and requests are refused as retryable.
     /// Default none: the disk is the limit.
     pub max_bytes: Option<u64>,
+    /// Whether a start is allowed although most uploads and proofs are missing: they then count as lost. Default no: a
+    /// folder that is not mounted looks the same.
+    pub accept_loss: bool,
     /// Bucket for uploads and proofs, `s3://bucket/prefix`. Default none: the folder `artifacts` in
     /// `data_dir`. With a bucket, that folder holds only unfinished uploads.
     pub artifacts_url: Option<String>,
@@ -48,6 +51,7 @@ impl Default for StorageConfig {
         Self {
             min_free_bytes: 2 << 30,
             max_bytes: None,
+            accept_loss: false,
             artifacts_url: None,
             s3_endpoint: None,
             s3_region: None,

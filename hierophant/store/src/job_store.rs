@@ -78,6 +78,9 @@ pub trait JobStore: AuditLog + Browse + Notices + UsageStore + Debug {
     /// Those of the given artifacts that have a record and whose bytes have not been removed.
     async fn kept_artifacts(&self, ids: &[ArtifactId]) -> Result<BTreeSet<ArtifactId>, StoreError>;
 
+    /// Some artifacts whose bytes are stored and promised, in any order.
+    async fn some_artifacts(&self, limit: u32) -> Result<Vec<ArtifactRecord>, StoreError>;
+
     /// Artifacts that a step of retention applies to, oldest first.
     async fn artifacts_to(
         &self,

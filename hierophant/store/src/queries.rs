@@ -189,6 +189,14 @@ impl<D: Driver> JobStore for SqlStore<D> {
         Ok(kept)
     }
 
+    async fn some_artifacts(&self, limit: u32) -> Result<Vec<ArtifactRecord>, StoreError> {
+        let mut query = Statement::new(
+            "SELECT * FROM artifacts WHERE removed_at IS NULL AND expired_at IS NULL AND size IS NOT NULL",
+        );
+        query.push_bind(" LIMIT ", i64::from(limit));
+        self.many("looking for artifacts", query, rows::artifact).await
+    }
+
     async fn artifacts_to(
         &self,
         step: RetentionStep,

@@ -1,13 +1,18 @@
 //! Starts on data that is not as it should be: a clear refusal, or what is foreign is left alone.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use hierophant::config::Config;
 use hierophant_proto::artifact::ArtifactType;
+use hierophant_proto::network as pb;
+use network_lib::wire::{FromWorker, stdin_path};
+use pb::FulfillmentStatus;
+use tempfile::TempDir;
+use tonic::Code;
 
-use crate::support::{Client, Network};
+use crate::support::{Client, Network, Worker, assert_code, blob, core_proof, execution, hello};
 
 /// How the start of the library with this data folder is refused.
 async fn refusal(config: Config) -> String {
@@ -53,6 +58,118 @@ async fn a_lost_database_is_not_taken_for_a_new_one() {
     let stop = tokio_util::sync::CancellationToken::new();
     stop.cancel();
     hierophant::run(config, listeners, stop).await.expect("starts again");
+}
+
+async fn asked(client: &mut Client, input: &[u8]) -> Vec<u8> {
+    let ask = client.ready_to_ask(input).await;
+    client.ask(&ask).await.expect("accepted")
+}
+
+/// A network with a request that waits and one that is fulfilled, its ids, and the folder of its artifacts moved away,
+/// as if it were not mounted.
+async fn unmounted() -> (TempDir, Config, [Vec<u8>; 2], PathBuf) {
+    let network = Network::start().await;
+    let mut client = Client::connect(&network).await;
+    let proved = asked(&mut client, b"proved").await;
+    let mut worker = Worker::join(&network, hello()).await;
+    worker.prove_next(&core_proof()).await;
+    client.until(&proved, FulfillmentStatus::Fulfilled).await;
+    drop(worker);
+    let waits = asked(&mut client, b"waits").await;
+    let (folder, config) = network.stop().await;
+    let (artifacts, away) = (config.data_dir.join("artifacts"), config.data_dir.join("away"));
+    fs::rename(&artifacts, &away).expect("moves");
+    fs::create_dir(&artifacts).expect("the place of the mount");
+    (folder, config, [proved, waits], away)
+}
+
+#[tokio::test]
+async fn an_unmounted_artifacts_folder_refuses_the_start_and_loses_nothing() {
+    let (folder, config, [proved, waits], away) = unmounted().await;
+    let error = refusal(config.clone()).await;
+    for text in ["lacks its file `store-id`", "mount", "`storage.accept_loss = true`", "artifacts"]
+    {
+        assert!(error.contains(text), "{error}");
+    }
+    let artifacts = config.data_dir.join("artifacts");
+    fs::remove_dir_all(&artifacts).expect("what the refused start has made");
+    fs::rename(&away, &artifacts).expect("mounted again");
+    let network = Network::start_in(folder, config).await;
+    let mut client = Client::connect(&network).await;
+    let status = client.status(&proved).await;
+    assert_eq!(status.fulfillment_status, FulfillmentStatus::Fulfilled as i32);
+    let mut worker = Worker::join(&network, hello()).await;
+    worker.prove_next(&core_proof()).await;
+    client.until(&waits, FulfillmentStatus::Fulfilled).await;
+}
+
+#[tokio::test]
+async fn an_accepted_loss_is_taken_for_one() {
+    let (folder, mut config, [proved, waits], _away) = unmounted().await;
+    config.storage.accept_loss = true;
+    let network = Network::start_in(folder, config).await;
+    let mut client = Client::connect(&network).await;
+    client.until(&waits, FulfillmentStatus::Unfulfillable).await;
+    let status = client.status(&proved).await;
+    assert_ne!(status.fulfillment_status, FulfillmentStatus::Fulfilled as i32);
+    // Once is enough.
+    let (folder, mut config) = network.stop().await;
+    config.storage.accept_loss = false;
+    Network::start_in(folder, config).await;
+}
+
+#[tokio::test]
+async fn a_folder_of_an_earlier_version_gets_its_mark_and_one_of_another_database_is_refused() {
+    let network = Network::start().await;
+    let mut client = Client::connect(&network).await;
+    client.upload(ArtifactType::Stdin, b"input").await;
+    let (folder, config) = network.stop().await;
+    let mark = config.data_dir.join("artifacts/store-id");
+    let ours = fs::read(&mark).expect("is marked");
+    fs::remove_file(&mark).expect("is there");
+    let network = Network::start_in(folder, config).await;
+    assert_eq!(fs::read(&mark).expect("is marked again"), ours);
+    let (_folder, config) = network.stop().await;
+    fs::write(&mark, "another").expect("writes");
+    let error = refusal(config).await;
+    assert!(error.contains("belongs to another database"), "{error}");
+    assert_eq!(fs::read(&mark).expect("is left"), b"another");
+}
+
+#[tokio::test]
+async fn a_folder_that_is_unmounted_at_run_time_is_away_and_not_lost() {
+    let network = Network::start().await;
+    let mut client = Client::connect(&network).await;
+    let proved = asked(&mut client, b"proved").await;
+    let mut worker = Worker::join(&network, hello()).await;
+    worker.prove_next(&core_proof()).await;
+    let status = client.until(&proved, FulfillmentStatus::Fulfilled).await;
+    let uri = status.proof_uri.expect("a proof");
+    let waits = asked(&mut client, b"waits").await;
+    let (lease_id, _) = worker.leased().await;
+
+    let (artifacts, away) = (network.data().join("artifacts"), network.data().join("away"));
+    fs::rename(&artifacts, &away).expect("moves");
+    fs::create_dir_all(artifacts.join("tmp")).expect("the place of the mount");
+    let answer = client.http.get(&uri).send().await.expect("answers");
+    assert_eq!(answer.status(), 504);
+    let request = pb::GetProofRequestStatusRequest { request_id: proved.clone() };
+    let status = client.network.get_proof_request_status(request).await;
+    assert_code(status, Code::Unavailable, "");
+    assert_eq!(worker.get(&stdin_path(lease_id)).await.status(), 504);
+    let ticket = client.ticket(ArtifactType::Stdin).await.artifact_presigned_url;
+    assert_eq!(client.put(&ticket, "bytes").await.status(), 504);
+    assert_eq!(worker.hand_in(lease_id, &core_proof()).await, 504);
+
+    fs::remove_dir_all(&artifacts).expect("removes");
+    fs::rename(&away, &artifacts).expect("mounted again");
+    let answer = client.http.get(&uri).send().await.expect("answers");
+    assert_eq!(answer.bytes().await.expect("bytes"), core_proof());
+    let proof = core_proof();
+    assert_eq!(worker.hand_in(lease_id, &proof).await, 200);
+    let completed = FromWorker::Completed { lease_id, execution: execution(), proof: blob(&proof) };
+    worker.say(completed).await;
+    client.until(&waits, FulfillmentStatus::Fulfilled).await;
 }
 
 #[tokio::test]

@@ -13,6 +13,8 @@ named_enum! {
         Blocked = "blocked",
         /// A worker, by its id, receives no jobs and leaves once its attempts have ended.
         Drained = "drained",
+        /// The id that marks folder or bucket of the artifacts, as the reason; without a subject.
+        Artifacts = "artifacts",
     }
 }
 

@@ -26,7 +26,7 @@ use object_store::{
 };
 use tokio::sync::Semaphore;
 
-use super::{Ample, BlobMetadata, BlobStore, ByteStream, Listed, StagedBlob, id_of};
+use super::{Ample, BlobMetadata, BlobStore, ByteStream, Listed, MARK, StagedBlob, id_of};
 use crate::config::BucketSettings;
 use client::{Connector, Crypto};
 
@@ -288,6 +288,30 @@ impl BlobStore for Bucket {
         });
         blobs.boxed()
     }
+
+    async fn read_mark(&self) -> io::Result<Option<String>> {
+        let key = self.prefix.clone().join(MARK);
+        match self.store.get(&key).await {
+            Ok(found) => {
+                let mark = found.bytes().await.map_err(|error| unavailable(&error))?;
+                Ok(Some(String::from_utf8_lossy(&mark).trim().to_owned()))
+            }
+            Err(Error::NotFound { .. }) => self.confirm_missing(&key).await.map(|()| None),
+            Err(error) => Err(unavailable(&error)),
+        }
+    }
+
+    async fn write_mark(&self, mark: &str) -> io::Result<()> {
+        let (key, mark) = (self.prefix.clone().join(MARK), format!("{mark}\n"));
+        self.store
+            .put(&key, mark.into_bytes().into())
+            .await
+            .map_err(|error| unavailable(&error))?;
+        Ok(())
+    }
+
+    /// A bucket that is away answers no list either ([`Bucket::confirm_missing`]).
+    fn require_mark(&self, _mark: &str) {}
 
     fn path(&self, _id: ArtifactId) -> Option<PathBuf> {
         None

@@ -1,11 +1,13 @@
 //! Blobs as files in a folder, each renamed into place when complete and durable.
+//!
+//! A folder that is not mounted has no files either. A file counts as missing only while the folder has its mark.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, UNIX_EPOCH};
 
 use async_trait::async_trait;
@@ -16,7 +18,7 @@ use hierophant_model::records::Millis;
 use network_lib::ids::ArtifactId;
 use tokio::sync::Semaphore;
 
-use super::{Ample, BlobMetadata, BlobStore, ByteStream, Listed, StagedBlob, id_of};
+use super::{Ample, BlobMetadata, BlobStore, ByteStream, Listed, MARK, StagedBlob, id_of};
 
 /// Size of a read. Each read wakes a thread, which would dominate with smaller reads.
 const CHUNK: usize = 256 * 1024;
@@ -52,24 +54,65 @@ const MAX_LOOKS: usize = 32;
 pub(super) struct Folder {
     root: PathBuf,
     looks: Arc<Semaphore>,
+    /// The mark that the folder must have.
+    mark: Arc<OnceLock<String>>,
 }
 
 impl Folder {
     pub(super) fn new(root: PathBuf) -> Self {
-        Self { root, looks: Arc::new(Semaphore::new(MAX_LOOKS)) }
+        Self { root, looks: Arc::new(Semaphore::new(MAX_LOOKS)), mark: Arc::default() }
     }
 
     fn path_of(&self, id: ArtifactId) -> PathBuf {
         let name = id.to_string();
         self.root.join(&name[..2]).join(name)
     }
+
+    fn mark(&self) -> io::Result<Option<String>> {
+        match fs::read_to_string(self.root.join(MARK)) {
+            Ok(mark) => Ok(Some(mark.trim().to_owned())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Checks that this is the folder that it was at the start, so that what is missing is missing from it.
+    fn confirm(&self) -> io::Result<()> {
+        let Some(expected) = self.mark.get() else { return Ok(()) };
+        let found = match self.mark()? {
+            Some(found) if found == *expected => return Ok(()),
+            Some(_) => "is another one's",
+            None => "is missing",
+        };
+        let root = self.root.display();
+        Err(io::Error::other(format!(
+            "the file `{MARK}` of {root} {found}; mount the folder again"
+        )))
+    }
+
+    fn find(&self, id: ArtifactId) -> io::Result<Option<BlobMetadata>> {
+        let found = metadata_of(&self.path_of(id))?;
+        if found.is_none() {
+            self.confirm()?;
+        }
+        Ok(found)
+    }
+
+    /// Error of a file that was just opened; only one in the right folder is certainly missing.
+    fn confirmed(&self, error: io::Error) -> io::Error {
+        match error.kind() {
+            io::ErrorKind::NotFound => self.confirm().err().unwrap_or(error),
+            _ => error,
+        }
+    }
 }
 
 #[async_trait]
 impl BlobStore for Folder {
     async fn adopt(&self, staged: StagedBlob, id: ArtifactId) -> io::Result<()> {
-        let target = self.path_of(id);
+        let (target, root) = (self.path_of(id), self.clone());
         blocking(move || {
+            root.confirm()?;
             let folder = target.parent().ok_or(io::ErrorKind::InvalidInput)?;
             if !folder.exists() {
                 fs::create_dir_all(folder)?;
@@ -84,11 +127,11 @@ impl BlobStore for Folder {
 
     /// On the blocking pool: a disk that hangs, such as a network file system, must not hold up the runtime.
     async fn metadata(&self, id: ArtifactId) -> io::Result<Option<BlobMetadata>> {
-        let (path, looks) = (self.path_of(id), Arc::clone(&self.looks));
+        let (folder, looks) = (self.clone(), Arc::clone(&self.looks));
         // A look that hangs keeps its permit, so hanging ones do not take the whole pool.
         let permit = looks.acquire_owned().await.map_err(io::Error::other)?;
         blocking(move || {
-            let found = metadata_of(&path);
+            let found = folder.find(id);
             drop(permit);
             found
         })
@@ -101,13 +144,13 @@ impl BlobStore for Folder {
         range: Option<Range<u64>>,
         ample: Ample,
     ) -> io::Result<ByteStream> {
-        let path = self.path_of(id);
+        let (path, root) = (self.path_of(id), self.clone());
         let (start, length) = match range {
             Some(range) => (range.start, range.end.saturating_sub(range.start)),
             None => (0, u64::MAX),
         };
         let (first, rest) = blocking(move || {
-            let mut file = File::open(path)?;
+            let mut file = File::open(path).map_err(|error| root.confirmed(error))?;
             file.seek(SeekFrom::Start(start))?;
             let left = file.metadata()?.len().saturating_sub(start).min(length);
             Part { file, left }.read(FIRST_CHUNK)
@@ -124,10 +167,12 @@ impl BlobStore for Folder {
     }
 
     async fn remove(&self, id: ArtifactId) -> io::Result<()> {
-        match tokio::fs::remove_file(self.path_of(id)).await {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
+        let (path, root) = (self.path_of(id), self.clone());
+        blocking(move || match fs::remove_file(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => root.confirm(),
+            removed => removed,
+        })
+        .await
     }
 
     fn list(&self) -> BoxStream<'static, io::Result<Listed>> {
@@ -149,11 +194,32 @@ impl BlobStore for Folder {
     ) -> BTreeMap<ArtifactId, io::Result<Option<u64>>> {
         let folder = self.clone();
         let looking = tokio::task::spawn_blocking(move || {
-            let size =
-                |id| metadata_of(&folder.path_of(id)).map(|found| found.map(|found| found.size));
+            let size = |id| folder.find(id).map(|found| found.map(|found| found.size));
             ids.into_iter().map(|id| (id, size(id))).collect()
         });
         looking.await.unwrap_or_default()
+    }
+
+    async fn read_mark(&self) -> io::Result<Option<String>> {
+        let folder = self.clone();
+        blocking(move || folder.mark()).await
+    }
+
+    async fn write_mark(&self, mark: &str) -> io::Result<()> {
+        let (root, mark) = (self.root.clone(), format!("{mark}\n"));
+        blocking(move || {
+            let mut file = tempfile::NamedTempFile::new_in(root.join("tmp"))?;
+            file.write_all(mark.as_bytes())?;
+            file.as_file().sync_all()?;
+            file.persist(root.join(MARK)).map_err(|error| error.error)?;
+            File::open(&root)?.sync_all()
+        })
+        .await
+    }
+
+    fn require_mark(&self, mark: &str) {
+        // Required once, at the start.
+        let _ = self.mark.set(mark.to_owned());
     }
 
     fn path(&self, id: ArtifactId) -> Option<PathBuf> {

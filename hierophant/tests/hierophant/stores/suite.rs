@@ -80,6 +80,10 @@ pub(crate) async fn every_record_reads_back_as_it_was_written(place: Place) {
     assert_eq!(store.job(JobId([0; 16])).await.expect("reads"), None);
     assert_eq!(store.artifact(unknown).await.expect("reads"), None);
     assert_eq!(store.program(VkHash([0; 32])).await.expect("reads"), None);
+    assert_eq!(store.some_artifacts(10).await.expect("reads"), [], "a ticket and a tombstone");
+    let there = artifact(ArtifactId(bytes(5, 3)), ArtifactKind::Proof);
+    commit(&*store, &[Change::Artifact(there.clone())]).await;
+    assert_eq!(store.some_artifacts(10).await.expect("reads"), [there]);
     store.ping().await.expect("answers");
 }
 

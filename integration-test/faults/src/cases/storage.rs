@@ -43,6 +43,7 @@ pub(crate) fn cases() -> Vec<Case> {
         case!("storage", "handed-in-proof-lost", "a proof is deleted before its verification: handed in again, or made again", handed_in_proof_lost),
         case!("storage", "input-lost-while-down", "an input is deleted: its request ends, the others continue, no worker is blamed", input_lost),
         case!("storage", "artifacts-lost-while-down", "all uploads are deleted: the affected requests end; with new uploads they are served", artifacts_lost),
+        case!("storage", "artifacts-unmounted", "the folder of uploads and proofs is not mounted at a start: refused by name, and nothing is lost", artifacts_unmounted),
         case!("storage", "database-truncated", "a truncated database is refused by name; the restored one is complete", database_truncated),
         case!("storage", "database-is-garbage", "a file that is not a database is refused by name", database_is_garbage),
         case!("storage", "database-from-the-future", "a database of a newer version is refused by name", database_from_the_future),
@@ -342,7 +343,9 @@ async fn artifacts_lost(stage: &mut Stage) {
     let lost = stage.submit(&mut client, &ask, Expected::Unfulfillable).await;
     stage.fault_begins();
     stage.hierophant.process.kill().await.expect("killed");
-    std::fs::remove_dir_all(stage.hierophant.data().join("artifacts")).expect("removed");
+    for file in artifact_files(stage.hierophant.data()) {
+        std::fs::remove_file(file).expect("removed");
+    }
     stage.hierophant.launch().await.expect("starts again");
     stage.arrives(&lost).await;
     // An SDK uploads the program again only if the answer is that it is missing.
@@ -353,6 +356,29 @@ async fn artifacts_lost(stage: &mut Stage) {
     let again = stage.request(&mut client, 20).await;
     let _prover = stage.prover("amos", Duration::ZERO);
     stage.arrives(&again).await;
+}
+
+async fn artifacts_unmounted(stage: &mut Stage) {
+    let mut client = stage.client(7).await;
+    let request = stage.request(&mut client, 20).await;
+    stage.fault_begins();
+    stage.hierophant.process.kill().await.expect("killed");
+    let artifacts = stage.hierophant.data().join("artifacts");
+    let away = stage.hierophant.data().join("away");
+    std::fs::rename(&artifacts, &away).expect("moved");
+    std::fs::create_dir(&artifacts).expect("made");
+    let earlier = stage.hierophant.process.log_text().len();
+    stage.hierophant.process.start().expect("starts");
+    let status = stage.hierophant.process.ended(STEP).await.expect("ends on its own");
+    assert!(!status.success(), "it must refuse to start");
+    let log = stage.hierophant.process.log_text()[earlier..].to_owned();
+    assert!(log.contains("store-id") && log.contains("storage.accept_loss"), "{log}");
+    std::fs::remove_dir_all(&artifacts).expect("removed");
+    std::fs::rename(&away, &artifacts).expect("mounted again");
+    stage.hierophant.launch().await.expect("starts again");
+    let _prover = stage.prover("amos", Duration::ZERO);
+    stage.arrives(&request).await;
+    stage.assert_one_attempt(&request).await;
 }
 
 async fn next_job(worker: &mut test_peers::Worker) -> Option<network_lib::wire::ToWorker> {
@@ -450,7 +476,11 @@ fn artifact_files(data: &Path) -> Vec<PathBuf> {
     fn below(folder: &Path, found: &mut Vec<PathBuf>) {
         for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
             let path = entry.path();
-            if path.is_dir() { below(&path, found) } else { found.push(path) }
+            if path.is_dir() {
+                below(&path, found);
+            } else if !path.ends_with("store-id") {
+                found.push(path);
+            }
         }
     }
     let mut found = Vec::new();
