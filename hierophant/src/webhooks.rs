@@ -1,14 +1,17 @@
 //! Webhooks: a signed POST to each configured receiver when a request ends.
 //!
 //! A notice is a [`NoticeRecord`], committed in the same transaction as the end of the request, so that a crash or
-//! restart does not lose it. A receiver may get a notice twice, with the same id. Each receiver has its own task and
-//! its own limit of undelivered notices.
+//! restart does not lose it. A receiver may get a notice twice, with the same id. Each receiver has its own task.
+//! Undelivered notices are bounded by their age, and by a share of each requester: none can take the place of
+//! another's.
 
 mod deliver;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use alloy_primitives::Address;
 use hierophant_model::clients::Clients;
 use hierophant_model::records::{
     Change, NoticeRecord, ReceiverState, RequestRecord, RequestState, Trouble,
@@ -26,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::WebhookConfig;
 use crate::metrics::Metrics;
 
-/// Maximum number of undelivered notices of a receiver; further ones are dropped.
+/// Maximum number of undelivered notices to a receiver about the requests of one address; further ones are dropped.
 pub const MAX_UNDELIVERED: u64 = 10_000;
 
 #[derive(Debug)]
@@ -38,7 +41,8 @@ struct Receiver {
     on: Vec<RequestState>,
     /// Names of the only clients of whose requests it is notified; empty = all.
     clients: Vec<String>,
-    undelivered: AtomicU64,
+    /// Number of undelivered notices by requester.
+    undelivered: Mutex<BTreeMap<Address, u64>>,
     dropped: AtomicU64,
     trouble: Mutex<Option<Trouble>>,
     more: Notify,
@@ -57,7 +61,7 @@ impl Receiver {
             secret: config.secret.clone(),
             on: config.on.iter().map(|ending| ending.state()).collect(),
             clients: config.clients.clone(),
-            undelivered: AtomicU64::new(0),
+            undelivered: Mutex::default(),
             dropped: AtomicU64::new(0),
             trouble: Mutex::default(),
             more: Notify::new(),
@@ -74,12 +78,30 @@ impl Receiver {
     }
 
     fn undelivered(&self) -> u64 {
-        self.undelivered.load(Ordering::Relaxed)
+        self.undelivered.lock().values().sum()
     }
 
-    fn settled(&self, count: u64) {
-        let less = |kept: u64| Some(kept.saturating_sub(count));
-        let _ = self.undelivered.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+    /// Number of further notices about the requests of an address.
+    fn room(&self, requester: Address) -> u64 {
+        let undelivered = self.undelivered.lock().get(&requester).copied().unwrap_or(0);
+        MAX_UNDELIVERED.saturating_sub(undelivered)
+    }
+
+    fn settled(&self, requester: Address) {
+        let mut undelivered = self.undelivered.lock();
+        if let Some(count) = undelivered.get_mut(&requester) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                undelivered.remove(&requester);
+            }
+        }
+    }
+
+    /// Replaces the numbers by those of the store.
+    fn recount(&self, counts: &BTreeMap<(Sha256Digest, Address), u64>) {
+        let theirs = counts.iter().filter(|((receiver, _), _)| *receiver == self.id);
+        let counts = theirs.map(|((_, requester), count)| (*requester, *count)).collect();
+        *self.undelivered.lock() = counts;
     }
 }
 
@@ -103,19 +125,20 @@ impl Webhooks {
     ) -> Result<Self, StoreError> {
         let receivers: Arc<[_]> =
             config.iter().map(|config| Arc::new(Receiver::new(config))).collect();
-        let mut forgotten = Vec::new();
-        for (id, count) in store.notice_counts().await? {
-            match receivers.iter().find(|receiver| receiver.id == id) {
-                Some(receiver) => receiver.undelivered.store(count, Ordering::Relaxed),
-                None => {
-                    tracing::warn!(
-                        notices = count,
-                        "deleting notices of a receiver that is no longer configured"
-                    );
-                    forgotten.push(Change::ReceiverForgotten(id));
-                }
+        let counts = store.notice_counts().await?;
+        for receiver in receivers.iter() {
+            receiver.recount(&counts);
+        }
+        let mut forgotten = BTreeMap::<_, u64>::new();
+        for ((id, _), count) in &counts {
+            if receivers.iter().all(|receiver| receiver.id != *id) {
+                *forgotten.entry(*id).or_default() += count;
             }
         }
+        for notices in forgotten.values() {
+            tracing::warn!(notices, "deleting notices of a receiver that is no longer configured");
+        }
+        let forgotten: Vec<_> = forgotten.into_keys().map(Change::ReceiverForgotten).collect();
         store.commit(&forgotten).await?;
         Ok(Self { receivers, metrics })
     }
@@ -125,14 +148,16 @@ impl Webhooks {
     pub fn notices(&self, changes: &[Change], clients: &Clients) -> Vec<Change> {
         let mut notices = Vec::new();
         for receiver in self.receivers.iter() {
-            let mut room = MAX_UNDELIVERED.saturating_sub(receiver.undelivered());
+            let mut rooms = BTreeMap::new();
             for change in changes {
                 let Change::Request(request, _) = change else { continue };
                 if !receiver.hears_of(request, clients) {
                     continue;
                 }
-                if room > 0 {
-                    room -= 1;
+                let requester = request.requester;
+                let room = rooms.entry(requester).or_insert_with(|| receiver.room(requester));
+                if *room > 0 {
+                    *room -= 1;
                     notices.push(Change::Notice(NoticeRecord::of(receiver.id, request)));
                     continue;
                 }
@@ -140,7 +165,9 @@ impl Webhooks {
                 if receiver.dropped.fetch_add(1, Ordering::Relaxed) == 0 {
                     tracing::error!(
                         receiver = receiver.name,
-                        "{MAX_UNDELIVERED} webhook notices are undelivered to a receiver; further ones are dropped"
+                        %requester,
+                        "{MAX_UNDELIVERED} webhook notices about one requester are undelivered to a receiver; further \
+                         ones are dropped"
                     );
                 }
             }
@@ -150,11 +177,22 @@ impl Webhooks {
 
     /// Starts the delivery of the notices among committed changes.
     pub fn kept(&self, changes: &[Change]) {
-        for receiver in self.receivers.iter() {
-            let theirs = |change: &&Change| matches!(change, Change::Notice(notice) if notice.receiver == receiver.id);
-            let count = changes.iter().filter(theirs).count();
-            if count > 0 {
-                receiver.undelivered.fetch_add(count as u64, Ordering::Relaxed);
+        if self.receivers.is_empty() {
+            return;
+        }
+        let mut requesters = BTreeMap::new();
+        for change in changes {
+            if let Change::Request(request, _) = change {
+                requesters.insert(request.id, request.requester);
+            }
+        }
+        for change in changes {
+            let Change::Notice(notice) = change else { continue };
+            let theirs = self.receivers.iter().find(|receiver| receiver.id == notice.receiver);
+            if let Some(receiver) = theirs {
+                // A notice is committed with the request that it is about.
+                let requester = requesters.get(&notice.request).copied().unwrap_or_default();
+                *receiver.undelivered.lock().entry(requester).or_default() += 1;
                 receiver.more.notify_one();
             }
         }

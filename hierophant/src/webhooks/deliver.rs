@@ -1,11 +1,16 @@
-//! Delivery of one receiver's notices, one after the other.
+//! Delivery of one receiver's notices, several at a time. Each notice has a schedule of its own, so that one that is
+//! not accepted delays no other. While the receiver accepts none, tries are limited to some in a second.
 
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
+use alloy_primitives::Address;
 use backon::Retryable;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use hierophant_admin_model::Notice;
 use hierophant_model::clients::Clients;
-use hierophant_model::records::{Change, Millis, NoticeRecord, RequestView, Trouble};
+use hierophant_model::records::{Change, Millis, NoticeId, NoticeRecord, RequestView, Trouble};
 use hierophant_model::text::error_chain;
 use hierophant_store::{JobStore, StoreError};
 use reqwest::header::CONTENT_TYPE;
@@ -14,8 +19,10 @@ use reqwest::{Client, Response};
 use standardwebhooks::{
     HEADER_WEBHOOK_ID, HEADER_WEBHOOK_SIGNATURE, HEADER_WEBHOOK_TIMESTAMP, Webhook,
 };
+use tokio::time::{Instant, timeout};
 
 use super::Receiver;
+use crate::clock::Clock;
 use crate::metrics::Metrics;
 
 /// Timeout of a delivery.
@@ -24,20 +31,31 @@ const TIMEOUT: Duration = Duration::from_secs(15);
 /// Age at which a notice is dropped.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(3 * 24 * 3600);
 
-/// Maximum pause between deliveries to a failing receiver; each notice also has its own delay.
-const MAX_DELAY: Duration = Duration::from_secs(60);
+/// Number of deliveries to a receiver at a time.
+const AT_ONCE: usize = 8;
+
+/// Pause before each delivery to a failing receiver: 20 in a second, of [`AT_ONCE`] at a time.
+const FAILING_PAUSE: Duration = Duration::from_millis(400);
 
 /// Interval of checking for due notices.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Pause after a failure of the store.
+const STORE_PAUSE: Duration = Duration::from_secs(5);
+
+/// Interval of dropping old notices and counting the others.
+const TIDY_INTERVAL: Duration = Duration::from_secs(60);
+
 /// Number of notices read at once.
-const BATCH: u32 = 20;
+const BATCH: u32 = 64;
+
+/// Delays after failures, in seconds; the last one repeats.
+const DELAYS: [u64; 7] = [1, 5, 30, 120, 600, 1800, 3600];
 
 /// Delay after a number of failures.
 fn retry_delay(failures: u32) -> Duration {
-    let seconds = [1, 5, 30, 120, 600, 1800, 3600];
     let place = usize::try_from(failures.saturating_sub(1)).unwrap_or(usize::MAX);
-    Duration::from_secs(seconds[place.min(seconds.len() - 1)])
+    Duration::from_secs(DELAYS[place.min(DELAYS.len() - 1)])
 }
 
 /// Delivers notices without end.
@@ -59,47 +77,159 @@ pub(super) async fn deliver(
             return;
         }
     };
-    let mut failures = 0;
+    let delivery = Delivery { receiver, store, clients, metrics, client };
+    let mut clock = Clock::start();
+    let (mut set_by, mut tidied) = (0_i64, None);
+    let (mut waiting, mut under_way) = (VecDeque::new(), FuturesUnordered::new());
+    let mut ids = BTreeSet::new();
     loop {
-        if receiver.undelivered() == 0 {
-            receiver.more.notified().await;
-        }
-        let due = match store.notices(receiver.id, Millis::now(), BATCH).await {
-            Ok(due) => due,
-            Err(error) => {
-                tracing::warn!(error = %error_chain(&error), "cannot read webhook notices");
-                tokio::time::sleep(retry_delay(2)).await;
+        let (now, by) = clock.read();
+        set_by = set_by.saturating_add(by);
+        if set_by != 0 || tidied.is_none_or(|at: Instant| at.elapsed() >= TIDY_INTERVAL) {
+            if let Err(error) = delivery.tidy(now, set_by, tidied.is_none()).await {
+                tracing::warn!(error = %error_chain(&error), "cannot tidy webhook notices");
+                tokio::time::sleep(STORE_PAUSE).await;
                 continue;
             }
-        };
-        if due.is_empty() {
-            let _ = tokio::time::timeout(POLL_INTERVAL, receiver.more.notified()).await;
+            (set_by, tidied) = (0, Some(Instant::now()));
         }
-        for notice in due {
-            let view = match store.request(notice.request).await {
-                Ok(view) => view,
+        if waiting.is_empty() {
+            match store.notices(receiver.id, now, BATCH).await {
+                Ok(due) => waiting.extend(due.into_iter().filter(|due| !ids.contains(&due.id))),
                 Err(error) => {
-                    tracing::warn!(error = %error_chain(&error), "cannot read the request of a webhook notice");
-                    tokio::time::sleep(retry_delay(2)).await;
-                    break;
-                }
-            };
-            match send(receiver, &client, clients, &notice, view).await {
-                Ok(()) => {
-                    failures = 0;
-                    recovered(receiver);
-                    settle(receiver, store, &notice).await;
-                    metrics.notice(&receiver.name, "delivered");
-                }
-                Err(reason) => {
-                    failures += 1;
-                    metrics.notice(&receiver.name, "failed");
-                    postpone(receiver, store, metrics, notice, reason).await;
-                    // The other due notices would most likely fail too.
-                    tokio::time::sleep(retry_delay(failures).min(MAX_DELAY)).await;
-                    break;
+                    tracing::warn!(error = %error_chain(&error), "cannot read webhook notices");
+                    tokio::time::sleep(STORE_PAUSE).await;
                 }
             }
+        }
+        while under_way.len() < AT_ONCE
+            && let Some(notice) = waiting.pop_front()
+        {
+            ids.insert(notice.id);
+            under_way.push(delivery.deliver(notice));
+        }
+        // Without notices it is enough to look as often as they are counted.
+        let rest = if receiver.undelivered() == 0 { TIDY_INTERVAL } else { POLL_INTERVAL };
+        tokio::select! {
+            Some(id) = under_way.next() => {
+                ids.remove(&id);
+            }
+            _ = timeout(rest, receiver.more.notified()), if waiting.is_empty() => {}
+        }
+    }
+}
+
+/// Delivery to one receiver.
+struct Delivery<'a> {
+    receiver: &'a Receiver,
+    store: &'a dyn JobStore,
+    clients: &'a Clients,
+    metrics: &'a Metrics,
+    client: Client,
+}
+
+impl Delivery<'_> {
+    /// Tries a notice once; returns its id.
+    async fn deliver(&self, notice: NoticeRecord) -> NoticeId {
+        let id = notice.id;
+        if self.receiver.trouble.lock().is_some() {
+            tokio::time::sleep(FAILING_PAUSE).await;
+        }
+        let view = match self.store.request(notice.request).await {
+            Ok(view) => view,
+            Err(error) => {
+                tracing::warn!(error = %error_chain(&error), "cannot read the request of a webhook notice");
+                tokio::time::sleep(STORE_PAUSE).await;
+                return id;
+            }
+        };
+        let requester = view.as_ref().map(|view| view.request.requester);
+        match send(self.receiver, &self.client, self.clients, &notice, view).await {
+            Ok(()) => {
+                recovered(self.receiver);
+                self.settle(&notice, requester).await;
+                self.metrics.notice(&self.receiver.name, "delivered");
+            }
+            Err(reason) => {
+                self.metrics.notice(&self.receiver.name, "failed");
+                self.postpone(notice, requester, reason).await;
+            }
+        }
+        id
+    }
+
+    /// Moves the notices with the clock, which was set by `set_by` milliseconds, drops those that are too old, and
+    /// counts the others. At the first time, a clock that was set back since they were stored is made up for.
+    async fn tidy(&self, now: Millis, set_by: i64, is_first: bool) -> Result<(), StoreError> {
+        let Self { receiver, store, .. } = self;
+        if set_by != 0 || is_first {
+            let mut latest = now;
+            latest.shift(Millis::from(retry_delay(u32::MAX)).0);
+            store.commit(&[Change::NoticesMoved(receiver.id, set_by, latest)]).await?;
+        }
+        let mut ended_before = now;
+        ended_before.shift(-Millis::from(GIVE_UP_AFTER).0);
+        loop {
+            let old = store.old_notices(receiver.id, ended_before, BATCH).await?;
+            if old.is_empty() {
+                break;
+            }
+            let settled: Vec<_> =
+                old.iter().map(|notice| Change::NoticeSettled(notice.id)).collect();
+            store.commit(&settled).await?;
+            tracing::error!(
+                receiver = receiver.name,
+                notices = old.len(),
+                "a webhook receiver has not accepted notices for three days; they are dropped"
+            );
+            old.iter().for_each(|_| self.metrics.notice(&receiver.name, "given_up"));
+        }
+        if is_first || receiver.undelivered() > 0 {
+            receiver.recount(&store.notice_counts().await?);
+        }
+        Ok(())
+    }
+
+    /// Postpones a notice, or drops it if it is too old.
+    async fn postpone(&self, mut notice: NoticeRecord, requester: Option<Address>, reason: String) {
+        let (receiver, now) = (self.receiver, Millis::now());
+        {
+            let mut trouble = receiver.trouble.lock();
+            let since = trouble.as_ref().map(|trouble| trouble.since);
+            if since.is_none() {
+                tracing::warn!(
+                    receiver = receiver.name,
+                    reason,
+                    "a webhook receiver does not accept notices; retrying"
+                );
+            }
+            *trouble = Some(Trouble { since: since.unwrap_or(now), reason: reason.clone() });
+        }
+        if now.since(notice.ended_at) > Millis::from(GIVE_UP_AFTER).0.cast_unsigned() {
+            tracing::error!(
+                receiver = receiver.name,
+                reason,
+                notice = hex::encode(notice.id),
+                "a webhook receiver has not accepted a notice for three days; the notice is dropped"
+            );
+            self.metrics.notice(&receiver.name, "given_up");
+            return self.settle(&notice, requester).await;
+        }
+        notice.attempts = notice.attempts.saturating_add(1);
+        notice.next_at = now;
+        notice.next_at.shift(Millis::from(retry_delay(notice.attempts)).0);
+        if !keep(self.store, Change::Notice(notice)).await {
+            // It is still due.
+            tokio::time::sleep(STORE_PAUSE).await;
+        }
+    }
+
+    /// Deletes a settled notice.
+    async fn settle(&self, notice: &NoticeRecord, requester: Option<Address>) {
+        if keep(self.store, Change::NoticeSettled(notice.id)).await {
+            self.receiver.settled(requester.unwrap_or_default());
+        } else {
+            tokio::time::sleep(STORE_PAUSE).await;
         }
     }
 }
@@ -144,51 +274,6 @@ fn recovered(receiver: &Receiver) {
     let trouble = receiver.trouble.lock().take();
     if trouble.is_some() {
         tracing::info!(receiver = receiver.name, "a webhook receiver accepts notices again");
-    }
-}
-
-/// Postpones a notice, or drops it if it is too old.
-async fn postpone(
-    receiver: &Receiver,
-    store: &dyn JobStore,
-    metrics: &Metrics,
-    mut notice: NoticeRecord,
-    reason: String,
-) {
-    let now = Millis::now();
-    {
-        let mut trouble = receiver.trouble.lock();
-        let since = trouble.as_ref().map(|trouble| trouble.since);
-        if since.is_none() {
-            tracing::warn!(
-                receiver = receiver.name,
-                reason,
-                "a webhook receiver does not accept notices; retrying"
-            );
-        }
-        *trouble = Some(Trouble { since: since.unwrap_or(now), reason: reason.clone() });
-    }
-    if now.since(notice.ended_at) > Millis::from(GIVE_UP_AFTER).0.cast_unsigned() {
-        tracing::error!(
-            receiver = receiver.name,
-            reason,
-            notice = hex::encode(notice.id),
-            "a webhook receiver has not accepted a notice for three days; the notice is dropped"
-        );
-        metrics.notice(&receiver.name, "given_up");
-        return settle(receiver, store, &notice).await;
-    }
-    notice.attempts = notice.attempts.saturating_add(1);
-    notice.next_at = now;
-    notice.next_at.shift(Millis::from(retry_delay(notice.attempts)).0);
-    // If this is not stored, the notice is due again after the receiver's own pause.
-    let _ = keep(store, Change::Notice(notice)).await;
-}
-
-/// Deletes a settled notice.
-async fn settle(receiver: &Receiver, store: &dyn JobStore, notice: &NoticeRecord) {
-    if keep(store, Change::NoticeSettled(notice.id)).await {
-        receiver.settled(1);
     }
 }
 

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use alloy_primitives::Address;
 use hierophant_model::records::{Millis, NetworkMode, RequestRecord};
 use network_lib::ids::{JobId, RequestId, VkHash};
@@ -76,16 +78,80 @@ fn a_receiver_hears_of_the_ends_that_it_asked_for() {
 }
 
 #[test]
-fn what_is_kept_for_a_receiver_is_bounded() {
+fn the_notices_about_one_requester_take_no_place_of_anothers() {
     let webhooks = webhooks(vec![receiver("http://a.example/", &Ending::ALL)]);
-    webhooks.receivers[0].undelivered.store(MAX_UNDELIVERED - 1, Ordering::Relaxed);
-    let changes = [ended(1, RequestState::Failed), ended(2, RequestState::Failed)];
+    let (flooding, other) = (Address::ZERO, Address::repeat_byte(1));
+    let almost = BTreeMap::from([(flooding, MAX_UNDELIVERED - 1)]);
+    *webhooks.receivers[0].undelivered.lock() = almost;
+    let mut theirs = ended(3, RequestState::Failed);
+    let Change::Request(request, _) = &mut theirs else { panic!("a request") };
+    request.requester = other;
+    let mut changes = vec![ended(1, RequestState::Failed), ended(2, RequestState::Failed), theirs];
     let notices = webhooks.notices(&changes, &Clients::default());
-    assert_eq!(notices.len(), 1);
-    webhooks.kept(&notices);
-    assert!(webhooks.notices(&changes, &Clients::default()).is_empty());
+    let of = |notices: &[Change]| -> Vec<u8> {
+        let of = notices.iter().map(|change| match change {
+            Change::Notice(notice) => notice.request.0[0],
+            other => panic!("{other:?}"),
+        });
+        of.collect()
+    };
+    assert_eq!(of(&notices), [1, 3]);
+    changes.extend(notices);
+    webhooks.kept(&changes);
+    assert_eq!(of(&webhooks.notices(&changes, &Clients::default())), [3]);
     let state = webhooks.states().remove(0);
-    assert_eq!((state.undelivered, state.dropped), (MAX_UNDELIVERED, 3));
+    assert_eq!((state.undelivered, state.dropped), (MAX_UNDELIVERED + 1, 3));
+
+    // A place is free again once a notice is delivered.
+    let receiver = &webhooks.receivers[0];
+    receiver.settled(flooding);
+    receiver.settled(other);
+    assert_eq!((receiver.room(flooding), receiver.room(other)), (1, MAX_UNDELIVERED));
+    let counts = BTreeMap::from([((receiver.id, other), 7), ((Sha256Digest([9; 32]), other), 5)]);
+    receiver.recount(&counts);
+    assert_eq!((receiver.undelivered(), receiver.room(flooding)), (7, MAX_UNDELIVERED));
+}
+
+/// A notice whose request ended this long ago, after one failed attempt and before the next.
+fn tried(receiver: &Receiver, number: u8, ended_ago: Duration, next_in: Duration) -> NoticeRecord {
+    let Change::Request(request, _) = ended(number, RequestState::Failed) else { unreachable!() };
+    let (mut ended_at, mut next_at) = (Millis::now(), Millis::now());
+    ended_at.shift(-Millis::from(ended_ago).0);
+    next_at.shift(Millis::from(next_in).0);
+    NoticeRecord { attempts: 1, ended_at, next_at, ..NoticeRecord::of(receiver.id, &request) }
+}
+
+#[tokio::test]
+async fn old_notices_are_dropped_by_age_and_a_clock_that_was_ahead_delays_none() {
+    const HOUR: Duration = Duration::from_secs(3600);
+    let folder = tempfile::tempdir().expect("temp dir");
+    let store: Arc<dyn JobStore> =
+        hierophant_store::sqlite::open(&folder.path().join("db"), ()).await.expect("opens");
+    // Port 9 of this machine takes nothing.
+    let receiver = receiver("http://127.0.0.1:9/", &Ending::ALL);
+    let old = tried(&receiver, 1, 80 * HOUR, HOUR);
+    let young = tried(&receiver, 2, HOUR, 90 * HOUR);
+    let kept = [&old, &young].map(|notice| Change::Notice(notice.clone()));
+    store.commit(&kept).await.expect("commits");
+    let clients = Clients::default();
+    let metrics = Metrics::new();
+    let delivering = deliver::deliver(&receiver, &*store, &clients, &metrics);
+    let left = async {
+        while store.notice_counts().await.expect("reads").values().sum::<u64>() != 1 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        // The loop has looked for old ones, so it has moved the other one.
+        let mut in_an_hour = Millis::now();
+        in_an_hour.shift(Millis::from(HOUR).0 + 1000);
+        store.notices(receiver.id, in_an_hour, 10).await.expect("reads")
+    };
+    let left = tokio::select! {
+        () = delivering => panic!("delivery ended"),
+        left = left => left,
+        () = tokio::time::sleep(Duration::from_secs(20)) => panic!("the old notice is kept"),
+    };
+    let ids: Vec<_> = left.iter().map(|notice| notice.id).collect();
+    assert_eq!(ids, [young.id]);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use alloy_primitives::Address;
 use async_trait::async_trait;
 use hierophant_model::records::{Millis, NoticeRecord};
 use network_lib::ids::Sha256Digest;
@@ -21,8 +22,17 @@ pub trait Notices: Send + Sync {
         limit: u32,
     ) -> Result<Vec<NoticeRecord>, StoreError>;
 
-    /// Number of pending notices for each receiver.
-    async fn notice_counts(&self) -> Result<BTreeMap<Sha256Digest, u64>, StoreError>;
+    /// Notices of a receiver that were tried, of requests that ended before a time.
+    async fn old_notices(
+        &self,
+        receiver: Sha256Digest,
+        ended_before: Millis,
+        limit: u32,
+    ) -> Result<Vec<NoticeRecord>, StoreError>;
+
+    /// Number of pending notices for each receiver, about the requests of each address. The address is zero if the
+    /// request is no longer known.
+    async fn notice_counts(&self) -> Result<BTreeMap<(Sha256Digest, Address), u64>, StoreError>;
 }
 
 #[async_trait]
@@ -41,9 +51,25 @@ impl<D: Driver> Notices for SqlStore<D> {
         self.many("reading notices", query, rows::notice).await
     }
 
-    async fn notice_counts(&self) -> Result<BTreeMap<Sha256Digest, u64>, StoreError> {
+    async fn old_notices(
+        &self,
+        receiver: Sha256Digest,
+        ended_before: Millis,
+        limit: u32,
+    ) -> Result<Vec<NoticeRecord>, StoreError> {
+        let mut query = Statement::new(
+            "SELECT * FROM notices WHERE receiver = $1 AND ended_at < $2 AND attempts > 0",
+        )
+        .bind(receiver.0.as_slice())
+        .bind(ended_before.0);
+        query.push_bind(" LIMIT ", i64::from(limit));
+        self.many("reading old notices", query, rows::notice).await
+    }
+
+    async fn notice_counts(&self) -> Result<BTreeMap<(Sha256Digest, Address), u64>, StoreError> {
         let query = Statement::new(
-            "SELECT receiver, COUNT(*) AS notices FROM notices GROUP BY receiver ORDER BY receiver",
+            "SELECT n.receiver, r.requester, COUNT(*) AS notices FROM notices n \
+             LEFT JOIN requests r ON r.id = n.request GROUP BY n.receiver, r.requester",
         );
         let counts = self.many("counting notices", query, rows::notice_count).await?;
         Ok(counts.into_iter().collect())

@@ -413,7 +413,11 @@ pub(crate) fn audited(row: &dyn Columns) -> Result<AuditRecord, StoreError> {
     })
 }
 
-/// A receiver and its number of pending notices.
-pub(crate) fn notice_count(row: &dyn Columns) -> Result<(Sha256Digest, u64), StoreError> {
-    Ok((id(row, "receiver")?, unsigned(row, "notices")?))
+/// A receiver, a requester and the number of pending notices.
+pub(crate) fn notice_count(
+    row: &dyn Columns,
+) -> Result<((Sha256Digest, Address), u64), StoreError> {
+    let requester = optional_bytes(row, "requester")?;
+    let requester = requester.as_deref().map(Address::try_from).transpose().map_err(corrupt)?;
+    Ok(((id(row, "receiver")?, requester.unwrap_or_default()), unsigned(row, "notices")?))
 }

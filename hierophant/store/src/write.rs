@@ -135,6 +135,13 @@ fn statement(change: &Change) -> Statement {
         Change::NoticeSettled(id) => {
             Statement::new("DELETE FROM notices WHERE id = $1").bind(id.as_slice())
         }
+        Change::NoticesMoved(receiver, by, latest) => Statement::new(
+            "UPDATE notices SET next_at = CASE WHEN next_at + $1 > $2 THEN $2 ELSE next_at + $1 END \
+             WHERE receiver = $3",
+        )
+        .bind(*by)
+        .bind(latest.0)
+        .bind(receiver.0.as_slice()),
         Change::ReceiverForgotten(receiver) => {
             let sql = "DELETE FROM notices WHERE receiver = $1";
             Statement::new(sql).bind(receiver.0.as_slice())

@@ -100,6 +100,8 @@ suite! {
     browse::attempts_of_the_same_millisecond_are_in_order
     browse::programs_and_artifacts_are_listed
     notices::notices_are_kept_until_they_are_settled
+    notices::notices_are_counted_by_requester
+    notices::old_notices_are_found_and_all_are_moved_with_the_clock
     retention::inputs_go_a_while_after_the_last_job_that_uses_them
     retention::programs_stay_while_registered_or_run
     retention::proofs_stay_until_fetched_and_past_every_deadline

@@ -18,6 +18,7 @@ use pb::FulfillmentStatus;
 use serde_json::Value;
 use standardwebhooks::Webhook;
 use tokio::net::TcpListener;
+use tokio::sync::Barrier;
 use tokio::task::JoinHandle;
 
 use crate::support::{Client, Network, Worker, core_proof, eventually, hello};
@@ -29,12 +30,24 @@ const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 struct Heard {
     calls: Vec<(HeaderMap, Bytes)>,
     answers: Vec<Response>,
+    /// Words in the bodies that are never accepted.
+    refused: Option<String>,
+    /// Number of calls that are answered together.
+    together: Option<Arc<Barrier>>,
 }
 
 type Shared = Arc<Mutex<Heard>>;
 
 async fn hear(State(heard): State<Shared>, headers: HeaderMap, body: Bytes) -> Response {
+    let together = heard.lock().expect("not poisoned").together.clone();
+    if let Some(together) = together {
+        together.wait().await;
+    }
     let mut heard = heard.lock().expect("not poisoned");
+    let text = String::from_utf8_lossy(&body);
+    if heard.refused.as_ref().is_some_and(|words| text.contains(words)) {
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    }
     heard.calls.push((headers, body));
     if heard.answers.is_empty() { StatusCode::OK.into_response() } else { heard.answers.remove(0) }
 }
@@ -210,4 +223,54 @@ async fn a_receiver_that_is_down_hears_of_it_after_a_restart_and_hinders_nobody(
     config.webhooks.clear();
     let network = Network::start_in(folder, config).await;
     assert_eq!(network.json("/api/v1/overview").await["webhooks"], serde_json::json!([]));
+}
+
+/// Requests that end at once, because their client cancels them.
+async fn cancelled(client: &mut Client, count: usize) -> Vec<String> {
+    let mut ids = Vec::new();
+    for number in 0..count {
+        let ask = client.ready_to_ask(format!("input {number}").as_bytes()).await;
+        let request = client.ask(&ask).await.expect("accepted");
+        client.cancel(&request).await.expect("cancels");
+        ids.push(hex::encode(&request[..8]));
+    }
+    ids
+}
+
+#[tokio::test]
+async fn a_notification_that_is_never_accepted_delays_no_other() {
+    let receiver = Receiver::start("127.0.0.1:0", vec![]).await;
+    let network = Network::start_with(tell(receiver.address, &Ending::ALL)).await;
+    let mut client = Client::connect(&network).await;
+    let ask = client.ready_to_ask(b"refused").await;
+    let refused = client.ask(&ask).await.expect("accepted");
+    receiver.heard.lock().expect("not poisoned").refused = Some(hex::encode(&refused[..8]));
+    client.cancel(&refused).await.expect("cancels");
+    let begun = std::time::Instant::now();
+    let others = cancelled(&mut client, 20).await;
+    let heard: std::collections::BTreeSet<_> = receiver
+        .heard(others.len())
+        .await
+        .iter()
+        .map(|call| verified(call).1["request"]["id"].as_str().expect("an id").to_owned())
+        .collect();
+    assert_eq!(heard, others.into_iter().collect());
+    // The third try of the refused one comes after six seconds.
+    assert!(begun.elapsed() < std::time::Duration::from_secs(30), "{:?}", begun.elapsed());
+    eventually("the refused one is left", async || {
+        network.json("/api/v1/overview").await["webhooks"][0]["undelivered"] == 1
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_slow_receiver_gets_several_notifications_at_a_time() {
+    let receiver = Receiver::start("127.0.0.1:0", vec![]).await;
+    // None is answered before the fourth has arrived, so one at a time would never pass.
+    receiver.heard.lock().expect("not poisoned").together = Some(Arc::new(Barrier::new(4)));
+    let network = Network::start_with(tell(receiver.address, &Ending::ALL)).await;
+    let mut client = Client::connect(&network).await;
+    cancelled(&mut client, 8).await;
+    receiver.heard(8).await;
+    nothing_is_left(&network).await;
 }

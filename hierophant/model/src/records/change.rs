@@ -54,6 +54,9 @@ pub enum Change {
     Notice(NoticeRecord),
     /// Removes a notice that was delivered or abandoned.
     NoticeSettled(NoticeId),
+    /// Moves the next delivery attempts of all notices for a receiver by this many milliseconds, to this time at the
+    /// latest: the wall clock was set.
+    NoticesMoved(Sha256Digest, i64, Millis),
     /// Removes all notices for a receiver.
     ReceiverForgotten(Sha256Digest),
 }

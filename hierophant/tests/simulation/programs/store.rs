@@ -165,7 +165,16 @@ impl Notices for SlowStore {
         self.call(self.real.notices(receiver, now, limit)).await
     }
 
-    async fn notice_counts(&self) -> Result<BTreeMap<Sha256Digest, u64>, StoreError> {
+    async fn old_notices(
+        &self,
+        receiver: Sha256Digest,
+        ended_before: Millis,
+        limit: u32,
+    ) -> Result<Vec<NoticeRecord>, StoreError> {
+        self.call(self.real.old_notices(receiver, ended_before, limit)).await
+    }
+
+    async fn notice_counts(&self) -> Result<BTreeMap<(Sha256Digest, Address), u64>, StoreError> {
         self.call(self.real.notice_counts()).await
     }
 }
@@ -260,6 +269,10 @@ impl JobStore for SlowStore {
 
     async fn artifact(&self, id: ArtifactId) -> Result<Option<ArtifactRecord>, StoreError> {
         self.call(self.real.artifact(id)).await
+    }
+
+    async fn some_artifacts(&self, limit: u32) -> Result<Vec<ArtifactRecord>, StoreError> {
+        self.call(self.real.some_artifacts(limit)).await
     }
 
     async fn kept_artifacts(&self, ids: &[ArtifactId]) -> Result<BTreeSet<ArtifactId>, StoreError> {
