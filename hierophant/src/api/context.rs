@@ -161,7 +161,7 @@ impl Contexts {
             blobs: blobs.clone(),
             budget: budget.clone(),
             metrics: metrics.clone(),
-            limits: TransferLimits::new(&config.limits, config.max_artifact_bytes),
+            limits: TransferLimits::new(config),
         };
         let admission = Admission {
             store: Arc::clone(&store),

@@ -4,12 +4,14 @@ mod rate;
 mod tickets;
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use network_lib::job::ProofMode;
 pub use rate::{MinRate, TooSlow};
 pub use tickets::{TicketTurn, Tickets};
 
-use crate::config::LimitsConfig;
+use crate::config::{Config, LimitsConfig, ProofsConfig};
 use crate::listen::{ConnectionLimiter, ConnectionPermit, shared};
 use crate::metrics::Peer;
 
@@ -39,11 +41,20 @@ impl Places {
     }
 }
 
+/// Maximum size of an upload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SizeLimit {
+    /// Number of bytes.
+    pub bytes: u64,
+    /// Key of the configuration that sets it.
+    pub key: &'static str,
+}
+
 /// Limits of transfers. Clones share the counts.
 #[derive(Debug, Clone)]
 pub struct TransferLimits {
-    /// Maximum size of an upload in bytes.
-    pub max_bytes: u64,
+    /// Maximum size of an upload.
+    pub max: SizeLimit,
     /// Minimum rate of a sender.
     pub min_rate: MinRate,
     /// Time limit for the first byte of an upload.
@@ -54,20 +65,31 @@ pub struct TransferLimits {
     pub downloads: Places,
     /// Tickets to which an upload is in progress.
     pub tickets: Tickets,
+    proofs: Arc<ProofsConfig>,
 }
 
 impl TransferLimits {
-    /// Limits as configured in `[limits]`.
+    /// Limits as configured.
     #[must_use]
-    pub fn new(limits: &LimitsConfig, max_bytes: u64) -> Self {
+    pub fn new(config: &Config) -> Self {
+        let limits = &config.limits;
         Self {
-            max_bytes,
+            max: SizeLimit { bytes: config.max_artifact_bytes, key: "max_artifact_bytes" },
             min_rate: MinRate::new(limits.min_upload_rate, limits.upload_window),
             first_byte: limits.head_time,
             uploads: Places::new(limits, limits.max_uploads.get()),
             downloads: Places::new(limits, limits.max_downloads.get()),
             tickets: Tickets::default(),
+            proofs: Arc::new(config.proofs.clone()),
         }
+    }
+
+    /// Maximum size of a handed-in proof of this mode.
+    #[must_use]
+    pub fn max_proof(&self, mode: ProofMode) -> SizeLimit {
+        let (bytes, key) = self.proofs.max_bytes(mode);
+        let of_mode = SizeLimit { bytes, key };
+        if of_mode.bytes < self.max.bytes { of_mode } else { self.max }
     }
 }
 
@@ -80,7 +102,8 @@ mod tests {
         let ip = |text: &str| text.parse::<IpAddr>().expect("an address");
         let limits =
             LimitsConfig { max_uploads: 8.try_into().expect("not zero"), ..Default::default() };
-        let places = TransferLimits::new(&limits, 1).uploads;
+        let config = Config { limits, ..Config::default() };
+        let places = TransferLimits::new(&config).uploads;
         let taken: Vec<_> =
             (0..8).filter_map(|_| places.take(Peer::Client, ip("10.0.0.1"))).collect();
         assert_eq!(taken.len(), 2);

@@ -60,6 +60,37 @@ impl Recorder {
     }
 }
 
+/// Removal of a proof outside the actor's task.
+struct Discard {
+    recorder: Recorder,
+    blobs: Blobs,
+    budget: DiskBudget,
+}
+
+impl Discard {
+    /// Removes the bytes of a proof, after its record no longer promises them. If that breaks off, retention removes
+    /// them later.
+    async fn proof(&self, id: ArtifactId) {
+        let record = match self.recorder.store.artifact(id).await {
+            Ok(record) => record,
+            Err(error) => return log_unavailable(&error),
+        };
+        let kept = |record: &ArtifactRecord| {
+            record.kind == ArtifactKind::Proof && record.removed_at.is_none()
+        };
+        let Some(record) = record.filter(kept) else { return };
+        let now = Millis::now();
+        if !self.recorder.record(&[Change::Expired(id, Some(now))]).await {
+            return;
+        }
+        if let Err(error) = self.blobs.remove(id).await {
+            tracing::error!(%error, "cannot remove the bytes of a proof that was replaced");
+        } else if self.recorder.record(&[Change::Removed(id, now)]).await {
+            self.budget.shrank(record.blob.map_or(0, |blob| blob.size));
+        }
+    }
+}
+
 /// The `artifacts` actor.
 #[derive(Debug)]
 pub struct ArtifactsActor;
@@ -160,6 +191,14 @@ impl Actor for ArtifactsActor {
                     // If this write is lost, the proof is only kept for longer.
                     recorder.record(&[Change::Delivered(id, Millis::now())]).await;
                 });
+            }
+            ArtifactsMsg::DiscardProof(id) => {
+                let discard = Discard {
+                    recorder: state.recorder(&myself),
+                    blobs: state.blobs.clone(),
+                    budget: state.budget.clone(),
+                };
+                task::spawn("discard proof", async move { discard.proof(id).await });
             }
             ArtifactsMsg::Superseded(error) => return Err(error.into()),
             ArtifactsMsg::Record(changes, gone, port) => {

@@ -1,7 +1,8 @@
 //! Disk budget: admission of new work by free space and stored bytes.
 //!
 //! New work (tickets, uploads, requests) is refused before the disk is full, which leaves space for the proofs of
-//! accepted requests and for the database. Reads and proofs are never refused.
+//! accepted requests and for the database. Proofs are refused later, so that what workers send leaves space for the
+//! database. Reads are never refused.
 
 use std::fmt;
 use std::io;
@@ -13,6 +14,9 @@ use std::time::Duration;
 use hierophant_model::records::{StorageLow, Usage};
 use network_lib::task;
 use tokio_util::sync::CancellationToken;
+
+/// Free space in bytes that proofs leave to the database.
+const DATABASE_RESERVE: u64 = 256 << 20;
 
 /// Interval of reading the free space; even a fast disk writes less than the default reserve in that time.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -119,6 +123,20 @@ impl DiskBudget {
         }
     }
 
+    /// Admits a proof of an accepted request that needs `bytes`, down to a smaller reserve than new work.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageLow`]; a later retry may succeed.
+    pub fn admit_proof(&self, bytes: u64) -> Result<(), StorageLow> {
+        let min_free = self.0.min_free.min(DATABASE_RESERVE);
+        let free = self.0.free.load(Ordering::Relaxed);
+        if free.saturating_sub(bytes) < min_free {
+            return Err(StorageLow::Disk { free, min_free });
+        }
+        Ok(())
+    }
+
     /// Adds stored bytes.
     pub(super) fn grew(&self, bytes: u64) {
         self.0.stored.fetch_add(bytes, Ordering::Relaxed);
@@ -184,6 +202,18 @@ mod tests {
         budget.refresh();
         assert_eq!(budget.admit(0), Ok(()));
         assert_eq!(budget.usage(), Usage { free: Some(200), stored: 50, low: None });
+    }
+
+    #[test]
+    fn proofs_are_admitted_for_longer_than_new_work_but_leave_space_for_the_database() {
+        let (low, free) = budget(2 << 30, None);
+        free.store(DATABASE_RESERVE + 10, Ordering::Relaxed);
+        low.refresh();
+        assert!(low.admit(0).is_err());
+        assert_eq!(low.admit_proof(10), Ok(()));
+        assert!(low.admit_proof(11).is_err());
+        let (without, _) = budget(0, Some(1));
+        assert_eq!(without.admit_proof(1 << 40), Ok(()), "no reserve is configured");
     }
 
     #[test]

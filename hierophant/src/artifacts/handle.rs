@@ -81,6 +81,11 @@ impl ArtifactsHandle {
         tell(&self.0, ArtifactsMsg::Delivered(proof));
     }
 
+    /// Removes the bytes of a proof that no attempt refers to.
+    pub fn discard_proof(&self, proof: ArtifactId) {
+        tell(&self.0, ArtifactsMsg::DiscardProof(proof));
+    }
+
     /// Commits changes of a sweep, which removed the given bytes of each owner. Returns whether they are stored.
     pub(super) async fn record(&self, changes: Vec<Change>, gone: Vec<(Owner, u64)>) -> bool {
         ask(&self.0, |reply| ArtifactsMsg::Record(changes, gone, reply)).await.unwrap_or(false)

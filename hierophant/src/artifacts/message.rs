@@ -55,6 +55,8 @@ pub enum ArtifactsMsg {
     Delivered(ArtifactId),
     /// Commit changes of a sweep, which removed the given bytes of each owner. Answers whether they are stored.
     Record(Vec<Change>, Vec<(Owner, u64)>, RpcReplyPort<bool>),
+    /// Remove the bytes of a proof that no attempt refers to.
+    DiscardProof(ArtifactId),
     /// Start a sweep.
     Sweep,
     /// Keep a proof under a new id.

@@ -39,8 +39,10 @@ pub struct LeaseAccess {
     pub program: ArtifactId,
     /// Input.
     pub stdin: ArtifactId,
-    /// Size and digest of the proof, if it is stored.
-    pub proof: Option<BlobInfo>,
+    /// Requested kind of proof.
+    pub mode: ProofMode,
+    /// The proof with size and digest, if it is stored.
+    pub proof: Option<(ArtifactId, BlobInfo)>,
 }
 
 /// Running attempt, for display.

@@ -73,7 +73,8 @@ pub(super) async fn upload(
             Err(_) => return unavailable(),
         }
     }
-    let staged = match receive(&context.transfers, &headers, body, &sender).await {
+    let limit = context.transfers.limits.max;
+    let staged = match receive(&context.transfers, &headers, body, &sender, limit).await {
         Ok(staged) => staged,
         Err(refusal) => return *refusal,
     };

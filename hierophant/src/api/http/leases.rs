@@ -22,6 +22,7 @@ use super::{text_response, try_again};
 use crate::api::WorkerContext;
 use crate::api::bearer::bearer;
 use crate::api::storing::Turn;
+use crate::api::uploads::SizeLimit;
 use crate::artifacts::blobs::StagedBlob;
 use crate::metrics::{Direction, Peer};
 use crate::registry::KeyHolder;
@@ -35,7 +36,7 @@ const BUSY: &str = "lease lookup timed out; try again later";
 const GONE: &str = "artifact data missing";
 const STORING: &str = "the proof is being stored; try again later";
 const STORING_FAILED: &str = "the proof could not be stored; try again later";
-const TOO_LARGE: &str = "larger than `max_artifact_bytes` of this network";
+const REPLACED: &str = "a later upload of this proof has begun; repeat it only if that one fails";
 const REVOKED: &str = "worker token revoked";
 
 /// A lease to which the caller has access.
@@ -115,41 +116,47 @@ async fn keep(
         return try_again(STORING);
     }
     let sender = Sender { peer: Peer::Contemplant, address: peer.ip(), quota: None };
+    let limit = context.transfers.limits.max_proof(opened.access.mode);
+    let receiving = context.storing.receive(opened.lease);
     let received = tokio::select! {
-        received = receive(&context.transfers, headers, body, &sender) => received,
+        received = receive(&context.transfers, headers, body, &sender, limit) => received,
+        () = receiving.replaced() => return try_again(REPLACED),
         () = revoked(context.tokens.clone(), opened.token) => return forbidden(REVOKED),
     };
+    drop(receiving);
     let staged = match received {
         Ok(staged) => staged,
-        Err(refusal) => return rejected_if_too_large(*refusal),
+        Err(refusal) => return rejected_if_too_large(*refusal, limit),
     };
     let info = staged.info();
     context.metrics.transferred(Direction::In, Peer::Contemplant, info.size);
     let Some(turn) = context.storing.begin(opened.lease) else { return try_again(STORING) };
     // Since the call began, an earlier one may have ended.
-    match context.proofs.lease_access(opened.lease, opened.worker).await {
-        Ok(Some(LeaseAccess { proof, .. })) if proof == Some(info) => {
+    let earlier = match context.proofs.lease_access(opened.lease, opened.worker).await {
+        Ok(Some(LeaseAccess { proof: Some((_, stored)), .. })) if stored == info => {
             tracing::debug!("the proof was handed in again and is stored already");
             return StatusCode::OK.into_response();
         }
-        Ok(Some(_)) => {}
+        Ok(Some(access)) => access.proof.map(|(earlier, _)| earlier),
         Ok(None) => return forbidden(NOT_YOURS),
         Err(_) => return try_again(BUSY),
-    }
+    };
     // Completed even if the worker leaves: otherwise a proof whose storing takes longer than some proxy waits would
     // be handed in and stored again and again.
-    let storing = store(context.clone(), opened.lease, staged, turn);
+    let storing = store(context.clone(), opened.lease, staged, earlier, turn);
     task::spawn("store proof", storing).await.unwrap_or_else(|error| {
         tracing::error!(%error, "storing a proof failed");
         try_again(STORING_FAILED)
     })
 }
 
-/// Stores a received proof and reports it to the scheduler.
+/// Stores a received proof and reports it to the scheduler. A lease has one proof: the other one is removed at once,
+/// the `earlier` one of this lease, or this one if it comes too late.
 async fn store(
     context: WorkerContext,
     lease: LeaseId,
     staged: StagedBlob,
+    earlier: Option<ArtifactId>,
     _turn: Turn,
 ) -> Response {
     let info = staged.info();
@@ -158,16 +165,27 @@ async fn store(
         Err(error) => return try_again(error.to_string()),
     };
     match context.proofs.proof_stored(lease, artifact, info).await {
-        Ok(true) => StatusCode::OK.into_response(),
-        Ok(false) => forbidden(NOT_YOURS),
+        Ok(true) => {
+            if let Some(earlier) = earlier {
+                context.artifacts.discard_proof(earlier);
+            }
+            StatusCode::OK.into_response()
+        }
+        Ok(false) => {
+            context.artifacts.discard_proof(artifact);
+            forbidden(NOT_YOURS)
+        }
         Err(_) => try_again(BUSY),
     }
 }
 
 /// Marks the refusal of a proof that is too large as final and as Hierophant's own: a proxy answers with the same code.
-fn rejected_if_too_large(mut refusal: Response) -> Response {
-    if refusal.status() == StatusCode::PAYLOAD_TOO_LARGE {
-        refusal.headers_mut().insert(REJECTION_HEADER, HeaderValue::from_static(TOO_LARGE));
+fn rejected_if_too_large(mut refusal: Response, limit: SizeLimit) -> Response {
+    let reason = format!("larger than `{}` of this network", limit.key);
+    if refusal.status() == StatusCode::PAYLOAD_TOO_LARGE
+        && let Ok(reason) = HeaderValue::from_str(&reason)
+    {
+        refusal.headers_mut().insert(REJECTION_HEADER, reason);
     }
     refusal
 }

@@ -17,7 +17,7 @@ use tokio::time::{Instant, timeout};
 
 use super::{text_response, try_again};
 use crate::api::Transfers;
-use crate::api::uploads::MinRate;
+use crate::api::uploads::{MinRate, SizeLimit};
 use crate::artifacts::ArtifactsHandle;
 use crate::artifacts::blobs::StagedBlob;
 use crate::artifacts::budget::DiskBudget;
@@ -49,11 +49,11 @@ pub(super) async fn receive(
     headers: &HeaderMap,
     body: Body,
     sender: &Sender,
+    limit: SizeLimit,
 ) -> Result<StagedBlob, Box<Response>> {
-    let limit = transfers.limits.max_bytes;
     let length = content_length(headers);
     let mut incoming = Incoming::of(transfers, body);
-    if length.is_some_and(|length| length > limit) {
+    if length.is_some_and(|length| length > limit.bytes) {
         return Err(incoming.refuse(too_large(limit)));
     }
     let room = Room::of(transfers, sender, length);
@@ -69,7 +69,7 @@ pub(super) async fn receive(
     let mut checked = 0;
     while let Some(chunk) = incoming.next().await? {
         let size = incoming.size;
-        if size > limit {
+        if size > limit.bytes {
             return Err(incoming.refuse(too_large(limit)));
         }
         if let Err(refusal) = room.admit_so_far(size) {
@@ -202,33 +202,39 @@ impl Incoming {
     }
 }
 
-/// Room for an upload. Proofs are accepted even when storage is low: the reserve is kept for them.
+/// Room for an upload. Proofs are accepted even when storage is low: the reserve is kept for them, except for its last
+/// part.
 struct Room<'a> {
-    budget: Option<&'a DiskBudget>,
+    budget: &'a DiskBudget,
+    is_proof: bool,
     quota: Option<&'a (ArtifactsHandle, Client)>,
     length: Option<u64>,
 }
 
 impl<'a> Room<'a> {
     fn of(transfers: &'a Transfers, sender: &'a Sender, length: Option<u64>) -> Self {
-        let budget = match sender.peer {
-            Peer::Contemplant => None,
-            Peer::Client | Peer::Operator => Some(&transfers.budget),
-        };
-        Self { budget, quota: sender.quota.as_ref(), length }
+        let is_proof = matches!(sender.peer, Peer::Contemplant);
+        Self { budget: &transfers.budget, is_proof, quota: sender.quota.as_ref(), length }
     }
 
     /// Whether there is room for the announced length.
     fn admit_all(&self) -> Result<(), Box<Response>> {
-        let Some(budget) = self.budget else { return Ok(()) };
-        budget.admit(self.length.unwrap_or(0)).map_err(|low| try_again(low.to_string()).into())
+        let length = self.length.unwrap_or(0);
+        let room = match self.is_proof {
+            true => self.budget.admit_proof(length),
+            false => self.budget.admit(length),
+        };
+        room.map_err(|low| try_again(low.to_string()).into())
     }
 
     /// Whether there is room for the bytes so far. They are not counted as free any longer, except those of the last
     /// second, but not yet as stored.
     fn admit_so_far(&self, size: u64) -> Result<(), Box<Response>> {
-        let Some(budget) = self.budget else { return Ok(()) };
-        budget.admit_written(size).map_err(|low| try_again(low.to_string()).into())
+        let room = match self.is_proof {
+            true => self.budget.admit_proof(0),
+            false => self.budget.admit_written(size),
+        };
+        room.map_err(|low| try_again(low.to_string()).into())
     }
 
     /// Whether the owner's quota allows a body of at least `size`.
@@ -272,10 +278,10 @@ fn closing(mut response: Box<Response>) -> Box<Response> {
     response
 }
 
-fn too_large(limit: u64) -> Response {
+fn too_large(SizeLimit { bytes, key }: SizeLimit) -> Response {
     text_response(
         StatusCode::PAYLOAD_TOO_LARGE,
-        format!("upload too large: expected at most {limit} bytes (`max_artifact_bytes`)"),
+        format!("upload too large: expected at most {bytes} bytes (`{key}`)"),
     )
 }
 
