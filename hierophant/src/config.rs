@@ -110,6 +110,10 @@ pub struct Config {
     pub calls: CallsConfig,
     /// Clients by name, by `[[clients]]`. Default none.
     pub clients: Vec<ClientConfig>,
+    /// Program whose command `verify-proofs` checks proofs, in a process of its own. Not a key of the file. Default
+    /// this program; `None` = proofs are checked in this process, without limits, for simulations.
+    #[serde(skip)]
+    pub check_program: Option<PathBuf>,
 }
 
 impl Default for Config {
@@ -139,6 +143,8 @@ impl Default for Config {
             quotas: QuotasConfig::default(),
             calls: CallsConfig::default(),
             clients: Vec::new(),
+            // It is found even after its file has been replaced.
+            check_program: Some("/proc/self/exe".into()),
         }
     }
 }
@@ -156,6 +162,8 @@ impl Config {
             storage: StorageConfig { min_free_bytes: 0, ..StorageConfig::default() },
             // Nor on how fast the client's machine is.
             quotas: QuotasConfig::unlimited(),
+            // This program is a test, which has no such command.
+            check_program: None,
             ..Self::default()
         }
     }

@@ -9,6 +9,7 @@ use clap_complete::Shell;
 use hierophant::Listeners;
 use hierophant::cli::{self, AdminCommand, Options};
 use hierophant::config::{Config, DEFAULT_FILE, TEMPLATE};
+use hierophant::verify;
 use mimalloc::MiMalloc;
 use network_lib::trace::KeyValue;
 use network_lib::{config, logging, signal, trace};
@@ -41,6 +42,9 @@ enum Command {
         /// Shell to complete commands for.
         shell: Shell,
     },
+    /// Check proofs for a running coordinator, which starts this itself.
+    #[command(hide = true)]
+    VerifyProofs,
     #[command(flatten)]
     Admin(AdminCommand),
 }
@@ -50,6 +54,7 @@ fn main() -> ExitCode {
     let outcome = match arguments.command.unwrap_or(Command::Run) {
         Command::Run => run(arguments.config),
         Command::Init => init(arguments.config),
+        Command::VerifyProofs => return verify::run_child(),
         Command::Completions { shell } => {
             let mut command = Arguments::command();
             clap_complete::generate(shell, &mut command, "hierophant", &mut std::io::stdout());

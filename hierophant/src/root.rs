@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context;
 use hierophant_model::clients::{Clients, NamedClient, Quota};
 use hierophant_model::records::Millis;
 use hierophant_scheduler::proofs::core::Limits;
@@ -94,7 +95,8 @@ impl Root {
             above.clone(),
         )
         .await?;
-        let checker = ProofChecker::new(blobs.clone(), Arc::clone(&store), config.mock_mode);
+        let checker = ProofChecker::open(config, blobs.clone(), Arc::clone(&store))
+            .context("cannot use the folder `checks` in `data_dir`; make it writable")?;
         let arguments = ProofsArguments {
             store: Arc::clone(&store),
             blobs,

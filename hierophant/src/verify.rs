@@ -1,9 +1,9 @@
 //! Verification of proofs before clients get them: everything that the client's own SDK checks, and that the proof
 //! belongs to the job.
 //!
-//! A proof arrives as bincode of SP1's `ProofFromNetwork` (contract, section 4.2). Its bytes are untrusted: decoding
-//! allocates no more than the size of the file, and a panic in SP1's verifiers counts as a rejection. Proofs are
-//! checked on the blocking pool, a few at a time.
+//! A proof arrives as bincode of SP1's `ProofFromNetwork` (contract, section 4.2). Its bytes are untrusted: a proof is
+//! decoded and verified in a process of its own, with limits of memory and time (`processes`), and a panic in SP1's
+//! verifiers counts as a rejection. The number of checks at once and their bytes are limited (`room`).
 //!
 //! | Kind | Checked by |
 //! |---|---|
@@ -12,45 +12,54 @@
 //! | PLONK, Groth16 | `sp1-verifier`, against the circuits' verifying keys of this SP1 version |
 //! | mock, any kind | the content of a mock proof, only where mock proofs are allowed |
 
+mod begun;
+mod check;
+mod child;
 #[cfg(feature = "core-verification")]
 mod core_proof;
 mod decode;
 mod key;
 mod mock;
 mod on_chain;
+mod processes;
+mod protocol;
 mod public_values;
 mod recursive;
 mod rejection;
+mod room;
 mod sp1;
 mod verifiers;
 
-use std::io::{self, Read, Seek};
-use std::num::NonZero;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
-use std::sync::{Arc, LazyLock};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, absolute};
+use std::sync::Arc;
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
 use hierophant_model::records::{Claim, ProgramRecord};
+use hierophant_model::text::error_chain;
 use hierophant_store::{JobStore, StoreError};
 use network_lib::ids::{ArtifactId, VkHash};
 use network_lib::job::{Failure, ProofMode};
-use tokio::sync::Semaphore;
 
+use self::begun::BegunChecks;
+pub use self::check::check_bytes;
+pub use self::child::run as run_child;
 pub use self::key::KeyError;
+use self::processes::Processes;
+use self::protocol::Order;
 use self::rejection::Rejection;
+use self::room::Room;
 use self::verifiers::Verifiers;
 use crate::artifacts::blobs::{Blobs, LocalBlob};
+use crate::config::Config;
 
 /// The supported circuit version: that of the SP1 crates in this build.
 pub const CIRCUIT_VERSION: &str = "v6.1.0";
 
-/// Maximum number of concurrent checks, independent of the number of processors: each holds a proof in memory.
-const MAX_CONCURRENT: usize = 4;
-
-/// Size in bytes above which a proof is checked alone. Only Core proofs of very long executions are that large.
-const LARGE: u64 = 256 << 20;
+/// Memory of a check for each byte of its proof, in bytes. A decoded proof takes little more than its file.
+const MEMORY_PER_BYTE: u64 = 2;
 
 /// Why proofs of a request could never be verified, so that the request is refused.
 #[derive(Debug, thiserror::Error)]
@@ -106,42 +115,67 @@ pub fn check_key(vk: &[u8], vk_hash: VkHash) -> Result<(), KeyError> {
     key::decode(vk, vk_hash).map(drop)
 }
 
-/// Checker of stored proofs. Clones share verifiers and concurrency limit.
+/// Checker of stored proofs. Clones share its processes and limits.
 #[derive(Debug, Clone)]
 pub struct ProofChecker {
     blobs: Blobs,
     store: Arc<dyn JobStore>,
     mock_mode: bool,
-    permits: Arc<Semaphore>,
-    at_once: u32,
-    verifiers: Arc<Verifiers>,
+    memory: u64,
+    room: Room,
+    begun: Arc<BegunChecks>,
+    runner: Runner,
+}
+
+/// Where proofs are checked.
+#[derive(Debug, Clone)]
+enum Runner {
+    /// In processes of their own.
+    Processes(Arc<Processes>),
+    /// In this process, without limits: for simulations, whose clock does not wait for processes.
+    Here(Arc<Verifiers>),
 }
 
 impl ProofChecker {
-    /// A checker of proofs in `blobs` of programs in `store`; `mock_mode` allows mock proofs of mock backends.
-    #[must_use]
-    pub fn new(blobs: Blobs, store: Arc<dyn JobStore>, mock_mode: bool) -> Self {
-        // Half of the processors; the other half serves clients and workers.
-        let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
-        let at_once = (processors / 2).clamp(1, MAX_CONCURRENT);
-        Self {
-            blobs,
-            store,
-            mock_mode,
-            permits: Arc::new(Semaphore::new(at_once)),
-            at_once: at_once as u32,
-            verifiers: Arc::default(),
-        }
-    }
-
-    /// Checks a stored proof against its claim.
+    /// A checker of proofs in `blobs` of programs in `store`.
     ///
     /// # Errors
     ///
-    /// The failure of the attempt: of class worker if the proof is wrong, infrastructure if it cannot be read, request
-    /// if no proof of the request could be verified.
+    /// If the folder of begun checks cannot be used.
+    pub fn open(config: &Config, blobs: Blobs, store: Arc<dyn JobStore>) -> io::Result<Self> {
+        let limits = &config.proofs;
+        let number = match limits.checks {
+            0 => room::default_number(limits.check_memory),
+            number => number,
+        };
+        Ok(Self {
+            blobs,
+            store,
+            mock_mode: config.mock_mode,
+            memory: limits.check_memory,
+            room: Room::new(number),
+            begun: Arc::new(BegunChecks::open(config.data_dir.join("checks"))?),
+            runner: match &config.check_program {
+                Some(program) => Runner::Processes(Processes::new(program, limits.check_time)),
+                None => Runner::Here(Arc::default()),
+            },
+        })
+    }
+
+    /// Checks a stored proof against its claim. Waits for as long as store or blobs are unavailable.
+    ///
+    /// # Errors
+    ///
+    /// The failure of the attempt: of class worker if the proof is wrong or cannot be checked within the limits,
+    /// infrastructure if it cannot be read, request if no proof of the request could be verified.
     pub async fn check(&self, proof: ArtifactId, claim: Claim) -> Result<(), Failure> {
-        self.verdict(proof, claim).await.map_err(|rejection| rejection.failure())
+        self.verdict(proof, claim).await.unwrap_or_else(|rejection| Err(rejection.failure()))
+    }
+
+    /// Size of a proof in bytes.
+    async fn size(&self, proof: ArtifactId) -> io::Result<u64> {
+        let found = self.blobs.metadata(proof).await?;
+        found.map(|found| found.size).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     /// The proof as a local file, unchanged since its upload.
@@ -157,112 +191,112 @@ impl ProofChecker {
         Ok(local)
     }
 
-    async fn verdict(&self, proof: ArtifactId, claim: Claim) -> Result<(), Rejection> {
-        // A short outage of the store must not discard a proof that took hours.
-        let program = (|| self.store.program(claim.vk_hash))
-            .retry(hierophant_store::retry_policy())
-            .when(StoreError::is_transient)
-            .await
-            .map_err(Rejection::Store)?;
+    async fn verdict(
+        &self,
+        proof: ArtifactId,
+        claim: Claim,
+    ) -> Result<Result<(), Failure>, Rejection> {
+        // An outage of the store must not discard a proof that took hours: check and job wait for its end.
+        let program = patiently(|| self.store.program(claim.vk_hash), StoreError::is_transient);
+        let program = program.await.map_err(Rejection::Store)?;
         let program = program.ok_or(Rejection::NoProgram(claim.vk_hash))?;
-        // The same holds for an outage of the bucket: check and job wait for its end.
-        let local = (|| self.local(proof))
-            .retry(read_retry_policy())
-            .when(|error: &io::Error| error.kind() != io::ErrorKind::NotFound)
-            .notify(|error, rest| {
-                tracing::warn!(%error, ?rest, "cannot read a proof for its check; retrying");
-            })
-            .await
-            .map_err(Rejection::Unreadable)?;
-        let metadata = local.path().metadata();
-        let size = metadata.map_err(Rejection::Unreadable)?.len();
-        let share = if size > LARGE { self.at_once } else { 1 };
-        let permit = Arc::clone(&self.permits).acquire_many_owned(share).await;
-        let (verifiers, mock_mode) = (Arc::clone(&self.verifiers), self.mock_mode);
-        let work = move || {
-            let _permit = permit;
-            check_file(local.path(), &claim, &program.vk, mock_mode, &verifiers)
-        };
-        tokio::task::spawn_blocking(work)
-            .await
-            .map_err(|error| Rejection::Stopped(error.to_string()))?
+        // The same holds for an outage of the bucket. Only what is about to be checked is fetched.
+        let size =
+            patiently(|| self.size(proof), is_passing).await.map_err(Rejection::Unreadable)?;
+        let _room = self.room.take(size).await;
+        let local = patiently(|| self.local(proof), is_passing).await;
+        let local = local.map_err(Rejection::Unreadable)?;
+        let _begun = self.begun.begin(proof).ok_or(Rejection::EndsHierophant)?;
+        match &self.runner {
+            Runner::Processes(processes) => {
+                let order = self.order(local.path(), size, claim, program)?;
+                processes.check(&order).await
+            }
+            Runner::Here(verifiers) => {
+                let (verifiers, mock_mode) = (Arc::clone(verifiers), self.mock_mode);
+                let work = move || {
+                    check::check_file(local.path(), &claim, &program.vk, mock_mode, &verifiers)
+                };
+                let verdict = tokio::task::spawn_blocking(work).await;
+                verdict.map_err(|error| Rejection::Stopped(error.to_string()))?.map(Ok)
+            }
+        }
+    }
+
+    fn order(
+        &self,
+        path: &Path,
+        size: u64,
+        claim: Claim,
+        program: ProgramRecord,
+    ) -> Result<Order, Rejection> {
+        let path = absolute(path).map_err(Rejection::Unreadable)?;
+        Ok(Order {
+            path: path.as_os_str().as_bytes().to_vec(),
+            vk_hash: claim.vk_hash,
+            mode: claim.mode,
+            circuit_version: claim.circuit_version,
+            public_values_hash: claim.public_values_hash,
+            backend: claim.backend,
+            vk: program.vk,
+            mock_mode: self.mock_mode,
+            memory: memory_limit(self.memory, size),
+        })
     }
 }
 
-/// Retry policy for reading a proof: without end.
-fn read_retry_policy() -> ExponentialBuilder {
+/// Memory limit of the check of a proof of this size, in bytes.
+const fn memory_limit(check_memory: u64, size: u64) -> u64 {
+    check_memory.saturating_add(size.saturating_mul(MEMORY_PER_BYTE))
+}
+
+/// Reads what a check needs, without end while errors are passing.
+async fn patiently<T, E, F>(
+    read: impl FnMut() -> F,
+    is_passing: impl Fn(&E) -> bool,
+) -> Result<T, E>
+where
+    E: std::error::Error,
+    F: Future<Output = Result<T, E>>,
+{
+    read.retry(patient_policy())
+        .when(is_passing)
+        .notify(|error, rest| {
+            let error = error_chain(error);
+            tracing::warn!(error, ?rest, "cannot read what the check of a proof needs; retrying");
+        })
+        .await
+}
+
+/// Whether blobs may answer later. A missing one is certainly missing.
+fn is_passing(error: &io::Error) -> bool {
+    error.kind() != io::ErrorKind::NotFound
+}
+
+/// Retry policy of reads that a check waits for: without end.
+fn patient_policy() -> ExponentialBuilder {
     ExponentialBuilder::default()
         .with_min_delay(Duration::from_millis(250))
         .with_max_delay(Duration::from_secs(15))
         .without_max_times()
 }
 
-/// Checks a proof file: reads it whole and computes for some tenths of a second.
-fn check_file(
-    path: &Path,
-    claim: &Claim,
-    vk: &[u8],
-    mock_mode: bool,
-    verifiers: &Verifiers,
-) -> Result<(), Rejection> {
-    let open = || -> io::Result<_> {
-        let file = std::fs::File::open(path)?;
-        let size = file.metadata()?.len();
-        Ok((file, size))
-    };
-    let (file, size) = open().map_err(Rejection::Unreadable)?;
-    check_reader(file, size, claim, vk, mock_mode, verifiers)
-}
-
-fn check_reader(
-    bytes: impl Read + Seek,
-    size: u64,
-    claim: &Claim,
-    vk: &[u8],
-    mock_mode: bool,
-    verifiers: &Verifiers,
-) -> Result<(), Rejection> {
-    catch_panic(|| {
-        let proof = decode::decode(bytes, size, claim.mode)?;
-        if mock::is_mock(&proof.proof) {
-            return mock::check(&proof, claim, vk, mock_mode);
-        }
-        sp1::check(proof, claim, vk, verifiers)
-    })
-}
-
-/// Checks a proof in memory like [`ProofChecker::check`] where mock proofs are allowed.
-///
-/// # Errors
-///
-/// As [`ProofChecker::check`].
-pub fn check_bytes(proof: &[u8], claim: &Claim, vk: &[u8]) -> Result<(), Failure> {
-    static VERIFIERS: LazyLock<Verifiers> = LazyLock::new(Verifiers::default);
-    check_reader(io::Cursor::new(proof), proof.len() as u64, claim, vk, true, &VERIFIERS)
-        .map_err(|rejection| rejection.failure())
-}
-
-/// Runs SP1's verifier and converts a panic into a rejection: it indexes by untrusted values.
-fn catch_panic(check: impl FnOnce() -> Result<(), Rejection>) -> Result<(), Rejection> {
-    catch_unwind(AssertUnwindSafe(check)).unwrap_or_else(|payload| {
-        let text = payload.downcast_ref::<String>().map(String::as_str);
-        let text = text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("no message");
-        Err(Rejection::Panicked(text.chars().take(200).collect()))
-    })
-}
-
 #[cfg(test)]
 mod tests {
-    use network_lib::job::FailureClass;
+    use tokio::time::Instant;
 
     use super::*;
 
-    #[test]
-    fn a_panic_is_a_verdict_against_the_worker() {
-        let verdict = catch_panic(|| panic!("index {} out of bounds", 7));
-        let failure = verdict.expect_err("a panic is a rejection").failure();
-        assert_eq!(failure.class, FailureClass::Worker);
-        assert!(failure.message.contains("index 7 out of bounds"), "{failure}");
+    #[tokio::test(start_paused = true)]
+    async fn a_check_waits_for_store_and_blobs_without_end() {
+        let (start, day) = (Instant::now(), Duration::from_secs(24 * 3600));
+        let away = async || StoreError::Unavailable { action: "reading", source: "away".into() };
+        let read = || async { if start.elapsed() < day { Err(away().await) } else { Ok(7) } };
+        assert_eq!(patiently(read, StoreError::is_transient).await.expect("reads"), 7);
+        assert!(start.elapsed() >= day);
+
+        let gone = || async { Err::<(), _>(io::Error::from(io::ErrorKind::NotFound)) };
+        patiently(gone, is_passing).await.expect_err("certainly missing");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Reasons to reject a proof, as text for operators, and whose fault each is.
 
 use std::io;
+use std::time::Duration;
 
 use hierophant_model::text::error_chain;
 use hierophant_store::StoreError;
@@ -22,6 +23,9 @@ pub(super) enum Rejection {
     /// The program no longer exists.
     #[error("program {0} is no longer registered")]
     NoProgram(VkHash),
+    /// No checking process can be started.
+    #[error("cannot start a process to check the proof")]
+    NoProcess(#[source] io::Error),
     /// The check did not finish because Hierophant is stopping.
     #[error("the check was not finished: {0}")]
     Stopped(String),
@@ -88,6 +92,24 @@ pub(super) enum Rejection {
     /// SP1's verifier panicked.
     #[error("the proof does not verify: SP1's verifier panicked: {0}")]
     Panicked(String),
+    /// The checking process ended during the check.
+    #[error(
+        "the proof cannot be checked: the checking process, which may use {memory} MiB, ended {how} ({output})"
+    )]
+    CheckDied {
+        /// How it ended.
+        how: String,
+        /// Last line of its error output.
+        output: String,
+        /// Its memory limit in MiB.
+        memory: u64,
+    },
+    /// The check exceeded its time.
+    #[error("the proof cannot be checked within {0:?} (`proofs.check_time`)")]
+    CheckTooLong(Duration),
+    /// Hierophant itself ended during the check, repeatedly.
+    #[error("the proof cannot be checked: Hierophant has ended twice during its check")]
+    EndsHierophant,
     /// A mock proof of a real backend.
     #[error("a mock proof, from a worker whose backend is {}", .0.as_str())]
     MockFromProver(Backend),
@@ -104,9 +126,11 @@ impl Rejection {
 
     fn class(&self) -> FailureClass {
         match self {
-            Self::Unreadable(_) | Self::Store(_) | Self::NoProgram(_) | Self::Stopped(_) => {
-                FailureClass::Infrastructure
-            }
+            Self::Unreadable(_)
+            | Self::Store(_)
+            | Self::NoProgram(_)
+            | Self::NoProcess(_)
+            | Self::Stopped(_) => FailureClass::Infrastructure,
             Self::Key(_) | Self::Unverifiable(_) => FailureClass::Request,
             _ => FailureClass::Worker,
         }

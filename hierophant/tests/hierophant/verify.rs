@@ -1,9 +1,12 @@
 //! Proofs handed in by Contemplants: only what was asked for passes. The real proofs are in
 //! `tests/proofs`, whose README says how they were made.
 
+mod contained;
+
 use std::sync::Arc;
 
 use hierophant::artifacts::blobs::Blobs;
+use hierophant::config::Config;
 use hierophant::verify::{CIRCUIT_VERSION, ProofChecker};
 use hierophant_model::records::{Change, Claim, Millis, ProgramRecord, ProgramState};
 use hierophant_proto::artifact::ArtifactType;
@@ -62,7 +65,7 @@ fn sha256(bytes: &[u8]) -> Sha256Digest {
 
 /// Checks bytes against claims, as Hierophant does with what a Contemplant handed in.
 struct Bench {
-    _folder: TempDir,
+    folder: TempDir,
     blobs: Blobs,
     store: Arc<dyn JobStore>,
     checker: ProofChecker,
@@ -70,11 +73,23 @@ struct Bench {
 
 impl Bench {
     async fn new(mock_mode: bool) -> Self {
+        Self::with(|config| config.mock_mode = mock_mode).await
+    }
+
+    async fn with(change: impl FnOnce(&mut Config)) -> Self {
         let folder = TempDir::new().expect("temp dir");
         let blobs = Blobs::open(&folder.path().join("artifacts")).expect("opens");
+        Self::on(folder, blobs, change).await
+    }
+
+    async fn on(folder: TempDir, blobs: Blobs, change: impl FnOnce(&mut Config)) -> Self {
+        let mut config = Config::for_test(folder.path().join("data"));
+        config.check_program = Some(env!("CARGO_BIN_EXE_hierophant").into());
+        change(&mut config);
         let store = sqlite::open(&folder.path().join("db"), ()).await.expect("opens");
-        let checker = ProofChecker::new(blobs.clone(), Arc::clone(&store), mock_mode);
-        Self { _folder: folder, blobs, store, checker }
+        let checker =
+            ProofChecker::open(&config, blobs.clone(), Arc::clone(&store)).expect("opens");
+        Self { folder, blobs, store, checker }
     }
 
     async fn register(&self, vk_hash: [u8; 32], vk: Vec<u8>) -> VkHash {

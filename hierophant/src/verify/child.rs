@@ -1,0 +1,89 @@
+//! The checking process itself, `hierophant verify-proofs`: one order after the other from standard input, a verdict
+//! on each to standard output.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::mpsc::{SyncSender, sync_channel};
+
+use network_lib::job::{Failure, FailureClass};
+use rlimit::Resource;
+
+use super::check::check_file;
+use super::protocol::{Order, Verdict, read_order, write_verdict};
+use super::verifiers::Verifiers;
+
+/// How much sooner the kernel ends this process than others when memory runs out, of 1000: before any other.
+const OOM_SCORE: &str = "1000";
+
+/// Runs as a checking process of a Hierophant, until its standard input ends.
+#[must_use]
+pub fn run() -> ExitCode {
+    // Where this is not permitted, the process is as likely to be ended as others.
+    let _ = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE);
+    if let Err(error) = forbid_files() {
+        eprintln!("hierophant: cannot limit the checking process: {error}");
+        return ExitCode::FAILURE;
+    }
+    let (orders, waiting) = sync_channel(1);
+    std::thread::spawn(move || take_orders(&orders));
+    let verifiers = Verifiers::default();
+    let mut output = io::stdout().lock();
+    for order in waiting {
+        if let Err(error) = write_verdict(&mut output, verdict(order, &verifiers)) {
+            eprintln!("hierophant: a verdict could not be sent: {error}");
+            return ExitCode::FAILURE;
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+fn verdict(order: Order, verifiers: &Verifiers) -> Verdict {
+    limit_memory(order.memory).map_err(|error| {
+        let message = format!("cannot limit the memory of a checking process: {error}");
+        Failure::new(FailureClass::Infrastructure, message)
+    })?;
+    let claim = order.claim();
+    let path = PathBuf::from(OsString::from_vec(order.path));
+    check_file(&path, &claim, &order.vk, order.mock_mode, verifiers)
+        .map_err(|rejection| rejection.failure())
+}
+
+/// The process only reads files, and leaves no memory image of a proof.
+fn forbid_files() -> io::Result<()> {
+    Resource::FSIZE.set(0, 0)?;
+    Resource::CORE.set(0, 0)
+}
+
+/// Limits the memory of this process: an allocation beyond it ends the process.
+fn limit_memory(bytes: u64) -> io::Result<()> {
+    let (_, most) = Resource::DATA.get()?;
+    Resource::DATA.set(bytes.min(most), most)
+}
+
+/// Passes orders on. The end of standard input means that Hierophant is gone or no longer needs this process.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the main thread may be inside SP1, which cannot be interrupted"
+)]
+fn take_orders(orders: &SyncSender<Order>) {
+    let mut input = io::stdin().lock();
+    loop {
+        match read_order(&mut input) {
+            Ok(Some(order)) => {
+                if orders.send(order).is_err() {
+                    return;
+                }
+            }
+            Ok(None) => std::process::exit(0),
+            Err(error) => {
+                eprintln!(
+                    "hierophant: invalid order ({error}): `verify-proofs` is started by Hierophant itself"
+                );
+                std::process::exit(1);
+            }
+        }
+    }
+}
