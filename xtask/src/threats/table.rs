@@ -451,6 +451,28 @@ pub(super) const THREATS: &[Threat] = &[
         ],
     },
     Threat {
+        who: CONTEMPLANT, reach: "the coordinator, by a proof that takes memory or time without bound, or crashes its verifier",
+        stop: "proofs are limited in size by their kind, and decoded and verified in a process of their own with limits of memory and time; a check that ends Hierophant itself is not repeated at every start",
+        shown_by: &[
+            whole("verify::contained::a_proof_that_takes_too_much_memory_ends_its_checking_process_and_nothing_else"),
+            whole("verify::contained::a_check_that_takes_too_long_is_ended"),
+            whole("verify::contained::a_check_whose_process_is_killed_is_its_workers_failure"),
+            whole("verify::contained::an_endless_reply_costs_no_memory"),
+            whole("verify::contained::a_checking_process_has_no_variables_and_no_sockets"),
+            whole("verify::contained::a_proof_that_ended_hierophant_twice_is_not_checked_a_third_time"),
+            whole("handing_in::the_size_of_a_proof_is_limited_by_its_kind"),
+        ],
+    },
+    Threat {
+        who: CONTEMPLANT, reach: "the disk, by one proof after another under one lease",
+        stop: "one upload and one stored proof for each lease, the replaced one is removed at once; a reserve that proofs leave to the database",
+        shown_by: &[
+            whole("handing_in::a_replaced_proof_is_removed_at_once"),
+            whole("handing_in::a_later_upload_of_a_proof_ends_the_earlier_one"),
+            whole("handing_in::a_proof_leaves_space_on_the_disk_for_the_database"),
+        ],
+    },
+    Threat {
         who: CONTEMPLANT, reach: "attempts of other workers",
         stop: "messages about a lease are accepted only from its holder, and only while it lasts",
         shown_by: &[whole("bad_input::words_about_leases_that_are_not_held_change_nothing")],
@@ -548,6 +570,25 @@ pub(super) const THREATS: &[Threat] = &[
             whole("acts::the_log_says_who_did_what_from_where_and_how_it_went"),
             whole("operators::audit::every_action_is_written_down_with_the_tokens_name_and_no_secret"),
             whole("operators::audit::an_action_is_written_down_also_if_its_caller_has_hung_up"),
+        ],
+    },
+    Threat {
+        who: DISK, reach: "all work, by a folder that is not mounted and looks as if its files were lost",
+        stop: "a missing file counts as lost only while the folder has its mark; a start without the mark is refused",
+        shown_by: &[
+            whole("startup::an_unmounted_artifacts_folder_refuses_the_start_and_loses_nothing"),
+            whole("startup::a_folder_that_is_unmounted_at_run_time_is_away_and_not_lost"),
+            part("artifacts::mark::tests::a_missing_mark_counts_only_if_most_artifacts_are_missing_too"),
+            case("artifacts-unmounted"),
+        ],
+    },
+    Threat {
+        who: CLIENT, reach: "notifications of other clients' requests, by ending requests of its own without end",
+        stop: "a share of the queue for each requester, several deliveries at a time, a schedule for each notification",
+        shown_by: &[
+            part("webhooks::tests::the_notices_about_one_requester_take_no_place_of_anothers"),
+            whole("webhooks::a_notification_that_is_never_accepted_delays_no_other"),
+            whole("webhooks::a_slow_receiver_gets_several_notifications_at_a_time"),
         ],
     },
     Threat {
