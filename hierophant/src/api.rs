@@ -11,6 +11,7 @@ mod deadline;
 pub mod grpc;
 pub mod http;
 mod networks;
+pub mod readiness;
 pub mod storing;
 pub mod uploads;
 pub mod urls;

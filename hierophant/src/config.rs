@@ -24,7 +24,7 @@ use network_lib::secret::Secret;
 use serde::{Deserialize, Serialize};
 
 pub use bucket::BucketSettings;
-pub use calls::CallsConfig;
+pub use calls::{CallsConfig, ListAccess};
 pub use clients::{ClientConfig, Network, QuotasConfig};
 pub use dashboard::DashboardConfig;
 pub use limits::LimitsConfig;
@@ -162,6 +162,7 @@ impl Config {
             storage: StorageConfig { min_free_bytes: 0, ..StorageConfig::default() },
             // Nor on how fast the client's machine is.
             quotas: QuotasConfig::unlimited(),
+            calls: CallsConfig { per_ip_per_second: 0, ..CallsConfig::default() },
             // This program is a test, which has no such command.
             check_program: None,
             ..Self::default()

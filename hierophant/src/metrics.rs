@@ -32,7 +32,7 @@ use parking_lot::Mutex;
 
 pub use labels::{Cut, Direction, Peer, Refused};
 pub use rpc::RpcLayer;
-pub use scrape::GaugeSnapshot;
+pub use scrape::{ActorSnapshot, GaugeSnapshot};
 
 /// Maximum number of programs with their own series; further ones count as `other`.
 const MAX_PROGRAMS: usize = 50;

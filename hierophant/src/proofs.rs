@@ -6,6 +6,7 @@
 pub mod actor;
 pub mod handle;
 pub(crate) mod log;
+pub mod lookup;
 pub mod message;
 
 pub use handle::ProofsHandle;

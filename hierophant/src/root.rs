@@ -207,6 +207,7 @@ pub fn clients(config: &Config) -> Clients {
         }
     });
     Clients::new(named, others, quotas.strangers_tickets)
+        .with_strangers_requests(quotas.strangers_requests_per_minute)
 }
 
 /// Limits of the scheduler.

@@ -130,6 +130,9 @@ pub enum OverQuota {
     /// Limit of tickets for all addresses together that are not configured.
     #[error("too many open upload tickets: this network allows {0}; try again later")]
     StrangersTickets(u64),
+    /// Limit of requests per minute for all addresses together that are not configured.
+    #[error("too many requests: this network accepts {0} per minute; try again later")]
+    StrangersRequests(u64),
 }
 
 impl OverQuota {
@@ -150,6 +153,7 @@ impl OverQuota {
             Self::OpenTickets(_) => "open_tickets",
             Self::Programs(_) => "programs",
             Self::StrangersTickets(_) => "strangers_tickets",
+            Self::StrangersRequests(_) => "strangers_requests_per_minute",
         }
     }
 }
@@ -169,19 +173,20 @@ impl Quota {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Entry {
     addresses: Vec<Address>,
     networks: Vec<IpNet>,
     quota: Quota,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Table {
     named: BTreeMap<ClientName, Entry>,
     by_address: BTreeMap<Address, ClientName>,
     others: Quota,
     strangers_tickets: u64,
+    strangers_requests: u64,
 }
 
 /// Configured clients and the quota of all other addresses. Clones share the data.
@@ -210,6 +215,19 @@ impl Clients {
             }
         }
         Self(Arc::new(table))
+    }
+
+    /// The same clients, with a limit of requests per minute for all other addresses together; 0 = no limit.
+    #[must_use]
+    pub fn with_strangers_requests(mut self, per_minute: u64) -> Self {
+        Arc::make_mut(&mut self.0).strangers_requests = per_minute;
+        self
+    }
+
+    /// Whether any client is configured.
+    #[must_use]
+    pub fn any(&self) -> bool {
+        !self.0.named.is_empty()
     }
 
     /// Client of a record with this address, and with the name that it stores if a bound token was presented.
@@ -283,6 +301,12 @@ impl Clients {
         self.entry(client).is_none_or(|entry| {
             entry.networks.is_empty() || peer.is_some_and(|peer| contains(&entry.networks, peer))
         })
+    }
+
+    /// Maximum requests per minute of all clients together that are not configured; 0 = no limit.
+    #[must_use]
+    pub fn strangers_requests(&self) -> u64 {
+        self.0.strangers_requests
     }
 
     /// Maximum open tickets of all clients together that are not configured; 0 = no limit.

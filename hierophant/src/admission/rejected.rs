@@ -17,7 +17,7 @@ pub(super) const MAX_VK_BYTES: usize = 64 * 1024;
 const MAX_URI_BYTES: usize = 2048;
 
 /// Maximum number of addresses in a whitelist; each is stored.
-const MAX_WHITELIST: usize = 1000;
+const MAX_WHITELIST: usize = 64;
 
 /// Why a request or a program is rejected.
 #[derive(Debug, thiserror::Error)]

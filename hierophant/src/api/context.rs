@@ -9,6 +9,7 @@ use hierophant_store::JobStore;
 
 use super::auth::Authenticator;
 use super::http::v1::render;
+use super::readiness::Readiness;
 use super::storing::Storing;
 use super::uploads::TransferLimits;
 use super::urls::PublicUrls;
@@ -99,6 +100,8 @@ pub struct AdminContext {
     pub registry: RegistryHandle,
     /// Store, for reading.
     pub store: Arc<dyn JobStore>,
+    /// Whether requests are accepted.
+    pub readiness: Readiness,
     /// Artifact data.
     pub blobs: Blobs,
     /// Downloads of artifact data.
@@ -207,6 +210,7 @@ impl Contexts {
             certificates: config.tls.worker_certificates,
         };
         let admin = AdminContext {
+            readiness: Readiness::new(Arc::clone(&store), proofs.clone()),
             proofs,
             registry,
             store,

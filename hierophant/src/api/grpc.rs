@@ -8,6 +8,7 @@ mod list;
 pub mod prover_network;
 mod rejected;
 mod signed;
+mod stream_age;
 
 use axum::body::Body;
 use axum::http::Request;

@@ -23,13 +23,16 @@ pub struct CallsConfig {
     /// Maximum time from a request to its deadline. Default 30 days; its proof is kept for longer.
     #[serde(with = "humantime_serde")]
     pub max_deadline: Duration,
-    /// Average calls per second from one IP address. 0 = no limit (default): behind a proxy all clients share an
-    /// address.
+    /// Average calls per second from one IP address; 0 = no limit. Default 200: a hundred open requests, each polled
+    /// by two calls every two seconds, take a hundred. Behind a proxy all clients share its address.
     pub per_ip_per_second: u64,
-    /// Maximum burst of calls from one IP address. Default 2000.
+    /// Maximum burst of calls from one IP address. Default 2000: a client that starts again with 400 requests at
+    /// once, of five calls each.
     pub per_ip_burst: u64,
-    /// Whether `GetFilteredProofRequests` returns whole ids to every caller. Default no: anyone with a request's id
-    /// can fetch its proof.
+    /// Callers to whom `GetFilteredProofRequests` answers. Default `token`: no SDK lists requests in order to prove.
+    pub lists: ListAccess,
+    /// Whether `GetFilteredProofRequests` returns whole entries to every caller that may list. Default no: anyone
+    /// with a request's id can fetch its proof.
     pub list_ids: bool,
     /// Networks from which the gRPC port is reached. Default none listed: from all.
     pub grpc_networks: Vec<Network>,
@@ -37,13 +40,27 @@ pub struct CallsConfig {
     pub artifact_networks: Vec<Network>,
 }
 
+/// Callers to whom `GetFilteredProofRequests` answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ListAccess {
+    /// Callers with a client token.
+    #[default]
+    Token,
+    /// All callers.
+    Open,
+    /// No caller.
+    Off,
+}
+
 impl Default for CallsConfig {
     fn default() -> Self {
         Self {
             max_message_bytes: 256 * 1024,
             max_deadline: Duration::from_secs(30 * 24 * 3600),
-            per_ip_per_second: 0,
+            per_ip_per_second: 200,
             per_ip_burst: 2000,
+            lists: ListAccess::default(),
             list_ids: false,
             grpc_networks: Vec::new(),
             artifact_networks: Vec::new(),

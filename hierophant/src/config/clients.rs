@@ -93,6 +93,9 @@ pub struct QuotasConfig {
     pub programs: u64,
     /// Tickets of all addresses together that are not in `[[clients]]`. Default 100,000, about 20 MB in the database.
     pub strangers_tickets: u64,
+    /// Requests accepted per minute of all addresses together that are not in `[[clients]]`. Default 30,000, about 30
+    /// MB in the database.
+    pub strangers_requests_per_minute: u64,
 }
 
 impl QuotasConfig {
@@ -107,6 +110,7 @@ impl QuotasConfig {
             open_tickets: 0,
             programs: 0,
             strangers_tickets: 0,
+            strangers_requests_per_minute: 0,
         }
     }
 }
@@ -121,6 +125,7 @@ impl Default for QuotasConfig {
             open_tickets: 1000,
             programs: 1000,
             strangers_tickets: 100_000,
+            strangers_requests_per_minute: 30_000,
         }
     }
 }

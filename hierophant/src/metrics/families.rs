@@ -48,6 +48,7 @@ pub(super) struct Families {
     pub(super) gpus: GpuGauges,
     pub(super) storage_used: Gauge,
     pub(super) storage_free: Gauge,
+    pub(super) gauges_current: Gauge,
 }
 
 impl Families {
@@ -152,6 +153,11 @@ impl Families {
             gpus: GpuGauges::new(to),
             storage_used: to.byte_gauge("storage_used", "size of all kept programs, inputs and proofs"),
             storage_free: to.byte_gauge("storage_free", "free space on the disk of the data folder"),
+            gauges_current: to.gauge(
+            "gauges_current",
+            "whether the gauges of queue and workers are current: 0 while the scheduler does not answer, because it \
+             waits for the store; they keep their last values then",
+        ),
         };
         families.begin_at_zero();
         families

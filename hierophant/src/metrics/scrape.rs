@@ -1,6 +1,7 @@
 //! A scrape: gauges are set from a snapshot, and all metrics are encoded.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use hierophant_model::records::{Millis, ReceiverState, Usage};
 use hierophant_scheduler::proofs::Overview;
@@ -16,14 +17,21 @@ use super::{Metrics, seconds, whole};
 pub struct GaugeSnapshot {
     /// Time of the snapshot.
     pub now: Millis,
-    /// State of the scheduler.
-    pub overview: Overview,
-    /// Connected and recently lost workers.
-    pub workers: Vec<KnownWorker>,
+    /// What the actors know, if they have answered.
+    pub actors: Option<ActorSnapshot>,
     /// Usage of the disk.
     pub storage: Usage,
     /// Receivers of webhooks.
     pub webhooks: Vec<ReceiverState>,
+}
+
+/// What the actors know.
+#[derive(Debug)]
+pub struct ActorSnapshot {
+    /// State of the scheduler.
+    pub overview: Arc<Overview>,
+    /// Connected and recently lost workers.
+    pub workers: Vec<KnownWorker>,
 }
 
 impl Metrics {
@@ -38,7 +46,23 @@ impl Metrics {
 
     fn set_gauges(&self, snapshot: &GaugeSnapshot) {
         let families = &self.0.families;
-        let overview = &snapshot.overview;
+        families.storage_used.set(whole(snapshot.storage.stored));
+        if let Some(free) = snapshot.storage.free {
+            families.storage_free.set(whole(free));
+        }
+        for state in &snapshot.webhooks {
+            let labels = ReceiverLabels { receiver: state.receiver.clone() };
+            families.notices_undelivered.get_or_create(&labels).set(whole(state.undelivered));
+        }
+        families.gauges_current.set(i64::from(snapshot.actors.is_some()));
+        if let Some(actors) = &snapshot.actors {
+            self.set_gauges_of(snapshot.now, actors);
+        }
+    }
+
+    fn set_gauges_of(&self, now: Millis, actors: &ActorSnapshot) {
+        let families = &self.0.families;
+        let overview = &actors.overview;
         for mode in ProofMode::ALL {
             let labels = ModeLabels { mode: mode.as_str() };
             let waiting = overview.waiting_by_mode.get(&mode).copied().unwrap_or(0);
@@ -51,29 +75,21 @@ impl Metrics {
         let ahead: usize = overview.workers.iter().map(|worker| worker.ahead.len()).sum();
         families.jobs_ahead.set(whole(ahead));
         families.dispatch_paused.set(i64::from(overview.paused.is_some()));
-        let oldest = overview.oldest_waiting.map_or(0, |created| snapshot.now.since(created));
+        let oldest = overview.oldest_waiting.map_or(0, |created| now.since(created));
         families.oldest_wait.set(seconds(oldest));
         let slots: usize =
             overview.workers.iter().map(|worker| worker.capabilities.slots as usize).sum();
         families.slots.set(whole(slots));
-        families.storage_used.set(whole(snapshot.storage.stored));
-        if let Some(free) = snapshot.storage.free {
-            families.storage_free.set(whole(free));
-        }
-        for state in &snapshot.webhooks {
-            let labels = ReceiverLabels { receiver: state.receiver.clone() };
-            families.notices_undelivered.get_or_create(&labels).set(whole(state.undelivered));
-        }
         families.workers.clear();
         let work: BTreeMap<_, _> =
             overview.workers.iter().map(|work| (work.worker, work)).collect();
-        for known in &snapshot.workers {
+        for known in &actors.workers {
             let Some(work) = work.get(&known.worker) else { continue };
             let labels =
                 WorkerLabels { state: known.state().as_str(), backend: work.backend.as_str() };
             families.workers.get_or_create(&labels).inc();
         }
-        families.gpus.set(snapshot.workers.iter().filter_map(|known| {
+        families.gpus.set(actors.workers.iter().filter_map(|known| {
             let work = work.get(&known.worker)?;
             Some((work.capabilities.gpus.as_slice(), known.gpus.as_slice()))
         }));
@@ -141,10 +157,12 @@ mod tests {
     #[test]
     fn concurrent_scrapes_count_each_worker_once() {
         let metrics = Metrics::new();
+        let overview =
+            Overview { workers: (0..WORKERS).map(work).collect(), ..Overview::default() };
+        let workers = (0..WORKERS).map(known).collect();
         let snapshot = GaugeSnapshot {
             now: Millis(0),
-            overview: Overview { workers: (0..WORKERS).map(work).collect(), ..Overview::default() },
-            workers: (0..WORKERS).map(known).collect(),
+            actors: Some(ActorSnapshot { overview: Arc::new(overview), workers }),
             storage: Usage { free: None, stored: 0, low: None },
             webhooks: vec![],
         };
@@ -164,5 +182,19 @@ mod tests {
             r#"hierophant_gpus{model="NVIDIA L4"} 50"#,
         ];
         assert_eq!(texts, BTreeSet::from([wanted.map(str::to_owned).to_vec()]));
+    }
+
+    #[test]
+    fn counters_are_served_while_the_actors_do_not_answer() {
+        let metrics = Metrics::new();
+        metrics.client_asked(None);
+        let storage = Usage { free: None, stored: 7, low: None };
+        let snapshot = GaugeSnapshot { now: Millis(0), actors: None, storage, webhooks: vec![] };
+        let text = metrics.render(&snapshot);
+        for line in
+            ["hierophant_client_requests_total{client=\"other\"} 1", "hierophant_gauges_current 0"]
+        {
+            assert!(text.lines().any(|it| it == line), "{text}");
+        }
     }
 }

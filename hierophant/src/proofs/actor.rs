@@ -3,9 +3,10 @@
 //!
 //! Every call is answered through the queue, so that an answer never precedes the storing of an earlier decision.
 
-mod commands;
+mod clear;
+mod decide;
 mod effect_queue;
-mod lookup;
+mod shared_overview;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,15 +15,15 @@ use std::time::Duration;
 use hierophant_model::clients::Clients;
 use hierophant_model::commands::Cleared;
 use hierophant_model::records::Millis;
-use hierophant_model::text::error_chain;
 use hierophant_scheduler::SessionId;
 use hierophant_scheduler::proofs::core::{Effect, IdSource, Limits, ProofsCore, RestoredState};
 use hierophant_scheduler::proofs::duration::MAX_SAMPLES;
-use hierophant_store::{JobStore, StoreError};
+use hierophant_store::JobStore;
 use network_lib::ids::WorkerId;
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, RpcReplyPort, SpawnErr};
 
 use super::handle::ProofsHandle;
+use super::lookup::{Lookups, StoredDecisions};
 use super::message::{Clearing, ProofsMsg};
 use crate::artifacts::audit;
 use crate::artifacts::blobs::Blobs;
@@ -35,6 +36,7 @@ use crate::verify::ProofChecker;
 use crate::webhooks::Webhooks;
 
 use effect_queue::{Answer, Check, Deps, EffectQueue, SideEffect};
+use shared_overview::SharedOverview;
 
 /// Interval of the sweeps.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
@@ -65,13 +67,12 @@ pub struct ProofsArguments {
 pub struct ProofsState {
     core: ProofsCore,
     clients: Clients,
-    store: Arc<dyn JobStore>,
-    quarantine: Duration,
     metrics: Metrics,
     events: Events,
     webhooks: Webhooks,
     queue: EffectQueue,
     sessions: Sessions,
+    overview: SharedOverview,
     clock: Clock,
 }
 
@@ -89,8 +90,11 @@ impl ProofsActor {
         arguments: ProofsArguments,
         supervisor: ActorCell,
     ) -> Result<ProofsHandle, SpawnErr> {
-        let (actor, _) = Actor::spawn_linked(None, Self, arguments, supervisor).await?;
-        Ok(ProofsHandle::new(actor))
+        let stored = StoredDecisions::default();
+        let (store, clients) = (Arc::clone(&arguments.store), arguments.limits.clients.clone());
+        let lookups = Lookups::new(store, clients, arguments.quarantine, stored.clone());
+        let (actor, _) = Actor::spawn_linked(None, Self, (arguments, stored), supervisor).await?;
+        Ok(ProofsHandle::new(actor, lookups))
     }
 }
 
@@ -98,14 +102,14 @@ impl ProofsActor {
 impl Actor for ProofsActor {
     type Msg = ProofsMsg;
     type State = ProofsState;
-    type Arguments = ProofsArguments;
+    type Arguments = (ProofsArguments, StoredDecisions);
 
     async fn pre_start(
         &self,
         myself: ActorRef<ProofsMsg>,
-        arguments: ProofsArguments,
+        (arguments, stored): Self::Arguments,
     ) -> Result<ProofsState, ActorProcessingErr> {
-        let ProofsArguments { store, blobs, limits, quarantine, checker, .. } = arguments;
+        let ProofsArguments { store, blobs, limits, checker, .. } = arguments;
         let ProofsArguments { metrics, events, webhooks, .. } = arguments;
         let now = Millis::now();
         let unfinished = store.unfinished_jobs().await?;
@@ -132,7 +136,7 @@ impl Actor for ProofsActor {
         let clients = limits.clients.clone();
         let (core, effects) = ProofsCore::restore(now, limits, IdSource::random(), restored);
         let deps = Deps {
-            store: Arc::clone(&store),
+            store,
             checker,
             clients: clients.clone(),
             metrics: metrics.clone(),
@@ -142,13 +146,12 @@ impl Actor for ProofsActor {
         let mut state = ProofsState {
             core,
             clients,
-            store,
-            quarantine,
             metrics,
             events,
             webhooks,
-            queue: EffectQueue::new(deps, myself.clone()),
+            queue: EffectQueue::new(deps, myself.clone(), stored),
             sessions: Sessions::default(),
+            overview: SharedOverview::default(),
             clock,
         };
         state.execute(effects, None).await;
@@ -169,12 +172,9 @@ impl Actor for ProofsActor {
         }
         let core = &mut state.core;
         let (effects, answer) = match message {
-            ProofsMsg::Submit(new, lost, port) => {
-                let (answer, effects) = state.submit(now, *new, lost).await?;
-                (effects, answer_on(port, answer))
-            }
+            ProofsMsg::Submit(new, known, port) => state.submit(now, *new, *known, port),
             ProofsMsg::Cancel(id, by, port) => {
-                let (answer, effects) = state.cancel(now, id, &by).await?;
+                let (answer, effects) = core.cancel(now, id, &by);
                 (effects, answer_on(port, answer))
             }
             ProofsMsg::ProofStored(lease, artifact, blob, port) => {
@@ -184,22 +184,20 @@ impl Actor for ProofsActor {
             ProofsMsg::LeaseAccess(lease, worker, port) => {
                 (Vec::new(), answer_on(port, core.lease_access(lease, worker)))
             }
-            ProofsMsg::Overview(port) => (Vec::new(), answer_on(port, core.overview())),
+            ProofsMsg::Alive(port) => (Vec::new(), answer_on(port, ())),
+            ProofsMsg::Overview(port) => {
+                (Vec::new(), answer_on(port, state.overview.get(|| core.overview())))
+            }
             ProofsMsg::Why(job, port) => (Vec::new(), answer_on(port, core.why(now, job))),
             ProofsMsg::QueueSnapshot(offset, limit, port) => {
                 (Vec::new(), answer_on(port, core.queue_snapshot(now, offset, limit)))
             }
-            ProofsMsg::ProofLost(request, proof, port) => {
-                match state.reopen(now, request, proof).await? {
-                    Some((reopened, effects)) => (effects, answer_on(port, reopened)),
-                    // Dropping the port fails the caller with `Unanswered`: the store could not be read.
-                    None => (Vec::new(), None),
-                }
-            }
+            ProofsMsg::Reopen(ended, port) => state.reopen(now, *ended, port),
             ProofsMsg::Command(command, port) => {
-                let (answer, effects) = state.command(now, command).await?;
+                let (answer, effects) = core.command(now, &command);
                 (effects, answer_on(port, answer))
             }
+            ProofsMsg::Recreate(ended, port) => state.recreate(now, *ended, port),
             ProofsMsg::PreviewClear(filter, port) => {
                 (Vec::new(), answer_on(port, core.preview_clear(&filter)))
             }
@@ -333,8 +331,4 @@ impl Sessions {
 /// Answer to a call, given once all earlier decisions are stored.
 fn answer_on<T: Send + 'static>(port: RpcReplyPort<T>, answer: T) -> Option<Answer> {
     Some(Box::new(move || reply(port, answer)))
-}
-
-fn log_unread(error: &StoreError) {
-    tracing::warn!(error = %error_chain(error), "request look-up failed");
 }

@@ -1,9 +1,12 @@
 //! Typed interface of the `proofs` actor.
 
+use std::sync::Arc;
+
 use hierophant_model::clients::Client;
 use hierophant_model::commands::{ClearFilter, Cleared, Command, CommandError, CommandOutcome};
 use hierophant_model::records::Accepted;
 use hierophant_scheduler::SessionId;
+use hierophant_scheduler::proofs::core::Rejection;
 use hierophant_scheduler::proofs::{
     CancelError, LeaseAccess, NewRequest, Overview, QueuedJob, SubmitError, Why, WorkerJoined,
 };
@@ -12,17 +15,25 @@ use network_lib::ids::{ArtifactId, JobId, LeaseId, RequestId, WorkerId};
 use network_lib::job::{BlobInfo, Execution, Failure, Progress};
 use ractor::ActorRef;
 
+use super::lookup::{Lookups, Outdated, log_unread};
 use super::message::ProofsMsg;
 use crate::ask::{Unanswered, ask, tell};
 use crate::session::SessionHandle;
 
+/// Maximum number of look-ups for a call. A second one is needed if the same content was decided about during the
+/// first.
+const MAX_LOOKUPS: u32 = 10;
+
 /// Handle to the `proofs` actor.
 #[derive(Debug, Clone)]
-pub struct ProofsHandle(ActorRef<ProofsMsg>);
+pub struct ProofsHandle {
+    actor: ActorRef<ProofsMsg>,
+    lookups: Arc<Lookups>,
+}
 
 impl ProofsHandle {
-    pub(super) const fn new(actor: ActorRef<ProofsMsg>) -> Self {
-        Self(actor)
+    pub(super) fn new(actor: ActorRef<ProofsMsg>, lookups: Lookups) -> Self {
+        Self { actor, lookups: Arc::new(lookups) }
     }
 
     /// Accepts a request; it is stored when this returns. `lost` is a finished proof whose data is missing: the
@@ -36,9 +47,19 @@ impl ProofsHandle {
         request: NewRequest,
         lost: Option<ArtifactId>,
     ) -> Result<Accepted, SubmitError> {
-        ask(&self.0, |reply| ProofsMsg::Submit(Box::new(request), lost, reply))
-            .await
-            .unwrap_or(Err(SubmitError::Unavailable))
+        for _ in 0..MAX_LOOKUPS {
+            let known = self.lookups.of_submission(&request, lost).await.map_err(|error| {
+                log_unread(&error);
+                SubmitError::Unavailable
+            })?;
+            let (new, known) = (Box::new(request.clone()), Box::new(known));
+            match ask(&self.actor, |reply| ProofsMsg::Submit(new, known, reply)).await {
+                Ok(Ok(answer)) => return answer,
+                Ok(Err(Outdated)) => {}
+                Err(Unanswered) => break,
+            }
+        }
+        Err(SubmitError::Unavailable)
     }
 
     /// Cancels a request on behalf of `by`; it is stored when this returns.
@@ -47,14 +68,25 @@ impl ProofsHandle {
     ///
     /// [`CancelError`] states whether a retry may succeed.
     pub async fn cancel(&self, id: RequestId, by: Client) -> Result<(), CancelError> {
-        ask(&self.0, |reply| ProofsMsg::Cancel(id, by, reply))
-            .await
-            .unwrap_or(Err(CancelError::Unavailable))
+        for _ in 0..MAX_LOOKUPS {
+            // Most ids of strangers are unknown or of ended requests, which do not concern the scheduler.
+            if let Some(answer) = self.lookups.cancelled_before(id, &by).await {
+                return answer;
+            }
+            let client = by.clone();
+            match ask(&self.actor, |reply| ProofsMsg::Cancel(id, client, reply)).await {
+                // It has ended since.
+                Ok(Err(CancelError::NotFound)) => {}
+                Ok(answer) => return answer,
+                Err(Unanswered) => break,
+            }
+        }
+        Err(CancelError::Unavailable)
     }
 
     /// Reports a connected worker. The first message to `session` will be the welcome.
     pub fn worker_joined(&self, joined: WorkerJoined, session: SessionHandle) {
-        tell(&self.0, ProofsMsg::WorkerJoined(Box::new(joined), session));
+        tell(&self.actor, ProofsMsg::WorkerJoined(Box::new(joined), session));
     }
 
     /// Reports changed capabilities of a worker.
@@ -64,22 +96,22 @@ impl ProofsHandle {
         session: SessionId,
         now_can: Capabilities,
     ) {
-        tell(&self.0, ProofsMsg::CapabilitiesChanged(worker, session, now_can));
+        tell(&self.actor, ProofsMsg::CapabilitiesChanged(worker, session, now_can));
     }
 
     /// Reports that a worker accepts no more jobs.
     pub fn worker_draining(&self, worker: WorkerId, session: SessionId) {
-        tell(&self.0, ProofsMsg::WorkerDraining(worker, session));
+        tell(&self.actor, ProofsMsg::WorkerDraining(worker, session));
     }
 
     /// Reports a broken connection; the worker may reconnect.
     pub fn worker_away(&self, worker: WorkerId, session: SessionId) {
-        tell(&self.0, ProofsMsg::WorkerAway(worker, session));
+        tell(&self.actor, ProofsMsg::WorkerAway(worker, session));
     }
 
     /// Reports a changed drain of a worker: its reason, or `None` if it has ended.
     pub fn worker_drained(&self, worker: WorkerId, session: SessionId, drained: Option<String>) {
-        tell(&self.0, ProofsMsg::WorkerDrained(worker, session, drained));
+        tell(&self.actor, ProofsMsg::WorkerDrained(worker, session, drained));
     }
 
     /// Executes an operator's command; it is stored when this returns.
@@ -88,9 +120,27 @@ impl ProofsHandle {
     ///
     /// [`CommandError`]; nothing has changed then.
     pub async fn command(&self, command: Command) -> Result<CommandOutcome, CommandError> {
-        ask(&self.0, |reply| ProofsMsg::Command(command, reply))
-            .await
-            .unwrap_or(Err(CommandError::Unavailable))
+        for _ in 0..MAX_LOOKUPS {
+            let asked = command.clone();
+            match ask(&self.actor, |reply| ProofsMsg::Command(asked, reply)).await {
+                Ok(Ok(outcome)) => return Ok(outcome),
+                Ok(Err(Rejection::Conflict(conflict))) => {
+                    return Err(CommandError::Conflict(conflict));
+                }
+                Ok(Err(Rejection::NotOpen)) => {}
+                Err(Unanswered) => break,
+            }
+            let Command::Requeue(id) = command else {
+                return self.lookups.ended_before(&command).await;
+            };
+            let ended = Box::new(self.lookups.recreatable(id).await?);
+            match ask(&self.actor, |reply| ProofsMsg::Recreate(ended, reply)).await {
+                Ok(Ok(outcome)) => return Ok(outcome),
+                Ok(Err(Outdated)) => {}
+                Err(Unanswered) => break,
+            }
+        }
+        Err(CommandError::Unavailable)
     }
 
     /// Preview of [`clear`](Self::clear).
@@ -99,7 +149,7 @@ impl ProofsHandle {
     ///
     /// [`Unanswered`] when the actor or its store hangs.
     pub async fn preview_clear(&self, filter: ClearFilter) -> Result<Cleared, Unanswered> {
-        ask(&self.0, |reply| ProofsMsg::PreviewClear(filter, reply)).await
+        ask(&self.actor, |reply| ProofsMsg::PreviewClear(filter, reply)).await
     }
 
     /// Cancels all matching jobs; it is stored when this returns.
@@ -108,27 +158,27 @@ impl ProofsHandle {
     ///
     /// [`Unanswered`] when the actor or its store hangs; the remaining jobs are still cancelled.
     pub async fn clear(&self, filter: ClearFilter) -> Result<Cleared, Unanswered> {
-        ask(&self.0, |reply| ProofsMsg::Clear(filter, reply)).await
+        ask(&self.actor, |reply| ProofsMsg::Clear(filter, reply)).await
     }
 
     /// Reports the removal of a worker.
     pub fn worker_removed(&self, worker: WorkerId, session: SessionId, reason: String) {
-        tell(&self.0, ProofsMsg::WorkerRemoved(worker, session, reason));
+        tell(&self.actor, ProofsMsg::WorkerRemoved(worker, session, reason));
     }
 
     /// Reports the attempts that a worker runs.
     pub fn held_leases(&self, worker: WorkerId, session: SessionId, held: Vec<LeaseId>) {
-        tell(&self.0, ProofsMsg::HeldLeases(worker, session, held));
+        tell(&self.actor, ProofsMsg::HeldLeases(worker, session, held));
     }
 
     /// Reports progress of an attempt.
     pub fn progressed(&self, worker: WorkerId, lease: LeaseId, progress: Progress) {
-        tell(&self.0, ProofsMsg::Progressed(worker, lease, progress));
+        tell(&self.actor, ProofsMsg::Progressed(worker, lease, progress));
     }
 
     /// Reports the execution of an attempt.
     pub fn executed(&self, worker: WorkerId, lease: LeaseId, execution: Execution) {
-        tell(&self.0, ProofsMsg::Executed(worker, lease, execution));
+        tell(&self.actor, ProofsMsg::Executed(worker, lease, execution));
     }
 
     /// Reports that an attempt is complete and its proof uploaded.
@@ -139,12 +189,12 @@ impl ProofsHandle {
         execution: Execution,
         proof: BlobInfo,
     ) {
-        tell(&self.0, ProofsMsg::Completed(worker, lease, execution, proof));
+        tell(&self.actor, ProofsMsg::Completed(worker, lease, execution, proof));
     }
 
     /// Reports a failed attempt.
     pub fn failed(&self, worker: WorkerId, lease: LeaseId, failure: Failure) {
-        tell(&self.0, ProofsMsg::Failed(worker, lease, failure));
+        tell(&self.actor, ProofsMsg::Failed(worker, lease, failure));
     }
 
     /// Reports that an attempt's proof is stored. Returns whether the attempt is still active.
@@ -158,12 +208,12 @@ impl ProofsHandle {
         artifact: ArtifactId,
         blob: BlobInfo,
     ) -> Result<bool, Unanswered> {
-        ask(&self.0, |reply| ProofsMsg::ProofStored(lease, artifact, blob, reply)).await
+        ask(&self.actor, |reply| ProofsMsg::ProofStored(lease, artifact, blob, reply)).await
     }
 
     /// Reports that program or input of an attempt is missing.
     pub fn input_lost(&self, lease: LeaseId) {
-        tell(&self.0, ProofsMsg::InputLost(lease));
+        tell(&self.actor, ProofsMsg::InputLost(lease));
     }
 
     /// Reports that a request's finished `proof` is missing. Returns whether its job is queued again.
@@ -176,7 +226,17 @@ impl ProofsHandle {
         request: RequestId,
         proof: ArtifactId,
     ) -> Result<bool, Unanswered> {
-        ask(&self.0, |reply| ProofsMsg::ProofLost(request, proof, reply)).await
+        for _ in 0..MAX_LOOKUPS {
+            let ended = self.lookups.of_lost_proof(request, proof).await.map_err(|error| {
+                log_unread(&error);
+                Unanswered
+            })?;
+            let Some(ended) = ended.map(Box::new) else { return Ok(false) };
+            if ask(&self.actor, |reply| ProofsMsg::Reopen(ended, reply)).await?.is_ok() {
+                return Ok(true);
+            }
+        }
+        Err(Unanswered)
     }
 
     /// Data that `worker` may fetch under a lease; `None` if the lease is another worker's or not active.
@@ -189,7 +249,7 @@ impl ProofsHandle {
         lease: LeaseId,
         worker: WorkerId,
     ) -> Result<Option<LeaseAccess>, Unanswered> {
-        ask(&self.0, |reply| ProofsMsg::LeaseAccess(lease, worker, reply)).await
+        ask(&self.actor, |reply| ProofsMsg::LeaseAccess(lease, worker, reply)).await
     }
 
     /// Explains why a job has no proof yet; `None` if it has ended or does not exist.
@@ -198,7 +258,7 @@ impl ProofsHandle {
     ///
     /// [`Unanswered`] when the actor or its store hangs.
     pub async fn why(&self, job: JobId) -> Result<Option<Why>, Unanswered> {
-        ask(&self.0, |reply| ProofsMsg::Why(job, reply)).await
+        ask(&self.actor, |reply| ProofsMsg::Why(job, reply)).await
     }
 
     /// At most `limit` waiting jobs after the first `offset`, in the order of assignment.
@@ -211,15 +271,24 @@ impl ProofsHandle {
         offset: usize,
         limit: usize,
     ) -> Result<Vec<QueuedJob>, Unanswered> {
-        ask(&self.0, |reply| ProofsMsg::QueueSnapshot(offset, limit, reply)).await
+        ask(&self.actor, |reply| ProofsMsg::QueueSnapshot(offset, limit, reply)).await
     }
 
-    /// Summary of the scheduler.
+    /// Waits until all earlier decisions are stored.
     ///
     /// # Errors
     ///
     /// [`Unanswered`] when the actor or its store hangs.
-    pub async fn overview(&self) -> Result<Overview, Unanswered> {
-        ask(&self.0, ProofsMsg::Overview).await
+    pub async fn alive(&self) -> Result<(), Unanswered> {
+        ask(&self.actor, ProofsMsg::Alive).await
+    }
+
+    /// Summary of the scheduler, at most a second old and shared with other callers.
+    ///
+    /// # Errors
+    ///
+    /// [`Unanswered`] when the actor or its store hangs.
+    pub async fn overview(&self) -> Result<Arc<Overview>, Unanswered> {
+        ask(&self.actor, ProofsMsg::Overview).await
     }
 }

@@ -1,10 +1,13 @@
 //! Messages of the `proofs` actor.
 
+use std::sync::Arc;
+
 use alloy_primitives::Address;
 use hierophant_model::clients::Client;
-use hierophant_model::commands::{ClearFilter, Cleared, Command, CommandError, CommandOutcome};
+use hierophant_model::commands::{ClearFilter, Cleared, Command, CommandOutcome};
 use hierophant_model::records::Accepted;
 use hierophant_scheduler::SessionId;
+use hierophant_scheduler::proofs::core::{Rejection, StoreLookup};
 use hierophant_scheduler::proofs::{
     CancelError, LeaseAccess, NewRequest, Overview, QueuedJob, SubmitError, Why, WorkerJoined,
 };
@@ -13,6 +16,7 @@ use network_lib::ids::{ArtifactId, JobId, LeaseId, RequestId, WorkerId};
 use network_lib::job::{BlobInfo, Execution, Failure, Progress};
 use ractor::RpcReplyPort;
 
+use super::lookup::{AsOf, EndedJob, Outdated};
 use crate::session::SessionHandle;
 
 /// Clearing of the queue in progress. It runs in batches, between which other messages are handled.
@@ -31,9 +35,13 @@ pub struct Clearing {
 /// Messages of the `proofs` actor.
 #[derive(Debug)]
 pub enum ProofsMsg {
-    /// Accept a request. The artifact is a finished proof whose data is missing.
-    Submit(Box<NewRequest>, Option<ArtifactId>, RpcReplyPort<Result<Accepted, SubmitError>>),
-    /// Cancel a request on behalf of an address.
+    /// Accept a request, about which the store knows this.
+    Submit(
+        Box<NewRequest>,
+        Box<AsOf<StoreLookup>>,
+        RpcReplyPort<Result<Result<Accepted, SubmitError>, Outdated>>,
+    ),
+    /// Cancel an open request on behalf of a client. An answer of "not found" is given when its end is stored.
     Cancel(RequestId, Client, RpcReplyPort<Result<(), CancelError>>),
     /// Registry: a worker has connected, with its session. The first message to it is the welcome.
     WorkerJoined(Box<WorkerJoined>, SessionHandle),
@@ -59,16 +67,20 @@ pub enum ProofsMsg {
     ProofStored(LeaseId, ArtifactId, BlobInfo, RpcReplyPort<bool>),
     /// API: program or input of an attempt is missing.
     InputLost(LeaseId),
-    /// API: this finished proof of a request is missing. Answers whether its job is queued again.
-    ProofLost(RequestId, ArtifactId, RpcReplyPort<bool>),
+    /// API: the proof of this proved job is missing; queue it again for these requests.
+    Reopen(Box<AsOf<EndedJob>>, RpcReplyPort<Result<(), Outdated>>),
     /// Verdict on the proof of an attempt.
     Checked(LeaseId, Result<(), Failure>),
     /// Data that the holder of a lease may fetch; `None` if the lease is not active.
     LeaseAccess(LeaseId, WorkerId, RpcReplyPort<Option<LeaseAccess>>),
-    /// Summary of the scheduler.
-    Overview(RpcReplyPort<Overview>),
-    /// Execute an operator's command.
-    Command(Command, RpcReplyPort<Result<CommandOutcome, CommandError>>),
+    /// Answers when all earlier decisions are stored.
+    Alive(RpcReplyPort<()>),
+    /// Summary of the scheduler, at most a second old.
+    Overview(RpcReplyPort<Arc<Overview>>),
+    /// Execute an operator's command. An answer of "not open" is given when the end is stored.
+    Command(Command, RpcReplyPort<Result<CommandOutcome, Rejection>>),
+    /// Create this failed job again for these requests.
+    Recreate(Box<AsOf<EndedJob>>, RpcReplyPort<Result<CommandOutcome, Outdated>>),
     /// Preview of clearing the queue.
     PreviewClear(ClearFilter, RpcReplyPort<Cleared>),
     /// Cancel all matching jobs; answers once everything is stored.

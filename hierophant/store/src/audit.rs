@@ -32,13 +32,12 @@ impl<D: Driver> AuditLog for SqlStore<D> {
         let mut query = Statement::new("SELECT * FROM audit WHERE 1 = 1");
         push_page(&mut query, "at", "id", before.map(|(at, id)| (at, id.0)));
         query.push_bind(" LIMIT ", i64::from(limit));
-        self.many("reading the audit log", query, rows::audited).await
+        self.list("reading the audit log", query, rows::audited).await
     }
 
     async fn audited_at(&self, id: AuditId) -> Result<Option<Millis>, StoreError> {
         let query =
             Statement::new("SELECT at FROM audit WHERE id = $1").bind(id.as_bytes().as_slice());
-        let found = self.many("reading the audit log", query, |row| rows::time(row, "at")).await?;
-        Ok(found.into_iter().next())
+        self.one("reading the audit log", query, |row| rows::time(row, "at")).await
     }
 }

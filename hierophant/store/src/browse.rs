@@ -13,8 +13,14 @@ use network_lib::job::ProofMode;
 
 use crate::driver::{Driver, SqlStore};
 use crate::statement::{MAX_PARAMETERS, Statement, push_page};
-use crate::values::{capped, mode_number};
+use crate::values::{UNFINISHED, UNSUCCESSFUL, capped, mode_number};
 use crate::{StoreError, rows};
+
+/// Maximum number of requests of each job in a list: its oldest.
+pub const LISTED_REQUESTS: u32 = 100;
+
+/// Maximum number of selects in a statement; SQLite takes 500.
+const MAX_SELECTS: usize = 100;
 
 /// End of an attempt, for sorting. A job that fails is given out again in the same millisecond, so starts alone do
 /// not say which attempt was first.
@@ -53,20 +59,20 @@ pub struct ArtifactFilter {
 /// Paged lists.
 #[async_trait]
 pub trait Browse: Send + Sync {
-    /// Jobs with their requests.
+    /// Jobs with their requests, at most [`LISTED_REQUESTS`] of each.
     async fn jobs(
         &self,
         filter: &JobFilter,
     ) -> Result<Vec<(JobRecord, Vec<RequestRecord>)>, StoreError>;
 
-    /// Jobs by id with their requests, unordered; unknown ids are left out.
+    /// Jobs by id with their requests, at most [`LISTED_REQUESTS`] of each, unordered; unknown ids are left out.
     async fn jobs_by_id(
         &self,
         ids: &[JobId],
     ) -> Result<Vec<(JobRecord, Vec<RequestRecord>)>, StoreError>;
 
-    /// Requests of a job, oldest first.
-    async fn requests_of(&self, job: JobId) -> Result<Vec<RequestRecord>, StoreError>;
+    /// Requests of a job, the `limit` oldest of them, oldest first.
+    async fn requests_of(&self, job: JobId, limit: u32) -> Result<Vec<RequestRecord>, StoreError>;
 
     /// Attempts of a job, oldest first.
     async fn attempts(&self, job: JobId) -> Result<Vec<AttemptRecord>, StoreError>;
@@ -98,27 +104,7 @@ impl<D: Driver> Browse for SqlStore<D> {
         &self,
         filter: &JobFilter,
     ) -> Result<Vec<(JobRecord, Vec<RequestRecord>)>, StoreError> {
-        let mut query = Statement::new("SELECT j.* FROM jobs j WHERE 1 = 1");
-        if !filter.states.is_empty() {
-            query.push_list(" AND j.state IN ", filter.states.iter().map(|state| state.as_str()));
-        }
-        if let Some(mode) = filter.mode {
-            query.push_bind(" AND j.mode = ", mode_number(mode));
-        }
-        if let Some(program) = filter.program {
-            query.push_bind(" AND j.vk_hash = ", program.0.as_slice());
-        }
-        if let Some(requester) = filter.requester {
-            query.push(" AND EXISTS (SELECT 1 FROM requests r WHERE r.job = j.id AND");
-            query.push_bind(" r.requester = ", requester.as_slice());
-            query.push(")");
-        }
-        if let Some(worker) = filter.worker {
-            query.push_bind(" AND j.worker = ", worker.0.as_slice());
-        }
-        push_page(&mut query, "j.created_at", "j.id", filter.before.map(|(at, id)| (at, id.0)));
-        query.push_bind(" LIMIT ", i64::from(filter.limit));
-        let jobs = self.many("listing jobs", query, rows::job).await?;
+        let jobs = self.list("listing jobs", jobs_query(filter), rows::job).await?;
         self.with_requests(jobs).await
     }
 
@@ -135,9 +121,11 @@ impl<D: Driver> Browse for SqlStore<D> {
         self.with_requests(jobs).await
     }
 
-    async fn requests_of(&self, job: JobId) -> Result<Vec<RequestRecord>, StoreError> {
-        let query = Statement::new("SELECT * FROM requests WHERE job = $1 ORDER BY created_at, id")
-            .bind(job.0.as_slice());
+    async fn requests_of(&self, job: JobId, limit: u32) -> Result<Vec<RequestRecord>, StoreError> {
+        let mut query =
+            Statement::new("SELECT * FROM requests WHERE job = $1 ORDER BY created_at, id")
+                .bind(job.0.as_slice());
+        query.push_bind(" LIMIT ", i64::from(limit));
         self.many("reading a job's requests", query, rows::request).await
     }
 
@@ -157,7 +145,7 @@ impl<D: Driver> Browse for SqlStore<D> {
             Statement::new("SELECT * FROM attempts WHERE worker = $1").bind(worker.0.as_slice());
         let order = format!(" ORDER BY started_at DESC, {ENDED_AT} DESC, lease LIMIT ");
         query.push_bind(&order, i64::from(limit));
-        self.many("reading a worker's attempts", query, rows::attempt).await
+        self.list("reading a worker's attempts", query, rows::attempt).await
     }
 
     async fn requests_with_prefix(&self, prefix: &[u8]) -> Result<Vec<RequestView>, StoreError> {
@@ -167,7 +155,7 @@ impl<D: Driver> Browse for SqlStore<D> {
             query.push_bind(" AND r.id < ", end.as_slice());
         }
         query.push(" ORDER BY r.id LIMIT 2");
-        self.many("looking for a request", query, rows::view).await
+        self.many("looking for a request", query.point_read(), rows::view).await
     }
 
     async fn programs(
@@ -178,7 +166,7 @@ impl<D: Driver> Browse for SqlStore<D> {
         let mut query = Statement::new("SELECT * FROM programs WHERE 1 = 1");
         push_page(&mut query, "created_at", "vk_hash", before.map(|(at, id)| (at, id.0)));
         query.push_bind(" LIMIT ", i64::from(limit));
-        self.many("listing programs", query, rows::program).await
+        self.list("listing programs", query, rows::program).await
     }
 
     async fn artifacts(&self, filter: &ArtifactFilter) -> Result<Vec<ArtifactRecord>, StoreError> {
@@ -188,31 +176,70 @@ impl<D: Driver> Browse for SqlStore<D> {
         }
         query.push_bind(" ORDER BY created_at DESC, id DESC LIMIT ", i64::from(filter.limit));
         query.push_bind(" OFFSET ", capped(filter.offset));
-        self.many("listing artifacts", query, rows::artifact).await
+        self.list("listing artifacts", query, rows::artifact).await
     }
 }
 
 impl<D: Driver> SqlStore<D> {
-    /// Jobs with their requests, in the order given.
+    /// Jobs with their requests, at most [`LISTED_REQUESTS`] of each, in the order given. One select for each job
+    /// reads no more than that of a content that was requested a hundred thousand times.
     pub(crate) async fn with_requests(
         &self,
         jobs: Vec<JobRecord>,
     ) -> Result<Vec<(JobRecord, Vec<RequestRecord>)>, StoreError> {
         let mut requests: BTreeMap<JobId, Vec<RequestRecord>> = BTreeMap::new();
-        for part in jobs.chunks(MAX_PARAMETERS) {
-            let mut query = Statement::new("SELECT * FROM requests WHERE ");
-            query.push_list("job IN ", part.iter().map(|job| job.id.0.as_slice()));
-            query.push(" ORDER BY created_at, id");
+        for part in jobs.chunks(MAX_SELECTS) {
+            let mut query = Statement::new(String::new());
+            for (place, job) in part.iter().enumerate() {
+                query.push(if place == 0 { "" } else { " UNION ALL " });
+                query.push_bind(
+                    "SELECT * FROM (SELECT * FROM requests WHERE job = ",
+                    job.id.0.as_slice(),
+                );
+                query.push(&format!(" ORDER BY created_at, id LIMIT {LISTED_REQUESTS}) r"));
+            }
             for request in self.many("reading the requests of jobs", query, rows::request).await? {
                 requests.entry(request.job).or_default().push(request);
             }
         }
         let with_requests = |job: JobRecord| {
-            let requests = requests.remove(&job.id).unwrap_or_default();
+            let mut requests = requests.remove(&job.id).unwrap_or_default();
+            requests.sort_by_key(|request| (request.created_at, request.id));
             (job, requests)
         };
         Ok(jobs.into_iter().map(with_requests).collect())
     }
+}
+
+/// The query for a page of jobs.
+fn jobs_query(filter: &JobFilter) -> Statement {
+    let mut query = Statement::new("SELECT j.* FROM jobs j WHERE 1 = 1");
+    if !filter.states.is_empty() {
+        query.push_list(" AND j.state IN ", filter.states.iter().map(|state| state.as_str()));
+        // As the indexes `jobs_unproved` and `jobs_unfinished` have it.
+        if filter.states.iter().all(|state| !state.is_terminal()) {
+            query.push(&format!(" AND j.state IN {UNFINISHED}"));
+        } else if filter.states.iter().all(|it| it.is_terminal() && *it != JobState::Proved) {
+            query.push(&format!(" AND j.state IN {UNSUCCESSFUL}"));
+        }
+    }
+    if let Some(mode) = filter.mode {
+        query.push_bind(" AND j.mode = ", mode_number(mode));
+    }
+    if let Some(program) = filter.program {
+        query.push_bind(" AND j.vk_hash = ", program.0.as_slice());
+    }
+    if let Some(requester) = filter.requester {
+        query.push(" AND EXISTS (SELECT 1 FROM requests r WHERE r.job = j.id AND");
+        query.push_bind(" r.requester = ", requester.as_slice());
+        query.push(")");
+    }
+    if let Some(worker) = filter.worker {
+        query.push_bind(" AND j.worker = ", worker.0.as_slice());
+    }
+    push_page(&mut query, "j.created_at", "j.id", filter.before.map(|(at, id)| (at, id.0)));
+    query.push_bind(" LIMIT ", i64::from(filter.limit));
+    query
 }
 
 /// The smallest byte string greater than every string with this prefix, if there is one.
@@ -230,11 +257,33 @@ fn prefix_end(prefix: &[u8]) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sqlite;
 
     #[test]
     fn a_prefix_ends_before_the_next_one() {
         assert_eq!(prefix_end(&[1, 2]), Some(vec![1, 3]));
         assert_eq!(prefix_end(&[1, 255]), Some(vec![2]));
         assert_eq!(prefix_end(&[255, 255]), None);
+    }
+
+    #[tokio::test]
+    async fn jobs_of_a_rare_state_are_found_by_an_index() {
+        let folder = tempfile::tempdir().expect("temp dir");
+        let driver = sqlite::connect(&folder.path().join("db")).await.expect("opens");
+        let plan = async |states: &[JobState]| {
+            let filter = JobFilter { states: states.to_vec(), limit: 10, ..JobFilter::default() };
+            let mut query = jobs_query(&filter);
+            query.sql = format!("EXPLAIN QUERY PLAN {}", query.sql).into();
+            let read = |row: &dyn rows::Columns| rows::text(row, "detail");
+            driver.read("planning", query, read).await.expect("plans").join("; ")
+        };
+        let failed = plan(&[JobState::Failed]).await;
+        assert!(failed.contains("USING INDEX jobs_unproved (state=?)"), "{failed}");
+        let ended = plan(&[JobState::Failed, JobState::Expired]).await;
+        assert!(ended.contains("USING INDEX jobs_unproved (state=?)"), "{ended}");
+        let going_on = plan(&[JobState::Queued, JobState::Proving]).await;
+        assert!(going_on.contains("USING INDEX jobs_unfinished (state=?)"), "{going_on}");
+        let all = plan(&[JobState::Proved]).await;
+        assert!(all.contains("USING INDEX jobs_by_creation"), "{all}");
     }
 }

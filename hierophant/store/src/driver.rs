@@ -35,7 +35,7 @@ pub(crate) trait Driver: Debug + Send + Sync + 'static {
     /// Runs all statements of all batches in one durable transaction.
     async fn write(&self, batches: Vec<Batch>) -> Result<(), StoreError>;
 
-    /// Checks that the database answers and accepts writes.
+    /// Checks that the database answers reads.
     async fn ping(&self) -> Result<(), StoreError>;
 
     /// Waits for running writes and closes the database.
@@ -55,6 +55,16 @@ impl<D: Driver> SqlStore<D> {
         read: impl ReadRow<T>,
     ) -> Result<Vec<T>, StoreError> {
         self.0.read(action, statement, read).await
+    }
+
+    /// All rows of a list whose cost its caller chooses.
+    pub(crate) async fn list<T: Send + 'static>(
+        &self,
+        action: &'static str,
+        statement: Statement,
+        read: impl ReadRow<T>,
+    ) -> Result<Vec<T>, StoreError> {
+        self.0.read(action, statement.list(), read).await
     }
 
     /// The row that an index lookup finds.

@@ -1,9 +1,13 @@
 //! Errors of the store.
 
 use std::error::Error;
+use std::time::Duration;
 
 use backon::ExponentialBuilder;
 use sqlx::migrate::MigrateError;
+
+/// Time limit of a list's statement, after which it is interrupted.
+pub const LIST_LIMIT: Duration = Duration::from_secs(3);
 
 /// An error of a database driver.
 pub type DriverError = Box<dyn Error + Send + Sync>;
@@ -20,6 +24,15 @@ pub enum StoreError {
         #[source]
         source: DriverError,
     },
+    /// Too many lists are being read; the same call may succeed later.
+    #[error("too many lists are being read at once; try again later")]
+    Busy,
+    /// A list took too long and was interrupted.
+    #[error(
+        "the list took more than {} s and was interrupted: expected a narrower filter or a smaller page",
+        LIST_LIMIT.as_secs()
+    )]
+    TooSlow,
     /// The database server cannot be reached or refuses the credentials.
     #[error("cannot open the database {location}; check `database_url` and the server")]
     Unreachable {
@@ -72,7 +85,13 @@ impl StoreError {
     /// Whether the same call may succeed later.
     #[must_use]
     pub const fn is_transient(&self) -> bool {
-        matches!(self, Self::Unavailable { .. })
+        matches!(self, Self::Unavailable { .. } | Self::Busy)
+    }
+
+    /// Whether the caller's own list was refused or interrupted, while the store works.
+    #[must_use]
+    pub const fn is_refused_list(&self) -> bool {
+        matches!(self, Self::Busy | Self::TooSlow)
     }
 
     /// Wraps a driver's error during an action.

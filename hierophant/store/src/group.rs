@@ -108,8 +108,11 @@ impl<D: Driver> Driver for Grouped<D> {
         answer.await.map_err(|_| stopped())?
     }
 
+    /// Also checks that the database accepts writes, by an empty transaction. It passes the queue of the writes: a
+    /// caller that hangs up cancels nothing on the writing connection.
     async fn ping(&self) -> Result<(), StoreError> {
-        self.driver.ping().await
+        self.driver.ping().await?;
+        self.write(Vec::new()).await
     }
 
     async fn close(&self) {

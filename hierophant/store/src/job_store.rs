@@ -62,7 +62,7 @@ pub trait JobStore: AuditLog + Browse + Notices + UsageStore + Debug {
     /// A job.
     async fn job(&self, id: JobId) -> Result<Option<JobRecord>, StoreError>;
 
-    /// Finished jobs with their requests, latest first; `before` is the last job of the previous page.
+    /// Finished jobs with their requests, at most a hundred of each, latest first; `before` is the last job of the previous page.
     async fn finished_jobs(
         &self,
         limit: u32,

@@ -17,13 +17,14 @@ mod retention;
 pub mod rows;
 pub mod sqlite;
 mod statement;
+mod turns;
 mod usage;
 mod values;
 mod write;
 
 pub use audit::AuditLog;
-pub use browse::{ArtifactFilter, Browse, JobFilter};
-pub use error::{DriverError, StoreError, retry_policy};
+pub use browse::{ArtifactFilter, Browse, JobFilter, LISTED_REQUESTS};
+pub use error::{DriverError, LIST_LIMIT, StoreError, retry_policy};
 pub use job_store::JobStore;
 pub use measured::CallObserver;
 pub use notices::Notices;

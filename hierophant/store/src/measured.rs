@@ -58,7 +58,8 @@ impl<D: Driver, O: CallObserver> Driver for Measured<D, O> {
     ) -> Result<Vec<T>, StoreError> {
         let mut call = self.call("read");
         let answer = self.driver.read(action, statement, read).await;
-        call.succeeded = answer.is_ok();
+        // A list that is refused says nothing about the database.
+        call.succeeded = answer.as_ref().err().is_none_or(StoreError::is_refused_list);
         answer
     }
 

@@ -13,15 +13,19 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::TryStreamExt;
+use network_lib::task;
+use sqlx::error::DatabaseError;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgPool, PgPoolOptions, PgRow};
 use sqlx::{AssertSqlSafe, Postgres, Row};
 use tokio::sync::Mutex;
 
 use crate::driver::{Batch, Driver, ReadRow, SqlStore};
+use crate::error::LIST_LIMIT;
 use crate::group::Grouped;
 use crate::measured::Measured;
 use crate::rows::{ColumnError, Columns};
-use crate::statement::{Statement, Value};
+use crate::statement::{Access, Statement, Value};
+use crate::turns::{LISTS, Turns};
 use crate::{CallObserver, JobStore, StoreError};
 use writer::Writer;
 
@@ -38,6 +42,9 @@ const SESSION: [(&str, &str); 3] = [
     ("tcp_keepalives_interval", "5"),
     ("tcp_keepalives_count", "3"),
 ];
+
+/// SQLSTATE of a statement that the server has interrupted.
+const INTERRUPTED: &str = "57014";
 
 /// Opens the store: connects, takes the lock and migrates the database to this version's schema.
 ///
@@ -71,13 +78,14 @@ async fn connect(url: &str) -> Result<PostgresDriver, StoreError> {
     let location = location(&options);
     let options = options.application_name("hierophant").options(SESSION);
     let writer = Writer::open(options.clone(), location.clone()).await?;
-    let readers = PgPoolOptions::new()
-        .max_connections(READERS)
-        .acquire_timeout(TIMEOUT)
-        .connect_with(options.options([("default_transaction_read_only", "on")]))
-        .await
-        .map_err(|error| opening(&location, error))?;
-    Ok(PostgresDriver { writer: Mutex::new(writer), readers })
+    let options = options.options([("default_transaction_read_only", "on")]);
+    let pool =
+        |connections| PgPoolOptions::new().max_connections(connections).acquire_timeout(TIMEOUT);
+    let readers = pool(READERS).connect_with(options.clone()).await;
+    let readers = readers.map_err(|error| opening(&location, error))?;
+    let limit = LIST_LIMIT.as_millis();
+    let lists = pool(LISTS).connect_lazy_with(options.options([("statement_timeout", limit)]));
+    Ok(PostgresDriver { writer: Mutex::new(writer), readers, lists, turns: Turns::of_lists() })
 }
 
 /// The database for messages, without user and password.
@@ -89,11 +97,39 @@ fn location(options: &PgConnectOptions) -> String {
     format!("{database} on {host}:{}", options.get_port())
 }
 
-/// A Postgres database: one writing connection, and a pool for reads.
+/// A Postgres database: one writing connection, a pool for reads, and one for lists.
 #[derive(Debug)]
 struct PostgresDriver {
     writer: Mutex<Writer>,
     readers: PgPool,
+    /// Connections whose statements have a time limit.
+    lists: PgPool,
+    turns: Turns,
+}
+
+/// Runs a statement that only reads, and converts each row.
+async fn fetch<T>(
+    pool: &PgPool,
+    action: &'static str,
+    statement: Statement,
+    read: impl ReadRow<T>,
+) -> Result<Vec<T>, StoreError> {
+    let failed = StoreError::unavailable(action);
+    let mut rows = query(statement).fetch(pool);
+    let mut found = Vec::new();
+    loop {
+        match rows.try_next().await {
+            Ok(Some(row)) => found.push(read(&row)?),
+            Ok(None) => return Ok(found),
+            Err(error) if is_interrupted(&error) => return Err(StoreError::TooSlow),
+            Err(error) => return Err(failed(error)),
+        }
+    }
+}
+
+fn is_interrupted(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(DatabaseError::code);
+    code.is_some_and(|code| code == INTERRUPTED)
 }
 
 #[async_trait]
@@ -104,13 +140,17 @@ impl Driver for PostgresDriver {
         statement: Statement,
         read: impl ReadRow<T>,
     ) -> Result<Vec<T>, StoreError> {
-        let failed = StoreError::unavailable(action);
-        let mut rows = query(statement).fetch(&self.readers);
-        let mut found = Vec::new();
-        while let Some(row) = rows.try_next().await.map_err(failed)? {
-            found.push(read(&row)?);
+        if statement.access != Access::List {
+            return fetch(&self.readers, action, statement, read).await;
         }
-        Ok(found)
+        let turn = self.turns.take(action).await?;
+        let pool = self.lists.clone();
+        // A caller that hangs up leaves the connection at most until the limit: its turn lasts as long.
+        let reading = task::spawn("list", async move {
+            let _turn = turn;
+            fetch(&pool, action, statement, read).await
+        });
+        reading.await.map_err(StoreError::unavailable(action))?
     }
 
     async fn write(&self, batches: Vec<Batch>) -> Result<(), StoreError> {
@@ -119,12 +159,12 @@ impl Driver for PostgresDriver {
 
     async fn ping(&self) -> Result<(), StoreError> {
         let answering = StoreError::unavailable("answering");
-        sqlx::query("SELECT 1").execute(&self.readers).await.map_err(answering)?;
-        self.writer.lock().await.write(vec![[Statement::new("SELECT 1")].into()]).await
+        sqlx::query("SELECT 1").execute(&self.readers).await.map(drop).map_err(answering)
     }
 
     async fn close(&self) {
         self.readers.close().await;
+        self.lists.close().await;
         self.writer.lock().await.close().await;
     }
 }

@@ -6,7 +6,7 @@ use alloy_primitives::Address;
 use async_trait::async_trait;
 use hierophant_model::records::{
     Accepted, ArtifactRecord, Change, Cutoffs, ExecutionFilter, JobRecord, Millis, ProgramRecord,
-    RequestFilter, RequestRecord, RequestView, Setting, TokenRecord, UnfinishedJob,
+    RequestFilter, RequestRecord, RequestState, RequestView, Setting, TokenRecord, UnfinishedJob,
 };
 use network_lib::ids::{ArtifactId, JobId, RequestId, Sha256Digest, VkHash, WorkerId};
 
@@ -14,12 +14,10 @@ use crate::browse::Browse;
 use crate::driver::{Driver, ReadRow, SqlStore};
 use crate::retention::{self, RetentionStep};
 use crate::rows::{self, Columns};
-use crate::statement::{MAX_PARAMETERS, Statement};
+use crate::statement::{MAX_PARAMETERS, Statement, push_page};
 use crate::usage::push_client;
-use crate::values::{capped, cause_number, mode_number};
+use crate::values::{UNFINISHED, UNSUCCESSFUL, capped, cause_number, mode_number};
 use crate::{JobStore, StoreError, write};
-
-const UNFINISHED: &str = "('queued', 'leased', 'proving', 'uploaded', 'verifying')";
 
 impl<D: Driver> SqlStore<D> {
     /// Rows of unfinished jobs, unordered: sorting in memory is faster than in the database.
@@ -133,17 +131,18 @@ impl<D: Driver> JobStore for SqlStore<D> {
         request: RequestId,
     ) -> Result<Option<(JobRecord, Vec<RequestRecord>)>, StoreError> {
         let Some(view) = self.request(request).await? else { return Ok(None) };
-        let requests = self.requests_of(view.job.id).await?;
+        let requests = self.requests_of(view.job.id, u32::MAX).await?;
         Ok(Some((view.job, requests)))
     }
 
     async fn requests(&self, filter: &RequestFilter) -> Result<Vec<RequestView>, StoreError> {
-        let mut query = Statement::new(rows::SELECT_VIEWS.as_str());
-        query.push(" WHERE 1 = 1");
-        push_conditions(&mut query, filter);
-        query.push_bind(" ORDER BY r.created_at DESC, r.id LIMIT ", i64::from(filter.limit));
-        query.push_bind(" OFFSET ", capped(filter.offset));
-        self.many("listing requests", query, rows::view).await
+        let mut filter = filter.clone();
+        if let Some(examined) = filter.examined
+            && let Some(oldest) = self.oldest_of(&filter, examined).await?
+        {
+            filter.from = filter.from.max(Some(oldest));
+        }
+        self.list("listing requests", requests_query(&filter), rows::view).await
     }
 
     async fn job(&self, id: JobId) -> Result<Option<JobRecord>, StoreError> {
@@ -163,7 +162,7 @@ impl<D: Driver> JobStore for SqlStore<D> {
             query.push(")");
         }
         query.push_bind(" ORDER BY finished_at DESC, id DESC LIMIT ", i64::from(limit));
-        let jobs = self.many("reading finished jobs", query, rows::job).await?;
+        let jobs = self.list("reading finished jobs", query, rows::job).await?;
         self.with_requests(jobs).await
     }
 
@@ -248,12 +247,56 @@ impl<D: Driver> JobStore for SqlStore<D> {
     }
 }
 
+impl<D: Driver> SqlStore<D> {
+    /// Time of the request before which no other is examined; none if there are fewer.
+    async fn oldest_of(
+        &self,
+        filter: &RequestFilter,
+        examined: u32,
+    ) -> Result<Option<Millis>, StoreError> {
+        let mut query = Statement::new("SELECT r.created_at FROM requests r WHERE 1 = 1");
+        push_scope(&mut query, filter);
+        query.push_bind(" ORDER BY r.created_at DESC LIMIT 1 OFFSET ", i64::from(examined));
+        let found = self.list("listing requests", query, |row| rows::time(row, "created_at"));
+        Ok(found.await?.into_iter().next())
+    }
+}
+
+/// The query for a page of requests.
+fn requests_query(filter: &RequestFilter) -> Statement {
+    let mut query = Statement::new(rows::SELECT_VIEWS.as_str());
+    query.push(" WHERE 1 = 1");
+    push_scope(&mut query, filter);
+    push_conditions(&mut query, filter);
+    push_page(&mut query, "r.created_at", "r.id", filter.before.map(|(at, id)| (at, id.0)));
+    query.push_bind(" LIMIT ", i64::from(filter.limit));
+    query.push_bind(" OFFSET ", capped(filter.offset));
+    query
+}
+
+/// Adds the conditions that an index answers. A time is always among them: it keeps SQLite on an index in the order
+/// of the page.
+fn push_scope(query: &mut Statement, filter: &RequestFilter) {
+    if let Some(requester) = filter.requester {
+        query.push_bind(" AND r.requester = ", requester.as_slice());
+    }
+    query.push_bind(" AND r.created_at >= ", filter.from.unwrap_or(Millis(i64::MIN)).0);
+    if let Some(to) = filter.to {
+        query.push_bind(" AND r.created_at <= ", to.0);
+    }
+}
+
 fn push_conditions(query: &mut Statement, filter: &RequestFilter) {
     if let Some(version) = &filter.version {
         query.push_bind(" AND r.version = ", version.as_str());
     }
     if let Some(states) = &filter.states {
         query.push_list(" AND r.state IN ", states.iter().map(|state| state.as_str()));
+        if states.iter().all(|state| !matches!(state, RequestState::Open | RequestState::Fulfilled))
+        {
+            // As the index `requests_unfulfilled` has it.
+            query.push(&format!(" AND r.state IN {UNSUCCESSFUL}"));
+        }
     }
     if let Some(execution) = filter.execution {
         query.push(match execution {
@@ -268,17 +311,8 @@ fn push_conditions(query: &mut Statement, filter: &RequestFilter) {
     if let Some(vk_hash) = filter.vk_hash {
         query.push_bind(" AND j.vk_hash = ", vk_hash.0.as_slice());
     }
-    if let Some(requester) = filter.requester {
-        query.push_bind(" AND r.requester = ", requester.as_slice());
-    }
     if let Some(client) = &filter.client {
         push_client(query, client, "r.client", "r.requester");
-    }
-    if let Some(from) = filter.from {
-        query.push_bind(" AND r.created_at >= ", from.0);
-    }
-    if let Some(to) = filter.to {
-        query.push_bind(" AND r.created_at <= ", to.0);
     }
     if let Some(mode) = filter.mode {
         query.push_bind(" AND j.mode = ", mode_number(mode));
@@ -286,5 +320,58 @@ fn push_conditions(query: &mut Statement, filter: &RequestFilter) {
     if let Some(cause) = filter.execution_failure_cause {
         let condition = " AND r.state = 'unexecutable' AND j.failure_cause = ";
         query.push_bind(condition, cause_number(Some(cause)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hierophant_model::records::RequestState;
+    use network_lib::job::ProofMode;
+
+    use super::*;
+    use crate::sqlite;
+
+    #[tokio::test]
+    async fn every_list_of_requests_walks_an_index_in_the_order_of_its_page() {
+        let folder = tempfile::tempdir().expect("temp dir");
+        let driver = sqlite::connect(&folder.path().join("db")).await.expect("opens");
+        let plan = async |filter: RequestFilter| {
+            let mut query = requests_query(&RequestFilter { limit: 10, ..filter });
+            query.sql = format!("EXPLAIN QUERY PLAN {}", query.sql).into();
+            let read = |row: &dyn Columns| rows::text(row, "detail");
+            driver.read("planning", query, read).await.expect("plans").join("; ")
+        };
+        let all = RequestFilter::default;
+        let states =
+            |states: &[RequestState]| RequestFilter { states: Some(states.to_vec()), ..all() };
+        for (filter, index) in [
+            (all(), "r USING INDEX requests_by_creation"),
+            (states(&[RequestState::Open]), "r USING INDEX requests_by_creation"),
+            (
+                states(&[RequestState::Open, RequestState::Failed]),
+                "r USING INDEX requests_by_creation",
+            ),
+            (states(&[RequestState::Failed]), "r USING INDEX requests_unfulfilled"),
+            (
+                RequestFilter { vk_hash: Some(VkHash([1; 32])), ..all() },
+                "r USING INDEX requests_by_creation",
+            ),
+            (
+                RequestFilter { mode: Some(ProofMode::Core), ..all() },
+                "r USING INDEX requests_by_creation",
+            ),
+            (
+                RequestFilter { requester: Some(Address::ZERO), ..all() },
+                "r USING INDEX requests_by_requester",
+            ),
+            (
+                RequestFilter { before: Some((Millis(1), RequestId([1; 32]))), ..all() },
+                "r USING INDEX requests_by_creation",
+            ),
+        ] {
+            let plan = plan(filter.clone()).await;
+            assert!(plan.contains(index), "{filter:?}: {plan}");
+            assert!(!plan.contains("SCAN r;") && !plan.contains("FOR ORDER BY"), "{plan}");
+        }
     }
 }

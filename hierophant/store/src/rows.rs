@@ -75,7 +75,7 @@ pub(crate) fn optional_text(row: &dyn Columns, name: &str) -> Result<Option<Stri
     row.text(name).map_err(unreadable(name))
 }
 
-fn text(row: &dyn Columns, name: &str) -> Result<String, StoreError> {
+pub(crate) fn text(row: &dyn Columns, name: &str) -> Result<String, StoreError> {
     optional_text(row, name)?.ok_or_else(missing(name))
 }
 

@@ -6,16 +6,16 @@
 
 mod migrations;
 mod opening;
+mod readers;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{CachedStatement, Connection, ErrorCode, OpenFlags, Row, ToSql};
-use tokio::sync::Semaphore;
+use rusqlite::{CachedStatement, Connection, Row, ToSql};
 
 use crate::driver::{Batch, Driver, ReadRow, SqlStore};
 use crate::group::Grouped;
@@ -23,9 +23,7 @@ use crate::measured::Measured;
 use crate::rows::{ColumnError, Columns};
 use crate::statement::{Statement, Value};
 use crate::{CallObserver, JobStore, StoreError};
-
-/// Number of read-only connections; in write-ahead mode they do not block the writer.
-const READERS: usize = 4;
+use readers::AllReaders;
 
 /// How long a connection waits for another program's lock of the file.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
@@ -61,11 +59,7 @@ pub(crate) async fn connect(file: &Path) -> Result<SqliteDriver, StoreError> {
         Ok(writer)
     });
     let writer = opening.await.map_err(StoreError::unavailable("opening it"))??;
-    Ok(SqliteDriver {
-        writer: Arc::new(Mutex::new(Some(writer))),
-        readers: Arc::new(Readers { file: file.to_owned(), idle: Mutex::default() }),
-        turns: Arc::new(Semaphore::new(READERS)),
-    })
+    Ok(SqliteDriver { writer: Arc::new(Mutex::new(Some(writer))), readers: AllReaders::new(file) })
 }
 
 fn open_writer(file: &Path) -> rusqlite::Result<Connection> {
@@ -74,11 +68,6 @@ fn open_writer(file: &Path) -> rusqlite::Result<Connection> {
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
     Ok(connection)
-}
-
-fn open_reader(file: &Path) -> rusqlite::Result<Connection> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    prepared(Connection::open_with_flags(file, flags)?)
 }
 
 fn prepared(connection: Connection) -> rusqlite::Result<Connection> {
@@ -92,44 +81,7 @@ fn prepared(connection: Connection) -> rusqlite::Result<Connection> {
 pub(crate) struct SqliteDriver {
     /// None after closing.
     writer: Arc<Mutex<Option<Connection>>>,
-    readers: Arc<Readers>,
-    /// Permits for concurrent reads.
-    turns: Arc<Semaphore>,
-}
-
-/// Read-only connections.
-#[derive(Debug)]
-struct Readers {
-    file: PathBuf,
-    idle: Mutex<Vec<Connection>>,
-}
-
-impl Readers {
-    /// Reads rows over an idle or a new connection. `timeout` is the wait for another program's lock.
-    fn collect<T>(
-        &self,
-        action: &'static str,
-        statement: &Statement,
-        read: &impl ReadRow<T>,
-        timeout: Duration,
-    ) -> Result<Vec<T>, StoreError> {
-        let idle = self.idle.lock().pop();
-        let connection = idle
-            .map_or_else(|| open_reader(&self.file), Ok)
-            .and_then(|connection| connection.busy_timeout(timeout).map(|()| connection))
-            .map_err(StoreError::unavailable(action))?;
-        let done = collect(action, &connection, statement, read);
-        self.idle.lock().push(connection);
-        done
-    }
-}
-
-/// Whether another program has locked the file.
-fn is_locked(error: &StoreError) -> bool {
-    let StoreError::Unavailable { source, .. } = error else { return false };
-    let error =
-        source.downcast_ref::<rusqlite::Error>().and_then(rusqlite::Error::sqlite_error_code);
-    matches!(error, Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
+    readers: AllReaders,
 }
 
 #[async_trait]
@@ -140,20 +92,7 @@ impl Driver for SqliteDriver {
         statement: Statement,
         read: impl ReadRow<T>,
     ) -> Result<Vec<T>, StoreError> {
-        let turn = Arc::clone(&self.turns).acquire_owned().await;
-        let turn = turn.map_err(StoreError::unavailable(action))?;
-        if statement.is_point_read {
-            match self.readers.collect(action, &statement, &read, Duration::ZERO) {
-                Err(error) if is_locked(&error) => {}
-                done => return done,
-            }
-        }
-        let readers = Arc::clone(&self.readers);
-        let reading = move || {
-            let _turn = turn;
-            readers.collect(action, &statement, &read, LOCK_TIMEOUT)
-        };
-        tokio::task::spawn_blocking(reading).await.map_err(StoreError::unavailable(action))?
+        self.readers.read(action, statement, read).await
     }
 
     async fn write(&self, batches: Vec<Batch>) -> Result<(), StoreError> {
@@ -168,23 +107,18 @@ impl Driver for SqliteDriver {
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
-        self.read("answering", Statement::new("SELECT 1"), |_| Ok(())).await.map(drop)
+        self.read("answering", Statement::new("SELECT 1").point_read(), |_| Ok(())).await.map(drop)
     }
 
     async fn close(&self) {
         let writer = Arc::clone(&self.writer);
-        let readers = Arc::clone(&self.readers);
-        let (turns, all) = (Arc::clone(&self.turns), READERS.try_into().unwrap_or(u32::MAX));
         // Running calls end first. The last connection to close checkpoints the write-ahead log.
-        let reads = turns.acquire_many(all).await;
-        let closing = tokio::task::spawn_blocking(move || {
-            readers.idle.lock().clear();
-            drop(writer.lock().take());
-        });
+        let reads = self.readers.drain().await;
+        let closing = tokio::task::spawn_blocking(move || drop(writer.lock().take()));
         if let Err(error) = closing.await {
             tracing::warn!(%error, "cannot close the database cleanly");
         }
-        turns.close();
+        self.readers.close();
         drop(reads);
     }
 }
@@ -310,26 +244,17 @@ mod tests {
         let folder = tempfile::tempdir().expect("temp dir");
         let file = folder.path().join("db");
         drop(connect(&file).await.expect("opens"));
-        let driver = SqliteDriver {
-            writer: Arc::default(),
-            readers: Arc::new(Readers { file: file.clone(), idle: Mutex::default() }),
-            turns: Arc::new(Semaphore::new(READERS)),
-        };
+        let driver = SqliteDriver { writer: Arc::default(), readers: AllReaders::new(&file) };
         let point_read = Statement::new("SELECT count(*) FROM jobs").point_read();
         let other = Connection::open(&file).expect("opens");
         other.pragma_update(None, "locking_mode", "EXCLUSIVE").expect("is set");
         other.execute_batch("BEGIN EXCLUSIVE; COMMIT").expect("locks");
-        let at_once = driver.readers.collect(
-            "looking",
-            &point_read,
-            &|_: &dyn Columns| Ok(()),
-            Duration::ZERO,
-        );
-        assert!(is_locked(&at_once.expect_err("it is locked")));
+        let at_once = driver.readers.look_now(&point_read, &|_: &dyn Columns| Ok(()));
+        assert!(readers::is_locked(&at_once.expect_err("it is locked")));
         let looking = driver.read("looking", point_read, |_| Ok(()));
         let unlocking = async {
             // Another thread takes the connection that the first try gave back.
-            while !driver.readers.idle.lock().is_empty() {
+            while driver.readers.idle_points() > 0 {
                 tokio::task::yield_now().await;
             }
             other.close().expect("closes");

@@ -54,24 +54,40 @@ impl<const N: usize> From<Option<[u8; N]>> for Value {
     }
 }
 
+/// What a statement reads. Each kind has connections of its own, so that none waits for another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// The row or two that an index finds.
+    Point,
+    /// A list whose cost its caller chooses: it has a time limit, and is refused if too many wait.
+    List,
+    /// Anything else: what Hierophant reads for itself, without a time limit.
+    Bulk,
+}
+
 /// An SQL statement, built piece by piece.
 #[derive(Debug, Clone)]
 pub(crate) struct Statement {
     pub(crate) sql: Cow<'static, str>,
     pub(crate) values: Vec<Value>,
-    /// Whether an index finds the few rows that the statement reads.
-    pub(crate) is_point_read: bool,
+    /// What the statement reads.
+    pub(crate) access: Access,
 }
 
 impl Statement {
     /// A statement, or its beginning.
     pub(crate) fn new(sql: impl Into<Cow<'static, str>>) -> Self {
-        Self { sql: sql.into(), values: Vec::new(), is_point_read: false }
+        Self { sql: sql.into(), values: Vec::new(), access: Access::Bulk }
     }
 
     /// Marks the statement as one that reads a row or two found by an index.
     pub(crate) fn point_read(self) -> Self {
-        Self { is_point_read: true, ..self }
+        Self { access: Access::Point, ..self }
+    }
+
+    /// Marks the statement as a list whose cost its caller chooses.
+    pub(crate) fn list(self) -> Self {
+        Self { access: Access::List, ..self }
     }
 
     /// Sets the next of the parameters that the text already contains.
@@ -163,7 +179,7 @@ impl Upsert {
             _ => Cow::Owned(self.sql(&rows)),
         };
         let values = rows.into_iter().flatten().map(|(_, value)| value).collect();
-        Statement { sql, values, is_point_read: false }
+        Statement { sql, values, access: Access::Bulk }
     }
 
     fn sql(&self, rows: &[Row]) -> String {

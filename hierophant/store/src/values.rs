@@ -4,6 +4,12 @@ use network_lib::job::{ExecutionFailureCause, ProofMode};
 
 use crate::StoreError;
 
+/// States of jobs that have not ended, as the index of them has it.
+pub(crate) const UNFINISHED: &str = "('queued', 'leased', 'proving', 'uploaded', 'verifying')";
+
+/// States of requests and jobs that ended without a proof, in the order of their indexes.
+pub(crate) const UNSUCCESSFUL: &str = "('unexecutable', 'failed', 'cancelled', 'expired')";
+
 /// An unsigned number with its bits unchanged in a signed column.
 pub(crate) const fn bits(value: u64) -> i64 {
     value.cast_signed()

@@ -4,8 +4,18 @@ use hierophant_proto::network as pb;
 use network_lib::job::{ExecutionFailureCause, Failure, FailureClass};
 use network_lib::wire::FromWorker;
 use pb::{FulfillmentStatus, GetFilteredProofRequestsRequest as Filter};
+use prost::Message as _;
+use tonic::Code;
+
+use hierophant::config::{Config, ListAccess};
 
 use crate::support::{Client, Network, Worker, core_proof, hello, unix_now};
+
+/// Lists are open, and show whole ids.
+fn open(config: &mut Config) {
+    config.calls.lists = ListAccess::Open;
+    config.calls.list_ids = true;
+}
 
 async fn list(client: &mut Client, filter: Filter) -> Vec<Vec<u8>> {
     let answer = client.network.get_filtered_proof_requests(filter).await.expect("lists");
@@ -14,7 +24,7 @@ async fn list(client: &mut Client, filter: Filter) -> Vec<Vec<u8>> {
 
 #[tokio::test]
 async fn every_filter_is_honoured() {
-    let network = Network::start_with(|config| config.calls.list_ids = true).await;
+    let network = Network::start_with(open).await;
     let mut alice = Client::with_key(&network, 7).await;
     let mut bob = Client::with_key(&network, 8).await;
     let mut worker = Worker::join(&network, hello()).await;
@@ -94,7 +104,7 @@ async fn every_filter_is_honoured() {
 
 #[tokio::test]
 async fn pages_follow_each_other_without_overlap() {
-    let network = Network::start_with(|config| config.calls.list_ids = true).await;
+    let network = Network::start_with(open).await;
     let mut client = Client::connect(&network).await;
     let mut ask = client.ready_to_ask(b"input").await;
     let mut made = Vec::new();
@@ -113,4 +123,63 @@ async fn pages_follow_each_other_without_overlap() {
     listed.sort();
     made.sort();
     assert_eq!(listed, made);
+}
+
+#[tokio::test]
+async fn operators_page_requests_by_the_last_one_and_skip_a_bounded_number() {
+    let network = Network::start().await;
+    let mut client = Client::connect(&network).await;
+    let mut ask = client.ready_to_ask(b"input").await;
+    for _ in 0..25 {
+        ask.deadline += 1;
+        client.ask(&ask).await.expect("accepted");
+    }
+    let (mut seen, mut before) = (Vec::new(), String::new());
+    loop {
+        let page = network.json(&format!("/api/v1/requests?limit=8{before}")).await;
+        let ids = page.as_array().expect("a list").iter().map(|it| it["id"].to_string());
+        let ids: Vec<String> = ids.collect();
+        let Some(last) = ids.last() else { break };
+        before = format!("&before={}", last.trim_matches('"'));
+        seen.extend(ids);
+    }
+    assert_eq!(seen.len(), 25);
+    seen.sort();
+    seen.dedup();
+    assert_eq!(seen.len(), 25, "no request is on two pages");
+    for (path, code, text) in [
+        ("/api/v1/requests?offset=10001", 400, "invalid `offset` 10001: expected at most 10000"),
+        ("/api/v1/artifacts?offset=10001", 400, "invalid `offset` 10001: expected at most 10000"),
+        ("/api/v1/requests?offset=10000", 200, "[]"),
+        ("/api/v1/requests?before=00000000000000ff", 404, "no such request"),
+    ] {
+        let answer = reqwest::get(network.url(path)).await.expect("answers");
+        assert_eq!(answer.status(), code, "{path}");
+        let body = answer.text().await.expect("text");
+        assert!(body.contains(text), "{path}: {body}");
+    }
+}
+
+#[tokio::test]
+async fn a_list_that_no_client_could_receive_is_refused_with_a_limit_that_fits() {
+    let network = Network::start_with(open).await;
+    let mut client = Client::connect(&network).await;
+    let ask = client.ready_to_ask(b"input").await;
+    let body = pb::RequestProofBody::decode(client.body(&ask).as_slice()).expect("a body");
+    for number in 0..1000 {
+        let mut body = body.clone();
+        // As long as is accepted.
+        body.whitelist = vec![vec![1; 20]; 64];
+        let id = ask.stdin_uri.rsplit('/').next().expect("an id");
+        body.stdin_uri = format!("http://{}/artifacts/{id}", "x".repeat(1990));
+        body.deadline += number;
+        let envelope = client.envelope(body.encode_to_vec());
+        client.network.request_proof(envelope).await.expect("accepted");
+    }
+    let all = Filter { limit: Some(1000), ..Filter::default() };
+    let refused = client.network.get_filtered_proof_requests(all).await.expect_err("too large");
+    assert_eq!(refused.code(), Code::OutOfRange, "{refused:?}");
+    let limit = refused.message().rsplit(' ').next().expect("a number");
+    let fits = Filter { limit: Some(limit.parse().expect("a number")), ..Filter::default() };
+    assert!(list(&mut client, fits).await.len() > 500);
 }

@@ -20,6 +20,7 @@ mod handing_in;
 mod heads;
 mod hostile;
 mod known_uploads;
+mod list_floods;
 mod lists;
 mod log_lines;
 mod metrics;

@@ -373,8 +373,12 @@ async fn pitfall_19_plonk_and_groth16_go_to_workers_that_offer_them_and_only_the
 
 #[tokio::test]
 async fn pitfall_20_a_list_of_a_thousand_requests_stays_below_4_mib() {
-    let network =
-        Network::start_with(|config| config.auth = hierophant::config::AuthMode::None).await;
+    let network = Network::start_with(|config| {
+        config.auth = hierophant::config::AuthMode::None;
+        config.calls.lists = hierophant::config::ListAccess::Open;
+        config.calls.list_ids = true;
+    })
+    .await;
     let mut client = Client::connect(&network).await;
     let mut ask = client.ready_to_ask(b"input").await;
     for _ in 0..1000 {

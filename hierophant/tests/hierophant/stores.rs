@@ -6,7 +6,7 @@ mod browse;
 mod many;
 mod notices;
 mod postgres_only;
-mod records;
+pub(crate) mod records;
 mod retention;
 mod sqlite_only;
 mod suite;
@@ -86,6 +86,8 @@ suite! {
     suite::a_proved_job_is_found_by_its_content
     suite::every_filter_holds
     suite::pages_of_requests_do_not_overlap
+    suite::pages_of_requests_continue_after_the_last_of_the_page_before
+    suite::a_filter_looks_at_the_latest_requests_only_if_it_is_bounded
     suite::the_history_is_paged_from_the_latest_end
     suite::what_operators_set_is_there_until_it_is_unset
     suite::many_changes_at_once_are_written_like_few
@@ -96,6 +98,7 @@ suite! {
     audit::what_was_done_is_read_page_by_page_and_forgotten_by_age
     browse::jobs_are_filtered
     browse::pages_of_jobs_do_not_overlap
+    browse::a_list_shows_the_oldest_hundred_requests_of_a_job
     browse::attempts_and_requests_are_found_by_what_they_belong_to
     browse::attempts_of_the_same_millisecond_are_in_order
     browse::programs_and_artifacts_are_listed

@@ -129,6 +129,8 @@ fn configuration() -> Table {
         ("proofs.max_waiting", Value::from(1_000_000)),
         ("quotas.requests_per_minute", Value::from(0)),
         ("quotas.open_requests", Value::from(0)),
+        ("quotas.strangers_requests_per_minute", Value::from(0)),
+        ("calls.per_ip_per_second", Value::from(0)),
         ("worker_registry.max_workers", Value::from(100_000)),
         ("worker_registry.max_slots", Value::from(100)),
         // The generator may be too busy to send every mock worker's heartbeat in time.

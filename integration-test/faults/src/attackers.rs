@@ -51,8 +51,10 @@ impl Attacker {
         // The others read nothing, and a pipe holds less than all tickets.
         match flood {
             Flood::Uploads => input.write_all(tickets.join("\n").as_bytes()).await?,
-            Flood::Unread | Flood::Known => input.write_all(known.as_bytes()).await?,
-            Flood::Connections | Flood::Calls => {}
+            Flood::Unread | Flood::Known | Flood::Heads => {
+                input.write_all(known.as_bytes()).await?
+            }
+            Flood::Connections | Flood::Calls | Flood::Lists | Flood::Ready | Flood::Resets => {}
         }
         drop(input);
         let said = BufReader::new(child.stdout.take().context("no output")?).lines();

@@ -4,6 +4,7 @@ mod ahead;
 mod bookkeeping;
 mod clock;
 mod contention;
+mod dear_calls;
 mod eligibility;
 mod flood;
 mod gpu;
@@ -37,6 +38,7 @@ pub(crate) fn all() -> Vec<Case> {
         s3::cases(),
         clock::cases(),
         flood::cases(),
+        dear_calls::cases(),
     ]
     .into_iter()
     .flatten()

@@ -1,6 +1,7 @@
 //! Floods, as a process of their own beside the suite: many connections, uploads and calls at once, from many
 //! addresses of this machine.
 
+mod dear;
 mod http2;
 
 use std::fmt;
@@ -70,6 +71,14 @@ pub(crate) enum Flood {
     Unread,
     /// [`KNOWN`] uploads to the artifact that standard input names, begun again when they are cut.
     Known,
+    /// Lists of requests.
+    Lists,
+    /// Readiness checks, half of them by callers that hang up.
+    Ready,
+    /// `HEAD` of the artifact that standard input names.
+    Heads,
+    /// Calls that are reset at once.
+    Resets,
 }
 
 impl fmt::Display for Flood {
@@ -80,6 +89,10 @@ impl fmt::Display for Flood {
             Self::Calls => "calls",
             Self::Unread => "unread",
             Self::Known => "known",
+            Self::Lists => "lists",
+            Self::Ready => "ready",
+            Self::Heads => "heads",
+            Self::Resets => "resets",
         })
     }
 }
@@ -105,6 +118,9 @@ pub(crate) async fn run(flood: Flood, target: &Target) -> Result<()> {
         Flood::Calls => calls(grpc).await?,
         Flood::Unread => unread(grpc, http).await?,
         Flood::Known => known(http).await?,
+        Flood::Lists | Flood::Ready | Flood::Heads | Flood::Resets => {
+            dear::begin(flood, grpc, http).await?;
+        }
     }
     std::future::pending().await
 }

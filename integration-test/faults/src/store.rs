@@ -48,6 +48,53 @@ impl Store {
         }
     }
 
+    /// Puts ended requests into the SQLite file of a Hierophant that does not run, ten for each job, as if they had
+    /// been made within the last day.
+    pub(crate) async fn fill(&mut self, requests: u32, now_ms: u64) -> Result<()> {
+        let Self::Sqlite(connection) = self else { anyhow::bail!("expected a SQLite database") };
+        let id = |tag: &str, number: &str, length: usize| {
+            let rest = length - 8 - tag.len();
+            format!(
+                "CAST(printf('%08x{tag}%0{rest}d', ({number} * 2654435761) & 4294967295, {number}) AS BLOB)"
+            )
+        };
+        let numbers = |below: u32| {
+            format!(
+                "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < {below} - 1)"
+            )
+        };
+        let at =
+            |number: &str, all: u32| format!("{now_ms} - 86400000 + ({number} * 86400000) / {all}");
+        let (jobs, job) = (requests / 10, id("j", "(i / 10)", 16));
+        let created = at("i", requests);
+        let of_jobs = format!(
+            "INSERT INTO jobs (id, key, vk_hash, circuit_version, mode, cycle_limit, gas_limit, program, \
+             program_size, program_sha256, stdin, stdin_size, stdin_sha256, state, attempts, created_at, \
+             updated_at, finished_at) {} SELECT {}, {}, {digest}, 'v6.1.0', 1, 1, 1, {}, 1, {digest}, {}, 1, \
+             {digest}, 'failed', 1, {at}, {at}, {at} FROM n",
+            numbers(jobs),
+            id("j", "i", 16),
+            id("k", "i", 32),
+            id("p", "i", 16),
+            id("s", "i", 16),
+            digest = id("d", "i", 32),
+            at = at("i", jobs),
+        );
+        let of_requests = format!(
+            "INSERT INTO requests (id, idempotency_key, job, requester, network_mode, strategy, version, \
+             stdin_uri, stdin_private, deadline, min_auction_period, whitelist, state, created_at, \
+             updated_at) {} SELECT {}, {}, {job}, {}, 'reserved', 1, 'sp1-v6.1.0', \
+             'http://127.0.0.1:9010/artifacts/00000000000000000000000000000000', 0, {now_ms} / 1000, 0, x'', \
+             'failed', {created}, {created} FROM n",
+            numbers(requests),
+            id("r", "i", 32),
+            id("i", "i", 32),
+            id("a", "(i % 1000)", 20),
+        );
+        connection.execute_batch(&format!("BEGIN; {of_jobs}; {of_requests}; COMMIT"))?;
+        Ok(())
+    }
+
     /// State of a request, if the request exists.
     pub(crate) async fn request_state(&mut self, request: &[u8]) -> Result<Option<String>> {
         self.text("SELECT state FROM requests WHERE id = $1", request).await

@@ -231,8 +231,13 @@ pub(super) const THREATS: &[Threat] = &[
     },
     Threat {
         who: CLIENT, reach: "queue exhaustion",
-        stop: "`proofs.max_waiting`; jobs of different requesters are dispatched in turn",
-        shown_by: &[whole("pitfalls::pitfall_13_a_full_queue_is_told_by_a_code_that_clients_retry")],
+        stop: "`proofs.max_waiting`, with reserves for clients and for addresses with little in the queue; jobs of different \
+               requesters are dispatched in turn",
+        shown_by: &[
+            test("scheduler", "lib", "proofs::core::tests::requests::two_addresses_cannot_fill_the_queue_for_all_others"),
+            test("scheduler", "lib", "proofs::core::tests::requests::strangers_leave_a_quarter_of_the_queue_to_configured_clients"),
+            whole("pitfalls::pitfall_13_a_full_queue_is_told_by_a_code_that_clients_retry"),
+        ],
     },
     Threat {
         who: CLIENT, reach: "programs and inputs that decompress to terabytes",
@@ -360,19 +365,49 @@ pub(super) const THREATS: &[Threat] = &[
     },
     Threat {
         who: STRANGER, reach: "database exhaustion, by unused tickets or a flood of calls",
-        stop: "`quotas.strangers_tickets`, `calls.per_ip_per_second`",
+        stop: "`quotas.strangers_tickets`, `quotas.strangers_requests_per_minute`, `calls.per_ip_per_second`",
         shown_by: &[
+            test("scheduler", "lib", "proofs::core::tests::requests::all_strangers_together_have_a_rate_and_configured_clients_have_their_own"),
+            test("scheduler", "lib", "proofs::core::tests::requests::requests_that_are_answered_at_once_count_like_open_ones_for_a_minute"),
+            part("api::grpc::gate::tests::a_flood_from_one_address_meets_the_default_rate"),
             whole("clients::tickets::a_flood_of_tickets_stops_and_leaves_room_for_configured_clients"),
             whole("clients::tickets::tickets_nobody_uploads_to_are_forgotten_and_make_room"),
             whole("clients::calls::calls_from_one_ip_address_beyond_its_rate_are_told_to_come_again"),
         ],
     },
     Threat {
+        who: STRANGER, reach: "other clients' polls and the scheduler, by lists that look at many requests",
+        stop: "lists have readers of their own, a bounded queue, a time limit that interrupts the statement, and bounds on \
+               requests examined and bytes returned; the scheduler waits for no read",
+        shown_by: &[
+            case("flood-of-lists"),
+            whole("list_floods::a_flood_of_lists_is_refused_in_part_and_status_calls_do_not_wait_for_it"),
+            whole("on_postgres::a_read_that_hangs_holds_up_its_caller_and_not_the_scheduler"),
+            whole("stores::postgres_only::a_list_that_takes_too_long_is_interrupted_and_point_reads_do_not_wait_for_it"),
+            test("store", "lib", "sqlite::readers::tests::a_list_that_takes_too_long_is_interrupted_and_its_connection_reads_on"),
+            test("store", "lib", "sqlite::readers::tests::a_list_whose_caller_hangs_up_ends_long_before_its_time"),
+            part("api::grpc::list::tests::a_page_is_at_most_ten_thousand_requests_away"),
+        ],
+    },
+    Threat {
+        who: STRANGER, reach: "the scheduler and the database's writer, by `/ready`, calls that are hung up on, and cancellations of \
+              unknown requests",
+        stop: "one readiness check serves all callers and runs to its end; unknown and ended requests are answered from the store \
+               without the scheduler",
+        shown_by: &[
+            whole("list_floods::many_callers_of_the_readiness_page_share_one_check_and_may_hang_up"),
+            whole("stores::postgres_only::a_ping_whose_caller_hangs_up_leaves_connection_and_lock_alone"),
+            whole("on_postgres::a_commit_that_hangs_delays_neither_the_refusal_of_unknown_ids_nor_the_counters"),
+        ],
+    },
+    Threat {
         who: STRANGER, reach: "other clients' requests and proofs",
-        stop: "ids are random, and lists abbreviate them; `auth = \"token\"` requires a token for every call",
+        stop: "ids are random; lists need a token (`calls.lists`) and show others' requests without id, requester, program, \
+               worker and error; `auth = \"token\"` requires a token for every call",
         shown_by: &[
             whole("clients::tickets::ids_that_open_something_are_random_in_every_byte"),
-            whole("clients::tokens::a_list_gives_nobody_ids_that_open_something_but_the_bearer_of_a_token"),
+            whole("clients::tokens::a_list_tells_strangers_nothing_about_whose_requests_they_are"),
+            whole("clients::tokens::lists_need_a_client_token_where_no_other_call_does"),
             whole("clients::tokens::without_a_valid_client_token_every_call_is_refused_also_reads"),
             whole("clients::tokens::a_client_token_lets_every_call_in_until_it_is_revoked"),
             whole("clients::tokens::a_token_does_not_stand_in_for_a_signature"),

@@ -64,6 +64,11 @@ pub struct RequestFilter {
     pub mode: Option<ProofMode>,
     /// Cause of a failed execution.
     pub execution_failure_cause: Option<ExecutionFailureCause>,
+    /// Last request of the previous page.
+    pub before: Option<(Millis, RequestId)>,
+    /// Number of the latest requests, by `requester`, `from` and `to`, among which the other conditions are looked
+    /// for; none = all.
+    pub examined: Option<u32>,
     /// Maximum number of results.
     pub limit: u32,
     /// Number of results to skip.

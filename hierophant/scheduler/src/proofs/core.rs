@@ -44,7 +44,7 @@ use crate::SessionId;
 
 pub use commands::Rejection;
 pub use ids::IdSource;
-use open::{OpenRequests, RecentRequests};
+use open::{LastMinute, OpenRequests, RecentRequests};
 pub use requests::StoreLookup;
 pub use restore::RestoredState;
 
@@ -159,6 +159,10 @@ pub struct ProofsCore {
     by_key: BTreeMap<Sha256Digest, JobId>,
     open: OpenRequests,
     recent: RecentRequests,
+    /// Requests of the last minute that an ended job answered at once.
+    answered: RecentRequests,
+    /// Requests of the last minute of all addresses that are not configured.
+    strangers: LastMinute,
     queue: Queue,
     leases: Leases,
     workers: Workers,
@@ -189,6 +193,12 @@ impl ProofsCore {
             mode: record.spec.mode,
             proof: held.attempt.proof,
         })
+    }
+
+    /// Whether a job with this content has not ended.
+    #[must_use]
+    pub fn is_working_on(&self, key: Sha256Digest) -> bool {
+        self.by_key.contains_key(&key)
     }
 
     /// Job of an active lease.

@@ -72,6 +72,11 @@ impl Caller {
         by_token && self.may_read(context, request)
     }
 
+    /// Whether the caller has presented a client token.
+    pub(super) const fn has_token(&self) -> bool {
+        self.bearer.is_some()
+    }
+
     /// The only requests that a list shows to the caller, if its token is bound to a client.
     pub(super) fn listed(&self, context: &ClientContext) -> Option<ClientRecords> {
         let bound = self.bound()?;

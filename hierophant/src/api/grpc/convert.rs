@@ -255,25 +255,30 @@ pub(super) fn without_private_input(mut request: pb::ProofRequest) -> pb::ProofR
     request
 }
 
-/// A request as shown to callers who may not fetch its input and proof: the start of its id, no URIs, and nothing of
-/// its execution.
-pub(super) fn without_ids(mut request: pb::ProofRequest) -> pb::ProofRequest {
+/// A request as listed for callers whom it does not concern: what the network does, and not for whom. The start of its
+/// id, its state, its times, and the kind of proof.
+pub(super) fn for_strangers(mut request: pb::ProofRequest) -> pb::ProofRequest {
     if let Some(rest) = request.request_id.get_mut(8..) {
         rest.fill(0);
     }
-    for uri in [
-        &mut request.stdin_uri,
-        &mut request.stdin_public_uri,
-        &mut request.program_uri,
-        &mut request.program_public_uri,
-    ] {
-        uri.clear();
+    pb::ProofRequest {
+        request_id: request.request_id,
+        version: request.version,
+        mode: request.mode,
+        strategy: request.strategy,
+        deadline: request.deadline,
+        fulfillment_status: request.fulfillment_status,
+        execution_status: request.execution_status,
+        created_at: request.created_at,
+        updated_at: request.updated_at,
+        fulfilled_at: request.fulfilled_at,
+        tx_hash: request.tx_hash,
+        settlement_status: request.settlement_status,
+        error: request.error,
+        is_canceled: request.is_canceled,
+        stdin_private: request.stdin_private,
+        ..pb::ProofRequest::default()
     }
-    request.whitelist.clear();
-    request.fulfiller_name = None;
-    request.public_values_hash = None;
-    request.error_trace = None;
-    request
 }
 
 /// The proof request in a classified body.

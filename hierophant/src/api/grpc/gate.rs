@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use tonic::Status;
 use tonic::transport::server::TcpConnectInfo;
 
+use super::stream_age;
 use crate::api::ClientContext;
 use crate::api::bearer::bearer;
 use crate::config::{AuthMode, CallsConfig};
@@ -21,7 +22,7 @@ use crate::tokens::{Bearer, Role, Tokens};
 /// Maximum number of IP addresses whose rate is tracked.
 const MAX_ADDRESSES: usize = 10_000;
 
-/// Services behind the gate. Health and reflection are public.
+/// Services that may need a token. Health and reflection are public, but have a rate too.
 const SERVICES: [&str; 2] = ["/network.ProverNetwork/", "/artifact.ArtifactStore/"];
 
 /// Rules of the gate.
@@ -49,14 +50,14 @@ impl Gate {
 
     /// The token of an admitted call, if it presents one.
     fn admit(&self, request: &Request) -> Result<Option<Bearer>, Status> {
-        if !SERVICES.iter().any(|service| request.uri().path().starts_with(service)) {
-            return Ok(None);
-        }
         let peer = request.extensions().get::<TcpConnectInfo>();
         if let (Some(rate), Some(peer)) = (&self.rate, peer.and_then(TcpConnectInfo::remote_addr)) {
             rate.try_spend(subscriber(peer.ip()), Instant::now()).map_err(|_| {
                 Status::unavailable("too many calls from this IP address; try again later")
             })?;
+        }
+        if is_public(request) {
+            return Ok(None);
         }
         match bearer(request.headers()) {
             None if self.token_required => {
@@ -78,15 +79,22 @@ pub(super) async fn admitted(
     mut request: Request,
     next: Next,
 ) -> Response {
+    let is_public = is_public(&request);
     match gate.admit(&request) {
         Ok(bearer) => {
             if let Some(bearer) = bearer {
                 request.extensions_mut().insert(bearer);
             }
-            next.run(request).await
+            let response = next.run(request).await;
+            if is_public { stream_age::bounded(response) } else { response }
         }
         Err(status) => status.into_http(),
     }
+}
+
+/// Whether a call needs no token in any mode.
+fn is_public(request: &Request) -> bool {
+    !SERVICES.iter().any(|service| request.uri().path().starts_with(service))
 }
 
 /// The configured rate of each IP address, unless that is unlimited.
@@ -138,6 +146,29 @@ mod tests {
             assert!(admits(&rate, IpAddr::V4(number.into()), now));
         }
         assert_eq!(rate.keys(), MAX_ADDRESSES);
+    }
+
+    /// It makes all its requests at once, of five calls each, and then polls each by two calls every two seconds.
+    #[test]
+    fn a_proposer_with_a_hundred_open_requests_never_meets_the_default_rate() {
+        let rate = rate(&CallsConfig::default()).expect("limited");
+        let (address, began) = ("10.0.0.1".parse().expect("an address"), Instant::now());
+        for _ in 0..100 * 5 {
+            assert!(admits(&rate, address, began));
+        }
+        for second in 0..600 {
+            for _ in 0..100 * 2 / 2 {
+                assert!(admits(&rate, address, began + Duration::from_secs(second)), "{second}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_flood_from_one_address_meets_the_default_rate() {
+        let rate = rate(&CallsConfig::default()).expect("limited");
+        let (address, now) = ("10.0.0.1".parse().expect("an address"), Instant::now());
+        let admitted = (0..100_000).filter(|_| admits(&rate, address, now)).count();
+        assert_eq!(admitted, 2000);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! `Internal`, `Aborted` and `ResourceExhausted` are never used.
 
 use alloy_primitives::Address;
-use hierophant_model::records::{Accepted, Millis, RequestFilter, RequestState, RequestView};
+use hierophant_model::records::{Accepted, Millis, RequestState, RequestView};
 use hierophant_proto::network as pb;
 use hierophant_proto::network::prover_network_server::ProverNetwork;
 use network_lib::ids::RequestId;
@@ -16,7 +16,7 @@ use tonic::{Request, Response, Status};
 
 use super::caller::Caller;
 use super::convert::{self, no_transaction};
-use super::list;
+use super::list::Lists;
 use super::rejected::{blobs_unavailable, not_cancelled, not_submitted, store_unavailable};
 use super::signed::{self, SignedBody};
 use crate::admission::NewProgram;
@@ -41,13 +41,14 @@ const REGISTERED: &str = "hierophant-program";
 #[derive(Debug)]
 pub struct ProverNetworkService {
     context: ClientContext,
+    lists: Lists,
 }
 
 impl ProverNetworkService {
     /// A service on this context.
     #[must_use]
-    pub const fn new(context: ClientContext) -> Self {
-        Self { context }
+    pub fn new(context: ClientContext) -> Self {
+        Self { context, lists: Lists::default() }
     }
 
     fn open(&self, request: Request<pb::SignedRequest>) -> Result<SignedBody, Status> {
@@ -207,25 +208,8 @@ impl ProverNetwork for ProverNetworkService {
         request: Request<pb::GetFilteredProofRequestsRequest>,
     ) -> Result<Response<pb::GetFilteredProofRequestsResponse>, Status> {
         let (called, caller) = (called(&request), Caller::of(&request));
-        let filter = list::filter(&request.into_inner())?;
-        let listed = caller.listed(&self.context);
-        let views = match filter.map(|filter| RequestFilter { client: listed, ..filter }) {
-            Some(filter) => {
-                self.context.store.requests(&filter).await.map_err(store_unavailable)?
-            }
-            None => Vec::new(),
-        };
-        let (urls, now) = (&self.context.urls, Millis::now());
-        let readable = views.iter().filter(|view| caller.may_read(&self.context, &view.request));
-        let entries = readable.map(|view| {
-            let entry = convert::details(view, urls, called.as_ref(), now);
-            match caller.owns(&self.context, &view.request) {
-                true => entry,
-                false if self.context.calls.list_ids => convert::without_private_input(entry),
-                false => convert::without_ids(entry),
-            }
-        });
-        let requests = entries.collect();
+        let filter = request.into_inner();
+        let requests = self.lists.list(&self.context, called.as_ref(), &caller, &filter).await?;
         Ok(Response::new(pb::GetFilteredProofRequestsResponse { requests }))
     }
 

@@ -1,23 +1,29 @@
 //! `GET /metrics`, for Prometheus.
 
+use std::time::Duration;
+
 use axum::extract::State;
-use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use hierophant_model::records::Millis;
+use tokio::time::timeout;
 
-use super::text_response;
 use crate::api::AdminContext;
-use crate::metrics::GaugeSnapshot;
+use crate::metrics::{ActorSnapshot, GaugeSnapshot};
 
-/// `GET /metrics`: all metrics in the text format of Prometheus.
+/// Time within which the actors must answer for their gauges.
+const GAUGE_LIMIT: Duration = Duration::from_secs(1);
+
+/// `GET /metrics`: all metrics in the text format of Prometheus. Counters are always served, so that the failures of a
+/// store are counted also while the scheduler waits for it; gauges of the actors keep their last values then.
 pub(super) async fn metrics(State(context): State<AdminContext>) -> Response {
-    let (workers, overview) = tokio::join!(context.registry.workers(), context.proofs.overview());
-    let (Ok(workers), Ok(overview)) = (workers, overview) else {
-        return text_response(StatusCode::SERVICE_UNAVAILABLE, "actor timeout; try again later");
+    let asked = async { tokio::join!(context.registry.workers(), context.proofs.overview()) };
+    let actors = match timeout(GAUGE_LIMIT, asked).await {
+        Ok((Ok(workers), Ok(overview))) => Some(ActorSnapshot { workers, overview }),
+        _ => None,
     };
     let (now, storage) = (Millis::now(), context.budget.usage());
     let webhooks = context.webhooks.states();
-    let text = context.metrics.render(&GaugeSnapshot { now, overview, workers, storage, webhooks });
+    let text = context.metrics.render(&GaugeSnapshot { now, actors, storage, webhooks });
     ([(CONTENT_TYPE, network_lib::metrics::CONTENT_TYPE)], text).into_response()
 }

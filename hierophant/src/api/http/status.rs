@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use super::text_response;
 use super::v1::{known_with_work, render};
 use crate::api::AdminContext;
+use crate::api::readiness::Verdict;
 
 /// Default number of finished proofs in a page.
 const DEFAULT_HISTORY: u32 = 100;
@@ -188,17 +189,13 @@ pub(super) async fn health(State(context): State<AdminContext>) -> Response {
 
 /// `GET /ready`: whether requests are accepted. It is public, so figures are left to `/api/v1/overview`.
 pub(super) async fn ready(State(context): State<AdminContext>) -> Response {
-    if let Err(error) = context.store.ping().await {
-        tracing::error!(error = %error_chain(&error), "not ready: the store is unavailable");
-        return unavailable(STORE_UNAVAILABLE);
-    }
-    let storage = context.budget.usage();
-    match context.proofs.overview().await {
+    match context.readiness.verdict().await {
         // Low storage stops only new work: polls and downloads must still reach this machine.
-        Ok(_) => pretty(&serde_json::json!({
-            "status": if storage.low.is_some() { "storage_low" } else { "ready" },
+        Verdict::Ready => pretty(&serde_json::json!({
+            "status": if context.budget.usage().low.is_some() { "storage_low" } else { "ready" },
         })),
-        Err(_) => unavailable(ACTOR_TIMEOUT),
+        Verdict::StoreUnavailable => unavailable(STORE_UNAVAILABLE),
+        Verdict::ActorTimeout => unavailable(ACTOR_TIMEOUT),
     }
 }
 
@@ -238,6 +235,7 @@ pub(super) async fn proof_history(
         Ok(None) => {
             text_response(StatusCode::NOT_FOUND, "unknown job in `before`: expected a finished job")
         }
+        Err(error) if error.is_refused_list() => unavailable(&error.to_string()),
         Err(error) => {
             tracing::error!(error = %error_chain(&error), "the history could not be read");
             unavailable(STORE_UNAVAILABLE)

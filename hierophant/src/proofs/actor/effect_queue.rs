@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use backon::Retryable;
 use hierophant_model::clients::Clients;
@@ -25,6 +24,7 @@ use crate::ask::tell;
 use crate::events::Events;
 use crate::metrics::Metrics;
 use crate::proofs::log;
+use crate::proofs::lookup::StoredDecisions;
 use crate::proofs::message::ProofsMsg;
 use crate::session::{CloseReason, SessionHandle};
 use crate::traces;
@@ -90,19 +90,20 @@ pub(super) struct EffectQueue {
     /// Number of the latest decision.
     decided: u64,
     /// Number of the latest decision that is stored.
-    stored: Arc<AtomicU64>,
-    /// Keys of the jobs and calls whose decision may not be stored yet, with the number of the decision.
+    stored: StoredDecisions,
+    /// Keys of jobs and calls, with the number of the latest decision about each.
     keys: BTreeMap<Sha256Digest, u64>,
+    /// Number up to which decisions may have been removed from `keys`.
+    forgotten: u64,
 }
 
 impl EffectQueue {
     /// A queue for the decisions of `actor`.
-    pub(super) fn new(deps: Deps, actor: ActorRef<ProofsMsg>) -> Self {
+    pub(super) fn new(deps: Deps, actor: ActorRef<ProofsMsg>, stored: StoredDecisions) -> Self {
         let (decisions, waiting) = mpsc::channel(MAX_PENDING);
-        let stored = Arc::new(AtomicU64::new(0));
-        let committer = Committer { deps, actor, stored: Arc::clone(&stored) };
+        let committer = Committer { deps, actor, stored: stored.clone() };
         let committing = Some(task::spawn("committer", committer.run(waiting)));
-        Self { decisions, committing, decided: 0, stored, keys: BTreeMap::new() }
+        Self { decisions, committing, decided: 0, stored, keys: BTreeMap::new(), forgotten: 0 }
     }
 
     /// Queues a decision.
@@ -122,18 +123,18 @@ impl EffectQueue {
             self.keys.insert(key, self.decided);
         }
         if self.keys.len() > MAX_KEYS {
-            let stored = self.stored.load(Ordering::Acquire);
-            self.keys.retain(|_, number| *number > stored);
+            self.forgotten = self.stored.latest();
+            self.keys.retain(|_, number| *number > self.forgotten);
         }
         let decision = Decision { number: self.decided, changes, side_effects, answer };
         // If the committer has ended, `StoreLost` is in the mailbox already.
         let _ = self.decisions.send(decision).await;
     }
 
-    /// Whether a decision about this job or call may not be stored yet; the store is out of date then.
-    pub(super) fn is_ahead_of_store(&self, key: Sha256Digest) -> bool {
-        let stored = self.stored.load(Ordering::Acquire);
-        self.keys.get(&key).is_some_and(|number| *number > stored)
+    /// Whether the latest decision about this job or call is part of what was read from the store when the decision
+    /// with this number was stored.
+    pub(super) fn is_part_of(&self, key: Sha256Digest, number: u64) -> bool {
+        number >= self.forgotten && self.keys.get(&key).is_none_or(|decided| *decided <= number)
     }
 
     /// Waits until every queued decision is executed.
@@ -171,7 +172,7 @@ impl EffectQueue {
 struct Committer {
     deps: Deps,
     actor: ActorRef<ProofsMsg>,
-    stored: Arc<AtomicU64>,
+    stored: StoredDecisions,
 }
 
 impl Committer {
@@ -206,7 +207,7 @@ impl Committer {
                 .await?;
         }
         if let Some(last) = decisions.last() {
-            self.stored.store(last.number, Ordering::Release);
+            self.stored.advance(last.number);
         }
         for change in &changes {
             log::changed(change, clients);

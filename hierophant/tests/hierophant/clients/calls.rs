@@ -51,7 +51,8 @@ async fn compressed_messages_are_refused_so_none_can_grow() {
 
 #[tokio::test]
 async fn over_long_fields_are_invalid_arguments() {
-    let network = Network::start().await;
+    let open = hierophant::config::ListAccess::Open;
+    let network = Network::start_with(|config| config.calls.lists = open).await;
     let mut client = Client::connect(&network).await;
     let ask = client.ready_to_ask(b"input").await;
     let body = pb::RequestProofBody::decode(client.body(&ask).as_slice()).expect("a body");
@@ -64,8 +65,8 @@ async fn over_long_fields_are_invalid_arguments() {
     let uri = "x".repeat(2049);
     for (envelope, words) in [
         (
-            with(|body| body.whitelist = vec![vec![1; 20]; 1001]),
-            "whitelist too long (1001 addresses)",
+            with(|body| body.whitelist = vec![vec![1; 20]; 65]),
+            "whitelist too long (65 addresses): expected at most 64",
         ),
         (
             with(|body| body.whitelist = vec![vec![1; 21]]),
@@ -80,7 +81,7 @@ async fn over_long_fields_are_invalid_arguments() {
         assert_code(network.request_proof(envelope).await, Code::InvalidArgument, words);
     }
     network
-        .request_proof(with(|body| body.whitelist = vec![vec![1; 20]; 1000]))
+        .request_proof(with(|body| body.whitelist = vec![vec![1; 20]; 64]))
         .await
         .expect("as many as are taken");
     let program =
@@ -136,4 +137,30 @@ async fn calls_from_one_ip_address_beyond_its_rate_are_told_to_come_again() {
         nonces.push(again.network.get_nonce(request).await);
     }
     assert!(nonces.iter().any(Result::is_err), "{nonces:?}");
+}
+
+#[tokio::test]
+async fn reflection_and_health_count_towards_the_rate_of_an_address_too() {
+    let network = Network::start_with(|config| {
+        config.calls.per_ip_per_second = 1;
+        config.calls.per_ip_burst = 5;
+    })
+    .await;
+    let http = reqwest::Client::builder().http2_prior_knowledge().build().expect("builds");
+    let mut statuses = Vec::new();
+    for _ in 0..10 {
+        let answer = http
+            .post(format!("http://{}/grpc.health.v1.Health/Check", network.grpc))
+            .header("content-type", "application/grpc")
+            .header("te", "trailers")
+            .body(vec![0; 5])
+            .send()
+            .await
+            .expect("answers");
+        let status = answer.headers().get("grpc-status").cloned();
+        statuses.push(status.map(|status| status.to_str().expect("text").to_owned()));
+    }
+    let unavailable = Some((Code::Unavailable as i32).to_string());
+    assert_eq!(statuses.first(), Some(&None), "answered, its status is in the trailers");
+    assert!(statuses.contains(&unavailable), "{statuses:?}");
 }

@@ -28,6 +28,7 @@ async fn client_at(network: &Network, number: u8, seed: u8) -> Client {
 async fn a_client_with_networks_is_served_from_these_only() {
     let network = Network::start_with_strangers(|config| {
         config.auth = AuthMode::Allowlist;
+        config.calls.lists = hierophant::config::ListAccess::Open;
         let mut rollup = configured(7, "rollup");
         rollup.networks = vec![net("10.0.0.2"), net("10.0.0.4/31")];
         config.clients = vec![rollup, configured(8, "rival")];

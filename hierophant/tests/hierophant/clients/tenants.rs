@@ -1,6 +1,6 @@
 //! One client against another: uploads, requests, lists, cancellations and quotas, in each mode of authentication.
 
-use hierophant::config::{AuthMode, Config};
+use hierophant::config::{AuthMode, Config, ListAccess};
 use hierophant_proto::artifact::{ArtifactType, CreateArtifactRequest};
 use hierophant_proto::network as pb;
 use network_lib::ids::ArtifactId;
@@ -26,6 +26,7 @@ async fn tenants() -> (Network, Client, Client) {
 fn with_mode(auth: AuthMode) -> impl FnOnce(&mut Config) {
     move |config: &mut Config| {
         config.auth = auth;
+        config.calls.lists = ListAccess::Open;
         config.clients = vec![configured(7, "rollup"), configured(8, "rival")];
     }
 }

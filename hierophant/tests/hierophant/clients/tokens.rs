@@ -1,14 +1,16 @@
 //! Bearer tokens of SDK clients (6.7 and later).
 
-use hierophant::config::AuthMode;
+use hierophant::config::{AuthMode, ListAccess};
 use hierophant_proto::artifact::CreateArtifactRequest;
 use hierophant_proto::network as pb;
+use network_lib::job::{Failure, FailureClass};
+use network_lib::wire::FromWorker;
 use prost::Message as _;
 use serde_json::json;
 use tonic::metadata::MetadataValue;
 use tonic::{Code, Request, Status};
 
-use crate::support::{Ask, Client, Network, assert_code, unix_now};
+use crate::support::{Ask, Client, Network, Worker, assert_code, hello, unix_now};
 
 /// Makes a token; returns its secret.
 pub(super) async fn create(network: &Network, name: &str, role: &str) -> String {
@@ -140,7 +142,7 @@ async fn a_token_does_not_stand_in_for_a_signature() {
 
 #[tokio::test]
 async fn where_no_token_is_needed_a_wrong_one_is_refused_all_the_same() {
-    let network = Network::start().await;
+    let network = Network::start_with(|config| config.calls.lists = ListAccess::Open).await;
     let mut client = Client::connect(&network).await;
     let ask = client.ready_to_ask(b"input").await;
     for (call, answer) in calls(&mut client, &ask, None).await {
@@ -155,27 +157,62 @@ async fn where_no_token_is_needed_a_wrong_one_is_refused_all_the_same() {
 }
 
 #[tokio::test]
-async fn a_list_gives_nobody_ids_that_open_something_but_the_bearer_of_a_token() {
-    let network = Network::start().await;
-    let secret = create(&network, "rollup", "client").await;
-    let mut client = super::tenant(&network, 7, &secret).await;
+async fn a_list_tells_strangers_nothing_about_whose_requests_they_are() {
+    let network = Network::start_with(|config| config.calls.lists = ListAccess::Open).await;
+    let [own, other] = ["rollup", "other"].map(|name| create(&network, name, "client"));
+    let (own, other) = (own.await, other.await);
+    let mut client = super::tenant(&network, 7, &own).await;
     let ask = client.ready_to_ask(b"input").await;
     let id = client.ask(&ask).await.expect("accepted");
+    let mut worker = Worker::join(&network, hello()).await;
+    let (lease_id, _) = worker.leased().await;
+    let failure = Failure::new(FailureClass::Guest, "a secret panic");
+    worker.say(FromWorker::Failed { lease_id, failure }).await;
+    client.until(&id, pb::FulfillmentStatus::Unfulfillable).await;
     let list = pb::GetFilteredProofRequestsRequest {
         minimum_deadline: Some(unix_now()),
         ..Default::default()
     };
     let mut stranger = Client::with_key(&network, 8).await;
-    let answer = stranger.network.get_filtered_proof_requests(list.clone()).await.expect("lists");
-    let text = hex::encode(answer.get_ref().encode_to_vec());
-    let shown = &answer.get_ref().requests[0];
-    assert_eq!((&shown.request_id[..8], &shown.request_id[8..]), (&id[..8], &[0; 24][..]));
-    assert!(!text.contains(&hex::encode(&id)));
-    let input = ask.stdin_uri.rsplit('/').next().expect("an id");
-    assert!(!text.contains(&hex::encode(input)), "the input's address is not shown");
-    assert!(stranger.details(&shown.request_id).await.is_none(), "it opens nothing");
-    let bearer = with(Some(&secret), list);
+    for secret in [None, Some(other.as_str())] {
+        let call = with(secret, list.clone());
+        let answer = stranger.network.get_filtered_proof_requests(call).await.expect("lists");
+        let text = hex::encode(answer.get_ref().encode_to_vec());
+        let shown = &answer.get_ref().requests[0];
+        assert_eq!((&shown.request_id[..8], &shown.request_id[8..]), (&id[..8], &[0; 24][..]));
+        assert_eq!(shown.fulfillment_status, pb::FulfillmentStatus::Unfulfillable as i32);
+        for (what, bytes) in [
+            ("the request's id", &id[..]),
+            ("the requester", client.address().as_slice()),
+            ("the program", &ask.vk_hash),
+            ("a URL", b"/artifacts/"),
+            ("the worker's name", hello().name.as_bytes()),
+            ("the program's last words", b"a secret panic"),
+        ] {
+            assert!(!text.contains(&hex::encode(bytes)), "{what} is shown to {secret:?}");
+        }
+        assert!(stranger.details(&shown.request_id).await.is_none(), "it opens nothing");
+    }
+    let bearer = with(Some(&own), list);
     let answer = stranger.network.get_filtered_proof_requests(bearer).await.expect("lists");
     assert_eq!(answer.get_ref().requests[0].request_id, id);
     assert_eq!(answer.get_ref().requests[0].stdin_uri, ask.stdin_uri);
+    assert_eq!(answer.get_ref().requests[0].error_trace(), b"a secret panic");
+}
+
+#[tokio::test]
+async fn lists_need_a_client_token_where_no_other_call_does() {
+    let network = Network::start().await;
+    let secret = create(&network, "rollup", "client").await;
+    let mut client = Client::connect(&network).await;
+    let list = pb::GetFilteredProofRequestsRequest::default();
+    let answer = client.network.get_filtered_proof_requests(list.clone()).await;
+    assert_code(answer, Code::Unauthenticated, "lists requests only for callers with a token");
+    let answer = client.network.get_filtered_proof_requests(with(Some(&secret), list.clone()));
+    answer.await.expect("lists");
+    let off = Network::start_with(|config| config.calls.lists = ListAccess::Off).await;
+    let secret = create(&off, "rollup", "client").await;
+    let mut client = Client::connect(&off).await;
+    let answer = client.network.get_filtered_proof_requests(with(Some(&secret), list)).await;
+    assert_code(answer, Code::PermissionDenied, "does not list requests");
 }

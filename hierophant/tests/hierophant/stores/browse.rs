@@ -9,7 +9,7 @@ use network_lib::ids::{ArtifactId, VkHash, WorkerId};
 use network_lib::job::ProofMode;
 
 use super::Place;
-use super::records::{artifact, attempt, bytes, full_job, job, program, prover, request};
+use super::records::{artifact, attempt, bytes, full_job, job, program, prover, request, spec};
 
 const OTHER: Address = Address::repeat_byte(0xbb);
 
@@ -83,7 +83,7 @@ pub(crate) async fn attempts_and_requests_are_found_by_what_they_belong_to(place
     let latest = store.attempts_of(worker, 2).await.expect("reads");
     assert_eq!((latest.len(), &latest[0]), (2, &last));
     assert_eq!(store.attempts_of(WorkerId([1; 16]), 2).await.expect("reads"), []);
-    let requests = store.requests_of(five).await.expect("reads");
+    let requests = store.requests_of(five, 10).await.expect("reads");
     assert_eq!(requests, [request(5, &jobs[0])]);
     // Ids begin with their number, and go on alike.
     let like = async |prefix: &[u8]| store.requests_with_prefix(prefix).await.expect("reads");
@@ -97,6 +97,25 @@ pub(crate) async fn attempts_and_requests_are_found_by_what_they_belong_to(place
 }
 
 /// Whatever their leases, which are random: the one that has ended came before the one that goes on.
+pub(crate) async fn a_list_shows_the_oldest_hundred_requests_of_a_job(place: Place) {
+    let store = place.open().await;
+    let (popular, other) = (job(1, JobState::Queued), job(2, JobState::Queued));
+    let mut changes = vec![Change::Job(popular.clone()), Change::Job(other.clone())];
+    for number in 0..150 {
+        changes.push(Change::Request(request(number, &popular), spec()));
+    }
+    changes.push(Change::Request(request(999, &other), spec()));
+    store.commit(&changes).await.expect("commits");
+    let filter = JobFilter { limit: 10, ..JobFilter::default() };
+    let listed = store.jobs(&filter).await.expect("lists");
+    let oldest: Vec<_> = (0..100).map(|number| request(number, &popular).id).collect();
+    let shown = |index: usize| listed[index].1.iter().map(|it| it.id).collect::<Vec<_>>();
+    assert_eq!((shown(0), shown(1)), (vec![request(999, &other).id], oldest));
+    assert_eq!(store.requests_of(popular.id, 120).await.expect("reads").len(), 120);
+    let (_, all) = store.job_of(request(0, &popular).id).await.expect("reads").expect("is there");
+    assert_eq!(all.len(), 150);
+}
+
 pub(crate) async fn attempts_of_the_same_millisecond_are_in_order(place: Place) {
     let store = place.open().await;
     let jobs = [job(1, JobState::Leased), job(2, JobState::Leased)];

@@ -1,10 +1,11 @@
 //! What only Postgres can do: be taken, be away, come back.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use alloy_primitives::Address;
-use hierophant_model::records::{Change, JobState};
-use hierophant_store::{StoreError, postgres};
+use hierophant_model::records::{Change, JobState, RequestFilter};
+use hierophant_store::{LIST_LIMIT, StoreError, postgres};
 use sqlx::{Connection, PgConnection};
 
 use super::records::job;
@@ -51,6 +52,57 @@ async fn a_store_that_lost_its_lock_to_another_never_writes_again() {
     assert!(matches!(error, StoreError::InUse { .. }), "{error:?}");
     first.ping().await.expect_err("is superseded");
     assert_eq!(first.nonce(Address::ZERO).await.expect("reads go on"), 2);
+}
+
+/// Process of the server that holds the lock of this database.
+async fn lock_holder(url: &str) -> i32 {
+    let mut connection = PgConnection::connect(url).await.expect("connects");
+    let holder = sqlx::query_scalar(
+        "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted \
+         AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+    );
+    let holder = holder.fetch_one(&mut connection).await.expect("the lock is held");
+    connection.close().await.expect("closes");
+    holder
+}
+
+#[tokio::test]
+async fn a_ping_whose_caller_hangs_up_leaves_connection_and_lock_alone() {
+    let database = database().await;
+    let store = postgres::open(&database.url, ()).await.expect("opens");
+    let holder = lock_holder(&database.url).await;
+    for hundredths in 0..100 {
+        let patience = Duration::from_micros(20 * hundredths);
+        let _ = tokio::time::timeout(patience, store.ping()).await;
+    }
+    store.ping().await.expect("answers");
+    assert_eq!(lock_holder(&database.url).await, holder);
+}
+
+#[tokio::test]
+async fn a_list_that_takes_too_long_is_interrupted_and_point_reads_do_not_wait_for_it() {
+    let database = database().await;
+    let store = postgres::open(&database.url, ()).await.expect("opens");
+    let mut other = PgConnection::connect(&database.url).await.expect("connects");
+    let mut locking = other.begin().await.expect("begins");
+    let lock = "LOCK TABLE requests IN ACCESS EXCLUSIVE MODE";
+    sqlx::query(lock).execute(&mut *locking).await.expect("locks");
+    let filter = RequestFilter { limit: 10, ..RequestFilter::default() };
+    let lists = futures_util::future::join_all((0..4).map(|_| store.requests(&filter)));
+    let reads = async {
+        let started = std::time::Instant::now();
+        for _ in 0..50 {
+            store.nonce(Address::ZERO).await.expect("reads");
+        }
+        started.elapsed()
+    };
+    let (lists, took) = tokio::join!(lists, reads);
+    assert!(took < LIST_LIMIT, "{took:?}");
+    for list in lists {
+        assert!(matches!(list, Err(StoreError::TooSlow)), "{list:?}");
+    }
+    locking.rollback().await.expect("unlocks");
+    store.requests(&filter).await.expect("lists");
 }
 
 #[tokio::test]

@@ -357,6 +357,58 @@ pub(crate) async fn pages_of_requests_do_not_overlap(place: Place) {
     assert_eq!(ids.len(), 25);
 }
 
+pub(crate) async fn pages_of_requests_continue_after_the_last_of_the_page_before(place: Place) {
+    let store = place.open().await;
+    let queued = job(1, JobState::Queued);
+    let mut changes = vec![Change::Job(queued.clone())];
+    for number in 0..25 {
+        let mut request = request(number, &queued);
+        request.created_at = Millis(i64::from(number / 10));
+        changes.push(asked(&request));
+    }
+    commit(&*store, &changes).await;
+    let mut found: Vec<RequestRecord> = Vec::new();
+    loop {
+        let before = found.last().map(|last| (last.created_at, last.id));
+        let filter = RequestFilter { limit: 8, before, ..RequestFilter::default() };
+        let page = store.requests(&filter).await.expect("lists");
+        if page.is_empty() {
+            break;
+        }
+        found.extend(page.into_iter().map(|view| view.request));
+    }
+    let times: Vec<i64> = found.iter().map(|request| request.created_at.0).collect();
+    assert!(times.is_sorted_by(|earlier, later| earlier >= later), "newest first: {times:?}");
+    let mut ids: Vec<RequestId> = found.iter().map(|request| request.id).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!((found.len(), ids.len()), (25, 25));
+}
+
+pub(crate) async fn a_filter_looks_at_the_latest_requests_only_if_it_is_bounded(place: Place) {
+    let store = place.open().await;
+    let queued = job(1, JobState::Queued);
+    let mut changes = vec![Change::Job(queued.clone())];
+    for number in 0..20 {
+        let mut request = request(number, &queued);
+        if number < 5 {
+            request.state = RequestState::Fulfilled;
+        }
+        changes.push(asked(&request));
+    }
+    commit(&*store, &changes).await;
+    let found = async |examined| {
+        let states = Some(vec![RequestState::Fulfilled]);
+        let filter = RequestFilter { states, examined, limit: 10, ..RequestFilter::default() };
+        store.requests(&filter).await.expect("lists").len()
+    };
+    assert_eq!(found(None).await, 5);
+    assert_eq!(found(Some(100)).await, 5);
+    // The newest 17 and the one before them.
+    assert_eq!(found(Some(17)).await, 3);
+    assert_eq!(found(Some(3)).await, 0);
+}
+
 pub(crate) async fn the_history_is_paged_from_the_latest_end(place: Place) {
     let store = place.open().await;
     let mut changes = vec![Change::Job(job(99, JobState::Proving))];

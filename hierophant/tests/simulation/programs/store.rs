@@ -121,8 +121,8 @@ impl Browse for SlowStore {
         self.call(self.real.jobs_by_id(ids)).await
     }
 
-    async fn requests_of(&self, job: JobId) -> Result<Vec<RequestRecord>, StoreError> {
-        self.call(self.real.requests_of(job)).await
+    async fn requests_of(&self, job: JobId, limit: u32) -> Result<Vec<RequestRecord>, StoreError> {
+        self.call(self.real.requests_of(job, limit)).await
     }
 
     async fn attempts(&self, job: JobId) -> Result<Vec<AttemptRecord>, StoreError> {

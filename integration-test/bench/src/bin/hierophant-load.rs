@@ -29,7 +29,7 @@ struct Arguments {
     /// Where clients reach Hierophant, as in NETWORK_RPC_URL.
     #[arg(long, env = "NETWORK_RPC_URL", default_value = "http://127.0.0.1:9000")]
     url: String,
-    /// Requests a second.
+    /// Requests a second. Each takes some ten calls: above the network's `calls.per_ip_per_second` they are refused.
     #[arg(long, default_value_t = 1.0)]
     rate: f64,
     /// For how long requests are made.

@@ -38,6 +38,8 @@ fn configuration(port: u16) -> Table {
         ("dashboard.price_per_hour", Value::from(2.2)),
         ("worker_registry.max_strikes", Value::from(0)),
         ("quotas.requests_per_minute", Value::from(0)),
+        ("quotas.strangers_requests_per_minute", Value::from(0)),
+        ("calls.per_ip_per_second", Value::from(0)),
         ("quotas.open_requests", Value::from(0)),
         ("storage.min_free_bytes", Value::from(0)),
     ] {

@@ -41,6 +41,30 @@ impl RecentRequests {
     }
 }
 
+/// Acceptance times of the last minute, of all requesters together that are not configured.
+#[derive(Debug, Default)]
+pub(super) struct LastMinute(VecDeque<Millis>);
+
+impl LastMinute {
+    /// Records an accepted request.
+    pub(super) fn record(&mut self, at: Millis) {
+        self.0.push_back(at);
+    }
+
+    /// Number of requests accepted within a minute before `now`.
+    pub(super) fn count(&mut self, now: Millis) -> u64 {
+        while self.0.front().is_some_and(|at| !is_recent(*at, now)) {
+            self.0.pop_front();
+        }
+        self.0.len() as u64
+    }
+
+    /// Adjusts all times to a clock that was set by `by` milliseconds.
+    pub(super) fn shift(&mut self, by: i64) {
+        self.0.iter_mut().for_each(|at| at.shift(by));
+    }
+}
+
 /// Whether `at` is less than a minute from `now`. A time further in the future, left by a clock that was set back,
 /// does not count.
 pub(super) fn is_recent(at: Millis, now: Millis) -> bool {

@@ -48,6 +48,12 @@ impl ProofsCore {
         {
             return (Err(SubmitError::OverQuota(over)), Vec::new());
         }
+        // Requests that are answered at once are never open, but cost the database as much.
+        let max = quota.open_requests;
+        let answered = self.answered.count(&client, now);
+        if !has_room(self.open.count(&client) + answered, max) {
+            return (Err(SubmitError::OverQuota(OverQuota::OpenRequests(max))), Vec::new());
+        }
         let mut effects = vec![Effect::Save(Change::CountNonce(new.requester))];
         let key = job_key(&new.spec, &new.stdin_blob, new.stated_digest);
         let running = self.by_key.get(&key).copied();
@@ -63,16 +69,15 @@ impl ProofsCore {
                 request.state = RequestState::Failed;
             }
             effects.push(Effect::Save(Change::Request(request, new.spec)));
+            if max != 0 {
+                self.answered.record(client.clone(), now);
+            }
             self.count_accepted(now, client);
             return (Ok(Accepted { request: new.id, job: ended.id }), effects);
         }
-        let max = quota.open_requests;
-        if !has_room(self.open.count(&client), max) {
-            return (Err(SubmitError::OverQuota(OverQuota::OpenRequests(max))), Vec::new());
-        }
         let job = match running {
             Some(job) => job,
-            None if self.queue.len() >= self.limits.max_waiting => {
+            None if self.queue.len() >= self.places_for(&client) => {
                 return (Err(SubmitError::Busy { waiting: self.queue.len() }), Vec::new());
             }
             None => self.create_job(now, key, &new, &mut effects),
@@ -88,21 +93,44 @@ impl ProofsCore {
         (Ok(Accepted { request: new.id, job }), effects)
     }
 
+    /// Number of waiting jobs up to which another one of this client is accepted. The last quarter of the queue is
+    /// for configured clients, if there are any, and the last tenth of each part for addresses with little in it: a
+    /// few addresses cannot fill the queue for all.
+    fn places_for(&self, client: &Client) -> usize {
+        let (max, clients) = (self.limits.max_waiting, &self.limits.clients);
+        let is_stranger = clients.any() && clients.label(client).is_none();
+        let places = if is_stranger { max - max / 4 } else { max };
+        let little = u64::try_from(max / 20).unwrap_or(u64::MAX);
+        let has_much = little > 0 && self.open.count(client) >= little;
+        if has_much { places - places / 10 } else { places }
+    }
+
     fn check_rate_quota(
-        &self,
+        &mut self,
         now: Millis,
         client: &Client,
         quota: Quota,
     ) -> Result<(), OverQuota> {
         let max = quota.requests_per_minute;
-        if max == 0 || has_room(self.recent.count(client, now), max) {
-            return Ok(());
+        if max != 0 && !has_room(self.recent.count(client, now), max) {
+            return Err(OverQuota::RequestsPerMinute(max));
         }
-        Err(OverQuota::RequestsPerMinute(max))
+        let max = self.limits.clients.strangers_requests();
+        if max != 0
+            && self.limits.clients.label(client).is_none()
+            && !has_room(self.strangers.count(now), max)
+        {
+            return Err(OverQuota::StrangersRequests(max));
+        }
+        Ok(())
     }
 
-    /// Counts an accepted request towards the rate quota.
+    /// Counts an accepted request towards the rate quotas.
     pub(super) fn count_accepted(&mut self, at: Millis, client: Client) {
+        let clients = &self.limits.clients;
+        if clients.strangers_requests() != 0 && clients.label(&client).is_none() {
+            self.strangers.record(at);
+        }
         if self.limits.clients.quota(&client).requests_per_minute != 0 {
             self.recent.record(client, at);
         }

@@ -10,7 +10,7 @@ use network_lib::ids::{ArtifactId, WorkerId};
 use network_lib::job::FailureClass;
 
 use super::endings::End;
-use super::open::{OpenRequests, RecentRequests, is_recent};
+use super::open::{LastMinute, OpenRequests, RecentRequests, is_recent};
 use super::{Effect, IdSource, Limits, LiveJob, ProofsCore};
 use crate::proofs::duration::DurationEstimator;
 use crate::proofs::lease::{Lease, Leases, Workers};
@@ -53,6 +53,8 @@ impl ProofsCore {
             by_key: BTreeMap::new(),
             open: OpenRequests::default(),
             recent: RecentRequests::default(),
+            answered: RecentRequests::default(),
+            strangers: LastMinute::default(),
             queue: Queue::default(),
             leases: Leases::default(),
             workers: Workers::new(),

@@ -15,6 +15,7 @@ impl ProofsCore {
         let mut effects = Vec::new();
         self.expire_stats(now);
         self.recent.forget(now);
+        self.answered.forget(now);
         for request in self.past_deadline(now) {
             self.end_request(now, request, RequestState::Expired, &mut effects);
         }
@@ -45,6 +46,8 @@ impl ProofsCore {
         self.return_deadline.shift(by);
         self.recent.shift(by);
         self.workers.values_mut().for_each(|worker| worker.joined_at.shift(by));
+        self.answered.shift(by);
+        self.strangers.shift(by);
         self.leases.values_mut().for_each(|held| held.clock_set(by));
         for live in self.jobs.values_mut() {
             live.not_before.shift(by);

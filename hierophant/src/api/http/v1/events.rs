@@ -16,7 +16,7 @@ use hierophant_scheduler::proofs::Overview as Scheduler;
 use hierophant_scheduler::registry::KnownWorker;
 use network_lib::ids::{JobId, WorkerId};
 use serde_json::json;
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::known_with_work;
@@ -30,6 +30,10 @@ use crate::operators::Operator;
 /// Interval of events.
 const EVENT_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Minimum time between two requests to reload everything because of too many changes: all listeners follow them at
+/// once. Meanwhile only the overview is sent.
+const RESET_INTERVAL: Duration = Duration::from_secs(10);
+
 /// Time without an event after which a comment is sent.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
@@ -37,7 +41,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 const PERMISSION_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Changes, as server-sent events. The first event is `reset` with `{"at": MILLISECONDS}`: fetch all data again. It is
-/// repeated whenever changes may have been missed. Other events are `changes`, at most one per second, and only if
+/// repeated whenever changes may have been missed, but at most every ten seconds if there are too many changes. Other events are `changes`, at most one per second, and only if
 /// something has changed; their data are described here. Figures that change with time alone (age of the oldest
 /// queued job, free bytes, time of a worker's last message) cause no event. A comment every 15 seconds keeps the
 /// connection alive. The stream ends when the listener's token is revoked or its session ends.
@@ -79,12 +83,18 @@ pub(in crate::api::http) async fn feed(context: AdminContext, stop: Cancellation
     let mut ticks = interval(EVENT_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut last_overview = None;
+    let mut last_reset: Option<Instant> = None;
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-        let Some(noted) = context.events.take() else { continue };
+        let Some(mut noted) = context.events.take() else { continue };
         let at = Millis::now();
         if noted.too_many {
-            context.events.send(Frame::Reset(at));
-            continue;
+            if may_reset(&mut last_reset, Instant::now()) {
+                context.events.send(Frame::Reset(at));
+                continue;
+            }
+            let joined = std::mem::take(&mut noted.joined);
+            context.events.restore(noted);
+            noted = Noted { joined, ..Noted::default() };
         }
         match changes(&context, at, &noted, last_overview.as_ref()).await {
             Ok(None) => {}
@@ -100,6 +110,15 @@ pub(in crate::api::http) async fn feed(context: AdminContext, stop: Cancellation
         }
     }
     context.events.close();
+}
+
+/// Whether listeners may be asked to reload everything now.
+fn may_reset(last: &mut Option<Instant>, now: Instant) -> bool {
+    let may = last.is_none_or(|sent| now.duration_since(sent) >= RESET_INTERVAL);
+    if may {
+        *last = Some(now);
+    }
+    may
 }
 
 /// The changes to send, if there are any since `last_overview` was sent.
@@ -241,6 +260,15 @@ mod tests {
             }],
             ahead: vec![],
         }
+    }
+
+    #[test]
+    fn a_storm_of_changes_asks_for_everything_at_most_every_ten_seconds() {
+        let (began, mut last) = (tokio::time::Instant::now(), None);
+        let asked: Vec<u64> = (0..35)
+            .filter(|second| may_reset(&mut last, began + Duration::from_secs(*second)))
+            .collect();
+        assert_eq!(asked, [0, 10, 20, 30]);
     }
 
     /// With 500 workers that report progress every second, creating the events takes less than 5 % of a

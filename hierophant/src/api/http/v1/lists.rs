@@ -15,11 +15,14 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::page::{
-    ApiResult, ErrorResponse, actor_timeout, invalid, job_id, limit, not_found, parse_enum_list,
-    parse_optional, parse_optional_enum, store_unavailable,
+    ApiResult, ErrorResponse, actor_timeout, invalid, job_id, limit, not_found, offset,
+    parse_enum_list, parse_optional, parse_optional_enum, store_unavailable,
 };
 use super::render;
 use crate::api::AdminContext;
+
+/// Maximum number of requests that are shown with a job: its oldest.
+const MAX_REQUESTS: u32 = 1000;
 
 /// Filter and page of a list of jobs.
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -72,7 +75,9 @@ pub(super) struct RequestQuery {
     program: Option<String>,
     /// Address of the requester.
     requester: Option<String>,
-    /// Number of entries to skip.
+    /// Only requests older than this one: the id of the last request of the previous page.
+    before: Option<String>,
+    /// Number of entries to skip, at most 10,000. `before` has no such limit.
     offset: Option<u64>,
     /// Maximum number of entries: 100 by default, at most 1000.
     limit: Option<u32>,
@@ -96,7 +101,7 @@ pub(super) struct ProgramQuery {
 pub(super) struct ArtifactQuery {
     /// Content of the artifact.
     kind: Option<ArtifactKind>,
-    /// Number of entries to skip. Artifact ids are secret, so pages have offsets.
+    /// Number of entries to skip, at most 10,000. Artifact ids are secret, so pages have offsets.
     offset: Option<u64>,
     /// Maximum number of entries: 100 by default, at most 1000.
     limit: Option<u32>,
@@ -218,13 +223,21 @@ pub(super) async fn requests(
 ) -> ApiResult<Vec<Request>> {
     let query = valid(query)?;
     let states: Vec<RequestState> = parse_enum_list("state", query.state.as_deref())?;
+    let before = match query.before.as_deref().filter(|id| !id.is_empty()) {
+        None => None,
+        Some(id) => {
+            let last = found_request(&context, id).await?.request;
+            Some((last.created_at, last.id))
+        }
+    };
     let filter = RequestFilter {
         states: (!states.is_empty()).then_some(states),
         mode: parse_optional_enum("mode", query.mode.as_ref())?,
         vk_hash: parse_optional::<VkHash>("program", query.program.as_deref())?,
         requester: parse_optional::<Address>("requester", query.requester.as_deref())?,
+        before,
         limit: limit(query.limit),
-        offset: query.offset.unwrap_or(0),
+        offset: offset(query.offset)?,
         ..RequestFilter::default()
     };
     let found = context.store.requests(&filter).await.map_err(store_unavailable)?;
@@ -303,7 +316,7 @@ pub(super) async fn artifacts(
     let query = valid(query)?;
     let filter = ArtifactFilter {
         kind: parse_optional_enum("kind", query.kind.as_ref())?,
-        offset: query.offset.unwrap_or(0),
+        offset: offset(query.offset)?,
         limit: limit(query.limit),
     };
     let found = context.store.artifacts(&filter).await.map_err(store_unavailable)?;
@@ -313,7 +326,7 @@ pub(super) async fn artifacts(
 async fn whole(context: &AdminContext, id: JobId) -> Result<WholeJob, ErrorResponse> {
     let job = context.store.job(id).await.map_err(store_unavailable)?;
     let job = job.ok_or_else(|| not_found("no such job"))?;
-    let requests = context.store.requests_of(id).await.map_err(store_unavailable)?;
+    let requests = context.store.requests_of(id, MAX_REQUESTS).await.map_err(store_unavailable)?;
     let history = context.store.attempts(id).await.map_err(store_unavailable)?;
     let scheduler = context.proofs.overview().await.map_err(actor_timeout)?;
     let text = id.to_string();

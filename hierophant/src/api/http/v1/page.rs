@@ -19,6 +19,9 @@ pub(super) const DEFAULT_ENTRIES: u32 = 100;
 /// Maximum number of entries in a list.
 const MAX_ENTRIES: u32 = 1000;
 
+/// Maximum number of entries that a list skips.
+const MAX_OFFSET: u64 = 10_000;
+
 /// An error response: status code and body.
 #[derive(Debug)]
 pub(super) struct ErrorResponse(StatusCode, Refusal);
@@ -52,9 +55,12 @@ pub(super) fn unavailable(error: impl Into<String>) -> ErrorResponse {
     error_response(StatusCode::SERVICE_UNAVAILABLE, error)
 }
 
-/// An error response for a failed store access, which is logged.
+/// An error response for a failed store access, which is logged unless the list itself was too much.
 #[allow(clippy::needless_pass_by_value, reason = "for `map_err`")]
 pub(super) fn store_unavailable(error: StoreError) -> ErrorResponse {
+    if error.is_refused_list() {
+        return unavailable(error.to_string());
+    }
     tracing::error!(error = %error_chain(&error), "the store could not be read");
     unavailable("store unavailable; try again later")
 }
@@ -67,6 +73,21 @@ pub(super) fn actor_timeout(_: Unanswered) -> ErrorResponse {
 /// Number of entries to list.
 pub(super) fn limit(requested: Option<u32>) -> u32 {
     requested.unwrap_or(DEFAULT_ENTRIES).clamp(1, MAX_ENTRIES)
+}
+
+/// Number of entries to skip.
+///
+/// # Errors
+///
+/// If it is above [`MAX_OFFSET`]: entries that are skipped are read nevertheless.
+pub(super) fn offset(requested: Option<u64>) -> Result<u64, ErrorResponse> {
+    let offset = requested.unwrap_or(0);
+    if offset <= MAX_OFFSET {
+        return Ok(offset);
+    }
+    Err(invalid(format!(
+        "invalid `offset` {offset}: expected at most {MAX_OFFSET}, or a narrower filter"
+    )))
 }
 
 /// Parses a job id.

@@ -1,5 +1,6 @@
 //! Clients ask, share, withdraw, run out of time; whose turn it is.
 
+use hierophant_model::clients::{NamedClient, OverQuota, Quota};
 use hierophant_model::records::Accepted;
 
 use super::*;
@@ -221,4 +222,102 @@ fn a_finished_proof_that_is_gone_is_made_again_for_those_who_wait() {
     hand_in(&mut core, 1, lease);
     let effects = core.checked(START, lease, Ok(()));
     assert_eq!(request_state(&effects, 1), Some(RequestState::Fulfilled));
+}
+
+/// Clients of whom one is configured, each address with room for this number of open requests.
+fn clients(open_requests: u64) -> Clients {
+    let quota = Quota { open_requests, ..Quota::default() };
+    let rollup =
+        NamedClient { name: "rollup".into(), addresses: vec![BOB], networks: vec![], quota };
+    Clients::new([rollup], quota, 0)
+}
+
+/// Submits requests of this address for inputs of their own, until one is refused; returns the number accepted.
+fn fill(core: &mut ProofsCore, by: Address, inputs: std::ops::Range<u16>) -> usize {
+    let mut accepted = 0;
+    for input in inputs {
+        let [high, low] = input.to_be_bytes();
+        let mut new = new_request(0, low);
+        new.id.0[..2].copy_from_slice(&[high, low]);
+        new.stdin_blob.sha256.0[..2].copy_from_slice(&[high, low]);
+        new.requester = by;
+        match core.submit(START, new, StoreLookup::default()).0 {
+            Ok(_) => accepted += 1,
+            Err(SubmitError::Busy { waiting }) => {
+                assert_eq!(waiting, core.queue.len());
+                break;
+            }
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+    accepted
+}
+
+#[test]
+fn two_addresses_cannot_fill_the_queue_for_all_others() {
+    let mut core = core_with(Limits { max_waiting: 1000, ..limits() });
+    let (first, second) = (Address::repeat_byte(1), Address::repeat_byte(2));
+    assert_eq!(fill(&mut core, first, 0..500), 500);
+    assert_eq!(fill(&mut core, second, 500..1000), 400, "a tenth is left");
+    let third = Address::repeat_byte(3);
+    assert_eq!(fill(&mut core, third, 1000..2000), 50, "who has little in it gets more");
+    assert_eq!(fill(&mut core, Address::repeat_byte(4), 2000..2010), 10);
+}
+
+#[test]
+fn strangers_leave_a_quarter_of_the_queue_to_configured_clients() {
+    let limits = Limits { max_waiting: 100, clients: clients(0), ..limits() };
+    let mut core = core_with(limits);
+    let strangers = (10..100).map(Address::repeat_byte);
+    let accepted: usize = strangers
+        .zip(0_u16..)
+        .map(|(stranger, number)| fill(&mut core, stranger, 2 * number..2 * number + 2))
+        .sum();
+    assert_eq!(accepted, 75);
+    assert_eq!(fill(&mut core, BOB, 1000..2000), 15);
+}
+
+#[test]
+fn requests_that_are_answered_at_once_count_like_open_ones_for_a_minute() {
+    let quota = Quota { open_requests: 3, ..Quota::default() };
+    let clients = Clients::new([], quota, 0);
+    let mut core = core_with(Limits { clients, ..limits() });
+    submit(&mut core, 1, 1);
+    let (_, lease) = given_out(&join(&mut core, 1, 1)).expect("given out");
+    hand_in(&mut core, 1, lease);
+    let proved = core.checked(START, lease, Ok(())).into_iter().find_map(|effect| match effect {
+        Effect::Save(Change::Job(job)) => Some(job),
+        _ => None,
+    });
+    let again = |core: &mut ProofsCore, now, id| {
+        let known = StoreLookup { ended: proved.clone(), ..StoreLookup::default() };
+        core.submit(now, new_request(id, 1), known).0
+    };
+    for id in 2..=4 {
+        again(&mut core, START, id).expect("accepted");
+    }
+    let over = Err(SubmitError::OverQuota(OverQuota::OpenRequests(3)));
+    assert_eq!(again(&mut core, START, 5), over);
+    let (answer, _) = core.submit(START, new_request(6, 6), StoreLookup::default());
+    assert_eq!(answer, over, "nor is there room for one that waits");
+    let later = Millis(START.0 + MINUTE);
+    again(&mut core, later, 7).expect("accepted again");
+}
+
+#[test]
+fn all_strangers_together_have_a_rate_and_configured_clients_have_their_own() {
+    let clients = clients(0).with_strangers_requests(3);
+    let mut core = core_with(Limits { max_waiting: 100, clients, ..limits() });
+    let by = |core: &mut ProofsCore, now, id: u8, requester| {
+        let new = NewRequest { requester, ..new_request(id, id) };
+        core.submit(now, new, StoreLookup::default()).0
+    };
+    for id in 1..=3 {
+        by(&mut core, START, id, Address::repeat_byte(id)).expect("accepted");
+    }
+    let refused = by(&mut core, START, 4, Address::repeat_byte(4));
+    assert_eq!(refused, Err(SubmitError::OverQuota(OverQuota::StrangersRequests(3))));
+    by(&mut core, START, 5, BOB).expect("a client is accepted");
+    let later = Millis(START.0 + MINUTE);
+    by(&mut core, later, 6, Address::repeat_byte(4)).expect("accepted again");
 }

@@ -1,57 +1,19 @@
-//! Operator commands.
+//! What the store knows about jobs and requests that are not open, for operators' commands.
 
 use hierophant_model::commands::{Command, CommandError, CommandOutcome};
-use hierophant_model::records::{JobRecord, JobState, Millis, RequestRecord, RequestState};
-use hierophant_scheduler::proofs::core::{Effect, Rejection};
+use hierophant_model::records::{JobRecord, JobState, Millis, RequestState};
 use hierophant_store::StoreError;
 use network_lib::ids::JobId;
 use network_lib::job::FailureClass;
-use ractor::{ActorProcessingErr, ActorRef};
 
-use super::effect_queue::Answer;
-use super::{ProofsState, answer_on, log_unread};
-use crate::ask::tell;
-use crate::proofs::message::{Clearing, ProofsMsg};
+use super::{AsOf, EndedJob, Lookups, log_unread};
 
-/// Maximum number of jobs cancelled in one transaction when the queue is cleared. It takes a few hundredths of a
-/// second, after which other messages are handled.
-const MAX_CLEARED_AT_ONCE: usize = 500;
-
-/// Failed job, with the requests for which it is created again.
-type FailedJob = (JobRecord, Vec<RequestRecord>);
-
-impl ProofsState {
-    /// Decides an operator's command.
-    pub(super) async fn command(
-        &mut self,
-        now: Millis,
-        command: Command,
-    ) -> Result<(Result<CommandOutcome, CommandError>, Vec<Effect>), ActorProcessingErr> {
-        let (answer, effects) = self.core.command(now, &command);
-        let refused = match answer {
-            Ok(outcome) => return Ok((Ok(outcome), effects)),
-            Err(Rejection::Conflict(conflict)) => Err(CommandError::Conflict(conflict)),
-            Err(Rejection::NotOpen) => {
-                // The store must contain all earlier decisions.
-                self.queue.drain().await?;
-                if let Command::Requeue(id) = command {
-                    match self.recreatable(now, id).await {
-                        Ok((job, requests)) => {
-                            let (outcome, effects) = self.core.recreate(now, job, requests);
-                            return Ok((Ok(outcome), effects));
-                        }
-                        Err(reason) => Err(reason),
-                    }
-                } else {
-                    self.ended_before(&command).await
-                }
-            }
-        };
-        Ok((refused, effects))
-    }
-
+impl Lookups {
     /// Answer about a job or request that is not open. Cancelling is idempotent.
-    async fn ended_before(&self, command: &Command) -> Result<CommandOutcome, CommandError> {
+    pub(in crate::proofs) async fn ended_before(
+        &self,
+        command: &Command,
+    ) -> Result<CommandOutcome, CommandError> {
         match command {
             Command::CancelRequest(id) => {
                 let found = self.store.request(*id).await.map_err(unread)?;
@@ -82,8 +44,12 @@ impl ProofsState {
         self.store.job(id).await.map_err(unread)?.ok_or_else(|| missing("job"))
     }
 
-    /// Failed job that can be created again, or the reason why it cannot.
-    async fn recreatable(&self, now: Millis, id: JobId) -> Result<FailedJob, CommandError> {
+    /// Failed job that can be created again with its requests, or the reason why it cannot.
+    pub(in crate::proofs) async fn recreatable(
+        &self,
+        id: JobId,
+    ) -> Result<AsOf<EndedJob>, CommandError> {
+        let (number, now) = (self.stored.latest(), Millis::now());
         let job = self.ended(id).await?;
         let state = job.state;
         let by_others = job.failure.as_ref().is_some_and(|failure| {
@@ -96,7 +62,7 @@ impl ProofsState {
                  the network's fault"
             )));
         }
-        let mut requests = self.store.requests_of(id).await.map_err(unread)?;
+        let mut requests = self.store.requests_of(id, u32::MAX).await.map_err(unread)?;
         requests.retain(|request| {
             request.state == RequestState::Failed && Millis::from_seconds(request.deadline) > now
         });
@@ -113,33 +79,12 @@ impl ProofsState {
             if !promised {
                 return Err(CommandError::Conflict(
                     "the job is failed, and its program or input has expired; its client must \
-                                        submit the request again"
+                     submit the request again"
                         .into(),
                 ));
             }
         }
-        Ok((job, requests))
-    }
-
-    /// Cancels the next batch. The rest follows in a message of its own when the batch is stored, so that other
-    /// messages are handled in between.
-    pub(super) fn clear(
-        &mut self,
-        myself: &ActorRef<ProofsMsg>,
-        now: Millis,
-        mut clearing: Clearing,
-    ) -> (Vec<Effect>, Option<Answer>) {
-        let rest = clearing.left.split_off(clearing.left.len().min(MAX_CLEARED_AT_ONCE));
-        let (cleared, effects) = self.core.clear(now, &clearing.left, clearing.requester);
-        clearing.cleared.jobs.extend(cleared.jobs);
-        clearing.cleared.requests += cleared.requests;
-        clearing.left = rest;
-        if clearing.left.is_empty() {
-            return (effects, answer_on(clearing.port, clearing.cleared));
-        }
-        let myself = myself.clone();
-        let next = move || tell(&myself, ProofsMsg::ContinueClear(Box::new(clearing)));
-        (effects, Some(Box::new(next)))
+        Ok(AsOf { number, found: EndedJob { job, requests } })
     }
 }
 
