@@ -52,7 +52,7 @@ impl Attacker {
         match flood {
             Flood::Uploads => input.write_all(tickets.join("\n").as_bytes()).await?,
             Flood::Unread | Flood::Known | Flood::Heads => {
-                input.write_all(known.as_bytes()).await?
+                input.write_all(known.as_bytes()).await?;
             }
             Flood::Connections | Flood::Calls | Flood::Lists | Flood::Ready | Flood::Resets => {}
         }
