@@ -41,12 +41,18 @@ impl AnswerBudget {
     /// Whether `bytes` more would fit now.
     #[must_use]
     pub fn has_room(&self, bytes: usize) -> bool {
-        self.limiter.take_amount(self.address, bytes).is_ok()
+        self.hold(bytes).is_some()
+    }
+
+    /// Counts bytes that are about to be read for an answer, which is itself counted once it exists.
+    #[must_use]
+    pub fn hold(&self, bytes: usize) -> Option<ConnectionPermit> {
+        self.limiter.take_amount(self.address, bytes).ok()
     }
 
     /// Counts a request until its answer has left.
     pub(super) fn begin(&self) -> Option<ConnectionPermit> {
-        self.limiter.take_amount(self.address, REQUEST).ok()
+        self.hold(REQUEST)
     }
 
     /// Counts the body of an answer while it is in memory. The answer is replaced by a refusal if what is ready of it

@@ -27,7 +27,7 @@ pub(crate) struct Attacker {
 
 impl Attacker {
     /// Starts one, and returns when it has reached its full force. Uploads go to `tickets`, and what needs a known artifact
-    /// uses the URL `known`. It runs at low priority: attackers have machines of their own.
+    /// uses the program `known`. It runs at low priority: attackers have machines of their own.
     pub(crate) async fn start(
         flood: Flood,
         hierophant: &Hierophant,

@@ -66,10 +66,10 @@ pub(crate) enum Flood {
     Uploads,
     /// [`CALLS`].
     Calls,
-    /// [`UNREAD`] connections, half on each port, which ask for the artifact that standard input names, or for a program's
-    /// key. Opened again when they are cut.
+    /// [`UNREAD`] connections, half on each port, which ask for the program that standard input names: its artifact, or
+    /// its key. Opened again when they are cut.
     Unread,
-    /// [`KNOWN`] uploads to the artifact that standard input names, begun again when they are cut.
+    /// [`KNOWN`] uploads to the artifact of the program that standard input names, begun again when they are cut.
     Known,
     /// Lists of requests.
     Lists,
@@ -243,19 +243,20 @@ async fn calls(grpc: SocketAddr) -> Result<()> {
     Ok(())
 }
 
-/// The path of the one artifact that standard input names.
-async fn known_path() -> Result<String> {
+/// The path of the program's artifact that standard input names, and the program's id.
+async fn known_program() -> Result<(String, Vec<u8>)> {
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
-    let url = lines.next_line().await?.context("no artifact is named")?;
+    let line = lines.next_line().await?.context("no program is named")?;
+    let (url, vk_hash) = line.split_once(' ').context("no program is named")?;
     let at = url.rfind("/artifacts").context("no artifact is named")?;
-    Ok(url[at..].to_owned())
+    Ok((url[at..].to_owned(), hex::decode(vk_hash)?))
 }
 
 async fn unread(grpc: SocketAddr, http: SocketAddr) -> Result<()> {
-    let path = known_path().await?;
+    let (path, vk_hash) = known_program().await?;
     let tried = Arc::new(AtomicU32::new(0));
     for number in 0..UNREAD {
-        let (tried, path) = (Arc::clone(&tried), path.clone());
+        let (tried, path, vk_hash) = (Arc::clone(&tried), path.clone(), vk_hash.clone());
         task::spawn("unread", async move {
             loop {
                 // However it ends, it begins again. Some windows are closed, others open by a byte.
@@ -263,7 +264,7 @@ async fn unread(grpc: SocketAddr, http: SocketAddr) -> Result<()> {
                 let questions: Vec<u8> = if number % 2 == 0 {
                     (0..UNREAD_STREAMS).flat_map(|n| http2::get(2 * n + 1, &path)).collect()
                 } else {
-                    (0..UNREAD_STREAMS).flat_map(|n| http2::list(2 * n + 1)).collect()
+                    (0..UNREAD_STREAMS).flat_map(|n| http2::program(2 * n + 1, &vk_hash)).collect()
                 };
                 let port = if number % 2 == 0 { http } else { grpc };
                 let _ = ask(number, port, window, &questions, &tried).await;
@@ -294,7 +295,7 @@ async fn ask(
 }
 
 async fn known(http: SocketAddr) -> Result<()> {
-    let path = known_path().await?;
+    let (path, _) = known_program().await?;
     let tried = Arc::new(AtomicU32::new(0));
     for number in 0..KNOWN {
         let (tried, path) = (Arc::clone(&tried), path.clone());

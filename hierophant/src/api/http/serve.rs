@@ -27,6 +27,9 @@ use crate::metrics::{Direction, Peer};
 /// may begin at the same time.
 const LARGE_PIECE: usize = 1 << 20;
 
+/// Size of the piece of a download that is read at once.
+const FIRST_PIECE: usize = 16 * 1024;
+
 /// Text of the response for missing data.
 const MISSING: &str = "artifact data missing";
 
@@ -126,10 +129,14 @@ async fn body(
     } else {
         let Reader { peer, address, budget, .. } = reader;
         let Some(place) = transfers.limits.downloads.take(peer, address) else {
-            let mut response = try_again("too many downloads in progress; try again later");
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
-            return response;
+            return busy("too many downloads in progress; try again later");
         };
+        // Held until the first piece is counted as part of the answer, so that many reads at once do not exceed the
+        // budget together.
+        let first = budget.as_ref().map(|budget| budget.hold(FIRST_PIECE));
+        if matches!(first, Some(None)) {
+            return busy("too many answers wait for their readers; try again later");
+        }
         let ample = move || budget.as_ref().is_none_or(|budget| budget.has_room(LARGE_PIECE));
         match transfers.blobs.read_while(id, part, Arc::new(ample)).await {
             Ok(bytes) => {
@@ -150,6 +157,13 @@ async fn body(
     let headers = response.headers_mut();
     headers.typed_insert(ContentLength(length));
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    response
+}
+
+/// Response when too much is in progress.
+fn busy(text: &str) -> Response {
+    let mut response = try_again(text);
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
     response
 }
 

@@ -93,7 +93,7 @@ async fn flooded(stage: &mut Stage, floods: &[Flood]) {
     stage.arrives(&first).await;
     let tickets = tickets(stage, floods).await;
     // Of a program that was registered for the first request: a stranger learns it without a signature.
-    let known = program_uri(stage, &mut client, &first.id).await;
+    let known = known_program(stage, &mut client, &first.id).await;
     let mut quiet = Times::default();
     while quiet.0.len() < QUIET_CALLS {
         quiet.call(stage, &mut client).await;
@@ -163,14 +163,15 @@ async fn tickets(stage: &Stage, floods: &[Flood]) -> Vec<String> {
     tickets
 }
 
-/// URL of the program of a request.
-async fn program_uri(stage: &Stage, client: &mut Client, request: &[u8]) -> String {
+/// URL of the program of a request, and its id.
+async fn known_program(stage: &Stage, client: &mut Client, request: &[u8]) -> String {
     let details = client.details(request).await.expect("a request");
+    let vk_hash = hex::encode(&details.vk_hash);
     let ask = pb::GetProgramRequest { vk_hash: details.vk_hash };
     let program = client.network.get_program(ask).await.expect("a program").into_inner().program;
     let uri = program.expect("a program").program_uri;
     let path = &uri[uri.rfind("/artifacts").expect("a path")..];
-    format!("http://{}{path}", stage.hierophant.http())
+    format!("http://{}{path} {vk_hash}", stage.hierophant.http())
 }
 
 /// A figure of Hierophant's memory in MiB, such as `VmRSS`, as Linux counts it.

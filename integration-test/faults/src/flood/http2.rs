@@ -26,15 +26,14 @@ pub(super) fn get(stream: u32, path: &str) -> Vec<u8> {
     frame(HEADERS, END_HEADERS | END_STREAM, stream, &fields)
 }
 
-/// A call for the longest list of requests.
-pub(super) fn list(stream: u32) -> Vec<u8> {
-    let message = pb::GetFilteredProofRequestsRequest { limit: Some(1000), ..Default::default() };
-    let message = message.encode_to_vec();
+/// A call for a program and its key.
+pub(super) fn program(stream: u32, vk_hash: &[u8]) -> Vec<u8> {
+    let message = pb::GetProgramRequest { vk_hash: vk_hash.to_vec() }.encode_to_vec();
     let length = u32::try_from(message.len()).unwrap_or_default().to_be_bytes();
     let body = [&[0], length.as_slice(), &message].concat();
     let fields = [
         vec![0x83, 0x86, 0x04],
-        word("/network.ProverNetwork/GetFilteredProofRequests"),
+        word("/network.ProverNetwork/GetProgram"),
         vec![0x01],
         word("h"),
         vec![0x0f, 0x10],
