@@ -13,7 +13,7 @@ use pb::prover_network_client::ProverNetworkClient;
 use tokio::time::{sleep, timeout};
 use tonic::transport::{Channel, Endpoint};
 
-use super::{ANSWER_LIMIT, CALLS_AT_ONCE, CHANNELS, FULL_FORCE, Flood, known_path, source};
+use super::{ANSWER_LIMIT, CALLS_AT_ONCE, CHANNELS, FULL_FORCE, Flood, known_program, source};
 
 /// Time after which a caller resets its call, or hangs up.
 const PATIENCE: Duration = Duration::from_millis(2);
@@ -24,7 +24,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// Begins the flood; it goes on in tasks.
 pub(super) async fn begin(flood: Flood, grpc: SocketAddr, http: SocketAddr) -> Result<()> {
     let artifact = match flood {
-        Flood::Heads => format!("http://{http}{}", known_path().await?),
+        Flood::Heads => format!("http://{http}{}", known_program().await?.0),
         _ => String::new(),
     };
     let begun = Arc::new(AtomicU32::new(0));
