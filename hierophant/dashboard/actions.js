@@ -92,9 +92,10 @@ function Clear({ close }) {
     setBusy(true);
     setFault(null);
     const filled = Object.entries(filter).filter(([, value]) => value.trim() !== '');
+    const all = filled.length === 0;
     const body = Object.fromEntries(filled.map(([name, value]) => [name, name === 'older_than_seconds' ? Number(value) : value.trim()]));
     try {
-      const cleared = await act('/queue/clear', { ...body, running, dry_run: dryRun });
+      const cleared = await act('/queue/clear', { ...body, ...(all && { all }), running, dry_run: dryRun });
       if (dryRun) {
         setFound(cleared);
       } else {

@@ -6,7 +6,7 @@ import { Fault, Pager, Rows, useRead } from './parts.js';
 
 const ROWS = 50;
 
-const look = (code) => (code < 300 ? 'good' : code === 403 ? 'bad' : 'warn');
+const look = (code) => (code === 0 ? 'warn' : code < 300 ? 'good' : code === 403 ? 'bad' : 'warn');
 
 const COLUMNS = [
   { name: 'Time', cell: (entry) => html`<span title=${time(entry.at)}>${ago(entry.at)}</span>` },
@@ -14,7 +14,7 @@ const COLUMNS = [
   { name: 'From', cell: (entry) => html`<span title=${entry.program}>${entry.peer}${entry.forwarded && html` <span class="dim">for ${entry.forwarded}</span>`}</span>` },
   { name: 'Call', kind: 'wide why', cell: (entry) => html`<span class="id">${entry.action.replace('/api/v1/', '')}</span>` },
   { name: 'Body', kind: 'wide why', cell: (entry) => entry.body },
-  { name: 'Status', kind: 'number', cell: (entry) => html`<span class=${`badge ${look(entry.code)}`}>${entry.code}</span>` },
+  { name: 'Status', kind: 'number', cell: (entry) => html`<span class=${`badge ${look(entry.code)}`}>${entry.code === 0 ? 'unknown' : entry.code}</span>` },
 ];
 
 export function Audit() {

@@ -15,7 +15,8 @@ RUN apt-get update \
     && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends ca-certificates \
     && rm -rf /var/lib/apt/lists/* \
     && groupadd --system --gid 10001 hierophant \
-    && useradd --system --uid 10001 --gid hierophant --home-dir /var/lib/hierophant --create-home hierophant
+    && useradd --system --uid 10001 --gid hierophant --home-dir /var/lib/hierophant --create-home hierophant \
+    && chmod 700 /var/lib/hierophant
 COPY --from=build /source/target/release/hierophant /usr/local/bin/
 USER 10001:10001
 WORKDIR /var/lib/hierophant

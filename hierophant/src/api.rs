@@ -1,4 +1,4 @@
-//! The two ports: gRPC for SDK clients, HTTP for artifact data, workers and operators.
+//! What the ports serve: gRPC for SDK clients, HTTP for artifact data, workers and operators.
 //!
 //! Converts protobuf, HTTP and JSON to and from [`hierophant_model::records`].
 
@@ -11,6 +11,7 @@ mod deadline;
 pub mod grpc;
 pub mod http;
 mod networks;
+mod problem;
 pub mod readiness;
 pub mod storing;
 pub mod uploads;

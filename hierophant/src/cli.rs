@@ -15,6 +15,7 @@ use std::env::VarError;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
 use hierophant_admin_model::{
     Audited, Blocked, Job, Overview, Program, Request, WholeJob, WholeWorker, Why, Worker,
@@ -39,7 +40,8 @@ const MISUSED: u8 = 2;
 /// Options of all commands: the Hierophant to call, and the output format.
 #[derive(Debug, Clone, Args)]
 pub struct Options {
-    /// HTTP address of the running Hierophant [default: the configured `http_port` of this machine].
+    /// HTTP address of the running Hierophant [default: the configured one on this machine: the socket in `data_dir`,
+    /// `operators.admin_address` or `http_port`].
     #[arg(long, global = true, value_name = "URL")]
     url: Option<String>,
     /// File with the access token, if one is required [default: the variable HIEROPHANT_TOKEN].
@@ -90,11 +92,13 @@ pub enum AdminCommand {
     /// Show a job with its attempts.
     Job {
         /// Job id.
+        #[arg(value_parser = not_empty())]
         id: String,
     },
     /// Explain why a job has no proof yet.
     Why {
         /// Job id.
+        #[arg(value_parser = not_empty())]
         id: String,
     },
     /// List requests, newest first.
@@ -102,6 +106,7 @@ pub enum AdminCommand {
     /// Show the job of a request, with its attempts.
     Request {
         /// Request id, or its first 16 digits.
+        #[arg(value_parser = not_empty())]
         id: String,
     },
     /// List workers that are connected or may reconnect.
@@ -109,6 +114,7 @@ pub enum AdminCommand {
     /// Show a worker with its latest attempts.
     Worker {
         /// Worker id, or the name of a connected worker.
+        #[arg(value_parser = not_empty())]
         id: String,
     },
     /// List registered programs, newest first.
@@ -138,16 +144,16 @@ pub enum AdminCommand {
 #[derive(Debug, Args)]
 pub struct Filter {
     /// Only these states, separated by commas.
-    #[arg(long, value_name = "STATE", value_delimiter = ',')]
+    #[arg(long, value_name = "STATE", value_delimiter = ',', value_parser = not_empty())]
     state: Vec<String>,
     /// Only this kind of proof: core, compressed, plonk or groth16.
-    #[arg(long, value_name = "MODE")]
+    #[arg(long, value_name = "MODE", value_parser = not_empty())]
     mode: Option<String>,
     /// Only this program.
-    #[arg(long, value_name = "VK_HASH")]
+    #[arg(long, value_name = "VK_HASH", value_parser = not_empty())]
     program: Option<String>,
     /// Only requests of this address.
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = not_empty())]
     requester: Option<String>,
     /// Maximum number of entries.
     #[arg(long, default_value_t = 20, value_name = "COUNT")]
@@ -165,6 +171,12 @@ impl Filter {
         query.extend(optional.into_iter().filter_map(|(key, value)| Some((key, value.clone()?))));
         query
     }
+}
+
+/// Refuses an empty argument, as a shell passes it for a variable that is not set: it selects nothing, and a command
+/// would concern more than its caller means.
+fn not_empty() -> NonEmptyStringValueParser {
+    NonEmptyStringValueParser::new()
 }
 
 /// Executes a command, prints the response, and returns the exit code: 0 for success, 1 for an error, 3 if

@@ -7,8 +7,10 @@ mod clients;
 mod dashboard;
 mod limits;
 mod operators;
+mod profile;
 mod proofs;
 mod retention;
+mod secrets;
 mod storage;
 mod tls;
 mod webhooks;
@@ -29,6 +31,7 @@ pub use clients::{ClientConfig, Network, QuotasConfig};
 pub use dashboard::DashboardConfig;
 pub use limits::LimitsConfig;
 pub use operators::{OperatorsConfig, TOKEN_VARIABLE};
+pub use profile::Profile;
 pub use proofs::ProofsConfig;
 pub use retention::RetentionConfig;
 pub use storage::{StorageConfig, WrongSetting};
@@ -61,6 +64,8 @@ pub enum AuthMode {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Config {
+    /// How careful the start is with what it opens to other machines. Default `standard`.
+    pub profile: Profile,
     /// Address to listen on. Default `0.0.0.0`: clients are on other machines.
     pub bind_address: IpAddr,
     /// Port for SDK clients. Default 9000.
@@ -119,6 +124,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            profile: Profile::default(),
             bind_address: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             grpc_port: 9000,
             http_port: 9010,
@@ -233,6 +239,8 @@ impl Settings for Config {
         self.calls.validate(faults);
         webhooks::validate(&self.webhooks, &self.clients, faults);
         clients::validate(&self.clients, faults);
+        secrets::validate(self, faults);
+        profile::validate(self, faults);
     }
 }
 
@@ -269,6 +277,8 @@ mod tests {
                 "certificate",
                 "key",
                 "client_ca",
+                "admin_address",
+                "on_public_port",
                 "max_bytes",
                 "artifacts_url",
                 "s3_endpoint",

@@ -3,6 +3,7 @@
 //! Clients use the network contract of `sp1-sdk` (gRPC and HTTP). Workers connect over a WebSocket and make the
 //! proofs. [`run`] is the whole program; `ARCHITECTURE.md` describes its parts.
 
+pub mod access;
 pub mod admission;
 pub mod api;
 pub mod artifacts;
@@ -10,10 +11,12 @@ pub mod ask;
 pub mod cli;
 mod clock;
 pub mod config;
+pub mod denials;
 pub mod events;
 pub mod listen;
 pub mod metrics;
 pub mod operators;
+pub mod private_files;
 pub mod proofs;
 pub mod rate_limit;
 pub mod registry;
@@ -38,11 +41,13 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
+use crate::access::Bound;
+use crate::api::http::HttpListeners;
 use crate::artifacts::blobs::Blobs;
 use crate::artifacts::budget::DiskBudget;
 use crate::config::Config;
 use crate::events::Events;
-use crate::listen::{Accept, Acceptor};
+use crate::listen::{Accept, Acceptor, AdminSocket};
 use crate::metrics::Metrics;
 use crate::registry::local::LocalSecret;
 use crate::root::{Resources, Root};
@@ -59,14 +64,26 @@ pub const KEEPALIVE: Duration = Duration::from_secs(60);
 /// wait for them. Keepalive ([`KEEPALIVE`]) detects unreachable peers.
 pub type Tcp = TapIo<TcpListener, fn(&mut TcpStream)>;
 
-/// Listeners of both ports. They are bound first, so that a test can choose them and a second Hierophant on the
+/// Listeners of all ports. They are bound first, so that a test can choose them and a second Hierophant on the
 /// same ports fails at once.
 #[derive(Debug)]
 pub struct Listeners<L = Tcp> {
     /// For SDK clients.
     pub grpc: L,
-    /// For uploads, proofs, workers and status.
+    /// For uploads, proofs, workers and, unless `operators.on_public_port` is false, operators.
     pub http: L,
+    /// For operators, at `operators.admin_address`.
+    pub admin: Option<L>,
+    /// For operators on this machine; [`run`] binds it in the data folder.
+    pub socket: Option<AdminSocket>,
+}
+
+impl<L> Listeners<L> {
+    /// Listeners of the public ports alone.
+    #[must_use]
+    pub const fn public(grpc: L, http: L) -> Self {
+        Self { grpc, http, admin: None, socket: None }
+    }
 }
 
 impl Listeners {
@@ -76,8 +93,7 @@ impl Listeners {
     ///
     /// When a port is in use or not permitted; the error names it.
     pub async fn bind(config: &Config) -> anyhow::Result<Self> {
-        let bind = async |key: &str, port: u16| {
-            let address = SocketAddr::new(config.bind_address, port);
+        let bind = async |key: &str, address: SocketAddr| {
             let listener = TcpListener::bind(address).await.with_context(|| {
                 format!(
                     "cannot listen on {address}; choose another `{key}` or stop the program \
@@ -86,9 +102,16 @@ impl Listeners {
             })?;
             anyhow::Ok(listener.tap_io(prepare as fn(&mut TcpStream)))
         };
+        let public = |port| SocketAddr::new(config.bind_address, port);
+        let admin = match config.operators.admin_address {
+            Some(address) => Some(bind("operators.admin_address", address).await?),
+            None => None,
+        };
         Ok(Self {
-            grpc: bind("grpc_port", config.grpc_port).await?,
-            http: bind("http_port", config.http_port).await?,
+            grpc: bind("grpc_port", public(config.grpc_port)).await?,
+            http: bind("http_port", public(config.http_port)).await?,
+            admin,
+            socket: None,
         })
     }
 }
@@ -110,10 +133,20 @@ fn prepare(stream: &mut TcpStream) {
 /// When the data folder cannot be used, or when a server or an actor fails.
 pub async fn run(
     config: Config,
-    listeners: Listeners,
+    mut listeners: Listeners,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let _lock = lock(&config.data_dir)?;
+    private_files::protect(&config.data_dir);
+    for (key, weakness) in config.weaknesses() {
+        tracing::warn!(key, "weak configuration: `{key}` {weakness}");
+    }
+    match AdminSocket::bind(&config.data_dir) {
+        Ok(socket) => listeners.socket = Some(socket),
+        Err(error) => {
+            tracing::warn!(%error, "no admin socket in the data folder; commands on this machine use the HTTP port");
+        }
+    }
     let blobs = open_blobs(&config).await?;
     let metrics = Metrics::new();
     let store = open_store(&config, metrics.clone()).await.context("cannot use the database")?;
@@ -151,6 +184,7 @@ pub async fn run_on<L: Accept>(
         format!("cannot write into the data folder {}; make it writable", data.display())
     })?;
     let stop = CancellationToken::new();
+    let keeping = tokens.keep(&stop);
     let acceptor = Acceptor::open(&config, metrics.clone(), &stop).await?;
     let resources = Resources {
         store: Arc::clone(&store),
@@ -159,12 +193,20 @@ pub async fn run_on<L: Accept>(
         metrics,
         events: Events::new(config.limits.max_event_streams.get()),
         webhooks: webhooks.clone(),
-        tokens,
+        tokens: tokens.clone(),
         local_secret,
     };
     let root = Root::start(&config, resources.clone()).await?;
-    let http_port = listeners.http.local_addr()?.port();
-    tracing::info!(grpc = %listeners.grpc.local_addr()?, http = %listeners.http.local_addr()?,
+    let Listeners { grpc: for_clients, http: public, admin, socket } = listeners;
+    let bound = Bound {
+        grpc: for_clients.local_addr()?,
+        http: public.local_addr()?,
+        admin: admin.as_ref().map(axum::serve::Listener::local_addr).transpose()?,
+        socket: socket.as_ref().map(AdminSocket::path),
+    };
+    let http_port = bound.http.port();
+    tracing::info!("open: {}", access::summary(&config, &bound, &tokens));
+    tracing::info!(grpc = %bound.grpc, http = %bound.http,
         data = %data.display(), mock_mode = config.mock_mode, tls = config.tls.is_on(),
         version = env!("CARGO_PKG_VERSION"), "Hierophant is ready");
 
@@ -173,9 +215,11 @@ pub async fn run_on<L: Accept>(
     webhooks.deliver(&store, &root::clients(&config), &stop);
     let contexts = api::Contexts::new(&config, http_port, handles, resources);
     let grpc =
-        api::grpc::serve(acceptor.clone(), listeners.grpc, contexts.client.clone(), stop.clone());
+        api::grpc::serve(acceptor.clone(), for_clients, contexts.client.clone(), stop.clone());
     let mut grpc = task::spawn("grpc", grpc);
-    let http = api::http::serve(acceptor, listeners.http, contexts, stop.clone());
+    let operators = config.operators_on_public_port();
+    let listeners = HttpListeners { public, admin, socket, operators };
+    let http = api::http::serve(acceptor, listeners, contexts, stop.clone());
     let mut http = task::spawn("http", http);
 
     let outcome = tokio::select! {
@@ -194,6 +238,8 @@ pub async fn run_on<L: Accept>(
                 let _ = server.await;
             }
         }
+        // The last uses of tokens are stored.
+        let _ = keeping.await;
     };
     if tokio::time::timeout(limit, draining).await.is_err() {
         tracing::warn!("stop timed out with calls in progress");
@@ -231,12 +277,12 @@ async fn open_blobs(config: &Config) -> anyhow::Result<Blobs> {
 /// open.
 fn lock(data: &Path) -> anyhow::Result<File> {
     let path = data.join("lock");
-    std::fs::create_dir_all(data).with_context(|| {
+    private_files::create_folder(data).with_context(|| {
         let data = data.display();
         format!("cannot create the data folder {data}: expected a writable folder as `data_dir`")
     })?;
     // Not truncated: a file of another program stays intact.
-    let mut options = File::options();
+    let mut options = private_files::options();
     options.write(true).create(true).truncate(false);
     let file = options.open(&path).with_context(|| {
         let path = path.display();

@@ -11,6 +11,7 @@ mod files;
 mod http;
 mod limiter;
 mod reserve;
+mod socket;
 mod tls;
 mod x509;
 
@@ -37,21 +38,27 @@ use tls::Secured;
 pub use answers::AnswerBudget;
 pub use certificates::name_in;
 pub use limiter::{ConnectionLimiter, ConnectionPermit, LimitExceeded};
+pub use socket::{AdminSocket, OverSocket};
 pub use tls::{OverTls, PeerCertificate};
 
 /// One address may hold one in this many of what [`shared`] limits.
 const ADDRESS_SHARE: usize = 4;
 
+/// Maximum number of connections on the admin listeners of this machine.
+const MAX_LOCAL: usize = 256;
+
 /// Minimum interval between log lines about refused connections.
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
-/// One of the two ports.
+/// Kind of a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Port {
     /// For SDK clients: HTTP/2 only.
     Grpc,
     /// For all other callers: HTTP/1.1 and HTTP/2.
     Http,
+    /// For operators on this machine: as [`Port::Http`], without TLS.
+    Local,
 }
 
 /// A listener on a port: [`crate::Tcp`], or a simulated one.
@@ -59,7 +66,7 @@ pub trait Accept: Listener<Addr = SocketAddr> {}
 
 impl<L: Listener<Addr = SocketAddr>> Accept for L {}
 
-/// Acceptor of connections on both ports. Clones share all state.
+/// Acceptor of connections on all ports. Clones share all state.
 #[derive(Debug, Clone)]
 pub struct Acceptor(Arc<Shared>);
 
@@ -69,6 +76,8 @@ struct Shared {
     connections: ConnectionLimiter,
     /// For workers and operators, when `connections` is used up.
     reserve: ConnectionLimiter,
+    /// Connections of operators on this machine: those of strangers leave them a place.
+    local: ConnectionLimiter,
     /// Bytes of answers in flight.
     answers: ConnectionLimiter,
     handshakes: ConnectionLimiter,
@@ -129,6 +138,7 @@ impl Acceptor {
         Ok(Self(Arc::new(Shared {
             connections: ConnectionLimiter::new(others, each),
             reserve: shared(&limits, reserved),
+            local: ConnectionLimiter::new(MAX_LOCAL, 0),
             answers: shared(&limits, limits.max_answer_bytes),
             handshakes: pending_handshakes(&limits),
             certificates,
@@ -191,7 +201,11 @@ impl Acceptor {
 
     /// Permits one more connection, and says whether it is a reserved one.
     fn permit(&self, peer: IpAddr, port: Port) -> Result<(ConnectionPermit, bool), LimitExceeded> {
-        match self.0.connections.take(peer) {
+        let limiter = match port {
+            Port::Local => &self.0.local,
+            Port::Grpc | Port::Http => &self.0.connections,
+        };
+        match limiter.take(peer) {
             Ok(permit) => Ok((permit, false)),
             Err(LimitExceeded::All) if port == Port::Http => {
                 let reserved = self.0.reserve.take(peer).map_err(|_| LimitExceeded::All)?;
@@ -206,7 +220,8 @@ impl Acceptor {
     where
         I: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
     {
-        let Some(certificates) = &self.0.certificates else {
+        let certificates = self.0.certificates.as_ref().filter(|_| port != Port::Local);
+        let Some(certificates) = certificates else {
             let http2 = port == Port::Grpc;
             return Some(Secured { connection: Connection::Plain(raw), certificate: None, http2 });
         };

@@ -88,8 +88,15 @@ fn read(file: Option<PathBuf>) -> anyhow::Result<Config> {
 }
 
 fn run(file: Option<PathBuf>) -> anyhow::Result<()> {
-    let config = read(file)?;
+    let config = read(file.clone())?;
     logging::init(config.log_format, "info");
+    if let Some(file) = config::choose_file(file, DEFAULT_FILE)
+        && config.exposes_secrets(&file)
+    {
+        let file = file.display();
+        tracing::warn!(%file, "other users of this machine can read the secrets in {file}: expected mode 600, set by \
+            chmod");
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let shutdown = signal::shutdown_token().context("cannot listen for signals")?;

@@ -1,10 +1,15 @@
 //! Access tokens, created and revoked by operators.
 //!
-//! All tokens are in memory; a change is stored before it takes effect. Only the SHA-256 of a secret is stored. Salt
-//! and slow hash are unnecessary: they protect passwords chosen by people, whereas a secret is 32 random bytes.
+//! [`uses`] notes when and from where each was last used, and announces those that expire. All tokens are in memory; a
+//! change is stored before it takes effect. Only the SHA-256 of a secret is stored. Salt and slow hash are
+//! unnecessary: they protect passwords chosen by people, whereas a secret is 32 random bytes.
+
+mod uses;
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -18,13 +23,17 @@ use tokio::sync::{Mutex, broadcast};
 
 use hierophant_store::{JobStore, StoreError};
 
-pub use hierophant_model::records::{Role, TokenRecord};
+pub use hierophant_model::records::{Role, TokenRecord, TokenUse};
+use uses::Uses;
 
 /// Maximum number of valid tokens.
 const MAX_VALID: usize = 10_000;
 
 /// Maximum length of a name in characters.
 const MAX_NAME: usize = 64;
+
+/// Longest time for which a token can be made to be valid: ten years.
+const MAX_LIFETIME: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 /// Number of revocations that a listener may lag behind before it has to check all its tokens again.
 const REVOCATIONS_KEPT: usize = 1024;
@@ -53,6 +62,9 @@ pub enum CreateError {
     /// A token of another role is to be bound to a client.
     #[error("only a token of role client can be bound to a client")]
     NotAClient,
+    /// Invalid time of validity.
+    #[error("invalid time of validity: expected 1 second to 10 years, or none")]
+    Lifetime,
     /// A valid token has this name.
     #[error("a valid token has this name; choose another name, or revoke that token first")]
     NameTaken,
@@ -91,6 +103,7 @@ struct Inner {
     index: RwLock<Index>,
     /// Held during a change.
     changing: Mutex<()>,
+    uses: Uses,
     revocations: broadcast::Sender<TokenId>,
 }
 
@@ -140,29 +153,70 @@ impl Tokens {
         }
         let index = RwLock::new(index);
         let (revocations, _) = broadcast::channel(REVOCATIONS_KEPT);
-        let store = Arc::clone(store);
-        Ok(Self(Arc::new(Inner { store, index, changing: Mutex::new(()), revocations })))
+        let (store, changing) = (Arc::clone(store), Mutex::new(()));
+        Ok(Self(Arc::new(Inner { store, index, changing, uses: Uses::default(), revocations })))
     }
 
     /// The bearer of a secret, if it belongs to a valid token. The duration does not depend on the secret.
     #[must_use]
     pub fn bearer(&self, secret: &str) -> Option<Bearer> {
         let index = self.index();
-        let record = index.by_secret(secret).filter(|record| record.revoked_at.is_none())?;
+        let record = index.by_secret(secret).filter(|record| record.is_valid(Millis::now()))?;
         let (name, client) = (record.name.clone(), record.client.clone());
         Some(Bearer { id: record.id, name, role: record.role, client })
     }
 
-    /// Whether any valid token has a role.
+    /// [`Tokens::bearer`] of a call from this address, noted as a use of the token.
+    #[must_use]
+    pub fn bearer_from(&self, secret: &str, from: IpAddr) -> Option<Bearer> {
+        let bearer = self.bearer(secret)?;
+        self.used(bearer.id, from);
+        Some(bearer)
+    }
+
+    /// Notes a use of a token from this address.
+    pub fn used(&self, id: TokenId, from: IpAddr) {
+        self.0.uses.note(id, TokenUse { at: Millis::now(), from: from.to_canonical() });
+    }
+
+    /// Whether a token of a role exists that is not revoked, also an expired one: where tokens are required, they still
+    /// are when the last one has expired.
     #[must_use]
     pub fn any(&self, role: Role) -> bool {
         self.find(|record| record.revoked_at.is_none() && record.role == role).is_some()
     }
 
-    /// Whether a token exists and is not revoked.
+    /// Number of valid tokens for which a condition holds.
+    #[must_use]
+    pub fn count(&self, holds: impl Fn(Role) -> bool) -> usize {
+        let now = Millis::now();
+        let index = self.index();
+        index.records.iter().filter(|record| record.is_valid(now) && holds(record.role)).count()
+    }
+
+    /// Whether a token exists, and is neither revoked nor expired.
     #[must_use]
     pub fn is_valid(&self, id: TokenId) -> bool {
-        self.index().by_id(id).is_some_and(|record| record.revoked_at.is_none())
+        self.index().by_id(id).is_some_and(|record| record.is_valid(Millis::now()))
+    }
+
+    /// Name of the expired token with a secret, if there is one.
+    #[must_use]
+    pub fn expired_name(&self, secret: &str) -> Option<String> {
+        let index = self.index();
+        index.by_secret(secret).filter(|record| has_expired(record)).map(|it| it.name.clone())
+    }
+
+    /// Whether the latest token of this name has expired.
+    #[must_use]
+    pub fn has_expired(&self, name: &str) -> bool {
+        self.find(|record| record.name == name).is_some_and(|record| has_expired(&record))
+    }
+
+    /// The latest token of this name.
+    #[must_use]
+    pub fn named(&self, name: &str) -> Option<TokenRecord> {
+        self.find(|record| record.name == name)
     }
 
     /// Name of the revoked token with a secret, if there is one.
@@ -173,7 +227,7 @@ impl Tokens {
         Some(record.name.clone())
     }
 
-    /// Waits until a token is revoked.
+    /// Waits until a token is revoked or expires.
     pub async fn revoked(&self, id: TokenId) {
         // Subscribes before the first check, so that no revocation is missed.
         let mut revocations = self.revocations();
@@ -183,7 +237,8 @@ impl Tokens {
         }
     }
 
-    /// Creates a token that is bound to no client. This is the only time its secret is returned.
+    /// Creates a token that is bound to no client, valid for this time or until it is revoked. This is the only time its
+    /// secret is returned.
     ///
     /// # Errors
     ///
@@ -192,11 +247,12 @@ impl Tokens {
         &self,
         name: &str,
         role: Role,
+        lifetime: Option<Duration>,
     ) -> Result<(String, TokenRecord), CreateError> {
-        self.create_for(name, role, None).await
+        self.create_for(name, role, lifetime, None).await
     }
 
-    /// Creates a token, bound to this client. This is the only time its secret is returned.
+    /// Creates a token, bound to this client and valid for this time. This is the only time its secret is returned.
     ///
     /// # Errors
     ///
@@ -205,6 +261,7 @@ impl Tokens {
         &self,
         name: &str,
         role: Role,
+        lifetime: Option<Duration>,
         client: Option<ClientName>,
     ) -> Result<(String, TokenRecord), CreateError> {
         if client.is_some() && role != Role::Client {
@@ -213,18 +270,23 @@ impl Tokens {
         if !is_name(name) {
             return Err(CreateError::Name);
         }
+        if lifetime.is_some_and(|time| time < Duration::from_secs(1) || time > MAX_LIFETIME) {
+            return Err(CreateError::Lifetime);
+        }
         let (tokens, name) = (self.clone(), name.to_owned());
         // In its own task, so that a cancelled call does not separate store and memory.
         let making = task::spawn("create a token", async move {
             let _alone = tokens.0.changing.lock().await;
-            let valid = tokens.list().into_iter().filter(|record| record.revoked_at.is_none());
-            let names: Vec<_> = valid.map(|record| record.name).collect();
-            if names.contains(&name) {
+            let now = Millis::now();
+            if tokens.find(|record| record.name == name && record.is_valid(now)).is_some() {
                 return Err(CreateError::NameTaken);
             }
-            if names.len() >= MAX_VALID {
+            if tokens.count(|_| true) >= MAX_VALID {
                 return Err(CreateError::TooMany);
             }
+            // An expired token of this name makes room for the new one.
+            let expired = tokens.find(|it| it.name == name && it.revoked_at.is_none());
+            let expired = expired.map(|it| TokenRecord { revoked_at: Some(now), ..it });
             let secret = format!("hpt_{role}_{}", URL_SAFE_NO_PAD.encode(random_bytes::<32>()));
             let record = TokenRecord {
                 id: TokenId::random(),
@@ -232,12 +294,16 @@ impl Tokens {
                 role,
                 client,
                 digest: digest(&secret),
-                created_at: Millis::now(),
+                created_at: now,
                 revoked_at: None,
+                expires_at: lifetime
+                    .map(|lifetime| Millis(now.0.saturating_add(Millis::from(lifetime).0))),
+                used: None,
             };
-            let change = Change::Token(record.clone());
-            tokens.0.store.commit(&[change]).await.map_err(CreateError::Store)?;
-            tokens.put(record.clone());
+            let records: Vec<_> = expired.into_iter().chain([record.clone()]).collect();
+            let changes: Vec<_> = records.iter().cloned().map(Change::Token).collect();
+            tokens.0.store.commit(&changes).await.map_err(CreateError::Store)?;
+            records.into_iter().for_each(|record| tokens.put(record));
             tracing::info!(token = record.name, %role, client = record.client.as_deref(), "token created");
             Ok((secret, record))
         });
@@ -270,13 +336,17 @@ impl Tokens {
         revoking.await.unwrap_or(Err(RevokeError::Interrupted))
     }
 
-    /// All tokens including revoked ones, oldest first.
+    /// All tokens including revoked ones, oldest first, with their last use.
     #[must_use]
     pub fn list(&self) -> Vec<TokenRecord> {
-        self.index().records.clone()
+        let mut records = self.index().records.clone();
+        for record in &mut records {
+            record.used = self.0.uses.latest(record.id).or(record.used);
+        }
+        records
     }
 
-    /// Ids of tokens revoked from now on. A listener that lags behind must check its tokens by [`Tokens::is_valid`].
+    /// Ids of tokens revoked or expired from now on. A listener that lags behind must check its tokens by [`Tokens::is_valid`].
     #[must_use]
     pub fn revocations(&self) -> broadcast::Receiver<TokenId> {
         self.0.revocations.subscribe()
@@ -294,6 +364,11 @@ impl Tokens {
     fn put(&self, record: TokenRecord) {
         self.0.index.write().put(record);
     }
+}
+
+/// Whether a token is no longer valid because of its age.
+fn has_expired(record: &TokenRecord) -> bool {
+    record.revoked_at.is_none() && !record.is_valid(Millis::now())
 }
 
 fn digest(secret: &str) -> Sha256Digest {

@@ -174,14 +174,16 @@ pub fn parse<T: Settings>(
     if faults.is_empty() { Ok(settings) } else { Err(ConfigError { faults }) }
 }
 
-/// Writes a commented configuration file for `init`.
+/// Writes a commented configuration file for `init`, readable by its user alone.
 ///
 /// # Errors
 ///
 /// When the file exists already (it is never overwritten) or cannot be written.
 pub fn write_template(path: &Path, template: &str) -> std::io::Result<()> {
     use std::io::{Error, ErrorKind, Write};
-    let file = std::fs::OpenOptions::new().write(true).create_new(true).open(path);
+    use std::os::unix::fs::OpenOptionsExt;
+    // It will hold secrets.
+    let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
     let mut file = file.map_err(|error| match error.kind() {
         ErrorKind::AlreadyExists => Error::new(
             ErrorKind::AlreadyExists,
@@ -399,6 +401,8 @@ mod tests {
         let error = write_template(&path, "# two\n").expect_err("must fail");
         assert!(error.to_string().contains("exists already"), "{error}");
         assert_eq!(std::fs::read_to_string(&path).expect("reads"), "# one\n");
+        let mode = std::os::unix::fs::MetadataExt::mode(&path.metadata().expect("is there"));
+        assert_eq!(mode & 0o777, 0o600, "it will hold secrets");
     }
 
     #[test]

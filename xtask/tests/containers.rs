@@ -54,6 +54,10 @@ fn containers_run_without_rights() {
             ] {
                 assert_eq!(service[key], value, "{file}: {key} of {name}");
             }
+            assert!(service["pids_limit"].is_u64(), "{file}: pids_limit of {name}");
+            if name == "hierophant" {
+                assert!(service["mem_limit"].is_string(), "{file}: mem_limit of {name}");
+            }
             for key in ["privileged", "cap_add", "devices", "pid", "ipc", "network_mode"] {
                 assert_eq!(service[key], Value::Null, "{file}: {key} of {name}");
             }
@@ -175,4 +179,21 @@ fn unsafe_code_is_forbidden_in_every_crate() {
         crates += 1;
     }
     assert!(crates > 10, "{crates}");
+}
+
+/// The service's unit has every restriction that the page about security names.
+#[test]
+fn the_systemd_unit_has_the_restrictions_of_the_documentation() {
+    let unit = read_to_string("../deploy/systemd/hierophant.service").expect("a unit");
+    let page = read_to_string("../docs/security.md").expect("a page");
+    let (_, rest) = page.split_once("In a systemd unit").expect("the paragraph");
+    let (paragraph, _) = rest.split_once("\n\n").expect("its end");
+    let named: Vec<&str> = paragraph.split('`').filter(|part| part.contains('=')).collect();
+    assert!(named.len() >= 8, "{named:?}");
+    for line in named {
+        assert!(
+            unit.lines().any(|found| found == line),
+            "deploy/systemd/hierophant.service lacks: {line}"
+        );
+    }
 }

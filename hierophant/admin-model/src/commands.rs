@@ -23,7 +23,8 @@ pub struct NewPriority {
     pub class: Priority,
 }
 
-/// Jobs to cancel; all conditions must hold.
+/// Jobs to cancel; all conditions must hold. At least one of `state`, `mode`, `program`, `requester` and
+/// `older_than_seconds` is required, or `all`, and none may be empty text.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ClearQueue {
@@ -45,6 +46,9 @@ pub struct ClearQueue {
     /// Only jobs created at least this many seconds ago.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub older_than_seconds: Option<u64>,
+    /// Whether to cancel every queued job, and with `running` also those in progress, without another condition.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub all: bool,
     /// Whether to report the matching jobs without cancelling them.
     pub dry_run: bool,
 }

@@ -34,9 +34,21 @@ pub const PATH: &str = "/api/v1";
 /// Header with the SHA-256 of a downloaded proof, in hexadecimal digits.
 pub const DIGEST_HEADER: &str = "x-proof-sha256";
 
-/// Body of an error response.
+/// Body of an error response: problem details (RFC 9457).
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Refusal {
+    /// URI of the kind of error, `urn:hierophant:problem:` and a name that does not change.
+    #[serde(rename = "type", default)]
+    pub kind: String,
+    /// Name of the kind for people.
+    #[serde(default)]
+    pub title: String,
+    /// HTTP status code of the response.
+    #[serde(default)]
+    pub status: u16,
     /// Description of the error in one sentence.
+    #[serde(default)]
+    pub detail: String,
+    /// The same as `detail`, as earlier versions named it.
     pub error: String,
 }

@@ -32,9 +32,9 @@ pub struct Caller {
 pub struct Audited {
     /// Id of the entry.
     pub id: String,
-    /// Time of the response.
+    /// Time of the call.
     pub at: i64,
-    /// Name of the token, or `this machine` if none was presented.
+    /// Name of the token, `this machine` if none was presented, or `unknown` for a failed sign-in.
     pub name: String,
     /// Id of the token, if one was presented.
     pub token: Option<String>,
@@ -48,7 +48,8 @@ pub struct Audited {
     pub action: String,
     /// First 1000 characters of the request body, without secrets.
     pub body: String,
-    /// HTTP status code of the response.
+    /// HTTP status code of the response; 0 while the outcome is unknown: the call is in progress, or Hierophant ended
+    /// during it.
     pub code: u16,
 }
 
@@ -56,11 +57,10 @@ impl Audited {
     /// JSON of an entry of the audit log.
     #[must_use]
     pub fn of(record: &AuditRecord) -> Self {
-        let name = record.by.as_ref().map_or("this machine", |(_, name)| name.as_str());
         Self {
             id: record.id.to_string(),
             at: record.at.0,
-            name: name.to_owned(),
+            name: record.caller().to_owned(),
             token: record.by.as_ref().map(|(token, _)| token.to_string()),
             peer: record.peer.clone(),
             forwarded: record.forwarded.clone(),

@@ -29,7 +29,7 @@ pub use request::{NetworkMode, RequestRecord, RequestState, idempotency_key};
 pub use retention::Cutoffs;
 pub use setting::{Setting, SettingKind};
 pub use time::Millis;
-pub use token::{Role, TokenRecord};
+pub use token::{Role, TokenRecord, TokenUse};
 pub use trace::{attempt_span, attempt_traceparent};
 pub use views::{
     Accepted, ExecutionFilter, ReceiverState, RequestFilter, RequestView, StorageLow, Trouble,

@@ -18,6 +18,7 @@ use crate::artifacts::ArtifactsHandle;
 use crate::artifacts::blobs::Blobs;
 use crate::artifacts::budget::DiskBudget;
 use crate::config::{AuthMode, CallsConfig, Config, PeerCertificates};
+use crate::denials::Denials;
 use crate::events::Events;
 use crate::listen::{self, ConnectionLimiter};
 use crate::metrics::Metrics;
@@ -48,6 +49,8 @@ pub struct ClientContext {
     pub metrics: Metrics,
     /// Access tokens.
     pub tokens: Tokens,
+    /// Log of failed authentication.
+    pub denials: Denials,
     /// Authentication mode.
     pub auth: AuthMode,
     /// Client names, networks and quotas.
@@ -83,6 +86,8 @@ pub struct WorkerContext {
     pub tokens: Tokens,
     /// The secret by which workers prove that they run on this machine.
     pub local_secret: LocalSecret,
+    /// Log of failed authentication.
+    pub denials: Denials,
     /// Time limit for the first message of a WebSocket.
     pub handshake_limit: Duration,
     /// Limiter of WebSockets whose handshake is pending.
@@ -118,6 +123,8 @@ pub struct AdminContext {
     pub operators: Arc<Operators>,
     /// Access tokens.
     pub tokens: Tokens,
+    /// Log of failed authentication.
+    pub denials: Denials,
     /// Client names and quotas.
     pub clients: Clients,
     /// Whether mock proofs are accepted.
@@ -178,6 +185,7 @@ impl Contexts {
             registering: Locks::default(),
         };
         let operators = Operators::new(config, tokens.clone(), Arc::clone(&store));
+        let denials = Denials::default();
         let public_url = config.public_http_url.clone();
         let client = ClientContext {
             proofs: proofs.clone(),
@@ -188,6 +196,7 @@ impl Contexts {
             admission: Arc::new(admission),
             metrics: metrics.clone(),
             tokens: tokens.clone(),
+            denials: denials.clone(),
             auth: config.auth,
             clients: clients.clone(),
             authenticator: Arc::new(Authenticator::new(config.auth, config.listed())),
@@ -205,6 +214,7 @@ impl Contexts {
             metrics: metrics.clone(),
             tokens: tokens.clone(),
             local_secret,
+            denials: denials.clone(),
             handshake_limit: config.limits.handshake_time,
             pending_handshakes: listen::pending_handshakes(&config.limits),
             certificates: config.tls.worker_certificates,
@@ -222,6 +232,7 @@ impl Contexts {
             webhooks,
             operators: Arc::new(operators),
             tokens,
+            denials,
             clients,
             mock_mode: config.mock_mode,
             price: render::price(&config.dashboard),

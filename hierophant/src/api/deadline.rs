@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use axum::Json;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::HeaderMap;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tonic::Status;
+
+use super::problem::{Kind, Problem};
 
 /// Header with the client's own time limit (gRPC over HTTP/2, `Timeout`).
 const GRPC_TIMEOUT: &str = "grpc-timeout";
@@ -38,10 +39,7 @@ pub(super) async fn of_page(
 ) -> Response {
     match tokio::time::timeout(limit, next.run(request)).await {
         Ok(response) => response,
-        Err(_) => {
-            let error = serde_json::json!({ "error": "call timed out; try again" });
-            (StatusCode::GATEWAY_TIMEOUT, Json(error)).into_response()
-        }
+        Err(_) => Problem::new(Kind::DeadlineExceeded, "call timed out; try again").into_response(),
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod artifact_store;
 mod caller;
 pub mod convert;
+mod denied;
 mod gate;
 mod list;
 pub mod prover_network;
@@ -64,6 +65,7 @@ pub async fn serve(
             PortNetworks::new(&context.calls.grpc_networks),
             networks::of_grpc,
         ))
+        .layer(from_fn_with_state(context.denials.clone(), denied::logged))
         .layer(from_fn_with_state(context.deadline, deadline::of_rpc))
         .layer(RpcLayer::new(context.metrics));
     acceptor.serve(listener, Port::Grpc, router, stop).await;

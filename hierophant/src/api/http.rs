@@ -1,4 +1,5 @@
-//! The HTTP port: artifacts for clients, leases for workers, status and the API for operators.
+//! HTTP: artifacts for clients, leases for workers, status and the API for operators, on the public port and on the admin
+//! listeners.
 
 pub mod artifacts;
 mod dashboard;
@@ -13,6 +14,7 @@ pub mod status;
 pub mod v1;
 pub mod worker_ws;
 
+use axum::Extension;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
@@ -25,7 +27,20 @@ use tokio_util::sync::CancellationToken;
 
 use super::networks::{self, PortNetworks};
 use super::{AdminContext, ClientContext, Contexts, WorkerContext, certificate, deadline};
-use crate::listen::{Accept, Acceptor, Port};
+use crate::listen::{Accept, Acceptor, AdminSocket, OverSocket, Port};
+
+/// Listeners of HTTP.
+#[derive(Debug)]
+pub struct HttpListeners<L> {
+    /// For clients, workers and, with `operators`, for operators.
+    pub public: L,
+    /// For operators.
+    pub admin: Option<L>,
+    /// For operators on this machine.
+    pub socket: Option<AdminSocket>,
+    /// Whether operators are served on the public port too.
+    pub operators: bool,
+}
 
 /// Serves until `stop` is cancelled and the calls in progress have ended.
 ///
@@ -34,23 +49,49 @@ use crate::listen::{Accept, Acceptor, Port};
 /// When the event feed has panicked.
 pub async fn serve(
     acceptor: Acceptor,
-    listener: impl Accept,
+    listeners: HttpListeners<impl Accept>,
     contexts: Contexts,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
+    let HttpListeners { public, admin, socket, operators } = listeners;
     let feed = task::spawn("feed", v1::events::feed(contexts.admin.clone(), stop.clone()));
-    acceptor.serve(listener, Port::Http, router(contexts), stop).await;
+    let for_admins = admin_router(contexts.admin.clone());
+    let on_socket = for_admins.clone().layer(Extension(OverSocket));
+    let public = acceptor.serve(public, Port::Http, router(contexts, operators), stop.clone());
+    let admin = async {
+        if let Some(listener) = admin {
+            let is_local =
+                listener.local_addr().is_ok_and(|at| at.ip().to_canonical().is_loopback());
+            let port = if is_local { Port::Local } else { Port::Http };
+            acceptor.serve(listener, port, for_admins, stop.clone()).await;
+        }
+    };
+    let socket = async {
+        if let Some(socket) = socket {
+            acceptor.serve(socket, Port::Local, on_socket, stop.clone()).await;
+        }
+    };
+    tokio::join!(public, admin, socket);
     Ok(feed.await?)
 }
 
-fn router(contexts: Contexts) -> Router {
+/// Routes of the public port.
+fn router(contexts: Contexts, operators: bool) -> Router {
     let Contexts { client, worker, admin } = contexts;
+    let on_request = if operators { for_operators(&admin) } else { Router::new() };
     Router::new()
         .merge(for_clients(client))
         .merge(for_workers(worker))
-        .merge(for_operators(admin))
+        .merge(probes(&admin).merge(on_request).with_state(admin))
         // Uploads are limited by `max_artifact_bytes` while they stream.
         .layer(DefaultBodyLimit::disable())
+        .fallback(async || not_found("no such page: see / for the list"))
+}
+
+/// Routes of the admin listeners.
+fn admin_router(context: AdminContext) -> Router {
+    Router::new()
+        .merge(probes(&context).merge(for_operators(&context)).with_state(context))
         .fallback(async || not_found("no such page: see / for the list"))
 }
 
@@ -75,7 +116,15 @@ fn for_workers(context: WorkerContext) -> Router {
         .with_state(context)
 }
 
-fn for_operators(context: AdminContext) -> Router {
+/// Whether it runs and is ready, for every caller.
+fn probes(context: &AdminContext) -> Router<AdminContext> {
+    Router::new()
+        .route("/health", get(status::health))
+        .route("/ready", get(status::ready))
+        .route_layer(from_fn_with_state(context.deadline, deadline::of_page))
+}
+
+fn for_operators(context: &AdminContext) -> Router<AdminContext> {
     // Names, addresses and load of workers and requesters: not public.
     let guarded = Router::new()
         .route("/contemplants", get(status::contemplants))
@@ -85,13 +134,10 @@ fn for_operators(context: AdminContext) -> Router {
         .route("/metrics", get(metrics::metrics));
     Router::new()
         .merge(dashboard::router())
-        .route("/health", get(status::health))
-        .route("/ready", get(status::ready))
-        .merge(v1::for_operators(guarded, &context))
-        .merge(v1::router(&context))
+        .merge(v1::for_operators(guarded, context))
+        .merge(v1::router(context))
         // Limits the time until a response begins, not the length of a stream.
         .route_layer(from_fn_with_state(context.deadline, deadline::of_page))
-        .with_state(context)
 }
 
 /// A response of plain text.

@@ -9,8 +9,8 @@ use hierophant_model::records::Priority;
 use serde::Serialize;
 
 use super::client::{ApiClient, CallError};
-use super::download;
 use super::show::Show;
+use super::{download, not_empty};
 
 /// A command that changes the state of the network.
 #[derive(Debug, Subcommand)]
@@ -18,17 +18,19 @@ pub enum ControlCommand {
     /// Cancel requests, or jobs with all their requests.
     Cancel {
         /// Request ids (16 digits or more) or job ids.
-        #[arg(required = true, value_name = "REQUEST|JOB")]
+        #[arg(required = true, value_name = "REQUEST|JOB", value_parser = not_empty())]
         ids: Vec<String>,
     },
     /// Return a job in progress to the queue, or retry a failed one.
     Requeue {
         /// Job id.
+        #[arg(value_parser = not_empty())]
         job: String,
     },
     /// Set the priority of a job.
     Priority {
         /// Job id.
+        #[arg(value_parser = not_empty())]
         job: String,
         /// Priority to set.
         class: Class,
@@ -38,6 +40,7 @@ pub enum ControlCommand {
     /// Stop draining a worker that has not left yet.
     Undrain {
         /// Worker id, or the name of a connected worker.
+        #[arg(value_parser = not_empty())]
         worker: String,
     },
     /// Close the connection of a worker; its jobs return to the queue at once.
@@ -47,6 +50,7 @@ pub enum ControlCommand {
     /// Unblock a worker or an IP address.
     Unblock {
         /// Worker id or IP address.
+        #[arg(value_parser = not_empty())]
         worker: String,
     },
     /// Pause dispatch: attempts in progress continue, new requests are queued.
@@ -68,6 +72,7 @@ pub enum ControlCommand {
 #[derive(Debug, Args)]
 pub struct WorkerAndReason {
     /// Worker id, or the name of a connected worker; for `block` also an IP address.
+    #[arg(value_parser = not_empty())]
     worker: String,
     /// Reason to store and display.
     #[arg(long, default_value = "")]
@@ -99,19 +104,19 @@ impl From<Class> for Priority {
 #[derive(Debug, Args)]
 pub struct Clear {
     /// Only these states: queued, and with --running also leased, proving, uploaded and verifying.
-    #[arg(long, value_name = "STATE", value_delimiter = ',')]
+    #[arg(long, value_name = "STATE", value_delimiter = ',', value_parser = not_empty())]
     state: Vec<String>,
     /// Include jobs in progress.
     #[arg(long)]
     running: bool,
     /// Only this kind of proof: core, compressed, plonk or groth16.
-    #[arg(long, value_name = "MODE")]
+    #[arg(long, value_name = "MODE", value_parser = not_empty())]
     mode: Option<String>,
     /// Only this program.
-    #[arg(long, value_name = "VK_HASH")]
+    #[arg(long, value_name = "VK_HASH", value_parser = not_empty())]
     program: Option<String>,
     /// Only requests of this address.
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = not_empty())]
     requester: Option<String>,
     /// Only jobs of at least this age, such as 2h.
     #[arg(long, value_name = "AGE", value_parser = humantime::parse_duration)]
@@ -130,6 +135,7 @@ pub enum Proof {
     /// Download the proof of a request to a file.
     Download {
         /// Request id, or its first 16 digits.
+        #[arg(value_parser = not_empty())]
         id: String,
         /// File to write; it must not exist.
         #[arg(short, long, value_name = "FILE")]
@@ -149,8 +155,16 @@ impl Clear {
             program: self.program.clone(),
             requester: self.requester.clone(),
             older_than_seconds: self.older_than.map(|age| age.as_secs()),
+            all: !self.is_selective(),
             dry_run,
         }
+    }
+
+    /// Whether there is a condition. Without one, every queued job is meant.
+    fn is_selective(&self) -> bool {
+        !self.state.is_empty()
+            || [&self.mode, &self.program, &self.requester].into_iter().any(Option::is_some)
+            || self.older_than.is_some()
     }
 }
 

@@ -1,7 +1,11 @@
 //! The endpoint of a running Hierophant: its address, and the certificate authorities to trust.
+//!
+//! On the same machine that is the Unix socket in the data folder, if this user can open it, else the admin listener or
+//! the HTTP port.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 
 use axum::http::Uri;
 use reqwest::header::{HOST, HeaderMap, HeaderValue};
@@ -18,6 +22,7 @@ pub(super) struct Endpoint {
     authorities: Vec<Certificate>,
     /// Name in the certificate and port of the Hierophant on this machine. The name may resolve elsewhere.
     local: Option<(String, u16)>,
+    socket: Option<PathBuf>,
 }
 
 impl Endpoint {
@@ -27,7 +32,19 @@ impl Endpoint {
         ca: Option<&Path>,
         config: &Config,
     ) -> Result<Self, String> {
-        let port = config.http_port;
+        let authorities = ca.map(authorities).transpose()?.unwrap_or_default();
+        if url.is_none()
+            && let Some(socket) = open_socket(config)
+        {
+            let (url, local) = ("http://localhost".to_owned(), None);
+            return Ok(Self { url, authorities, local, socket: Some(socket) });
+        }
+        let admin = config.operators.admin_address.filter(|_| url.is_none());
+        if let Some(admin) = admin.filter(|admin| admin.ip().to_canonical().is_loopback()) {
+            let (url, local) = (format!("http://{admin}"), None);
+            return Ok(Self { url, authorities, local, socket: None });
+        }
+        let port = admin.map_or(config.http_port, |admin| admin.port());
         let named = config.tls.certificate.as_deref().filter(|_| url.is_none());
         let name = named.map(listen::name_in).transpose()?;
         let url = match (url, &name) {
@@ -35,8 +52,7 @@ impl Endpoint {
             (None, Some(name)) => format!("https://{name}:{port}"),
             (None, None) => format!("http://127.0.0.1:{port}"),
         };
-        let authorities = ca.map(authorities).transpose()?.unwrap_or_default();
-        Ok(Self { url, authorities, local: name.map(|name| (name, port)) })
+        Ok(Self { url, authorities, local: name.map(|name| (name, port)), socket: None })
     }
 
     /// Whether calls go to another machine without TLS.
@@ -56,6 +72,9 @@ impl Endpoint {
         for authority in &self.authorities {
             client = client.add_root_certificate(authority.clone());
         }
+        if let Some(socket) = &self.socket {
+            return client.unix_socket(socket.as_path());
+        }
         let Some((name, port)) = &self.local else { return client };
         // Without a token, operators are admitted only under a local host name.
         let host = HeaderValue::from_str(&format!("localhost:{port}"));
@@ -63,6 +82,12 @@ impl Endpoint {
         let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, *port));
         client.resolve(name, loopback).default_headers(headers).http1_only()
     }
+}
+
+/// The socket of the Hierophant with this configuration, if it runs and this user can open it.
+fn open_socket(config: &Config) -> Option<PathBuf> {
+    let path = listen::AdminSocket::path_in(&config.data_dir);
+    UnixStream::connect(&path).is_ok().then_some(path)
 }
 
 fn authorities(file: &Path) -> Result<Vec<Certificate>, String> {

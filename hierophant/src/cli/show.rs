@@ -215,12 +215,26 @@ impl Show for Vec<Token> {
                     Some(client) => format!("{} of {}", token.role, strip_control(client)),
                     None => token.role.to_string(),
                 },
-                token.revoked_at.map_or("valid", |_| "revoked").to_owned(),
+                token_state(token).to_owned(),
                 ago(token.created_at),
+                token.expires_at.map_or_else(String::new, until),
+                token.used_at.map_or_else(String::new, ago),
+                token.used_from.clone().unwrap_or_default(),
                 token.revoked_at.map_or_else(String::new, ago),
             ]
         });
-        list(["token", "role", "state", "created", "revoked"], rows, "no tokens")
+        let heads = ["token", "role", "state", "created", "expires", "used", "from", "revoked"];
+        list(heads, rows, "no tokens")
+    }
+}
+
+/// Whether a token is valid, and why not.
+fn token_state(token: &Token) -> &'static str {
+    let has_expired = token.expires_at.is_some_and(|end| end <= Millis::now().0);
+    match token.revoked_at {
+        Some(_) => "revoked",
+        None if has_expired => "expired",
+        None => "valid",
     }
 }
 
@@ -233,7 +247,8 @@ impl Show for Vec<Audited> {
             };
             let texts = [&call.name, &from, &call.action, &call.body];
             let [name, from, action, body] = texts.map(|text| strip_control(text));
-            [ago(call.at), name, from, action, body, call.code.to_string()]
+            let code = if call.code == 0 { "?".to_owned() } else { call.code.to_string() };
+            [ago(call.at), name, from, action, body, code]
         });
         list(["time", "caller", "from", "call", "body", "status"], rows, "no calls")
     }

@@ -6,6 +6,7 @@ use hierophant_model::records::Role;
 
 use super::client::{ApiClient, CallError};
 use super::control::{in_json, print};
+use super::not_empty;
 use super::show::Show;
 
 /// A command on access tokens.
@@ -21,14 +22,18 @@ pub enum TokenCommand {
         role: TokenRole,
         /// Client to which a token of role client is bound: a name of `[[clients]]`. What is requested with the
         /// token belongs to this client, whatever address signs it.
-        #[arg(long, value_name = "NAME")]
+        #[arg(long, value_name = "NAME", value_parser = not_empty())]
         client: Option<String>,
+        /// Time after which it is no longer valid, such as 30d [default: it is valid until it is revoked].
+        #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+        expires: Option<std::time::Duration>,
     },
     /// List all tokens, including revoked ones, oldest first.
     List,
     /// Revoke a token: from now on it is rejected.
     Revoke {
         /// Name of the token.
+        #[arg(value_parser = not_empty())]
         name: String,
     },
 }
@@ -42,8 +47,10 @@ pub enum TokenRole {
     Client,
     /// Read the state of the network.
     Read,
-    /// Read it, and send commands.
+    /// Read it, and send commands, but none on tokens of operators.
     Act,
+    /// Read it, and send every command.
+    Admin,
 }
 
 impl From<TokenRole> for Role {
@@ -53,6 +60,7 @@ impl From<TokenRole> for Role {
             TokenRole::Client => Self::Client,
             TokenRole::Read => Self::Read,
             TokenRole::Act => Self::Act,
+            TokenRole::Admin => Self::Admin,
         }
     }
 }
@@ -64,9 +72,13 @@ pub(super) async fn execute(
     json: bool,
 ) -> Result<String, CallError> {
     match command {
-        TokenCommand::Create { name, role, client: of } => {
-            let role = Role::from(*role).into();
-            let body = NewToken { name: name.clone(), role, client: of.clone() };
+        TokenCommand::Create { name, role, client: of, expires } => {
+            let body = NewToken {
+                name: name.clone(),
+                role: Role::from(*role).into(),
+                client: of.clone(),
+                expires_in_seconds: expires.map(|time| time.as_secs()),
+            };
             let created: MadeToken = client.post("/tokens", &body).await?;
             if json {
                 return Ok(in_json(&created));

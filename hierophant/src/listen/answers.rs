@@ -84,7 +84,7 @@ pub(super) fn over_budget(port: Port) -> Response<Body> {
             Status::unavailable("too many answers wait for their readers; try again").into_http()
         }
         // Without a body, which would wait for its reader too.
-        Port::Http => {
+        Port::Http | Port::Local => {
             let mut response = Response::new(Body::empty());
             *response.status_mut() = StatusCode::GATEWAY_TIMEOUT;
             response

@@ -88,7 +88,7 @@ impl Certificates {
         let used = self.used();
         match port {
             Port::Grpc => Arc::clone(&used.grpc),
-            Port::Http => Arc::clone(&used.http),
+            Port::Http | Port::Local => Arc::clone(&used.http),
         }
     }
 

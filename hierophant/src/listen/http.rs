@@ -150,7 +150,7 @@ fn builder(port: Port, limits: &LimitsConfig) -> auto::Builder<Tasks> {
     let head = limits.max_head_bytes;
     let streams = match port {
         Port::Grpc => limits.http2_streams.get(),
-        Port::Http => limits.http2_streams.get().min(HTTP_STREAMS),
+        Port::Http | Port::Local => limits.http2_streams.get().min(HTTP_STREAMS),
     };
     let mut builder = auto::Builder::new(Tasks);
     if port == Port::Grpc {

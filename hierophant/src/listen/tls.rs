@@ -85,7 +85,7 @@ where
 
 async fn refuse_plaintext<I: AsyncRead + AsyncWrite + Unpin>(mut raw: Raw<I>, port: Port) {
     let answer = match port {
-        Port::Http => bad_request(),
+        Port::Http | Port::Local => bad_request(),
         Port::Grpc => goaway(),
     };
     let answering = async {

@@ -10,6 +10,7 @@ use hierophant_model::sanitize;
 use hierophant_model::text::error_chain;
 use hierophant_scheduler::SessionId;
 use hierophant_scheduler::proofs::WorkerJoined;
+use hierophant_scheduler::registry::Credential;
 use hierophant_scheduler::registry::core::{RegistryCore, Rules};
 use hierophant_store::JobStore;
 use network_lib::handshake::{Capabilities, Hello, ProtocolRange, Refusal, RefusalCode, Welcome};
@@ -20,7 +21,7 @@ use network_lib::wire::ToWorker;
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SpawnErr};
 use tokio::sync::broadcast::error::RecvError;
 
-use super::credential::{authorize, revoked};
+use super::credential::{authorize, expired, revoked};
 use super::handle::RegistryHandle;
 use super::keys::Keys;
 use super::message::{Admitted, KeyHolder, Place, RegistryMsg};
@@ -213,11 +214,18 @@ impl RegistryState {
         let secret = hello.token.as_ref().map(Secret::reveal);
         let shared = self.shared_token.as_ref().map(Secret::reveal);
         let authorized = authorize(shared, &self.tokens, secret, locality);
+        if let Ok(Credential::Own(token, _)) = &authorized {
+            self.tokens.used(*token, ip);
+        }
         let by = authorized.as_ref().map_or_else(|_| "nothing".into(), ToString::to_string);
         let admission = match self.core.admit(now, &hello, ip, authorized) {
             Ok(admission) => admission,
             Err(refusal) => {
                 self.metrics.worker_refused(refusal.code.as_str());
+                // Failed authentication is logged where its rate is limited.
+                if refusal.code == RefusalCode::Unauthorized {
+                    return Ok(Err(refusal));
+                }
                 tracing::warn!(%ip, name = sanitize::name(&hello.name), code = ?refusal.code, by,
                     reason = refusal.message, "worker refused");
                 return Ok(Err(refusal));
@@ -314,11 +322,11 @@ impl RegistryState {
         Ok(decision.outcome)
     }
 
-    /// Removes the workers whose tokens were revoked. Their jobs are queued again without blame.
+    /// Removes the workers whose tokens were revoked or have expired. Their jobs are queued again without blame.
     async fn remove_revoked(&mut self, now: Millis) {
         let tokens = self.tokens.clone();
         for (worker, session, name) in self.core.with_invalid_token(|id| tokens.is_valid(id)) {
-            let message = revoked(&name);
+            let message = if tokens.has_expired(&name) { expired(&name) } else { revoked(&name) };
             if let Some(handle) = self.sessions.get(&session) {
                 handle.send(ToWorker::Refused(Refusal {
                     code: RefusalCode::Unauthorized,

@@ -46,6 +46,9 @@ pub fn authorize(
         if let Some(name) = tokens.revoked_name(secret) {
             return Err(revoked(&name));
         }
+        if let Some(name) = tokens.expired_name(secret) {
+            return Err(expired(&name));
+        }
     }
     if !needed {
         return match locality {
@@ -71,6 +74,12 @@ pub fn authorize(
 #[must_use]
 pub fn revoked(name: &str) -> String {
     format!("the token {name} was revoked")
+}
+
+/// Refusal of a worker whose token has expired.
+#[must_use]
+pub fn expired(name: &str) -> String {
+    format!("the token {name} has expired")
 }
 
 /// Compares in constant time, which reveals neither common prefixes nor lengths.
@@ -109,14 +118,14 @@ mod tests {
             assert!(why.contains("on the same machine"), "{why}");
             assert!(why.contains("this one connects from another machine"), "{why}");
         }
-        tokens.create("rollup", Role::Client).await.expect("made");
+        tokens.create("rollup", Role::Client, None).await.expect("made");
         assert!(authorize(None, &tokens, None, &HERE).is_ok(), "not a worker's token");
     }
 
     #[tokio::test]
     async fn with_any_token_all_need_one() {
         let (_folder, tokens) = tokens().await;
-        let (own, record) = tokens.create("rig-7", Role::Worker).await.expect("made");
+        let (own, record) = tokens.create("rig-7", Role::Worker, None).await.expect("made");
         let by_own = Ok(Credential::Own(record.id, "rig-7".into()));
         for shared in [None, Some("s3cret")] {
             for place in [HERE, there()] {
@@ -135,11 +144,11 @@ mod tests {
     async fn a_token_of_another_role_or_a_revoked_one_admits_nobody() {
         let (_folder, tokens) = tokens().await;
         for (name, role) in [("a", Role::Client), ("b", Role::Read), ("c", Role::Act)] {
-            let (secret, _) = tokens.create(name, role).await.expect("made");
+            let (secret, _) = tokens.create(name, role, None).await.expect("made");
             let why = authorize(None, &tokens, Some(&secret), &HERE).expect_err("refused");
             assert!(why.contains("expected a token of role worker"), "{why}");
         }
-        let (secret, _) = tokens.create("rig-7", Role::Worker).await.expect("made");
+        let (secret, _) = tokens.create("rig-7", Role::Worker, None).await.expect("made");
         tokens.revoke("rig-7").await.expect("revoked");
         let why = authorize(None, &tokens, Some(&secret), &HERE).expect_err("refused");
         assert_eq!(why, "the token rig-7 was revoked");

@@ -13,6 +13,8 @@ use std::time::Duration;
 use hierophant_model::text::short_artifact_id;
 use network_lib::ids::ArtifactId;
 
+use crate::private_files;
+
 /// Number of interrupted checks after which a proof is not checked again. The first may be a coincidence: an operator
 /// may have killed Hierophant.
 const MAX_INTERRUPTED: u32 = 2;
@@ -31,7 +33,7 @@ pub(super) struct BegunCheck(PathBuf);
 impl BegunChecks {
     /// Opens or creates the folder.
     pub(super) fn open(folder: PathBuf) -> io::Result<Self> {
-        fs::create_dir_all(&folder)?;
+        private_files::create_folder(&folder)?;
         for entry in fs::read_dir(&folder)? {
             let entry = entry?;
             let age = entry.metadata()?.modified()?.elapsed().unwrap_or_default();

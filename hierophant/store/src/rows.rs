@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use alloy_primitives::Address;
 use hierophant_model::records::{
     ArtifactRecord, AttemptRecord, AuditRecord, JobRecord, Millis, NoticeId, NoticeRecord,
-    ProgramRecord, Prover, RequestRecord, RequestView, Setting, TokenRecord,
+    ProgramRecord, Prover, RequestRecord, RequestView, Setting, TokenRecord, TokenUse,
 };
 use network_lib::ids::{IdError, Sha256Digest, WorkerId};
 use network_lib::job::{BlobInfo, Execution, Failure, JobSpec, OutOfMemory};
@@ -380,7 +380,15 @@ pub(crate) fn token(row: &dyn Columns) -> Result<TokenRecord, StoreError> {
         digest: id(row, "digest")?,
         created_at: time(row, "created_at")?,
         revoked_at: optional_time(row, "revoked_at")?,
+        expires_at: optional_time(row, "expires_at")?,
+        used: token_use(row)?,
     })
+}
+
+fn token_use(row: &dyn Columns) -> Result<Option<TokenUse>, StoreError> {
+    let from = optional_text(row, "used_from")?;
+    let from = from.map(|from| from.parse().map_err(corrupt)).transpose()?;
+    Ok(optional_time(row, "used_at")?.zip(from).map(|(at, from)| TokenUse { at, from }))
 }
 
 pub(crate) fn notice(row: &dyn Columns) -> Result<NoticeRecord, StoreError> {

@@ -54,6 +54,7 @@ pub(crate) async fn connect(file: &Path) -> Result<SqliteDriver, StoreError> {
     let opening = tokio::task::spawn_blocking(move || {
         let location = path.display().to_string();
         opening::inspect(&path, &location)?;
+        opening::create_private(&path);
         let mut writer = open_writer(&path).map_err(opening::refusal(&location))?;
         migrations::apply(&mut writer, &location)?;
         Ok(writer)

@@ -131,6 +131,11 @@ fn statement(change: &Change) -> Statement {
             Statement::new("DELETE FROM audit WHERE at < $1").bind(before.0)
         }
         Change::Token(token) => write_token(token),
+        Change::TokenUsed(id, used) => {
+            let sql = "UPDATE tokens SET used_at = $1, used_from = $2 WHERE id = $3";
+            let from = used.from.to_string();
+            Statement::new(sql).bind(used.at.0).bind(from.as_str()).bind(id.0.as_slice())
+        }
         Change::Notice(notice) => write_notice(notice),
         Change::NoticeSettled(id) => {
             Statement::new("DELETE FROM notices WHERE id = $1").bind(id.as_slice())
@@ -303,6 +308,7 @@ fn write_token(token: &TokenRecord) -> Statement {
         ("digest", token.digest.0.as_slice().into()),
         ("created_at", token.created_at.0.into()),
         ("revoked_at", token.revoked_at.map(|t| t.0).into()),
+        ("expires_at", token.expires_at.map(|t| t.0).into()),
     ];
     TOKENS.row(columns)
 }

@@ -341,14 +341,14 @@ async fn the_queue_is_cleared_of_what_matches() {
     ] {
         assert_eq!(act(&network, "/queue/clear", nothing).await["jobs"], 0);
     }
-    let cleared = act(&network, "/queue/clear", json!({})).await;
+    let cleared = act(&network, "/queue/clear", json!({"all": true})).await;
     assert_eq!((&cleared["dry_run"], &cleared["jobs"]), (&json!(false), &json!(2)));
     for request in &waiting {
         client.until(request, FulfillmentStatus::Unfulfillable).await;
         assert!(client.details(request).await.expect("known").is_canceled);
     }
     assert_eq!(get(&network, &format!("/jobs/{job}")).await["state"], "leased");
-    let cleared = act(&network, "/queue/clear", json!({"running": true})).await;
+    let cleared = act(&network, "/queue/clear", json!({"all": true, "running": true})).await;
     assert_eq!(cleared["listed"], json!([job]));
     assert!(matches!(worker.hear().await, Some(ToWorker::Cancel { .. })));
 }
@@ -381,6 +381,21 @@ async fn what_is_asked_wrongly_changes_nothing() {
         ("/queue/clear".to_owned(), json!({"mode": "fast"}), 400, "invalid `mode`"),
         ("/queue/clear".to_owned(), json!({"older_than_seconds": -1}), 400, "invalid body"),
         ("/queue/clear".to_owned(), json!({"stat": "queued"}), 400, "unknown field `stat`"),
+        ("/queue/clear".to_owned(), json!({}), 400, "missing filter"),
+        ("/queue/clear".to_owned(), json!({"running": true}), 400, "missing filter"),
+        ("/queue/clear".to_owned(), json!({"dry_run": true}), 400, "missing filter"),
+        ("/queue/clear".to_owned(), json!({"requester": ""}), 400, "`requester` \"\": is empty"),
+        ("/queue/clear".to_owned(), json!({"program": ""}), 400, "`program` \"\": is empty"),
+        ("/queue/clear".to_owned(), json!({"mode": ""}), 400, "`mode` \"\": is empty"),
+        ("/queue/clear".to_owned(), json!({"state": ""}), 400, "`state` \"\": is empty"),
+        ("/queue/clear".to_owned(), json!({"state": ","}), 400, "`state` \",\": is empty"),
+        ("/queue/clear".to_owned(), json!({"all": true, "requester": ""}), 400, "is empty"),
+        (
+            "/queue/clear".to_owned(),
+            json!({"all": true, "mode": "core"}),
+            400,
+            "without other conditions",
+        ),
     ] {
         let found = refused(&network, &path, body, code).await;
         assert!(found.contains(words), "{path}: {found}");
@@ -439,7 +454,8 @@ async fn the_log_says_who_did_what_from_where_and_how_it_went() {
     let lines: Vec<&str> = text.lines().filter(|line| line.contains(" operator ")).collect();
     let [cancelled, refused] = lines[..] else { panic!("{lines:?}") };
     let action = format!("action=\"POST /api/v1/requests/{}/cancel\"", &whole[..16]);
-    for words in ["who=\"this machine\"", "peer=127.0.0.1:", &action, r#"a \\\"trial"#, "code=200"]
+    for words in
+        ["who=\"this machine\"", "peer=\"127.0.0.1\"", &action, r#"a \\\"trial"#, "code=200"]
     {
         assert!(cancelled.contains(words), "{words}: {cancelled}");
     }

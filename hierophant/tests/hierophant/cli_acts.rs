@@ -143,6 +143,11 @@ async fn the_queue_is_cleared_only_when_it_is_meant() {
     let (code, words) = refused(&url, "clear --yes --state proving").await;
     assert!(code == Some(1) && words.contains("require `running`"), "{words}");
     assert_eq!(refused(&url, "clear --yes --older-than soon").await.0, Some(2));
+    // As a shell passes a variable that is not set.
+    for option in ["requester", "program", "mode", "state"] {
+        let (code, words) = refused(&url, &format!("clear --yes --{option} ")).await;
+        assert!(code == Some(2) && words.contains("a value is required"), "{option}: {words}");
+    }
     assert_eq!(network.json(&format!("/api/v1/jobs/{job}")).await["state"], "queued");
     assert_eq!(
         json_of(&url, "clear --yes --older-than 1h").await,

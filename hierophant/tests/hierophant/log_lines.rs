@@ -2,8 +2,12 @@
 
 use std::sync::Arc;
 
+use alloy_primitives::Address;
 use futures_util::SinkExt;
+use hierophant::config::AuthMode;
 use hierophant_proto::network::FulfillmentStatus;
+use network_lib::secret::Secret;
+use network_lib::wire::{FromWorker, ToWorker};
 use serde_json::Value;
 use tokio_tungstenite::tungstenite::Message;
 
@@ -24,6 +28,16 @@ impl Lines {
             .with_writer(Arc::new(file.reopen().expect("writes")))
             .finish();
         Self { file, _guard: tracing::subscriber::set_default(subscriber) }
+    }
+
+    /// The fields of the lines with this message.
+    fn fields(&self, message: &str) -> Vec<Value> {
+        let text = std::fs::read_to_string(self.file.path()).expect("reads");
+        text.lines()
+            .map(|line| serde_json::from_str::<Value>(line).expect("JSON"))
+            .map(|line| line["fields"].clone())
+            .filter(|fields| fields["message"].as_str().is_some_and(|it| it.starts_with(message)))
+            .collect()
     }
 
     /// The spans named `span` around the lines with this message.
@@ -72,4 +86,64 @@ async fn a_line_of_a_proofs_check_says_which_job() {
     let [span] = spans.as_slice() else { panic!("one line: {spans:?}") };
     assert_eq!(span["job_id"], job);
     assert_eq!(span["lease"], lease.hint());
+}
+
+#[tokio::test]
+async fn failed_authentication_says_from_where_and_why_at_a_bounded_rate() {
+    let lines = Lines::capture();
+    let network = Network::start_with(|config| {
+        config.worker_token = Some(Secret::from("a token of all workers, long enough"));
+        config.auth = AuthMode::Allowlist;
+        config.allowlist = vec![Address::repeat_byte(7)];
+    })
+    .await;
+    let request = "0".repeat(64);
+    let guess = reqwest::Client::new().get(network.url(&format!("/api/v1/requests/{request}")));
+    assert_eq!(guess.bearer_auth("hpt_act_guessed").send().await.expect("answers").status(), 401);
+    let sign_in = reqwest::Client::new().post(network.url("/api/v1/session"));
+    let sign_in = sign_in.json(&serde_json::json!({"token": "hpt_act_guessed"}));
+    assert_eq!(sign_in.send().await.expect("answers").status(), 401);
+    let mut client = Client::connect(&network).await;
+    client.cancel(&[7; 32]).await.expect_err("is not listed");
+    let mut worker = Worker::dial(&network).await;
+    worker.say(FromWorker::Hello(hello())).await;
+    assert!(matches!(worker.hear().await, Some(ToWorker::Refused(_))));
+    let found = lines.fields("authentication failed");
+    let facts: Vec<[&str; 2]> = found
+        .iter()
+        .map(|fields| ["kind", "path"].map(|key| fields[key].as_str().expect("text")))
+        .collect();
+    assert_eq!(
+        facts,
+        [
+            ["wrong_token", "\"/api/v1/requests/0000000000000000\""],
+            ["wrong_token", "\"/api/v1/session\""],
+            ["not_allowed", "\"/network.ProverNetwork/CancelRequest\""],
+            ["worker", "\"/ws\""],
+        ]
+    );
+    assert!(found.iter().all(|fields| fields["peer"] == "127.0.0.1"), "{found:?}");
+    assert!(!format!("{found:?}").contains("hpt_act_guessed"));
+    for _ in 0..100 {
+        let guess = reqwest::Client::new().get(network.url("/api/v1/jobs"));
+        guess.bearer_auth("hpt_act_guessed").send().await.expect("answers");
+    }
+    assert_eq!(lines.fields("authentication failed").len(), 5, "of one address, in a minute");
+}
+
+#[tokio::test]
+async fn the_start_says_in_one_line_what_is_open_to_whom() {
+    let lines = Lines::capture();
+    let network = Network::start().await;
+    let found = lines.fields("open: ");
+    let [line] = found.as_slice() else { panic!("one line: {found:?}") };
+    let line = line["message"].as_str().expect("text");
+    for part in [
+        format!("gRPC at {} without TLS: every request with a valid signature", network.grpc),
+        format!("HTTP at {} without TLS", network.http),
+        "workers on this machine".to_owned(),
+        format!("admin socket {}", network.data().join("admin.sock").display()),
+    ] {
+        assert!(line.contains(&part), "{part}: {line}");
+    }
 }

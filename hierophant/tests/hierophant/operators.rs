@@ -2,7 +2,10 @@
 
 mod audit;
 mod command;
+mod interrupted;
+mod listeners;
 mod places;
+mod problems;
 mod routes;
 mod sessions;
 
@@ -25,7 +28,7 @@ fn stranger(number: u8) -> Http {
 async fn made(network: &Network, name: &str, role: &str) -> String {
     let call = Http::new().post(network.url("/api/v1/tokens"));
     let answer = call.json(&json!({"name": name, "role": role})).send().await.expect("answers");
-    assert_eq!(answer.status(), 200, "{name}");
+    assert_eq!(answer.status(), 201, "{name}");
     let made: Value = answer.json().await.expect("JSON");
     made["secret"].as_str().expect("a secret").to_owned()
 }

@@ -1,6 +1,7 @@
 //! Starts on data that is not as it should be: a clear refusal, or what is foreign is left alone.
 
 use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -246,4 +247,58 @@ async fn the_data_folder_is_created_at_the_start_or_the_start_is_refused() {
     let listeners = hierophant::Listeners::bind(&config).await.expect("free ports");
     hierophant::run(config, listeners, stop).await.expect("starts and stops");
     assert!(data.join("hierophant.db").exists());
+}
+
+/// Everything below a folder that other users have access to.
+fn open_to_others(folder: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut left = vec![folder.to_owned()];
+    while let Some(path) = left.pop() {
+        let metadata = path.symlink_metadata().expect("is there");
+        if metadata.mode() & 0o077 != 0 {
+            found.push(format!("{} {:o}", path.display(), metadata.mode()));
+        }
+        if metadata.is_dir() {
+            let entries = fs::read_dir(&path).expect("readable");
+            left.extend(entries.map(|entry| entry.expect("entry").path()));
+        }
+    }
+    found
+}
+
+#[tokio::test]
+async fn no_other_user_of_the_machine_can_read_the_data_folder() {
+    let network = Network::start().await;
+    let mut client = Client::connect(&network).await;
+    client.upload(ArtifactType::Stdin, b"a small one").await;
+    client.upload(ArtifactType::Stdin, &vec![7; 1 << 20]).await;
+    assert_eq!(open_to_others(network.data()), [""; 0]);
+    // As an earlier version left them.
+    let (folder, config) = network.stop().await;
+    let own = ["artifacts", "hierophant.db", "lock"].map(|name| config.data_dir.join(name));
+    for path in &own {
+        let mode = if path.is_dir() { 0o755 } else { 0o644 };
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("sets");
+    }
+    let network = Network::start_in(folder, config).await;
+    for path in &own {
+        assert_eq!(path.metadata().expect("is there").mode() & 0o077, 0, "{}", path.display());
+    }
+    assert_eq!(open_to_others(network.data()), [""; 0]);
+}
+
+#[test]
+fn production_refuses_to_start_with_something_open_and_names_every_key() {
+    let folder = tempfile::tempdir().expect("temp dir");
+    let file = folder.path().join("hierophant.toml");
+    fs::write(&file, "profile = \"production\"\nworker_token = \"sesame\"\n").expect("writes");
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_hierophant")).current_dir(&folder).env_clear().output();
+    let output = output.expect("runs");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    for key in ["`tls.certificate`", "`auth`", "`worker_token`"] {
+        assert!(said.contains(key), "{key}: {said}");
+    }
+    assert!(!folder.path().join("hierophant-data").exists(), "nothing was started");
 }

@@ -26,6 +26,8 @@ use tonic::{Code, Status};
 pub struct Network {
     pub grpc: SocketAddr,
     pub http: SocketAddr,
+    /// The admin listener, if there is one.
+    pub admin: Option<SocketAddr>,
     pub config: Config,
     folder: TempDir,
     stop: CancellationToken,
@@ -50,10 +52,11 @@ impl Network {
         let listeners = Listeners::bind(&config).await.expect("free ports");
         let grpc = listeners.grpc.local_addr().expect("bound");
         let http = listeners.http.local_addr().expect("bound");
+        let admin = listeners.admin.as_ref().map(|admin| admin.local_addr().expect("bound"));
         let stop = CancellationToken::new();
         let running =
             network_lib::task::spawn("hierophant", run(config.clone(), listeners, stop.clone()));
-        let network = Self { grpc, http, config, folder, stop, running };
+        let network = Self { grpc, http, admin, config, folder, stop, running };
         network.until_ready().await;
         network
     }
@@ -66,7 +69,7 @@ impl Network {
         config.check_program = Some(env!("CARGO_BIN_EXE_hierophant").into());
         change(&mut config);
         let listeners = Listeners::bind(&config).await.expect("free ports");
-        let listeners = Listeners { grpc: Far(listeners.grpc), http: Far(listeners.http) };
+        let listeners = Listeners::public(Far(listeners.grpc), Far(listeners.http));
         let grpc = listeners.grpc.local_addr().expect("bound");
         let http = listeners.http.local_addr().expect("bound");
         std::fs::create_dir_all(&config.data_dir).expect("creates");
@@ -79,7 +82,7 @@ impl Network {
         let stop = CancellationToken::new();
         let running = run_on(store, blobs, metrics, config.clone(), listeners, stop.clone());
         let running = network_lib::task::spawn("hierophant", running);
-        let network = Self { grpc, http, config, folder, stop, running };
+        let network = Self { grpc, http, admin: None, config, folder, stop, running };
         network.until_ready().await;
         network
     }

@@ -1,6 +1,7 @@
 //! Tokens: how operators make and revoke them, and what they open.
 
 mod admin;
+mod expiry;
 mod links;
 mod local;
 mod words;
@@ -24,7 +25,7 @@ async fn call(network: &Network, method: &str, path: &str, body: Value) -> (u16,
 /// Makes a token; returns its secret.
 async fn made(network: &Network, name: &str, role: &str) -> String {
     let (code, made) = call(network, "POST", "/tokens", json!({"name": name, "role": role})).await;
-    assert_eq!(code, 200, "{made}");
+    assert_eq!(code, 201, "{made}");
     made["secret"].as_str().expect("a secret").to_owned()
 }
 

@@ -25,12 +25,12 @@ pub(crate) const MODULES: &[(&str, &[&[&str]])] = &[
     (
         "hierophant",
         &[
-            &["config", "ask", "clock", "rate_limit", "session"],
-            &["events", "traces"],
+            &["ask", "clock", "private_files", "rate_limit", "session"],
+            &["config", "denials", "events", "traces"],
             &["metrics"],
             &["listen"],
             &["artifacts", "tokens", "webhooks"],
-            &["operators", "verify"],
+            &["access", "operators", "verify"],
             &["proofs", "admission"],
             &["registry"],
             &["root"],

@@ -562,14 +562,41 @@ pub(super) const THREATS: &[Threat] = &[
     },
     Threat {
         who: STRANGER, reach: "the views and actions of operators",
-        stop: "every route requires a token with role read or act, except from the same machine; failed guesses are rate-limited",
+        stop: "every route requires a token with role read, act or admin, except from the same machine; invalid tokens are rate-limited, valid ones never",
         shown_by: &[
             whole("operators::routes::a_stranger_without_a_token_gets_401_on_every_route"),
             whole("operators::routes::a_wrong_token_gets_401_on_every_route_also_on_this_machine"),
             whole("operators::routes::tokens_of_clients_and_contemplants_open_no_route"),
             whole("operators::places::strangers_learn_nothing_but_whether_it_runs"),
-            whole("operators::places::guessing_tokens_is_slowed_for_each_address"),
+            whole("operators::places::guessing_tokens_is_slowed_for_each_address_and_locks_out_no_valid_one"),
             whole("operators::audit::neither_strangers_nor_readers_can_fill_the_log"),
+        ],
+    },
+    Threat {
+        who: STRANGER, reach: "operators and their listener, by the public port or its connections",
+        stop: "`operators.admin_address` and a Unix socket of mode 0600 with connections of their own; `operators.on_public_port = false` removes operators from the public port",
+        shown_by: &[
+            whole("operators::listeners::the_admin_listener_serves_operators_and_the_public_port_need_not"),
+            whole("operators::listeners::connections_of_strangers_leave_operators_their_places"),
+        ],
+    },
+    Threat {
+        who: STRANGER, reach: "guesses of tokens, signatures and allowlisted addresses, unnoticed",
+        stop: "each failed authentication is a log line with address, kind and path, and a failed sign-in an audit entry, both at a bounded rate",
+        shown_by: &[
+            whole("log_lines::failed_authentication_says_from_where_and_why_at_a_bounded_rate"),
+            part("denials::tests::lines_are_limited_for_each_address_and_for_all_together"),
+            whole("operators::audit::neither_strangers_nor_readers_can_fill_the_log"),
+        ],
+    },
+    Threat {
+        who: "A holder of a stolen token", reach: "access that lasts",
+        stop: "tokens expire; one of role act creates no tokens of operators; the last use of each token is shown; an expired token opens nothing to callers without one",
+        shown_by: &[
+            whole("tokens::expiry::an_expired_token_admits_nobody_and_its_worker_is_disconnected"),
+            whole("tokens::expiry::a_token_of_role_act_makes_none_of_operators_and_one_of_role_admin_does"),
+            whole("tokens::expiry::the_last_use_of_a_token_is_shown_and_survives_a_restart"),
+            part("tokens::tests::uses_are_stored_together_and_only_if_there_are_any"),
         ],
     },
     Threat {
@@ -584,8 +611,20 @@ pub(super) const THREATS: &[Threat] = &[
     },
     Threat {
         who: "Another user of Hierophant's machine", reach: "the actions of operators",
-        stop: "`operators.require_token`",
-        shown_by: &[whole("operators::places::where_a_token_is_required_programs_on_this_machine_need_one_too")],
+        stop: "`operators.require_token`; the Unix socket admits only the user that runs Hierophant, and root",
+        shown_by: &[
+            whole("operators::places::where_a_token_is_required_programs_on_this_machine_need_one_too"),
+            whole("operators::listeners::the_socket_admits_its_user_without_a_token_where_one_is_required"),
+        ],
+    },
+    Threat {
+        who: "Another user of Hierophant's machine", reach: "inputs, ids that grant access, secrets of the configuration",
+        stop: "folders of mode 0700 and files of mode 0600, also those of earlier versions; a readable configuration with secrets is logged",
+        shown_by: &[
+            whole("startup::no_other_user_of_the_machine_can_read_the_data_folder"),
+            part("config::secrets::tests::a_file_with_secrets_that_others_can_read_is_found"),
+            test("network-lib", "lib", "config::tests::a_template_never_overwrites_a_file"),
+        ],
     },
     Threat {
         who: PAGE, reach: "`/api/v1` and the dashboard, by a loopback address or a session cookie",
@@ -600,11 +639,15 @@ pub(super) const THREATS: &[Threat] = &[
     },
     Threat {
         who: "An operator", reach: "actions without a trace",
-        stop: "the audit log: caller, action, time, address and outcome, as a log line and a row in the store",
+        stop: "the audit log: caller, action, time, address and outcome, as a log line and a row in the store; the row is stored before the action, which is refused otherwise",
         shown_by: &[
             whole("acts::the_log_says_who_did_what_from_where_and_how_it_went"),
             whole("operators::audit::every_action_is_written_down_with_the_tokens_name_and_no_secret"),
             whole("operators::audit::an_action_is_written_down_also_if_its_caller_has_hung_up"),
+            whole("operators::audit::reading_a_proof_is_written_down"),
+            whole("operators::interrupted::a_command_that_cannot_be_written_down_is_not_executed"),
+            whole("operators::interrupted::an_entry_stays_if_the_store_fails_after_the_command"),
+            whole("operators::interrupted::an_entry_stays_if_the_process_is_killed_during_the_command"),
         ],
     },
     Threat {
@@ -685,6 +728,25 @@ pub(super) const THREATS: &[Threat] = &[
         shown_by: &[
             part("config::tests::every_fault_is_found_at_once"),
             test("fuzz", "seeds", "config"),
+        ],
+    },
+    Threat {
+        who: "The author of a configuration file", reach: "secrets of examples, and what is open unnoticed",
+        stop: "values of examples are refused, short secrets and addresses with public keys logged; the start says what is open to whom; `profile = \"production\"` refuses to start with something open and names every key",
+        shown_by: &[
+            part("config::secrets::tests::values_of_examples_are_refused"),
+            part("config::secrets::tests::short_secrets_and_public_keys_are_weak"),
+            part("config::profile::tests::everything_that_is_open_is_named_at_once"),
+            whole("startup::production_refuses_to_start_with_something_open_and_names_every_key"),
+            whole("log_lines::the_start_says_in_one_line_what_is_open_to_whom"),
+        ],
+    },
+    Threat {
+        who: "A script of an operator", reach: "every client's jobs, by an empty variable in a filter",
+        stop: "an empty value or a missing filter is refused by the command line and by `/api/v1`; `all` cancels everything",
+        shown_by: &[
+            whole("acts::what_is_asked_wrongly_changes_nothing"),
+            whole("cli_acts::the_queue_is_cleared_only_when_it_is_meant"),
         ],
     },
 ];

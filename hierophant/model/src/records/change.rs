@@ -1,12 +1,12 @@
 //! Writes to the store.
 
 use alloy_primitives::Address;
-use network_lib::ids::{ArtifactId, Sha256Digest, VkHash};
+use network_lib::ids::{ArtifactId, Sha256Digest, TokenId, VkHash};
 use network_lib::job::JobSpec;
 
 use super::{
     ArtifactRecord, AttemptRecord, AuditRecord, JobRecord, Millis, NoticeId, NoticeRecord,
-    ProgramRecord, ProgramState, RequestRecord, Setting, SettingKind, TokenRecord,
+    ProgramRecord, ProgramState, RequestRecord, Setting, SettingKind, TokenRecord, TokenUse,
 };
 use crate::clients::Owner;
 
@@ -50,6 +50,8 @@ pub enum Change {
     AuditForgotten(Millis),
     /// Inserts a token, or stores its revocation.
     Token(TokenRecord),
+    /// Last use of a token.
+    TokenUsed(TokenId, TokenUse),
     /// Inserts or replaces a notice.
     Notice(NoticeRecord),
     /// Removes a notice that was delivered or abandoned.

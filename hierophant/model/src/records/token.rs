@@ -1,5 +1,7 @@
 //! Access tokens as stored, without their secrets.
 
+use std::net::IpAddr;
+
 use network_lib::ids::{Sha256Digest, TokenId};
 use network_lib::named_enum;
 
@@ -15,8 +17,10 @@ named_enum! {
         Worker = "worker",
         /// May read everything that operators see.
         Read = "read",
-        /// May execute operator commands; includes [`Role::Read`].
+        /// May execute operator commands, except on tokens of role act or admin; includes [`Role::Read`].
         Act = "act",
+        /// May execute every operator command; includes [`Role::Act`].
+        Admin = "admin",
     }
 }
 
@@ -35,6 +39,35 @@ pub struct TokenRecord {
     pub digest: Sha256Digest,
     /// Creation time.
     pub created_at: Millis,
-    /// Time of the revocation; `None` for a valid token.
+    /// Time of the revocation; `None` for a token that was not revoked.
     pub revoked_at: Option<Millis>,
+    /// Time from which it is no longer valid; `None` for a token that does not expire.
+    pub expires_at: Option<Millis>,
+    /// Last use, as last stored; `None` for a token that was not used.
+    pub used: Option<TokenUse>,
+}
+
+impl TokenRecord {
+    /// Whether the token is valid at this time: neither revoked nor expired.
+    #[must_use]
+    pub fn is_valid(&self, now: Millis) -> bool {
+        self.revoked_at.is_none() && self.expires_at.is_none_or(|end| now < end)
+    }
+}
+
+/// Use of a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TokenUse {
+    /// Time of the call.
+    pub at: Millis,
+    /// Address of the caller.
+    pub from: IpAddr,
+}
+
+impl Role {
+    /// Whether a bearer of this role may execute operator commands.
+    #[must_use]
+    pub const fn may_act(self) -> bool {
+        matches!(self, Self::Act | Self::Admin)
+    }
 }

@@ -51,7 +51,8 @@ impl Gate {
     /// The token of an admitted call, if it presents one.
     fn admit(&self, request: &Request) -> Result<Option<Bearer>, Status> {
         let peer = request.extensions().get::<TcpConnectInfo>();
-        if let (Some(rate), Some(peer)) = (&self.rate, peer.and_then(TcpConnectInfo::remote_addr)) {
+        let peer = peer.and_then(TcpConnectInfo::remote_addr);
+        if let (Some(rate), Some(peer)) = (&self.rate, peer) {
             rate.try_spend(subscriber(peer.ip()), Instant::now()).map_err(|_| {
                 Status::unavailable("too many calls from this IP address; try again later")
             })?;
@@ -66,7 +67,12 @@ impl Gate {
             None => Ok(None),
             // A presented token must be valid even if none is required.
             Some(secret) => match self.tokens.bearer(secret) {
-                Some(bearer) if bearer.role == Role::Client => Ok(Some(bearer)),
+                Some(bearer) if bearer.role == Role::Client => {
+                    if let Some(peer) = peer {
+                        self.tokens.used(bearer.id, peer.ip());
+                    }
+                    Ok(Some(bearer))
+                }
                 _ => Err(Status::unauthenticated("unknown or revoked client token")),
             },
         }

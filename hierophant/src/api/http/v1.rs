@@ -25,6 +25,7 @@ pub(super) use workers::known_with_work;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn_with_state, map_response};
+use axum::routing::any;
 use hierophant_admin_model::{Notice, PATH};
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -32,10 +33,8 @@ use utoipa_axum::routes;
 use utoipa_swagger_ui::SwaggerUi;
 
 use super::headers;
-use crate::api::AdminContext;
-
-/// Maximum size of a request body in bytes.
-const MAX_BODY_BYTES: usize = 64 * 1024;
+use crate::api::{AdminContext, problem};
+use page::{ErrorResponse, MAX_BODY_BYTES, not_found};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -43,8 +42,9 @@ const MAX_BODY_BYTES: usize = 64 * 1024;
         title = "Hierophant",
         description = "State of a Hierophant network, and commands for its operators. Programs on Hierophant's \
                        own machine need no token, unless `operators.require_token` is set; all others need a \
-                       token of role `read` or `act`."
+                       token of role `read`, `act` or `admin`. Errors are problem details (RFC 9457)."
     ),
+    servers((url = "/", description = "the Hierophant that serves this description")),
     components(schemas(Notice))
 )]
 struct Description;
@@ -54,7 +54,15 @@ pub(super) fn router(context: &AdminContext) -> Router<AdminContext> {
     let (router, description) = described().split_for_parts();
     let pages = SwaggerUi::new("/api/v1/docs").url("/api/v1/openapi.json", description);
     let pages = Router::from(pages).layer(map_response(headers::of_docs));
-    for_operators(router.layer(DefaultBodyLimit::max(MAX_BODY_BYTES)).merge(pages), context)
+    let router = router
+        .route(PATH, any(unknown))
+        .route(&format!("{PATH}/{{*rest}}"), any(unknown))
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES));
+    for_operators(router.merge(pages), context).layer(map_response(problem::in_json))
+}
+
+async fn unknown() -> ErrorResponse {
+    not_found("no such path of the API: see /api/v1/openapi.json")
 }
 
 /// Restricts routes to operators, and audits their calls.

@@ -11,7 +11,7 @@ use axum::response::Response;
 use network_lib::codec::{self, MAX_FRAME_BYTES};
 use network_lib::handshake::{Hello, ProtocolRange, Refusal, RefusalCode};
 use network_lib::secret::Secret;
-use network_lib::wire::{FromWorker, LOCAL_SECRET_HEADER, ToWorker};
+use network_lib::wire::{FromWorker, LOCAL_SECRET_HEADER, ToWorker, WEBSOCKET_PATH};
 use serde::Deserialize;
 
 use super::local::WorkerOrigin;
@@ -104,7 +104,12 @@ async fn admit(
             let (registry, proofs) = (context.registry, context.proofs);
             Session { worker, session, peer: ip, registry, proofs }.start(socket, queues);
         }
-        Ok(Err(refusal)) => refuse(socket, refusal).await,
+        Ok(Err(refusal)) => {
+            if refusal.code == RefusalCode::Unauthorized {
+                context.denials.log(ip, "worker", WEBSOCKET_PATH, &refusal.message);
+            }
+            refuse(socket, refusal).await;
+        }
         Err(_) => tracing::error!(%ip, "a worker was not admitted: actor timeout"),
     }
 }

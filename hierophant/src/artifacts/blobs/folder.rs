@@ -19,6 +19,7 @@ use network_lib::ids::ArtifactId;
 use tokio::sync::Semaphore;
 
 use super::{Ample, BlobMetadata, BlobStore, ByteStream, Listed, MARK, StagedBlob, id_of};
+use crate::private_files;
 
 /// Size of a read. Each read wakes a thread, which would dominate with smaller reads.
 const CHUNK: usize = 256 * 1024;
@@ -115,7 +116,7 @@ impl BlobStore for Folder {
             root.confirm()?;
             let folder = target.parent().ok_or(io::ErrorKind::InvalidInput)?;
             if !folder.exists() {
-                fs::create_dir_all(folder)?;
+                private_files::create_folder(folder)?;
                 if let Some(above) = folder.parent() {
                     File::open(above)?.sync_all()?;
                 }

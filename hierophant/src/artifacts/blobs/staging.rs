@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 use tokio::task::JoinHandle;
 
 use super::id_of;
+use crate::private_files;
 
 /// Minimum size of a write; below it, the hand-over takes longer than the write.
 const PART: usize = 64 << 10;
@@ -36,7 +37,7 @@ pub(super) struct Staging(PathBuf);
 impl Staging {
     /// Opens or creates the folder, and removes unfinished files of an earlier run. Other files are left alone.
     pub(super) fn open(folder: PathBuf) -> io::Result<Self> {
-        fs::create_dir_all(&folder)?;
+        private_files::create_folder(&folder)?;
         for entry in fs::read_dir(&folder)? {
             let entry = entry?;
             if id_of(&entry.file_name()).is_some() && entry.file_type()?.is_file() {
@@ -306,7 +307,7 @@ struct TemporaryFile(PathBuf);
 impl TemporaryFile {
     fn create(folder: &Path) -> io::Result<(Self, File)> {
         let path = folder.join(hex::encode(random_bytes::<16>()));
-        let file = File::create_new(&path)?;
+        let file = private_files::options().write(true).create_new(true).open(&path)?;
         Ok((Self(path), file))
     }
 }

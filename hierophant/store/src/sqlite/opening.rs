@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use rusqlite::Connection;
@@ -48,6 +49,12 @@ pub(super) fn inspect(file: &Path, location: &str) -> Result<(), StoreError> {
     }
     let fault = Connection::open(file).and_then(|connection| find_fault(&connection));
     fault.map_err(refusal(location))?.map_or(Ok(()), |reason| Err(unusable(reason)))
+}
+
+/// Creates the file for this user alone, if it is missing: SQLite would let other users read it, and its log.
+pub(super) fn create_private(file: &Path) {
+    // SQLite reports what prevents it.
+    let _ = File::options().write(true).create_new(true).mode(0o600).open(file);
 }
 
 /// What is wrong with the database, if anything.

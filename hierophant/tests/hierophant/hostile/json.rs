@@ -40,7 +40,7 @@ async fn json_bombs_on_the_api_are_refused() {
         .besieged(async {
             for path in paths {
                 for (what, text) in bombs() {
-                    let long = text.len() > 64 * 1024;
+                    let long = text.len() > 16 * 1024;
                     match http.post(fortress.url(path)).body(text).send().await {
                         Ok(answer) if long => assert_eq!(answer.status(), 413, "{path}, {what}"),
                         Ok(answer) => assert_eq!(answer.status(), 400, "{path}, {what}"),

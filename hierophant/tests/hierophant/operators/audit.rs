@@ -1,11 +1,12 @@
 //! The audit log, as it can be asked for.
 
+use hierophant_proto::network::FulfillmentStatus;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use super::{code, made, revoke, routes, send, signed_in, signs_in, stranger};
-use crate::support::{Network, eventually};
+use crate::support::{Client, Network, Worker, core_proof, eventually, hello};
 
 async fn entries(network: &Network) -> Vec<Value> {
     let log = network.json("/api/v1/audit?limit=1000").await;
@@ -104,10 +105,15 @@ async fn neither_strangers_nor_readers_can_fill_the_log() {
         assert_eq!(code(sign_in.json(&json!({"token": "hpt_act_guessed"}))).await, 401);
     }
     let entries = entries(&network).await;
+    let guessed = entries.iter().filter(|entry| entry["code"] == 401);
+    assert_eq!(guessed.clone().count(), 20, "failed sign-ins, of 30");
+    assert!(guessed.clone().all(|entry| entry["name"] == "unknown" && entry["body"] == ""));
+    assert!(guessed.clone().all(|entry| entry["action"] == "POST /api/v1/session"));
+    assert!(guessed.clone().any(|entry| entry["peer"] == "10.0.0.100"));
     let refused = entries.iter().filter(|entry| entry["code"] == 403);
     assert_eq!(refused.clone().count(), 10);
     assert!(refused.clone().all(|entry| entry["name"] == "rita" && entry["body"] == ""));
-    assert_eq!(entries.len(), 11, "and the one by which the token was made");
+    assert_eq!(entries.len(), 31, "and the one by which the token was made");
     let metrics = send(stranger(1).get(network.url("/metrics"))).await;
     let metrics = metrics.text().await.expect("text");
     for (reason, count) in [("no_token", 30), ("wrong_token", 60), ("not_allowed", 30)] {
@@ -115,6 +121,27 @@ async fn neither_strangers_nor_readers_can_fill_the_log() {
             format!("hierophant_operator_calls_refused_total{{reason=\"{reason}\"}} {count}");
         assert!(metrics.contains(&line), "{line}\n{metrics}");
     }
+}
+
+#[tokio::test]
+async fn reading_a_proof_is_written_down() {
+    let network = Network::start_with_strangers(|_| {}).await;
+    let token = made(&network, "rita", "read").await;
+    let mut client = Client::connect(&network).await;
+    let ask = client.ready_to_ask(b"input").await;
+    let id = client.ask(&ask).await.expect("accepted");
+    let proof = format!("/api/v1/requests/{}/proof", hex::encode(&id));
+    let fetch = || stranger(9).get(network.url(&proof)).bearer_auth(&token);
+    assert_eq!(code(fetch()).await, 409, "there is none yet");
+    let mut worker = Worker::join(&network, hello()).await;
+    worker.prove_next(&core_proof()).await;
+    client.until(&id, FulfillmentStatus::Fulfilled).await;
+    assert_eq!(code(fetch()).await, 200);
+    let entries = entries(&network).await;
+    let read: Vec<&Value> = entries.iter().filter(|entry| entry["name"] == "rita").collect();
+    let [read] = read.as_slice() else { panic!("{entries:?}") };
+    let action = format!("GET /api/v1/requests/{}/proof", hex::encode(&id[..8]));
+    assert_eq!((&read["action"], &read["code"]), (&json!(action), &json!(200)));
 }
 
 #[tokio::test]

@@ -77,7 +77,7 @@ async fn a_page_of_another_site_cannot_sign_anybody_in() {
     let text = call().header("content-type", "text/plain").body(body.to_string());
     assert_eq!(refusal(send(text).await).await.0, 415);
     let long = json!({"token": "x".repeat(20_000)});
-    assert_eq!(refusal(send(call().json(&long)).await).await.0, 400);
+    assert_eq!(refusal(send(call().json(&long)).await).await.0, 413);
 }
 
 #[tokio::test]

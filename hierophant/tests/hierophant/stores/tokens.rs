@@ -14,6 +14,8 @@ fn token(number: u8, name: &str, role: Role) -> TokenRecord {
         digest: Sha256Digest([number; 32]),
         created_at: Millis(number.into()),
         revoked_at: None,
+        expires_at: None,
+        used: None,
     }
 }
 

@@ -11,7 +11,7 @@ async fn a_secret_is_shown_once_and_a_token_is_listed_until_after_its_end() {
     let network = Network::start().await;
     let wanted = json!({"name": "rig-7", "role": "worker"});
     let (code, made) = call(&network, "POST", "/tokens", wanted.clone()).await;
-    assert_eq!(code, 200, "{made}");
+    assert_eq!(code, 201, "{made}");
     let secret = made["secret"].as_str().expect("a secret").to_owned();
     assert!(secret.starts_with("hpt_worker_"), "{secret}");
     let listed = network.json("/api/v1/tokens").await;
@@ -38,6 +38,16 @@ async fn what_cannot_be_made_or_revoked_is_refused_in_words() {
         (json!({"name": "rig-7", "role": "root"}), 400, "invalid `role`"),
         (json!({"name": "rig-7", "role": ""}), 400, "invalid `role`"),
         (json!({"name": "rig-7", "role": "worker", "secret": "mine"}), 400, "unknown field"),
+        (
+            json!({"name": "rig-7", "role": "worker", "expires_in_seconds": 0}),
+            400,
+            "1 second to 10",
+        ),
+        (
+            json!({"name": "rig-7", "role": "worker", "expires_in_seconds": u64::MAX}),
+            400,
+            "1 second to 10",
+        ),
     ] {
         let (found, answer) = call(&network, "POST", "/tokens", body).await;
         let said = answer["error"].as_str().expect("words");
@@ -57,8 +67,10 @@ async fn tokens_are_made_listed_and_revoked_on_the_command_line() {
     let made = told(&url, "token create --name ops --role act --json").await;
     let made: Value = serde_json::from_str(&made).expect("JSON");
     assert!(made["secret"].as_str().is_some_and(|secret| secret.starts_with("hpt_act_")));
+    told(&url, "token create --name short --expires 30d").await;
     let listed = told(&url, "token list").await;
     assert!(listed.contains("rig-7") && listed.contains("valid"), "{listed}");
+    assert!(listed.contains("in 29days 23h"), "{listed}");
     assert!(!listed.contains(secret.trim()));
     assert_eq!(told(&url, "token revoke rig-7").await, "rig-7 is revoked\n");
     assert!(told(&url, "token list").await.contains("revoked"));
@@ -67,6 +79,8 @@ async fn tokens_are_made_listed_and_revoked_on_the_command_line() {
         assert_eq!(output.status.code(), Some(1), "{command}");
         assert!(text(&output.stderr).contains("has this name"), "{command}");
     }
-    assert_eq!(hierophant(&url, "token create --name x --role root").await.status.code(), Some(2));
+    for wrong in ["token create --name x --role root", "token create --name x --expires soon"] {
+        assert_eq!(hierophant(&url, wrong).await.status.code(), Some(2), "{wrong}");
+    }
     assert_eq!(hierophant("http://127.0.0.1:1", "token list").await.status.code(), Some(3));
 }

@@ -79,6 +79,8 @@ impl Machine {
             digest: Sha256Digest(Sha256::digest(operator::TOKEN).into()),
             created_at: Millis(0),
             revoked_at: None,
+            expires_at: None,
+            used: None,
         };
         block_on(self.runtime.handle(), async {
             let store = sqlite::open(&self.database(), ()).await.expect("opens");
@@ -139,7 +141,7 @@ impl Machine {
         let store = self.open();
         let (grpc, http) = (Listener::bind(GRPC).await, Listener::bind(HTTP).await);
         let blobs = Blobs::open(&self.config.data_dir.join("artifacts")).expect("opens");
-        let listeners = Listeners { grpc, http };
+        let listeners = Listeners::public(grpc, http);
         let outcome =
             run_on(store, blobs, Metrics::new(), self.config.clone(), listeners, stop.clone())
                 .await;

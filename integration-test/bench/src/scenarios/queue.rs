@@ -100,7 +100,7 @@ async fn of(stage: &Stage, queued: usize, found: &mut Scenario) -> Result<f64> {
 /// Cancels everything, which must be this number of requests.
 async fn clear(stage: &Stage, fresh: &Fresh, requests: usize) -> Result<()> {
     let url = fresh.coordinator.url("/api/v1/queue/clear");
-    let answer = stage.http.post(url).json(&json!({ "running": true })).send().await?;
+    let answer = stage.http.post(url).json(&json!({ "all": true, "running": true })).send().await?;
     let status = answer.status();
     let cleared: Value = answer.json().await.context("clearing the queue")?;
     ensure!(status == 200, "clearing the queue was answered with {status}: {cleared}");

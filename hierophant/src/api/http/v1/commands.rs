@@ -5,7 +5,9 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use hierophant_admin_model::{Blocked, ClearQueue, Cleared, Done, NewPriority, Reason, Refusal};
+use hierophant_admin_model::{
+    Blocked, ClearQueue, Cleared, Done, NewPriority, Reason, Refusal, Value,
+};
 use hierophant_model::commands::{
     self, ClearFilter, Command, CommandError, Subject, WorkerCommand,
 };
@@ -16,7 +18,8 @@ use serde::de::DeserializeOwned;
 use super::lists::found_request;
 use super::page::{
     ApiResult, ErrorResponse, actor_timeout, error_response, invalid, job_id, not_found,
-    parse_enum, parse_enum_list, parse_optional, parse_optional_enum, unavailable, worker_id,
+    parse_enum, parse_enum_list, parse_optional, parse_optional_enum, refuse_empty, unavailable,
+    worker_id,
 };
 use crate::api::AdminContext;
 
@@ -217,10 +220,11 @@ pub(super) async fn resume(State(context): State<AdminContext>, body: Bytes) -> 
     act(&context, Command::Resume).await
 }
 
-/// Cancels all queued jobs that match; with `running` also those in progress.
+/// Cancels all queued jobs that match; with `running` also those in progress. A call without a condition is invalid
+/// unless it sets `all`.
 #[utoipa::path(post, path = "/queue/clear", tag = "queue", request_body = ClearQueue, responses(
     (status = 200, body = Cleared),
-    (status = 400, description = "invalid filter", body = Refusal),
+    (status = 400, description = "invalid, empty or missing filter", body = Refusal),
     (status = 503, description = "actor timeout", body = Refusal),
 ))]
 pub(super) async fn clear(State(context): State<AdminContext>, body: Bytes) -> ApiResult<Cleared> {
@@ -242,6 +246,7 @@ pub(super) async fn clear(State(context): State<AdminContext>, body: Bytes) -> A
 fn filter(requested: &ClearQueue) -> Result<ClearFilter, ErrorResponse> {
     const RUNNING: [JobState; 4] =
         [JobState::Leased, JobState::Proving, JobState::Uploaded, JobState::Verifying];
+    check_conditions(requested)?;
     let mut states: Vec<JobState> = parse_enum_list("state", requested.state.as_deref())?;
     if let Some(ended) = states.iter().find(|state| state.is_terminal()) {
         return Err(invalid(format!(
@@ -271,6 +276,29 @@ fn filter(requested: &ClearQueue) -> Result<ClearFilter, ErrorResponse> {
         requester: parse_optional::<Address>("requester", requested.requester.as_deref())?,
         created_by,
     })
+}
+
+/// Refuses a filter without a condition, and empty conditions: what was meant to select few jobs would cancel all.
+fn check_conditions(requested: &ClearQueue) -> Result<(), ErrorResponse> {
+    let mode = requested.mode.as_ref().map(Value::as_str);
+    let conditions = [
+        ("state", requested.state.as_deref()),
+        ("mode", mode),
+        ("program", requested.program.as_deref()),
+        ("requester", requested.requester.as_deref()),
+    ];
+    for (name, text) in conditions {
+        refuse_empty(name, text)?;
+    }
+    let is_selective =
+        conditions.iter().any(|(_, text)| text.is_some()) || requested.older_than_seconds.is_some();
+    match (is_selective, requested.all) {
+        (false, false) => Err(invalid(
+            "missing filter: expected a condition, or \"all\": true to cancel every queued job",
+        )),
+        (true, true) => Err(invalid("invalid `all`: expected it without other conditions")),
+        _ => Ok(()),
+    }
 }
 
 /// Executes a command on a request, on a job or on dispatch.

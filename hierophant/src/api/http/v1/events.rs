@@ -45,7 +45,7 @@ const PERMISSION_INTERVAL: Duration = Duration::from_secs(1);
 /// something has changed; their data are described here. Figures that change with time alone (age of the oldest
 /// queued job, free bytes, time of a worker's last message) cause no event. A comment every 15 seconds keeps the
 /// connection alive. The stream ends when the listener's token is revoked or its session ends.
-#[utoipa::path(get, path = "/events", tag = "events", responses(
+#[utoipa::path(get, path = "/events", operation_id = "stream_events", tag = "events", responses(
     (status = 200, body = Changes, content_type = "text/event-stream"),
     (status = 503, description = "too many listeners", body = Refusal),
 ))]

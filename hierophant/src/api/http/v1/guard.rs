@@ -8,17 +8,18 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use axum::extract::{ConnectInfo, Request, State};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use headers::{Cookie, HeaderMapExt};
 
 use super::PATH;
 use super::audit;
-use super::page::{ErrorResponse, error_response};
 use crate::api::AdminContext;
 use crate::api::bearer::bearer;
 use crate::api::http::local::{self, NotLocal, origin};
+use crate::api::problem::{Kind, Problem};
+use crate::listen::OverSocket;
 use crate::operators::{BearerError, Operator};
 use crate::tokens::{Bearer, Role};
 
@@ -50,10 +51,10 @@ fn required(method: &Method, path: &str) -> Permission {
 
 /// Why a call is rejected.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Denied {
+pub(super) enum Denied {
     /// It presents no token, but requires one.
     NoToken(&'static str),
-    /// Its token is unknown or revoked.
+    /// Its token is unknown, revoked or expired.
     WrongToken,
     /// Its address has presented too many invalid tokens; the next may be presented after this time.
     TooMany(Duration),
@@ -80,6 +81,8 @@ pub(in crate::api::http) async fn operators_only(
         }
         Err(denied) => {
             context.metrics.operator_refused(denied.kind());
+            let path = audit::redact_path(audit::whole_path(&request));
+            context.denials.log(peer.ip(), denied.kind(), &path, &denied.reason());
             if let Denied::NotAllowed(bearer, _) = &denied {
                 let call = audit::Call::of(peer, &request);
                 call.refused(&context, bearer).await;
@@ -102,13 +105,11 @@ fn admit(
         return if from.is_foreign() { Err(Denied::Foreign(CROSS_SITE)) } else { Ok(None) };
     }
     if let Some(secret) = bearer(headers) {
-        let bearer = operators.bearer(peer, secret).map_err(|error| match error {
-            BearerError::Wrong => Denied::WrongToken,
-            BearerError::Later(wait) => Denied::TooMany(wait),
-        })?;
+        let bearer = operators.bearer(peer, secret)?;
         return authorize(Operator { by: Some(bearer), session: None }, required).map(Some);
     }
-    if let Some(operator) = session(headers).and_then(|secret| operators.in_session(&secret)) {
+    let session = session(headers);
+    if let Some(operator) = session.and_then(|secret| operators.in_session(peer, &secret)) {
         // A browser sends cookies with calls from pages of any site, so the site must be checked.
         if from.is_foreign() {
             return Err(Denied::Foreign(CROSS_SITE));
@@ -121,7 +122,10 @@ fn admit(
         }
         return authorize(operator, required).map(Some);
     }
-    match reason_to_refuse(peer, operators.require_token, headers, &from) {
+    // The mode of the socket's file has admitted its callers already.
+    let over_socket = request.extensions().get::<OverSocket>().is_some();
+    let require_token = operators.require_token && !over_socket;
+    match reason_to_refuse(peer, require_token, headers, &from) {
         None => Ok(Some(Operator { by: None, session: None })),
         Some(denied) => Err(denied),
     }
@@ -133,7 +137,9 @@ const CROSS_SITE: &str = "call rejected: it comes from a page of another site";
 fn authorize(operator: Operator, required: Permission) -> Result<Operator, Denied> {
     let Some(bearer) = &operator.by else { return Ok(operator) };
     let expected = match (bearer.role, required) {
-        (Role::Act, _) | (Role::Read, Permission::Read | Permission::None) => return Ok(operator),
+        (Role::Act | Role::Admin, _) | (Role::Read, Permission::Read | Permission::None) => {
+            return Ok(operator);
+        }
         (Role::Read, Permission::Act) => "act",
         (Role::Client | Role::Worker, _) => "read or act",
     };
@@ -174,7 +180,7 @@ pub(super) fn session(headers: &HeaderMap) -> Option<String> {
 
 impl Denied {
     /// Name in metrics.
-    const fn kind(&self) -> &'static str {
+    pub(super) const fn kind(&self) -> &'static str {
         match self {
             Self::NoToken(_) => "no_token",
             Self::WrongToken => "wrong_token",
@@ -183,42 +189,56 @@ impl Denied {
             Self::NotAllowed(..) => "not_allowed",
         }
     }
-}
 
-impl IntoResponse for Denied {
-    fn into_response(self) -> Response {
+    /// Description in a sentence.
+    pub(super) fn reason(&self) -> String {
         match self {
-            Self::NoToken(text) => unauthorized("Bearer", text),
-            Self::WrongToken => wrong_token(),
-            Self::TooMany(wait) => too_many(wait),
-            Self::Foreign(text) => error_response(StatusCode::FORBIDDEN, text).into_response(),
-            Self::NotAllowed(_, text) => {
-                error_response(StatusCode::FORBIDDEN, text).into_response()
+            Self::NoToken(text) | Self::Foreign(text) => (*text).to_owned(),
+            Self::WrongToken => WRONG_TOKEN.to_owned(),
+            Self::TooMany(wait) => {
+                let seconds = wait.as_secs() + 1;
+                format!("too many invalid tokens from this address; try again in {seconds} s")
             }
+            Self::NotAllowed(_, text) => text.clone(),
         }
     }
 }
 
-/// Response to an unknown or revoked token.
-pub(super) fn wrong_token() -> Response {
-    unauthorized("Bearer error=\"invalid_token\"", "unknown or revoked token")
+impl IntoResponse for Denied {
+    fn into_response(self) -> Response {
+        let (kind, name, value) = match &self {
+            Self::NoToken(_) => {
+                (Kind::TokenRequired, Some(header::WWW_AUTHENTICATE), "Bearer".into())
+            }
+            Self::WrongToken => {
+                let challenge = "Bearer error=\"invalid_token\"".into();
+                (Kind::TokenInvalid, Some(header::WWW_AUTHENTICATE), challenge)
+            }
+            Self::TooMany(wait) => {
+                let seconds = (wait.as_secs() + 1).to_string();
+                (Kind::TooManyAttempts, Some(header::RETRY_AFTER), seconds)
+            }
+            Self::Foreign(_) => (Kind::ForeignPage, None, String::new()),
+            Self::NotAllowed(..) => (Kind::RoleInsufficient, None, String::new()),
+        };
+        let mut response = Problem::new(kind, self.reason()).into_response();
+        if let (Some(name), Ok(value)) = (name, HeaderValue::try_from(value)) {
+            response.headers_mut().insert(name, value);
+        }
+        response
+    }
 }
 
-/// Response to an address that has presented too many invalid tokens.
-pub(super) fn too_many(wait: Duration) -> Response {
-    let seconds = wait.as_secs() + 1;
-    let text = format!("too many invalid tokens from this address; try again in {seconds} s");
-    let mut response = error_response(StatusCode::TOO_MANY_REQUESTS, text).into_response();
-    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-    response
-}
+/// Error text for an invalid token.
+const WRONG_TOKEN: &str = "unknown or revoked token, or an expired one";
 
-fn unauthorized(challenge: &'static str, text: &str) -> Response {
-    let refusal: ErrorResponse = error_response(StatusCode::UNAUTHORIZED, text);
-    let mut response = refusal.into_response();
-    let headers = response.headers_mut();
-    headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
-    response
+impl From<BearerError> for Denied {
+    fn from(error: BearerError) -> Self {
+        match error {
+            BearerError::Wrong => Self::WrongToken,
+            BearerError::Later(wait) => Self::TooMany(wait),
+        }
+    }
 }
 
 #[cfg(test)]

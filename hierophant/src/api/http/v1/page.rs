@@ -5,12 +5,12 @@ use std::str::FromStr;
 
 use axum::Json;
 use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
-use hierophant_admin_model::{Named, Refusal, Value};
+use hierophant_admin_model::{Named, Value};
 use hierophant_model::text::error_chain;
 use hierophant_store::StoreError;
 use network_lib::ids::{JobId, WorkerId};
 
+use crate::api::problem::{Kind, Problem};
 use crate::ask::Unanswered;
 
 /// Default number of entries in a list.
@@ -22,37 +22,33 @@ const MAX_ENTRIES: u32 = 1000;
 /// Maximum number of entries that a list skips.
 const MAX_OFFSET: u64 = 10_000;
 
-/// An error response: status code and body.
-#[derive(Debug)]
-pub(super) struct ErrorResponse(StatusCode, Refusal);
+/// Maximum size of a request body in bytes; a filter needs a few hundred.
+pub(super) const MAX_BODY_BYTES: usize = 16 * 1024;
 
-impl IntoResponse for ErrorResponse {
-    fn into_response(self) -> Response {
-        (self.0, Json(self.1)).into_response()
-    }
-}
+/// An error response.
+pub(super) type ErrorResponse = Problem;
 
 /// Response to a call: JSON or an error.
 pub(super) type ApiResult<T> = Result<Json<T>, ErrorResponse>;
 
 /// An error response with this status code.
 pub(super) fn error_response(code: StatusCode, error: impl Into<String>) -> ErrorResponse {
-    ErrorResponse(code, Refusal { error: error.into() })
+    Problem::of(code, error)
 }
 
 /// An error response for an invalid call.
 pub(super) fn invalid(error: impl Into<String>) -> ErrorResponse {
-    error_response(StatusCode::BAD_REQUEST, error)
+    Problem::new(Kind::InvalidCall, error)
 }
 
 /// An error response for a missing resource.
 pub(super) fn not_found(error: impl Into<String>) -> ErrorResponse {
-    error_response(StatusCode::NOT_FOUND, error)
+    Problem::new(Kind::NotFound, error)
 }
 
 /// An error response for a temporary fault.
 pub(super) fn unavailable(error: impl Into<String>) -> ErrorResponse {
-    error_response(StatusCode::SERVICE_UNAVAILABLE, error)
+    Problem::new(Kind::Unavailable, error)
 }
 
 /// An error response for a failed store access, which is logged unless the list itself was too much.
@@ -115,6 +111,17 @@ where
         text.parse().map_err(|error| invalid(format!("invalid `{name}` {text:?}: {error}")))
     };
     text.filter(|text| !text.is_empty()).map(parse).transpose()
+}
+
+/// Refuses a text that is present and empty, as a script sends it whose variable is not set. Unlike in a list, it must
+/// not count as absent: a command would then concern more than its caller means.
+pub(super) fn refuse_empty(name: &str, text: Option<&str>) -> Result<(), ErrorResponse> {
+    match text {
+        Some(text) if text.split(',').any(|part| part.trim().is_empty()) => Err(invalid(format!(
+            "invalid `{name}` {text:?}: is empty, expected a value, or no such key"
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// The value of an enum that a caller has sent.

@@ -1,19 +1,23 @@
 //! Download of proofs by operators. Clients download their own by its artifact URL.
 
-use axum::extract::{Path, Request, State};
+use std::net::SocketAddr;
+
+use axum::extract::{ConnectInfo, Extension, Path, Request, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use hierophant_admin_model::{DIGEST_HEADER, Refusal};
 use hierophant_model::records::RequestState;
 
+use super::audit;
 use super::lists::found_request;
 use super::page::{ErrorResponse, error_response, store_unavailable, unavailable};
 use crate::api::AdminContext;
 use crate::api::http::serve::serve_blob;
 use crate::metrics::Peer;
+use crate::operators::Operator;
 
 /// The proof of a request, with its SHA-256 in the header `x-proof-sha256`. The download does not count as
-/// delivery to the client.
+/// delivery to the client. It is recorded in the audit log.
 #[utoipa::path(get, path = "/requests/{id}/proof", tag = "requests",
     params(("id" = String, Path, description = "request id, or at least its first 16 digits")), responses(
     (status = 200, description = "the proof", content_type = "application/octet-stream"),
@@ -25,6 +29,8 @@ use crate::metrics::Peer;
 ))]
 pub(super) async fn proof(
     State(context): State<AdminContext>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    Extension(operator): Extension<Operator>,
     Path(id): Path<String>,
     request: Request,
 ) -> Result<Response, ErrorResponse> {
@@ -45,6 +51,8 @@ pub(super) async fn proof(
     if !exists {
         return Err(deleted());
     }
+    let call = audit::Call::of(peer, &request);
+    call.answered(&context, &operator, String::new(), StatusCode::OK).await?;
     let mut response = serve_blob(&context.transfers, proof, Peer::Operator, request).await;
     if let Ok(digest) = HeaderValue::from_str(&digest) {
         response.headers_mut().insert(HeaderName::from_static(DIGEST_HEADER), digest);

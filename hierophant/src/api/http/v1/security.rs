@@ -5,21 +5,28 @@ use utoipa::openapi::response::ResponseBuilder;
 use utoipa::openapi::security::{
     ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
 };
-use utoipa::openapi::{ContentBuilder, OpenApi, Ref};
+use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr};
 
 use super::guard::COOKIE;
+use crate::api::problem::PROBLEM_JSON;
 
-/// Error responses of [`super::guard`].
-const RESPONSES: [(&str, &str); 3] = [
-    ("401", "missing, unknown or revoked token"),
+/// Error responses of every call: of [`super::guard`], of the audit log and of time limits.
+const RESPONSES: [(&str, &str); 8] = [
+    ("401", "missing, unknown, revoked or expired token"),
     ("403", "insufficient role, or a call from another site"),
+    ("408", "body not received in time"),
+    ("413", "body too long"),
     ("429", "too many invalid tokens from this address; `Retry-After` has the wait"),
+    ("500", "interrupted by an internal error"),
+    ("503", "temporarily unavailable, or the call could not be recorded in the audit log"),
+    ("504", "call timed out"),
 ];
 
 /// Adds the authentication schemes, and the error responses of unauthenticated calls.
 pub(super) fn describe(api: &mut OpenApi) {
     let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(
-        "A token of role `read` (for GET) or `act` (for everything), created by `hierophant token create`.",
+        "A token of role `read` (for GET), `act` (for everything but tokens of operators) or `admin`, created by \
+         `hierophant token create`.",
     ));
     let cookie = ApiKeyValue::with_description(
         COOKIE,
@@ -48,10 +55,18 @@ pub(super) fn describe(api: &mut OpenApi) {
 fn add_responses(operation: &mut Operation) {
     for (code, description) in RESPONSES {
         let refusal = ContentBuilder::new().schema(Some(Ref::from_schema_name("Refusal")));
-        let response = ResponseBuilder::new()
-            .description(description)
-            .content("application/json", refusal.build());
+        let response =
+            ResponseBuilder::new().description(description).content(PROBLEM_JSON, refusal.build());
         let responses = &mut operation.responses.responses;
         responses.entry(code.to_owned()).or_insert_with(|| response.build().into());
+    }
+    let errors =
+        operation.responses.responses.iter_mut().filter(|(code, _)| code.as_str() >= "400");
+    for (_, response) in errors {
+        if let RefOr::T(response) = response
+            && let Some(content) = response.content.shift_remove("application/json")
+        {
+            response.content.insert(PROBLEM_JSON.to_owned(), content);
+        }
     }
 }

@@ -10,17 +10,17 @@ use hierophant_admin_model::{Caller, Refusal, SignIn};
 use tokio::time::Instant;
 
 use super::audit;
-use super::guard::{self, COOKIE};
+use super::guard::{self, COOKIE, Denied};
 use super::page::{error_response, invalid};
 use super::render;
 use crate::api::AdminContext;
 use crate::api::http::local::origin;
+use crate::operators::Operator;
 use crate::operators::sessions::LIFETIME;
-use crate::operators::{BearerError, Operator};
 use crate::tokens::Role;
 
 /// Identity and permission of the caller.
-#[utoipa::path(get, path = "/session", tag = "session", responses((status = 200, body = Caller)))]
+#[utoipa::path(get, path = "/session", operation_id = "get_session", tag = "session", responses((status = 200, body = Caller)))]
 pub(super) async fn caller(Extension(operator): Extension<Operator>) -> Json<Caller> {
     Json(render::caller(&operator))
 }
@@ -30,7 +30,7 @@ pub(super) async fn caller(Extension(operator): Extension<Operator>) -> Json<Cal
 #[utoipa::path(post, path = "/session", tag = "session", request_body = SignIn, security(()), responses(
     (status = 200, body = Caller),
     (status = 400, description = "invalid body", body = Refusal),
-    (status = 401, description = "unknown or revoked token", body = Refusal),
+    (status = 401, description = "unknown, revoked or expired token", body = Refusal),
     (status = 403, description = "token of another role than read or act", body = Refusal),
     (status = 415, description = "content type other than `application/json`", body = Refusal),
     (status = 429, description = "too many invalid tokens from this address", body = Refusal),
@@ -47,34 +47,38 @@ pub(super) async fn sign_in(
         let text = "unsupported content type: expected application/json";
         return error_response(StatusCode::UNSUPPORTED_MEDIA_TYPE, text).into_response();
     }
-    let Ok(body) = audit::read_body(request.into_body()).await else {
-        return invalid("body too long or incomplete").into_response();
+    let body = match audit::read_body(request.into_body()).await {
+        Ok(body) => body,
+        Err(error) => return error.into_response(),
     };
     let Ok(SignIn { token }) = serde_json::from_slice(&body) else {
         return invalid("invalid body: expected {\"token\": \"…\"}").into_response();
     };
     let operators = &context.operators;
-    let bearer = match operators.bearer(peer.ip(), token.trim()) {
-        Ok(bearer) => bearer,
-        Err(BearerError::Wrong) => {
-            context.metrics.operator_refused("wrong_token");
-            return guard::wrong_token();
+    let denied = match operators.bearer(peer.ip(), token.trim()).map_err(Denied::from) {
+        Ok(bearer) if matches!(bearer.role, Role::Client | Role::Worker) => {
+            let text = guard::insufficient_role(&bearer, "read or act");
+            Err(Denied::NotAllowed(bearer, text))
         }
-        Err(BearerError::Later(wait)) => {
-            context.metrics.operator_refused("too_many");
-            return guard::too_many(wait);
+        other => other,
+    };
+    let bearer = match denied {
+        Ok(bearer) => bearer,
+        Err(denied) => {
+            context.metrics.operator_refused(denied.kind());
+            context.denials.log(peer.ip(), denied.kind(), "/api/v1/session", &denied.reason());
+            match &denied {
+                Denied::NotAllowed(bearer, _) => call.refused(&context, bearer).await,
+                _ => call.failed(&context).await,
+            }
+            return denied.into_response();
         }
     };
     let operator = Operator { by: Some(bearer.clone()), session: None };
-    if matches!(bearer.role, Role::Client | Role::Worker) {
-        let text = guard::insufficient_role(&bearer, "read or act");
-        let response = error_response(StatusCode::FORBIDDEN, text).into_response();
-        context.metrics.operator_refused("not_allowed");
-        call.refused(&context, &bearer).await;
-        return response;
+    if let Err(error) = call.answered(&context, &operator, String::new(), StatusCode::OK).await {
+        return error.into_response();
     }
     let secret = operators.sessions.begin(bearer, Instant::now());
-    call.answered(&context, &operator, String::new(), StatusCode::OK).await;
     (cookie(&secret, LIFETIME.as_secs(), secure), Json(render::caller(&operator))).into_response()
 }
 

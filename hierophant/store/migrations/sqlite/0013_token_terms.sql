@@ -1,0 +1,4 @@
+-- When a token ends, and when and from where it was last used.
+ALTER TABLE tokens ADD COLUMN expires_at INTEGER;
+ALTER TABLE tokens ADD COLUMN used_at INTEGER;
+ALTER TABLE tokens ADD COLUMN used_from TEXT;
