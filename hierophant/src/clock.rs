@@ -5,6 +5,8 @@
 //! shifts those points when the clock was set. The monotonic clock alone would not suffice: it is unrelated to
 //! deadlines, and it stands still while the machine sleeps.
 
+use std::time::Duration;
+
 use hierophant_model::records::Millis;
 use tokio::time::Instant;
 
@@ -45,10 +47,31 @@ impl Clock {
     }
 }
 
+/// Timer of periodic checks, which notices that it was late: the program was stopped, its machine paused, or its actor
+/// waited for the store. What happened meanwhile is not handled yet then, and no peer may be judged by it.
+#[derive(Debug)]
+pub(crate) struct Sweeps {
+    interval: Duration,
+    last: Instant,
+}
+
+impl Sweeps {
+    /// A timer of this interval that starts now.
+    pub(crate) fn start(interval: Duration) -> Self {
+        Self { interval, last: Instant::now() }
+    }
+
+    /// Records a check. Returns the time for which it is late, if it is later than two intervals after the previous
+    /// one.
+    pub(crate) fn late(&mut self) -> Option<Duration> {
+        let passed = self.last.elapsed();
+        self.last = Instant::now();
+        (passed > 2 * self.interval).then(|| passed.saturating_sub(self.interval))
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
@@ -62,5 +85,14 @@ mod tests {
         assert_eq!(clock.compare(Millis(8_612_000), after(12)), 0);
         assert_eq!(clock.compare(Millis(1_413_000), after(13)), -7_200_000);
         assert_eq!(clock.compare(Millis(1_414_500), after(14)), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_check_that_was_held_up_is_late_and_the_next_one_is_not() {
+        let mut sweeps = Sweeps::start(Duration::from_secs(1));
+        for (passed, late) in [(1, None), (2, None), (26, Some(25)), (0, None), (1, None)] {
+            tokio::time::advance(Duration::from_secs(passed)).await;
+            assert_eq!(sweeps.late(), late.map(Duration::from_secs), "after {passed} s");
+        }
     }
 }

@@ -3,6 +3,7 @@
 //! The tasks that read and write the socket are in [`crate::registry::session`]. A session holds no state and may
 //! end at any time.
 
+pub mod inbox;
 pub mod outbox;
 
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use network_lib::wire::ToWorker;
 use tokio::sync::mpsc::{self, error::TrySendError};
 
+use inbox::Inbox;
 use outbox::Outgoing;
 
 /// Why Hierophant closes a session.
@@ -85,6 +87,7 @@ pub struct SessionHandle {
     outbox: mpsc::Sender<Outgoing>,
     close: mpsc::Sender<CloseReason>,
     jobs: Arc<AtomicU64>,
+    inbox: Arc<Inbox>,
 }
 
 /// The session's end of its handle.
@@ -98,6 +101,8 @@ pub struct SessionQueues {
     pub outbox: mpsc::WeakSender<Outgoing>,
     /// Number of jobs sent so far.
     pub jobs: Arc<AtomicU64>,
+    /// What the worker has said and the actors have not handled yet.
+    pub inbox: Arc<Inbox>,
 }
 
 impl SessionHandle {
@@ -108,13 +113,15 @@ impl SessionHandle {
         // The first reason is the one that counts.
         let (close, closing) = mpsc::channel(1);
         let jobs = Arc::<AtomicU64>::default();
+        let inbox = Arc::new(Inbox::new());
         let queues = SessionQueues {
             messages,
             close: closing,
             outbox: outbox.downgrade(),
             jobs: Arc::clone(&jobs),
+            inbox: Arc::clone(&inbox),
         };
-        (Self { outbox, close, jobs }, queues)
+        (Self { outbox, close, jobs, inbox }, queues)
     }
 
     /// Sends a message to the worker, without waiting. The session of a worker that lets its messages pile up is
@@ -126,6 +133,12 @@ impl SessionHandle {
         if let Err(TrySendError::Full(_)) = self.outbox.try_send(Outgoing::Message(message)) {
             self.close(CloseReason::Slow);
         }
+    }
+
+    /// What the worker has said and the actors have not handled yet.
+    #[must_use]
+    pub fn inbox(&self) -> &Inbox {
+        &self.inbox
     }
 
     /// Closes the session, behind the messages that wait.

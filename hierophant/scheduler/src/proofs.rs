@@ -7,6 +7,7 @@ pub mod lease;
 pub mod memory;
 pub mod queue;
 mod request;
+pub mod rest;
 mod views;
 
 pub use request::{CancelError, NewRequest, SubmitError};

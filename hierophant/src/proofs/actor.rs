@@ -28,10 +28,11 @@ use super::message::{Clearing, ProofsMsg};
 use crate::artifacts::audit;
 use crate::artifacts::blobs::Blobs;
 use crate::ask::reply;
-use crate::clock::Clock;
+use crate::clock::{Clock, Sweeps};
 use crate::events::Events;
 use crate::metrics::Metrics;
 use crate::session::SessionHandle;
+use crate::session::inbox::Reports;
 use crate::verify::ProofChecker;
 use crate::webhooks::Webhooks;
 
@@ -74,6 +75,7 @@ pub struct ProofsState {
     sessions: Sessions,
     overview: SharedOverview,
     clock: Clock,
+    sweeps: Sweeps,
 }
 
 /// Actor of requests and jobs.
@@ -153,6 +155,7 @@ impl Actor for ProofsActor {
             sessions: Sessions::default(),
             overview: SharedOverview::default(),
             clock,
+            sweeps: Sweeps::start(SWEEP_INTERVAL),
         };
         state.execute(effects, None).await;
         state.queue.drain().await?;
@@ -171,6 +174,7 @@ impl Actor for ProofsActor {
             state.events.worker(worker);
         }
         let core = &mut state.core;
+        // The turn of a worker's message stays in `message`, and is returned once its effects are queued.
         let (effects, answer) = match message {
             ProofsMsg::Submit(new, known, port) => state.submit(now, *new, *known, port),
             ProofsMsg::Cancel(id, by, port) => {
@@ -215,10 +219,10 @@ impl Actor for ProofsActor {
                 state.sessions.insert(joined.worker, joined.session, handle);
                 (core.worker_joined(now, *joined), None)
             }
-            ProofsMsg::CapabilitiesChanged(worker, session, capabilities) => {
+            ProofsMsg::CapabilitiesChanged(worker, session, capabilities, _) => {
                 (core.capabilities_changed(now, worker, session, capabilities), None)
             }
-            ProofsMsg::WorkerDraining(worker, session) => {
+            ProofsMsg::WorkerDraining(worker, session, _) => {
                 (core.worker_draining(now, worker, session), None)
             }
             ProofsMsg::WorkerAway(worker, session) => {
@@ -229,24 +233,41 @@ impl Actor for ProofsActor {
                 state.sessions.remove(worker, session);
                 (core.worker_removed(now, worker, session, &reason), None)
             }
-            ProofsMsg::HeldLeases(worker, session, held) => {
-                (core.held_leases(now, worker, session, &held), None)
+            ProofsMsg::Reported(worker, session, inbox) => {
+                let Reports { held, progress } = inbox.take_reports();
+                if !progress.is_empty() {
+                    state.events.worker(worker);
+                }
+                let mut effects = Vec::new();
+                for (lease, progress) in progress {
+                    effects.extend(core.progressed(now, worker, lease, progress));
+                }
+                if let Some(held) = held {
+                    effects.extend(core.held_leases(now, worker, session, &held));
+                }
+                (effects, None)
             }
-            ProofsMsg::Progressed(worker, lease, progress) => {
-                (core.progressed(now, worker, lease, progress), None)
-            }
-            ProofsMsg::Executed(worker, lease, execution) => {
+            ProofsMsg::Executed(worker, lease, execution, _) => {
                 (core.executed(now, worker, lease, execution), None)
             }
-            ProofsMsg::Completed(worker, lease, execution, proof) => {
+            ProofsMsg::Completed(worker, lease, execution, proof, _) => {
                 (core.completed(now, worker, lease, execution, proof), None)
             }
-            ProofsMsg::Failed(worker, lease, failure) => {
+            ProofsMsg::Failed(worker, lease, failure, _) => {
                 (core.failed(now, worker, lease, failure), None)
             }
             ProofsMsg::Checked(lease, verdict) => (core.checked(now, lease, verdict), None),
+            ProofsMsg::JobsSent(leases) => {
+                core.jobs_sent(&leases);
+                (Vec::new(), None)
+            }
             ProofsMsg::StoreLost => return Err(state.queue.failure().await),
-            ProofsMsg::Sweep => (core.sweep(now), None),
+            ProofsMsg::Sweep => {
+                if let Some(late) = state.sweeps.late() {
+                    core.excuse(now, Millis::from(late).0);
+                }
+                (core.sweep(now), None)
+            }
         };
         state.execute(effects, answer).await;
         Ok(())

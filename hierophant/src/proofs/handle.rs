@@ -12,13 +12,14 @@ use hierophant_scheduler::proofs::{
 };
 use network_lib::handshake::Capabilities;
 use network_lib::ids::{ArtifactId, JobId, LeaseId, RequestId, WorkerId};
-use network_lib::job::{BlobInfo, Execution, Failure, Progress};
+use network_lib::job::{BlobInfo, Execution, Failure};
 use ractor::ActorRef;
 
 use super::lookup::{Lookups, Outdated, log_unread};
 use super::message::ProofsMsg;
 use crate::ask::{Unanswered, ask, tell};
 use crate::session::SessionHandle;
+use crate::session::inbox::{Inbox, Turn};
 
 /// Maximum number of look-ups for a call. A second one is needed if the same content was decided about during the
 /// first.
@@ -95,13 +96,14 @@ impl ProofsHandle {
         worker: WorkerId,
         session: SessionId,
         now_can: Capabilities,
+        turn: Turn,
     ) {
-        tell(&self.actor, ProofsMsg::CapabilitiesChanged(worker, session, now_can));
+        tell(&self.actor, ProofsMsg::CapabilitiesChanged(worker, session, now_can, turn));
     }
 
     /// Reports that a worker accepts no more jobs.
-    pub fn worker_draining(&self, worker: WorkerId, session: SessionId) {
-        tell(&self.actor, ProofsMsg::WorkerDraining(worker, session));
+    pub fn worker_draining(&self, worker: WorkerId, session: SessionId, turn: Turn) {
+        tell(&self.actor, ProofsMsg::WorkerDraining(worker, session, turn));
     }
 
     /// Reports a broken connection; the worker may reconnect.
@@ -166,19 +168,14 @@ impl ProofsHandle {
         tell(&self.actor, ProofsMsg::WorkerRemoved(worker, session, reason));
     }
 
-    /// Reports the attempts that a worker runs.
-    pub fn held_leases(&self, worker: WorkerId, session: SessionId, held: Vec<LeaseId>) {
-        tell(&self.actor, ProofsMsg::HeldLeases(worker, session, held));
-    }
-
-    /// Reports progress of an attempt.
-    pub fn progressed(&self, worker: WorkerId, lease: LeaseId, progress: Progress) {
-        tell(&self.actor, ProofsMsg::Progressed(worker, lease, progress));
+    /// Reports that a heartbeat, or progress of attempts, waits in the inbox.
+    pub fn reported(&self, worker: WorkerId, session: SessionId, inbox: Arc<Inbox>) {
+        tell(&self.actor, ProofsMsg::Reported(worker, session, inbox));
     }
 
     /// Reports the execution of an attempt.
-    pub fn executed(&self, worker: WorkerId, lease: LeaseId, execution: Execution) {
-        tell(&self.actor, ProofsMsg::Executed(worker, lease, execution));
+    pub fn executed(&self, worker: WorkerId, lease: LeaseId, execution: Execution, turn: Turn) {
+        tell(&self.actor, ProofsMsg::Executed(worker, lease, execution, turn));
     }
 
     /// Reports that an attempt is complete and its proof uploaded.
@@ -188,13 +185,14 @@ impl ProofsHandle {
         lease: LeaseId,
         execution: Execution,
         proof: BlobInfo,
+        turn: Turn,
     ) {
-        tell(&self.actor, ProofsMsg::Completed(worker, lease, execution, proof));
+        tell(&self.actor, ProofsMsg::Completed(worker, lease, execution, proof, turn));
     }
 
     /// Reports a failed attempt.
-    pub fn failed(&self, worker: WorkerId, lease: LeaseId, failure: Failure) {
-        tell(&self.actor, ProofsMsg::Failed(worker, lease, failure));
+    pub fn failed(&self, worker: WorkerId, lease: LeaseId, failure: Failure, turn: Turn) {
+        tell(&self.actor, ProofsMsg::Failed(worker, lease, failure, turn));
     }
 
     /// Reports that an attempt's proof is stored. Returns whether the attempt is still active.

@@ -13,11 +13,12 @@ use hierophant_scheduler::proofs::{
 };
 use network_lib::handshake::Capabilities;
 use network_lib::ids::{ArtifactId, JobId, LeaseId, RequestId, WorkerId};
-use network_lib::job::{BlobInfo, Execution, Failure, Progress};
+use network_lib::job::{BlobInfo, Execution, Failure};
 use ractor::RpcReplyPort;
 
 use super::lookup::{AsOf, EndedJob, Outdated};
 use crate::session::SessionHandle;
+use crate::session::inbox::{Inbox, Turn};
 
 /// Clearing of the queue in progress. It runs in batches, between which other messages are handled.
 #[derive(Debug)]
@@ -46,23 +47,23 @@ pub enum ProofsMsg {
     /// Registry: a worker has connected, with its session. The first message to it is the welcome.
     WorkerJoined(Box<WorkerJoined>, SessionHandle),
     /// Registry: the capabilities of a worker have changed.
-    CapabilitiesChanged(WorkerId, SessionId, Capabilities),
+    CapabilitiesChanged(WorkerId, SessionId, Capabilities, Turn),
     /// Registry: a worker accepts no more jobs.
-    WorkerDraining(WorkerId, SessionId),
+    WorkerDraining(WorkerId, SessionId, Turn),
     /// Registry: a worker's connection broke; it may reconnect.
     WorkerAway(WorkerId, SessionId),
     /// Registry: a worker was removed, for this reason.
     WorkerRemoved(WorkerId, SessionId, String),
-    /// Session: attempts that a worker runs, as it reports.
-    HeldLeases(WorkerId, SessionId, Vec<LeaseId>),
-    /// Session: progress of an attempt.
-    Progressed(WorkerId, LeaseId, Progress),
+    /// Session: a heartbeat, or progress of attempts, waits in the inbox.
+    Reported(WorkerId, SessionId, Arc<Inbox>),
     /// Session: execution of an attempt.
-    Executed(WorkerId, LeaseId, Execution),
+    Executed(WorkerId, LeaseId, Execution, Turn),
     /// Session: an attempt is complete and its proof uploaded.
-    Completed(WorkerId, LeaseId, Execution, BlobInfo),
+    Completed(WorkerId, LeaseId, Execution, BlobInfo, Turn),
     /// Session: an attempt has failed.
-    Failed(WorkerId, LeaseId, Failure),
+    Failed(WorkerId, LeaseId, Failure, Turn),
+    /// Messages with these attempts were sent to their workers.
+    JobsSent(Vec<LeaseId>),
     /// API: the proof of an attempt is stored. Answers whether the attempt is still active.
     ProofStored(LeaseId, ArtifactId, BlobInfo, RpcReplyPort<bool>),
     /// API: program or input of an attempt is missing.
@@ -106,11 +107,10 @@ impl ProofsMsg {
         match self {
             Self::WorkerJoined(joined, _) => Some(joined.worker),
             Self::CapabilitiesChanged(worker, ..)
-            | Self::WorkerDraining(worker, _)
+            | Self::WorkerDraining(worker, ..)
             | Self::WorkerAway(worker, _)
             | Self::WorkerRemoved(worker, ..)
-            | Self::WorkerDrained(worker, ..)
-            | Self::Progressed(worker, ..) => Some(*worker),
+            | Self::WorkerDrained(worker, ..) => Some(*worker),
             _ => None,
         }
     }

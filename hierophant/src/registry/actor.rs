@@ -1,13 +1,14 @@
-//! Actor of workers: admits workers, closes sessions, and reports to `proofs`.
+//! Actor of workers: admits workers, closes sessions, and reports to `proofs`. It never waits for the store: while it
+//! waited, no worker would be heard, and all of them would seem silent afterwards.
+
+mod saving;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hierophant_model::commands::{CommandError, CommandOutcome, WorkerCommand};
-use hierophant_model::records::{Change, Millis, SettingKind};
+use hierophant_model::records::Millis;
 use hierophant_model::sanitize;
-use hierophant_model::text::error_chain;
 use hierophant_scheduler::SessionId;
 use hierophant_scheduler::proofs::WorkerJoined;
 use hierophant_scheduler::registry::Credential;
@@ -25,8 +26,9 @@ use super::credential::{authorize, expired, revoked};
 use super::handle::RegistryHandle;
 use super::keys::Keys;
 use super::message::{Admitted, KeyHolder, Place, RegistryMsg};
+use saving::Saves;
 use crate::ask::reply;
-use crate::clock::Clock;
+use crate::clock::{Clock, Sweeps};
 use crate::events::Events;
 use crate::metrics::Metrics;
 use crate::proofs::ProofsHandle;
@@ -70,8 +72,11 @@ pub struct RegistryState {
     store: Arc<dyn JobStore>,
     events: Events,
     metrics: Metrics,
-    /// Sessions by number of the connection.
-    sessions: BTreeMap<SessionId, SessionHandle>,
+    /// Sessions by number of the connection, with their workers.
+    sessions: BTreeMap<SessionId, (WorkerId, SessionHandle)>,
+    saves: Saves,
+    sweeps: Sweeps,
+    myself: ActorRef<RegistryMsg>,
 }
 
 /// Actor of workers.
@@ -105,7 +110,7 @@ impl Actor for RegistryActor {
         arguments: RegistryArguments,
     ) -> Result<RegistryState, ActorProcessingErr> {
         myself.send_interval(SWEEP_INTERVAL, || RegistryMsg::Sweep);
-        listen(&arguments.tokens, myself);
+        listen(&arguments.tokens, myself.clone());
         let mut core = RegistryCore::new(arguments.rules);
         core.restore(&arguments.store.settings().await?);
         Ok(RegistryState {
@@ -120,6 +125,9 @@ impl Actor for RegistryActor {
             events: arguments.events,
             metrics: arguments.metrics,
             sessions: BTreeMap::new(),
+            saves: Saves::default(),
+            sweeps: Sweeps::start(SWEEP_INTERVAL),
+            myself,
         })
     }
 
@@ -134,29 +142,27 @@ impl Actor for RegistryActor {
             RegistryMsg::Admit(hello, place, session, port) => {
                 reply(port, state.admit(now, *hello, &place, session)?);
             }
-            RegistryMsg::Heard(worker, session) => state.core.heard(now, worker, session),
-            RegistryMsg::GpuLoads(worker, session, loads) => {
-                if state.core.gpu_loads(worker, session, loads) {
+            RegistryMsg::GpuLoads(worker, session, inbox) => {
+                if state.core.gpu_loads(worker, session, inbox.take_gpus()) {
                     state.events.worker(worker);
                 }
             }
-            RegistryMsg::CapabilitiesChanged(worker, session, mut capabilities) => {
-                sanitize::capabilities(&mut capabilities);
+            RegistryMsg::CapabilitiesChanged(worker, session, mut capabilities, turn) => {
                 state.limit_slots(worker, &mut capabilities);
                 if state.core.is_current(worker, session) {
                     tracing::info!(worker_id = %worker, modes = ?capabilities.modes,
                         "worker capabilities changed");
-                    state.proofs.capabilities_changed(worker, session, capabilities);
+                    state.proofs.capabilities_changed(worker, session, capabilities, turn);
                 }
             }
-            RegistryMsg::Draining(worker, session, reason) => {
+            RegistryMsg::Draining(worker, session, reason, turn) => {
                 if state.core.draining(worker, session) {
                     tracing::info!(worker_id = %worker, reason, "worker draining");
-                    state.proofs.worker_draining(worker, session);
+                    state.proofs.worker_draining(worker, session, turn);
                 }
             }
             RegistryMsg::SessionEnded(worker, session, end) => {
-                state.session_ended(now, worker, session, end).await;
+                state.session_ended(now, worker, session, end);
             }
             RegistryMsg::KeyHolder(key, port) => {
                 let worker = state.keys.holder(key.reveal());
@@ -167,23 +173,29 @@ impl Actor for RegistryActor {
                 };
                 reply(port, worker.map(holder));
             }
-            RegistryMsg::TokensRevoked => state.remove_revoked(now).await,
-            RegistryMsg::Command(command, port) => reply(port, state.command(now, &command).await),
+            RegistryMsg::TokensRevoked => state.remove_revoked(now),
+            RegistryMsg::Command(command, port) => state.command(now, command, port),
+            RegistryMsg::Saved(saved) => state.saved(now, saved),
             RegistryMsg::Blocked(port) => reply(port, state.core.blocked()),
-            RegistryMsg::Workers(port) => reply(port, state.core.workers()),
+            RegistryMsg::Workers(port) => {
+                state.listen_to_sessions(now);
+                reply(port, state.core.workers());
+            }
             RegistryMsg::RemovedWorkers(port) => reply(port, state.core.removed_workers()),
             RegistryMsg::CloseAll(port) => {
-                for session in state.sessions.values() {
+                for (_, session) in state.sessions.values() {
                     session.close(CloseReason::Stopping);
                 }
                 reply(port, ());
             }
             RegistryMsg::Sweep => {
+                state.listen_to_sessions(now);
+                if let Some(late) = state.sweeps.late() {
+                    state.core.excuse(now, Millis::from(late).0);
+                }
                 for (worker, session, reason) in state.core.expired(now) {
-                    if let Some(handle) = state.sessions.get(&session) {
-                        handle.close(CloseReason::Silent);
-                    }
-                    state.remove(now, worker, session, &reason).await;
+                    state.close(session, CloseReason::Silent);
+                    state.remove(now, worker, session, &reason);
                 }
             }
         }
@@ -199,6 +211,20 @@ impl RegistryState {
             self.core.clock_set(set_by);
         }
         now
+    }
+
+    /// Records when the workers were last heard, as their sessions know.
+    fn listen_to_sessions(&mut self, now: Millis) {
+        for (session, (worker, handle)) in &self.sessions {
+            let silence = Millis::from(handle.inbox().silence()).0;
+            self.core.heard(Millis(now.0.saturating_sub(silence)), *worker, *session);
+        }
+    }
+
+    fn close(&self, session: SessionId, reason: CloseReason) {
+        if let Some((_, handle)) = self.sessions.get(&session) {
+            handle.close(reason);
+        }
     }
 
     fn admit(
@@ -236,11 +262,10 @@ impl RegistryState {
             tracing::warn!(worker_id = %worker, name = sanitize::name(&hello.name), by, %from, %ip,
                 "a worker connects from another address than before");
         }
-        if let Some(replaced) = admission.replaces
-            && let Some(old) = self.sessions.get(&replaced)
-        {
-            old.close(CloseReason::Replaced);
+        if let Some(replaced) = admission.replaces {
+            self.close(replaced, CloseReason::Replaced);
         }
+        handle.inbox().has_slots(hello.capabilities.slots);
         let welcome = Welcome {
             protocol: admission.protocol,
             software_version: env!("CARGO_PKG_VERSION").into(),
@@ -252,7 +277,7 @@ impl RegistryState {
         tracing::info!(worker_id = %worker, name = sanitize::name(&hello.name), %ip, by,
             backend = hello.capabilities.backend.as_str(), modes = ?hello.capabilities.modes,
             held = hello.held.len(), "worker joined");
-        self.sessions.insert(session, handle.clone());
+        self.sessions.insert(session, (worker, handle.clone()));
         let joined = WorkerJoined {
             worker,
             session,
@@ -274,19 +299,22 @@ impl RegistryState {
         }
     }
 
-    async fn session_ended(
+    fn session_ended(
         &mut self,
         now: Millis,
         worker: WorkerId,
         session: SessionId,
         end: SessionEnd,
     ) {
-        self.sessions.remove(&session);
+        if let Some((_, handle)) = self.sessions.remove(&session) {
+            let silence = Millis::from(handle.inbox().silence()).0;
+            self.core.heard(Millis(now.0.saturating_sub(silence)), worker, session);
+        }
         match end {
             SessionEnd::Stopping => {}
-            SessionEnd::Closed(reason) => self.remove(now, worker, session, &reason).await,
+            SessionEnd::Closed(reason) => self.remove(now, worker, session, &reason),
             SessionEnd::Left(reason) if self.core.is_draining(worker, session) => {
-                self.remove(now, worker, session, &reason).await;
+                self.remove(now, worker, session, &reason);
             }
             SessionEnd::Left(reason) | SessionEnd::Disconnected(reason) => {
                 if self.core.disconnected(worker, session, &reason) {
@@ -297,37 +325,12 @@ impl RegistryState {
         }
     }
 
-    /// Executes an operator's command: first the store, then the core, then `proofs` and the sessions.
-    async fn command(
-        &mut self,
-        now: Millis,
-        command: &WorkerCommand,
-    ) -> Result<CommandOutcome, CommandError> {
-        let decision = self.core.decide(now, command)?;
-        if let Some(change) = decision.save {
-            self.save(change).await.map_err(|()| CommandError::Unavailable)?;
-        }
-        if decision.outcome.changed {
-            self.core.apply(now, command);
-        }
-        if let Some((worker, session, drained)) = decision.drained {
-            self.proofs.worker_drained(worker, session, drained);
-        }
-        for (worker, session, reason) in decision.dropped {
-            if let Some(handle) = self.sessions.get(&session) {
-                handle.close(CloseReason::Dropped(reason.clone()));
-            }
-            self.remove(now, worker, session, &reason).await;
-        }
-        Ok(decision.outcome)
-    }
-
     /// Removes the workers whose tokens were revoked or have expired. Their jobs are queued again without blame.
-    async fn remove_revoked(&mut self, now: Millis) {
+    fn remove_revoked(&mut self, now: Millis) {
         let tokens = self.tokens.clone();
         for (worker, session, name) in self.core.with_invalid_token(|id| tokens.is_valid(id)) {
             let message = if tokens.has_expired(&name) { expired(&name) } else { revoked(&name) };
-            if let Some(handle) = self.sessions.get(&session) {
+            if let Some((_, handle)) = self.sessions.get(&session) {
                 handle.send(ToWorker::Refused(Refusal {
                     code: RefusalCode::Unauthorized,
                     message: message.clone(),
@@ -335,26 +338,11 @@ impl RegistryState {
                 }));
                 handle.close(CloseReason::Dropped(message.clone()));
             }
-            self.remove(now, worker, session, &message).await;
+            self.remove(now, worker, session, &message);
         }
     }
 
-    /// Ends the drain of a worker that has left, so that it may accept jobs when it reconnects.
-    async fn clear_drained(&mut self, worker: WorkerId) {
-        if self.core.clear_drained(worker) {
-            let change = Change::Unset(SettingKind::Drained, worker.to_string());
-            // If this fails, the worker is drained again after a restart, as the lists then show.
-            let _ = self.save(change).await;
-        }
-    }
-
-    async fn save(&self, change: Change) -> Result<(), ()> {
-        self.store.commit(&[change]).await.map_err(|error| {
-            tracing::error!(error = %error_chain(&error), "operator setting not stored");
-        })
-    }
-
-    async fn remove(&mut self, now: Millis, worker: WorkerId, session: SessionId, reason: &str) {
+    fn remove(&mut self, now: Millis, worker: WorkerId, session: SessionId, reason: &str) {
         let leaving = self.core.is_draining(worker, session);
         let name = self.core.name(worker).unwrap_or_default().to_owned();
         if !self.core.remove(now, worker, session, reason) {
@@ -364,7 +352,7 @@ impl RegistryState {
         tracing::info!(worker_id = %worker, name, reason, "worker left");
         self.proofs.worker_removed(worker, session, reason.to_owned());
         if leaving {
-            self.clear_drained(worker).await;
+            self.clear_drained(now, worker);
         }
     }
 }

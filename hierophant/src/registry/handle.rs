@@ -1,15 +1,18 @@
 //! Typed interface of the `registry` actor.
 
+use std::sync::Arc;
+
 use hierophant_model::commands::{Blocked, CommandError, CommandOutcome, WorkerCommand};
 use hierophant_scheduler::SessionId;
 use hierophant_scheduler::registry::{KnownWorker, RemovedWorker};
-use network_lib::handshake::{Capabilities, GpuLoad, Hello, Refusal};
+use network_lib::handshake::{Capabilities, Hello, Refusal};
 use network_lib::ids::WorkerId;
 use network_lib::secret::Secret;
 use ractor::ActorRef;
 
 use super::message::{Admitted, KeyHolder, Place, RegistryMsg};
 use crate::ask::{Unanswered, ask, tell};
+use crate::session::inbox::{Inbox, Turn};
 use crate::session::{SessionEnd, SessionHandle};
 
 /// Handle to the `registry` actor.
@@ -35,14 +38,9 @@ impl RegistryHandle {
         ask(&self.0, |reply| RegistryMsg::Admit(Box::new(hello), place, session, reply)).await
     }
 
-    /// Reports that a worker was heard.
-    pub fn heard(&self, worker: WorkerId, session: SessionId) {
-        tell(&self.0, RegistryMsg::Heard(worker, session));
-    }
-
-    /// Reports the load of a worker's GPUs.
-    pub fn gpu_loads(&self, worker: WorkerId, session: SessionId, loads: Vec<GpuLoad>) {
-        tell(&self.0, RegistryMsg::GpuLoads(worker, session, loads));
+    /// Reports that the load of a worker's GPUs waits in the inbox.
+    pub fn gpu_loads(&self, worker: WorkerId, session: SessionId, inbox: Arc<Inbox>) {
+        tell(&self.0, RegistryMsg::GpuLoads(worker, session, inbox));
     }
 
     /// Reports changed capabilities of a worker.
@@ -51,13 +49,14 @@ impl RegistryHandle {
         worker: WorkerId,
         session: SessionId,
         now_can: Capabilities,
+        turn: Turn,
     ) {
-        tell(&self.0, RegistryMsg::CapabilitiesChanged(worker, session, now_can));
+        tell(&self.0, RegistryMsg::CapabilitiesChanged(worker, session, now_can, turn));
     }
 
     /// Reports that a worker accepts no more jobs.
-    pub fn draining(&self, worker: WorkerId, session: SessionId, reason: String) {
-        tell(&self.0, RegistryMsg::Draining(worker, session, reason));
+    pub fn draining(&self, worker: WorkerId, session: SessionId, reason: String, turn: Turn) {
+        tell(&self.0, RegistryMsg::Draining(worker, session, reason, turn));
     }
 
     /// Reports the end of a worker's session.

@@ -1,16 +1,19 @@
 //! Messages of the `registry` actor.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use hierophant_model::commands::{Blocked, CommandError, CommandOutcome, WorkerCommand};
 use hierophant_scheduler::SessionId;
 use hierophant_scheduler::registry::{KnownWorker, RemovedWorker};
-use network_lib::handshake::{Capabilities, GpuLoad, Hello, Refusal};
+use hierophant_store::StoreError;
+use network_lib::handshake::{Capabilities, Hello, Refusal};
 use network_lib::ids::{TokenId, WorkerId};
 use network_lib::secret::Secret;
 use ractor::RpcReplyPort;
 
 use super::credential::Locality;
+use crate::session::inbox::{Inbox, Turn};
 use crate::session::{SessionEnd, SessionHandle};
 
 /// Holder of an access key.
@@ -47,20 +50,20 @@ pub struct Admitted {
 pub enum RegistryMsg {
     /// Admit a worker at this place on this session.
     Admit(Box<Hello>, Place, SessionHandle, RpcReplyPort<Result<Admitted, Refusal>>),
-    /// Session: the worker was heard.
-    Heard(WorkerId, SessionId),
-    /// Session: load of the worker's GPUs.
-    GpuLoads(WorkerId, SessionId, Vec<GpuLoad>),
+    /// Session: the load of the worker's GPUs waits in the inbox.
+    GpuLoads(WorkerId, SessionId, Arc<Inbox>),
     /// Session: the capabilities of the worker have changed.
-    CapabilitiesChanged(WorkerId, SessionId, Capabilities),
+    CapabilitiesChanged(WorkerId, SessionId, Capabilities, Turn),
     /// Session: the worker accepts no more jobs, for this reason.
-    Draining(WorkerId, SessionId, String),
+    Draining(WorkerId, SessionId, String, Turn),
     /// Session: it has ended.
     SessionEnded(WorkerId, SessionId, SessionEnd),
     /// Holder of an access key.
     KeyHolder(Secret, RpcReplyPort<Option<KeyHolder>>),
     /// Tokens were revoked.
     TokensRevoked,
+    /// The setting that was being stored is, or is not.
+    Saved(Result<(), StoreError>),
     /// Execute an operator's command.
     Command(WorkerCommand, RpcReplyPort<Result<CommandOutcome, CommandError>>),
     /// Blocked workers and addresses.

@@ -4,6 +4,7 @@
 use std::future::ready;
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ use tokio::time::Instant;
 
 use super::RegistryHandle;
 use crate::proofs::ProofsHandle;
+use crate::session::inbox::Inbox;
 use crate::session::outbox::{self, Outgoing};
 use crate::session::{CloseReason, SessionEnd, SessionQueues};
 
@@ -32,6 +34,12 @@ const FRAMES_PER_JOB: u64 = 10;
 
 /// Maximum additional frames that jobs leave unused. Without it, a worker could save up for a flood.
 const MAX_UNUSED_FRAMES: u64 = 10_000;
+
+/// Maximum bytes per second in addition to [`BYTES_PER_FRAME`]. The longest heartbeat has a tenth of it.
+const MAX_BYTES_PER_SECOND: u64 = 1 << 20;
+
+/// Bytes that each frame beyond [`MAX_FRAMES_PER_SECOND`] allows in addition: more than a report on a job has.
+const BYTES_PER_FRAME: u64 = 4 << 10;
 
 /// Maximum frames that are read during the close handshake.
 const MAX_CLOSING_FRAMES: usize = 200;
@@ -63,12 +71,12 @@ impl Session {
     }
 
     async fn run(self, socket: WebSocket, queues: SessionQueues) {
-        let SessionQueues { messages, mut close, outbox, jobs } = queues;
+        let SessionQueues { messages, mut close, outbox, jobs, inbox } = queues;
         let (sink, mut stream) = socket.split();
         let mut writer = task::spawn("session outbox", outbox::send_all(messages, sink));
         let ended = tokio::select! {
             // A panic ends this session and nothing else.
-            ended = AssertUnwindSafe(self.read_all(&mut stream, &jobs)).catch_unwind() => ended
+            ended = AssertUnwindSafe(self.read_all(&mut stream, &jobs, &inbox)).catch_unwind() => ended
                 .unwrap_or_else(|_| Err(CloseReason::Dropped("session task failed".into()))),
             // Without a handle nothing can be sent.
             reason = close.recv() => Err(reason.unwrap_or(CloseReason::Stopping)),
@@ -78,11 +86,14 @@ impl Session {
             Err(reason) => {
                 tracing::debug!(reason = reason.text(), "session closed");
                 let end = SessionEnd::from(&reason);
-                // A full queue means that the worker does not read: then the socket is dropped.
-                if let Some(outbox) = outbox.upgrade() {
-                    let _ = outbox.try_send(Outgoing::Close(reason));
-                }
+                let close = Outgoing::Close(reason);
+                let queued = outbox.upgrade().is_none_or(|outbox| outbox.try_send(close).is_ok());
                 self.registry.session_ended(self.worker, self.session, end);
+                if !queued {
+                    // The worker does not read, so that no reason reaches it: the socket is dropped.
+                    writer.abort();
+                    return;
+                }
                 // Unread data would reset the connection before the worker has read the reason.
                 let unread = (&mut stream).take(MAX_CLOSING_FRAMES);
                 let read = unread.take_while(|frame| ready(frame.is_ok())).for_each(|_| ready(()));
@@ -99,6 +110,7 @@ impl Session {
         &self,
         socket: &mut SplitStream<WebSocket>,
         jobs: &AtomicU64,
+        inbox: &Arc<Inbox>,
     ) -> Result<SessionEnd, CloseReason> {
         let mut rate = Rate::new(Instant::now());
         loop {
@@ -114,24 +126,25 @@ impl Session {
                 }
                 None => return Ok(SessionEnd::Disconnected("socket closed".into())),
             };
-            if !rate.allows(Instant::now(), jobs.load(Ordering::Relaxed)) {
-                let excess = format!("more than {MAX_FRAMES_PER_SECOND} frames per second");
-                return Err(CloseReason::Protocol(excess));
-            }
+            let bytes = match &frame {
+                Message::Text(text) => text.len(),
+                Message::Binary(bytes) | Message::Ping(bytes) | Message::Pong(bytes) => bytes.len(),
+                Message::Close(_) => 0,
+            };
+            rate.allows(Instant::now(), jobs.load(Ordering::Relaxed), bytes)
+                .map_err(CloseReason::Protocol)?;
+            inbox.heard();
             match frame {
                 Message::Text(text) => {
                     let message = codec::decode(text.as_str())
                         .map_err(|error| CloseReason::Protocol(error.to_string()))?;
-                    self.registry.heard(self.worker, self.session);
-                    self.dispatch(message)?;
+                    self.dispatch(message, inbox).await?;
                 }
                 Message::Binary(_) => {
                     let binary = "binary frames are not part of the protocol";
                     return Err(CloseReason::Protocol(binary.into()));
                 }
-                Message::Ping(_) | Message::Pong(_) => {
-                    self.registry.heard(self.worker, self.session);
-                }
+                Message::Ping(_) | Message::Pong(_) => {}
                 Message::Close(frame) => {
                     let why = frame.map(|frame| sanitize::message(&frame.reason));
                     let why = why.filter(|why| !why.is_empty()).map(|why| format!(": {why}"));
@@ -142,46 +155,75 @@ impl Session {
         }
     }
 
-    /// Forwards a message to the actor that it concerns.
-    fn dispatch(&self, message: FromWorker) -> Result<(), CloseReason> {
+    /// Forwards a message to the actor that it concerns, or puts it into the inbox.
+    async fn dispatch(
+        &self,
+        message: FromWorker,
+        inbox: &Arc<Inbox>,
+    ) -> Result<(), CloseReason> {
         let (worker, session) = (self.worker, self.session);
+        let most = inbox.max_held();
         match message {
             FromWorker::Hello(_) => {
                 return Err(CloseReason::Protocol("second handshake on one connection".into()));
             }
             FromWorker::Heartbeat { held, gpus } => {
-                self.registry.gpu_loads(worker, session, gpus);
-                self.proofs.held_leases(worker, session, held);
+                if held.len() > most {
+                    let excess = format!(
+                        "a heartbeat lists {} attempts: expected at most {most}",
+                        held.len()
+                    );
+                    return Err(CloseReason::Protocol(excess));
+                }
+                if inbox.put_gpus(gpus) {
+                    self.registry.gpu_loads(worker, session, Arc::clone(inbox));
+                }
+                if inbox.put_held(held) {
+                    self.proofs.reported(worker, session, Arc::clone(inbox));
+                }
             }
-            FromWorker::CapabilitiesChanged { capabilities } => {
-                self.registry.capabilities_changed(worker, session, capabilities);
+            FromWorker::CapabilitiesChanged { mut capabilities } => {
+                sanitize::capabilities(&mut capabilities);
+                inbox.has_slots(capabilities.slots);
+                let turn = inbox.turn().await;
+                self.registry.capabilities_changed(worker, session, capabilities, turn);
             }
-            FromWorker::Progress { lease_id, progress } => {
-                self.proofs.progressed(worker, lease_id, progress);
+            FromWorker::Progress { lease_id, mut progress } => {
+                sanitize::progress(&mut progress);
+                let Some(is_news) = inbox.put_progress(lease_id, progress) else {
+                    let excess = format!("progress of more than {most} attempts at once");
+                    return Err(CloseReason::Protocol(excess));
+                };
+                if is_news {
+                    self.proofs.reported(worker, session, Arc::clone(inbox));
+                }
             }
             FromWorker::Executed { lease_id, execution } => {
-                self.proofs.executed(worker, lease_id, execution);
+                self.proofs.executed(worker, lease_id, execution, inbox.turn().await);
             }
             FromWorker::Completed { lease_id, execution, proof } => {
-                self.proofs.completed(worker, lease_id, execution, proof);
+                self.proofs.completed(worker, lease_id, execution, proof, inbox.turn().await);
             }
             FromWorker::Failed { lease_id, mut failure } => {
-                failure.message = sanitize::message(&failure.message);
-                self.proofs.failed(worker, lease_id, failure);
+                sanitize::failure(&mut failure);
+                self.proofs.failed(worker, lease_id, failure, inbox.turn().await);
             }
             FromWorker::Draining { reason } => {
-                self.registry.draining(worker, session, sanitize::message(&reason));
+                let reason = sanitize::message(&reason);
+                self.registry.draining(worker, session, reason, inbox.turn().await);
             }
         }
         Ok(())
     }
 }
 
-/// Counts frames in windows of one second.
+/// Counts frames and their bytes in windows of one second.
 struct Rate {
     window: Instant,
     /// Frames in this window.
     frames: u64,
+    /// Bytes in this window.
+    bytes: u64,
     /// Additional frames that the jobs so far allow and that are not used.
     unused: u64,
     /// Number of jobs in `unused`.
@@ -190,24 +232,31 @@ struct Rate {
 
 impl Rate {
     const fn new(now: Instant) -> Self {
-        Self { window: now, frames: 0, unused: 0, jobs: 0 }
+        Self { window: now, frames: 0, bytes: 0, unused: 0, jobs: 0 }
     }
 
-    /// Whether another frame is within the limit, after `jobs` jobs in total.
-    fn allows(&mut self, now: Instant, jobs: u64) -> bool {
+    /// Counts another frame of `bytes` bytes, after `jobs` jobs in total; fails if it exceeds a limit.
+    fn allows(&mut self, now: Instant, jobs: u64, bytes: usize) -> Result<(), String> {
         if now.duration_since(self.window) >= Duration::from_secs(1) {
-            (self.window, self.frames) = (now, 0);
+            (self.window, self.frames, self.bytes) = (now, 0, 0);
         }
         let allowed = jobs.saturating_sub(self.jobs).saturating_mul(FRAMES_PER_JOB);
         self.unused = self.unused.saturating_add(allowed).min(MAX_UNUSED_FRAMES);
         self.jobs = jobs;
         self.frames += 1;
-        if self.frames <= MAX_FRAMES_PER_SECOND {
-            return true;
+        self.bytes = self.bytes.saturating_add(bytes as u64);
+        let additional = self.frames.saturating_sub(MAX_FRAMES_PER_SECOND);
+        let most = MAX_BYTES_PER_SECOND.saturating_add(additional.saturating_mul(BYTES_PER_FRAME));
+        if self.bytes > most {
+            return Err(format!("more than {MAX_BYTES_PER_SECOND} bytes per second"));
         }
-        let is_allowed = self.unused > 0;
-        self.unused = self.unused.saturating_sub(1);
-        is_allowed
+        if additional > 0 && self.unused == 0 {
+            return Err(format!("more than {MAX_FRAMES_PER_SECOND} frames per second"));
+        }
+        if additional > 0 {
+            self.unused -= 1;
+        }
+        Ok(())
     }
 }
 
@@ -219,11 +268,11 @@ mod tests {
     fn jobs_allow_further_frames_once() {
         let now = Instant::now();
         let mut rate = Rate::new(now);
-        assert!((0..MAX_FRAMES_PER_SECOND).all(|_| rate.allows(now, 0)));
-        assert!((0..3 * FRAMES_PER_JOB).all(|_| rate.allows(now, 3)));
+        assert!((0..MAX_FRAMES_PER_SECOND).all(|_| rate.allows(now, 0, 100).is_ok()));
+        assert!((0..3 * FRAMES_PER_JOB).all(|_| rate.allows(now, 3, 100).is_ok()));
         let later = now + Duration::from_secs(1);
-        assert!((0..MAX_FRAMES_PER_SECOND).all(|_| rate.allows(later, 3)));
-        assert!(!rate.allows(later, 3), "what the three jobs allowed is used up");
+        assert!((0..MAX_FRAMES_PER_SECOND).all(|_| rate.allows(later, 3, 100).is_ok()));
+        assert!(rate.allows(later, 3, 100).is_err(), "what the three jobs allowed is used up");
     }
 
     #[test]
@@ -232,7 +281,20 @@ mod tests {
         let mut rate = Rate::new(now);
         let jobs = 10 * MAX_UNUSED_FRAMES;
         let allowed = MAX_FRAMES_PER_SECOND + MAX_UNUSED_FRAMES;
-        assert!((0..allowed).all(|_| rate.allows(now, jobs)));
-        assert!(!rate.allows(now, jobs));
+        assert!((0..allowed).all(|_| rate.allows(now, jobs, 100).is_ok()));
+        assert!(rate.allows(now, jobs, 100).is_err());
+    }
+
+    #[test]
+    fn bytes_are_limited_beside_frames_and_reports_on_many_jobs_are_not() {
+        let now = Instant::now();
+        let mut rate = Rate::new(now);
+        let long = 200_000;
+        assert!((0..5).all(|_| rate.allows(now, 0, long).is_ok()));
+        let excess = rate.allows(now, 0, long).expect_err("six long frames in a second");
+        assert_eq!(excess, "more than 1048576 bytes per second");
+        let mut rate = Rate::new(now);
+        let frames = MAX_FRAMES_PER_SECOND + 500 * FRAMES_PER_JOB;
+        assert!((0..frames).all(|_| rate.allows(now, 500, 4000).is_ok()));
     }
 }

@@ -1,7 +1,7 @@
 //! Choice of the worker for a job.
 
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hierophant_model::records::Millis;
 use network_lib::ids::WorkerId;
@@ -12,6 +12,9 @@ use super::memory::{MemoryDemand, MemoryFit, MemoryInUse, OomHistory};
 
 /// Longest time for which a job waits before it returns to a worker on which it failed.
 const MAX_REST_MS: i64 = 600_000;
+
+/// Number of infrastructure failures of a job on a worker after which it waits for another one.
+const AVOIDED_AFTER: u32 = 2;
 
 /// Failure history of a job.
 #[derive(Debug, Clone, Default)]
@@ -26,6 +29,10 @@ pub struct FailureHistory {
     pub last: Option<WorkerId>,
     /// Attempts that ran out of memory.
     pub oom: OomHistory,
+    /// Number of infrastructure failures by worker. Forgotten at a restart.
+    infrastructure: BTreeMap<WorkerId, u32>,
+    /// Whether an operator has queued it again since: it may go to any worker.
+    forgiven: bool,
 }
 
 impl FailureHistory {
@@ -35,12 +42,44 @@ impl FailureHistory {
     /// on which it failed; the wait doubles from a second to ten minutes. A broken machine that is the only one thus
     /// gets its chance again, and a job that no machine can prove leaves most of their time to other jobs.
     pub fn blame(&mut self, now: Millis, worker: WorkerId) {
+        self.forgiven = false;
         if self.workers.insert(worker) {
             return;
         }
         let rest = (1000_i64 << self.repeats.min(10)).min(MAX_REST_MS);
         self.repeats = self.repeats.saturating_add(1);
         self.not_before = Millis(now.0.saturating_add(rest));
+    }
+
+    /// Records an infrastructure failure on a worker.
+    pub fn interrupted_on(&mut self, worker: WorkerId) {
+        let count = self.infrastructure.entry(worker).or_default();
+        *count = count.saturating_add(1);
+    }
+
+    /// Forgets what keeps the job from any worker, and its rest. The retry budget stays. Returns whether there was
+    /// anything.
+    pub fn forgive(&mut self, now: Millis) -> bool {
+        let kept = self.avoids_any() || !self.oom.is_empty() || self.not_before > now;
+        self.oom = OomHistory::default();
+        self.infrastructure.clear();
+        self.forgiven = true;
+        self.not_before = self.not_before.min(now);
+        kept
+    }
+
+    /// Whether the job waits for another worker than this one.
+    #[must_use]
+    pub fn avoids(&self, worker: WorkerId) -> bool {
+        let failed = !self.forgiven && self.workers.contains(&worker);
+        failed || self.infrastructure.get(&worker).is_some_and(|count| *count >= AVOIDED_AFTER)
+    }
+
+    /// Whether the job avoids any worker: other jobs of its kind are then given out differently.
+    #[must_use]
+    pub fn avoids_any(&self) -> bool {
+        let failed = !self.forgiven && !self.workers.is_empty();
+        failed || self.infrastructure.values().any(|count| *count >= AVOIDED_AFTER)
     }
 
     /// Number of failures by a worker's fault.
@@ -83,8 +122,8 @@ pub fn choose(
 /// other than that of the latest failure, then to the preferred one, then to the smallest id.
 ///
 /// A job that ran out of memory is never assigned to a worker with less memory, and waits for a worker with more if
-/// one is connected. A job that failed on a worker waits for another capable worker, even a busy one. It returns to a
-/// worker on which it failed after a rest ([`FailureHistory::blame`]), and twice in a row only if there is no other.
+/// one is connected. A job that failed on a worker, or for reasons of its infrastructure twice, waits for another
+/// capable worker, even a busy one. It returns to a worker on which it failed after a rest ([`FailureHistory::blame`]), and twice in a row only if there is no other.
 /// Returns `None` if the job must wait.
 #[must_use]
 pub fn choose_by<P: Ord>(
@@ -100,7 +139,7 @@ pub fn choose_by<P: Ord>(
     let best = able.iter().map(|(_, _, fit)| *fit).max().filter(|fit| *fit > MemoryFit::Less)?;
     let fitting: Vec<_> = able.into_iter().filter(|(_, _, fit)| *fit == best).collect();
     let distance = |id: &WorkerId| match () {
-        () if !failures.workers.contains(id) => 0_u8,
+        () if !failures.avoids(*id) => 0_u8,
         () if failures.last != Some(*id) => 1,
         () => 2,
     };

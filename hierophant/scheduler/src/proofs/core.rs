@@ -16,6 +16,7 @@ mod queue_snapshot;
 mod race;
 mod requests;
 mod restore;
+mod rests;
 mod sweep;
 mod why;
 mod workers;
@@ -169,6 +170,10 @@ pub struct ProofsCore {
     /// Workers drained by an operator; may include removed ones.
     drained: BTreeSet<WorkerId>,
     stats: BTreeMap<WorkerId, WorkerStats>,
+    /// Workers that rest after infrastructure failures.
+    resting: BTreeSet<WorkerId>,
+    /// Jobs that ran out of memory, and the time at which the reports of it count no longer.
+    shortages: BTreeMap<JobId, Millis>,
     durations: DurationEstimator,
     /// Set while dispatch is paused.
     paused: Option<Paused>,

@@ -9,6 +9,8 @@ use network_lib::handshake::{Backend, Capabilities};
 use network_lib::ids::{JobId, LeaseId, WorkerId};
 use network_lib::job::{JobSpec, Memory, Phase, Progress};
 
+use super::rest::Rest;
+
 /// Attempt in progress.
 #[derive(Debug, Clone)]
 pub struct Lease {
@@ -28,6 +30,8 @@ pub struct Lease {
     pub last_progress_at: Millis,
     /// Whether a prover has taken it, as its worker reports.
     pub is_proving: bool,
+    /// Whether its worker was sent it, or lists it. Before, it waits for the store, and no heartbeat can list it.
+    pub sent: bool,
     /// Time since which heartbeats do not list it.
     pub unlisted_since: Option<Millis>,
     /// Whether its proof is being verified.
@@ -48,6 +52,7 @@ impl Lease {
             peak_memory: None,
             last_progress_at: now,
             is_proving: false,
+            sent: false,
             unlisted_since: None,
             checking: false,
         }
@@ -87,6 +92,15 @@ impl Lease {
         self.last_progress_at.shift(by);
         if let Some(since) = &mut self.unlisted_since {
             since.shift(by);
+        }
+    }
+
+    /// Does not count `by` milliseconds during which the coordinator was not running.
+    pub fn excuse(&mut self, now: Millis, by: i64) {
+        let since = self.unlisted_since.iter_mut();
+        for time in [&mut self.started_at, &mut self.last_progress_at].into_iter().chain(since) {
+            time.shift(by);
+            *time = now.min(*time);
         }
     }
 
@@ -180,6 +194,8 @@ pub struct WorkerStats {
     pub proof_millis: u64,
     /// Time when the worker was last connected, or last counted here.
     pub seen_at: Millis,
+    /// Its infrastructure failures in a row, and its rest after them.
+    pub rest: Rest,
 }
 
 impl WorkerStats {
@@ -211,6 +227,12 @@ pub struct Worker {
     pub leases: BTreeSet<LeaseId>,
     /// Attempts that are leased ahead and have not begun.
     pub ahead: BTreeSet<LeaseId>,
+    /// Attempts that were leased ahead and given back, and that it may still list.
+    pub given_back: BTreeSet<LeaseId>,
+    /// Whether it rests after infrastructure failures.
+    pub resting: bool,
+    /// Whether it gets one attempt at a time after such failures.
+    pub on_probation: bool,
 }
 
 impl Worker {
@@ -227,13 +249,23 @@ impl Worker {
             away: false,
             leases: BTreeSet::new(),
             ahead: BTreeSet::new(),
+            given_back: BTreeSet::new(),
+            resting: false,
+            on_probation: false,
         }
     }
 
     /// Whether it is connected and accepts jobs, now or once a slot is free.
     #[must_use]
     pub const fn takes_jobs(&self) -> bool {
-        !self.draining && self.drained.is_none() && !self.away
+        !self.draining && self.drained.is_none() && !self.away && !self.resting
+    }
+
+    /// Number of slots that it may use.
+    #[must_use]
+    pub fn slots(&self) -> usize {
+        let slots = self.capabilities.slots as usize;
+        if self.on_probation { slots.min(1) } else { slots }
     }
 
     /// Number of slots that are available now.
@@ -242,7 +274,7 @@ impl Worker {
         if !self.takes_jobs() {
             return 0;
         }
-        (self.capabilities.slots as usize).saturating_sub(self.leases.len())
+        self.slots().saturating_sub(self.leases.len())
     }
 
     /// Number of jobs that it takes ahead now: none while a slot is free.
@@ -257,8 +289,8 @@ impl Worker {
     /// Maximum number of attempts, including those that are leased ahead.
     #[must_use]
     pub fn most_attempts(&self) -> usize {
-        let Capabilities { slots, prefetch, .. } = &self.capabilities;
-        (*slots as usize).saturating_add(*prefetch as usize)
+        let prefetch = if self.on_probation { 0 } else { self.capabilities.prefetch as usize };
+        self.slots().saturating_add(prefetch)
     }
 
     /// Whether it is available and has no attempt.
@@ -281,6 +313,16 @@ impl Worker {
         let bytes = match kind {
             Memory::Main => Some(self.capabilities.memory_bytes),
             Memory::Gpu => self.capabilities.gpus.iter().map(|gpu| gpu.memory_bytes).min(),
+        };
+        bytes.filter(|bytes| *bytes > 0)
+    }
+
+    /// Bytes of a kind of memory that a proof can find on the worker at most: with several GPUs, those of the largest.
+    #[must_use]
+    pub fn largest_memory(&self, kind: Memory) -> Option<u64> {
+        let bytes = match kind {
+            Memory::Main => Some(self.capabilities.memory_bytes),
+            Memory::Gpu => self.capabilities.gpus.iter().map(|gpu| gpu.memory_bytes).max(),
         };
         bytes.filter(|bytes| *bytes > 0)
     }
@@ -314,83 +356,4 @@ pub fn rest_after_interruptions(count: u32) -> Millis {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use network_lib::handshake::Backend;
-
-    #[test]
-    fn rest_doubles_up_to_a_minute() {
-        let rests: Vec<i64> = (0..12).map(|n| rest_after_interruptions(n).0).collect();
-        assert_eq!(
-            rests,
-            [0, 0, 1000, 2000, 4000, 8000, 16_000, 32_000, 60_000, 60_000, 60_000, 60_000]
-        );
-    }
-
-    fn lease() -> Lease {
-        let prover =
-            Prover { worker: WorkerId([1; 16]), name: "amos".into(), backend: Backend::Cpu };
-        let (lease, job) = (LeaseId([1; 16]), JobId([1; 16]));
-        Lease::new(Millis(0), AttemptRecord::starting(lease, job, prover, Millis(0)))
-    }
-
-    #[test]
-    fn an_estimate_that_grows_is_no_progress() {
-        let mut lease = lease();
-        let at = |fraction, estimated, cycles_done| Progress {
-            fraction: Some(fraction),
-            estimated,
-            cycles_done: Some(cycles_done),
-            ..Progress::phase(Phase::Proving)
-        };
-        lease.report(Millis(1), at(0.1, true, 5));
-        lease.report(Millis(2), at(0.2, true, 5));
-        assert_eq!(lease.last_progress_at, Millis(1));
-        lease.report(Millis(3), at(0.3, true, 6));
-        assert_eq!(lease.last_progress_at, Millis(3));
-        lease.report(Millis(4), at(0.4, false, 6));
-        lease.report(Millis(5), at(0.5, false, 6));
-        assert_eq!(lease.last_progress_at, Millis(5));
-    }
-
-    #[test]
-    fn steps_that_increase_are_progress_and_steps_that_do_not_are_none() {
-        let mut lease = lease();
-        let estimated = |steps_done| Progress {
-            fraction: Some(0.5),
-            estimated: true,
-            steps_done,
-            ..Progress::phase(Phase::Proving)
-        };
-        let reports = [
-            (estimated(None), 1),
-            (estimated(Some(1)), 2),
-            (estimated(Some(1)), 2),
-            (estimated(Some(7)), 4),
-            // Neither a counter that was reset nor one that is missing for a while.
-            (estimated(Some(3)), 4),
-            (estimated(None), 4),
-            (estimated(Some(7)), 4),
-            (estimated(Some(8)), 8),
-        ];
-        for (now, (progress, moved_at)) in (1..).zip(reports) {
-            lease.report(Millis(now), progress);
-            assert_eq!(lease.last_progress_at, Millis(moved_at), "{progress:?} at {now}");
-        }
-    }
-
-    #[test]
-    fn each_phase_counts_its_own_steps() {
-        let mut lease = lease();
-        let reports = [
-            (Progress::steps(Phase::Downloading, 1 << 30), 1),
-            (Progress::steps(Phase::Proving, 1), 2),
-            (Progress::steps(Phase::Proving, 2), 3),
-            (Progress::steps(Phase::Proving, 2), 3),
-        ];
-        for (now, (progress, moved_at)) in (1..).zip(reports) {
-            lease.report(Millis(now), progress);
-            assert_eq!(lease.last_progress_at, Millis(moved_at), "{progress:?} at {now}");
-        }
-    }
-}
+mod tests;

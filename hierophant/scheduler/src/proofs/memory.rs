@@ -1,8 +1,8 @@
 //! Memory demand of jobs and memory of workers.
 //!
 //! Two facts are recorded. An attempt that ran out of memory shows that its job needs more than was available
-//! ([`OomHistory`]): the job is never assigned to a machine with less, and to one with as much only while no larger
-//! one is connected. Accepted proofs show how much main memory proofs of a program take ([`MemoryDemand`]): where
+//! ([`OomHistory`]): the job is not assigned to a machine with less for an hour, and to one with as much only while no
+//! larger one is connected. Accepted proofs show how much main memory proofs of a program take ([`MemoryDemand`]): where
 //! proofs share a machine, another one is assigned only if all of them fit.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,6 +12,10 @@ use network_lib::ids::{VkHash, WorkerId};
 use network_lib::job::{JobSpec, Memory, OutOfMemory, ProofMode};
 
 use super::lease::Worker;
+
+/// Time for which a report of memory that ran out counts: an hour. A report is a worker's word; were it final, a false
+/// one could keep a job from every machine until its deadline.
+pub const SHORTAGE_LIMIT_MS: i64 = 3_600_000;
 
 /// Maximum entries of [`MemoryDemand`].
 const MAX_DEMANDS: usize = 4096;
@@ -49,12 +53,18 @@ impl OomHistory {
         let bytes = what.bytes.unwrap_or(0);
         if let Some(record) = self.0.iter_mut().find(known) {
             record.bytes = record.bytes.max(bytes);
-            record.attempts += 1;
+            record.attempts = record.attempts.saturating_add(1);
             record.workers.insert(worker);
             return;
         }
         let workers = BTreeSet::from([worker]);
         self.0.push(OomRecord { backend, memory: what.memory, bytes, attempts: 1, workers });
+    }
+
+    /// Whether no attempt ran out of memory.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// Compares a worker's memory with the exhausted amount.

@@ -1,13 +1,14 @@
 //! Decisions about workers, without clock or I/O: admission, liveness, removal.
 
 mod commands;
+mod contest;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 
 use hierophant_model::commands::{Subject, with_reason};
 use hierophant_model::records::Millis;
-use hierophant_model::sanitize::{self, MAX_GPUS};
+use hierophant_model::sanitize;
 use network_lib::handshake::{
     Backend, Capabilities, GpuLoad, Hello, ProtocolRange, Refusal, RefusalCode,
 };
@@ -16,6 +17,7 @@ use network_lib::ids::{TokenId, WorkerId};
 use super::{Credential, KnownWorker, RemovedWorker};
 use crate::SessionId;
 use commands::Mark;
+use contest::Contests;
 
 pub use commands::Decision;
 
@@ -61,6 +63,7 @@ pub struct RegistryCore {
     next_session: SessionId,
     blocked: BTreeMap<Subject, Mark>,
     drained: BTreeMap<WorkerId, Mark>,
+    contests: Contests,
 }
 
 impl RegistryCore {
@@ -74,6 +77,7 @@ impl RegistryCore {
             next_session: SessionId(1),
             blocked: BTreeMap::new(),
             drained: BTreeMap::new(),
+            contests: Contests::new(),
         }
     }
 
@@ -129,6 +133,25 @@ impl RegistryCore {
             let message = "a worker with this id is connected with another token, or may \
                            reconnect; the id is available once that worker has left or expired";
             return Err(refuse(RefusalCode::Taken, message.into()));
+        }
+        let most = sanitize::max_held(hello.capabilities.slots);
+        if hello.held.len() > most {
+            let message = format!(
+                "the handshake lists {} attempts: expected at most {most} of a worker with {} slot(s)",
+                hello.held.len(),
+                hello.capabilities.slots
+            );
+            return Err(refuse(RefusalCode::Malformed, message));
+        }
+        if let Some(other) = known.filter(|known| known.disconnected.is_none())
+            && self.contests.is_contested(now, hello.worker_id)
+        {
+            let message = format!(
+                "two machines use this worker's id in turn, at {} and {from}: expected a data folder \
+                 of its own for each",
+                other.ip.to_canonical()
+            );
+            return Err(refuse(RefusalCode::Taken, message));
         }
         let replaces = known.map(|old| old.session);
         if replaces.is_none() && self.workers.len() >= self.rules.max_workers {
@@ -209,10 +232,19 @@ impl RegistryCore {
         Some(claimed)
     }
 
-    /// Records that a worker was heard.
-    pub fn heard(&mut self, now: Millis, worker: WorkerId, session: SessionId) {
+    /// Records that a worker was heard at `at`, unless it was heard later.
+    pub fn heard(&mut self, at: Millis, worker: WorkerId, session: SessionId) {
         if let Some(known) = self.connected(worker, session) {
-            known.heard_at = now;
+            known.heard_at = at.max(known.heard_at);
+        }
+    }
+
+    /// Does not count `by` milliseconds as silence, during which this program was not running: what workers said
+    /// meanwhile, and their connections, are not handled yet.
+    pub fn excuse(&mut self, now: Millis, by: i64) {
+        for known in self.workers.values_mut() {
+            known.heard_at.shift(by);
+            known.heard_at = now.min(known.heard_at);
         }
     }
 
@@ -223,7 +255,7 @@ impl RegistryCore {
         session: SessionId,
         mut loads: Vec<GpuLoad>,
     ) -> bool {
-        loads.truncate(MAX_GPUS);
+        sanitize::gpu_loads(&mut loads);
         let Some(known) = self.connected(worker, session) else { return false };
         let news = known.gpus != loads;
         known.gpus = loads;
@@ -242,6 +274,7 @@ impl RegistryCore {
             known.joined_at.shift(by);
             known.heard_at.shift(by);
         }
+        self.contests.clock_set(by);
     }
 
     /// Records that a worker accepts no more jobs. Returns whether the connection is current.
@@ -368,234 +401,4 @@ impl RegistryCore {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::net::Ipv4Addr;
-
-    use super::*;
-
-    pub(super) const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
-    pub(super) const THERE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 9));
-
-    pub(super) fn here() -> Result<Credential, String> {
-        Ok(Credential::ThisMachine)
-    }
-
-    pub(super) fn rules() -> Rules {
-        Rules {
-            max_workers: 2,
-            max_workers_per_token: 0,
-            max_slots: 64,
-            silence_limit_ms: 1000,
-            mock_mode: false,
-            blocked: vec![],
-        }
-    }
-
-    pub(super) fn hello(n: u8) -> Hello {
-        Hello {
-            protocol: ProtocolRange::OURS,
-            software_version: "0.1.0".into(),
-            name: "amos".into(),
-            worker_id: WorkerId([n; 16]),
-            instance: None,
-            token: None,
-            local_secret: None,
-            capabilities: Capabilities {
-                vm: "sp1".into(),
-                circuit_versions: vec![],
-                modes: vec![],
-                backend: Backend::Cpu,
-                slots: 1,
-                prefetch: 0,
-                memory_bytes: 0,
-                gpus: vec![],
-                unavailable_reason: None,
-            },
-            held: vec![],
-        }
-    }
-
-    fn code(result: Result<Admission, Refusal>) -> RefusalCode {
-        result.expect_err("refused").code
-    }
-
-    #[test]
-    fn an_unknown_protocol_version_is_refused_with_the_wanted_one() {
-        let mut core = RegistryCore::new(rules());
-        let mut hello = hello(1);
-        hello.protocol = ProtocolRange { oldest: 7, newest: 9 };
-        let refusal = core.admit(Millis(0), &hello, HERE, here()).expect_err("refused");
-        assert_eq!(refusal.code, RefusalCode::ProtocolVersion);
-        assert!(refusal.message.contains("2 to 2") && refusal.message.contains("7 to 9"));
-    }
-
-    #[test]
-    fn an_unauthorized_worker_is_refused_with_the_reason() {
-        let mut core = RegistryCore::new(rules());
-        let refusal = core.admit(Millis(0), &hello(1), HERE, Err("unknown token".into()));
-        let refusal = refusal.expect_err("refused");
-        assert_eq!((refusal.code, &*refusal.message), (RefusalCode::Unauthorized, "unknown token"));
-    }
-
-    #[test]
-    fn an_id_that_is_connected_is_not_taken_over_by_another_token() {
-        let by = |n: u8| Ok(Credential::Own(TokenId([n; 16]), "rig".into()));
-        let mut core = RegistryCore::new(rules());
-        let session = core.admit(Millis(0), &hello(1), HERE, by(1)).expect("admitted").session;
-        let others = [by(2), Ok(Credential::Shared), Ok(Credential::ThisMachine)];
-        for other in others.clone() {
-            assert_eq!(code(core.admit(Millis(1), &hello(1), HERE, other)), RefusalCode::Taken);
-        }
-        core.disconnected(WorkerId([1; 16]), session, "reset by peer");
-        assert_eq!(code(core.admit(Millis(2), &hello(1), HERE, by(2))), RefusalCode::Taken);
-        let again = core.admit(Millis(3), &hello(1), HERE, by(1)).expect("its own");
-        core.remove(Millis(4), WorkerId([1; 16]), again.session, "silent");
-        assert!(core.admit(Millis(5), &hello(1), HERE, by(2)).is_ok());
-    }
-
-    #[test]
-    fn mock_workers_need_mock_mode() {
-        let mut mock = hello(1);
-        mock.capabilities.backend = Backend::Mock;
-        let mut core = RegistryCore::new(rules());
-        assert_eq!(code(core.admit(Millis(0), &mock, HERE, here())), RefusalCode::MockNotAllowed);
-        let mut core = RegistryCore::new(Rules { mock_mode: true, ..rules() });
-        assert!(core.admit(Millis(0), &mock, HERE, here()).is_ok());
-    }
-
-    #[test]
-    fn a_full_house_refuses_but_a_returning_worker_takes_its_own_place() {
-        let mut core = RegistryCore::new(rules());
-        let first = core.admit(Millis(0), &hello(1), HERE, here()).expect("admitted");
-        core.admit(Millis(0), &hello(2), HERE, here()).expect("admitted");
-        assert_eq!(code(core.admit(Millis(0), &hello(3), HERE, here())), RefusalCode::Full);
-        let again = core.admit(Millis(5), &hello(1), HERE, here()).expect("admitted");
-        assert_eq!(again.replaces, Some(first.session));
-        assert!(!core.remove(Millis(6), WorkerId([1; 16]), first.session, "late word"));
-        assert_eq!(core.workers().len(), 2);
-        assert_eq!(core.removed_workers()[0].reason, "replaced by a new connection");
-    }
-
-    #[test]
-    fn an_own_token_admits_a_limited_number_of_workers_and_a_shared_one_any() {
-        let own = || Ok(Credential::Own(TokenId([7; 16]), "rig".into()));
-        let other = Ok(Credential::Own(TokenId([8; 16]), "rig-2".into()));
-        for most in 1..3 {
-            let limits = Rules { max_workers: 9, max_workers_per_token: most, ..rules() };
-            let mut core = RegistryCore::new(limits);
-            for n in 0..most {
-                let n = u8::try_from(n).expect("small");
-                core.admit(Millis(0), &hello(n), HERE, own()).expect("admitted");
-            }
-            let refusal = core.admit(Millis(1), &hello(9), THERE, own()).expect_err("refused");
-            assert_eq!(refusal.code, RefusalCode::Full);
-            let named = "the token rig is in use by amos at 127.0.0.1";
-            assert!(refusal.message.starts_with(named), "{}", refusal.message);
-            let again = core.admit(Millis(2), &hello(0), HERE, own()).expect("it returns");
-            core.admit(Millis(3), &hello(8), THERE, other.clone()).expect("another token");
-            for n in 10..12 {
-                core.admit(Millis(3), &hello(n), THERE, Ok(Credential::Shared)).expect("shared");
-            }
-            core.remove(Millis(4), WorkerId([0; 16]), again.session, "left");
-            assert!(core.admit(Millis(5), &hello(9), THERE, own()).is_ok(), "its place is free");
-        }
-    }
-
-    #[test]
-    fn a_worker_that_appears_at_another_address_is_noticed() {
-        let own = || Ok(Credential::Own(TokenId([7; 16]), "rig".into()));
-        let mut core = RegistryCore::new(rules());
-        let first = core.admit(Millis(0), &hello(1), HERE, own()).expect("admitted");
-        assert_eq!(first.moved_from, None);
-        let moved = core.admit(Millis(1), &hello(1), THERE, own()).expect("admitted");
-        assert_eq!(moved.moved_from, Some(HERE));
-        assert_eq!(core.admit(Millis(2), &hello(1), THERE, own()).expect("in").moved_from, None);
-        let session = core.session(WorkerId([1; 16])).expect("connected");
-        core.remove(Millis(3), WorkerId([1; 16]), session, "left");
-        let next = core.admit(Millis(4), &hello(2), HERE, own()).expect("admitted");
-        assert_eq!(next.moved_from, Some(THERE), "another id with the same token");
-    }
-
-    #[test]
-    fn slots_are_limited() {
-        let core = RegistryCore::new(rules());
-        let mut capabilities = Capabilities { slots: 65, prefetch: 65, ..hello(1).capabilities };
-        assert_eq!(core.limit_slots(&mut capabilities), Some(65));
-        assert_eq!((capabilities.slots, capabilities.prefetch), (64, 64));
-        assert_eq!(core.limit_slots(&mut capabilities), None);
-    }
-
-    #[test]
-    fn the_name_of_a_machine_is_displayable_and_bounded() {
-        let mut core = RegistryCore::new(rules());
-        let instance = Some(format!("pod-7\u{1b}[2J\n{}", "x".repeat(9999)));
-        core.admit(Millis(0), &Hello { instance, ..hello(1) }, HERE, here()).expect("admitted");
-        let shown = core.workers()[0].instance.clone().expect("known");
-        assert!(shown.starts_with("pod-7[2Jxx") && shown.len() == 64, "{shown:?}");
-        core.admit(Millis(1), &hello(1), HERE, here()).expect("admitted");
-        assert_eq!(core.workers()[0].instance, None, "that of the latest handshake");
-    }
-
-    #[test]
-    fn blocked_workers_are_turned_away_by_id_and_by_address() {
-        let id = WorkerId([1; 16]).to_string();
-        for blocked in [id, "127.0.0.1".to_owned()] {
-            let mut core = RegistryCore::new(Rules { blocked: vec![blocked], ..rules() });
-            assert_eq!(code(core.admit(Millis(0), &hello(1), HERE, here())), RefusalCode::Blocked);
-        }
-        let other = WorkerId([2; 16]).to_string();
-        let mut core = RegistryCore::new(Rules { blocked: vec![other], ..rules() });
-        assert!(core.admit(Millis(0), &hello(1), HERE, here()).is_ok());
-    }
-
-    #[test]
-    fn a_cut_worker_is_gone_only_after_the_silence_limit() {
-        let mut core = RegistryCore::new(rules());
-        let session = core.admit(Millis(0), &hello(1), HERE, here()).expect("admitted").session;
-        let id = WorkerId([1; 16]);
-        assert!(core.disconnected(id, session, "reset by peer"));
-        assert_eq!(core.session(id), None);
-        assert!(core.expired(Millis(1000)).is_empty());
-        let reason = "reset by peer; did not reconnect".to_owned();
-        assert_eq!(core.expired(Millis(1001)), [(id, session, reason)]);
-    }
-
-    #[test]
-    fn a_clock_that_is_set_silences_nobody_and_hides_no_silence() {
-        const HOURS: i64 = 10_000_000;
-        let mut core = RegistryCore::new(rules());
-        core.admit(Millis(0), &hello(1), HERE, here()).expect("admitted");
-        core.clock_set(HOURS);
-        assert!(core.expired(Millis(HOURS + 1000)).is_empty());
-        core.clock_set(-HOURS);
-        assert_eq!(core.expired(Millis(1001)).len(), 1);
-    }
-
-    #[test]
-    fn loads_are_those_of_the_connection_that_is_there() {
-        let mut core = RegistryCore::new(rules());
-        let id = WorkerId([1; 16]);
-        let session = core.admit(Millis(0), &hello(1), HERE, here()).expect("admitted").session;
-        let load = GpuLoad { utilisation_percent: Some(97), ..GpuLoad::default() };
-        assert!(core.gpu_loads(id, session, vec![load; 1000]));
-        assert!(!core.gpu_loads(id, session, vec![load; 1000]), "no news");
-        assert_eq!(core.workers()[0].gpus, [load; MAX_GPUS]);
-        core.disconnected(id, session, "reset by peer");
-        assert!(core.workers()[0].gpus.is_empty(), "it is forgotten");
-        core.admit(Millis(1), &hello(1), HERE, here()).expect("admitted");
-        assert!(!core.gpu_loads(id, session, vec![load]), "an older connection's word");
-        assert!(core.workers()[0].gpus.is_empty());
-    }
-
-    #[test]
-    fn silence_is_judged_by_the_last_word() {
-        let mut core = RegistryCore::new(rules());
-        let session = core.admit(Millis(0), &hello(1), HERE, here()).expect("admitted").session;
-        let id = WorkerId([1; 16]);
-        core.heard(Millis(900), id, session);
-        assert!(core.expired(Millis(1900)).is_empty());
-        assert_eq!(core.expired(Millis(1901)), [(id, session, "silent for too long".into())]);
-        assert!(core.remove(Millis(1901), id, session, "silent"));
-        assert!(core.expired(Millis(9999)).is_empty());
-    }
-}
+mod tests;

@@ -101,8 +101,13 @@ impl EffectQueue {
     /// A queue for the decisions of `actor`.
     pub(super) fn new(deps: Deps, actor: ActorRef<ProofsMsg>, stored: StoredDecisions) -> Self {
         let (decisions, waiting) = mpsc::channel(MAX_PENDING);
+        let alarm = Alarm(actor.clone());
         let committer = Committer { deps, actor, stored: stored.clone() };
-        let committing = Some(task::spawn("committer", committer.run(waiting)));
+        let committing = Some(task::spawn("committer", async move {
+            let ended = committer.run(waiting).await;
+            drop(alarm);
+            ended
+        }));
         Self { decisions, committing, decided: 0, stored, keys: BTreeMap::new(), forgotten: 0 }
     }
 
@@ -168,6 +173,16 @@ impl EffectQueue {
     }
 }
 
+/// Notifies the actor of the committer's end when it is dropped: also after a panic, after which decisions would go to
+/// no one.
+struct Alarm(ActorRef<ProofsMsg>);
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        tell(&self.0, ProofsMsg::StoreLost);
+    }
+}
+
 /// The store's end of the queue.
 struct Committer {
     deps: Deps,
@@ -183,10 +198,7 @@ impl Committer {
     async fn run(self, mut waiting: mpsc::Receiver<Decision>) -> Result<(), StoreError> {
         let mut decisions = Vec::new();
         while waiting.recv_many(&mut decisions, MAX_BATCH).await > 0 {
-            if let Err(error) = self.commit_all(std::mem::take(&mut decisions)).await {
-                tell(&self.actor, ProofsMsg::StoreLost);
-                return Err(error);
-            }
+            self.commit_all(std::mem::take(&mut decisions)).await?;
         }
         Ok(())
     }
@@ -216,14 +228,20 @@ impl Committer {
             traces::changed(change);
         }
         webhooks.kept(&changes);
+        let mut jobs_sent = Vec::new();
         for decision in decisions {
-            decision
-                .side_effects
-                .into_iter()
-                .for_each(|side_effect| self.execute_side_effect(side_effect));
+            for side_effect in decision.side_effects {
+                if let SideEffect::Send(_, ToWorker::Prove { lease_id, .. }) = &side_effect {
+                    jobs_sent.push(*lease_id);
+                }
+                self.execute_side_effect(side_effect);
+            }
             if let Some(answer) = decision.answer {
                 answer();
             }
+        }
+        if !jobs_sent.is_empty() {
+            tell(&self.actor, ProofsMsg::JobsSent(jobs_sent));
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! Messages of workers about attempts.
 
 use hierophant_model::records::{AttemptOutcome, Change, Claim, Millis};
-use network_lib::ids::{ArtifactId, LeaseId, WorkerId};
+use network_lib::ids::{ArtifactId, JobId, LeaseId, WorkerId};
 use network_lib::job::{BlobInfo, Execution, Failure, FailureClass, Memory, Progress};
 use network_lib::wire::ToWorker;
 
@@ -31,7 +31,7 @@ impl ProofsCore {
         effects
     }
 
-    /// Records the execution of an attempt.
+    /// Records the execution of an attempt. One beyond the request's limits fails the attempt.
     pub fn executed(
         &mut self,
         now: Millis,
@@ -40,7 +40,13 @@ impl ProofsCore {
         execution: Execution,
     ) -> Vec<Effect> {
         let mut effects = Vec::new();
-        if self.job_of(worker, lease).is_none() {
+        let Some(job) = self.job_of(worker, lease) else { return effects };
+        if let Some(failure) = self.beyond_limits(job, &execution) {
+            let reason = failure.message.clone();
+            self.begin_if_ahead(now, lease, &mut effects);
+            self.fail_attempt(now, lease, failure, &mut effects);
+            self.cancel_on_worker(worker, lease, &reason, &mut effects);
+            self.dispatch(now, &mut effects);
             return effects;
         }
         if let Some(held) = self.leases.get_mut(&lease) {
@@ -99,10 +105,12 @@ impl ProofsCore {
         proof: BlobInfo,
     ) -> Vec<Effect> {
         let mut effects = Vec::new();
-        if self.job_of(worker, lease).is_some() {
+        if let Some(job) = self.job_of(worker, lease) {
             self.begin_if_ahead(now, lease, &mut effects);
             let handed_in = self.leases.get(&lease).and_then(|held| held.attempt.proof);
-            if handed_in.is_some_and(|(_, stored)| stored == proof) {
+            if let Some(failure) = self.beyond_limits(job, &execution) {
+                self.fail_attempt(now, lease, failure, &mut effects);
+            } else if handed_in.is_some_and(|(_, stored)| stored == proof) {
                 self.record_report(now, lease, Some(execution), &mut effects);
                 self.check_if_handed_in(now, lease, &mut effects);
             } else {
@@ -110,6 +118,7 @@ impl ProofsCore {
                     FailureClass::Infrastructure,
                     "the announced proof differs from the uploaded one",
                 );
+                self.rest_worker(now, worker, &failure.message);
                 self.fail_attempt(now, lease, failure, &mut effects);
             }
         }
@@ -129,6 +138,9 @@ impl ProofsCore {
         let mut effects = Vec::new();
         if self.job_of(worker, lease).is_some() {
             self.begin_if_ahead(now, lease, &mut effects);
+            if failure.class == FailureClass::Infrastructure {
+                self.rest_worker(now, worker, &failure.message);
+            }
             self.fail_attempt(now, lease, failure, &mut effects);
         }
         self.acknowledge(worker, lease, &mut effects);
@@ -201,6 +213,25 @@ impl ProofsCore {
         self.update(now, job, effects, |_| ());
         effects.push(Effect::Check { lease, proof, claim });
         true
+    }
+
+    /// Failure of a worker whose report is beyond the request's limits: it would have had to stop there. Quotas are
+    /// charged by what workers report.
+    fn beyond_limits(&self, job: JobId, execution: &Execution) -> Option<Failure> {
+        let spec = &self.jobs.get(&job)?.record.spec;
+        // Neither value limits anything.
+        let exceeds = |count, limit| limit != 0 && limit != u64::MAX && count > limit;
+        let (unit, count, limit) = match execution.gas {
+            _ if exceeds(execution.cycles, spec.cycle_limit) => {
+                ("cycles", execution.cycles, spec.cycle_limit)
+            }
+            Some(gas) if exceeds(gas, spec.gas_limit) => ("gas", gas, spec.gas_limit),
+            _ => return None,
+        };
+        let message = format!(
+            "the worker reports {count} {unit}: expected at most the request's limit of {limit}"
+        );
+        Some(Failure::new(FailureClass::Worker, message))
     }
 
     /// Frees the slot of an attempt whose end was reported, and acknowledges the report so that it is not repeated.

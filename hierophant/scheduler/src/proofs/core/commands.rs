@@ -131,19 +131,22 @@ impl ProofsCore {
             return Ok(CommandOutcome::changed("it was taken from the worker that prepared it"));
         }
         if leases.is_empty() {
-            if live.not_before.max(live.failures.not_before) <= now {
-                return Ok(CommandOutcome::unchanged("it is already waiting"));
-            }
-            (live.not_before, live.failures.not_before) = (now, now);
-            return Ok(CommandOutcome::changed(
-                "its delay has ended; it waits for its next \
-                                        attempt",
-            ));
+            let is_delayed = live.not_before.max(live.failures.not_before) > now;
+            let is_kept = live.failures.forgive(now);
+            live.not_before = live.not_before.min(now);
+            let outcome = match (is_delayed, is_kept) {
+                (true, _) => "its delay has ended; it waits for its next attempt, on any worker",
+                (false, true) => "it waits for its next attempt, on any worker",
+                (false, false) => return Ok(CommandOutcome::unchanged("it is already waiting")),
+            };
+            self.enqueue(job);
+            return Ok(CommandOutcome::changed(outcome));
         }
         let held = || leases.iter().filter_map(|lease| self.leases.get(lease));
         if held().any(|held| held.checking) {
             return Err("its proof is being verified".into());
         }
+        live.failures.forgive(now);
         live.failures.last = held().next_back().map(|held| held.attempt.prover.worker);
         live.interrupted = None;
         for lease in leases {

@@ -64,7 +64,10 @@ impl ProofsCore {
         let is_shared = |worker: &Worker| !worker.leases.is_empty() && worker.free_slots() > 0;
         let busy = self.workers.iter().filter(|(_, worker)| is_shared(worker));
         let known = busy.filter_map(|(id, worker)| {
-            let all: Option<u64> = worker.leases.iter().map(|lease| need(worker, lease)).sum();
+            let all = worker.leases.iter().try_fold(0_u64, |all, lease| {
+                // Saturating: the numbers are the workers' own.
+                Some(all.saturating_add(need(worker, lease)?))
+            });
             Some((*id, all?))
         });
         MemoryInUse(known.collect())
@@ -88,7 +91,7 @@ impl ProofsCore {
             let spec = &live.record.spec;
             let program = self.demand.knows(spec).then_some(spec.vk_hash);
             let kind = (spec.mode, spec.circuit_version.as_str(), program);
-            let untried = live.failures.workers.is_empty();
+            let untried = !live.failures.avoids_any();
             if untried && unassignable.contains(&kind) {
                 return None;
             }
@@ -166,7 +169,9 @@ impl ProofsCore {
             live.tried.insert(worker_id);
             live.interrupted = None;
         }
-        self.update(now, job, effects, |record| record.attempts += 1);
+        self.update(now, job, effects, |record| {
+            record.attempts = record.attempts.saturating_add(1);
+        });
         self.save_attempt(lease, effects);
     }
 

@@ -32,7 +32,8 @@ impl End {
 impl ProofsCore {
     /// Ends an attempt whose outcome was not reported. If its proof is already stored, the attempt counts. If the
     /// job has no other attempt and the worker reconnects before the job is assigned again, the attempt continues.
-    /// One that was leased ahead is given back.
+    /// One that was leased ahead is given back. A worker that is connected is sent a cancellation, because it may run
+    /// the attempt nevertheless; then nothing of it can continue.
     ///
     /// A `class` of [`FailureClass::Worker`] counts its worker towards the job's retry budget.
     pub(super) fn interrupt(
@@ -50,17 +51,21 @@ impl ProofsCore {
         let (job, worker) = (held.job, held.attempt.prover.worker);
         if held.is_ahead() {
             let detail = Some((None, reason.to_owned()));
-            return self.end_attempt(now, lease, AttemptOutcome::GivenBack, detail, effects);
+            self.end_attempt(now, lease, AttemptOutcome::GivenBack, detail, effects);
+            self.cancel_on_worker(worker, lease, reason, effects);
+            return;
         }
         let detail = Some((class, reason.to_owned()));
         self.end_attempt(now, lease, AttemptOutcome::Lost, detail, effects);
+        let is_cancelled = self.cancel_on_worker(worker, lease, reason, effects);
         let Some(live) = self.jobs.get_mut(&job) else { return };
         live.failures.last = Some(worker);
         if class == Some(FailureClass::Worker) {
             let failure = Failure::new(FailureClass::Worker, reason);
             return self.count_worker_failure(now, job, worker, failure, effects);
         }
-        live.interrupted = live.leases.is_empty().then(|| Box::new(held));
+        let may_return = live.leases.is_empty() && !is_cancelled;
+        live.interrupted = may_return.then(|| Box::new(held));
         self.retry_later(now, job, None, effects);
     }
 
@@ -78,12 +83,16 @@ impl ProofsCore {
         let Some(held) = self.leases.get_mut(&lease) else { return };
         let (job, worker) = (held.job, held.attempt.prover.worker);
         if let Some(mut what) = out_of_memory.filter(|_| failure.class == FailureClass::Worker) {
-            let there_is = || self.workers.get(&worker)?.memory(what.memory);
-            what.bytes = what.bytes.or_else(there_is);
+            // More than the machine has cannot have run out. Of one whose memory is unknown nothing is known.
+            let machine = self.workers.get(&worker);
+            let usual = machine.and_then(|machine| machine.memory(what.memory));
+            let most = machine.and_then(|machine| machine.largest_memory(what.memory));
+            what.bytes = what.bytes.or(usual).zip(most).map(|(bytes, most)| bytes.min(most));
             held.attempt.out_of_memory = Some(what);
             if let Some(live) = self.jobs.get_mut(&job) {
                 live.failures.oom.record(worker, held.attempt.prover.backend, what);
             }
+            self.doubt_shortage(now, job);
         }
         let detail = Some((Some(failure.class), failure.message.clone()));
         self.end_attempt(now, lease, AttemptOutcome::Failed, detail, effects);
@@ -100,7 +109,10 @@ impl ProofsCore {
                 self.end_job(now, job, End::Unexecutable(failure), effects);
             }
             FailureClass::Request => self.end_job(now, job, End::Failed(failure), effects),
-            FailureClass::Infrastructure => self.retry_later(now, job, Some(failure), effects),
+            FailureClass::Infrastructure => {
+                live.failures.interrupted_on(worker);
+                self.retry_later(now, job, Some(failure), effects);
+            }
             FailureClass::Worker => {
                 self.strike(now, worker, &failure.message, effects);
                 self.count_worker_failure(now, job, worker, failure, effects);
@@ -150,8 +162,9 @@ impl ProofsCore {
         effects: &mut Vec<Effect>,
     ) {
         if let Some(live) = self.jobs.get_mut(&job) {
-            live.interruptions += 1;
-            live.not_before = Millis(now.0 + rest_after_interruptions(live.interruptions).0);
+            live.interruptions = live.interruptions.saturating_add(1);
+            let rest = rest_after_interruptions(live.interruptions);
+            live.not_before = Millis(now.0.saturating_add(rest.0));
         }
         self.return_to_queue(now, job, failure, effects);
     }
@@ -193,6 +206,7 @@ impl ProofsCore {
         let mut attempt = held.attempt;
         if is_ahead && let Some(worker) = self.workers.get_mut(&attempt.prover.worker) {
             worker.ahead.remove(&lease);
+            worker.given_back.insert(lease);
         }
         if let Some(live) = self.jobs.get_mut(&held.job) {
             if is_ahead {
@@ -212,7 +226,8 @@ impl ProofsCore {
             let stats = self.stats.entry(attempt.prover.worker).or_default();
             stats.seen_at = now;
             stats.completed += 1;
-            stats.proof_millis += now.since(held.started_at);
+            stats.proof_millis = stats.proof_millis.saturating_add(now.since(held.started_at));
+            self.end_probation(attempt.prover.worker);
         }
         effects.push(Effect::Save(Change::Attempt(attempt)));
     }

@@ -111,7 +111,7 @@ impl ProofsCore {
             if urgency.1 && workers.iter().all(is_done) {
                 break;
             }
-            let untried = live.failures.workers.is_empty();
+            let untried = !live.failures.avoids_any();
             if untried && !seen.insert((urgency, spec.mode, spec.circuit_version.as_str())) {
                 continue;
             }
@@ -147,7 +147,7 @@ impl ProofsCore {
             }
             let spec = &live.record.spec;
             let kind = (requester, spec.mode, spec.circuit_version.as_str(), spec.vk_hash);
-            let untried = live.failures.workers.is_empty();
+            let untried = !live.failures.avoids_any();
             if live.not_before > now || (untried && without_place.contains(&kind)) {
                 return None;
             }

@@ -60,6 +60,8 @@ impl ProofsCore {
             workers: Workers::new(),
             drained: BTreeSet::new(),
             stats: BTreeMap::new(),
+            resting: BTreeSet::new(),
+            shortages: BTreeMap::new(),
             durations: DurationEstimator::default(),
             paused: None,
             demand: MemoryDemand::default(),
@@ -152,6 +154,7 @@ impl ProofsCore {
         }
         if let Some(what) = attempt.out_of_memory {
             live.failures.oom.record(worker, attempt.prover.backend, what);
+            self.doubt_shortage(attempt.ended_at.map_or(now, |at| at.min(now)), attempt.job);
         }
         if is_disputed || matches!(attempt.outcome, AttemptOutcome::Failed | AttemptOutcome::Lost) {
             live.failures.last = Some(worker);

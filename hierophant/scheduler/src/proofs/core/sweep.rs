@@ -14,6 +14,8 @@ impl ProofsCore {
     pub fn sweep(&mut self, now: Millis) -> Vec<Effect> {
         let mut effects = Vec::new();
         self.expire_stats(now);
+        self.end_rests(now);
+        self.forget_shortages(now);
         self.recent.forget(now);
         self.answered.forget(now);
         for request in self.past_deadline(now) {
@@ -44,6 +46,7 @@ impl ProofsCore {
     /// times and delays stay the same.
     pub fn clock_set(&mut self, by: i64) {
         self.return_deadline.shift(by);
+        self.shift_rests(by);
         self.recent.shift(by);
         self.workers.values_mut().for_each(|worker| worker.joined_at.shift(by));
         self.answered.shift(by);

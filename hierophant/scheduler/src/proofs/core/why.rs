@@ -88,9 +88,13 @@ impl ProofsCore {
                 Some(format!("; {}", with_reason(&format!("{} is drained", worker.name), reason)))
             });
             let drained: String = drained.collect();
-            let failed = at_fault(live);
+            let rests = able.iter().filter(|(_, worker)| worker.resting).filter_map(|(id, worker)| {
+                Some(format!("; {} {}", worker.name, self.stats.get(*id)?.rest.obstacle()?))
+            });
+            let (rests, failed): (String, _) = (rests.collect(), at_fault(live));
+            let or_rest = if rests.is_empty() { "" } else { ", or rest" };
             return format!(
-                "all workers that support {what} are draining or disconnected{drained}{failed}"
+                "all workers that support {what} are draining or disconnected{or_rest}{drained}{rests}{failed}"
             );
         }
         let taking = able.iter().filter(|(_, worker)| worker.takes_jobs());

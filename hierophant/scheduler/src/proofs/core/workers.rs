@@ -1,5 +1,7 @@
 //! Arrival, absence, return and removal of workers.
 
+use std::collections::BTreeSet;
+
 use hierophant_model::records::{AttemptOutcome, Change, Millis};
 use network_lib::handshake::{Capabilities, ProtocolRange, Refusal, RefusalCode};
 use network_lib::ids::{LeaseId, WorkerId};
@@ -46,10 +48,21 @@ impl ProofsCore {
             self.resume(now, id, *lease, &mut effects);
         }
         let mut worker = Worker::new(session, name, capabilities);
-        let is_ahead = |lease: &LeaseId| self.leases.get(lease).is_some_and(Lease::is_ahead);
-        (worker.ahead, worker.leases) = held.iter().copied().partition(is_ahead);
+        // Whatever it lists occupies it, also what counts no longer, until it stops listing it.
+        for lease in &held {
+            let theirs = self.leases.get_mut(lease).filter(|it| it.attempt.prover.worker == id);
+            let is_ahead = theirs.is_some_and(|held| {
+                held.sent = true;
+                held.is_ahead()
+            });
+            if is_ahead { worker.ahead.insert(*lease) } else { worker.leases.insert(*lease) };
+        }
         worker.drained = drained;
         worker.joined_at = joined_at;
+        if let Some(stats) = self.stats.get(&id) {
+            worker.resting = stats.rest.is_resting();
+            worker.on_probation = stats.rest.is_on_probation();
+        }
         self.drained.insert(id);
         self.workers.insert(id, worker);
         welcome.resume = self.leases_of(id).into_iter().collect();
@@ -121,8 +134,11 @@ impl ProofsCore {
         effects
     }
 
-    /// Handles the list of attempts that a worker runs. Slots of cancelled attempts are free once they are no
-    /// longer listed, and an attempt that is never listed is lost.
+    /// Handles the list of attempts that a worker runs.
+    ///
+    /// Slots of cancelled attempts are free once they are no longer listed. An attempt that is not listed for some time
+    /// after it was sent is lost. One that is listed and does not count, for instance because its message came late, is
+    /// cancelled, and occupies a slot until it is no longer listed.
     pub fn held_leases(
         &mut self,
         now: Millis,
@@ -134,25 +150,40 @@ impl ProofsCore {
         if self.connected(id, session).is_none() {
             return effects;
         }
+        let held: BTreeSet<LeaseId> = held.iter().copied().collect();
         for lease in self.leases_of(id) {
             let Some(going_on) = self.leases.get_mut(&lease) else { continue };
             if held.contains(&lease) {
-                going_on.unlisted_since = None;
+                (going_on.unlisted_since, going_on.sent) = (None, true);
+                continue;
+            }
+            if !going_on.sent {
                 continue;
             }
             // The heartbeat may have been in transit when the attempt was assigned.
             let since = *going_on.unlisted_since.get_or_insert(now);
-            if now.0 - since.0 > self.limits.unlisted_limit_ms {
+            if now.0.saturating_sub(since.0) > self.limits.unlisted_limit_ms {
                 let reason = "the worker does not list the attempt";
                 self.interrupt(now, lease, None, reason, &mut effects);
             }
         }
         let Self { workers, leases, .. } = self;
         let Some(worker) = workers.get_mut(&id) else { return effects };
+        let counts = |lease: &LeaseId| {
+            leases.get(lease).is_some_and(|held| held.attempt.prover.worker == id)
+        };
         let before = worker.leases.len();
-        worker.leases.retain(|lease| leases.contains_key(lease) || held.contains(lease));
+        worker.leases.retain(|lease| counts(lease) || held.contains(lease));
+        worker.given_back.retain(|lease| held.contains(lease));
         // Most heartbeats bring no news.
-        if worker.leases.len() < before || !effects.is_empty() {
+        let is_news = worker.leases.len() < before || !effects.is_empty();
+        for lease in held.iter().filter(|lease| !counts(lease)) {
+            if !worker.given_back.contains(lease) && worker.leases.insert(*lease) {
+                let reason = "the attempt has ended".to_owned();
+                effects.push(Effect::Send(id, ToWorker::Cancel { lease_id: *lease, reason }));
+            }
+        }
+        if is_news {
             self.dispatch(now, &mut effects);
         }
         effects

@@ -71,7 +71,7 @@ pub(in crate::api::http) fn worker(known: &KnownWorker, work: &WorkerWork) -> Wo
         modes: work.capabilities.modes.iter().copied().map(ProofMode::Known).collect(),
         slots: work.capabilities.slots,
         state: known.state().into(),
-        obstacle: work.capabilities.unavailable_reason.clone(),
+        obstacle: work.capabilities.unavailable_reason.clone().or_else(|| stats.rest.obstacle()),
         drained: known.drained.clone(),
         joined_at: known.joined_at.0,
         heard_at: known.heard_at.0,
