@@ -158,7 +158,7 @@ pub enum RefusalCode {
     ProtocolVersion,
     /// Missing, wrong or revoked token, or none is asked for and it is not on the same machine.
     Unauthorized,
-    /// A Contemplant with this id is connected by another token.
+    /// A Contemplant with this id is connected by another token, or two machines use the id in turn.
     Taken,
     /// A mock backend, and this Hierophant serves real proofs.
     MockNotAllowed,

@@ -26,7 +26,6 @@ use super::credential::{authorize, expired, revoked};
 use super::handle::RegistryHandle;
 use super::keys::Keys;
 use super::message::{Admitted, KeyHolder, Place, RegistryMsg};
-use saving::Saves;
 use crate::ask::reply;
 use crate::clock::{Clock, Sweeps};
 use crate::events::Events;
@@ -34,6 +33,7 @@ use crate::metrics::Metrics;
 use crate::proofs::ProofsHandle;
 use crate::session::{CloseReason, SessionEnd, SessionHandle};
 use crate::tokens::Tokens;
+use saving::Saves;
 
 /// Interval of the checks for silent workers.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);

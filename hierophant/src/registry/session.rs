@@ -156,11 +156,7 @@ impl Session {
     }
 
     /// Forwards a message to the actor that it concerns, or puts it into the inbox.
-    async fn dispatch(
-        &self,
-        message: FromWorker,
-        inbox: &Arc<Inbox>,
-    ) -> Result<(), CloseReason> {
+    async fn dispatch(&self, message: FromWorker, inbox: &Arc<Inbox>) -> Result<(), CloseReason> {
         let (worker, session) = (self.worker, self.session);
         let most = inbox.max_held();
         match message {
@@ -261,40 +257,4 @@ impl Rate {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn jobs_allow_further_frames_once() {
-        let now = Instant::now();
-        let mut rate = Rate::new(now);
-        assert!((0..MAX_FRAMES_PER_SECOND).all(|_| rate.allows(now, 0, 100).is_ok()));
-        assert!((0..3 * FRAMES_PER_JOB).all(|_| rate.allows(now, 3, 100).is_ok()));
-        let later = now + Duration::from_secs(1);
-        assert!((0..MAX_FRAMES_PER_SECOND).all(|_| rate.allows(later, 3, 100).is_ok()));
-        assert!(rate.allows(later, 3, 100).is_err(), "what the three jobs allowed is used up");
-    }
-
-    #[test]
-    fn what_jobs_leave_unused_is_bounded() {
-        let now = Instant::now();
-        let mut rate = Rate::new(now);
-        let jobs = 10 * MAX_UNUSED_FRAMES;
-        let allowed = MAX_FRAMES_PER_SECOND + MAX_UNUSED_FRAMES;
-        assert!((0..allowed).all(|_| rate.allows(now, jobs, 100).is_ok()));
-        assert!(rate.allows(now, jobs, 100).is_err());
-    }
-
-    #[test]
-    fn bytes_are_limited_beside_frames_and_reports_on_many_jobs_are_not() {
-        let now = Instant::now();
-        let mut rate = Rate::new(now);
-        let long = 200_000;
-        assert!((0..5).all(|_| rate.allows(now, 0, long).is_ok()));
-        let excess = rate.allows(now, 0, long).expect_err("six long frames in a second");
-        assert_eq!(excess, "more than 1048576 bytes per second");
-        let mut rate = Rate::new(now);
-        let frames = MAX_FRAMES_PER_SECOND + 500 * FRAMES_PER_JOB;
-        assert!((0..frames).all(|_| rate.allows(now, 500, 4000).is_ok()));
-    }
-}
+mod tests;

@@ -44,3 +44,4 @@ mod traces;
 mod vectors;
 mod verify;
 mod webhooks;
+mod worker_words;

@@ -145,11 +145,21 @@ async fn a_finished_proof_that_was_damaged_on_the_disk_is_never_served() {
     let fresh = client.until(&second, FulfillmentStatus::Fulfilled).await.proof_uri;
     let fresh = reqwest::get(fresh.expect("a proof")).await.expect("answers");
     assert_eq!(fresh.bytes().await.expect("reads"), core_proof());
-    // Nor does the first request get it.
-    assert_eq!(reqwest::get(uri).await.expect("answers").status(), 504);
-    assert_eq!(client.status(&id).await.fulfillment_status, FulfillmentStatus::Assigned as i32);
-    worker.prove_next(&core_proof()).await;
-    client.until(&id, FulfillmentStatus::Fulfilled).await;
+    // Nor does the first request get it: it gets the second proof, without a third one.
+    assert_eq!(reqwest::get(&uri).await.expect("answers").status(), 504);
+    let status = client.until(&id, FulfillmentStatus::Fulfilled).await;
+    let replaced = status.proof_uri.expect("a proof");
+    assert_ne!(replaced, uri);
+    let replaced = reqwest::get(replaced).await.expect("answers");
+    assert_eq!(replaced.bytes().await.expect("reads"), core_proof());
+    let history = network.json("/proof-history").await;
+    let attempts: u64 = history
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|job| job["attempts"].as_u64().expect("a number"))
+        .sum();
+    assert_eq!(attempts, 2, "{history}");
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use hierophant_model::records::{
     AttemptOutcome, AttemptRecord, Change, Claim, JobRecord, JobState, Millis, RequestState,
 };
+use hierophant_scheduler::proofs::memory::SHORTAGE_LIMIT_MS;
 use network_lib::handshake::Backend;
 use network_lib::ids::LeaseId;
 use network_lib::job::FailureClass;
@@ -121,11 +122,17 @@ pub fn racer(memory: &Memory, lease: LeaseId) {
     assert!(!memory.attempts_of(racer.job).any(had), "raced by one who had it: {racer:?}");
 }
 
-/// Checks that an attempt does not start on a machine with less memory than has already proved insufficient.
+/// Checks that an attempt does not start on a machine with less memory than has proved insufficient within the last
+/// hour.
 pub fn enough_memory(memory: &Memory, workers: &[Contemplant], lease: LeaseId) {
     let new = &memory.attempts[&lease];
     let has = workers.iter().find(|worker| worker.id == new.prover.worker).map(|it| it.memory);
-    for earlier in memory.attempts_of(new.job) {
+    let recent = |attempt: &&AttemptRecord| {
+        let ended = attempt.ended_at.unwrap_or(new.started_at);
+        let is_forgiven = memory.requeued.get(&new.job).is_some_and(|at| ended <= *at);
+        !is_forgiven && new.started_at.since(ended) <= SHORTAGE_LIMIT_MS.unsigned_abs()
+    };
+    for earlier in memory.attempts_of(new.job).filter(recent) {
         let tried = earlier.out_of_memory.and_then(|what| what.bytes);
         assert!(tried <= has, "{tried:?} bytes have not sufficed: {new:?} on {has:?}");
     }

@@ -53,6 +53,22 @@ fn every_seeded_run_keeps_every_promise() {
 }
 
 #[test]
+fn a_store_that_stalls_for_45_seconds_under_load_costs_no_attempt_and_no_proof() {
+    let first = number("SIMULATION_FIRST_SEED", 1);
+    let seeds = number("SIMULATION_SEEDS", 100);
+    let mut sum = world::Tally::default();
+    for seed in first..first + seeds {
+        let mut world = World::stalling(seed);
+        match catch_unwind(AssertUnwindSafe(|| world.run_stalls())) {
+            Ok(tally) => sum.add(&tally),
+            Err(_) => panic!("seed {seed}; its last events:\n{}", world.story()),
+        }
+    }
+    println!("{seeds} seeds from {first}: {sum}");
+    assert!(sum.stalls > 0 && sum.given_out_late > 0, "nothing was tried: {sum}");
+}
+
+#[test]
 fn the_same_seed_gives_the_same_run() {
     let run = || {
         let mut world = World::new(7);

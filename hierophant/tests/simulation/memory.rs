@@ -22,6 +22,8 @@ pub struct Memory {
     /// Whether a stored proof is valid.
     pub genuine: BTreeMap<ArtifactId, bool>,
     pub settings: BTreeMap<(SettingKind, String), Setting>,
+    /// When an operator queued a job again the last time.
+    pub requeued: BTreeMap<JobId, Millis>,
 }
 
 impl Memory {

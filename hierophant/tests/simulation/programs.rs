@@ -20,6 +20,7 @@ pub mod contemplants;
 pub mod content;
 pub mod ends;
 pub mod faults;
+mod hanging;
 pub mod machine;
 pub mod network;
 pub mod operator;

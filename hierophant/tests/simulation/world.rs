@@ -5,13 +5,14 @@ mod coordinator;
 mod network;
 mod operating;
 mod proving;
+mod stalls;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 
 use hierophant_model::records::{AttemptOutcome, AttemptRecord, Millis, RequestState};
 use hierophant_scheduler::SessionId;
-use hierophant_scheduler::proofs::core::ProofsCore;
+use hierophant_scheduler::proofs::core::{Effect, ProofsCore};
 use hierophant_scheduler::registry::core::RegistryCore;
 use network_lib::ids::{LeaseId, WorkerId};
 use network_lib::job::{Failure, FailureClass};
@@ -47,6 +48,12 @@ pub struct Tally {
     pub won_by_racer: u64,
     /// Attempts that ran out of memory.
     pub starved: u64,
+    /// Times at which the store stalled.
+    pub stalls: u64,
+    /// Jobs that were given out while the store stalled.
+    pub given_out_late: u64,
+    /// Finished proofs that were thrown away.
+    pub wasted: u64,
     /// Attempts that were leased ahead, and those of them that were taken back.
     pub ahead: u64,
     pub given_back: u64,
@@ -65,6 +72,9 @@ impl Tally {
         self.races += other.races;
         self.won_by_racer += other.won_by_racer;
         self.starved += other.starved;
+        self.stalls += other.stalls;
+        self.given_out_late += other.given_out_late;
+        self.wasted += other.wasted;
         self.ahead += other.ahead;
         self.given_back += other.given_back;
         self.fulfilled += other.fulfilled;
@@ -79,10 +89,13 @@ impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} events, {} crashes of Hierophant, {} attempts, {} of them races, {} of these won, {} \
+            "{} events, {} crashes of Hierophant, {} stalls of its store with {} jobs given out, {} proofs wasted, {} attempts, {} of them races, {} of these won, {} \
              out of memory, {} ahead, {} of these given back; requests: {} fulfilled, {} unexecutable, {} failed, {} cancelled, {} expired",
             self.events,
             self.crashes,
+            self.stalls,
+            self.given_out_late,
+            self.wasted,
             self.attempts,
             self.races,
             self.won_by_racer,
@@ -107,6 +120,8 @@ enum Event {
     Start,
     Fault,
     Operate,
+    Stall(i64),
+    StoreAnswers(u64),
     ToHierophant(u64, FromWorker),
     ToWorker(u64, ToWorker),
     Closed(u64),
@@ -137,6 +152,10 @@ pub struct World {
     hierophant: Option<Hierophant>,
     /// How often Hierophant was started.
     boot: u64,
+    /// Whether the store does not answer.
+    stalled: bool,
+    /// What was decided since, each effect with the connection that it is for.
+    undone: VecDeque<Vec<(Option<u64>, Effect)>>,
     /// Which worker a connection belongs to; connections are never numbered twice.
     sessions: BTreeMap<u64, usize>,
     /// Connections of this boot by the registry's own numbers.
@@ -166,6 +185,8 @@ impl World {
             memory: Memory::default(),
             hierophant: None,
             boot: 0,
+            stalled: false,
+            undone: VecDeque::new(),
             sessions: BTreeMap::new(),
             known: BTreeMap::new(),
             broken: BTreeSet::new(),
@@ -258,6 +279,7 @@ impl World {
     fn calm_down(&mut self) {
         self.tell("the storm is over".into());
         self.storm = false;
+        self.store_answers(self.boot);
         if self.hierophant.is_none() {
             self.at(0, Event::Start);
         }
@@ -297,6 +319,8 @@ impl World {
             Event::Start => self.start(),
             Event::Fault => self.fault(),
             Event::Operate => self.operate(),
+            Event::Stall(duration) => self.stall(duration),
+            Event::StoreAnswers(boot) => self.store_answers(boot),
             Event::ToHierophant(session, message) => self.hear_worker(session, message),
             Event::ToWorker(session, message) => self.hear_hierophant(session, message),
             Event::Closed(session) => self.closed(session),

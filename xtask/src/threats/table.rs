@@ -12,6 +12,11 @@ const fn part(path: &'static str) -> Proof {
     test("hierophant", "lib", path)
 }
 
+/// A decision of the scheduler.
+const fn decision(path: &'static str) -> Proof {
+    test("scheduler", "lib", path)
+}
+
 /// A unit test of `contemplant`.
 const fn worker(path: &'static str) -> Proof {
     test("contemplant", "lib", path)
@@ -550,7 +555,48 @@ pub(super) const THREATS: &[Threat] = &[
             whole("bad_input::a_worker_that_sends_garbage_is_cut_off_and_its_job_goes_elsewhere"),
             whole("bad_input::a_worker_that_floods_is_cut_off"),
             whole("bad_input::a_frame_of_10_mb_cuts_the_worker_off_and_nothing_else"),
+            whole("worker_words::a_worker_that_lists_more_attempts_than_it_can_hold_is_cut_off"),
+            whole("worker_words::long_frames_without_end_are_cut_off_also_below_the_rate_of_frames"),
         ],
+    },
+    Threat {
+        who: CONTEMPLANT, reach: "the scheduler's time and memory, by heartbeats and reports within the limits",
+        stop: "only the latest heartbeat and progress of a connection wait; 64 other messages do, then the socket is not read",
+        shown_by: &[
+            whole("hostile::frames::heartbeats_full_of_made_up_attempts_stall_nobody"),
+            part("session::inbox::tests::of_many_heartbeats_the_latest_waits_and_is_announced_once"),
+            part("session::inbox::tests::progress_waits_for_as_many_attempts_as_a_worker_can_have"),
+            part("session::inbox::tests::a_message_waits_for_a_turn_and_meanwhile_the_worker_is_not_silent"),
+        ],
+    },
+    Threat {
+        who: CONTEMPLANT, reach: "the scheduler, and other clients' jobs, by extreme numbers",
+        stop: "numbers are bounded where they enter and summed saturating; a report of exhausted memory counts for an hour; executions beyond the request's limits fail",
+        shown_by: &[
+            whole("worker_words::the_largest_numbers_that_a_worker_can_send_end_nothing_and_strand_no_job"),
+            decision("proofs::core::tests::numbers::no_number_of_a_worker_stops_the_scheduler_or_strands_a_job"),
+            decision("proofs::core::tests::numbers::demands_that_add_up_to_more_than_a_number_can_hold_are_only_large"),
+            decision("proofs::core::tests::out_of_memory::a_workers_word_about_its_memory_keeps_a_job_from_others_for_an_hour_at_most"),
+            decision("proofs::core::tests::attempts::an_execution_beyond_the_requests_limits_is_its_workers_failure_and_charged_to_no_client"),
+        ],
+    },
+    Threat {
+        who: CONTEMPLANT, reach: "slots and attempts of other workers, by listing attempts that it does not hold",
+        stop: "what it lists occupies only its own slots, and is cancelled",
+        shown_by: &[decision("proofs::core::tests::late::what_a_worker_makes_up_occupies_its_own_slots_and_nothing_else")],
+    },
+    Threat {
+        who: "A machine with a full disk or a broken link", reach: "the queue: it is always free and fails every job",
+        stop: "it rests, up to two minutes after each failure in a row, and its obstacle is shown",
+        shown_by: &[
+            decision("proofs::core::tests::rests::a_machine_with_a_full_disk_in_a_busy_fleet_gets_an_attempt_a_minute_at_most"),
+            whole("worker_words::a_worker_whose_infrastructure_keeps_failing_rests_and_shows_why"),
+        ],
+    },
+    Threat {
+        who: "Two machines with copies of one data folder", reach: "each other's attempts, by replacing each other's connection",
+        stop: "the second one is refused after five replacements within a minute",
+        shown_by: &[decision("registry::core::tests::two_machines_with_one_id_do_not_replace_each_other_without_end")],
     },
     Threat {
         who: "A malicious Hierophant, from a worker's view", reach: "arbitrary bytes and messages",

@@ -281,3 +281,6 @@ impl Committer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

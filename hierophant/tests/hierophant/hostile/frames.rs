@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use network_lib::codec::{MAX_FRAME_BYTES, encode};
+use network_lib::ids::LeaseId;
 use network_lib::wire::{FromWorker, WEBSOCKET_PATH};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -144,6 +145,39 @@ async fn a_flood_of_pings_is_cut() {
             // A stranger exceeds the time for its handshake; a worker exceeds the rate of frames.
             assert!(ends(upgraded(&fortress).await, &ping, 400_000).await, "by a stranger");
             assert!(ends(welcomed(&fortress).await, &ping, 400_000).await, "by a worker");
+        })
+        .await;
+}
+
+/// The longest lists that are allowed, of attempts that do not exist, as often as allowed.
+#[tokio::test]
+async fn heartbeats_full_of_made_up_attempts_stall_nobody() {
+    let fortress = Fortress::start().await;
+    let heartbeat = |round: u64| {
+        let lease = |n: u64| LeaseId(((u128::from(round) << 64) | u128::from(n)).to_be_bytes());
+        let held: Vec<LeaseId> = (0..68).map(lease).collect();
+        let text = encode(&FromWorker::Heartbeat { held, gpus: vec![] });
+        frame(FINAL | TEXT, text.as_bytes())
+    };
+    let flood = async || {
+        let mut socket = welcomed(&fortress).await;
+        let (mut reading, mut writing) = socket.split();
+        let sending = async {
+            for round in 0..1500 {
+                writing.write_all(&heartbeat(round)).await.expect("it is within the limits");
+                tokio::time::sleep(Duration::from_millis(6)).await;
+            }
+        };
+        let hearing = async {
+            let mut part = [0; 4096];
+            while let Ok(1..) = reading.read(&mut part).await {}
+            panic!("a worker within the limits was cut off");
+        };
+        tokio::select! { () = sending => {} () = hearing => {} }
+    };
+    fortress
+        .besieged(async {
+            futures_util::future::join_all((0..8).map(|_| flood())).await;
         })
         .await;
 }

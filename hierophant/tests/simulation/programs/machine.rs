@@ -40,6 +40,7 @@ pub struct Machine {
     /// The store of the latest start.
     store: RefCell<Option<Arc<SlowStore>>>,
     broken_store: Arc<AtomicBool>,
+    hanging_store: Arc<AtomicBool>,
     /// Whether the store has failed since the latest start.
     store_failed: Cell<bool>,
     stop: RefCell<CancellationToken>,
@@ -59,24 +60,26 @@ impl Machine {
             seed: rng.random(),
             store: RefCell::default(),
             broken_store: Arc::default(),
+            hanging_store: Arc::default(),
             store_failed: Cell::default(),
             stop: RefCell::default(),
             starts: Cell::default(),
             story,
             _folder: folder,
         };
-        machine.make_token();
+        machine.make_token(1, "operator", Role::Read, operator::TOKEN);
+        machine.make_token(2, "acting operator", Role::Act, operator::ACT_TOKEN);
         machine
     }
 
-    /// Token of the reader of the status pages, as if it had been created long ago.
-    fn make_token(&self) {
+    /// Token of an operator, as if it had been created long ago.
+    fn make_token(&self, number: u8, name: &str, role: Role, secret: &str) {
         let record = TokenRecord {
-            id: TokenId([1; 16]),
-            name: "operator".into(),
-            role: Role::Read,
+            id: TokenId([number; 16]),
+            name: name.into(),
+            role,
             client: None,
-            digest: Sha256Digest(Sha256::digest(operator::TOKEN).into()),
+            digest: Sha256Digest(Sha256::digest(secret).into()),
             created_at: Millis(0),
             revoked_at: None,
             expires_at: None,
@@ -98,6 +101,11 @@ impl Machine {
     pub fn break_store(&self, broken: bool) {
         self.broken_store.store(broken, Ordering::Relaxed);
         self.store_failed.set(self.store_failed.get() || broken);
+    }
+
+    /// From now on the store answers nothing, or answers again.
+    pub fn hang_store(&self, hanging: bool) {
+        self.hanging_store.store(hanging, Ordering::Relaxed);
     }
 
     /// How often Hierophant was started.
@@ -126,7 +134,9 @@ impl Machine {
         }
         let handle = self.runtime.handle().clone();
         let broken = Arc::clone(&self.broken_store);
-        let store = Arc::new(SlowStore::open(&self.database(), handle, self.seed, broken));
+        let hanging = Arc::clone(&self.hanging_store);
+        let store = SlowStore::open(&self.database(), handle, self.seed, broken, hanging);
+        let store = Arc::new(store);
         self.store.replace(Some(Arc::clone(&store)));
         store
     }

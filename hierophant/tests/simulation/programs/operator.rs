@@ -12,6 +12,9 @@ use super::network;
 /// The secret of the operator's token.
 pub const TOKEN: &str = "hpt_read_of_the_operator";
 
+/// The secret of a token that may act.
+pub const ACT_TOKEN: &str = "hpt_act_of_the_operator";
+
 /// How often the operator looks.
 const PAUSE: Duration = Duration::from_secs(2);
 

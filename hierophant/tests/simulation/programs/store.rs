@@ -31,6 +31,9 @@ use tokio::runtime::Handle;
 /// Longest time that a call takes on its way to the store, and back again.
 const LONGEST_WAY_MS: u64 = 25;
 
+/// How often a call looks whether the store hangs still.
+const HANGING_CHECK: Duration = Duration::from_millis(100);
+
 #[derive(Debug)]
 pub struct SlowStore {
     real: Arc<dyn JobStore>,
@@ -38,13 +41,20 @@ pub struct SlowStore {
     runtime: Handle,
     seed: u64,
     broken: Arc<AtomicBool>,
+    hanging: Arc<AtomicBool>,
 }
 
 impl SlowStore {
-    /// Opens the database; while `broken` is set, it fails.
-    pub fn open(file: &Path, runtime: Handle, seed: u64, broken: Arc<AtomicBool>) -> Self {
+    /// Opens the database; while `broken` is set, it fails, and while `hanging` is set, it does not answer.
+    pub fn open(
+        file: &Path,
+        runtime: Handle,
+        seed: u64,
+        broken: Arc<AtomicBool>,
+        hanging: Arc<AtomicBool>,
+    ) -> Self {
         let real = block_on(&runtime, sqlite::open(file, ())).expect("opens");
-        Self { real, runtime, seed, broken }
+        Self { real, runtime, seed, broken, hanging }
     }
 
     /// Waits until nothing of it is open any more.
@@ -56,6 +66,9 @@ impl SlowStore {
         &self,
         call: impl Future<Output = Result<T, StoreError>> + Send,
     ) -> Result<T, StoreError> {
+        while self.hanging.load(Ordering::Relaxed) {
+            tokio::time::sleep(HANGING_CHECK).await;
+        }
         self.travel().await;
         let (broken, done) = (self.broken.load(Ordering::Relaxed), self.draw(2) == 0);
         if broken && !done {

@@ -10,6 +10,10 @@ use super::{Event, MINUTE, QUARANTINE, SECOND, World};
 
 impl World {
     pub(super) fn ask(&mut self, n: usize) {
+        if self.stalled {
+            // Unanswered; repeated, it would wait for the first one.
+            return self.at(SECOND, Event::Ask(n));
+        }
         let id = RequestId(self.rng.random());
         let new = self.clients[n].call(self.now, n, id);
         let key = job_key(&new.spec, &new.stdin_blob, new.stated_digest);
@@ -51,6 +55,9 @@ impl World {
 
     pub(super) fn withdraw(&mut self, n: usize) {
         let Some(id) = self.clients[n].accepted else { return };
+        if self.stalled {
+            return self.at(SECOND, Event::Withdraw(n));
+        }
         let by = Client::Address(self.clients[n].requester);
         if self.decide(|proofs, now| proofs.cancel(now, id, &by)).is_none() {
             self.at(SECOND, Event::Withdraw(n));

@@ -7,6 +7,7 @@ use hierophant_scheduler::proofs::core::{Effect, IdSource, Limits, ProofsCore};
 use hierophant_scheduler::registry::core::{RegistryCore, Rules};
 use network_lib::ids::WorkerId;
 use network_lib::job::ProofMode;
+use network_lib::wire::ToWorker;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
@@ -54,6 +55,8 @@ impl World {
         self.tell("Hierophant dies".into());
         self.tally.crashes += 1;
         self.hierophant = None;
+        self.stalled = false;
+        self.undone.clear();
         let delay = self.rng.random_range(100..2 * MINUTE);
         self.at(delay, Event::Start);
         for session in self.sessions.keys().copied().collect::<Vec<_>>() {
@@ -62,7 +65,7 @@ impl World {
     }
 
     /// Has the core decide, and carries out what it wants. Returns `None` if Hierophant is down, or
-    /// dies before the answer leaves.
+    /// dies before the answer leaves, or waits for its store.
     pub(super) fn decide<T>(
         &mut self,
         decision: impl FnOnce(&mut ProofsCore, Millis) -> (T, Vec<Effect>),
@@ -72,11 +75,26 @@ impl World {
         self.carry_out(effects).then_some(answer)
     }
 
-    /// Returns whether Hierophant has survived it.
+    /// Returns whether Hierophant has survived it, and it is stored.
     pub(super) fn carry_out(&mut self, effects: Vec<Effect>) -> bool {
+        // A message goes to the connection that is there when it is decided.
+        let bound = effects.into_iter().map(|effect| match effect {
+            Effect::Send(worker, _) | Effect::Drop(worker, _) => (self.session_of(worker), effect),
+            _ => (None, effect),
+        });
+        let bound: Vec<_> = bound.collect();
+        if self.stalled {
+            self.undone.push_back(bound);
+            return false;
+        }
+        self.commit(bound)
+    }
+
+    /// Returns whether Hierophant has survived it.
+    pub(super) fn commit(&mut self, effects: Vec<(Option<u64>, Effect)>) -> bool {
         let changes: Vec<&Change> = effects
             .iter()
-            .filter_map(|effect| match effect {
+            .filter_map(|(_, effect)| match effect {
                 Effect::Save(change) => Some(change),
                 _ => None,
             })
@@ -104,17 +122,20 @@ impl World {
                 return false;
             }
         }
-        let mut dropped = Vec::new();
-        for effect in effects {
+        let (mut dropped, mut jobs_sent) = (Vec::new(), Vec::new());
+        for (session, effect) in effects {
             match effect {
                 Effect::Save(_) => {}
-                Effect::Send(worker, message) => {
-                    if let Some(session) = self.session_of(worker) {
+                Effect::Send(_, message) => {
+                    if let ToWorker::Prove { lease_id, .. } = &message {
+                        jobs_sent.push(*lease_id);
+                    }
+                    if let Some(session) = session {
                         self.send(session, true, Event::ToWorker(session, message));
                     }
                 }
-                Effect::Drop(worker, _) => {
-                    if let Some(session) = self.session_of(worker) {
+                Effect::Drop(..) => {
+                    if let Some(session) = session {
                         self.send(session, true, Event::Closed(session));
                         dropped.push(session);
                     }
@@ -127,6 +148,9 @@ impl World {
                     self.at(delay, Event::Checked(boot, lease, genuine));
                 }
             }
+        }
+        if let Some(hierophant) = self.hierophant.as_mut() {
+            hierophant.proofs.jobs_sent(&jobs_sent);
         }
         // What follows from it is decided after this event.
         for session in dropped {

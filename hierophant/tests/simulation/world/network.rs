@@ -3,6 +3,7 @@
 use hierophant_model::records::Millis;
 use rand::Rng;
 
+use super::stalls::PATIENCE;
 use super::{Event, MINUTE, SECOND, World};
 
 impl World {
@@ -53,7 +54,11 @@ impl World {
         let delay = self.rng.random_range(SECOND..3 * MINUTE);
         self.at(delay, Event::Fault);
         let n = self.rng.random_range(0..self.workers.len());
-        match self.rng.random_range(0..6) {
+        match self.rng.random_range(0..7) {
+            6 => {
+                let duration = self.rng.random_range(SECOND..PATIENCE);
+                self.stall(duration);
+            }
             0 if self.hierophant.is_some() => self.crash(),
             1 | 2 => {
                 self.tell(format!("Contemplant {n} dies"));

@@ -10,6 +10,9 @@ use super::{Event, MINUTE, SECOND, World};
 impl World {
     /// In the storm anything, in the calm only that work goes on.
     pub(super) fn operate(&mut self) {
+        if self.stalled {
+            return self.at(SECOND, Event::Operate);
+        }
         if !self.storm {
             if self.decide(|proofs, now| proofs.command(now, &Command::Resume)).is_none() {
                 self.at(SECOND, Event::Operate);
@@ -29,6 +32,9 @@ impl World {
             _ => Command::Requeue(job),
         };
         self.tell(format!("the operator: {command:?}"));
+        if let Command::Requeue(job) = command {
+            self.memory.requeued.insert(job, self.now);
+        }
         self.decide(|proofs, now| proofs.command(now, &command));
     }
 }

@@ -210,12 +210,19 @@ impl World {
                 self.at(delay, Event::WoundDown(n, life, lease));
             }
             Some(Held::WindingDown) | None => {}
-            Some(_) => drop(self.workers[n].held.remove(&lease)),
+            Some(held) => {
+                let is_proof = matches!(
+                    held,
+                    Held::Finished { genuine: true } | Held::Over { genuine: Some(true), .. }
+                );
+                self.tally.wasted += u64::from(is_proof);
+                self.workers[n].held.remove(&lease);
+            }
         }
     }
 
     pub(super) fn reaches(&self, n: usize) -> bool {
-        !self.workers[n].cut_off && self.hierophant.is_some()
+        !self.workers[n].cut_off && self.hierophant.is_some() && !self.stalled
     }
 
     pub(super) fn fetch(&mut self, n: usize, life: u32, lease: LeaseId) {
@@ -331,7 +338,10 @@ impl World {
                 };
                 self.over(n, lease, message, Some(genuine));
             }
-            Some(false) => drop(self.workers[n].held.remove(&lease)),
+            Some(false) => {
+                self.tally.wasted += 1;
+                self.workers[n].held.remove(&lease);
+            }
             _ => self.at(2 * SECOND, Event::HandIn(n, life, lease)),
         }
     }

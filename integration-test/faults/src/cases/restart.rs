@@ -45,7 +45,7 @@ pub(crate) fn cases() -> Vec<Case> {
         case!("restart", "hierophant-killed-when-proved", "SIGKILL after the end: the same proof is served", when_proved),
         case!("restart", "hierophant-killed-under-a-contemplant", "SIGKILL while a real Contemplant proves: it reconnects, and the same attempt succeeds", under_a_contemplant).with_contemplants(),
         case!("restart", "hierophant-killed-ten-times", "SIGKILL ten times at arbitrary moments under load: every request ends exactly once", ten_times),
-        case!("restart", "hierophant-frozen", "SIGSTOP of Hierophant: after SIGCONT it does not mistake its own pause for silence of its workers", frozen).keys(short_silence()),
+        case!("restart", "hierophant-frozen", "SIGSTOP of Hierophant: after SIGCONT it does not mistake its own pause for silence of its workers, and gives their jobs to no idle one", frozen).keys(short_silence()),
         case!("restart", "shutdown-with-work-in-flight", "SIGTERM during an upload, a poll and a proof: exits within its limit, ports free, nothing lost", shutdown),
         case!("restart", "a-hundred-thousand-requests", "SIGKILL with 100,000 requests in the store: back in service in under 2 s", many_requests),
         case!("restart", "a-hundred-thousand-unfinished", "SIGKILL with 100,000 queued requests: back in service, and the most urgent is assigned first", many_unfinished).keys(key("proofs.max_waiting", 2 * i64::from(MANY))).keys(key("quotas.open_requests", 0)),
@@ -193,17 +193,22 @@ async fn under_a_contemplant(stage: &mut Stage) {
 }
 
 async fn frozen(stage: &mut Stage) {
-    let _prover = stage.prover("amos", Duration::from_secs(1));
+    // It proves for longer than Hierophant is frozen.
+    let _prover = stage.prover("amos", Duration::from_secs(9));
     stage.joined("amos").await;
     let mut client = stage.client(7).await;
     let request = stage.request(&mut client, 20).await;
     stage.job_becomes(&request, "proving").await;
+    // An idle one, which would get the job if the first one counted as lost.
+    let idle = stage.prover("joel", Duration::from_secs(1));
+    stage.joined("joel").await;
     stage.fault_begins();
     stage.hierophant.process.signal(Signal::Stop).await.expect("frozen");
     sleep(Duration::from_secs(5)).await;
     stage.hierophant.process.signal(Signal::Continue).await.expect("thawed");
     stage.arrives(&request).await;
     stage.assert_one_attempt(&request).await;
+    assert!(idle.ledger().leased.is_empty(), "given to the idle worker too");
 }
 
 async fn ten_times(stage: &mut Stage) {

@@ -115,8 +115,8 @@ impl ProofsCore {
         )
     }
 
-    /// Takes a job from its workers without blame and without delay. Its worker gets it again only if there is no
-    /// other.
+    /// Takes a job from its workers without blame and without delay, and forgets what kept it from any worker. Its
+    /// worker gets it again only if there is no other.
     fn requeue(
         &mut self,
         now: Millis,
@@ -126,6 +126,7 @@ impl ProofsCore {
         let live = self.jobs.get_mut(&job).ok_or(Rejection::NotOpen)?;
         let leases: Vec<LeaseId> = live.leases.iter().copied().collect();
         if let Some(ahead) = live.ahead {
+            live.failures.forgive(now);
             live.failures.last = self.leases.get(&ahead).map(|held| held.attempt.prover.worker);
             self.give_back(now, ahead, "requeued by the operator", effects);
             return Ok(CommandOutcome::changed("it was taken from the worker that prepared it"));

@@ -88,9 +88,10 @@ impl ProofsCore {
                 Some(format!("; {}", with_reason(&format!("{} is drained", worker.name), reason)))
             });
             let drained: String = drained.collect();
-            let rests = able.iter().filter(|(_, worker)| worker.resting).filter_map(|(id, worker)| {
-                Some(format!("; {} {}", worker.name, self.stats.get(*id)?.rest.obstacle()?))
-            });
+            let rests =
+                able.iter().filter(|(_, worker)| worker.resting).filter_map(|(id, worker)| {
+                    Some(format!("; {} {}", worker.name, self.stats.get(*id)?.rest.obstacle()?))
+                });
             let (rests, failed): (String, _) = (rests.collect(), at_fault(live));
             let or_rest = if rests.is_empty() { "" } else { ", or rest" };
             return format!(

@@ -13,6 +13,10 @@ use crate::SessionId;
 use crate::proofs::WorkerJoined;
 use crate::proofs::lease::{Lease, Worker};
 
+/// Maximum number of listed attempts that do not count and are cancelled with one heartbeat; further ones with the next.
+/// A worker that makes up attempts is thus not sent more than it reads.
+const MAX_CANCELLED_AT_ONCE: usize = 16;
+
 /// Time for which the statistics of a removed worker are kept: a day.
 const STATS_RETENTION_MS: u64 = 24 * 3600 * 1000;
 
@@ -55,7 +59,11 @@ impl ProofsCore {
                 held.sent = true;
                 held.is_ahead()
             });
-            if is_ahead { worker.ahead.insert(*lease) } else { worker.leases.insert(*lease) };
+            if is_ahead {
+                worker.ahead.insert(*lease)
+            } else {
+                worker.leases.insert(*lease)
+            };
         }
         worker.drained = drained;
         worker.joined_at = joined_at;
@@ -167,26 +175,45 @@ impl ProofsCore {
                 self.interrupt(now, lease, None, reason, &mut effects);
             }
         }
-        let Self { workers, leases, .. } = self;
-        let Some(worker) = workers.get_mut(&id) else { return effects };
-        let counts = |lease: &LeaseId| {
-            leases.get(lease).is_some_and(|held| held.attempt.prover.worker == id)
-        };
-        let before = worker.leases.len();
-        worker.leases.retain(|lease| counts(lease) || held.contains(lease));
-        worker.given_back.retain(|lease| held.contains(lease));
         // Most heartbeats bring no news.
-        let is_news = worker.leases.len() < before || !effects.is_empty();
-        for lease in held.iter().filter(|lease| !counts(lease)) {
-            if !worker.given_back.contains(lease) && worker.leases.insert(*lease) {
-                let reason = "the attempt has ended".to_owned();
-                effects.push(Effect::Send(id, ToWorker::Cancel { lease_id: *lease, reason }));
-            }
-        }
-        if is_news {
+        if self.occupy(id, &held, &mut effects) {
             self.dispatch(now, &mut effects);
         }
         effects
+    }
+
+    /// Frees slots of attempts that have ended and are not listed, and occupies slots with those that are listed and do not
+    /// count, which are cancelled. Returns whether there is anything to assign.
+    fn occupy(
+        &mut self,
+        id: WorkerId,
+        held: &BTreeSet<LeaseId>,
+        effects: &mut Vec<Effect>,
+    ) -> bool {
+        let counts = |lease: &&LeaseId| {
+            self.leases.get(*lease).is_some_and(|held| held.attempt.prover.worker == id)
+        };
+        let Some(worker) = self.workers.get(&id) else { return false };
+        let (slots, given_back) = (&worker.leases, &worker.given_back);
+        let ended = slots.iter().filter(|lease| !counts(lease) && !held.contains(*lease));
+        let freed: Vec<LeaseId> = ended.copied().collect();
+        let is_known = |lease: &&LeaseId| {
+            counts(lease) || slots.contains(*lease) || given_back.contains(*lease)
+        };
+        let unknown = held.iter().filter(|lease| !is_known(lease)).take(MAX_CANCELLED_AT_ONCE);
+        let unknown: Vec<LeaseId> = unknown.copied().collect();
+        let is_news = !freed.is_empty() || !effects.is_empty();
+        if (!freed.is_empty() || !unknown.is_empty() || !given_back.is_empty())
+            && let Some(worker) = self.workers.get_mut(&id)
+        {
+            worker.leases.retain(|lease| !freed.contains(lease));
+            worker.leases.extend(&unknown);
+            worker.given_back.retain(|lease| held.contains(lease));
+        }
+        for lease in unknown {
+            self.cancel_on_worker(id, lease, "the attempt has ended", effects);
+        }
+        is_news
     }
 
     /// Counts a strike; too many suspend the worker.

@@ -13,8 +13,7 @@ fn rest_doubles_up_to_a_minute() {
 }
 
 fn lease() -> Lease {
-    let prover =
-        Prover { worker: WorkerId([1; 16]), name: "amos".into(), backend: Backend::Cpu };
+    let prover = Prover { worker: WorkerId([1; 16]), name: "amos".into(), backend: Backend::Cpu };
     let (lease, job) = (LeaseId([1; 16]), JobId([1; 16]));
     Lease::new(Millis(0), AttemptRecord::starting(lease, job, prover, Millis(0)))
 }

@@ -49,7 +49,11 @@ impl Contests {
     /// Adjusts all times to a wall clock that was set by `by` milliseconds.
     pub(super) fn clock_set(&mut self, by: i64) {
         for contest in self.0.values_mut() {
-            contest.replaced_at.iter_mut().chain(&mut contest.refused_at).for_each(|at| at.shift(by));
+            contest
+                .replaced_at
+                .iter_mut()
+                .chain(&mut contest.refused_at)
+                .for_each(|at| at.shift(by));
         }
     }
 }

@@ -29,6 +29,7 @@ pub(super) fn overview_of(
     known: &[KnownWorker],
 ) -> Overview {
     let storage = context.budget.usage();
+    let slots = scheduler.workers.iter().map(|work| work.capabilities.slots);
     let mut overview = Overview {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         mock_mode: context.mock_mode,
@@ -37,7 +38,7 @@ pub(super) fn overview_of(
         running: scheduler.workers.iter().map(|work| work.running.len()).sum(),
         unfinished: scheduler.unfinished,
         workers: Default::default(),
-        slots: scheduler.workers.iter().map(|work| work.capabilities.slots).sum(),
+        slots: slots.fold(0, u32::saturating_add),
         price: context.price.clone(),
         stored_bytes: storage.stored,
         free_bytes: storage.free,

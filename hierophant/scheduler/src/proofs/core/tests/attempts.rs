@@ -125,7 +125,7 @@ fn nobodys_fault_is_retried_without_end_but_with_rests() {
     for _ in 0..20 {
         let effects = core.failed(now, worker(1), lease, failure(FailureClass::Infrastructure));
         assert_eq!(request_state(&effects, 1), None);
-        now = Millis(now.0 + 60_000);
+        now = Millis(now.0 + 120_000);
         let again = given_out(&effects).or_else(|| given_out(&core.sweep(now)));
         lease = again.expect("given out again after a rest").1;
     }
@@ -174,4 +174,44 @@ fn a_job_whose_input_is_gone_fails_with_a_clear_word() {
     assert_eq!(request_state(&effects, 1), Some(RequestState::Failed));
     assert_eq!(cancels(&effects), [lease]);
     assert_eq!(core.input_lost(START, lease), []);
+}
+
+#[test]
+fn an_execution_beyond_the_requests_limits_is_its_workers_failure_and_charged_to_no_client() {
+    let limited = || {
+        let mut core = core();
+        let mut new = new_request(1, 1);
+        (new.spec.cycle_limit, new.spec.gas_limit) = (1000, 500);
+        core.submit(START, new, StoreLookup::default()).0.expect("accepted");
+        let (_, lease) = given_out(&join(&mut core, 1, 1)).expect("given out");
+        (core, lease)
+    };
+    let reports = [
+        (1001, None, Some("1001 cycles: expected at most the request's limit of 1000")),
+        (1000, Some(501), Some("501 gas: expected at most the request's limit of 500")),
+        (1000, Some(500), None),
+    ];
+    for (cycles, gas, excess) in reports {
+        let found = Execution { cycles, gas, ..execution() };
+        let (mut core, lease) = limited();
+        let executed = core.executed(START, worker(1), lease, found);
+        let strikes = core.overview().workers[0].stats.strikes.len();
+        let (mut core, lease) = limited();
+        core.proof_stored(START, lease, ArtifactId([5; 16]), proof_blob());
+        let completed = core.completed(START, worker(1), lease, found, proof_blob());
+        for effects in [&executed, &completed] {
+            let job = effects.iter().find_map(|effect| match effect {
+                Effect::Save(Change::Job(job)) if job.failure.is_some() || excess.is_none() => {
+                    Some(job)
+                }
+                _ => None,
+            });
+            let job = job.expect("saved");
+            let said = job.failure.as_ref().map(|failure| failure.message.clone());
+            assert_eq!(said, excess.map(|excess| format!("the worker reports {excess}")));
+            assert_eq!(job.execution.is_some(), excess.is_none(), "nothing of it is recorded");
+        }
+        assert_eq!(cancels(&executed).contains(&lease), excess.is_some());
+        assert_eq!(strikes, usize::from(excess.is_some()));
+    }
 }

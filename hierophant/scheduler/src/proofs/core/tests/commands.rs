@@ -96,17 +96,19 @@ fn requeueing_ends_a_rest_but_not_the_check_of_a_proof() {
     let mut core = core();
     submit(&mut core, 1, 1);
     let job = job_of(&core, 1);
-    let (_, mut lease) = given_out(&join(&mut core, 1, 1)).expect("given out");
-    for _ in 0..2 {
-        let effects = core.failed(START, worker(1), lease, failure(FailureClass::Infrastructure));
-        lease = given_out(&effects).map_or(lease, |(_, lease)| lease);
+    join(&mut core, 1, 1);
+    join(&mut core, 2, 2);
+    for n in [1, 2] {
+        let lease = *core.jobs[&job].leases.first().expect("given out");
+        core.failed(START, worker(n), lease, failure(FailureClass::Infrastructure));
     }
-    core.held_leases(START, worker(1), SessionId(1), &[]);
     assert!(core.jobs[&job].leases.is_empty(), "it rests");
+    assert_eq!(given_out(&join(&mut core, 3, 3)), None);
     let (answer, effects) = outcome(&mut core, &Command::Requeue(job));
     assert!(answer.now.contains("delay has ended"));
-    let (_, lease) = given_out(&effects).expect("given out at once");
-    hand_in(&mut core, 1, lease);
+    let (to, lease) = given_out(&effects).expect("given out at once");
+    assert_eq!(to, worker(3), "the others rest");
+    hand_in(&mut core, 3, lease);
     let checked = refused(&mut core, &Command::Requeue(job));
     assert!(matches!(checked, Rejection::Conflict(words) if words.contains("being verified")));
 }

@@ -104,3 +104,60 @@ fn a_second_proof_waits_until_there_is_main_memory_for_it() {
     assert_eq!(reason(&core), words);
     assert!(given_out(&hand_in(&mut core, 1, lease)).is_some(), "there is room now");
 }
+
+#[test]
+fn more_than_a_machine_has_cannot_have_run_out() {
+    // Of a machine of unknown memory nothing is known, whatever it reports.
+    for (gpus, counts) in
+        [(vec![24], Some(24 * GIB)), (vec![24, 80], Some(80 * GIB)), (vec![], None)]
+    {
+        let mut core = core();
+        submit(&mut core, 1, 1);
+        let mut joined = arrival(1, 1, &[]);
+        let gpu = |gib: &u64| Gpu { model: "L4".into(), memory_bytes: gib * GIB, driver: None };
+        joined.capabilities.backend = Backend::Cuda;
+        joined.capabilities.gpus = gpus.iter().map(gpu).collect();
+        let (_, lease) = given_out(&core.worker_joined(START, joined)).expect("given out");
+        let effects = core.failed(START, worker(1), lease, ran_out(Some(u64::MAX)));
+        let stored = effects.iter().find_map(|effect| match effect {
+            Effect::Save(Change::Attempt(attempt)) => attempt.out_of_memory,
+            _ => None,
+        });
+        assert_eq!(stored.expect("stored").bytes, counts, "{gpus:?}");
+    }
+}
+
+/// A job that ran out of 1024 TiB, as its worker says of itself.
+fn boasted() -> (ProofsCore, Memory) {
+    let (mut core, mut stored) = (core(), Memory::default());
+    let patient = NewRequest { deadline: u64::MAX, ..new_request(1, 1) };
+    stored.save(&core.submit(START, patient, StoreLookup::default()).1);
+    let effects = gpu_worker(&mut core, 1, 64, &[1 << 20]);
+    stored.save(&effects);
+    let (_, lease) = given_out(&effects).expect("given out");
+    stored.save(&core.failed(START, worker(1), lease, ran_out(None)));
+    core.worker_removed(START, worker(1), SessionId(1), "it has left");
+    (core, stored)
+}
+
+#[test]
+fn a_workers_word_about_its_memory_keeps_a_job_from_others_for_an_hour_at_most() {
+    let (mut core, mut stored) = boasted();
+    let (restarted, _) = stored.restart();
+    for core in [&mut core, &mut { restarted }] {
+        assert_eq!(given_out(&gpu_worker(core, 2, 64, &[80])), None);
+        assert_eq!(given_out(&core.sweep(Millis(START.0 + 60 * MINUTE))), None);
+        assert!(given_out(&core.sweep(Millis(START.0 + 60 * MINUTE + 1))).is_some());
+    }
+}
+
+#[test]
+fn an_operator_who_requeues_a_job_sends_it_to_any_machine() {
+    let (mut core, _) = boasted();
+    assert_eq!(given_out(&gpu_worker(&mut core, 2, 64, &[80])), None);
+    let job = core.open.job(RequestId([1; 32])).expect("open");
+    let requeue = hierophant_model::commands::Command::Requeue(job);
+    let (answer, effects) = core.command(START, &requeue);
+    assert_eq!(answer.expect("executed").now, "it waits for its next attempt, on any worker");
+    assert_eq!(given_out(&effects).map(|(to, _)| to), Some(worker(2)));
+}

@@ -86,10 +86,11 @@ fn a_job_that_rests_says_for_how_long() {
     let mut core = core();
     submit(&mut core, 1, 1);
     let job = job_of(&core, 1);
-    let (_, mut lease) = given_out(&join(&mut core, 1, 1)).expect("given out");
-    for _ in 0..2 {
-        let effects = core.failed(START, worker(1), lease, failure(FailureClass::Infrastructure));
-        lease = given_out(&effects).map_or(lease, |(_, lease)| lease);
+    join(&mut core, 1, 1);
+    join(&mut core, 2, 2);
+    for n in [1, 2] {
+        let lease = *core.jobs[&job].leases.first().expect("given out");
+        core.failed(START, worker(n), lease, failure(FailureClass::Infrastructure));
     }
     let words = reason(&core, START, job);
     assert!(words.starts_with("interrupted; next attempt in 1s at the earliest"), "{words}");

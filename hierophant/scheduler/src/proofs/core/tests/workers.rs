@@ -247,6 +247,7 @@ fn strikes_suspend_and_are_forgotten() {
 #[test]
 fn an_attempt_that_no_heartbeat_lists_is_given_out_again() {
     let (mut core, lease) = given();
+    core.jobs_sent(&[lease]);
     join(&mut core, 2, 2);
     let at = |seconds: i64| Millis(START.0 + seconds * 1000);
     let beat = |core: &mut ProofsCore, seconds, held: &[LeaseId]| {
