@@ -1,7 +1,5 @@
 //! Limits on frames, and the end of a worker that does not read.
 
-use std::future::IntoFuture;
-
 use axum::Router;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::routing::get;

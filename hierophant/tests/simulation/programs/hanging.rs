@@ -91,11 +91,11 @@ fn a_store_that_hangs_for_45_seconds_costs_no_connection_and_no_attempt() {
         let asked: Vec<Asked> = plans.into_iter().map(named).collect();
         let hosted = asked.clone();
         sim.host("client", move || {
-            let channel = network::channel();
-            let asks = hosted.clone().into_iter().map(|asked| asked.run(channel.clone(), 1));
-            let asks = futures_util::future::join_all(asks.collect::<Vec<_>>());
+            let hosted = hosted.clone();
             async move {
-                asks.await;
+                let channel = network::channel();
+                let asks = hosted.into_iter().map(|asked| asked.run(channel.clone(), 1));
+                futures_util::future::join_all(asks).await;
                 Ok(())
             }
         });

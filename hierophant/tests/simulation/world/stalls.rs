@@ -23,6 +23,8 @@ impl World {
         (world.storm, world.racing) = (false, false);
         for worker in &mut world.workers {
             (worker.temper, worker.memory) = (Temper::Honest, MAX_MEMORY);
+            // A job that is leased ahead may begin while its recall waits for the store.
+            worker.prefetch = 0;
         }
         for client in &mut world.clients {
             client.content %= FIRST_FAILING;
