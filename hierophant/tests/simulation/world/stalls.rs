@@ -27,9 +27,12 @@ impl World {
             // A job that is leased ahead may begin while its recall waits for the store.
             worker.prefetch = 0;
         }
-        for (content, client) in (0..).zip(&mut world.clients) {
-            client.guest_fails = content % 2 == 0;
-            client.content = if client.guest_fails { FIRST_FAILING } else { 0 } + content;
+        for (number, client) in (0..).zip(&mut world.clients) {
+            client.guest_fails = u8::is_multiple_of(number, 2);
+            client.content = match client.guest_fails {
+                true => FIRST_FAILING + number,
+                false => number % FIRST_FAILING,
+            };
             (client.cancels, client.impatient) = (false, false);
         }
         world
