@@ -6,6 +6,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::artifacts::blobs::Blobs;
+use crate::config::Config;
 
 /// Forwards the notice that the store is lost.
 struct Listener;
@@ -42,8 +43,9 @@ async fn deps(folder: &TempDir) -> Deps {
         sqlite::open(&folder.path().join("hierophant.db"), ()).await.expect("opens");
     let blobs = Blobs::open(&folder.path().join("artifacts")).expect("opens");
     let metrics = Metrics::new();
+    let config = Config::for_test(folder.path().to_owned());
     Deps {
-        checker: ProofChecker::new(blobs, Arc::clone(&store), false),
+        checker: ProofChecker::open(&config, blobs, Arc::clone(&store)).expect("opens"),
         clients: Clients::default(),
         events: Events::new(1),
         webhooks: Webhooks::open(&[], store.as_ref(), metrics.clone()).await.expect("opens"),
