@@ -37,6 +37,17 @@ impl ProofsHandle {
         Self { actor, lookups: Arc::new(lookups) }
     }
 
+    /// A handle for a test that does not look anything up.
+    #[cfg(test)]
+    pub(crate) fn for_test(
+        actor: ActorRef<ProofsMsg>,
+        store: Arc<dyn hierophant_store::JobStore>,
+    ) -> Self {
+        let clients = hierophant_model::clients::Clients::default();
+        let stored = super::lookup::StoredDecisions::default();
+        Self::new(actor, Lookups::new(store, clients, std::time::Duration::ZERO, stored))
+    }
+
     /// Accepts a request; it is stored when this returns. `lost` is a finished proof whose data is missing: the
     /// request does not join its job.
     ///

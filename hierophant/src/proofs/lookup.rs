@@ -61,6 +61,8 @@ pub struct EndedJob {
     pub job: JobRecord,
     /// Requests.
     pub requests: Vec<RequestRecord>,
+    /// A job with the same content that was proved later, for a request that found the loss of this one's proof first.
+    pub newer: Option<JobRecord>,
 }
 
 /// Reads what calls of the actor need.
@@ -160,7 +162,12 @@ impl Lookups {
         });
         let current = job.state == JobState::Proved && job.proof == Some(proof);
         let needed = requests.iter().any(|waiting| waiting.id == request);
-        Ok((current && needed).then_some(AsOf { number, found: EndedJob { job, requests } }))
+        if !current || !needed {
+            return Ok(None);
+        }
+        let newer = self.store.proved_job(job.key).await?;
+        let newer = newer.filter(|it| it.proof.is_some() && it.proof != Some(proof));
+        Ok(Some(AsOf { number, found: EndedJob { job, requests, newer } }))
     }
 
     /// The answer to a cancellation of a request that has ended; none while it is open. Cancelling is idempotent; a

@@ -1,7 +1,9 @@
 //! Decisions that need a look-up of the store: the caller has made it, and the actor checks that it lacks no decision.
 
 use hierophant_model::commands::CommandOutcome;
-use hierophant_model::records::{Accepted, Millis, idempotency_key, job_key};
+use hierophant_model::records::{
+    Accepted, Change, Millis, RequestRecord, idempotency_key, job_key,
+};
 use hierophant_scheduler::proofs::core::{Effect, StoreLookup};
 use hierophant_scheduler::proofs::{NewRequest, SubmitError};
 use ractor::RpcReplyPort;
@@ -51,16 +53,26 @@ impl ProofsState {
         (effects, Some(Box::new(answer)))
     }
 
-    /// Queues a proved job again whose proof is missing, for the requests that still need it.
+    /// Queues a proved job again whose proof is missing, for the requests that still need it. If the same content was
+    /// proved again meanwhile, they get that proof.
     pub(super) fn reopen(
         &mut self,
         now: Millis,
         ended: AsOf<EndedJob>,
         port: RpcReplyPort<Result<(), Outdated>>,
     ) -> Decided {
-        let EndedJob { job, requests } = ended.found;
+        let EndedJob { job, requests, newer } = ended.found;
         if !self.queue.is_part_of(job.key, ended.number) {
             return (Vec::new(), answer_on(port, Err(Outdated)));
+        }
+        if let Some(newer) = newer {
+            tracing::error!(job_id = %job.id, newer = %newer.id,
+                "finished proof missing; replaced by a newer one");
+            let moved = requests.into_iter().map(|request| {
+                let moved = RequestRecord { job: newer.id, updated_at: now, ..request };
+                Effect::Save(Change::Request(moved, newer.spec.clone()))
+            });
+            return (moved.collect(), answer_on(port, Ok(())));
         }
         tracing::error!(job_id = %job.id, "finished proof missing; job queued again");
         (self.core.reopen(now, job, requests), answer_on(port, Ok(())))
@@ -73,7 +85,7 @@ impl ProofsState {
         ended: AsOf<EndedJob>,
         port: RpcReplyPort<Result<CommandOutcome, Outdated>>,
     ) -> Decided {
-        let EndedJob { job, requests } = ended.found;
+        let EndedJob { job, requests, newer: _ } = ended.found;
         if !self.queue.is_part_of(job.key, ended.number) {
             return (Vec::new(), answer_on(port, Err(Outdated)));
         }

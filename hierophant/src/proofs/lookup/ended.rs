@@ -84,7 +84,7 @@ impl Lookups {
                 ));
             }
         }
-        Ok(AsOf { number, found: EndedJob { job, requests } })
+        Ok(AsOf { number, found: EndedJob { job, requests, newer: None } })
     }
 }
 

@@ -100,7 +100,10 @@ async fn the_socket_of_a_worker_that_does_not_read_is_dropped_at_once() {
     let (sender, mut ends) = mpsc::unbounded_channel();
     let (registry, _) = Actor::spawn(None, Ends, sender).await.expect("starts");
     let (proofs, _) = Actor::spawn(None, Idle, ()).await.expect("starts");
-    let (registry, proofs) = (RegistryHandle::new(registry), ProofsHandle::new(proofs));
+    let folder = tempfile::TempDir::new().expect("temp dir");
+    let store = hierophant_store::sqlite::open(&folder.path().join("hierophant.db"), ()).await;
+    let proofs = ProofsHandle::for_test(proofs, store.expect("opens"));
+    let registry = RegistryHandle::new(registry);
     let (sender, mut sessions) = mpsc::unbounded_channel();
     let upgrade = move |upgrade: WebSocketUpgrade| {
         let (sender, registry, proofs) = (sender.clone(), registry.clone(), proofs.clone());

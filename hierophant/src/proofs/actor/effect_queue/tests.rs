@@ -59,7 +59,8 @@ async fn a_committer_that_panics_is_noticed_without_another_decision() {
     let folder = TempDir::new().expect("temp dir");
     let (sender, mut lost) = mpsc::unbounded_channel();
     let (actor, _) = Actor::spawn(None, Listener, sender).await.expect("starts");
-    let mut queue = EffectQueue::new(deps(&folder).await, actor.clone());
+    let mut queue =
+        EffectQueue::new(deps(&folder).await, actor.clone(), StoredDecisions::default());
     queue.drain().await.expect("it works");
     let panics: Answer = Box::new(|| panic!("a fault of the program"));
     queue.push(Vec::new(), Vec::new(), Some(panics)).await;
