@@ -3,8 +3,10 @@
 pub mod assign;
 pub mod core;
 pub mod duration;
+pub mod fleet;
 pub mod lease;
 pub mod memory;
+pub mod need;
 pub mod queue;
 mod request;
 pub mod rest;

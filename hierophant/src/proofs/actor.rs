@@ -27,7 +27,7 @@ use super::lookup::{Lookups, StoredDecisions};
 use super::message::{Clearing, ProofsMsg};
 use crate::artifacts::audit;
 use crate::artifacts::blobs::Blobs;
-use crate::ask::reply;
+use crate::ask::{reply, tell};
 use crate::clock::{Clock, Sweeps};
 use crate::events::Events;
 use crate::metrics::Metrics;
@@ -76,6 +76,8 @@ pub struct ProofsState {
     overview: SharedOverview,
     clock: Clock,
     sweeps: Sweeps,
+    /// Whether a sweep follows as soon as everything decided is stored.
+    is_sweep_queued: bool,
 }
 
 /// Actor of requests and jobs.
@@ -156,9 +158,11 @@ impl Actor for ProofsActor {
             overview: SharedOverview::default(),
             clock,
             sweeps: Sweeps::start(SWEEP_INTERVAL),
+            is_sweep_queued: false,
         };
         state.execute(effects, None).await;
         state.queue.drain().await?;
+        state.sweep_on(&myself).await;
         myself.send_interval(SWEEP_INTERVAL, || ProofsMsg::Sweep);
         Ok(state)
     }
@@ -268,8 +272,13 @@ impl Actor for ProofsActor {
                 }
                 (core.sweep(now), None)
             }
+            ProofsMsg::SweepOn => {
+                state.is_sweep_queued = false;
+                (core.sweep(now), None)
+            }
         };
         state.execute(effects, answer).await;
+        state.sweep_on(&myself).await;
         Ok(())
     }
 
@@ -292,6 +301,18 @@ impl ProofsState {
             self.core.clock_set(set_by);
         }
         now
+    }
+
+    /// Lets a sweep follow if one event could not take everything that is due. It follows when the store has what was
+    /// decided so far, and other messages are handled in between.
+    async fn sweep_on(&mut self, myself: &ActorRef<ProofsMsg>) {
+        if self.is_sweep_queued || !self.core.is_behind() {
+            return;
+        }
+        self.is_sweep_queued = true;
+        let myself = myself.clone();
+        let next: Answer = Box::new(move || tell(&myself, ProofsMsg::SweepOn));
+        self.queue.push(Vec::new(), Vec::new(), Some(next)).await;
     }
 
     /// Queues effects, and the answer behind them. Messages go to the connections of this moment: a later

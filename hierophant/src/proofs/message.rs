@@ -98,6 +98,8 @@ pub enum ProofsMsg {
     StoreLost,
     /// Timer.
     Sweep,
+    /// The last sweep could not take everything that is due, and its part is stored.
+    SweepOn,
 }
 
 impl ProofsMsg {

@@ -15,6 +15,7 @@ mod deadlines;
 mod disk_budget;
 mod documentation;
 mod events;
+mod expiry;
 mod forms;
 mod handing_in;
 mod heads;

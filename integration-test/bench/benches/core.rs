@@ -1,6 +1,14 @@
 //! The scheduler's hot paths alone, without store, sockets and clock: cost of an event by the number of waiting jobs
-//! or connected workers. `cargo bench -p bench-suite`; for instruction counts, which do not depend on the load of the
-//! machine, see `docs/performance.md`.
+//! or connected workers. `cargo bench -p bench-suite --bench core`; for instruction counts, which do not depend on the
+//! load of the machine, see `docs/performance.md`.
+//!
+//! Before the benchmarks, and alone with `-- limits`, the events of a crowded network are compared with their limits
+//! (`limits.rs`).
+
+#[path = "core/limits.rs"]
+mod limits;
+#[path = "core/model.rs"]
+mod model;
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -14,7 +22,7 @@ use hierophant_scheduler::proofs::core::{
     Effect, IdSource, Limits, ProofsCore, RestoredState, StoreLookup,
 };
 use hierophant_scheduler::proofs::{NewRequest, WorkerJoined};
-use network_lib::handshake::Welcome;
+use network_lib::handshake::{Backend, Capabilities, Welcome};
 use network_lib::ids::{ArtifactId, LeaseId, RequestId, Sha256Digest, VkHash, WorkerId};
 use network_lib::job::{BlobInfo, Failure, FailureClass, JobSpec, ProofMode};
 use network_lib::wire::ToWorker;
@@ -23,7 +31,14 @@ use network_lib::wire::ToWorker;
 const NOW: Millis = Millis(1_000_000);
 
 fn main() {
-    divan::main();
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|it| it != "--bench").collect();
+    let only_limits = arguments == ["limits"];
+    if only_limits || (arguments.is_empty() && !cfg!(debug_assertions)) {
+        limits::check();
+    }
+    if !only_limits {
+        divan::main();
+    }
 }
 
 /// A scheduler with connected workers of one slot each, and requests made after they joined.
@@ -48,8 +63,11 @@ impl Stage {
     }
 
     fn join(&mut self, number: u64) {
+        self.join_with(number, capabilities(), &[]);
+    }
+
+    fn join_with(&mut self, number: u64, capabilities: Capabilities, held: &[LeaseId]) {
         let worker = worker(number);
-        let hello = test_peers::hello();
         let welcome = Welcome {
             protocol: 1,
             software_version: String::new(),
@@ -60,9 +78,9 @@ impl Stage {
         let joined = WorkerJoined {
             worker,
             session: SessionId(number),
-            name: hello.name,
-            capabilities: hello.capabilities,
-            held: Vec::new(),
+            name: "amos".into(),
+            capabilities,
+            held: held.to_vec(),
             drained: None,
             welcome,
         };
@@ -72,19 +90,28 @@ impl Stage {
 
     fn submit(&mut self) {
         self.made += 1;
-        let (answer, effects) = self.core.submit(NOW, request(self.made), StoreLookup::default());
+        self.ask(request(self.made));
+    }
+
+    fn ask(&mut self, new: NewRequest) {
+        let (answer, effects) = self.core.submit(NOW, new, StoreLookup::default());
         assert!(answer.is_ok());
         self.note(&effects);
     }
 
     /// The oldest attempt fails by nobody's fault; its worker is given the next job.
     fn turn(&mut self) {
-        let (worker, lease) = self.leases.pop_front().expect("a worker is busy");
-        let failure = Failure::new(FailureClass::Guest, String::new());
-        let effects = self.core.failed(NOW, worker, lease, failure);
+        let effects = self.fail();
         let before = self.leases.len();
         self.note(&effects);
         assert_eq!(self.leases.len(), before + 1, "the slot was not assigned");
+    }
+
+    /// The oldest attempt fails by nobody's fault.
+    fn fail(&mut self) -> Vec<Effect> {
+        let (worker, lease) = self.leases.pop_front().expect("a worker is busy");
+        let failure = Failure::new(FailureClass::Guest, String::new());
+        self.core.failed(NOW, worker, lease, failure)
     }
 
     fn note(&mut self, effects: &[Effect]) {
@@ -93,6 +120,21 @@ impl Stage {
                 self.leases.push_back((*worker, *lease_id));
             }
         }
+    }
+}
+
+/// What a worker of one slot offers that makes every kind of proof.
+fn capabilities() -> Capabilities {
+    Capabilities {
+        vm: "sp1".into(),
+        circuit_versions: vec!["v6.1.0".into()],
+        modes: ProofMode::ALL.to_vec(),
+        backend: Backend::Cpu,
+        slots: 1,
+        prefetch: 0,
+        memory_bytes: 0,
+        gpus: Vec::new(),
+        unavailable_reason: None,
     }
 }
 

@@ -369,6 +369,23 @@ pub(super) const THREATS: &[Threat] = &[
         ],
     },
     Threat {
+        who: CLIENT, reach: "the scheduler's time, by a queue of jobs that no free worker can take, or from very many addresses",
+        stop: "assignment looks only at jobs that a free worker can take, in an order that is kept: neither the length of the queue nor the number of requesters or workers matters",
+        shown_by: &[
+            test("scheduler", "lib", "proofs::core::tests::assignment::jobs_are_assigned_as_by_a_walk_over_all_of_them"),
+            test("scheduler", "lib", "proofs::core::tests::effort::an_event_looks_at_as_few_jobs_and_workers_in_a_crowd_as_in_a_small_network"),
+        ],
+    },
+    Threat {
+        who: CLIENT, reach: "one transaction of any size, by very many requests that expire together or join one job",
+        stop: "an event has about 500 effects, and what is left follows; a start in between continues",
+        shown_by: &[
+            test("scheduler", "lib", "proofs::core::tests::bounded::many_requests_that_expire_at_once_end_step_by_step_and_none_is_proved_meanwhile"),
+            test("scheduler", "lib", "proofs::core::tests::bounded::a_start_ends_many_requests_past_their_deadline_step_by_step_also_after_a_crash"),
+            test("scheduler", "lib", "proofs::core::tests::bounded::a_crash_within_the_end_of_a_job_changes_nothing_of_it"),
+        ],
+    },
+    Threat {
         who: STRANGER, reach: "database exhaustion, by unused tickets or a flood of calls",
         stop: "`quotas.strangers_tickets`, `quotas.strangers_requests_per_minute`, `calls.per_ip_per_second`",
         shown_by: &[
@@ -460,8 +477,8 @@ pub(super) const THREATS: &[Threat] = &[
         stop: "`worker_registry.max_workers_per_token`, `worker_registry.max_slots`; refusals and changes of address are logged",
         shown_by: &[
             whole("tokens::local::a_token_admits_one_machine_at_a_time_and_no_worker_all_slots"),
-            test("hierophant-scheduler", "lib", "registry::core::tests::an_own_token_admits_a_limited_number_of_workers_and_a_shared_one_any"),
-            test("hierophant-scheduler", "lib", "registry::core::tests::a_worker_that_appears_at_another_address_is_noticed"),
+            test("scheduler", "lib", "registry::core::tests::an_own_token_admits_a_limited_number_of_workers_and_a_shared_one_any"),
+            test("scheduler", "lib", "registry::core::tests::a_worker_that_appears_at_another_address_is_noticed"),
         ],
     },
     Threat {

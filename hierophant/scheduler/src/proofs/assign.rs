@@ -7,8 +7,10 @@ use hierophant_model::records::Millis;
 use network_lib::ids::WorkerId;
 use network_lib::job::JobSpec;
 
-use super::lease::{Worker, Workers};
-use super::memory::{MemoryDemand, MemoryFit, MemoryInUse, OomHistory};
+use super::fleet::{Offer, Workers};
+use super::lease::Worker;
+use super::memory::{MemoryDemand, MemoryFit, OomHistory};
+use super::need::Need;
 
 /// Longest time for which a job waits before it returns to a worker on which it failed.
 const MAX_REST_MS: i64 = 600_000;
@@ -60,7 +62,7 @@ impl FailureHistory {
     /// Forgets what keeps the job from any worker, and its rest. The retry budget stays. Returns whether there was
     /// anything.
     pub fn forgive(&mut self, now: Millis) -> bool {
-        let kept = self.avoids_any() || !self.oom.is_empty() || self.not_before > now;
+        let kept = self.avoids_any() || self.not_before > now;
         self.oom = OomHistory::default();
         self.infrastructure.clear();
         self.forgiven = true;
@@ -75,11 +77,16 @@ impl FailureHistory {
         failed || self.infrastructure.get(&worker).is_some_and(|count| *count >= AVOIDED_AFTER)
     }
 
-    /// Whether the job avoids any worker: other jobs of its kind are then given out differently.
+    /// Workers that the job avoids.
+    pub fn avoided(&self) -> impl Iterator<Item = WorkerId> + '_ {
+        let interrupted = self.infrastructure.keys().filter(|id| !self.workers.contains(id));
+        self.workers.iter().chain(interrupted).copied().filter(|id| self.avoids(*id))
+    }
+
+    /// Whether the job avoids any worker, and is therefore assigned differently from others of its need.
     #[must_use]
     pub fn avoids_any(&self) -> bool {
-        let failed = !self.forgiven && !self.workers.is_empty();
-        failed || self.infrastructure.values().any(|count| *count >= AVOIDED_AFTER)
+        self.avoided().next().is_some() || !self.oom.is_empty()
     }
 
     /// Number of failures by a worker's fault.
@@ -89,21 +96,29 @@ impl FailureHistory {
     }
 }
 
-/// Workers and their memory.
+/// Workers and the memory that proofs need of them.
 #[derive(Debug, Clone, Copy)]
 pub struct Fleet<'a> {
-    /// The workers.
+    /// The workers, with an index that is up to date.
     pub workers: &'a Workers,
     /// Known memory demand of proofs.
     pub demand: &'a MemoryDemand,
-    /// Memory demand of the running proofs.
-    pub in_use: &'a MemoryInUse,
+}
+
+impl Fleet<'_> {
+    /// Whether a worker has a free slot and enough memory for such a proof beside its running ones.
+    #[must_use]
+    pub fn has_room(&self, offer: &Offer, id: WorkerId, spec: &JobSpec) -> bool {
+        let room = self.workers.get(&id).and_then(|worker| offer.room_of(id, worker));
+        room.is_some_and(|(backend, room)| room.fits(self.demand.of(spec, backend)))
+    }
 }
 
 /// Chooses the worker for a job: one that supports it and has a free slot and enough memory. Ties go to a worker
 /// other than that of the latest failure, then to the one with most free slots, then to the smallest id.
 ///
-/// Returns `None` if the job must wait. See [`choose_by`].
+/// Returns `None` if the job must wait. The result is that of [`choose_by`], which a job that ran out of memory needs.
+/// For others it takes no walk over the workers, except over those that have no memory for the proof.
 #[must_use]
 pub fn choose(
     now: Millis,
@@ -111,11 +126,79 @@ pub fn choose(
     failures: &FailureHistory,
     fleet: Fleet<'_>,
 ) -> Option<WorkerId> {
-    choose_by(now, spec, failures, fleet.workers, |id, worker| {
-        let has_room =
-            worker.free_slots() > 0 && fleet.in_use.leaves_room(id, worker, spec, fleet.demand);
-        has_room.then(|| worker.free_slots())
-    })
+    let offer = fleet.workers.offer_for(&Need::of(spec)).filter(|offer| offer.is_free())?;
+    let has_room = |id: &WorkerId| fleet.has_room(offer, *id, spec);
+    if !failures.oom.is_empty() {
+        return choose_by(now, spec, failures, fleet.workers, |id, worker| {
+            has_room(&id).then(|| worker.free_slots())
+        });
+    }
+    match nearest(failures, offer) {
+        Nearest::Unavoided => {
+            if !offer.has_room_for(|backend| fleet.demand.of(spec, backend)) {
+                return None;
+            }
+            let free = offer.free().filter(|(_, id, backend, room)| {
+                !failures.avoids(*id) && room.fits(fleet.demand.of(spec, *backend))
+            });
+            let mut free = free.map(|(_, id, ..)| id);
+            let first = free.next()?;
+            let is_latest = failures.last == Some(first);
+            Some(if is_latest { free.next().unwrap_or(first) } else { first })
+        }
+        _ if now < failures.not_before => None,
+        Nearest::Avoided => {
+            let others = failures.avoided().filter(|id| failures.last != Some(*id));
+            let free = others.filter(has_room);
+            let slots = |id: &WorkerId| fleet.workers.get(id).map_or(0, Worker::free_slots);
+            free.max_by_key(|id| (slots(id), Reverse(*id)))
+        }
+        Nearest::Latest => failures.last.filter(has_room),
+    }
+}
+
+/// The workers to which a job that never ran out of memory may go.
+enum Nearest {
+    /// Those that it does not avoid.
+    Unavoided,
+    /// Those that it avoids, except that of the latest failure.
+    Avoided,
+    /// That of the latest failure.
+    Latest,
+}
+
+fn nearest(failures: &FailureHistory, offer: &Offer) -> Nearest {
+    let avoided = || failures.avoided().filter(|id| offer.able().contains(id));
+    match avoided().count() {
+        count if count < offer.able().len() => Nearest::Unavoided,
+        1 if avoided().next() == failures.last => Nearest::Latest,
+        _ => Nearest::Avoided,
+    }
+}
+
+/// Whether a job could be assigned to this worker if it had a free slot.
+#[must_use]
+pub fn could_take(
+    now: Millis,
+    spec: &JobSpec,
+    failures: &FailureHistory,
+    workers: &Workers,
+    worker: WorkerId,
+) -> bool {
+    let Some(offer) = workers.offer_for(&Need::of(spec)) else { return false };
+    if !offer.able().contains(&worker) {
+        return false;
+    }
+    if !failures.oom.is_empty() {
+        let is_it = |id, _: &Worker| (id == worker).then_some(());
+        return choose_by(now, spec, failures, workers, is_it).is_some();
+    }
+    match nearest(failures, offer) {
+        Nearest::Unavoided => !failures.avoids(worker),
+        _ if now < failures.not_before => false,
+        Nearest::Avoided => failures.last != Some(worker),
+        Nearest::Latest => true,
+    }
 }
 
 /// Chooses the worker for a job by `preference`, which is `None` for a worker without room. Ties go to a worker
@@ -133,7 +216,8 @@ pub fn choose_by<P: Ord>(
     workers: &Workers,
     preference: impl Fn(WorkerId, &Worker) -> Option<P>,
 ) -> Option<WorkerId> {
-    let able = workers.iter().filter(|(_, worker)| worker.takes_jobs() && worker.fits(spec));
+    let offer = workers.offer_for(&Need::of(spec))?;
+    let able = offer.able().iter().filter_map(|id| Some((id, workers.get(id)?)));
     let able: Vec<_> =
         able.map(|(id, worker)| (id, worker, failures.oom.fit(*id, worker))).collect();
     let best = able.iter().map(|(_, _, fit)| *fit).max().filter(|fit| *fit > MemoryFit::Less)?;
@@ -159,251 +243,4 @@ pub fn choose_by<P: Ord>(
 }
 
 #[cfg(test)]
-mod tests {
-    use arbtest::arbtest;
-    use network_lib::handshake::{Backend, Capabilities};
-    use network_lib::ids::{LeaseId, VkHash};
-    use network_lib::job::{Memory, OutOfMemory, ProofMode};
-
-    use super::*;
-    use crate::SessionId;
-
-    const NOW: Millis = Millis(1_000_000);
-
-    /// Chooses without any known memory demand.
-    fn choose(spec: &JobSpec, failures: &FailureHistory, workers: &Workers) -> Option<WorkerId> {
-        let (demand, in_use) = (MemoryDemand::default(), MemoryInUse::default());
-        super::choose(NOW, spec, failures, Fleet { workers, demand: &demand, in_use: &in_use })
-    }
-
-    fn worker(slots: u32, modes: &[ProofMode], version: &str) -> Worker {
-        let capabilities = Capabilities {
-            vm: "sp1".into(),
-            circuit_versions: vec![version.into()],
-            modes: modes.to_vec(),
-            backend: Backend::Cpu,
-            slots,
-            prefetch: 0,
-            memory_bytes: 0,
-            gpus: vec![],
-            unavailable_reason: None,
-        };
-        Worker::new(SessionId(1), "amos".into(), capabilities)
-    }
-
-    fn spec() -> JobSpec {
-        JobSpec {
-            vk_hash: VkHash([1; 32]),
-            circuit_version: "v6.1.0".into(),
-            mode: ProofMode::Core,
-            cycle_limit: 0,
-            gas_limit: 0,
-        }
-    }
-
-    fn id(n: u8) -> WorkerId {
-        WorkerId([n; 16])
-    }
-
-    fn failed_on(ids: &[u8]) -> FailureHistory {
-        FailureHistory {
-            workers: ids.iter().map(|n| id(*n)).collect(),
-            last: ids.last().map(|n| id(*n)),
-            ..FailureHistory::default()
-        }
-    }
-
-    /// For any fleet and history: the chosen worker is capable and free, and no worker gets a job on which it
-    /// failed while a better one exists, even a busy one.
-    #[test]
-    fn the_choice_is_always_able_and_free_and_never_worse_than_another() {
-        arbtest(|input| {
-            let mut workers = Workers::new();
-            for n in 0..input.int_in_range(0..=6)? {
-                let modes = *input.choose(&[&[ProofMode::Core][..], &[ProofMode::Plonk]])?;
-                let mut worker = worker(input.int_in_range(0..=2)?, modes, "v6.1.0");
-                (worker.draining, worker.away) = (input.ratio(1, 5)?, input.ratio(1, 5)?);
-                worker.leases = (0..input.int_in_range(0..=2)?).map(|n| LeaseId([n; 16])).collect();
-                workers.insert(id(n), worker);
-            }
-            let blamed: BTreeSet<_> = (0..6).filter(|n| n % 2 == 0 || *n > 3).map(id).collect();
-            let failures = FailureHistory {
-                workers: if input.arbitrary()? { blamed } else { BTreeSet::new() },
-                last: input.arbitrary::<bool>()?.then_some(id(input.int_in_range(0..=6)?)),
-                not_before: Millis(NOW.0 + input.int_in_range(-1..=1)?),
-                ..FailureHistory::default()
-            };
-            let resting = failures.not_before > NOW;
-            let able = |id: &WorkerId| {
-                let worker = &workers[id];
-                !worker.draining && !worker.away && worker.capabilities.modes == [ProofMode::Core]
-            };
-            let free =
-                |id: &WorkerId| workers[id].leases.len() < workers[id].capabilities.slots as usize;
-            let able: Vec<WorkerId> = workers.keys().filter(|id| able(id)).copied().collect();
-            let blamed = |id: &WorkerId| failures.workers.contains(id);
-            match choose(&spec(), &failures, &workers) {
-                Some(chosen) => {
-                    assert!(able.contains(&chosen) && free(&chosen));
-                    assert!(!blamed(&chosen) || able.iter().all(blamed), "a worker is untried");
-                    assert!(!blamed(&chosen) || !resting, "it returns too early");
-                    let twice = blamed(&chosen) && failures.last == Some(chosen);
-                    assert!(!twice || able.len() == 1, "twice in a row on the same worker");
-                    let again = failures.last == Some(chosen);
-                    let other = able.iter().any(|it| *it != chosen && free(it) && !blamed(it));
-                    assert!(!again || !other, "another is free");
-                }
-                None => {
-                    let untried = able.iter().filter(|id| !blamed(id));
-                    assert!(!untried.clone().any(free), "an untried worker is free");
-                    // A job that failed on every worker may wait only for one that was not the latest.
-                    let everywhere = untried.count() == 0 && !resting;
-                    let others = able.iter().filter(|id| failures.last != Some(**id));
-                    assert!(!everywhere || !others.clone().any(free), "another one is free");
-                    assert!(
-                        !everywhere || others.count() > 0 || !able.iter().any(free),
-                        "the only one is free"
-                    );
-                }
-            }
-            Ok(())
-        });
-    }
-
-    #[test]
-    fn only_fitting_workers_with_a_free_slot_are_chosen() {
-        let mut workers = Workers::new();
-        workers.insert(id(1), worker(1, &[ProofMode::Compressed], "v6.1.0"));
-        workers.insert(id(2), worker(1, &[ProofMode::Core], "v5.0.0"));
-        workers.insert(id(3), worker(0, &[ProofMode::Core], "v6.1.0"));
-        let mut draining = worker(1, &[ProofMode::Core], "v6.1.0");
-        draining.draining = true;
-        workers.insert(id(4), draining);
-        let mut away = worker(1, &[ProofMode::Core], "v6.1.0");
-        away.away = true;
-        workers.insert(id(5), away);
-        assert_eq!(choose(&spec(), &failed_on(&[]), &workers), None);
-        workers.insert(id(6), worker(1, &[ProofMode::Core], "v6.1.0"));
-        assert_eq!(choose(&spec(), &failed_on(&[]), &workers), Some(id(6)));
-    }
-
-    #[test]
-    fn after_nobodys_fault_another_worker_is_preferred_but_not_waited_for() {
-        let mut workers = Workers::new();
-        workers.insert(id(1), worker(8, &[ProofMode::Core], "v6.1.0"));
-        workers.insert(id(2), worker(1, &[ProofMode::Core], "v6.1.0"));
-        let failures = FailureHistory { last: Some(id(1)), ..FailureHistory::default() };
-        assert_eq!(choose(&spec(), &failures, &workers), Some(id(2)));
-        workers.remove(&id(2));
-        assert_eq!(choose(&spec(), &failures, &workers), Some(id(1)));
-    }
-
-    #[test]
-    fn a_failed_job_waits_for_another_worker_and_comes_back_only_if_there_is_none() {
-        let mut workers = Workers::new();
-        workers.insert(id(1), worker(8, &[ProofMode::Core], "v6.1.0"));
-        let mut busy = worker(1, &[ProofMode::Core], "v6.1.0");
-        busy.leases.insert(LeaseId([1; 16]));
-        workers.insert(id(2), busy);
-        assert_eq!(choose(&spec(), &failed_on(&[1]), &workers), None);
-        assert_eq!(choose(&spec(), &failed_on(&[1, 2]), &workers), Some(id(1)));
-        assert_eq!(choose(&spec(), &failed_on(&[2, 1]), &workers), None);
-        workers.remove(&id(2));
-        assert_eq!(choose(&spec(), &failed_on(&[2, 1]), &workers), Some(id(1)));
-    }
-
-    #[test]
-    fn a_rest_doubles_to_ten_minutes_and_only_repeated_failures_cost_one() {
-        let mut failures = FailureHistory::default();
-        let mut rests = Vec::new();
-        for worker in [1, 2, 1, 1, 2, 3].into_iter().chain([1; 8]) {
-            failures.not_before = NOW;
-            failures.blame(NOW, id(worker));
-            rests.push((failures.not_before.0 - NOW.0) / 1000);
-        }
-        assert_eq!(rests, [0, 0, 1, 2, 4, 0, 8, 16, 32, 64, 128, 256, 512, 600]);
-        assert_eq!((failures.workers.len(), failures.count()), (3, 14));
-        failures.repeats = u32::MAX;
-        failures.blame(Millis(i64::MAX), id(1));
-        assert_eq!(failures.not_before, Millis(i64::MAX));
-    }
-
-    #[test]
-    fn a_resting_job_goes_to_no_worker_on_which_it_failed_and_to_any_other_at_once() {
-        let mut workers = Workers::new();
-        workers.insert(id(1), worker(8, &[ProofMode::Core], "v6.1.0"));
-        let mut failures = failed_on(&[2, 1]);
-        failures.not_before = Millis(NOW.0 + 1);
-        assert_eq!(choose(&spec(), &failures, &workers), None);
-        workers.insert(id(2), worker(8, &[ProofMode::Core], "v6.1.0"));
-        assert_eq!(choose(&spec(), &failures, &workers), None);
-        workers.insert(id(3), worker(1, &[ProofMode::Core], "v6.1.0"));
-        assert_eq!(choose(&spec(), &failures, &workers), Some(id(3)));
-        workers.remove(&id(3));
-        failures.not_before = NOW;
-        assert_eq!(choose(&spec(), &failures, &workers), Some(id(2)), "the rest is over");
-    }
-
-    /// For any fleet: a job that ran out of memory is never assigned to a worker with less, to one with as much
-    /// only if no available worker has more, and never beside running proofs that leave too little.
-    #[test]
-    fn memory_that_did_not_suffice_is_not_tried_again_while_there_is_more() {
-        arbtest(|input| {
-            let mut workers = Workers::new();
-            let mut in_use = MemoryInUse::default();
-            for n in 0..input.int_in_range(1..=6)? {
-                let mut worker = worker(input.int_in_range(0..=3)?, &[ProofMode::Core], "v6.1.0");
-                worker.capabilities.memory_bytes = input.int_in_range(0..=4)?;
-                (worker.draining, worker.away) = (input.ratio(1, 5)?, input.ratio(1, 5)?);
-                worker.leases = (0..input.int_in_range(0..=2)?).map(|n| LeaseId([n; 16])).collect();
-                if !worker.leases.is_empty() {
-                    in_use.0.insert(id(n), input.int_in_range(0..=3)?);
-                }
-                workers.insert(id(n), worker);
-            }
-            let mut failures = FailureHistory::default();
-            let mut tried = 0;
-            for _ in 0..input.int_in_range(0..=2)? {
-                let bytes = input.int_in_range(1..=4)?;
-                let what = OutOfMemory { memory: Memory::Main, bytes: Some(bytes) };
-                failures.oom.record(id(99), Backend::Cpu, what);
-                tried = bytes.max(tried);
-            }
-            let mut demand = MemoryDemand::default();
-            demand.record(&spec(), Backend::Cpu, input.int_in_range(0..=3)?);
-            let fleet = Fleet { workers: &workers, demand: &demand, in_use: &in_use };
-            let chosen = super::choose(NOW, &spec(), &failures, fleet);
-            let Some(chosen) = chosen else { return Ok(()) };
-            let has = |id: &WorkerId| workers[id].capabilities.memory_bytes;
-            let (worker, all) = (&workers[&chosen], has(&chosen));
-            assert!(all == 0 || all >= tried, "less than what did not suffice");
-            let more = |(id, worker): (&WorkerId, &Worker)| worker.takes_jobs() && has(id) > tried;
-            assert!(tried == 0 || all > tried || !workers.iter().any(more), "a worker has more");
-            let need = demand.of(&spec(), Backend::Cpu).unwrap_or(0);
-            let used = in_use.0.get(&chosen).copied();
-            assert!(all == 0 || used.is_none_or(|used| used + need <= all), "no room: {worker:?}");
-            Ok(())
-        });
-    }
-
-    #[test]
-    fn a_job_that_ran_out_of_memory_waits_for_a_larger_machine_but_not_for_one_that_is_not_there() {
-        let sized = |bytes, busy: bool| {
-            let mut worker = worker(1, &[ProofMode::Core], "v6.1.0");
-            worker.capabilities.memory_bytes = bytes;
-            worker.leases.extend(busy.then_some(LeaseId([1; 16])));
-            worker
-        };
-        let mut failures = failed_on(&[1]);
-        let what = OutOfMemory { memory: Memory::Main, bytes: Some(24) };
-        failures.oom.record(id(1), Backend::Cpu, what);
-        let mut workers = Workers::from([(id(1), sized(24, false)), (id(2), sized(16, false))]);
-        assert_eq!(choose(&spec(), &failures, &workers), Some(id(1)), "as much is all there is");
-        workers.insert(id(3), sized(80, true));
-        assert_eq!(choose(&spec(), &failures, &workers), None, "the larger one is busy");
-        workers.insert(id(3), sized(80, false));
-        assert_eq!(choose(&spec(), &failures, &workers), Some(id(3)));
-        let only_smaller = Workers::from([(id(2), sized(16, false))]);
-        assert_eq!(choose(&spec(), &failures, &only_smaller), None);
-    }
-}
+mod tests;

@@ -6,48 +6,60 @@
 mod ahead;
 mod attempts;
 mod commands;
+mod decisions;
 mod dispatch;
 mod disputes;
 mod endings;
 mod ids;
+mod index;
+mod joined;
 mod open;
 mod places;
+mod prepared;
 mod queue_snapshot;
 mod race;
 mod requests;
 mod restore;
 mod rests;
+mod search;
 mod sweep;
 mod why;
 mod workers;
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use alloy_primitives::Address;
 use hierophant_model::clients::Clients;
 use hierophant_model::commands::Paused;
 use hierophant_model::records::{
-    AttemptRecord, Change, Claim, JobRecord, JobState, Millis, Priority, RequestRecord,
+    AttemptRecord, Change, Claim, JobRecord, JobState, Millis, RequestRecord,
 };
-use litemap::LiteMap;
-use network_lib::ids::{ArtifactId, JobId, LeaseId, RequestId, Sha256Digest, WorkerId};
+use network_lib::ids::{ArtifactId, JobId, LeaseId, Sha256Digest, WorkerId};
 use network_lib::job::ProofMode;
 use network_lib::wire::ToWorker;
 
 use super::assign::FailureHistory;
 use super::duration::DurationEstimator;
-use super::lease::{Lease, Leases, Worker, WorkerStats, Workers};
+use super::fleet::Workers;
+use super::lease::{Lease, Leases, Worker, WorkerStats};
 use super::memory::MemoryDemand;
-use super::queue::{Queue, Rank};
+use super::queue::Queue;
 use super::{LeaseAccess, Overview, RunningProof, WorkerWork};
 use crate::SessionId;
 
 pub use commands::Rejection;
+use endings::{End, Ending};
 pub use ids::IdSource;
+use joined::JoinedRequests;
 use open::{LastMinute, OpenRequests, RecentRequests};
+use prepared::Prepared;
 pub use requests::StoreLookup;
 pub use restore::RestoredState;
+
+/// Number of effects after which an event leaves the rest to the next [`ProofsCore::sweep`], so that a transaction has
+/// some hundred rows whatever happens at once.
+const MAX_EFFECTS: usize = 500;
 
 /// Limits of the scheduler. Durations are in milliseconds.
 #[derive(Debug, Clone)]
@@ -102,13 +114,16 @@ pub enum Effect {
 #[derive(Debug)]
 struct LiveJob {
     record: JobRecord,
-    /// Usually one, while a `BTreeMap` allocates space for eleven.
-    requests: LiteMap<RequestId, Box<RequestRecord>>,
+    requests: JoinedRequests,
+    /// Requester under which it is counted as running.
+    counted: Option<Address>,
+    /// Set while its end is stored in several steps.
+    ending: Option<Ending>,
     /// Running attempts: one, or two in a race.
     leases: BTreeSet<LeaseId>,
     /// Attempt that is leased ahead, while the job waits.
     ahead: Option<LeaseId>,
-    /// Number of jobs that were leased ahead later and have begun before it.
+    /// Number of jobs that were leased ahead later and have begun before it, during earlier leases ahead.
     overtaken: usize,
     /// Last running attempt, if it was interrupted; it continues if its worker reconnects in time.
     interrupted: Option<Box<Lease>>,
@@ -129,7 +144,9 @@ impl LiveJob {
     fn new(record: JobRecord) -> Self {
         Self {
             record,
-            requests: LiteMap::new(),
+            requests: JoinedRequests::default(),
+            counted: None,
+            ending: None,
             leases: BTreeSet::new(),
             ahead: None,
             overtaken: 0,
@@ -144,10 +161,23 @@ impl LiveJob {
         }
     }
 
+    /// Whether it is assigned differently from others of its need.
+    fn is_choosy(&self) -> bool {
+        self.failures.avoids_any() || self.overtaken > 0
+    }
+
+    /// Forgets all attempts.
+    fn begin_again(&mut self) {
+        self.tried.clear();
+        self.failures = FailureHistory::default();
+        self.disputed.clear();
+        (self.interruptions, self.not_before) = (0, Millis(0));
+        self.interrupted = None;
+    }
+
     /// Requester of the oldest request.
     fn requester(&self) -> Address {
-        let first = self.requests.values().min_by_key(|request| (request.created_at, request.id));
-        first.map_or(Address::ZERO, |request| request.requester)
+        self.requests.requester().unwrap_or(Address::ZERO)
     }
 }
 
@@ -166,6 +196,12 @@ pub struct ProofsCore {
     strangers: LastMinute,
     queue: Queue,
     leases: Leases,
+    /// Attempts that are leased ahead.
+    prepared: Prepared,
+    /// Waiting jobs that are not leased ahead, were so before, and were overtaken.
+    overtaken: BTreeSet<JobId>,
+    /// Jobs of the attempts that may continue when their worker reconnects.
+    interrupted: BTreeMap<LeaseId, JobId>,
     workers: Workers,
     /// Workers drained by an operator; may include removed ones.
     drained: BTreeSet<WorkerId>,
@@ -178,8 +214,17 @@ pub struct ProofsCore {
     /// Set while dispatch is paused.
     paused: Option<Paused>,
     demand: MemoryDemand,
-    /// Lower bound of all deadlines, Unix seconds.
-    next_deadline: u64,
+    /// Jobs whose end is stored in several steps.
+    ending: BTreeSet<JobId>,
+    /// Jobs that a start found to have ended.
+    due: VecDeque<(JobId, End)>,
+    /// Whether requests past their deadline are left to the next sweep. No job is assigned until they have ended.
+    is_expiring: bool,
+    /// Whether other work is left to the next sweep.
+    is_cut_short: bool,
+    /// Whether jobs are assigned by the reference that tests compare with.
+    #[cfg(test)]
+    walks: bool,
     /// Time at which attempts of workers that have not reconnected since the start are interrupted.
     return_deadline: Millis,
 }
@@ -248,45 +293,45 @@ impl ProofsCore {
         })
     }
 
+    /// Whether work is left that the next [`ProofsCore::sweep`] continues, which need not wait for its time.
+    #[must_use]
+    pub fn is_behind(&self) -> bool {
+        let is_ending = !self.ending.is_empty() || !self.due.is_empty();
+        is_ending || self.is_expiring || self.is_cut_short
+    }
+
     /// Adds a request to an unfinished job.
     fn subscribe(&mut self, job: JobId, request: RequestRecord) {
-        self.next_deadline = self.next_deadline.min(request.deadline);
-        self.open.insert(request.id, job, self.client_of(&request));
+        self.open.insert(&request, job, self.client_of(&request));
         if let Some(live) = self.jobs.get_mut(&job) {
-            live.requests.insert(request.id, Box::new(request));
+            live.requests.insert(request);
         }
+        self.recount(job);
+    }
+
+    fn is_connected(&self, id: WorkerId, session: SessionId) -> bool {
+        self.workers.get(&id).is_some_and(|worker| worker.session == session)
     }
 
     fn connected(&mut self, id: WorkerId, session: SessionId) -> Option<&mut Worker> {
-        self.workers.get_mut(&id).filter(|worker| worker.session == session)
+        if self.is_connected(id, session) { self.workers.get_mut(&id) } else { None }
+    }
+
+    /// Sets the attempt of a waiting job that continues if its worker reconnects.
+    fn set_interrupted(&mut self, job: JobId, attempt: Option<Box<Lease>>) {
+        let Some(live) = self.jobs.get_mut(&job) else { return };
+        if let Some(before) = std::mem::replace(&mut live.interrupted, attempt) {
+            self.interrupted.remove(&before.attempt.lease);
+        }
+        if let Some(attempt) = &live.interrupted {
+            self.interrupted.insert(attempt.attempt.lease, job);
+        }
     }
 
     /// Job of an active lease of this worker whose proof is not being verified.
     fn job_of(&self, worker: WorkerId, lease: LeaseId) -> Option<JobId> {
         let held = self.leases.get(&lease)?;
         (held.attempt.prover.worker == worker && !held.checking).then_some(held.job)
-    }
-
-    fn rank(&self, live: &LiveJob) -> Rank {
-        let deadline = live.requests.values().map(|request| request.deadline).min();
-        let urgent = self.limits.urgent_modes.contains(&live.record.spec.mode);
-        let by_mode = if urgent { Priority::Urgent } else { Priority::Normal };
-        Rank {
-            class: live.record.priority.unwrap_or(by_mode) as u8,
-            mode: live.record.spec.mode,
-            requester: live.requester(),
-            deadline: deadline.unwrap_or(u64::MAX),
-            created_at: live.record.created_at,
-            job: live.record.id,
-        }
-    }
-
-    /// Inserts a job into the queue, or moves it to its current position.
-    fn enqueue(&mut self, job: JobId) {
-        if let Some(live) = self.jobs.get(&job) {
-            let rank = self.rank(live);
-            self.queue.insert(rank);
-        }
     }
 
     /// Changes a job's record and updates it from its running attempts: state and prover are those of the most
@@ -313,6 +358,7 @@ impl ProofsCore {
             live.record.updated_at = now;
             effects.push(Effect::Save(Change::Job(live.record.clone())));
         }
+        self.recount(job);
     }
 
     /// Leases of a worker that are still running.

@@ -9,6 +9,7 @@ use network_lib::handshake::{Backend, Capabilities};
 use network_lib::ids::{JobId, LeaseId, WorkerId};
 use network_lib::job::{JobSpec, Memory, Phase, Progress};
 
+use super::need::Need;
 use super::rest::Rest;
 
 /// Attempt in progress.
@@ -306,6 +307,13 @@ impl Worker {
             && self.capabilities.circuit_versions.contains(&spec.circuit_version)
     }
 
+    /// Whether it supports the proofs of this need.
+    #[must_use]
+    pub fn fits_need(&self, need: &Need) -> bool {
+        self.capabilities.modes.contains(&need.mode)
+            && self.capabilities.circuit_versions.contains(&need.version)
+    }
+
     /// Bytes of a kind of memory that any proof finds on the worker: with several GPUs, those of the smallest.
     /// `None` if unknown.
     #[must_use]
@@ -340,8 +348,8 @@ impl Worker {
     }
 }
 
-/// All workers that are connected or may reconnect.
-pub type Workers = BTreeMap<WorkerId, Worker>;
+
+
 
 /// Delay before a job is assigned again after its `count`-th interruption.
 ///

@@ -113,49 +113,60 @@ impl OomHistory {
 pub struct MemoryDemand(BTreeMap<(VkHash, ProofMode, &'static str), u64>);
 
 impl MemoryDemand {
-    /// Records the peak of an accepted proof.
-    pub fn record(&mut self, spec: &JobSpec, backend: Backend, bytes: u64) {
+    /// Records the peak of an accepted proof. Returns whether a known demand has changed.
+    pub fn record(&mut self, spec: &JobSpec, backend: Backend, bytes: u64) -> bool {
         let kind = (spec.vk_hash, spec.mode, backend.as_str());
         if self.0.len() >= MAX_DEMANDS && !self.0.contains_key(&kind) {
             self.0.pop_first();
         }
-        let known = self.0.entry(kind).or_default();
-        *known = bytes.max(*known);
+        let known = self.0.get(&kind).copied();
+        if known.is_some_and(|known| known >= bytes) {
+            return false;
+        }
+        self.0.insert(kind, bytes);
+        true
     }
 
     /// Peak of such proofs, if one was accepted.
     #[must_use]
     pub fn of(&self, spec: &JobSpec, backend: Backend) -> Option<u64> {
-        self.0.get(&(spec.vk_hash, spec.mode, backend.as_str())).copied()
+        self.of_program(spec.vk_hash, spec.mode, backend)
     }
 
-    /// Whether the demand of such proofs is known for any backend.
+    /// Peak of proofs of a program, if one was accepted.
     #[must_use]
-    pub fn knows(&self, spec: &JobSpec) -> bool {
-        let mut backends = [Backend::Cpu, Backend::Cuda, Backend::Mock].into_iter();
-        backends.any(|backend| self.of(spec, backend).is_some())
+    pub fn of_program(&self, program: VkHash, mode: ProofMode, backend: Backend) -> Option<u64> {
+        self.0.get(&(program, mode, backend.as_str())).copied()
     }
 }
 
-/// Main memory in use on machines that several proofs share.
-#[derive(Debug, Default)]
-pub struct MemoryInUse(pub BTreeMap<WorkerId, u64>);
+/// Main memory that a worker has left for another proof.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Room {
+    /// Its running proofs already take more than there is.
+    Exceeded,
+    /// This number of bytes.
+    Bytes(u64),
+    /// Enough for any proof: none is running, or an amount is unknown.
+    Any,
+}
 
-impl MemoryInUse {
-    /// Whether a worker has enough memory for such a proof beside its running ones. Always true if it runs none, or
-    /// if an amount is unknown.
+impl Room {
+    /// Room of a worker beside running proofs that take `used` bytes, if that is known.
     #[must_use]
-    pub fn leaves_room(
-        &self,
-        id: WorkerId,
-        worker: &Worker,
-        spec: &JobSpec,
-        demand: &MemoryDemand,
-    ) -> bool {
-        let need = demand.of(spec, worker.backend());
-        let (Some(used), Some(need)) = (self.0.get(&id), need) else { return true };
-        let all = worker.memory(Memory::Main);
-        all.is_none_or(|all| used.saturating_add(need) <= all)
+    pub fn beside(used: Option<u64>, worker: &Worker) -> Self {
+        let (Some(used), Some(all)) = (used, worker.memory(Memory::Main)) else { return Self::Any };
+        all.checked_sub(used).map_or(Self::Exceeded, Self::Bytes)
+    }
+
+    /// Whether a proof with this demand fits, if it is known.
+    #[must_use]
+    pub fn fits(self, demand: Option<u64>) -> bool {
+        match (self, demand) {
+            (Self::Any, _) | (_, None) => true,
+            (Self::Bytes(left), Some(demand)) => demand <= left,
+            (Self::Exceeded, Some(_)) => false,
+        }
     }
 }
 
@@ -243,18 +254,17 @@ mod tests {
             cycle_limit: 0,
             gas_limit: 0,
         };
-        let (id, machine) = (WorkerId([1; 16]), cuda(&[24, 24]));
-        let (mut demand, mut in_use) = (MemoryDemand::default(), MemoryInUse::default());
-        let leaves_room = |in_use: &MemoryInUse, demand: &MemoryDemand| {
-            in_use.leaves_room(id, &machine, &spec, demand)
+        let machine = cuda(&[24, 24]);
+        let mut demand = MemoryDemand::default();
+        let fits = |used: Option<u64>, demand: &MemoryDemand| {
+            Room::beside(used, &machine).fits(demand.of(&spec, Backend::Cuda))
         };
-        in_use.0.insert(id, 40 * GIB);
-        assert!(leaves_room(&in_use, &demand), "nothing is known of the proof");
-        demand.record(&spec, Backend::Cuda, 30 * GIB);
-        demand.record(&spec, Backend::Cuda, 20 * GIB);
-        assert!(!leaves_room(&in_use, &demand), "40 and 30 are more than 64");
-        in_use.0.insert(id, 34 * GIB);
-        assert!(leaves_room(&in_use, &demand));
-        assert!(leaves_room(&MemoryInUse::default(), &demand), "it works on nothing");
+        assert!(fits(Some(40 * GIB), &demand), "nothing is known of the proof");
+        assert!(demand.record(&spec, Backend::Cuda, 30 * GIB));
+        assert!(!demand.record(&spec, Backend::Cuda, 20 * GIB), "it is known to need more");
+        assert!(!fits(Some(40 * GIB), &demand), "40 and 30 are more than 64");
+        assert!(fits(Some(34 * GIB), &demand));
+        assert!(!fits(Some(65 * GIB), &demand), "more than there is");
+        assert!(fits(None, &demand), "it works on nothing");
     }
 }

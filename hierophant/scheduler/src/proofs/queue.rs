@@ -5,20 +5,29 @@
 //! round, which prevents starvation even with a single worker; then to the earliest deadline, then to the oldest
 //! job.
 
+mod class;
+mod group;
+
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use alloy_primitives::Address;
 use hierophant_model::records::Millis;
-use network_lib::ids::JobId;
+use network_lib::ids::{JobId, VkHash};
 use network_lib::job::ProofMode;
+
+pub use class::Class;
+use class::InProgress;
+pub use group::{Group, Place, QueueKey, Turn};
+use group::{GroupKey, Part};
+
+use super::need::{Need, SharedNeed};
 
 /// Properties of a waiting job that decide its position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rank {
     /// Priority class, from the job or its mode; 0 is assigned first.
     pub class: u8,
-    /// Kind of proof.
-    pub mode: ProofMode,
     /// Requester of the job's oldest request.
     pub requester: Address,
     /// Earliest deadline of its requests, Unix seconds.
@@ -29,112 +38,236 @@ pub struct Rank {
     pub job: JobId,
 }
 
-/// Sort key among the jobs of one requester: deadline, age, id.
-type QueueKey = (u64, Millis, JobId);
+/// Waiting job.
+#[derive(Debug, Clone)]
+pub struct Waiting {
+    /// What decides its position.
+    pub rank: Rank,
+    /// What it needs of its worker.
+    pub need: Need,
+    /// Program.
+    pub program: VkHash,
+    /// Time before which it cannot be assigned.
+    pub not_before: Millis,
+    /// Whether it is assigned differently from others of its need, for example because it avoids a worker.
+    pub is_choosy: bool,
+    /// Whether it is leased ahead.
+    pub is_ahead: bool,
+}
 
-/// Queue of waiting jobs.
+/// The same as kept by the queue, in less memory.
+#[derive(Debug)]
+struct Entry {
+    requester: Address,
+    deadline: u64,
+    created_at: Millis,
+    kind: Arc<Kind>,
+    not_before: Millis,
+    class: u8,
+    is_choosy: bool,
+    is_ahead: bool,
+}
+
+/// What jobs of the same groups have in common.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Kind {
+    need: SharedNeed,
+    program: VkHash,
+}
+
+/// Queue of waiting jobs, and the number of running jobs by requester, on which its order depends.
+///
+/// A job that must not be assigned yet keeps its position. [`Queue::wake`] makes it assignable when its time has come.
 #[derive(Debug, Default)]
 pub struct Queue {
-    order: BTreeMap<u8, Class>,
-    ranks: BTreeMap<JobId, Rank>,
+    classes: BTreeMap<u8, Class>,
+    entries: BTreeMap<JobId, Entry>,
     ages: BTreeSet<(Millis, JobId)>,
     modes: BTreeMap<ProofMode, usize>,
-}
-
-/// Waiting jobs of one priority class.
-///
-/// Each requester has one turn per round. A requester that has had its turn takes part again in the next round. A
-/// round ends when no requester with a remaining turn is waiting.
-#[derive(Debug, Default)]
-struct Class {
-    requesters: BTreeMap<Address, BTreeSet<QueueKey>>,
-    round: u64,
-    /// Next round of each requester that has had its turn in this one, whether or not it is waiting.
-    had_turn: BTreeMap<Address, u64>,
-}
-
-impl Class {
-    fn remove(&mut self, rank: &Rank) {
-        if let Some(keys) = self.requesters.get_mut(&rank.requester) {
-            keys.remove(&queue_key(rank));
-            if keys.is_empty() {
-                self.requesters.remove(&rank.requester);
-            }
-        }
-        // Usually true for the first requester.
-        if self.requesters.keys().any(|requester| self.round_of(requester) == self.round) {
-            return;
-        }
-        let rounds = self.requesters.keys().map(|requester| self.round_of(requester));
-        self.round = rounds.min().unwrap_or(u64::MAX);
-        self.had_turn.retain(|_, round| *round > self.round);
-        if self.requesters.is_empty() {
-            self.round = 0;
-        }
-    }
-
-    fn round_of(&self, requester: &Address) -> u64 {
-        self.had_turn.get(requester).copied().unwrap_or(self.round)
-    }
+    needs: BTreeMap<SharedNeed, usize>,
+    kinds: BTreeMap<Arc<Kind>, usize>,
+    /// Jobs that cannot be assigned yet, by the time at which they can.
+    resting: BTreeSet<(Millis, JobId)>,
+    running: BTreeMap<Address, usize>,
+    /// Number of jobs that are leased ahead by requester.
+    ahead: BTreeMap<Address, usize>,
 }
 
 impl Queue {
-    /// Inserts a job, or moves it if it is already waiting.
-    pub fn insert(&mut self, rank: Rank) {
+    /// Inserts a job, or moves it if it is already waiting. It can be assigned after the next [`Queue::wake`].
+    pub fn insert(&mut self, waiting: Waiting) {
+        let Waiting { rank, need, program, not_before, is_choosy, is_ahead } = waiting;
         self.remove(rank.job);
-        let class = self.order.entry(rank.class).or_default();
-        class.requesters.entry(rank.requester).or_default().insert(queue_key(&rank));
+        let need = self.needs.get_key_value(&need).map_or_else(
+            || SharedNeed::new(need.clone()),
+            |(shared, _)| SharedNeed::clone(shared),
+        );
+        *self.modes.entry(need.mode).or_default() += 1;
+        *self.needs.entry(SharedNeed::clone(&need)).or_default() += 1;
+        let kind = Kind { need, program };
+        let kind = match self.kinds.get_key_value(&kind) {
+            Some((shared, _)) => Arc::clone(shared),
+            None => Arc::new(kind),
+        };
+        *self.kinds.entry(Arc::clone(&kind)).or_default() += 1;
         self.ages.insert((rank.created_at, rank.job));
-        *self.modes.entry(rank.mode).or_default() += 1;
-        self.ranks.insert(rank.job, rank);
+        self.resting.insert((not_before, rank.job));
+        self.count_ahead(rank.requester, rank.class, false, is_ahead);
+        let progress = self.progress(rank.requester);
+        let class = self.classes.entry(rank.class).or_default();
+        class.insert(rank.requester, queue_key(&rank), progress);
+        let Rank { class, requester, deadline, created_at, job } = rank;
+        let entry =
+            Entry { requester, deadline, created_at, kind, not_before, class, is_choosy, is_ahead };
+        self.entries.insert(job, entry);
     }
 
     /// Removes a job. Has no effect if it is not waiting.
     pub fn remove(&mut self, job: JobId) {
-        let Some(rank) = self.detach(job) else { return };
-        if let Some(class) = self.order.get_mut(&rank.class) {
-            class.remove(&rank);
-        }
+        self.take(job, false);
     }
 
     /// Removes a job that is being assigned, which uses up its requester's turn. Has no effect if it is not
     /// waiting.
     pub fn dequeue(&mut self, job: JobId) {
-        let Some(rank) = self.detach(job) else { return };
-        if let Some(class) = self.order.get_mut(&rank.class) {
-            let next = class.round_of(&rank.requester) + 1;
-            class.had_turn.insert(rank.requester, next);
-            class.remove(&rank);
+        self.take(job, true);
+    }
+
+    fn take(&mut self, job: JobId, uses_turn: bool) {
+        let Some(entry) = self.entries.remove(&job) else { return };
+        let rank = entry.rank(job);
+        self.ages.remove(&(rank.created_at, job));
+        count_down(&mut self.modes, &entry.kind.need.mode);
+        count_down(&mut self.needs, &entry.kind.need);
+        count_down(&mut self.kinds, &entry.kind);
+        let was_resting = self.resting.remove(&(entry.not_before, job));
+        if let Some(class) = self.classes.get_mut(&rank.class).filter(|_| !was_resting) {
+            for group in entry.groups() {
+                class.leave_group(group, rank.requester, queue_key(&rank));
+            }
+        }
+        self.count_ahead(rank.requester, rank.class, entry.is_ahead, false);
+        let progress = self.progress(rank.requester);
+        let Some(class) = self.classes.get_mut(&rank.class) else { return };
+        if uses_turn {
+            class.take_turn(rank.requester, progress);
+        }
+        class.remove(rank.requester, queue_key(&rank), progress);
+    }
+
+    /// Makes jobs assignable whose time has come.
+    pub fn wake(&mut self, now: Millis) {
+        while let Some((at, job)) = self.resting.first().copied()
+            && at <= now
+        {
+            self.resting.pop_first();
+            let Some(entry) = self.entries.get(&job) else { continue };
+            let Some(class) = self.classes.get_mut(&entry.class) else { continue };
+            for group in entry.groups() {
+                class.join_group(group, entry.requester, queue_key(&entry.rank(job)));
+            }
         }
     }
 
-    fn detach(&mut self, job: JobId) -> Option<Rank> {
-        let rank = self.ranks.remove(&job)?;
-        self.ages.remove(&(rank.created_at, job));
-        if let Some(count) = self.modes.get_mut(&rank.mode) {
-            *count -= 1;
-            if *count == 0 {
-                self.modes.remove(&rank.mode);
+    /// Records whether a waiting job is leased ahead, and whether it is assigned differently from others of its need.
+    /// Its position stays.
+    pub fn regroup(&mut self, job: JobId, is_ahead: bool, is_choosy: bool) {
+        let Some(entry) = self.entries.get_mut(&job) else { return };
+        let (before, rank) = (entry.is_ahead, entry.rank(job));
+        let is_resting = self.resting.contains(&(entry.not_before, job));
+        let groups: Vec<GroupKey> = entry.groups().filter(|_| !is_resting).collect();
+        (entry.is_ahead, entry.is_choosy) = (is_ahead, is_choosy);
+        let new_groups: Vec<GroupKey> = entry.groups().filter(|_| !is_resting).collect();
+        if let Some(class) = self.classes.get_mut(&rank.class) {
+            for group in groups {
+                class.leave_group(group, rank.requester, queue_key(&rank));
             }
         }
-        Some(rank)
+        self.count_ahead(rank.requester, rank.class, before, is_ahead);
+        if let Some(class) = self.classes.get_mut(&rank.class) {
+            for group in new_groups {
+                class.join_group(group, rank.requester, queue_key(&rank));
+            }
+        }
+    }
+
+    /// Counts a job that is leased ahead, or is so no longer.
+    fn count_ahead(&mut self, requester: Address, class: u8, before: bool, now: bool) {
+        if before == now {
+            return;
+        }
+        if now {
+            *self.ahead.entry(requester).or_default() += 1;
+        } else {
+            count_down(&mut self.ahead, &requester);
+        }
+        let class = self.classes.entry(class).or_default();
+        class.ahead = if now { class.ahead + 1 } else { class.ahead - 1 };
+        self.refresh(requester);
+    }
+
+    fn progress(&self, requester: Address) -> InProgress {
+        let ahead = self.ahead.get(&requester).copied().unwrap_or(0);
+        InProgress { running: self.running(requester), ahead }
+    }
+
+    /// Moves a requester to its current position.
+    fn refresh(&mut self, requester: Address) {
+        let progress = self.progress(requester);
+        for class in self.classes.values_mut().filter(|class| class.contains(requester)) {
+            class.refresh(requester, progress);
+        }
+    }
+
+    /// Adjusts all times to a wall clock that was set by `by` milliseconds.
+    pub fn clock_set(&mut self, by: i64) {
+        let resting = std::mem::take(&mut self.resting);
+        for (mut at, job) in resting {
+            at.shift(by);
+            self.resting.insert((at, job));
+            if let Some(entry) = self.entries.get_mut(&job) {
+                entry.not_before = at;
+            }
+        }
+    }
+
+    /// Changes the number of running jobs of a requester by one.
+    pub fn count_running(&mut self, requester: Address, is_more: bool) {
+        if is_more {
+            *self.running.entry(requester).or_default() += 1;
+        } else {
+            count_down(&mut self.running, &requester);
+        }
+        self.refresh(requester);
+    }
+
+    /// Number of running jobs of a requester.
+    #[must_use]
+    pub fn running(&self, requester: Address) -> usize {
+        self.running.get(&requester).copied().unwrap_or(0)
+    }
+
+    /// Number of running jobs by requester.
+    #[must_use]
+    pub const fn running_by_requester(&self) -> &BTreeMap<Address, usize> {
+        &self.running
     }
 
     /// Whether a job is waiting.
     #[must_use]
     pub fn contains(&self, job: JobId) -> bool {
-        self.ranks.contains_key(&job)
+        self.entries.contains_key(&job)
     }
 
-    /// Waiting jobs in arbitrary order.
-    pub fn jobs(&self) -> impl Iterator<Item = JobId> + '_ {
-        self.ranks.keys().copied()
+    /// What the waiting jobs need of their workers.
+    pub fn needs(&self) -> impl Iterator<Item = &SharedNeed> + '_ {
+        self.needs.keys()
     }
 
     /// Number of waiting jobs.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.ranks.len()
+        self.entries.len()
     }
 
     /// Number of waiting jobs by kind of proof.
@@ -152,23 +285,72 @@ impl Queue {
     /// Whether no job is waiting.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.ranks.is_empty()
+        self.entries.is_empty()
     }
 
-    /// Waiting jobs in the order of assignment. `running` is the number of running jobs by requester.
-    pub fn iter<'a>(
-        &'a self,
-        running: &'a BTreeMap<Address, usize>,
-    ) -> impl Iterator<Item = Rank> + 'a {
-        self.order.values().flat_map(move |class| {
-            let mut turns: Vec<_> = class.requesters.iter().collect();
-            turns.sort_by_key(|(requester, keys)| {
-                let busy = running.get(*requester).copied().unwrap_or(0);
-                (busy, class.round_of(requester), keys.first().copied())
-            });
-            let keys = turns.into_iter().flat_map(|(_, keys)| keys);
-            keys.filter_map(|(_, _, job)| self.ranks.get(job).copied())
-        })
+    /// Priority classes, the most urgent first.
+    pub fn classes(&self) -> impl Iterator<Item = (u8, &Class)> + '_ {
+        self.classes.iter().map(|(class, jobs)| (*class, jobs))
+    }
+
+    /// Waiting jobs of a priority class.
+    #[must_use]
+    pub fn class(&self, class: u8) -> Option<&Class> {
+        self.classes.get(&class)
+    }
+
+    /// Waiting jobs in the order of assignment.
+    pub fn iter(&self) -> impl Iterator<Item = JobId> + '_ {
+        self.classes.values().flat_map(Class::iter).map(|place| place.job())
+    }
+
+    /// Class of a waiting job, and its place there.
+    #[must_use]
+    pub fn place(&self, job: JobId) -> Option<(u8, Place)> {
+        let rank = self.entries.get(&job)?.rank(job);
+        let place = self.classes.get(&rank.class)?.place(rank.requester, queue_key(&rank))?;
+        Some((rank.class, place))
+    }
+
+    /// Number of jobs ahead of a waiting one.
+    #[must_use]
+    pub fn jobs_ahead_of(&self, job: JobId) -> usize {
+        let Some((class, place)) = self.place(job) else { return self.len() };
+        let more_urgent: usize = self.classes.range(..class).map(|(_, jobs)| jobs.len()).sum();
+        more_urgent + self.classes.get(&class).map_or(0, |jobs| jobs.jobs_before(&place))
+    }
+}
+
+impl Entry {
+    const fn rank(&self, job: JobId) -> Rank {
+        Rank {
+            class: self.class,
+            requester: self.requester,
+            deadline: self.deadline,
+            created_at: self.created_at,
+            job,
+        }
+    }
+
+    /// Groups to which the job belongs while it can be assigned.
+    fn groups(&self) -> impl Iterator<Item = GroupKey> + use<> {
+        let parts = if self.is_choosy {
+            [Some(Part::Choosy), None]
+        } else {
+            let part = |program| Some(Part::Open(self.is_ahead, program));
+            [part(None), part(Some(self.kind.program))]
+        };
+        let need = SharedNeed::clone(&self.kind.need);
+        parts.into_iter().flatten().map(move |part| (SharedNeed::clone(&need), part))
+    }
+}
+
+fn count_down<K: Ord>(counts: &mut BTreeMap<K, usize>, key: &K) {
+    if let Some(count) = counts.get_mut(key) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(key);
+        }
     }
 }
 
@@ -177,155 +359,4 @@ const fn queue_key(rank: &Rank) -> QueueKey {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::VecDeque;
-
-    use arbtest::arbtest;
-
-    use super::*;
-
-    const ALICE: Address = Address::repeat_byte(0xa1);
-    const BOB: Address = Address::repeat_byte(0xb0);
-
-    fn rank(n: u8, class: u8, requester: Address, deadline: u64, created_at: i64) -> Rank {
-        let mode = ProofMode::Core;
-        Rank {
-            class,
-            mode,
-            requester,
-            deadline,
-            created_at: Millis(created_at),
-            job: JobId([n; 16]),
-        }
-    }
-
-    fn order(queue: &Queue, running: &[(Address, usize)]) -> Vec<u8> {
-        let running = running.iter().copied().collect();
-        queue.iter(&running).map(|rank| rank.job.0[0]).collect()
-    }
-
-    #[test]
-    fn urgent_modes_then_deadlines_then_age_decide() {
-        let mut queue = Queue::default();
-        queue.insert(rank(1, 1, ALICE, 50, 1));
-        queue.insert(rank(2, 1, ALICE, 40, 2));
-        queue.insert(rank(3, 0, ALICE, 90, 3));
-        queue.insert(rank(4, 1, ALICE, 40, 1));
-        assert_eq!(order(&queue, &[]), [3, 4, 2, 1]);
-    }
-
-    #[test]
-    fn the_requester_with_the_fewest_running_jobs_is_next() {
-        let mut queue = Queue::default();
-        queue.insert(rank(1, 1, ALICE, 10, 1));
-        queue.insert(rank(2, 1, ALICE, 11, 1));
-        queue.insert(rank(3, 1, BOB, 99, 9));
-        assert_eq!(order(&queue, &[]), [1, 2, 3]);
-        assert_eq!(order(&queue, &[(ALICE, 1)]), [3, 1, 2]);
-        assert_eq!(order(&queue, &[(ALICE, 1), (BOB, 1)]), [1, 2, 3]);
-    }
-
-    /// For any queue and any running jobs: every job appears once, and each job that precedes another has a reason
-    /// to.
-    #[test]
-    fn nobody_is_overtaken_without_a_reason() {
-        arbtest(|input| {
-            let mut queue = Queue::default();
-            let mut expected = BTreeMap::new();
-            for _ in 0..input.int_in_range(0..=40)? {
-                let requester = Address::repeat_byte(input.int_in_range(1..=4)?);
-                let (deadline, age) = (input.int_in_range(1..=5)?, input.int_in_range(1..=3)?);
-                let job = input.int_in_range(0..=20)?;
-                let rank = rank(job, input.int_in_range(0..=1)?, requester, deadline, age);
-                if input.ratio(1, 4)? {
-                    queue.remove(rank.job);
-                    expected.remove(&rank.job);
-                } else {
-                    queue.insert(rank);
-                    expected.insert(rank.job, rank);
-                }
-            }
-            let mut running = BTreeMap::new();
-            for n in 1..=4 {
-                running.insert(Address::repeat_byte(n), input.int_in_range(0..=3)?);
-            }
-            let turns: Vec<Rank> = queue.iter(&running).collect();
-            let jobs: BTreeMap<JobId, Rank> = turns.iter().map(|rank| (rank.job, *rank)).collect();
-            assert_eq!((jobs, turns.len()), (expected, queue.len()));
-            for pair in turns.windows(2) {
-                let (first, second) = (pair[0], pair[1]);
-                let busy = |rank: &Rank| (rank.class, running[&rank.requester]);
-                assert!(busy(&first) <= busy(&second), "{first:?} before {second:?}");
-                let same = first.requester == second.requester && first.class == second.class;
-                assert!(
-                    !same || queue_key(&first) < queue_key(&second),
-                    "{first:?} before {second:?}"
-                );
-            }
-            Ok(())
-        });
-    }
-
-    /// A single request competes with requesters whose backlogs never end and whose deadlines may be nearer: it
-    /// waits for at most one turn of each, even with one worker.
-    #[test]
-    fn nobody_starves_beside_endless_backlogs() {
-        arbtest(|input| {
-            let slots: usize = input.int_in_range(1..=3)?;
-            let others: u8 = input.int_in_range(1..=4)?;
-            let (mut queue, mut running) = (Queue::default(), BTreeMap::<Address, usize>::new());
-            let mut in_progress = VecDeque::new();
-            let came_at = input.int_in_range(0..=10)?;
-            let mut number = 1;
-            for now in 0..=came_at + others {
-                for n in 1..=others {
-                    let deadline = input.int_in_range(1..=30)?;
-                    if now == 0 || input.arbitrary()? {
-                        let requester = Address::repeat_byte(n);
-                        queue.insert(rank(number, 1, requester, deadline, 1));
-                        number += 1;
-                    }
-                }
-                if now == came_at {
-                    queue.insert(rank(0, 1, BOB, 99, 2));
-                }
-                if in_progress.len() == slots
-                    && let Some(done) = in_progress.pop_front()
-                {
-                    running.entry(done).and_modify(|count| *count -= 1);
-                }
-                let Some(next) = queue.iter(&running).next() else { continue };
-                queue.dequeue(next.job);
-                *running.entry(next.requester).or_default() += 1;
-                in_progress.push_back(next.requester);
-            }
-            assert!(!queue.contains(JobId([0; 16])), "{others} others, {slots} slots: {queue:?}");
-            Ok(())
-        });
-    }
-
-    #[test]
-    fn a_round_that_is_over_leaves_nothing_behind() {
-        let mut queue = Queue::default();
-        for n in 1..=100 {
-            queue.insert(rank(n, 1, Address::repeat_byte(n), 10, 1));
-        }
-        for n in 1..=100 {
-            queue.dequeue(JobId([n; 16]));
-        }
-        let class = &queue.order[&1];
-        assert_eq!((class.round, class.had_turn.len(), class.requesters.len()), (0, 0, 0));
-    }
-
-    #[test]
-    fn reinserting_moves_and_removing_twice_is_harmless() {
-        let mut queue = Queue::default();
-        queue.insert(rank(1, 1, ALICE, 50, 1));
-        queue.insert(rank(1, 0, BOB, 10, 1));
-        assert_eq!(order(&queue, &[]), [1]);
-        queue.remove(JobId([1; 16]));
-        queue.remove(JobId([1; 16]));
-        assert!(queue.is_empty() && !queue.contains(JobId([1; 16])));
-        assert_eq!(order(&queue, &[]), [0_u8; 0]);
-    }
-}
+mod tests;

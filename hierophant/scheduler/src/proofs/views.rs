@@ -108,7 +108,8 @@ pub struct QueuedJob {
     /// Open requests of the job.
     pub requests: Vec<RequestRecord>,
     /// Estimated time until it is proved, in milliseconds, from the latest proofs of its kind. `None` if the
-    /// duration of this job or of one before it is unknown, or if no worker supports it.
+    /// duration of this job or of one before it is unknown, if no worker supports it, or if more than ten thousand
+    /// jobs precede it.
     pub eta_ms: Option<u64>,
 }
 

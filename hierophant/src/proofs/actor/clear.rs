@@ -9,10 +9,6 @@ use super::{ProofsState, answer_on};
 use crate::ask::tell;
 use crate::proofs::message::{Clearing, ProofsMsg};
 
-/// Maximum number of jobs cancelled in one transaction when the queue is cleared. It takes a few hundredths of a
-/// second, after which other messages are handled.
-const MAX_CLEARED_AT_ONCE: usize = 500;
-
 impl ProofsState {
     /// Cancels the next batch. The rest follows in a message of its own when the batch is stored, so that other
     /// messages are handled in between.
@@ -22,11 +18,9 @@ impl ProofsState {
         now: Millis,
         mut clearing: Clearing,
     ) -> (Vec<Effect>, Option<Answer>) {
-        let rest = clearing.left.split_off(clearing.left.len().min(MAX_CLEARED_AT_ONCE));
-        let (cleared, effects) = self.core.clear(now, &clearing.left, clearing.requester);
+        let (cleared, effects) = self.core.clear(now, &mut clearing.left, clearing.requester);
         clearing.cleared.jobs.extend(cleared.jobs);
         clearing.cleared.requests += cleared.requests;
-        clearing.left = rest;
         if clearing.left.is_empty() {
             return (effects, answer_on(clearing.port, clearing.cleared));
         }

@@ -4,6 +4,8 @@
 //! later decisions gather and share the next one. No effect of a decision is visible before it is stored, and a
 //! query is answered behind the decisions that preceded it.
 
+mod transactions;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -30,6 +32,8 @@ use crate::session::{CloseReason, SessionHandle};
 use crate::traces;
 use crate::verify::ProofChecker;
 use crate::webhooks::Webhooks;
+
+use transactions::transactions;
 
 /// Maximum decisions that share a transaction.
 const MAX_BATCH: usize = 128;
@@ -198,7 +202,9 @@ impl Committer {
     async fn run(self, mut waiting: mpsc::Receiver<Decision>) -> Result<(), StoreError> {
         let mut decisions = Vec::new();
         while waiting.recv_many(&mut decisions, MAX_BATCH).await > 0 {
-            self.commit_all(std::mem::take(&mut decisions)).await?;
+            for together in transactions(std::mem::take(&mut decisions)) {
+                self.commit_all(together).await?;
+            }
         }
         Ok(())
     }

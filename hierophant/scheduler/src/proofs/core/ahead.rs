@@ -11,7 +11,7 @@
 use hierophant_model::records::{AttemptOutcome, Millis};
 use network_lib::ids::{JobId, LeaseId, WorkerId};
 
-use super::{Effect, ProofsCore};
+use super::{Effect, MAX_EFFECTS, ProofsCore};
 use crate::proofs::lease::{Lease, Worker};
 
 impl ProofsCore {
@@ -22,16 +22,10 @@ impl ProofsCore {
         lease: LeaseId,
         effects: &mut Vec<Effect>,
     ) {
-        let Some(held) = self.leases.get(&lease).filter(|held| held.is_ahead()) else { return };
-        let leased_at = held.started_at;
-        let is_older = |held: &&Lease| held.is_ahead() && held.started_at < leased_at;
-        let overtaken: Vec<JobId> =
-            self.leases.values().filter(is_older).map(|held| held.job).collect();
-        for job in overtaken {
-            if let Some(live) = self.jobs.get_mut(&job) {
-                live.overtaken += 1;
-            }
+        if !self.leases.get(&lease).is_some_and(Lease::is_ahead) {
+            return;
         }
+        self.prepared.overtake(lease);
         self.begin(now, lease, effects);
     }
 
@@ -48,10 +42,21 @@ impl ProofsCore {
 
     /// Gives back what its worker may no longer begin.
     pub(super) fn recall(&mut self, now: Millis, effects: &mut Vec<Effect>) {
-        let with_any = self.workers.iter().filter(|(_, worker)| !worker.ahead.is_empty());
-        let recalled: Vec<_> =
-            with_any.flat_map(|(_, worker)| self.recalled_from(worker)).collect();
+        let mut workers = self.workers.take_to_judge();
+        if self.paused.is_some() {
+            workers.clone_from(self.workers.with_ahead());
+        }
+        let changed = workers.iter().filter_map(|id| self.workers.get(id));
+        let recalled: Vec<_> = changed.flat_map(|worker| self.recalled_from(worker)).collect();
         for (lease, reason) in recalled {
+            if effects.len() >= MAX_EFFECTS {
+                self.is_cut_short = true;
+                // Judged again then.
+                if let Some(held) = self.leases.get(&lease) {
+                    self.workers.touch(held.attempt.prover.worker);
+                }
+                continue;
+            }
             self.give_back(now, lease, reason, effects);
         }
     }
@@ -77,7 +82,7 @@ impl ProofsCore {
 
     /// Begins the oldest attempts that are leased ahead to workers with free slots.
     pub(super) fn begin_on_free_slots(&mut self, now: Millis, effects: &mut Vec<Effect>) {
-        let free = self.workers.values().filter(|worker| worker.free_slots() > 0);
+        let free = self.workers.to_begin().iter().filter_map(|id| self.workers.get(id));
         let due: Vec<LeaseId> = free
             .flat_map(|worker| self.ahead_of(worker).into_iter().take(worker.free_slots()))
             .map(|held| held.attempt.lease)
@@ -85,6 +90,7 @@ impl ProofsCore {
         for lease in due {
             self.begin_if_ahead(now, lease, effects);
         }
+        self.update_index();
     }
 
     /// Leases a waiting job ahead to this worker.
@@ -101,7 +107,9 @@ impl ProofsCore {
         }
         if let Some(live) = self.jobs.get_mut(&job) {
             live.ahead = Some(lease);
+            self.prepared.insert(now, lease, job, live.overtaken);
         }
+        self.regroup(job);
         self.save_attempt(lease, effects);
         self.send_job(lease, effects);
     }

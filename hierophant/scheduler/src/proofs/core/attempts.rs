@@ -189,7 +189,10 @@ impl ProofsCore {
         let worker = self.workers.get(&prover.worker);
         let there_is = worker.and_then(|worker| worker.memory(Memory::Main));
         if let Some((peak, there_is)) = held.peak_memory.zip(there_is) {
-            self.demand.record(&live.record.spec, prover.backend, peak.min(there_is));
+            let is_news = self.demand.record(&live.record.spec, prover.backend, peak.min(there_is));
+            if is_news {
+                self.workers.touch_shared();
+            }
         }
     }
 

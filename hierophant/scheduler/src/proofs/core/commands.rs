@@ -9,7 +9,7 @@ use network_lib::ids::{JobId, LeaseId, WorkerId};
 use network_lib::wire::ToWorker;
 
 use super::endings::End;
-use super::{Effect, LiveJob, ProofsCore};
+use super::{Effect, LiveJob, MAX_EFFECTS, ProofsCore};
 use crate::SessionId;
 
 /// Reason that a drained worker receives if the operator has given none.
@@ -149,7 +149,7 @@ impl ProofsCore {
         }
         live.failures.forgive(now);
         live.failures.last = held().next_back().map(|held| held.attempt.prover.worker);
-        live.interrupted = None;
+        self.set_interrupted(job, None);
         for lease in leases {
             self.stop_attempt(now, lease, "requeued by the operator", effects);
         }
@@ -199,28 +199,43 @@ impl ProofsCore {
     }
 
     /// Cancels matching jobs, or only the requests of one address in each. Jobs that have ended since are skipped;
-    /// jobs that were assigned since are cancelled too.
+    /// jobs that were assigned since are cancelled too. One call has some hundred effects, and leaves in `jobs` those
+    /// that remain for the next one.
     pub fn clear(
         &mut self,
         now: Millis,
-        jobs: &[JobId],
+        jobs: &mut Vec<JobId>,
         requester: Option<Address>,
     ) -> (Cleared, Vec<Effect>) {
         let (mut cleared, mut effects) = (Cleared::default(), Vec::new());
-        for job in jobs {
+        let mut done = 0;
+        for job in &*jobs {
+            if effects.len() >= MAX_EFFECTS {
+                break;
+            }
+            done += 1;
             let Some(live) = self.jobs.get(job) else { continue };
             let requests: Vec<_> =
                 of_requester(live, requester).map(|request| request.id).collect();
-            cleared.jobs.push(*job);
-            cleared.requests += requests.len();
             if requests.len() == live.requests.len() {
+                cleared.jobs.push(*job);
+                cleared.requests += requests.len();
                 self.end_job(now, *job, End::Cancelled, &mut effects);
                 continue;
             }
-            for request in requests {
+            let mut left = requests.len();
+            for request in requests.into_iter().take(MAX_EFFECTS) {
                 self.end_request(now, request, RequestState::Cancelled, &mut effects);
+                cleared.requests += 1;
+                left -= 1;
             }
+            if left > 0 {
+                done -= 1;
+                break;
+            }
+            cleared.jobs.push(*job);
         }
+        jobs.drain(..done);
         (cleared, effects)
     }
 
@@ -272,7 +287,7 @@ fn of_requester(
     requester: Option<Address>,
 ) -> impl Iterator<Item = &RequestRecord> {
     let theirs = move |request: &&RequestRecord| requester.is_none_or(|it| it == request.requester);
-    live.requests.values().map(Box::as_ref).filter(theirs)
+    live.requests.values().filter(theirs)
 }
 
 fn counted(requests: usize) -> String {

@@ -1,106 +1,102 @@
 //! Assignment of waiting jobs to free slots.
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use alloy_primitives::Address;
 use hierophant_model::records::{
     AttemptOutcome, AttemptRecord, Change, Millis, attempt_traceparent,
 };
 use network_lib::ids::{JobId, LeaseId, WorkerId};
 use network_lib::wire::ToWorker;
 
-use super::{Effect, ProofsCore};
+use super::{Effect, LiveJob, MAX_EFFECTS, ProofsCore};
 use crate::proofs::assign::{self, Fleet};
-use crate::proofs::lease::{Lease, Worker};
-use crate::proofs::memory::MemoryInUse;
+use crate::proofs::fleet::Offer;
+use crate::proofs::lease::Lease;
+use crate::proofs::need::SharedNeed;
+use crate::proofs::queue::{Class, Place};
 
 impl ProofsCore {
     /// Assigns waiting jobs to free slots and then to free places ahead, in the queue's order, unless dispatch is
     /// paused.
+    ///
+    /// The cost does not depend on the number of waiting jobs or of workers: only changed workers are looked at, and
+    /// only jobs that a free worker can take.
     pub(super) fn dispatch(&mut self, now: Millis, effects: &mut Vec<Effect>) {
+        #[cfg(test)]
+        if self.walks {
+            return self.dispatch_by_walk(now, effects);
+        }
+        self.is_cut_short = false;
+        self.queue.wake(now);
+        self.update_index();
         self.recall(now, effects);
         self.release_drained(effects);
-        if self.paused.is_some() || self.queue.is_empty() {
+        self.update_index();
+        if self.paused.is_some() || self.is_expiring || self.queue.is_empty() {
             return;
         }
         self.begin_on_free_slots(now, effects);
         self.fill_slots(now, effects);
-        self.lease_ahead(now, effects);
+        if !self.is_cut_short {
+            self.lease_ahead(now, effects);
+        }
     }
 
     fn fill_slots(&mut self, now: Millis, effects: &mut Vec<Effect>) {
-        let mut free: usize = self.workers.values().map(Worker::free_slots).sum();
-        if free == 0 {
-            return;
-        }
-        let mut running = self.running_by_requester();
-        while free > 0 {
-            let Some((job, worker, requester)) = self.next_assignment(now, &running) else { break };
+        while let Some((job, worker)) = self.next_assignment(now) {
+            if effects.len() >= MAX_EFFECTS {
+                self.is_cut_short = true;
+                return;
+            }
             self.start_attempt(now, job, worker, effects);
-            *running.entry(requester).or_default() += 1;
-            free -= 1;
+            self.update_index();
         }
     }
 
-    /// Number of running jobs by requester. A job in a race counts once, because its requester did not ask for the
-    /// race.
-    pub(super) fn running_by_requester(&self) -> BTreeMap<Address, usize> {
-        let leases = self.leases.values().filter(|held| !held.checking && !held.is_ahead());
-        let jobs: BTreeSet<JobId> = leases.map(|held| held.job).collect();
-        let mut running = BTreeMap::<Address, usize>::new();
-        for live in jobs.iter().filter_map(|job| self.jobs.get(job)) {
-            *running.entry(live.requester()).or_default() += 1;
+    /// First waiting job that can be assigned now, and its worker.
+    fn next_assignment(&self, now: Millis) -> Option<(JobId, WorkerId)> {
+        for (_, class) in self.queue.classes().filter(|(_, class)| class.has_assignable()) {
+            let free = self.workers.offers().filter(|(_, offer)| offer.is_free());
+            let first = free.filter_map(|(need, offer)| self.first_of(now, class, need, offer));
+            if let Some(place) = first.min() {
+                let live = self.jobs.get(&place.job())?;
+                return Some((place.job(), self.choose(now, live)?));
+            }
         }
-        running
+        None
     }
 
-    /// Memory in use on workers with running proofs and free slots, where the demand of all running proofs is
-    /// known.
-    pub(super) fn memory_in_use(&self) -> MemoryInUse {
-        let need = |worker: &Worker, lease: &LeaseId| {
-            let live = self.jobs.get(&self.leases.get(lease)?.job)?;
-            self.demand.of(&live.record.spec, worker.backend())
-        };
-        let is_shared = |worker: &Worker| !worker.leases.is_empty() && worker.free_slots() > 0;
-        let busy = self.workers.iter().filter(|(_, worker)| is_shared(worker));
-        let known = busy.filter_map(|(id, worker)| {
-            let all = worker.leases.iter().try_fold(0_u64, |all, lease| {
-                // Saturating: the numbers are the workers' own.
-                Some(all.saturating_add(need(worker, lease)?))
-            });
-            Some((*id, all?))
-        });
-        MemoryInUse(known.collect())
-    }
-
-    /// First waiting job that can be assigned now.
-    fn next_assignment(
+    /// First job of a need that one of these workers can take now. Jobs of one program are alike, except for those
+    /// that avoid a worker.
+    fn first_of(
         &self,
         now: Millis,
-        running: &BTreeMap<Address, usize>,
-    ) -> Option<(JobId, WorkerId, Address)> {
-        if self.queue.is_empty() {
-            return None;
+        class: &Class,
+        need: &SharedNeed,
+        offer: &Offer,
+    ) -> Option<Place> {
+        let mut first = if offer.has_room_for_any() {
+            class.first(need)
+        } else {
+            let by_program = class.first_by_program(need).filter(|(program, _)| {
+                offer.has_room_for(|it| self.demand.of_program(*program, need.mode, it))
+            });
+            by_program.map(|(_, place)| place).min()
+        };
+        for place in class.choosy(need) {
+            if first.is_some_and(|first| first < place) {
+                break;
+            }
+            let live = self.jobs.get(&place.job());
+            if live.is_some_and(|live| self.choose(now, live).is_some()) {
+                first = Some(place);
+            }
         }
-        // Job classes without a free worker. Most jobs are alike, so later jobs of the same class are skipped.
-        let mut unassignable = BTreeSet::new();
-        let in_use = self.memory_in_use();
-        let fleet = Fleet { workers: &self.workers, demand: &self.demand, in_use: &in_use };
-        self.queue.iter(running).find_map(|rank| {
-            let live = self.jobs.get(&rank.job).filter(|live| live.not_before <= now)?;
-            let spec = &live.record.spec;
-            let program = self.demand.knows(spec).then_some(spec.vk_hash);
-            let kind = (spec.mode, spec.circuit_version.as_str(), program);
-            let untried = !live.failures.avoids_any();
-            if untried && unassignable.contains(&kind) {
-                return None;
-            }
-            let worker = assign::choose(now, spec, &live.failures, fleet);
-            if worker.is_none() && untried {
-                unassignable.insert(kind);
-            }
-            Some((rank.job, worker?, rank.requester))
-        })
+        first
+    }
+
+    /// Worker that can take a job now.
+    pub(super) fn choose(&self, now: Millis, live: &LiveJob) -> Option<WorkerId> {
+        let fleet = Fleet { workers: &self.workers, demand: &self.demand };
+        assign::choose(now, &live.record.spec, &live.failures, fleet)
     }
 
     /// Starts an attempt. If the job is leased ahead to another worker, it is taken back from there.
@@ -153,6 +149,7 @@ impl ProofsCore {
     pub(super) fn begin(&mut self, now: Millis, lease: LeaseId, effects: &mut Vec<Effect>) {
         let Some(held) = self.leases.get_mut(&lease) else { return };
         let (job, worker_id) = (held.job, held.attempt.prover.worker);
+        self.prepared.remove(lease);
         held.attempt.outcome = AttemptOutcome::Running;
         held.attempt.started_at = now;
         held.attempt.first_progress_at = None;
@@ -167,8 +164,9 @@ impl ProofsCore {
             live.overtaken = 0;
             live.leases.insert(lease);
             live.tried.insert(worker_id);
-            live.interrupted = None;
         }
+        self.overtaken.remove(&job);
+        self.set_interrupted(job, None);
         self.update(now, job, effects, |record| {
             record.attempts = record.attempts.saturating_add(1);
         });

@@ -7,10 +7,11 @@ use network_lib::ids::{ArtifactId, JobId, LeaseId, RequestId, WorkerId};
 use network_lib::job::{Failure, FailureClass};
 use network_lib::wire::ToWorker;
 
-use super::{Effect, LiveJob, ProofsCore, set_active_attempt};
+use super::{Effect, LiveJob, MAX_EFFECTS, ProofsCore, set_active_attempt};
 use crate::proofs::lease::rest_after_interruptions;
 
 /// End of a job.
+#[derive(Debug)]
 pub(super) enum End {
     Proved(ArtifactId),
     Unexecutable(Failure),
@@ -19,7 +20,34 @@ pub(super) enum End {
     Expired,
 }
 
+/// End of a job that is stored in several steps, because the job has many requests.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ending {
+    state: JobState,
+    of_requests: RequestState,
+}
+
 impl End {
+    /// The end of a job whose end was not stored completely: its record has the time of the end and what it consists
+    /// of.
+    pub(super) fn of_half_ended(record: &JobRecord) -> Option<Self> {
+        record.finished_at?;
+        Some(match (record.proof, record.failure.clone()) {
+            (Some(proof), _) => Self::Proved(proof),
+            (None, None) => Self::Cancelled,
+            (None, Some(failure)) => Self::of_failure(failure),
+        })
+    }
+
+    /// End of a job by a failure that no other attempt would avoid.
+    fn of_failure(failure: Failure) -> Self {
+        match failure.class {
+            FailureClass::Guest => Self::Unexecutable(failure),
+            FailureClass::Request if failure.cause.is_some() => Self::Unexecutable(failure),
+            _ => Self::Failed(failure),
+        }
+    }
+
     /// Failure because program or input is missing; only the client can upload it again.
     pub(super) fn lost_inputs() -> Self {
         Self::Failed(Failure::new(
@@ -65,7 +93,7 @@ impl ProofsCore {
             return self.count_worker_failure(now, job, worker, failure, effects);
         }
         let may_return = live.leases.is_empty() && !is_cancelled;
-        live.interrupted = may_return.then(|| Box::new(held));
+        self.set_interrupted(job, may_return.then(|| Box::new(held)));
         self.retry_later(now, job, None, effects);
     }
 
@@ -104,11 +132,9 @@ impl ProofsCore {
             effects.push(Effect::Save(refuted));
         }
         match failure.class {
-            FailureClass::Guest => self.end_job(now, job, End::Unexecutable(failure), effects),
-            FailureClass::Request if failure.cause.is_some() => {
-                self.end_job(now, job, End::Unexecutable(failure), effects);
+            FailureClass::Guest | FailureClass::Request => {
+                self.end_job(now, job, End::of_failure(failure), effects);
             }
-            FailureClass::Request => self.end_job(now, job, End::Failed(failure), effects),
             FailureClass::Infrastructure => {
                 live.failures.interrupted_on(worker);
                 self.retry_later(now, job, Some(failure), effects);
@@ -204,17 +230,28 @@ impl ProofsCore {
         let Some(held) = self.leases.remove(lease) else { return };
         let is_ahead = held.is_ahead();
         let mut attempt = held.attempt;
+        self.workers.touch(attempt.prover.worker);
         if is_ahead && let Some(worker) = self.workers.get_mut(&attempt.prover.worker) {
             worker.ahead.remove(&lease);
             worker.given_back.insert(lease);
         }
-        if let Some(live) = self.jobs.get_mut(&held.job) {
+        let overtaken = self.prepared.remove(lease);
+        // The record of a job that ends stays that of its last attempt.
+        let live = self.jobs.get_mut(&held.job).filter(|live| live.ending.is_none());
+        if let Some(live) = live {
             if is_ahead {
                 live.ahead = None;
+                live.overtaken = overtaken.unwrap_or(0);
+                if live.overtaken > 0 {
+                    self.overtaken.insert(held.job);
+                }
             } else {
                 live.leases.remove(&lease);
                 set_active_attempt(&mut live.record, &attempt);
             }
+        }
+        if is_ahead {
+            self.regroup(held.job);
         }
         attempt.ended_at = Some(now);
         attempt.outcome = outcome;
@@ -253,20 +290,25 @@ impl ProofsCore {
                 RequestState::Expired => End::Expired,
                 _ => End::Cancelled,
             };
-            self.end_job(now, job, end, effects);
-        } else if live.record.state == JobState::Queued {
+            return self.end_job(now, job, end, effects);
+        }
+        if live.record.state == JobState::Queued {
             self.enqueue(job);
         }
+        self.recount(job);
     }
 
     /// Ends a job with its open requests and stops its running attempts.
+    ///
+    /// With more than some hundred requests the end takes several steps, each of which is stored for itself: the
+    /// first one stores what the end is, and the last one that the job has ended. A start in between goes on.
     pub(super) fn end_job(&mut self, now: Millis, job: JobId, end: End, effects: &mut Vec<Effect>) {
-        let Some(live) = self.jobs.remove(&job) else { return };
-        let mut live = *live;
-        self.queue.remove(job);
-        self.by_key.remove(&live.record.key);
+        let Some(live) = self.jobs.get_mut(&job) else { return };
+        if live.ending.is_some() {
+            return self.go_on_ending(now, job, effects);
+        }
         let record = &mut live.record;
-        let (state, request_state, why) = match end {
+        let (state, of_requests, why) = match end {
             End::Proved(proof) => {
                 record.proof = Some(proof);
                 record.failure = None;
@@ -283,21 +325,75 @@ impl ProofsCore {
             End::Cancelled => (JobState::Cancelled, RequestState::Cancelled, "cancelled"),
             End::Expired => (JobState::Expired, RequestState::Expired, "past its deadline"),
         };
-        record.state = state;
         record.updated_at = now;
         record.finished_at = Some(now);
-        for (id, mut request) in std::mem::take(&mut live.requests) {
-            self.open.remove(id);
-            request.state = request_state;
-            request.updated_at = now;
-            request.fulfilled_at = (request_state == RequestState::Fulfilled).then_some(now);
-            effects.push(Effect::Save(Change::Request(*request, live.record.spec.clone())));
+        live.ending = Some(Ending { state, of_requests });
+        let in_steps = live.requests.len() > MAX_EFFECTS;
+        if in_steps {
+            if of_requests == RequestState::Cancelled {
+                // The record of the end has no failure then.
+                record.failure = None;
+            }
+            effects.push(Effect::Save(Change::Job(record.clone())));
+            self.ending.insert(job);
         }
-        for lease in live.leases.into_iter().chain(live.ahead) {
+        let attempts = std::mem::take(&mut live.leases).into_iter().chain(live.ahead.take());
+        let attempts: Vec<LeaseId> = attempts.collect();
+        // Another request for a proof joins; one for content that was cancelled gets a job of its own.
+        if !in_steps || of_requests == RequestState::Cancelled {
+            self.forget_key(job);
+        }
+        self.queue.remove(job);
+        self.overtaken.remove(&job);
+        self.set_interrupted(job, None);
+        self.end_requests(now, job, effects);
+        for lease in attempts {
             self.stop_attempt(now, lease, &format!("the job is {why}"), effects);
         }
+        self.recount(job);
+        self.end_empty(now, job, effects);
+    }
+
+    /// Continues the end of a job with many requests.
+    pub(super) fn go_on_ending(&mut self, now: Millis, job: JobId, effects: &mut Vec<Effect>) {
+        self.end_requests(now, job, effects);
+        self.end_empty(now, job, effects);
+    }
+
+    /// Ends requests of a job that ends, as many as one event takes.
+    fn end_requests(&mut self, now: Millis, job: JobId, effects: &mut Vec<Effect>) {
+        let Some(live) = self.jobs.get_mut(&job) else { return };
+        let Some(Ending { of_requests, .. }) = live.ending else { return };
+        for _ in 0..MAX_EFFECTS {
+            let Some(mut request) = live.requests.pop() else { return };
+            self.open.remove(request.id);
+            request.state = of_requests;
+            request.updated_at = now;
+            request.fulfilled_at = (of_requests == RequestState::Fulfilled).then_some(now);
+            effects.push(Effect::Save(Change::Request(*request, live.record.spec.clone())));
+        }
+    }
+
+    /// Ends a job that ends and has no requests left.
+    fn end_empty(&mut self, now: Millis, job: JobId, effects: &mut Vec<Effect>) {
+        let is_empty = |live: &&LiveJob| live.requests.is_empty();
+        let ending = self.jobs.get(&job).map(Box::as_ref).filter(is_empty);
+        let Some(Ending { state, .. }) = ending.and_then(|live| live.ending) else { return };
+        self.forget_key(job);
+        self.ending.remove(&job);
+        let Some(mut live) = self.jobs.remove(&job) else { return };
+        live.record.state = state;
+        live.record.updated_at = now;
         self.durations.record(&live.record);
         effects.push(Effect::Save(Change::Job(live.record)));
+    }
+
+    /// Lets the next request for the content of a job create another one.
+    fn forget_key(&mut self, job: JobId) {
+        let Some(live) = self.jobs.get(&job) else { return };
+        if self.by_key.get(&live.record.key) == Some(&job) {
+            self.by_key.remove(&live.record.key);
+        }
     }
 
     /// Ends an attempt that is no longer needed and cancels it on its worker.

@@ -1,9 +1,9 @@
 //! Open requests and recent requests, counted by client.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use hierophant_model::clients::Client;
-use hierophant_model::records::Millis;
+use hierophant_model::records::{Millis, RequestRecord};
 use network_lib::ids::{JobId, RequestId};
 
 /// A minute, in milliseconds.
@@ -71,24 +71,36 @@ pub(super) fn is_recent(at: Millis, now: Millis) -> bool {
     now.0.abs_diff(at.0) < MINUTE_MS
 }
 
-/// Open requests with their jobs and clients.
+/// Open requests with their jobs, clients and deadlines.
 #[derive(Debug, Default)]
 pub(super) struct OpenRequests {
-    requests: BTreeMap<RequestId, (JobId, Client)>,
+    requests: BTreeMap<RequestId, Open>,
     by_client: BTreeMap<Client, u64>,
+    by_deadline: BTreeSet<(u64, RequestId)>,
+}
+
+/// Open request.
+#[derive(Debug)]
+struct Open {
+    job: JobId,
+    client: Client,
+    deadline: u64,
 }
 
 impl OpenRequests {
     /// Adds a request of a job.
-    pub(super) fn insert(&mut self, id: RequestId, job: JobId, client: Client) {
+    pub(super) fn insert(&mut self, request: &RequestRecord, job: JobId, client: Client) {
+        let RequestRecord { id, deadline, .. } = *request;
         self.remove(id);
-        self.requests.insert(id, (job, client.clone()));
-        *self.by_client.entry(client).or_default() += 1;
+        self.by_deadline.insert((deadline, id));
+        *self.by_client.entry(client.clone()).or_default() += 1;
+        self.requests.insert(id, Open { job, client, deadline });
     }
 
     /// Removes a request and returns its job.
     pub(super) fn remove(&mut self, id: RequestId) -> Option<JobId> {
-        let (job, client) = self.requests.remove(&id)?;
+        let Open { job, client, deadline } = self.requests.remove(&id)?;
+        self.by_deadline.remove(&(deadline, id));
         if let Some(open) = self.by_client.get_mut(&client) {
             *open -= 1;
             if *open == 0 {
@@ -98,9 +110,15 @@ impl OpenRequests {
         Some(job)
     }
 
+    /// The request with the earliest deadline, if that has passed.
+    pub(super) fn past_deadline(&self, now: Millis) -> Option<RequestId> {
+        let (deadline, id) = *self.by_deadline.first()?;
+        (Millis::from_seconds(deadline) < now).then_some(id)
+    }
+
     /// Job of an open request.
     pub(super) fn job(&self, id: RequestId) -> Option<JobId> {
-        self.requests.get(&id).map(|(job, _)| *job)
+        self.requests.get(&id).map(|open| open.job)
     }
 
     /// Number of open requests of this client.
@@ -119,10 +137,15 @@ impl OpenRequests {
 mod tests {
     use alloy_primitives::Address;
 
+    use super::super::joined::tests::request as joined;
     use super::*;
 
     fn client(byte: u8) -> Client {
         Client::Address(Address::repeat_byte(byte))
+    }
+
+    fn request(id: RequestId, deadline: u64) -> RequestRecord {
+        RequestRecord { id, ..joined(1, 1, 1, deadline) }
     }
 
     #[test]
@@ -147,11 +170,15 @@ mod tests {
         let (alice, bob) = (client(1), client(2));
         let (first, second) = (RequestId([1; 32]), RequestId([2; 32]));
         let mut open = OpenRequests::default();
-        open.insert(first, JobId([1; 16]), alice.clone());
-        open.insert(second, JobId([1; 16]), bob.clone());
-        open.insert(first, JobId([2; 16]), alice.clone());
+        open.insert(&request(first, 7), JobId([1; 16]), alice.clone());
+        open.insert(&request(second, 9), JobId([1; 16]), bob.clone());
+        open.insert(&request(first, 8), JobId([2; 16]), alice.clone());
         assert_eq!((open.count(&alice), open.count(&bob), open.len()), (1, 1, 2));
+        assert_eq!(open.past_deadline(Millis(8000)), None);
+        assert_eq!(open.past_deadline(Millis(9999)), Some(first));
         assert_eq!(open.remove(first), Some(JobId([2; 16])));
+        assert_eq!(open.past_deadline(Millis(9000)), None);
+        assert_eq!(open.past_deadline(Millis(9001)), Some(second));
         assert_eq!(open.remove(first), None);
         assert_eq!((open.count(&alice), open.by_client.len()), (0, 1));
     }

@@ -4,7 +4,7 @@
 //! by the program or the request ends the job as usual, because another machine would fail the same way. Any other
 //! failure ends one attempt, and the other continues.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use hierophant_model::records::{JobState, Millis};
 use network_lib::ids::{JobId, WorkerId};
@@ -71,13 +71,7 @@ impl ProofsCore {
 
     /// Idle workers that support none of the waiting jobs.
     fn idle_workers(&self) -> BTreeSet<WorkerId> {
-        let waiting = self.queue.jobs().filter_map(|job| self.jobs.get(&job));
-        // One job of each kind suffices.
-        let kinds: BTreeMap<_, _> = waiting
-            .map(|live| &live.record.spec)
-            .map(|spec| ((spec.mode, spec.circuit_version.as_str()), spec))
-            .collect();
-        let wanted = |worker: &Worker| kinds.values().any(|spec| worker.fits(spec));
+        let wanted = |worker: &Worker| self.queue.needs().any(|need| worker.fits_need(need));
         let idle = self.workers.iter().filter(|(_, worker)| worker.is_idle() && !wanted(worker));
         idle.map(|(id, _)| *id).collect()
     }

@@ -1,6 +1,6 @@
 //! Restoration of the state from the store after a start.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use hierophant_model::commands::Paused;
 use hierophant_model::records::{
@@ -11,9 +11,11 @@ use network_lib::job::FailureClass;
 
 use super::endings::End;
 use super::open::{LastMinute, OpenRequests, RecentRequests, is_recent};
+use super::prepared::Prepared;
 use super::{Effect, IdSource, Limits, LiveJob, ProofsCore};
 use crate::proofs::duration::DurationEstimator;
-use crate::proofs::lease::{Lease, Leases, Workers};
+use crate::proofs::fleet::Workers;
+use crate::proofs::lease::{Lease, Leases, rest_after_interruptions};
 use crate::proofs::memory::MemoryDemand;
 use crate::proofs::queue::Queue;
 
@@ -35,9 +37,11 @@ pub struct RestoredState {
 impl ProofsCore {
     /// Restores the state and continues.
     ///
-    /// Waiting jobs are queued again. Running attempts and those leased ahead stay active: their workers have `return_limit_ms` to
-    /// reconnect and continue. An uploaded proof is verified now, whether or not its worker reconnects. A job whose
-    /// program or input is damaged fails unless it has a running attempt, because only its client can upload it again.
+    /// Waiting jobs are queued again. Running attempts and those leased ahead stay active: their workers have
+    /// `return_limit_ms` to reconnect and continue. An uploaded proof is verified now, whether or not its worker
+    /// reconnects. A job whose program or input is damaged fails unless it has a running attempt, because only its
+    /// client can upload it again. What has to end then, and requests past their deadline, are ended by this and the
+    /// next sweeps ([`ProofsCore::is_behind`]).
     #[must_use]
     pub fn restore(
         now: Millis,
@@ -57,6 +61,9 @@ impl ProofsCore {
             strangers: LastMinute::default(),
             queue: Queue::default(),
             leases: Leases::default(),
+            prepared: Prepared::default(),
+            overtaken: BTreeSet::new(),
+            interrupted: BTreeMap::new(),
             workers: Workers::new(),
             drained: BTreeSet::new(),
             stats: BTreeMap::new(),
@@ -65,7 +72,12 @@ impl ProofsCore {
             durations: DurationEstimator::default(),
             paused: None,
             demand: MemoryDemand::default(),
-            next_deadline: u64::MAX,
+            ending: BTreeSet::new(),
+            due: VecDeque::new(),
+            is_expiring: false,
+            is_cut_short: false,
+            #[cfg(test)]
+            walks: false,
             return_deadline,
         };
         for (worker, at) in state.strikes {
@@ -91,18 +103,21 @@ impl ProofsCore {
         damaged: &BTreeSet<ArtifactId>,
         effects: &mut Vec<Effect>,
     ) {
-        let UnfinishedJob { job: record, requests, mut attempts } = unfinished;
+        let UnfinishedJob { job: mut record, requests, mut attempts } = unfinished;
         let id = record.id;
+        if record.proof.is_some_and(|proof| damaged.contains(&proof)) {
+            // It had begun to end.
+            (record.proof, record.finished_at) = (None, None);
+        }
         let inputs_damaged = damaged.contains(&record.program) || damaged.contains(&record.stdin);
         let mut live = LiveJob::new(record);
         live.inputs_lost = inputs_damaged;
         for request in requests {
-            self.next_deadline = self.next_deadline.min(request.deadline);
-            self.open.insert(request.id, id, self.client_of(&request));
+            self.open.insert(&request, id, self.client_of(&request));
             if is_recent(request.created_at, now) {
                 self.count_accepted(request.created_at, self.client_of(&request));
             }
-            live.requests.insert(request.id, Box::new(request));
+            live.requests.insert(request);
         }
         let nobody_waits = live.requests.is_empty();
         // In the order of their end; running ones come last.
@@ -111,16 +126,25 @@ impl ProofsCore {
         for attempt in attempts {
             self.restore_attempt(now, &mut live, attempt, damaged);
         }
-        self.by_key.insert(live.record.key, id);
+        let key = live.record.key;
         let going_on: Vec<_> = live.leases.iter().copied().collect();
+        let half_ended = End::of_half_ended(&live.record);
+        let prepared = live.ahead.and_then(|lease| self.leases.get(&lease));
+        if let Some(held) = prepared {
+            self.prepared.insert(held.started_at, held.attempt.lease, id, live.overtaken);
+        }
+        if let Some(interrupted) = &live.interrupted {
+            self.interrupted.insert(interrupted.attempt.lease, id);
+        }
         self.jobs.insert(id, Box::new(live));
-        if nobody_waits {
-            return self.end_job(now, id, End::Cancelled, effects);
-        }
         // An attempt in progress, or one whose proof is handed in, needs no input any longer.
-        if inputs_damaged && going_on.is_empty() {
-            return self.end_job(now, id, End::lost_inputs(), effects);
+        let is_lost = inputs_damaged && going_on.is_empty();
+        let end = half_ended.or_else(|| is_lost.then(End::lost_inputs));
+        if let Some(end) = end.or_else(|| nobody_waits.then_some(End::Cancelled)) {
+            self.due.push_back((id, end));
+            return;
         }
+        self.by_key.insert(key, id);
         self.update(now, id, effects, |_| ());
         if going_on.is_empty() {
             self.enqueue(id);
@@ -146,11 +170,24 @@ impl ProofsCore {
             }
             _ => {}
         }
+        if attempt.outcome == AttemptOutcome::Completed {
+            // Its proof was lost later, and the job begins again.
+            live.begin_again();
+            return;
+        }
         live.tried.insert(worker);
         let is_disputed = attempt.outcome == AttemptOutcome::Disputed;
         if is_disputed || attempt.failure_class == Some(FailureClass::Worker) {
             // A recorded end in the future, left by a clock that was set back, counts as now.
             live.failures.blame(attempt.ended_at.map_or(now, |at| at.min(now)), worker);
+        }
+        // As at run time, in the order of the attempts.
+        let is_lost = attempt.outcome == AttemptOutcome::Lost && attempt.failure_class.is_none();
+        if is_lost || attempt.failure_class == Some(FailureClass::Infrastructure) {
+            live.interruptions = live.interruptions.saturating_add(1);
+            let ended_at = attempt.ended_at.map_or(now, |at| at.min(now));
+            let rest = rest_after_interruptions(live.interruptions);
+            live.not_before = Millis(ended_at.0.saturating_add(rest.0));
         }
         if let Some(what) = attempt.out_of_memory {
             live.failures.oom.record(worker, attempt.prover.backend, what);

@@ -1,16 +1,19 @@
 //! Time-driven decisions.
 
 use hierophant_model::records::{Millis, RequestState};
-use network_lib::ids::{LeaseId, RequestId};
+use network_lib::ids::LeaseId;
 use network_lib::job::{Failure, FailureClass};
 use network_lib::wire::ToWorker;
 
-use super::{Effect, ProofsCore};
+use super::{Effect, MAX_EFFECTS, ProofsCore};
 use crate::proofs::lease::{Lease, Worker};
 
 impl ProofsCore {
     /// Ends requests past their deadline, stops attempts that exceed their limits, interrupts attempts of workers
     /// that have not reconnected after the start, assigns jobs whose delay is over, and races stragglers.
+    ///
+    /// Whatever is due, one sweep has some hundred effects. [`ProofsCore::is_behind`] tells whether there is more; then
+    /// the next sweep can follow as soon as this one is stored.
     pub fn sweep(&mut self, now: Millis) -> Vec<Effect> {
         let mut effects = Vec::new();
         self.expire_stats(now);
@@ -18,11 +21,18 @@ impl ProofsCore {
         self.forget_shortages(now);
         self.recent.forget(now);
         self.answered.forget(now);
-        for request in self.past_deadline(now) {
-            self.end_request(now, request, RequestState::Expired, &mut effects);
-        }
+        self.end_what_is_due(now, &mut effects);
         self.excuse_waiting(now);
+        let mut is_more = false;
         for (lease, why) in self.overdue(now) {
+            is_more = effects.len() >= MAX_EFFECTS;
+            if is_more {
+                break;
+            }
+            // A proof that was handed in is checked instead.
+            if self.check_if_handed_in(now, lease, &mut effects) {
+                continue;
+            }
             let worker = self.leases.get(&lease).map(|held| held.attempt.prover.worker);
             let failure = Failure::new(FailureClass::Worker, why.clone());
             self.fail_attempt(now, lease, failure, &mut effects);
@@ -33,13 +43,38 @@ impl ProofsCore {
         }
         if now > self.return_deadline {
             for lease in self.unreturned_leases() {
+                is_more |= effects.len() >= MAX_EFFECTS;
+                if is_more {
+                    break;
+                }
                 let reason = "the worker did not reconnect after Hierophant's restart";
                 self.interrupt(now, lease, None, reason, &mut effects);
             }
         }
         self.dispatch(now, &mut effects);
+        self.is_cut_short |= is_more;
         self.race(now, &mut effects);
         effects
+    }
+
+    /// Ends what has begun to end, and requests past their deadline, as many as one event takes.
+    fn end_what_is_due(&mut self, now: Millis, effects: &mut Vec<Effect>) {
+        while effects.len() < MAX_EFFECTS
+            && let Some((job, end)) = self.due.pop_front()
+        {
+            self.end_job(now, job, end, effects);
+        }
+        while effects.len() < MAX_EFFECTS
+            && let Some(job) = self.ending.first().copied()
+        {
+            self.go_on_ending(now, job, effects);
+        }
+        while effects.len() < MAX_EFFECTS
+            && let Some(request) = self.open.past_deadline(now)
+        {
+            self.end_request(now, request, RequestState::Expired, effects);
+        }
+        self.is_expiring = self.open.past_deadline(now).is_some();
     }
 
     /// Adjusts all times to a wall clock that was set by `by` milliseconds. Deadlines follow the clock; elapsed
@@ -52,6 +87,8 @@ impl ProofsCore {
         self.answered.shift(by);
         self.strangers.shift(by);
         self.leases.values_mut().for_each(|held| held.clock_set(by));
+        self.prepared.clock_set(by);
+        self.queue.clock_set(by);
         for live in self.jobs.values_mut() {
             live.not_before.shift(by);
             live.failures.not_before.shift(by);
@@ -63,24 +100,6 @@ impl ProofsCore {
             stats.strikes.iter_mut().for_each(|at| at.shift(by));
             stats.seen_at.shift(by);
         }
-    }
-
-    /// Requests past their deadline. All are scanned only when the earliest deadline may have passed.
-    fn past_deadline(&mut self, now: Millis) -> Vec<RequestId> {
-        let is_past = |deadline| Millis::from_seconds(deadline) < now;
-        if !is_past(self.next_deadline) {
-            return Vec::new();
-        }
-        self.next_deadline = u64::MAX;
-        let mut past = Vec::new();
-        for request in self.jobs.values().flat_map(|live| live.requests.values()) {
-            if is_past(request.deadline) {
-                past.push(request.id);
-            } else {
-                self.next_deadline = self.next_deadline.min(request.deadline);
-            }
-        }
-        past
     }
 
     /// Attempts that exceed a limit, each with the reason. Attempts of disconnected workers are exempt, because

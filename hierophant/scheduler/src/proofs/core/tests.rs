@@ -1,10 +1,13 @@
 //! Decisions of the core, event by event.
 
 mod ahead;
+mod assignment;
 mod attempts;
+mod bounded;
 mod commands;
 mod disputes;
 mod late;
+mod effort;
 mod machines;
 mod memory;
 mod numbers;
@@ -12,6 +15,7 @@ mod out_of_memory;
 mod queue_snapshot;
 mod race;
 mod recovery;
+mod reference;
 mod requests;
 mod rests;
 mod why;
@@ -22,7 +26,7 @@ use hierophant_model::clients::Client;
 use hierophant_model::commands::Command;
 use hierophant_model::records::{AttemptOutcome, NetworkMode, RequestState, Setting, SettingKind};
 use network_lib::handshake::{Backend, Capabilities, Welcome};
-use network_lib::ids::VkHash;
+use network_lib::ids::{RequestId, VkHash};
 use network_lib::job::{
     BlobInfo, Execution, ExecutionFailureCause, Failure, FailureClass, JobSpec, Phase, Progress,
 };

@@ -6,21 +6,26 @@ use network_lib::ids::{JobId, WorkerId};
 
 use super::{LiveJob, ProofsCore};
 use crate::proofs::Why;
-use crate::proofs::assign::{self, Fleet};
+use crate::proofs::assign::Fleet;
 use crate::proofs::lease::{Lease, Worker};
 use crate::proofs::memory::{MemoryFit, gib};
+use crate::proofs::need::Need;
 
 impl ProofsCore {
     /// Explains why a job has no proof yet; `None` if it has ended or does not exist.
     #[must_use]
     pub fn why(&self, now: Millis, job: JobId) -> Option<Why> {
         let live = self.jobs.get(&job)?;
+        if live.ending.is_some() {
+            let reason = format!("it has ended; {} of its requests follow", live.requests.len());
+            return Some(Why { reason, ahead: None });
+        }
         if !live.leases.is_empty() {
             let held = live.leases.iter().filter_map(|lease| self.leases.get(lease));
             let reason = held.map(|held| self.attempt(now, held)).collect::<Vec<_>>().join("; ");
             return Some(Why { reason, ahead: None });
         }
-        let ahead = self.ahead(job);
+        let ahead = self.queue.jobs_ahead_of(job);
         let prepared = live.ahead.and_then(|lease| self.leases.get(&lease));
         let mut reason = match (&self.paused, prepared) {
             (Some(paused), _) => with_reason("dispatch is paused", &paused.reason),
@@ -119,9 +124,8 @@ impl ProofsCore {
         ahead: usize,
     ) -> String {
         let (spec, failures) = (&live.record.spec, &live.failures);
-        let in_use = self.memory_in_use();
-        let fleet = Fleet { workers: &self.workers, demand: &self.demand, in_use: &in_use };
-        if assign::choose(now, spec, failures, fleet).is_some() {
+        let fleet = Fleet { workers: &self.workers, demand: &self.demand };
+        if self.choose(now, live).is_some() {
             return format!("it is assigned next; jobs ahead of it: {ahead}");
         }
         let taking = able.iter().filter(|(_, worker)| worker.takes_jobs());
@@ -136,9 +140,11 @@ impl ProofsCore {
             );
         }
         let free: Vec<_> = able.iter().filter(|(_, worker)| worker.free_slots() > 0).collect();
+        let offer = self.workers.offer_for(&Need::of(spec));
+        let has_room = |id| offer.is_some_and(|offer| fleet.has_room(offer, id, spec));
         let full = free
             .iter()
-            .find(|(id, worker)| !in_use.leaves_room(**id, worker, spec, &self.demand))
+            .find(|(id, _)| !has_room(**id))
             .and_then(|(_, worker)| Some((worker, self.demand.of(spec, worker.backend())?)));
         if let Some((worker, need)) = full {
             return format!(
@@ -161,12 +167,6 @@ impl ProofsCore {
         }
         let count = able.len();
         format!("all capable workers ({count}) are busy; jobs ahead of it: {ahead}")
-    }
-
-    /// Number of waiting jobs ahead of this one.
-    fn ahead(&self, job: JobId) -> usize {
-        let running = self.running_by_requester();
-        self.queue.iter(&running).take_while(|rank| rank.job != job).count()
     }
 }
 

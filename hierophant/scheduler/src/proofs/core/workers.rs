@@ -155,7 +155,7 @@ impl ProofsCore {
         held: &[LeaseId],
     ) -> Vec<Effect> {
         let mut effects = Vec::new();
-        if self.connected(id, session).is_none() {
+        if !self.is_connected(id, session) {
             return effects;
         }
         let held: BTreeSet<LeaseId> = held.iter().copied().collect();
@@ -286,12 +286,15 @@ impl ProofsCore {
 
     /// Resumes an interrupted attempt if its job is still waiting.
     fn resume(&mut self, now: Millis, id: WorkerId, lease: LeaseId, effects: &mut Vec<Effect>) {
-        let theirs = |held: &Lease| held.attempt.lease == lease && held.attempt.prover.worker == id;
-        let found = self.jobs.iter_mut().find(|(job, live)| {
-            live.interrupted.as_deref().is_some_and(theirs) && self.queue.contains(**job)
-        });
-        let Some((job, live)) = found else { return };
-        let (job, Some(mut held)) = (*job, live.interrupted.take()) else { return };
+        let Some(job) = self.interrupted.get(&lease).copied() else { return };
+        let theirs = |held: &Lease| held.attempt.prover.worker == id;
+        let found = self.jobs.get_mut(&job).filter(|_| self.queue.contains(job));
+        let Some(live) = found.filter(|live| live.interrupted.as_deref().is_some_and(theirs))
+        else {
+            return;
+        };
+        let Some(mut held) = live.interrupted.take() else { return };
+        self.interrupted.remove(&lease);
         let ahead = live.ahead;
         live.leases.insert(lease);
         if let Some(ahead) = ahead {

@@ -255,11 +255,11 @@ fn clearing_takes_what_matches_and_spares_the_requests_of_others() {
     let found = core.preview_clear(&alices);
     assert_eq!((found.jobs.len(), found.requests), (2, 2));
     assert!(!found.jobs.contains(&running), "it does not wait");
-    let (cleared, effects) = core.clear(START, &found.jobs, alices.requester);
+    let (cleared, effects) = core.clear(START, &mut found.jobs.clone(), alices.requester);
     assert_eq!(cleared, found);
     assert_eq!(request_state(&effects, 4), None);
     assert!(core.jobs.contains_key(&shared) && !core.jobs.contains_key(&alone));
-    assert_eq!(core.clear(START, &found.jobs[..1], None).0.requests, 0, "twice is once");
+    assert_eq!(core.clear(START, &mut vec![found.jobs[0]], None).0.requests, 0, "twice is once");
     for nothing in [
         ClearFilter { mode: Some(ProofMode::Plonk), ..queued() },
         ClearFilter { program: Some(VkHash([1; 32])), ..queued() },
@@ -270,7 +270,7 @@ fn clearing_takes_what_matches_and_spares_the_requests_of_others() {
     }
     let leased = ClearFilter { states: vec![JobState::Leased], ..queued() };
     assert_eq!(core.preview_clear(&leased).jobs, [running]);
-    let (_, effects) = core.clear(START, &[running], None);
+    let (_, effects) = core.clear(START, &mut vec![running], None);
     assert_eq!(cancels(&effects).len(), 1);
 }
 
@@ -316,8 +316,8 @@ fn nothing_that_operators_do_breaks_what_holds() {
                     core.worker_drained(now, worker(n), session, drained)
                 }
                 _ => {
-                    let found = core.preview_clear(&queued());
-                    core.clear(now, &found.jobs, None).1
+                    let mut found = core.preview_clear(&queued());
+                    core.clear(now, &mut found.jobs, None).1
                 }
             };
             if let Some((to, lease)) = given_out(&effects) {

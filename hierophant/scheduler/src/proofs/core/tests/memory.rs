@@ -70,6 +70,13 @@ impl Memory {
         self.restart_with(limits(), &[])
     }
 
+    pub(super) fn restart_at(&mut self, now: Millis) -> (ProofsCore, Vec<Effect>) {
+        let state = self.restored_state();
+        let (core, effects) = ProofsCore::restore(now, limits(), IdSource::random(), state);
+        self.save(&effects);
+        (core, effects)
+    }
+
     pub(super) fn restart_with(
         &mut self,
         limits: Limits,
