@@ -190,8 +190,7 @@ impl Workers {
     /// Brings the index up to date. `room` is a worker's room beside its running attempts.
     pub fn update(&mut self, room: impl Fn(&Worker) -> Room) {
         while let Some(id) = self.changed.pop_first() {
-            let is_shared =
-                |worker: &&Worker| !worker.leases.is_empty() && worker.free_slots() > 0;
+            let is_shared = |worker: &&Worker| !worker.leases.is_empty() && worker.free_slots() > 0;
             let worker = self.all.get(&id);
             let shared = worker.filter(is_shared);
             set(&mut self.shared, id, shared.is_some());

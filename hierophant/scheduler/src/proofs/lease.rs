@@ -348,9 +348,6 @@ impl Worker {
     }
 }
 
-
-
-
 /// Delay before a job is assigned again after its `count`-th interruption.
 ///
 /// There is none after the first interruption: a machine was lost and another may take over. It then doubles up to

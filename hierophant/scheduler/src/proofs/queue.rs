@@ -98,10 +98,10 @@ impl Queue {
     pub fn insert(&mut self, waiting: Waiting) {
         let Waiting { rank, need, program, not_before, is_choosy, is_ahead } = waiting;
         self.remove(rank.job);
-        let need = self.needs.get_key_value(&need).map_or_else(
-            || SharedNeed::new(need.clone()),
-            |(shared, _)| SharedNeed::clone(shared),
-        );
+        let need = self
+            .needs
+            .get_key_value(&need)
+            .map_or_else(|| SharedNeed::new(need.clone()), |(shared, _)| SharedNeed::clone(shared));
         *self.modes.entry(need.mode).or_default() += 1;
         *self.needs.entry(SharedNeed::clone(&need)).or_default() += 1;
         let kind = Kind { need, program };

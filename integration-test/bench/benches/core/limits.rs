@@ -12,7 +12,7 @@ use hierophant_scheduler::SessionId;
 use hierophant_scheduler::proofs::core::{Effect, StoreLookup};
 use network_lib::handshake::Capabilities;
 use network_lib::ids::{JobId, LeaseId};
-use network_lib::job::{Phase, ProofMode, Progress};
+use network_lib::job::{Phase, Progress, ProofMode};
 use network_lib::wire::ToWorker;
 
 use super::model::Model;

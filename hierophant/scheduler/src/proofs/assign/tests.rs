@@ -14,11 +14,7 @@ use crate::proofs::memory::Room;
 const NOW: Millis = Millis(1_000_000);
 
 /// Chooses without any known memory demand.
-fn choose(
-    spec: &JobSpec,
-    failures: &FailureHistory,
-    workers: &mut Workers,
-) -> Option<WorkerId> {
+fn choose(spec: &JobSpec, failures: &FailureHistory, workers: &mut Workers) -> Option<WorkerId> {
     workers.update(|_| Room::Any);
     let (workers, demand) = (&*workers, MemoryDemand::default());
     let chosen = super::choose(NOW, spec, failures, Fleet { workers, demand: &demand });

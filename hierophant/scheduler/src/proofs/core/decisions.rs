@@ -97,9 +97,8 @@ impl Decisions {
     pub(super) fn decide(&mut self, queue: &Queue, job: JobId, requester: Address) {
         let busy = self.busy(queue, requester);
         let place = queue.place(job);
-        let was_undecided = place.is_some_and(|(class, place)| {
-            self.take_undecided(class, requester, &place.key)
-        });
+        let was_undecided =
+            place.is_some_and(|(class, place)| self.take_undecided(class, requester, &place.key));
         *self.decided.entry(requester).or_default() += 1;
         if let Some(left) = self.holders.remove(&(busy, requester)) {
             let left = left - usize::from(was_undecided);
@@ -115,7 +114,9 @@ impl Decisions {
         let Some((class, place)) = queue.place(job) else { return };
         let requester = place.requester();
         debug_assert!(
-            self.undecided.get(&(class, requester)).is_some_and(|it| it.get(&place.key) == Some(&lease)),
+            self.undecided
+                .get(&(class, requester))
+                .is_some_and(|it| it.get(&place.key) == Some(&lease)),
             "only undecided places are taken"
         );
         let busy = self.busy(queue, requester);

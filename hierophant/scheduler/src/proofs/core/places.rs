@@ -289,25 +289,25 @@ impl ProofsCore {
     }
 
     /// Place for a job that another one of its class does not need more: a free one, or one that it takes.
-    pub(super) fn place_for(&self, now: Millis, job: JobId, decisions: &mut Decisions) -> Option<Given> {
+    pub(super) fn place_for(
+        &self,
+        now: Millis,
+        job: JobId,
+        decisions: &mut Decisions,
+    ) -> Option<Given> {
         let live = self.jobs.get(&job)?;
         self.free_place(now, live, decisions).or_else(|| self.taken_place(now, live, decisions))
     }
 
     /// A free place ahead for a job.
-    fn free_place(
-        &self,
-        now: Millis,
-        live: &LiveJob,
-        decisions: &mut Decisions,
-    ) -> Option<Given> {
+    fn free_place(&self, now: Millis, live: &LiveJob, decisions: &mut Decisions) -> Option<Given> {
         let spec = &live.record.spec;
         let offer = self.workers.offer_for(&Need::of(spec))?;
         let mut places = BTreeMap::new();
         for id in offer.free_ahead() {
             let Some(worker) = self.workers.get(id) else { continue };
-            let is_fit = self.has_memory_for(worker, spec)
-                && self.may_begin(now, live, *id, decisions);
+            let is_fit =
+                self.has_memory_for(worker, spec) && self.may_begin(now, live, *id, decisions);
             if is_fit {
                 places.insert(*id, None);
             }
@@ -316,12 +316,7 @@ impl ProofsCore {
     }
 
     /// A place ahead that a job takes from another one.
-    fn taken_place(
-        &self,
-        now: Millis,
-        live: &LiveJob,
-        decisions: &mut Decisions,
-    ) -> Option<Given> {
+    fn taken_place(&self, now: Millis, live: &LiveJob, decisions: &mut Decisions) -> Option<Given> {
         let spec = &live.record.spec;
         let offer = self.workers.offer_for(&Need::of(spec))?;
         let mut latest = BTreeMap::<WorkerId, (Millis, LeaseId)>::new();

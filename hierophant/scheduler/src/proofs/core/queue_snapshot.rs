@@ -75,9 +75,7 @@ impl ProofsCore {
             let ends = worker.leases.iter().filter_map(|lease| {
                 self.expected_end_by(now, *lease, |spec, cycles| {
                     let kind = (spec.vk_hash, spec.mode, spec.circuit_version.as_str(), cycles);
-                    *durations
-                        .entry(kind)
-                        .or_insert_with(|| self.durations.estimate(spec, cycles))
+                    *durations.entry(kind).or_insert_with(|| self.durations.estimate(spec, cycles))
                 })
             });
             let all = ends.chain(std::iter::repeat_n(now, free)).enumerate();

@@ -184,8 +184,7 @@ impl Class {
         if !matches!(changed, Part::Open(_, None)) {
             return;
         }
-        let has_ahead =
-            self.requesters.get(&requester).is_some_and(|it| it.engaged > it.turn.busy);
+        let has_ahead = self.requesters.get(&requester).is_some_and(|it| it.engaged > it.turn.busy);
         let mut is_inverted = false;
         if has_ahead {
             let of = |part| {

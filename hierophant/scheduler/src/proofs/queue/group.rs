@@ -127,9 +127,9 @@ impl Group {
 
     /// All jobs in the order of assignment.
     pub fn iter(&self) -> impl Iterator<Item = Place> + '_ {
-        self.order.iter().flat_map(|turn| {
-            self.of(turn.requester).map(|key| Place { turn: *turn, key })
-        })
+        self.order
+            .iter()
+            .flat_map(|turn| self.of(turn.requester).map(|key| Place { turn: *turn, key }))
     }
 
     pub(super) fn first(&self) -> Option<Place> {

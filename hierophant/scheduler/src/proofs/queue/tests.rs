@@ -96,9 +96,10 @@ impl Plain {
         let key = |waiting: &Waiting| queue_key(&waiting.rank);
         let turn = |waiting: &Waiting| {
             let Rank { class, requester, .. } = waiting.rank;
-            let theirs = self.jobs.values().filter(|other| {
-                (other.rank.class, other.rank.requester) == (class, requester)
-            });
+            let theirs = self
+                .jobs
+                .values()
+                .filter(|other| (other.rank.class, other.rank.requester) == (class, requester));
             let busy = self.running.get(&requester).copied().unwrap_or(0);
             (class, busy, self.round_of(class, requester), theirs.map(key).min())
         };

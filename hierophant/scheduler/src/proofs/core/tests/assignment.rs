@@ -83,9 +83,7 @@ impl Pair {
             // The content of another one.
             new.stdin_blob.sha256 = Sha256Digest([input.int_in_range(1..=self.requests)?; 32]);
         }
-        self.tell("submit", |core, now| {
-            core.submit(now, new.clone(), StoreLookup::default()).1
-        });
+        self.tell("submit", |core, now| core.submit(now, new.clone(), StoreLookup::default()).1);
         Ok(())
     }
 
@@ -100,7 +98,10 @@ impl Pair {
         let gpu = |memory_bytes| Gpu { model: "L4".into(), memory_bytes, driver: None };
         Ok(Capabilities {
             circuit_versions: input
-                .choose(&[vec!["v6.1.0".to_owned()], vec!["v6.1.0".to_owned(), "v7.0.0".to_owned()]])?
+                .choose(&[
+                    vec!["v6.1.0".to_owned()],
+                    vec!["v6.1.0".to_owned(), "v7.0.0".to_owned()],
+                ])?
                 .clone(),
             slots,
             prefetch: input.int_in_range(0..=slots)?,
@@ -177,11 +178,8 @@ impl Pair {
         let (id, checking) = (held.attempt.prover.worker, held.checking);
         match input.int_in_range(0..=4)? {
             _ if checking => {
-                let verdict = if input.ratio(3, 4)? {
-                    Ok(())
-                } else {
-                    Err(failure(FailureClass::Worker))
-                };
+                let verdict =
+                    if input.ratio(3, 4)? { Ok(()) } else { Err(failure(FailureClass::Worker)) };
                 self.tell("checked", |core, now| core.checked(now, lease, verdict.clone()));
             }
             0 => {

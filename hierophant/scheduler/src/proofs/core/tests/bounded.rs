@@ -178,14 +178,12 @@ fn a_request_that_joins_a_job_while_it_ends_gets_its_proof_and_a_cancelled_one_a
         let begun = join(&mut core, 1, 1);
         let (_, lease) = given_out(&begun).expect("leased");
         end(&mut core, lease);
-        let (answer, effects) =
-            core.submit(START, request_number(5000, 0), StoreLookup::default());
+        let (answer, effects) = core.submit(START, request_number(5000, 0), StoreLookup::default());
         memory.save(&effects);
         let joined = answer.expect("accepted");
         work_off(&mut core, &mut memory, START, usize::MAX);
         let state = memory.requests[&joined.request].state;
-        let expected =
-            if number == 0 { RequestState::Fulfilled } else { RequestState::Open };
+        let expected = if number == 0 { RequestState::Fulfilled } else { RequestState::Open };
         assert_eq!(state, expected);
         assert_eq!(core.jobs.len(), usize::from(number == 3));
     }

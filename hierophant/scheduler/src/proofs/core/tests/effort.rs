@@ -63,8 +63,7 @@ impl Network {
 
     fn turn(&mut self) -> Duration {
         let started = Instant::now();
-        let effects =
-            self.core.failed(START, worker(1), self.lease, failure(FailureClass::Guest));
+        let effects = self.core.failed(START, worker(1), self.lease, failure(FailureClass::Guest));
         let taken = started.elapsed();
         self.lease = given_out(&effects).expect("the next job").1;
         taken

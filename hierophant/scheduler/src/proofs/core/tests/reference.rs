@@ -23,7 +23,11 @@ struct Decided {
 type Placement = (JobId, Option<(WorkerId, Option<LeaseId>)>);
 
 impl ProofsCore {
-    pub(in crate::proofs::core) fn dispatch_by_walk(&mut self, now: Millis, effects: &mut Vec<Effect>) {
+    pub(in crate::proofs::core) fn dispatch_by_walk(
+        &mut self,
+        now: Millis,
+        effects: &mut Vec<Effect>,
+    ) {
         self.queue.wake(now);
         let with_ahead: Vec<WorkerId> = self.workers.keys().copied().collect();
         with_ahead.into_iter().for_each(|id| self.workers.touch(id));
@@ -72,7 +76,8 @@ impl ProofsCore {
         let mut turns = Vec::new();
         for ((class, requester), mut keys) in of_requester {
             keys.sort_unstable();
-            let round = self.queue.class(class).and_then(|it| it.turn(requester)).expect("it waits");
+            let round =
+                self.queue.class(class).and_then(|it| it.turn(requester)).expect("it waits");
             let busy = busy.get(&requester).copied().unwrap_or(0);
             turns.push((class, busy, round.round, keys));
         }
@@ -150,7 +155,9 @@ impl ProofsCore {
         };
         let less_urgent = |held: &&Lease| {
             let live = self.jobs.get(&held.job).filter(|_| held.is_ahead());
-            live.is_some_and(|live| !self.may_begin_by_walk(live, held.attempt.prover.worker, &decided))
+            live.is_some_and(|live| {
+                !self.may_begin_by_walk(live, held.attempt.prover.worker, &decided)
+            })
         };
         let less_urgent: Vec<LeaseId> =
             self.leases.values().filter(less_urgent).map(|held| held.attempt.lease).collect();
