@@ -35,7 +35,7 @@ const WORKERS: u64 = 10_000;
 /// # Panics
 ///
 /// When one costs more than [`TOLERANCE`] times its limit.
-pub fn check() {
+pub(crate) fn check() {
     println!("cost of an event: {WAITING} jobs waiting, {WORKERS} workers (median of {EVENTS})");
     let crowded = || Crowd::new(capabilities(), request);
     let by_many = || Crowd::new(capabilities(), by_many_requesters);

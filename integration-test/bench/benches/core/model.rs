@@ -6,7 +6,7 @@ use alloy_primitives::Address;
 
 /// Requests by number, all of one class and of deadlines in this order, which every busy worker can take.
 #[derive(Debug, Default)]
-pub struct Model {
+pub(crate) struct Model {
     waiting: BTreeMap<Address, BTreeSet<u64>>,
     running: BTreeMap<Address, usize>,
     round: u64,
@@ -16,7 +16,7 @@ pub struct Model {
 
 impl Model {
     /// A request waits.
-    pub fn wait(&mut self, number: u64, requester: Address) {
+    pub(crate) fn wait(&mut self, number: u64, requester: Address) {
         self.requesters.insert(number, requester);
         self.waiting.entry(requester).or_default().insert(number);
     }
@@ -26,7 +26,7 @@ impl Model {
     /// # Panics
     ///
     /// When another one comes first.
-    pub fn begin(&mut self, number: u64) {
+    pub(crate) fn begin(&mut self, number: u64) {
         let turn = |requester: &Address| {
             let busy = self.running.get(requester).copied().unwrap_or(0);
             (busy, self.round_of(requester), self.waiting[requester].first().copied())
@@ -53,7 +53,7 @@ impl Model {
     }
 
     /// The attempt of a request has ended.
-    pub fn end(&mut self, number: u64) {
+    pub(crate) fn end(&mut self, number: u64) {
         let running = self.requesters.remove(&number).and_then(|it| self.running.get_mut(&it));
         *running.expect("it runs") -= 1;
     }
