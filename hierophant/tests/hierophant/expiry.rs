@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use hierophant::artifacts::blobs::Blobs;
 use hierophant::config::Config;
-use hierophant_model::records::{Change, JobRecord, JobState, RequestState};
+use hierophant_model::records::{
+    ArtifactKind, ArtifactRecord, Change, JobRecord, JobState, RequestState,
+};
 use hierophant_store::{JobStore, sqlite};
 use network_lib::ids::ArtifactId;
 use tempfile::TempDir;
@@ -31,7 +33,10 @@ async fn with_requests(has_inputs: bool) -> (TempDir, Config) {
     if has_inputs {
         blobs.adopt(staged, input).await.expect("adopts");
     }
-    let mut changes = Vec::new();
+    // A new database beside uploads is refused.
+    let stored = records::artifact(input, ArtifactKind::Stdin);
+    let stored = ArtifactRecord { blob: Some(blob(bytes)), ..stored };
+    let mut changes = if has_inputs { vec![Change::Artifact(stored)] } else { Vec::new() };
     for number in 1..=MANY {
         let mut job = queued(number);
         (job.program, job.program_blob) = (input, blob(bytes));

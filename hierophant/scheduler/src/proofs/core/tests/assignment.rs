@@ -88,12 +88,9 @@ impl Pair {
     }
 
     fn capabilities(input: &mut Unstructured<'_>) -> Result<Capabilities> {
-        let modes: &[ProofMode] = *input.choose(&[
-            &[ProofMode::Core, ProofMode::Groth16, ProofMode::Plonk][..],
-            &[ProofMode::Core],
-            &[ProofMode::Groth16, ProofMode::Core],
-            &[],
-        ])?;
+        let all = [ProofMode::Core, ProofMode::Groth16, ProofMode::Plonk];
+        let some = [&all[..], &all[..1], &all[..2], &[]];
+        let modes = *input.choose(&some)?;
         let slots = input.int_in_range(0..=3)?;
         let gpu = |memory_bytes| Gpu { model: "L4".into(), memory_bytes, driver: None };
         Ok(Capabilities {
