@@ -5,9 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use alloy_primitives::Address;
 use network_lib::ids::{JobId, LeaseId, VkHash, WorkerId};
 
-use super::places::Urgency;
 use crate::proofs::need::SharedNeed;
 use crate::proofs::queue::{Class, Group, Queue, QueueKey, Turn};
+
+/// Order in which jobs must begin: class, and whether the job was not overtaken too often.
+pub(super) type Urgency = (u8, bool);
 
 /// Position in the order in which places are given out: class, and position there.
 pub(super) type Position = (u8, (Turn, QueueKey));

@@ -16,15 +16,12 @@ use hierophant_model::records::Millis;
 use network_lib::ids::{JobId, LeaseId, WorkerId};
 use network_lib::job::{JobSpec, Memory};
 
-use super::decisions::Decisions;
+use super::decisions::{Decisions, Urgency};
 use super::{Effect, LiveJob, MAX_EFFECTS, ProofsCore};
 use crate::proofs::assign;
 use crate::proofs::fleet::Offer;
 use crate::proofs::lease::Worker;
 use crate::proofs::need::{Need, SharedNeed};
-
-/// Order in which jobs must begin: class, and whether the job was not overtaken too often.
-pub(super) type Urgency = (u8, bool);
 
 /// Worker that gets a job, and the attempt whose place it takes there.
 pub(super) type Given = (WorkerId, Option<LeaseId>);
