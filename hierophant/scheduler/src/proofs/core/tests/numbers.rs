@@ -220,16 +220,15 @@ fn no_number_of_a_worker_stops_the_scheduler_or_strands_a_job() {
 fn demands_that_add_up_to_more_than_a_number_can_hold_are_only_large() {
     let mut core = core_with(Limits { max_waiting: 100, ..limits() });
     let mut joined = arrival(1, 1, &[]);
-    joined.capabilities.slots = 3;
+    joined.capabilities.slots = 4;
     joined.capabilities.memory_bytes = u64::MAX;
     core.worker_joined(START, joined);
-    let (_, lease) = given_out(&submit(&mut core, 1, 1)).expect("given out");
+    let leases = [1, 2, 3].map(|n| given_out(&submit(&mut core, n, n)).expect("given out").1);
     let progress = Progress { memory_bytes: Some(1 << 63), ..Progress::phase(Phase::Proving) };
-    core.progressed(START, worker(1), lease, progress);
-    hand_in(&mut core, 1, lease);
-    core.checked(START, lease, Ok(()));
-    for n in 2..=4 {
-        submit(&mut core, n, n);
-    }
-    assert_eq!(core.leases_of(worker(1)).len(), 3, "there is room by its own word");
+    core.progressed(START, worker(1), leases[0], progress);
+    hand_in(&mut core, 1, leases[0]);
+    core.checked(START, leases[0], Ok(()));
+    // Two proofs run that take 2^63 bytes each, and a slot is free.
+    assert_eq!(given_out(&submit(&mut core, 4, 4)), None, "they take all there is");
+    assert_eq!(core.leases_of(worker(1)).len(), 2);
 }
