@@ -35,6 +35,8 @@ impl Network {
             "worker_registry.max_strikes",
             "quotas.requests_per_minute",
             "quotas.open_requests",
+            "quotas.strangers_requests_per_minute",
+            "calls.per_ip_per_second",
             "storage.min_free_bytes",
         ] {
             merge(&mut keys, &key(unlimited, 0));
