@@ -31,6 +31,8 @@ impl Network {
         let folder = TempDir::new().expect("temp dir");
         let mut keys = key("mock_mode", true);
         merge(&mut keys, &key("dashboard.price_per_hour", 2.5));
+        // A part of it is reserved for named clients.
+        merge(&mut keys, &key("proofs.max_waiting", 20_000));
         for unlimited in [
             "worker_registry.max_strikes",
             "quotas.requests_per_minute",

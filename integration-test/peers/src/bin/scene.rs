@@ -41,6 +41,8 @@ fn configuration(port: u16) -> Table {
         ("quotas.strangers_requests_per_minute", Value::from(0)),
         ("calls.per_ip_per_second", Value::from(0)),
         ("quotas.open_requests", Value::from(0)),
+        // A part of it is reserved for named clients.
+        ("proofs.max_waiting", Value::from(20_000)),
         ("storage.min_free_bytes", Value::from(0)),
     ] {
         merge(&mut keys, &key(name, value));
