@@ -1,6 +1,6 @@
 //! Access tokens, created and revoked by operators.
 //!
-//! [`uses`] notes when and from where each was last used, and announces those that expire. All tokens are in memory; a
+//! `uses` notes when and from where each was last used, and announces those that expire. All tokens are in memory; a
 //! change is stored before it takes effect. Only the SHA-256 of a secret is stored. Salt and slow hash are
 //! unnecessary: they protect passwords chosen by people, whereas a secret is 32 random bytes.
 
