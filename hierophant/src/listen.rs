@@ -80,6 +80,8 @@ struct Shared {
     local: ConnectionLimiter,
     /// Bytes of answers in flight.
     answers: ConnectionLimiter,
+    /// Those of [`Port::Local`], so that strangers behind a proxy on this machine leave operators theirs.
+    local_answers: ConnectionLimiter,
     handshakes: ConnectionLimiter,
     certificates: Option<Certificates>,
     metrics: Metrics,
@@ -140,6 +142,7 @@ impl Acceptor {
             reserve: shared(&limits, reserved),
             local: ConnectionLimiter::new(MAX_LOCAL, 0),
             answers: shared(&limits, limits.max_answer_bytes),
+            local_answers: ConnectionLimiter::new(limits.max_answer_bytes, 0),
             handshakes: pending_handshakes(&limits),
             certificates,
             metrics,
@@ -172,7 +175,9 @@ impl Acceptor {
                     continue;
                 }
             };
-            let budget = AnswerBudget::of(self.0.answers.clone(), peer.ip());
+            let Shared { answers, local_answers, .. } = &*self.0;
+            let answers = if port == Port::Local { local_answers } else { answers };
+            let budget = AnswerBudget::of(answers.clone(), peer.ip());
             let (this, router, stop) = (self.clone(), router.clone(), stop.clone());
             let limits = &self.0.limits;
             let (head, idle, stall) = (limits.head_time, limits.idle_time, limits.stall_time);

@@ -1,4 +1,4 @@
-//! Authentication of operators: programs on Hierophant's machine, and holders of a token of role read or act, which
+//! Authentication of operators: programs on Hierophant's machine, and holders of a token of role read, act or admin, which
 //! is presented with each call or once for a session.
 //!
 //! `api::http::v1::guard` authorizes calls on this basis.

@@ -60,7 +60,7 @@ pub enum CreateError {
     )]
     Name,
     /// A token of another role is to be bound to a client.
-    #[error("only a token of role client can be bound to a client")]
+    #[error("invalid client: expected it only with role client")]
     NotAClient,
     /// Invalid time of validity.
     #[error("invalid time of validity: expected 1 second to 10 years, or none")]

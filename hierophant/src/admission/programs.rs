@@ -72,6 +72,13 @@ impl Admission {
             let (field, kind) = (program.field, upload.kind);
             return Err(Rejected::WrongKind { field, kind, expected: "program" });
         }
+        // Before the upload is read, and without a lock: a flood of such calls costs a look-up each, and holds up none of
+        // those that change something.
+        if let Some(known) = self.program(vk_hash).await?
+            && self.stays(&known, &signer, &vk, blob)
+        {
+            return Ok(Registered::Kept);
+        }
         let head = self.blobs.read_head(upload.id, PROGRAM_HEAD_BYTES).await;
         let head = head.map_err(Rejected::Blobs)?;
         let verdict = tokio::task::spawn_blocking(move || looks_like_program(&head)).await;
@@ -79,12 +86,6 @@ impl Admission {
             .unwrap_or_else(|_| Err("the upload cannot be decoded".into()))
             .map_err(Rejected::NotProgram)?;
         let client = self.clients.of_signer(&signer);
-        if let Some(known) = self.program(vk_hash).await?
-            && self.stays(&known, &signer, &vk, blob)
-        {
-            // Without a lock: a flood of such calls must not hold up those that change something.
-            return Ok(Registered::Kept);
-        }
         let _quota = self.registering.lock(LockKey::Client(client)).await;
         let _program = self.registering.lock(LockKey::Program(vk_hash)).await;
         let known = self.program(vk_hash).await?;

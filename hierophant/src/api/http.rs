@@ -75,6 +75,12 @@ pub async fn serve(
     Ok(feed.await?)
 }
 
+const LIST_OF_PAGES: &str = "no such page: see / for the list";
+
+/// Where the public port serves no operators.
+const ADMIN_PAGES: &str = "no such page: pages of operators are expected at `operators.admin_address` and over \
+                           admin.sock";
+
 /// Routes of the public port.
 fn router(contexts: Contexts, operators: bool) -> Router {
     let Contexts { client, worker, admin } = contexts;
@@ -85,14 +91,14 @@ fn router(contexts: Contexts, operators: bool) -> Router {
         .merge(probes(&admin).merge(on_request).with_state(admin))
         // Uploads are limited by `max_artifact_bytes` while they stream.
         .layer(DefaultBodyLimit::disable())
-        .fallback(async || not_found("no such page: see / for the list"))
+        .fallback(async move || not_found(if operators { LIST_OF_PAGES } else { ADMIN_PAGES }))
 }
 
 /// Routes of the admin listeners.
 fn admin_router(context: AdminContext) -> Router {
     Router::new()
         .merge(probes(&context).merge(for_operators(&context)).with_state(context))
-        .fallback(async || not_found("no such page: see / for the list"))
+        .fallback(async || not_found(LIST_OF_PAGES))
 }
 
 fn for_clients(context: ClientContext) -> Router {

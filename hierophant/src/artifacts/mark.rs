@@ -75,7 +75,7 @@ pub enum MarkError {
 }
 
 /// Checks that blobs belong to the store and that most of them are there, and marks them. With `accept_loss`, missing
-/// ones count as lost.
+/// ones count as lost; the mark of another store is refused nevertheless.
 ///
 /// # Errors
 ///
@@ -95,7 +95,7 @@ pub async fn check(
     let found = blobs.read_mark().await.map_err(failed)?;
     let (known, missing) = sample(blobs, store).await?;
     if let Err(fault) = judge(expected.as_deref(), found.as_deref(), known, missing) {
-        if !accept_loss {
+        if !accept_loss || fault == Fault::OfAnotherStore {
             return Err(fault.at(location, known, missing));
         }
         let reason = fault.at(location.clone(), known, missing).to_string();

@@ -47,7 +47,7 @@ pub enum TokenRole {
     Client,
     /// Read the state of the network.
     Read,
-    /// Read it, and send commands, but none on tokens of operators.
+    /// Read it, and send commands, but create no tokens of roles act and admin.
     Act,
     /// Read it, and send every command.
     Admin,

@@ -3,7 +3,7 @@
 use network_lib::config::Faults;
 use serde::{Deserialize, Serialize};
 
-use super::{AuthMode, Config};
+use super::{AuthMode, Config, ListAccess};
 
 /// Profile of a configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -54,8 +54,14 @@ pub(super) fn validate(config: &Config, faults: &mut Faults) {
     if config.mock_mode {
         faults.add("mock_mode", "accepts proofs that prove nothing: expected false");
     }
+    if config.calls.lists == ListAccess::Open && config.auth != AuthMode::Token {
+        faults.add("calls.lists", "answers every caller: expected \"token\" or \"off\"");
+    }
     if config.calls.list_ids {
-        faults.add("calls.list_ids", "gives every caller the ids that open proofs: expected false");
+        faults.add(
+            "calls.list_ids",
+            "gives callers the ids that open other clients' proofs: expected false",
+        );
     }
     for (key, weakness) in config.weaknesses() {
         faults.add(key, weakness);
@@ -88,12 +94,13 @@ mod tests {
     fn everything_that_is_open_is_named_at_once() {
         assert_eq!(keys(""), ["auth", "tls.certificate"]);
         let open = "worker_token = \"short\"\nmock_mode = true\nauth = \"none\"\n[operators]\non_public_port = true\n\
-                    admin_address = \"0.0.0.0:9011\"\n[calls]\nlist_ids = true\n";
+                    admin_address = \"0.0.0.0:9011\"\n[calls]\nlists = \"open\"\nlist_ids = true\n";
         assert_eq!(
             keys(open),
             [
                 "auth",
                 "calls.list_ids",
+                "calls.lists",
                 "mock_mode",
                 "operators.admin_address",
                 "operators.require_token",

@@ -15,6 +15,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::answers::hint_behind;
 use super::limiter::ConnectionPermit;
 
 /// Minimum bytes of the start of an HTTP/2 connection: the preface and an empty SETTINGS frame.
@@ -309,13 +310,7 @@ impl HttpBody for Answer {
     }
 
     fn size_hint(&self) -> SizeHint {
-        let (body, rest) = (self.body.size_hint(), self.rest.len() as u64);
-        let mut hint = SizeHint::new();
-        if let Some(upper) = body.upper() {
-            hint.set_upper(upper.saturating_add(rest));
-        }
-        hint.set_lower(body.lower().saturating_add(rest));
-        hint
+        hint_behind(self.rest.len() as u64, &self.body.size_hint())
     }
 }
 

@@ -19,6 +19,16 @@ use tonic::Status;
 use super::Port;
 use super::limiter::{ConnectionLimiter, ConnectionPermit};
 
+/// Size of a body whose first `bytes` come before those of `rest`.
+pub(super) fn hint_behind(bytes: u64, rest: &SizeHint) -> SizeHint {
+    let mut hint = SizeHint::new();
+    if let Some(upper) = rest.upper() {
+        hint.set_upper(upper.saturating_add(bytes));
+    }
+    hint.set_lower(rest.lower().saturating_add(bytes));
+    hint
+}
+
 /// What a request in progress counts for, in bytes: its head, its task and the head of its answer.
 const REQUEST: usize = 8 * 1024;
 
@@ -139,13 +149,7 @@ impl HttpBody for Counted {
     fn size_hint(&self) -> SizeHint {
         let rest = self.body.size_hint();
         let first = self.first.as_ref().and_then(|first| first.as_ref().ok()?.data_ref());
-        let first = first.map_or(0, Bytes::len) as u64;
-        let mut hint = SizeHint::new();
-        if let Some(upper) = rest.upper() {
-            hint.set_upper(upper.saturating_add(first));
-        }
-        hint.set_lower(rest.lower().saturating_add(first));
-        hint
+        hint_behind(first.map_or(0, Bytes::len) as u64, &rest)
     }
 }
 

@@ -4,7 +4,7 @@
 use std::fs::{self, Permissions};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,6 +13,9 @@ use tokio::net::{UnixListener, UnixStream};
 
 /// Name of the socket in the data folder.
 const NAME: &str = "admin.sock";
+
+/// User id of root.
+const ROOT: u32 = 0;
 
 /// Pause after a failed acceptance, such as without a free file descriptor.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -26,6 +29,8 @@ pub struct OverSocket;
 pub struct AdminSocket {
     listener: UnixListener,
     path: PathBuf,
+    /// User that runs Hierophant.
+    owner: u32,
 }
 
 impl AdminSocket {
@@ -48,7 +53,8 @@ impl AdminSocket {
         }
         let listener = UnixListener::bind(&path)?;
         fs::set_permissions(&path, Permissions::from_mode(0o600))?;
-        Ok(Self { listener, path })
+        let owner = fs::metadata(&path)?.uid();
+        Ok(Self { listener, path, owner })
     }
 
     /// Path of the socket.
@@ -73,7 +79,11 @@ impl Listener for AdminSocket {
     async fn accept(&mut self) -> (UnixStream, SocketAddr) {
         loop {
             match self.listener.accept().await {
-                Ok((stream, _)) => return (stream, here()),
+                // Another user may have connected before the file had its mode.
+                Ok((stream, _)) => match stream.peer_cred().map(|peer| peer.uid()) {
+                    Ok(user) if user == self.owner || user == ROOT => return (stream, here()),
+                    refused => tracing::warn!(?refused, "connection to the admin socket refused"),
+                },
                 Err(error) => {
                     tracing::warn!(%error, "connection to the admin socket not accepted");
                     tokio::time::sleep(PAUSE).await;

@@ -1,6 +1,7 @@
 //! Room for concurrent checks: their number, and the bytes of their proofs.
 
 use std::num::NonZero;
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -63,9 +64,19 @@ fn fitting(processors: usize, memory: Option<u64>, each: u64) -> usize {
 /// Memory of this machine or container in bytes, if it is known.
 fn memory_bytes() -> Option<u64> {
     let machine = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| total_in(&text));
-    let container = std::fs::read_to_string("/sys/fs/cgroup/memory.max");
-    let container = container.ok().and_then(|text| text.trim().parse().ok());
-    machine.into_iter().chain(container).min()
+    machine.into_iter().chain(group_limit()).min()
+}
+
+/// Least limit of memory of this process's control group and of those around it.
+fn group_limit() -> Option<u64> {
+    let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let own = groups.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
+    let root = Path::new("/sys/fs/cgroup");
+    let folder = root.join(own);
+    let limits = folder.ancestors().take_while(|folder| folder.starts_with(root));
+    limits
+        .filter_map(|it| std::fs::read_to_string(it.join("memory.max")).ok()?.trim().parse().ok())
+        .min()
 }
 
 fn total_in(meminfo: &str) -> Option<u64> {

@@ -280,6 +280,9 @@ fn push_scope(query: &mut Statement, filter: &RequestFilter) {
     if let Some(requester) = filter.requester {
         query.push_bind(" AND r.requester = ", requester.as_slice());
     }
+    if let Some(client) = &filter.client {
+        push_client(query, client, "r.client", "r.requester");
+    }
     query.push_bind(" AND r.created_at >= ", filter.from.unwrap_or(Millis(i64::MIN)).0);
     if let Some(to) = filter.to {
         query.push_bind(" AND r.created_at <= ", to.0);
@@ -310,9 +313,6 @@ fn push_conditions(query: &mut Statement, filter: &RequestFilter) {
     }
     if let Some(vk_hash) = filter.vk_hash {
         query.push_bind(" AND j.vk_hash = ", vk_hash.0.as_slice());
-    }
-    if let Some(client) = &filter.client {
-        push_client(query, client, "r.client", "r.requester");
     }
     if let Some(mode) = filter.mode {
         query.push_bind(" AND j.mode = ", mode_number(mode));

@@ -53,7 +53,7 @@ async fn whoever_needs_a_token_signs_in_sees_what_the_role_allows_and_signs_out(
     browser.picture("sign-in-phone").await;
     browser.show_as(1280, 900, "light").await;
     present(&mut browser, "hpt_act_guessed").await;
-    browser.until_shown("unknown or revoked token").await;
+    browser.until_shown("invalid token").await;
     browser.picture("sign-in-refused").await;
 
     // With role read there are no actions, and an attempt to act is refused with a message.

@@ -137,7 +137,7 @@ pub(super) const THREATS: &[Threat] = &[
     },
     Threat {
         who: STRANGER, reach: "memory, by asking over HTTP/2 and reading nothing",
-        stop: "`limits.max_answer_bytes`, in all and a quarter for each address; `limits.max_downloads`, `limits.unread_time`; large pieces are read only for peers that read",
+        stop: "`limits.max_answer_bytes`, in total, and a quarter for each address; `limits.max_downloads`, `limits.unread_time`; large pieces are read only for peers that read",
         shown_by: &[
             case("flood-of-unread-answers"), case("flood-of-everything"),
             whole("hostile::unread::thousands_of_downloads_that_are_not_read_cost_a_bounded_budget"),
@@ -161,7 +161,7 @@ pub(super) const THREATS: &[Threat] = &[
     },
     Threat {
         who: STRANGER, reach: "processors and disk, by calls that have a proof read each time",
-        stop: "a sound digest is believed for five minutes while size and time of the file stay; two are read at a time, none for `HEAD` and 304",
+        stop: "a verified digest is trusted for five minutes while size and time of the file stay; two are read at a time, none for `HEAD` and 304",
         shown_by: &[
             part("artifacts::blobs::tests::a_digest_that_was_found_sound_is_not_read_again_unless_the_blob_has_changed"),
             part("artifacts::blobs::checked::tests::a_digest_is_believed_for_minutes_and_of_the_same_file_only"),
@@ -171,7 +171,7 @@ pub(super) const THREATS: &[Threat] = &[
     Threat {
         who: DISK, reach: "the runtime, by a network file system that hangs",
         stop: "files are looked up on threads of their own, of which look-ups that hang take a bounded number",
-        shown_by: &[part("artifacts::blobs::tests::a_disk_that_hangs_holds_up_its_own_look_ups_only")],
+        shown_by: &[part("artifacts::blobs::folder::tests::look_ups_that_hang_hold_up_no_reads")],
     },
     Threat {
         who: CLIENT, reach: "an operator's browser, by an upload that looks like a page or a script",
@@ -654,7 +654,7 @@ pub(super) const THREATS: &[Threat] = &[
     },
     Threat {
         who: "A holder of a stolen token", reach: "access that lasts",
-        stop: "tokens expire; one of role act creates no tokens of operators; the last use of each token is shown; an expired token opens nothing to callers without one",
+        stop: "tokens expire; one of role act creates no tokens of roles act and admin; the last use of each token is shown; an expired token opens nothing to callers without one",
         shown_by: &[
             whole("tokens::expiry::an_expired_token_admits_nobody_and_its_worker_is_disconnected"),
             whole("tokens::expiry::a_token_of_role_act_makes_none_of_operators_and_one_of_role_admin_does"),

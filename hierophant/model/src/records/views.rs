@@ -66,7 +66,7 @@ pub struct RequestFilter {
     pub execution_failure_cause: Option<ExecutionFailureCause>,
     /// Last request of the previous page.
     pub before: Option<(Millis, RequestId)>,
-    /// Number of the latest requests, by `requester`, `from` and `to`, among which the other conditions are looked
+    /// Number of the latest requests, by `requester`, `client`, `from` and `to`, among which the other conditions are looked
     /// for; none = all.
     pub examined: Option<u32>,
     /// Maximum number of results.

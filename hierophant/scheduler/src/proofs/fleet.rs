@@ -117,7 +117,7 @@ impl Indexed {
             backend: worker.backend(),
             free_slots: worker.free_slots(),
             room,
-            prefetch: capabilities.prefetch as usize,
+            prefetch: worker.most_attempts().saturating_sub(worker.slots()),
             has_free_place: worker.free_places_ahead() > 0,
             begins: worker.free_slots() > 0 && !worker.ahead.is_empty(),
         }

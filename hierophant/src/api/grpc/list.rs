@@ -79,9 +79,18 @@ impl Lists {
         let (urls, now) = (&context.urls, Millis::now());
         let mut entries = Vec::with_capacity(views.len());
         let mut bytes = 0;
+        // An entry that leaves these out must not be found by them.
+        let by_hidden = filter.requester.is_some()
+            || filter.vk_hash.is_some()
+            || filter.execution_failure_cause.is_some();
+        let hides = by_hidden && !context.calls.list_ids;
         for view in views.iter().filter(|view| caller.may_read(context, &view.request)) {
+            let is_own = caller.owns(context, &view.request);
+            if hides && !is_own {
+                continue;
+            }
             let entry = convert::details(view, urls, called, now);
-            let entry = match caller.owns(context, &view.request) {
+            let entry = match is_own {
                 true => entry,
                 false if context.calls.list_ids => convert::without_private_input(entry),
                 false => convert::for_strangers(entry),

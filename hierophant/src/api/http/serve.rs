@@ -141,7 +141,9 @@ async fn body(
         match transfers.blobs.read_while(id, part, Arc::new(ample)).await {
             Ok(bytes) => {
                 let metrics = transfers.metrics.clone();
+                let mut first = first;
                 Body::from_stream(bytes.inspect_ok(move |chunk| {
+                    drop(first.take());
                     // The place is held as long as the body exists.
                     let _held = &place;
                     metrics.transferred(Direction::Out, peer, chunk.len() as u64);

@@ -280,3 +280,24 @@ fn blobs_on(shelf: &Path) -> io::Result<Vec<Listed>> {
     }
     Ok(blobs)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn look_ups_that_hang_hold_up_no_reads() {
+        let place = tempfile::tempdir().expect("temp dir");
+        let folder = Folder::new(place.path().to_owned());
+        let id = ArtifactId([9; 16]);
+        let all = u32::try_from(MAX_LOOKS).expect("a small number");
+        let hanging = Arc::clone(&folder.looks).acquire_many_owned(all).await.expect("open");
+        let looking = folder.metadata(id);
+        tokio::pin!(looking);
+        assert!(futures_util::poll!(&mut looking).is_pending(), "one more look-up waits");
+        let read = folder.read(id, None, Arc::new(|| true)).await;
+        assert_eq!(read.err().map(|error| error.kind()), Some(io::ErrorKind::NotFound));
+        drop(hanging);
+        assert!(looking.await.expect("looks").is_none());
+    }
+}

@@ -365,16 +365,3 @@ async fn a_blob_is_read_in_small_pieces_at_first_and_while_room_is_short() {
     let part = place.get(id, Some(5..40_000)).await.expect("reads");
     assert!(part == bytes[5..40_000]);
 }
-
-#[tokio::test]
-async fn a_disk_that_hangs_holds_up_its_own_look_ups_only() {
-    let place = Place::folder();
-    let id = ArtifactId([9; 16]);
-    place.put(id, b"some bytes").await;
-    // A look-up runs on the blocking pool: this runtime has one thread, which goes on meanwhile.
-    let looking = place.blobs.metadata(id);
-    tokio::pin!(looking);
-    let first = futures_util::poll!(&mut looking);
-    assert!(first.is_pending(), "the caller's thread does not wait for the disk");
-    assert!(looking.await.expect("looks").is_some());
-}

@@ -11,4 +11,9 @@ ALTER TABLE requests ADD COLUMN stated_digest BYTEA;
 -- What is known about a program's upload: claimed, refuted by a worker, or confirmed by an accepted proof.
 ALTER TABLE programs ADD COLUMN state TEXT NOT NULL DEFAULT 'claimed';
 
+-- Programs that were proved before have been confirmed.
+UPDATE programs SET state = 'confirmed' WHERE EXISTS (
+  SELECT 1 FROM jobs WHERE jobs.vk_hash = programs.vk_hash AND jobs.program = programs.artifact AND jobs.state = 'proved'
+);
+
 CREATE INDEX requests_by_client ON requests (client, created_at) WHERE client IS NOT NULL;

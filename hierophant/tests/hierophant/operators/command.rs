@@ -58,7 +58,7 @@ async fn who_is_not_let_in_is_told_what_to_do() {
     for (token, arguments, code, words) in [
         (None, "status", 1, "token required"),
         (None, "pause", 1, "hierophant token create"),
-        (Some("hpt_act_guessed"), "status", 1, "unknown or revoked token"),
+        (Some("hpt_act_guessed"), "status", 1, "invalid token"),
         (Some(read.as_str()), "pause", 1, "token rita has role read"),
         (Some(""), "status", 2, "invalid token in variable HIEROPHANT_TOKEN"),
         (Some("two words"), "status", 2, "invalid token"),

@@ -109,6 +109,7 @@ impl ProofsCore {
             live.ahead = Some(lease);
             self.prepared.insert(now, lease, job, live.overtaken);
         }
+        self.overtaken.remove(&job);
         self.regroup(job);
         self.save_attempt(lease, effects);
         self.send_job(lease, effects);

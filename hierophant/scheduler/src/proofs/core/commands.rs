@@ -148,6 +148,7 @@ impl ProofsCore {
             return Err("its proof is being verified".into());
         }
         live.failures.forgive(now);
+        live.not_before = live.not_before.min(now);
         live.failures.last = held().next_back().map(|held| held.attempt.prover.worker);
         self.set_interrupted(job, None);
         for lease in leases {
@@ -261,11 +262,13 @@ impl ProofsCore {
         let Self { workers, drained, .. } = self;
         drained.retain(|id| workers.get(id).is_some_and(|worker| worker.drained.is_some()));
         for id in &*drained {
-            let Some(worker) = workers.get_mut(id) else { continue };
+            let Some(worker) = workers.get(id) else { continue };
             let works = !worker.leases.is_empty() || !worker.ahead.is_empty();
             let idle = !works && !worker.draining && !worker.away;
             if let Some(reason) = worker.drained.clone().filter(|_| idle) {
-                worker.draining = true;
+                if let Some(worker) = workers.get_mut(id) {
+                    worker.draining = true;
+                }
                 let reason = if reason.is_empty() { DRAINED.to_owned() } else { reason };
                 effects.push(Effect::Send(*id, ToWorker::Drain { reason }));
             }

@@ -173,6 +173,10 @@ impl ProofsCore {
         }
         less_urgent.sort_unstable();
         for lease in less_urgent {
+            if effects.len() >= MAX_EFFECTS {
+                self.is_cut_short = true;
+                return;
+            }
             self.give_back(now, lease, "another job has to begin first", effects);
         }
     }

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use hierophant_model::records::{JobState, Millis};
 use network_lib::ids::{JobId, WorkerId};
 
-use super::{Effect, ProofsCore};
+use super::{Effect, MAX_EFFECTS, ProofsCore};
 use crate::proofs::lease::{Lease, Worker};
 use crate::proofs::memory::MemoryFit;
 
@@ -41,6 +41,10 @@ impl ProofsCore {
         stragglers.sort_by_key(|straggler| (straggler.started_at, straggler.job));
         let mut idle = self.idle_workers();
         for straggler in stragglers {
+            // The next sweep goes on.
+            if effects.len() >= MAX_EFFECTS {
+                return;
+            }
             if let Some(worker) = self.racing_worker(&straggler, &idle) {
                 idle.remove(&worker);
                 self.start_attempt(now, straggler.job, worker, effects);

@@ -32,8 +32,10 @@ impl ProofsCore {
         resting.retain(|id| {
             let Some(stats) = stats.get_mut(id) else { return false };
             stats.rest.end(now);
-            if let Some(worker) = workers.get_mut(id) {
-                worker.resting = stats.rest.is_resting();
+            if !stats.rest.is_resting()
+                && let Some(worker) = workers.get_mut(id)
+            {
+                worker.resting = false;
             }
             stats.rest.is_resting()
         });

@@ -129,7 +129,7 @@ impl ProofsCore {
             return format!("it is assigned next; jobs ahead of it: {ahead}");
         }
         let taking = able.iter().filter(|(_, worker)| worker.takes_jobs());
-        let everywhere = taking.clone().all(|(id, _)| failures.workers.contains(*id));
+        let everywhere = taking.clone().all(|(id, _)| failures.avoids(**id));
         if everywhere && now < failures.not_before {
             let names: Vec<&str> = taking.map(|(_, worker)| worker.name.as_str()).collect();
             return format!(
@@ -165,7 +165,7 @@ impl ProofsCore {
                 avoided.join(", ")
             );
         }
-        let count = able.len();
+        let count = able.iter().filter(|(_, worker)| worker.takes_jobs()).count();
         format!("all capable workers ({count}) are busy; jobs ahead of it: {ahead}")
     }
 }

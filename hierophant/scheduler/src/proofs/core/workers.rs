@@ -300,6 +300,10 @@ impl ProofsCore {
         if let Some(ahead) = ahead {
             self.give_back(now, ahead, "the interrupted attempt continues", effects);
         }
+        self.overtaken.remove(&job);
+        if let Some(live) = self.jobs.get_mut(&job) {
+            live.overtaken = 0;
+        }
         self.queue.remove(job);
         held.attempt.first_progress_at.get_or_insert(now);
         held.attempt.outcome = AttemptOutcome::Running;

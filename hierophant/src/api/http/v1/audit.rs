@@ -205,10 +205,11 @@ pub(super) fn whole_path(request: &Request) -> &str {
 fn describe_call(path: &str, body: &[u8]) -> String {
     match path.strip_prefix(PATH).and_then(|path| path.split('/').nth(1)) {
         Some("session") => String::new(),
-        // Only name, role and lifetime of the token: other fields could contain a secret.
+        // Only what the token is for: other fields could contain a secret.
         Some("tokens") => {
             let body = serde_json::from_slice::<Value>(body).unwrap_or_default();
-            let fields = ["name", "role"].map(|key| Some((key, body.get(key)?.as_str()?)));
+            let fields =
+                ["name", "role", "client"].map(|key| Some((key, body.get(key)?.as_str()?)));
             let fields = fields.into_iter().flatten().map(|(key, text)| (key.into(), text.into()));
             let lifetime = body.get("expires_in_seconds").and_then(Value::as_u64);
             let fields =
@@ -294,8 +295,10 @@ mod tests {
 
     #[test]
     fn possible_secrets_are_not_recorded() {
-        let sent = br#"{"name":"rig-7","role":"worker","token":"hpt_x","secret":"s"}"#;
-        assert_eq!(describe_call("/api/v1/tokens", sent), r#"{"name":"rig-7","role":"worker"}"#);
+        let sent =
+            br#"{"name":"rig-7","role":"client","client":"rollup","token":"hpt_x","secret":"s"}"#;
+        let kept = r#"{"name":"rig-7","role":"client","client":"rollup"}"#;
+        assert_eq!(describe_call("/api/v1/tokens", sent), kept);
         assert_eq!(describe_call("/api/v1/tokens", b"hpt_x"), "");
         assert_eq!(describe_call("/api/v1/session", br#"{"token":"hpt_x"}"#), "");
         assert_eq!(

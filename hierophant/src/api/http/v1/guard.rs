@@ -1,6 +1,6 @@
 //! Access control of operator calls, for every route.
 //!
-//! A caller with a token of role read or act, presented with the call or in a session, is admitted from
+//! A caller with a token of role read, act or admin, presented with the call or in a session, is admitted from
 //! anywhere; without a token only programs on the same machine are. [`required`] gives the permission that a
 //! call requires.
 
@@ -140,8 +140,8 @@ fn authorize(operator: Operator, required: Permission) -> Result<Operator, Denie
         (Role::Act | Role::Admin, _) | (Role::Read, Permission::Read | Permission::None) => {
             return Ok(operator);
         }
-        (Role::Read, Permission::Act) => "act",
-        (Role::Client | Role::Worker, _) => "read or act",
+        (Role::Read, Permission::Act) => "act or admin",
+        (Role::Client | Role::Worker, _) => "read, act or admin",
     };
     Err(Denied::NotAllowed(bearer.clone(), insufficient_role(bearer, expected)))
 }
@@ -230,7 +230,8 @@ impl IntoResponse for Denied {
 }
 
 /// Error text for an invalid token.
-const WRONG_TOKEN: &str = "unknown or revoked token, or an expired one";
+const WRONG_TOKEN: &str =
+    "invalid token: expected one that was created here, and neither revoked nor expired";
 
 impl From<BearerError> for Denied {
     fn from(error: BearerError) -> Self {

@@ -117,9 +117,9 @@ where
 /// not count as absent: a command would then concern more than its caller means.
 pub(super) fn refuse_empty(name: &str, text: Option<&str>) -> Result<(), ErrorResponse> {
     match text {
-        Some(text) if text.split(',').any(|part| part.trim().is_empty()) => Err(invalid(format!(
-            "invalid `{name}` {text:?}: is empty, expected a value, or no such key"
-        ))),
+        Some(text) if text.split(',').any(|part| part.trim().is_empty()) => {
+            Err(invalid(format!("invalid `{name}` {text:?}: expected a value, or no such key")))
+        }
         _ => Ok(()),
     }
 }

@@ -55,10 +55,10 @@ pub(super) async fn reassign(
     let owner = new_owner(&context, &parse_body(&body)?)?;
     let program = registered(&context, &id).await?;
     let (address, client) = &owner;
-    tracing::info!(vk_hash = %program.vk_hash, owner = %address, client = client.as_deref(), "program reassigned");
     let now = format!("of {}", context.clients.of(*address, client.as_ref()));
     let change = Change::ProgramOwner(program.vk_hash, owner);
     context.store.commit(&[change]).await.map_err(store_unavailable)?;
+    tracing::info!(vk_hash = %program.vk_hash, owner = now, "program reassigned by an operator");
     Ok(Json(Done { changed: true, now, job: None }))
 }
 

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use axum::extract::{ConnectInfo, Extension, Path, Request, State};
-use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use hierophant_admin_model::{DIGEST_HEADER, Refusal};
 use hierophant_model::records::RequestState;
@@ -51,8 +51,10 @@ pub(super) async fn proof(
     if !exists {
         return Err(deleted());
     }
-    let call = audit::Call::of(peer, &request);
-    call.answered(&context, &operator, String::new(), StatusCode::OK).await?;
+    if request.method() == Method::GET {
+        let call = audit::Call::of(peer, &request);
+        call.answered(&context, &operator, String::new(), StatusCode::OK).await?;
+    }
     let mut response = serve_blob(&context.transfers, proof, Peer::Operator, request).await;
     if let Ok(digest) = HeaderValue::from_str(&digest) {
         response.headers_mut().insert(HeaderName::from_static(DIGEST_HEADER), digest);

@@ -25,8 +25,8 @@ const RESPONSES: [(&str, &str); 8] = [
 /// Adds the authentication schemes, and the error responses of unauthenticated calls.
 pub(super) fn describe(api: &mut OpenApi) {
     let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(
-        "A token of role `read` (for GET), `act` (for everything but tokens of operators) or `admin`, created by \
-         `hierophant token create`.",
+        "A token of role `read` (for GET), `act` (for everything but creating tokens of roles `act` and \
+         `admin`, and revoking those of `admin`) or `admin`, created by `hierophant token create`.",
     ));
     let cookie = ApiKeyValue::with_description(
         COOKIE,

@@ -31,7 +31,7 @@ pub(super) async fn caller(Extension(operator): Extension<Operator>) -> Json<Cal
     (status = 200, body = Caller),
     (status = 400, description = "invalid body", body = Refusal),
     (status = 401, description = "unknown, revoked or expired token", body = Refusal),
-    (status = 403, description = "token of another role than read or act", body = Refusal),
+    (status = 403, description = "token of role client or worker", body = Refusal),
     (status = 415, description = "content type other than `application/json`", body = Refusal),
     (status = 429, description = "too many invalid tokens from this address", body = Refusal),
 ))]
@@ -57,7 +57,7 @@ pub(super) async fn sign_in(
     let operators = &context.operators;
     let denied = match operators.bearer(peer.ip(), token.trim()).map_err(Denied::from) {
         Ok(bearer) if matches!(bearer.role, Role::Client | Role::Worker) => {
-            let text = guard::insufficient_role(&bearer, "read or act");
+            let text = guard::insufficient_role(&bearer, "read, act or admin");
             Err(Denied::NotAllowed(bearer, text))
         }
         other => other,

@@ -143,7 +143,7 @@ impl ProofsCore {
 
     fn lease_ahead_by_walk(&mut self, now: Millis, effects: &mut Vec<Effect>) {
         let taking = self.workers.values().filter(|worker| worker.takes_jobs());
-        let places: usize = taking.map(|worker| worker.capabilities.prefetch as usize).sum();
+        let places: usize = taking.map(|worker| worker.most_attempts() - worker.slots()).sum();
         if places == 0 {
             return;
         }
