@@ -130,10 +130,14 @@ async fn a_folder_of_an_earlier_version_gets_its_mark_and_one_of_another_databas
     fs::remove_file(&mark).expect("is there");
     let network = Network::start_in(folder, config).await;
     assert_eq!(fs::read(&mark).expect("is marked again"), ours);
-    let (_folder, config) = network.stop().await;
+    let (_folder, mut config) = network.stop().await;
     fs::write(&mark, "another").expect("writes");
-    let error = refusal(config).await;
-    assert!(error.contains("belongs to another database"), "{error}");
+    // A loss cannot be accepted in the name of the other one.
+    for accept_loss in [false, true] {
+        config.storage.accept_loss = accept_loss;
+        let error = refusal(config.clone()).await;
+        assert!(error.contains("belongs to another database"), "{error}");
+    }
     assert_eq!(fs::read(&mark).expect("is left"), b"another");
 }
 

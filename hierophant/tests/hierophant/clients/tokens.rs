@@ -192,6 +192,16 @@ async fn a_list_tells_strangers_nothing_about_whose_requests_they_are() {
             assert!(!text.contains(&hex::encode(bytes)), "{what} is shown to {secret:?}");
         }
         assert!(stranger.details(&shown.request_id).await.is_none(), "it opens nothing");
+        // What an entry leaves out is not found out by a filter either.
+        let requester = Some(client.address().to_vec());
+        let by_requester = pb::GetFilteredProofRequestsRequest { requester, ..list.clone() };
+        let vk_hash = Some(ask.vk_hash.clone());
+        let by_program = pb::GetFilteredProofRequestsRequest { vk_hash, ..list.clone() };
+        for filter in [by_requester, by_program] {
+            let call = with(secret, filter);
+            let answer = stranger.network.get_filtered_proof_requests(call).await.expect("lists");
+            assert_eq!(answer.get_ref().requests.len(), 0, "for {secret:?}");
+        }
     }
     let bearer = with(Some(&own), list);
     let answer = stranger.network.get_filtered_proof_requests(bearer).await.expect("lists");

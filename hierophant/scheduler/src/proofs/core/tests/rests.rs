@@ -169,3 +169,23 @@ fn a_job_that_twice_failed_on_a_workers_infrastructure_waits_for_another_worker(
     let given: Vec<WorkerId> = all_given_out(&effects).into_iter().map(|(to, _)| to).collect();
     assert_eq!(given, [worker(1)], "without another one it returns");
 }
+
+#[test]
+fn a_worker_on_probation_adds_no_places_ahead() {
+    let mut core = core_with(limits());
+    for n in [1, 2] {
+        let mut joined = arrival(n, n.into(), &[]);
+        joined.capabilities.prefetch = 1;
+        core.worker_joined(START, joined);
+    }
+    core.update_index();
+    assert_eq!(core.workers.places_ahead(), 2);
+    let mut now = START;
+    for _ in 0..3 {
+        core.rest_worker(now, worker(1), "no space left on device");
+        now = Millis(now.0 + 60 * SECOND);
+        core.end_rests(now);
+    }
+    core.update_index();
+    assert_eq!(core.workers.places_ahead(), 1);
+}
