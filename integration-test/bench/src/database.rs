@@ -94,8 +94,8 @@ impl Database {
 }
 
 /// Puts finished requests into the store of a Hierophant that does not run, each with its job, its attempt
-/// and the records of its input and proof, as if they had ended over the last day. Their bytes are
-/// missing, which only a download would detect.
+/// and the records of its input and proof, as if they had ended over the last day. Their bytes count
+/// as removed by retention, because there are none.
 ///
 /// # Errors
 ///
@@ -141,12 +141,14 @@ pub async fn fill(url: &str, requests: usize) -> Result<()> {
              {proof}, 1000, {digest}, {at} + 1500, 12345, 67890, {digest} FROM n"
         ),
         format!(
-            "INSERT INTO artifacts (id, kind, owner, size, sha256, created_at) {numbers} \
-             SELECT {stdin}, 'stdin', {requester}, 1000, {digest}, {at} FROM n"
+            "INSERT INTO artifacts (id, kind, owner, size, sha256, created_at, expired_at, removed_at) \
+             {numbers} SELECT {stdin}, 'stdin', {requester}, 1000, {digest}, {at}, {at} + 9000, {at} + 9500 \
+             FROM n"
         ),
         format!(
-            "INSERT INTO artifacts (id, kind, owner, size, sha256, created_at, delivered_at) {numbers} \
-             SELECT {proof}, 'proof', {requester}, 1000, {digest}, {at} + 8000, {at} + 9500 FROM n"
+            "INSERT INTO artifacts (id, kind, owner, size, sha256, created_at, delivered_at, expired_at, \
+             removed_at) {numbers} SELECT {proof}, 'proof', {requester}, 1000, {digest}, {at} + 8000, \
+             {at} + 9500, {at} + 9500, {at} + 9500 FROM n"
         ),
     ];
     database.run("BEGIN".to_owned()).await?;
