@@ -11,6 +11,7 @@ pub mod cli;
 mod clock;
 pub mod config;
 pub mod events;
+pub mod history;
 pub mod listen;
 pub mod metrics;
 pub mod operators;
@@ -42,6 +43,7 @@ use crate::artifacts::blobs::Blobs;
 use crate::artifacts::budget::DiskBudget;
 use crate::config::Config;
 use crate::events::Events;
+use crate::history::History;
 use crate::listen::{Accept, Acceptor};
 use crate::metrics::Metrics;
 use crate::registry::local::LocalSecret;
@@ -116,7 +118,10 @@ pub async fn run(
     let _lock = lock(&config.data_dir)?;
     let blobs = open_blobs(&config).await?;
     let metrics = Metrics::new();
-    let store = open_store(&config, metrics.clone()).await.context("cannot use the database")?;
+    // A database that is away, or whose lock another Hierophant holds, is waited for.
+    let opening = shutdown.run_until_cancelled(open_store(&config, metrics.clone()));
+    let Some(store) = opening.await else { return Ok(()) };
+    let store = store.context("cannot use the database")?;
     run_on(store, blobs, metrics, config, listeners, shutdown).await
 }
 
@@ -171,6 +176,7 @@ pub async fn run_on<L: Accept>(
     let handles = root.handles.clone();
     budget.watch(stop.clone());
     webhooks.deliver(&store, &root::clients(&config), &stop);
+    History::new(Arc::clone(&store), history_rules(&config)).start(stop.clone());
     let contexts = api::Contexts::new(&config, http_port, handles, resources);
     let grpc =
         api::grpc::serve(acceptor.clone(), listeners.grpc, contexts.client.clone(), stop.clone());
@@ -183,6 +189,7 @@ pub async fn run_on<L: Accept>(
         ended = &mut grpc => Err(early_end("gRPC", ended)),
         ended = &mut http => Err(early_end("HTTP", ended)),
         reason = root.broken() => Err(anyhow::anyhow!(reason)),
+        damage = store.damaged() => Err(anyhow::Error::new(damage).context("cannot use the database")),
     };
     stop.cancel();
     root.stop().await;
@@ -203,10 +210,23 @@ pub async fn run_on<L: Accept>(
     outcome
 }
 
+/// Rules for old records.
+fn history_rules(config: &Config) -> history::Rules {
+    let retention = &config.retention;
+    history::Rules {
+        records: retention.records,
+        audit: retention.audit,
+        archive: retention.archive.then(|| config.data_dir.join("archive")),
+    }
+}
+
 /// Opens the database.
 async fn open_store(config: &Config, metrics: Metrics) -> Result<Arc<dyn JobStore>, StoreError> {
     match &config.database_url {
-        Some(url) => hierophant_store::postgres::open(url.reveal(), metrics).await,
+        Some(url) => {
+            let patience = config.storage.database_wait;
+            hierophant_store::postgres::open_within(url.reveal(), patience, metrics).await
+        }
         None => {
             hierophant_store::sqlite::open(&config.data_dir.join("hierophant.db"), metrics).await
         }

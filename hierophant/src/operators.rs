@@ -37,6 +37,9 @@ const MAX_REFUSALS: u32 = 10;
 /// Time after which one more refused call is recorded.
 const REFUSAL_PERIOD: Duration = Duration::from_secs(60);
 
+/// Time for expired audit entries to be archived.
+const ARCHIVING: Duration = Duration::from_secs(24 * 3600);
+
 /// Maximum distance, in milliseconds, of audit entries whose order is preserved.
 const CLOSE_MS: i64 = 1000;
 
@@ -108,7 +111,8 @@ impl Operators {
             guesses: KeyedRateLimiter::new(MAX_WRONG_TOKENS, WRONG_TOKEN_PERIOD, MAX_ADDRESSES),
             refusals: KeyedRateLimiter::new(MAX_REFUSALS, REFUSAL_PERIOD, MAX_ADDRESSES),
             store,
-            keep: Millis::from(config.retention.audit).0,
+            // `history` archives and deletes expired entries. This limit holds if it cannot.
+            keep: Millis::from(config.retention.audit.saturating_add(ARCHIVING)).0,
             latest: Mutex::new(0),
         }
     }

@@ -29,7 +29,7 @@ pub(crate) const MODULES: &[(&str, &[&[&str]])] = &[
             &["events", "traces"],
             &["metrics"],
             &["listen"],
-            &["artifacts", "tokens", "webhooks"],
+            &["artifacts", "history", "tokens", "webhooks"],
             &["operators", "verify"],
             &["proofs", "admission"],
             &["registry"],

@@ -34,6 +34,9 @@ use crate::webhooks::Webhooks;
 /// Maximum decisions that share a transaction.
 const MAX_BATCH: usize = 128;
 
+/// Number of changes in a transaction above which no further decision joins it.
+const MAX_CHANGES: usize = 1000;
+
 /// Maximum decisions that wait; beyond it the actor waits too (back-pressure).
 const MAX_PENDING: usize = 1024;
 
@@ -161,11 +164,29 @@ impl EffectQueue {
             None => return "the store has failed".into(),
         };
         match ended {
-            Ok(Err(error)) => error.into(),
+            Ok(Err(error)) => error_chain(&error).into(),
             Ok(Ok(())) => "the committer has stopped".into(),
             Err(panic) => panic.into(),
         }
     }
+}
+
+/// Splits decisions into transactions of a bounded number of changes. A decision stays whole.
+fn in_parts(decisions: Vec<Decision>) -> Vec<Vec<Decision>> {
+    let mut parts: Vec<Vec<Decision>> = Vec::new();
+    let mut changes = 0;
+    for decision in decisions {
+        let own = decision.changes.len();
+        match parts.last_mut() {
+            Some(part) if changes + own <= MAX_CHANGES => part.push(decision),
+            _ => {
+                changes = 0;
+                parts.push(vec![decision]);
+            }
+        }
+        changes += own;
+    }
+    parts
 }
 
 /// The store's end of the queue.
@@ -183,9 +204,11 @@ impl Committer {
     async fn run(self, mut waiting: mpsc::Receiver<Decision>) -> Result<(), StoreError> {
         let mut decisions = Vec::new();
         while waiting.recv_many(&mut decisions, MAX_BATCH).await > 0 {
-            if let Err(error) = self.commit_all(std::mem::take(&mut decisions)).await {
-                tell(&self.actor, ProofsMsg::StoreLost);
-                return Err(error);
+            for part in in_parts(std::mem::take(&mut decisions)) {
+                if let Err(error) = self.commit_all(part).await {
+                    tell(&self.actor, ProofsMsg::StoreLost);
+                    return Err(error);
+                }
             }
         }
         Ok(())
@@ -261,5 +284,29 @@ impl Committer {
                 });
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloy_primitives::Address;
+
+    use super::*;
+
+    #[test]
+    fn a_transaction_takes_a_bounded_number_of_changes_and_whole_decisions() {
+        let decision = |changes: usize| {
+            let changes = vec![Change::CountNonce(Address::ZERO); changes];
+            Decision { number: 1, changes, side_effects: Vec::new(), answer: None }
+        };
+        let sizes = |decisions: &[usize]| -> Vec<usize> {
+            in_parts(decisions.iter().map(|it| decision(*it)).collect())
+                .iter()
+                .map(Vec::len)
+                .collect()
+        };
+        assert_eq!(sizes(&[2; 128]), [128]);
+        assert_eq!(sizes(&[500, 500, 1, 5000, 500]), [2, 1, 1, 1]);
+        assert_eq!(sizes(&[0, 0]), [2]);
     }
 }
