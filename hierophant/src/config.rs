@@ -233,7 +233,7 @@ impl Settings for Config {
         self.worker_registry.validate(faults);
         self.limits.validate(faults);
         self.tls.validate(faults);
-        self.retention.validate(faults);
+        self.retention.validate(self.proofs.quarantine, faults);
         self.storage.validate(self.max_artifact_bytes, faults);
         self.dashboard.validate(faults);
         self.calls.validate(faults);
@@ -279,6 +279,7 @@ mod tests {
                 "client_ca",
                 "admin_address",
                 "on_public_port",
+                "records",
                 "max_bytes",
                 "artifacts_url",
                 "s3_endpoint",
@@ -310,7 +311,7 @@ mod tests {
             "grpc_port = 9010\nauth = \"allowlist\"\npublic_http_url = \"example.org\"\n\
              max_artifact_bytes = 0\nworker_token = \"\"\ndata_dir = \"{}/hierophant.toml/x\"\n\
              database_url = \"sqlite:x\"\nmock = true\n[proofs]\nrace_after = 0.5\n[worker_registry]\nsilence_limit = \"1s\"\nmax_workers = 0\n\
-             [retention]\nunused_uploads = \"1s\"\naudit = \"1s\"\n[dashboard]\nprice_per_hour = -1.0\n\
+             [retention]\nunused_uploads = \"1s\"\naudit = \"1s\"\nrecords = \"1s\"\n[dashboard]\nprice_per_hour = -1.0\n\
              [storage]\nartifacts_url = \"bucket\"\n[limits]\nupload_window = \"1ms\"\n",
             folder.path().display()
         );
@@ -331,6 +332,7 @@ mod tests {
                 "proofs.race_after",
                 "public_http_url",
                 "retention.audit",
+                "retention.records",
                 "retention.unused_uploads",
                 "storage.artifacts_url",
                 "worker_registry.max_workers",

@@ -13,6 +13,7 @@ mod clock;
 pub mod config;
 pub mod denials;
 pub mod events;
+pub mod history;
 pub mod listen;
 pub mod metrics;
 pub mod operators;
@@ -47,6 +48,7 @@ use crate::artifacts::blobs::Blobs;
 use crate::artifacts::budget::DiskBudget;
 use crate::config::Config;
 use crate::events::Events;
+use crate::history::History;
 use crate::listen::{Accept, Acceptor, AdminSocket};
 use crate::metrics::Metrics;
 use crate::registry::local::LocalSecret;
@@ -149,7 +151,10 @@ pub async fn run(
     }
     let blobs = open_blobs(&config).await?;
     let metrics = Metrics::new();
-    let store = open_store(&config, metrics.clone()).await.context("cannot use the database")?;
+    // A database that is away, or whose lock another Hierophant holds, is waited for.
+    let opening = shutdown.run_until_cancelled(open_store(&config, metrics.clone()));
+    let Some(store) = opening.await else { return Ok(()) };
+    let store = store.context("cannot use the database")?;
     run_on(store, blobs, metrics, config, listeners, shutdown).await
 }
 
@@ -213,6 +218,7 @@ pub async fn run_on<L: Accept>(
     let handles = root.handles.clone();
     budget.watch(stop.clone());
     webhooks.deliver(&store, &root::clients(&config), &stop);
+    History::new(Arc::clone(&store), history_rules(&config)).start(stop.clone());
     let contexts = api::Contexts::new(&config, http_port, handles, resources);
     let grpc =
         api::grpc::serve(acceptor.clone(), for_clients, contexts.client.clone(), stop.clone());
@@ -227,6 +233,7 @@ pub async fn run_on<L: Accept>(
         ended = &mut grpc => Err(early_end("gRPC", ended)),
         ended = &mut http => Err(early_end("HTTP", ended)),
         reason = root.broken() => Err(anyhow::anyhow!(reason)),
+        damage = store.damaged() => Err(anyhow::Error::new(damage).context("cannot use the database")),
     };
     stop.cancel();
     root.stop().await;
@@ -249,10 +256,23 @@ pub async fn run_on<L: Accept>(
     outcome
 }
 
+/// Rules for old records.
+fn history_rules(config: &Config) -> history::Rules {
+    let retention = &config.retention;
+    history::Rules {
+        records: retention.records,
+        audit: retention.audit,
+        archive: retention.archive.then(|| config.data_dir.join("archive")),
+    }
+}
+
 /// Opens the database.
 async fn open_store(config: &Config, metrics: Metrics) -> Result<Arc<dyn JobStore>, StoreError> {
     match &config.database_url {
-        Some(url) => hierophant_store::postgres::open(url.reveal(), metrics).await,
+        Some(url) => {
+            let patience = config.storage.database_wait;
+            hierophant_store::postgres::open_within(url.reveal(), patience, metrics).await
+        }
         None => {
             hierophant_store::sqlite::open(&config.data_dir.join("hierophant.db"), metrics).await
         }

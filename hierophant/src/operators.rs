@@ -45,6 +45,8 @@ const MAX_ALL_FAILURES: u32 = 20;
 
 /// Time after which one more failed sign-in of any address is recorded: 53,000 a year.
 const FAILURE_PERIOD: Duration = Duration::from_secs(600);
+/// Time for expired audit entries to be archived.
+const ARCHIVING: Duration = Duration::from_secs(24 * 3600);
 
 /// Maximum distance, in milliseconds, of audit entries whose order is preserved.
 const CLOSE_MS: i64 = 1000;
@@ -139,7 +141,8 @@ impl Operators {
             failures: KeyedRateLimiter::new(MAX_FAILURES, REFUSAL_PERIOD, MAX_ADDRESSES),
             all_failures: KeyedRateLimiter::new(MAX_ALL_FAILURES, FAILURE_PERIOD, 1),
             store,
-            keep: Millis::from(config.retention.audit).0,
+            // `history` archives and deletes expired entries. This limit holds if it cannot.
+            keep: Millis::from(config.retention.audit.saturating_add(ARCHIVING)).0,
             latest: Mutex::new(0),
         }
     }

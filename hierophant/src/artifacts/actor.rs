@@ -8,7 +8,7 @@ use alloy_primitives::Address;
 use hierophant_model::clients::{Client, Clients, OverQuota, Owner, Signer};
 use hierophant_model::records::{ArtifactKind, ArtifactRecord, Change, Millis};
 use hierophant_model::text::error_chain;
-use hierophant_store::{JobStore, StoreError};
+use hierophant_store::JobStore;
 use network_lib::ids::ArtifactId;
 use network_lib::job::BlobInfo;
 use network_lib::task;
@@ -48,15 +48,19 @@ struct Recorder {
 }
 
 impl Recorder {
-    /// Commits changes; returns whether they are stored. Stops the actor if another Hierophant has taken over the
-    /// database.
+    /// Commits changes; returns whether they are stored. Stops the actor if no later commit can succeed: another
+    /// Hierophant has taken over the database, or it has lost transactions or refuses writes.
     async fn record(&self, changes: &[Change]) -> bool {
-        let outcome = self.store.commit(changes).await.inspect_err(|error| log_unavailable(error));
-        if let Err(StoreError::InUse { location }) = &outcome {
-            let error = StoreError::InUse { location: location.clone() };
-            tell(&self.actor, ArtifactsMsg::Superseded(error));
+        match self.store.commit(changes).await {
+            Ok(()) => true,
+            Err(error) => {
+                log_unavailable(&error);
+                if !error.is_transient() {
+                    tell(&self.actor, ArtifactsMsg::StoreLost(error));
+                }
+                false
+            }
         }
-        outcome.is_ok()
     }
 }
 
@@ -200,7 +204,7 @@ impl Actor for ArtifactsActor {
                 };
                 task::spawn("discard proof", async move { discard.proof(id).await });
             }
-            ArtifactsMsg::Superseded(error) => return Err(error.into()),
+            ArtifactsMsg::StoreLost(error) => return Err(error_chain(&error).into()),
             ArtifactsMsg::Record(changes, gone, port) => {
                 let stored = state.recorder(&myself).record(&changes).await;
                 if stored {

@@ -49,8 +49,8 @@ pub enum ArtifactsMsg {
     NotOpened(ArtifactId),
     /// An artifact was adopted and recorded, or that failed.
     Adopted(Box<ArtifactRecord>, Result<(), UploadError>, KeepReply),
-    /// Another Hierophant has taken over the database.
-    Superseded(StoreError),
+    /// No later commit can succeed.
+    StoreLost(StoreError),
     /// A proof was delivered completely.
     Delivered(ArtifactId),
     /// Commit changes of a sweep, which removed the given bytes of each owner. Answers whether they are stored.

@@ -24,10 +24,11 @@ impl QuotaUsage {
     /// Reads the counts from the store.
     pub(super) async fn read(clients: Clients, store: &dyn JobStore) -> Result<Self, StoreError> {
         let mut usage = Self::new(clients);
-        for ((address, name), bytes) in store.bytes_by_owner().await? {
+        let (bytes, tickets) = tokio::try_join!(store.bytes_by_owner(), store.open_tickets())?;
+        for ((address, name), bytes) in bytes {
             usage.grew(usage.clients.of(address, name.as_ref()), bytes);
         }
-        for (id, (address, name)) in store.open_tickets().await? {
+        for (id, (address, name)) in tickets {
             usage.opened(id, usage.clients.of(address, name.as_ref()));
         }
         Ok(usage)

@@ -6,7 +6,14 @@
 
 use std::time::Duration;
 
-use hierophant_model::records::{Cutoffs, Millis};
+use futures_util::future::BoxFuture;
+use hierophant_model::records::{
+    ArtifactKind, ArtifactRecord, ArtifactUse, Change, Cutoffs, DueRule, Millis,
+};
+use hierophant_store::{JobStore, StoreError};
+
+/// Maximum number of artifacts per transaction, so that other writes get their turn.
+pub(super) const BATCH: u32 = 200;
 
 /// Maximum interval between sweeps.
 const MAX_INTERVAL: Duration = Duration::from_secs(600);
@@ -49,9 +56,106 @@ impl Rules {
             undelivered_before: before(now, self.proofs_undelivered),
             ended_before: before(now, self.inputs_after_end),
             unused_before: before(now, self.unused_uploads),
+            look_before: before(now, self.shortest()),
             expired_before: before(now, self.shortest().min(MAX_GRACE)),
         }
     }
+}
+
+/// What becomes of an artifact that is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// A ticket without an upload: its record is deleted.
+    Forget,
+    /// Nothing needs it.
+    Unneeded,
+    /// It is needed: until this rule's limit has passed this time at least.
+    Needed(DueRule, Millis),
+}
+
+/// Judges an artifact.
+#[must_use]
+pub fn judge(
+    artifact: &ArtifactRecord,
+    used: &ArtifactUse,
+    cutoffs: &Cutoffs,
+    now: Millis,
+) -> Verdict {
+    let unused = Some((DueRule::Unused, artifact.created_at));
+    let busy = used.busy.then_some((DueRule::Look, now));
+    let ended = used.ended_at.map(|at| (DueRule::Ended, at));
+    let needs = match (artifact.blob, artifact.kind) {
+        (None, _) => [unused, None, None, None, None],
+        (Some(_), ArtifactKind::Program) => {
+            let registered = used.registered.then_some((DueRule::Look, now));
+            [unused, busy, registered, None, None]
+        }
+        (Some(_), ArtifactKind::Stdin | ArtifactKind::PrivateStdin) => {
+            let is_used = used.busy || used.ended_at.is_some();
+            [unused.filter(|_| !is_used), busy, ended, None, None]
+        }
+        (Some(_), ArtifactKind::Proof) if used.accepted => {
+            let delivered = used.delivered_deadline.and(artifact.delivered_at);
+            let delivered = delivered.map(|at| (DueRule::Delivered, at));
+            let asked = used.delivered_deadline.map(|at| (DueRule::Delivered, end_of(at)));
+            let waiting = used.undelivered_deadline.map(|at| (DueRule::Undelivered, end_of(at)));
+            [busy, ended, delivered, asked, waiting]
+        }
+        (Some(_), ArtifactKind::Proof) => [unused, busy, ended, None, None],
+    };
+    // The one that lasts longest, so that the artifact is looked at as rarely as possible.
+    let lasting =
+        |(rule, since): &(DueRule, Millis)| since.0.saturating_sub(cutoffs.before(*rule).0);
+    let longest = needs.into_iter().flatten().filter(|need| lasting(need) >= 0).max_by_key(lasting);
+    match (longest, artifact.blob) {
+        (Some((rule, since)), _) => Verdict::Needed(rule, since),
+        (None, None) => Verdict::Forget,
+        (None, Some(_)) => Verdict::Unneeded,
+    }
+}
+
+/// Last millisecond of a second.
+const fn end_of(second: i64) -> Millis {
+    Millis(second.saturating_mul(1000).saturating_add(999))
+}
+
+/// Looks at all artifacts that may be due: deletes unused tickets, marks what nothing needs as expired, and
+/// reschedules the rest. `record` commits the changes of a batch and returns whether they are stored. Returns the
+/// number of artifacts looked at.
+///
+/// # Errors
+///
+/// If the store cannot be read.
+pub async fn expire_due<'a>(
+    store: &'a dyn JobStore,
+    cutoffs: &Cutoffs,
+    now: Millis,
+    record: impl Fn(Vec<Change>) -> BoxFuture<'a, bool> + Send + Sync,
+) -> Result<usize, StoreError> {
+    let mut looked = 0;
+    for rule in DueRule::ALL.into_iter().filter(|rule| *rule != DueRule::Expired) {
+        let mut after = None;
+        loop {
+            let found = store.due_artifacts(rule, cutoffs.before(rule), after, BATCH).await?;
+            let Some(last) = found.last() else { break };
+            after = Some((last.since, last.artifact.id));
+            looked += found.len();
+            let changes = found.iter().map(|due| {
+                let (id, delivered_at) = (due.artifact.id, due.artifact.delivered_at);
+                match judge(&due.artifact, &due.used, cutoffs, now) {
+                    Verdict::Forget => Change::Forgotten(id),
+                    Verdict::Unneeded => Change::Expired(id, Some(now)),
+                    Verdict::Needed(rule, since) => {
+                        Change::Rescheduled { id, delivered_at, rule, since }
+                    }
+                }
+            });
+            if !record(changes.collect()).await {
+                return Ok(looked);
+            }
+        }
+    }
+    Ok(looked)
 }
 
 fn before(now: Millis, time: Duration) -> Millis {

@@ -3,21 +3,22 @@
 use std::future::ready;
 use std::sync::Arc;
 
-use futures_util::TryStreamExt;
-use hierophant_model::records::{ArtifactKind, ArtifactRecord, Change, Cutoffs, Millis};
+use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
+use hierophant_model::records::{ArtifactKind, Change, Cutoffs, DueRule, Millis};
 use hierophant_model::text::short_artifact_id;
-use hierophant_store::{JobStore, RetentionStep, StoreError};
+use hierophant_store::{JobStore, StoreError};
 use network_lib::ids::ArtifactId;
 
 use super::blobs::{Blobs, Listed};
 use super::budget::DiskBudget;
 use super::handle::ArtifactsHandle;
-
-/// Maximum number of artifacts per transaction, so that other writes get their turn.
-const BATCH: u32 = 200;
+use super::retention::{self, Verdict};
 
 /// Minimum age of bytes without a record before removal: their record may follow.
 const ORPHAN_AGE_MS: u64 = 24 * 3600 * 1000;
+
+/// Number of artifacts whose bytes are removed at once: a bucket takes some ten milliseconds for each.
+const REMOVALS: usize = 16;
 
 /// Number of failed removals after which a sweep stops until the next one.
 const MAX_FAILURES: usize = 3;
@@ -38,61 +39,65 @@ pub(super) struct Sweeper {
 }
 
 impl Sweeper {
-    /// Deletes unused tickets, expires artifacts, restores those needed again, and removes bytes, in this order.
+    /// Deletes unused tickets, expires artifacts, restores those needed again, and removes bytes.
     pub(super) async fn sweep(&self, cutoffs: Cutoffs, now: Millis) -> Result<(), StoreError> {
-        let forget = |artifact: &ArtifactRecord| Change::Forgotten(artifact.id);
-        self.each(RetentionStep::Forget, &cutoffs, forget).await?;
-        let expire = |artifact: &ArtifactRecord| Change::Expired(artifact.id, Some(now));
-        self.each(RetentionStep::Expire, &cutoffs, expire).await?;
-        let keep = |artifact: &ArtifactRecord| Change::Expired(artifact.id, None);
-        self.each(RetentionStep::Keep, &cutoffs, keep).await?;
-        loop {
-            let found = self.store.artifacts_to(RetentionStep::Remove, &cutoffs, BATCH).await?;
-            let mut changes = Vec::new();
-            let mut gone = Vec::new();
-            let mut bytes = 0;
-            let mut failed = 0;
-            for artifact in &found {
-                if self.remove(artifact.id).await {
-                    changes.push(Change::Removed(artifact.id, now));
-                    let size = artifact.blob.map_or(0, |blob| blob.size);
-                    bytes += size;
-                    if artifact.kind != ArtifactKind::Proof {
-                        gone.push(((artifact.owner, artifact.client.clone()), size));
-                    }
-                } else {
-                    failed += 1;
-                }
-                if failed >= MAX_FAILURES {
-                    break;
-                }
-            }
-            let artifacts = changes.len();
-            if changes.is_empty() || !self.owner.record(changes, gone).await {
-                return Ok(());
-            }
-            self.budget.shrank(bytes);
-            tracing::info!(artifacts, bytes, "removed expired artifacts");
-            if failed >= MAX_FAILURES {
-                return Ok(());
-            }
+        let record = |changes| self.owner.record(changes, Vec::new()).boxed();
+        let looked = retention::expire_due(self.store.as_ref(), &cutoffs, now, record).await?;
+        if looked > 0 {
+            tracing::debug!(artifacts = looked, "retention");
         }
+        self.finish_expired(&cutoffs, now).await
     }
 
-    async fn each(
-        &self,
-        step: RetentionStep,
-        cutoffs: &Cutoffs,
-        change: impl Fn(&ArtifactRecord) -> Change + Send,
-    ) -> Result<(), StoreError> {
-        loop {
-            let found = self.store.artifacts_to(step, cutoffs, BATCH).await?;
-            let changes = found.iter().map(&change).collect();
-            if found.is_empty() || !self.owner.record(changes, Vec::new()).await {
-                return Ok(());
+    /// Removes the bytes of artifacts that expired a while ago, and restores expired ones that are needed again.
+    async fn finish_expired(&self, cutoffs: &Cutoffs, now: Millis) -> Result<(), StoreError> {
+        let (mut after, mut failed) = (None, 0);
+        while failed < MAX_FAILURES {
+            let all = Millis(i64::MAX);
+            let found =
+                self.store.due_artifacts(DueRule::Expired, all, after, retention::BATCH).await?;
+            let Some(last) = found.last() else { break };
+            after = Some((last.since, last.artifact.id));
+            let mut changes = Vec::new();
+            let mut unneeded = Vec::new();
+            for due in found {
+                match retention::judge(&due.artifact, &due.used, cutoffs, now) {
+                    Verdict::Needed(..) => changes.push(Change::Expired(due.artifact.id, None)),
+                    _ if due.since < cutoffs.expired_before => unneeded.push(due.artifact),
+                    Verdict::Unneeded | Verdict::Forget => {}
+                }
             }
-            tracing::debug!(artifacts = found.len(), ?step, "retention");
+            let removing = unneeded.into_iter().map(|artifact| async move {
+                let is_removed = self.remove(artifact.id).await;
+                (artifact, is_removed)
+            });
+            let removed: Vec<_> = stream::iter(removing).buffer_unordered(REMOVALS).collect().await;
+            let (mut gone, mut bytes, mut artifacts) = (Vec::new(), 0, 0);
+            for (artifact, is_removed) in removed {
+                if !is_removed {
+                    failed += 1;
+                    continue;
+                }
+                changes.push(Change::Removed(artifact.id, now));
+                artifacts += 1;
+                let size = artifact.blob.map_or(0, |blob| blob.size);
+                bytes += size;
+                if artifact.kind != ArtifactKind::Proof {
+                    gone.push(((artifact.owner, artifact.client), size));
+                }
+            }
+            if changes.is_empty() {
+                continue;
+            }
+            if !self.owner.record(changes, gone).await {
+                break;
+            }
+            if artifacts > 0 {
+                self.budget.shrank(bytes);
+                tracing::info!(artifacts, bytes, "removed expired artifacts");
+            }
         }
+        Ok(())
     }
 
     async fn remove(&self, id: ArtifactId) -> bool {

@@ -1,4 +1,4 @@
-//! How long bytes and audit records are kept: `[retention]`.
+//! How long bytes and records are kept: `[retention]`.
 
 use std::time::Duration;
 
@@ -11,7 +11,10 @@ const MIN_RETENTION: Duration = Duration::from_secs(600);
 /// Minimum of `retention.audit`.
 const MIN_AUDIT: Duration = Duration::from_secs(24 * 3600);
 
-/// Section `[retention]`. Records of requests and jobs are never removed.
+/// Minimum of `retention.records`.
+const MIN_RECORDS: Duration = Duration::from_secs(24 * 3600);
+
+/// Section `[retention]`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RetentionConfig {
@@ -30,6 +33,12 @@ pub struct RetentionConfig {
     /// Records of the audit log. Default 1 year.
     #[serde(with = "humantime_serde")]
     pub audit: Duration,
+    /// Records of ended jobs with their requests and attempts, and of removed artifacts. Default none: they are kept
+    /// forever.
+    #[serde(with = "humantime_serde")]
+    pub records: Option<Duration>,
+    /// Whether old records are written to files in `data_dir/archive` before they are deleted. Default yes.
+    pub archive: bool,
 }
 
 impl Default for RetentionConfig {
@@ -42,13 +51,20 @@ impl Default for RetentionConfig {
             unused_uploads: DAY,
             // 365.25 days, which is how a year is read and written.
             audit: Duration::from_secs(31_557_600),
+            records: None,
+            archive: true,
         }
     }
 }
 
 impl RetentionConfig {
-    /// Checks the section.
-    pub(super) fn validate(&self, faults: &mut Faults) {
+    /// Checks the section; `quarantine` is the time for which content that failed is not tried again.
+    pub(super) fn validate(&self, quarantine: Duration, faults: &mut Faults) {
+        if self.records.is_some_and(|records| records < MIN_RECORDS.max(quarantine)) {
+            let fault =
+                "is too short: expected at least \"1day\" and not less than `proofs.quarantine`";
+            faults.add("retention.records", fault);
+        }
         for (key, time) in [
             ("retention.proofs_after_delivery", self.proofs_after_delivery),
             ("retention.proofs_undelivered", self.proofs_undelivered),

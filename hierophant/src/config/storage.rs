@@ -1,5 +1,7 @@
 //! Where uploads, proofs and records are stored: `[storage]` and `database_url`.
 
+use std::time::Duration;
+
 use network_lib::config::Faults;
 use network_lib::secret::Secret;
 use reqwest::Url;
@@ -20,6 +22,11 @@ pub struct StorageConfig {
     /// Whether a start is allowed although most uploads and proofs are missing: they then count as lost. Default no: a
     /// folder that is not mounted looks the same.
     pub accept_loss: bool,
+    /// How long a start waits for a Postgres server that cannot be reached, and for the lock of the database that
+    /// another Hierophant holds. Default 1 minute: a server notices after half a minute that a Hierophant whose
+    /// network failed is gone. A standby waits longer.
+    #[serde(with = "humantime_serde")]
+    pub database_wait: Duration,
     /// Bucket for uploads and proofs, `s3://bucket/prefix`. Default none: the folder `artifacts` in
     /// `data_dir`. With a bucket, that folder holds only unfinished uploads.
     pub artifacts_url: Option<String>,
@@ -52,6 +59,7 @@ impl Default for StorageConfig {
             min_free_bytes: 2 << 30,
             max_bytes: None,
             accept_loss: false,
+            database_wait: Duration::from_secs(60),
             artifacts_url: None,
             s3_endpoint: None,
             s3_region: None,

@@ -117,7 +117,8 @@ impl Actor for ProofsActor {
         let ProofsArguments { metrics, events, webhooks, .. } = arguments;
         let now = Millis::now();
         let unfinished = store.unfinished_jobs().await?;
-        let strikes = store.strikes(Millis(now.0.saturating_sub(limits.strike_decay_ms))).await?;
+        let since = Millis(now.0.saturating_sub(limits.strike_decay_ms));
+        let strikes = store.strikes(since, now).await?;
         let settings = store.settings().await?;
         let ended = if limits.race_after > 0.0 {
             store.finished_jobs(MAX_SAMPLES, None).await?.into_iter().map(|(job, _)| job).collect()

@@ -19,7 +19,7 @@ use hierophant_model::records::{
 use hierophant_model::text::error_chain;
 use hierophant_scheduler::proofs::core::StoreLookup;
 use hierophant_scheduler::proofs::{CancelError, NewRequest};
-use hierophant_store::{JobStore, StoreError};
+use hierophant_store::{JobStore, StoreError, Submission};
 use network_lib::ids::{ArtifactId, JobId, RequestId, WorkerId};
 use network_lib::job::FailureClass;
 
@@ -96,18 +96,9 @@ impl Lookups {
         let call = idempotency_key(new.requester, &new.spec, &new.stdin_uri, new.deadline);
         let key = job_key(&new.spec, &new.stdin_blob, new.stated_digest);
         let since = Millis(now.0.saturating_sub(Millis::from(self.quarantine).0));
-        let set_aside = async {
-            if self.quarantine.is_zero() {
-                Ok(None)
-            } else {
-                self.store.set_aside(key, since).await
-            }
-        };
-        let (earlier, proved, set_aside) = tokio::try_join!(
-            self.store.request_by_idempotency_key(call),
-            self.store.proved_job(key),
-            set_aside
-        )?;
+        let Submission { earlier, proved, set_aside } =
+            self.store.submission(call, key, since).await?;
+        let set_aside = set_aside.filter(|_| !self.quarantine.is_zero());
         // Admission has checked the data of proofs, which takes longer.
         let proved = proved.filter(|job| job.proof.is_none() || job.proof != lost);
         // A clock that was set back must not make it last longer.

@@ -6,19 +6,24 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::StoreError;
+use crate::recent::Recent;
 use crate::rows::Columns;
 use crate::statement::Statement;
+use crate::table_write::Write;
 
-/// Statements of one commit.
-pub(crate) type Batch = Arc<[Statement]>;
+/// Writes of one commit.
+pub(crate) type Batch = Arc<[Write]>;
 
 /// Conversion of a row into a value.
 pub(crate) trait ReadRow<T>:
-    Fn(&dyn Columns) -> Result<T, StoreError> + Send + 'static
+    Fn(&dyn Columns) -> Result<T, StoreError> + Send + Sync + 'static
 {
 }
 
-impl<T, F> ReadRow<T> for F where F: Fn(&dyn Columns) -> Result<T, StoreError> + Send + 'static {}
+impl<T, F> ReadRow<T> for F where
+    F: Fn(&dyn Columns) -> Result<T, StoreError> + Send + Sync + 'static
+{
+}
 
 /// A connection to a database.
 #[async_trait]
@@ -32,11 +37,16 @@ pub(crate) trait Driver: Debug + Send + Sync + 'static {
         read: impl ReadRow<T>,
     ) -> Result<Vec<T>, StoreError>;
 
-    /// Runs all statements of all batches in one durable transaction.
+    /// Executes all writes of all batches in one durable transaction.
     async fn write(&self, batches: Vec<Batch>) -> Result<(), StoreError>;
 
     /// Checks that the database answers reads.
     async fn ping(&self) -> Result<(), StoreError>;
+
+    /// Waits until the database is found to be damaged.
+    async fn damaged(&self) -> StoreError {
+        std::future::pending().await
+    }
 
     /// Waits for running writes and closes the database.
     async fn close(&self);
@@ -44,9 +54,16 @@ pub(crate) trait Driver: Debug + Send + Sync + 'static {
 
 /// A store on top of a driver.
 #[derive(Debug)]
-pub(crate) struct SqlStore<D>(pub(crate) D);
+pub(crate) struct SqlStore<D> {
+    pub(crate) driver: D,
+    pub(crate) recent: Recent,
+}
 
 impl<D: Driver> SqlStore<D> {
+    pub(crate) fn new(driver: D) -> Self {
+        Self { driver, recent: Recent::default() }
+    }
+
     /// All rows of a query.
     pub(crate) async fn many<T: Send + 'static>(
         &self,
@@ -54,7 +71,7 @@ impl<D: Driver> SqlStore<D> {
         statement: Statement,
         read: impl ReadRow<T>,
     ) -> Result<Vec<T>, StoreError> {
-        self.0.read(action, statement, read).await
+        self.driver.read(action, statement, read).await
     }
 
     /// All rows of a list whose cost its caller chooses.
@@ -64,7 +81,7 @@ impl<D: Driver> SqlStore<D> {
         statement: Statement,
         read: impl ReadRow<T>,
     ) -> Result<Vec<T>, StoreError> {
-        self.0.read(action, statement.list(), read).await
+        self.driver.read(action, statement.list(), read).await
     }
 
     /// The row that an index lookup finds.

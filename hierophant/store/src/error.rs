@@ -33,6 +33,33 @@ pub enum StoreError {
         LIST_LIMIT.as_secs()
     )]
     TooSlow,
+    /// The database refuses a write, and would refuse it again: a constraint, a missing table, a missing permission.
+    #[error(
+        "the database refused a write to {table}: expected the tables that Hierophant created, with \
+         all permissions on them"
+    )]
+    Refused {
+        /// The table, or the tables that the statement writes.
+        table: String,
+        /// The driver's error.
+        #[source]
+        source: DriverError,
+    },
+    /// The database lacks transactions that it had confirmed.
+    #[error(
+        "the database {location} has lost confirmed transactions (it has number {found}, and {confirmed} was \
+         confirmed): a backup was restored, or a standby took over that had not received them; start \
+         Hierophant again to continue with what the database holds, and use a synchronous standby (see \
+         docs/storage.md)"
+    )]
+    Behind {
+        /// Server.
+        location: String,
+        /// Number of the database's last transaction.
+        found: i64,
+        /// Number of the last transaction that was confirmed.
+        confirmed: i64,
+    },
     /// The database server cannot be reached or refuses the credentials.
     #[error("cannot open the database {location}; check `database_url` and the server")]
     Unreachable {

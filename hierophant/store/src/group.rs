@@ -18,6 +18,9 @@ use crate::statement::Statement;
 /// Maximum number of writes in a transaction; bounds how long the first of them waits for the last.
 const MAX_GROUP: usize = 256;
 
+/// Number of rows in a transaction above which no further write joins it. A transaction holds up all others.
+const MAX_ROWS: usize = 4096;
+
 /// Number of writes arrived during one transaction from which waiting for more pays off.
 const BUSY: usize = 4;
 
@@ -60,12 +63,32 @@ async fn write_all<D: Driver>(driver: Arc<D>, mut waiting: mpsc::Receiver<Write>
                 group.push(write);
             }
         }
-        write_group(driver.as_ref(), std::mem::take(&mut group)).await;
+        for part in parts(std::mem::take(&mut group)) {
+            write_group(driver.as_ref(), part).await;
+        }
     }
 }
 
+/// The group in parts of a bounded number of rows. A write stays whole, whatever its size.
+fn parts(group: Vec<Write>) -> Vec<Vec<Write>> {
+    let mut parts: Vec<Vec<Write>> = Vec::new();
+    let mut rows = 0;
+    for write in group {
+        let own: usize = write.0.iter().map(|batch| batch.len()).sum();
+        match parts.last_mut() {
+            Some(part) if rows + own <= MAX_ROWS => part.push(write),
+            _ => {
+                rows = 0;
+                parts.push(vec![write]);
+            }
+        }
+        rows += own;
+    }
+    parts
+}
+
 /// Writes a group in one transaction. If that fails, writes one by one, so that each writer gets its own error;
-/// after the first failure the rest are not tried.
+/// after the first failure that is the database's and not the write's the rest are not tried.
 async fn write_group<D: Driver>(driver: &D, group: Vec<Write>) {
     if group.len() > 1 {
         let all = group.iter().flat_map(|(batches, _)| batches).cloned().collect();
@@ -76,7 +99,7 @@ async fn write_group<D: Driver>(driver: &D, group: Vec<Write>) {
     let mut failed = false;
     for (batches, writer) in group {
         let outcome = if failed { Err(not_tried()) } else { driver.write(batches).await };
-        failed |= outcome.is_err();
+        failed |= outcome.as_ref().is_err_and(|error| !matches!(error, StoreError::Refused { .. }));
         answer(writer, outcome);
     }
 }
@@ -113,6 +136,10 @@ impl<D: Driver> Driver for Grouped<D> {
     async fn ping(&self) -> Result<(), StoreError> {
         self.driver.ping().await?;
         self.write(Vec::new()).await
+    }
+
+    async fn damaged(&self) -> StoreError {
+        self.driver.damaged().await
     }
 
     async fn close(&self) {
@@ -163,8 +190,28 @@ mod tests {
     }
 
     fn insert(address: u8) -> Vec<Batch> {
+        vec![insert_one(address).into()]
+    }
+
+    fn insert_one(address: u8) -> Vec<crate::table_write::Write> {
         let sql = "INSERT INTO accounts (address, nonce) VALUES ($1, 1)";
-        vec![vec![Statement::new(sql).bind([address; 20].as_slice())].into()]
+        let statement = Statement::new(sql).bind([address; 20].as_slice());
+        vec![crate::table_write::Write::Run("accounts", statement)]
+    }
+
+    #[tokio::test]
+    async fn a_transaction_takes_a_bounded_number_of_rows() {
+        let write = |rows: usize| {
+            let (writer, _) = oneshot::channel();
+            (vec![(0..rows).flat_map(|_| insert_one(1)).collect::<Vec<_>>().into()], writer)
+        };
+        let sizes =
+            |group: Vec<Write>| -> Vec<usize> { parts(group).iter().map(Vec::len).collect() };
+        assert_eq!(sizes((0..10).map(|_| write(10)).collect()), [10]);
+        assert_eq!(
+            sizes(vec![write(4000), write(90), write(10), write(9000), write(1)]),
+            [2, 1, 1, 1]
+        );
     }
 
     #[tokio::test]
@@ -188,7 +235,10 @@ mod tests {
         // Address 0 exists already: its write fails, the one before does not.
         let both = [insert(7), insert(0), insert(8)];
         let outcomes = join_all(both.map(|statements| grouped.write(statements))).await;
-        assert!(outcomes[0].is_ok() && outcomes[1].is_err(), "{outcomes:?}");
+        assert!(outcomes[0].is_ok() && outcomes[2].is_ok(), "{outcomes:?}");
+        let refused =
+            matches!(&outcomes[1], Err(StoreError::Refused { table, .. }) if table == "accounts");
+        assert!(refused, "{outcomes:?}");
         let again = grouped.write(insert(9)).await;
         assert!(again.is_ok(), "{again:?}");
     }

@@ -6,7 +6,7 @@ use std::fmt::Debug;
 use alloy_primitives::Address;
 use async_trait::async_trait;
 use hierophant_model::records::{
-    Accepted, ArtifactRecord, Change, Cutoffs, JobRecord, Millis, ProgramRecord, RequestFilter,
+    Accepted, ArtifactRecord, Change, DueRule, JobRecord, Millis, ProgramRecord, RequestFilter,
     RequestRecord, RequestView, Setting, TokenRecord, UnfinishedJob,
 };
 use network_lib::ids::{ArtifactId, JobId, RequestId, Sha256Digest, VkHash, WorkerId};
@@ -14,22 +14,29 @@ use network_lib::ids::{ArtifactId, JobId, RequestId, Sha256Digest, VkHash, Worke
 use crate::StoreError;
 use crate::audit::AuditLog;
 use crate::browse::Browse;
+use crate::history::OldRecords;
 use crate::notices::Notices;
-use crate::retention::RetentionStep;
+use crate::retention::DueArtifact;
+use crate::submission::Submission;
 use crate::usage::UsageStore;
 
 /// Durable storage of all records. Each kind of record has one writer, which calls [`commit`](Self::commit);
 /// any task may read.
 #[async_trait]
-pub trait JobStore: AuditLog + Browse + Notices + UsageStore + Debug {
+pub trait JobStore: AuditLog + Browse + Notices + OldRecords + UsageStore + Debug {
     /// Commits changes durably: all or none.
     async fn commit(&self, changes: &[Change]) -> Result<(), StoreError>;
 
     /// All jobs that are not terminal, oldest first.
     async fn unfinished_jobs(&self) -> Result<Vec<UnfinishedJob>, StoreError>;
 
-    /// Worker and time of each attempt that failed by the worker's fault at `since` or later, oldest first.
-    async fn strikes(&self, since: Millis) -> Result<Vec<(WorkerId, Millis)>, StoreError>;
+    /// Worker and time of each attempt that failed by the worker's fault from `since` until `now`, oldest first.
+    /// Later ones were recorded while the clock was ahead.
+    async fn strikes(
+        &self,
+        since: Millis,
+        now: Millis,
+    ) -> Result<Vec<(WorkerId, Millis)>, StoreError>;
 
     /// A request with its job.
     async fn request(&self, id: RequestId) -> Result<Option<RequestView>, StoreError>;
@@ -42,6 +49,15 @@ pub trait JobStore: AuditLog + Browse + Notices + UsageStore + Debug {
 
     /// The latest finished job with this content whose proof is kept.
     async fn proved_job(&self, key: Sha256Digest) -> Result<Option<JobRecord>, StoreError>;
+
+    /// What is known of a submission, in one look-up: the request that an earlier try of the same `call` created, and
+    /// the jobs with this content that [`proved_job`](Self::proved_job) and [`set_aside`](Self::set_aside) find.
+    async fn submission(
+        &self,
+        call: Sha256Digest,
+        key: Sha256Digest,
+        since: Millis,
+    ) -> Result<Submission, StoreError>;
 
     /// The latest job with this content that failed by its workers' fault, if it ended at `since` or later.
     async fn set_aside(
@@ -81,13 +97,14 @@ pub trait JobStore: AuditLog + Browse + Notices + UsageStore + Debug {
     /// Some artifacts whose bytes are stored and promised, in any order.
     async fn some_artifacts(&self, limit: u32) -> Result<Vec<ArtifactRecord>, StoreError>;
 
-    /// Artifacts that a step of retention applies to, oldest first.
-    async fn artifacts_to(
+    /// Kept artifacts to which a rule applies since before a time, the longest first, after the given place.
+    async fn due_artifacts(
         &self,
-        step: RetentionStep,
-        cutoffs: &Cutoffs,
+        rule: DueRule,
+        before: Millis,
+        after: Option<(Millis, ArtifactId)>,
         limit: u32,
-    ) -> Result<Vec<ArtifactRecord>, StoreError>;
+    ) -> Result<Vec<DueArtifact>, StoreError>;
 
     /// Total size of all artifacts whose bytes have not been removed.
     async fn stored_bytes(&self) -> Result<u64, StoreError>;
@@ -106,6 +123,9 @@ pub trait JobStore: AuditLog + Browse + Notices + UsageStore + Debug {
 
     /// Checks that the store answers and accepts writes.
     async fn ping(&self) -> Result<(), StoreError>;
+
+    /// Waits until the store is found to be damaged: after an unclean stop it is checked in the background.
+    async fn damaged(&self) -> StoreError;
 
     /// Waits for running writes and closes the store.
     async fn close(&self);

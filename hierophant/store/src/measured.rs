@@ -74,6 +74,10 @@ impl<D: Driver, O: CallObserver> Driver for Measured<D, O> {
         self.driver.ping().await
     }
 
+    async fn damaged(&self) -> StoreError {
+        self.driver.damaged().await
+    }
+
     async fn close(&self) {
         self.driver.close().await;
     }

@@ -4,6 +4,8 @@
 //! the lock and with it the right to write. After reconnecting, the store continues only if no other Hierophant
 //! has written in between, which `writer.number` shows.
 
+mod readers;
+mod transaction;
 mod writer;
 
 use std::borrow::Cow;
@@ -12,11 +14,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::TryStreamExt;
 use network_lib::task;
-use sqlx::error::DatabaseError;
-use sqlx::postgres::{PgArguments, PgConnectOptions, PgPool, PgPoolOptions, PgRow};
-use sqlx::{AssertSqlSafe, Postgres, Row};
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgRow};
+use sqlx::{AssertSqlSafe, ConnectOptions, Postgres, Row};
 use tokio::sync::Mutex;
 
 use crate::driver::{Batch, Driver, ReadRow, SqlStore};
@@ -27,12 +27,20 @@ use crate::rows::{ColumnError, Columns};
 use crate::statement::{Access, Statement, Value};
 use crate::turns::{LISTS, Turns};
 use crate::{CallObserver, JobStore, StoreError};
+use readers::Readers;
 use writer::Writer;
 
-/// Number of read-only connections.
-const READERS: u32 = 8;
+/// Number of connections for look-ups.
+const LOOK_UPS: u32 = 8;
 
-/// Timeout for a connection and for one transaction; after it the connection counts as broken.
+/// Number of connections for all other reads.
+const OTHER_READS: u32 = 4;
+
+/// Prepared statements cached on a connection. A writer has one for each combination of tables in a transaction.
+const PREPARED: usize = 256;
+
+/// Timeout for a connection, for a look-up and for one statement of a transaction; after it the connection counts as
+/// broken.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Session parameters: the server notices a lost peer within half a minute, which frees the lock of a Hierophant
@@ -43,8 +51,20 @@ const SESSION: [(&str, &str); 3] = [
     ("tcp_keepalives_count", "3"),
 ];
 
-/// SQLSTATE of a statement that the server has interrupted.
-const INTERRUPTED: &str = "57014";
+/// Parameters of sessions whose statements find their rows by a key. A plan that is kept is made for the sizes that the
+/// tables had then: of a table that was almost empty it reads everything, until the server's next analysis. So each
+/// execution is planned, for the present sizes, which takes about 0.1 ms; and only by indexes and loops, because
+/// whatever the statistics say, a key finds few rows. Compiling such a plan never pays off.
+const BY_INDEX: [(&str, &str); 5] = [
+    ("plan_cache_mode", "force_custom_plan"),
+    ("enable_seqscan", "off"),
+    ("enable_hashjoin", "off"),
+    ("enable_mergejoin", "off"),
+    ("jit", "off"),
+];
+
+/// Parameters of the other reading sessions: each plan is made for the present size of the tables.
+const PLANNED: [(&str, &str); 2] = [("plan_cache_mode", "force_custom_plan"), ("jit", "off")];
 
 /// Opens the store: connects, takes the lock and migrates the database to this version's schema.
 ///
@@ -53,8 +73,22 @@ const INTERRUPTED: &str = "57014";
 /// If the server cannot be reached or refuses the credentials, if another Hierophant holds the lock, or if the
 /// database belongs to another program or to a newer version.
 pub async fn open(url: &str, observer: impl CallObserver) -> Result<Arc<dyn JobStore>, StoreError> {
-    let driver = connect(url).await?;
-    Ok(Arc::new(SqlStore(Grouped::new(Measured { driver, observer }))))
+    open_within(url, Duration::ZERO, observer).await
+}
+
+/// [`open`], with a time for which it waits for a server that cannot be reached, and for a lock that another session
+/// holds. A server notices after up to half a minute that a Hierophant whose network failed is gone.
+///
+/// # Errors
+///
+/// Those of [`open`], after that time.
+pub async fn open_within(
+    url: &str,
+    patience: Duration,
+    observer: impl CallObserver,
+) -> Result<Arc<dyn JobStore>, StoreError> {
+    let driver = connect(url, patience).await?;
+    Ok(Arc::new(SqlStore::new(Grouped::new(Measured { driver, observer }))))
 }
 
 /// Checks a database URL without connecting.
@@ -69,7 +103,7 @@ pub fn check_url(url: &str) -> Result<(), String> {
     PgConnectOptions::from_str(url).map(drop).map_err(|error| format!("invalid URL ({error})"))
 }
 
-async fn connect(url: &str) -> Result<PostgresDriver, StoreError> {
+async fn connect(url: &str, patience: Duration) -> Result<PostgresDriver, StoreError> {
     let opening = |location: &str, source: sqlx::Error| StoreError::Unreachable {
         location: location.to_owned(),
         source: source.into(),
@@ -77,15 +111,54 @@ async fn connect(url: &str) -> Result<PostgresDriver, StoreError> {
     let options = PgConnectOptions::from_str(url).map_err(|error| opening("named", error))?;
     let location = location(&options);
     let options = options.application_name("hierophant").options(SESSION);
-    let writer = Writer::open(options.clone(), location.clone()).await?;
-    let options = options.options([("default_transaction_read_only", "on")]);
-    let pool =
-        |connections| PgPoolOptions::new().max_connections(connections).acquire_timeout(TIMEOUT);
-    let readers = pool(READERS).connect_with(options.clone()).await;
-    let readers = readers.map_err(|error| opening(&location, error))?;
+    let options = options.statement_cache_capacity(PREPARED);
+    let by_index = options.clone().options(BY_INDEX);
+    let writer = Writer::open(by_index.clone(), location.clone(), patience).await?;
+    let look_ups = Readers::new(by_index, LOOK_UPS, Some(TIMEOUT));
+    look_ups.try_out().await.map_err(|error| opening(&location, error))?;
+    let planned = options.options(PLANNED);
     let limit = LIST_LIMIT.as_millis();
-    let lists = pool(LISTS).connect_lazy_with(options.options([("statement_timeout", limit)]));
-    Ok(PostgresDriver { writer: Mutex::new(writer), readers, lists, turns: Turns::of_lists() })
+    let limited = planned.clone().options([("statement_timeout", limit)]);
+    Ok(PostgresDriver {
+        writer: Mutex::new(writer),
+        look_ups,
+        lists: Arc::new(Readers::new(limited, LISTS, None)),
+        others: Readers::new(planned, OTHER_READS, None),
+        turns: Turns::of_lists(),
+    })
+}
+
+/// Connects. An acknowledged commit must be on disk; the server's default may differ.
+async fn connect_to(options: &PgConnectOptions) -> Result<PgConnection, sqlx::Error> {
+    let connecting = async {
+        let mut connection = options.connect().await?;
+        let durable = "SELECT set_config('synchronous_commit', 'on', false) \
+                       WHERE current_setting('synchronous_commit') = 'off'";
+        sqlx::query(durable).execute(&mut connection).await?;
+        Ok(connection)
+    };
+    tokio::time::timeout(TIMEOUT, connecting).await.unwrap_or_else(|_| Err(timed_out()))
+}
+
+fn timed_out() -> sqlx::Error {
+    let text = format!("no answer within {} s", TIMEOUT.as_secs());
+    sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, text))
+}
+
+/// Whether the same statement may succeed later: the server is away, stops, starts, has too many connections or a
+/// full disk, or is a standby that has not taken over yet. Everything else, like a constraint, a missing table or a
+/// missing permission, would be refused again.
+fn is_passing(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Database(error) => error.code().is_none_or(|code| {
+            // Classes of SQLSTATE: connection, rollback, resources, state, intervention, system, internal.
+            ["08", "40", "53", "55", "57", "58", "XX"].iter().any(|class| code.starts_with(class))
+                || code == "25006"
+        }),
+        sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) => true,
+        sqlx::Error::WorkerCrashed | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => true,
+        _ => false,
+    }
 }
 
 /// The database for messages, without user and password.
@@ -97,39 +170,15 @@ fn location(options: &PgConnectOptions) -> String {
     format!("{database} on {host}:{}", options.get_port())
 }
 
-/// A Postgres database: one writing connection, a pool for reads, and one for lists.
+/// A Postgres database: one writing connection, and some for each kind of read.
 #[derive(Debug)]
 struct PostgresDriver {
     writer: Mutex<Writer>,
-    readers: PgPool,
+    look_ups: Readers,
     /// Connections whose statements have a time limit.
-    lists: PgPool,
+    lists: Arc<Readers>,
+    others: Readers,
     turns: Turns,
-}
-
-/// Runs a statement that only reads, and converts each row.
-async fn fetch<T>(
-    pool: &PgPool,
-    action: &'static str,
-    statement: Statement,
-    read: impl ReadRow<T>,
-) -> Result<Vec<T>, StoreError> {
-    let failed = StoreError::unavailable(action);
-    let mut rows = query(statement).fetch(pool);
-    let mut found = Vec::new();
-    loop {
-        match rows.try_next().await {
-            Ok(Some(row)) => found.push(read(&row)?),
-            Ok(None) => return Ok(found),
-            Err(error) if is_interrupted(&error) => return Err(StoreError::TooSlow),
-            Err(error) => return Err(failed(error)),
-        }
-    }
-}
-
-fn is_interrupted(error: &sqlx::Error) -> bool {
-    let code = error.as_database_error().and_then(DatabaseError::code);
-    code.is_some_and(|code| code == INTERRUPTED)
 }
 
 #[async_trait]
@@ -140,31 +189,35 @@ impl Driver for PostgresDriver {
         statement: Statement,
         read: impl ReadRow<T>,
     ) -> Result<Vec<T>, StoreError> {
-        if statement.access != Access::List {
-            return fetch(&self.readers, action, statement, read).await;
+        match statement.access {
+            Access::Point => self.look_ups.fetch(action, &statement, read).await,
+            Access::Bulk => self.others.fetch(action, &statement, read).await,
+            Access::List => {
+                let turn = self.turns.take(action).await?;
+                let lists = Arc::clone(&self.lists);
+                // A caller that hangs up leaves the connection at most until the limit: its turn lasts as long.
+                let reading = task::spawn("list", async move {
+                    let _turn = turn;
+                    lists.fetch(action, &statement, read).await
+                });
+                reading.await.map_err(StoreError::unavailable(action))?
+            }
         }
-        let turn = self.turns.take(action).await?;
-        let pool = self.lists.clone();
-        // A caller that hangs up leaves the connection at most until the limit: its turn lasts as long.
-        let reading = task::spawn("list", async move {
-            let _turn = turn;
-            fetch(&pool, action, statement, read).await
-        });
-        reading.await.map_err(StoreError::unavailable(action))?
     }
 
     async fn write(&self, batches: Vec<Batch>) -> Result<(), StoreError> {
-        self.writer.lock().await.write(batches).await
+        self.writer.lock().await.write(&batches).await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
-        let answering = StoreError::unavailable("answering");
-        sqlx::query("SELECT 1").execute(&self.readers).await.map(drop).map_err(answering)
+        let asking = Statement::new("SELECT 1").point_read();
+        self.read("answering", asking, |_| Ok(())).await.map(drop)
     }
 
     async fn close(&self) {
-        self.readers.close().await;
+        self.look_ups.close().await;
         self.lists.close().await;
+        self.others.close().await;
         self.writer.lock().await.close().await;
     }
 }
@@ -183,17 +236,28 @@ impl Columns for PgRow {
     }
 }
 
-fn query(statement: Statement) -> sqlx::query::Query<'static, Postgres, PgArguments> {
-    let query = match statement.sql {
-        Cow::Borrowed(sql) => sqlx::query(sql),
-        Cow::Owned(sql) => sqlx::query(AssertSqlSafe(sql)),
+fn query(statement: &Statement) -> sqlx::query::Query<'static, Postgres, PgArguments> {
+    let query = match &statement.sql {
+        Cow::Borrowed(sql) => sqlx::query(*sql),
+        Cow::Owned(sql) => sqlx::query(AssertSqlSafe(sql.clone())),
     };
-    statement.values.into_iter().fold(query, |query, value| match value {
+    statement.values.iter().cloned().fold(query, bind)
+}
+
+fn bind(
+    query: sqlx::query::Query<'static, Postgres, PgArguments>,
+    value: Value,
+) -> sqlx::query::Query<'static, Postgres, PgArguments> {
+    match value {
         Value::Int(number) => query.bind(number),
-        // Postgres text cannot contain NUL, but peers may send it.
-        Value::Text(text) => query.bind(text.map(|text| text.replace('\0', "\u{fffd}"))),
+        Value::Text(value) => query.bind(value.as_deref().map(text)),
         Value::Bytes(bytes) => query.bind(bytes),
-    })
+    }
+}
+
+/// Postgres text cannot contain NUL, but peers may send it.
+fn text(text: &str) -> String {
+    text.replace('\0', "\u{fffd}")
 }
 
 #[cfg(test)]

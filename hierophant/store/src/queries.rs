@@ -5,16 +5,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use alloy_primitives::Address;
 use async_trait::async_trait;
 use hierophant_model::records::{
-    Accepted, ArtifactRecord, Change, Cutoffs, ExecutionFilter, JobRecord, Millis, ProgramRecord,
+    Accepted, ArtifactRecord, Change, DueRule, ExecutionFilter, JobRecord, Millis, ProgramRecord,
     RequestFilter, RequestRecord, RequestState, RequestView, Setting, TokenRecord, UnfinishedJob,
 };
 use network_lib::ids::{ArtifactId, JobId, RequestId, Sha256Digest, VkHash, WorkerId};
 
 use crate::browse::Browse;
 use crate::driver::{Driver, ReadRow, SqlStore};
-use crate::retention::{self, RetentionStep};
+use crate::retention::{self, DueArtifact};
 use crate::rows::{self, Columns};
 use crate::statement::{MAX_PARAMETERS, Statement, push_page};
+use crate::submission::{self, Submission};
 use crate::usage::push_client;
 use crate::values::{UNFINISHED, UNSUCCESSFUL, capped, cause_number, mode_number};
 use crate::{JobStore, StoreError, write};
@@ -37,7 +38,10 @@ impl<D: Driver> JobStore for SqlStore<D> {
         if changes.is_empty() {
             return Ok(());
         }
-        self.0.write(vec![write::statements(changes).into()]).await
+        let announced = self.recent.writing(changes);
+        self.driver.write(vec![write::writes(changes).into()]).await?;
+        self.recent.written(&announced, changes);
+        Ok(())
     }
 
     async fn unfinished_jobs(&self) -> Result<Vec<UnfinishedJob>, StoreError> {
@@ -75,12 +79,18 @@ impl<D: Driver> JobStore for SqlStore<D> {
         Ok(jobs)
     }
 
-    async fn strikes(&self, since: Millis) -> Result<Vec<(WorkerId, Millis)>, StoreError> {
+    async fn strikes(
+        &self,
+        since: Millis,
+        now: Millis,
+    ) -> Result<Vec<(WorkerId, Millis)>, StoreError> {
         let query = Statement::new(
             "SELECT worker, ended_at FROM attempts WHERE outcome = 'failed' \
-             AND failure_class = 'worker' AND ended_at >= $1 ORDER BY ended_at, lease",
+             AND failure_class = 'worker' AND ended_at >= $1 AND ended_at <= $2 \
+             ORDER BY ended_at, lease",
         )
-        .bind(since.0);
+        .bind(since.0)
+        .bind(now.0);
         self.many("reading strikes", query, rows::strike).await
     }
 
@@ -112,13 +122,24 @@ impl<D: Driver> JobStore for SqlStore<D> {
         self.one("looking for a finished job", query, rows::job).await
     }
 
+    async fn submission(
+        &self,
+        call: Sha256Digest,
+        key: Sha256Digest,
+        since: Millis,
+    ) -> Result<Submission, StoreError> {
+        let query = submission::query(call, key, since);
+        let rows = self.many("looking for what is known of a request", query, submission::row);
+        Ok(submission::collected(rows.await?))
+    }
+
     async fn set_aside(
         &self,
         key: Sha256Digest,
         since: Millis,
     ) -> Result<Option<JobRecord>, StoreError> {
         let query = Statement::new(
-            "SELECT * FROM jobs WHERE key = $1 AND state = 'failed' AND failure_class = 'worker' \
+            "SELECT * FROM jobs WHERE key = $1 AND COALESCE(state, '') = 'failed' AND failure_class = 'worker' \
              AND finished_at >= $2 ORDER BY finished_at DESC LIMIT 1",
         )
         .bind(key.0.as_slice())
@@ -167,12 +188,25 @@ impl<D: Driver> JobStore for SqlStore<D> {
     }
 
     async fn program(&self, vk_hash: VkHash) -> Result<Option<ProgramRecord>, StoreError> {
+        let known = self.recent.program(vk_hash);
+        if known.is_some() {
+            return Ok(known);
+        }
+        let announced = self.recent.looking(vk_hash);
         let query =
             Statement::new("SELECT * FROM programs WHERE vk_hash = $1").bind(vk_hash.0.as_slice());
-        self.one("reading a program", query, rows::program).await
+        let found = self.one("reading a program", query, rows::program).await?;
+        if let Some(program) = &found {
+            self.recent.found(&announced, program);
+        }
+        Ok(found)
     }
 
     async fn artifact(&self, id: ArtifactId) -> Result<Option<ArtifactRecord>, StoreError> {
+        let known = self.recent.artifact(id);
+        if known.is_some() {
+            return Ok(known);
+        }
         let query = Statement::new("SELECT * FROM artifacts WHERE id = $1").bind(id.0.as_slice());
         self.one("reading an artifact", query, rows::artifact).await
     }
@@ -196,14 +230,15 @@ impl<D: Driver> JobStore for SqlStore<D> {
         self.many("looking for artifacts", query, rows::artifact).await
     }
 
-    async fn artifacts_to(
+    async fn due_artifacts(
         &self,
-        step: RetentionStep,
-        cutoffs: &Cutoffs,
+        rule: DueRule,
+        before: Millis,
+        after: Option<(Millis, ArtifactId)>,
         limit: u32,
-    ) -> Result<Vec<ArtifactRecord>, StoreError> {
-        let query = retention::candidates(step, cutoffs, limit);
-        self.many("looking for expired artifacts", query, rows::artifact).await
+    ) -> Result<Vec<DueArtifact>, StoreError> {
+        let query = retention::due(rule, before, after, limit);
+        self.many("looking for due artifacts", query, retention::due_artifact).await
     }
 
     async fn stored_bytes(&self) -> Result<u64, StoreError> {
@@ -239,11 +274,15 @@ impl<D: Driver> JobStore for SqlStore<D> {
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
-        self.0.ping().await
+        self.driver.ping().await
+    }
+
+    async fn damaged(&self) -> StoreError {
+        self.driver.damaged().await
     }
 
     async fn close(&self) {
-        self.0.close().await;
+        self.driver.close().await;
     }
 }
 

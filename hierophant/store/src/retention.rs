@@ -1,78 +1,94 @@
-//! Retention: the SQL that selects artifacts to expire and to remove.
+//! Retention: the SQL that finds artifacts to look at, and what they are used for.
+//!
+//! A sweep looks only at artifacts whose time may have come. `due_rule` and `due_since` are never later than the end of
+//! an artifact's use: what ends a use sooner than expected, like a delivery, brings them forward. What prolongs a use
+//! leaves them alone; the look that comes too early then finds the new time.
 
-use hierophant_model::records::Cutoffs;
+use hierophant_model::records::{ArtifactRecord, ArtifactUse, DueRule, Millis};
+use network_lib::ids::ArtifactId;
 
+use crate::StoreError;
+use crate::rows::{self, Columns};
 use crate::statement::Statement;
 
-/// A step of retention.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RetentionStep {
-    /// Delete tickets without an upload.
-    Forget,
-    /// Mark bytes that nothing needs as expired.
-    Expire,
-    /// Clear the expiry of bytes that are needed again.
-    Keep,
-    /// Remove bytes that expired a while ago and are still not needed.
-    Remove,
+/// An artifact that is due, and its place in the order of a sweep.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DueArtifact {
+    /// The artifact.
+    pub artifact: ArtifactRecord,
+    /// What it is used for.
+    pub used: ArtifactUse,
+    /// Time since which its rule applies.
+    pub since: Millis,
 }
 
-/// SQL condition: nothing needs the bytes of artifact `a`. Parameters: `$1` unused before, `$2` ended before,
-/// `$3` delivered before (milliseconds) and `$4` (seconds), `$5` undelivered before (seconds).
+/// What artifact `a` is used for:
 ///
 /// - A program is needed while it is registered or an unfinished job runs it.
 /// - An input is needed by unfinished jobs, and for a while after they end.
 /// - The proof of a proved job is needed by each request that it answers: for a while after its delivery and
 ///   after the request's deadline; much longer if it was not fetched since that request was fulfilled.
 /// - An uploaded proof that was not accepted is needed like an input.
-const UNNEEDED: &str = "(a.size IS NOT NULL AND CASE a.kind
-WHEN 'program' THEN
-  a.created_at < $1
-  AND NOT EXISTS (SELECT 1 FROM programs p WHERE p.artifact = a.id)
-  AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.program = a.id AND j.finished_at IS NULL)
-WHEN 'proof' THEN
-  NOT EXISTS (SELECT 1 FROM attempts t JOIN jobs j ON j.id = t.job
-    WHERE t.proof = a.id AND (j.finished_at IS NULL OR j.finished_at >= $2))
-  AND CASE WHEN EXISTS (SELECT 1 FROM jobs j WHERE j.proof = a.id) THEN
-    NOT EXISTS (SELECT 1 FROM jobs j JOIN requests r ON r.job = j.id
-      WHERE j.proof = a.id AND r.state = 'fulfilled'
-      AND CASE WHEN a.delivered_at >= r.fulfilled_at
-        THEN a.delivered_at >= $3 OR r.deadline >= $4
-        ELSE r.deadline >= $5 END)
-  ELSE a.created_at < $1 END
-ELSE
-  NOT EXISTS (SELECT 1 FROM jobs j
-    WHERE j.stdin = a.id AND (j.finished_at IS NULL OR j.finished_at >= $2))
-  AND (a.created_at < $1 OR EXISTS (SELECT 1 FROM jobs j WHERE j.stdin = a.id))
-END)";
+const USE: &str = "\
+CAST(CASE WHEN a.kind = 'program'
+  AND EXISTS (SELECT 1 FROM programs p WHERE p.artifact = a.id) THEN 1 ELSE 0 END AS BIGINT) AS registered,
+CAST(CASE
+  WHEN a.kind = 'program' AND EXISTS
+    (SELECT 1 FROM jobs j WHERE j.program = a.id AND j.finished_at IS NULL) THEN 1
+  WHEN a.kind = 'proof' AND EXISTS (SELECT 1 FROM attempts t JOIN jobs j ON j.id = t.job
+    WHERE t.proof = a.id AND j.finished_at IS NULL) THEN 1
+  WHEN a.kind NOT IN ('program', 'proof') AND EXISTS
+    (SELECT 1 FROM jobs j WHERE j.stdin = a.id AND j.finished_at IS NULL) THEN 1
+  ELSE 0 END AS BIGINT) AS busy,
+CASE
+  WHEN a.kind = 'program' THEN NULL
+  WHEN a.kind = 'proof' THEN (SELECT MAX(j.finished_at) FROM attempts t JOIN jobs j ON j.id = t.job
+    WHERE t.proof = a.id)
+  ELSE (SELECT MAX(j.finished_at) FROM jobs j WHERE j.stdin = a.id) END AS ended_at,
+CAST(CASE WHEN a.kind = 'proof'
+  AND EXISTS (SELECT 1 FROM jobs j WHERE j.proof = a.id) THEN 1 ELSE 0 END AS BIGINT) AS accepted,
+CASE WHEN a.kind = 'proof' THEN (SELECT MAX(r.deadline) FROM jobs j JOIN requests r ON r.job = j.id
+  WHERE j.proof = a.id AND r.state = 'fulfilled' AND a.delivered_at >= r.fulfilled_at) END
+  AS delivered_deadline,
+CASE WHEN a.kind = 'proof' THEN (SELECT MAX(r.deadline) FROM jobs j JOIN requests r ON r.job = j.id
+  WHERE j.proof = a.id AND r.state = 'fulfilled' AND (a.delivered_at IS NULL
+    OR r.fulfilled_at IS NULL OR a.delivered_at < r.fulfilled_at)) END AS undelivered_deadline";
 
-/// The query for artifacts that a step applies to, oldest first.
-pub(crate) fn candidates(step: RetentionStep, cutoffs: &Cutoffs, limit: u32) -> Statement {
-    let seconds = |millis: i64| millis.div_euclid(1000);
-    let mut query = Statement::new("SELECT a.* FROM artifacts a WHERE a.removed_at IS NULL AND ")
-        .bind(cutoffs.unused_before.0);
-    if step == RetentionStep::Forget {
-        query.push("a.size IS NULL AND a.created_at < $1");
-    } else {
-        query = query
-            .bind(cutoffs.ended_before.0)
-            .bind(cutoffs.delivered_before.0)
-            .bind(seconds(cutoffs.delivered_before.0))
-            .bind(seconds(cutoffs.undelivered_before.0));
-        match step {
-            RetentionStep::Expire | RetentionStep::Forget => {
-                query.push("a.expired_at IS NULL AND ");
-            }
-            RetentionStep::Keep => {
-                query.push("a.expired_at IS NOT NULL AND NOT ");
-            }
-            RetentionStep::Remove => {
-                query.push_bind("a.expired_at < ", cutoffs.expired_before.0);
-                query.push(" AND ");
-            }
-        }
-        query.push(UNNEEDED);
+/// The query for kept artifacts to which a rule applies since before a time, the longest first.
+pub(crate) fn due(
+    rule: DueRule,
+    before: Millis,
+    after: Option<(Millis, ArtifactId)>,
+    limit: u32,
+) -> Statement {
+    let mut query = Statement::new(format!(
+        "SELECT a.*, {USE} FROM (SELECT * FROM artifacts \
+         WHERE removed_at IS NULL AND due_rule = $1 AND due_since < $2"
+    ))
+    .bind(rule.as_str())
+    .bind(before.0);
+    if let Some((since, id)) = after {
+        query.push_bind(" AND (due_since, id) > (", since.0);
+        query.push_bind(", ", id.0.as_slice());
+        query.push(")");
     }
-    query.push_bind(" ORDER BY a.created_at LIMIT ", i64::from(limit));
+    query.push_bind(" ORDER BY due_since, id LIMIT ", i64::from(limit));
+    query.push(") a ORDER BY a.due_since, a.id");
     query
+}
+
+pub(crate) fn due_artifact(row: &dyn Columns) -> Result<DueArtifact, StoreError> {
+    let is = |name| rows::int(row, name).map(|number| number != 0);
+    Ok(DueArtifact {
+        artifact: rows::artifact(row)?,
+        used: ArtifactUse {
+            registered: is("registered")?,
+            busy: is("busy")?,
+            ended_at: rows::optional_int(row, "ended_at")?.map(Millis),
+            accepted: is("accepted")?,
+            delivered_deadline: rows::optional_int(row, "delivered_deadline")?,
+            undelivered_deadline: rows::optional_int(row, "undelivered_deadline")?,
+        },
+        since: rows::time(row, "due_since")?,
+    })
 }

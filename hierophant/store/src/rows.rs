@@ -51,7 +51,7 @@ fn missing(name: &str) -> impl Fn() -> StoreError + '_ {
     move || corrupt(format!("column {name} is empty"))
 }
 
-fn optional_int(row: &dyn Columns, name: &str) -> Result<Option<i64>, StoreError> {
+pub(crate) fn optional_int(row: &dyn Columns, name: &str) -> Result<Option<i64>, StoreError> {
     row.int(name).map_err(unreadable(name))
 }
 
@@ -109,7 +109,7 @@ where
     T::try_from(&bytes(row, name)?).map_err(|error| corrupt(format!("{name}: {error}")))
 }
 
-fn optional_id<T>(row: &dyn Columns, name: &str) -> Result<Option<T>, StoreError>
+pub(crate) fn optional_id<T>(row: &dyn Columns, name: &str) -> Result<Option<T>, StoreError>
 where
     T: for<'a> TryFrom<&'a [u8], Error = IdError>,
 {

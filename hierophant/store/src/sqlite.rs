@@ -4,6 +4,7 @@
 //! thread, and runs on the caller's thread. Longer reads, transactions and calls that wait for another program's
 //! lock run on a blocking thread, including the conversion of rows.
 
+mod integrity;
 mod migrations;
 mod opening;
 mod readers;
@@ -15,14 +16,17 @@ use std::time::Duration;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{CachedStatement, Connection, Row, ToSql};
+use rusqlite::{CachedStatement, Connection, ErrorCode, Row, ToSql};
 
 use crate::driver::{Batch, Driver, ReadRow, SqlStore};
 use crate::group::Grouped;
 use crate::measured::Measured;
 use crate::rows::{ColumnError, Columns};
+use crate::stages::{Part, Rows, stages};
 use crate::statement::{Statement, Value};
+use crate::table_write::Row as TableRow;
 use crate::{CallObserver, JobStore, StoreError};
+use integrity::Integrity;
 use readers::AllReaders;
 
 /// How long a connection waits for another program's lock of the file.
@@ -45,7 +49,7 @@ pub async fn open(
     observer: impl CallObserver,
 ) -> Result<Arc<dyn JobStore>, StoreError> {
     let driver = connect(file).await?;
-    Ok(Arc::new(SqlStore(Grouped::new(Measured { driver, observer }))))
+    Ok(Arc::new(SqlStore::new(Grouped::new(Measured { driver, observer }))))
 }
 
 /// Opens the file: inspects it, opens the writing connection and migrates.
@@ -54,13 +58,19 @@ pub(crate) async fn connect(file: &Path) -> Result<SqliteDriver, StoreError> {
     let opening = tokio::task::spawn_blocking(move || {
         let location = path.display().to_string();
         opening::inspect(&path, &location)?;
+        let is_known = !path.exists() || integrity::take_mark(&path);
         opening::create_private(&path);
         let mut writer = open_writer(&path).map_err(opening::refusal(&location))?;
         migrations::apply(&mut writer, &location)?;
-        Ok(writer)
+        let integrity = if is_known { Integrity::known(&path) } else { Integrity::check(&path) };
+        Ok((writer, integrity))
     });
-    let writer = opening.await.map_err(StoreError::unavailable("opening it"))??;
-    Ok(SqliteDriver { writer: Arc::new(Mutex::new(Some(writer))), readers: AllReaders::new(file) })
+    let (writer, integrity) = opening.await.map_err(StoreError::unavailable("opening it"))??;
+    Ok(SqliteDriver {
+        writer: Arc::new(Mutex::new(Some(writer))),
+        integrity: Arc::new(integrity),
+        readers: AllReaders::new(file),
+    })
 }
 
 fn open_writer(file: &Path) -> rusqlite::Result<Connection> {
@@ -82,6 +92,7 @@ fn prepared(connection: Connection) -> rusqlite::Result<Connection> {
 pub(crate) struct SqliteDriver {
     /// None after closing.
     writer: Arc<Mutex<Option<Connection>>>,
+    integrity: Arc<Integrity>,
     readers: AllReaders,
 }
 
@@ -99,9 +110,7 @@ impl Driver for SqliteDriver {
     async fn write(&self, batches: Vec<Batch>) -> Result<(), StoreError> {
         let writer = Arc::clone(&self.writer);
         let writing = move || match writer.lock().as_mut() {
-            Some(connection) => {
-                transact(connection, &batches).map_err(StoreError::unavailable("writing"))
-            }
+            Some(connection) => transact(connection, &batches),
             None => Err(StoreError::unavailable("writing")("it is closed")),
         };
         tokio::task::spawn_blocking(writing).await.map_err(StoreError::unavailable("writing"))?
@@ -111,11 +120,24 @@ impl Driver for SqliteDriver {
         self.read("answering", Statement::new("SELECT 1").point_read(), |_| Ok(())).await.map(drop)
     }
 
+    async fn damaged(&self) -> StoreError {
+        self.integrity.damaged().await
+    }
+
     async fn close(&self) {
         let writer = Arc::clone(&self.writer);
+        let integrity = Arc::clone(&self.integrity);
         // Running calls end first. The last connection to close checkpoints the write-ahead log.
         let reads = self.readers.drain().await;
-        let closing = tokio::task::spawn_blocking(move || drop(writer.lock().take()));
+        let closing = tokio::task::spawn_blocking(move || {
+            integrity.stop();
+            if let Some(writer) = writer.lock().take() {
+                match writer.close() {
+                    Ok(()) => integrity.leave_mark(),
+                    Err((_, error)) => tracing::warn!(%error, "cannot close the database cleanly"),
+                }
+            }
+        });
         if let Err(error) = closing.await {
             tracing::warn!(%error, "cannot close the database cleanly");
         }
@@ -124,13 +146,56 @@ impl Driver for SqliteDriver {
     }
 }
 
-/// Runs all statements in one transaction; if one fails, all are rolled back.
-fn transact(connection: &mut Connection, batches: &[Batch]) -> rusqlite::Result<()> {
-    let transaction = connection.transaction()?;
-    for statement in batches.iter().flat_map(|batch| batch.iter()) {
-        prepare(&transaction, statement)?.raw_execute()?;
+/// Executes all writes in one transaction; if one fails, all are rolled back.
+fn transact(connection: &mut Connection, batches: &[Batch]) -> Result<(), StoreError> {
+    let failed = StoreError::unavailable("writing");
+    let transaction = connection.transaction().map_err(failed)?;
+    for part in stages(batches).iter().flatten() {
+        execute(&transaction, part).map_err(|error| refusal(part.table(), error))?;
     }
-    transaction.commit()
+    transaction.commit().map_err(failed)
+}
+
+/// Executes a part of a transaction.
+fn execute(transaction: &Connection, part: &Part<'_>) -> rusqlite::Result<()> {
+    let Part::Rows(Rows { kind, rows }) = part else {
+        let Part::Run(_, statement) = part else { return Ok(()) };
+        return prepare(transaction, statement)?.raw_execute().map(drop);
+    };
+    let rows: Vec<&TableRow> = rows.iter().map(AsRef::as_ref).collect();
+    let mut left = &rows[..];
+    while !left.is_empty() {
+        let (now, later) = left.split_at(kind.rows_at_once(left.len()));
+        let values: Vec<&Value> = now.iter().flat_map(|row| row.iter()).map(|(_, it)| it).collect();
+        let value = |place: usize| values.get(place).copied();
+        bound(transaction, kind.with_values(now), value)?.raw_execute()?;
+        left = later;
+    }
+    Ok(())
+}
+
+/// Why a statement was not executed: locked, interrupted, a full or failing disk pass, everything else does not.
+fn refusal(table: &str, error: rusqlite::Error) -> StoreError {
+    let passes = error.sqlite_error_code().is_some_and(|code| {
+        matches!(
+            code,
+            ErrorCode::DatabaseBusy
+                | ErrorCode::DatabaseLocked
+                | ErrorCode::DiskFull
+                | ErrorCode::SystemIoFailure
+                | ErrorCode::OutOfMemory
+                | ErrorCode::OperationInterrupted
+                | ErrorCode::OperationAborted
+                | ErrorCode::CannotOpen
+                | ErrorCode::FileLockingProtocolFailed
+                | ErrorCode::SchemaChanged
+        )
+    });
+    if passes {
+        StoreError::unavailable("writing")(error)
+    } else {
+        StoreError::Refused { table: table.to_owned(), source: error.into() }
+    }
 }
 
 /// Reads all rows of a statement.
@@ -156,13 +221,22 @@ fn prepare<'a>(
     connection: &'a Connection,
     statement: &Statement,
 ) -> rusqlite::Result<CachedStatement<'a>> {
-    let mut prepared = connection.prepare_cached(&statement.sql)?;
+    bound(connection, &statement.sql, |place| statement.values.get(place))
+}
+
+/// Prepares a statement and binds the values at their places, which count from zero.
+fn bound<'a, 'v>(
+    connection: &'a Connection,
+    sql: &str,
+    value: impl Fn(usize) -> Option<&'v Value>,
+) -> rusqlite::Result<CachedStatement<'a>> {
+    let mut prepared = connection.prepare_cached(sql)?;
     // To SQLite `$1` is a name; it numbers names in the order of appearance.
     for index in 1..=prepared.parameter_count() {
         let number = prepared.parameter_name(index).and_then(|name| name.get(1..)?.parse().ok());
-        let value = number.and_then(|number: usize| statement.values.get(number.checked_sub(1)?));
-        let missing = || rusqlite::Error::InvalidParameterCount(index, statement.values.len());
-        prepared.raw_bind_parameter(index, value.ok_or_else(missing)?)?;
+        let found = number.and_then(|number: usize| value(number.checked_sub(1)?));
+        let missing = || rusqlite::Error::InvalidParameterCount(index, 0);
+        prepared.raw_bind_parameter(index, found.ok_or_else(missing)?)?;
     }
     Ok(prepared)
 }
@@ -208,6 +282,7 @@ impl Columns for SqliteRow<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::table_write::Write;
 
     /// Simulates a full disk: the file may not grow.
     #[tokio::test]
@@ -215,7 +290,9 @@ mod tests {
         let folder = tempfile::tempdir().expect("temp dir");
         let driver = connect(&folder.path().join("db")).await.expect("opens");
         let read = || driver.read("reading", Statement::new("SELECT x FROM t"), |_| Ok(()));
-        let run = async |sql: &'static str| driver.write(vec![[Statement::new(sql)].into()]).await;
+        let run = async |sql: &'static str| {
+            driver.write(vec![[Write::Run("t", Statement::new(sql))].into()]).await
+        };
         run("CREATE TABLE t (x BLOB)").await.expect("creates");
         {
             let writer = driver.writer.lock();
@@ -245,7 +322,11 @@ mod tests {
         let folder = tempfile::tempdir().expect("temp dir");
         let file = folder.path().join("db");
         drop(connect(&file).await.expect("opens"));
-        let driver = SqliteDriver { writer: Arc::default(), readers: AllReaders::new(&file) };
+        let driver = SqliteDriver {
+            writer: Arc::default(),
+            integrity: Arc::new(Integrity::known(&file)),
+            readers: AllReaders::new(&file),
+        };
         let point_read = Statement::new("SELECT count(*) FROM jobs").point_read();
         let other = Connection::open(&file).expect("opens");
         other.pragma_update(None, "locking_mode", "EXCLUSIVE").expect("is set");
@@ -271,7 +352,7 @@ mod tests {
         driver.ping().await.expect("open");
         driver.close().await;
         assert!(driver.ping().await.expect_err("closed").is_transient());
-        let statement = Statement::new("DELETE FROM jobs");
-        assert!(driver.write(vec![[statement].into()]).await.expect_err("closed").is_transient());
+        let write = Write::Run("jobs", Statement::new("DELETE FROM jobs"));
+        assert!(driver.write(vec![[write].into()]).await.expect_err("closed").is_transient());
     }
 }

@@ -3,7 +3,6 @@
 //! Parameters are written `$1`, `$2`, …, which SQLite and Postgres both take.
 
 use std::borrow::Cow;
-use std::sync::OnceLock;
 
 use hierophant_model::records::Millis;
 
@@ -11,7 +10,7 @@ use hierophant_model::records::Millis;
 pub(crate) const MAX_PARAMETERS: usize = 1000;
 
 /// Value of a parameter; `None` is NULL of that type.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Value {
     Int(Option<i64>),
     Text(Option<String>),
@@ -139,73 +138,6 @@ pub(crate) fn push_page<const N: usize>(
     query.push(&format!(" ORDER BY {time} DESC, {id} DESC"));
 }
 
-/// A row to write: names and values of its columns.
-pub(crate) type Row = Vec<(&'static str, Value)>;
-
-/// Number of rows per statement in large writes: a statement costs more than a row. With 30 columns it stays
-/// below the parameter limits of both databases.
-pub(crate) const ROWS_PER_STATEMENT: usize = 32;
-
-/// An upsert into a table; all its rows have the same columns.
-pub(crate) struct Upsert {
-    table: &'static str,
-    key: &'static str,
-    replaced: fn(&str) -> bool,
-    /// Cached SQL for one row, and for [`ROWS_PER_STATEMENT`] rows.
-    one: OnceLock<String>,
-    many: OnceLock<String>,
-}
-
-impl Upsert {
-    /// An upsert that inserts a row, or updates the columns accepted by `replaced` if `key` exists.
-    pub(crate) const fn new(
-        table: &'static str,
-        key: &'static str,
-        replaced: fn(&str) -> bool,
-    ) -> Self {
-        Self { table, key, replaced, one: OnceLock::new(), many: OnceLock::new() }
-    }
-
-    /// The statement for a row.
-    pub(crate) fn row(&'static self, row: Row) -> Statement {
-        self.rows(vec![row])
-    }
-
-    /// The statement for several rows with different keys.
-    pub(crate) fn rows(&'static self, rows: Vec<Row>) -> Statement {
-        let sql = match rows.len() {
-            1 => Cow::Borrowed(self.one.get_or_init(|| self.sql(&rows)).as_str()),
-            ROWS_PER_STATEMENT => Cow::Borrowed(self.many.get_or_init(|| self.sql(&rows)).as_str()),
-            _ => Cow::Owned(self.sql(&rows)),
-        };
-        let values = rows.into_iter().flatten().map(|(_, value)| value).collect();
-        Statement { sql, values, access: Access::Bulk }
-    }
-
-    fn sql(&self, rows: &[Row]) -> String {
-        let Self { table, key, replaced, .. } = self;
-        let columns = rows.first().map_or(&[][..], Vec::as_slice);
-        let names: Vec<&str> = columns.iter().map(|(name, _)| *name).collect();
-        let width = names.len();
-        let places_of = |row: usize| {
-            let places = (1..=width).map(|column| format!("${}", row * width + column));
-            format!("({})", places.collect::<Vec<_>>().join(", "))
-        };
-        let places: Vec<String> = (0..rows.len()).map(places_of).collect();
-        let updates: Vec<String> = names
-            .iter()
-            .filter(|name| **name != *key && replaced(name))
-            .map(|name| format!("{name} = excluded.{name}"))
-            .collect();
-        format!(
-            "INSERT INTO {table} ({}) VALUES {} ON CONFLICT ({key}) DO UPDATE SET {}",
-            names.join(", "),
-            places.join(", "),
-            updates.join(", ")
-        )
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -221,32 +153,5 @@ mod tests {
             "SELECT * FROM t WHERE a = $1 AND b = $2 AND c IN ($3, $4) AND d IN (NULL)"
         );
         assert_eq!(statement.values.len(), 4);
-    }
-
-    #[test]
-    fn an_upsert_replaces_only_what_it_should() {
-        static T: Upsert = Upsert::new("t", "id", |name| name != "a");
-        let columns = vec![("id", 1.into()), ("a", 2.into()), ("b", 3.into())];
-        assert_eq!(
-            T.row(columns).sql,
-            "INSERT INTO t (id, a, b) VALUES ($1, $2, $3) \
-             ON CONFLICT (id) DO UPDATE SET b = excluded.b"
-        );
-    }
-
-    #[test]
-    fn several_rows_are_one_statement() {
-        let row = |n: i64| vec![("id", n.into()), ("a", (10 * n).into())];
-        static T: Upsert = Upsert::new("t", "id", |_| true);
-        assert!(T.row(row(1)).sql.contains("VALUES ($1, $2) ON"));
-        let statement = T.rows(vec![row(1), row(2)]);
-        assert_eq!(
-            statement.sql,
-            "INSERT INTO t (id, a) VALUES ($1, $2), ($3, $4) \
-             ON CONFLICT (id) DO UPDATE SET a = excluded.a"
-        );
-        assert_eq!(statement.values, [1.into(), 10.into(), 2.into(), 20.into()]);
-        let all = T.rows((0..ROWS_PER_STATEMENT as i64).map(row).collect());
-        assert!(all.sql.contains("($63, $64) ON"), "{}", all.sql);
     }
 }

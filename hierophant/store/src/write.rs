@@ -1,83 +1,63 @@
-//! Statements that write changes.
-
-use std::collections::BTreeMap;
+//! Changes as writes of rows.
 
 use hierophant_model::records::{
-    ArtifactRecord, AttemptRecord, AuditRecord, Change, JobRecord, NoticeRecord, Priority,
-    ProgramRecord, RequestRecord, Setting, TokenRecord,
+    ArtifactRecord, AttemptRecord, AuditRecord, Change, DueRule, HistoryRow, JobRecord, Millis,
+    NoticeRecord, Priority, ProgramRecord, RequestRecord, Setting, TokenRecord,
 };
 use network_lib::ids::Sha256Digest;
 use network_lib::job::FailureClass;
 
 use crate::rows::JOB_IMMUTABLE;
-use crate::statement::{ROWS_PER_STATEMENT, Row, Statement, Upsert};
+use crate::statement::{Statement, Value};
+use crate::table_write::{Row, TableWrite, Write};
 use crate::values::{bits, capped, cause_number, mode_number};
 
-// Only mutable columns are replaced: each replaced column also updates the indexes that contain it.
-static JOBS: Upsert = Upsert::new("jobs", "id", |name| !JOB_IMMUTABLE.contains(&name));
-static REQUESTS: Upsert = Upsert::new("requests", "id", is_mutable_in_request);
-static ATTEMPTS: Upsert = Upsert::new("attempts", "lease", is_mutable_in_attempt);
-static ARTIFACTS: Upsert = Upsert::new("artifacts", "id", is_mutable_in_artifact);
-static PROGRAMS: Upsert = Upsert::new("programs", "vk_hash", |_| true);
-static SETTINGS: Upsert =
-    Upsert::new("settings", "kind, subject", |name| ["reason", "since"].contains(&name));
-static TOKENS: Upsert = Upsert::new("tokens", "id", |name| name == "revoked_at");
+// Only mutable columns are replaced: each replaced column also updates the indexes that contain it. Conditions are
+// written so that no partial index has the same one: Postgres would read all of that index instead of using the key.
+static JOBS: TableWrite =
+    TableWrite::upsert("jobs", &["id"], |name| !JOB_IMMUTABLE.contains(&name));
+static REQUESTS: TableWrite = TableWrite::upsert("requests", &["id"], is_mutable_in_request);
+static ATTEMPTS: TableWrite = TableWrite::upsert("attempts", &["lease"], is_mutable_in_attempt);
+static ARTIFACTS: TableWrite = TableWrite::upsert("artifacts", &["id"], is_mutable_in_artifact);
+static DELIVERED: TableWrite = TableWrite::update("artifacts", &["id"], "expired_at IS NULL");
+static RESCHEDULED: TableWrite = TableWrite::update(
+    "artifacts",
+    &["id", "delivered_at"],
+    "COALESCE(removed_at, 0) = 0 AND expired_at IS NULL",
+);
+static EXPIRED: TableWrite = TableWrite::update("artifacts", &["id"], "COALESCE(removed_at, 0) = 0");
+static REMOVED: TableWrite = TableWrite::update("artifacts", &["id"], "");
+static FORGOTTEN: TableWrite = TableWrite::delete("artifacts", &["id"], "size IS NULL");
+static PROGRAMS: TableWrite = TableWrite::upsert("programs", &["vk_hash"], |_| true);
+static PROGRAM_REMOVED: TableWrite = TableWrite::delete("programs", &["vk_hash"], "");
+static NONCES: TableWrite = TableWrite::add("accounts", &["address"]);
+static SETTINGS: TableWrite = TableWrite::upsert("settings", &["kind", "subject"], |name| {
+    ["reason", "since"].contains(&name)
+});
+static UNSET: TableWrite = TableWrite::delete("settings", &["kind", "subject"], "");
+static TOKENS: TableWrite = TableWrite::upsert("tokens", &["id"], |name| name == "revoked_at");
 // A repeated notice has the same content; only its schedule changes.
-static NOTICES: Upsert =
-    Upsert::new("notices", "id", |name| ["attempts", "next_at"].contains(&name));
+static NOTICES: TableWrite =
+    TableWrite::upsert("notices", &["id"], |name| ["attempts", "next_at"].contains(&name));
+static SETTLED: TableWrite = TableWrite::delete("notices", &["id"], "");
+static NOTICES_OF: TableWrite = TableWrite::delete("notices", &["receiver"], "");
 // An audit record never changes; a repeated write after a lost answer has the same content.
-static AUDIT: Upsert = Upsert::new("audit", "id", |_| true);
+static AUDIT: TableWrite = TableWrite::upsert("audit", &["id"], |_| true);
 
-/// The statements that write all changes in one transaction.
-pub(crate) fn statements(changes: &[Change]) -> Vec<Statement> {
-    // Of several changes to one row the last one counts, and no table refers to another.
-    if changes.len() < ROWS_PER_STATEMENT {
-        let lasting = changes.iter().enumerate();
-        let lasting = lasting.filter(|(place, it)| !is_replaced(it, &changes[place + 1..]));
-        return lasting.map(|(_, change)| statement(change)).collect();
-    }
-    let (mut jobs, mut requests, mut rest) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
-    for change in changes {
-        match change {
-            Change::Job(job) => drop(jobs.insert(job.id, job)),
-            Change::Request(request, spec) => drop(requests.insert(request.id, (request, spec))),
-            other => rest.push(statement(other)),
-        }
-    }
-    let jobs: Vec<Row> = jobs.into_values().map(job_row).collect();
-    let requests = requests.into_values();
-    let requests: Vec<Row> =
-        requests.map(|(it, spec)| request_row(it, it.idempotency_key(spec))).collect();
-    for rows in in_parts(jobs) {
-        rest.push(JOBS.rows(rows));
-    }
-    for rows in in_parts(requests) {
-        rest.push(REQUESTS.rows(rows));
-    }
-    rest
+static OLD_JOBS: TableWrite = TableWrite::delete("jobs", &["id"], "COALESCE(finished_at, -1) >= 0");
+static OLD_REQUESTS: TableWrite = TableWrite::delete("requests", &["id"], "");
+static OLD_ATTEMPTS: TableWrite = TableWrite::delete("attempts", &["lease"], "");
+static OLD_ARTIFACTS: TableWrite =
+    TableWrite::delete("artifacts", &["id"], "COALESCE(removed_at, 0) <> 0");
+static OLD_AUDIT: TableWrite = TableWrite::delete("audit", &["id"], "");
+
+/// The writes of all changes, in order.
+pub(crate) fn writes(changes: &[Change]) -> Vec<Write> {
+    changes.iter().map(write).collect()
 }
 
-/// Whether a later change overwrites the same row.
-fn is_replaced(change: &Change, later: &[Change]) -> bool {
-    later.iter().any(|later| match (change, later) {
-        (Change::Job(one), Change::Job(other)) => one.id == other.id,
-        (Change::Attempt(one), Change::Attempt(other)) => one.lease == other.lease,
-        _ => false,
-    })
-}
-
-/// Splits rows into full parts and single rows, so that only two statements have to be prepared.
-fn in_parts(mut rows: Vec<Row>) -> Vec<Vec<Row>> {
-    let left = rows.split_off(rows.len() - rows.len() % ROWS_PER_STATEMENT);
-    let mut parts: Vec<Vec<Row>> = left.into_iter().map(|row| vec![row]).collect();
-    while !rows.is_empty() {
-        parts.push(rows.split_off(rows.len() - ROWS_PER_STATEMENT));
-    }
-    parts
-}
-
-/// The statement that writes a change.
-fn statement(change: &Change) -> Statement {
+/// The write of a change.
+fn write(change: &Change) -> Write {
     match change {
         Change::Job(job) => JOBS.row(job_row(job)),
         Change::Request(request, spec) => {
@@ -86,49 +66,54 @@ fn statement(change: &Change) -> Statement {
         Change::Attempt(attempt) => write_attempt(attempt),
         Change::Artifact(artifact) => write_artifact(artifact),
         Change::Delivered(id, at) => {
-            let sql = "UPDATE artifacts SET delivered_at = $1 WHERE id = $2";
-            Statement::new(sql).bind(at.0).bind(id.0.as_slice())
+            let [rule, since] = due(DueRule::Delivered, *at);
+            let id = id.0.as_slice().into();
+            DELIVERED.row(vec![("delivered_at", at.0.into()), rule, since, ("id", id)])
+        }
+        Change::Rescheduled { id, delivered_at, rule, since } => {
+            let [rule, since] = due(*rule, *since);
+            let seen = delivered_at.map(|at| at.0).into();
+            let id = id.0.as_slice().into();
+            RESCHEDULED.row(vec![rule, since, ("id", id), ("delivered_at", seen)])
         }
         Change::Expired(id, at) => {
-            let sql = "UPDATE artifacts SET expired_at = $1 WHERE id = $2 AND removed_at IS NULL";
-            Statement::new(sql).bind(at.map(|at| at.0)).bind(id.0.as_slice())
+            // What is needed again is looked at in the next sweep.
+            let next = at.map_or((DueRule::Look, Millis(0)), |at| (DueRule::Expired, at));
+            let [rule, since] = due(next.0, next.1);
+            let (at, id) = (at.map(|at| at.0).into(), id.0.as_slice().into());
+            EXPIRED.row(vec![("expired_at", at), rule, since, ("id", id)])
         }
         Change::Removed(id, at) => {
-            let sql = "UPDATE artifacts SET removed_at = $1 WHERE id = $2";
-            Statement::new(sql).bind(at.0).bind(id.0.as_slice())
+            REMOVED.row(vec![("removed_at", at.0.into()), ("id", id.0.as_slice().into())])
         }
-        Change::Forgotten(id) => {
-            let sql = "DELETE FROM artifacts WHERE id = $1 AND size IS NULL";
-            Statement::new(sql).bind(id.0.as_slice())
-        }
+        Change::Forgotten(id) => FORGOTTEN.row(vec![("id", id.0.as_slice().into())]),
         Change::Program(program) => write_program(program),
         Change::ProgramState(vk_hash, upload, state) => {
             let sql = "UPDATE programs SET state = $1 WHERE vk_hash = $2 AND artifact = $3 \
                        AND state <> 'confirmed'";
             let statement = Statement::new(sql).bind(state.as_str());
-            statement.bind(vk_hash.0.as_slice()).bind(upload.0.as_slice())
+            let statement = statement.bind(vk_hash.0.as_slice()).bind(upload.0.as_slice());
+            Write::Run("programs", statement)
         }
         Change::ProgramOwner(vk_hash, (owner, client)) => {
             let sql = "UPDATE programs SET owner = $1, client = $2 WHERE vk_hash = $3";
             let statement = Statement::new(sql).bind(owner.as_slice()).bind(client.as_deref());
-            statement.bind(vk_hash.0.as_slice())
+            Write::Run("programs", statement.bind(vk_hash.0.as_slice()))
         }
         Change::ProgramRemoved(vk_hash) => {
-            Statement::new("DELETE FROM programs WHERE vk_hash = $1").bind(vk_hash.0.as_slice())
+            PROGRAM_REMOVED.row(vec![("vk_hash", vk_hash.0.as_slice().into())])
         }
-        Change::CountNonce(address) => Statement::new(
-            "INSERT INTO accounts (address, nonce) VALUES ($1, 1) \
-             ON CONFLICT (address) DO UPDATE SET nonce = accounts.nonce + 1",
-        )
-        .bind(address.as_slice()),
+        Change::CountNonce(address) => {
+            NONCES.row(vec![("address", address.as_slice().into()), ("nonce", 1.into())])
+        }
         Change::Set(setting) => write_setting(setting),
         Change::Unset(kind, subject) => {
-            let sql = "DELETE FROM settings WHERE kind = $1 AND subject = $2";
-            Statement::new(sql).bind(kind.as_str()).bind(subject.as_str())
+            UNSET.row(vec![("kind", kind.as_str().into()), ("subject", subject.as_str().into())])
         }
         Change::Audited(record) => write_audit(record),
         Change::AuditForgotten(before) => {
-            Statement::new("DELETE FROM audit WHERE at < $1").bind(before.0)
+            let deleting = Statement::new("DELETE FROM audit WHERE at < $1").bind(before.0);
+            Write::Run("audit", deleting)
         }
         Change::Token(token) => write_token(token),
         Change::TokenUsed(id, used) => {
@@ -137,20 +122,29 @@ fn statement(change: &Change) -> Statement {
             Statement::new(sql).bind(used.at.0).bind(from.as_str()).bind(id.0.as_slice())
         }
         Change::Notice(notice) => write_notice(notice),
-        Change::NoticeSettled(id) => {
-            Statement::new("DELETE FROM notices WHERE id = $1").bind(id.as_slice())
+        Change::NoticeSettled(id) => SETTLED.row(vec![("id", id.as_slice().into())]),
+        Change::NoticesMoved(receiver, by, latest) => {
+            let moving = Statement::new(
+                "UPDATE notices SET next_at = CASE WHEN next_at + $1 > $2 THEN $2 ELSE next_at + $1 END \
+                 WHERE receiver = $3",
+            );
+            let moving = moving.bind(*by).bind(latest.0).bind(receiver.0.as_slice());
+            Write::Run("notices", moving)
         }
-        Change::NoticesMoved(receiver, by, latest) => Statement::new(
-            "UPDATE notices SET next_at = CASE WHEN next_at + $1 > $2 THEN $2 ELSE next_at + $1 END \
-             WHERE receiver = $3",
-        )
-        .bind(*by)
-        .bind(latest.0)
-        .bind(receiver.0.as_slice()),
         Change::ReceiverForgotten(receiver) => {
-            let sql = "DELETE FROM notices WHERE receiver = $1";
-            Statement::new(sql).bind(receiver.0.as_slice())
+            NOTICES_OF.row(vec![("receiver", receiver.0.as_slice().into())])
         }
+        Change::HistoryDeleted(row) => delete_old(row),
+    }
+}
+
+fn delete_old(row: &HistoryRow) -> Write {
+    match row {
+        HistoryRow::Job(id) => OLD_JOBS.row(vec![("id", id.0.as_slice().into())]),
+        HistoryRow::Request(id) => OLD_REQUESTS.row(vec![("id", id.0.as_slice().into())]),
+        HistoryRow::Attempt(lease) => OLD_ATTEMPTS.row(vec![("lease", lease.0.as_slice().into())]),
+        HistoryRow::Artifact(id) => OLD_ARTIFACTS.row(vec![("id", id.0.as_slice().into())]),
+        HistoryRow::Audit(id) => OLD_AUDIT.row(vec![("id", id.0.as_slice().into())]),
     }
 }
 
@@ -222,7 +216,7 @@ fn is_mutable_in_request(column: &str) -> bool {
     ["job", "state", "updated_at", "fulfilled_at"].contains(&column)
 }
 
-fn write_attempt(attempt: &AttemptRecord) -> Statement {
+fn write_attempt(attempt: &AttemptRecord) -> Write {
     let execution = attempt.execution.as_ref();
     let columns = vec![
         ("lease", attempt.lease.0.as_slice().into()),
@@ -253,8 +247,19 @@ fn is_mutable_in_attempt(column: &str) -> bool {
     !["job", "worker", "worker_name", "worker_backend", "started_at"].contains(&column)
 }
 
-fn write_artifact(artifact: &ArtifactRecord) -> Statement {
+/// When an artifact is looked at next.
+fn due(rule: DueRule, since: Millis) -> [(&'static str, Value); 2] {
+    [("due_rule", rule.as_str().into()), ("due_since", since.0.into())]
+}
+
+fn write_artifact(artifact: &ArtifactRecord) -> Write {
+    let [rule, since] = match artifact.expired_at {
+        Some(at) => due(DueRule::Expired, at),
+        None => due(DueRule::Look, artifact.created_at),
+    };
     let columns = vec![
+        rule,
+        since,
         ("id", artifact.id.0.as_slice().into()),
         ("kind", artifact.kind.as_str().into()),
         ("owner", artifact.owner.as_slice().into()),
@@ -274,7 +279,7 @@ fn is_mutable_in_artifact(column: &str) -> bool {
     !["kind", "owner", "client", "created_at"].contains(&column)
 }
 
-fn write_program(program: &ProgramRecord) -> Statement {
+fn write_program(program: &ProgramRecord) -> Write {
     let columns = vec![
         ("vk_hash", program.vk_hash.0.as_slice().into()),
         ("vk", program.vk.as_slice().into()),
@@ -289,7 +294,7 @@ fn write_program(program: &ProgramRecord) -> Statement {
     PROGRAMS.row(columns)
 }
 
-fn write_setting(setting: &Setting) -> Statement {
+fn write_setting(setting: &Setting) -> Write {
     let columns = vec![
         ("kind", setting.kind.as_str().into()),
         ("subject", setting.subject.as_str().into()),
@@ -299,7 +304,7 @@ fn write_setting(setting: &Setting) -> Statement {
     SETTINGS.row(columns)
 }
 
-fn write_token(token: &TokenRecord) -> Statement {
+fn write_token(token: &TokenRecord) -> Write {
     let columns = vec![
         ("id", token.id.0.as_slice().into()),
         ("name", token.name.as_str().into()),
@@ -313,7 +318,7 @@ fn write_token(token: &TokenRecord) -> Statement {
     TOKENS.row(columns)
 }
 
-fn write_notice(notice: &NoticeRecord) -> Statement {
+fn write_notice(notice: &NoticeRecord) -> Write {
     let columns = vec![
         ("id", notice.id.as_slice().into()),
         ("receiver", notice.receiver.0.as_slice().into()),
@@ -326,7 +331,7 @@ fn write_notice(notice: &NoticeRecord) -> Statement {
     NOTICES.row(columns)
 }
 
-fn write_audit(record: &AuditRecord) -> Statement {
+fn write_audit(record: &AuditRecord) -> Write {
     let token = record.by.as_ref().map(|(token, _)| token.to_string());
     let columns = vec![
         ("id", record.id.as_bytes().as_slice().into()),

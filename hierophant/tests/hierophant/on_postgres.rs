@@ -63,6 +63,7 @@ async fn a_second_hierophant_and_a_wrong_url_are_refused() {
     let other = tempfile::tempdir().expect("temp dir");
     let mut config = network.config.clone();
     config.data_dir = other.path().to_owned();
+    config.storage.database_wait = Duration::from_secs(1);
     let refusal = async |config: hierophant::config::Config| {
         let listeners = hierophant::Listeners::bind(&config).await.expect("free ports");
         let outcome = hierophant::run(config, listeners, Default::default()).await;

@@ -3,10 +3,13 @@
 mod attempts;
 mod audit;
 mod browse;
+mod history;
 mod many;
 mod notices;
 mod postgres_only;
 pub(crate) mod records;
+mod refusals;
+mod relay;
 mod retention;
 mod sqlite_only;
 mod suite;
@@ -85,6 +88,9 @@ suite! {
     suite::unfinished_jobs_come_with_open_requests_and_all_attempts
     suite::a_proved_job_is_found_by_its_content
     suite::every_filter_holds
+    suite::what_is_known_of_a_submission_is_one_look_up
+    refusals::a_write_that_the_database_refuses_names_its_table
+    refusals::a_missing_table_is_named
     suite::pages_of_requests_do_not_overlap
     suite::pages_of_requests_continue_after_the_last_of_the_page_before
     suite::a_filter_looks_at_the_latest_requests_only_if_it_is_bounded
@@ -92,6 +98,7 @@ suite! {
     suite::what_operators_set_is_there_until_it_is_unset
     suite::many_changes_at_once_are_written_like_few
     suite::nonces_are_counted_by_account
+    suite::a_look_up_finds_what_was_committed_last
     suite::commits_at_the_same_time_are_all_kept
     attempts::strikes_are_failures_by_a_workers_fault
     attempts::what_went_on_goes_on_after_an_upgrade
@@ -102,6 +109,8 @@ suite! {
     browse::attempts_and_requests_are_found_by_what_they_belong_to
     browse::attempts_of_the_same_millisecond_are_in_order
     browse::programs_and_artifacts_are_listed
+    history::old_records_are_archived_and_deleted
+    history::nothing_is_deleted_that_is_not_archived
     notices::notices_are_kept_until_they_are_settled
     notices::notices_are_counted_by_requester
     notices::old_notices_are_found_and_all_are_moved_with_the_clock
@@ -110,6 +119,8 @@ suite! {
     retention::proofs_stay_until_fetched_and_past_every_deadline
     retention::proofs_that_were_not_accepted_go_like_inputs
     retention::what_is_needed_again_is_kept_and_the_rest_removed_later
+    retention::sweeps_by_due_times_miss_nothing
+    retention::a_sweep_looks_only_at_what_is_due
     taken::cycles_of_an_address_are_counted_since_a_time
     taken::tickets_bytes_and_programs_are_counted_by_owner
     taken::records_belong_to_the_stored_client_or_else_to_their_address

@@ -130,6 +130,21 @@ impl Server {
         self.wait_until_ready();
     }
 
+    /// A copy of a stopped server's data, as a backup or a standby has it.
+    #[must_use]
+    pub fn backup(&self) -> TempDir {
+        let backup = TempDir::new().expect("temp dir");
+        copy(&self.folder.path().join("data"), &backup.path().join("data"));
+        backup
+    }
+
+    /// Replaces a stopped server's data by a copy: what was committed since is lost.
+    pub fn restore(&self, backup: &TempDir) {
+        let data = self.folder.path().join("data");
+        std::fs::remove_dir_all(&data).expect("removes the data");
+        copy(&backup.path().join("data"), &data);
+    }
+
     fn wait_until_ready(&self) {
         let began = Instant::now();
         let ready = || {
@@ -158,6 +173,12 @@ impl Drop for Server {
 fn quit(server: &mut Child) -> bool {
     let told = Command::new("kill").args(["-QUIT", &server.id().to_string()]).status();
     told.is_ok_and(|told| told.success()) && server.wait().is_ok()
+}
+
+/// Copies a folder with owners and modes.
+fn copy(from: &Path, to: &Path) {
+    let copied = Command::new("cp").arg("--archive").arg(from).arg(to).status();
+    assert!(copied.is_ok_and(|copied| copied.success()), "cannot copy {}", from.display());
 }
 
 fn launch(binaries: &Path, folder: &Path, durable: bool) -> Child {

@@ -29,7 +29,7 @@ pub(crate) const MODULES: &[(&str, &[&[&str]])] = &[
             &["config", "denials", "events", "traces"],
             &["metrics"],
             &["listen"],
-            &["artifacts", "tokens", "webhooks"],
+            &["artifacts", "history", "tokens", "webhooks"],
             &["access", "operators", "verify"],
             &["proofs", "admission"],
             &["registry"],

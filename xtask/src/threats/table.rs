@@ -230,6 +230,16 @@ pub(super) const THREATS: &[Threat] = &[
         ],
     },
     Threat {
+        who: CLIENT, reach: "growth of the database, and ever longer sweeps, by very many requests",
+        stop: "a sweep looks only at what is due; `retention.records` archives and deletes old records",
+        shown_by: &[
+            whole("stores::on_sqlite::a_sweep_looks_only_at_what_is_due"),
+            whole("stores::on_postgres::a_sweep_looks_only_at_what_is_due"),
+            whole("stores::on_sqlite::old_records_are_archived_and_deleted"),
+            whole("stores::on_postgres::old_records_are_archived_and_deleted"),
+        ],
+    },
+    Threat {
         who: CLIENT, reach: "memory exhaustion, by large uploads",
         stop: "uploads and downloads are streamed",
         shown_by: &[whole("storage::a_gibibyte_of_input_grows_memory_by_less_than_32_mib")],
@@ -747,7 +757,17 @@ pub(super) const THREATS: &[Threat] = &[
         shown_by: &[
             whole("storage::a_finished_proof_that_was_damaged_on_the_disk_is_never_served"),
             whole("stores::sqlite_only::a_file_with_overwritten_pages_is_refused"),
+            whole("stores::sqlite_only::a_file_is_checked_only_after_an_unclean_stop"),
+            whole("stores::sqlite_only::a_running_hierophant_ends_when_its_database_is_found_damaged"),
             test("fuzz", "seeds", "stored_record"),
+        ],
+    },
+    Threat {
+        who: DISK, reach: "confirmed transactions: a restored backup, or a standby that had not received them",
+        stop: "transactions are numbered; a database that is behind is not written to, and the process ends",
+        shown_by: &[
+            whole("stores::postgres_only::a_database_that_lost_confirmed_transactions_is_not_written_to"),
+            whole("stores::postgres_only::a_commit_whose_answer_was_lost_counts_once"),
         ],
     },
     Threat {

@@ -1,11 +1,13 @@
 //! Writes to the store.
 
 use alloy_primitives::Address;
-use network_lib::ids::{ArtifactId, Sha256Digest, TokenId, VkHash};
+use network_lib::ids::{
+    ArtifactId, AuditId, JobId, LeaseId, RequestId, Sha256Digest, TokenId, VkHash,
+};
 use network_lib::job::JobSpec;
 
 use super::{
-    ArtifactRecord, AttemptRecord, AuditRecord, JobRecord, Millis, NoticeId, NoticeRecord,
+    ArtifactRecord, AttemptRecord, AuditRecord, DueRule, JobRecord, Millis, NoticeId, NoticeRecord,
     ProgramRecord, ProgramState, RequestRecord, Setting, SettingKind, TokenRecord, TokenUse,
 };
 use crate::clients::Owner;
@@ -21,8 +23,19 @@ pub enum Change {
     Attempt(AttemptRecord),
     /// Inserts or replaces an artifact.
     Artifact(ArtifactRecord),
-    /// A client has downloaded an artifact completely.
+    /// A client has downloaded an artifact completely. Not stored for an expired one.
     Delivered(ArtifactId, Millis),
+    /// When an artifact is looked at next. Without effect if it was delivered since it was looked at.
+    Rescheduled {
+        /// The artifact.
+        id: ArtifactId,
+        /// Its last delivery, as it was known.
+        delivered_at: Option<Millis>,
+        /// Limit that decides.
+        rule: DueRule,
+        /// Time that the limit is compared with.
+        since: Millis,
+    },
     /// An artifact has expired at this time, or (`None`) is available again.
     Expired(ArtifactId, Option<Millis>),
     /// The data of an artifact was removed.
@@ -61,4 +74,21 @@ pub enum Change {
     NoticesMoved(Sha256Digest, i64, Millis),
     /// Removes all notices for a receiver.
     ReceiverForgotten(Sha256Digest),
+    /// Removes an old record.
+    HistoryDeleted(HistoryRow),
+}
+
+/// An old record that is removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HistoryRow {
+    /// A job that has ended.
+    Job(JobId),
+    /// A request of such a job.
+    Request(RequestId),
+    /// An attempt at such a job.
+    Attempt(LeaseId),
+    /// An artifact whose data was removed.
+    Artifact(ArtifactId),
+    /// An entry of the audit log.
+    Audit(AuditId),
 }

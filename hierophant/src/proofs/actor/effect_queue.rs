@@ -38,6 +38,9 @@ use transactions::transactions;
 /// Maximum decisions that share a transaction.
 const MAX_BATCH: usize = 128;
 
+/// Number of changes in a transaction above which no further decision joins it.
+const MAX_CHANGES: usize = 1000;
+
 /// Maximum decisions that wait; beyond it the actor waits too (back-pressure).
 const MAX_PENDING: usize = 1024;
 
@@ -170,7 +173,7 @@ impl EffectQueue {
             None => return "the store has failed".into(),
         };
         match ended {
-            Ok(Err(error)) => error.into(),
+            Ok(Err(error)) => error_chain(&error).into(),
             Ok(Ok(())) => "the committer has stopped".into(),
             Err(panic) => panic.into(),
         }

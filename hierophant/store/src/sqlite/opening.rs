@@ -1,7 +1,7 @@
 //! Inspection of a database file before anything is written to it.
 //!
-//! SQLite itself would accept another program's database, and would find damage only on reading the damaged
-//! page.
+//! SQLite itself would accept another program's database. It finds a cut file at once, and other damage only on reading
+//! the damaged page: after an unclean stop `integrity` reads all of them.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -23,7 +23,7 @@ const NOT_A_DATABASE: i32 = 26;
 const READ_ONLY: i32 = 8;
 const FULL: i32 = 13;
 
-/// Refuses a file that is not an intact database of Hierophant's. A missing file is accepted, and so is one that an
+/// Refuses a file that is not a database of Hierophant's, or whose beginning or end is damaged. A missing file is accepted, and so is one that an
 /// interrupted start left empty.
 pub(super) fn inspect(file: &Path, location: &str) -> Result<(), StoreError> {
     let unusable = |reason: String| StoreError::Unusable { location: location.to_owned(), reason };
@@ -66,12 +66,10 @@ fn find_fault(connection: &Connection) -> rusqlite::Result<Option<String>> {
     if all > 0 && ours == 0 {
         return Ok(Some("was made by another program; choose another `data_dir`".into()));
     }
-    // Reads every page once: about 0.2 s with 100,000 requests.
-    let found: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
-    Ok((found != "ok").then(|| damaged(&found)))
+    Ok(None)
 }
 
-fn damaged(what: &str) -> String {
+pub(super) fn damaged(what: &str) -> String {
     let what = what.replace('\n', " ");
     format!(
         "is damaged ({what}); restore it from a backup, or recover what is left with \

@@ -34,8 +34,11 @@ pub(crate) async fn strikes_are_failures_by_a_workers_fault(place: Place) {
     ];
     store.commit(&changes).await.expect("commits");
     let whose = prover().worker;
-    let found = store.strikes(Millis(10)).await.expect("reads");
+    let found = store.strikes(Millis(10), Millis(100)).await.expect("reads");
     assert_eq!(found, [(whose, Millis(10)), (whose, Millis(12)), (whose, Millis(14))]);
+    // The rest was recorded while the clock was ahead.
+    let found = store.strikes(Millis(10), Millis(12)).await.expect("reads");
+    assert_eq!(found, [(whose, Millis(10)), (whose, Millis(12))]);
 }
 
 pub(crate) async fn what_went_on_goes_on_after_an_upgrade(place: Place) {

@@ -47,7 +47,8 @@ async fn start_is_fast(place: Place, what: &str, unfinished: impl Fn(u32) -> boo
     let store = place.open().await;
     let opened = began.elapsed();
     let jobs = store.unfinished_jobs().await.expect("reads");
-    let strikes = store.strikes(Millis(i64::from(MANY) - 100)).await.expect("reads");
+    let strikes =
+        store.strikes(Millis(i64::from(MANY) - 100), Millis(i64::from(MANY))).await.expect("reads");
     let ended = store.finished_jobs(MAX_SAMPLES, None).await.expect("reads");
     let took = began.elapsed();
     println!("{MANY} requests, {what}: opened in {opened:?}, with unfinished jobs in {took:?}");

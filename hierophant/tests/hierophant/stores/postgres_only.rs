@@ -1,14 +1,18 @@
 //! What only Postgres can do: be taken, be away, come back.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use alloy_primitives::Address;
-use hierophant_model::records::{Change, JobState, RequestFilter};
+use hierophant_model::records::{
+    ArtifactKind, Change, DueRule, HistoryRow, JobState, Millis, RequestFilter,
+};
 use hierophant_store::{LIST_LIMIT, StoreError, postgres};
-use sqlx::{Connection, PgConnection};
+use network_lib::ids::{ArtifactId, JobId, RequestId, Sha256Digest};
+use sqlx::{Connection, PgConnection, Row};
 
-use super::records::job;
+use super::records::{artifact, bytes, full_job, job, program, request, spec};
+use super::relay::Relay;
 use crate::support::postgres::{Database, Server, database};
 
 const COUNT: [Change; 1] = [Change::CountNonce(Address::ZERO)];
@@ -149,4 +153,193 @@ async fn what_cannot_be_used_is_refused_in_one_line() {
         assert!(line.contains(text) && !line.contains('\n'), "{line}");
         assert!(!line.contains("s3cret"), "{line}");
     }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    tokio::task::spawn_blocking(work).await.expect("does not panic")
+}
+
+#[tokio::test]
+async fn a_commit_whose_answer_was_lost_counts_once() {
+    let database = database().await;
+    let relay = Relay::to(database.server.socket()).await;
+    let name = database.url.split(['/', '?']).nth(3).expect("a name");
+    let url = database.server.url_by_way_of(relay.port, name);
+    let store = postgres::open(&url, ()).await.expect("opens");
+    let nonce = async || store.nonce(Address::ZERO).await.expect("reads");
+    // The statement is prepared: the next answer is that to its execution.
+    store.commit(&COUNT).await.expect("commits");
+    assert_eq!(nonce().await, 1);
+    relay.swallow_next_answer();
+    store.commit(&COUNT).await.expect("the database says that it was committed");
+    assert_eq!(nonce().await, 2);
+    // The server stays away for longer: the caller hears of it, and repeats its commit later.
+    store.commit(&COUNT).await.expect("commits");
+    relay.swallow_next_answer();
+    relay.refuse(true);
+    let error = store.commit(&COUNT).await.expect_err("its outcome is unknown");
+    assert!(error.is_transient(), "{error:?}");
+    relay.refuse(false);
+    store.commit(&COUNT).await.expect("it had been committed");
+    assert_eq!(nonce().await, 4);
+    store.commit(&COUNT).await.expect("commits");
+    assert_eq!(nonce().await, 5, "another one counts");
+}
+
+#[tokio::test]
+async fn a_database_that_lost_confirmed_transactions_is_not_written_to() {
+    let server = Arc::new(blocking(Server::start).await);
+    let store = postgres::open(&server.url("postgres"), ()).await.expect("opens");
+    store.commit(&COUNT).await.expect("commits");
+    let kept = Arc::clone(&server);
+    let backup = blocking(move || {
+        kept.stop();
+        let backup = kept.backup();
+        kept.start_again();
+        backup
+    })
+    .await;
+    for _ in 0..3 {
+        store.commit(&COUNT).await.expect("commits");
+    }
+    let restored = Arc::clone(&server);
+    blocking(move || {
+        restored.stop();
+        restored.restore(&backup);
+        restored.start_again();
+    })
+    .await;
+    for _ in 0..2 {
+        let error = store.commit(&COUNT).await.expect_err("three were lost");
+        assert!(matches!(error, StoreError::Behind { .. }) && !error.is_transient(), "{error:?}");
+        let text = error.to_string();
+        assert!(text.contains("has lost confirmed transactions"), "{text}");
+        assert!(text.contains("synchronous standby"), "{text}");
+    }
+    store.ping().await.expect_err("it must not write");
+    store.close().await;
+    let store = postgres::open(&server.url("postgres"), ()).await.expect("a start goes on");
+    assert_eq!(store.nonce(Address::ZERO).await.expect("reads"), 1);
+    store.commit(&COUNT).await.expect("commits");
+}
+
+#[tokio::test]
+async fn a_start_waits_for_the_lock_and_for_the_server() {
+    let server = Arc::new(blocking(Server::start).await);
+    let url = server.url("postgres");
+    let first = postgres::open(&url, ()).await.expect("opens");
+    let began = Instant::now();
+    let error = postgres::open_within(&url, Duration::from_secs(1), ()).await;
+    assert!(matches!(error, Err(StoreError::InUse { .. })), "{error:?}");
+    assert!(began.elapsed() >= Duration::from_millis(500), "it waited");
+    let patience = Duration::from_secs(60);
+    let second = postgres::open_within(&url, patience, ());
+    let closing = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        first.close().await;
+    };
+    let (second, ()) = tokio::join!(second, closing);
+    second.expect("the lock became free").close().await;
+
+    let away = Arc::clone(&server);
+    blocking(move || away.stop()).await;
+    let back = Arc::clone(&server);
+    let starting = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        blocking(move || back.start_again()).await;
+    };
+    let (third, ()) = tokio::join!(postgres::open_within(&url, patience, ()), starting);
+    third.expect("the server came back");
+    // What will not change by waiting is refused at once.
+    let began = Instant::now();
+    let missing = server.url("missing");
+    let error = postgres::open_within(&missing, patience, ()).await.expect_err("there is none");
+    assert!(matches!(error, StoreError::Unreachable { .. }), "{error:?}");
+    assert!(began.elapsed() < patience / 2);
+}
+
+/// Rows and entries of indexes that statements have read since the statistics were reset.
+async fn rows_read(url: &str) -> i64 {
+    let mut connection = PgConnection::connect(url).await.expect("connects");
+    let query = "SELECT ((SELECT COALESCE(SUM(seq_tup_read), 0) FROM pg_stat_user_tables) \
+                 + (SELECT COALESCE(SUM(idx_tup_read), 0) FROM pg_stat_user_indexes))::bigint AS rows";
+    let row = sqlx::query(query).fetch_one(&mut connection).await.expect("reads");
+    row.try_get("rows").expect("a number")
+}
+
+#[tokio::test]
+async fn look_ups_use_indexes_even_after_an_analysis_of_tables_that_were_almost_empty() {
+    const ROWS: u32 = 5000;
+    let database = database().await;
+    let store = postgres::open(&database.url, ()).await.expect("opens");
+    let proved = full_job(1);
+    let proof = artifact(proved.proof.expect("proved"), ArtifactKind::Proof);
+    let first = [
+        Change::Job(proved.clone()),
+        Change::Request(request(1, &proved), spec()),
+        Change::Artifact(proof.clone()),
+        Change::Program(program(1)),
+        Change::CountNonce(Address::ZERO),
+    ];
+    store.commit(&first).await.expect("commits");
+    administer(&database.url, "ANALYZE").await;
+    // Sessions that plan their statements now, and a store that remembers nothing.
+    store.close().await;
+    let store = postgres::open(&database.url, ()).await.expect("opens");
+    let look = async |number: u32| {
+        let (call, key) = (Sha256Digest(bytes(7, number)), Sha256Digest(bytes(3, number)));
+        store.artifact(ArtifactId(bytes(6, number))).await.expect("reads");
+        store.job(JobId(bytes(2, number))).await.expect("reads");
+        store.request(RequestId(bytes(8, number))).await.expect("reads");
+        store.submission(call, key, Millis(0)).await.expect("reads");
+        store.proved_job(key).await.expect("reads");
+        store.nonce(Address::left_padding_from(&number.to_be_bytes())).await.expect("reads");
+        let id = ArtifactId(bytes(6, number));
+        let rescheduled = Change::Rescheduled {
+            id,
+            delivered_at: None,
+            rule: DueRule::Look,
+            since: Millis(1),
+        };
+        for change in [
+            Change::Delivered(id, Millis(1)),
+            rescheduled,
+            Change::Expired(id, None),
+            Change::CountNonce(Address::left_padding_from(&number.to_be_bytes())),
+            Change::HistoryDeleted(HistoryRow::Job(JobId(bytes(3, number)))),
+            Change::HistoryDeleted(HistoryRow::Artifact(ArtifactId(bytes(7, number)))),
+        ] {
+            store.commit(&[change]).await.expect("commits");
+        }
+    };
+    for number in 0..10 {
+        look(number).await;
+    }
+    let id = "decode(lpad(to_hex(i), 32, '0'), 'hex')";
+    for copy in [
+        format!(
+            "INSERT INTO artifacts (id, kind, owner, size, sha256, created_at) \
+             SELECT {id}, kind, owner, size, sha256, created_at FROM artifacts, generate_series(1, {ROWS}) i"
+        ),
+        format!(
+            "INSERT INTO requests SELECT r.* FROM requests s, generate_series(1, {ROWS}) i, \
+             LATERAL jsonb_populate_record(s, jsonb_build_object('id', '\\x' || encode({id}, 'hex'), \
+             'idempotency_key', '\\x' || encode({id}, 'hex'))) r"
+        ),
+        format!(
+            "INSERT INTO jobs SELECT r.* FROM jobs s, generate_series(1, {ROWS}) i, \
+             LATERAL jsonb_populate_record(s, jsonb_build_object('id', '\\x' || encode({id}, 'hex'), \
+             'key', '\\x' || encode({id}, 'hex'))) r"
+        ),
+        "SELECT pg_stat_reset()".to_owned(),
+    ] {
+        administer(&database.url, &copy).await;
+    }
+    for number in 0..100 {
+        look(number).await;
+    }
+    // Sessions report their statistics at their end.
+    store.close().await;
+    let read = rows_read(&database.url).await;
+    assert!(read < 5000, "{read} rows and entries were read by 100 look-ups of each kind");
 }

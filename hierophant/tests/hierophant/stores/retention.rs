@@ -1,12 +1,14 @@
 //! Which artifacts may go, in each store.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use hierophant::artifacts::retention::Rules;
+use futures_util::FutureExt;
+use hierophant::artifacts::retention::{Rules, Verdict, expire_due, judge};
 use hierophant_model::records::{
-    ArtifactKind, ArtifactRecord, Change, JobRecord, JobState, Millis, ProgramRecord, RequestState,
+    ArtifactKind, ArtifactRecord, Change, DueRule, JobRecord, JobState, Millis, ProgramRecord,
+    RequestState,
 };
-use hierophant_store::{JobStore, RetentionStep};
+use hierophant_store::JobStore;
 use network_lib::ids::ArtifactId;
 
 use super::Place;
@@ -21,19 +23,53 @@ const RULES: Rules = Rules {
     unused_uploads: Duration::from_secs(24 * 3600),
 };
 
-/// What a step is about at a time, as the numbers in the ids.
-async fn candidates(store: &dyn JobStore, step: RetentionStep, now: i64) -> Vec<u32> {
-    let found = store.artifacts_to(step, &RULES.cutoffs(Millis(now)), 100).await.expect("reads");
-    let number = |artifact: &ArtifactRecord| {
-        u32::from_be_bytes(*artifact.id.0.first_chunk().expect("has 16 bytes"))
-    };
-    let mut numbers: Vec<u32> = found.iter().map(number).collect();
+/// What a sweep does with an artifact.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Forget,
+    Expire,
+    Keep,
+    Remove,
+}
+
+/// What a sweep at a time would do a step with if it looked at all artifacts, as the numbers in the ids.
+async fn candidates(store: &dyn JobStore, step: Step, now: i64) -> Vec<u32> {
+    let (now, cutoffs) = (Millis(now), RULES.cutoffs(Millis(now)));
+    let mut numbers = Vec::new();
+    for rule in DueRule::ALL {
+        let found = store.due_artifacts(rule, Millis(i64::MAX), None, 1000).await.expect("reads");
+        for due in found {
+            let artifact = &due.artifact;
+            assert_eq!(artifact.expired_at.is_some(), rule == DueRule::Expired, "{due:?}");
+            let its = match (judge(artifact, &due.used, &cutoffs, now), artifact.expired_at) {
+                (Verdict::Forget, None) => Step::Forget,
+                (Verdict::Unneeded, None) => Step::Expire,
+                (Verdict::Needed(..), Some(_)) => Step::Keep,
+                (Verdict::Unneeded, Some(at)) if at < cutoffs.expired_before => Step::Remove,
+                _ => continue,
+            };
+            if its == step {
+                numbers.push(number(artifact));
+            }
+        }
+    }
     numbers.sort_unstable();
     numbers
 }
 
+fn number(artifact: &ArtifactRecord) -> u32 {
+    u32::from_be_bytes(*artifact.id.0.first_chunk().expect("has 16 bytes"))
+}
+
+/// Sweeps by due times, and returns how many artifacts were looked at.
+async fn sweep(store: &dyn JobStore, now: i64) -> usize {
+    let record = |changes: Vec<Change>| async move { store.commit(&changes).await.is_ok() }.boxed();
+    let cutoffs = RULES.cutoffs(Millis(now));
+    expire_due(store, &cutoffs, Millis(now), record).await.expect("sweeps")
+}
+
 async fn expiring(store: &dyn JobStore, now: i64) -> Vec<u32> {
-    candidates(store, RetentionStep::Expire, now).await
+    candidates(store, Step::Expire, now).await
 }
 
 fn upload(kind: u8, number: u32, of: ArtifactKind) -> ArtifactRecord {
@@ -65,7 +101,7 @@ pub(crate) async fn inputs_go_a_while_after_the_last_job_that_uses_them(place: P
     assert_eq!(expiring(&*store, 6 * DAY).await, [4], "the end is not long ago");
     assert_eq!(expiring(&*store, 6 * DAY + 1).await, [2, 4]);
     assert_eq!(expiring(&*store, 1000 * DAY).await, [2, 4], "unfinished jobs keep theirs");
-    let forget = RetentionStep::Forget;
+    let forget = Step::Forget;
     assert_eq!(candidates(&*store, forget, DAY).await, [0; 0]);
     assert_eq!(candidates(&*store, forget, DAY + 10).await, [6]);
     let over = JobRecord { state: JobState::Expired, finished_at: Some(Millis(6 * DAY)), ..shared };
@@ -155,16 +191,16 @@ pub(crate) async fn what_is_needed_again_is_kept_and_the_rest_removed_later(plac
     let expired = [input.id, other.id].map(|id| Change::Expired(id, Some(Millis(now))));
     store.commit(&expired).await.expect("commits");
     assert_eq!(expiring(&*store, now).await, [0; 0]);
-    let remove = RetentionStep::Remove;
+    let remove = Step::Remove;
     assert_eq!(candidates(&*store, remove, now + 1000).await, [0; 0], "not at once");
     // A request that was under way when the input expired.
     store.commit(&[Change::Job(job(1, JobState::Queued))]).await.expect("commits");
-    assert_eq!(candidates(&*store, RetentionStep::Keep, now).await, [1]);
+    assert_eq!(candidates(&*store, Step::Keep, now).await, [1]);
     assert_eq!(candidates(&*store, remove, now + DAY).await, [2]);
     let size = store.stored_bytes().await.expect("reads");
     let changes = [Change::Expired(input.id, None), Change::Removed(other.id, Millis(now + DAY))];
     store.commit(&changes).await.expect("commits");
-    assert_eq!(candidates(&*store, RetentionStep::Keep, now).await, [0; 0]);
+    assert_eq!(candidates(&*store, Step::Keep, now).await, [0; 0]);
     assert_eq!(candidates(&*store, remove, 1000 * DAY).await, [0; 0]);
     let record = async |id| store.artifact(id).await.expect("reads").expect("is there");
     assert_eq!(record(input.id).await, input);
@@ -172,4 +208,114 @@ pub(crate) async fn what_is_needed_again_is_kept_and_the_rest_removed_later(plac
     assert_eq!(store.stored_bytes().await.expect("reads"), size / 2);
     store.commit(&[Change::Forgotten(input.id)]).await.expect("commits");
     assert_eq!(record(input.id).await, input, "only open tickets are forgotten");
+}
+
+/// A sweep by due times must find at each moment what a look at all artifacts finds.
+async fn assert_sweeps_find_everything(store: &dyn JobStore, now: i64) {
+    sweep(store, now).await;
+    for step in [Step::Expire, Step::Forget] {
+        let missed = candidates(store, step, now).await;
+        assert_eq!(missed, [0; 0], "{step:?}, {} hours", now / 3_600_000);
+    }
+}
+
+pub(crate) async fn sweeps_by_due_times_miss_nothing(place: Place) {
+    let store = place.open().await;
+    let expired = async |id| {
+        let found = store.artifact(id).await.expect("reads").expect("is there");
+        found.expired_at
+    };
+    // A proof that two requests wait for, its input, an unused upload, a program and a ticket.
+    let running = JobRecord { proof: None, ..job(1, JobState::Proving) };
+    let ticket = ArtifactRecord { blob: None, ..upload(5, 9, ArtifactKind::Stdin) };
+    let (input, unused) = (upload(5, 1, ArtifactKind::Stdin), upload(5, 8, ArtifactKind::Stdin));
+    let proof = upload(6, 1, ArtifactKind::Proof);
+    let changes = [
+        Change::Job(running),
+        Change::Artifact(input.clone()),
+        Change::Artifact(unused.clone()),
+        Change::Artifact(upload(4, 0, ArtifactKind::Program)),
+        Change::Artifact(ticket.clone()),
+    ];
+    store.commit(&changes).await.expect("commits");
+    const HOUR: i64 = 3_600_000;
+    let answered = |number: u32, at: i64, deadline: i64| {
+        let mut request = request(number, &full_job(1));
+        request.state = RequestState::Fulfilled;
+        request.fulfilled_at = Some(Millis(at));
+        request.deadline = (deadline / 1000).unsigned_abs();
+        Change::Request(request, spec())
+    };
+    for hour in 1..560 {
+        let now = hour * HOUR;
+        let happens = match hour {
+            // The job ends, between two looks at its input.
+            60 => {
+                let proved = JobRecord { finished_at: Some(Millis(now)), ..full_job(1) };
+                let first = [Change::Job(proved), Change::Artifact(proof.clone())];
+                [first.to_vec(), vec![answered(1, now, now + 5 * HOUR)]].concat()
+            }
+            // Delivered long before its undelivered time ends, then answered again, and delivered again.
+            70 => vec![Change::Delivered(proof.id, Millis(now))],
+            80 => vec![answered(2, now, now + 2 * HOUR)],
+            500 => vec![Change::Delivered(proof.id, Millis(now))],
+            _ => Vec::new(),
+        };
+        store.commit(&happens).await.expect("commits");
+        assert_sweeps_find_everything(&*store, now).await;
+        match hour {
+            80 => assert_eq!(expired(input.id).await, None),
+            90 => assert_eq!(expired(input.id).await, Some(Millis(85 * HOUR))),
+            499 => assert_eq!(expired(proof.id).await, None),
+            _ => {}
+        }
+    }
+    assert_eq!(expired(proof.id).await, Some(Millis(525 * HOUR)), "a day after its delivery");
+    assert!(expired(unused.id).await.is_some());
+    assert_eq!(store.artifact(ticket.id).await.expect("reads"), None);
+}
+
+/// Artifacts for [`a_sweep_looks_only_at_what_is_due`]; a run with 2,000,000 is described in docs/performance.md.
+fn many() -> u32 {
+    let number = std::env::var("RETENTION_ARTIFACTS").ok().and_then(|text| text.parse().ok());
+    number.unwrap_or(100_000)
+}
+
+pub(crate) async fn a_sweep_looks_only_at_what_is_due(place: Place) {
+    const DUE: i64 = 1000;
+    let many = many();
+    place.open().await.close().await;
+    let (numbers, id) = match &place {
+        Place::Sqlite(_) => (
+            format!(
+                "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {many})"
+            ),
+            "CAST(printf('%016d', i) AS BLOB)",
+        ),
+        Place::Postgres(_) => (
+            format!("WITH n(i) AS (SELECT generate_series(1, {many}))"),
+            "convert_to(lpad(i::text, 16, '0'), 'UTF8')",
+        ),
+    };
+    let zeros = |length: usize| match &place {
+        Place::Sqlite(_) => format!("zeroblob({length})"),
+        Place::Postgres(_) => format!("decode(repeat('00', {length}), 'hex')"),
+    };
+    let (owner, digest) = (zeros(20), zeros(32));
+    let now = 100 * DAY;
+    place
+        .administer(&format!(
+            "INSERT INTO artifacts (id, kind, owner, size, sha256, created_at, due_rule, due_since) \
+             {numbers} SELECT {id}, 'stdin', {owner}, 1, {digest}, {now}, 'look', \
+             CASE WHEN i <= {DUE} THEN 0 ELSE {now} END FROM n"
+        ))
+        .await;
+    let store = place.open().await;
+    let began = Instant::now();
+    let looked = sweep(&*store, now).await;
+    let took = began.elapsed();
+    println!("{many} artifacts, {DUE} due: swept in {took:?}");
+    assert_eq!(looked as i64, DUE);
+    assert!(took < Duration::from_secs(10), "{took:?}");
+    assert_eq!(sweep(&*store, now).await, 0, "what is needed is not looked at again");
 }

@@ -5,12 +5,12 @@ use hierophant_model::records::{
     Accepted, ArtifactKind, ArtifactRecord, Change, ExecutionFilter, JobRecord, JobState, Millis,
     RequestFilter, RequestRecord, RequestState, RequestView, Setting, SettingKind,
 };
-use hierophant_store::JobStore;
+use hierophant_store::{JobStore, Submission};
 use network_lib::ids::{ArtifactId, JobId, RequestId, Sha256Digest, VkHash};
-use network_lib::job::{Execution, ExecutionFailureCause, ProofMode};
+use network_lib::job::{Execution, ExecutionFailureCause, Failure, FailureClass, ProofMode};
 
 use super::Place;
-use super::records::{artifact, attempt, bytes, full_job, job, program, request, spec};
+use super::records::{artifact, attempt, blob, bytes, full_job, job, program, request, spec};
 
 async fn commit(store: &dyn JobStore, changes: &[Change]) {
     store.commit(changes).await.expect("commits");
@@ -511,4 +511,72 @@ pub(crate) async fn commits_at_the_same_time_are_all_kept(place: Place) {
     }
     assert_eq!(store.nonce(Address::ZERO).await.expect("reads"), 64);
     assert_eq!(store.unfinished_jobs().await.expect("reads")[0].requests.len(), 64);
+}
+
+pub(crate) async fn what_is_known_of_a_submission_is_one_look_up(place: Place) {
+    let store = place.open().await;
+    let key = full_job(1).key;
+    let proof = |number| artifact(ArtifactId(bytes(6, number)), ArtifactKind::Proof);
+    let proved = |number: u32| JobRecord {
+        key,
+        finished_at: Some(Millis(i64::from(number) * 100)),
+        ..full_job(number)
+    };
+    let failed = |number: u32| JobRecord {
+        key,
+        proof: None,
+        state: JobState::Failed,
+        failure: Some(Failure::new(FailureClass::Worker, "five times")),
+        finished_at: Some(Millis(i64::from(number) * 100)),
+        ..full_job(number)
+    };
+    let call = request(9, &proved(1)).idempotency_key(&spec());
+    let look = async |since| store.submission(call, key, Millis(since)).await.expect("reads");
+    assert_eq!(look(0).await, Submission::default());
+    let gone = ArtifactRecord { expired_at: Some(Millis(1)), ..proof(3) };
+    let changes = [1, 2, 3].map(|number| Change::Job(proved(number)));
+    commit(&*store, &changes).await;
+    commit(&*store, &[1, 2].map(|number| Change::Artifact(proof(number)))).await;
+    commit(&*store, &[Change::Artifact(gone)]).await;
+    commit(&*store, &[4, 5].map(|number| Change::Job(failed(number)))).await;
+    commit(&*store, &[asked(&request(9, &proved(1)))]).await;
+    let earlier = Some(Accepted { request: request(9, &proved(1)).id, job: proved(1).id });
+    let found = look(500).await;
+    assert_eq!(found.earlier, earlier);
+    assert_eq!(found.proved, Some(proved(2)), "the latest whose proof is kept");
+    assert_eq!(found.set_aside, Some(failed(5)));
+    let found = look(501).await;
+    assert_eq!((found.earlier, found.set_aside), (earlier, None));
+    assert_eq!(found.proved, Some(proved(2)));
+}
+
+pub(crate) async fn a_look_up_finds_what_was_committed_last(place: Place) {
+    let store = place.open().await;
+    let id = ArtifactId(bytes(5, 1));
+    let find = async || store.artifact(id).await.expect("reads");
+    let ticket = ArtifactRecord::ticket(id, ArtifactKind::Stdin, Address::ZERO, Millis(3));
+    commit(&*store, &[Change::Artifact(ticket.clone())]).await;
+    assert_eq!(find().await, Some(ticket.clone()));
+    let stored = ArtifactRecord { blob: Some(blob(1)), ..ticket };
+    commit(&*store, &[Change::Artifact(stored.clone())]).await;
+    assert_eq!(find().await, Some(stored.clone()));
+    let mut later = stored;
+    for (change, at) in [
+        (Change::Delivered(id, Millis(4)), &mut later.delivered_at),
+        (Change::Expired(id, Some(Millis(4))), &mut later.expired_at),
+        (Change::Removed(id, Millis(4)), &mut later.removed_at),
+    ] {
+        *at = Some(Millis(4));
+        commit(&*store, &[change]).await;
+    }
+    assert_eq!(find().await, Some(later));
+    let mut known = program(1);
+    for key in [vec![1], vec![2]] {
+        known.vk = key;
+        commit(&*store, &[Change::Program(known.clone())]).await;
+        for _ in 0..2 {
+            let found = store.program(known.vk_hash).await.expect("reads");
+            assert_eq!(found.as_ref(), Some(&known));
+        }
+    }
 }

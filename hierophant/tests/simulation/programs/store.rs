@@ -15,13 +15,13 @@ use alloy_primitives::Address;
 use async_trait::async_trait;
 use hierophant_model::clients::{ClientRecords, Owner};
 use hierophant_model::records::{
-    Accepted, ArtifactRecord, AttemptRecord, AuditRecord, Change, Cutoffs, JobRecord, Millis,
+    Accepted, ArtifactRecord, AttemptRecord, AuditRecord, Change, DueRule, JobRecord, Millis,
     NoticeRecord, ProgramRecord, RequestFilter, RequestRecord, RequestView, Setting, TokenRecord,
     UnfinishedJob,
 };
 use hierophant_store::{
-    ArtifactFilter, AuditLog, Browse, JobFilter, JobStore, Notices, RetentionStep, StoreError,
-    UsageStore, sqlite,
+    ArtifactFilter, AuditLog, Browse, DueArtifact, EndedJob, JobFilter, JobStore, Notices,
+    OldRecords, StoreError, Submission, UsageStore, sqlite,
 };
 use network_lib::ids::{ArtifactId, AuditId, JobId, RequestId, Sha256Digest, VkHash, WorkerId};
 use rand::rngs::StdRng;
@@ -193,6 +193,51 @@ impl Notices for SlowStore {
 }
 
 #[async_trait]
+impl OldRecords for SlowStore {
+    async fn ended_jobs(
+        &self,
+        before: Millis,
+        after: Option<(Millis, JobId)>,
+        limit: u32,
+        now: Millis,
+    ) -> Result<Vec<EndedJob>, StoreError> {
+        self.call(self.real.ended_jobs(before, after, limit, now)).await
+    }
+
+    async fn requests_of_jobs(
+        &self,
+        jobs: &[JobId],
+        limit: u32,
+    ) -> Result<Vec<RequestRecord>, StoreError> {
+        self.call(self.real.requests_of_jobs(jobs, limit)).await
+    }
+
+    async fn attempts_of_jobs(
+        &self,
+        jobs: &[JobId],
+        limit: u32,
+    ) -> Result<Vec<AttemptRecord>, StoreError> {
+        self.call(self.real.attempts_of_jobs(jobs, limit)).await
+    }
+
+    async fn removed_artifacts(
+        &self,
+        before: Millis,
+        limit: u32,
+    ) -> Result<Vec<ArtifactRecord>, StoreError> {
+        self.call(self.real.removed_artifacts(before, limit)).await
+    }
+
+    async fn audit_before(
+        &self,
+        before: Millis,
+        limit: u32,
+    ) -> Result<Vec<AuditRecord>, StoreError> {
+        self.call(self.real.audit_before(before, limit)).await
+    }
+}
+
+#[async_trait]
 impl UsageStore for SlowStore {
     async fn cycles_executed(
         &self,
@@ -218,8 +263,21 @@ impl UsageStore for SlowStore {
 
 #[async_trait]
 impl JobStore for SlowStore {
-    async fn strikes(&self, since: Millis) -> Result<Vec<(WorkerId, Millis)>, StoreError> {
-        self.call(self.real.strikes(since)).await
+    async fn strikes(
+        &self,
+        since: Millis,
+        now: Millis,
+    ) -> Result<Vec<(WorkerId, Millis)>, StoreError> {
+        self.call(self.real.strikes(since, now)).await
+    }
+
+    async fn submission(
+        &self,
+        call: Sha256Digest,
+        key: Sha256Digest,
+        since: Millis,
+    ) -> Result<Submission, StoreError> {
+        self.call(self.real.submission(call, key, since)).await
     }
 
     async fn commit(&self, changes: &[Change]) -> Result<(), StoreError> {
@@ -292,13 +350,14 @@ impl JobStore for SlowStore {
         self.call(self.real.kept_artifacts(ids)).await
     }
 
-    async fn artifacts_to(
+    async fn due_artifacts(
         &self,
-        step: RetentionStep,
-        cutoffs: &Cutoffs,
+        rule: DueRule,
+        before: Millis,
+        after: Option<(Millis, ArtifactId)>,
         limit: u32,
-    ) -> Result<Vec<ArtifactRecord>, StoreError> {
-        self.call(self.real.artifacts_to(step, cutoffs, limit)).await
+    ) -> Result<Vec<DueArtifact>, StoreError> {
+        self.call(self.real.due_artifacts(rule, before, after, limit)).await
     }
 
     async fn stored_bytes(&self) -> Result<u64, StoreError> {
@@ -319,6 +378,10 @@ impl JobStore for SlowStore {
 
     async fn nonce(&self, address: Address) -> Result<u64, StoreError> {
         self.call(self.real.nonce(address)).await
+    }
+
+    async fn damaged(&self) -> StoreError {
+        std::future::pending().await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
