@@ -36,6 +36,7 @@ static SETTINGS: TableWrite = TableWrite::upsert("settings", &["kind", "subject"
 });
 static UNSET: TableWrite = TableWrite::delete("settings", &["kind", "subject"], "");
 static TOKENS: TableWrite = TableWrite::upsert("tokens", &["id"], |name| name == "revoked_at");
+static TOKEN_USED: TableWrite = TableWrite::update("tokens", &["id"], "");
 // A repeated notice has the same content; only its schedule changes.
 static NOTICES: TableWrite =
     TableWrite::upsert("notices", &["id"], |name| ["attempts", "next_at"].contains(&name));
@@ -117,9 +118,8 @@ fn write(change: &Change) -> Write {
         }
         Change::Token(token) => write_token(token),
         Change::TokenUsed(id, used) => {
-            let sql = "UPDATE tokens SET used_at = $1, used_from = $2 WHERE id = $3";
-            let from = used.from.to_string();
-            Statement::new(sql).bind(used.at.0).bind(from.as_str()).bind(id.0.as_slice())
+            let (at, from) = (used.at.0.into(), used.from.to_string().as_str().into());
+            TOKEN_USED.row(vec![("used_at", at), ("used_from", from), ("id", id.0.as_slice().into())])
         }
         Change::Notice(notice) => write_notice(notice),
         Change::NoticeSettled(id) => SETTLED.row(vec![("id", id.as_slice().into())]),

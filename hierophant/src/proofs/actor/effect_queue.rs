@@ -38,9 +38,6 @@ use transactions::transactions;
 /// Maximum decisions that share a transaction.
 const MAX_BATCH: usize = 128;
 
-/// Number of changes in a transaction above which no further decision joins it.
-const MAX_CHANGES: usize = 1000;
-
 /// Maximum decisions that wait; beyond it the actor waits too (back-pressure).
 const MAX_PENDING: usize = 1024;
 

@@ -21,9 +21,12 @@ pub(crate) async fn a_write_that_the_database_refuses_names_its_table(place: Pla
         id: TokenId([number; 16]),
         name: "rig-7".into(),
         role: Role::Worker,
+        client: None,
         digest: Sha256Digest([number; 32]),
         created_at: Millis(1),
         revoked_at: None,
+        expires_at: None,
+        used: None,
     };
     let queued = Change::Job(job(1, JobState::Queued));
     store.commit(&[Change::Token(token(1))]).await.expect("commits");
