@@ -45,6 +45,7 @@ const MAX_ALL_FAILURES: u32 = 20;
 
 /// Time after which one more failed sign-in of any address is recorded: 53,000 a year.
 const FAILURE_PERIOD: Duration = Duration::from_secs(600);
+
 /// Time for expired audit entries to be archived.
 const ARCHIVING: Duration = Duration::from_secs(24 * 3600);
 
