@@ -92,3 +92,11 @@ tests!(
     verifying_key,
     worker_message,
 );
+
+/// A column that is added to a kind of record is also added to its seeds: only `foreign` is refused.
+#[test]
+fn every_kind_of_record_is_taken() {
+    let seeds = seeds("stored_record");
+    let taken = seeds.iter().filter(|seed| run("stored_record", seed)).count();
+    assert_eq!(taken, seeds.len() - 1);
+}

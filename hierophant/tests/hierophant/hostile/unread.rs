@@ -18,7 +18,7 @@ use crate::support::raw::connect_from;
 
 /// A small budget and little patience. A quarter of the budget is for each address.
 const TIGHT: &[(&str, &str)] = &[
-    ("HIEROPHANT_LIMITS__MAX_ANSWER_BYTES", "33554432"),
+    ("HIEROPHANT_LIMITS__MAX_ANSWER_BYTES", "16777216"),
     ("HIEROPHANT_LIMITS__UNREAD_TIME", "3s"),
     ("HIEROPHANT_LIMITS__STALL_TIME", "3s"),
     // A connection whose calls were all refused is idle.

@@ -77,7 +77,7 @@ async fn who_is_not_let_in_is_told_what_to_do() {
     let http = reqwest::Client::new().delete(network.url("/api/v1/tokens/rita"));
     assert_eq!(http.bearer_auth(&act).send().await.expect("answers").status(), 200);
     let output = run(&network, "status", &[("HIEROPHANT_TOKEN", &read)]).await;
-    assert!(text(&output.stderr).contains("revoked token"));
+    assert!(text(&output.stderr).contains("neither revoked nor expired"));
 }
 
 #[tokio::test]

@@ -297,7 +297,7 @@ mod tests {
     fn possible_secrets_are_not_recorded() {
         let sent =
             br#"{"name":"rig-7","role":"client","client":"rollup","token":"hpt_x","secret":"s"}"#;
-        let kept = r#"{"name":"rig-7","role":"client","client":"rollup"}"#;
+        let kept = r#"{"client":"rollup","name":"rig-7","role":"client"}"#;
         assert_eq!(describe_call("/api/v1/tokens", sent), kept);
         assert_eq!(describe_call("/api/v1/tokens", b"hpt_x"), "");
         assert_eq!(describe_call("/api/v1/session", br#"{"token":"hpt_x"}"#), "");
