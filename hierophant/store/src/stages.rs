@@ -9,7 +9,7 @@ use crate::driver::Batch;
 use crate::statement::Statement;
 use crate::table_write::{Row, TableWrite, Write};
 
-/// Rows with different keys, written in one way, sorted by key.
+/// Rows with different keys, written in one way, sorted by key or in the order of the changes.
 #[derive(Debug)]
 pub(crate) struct Rows<'a> {
     pub(crate) kind: &'static TableWrite,
@@ -44,6 +44,7 @@ pub(crate) fn stages(batches: &[Batch]) -> Vec<Vec<Part<'_>>> {
         if let (Some((_, stage, place)), Write::Row(kind, row)) = (found, write)
             && let Part::Rows(rows) = &mut stages[stage][place]
             && rows.kind.is(kind)
+            && !(kind.is_ordered() && rows.contains(row))
         {
             rows.rows.push(Cow::Borrowed(row));
             continue;
@@ -71,9 +72,17 @@ pub(crate) fn stages(batches: &[Batch]) -> Vec<Vec<Part<'_>>> {
 }
 
 impl Rows<'_> {
-    /// Sorts the rows, and merges those with the same key.
+    /// Whether there is a row with the same key.
+    fn contains(&self, row: &Row) -> bool {
+        self.rows.iter().any(|other| self.kind.compare_keys(other, row).is_eq())
+    }
+
+    /// Sorts the rows, and merges those with the same key. Rows whose order counts have different keys.
     fn merge(&mut self) {
         let kind = self.kind;
+        if kind.is_ordered() {
+            return;
+        }
         // Stable: rows of one key stay in order.
         self.rows.sort_by(|one, other| kind.compare_keys(one, other));
         self.rows.dedup_by(|later, earlier| {
@@ -118,6 +127,14 @@ mod tests {
         let first: Batch = vec![row(&JOBS, 2, 20), row(&SET, 1, 1), row(&JOBS, 1, 10)].into();
         let second: Batch = vec![row(&JOBS, 2, 21), row(&SET, 2, 2)].into();
         assert_eq!(shown(&[first, second]), [["jobs 1=10 2=21", "settings 1=1 2=2"]]);
+    }
+
+    #[test]
+    fn rows_whose_order_counts_keep_it() {
+        static TOKENS: TableWrite = TableWrite::upsert("tokens", &["id"], |_| true).in_order();
+        let batch: Batch =
+            vec![row(&TOKENS, 2, 20), row(&TOKENS, 1, 10), row(&TOKENS, 2, 21)].into();
+        assert_eq!(shown(&[batch]), [["tokens 2=20 1=10"], ["tokens 2=21"]]);
     }
 
     #[test]

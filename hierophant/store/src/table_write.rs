@@ -38,6 +38,8 @@ pub(crate) struct TableWrite {
     action: Action,
     /// SQL condition on the stored row of an update or a deletion; may be empty.
     only_if: &'static str,
+    /// Whether rows must be written in the order of their changes.
+    is_ordered: bool,
     /// Cached SQL for one row, for [`ROWS_PER_STATEMENT`] rows, and for arrays.
     one: OnceLock<String>,
     many: OnceLock<String>,
@@ -62,6 +64,7 @@ impl TableWrite {
             key,
             action,
             only_if,
+            is_ordered: false,
             one: OnceLock::new(),
             many: OnceLock::new(),
             arrays: OnceLock::new(),
@@ -75,6 +78,17 @@ impl TableWrite {
         replaced: fn(&str) -> bool,
     ) -> Self {
         Self::new(table, key, Action::Upsert(replaced), "")
+    }
+
+    /// Keeps the order of the changes: a row may take what another one gives up, such as a name in a unique index.
+    pub(crate) const fn in_order(mut self) -> Self {
+        self.is_ordered = true;
+        self
+    }
+
+    /// Whether rows must be written in the order of their changes.
+    pub(crate) const fn is_ordered(&self) -> bool {
+        self.is_ordered
     }
 
     /// An insertion of a number that is added to the stored one if the key exists.

@@ -25,7 +25,8 @@ static RESCHEDULED: TableWrite = TableWrite::update(
     &["id", "delivered_at"],
     "COALESCE(removed_at, 0) = 0 AND expired_at IS NULL",
 );
-static EXPIRED: TableWrite = TableWrite::update("artifacts", &["id"], "COALESCE(removed_at, 0) = 0");
+static EXPIRED: TableWrite =
+    TableWrite::update("artifacts", &["id"], "COALESCE(removed_at, 0) = 0");
 static REMOVED: TableWrite = TableWrite::update("artifacts", &["id"], "");
 static FORGOTTEN: TableWrite = TableWrite::delete("artifacts", &["id"], "size IS NULL");
 static PROGRAMS: TableWrite = TableWrite::upsert("programs", &["vk_hash"], |_| true);
@@ -35,7 +36,9 @@ static SETTINGS: TableWrite = TableWrite::upsert("settings", &["kind", "subject"
     ["reason", "since"].contains(&name)
 });
 static UNSET: TableWrite = TableWrite::delete("settings", &["kind", "subject"], "");
-static TOKENS: TableWrite = TableWrite::upsert("tokens", &["id"], |name| name == "revoked_at");
+// The name of a token that is revoked is free for the next one.
+static TOKENS: TableWrite =
+    TableWrite::upsert("tokens", &["id"], |name| name == "revoked_at").in_order();
 static TOKEN_USED: TableWrite = TableWrite::update("tokens", &["id"], "");
 // A repeated notice has the same content; only its schedule changes.
 static NOTICES: TableWrite =
@@ -119,7 +122,11 @@ fn write(change: &Change) -> Write {
         Change::Token(token) => write_token(token),
         Change::TokenUsed(id, used) => {
             let (at, from) = (used.at.0.into(), used.from.to_string().as_str().into());
-            TOKEN_USED.row(vec![("used_at", at), ("used_from", from), ("id", id.0.as_slice().into())])
+            TOKEN_USED.row(vec![
+                ("used_at", at),
+                ("used_from", from),
+                ("id", id.0.as_slice().into()),
+            ])
         }
         Change::Notice(notice) => write_notice(notice),
         Change::NoticeSettled(id) => SETTLED.row(vec![("id", id.as_slice().into())]),

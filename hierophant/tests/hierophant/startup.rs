@@ -247,10 +247,12 @@ async fn the_data_folder_is_created_at_the_start_or_the_start_is_refused() {
     );
     let config = Config::for_test(folder.path().join("new/data"));
     let (data, stop) = (config.data_dir.clone(), tokio_util::sync::CancellationToken::new());
-    stop.cancel();
     let listeners = hierophant::Listeners::bind(&config).await.expect("free ports");
-    hierophant::run(config, listeners, stop).await.expect("starts and stops");
-    assert!(data.join("hierophant.db").exists());
+    let running =
+        network_lib::task::spawn("hierophant", hierophant::run(config, listeners, stop.clone()));
+    eventually("the database is there", async || data.join("hierophant.db").exists()).await;
+    stop.cancel();
+    running.await.expect("does not panic").expect("starts and stops");
 }
 
 /// Everything below a folder that other users have access to.

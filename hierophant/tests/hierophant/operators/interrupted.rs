@@ -93,8 +93,11 @@ async fn an_entry_stays_if_the_process_is_killed_during_the_command() {
     let mut process = start(folder.path(), port);
     eventually("it is ready", is_ready).await;
     let data = folder.path().join("hierophant-data");
-    // The pause cannot be stored, so the command is in progress for as long as that is tried again.
-    refuse(&database(&data), "INSERT ON settings");
+    // Storing the pause takes minutes.
+    let slowly = "CREATE VIEW slow AS WITH RECURSIVE n(i) AS \
+                  (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 10000000000) SELECT count(*) FROM n; \
+                  CREATE TRIGGER slowed BEFORE INSERT ON settings BEGIN SELECT * FROM slow; END";
+    database(&data).execute_batch(slowly).expect("a trigger");
     let pause = reqwest::Client::new().post(url("/api/v1/dispatch/pause"));
     let pausing = network_lib::task::spawn("pause", pause.json(&json!({"reason": "x"})).send());
     let entries = || {
@@ -104,7 +107,7 @@ async fn an_entry_stays_if_the_process_is_killed_during_the_command() {
     eventually("the command is written down", async || entries() == 1).await;
     process.kill();
     let _ = tokio::time::timeout(LIMIT, pausing).await.expect("its caller hears of it");
-    database(&data).execute_batch("DROP TRIGGER refused").expect("drops");
+    database(&data).execute_batch("DROP TRIGGER slowed; DROP VIEW slow").expect("drops");
     let _process = start(folder.path(), port);
     eventually("it is ready again", is_ready).await;
     let log: Value =

@@ -295,12 +295,8 @@ async fn look_ups_use_indexes_even_after_an_analysis_of_tables_that_were_almost_
         store.proved_job(key).await.expect("reads");
         store.nonce(Address::left_padding_from(&number.to_be_bytes())).await.expect("reads");
         let id = ArtifactId(bytes(6, number));
-        let rescheduled = Change::Rescheduled {
-            id,
-            delivered_at: None,
-            rule: DueRule::Look,
-            since: Millis(1),
-        };
+        let rescheduled =
+            Change::Rescheduled { id, delivered_at: None, rule: DueRule::Look, since: Millis(1) };
         for change in [
             Change::Delivered(id, Millis(1)),
             rescheduled,
