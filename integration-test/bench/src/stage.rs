@@ -15,9 +15,9 @@ use crate::report::Scenario;
 /// How thorough a run is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scale {
-    /// As much as the targets are about; some ten minutes.
+    /// As much as the targets are about; some twenty minutes.
     Full,
-    /// About a minute, for a look while working. Smaller numbers, the same checks.
+    /// A few minutes, for a look while working. Smaller numbers, the same checks.
     Quick,
     /// Seconds, in a debug build too: shows that the suite works, and measures nothing.
     Smoke,
