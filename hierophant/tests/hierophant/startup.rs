@@ -13,7 +13,9 @@ use pb::FulfillmentStatus;
 use tempfile::TempDir;
 use tonic::Code;
 
-use crate::support::{Client, Network, Worker, assert_code, blob, core_proof, execution, hello};
+use crate::support::{
+    Client, Network, Worker, assert_code, blob, core_proof, eventually, execution, hello,
+};
 
 /// How the start of the library with this data folder is refused.
 async fn refusal(config: Config) -> String {
