@@ -149,6 +149,7 @@ impl Actor for ArtifactsActor {
                 tracing::warn!(error = %error_chain(&error), "cannot look for orphaned artifacts");
             }
         });
+        myself.send_after(state.rules.first_sweep(), || ArtifactsMsg::Sweep);
         myself.send_interval(state.rules.sweep_interval(), || ArtifactsMsg::Sweep);
         Ok(state)
     }

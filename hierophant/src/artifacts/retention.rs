@@ -18,6 +18,9 @@ pub(super) const BATCH: u32 = 200;
 /// Maximum interval between sweeps.
 const MAX_INTERVAL: Duration = Duration::from_secs(600);
 
+/// Maximum time from a start to the first sweep: also a Hierophant that is restarted all the time removes what is due.
+const FIRST_SWEEP: Duration = Duration::from_secs(5);
+
 /// Maximum grace period, far longer than a running call that relies on the bytes.
 const MAX_GRACE: Duration = Duration::from_secs(600);
 
@@ -46,6 +49,12 @@ impl Rules {
     #[must_use]
     pub fn sweep_interval(&self) -> Duration {
         (self.shortest() / 2).clamp(Duration::from_millis(100), MAX_INTERVAL)
+    }
+
+    /// Time from a start to the first sweep.
+    #[must_use]
+    pub fn first_sweep(&self) -> Duration {
+        self.sweep_interval().min(FIRST_SWEEP)
     }
 
     /// Cutoff times at a point in time.
@@ -191,5 +200,11 @@ mod tests {
         assert_eq!(rules(Duration::from_secs(7200)).sweep_interval(), MAX_INTERVAL);
         assert_eq!(rules(Duration::from_secs(60)).sweep_interval(), Duration::from_secs(30));
         assert_eq!(rules(Duration::ZERO).sweep_interval(), Duration::from_millis(100));
+    }
+
+    #[test]
+    fn the_first_sweep_does_not_wait_for_its_interval() {
+        assert_eq!(rules(Duration::from_secs(7200)).first_sweep(), FIRST_SWEEP);
+        assert_eq!(rules(Duration::ZERO).first_sweep(), Duration::from_millis(100));
     }
 }

@@ -8,6 +8,7 @@ use hierophant_model::records::{ArtifactKind, Change, Cutoffs, DueRule, Millis};
 use hierophant_model::text::short_artifact_id;
 use hierophant_store::{JobStore, StoreError};
 use network_lib::ids::ArtifactId;
+use tokio::time::Instant;
 
 use super::blobs::{Blobs, Listed};
 use super::budget::DiskBudget;
@@ -41,23 +42,32 @@ pub(super) struct Sweeper {
 impl Sweeper {
     /// Deletes unused tickets, expires artifacts, restores those needed again, and removes bytes.
     pub(super) async fn sweep(&self, cutoffs: Cutoffs, now: Millis) -> Result<(), StoreError> {
+        let began = Instant::now();
         let record = |changes| self.owner.record(changes, Vec::new()).boxed();
-        let looked = retention::expire_due(self.store.as_ref(), &cutoffs, now, record).await?;
-        if looked > 0 {
-            tracing::debug!(artifacts = looked, "retention");
+        let due = retention::expire_due(self.store.as_ref(), &cutoffs, now, record).await?;
+        let expired = self.finish_expired(&cutoffs, now).await?;
+        if due + expired > 0 {
+            tracing::debug!(
+                due,
+                expired,
+                seconds = began.elapsed().as_secs_f64(),
+                "retention sweep"
+            );
         }
-        self.finish_expired(&cutoffs, now).await
+        Ok(())
     }
 
-    /// Removes the bytes of artifacts that expired a while ago, and restores expired ones that are needed again.
-    async fn finish_expired(&self, cutoffs: &Cutoffs, now: Millis) -> Result<(), StoreError> {
-        let (mut after, mut failed) = (None, 0);
+    /// Removes the bytes of artifacts that expired a while ago, and restores expired ones that are needed again. Returns
+    /// the number of artifacts looked at.
+    async fn finish_expired(&self, cutoffs: &Cutoffs, now: Millis) -> Result<usize, StoreError> {
+        let (mut after, mut failed, mut looked) = (None, 0, 0);
         while failed < MAX_FAILURES {
             let all = Millis(i64::MAX);
             let found =
                 self.store.due_artifacts(DueRule::Expired, all, after, retention::BATCH).await?;
             let Some(last) = found.last() else { break };
             after = Some((last.since, last.artifact.id));
+            looked += found.len();
             let mut changes = Vec::new();
             let mut unneeded = Vec::new();
             for due in found {
@@ -97,7 +107,7 @@ impl Sweeper {
                 tracing::info!(artifacts, bytes, "removed expired artifacts");
             }
         }
-        Ok(())
+        Ok(looked)
     }
 
     async fn remove(&self, id: ArtifactId) -> bool {

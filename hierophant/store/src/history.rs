@@ -88,7 +88,7 @@ impl<D: Driver> OldRecords for SqlStore<D> {
         let read = |row: &dyn Columns| {
             Ok(EndedJob { job: rows::job(row)?, is_needed: rows::int(row, "needed")? != 0 })
         };
-        self.many("reading old jobs", query, read).await
+        self.many("reading old jobs", query.by_index(), read).await
     }
 
     async fn requests_of_jobs(
@@ -97,7 +97,7 @@ impl<D: Driver> OldRecords for SqlStore<D> {
         limit: u32,
     ) -> Result<Vec<RequestRecord>, StoreError> {
         let query = of_jobs("requests", jobs, limit);
-        self.many("reading old requests", query, rows::request).await
+        self.many("reading old requests", query.by_index(), rows::request).await
     }
 
     async fn attempts_of_jobs(
@@ -106,7 +106,7 @@ impl<D: Driver> OldRecords for SqlStore<D> {
         limit: u32,
     ) -> Result<Vec<AttemptRecord>, StoreError> {
         let query = of_jobs("attempts", jobs, limit);
-        self.many("reading old attempts", query, rows::attempt).await
+        self.many("reading old attempts", query.by_index(), rows::attempt).await
     }
 
     async fn removed_artifacts(
@@ -119,7 +119,7 @@ impl<D: Driver> OldRecords for SqlStore<D> {
         )
         .bind(before.0);
         query.push_bind(" ORDER BY removed_at LIMIT ", i64::from(limit));
-        self.many("reading removed artifacts", query, rows::artifact).await
+        self.many("reading removed artifacts", query.by_index(), rows::artifact).await
     }
 
     async fn audit_before(

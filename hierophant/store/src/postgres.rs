@@ -33,6 +33,9 @@ use writer::Writer;
 /// Number of connections for look-ups.
 const LOOK_UPS: u32 = 8;
 
+/// Number of connections for parts of many rows: retention and history read one part after the other.
+const INDEXED_READS: u32 = 2;
+
 /// Number of connections for all other reads.
 const OTHER_READS: u32 = 4;
 
@@ -114,6 +117,7 @@ async fn connect(url: &str, patience: Duration) -> Result<PostgresDriver, StoreE
     let options = options.statement_cache_capacity(PREPARED);
     let by_index = options.clone().options(BY_INDEX);
     let writer = Writer::open(by_index.clone(), location.clone(), patience).await?;
+    let indexed = Readers::new(by_index.clone(), INDEXED_READS, None);
     let look_ups = Readers::new(by_index, LOOK_UPS, Some(TIMEOUT));
     look_ups.try_out().await.map_err(|error| opening(&location, error))?;
     let planned = options.options(PLANNED);
@@ -123,6 +127,7 @@ async fn connect(url: &str, patience: Duration) -> Result<PostgresDriver, StoreE
         writer: Mutex::new(writer),
         look_ups,
         lists: Arc::new(Readers::new(limited, LISTS, None)),
+        indexed,
         others: Readers::new(planned, OTHER_READS, None),
         turns: Turns::of_lists(),
     })
@@ -177,6 +182,7 @@ struct PostgresDriver {
     look_ups: Readers,
     /// Connections whose statements have a time limit.
     lists: Arc<Readers>,
+    indexed: Readers,
     others: Readers,
     turns: Turns,
 }
@@ -191,6 +197,7 @@ impl Driver for PostgresDriver {
     ) -> Result<Vec<T>, StoreError> {
         match statement.access {
             Access::Point => self.look_ups.fetch(action, &statement, read).await,
+            Access::Indexed => self.indexed.fetch(action, &statement, read).await,
             Access::Bulk => self.others.fetch(action, &statement, read).await,
             Access::List => {
                 let turn = self.turns.take(action).await?;
@@ -217,6 +224,7 @@ impl Driver for PostgresDriver {
     async fn close(&self) {
         self.look_ups.close().await;
         self.lists.close().await;
+        self.indexed.close().await;
         self.others.close().await;
         self.writer.lock().await.close().await;
     }

@@ -237,7 +237,7 @@ impl<D: Driver> JobStore for SqlStore<D> {
         after: Option<(Millis, ArtifactId)>,
         limit: u32,
     ) -> Result<Vec<DueArtifact>, StoreError> {
-        let query = retention::due(rule, before, after, limit);
+        let query = retention::due(rule, before, after, limit).by_index();
         self.many("looking for due artifacts", query, retention::due_artifact).await
     }
 

@@ -2,7 +2,8 @@
 //!
 //! A sweep looks only at artifacts whose time may have come. `due_rule` and `due_since` are never later than the end of
 //! an artifact's use: what ends a use sooner than expected, like a delivery, brings them forward. What prolongs a use
-//! leaves them alone; the look that comes too early then finds the new time.
+//! leaves them alone; the look that comes too early then finds the new time. Only a program, which is not needed from the
+//! moment in which its last use ends, may be looked at later, by the shortest of the retention times at most.
 
 use hierophant_model::records::{ArtifactRecord, ArtifactUse, DueRule, Millis};
 use network_lib::ids::ArtifactId;

@@ -60,6 +60,8 @@ pub(crate) enum Access {
     Point,
     /// A list whose cost its caller chooses: it has a time limit, and is refused if too many wait.
     List,
+    /// Many rows that indexes find: what Hierophant reads for itself in parts, without a time limit.
+    Indexed,
     /// Anything else: what Hierophant reads for itself, without a time limit.
     Bulk,
 }
@@ -82,6 +84,11 @@ impl Statement {
     /// Marks the statement as one that reads a row or two found by an index.
     pub(crate) fn point_read(self) -> Self {
         Self { access: Access::Point, ..self }
+    }
+
+    /// Marks the statement as one that reads many rows found by indexes.
+    pub(crate) fn by_index(self) -> Self {
+        Self { access: Access::Indexed, ..self }
     }
 
     /// Marks the statement as a list whose cost its caller chooses.

@@ -6,6 +6,7 @@ mod browse;
 mod history;
 mod many;
 mod notices;
+mod plans;
 mod postgres_only;
 pub(crate) mod records;
 mod refusals;

@@ -1,7 +1,7 @@
 //! The coordinator under test: the suite's configuration, and where its records are.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,8 +9,16 @@ use anyhow::{Context, Result, ensure};
 use test_harness::Hierophant;
 use test_harness::config::{key, merge};
 use test_peers::postgres::Server;
+use test_peers::relay::{self, Direction, Relay};
 use test_peers::{Addresses, Reach};
+use tokio::time::{Instant, sleep};
 use toml::{Table, Value};
+
+/// Round trip to a distant database server.
+pub const ROUND_TRIP: Duration = Duration::from_millis(10);
+
+/// Pause between two looks at the log.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Where a coordinator keeps its records.
 #[derive(Debug, Clone)]
@@ -19,6 +27,19 @@ pub enum Store {
     Sqlite,
     /// A database of its own on this server.
     Postgres(Arc<Server>),
+    /// The same at the end of a link with a round trip of [`ROUND_TRIP`].
+    Distant(Arc<Server>),
+}
+
+impl Store {
+    /// The database server, if there is one.
+    #[must_use]
+    pub const fn server(&self) -> Option<&Arc<Server>> {
+        match self {
+            Self::Sqlite => None,
+            Self::Postgres(server) | Self::Distant(server) => Some(server),
+        }
+    }
 }
 
 /// A coordinator with an empty store at first. Dropping it kills its process.
@@ -26,6 +47,10 @@ pub enum Store {
 pub struct Coordinator {
     hierophant: Hierophant,
     database: String,
+    /// To the database server, if that is distant.
+    _link: Option<Relay>,
+    /// Errors that its log must have.
+    expected: Vec<&'static str>,
 }
 
 impl Reach for Coordinator {
@@ -46,18 +71,45 @@ impl Coordinator {
     /// When no port is free, or the folder or the database server cannot be written to.
     pub async fn prepare(binary: &Path, folder: &Path, store: &Store) -> Result<Self> {
         let mut keys = configuration();
-        let mut database = None;
-        if let Store::Postgres(server) = store {
-            let server = Arc::clone(server);
-            let making = tokio::task::spawn_blocking(move || server.url(&server.create_database()));
-            let url = making.await.context("no database can be made")?;
-            merge(&mut keys, &key("database_url", url.as_str()));
-            database = Some(url);
+        let (mut database, mut link) = (None, None);
+        if let Some(server) = store.server() {
+            let making = Arc::clone(server);
+            let making = tokio::task::spawn_blocking(move || making.create_database());
+            let name = making.await.context("no database can be made")?;
+            let mut url = server.url(&name);
+            database = Some(url.clone());
+            if let Store::Distant(_) = store {
+                let relay = Relay::before(relay::Server::Socket(server.socket())).await?;
+                relay.to_server(Direction::late(ROUND_TRIP / 2));
+                relay.to_client(Direction::late(ROUND_TRIP / 2));
+                url = server.url_by_way_of(relay.address.port(), &name);
+                link = Some(relay);
+            }
+            merge(&mut keys, &key("database_url", url));
         }
         let hierophant = Hierophant::prepare(binary, folder, "hierophant", &keys)?;
         let file = || format!("sqlite://{}", hierophant.database().display());
         let database = database.unwrap_or_else(file);
-        Ok(Self { hierophant, database })
+        Ok(Self { hierophant, database, _link: link, expected: Vec::new() })
+    }
+
+    /// Changes its configuration from its next start on.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be written.
+    pub fn configure(&mut self, keys: &Table) -> Result<()> {
+        self.hierophant.configure(keys)
+    }
+
+    /// Sets what it logs from its next start on, as `RUST_LOG` says it.
+    pub fn log(&mut self, filter: &str) {
+        self.hierophant.process.set_variables(&[("RUST_LOG", filter.into())]);
+    }
+
+    /// Says that its log must have an error with this text, which is no fault then.
+    pub fn expect_error(&mut self, text: &'static str) {
+        self.expected.push(text);
     }
 
     /// Starts the process; returns the time until `GET /ready` answered 200.
@@ -78,16 +130,54 @@ impl Coordinator {
         self.hierophant.process.stop().await
     }
 
-    /// Ends it as every scenario must: it runs, did not panic, logged no error, and stops cleanly.
+    /// Kills it, as a crash would.
+    ///
+    /// # Errors
+    ///
+    /// When it does not run.
+    pub async fn kill(&mut self) -> Result<()> {
+        self.hierophant.process.kill().await
+    }
+
+    /// Everything that it has logged so far, over all of its starts.
+    #[must_use]
+    pub fn log_text(&self) -> String {
+        self.hierophant.process.log_text()
+    }
+
+    /// Waits for a line of its log that has this text; returns the line.
+    ///
+    /// # Errors
+    ///
+    /// When it does not come in time, or the process ends.
+    pub async fn logs(&mut self, text: &str, limit: Duration) -> Result<String> {
+        let end = Instant::now() + limit;
+        loop {
+            if let Some(line) = self.log_text().lines().find(|line| line.contains(text)) {
+                return Ok(line.to_owned());
+            }
+            self.hierophant.process.check_alive()?;
+            ensure!(Instant::now() < end, "Hierophant's log does not say {text:?} in time");
+            sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    /// Ends it as every scenario must: it runs, did not panic, logged no error but those that were expected, and stops
+    /// cleanly.
     ///
     /// # Errors
     ///
     /// When that is not so.
     pub async fn finish(mut self) -> Result<()> {
         self.stop().await?;
-        let log = self.hierophant.process.log_text();
-        let fault =
-            log.lines().find(|line| line.contains("panicked at") || line.contains(" ERROR "));
+        let log = self.log_text();
+        for text in &self.expected {
+            ensure!(log.contains(text), "Hierophant's log lacks the error {text:?}");
+        }
+        let is_expected = |line: &str| self.expected.iter().any(|text| line.contains(text));
+        let fault = log.lines().find(|line| {
+            line.contains("panicked at") || (line.contains(" ERROR ") && !is_expected(line))
+        });
         ensure!(fault.is_none(), "Hierophant's log says: {}", fault.unwrap_or_default());
         Ok(())
     }
@@ -113,10 +203,23 @@ impl Coordinator {
         self.hierophant.url(path)
     }
 
-    /// URL of its database: a server's, or that of its SQLite file.
+    /// URL of its database, without a link between: a server's, or that of its SQLite file.
     #[must_use]
     pub fn database(&self) -> String {
         self.database.clone()
+    }
+
+    /// File of an artifact, by its id in hexadecimal.
+    #[must_use]
+    pub fn artifact_file(&self, id: &str) -> PathBuf {
+        self.hierophant.artifact_file(id)
+    }
+
+    /// File that an orderly stop leaves beside a SQLite file that is known to be intact.
+    #[must_use]
+    pub fn mark_of_orderly_stop(&self) -> Option<PathBuf> {
+        let file = self.database.strip_prefix("sqlite://")?;
+        Some(PathBuf::from(format!("{file}-clean")))
     }
 }
 

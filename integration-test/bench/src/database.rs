@@ -1,12 +1,15 @@
-//! Hierophant's database from outside, while Hierophant does not run: filled quickly, and counted.
+//! Hierophant's database from outside: filled quickly while Hierophant does not run, and counted.
+
+mod filling;
 
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection};
-use test_peers::unix_now;
 use tokio::time::{Instant, sleep};
+
+pub use filling::{Bytes, Ended, artifact_id, fill, fill_with_ended, fill_with_open, request_id};
 
 /// Longest wait for a state that must come.
 const REACH_LIMIT: Duration = Duration::from_secs(60);
@@ -79,84 +82,36 @@ impl Database {
         }
     }
 
-    /// SQL of a table `n` of the numbers `i` below a count.
-    fn numbers(&self, below: usize) -> String {
+    /// SQL of a table `n` of this many numbers `i` from the first one on.
+    fn numbers(&self, first: usize, count: usize) -> String {
+        let end = first + count;
         match self {
             Self::Sqlite(_) => format!(
                 "WITH RECURSIVE n(i) AS \
-                 (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < {below} - 1)"
+                 (SELECT {first} UNION ALL SELECT i + 1 FROM n WHERE i < {end} - 1)"
             ),
             Self::Postgres(_) => {
-                format!("WITH n(i) AS (SELECT generate_series(0::bigint, {below} - 1))")
+                format!("WITH n(i) AS (SELECT generate_series({first}::bigint, {end} - 1))")
             }
         }
     }
-}
 
-/// Puts finished requests into the store of a Hierophant that does not run, each with its job, its attempt
-/// and the records of its input and proof, as if they had ended over the last day. Their bytes count
-/// as removed by retention, because there are none.
-///
-/// # Errors
-///
-/// When the database cannot be written to, or its tables have changed.
-pub async fn fill(url: &str, requests: usize) -> Result<()> {
-    let mut database = Database::open(url).await?;
-    let now = unix_now() * 1000;
-    let deadline = unix_now() + 24 * 3600;
-    let numbers = database.numbers(requests);
-    let id = |tag, length| database.id(tag, length);
-    let (request, job, lease) = (id('r', 32), id('j', 16), id('l', 16));
-    let (stdin, proof, worker) = (id('s', 16), id('p', 16), id('w', 16));
-    let requester = id('a', 20);
-    let (idempotency, key, digest) = (id('i', 32), id('k', 32), id('d', 32));
-    // No addresses.
-    let empty = match &database {
-        Database::Sqlite(_) => "x''",
-        Database::Postgres(_) => "''::bytea",
-    };
-    // 86,400,000 milliseconds of the last day, spread evenly.
-    let at = format!("{now} - 86400000 + (i * 86400000) / {requests}");
-    let statements = [
-        format!(
-            "INSERT INTO jobs (id, key, vk_hash, circuit_version, mode, cycle_limit, gas_limit, program, \
-             program_size, program_sha256, stdin, stdin_size, stdin_sha256, state, cycles, gas, \
-             public_values_hash, proof, worker, worker_name, worker_backend, attempts, created_at, \
-             updated_at, started_at, finished_at) {numbers} SELECT {job}, {key}, {digest}, 'v6.1.0', 1, \
-             1000000, 1000000000, {proof}, 1000, {digest}, {stdin}, 1000, {digest}, 'proved', 12345, 67890, \
-             {digest}, {proof}, {worker}, 'filled', 'mock', 1, {at}, {at} + 9000, {at} + 1000, {at} + 9000 \
-             FROM n"
-        ),
-        format!(
-            "INSERT INTO requests (id, idempotency_key, job, requester, network_mode, strategy, version, \
-             stdin_uri, stdin_private, deadline, min_auction_period, whitelist, state, created_at, \
-             updated_at, fulfilled_at) {numbers} SELECT {request}, {idempotency}, {job}, {requester}, \
-             'reserved', 1, 'sp1-v6.1.0', 'http://127.0.0.1:9010/artifacts/00000000000000000000000000000000', \
-             0, {deadline}, 0, {empty}, 'fulfilled', {at}, {at} + 9000, {at} + 9000 FROM n"
-        ),
-        format!(
-            "INSERT INTO attempts (lease, job, worker, worker_name, worker_backend, started_at, ended_at, \
-             outcome, proof, proof_size, proof_sha256, begun_at, cycles, gas, public_values_hash) {numbers} \
-             SELECT {lease}, {job}, {worker}, 'filled', 'mock', {at} + 1000, {at} + 9000, 'completed', \
-             {proof}, 1000, {digest}, {at} + 1500, 12345, 67890, {digest} FROM n"
-        ),
-        format!(
-            "INSERT INTO artifacts (id, kind, owner, size, sha256, created_at, expired_at, removed_at) \
-             {numbers} SELECT {stdin}, 'stdin', {requester}, 1000, {digest}, {at}, {at} + 9000, {at} + 9500 \
-             FROM n"
-        ),
-        format!(
-            "INSERT INTO artifacts (id, kind, owner, size, sha256, created_at, delivered_at, expired_at, \
-             removed_at) {numbers} SELECT {proof}, 'proof', {requester}, 1000, {digest}, {at} + 8000, \
-             {at} + 9500, {at} + 9500, {at} + 9500 FROM n"
-        ),
-    ];
-    database.run("BEGIN".to_owned()).await?;
-    for statement in statements {
-        database.run(statement).await?;
+    /// SQL of an empty text of bytes.
+    const fn no_bytes(&self) -> &'static str {
+        match self {
+            Self::Sqlite(_) => "x''",
+            Self::Postgres(_) => "''::bytea",
+        }
     }
-    database.run("COMMIT".to_owned()).await?;
-    database.close().await
+
+    /// Runs statements in one transaction.
+    async fn run_all(&mut self, statements: impl IntoIterator<Item = String>) -> Result<()> {
+        self.run("BEGIN".to_owned()).await?;
+        for statement in statements {
+            self.run(statement).await?;
+        }
+        self.run("COMMIT".to_owned()).await
+    }
 }
 
 /// Waits until this number of requests is in a state, while Hierophant runs: the last proofs are still being checked
@@ -170,13 +125,50 @@ pub async fn reach(url: &str, state: &str, wanted: usize) -> Result<()> {
     let query = format!("SELECT count(*) FROM requests WHERE state = '{state}'");
     let end = Instant::now() + REACH_LIMIT;
     loop {
+        let asked = Instant::now();
         let found = database.count(&query).await?;
         if usize::try_from(found)? >= wanted {
             return database.close().await;
         }
         ensure!(Instant::now() < end, "{found} requests are {state}, not {wanted}");
-        sleep(LOOK_AGAIN).await;
+        // To count many is work, which must not be what is measured.
+        sleep(LOOK_AGAIN.max(asked.elapsed() * 10)).await;
     }
+}
+
+/// Has the database look at its tables to plan better: ANALYZE, at any time.
+///
+/// # Errors
+///
+/// When it refuses.
+pub async fn analyze(url: &str) -> Result<()> {
+    let mut database = Database::open(url).await?;
+    database.run("ANALYZE".to_owned()).await?;
+    database.close().await
+}
+
+/// Number of rows of a table that fulfil a condition.
+///
+/// # Errors
+///
+/// When the database cannot be read.
+pub async fn count(url: &str, table: &str, condition: &str) -> Result<usize> {
+    let mut database = Database::open(url).await?;
+    let query = format!("SELECT count(*) FROM {table} WHERE {condition}");
+    let found = database.count(&query).await?;
+    database.close().await?;
+    Ok(usize::try_from(found)?)
+}
+
+/// Checks how many jobs are in a state.
+///
+/// # Errors
+///
+/// When there are more or fewer.
+pub async fn check_jobs(url: &str, state: &str, wanted: usize) -> Result<()> {
+    let found = count(url, "jobs", &format!("state = '{state}'")).await?;
+    ensure!(found == wanted, "{found} jobs are {state}, not {wanted}");
+    Ok(())
 }
 
 /// Checks how many requests are in a state, in the store of a Hierophant that does not run, and that no

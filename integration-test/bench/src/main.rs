@@ -21,7 +21,7 @@ use test_peers::postgres::Server;
 struct Arguments {
     /// Scenarios to run; all, if none is named.
     scenarios: Vec<String>,
-    /// Smaller numbers: about a minute instead of ten.
+    /// Smaller numbers: a few minutes instead of twenty.
     #[arg(long)]
     quick: bool,
     /// The least that still shows that everything works, for a debug build: seconds. Measures nothing.

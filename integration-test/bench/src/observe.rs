@@ -1,5 +1,6 @@
 //! What a process costs, as the operating system tells from outside (`/proc`).
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -43,16 +44,10 @@ impl Usage {
             fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))
         };
         let stat = read("stat")?;
-        // The second field, the program's name in brackets, may hold anything.
-        let fields = stat.rsplit_once(") ").context("an odd /proc/PID/stat")?.1;
-        let ticks = |field: usize| {
-            let text = fields.split(' ').nth(field).unwrap_or_default();
-            text.parse::<u64>().context("an odd /proc/PID/stat")
-        };
         let status = read("status")?;
         let written = read("io")?;
         Ok(Self {
-            cpu_seconds: (ticks(11)? + ticks(12)?) as f64 / TICKS,
+            cpu_seconds: (field(&stat, 11)? + field(&stat, 12)?) as f64 / TICKS,
             rss: number_after(&status, "VmRSS:")? * 1024,
             peak_rss: number_after(&status, "VmHWM:")? * 1024,
             disk_written: number_after(&written, "write_bytes:")?,
@@ -70,6 +65,60 @@ impl Usage {
             ..self
         }
     }
+}
+
+/// Seconds of CPU time that a process has used, with all processes that it has started and those that they have started,
+/// also those that have ended and were waited for.
+///
+/// # Errors
+///
+/// When it does not run, or this is not Linux.
+pub fn cpu_of_family(pid: u32) -> Result<f64> {
+    let processes: Vec<Times> = fs::read_dir("/proc")?
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        // What ends meanwhile is counted by its parent.
+        .filter_map(|pid| Times::of(pid).ok())
+        .collect();
+    let mut family = BTreeSet::from([pid]);
+    loop {
+        let known = family.len();
+        let children = processes.iter().filter(|process| family.contains(&process.parent));
+        let children: Vec<u32> = children.map(|process| process.pid).collect();
+        family.extend(children);
+        if family.len() == known {
+            break;
+        }
+    }
+    let others = processes.iter().filter(|process| family.contains(&process.pid));
+    let ticks: u64 = others.filter(|other| other.pid != pid).map(|other| other.ticks).sum();
+    // Last, so that a child that has ended since is not missed.
+    Ok((ticks + Times::of(pid)?.ticks) as f64 / TICKS)
+}
+
+/// Clock ticks of a process, those of its ended children included.
+#[derive(Debug, Clone, Copy)]
+struct Times {
+    pid: u32,
+    parent: u32,
+    ticks: u64,
+}
+
+impl Times {
+    fn of(pid: u32) -> Result<Self> {
+        let path = format!("/proc/{pid}/stat");
+        let stat = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+        let parent = u32::try_from(field(&stat, 1)?)?;
+        let ticks = (11..=14).map(|number| field(&stat, number)).sum::<Result<u64>>()?;
+        Ok(Self { pid, parent, ticks })
+    }
+}
+
+/// A field of `/proc/PID/stat`, counted from the one after the program's name in brackets, which may hold anything.
+fn field(stat: &str, number: usize) -> Result<u64> {
+    let fields = stat.rsplit_once(") ").context("an odd /proc/PID/stat")?.1;
+    let text = fields.split(' ').nth(number).unwrap_or_default();
+    text.parse().context("an odd /proc/PID/stat")
 }
 
 /// Has a process's highest memory counted from now on.
@@ -168,5 +217,35 @@ mod tests {
         let after = Usage::of(std::process::id()).expect("runs");
         assert!(after.rss > before.rss + (32 << 20), "{before:?} {after:?} {sum}");
         assert!(after.peak_rss >= after.rss);
+    }
+
+    #[test]
+    fn the_time_of_processes_that_have_ended_counts_for_who_started_them() {
+        let pid = std::process::id();
+        let before = cpu_of_family(pid).expect("runs");
+        let busy = "i=0; while [ $i -lt 200000 ]; do i=$((i + 1)); done";
+        // In a shell of a shell: a grandchild, which has ended like its parent.
+        let nested = format!("sh -c '{busy}'; true");
+        let ended = std::process::Command::new("sh").args(["-c", &nested]).status();
+        assert!(ended.expect("sh can be run").success());
+        let after = cpu_of_family(pid).expect("runs");
+        let alone = Usage::of(pid).expect("runs").cpu_seconds;
+        assert!(after - before > 0.05, "{before} {after}");
+        assert!(after - alone > 0.05, "{after} {alone}");
+    }
+
+    #[test]
+    fn the_time_of_a_running_child_counts_for_who_started_it() {
+        let child = std::process::Command::new("sh").args(["-c", "while :; do :; done"]).spawn();
+        let mut child = child.expect("sh can be run");
+        let family = || cpu_of_family(std::process::id()).expect("runs");
+        let own = |pid| Usage::of(pid).expect("runs").cpu_seconds;
+        while own(child.id()) < 0.2 {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let (all, parent) = (family(), own(std::process::id()));
+        child.kill().expect("is killed");
+        child.wait().expect("ends");
+        assert!(all - parent > 0.15, "{all} {parent}");
     }
 }

@@ -225,6 +225,17 @@ impl Requester {
         Ok((answer.fulfillment_status, answer.proof_uri))
     }
 
+    /// What a client does for one proof before it waits: ticket, upload of an input of its own, request; its id.
+    ///
+    /// # Errors
+    ///
+    /// When a call fails.
+    pub async fn submit(&mut self, input_bytes: usize) -> Result<Vec<u8>> {
+        let input = input(self.numbers.draw(), input_bytes);
+        let uri = self.upload(ArtifactType::Stdin, input).await?;
+        self.request(&template(uri)).await
+    }
+
     /// Everything that a client does for one proof: ticket, upload of an input of its own, nonce, request,
     /// polls, download. The proof must be that of its own input, byte for byte.
     ///
@@ -233,9 +244,7 @@ impl Requester {
     /// When a call fails, the proof does not come, or it is another one.
     pub async fn whole_lifecycle(&mut self, input_bytes: usize) -> Result<Lifecycle> {
         let began = Instant::now();
-        let number = self.numbers.draw();
-        let mut input = number.to_be_bytes().to_vec();
-        input.resize(input_bytes.max(8), number as u8);
+        let input = input(self.numbers.draw(), input_bytes);
         let expected = expected_proof(&input);
         let uri = self.upload(ArtifactType::Stdin, input).await?;
         let address = self.client.address().to_vec();
@@ -294,6 +303,13 @@ pub fn expected_proof(input: &[u8]) -> Vec<u8> {
 #[must_use]
 pub fn public_values_of(input: &[u8]) -> [u8; 32] {
     Sha256::digest(input).into()
+}
+
+/// An input of this length that no other number has.
+fn input(number: u64, length: usize) -> Vec<u8> {
+    let mut input = number.to_be_bytes().to_vec();
+    input.resize(length.max(8), number as u8);
+    input
 }
 
 fn template(stdin_uri: String) -> Ask {

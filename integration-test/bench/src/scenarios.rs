@@ -2,11 +2,14 @@
 
 mod artifacts;
 mod dispatch;
+mod expire;
 mod fleet;
 mod lifecycle;
 mod poll;
 mod queue;
 mod restart;
+mod retention;
+mod submit;
 
 use std::time::Duration;
 
@@ -22,14 +25,17 @@ use crate::requester::{Numbers, Requester};
 use crate::stage::Stage;
 
 /// A scenario's name and what it measures, in the order in which they run.
-pub const ALL: [(&str, &str); 7] = [
+pub const ALL: [(&str, &str); 10] = [
     ("dispatch", "from a request to its worker, idle or behind a queue"),
     ("lifecycle", "whole requests a second, by number of clients"),
+    ("submit", "tickets, uploads and requests a second, with the CPU time of all processes"),
     ("poll", "status calls a second, with many requests in the store"),
     ("fleet", "what connected workers cost, idle and at work; all coming back at once"),
     ("queue", "what waiting jobs cost: enqueue, assign, cancel, memory"),
+    ("expire", "deadlines of many requests that pass at once, while running and while stopped"),
     ("artifacts", "large uploads and downloads against the raw path"),
-    ("restart", "time to ready, by number of finished requests in the store"),
+    ("retention", "a sweep over many kept artifacts of which few are due"),
+    ("restart", "time to ready after a stop and after SIGKILL, by number of finished requests"),
 ];
 
 /// Runs a scenario. A failure is part of the outcome, whose figures do not count then.
@@ -39,10 +45,13 @@ pub async fn run(name: &str, stage: &Stage) -> Scenario {
     let outcome = match name {
         "dispatch" => dispatch::run(stage, &mut found).await,
         "lifecycle" => lifecycle::run(stage, &mut found).await,
+        "submit" => submit::run(stage, &mut found).await,
         "poll" => poll::run(stage, &mut found).await,
         "fleet" => fleet::run(stage, &mut found).await,
         "queue" => queue::run(stage, &mut found).await,
+        "expire" => expire::run(stage, &mut found).await,
         "artifacts" => artifacts::run(stage, &mut found).await,
+        "retention" => retention::run(stage, &mut found).await,
         "restart" => restart::run(stage, &mut found).await,
         _ => Err(anyhow::anyhow!("there is no scenario {name:?}")),
     };

@@ -1,6 +1,7 @@
 //! What every scenario finds: the program under test, an empty folder, and how thorough to be.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -14,9 +15,9 @@ use crate::report::Scenario;
 /// How thorough a run is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scale {
-    /// As much as the targets are about; some ten minutes.
+    /// As much as the targets are about; some twenty minutes.
     Full,
-    /// About a minute, for a look while working. Smaller numbers, the same checks.
+    /// A few minutes, for a look while working. Smaller numbers, the same checks.
     Quick,
     /// Seconds, in a debug build too: shows that the suite works, and measures nothing.
     Smoke,
@@ -34,7 +35,7 @@ impl Scale {
 }
 
 /// What every scenario finds.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Stage {
     /// The `hierophant` program.
     pub binary: PathBuf,
@@ -65,6 +66,16 @@ impl Stage {
     pub fn new(binary: PathBuf, root: PathBuf, store: Store, scale: Scale) -> Result<Self> {
         let http = reqwest::Client::builder().tcp_nodelay(true).build()?;
         Ok(Self { binary, root, store, scale, http })
+    }
+
+    /// The same stage with its database server, if it has one, at the end of a long link.
+    #[must_use]
+    pub fn at_a_distance(&self) -> Self {
+        let store = match &self.store {
+            Store::Postgres(server) => Store::Distant(Arc::clone(server)),
+            other => other.clone(),
+        };
+        Self { store, ..self.clone() }
     }
 
     /// A coordinator with an empty store, not started yet.

@@ -13,7 +13,6 @@ mod program;
 mod proofs;
 mod prover;
 mod proxy;
-mod relay;
 mod report;
 mod run;
 mod s3;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use test_peers::postgres::Server;
 
-use crate::relay::{self, Relay};
+use test_peers::relay::{self, Relay};
 
 /// A server with one database. It ends when dropped.
 #[derive(Debug)]

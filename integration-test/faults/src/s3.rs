@@ -5,7 +5,7 @@ use test_harness::config::{key, merge};
 use test_peers::s3::{ACCESS_KEY_ID, BUCKET, S3, SECRET_ACCESS_KEY};
 use toml::Table;
 
-use crate::relay::Relay;
+use test_peers::relay::Relay;
 
 /// What the names of Hierophant's objects begin with.
 const PREFIX: &str = "network";

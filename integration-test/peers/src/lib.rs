@@ -1,6 +1,6 @@
 //! Peers of Hierophant that tests drive: a client that signs and speaks the wire protocol itself, and a worker that
-//! follows a script. Neither needs a prover. In addition, a Postgres server, a bucket, a collector of traces, and
-//! whole networks to look at.
+//! follows a script. Neither needs a prover. In addition, a Postgres server, a bucket, a link that can break, a collector
+//! of traces, and whole networks to look at.
 //!
 //! Most methods panic when something fails that the test did not ask for.
 
@@ -11,6 +11,7 @@ pub mod fleet;
 mod payload;
 pub mod postgres;
 pub mod queries;
+pub mod relay;
 pub mod s3;
 mod worker;
 

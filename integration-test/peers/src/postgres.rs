@@ -106,6 +106,12 @@ impl Server {
         format!("postgres:///{database}?host={}&user={USER}", self.folder.path().display())
     }
 
+    /// Operating-system id of the server's first process, the parent of all others.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).id()
+    }
+
     /// The Unix socket that it listens on, for a relay in front of it.
     #[must_use]
     pub fn socket(&self) -> PathBuf {

@@ -56,7 +56,7 @@ impl AllReaders {
         match statement.access {
             Access::Point => self.points.look_up(action, statement, read).await,
             Access::List => self.lists.list(action, statement, read).await,
-            Access::Bulk => self.bulk.read(action, statement, read).await,
+            Access::Indexed | Access::Bulk => self.bulk.read(action, statement, read).await,
         }
     }
 

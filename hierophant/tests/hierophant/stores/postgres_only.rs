@@ -4,14 +4,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use alloy_primitives::Address;
-use hierophant_model::records::{
-    ArtifactKind, Change, DueRule, HistoryRow, JobState, Millis, RequestFilter,
-};
+use hierophant_model::records::{Change, JobState, RequestFilter};
 use hierophant_store::{LIST_LIMIT, StoreError, postgres};
-use network_lib::ids::{ArtifactId, JobId, RequestId, Sha256Digest};
-use sqlx::{Connection, PgConnection, Row};
+use sqlx::{Connection, PgConnection};
 
-use super::records::{artifact, bytes, full_job, job, program, request, spec};
+use super::records::job;
 use super::relay::Relay;
 use crate::support::postgres::{Database, Server, database};
 
@@ -256,86 +253,4 @@ async fn a_start_waits_for_the_lock_and_for_the_server() {
     let error = postgres::open_within(&missing, patience, ()).await.expect_err("there is none");
     assert!(matches!(error, StoreError::Unreachable { .. }), "{error:?}");
     assert!(began.elapsed() < patience / 2);
-}
-
-/// Rows and entries of indexes that statements have read since the statistics were reset.
-async fn rows_read(url: &str) -> i64 {
-    let mut connection = PgConnection::connect(url).await.expect("connects");
-    let query = "SELECT ((SELECT COALESCE(SUM(seq_tup_read), 0) FROM pg_stat_user_tables) \
-                 + (SELECT COALESCE(SUM(idx_tup_read), 0) FROM pg_stat_user_indexes))::bigint AS rows";
-    let row = sqlx::query(query).fetch_one(&mut connection).await.expect("reads");
-    row.try_get("rows").expect("a number")
-}
-
-#[tokio::test]
-async fn look_ups_use_indexes_even_after_an_analysis_of_tables_that_were_almost_empty() {
-    const ROWS: u32 = 5000;
-    let database = database().await;
-    let store = postgres::open(&database.url, ()).await.expect("opens");
-    let proved = full_job(1);
-    let proof = artifact(proved.proof.expect("proved"), ArtifactKind::Proof);
-    let first = [
-        Change::Job(proved.clone()),
-        Change::Request(request(1, &proved), spec()),
-        Change::Artifact(proof.clone()),
-        Change::Program(program(1)),
-        Change::CountNonce(Address::ZERO),
-    ];
-    store.commit(&first).await.expect("commits");
-    administer(&database.url, "ANALYZE").await;
-    // Sessions that plan their statements now, and a store that remembers nothing.
-    store.close().await;
-    let store = postgres::open(&database.url, ()).await.expect("opens");
-    let look = async |number: u32| {
-        let (call, key) = (Sha256Digest(bytes(7, number)), Sha256Digest(bytes(3, number)));
-        store.artifact(ArtifactId(bytes(6, number))).await.expect("reads");
-        store.job(JobId(bytes(2, number))).await.expect("reads");
-        store.request(RequestId(bytes(8, number))).await.expect("reads");
-        store.submission(call, key, Millis(0)).await.expect("reads");
-        store.proved_job(key).await.expect("reads");
-        store.nonce(Address::left_padding_from(&number.to_be_bytes())).await.expect("reads");
-        let id = ArtifactId(bytes(6, number));
-        let rescheduled =
-            Change::Rescheduled { id, delivered_at: None, rule: DueRule::Look, since: Millis(1) };
-        for change in [
-            Change::Delivered(id, Millis(1)),
-            rescheduled,
-            Change::Expired(id, None),
-            Change::CountNonce(Address::left_padding_from(&number.to_be_bytes())),
-            Change::HistoryDeleted(HistoryRow::Job(JobId(bytes(3, number)))),
-            Change::HistoryDeleted(HistoryRow::Artifact(ArtifactId(bytes(7, number)))),
-        ] {
-            store.commit(&[change]).await.expect("commits");
-        }
-    };
-    for number in 0..10 {
-        look(number).await;
-    }
-    let id = "decode(lpad(to_hex(i), 32, '0'), 'hex')";
-    for copy in [
-        format!(
-            "INSERT INTO artifacts (id, kind, owner, size, sha256, created_at) \
-             SELECT {id}, kind, owner, size, sha256, created_at FROM artifacts, generate_series(1, {ROWS}) i"
-        ),
-        format!(
-            "INSERT INTO requests SELECT r.* FROM requests s, generate_series(1, {ROWS}) i, \
-             LATERAL jsonb_populate_record(s, jsonb_build_object('id', '\\x' || encode({id}, 'hex'), \
-             'idempotency_key', '\\x' || encode({id}, 'hex'))) r"
-        ),
-        format!(
-            "INSERT INTO jobs SELECT r.* FROM jobs s, generate_series(1, {ROWS}) i, \
-             LATERAL jsonb_populate_record(s, jsonb_build_object('id', '\\x' || encode({id}, 'hex'), \
-             'key', '\\x' || encode({id}, 'hex'))) r"
-        ),
-        "SELECT pg_stat_reset()".to_owned(),
-    ] {
-        administer(&database.url, &copy).await;
-    }
-    for number in 0..100 {
-        look(number).await;
-    }
-    // Sessions report their statistics at their end.
-    store.close().await;
-    let read = rows_read(&database.url).await;
-    assert!(read < 5000, "{read} rows and entries were read by 100 look-ups of each kind");
 }

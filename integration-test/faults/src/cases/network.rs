@@ -21,8 +21,8 @@ use crate::observer::Expected;
 use crate::program;
 use crate::prover::Prover;
 use crate::proxy::Proxy;
-use crate::relay::{Direction, Relay};
 use crate::stage::{Request, STEP, Stage};
+use test_peers::relay::{Direction, Relay};
 
 /// Longer than the silence that the cases here allow.
 const LONG_HOLE: Duration = Duration::from_secs(4);

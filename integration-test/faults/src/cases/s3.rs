@@ -12,8 +12,8 @@ use crate::case::{Case, case};
 use crate::observer::Expected;
 use crate::program;
 use crate::prover::Prover;
-use crate::relay::Direction;
 use crate::stage::{Request, STEP, Stage};
+use test_peers::relay::Direction;
 
 /// How long the bucket is away, which is longer than the proof takes.
 const AWAY: Duration = Duration::from_secs(4);

@@ -1,6 +1,7 @@
-//! A link that can break: a relay on loopback, to a TCP port or a Unix socket, whose two directions can be cut, swallowed, delayed
-//! and slowed one by one.
+//! A link that can break: a relay on loopback, to a TCP port or a Unix socket, whose two directions can be cut, swallowed,
+//! delayed and slowed one by one.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -12,20 +13,24 @@ use network_lib::task;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::watch;
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// Bytes that are passed on at once.
 const CHUNK: usize = 16 * 1024;
 
+/// Most pieces that are under way in a direction that is late and not narrow: further ones wait at the sender.
+const UNDER_WAY: usize = 256;
+
 /// What one direction of the link does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Direction {
+pub struct Direction {
     /// Nothing passes and nothing is refused: the sender learns nothing.
-    pub(crate) black_hole: bool,
+    pub black_hole: bool,
     /// How much later everything arrives.
-    pub(crate) delay: Duration,
+    pub delay: Duration,
     /// Most bytes a second, if there is a limit.
-    pub(crate) bytes_per_second: Option<u32>,
+    pub bytes_per_second: Option<u32>,
 }
 
 /// State of the whole link.
@@ -39,7 +44,7 @@ struct Link {
 
 /// What a relay stands in front of.
 #[derive(Debug, Clone)]
-pub(crate) enum Server {
+pub enum Server {
     /// A TCP port.
     Port(SocketAddr),
     /// A Unix socket.
@@ -68,21 +73,29 @@ impl Server {
 
 /// A relay in front of one server. It ends when dropped.
 #[derive(Debug)]
-pub(crate) struct Relay {
+pub struct Relay {
     /// Where to connect instead.
-    pub(crate) address: SocketAddr,
+    pub address: SocketAddr,
     link: Arc<watch::Sender<Link>>,
     _stop: DropGuard,
 }
 
 impl Relay {
     /// A relay to `server`, which passes everything on.
-    pub(crate) async fn to(server: SocketAddr) -> Result<Self> {
+    ///
+    /// # Errors
+    ///
+    /// When no port is free.
+    pub async fn to(server: SocketAddr) -> Result<Self> {
         Self::before(Server::Port(server)).await
     }
 
     /// A relay in front of any server, which passes everything on.
-    pub(crate) async fn before(server: Server) -> Result<Self> {
+    ///
+    /// # Errors
+    ///
+    /// When no port is free.
+    pub async fn before(server: Server) -> Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
         let link = Arc::new(watch::Sender::new(Link::default()));
@@ -93,33 +106,40 @@ impl Relay {
     }
 
     /// Changes what passes from the peer that dials to the server behind.
-    pub(crate) fn to_server(&self, direction: Direction) {
+    pub fn to_server(&self, direction: Direction) {
         self.link.send_modify(|link| link.to_server = direction);
     }
 
     /// Changes what passes from the server behind to the peer that dialled.
-    pub(crate) fn to_client(&self, direction: Direction) {
+    pub fn to_client(&self, direction: Direction) {
         self.link.send_modify(|link| link.to_client = direction);
     }
 
     /// Ends every connection, and each new one too.
-    pub(crate) fn cut(&self) {
+    pub fn cut(&self) {
         self.link.send_modify(|link| link.cut = true);
     }
 
     /// Everything passes again.
-    pub(crate) fn heal(&self) {
+    pub fn heal(&self) {
         self.link.send_replace(Link::default());
     }
 }
 
 impl Direction {
     /// Swallows everything.
-    pub(crate) const BLACK_HOLE: Self =
+    pub const BLACK_HOLE: Self =
         Self { black_hole: true, delay: Duration::ZERO, bytes_per_second: None };
 
+    /// Late, and as wide as the machine allows.
+    #[must_use]
+    pub const fn late(delay: Duration) -> Self {
+        Self { black_hole: false, delay, bytes_per_second: None }
+    }
+
     /// Late and narrow.
-    pub(crate) const fn slow(delay: Duration, bytes_per_second: u32) -> Self {
+    #[must_use]
+    pub const fn slow(delay: Duration, bytes_per_second: u32) -> Self {
         Self { black_hole: false, delay, bytes_per_second: Some(bytes_per_second) }
     }
 }
@@ -153,8 +173,9 @@ async fn relay(near: TcpStream, server: Server, link: watch::Receiver<Link>) {
     }
 }
 
-/// Passes bytes on until either end is gone. Within a black hole nothing is read either, so that after
-/// it the stream goes on where it stopped, as TCP's own repetition would have it.
+/// Passes bytes on until either end is gone. Each piece arrives its delay after it was sent, whatever is under way before
+/// it; a narrow direction carries one piece at a time. Within a black hole nothing is read either, so that after it the
+/// stream goes on where it stopped, as TCP's own repetition would have it.
 async fn pass(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
@@ -162,32 +183,66 @@ async fn pass(
     direction: fn(&Link) -> Direction,
 ) {
     let mut buffer = vec![0; CHUNK];
-    loop {
-        if link.wait_for(|link| !direction(link).black_hole).await.is_err() {
+    let mut under_way: VecDeque<(Instant, Vec<u8>)> = VecDeque::new();
+    let mut is_open = true;
+    while is_open || !under_way.is_empty() {
+        let Some(state) = passable(&mut link, direction).await else { return };
+        let room = if state.bytes_per_second.is_some() { 1 } else { UNDER_WAY };
+        let next = under_way.front().map(|(arrival, _)| *arrival);
+        let arrived = tokio::select! {
+            () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {
+                under_way.pop_front().map(|(_, piece)| piece)
+            }
+            read = from.read(&mut buffer), if is_open && under_way.len() < room => match read {
+                Ok(0) | Err(_) => {
+                    is_open = false;
+                    None
+                }
+                Ok(read) if state.delay.is_zero() && under_way.is_empty() => Some(buffer[..read].to_vec()),
+                Ok(read) => {
+                    under_way.push_back((Instant::now() + state.delay, buffer[..read].to_vec()));
+                    None
+                }
+            },
+        };
+        if let Some(piece) = arrived
+            && !deliver(&piece, &mut to, &mut link, direction).await
+        {
             return;
         }
-        let read = match from.read(&mut buffer).await {
-            Ok(0) | Err(_) => return,
-            Ok(read) => read,
-        };
-        // What was read when the hole opened waits until it closes.
-        let state = match link.wait_for(|link| !direction(link).black_hole).await {
-            Ok(link) => direction(&link),
-            Err(_) => return,
-        };
-        tokio::time::sleep(state.delay).await;
-        let rate = state.bytes_per_second.unwrap_or(u32::MAX).max(1);
-        // Tenths of a second make a narrow link rather than a stuttering one.
-        let step = usize::try_from(rate / 10).unwrap_or(CHUNK).clamp(1, CHUNK);
-        for piece in buffer[..read].chunks(step) {
-            if to.write_all(piece).await.is_err() {
-                return;
-            }
-            if state.bytes_per_second.is_some() {
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
+    }
+}
+
+/// Waits until a direction is no black hole; what it is then. `None` when the relay has ended.
+async fn passable(
+    link: &mut watch::Receiver<Link>,
+    direction: fn(&Link) -> Direction,
+) -> Option<Direction> {
+    let link = link.wait_for(|link| !direction(link).black_hole).await.ok()?;
+    Some(direction(&link))
+}
+
+/// Writes a piece at the pace of its direction; returns whether it was taken. What was read when a hole opened waits until
+/// it closes.
+async fn deliver(
+    piece: &[u8],
+    to: &mut (impl AsyncWrite + Unpin),
+    link: &mut watch::Receiver<Link>,
+    direction: fn(&Link) -> Direction,
+) -> bool {
+    let Some(state) = passable(link, direction).await else { return false };
+    let rate = state.bytes_per_second.unwrap_or(u32::MAX).max(1);
+    // Tenths of a second make a narrow link rather than a stuttering one.
+    let step = usize::try_from(rate / 10).unwrap_or(CHUNK).clamp(1, CHUNK);
+    for part in piece.chunks(step) {
+        if to.write_all(part).await.is_err() {
+            return false;
+        }
+        if state.bytes_per_second.is_some() {
+            sleep(Duration::from_millis(100)).await;
         }
     }
+    true
 }
 
 #[cfg(test)]
@@ -256,5 +311,46 @@ mod tests {
         let mut answer = [0; 50];
         tokio::time::timeout(LIMIT, socket.read_exact(&mut answer)).await.expect("in time").ok();
         assert!(start.elapsed() > Duration::from_millis(300), "{:?}", start.elapsed());
+    }
+
+    #[tokio::test]
+    async fn a_late_link_delays_everything_once() {
+        const SIZE: usize = 64 * CHUNK;
+        let delay = Duration::from_millis(50);
+        let relay = Relay::to(echo_server().await).await.expect("relays");
+        relay.to_server(Direction::late(delay));
+        relay.to_client(Direction::late(delay));
+        let socket = TcpStream::connect(relay.address).await.expect("connects");
+        let (mut read, mut write) = socket.into_split();
+        let start = Instant::now();
+        let sending = task::spawn("sender", async move {
+            write.write_all(&vec![7; SIZE]).await.expect("writes");
+            write
+        });
+        let mut answer = vec![0; SIZE];
+        let first = read.read(&mut answer).await.expect("an echo");
+        assert!(start.elapsed() >= 2 * delay, "{:?}", start.elapsed());
+        let rest = tokio::time::timeout(LIMIT, read.read_exact(&mut answer[first..])).await;
+        rest.expect("in time").expect("an echo");
+        // One piece after the other would take 64 delays.
+        assert!(start.elapsed() < 32 * delay, "{:?}", start.elapsed());
+        drop(sending.await);
+    }
+
+    #[tokio::test]
+    async fn what_was_sent_before_the_end_arrives_late_as_well() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("binds");
+        let server = listener.local_addr().expect("bound");
+        task::spawn("farewell", async move {
+            let (mut socket, _) = listener.accept().await.expect("accepts");
+            socket.write_all(b"last words").await.expect("writes");
+        });
+        let relay = Relay::to(server).await.expect("relays");
+        relay.to_client(Direction::late(Duration::from_millis(100)));
+        let mut socket = TcpStream::connect(relay.address).await.expect("connects");
+        let mut answer = Vec::new();
+        let reading = tokio::time::timeout(LIMIT, socket.read_to_end(&mut answer)).await;
+        reading.expect("in time").expect("the end");
+        assert_eq!(answer, b"last words");
     }
 }
