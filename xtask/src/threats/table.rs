@@ -247,8 +247,9 @@ pub(super) const THREATS: &[Threat] = &[
     Threat {
         who: CLIENT, reach: "queue exhaustion",
         stop: "`proofs.max_waiting`, with reserves for clients and for addresses with little in the queue; jobs of different \
-               requesters are dispatched in turn",
+               clients are dispatched in turn, and a client has one turn for all its addresses and tokens",
         shown_by: &[
+            test("scheduler", "lib", "proofs::core::tests::requests::the_addresses_and_tokens_of_a_client_share_its_turns"),
             test("scheduler", "lib", "proofs::core::tests::requests::two_addresses_cannot_fill_the_queue_for_all_others"),
             test("scheduler", "lib", "proofs::core::tests::requests::strangers_leave_a_quarter_of_the_queue_to_configured_clients"),
             whole("pitfalls::pitfall_13_a_full_queue_is_told_by_a_code_that_clients_retry"),
@@ -735,12 +736,14 @@ pub(super) const THREATS: &[Threat] = &[
     },
     Threat {
         who: CLIENT, reach: "notifications of other clients' requests, by ending requests of its own without end",
-        stop: "a share of the queue for each requester, several deliveries at a time, a schedule for each notification",
+        stop: "a share of the queue for each client, and one for all strangers together; several deliveries at a time, a schedule for each notification",
         shown_by: &[
             part("webhooks::tests::the_notices_about_one_requester_take_no_place_of_anothers"),
             whole("webhooks::a_notification_that_is_never_accepted_delays_no_other"),
             whole("webhooks::a_slow_receiver_gets_several_notifications_at_a_time"),
         ],
+            part("webhooks::tests::the_addresses_and_tokens_of_a_client_share_its_places"),
+            part("webhooks::tests::any_number_of_fresh_keys_leaves_the_places_of_named_clients"),
     },
     Threat {
         who: "A receiver of webhooks, or an impostor", reach: "outcomes of requests",

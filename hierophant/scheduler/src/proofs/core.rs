@@ -29,8 +29,7 @@ mod workers;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use alloy_primitives::Address;
-use hierophant_model::clients::Clients;
+use hierophant_model::clients::{ClientKey, Clients};
 use hierophant_model::commands::Paused;
 use hierophant_model::records::{
     AttemptRecord, Change, Claim, JobRecord, JobState, Millis, RequestRecord,
@@ -115,8 +114,8 @@ pub enum Effect {
 struct LiveJob {
     record: JobRecord,
     requests: JoinedRequests,
-    /// Requester under which it is counted as running.
-    counted: Option<Address>,
+    /// Client for which it is counted as running.
+    counted: Option<ClientKey>,
     /// Set while its end is stored in several steps.
     ending: Option<Ending>,
     /// Running attempts: one, or two in a race.
@@ -175,9 +174,9 @@ impl LiveJob {
         self.interrupted = None;
     }
 
-    /// Requester of the oldest request.
-    fn requester(&self) -> Address {
-        self.requests.requester().unwrap_or(Address::ZERO)
+    /// Client of the oldest request.
+    fn requester(&self) -> ClientKey {
+        self.requests.requester().unwrap_or(ClientKey::LOWEST)
     }
 }
 
@@ -302,9 +301,11 @@ impl ProofsCore {
 
     /// Adds a request to an unfinished job.
     fn subscribe(&mut self, job: JobId, request: RequestRecord) {
-        self.open.insert(&request, job, self.client_of(&request));
+        let client = self.client_of(&request);
+        let key = client.key();
+        self.open.insert(&request, job, client);
         if let Some(live) = self.jobs.get_mut(&job) {
-            live.requests.insert(request);
+            live.requests.insert(request, key);
         }
         self.recount(job);
     }

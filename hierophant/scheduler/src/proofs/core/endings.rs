@@ -283,7 +283,7 @@ impl ProofsCore {
             request.state = state;
             request.updated_at = now;
             let spec = live.record.spec.clone();
-            effects.push(Effect::Save(Change::Request(*request, spec)));
+            effects.push(Effect::Save(Change::Request(request, spec)));
         }
         if live.requests.is_empty() {
             let end = match state {
@@ -370,7 +370,7 @@ impl ProofsCore {
             request.state = of_requests;
             request.updated_at = now;
             request.fulfilled_at = (of_requests == RequestState::Fulfilled).then_some(now);
-            effects.push(Effect::Save(Change::Request(*request, live.record.spec.clone())));
+            effects.push(Effect::Save(Change::Request(request, live.record.spec.clone())));
         }
     }
 

@@ -113,11 +113,13 @@ impl ProofsCore {
         let mut live = LiveJob::new(record);
         live.inputs_lost = inputs_damaged;
         for request in requests {
-            self.open.insert(&request, id, self.client_of(&request));
+            let client = self.client_of(&request);
+            let key = client.key();
+            self.open.insert(&request, id, client.clone());
             if is_recent(request.created_at, now) {
-                self.count_accepted(request.created_at, self.client_of(&request));
+                self.count_accepted(request.created_at, client);
             }
-            live.requests.insert(request);
+            live.requests.insert(request, key);
         }
         let nobody_waits = live.requests.is_empty();
         // In the order of their end; running ones come last.

@@ -22,6 +22,7 @@ mod why;
 mod words;
 mod workers;
 
+use alloy_primitives::Address;
 use hierophant_model::clients::Client;
 use hierophant_model::commands::Command;
 use hierophant_model::records::{AttemptOutcome, NetworkMode, RequestState, Setting, SettingKind};
