@@ -34,7 +34,7 @@ use hierophant_model::commands::Paused;
 use hierophant_model::records::{
     AttemptRecord, Change, Claim, JobRecord, JobState, Millis, RequestRecord,
 };
-use network_lib::ids::{ArtifactId, JobId, LeaseId, Sha256Digest, WorkerId};
+use network_lib::ids::{ArtifactId, JobId, LeaseId, RequestId, Sha256Digest, WorkerId};
 use network_lib::job::ProofMode;
 use network_lib::wire::ToWorker;
 
@@ -215,6 +215,8 @@ pub struct ProofsCore {
     demand: MemoryDemand,
     /// Jobs whose end is stored in several steps.
     ending: BTreeSet<JobId>,
+    /// Requests that were reopened with many others, and are not saved yet.
+    reopened: VecDeque<RequestId>,
     /// Jobs that a start found to have ended.
     due: VecDeque<(JobId, End)>,
     /// Whether requests past their deadline are left to the next sweep. No job is assigned until they have ended.
@@ -296,7 +298,7 @@ impl ProofsCore {
     #[must_use]
     pub fn is_behind(&self) -> bool {
         let is_ending = !self.ending.is_empty() || !self.due.is_empty();
-        is_ending || self.is_expiring || self.is_cut_short
+        is_ending || !self.reopened.is_empty() || self.is_expiring || self.is_cut_short
     }
 
     /// Adds a request to an unfinished job.
