@@ -1,8 +1,8 @@
-//! The checking process itself, `hierophant verify-proofs`: one order after the other from standard input, a verdict
-//! on each to standard output.
+//! The checking process itself, `hierophant verify-proofs`: one order after the other from standard input, replies
+//! about each to standard output.
 
 use std::ffi::OsString;
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -11,8 +11,9 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use network_lib::job::{Failure, FailureClass};
 use rlimit::Resource;
 
-use super::check::check_file;
-use super::protocol::{Order, Verdict, read_order, write_verdict};
+use super::check::check_loaded;
+use super::protocol::{Order, Reply, read_order, write_reply};
+use super::rejection::Rejection;
 use super::verifiers::Verifiers;
 
 /// How much sooner the kernel ends this process than others when memory runs out, of 1000: before any other.
@@ -32,23 +33,37 @@ pub fn run() -> ExitCode {
     let verifiers = Verifiers::default();
     let mut output = io::stdout().lock();
     for order in waiting {
-        if let Err(error) = write_verdict(&mut output, verdict(order, &verifiers)) {
-            eprintln!("hierophant: a verdict could not be sent: {error}");
+        if let Err(error) = carry_out(order, &verifiers, &mut output) {
+            eprintln!("hierophant: a reply could not be sent: {error}");
             return ExitCode::FAILURE;
         }
     }
     ExitCode::SUCCESS
 }
 
-fn verdict(order: Order, verifiers: &Verifiers) -> Verdict {
+/// Checks a proof. It is read whole first, so that a hanging disk is not taken for a verification that lasts long.
+fn carry_out(order: Order, verifiers: &Verifiers, output: &mut impl Write) -> io::Result<()> {
+    write_reply(output, Reply::Began)?;
+    let verdict = match load(&order) {
+        Ok(proof) => {
+            write_reply(output, Reply::Read)?;
+            let (claim, mock_mode) = (order.claim(), order.mock_mode);
+            check_loaded(proof, &claim, &order.vk, mock_mode, verifiers)
+                .map_err(|rejection| rejection.failure())
+        }
+        Err(failure) => Err(failure),
+    };
+    write_reply(output, Reply::Verdict(verdict))
+}
+
+/// The bytes of the proof, read within the limits of the order.
+fn load(order: &Order) -> Result<Vec<u8>, Failure> {
     limit_memory(order.memory).map_err(|error| {
         let message = format!("cannot limit the memory of a checking process: {error}");
         Failure::new(FailureClass::Infrastructure, message)
     })?;
-    let claim = order.claim();
-    let path = PathBuf::from(OsString::from_vec(order.path));
-    check_file(&path, &claim, &order.vk, order.mock_mode, verifiers)
-        .map_err(|rejection| rejection.failure())
+    let path = PathBuf::from(OsString::from_vec(order.path.clone()));
+    std::fs::read(path).map_err(|error| Rejection::Unreadable(error).failure())
 }
 
 /// The process only reads files, and leaves no memory image of a proof.
