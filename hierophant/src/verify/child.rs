@@ -63,7 +63,11 @@ fn load(order: &Order) -> Result<Vec<u8>, Failure> {
         Failure::new(FailureClass::Infrastructure, message)
     })?;
     let path = PathBuf::from(OsString::from_vec(order.path.clone()));
-    std::fs::read(path).map_err(|error| Rejection::Unreadable(error).failure())
+    let unread = |error: io::Error| match error.kind() {
+        io::ErrorKind::OutOfMemory => Rejection::TooLarge(order.memory >> 20),
+        _ => Rejection::Unreadable(error),
+    };
+    std::fs::read(path).map_err(|error| unread(error).failure())
 }
 
 /// The process only reads files, and leaves no memory image of a proof.
@@ -100,5 +104,61 @@ fn take_orders(orders: &SyncSender<Order>) {
                 std::process::exit(1);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::io::{Read, pipe};
+    use std::os::unix::ffi::OsStrExt;
+    use std::process::Command;
+    use std::sync::mpsc::{RecvTimeoutError, channel};
+    use std::time::Duration;
+
+    use network_lib::handshake::Backend;
+    use network_lib::ids::{Sha256Digest, VkHash};
+    use network_lib::job::ProofMode;
+
+    use super::*;
+
+    #[test]
+    fn it_reports_when_it_has_its_order_and_when_it_has_read_the_proof() {
+        let folder = tempfile::tempdir().expect("temp dir");
+        let path = folder.path().join("proof");
+        assert!(Command::new("mkfifo").arg(&path).status().expect("runs").success());
+        let order = Order {
+            path: path.as_os_str().as_bytes().to_vec(),
+            vk_hash: VkHash([1; 32]),
+            mode: ProofMode::Core,
+            circuit_version: String::new(),
+            public_values_hash: Sha256Digest([2; 32]),
+            backend: Backend::Mock,
+            vk: vec![],
+            mock_mode: true,
+            memory: u64::MAX,
+        };
+        let (mut replies, mut output) = pipe().expect("a pipe");
+        let (sender, received) = channel();
+        std::thread::spawn(move || {
+            let mut length = [0; 4];
+            while replies.read_exact(&mut length).is_ok() {
+                let mut text = vec![0; u32::from_le_bytes(length) as usize];
+                replies.read_exact(&mut text).expect("reads");
+                sender.send(String::from_utf8(text).expect("text")).expect("is heard");
+            }
+        });
+        let checking = std::thread::spawn(move || {
+            carry_out(order, &Verifiers::default(), &mut output).expect("replies");
+        });
+        let next = |time| received.recv_timeout(time);
+        let (soon, long) = (Duration::from_millis(300), Duration::from_secs(60));
+        assert_eq!(next(long).expect("in time"), "\"began\"");
+        assert_eq!(next(soon), Err(RecvTimeoutError::Timeout), "the file does not end");
+        fs::write(&path, "no proof").expect("writes");
+        assert_eq!(next(long).expect("in time"), "\"read\"");
+        let verdict = next(long).expect("in time");
+        assert!(verdict.starts_with("{\"verdict\":{\"Err\""), "{verdict}");
+        checking.join().expect("ends");
     }
 }

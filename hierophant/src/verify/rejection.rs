@@ -123,6 +123,9 @@ pub(super) enum Rejection {
         /// Whether it was killed: because the machine's memory ran out, or from outside.
         is_killed: bool,
     },
+    /// The file does not fit into the memory of the check.
+    #[error("the proof cannot be checked: it does not fit into the {0} MiB that its check may use")]
+    TooLarge(u64),
     /// The check exceeded its time.
     #[error("the proof cannot be checked within {0:?} (`proofs.check_time`)")]
     CheckTooLong(Duration),
