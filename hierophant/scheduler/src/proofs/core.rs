@@ -96,6 +96,9 @@ pub enum Effect {
     Save(Change),
     /// Send a message to a worker.
     Send(WorkerId, ToWorker),
+    /// Cancel an attempt that is leased ahead on the worker that holds it. The cancellation need not wait for the store:
+    /// a start without the decision finds an attempt that its worker no longer lists, and gives it back too.
+    Recall(WorkerId, ToWorker),
     /// Close a worker's connection for this reason.
     Drop(WorkerId, String),
     /// Verify a proof and report the verdict to [`ProofsCore::checked`].

@@ -418,9 +418,15 @@ impl ProofsCore {
     ) {
         let Some(held) = self.leases.get(&lease) else { return };
         let worker = held.attempt.prover.worker;
+        // While the store stalls, the worker could begin it, and another one be given the job at the same time.
+        let is_recalled = held.is_ahead() && held.sent;
         let detail = Some((None, reason.to_owned()));
         self.end_attempt(now, lease, outcome, detail, effects);
         let message = ToWorker::Cancel { lease_id: lease, reason: reason.to_owned() };
-        effects.push(Effect::Send(worker, message));
+        effects.push(if is_recalled {
+            Effect::Recall(worker, message)
+        } else {
+            Effect::Send(worker, message)
+        });
     }
 }
