@@ -201,3 +201,6 @@ impl Lookups {
 pub(super) fn log_unread(error: &StoreError) {
     tracing::warn!(error = %error_chain(error), "request look-up failed");
 }
+
+#[cfg(test)]
+mod tests;

@@ -147,7 +147,8 @@ fn what_its_worker_was_sent_is_recalled_before_the_store_has_it() {
         let effects = join(&mut core, 2, 2);
         assert_eq!(cancels(&effects), [second]);
         // A cancellation that precedes its job would be without effect.
-        let is_recall = |effect: &Effect| matches!(effect, Effect::Recall(to, _) if *to == worker(1));
+        let is_recall =
+            |effect: &Effect| matches!(effect, Effect::Recall(to, _) if *to == worker(1));
         assert_eq!(effects.iter().any(is_recall), sent);
         // An attempt that has begun is cancelled when it is stored that it has ended.
         let cancelled = core.command(START, &Command::CancelJob(job(&core, 1))).1;
