@@ -183,7 +183,9 @@ pub async fn run_on<L: Accept>(
     artifacts::mark::check(&blobs, store.as_ref(), config.storage.accept_loss).await?;
     let (min_free, most) = (config.storage.min_free_bytes, config.storage.max_bytes);
     let budget = DiskBudget::new(data, min_free, most, store.stored_bytes().await?);
-    let webhooks = Webhooks::open(&config.webhooks, store.as_ref(), metrics.clone()).await?;
+    let clients = root::clients(&config);
+    let webhooks =
+        Webhooks::open(&config.webhooks, store.as_ref(), &clients, metrics.clone()).await?;
     let tokens = Tokens::open(&store).await?;
     let local_secret = LocalSecret::create(data).with_context(|| {
         format!("cannot write into the data folder {}; make it writable", data.display())
@@ -217,7 +219,7 @@ pub async fn run_on<L: Accept>(
 
     let handles = root.handles.clone();
     budget.watch(stop.clone());
-    webhooks.deliver(&store, &root::clients(&config), &stop);
+    webhooks.deliver(&store, &clients, &stop);
     History::new(Arc::clone(&store), history_rules(&config)).start(stop.clone());
     let contexts = api::Contexts::new(&config, http_port, handles, resources);
     let grpc =

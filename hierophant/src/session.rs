@@ -7,7 +7,7 @@ pub mod inbox;
 pub mod outbox;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use network_lib::wire::ToWorker;
 use tokio::sync::mpsc::{self, error::TrySendError};
@@ -87,6 +87,7 @@ pub struct SessionHandle {
     outbox: mpsc::Sender<Outgoing>,
     close: mpsc::Sender<CloseReason>,
     jobs: Arc<AtomicU64>,
+    welcomed: Arc<AtomicBool>,
     inbox: Arc<Inbox>,
 }
 
@@ -121,7 +122,7 @@ impl SessionHandle {
             jobs: Arc::clone(&jobs),
             inbox: Arc::clone(&inbox),
         };
-        (Self { outbox, close, jobs, inbox }, queues)
+        (Self { outbox, close, jobs, welcomed: Arc::default(), inbox }, queues)
     }
 
     /// Sends a message to the worker, without waiting. The session of a worker that lets its messages pile up is
@@ -130,9 +131,18 @@ impl SessionHandle {
         if matches!(message, ToWorker::Prove { .. }) {
             self.jobs.fetch_add(1, Ordering::Relaxed);
         }
+        if matches!(message, ToWorker::Welcome(_)) {
+            self.welcomed.store(true, Ordering::Release);
+        }
         if let Err(TrySendError::Full(_)) = self.outbox.try_send(Outgoing::Message(message)) {
             self.close(CloseReason::Slow);
         }
+    }
+
+    /// Whether the welcome was sent, which precedes every other message.
+    #[must_use]
+    pub fn is_welcomed(&self) -> bool {
+        self.welcomed.load(Ordering::Acquire)
     }
 
     /// What the worker has said and the actors have not handled yet.

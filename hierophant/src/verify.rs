@@ -43,7 +43,7 @@ use hierophant_store::{JobStore, StoreError};
 use network_lib::ids::{ArtifactId, VkHash};
 use network_lib::job::{Failure, ProofMode};
 
-use self::begun::BegunChecks;
+use self::begun::{BegunChecks, Mark};
 pub use self::check::check_bytes;
 pub use self::child::run as run_child;
 pub use self::key::KeyError;
@@ -156,7 +156,10 @@ impl ProofChecker {
             room: Room::new(number),
             begun: Arc::new(BegunChecks::open(config.data_dir.join("checks"))?),
             runner: match &config.check_program {
-                Some(program) => Runner::Processes(Processes::new(program, limits.check_time)),
+                Some(program) => {
+                    let threads = room::threads(number);
+                    Runner::Processes(Processes::new(program, limits.check_time, threads))
+                }
                 None => Runner::Here(Arc::default()),
             },
         })
@@ -167,7 +170,7 @@ impl ProofChecker {
     /// # Errors
     ///
     /// The failure of the attempt: of class worker if the proof is wrong or cannot be checked within the limits,
-    /// infrastructure if it cannot be read, request if no proof of the request could be verified.
+    /// infrastructure if it cannot be read or its check was ended from outside, request if no proof of the request could be verified.
     pub async fn check(&self, proof: ArtifactId, claim: Claim) -> Result<(), Failure> {
         self.verdict(proof, claim).await.unwrap_or_else(|rejection| Err(rejection.failure()))
     }
@@ -203,20 +206,41 @@ impl ProofChecker {
         // The same holds for an outage of the bucket. Only what is about to be checked is fetched.
         let size =
             patiently(|| self.size(proof), is_passing).await.map_err(Rejection::Unreadable)?;
-        let _room = self.room.take(size).await;
-        let local = patiently(|| self.local(proof), is_passing).await;
-        let local = local.map_err(Rejection::Unreadable)?;
-        let _begun = self.begun.begin(proof).ok_or(Rejection::EndsHierophant)?;
+        let mut is_alone = match self.begun.left(proof) {
+            None => false,
+            Some(Mark::Shared) => true,
+            Some(Mark::Alone) => return Err(Rejection::EndsHierophant),
+        };
+        loop {
+            let _room = self.room.take(if is_alone { u64::MAX } else { size }).await;
+            let local = patiently(|| self.local(proof), is_passing).await;
+            let local = local.map_err(Rejection::Unreadable)?;
+            let mark = if is_alone { Mark::Alone } else { Mark::Shared };
+            let _begun = self.begun.begin(proof, mark);
+            match self.check_local(local, size, &claim, &program).await {
+                // The machine's memory ran out, perhaps by others, or a signal came from outside.
+                Err(Rejection::CheckDied { is_killed: true, .. }) if !is_alone => is_alone = true,
+                verdict => return verdict,
+            }
+        }
+    }
+
+    async fn check_local(
+        &self,
+        local: LocalBlob,
+        size: u64,
+        claim: &Claim,
+        program: &ProgramRecord,
+    ) -> Result<Result<(), Failure>, Rejection> {
         match &self.runner {
             Runner::Processes(processes) => {
-                let order = self.order(local.path(), size, claim, program)?;
-                processes.check(&order).await
+                processes.check(&self.order(local.path(), size, claim, program)?).await
             }
             Runner::Here(verifiers) => {
                 let (verifiers, mock_mode) = (Arc::clone(verifiers), self.mock_mode);
-                let work = move || {
-                    check::check_file(local.path(), &claim, &program.vk, mock_mode, &verifiers)
-                };
+                let (claim, vk) = (claim.clone(), program.vk.clone());
+                let work =
+                    move || check::check_file(local.path(), &claim, &vk, mock_mode, &verifiers);
                 let verdict = tokio::task::spawn_blocking(work).await;
                 verdict.map_err(|error| Rejection::Stopped(error.to_string()))?.map(Ok)
             }
@@ -227,18 +251,18 @@ impl ProofChecker {
         &self,
         path: &Path,
         size: u64,
-        claim: Claim,
-        program: ProgramRecord,
+        claim: &Claim,
+        program: &ProgramRecord,
     ) -> Result<Order, Rejection> {
         let path = absolute(path).map_err(Rejection::Unreadable)?;
         Ok(Order {
             path: path.as_os_str().as_bytes().to_vec(),
             vk_hash: claim.vk_hash,
             mode: claim.mode,
-            circuit_version: claim.circuit_version,
+            circuit_version: claim.circuit_version.clone(),
             public_values_hash: claim.public_values_hash,
             backend: claim.backend,
-            vk: program.vk,
+            vk: program.vk.clone(),
             mock_mode: self.mock_mode,
             memory: memory_limit(self.memory, size),
         })

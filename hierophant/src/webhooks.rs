@@ -2,17 +2,16 @@
 //!
 //! A notice is a [`NoticeRecord`], committed in the same transaction as the end of the request, so that a crash or
 //! restart does not lose it. A receiver may get a notice twice, with the same id. Each receiver has its own task.
-//! Undelivered notices are bounded by their age, and by a share of each requester: none can take the place of
-//! another's.
+//! Undelivered notices are bounded by their age, and by a share of each client: none can take the place of another's.
 
 mod deliver;
+mod undelivered;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use alloy_primitives::Address;
-use hierophant_model::clients::Clients;
+use hierophant_model::clients::{ClientKey, Clients, Owner};
 use hierophant_model::records::{
     Change, NoticeRecord, ReceiverState, RequestRecord, RequestState, Trouble,
 };
@@ -29,8 +28,8 @@ use tokio_util::sync::CancellationToken;
 use crate::config::WebhookConfig;
 use crate::metrics::Metrics;
 
-/// Maximum number of undelivered notices to a receiver about the requests of one address; further ones are dropped.
-pub const MAX_UNDELIVERED: u64 = 10_000;
+use undelivered::Undelivered;
+pub use undelivered::{MAX_OF_STRANGERS, MAX_UNDELIVERED};
 
 #[derive(Debug)]
 struct Receiver {
@@ -41,8 +40,7 @@ struct Receiver {
     on: Vec<RequestState>,
     /// Names of the only clients of whose requests it is notified; empty = all.
     clients: Vec<String>,
-    /// Number of undelivered notices by requester.
-    undelivered: Mutex<BTreeMap<Address, u64>>,
+    undelivered: Mutex<Undelivered>,
     dropped: AtomicU64,
     trouble: Mutex<Option<Trouble>>,
     more: Notify,
@@ -78,30 +76,17 @@ impl Receiver {
     }
 
     fn undelivered(&self) -> u64 {
-        self.undelivered.lock().values().sum()
-    }
-
-    /// Number of further notices about the requests of an address.
-    fn room(&self, requester: Address) -> u64 {
-        let undelivered = self.undelivered.lock().get(&requester).copied().unwrap_or(0);
-        MAX_UNDELIVERED.saturating_sub(undelivered)
-    }
-
-    fn settled(&self, requester: Address) {
-        let mut undelivered = self.undelivered.lock();
-        if let Some(count) = undelivered.get_mut(&requester) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                undelivered.remove(&requester);
-            }
-        }
+        self.undelivered.lock().total()
     }
 
     /// Replaces the numbers by those of the store.
-    fn recount(&self, counts: &BTreeMap<(Sha256Digest, Address), u64>) {
+    fn recount(&self, counts: &BTreeMap<(Sha256Digest, Owner), u64>, clients: &Clients) {
+        let mut undelivered = Undelivered::default();
         let theirs = counts.iter().filter(|((receiver, _), _)| *receiver == self.id);
-        let counts = theirs.map(|((_, requester), count)| (*requester, *count)).collect();
-        *self.undelivered.lock() = counts;
+        for ((_, (address, client)), count) in theirs {
+            undelivered.add(clients.of(*address, client.as_ref()).key(), *count);
+        }
+        *self.undelivered.lock() = undelivered;
     }
 }
 
@@ -121,13 +106,14 @@ impl Webhooks {
     pub async fn open(
         config: &[WebhookConfig],
         store: &dyn JobStore,
+        clients: &Clients,
         metrics: Metrics,
     ) -> Result<Self, StoreError> {
         let receivers: Arc<[_]> =
             config.iter().map(|config| Arc::new(Receiver::new(config))).collect();
         let counts = store.notice_counts().await?;
         for receiver in receivers.iter() {
-            receiver.recount(&counts);
+            receiver.recount(&counts, clients);
         }
         let mut forgotten = BTreeMap::<_, u64>::new();
         for ((id, _), count) in &counts {
@@ -148,16 +134,16 @@ impl Webhooks {
     pub fn notices(&self, changes: &[Change], clients: &Clients) -> Vec<Change> {
         let mut notices = Vec::new();
         for receiver in self.receivers.iter() {
-            let mut rooms = BTreeMap::new();
+            let mut new = Undelivered::default();
             for change in changes {
                 let Change::Request(request, _) = change else { continue };
                 if !receiver.hears_of(request, clients) {
                     continue;
                 }
-                let requester = request.requester;
-                let room = rooms.entry(requester).or_insert_with(|| receiver.room(requester));
-                if *room > 0 {
-                    *room -= 1;
+                let client = clients.of(request.requester, request.client.as_ref());
+                let key = client.key();
+                if receiver.undelivered.lock().has_room(key, &new) {
+                    new.add(key, 1);
                     notices.push(Change::Notice(NoticeRecord::of(receiver.id, request)));
                     continue;
                 }
@@ -165,9 +151,9 @@ impl Webhooks {
                 if receiver.dropped.fetch_add(1, Ordering::Relaxed) == 0 {
                     tracing::error!(
                         receiver = receiver.name,
-                        %requester,
-                        "{MAX_UNDELIVERED} webhook notices about one requester are undelivered to a receiver; further \
-                         ones are dropped"
+                        %client,
+                        "{MAX_UNDELIVERED} webhook notices about one client, or {MAX_OF_STRANGERS} about all addresses \
+                         without a name, are undelivered to a receiver; further ones are dropped"
                     );
                 }
             }
@@ -176,14 +162,14 @@ impl Webhooks {
     }
 
     /// Starts the delivery of the notices among committed changes.
-    pub fn kept(&self, changes: &[Change]) {
+    pub fn kept(&self, changes: &[Change], clients: &Clients) {
         if self.receivers.is_empty() {
             return;
         }
-        let mut requesters = BTreeMap::new();
+        let mut owners = BTreeMap::new();
         for change in changes {
             if let Change::Request(request, _) = change {
-                requesters.insert(request.id, request.requester);
+                owners.insert(request.id, client_of(request, clients));
             }
         }
         for change in changes {
@@ -191,8 +177,8 @@ impl Webhooks {
             let theirs = self.receivers.iter().find(|receiver| receiver.id == notice.receiver);
             if let Some(receiver) = theirs {
                 // A notice is committed with the request that it is about.
-                let requester = requesters.get(&notice.request).copied().unwrap_or_default();
-                *receiver.undelivered.lock().entry(requester).or_default() += 1;
+                let client = owners.get(&notice.request).copied().unwrap_or(ClientKey::LOWEST);
+                receiver.undelivered.lock().add(client, 1);
                 receiver.more.notify_one();
             }
         }
@@ -221,6 +207,11 @@ impl Webhooks {
             });
         }
     }
+}
+
+/// Key of the client of a request.
+fn client_of(request: &RequestRecord, clients: &Clients) -> ClientKey {
+    clients.of(request.requester, request.client.as_ref()).key()
 }
 
 #[cfg(test)]

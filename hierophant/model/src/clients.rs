@@ -9,6 +9,8 @@
 //! last minute and have ended, and short-lived addresses take no memory for long. Each owner of facts enforces its
 //! quotas: `proofs` those of requests and cycles, `artifacts` those of tickets and bytes.
 
+mod key;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
@@ -17,6 +19,8 @@ use std::sync::Arc;
 use alloy_primitives::Address;
 use ipnet::IpNet;
 use network_lib::ids::TokenId;
+
+pub use key::ClientKey;
 
 /// Name of a client.
 pub type ClientName = Arc<str>;

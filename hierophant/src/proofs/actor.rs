@@ -316,7 +316,8 @@ impl ProofsState {
         self.queue.push(Vec::new(), Vec::new(), Some(next)).await;
     }
 
-    /// Queues effects, and the answer behind them. Messages go to the connections of this moment: a later
+    /// Queues effects, and the answer behind them. Only a recall is executed at once, because its worker must not begin
+    /// what another one is given when the store answers. Messages go to the connections of this moment: a later
     /// connection of the same worker gets a welcome of its own.
     async fn execute(&mut self, effects: Vec<Effect>, answer: Option<Answer>) {
         let (mut changes, mut side_effects) = (Vec::new(), Vec::new());
@@ -325,6 +326,15 @@ impl ProofsState {
                 Effect::Save(change) => changes.push(change),
                 Effect::Send(worker, message) => {
                     if let Some(session) = self.sessions.get(worker) {
+                        side_effects.push(SideEffect::Send(session, message));
+                    }
+                }
+                Effect::Recall(worker, message) => {
+                    let Some(session) = self.sessions.get(worker) else { continue };
+                    // The welcome is the first message of a connection.
+                    if session.is_welcomed() {
+                        session.send(message);
+                    } else {
                         side_effects.push(SideEffect::Send(session, message));
                     }
                 }

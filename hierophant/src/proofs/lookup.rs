@@ -25,6 +25,9 @@ use network_lib::job::FailureClass;
 
 use cycles::DailyCycles;
 
+/// Maximum number of requests that one call moves to a newer job.
+const MAX_MOVED: usize = 500;
+
 /// Answer of the actor to a call with a look-up that may lack a decision: it is stored now, look again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Outdated;
@@ -158,6 +161,11 @@ impl Lookups {
         }
         let newer = self.store.proved_job(job.key).await?;
         let newer = newer.filter(|it| it.proof.is_some() && it.proof != Some(proof));
+        if newer.is_some() {
+            // The others find it when their clients ask.
+            requests.sort_by_key(|waiting| waiting.id != request);
+            requests.truncate(MAX_MOVED);
+        }
         Ok(Some(AsOf { number, found: EndedJob { job, requests, newer } }))
     }
 
@@ -193,3 +201,6 @@ impl Lookups {
 pub(super) fn log_unread(error: &StoreError) {
     tracing::warn!(error = %error_chain(error), "request look-up failed");
 }
+
+#[cfg(test)]
+mod tests;

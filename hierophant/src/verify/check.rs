@@ -47,6 +47,18 @@ fn check_reader(
     })
 }
 
+/// Checks a proof in memory, which is freed once it is decoded.
+pub(super) fn check_loaded(
+    proof: Vec<u8>,
+    claim: &Claim,
+    vk: &[u8],
+    mock_mode: bool,
+    verifiers: &Verifiers,
+) -> Result<(), Rejection> {
+    let size = proof.len() as u64;
+    check_reader(io::Cursor::new(proof), size, claim, vk, mock_mode, verifiers)
+}
+
 /// Checks a proof in memory like [`ProofChecker::check`](super::ProofChecker::check) where mock proofs are allowed,
 /// in this process.
 ///

@@ -1,8 +1,8 @@
-//! The checking process itself, `hierophant verify-proofs`: one order after the other from standard input, a verdict
-//! on each to standard output.
+//! The checking process itself, `hierophant verify-proofs`: one order after the other from standard input, replies
+//! about each to standard output.
 
 use std::ffi::OsString;
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -11,8 +11,9 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use network_lib::job::{Failure, FailureClass};
 use rlimit::Resource;
 
-use super::check::check_file;
-use super::protocol::{Order, Verdict, read_order, write_verdict};
+use super::check::check_loaded;
+use super::protocol::{Order, Reply, read_order, write_reply};
+use super::rejection::Rejection;
 use super::verifiers::Verifiers;
 
 /// How much sooner the kernel ends this process than others when memory runs out, of 1000: before any other.
@@ -32,23 +33,41 @@ pub fn run() -> ExitCode {
     let verifiers = Verifiers::default();
     let mut output = io::stdout().lock();
     for order in waiting {
-        if let Err(error) = write_verdict(&mut output, verdict(order, &verifiers)) {
-            eprintln!("hierophant: a verdict could not be sent: {error}");
+        if let Err(error) = carry_out(order, &verifiers, &mut output) {
+            eprintln!("hierophant: a reply could not be sent: {error}");
             return ExitCode::FAILURE;
         }
     }
     ExitCode::SUCCESS
 }
 
-fn verdict(order: Order, verifiers: &Verifiers) -> Verdict {
+/// Checks a proof. It is read whole first, so that a hanging disk is not taken for a verification that lasts long.
+fn carry_out(order: Order, verifiers: &Verifiers, output: &mut impl Write) -> io::Result<()> {
+    write_reply(output, Reply::Began)?;
+    let verdict = match load(&order) {
+        Ok(proof) => {
+            write_reply(output, Reply::Read)?;
+            let (claim, mock_mode) = (order.claim(), order.mock_mode);
+            check_loaded(proof, &claim, &order.vk, mock_mode, verifiers)
+                .map_err(|rejection| rejection.failure())
+        }
+        Err(failure) => Err(failure),
+    };
+    write_reply(output, Reply::Verdict(verdict))
+}
+
+/// The bytes of the proof, read within the limits of the order.
+fn load(order: &Order) -> Result<Vec<u8>, Failure> {
     limit_memory(order.memory).map_err(|error| {
         let message = format!("cannot limit the memory of a checking process: {error}");
         Failure::new(FailureClass::Infrastructure, message)
     })?;
-    let claim = order.claim();
-    let path = PathBuf::from(OsString::from_vec(order.path));
-    check_file(&path, &claim, &order.vk, order.mock_mode, verifiers)
-        .map_err(|rejection| rejection.failure())
+    let path = PathBuf::from(OsString::from_vec(order.path.clone()));
+    let unread = |error: io::Error| match error.kind() {
+        io::ErrorKind::OutOfMemory => Rejection::TooLarge(order.memory >> 20),
+        _ => Rejection::Unreadable(error),
+    };
+    std::fs::read(path).map_err(|error| unread(error).failure())
 }
 
 /// The process only reads files, and leaves no memory image of a proof.
@@ -85,5 +104,61 @@ fn take_orders(orders: &SyncSender<Order>) {
                 std::process::exit(1);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::io::{Read, pipe};
+    use std::os::unix::ffi::OsStrExt;
+    use std::process::Command;
+    use std::sync::mpsc::{RecvTimeoutError, channel};
+    use std::time::Duration;
+
+    use network_lib::handshake::Backend;
+    use network_lib::ids::{Sha256Digest, VkHash};
+    use network_lib::job::ProofMode;
+
+    use super::*;
+
+    #[test]
+    fn it_reports_when_it_has_its_order_and_when_it_has_read_the_proof() {
+        let folder = tempfile::tempdir().expect("temp dir");
+        let path = folder.path().join("proof");
+        assert!(Command::new("mkfifo").arg(&path).status().expect("runs").success());
+        let order = Order {
+            path: path.as_os_str().as_bytes().to_vec(),
+            vk_hash: VkHash([1; 32]),
+            mode: ProofMode::Core,
+            circuit_version: String::new(),
+            public_values_hash: Sha256Digest([2; 32]),
+            backend: Backend::Mock,
+            vk: vec![],
+            mock_mode: true,
+            memory: u64::MAX,
+        };
+        let (mut replies, mut output) = pipe().expect("a pipe");
+        let (sender, received) = channel();
+        std::thread::spawn(move || {
+            let mut length = [0; 4];
+            while replies.read_exact(&mut length).is_ok() {
+                let mut text = vec![0; u32::from_le_bytes(length) as usize];
+                replies.read_exact(&mut text).expect("reads");
+                sender.send(String::from_utf8(text).expect("text")).expect("is heard");
+            }
+        });
+        let checking = std::thread::spawn(move || {
+            carry_out(order, &Verifiers::default(), &mut output).expect("replies");
+        });
+        let next = |time| received.recv_timeout(time);
+        let (soon, long) = (Duration::from_millis(300), Duration::from_secs(60));
+        assert_eq!(next(long).expect("in time"), "\"began\"");
+        assert_eq!(next(soon), Err(RecvTimeoutError::Timeout), "the file does not end");
+        fs::write(&path, "no proof").expect("writes");
+        assert_eq!(next(long).expect("in time"), "\"read\"");
+        let verdict = next(long).expect("in time");
+        assert!(verdict.starts_with("{\"verdict\":{\"Err\""), "{verdict}");
+        checking.join().expect("ends");
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! A check may take time and memory without bound, and may crash the process that runs it. It therefore runs in a
 //! process of its own, with limits. A process checks many proofs, because its start and the set-up of SP1's verifiers
-//! would add to every check; it is replaced after a failure. It has no variable of Hierophant's environment and none of its open
+//! would add to every check; it is replaced after a failure. Not every failure is the proof's: a process may be ended from
+//! outside, fail before it has the order, or wait for a disk that hangs. So it reports how far it has come. It has no variable of Hierophant's environment and none of its open
 //! files, and it ends when Hierophant ends, because its standard input does.
 
 use std::io;
@@ -12,6 +13,8 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use backon::{ExponentialBuilder, Retryable};
+use hierophant_model::text::error_chain;
 use network_lib::task;
 use parking_lot::Mutex;
 use tokio::io::AsyncReadExt;
@@ -19,7 +22,7 @@ use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::protocol::{Order, Verdict, receive_verdict, send_order};
+use super::protocol::{Order, Reply, Verdict, receive_reply, send_order};
 use super::rejection::Rejection;
 
 /// The command of the checking process.
@@ -40,11 +43,25 @@ const RESERVE: &str = "67108864";
 /// Length of the kept error output in characters.
 const MAX_OUTPUT: usize = 200;
 
+/// Time for a process to start and to take its order.
+const START_LIMIT: Duration = Duration::from_secs(60);
+
+/// Signals that are sent from outside: by an operator, a terminal or a service manager. The kernel ends a process that
+/// takes too much memory by SIGKILL, and no signal of these.
+const FROM_OUTSIDE: [i32; 4] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM];
+
+const SIGHUP: i32 = 1;
+const SIGINT: i32 = 2;
+const SIGQUIT: i32 = 3;
+const SIGKILL: i32 = 9;
+const SIGTERM: i32 = 15;
+
 /// The checking processes of a Hierophant.
 #[derive(Debug)]
 pub(super) struct Processes {
     program: PathBuf,
     time: Duration,
+    threads: usize,
     idle: Mutex<Vec<Idle>>,
 }
 
@@ -55,46 +72,76 @@ struct Idle {
 }
 
 impl Processes {
-    /// Processes of `program`, with a time limit for one check.
-    pub(super) fn new(program: &Path, time: Duration) -> Arc<Self> {
+    /// Processes of `program`, each of which computes with some threads, with a time limit for reading a proof and for
+    /// verifying it.
+    pub(super) fn new(program: &Path, time: Duration, threads: usize) -> Arc<Self> {
         let (program, idle) = (program.to_owned(), Mutex::default());
-        let processes = Arc::new(Self { program, time, idle });
+        let processes = Arc::new(Self { program, time, threads, idle });
         task::spawn("idle checking processes", end_idle(Arc::downgrade(&processes)));
         processes
     }
 
-    /// Checks a proof in an idle process, or in a new one.
+    /// Checks a proof in an idle process, or in a new one. One that ends for reasons that have nothing to do with the
+    /// proof is replaced a few times.
     pub(super) async fn check(&self, order: &Order) -> Result<Verdict, Rejection> {
         if let Some(process) = self.take_idle() {
             let result = self.check_in(process, order).await;
             // An idle process may have ended for reasons of its own: only the end of a new one tells of the proof.
-            if !matches!(result, Err(Rejection::CheckDied { .. })) {
+            let has_ended = |rejection: &Rejection| {
+                rejection.passes_soon() || matches!(rejection, Rejection::CheckDied { .. })
+            };
+            if !result.as_ref().is_err_and(has_ended) {
                 return result;
             }
         }
-        let process = Process::start(&self.program).map_err(Rejection::NoProcess)?;
+        (|| self.check_in_new(order))
+            .retry(replacement_policy())
+            .when(Rejection::passes_soon)
+            .notify(|rejection, rest| {
+                let error = error_chain(rejection);
+                tracing::warn!(
+                    error,
+                    ?rest,
+                    "a proof could not be checked; another process follows"
+                );
+            })
+            .await
+    }
+
+    async fn check_in_new(&self, order: &Order) -> Result<Verdict, Rejection> {
+        let process = Process::start(&self.program, self.threads).map_err(Rejection::NoProcess)?;
         self.check_in(process, order).await
     }
 
     async fn check_in(&self, mut process: Process, order: &Order) -> Result<Verdict, Rejection> {
-        match timeout(self.time, process.check(order)).await {
-            Ok(Ok(verdict)) => {
+        let (phase, fault) = match process.check(order, self.time).await {
+            Ok(verdict) => {
                 if process.checks < MAX_CHECKS {
                     self.idle.lock().push(Idle { process, since: Instant::now() });
                 }
-                Ok(verdict)
+                return Ok(verdict);
             }
-            Ok(Err(error)) => {
-                let (status, output) = process.end().await;
-                tracing::warn!(%error, ?status, output, "a checking process has ended during a check");
-                let memory = order.memory >> 20;
-                Err(Rejection::CheckDied { how: described(status), output, memory })
+            Err(fault) => fault,
+        };
+        let (status, output) = process.end().await;
+        let Fault::Broken(error) = fault else {
+            return Err(match phase {
+                Phase::Starting => Rejection::NoBeginning(START_LIMIT),
+                Phase::Reading => Rejection::ReadTooLong(self.time),
+                Phase::Verifying => Rejection::CheckTooLong(self.time),
+            });
+        };
+        tracing::warn!(%error, ?phase, ?status, output, "a checking process has ended during a check");
+        let how = described(status);
+        let signal = status.and_then(|status| status.signal());
+        Err(match signal {
+            _ if phase == Phase::Starting => Rejection::EndedEarly { how, output },
+            Some(signal) if FROM_OUTSIDE.contains(&signal) => Rejection::EndedFromOutside(how),
+            _ => {
+                let (memory, is_killed) = (order.memory >> 20, signal == Some(SIGKILL));
+                Rejection::CheckDied { how, output, memory, is_killed }
             }
-            Err(_) => {
-                process.end().await;
-                Err(Rejection::CheckTooLong(self.time))
-            }
-        }
+        })
     }
 
     /// The process that has been idle for the shortest time.
@@ -112,6 +159,34 @@ async fn end_idle(processes: Weak<Processes>) {
     }
 }
 
+/// Retry policy of checks whose process ended for reasons that have nothing to do with the proof.
+fn replacement_policy() -> ExponentialBuilder {
+    ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(100))
+        .with_factor(3.0)
+        .with_max_times(4)
+}
+
+/// How far a process has come with an order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// It starts, and takes the order.
+    Starting,
+    /// It reads the proof.
+    Reading,
+    /// It decodes and verifies the proof.
+    Verifying,
+}
+
+/// Why a process sends no verdict.
+#[derive(Debug)]
+enum Fault {
+    /// The time of the phase is over.
+    Late,
+    /// It has ended, or sent something else.
+    Broken(io::Error),
+}
+
 /// A checking process. Dropping it ends it.
 #[derive(Debug)]
 struct Process {
@@ -124,12 +199,14 @@ struct Process {
 }
 
 impl Process {
-    fn start(program: &Path) -> io::Result<Self> {
+    fn start(program: &Path, threads: usize) -> io::Result<Self> {
         let mut child = Command::new(program)
             .arg0("hierophant")
             .arg(COMMAND)
             .env_clear()
             .env("MIMALLOC_ARENA_RESERVE", RESERVE)
+            // SP1's verifiers compute with a pool of threads, which would otherwise have one for each processor.
+            .env("RAYON_NUM_THREADS", threads.to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -146,25 +223,53 @@ impl Process {
         Ok(Self { child, stdin, stdout, output, checks: 0 })
     }
 
-    async fn check(&mut self, order: &Order) -> io::Result<Verdict> {
+    /// Lets the process check a proof. It has `time` to read it, and again to verify it.
+    async fn check(&mut self, order: &Order, time: Duration) -> Result<Verdict, (Phase, Fault)> {
         self.checks += 1;
-        send_order(&mut self.stdin, order).await?;
-        receive_verdict(&mut self.stdout).await
+        let Self { stdin, stdout, .. } = self;
+        let sent = async {
+            send_order(stdin, order).await?;
+            receive_reply(stdout).await
+        };
+        let mut reply = in_phase(Phase::Starting, START_LIMIT, sent).await?;
+        for (phase, expected) in [(Phase::Reading, Reply::Began), (Phase::Verifying, Reply::Read)] {
+            if reply != expected {
+                break;
+            }
+            reply = in_phase(phase, time, receive_reply(stdout)).await?;
+        }
+        match reply {
+            Reply::Verdict(verdict) => Ok(verdict),
+            Reply::Began | Reply::Read => {
+                let error = io::Error::new(io::ErrorKind::InvalidData, "an unexpected reply");
+                Err((Phase::Verifying, Fault::Broken(error)))
+            }
+        }
     }
 
-    /// Kills the process, unless it has ended; returns its status and the last line of its error output.
+    /// Ends the process. Returns its status if it has ended on its own, and the last line of its error output.
     async fn end(mut self) -> (Option<ExitStatus>, String) {
         // One that breaks off is ending already, and its own status tells why.
         let grace = Duration::from_millis(500);
-        let status = match timeout(grace, self.child.wait()).await {
-            Ok(status) => status.ok(),
-            Err(_) => {
-                let _ = self.child.start_kill();
-                timeout(END_LIMIT, self.child.wait()).await.ok().and_then(Result::ok)
-            }
-        };
+        let status = timeout(grace, self.child.wait()).await;
+        if status.is_err() {
+            let _ = self.child.start_kill();
+            let _ = timeout(END_LIMIT, self.child.wait()).await;
+        }
         let output = timeout(END_LIMIT, self.output).await;
-        (status, output.ok().and_then(Result::ok).unwrap_or_default())
+        (status.ok().and_then(Result::ok), output.ok().and_then(Result::ok).unwrap_or_default())
+    }
+}
+
+/// Waits for a reply in a phase.
+async fn in_phase(
+    phase: Phase,
+    time: Duration,
+    reply: impl Future<Output = io::Result<Reply>>,
+) -> Result<Reply, (Phase, Fault)> {
+    match timeout(time, reply).await {
+        Ok(reply) => reply.map_err(|error| (phase, Fault::Broken(error))),
+        Err(_) => Err((phase, Fault::Late)),
     }
 }
 
@@ -175,7 +280,7 @@ fn described(status: Option<ExitStatus>) -> String {
             Some(signal) => format!("by signal {signal}"),
             None => format!("with exit code {}", status.code().unwrap_or_default()),
         },
-        None => "for an unknown reason".into(),
+        None => "after an invalid reply".into(),
     }
 }
 

@@ -1,7 +1,8 @@
 //! Messages between Hierophant and its checking processes, over the pipes of standard input and output.
 //!
 //! Each message is JSON after its length as a 32-bit little-endian number. An order names a proof file, which is not
-//! part of it; the reply is the verdict. Both are bounded, whatever the other end says.
+//! part of it. The replies say how far the process has come, and end with the verdict. All are bounded, whatever the
+//! other end says.
 
 use std::io::{self, Read, Write};
 
@@ -21,6 +22,18 @@ const MAX_REPLY: u32 = 16 << 10;
 
 /// Verdict on a proof.
 pub(super) type Verdict = Result<(), Failure>;
+
+/// What a checking process reports about an order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Reply {
+    /// It has the order, and nothing of the proof yet.
+    Began,
+    /// It has read the proof, and decodes and verifies it now.
+    Read,
+    /// It has ended the check.
+    Verdict(Verdict),
+}
 
 /// A proof to check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,12 +86,12 @@ pub(super) fn read_order(from: &mut impl Read) -> io::Result<Option<Order>> {
     parsed(&text).map(Some)
 }
 
-/// Writes a verdict. A longer message than fits is cut.
-pub(super) fn write_verdict(to: &mut impl Write, mut verdict: Verdict) -> io::Result<()> {
-    if let Err(failure) = &mut verdict {
+/// Writes a reply. A longer message than fits is cut.
+pub(super) fn write_reply(to: &mut impl Write, mut reply: Reply) -> io::Result<()> {
+    if let Reply::Verdict(Err(failure)) = &mut reply {
         failure.message = failure.message.chars().take(1000).collect();
     }
-    to.write_all(&framed(&verdict, MAX_REPLY)?)?;
+    to.write_all(&framed(&reply, MAX_REPLY)?)?;
     to.flush()
 }
 
@@ -91,8 +104,8 @@ pub(super) async fn send_order(
     to.flush().await
 }
 
-/// Receives a verdict.
-pub(super) async fn receive_verdict(from: &mut (impl AsyncRead + Unpin)) -> io::Result<Verdict> {
+/// Receives a reply.
+pub(super) async fn receive_reply(from: &mut (impl AsyncRead + Unpin)) -> io::Result<Reply> {
     let length = within(from.read_u32_le().await?, MAX_REPLY)?;
     let mut text = Vec::new();
     from.take(length.into()).read_to_end(&mut text).await?;
@@ -138,32 +151,32 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn orders_and_verdicts_arrive_as_they_were_sent() {
+    async fn orders_and_replies_arrive_as_they_were_sent() {
         let mut pipe = Vec::new();
         send_order(&mut pipe, &order()).await.expect("sends");
         assert_eq!(read_order(&mut pipe.as_slice()).expect("reads"), Some(order()));
         assert!(read_order(&mut &pipe[..pipe.len() - 1]).is_err());
         assert_eq!(read_order(&mut &[][..]).expect("reads"), None);
 
-        let failure = Failure::new(FailureClass::Worker, "ß".repeat(5000));
-        for verdict in [Ok(()), Err(failure)] {
+        let failure = |length| Failure::new(FailureClass::Worker, "ß".repeat(length));
+        let replies = [
+            (Reply::Began, Reply::Began),
+            (Reply::Read, Reply::Read),
+            (Reply::Verdict(Ok(())), Reply::Verdict(Ok(()))),
+            (Reply::Verdict(Err(failure(5000))), Reply::Verdict(Err(failure(1000)))),
+        ];
+        for (sent, expected) in replies {
             let mut pipe = Vec::new();
-            write_verdict(&mut pipe, verdict.clone()).expect("writes");
-            let received = receive_verdict(&mut pipe.as_slice()).await.expect("receives");
-            assert_eq!(received.is_ok(), verdict.is_ok());
-            if let (Err(received), Err(sent)) = (received, verdict) {
-                assert!(
-                    sent.message.starts_with(&received.message) && received.message.len() >= 1000
-                );
-            }
-            assert!(receive_verdict(&mut &pipe[..pipe.len() / 2]).await.is_err());
+            write_reply(&mut pipe, sent).expect("writes");
+            assert_eq!(receive_reply(&mut pipe.as_slice()).await.expect("receives"), expected);
+            assert!(receive_reply(&mut &pipe[..pipe.len() / 2]).await.is_err());
         }
     }
 
     #[tokio::test]
     async fn a_false_length_costs_no_memory() {
         let pipe = u32::MAX.to_le_bytes();
-        assert!(receive_verdict(&mut &pipe[..]).await.is_err());
+        assert!(receive_reply(&mut &pipe[..]).await.is_err());
         assert!(read_order(&mut &pipe[..]).is_err());
     }
 }

@@ -26,6 +26,23 @@ pub(super) enum Rejection {
     /// No checking process can be started.
     #[error("cannot start a process to check the proof")]
     NoProcess(#[source] io::Error),
+    /// The checking process does not begin.
+    #[error("the process that checks the proof has not begun within {0:?}")]
+    NoBeginning(Duration),
+    /// A checking process that ended before it had anything of the proof.
+    #[error("the checking process ended {how} before it had the proof ({output})")]
+    EndedEarly {
+        /// How it ended.
+        how: String,
+        /// Last line of its error output.
+        output: String,
+    },
+    /// A checking process that was ended by a signal that neither the kernel nor the process itself sends.
+    #[error("the checking process was ended from outside, {0}")]
+    EndedFromOutside(String),
+    /// The file cannot be read in time.
+    #[error("cannot read the stored proof within {0:?} (`proofs.check_time`)")]
+    ReadTooLong(Duration),
     /// The check did not finish because Hierophant is stopping.
     #[error("the check was not finished: {0}")]
     Stopped(String),
@@ -103,12 +120,19 @@ pub(super) enum Rejection {
         output: String,
         /// Its memory limit in MiB.
         memory: u64,
+        /// Whether it was killed: because the machine's memory ran out, or from outside.
+        is_killed: bool,
     },
+    /// The file does not fit into the memory of the check.
+    #[error("the proof cannot be checked: it does not fit into the {0} MiB that its check may use")]
+    TooLarge(u64),
     /// The check exceeded its time.
     #[error("the proof cannot be checked within {0:?} (`proofs.check_time`)")]
     CheckTooLong(Duration),
-    /// Hierophant itself ended during the check, repeatedly.
-    #[error("the proof cannot be checked: Hierophant has ended twice during its check")]
+    /// Hierophant itself ended during the check, also when it was the only one.
+    #[error(
+        "the proof cannot be checked: Hierophant has ended twice during its check, the second time without any other"
+    )]
     EndsHierophant,
     /// A mock proof of a real backend.
     #[error("a mock proof, from a worker whose backend is {}", .0.as_str())]
@@ -124,12 +148,21 @@ impl Rejection {
         Failure::new(self.class(), error_chain(self))
     }
 
+    /// Whether the check says nothing about the proof, and another process may succeed at once.
+    pub(super) const fn passes_soon(&self) -> bool {
+        matches!(self, Self::NoProcess(_) | Self::EndedEarly { .. } | Self::EndedFromOutside(_))
+    }
+
     fn class(&self) -> FailureClass {
         match self {
             Self::Unreadable(_)
             | Self::Store(_)
             | Self::NoProgram(_)
             | Self::NoProcess(_)
+            | Self::NoBeginning(_)
+            | Self::EndedEarly { .. }
+            | Self::EndedFromOutside(_)
+            | Self::ReadTooLong(_)
             | Self::Stopped(_) => FailureClass::Infrastructure,
             Self::Key(_) | Self::Unverifiable(_) => FailureClass::Request,
             _ => FailureClass::Worker,

@@ -55,6 +55,15 @@ pub(super) fn default_number(check_memory: u64) -> usize {
     fitting(processors, memory_bytes(), memory_limit(check_memory, USUAL_PROOF))
 }
 
+/// Number of threads of each of `number` checks at once: together they have one for each processor.
+pub(super) fn threads(number: usize) -> usize {
+    shared_out(std::thread::available_parallelism().map_or(1, NonZero::get), number)
+}
+
+fn shared_out(processors: usize, number: usize) -> usize {
+    (processors / number.max(1)).max(1)
+}
+
 fn fitting(processors: usize, memory: Option<u64>, each: u64) -> usize {
     let by_memory = memory
         .map_or(usize::MAX, |bytes| usize::try_from(bytes / 2 / each.max(1)).unwrap_or(usize::MAX));
@@ -101,6 +110,10 @@ mod tests {
         assert_eq!(fitting(128, Some(gib(512)), gib(1)), 64);
         assert_eq!(fitting(128, Some(gib(16)), gib(1)), 8, "little memory");
         assert_eq!(fitting(8, None, gib(1)), 4, "unknown memory");
+        assert_eq!(
+            [(16, 8), (16, 1), (2, 4), (7, 3), (1, 0)].map(|(all, n)| shared_out(all, n)),
+            [2, 16, 1, 2, 1]
+        );
         assert_eq!(total_in("MemFree: 1 kB\nMemTotal:       16 kB\n"), Some(16384));
         assert_eq!(total_in(""), None);
     }

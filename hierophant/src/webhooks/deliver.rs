@@ -4,12 +4,11 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
-use alloy_primitives::Address;
 use backon::Retryable;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use hierophant_admin_model::Notice;
-use hierophant_model::clients::Clients;
+use hierophant_model::clients::{ClientKey, Clients};
 use hierophant_model::records::{Change, Millis, NoticeId, NoticeRecord, RequestView, Trouble};
 use hierophant_model::text::error_chain;
 use hierophant_store::{JobStore, StoreError};
@@ -21,7 +20,7 @@ use standardwebhooks::{
 };
 use tokio::time::{Instant, timeout};
 
-use super::Receiver;
+use super::{Receiver, client_of};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 
@@ -143,16 +142,17 @@ impl Delivery<'_> {
                 return id;
             }
         };
-        let requester = view.as_ref().map(|view| view.request.requester);
+        let client = view.as_ref().map(|view| client_of(&view.request, self.clients));
+        let client = client.unwrap_or(ClientKey::LOWEST);
         match send(self.receiver, &self.client, self.clients, &notice, view).await {
             Ok(()) => {
                 recovered(self.receiver);
-                self.settle(&notice, requester).await;
+                self.settle(&notice, client).await;
                 self.metrics.notice(&self.receiver.name, "delivered");
             }
             Err(reason) => {
                 self.metrics.notice(&self.receiver.name, "failed");
-                self.postpone(notice, requester, reason).await;
+                self.postpone(notice, client, reason).await;
             }
         }
         id
@@ -185,13 +185,13 @@ impl Delivery<'_> {
             old.iter().for_each(|_| self.metrics.notice(&receiver.name, "given_up"));
         }
         if is_first || receiver.undelivered() > 0 {
-            receiver.recount(&store.notice_counts().await?);
+            receiver.recount(&store.notice_counts().await?, self.clients);
         }
         Ok(())
     }
 
     /// Postpones a notice, or drops it if it is too old.
-    async fn postpone(&self, mut notice: NoticeRecord, requester: Option<Address>, reason: String) {
+    async fn postpone(&self, mut notice: NoticeRecord, client: ClientKey, reason: String) {
         let (receiver, now) = (self.receiver, Millis::now());
         {
             let mut trouble = receiver.trouble.lock();
@@ -213,7 +213,7 @@ impl Delivery<'_> {
                 "a webhook receiver has not accepted a notice for three days; the notice is dropped"
             );
             self.metrics.notice(&receiver.name, "given_up");
-            return self.settle(&notice, requester).await;
+            return self.settle(&notice, client).await;
         }
         notice.attempts = notice.attempts.saturating_add(1);
         notice.next_at = now;
@@ -225,9 +225,9 @@ impl Delivery<'_> {
     }
 
     /// Deletes a settled notice.
-    async fn settle(&self, notice: &NoticeRecord, requester: Option<Address>) {
+    async fn settle(&self, notice: &NoticeRecord, client: ClientKey) {
         if keep(self.store, Change::NoticeSettled(notice.id)).await {
-            self.receiver.settled(requester.unwrap_or_default());
+            self.receiver.undelivered.lock().remove(client);
         } else {
             tokio::time::sleep(STORE_PAUSE).await;
         }

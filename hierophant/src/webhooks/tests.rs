@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use alloy_primitives::Address;
+use hierophant_model::clients::{NamedClient, Quota};
 use hierophant_model::records::{Millis, NetworkMode, RequestRecord};
 use network_lib::ids::{JobId, RequestId, VkHash};
 use network_lib::job::{JobSpec, ProofMode};
@@ -77,39 +78,83 @@ fn a_receiver_hears_of_the_ends_that_it_asked_for() {
     );
 }
 
+/// A request that failed, of this address and client.
+fn of(number: u8, requester: Address, client: Option<&str>) -> Change {
+    let Change::Request(request, spec) = ended(number, RequestState::Failed) else {
+        panic!("a request")
+    };
+    Change::Request(RequestRecord { requester, client: client.map(Into::into), ..request }, spec)
+}
+
+/// Requests of which there are notices.
+fn noticed(notices: &[Change]) -> Vec<u8> {
+    let of = notices.iter().map(|change| match change {
+        Change::Notice(notice) => notice.request.0[0],
+        other => panic!("{other:?}"),
+    });
+    of.collect()
+}
+
 #[test]
 fn the_notices_about_one_requester_take_no_place_of_anothers() {
     let webhooks = webhooks(vec![receiver("http://a.example/", &Ending::ALL)]);
+    let receiver = &webhooks.receivers[0];
     let (flooding, other) = (Address::ZERO, Address::repeat_byte(1));
-    let almost = BTreeMap::from([(flooding, MAX_UNDELIVERED - 1)]);
-    *webhooks.receivers[0].undelivered.lock() = almost;
-    let mut theirs = ended(3, RequestState::Failed);
-    let Change::Request(request, _) = &mut theirs else { panic!("a request") };
-    request.requester = other;
-    let mut changes = vec![ended(1, RequestState::Failed), ended(2, RequestState::Failed), theirs];
-    let notices = webhooks.notices(&changes, &Clients::default());
-    let of = |notices: &[Change]| -> Vec<u8> {
-        let of = notices.iter().map(|change| match change {
-            Change::Notice(notice) => notice.request.0[0],
-            other => panic!("{other:?}"),
-        });
-        of.collect()
-    };
-    assert_eq!(of(&notices), [1, 3]);
+    receiver.undelivered.lock().add(flooding.into(), MAX_UNDELIVERED - 1);
+    let clients = Clients::default();
+    let mut changes = vec![of(1, flooding, None), of(2, flooding, None), of(3, other, None)];
+    let notices = webhooks.notices(&changes, &clients);
+    assert_eq!(noticed(&notices), [1, 3]);
     changes.extend(notices);
-    webhooks.kept(&changes);
-    assert_eq!(of(&webhooks.notices(&changes, &Clients::default())), [3]);
+    webhooks.kept(&changes, &clients);
+    assert_eq!(noticed(&webhooks.notices(&changes, &clients)), [3]);
     let state = webhooks.states().remove(0);
     assert_eq!((state.undelivered, state.dropped), (MAX_UNDELIVERED + 1, 3));
 
     // A place is free again once a notice is delivered.
+    receiver.undelivered.lock().remove(flooding.into());
+    assert_eq!(noticed(&webhooks.notices(&changes, &clients)), [1, 3]);
+    let count = |id, count| ((id, (other, None)), count);
+    let counts = [count(receiver.id, 7), count(Sha256Digest([9; 32]), 5)].into();
+    receiver.recount(&counts, &clients);
+    assert_eq!(receiver.undelivered(), 7);
+    assert_eq!(receiver.undelivered.lock().of(flooding.into()), 0);
+}
+
+#[test]
+fn the_addresses_and_tokens_of_a_client_share_its_places() {
+    let (one, two, any) =
+        (Address::repeat_byte(1), Address::repeat_byte(2), Address::repeat_byte(3));
+    let rollup =
+        NamedClient { name: "rollup".into(), addresses: vec![one, two], ..NamedClient::default() };
+    let clients = Clients::new([rollup], Quota::default(), 0);
+    let webhooks = webhooks(vec![receiver("http://a.example/", &Ending::ALL)]);
     let receiver = &webhooks.receivers[0];
-    receiver.settled(flooding);
-    receiver.settled(other);
-    assert_eq!((receiver.room(flooding), receiver.room(other)), (1, MAX_UNDELIVERED));
-    let counts = BTreeMap::from([((receiver.id, other), 7), ((Sha256Digest([9; 32]), other), 5)]);
-    receiver.recount(&counts);
-    assert_eq!((receiver.undelivered(), receiver.room(flooding)), (7, MAX_UNDELIVERED));
+    let counts = [
+        ((receiver.id, (one, None)), MAX_UNDELIVERED - 4),
+        ((receiver.id, (any, Some("rollup".into()))), 2),
+    ];
+    receiver.recount(&counts.into(), &clients);
+    let all = [of(1, one, None), of(2, any, Some("rollup")), of(3, two, None), of(4, any, None)];
+    assert_eq!(noticed(&webhooks.notices(&all, &clients)), [1, 2, 4]);
+}
+
+#[test]
+fn any_number_of_fresh_keys_leaves_the_places_of_named_clients() {
+    let rollup = NamedClient {
+        name: "rollup".into(),
+        addresses: vec![Address::repeat_byte(1)],
+        ..NamedClient::default()
+    };
+    let clients = Clients::new([rollup], Quota::default(), 0);
+    let webhooks = webhooks(vec![receiver("http://a.example/", &Ending::ALL)]);
+    let receiver = &webhooks.receivers[0];
+    for n in 0..MAX_OF_STRANGERS - 1 {
+        receiver.undelivered.lock().add(Address::left_padding_from(&n.to_be_bytes()).into(), 1);
+    }
+    let fresh = |number| of(number, Address::repeat_byte(number), None);
+    let all = [fresh(7), fresh(8), of(9, Address::repeat_byte(1), None), fresh(10)];
+    assert_eq!(noticed(&webhooks.notices(&all, &clients)), [7, 9]);
 }
 
 /// A notice whose request ended this long ago, after one failed attempt and before the next.

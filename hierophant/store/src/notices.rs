@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use alloy_primitives::Address;
 use async_trait::async_trait;
+use hierophant_model::clients::Owner;
 use hierophant_model::records::{Millis, NoticeRecord};
 use network_lib::ids::Sha256Digest;
 
@@ -30,9 +30,9 @@ pub trait Notices: Send + Sync {
         limit: u32,
     ) -> Result<Vec<NoticeRecord>, StoreError>;
 
-    /// Number of pending notices for each receiver, about the requests of each address. The address is zero if the
+    /// Number of pending notices for each receiver, about the requests of each owner. The address is zero if the
     /// request is no longer known.
-    async fn notice_counts(&self) -> Result<BTreeMap<(Sha256Digest, Address), u64>, StoreError>;
+    async fn notice_counts(&self) -> Result<BTreeMap<(Sha256Digest, Owner), u64>, StoreError>;
 }
 
 #[async_trait]
@@ -66,10 +66,10 @@ impl<D: Driver> Notices for SqlStore<D> {
         self.many("reading old notices", query, rows::notice).await
     }
 
-    async fn notice_counts(&self) -> Result<BTreeMap<(Sha256Digest, Address), u64>, StoreError> {
+    async fn notice_counts(&self) -> Result<BTreeMap<(Sha256Digest, Owner), u64>, StoreError> {
         let query = Statement::new(
-            "SELECT n.receiver, r.requester, COUNT(*) AS notices FROM notices n \
-             LEFT JOIN requests r ON r.id = n.request GROUP BY n.receiver, r.requester",
+            "SELECT n.receiver, r.requester, r.client, COUNT(*) AS notices FROM notices n \
+             LEFT JOIN requests r ON r.id = n.request GROUP BY n.receiver, r.requester, r.client",
         );
         let counts = self.many("counting notices", query, rows::notice_count).await?;
         Ok(counts.into_iter().collect())

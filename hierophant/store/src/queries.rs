@@ -47,13 +47,19 @@ impl<D: Driver> JobStore for SqlStore<D> {
     async fn unfinished_jobs(&self) -> Result<Vec<UnfinishedJob>, StoreError> {
         let of_requests = "requests.* FROM jobs JOIN requests ON requests.job = jobs.id \
                            WHERE requests.state = 'open' AND";
+        // Those of jobs that were being queued again after the loss of their proof.
+        let of_reopened = "requests.* FROM jobs JOIN requests ON requests.job = jobs.id \
+                           WHERE requests.state = 'fulfilled' \
+                           AND (jobs.finished_at IS NULL OR jobs.proof IS NULL) AND";
         let of_attempts = "attempts.* FROM jobs JOIN attempts ON attempts.job = jobs.id WHERE";
-        let (mut found, mut requests, mut attempts) = tokio::try_join!(
+        let (mut found, mut requests, reopened, mut attempts) = tokio::try_join!(
             self.of_unfinished("jobs.* FROM jobs WHERE", rows::job),
             self.of_unfinished(of_requests, rows::request),
+            self.of_unfinished(of_reopened, rows::request),
             self.of_unfinished(of_attempts, rows::attempt),
         )?;
         found.sort_by_key(|job| (job.created_at, job.id));
+        requests.extend(reopened);
         requests.sort_by_key(|request| (request.created_at, request.id));
         attempts.sort_by_key(|attempt| {
             // Several may start in the same millisecond; one that has not ended is the latest.

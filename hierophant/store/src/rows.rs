@@ -5,6 +5,7 @@ use std::error::Error;
 use std::sync::LazyLock;
 
 use alloy_primitives::Address;
+use hierophant_model::clients::Owner;
 use hierophant_model::records::{
     ArtifactRecord, AttemptRecord, AuditRecord, JobRecord, Millis, NoticeId, NoticeRecord,
     ProgramRecord, Prover, RequestRecord, RequestView, Setting, TokenRecord, TokenUse,
@@ -421,11 +422,10 @@ pub(crate) fn audited(row: &dyn Columns) -> Result<AuditRecord, StoreError> {
     })
 }
 
-/// A receiver, a requester and the number of pending notices.
-pub(crate) fn notice_count(
-    row: &dyn Columns,
-) -> Result<((Sha256Digest, Address), u64), StoreError> {
+/// A receiver, an owner of requests and the number of pending notices.
+pub(crate) fn notice_count(row: &dyn Columns) -> Result<((Sha256Digest, Owner), u64), StoreError> {
     let requester = optional_bytes(row, "requester")?;
     let requester = requester.as_deref().map(Address::try_from).transpose().map_err(corrupt)?;
-    Ok(((id(row, "receiver")?, requester.unwrap_or_default()), unsigned(row, "notices")?))
+    let owner = (requester.unwrap_or_default(), optional_text(row, "client")?.map(Into::into));
+    Ok(((id(row, "receiver")?, owner), unsigned(row, "notices")?))
 }

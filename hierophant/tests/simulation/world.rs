@@ -156,6 +156,8 @@ pub struct World {
     stalled: bool,
     /// What was decided since, each effect with the connection that it is for.
     undone: VecDeque<Vec<(Option<u64>, Effect)>>,
+    /// Connections whose welcome was sent.
+    welcomed: BTreeSet<u64>,
     /// Which worker a connection belongs to; connections are never numbered twice.
     sessions: BTreeMap<u64, usize>,
     /// Connections of this boot by the registry's own numbers.
@@ -187,6 +189,7 @@ impl World {
             boot: 0,
             stalled: false,
             undone: VecDeque::new(),
+            welcomed: BTreeSet::new(),
             sessions: BTreeMap::new(),
             known: BTreeMap::new(),
             broken: BTreeSet::new(),

@@ -247,8 +247,9 @@ pub(super) const THREATS: &[Threat] = &[
     Threat {
         who: CLIENT, reach: "queue exhaustion",
         stop: "`proofs.max_waiting`, with reserves for clients and for addresses with little in the queue; jobs of different \
-               requesters are dispatched in turn",
+               clients are dispatched in turn, and a client has one turn for all its addresses and tokens",
         shown_by: &[
+            test("scheduler", "lib", "proofs::core::tests::requests::the_addresses_and_tokens_of_a_client_share_its_turns"),
             test("scheduler", "lib", "proofs::core::tests::requests::two_addresses_cannot_fill_the_queue_for_all_others"),
             test("scheduler", "lib", "proofs::core::tests::requests::strangers_leave_a_quarter_of_the_queue_to_configured_clients"),
             whole("pitfalls::pitfall_13_a_full_queue_is_told_by_a_code_that_clients_retry"),
@@ -519,11 +520,14 @@ pub(super) const THREATS: &[Threat] = &[
     },
     Threat {
         who: CONTEMPLANT, reach: "the coordinator, by a proof that takes memory or time without bound, or crashes its verifier",
-        stop: "proofs are limited in size by their kind, and decoded and verified in a process of their own with limits of memory and time; a check that ends Hierophant itself is not repeated at every start",
+        stop: "proofs are limited in size by their kind, and decoded and verified in a process of their own with limits of memory and time; a check that ends Hierophant itself is repeated once, without any other",
         shown_by: &[
+            whole("verify::contained::a_proof_that_was_being_checked_when_hierophant_ended_is_checked_without_others"),
+            whole("verify::contained::the_end_of_a_checking_process_from_outside_is_no_fault_of_a_worker"),
+            whole("verify::contained::a_proof_that_a_hanging_disk_does_not_hand_over_is_no_fault_of_a_worker"),
             whole("verify::contained::a_proof_that_takes_too_much_memory_ends_its_checking_process_and_nothing_else"),
             whole("verify::contained::a_check_that_takes_too_long_is_ended"),
-            whole("verify::contained::a_check_whose_process_is_killed_is_its_workers_failure"),
+            whole("verify::contained::a_check_whose_process_is_killed_is_its_workers_failure_if_it_is_killed_alone_too"),
             whole("verify::contained::an_endless_reply_costs_no_memory"),
             whole("verify::contained::a_checking_process_has_no_variables_and_no_sockets"),
             whole("verify::contained::a_proof_that_ended_hierophant_twice_is_not_checked_a_third_time"),
@@ -735,9 +739,11 @@ pub(super) const THREATS: &[Threat] = &[
     },
     Threat {
         who: CLIENT, reach: "notifications of other clients' requests, by ending requests of its own without end",
-        stop: "a share of the queue for each requester, several deliveries at a time, a schedule for each notification",
+        stop: "a share of the queue for each client, and one for all strangers together; several deliveries at a time, a schedule for each notification",
         shown_by: &[
             part("webhooks::tests::the_notices_about_one_requester_take_no_place_of_anothers"),
+            part("webhooks::tests::the_addresses_and_tokens_of_a_client_share_its_places"),
+            part("webhooks::tests::any_number_of_fresh_keys_leaves_the_places_of_named_clients"),
             whole("webhooks::a_notification_that_is_never_accepted_delays_no_other"),
             whole("webhooks::a_slow_receiver_gets_several_notifications_at_a_time"),
         ],

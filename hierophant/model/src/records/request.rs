@@ -92,6 +92,13 @@ impl RequestRecord {
     pub fn idempotency_key(&self, spec: &JobSpec) -> Sha256Digest {
         idempotency_key(self.requester, spec, &self.stdin_uri, self.deadline)
     }
+
+    /// Opens an ended request again.
+    pub fn reopen(&mut self, now: Millis) {
+        self.state = RequestState::Open;
+        self.fulfilled_at = None;
+        self.updated_at = now;
+    }
 }
 
 /// Digest of what every retry of one SDK call repeats: signer, program, mode, input URI, deadline.

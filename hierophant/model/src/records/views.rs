@@ -28,12 +28,29 @@ pub struct RequestView {
     pub job: JobRecord,
 }
 
+impl RequestView {
+    /// The request in the state that its client learns. A job whose proof is lost is queued again with its requests;
+    /// with very many, one whose turn to be saved has not come is open nevertheless.
+    #[must_use]
+    pub fn as_reopened(mut self, now: Millis) -> Self {
+        let Self { request, job } = &mut self;
+        let is_queued_again =
+            !job.state.is_terminal() && job.finished_at.is_none() && job.proof.is_none();
+        let is_needed = Millis::from_seconds(request.deadline) > now;
+        if request.state == RequestState::Fulfilled && is_queued_again && is_needed {
+            request.reopen(now);
+        }
+        self
+    }
+}
+
 /// Job that has not ended, with everything that a start needs to continue it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnfinishedJob {
     /// Job.
     pub job: JobRecord,
-    /// Open requests, the oldest first.
+    /// Open requests, and fulfilled ones if the job has no proof: it was being queued again when Hierophant ended. The
+    /// oldest first.
     pub requests: Vec<RequestRecord>,
     /// All attempts, including ended ones.
     pub attempts: Vec<AttemptRecord>,

@@ -29,13 +29,12 @@ mod workers;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use alloy_primitives::Address;
-use hierophant_model::clients::Clients;
+use hierophant_model::clients::{ClientKey, Clients};
 use hierophant_model::commands::Paused;
 use hierophant_model::records::{
     AttemptRecord, Change, Claim, JobRecord, JobState, Millis, RequestRecord,
 };
-use network_lib::ids::{ArtifactId, JobId, LeaseId, Sha256Digest, WorkerId};
+use network_lib::ids::{ArtifactId, JobId, LeaseId, RequestId, Sha256Digest, WorkerId};
 use network_lib::job::ProofMode;
 use network_lib::wire::ToWorker;
 
@@ -97,6 +96,9 @@ pub enum Effect {
     Save(Change),
     /// Send a message to a worker.
     Send(WorkerId, ToWorker),
+    /// Cancel an attempt that is leased ahead on the worker that holds it. The cancellation need not wait for the store:
+    /// a start without the decision finds an attempt that its worker no longer lists, and gives it back too.
+    Recall(WorkerId, ToWorker),
     /// Close a worker's connection for this reason.
     Drop(WorkerId, String),
     /// Verify a proof and report the verdict to [`ProofsCore::checked`].
@@ -115,8 +117,8 @@ pub enum Effect {
 struct LiveJob {
     record: JobRecord,
     requests: JoinedRequests,
-    /// Requester under which it is counted as running.
-    counted: Option<Address>,
+    /// Client for which it is counted as running.
+    counted: Option<ClientKey>,
     /// Set while its end is stored in several steps.
     ending: Option<Ending>,
     /// Running attempts: one, or two in a race.
@@ -175,9 +177,9 @@ impl LiveJob {
         self.interrupted = None;
     }
 
-    /// Requester of the oldest request.
-    fn requester(&self) -> Address {
-        self.requests.requester().unwrap_or(Address::ZERO)
+    /// Client of the oldest request.
+    fn requester(&self) -> ClientKey {
+        self.requests.requester().unwrap_or(ClientKey::LOWEST)
     }
 }
 
@@ -216,6 +218,8 @@ pub struct ProofsCore {
     demand: MemoryDemand,
     /// Jobs whose end is stored in several steps.
     ending: BTreeSet<JobId>,
+    /// Requests that were reopened with many others, and are not saved yet.
+    reopened: VecDeque<RequestId>,
     /// Jobs that a start found to have ended.
     due: VecDeque<(JobId, End)>,
     /// Whether requests past their deadline are left to the next sweep. No job is assigned until they have ended.
@@ -297,14 +301,16 @@ impl ProofsCore {
     #[must_use]
     pub fn is_behind(&self) -> bool {
         let is_ending = !self.ending.is_empty() || !self.due.is_empty();
-        is_ending || self.is_expiring || self.is_cut_short
+        is_ending || !self.reopened.is_empty() || self.is_expiring || self.is_cut_short
     }
 
     /// Adds a request to an unfinished job.
     fn subscribe(&mut self, job: JobId, request: RequestRecord) {
-        self.open.insert(&request, job, self.client_of(&request));
+        let client = self.client_of(&request);
+        let key = client.key();
+        self.open.insert(&request, job, client);
         if let Some(live) = self.jobs.get_mut(&job) {
-            live.requests.insert(request);
+            live.requests.insert(request, key);
         }
         self.recount(job);
     }

@@ -1,5 +1,7 @@
 //! Waiting jobs and the order in which they are assigned.
 //!
+//! A requester is a client: all addresses and tokens of a named one together, or an address without a name.
+//!
 //! Priority classes come first. Within a class the requester with the fewest running jobs is next, so that one
 //! requester's backlog does not delay another's request. Ties go to requesters that have not had a turn in this
 //! round, which prevents starvation even with a single worker; then to the earliest deadline, then to the oldest
@@ -11,7 +13,7 @@ mod group;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use alloy_primitives::Address;
+use hierophant_model::clients::ClientKey;
 use hierophant_model::records::Millis;
 use network_lib::ids::{JobId, VkHash};
 use network_lib::job::ProofMode;
@@ -28,8 +30,8 @@ use super::need::{Need, SharedNeed};
 pub struct Rank {
     /// Priority class, from the job or its mode; 0 is assigned first.
     pub class: u8,
-    /// Requester of the job's oldest request.
-    pub requester: Address,
+    /// Client of the job's oldest request.
+    pub requester: ClientKey,
     /// Earliest deadline of its requests, Unix seconds.
     pub deadline: u64,
     /// Creation time.
@@ -58,7 +60,7 @@ pub struct Waiting {
 /// The same as kept by the queue, in less memory.
 #[derive(Debug)]
 struct Entry {
-    requester: Address,
+    requester: ClientKey,
     deadline: u64,
     created_at: Millis,
     kind: Arc<Kind>,
@@ -88,9 +90,9 @@ pub struct Queue {
     kinds: BTreeMap<Arc<Kind>, usize>,
     /// Jobs that cannot be assigned yet, by the time at which they can.
     resting: BTreeSet<(Millis, JobId)>,
-    running: BTreeMap<Address, usize>,
+    running: BTreeMap<ClientKey, usize>,
     /// Number of jobs that are leased ahead by requester.
-    ahead: BTreeMap<Address, usize>,
+    ahead: BTreeMap<ClientKey, usize>,
 }
 
 impl Queue {
@@ -192,7 +194,7 @@ impl Queue {
     }
 
     /// Counts a job that is leased ahead, or is so no longer.
-    fn count_ahead(&mut self, requester: Address, class: u8, before: bool, now: bool) {
+    fn count_ahead(&mut self, requester: ClientKey, class: u8, before: bool, now: bool) {
         if before == now {
             return;
         }
@@ -206,13 +208,13 @@ impl Queue {
         self.refresh(requester);
     }
 
-    fn progress(&self, requester: Address) -> InProgress {
+    fn progress(&self, requester: ClientKey) -> InProgress {
         let ahead = self.ahead.get(&requester).copied().unwrap_or(0);
         InProgress { running: self.running(requester), ahead }
     }
 
     /// Moves a requester to its current position.
-    fn refresh(&mut self, requester: Address) {
+    fn refresh(&mut self, requester: ClientKey) {
         let progress = self.progress(requester);
         for class in self.classes.values_mut().filter(|class| class.contains(requester)) {
             class.refresh(requester, progress);
@@ -232,7 +234,7 @@ impl Queue {
     }
 
     /// Changes the number of running jobs of a requester by one.
-    pub fn count_running(&mut self, requester: Address, is_more: bool) {
+    pub fn count_running(&mut self, requester: ClientKey, is_more: bool) {
         if is_more {
             *self.running.entry(requester).or_default() += 1;
         } else {
@@ -243,13 +245,13 @@ impl Queue {
 
     /// Number of running jobs of a requester.
     #[must_use]
-    pub fn running(&self, requester: Address) -> usize {
+    pub fn running(&self, requester: ClientKey) -> usize {
         self.running.get(&requester).copied().unwrap_or(0)
     }
 
     /// Number of running jobs by requester.
     #[must_use]
-    pub const fn running_by_requester(&self) -> &BTreeMap<Address, usize> {
+    pub const fn running_by_requester(&self) -> &BTreeMap<ClientKey, usize> {
         &self.running
     }
 

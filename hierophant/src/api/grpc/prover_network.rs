@@ -59,7 +59,8 @@ impl ProverNetworkService {
     /// A request of which the caller may learn.
     async fn found(&self, caller: &Caller, id: RequestId) -> Result<Option<RequestView>, Status> {
         let view = self.context.store.request(id).await.map_err(store_unavailable)?;
-        Ok(view.filter(|view| caller.may_read(&self.context, &view.request)))
+        let view = view.filter(|view| caller.may_read(&self.context, &view.request));
+        Ok(view.map(|view| view.as_reopened(Millis::now())))
     }
 
     /// A request in its current state. If the data of its finished proof is missing, the proof is made again

@@ -233,7 +233,7 @@ impl Committer {
             events.changed(change);
             traces::changed(change);
         }
-        webhooks.kept(&changes);
+        webhooks.kept(&changes, clients);
         let mut jobs_sent = Vec::new();
         for decision in decisions {
             for side_effect in decision.side_effects {

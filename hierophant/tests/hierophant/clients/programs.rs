@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tonic::{Code, Status};
 
 use super::configured;
+use crate::cli::told;
 use crate::support::{Client, Network, Worker, assert_code, hello, program_upload};
 
 const PROGRAM: [u8; 32] = [1; 32];
@@ -89,6 +90,24 @@ async fn a_program_that_a_worker_refutes_may_be_registered_by_any_client() {
     assert_eq!(network.json("/api/v1/programs").await[0]["state"], "refuted");
     assert_eq!(register(&mut owner, 2).await.as_deref().ok(), Some("stored"));
     assert_eq!(program(&mut owner).await.expect("registered").owner, owner.address().to_vec());
+}
+
+#[tokio::test]
+async fn the_command_line_reassigns_and_removes_a_program() {
+    let network =
+        Network::start_with(|config| config.clients = vec![configured(7, "rollup")]).await;
+    let mut squatter = Client::with_key(&network, 8).await;
+    register(&mut squatter, 1).await.expect("registers");
+    let (url, id) = (format!("http://{}", network.http), hex::encode(PROGRAM));
+    assert!(told(&url, "programs").await.contains("claimed"));
+    let done = told(&url, &format!("program reassign {id} --client rollup")).await;
+    assert_eq!(done, "of rollup\n");
+    assert!(told(&url, "programs").await.contains("(rollup)"));
+    let made = "token create --name rollup-1 --role client --client rollup";
+    assert!(told(&url, made).await.starts_with("hpt_client_"));
+    assert!(told(&url, "token list").await.contains("client of rollup"));
+    assert_eq!(told(&url, &format!("program remove {id}")).await, "removed\n");
+    assert_eq!(told(&url, "programs").await, "no programs\n");
 }
 
 #[tokio::test]

@@ -32,7 +32,7 @@ pub(crate) async fn notices_are_kept_until_they_are_settled(place: Place) {
     assert_eq!(due(5000).await, [second.clone(), late.clone()]);
     assert_eq!(store.notices(first.receiver, Millis(5000), 1).await.expect("reads").len(), 1);
     let counts = async || store.notice_counts().await.expect("reads");
-    let unknown = |receiver, count| ((receiver, Address::ZERO), count);
+    let unknown = |receiver, count| ((receiver, (Address::ZERO, None)), count);
     let two = [unknown(first.receiver, 2), unknown(other.receiver, 1)];
     assert_eq!(counts().await, BTreeMap::from(two));
     let changes = [Change::NoticeSettled(second.id), Change::ReceiverForgotten(other.receiver)];
@@ -43,21 +43,25 @@ pub(crate) async fn notices_are_kept_until_they_are_settled(place: Place) {
 
 pub(crate) async fn notices_are_counted_by_requester(place: Place) {
     let store = place.open().await;
-    let of = |number, requester: u8| {
+    let of = |number, requester: u8, client: Option<&str>| {
         let job = job(number, JobState::Failed);
         let mut ended = request(number, &job);
         ended.state = RequestState::Failed;
         ended.requester = Address::repeat_byte(requester);
+        ended.client = client.map(Into::into);
         let notice = NoticeRecord::of(Sha256Digest([1; 32]), &ended);
         let spec = job.spec.clone();
         [Change::Job(job), Change::Request(ended, spec), Change::Notice(notice)]
     };
-    let changes = [of(1, 7), of(2, 7), of(3, 8)].concat();
+    let rollup = Some("rollup");
+    let changes = [of(1, 7, None), of(2, 7, None), of(3, 8, None), of(4, 7, rollup)].concat();
     store.commit(&changes).await.expect("commits");
-    let count =
-        |requester, count| ((Sha256Digest([1; 32]), Address::repeat_byte(requester)), count);
+    let count = |requester, client: Option<&str>, count| {
+        let owner = (Address::repeat_byte(requester), client.map(Into::into));
+        ((Sha256Digest([1; 32]), owner), count)
+    };
     let counts = store.notice_counts().await.expect("reads");
-    assert_eq!(counts, BTreeMap::from([count(7, 2), count(8, 1)]));
+    assert_eq!(counts, [count(7, None, 2), count(8, None, 1), count(7, rollup, 1)].into());
 }
 
 pub(crate) async fn old_notices_are_found_and_all_are_moved_with_the_clock(place: Place) {

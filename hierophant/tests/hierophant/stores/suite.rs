@@ -232,6 +232,15 @@ pub(crate) async fn unfinished_jobs_come_with_open_requests_and_all_attempts(pla
     let mut over = request(51, &first);
     over.state = RequestState::Cancelled;
     changes.extend([asked(&later), asked(&over), Change::Attempt(attempt(50, &first))]);
+    // The last one is being queued again after the loss of its proof; another one is being proved.
+    let fulfilled = |number, job: &JobRecord| {
+        let request = request(number, job);
+        RequestRecord { state: RequestState::Fulfilled, ..request }
+    };
+    let again = fulfilled(52, &job(5, Queued));
+    let mut ending = job(3, Proving);
+    (ending.proof, ending.finished_at) = (Some(ArtifactId([9; 16])), Some(Millis(7)));
+    changes.extend([asked(&again), asked(&fulfilled(53, &ending)), Change::Job(ending)]);
     commit(&*store, &changes).await;
 
     let unfinished = store.unfinished_jobs().await.expect("reads");
@@ -239,7 +248,8 @@ pub(crate) async fn unfinished_jobs_come_with_open_requests_and_all_attempts(pla
     assert_eq!(found, states, "the oldest first");
     assert_eq!(unfinished[0].requests, [request(1, &first), later]);
     assert_eq!(unfinished[0].attempts, [attempt(1, &first), attempt(50, &first)]);
-    assert_eq!(unfinished[4].requests.len(), 1);
+    assert_eq!(unfinished[2].requests.len(), 1);
+    assert_eq!(unfinished[4].requests, [request(5, &job(5, Queued)), again]);
     assert_eq!(unfinished[4].attempts.len(), 1);
 }
 

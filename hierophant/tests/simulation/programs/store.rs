@@ -187,7 +187,7 @@ impl Notices for SlowStore {
         self.call(self.real.old_notices(receiver, ended_before, limit)).await
     }
 
-    async fn notice_counts(&self) -> Result<BTreeMap<(Sha256Digest, Address), u64>, StoreError> {
+    async fn notice_counts(&self) -> Result<BTreeMap<(Sha256Digest, Owner), u64>, StoreError> {
         self.call(self.real.notice_counts()).await
     }
 }

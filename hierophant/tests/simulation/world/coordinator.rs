@@ -79,11 +79,23 @@ impl World {
     pub(super) fn carry_out(&mut self, effects: Vec<Effect>) -> bool {
         // A message goes to the connection that is there when it is decided.
         let bound = effects.into_iter().map(|effect| match effect {
-            Effect::Send(worker, _) | Effect::Drop(worker, _) => (self.session_of(worker), effect),
+            Effect::Send(worker, _) | Effect::Recall(worker, _) | Effect::Drop(worker, _) => {
+                (self.session_of(worker), effect)
+            }
             _ => (None, effect),
         });
         let bound: Vec<_> = bound.collect();
         if self.stalled {
+            let (recalls, bound) = bound.into_iter().partition(|(session, effect)| {
+                let is_welcomed = session.is_some_and(|session| self.welcomed.contains(&session));
+                is_welcomed && matches!(effect, Effect::Recall(..))
+            });
+            let recalls: Vec<_> = recalls;
+            for (session, recall) in recalls {
+                if let (Some(session), Effect::Recall(_, message)) = (session, recall) {
+                    self.send(session, true, Event::ToWorker(session, message));
+                }
+            }
             self.undone.push_back(bound);
             return false;
         }
@@ -126,11 +138,14 @@ impl World {
         for (session, effect) in effects {
             match effect {
                 Effect::Save(_) => {}
-                Effect::Send(_, message) => {
+                Effect::Send(_, message) | Effect::Recall(_, message) => {
                     if let ToWorker::Prove { lease_id, .. } = &message {
                         jobs_sent.push(*lease_id);
                     }
                     if let Some(session) = session {
+                        if matches!(message, ToWorker::Welcome(_)) {
+                            self.welcomed.insert(session);
+                        }
                         self.send(session, true, Event::ToWorker(session, message));
                     }
                 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use alloy_primitives::Address;
+use hierophant_model::clients::ClientKey;
 use network_lib::ids::{JobId, LeaseId, VkHash, WorkerId};
 
 use crate::proofs::need::SharedNeed;
@@ -22,13 +22,13 @@ type Walk<'a> = (&'a SharedNeed, Option<VkHash>);
 #[derive(Debug, Default, Clone)]
 pub(super) struct Decisions {
     /// Number of decided jobs by requester.
-    decided: BTreeMap<Address, usize>,
+    decided: BTreeMap<ClientKey, usize>,
     /// Jobs with a place that is not decided yet, by class and requester.
-    undecided: BTreeMap<(u8, Address), BTreeMap<QueueKey, LeaseId>>,
+    undecided: BTreeMap<(u8, ClientKey), BTreeMap<QueueKey, LeaseId>>,
     /// Positions of their requesters.
     heads: BTreeSet<(u8, Turn)>,
     /// Their requesters by number of running and decided jobs, with the number of these jobs.
-    holders: BTreeMap<(usize, Address), usize>,
+    holders: BTreeMap<(usize, ClientKey), usize>,
     /// Largest number of running and decided jobs of a requester, once all jobs keep their places.
     most_busy_kept: Option<usize>,
     /// Positions of requesters with decided jobs.
@@ -55,12 +55,12 @@ impl Decisions {
     }
 
     /// Position of a requester in a class.
-    pub(super) fn turn(&self, queue: &Queue, class: u8, requester: Address) -> Option<Turn> {
+    pub(super) fn turn(&self, queue: &Queue, class: u8, requester: ClientKey) -> Option<Turn> {
         let turn = queue.class(class)?.turn(requester)?;
         Some(Turn { busy: self.busy(queue, requester), ..turn })
     }
 
-    fn busy(&self, queue: &Queue, requester: Address) -> usize {
+    fn busy(&self, queue: &Queue, requester: ClientKey) -> usize {
         queue.running(requester) + self.decided.get(&requester).copied().unwrap_or(0)
     }
 
@@ -84,9 +84,9 @@ impl Decisions {
 
     /// Undecided attempts whose place a job of this requester takes: its own, and those of requesters with more jobs in
     /// progress.
-    pub(super) fn yielding_to(&self, queue: &Queue, requester: Address) -> Vec<LeaseId> {
+    pub(super) fn yielding_to(&self, queue: &Queue, requester: ClientKey) -> Vec<LeaseId> {
         let busy = self.busy(queue, requester);
-        let busier = self.holders.range((busy + 1, Address::ZERO)..).map(|((_, it), _)| *it);
+        let busier = self.holders.range((busy + 1, ClientKey::LOWEST)..).map(|((_, it), _)| *it);
         let own = self.holders.contains_key(&(busy, requester)).then_some(requester);
         let leases = busier.chain(own).flat_map(|holder| {
             let of_class = move |(class, _)| self.undecided.get(&(class, holder));
@@ -96,7 +96,7 @@ impl Decisions {
     }
 
     /// Records that a job has its place.
-    pub(super) fn decide(&mut self, queue: &Queue, job: JobId, requester: Address) {
+    pub(super) fn decide(&mut self, queue: &Queue, job: JobId, requester: ClientKey) {
         let busy = self.busy(queue, requester);
         let place = queue.place(job);
         let was_undecided =
@@ -143,7 +143,7 @@ impl Decisions {
         }
     }
 
-    fn take_undecided(&mut self, class: u8, requester: Address, key: &QueueKey) -> bool {
+    fn take_undecided(&mut self, class: u8, requester: ClientKey, key: &QueueKey) -> bool {
         let Some(theirs) = self.undecided.get_mut(&(class, requester)) else { return false };
         let was_there = theirs.remove(key).is_some();
         if theirs.is_empty() {
@@ -153,7 +153,7 @@ impl Decisions {
     }
 
     /// Moves a requester to its position after one more of its jobs was decided.
-    fn move_back(&mut self, queue: &Queue, requester: Address, before: usize) {
+    fn move_back(&mut self, queue: &Queue, requester: ClientKey, before: usize) {
         for (number, class) in queue.classes() {
             let Some(turn) = class.turn(requester) else { continue };
             let (from, to) = (Turn { busy: before, ..turn }, Turn { busy: before + 1, ..turn });

@@ -283,7 +283,7 @@ impl ProofsCore {
             request.state = state;
             request.updated_at = now;
             let spec = live.record.spec.clone();
-            effects.push(Effect::Save(Change::Request(*request, spec)));
+            effects.push(Effect::Save(Change::Request(request, spec)));
         }
         if live.requests.is_empty() {
             let end = match state {
@@ -370,7 +370,7 @@ impl ProofsCore {
             request.state = of_requests;
             request.updated_at = now;
             request.fulfilled_at = (of_requests == RequestState::Fulfilled).then_some(now);
-            effects.push(Effect::Save(Change::Request(*request, live.record.spec.clone())));
+            effects.push(Effect::Save(Change::Request(request, live.record.spec.clone())));
         }
     }
 
@@ -418,9 +418,15 @@ impl ProofsCore {
     ) {
         let Some(held) = self.leases.get(&lease) else { return };
         let worker = held.attempt.prover.worker;
+        // While the store stalls, the worker could begin it, and another one be given the job at the same time.
+        let is_recalled = held.is_ahead() && held.sent;
         let detail = Some((None, reason.to_owned()));
         self.end_attempt(now, lease, outcome, detail, effects);
         let message = ToWorker::Cancel { lease_id: lease, reason: reason.to_owned() };
-        effects.push(Effect::Send(worker, message));
+        effects.push(if is_recalled {
+            Effect::Recall(worker, message)
+        } else {
+            Effect::Send(worker, message)
+        });
     }
 }

@@ -2,70 +2,78 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use alloy_primitives::Address;
+use hierophant_model::clients::ClientKey;
 use hierophant_model::records::{Millis, RequestRecord};
 use network_lib::ids::RequestId;
 
-/// Open requests of a job, by id. Most jobs have one, which takes no map; the requester of the oldest and the earliest
+/// Open requests of a job, by id. Most jobs have one, which takes no map; the client of the oldest and the earliest
 /// deadline of many are found without a walk.
 #[derive(Debug, Default)]
 pub(super) struct JoinedRequests {
     /// The only one.
-    one: Option<Box<RequestRecord>>,
+    one: Option<Box<Joined>>,
     /// All of them, once there were several.
     many: Option<Box<Many>>,
 }
 
+#[derive(Debug)]
+struct Joined {
+    request: RequestRecord,
+    client: ClientKey,
+}
+
 #[derive(Debug, Default)]
 struct Many {
-    all: BTreeMap<RequestId, Box<RequestRecord>>,
+    all: BTreeMap<RequestId, Box<Joined>>,
     ages: BTreeSet<(Millis, RequestId)>,
     deadlines: BTreeSet<(u64, RequestId)>,
 }
 
 impl Many {
-    fn insert(&mut self, request: Box<RequestRecord>) {
-        self.remove(&request.id);
-        self.ages.insert((request.created_at, request.id));
-        self.deadlines.insert((request.deadline, request.id));
-        self.all.insert(request.id, request);
+    fn insert(&mut self, joined: Box<Joined>) {
+        let RequestRecord { id, created_at, deadline, .. } = joined.request;
+        self.remove(&id);
+        self.ages.insert((created_at, id));
+        self.deadlines.insert((deadline, id));
+        self.all.insert(id, joined);
     }
 
-    fn remove(&mut self, id: &RequestId) -> Option<Box<RequestRecord>> {
-        let request = self.all.remove(id)?;
-        self.ages.remove(&(request.created_at, request.id));
-        self.deadlines.remove(&(request.deadline, request.id));
-        Some(request)
+    fn remove(&mut self, id: &RequestId) -> Option<Box<Joined>> {
+        let joined = self.all.remove(id)?;
+        self.ages.remove(&(joined.request.created_at, *id));
+        self.deadlines.remove(&(joined.request.deadline, *id));
+        Some(joined)
     }
 }
 
 impl JoinedRequests {
-    /// Adds or replaces a request.
-    pub(super) fn insert(&mut self, request: RequestRecord) {
-        let request = Box::new(request);
+    /// Adds or replaces a request of this client.
+    pub(super) fn insert(&mut self, request: RequestRecord, client: ClientKey) {
+        let joined = Box::new(Joined { request, client });
         if let Some(many) = &mut self.many {
-            return many.insert(request);
+            return many.insert(joined);
         }
         match self.one.take() {
-            Some(other) if other.id != request.id => {
+            Some(other) if other.request.id != joined.request.id => {
                 let many = self.many.insert(Box::default());
                 many.insert(other);
-                many.insert(request);
+                many.insert(joined);
             }
-            _ => self.one = Some(request),
+            _ => self.one = Some(joined),
         }
     }
 
     /// Removes a request.
-    pub(super) fn remove(&mut self, id: &RequestId) -> Option<Box<RequestRecord>> {
-        match &mut self.many {
+    pub(super) fn remove(&mut self, id: &RequestId) -> Option<RequestRecord> {
+        let joined = match &mut self.many {
             Some(many) => many.remove(id),
-            None => self.one.take_if(|request| request.id == *id),
-        }
+            None => self.one.take_if(|joined| joined.request.id == *id),
+        };
+        joined.map(|joined| joined.request)
     }
 
     /// Removes the request with the smallest id.
-    pub(super) fn pop(&mut self) -> Option<Box<RequestRecord>> {
+    pub(super) fn pop(&mut self) -> Option<RequestRecord> {
         let id = *self.keys().next()?;
         self.remove(&id)
     }
@@ -73,8 +81,8 @@ impl JoinedRequests {
     /// A request by its id.
     pub(super) fn get(&self, id: &RequestId) -> Option<&RequestRecord> {
         match &self.many {
-            Some(many) => many.all.get(id).map(Box::as_ref),
-            None => self.one.as_deref().filter(|request| request.id == *id),
+            Some(many) => many.all.get(id).map(|joined| &joined.request),
+            None => self.one.as_ref().map(|joined| &joined.request).filter(|it| it.id == *id),
         }
     }
 
@@ -91,7 +99,7 @@ impl JoinedRequests {
     /// All requests, by id.
     pub(super) fn values(&self) -> impl Iterator<Item = &RequestRecord> + '_ {
         let many = self.many.iter().flat_map(|many| many.all.values());
-        self.one.iter().chain(many).map(Box::as_ref)
+        self.one.iter().chain(many).map(|joined| &joined.request)
     }
 
     /// Their ids.
@@ -99,26 +107,27 @@ impl JoinedRequests {
         self.values().map(|request| &request.id)
     }
 
-    /// Requester of the oldest request.
-    pub(super) fn requester(&self) -> Option<Address> {
+    /// Client of the oldest request.
+    pub(super) fn requester(&self) -> Option<ClientKey> {
         let oldest = match &self.many {
             Some(many) => many.all.get(&many.ages.first()?.1),
             None => self.one.as_ref(),
         };
-        oldest.map(|request| request.requester)
+        oldest.map(|joined| joined.client)
     }
 
     /// Earliest deadline, Unix seconds.
     pub(super) fn deadline(&self) -> Option<u64> {
         match &self.many {
             Some(many) => many.deadlines.first().map(|(deadline, _)| *deadline),
-            None => self.one.as_ref().map(|request| request.deadline),
+            None => self.one.as_ref().map(|joined| joined.request.deadline),
         }
     }
 }
 
 #[cfg(test)]
 pub(super) mod tests {
+    use alloy_primitives::Address;
     use arbtest::arbtest;
     use hierophant_model::records::{NetworkMode, RequestState};
     use network_lib::ids::JobId;
@@ -161,21 +170,21 @@ pub(super) mod tests {
             for _ in 0..input.int_in_range(0..=12)? {
                 let id = RequestId([input.int_in_range(1..=5)?; 32]);
                 if input.ratio(1, 3)? {
-                    assert_eq!(joined.remove(&id).map(|it| *it), expected.remove(&id));
+                    assert_eq!(joined.remove(&id), expected.remove(&id));
                 } else {
                     let (age, deadline) = (input.int_in_range(1..=3)?, input.int_in_range(1..=3)?);
                     let new = request(id.0[0], input.int_in_range(1..=3)?, age, deadline);
-                    joined.insert(new.clone());
+                    joined.insert(new.clone(), new.requester.into());
                     expected.insert(id, new);
                 }
                 let oldest = expected.values().min_by_key(|it| (it.created_at, it.id));
-                assert_eq!(joined.requester(), oldest.map(|it| it.requester));
+                assert_eq!(joined.requester(), oldest.map(|it| it.requester.into()));
                 assert_eq!(joined.deadline(), expected.values().map(|it| it.deadline).min());
                 assert_eq!(joined.len(), expected.len());
                 assert!(joined.keys().eq(expected.keys()) && joined.values().eq(expected.values()));
                 assert_eq!(joined.get(&id), expected.get(&id));
             }
-            assert_eq!(joined.pop().map(|it| *it), expected.pop_first().map(|(_, it)| it));
+            assert_eq!(joined.pop(), expected.pop_first().map(|(_, it)| it));
             Ok(())
         });
     }

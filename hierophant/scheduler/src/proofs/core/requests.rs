@@ -8,7 +8,7 @@ use hierophant_model::records::{
 };
 use network_lib::ids::{JobId, RequestId, Sha256Digest, WorkerId};
 
-use super::{Effect, LiveJob, ProofsCore};
+use super::{Effect, LiveJob, MAX_EFFECTS, ProofsCore};
 use crate::proofs::{CancelError, NewRequest, SubmitError};
 
 /// Stored data about a submission.
@@ -175,6 +175,9 @@ impl ProofsCore {
 
     /// Reopens a job whose finished proof is missing, with its fulfilled requests. Has no effect on a job that is
     /// already open again, for instance because another client has requested it.
+    ///
+    /// This and the next sweeps save some hundred requests each. A start in between goes on, because the store has
+    /// fulfilled requests of a job without a proof ([`RestoredState`](super::RestoredState)).
     pub fn reopen(
         &mut self,
         now: Millis,
@@ -207,17 +210,31 @@ impl ProofsCore {
     ) {
         for mut request in ended {
             request.job = job;
-            request.state = RequestState::Open;
-            request.fulfilled_at = None;
-            request.updated_at = now;
-            if let Some(live) = self.jobs.get(&job) {
-                let spec = live.record.spec.clone();
-                effects.push(Effect::Save(Change::Request(request.clone(), spec)));
+            request.reopen(now);
+            if self.jobs.contains_key(&job) {
+                self.reopened.push_back(request.id);
                 self.subscribe(job, request);
             }
         }
+        self.save_reopened(effects);
         if self.jobs.get(&job).is_some_and(|live| live.record.state == JobState::Queued) {
             self.enqueue(job);
+        }
+    }
+
+    /// Saves reopened requests, as many as one event takes.
+    pub(super) fn save_reopened(&mut self, effects: &mut Vec<Effect>) {
+        while effects.len() < MAX_EFFECTS
+            && let Some(id) = self.reopened.pop_front()
+        {
+            // One that has ended since was saved then.
+            let Some(live) = self.open.job(id).and_then(|job| self.jobs.get(&job)) else {
+                continue;
+            };
+            if let Some(request) = live.requests.get(&id) {
+                let spec = live.record.spec.clone();
+                effects.push(Effect::Save(Change::Request(request.clone(), spec)));
+            }
         }
     }
 

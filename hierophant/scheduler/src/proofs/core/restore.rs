@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use hierophant_model::commands::Paused;
 use hierophant_model::records::{
-    AttemptOutcome, AttemptRecord, JobRecord, Millis, Setting, SettingKind, UnfinishedJob,
+    AttemptOutcome, AttemptRecord, JobRecord, Millis, RequestState, Setting, SettingKind,
+    UnfinishedJob,
 };
 use network_lib::ids::{ArtifactId, WorkerId};
 use network_lib::job::FailureClass;
@@ -73,6 +74,7 @@ impl ProofsCore {
             paused: None,
             demand: MemoryDemand::default(),
             ending: BTreeSet::new(),
+            reopened: VecDeque::new(),
             due: VecDeque::new(),
             is_expiring: false,
             is_cut_short: false,
@@ -112,12 +114,22 @@ impl ProofsCore {
         let inputs_damaged = damaged.contains(&record.program) || damaged.contains(&record.stdin);
         let mut live = LiveJob::new(record);
         live.inputs_lost = inputs_damaged;
-        for request in requests {
-            self.open.insert(&request, id, self.client_of(&request));
-            if is_recent(request.created_at, now) {
-                self.count_accepted(request.created_at, self.client_of(&request));
+        for mut request in requests {
+            if request.state == RequestState::Fulfilled {
+                // The job was being queued again with many requests, and this one's turn had not come.
+                if Millis::from_seconds(request.deadline) <= now {
+                    continue;
+                }
+                request.reopen(now);
+                self.reopened.push_back(request.id);
             }
-            live.requests.insert(request);
+            let client = self.client_of(&request);
+            let key = client.key();
+            self.open.insert(&request, id, client.clone());
+            if is_recent(request.created_at, now) {
+                self.count_accepted(request.created_at, client);
+            }
+            live.requests.insert(request, key);
         }
         let nobody_waits = live.requests.is_empty();
         // In the order of their end; running ones come last.

@@ -57,7 +57,8 @@ impl ProofsCore {
         effects
     }
 
-    /// Ends what has begun to end, and requests past their deadline, as many as one event takes.
+    /// Ends what has begun to end, and requests past their deadline, and saves reopened ones, as many as one event
+    /// takes.
     fn end_what_is_due(&mut self, now: Millis, effects: &mut Vec<Effect>) {
         while effects.len() < MAX_EFFECTS
             && let Some((job, end)) = self.due.pop_front()
@@ -69,6 +70,7 @@ impl ProofsCore {
         {
             self.go_on_ending(now, job, effects);
         }
+        self.save_reopened(effects);
         while effects.len() < MAX_EFFECTS
             && let Some(request) = self.open.past_deadline(now)
         {

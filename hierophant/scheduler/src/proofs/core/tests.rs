@@ -22,6 +22,7 @@ mod why;
 mod words;
 mod workers;
 
+use alloy_primitives::Address;
 use hierophant_model::clients::Client;
 use hierophant_model::commands::Command;
 use hierophant_model::records::{AttemptOutcome, NetworkMode, RequestState, Setting, SettingKind};
@@ -166,7 +167,8 @@ fn given_out(effects: &[Effect]) -> Option<(WorkerId, LeaseId)> {
 
 fn cancels(effects: &[Effect]) -> Vec<LeaseId> {
     let cancelled = effects.iter().filter_map(|effect| match effect {
-        Effect::Send(_, ToWorker::Cancel { lease_id, .. }) => Some(*lease_id),
+        Effect::Send(_, ToWorker::Cancel { lease_id, .. })
+        | Effect::Recall(_, ToWorker::Cancel { lease_id, .. }) => Some(*lease_id),
         _ => None,
     });
     cancelled.collect()

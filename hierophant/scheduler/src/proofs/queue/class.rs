@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
-use alloy_primitives::Address;
+use hierophant_model::clients::ClientKey;
 use network_lib::ids::VkHash;
 
 use super::group::{Group, GroupKey, Part, Place, QueueKey, Turn};
@@ -48,39 +48,39 @@ pub struct Class {
     /// Groups of the jobs that can be assigned now.
     groups: BTreeMap<GroupKey, Group>,
     /// Groups of each requester.
-    groups_of: BTreeSet<(Address, GroupKey)>,
-    requesters: BTreeMap<Address, Standing>,
+    groups_of: BTreeSet<(ClientKey, GroupKey)>,
+    requesters: BTreeMap<ClientKey, Standing>,
     /// Requesters with jobs that are leased ahead, by number of these and of running ones.
-    holders: BTreeSet<(usize, Address)>,
+    holders: BTreeSet<(usize, ClientKey)>,
     /// Requesters of which a job that is not leased ahead precedes one that is.
-    inverted: BTreeSet<Address>,
+    inverted: BTreeSet<ClientKey>,
     /// Number of jobs that are leased ahead.
     pub(super) ahead: usize,
     pub(super) round: u64,
     /// Number of waiting requesters by their next round.
     rounds: BTreeMap<u64, usize>,
     /// Next round of each requester that has had its turn in this one, whether or not it is waiting.
-    pub(super) had_turn: BTreeMap<Address, u64>,
+    pub(super) had_turn: BTreeMap<ClientKey, u64>,
     /// The same, by round.
-    next_rounds: BTreeSet<(u64, Address)>,
+    next_rounds: BTreeSet<(u64, ClientKey)>,
 }
 
 impl Class {
     /// Adds a job.
-    pub(super) fn insert(&mut self, requester: Address, key: QueueKey, progress: InProgress) {
+    pub(super) fn insert(&mut self, requester: ClientKey, key: QueueKey, progress: InProgress) {
         let is_new = self.all.jobs.insert((requester, key));
         self.change(requester, progress, isize::from(is_new));
     }
 
     /// Removes a job that is in no group.
-    pub(super) fn remove(&mut self, requester: Address, key: QueueKey, progress: InProgress) {
+    pub(super) fn remove(&mut self, requester: ClientKey, key: QueueKey, progress: InProgress) {
         let was_there = self.all.jobs.remove(&(requester, key));
         self.change(requester, progress, -isize::from(was_there));
         self.end_round();
     }
 
     /// Uses up a requester's turn.
-    pub(super) fn take_turn(&mut self, requester: Address, progress: InProgress) {
+    pub(super) fn take_turn(&mut self, requester: ClientKey, progress: InProgress) {
         let next = self.round_of(requester) + 1;
         if let Some(before) = self.had_turn.insert(requester, next) {
             self.next_rounds.remove(&(before, requester));
@@ -90,7 +90,7 @@ impl Class {
     }
 
     /// Adds a job to a group: it can be assigned now.
-    pub(super) fn join_group(&mut self, group: GroupKey, requester: Address, key: QueueKey) {
+    pub(super) fn join_group(&mut self, group: GroupKey, requester: ClientKey, key: QueueKey) {
         let Some(standing) = self.requesters.get(&requester) else { return };
         let part = group.1;
         let jobs = self.groups.entry(group.clone()).or_default();
@@ -104,7 +104,7 @@ impl Class {
     }
 
     /// Removes a job from a group.
-    pub(super) fn leave_group(&mut self, group: GroupKey, requester: Address, key: QueueKey) {
+    pub(super) fn leave_group(&mut self, group: GroupKey, requester: ClientKey, key: QueueKey) {
         let Some(jobs) = self.groups.get_mut(&group) else { return };
         let part = group.1;
         jobs.jobs.remove(&(requester, key));
@@ -122,12 +122,12 @@ impl Class {
     }
 
     /// Moves a requester to its current position.
-    pub(super) fn refresh(&mut self, requester: Address, progress: InProgress) {
+    pub(super) fn refresh(&mut self, requester: ClientKey, progress: InProgress) {
         self.change(requester, progress, 0);
     }
 
     /// The same, after a change of the number of its waiting jobs.
-    fn change(&mut self, requester: Address, progress: InProgress, waiting: isize) {
+    fn change(&mut self, requester: ClientKey, progress: InProgress, waiting: isize) {
         let InProgress { running: busy, ahead } = progress;
         let before = self.requesters.get(&requester).copied();
         let round = self.round_of(requester);
@@ -180,7 +180,7 @@ impl Class {
     }
 
     /// Finds out whether a job of a requester precedes one that is leased ahead, after a change of such a group.
-    fn find_inversion(&mut self, requester: Address, changed: Part) {
+    fn find_inversion(&mut self, requester: ClientKey, changed: Part) {
         if !matches!(changed, Part::Open(_, None)) {
             return;
         }
@@ -202,7 +202,7 @@ impl Class {
         }
     }
 
-    fn groups_of(&self, requester: Address) -> impl Iterator<Item = &GroupKey> + '_ {
+    fn groups_of(&self, requester: ClientKey) -> impl Iterator<Item = &GroupKey> + '_ {
         of_requester(&self.groups_of, requester)
     }
 
@@ -224,17 +224,17 @@ impl Class {
         }
     }
 
-    fn round_of(&self, requester: Address) -> u64 {
+    fn round_of(&self, requester: ClientKey) -> u64 {
         self.had_turn.get(&requester).copied().unwrap_or(self.round)
     }
 
     /// Whether a requester has a waiting job.
-    pub(super) fn contains(&self, requester: Address) -> bool {
+    pub(super) fn contains(&self, requester: ClientKey) -> bool {
         self.requesters.contains_key(&requester)
     }
 
     /// Position of a waiting job.
-    pub(super) fn place(&self, requester: Address, key: QueueKey) -> Option<Place> {
+    pub(super) fn place(&self, requester: ClientKey, key: QueueKey) -> Option<Place> {
         self.turn(requester).map(|turn| Place { turn, key })
     }
 
@@ -286,13 +286,13 @@ impl Class {
 
     /// Whether a requester has a job that can be assigned now and is not leased ahead.
     #[must_use]
-    pub fn has_not_ahead(&self, requester: Address) -> bool {
+    pub fn has_not_ahead(&self, requester: ClientKey) -> bool {
         self.groups_of(requester).any(|(_, part)| *part == Part::NOT_AHEAD)
     }
 
     /// Position of a requester with a waiting job.
     #[must_use]
-    pub fn turn(&self, requester: Address) -> Option<Turn> {
+    pub fn turn(&self, requester: ClientKey) -> Option<Turn> {
         self.requesters.get(&requester).map(|standing| standing.turn)
     }
 
@@ -353,8 +353,8 @@ impl Class {
 }
 
 fn of_requester(
-    groups: &BTreeSet<(Address, GroupKey)>,
-    requester: Address,
+    groups: &BTreeSet<(ClientKey, GroupKey)>,
+    requester: ClientKey,
 ) -> impl Iterator<Item = &GroupKey> {
     let lowest = (requester, (SharedNeed::new(Need::lowest()), Part::NOT_AHEAD));
     let theirs = groups.range(lowest..).take_while(move |(owner, _)| *owner == requester);

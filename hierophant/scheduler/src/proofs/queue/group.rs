@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use alloy_primitives::Address;
+use hierophant_model::clients::ClientKey;
 use hierophant_model::records::Millis;
 use network_lib::ids::{JobId, VkHash};
 
@@ -26,15 +26,15 @@ pub struct Turn {
     pub round: u64,
     /// Key of its first job, whether or not it can be assigned.
     pub first: QueueKey,
-    /// Address.
-    pub requester: Address,
+    /// Its key.
+    pub requester: ClientKey,
 }
 
 impl Turn {
     /// Lower bound of the positions of requesters with this number of running jobs.
     #[must_use]
     pub const fn lowest(busy: usize) -> Self {
-        Self { busy, round: 0, first: FIRST, requester: Address::ZERO }
+        Self { busy, round: 0, first: FIRST, requester: ClientKey::LOWEST }
     }
 }
 
@@ -54,9 +54,9 @@ impl Place {
         self.key.2
     }
 
-    /// Requester of its oldest request.
+    /// Client of its oldest request.
     #[must_use]
-    pub const fn requester(&self) -> Address {
+    pub const fn requester(&self) -> ClientKey {
         self.turn.requester
     }
 }
@@ -81,7 +81,7 @@ pub(super) type GroupKey = (SharedNeed, Part);
 /// Jobs that the same workers can take, in the order of assignment.
 #[derive(Debug, Default)]
 pub struct Group {
-    pub(super) jobs: BTreeSet<(Address, QueueKey)>,
+    pub(super) jobs: BTreeSet<(ClientKey, QueueKey)>,
     pub(super) order: BTreeSet<Turn>,
     /// The order if jobs that are leased ahead count as running; kept for jobs that are not leased ahead.
     pub(super) by_engaged: BTreeSet<Turn>,
@@ -89,7 +89,7 @@ pub struct Group {
 
 impl Group {
     /// Jobs of a requester.
-    pub(super) fn of(&self, requester: Address) -> impl Iterator<Item = QueueKey> + '_ {
+    pub(super) fn of(&self, requester: ClientKey) -> impl Iterator<Item = QueueKey> + '_ {
         let all = self.jobs.range((requester, FIRST)..);
         all.take_while(move |(theirs, _)| *theirs == requester).map(|(_, key)| *key)
     }
@@ -103,12 +103,12 @@ impl Group {
 
     /// First job of a requester.
     #[must_use]
-    pub fn first_of(&self, requester: Address) -> Option<QueueKey> {
+    pub fn first_of(&self, requester: ClientKey) -> Option<QueueKey> {
         self.of(requester).next()
     }
 
     /// Last job of a requester.
-    pub(super) fn last_of(&self, requester: Address) -> Option<QueueKey> {
+    pub(super) fn last_of(&self, requester: ClientKey) -> Option<QueueKey> {
         let theirs = (requester, FIRST)..=(requester, LAST);
         self.jobs.range(theirs).next_back().map(|(_, key)| *key)
     }

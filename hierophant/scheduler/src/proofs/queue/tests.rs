@@ -2,14 +2,19 @@
 
 use std::collections::VecDeque;
 
+use alloy_primitives::Address;
 use arbtest::arbtest;
 
 use super::*;
 
-const ALICE: Address = Address::repeat_byte(0xa1);
-const BOB: Address = Address::repeat_byte(0xb0);
+const ALICE: ClientKey = of(0xa1);
+const BOB: ClientKey = of(0xb0);
 
-fn job(n: u8, class: u8, requester: Address, deadline: u64, created_at: i64) -> Waiting {
+const fn of(address: u8) -> ClientKey {
+    ClientKey::Address(Address::repeat_byte(address))
+}
+
+fn job(n: u8, class: u8, requester: ClientKey, deadline: u64, created_at: i64) -> Waiting {
     let created_at = Millis(created_at);
     Waiting {
         rank: Rank { class, requester, deadline, created_at, job: JobId([n; 16]) },
@@ -22,7 +27,7 @@ fn job(n: u8, class: u8, requester: Address, deadline: u64, created_at: i64) -> 
 }
 
 /// The order when these numbers of jobs run.
-fn order(queue: &mut Queue, running: &[(Address, usize)]) -> Vec<u8> {
+fn order(queue: &mut Queue, running: &[(ClientKey, usize)]) -> Vec<u8> {
     let counted = queue.running_by_requester().clone();
     for (requester, count) in &counted {
         (0..*count).for_each(|_| queue.count_running(*requester, false));
@@ -58,13 +63,13 @@ fn the_requester_with_the_fewest_running_jobs_is_next() {
 #[derive(Debug, Default)]
 struct Plain {
     jobs: BTreeMap<JobId, Waiting>,
-    running: BTreeMap<Address, usize>,
+    running: BTreeMap<ClientKey, usize>,
     rounds: BTreeMap<u8, u64>,
-    had_turn: BTreeMap<(u8, Address), u64>,
+    had_turn: BTreeMap<(u8, ClientKey), u64>,
 }
 
 impl Plain {
-    fn round_of(&self, class: u8, requester: Address) -> u64 {
+    fn round_of(&self, class: u8, requester: ClientKey) -> u64 {
         let round = self.rounds.get(&class).copied().unwrap_or(0);
         self.had_turn.get(&(class, requester)).copied().unwrap_or(round)
     }
@@ -115,7 +120,7 @@ fn the_order_is_that_of_a_sorted_queue() {
     arbtest(|input| {
         let (mut queue, mut plain, mut now) = (Queue::default(), Plain::default(), Millis(5));
         for _ in 0..input.int_in_range(0..=80)? {
-            let requester = Address::repeat_byte(input.int_in_range(1..=4)?);
+            let requester = of(input.int_in_range(1..=4)?);
             let n = input.int_in_range(0..=20)?;
             match input.int_in_range(0..=7)? {
                 0..=2 => {
@@ -208,7 +213,7 @@ fn nobody_starves_beside_endless_backlogs() {
             for n in 1..=others {
                 let deadline = input.int_in_range(1..=30)?;
                 if now == 0 || input.arbitrary()? {
-                    let requester = Address::repeat_byte(n);
+                    let requester = of(n);
                     queue.insert(job(number, 1, requester, deadline, 1));
                     number += 1;
                 }
@@ -236,7 +241,7 @@ fn nobody_starves_beside_endless_backlogs() {
 fn a_round_that_is_over_leaves_nothing_behind() {
     let mut queue = Queue::default();
     for n in 1..=100 {
-        queue.insert(job(n, 1, Address::repeat_byte(n), 10, 1));
+        queue.insert(job(n, 1, of(n), 10, 1));
     }
     for n in 1..=100 {
         queue.dequeue(JobId([n; 16]));

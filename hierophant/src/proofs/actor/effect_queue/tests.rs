@@ -44,11 +44,14 @@ async fn deps(folder: &TempDir) -> Deps {
     let blobs = Blobs::open(&folder.path().join("artifacts")).expect("opens");
     let metrics = Metrics::new();
     let config = Config::for_test(folder.path().to_owned());
+    let clients = Clients::default();
+    let webhooks = Webhooks::open(&[], store.as_ref(), &clients, metrics.clone());
+    let webhooks = webhooks.await.expect("opens");
     Deps {
         checker: ProofChecker::open(&config, blobs, Arc::clone(&store)).expect("opens"),
-        clients: Clients::default(),
+        clients,
         events: Events::new(1),
-        webhooks: Webhooks::open(&[], store.as_ref(), metrics.clone()).await.expect("opens"),
+        webhooks,
         metrics,
         store,
     }

@@ -138,6 +138,26 @@ fn a_free_slot_elsewhere_takes_it_at_once() {
 }
 
 #[test]
+fn what_its_worker_was_sent_is_recalled_before_the_store_has_it() {
+    for sent in [false, true] {
+        let (mut core, _, [first, second]) = prepared();
+        if sent {
+            core.jobs_sent(&[first, second]);
+        }
+        let effects = join(&mut core, 2, 2);
+        assert_eq!(cancels(&effects), [second]);
+        // A cancellation that precedes its job would be without effect.
+        let is_recall =
+            |effect: &Effect| matches!(effect, Effect::Recall(to, _) if *to == worker(1));
+        assert_eq!(effects.iter().any(is_recall), sent);
+        // An attempt that has begun is cancelled when it is stored that it has ended.
+        let cancelled = core.command(START, &Command::CancelJob(job(&core, 1))).1;
+        assert_eq!(cancels(&cancelled), [first]);
+        assert!(!cancelled.iter().any(is_recall));
+    }
+}
+
+#[test]
 fn nothing_less_urgent_is_prepared_while_an_urgent_job_waits() {
     let mut core = core_with(Limits { max_waiting: 9, ..limits() });
     for n in 1..=2 {

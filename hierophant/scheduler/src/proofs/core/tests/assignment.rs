@@ -2,11 +2,18 @@
 
 use arbtest::arbitrary::{Result, Unstructured};
 use arbtest::arbtest;
+use hierophant_model::clients::{NamedClient, Quota};
 use hierophant_model::records::Priority;
 use network_lib::handshake::Gpu;
 use network_lib::job::{Memory as MemoryKind, OutOfMemory};
 
 use super::*;
+
+fn two_addresses_of_one_client() -> Clients {
+    let addresses = [1, 2].map(Address::repeat_byte).to_vec();
+    let name = "rollup".into();
+    Clients::new([NamedClient { name, addresses, ..NamedClient::default() }], Quota::default(), 0)
+}
 
 /// Two schedulers that hear the same: one of them walks.
 struct Pair {
@@ -26,6 +33,7 @@ impl Pair {
             max_attempts: 4,
             max_strikes: 0,
             race_after: 0.0,
+            clients: two_addresses_of_one_client(),
             ..limits()
         };
         let mut walking = core_with(limits());
@@ -55,7 +63,7 @@ impl Pair {
     /// What the indices say holds.
     fn check(&self) {
         let core = &self.indexed;
-        let mut running = BTreeMap::<Address, usize>::new();
+        let mut running = BTreeMap::<ClientKey, usize>::new();
         for live in core.jobs.values() {
             let is_running = |lease| core.leases.get(lease).is_some_and(|held| !held.checking);
             if live.leases.iter().any(is_running) {
@@ -74,7 +82,7 @@ impl Pair {
     fn submit(&mut self, input: &mut Unstructured<'_>) -> Result<()> {
         self.requests = self.requests.wrapping_add(1);
         let mut new = new_request(self.requests, self.requests);
-        new.requester = Address::repeat_byte(input.int_in_range(1..=4)?);
+        new.requester = Address::repeat_byte(input.int_in_range(1..=5)?);
         new.spec.mode = *input.choose(&[ProofMode::Core, ProofMode::Groth16, ProofMode::Plonk])?;
         new.spec.circuit_version = (*input.choose(&["v6.1.0", "v6.1.0", "v7.0.0"])?).to_owned();
         new.spec.vk_hash = VkHash([input.int_in_range(1..=3)?; 32]);

@@ -171,6 +171,78 @@ fn a_crash_within_the_end_of_a_job_changes_nothing_of_it() {
     }
 }
 
+/// A proved job with this number of requests, and what the store holds.
+fn proved(count: u16) -> (ProofsCore, Memory, JobRecord) {
+    let (mut core, mut memory) = asked(count, true);
+    let begun = join(&mut core, 1, 1);
+    memory.save(&begun);
+    let (_, lease) = given_out(&begun).expect("leased");
+    memory.save(&ENDS[0].0(&mut core, lease));
+    work_off(&mut core, &mut memory, START, usize::MAX);
+    memory.save(&core.worker_removed(START, worker(1), SessionId(1), "gone"));
+    assert_eq!(in_state(&memory, RequestState::Fulfilled), usize::from(count));
+    let job = memory.jobs.values().next().expect("stored").clone();
+    (core, memory, job)
+}
+
+#[test]
+fn the_loss_of_a_proof_with_many_requests_is_stored_step_by_step() {
+    let (mut core, mut memory, job) = proved(2100);
+    let fulfilled = memory.requests.values().cloned().collect();
+    let effects = core.reopen(START, job, fulfilled);
+    assert!(effects.len() <= MOST, "{} effects at once", effects.len());
+    memory.save(&effects);
+    assert!(core.is_behind());
+    // One is cancelled before its turn: it stays so.
+    let waiting = memory.requests.values().find(|it| it.state == RequestState::Fulfilled);
+    let cancelled = waiting.expect("left for the next step").id;
+    let (answer, effects) = core.cancel(START, cancelled, &Client::Address(ALICE));
+    assert_eq!(answer, Ok(()));
+    memory.save(&effects);
+    let sweeps = work_off(&mut core, &mut memory, START, usize::MAX);
+    assert!(sweeps >= 4, "{sweeps}");
+    assert_eq!(in_state(&memory, RequestState::Open), 2099);
+    assert_eq!(memory.requests[&cancelled].state, RequestState::Cancelled);
+    // A job that failed is created again in the same way.
+    let effects = core.worker_joined(START, arrival(2, 2, &[]));
+    let (_, lease) = given_out(&effects).expect("leased");
+    memory.save(&ENDS[2].0(&mut core, lease));
+    work_off(&mut core, &mut memory, START, usize::MAX);
+    let failed = memory.requests.values().filter(|it| it.state == RequestState::Failed);
+    let failed: Vec<_> = failed.cloned().collect();
+    assert_eq!(failed.len(), 2099);
+    let job = memory.jobs[&failed[0].job].clone();
+    let effects = core.recreate(START, job, failed).1;
+    assert!(effects.len() <= MOST, "{} effects at once", effects.len());
+    memory.save(&effects);
+    work_off(&mut core, &mut memory, START, usize::MAX);
+    assert_eq!(in_state(&memory, RequestState::Open), 2099);
+}
+
+#[test]
+fn a_crash_while_many_requests_are_reopened_leaves_none_without_a_proof() {
+    let (mut core, mut memory, job) = proved(2100);
+    let fulfilled = memory.requests.values().cloned().collect();
+    memory.save(&core.reopen(START, job, fulfilled));
+    assert!(in_state(&memory, RequestState::Fulfilled) > 1000);
+    let (mut restored, effects) = memory.restart_at(START);
+    assert!(effects.len() <= MOST, "{} effects at once", effects.len());
+    // A crash within the end of the job, too.
+    let begun = join(&mut restored, 2, 2);
+    memory.save(&begun);
+    let (_, lease) = given_out(&begun).expect("leased");
+    memory.save(&ENDS[3].0(&mut restored, lease));
+    loop {
+        let (mut core, _) = memory.restart_at(START);
+        work_off(&mut core, &mut memory, START, 1);
+        if !core.is_behind() {
+            break;
+        }
+    }
+    assert_eq!(in_state(&memory, RequestState::Cancelled), 2100);
+    assert!(memory.jobs.values().all(|job| job.state == JobState::Cancelled));
+}
+
 #[test]
 fn a_request_that_joins_a_job_while_it_ends_gets_its_proof_and_a_cancelled_one_another_job() {
     for (number, (end, ..)) in ENDS.into_iter().enumerate().filter(|(n, _)| *n == 0 || *n == 3) {

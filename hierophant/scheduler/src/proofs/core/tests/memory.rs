@@ -4,6 +4,12 @@ use hierophant_model::records::UnfinishedJob;
 
 use super::*;
 
+/// Whether a start reads a request of an unfinished job.
+fn is_restored(job: &JobRecord, request: &RequestRecord) -> bool {
+    let is_again = job.finished_at.is_none() || job.proof.is_none();
+    request.state == RequestState::Open || (request.state == RequestState::Fulfilled && is_again)
+}
+
 #[derive(Default)]
 pub(super) struct Memory {
     pub(super) jobs: BTreeMap<JobId, JobRecord>,
@@ -47,7 +53,7 @@ impl Memory {
             requests: self
                 .requests
                 .values()
-                .filter(|request| request.job == job.id && request.state == RequestState::Open)
+                .filter(|request| request.job == job.id && is_restored(job, request))
                 .cloned()
                 .collect(),
             attempts: self.attempts.values().filter(|it| it.job == job.id).cloned().collect(),

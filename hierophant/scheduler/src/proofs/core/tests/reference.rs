@@ -15,7 +15,7 @@ type Urgency = (u8, bool);
 struct Decided {
     jobs: BTreeSet<JobId>,
     /// Number of running jobs and of these, by requester.
-    busy: BTreeMap<Address, usize>,
+    busy: BTreeMap<ClientKey, usize>,
     most_urgent: BTreeMap<WorkerId, Urgency>,
 }
 
@@ -51,10 +51,10 @@ impl ProofsCore {
         self.lease_ahead_by_walk(now, effects);
     }
 
-    fn running_by_requester(&self) -> BTreeMap<Address, usize> {
+    fn running_by_requester(&self) -> BTreeMap<ClientKey, usize> {
         let leases = self.leases.values().filter(|held| !held.checking && !held.is_ahead());
         let jobs: BTreeSet<JobId> = leases.map(|held| held.job).collect();
-        let mut running = BTreeMap::<Address, usize>::new();
+        let mut running = BTreeMap::<ClientKey, usize>::new();
         for live in jobs.iter().filter_map(|job| self.jobs.get(job)) {
             *running.entry(live.requester()).or_default() += 1;
         }
@@ -62,12 +62,12 @@ impl ProofsCore {
     }
 
     /// Waiting jobs in the order of assignment, if these are busy.
-    fn order(&self, busy: &BTreeMap<Address, usize>) -> Vec<JobId> {
-        let mut of_requester = BTreeMap::<(u8, Address), Vec<_>>::new();
+    fn order(&self, busy: &BTreeMap<ClientKey, usize>) -> Vec<JobId> {
+        let mut of_requester = BTreeMap::<(u8, ClientKey), Vec<_>>::new();
         for live in self.jobs.values().filter(|live| self.queue.contains(live.record.id)) {
             let requests = || live.requests.values();
             let oldest = requests().min_by_key(|request| (request.created_at, request.id));
-            let requester = oldest.map_or(Address::ZERO, |request| request.requester);
+            let requester = oldest.map_or(ClientKey::LOWEST, |it| self.client_of(it).key());
             let deadline = requests().map(|request| request.deadline).min();
             let record = &live.record;
             let key = (deadline.unwrap_or(u64::MAX), record.created_at, record.id);
@@ -237,7 +237,7 @@ impl ProofsCore {
         decided: &Decided,
         undecided: &[&Lease],
     ) -> Option<(WorkerId, Option<LeaseId>)> {
-        let busy = |requester: &Address| decided.busy.get(requester).copied().unwrap_or(0);
+        let busy = |requester: &ClientKey| decided.busy.get(requester).copied().unwrap_or(0);
         let requester = live.requester();
         let yields = |held: &&&Lease| {
             let other = self.jobs.get(&held.job).map(|other| other.requester());

@@ -112,7 +112,37 @@ fn a_requester_with_a_backlog_does_not_hold_up_another() {
     let (_, first) = given_out(&join(&mut core, 1, 1)).expect("given out");
     let (_, second) = given_out(&join(&mut core, 2, 2)).expect("given out");
     let requester = |lease| core.jobs[&core.leases.get(&lease).expect("held").job].requester();
-    assert_eq!([requester(first), requester(second)], [ALICE, BOB]);
+    assert_eq!([requester(first), requester(second)], [ALICE.into(), BOB.into()]);
+}
+
+#[test]
+fn the_addresses_and_tokens_of_a_client_share_its_turns() {
+    const CAROL: Address = Address::repeat_byte(0xca);
+    const DAVE: Address = Address::repeat_byte(0xda);
+    let quota = Quota::default();
+    let addresses = vec![ALICE, CAROL];
+    let rollup = NamedClient { name: "rollup".into(), addresses, networks: vec![], quota };
+    let clients = Clients::new([rollup], quota, 0);
+    let mut core = core_with(Limits { clients, max_waiting: 100, ..limits() });
+    let mut ask = |n, requester, token: Option<&str>| {
+        let client = token.map(Into::into);
+        let new = NewRequest { requester, client, ..new_request(n, n) };
+        core.submit(START, new, StoreLookup::default()).0.expect("accepted");
+    };
+    ask(1, ALICE, None);
+    ask(2, CAROL, None);
+    // Any address, with a token of the client; with the same address without one.
+    ask(3, DAVE, Some("rollup"));
+    ask(4, DAVE, None);
+    ask(5, BOB, None);
+    let mut begun = Vec::new();
+    for n in 1..=5 {
+        let (_, lease) = given_out(&join(&mut core, n, n.into())).expect("given out");
+        let live = &core.jobs[&core.leases.get(&lease).expect("held").job];
+        begun.extend(live.requests.keys().map(|id| id.0[0]));
+    }
+    assert_eq!(begun, [1, 4, 5, 2, 3], "the client has one of three turns");
+    assert_eq!(core.queue.running(Client::Named("rollup".into()).key()), 3);
 }
 
 #[test]
