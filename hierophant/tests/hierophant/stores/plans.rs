@@ -96,7 +96,7 @@ async fn look_ups_use_indexes_even_after_an_analysis_of_tables_that_were_almost_
 
 #[tokio::test]
 async fn sweeps_and_archiving_use_indexes_in_tables_that_were_never_analysed() {
-    const ROWS: u32 = 5000;
+    const ROWS: u32 = 25_000;
     const BATCH: u32 = 200;
     const BATCHES: usize = 2;
     let database = database().await;
@@ -110,6 +110,7 @@ async fn sweeps_and_archiving_use_indexes_in_tables_that_were_never_analysed() {
         Change::Request(answered, spec()),
         Change::Attempt(attempt(1, &proved)),
         Change::Artifact(proof),
+        Change::Artifact(artifact(proved.stdin, ArtifactKind::Stdin)),
     ];
     store.commit(&first).await.expect("commits");
     // Each copy has ids of its own, which end in its number.
@@ -120,7 +121,13 @@ async fn sweeps_and_archiving_use_indexes_in_tables_that_were_never_analysed() {
     let (job, key, proof, input) = (id(2, 16), id(3, 32), id(6, 16), id(5, 16));
     let (own, idempotency, lease) = (id(8, 32), id(9, 32), id(10, 16));
     for (table, columns) in [
-        ("artifacts", format!("'id', {proof}, 'due_rule', 'delivered', 'due_since', i")),
+        (
+            "artifacts",
+            format!(
+                "'id', CASE s.kind WHEN 'proof' THEN {proof} ELSE {input} END, 'due_since', i, \
+                 'due_rule', CASE s.kind WHEN 'proof' THEN 'delivered' ELSE 'ended' END"
+            ),
+        ),
         ("attempts", format!("'lease', {lease}, 'job', {job}, 'proof', {proof}")),
         ("requests", format!("'id', {own}, 'idempotency_key', {idempotency}, 'job', {job}")),
         (
@@ -138,13 +145,15 @@ async fn sweeps_and_archiving_use_indexes_in_tables_that_were_never_analysed() {
     }
     administer(&database.url, "SELECT pg_stat_reset()").await;
 
-    let (mut due, mut ended) = (None, None);
+    let (mut due, mut ended) = ([None; 2], None);
     for _ in 0..BATCHES {
-        let found = store.due_artifacts(DueRule::Delivered, Millis(1000), due, BATCH).await;
-        let found = found.expect("reads");
-        assert_eq!(found.len(), BATCH as usize);
-        assert!(found.iter().all(|due| due.used.accepted && due.used.ended_at.is_some()));
-        due = found.last().map(|due| (due.since, due.artifact.id));
+        for (rule, due) in [DueRule::Delivered, DueRule::Ended].into_iter().zip(&mut due) {
+            let found = store.due_artifacts(rule, Millis(1000), *due, BATCH).await;
+            let found = found.expect("reads");
+            assert_eq!(found.len(), BATCH as usize);
+            assert!(found.iter().all(|due| due.used.ended_at.is_some()), "{found:?}");
+            *due = found.last().map(|due| (due.since, due.artifact.id));
+        }
         let jobs = store.ended_jobs(Millis(1000), ended, BATCH, Millis(0)).await.expect("reads");
         assert_eq!(jobs.len(), BATCH as usize);
         ended = jobs.last().map(|ended| (at(&ended.job), ended.job.id));
