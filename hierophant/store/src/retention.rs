@@ -32,7 +32,8 @@ pub struct DueArtifact {
 /// - An uploaded proof that was not accepted is needed like an input.
 ///
 /// `+ 0` keeps Postgres from searching all ends of jobs, the latest first, for the latest of the jobs that used an input.
-/// Without statistics it takes that for the shortest way.
+/// Without statistics it takes that for the shortest way. For the same reason the job of a proof, of which there is one, is
+/// found before its requests, and not by a join.
 const USE: &str = "\
 CAST(CASE WHEN a.kind = 'program'
   AND EXISTS (SELECT 1 FROM programs p WHERE p.artifact = a.id) THEN 1 ELSE 0 END AS BIGINT) AS registered,
@@ -51,11 +52,11 @@ CASE
   ELSE (SELECT MAX(j.finished_at + 0) FROM jobs j WHERE j.stdin = a.id) END AS ended_at,
 CAST(CASE WHEN a.kind = 'proof'
   AND EXISTS (SELECT 1 FROM jobs j WHERE j.proof = a.id) THEN 1 ELSE 0 END AS BIGINT) AS accepted,
-CASE WHEN a.kind = 'proof' THEN (SELECT MAX(r.deadline) FROM jobs j JOIN requests r ON r.job = j.id
-  WHERE j.proof = a.id AND r.state = 'fulfilled' AND a.delivered_at >= r.fulfilled_at) END
+CASE WHEN a.kind = 'proof' THEN (SELECT MAX(r.deadline) FROM requests r
+  WHERE r.job = (SELECT j.id FROM jobs j WHERE j.proof = a.id LIMIT 1) AND r.state = 'fulfilled' AND a.delivered_at >= r.fulfilled_at) END
   AS delivered_deadline,
-CASE WHEN a.kind = 'proof' THEN (SELECT MAX(r.deadline) FROM jobs j JOIN requests r ON r.job = j.id
-  WHERE j.proof = a.id AND r.state = 'fulfilled' AND (a.delivered_at IS NULL
+CASE WHEN a.kind = 'proof' THEN (SELECT MAX(r.deadline) FROM requests r
+  WHERE r.job = (SELECT j.id FROM jobs j WHERE j.proof = a.id LIMIT 1) AND r.state = 'fulfilled' AND (a.delivered_at IS NULL
     OR r.fulfilled_at IS NULL OR a.delivered_at < r.fulfilled_at)) END AS undelivered_deadline";
 
 /// The query for kept artifacts to which a rule applies since before a time, the longest first.

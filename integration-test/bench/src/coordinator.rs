@@ -107,7 +107,7 @@ impl Coordinator {
         self.hierophant.process.set_variables(&[("RUST_LOG", filter.into())]);
     }
 
-    /// Says that its log must have an error with this text, which is no fault then.
+    /// Says that its log must have an error with this text, which is taken as expected then.
     pub fn expect_error(&mut self, text: &'static str) {
         self.expected.push(text);
     }

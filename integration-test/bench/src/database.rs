@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 pub use filling::{Bytes, Ended, artifact_id, fill, fill_with_ended, fill_with_open, request_id};
 
 /// Longest wait for a state that must come.
-const REACH_LIMIT: Duration = Duration::from_secs(60);
+const REACH_LIMIT: Duration = Duration::from_secs(180);
 
 /// Pause between two looks.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);

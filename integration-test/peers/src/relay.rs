@@ -213,7 +213,7 @@ async fn pass(
     }
 }
 
-/// Waits until a direction is no black hole; what it is then. `None` when the relay has ended.
+/// Waits until a direction is not a black hole; what it is then. `None` when the relay has ended.
 async fn passable(
     link: &mut watch::Receiver<Link>,
     direction: fn(&Link) -> Direction,

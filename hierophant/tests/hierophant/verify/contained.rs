@@ -86,7 +86,7 @@ async fn a_proof_that_takes_too_much_memory_ends_its_checking_process_and_nothin
 }
 
 /// Lines of a shell that reply as a checking process does when it has its order.
-const BEGAN: &str = r#"printf '\007\000\000\000"began"'"#;
+const BEGAN: &str = r#"head -c 4 > /dev/null; printf '\007\000\000\000"began"'"#;
 
 /// The same when it has read the proof.
 const READ: &str = r#"printf '\006\000\000\000"read"'"#;
