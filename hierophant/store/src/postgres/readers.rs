@@ -22,6 +22,9 @@ use crate::statement::Statement;
 /// SQLSTATE of a statement that the server has interrupted.
 const INTERRUPTED: &str = "57014";
 
+/// How long closing waits for running reads, which change nothing and end with the process.
+const CLOSE_LIMIT: Duration = Duration::from_secs(2);
+
 /// Read-only connections for one kind of statement.
 #[derive(Debug)]
 pub(super) struct Readers {
@@ -113,9 +116,12 @@ impl Readers {
         turn.map_err(|_| sqlx::Error::PoolClosed)
     }
 
-    /// Waits for running reads and closes the connections.
+    /// Waits a moment for running reads and closes the connections.
     pub(super) async fn close(&self) {
-        let reads = self.turns.acquire_many(self.number).await;
+        let reads = timeout(CLOSE_LIMIT, self.turns.acquire_many(self.number)).await;
+        if reads.is_err() {
+            tracing::debug!("reads of the database are still in progress");
+        }
         let idle = std::mem::take(&mut *self.idle.lock());
         for connection in idle {
             if let Err(error) = connection.close().await {

@@ -254,3 +254,23 @@ async fn a_start_waits_for_the_lock_and_for_the_server() {
     assert!(matches!(error, StoreError::Unreachable { .. }), "{error:?}");
     assert!(began.elapsed() < patience / 2);
 }
+
+#[tokio::test]
+async fn a_read_that_does_not_end_holds_up_no_stop() {
+    let database = database().await;
+    let store = postgres::open(&database.url, ()).await.expect("opens");
+    let mut locking = PgConnection::connect(&database.url).await.expect("connects");
+    let lock = "BEGIN; LOCK TABLE artifacts IN ACCESS EXCLUSIVE MODE";
+    sqlx::raw_sql(lock).execute(&mut locking).await.expect("locks");
+    let reader = Arc::clone(&store);
+    let read =
+        network_lib::task::spawn("read", async move { reader.stored_bytes().await.map(drop) });
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(!read.is_finished(), "it waits for the lock");
+    let began = Instant::now();
+    store.close().await;
+    assert!(began.elapsed() < Duration::from_secs(8), "closing took {:?}", began.elapsed());
+    assert!(!read.is_finished());
+    locking.close().await.expect("closes");
+    postgres::open(&database.url, ()).await.expect("the database is free again");
+}
