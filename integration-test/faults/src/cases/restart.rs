@@ -48,7 +48,7 @@ pub(crate) fn cases() -> Vec<Case> {
         case!("restart", "hierophant-frozen", "SIGSTOP of Hierophant: after SIGCONT it does not mistake its own pause for silence of its workers, and gives their jobs to no idle one", frozen).keys(short_silence()),
         case!("restart", "shutdown-with-work-in-flight", "SIGTERM during an upload, a poll and a proof: exits within its limit, ports free, nothing lost", shutdown),
         case!("restart", "a-hundred-thousand-requests", "SIGKILL with 100,000 requests in the store: back in service in under 2 s", many_requests),
-        case!("restart", "a-hundred-thousand-unfinished", "SIGKILL with 100,000 queued requests: back in service, and the most urgent is assigned first", many_unfinished).keys(key("proofs.max_waiting", 2 * i64::from(MANY))).keys(key("quotas.open_requests", 0)),
+        case!("restart", "a-hundred-thousand-unfinished", "SIGKILL with 100,000 queued requests: back in service, and the most urgent is assigned first", many_unfinished).keys(key("proofs.max_waiting", 2 * i64::from(MANY))).keys(key("quotas.open_requests", 0)).keys(key("quotas.strangers_requests_per_minute", 0)),
     ]
 }
 
