@@ -8,6 +8,7 @@ use test_harness::config::key;
 use test_peers::{Client, unix_now};
 use tokio::time::{Instant, sleep};
 
+use super::flood::known_program;
 use crate::attackers::Attacker;
 use crate::case::{Case, case};
 use crate::flood::Flood;
@@ -61,7 +62,10 @@ async fn lists(stage: &mut Stage) {
     let _prover = stage.prover("joel", Duration::from_millis(200));
     let request = stage.request(&mut client, 20).await;
     stage.arrives(&request).await;
+    let program = known_program(stage, &mut client, &request.id).await;
+    let (_, program) = program.split_once(' ').expect("its artifact and its id");
     let artifact = client.upload(ArtifactType::Stdin, &vec![7; ARTIFACT]).await;
+    let known = format!("{artifact} {program}");
     let quiet = poll(&mut client, &request.id, QUIET).await;
     let before = memory_mib(stage, "VmRSS");
     forget_peak(stage);
@@ -71,7 +75,7 @@ async fn lists(stage: &mut Stage) {
     for flood in FLOODS.iter().map(|flood| vec![*flood]).chain([FLOODS.to_vec()]) {
         let mut attackers = Vec::new();
         for kind in &flood {
-            let attacker = Attacker::start(*kind, &stage.hierophant, &[], &artifact).await;
+            let attacker = Attacker::start(*kind, &stage.hierophant, &[], &known).await;
             attackers.push(attacker.expect("a flood"));
         }
         let period = if flood.len() == 1 { ALONE } else { TOGETHER };
