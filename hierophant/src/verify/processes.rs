@@ -19,6 +19,7 @@ use network_lib::task;
 use parking_lot::Mutex;
 use tokio::io::AsyncReadExt;
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
+use tokio::signal::unix::SignalKind;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -48,13 +49,11 @@ const START_LIMIT: Duration = Duration::from_secs(60);
 
 /// Signals that are sent from outside: by an operator, a terminal or a service manager. The kernel ends a process that
 /// takes too much memory by SIGKILL, and no signal of these.
-const FROM_OUTSIDE: [i32; 4] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM];
+const FROM_OUTSIDE: [SignalKind; 4] =
+    [SignalKind::hangup(), SignalKind::interrupt(), SignalKind::quit(), SignalKind::terminate()];
 
-const SIGHUP: i32 = 1;
-const SIGINT: i32 = 2;
-const SIGQUIT: i32 = 3;
-const SIGKILL: i32 = 9;
-const SIGTERM: i32 = 15;
+/// SIGKILL, which a process cannot handle.
+const KILL: SignalKind = SignalKind::from_raw(9);
 
 /// The checking processes of a Hierophant.
 #[derive(Debug)]
@@ -133,12 +132,12 @@ impl Processes {
         };
         tracing::warn!(%error, ?phase, ?status, output, "a checking process has ended during a check");
         let how = described(status);
-        let signal = status.and_then(|status| status.signal());
+        let signal = status.and_then(|status| status.signal()).map(SignalKind::from_raw);
         Err(match signal {
             _ if phase == Phase::Starting => Rejection::EndedEarly { how, output },
             Some(signal) if FROM_OUTSIDE.contains(&signal) => Rejection::EndedFromOutside(how),
             _ => {
-                let (memory, is_killed) = (order.memory >> 20, signal == Some(SIGKILL));
+                let (memory, is_killed) = (order.memory >> 20, signal == Some(KILL));
                 Rejection::CheckDied { how, output, memory, is_killed }
             }
         })

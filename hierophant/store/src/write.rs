@@ -52,7 +52,7 @@ static OLD_JOBS: TableWrite = TableWrite::delete("jobs", &["id"], "COALESCE(fini
 static OLD_REQUESTS: TableWrite = TableWrite::delete("requests", &["id"], "");
 static OLD_ATTEMPTS: TableWrite = TableWrite::delete("attempts", &["lease"], "");
 static OLD_ARTIFACTS: TableWrite =
-    TableWrite::delete("artifacts", &["id"], "COALESCE(removed_at, 0) <> 0");
+    TableWrite::delete("artifacts", &["id"], "COALESCE(removed_at, -1) >= 0");
 static OLD_AUDIT: TableWrite = TableWrite::delete("audit", &["id"], "");
 
 /// The writes of all changes, in order.

@@ -265,8 +265,12 @@ async fn a_read_that_does_not_end_holds_up_no_stop() {
     let reader = Arc::clone(&store);
     let read =
         network_lib::task::spawn("read", async move { reader.stored_bytes().await.map(drop) });
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    assert!(!read.is_finished(), "it waits for the lock");
+    let mut looking = PgConnection::connect(&database.url).await.expect("connects");
+    let waiting =
+        "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'artifacts'::regclass";
+    while sqlx::query_scalar::<_, i64>(waiting).fetch_one(&mut looking).await.expect("reads") == 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     let began = Instant::now();
     store.close().await;
     assert!(began.elapsed() < Duration::from_secs(8), "closing took {:?}", began.elapsed());

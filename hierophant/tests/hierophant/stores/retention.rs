@@ -282,15 +282,10 @@ pub(crate) async fn sweeps_by_due_times_miss_nothing(place: Place) {
     assert_eq!(store.artifact(ticket.id).await.expect("reads"), None);
 }
 
-/// Artifacts for [`a_sweep_looks_only_at_what_is_due`]; a run with 2,000,000 is described in docs/performance.md.
-fn many() -> u32 {
-    let number = std::env::var("RETENTION_ARTIFACTS").ok().and_then(|text| text.parse().ok());
-    number.unwrap_or(100_000)
-}
-
+/// The benchmark's scenario `retention` has 2,000,000 artifacts.
 pub(crate) async fn a_sweep_looks_only_at_what_is_due(place: Place) {
     const DUE: i64 = 1000;
-    let many = many();
+    let many = 100_000;
     place.open().await.close().await;
     let (numbers, id) = match &place {
         Place::Sqlite(_) => (

@@ -76,7 +76,8 @@ async fn while_running(
         sleep(Duration::from_millis(1)).await;
     }
     let passed = Instant::now();
-    end_of(stage, fresh, part, looks, passed, requests, name, found).await
+    let fresh = measured(fresh, (part, looks, passed), requests, name, found, stage).await?;
+    checked(stage, fresh, requests).await
 }
 
 async fn while_stopped(
@@ -90,7 +91,8 @@ async fn while_stopped(
     let began = Instant::now();
     fresh.coordinator.start().await?;
     let part = Part::begin(&fresh.coordinator)?;
-    end_of(stage, fresh, part, looks, began, requests, name, found).await
+    let fresh = measured(fresh, (part, looks, began), requests, name, found, stage).await?;
+    checked(stage, fresh, requests).await
 }
 
 /// A coordinator that does not run, with open requests in its store.
@@ -102,18 +104,15 @@ async fn filled(stage: &Stage, requests: usize, deadline: u64) -> Result<Fresh> 
     Ok(fresh)
 }
 
-/// Waits until all have ended, and judges how that went since `passed`.
-#[allow(clippy::too_many_arguments, reason = "both parts end alike")]
-async fn end_of(
-    stage: &Stage,
+/// Waits until all have ended, and measures how that went since a time.
+async fn measured(
     fresh: Fresh,
-    part: Part,
-    looks: Looks,
-    passed: Instant,
+    (part, looks, passed): (Part, Looks, Instant),
     requests: usize,
     name: &str,
     found: &mut Scenario,
-) -> Result<()> {
+    stage: &Stage,
+) -> Result<Fresh> {
     let database = fresh.coordinator.database();
     database::reach(&database, "expired", requests).await?;
     let ended = Instant::now();
@@ -133,8 +132,11 @@ async fn end_of(
     let latencies = Latencies::of(format!("status call of a new client, {name}"));
     looks.within(passed, ended).for_each(|look| latencies.note(look.took()));
     found.latencies.push(latencies.summary());
+    Ok(fresh)
+}
 
-    // A new request is accepted and proved, and nothing else is given out.
+/// Checks every state, and that a new request is accepted and proved, and nothing else given out.
+async fn checked(stage: &Stage, fresh: Fresh, requests: usize) -> Result<()> {
     let network = fresh.coordinator.addresses();
     let fleet = Fleet::start(network, &stage.http, 1).await?;
     let seed = 0;
