@@ -10,6 +10,7 @@ mod connection;
 mod files;
 mod http;
 mod limiter;
+mod pace;
 mod reserve;
 mod socket;
 mod tls;
@@ -33,11 +34,13 @@ use activity::{Activity, Times};
 use certificates::Certificates;
 use connection::{Connection, Raw};
 use http::Served;
+use pace::Rates;
 use tls::Secured;
 
 pub use answers::AnswerBudget;
 pub use certificates::name_in;
 pub use limiter::{ConnectionLimiter, ConnectionPermit, LimitExceeded};
+pub use pace::BeyondRate;
 pub use socket::{AdminSocket, OverSocket};
 pub use tls::{OverTls, PeerCertificate};
 
@@ -83,6 +86,7 @@ struct Shared {
     /// Those of [`Port::Local`], so that strangers behind a proxy on this machine leave operators theirs.
     local_answers: ConnectionLimiter,
     handshakes: ConnectionLimiter,
+    rates: Rates,
     certificates: Option<Certificates>,
     metrics: Metrics,
     refusals: Mutex<Refusals>,
@@ -144,6 +148,7 @@ impl Acceptor {
             answers: shared(&limits, limits.max_answer_bytes),
             local_answers: ConnectionLimiter::new(limits.max_answer_bytes, 0),
             handshakes: pending_handshakes(&limits),
+            rates: Rates::new(&config.calls, &metrics),
             certificates,
             metrics,
             refusals: Mutex::default(),
@@ -183,7 +188,8 @@ impl Acceptor {
             let (head, idle, stall) = (limits.head_time, limits.idle_time, limits.stall_time);
             let times = Times { head, idle, stall, unread: limits.unread_time };
             let activity = Activity::new(times);
-            let raw = Raw::new(io, admitted, activity.clone(), limits.stall_time);
+            let pace = self.0.rates.of(port, peer.ip());
+            let raw = Raw::new(io, admitted, activity.clone(), pace.clone(), limits.stall_time);
             let connection = connections.track_future(async move {
                 let secured = tokio::select! {
                     secured = this.secure(raw, peer, port) => secured,
@@ -193,7 +199,7 @@ impl Acceptor {
                 activity.begin(secured.http2);
                 let Secured { connection, certificate, .. } = secured;
                 let served =
-                    Served { connection, activity, peer, certificate, budget, is_reserved };
+                    Served { connection, activity, pace, peer, certificate, budget, is_reserved };
                 let Shared { limits, metrics, .. } = &*this.0;
                 http::serve(served, port, router, limits, metrics, &stop).await;
             });

@@ -25,12 +25,12 @@ use network_lib::metrics::{Registrar, Registry};
 use families::Families;
 use labels::{
     AttemptLabels, BytesLabels, ClientLabels, JobLabels, ModeLabels, NoticeLabels, OutcomeLabels,
-    ProofLabels, QuotaLabels, ReasonLabels, RequestLabels, StateLabels, StoreLabels,
+    PortLabels, ProofLabels, QuotaLabels, ReasonLabels, RequestLabels, StateLabels, StoreLabels,
     VerificationLabels,
 };
 use parking_lot::Mutex;
 
-pub use labels::{Cut, Direction, Peer, Refused};
+pub use labels::{Cut, Direction, Paused, Peer, Refused};
 pub use rpc::RpcLayer;
 pub use scrape::{ActorSnapshot, GaugeSnapshot};
 
@@ -163,6 +163,11 @@ impl Metrics {
     /// Counts a connection closed by Hierophant.
     pub fn connection_cut(&self, why: Cut) {
         self.0.families.connections_cut.get_or_create(&ReasonLabels { reason: why.as_str() }).inc();
+    }
+
+    /// Counts a pause of reading from a connection.
+    pub fn reading_paused(&self, port: Paused) {
+        self.0.families.reads_paused.get_or_create(&PortLabels { port: port.as_str() }).inc();
     }
 
     /// Counts a reload of changed certificates.

@@ -59,6 +59,18 @@ impl<K: Ord + Clone> KeyedRateLimiter<K> {
         Ok(())
     }
 
+    /// Spends `count`, even if the key has less left. What it owes beyond its burst is at most `most_owed`.
+    pub fn charge(&self, key: K, count: u32, most_owed: Duration, now: Instant) {
+        let most = now + self.period * self.burst + most_owed;
+        self.extend_in(&mut self.spent(), key, count, Some(most), now);
+    }
+
+    /// Time until the key owes at most `overdraft` beyond its burst; `None` if it does now.
+    #[must_use]
+    pub fn wait(&self, key: &K, overdraft: u32, now: Instant) -> Option<Duration> {
+        self.wait_in(&self.spent(), key, overdraft, now)
+    }
+
     /// Number of keys that are remembered.
     #[cfg(test)]
     pub(crate) fn keys(&self) -> usize {
@@ -66,15 +78,28 @@ impl<K: Ord + Clone> KeyedRateLimiter<K> {
     }
 
     fn check_in(&self, spent: &Spent<K>, key: &K, now: Instant) -> Result<(), Duration> {
-        let full_at = spent.full_at.get(key).copied().unwrap_or(now);
-        let owed = full_at.saturating_duration_since(now);
-        match owed.checked_sub(self.period * self.burst.saturating_sub(1)) {
-            Some(wait) if !wait.is_zero() => Err(wait),
-            _ => Ok(()),
-        }
+        self.wait_in(spent, key, 0, now).map_or(Ok(()), Err)
+    }
+
+    fn wait_in(&self, spent: &Spent<K>, key: &K, overdraft: u32, now: Instant) -> Option<Duration> {
+        let owed = spent.full_at.get(key)?.saturating_duration_since(now);
+        let most = self.burst.saturating_add(overdraft).saturating_sub(1);
+        owed.checked_sub(self.period.saturating_mul(most)).filter(|wait| !wait.is_zero())
     }
 
     fn spend_in(&self, spent: &mut Spent<K>, key: K, now: Instant) {
+        self.extend_in(spent, key, 1, None, now);
+    }
+
+    /// Moves the time at which the key has its whole burst again, at most to `most`.
+    fn extend_in(
+        &self,
+        spent: &mut Spent<K>,
+        key: K,
+        count: u32,
+        most: Option<Instant>,
+        now: Instant,
+    ) {
         let before = spent.full_at.remove(&key);
         if let Some(before) = before {
             spent.order.remove(&(before, key.clone()));
@@ -85,7 +110,9 @@ impl<K: Ord + Clone> KeyedRateLimiter<K> {
         {
             spent.full_at.remove(&least);
         }
-        let full_at = before.unwrap_or(now).max(now) + self.period;
+        let before = before.unwrap_or(now).max(now);
+        let full_at = before + self.period * count;
+        let full_at = most.map_or(full_at, |most| full_at.min(most.max(before)));
         spent.full_at.insert(key.clone(), full_at);
         spent.order.insert((full_at, key));
     }
@@ -116,6 +143,30 @@ mod tests {
         limiter.spend(1, now + SECOND);
         assert_eq!(limiter.check(&1, now + SECOND), Err(SECOND));
         assert_eq!(limiter.try_spend(1, now + SECOND * 10), Ok(()));
+    }
+
+    #[test]
+    fn who_goes_on_owes_more_up_to_a_limit() {
+        let limiter = KeyedRateLimiter::new(3, SECOND, 10);
+        let now = Instant::now();
+        limiter.charge(1, 2, SECOND * 5, now);
+        assert_eq!(limiter.wait(&1, 0, now), None);
+        limiter.charge(1, 2, SECOND * 5, now);
+        let wait = |overdraft, now| limiter.wait(&1, overdraft, now);
+        assert_eq!(
+            (wait(0, now), wait(1, now), wait(2, now)),
+            (Some(SECOND * 2), Some(SECOND), None)
+        );
+        limiter.charge(1, 100, SECOND * 5, now);
+        assert_eq!(
+            wait(0, now),
+            Some(SECOND * 6),
+            "three of the burst, and five, until there is one"
+        );
+        assert_eq!(wait(0, now + SECOND * 6), None);
+        assert_eq!(limiter.check(&1, now + SECOND * 6), Ok(()));
+        limiter.charge(2, 0, SECOND * 5, now);
+        assert_eq!(limiter.wait(&2, 0, now), None);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::Admitted;
 use super::activity::Activity;
+use super::pace::Pace;
 
 /// The byte stream of a connection.
 pub(super) struct Raw<I> {
@@ -18,6 +19,9 @@ pub(super) struct Raw<I> {
     /// A byte already read to detect the protocol.
     first: Option<u8>,
     activity: Activity,
+    pace: Pace,
+    /// Timer that runs while reading waits.
+    paused: Option<Pin<Box<Sleep>>>,
     stall_time: Duration,
     /// Timer that runs while the peer does not read.
     stalled: Option<Pin<Box<Sleep>>>,
@@ -26,8 +30,26 @@ pub(super) struct Raw<I> {
 
 impl<I: AsyncRead + AsyncWrite + Unpin> Raw<I> {
     /// The stream of an accepted connection.
-    pub(super) fn new(io: I, admitted: Admitted, activity: Activity, stall_time: Duration) -> Self {
-        Self { io, first: None, activity, stall_time, stalled: None, _admitted: admitted }
+    pub(super) fn new(
+        io: I,
+        admitted: Admitted,
+        activity: Activity,
+        pace: Pace,
+        stall_time: Duration,
+    ) -> Self {
+        let (first, paused, stalled) = (None, None, None);
+        Self { io, first, activity, pace, paused, stall_time, stalled, _admitted: admitted }
+    }
+
+    /// Waits as long as the pace says. After the wait there is one read, whatever other connections have done.
+    fn poll_pace(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if self.paused.is_none() {
+            self.paused = self.pace.wait().map(|wait| Box::pin(tokio::time::sleep(wait)));
+        }
+        if let Some(paused) = &mut self.paused {
+            ready!(paused.as_mut().poll(context));
+        }
+        Poll::Ready(())
     }
 
     /// Puts back a byte.
@@ -65,8 +87,10 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncRead for Raw<I> {
             buffer.put_slice(&[byte]);
             return Poll::Ready(Ok(()));
         }
+        ready!(this.poll_pace(context));
         let before = buffer.filled().len();
         ready!(Pin::new(&mut this.io).poll_read(context, buffer))?;
+        this.paused = None;
         let bytes = buffer.filled().len() - before;
         if bytes > 0 {
             this.activity.heard(bytes);

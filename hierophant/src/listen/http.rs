@@ -22,6 +22,7 @@ use tower::Service;
 use super::activity::{Activity, Overdue};
 use super::answers::{self, AnswerBudget};
 use super::connection::Connection;
+use super::pace::{BeyondRate, Pace};
 use super::tls::{OverTls, PeerCertificate};
 use super::{Port, reserve};
 use crate::config::LimitsConfig;
@@ -46,6 +47,7 @@ const GOODBYE: Duration = Duration::from_secs(5);
 pub(super) struct Served<I> {
     pub(super) connection: Connection<I>,
     pub(super) activity: Activity,
+    pub(super) pace: Pace,
     pub(super) peer: SocketAddr,
     pub(super) certificate: Option<PeerCertificate>,
     pub(super) budget: AnswerBudget,
@@ -64,7 +66,7 @@ pub(super) async fn serve<I>(
 ) where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let Served { connection, activity, peer, certificate, budget, is_reserved } = served;
+    let Served { connection, activity, pace, peer, certificate, budget, is_reserved } = served;
     let most_fields = limits.max_header_fields.get();
     let over_tls = matches!(connection, Connection::Tls(_)).then_some(OverTls);
     let open = activity.clone();
@@ -75,6 +77,10 @@ pub(super) async fn serve<I>(
         let permit = budget.begin();
         let is_over_budget = permit.is_none();
         let open = open.request(request.version()).holding(permit);
+        let charge = pace.begin(&request);
+        if charge.is_beyond() {
+            request.extensions_mut().insert(BeyondRate);
+        }
         describe(&mut request, peer, over_tls, certificate.clone(), budget.clone());
         let too_many = request.headers().len() > most_fields;
         let is_misplaced = is_reserved && !reserve::admits(request.uri().path());
@@ -94,6 +100,7 @@ pub(super) async fn serve<I>(
                     Err(never) => match never {},
                 }
             };
+            charge.answered(answer.status());
             // A reserved connection is for callers that are admitted.
             if is_reserved && (answer.status().is_client_error() || is_misplaced) {
                 leave.cancel();

@@ -9,8 +9,8 @@ use network_lib::metrics::{SHORT, Seconds};
 use super::gpus::GpuGauges;
 use super::labels::{
     AttemptLabels, BytesLabels, ClientLabels, Cut, JobLabels, ModeLabels, NoticeLabels,
-    OutcomeLabels, ProofLabels, QuotaLabels, ReasonLabels, ReceiverLabels, Refused, RequestLabels,
-    RpcLabels, StateLabels, StoreLabels, VerificationLabels, WorkerLabels,
+    OutcomeLabels, Paused, PortLabels, ProofLabels, QuotaLabels, ReasonLabels, ReceiverLabels,
+    Refused, RequestLabels, RpcLabels, StateLabels, StoreLabels, VerificationLabels, WorkerLabels,
 };
 
 /// All metric families.
@@ -34,6 +34,7 @@ pub(super) struct Families {
     pub(super) connections: Gauge,
     pub(super) connections_refused: Family<ReasonLabels, Counter>,
     pub(super) connections_cut: Family<ReasonLabels, Counter>,
+    pub(super) reads_paused: Family<PortLabels, Counter>,
     pub(super) certificates_read: Family<OutcomeLabels, Counter>,
     pub(super) certificate_ends: FloatGauge,
     pub(super) jobs_waiting: Family<ModeLabels, Gauge>,
@@ -122,6 +123,10 @@ impl Families {
              WebSocket without a hello, `head`: request head timed out, `idle`: no request for a while, \
              `stalled`: HTTP/2 peer stopped reading an answer)",
         ),
+            reads_paused: to.counters(
+            "reads_paused",
+            "pauses of reading from a connection whose address is beyond its rate of calls, by `port` (`grpc`, `http`)",
+        ),
             certificates_read: to.counters(
             "tls_certificates_read",
             "changed TLS certificates, by `outcome` (`used`, `refused`: certificate and key do not match)",
@@ -199,6 +204,9 @@ impl Families {
         }
         for reason in Cut::ALL.map(Cut::as_str) {
             drop(self.connections_cut.get_or_create(&ReasonLabels { reason }));
+        }
+        for port in Paused::ALL.map(Paused::as_str) {
+            drop(self.reads_paused.get_or_create(&PortLabels { port }));
         }
         for outcome in ["used", "refused"] {
             drop(self.certificates_read.get_or_create(&OutcomeLabels { outcome }));

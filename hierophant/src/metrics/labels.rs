@@ -114,6 +114,12 @@ pub(super) struct ReasonLabels {
     pub(super) reason: &'static str,
 }
 
+/// A port.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct PortLabels {
+    pub(super) port: &'static str,
+}
+
 /// Outcome of a reload.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct OutcomeLabels {
@@ -156,6 +162,16 @@ named_enum! {
         Idle = "idle",
         /// The peer stopped reading an answer.
         Stalled = "stalled",
+    }
+}
+
+named_enum! {
+    /// Port on which reading from a connection waits.
+    Paused {
+        /// Port of SDK clients.
+        Grpc = "grpc",
+        /// Port of all other callers.
+        Http = "http",
     }
 }
 

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use hierophant_proto::artifact::ArtifactType;
 use hierophant_proto::network as pb;
-use test_harness::config::key;
+use test_harness::config::{key, merge};
 use test_peers::{Client, unix_now};
 use tokio::time::{Instant, sleep};
+use toml::Table;
 
 use super::flood::known_program;
 use crate::attackers::Attacker;
@@ -47,7 +48,14 @@ pub(crate) fn cases() -> Vec<Case> {
     let cases = vec![
         case!("flood", "flood-of-lists", "a million requests stored; lists, `/ready`, `HEAD`s, resets and unread answers, each alone and together: polls stay fast, memory stays low", lists),
     ];
-    cases.into_iter().map(|case| case.within(LIMIT).keys(key("calls.lists", "open"))).collect()
+    cases.into_iter().map(|case| case.within(LIMIT).keys(keys())).collect()
+}
+
+/// Lists are open to all. Calls have their default rate, which the suite lifts elsewhere.
+fn keys() -> Table {
+    let mut keys = key("calls.lists", "open");
+    merge(&mut keys, &key("calls.per_ip_per_second", 200));
+    keys
 }
 
 async fn lists(stage: &mut Stage) {
