@@ -23,11 +23,12 @@ pub struct CallsConfig {
     /// Maximum time from a request to its deadline. Default 30 days; its proof is kept for longer.
     #[serde(with = "humantime_serde")]
     pub max_deadline: Duration,
-    /// Average calls per second from one IP address; 0 = no limit. Default 200: a hundred open requests, each polled
-    /// by two calls every two seconds, take a hundred. Behind a proxy all clients share its address.
+    /// Average calls per second from one IP address; a quarter of it for requests to the HTTP port; 0 = no limit.
+    /// Default 200: a hundred open requests, each polled by two calls every two seconds, take a hundred. Behind a proxy
+    /// all clients share its address.
     pub per_ip_per_second: u64,
     /// Maximum burst of calls from one IP address. Default 2000: a client that starts again with 400 requests at
-    /// once, of five calls each.
+    /// once, of five calls each. The HTTP port has a burst of one second.
     pub per_ip_burst: u64,
     /// Callers to whom `GetFilteredProofRequests` answers. Default `token`: no SDK lists requests in order to prove.
     pub lists: ListAccess,

@@ -30,7 +30,7 @@ pub(super) fn hint_behind(bytes: u64, rest: &SizeHint) -> SizeHint {
 }
 
 /// What a request in progress counts for, in bytes: its head, its task and the head of its answer.
-const REQUEST: usize = 8 * 1024;
+const REQUEST: usize = 16 * 1024;
 
 /// Time after which a refused client may try again, in seconds.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("2");

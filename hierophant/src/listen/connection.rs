@@ -11,7 +11,8 @@ use tokio_rustls::server::TlsStream;
 
 use super::Admitted;
 use super::activity::Activity;
-use super::pace::Pace;
+use super::limiter::ConnectionPermit;
+use super::pace::{Pace, Pause};
 
 /// The byte stream of a connection.
 pub(super) struct Raw<I> {
@@ -20,8 +21,8 @@ pub(super) struct Raw<I> {
     first: Option<u8>,
     activity: Activity,
     pace: Pace,
-    /// Timer that runs while reading waits.
-    paused: Option<Pin<Box<Sleep>>>,
+    /// Timer that runs while reading waits, and the place of the connection among those that wait.
+    paused: Option<(Pin<Box<Sleep>>, ConnectionPermit)>,
     stall_time: Duration,
     /// Timer that runs while the peer does not read.
     stalled: Option<Pin<Box<Sleep>>>,
@@ -41,15 +42,20 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Raw<I> {
         Self { io, first, activity, pace, paused, stall_time, stalled, _admitted: admitted }
     }
 
-    /// Waits as long as the pace says. After the wait there is one read, whatever other connections have done.
-    fn poll_pace(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        if self.paused.is_none() {
-            self.paused = self.pace.wait().map(|wait| Box::pin(tokio::time::sleep(wait)));
+    /// Waits as long as the pace says, or fails if too many connections wait. After the wait there is one read, whatever
+    /// other connections have done.
+    fn poll_pace(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.paused.is_none()
+            && let Some(Pause { time, place }) = self.pace.pause()
+        {
+            let many = "too many connections of an address beyond its rate";
+            let place = place.ok_or_else(|| io::Error::new(io::ErrorKind::QuotaExceeded, many))?;
+            self.paused = Some((Box::pin(tokio::time::sleep(time)), place));
         }
-        if let Some(paused) = &mut self.paused {
-            ready!(paused.as_mut().poll(context));
+        if let Some((timer, _)) = &mut self.paused {
+            ready!(timer.as_mut().poll(context));
         }
-        Poll::Ready(())
+        Poll::Ready(Ok(()))
     }
 
     /// Puts back a byte.
@@ -87,7 +93,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncRead for Raw<I> {
             buffer.put_slice(&[byte]);
             return Poll::Ready(Ok(()));
         }
-        ready!(this.poll_pace(context));
+        ready!(this.poll_pace(context))?;
         let before = buffer.filled().len();
         ready!(Pin::new(&mut this.io).poll_read(context, buffer))?;
         this.paused = None;

@@ -2,10 +2,11 @@
 //!
 //! Each request is charged to the address of its peer. A gRPC call beyond the burst is refused, and charged all the same
 //! ([`BeyondRate`]). The connections of an address that goes on regardless are read later: what it sends waits in its own
-//! buffers, and costs nothing here. On the HTTP port nothing is refused, and reading waits at once.
+//! buffers, and costs nothing here. Only some of its connections may wait, because one that waits does not notice that
+//! its peer has left; the others are closed. On the HTTP port nothing is refused, and reading waits at once.
 //!
-//! Bodies of uploads and the requests of workers are always read: a slow upload would be cut, and silence of a worker
-//! ends its attempts.
+//! Bodies of uploads and sockets of workers are always read: a slow upload would be cut, and silence of a worker ends its
+//! attempts.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -20,8 +21,9 @@ use network_lib::wire::WEBSOCKET_PATH;
 use tokio::time::Instant;
 
 use super::Port;
+use super::limiter::{ConnectionLimiter, ConnectionPermit};
 use crate::config::CallsConfig;
-use crate::metrics::{Metrics, Paused};
+use crate::metrics::{Cut, Metrics, Paused};
 use crate::rate_limit::KeyedRateLimiter;
 
 /// Maximum number of addresses whose rate is tracked.
@@ -43,6 +45,12 @@ const MIN_OVERDRAFT: u32 = 20;
 /// Time that an address may owe: the longest wait, up to its random part, and the time until it is served as before.
 const MOST_OWED: Duration = Duration::from_secs(5);
 
+/// Maximum number of connections that wait, on one port and of one address.
+const MAX_WAITING: (usize, usize) = (4096, 64);
+
+/// An HTTP request for each proof has at least this many gRPC calls.
+const CALLS_FOR_REQUEST: u32 = 4;
+
 /// Marker in the extensions of a call beyond the rate of its address.
 #[derive(Debug, Clone, Copy)]
 pub struct BeyondRate;
@@ -57,24 +65,29 @@ struct Rate {
     limiter: KeyedRateLimiter<IpAddr>,
     /// How much an address may owe until its connections are read later.
     overdraft: u32,
+    waiting: ConnectionLimiter,
     label: Paused,
     metrics: Metrics,
 }
 
 impl Rates {
-    /// Rates as configured. The HTTP port has a burst of one second.
+    /// Rates as configured. The HTTP port has a quarter of the rate, and the burst of one second of calls.
     pub(super) fn new(config: &CallsConfig, metrics: &Metrics) -> Self {
         let [per_second, burst] = [config.per_ip_per_second, config.per_ip_burst]
             .map(|count| u32::try_from(count).unwrap_or(u32::MAX));
-        let rate = |burst, overdraft, label| {
-            let period = Duration::from_secs(1).checked_div(per_second)?;
+        let Some(period) = Duration::from_secs(1).checked_div(per_second) else {
+            return Self(None);
+        };
+        let rate = |burst, period, overdraft, label| {
             let limiter = KeyedRateLimiter::new(burst, period, MAX_ADDRESSES);
-            Some(Arc::new(Rate { limiter, overdraft, label, metrics: metrics.clone() }))
+            let waiting = ConnectionLimiter::fair(MAX_WAITING.0, MAX_WAITING.1);
+            Arc::new(Rate { limiter, overdraft, waiting, label, metrics: metrics.clone() })
         };
         let overdraft = MIN_OVERDRAFT.max(per_second / 2);
-        let of_grpc = rate(burst, overdraft, Paused::Grpc);
-        let of_http = rate(burst.min(per_second), 0, Paused::Http);
-        Self(of_grpc.zip(of_http).map(|(grpc, http)| [grpc, http]))
+        let of_grpc = rate(burst, period, overdraft, Paused::Grpc);
+        let of_http =
+            rate(burst.min(per_second), period * CALLS_FOR_REQUEST, 0, Paused::Http);
+        Self(Some([of_grpc, of_http]))
     }
 
     /// The pace of a new connection.
@@ -102,17 +115,31 @@ struct Paced {
     exempt: AtomicUsize,
 }
 
+/// A pause of reading from a connection.
+#[derive(Debug)]
+pub(super) struct Pause {
+    /// How long it is. The connections of an address do not go on together.
+    pub(super) time: Duration,
+    /// The place among those that wait; none if they are all taken.
+    pub(super) place: Option<ConnectionPermit>,
+}
+
 impl Pace {
-    /// How long reading from the connection waits, if it does. The connections of an address do not go on together.
-    pub(super) fn wait(&self) -> Option<Duration> {
+    /// The pause before the connection is read, if there is one.
+    pub(super) fn pause(&self) -> Option<Pause> {
         let Paced { rate, address, exempt, .. } = self.0.as_deref()?;
         if exempt.load(Ordering::Relaxed) > 0 {
             return None;
         }
         let wait = rate.limiter.wait(address, rate.overdraft, Instant::now())?;
-        rate.metrics.reading_paused(rate.label);
         let [part] = random_bytes();
-        Some(wait + wait * u32::from(part) / 256)
+        let time = wait + wait * u32::from(part) / 256;
+        let place = rate.waiting.take(*address).ok();
+        match place {
+            Some(_) => rate.metrics.reading_paused(rate.label),
+            None => rate.metrics.connection_cut(Cut::Rate),
+        }
+        Some(Pause { time, place })
     }
 
     /// Charges a request that has arrived.
@@ -266,7 +293,7 @@ mod tests {
         }
         for second in 0..600 {
             assert!((0..100 * 2 / 2).all(|_| call(&grpc)), "{second}");
-            assert_eq!((grpc.wait(), http.wait()), (None, None));
+            assert!(grpc.pause().is_none() && http.pause().is_none());
             tokio::time::advance(Duration::from_secs(1)).await;
         }
     }
@@ -277,20 +304,36 @@ mod tests {
         let grpc = pace(&rates, Port::Grpc, "10.0.0.1");
         let mut admitted = 0;
         let mut all = 0;
-        while grpc.wait().is_none() {
+        while grpc.pause().is_none() {
             admitted += u32::from(call(&grpc));
             all += 1;
         }
         assert_eq!((admitted, all), (2000, 2100));
         let other = pace(&rates, Port::Grpc, "10.0.0.2");
-        assert!(other.wait().is_none() && call(&other));
+        assert!(other.pause().is_none() && call(&other));
         for _ in 0..100_000 {
             call(&grpc);
         }
-        let longest = grpc.wait().expect("a pause");
+        let longest = grpc.pause().expect("a pause").time;
         assert!(longest >= MOST_OWED / 2 && longest < MOST_OWED * 2, "{longest:?}");
         tokio::time::advance(MOST_OWED + Duration::from_millis(5)).await;
-        assert!(grpc.wait().is_none() && call(&grpc), "it is served again");
+        assert!(grpc.pause().is_none() && call(&grpc), "it is served again");
+    }
+
+    #[test]
+    fn some_connections_of_an_address_wait_and_the_others_are_closed() {
+        let rates = rates(1, 1);
+        let pauses = |address: &str| -> Vec<Pause> {
+            let pace = pace(&rates, Port::Http, address);
+            call(&pace);
+            (0..100).map(|_| pace.pause().expect("a pause")).collect()
+        };
+        let placed = |pauses: &[Pause]| pauses.iter().filter(|pause| pause.place.is_some()).count();
+        let first = pauses("10.0.0.1");
+        let second = pauses("10.0.0.2");
+        assert_eq!((placed(&first), placed(&second)), (64, 64));
+        drop(first);
+        assert_eq!(placed(&pauses("10.0.0.1")), 64, "places are free again");
     }
 
     #[tokio::test(start_paused = true)]
@@ -319,22 +362,22 @@ mod tests {
         let rates = rates(1, 100);
         let http = pace(&rates, Port::Http, "10.0.0.1");
         assert!(call(&http));
-        assert!(http.wait().is_some(), "a second's worth is one");
+        assert!(http.pause().is_some(), "a second's worth is one");
         let upload = http.begin(&put("/artifacts/1"));
-        assert!(http.wait().is_none());
+        assert!(http.pause().is_none());
         upload.answered(StatusCode::OK);
-        let owed = http.wait().expect("both are charged");
+        let owed = http.pause().expect("both are charged").time;
         for path in ["/ws", "/leases/1/stdin"] {
             http.begin(&get(path)).answered(StatusCode::OK);
         }
-        assert!(http.wait().expect("as before") < owed * 2);
+        assert!(http.pause().expect("as before").time < owed * 2);
         tokio::time::advance(Duration::from_secs(60)).await;
         for _ in 0..2 {
             http.begin(&get("/leases/1/stdin")).answered(StatusCode::NOT_FOUND);
         }
-        assert!(http.wait().is_some(), "refused ones count");
+        assert!(http.pause().is_some(), "refused ones count");
         http.begin(&get("/ws")).answered(StatusCode::SWITCHING_PROTOCOLS);
-        assert!(http.wait().is_none(), "an open socket is read");
+        assert!(http.pause().is_none(), "an open socket is read");
     }
 
     #[test]
@@ -342,7 +385,7 @@ mod tests {
         for (rates, port) in [(rates(0, 1), Port::Grpc), (rates(1, 1), Port::Local)] {
             let pace = pace(&rates, port, "127.0.0.1");
             assert!((0..1000).all(|_| call(&pace)));
-            assert!(pace.wait().is_none());
+            assert!(pace.pause().is_none());
         }
     }
 

@@ -121,7 +121,8 @@ impl Families {
             "connections_cut",
             "connections closed by Hierophant, by `reason` (`handshake`: TLS handshake failed or timed out, `hello`: \
              WebSocket without a hello, `head`: request head timed out, `idle`: no request for a while, \
-             `stalled`: HTTP/2 peer stopped reading an answer)",
+             `stalled`: HTTP/2 peer stopped reading an answer, `rate`: too many connections of an address beyond its \
+             rate of calls)",
         ),
             reads_paused: to.counters(
             "reads_paused",

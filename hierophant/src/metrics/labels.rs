@@ -162,6 +162,8 @@ named_enum! {
         Idle = "idle",
         /// The peer stopped reading an answer.
         Stalled = "stalled",
+        /// Its address is beyond its rate of calls, and too many of its connections wait.
+        Rate = "rate",
     }
 }
 

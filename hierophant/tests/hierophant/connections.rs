@@ -1,10 +1,13 @@
 //! How many connections may come, and how long they may stay.
 
+use std::net::SocketAddr;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
-use hierophant::config::LimitsConfig;
+use hierophant::config::{Config, LimitsConfig};
 use hierophant_proto::artifact::ArtifactType;
+use network_lib::job::{Failure, FailureClass};
+use network_lib::wire::FromWorker;
 use test_peers::certificates::Leaf;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -72,6 +75,81 @@ async fn one_address_cannot_take_all_connections() {
     assert_eq!(ask(&mut other, "/health").await, "HTTP/1.1 200 OK");
     let refused = r#"hierophant_connections_refused_total{reason="address"}"#;
     assert!(network.figure(refused).await >= 1.0);
+}
+
+/// A call of each address at once, and then five a second.
+fn slow(config: &mut Config) {
+    (config.calls.per_ip_per_second, config.calls.per_ip_burst) = (5, 1000);
+}
+
+/// As many requests for a page as its address may make in ten seconds, over one connection.
+async fn flood(last: u8, to: SocketAddr) -> TcpStream {
+    let mut stream = connect_from(last, to).await;
+    let head = "GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    stream.write_all(head.repeat(50).as_bytes()).await.expect("sends");
+    let mut beginning = [0; 8];
+    stream.read_exact(&mut beginning).await.expect("an answer");
+    stream
+}
+
+#[tokio::test]
+async fn an_address_beyond_its_rate_is_read_later_and_others_at_once() {
+    let network = Network::start_with(slow).await;
+    let _flood = flood(7, network.http).await;
+    let mut same = connect_from(7, network.http).await;
+    let (begun, same_address) = (Instant::now(), ask(&mut same, "/health"));
+    let mut other = connect_from(8, network.http).await;
+    assert_eq!(ask(&mut other, "/health").await, "HTTP/1.1 200 OK");
+    let at_once = begun.elapsed();
+    assert_eq!(same_address.await, "HTTP/1.1 200 OK", "it is served, but later");
+    let later = begun.elapsed();
+    assert!(later > Duration::from_secs(1) && later > at_once * 2, "{at_once:?}, {later:?}");
+    assert!(network.figure(r#"hierophant_reads_paused_total{port="http"}"#).await >= 1.0);
+    let mut client = Client::connect(&network).await;
+    client.ticket(ArtifactType::Stdin).await;
+}
+
+#[tokio::test]
+async fn uploads_and_workers_of_an_address_beyond_its_rate_are_read_at_once() {
+    const HALF: usize = 1 << 20;
+    let network = Network::start_with(slow).await;
+    let mut worker = Worker::join(&network, hello()).await;
+    let mut client = Client::connect(&network).await;
+    let request = client.ready_to_ask(b"input").await;
+    client.ask(&request).await.expect("accepted");
+    let (lease, _) = worker.leased().await;
+    let url = client.ticket(ArtifactType::Stdin).await.artifact_presigned_url;
+    let path = &url[url.rfind("/artifacts").expect("a path")..];
+    let mut upload = connect_from(1, network.http).await;
+    let head =
+        format!("PUT {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n", 2 * HALF);
+    upload.write_all(head.as_bytes()).await.expect("sends");
+    upload.write_all(&[7; HALF]).await.expect("sends");
+    let parts = network.config.data_dir.join("artifacts/tmp");
+    eventually("the upload has begun", async || {
+        std::fs::read_dir(&parts).expect("readable").next().is_some()
+    })
+    .await;
+
+    let _flood = flood(1, network.http).await;
+    let mut page = connect_from(1, network.http).await;
+    let begun = Instant::now();
+    let page = ask(&mut page, "/health");
+    let busy = async {
+        upload.write_all(&[7; HALF]).await.expect("sends");
+        let mut line = [0; 15];
+        upload.read_exact(&mut line).await.expect("an answer");
+        assert_eq!(&line, b"HTTP/1.1 200 OK");
+        let failure = Failure::new(FailureClass::Infrastructure, "disk full");
+        worker.say(FromWorker::Failed { lease_id: lease, failure }).await;
+        worker.settled(lease).await.expect("is heard");
+        begun.elapsed()
+    };
+    let (busy, page) = tokio::join!(busy, async {
+        assert_eq!(page.await, "HTTP/1.1 200 OK");
+        begun.elapsed()
+    });
+    assert!(page > Duration::from_secs(1) && busy < page, "{busy:?}, {page:?}");
 }
 
 #[tokio::test]

@@ -402,7 +402,8 @@ pub(super) const THREATS: &[Threat] = &[
         shown_by: &[
             test("scheduler", "lib", "proofs::core::tests::requests::all_strangers_together_have_a_rate_and_configured_clients_have_their_own"),
             test("scheduler", "lib", "proofs::core::tests::requests::requests_that_are_answered_at_once_count_like_open_ones_for_a_minute"),
-            part("api::grpc::gate::tests::a_flood_from_one_address_meets_the_default_rate"),
+            part("listen::pace::tests::a_flood_from_one_address_is_refused_and_then_waits"),
+            part("listen::pace::tests::a_proposer_with_a_hundred_open_requests_never_meets_the_default_rate"),
             whole("clients::tickets::a_flood_of_tickets_stops_and_leaves_room_for_configured_clients"),
             whole("clients::tickets::tickets_nobody_uploads_to_are_forgotten_and_make_room"),
             whole("clients::calls::calls_from_one_ip_address_beyond_its_rate_are_told_to_come_again"),
@@ -411,9 +412,11 @@ pub(super) const THREATS: &[Threat] = &[
     Threat {
         who: STRANGER, reach: "other clients' polls and the scheduler, by lists that look at many requests",
         stop: "lists have readers of their own, a bounded queue, a time limit that interrupts the statement, and bounds on \
-               requests examined and bytes returned; the scheduler waits for no read",
+               requests examined and bytes returned; the scheduler waits for no read; lists count for ten in the rate of an \
+               address",
         shown_by: &[
             case("flood-of-lists"),
+            part("listen::pace::tests::lists_and_calls_without_patience_count_tenfold"),
             whole("list_floods::a_flood_of_lists_is_refused_in_part_and_status_calls_do_not_wait_for_it"),
             whole("on_postgres::a_read_that_hangs_holds_up_its_caller_and_not_the_scheduler"),
             whole("stores::postgres_only::a_list_that_takes_too_long_is_interrupted_and_point_reads_do_not_wait_for_it"),
@@ -426,8 +429,13 @@ pub(super) const THREATS: &[Threat] = &[
         who: STRANGER, reach: "the scheduler and the database's writer, by `/ready`, calls that are hung up on, and cancellations of \
               unknown requests",
         stop: "one readiness check serves all callers and runs to its end; unknown and ended requests are answered from the store \
-               without the scheduler",
+               without the scheduler; the connections of an address beyond its rate are read later, and a call that is reset \
+               counts for ten",
         shown_by: &[
+            case("flood-of-lists"),
+            part("listen::pace::tests::lists_and_calls_without_patience_count_tenfold"),
+            whole("connections::an_address_beyond_its_rate_is_read_later_and_others_at_once"),
+            whole("connections::uploads_and_workers_of_an_address_beyond_its_rate_are_read_at_once"),
             whole("list_floods::many_callers_of_the_readiness_page_share_one_check_and_may_hang_up"),
             whole("stores::postgres_only::a_ping_whose_caller_hangs_up_leaves_connection_and_lock_alone"),
             whole("on_postgres::a_commit_that_hangs_delays_neither_the_refusal_of_unknown_ids_nor_the_counters"),
