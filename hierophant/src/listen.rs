@@ -47,6 +47,9 @@ pub use tls::{OverTls, PeerCertificate};
 /// One address may hold one in this many of what [`shared`] limits.
 const ADDRESS_SHARE: usize = 4;
 
+/// Bytes of answers that each address may hold, whatever others do.
+const GUARANTEED_ANSWERS: usize = 64 * 1024;
+
 /// Maximum number of connections on the admin listeners of this machine.
 const MAX_LOCAL: usize = 256;
 
@@ -114,11 +117,22 @@ pub fn pending_handshakes(limits: &LimitsConfig) -> ConnectionLimiter {
 /// A limit of which one address may have a quarter, and no more than what is left, unless addresses are not limited.
 #[must_use]
 pub fn shared(limits: &LimitsConfig, max: usize) -> ConnectionLimiter {
-    let each = match limits.max_connections_per_address {
+    ConnectionLimiter::fair(max, address_share(limits, max))
+}
+
+/// What one address may hold of `max`; 0 = no limit.
+const fn address_share(limits: &LimitsConfig, max: usize) -> usize {
+    match limits.max_connections_per_address {
         0 => 0,
         _ => max.div_ceil(ADDRESS_SHARE),
-    };
-    ConnectionLimiter::fair(max, each)
+    }
+}
+
+/// The budget of answers. Each address has room for a few calls with small answers, so that those of honest clients are
+/// answered whatever others hold.
+fn answers_of_all(limits: &LimitsConfig) -> ConnectionLimiter {
+    let max = limits.max_answer_bytes;
+    ConnectionLimiter::guaranteeing(max, address_share(limits, max), GUARANTEED_ANSWERS)
 }
 
 impl Acceptor {
@@ -145,7 +159,7 @@ impl Acceptor {
             connections: ConnectionLimiter::new(others, each),
             reserve: shared(&limits, reserved),
             local: ConnectionLimiter::new(MAX_LOCAL, 0),
-            answers: shared(&limits, limits.max_answer_bytes),
+            answers: answers_of_all(&limits),
             local_answers: ConnectionLimiter::new(limits.max_answer_bytes, 0),
             handshakes: pending_handshakes(&limits),
             rates: Rates::new(&config.calls, &metrics),

@@ -18,6 +18,8 @@ struct Shared {
     max_per_address: usize,
     /// Whether no address may hold more than what is left for all others.
     is_fair: bool,
+    /// What each address may hold even if nothing is left.
+    guaranteed: usize,
     counts: Mutex<Counts>,
 }
 
@@ -48,14 +50,25 @@ impl ConnectionLimiter {
     /// A limit of `max` in total and `max_per_address` for each address, 0 = unlimited.
     #[must_use]
     pub fn new(max: usize, max_per_address: usize) -> Self {
-        Self(Arc::new(Shared { max, max_per_address, is_fair: false, counts: Mutex::default() }))
+        Self::of(max, max_per_address, false, 0)
     }
 
     /// As [`Self::new`], but while addresses are limited, none may hold more than what is left. However many take as much
     /// as they get, some is left for the next one: among `n` of them an equal part of `n + 1`.
     #[must_use]
     pub fn fair(max: usize, max_per_address: usize) -> Self {
-        Self(Arc::new(Shared { max, max_per_address, is_fair: true, counts: Mutex::default() }))
+        Self::of(max, max_per_address, true, 0)
+    }
+
+    /// As [`Self::fair`], but each address may hold an amount of `guaranteed` even if nothing is left.
+    #[must_use]
+    pub fn guaranteeing(max: usize, max_per_address: usize, guaranteed: usize) -> Self {
+        Self::of(max, max_per_address, true, guaranteed)
+    }
+
+    fn of(max: usize, max_per_address: usize, is_fair: bool, guaranteed: usize) -> Self {
+        let counts = Mutex::default();
+        Self(Arc::new(Shared { max, max_per_address, is_fair, guaranteed, counts }))
     }
 
     /// Permits one more connection from `address`.
@@ -79,14 +92,17 @@ impl ConnectionLimiter {
     ) -> Result<ConnectionPermit, LimitExceeded> {
         let address = subscriber(address);
         let mut counts = self.0.counts();
-        if counts.total.saturating_add(amount) > self.0.max {
-            return Err(LimitExceeded::All);
-        }
-        let most = self.0.max_per_address;
         let taken = counts.by_address.get(&address).copied().unwrap_or_default();
-        let left = if self.0.is_fair { self.0.max - counts.total } else { most };
-        if most > 0 && taken.saturating_add(amount) > most.min(left) {
-            return Err(LimitExceeded::Address);
+        let wanted = taken.saturating_add(amount);
+        if wanted > self.0.guaranteed {
+            if counts.total.saturating_add(amount) > self.0.max {
+                return Err(LimitExceeded::All);
+            }
+            let most = self.0.max_per_address;
+            let left = if self.0.is_fair { self.0.max - counts.total } else { most };
+            if most > 0 && wanted > most.min(left) {
+                return Err(LimitExceeded::Address);
+            }
         }
         counts.add(address, amount);
         drop(counts);
@@ -186,6 +202,19 @@ mod tests {
         let open = ConnectionLimiter::fair(3, 0);
         let all: Vec<_> = (0..3).map(|_| open.take(ip("::1")).expect("free")).collect();
         assert_eq!(all.len(), 3, "addresses are not limited");
+    }
+
+    #[test]
+    fn each_address_may_hold_its_guaranteed_amount_even_if_nothing_is_left() {
+        let limiter = ConnectionLimiter::guaranteeing(100, 50, 10);
+        let _all = limiter.take_anyway(ip("10.0.0.1"), 120);
+        let honest = limiter.take_amount(ip("10.0.0.2"), 10).expect("guaranteed");
+        let more = limiter.take_amount(ip("10.0.0.2"), 1);
+        assert_eq!(more.expect_err("full"), LimitExceeded::All);
+        let greedy = limiter.take_amount(ip("10.0.0.1"), 1);
+        assert_eq!(greedy.expect_err("full"), LimitExceeded::All);
+        drop(honest);
+        assert!(limiter.take_amount(ip("10.0.0.2"), 10).is_ok());
     }
 
     #[test]

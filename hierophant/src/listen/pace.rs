@@ -85,8 +85,7 @@ impl Rates {
         };
         let overdraft = MIN_OVERDRAFT.max(per_second / 2);
         let of_grpc = rate(burst, period, overdraft, Paused::Grpc);
-        let of_http =
-            rate(burst.min(per_second), period * CALLS_FOR_REQUEST, 0, Paused::Http);
+        let of_http = rate(burst.min(per_second), period * CALLS_FOR_REQUEST, 0, Paused::Http);
         Self(Some([of_grpc, of_http]))
     }
 
