@@ -8,7 +8,7 @@ use hierophant_model::records::{
     ArtifactKind, ArtifactRecord, AttemptRecord, JobRecord, JobState, Millis, ProgramRecord,
     RequestRecord, RequestView,
 };
-use network_lib::ids::{JobId, VkHash, WorkerId};
+use network_lib::ids::{JobId, RequestId, VkHash, WorkerId};
 use network_lib::job::ProofMode;
 
 use crate::driver::{Driver, SqlStore};
@@ -149,13 +149,20 @@ impl<D: Driver> Browse for SqlStore<D> {
     }
 
     async fn requests_with_prefix(&self, prefix: &[u8]) -> Result<Vec<RequestView>, StoreError> {
-        let mut query = Statement::new(rows::SELECT_VIEWS.as_str());
-        query.push_bind(" WHERE r.id >= ", prefix);
+        let mut query = Statement::new("SELECT id FROM requests");
+        query.push_bind(" WHERE id >= ", prefix);
         if let Some(end) = prefix_end(prefix) {
-            query.push_bind(" AND r.id < ", end.as_slice());
+            query.push_bind(" AND id < ", end.as_slice());
         }
-        query.push(" ORDER BY r.id LIMIT 2");
-        self.many("looking for a request", query.point_read(), rows::view).await
+        query.push(" ORDER BY id LIMIT 2");
+        let id = |row: &dyn rows::Columns| rows::id(row, "id");
+        let ids = self.many("looking for a request", query.point_read(), id).await?;
+        let mut found = Vec::with_capacity(ids.len());
+        for id in ids {
+            // A request may have been deleted meanwhile.
+            found.extend(self.view(id).await?);
+        }
+        Ok(found)
     }
 
     async fn programs(
@@ -181,6 +188,12 @@ impl<D: Driver> Browse for SqlStore<D> {
 }
 
 impl<D: Driver> SqlStore<D> {
+    /// A request with its job.
+    pub(crate) async fn view(&self, id: RequestId) -> Result<Option<RequestView>, StoreError> {
+        let query = Statement::new(rows::SELECT_VIEW.as_str()).bind(id.0.as_slice());
+        self.one("reading a request", query, rows::view).await
+    }
+
     /// Jobs with their requests, at most [`LISTED_REQUESTS`] of each, in the order given. One select for each job
     /// reads no more than that of a content that was requested a hundred thousand times.
     pub(crate) async fn with_requests(

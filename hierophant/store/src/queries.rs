@@ -101,9 +101,7 @@ impl<D: Driver> JobStore for SqlStore<D> {
     }
 
     async fn request(&self, id: RequestId) -> Result<Option<RequestView>, StoreError> {
-        let mut query = Statement::new(rows::SELECT_VIEWS.as_str());
-        query.push_bind(" WHERE r.id = ", id.0.as_slice());
-        self.one("reading a request", query, rows::view).await
+        self.view(id).await
     }
 
     async fn request_by_idempotency_key(
@@ -120,8 +118,8 @@ impl<D: Driver> JobStore for SqlStore<D> {
 
     async fn proved_job(&self, key: Sha256Digest) -> Result<Option<JobRecord>, StoreError> {
         let query = Statement::new(
-            "SELECT j.* FROM jobs j JOIN artifacts a ON a.id = j.proof \
-             WHERE j.key = $1 AND j.state = 'proved' AND a.expired_at IS NULL \
+            "SELECT j.* FROM jobs j WHERE j.key = $1 AND j.state = 'proved' \
+             AND (SELECT a.expired_at IS NULL FROM artifacts a WHERE a.id = j.proof) \
              ORDER BY j.finished_at DESC LIMIT 1",
         )
         .bind(key.0.as_slice());
@@ -146,7 +144,7 @@ impl<D: Driver> JobStore for SqlStore<D> {
     ) -> Result<Option<JobRecord>, StoreError> {
         let query = Statement::new(
             "SELECT * FROM jobs WHERE key = $1 AND COALESCE(state, '') = 'failed' AND failure_class = 'worker' \
-             AND finished_at >= $2 ORDER BY finished_at DESC LIMIT 1",
+             AND COALESCE(finished_at, -1) >= $2 ORDER BY finished_at DESC LIMIT 1",
         )
         .bind(key.0.as_slice())
         .bind(since.0);

@@ -334,12 +334,21 @@ const JOB_MUTABLE: [&str; 16] = [
 ];
 
 /// Beginning of a statement that reads [`view`]s; conditions refer to `r`, the request, and `j`, its job.
-pub(crate) static SELECT_VIEWS: LazyLock<String> = LazyLock::new(|| {
+pub(crate) static SELECT_VIEWS: LazyLock<String> = LazyLock::new(|| select_views("r.job"));
+
+/// The same for the request whose id is the first parameter. Its job is found by a key that is known before, so that no
+/// plan walks all jobs for it.
+pub(crate) static SELECT_VIEW: LazyLock<String> = LazyLock::new(|| {
+    let views = select_views("(SELECT job FROM requests WHERE id = $1)");
+    format!("{views} WHERE r.id = $1")
+});
+
+fn select_views(job: &str) -> String {
     // A job's columns get the prefix `job_`.
     let columns = JOB_IMMUTABLE.iter().chain(&JOB_MUTABLE);
     let columns: String = columns.map(|name| format!(", j.{name} AS job_{name}")).collect();
-    format!("SELECT r.*{columns} FROM requests r LEFT JOIN jobs j ON j.id = r.job")
-});
+    format!("SELECT r.*{columns} FROM requests r LEFT JOIN jobs j ON j.id = {job}")
+}
 
 /// A request with its job.
 pub(crate) fn view(row: &dyn Columns) -> Result<RequestView, StoreError> {

@@ -18,19 +18,20 @@ pub struct Submission {
     pub set_aside: Option<JobRecord>,
 }
 
-/// The statement; one or two rows answer it. Failed jobs have an index of their own, which would find all of them: only
-/// the index by content is to be used.
+/// The statement; one or two rows answer it. Failed jobs and ended ones have indexes of their own, which would find all of
+/// them: only the index by content is to be used. The artifact of a proof is looked up, and not joined: a join could walk
+/// all artifacts.
 pub(crate) fn query(call: Sha256Digest, key: Sha256Digest, since: Millis) -> Statement {
     Statement::new(
         "SELECT k.request, k.request_job, j.* FROM (SELECT \
          (SELECT id FROM requests WHERE idempotency_key = $1) AS request, \
          (SELECT job FROM requests WHERE idempotency_key = $1) AS request_job, \
-         (SELECT p.id FROM jobs p JOIN artifacts a ON a.id = p.proof \
-          WHERE p.key = $2 AND p.state = 'proved' AND a.expired_at IS NULL \
+         (SELECT p.id FROM jobs p WHERE p.key = $2 AND p.state = 'proved' \
+          AND (SELECT a.expired_at IS NULL FROM artifacts a WHERE a.id = p.proof) \
           ORDER BY p.finished_at DESC LIMIT 1) AS proved, \
          (SELECT f.id FROM jobs f \
           WHERE f.key = $2 AND COALESCE(f.state, '') = 'failed' AND f.failure_class = 'worker' \
-          AND f.finished_at >= $3 ORDER BY f.finished_at DESC LIMIT 1) AS set_aside) k \
+          AND COALESCE(f.finished_at, -1) >= $3 ORDER BY f.finished_at DESC LIMIT 1) AS set_aside) k \
          LEFT JOIN jobs j ON j.id = k.proved OR j.id = k.set_aside",
     )
     .bind(call.0.as_slice())

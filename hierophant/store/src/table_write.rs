@@ -189,12 +189,13 @@ impl TableWrite {
             Action::Update | Action::Delete => {
                 let place = |index: usize| format!("${}", index + 1);
                 let set = self.assignments(row, &place);
+                let first = |place: &str| format!("= {place}");
                 let verb = if matches!(self.action, Action::Update) {
                     format!("UPDATE {} SET {set}", self.table)
                 } else {
                     format!("DELETE FROM {}", self.table)
                 };
-                format!("{verb} WHERE {}", self.conditions(row, &place))
+                format!("{verb} WHERE {}", self.conditions(row, &place, first))
             }
         }
     }
@@ -213,17 +214,20 @@ impl TableWrite {
         let names: Vec<String> = row.iter().map(|(name, _)| format!("new_{name}")).collect();
         let source = format!("unnest({arrays}) AS v ({})", names.join(", "));
         let place = |index: usize| format!("v.{}", names[index]);
+        // The same as `=`, except that Postgres can only look up the stored rows by the key, one after the other. By `=`
+        // it would as well walk the whole index of a table that seems small.
+        let first = |place: &str| format!("= ANY (ARRAY[{place}])");
         match self.action {
             Action::Upsert(_) | Action::Add => {
                 self.insertion(row, &format!("SELECT * FROM {source}"))
             }
             Action::Update => {
                 let (set, conditions) =
-                    (self.assignments(row, &place), self.conditions(row, &place));
+                    (self.assignments(row, &place), self.conditions(row, &place, first));
                 format!("UPDATE {table} SET {set} FROM {source} WHERE {conditions}")
             }
             Action::Delete => {
-                let conditions = self.conditions(row, &place);
+                let conditions = self.conditions(row, &place, first);
                 format!("DELETE FROM {table} USING {source} WHERE {conditions}")
             }
         }
@@ -252,11 +256,19 @@ impl TableWrite {
         set.collect::<Vec<_>>().join(", ")
     }
 
-    fn conditions(&self, row: &Row, place: &dyn Fn(usize) -> String) -> String {
+    /// The conditions on a stored row; `first` compares with the value of the key's first column.
+    fn conditions(
+        &self,
+        row: &Row,
+        place: &dyn Fn(usize) -> String,
+        first: fn(&str) -> String,
+    ) -> String {
         let columns = row.iter().enumerate().filter(|(_, (name, _))| self.key.contains(name));
         let equal = columns.map(|(index, (name, _))| {
-            let is = if self.key.first() == Some(name) { "=" } else { "IS NOT DISTINCT FROM" };
-            format!("{name} {is} {}", place(index))
+            let place = place(index);
+            let is_first = self.key.first() == Some(name);
+            let is = if is_first { first(&place) } else { format!("IS NOT DISTINCT FROM {place}") };
+            format!("{name} {is}")
         });
         let own = (!self.only_if.is_empty()).then(|| self.only_if.to_owned());
         equal.chain(own).collect::<Vec<_>>().join(" AND ")
@@ -341,13 +353,13 @@ mod tests {
         assert_eq!(
             MARK.with_arrays(&marked),
             "UPDATE t SET b = v.new_b FROM unnest($1::bigint[], $2::bigint[]) AS v (new_b, new_id) \
-             WHERE id = v.new_id AND b IS NULL"
+             WHERE id = ANY (ARRAY[v.new_id]) AND b IS NULL"
         );
         let gone = vec![("id", 2.into())];
         assert_eq!(DROP.with_values(&[&gone]), "DELETE FROM t WHERE id = $1");
         assert_eq!(
             DROP.with_arrays(&gone),
-            "DELETE FROM t USING unnest($1::bigint[]) AS v (new_id) WHERE id = v.new_id"
+            "DELETE FROM t USING unnest($1::bigint[]) AS v (new_id) WHERE id = ANY (ARRAY[v.new_id])"
         );
     }
 

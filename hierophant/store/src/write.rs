@@ -93,8 +93,9 @@ fn write(change: &Change) -> Write {
         Change::Forgotten(id) => FORGOTTEN.row(vec![("id", id.0.as_slice().into())]),
         Change::Program(program) => write_program(program),
         Change::ProgramState(vk_hash, upload, state) => {
-            let sql = "UPDATE programs SET state = $1 WHERE vk_hash = $2 AND artifact = $3 \
-                       AND state <> 'confirmed'";
+            // Artifacts have an index too: only the key's is to be used.
+            let sql = "UPDATE programs SET state = $1 WHERE vk_hash = $2 \
+                       AND COALESCE(artifact, $3) = $3 AND state <> 'confirmed'";
             let statement = Statement::new(sql).bind(state.as_str());
             let statement = statement.bind(vk_hash.0.as_slice()).bind(upload.0.as_slice());
             Write::Run("programs", statement)

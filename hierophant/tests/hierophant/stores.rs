@@ -4,6 +4,7 @@ mod attempts;
 mod audit;
 mod browse;
 mod history;
+mod kept_plans;
 mod many;
 mod notices;
 mod plans;

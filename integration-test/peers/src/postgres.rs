@@ -2,6 +2,7 @@
 //! it, no port. Tests that run at the same time share it, each with a database of its own; the last one
 //! stops it.
 
+use std::fs::OpenOptions;
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -13,6 +14,9 @@ use tempfile::TempDir;
 
 /// Longest wait for the server to start or stop.
 const LIMIT: Duration = Duration::from_secs(60);
+
+/// The server's log, in its folder.
+const LOG: &str = "log";
 
 /// The server's administrator, who needs no password.
 const USER: &str = "postgres";
@@ -124,6 +128,12 @@ impl Server {
         format!("postgres://{USER}@127.0.0.1:{port}/{database}")
     }
 
+    /// What the server has logged.
+    #[must_use]
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join(LOG)).expect("the log can be read")
+    }
+
     /// Stops the server at once, without goodbye to its clients.
     pub fn stop(&self) {
         assert!(quit(&mut self.running.lock().expect("not poisoned")), "cannot stop Postgres");
@@ -191,13 +201,14 @@ fn launch(binaries: &Path, folder: &Path, durable: bool) -> Child {
     let settings: &[&str] =
         if durable { &[] } else { &["-c", "fsync=off", "-c", "shared_buffers=16MB"] };
     let socket_folder = format!("unix_socket_directories={}", folder.display());
+    let log = OpenOptions::new().create(true).append(true).open(folder.join(LOG));
     as_other_user(&binaries.join("postgres"))
         .arg("-D")
         .arg(folder.join("data"))
         .args(["-c", "listen_addresses=", "-c", &socket_folder])
         .args(settings)
         .stdout(Stdio::null())
-        .stderr(Stdio::null())
+        .stderr(log.expect("the log can be opened"))
         .spawn()
         .expect("postgres can be run")
 }

@@ -40,8 +40,8 @@ fn proof(number: u32, removed_at: Option<i64>) -> Change {
     Change::Artifact(ArtifactRecord { expired_at: at, removed_at: at, ..kept })
 }
 
-fn audited(number: u8, at: i64) -> Change {
-    Change::Audited(AuditRecord {
+pub(crate) fn audited(number: u8, at: i64) -> AuditRecord {
+    AuditRecord {
         id: AuditId([number; 16]),
         at: Millis(at),
         by: None,
@@ -51,7 +51,7 @@ fn audited(number: u8, at: i64) -> Change {
         action: "POST /api/v1/dispatch/pause".into(),
         body: "{}".into(),
         code: 200,
-    })
+    }
 }
 
 /// Records and ids in the archive.
@@ -92,8 +92,8 @@ pub(crate) async fn old_records_are_archived_and_deleted(place: Place) {
         asked(3, &kept, past),
         proof(3, None),
         proof(5, Some(NOW - DAY)),
-        audited(1, NOW - 366 * DAY),
-        audited(2, NOW - 364 * DAY),
+        Change::Audited(audited(1, NOW - 366 * DAY)),
+        Change::Audited(audited(2, NOW - 364 * DAY)),
     ]);
     changes.extend((100..4600).map(|number| asked(number, &asked_often, past)));
     store.commit(&changes).await.expect("commits");
@@ -143,7 +143,10 @@ pub(crate) async fn nothing_is_deleted_that_is_not_archived(place: Place) {
     let archive = folder.path().join("archive");
     std::fs::write(&archive, "in the way").expect("writes");
     let old = full_job(1);
-    store.commit(&[Change::Job(old.clone()), audited(1, 0)]).await.expect("commits");
+    store
+        .commit(&[Change::Job(old.clone()), Change::Audited(audited(1, 0))])
+        .await
+        .expect("commits");
     let history = History::new(store.clone(), rules(&archive));
     history.run(Millis(NOW)).await.expect_err("the archive cannot be written");
     assert!(store.job(old.id).await.expect("reads").is_some());

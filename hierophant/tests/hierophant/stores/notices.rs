@@ -9,7 +9,7 @@ use network_lib::ids::Sha256Digest;
 use super::Place;
 use super::records::{job, request};
 
-fn notice(receiver: u8, number: u32) -> NoticeRecord {
+pub(crate) fn notice(receiver: u8, number: u32) -> NoticeRecord {
     let mut ended = request(number, &job(number, JobState::Failed));
     ended.state = RequestState::Failed;
     NoticeRecord::of(Sha256Digest([receiver; 32]), &ended)

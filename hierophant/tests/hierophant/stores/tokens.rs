@@ -5,7 +5,7 @@ use network_lib::ids::{Sha256Digest, TokenId};
 
 use super::Place;
 
-fn token(number: u8, name: &str, role: Role) -> TokenRecord {
+pub(crate) fn token(number: u8, name: &str, role: Role) -> TokenRecord {
     TokenRecord {
         id: TokenId([number; 16]),
         name: name.into(),

@@ -32,7 +32,7 @@ const CPU: f64 = 1.7;
 pub(super) async fn run(stage: &Stage, found: &mut Scenario) -> Result<()> {
     let name = format!("{CALLERS} callers");
     let _data = at_once(stage, &name, false, found).await?;
-    // Plans made for tables with hardly a row must not be kept when these have grown.
+    // Plans that are made for tables with hardly a row must be good when these have grown.
     let name = format!("{name}, after ANALYZE of near-empty tables");
     let _data = at_once(stage, &name, true, found).await?;
     Ok(())
