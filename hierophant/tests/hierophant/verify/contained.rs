@@ -116,8 +116,8 @@ async fn a_check_whose_process_is_killed_is_its_workers_failure_if_it_is_killed_
 
 #[tokio::test]
 async fn the_end_of_a_checking_process_from_outside_is_no_fault_of_a_worker() {
-    // Before it has its order, and by a signal that the kernel sends to no process that takes too much. SIGINT is no such
-    // signal here: it is ignored when the tests run in the background of a shell.
+    // Before it has its order, and by a signal that the kernel sends to no process that takes too much. SIGINT would be
+    // ignored if the tests run in the background of a shell.
     for end in [
         "exit 1",
         "kill -9 $$",
