@@ -11,17 +11,14 @@ use std::time::Duration;
 
 use alloy_primitives::Address;
 use hierophant_model::clients::{Clients, Signer};
-use hierophant_model::records::{
-    ArtifactKind, ArtifactRecord, Millis, NetworkMode, ProgramState, job_key,
-};
+use hierophant_model::records::{ArtifactKind, ArtifactRecord, Millis, NetworkMode, ProgramState};
 use hierophant_scheduler::proofs::NewRequest;
 use hierophant_store::JobStore;
-use network_lib::ids::{ArtifactId, RequestId, Sha256Digest, VkHash};
+use network_lib::ids::{RequestId, Sha256Digest, VkHash};
 use network_lib::job::{BlobInfo, JobSpec, ProofMode};
 
 use crate::artifacts::blobs::Blobs;
 use crate::artifacts::budget::DiskBudget;
-use crate::artifacts::damage;
 use crate::metrics::Metrics;
 use crate::verify;
 
@@ -150,25 +147,6 @@ impl Admission {
             min_auction_period: request.min_auction_period,
             whitelist: request.whitelist,
         })
-    }
-
-    /// The proof of an earlier job with the same content, if its data is missing or damaged: the request must
-    /// not join that job. Checked here and not in the scheduler, because the whole proof is read.
-    ///
-    /// # Errors
-    ///
-    /// [`Rejected::Store`] and [`Rejected::Blobs`].
-    pub async fn lost_proof(&self, new: &NewRequest) -> Result<Option<ArtifactId>, Rejected> {
-        let key = job_key(&new.spec, &new.stdin_blob, new.stated_digest);
-        let earlier = self.store.proved_job(key).await.map_err(Rejected::Store)?;
-        let Some(proof) = earlier.and_then(|job| job.proof) else { return Ok(None) };
-        let record = self.store.artifact(proof).await.map_err(Rejected::Store)?;
-        let Some(record) = record else { return Ok(None) };
-        if damage::is_sound(&self.blobs, &record).await.map_err(Rejected::Blobs)? {
-            return Ok(None);
-        }
-        tracing::error!("data of a finished proof missing");
-        Ok(Some(proof))
     }
 
     /// The uploaded artifact that a URI names. One of another client is answered as if it did not exist: a client

@@ -241,7 +241,7 @@ impl Acceptor {
     }
 
     /// Performs the TLS handshake, if TLS is on.
-    async fn secure<I>(&self, raw: Raw<I>, peer: SocketAddr, port: Port) -> Option<Secured<I>>
+    async fn secure<I>(&self, mut raw: Raw<I>, peer: SocketAddr, port: Port) -> Option<Secured<I>>
     where
         I: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
     {
@@ -250,6 +250,11 @@ impl Acceptor {
             let http2 = port == Port::Grpc;
             return Some(Secured { connection: Connection::Plain(raw), certificate: None, http2 });
         };
+        // Before the handshake has a place and a time limit.
+        if let Err(error) = raw.turn().await {
+            tracing::debug!(%peer, %error, "connection closed before its TLS handshake");
+            return None;
+        }
         let Ok(_handshake) = self.0.handshakes.take(peer.ip()) else {
             self.refused(Refused::Handshakes);
             return None;

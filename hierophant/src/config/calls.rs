@@ -28,7 +28,7 @@ pub struct CallsConfig {
     /// all clients share its address.
     pub per_ip_per_second: u64,
     /// Maximum burst of calls from one IP address. Default 2000: a client that starts again with 400 requests at
-    /// once, of five calls each. The HTTP port has a burst of one second.
+    /// once, of five calls each. The HTTP port has a burst of one second of calls, at least 100 requests.
     pub per_ip_burst: u64,
     /// Callers to whom `GetFilteredProofRequests` answers. Default `token`: no SDK lists requests in order to prove.
     pub lists: ListAccess,

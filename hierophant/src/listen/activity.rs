@@ -72,6 +72,8 @@ struct State {
     any: bool,
     /// Start of the time without a request.
     since: Instant,
+    /// Start of a pause, during which nothing is read and therefore nothing is expected of the peer.
+    paused: Option<Instant>,
     /// Arrival of the first byte since then, and number of bytes.
     heard: Option<(Instant, usize)>,
     /// Whether bytes may be something other than a request, such as pings.
@@ -87,6 +89,7 @@ impl Activity {
             next: 0,
             any: false,
             since: Instant::now(),
+            paused: None,
             heard: None,
             multiplexed: false,
         };
@@ -113,6 +116,21 @@ impl Activity {
         if before < HTTP2_START {
             self.0.changed.notify_one();
         }
+    }
+
+    /// Marks that the connection is not read for a while.
+    pub(super) fn pause(&self) {
+        self.state().paused = Some(Instant::now());
+    }
+
+    /// Marks that the connection is read again. The pause does not count against the peer.
+    pub(super) fn resume(&self) {
+        let mut state = self.state();
+        let Some(begun) = state.paused.take() else { return };
+        let (now, pause) = (Instant::now(), begun.elapsed());
+        state.since = (state.since + pause).min(now);
+        state.heard = state.heard.map(|(since, bytes)| ((since + pause).min(now), bytes));
+        self.0.changed.notify_one();
     }
 
     /// Records a request, which is in progress until the result is dropped.
@@ -164,7 +182,7 @@ impl Activity {
         if let Some(first) = state.untaken.values().min() {
             return Some((*first, Overdue::Stalled));
         }
-        if state.open > 0 {
+        if state.open > 0 || state.paused.is_some() {
             return None;
         }
         let by_head = |since: Instant| (since + self.0.times.head, Overdue::Head);
@@ -362,6 +380,28 @@ mod tests {
         half.begin(true);
         half.heard(HTTP2_START - 1);
         assert_eq!(ends(&half).await, (Overdue::Head, HEAD));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn time_during_which_the_connection_is_not_read_does_not_count() {
+        for begins in [true, false] {
+            let activity = Activity::new(TIMES);
+            if begins {
+                drop(activity.request(Version::HTTP_11));
+                activity.heard(1);
+            }
+            tokio::time::advance(HEAD / 2).await;
+            activity.pause();
+            let late = tokio::time::timeout(HEAD * 2, activity.overdue()).await;
+            assert!(late.is_err(), "nothing is expected during the pause");
+            activity.resume();
+            assert_eq!(ends(&activity).await, (Overdue::Head, HEAD / 2));
+        }
+        let answering = Activity::new(TIMES);
+        let mut body = answering.request(Version::HTTP_2).answered(Body::from("answer"));
+        let _unread = body.frame().await;
+        answering.pause();
+        assert_eq!(ends(&answering).await, (Overdue::Stalled, UNREAD), "answers are to be read");
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,5 +1,6 @@
 //! A connection with or without TLS, counted while open.
 
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -42,8 +43,16 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Raw<I> {
         Self { io, first, activity, pace, paused, stall_time, stalled, _admitted: admitted }
     }
 
-    /// Waits as long as the pace says, or fails if too many connections wait. After the wait there is one read, whatever
-    /// other connections have done.
+    /// Waits until the connection may be read.
+    ///
+    /// # Errors
+    ///
+    /// If too many connections wait.
+    pub(super) async fn turn(&mut self) -> io::Result<()> {
+        poll_fn(|context| self.poll_pace(context)).await
+    }
+
+    /// Waits as long as the pace says, or fails if too many connections wait.
     fn poll_pace(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.paused.is_none()
             && let Some(Pause { time, place }) = self.pace.pause()
@@ -51,9 +60,13 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Raw<I> {
             let many = "too many connections of an address beyond its rate";
             let place = place.ok_or_else(|| io::Error::new(io::ErrorKind::QuotaExceeded, many))?;
             self.paused = Some((Box::pin(tokio::time::sleep(time)), place));
+            self.activity.pause();
         }
         if let Some((timer, _)) = &mut self.paused {
             ready!(timer.as_mut().poll(context));
+            self.paused = None;
+            self.activity.resume();
+            self.pace.waited();
         }
         Poll::Ready(Ok(()))
     }
@@ -96,7 +109,6 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncRead for Raw<I> {
         ready!(this.poll_pace(context))?;
         let before = buffer.filled().len();
         ready!(Pin::new(&mut this.io).poll_read(context, buffer))?;
-        this.paused = None;
         let bytes = buffer.filled().len() - before;
         if bytes > 0 {
             this.activity.heard(bytes);

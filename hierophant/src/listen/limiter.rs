@@ -18,7 +18,7 @@ struct Shared {
     max_per_address: usize,
     /// Whether no address may hold more than what is left for all others.
     is_fair: bool,
-    /// What each address may hold even if nothing is left.
+    /// What each address may hold even if nothing is left, as far as [`Shared::max_extra`] allows.
     guaranteed: usize,
     counts: Mutex<Counts>,
 }
@@ -26,6 +26,8 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Counts {
     total: usize,
+    /// What is held because it was guaranteed, beyond the total that is allowed.
+    extra: usize,
     by_address: HashMap<IpAddr, usize>,
 }
 
@@ -44,6 +46,8 @@ pub struct ConnectionPermit {
     shared: Arc<Shared>,
     address: IpAddr,
     amount: usize,
+    /// Whether it was granted because it is guaranteed.
+    is_extra: bool,
 }
 
 impl ConnectionLimiter {
@@ -60,7 +64,8 @@ impl ConnectionLimiter {
         Self::of(max, max_per_address, true, 0)
     }
 
-    /// As [`Self::fair`], but each address may hold an amount of `guaranteed` even if nothing is left.
+    /// As [`Self::fair`], but each address may hold an amount of `guaranteed` even if nothing is left. What is held in
+    /// this way by all addresses together is at most a quarter of `max`, so that many addresses cannot exceed it much.
     #[must_use]
     pub fn guaranteeing(max: usize, max_per_address: usize, guaranteed: usize) -> Self {
         Self::of(max, max_per_address, true, guaranteed)
@@ -94,26 +99,25 @@ impl ConnectionLimiter {
         let mut counts = self.0.counts();
         let taken = counts.by_address.get(&address).copied().unwrap_or_default();
         let wanted = taken.saturating_add(amount);
-        if wanted > self.0.guaranteed {
-            if counts.total.saturating_add(amount) > self.0.max {
-                return Err(LimitExceeded::All);
+        let exceeded = self.0.exceeded(counts.total, amount, wanted);
+        let is_extra = exceeded.is_some();
+        if let Some(limit) = exceeded {
+            let extra = counts.extra.saturating_add(amount);
+            if wanted > self.0.guaranteed || extra > self.0.max_extra() {
+                return Err(limit);
             }
-            let most = self.0.max_per_address;
-            let left = if self.0.is_fair { self.0.max - counts.total } else { most };
-            if most > 0 && wanted > most.min(left) {
-                return Err(LimitExceeded::Address);
-            }
+            counts.extra = extra;
         }
         counts.add(address, amount);
         drop(counts);
-        Ok(ConnectionPermit { shared: Arc::clone(&self.0), address, amount })
+        Ok(ConnectionPermit { shared: Arc::clone(&self.0), address, amount, is_extra })
     }
 
     /// Counts `amount` more from `address` even if that exceeds a limit.
     pub(super) fn take_anyway(&self, address: IpAddr, amount: usize) -> ConnectionPermit {
         let address = subscriber(address);
         self.0.counts().add(address, amount);
-        ConnectionPermit { shared: Arc::clone(&self.0), address, amount }
+        ConnectionPermit { shared: Arc::clone(&self.0), address, amount, is_extra: false }
     }
 
     /// Current number of connections, or current amount.
@@ -126,6 +130,21 @@ impl ConnectionLimiter {
 impl Shared {
     fn counts(&self) -> MutexGuard<'_, Counts> {
         self.counts.lock()
+    }
+
+    /// Maximum of what is held because it was guaranteed, by all addresses together.
+    fn max_extra(&self) -> usize {
+        self.max / 4
+    }
+
+    /// The limit that `amount` more would exceed, where `total` is held in all and the address would hold `wanted`.
+    fn exceeded(&self, total: usize, amount: usize, wanted: usize) -> Option<LimitExceeded> {
+        if total.saturating_add(amount) > self.max {
+            return Some(LimitExceeded::All);
+        }
+        let most = self.max_per_address;
+        let left = if self.is_fair { self.max - total } else { most };
+        (most > 0 && wanted > most.min(left)).then_some(LimitExceeded::Address)
     }
 }
 
@@ -141,6 +160,9 @@ impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         let mut counts = self.shared.counts();
         counts.total = counts.total.saturating_sub(self.amount);
+        if self.is_extra {
+            counts.extra = counts.extra.saturating_sub(self.amount);
+        }
         if let Some(count) = counts.by_address.get_mut(&self.address) {
             *count = count.saturating_sub(self.amount);
             if *count == 0 {
@@ -215,6 +237,18 @@ mod tests {
         assert_eq!(greedy.expect_err("full"), LimitExceeded::All);
         drop(honest);
         assert!(limiter.take_amount(ip("10.0.0.2"), 10).is_ok());
+    }
+
+    #[test]
+    fn guarantees_of_many_addresses_are_bounded_together() {
+        let limiter = ConnectionLimiter::guaranteeing(100, 50, 10);
+        let _all = limiter.take_anyway(ip("10.0.0.1"), 100);
+        let take = |hog: u8| limiter.take_amount(ip(&format!("10.0.1.{hog}")), 10);
+        let held: Vec<_> = (0..200).filter_map(|hog| take(hog).ok()).collect();
+        assert_eq!((held.len(), limiter.count()), (2, 120));
+        assert_eq!(take(201).expect_err("full"), LimitExceeded::All);
+        drop(held);
+        assert!(take(201).is_ok(), "what was dropped is free again");
     }
 
     #[test]

@@ -10,7 +10,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::http::{Request, StatusCode};
@@ -45,8 +45,14 @@ const MIN_OVERDRAFT: u32 = 20;
 /// Time that an address may owe: the longest wait, up to its random part, and the time until it is served as before.
 const MOST_OWED: Duration = Duration::from_secs(5);
 
-/// Maximum number of connections that wait, on one port and of one address.
-const MAX_WAITING: (usize, usize) = (4096, 64);
+/// Maximum number of connections that wait on one port.
+const MAX_WAITING: usize = 4096;
+
+/// Maximum number of connections of one address that wait on one port.
+const MAX_WAITING_OF_ADDRESS: usize = 64;
+
+/// Minimum burst of the HTTP port: a page of the dashboard and a fleet that connects make this many requests at once.
+const MIN_HTTP_BURST: u32 = 100;
 
 /// An HTTP request for each proof has at least this many gRPC calls.
 const CALLS_FOR_REQUEST: u32 = 4;
@@ -71,7 +77,8 @@ struct Rate {
 }
 
 impl Rates {
-    /// Rates as configured. The HTTP port has a quarter of the rate, and the burst of one second of calls.
+    /// Rates as configured. The HTTP port has a quarter of the rate, and the burst of one second of calls, at least
+    /// [`MIN_HTTP_BURST`].
     pub(super) fn new(config: &CallsConfig, metrics: &Metrics) -> Self {
         let [per_second, burst] = [config.per_ip_per_second, config.per_ip_burst]
             .map(|count| u32::try_from(count).unwrap_or(u32::MAX));
@@ -80,12 +87,13 @@ impl Rates {
         };
         let rate = |burst, period, overdraft, label| {
             let limiter = KeyedRateLimiter::new(burst, period, MAX_ADDRESSES);
-            let waiting = ConnectionLimiter::fair(MAX_WAITING.0, MAX_WAITING.1);
+            let waiting = ConnectionLimiter::fair(MAX_WAITING, MAX_WAITING_OF_ADDRESS);
             Arc::new(Rate { limiter, overdraft, waiting, label, metrics: metrics.clone() })
         };
         let overdraft = MIN_OVERDRAFT.max(per_second / 2);
         let of_grpc = rate(burst, period, overdraft, Paused::Grpc);
-        let of_http = rate(burst.min(per_second), period * CALLS_FOR_REQUEST, 0, Paused::Http);
+        let http_burst = per_second.max(MIN_HTTP_BURST);
+        let of_http = rate(http_burst, period * CALLS_FOR_REQUEST, 0, Paused::Http);
         Self(Some([of_grpc, of_http]))
     }
 
@@ -96,8 +104,11 @@ impl Rates {
             (Some([grpc, _]), Port::Grpc) => Some(Arc::clone(grpc)),
             (Some([_, http]), Port::Http) => Some(Arc::clone(http)),
         };
-        let exempt = AtomicUsize::new(0);
-        Pace(rate.map(|rate| Arc::new(Paced { rate, address: subscriber(address), port, exempt })))
+        let address = subscriber(address);
+        Pace(rate.map(|rate| {
+            let (has_waited, exempt) = (AtomicBool::new(false), AtomicUsize::new(0));
+            Arc::new(Paced { rate, address, port, has_waited, exempt })
+        }))
     }
 }
 
@@ -110,6 +121,8 @@ struct Paced {
     rate: Arc<Rate>,
     address: IpAddr,
     port: Port,
+    /// Whether it has waited since its last request.
+    has_waited: AtomicBool,
     /// Number of requests during which the connection is read at once.
     exempt: AtomicUsize,
 }
@@ -124,10 +137,11 @@ pub(super) struct Pause {
 }
 
 impl Pace {
-    /// The pause before the connection is read, if there is one.
+    /// The pause before the connection is read, if there is one: one for each request, so that handshakes and heads that
+    /// need several reads are not delayed over and over.
     pub(super) fn pause(&self) -> Option<Pause> {
-        let Paced { rate, address, exempt, .. } = self.0.as_deref()?;
-        if exempt.load(Ordering::Relaxed) > 0 {
+        let Paced { rate, address, has_waited, exempt, .. } = self.0.as_deref()?;
+        if exempt.load(Ordering::Relaxed) > 0 || has_waited.load(Ordering::Relaxed) {
             return None;
         }
         let wait = rate.limiter.wait(address, rate.overdraft, Instant::now())?;
@@ -139,6 +153,13 @@ impl Pace {
             None => rate.metrics.connection_cut(Cut::Rate),
         }
         Some(Pause { time, place })
+    }
+
+    /// Marks that the connection has waited for the whole pause.
+    pub(super) fn waited(&self) {
+        if let Some(paced) = self.0.as_deref() {
+            paced.has_waited.store(true, Ordering::Relaxed);
+        }
     }
 
     /// Charges a request that has arrived.
@@ -209,12 +230,13 @@ impl Charge {
 impl Charged {
     fn new(paced: Arc<Paced>, kind: Kind) -> Self {
         let Rate { limiter, .. } = &*paced.rate;
+        paced.has_waited.store(false, Ordering::Relaxed);
         let is_beyond = limiter.wait(&paced.address, 0, Instant::now()).is_some();
-        paced.charge(match kind {
-            Kind::Call | Kind::Upload => 1,
-            Kind::List => DEAR,
-            Kind::Worker => 0,
-        });
+        match kind {
+            Kind::Call | Kind::Upload => paced.charge(1),
+            Kind::List => paced.charge(DEAR),
+            Kind::Worker => {}
+        }
         let is_exempt = matches!(kind, Kind::Upload | Kind::Worker);
         if is_exempt {
             paced.exempt.fetch_add(1, Ordering::Relaxed);
@@ -324,7 +346,9 @@ mod tests {
         let rates = rates(1, 1);
         let pauses = |address: &str| -> Vec<Pause> {
             let pace = pace(&rates, Port::Http, address);
-            call(&pace);
+            while pace.pause().is_none() {
+                call(&pace);
+            }
             (0..100).map(|_| pace.pause().expect("a pause")).collect()
         };
         let placed = |pauses: &[Pause]| pauses.iter().filter(|pause| pause.place.is_some()).count();
@@ -360,8 +384,8 @@ mod tests {
     async fn bodies_and_workers_are_read_at_once_and_refused_workers_are_charged() {
         let rates = rates(1, 100);
         let http = pace(&rates, Port::Http, "10.0.0.1");
-        assert!(call(&http));
-        assert!(http.pause().is_some(), "a second's worth is one");
+        assert!((0..MIN_HTTP_BURST).all(|_| call(&http)));
+        assert!(http.pause().is_some(), "the burst is used up");
         let upload = http.begin(&put("/artifacts/1"));
         assert!(http.pause().is_none());
         upload.answered(StatusCode::OK);
@@ -371,12 +395,25 @@ mod tests {
         }
         assert!(http.pause().expect("as before").time < owed * 2);
         tokio::time::advance(Duration::from_secs(60)).await;
-        for _ in 0..2 {
+        for _ in 0..20 {
             http.begin(&get("/leases/1/stdin")).answered(StatusCode::NOT_FOUND);
         }
         assert!(http.pause().is_some(), "refused ones count");
         http.begin(&get("/ws")).answered(StatusCode::SWITCHING_PROTOCOLS);
         assert!(http.pause().is_none(), "an open socket is read");
+    }
+
+    #[test]
+    fn a_connection_waits_once_for_each_request() {
+        let rates = rates(1, 1);
+        let http = pace(&rates, Port::Http, "10.0.0.1");
+        while http.pause().is_none() {
+            call(&http);
+        }
+        http.waited();
+        assert!(http.pause().is_none(), "the rest of a handshake or head is read at once");
+        call(&http);
+        assert!(http.pause().is_some());
     }
 
     #[test]

@@ -96,7 +96,8 @@ impl ProofsActor {
     ) -> Result<ProofsHandle, SpawnErr> {
         let stored = StoredDecisions::default();
         let (store, clients) = (Arc::clone(&arguments.store), arguments.limits.clients.clone());
-        let lookups = Lookups::new(store, clients, arguments.quarantine, stored.clone());
+        let blobs = arguments.blobs.clone();
+        let lookups = Lookups::new(store, blobs, clients, arguments.quarantine, stored.clone());
         let (actor, _) = Actor::spawn_linked(None, Self, (arguments, stored), supervisor).await?;
         Ok(ProofsHandle::new(actor, lookups))
     }

@@ -42,25 +42,21 @@ impl ProofsHandle {
     pub(crate) fn for_test(
         actor: ActorRef<ProofsMsg>,
         store: Arc<dyn hierophant_store::JobStore>,
+        blobs: crate::artifacts::blobs::Blobs,
     ) -> Self {
         let clients = hierophant_model::clients::Clients::default();
         let stored = super::lookup::StoredDecisions::default();
-        Self::new(actor, Lookups::new(store, clients, std::time::Duration::ZERO, stored))
+        Self::new(actor, Lookups::new(store, blobs, clients, std::time::Duration::ZERO, stored))
     }
 
-    /// Accepts a request; it is stored when this returns. `lost` is a finished proof whose data is missing: the
-    /// request does not join its job.
+    /// Accepts a request; it is stored when this returns.
     ///
     /// # Errors
     ///
     /// [`SubmitError`]; a retry may always succeed.
-    pub async fn submit(
-        &self,
-        request: NewRequest,
-        lost: Option<ArtifactId>,
-    ) -> Result<Accepted, SubmitError> {
+    pub async fn submit(&self, request: NewRequest) -> Result<Accepted, SubmitError> {
         for _ in 0..MAX_LOOKUPS {
-            let known = self.lookups.of_submission(&request, lost).await.map_err(|error| {
+            let known = self.lookups.of_submission(&request).await.map_err(|error| {
                 log_unread(&error);
                 SubmitError::Unavailable
             })?;

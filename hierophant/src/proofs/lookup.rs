@@ -8,6 +8,8 @@ mod cycles;
 mod ended;
 
 use std::collections::BTreeSet;
+use std::error::Error;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -24,6 +26,9 @@ use network_lib::ids::{ArtifactId, JobId, RequestId, WorkerId};
 use network_lib::job::FailureClass;
 
 use cycles::DailyCycles;
+
+use crate::artifacts::blobs::Blobs;
+use crate::artifacts::damage;
 
 /// Maximum number of requests that one call moves to a newer job.
 const MAX_MOVED: usize = 500;
@@ -68,10 +73,22 @@ pub struct EndedJob {
     pub newer: Option<JobRecord>,
 }
 
+/// Why what a call needs could not be read. It is not lost: a retry may succeed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unread {
+    /// The store did not answer.
+    #[error("the store did not answer")]
+    Store(#[from] StoreError),
+    /// The data of a proof could not be read.
+    #[error("artifact data could not be read")]
+    Blobs(#[from] io::Error),
+}
+
 /// Reads what calls of the actor need.
 #[derive(Debug)]
 pub(super) struct Lookups {
     store: Arc<dyn JobStore>,
+    blobs: Blobs,
     clients: Clients,
     quarantine: Duration,
     stored: StoredDecisions,
@@ -81,20 +98,20 @@ pub(super) struct Lookups {
 impl Lookups {
     pub(super) fn new(
         store: Arc<dyn JobStore>,
+        blobs: Blobs,
         clients: Clients,
         quarantine: Duration,
         stored: StoredDecisions,
     ) -> Self {
-        Self { store, clients, quarantine, stored, cycles: Arc::default() }
+        Self { store, blobs, clients, quarantine, stored, cycles: Arc::default() }
     }
 
-    /// What the store knows about a submission. `lost` is a finished proof whose data is missing: the request does
-    /// not join its job.
+    /// What is known about a submission. It does not join a finished job whose proof's data is missing or damaged:
+    /// checked here and not by the actor, because the whole proof is read.
     pub(super) async fn of_submission(
         &self,
         new: &NewRequest,
-        lost: Option<ArtifactId>,
-    ) -> Result<AsOf<StoreLookup>, StoreError> {
+    ) -> Result<AsOf<StoreLookup>, Unread> {
         let (number, now) = (self.stored.latest(), Millis::now());
         let call = idempotency_key(new.requester, &new.spec, &new.stdin_uri, new.deadline);
         let key = job_key(&new.spec, &new.stdin_blob, new.stated_digest);
@@ -102,8 +119,10 @@ impl Lookups {
         let Submission { earlier, proved, set_aside } =
             self.store.submission(call, key, since).await?;
         let set_aside = set_aside.filter(|_| !self.quarantine.is_zero());
-        // Admission has checked the data of proofs, which takes longer.
-        let proved = proved.filter(|job| job.proof.is_none() || job.proof != lost);
+        let proved = match proved {
+            Some(job) if self.is_proof_lost(&job).await? => None,
+            other => other,
+        };
         // A clock that was set back must not make it last longer.
         let set_aside = set_aside.filter(|job| job.finished_at <= Some(now));
         let ended = proved.or(set_aside);
@@ -118,6 +137,17 @@ impl Lookups {
             _ => BTreeSet::new(),
         };
         Ok(AsOf { number, found: StoreLookup { earlier, ended, failed_on, over } })
+    }
+
+    /// Whether the data of a finished job's proof is missing or damaged.
+    async fn is_proof_lost(&self, job: &JobRecord) -> Result<bool, Unread> {
+        let Some(proof) = job.proof else { return Ok(false) };
+        let Some(record) = self.store.artifact(proof).await? else { return Ok(false) };
+        let is_lost = !damage::is_sound(&self.blobs, &record).await?;
+        if is_lost {
+            tracing::error!("data of a finished proof missing");
+        }
+        Ok(is_lost)
     }
 
     /// Workers by whose fault a job failed.
@@ -198,7 +228,7 @@ impl Lookups {
 }
 
 /// Logs a look-up that failed.
-pub(super) fn log_unread(error: &StoreError) {
+pub(super) fn log_unread(error: &dyn Error) {
     tracing::warn!(error = %error_chain(error), "request look-up failed");
 }
 

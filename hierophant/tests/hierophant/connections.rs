@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
+use futures_util::{StreamExt, stream};
 use hierophant::config::{Config, LimitsConfig};
 use hierophant_proto::artifact::ArtifactType;
 use network_lib::job::{Failure, FailureClass};
@@ -82,19 +83,28 @@ fn slow(config: &mut Config) {
     (config.calls.per_ip_per_second, config.calls.per_ip_burst) = (5, 1000);
 }
 
-/// As many requests for a page as its address may make in ten seconds, over one connection.
+/// More requests for a page than its address may make at once, over one connection, all of them answered.
 async fn flood(last: u8, to: SocketAddr) -> TcpStream {
     let mut stream = connect_from(last, to).await;
     let head = "GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n";
-    stream.write_all(head.repeat(50).as_bytes()).await.expect("sends");
-    let mut beginning = [0; 8];
-    stream.read_exact(&mut beginning).await.expect("an answer");
+    stream.write_all(head.repeat(150).as_bytes()).await.expect("sends");
+    let (mut answers, mut part) = (String::new(), [0; 4096]);
+    while answers.matches("HTTP/1.1 200 OK").count() < 150 {
+        let count = stream.read(&mut part).await.expect("answers");
+        assert!(count > 0, "the connection ended after {answers}");
+        answers.push_str(&String::from_utf8_lossy(&part[..count]));
+    }
     stream
 }
 
 #[tokio::test]
 async fn an_address_beyond_its_rate_is_read_later_and_others_at_once() {
-    let network = Network::start_with(slow).await;
+    let network = Network::start_with(|config| {
+        slow(config);
+        // It does not run while the connection is not read.
+        config.limits.head_time = Duration::from_secs(2);
+    })
+    .await;
     let _flood = flood(7, network.http).await;
     let mut same = connect_from(7, network.http).await;
     let (begun, same_address) = (Instant::now(), ask(&mut same, "/health"));
@@ -150,6 +160,25 @@ async fn uploads_and_workers_of_an_address_beyond_its_rate_are_read_at_once() {
         begun.elapsed()
     });
     assert!(page > Duration::from_secs(1) && busy < page, "{busy:?}, {page:?}");
+}
+
+#[tokio::test]
+async fn the_handshake_of_an_address_beyond_its_rate_begins_later_and_succeeds() {
+    let short = Duration::from_secs(2);
+    let secure = Secure::start_with(&Leaf::default(), |config| {
+        slow(config);
+        (config.limits.handshake_time, config.limits.head_time) = (short, short);
+    })
+    .await;
+    let (page, client) = (secure.network.url("/health"), secure.trust.http());
+    let calls = stream::iter(0..150).map(|_| client.get(&page).send());
+    let flood = calls.buffer_unordered(30);
+    let answered: Vec<_> = flood.take(110).collect().await;
+    assert!(answered.iter().all(Result::is_ok));
+    let begun = Instant::now();
+    let answer = secure.trust.http().get(&page).send().await.expect("is served");
+    assert_eq!(answer.status(), 200);
+    assert!(begun.elapsed() > short, "{:?}", begun.elapsed());
 }
 
 #[tokio::test]

@@ -159,8 +159,7 @@ impl ProverNetwork for ProverNetworkService {
         admission.check_storage()?;
         let found = classify(&body).map_err(convert::undecodable)?;
         let new = admission.admit(convert::proof_request(signer, found)?).await?;
-        let lost = admission.lost_proof(&new).await?;
-        let submitted = self.context.proofs.submit(new, lost).await.map_err(not_submitted)?;
+        let submitted = self.context.proofs.submit(new).await.map_err(not_submitted)?;
         let Accepted { request, job } = submitted;
         if trace::is_on() {
             traces::requested(job, request, began, caller.as_ref());

@@ -73,7 +73,9 @@ async fn a_lost_proof_that_was_made_again_moves_some_hundred_requests_at_a_time(
     store.commit(&changes).await.expect("commits");
     let clients = Clients::default();
     let quarantine = Duration::from_secs(60);
-    let lookups = Lookups::new(Arc::clone(&store), clients, quarantine, StoredDecisions::default());
+    let blobs = Blobs::open(&folder.path().join("artifacts")).expect("opens");
+    let stored = StoredDecisions::default();
+    let lookups = Lookups::new(Arc::clone(&store), blobs, clients, quarantine, stored);
     let last = of_old(1199).id;
     let found = lookups.of_lost_proof(last, lost).await.expect("reads").expect("is needed").found;
     assert_eq!(found.newer, Some(newer));

@@ -9,6 +9,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
 use super::*;
+use crate::artifacts::blobs::Blobs;
 use crate::proofs::message::ProofsMsg;
 use crate::registry::message::RegistryMsg;
 use crate::session::SessionHandle;
@@ -102,7 +103,8 @@ async fn the_socket_of_a_worker_that_does_not_read_is_dropped_at_once() {
     let (proofs, _) = Actor::spawn(None, Idle, ()).await.expect("starts");
     let folder = tempfile::TempDir::new().expect("temp dir");
     let store = hierophant_store::sqlite::open(&folder.path().join("hierophant.db"), ()).await;
-    let proofs = ProofsHandle::for_test(proofs, store.expect("opens"));
+    let blobs = Blobs::open(&folder.path().join("artifacts")).expect("opens");
+    let proofs = ProofsHandle::for_test(proofs, store.expect("opens"), blobs);
     let registry = RegistryHandle::new(registry);
     let (sender, mut sessions) = mpsc::unbounded_channel();
     let upgrade = move |upgrade: WebSocketUpgrade| {
