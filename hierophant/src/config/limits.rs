@@ -50,8 +50,8 @@ pub struct LimitsConfig {
     #[serde(with = "humantime_serde")]
     pub unread_time: Duration,
     /// Maximum number of bytes of answers that wait for their readers, on both ports together; a request in progress
-    /// counts for 16 KiB. One address may have a quarter, unless `max_connections_per_address` is 0; 64 KiB of each address
-    /// are always admitted. Default 64 MiB.
+    /// counts for 16 KiB. One address may have a quarter, unless `max_connections_per_address` is 0. Beyond the maximum,
+    /// 64 KiB of each address are admitted, and a quarter of it for all addresses together. Default 64 MiB.
     pub max_answer_bytes: usize,
     /// Maximum number of concurrent requests over one HTTP/2 connection; at most 32 on the HTTP port. Default 200.
     pub http2_streams: NonZeroU32,
