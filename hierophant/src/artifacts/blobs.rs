@@ -6,6 +6,7 @@
 pub mod bucket;
 mod checked;
 mod folder;
+mod seen;
 mod staging;
 #[cfg(test)]
 mod tests;
@@ -31,6 +32,7 @@ use crate::config::BucketSettings;
 use bucket::{Bucket, BucketError};
 use checked::{Checked, Sound};
 use folder::Folder;
+use seen::Seen;
 pub use staging::{BlobWriter, StagedBlob};
 use staging::{StagedFile, Staging};
 
@@ -73,7 +75,7 @@ pub trait BlobStore: fmt::Debug + Send + Sync {
     /// # Errors
     ///
     /// If the file was not adopted, or possibly not; the temporary file is removed.
-    async fn adopt(&self, staged: StagedBlob, id: ArtifactId) -> io::Result<()>;
+    async fn adopt(&self, staged: StagedBlob, id: ArtifactId) -> io::Result<BlobMetadata>;
 
     /// Metadata of a blob; `None` if it is certainly missing.
     ///
@@ -150,6 +152,8 @@ pub struct Blobs {
     store: Arc<dyn BlobStore>,
     /// Digests that were checked lately.
     checked: Arc<Checked>,
+    /// Blobs that were seen a moment ago.
+    seen: Arc<Seen>,
 }
 
 impl Blobs {
@@ -181,7 +185,7 @@ impl Blobs {
     }
 
     fn of(staging: Arc<Staging>, store: Arc<dyn BlobStore>) -> Self {
-        Self { staging, store, checked: Arc::default() }
+        Self { staging, store, checked: Arc::default(), seen: Arc::default() }
     }
 
     /// Starts writing a blob. `announced` is the length that the sender announced, which may be wrong.
@@ -196,7 +200,11 @@ impl Blobs {
     ///
     /// Those of [`BlobStore::adopt`].
     pub async fn adopt(&self, staged: StagedBlob, id: ArtifactId) -> io::Result<()> {
-        self.store.adopt(staged, id).await
+        let found = self.store.adopt(staged, id).await?;
+        self.seen.note(id, Some(found.size));
+        // The digest was computed from the bytes as they were written.
+        self.checked.note(id, found);
+        Ok(())
     }
 
     /// Metadata of a blob; `None` if it is certainly missing.
@@ -205,7 +213,22 @@ impl Blobs {
     ///
     /// If the store cannot be reached.
     pub async fn metadata(&self, id: ArtifactId) -> io::Result<Option<BlobMetadata>> {
-        self.store.metadata(id).await
+        let found = self.store.metadata(id).await?;
+        self.seen.note(id, found.map(|found| found.size));
+        Ok(found)
+    }
+
+    /// Size of a blob; `None` if it is certainly missing. One that was seen a second ago need not be there any more, and may
+    /// have changed: for use where the bytes are read later, or another call follows.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot be reached.
+    pub async fn size_lately(&self, id: ArtifactId) -> io::Result<Option<u64>> {
+        match self.seen.lately(id) {
+            Some(size) => Ok(Some(size)),
+            None => Ok(self.metadata(id).await?.map(|found| found.size)),
+        }
     }
 
     /// Bytes of a blob or of a range.
@@ -248,13 +271,22 @@ impl Blobs {
         Ok(head)
     }
 
+    /// Metadata of a blob if it exists with this size.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot be reached.
+    pub async fn of_size(&self, id: ArtifactId, size: u64) -> io::Result<Option<BlobMetadata>> {
+        Ok(self.metadata(id).await?.filter(|found| found.size == size))
+    }
+
     /// Whether a blob exists with this size.
     ///
     /// # Errors
     ///
     /// If the store cannot be reached.
     pub async fn holds(&self, id: ArtifactId, size: u64) -> io::Result<bool> {
-        Ok(self.metadata(id).await?.is_some_and(|found| found.size == size))
+        Ok(self.of_size(id, size).await?.is_some())
     }
 
     /// Whether a blob exists.
@@ -272,31 +304,38 @@ impl Blobs {
     ///
     /// If the store cannot be reached, or the blob cannot be read.
     pub async fn verify(&self, id: ArtifactId, info: BlobInfo) -> io::Result<bool> {
-        if !self.holds(id, info.size).await? {
-            return Ok(false);
-        }
-        match self.local(id).await {
-            Ok(LocalBlob { path, fetched: None }) => {
-                tokio::task::spawn_blocking(move || has_digest(&path, info)).await?
-            }
-            Ok(LocalBlob { fetched: Some(fetched), .. }) => Ok(fetched.info == info),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(error),
+        let verified = match self.store.path(id) {
+            Some(path) => tokio::task::spawn_blocking(move || has_digest(&path, info)).await?,
+            None if !self.holds(id, info.size).await? => return Ok(false),
+            None => self.local(id).await.map(|local| local.fetched() == Some(info)),
+        };
+        match verified {
+            // A file counts as missing only if its folder is there.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => match self.metadata(id).await?
+            {
+                None => Ok(false),
+                Some(_) => Err(error),
+            },
+            verified => verified,
         }
     }
 
-    /// As [`Self::verify`], but a digest that was found sound is not read again for some minutes unless size or time of
-    /// the blob have changed. Each blob is read once at a time, and few at the same time.
+    /// Metadata of a blob if it exists with this size and digest. A digest that was found sound is not read again for some
+    /// minutes unless size or time of the blob have changed. Each blob is read once at a time, and few at the same time.
     ///
     /// # Errors
     ///
     /// Those of [`Self::verify`].
-    pub async fn verify_lately(&self, id: ArtifactId, info: BlobInfo) -> io::Result<bool> {
+    pub async fn verify_lately(
+        &self,
+        id: ArtifactId,
+        info: BlobInfo,
+    ) -> io::Result<Option<BlobMetadata>> {
         let slot = self.checked.slot(id);
         let mut sound = slot.lock().await;
-        let Some(found) = self.metadata(id).await? else { return Ok(false) };
+        let Some(found) = self.metadata(id).await? else { return Ok(None) };
         if found.size == info.size && sound.is_some_and(|sound| sound.holds_for(found)) {
-            return Ok(true);
+            return Ok(Some(found));
         }
         *sound = None;
         let _turn = self.checked.turn().await;
@@ -304,7 +343,7 @@ impl Blobs {
         if is_sound {
             *sound = Some(Sound::now(found));
         }
-        Ok(is_sound)
+        Ok(is_sound.then_some(found))
     }
 
     /// A blob as a local file; downloaded into a temporary file if necessary.
@@ -332,7 +371,9 @@ impl Blobs {
     ///
     /// If the blob possibly still exists.
     pub async fn remove(&self, id: ArtifactId) -> io::Result<()> {
-        self.store.remove(id).await
+        let removed = self.store.remove(id).await;
+        self.seen.note(id, None);
+        removed
     }
 
     /// All blobs, unordered.
@@ -401,10 +442,14 @@ impl LocalBlob {
     }
 }
 
-/// Whether a file has the expected digest.
+/// Whether a file has the expected size and digest.
 fn has_digest(path: &Path, info: BlobInfo) -> io::Result<bool> {
+    let mut file = std::fs::File::open(path)?;
+    if file.metadata()?.len() != info.size {
+        return Ok(false);
+    }
     let mut hasher = Sha256::new();
-    io::copy(&mut std::fs::File::open(path)?, &mut hasher)?;
+    io::copy(&mut file, &mut hasher)?;
     Ok(hasher.finalize()[..] == info.sha256.0)
 }
 

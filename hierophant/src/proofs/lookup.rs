@@ -143,7 +143,7 @@ impl Lookups {
     async fn is_proof_lost(&self, job: &JobRecord) -> Result<bool, Unread> {
         let Some(proof) = job.proof else { return Ok(false) };
         let Some(record) = self.store.artifact(proof).await? else { return Ok(false) };
-        let is_lost = !damage::is_sound(&self.blobs, &record).await?;
+        let is_lost = damage::sound(&self.blobs, &record).await?.is_none();
         if is_lost {
             tracing::error!("data of a finished proof missing");
         }

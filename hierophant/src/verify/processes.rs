@@ -17,7 +17,7 @@ use backon::{ExponentialBuilder, Retryable};
 use hierophant_model::text::error_chain;
 use network_lib::task;
 use parking_lot::Mutex;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, BufReader};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::signal::unix::SignalKind;
 use tokio::task::JoinHandle;
@@ -191,7 +191,7 @@ enum Fault {
 struct Process {
     child: Child,
     stdin: ChildStdin,
-    stdout: ChildStdout,
+    stdout: BufReader<ChildStdout>,
     output: JoinHandle<String>,
     /// Number of orders.
     checks: u32,
@@ -218,6 +218,7 @@ impl Process {
         else {
             return Err(io::Error::other("a pipe of the checking process is missing"));
         };
+        let stdout = BufReader::with_capacity(1024, stdout);
         let output = task::spawn("output of a checking process", last_line(stderr));
         Ok(Self { child, stdin, stdout, output, checks: 0 })
     }

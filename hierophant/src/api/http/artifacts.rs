@@ -118,18 +118,19 @@ pub(super) async fn download(
         }
         Ok(Some(record)) if record.blob.is_some() => {
             let (method, headers) = (request.method(), request.headers());
+            let mut found = None;
             if record.kind == ArtifactKind::Proof
                 && needs_bytes(&context, id, method, headers).await
             {
-                match damage::is_sound(&context.blobs, &record).await {
-                    Ok(true) => {}
-                    Ok(false) => {
+                match damage::sound(&context.blobs, &record).await {
+                    Ok(Some(sound)) => found = Some(sound),
+                    Ok(None) => {
                         return try_again("proof lost: poll the request, it is being proved again");
                     }
                     Err(error) => return unreadable(&error),
                 }
             }
-            let response = serve_blob(&context.transfers, id, Peer::Client, request).await;
+            let response = serve_blob(&context.transfers, id, found, Peer::Client, request).await;
             if record.kind == ArtifactKind::Proof {
                 return note_delivery(response, id, context.artifacts);
             }

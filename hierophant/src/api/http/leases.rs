@@ -198,7 +198,7 @@ async fn serve(
     blob: ArtifactId,
     request: Request,
 ) -> Response {
-    let response = serve_blob(&context.transfers, blob, Peer::Contemplant, request).await;
+    let response = serve_blob(&context.transfers, blob, None, Peer::Contemplant, request).await;
     if response.status() == StatusCode::NOT_FOUND {
         tracing::error!(
             lease = opened.lease.hint(),

@@ -48,19 +48,23 @@ pub enum RangeRequest {
     OutOfRange,
 }
 
-/// Streams a blob as it is stored. The status code is 404 if the blob is missing, and one on which clients
+/// Streams a blob as it is stored. `known` is its metadata if it was just looked up. The status code is 404 if the blob is missing, and one on which clients
 /// retry if the blob store is unavailable.
 pub(super) async fn serve_blob(
     transfers: &Transfers,
     id: ArtifactId,
+    known: Option<BlobMetadata>,
     peer: Peer,
     request: Request,
 ) -> Response {
     let reader = Reader::of(peer, &request);
-    let found = match transfers.blobs.metadata(id).await {
-        Ok(Some(found)) => found,
-        Ok(None) => return not_found(MISSING),
-        Err(error) => return unreadable(&error),
+    let found = match known {
+        Some(known) => known,
+        None => match transfers.blobs.metadata(id).await {
+            Ok(Some(found)) => found,
+            Ok(None) => return not_found(MISSING),
+            Err(error) => return unreadable(&error),
+        },
     };
     let mut response = match parse_range(request.headers(), found) {
         RangeRequest::NotModified => StatusCode::NOT_MODIFIED.into_response(),

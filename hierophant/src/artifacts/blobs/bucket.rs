@@ -228,11 +228,11 @@ impl Bucket {
 
 #[async_trait]
 impl BlobStore for Bucket {
-    async fn adopt(&self, staged: StagedBlob, id: ArtifactId) -> io::Result<()> {
+    async fn adopt(&self, staged: StagedBlob, id: ArtifactId) -> io::Result<BlobMetadata> {
         let _turn = self.uploads.acquire().await.map_err(io::Error::other)?;
         self.send(&staged, &self.key(id)).await?;
         match self.metadata(id).await? {
-            Some(found) if found.size == staged.info().size => Ok(()),
+            Some(found) if found.size == staged.info().size => Ok(found),
             _ => Err(io::Error::other("the bucket does not contain the uploaded object")),
         }
     }

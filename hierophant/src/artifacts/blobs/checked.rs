@@ -65,6 +65,13 @@ impl Checked {
         Arc::clone(slots.entry(id).or_default())
     }
 
+    /// A blob with this metadata is sound, unless it is being read just now.
+    pub(super) fn note(&self, id: ArtifactId, found: BlobMetadata) {
+        if let Ok(mut sound) = self.slot(id).try_lock() {
+            *sound = Some(Sound::now(found));
+        }
+    }
+
     /// Waits for a turn to read a blob; `None` only if turns have ended.
     pub(super) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
         self.turns.acquire().await.ok()

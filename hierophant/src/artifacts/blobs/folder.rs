@@ -110,7 +110,7 @@ impl Folder {
 
 #[async_trait]
 impl BlobStore for Folder {
-    async fn adopt(&self, staged: StagedBlob, id: ArtifactId) -> io::Result<()> {
+    async fn adopt(&self, staged: StagedBlob, id: ArtifactId) -> io::Result<BlobMetadata> {
         let (target, root) = (self.path_of(id), self.clone());
         blocking(move || {
             root.confirm()?;
@@ -121,7 +121,8 @@ impl BlobStore for Folder {
                     File::open(above)?.sync_all()?;
                 }
             }
-            staged.persist(&target)
+            staged.persist(&target)?;
+            metadata_of(&target)?.ok_or_else(|| io::ErrorKind::NotFound.into())
         })
         .await
     }

@@ -327,8 +327,8 @@ async fn https_is_never_left_for_plain_http() {
 async fn a_digest_that_was_found_sound_is_not_read_again_unless_the_blob_has_changed() {
     let place = Place::folder();
     let id = ArtifactId([7; 16]);
+    // Its digest is known from the bytes as they were written.
     let info = place.put(id, b"some bytes").await;
-    assert!(place.blobs.verify_lately(id, info).await.expect("reads"));
     let file = place.file(id);
     let written = fs::metadata(&file).expect("is there").modified().expect("a time");
     let write = |bytes: &[u8], time: SystemTime| {
@@ -336,17 +336,38 @@ async fn a_digest_that_was_found_sound_is_not_read_again_unless_the_blob_has_cha
         let opened = fs::File::options().write(true).open(&file).expect("opens");
         opened.set_modified(time).expect("sets the time");
     };
+    let is_sound = async || place.blobs.verify_lately(id, info).await.expect("reads").is_some();
+    let later = written + Duration::from_secs(1);
     // Neither size nor time show the change, so this shows that the bytes are not read.
     write(b"same bytes", written);
-    assert!(place.blobs.verify_lately(id, info).await.expect("remembers"));
-    write(b"same bytes", written + Duration::from_secs(1));
-    assert!(!place.blobs.verify_lately(id, info).await.expect("reads"), "another time");
-    write(b"some bytes", written);
-    assert!(place.blobs.verify_lately(id, info).await.expect("reads"));
+    assert!(is_sound().await, "remembered");
+    write(b"same bytes", later);
+    assert!(!is_sound().await, "another time");
+    write(b"some bytes", later);
+    assert!(is_sound().await, "read again");
+    write(b"same bytes", later);
+    assert!(is_sound().await, "remembered again");
     fs::write(&file, b"some").expect("writes");
-    assert!(!place.blobs.verify_lately(id, info).await.expect("reads"), "another size");
+    assert!(!is_sound().await, "another size");
     fs::remove_file(&file).expect("removes");
-    assert!(!place.blobs.verify_lately(id, info).await.expect("looks"), "missing");
+    assert!(!is_sound().await, "missing");
+}
+
+#[tokio::test]
+async fn a_blob_that_was_just_seen_counts_as_there_and_a_removed_one_does_not() {
+    let place = Place::folder();
+    let id = ArtifactId([7; 16]);
+    let size = async || place.blobs.size_lately(id).await.expect("looks");
+    assert_eq!(size().await, None);
+    place.put(id, b"some bytes").await;
+    // Nothing is looked up.
+    fs::remove_file(place.file(id)).expect("removes");
+    assert_eq!(size().await, Some(10));
+    assert!(!place.blobs.is_there(id).await.expect("looks"));
+    assert_eq!(size().await, None, "it was missed");
+    place.put(id, b"some bytes").await;
+    place.blobs.remove(id).await.expect("removes");
+    assert_eq!(size().await, None, "it was removed");
 }
 
 #[tokio::test]

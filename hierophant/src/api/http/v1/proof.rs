@@ -55,7 +55,7 @@ pub(super) async fn proof(
         let call = audit::Call::of(peer, &request);
         call.answered(&context, &operator, String::new(), StatusCode::OK).await?;
     }
-    let mut response = serve_blob(&context.transfers, proof, Peer::Operator, request).await;
+    let mut response = serve_blob(&context.transfers, proof, None, Peer::Operator, request).await;
     if let Ok(digest) = HeaderValue::from_str(&digest) {
         response.headers_mut().insert(HeaderName::from_static(DIGEST_HEADER), digest);
     }
