@@ -177,7 +177,8 @@ impl ProofChecker {
 
     /// Size of a proof in bytes.
     async fn size(&self, proof: ArtifactId) -> io::Result<u64> {
-        self.blobs.size_lately(proof).await?.ok_or_else(|| io::ErrorKind::NotFound.into())
+        let found = self.blobs.metadata(proof).await?;
+        found.map(|found| found.size).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     /// The proof as a local file, unchanged since its upload.

@@ -131,8 +131,8 @@ impl Admission {
         let Some(program) = program.filter(|program| program.state != ProgramState::Refuted) else {
             return Ok(None);
         };
-        let size = self.blobs.size_lately(program.artifact).await.map_err(Rejected::Blobs)?;
-        let held = size == Some(program.blob.size);
+        let held = self.blobs.holds(program.artifact, program.blob.size).await;
+        let held = held.map_err(Rejected::Blobs)?;
         if !held {
             tracing::warn!(%vk_hash, "data of a registered program missing");
         }

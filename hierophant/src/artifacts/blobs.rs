@@ -6,7 +6,6 @@
 pub mod bucket;
 mod checked;
 mod folder;
-mod seen;
 mod staging;
 #[cfg(test)]
 mod tests;
@@ -32,7 +31,6 @@ use crate::config::BucketSettings;
 use bucket::{Bucket, BucketError};
 use checked::{Checked, Sound};
 use folder::Folder;
-use seen::Seen;
 pub use staging::{BlobWriter, StagedBlob};
 use staging::{StagedFile, Staging};
 
@@ -152,8 +150,6 @@ pub struct Blobs {
     store: Arc<dyn BlobStore>,
     /// Digests that were checked lately.
     checked: Arc<Checked>,
-    /// Blobs that were seen a moment ago.
-    seen: Arc<Seen>,
 }
 
 impl Blobs {
@@ -185,7 +181,7 @@ impl Blobs {
     }
 
     fn of(staging: Arc<Staging>, store: Arc<dyn BlobStore>) -> Self {
-        Self { staging, store, checked: Arc::default(), seen: Arc::default() }
+        Self { staging, store, checked: Arc::default() }
     }
 
     /// Starts writing a blob. `announced` is the length that the sender announced, which may be wrong.
@@ -201,9 +197,11 @@ impl Blobs {
     /// Those of [`BlobStore::adopt`].
     pub async fn adopt(&self, staged: StagedBlob, id: ArtifactId) -> io::Result<()> {
         let found = self.store.adopt(staged, id).await?;
-        self.seen.note(id, Some(found.size));
-        // The digest was computed from the bytes as they were written.
-        self.checked.note(id, found);
+        // The digest was computed from the bytes as they were written. Times in a bucket are too coarse to show a change
+        // that follows at once.
+        if self.store.path(id).is_some() {
+            self.checked.note(id, found);
+        }
         Ok(())
     }
 
@@ -213,22 +211,7 @@ impl Blobs {
     ///
     /// If the store cannot be reached.
     pub async fn metadata(&self, id: ArtifactId) -> io::Result<Option<BlobMetadata>> {
-        let found = self.store.metadata(id).await?;
-        self.seen.note(id, found.map(|found| found.size));
-        Ok(found)
-    }
-
-    /// Size of a blob; `None` if it is certainly missing. One that was seen a second ago need not be there any more, and may
-    /// have changed: for use where the bytes are read later, or another call follows.
-    ///
-    /// # Errors
-    ///
-    /// If the store cannot be reached.
-    pub async fn size_lately(&self, id: ArtifactId) -> io::Result<Option<u64>> {
-        match self.seen.lately(id) {
-            Some(size) => Ok(Some(size)),
-            None => Ok(self.metadata(id).await?.map(|found| found.size)),
-        }
+        self.store.metadata(id).await
     }
 
     /// Bytes of a blob or of a range.
@@ -371,9 +354,7 @@ impl Blobs {
     ///
     /// If the blob possibly still exists.
     pub async fn remove(&self, id: ArtifactId) -> io::Result<()> {
-        let removed = self.store.remove(id).await;
-        self.seen.note(id, None);
-        removed
+        self.store.remove(id).await
     }
 
     /// All blobs, unordered.

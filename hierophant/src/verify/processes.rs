@@ -30,7 +30,7 @@ use super::rejection::Rejection;
 const COMMAND: &str = "verify-proofs";
 
 /// Number of proofs after which a process is replaced, so that what is left of one proof is left for a while only.
-const MAX_CHECKS: u32 = 200;
+const MAX_CHECKS: u32 = 1000;
 
 /// Idle time after which a process is ended.
 const IDLE_TIME: Duration = Duration::from_secs(60);

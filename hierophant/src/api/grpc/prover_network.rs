@@ -70,11 +70,7 @@ impl ProverNetworkService {
         let Some(proof) = view.as_ref().and_then(|view| view.job.proof) else { return Ok(view) };
         let fulfilled =
             view.as_ref().is_some_and(|view| view.request.state == RequestState::Fulfilled);
-        if !fulfilled {
-            return Ok(view);
-        }
-        let size = self.context.blobs.size_lately(proof).await.map_err(blobs_unavailable)?;
-        if size.is_some() {
+        if !fulfilled || self.context.blobs.is_there(proof).await.map_err(blobs_unavailable)? {
             return Ok(view);
         }
         let lost = self.context.proofs.proof_lost(id, proof).await;

@@ -354,23 +354,6 @@ async fn a_digest_that_was_found_sound_is_not_read_again_unless_the_blob_has_cha
 }
 
 #[tokio::test]
-async fn a_blob_that_was_just_seen_counts_as_there_and_a_removed_one_does_not() {
-    let place = Place::folder();
-    let id = ArtifactId([7; 16]);
-    let size = async || place.blobs.size_lately(id).await.expect("looks");
-    assert_eq!(size().await, None);
-    place.put(id, b"some bytes").await;
-    // Nothing is looked up.
-    fs::remove_file(place.file(id)).expect("removes");
-    assert_eq!(size().await, Some(10));
-    assert!(!place.blobs.is_there(id).await.expect("looks"));
-    assert_eq!(size().await, None, "it was missed");
-    place.put(id, b"some bytes").await;
-    place.blobs.remove(id).await.expect("removes");
-    assert_eq!(size().await, None, "it was removed");
-}
-
-#[tokio::test]
 async fn a_blob_is_read_in_small_pieces_at_first_and_while_room_is_short() {
     const LARGE: usize = 256 * 1024;
     let place = Place::folder();
