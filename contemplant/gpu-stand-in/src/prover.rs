@@ -9,7 +9,7 @@ use clap::ValueEnum;
 use sha2::{Digest, Sha256};
 use sp1_core_executor::SP1Context;
 use sp1_core_machine::io::SP1Stdin;
-use sp1_node::{Assignment, LightNode, Node, ProverRuntime, Tally, mock_proof};
+use sp1_node::{Assignment, LightNode, Node, ProverRuntime, Scope, Tally, mock_proof};
 use sp1_prover::SP1VerifyingKey;
 use sp1_prover_types::network_base_types::ProofMode;
 use sp1_verifier::{ProofFromNetwork, SP1ProofMode};
@@ -45,7 +45,8 @@ impl Engine {
             Source::Recorded => None,
             Source::Cpu => {
                 let runtime = Arc::new(ProverRuntime::start()?);
-                let node = runtime.run(Node::build()).await.map_err(anyhow::Error::msg)??;
+                let node =
+                    runtime.run(Node::build(Scope::Every)).await.map_err(anyhow::Error::msg)??;
                 Some((runtime, node))
             }
         };

@@ -20,7 +20,7 @@ mod tally;
 
 pub use crate::light::{LightNode, Run};
 pub use crate::mock::mock_proof;
-pub use crate::node::{Assignment, Node};
+pub use crate::node::{Assignment, Node, Scope};
 pub use crate::runtime::{ProverRuntime, panic_message};
 pub use crate::tally::{Estimate, Tally};
 

@@ -47,9 +47,31 @@ const MAX_WIND_DOWN: Duration = Duration::from_secs(30 * 60);
 
 type Worker = SP1Worker<InMemoryArtifactClient, LocalWorkerClient, CpuSP1ProverComponents>;
 
+/// The proofs that a prover is built for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// Core proofs alone. The prover is ready in a fraction of the time and memory, because the programs and keys
+    /// that join proofs are not made.
+    Core,
+    /// Proofs of every mode.
+    Every,
+}
+
+impl Scope {
+    /// The largest number of proofs that one recursive proof joins, for each of which SP1 compiles a program and
+    /// derives its keys. 0 leaves out all of them.
+    const fn compose_arity(self, of_sp1: usize) -> usize {
+        match self {
+            Self::Core => 0,
+            Self::Every => of_sp1,
+        }
+    }
+}
+
 /// SP1's prover on this machine's processors.
 pub struct Node {
     worker: Worker,
+    scope: Scope,
     client: LocalWorkerClient,
     permits: ProverSemaphore,
     turn: tokio::sync::Mutex<()>,
@@ -73,16 +95,17 @@ pub struct Assignment {
 }
 
 impl Node {
-    /// Builds the prover. Takes a minute or two: it compiles SP1's recursion programs.
+    /// Builds the prover. With [`Scope::Every`] it takes a minute or two, in which SP1's recursion programs are
+    /// compiled.
     ///
     /// # Errors
     ///
     /// When SP1 cannot build it.
-    pub fn build() -> BoxFuture<anyhow::Result<Arc<Self>>> {
-        Box::pin(Self::build_now())
+    pub fn build(scope: Scope) -> BoxFuture<anyhow::Result<Arc<Self>>> {
+        Box::pin(Self::build_now(scope))
     }
 
-    async fn build_now() -> anyhow::Result<Arc<Self>> {
+    async fn build_now(scope: Scope) -> anyhow::Result<Arc<Self>> {
         let machine = RiscvAir::machine();
         let permits = ProverSemaphore::new(PERMITS as usize);
         let core = CpuSP1ProverComponents::core_verifier(machine.clone());
@@ -102,10 +125,15 @@ impl Node {
             .with_compress_air_prover(Arc::new(compress), permits.clone())
             .with_shrink_air_prover(Arc::new(shrink), permits.clone())
             .with_wrap_air_prover(CpuWrapProverBuilder, permits.clone())
+            .with_config(|config| {
+                let recursion = &mut config.prover_config.recursion_prover_config;
+                recursion.max_compose_arity = scope.compose_arity(recursion.max_compose_arity);
+            })
             .build()
             .await?;
         let node = Arc::new(Self {
             worker,
+            scope,
             client,
             permits,
             turn: tokio::sync::Mutex::default(),
@@ -122,7 +150,7 @@ impl Node {
     ///
     /// # Errors
     ///
-    /// The first task's error, or SP1's, in one line.
+    /// The first task's error, or SP1's, in one line; or that the prover was not built for this mode.
     pub fn prove(
         self: &Arc<Self>,
         assignment: Assignment,
@@ -137,6 +165,9 @@ impl Node {
         assignment: Assignment,
         cancel: CancellationToken,
     ) -> Result<ProofFromNetwork, String> {
+        if self.scope == Scope::Core && assignment.mode != SP1ProofMode::Core {
+            return Err("the prover was built for Core proofs alone".to_owned());
+        }
         let _turn = self.turn.lock().await;
         let name = format!("proof-{}", self.proofs.fetch_add(1, Ordering::Relaxed));
         let file = |part: &str| Artifact::from(format!("{name}-{part}"));

@@ -1,8 +1,9 @@
 //! The `cpu` backend: SP1 on this machine's processors, in this process.
 //!
 //! Building the prover takes a minute or two, so it is done once, in the background, and the modes are offered when
-//! the prover is ready. It makes one proof at a time: a single proof uses every processor, and two would need twice
-//! the memory.
+//! the prover is ready. If Core is the only mode to offer, a prover for Core proofs alone is built, in a third of the
+//! time and memory. It makes one proof at a time: a single proof uses every processor, and two would need twice the
+//! memory.
 //!
 //! A cancelled proof stops at SP1's next step; until then the slot stays occupied, for seconds on a fast machine and
 //! up to a minute on a small one.
@@ -17,7 +18,7 @@ use async_trait::async_trait;
 use network_lib::handshake::{Backend, Capabilities};
 use network_lib::job::{Failure, FailureClass, Phase, Progress, ProofMode};
 use network_lib::task;
-use sp1_node::{Assignment, Estimate, Node, ProverRuntime, Tally};
+use sp1_node::{Assignment, Estimate, Node, ProverRuntime, Scope, Tally};
 use sp1_prover::SP1_CIRCUIT_VERSION;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -205,10 +206,16 @@ async fn warm_up(
     capabilities: watch::Sender<Capabilities>,
     Offer { modes, reason }: Offer,
 ) {
-    tracing::info!("building the prover; this takes a minute or two");
+    let scope = scope(&modes);
+    match scope {
+        Scope::Core => {
+            tracing::info!("building a prover for Core proofs; this takes some ten seconds")
+        }
+        Scope::Every => tracing::info!("building the prover; this takes a minute or two"),
+    }
     let start = Instant::now();
     let built = runtime
-        .run(Node::build())
+        .run(Node::build(scope))
         .await
         .and_then(|built| built.map_err(|error| format!("{error:#}")));
     let node = match built {
@@ -225,6 +232,14 @@ async fn warm_up(
         capabilities.modes = modes;
         capabilities.unavailable_reason = reason;
     });
+}
+
+/// The smallest prover that can make proofs of `modes`.
+fn scope(modes: &[ProofMode]) -> Scope {
+    match modes.iter().all(|mode| *mode == ProofMode::Core) {
+        true => Scope::Core,
+        false => Scope::Every,
+    }
 }
 
 /// What is offered once the prover is ready.
@@ -267,6 +282,13 @@ fn progress(estimate: Estimate) -> Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_worker_for_core_alone_does_without_recursion() {
+        assert_eq!(scope(&[ProofMode::Core]), Scope::Core);
+        assert_eq!(scope(&[ProofMode::Core, ProofMode::Compressed]), Scope::Every);
+        assert_eq!(scope(&[ProofMode::Plonk]), Scope::Every);
+    }
 
     #[test]
     fn modes_without_their_files_are_not_offered_and_alone_are_the_reason() {
