@@ -4,6 +4,7 @@
 
 /// The crates.
 pub(crate) const CRATES: &[&[&str]] = &[
+    &["shard-plan"],
     &[
         "network-lib",
         "hierophant-proto",
