@@ -294,6 +294,12 @@ impl<N: Copy + Ord> Plan<N> {
         self.nodes.get(&node).map_or(&[], |node| &node.children)
     }
 
+    /// Range of a leaf or a reduce.
+    #[must_use]
+    pub fn range(&self, node: N) -> Option<ShardRange> {
+        self.nodes.get(&node).map(|node| node.range)
+    }
+
     /// Number of leaves that are announced.
     #[must_use]
     pub fn leaves(&self) -> usize {
