@@ -136,7 +136,7 @@ impl KeptJob {
         Some(bytes.split_off(DIGEST_BYTES))
     }
 
-    /// Keeps this content, unless the job has ended or there is no room. Blocks while it writes. After an error the shard
+    /// Keeps this content, unless the job has ended or it does not fit. Blocks while it writes. After an error the shard
     /// would be proved again.
     pub fn keep(&self, key: Key, content: &[u8]) {
         let has_ended = self.has_ended.lock().unwrap_or_else(PoisonError::into_inner);
