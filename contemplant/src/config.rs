@@ -52,6 +52,12 @@ pub struct Config {
     /// Whether one job is leased ahead for each slot, to be prepared while the slot proves. Default: that of the
     /// backend, see [`Config::prefetches`].
     pub prefetch: Option<bool>,
+    /// With `cpu`: most shards of a proof that are traced or proved at the same time. Default: 4, as in SP1's own prover.
+    /// Fewer take less memory, up to 2 GB for each.
+    pub shards_at_once: u32,
+    /// With `cpu`: most bytes of finished shards in `data_dir`, from which a proof goes on after a crash. Default: 8 GiB,
+    /// about six thousand shards. 0 keeps none.
+    pub max_shard_bytes: u64,
     /// With `cuda`: the socket of a prover server that is already running, such as
     /// `unix:///tmp/sp1-cuda-0.sock`. Also read as `moongate_endpoint`. Default: none, servers are started.
     #[serde(alias = "moongate_endpoint")]
@@ -77,8 +83,8 @@ pub struct Config {
     /// responds is recognised by its log within seconds.
     #[serde(with = "humantime_serde")]
     pub prover_silence_limit: Duration,
-    /// Folder for the identity of this installation, finished proofs until Hierophant has stored them,
-    /// verifying keys, and downloads while they are needed. Default: `contemplant-data` in the working
+    /// Folder for the identity of this installation, finished proofs until Hierophant has stored them, finished shards of
+    /// unfinished proofs, verifying keys, and downloads while they are needed. Default: `contemplant-data` in the working
     /// folder, so that no setup is needed.
     pub data_dir: PathBuf,
     /// This worker's token, or the shared one. Default: none, which Hierophant accepts from the same
@@ -153,6 +159,8 @@ impl Default for Config {
             backend: BackendChoice::Cpu,
             modes: None,
             prefetch: None,
+            shards_at_once: 4,
+            max_shard_bytes: 8 << 30,
             prover_endpoint: None,
             prover_command: None,
             prover_environment: BTreeMap::new(),

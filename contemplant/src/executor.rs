@@ -62,6 +62,10 @@ pub trait Executor: Send + Sync {
     /// Ends what would outlive the program, such as containers. Called once, after the last proof.
     async fn stop(&self) {}
 
+    /// The proof of this attempt is on disk, or its result is not wanted: what was kept for another attempt at the same job
+    /// can go. May block for as long as it takes to delete files.
+    fn forget(&self, _lease_id: LeaseId) {}
+
     /// Executes and proves one job. Reports progress and, as soon as it is known, the result of the execution.
     ///
     /// After `cancel` the result is no longer wanted. The call may continue while the machine is still busy with the

@@ -13,6 +13,7 @@ pub mod executor;
 pub mod finished;
 pub mod gpu;
 pub mod identity;
+pub mod kept;
 mod link;
 pub mod machine;
 pub mod metrics;
@@ -35,7 +36,7 @@ use network_lib::signal::Shutdown;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{BackendChoice, Config, endpoints};
-use crate::executor::cpu::CpuExecutor;
+use crate::executor::cpu::{CpuExecutor, CpuSettings};
 use crate::executor::cuda::{CudaExecutor, CudaSettings};
 use crate::executor::guarded::Guarded;
 use crate::executor::helper::{self, Helper};
@@ -46,6 +47,7 @@ use crate::finished::{FinishedProof, FinishedProofs};
 use crate::gpu::Driver;
 use crate::gpu::watch::watch;
 use crate::identity::DataDir;
+use crate::kept::KeptShards;
 use crate::link::{Identity, Link, Offer};
 use crate::machine::{Machine, Needs};
 use crate::metrics::{Health, Metrics};
@@ -153,7 +155,16 @@ pub async fn build_executor(config: &Config) -> anyhow::Result<Arc<dyn Executor>
     let executions = helper.clone();
     let prefetch = u32::from(config.prefetches());
     let executor: Arc<dyn Executor> = match config.backend {
-        BackendChoice::Cpu => Arc::new(CpuExecutor::start(&modes, prefetch, helper, keys)?),
+        BackendChoice::Cpu => {
+            let shards = config.data_dir.join("shards");
+            let settings = CpuSettings {
+                modes,
+                prefetch,
+                shards_at_once: config.shards_at_once,
+                kept: KeptShards::new(&shards, config.max_shard_bytes),
+            };
+            Arc::new(CpuExecutor::start(settings, helper, keys)?)
+        }
         BackendChoice::Cuda => {
             Arc::new(CudaExecutor::new(cuda_settings(config, modes, helper, keys).await?))
         }

@@ -175,6 +175,13 @@ impl Runner {
         self.finished.remove(lease_id);
     }
 
+    /// Removes all that is kept of this attempt: Hierophant does not want its result.
+    pub fn abandon(&self, lease_id: LeaseId) {
+        self.forget_proof(lease_id);
+        let executor = Arc::clone(&self.executor);
+        tokio::task::spawn_blocking(move || executor.forget(lease_id));
+    }
+
     /// Ends an attempt, with a proof or without.
     async fn conclude(
         &self,
@@ -225,7 +232,15 @@ impl Runner {
         }
         let Proved { execution, proof } = proved;
         let finished = self.finished.clone();
-        let kept = tokio::task::spawn_blocking(move || finished.keep(lease_id, execution, proof));
+        let executor = Arc::clone(&self.executor);
+        let kept = tokio::task::spawn_blocking(move || {
+            let proof = finished.keep(lease_id, execution, proof);
+            // What is in memory alone may have to be made again.
+            if finished.holds(lease_id) {
+                executor.forget(lease_id);
+            }
+            proof
+        });
         kept.await.map_err(|error| {
             let message = format!("the proof could not be stored: {error}");
             Failure::new(FailureClass::Worker, message).into()

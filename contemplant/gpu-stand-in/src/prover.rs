@@ -9,7 +9,7 @@ use clap::ValueEnum;
 use sha2::{Digest, Sha256};
 use sp1_core_executor::SP1Context;
 use sp1_core_machine::io::SP1Stdin;
-use sp1_node::{Assignment, LightNode, Node, ProverRuntime, Tally, mock_proof};
+use sp1_node::{Assignment, LightNode, Node, ProverRuntime, Scope, Settings, Tally, mock_proof};
 use sp1_prover::SP1VerifyingKey;
 use sp1_prover_types::network_base_types::ProofMode;
 use sp1_verifier::{ProofFromNetwork, SP1ProofMode};
@@ -45,7 +45,10 @@ impl Engine {
             Source::Recorded => None,
             Source::Cpu => {
                 let runtime = Arc::new(ProverRuntime::start()?);
-                let node = runtime.run(Node::build()).await.map_err(anyhow::Error::msg)??;
+                let node = runtime
+                    .run(Node::build(Settings::of_sp1(Scope::Every)))
+                    .await
+                    .map_err(anyhow::Error::msg)??;
                 Some((runtime, node))
             }
         };
@@ -105,7 +108,7 @@ impl Prover {
             let cycles = report.total_instruction_count();
             let tally = Tally::new(mode, cycles, cycles, None);
             let (elf, key) = (Arc::clone(elf), key.clone());
-            let assignment = Assignment { elf, key, stdin, mode, tally };
+            let assignment = Assignment { elf, key, stdin, mode, tally, kept: None };
             let proving = runtime.run(node.prove(assignment, CancellationToken::new()));
             return proving.await.and_then(|proof| proof).map_err(anyhow::Error::msg);
         }

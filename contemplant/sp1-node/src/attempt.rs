@@ -4,32 +4,15 @@ use std::future::Future;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-use sp1_prover::SP1VerifyingKey;
-use sp1_prover::worker::{ProofId, TaskError};
-use sp1_prover_types::Artifact;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use sp1_prover::worker::TaskError;
 
 use crate::runtime::caught;
-use crate::tally::Tally;
+use crate::tally::{Estimate, Step, Tally};
 
 /// The proof that is being made.
 pub(crate) struct Attempt {
-    pub(crate) proof_id: ProofId,
-    pub(crate) files: Files,
-    pub(crate) key: SP1VerifyingKey,
-    pub(crate) stop: CancellationToken,
-    pub(crate) tasks: TaskTracker,
-    pub(crate) start: Instant,
-    pub(crate) tally: Mutex<Tally>,
-    pub(crate) first_error: Mutex<Option<String>>,
-}
-
-/// Names of the proof's input and output in SP1's memory.
-pub(crate) struct Files {
-    pub(crate) elf: Artifact,
-    pub(crate) stdin: Artifact,
-    pub(crate) output: Artifact,
+    start: Instant,
+    tally: Mutex<Tally>,
 }
 
 /// Why a task failed.
@@ -51,18 +34,25 @@ impl TaskFailure {
 }
 
 impl Attempt {
-    pub(crate) fn count(&self, change: impl FnOnce(&mut Tally)) {
-        change(&mut self.tally.lock().unwrap_or_else(PoisonError::into_inner));
+    /// A proof that begins now.
+    pub(crate) fn new(tally: Tally) -> Self {
+        Self { start: Instant::now(), tally: Mutex::new(tally) }
     }
 
-    pub(crate) fn record_error(&self, reason: String) {
-        self.first_error.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(reason);
+    pub(crate) fn count<T>(&self, change: impl FnOnce(&mut Tally) -> T) -> T {
+        change(&mut self.tally.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The error of the task that failed first, which is more precise than the controller's `reason`.
-    pub(crate) fn error_or(&self, reason: String) -> String {
-        let mut first = self.first_error.lock().unwrap_or_else(PoisonError::into_inner);
-        first.take().unwrap_or(reason)
+    /// A task has succeeded, with the proof of an earlier attempt if `was_kept`.
+    pub(crate) fn ended(&self, step: Step, was_kept: bool) {
+        self.count(|tally| match was_kept {
+            true => tally.found(step),
+            false => tally.done(step, self.start.elapsed()),
+        });
+    }
+
+    pub(crate) fn estimate(&self) -> Estimate {
+        self.count(|tally| tally.estimate(self.start.elapsed()))
     }
 }
 

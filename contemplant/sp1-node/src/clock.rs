@@ -3,7 +3,7 @@
 /// Reads the range of SP1's clock that a shard covers from the head of its record, without decoding the
 /// megabytes that follow: variant and length of `TraceData::Core`, then of `TraceChunk` the registers, the program
 /// counter and the clock's start and end.
-pub(crate) fn clock_ticks(record: &[u8]) -> Option<u64> {
+pub(crate) fn clock_range(record: &[u8]) -> Option<(u64, u64)> {
     const START: usize = 4 + 8 + 32 * 8 + 8;
     if record.get(..4)? != [0; 4] {
         return None;
@@ -12,7 +12,7 @@ pub(crate) fn clock_ticks(record: &[u8]) -> Option<u64> {
         let bytes = record.get(at..at + 8)?;
         Some(u64::from_le_bytes(bytes.try_into().ok()?))
     };
-    word(START + 8)?.checked_sub(word(START)?)
+    Some((word(START)?, word(START + 8)?))
 }
 
 #[cfg(test)]
@@ -32,8 +32,8 @@ mod tests {
         };
         let chunk = bincode::serialize(&chunk).unwrap();
         let record = bincode::serialize(&TraceData::Core(chunk)).unwrap();
-        assert_eq!(clock_ticks(&record), Some(8_000));
-        assert_eq!(clock_ticks(&[]), None);
-        assert_eq!(clock_ticks(&[0; 100]), None);
+        assert_eq!(clock_range(&record), Some((1_000, 9_000)));
+        assert_eq!(clock_range(&[]), None);
+        assert_eq!(clock_range(&[0; 100]), None);
     }
 }

@@ -2,8 +2,8 @@
 //! stoppable.
 //!
 //! SP1's prover is generic, and this is the crate that instantiates it, which takes the compiler minutes.
-//! Three rules keep those minutes out of an edit of the Contemplant: the code is a crate of its own; the
-//! crate depends on no other crate of this workspace and speaks SP1's types and plain numbers; and its
+//! Three rules keep those minutes out of an edit of the Contemplant: the code is a crate of its own; of this workspace
+//! it depends on `shard-plan` alone, and otherwise speaks SP1's types and plain numbers; and its
 //! asynchronous functions return boxed futures, because a plain future is compiled, with all that it
 //! calls, by the crate that awaits it.
 
@@ -12,16 +12,25 @@ use std::pin::Pin;
 
 mod attempt;
 mod clock;
+mod depot;
+mod execution;
+mod kept;
 mod light;
+mod link;
 mod mock;
 mod node;
+mod record;
 mod runtime;
+mod survey;
 mod tally;
 
+pub use crate::depot::Usage;
+pub use crate::kept::{ENGINE, KeptShards};
 pub use crate::light::{LightNode, Run};
 pub use crate::mock::mock_proof;
-pub use crate::node::{Assignment, Node};
+pub use crate::node::{Assignment, Node, Scope, Settings};
 pub use crate::runtime::{ProverRuntime, panic_message};
+pub use crate::survey::{Survey, SurveyedShard, survey};
 pub use crate::tally::{Estimate, Tally};
 
 /// A future that is compiled in this crate.

@@ -37,6 +37,8 @@ pub struct Tally {
     past_pace: Option<f64>,
     submitted: Counts,
     done: Counts,
+    /// Those of the done ones whose proofs were there already: they say nothing about the pace.
+    found: Counts,
     last_done: Duration,
     all_submitted: bool,
 }
@@ -113,6 +115,7 @@ impl Tally {
             past_pace: seconds_per_unit,
             submitted: Counts::default(),
             done: Counts::default(),
+            found: Counts::default(),
             last_done: Duration::ZERO,
             all_submitted: false,
         }
@@ -128,6 +131,12 @@ impl Tally {
         self.last_done = elapsed;
     }
 
+    /// A task's proof was there already, from an earlier attempt.
+    pub(crate) fn found(&mut self, step: Step) {
+        self.done.add(step);
+        self.found.add(step);
+    }
+
     /// The program is cut up: no more shards will come.
     pub(crate) fn all_shards_submitted(&mut self) {
         self.all_submitted = true;
@@ -135,7 +144,7 @@ impl Tally {
 
     /// Seconds that one unit of work took in this proof, once a task is done.
     pub(crate) fn seconds_per_unit(&self) -> Option<f64> {
-        let units = self.done.units(self.mode);
+        let units = self.done.units(self.mode) - self.found.units(self.mode);
         (units > 0.0).then(|| self.last_done.as_secs_f64() / units)
     }
 
@@ -144,9 +153,12 @@ impl Tally {
         let total = self.expected().units(self.mode);
         let measured = self.done.units(self.mode) / total;
         let in_sight = self.submitted.units(self.mode) / total;
-        let expected_seconds = self.seconds_per_unit().or(self.past_pace).map(|pace| pace * total);
+        let found = self.found.units(self.mode);
+        let pace = self.seconds_per_unit().or(self.past_pace);
+        let expected_seconds = pace.map(|pace| pace * (total - found));
         let fraction = expected_seconds
             .map(|seconds| elapsed.as_secs_f64() / seconds.max(f64::MIN_POSITIVE))
+            .map(|guess| (found + guess * (total - found)) / total)
             // Not beyond what is being worked on.
             .map_or(measured, |guess| guess.min(0.98 * in_sight).max(measured))
             .clamp(0.0, 0.99);
@@ -258,6 +270,25 @@ mod tests {
             assert_eq!(estimate.tasks_done, done, "{estimate:?}");
             assert_eq!(estimate.cycles_done, 1000);
         }
+    }
+
+    #[test]
+    fn shards_of_an_earlier_attempt_are_done_and_say_nothing_about_the_pace() {
+        let mut tally = Tally::new(SP1ProofMode::Core, 1000, 30, None);
+        for step in [TEN, TEN, TEN, MEMORY] {
+            tally.submitted(step);
+        }
+        tally.all_shards_submitted();
+        tally.found(TEN);
+        tally.found(TEN);
+        let estimate = tally.estimate(seconds(5));
+        assert_eq!((estimate.fraction, estimate.cycles_done), (0.5, 666));
+        assert_eq!((estimate.tasks_done, estimate.eta_seconds), (2, None));
+        tally.done(TEN, seconds(60));
+        let estimate = tally.estimate(seconds(60));
+        assert_eq!((estimate.fraction, estimate.eta_seconds), (0.75, Some(60)));
+        assert_eq!(tally.estimate(seconds(90)).fraction, 0.875);
+        assert_eq!(tally.seconds_per_unit(), Some(60.0));
     }
 
     #[test]

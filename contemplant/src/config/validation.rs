@@ -30,6 +30,9 @@ impl Settings for Config {
                 faults.add("modes", "must name at least one kind of proof, each once");
             }
         }
+        if !(1..=64).contains(&self.shards_at_once) {
+            faults.add("shards_at_once", "must be 1 to 64");
+        }
         validate_servers(self, faults);
         tls::validate(&self.tls, faults);
         if self.data_dir.as_os_str().is_empty() {
@@ -130,7 +133,7 @@ mod tests {
     #[test]
     fn all_faults_are_found_at_once() {
         let error = load_text(
-            "prover_endpoint = \"sock\"\nprover_command = []\ngpus = [1, 1]\nprover_start_limit = \"0s\"\n\
+            "shards_at_once = 0\nprover_endpoint = \"sock\"\nprover_command = []\ngpus = [1, 1]\nprover_start_limit = \"0s\"\n\
              prover_silence_limit = \"0s\"\nprover_environment = { HOME = \"/x\" }\n\
              hierophant_ws_address = \"http://x\"\nmodes = []\ntoken = \"\"\nhttp_timeout = \"1ms\"\n\
              name = \"\"\ninstance = \" \"\nexit_when_idle = \"0s\"\nmax_decompressed_bytes = 1\nreconnect_max_delay = \"0s\"\nbackend = \"gpu\"\n\
@@ -139,7 +142,7 @@ mod tests {
              network = \"\"\n",
         )
         .unwrap_err();
-        assert_eq!(error.faults.len(), 23, "{error}");
+        assert_eq!(error.faults.len(), 24, "{error}");
         assert!(error.to_string().contains("must start with ws:// or wss://"), "{error}");
     }
 

@@ -1,8 +1,12 @@
 //! The `cpu` backend: SP1 on this machine's processors, in this process.
 //!
 //! Building the prover takes a minute or two, so it is done once, in the background, and the modes are offered when
-//! the prover is ready. It makes one proof at a time: a single proof uses every processor, and two would need twice
-//! the memory.
+//! the prover is ready. If Core is the only mode to offer, a prover for Core proofs alone is built, in a third of the
+//! time and memory. It makes one proof at a time: a single proof uses every processor, and two would need twice the
+//! memory.
+//!
+//! Finished shards are kept on disk while a proof is being made, so that a process that died goes on from them when the
+//! same job comes back.
 //!
 //! A cancelled proof stops at SP1's next step; until then the slot stays occupied, for seconds on a fast machine and
 //! up to a minute on a small one.
@@ -15,9 +19,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use network_lib::handshake::{Backend, Capabilities};
-use network_lib::job::{Failure, FailureClass, Phase, Progress, ProofMode};
+use network_lib::ids::{LeaseId, Sha256Digest};
+use network_lib::job::{Failure, FailureClass, JobSpec, Phase, Progress, ProofMode};
 use network_lib::task;
-use sp1_node::{Assignment, Estimate, Node, ProverRuntime, Tally};
+use sha2::{Digest, Sha256};
+use shard_plan::Key;
+use sp1_node::{Assignment, ENGINE, Estimate, Node, ProverRuntime, Scope, Settings, Tally};
 use sp1_prover::SP1_CIRCUIT_VERSION;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -31,6 +38,7 @@ use super::mode::sp1_mode;
 use super::prepare::{Prepared, prepare};
 use super::program::Programs;
 use super::{EventSink, Executor, ProveJob, Proved, WARMING_UP, cancelled};
+use crate::kept::{KeptJob, KeptShards};
 use crate::machine::memory_bytes;
 
 /// Interval between two progress reports.
@@ -45,6 +53,22 @@ pub struct CpuExecutor {
     capabilities: watch::Receiver<Capabilities>,
     /// Seconds for one unit of a proof's work, from the last proof of each mode.
     pace: Mutex<BTreeMap<ProofMode, f64>>,
+    kept: KeptShards,
+    /// Kept shards of the attempts that have not been forgotten.
+    attempts: Mutex<BTreeMap<LeaseId, KeptJob>>,
+}
+
+/// Settings of the CPU backend.
+#[derive(Debug, Clone)]
+pub struct CpuSettings {
+    /// Kinds of proof to offer, as far as this machine can prove them.
+    pub modes: Vec<ProofMode>,
+    /// Jobs that are taken ahead, and downloaded while it works on another one.
+    pub prefetch: u32,
+    /// Most shards at the same time.
+    pub shards_at_once: u32,
+    /// Finished shards on disk.
+    pub kept: KeptShards,
 }
 
 /// The prover, once it is built.
@@ -55,20 +79,25 @@ struct Ready {
 }
 
 impl CpuExecutor {
-    /// Starts to build the prover and returns at once. When it is ready, those of `modes` that this machine can prove
-    /// are offered; the log says why the others are not. `prefetch` jobs are taken ahead, which are downloaded while it works
-    /// on another. Programs are executed by `helper`, and verifying keys are kept in `keys`.
+    /// Starts to build the prover and returns at once. When it is ready, those of the wanted modes that this machine can
+    /// prove are offered; the log says why the others are not. Programs are executed by `helper`, and verifying keys are
+    /// kept in `keys`.
     ///
     /// # Errors
     ///
     /// When its threads cannot be started.
-    pub fn start(
-        modes: &[ProofMode],
-        prefetch: u32,
-        helper: Helper,
-        keys: KeyFiles,
-    ) -> anyhow::Result<Self> {
-        let offer = offer(modes, circuits::missing);
+    pub fn start(settings: CpuSettings, helper: Helper, keys: KeyFiles) -> anyhow::Result<Self> {
+        let CpuSettings { modes, prefetch, shards_at_once, kept } = settings;
+        let offer = offer(&modes, circuits::missing);
+        let engine = Settings {
+            scope: scope(&offer.modes),
+            shards_at_once,
+            depot_bytes: match memory_bytes() {
+                0 => u64::MAX,
+                // The other half is for traces, which take more.
+                bytes => bytes / 2,
+            },
+        };
         let capabilities = Capabilities {
             vm: "sp1".to_owned(),
             circuit_versions: vec![SP1_CIRCUIT_VERSION.to_owned()],
@@ -83,7 +112,7 @@ impl CpuExecutor {
         let (sender, receiver) = watch::channel(capabilities);
         let runtime = Arc::new(ProverRuntime::start()?);
         let ready = Arc::new(OnceLock::new());
-        let warm_up = warm_up(Arc::clone(&runtime), Arc::clone(&ready), sender, offer);
+        let warm_up = warm_up(Arc::clone(&runtime), Arc::clone(&ready), sender, engine, offer);
         task::spawn("prover start", warm_up);
         Ok(Self {
             runtime,
@@ -92,6 +121,8 @@ impl CpuExecutor {
             ready,
             capabilities: receiver,
             pace: Mutex::default(),
+            kept,
+            attempts: Mutex::default(),
         })
     }
 
@@ -130,6 +161,7 @@ impl CpuExecutor {
         events: &EventSink,
     ) -> Result<(Assignment, Executed), Failure> {
         let mode = job.spec.mode;
+        let (job, kept) = self.kept_of(job, events.lease_id).await?;
         let prepared = prepare(&self.helper, &self.programs, job, false, events).await?;
         let Prepared { program, stdin, executed } = prepared;
         let (cycles, ticks) = (executed.execution.cycles, executed.clock_ticks);
@@ -141,6 +173,7 @@ impl CpuExecutor {
             stdin,
             mode,
             tally: Tally::new(mode, cycles, ticks, past_pace),
+            kept: Some(Arc::new(kept)),
         };
         Ok((assignment, executed))
     }
@@ -170,6 +203,28 @@ impl CpuExecutor {
         }
     }
 
+    /// The kept shards of a job, in a folder that is named by all that its shards depend on.
+    async fn kept_of(
+        &self,
+        job: ProveJob,
+        lease_id: LeaseId,
+    ) -> Result<(ProveJob, KeptJob), Failure> {
+        // An input may be large.
+        let hashed = tokio::task::spawn_blocking(move || {
+            let digest = job_digest(&job.spec, &job.stdin);
+            (job, digest)
+        });
+        let (job, digest) =
+            hashed.await.map_err(|error| Failure::new(FailureClass::Worker, error.to_string()))?;
+        let kept = self.kept.job(digest);
+        self.lock_attempts().insert(lease_id, kept.clone());
+        Ok((job, kept))
+    }
+
+    fn lock_attempts(&self) -> std::sync::MutexGuard<'_, BTreeMap<LeaseId, KeptJob>> {
+        self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn lock_pace(&self) -> std::sync::MutexGuard<'_, BTreeMap<ProofMode, f64>> {
         self.pace.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -183,6 +238,14 @@ impl Executor for CpuExecutor {
 
     fn start(&self) {
         self.helper.start();
+        self.kept.clean();
+    }
+
+    fn forget(&self, lease_id: LeaseId) {
+        let kept = self.lock_attempts().remove(&lease_id);
+        if let Some(kept) = kept {
+            kept.remove();
+        }
     }
 
     async fn prove(
@@ -194,7 +257,12 @@ impl Executor for CpuExecutor {
         let Some(ready) = self.ready.get() else {
             return Err(Failure::new(FailureClass::Infrastructure, "the prover is still starting"));
         };
-        self.run(ready, job, &events, &cancel).await
+        let proved = self.run(ready, job, &events, &cancel).await;
+        if proved.is_err() {
+            // Its shards stay: the job may come back.
+            self.lock_attempts().remove(&events.lease_id);
+        }
+        proved
     }
 }
 
@@ -203,12 +271,18 @@ async fn warm_up(
     runtime: Arc<ProverRuntime>,
     ready: Arc<OnceLock<Ready>>,
     capabilities: watch::Sender<Capabilities>,
+    settings: Settings,
     Offer { modes, reason }: Offer,
 ) {
-    tracing::info!("building the prover; this takes a minute or two");
+    match settings.scope {
+        Scope::Core => {
+            tracing::info!("building a prover for Core proofs; this takes some ten seconds")
+        }
+        Scope::Every => tracing::info!("building the prover; this takes a minute or two"),
+    }
     let start = Instant::now();
     let built = runtime
-        .run(Node::build())
+        .run(Node::build(settings))
         .await
         .and_then(|built| built.map_err(|error| format!("{error:#}")));
     let node = match built {
@@ -225,6 +299,41 @@ async fn warm_up(
         capabilities.modes = modes;
         capabilities.unavailable_reason = reason;
     });
+}
+
+/// Digest of all that a job's shards depend on, except for their own records.
+fn job_digest(spec: &JobSpec, stdin: &[u8]) -> Sha256Digest {
+    let parts = [
+        ENGINE.as_bytes(),
+        spec.circuit_version.as_bytes(),
+        spec.mode.as_str().as_bytes(),
+        &spec.vk_hash.0,
+        &Sha256::digest(stdin),
+    ];
+    let mut hasher = Sha256::new();
+    for part in parts {
+        hasher.update((part.len() as u64).to_be_bytes());
+        hasher.update(part);
+    }
+    Sha256Digest(hasher.finalize().into())
+}
+
+impl sp1_node::KeptShards for KeptJob {
+    fn find(&self, key: Key) -> Option<Vec<u8>> {
+        Self::find(self, key)
+    }
+
+    fn keep(&self, key: Key, bytes: &[u8]) {
+        Self::keep(self, key, bytes);
+    }
+}
+
+/// The smallest prover that can make proofs of `modes`.
+fn scope(modes: &[ProofMode]) -> Scope {
+    match modes.iter().all(|mode| *mode == ProofMode::Core) {
+        true => Scope::Core,
+        false => Scope::Every,
+    }
 }
 
 /// What is offered once the prover is ready.
@@ -266,7 +375,38 @@ fn progress(estimate: Estimate) -> Progress {
 
 #[cfg(test)]
 mod tests {
+    use network_lib::ids::VkHash;
+
     use super::*;
+
+    #[test]
+    fn what_shards_depend_on_names_the_folder_of_the_job() {
+        let spec = JobSpec {
+            vk_hash: VkHash([7; 32]),
+            circuit_version: "v6.1.0".to_owned(),
+            mode: ProofMode::Core,
+            cycle_limit: u64::MAX,
+            gas_limit: 0,
+        };
+        let digest = job_digest(&spec, b"input");
+        assert_eq!(digest, job_digest(&JobSpec { cycle_limit: 9, ..spec.clone() }, b"input"));
+        assert_ne!(digest, job_digest(&spec, b"another input"));
+        let others = [
+            JobSpec { vk_hash: VkHash([8; 32]), ..spec.clone() },
+            JobSpec { circuit_version: "v6.2.0".to_owned(), ..spec.clone() },
+            JobSpec { mode: ProofMode::Compressed, ..spec },
+        ];
+        for other in others {
+            assert_ne!(digest, job_digest(&other, b"input"), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn only_a_worker_for_core_alone_does_without_recursion() {
+        assert_eq!(scope(&[ProofMode::Core]), Scope::Core);
+        assert_eq!(scope(&[ProofMode::Core, ProofMode::Compressed]), Scope::Every);
+        assert_eq!(scope(&[ProofMode::Plonk]), Scope::Every);
+    }
 
     #[test]
     fn modes_without_their_files_are_not_offered_and_alone_are_the_reason() {

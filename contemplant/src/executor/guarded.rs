@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use network_lib::handshake::{Capabilities, GpuLoad};
+use network_lib::ids::LeaseId;
 use network_lib::job::Failure;
 use network_lib::metrics::Counter;
 use network_lib::task;
@@ -107,6 +108,10 @@ impl Executor for Guarded {
 
     async fn stop(&self) {
         self.executor.stop().await;
+    }
+
+    fn forget(&self, lease_id: LeaseId) {
+        self.executor.forget(lease_id);
     }
 
     async fn prove(

@@ -44,7 +44,7 @@ impl Link {
         let resumption = self.held.resume(wanted);
         for lease_id in resumption.unwanted {
             tracing::info!(lease = lease_id.hint(), "an attempt is no longer wanted");
-            self.runner.forget_proof(lease_id);
+            self.runner.abandon(lease_id);
         }
         for (proof, cancel) in resumption.finished {
             tracing::info!(lease = proof.lease_id.hint(), "handing in an earlier proof");
@@ -132,7 +132,7 @@ impl Link {
             Heard::Message(ToWorker::Cancel { lease_id, reason }) => {
                 let known = self.held.cancel(lease_id);
                 tracing::info!(lease = lease_id.hint(), reason, known, "attempt cancelled");
-                self.runner.forget_proof(lease_id);
+                self.runner.abandon(lease_id);
             }
             Heard::Message(ToWorker::Settled { lease_id }) => {
                 if self.held.acknowledged(lease_id) {

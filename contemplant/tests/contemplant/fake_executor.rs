@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use contemplant::executor::{EventSink, Executor, ProveJob, Proved, cancelled};
 use network_lib::handshake::{Backend, Capabilities, GpuLoad};
-use network_lib::ids::Sha256Digest;
+use network_lib::ids::{LeaseId, Sha256Digest};
 use network_lib::job::{Execution, Failure, ProofMode};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -12,6 +12,7 @@ pub(crate) struct FakeExecutor {
     capabilities: watch::Receiver<Capabilities>,
     gpu_loads: watch::Receiver<Vec<GpuLoad>>,
     calls: mpsc::UnboundedSender<Call>,
+    forgotten: mpsc::UnboundedSender<LeaseId>,
 }
 
 /// The test's hold on an executor.
@@ -19,6 +20,7 @@ pub(crate) struct Control {
     pub(crate) capabilities: watch::Sender<Capabilities>,
     pub(crate) gpu_loads: watch::Sender<Vec<GpuLoad>>,
     calls: mpsc::UnboundedReceiver<Call>,
+    forgotten: mpsc::UnboundedReceiver<LeaseId>,
 }
 
 /// One job that is being proved.
@@ -44,8 +46,14 @@ impl FakeExecutor {
         });
         let (calls_sender, calls) = mpsc::unbounded_channel();
         let (loads_sender, gpu_loads) = watch::channel(Vec::new());
-        let executor = Self { capabilities: receiver, gpu_loads, calls: calls_sender };
-        (executor, Control { capabilities: sender, gpu_loads: loads_sender, calls })
+        let (forgotten_sender, forgotten) = mpsc::unbounded_channel();
+        let executor = Self {
+            capabilities: receiver,
+            gpu_loads,
+            calls: calls_sender,
+            forgotten: forgotten_sender,
+        };
+        (executor, Control { capabilities: sender, gpu_loads: loads_sender, calls, forgotten })
     }
 }
 
@@ -53,6 +61,16 @@ impl Control {
     /// Whether a job has been given to the executor that the test has not seen yet.
     pub(crate) fn has_call(&self) -> bool {
         !self.calls.is_empty()
+    }
+
+    /// The next attempt of which the executor need keep nothing.
+    pub(crate) async fn next_forgotten(&mut self) -> LeaseId {
+        self.forgotten.recv().await.unwrap()
+    }
+
+    /// Whether an attempt was forgotten that the test has not seen yet.
+    pub(crate) fn has_forgotten(&self) -> bool {
+        !self.forgotten.is_empty()
     }
 
     pub(crate) async fn next_call(&mut self) -> Call {
@@ -76,6 +94,11 @@ impl Executor for FakeExecutor {
     /// Returns when the test says so, also after a cancellation: as a prover that winds down.
     fn gpu_loads(&self) -> watch::Receiver<Vec<GpuLoad>> {
         self.gpu_loads.clone()
+    }
+
+    fn forget(&self, lease_id: LeaseId) {
+        // A program that ends may forget after the test.
+        let _ = self.forgotten.send(lease_id);
     }
 
     async fn prove(

@@ -51,6 +51,28 @@ async fn a_proof_is_made_handed_in_and_reported() {
 }
 
 #[tokio::test]
+async fn what_is_kept_for_another_attempt_goes_with_a_proof_or_a_cancellation_and_not_with_a_failure()
+ {
+    let mut setup = Setup::start().await;
+    let mut connection = setup.hierophant.welcome(&[]).await;
+    let (failed, call) = setup.begin(&connection).await;
+    call.finish(Err(Failure::new(FailureClass::Worker, "a shard failed")));
+    failure_of(connection.expect_end(failed).await);
+    assert!(!setup.executor.has_forgotten());
+
+    let (proved_lease, call) = setup.begin(&connection).await;
+    call.finish(proved());
+    assert!(matches!(connection.expect_end(proved_lease).await, FromWorker::Completed { .. }));
+    assert_eq!(setup.executor.next_forgotten().await, proved_lease);
+
+    let (cancelled, call) = setup.begin(&connection).await;
+    let reason = "the test says so".to_owned();
+    connection.say(&ToWorker::Cancel { lease_id: cancelled, reason });
+    call.cancel.cancelled().await;
+    assert_eq!(setup.executor.next_forgotten().await, cancelled);
+}
+
+#[tokio::test]
 async fn heartbeats_say_how_busy_the_gpus_are() {
     let mut setup = Setup::start().await;
     let mut connection = setup.hierophant.welcome(&[]).await;

@@ -42,9 +42,9 @@ impl Program {
     const fn sources(self) -> &'static [&'static str] {
         match self {
             Self::Hierophant => &["hierophant", "network-lib", "proto"],
-            Self::Contemplant => &["contemplant", "network-lib"],
+            Self::Contemplant => &["contemplant", "network-lib", "shard-plan"],
             Self::GpuStandIn => {
-                &["contemplant/gpu-stand-in", "contemplant/sp1-node", "network-lib"]
+                &["contemplant/gpu-stand-in", "contemplant/sp1-node", "network-lib", "shard-plan"]
             }
         }
     }
@@ -166,7 +166,7 @@ fn modified(path: &Path) -> Option<SystemTime> {
 
 fn newest_in(path: &Path) -> Option<SystemTime> {
     // No part of the programs.
-    const OTHERS: [&str; 3] = ["tests", "target", "gpu-stand-in"];
+    const OTHERS: [&str; 4] = ["tests", "target", "gpu-stand-in", "shard-trial"];
     if !path.is_dir() {
         return modified(path);
     }

@@ -4,6 +4,7 @@
 
 /// The crates.
 pub(crate) const CRATES: &[&[&str]] = &[
+    &["shard-plan"],
     &[
         "network-lib",
         "hierophant-proto",
@@ -16,7 +17,7 @@ pub(crate) const CRATES: &[&[&str]] = &[
     &["hierophant-model"],
     &["hierophant-scheduler", "hierophant-admin-model", "hierophant-store"],
     &["hierophant", "contemplant", "gpu-stand-in", "test-peers", "request-proof"],
-    &["fuzz", "integration-test", "bench-suite", "fault-suite"],
+    &["fuzz", "shard-trial", "integration-test", "bench-suite", "fault-suite"],
     &["gpu-suite"],
 ];
 
@@ -48,6 +49,7 @@ pub(crate) const MODULES: &[(&str, &[&[&str]])] = &[
                 "finished",
                 "gpu",
                 "identity",
+                "kept",
                 "names",
                 "processes",
                 "prover_install",
