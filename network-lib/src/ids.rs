@@ -133,6 +133,11 @@ hex_id!(
     16
 );
 hex_id!(
+    /// One task of a job that is proved by many workers. Not a secret.
+    TaskId,
+    16
+);
+hex_id!(
     /// One Contemplant installation, the same over reconnects and restarts.
     WorkerId,
     16

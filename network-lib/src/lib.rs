@@ -19,6 +19,7 @@ pub mod metrics;
 pub mod named;
 pub mod processor;
 pub mod secret;
+pub mod shard;
 #[cfg(feature = "runtime")]
 pub mod signal;
 #[cfg(feature = "runtime")]

@@ -10,6 +10,7 @@ pub mod need;
 pub mod queue;
 mod request;
 pub mod rest;
+pub mod shards;
 mod views;
 
 pub use request::{CancelError, NewRequest, SubmitError};

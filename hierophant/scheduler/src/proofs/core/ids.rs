@@ -28,7 +28,7 @@ impl IdSource {
         }))
     }
 
-    pub(super) fn draw(&mut self) -> [u8; 16] {
+    pub(in crate::proofs) fn draw(&mut self) -> [u8; 16] {
         (self.0)()
     }
 }

@@ -1,0 +1,123 @@
+//! Which task a worker gets next.
+
+use std::cmp::Reverse;
+
+use hierophant_model::records::{Millis, TaskLease, TaskRecord, TaskState};
+use network_lib::ids::{LeaseId, TaskId, WorkerId};
+use network_lib::shard::TaskKind;
+use shard_plan::ShardBoundary;
+
+use super::effect::Effect;
+use super::job::{Lease, ShardedJob};
+use super::running::Execution;
+
+/// What a worker offers at the moment.
+#[derive(Debug, Clone)]
+pub struct Offer<'a> {
+    /// Worker.
+    pub worker: WorkerId,
+    /// Its engine.
+    pub engine: &'a str,
+    /// Kinds of tasks that it takes.
+    pub kinds: &'a [TaskKind],
+    /// Greatest shard that it takes, in cells.
+    pub max_elements: u64,
+    /// Number of tasks that it takes of this job, those that it holds included. An execution does not count: it waits
+    /// for the shards that it announces, which may need the same worker.
+    pub slots: usize,
+    /// Whether it gets tasks again at which it failed: no other worker with a free slot takes any of them.
+    pub may_repeat: bool,
+}
+
+/// Urgency of a task, the most urgent one first; then its place.
+type Urgency = (u8, Reverse<bool>, ShardBoundary, TaskId);
+
+impl ShardedJob {
+    /// The most urgent task that the worker can get; `None` if there is none for it.
+    ///
+    /// In this order: an execution; wraps and the last reduce; reduces, if no shard waits; shards in the order of
+    /// clocks, first those whose records the worker has; other reduces.
+    #[must_use]
+    pub fn next_for(&self, offer: &Offer<'_>) -> Option<TaskId> {
+        let fits =
+            offer.engine == self.record.engine && offer.max_elements >= self.record.max_elements;
+        if !fits || self.has_ended {
+            return None;
+        }
+        let held = self.leases.values().filter(|lease| lease.row.worker == offer.worker);
+        let is_execution = |lease: &&Lease| lease.row.task == self.execute;
+        let executes = held.clone().any(|lease| is_execution(&lease));
+        let has_slot = held.filter(|lease| !is_execution(lease)).count() < offer.slots;
+        let has_waiting_shards = self.leaves().any(|leaf| leaf.state == TaskState::Waiting);
+        let candidates = self.tasks.values().filter(|task| {
+            let record = &task.record;
+            let has_place = if record.kind == TaskKind::Execute { !executes } else { has_slot };
+            has_place
+                && record.state == TaskState::Waiting
+                && offer.kinds.contains(&record.kind)
+                && (offer.may_repeat || !task.avoids.contains(&offer.worker))
+                && self.is_ready(record)
+        });
+        candidates
+            .map(|task| self.urgency(&task.record, offer.worker, has_waiting_shards))
+            .min()
+            .map(|(_, _, _, id)| id)
+    }
+
+    /// Leases a waiting task to a worker under a new lease; `prove_slots` of all workers of the engine decide the window
+    /// of an execution. Without effect if [`ShardedJob::next_for`] would not give it.
+    #[must_use]
+    pub fn lease(
+        &mut self,
+        now: Millis,
+        (lease, task): (LeaseId, TaskId),
+        offer: &Offer<'_>,
+        prove_slots: u32,
+    ) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        if self.next_for(offer) != Some(task) || self.leases.contains_key(&lease) {
+            return effects;
+        }
+        let row = TaskLease { lease, task, worker: offer.worker, started_at: now };
+        if task == self.execute {
+            let window = prove_slots.saturating_mul(2).saturating_add(8);
+            self.execution = Some(Execution::new(row, window, self.limits.window_bytes));
+        }
+        self.update(task, &mut effects, |record| record.state = TaskState::Leased);
+        if let Some(known) = self.tasks.get_mut(&task) {
+            known.lease = Some(lease);
+        }
+        self.leases.insert(lease, Lease { row, handed_in: Default::default() });
+        effects.extend([Effect::SaveLease(row), Effect::Run(row)]);
+        effects
+    }
+
+    /// Window of the running execution: shards and bytes, for its input.
+    #[must_use]
+    pub fn window(&self) -> Option<(u32, u64)> {
+        self.execution.as_ref().map(|running| (running.window, running.window_bytes))
+    }
+
+    /// Whether all inputs of a task are there.
+    pub(super) fn is_ready(&self, record: &TaskRecord) -> bool {
+        let has_record = record.record.is_none_or(|blob| self.holders.has(blob.sha256));
+        let has_events = record.named.iter().all(|named| self.is_kept(named.blob.sha256));
+        let has = |child: &TaskId| self.task(*child).is_some_and(|child| child.output.is_some());
+        has_record && has_events && record.children.iter().all(has)
+    }
+
+    fn urgency(&self, record: &TaskRecord, worker: WorkerId, has_waiting_shards: bool) -> Urgency {
+        let class = match record.kind {
+            TaskKind::Execute | TaskKind::Measure => 0,
+            TaskKind::ShrinkWrap | TaskKind::Plonk | TaskKind::Groth16 => 1,
+            TaskKind::Reduce if record.complete => 1,
+            TaskKind::Reduce if !has_waiting_shards => 2,
+            TaskKind::ProveShard | TaskKind::Deferred | TaskKind::Retrace => 3,
+            TaskKind::Reduce => 4,
+        };
+        let is_here =
+            record.record.is_some_and(|blob| self.holders.is_held_by(blob.sha256, worker));
+        let place = record.range.map_or(ShardBoundary::INITIAL, |range| range.start());
+        (class, Reverse(is_here), place, record.id)
+    }
+}

@@ -1,0 +1,105 @@
+//! Which workers hold which records.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use network_lib::ids::{Sha256Digest, WorkerId};
+
+/// Places of the records of one job. It is in memory only: workers list their depots after each welcome.
+#[derive(Debug, Default)]
+pub(super) struct Holders {
+    /// Workers by record.
+    workers: BTreeMap<Sha256Digest, BTreeSet<WorkerId>>,
+    /// Records that Hierophant has received from their makers.
+    stored: BTreeSet<Sha256Digest>,
+    /// Records that were requested from their makers.
+    requested: BTreeSet<Sha256Digest>,
+    /// Whether workers may still return after a start and list what they hold.
+    may_return: bool,
+}
+
+impl Holders {
+    pub(super) fn after_start() -> Self {
+        Self { may_return: true, ..Self::default() }
+    }
+
+    pub(super) fn add(&mut self, blob: Sha256Digest, worker: WorkerId) {
+        self.workers.entry(blob).or_default().insert(worker);
+    }
+
+    /// Removes a worker from the holders of a blob.
+    pub(super) fn remove(&mut self, blob: Sha256Digest, worker: WorkerId) {
+        if let Some(workers) = self.workers.get_mut(&blob) {
+            workers.remove(&worker);
+            if workers.is_empty() {
+                self.workers.remove(&blob);
+            }
+        }
+        if !self.workers.contains_key(&blob) {
+            self.requested.remove(&blob);
+        }
+    }
+
+    /// Removes a worker from the holders of everything.
+    pub(super) fn remove_worker(&mut self, worker: WorkerId) {
+        let held: Vec<_> = self.held_by(worker).collect();
+        held.into_iter().for_each(|blob| self.remove(blob, worker));
+    }
+
+    /// Blobs that the worker holds.
+    pub(super) fn held_by(&self, worker: WorkerId) -> impl Iterator<Item = Sha256Digest> {
+        let holds = move |workers: &BTreeSet<WorkerId>| workers.contains(&worker);
+        self.workers.iter().filter(move |(_, workers)| holds(workers)).map(|(blob, _)| *blob)
+    }
+
+    /// Hierophant has the blob since before the start.
+    pub(super) fn restore(&mut self, blob: Sha256Digest) {
+        self.stored.insert(blob);
+    }
+
+    /// Hierophant has received the blob, and `true` if it was requested.
+    pub(super) fn store(&mut self, blob: Sha256Digest) -> bool {
+        let was_requested = self.requested.remove(&blob);
+        if was_requested {
+            self.stored.insert(blob);
+        }
+        was_requested
+    }
+
+    /// Notes that the blob was requested; `None` if it was before, or no other worker has it.
+    pub(super) fn request(&mut self, blob: Sha256Digest, except: WorkerId) -> Option<WorkerId> {
+        let holder = self.workers.get(&blob)?.iter().copied().find(|worker| *worker != except)?;
+        (!self.stored.contains(&blob) && self.requested.insert(blob)).then_some(holder)
+    }
+
+    /// Whether a task can be started that needs the blob.
+    pub(super) fn has(&self, blob: Sha256Digest) -> bool {
+        self.stored.contains(&blob) || self.workers.contains_key(&blob)
+    }
+
+    /// Whether the blob has to be made again.
+    pub(super) fn is_lost(&self, blob: Sha256Digest) -> bool {
+        !self.may_return && !self.has(blob)
+    }
+
+    /// Whether the worker has the blob.
+    pub(super) fn is_held_by(&self, blob: Sha256Digest, worker: WorkerId) -> bool {
+        self.workers.get(&blob).is_some_and(|workers| workers.contains(&worker))
+    }
+
+    /// No worker returns with a list any longer.
+    pub(super) const fn stop_waiting(&mut self) {
+        self.may_return = false;
+    }
+
+    /// Forgets a blob; its holders, and whether Hierophant stores it.
+    pub(super) fn forget(&mut self, blob: Sha256Digest) -> (BTreeSet<WorkerId>, bool) {
+        self.requested.remove(&blob);
+        (self.workers.remove(&blob).unwrap_or_default(), self.stored.remove(&blob))
+    }
+
+    /// All workers that hold anything, and all that Hierophant stores.
+    pub(super) fn drain(&mut self) -> (BTreeSet<WorkerId>, BTreeSet<Sha256Digest>) {
+        let workers = std::mem::take(&mut self.workers).into_values().flatten().collect();
+        (workers, std::mem::take(&mut self.stored))
+    }
+}

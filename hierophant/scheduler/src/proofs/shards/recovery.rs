@@ -1,0 +1,279 @@
+//! Recovery: lost workers, lost bytes, and the start.
+
+use std::collections::BTreeSet;
+
+use hierophant_model::records::{Millis, ShardingRecord, TaskLease, TaskRecord, TaskState};
+use network_lib::ids::{LeaseId, Sha256Digest, TaskId, WorkerId};
+use network_lib::shard::{TaskKind, TaskToWorker};
+use shard_plan::{Plan, PlanError, Reduce, StoredLeaf, StoredReduce};
+
+use super::effect::{Effect, Release};
+use super::holders::Holders;
+use super::job::{Lease, ShardedJob};
+use super::running::{Execution, Limits};
+use crate::proofs::core::IdSource;
+
+/// Rows of a sharded job that has not ended.
+#[derive(Debug, Clone)]
+pub struct Rows {
+    /// The job's division.
+    pub sharding: ShardingRecord,
+    /// Its tasks.
+    pub tasks: Vec<TaskRecord>,
+    /// Attempts that have not ended.
+    pub leases: Vec<TaskLease>,
+    /// Blobs of the job that Hierophant stores. What no row needs is freed; workers hand in again what they have not
+    /// reported.
+    pub stored: Vec<Sha256Digest>,
+}
+
+/// Why rows cannot be those of a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unrestorable {
+    /// The task of the execution is missing.
+    #[error("the job has no execution: expected one task of this kind")]
+    NoExecution,
+    /// Leaves and reduces do not fit each other.
+    #[error("tasks that are not those of one proof")]
+    Plan(#[source] PlanError),
+}
+
+impl ShardedJob {
+    /// Restores a job after a start. Attempts continue; `prove_slots` is as in [`ShardedJob::lease`].
+    ///
+    /// Where records are is known once workers have listed their depots. Until [`ShardedJob::all_returned`] none counts
+    /// as lost.
+    ///
+    /// # Errors
+    ///
+    /// [`Unrestorable`]: the job is to be proved as a whole.
+    pub fn restore(
+        now: Millis,
+        rows: Rows,
+        limits: Limits,
+        ids: IdSource,
+        prove_slots: u32,
+    ) -> Result<(Self, Vec<Effect>), Unrestorable> {
+        let executes = |record: &&TaskRecord| record.kind == TaskKind::Execute;
+        let execute = rows.tasks.iter().find(executes).ok_or(Unrestorable::NoExecution)?.id;
+        let mut job = Self::empty(rows.sharding, limits, ids, execute);
+        job.holders = Holders::after_start();
+        rows.tasks.into_iter().for_each(|record| job.insert(record));
+        for row in rows.leases {
+            let Some(task) = job.tasks.get_mut(&row.task) else { continue };
+            task.lease = Some(row.lease);
+            job.leases.insert(row.lease, Lease { row, handed_in: Default::default() });
+            if row.task == execute {
+                let window = prove_slots.saturating_mul(2).saturating_add(8);
+                job.execution = Some(Execution::new(row, window, limits.window_bytes));
+            }
+        }
+        job.plan = job.restored_plan().map_err(Unrestorable::Plan)?;
+        let records: BTreeSet<_> = job.needed_records().collect();
+        let mut effects = Vec::new();
+        for blob in rows.stored {
+            if records.contains(&blob) {
+                job.holders.restore(blob);
+            } else if !job.is_kept(blob) {
+                effects.push(Effect::Free(blob));
+            }
+        }
+        job.advance(now, &mut effects);
+        Ok((job, effects))
+    }
+
+    fn restored_plan(&self) -> Result<Plan<TaskId>, PlanError> {
+        let mut leaves = Vec::new();
+        for record in self.leaves() {
+            let (Some(kind), Some(range)) = (record.shard, record.range) else { continue };
+            let is_done = record.state == TaskState::Done;
+            leaves.push(StoredLeaf { node: record.id, kind, range, is_done });
+        }
+        let is_reduce = |record: &&TaskRecord| {
+            record.kind == TaskKind::Reduce && record.state != TaskState::Obsolete
+        };
+        let mut reduces = Vec::new();
+        for record in self.tasks().filter(is_reduce) {
+            let Some(range) = record.range else { continue };
+            let children = record.children.clone();
+            let reduce = Reduce { children, range, complete: record.complete };
+            let is_done = record.state == TaskState::Done;
+            reduces.push(StoredReduce { node: record.id, reduce, is_done });
+        }
+        Plan::restore(&leaves, &reduces, self.record.executed_at.is_some())
+    }
+
+    /// Records of shards that are not done.
+    fn needed_records(&self) -> impl Iterator<Item = Sha256Digest> {
+        let is_needed =
+            |record: &&TaskRecord| matches!(record.state, TaskState::Waiting | TaskState::Leased);
+        self.leaves().filter(is_needed).filter_map(|leaf| Some(leaf.record?.sha256))
+    }
+
+    /// All workers that could return after the start have returned.
+    #[must_use]
+    pub fn all_returned(&mut self, now: Millis) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        self.holders.stop_waiting();
+        self.require_records(now, &mut effects);
+        effects
+    }
+
+    /// A worker no longer holds an attempt, because it was restarted or the message about it was lost.
+    #[must_use]
+    pub fn lease_lost(&mut self, now: Millis, worker: WorkerId, lease: LeaseId) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        if self.held(worker, lease).is_some() {
+            self.release(lease, Release::Lost, &mut effects);
+            self.require_records(now, &mut effects);
+        }
+        effects
+    }
+
+    /// A worker does not return: its attempts are lost, and the records in its depot.
+    #[must_use]
+    pub fn worker_lost(&mut self, now: Millis, worker: WorkerId) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        let held = self.leases.values().filter(|lease| lease.row.worker == worker);
+        for lease in held.map(|lease| lease.row.lease).collect::<Vec<_>>() {
+            self.release(lease, Release::Lost, &mut effects);
+        }
+        self.holders.remove_worker(worker);
+        self.require_records(now, &mut effects);
+        effects
+    }
+
+    /// The complete list of what a worker's depot holds of this job.
+    #[must_use]
+    pub fn depot(
+        &mut self,
+        now: Millis,
+        worker: WorkerId,
+        blobs: &BTreeSet<Sha256Digest>,
+    ) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        if self.has_ended {
+            return vec![Effect::ForgetAll(worker)];
+        }
+        let before: Vec<_> = self.holders.held_by(worker).collect();
+        for gone in before.into_iter().filter(|blob| !blobs.contains(blob)) {
+            self.holders.remove(gone, worker);
+        }
+        let needed: BTreeSet<_> = self.needed_records().collect();
+        let mut unneeded = Vec::new();
+        for blob in blobs {
+            if needed.contains(blob) {
+                self.holders.add(*blob, worker);
+            } else {
+                unneeded.push(*blob);
+            }
+        }
+        // What a running execution holds may be announced in the next message.
+        let executes = self.execution.as_ref().is_some_and(|running| running.worker == worker);
+        if !unneeded.is_empty() && !executes {
+            for part in unneeded.chunks(network_lib::shard::MAX_BLOBS_PER_MESSAGE) {
+                effects.push(Effect::Send(worker, self.forget_message(part.to_vec())));
+            }
+        }
+        self.require_records(now, &mut effects);
+        effects
+    }
+
+    /// Hierophant has lost bytes: the result of a task, or precompile events. They are made again.
+    #[must_use]
+    pub fn blob_lost(&mut self, now: Millis, blob: Sha256Digest) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        let (workers, _) = self.holders.forget(blob);
+        workers.into_iter().for_each(|worker| self.holders.add(blob, worker));
+        self.remake(now, blob, &mut effects);
+        self.require_records(now, &mut effects);
+        self.advance(now, &mut effects);
+        effects
+    }
+
+    /// A worker could not get an input anywhere.
+    pub(super) fn input_lost(
+        &mut self,
+        now: Millis,
+        blob: Sha256Digest,
+        reporter: WorkerId,
+        effects: &mut Vec<Effect>,
+    ) {
+        let is_record = |leaf: &TaskRecord| leaf.record.is_some_and(|record| record.sha256 == blob);
+        if !self.leaves().any(is_record) {
+            self.remake(now, blob, effects);
+            return;
+        }
+        // Its holder may be alive and out of reach: it is asked once to hand the record in.
+        if let Some(holder) = self.holders.request(blob, reporter) {
+            let lease = self.leases.values().find(|lease| lease.row.worker == holder);
+            if let Some(lease_id) = lease.map(|lease| lease.row.lease) {
+                effects.push(Effect::Send(holder, TaskToWorker::Provide { lease_id, blob }));
+                return;
+            }
+        }
+        self.holders.forget(blob);
+    }
+
+    /// Makes every result again that consists of these bytes, and every shard whose precompile events they are.
+    fn remake(&mut self, now: Millis, blob: Sha256Digest, effects: &mut Vec<Effect>) {
+        for id in self.tasks.keys().copied().collect::<Vec<_>>() {
+            let Some(record) = self.task(id) else { continue };
+            let is_output = record.output.is_some_and(|output| output.sha256 == blob);
+            let has_events = record
+                .deferred
+                .as_ref()
+                .is_some_and(|deferred| deferred.blobs().any(|part| part.sha256 == blob));
+            if is_output {
+                self.free_output(id, effects);
+                self.reopen(now, id, effects);
+            } else if has_events {
+                self.stop(id, "its precompile events are lost", effects);
+                self.remove_marker(id);
+                self.free_events(id, effects);
+                self.free_output(id, effects);
+                self.reopen(now, id, effects);
+            }
+        }
+    }
+
+    /// A finished task is to be done again, with everything below it whose results are not kept.
+    pub(super) fn reopen(&mut self, _now: Millis, task: TaskId, effects: &mut Vec<Effect>) {
+        let mut open = vec![task];
+        while let Some(task) = open.pop() {
+            let Some(record) = self.task(task) else { continue };
+            if record.state != TaskState::Done || record.output.is_some() {
+                continue;
+            }
+            open.extend(record.children.iter().copied());
+            self.update(task, effects, |record| record.state = TaskState::Waiting);
+            // Wraps are not part of the plan.
+            let _ = self.plan.reopen(task);
+            self.count_retry(effects);
+        }
+    }
+
+    /// Executes the program again if a shard waits whose record is lost, and no running execution will announce it.
+    pub(super) fn require_records(&mut self, _now: Millis, effects: &mut Vec<Effect>) {
+        if self.has_ended {
+            return;
+        }
+        let is_lost = |leaf: &&TaskRecord| {
+            leaf.state == TaskState::Waiting
+                && leaf.record.is_some_and(|blob| self.holders.is_lost(blob.sha256))
+        };
+        let lost: Vec<_> = self.leaves().filter(is_lost).map(|leaf| leaf.id).collect();
+        if lost.is_empty() {
+            return;
+        }
+        if let Some(running) = &self.execution {
+            if lost.iter().any(|leaf| running.announced.contains(leaf)) {
+                self.stop(self.execute, "a record is lost", effects);
+                self.count_retry(effects);
+            }
+        } else if self.task(self.execute).is_some_and(|task| task.state == TaskState::Done) {
+            self.update(self.execute, effects, |record| record.state = TaskState::Waiting);
+            self.count_retry(effects);
+        }
+    }
+}
