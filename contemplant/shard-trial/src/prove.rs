@@ -13,7 +13,7 @@ use sp1_node::{Assignment, LightNode, Node, ProverRuntime, Scope, Settings, Tall
 use tokio_util::sync::CancellationToken;
 
 use crate::cost::Step;
-use crate::{Mode, Program, Proof};
+use crate::options::{Mode, Program, Proof};
 
 /// Limit of the kept shards, which a trial does not reach.
 const MAX_BYTES: u64 = 1 << 40;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail, ensure};
 use serde_json::{Value, json};
 
-use crate::{Program, Proof};
+use crate::options::{Program, Proof};
 
 /// Interval between two looks at the kept shards.
 const LOOK: Duration = Duration::from_millis(20);

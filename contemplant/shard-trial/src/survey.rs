@@ -8,8 +8,8 @@ use anyhow::{Context, ensure};
 use serde_json::{Value, json};
 use sp1_node::{LightNode, ProverRuntime, SurveyedShard};
 
-use crate::Program;
 use crate::cost::Step;
+use crate::options::Program;
 
 /// Level of zstd whose effect on records is measured.
 const LEVEL: i32 = 1;
