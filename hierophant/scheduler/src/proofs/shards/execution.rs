@@ -60,9 +60,9 @@ impl ShardedJob {
         let running = self.execution.as_ref().ok_or(Reason::WrongKind)?;
         let next = running.announced.len();
         let (worker, number) = (running.worker, usize::try_from(shard.no).unwrap_or(usize::MAX));
-        if let Some(task) = running.announced.get(number) {
-            let is_same = self.by_key.get(&key) == Some(task);
-            return if is_same { Ok(*task) } else { Err(Reason::OutOfOrder) };
+        if let Some(task) = running.announced.get(number).copied() {
+            let is_same = self.by_key.get(&key) == Some(&task);
+            return if is_same { Ok(task) } else { Err(Reason::OutOfOrder) };
         }
         if number != next {
             return Err(Reason::OutOfOrder);
@@ -84,7 +84,10 @@ impl ShardedJob {
             return Err(Reason::BeyondWindow);
         }
         let task = match in_use {
-            Some(task) if self.has_content(task, shard) => task,
+            Some(task) if self.has_content(task, shard) => {
+                self.renew_record(task, shard, effects);
+                task
+            }
             Some(_) => return Err(Reason::OutOfOrder),
             None => self.add_leaf(now, key, shard, effects)?,
         };
@@ -111,6 +114,21 @@ impl ShardedJob {
                 && record.range == Some(self.planned(shard.range))
                 && (shard.kind == ShardKind::Precompile || record.record == Some(shard.record))
         })
+    }
+
+    /// Records of precompile shards hold random names, so each execution makes others under the same keys. A waiting task
+    /// takes the new one: the earlier one may be lost.
+    fn renew_record(&mut self, task: TaskId, shard: &NewShard, effects: &mut Vec<Effect>) {
+        let is_renewed = |record: &hierophant_model::records::TaskRecord| {
+            record.state == TaskState::Waiting && record.record != Some(shard.record)
+        };
+        if self.task(task).is_some_and(is_renewed) {
+            self.free_record(task, effects);
+            self.update(task, effects, |record| {
+                record.record = Some(shard.record);
+                record.named.clone_from(&shard.named);
+            });
+        }
     }
 
     /// A Core proof has no deferred shards: its ranges are those of the shards' public values.

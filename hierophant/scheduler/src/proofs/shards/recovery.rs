@@ -119,6 +119,15 @@ impl ShardedJob {
         effects
     }
 
+    /// A worker has a new connection, and nothing was sent over it yet. What was sent over the earlier one may be lost:
+    /// its execution gets all precompile events again, from the first core shard on. Without that, the next ones could
+    /// follow lost ones, and precompile shards would be packed in another way.
+    pub fn connected(&mut self, worker: WorkerId) {
+        if let Some(running) = self.execution.as_mut().filter(|running| running.worker == worker) {
+            running.markers.rewind();
+        }
+    }
+
     /// A worker no longer holds an attempt, because it was restarted or the message about it was lost.
     #[must_use]
     pub fn lease_lost(&mut self, now: Millis, worker: WorkerId, lease: LeaseId) -> Vec<Effect> {
@@ -212,12 +221,19 @@ impl ShardedJob {
                 return;
             }
         }
-        self.holders.forget(blob);
+        // It may have arrived after the worker asked for it.
+        let (_, is_stored) = self.holders.forget(blob);
+        if is_stored && !self.is_kept(blob) {
+            effects.push(Effect::Free(blob));
+        }
     }
 
     /// Makes every result again that consists of these bytes, and every shard whose precompile events they are.
     fn remake(&mut self, now: Millis, blob: Sha256Digest, effects: &mut Vec<Effect>) {
         for id in self.tasks.keys().copied().collect::<Vec<_>>() {
+            if self.has_ended {
+                return;
+            }
             let Some(record) = self.task(id) else { continue };
             let is_output = record.output.is_some_and(|output| output.sha256 == blob);
             let has_events = record
@@ -241,6 +257,10 @@ impl ShardedJob {
     pub(super) fn reopen(&mut self, _now: Millis, task: TaskId, effects: &mut Vec<Effect>) {
         let mut open = vec![task];
         while let Some(task) = open.pop() {
+            // Too many repetitions end the job: nothing waits any longer.
+            if self.has_ended {
+                return;
+            }
             let Some(record) = self.task(task) else { continue };
             if record.state != TaskState::Done || record.output.is_some() {
                 continue;

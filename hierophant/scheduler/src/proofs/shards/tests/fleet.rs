@@ -22,8 +22,10 @@ pub(super) enum Word {
 }
 
 /// An execution on a worker.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Execution {
+    /// What it announces.
+    pub(super) program: Program,
     /// Number of shards that were announced over any connection.
     pub(super) announced: usize,
     /// States that Hierophant has sent.
@@ -70,20 +72,31 @@ impl Worker {
         }
     }
 
-    pub(super) fn told(&mut self, lease: LeaseId, no: u32, state: &ShardState, program: &Program) {
+    /// Takes the state of a shard. Events that do not come in the order of clocks would change the packing of precompile
+    /// shards.
+    pub(super) fn told(
+        &mut self,
+        lease: LeaseId,
+        no: u32,
+        state: &ShardState,
+    ) -> Result<(), String> {
         let attempt = self.attempts.get_mut(&lease);
         let Some(execution) = attempt.and_then(|attempt| attempt.execution.as_mut()) else {
-            return;
+            return Ok(());
         };
         match state {
             ShardState::Waiting => {}
             ShardState::Done => {
                 execution.done.insert(no);
-                self.depot.remove(&program.record_of(no).sha256);
+                self.depot.remove(&execution.program.record_of(no).sha256);
             }
             ShardState::Traced { .. } if execution.markers.contains(&no) => {}
+            ShardState::Traced { .. } if usize::try_from(no) != Ok(execution.markers.len()) => {
+                return Err(format!("events of shard {no} after those of {:?}", execution.markers));
+            }
             ShardState::Traced { .. } => execution.markers.push(no),
         }
+        Ok(())
     }
 
     /// A restarted process has lost everything but its id.
@@ -94,12 +107,23 @@ impl Worker {
     }
 }
 
-/// What an execution announces, the same each time: cores and memories, then precompiles, which need all markers.
-#[derive(Debug)]
+/// What an execution announces: cores and memories, then precompiles, which need all markers.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Program {
     pub(super) shards: Vec<NewShard>,
     pub(super) cores: usize,
     pub(super) precompiles: usize,
+}
+
+/// How an execution differs from others of the same program, if workers do not execute alike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Variant {
+    /// It does not.
+    Usual,
+    /// Shards are cut at other clocks.
+    Wider,
+    /// One core shard more, at the end.
+    Longer,
 }
 
 pub(super) fn digest(kind: u8, number: u64) -> Sha256Digest {
@@ -112,46 +136,66 @@ pub(super) fn info(kind: u8, number: u64) -> BlobInfo {
     BlobInfo { size: 10 + number % 7, sha256: digest(kind, number) }
 }
 
-/// Precompile events of the core shard with this number.
+/// The blob with this digest.
+pub(super) fn info_of(digest: Sha256Digest) -> BlobInfo {
+    info(digest.0[31], number_of(digest))
+}
+
+/// Number of a blob among those of its kind.
+pub(super) fn number_of(digest: Sha256Digest) -> u64 {
+    let (number, _) = digest.0.split_first_chunk().expect("32 bytes");
+    u64::from_be_bytes(*number)
+}
+
+/// Precompile events of the core shard whose record has this number.
 pub(super) fn events(core: u64) -> DeferredEvents {
     let named = |kind, number| Named { id: format!("a{kind}{number}"), blob: info(kind, number) };
     DeferredEvents { index: named(b'i', core), events: vec![named(b'e', core)] }
 }
 
 impl Program {
+    /// The usual execution.
     pub(super) fn new(cores: u64, memories: u64, precompiles: u64) -> Self {
+        Self::executed((cores, memories, precompiles), Variant::Usual, 0)
+    }
+
+    /// One execution. Records of core and memory shards are the same in all of a variant. Those of precompile shards
+    /// contain random names: they differ, under the same keys.
+    pub(super) fn executed(
+        (cores, memories, precompiles): (u64, u64, u64),
+        variant: Variant,
+        execution: u64,
+    ) -> Self {
         let mut shards: Vec<NewShard> = Vec::new();
-        let mut add = |kind, key: Key, range, named| {
-            let no = shards.len() as u64;
-            shards.push(NewShard {
-                no: u32::try_from(no).expect("few"),
-                key: Sha256Digest(key.0),
-                kind,
-                range,
-                record: info(b'r', no),
-                named,
-            });
+        let mut add = |kind, key: Key, range, record, named| {
+            let no = u32::try_from(shards.len()).expect("few");
+            shards.push(NewShard { no, key: Sha256Digest(key.0), kind, range, record, named });
         };
+        let (width, first) = if variant == Variant::Wider { (12, 1_000) } else { (10, 0) };
+        let cores = cores + u64::from(variant == Variant::Longer);
         for core in 0..cores {
-            let clocks = (1 + core * 10, 11 + core * 10);
+            let clocks = (1 + core * width, 1 + (core + 1) * width);
             let range = ShardRange { timestamp_range: clocks, ..ShardRange::PRECOMPILE };
-            add(ShardKind::Core, Key::core(ENGINE, digest(b'r', core).0), range, vec![]);
+            let record = info(b'r', first + core);
+            add(ShardKind::Core, Key::core(ENGINE, record.sha256.0), range, record, vec![]);
         }
-        let end = 1 + cores * 10;
+        let end = 1 + cores * width;
         for memory in 0..memories {
             let range = ShardRange {
                 timestamp_range: (end, end),
                 initialized_address_range: (memory, memory + 1),
                 ..ShardRange::PRECOMPILE
             };
-            add(ShardKind::Memory, Key::memory(ENGINE, digest(b'm', memory).0), range, vec![]);
+            let record = info(b'r', 100_000 + end * 10 + memory);
+            add(ShardKind::Memory, Key::memory(ENGINE, record.sha256.0), range, record, vec![]);
         }
         for number in 0..precompiles {
-            let core = number % cores;
-            let slice = Slice { events: digest(b'e', core).0, start: number, end: number + 1 };
-            let named = events(core).events;
-            let key = Key::precompile(ENGINE, 9, &[slice]);
-            add(ShardKind::Precompile, key, ShardRange::PRECOMPILE, named);
+            let named = events(first + number % cores).events;
+            let events = named[0].blob.sha256.0;
+            let key =
+                Key::precompile(ENGINE, 9, &[Slice { events, start: number, end: number + 1 }]);
+            let record = info(b'r', 1_000_000 + execution * 100 + number);
+            add(ShardKind::Precompile, key, ShardRange::PRECOMPILE, record, named);
         }
         let count = |number| usize::try_from(number).expect("few");
         Self { shards, cores: count(cores), precompiles: count(precompiles) }
