@@ -262,9 +262,11 @@ impl WorkerClient for TaskLink {
     async fn send_task_message(&self, task: &TaskId, payload: Vec<u8>) -> anyhow::Result<()> {
         let name = task.to_string();
         let proof = name.split_once('/').map_or(name.as_str(), |(proof, _)| proof);
-        let sent =
-            self.with(&ProofId::new(proof), |board| board.orders.send(Order::Message(payload)));
-        Ok(sent.ok_or_else(stopped)??)
+        let send = |board: &mut Board| board.orders.send(Order::Message(payload)).is_ok();
+        match self.with(&ProofId::new(proof), send) {
+            Some(true) => Ok(()),
+            Some(false) | None => Err(stopped()),
+        }
     }
 }
 
