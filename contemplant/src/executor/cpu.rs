@@ -276,7 +276,7 @@ async fn warm_up(
 ) {
     match settings.scope {
         Scope::Core => {
-            tracing::info!("building a prover for Core proofs; this takes some ten seconds")
+            tracing::info!("building a prover for Core proofs; this takes some ten seconds");
         }
         Scope::Every => tracing::info!("building the prover; this takes a minute or two"),
     }
