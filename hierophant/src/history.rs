@@ -32,6 +32,12 @@ const BATCH: u32 = 200;
 /// Maximum number of requests or attempts of a batch of jobs that are held in memory.
 const MAX_ROWS: u32 = 2000;
 
+/// Age at which the tasks of a job are deleted. Like the bytes that they name they are of use only for a while.
+const TASKS: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// Maximum number of jobs whose tasks are deleted in one transaction: a job may have more than a thousand.
+const TASKS_BATCH: u32 = 20;
+
 /// Rules for old records.
 #[derive(Debug, Clone)]
 pub struct Rules {
@@ -61,6 +67,8 @@ pub struct Deleted {
     pub jobs: usize,
     /// Number of their requests and attempts, of records of removed artifacts, and of entries of the audit log.
     pub others: usize,
+    /// Number of jobs whose tasks were deleted.
+    pub divisions: usize,
 }
 
 /// Archives and deletes old records.
@@ -87,8 +95,8 @@ impl History {
                 pause = INTERVAL;
                 match stop.run_until_cancelled(self.run(Millis::now())).await {
                     Some(Ok(deleted)) if deleted != Deleted::default() => {
-                        let Deleted { jobs, others } = deleted;
-                        tracing::info!(jobs, others, "old records deleted");
+                        let Deleted { jobs, others, divisions } = deleted;
+                        tracing::info!(jobs, others, divisions, "old records deleted");
                     }
                     Some(Err(error)) => {
                         tracing::warn!(error = %error_chain(&error), "old records not deleted");
@@ -113,6 +121,7 @@ impl History {
             self.artifacts(before(age), now, &mut deleted).await?;
         }
         self.audit(before(self.rules.audit), now, &mut deleted).await?;
+        self.tasks(before(TASKS), &mut deleted).await?;
         Ok(deleted)
     }
 
@@ -153,6 +162,21 @@ impl History {
                     break;
                 }
             }
+        }
+    }
+
+    /// Deletes the tasks of jobs whose division into tasks has ended. They are not archived: the attempts at them are.
+    async fn tasks(&self, before: Millis, deleted: &mut Deleted) -> Result<(), HistoryError> {
+        loop {
+            let found = self.store.ended_shardings(before, TASKS_BATCH).await?;
+            if found.is_empty() {
+                return Ok(());
+            }
+            let removed = found
+                .iter()
+                .flat_map(|job| [Change::TasksRemoved(*job), Change::ShardingRemoved(*job)]);
+            self.store.commit(&removed.collect::<Vec<_>>()).await?;
+            deleted.divisions += found.len();
         }
     }
 

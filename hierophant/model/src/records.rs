@@ -29,7 +29,9 @@ pub use notice::{NoticeId, NoticeRecord};
 pub use request::{NetworkMode, RequestRecord, RequestState, idempotency_key};
 pub use retention::{ArtifactUse, Cutoffs, DueRule};
 pub use setting::{Setting, SettingKind};
-pub use sharding::{DeferredEvents, ShardingRecord, TaskLease, TaskRecord, TaskState};
+pub use sharding::{
+    DeferredEvents, ShardingRecord, TaskLease, TaskRecord, TaskState, UnfinishedSharding,
+};
 pub use time::Millis;
 pub use token::{Role, TokenRecord, TokenUse};
 pub use trace::{attempt_span, attempt_traceparent};

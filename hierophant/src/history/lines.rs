@@ -90,6 +90,7 @@ pub(super) fn attempt(attempt: &AttemptRecord) -> Value {
     json!({
         "record": "attempt",
         "job": encode(attempt.job.0),
+        "task": attempt.task.map(|task| encode(task.0)),
         "worker": encode(attempt.prover.worker.0),
         "worker_name": attempt.prover.name,
         "worker_backend": attempt.prover.backend.as_str(),

@@ -46,6 +46,9 @@ pub trait OldRecords: Send + Sync {
         limit: u32,
     ) -> Result<Vec<AttemptRecord>, StoreError>;
 
+    /// Jobs whose division into tasks ended before a time, the longest ago first.
+    async fn ended_shardings(&self, before: Millis, limit: u32) -> Result<Vec<JobId>, StoreError>;
+
     /// Artifacts whose bytes were removed before a time, the longest ago first.
     async fn removed_artifacts(
         &self,
@@ -107,6 +110,16 @@ impl<D: Driver> OldRecords for SqlStore<D> {
     ) -> Result<Vec<AttemptRecord>, StoreError> {
         let query = of_jobs("attempts", jobs, limit);
         self.many("reading old attempts", query.by_index(), rows::attempt).await
+    }
+
+    async fn ended_shardings(&self, before: Millis, limit: u32) -> Result<Vec<JobId>, StoreError> {
+        let mut query = Statement::new(
+            "SELECT job FROM shardings WHERE ended_at IS NOT NULL AND ended_at < $1",
+        )
+        .bind(before.0);
+        query.push_bind(" ORDER BY ended_at LIMIT ", i64::from(limit));
+        let read = |row: &dyn Columns| rows::id::<JobId>(row, "job");
+        self.many("reading old divisions into tasks", query.by_index(), read).await
     }
 
     async fn removed_artifacts(

@@ -7,7 +7,7 @@ use alloy_primitives::Address;
 use async_trait::async_trait;
 use hierophant_model::records::{
     Accepted, ArtifactRecord, Change, DueRule, JobRecord, Millis, ProgramRecord, RequestFilter,
-    RequestRecord, RequestView, Setting, TokenRecord, UnfinishedJob,
+    RequestRecord, RequestView, Setting, TokenRecord, UnfinishedJob, UnfinishedSharding,
 };
 use network_lib::ids::{ArtifactId, JobId, RequestId, Sha256Digest, VkHash, WorkerId};
 
@@ -29,6 +29,9 @@ pub trait JobStore: AuditLog + Browse + Notices + OldRecords + UsageStore + Debu
 
     /// All jobs that are not terminal, oldest first.
     async fn unfinished_jobs(&self) -> Result<Vec<UnfinishedJob>, StoreError>;
+
+    /// Divisions into tasks that have not ended, of jobs that are not terminal, in the order of the jobs' ids.
+    async fn unfinished_shardings(&self) -> Result<Vec<UnfinishedSharding>, StoreError>;
 
     /// Worker and time of each attempt that failed by the worker's fault from `since` until `now`, oldest first.
     /// Later ones were recorded while the clock was ahead.

@@ -22,6 +22,7 @@ mod stages;
 mod statement;
 mod submission;
 mod table_write;
+mod tasks;
 mod turns;
 mod usage;
 mod values;

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use hierophant_model::records::{
     Accepted, ArtifactRecord, Change, DueRule, ExecutionFilter, JobRecord, Millis, ProgramRecord,
     RequestFilter, RequestRecord, RequestState, RequestView, Setting, TokenRecord, UnfinishedJob,
+    UnfinishedSharding,
 };
 use network_lib::ids::{ArtifactId, JobId, RequestId, Sha256Digest, VkHash, WorkerId};
 
@@ -16,6 +17,7 @@ use crate::retention::{self, DueArtifact};
 use crate::rows::{self, Columns};
 use crate::statement::{MAX_PARAMETERS, Statement, push_page};
 use crate::submission::{self, Submission};
+use crate::tasks;
 use crate::usage::push_client;
 use crate::values::{UNFINISHED, UNSUCCESSFUL, capped, cause_number, mode_number};
 use crate::{JobStore, StoreError, write};
@@ -83,6 +85,28 @@ impl<D: Driver> JobStore for SqlStore<D> {
             }
         }
         Ok(jobs)
+    }
+
+    async fn unfinished_shardings(&self) -> Result<Vec<UnfinishedSharding>, StoreError> {
+        let of_jobs = "shardings.* FROM jobs JOIN shardings ON shardings.job = jobs.id \
+                       WHERE shardings.ended_at IS NULL AND";
+        let of_tasks = "tasks.* FROM jobs JOIN shardings ON shardings.job = jobs.id \
+                        JOIN tasks ON tasks.job = jobs.id WHERE shardings.ended_at IS NULL AND";
+        let (shardings, tasks) = tokio::try_join!(
+            self.of_unfinished(of_jobs, tasks::read_sharding),
+            self.of_unfinished(of_tasks, tasks::read_task),
+        )?;
+        let all = shardings
+            .into_iter()
+            .map(|sharding| (sharding.job, UnfinishedSharding { sharding, tasks: Vec::new() }));
+        let mut all: BTreeMap<_, _> = all.collect();
+        for task in tasks {
+            if let Some(found) = all.get_mut(&task.job) {
+                found.tasks.push(task);
+            }
+        }
+        all.values_mut().for_each(|found| found.tasks.sort_by_key(|task| task.id));
+        Ok(all.into_values().collect())
     }
 
     async fn strikes(

@@ -60,7 +60,7 @@ pub(crate) fn int(row: &dyn Columns, name: &str) -> Result<i64, StoreError> {
     optional_int(row, name)?.ok_or_else(missing(name))
 }
 
-fn unsigned(row: &dyn Columns, name: &str) -> Result<u64, StoreError> {
+pub(crate) fn unsigned(row: &dyn Columns, name: &str) -> Result<u64, StoreError> {
     int(row, name).map(i64::cast_unsigned)
 }
 
@@ -68,7 +68,7 @@ pub(crate) fn time(row: &dyn Columns, name: &str) -> Result<Millis, StoreError> 
     int(row, name).map(Millis)
 }
 
-fn optional_time(row: &dyn Columns, name: &str) -> Result<Option<Millis>, StoreError> {
+pub(crate) fn optional_time(row: &dyn Columns, name: &str) -> Result<Option<Millis>, StoreError> {
     Ok(optional_int(row, name)?.map(Millis))
 }
 
@@ -80,15 +80,15 @@ pub(crate) fn text(row: &dyn Columns, name: &str) -> Result<String, StoreError> 
     optional_text(row, name)?.ok_or_else(missing(name))
 }
 
-fn optional_bytes(row: &dyn Columns, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+pub(crate) fn optional_bytes(row: &dyn Columns, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
     row.bytes(name).map_err(unreadable(name))
 }
 
-fn bytes(row: &dyn Columns, name: &str) -> Result<Vec<u8>, StoreError> {
+pub(crate) fn bytes(row: &dyn Columns, name: &str) -> Result<Vec<u8>, StoreError> {
     optional_bytes(row, name)?.ok_or_else(missing(name))
 }
 
-fn word<T>(row: &dyn Columns, name: &str) -> Result<T, StoreError>
+pub(crate) fn word<T>(row: &dyn Columns, name: &str) -> Result<T, StoreError>
 where
     T: std::str::FromStr<Err = UnknownName>,
 {
@@ -121,6 +121,15 @@ where
 
 pub(crate) fn address(row: &dyn Columns, name: &str) -> Result<Address, StoreError> {
     Address::try_from(bytes(row, name)?.as_slice()).map_err(corrupt)
+}
+
+/// A blob, `None` for NULL.
+pub(crate) fn optional_blob(
+    row: &dyn Columns,
+    size: &str,
+    sha256: &str,
+) -> Result<Option<BlobInfo>, StoreError> {
+    optional_int(row, size)?.map(|_| blob(row, size, sha256)).transpose()
 }
 
 fn blob(row: &dyn Columns, size: &str, sha256: &str) -> Result<BlobInfo, StoreError> {
@@ -249,6 +258,7 @@ pub fn attempt(row: &dyn Columns) -> Result<AttemptRecord, StoreError> {
     Ok(AttemptRecord {
         lease: id(row, "lease")?,
         job: id(row, "job")?,
+        task: optional_id(row, "task")?,
         prover: Prover {
             worker: id(row, "worker")?,
             name: text(row, "worker_name")?,

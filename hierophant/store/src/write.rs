@@ -10,6 +10,7 @@ use network_lib::job::FailureClass;
 use crate::rows::JOB_IMMUTABLE;
 use crate::statement::{Statement, Value};
 use crate::table_write::{Row, TableWrite, Write};
+use crate::tasks;
 use crate::values::{bits, capped, cause_number, mode_number};
 
 // Only mutable columns are replaced: each replaced column also updates the indexes that contain it. Conditions are
@@ -68,6 +69,11 @@ fn write(change: &Change) -> Write {
             REQUESTS.row(request_row(request, request.idempotency_key(spec)))
         }
         Change::Attempt(attempt) => write_attempt(attempt),
+        Change::Sharding(sharding) => tasks::sharding(sharding),
+        Change::ShardingEnded(job, at) => tasks::sharding_ended(*job, *at),
+        Change::ShardingRemoved(job) => tasks::sharding_removed(*job),
+        Change::Task(task) => tasks::task(task),
+        Change::TasksRemoved(job) => tasks::tasks_removed(*job),
         Change::Artifact(artifact) => write_artifact(artifact),
         Change::Delivered(id, at) => {
             let [rule, since] = due(DueRule::Delivered, *at);
@@ -229,6 +235,7 @@ fn write_attempt(attempt: &AttemptRecord) -> Write {
     let columns = vec![
         ("lease", attempt.lease.0.as_slice().into()),
         ("job", attempt.job.0.as_slice().into()),
+        ("task", attempt.task.map(|task| task.0).into()),
         ("worker", attempt.prover.worker.0.as_slice().into()),
         ("worker_name", attempt.prover.name.as_str().into()),
         ("worker_backend", attempt.prover.backend.as_str().into()),
@@ -250,9 +257,9 @@ fn write_attempt(attempt: &AttemptRecord) -> Write {
     ATTEMPTS.row(columns)
 }
 
-/// Mutable columns of an attempt; job, worker and start never change.
+/// Mutable columns of an attempt; job, task, worker and start never change.
 fn is_mutable_in_attempt(column: &str) -> bool {
-    !["job", "worker", "worker_name", "worker_backend", "started_at"].contains(&column)
+    !["job", "task", "worker", "worker_name", "worker_backend", "started_at"].contains(&column)
 }
 
 /// When an artifact is looked at next.

@@ -13,6 +13,7 @@ pub(crate) mod records;
 mod refusals;
 mod relay;
 mod retention;
+mod shardings;
 mod sqlite_only;
 mod suite;
 mod taken;
@@ -113,6 +114,11 @@ suite! {
     browse::programs_and_artifacts_are_listed
     history::old_records_are_archived_and_deleted
     history::nothing_is_deleted_that_is_not_archived
+    shardings::tasks_read_back_as_they_were_written
+    shardings::only_divisions_that_go_on_are_loaded_at_a_start
+    shardings::a_job_is_divided_again_without_its_earlier_tasks
+    shardings::no_two_tasks_of_a_job_have_the_same_key
+    shardings::old_tasks_are_deleted_by_the_end_of_their_division
     notices::notices_are_kept_until_they_are_settled
     notices::notices_are_counted_by_requester
     notices::old_notices_are_found_and_all_are_moved_with_the_clock

@@ -1,6 +1,6 @@
 //! Attempts at jobs.
 
-use network_lib::ids::{ArtifactId, JobId, LeaseId};
+use network_lib::ids::{ArtifactId, JobId, LeaseId, TaskId};
 use network_lib::job::{BlobInfo, Execution, FailureClass, OutOfMemory};
 use network_lib::named_enum;
 
@@ -28,13 +28,15 @@ named_enum! {
     }
 }
 
-/// Attempt: a job leased to a worker.
+/// Attempt: a job, or one of its tasks, leased to a worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AttemptRecord {
     /// Id, which gives its worker access to the job's data.
     pub lease: LeaseId,
     /// Job.
     pub job: JobId,
+    /// Task of the job, for an attempt that is not at the whole job.
+    pub task: Option<TaskId>,
     /// Worker.
     pub prover: Prover,
     /// Start of the lease; for one that was leased ahead, the time when it took a slot.
@@ -64,6 +66,7 @@ impl AttemptRecord {
         Self {
             lease,
             job,
+            task: None,
             prover,
             started_at,
             first_progress_at: None,

@@ -8,7 +8,8 @@ use network_lib::job::JobSpec;
 
 use super::{
     ArtifactRecord, AttemptRecord, AuditRecord, DueRule, JobRecord, Millis, NoticeId, NoticeRecord,
-    ProgramRecord, ProgramState, RequestRecord, Setting, SettingKind, TokenRecord, TokenUse,
+    ProgramRecord, ProgramState, RequestRecord, Setting, SettingKind, ShardingRecord, TaskRecord,
+    TokenRecord, TokenUse,
 };
 use crate::clients::Owner;
 
@@ -21,6 +22,16 @@ pub enum Change {
     Request(RequestRecord, JobSpec),
     /// Inserts or replaces an attempt.
     Attempt(AttemptRecord),
+    /// Inserts or replaces the division of a job into tasks, which has not ended.
+    Sharding(ShardingRecord),
+    /// The division of a job has ended at this time: its rows are kept for a while, and not loaded at a start.
+    ShardingEnded(JobId, Millis),
+    /// Removes the division of a job.
+    ShardingRemoved(JobId),
+    /// Inserts or replaces a task.
+    Task(TaskRecord),
+    /// Removes all tasks of a job.
+    TasksRemoved(JobId),
     /// Inserts or replaces an artifact.
     Artifact(ArtifactRecord),
     /// A client has downloaded an artifact completely. Not stored for an expired one.

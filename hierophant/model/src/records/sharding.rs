@@ -98,6 +98,15 @@ pub struct TaskRecord {
     pub ended_at: Option<Millis>,
 }
 
+/// Division that has not ended of a job that has not ended, with all that a start needs to continue it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnfinishedSharding {
+    /// Division of the job.
+    pub sharding: ShardingRecord,
+    /// All its tasks, in the order of their ids.
+    pub tasks: Vec<TaskRecord>,
+}
+
 /// Task that a worker holds: a running attempt at a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TaskLease {

@@ -100,7 +100,7 @@ pub(crate) async fn old_records_are_archived_and_deleted(place: Place) {
 
     let history = History::new(store.clone(), rules(&archive));
     let deleted = history.run(Millis(NOW)).await.expect("runs");
-    assert_eq!(deleted, Deleted { jobs: 2, others: 1 + 1 + 4500 + 1 + 1 });
+    assert_eq!(deleted, Deleted { jobs: 2, others: 1 + 1 + 4500 + 1 + 1, divisions: 0 });
     let found = async |id| store.job(id).await.expect("reads").is_some();
     for (job, is_there) in [
         (&gone, false),
@@ -153,7 +153,7 @@ pub(crate) async fn nothing_is_deleted_that_is_not_archived(place: Place) {
     // Without an archive it goes.
     let history = History::new(store.clone(), Rules { archive: None, ..rules(&archive) });
     let deleted = history.run(Millis(NOW)).await.expect("runs");
-    assert_eq!(deleted, Deleted { jobs: 1, others: 1 });
+    assert_eq!(deleted, Deleted { jobs: 1, others: 1, divisions: 0 });
     // Records that are kept forever stay, whatever their age.
     store.commit(&[Change::Job(old.clone())]).await.expect("commits");
     let forever = Rules { records: None, archive: None, ..rules(&archive) };

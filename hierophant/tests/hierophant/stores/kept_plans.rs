@@ -17,6 +17,7 @@ use super::history::audited;
 use super::notices::notice;
 use super::postgres_only::administer;
 use super::records::{artifact, attempt, bytes, full_job, program, request, spec};
+use super::shardings::{sharding, task};
 use super::tokens::token;
 use crate::support::postgres::Server;
 
@@ -40,6 +41,8 @@ fn insertions(number: u32) -> Vec<Change> {
     vec![
         Change::Request(request(number, &job), spec()),
         Change::Attempt(attempt(number, &job)),
+        Change::Sharding(sharding(job.id)),
+        Change::Task(task(number, job.id)),
         Change::Job(job),
         Change::Artifact(proof),
         Change::Program(program(number)),
@@ -71,6 +74,9 @@ fn changes(number: u32) -> Vec<Change> {
     let used = TokenUse { at: Millis(2), from: "10.0.0.9".parse().expect("an address") };
     let rule = DueRule::Look;
     vec![
+        Change::ShardingEnded(JobId(bytes(2, number)), Millis(1)),
+        Change::ShardingRemoved(JobId(bytes(2, number))),
+        Change::TasksRemoved(JobId(bytes(2, number))),
         Change::Delivered(id, Millis(1)),
         Change::Rescheduled { id, delivered_at: None, rule, since: Millis(1) },
         Change::Expired(id, None),
@@ -130,6 +136,8 @@ async fn fill(url: &str) {
         ("programs", format!("'vk_hash', {long}, 'artifact', {short}")),
         ("requests", format!("'id', {long}, 'idempotency_key', {long}, 'job', {short}")),
         ("settings", "'subject', 'copy ' || i".to_owned()),
+        ("shardings", format!("'job', {short}")),
+        ("tasks", format!("'id', {short}, 'job', {short}")),
         ("tokens", format!("'id', {short}, 'digest', {long}, 'name', 'copy ' || i")),
     ] {
         let copying = format!(

@@ -10,6 +10,7 @@ use sqlx::{Connection, PgConnection, Row};
 
 use super::postgres_only::administer;
 use super::records::{artifact, attempt, bytes, full_job, program, request, spec};
+use super::shardings::sharding;
 use crate::support::postgres::database;
 
 /// Rows and entries of indexes that statements have read since the statistics were reset.
@@ -111,6 +112,8 @@ async fn sweeps_and_archiving_use_indexes_in_tables_that_were_never_analysed() {
         Change::Attempt(attempt(1, &proved)),
         Change::Artifact(proof),
         Change::Artifact(artifact(proved.stdin, ArtifactKind::Stdin)),
+        Change::Sharding(sharding(proved.id)),
+        Change::ShardingEnded(proved.id, Millis(1_000_000)),
     ];
     store.commit(&first).await.expect("commits");
     // Each copy has ids of its own, which end in its number.
@@ -128,6 +131,7 @@ async fn sweeps_and_archiving_use_indexes_in_tables_that_were_never_analysed() {
                  'due_rule', CASE s.kind WHEN 'proof' THEN 'delivered' ELSE 'ended' END"
             ),
         ),
+        ("shardings", format!("'job', {job}, 'ended_at', i")),
         ("attempts", format!("'lease', {lease}, 'job', {job}, 'proof', {proof}")),
         ("requests", format!("'id', {own}, 'idempotency_key', {idempotency}, 'job', {job}")),
         (
@@ -158,6 +162,8 @@ async fn sweeps_and_archiving_use_indexes_in_tables_that_were_never_analysed() {
         assert_eq!(jobs.len(), BATCH as usize);
         ended = jobs.last().map(|ended| (at(&ended.job), ended.job.id));
         let ids: Vec<JobId> = jobs.iter().map(|ended| ended.job.id).collect();
+        let divided = store.ended_shardings(Millis(1000), BATCH).await.expect("reads");
+        assert_eq!(divided.len(), BATCH as usize);
         let requests = store.requests_of_jobs(&ids, 1000).await.expect("reads");
         let attempts = store.attempts_of_jobs(&ids, 1000).await.expect("reads");
         assert_eq!((requests.len(), attempts.len()), (BATCH as usize, BATCH as usize));

@@ -17,7 +17,7 @@ use hierophant_model::clients::{ClientRecords, Owner};
 use hierophant_model::records::{
     Accepted, ArtifactRecord, AttemptRecord, AuditRecord, Change, DueRule, JobRecord, Millis,
     NoticeRecord, ProgramRecord, RequestFilter, RequestRecord, RequestView, Setting, TokenRecord,
-    UnfinishedJob,
+    UnfinishedJob, UnfinishedSharding,
 };
 use hierophant_store::{
     ArtifactFilter, AuditLog, Browse, DueArtifact, EndedJob, JobFilter, JobStore, Notices,
@@ -220,6 +220,10 @@ impl OldRecords for SlowStore {
         self.call(self.real.attempts_of_jobs(jobs, limit)).await
     }
 
+    async fn ended_shardings(&self, before: Millis, limit: u32) -> Result<Vec<JobId>, StoreError> {
+        self.call(self.real.ended_shardings(before, limit)).await
+    }
+
     async fn removed_artifacts(
         &self,
         before: Millis,
@@ -286,6 +290,10 @@ impl JobStore for SlowStore {
 
     async fn unfinished_jobs(&self) -> Result<Vec<UnfinishedJob>, StoreError> {
         self.call(self.real.unfinished_jobs()).await
+    }
+
+    async fn unfinished_shardings(&self) -> Result<Vec<UnfinishedSharding>, StoreError> {
+        self.call(self.real.unfinished_shardings()).await
     }
 
     async fn request(&self, id: RequestId) -> Result<Option<RequestView>, StoreError> {
