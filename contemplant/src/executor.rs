@@ -30,6 +30,7 @@ mod mode;
 mod prepare;
 pub mod probe_program;
 mod program;
+pub mod tasks;
 
 /// Start of `unavailable_reason` while a prover warms up: it offers nothing yet, and needs nothing but time.
 pub const WARMING_UP: &str = "warming up: ";

@@ -6,11 +6,12 @@ use crate::ids::{LeaseId, WorkerId};
 use crate::job::ProofMode;
 use crate::named_enum;
 use crate::secret::Secret;
+use crate::shard::Sharding;
 
 /// Oldest protocol version that this build still speaks.
 pub const OLDEST_PROTOCOL: u16 = 2;
 /// Newest protocol version that this build speaks.
-pub const NEWEST_PROTOCOL: u16 = 2;
+pub const NEWEST_PROTOCOL: u16 = 3;
 
 /// Versions of the worker protocol that one side speaks, both ends included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,6 +73,9 @@ pub struct Capabilities {
     /// Why it cannot prove now although it is meant to, for people.
     #[serde(rename = "obstacle", default, skip_serializing_if = "Option::is_none")]
     pub unavailable_reason: Option<String>,
+    /// What it offers as a worker of proofs that many make (protocol version 3); absent if it takes no tasks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sharding: Option<Sharding>,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]

@@ -1,14 +1,13 @@
 //! Version 3 of the worker protocol: one proof as tasks of many workers.
 //!
-//! Hierophant does not offer this version yet; [`crate::handshake`] says which ones are spoken. The messages are
-//! additions to those of [`crate::wire`], for workers whose capabilities contain [`Sharding`]. Bytes travel by HTTP,
-//! under the lease of the task. `docs/worker-protocol.md` shows one example of each message.
+//! The messages are additions to those of [`crate::wire`], for workers whose capabilities contain [`Sharding`]. Bytes
+//! travel by HTTP, under the lease of the task. `docs/worker-protocol.md` shows one example of each message.
 
 use serde::{Deserialize, Serialize};
 use shard_plan::{ShardKind, ShardRange};
 
 use crate::ids::{JobId, LeaseId, Sha256Digest, TaskId};
-use crate::job::{BlobInfo, Failure, JobSpec, ProofMode};
+use crate::job::{BlobInfo, Execution, Failure, JobSpec, ProofMode};
 use crate::named_enum;
 use crate::secret::Secret;
 
@@ -292,9 +291,9 @@ pub enum TaskToWorker {
         /// The shards.
         shards: Vec<KnownShard>,
     },
-    /// Hand in a blob of the depot, because a worker that needs it cannot fetch it.
+    /// Hand in a blob of the depot, because another worker needs it.
     Provide {
-        /// Lease under which it is handed in.
+        /// Lease under which it is handed in: the one of the task that needs it, which is another worker's.
         lease_id: LeaseId,
         /// The blob.
         blob: Sha256Digest,
@@ -317,6 +316,8 @@ pub enum TaskFromWorker {
     Shards {
         /// The execution.
         lease_id: LeaseId,
+        /// SP1's `CommonProverInput`, which all shards have in common. It is handed in before the first message.
+        common: BlobInfo,
         /// The shards.
         shards: Vec<NewShard>,
     },
@@ -335,8 +336,8 @@ pub enum TaskFromWorker {
         lease_id: LeaseId,
         /// Number of shards.
         shards: u32,
-        /// Executed cycles.
-        cycles: u64,
+        /// What the execution found.
+        execution: Execution,
         /// Public values, which are handed in.
         public_values: BlobInfo,
     },

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::handshake::{Capabilities, GpuLoad, Hello, Refusal, Welcome};
 use crate::ids::LeaseId;
 use crate::job::{BlobInfo, Execution, Failure, JobSpec, Progress};
+use crate::shard::{TaskFromWorker, TaskToWorker};
 
 /// Path of the WebSocket on Hierophant's HTTP port.
 pub const WEBSOCKET_PATH: &str = "/ws";
@@ -97,6 +98,9 @@ pub enum FromWorker {
         /// For people.
         reason: String,
     },
+    /// About a task (version 3).
+    #[serde(untagged)]
+    Task(TaskFromWorker),
 }
 
 /// From Hierophant to Contemplant.
@@ -138,4 +142,7 @@ pub enum ToWorker {
         /// For people.
         reason: String,
     },
+    /// About a task (version 3).
+    #[serde(untagged)]
+    Task(TaskToWorker),
 }

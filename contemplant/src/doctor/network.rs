@@ -88,6 +88,7 @@ async fn greet(
             memory_bytes: 0,
             gpus: Vec::new(),
             unavailable_reason: Some("only checks the connection".to_owned()),
+            sharding: None,
         },
         held: Vec::new(),
     };

@@ -164,6 +164,7 @@ mod tests {
             memory_bytes: 0,
             gpus: Vec::new(),
             unavailable_reason: None,
+            sharding: None,
         };
         let warming_up = format!("{WARMING_UP}the prover is being built");
         for (reason, decided) in

@@ -108,6 +108,7 @@ impl CpuExecutor {
             memory_bytes: memory_bytes(),
             gpus: Vec::new(),
             unavailable_reason: Some(format!("{WARMING_UP}the prover is being built")),
+            sharding: None,
         };
         let (sender, receiver) = watch::channel(capabilities);
         let runtime = Arc::new(ProverRuntime::start()?);

@@ -103,6 +103,7 @@ impl CudaExecutor {
             memory_bytes: memory_bytes(),
             gpus: settings.gpus,
             unavailable_reason: obstacle(&[State::Starting]),
+            sharding: None,
         });
         let states = Arc::new(watch::Sender::new(vec![State::Starting; count]));
         let queue = Arc::new(Queue::default());

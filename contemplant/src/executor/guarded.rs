@@ -167,6 +167,7 @@ mod tests {
             memory_bytes: 0,
             gpus: Vec::new(),
             unavailable_reason: None,
+            sharding: None,
         }
     }
 

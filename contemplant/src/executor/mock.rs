@@ -51,6 +51,7 @@ impl MockExecutor {
             memory_bytes: memory_bytes(),
             gpus: Vec::new(),
             unavailable_reason: None,
+            sharding: None,
         };
         Self {
             helper,

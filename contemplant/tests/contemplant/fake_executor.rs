@@ -43,6 +43,7 @@ impl FakeExecutor {
             memory_bytes: 0,
             gpus: Vec::new(),
             unavailable_reason: None,
+            sharding: None,
         });
         let (calls_sender, calls) = mpsc::unbounded_channel();
         let (loads_sender, gpu_loads) = watch::channel(Vec::new());

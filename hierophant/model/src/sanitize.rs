@@ -151,6 +151,7 @@ mod tests {
             memory_bytes: u64::MAX,
             gpus: vec![Gpu { model, memory_bytes: u64::MAX, driver: Some("5\r5".into()) }; 99],
             unavailable_reason: Some("no\r\n\u{1b}[31mGPU".repeat(9999)),
+            sharding: None,
         };
         super::capabilities(&mut capabilities);
         assert_eq!(capabilities.gpus.len(), MAX_GPUS);

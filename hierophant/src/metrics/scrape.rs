@@ -124,6 +124,7 @@ mod tests {
             memory_bytes: 0,
             gpus: vec![gpu],
             unavailable_reason: None,
+            sharding: None,
         };
         WorkerWork {
             worker: WorkerId([number; 16]),

@@ -126,6 +126,7 @@ impl Contemplant {
                 memory_bytes: self.memory,
                 gpus: vec![],
                 unavailable_reason: None,
+                sharding: None,
             },
             held: self.busy_with(),
         }

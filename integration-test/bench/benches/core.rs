@@ -135,6 +135,7 @@ fn capabilities() -> Capabilities {
         memory_bytes: 0,
         gpus: Vec::new(),
         unavailable_reason: None,
+        sharding: None,
     }
 }
 

@@ -93,6 +93,7 @@ pub fn hello() -> Hello {
             memory_bytes: 1 << 30,
             gpus: vec![],
             unavailable_reason: None,
+            sharding: None,
         },
         held: vec![],
     }

@@ -37,6 +37,7 @@ fn capabilities() -> Capabilities {
             driver: Some("550.54.15".into()),
         }],
         unavailable_reason: None,
+        sharding: None,
     }
 }
 
@@ -47,7 +48,7 @@ fn execution() -> Execution {
 fn from_worker() -> Vec<FromWorker> {
     vec![
         FromWorker::Hello(Hello {
-            protocol: ProtocolRange { oldest: 2, newest: 2 },
+            protocol: ProtocolRange::OURS,
             software_version: "0.1.0".into(),
             name: "habakkuk".into(),
             worker_id: WorkerId([0x77; 16]),
@@ -97,7 +98,7 @@ fn from_worker() -> Vec<FromWorker> {
 fn to_worker() -> Vec<ToWorker> {
     vec![
         ToWorker::Welcome(Welcome {
-            protocol: 2,
+            protocol: 3,
             software_version: "0.1.0".into(),
             heartbeat_interval_ms: 5_000,
             access_key: "4b".repeat(32).into(),
@@ -106,7 +107,7 @@ fn to_worker() -> Vec<ToWorker> {
         ToWorker::Refused(Refusal {
             code: RefusalCode::Unauthorized,
             message: "token required: set `token` in contemplant.toml".into(),
-            protocol: ProtocolRange { oldest: 2, newest: 2 },
+            protocol: ProtocolRange::OURS,
         }),
         ToWorker::Prove {
             lease_id: lease(),
@@ -158,7 +159,6 @@ fn every_message_is_written_as_documented() {
     assert_eq!(documented, expected, "an example without message");
 }
 
-/// Those of version 3, which is not offered yet.
 #[test]
 fn every_message_about_tasks_is_written_as_documented() {
     shard::from_worker().iter().for_each(check);

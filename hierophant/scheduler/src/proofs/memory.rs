@@ -199,6 +199,7 @@ mod tests {
             memory_bytes: main * GIB,
             gpus: gpus.iter().map(gpu).collect(),
             unavailable_reason: None,
+            sharding: None,
         };
         Worker::new(SessionId(1), "amos".into(), capabilities)
     }

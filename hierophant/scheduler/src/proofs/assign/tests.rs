@@ -34,6 +34,7 @@ fn worker(slots: u32, modes: &[ProofMode], version: &str) -> Worker {
         memory_bytes: 0,
         gpus: vec![],
         unavailable_reason: None,
+        sharding: None,
     };
     Worker::new(SessionId(1), "amos".into(), capabilities)
 }

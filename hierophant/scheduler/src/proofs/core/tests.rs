@@ -120,6 +120,7 @@ fn capabilities(modes: Vec<ProofMode>) -> Capabilities {
         memory_bytes: 0,
         gpus: vec![],
         unavailable_reason: None,
+        sharding: None,
     }
 }
 

@@ -44,6 +44,7 @@ pub(super) fn hello(n: u8) -> Hello {
             memory_bytes: 0,
             gpus: vec![],
             unavailable_reason: None,
+            sharding: None,
         },
         held: vec![],
     }

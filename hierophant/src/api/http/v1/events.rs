@@ -246,6 +246,7 @@ mod tests {
                 memory_bytes: 0,
                 gpus: vec![],
                 unavailable_reason: None,
+                sharding: None,
             },
             draining: false,
             stats: WorkerStats::default(),
