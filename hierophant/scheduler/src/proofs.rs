@@ -11,7 +11,9 @@ pub mod queue;
 mod request;
 pub mod rest;
 pub mod shards;
+mod task_bytes;
 mod views;
 
 pub use request::{CancelError, NewRequest, SubmitError};
+pub use task_bytes::{Assembly, AssemblyError, HandIn, ShardingLimits, TaskBlob};
 pub use views::{LeaseAccess, Overview, QueuedJob, RunningProof, Why, WorkerJoined, WorkerWork};

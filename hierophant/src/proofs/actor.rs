@@ -194,6 +194,18 @@ impl Actor for ProofsActor {
             ProofsMsg::LeaseAccess(lease, worker, port) => {
                 (Vec::new(), answer_on(port, core.lease_access(lease, worker)))
             }
+            ProofsMsg::TaskBlob(lease, worker, blob, port) => {
+                (Vec::new(), answer_on(port, core.task_blob(lease, worker, blob)))
+            }
+            ProofsMsg::MayHandIn(lease, worker, blob, port) => {
+                (Vec::new(), answer_on(port, core.may_hand_in(lease, worker, blob)))
+            }
+            ProofsMsg::HandedIn(lease, worker, blob, port) => {
+                let (counts, effects) = core.handed_in(now, worker, lease, blob);
+                (effects, answer_on(port, counts))
+            }
+            ProofsMsg::TaskBlobMissing(job, blob) => (core.task_blob_missing(now, job, blob), None),
+            ProofsMsg::Assembled(lease, assembled) => (core.assembled(now, lease, assembled), None),
             ProofsMsg::Alive(port) => (Vec::new(), answer_on(port, ())),
             ProofsMsg::Overview(port) => {
                 (Vec::new(), answer_on(port, state.overview.get(|| core.overview())))
@@ -342,6 +354,11 @@ impl ProofsState {
                 Effect::Drop(worker, reason) => {
                     side_effects.push(SideEffect::Drop(worker, self.sessions.get(worker), reason));
                 }
+                Effect::Assemble(assembly) => side_effects.push(SideEffect::Assemble(assembly)),
+                Effect::FreeTaskBlob(job, blob) => {
+                    side_effects.push(SideEffect::FreeTaskBlob(job, blob));
+                }
+                Effect::FreeTaskBlobs(job) => side_effects.push(SideEffect::FreeTaskBlobs(job)),
                 Effect::Check { lease, proof, claim } => {
                     let job = self.core.job_of_lease(lease);
                     side_effects.push(SideEffect::Check(Box::new(Check {

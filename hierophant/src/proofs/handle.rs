@@ -8,10 +8,11 @@ use hierophant_model::records::Accepted;
 use hierophant_scheduler::SessionId;
 use hierophant_scheduler::proofs::core::Rejection;
 use hierophant_scheduler::proofs::{
-    CancelError, LeaseAccess, NewRequest, Overview, QueuedJob, SubmitError, Why, WorkerJoined,
+    CancelError, HandIn, LeaseAccess, NewRequest, Overview, QueuedJob, SubmitError, TaskBlob, Why,
+    WorkerJoined,
 };
 use network_lib::handshake::Capabilities;
-use network_lib::ids::{ArtifactId, JobId, LeaseId, RequestId, WorkerId};
+use network_lib::ids::{ArtifactId, JobId, LeaseId, RequestId, Sha256Digest, WorkerId};
 use network_lib::job::{BlobInfo, Execution, Failure};
 use ractor::ActorRef;
 
@@ -255,6 +256,53 @@ impl ProofsHandle {
         worker: WorkerId,
     ) -> Result<Option<LeaseAccess>, Unanswered> {
         ask(&self.actor, |reply| ProofsMsg::LeaseAccess(lease, worker, reply)).await
+    }
+
+    /// Whether `worker` may fetch a blob under the lease of its task.
+    ///
+    /// # Errors
+    ///
+    /// [`Unanswered`] when the actor or its store hangs.
+    pub async fn task_blob(
+        &self,
+        lease: LeaseId,
+        worker: WorkerId,
+        blob: Sha256Digest,
+    ) -> Result<TaskBlob, Unanswered> {
+        ask(&self.actor, |reply| ProofsMsg::TaskBlob(lease, worker, blob, reply)).await
+    }
+
+    /// Whether `worker` may hand in a blob under a lease; `None` if it may not.
+    ///
+    /// # Errors
+    ///
+    /// [`Unanswered`] when the actor or its store hangs.
+    pub async fn may_hand_in(
+        &self,
+        lease: LeaseId,
+        worker: WorkerId,
+        blob: Sha256Digest,
+    ) -> Result<Option<HandIn>, Unanswered> {
+        ask(&self.actor, |reply| ProofsMsg::MayHandIn(lease, worker, blob, reply)).await
+    }
+
+    /// Reports that a blob that `worker` handed in under a lease is stored. Returns whether the lease still counts.
+    ///
+    /// # Errors
+    ///
+    /// [`Unanswered`] when the actor or its store hangs.
+    pub async fn handed_in(
+        &self,
+        lease: LeaseId,
+        worker: WorkerId,
+        blob: BlobInfo,
+    ) -> Result<bool, Unanswered> {
+        ask(&self.actor, |reply| ProofsMsg::HandedIn(lease, worker, blob, reply)).await
+    }
+
+    /// Reports that a blob of a job's tasks, which counts as stored, is missing.
+    pub fn task_blob_missing(&self, job: JobId, blob: Sha256Digest) {
+        tell(&self.actor, ProofsMsg::TaskBlobMissing(job, blob));
     }
 
     /// Explains why a job has no proof yet; `None` if it has ended or does not exist.

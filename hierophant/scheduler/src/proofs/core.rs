@@ -23,6 +23,7 @@ mod restore;
 mod rests;
 mod search;
 mod sweep;
+mod task_access;
 mod why;
 mod workers;
 
@@ -44,7 +45,7 @@ use super::fleet::Workers;
 use super::lease::{Lease, Leases, Worker, WorkerStats};
 use super::memory::MemoryDemand;
 use super::queue::Queue;
-use super::{LeaseAccess, Overview, RunningProof, WorkerWork};
+use super::{Assembly, LeaseAccess, Overview, RunningProof, ShardingLimits, WorkerWork};
 use crate::SessionId;
 
 pub use commands::Rejection;
@@ -86,6 +87,8 @@ pub struct Limits {
     pub max_strikes: usize,
     /// Time for which a strike counts.
     pub strike_decay_ms: i64,
+    /// Proofs that are made as tasks of many workers.
+    pub sharding: ShardingLimits,
 }
 
 /// Effect of a decision; executed in order.
@@ -110,6 +113,12 @@ pub enum Effect {
         /// Claim to verify.
         claim: Claim,
     },
+    /// Assemble a proof from its parts and report it to [`ProofsCore::assembled`].
+    Assemble(Box<Assembly>),
+    /// Remove a stored blob of a job's tasks.
+    FreeTaskBlob(JobId, Sha256Digest),
+    /// Remove all stored blobs of a job's tasks.
+    FreeTaskBlobs(JobId),
 }
 
 /// Job that has not ended.

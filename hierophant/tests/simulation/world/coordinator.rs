@@ -3,6 +3,7 @@
 use hierophant_model::clients::Clients;
 use hierophant_model::records::{Change, Millis};
 use hierophant_scheduler::SessionId;
+use hierophant_scheduler::proofs::ShardingLimits;
 use hierophant_scheduler::proofs::core::{Effect, IdSource, Limits, ProofsCore};
 use hierophant_scheduler::registry::core::{RegistryCore, Rules};
 use network_lib::ids::WorkerId;
@@ -33,6 +34,7 @@ impl World {
             return_limit_ms: 2 * MINUTE,
             max_strikes: MAX_STRIKES,
             strike_decay_ms: STRIKE_DECAY,
+            sharding: ShardingLimits::default(),
         };
         let rules = Rules {
             max_workers: 100,
@@ -161,6 +163,9 @@ impl World {
                     let boot = self.boot;
                     let delay = self.rng.random_range(10..5 * SECOND);
                     self.at(delay, Event::Checked(boot, lease, genuine));
+                }
+                Effect::Assemble(_) | Effect::FreeTaskBlob(..) | Effect::FreeTaskBlobs(_) => {
+                    panic!("no worker of this simulation takes tasks")
                 }
             }
         }

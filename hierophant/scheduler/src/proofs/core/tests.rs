@@ -58,6 +58,7 @@ fn limits() -> Limits {
         return_limit_ms: 2 * MINUTE,
         max_strikes: 3,
         strike_decay_ms: 60 * MINUTE,
+        sharding: ShardingLimits::default(),
     }
 }
 

@@ -4,6 +4,7 @@ use std::fmt;
 
 use network_lib::job::ProofMode;
 use network_lib::named_enum;
+use serde::{Deserialize, Serialize};
 
 /// Smallest number of shards for which tasks are worth their overhead.
 pub const MIN_SHARDS: u64 = 4;
@@ -13,6 +14,8 @@ pub const MIN_IDLE_SLOTS: u32 = 2;
 
 named_enum! {
     /// Configured mode.
+    #[derive(Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
     ShardingMode {
         /// As tasks if that is expected to be faster.
         Auto = "auto",
