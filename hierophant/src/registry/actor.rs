@@ -265,7 +265,7 @@ impl RegistryState {
         if let Some(replaced) = admission.replaces {
             self.close(replaced, CloseReason::Replaced);
         }
-        handle.inbox().has_slots(hello.capabilities.slots);
+        handle.inbox().has_places(sanitize::places(&hello.capabilities));
         let welcome = Welcome {
             protocol: admission.protocol,
             software_version: env!("CARGO_PKG_VERSION").into(),

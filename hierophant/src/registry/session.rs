@@ -180,7 +180,7 @@ impl Session {
             }
             FromWorker::CapabilitiesChanged { mut capabilities } => {
                 sanitize::capabilities(&mut capabilities);
-                inbox.has_slots(capabilities.slots);
+                inbox.has_places(sanitize::places(&capabilities));
                 let turn = inbox.turn().await;
                 self.registry.capabilities_changed(worker, session, capabilities, turn);
             }

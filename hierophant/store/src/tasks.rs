@@ -22,12 +22,14 @@ static TASKS_REMOVED: TableWrite = TableWrite::delete("tasks", &["job"], "");
 
 /// Writes a division that has not ended; its end, if an earlier division of the job has one, is cleared.
 pub(crate) fn sharding(record: &ShardingRecord) -> Write {
-    let values = record.public_values;
+    let (common, values) = (record.common, record.public_values);
     SHARDINGS.row(vec![
         ("job", record.job.0.as_slice().into()),
         ("mode", mode_number(record.mode).into()),
         ("engine", record.engine.as_str().into()),
         ("max_elements", bits(record.max_elements).into()),
+        ("common_size", common.map(|blob| bits(blob.size)).into()),
+        ("common_sha256", common.map(|blob| blob.sha256.0).into()),
         ("public_values_size", values.map(|blob| bits(blob.size)).into()),
         ("public_values_sha256", values.map(|blob| blob.sha256.0).into()),
         ("executed_at", record.executed_at.map(|at| at.0).into()),
@@ -85,6 +87,7 @@ pub(crate) fn read_sharding(row: &dyn Columns) -> Result<ShardingRecord, StoreEr
         mode: mode_from(rows::int(row, "mode")?)?,
         engine: rows::text(row, "engine")?,
         max_elements: rows::unsigned(row, "max_elements")?,
+        common: rows::optional_blob(row, "common_size", "common_sha256")?,
         public_values: rows::optional_blob(row, "public_values_size", "public_values_sha256")?,
         executed_at: rows::optional_time(row, "executed_at")?,
         restarts: u32::try_from(rows::int(row, "restarts")?).map_err(corrupt)?,

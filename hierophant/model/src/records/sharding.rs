@@ -19,6 +19,8 @@ pub struct ShardingRecord {
     pub engine: String,
     /// Trace area at which shards are cut, in cells.
     pub max_elements: u64,
+    /// SP1's `CommonProverInput`, stored by Hierophant, once an execution has announced shards.
+    pub common: Option<BlobInfo>,
     /// Public values, once the execution has ended.
     pub public_values: Option<BlobInfo>,
     /// End of the first complete execution.

@@ -22,7 +22,7 @@ pub mod policy;
 mod recovery;
 mod running;
 
-pub use choice::Offer;
+pub use choice::{Offer, Place};
 pub use effect::{Effect, JobEnd, Reason, Release};
 pub use job::ShardedJob;
 pub use recovery::{Rows, Unrestorable};

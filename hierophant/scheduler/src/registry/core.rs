@@ -134,7 +134,7 @@ impl RegistryCore {
                            reconnect; the id is available once that worker has left or expired";
             return Err(refuse(RefusalCode::Taken, message.into()));
         }
-        let most = sanitize::max_held(hello.capabilities.slots);
+        let most = sanitize::max_held(sanitize::places(&hello.capabilities));
         if hello.held.len() > most {
             let message = format!(
                 "the handshake lists {} attempts: expected at most {most} of a worker with {} slot(s)",

@@ -5,6 +5,8 @@ CREATE TABLE shardings (
   mode                 BIGINT NOT NULL,
   engine               TEXT NOT NULL,
   max_elements         BIGINT NOT NULL,
+  common_size          BIGINT,
+  common_sha256        BYTEA,
   public_values_size   BIGINT,
   public_values_sha256 BYTEA,
   executed_at          BIGINT,

@@ -5,6 +5,8 @@ CREATE TABLE shardings (
   mode                 INTEGER NOT NULL,
   engine               TEXT NOT NULL,
   max_elements         INTEGER NOT NULL,
+  common_size          INTEGER,
+  common_sha256        BLOB,
   public_values_size   INTEGER,
   public_values_sha256 BLOB,
   executed_at          INTEGER,

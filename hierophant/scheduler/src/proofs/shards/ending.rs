@@ -96,7 +96,7 @@ impl ShardedJob {
                     self.found_false(now, *blob, worker, &mut effects);
                 }
                 for blob in lost {
-                    self.input_lost(now, *blob, worker, &mut effects);
+                    self.input_lost(now, *blob, &mut effects);
                 }
                 self.count_retry(&mut effects);
             }
@@ -169,7 +169,7 @@ impl ShardedJob {
             record.output.is_some_and(|output| output.sha256 == blob)
         };
         let Some(record) = self.tasks().find(is_output) else {
-            self.input_lost(now, blob, reporter, effects);
+            self.input_lost(now, blob, effects);
             return;
         };
         let (task, maker) = (record.id, record.maker);

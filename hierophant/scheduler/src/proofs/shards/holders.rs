@@ -71,6 +71,21 @@ impl Holders {
         (!self.stored.contains(&blob) && self.requested.insert(blob)).then_some(holder)
     }
 
+    /// The request for the blob is over: nothing needs it now, or it is repeated for another task.
+    pub(super) fn withdraw(&mut self, blob: Sha256Digest) {
+        self.requested.remove(&blob);
+    }
+
+    /// Whether a holder was asked for the blob and has not handed it in.
+    pub(super) fn is_requested(&self, blob: Sha256Digest) -> bool {
+        self.requested.contains(&blob)
+    }
+
+    /// Whether Hierophant has received the blob from its maker.
+    pub(super) fn is_stored(&self, blob: Sha256Digest) -> bool {
+        self.stored.contains(&blob)
+    }
+
     /// Whether a task can be started that needs the blob.
     pub(super) fn has(&self, blob: Sha256Digest) -> bool {
         self.stored.contains(&blob) || self.workers.contains_key(&blob)

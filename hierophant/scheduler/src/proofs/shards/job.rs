@@ -25,6 +25,8 @@ pub struct ShardedJob {
     pub(super) ids: IdSource,
     pub(super) tasks: BTreeMap<TaskId, Task>,
     pub(super) by_key: BTreeMap<Key, TaskId>,
+    /// Waiting tasks.
+    pub(super) waiting: BTreeSet<TaskId>,
     /// Number of tasks that name a blob as something that Hierophant stores.
     kept: BTreeMap<Sha256Digest, usize>,
     pub(super) leases: BTreeMap<LeaseId, Lease>,
@@ -71,6 +73,7 @@ impl ShardedJob {
             mode,
             engine: engine.to_owned(),
             max_elements,
+            common: None,
             public_values: None,
             executed_at: None,
             restarts: 0,
@@ -95,6 +98,7 @@ impl ShardedJob {
             ids,
             tasks: BTreeMap::new(),
             by_key: BTreeMap::new(),
+            waiting: BTreeSet::new(),
             kept: BTreeMap::new(),
             leases: BTreeMap::new(),
             execute,
@@ -139,7 +143,8 @@ impl ShardedJob {
         }
         let children = record.children.iter().filter_map(|child| self.task(*child)?.output);
         let named = record.named.iter().map(|named| named.blob);
-        record.record.into_iter().chain(named).chain(children).collect()
+        let common = self.record.common.filter(|_| record.shard.is_some());
+        common.into_iter().chain(record.record).chain(named).chain(children).collect()
     }
 
     /// Ends the job because its result is not needed.
@@ -191,9 +196,18 @@ impl ShardedJob {
         let (id, key) = (record.id, record.key);
         stored_blobs(&record).for_each(|blob| *self.kept.entry(blob).or_default() += 1);
         self.by_key.insert(key, id);
+        self.note_state(id, record.state);
         let task = Task { record, lease: None, avoids: BTreeSet::new() };
         if let Some(before) = self.tasks.insert(id, task) {
             self.unkeep(&before.record);
+        }
+    }
+
+    fn note_state(&mut self, task: TaskId, state: TaskState) {
+        if state == TaskState::Waiting {
+            self.waiting.insert(task);
+        } else {
+            self.waiting.remove(&task);
         }
     }
 
@@ -218,11 +232,14 @@ impl ShardedJob {
         let Some(task) = self.tasks.get_mut(&task) else { return };
         let before = task.record.clone();
         change(&mut task.record);
-        if task.record != before {
-            effects.push(Effect::SaveTask(task.record.clone()));
-            stored_blobs(&task.record).for_each(|blob| *self.kept.entry(blob).or_default() += 1);
-            self.unkeep(&before);
+        if task.record == before {
+            return;
         }
+        effects.push(Effect::SaveTask(task.record.clone()));
+        stored_blobs(&task.record).for_each(|blob| *self.kept.entry(blob).or_default() += 1);
+        let state = task.record.state;
+        self.note_state(before.id, state);
+        self.unkeep(&before);
     }
 
     /// Ends the lease of a task, if there is one. The task waits again.
@@ -241,6 +258,9 @@ impl ShardedJob {
                 record.state = TaskState::Waiting;
             }
         });
+        if let Some(record) = self.task(id).and_then(|record| record.record) {
+            self.holders.withdraw(record.sha256);
+        }
         let kept = self.task(id).and_then(|record| record.output);
         for blob in ended.handed_in.into_keys() {
             if kept.is_none_or(|output| output.sha256 != blob) && !self.is_kept(blob) {
@@ -260,8 +280,10 @@ impl ShardedJob {
 
     /// Whether any record names this blob as something that Hierophant stores.
     pub(super) fn is_kept(&self, blob: Sha256Digest) -> bool {
-        let is_public = self.record.public_values.is_some_and(|values| values.sha256 == blob);
-        is_public || self.kept.contains_key(&blob)
+        let is = |kept: BlobInfo| kept.sha256 == blob;
+        self.record.common.is_some_and(is)
+            || self.record.public_values.is_some_and(is)
+            || self.kept.contains_key(&blob)
     }
 
     /// Frees the kept result of a task that nothing needs.
@@ -392,6 +414,7 @@ impl ShardedJob {
             let Some(record) = self.task(id) else { continue };
             freed.extend(stored_blobs(record));
         }
+        freed.extend(self.record.common.map(|common| common.sha256));
         freed.extend(self.record.public_values.map(|values| values.sha256));
         let (workers, stored) = self.holders.drain();
         freed.extend(stored);

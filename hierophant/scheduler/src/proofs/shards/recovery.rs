@@ -184,8 +184,21 @@ impl ShardedJob {
                 effects.push(Effect::Send(worker, self.forget_message(part.to_vec())));
             }
         }
+        self.repeat_requests(worker, &mut effects);
         self.require_records(now, &mut effects);
         effects
+    }
+
+    /// Asks a worker again for the records that running tasks of others need: the messages may be lost.
+    fn repeat_requests(&self, holder: WorkerId, effects: &mut Vec<Effect>) {
+        for Lease { row, .. } in self.leases.values().filter(|lease| lease.row.worker != holder) {
+            let record = self.task(row.task).and_then(|record| record.record);
+            let Some(blob) = record.map(|record| record.sha256) else { continue };
+            if self.holders.is_requested(blob) && self.holders.is_held_by(blob, holder) {
+                let message = TaskToWorker::Provide { lease_id: row.lease, blob };
+                effects.push(Effect::Send(holder, message));
+            }
+        }
     }
 
     /// Hierophant has lost bytes: the result of a task, or precompile events. They are made again.
@@ -205,21 +218,12 @@ impl ShardedJob {
         &mut self,
         now: Millis,
         blob: Sha256Digest,
-        reporter: WorkerId,
         effects: &mut Vec<Effect>,
     ) {
         let is_record = |leaf: &TaskRecord| leaf.record.is_some_and(|record| record.sha256 == blob);
         if !self.leaves().any(is_record) {
             self.remake(now, blob, effects);
             return;
-        }
-        // Its holder may be alive and out of reach: it is asked once to hand the record in.
-        if let Some(holder) = self.holders.request(blob, reporter) {
-            let lease = self.leases.values().find(|lease| lease.row.worker == holder);
-            if let Some(lease_id) = lease.map(|lease| lease.row.lease) {
-                effects.push(Effect::Send(holder, TaskToWorker::Provide { lease_id, blob }));
-                return;
-            }
         }
         // It may have arrived after the worker asked for it.
         let (_, is_stored) = self.holders.forget(blob);
@@ -230,6 +234,9 @@ impl ShardedJob {
 
     /// Makes every result again that consists of these bytes, and every shard whose precompile events they are.
     fn remake(&mut self, now: Millis, blob: Sha256Digest, effects: &mut Vec<Effect>) {
+        if self.record.common.is_some_and(|common| common.sha256 == blob) {
+            self.remake_common(effects);
+        }
         for id in self.tasks.keys().copied().collect::<Vec<_>>() {
             if self.has_ended {
                 return;
@@ -251,6 +258,16 @@ impl ShardedJob {
                 self.reopen(now, id, effects);
             }
         }
+    }
+
+    /// The common input is lost: executions hand it in before their first shards, so the program is executed again.
+    fn remake_common(&mut self, effects: &mut Vec<Effect>) {
+        let Some(common) = self.record.common.take() else { return };
+        effects.push(Effect::SaveSharding(self.record.clone()));
+        effects.push(Effect::Free(common.sha256));
+        self.stop(self.execute, "its common input is lost", effects);
+        self.update(self.execute, effects, |record| record.state = TaskState::Waiting);
+        self.count_retry(effects);
     }
 
     /// A finished task is to be done again, with everything below it whose results are not kept.
