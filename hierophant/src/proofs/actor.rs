@@ -274,6 +274,7 @@ impl Actor for ProofsActor {
             ProofsMsg::Failed(worker, lease, failure, _) => {
                 (core.failed(now, worker, lease, failure), None)
             }
+            ProofsMsg::TaskWord(worker, word, _) => (core.task_word(now, worker, word), None),
             ProofsMsg::Checked(lease, verdict) => (core.checked(now, lease, verdict), None),
             ProofsMsg::JobsSent(leases) => {
                 core.jobs_sent(&leases);
