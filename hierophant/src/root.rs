@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::Context;
 use hierophant_model::clients::{Clients, NamedClient, Quota};
 use hierophant_model::records::Millis;
+use hierophant_scheduler::proofs::ShardingLimits;
 use hierophant_scheduler::proofs::core::Limits;
 use hierophant_scheduler::registry::core::Rules;
 use hierophant_store::JobStore;
@@ -19,6 +20,7 @@ use tokio::sync::watch;
 use crate::artifacts::actor::ArtifactsActor;
 use crate::artifacts::blobs::Blobs;
 use crate::artifacts::budget::DiskBudget;
+use crate::artifacts::task_blobs::TaskBlobs;
 use crate::artifacts::{ArtifactsHandle, retention};
 use crate::config::Config;
 use crate::events::Events;
@@ -50,6 +52,8 @@ pub struct Resources {
     pub store: Arc<dyn JobStore>,
     /// Data of artifacts.
     pub blobs: Blobs,
+    /// Bytes of tasks.
+    pub tasks: TaskBlobs,
     /// Free storage.
     pub budget: DiskBudget,
     /// Metrics.
@@ -80,7 +84,7 @@ impl Root {
     ///
     /// When an actor does not start, for instance because the store cannot be read.
     pub async fn start(config: &Config, resources: Resources) -> anyhow::Result<Self> {
-        let Resources { store, blobs, budget, metrics, events, webhooks, tokens, local_secret: _ } =
+        let Resources { store, blobs, tasks, budget, metrics, events, webhooks, tokens, .. } =
             resources;
         let (report, broken) = watch::channel(None);
         let (actor, _) = Actor::spawn(None, RootActor, report).await?;
@@ -100,6 +104,8 @@ impl Root {
         let arguments = ProofsArguments {
             store: Arc::clone(&store),
             blobs,
+            artifacts: artifacts.clone(),
+            tasks,
             limits: proof_limits(config),
             quarantine: config.proofs.quarantine,
             checker,
@@ -225,6 +231,7 @@ fn proof_limits(config: &Config) -> Limits {
         return_limit_ms: Millis::from(registry.return_limit).0,
         max_strikes: registry.max_strikes,
         strike_decay_ms: Millis::from(registry.strike_decay).0,
+        sharding: ShardingLimits::default(),
     }
 }
 

@@ -17,6 +17,7 @@ use crate::admission::{Admission, Locks};
 use crate::artifacts::ArtifactsHandle;
 use crate::artifacts::blobs::Blobs;
 use crate::artifacts::budget::DiskBudget;
+use crate::artifacts::task_blobs::TaskBlobs;
 use crate::config::{AuthMode, CallsConfig, Config, PeerCertificates};
 use crate::denials::Denials;
 use crate::events::Events;
@@ -76,6 +77,8 @@ pub struct WorkerContext {
     pub registry: RegistryHandle,
     /// Owner of artifacts.
     pub artifacts: ArtifactsHandle,
+    /// Bytes of tasks.
+    pub tasks: TaskBlobs,
     /// Uploads and downloads of artifact data.
     pub transfers: Transfers,
     /// Leases whose proofs are being stored.
@@ -164,8 +167,9 @@ impl Contexts {
     #[must_use]
     pub fn new(config: &Config, http_port: u16, handles: Handles, resources: Resources) -> Self {
         let Handles { proofs, registry, artifacts } = handles;
-        let Resources { store, blobs, budget, metrics, events, webhooks, tokens, local_secret } =
-            resources;
+        let Resources { store, blobs, tasks, budget, metrics, events, webhooks, .. } =
+            resources.clone();
+        let Resources { tokens, local_secret, .. } = resources;
         let clients = root::clients(config);
         let transfers = Transfers {
             blobs: blobs.clone(),
@@ -209,6 +213,7 @@ impl Contexts {
             proofs: proofs.clone(),
             registry: registry.clone(),
             artifacts,
+            tasks,
             transfers: transfers.clone(),
             storing: Storing::default(),
             metrics: metrics.clone(),

@@ -8,7 +8,7 @@ mod decide;
 mod effect_queue;
 mod shared_overview;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,15 +18,18 @@ use hierophant_model::records::Millis;
 use hierophant_scheduler::SessionId;
 use hierophant_scheduler::proofs::core::{Effect, IdSource, Limits, ProofsCore, RestoredState};
 use hierophant_scheduler::proofs::duration::MAX_SAMPLES;
-use hierophant_store::JobStore;
+use hierophant_store::{JobStore, StoreError};
 use network_lib::ids::WorkerId;
+use network_lib::task;
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, RpcReplyPort, SpawnErr};
 
+use super::assembly::Assembler;
 use super::handle::ProofsHandle;
 use super::lookup::{Lookups, StoredDecisions};
 use super::message::{Clearing, ProofsMsg};
-use crate::artifacts::audit;
 use crate::artifacts::blobs::Blobs;
+use crate::artifacts::task_blobs::TaskBlobs;
+use crate::artifacts::{ArtifactsHandle, audit};
 use crate::ask::{reply, tell};
 use crate::clock::{Clock, Sweeps};
 use crate::events::Events;
@@ -49,6 +52,10 @@ pub struct ProofsArguments {
     pub store: Arc<dyn JobStore>,
     /// Data of programs, inputs and proofs.
     pub blobs: Blobs,
+    /// Owner of artifacts, which keeps assembled proofs.
+    pub artifacts: ArtifactsHandle,
+    /// Bytes of tasks.
+    pub tasks: TaskBlobs,
     /// Limits of the scheduler.
     pub limits: Limits,
     /// Time for which content that was set aside is not tried again; 0 = no quarantine.
@@ -114,8 +121,8 @@ impl Actor for ProofsActor {
         myself: ActorRef<ProofsMsg>,
         (arguments, stored): Self::Arguments,
     ) -> Result<ProofsState, ActorProcessingErr> {
-        let ProofsArguments { store, blobs, limits, checker, .. } = arguments;
-        let ProofsArguments { metrics, events, webhooks, .. } = arguments;
+        let ProofsArguments { store, blobs, artifacts, tasks, limits, .. } = arguments;
+        let ProofsArguments { checker, metrics, events, webhooks, .. } = arguments;
         let now = Millis::now();
         let unfinished = store.unfinished_jobs().await?;
         let since = Millis(now.0.saturating_sub(limits.strike_decay_ms));
@@ -136,6 +143,7 @@ impl Actor for ProofsActor {
                 "artifacts of unfinished jobs missing or damaged"
             );
         }
+        clear_ended(&tasks, store.as_ref()).await?;
         let mut clock = Clock::start();
         let (now, _) = clock.read();
         let restored = RestoredState { unfinished, damaged, strikes, ended, settings };
@@ -144,6 +152,8 @@ impl Actor for ProofsActor {
         let deps = Deps {
             store,
             checker,
+            assembler: Assembler { tasks: tasks.clone(), blobs, artifacts },
+            tasks,
             clients: clients.clone(),
             metrics: metrics.clone(),
             events: events.clone(),
@@ -398,6 +408,20 @@ impl Sessions {
     fn get(&self, worker: WorkerId) -> Option<SessionHandle> {
         self.0.get(&worker).map(|(_, handle)| handle.clone())
     }
+}
+
+/// Removes the bytes of tasks whose jobs have ended, in the background: their end was stored, and Hierophant ended before
+/// they were freed.
+async fn clear_ended(tasks: &TaskBlobs, store: &dyn JobStore) -> Result<(), StoreError> {
+    let unfinished = store.unfinished_shardings().await?;
+    let jobs: BTreeSet<_> = unfinished.iter().map(|found| found.sharding.job).collect();
+    let tasks = tasks.clone();
+    task::spawn("clear bytes of tasks", async move {
+        if let Err(error) = tasks.retain(&jobs).await {
+            tracing::warn!(%error, "cannot remove bytes of tasks of ended jobs");
+        }
+    });
+    Ok(())
 }
 
 /// Answer to a call, given once all earlier decisions are stored.

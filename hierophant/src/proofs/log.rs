@@ -6,8 +6,9 @@ use std::time::Duration;
 use hierophant_model::clients::Clients;
 use hierophant_model::records::{AttemptOutcome, AttemptRecord, Change};
 use hierophant_model::text::short_request_id;
-use network_lib::ids::{JobId, LeaseId};
-use network_lib::job::Failure;
+use hierophant_scheduler::proofs::{Assembly, AssemblyError};
+use network_lib::ids::{ArtifactId, JobId, LeaseId};
+use network_lib::job::{BlobInfo, Failure};
 
 /// Logs a stored change.
 pub(super) fn changed(change: &Change, clients: &Clients) {
@@ -40,6 +41,21 @@ pub(super) fn checked(
     match verdict {
         Ok(()) => tracing::info!(job_id, lease, took_seconds, "proof accepted"),
         Err(failure) => tracing::warn!(job_id, lease, took_seconds, %failure, "proof rejected"),
+    }
+}
+
+/// Logs the assembly of a proof.
+pub(super) fn assembled(
+    assembly: &Assembly,
+    assembled: &Result<(ArtifactId, BlobInfo), AssemblyError>,
+    took: Duration,
+) {
+    let (parts, took_seconds) = (assembly.parts.len(), took.as_secs_f64());
+    match assembled {
+        Ok((_, info)) => {
+            tracing::info!(parts, bytes = info.size, took_seconds, "proof assembled");
+        }
+        Err(error) => tracing::warn!(parts, took_seconds, %error, "proof not assembled"),
     }
 }
 
