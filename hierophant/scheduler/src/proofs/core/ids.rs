@@ -24,7 +24,13 @@ impl IdSource {
     /// The ids 1, 2, 3, … for tests.
     #[must_use]
     pub fn counting() -> Self {
-        let mut next = 0_u128;
+        Self::counting_from(0)
+    }
+
+    /// The ids that follow `last`, for tests.
+    #[must_use]
+    pub fn counting_from(last: u128) -> Self {
+        let mut next = last;
         Self::from_fn(move || {
             next += 1;
             next.to_be_bytes()
