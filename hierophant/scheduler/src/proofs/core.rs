@@ -252,8 +252,9 @@ impl ProofsCore {
         Some(LeaseAccess {
             job: record.id,
             program: record.program,
-            stdin: record.stdin,
+            stdin: Some(record.stdin),
             mode: record.spec.mode,
+            is_task: false,
             proof: held.attempt.proof,
         })
     }

@@ -37,10 +37,12 @@ pub struct LeaseAccess {
     pub job: JobId,
     /// Program.
     pub program: ArtifactId,
-    /// Input.
-    pub stdin: ArtifactId,
+    /// Input; `None` if the task of the attempt does not read it.
+    pub stdin: Option<ArtifactId>,
     /// Requested kind of proof.
     pub mode: ProofMode,
+    /// Whether it is an attempt at a task, which hands in no proof.
+    pub is_task: bool,
     /// The proof with size and digest, if it is stored.
     pub proof: Option<(ArtifactId, BlobInfo)>,
 }
