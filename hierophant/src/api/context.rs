@@ -6,6 +6,7 @@ use std::time::Duration;
 use hierophant_admin_model::Price;
 use hierophant_model::clients::Clients;
 use hierophant_store::JobStore;
+use network_lib::ids::{LeaseId, Sha256Digest, WorkerId};
 
 use super::auth::Authenticator;
 use super::http::v1::render;
@@ -83,6 +84,8 @@ pub struct WorkerContext {
     pub transfers: Transfers,
     /// Leases whose proofs are being stored.
     pub storing: Storing,
+    /// Blobs of tasks that are being received.
+    pub handing_in: Storing<(LeaseId, WorkerId, Sha256Digest)>,
     /// Metrics.
     pub metrics: Metrics,
     /// Access tokens.
@@ -216,6 +219,7 @@ impl Contexts {
             tasks,
             transfers: transfers.clone(),
             storing: Storing::default(),
+            handing_in: Storing::default(),
             metrics: metrics.clone(),
             tokens: tokens.clone(),
             local_secret,

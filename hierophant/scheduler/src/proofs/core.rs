@@ -260,20 +260,19 @@ impl ProofsCore {
     #[must_use]
     pub fn lease_access(&self, lease: LeaseId, worker: WorkerId) -> Option<LeaseAccess> {
         let theirs = |held: &&Lease| held.attempt.prover.worker == worker && !held.checking;
+        let of_task = || self.divisions.held(worker, lease);
         let (job, task, proof) = match self.leases.get(&lease).filter(theirs) {
             Some(held) => (held.job, None, held.attempt.proof),
-            None => {
-                let (job, task) = self.divisions.held(worker, lease)?;
-                (job, Some(task), None)
-            }
+            None => of_task().map(|(job, task)| (job, Some(task), None))?,
         };
+        let executes = self.divisions.attempts.get(&lease).is_some_and(|held| held.executes);
         let record = &self.jobs.get(&job)?.record;
         Some(LeaseAccess {
             job: record.id,
-            task,
             program: record.program,
-            stdin: record.stdin,
+            stdin: (task.is_none() || executes).then_some(record.stdin),
             mode: record.spec.mode,
+            is_task: task.is_some(),
             proof,
         })
     }

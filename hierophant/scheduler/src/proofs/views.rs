@@ -36,14 +36,14 @@ pub struct WorkerJoined {
 pub struct LeaseAccess {
     /// Job of the attempt.
     pub job: JobId,
-    /// Task, if it is not an attempt at the whole job.
-    pub task: Option<TaskId>,
     /// Program.
     pub program: ArtifactId,
-    /// Input.
-    pub stdin: ArtifactId,
+    /// Input; `None` if the task of the attempt does not read it.
+    pub stdin: Option<ArtifactId>,
     /// Requested kind of proof.
     pub mode: ProofMode,
+    /// Whether it is an attempt at a task, which hands in no proof.
+    pub is_task: bool,
     /// The proof with size and digest, if it is stored.
     pub proof: Option<(ArtifactId, BlobInfo)>,
 }
