@@ -6,7 +6,7 @@ mod held;
 mod transfer;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -63,6 +63,7 @@ pub struct Done {
 
 /// A worker that runs in the background until it is dropped.
 pub struct TaskWorker {
+    address: Arc<Mutex<SocketAddr>>,
     desk: Arc<Desk>,
     stop: CancellationToken,
 }
@@ -90,9 +91,16 @@ impl TaskWorker {
         });
         let desk = Arc::new(Desk::new(work, slots));
         let stop = CancellationToken::new();
-        let session = Session { address, hello, http, desk: Arc::clone(&desk) };
+        let address = Arc::new(Mutex::new(address));
+        let session =
+            Session { address: Arc::clone(&address), hello, http, desk: Arc::clone(&desk) };
         tokio::spawn(stop.clone().run_until_cancelled_owned(session.run()));
-        Self { desk, stop }
+        Self { address, desk, stop }
+    }
+
+    /// Connects to this HTTP port from the next connection on.
+    pub fn move_to(&self, address: SocketAddr) {
+        *self.address.lock().unwrap_or_else(PoisonError::into_inner) = address;
     }
 
     /// What it has done so far.
@@ -116,7 +124,7 @@ impl Drop for TaskWorker {
 
 /// The connections of a worker, one after the other.
 struct Session {
-    address: SocketAddr,
+    address: Arc<Mutex<SocketAddr>>,
     hello: Hello,
     http: reqwest::Client,
     desk: Arc<Desk>,
@@ -133,11 +141,12 @@ impl Session {
     }
 
     async fn connection(&self) -> Result<()> {
-        let mut worker = Worker::connect(self.address, self.http.clone()).await?;
+        let address = *self.address.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut worker = Worker::connect(address, self.http.clone()).await?;
         let welcome =
             worker.greet(Hello { held: self.desk.leases(), ..self.hello.clone() }).await?;
         let key = welcome.access_key.clone();
-        let transfer = Transfer::new(self.address, key, self.http.clone());
+        let transfer = Transfer::new(address, key, self.http.clone());
         let (sender, mut outgoing) = mpsc::unbounded_channel();
         self.desk.connected(sender, transfer);
         self.report(&welcome);
