@@ -16,4 +16,6 @@ mod views;
 
 pub use request::{CancelError, NewRequest, SubmitError};
 pub use task_bytes::{Assembly, AssemblyError, HandIn, ShardingLimits, TaskBlob};
-pub use views::{LeaseAccess, Overview, QueuedJob, RunningProof, Why, WorkerJoined, WorkerWork};
+pub use views::{
+    LeaseAccess, Overview, QueuedJob, RunningProof, RunningTask, Why, WorkerJoined, WorkerWork,
+};

@@ -14,11 +14,11 @@ use std::time::Duration;
 
 use hierophant_model::clients::Clients;
 use hierophant_model::commands::Cleared;
-use hierophant_model::records::Millis;
+use hierophant_model::records::{Millis, UnfinishedSharding};
 use hierophant_scheduler::SessionId;
 use hierophant_scheduler::proofs::core::{Effect, IdSource, Limits, ProofsCore, RestoredState};
 use hierophant_scheduler::proofs::duration::MAX_SAMPLES;
-use hierophant_store::{JobStore, StoreError};
+use hierophant_store::JobStore;
 use network_lib::ids::WorkerId;
 use network_lib::task;
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, RpcReplyPort, SpawnErr};
@@ -143,10 +143,16 @@ impl Actor for ProofsActor {
                 "artifacts of unfinished jobs missing or damaged"
             );
         }
-        clear_ended(&tasks, store.as_ref()).await?;
+        let unfinished_shardings = store.unfinished_shardings().await?;
+        clear_ended(&tasks, &unfinished_shardings);
+        let stored_of = |found: UnfinishedSharding| {
+            let blobs = tasks.stored(found.sharding.job);
+            (found, blobs)
+        };
+        let shardings = unfinished_shardings.into_iter().map(stored_of).collect();
         let mut clock = Clock::start();
         let (now, _) = clock.read();
-        let restored = RestoredState { unfinished, damaged, strikes, ended, settings };
+        let restored = RestoredState { unfinished, damaged, strikes, ended, settings, shardings };
         let clients = limits.clients.clone();
         let (core, effects) = ProofsCore::restore(now, limits, IdSource::random(), restored);
         let deps = Deps {
@@ -284,6 +290,7 @@ impl Actor for ProofsActor {
             ProofsMsg::Failed(worker, lease, failure, _) => {
                 (core.failed(now, worker, lease, failure), None)
             }
+            ProofsMsg::TaskWord(worker, word, _) => (core.task_word(now, worker, word), None),
             ProofsMsg::Checked(lease, verdict) => (core.checked(now, lease, verdict), None),
             ProofsMsg::JobsSent(leases) => {
                 core.jobs_sent(&leases);
@@ -411,8 +418,7 @@ impl Sessions {
 
 /// Removes the bytes of tasks whose jobs have ended, in the background: their end was stored, and Hierophant ended before
 /// they were freed.
-async fn clear_ended(tasks: &TaskBlobs, store: &dyn JobStore) -> Result<(), StoreError> {
-    let unfinished = store.unfinished_shardings().await?;
+fn clear_ended(tasks: &TaskBlobs, unfinished: &[UnfinishedSharding]) {
     let jobs: BTreeSet<_> = unfinished.iter().map(|found| found.sharding.job).collect();
     let tasks = tasks.clone();
     task::spawn("clear bytes of tasks", async move {
@@ -420,7 +426,6 @@ async fn clear_ended(tasks: &TaskBlobs, store: &dyn JobStore) -> Result<(), Stor
             tracing::warn!(%error, "cannot remove bytes of tasks of ended jobs");
         }
     });
-    Ok(())
 }
 
 /// Answer to a call, given once all earlier decisions are stored.

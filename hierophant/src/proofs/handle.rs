@@ -14,6 +14,7 @@ use hierophant_scheduler::proofs::{
 use network_lib::handshake::Capabilities;
 use network_lib::ids::{ArtifactId, JobId, LeaseId, RequestId, Sha256Digest, WorkerId};
 use network_lib::job::{BlobInfo, Execution, Failure};
+use network_lib::shard::TaskFromWorker;
 use ractor::ActorRef;
 
 use super::lookup::{Lookups, Outdated, log_unread};
@@ -201,6 +202,11 @@ impl ProofsHandle {
     /// Reports a failed attempt.
     pub fn failed(&self, worker: WorkerId, lease: LeaseId, failure: Failure, turn: Turn) {
         tell(&self.actor, ProofsMsg::Failed(worker, lease, failure, turn));
+    }
+
+    /// Reports a message about a task.
+    pub fn task_word(&self, worker: WorkerId, word: TaskFromWorker, turn: Turn) {
+        tell(&self.actor, ProofsMsg::TaskWord(worker, word, turn));
     }
 
     /// Reports that an attempt's proof is stored. Returns whether the attempt is still active.

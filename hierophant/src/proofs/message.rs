@@ -15,6 +15,7 @@ use hierophant_scheduler::proofs::{
 use network_lib::handshake::Capabilities;
 use network_lib::ids::{ArtifactId, JobId, LeaseId, RequestId, Sha256Digest, WorkerId};
 use network_lib::job::{BlobInfo, Execution, Failure};
+use network_lib::shard::TaskFromWorker;
 use ractor::RpcReplyPort;
 
 use super::lookup::{AsOf, EndedJob, Outdated};
@@ -63,6 +64,8 @@ pub enum ProofsMsg {
     Completed(WorkerId, LeaseId, Execution, BlobInfo, Turn),
     /// Session: an attempt has failed.
     Failed(WorkerId, LeaseId, Failure, Turn),
+    /// Session: a message about a task.
+    TaskWord(WorkerId, TaskFromWorker, Turn),
     /// Messages with these attempts were sent to their workers.
     JobsSent(Vec<LeaseId>),
     /// API: the proof of an attempt is stored. Answers whether the attempt is still active.

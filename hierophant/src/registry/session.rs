@@ -204,6 +204,13 @@ impl Session {
                 sanitize::failure(&mut failure);
                 self.proofs.failed(worker, lease_id, failure, inbox.turn().await);
             }
+            FromWorker::Task(word) => {
+                if !word.is_within_limits() {
+                    let excess = "a message about tasks has too many entries".to_owned();
+                    return Err(CloseReason::Protocol(excess));
+                }
+                self.proofs.task_word(worker, word, inbox.turn().await);
+            }
             FromWorker::Draining { reason } => {
                 let reason = sanitize::message(&reason);
                 self.registry.draining(worker, session, reason, inbox.turn().await);

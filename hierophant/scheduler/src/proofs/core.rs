@@ -9,6 +9,7 @@ mod commands;
 mod decisions;
 mod dispatch;
 mod disputes;
+mod divisions;
 mod endings;
 mod ids;
 mod index;
@@ -24,6 +25,9 @@ mod rests;
 mod search;
 mod sweep;
 mod task_access;
+mod task_dispatch;
+mod task_restore;
+mod task_words;
 mod why;
 mod workers;
 
@@ -45,10 +49,13 @@ use super::fleet::Workers;
 use super::lease::{Lease, Leases, Worker, WorkerStats};
 use super::memory::MemoryDemand;
 use super::queue::Queue;
-use super::{Assembly, LeaseAccess, Overview, RunningProof, ShardingLimits, WorkerWork};
+use super::{
+    Assembly, LeaseAccess, Overview, RunningProof, RunningTask, ShardingLimits, WorkerWork,
+};
 use crate::SessionId;
 
 pub use commands::Rejection;
+use divisions::Divisions;
 use endings::{End, Ending};
 pub use ids::IdSource;
 use joined::JoinedRequests;
@@ -149,6 +156,8 @@ struct LiveJob {
     program_confirmed: bool,
     /// Whether its program or input is missing: no further attempt is possible.
     inputs_lost: bool,
+    /// Whether its tasks could not be finished: it is proved as a whole.
+    is_whole: bool,
 }
 
 impl LiveJob {
@@ -169,6 +178,7 @@ impl LiveJob {
             disputed: Vec::new(),
             program_confirmed: false,
             inputs_lost: false,
+            is_whole: false,
         }
     }
 
@@ -183,6 +193,7 @@ impl LiveJob {
         self.failures = FailureHistory::default();
         self.disputed.clear();
         (self.interruptions, self.not_before) = (0, Millis(0));
+        self.is_whole = false;
         self.interrupted = None;
     }
 
@@ -207,6 +218,8 @@ pub struct ProofsCore {
     strangers: LastMinute,
     queue: Queue,
     leases: Leases,
+    /// Jobs that are proved as tasks.
+    divisions: Divisions,
     /// Attempts that are leased ahead.
     prepared: Prepared,
     /// Waiting jobs that are not leased ahead, were so before, and were overtaken.
@@ -247,15 +260,20 @@ impl ProofsCore {
     #[must_use]
     pub fn lease_access(&self, lease: LeaseId, worker: WorkerId) -> Option<LeaseAccess> {
         let theirs = |held: &&Lease| held.attempt.prover.worker == worker && !held.checking;
-        let held = self.leases.get(&lease).filter(theirs)?;
-        let record = &self.jobs.get(&held.job)?.record;
+        let of_task = || self.divisions.held(worker, lease);
+        let (job, task, proof) = match self.leases.get(&lease).filter(theirs) {
+            Some(held) => (held.job, None, held.attempt.proof),
+            None => of_task().map(|(job, task)| (job, Some(task), None))?,
+        };
+        let executes = self.divisions.attempts.get(&lease).is_some_and(|held| held.executes);
+        let record = &self.jobs.get(&job)?.record;
         Some(LeaseAccess {
             job: record.id,
             program: record.program,
-            stdin: Some(record.stdin),
+            stdin: (task.is_none() || executes).then_some(record.stdin),
             mode: record.spec.mode,
-            is_task: false,
-            proof: held.attempt.proof,
+            is_task: task.is_some(),
+            proof,
         })
     }
 
@@ -268,7 +286,8 @@ impl ProofsCore {
     /// Job of an active lease.
     #[must_use]
     pub fn job_of_lease(&self, lease: LeaseId) -> Option<JobId> {
-        self.leases.get(&lease).map(|held| held.job)
+        let of_task = || self.divisions.attempts.get(&lease).map(|held| held.record.job);
+        self.leases.get(&lease).map(|held| held.job).or_else(of_task)
     }
 
     /// Summary of the scheduler.
@@ -282,6 +301,7 @@ impl ProofsCore {
             stats: self.stats.get(id).cloned().unwrap_or_default(),
             running: worker.leases.iter().filter_map(|lease| self.running(*lease)).collect(),
             ahead: worker.ahead.iter().filter_map(|lease| self.job_of_lease(*lease)).collect(),
+            tasks: self.divisions.of(*id).filter_map(|lease| self.running_task(lease)).collect(),
         });
         Overview {
             waiting: self.queue.len(),
@@ -304,6 +324,17 @@ impl ProofsCore {
             started_at: held.started_at,
             progress: held.progress,
             raced: live.leases.len() > 1,
+        })
+    }
+
+    fn running_task(&self, lease: LeaseId) -> Option<RunningTask> {
+        let held = self.divisions.attempts.get(&lease)?;
+        let tasks = &self.divisions.jobs.get(&held.record.job)?.tasks;
+        Some(RunningTask {
+            job: held.record.job,
+            task: held.task,
+            kind: tasks.task(held.task)?.kind,
+            started_at: held.record.started_at,
         })
     }
 

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use hierophant_model::commands::Paused;
 use hierophant_model::records::{JobRecord, Millis, RequestRecord};
 use network_lib::handshake::{Backend, Capabilities, Welcome};
-use network_lib::ids::{ArtifactId, JobId, LeaseId, RequestId, VkHash, WorkerId};
+use network_lib::ids::{ArtifactId, JobId, LeaseId, RequestId, TaskId, VkHash, WorkerId};
 use network_lib::job::{BlobInfo, Progress, ProofMode};
+use network_lib::shard::TaskKind;
 
 use super::lease::WorkerStats;
 use crate::SessionId;
@@ -66,6 +67,19 @@ pub struct RunningProof {
     pub raced: bool,
 }
 
+/// Running attempt at a task, for display.
+#[derive(Debug, Clone, Copy)]
+pub struct RunningTask {
+    /// Job.
+    pub job: JobId,
+    /// Task.
+    pub task: TaskId,
+    /// Kind.
+    pub kind: TaskKind,
+    /// Start of the attempt.
+    pub started_at: Millis,
+}
+
 /// State of a connected worker in the scheduler, for display.
 #[derive(Debug, Clone)]
 pub struct WorkerWork {
@@ -83,6 +97,8 @@ pub struct WorkerWork {
     pub running: Vec<RunningProof>,
     /// Jobs that are leased ahead to it, in arbitrary order.
     pub ahead: Vec<JobId>,
+    /// Running attempts at tasks, in arbitrary order.
+    pub tasks: Vec<RunningTask>,
 }
 
 /// Summary of the scheduler.

@@ -17,6 +17,7 @@ use hierophant_model::text::error_chain;
 use hierophant_scheduler::proofs::Assembly;
 use hierophant_store::{JobStore, StoreError};
 use network_lib::ids::{ArtifactId, JobId, LeaseId, Sha256Digest, WorkerId};
+use network_lib::shard::TaskToWorker;
 use network_lib::task;
 use network_lib::wire::ToWorker;
 use ractor::{ActorProcessingErr, ActorRef};
@@ -249,7 +250,12 @@ impl Committer {
         let mut jobs_sent = Vec::new();
         for decision in decisions {
             for side_effect in decision.side_effects {
-                if let SideEffect::Send(_, ToWorker::Prove { lease_id, .. }) = &side_effect {
+                if let SideEffect::Send(
+                    _,
+                    ToWorker::Prove { lease_id, .. }
+                    | ToWorker::Task(TaskToWorker::Run { lease_id, .. }),
+                ) = &side_effect
+                {
                     jobs_sent.push(*lease_id);
                 }
                 self.execute_side_effect(side_effect);

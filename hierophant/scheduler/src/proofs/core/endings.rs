@@ -266,7 +266,11 @@ impl ProofsCore {
             stats.proof_millis = stats.proof_millis.saturating_add(now.since(held.started_at));
             self.end_probation(attempt.prover.worker);
         }
+        let of_fleet = attempt.prover.is_fleet();
         effects.push(Effect::Save(Change::Attempt(attempt)));
+        if of_fleet {
+            self.end_division(now, held.job, effects);
+        }
     }
 
     /// Ends one request, and the job with its last request.

@@ -6,6 +6,7 @@ mod attempts;
 mod bounded;
 mod commands;
 mod disputes;
+mod divisions;
 mod effort;
 mod late;
 mod machines;

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 
 use hierophant_model::records::{Millis, TaskLease, TaskRecord, TaskState};
 use network_lib::ids::{LeaseId, Sha256Digest, TaskId, WorkerId};
-use network_lib::shard::{TaskKind, TaskToWorker};
+use network_lib::shard::{Source, TaskKind, TaskToWorker};
 use shard_plan::ShardBoundary;
 
 use super::effect::Effect;
@@ -115,6 +115,13 @@ impl ShardedJob {
             let message = TaskToWorker::Provide { lease_id: row.lease, blob };
             effects.push(Effect::Send(holder, message));
         }
+    }
+
+    /// The sources of an input for a worker, in the order in which they are tried.
+    #[must_use]
+    pub fn sources(&self, blob: Sha256Digest, worker: WorkerId) -> Vec<Source> {
+        let own = self.holders.is_held_by(blob, worker).then_some(Source::Own);
+        own.into_iter().chain([Source::Hierophant]).collect()
     }
 
     /// Where the bytes of an input are now.

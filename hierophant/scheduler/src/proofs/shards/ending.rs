@@ -117,6 +117,15 @@ impl ShardedJob {
         effects
     }
 
+    /// An attempt takes longer than is allowed.
+    #[must_use]
+    pub fn overdue(&mut self, now: Millis, lease: LeaseId) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        self.fail(now, lease, Reason::TooSlow, &mut effects);
+        self.advance(now, &mut effects);
+        effects
+    }
+
     /// Ends an attempt by its worker's fault: a strike, and the task is done again.
     pub(super) fn fail(
         &mut self,

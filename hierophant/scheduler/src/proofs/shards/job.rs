@@ -28,7 +28,7 @@ pub struct ShardedJob {
     /// Waiting tasks.
     pub(super) waiting: BTreeSet<TaskId>,
     /// Number of tasks that name a blob as something that Hierophant stores.
-    kept: BTreeMap<Sha256Digest, usize>,
+    pub(super) kept: BTreeMap<Sha256Digest, usize>,
     pub(super) leases: BTreeMap<LeaseId, Lease>,
     /// The task that executes the program.
     pub(super) execute: TaskId,
@@ -124,6 +124,43 @@ impl ShardedJob {
     /// Running attempts.
     pub fn leases(&self) -> impl Iterator<Item = &TaskLease> {
         self.leases.values().map(|lease| &lease.row)
+    }
+
+    /// SP1's `CommonProverInput`, once an execution has announced shards.
+    #[must_use]
+    pub const fn common(&self) -> Option<BlobInfo> {
+        self.record.common
+    }
+
+    /// Trace area at which shards are cut, in cells.
+    #[must_use]
+    pub const fn max_elements(&self) -> u64 {
+        self.record.max_elements
+    }
+
+    /// Kind of proof.
+    #[must_use]
+    pub const fn mode(&self) -> ProofMode {
+        self.record.mode
+    }
+
+    /// Whether the program was executed completely.
+    #[must_use]
+    pub const fn is_executed(&self) -> bool {
+        self.record.executed_at.is_some()
+    }
+
+    /// Number of shards whose proofs are stored, and of all announced shards.
+    #[must_use]
+    pub fn shards_done(&self) -> (usize, usize) {
+        let done = self.leaves().filter(|leaf| leaf.state == TaskState::Done).count();
+        (done, self.leaves().count())
+    }
+
+    /// Whether any task waits.
+    #[must_use]
+    pub fn has_waiting(&self) -> bool {
+        !self.has_ended && !self.waiting.is_empty()
     }
 
     /// Whether the job has ended. No method has an effect then, except answers to late messages.

@@ -52,7 +52,7 @@ pub enum Decision {
     Whole(WholeReason),
     /// Many workers make it.
     Sharded(ShardedReason),
-    /// The number of shards is unknown: the program is executed first, to count.
+    /// The length of the execution is unknown: one worker makes the whole proof, which tells it for later ones.
     Measure,
 }
 
@@ -122,7 +122,9 @@ pub fn decide(situation: &Situation) -> Decision {
 impl fmt::Display for Decision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Measure => f.write_str("the program is executed first, to count its shards"),
+            Self::Measure => {
+                f.write_str("whole proof: the length of the execution is not known yet")
+            }
             Self::Whole(reason) => match reason {
                 WholeReason::Configured => f.write_str("whole proof: `sharding.mode` is `never`"),
                 WholeReason::Unsupported => {

@@ -22,8 +22,8 @@ pub struct Rows {
     pub tasks: Vec<TaskRecord>,
     /// Attempts that have not ended.
     pub leases: Vec<TaskLease>,
-    /// Blobs of the job that Hierophant stores. What no row needs is freed; workers hand in again what they have not
-    /// reported.
+    /// Blobs of the job that Hierophant stores. What no row needs is freed, and results that are missing are made again;
+    /// workers hand in again what they have not reported.
     pub stored: Vec<Sha256Digest>,
 }
 
@@ -71,12 +71,18 @@ impl ShardedJob {
         job.plan = job.restored_plan().map_err(Unrestorable::Plan)?;
         let records: BTreeSet<_> = job.needed_records().collect();
         let mut effects = Vec::new();
+        let stored: BTreeSet<_> = rows.stored.iter().copied().collect();
+        let results = job.kept.keys().copied().chain(job.record.common.map(|blob| blob.sha256));
+        let missing: Vec<_> = results.filter(|blob| !stored.contains(blob)).collect();
         for blob in rows.stored {
             if records.contains(&blob) {
                 job.holders.restore(blob);
             } else if !job.is_kept(blob) {
                 effects.push(Effect::Free(blob));
             }
+        }
+        for blob in missing {
+            job.remake(now, blob, &mut effects);
         }
         job.advance(now, &mut effects);
         Ok((job, effects))

@@ -18,6 +18,8 @@ pub(super) enum Word {
     Traced(LeaseId, DeferredEvents),
     Ended(LeaseId, u32, BlobInfo),
     Done(LeaseId, BlobInfo),
+    /// The complete list of the depot.
+    Depot(BTreeSet<Sha256Digest>),
     Failed(LeaseId, Failure, Vec<Sha256Digest>, Vec<Sha256Digest>),
 }
 

@@ -85,6 +85,7 @@ impl World {
                 }
                 return Ok(());
             }
+            Word::Depot(blobs) => self.job.depot(NOW, id, &blobs),
             Word::Traced(lease, deferred) => self.job.traced(NOW, (id, lease), deferred),
             Word::Ended(lease, shards, values) => {
                 self.job.execute_ended(NOW, (id, lease), shards, values)
