@@ -140,7 +140,7 @@ async fn keep(
     if let Some(found) = context.tasks.metadata(job, blob) {
         // Its bytes are known by the digest.
         discard(body.into_data_stream());
-        return report(context, addressed, BlobInfo { size: found.size, sha256: blob }).await;
+        return report(context, addressed, job, BlobInfo { size: found.size, sha256: blob }).await;
     }
     let sender = Sender { peer: Peer::Contemplant, address: peer.ip(), quota: None };
     let limit = SizeLimit { bytes: most_bytes, key: "sharding.max_blob_bytes" };
@@ -186,13 +186,18 @@ async fn store(
         tracing::error!(%error, "a blob of a task could not be stored");
         return try_again(STORING_FAILED);
     }
-    report(&context, addressed, info).await
+    report(&context, addressed, job, info).await
 }
 
 /// Reports to the scheduler that a handed-in blob is stored.
-async fn report(context: &WorkerContext, addressed: Addressed, info: BlobInfo) -> Response {
+async fn report(
+    context: &WorkerContext,
+    addressed: Addressed,
+    job: JobId,
+    info: BlobInfo,
+) -> Response {
     let Addressed { caller, lease, .. } = addressed;
-    match context.proofs.handed_in(lease, caller.worker, info).await {
+    match context.proofs.handed_in(lease, caller.worker, job, info).await {
         Ok(true) => StatusCode::OK.into_response(),
         Ok(false) => not_theirs(),
         Err(_) => busy(),

@@ -24,6 +24,7 @@ pub(crate) fn sharding(job: JobId) -> ShardingRecord {
         mode: ProofMode::Compressed,
         engine: "sp1-6.10.0 native".into(),
         max_elements: 1 << 28,
+        common: None,
         public_values: None,
         executed_at: None,
         restarts: 0,
@@ -88,6 +89,7 @@ pub(crate) async fn tasks_read_back_as_they_were_written(place: Place) {
     let proving = job(1, JobState::Proving);
     let bare = sharding(proving.id);
     let full = ShardingRecord {
+        common: Some(blob(9)),
         public_values: Some(blob(8)),
         executed_at: Some(Millis(4)),
         restarts: 2,

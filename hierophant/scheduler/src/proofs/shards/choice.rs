@@ -106,10 +106,10 @@ impl ShardedJob {
     }
 
     /// Asks a holder of the task's record to hand it in, unless the worker has it or Hierophant stores it.
-    fn request_record(&mut self, row: TaskLease, effects: &mut Vec<Effect>) {
-        let Some(record) = self.task(row.task).and_then(|record| record.record) else { return };
-        let blob = record.sha256;
-        if self.holders.is_held_by(blob, row.worker) {
+    pub(super) fn request_record(&mut self, row: TaskLease, effects: &mut Vec<Effect>) {
+        let record = self.task(row.task).and_then(|record| record.record);
+        let Some(blob) = record.map(|record| record.sha256) else { return };
+        if self.holders.is_held_by(blob, row.worker) || self.holders.is_stored(blob) {
             return;
         }
         if let Some(holder) = self.holders.request(blob, row.worker) {
@@ -130,7 +130,7 @@ impl ShardedJob {
     pub fn place(&self, blob: Sha256Digest) -> Place {
         if self.is_kept(blob) || self.holders.is_stored(blob) {
             Place::Stored
-        } else if self.holders.is_requested(blob) {
+        } else if self.holders.is_expected(blob) {
             Place::Expected
         } else {
             Place::Nowhere

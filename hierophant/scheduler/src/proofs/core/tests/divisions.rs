@@ -90,8 +90,8 @@ fn shard(no: u32) -> NewShard {
 }
 
 fn hand_in_blob(core: &mut ProofsCore, worker: WorkerId, lease: LeaseId, blob: BlobInfo) {
-    assert!(core.may_hand_in(lease, worker, blob.sha256).is_some());
-    let (counts, _) = core.handed_in(START, worker, lease, blob);
+    let permission = core.may_hand_in(lease, worker, blob.sha256).expect("permitted");
+    let (counts, _) = core.handed_in(START, (worker, lease), permission.job, blob);
     assert!(counts);
 }
 
