@@ -91,6 +91,7 @@ impl ShardedJob {
         }
         let row = TaskLease { lease, task, worker: offer.worker, started_at: now };
         if task == self.execute {
+            self.executors.insert(offer.worker);
             let window = prove_slots.saturating_mul(2).saturating_add(8);
             self.execution = Some(Execution::new(row, window, self.limits.window_bytes));
         }

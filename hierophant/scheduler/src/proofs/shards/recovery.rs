@@ -64,6 +64,7 @@ impl ShardedJob {
             task.lease = Some(row.lease);
             job.leases.insert(row.lease, Lease { row, handed_in: Default::default() });
             if row.task == execute {
+                job.executors.insert(row.worker);
                 let window = prove_slots.saturating_mul(2).saturating_add(8);
                 job.execution = Some(Execution::new(row, window, limits.window_bytes));
             }
