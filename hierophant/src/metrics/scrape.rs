@@ -137,6 +137,7 @@ mod tests {
             stats: Default::default(),
             running: vec![],
             ahead: vec![],
+            tasks: vec![],
         }
     }
 

@@ -260,6 +260,7 @@ mod tests {
                 raced: false,
             }],
             ahead: vec![],
+            tasks: vec![],
         }
     }
 
