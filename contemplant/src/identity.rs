@@ -57,7 +57,13 @@ impl DataDir {
             Some(id) => id,
             None => draw_id(folder).with_context(writable)?,
         };
-        Ok(Self { worker_id, downloads, held: folder.join("held"), depot: folder.join("depot"), _lock: lock })
+        Ok(Self {
+            worker_id,
+            downloads,
+            held: folder.join("held"),
+            depot: folder.join("depot"),
+            _lock: lock,
+        })
     }
 }
 

@@ -248,7 +248,12 @@ impl TaskRunner {
         self.depot.usage().0 > 0
     }
 
-    fn begin(&self, order: &TaskOrder, events: EventSink, cancel: CancellationToken) -> Arc<Attempt> {
+    fn begin(
+        &self,
+        order: &TaskOrder,
+        events: EventSink,
+        cancel: CancellationToken,
+    ) -> Arc<Attempt> {
         let observer = TaskObserver::start(order, self.metrics.clone());
         let window = match order.input {
             TaskInput::Execute { window, window_bytes, .. } => Some((window, window_bytes)),

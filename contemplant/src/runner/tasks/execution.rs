@@ -105,7 +105,8 @@ impl TaskRunner {
             let next = match next {
                 News::Done { no } => ShardNews::Done { no },
                 News::Traced { no, deferred, named } => {
-                    let fetched = self.fetch(attempt, "list of events", &deferred.blob, &meter).await;
+                    let fetched =
+                        self.fetch(attempt, "list of events", &deferred.blob, &meter).await;
                     match fetched {
                         Ok(bytes) => {
                             ShardNews::Traced { no, deferred: (deferred.id, bytes), named }
@@ -203,7 +204,9 @@ impl ShardSink {
                     let _ = used.changed().await;
                 }
                 Err(error) => {
-                    return Err(Failure::new(FailureClass::Infrastructure, error.to_string()).into());
+                    return Err(
+                        Failure::new(FailureClass::Infrastructure, error.to_string()).into()
+                    );
                 }
             }
         }

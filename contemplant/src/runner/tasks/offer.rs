@@ -47,11 +47,7 @@ async fn combine(
     }
 }
 
-fn combined(
-    offered: &Capabilities,
-    tasks: Option<&Sharding>,
-    depot_bytes: u64,
-) -> Capabilities {
+fn combined(offered: &Capabilities, tasks: Option<&Sharding>, depot_bytes: u64) -> Capabilities {
     let sharding = tasks.filter(|_| !offered.modes.is_empty()).map(|tasks| Sharding {
         depot_bytes,
         depot_port: None,

@@ -38,10 +38,7 @@ pub(super) enum Step {
     /// Bytes to hand in.
     HandIn(Kept),
     /// Shards to announce.
-    Announce {
-        common: BlobInfo,
-        shards: Vec<NewShard>,
-    },
+    Announce { common: BlobInfo, shards: Vec<NewShard> },
     /// Bytes to hand in, and a message to send then.
     Deliver(Delivery),
 }

@@ -50,7 +50,9 @@ impl TaskRunner {
         let info = BlobInfo { size: bytes.len() as u64, sha256: blob };
         let record = Kept { info, bytes: KeptBytes::Memory(bytes.into()) };
         match self.hand_in(lease, &record).await {
-            Ok(()) => tracing::info!(bytes = info.size, "a record was handed in for another worker"),
+            Ok(()) => {
+                tracing::info!(bytes = info.size, "a record was handed in for another worker")
+            }
             Err(error) => {
                 tracing::warn!(%error, "a record could not be handed in for another worker");
             }
