@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use network_lib::handshake::Capabilities;
 use network_lib::ids::{JobId, LeaseId, Sha256Digest};
-use network_lib::job::{Failure, FailureClass};
+use network_lib::job::{Failure, FailureClass, Phase};
 use network_lib::shard::{KnownShard, MAX_BLOBS_PER_MESSAGE, TaskFromWorker, TaskInput, TaskKind};
 use network_lib::task;
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -186,6 +186,7 @@ impl TaskRunner {
         };
         let done = announced.known(shards);
         if !done.is_empty() {
+            attempt.events.steps(Phase::Executing, announced.steps());
             let (depot, job) = (self.depot.clone(), attempt.job);
             tokio::task::spawn_blocking(move || depot.remove(job, &done));
         }

@@ -90,6 +90,12 @@ impl Announced {
         u32::try_from(self.state.borrow().records.len()).unwrap_or(u32::MAX)
     }
 
+    /// Steps of the execution: it moves when a shard is announced, and when one is done.
+    pub(super) fn steps(&self) -> u64 {
+        let state = self.state.borrow();
+        (2 * state.records.len() - state.open.len()) as u64
+    }
+
     /// Whether shards are open, so that their ends will make room.
     pub(super) fn has_open(&self) -> bool {
         !self.state.borrow().open.is_empty()

@@ -179,7 +179,7 @@ impl ShardSink {
             let message = "a shard refers to too many precompile events for one message";
             return Err(Failure::new(FailureClass::Worker, message).into());
         }
-        attempt.events.steps(Phase::Executing, u64::from(no) + 1);
+        attempt.events.steps(Phase::Executing, announced.steps());
         announced.room(0).await;
         Ok(())
     }
