@@ -58,6 +58,12 @@ pub struct Config {
     /// With `cpu`: most bytes of finished shards in `data_dir`, from which a proof goes on after a crash. Default: 8 GiB,
     /// about six thousand shards. 0 keeps none.
     pub max_shard_bytes: u64,
+    /// Whether tasks of proofs that many workers make are taken, if the prover can make them. Default: true, so that large
+    /// proofs use the whole fleet.
+    pub take_tasks: bool,
+    /// Most bytes of records in the depot in `data_dir`, where shards wait until they are proved. Default: 16 GiB, about
+    /// three hundred shards.
+    pub max_depot_bytes: u64,
     /// With `cuda`: the socket of a prover server that is already running, such as
     /// `unix:///tmp/sp1-cuda-0.sock`. Also read as `moongate_endpoint`. Default: none, servers are started.
     #[serde(alias = "moongate_endpoint")]
@@ -84,7 +90,7 @@ pub struct Config {
     #[serde(with = "humantime_serde")]
     pub prover_silence_limit: Duration,
     /// Folder for the identity of this installation, finished proofs until Hierophant has stored them, finished shards of
-    /// unfinished proofs, verifying keys, and downloads while they are needed. Default: `contemplant-data` in the working
+    /// unfinished proofs, the depot, verifying keys, and downloads while they are needed. Default: `contemplant-data` in the working
     /// folder, so that no setup is needed.
     pub data_dir: PathBuf,
     /// This worker's token, or the shared one. Default: none, which Hierophant accepts from the same
@@ -161,6 +167,8 @@ impl Default for Config {
             prefetch: None,
             shards_at_once: 4,
             max_shard_bytes: 8 << 30,
+            take_tasks: true,
+            max_depot_bytes: 16 << 30,
             prover_endpoint: None,
             prover_command: None,
             prover_environment: BTreeMap::new(),

@@ -11,6 +11,7 @@ use network_lib::task;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::tasks::TaskExecutor;
 use super::{EventSink, Executor, ProveJob, Proved};
 
 /// Another executor, whose modes are withdrawn while there is an obstacle.
@@ -112,6 +113,10 @@ impl Executor for Guarded {
 
     fn forget(&self, lease_id: LeaseId) {
         self.executor.forget(lease_id);
+    }
+
+    fn tasks(&self) -> Option<Arc<dyn TaskExecutor>> {
+        self.executor.tasks()
     }
 
     async fn prove(
