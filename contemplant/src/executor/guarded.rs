@@ -11,6 +11,7 @@ use network_lib::task;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::tasks::TaskExecutor;
 use super::{EventSink, Executor, ProveJob, Proved};
 
 /// Another executor, whose modes are withdrawn while there is an obstacle.
@@ -91,6 +92,10 @@ impl Executor for Guarded {
 
     fn jobs_at_once(&self) -> usize {
         self.executor.jobs_at_once()
+    }
+
+    fn tasks(&self) -> Option<Arc<dyn TaskExecutor>> {
+        self.executor.tasks()
     }
 
     fn server_starts(&self) -> Counter {
