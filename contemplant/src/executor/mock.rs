@@ -131,8 +131,7 @@ impl Executor for MockExecutor {
     }
 
     fn tasks(&self) -> Option<Arc<dyn TaskExecutor>> {
-        let tasks: Arc<dyn TaskExecutor> = Arc::clone(&self.tasks) as _;
-        Some(tasks)
+        Some(Arc::clone(&self.tasks) as _)
     }
 
     fn start(&self) {
