@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod aggregation;
+mod announced;
 mod cuda;
 mod cuda_command;
 mod cuda_processes;

@@ -9,7 +9,7 @@ use network_lib::job::{BlobInfo, Failure, FailureClass};
 use network_lib::shard::{Sharding, TaskKind};
 use sha2::{Digest, Sha256};
 use shard_plan::ShardKind;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::shards::{ENGINE, Events, Layout, Shard, Statement};
@@ -129,29 +129,28 @@ async fn announce(
     shards: &ShardSink,
     mut states: mpsc::Receiver<ShardNews>,
 ) -> Result<(), Failure> {
-    let first = async {
+    let (known, events) = oneshot::channel();
+    let announcing = async {
         shards.common(statement.encode()).await;
         for shard in Shard::first(statement, &settings) {
             announce_one(shard, shards).await?;
         }
-        Ok(())
-    };
-    let layout = Layout::of(settings.count);
-    let ((), events) = tokio::try_join!(first, events_of(layout.core, &mut states))?;
-    let rest = async {
+        // The sender is gone only with a failure, which ends this as well.
+        let Ok(events) = events.await else { return std::future::pending().await };
         for shard in Shard::packed(statement, &settings, &events) {
             announce_one(shard, shards).await?;
         }
         Ok(())
     };
-    // What has become of these shards changes nothing, but must be received: its sender waits for room.
-    let ignored = async {
+    let hearing = async {
+        let _ = known.send(events_of(Layout::of(settings.count).core, &mut states).await?);
+        // What becomes of the other shards changes nothing, but must be received: its sender waits for room.
         while states.recv().await.is_some() {}
         std::future::pending().await
     };
     tokio::select! {
-        announced = rest => announced,
-        never = ignored => never,
+        announced = announcing => announced,
+        failed = hearing => failed,
     }
 }
 
