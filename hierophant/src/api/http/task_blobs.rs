@@ -14,7 +14,7 @@ use hierophant_scheduler::proofs::{HandIn, TaskBlob};
 use network_lib::ids::{JobId, LeaseId, Sha256Digest};
 use network_lib::job::BlobInfo;
 use network_lib::task;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tracing::Instrument;
 
 use super::local::WorkerOrigin;
@@ -31,6 +31,9 @@ use crate::metrics::{Direction, Peer};
 
 /// How long a blob is waited for that another worker hands in.
 const WAIT: Duration = Duration::from_secs(10);
+
+/// How often a waiting call asks whether the blob still comes: its holder may be lost, or the task.
+const LOOK: Duration = Duration::from_secs(1);
 
 const NO_DIGEST: &str = "invalid digest: expected a SHA-256 in 64 hexadecimal digits";
 const GONE: &str = "no source has this blob, or the task does not need it";
@@ -59,28 +62,33 @@ pub(super) async fn fetch(
         Err(refusal) => return *refusal,
     };
     let Addressed { caller, lease, blob } = addressed;
-    let job = match context.proofs.task_blob(lease, caller.worker, blob).await {
-        Ok(TaskBlob::Readable { job, size }) => {
-            let found = context.tasks.metadata(job, blob);
-            if found.is_none_or(|found| found.size != size) {
-                return missing(&context, job, blob).await;
+    let began = Instant::now();
+    let job = loop {
+        match context.proofs.task_blob(lease, caller.worker, blob).await {
+            Ok(TaskBlob::Readable { job, size }) => {
+                let found = context.tasks.metadata(job, blob);
+                if found.is_none_or(|found| found.size != size) {
+                    return missing(&context, job, blob).await;
+                }
+                break job;
             }
-            job
-        }
-        Ok(TaskBlob::Expected { job }) => {
-            let arrival = timeout(WAIT, context.tasks.arrival(job, blob));
-            let arrived = tokio::select! {
-                arrived = arrival => arrived,
-                () = revoked(context.tokens.clone(), caller.token) => return token_revoked(),
-            };
-            if arrived.is_err() {
+            Ok(TaskBlob::Expected { .. }) if began.elapsed() >= WAIT => {
                 return text_response(StatusCode::SERVICE_UNAVAILABLE, ON_ITS_WAY);
             }
-            job
+            Ok(TaskBlob::Expected { job }) => {
+                let arrival = timeout(LOOK, context.tasks.arrival(job, blob));
+                let arrived = tokio::select! {
+                    arrived = arrival => arrived,
+                    () = revoked(context.tokens.clone(), caller.token) => return token_revoked(),
+                };
+                if arrived.is_ok() {
+                    break job;
+                }
+            }
+            Ok(TaskBlob::Gone) => return not_found(GONE),
+            Ok(TaskBlob::Refused) => return not_theirs(),
+            Err(_) => return busy(),
         }
-        Ok(TaskBlob::Gone) => return not_found(GONE),
-        Ok(TaskBlob::Refused) => return not_theirs(),
-        Err(_) => return busy(),
     };
     let stored = Stored::OfTask(&context.tasks, job, blob);
     let response = serve(&context.transfers, &stored, None, Peer::Contemplant, request).await;
