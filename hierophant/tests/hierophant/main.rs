@@ -39,7 +39,6 @@ mod startup;
 mod storage;
 mod stores;
 mod support;
-mod tasks;
 mod tls;
 mod tokens;
 mod traces;

@@ -288,7 +288,10 @@ impl Worker {
     #[must_use]
     pub fn task_places(&self, with_prefetch: bool) -> usize {
         let Some(sharding) = &self.capabilities.sharding else { return 0 };
-        if !self.takes_jobs() || !self.leases.is_empty() || !self.ahead.is_empty() {
+        // What was given back may have begun meanwhile.
+        let has_whole =
+            !self.leases.is_empty() || !self.ahead.is_empty() || !self.given_back.is_empty();
+        if !self.takes_jobs() || has_whole {
             return 0;
         }
         let prefetch = if with_prefetch && !self.on_probation { sharding.prefetch } else { 0 };
