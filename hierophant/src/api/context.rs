@@ -115,6 +115,8 @@ pub struct AdminContext {
     pub readiness: Readiness,
     /// Artifact data.
     pub blobs: Blobs,
+    /// Bytes of tasks.
+    pub tasks: TaskBlobs,
     /// Downloads of artifact data.
     pub transfers: Transfers,
     /// Free storage.
@@ -216,7 +218,7 @@ impl Contexts {
             proofs: proofs.clone(),
             registry: registry.clone(),
             artifacts,
-            tasks,
+            tasks: tasks.clone(),
             transfers: transfers.clone(),
             storing: Storing::default(),
             handing_in: Storing::default(),
@@ -234,6 +236,7 @@ impl Contexts {
             registry,
             store,
             blobs,
+            tasks,
             transfers,
             budget,
             metrics,

@@ -53,6 +53,7 @@ pub(super) struct Families {
     pub(super) slots: Gauge,
     pub(super) gpus: GpuGauges,
     pub(super) storage_used: Gauge,
+    pub(super) storage_tasks: Gauge,
     pub(super) storage_free: Gauge,
     pub(super) gauges_current: Gauge,
 }
@@ -106,7 +107,7 @@ impl Families {
             rpc: to.seconds("rpc", "gRPC calls of clients, by `method` and `code`", short),
             bytes: to.byte_counters(
             "artifacts_transferred",
-            "bytes of programs, inputs and proofs, by `direction` (`in`, `out`) and `peer` (`client`, \
+            "bytes of programs, inputs, proofs and results of tasks, by `direction` (`in`, `out`) and `peer` (`client`, \
              `contemplant`, `operator`)",
         ),
             notices: to.counters(
@@ -179,6 +180,7 @@ impl Families {
             slots: to.gauge("slots", "slots of all workers: jobs that they can run at once"),
             gpus: GpuGauges::new(to),
             storage_used: to.byte_gauge("storage_used", "size of all kept programs, inputs and proofs"),
+            storage_tasks: to.byte_gauge("storage_tasks", "size of all stored intermediate results of proofs that many workers make"),
             storage_free: to.byte_gauge("storage_free", "free space on the disk of the data folder"),
             gauges_current: to.gauge(
             "gauges_current",

@@ -22,6 +22,8 @@ pub struct GaugeSnapshot {
     pub actors: Option<ActorSnapshot>,
     /// Usage of the disk.
     pub storage: Usage,
+    /// Size of all stored bytes of tasks.
+    pub tasks: u64,
     /// Receivers of webhooks.
     pub webhooks: Vec<ReceiverState>,
 }
@@ -48,6 +50,7 @@ impl Metrics {
     fn set_gauges(&self, snapshot: &GaugeSnapshot) {
         let families = &self.0.families;
         families.storage_used.set(whole(snapshot.storage.stored));
+        families.storage_tasks.set(whole(snapshot.tasks));
         if let Some(free) = snapshot.storage.free {
             families.storage_free.set(whole(free));
         }
@@ -177,6 +180,7 @@ mod tests {
             now: Millis(0),
             actors: Some(ActorSnapshot { overview: Arc::new(overview), workers }),
             storage: Usage { free: None, stored: 0, low: None },
+            tasks: 0,
             webhooks: vec![],
         };
         let scrape = || {
@@ -202,11 +206,14 @@ mod tests {
         let metrics = Metrics::new();
         metrics.client_asked(None);
         let storage = Usage { free: None, stored: 7, low: None };
-        let snapshot = GaugeSnapshot { now: Millis(0), actors: None, storage, webhooks: vec![] };
+        let webhooks = vec![];
+        let snapshot = GaugeSnapshot { now: Millis(0), actors: None, storage, tasks: 9, webhooks };
         let text = metrics.render(&snapshot);
-        for line in
-            ["hierophant_client_requests_total{client=\"other\"} 1", "hierophant_gauges_current 0"]
-        {
+        for line in [
+            "hierophant_client_requests_total{client=\"other\"} 1",
+            "hierophant_storage_tasks_bytes 9",
+            "hierophant_gauges_current 0",
+        ] {
             assert!(text.lines().any(|it| it == line), "{text}");
         }
     }

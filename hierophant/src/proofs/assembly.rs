@@ -112,4 +112,4 @@ fn unavailable(error: impl std::error::Error) -> AssemblyError {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -212,3 +212,6 @@ async fn address(
     let blob = blob.parse().map_err(invalid)?;
     Ok(Addressed { caller, lease, blob })
 }
+
+#[cfg(test)]
+mod tests;
