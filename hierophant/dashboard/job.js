@@ -33,7 +33,7 @@ function events(job) {
   const list = job.requests.map((request) => [request.created_at, `request ${request.id} from ${request.client ?? ''} ${request.requester}`]);
   for (const attempt of job.history) {
     list.push([attempt.started_at, attempt.divided ? 'divided into tasks' : `assigned to ${attempt.contemplant}`]);
-    if (attempt.ended_at != null) list.push([attempt.ended_at, `${attempt.outcome} on ${attempt.contemplant}${attempt.message ? `: ${attempt.message}` : ''}`]);
+    if (attempt.ended_at != null) list.push([attempt.ended_at, `${attempt.outcome} on ${attempt.contemplant}${attempt.message && attempt.outcome !== 'completed' ? `: ${attempt.message}` : ''}`]);
   }
   for (const request of job.requests) if (request.state !== 'open') list.push([request.updated_at, `request ${request.id} is ${request.state}`]);
   if (job.finished_at != null) list.push([job.finished_at, `the job is ${job.state}`]);

@@ -1,6 +1,6 @@
 //! The tasks of a job as a table.
 
-use hierophant_admin_model::{JobTasks, RunningTask, Task, TaskSummary};
+use hierophant_admin_model::{JobTasks, RunningTask, Task, TaskSummary, TaskWait};
 
 use super::show::{Show, ago, facts_table, list, size, took};
 
@@ -56,7 +56,7 @@ fn row(task: &Task) -> [String; 9] {
 /// What a task waits for, or why its latest attempt ended.
 fn wait(task: &Task) -> String {
     let holder = task.record_on.as_deref();
-    match task.waits_for.as_ref().map(|wait| wait.as_str()) {
+    match task.waits_for.as_ref().map(TaskWait::as_str) {
         Some("worker") => "waits for a free worker".to_owned(),
         Some("record") => match holder {
             Some(name) => format!("waits for its record from {name}"),

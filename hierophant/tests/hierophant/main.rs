@@ -39,6 +39,7 @@ mod startup;
 mod storage;
 mod stores;
 mod support;
+mod task_views;
 mod tls;
 mod tokens;
 mod traces;
