@@ -226,6 +226,9 @@ impl Actor for ProofsActor {
             ProofsMsg::Overview(port) => {
                 (Vec::new(), answer_on(port, state.overview.get(|| core.overview())))
             }
+            ProofsMsg::WaitingTasks(job, port) => {
+                (Vec::new(), answer_on(port, core.waiting_tasks_of(job)))
+            }
             ProofsMsg::Why(job, port) => (Vec::new(), answer_on(port, core.why(now, job))),
             ProofsMsg::QueueSnapshot(offset, limit, port) => {
                 (Vec::new(), answer_on(port, core.queue_snapshot(now, offset, limit)))

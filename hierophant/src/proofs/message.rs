@@ -10,7 +10,7 @@ use hierophant_scheduler::SessionId;
 use hierophant_scheduler::proofs::core::{Rejection, StoreLookup};
 use hierophant_scheduler::proofs::{
     AssemblyError, CancelError, HandIn, LeaseAccess, NewRequest, Overview, QueuedJob, SubmitError,
-    TaskBlob, Why, WorkerJoined,
+    TaskBlob, WaitingTask, Why, WorkerJoined,
 };
 use network_lib::handshake::Capabilities;
 use network_lib::ids::{ArtifactId, JobId, LeaseId, RequestId, Sha256Digest, WorkerId};
@@ -106,6 +106,8 @@ pub enum ProofsMsg {
     WorkerDrained(WorkerId, SessionId, Option<String>),
     /// Explanation why a job has no proof yet; `None` if it has ended or does not exist.
     Why(JobId, RpcReplyPort<Option<Why>>),
+    /// What the unfinished tasks of a job wait for.
+    WaitingTasks(JobId, RpcReplyPort<Vec<WaitingTask>>),
     /// Waiting jobs in the order of assignment: number to skip, maximum number.
     QueueSnapshot(usize, usize, RpcReplyPort<Vec<QueuedJob>>),
     /// The store has failed.

@@ -39,6 +39,7 @@ mod startup;
 mod storage;
 mod stores;
 mod support;
+mod task_views;
 mod tasks;
 mod tls;
 mod tokens;

@@ -2,9 +2,10 @@
 
 use std::cmp::Reverse;
 
-use hierophant_model::records::{Millis, TaskLease, TaskRecord, TaskState};
+use hierophant_model::records::{Millis, TaskLease, TaskRecord, TaskState, TaskWait};
 use network_lib::ids::{LeaseId, Sha256Digest, TaskId, WorkerId};
-use network_lib::shard::{Source, TaskKind, TaskToWorker};
+use network_lib::job::BlobInfo;
+use network_lib::shard::{Named, Source, TaskKind, TaskToWorker};
 use shard_plan::ShardBoundary;
 
 use super::effect::Effect;
@@ -162,6 +163,34 @@ impl ShardedJob {
         let has_events = record.named.iter().all(|named| self.is_kept(named.blob.sha256));
         let has = |child: &TaskId| self.task(*child).is_some_and(|child| child.output.is_some());
         has_common && has_record && has_events && record.children.iter().all(has)
+    }
+
+    /// What an unfinished task waits for, and the worker that holds its record if another one makes it; `None` for a task
+    /// that is done or in work.
+    #[must_use]
+    pub fn waits_for(&self, record: &TaskRecord) -> Option<(TaskWait, Option<WorkerId>)> {
+        let blob = record.record.map(|blob| blob.sha256);
+        let holder = blob.and_then(|blob| self.holders.holder(blob));
+        match record.state {
+            TaskState::Done | TaskState::Obsolete => None,
+            TaskState::Leased => {
+                let is_awaited = blob.is_some_and(|blob| self.holders.is_requested(blob));
+                is_awaited.then_some((TaskWait::Record, holder))
+            }
+            TaskState::Waiting if self.is_ready(record) => Some((TaskWait::Worker, holder)),
+            TaskState::Waiting => {
+                let lacks_common = record.shard.is_some() && self.record.common.is_none();
+                let is_kept = |named: &Named<BlobInfo>| self.is_kept(named.blob.sha256);
+                let wait = match blob {
+                    _ if lacks_common => TaskWait::Execution,
+                    Some(blob) if self.holders.is_lost(blob) => TaskWait::Execution,
+                    Some(blob) if !self.holders.has(blob) => TaskWait::Record,
+                    _ if !record.named.iter().all(is_kept) => TaskWait::Events,
+                    _ => TaskWait::Results,
+                };
+                Some((wait, holder))
+            }
+        }
     }
 
     fn urgency(&self, record: &TaskRecord, worker: WorkerId, has_waiting_shards: bool) -> Urgency {

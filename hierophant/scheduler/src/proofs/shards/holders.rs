@@ -96,6 +96,11 @@ impl Holders {
         !self.may_return && !self.has(blob)
     }
 
+    /// A worker that has the blob.
+    pub(super) fn holder(&self, blob: Sha256Digest) -> Option<WorkerId> {
+        self.workers.get(&blob)?.first().copied()
+    }
+
     /// Whether the worker has the blob.
     pub(super) fn is_held_by(&self, blob: Sha256Digest, worker: WorkerId) -> bool {
         self.workers.get(&blob).is_some_and(|workers| workers.contains(&worker))
