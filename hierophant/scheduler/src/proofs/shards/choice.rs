@@ -174,7 +174,7 @@ impl ShardedJob {
         match record.state {
             TaskState::Done | TaskState::Obsolete => None,
             TaskState::Leased => {
-                let is_awaited = blob.is_some_and(|blob| self.holders.is_requested(blob));
+                let is_awaited = blob.is_some_and(|blob| self.holders.is_expected(blob));
                 is_awaited.then_some((TaskWait::Record, holder))
             }
             TaskState::Waiting if self.is_ready(record) => Some((TaskWait::Worker, holder)),
