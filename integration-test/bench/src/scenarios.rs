@@ -10,6 +10,7 @@ mod queue;
 mod restart;
 mod retention;
 mod submit;
+mod tasks;
 
 use std::time::Duration;
 
@@ -25,12 +26,13 @@ use crate::requester::{Numbers, Requester};
 use crate::stage::Stage;
 
 /// A scenario's name and what it measures, in the order in which they run.
-pub const ALL: [(&str, &str); 10] = [
+pub const ALL: [(&str, &str); 11] = [
     ("dispatch", "from a request to its worker, idle or behind a queue"),
     ("lifecycle", "whole requests a second, by number of clients"),
     ("submit", "tickets, uploads and requests a second, with the CPU time of all processes"),
     ("poll", "status calls a second, with many requests in the store"),
     ("fleet", "what connected workers cost, idle and at work; all coming back at once"),
+    ("tasks", "one proof by many workers: how busy they are, tasks a second, what it costs"),
     ("queue", "what waiting jobs cost: enqueue, assign, cancel, memory"),
     ("expire", "deadlines of many requests that pass at once, while running and while stopped"),
     ("artifacts", "large uploads and downloads against the raw path"),
@@ -48,6 +50,7 @@ pub async fn run(name: &str, stage: &Stage) -> Scenario {
         "submit" => submit::run(stage, &mut found).await,
         "poll" => poll::run(stage, &mut found).await,
         "fleet" => fleet::run(stage, &mut found).await,
+        "tasks" => tasks::run(stage, &mut found).await,
         "queue" => queue::run(stage, &mut found).await,
         "expire" => expire::run(stage, &mut found).await,
         "artifacts" => artifacts::run(stage, &mut found).await,

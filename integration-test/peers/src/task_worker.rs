@@ -17,6 +17,7 @@ use network_lib::ids::{JobId, LeaseId, Sha256Digest};
 use network_lib::shard::{MAX_BLOBS_PER_MESSAGE, Sharding, TaskFromWorker, TaskKind, TaskToWorker};
 use network_lib::wire::{FromWorker, ToWorker};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_util::sync::CancellationToken;
 
@@ -59,6 +60,15 @@ pub struct Done {
     pub connections: u64,
     /// Time for which the prover has worked.
     pub busy: Duration,
+}
+
+/// Times of a worker.
+#[derive(Debug, Clone, Default)]
+pub struct Times {
+    /// From the result of each shard to its settlement, with the transfer of the result left out.
+    pub settled: Vec<Duration>,
+    /// When the first shard was begun and the last one was proved.
+    pub proving: Option<(Instant, Instant)>,
 }
 
 /// A worker that runs in the background until it is dropped.
@@ -107,6 +117,12 @@ impl TaskWorker {
     #[must_use]
     pub fn done(&self) -> Done {
         self.desk.done()
+    }
+
+    /// Its times so far.
+    #[must_use]
+    pub fn times(&self) -> Times {
+        self.desk.times()
     }
 
     /// Forgets everything, as a process that is killed and started again without its depot.
@@ -196,7 +212,9 @@ impl Session {
 
     fn hear(&self, message: ToWorker) {
         match message {
-            ToWorker::Cancel { lease_id, .. } | ToWorker::Settled { lease_id } => {
+            ToWorker::Cancel { lease_id, .. } => self.desk.remove(lease_id),
+            ToWorker::Settled { lease_id } => {
+                self.desk.settled(lease_id);
                 self.desk.remove(lease_id);
             }
             ToWorker::Task(TaskToWorker::Run { lease_id, job, input, .. }) => {

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::bytes::{info, pseudo, shard};
 use super::transfer::Transfer;
-use super::{Done, Work};
+use super::{Done, Times, Work};
 use crate::payload::{PUBLIC_VALUES, execution};
 
 /// All that a worker holds.
@@ -42,6 +42,7 @@ struct State {
     /// Records in the depot, by digest, with the number of their shard.
     depot: BTreeMap<JobId, BTreeMap<Sha256Digest, u32>>,
     done: Done,
+    times: Times,
 }
 
 /// An attempt.
@@ -57,6 +58,8 @@ pub(super) struct Held {
     said: Vec<(Vec<bytes::Bytes>, TaskFromWorker)>,
     /// How many of them were said over the connection with this number; locked while one is.
     delivered: Arc<tokio::sync::Mutex<(u64, usize)>>,
+    /// When the last word was said.
+    ended: Option<Instant>,
 }
 
 impl Held {
@@ -71,6 +74,7 @@ impl Held {
             open: Arc::new(watch::Sender::new(BTreeSet::new())),
             said: Vec::new(),
             delivered: Arc::default(),
+            ended: None,
         };
         desk.lock().held.insert(lease, held);
         let desk = Arc::clone(desk);
@@ -115,6 +119,17 @@ impl Desk {
 
     pub(super) fn done(&self) -> Done {
         self.lock().done
+    }
+
+    pub(super) fn times(&self) -> Times {
+        self.lock().times.clone()
+    }
+
+    /// The end of an attempt is stored.
+    pub(super) fn settled(&self, lease: LeaseId) {
+        let mut state = self.lock();
+        let ended = state.held.get(&lease).and_then(|held| held.ended);
+        state.times.settled.extend(ended.map(|ended| ended.elapsed()));
     }
 
     pub(super) fn leases(&self) -> Vec<LeaseId> {
@@ -264,6 +279,11 @@ impl Desk {
         for blob in blobs {
             transfer.put(lease, blob).await?;
         }
+        if let (TaskFromWorker::TaskDone { .. }, Some(held)) =
+            (&word, self.lock().held.get_mut(&lease))
+        {
+            held.ended = Some(Instant::now());
+        }
         self.say(word);
         Ok(())
     }
@@ -359,10 +379,13 @@ impl Desk {
             self.conclude(lease, vec![events], traced).await;
         }
         let turn = self.prover.acquire().await.context("the prover is closed")?;
+        let begun = Instant::now();
         tokio::time::sleep(self.work.prove).await;
         drop(turn);
         {
             let mut state = self.lock();
+            let first = state.times.proving.map_or(begun, |(first, _)| first);
+            state.times.proving = Some((first, Instant::now()));
             state.done.busy += self.work.prove;
             state.done.shards += 1;
         }

@@ -14,7 +14,7 @@ use reqwest::StatusCode;
 use super::bytes::info;
 
 /// Calls after which a busy Hierophant counts as one without the blob.
-const MAX_CALLS: usize = 20;
+const MAX_CALLS: usize = 600;
 
 /// Access of one connection. Cheap to clone.
 #[derive(Clone)]
@@ -46,7 +46,7 @@ impl Transfer {
                 }
                 StatusCode::NOT_FOUND => return Ok(None),
                 StatusCode::SERVICE_UNAVAILABLE => {
-                    tokio::time::sleep(Duration::from_millis(20)).await;
+                    tokio::time::sleep(Duration::from_millis(50)).await;
                 }
                 status => bail!("a blob was answered with {status}"),
             }
@@ -63,7 +63,7 @@ impl Transfer {
             match status {
                 StatusCode::OK => return Ok(blob),
                 StatusCode::SERVICE_UNAVAILABLE => {
-                    tokio::time::sleep(Duration::from_millis(20)).await;
+                    tokio::time::sleep(Duration::from_millis(50)).await;
                 }
                 status => bail!("a blob was refused with {status}"),
             }
