@@ -17,5 +17,6 @@ mod views;
 pub use request::{CancelError, NewRequest, SubmitError};
 pub use task_bytes::{Assembly, AssemblyError, HandIn, ShardingLimits, TaskBlob};
 pub use views::{
-    LeaseAccess, Overview, QueuedJob, RunningProof, RunningTask, Why, WorkerJoined, WorkerWork,
+    DividedProof, LeaseAccess, Overview, QueuedJob, RunningProof, RunningTask, TaskNumbers,
+    WaitingTask, Why, WorkerJoined, WorkerWork,
 };

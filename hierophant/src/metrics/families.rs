@@ -5,12 +5,14 @@ use network_lib::handshake::RefusalCode;
 use network_lib::job::ProofMode;
 use network_lib::metrics::{Counter, Family, FloatGauge, Gauge, Histogram, LONG, Registrar};
 use network_lib::metrics::{SHORT, Seconds};
+use network_lib::shard::TaskKind;
 
 use super::gpus::GpuGauges;
 use super::labels::{
-    AttemptLabels, BytesLabels, ClientLabels, Cut, JobLabels, ModeLabels, NoticeLabels,
+    AttemptLabels, BytesLabels, ClientLabels, Cut, JobLabels, KindLabels, ModeLabels, NoticeLabels,
     OutcomeLabels, Paused, PortLabels, ProofLabels, QuotaLabels, ReasonLabels, ReceiverLabels,
-    Refused, RequestLabels, RpcLabels, StateLabels, StoreLabels, VerificationLabels, WorkerLabels,
+    Refused, RequestLabels, RpcLabels, StateLabels, StoreLabels, TaskEndLabels, TaskLabels,
+    VerificationLabels, WorkerLabels,
 };
 
 /// All metric families.
@@ -23,6 +25,8 @@ pub(super) struct Families {
     pub(super) job_wait: Seconds<ModeLabels>,
     pub(super) proof: Seconds<ProofLabels>,
     pub(super) attempts_ended: Family<AttemptLabels, Counter>,
+    pub(super) task_ends: Family<TaskEndLabels, Counter>,
+    pub(super) task: Seconds<KindLabels>,
     pub(super) verification: Seconds<VerificationLabels>,
     pub(super) store: Seconds<StoreLabels>,
     pub(super) store_errors: Family<StoreLabels, Counter>,
@@ -42,6 +46,7 @@ pub(super) struct Families {
     pub(super) jobs_unfinished: Gauge,
     pub(super) dispatch_paused: Gauge,
     pub(super) oldest_wait: FloatGauge,
+    pub(super) tasks: Family<TaskLabels, Gauge>,
     pub(super) attempts_running: Family<ModeLabels, Gauge>,
     pub(super) workers: Family<WorkerLabels, Gauge>,
     pub(super) workers_refused: Family<ReasonLabels, Counter>,
@@ -81,7 +86,16 @@ impl Families {
         ),
             attempts_ended: to.counters(
             "attempts_ended",
-            "attempts that ended, by `outcome` and, if they failed, `class` of the failure",
+            "attempts at whole jobs that ended, by `outcome` and, if they failed, `class` of the failure",
+        ),
+            task_ends: to.counters(
+            "task_ends",
+            "attempts at tasks of proofs that several workers make, by `kind` of the task and `outcome`",
+        ),
+            task: to.seconds(
+            "task",
+            "time from the start of an attempt at a task to its stored result, by `kind`",
+            long,
         ),
             verification: to.seconds(
             "verification",
@@ -145,7 +159,14 @@ impl Families {
             jobs_unfinished: to.gauge("jobs_unfinished", "jobs that have not ended"),
             dispatch_paused: to.gauge("dispatch_paused", "1 if an operator has paused dispatch, else 0"),
             oldest_wait: to.seconds_gauge("oldest_wait", "age of the oldest waiting job, 0 if none waits"),
-            attempts_running: to.gauges("attempts_running", "attempts in progress, by `mode`"),
+            tasks: to.gauges(
+            "tasks",
+            "unfinished tasks of proofs that several workers make, by `kind` and `state` (`running`, `waiting`)",
+        ),
+            attempts_running: to.gauges(
+            "attempts_running",
+            "proofs in progress, by `mode`; one that several workers make counts once",
+        ),
             workers: to.gauges(
             "workers",
             "workers, by `state` (`ready`, `draining`, `away`) and `backend`",
@@ -186,6 +207,11 @@ impl Families {
         let others = others.map(|(outcome, class)| AttemptLabels { outcome, class });
         for labels in failed.iter().chain(&others) {
             drop(self.attempts_ended.get_or_create(labels));
+        }
+        for kind in [TaskKind::Execute, TaskKind::ProveShard].map(TaskKind::as_str) {
+            for outcome in ["completed", "failed", "lost", "cancelled"] {
+                drop(self.task_ends.get_or_create(&TaskEndLabels { kind, outcome }));
+            }
         }
         let jobs = [
             JobState::Proved,

@@ -8,8 +8,9 @@ use hierophant_scheduler::proofs::Overview;
 use hierophant_scheduler::registry::KnownWorker;
 use network_lib::job::ProofMode;
 use network_lib::metrics;
+use network_lib::shard::TaskKind;
 
-use super::labels::{ModeLabels, ReceiverLabels, WorkerLabels};
+use super::labels::{ModeLabels, ReceiverLabels, TaskLabels, WorkerLabels};
 use super::{Metrics, seconds, whole};
 
 /// Snapshot of the values that gauges show.
@@ -71,8 +72,18 @@ impl Metrics {
             let waiting = overview.waiting_by_mode.get(&mode).copied().unwrap_or(0);
             families.jobs_waiting.get_or_create(&labels).set(whole(waiting));
             let running = overview.workers.iter().flat_map(|worker| &worker.running);
-            let running = running.filter(|proof| proof.mode == mode).count();
+            let divided = overview.divided.iter().map(|divided| &divided.proof);
+            let running = running.chain(divided).filter(|proof| proof.mode == mode).count();
             families.attempts_running.get_or_create(&labels).set(whole(running));
+        }
+        for kind in TaskKind::ALL {
+            let running = overview.workers.iter().flat_map(|worker| &worker.tasks);
+            let running = running.filter(|task| task.kind == kind).count();
+            let waiting = overview.waiting_tasks.get(&kind).copied().unwrap_or(0);
+            for (state, count) in [("running", running), ("waiting", waiting)] {
+                let labels = TaskLabels { kind: kind.as_str(), state };
+                families.tasks.get_or_create(&labels).set(whole(count));
+            }
         }
         families.jobs_unfinished.set(whole(overview.unfinished));
         let ahead: usize = overview.workers.iter().map(|worker| worker.ahead.len()).sum();

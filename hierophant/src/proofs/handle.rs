@@ -8,8 +8,8 @@ use hierophant_model::records::Accepted;
 use hierophant_scheduler::SessionId;
 use hierophant_scheduler::proofs::core::Rejection;
 use hierophant_scheduler::proofs::{
-    CancelError, HandIn, LeaseAccess, NewRequest, Overview, QueuedJob, SubmitError, TaskBlob, Why,
-    WorkerJoined,
+    CancelError, HandIn, LeaseAccess, NewRequest, Overview, QueuedJob, SubmitError, TaskBlob,
+    WaitingTask, Why, WorkerJoined,
 };
 use network_lib::handshake::Capabilities;
 use network_lib::ids::{ArtifactId, JobId, LeaseId, RequestId, Sha256Digest, WorkerId};
@@ -292,7 +292,7 @@ impl ProofsHandle {
         ask(&self.actor, |reply| ProofsMsg::MayHandIn(lease, worker, blob, reply)).await
     }
 
-    /// Reports that a blob that `worker` handed in under a lease is stored. Returns whether the lease still counts.
+    /// Reports that a blob of `job` that `worker` handed in under a lease is stored. Returns whether the lease still counts.
     ///
     /// # Errors
     ///
@@ -301,9 +301,10 @@ impl ProofsHandle {
         &self,
         lease: LeaseId,
         worker: WorkerId,
+        job: JobId,
         blob: BlobInfo,
     ) -> Result<bool, Unanswered> {
-        ask(&self.actor, |reply| ProofsMsg::HandedIn(lease, worker, blob, reply)).await
+        ask(&self.actor, |reply| ProofsMsg::HandedIn(lease, worker, job, blob, reply)).await
     }
 
     /// Reports that a blob of a job's tasks, which counts as stored, is missing.
@@ -318,6 +319,15 @@ impl ProofsHandle {
     /// [`Unanswered`] when the actor or its store hangs.
     pub async fn why(&self, job: JobId) -> Result<Option<Why>, Unanswered> {
         ask(&self.actor, |reply| ProofsMsg::Why(job, reply)).await
+    }
+
+    /// What the unfinished tasks of a job wait for; empty for a job that is not divided.
+    ///
+    /// # Errors
+    ///
+    /// [`Unanswered`] when the actor or its store hangs.
+    pub async fn waiting_tasks(&self, job: JobId) -> Result<Vec<WaitingTask>, Unanswered> {
+        ask(&self.actor, |reply| ProofsMsg::WaitingTasks(job, reply)).await
     }
 
     /// At most `limit` waiting jobs after the first `offset`, in the order of assignment.

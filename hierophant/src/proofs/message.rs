@@ -10,7 +10,7 @@ use hierophant_scheduler::SessionId;
 use hierophant_scheduler::proofs::core::{Rejection, StoreLookup};
 use hierophant_scheduler::proofs::{
     AssemblyError, CancelError, HandIn, LeaseAccess, NewRequest, Overview, QueuedJob, SubmitError,
-    TaskBlob, Why, WorkerJoined,
+    TaskBlob, WaitingTask, Why, WorkerJoined,
 };
 use network_lib::handshake::Capabilities;
 use network_lib::ids::{ArtifactId, JobId, LeaseId, RequestId, Sha256Digest, WorkerId};
@@ -83,7 +83,7 @@ pub enum ProofsMsg {
     /// API: whether a worker may hand in a blob under a lease; `None` if it may not.
     MayHandIn(LeaseId, WorkerId, Sha256Digest, RpcReplyPort<Option<HandIn>>),
     /// API: a blob that a worker handed in under a lease is stored. Answers whether the lease still counts.
-    HandedIn(LeaseId, WorkerId, BlobInfo, RpcReplyPort<bool>),
+    HandedIn(LeaseId, WorkerId, JobId, BlobInfo, RpcReplyPort<bool>),
     /// API: a blob of a job's tasks that counts as stored is missing.
     TaskBlobMissing(JobId, Sha256Digest),
     /// The proof of an attempt is assembled from its parts and stored, or could not be assembled.
@@ -106,6 +106,8 @@ pub enum ProofsMsg {
     WorkerDrained(WorkerId, SessionId, Option<String>),
     /// Explanation why a job has no proof yet; `None` if it has ended or does not exist.
     Why(JobId, RpcReplyPort<Option<Why>>),
+    /// What the unfinished tasks of a job wait for.
+    WaitingTasks(JobId, RpcReplyPort<Vec<WaitingTask>>),
     /// Waiting jobs in the order of assignment: number to skip, maximum number.
     QueueSnapshot(usize, usize, RpcReplyPort<Vec<QueuedJob>>),
     /// The store has failed.

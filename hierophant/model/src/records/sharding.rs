@@ -45,6 +45,22 @@ named_enum! {
     }
 }
 
+named_enum! {
+    /// What a task waits for.
+    TaskWait {
+        /// A worker with a free place.
+        Worker = "worker",
+        /// Its record, which another worker holds and hands in, or lists once it returns.
+        Record = "record",
+        /// Precompile events that its record refers to.
+        Events = "events",
+        /// Results of other tasks.
+        Results = "results",
+        /// An execution that announces it again, because its record or the common input is lost.
+        Execution = "execution",
+    }
+}
+
 /// Precompile events of a core shard, stored by Hierophant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeferredEvents {

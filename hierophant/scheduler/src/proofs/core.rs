@@ -27,6 +27,7 @@ mod sweep;
 mod task_access;
 mod task_dispatch;
 mod task_restore;
+mod task_views;
 mod task_words;
 mod why;
 mod workers;
@@ -49,9 +50,7 @@ use super::fleet::Workers;
 use super::lease::{Lease, Leases, Worker, WorkerStats};
 use super::memory::MemoryDemand;
 use super::queue::Queue;
-use super::{
-    Assembly, LeaseAccess, Overview, RunningProof, RunningTask, ShardingLimits, WorkerWork,
-};
+use super::{Assembly, LeaseAccess, Overview, RunningProof, ShardingLimits, WorkerWork};
 use crate::SessionId;
 
 pub use commands::Rejection;
@@ -293,6 +292,7 @@ impl ProofsCore {
     /// Summary of the scheduler.
     #[must_use]
     pub fn overview(&self) -> Overview {
+        let mut tasks = self.running_tasks();
         let workers = self.workers.iter().map(|(id, worker)| WorkerWork {
             worker: *id,
             backend: worker.backend(),
@@ -301,7 +301,7 @@ impl ProofsCore {
             stats: self.stats.get(id).cloned().unwrap_or_default(),
             running: worker.leases.iter().filter_map(|lease| self.running(*lease)).collect(),
             ahead: worker.ahead.iter().filter_map(|lease| self.job_of_lease(*lease)).collect(),
-            tasks: self.divisions.of(*id).filter_map(|lease| self.running_task(lease)).collect(),
+            tasks: tasks.remove(id).unwrap_or_default(),
         });
         Overview {
             waiting: self.queue.len(),
@@ -310,6 +310,8 @@ impl ProofsCore {
             unfinished: self.jobs.len(),
             paused: self.paused.clone(),
             workers: workers.collect(),
+            divided: self.divided_proofs(),
+            waiting_tasks: self.waiting_tasks(),
         }
     }
 
@@ -324,17 +326,6 @@ impl ProofsCore {
             started_at: held.started_at,
             progress: held.progress,
             raced: live.leases.len() > 1,
-        })
-    }
-
-    fn running_task(&self, lease: LeaseId) -> Option<RunningTask> {
-        let held = self.divisions.attempts.get(&lease)?;
-        let tasks = &self.divisions.jobs.get(&held.record.job)?.tasks;
-        Some(RunningTask {
-            job: held.record.job,
-            task: held.task,
-            kind: tasks.task(held.task)?.kind,
-            started_at: held.record.started_at,
         })
     }
 

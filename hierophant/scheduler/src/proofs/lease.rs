@@ -188,6 +188,8 @@ impl Deref for Leases {
 pub struct WorkerStats {
     /// Accepted proofs, since Hierophant's start or since the statistics expired.
     pub completed: u64,
+    /// Tasks whose results were stored, over the same time.
+    pub tasks: u64,
     /// Times of failures by the worker's fault, the oldest first, as far as they still count. Includes failures
     /// before Hierophant's start.
     pub strikes: VecDeque<Millis>,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use hierophant_model::commands::Paused;
-use hierophant_model::records::{JobRecord, Millis, RequestRecord};
+use hierophant_model::records::{JobRecord, Millis, RequestRecord, TaskWait};
 use network_lib::handshake::{Backend, Capabilities, Welcome};
 use network_lib::ids::{ArtifactId, JobId, LeaseId, RequestId, TaskId, VkHash, WorkerId};
 use network_lib::job::{BlobInfo, Progress, ProofMode};
@@ -80,6 +80,39 @@ pub struct RunningTask {
     pub started_at: Millis,
 }
 
+/// Numbers of a running job's tasks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TaskNumbers {
+    /// Tasks whose results are stored.
+    pub done: usize,
+    /// All known tasks whose results are needed; the execution announces more.
+    pub all: usize,
+    /// Running attempts.
+    pub running: usize,
+    /// Workers that run one or have made a result.
+    pub workers: usize,
+}
+
+/// Proof that several workers make as tasks, for display.
+#[derive(Debug, Clone)]
+pub struct DividedProof {
+    /// The attempt at the whole job.
+    pub proof: RunningProof,
+    /// Numbers of its tasks.
+    pub tasks: TaskNumbers,
+}
+
+/// What an unfinished task waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WaitingTask {
+    /// Task.
+    pub task: TaskId,
+    /// What it waits for.
+    pub wait: TaskWait,
+    /// Worker that holds its record.
+    pub holder: Option<WorkerId>,
+}
+
 /// State of a connected worker in the scheduler, for display.
 #[derive(Debug, Clone)]
 pub struct WorkerWork {
@@ -116,6 +149,10 @@ pub struct Overview {
     pub paused: Option<Paused>,
     /// Connected workers.
     pub workers: Vec<WorkerWork>,
+    /// Proofs that several workers make, oldest first.
+    pub divided: Vec<DividedProof>,
+    /// Number of their waiting tasks by kind.
+    pub waiting_tasks: BTreeMap<TaskKind, usize>,
 }
 
 /// Waiting job.

@@ -45,3 +45,4 @@ CREATE UNIQUE INDEX tasks_by_key ON tasks (job, key);
 
 -- An attempt is at a whole job, or at one of its tasks.
 ALTER TABLE attempts ADD COLUMN task BLOB;
+ALTER TABLE attempts ADD COLUMN task_kind TEXT;

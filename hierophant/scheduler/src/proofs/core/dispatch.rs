@@ -51,8 +51,8 @@ impl ProofsCore {
                 return;
             }
             let division = self.jobs.get(&job).and_then(|live| self.division_of(now, live));
-            if let Some((engine, backend, max_elements)) = division {
-                self.begin_division(now, job, (&engine, backend, max_elements), effects);
+            if let Some(division) = division {
+                self.begin_division(now, job, division, effects);
                 self.lease_tasks(now, effects);
             } else {
                 self.start_attempt(now, job, worker, effects);

@@ -7,7 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use hierophant_model::records::{
-    AttemptOutcome, AttemptRecord, Change, Millis, Prover, TaskLease, attempt_traceparent,
+    AttemptOutcome, AttemptRecord, AttemptTask, Change, Millis, Prover, TaskLease,
+    attempt_traceparent,
 };
 use network_lib::handshake::Backend;
 use network_lib::ids::{JobId, LeaseId, Sha256Digest, TaskId, WorkerId};
@@ -38,6 +39,17 @@ pub(super) struct Division {
     /// The attempt at the whole job.
     pub(super) attempt: LeaseId,
     pub(super) tasks: ShardedJob,
+}
+
+/// How a job is to be divided.
+#[derive(Debug)]
+pub(super) struct NewDivision {
+    pub(super) engine: String,
+    pub(super) backend: Backend,
+    /// Trace area at which shards are cut, in cells.
+    pub(super) max_elements: u64,
+    /// Why it is divided, and among which machines, for people.
+    pub(super) reason: String,
 }
 
 /// Attempt at a task.
@@ -82,7 +94,7 @@ impl ProofsCore {
         &mut self,
         now: Millis,
         job: JobId,
-        (engine, backend, max_elements): (&str, Backend, u64),
+        new: NewDivision,
         effects: &mut Vec<Effect>,
     ) {
         let Some(live) = self.jobs.get(&job) else { return };
@@ -91,11 +103,14 @@ impl ProofsCore {
             self.give_back(now, ahead, "several workers prove it together", effects);
         }
         let lease = LeaseId(self.ids.draw());
-        let attempt = AttemptRecord::starting(lease, job, Prover::fleet(backend), now);
+        let NewDivision { engine, backend, max_elements, reason } = new;
+        let mut attempt = AttemptRecord::starting(lease, job, Prover::fleet(backend), now);
+        attempt.message = Some(reason);
         self.leases.insert(Lease::new(now, attempt));
         self.begin(now, lease, effects);
         let (limits, ids) = (self.limits.sharding.job, self.ids.clone());
-        let (tasks, begun) = ShardedJob::begin(now, job, (mode, engine, max_elements), limits, ids);
+        let (tasks, begun) =
+            ShardedJob::begin(now, job, (mode, &engine, max_elements), limits, ids);
         self.divisions.jobs.insert(job, Division { attempt: lease, tasks });
         self.carry_out(now, job, begun, effects);
     }
@@ -212,14 +227,14 @@ impl ProofsCore {
     fn begin_task(&mut self, now: Millis, job: JobId, row: TaskLease, effects: &mut Vec<Effect>) {
         let Some(division) = self.divisions.jobs.get(&job) else { return };
         let attempt = division.attempt;
-        let executes =
-            division.tasks.task(row.task).is_some_and(|task| task.kind == TaskKind::Execute);
+        let Some(kind) = division.tasks.task(row.task).map(|task| task.kind) else { return };
+        let executes = kind == TaskKind::Execute;
         let Some(worker) = self.workers.get_mut(&row.worker) else { return };
         let of_kind = if executes { &mut worker.executions } else { &mut worker.tasks };
         of_kind.insert(row.lease);
         let prover = worker.as_prover(row.worker);
         let mut record = AttemptRecord::starting(row.lease, job, prover, row.started_at);
-        record.task = Some(row.task);
+        record.task = Some(AttemptTask { id: row.task, kind });
         effects.push(Effect::Save(Change::Attempt(record.clone())));
         let (task, sent, unlisted_since) = (row.task, false, None);
         let begun = TaskAttempt { record, task, executes, sent, unlisted_since };
@@ -248,6 +263,9 @@ impl ProofsCore {
             Release::Cancelled => AttemptOutcome::Cancelled,
         };
         if how == Release::Completed {
+            let stats = self.stats.entry(worker).or_default();
+            stats.seen_at = now;
+            stats.tasks += 1;
             self.end_probation(worker);
         }
         if how == Release::Failed {

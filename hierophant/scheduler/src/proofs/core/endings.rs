@@ -259,7 +259,7 @@ impl ProofsCore {
             attempt.failure_class = class;
             attempt.message = Some(message);
         }
-        if outcome == AttemptOutcome::Completed {
+        if outcome == AttemptOutcome::Completed && !attempt.prover.is_fleet() {
             let stats = self.stats.entry(attempt.prover.worker).or_default();
             stats.seen_at = now;
             stats.completed += 1;

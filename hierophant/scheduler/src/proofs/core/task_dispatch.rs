@@ -8,6 +8,7 @@ use network_lib::ids::{JobId, LeaseId, WorkerId};
 use network_lib::job::ProofMode;
 use network_lib::shard::TaskKind;
 
+use super::divisions::NewDivision;
 use super::{Effect, LiveJob, MAX_EFFECTS, ProofsCore};
 use crate::proofs::lease::Worker;
 use crate::proofs::shards::Offer;
@@ -121,18 +122,13 @@ impl ProofsCore {
     }
 
     /// Whether a waiting job is proved as tasks now, and by what.
-    pub(super) fn division_of(
-        &self,
-        now: Millis,
-        live: &LiveJob,
-    ) -> Option<(String, Backend, u64)> {
+    pub(super) fn division_of(&self, now: Millis, live: &LiveJob) -> Option<NewDivision> {
         let group = self.best_group(live)?;
-        match self.sharding_decision(now, live, Some(&group)) {
-            Decision::Sharded(_) => {
-                Some((group.engine.to_owned(), group.backend, group.max_elements))
-            }
-            Decision::Whole(_) | Decision::Measure => None,
-        }
+        let decision = self.sharding_decision(now, live, Some(&group));
+        let Decision::Sharded(_) = decision else { return None };
+        let Group { engine, backend, machines, max_elements, .. } = group;
+        let reason = format!("{decision}; machines with engine {engine}: {machines}");
+        Some(NewDivision { engine: engine.to_owned(), backend, max_elements, reason })
     }
 
     /// Decision about a job, for people.

@@ -1,7 +1,7 @@
 //! Restoration of jobs that are proved as tasks.
 
 use hierophant_model::records::{
-    AttemptOutcome, AttemptRecord, Change, Millis, TaskLease, UnfinishedSharding,
+    AttemptOutcome, AttemptRecord, AttemptTask, Change, Millis, TaskLease, UnfinishedSharding,
 };
 use network_lib::ids::{JobId, LeaseId, Sha256Digest};
 use network_lib::job::{Failure, FailureClass};
@@ -41,7 +41,7 @@ impl ProofsCore {
             .collect();
         let mut leases = Vec::new();
         for record in running {
-            let Some(task) = record.task else { continue };
+            let Some(AttemptTask { id: task, .. }) = record.task else { continue };
             let (lease, worker, started_at) =
                 (record.lease, record.prover.worker, record.started_at);
             leases.push(TaskLease { lease, task, worker, started_at });

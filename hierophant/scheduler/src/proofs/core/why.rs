@@ -75,6 +75,11 @@ impl ProofsCore {
     fn tasks(&self, job: JobId, since: &str) -> String {
         let Some(division) = self.divisions.jobs.get(&job) else { return String::new() };
         let (done, all) = division.tasks.shards_done();
+        if division.tasks.is_executed() && done == all {
+            return format!(
+                "several workers proved its {all} shards in {since}: they are put together"
+            );
+        }
         let running = self.divisions.attempts.values().filter(|held| held.record.job == job);
         let workers: BTreeSet<_> = running.clone().map(|held| held.record.prover.worker).collect();
         let executes =

@@ -2,9 +2,10 @@
 
 use std::cmp::Reverse;
 
-use hierophant_model::records::{Millis, TaskLease, TaskRecord, TaskState};
+use hierophant_model::records::{Millis, TaskLease, TaskRecord, TaskState, TaskWait};
 use network_lib::ids::{LeaseId, Sha256Digest, TaskId, WorkerId};
-use network_lib::shard::{Source, TaskKind, TaskToWorker};
+use network_lib::job::BlobInfo;
+use network_lib::shard::{Named, Source, TaskKind, TaskToWorker};
 use shard_plan::ShardBoundary;
 
 use super::effect::Effect;
@@ -106,10 +107,10 @@ impl ShardedJob {
     }
 
     /// Asks a holder of the task's record to hand it in, unless the worker has it or Hierophant stores it.
-    fn request_record(&mut self, row: TaskLease, effects: &mut Vec<Effect>) {
-        let Some(record) = self.task(row.task).and_then(|record| record.record) else { return };
-        let blob = record.sha256;
-        if self.holders.is_held_by(blob, row.worker) {
+    pub(super) fn request_record(&mut self, row: TaskLease, effects: &mut Vec<Effect>) {
+        let record = self.task(row.task).and_then(|record| record.record);
+        let Some(blob) = record.map(|record| record.sha256) else { return };
+        if self.holders.is_held_by(blob, row.worker) || self.holders.is_stored(blob) {
             return;
         }
         if let Some(holder) = self.holders.request(blob, row.worker) {
@@ -130,7 +131,7 @@ impl ShardedJob {
     pub fn place(&self, blob: Sha256Digest) -> Place {
         if self.is_kept(blob) || self.holders.is_stored(blob) {
             Place::Stored
-        } else if self.holders.is_requested(blob) {
+        } else if self.holders.is_expected(blob) {
             Place::Expected
         } else {
             Place::Nowhere
@@ -162,6 +163,34 @@ impl ShardedJob {
         let has_events = record.named.iter().all(|named| self.is_kept(named.blob.sha256));
         let has = |child: &TaskId| self.task(*child).is_some_and(|child| child.output.is_some());
         has_common && has_record && has_events && record.children.iter().all(has)
+    }
+
+    /// What an unfinished task waits for, and the worker that holds its record if another one makes it; `None` for a task
+    /// that is done or in work.
+    #[must_use]
+    pub fn waits_for(&self, record: &TaskRecord) -> Option<(TaskWait, Option<WorkerId>)> {
+        let blob = record.record.map(|blob| blob.sha256);
+        let holder = blob.and_then(|blob| self.holders.holder(blob));
+        match record.state {
+            TaskState::Done | TaskState::Obsolete => None,
+            TaskState::Leased => {
+                let is_awaited = blob.is_some_and(|blob| self.holders.is_expected(blob));
+                is_awaited.then_some((TaskWait::Record, holder))
+            }
+            TaskState::Waiting if self.is_ready(record) => Some((TaskWait::Worker, holder)),
+            TaskState::Waiting => {
+                let lacks_common = record.shard.is_some() && self.record.common.is_none();
+                let is_kept = |named: &Named<BlobInfo>| self.is_kept(named.blob.sha256);
+                let wait = match blob {
+                    _ if lacks_common => TaskWait::Execution,
+                    Some(blob) if self.holders.is_lost(blob) => TaskWait::Execution,
+                    Some(blob) if !self.holders.has(blob) => TaskWait::Record,
+                    _ if !record.named.iter().all(is_kept) => TaskWait::Events,
+                    _ => TaskWait::Results,
+                };
+                Some((wait, holder))
+            }
+        }
     }
 
     fn urgency(&self, record: &TaskRecord, worker: WorkerId, has_waiting_shards: bool) -> Urgency {

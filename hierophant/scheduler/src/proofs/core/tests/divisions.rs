@@ -18,7 +18,7 @@ const VALUES: BlobInfo = BlobInfo { size: 4, sha256: Sha256Digest([0xdd; 32]) };
 const EVENTS: BlobInfo = BlobInfo { size: 5, sha256: Sha256Digest([0xee; 32]) };
 
 /// A core that divides every proof it can, with `workers` that take tasks.
-fn dividing(workers: u8) -> ProofsCore {
+pub(super) fn dividing(workers: u8) -> ProofsCore {
     let mut core = core_with(dividing_limits());
     for n in 1..=workers {
         join_with_tasks(&mut core, n, 1, &[]);
@@ -52,7 +52,7 @@ fn join_with_tasks(core: &mut ProofsCore, n: u8, session: u64, held: &[LeaseId])
 }
 
 /// The tasks that the effects start: worker, lease and input.
-fn runs(effects: &[Effect]) -> Vec<(WorkerId, LeaseId, TaskInput)> {
+pub(super) fn runs(effects: &[Effect]) -> Vec<(WorkerId, LeaseId, TaskInput)> {
     let runs = effects.iter().filter_map(|effect| match effect {
         Effect::Send(worker, ToWorker::Task(TaskToWorker::Run { lease_id, input, .. })) => {
             Some((*worker, *lease_id, input.clone()))
@@ -89,14 +89,19 @@ fn shard(no: u32) -> NewShard {
     NewShard { no, key, kind: ShardKind::Core, range, record: record(no), named: vec![] }
 }
 
-fn hand_in_blob(core: &mut ProofsCore, worker: WorkerId, lease: LeaseId, blob: BlobInfo) {
-    assert!(core.may_hand_in(lease, worker, blob.sha256).is_some());
-    let (counts, _) = core.handed_in(START, worker, lease, blob);
+pub(super) fn hand_in_blob(
+    core: &mut ProofsCore,
+    worker: WorkerId,
+    lease: LeaseId,
+    blob: BlobInfo,
+) {
+    let permission = core.may_hand_in(lease, worker, blob.sha256).expect("permitted");
+    let (counts, _) = core.handed_in(START, (worker, lease), permission.job, blob);
     assert!(counts);
 }
 
 /// Lets the execution announce three shards and end.
-fn execute(core: &mut ProofsCore, worker: WorkerId, lease: LeaseId) -> Vec<Effect> {
+pub(super) fn execute(core: &mut ProofsCore, worker: WorkerId, lease: LeaseId) -> Vec<Effect> {
     hand_in_blob(core, worker, lease, COMMON);
     let shards = (0..3).map(shard).collect();
     let word = TaskFromWorker::Shards { lease_id: lease, common: COMMON, shards };
@@ -113,7 +118,7 @@ fn execute(core: &mut ProofsCore, worker: WorkerId, lease: LeaseId) -> Vec<Effec
 }
 
 /// Lets a worker prove the shard that it holds.
-fn prove(
+pub(super) fn prove(
     core: &mut ProofsCore,
     (worker, lease, input): &(WorkerId, LeaseId, TaskInput),
 ) -> Vec<Effect> {
@@ -131,7 +136,7 @@ fn prove(
 }
 
 /// Submits a request and executes it. Returns the shards that run.
-fn executed(core: &mut ProofsCore) -> Vec<(WorkerId, LeaseId, TaskInput)> {
+pub(super) fn executed(core: &mut ProofsCore) -> Vec<(WorkerId, LeaseId, TaskInput)> {
     let effects = submit(core, 1, 1);
     let [(executor, lease, TaskInput::Execute { .. })] = &runs(&effects)[..] else {
         panic!("no execution: {effects:?}");
@@ -140,7 +145,10 @@ fn executed(core: &mut ProofsCore) -> Vec<(WorkerId, LeaseId, TaskInput)> {
 }
 
 /// Proves shards until the parts are complete.
-fn all_proved(core: &mut ProofsCore, mut running: Vec<(WorkerId, LeaseId, TaskInput)>) -> Assembly {
+pub(super) fn all_proved(
+    core: &mut ProofsCore,
+    mut running: Vec<(WorkerId, LeaseId, TaskInput)>,
+) -> Assembly {
     while let Some(next) = running.pop() {
         let effects = prove(core, &next);
         running.extend(runs(&effects));
@@ -152,7 +160,7 @@ fn all_proved(core: &mut ProofsCore, mut running: Vec<(WorkerId, LeaseId, TaskIn
     panic!("no assembly");
 }
 
-fn check_ends(core: &mut ProofsCore, assembly: &Assembly) -> Vec<Effect> {
+pub(super) fn check_ends(core: &mut ProofsCore, assembly: &Assembly) -> Vec<Effect> {
     let effects = core.assembled(START, assembly.lease, Ok((ArtifactId([5; 16]), proof_blob())));
     let check = effects.iter().find(|effect| matches!(effect, Effect::Check { .. }));
     assert!(check.is_some(), "{effects:?}");

@@ -93,7 +93,7 @@ impl Actor for Scheduler {
                 let permission = HandIn { job: JOB, most_bytes: MOST };
                 reply(port, script.may_hand_in.then_some(permission));
             }
-            ProofsMsg::HandedIn(lease, worker, blob, port) => {
+            ProofsMsg::HandedIn(lease, worker, _, blob, port) => {
                 script.handed_in.push((lease, worker, blob));
                 reply(port, script.counts);
             }
