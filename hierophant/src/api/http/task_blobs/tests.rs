@@ -147,6 +147,19 @@ async fn a_record_that_does_not_come_is_asked_for_again() {
 }
 
 #[tokio::test]
+async fn a_wait_ends_when_the_record_does_not_come_any_longer() {
+    let hierophant = Arc::new(Harness::start().await);
+    hierophant.script.lock().task_blob = TaskBlob::Expected { job: JOB };
+    let fetching = Arc::clone(&hierophant);
+    let fetch = tokio::spawn(async move { fetching.fetch(digest(b"record")).await });
+    tokio::time::sleep(SHORT).await;
+    assert!(!fetch.is_finished(), "it waits");
+    hierophant.script.lock().task_blob = TaskBlob::Gone;
+    let answer = timeout(LONG, fetch).await.expect("answers").expect("no panic");
+    assert_eq!(answer.status, StatusCode::NOT_FOUND, "{}", answer.text());
+}
+
+#[tokio::test]
 async fn a_blob_that_counts_as_stored_and_is_not_is_reported() {
     let hierophant = Harness::start().await;
     let (blob, file) = (digest(b"result"), hierophant.folder.path().join("tasks"));
