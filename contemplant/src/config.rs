@@ -2,6 +2,7 @@
 
 mod docker;
 mod endpoints;
+mod mock;
 mod tls;
 mod validation;
 
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::docker::DockerSettings;
 pub use self::endpoints::{Endpoints, endpoints, socket_of};
+pub use self::mock::MockShards;
 pub use self::tls::TlsSettings;
 use crate::gpu;
 
@@ -52,12 +54,18 @@ pub struct Config {
     /// Whether one job is leased ahead for each slot, to be prepared while the slot proves. Default: that of the
     /// backend, see [`Config::prefetches`].
     pub prefetch: Option<bool>,
-    /// With `cpu`: most shards of a proof that are traced or proved at the same time. Default: 4, as in SP1's own prover.
+    /// With `cpu` and `mock`: most shards of a proof that are traced or proved at the same time. Default: 4, as in SP1's own prover.
     /// Fewer take less memory, up to 2 GB for each.
     pub shards_at_once: u32,
     /// With `cpu`: most bytes of finished shards in `data_dir`, from which a proof goes on after a crash. Default: 8 GiB,
     /// about six thousand shards. 0 keeps none.
     pub max_shard_bytes: u64,
+    /// Whether tasks of proofs that many workers make are taken, if the prover can make them. Default: true, so that large
+    /// proofs use the whole fleet.
+    pub take_tasks: bool,
+    /// Most bytes of records in the depot in `data_dir`, where shards wait until they are proved. Default: 16 GiB, about
+    /// three hundred shards.
+    pub max_depot_bytes: u64,
     /// With `cuda`: the socket of a prover server that is already running, such as
     /// `unix:///tmp/sp1-cuda-0.sock`. Also read as `moongate_endpoint`. Default: none, servers are started.
     #[serde(alias = "moongate_endpoint")]
@@ -84,7 +92,7 @@ pub struct Config {
     #[serde(with = "humantime_serde")]
     pub prover_silence_limit: Duration,
     /// Folder for the identity of this installation, finished proofs until Hierophant has stored them, finished shards of
-    /// unfinished proofs, verifying keys, and downloads while they are needed. Default: `contemplant-data` in the working
+    /// unfinished proofs, the depot, verifying keys, and downloads while they are needed. Default: `contemplant-data` in the working
     /// folder, so that no setup is needed.
     pub data_dir: PathBuf,
     /// This worker's token, or the shared one. Default: none, which Hierophant accepts from the same
@@ -122,6 +130,8 @@ pub struct Config {
     pub tls: TlsSettings,
     /// With `cuda`: prover servers in Docker.
     pub docker: DockerSettings,
+    /// With `mock`: pseudo shards of proofs that several workers make.
+    pub mock_shards: MockShards,
     /// First pause after an answer to a finished proof that does not come from Hierophant; later ones are longer. 15 s,
     /// because an operator has to change something first. Not a key of the file: tests change it.
     #[serde(skip)]
@@ -161,6 +171,8 @@ impl Default for Config {
             prefetch: None,
             shards_at_once: 4,
             max_shard_bytes: 8 << 30,
+            take_tasks: true,
+            max_depot_bytes: 16 << 30,
             prover_endpoint: None,
             prover_command: None,
             prover_environment: BTreeMap::new(),
@@ -181,6 +193,7 @@ impl Default for Config {
             log_format: LogFormat::Human,
             tls: TlsSettings::default(),
             docker: DockerSettings::default(),
+            mock_shards: MockShards::default(),
             foreign_pause: Duration::from_secs(15),
         }
     }

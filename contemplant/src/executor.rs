@@ -13,8 +13,11 @@ use network_lib::metrics::Counter;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use self::tasks::TaskExecutor;
 use crate::attempt::{JobEvent, Outcome};
 use crate::observer::AttemptObserver;
+
+use self::tasks::TaskExecutor;
 
 pub mod checks;
 pub mod cpu;
@@ -47,6 +50,11 @@ pub trait Executor: Send + Sync {
         self.capabilities().borrow().slots.max(1) as usize
     }
 
+    /// Its prover of single tasks, if it has one.
+    fn tasks(&self) -> Option<Arc<dyn TaskExecutor>> {
+        None
+    }
+
     /// Counter of the prover servers that it starts.
     fn server_starts(&self) -> Counter {
         Counter::default()
@@ -66,6 +74,11 @@ pub trait Executor: Send + Sync {
     /// The proof of this attempt is on disk, or its result is not wanted: what was kept for another attempt at the same job
     /// can go. May block for as long as it takes to delete files.
     fn forget(&self, _lease_id: LeaseId) {}
+
+    /// Its prover of single tasks; none if it makes whole proofs only.
+    fn tasks(&self) -> Option<Arc<dyn TaskExecutor>> {
+        None
+    }
 
     /// Executes and proves one job. Reports progress and, as soon as it is known, the result of the execution.
     ///
@@ -121,6 +134,12 @@ impl EventSink {
     #[must_use]
     pub fn new(lease_id: LeaseId, sender: mpsc::UnboundedSender<(LeaseId, JobEvent)>) -> Self {
         Self { lease_id, observed: None, sender }
+    }
+
+    /// A sink whose events are not needed.
+    #[must_use]
+    pub(crate) fn nowhere() -> Self {
+        Self::new(LeaseId([0; LeaseId::LEN]), mpsc::unbounded_channel().0)
     }
 
     /// The same sink, which also passes each event to `by`: the log, metrics and trace of the attempt.

@@ -34,15 +34,24 @@ pub struct FinishedProof {
     pub execution: Execution,
     /// Size and digest of the proof.
     pub proof: BlobInfo,
-    pub(crate) bytes: ProofBytes,
+    pub(crate) bytes: KeptBytes,
 }
 
-/// Location of a finished proof.
+/// Location of bytes that are kept until Hierophant has stored them.
 #[derive(Debug, Clone)]
-pub(crate) enum ProofBytes {
+pub(crate) enum KeptBytes {
     File(PathBuf),
-    /// It could not be written to disk.
+    /// They could not be written to disk.
     Memory(Bytes),
+}
+
+/// Bytes that are to be handed in.
+#[derive(Debug, Clone)]
+pub(crate) struct Kept {
+    /// Size and digest.
+    pub(crate) info: BlobInfo,
+    /// Location.
+    pub(crate) bytes: KeptBytes,
 }
 
 /// The content of [`ATTEMPT_FILE`].
@@ -104,13 +113,13 @@ impl FinishedProofs {
         let proof = BlobInfo { size: bytes.len() as u64, sha256 };
         let attempt = Attempt { lease_id, execution, proof };
         let bytes = match self.write(&attempt, &bytes) {
-            Ok(path) => ProofBytes::File(path),
+            Ok(path) => KeptBytes::File(path),
             Err(error) => {
                 tracing::warn!(
                     %error,
                     "a finished proof cannot be written to the data folder; it is kept in memory only"
                 );
-                ProofBytes::Memory(bytes.into())
+                KeptBytes::Memory(bytes.into())
             }
         };
         FinishedProof { lease_id, execution, proof, bytes }
@@ -149,7 +158,7 @@ impl FinishedProofs {
     }
 }
 
-fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = File::create_new(path)?;
     file.write_all(bytes)?;
     file.sync_all()
@@ -166,7 +175,7 @@ fn read(folder: &Path, lease_id: LeaseId) -> io::Result<FinishedProof> {
         return Err(damaged("its bytes have changed since they were written"));
     }
     let Attempt { lease_id, execution, proof } = attempt;
-    Ok(FinishedProof { lease_id, execution, proof, bytes: ProofBytes::File(path) })
+    Ok(FinishedProof { lease_id, execution, proof, bytes: KeptBytes::File(path) })
 }
 
 /// Whether an entry is damaged, as opposed to a transient error of the disk.
@@ -175,7 +184,8 @@ fn is_damage(error: &io::Error) -> bool {
     matches!(error.kind(), InvalidData | IsADirectory | NotADirectory | NotFound | UnexpectedEof)
 }
 
-fn describe(path: &Path) -> io::Result<BlobInfo> {
+/// Size and digest of a file.
+pub(crate) fn describe(path: &Path) -> io::Result<BlobInfo> {
     let mut file = File::open(path)?;
     let mut digest = Sha256::new();
     let mut size = 0;
@@ -210,8 +220,8 @@ mod tests {
 
     fn on_disk(proof: &FinishedProof) -> PathBuf {
         match &proof.bytes {
-            ProofBytes::File(path) => path.clone(),
-            ProofBytes::Memory(_) => panic!("not on disk"),
+            KeptBytes::File(path) => path.clone(),
+            KeptBytes::Memory(_) => panic!("not on disk"),
         }
     }
 
@@ -276,7 +286,7 @@ mod tests {
         fs::write(&held, b"no folder any more").unwrap();
         let lease = LeaseId::random();
         let kept = finished.keep(lease, execution(), b"a proof".to_vec());
-        assert!(matches!(&kept.bytes, ProofBytes::Memory(bytes) if bytes.as_ref() == b"a proof"));
+        assert!(matches!(&kept.bytes, KeptBytes::Memory(bytes) if bytes.as_ref() == b"a proof"));
         assert_eq!(kept.proof.size, 7);
         assert!(!finished.holds(lease));
     }

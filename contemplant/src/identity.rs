@@ -20,6 +20,8 @@ pub struct DataDir {
     pub downloads: PathBuf,
     /// Folder of finished proofs until Hierophant has stored them. Survives restarts.
     pub held: PathBuf,
+    /// Folder of the depot: records of shards, and results of tasks. Survives restarts.
+    pub depot: PathBuf,
     _lock: File,
 }
 
@@ -55,7 +57,13 @@ impl DataDir {
             Some(id) => id,
             None => draw_id(folder).with_context(writable)?,
         };
-        Ok(Self { worker_id, downloads, held: folder.join("held"), _lock: lock })
+        Ok(Self {
+            worker_id,
+            downloads,
+            held: folder.join("held"),
+            depot: folder.join("depot"),
+            _lock: lock,
+        })
     }
 }
 

@@ -8,6 +8,7 @@
 pub mod attempt;
 mod circuits;
 pub mod config;
+pub mod depot;
 pub mod doctor;
 pub mod executor;
 pub mod finished;
@@ -36,6 +37,8 @@ use network_lib::signal::Shutdown;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{BackendChoice, Config, endpoints};
+use crate::depot::Depot;
+use crate::depot::results::TaskResult;
 use crate::executor::cpu::{CpuExecutor, CpuSettings};
 use crate::executor::cuda::{CudaExecutor, CudaSettings};
 use crate::executor::guarded::Guarded;
@@ -48,10 +51,11 @@ use crate::gpu::Driver;
 use crate::gpu::watch::watch;
 use crate::identity::DataDir;
 use crate::kept::KeptShards;
-use crate::link::{Identity, Link, Offer};
+use crate::link::{Identity, Link, Offer, TasksSetup};
 use crate::machine::{Machine, Needs};
 use crate::metrics::{Health, Metrics};
 use crate::runner::Runner;
+use crate::runner::tasks::{TaskRunner, with_tasks};
 use crate::trust::Trust;
 
 /// Works for the Hierophant in `config` until `shutdown`, until Hierophant has drained it, or until it was idle for
@@ -104,7 +108,13 @@ pub async fn run(
         finished,
         metrics.clone(),
     );
-    let offered = runner.offered();
+    let mut offered = runner.offered();
+    let (tasks, results) = open_tasks(&config, &data_dir, &runner, executor.as_ref())
+        .await
+        .with_context(|| format!("cannot use {}, the depot", data_dir.depot.display()))?;
+    if let Some(executor) = executor.tasks().filter(|_| tasks.is_some()) {
+        offered = with_tasks(offered, executor.offered(), config.max_depot_bytes);
+    }
     let health = Health::new(offered.clone());
     let serving = CancellationToken::new();
     if let Some(address) = config.metrics_address {
@@ -130,8 +140,9 @@ pub async fn run(
     executor.start();
     let offer = Offer { capabilities: offered, gpu_loads: executor.gpu_loads() };
     let figures = (metrics, health);
-    let outcome =
-        Link::new(identity, Arc::new(runner), offer, found, shutdown, figures).run().await;
+    let found = (found, results);
+    let link = Link::new(identity, Arc::new(runner), tasks, offer, found, shutdown, figures);
+    let outcome = link.run().await;
     executor.stop().await;
     outcome
 }
@@ -140,6 +151,25 @@ pub async fn run(
 async fn open_finished(data_dir: &DataDir) -> anyhow::Result<(FinishedProofs, Vec<FinishedProof>)> {
     let held = data_dir.held.clone();
     Ok(tokio::task::spawn_blocking(move || FinishedProofs::open(&held)).await??)
+}
+
+/// Opens the depot on a blocking thread, if tasks are taken, and returns the results of an earlier process. Otherwise a
+/// depot of earlier times is removed.
+async fn open_tasks(
+    config: &Config,
+    data_dir: &DataDir,
+    runner: &Runner,
+    executor: &dyn Executor,
+) -> anyhow::Result<(Option<TasksSetup>, Vec<TaskResult>)> {
+    let (folder, max_bytes) = (data_dir.depot.clone(), config.max_depot_bytes);
+    let Some(executor) = executor.tasks().filter(|_| config.take_tasks) else {
+        tokio::task::spawn_blocking(move || Depot::discard(&folder)).await??;
+        return Ok((None, Vec::new()));
+    };
+    let opened = tokio::task::spawn_blocking(move || Depot::open(&folder, max_bytes));
+    let (depot, results) = opened.await??;
+    let (runner, said) = TaskRunner::new(runner, executor, depot);
+    Ok((Some(TasksSetup { runner, said }), results))
 }
 
 /// Starts the executor of the configured backend, which executes programs by this program itself. It offers nothing until
@@ -170,6 +200,7 @@ pub async fn build_executor(config: &Config) -> anyhow::Result<Arc<dyn Executor>
         }
         BackendChoice::Mock => {
             let mock = MockExecutor::new(config.mock_proof_time, modes, helper, keys);
+            let mock = mock.with_shards(config.mock_shards, config.shards_at_once);
             Arc::new(mock.with_prefetch(prefetch))
         }
     };

@@ -11,6 +11,7 @@ mod idle;
 mod leave;
 mod reports;
 mod socket;
+mod tasks;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,8 +32,11 @@ use self::idle::IdleClock;
 use self::reports::Reports;
 pub(crate) use self::socket::ConnectError;
 use self::socket::{Lost, Socket};
+use self::tasks::LinkedTasks;
+pub(crate) use self::tasks::TasksSetup;
 use crate::attempt::{JobEvent, Outcome};
 use crate::config::Endpoints;
+use crate::depot::results::TaskResult;
 use crate::finished::FinishedProof;
 use crate::metrics::{Connection, Health, Metrics};
 use crate::runner::Runner;
@@ -72,6 +76,7 @@ pub(crate) struct Link {
     capabilities: watch::Receiver<Capabilities>,
     gpu_loads: watch::Receiver<Vec<GpuLoad>>,
     held: HeldAttempts,
+    tasks: LinkedTasks,
     reports: Reports,
     events: mpsc::UnboundedReceiver<(LeaseId, JobEvent)>,
     sink: mpsc::UnboundedSender<(LeaseId, JobEvent)>,
@@ -119,12 +124,14 @@ pub(crate) async fn greet(
 }
 
 impl Link {
-    /// A link that runs attempts with `runner` until `shutdown`, and uploads the proofs that were `found` on disk.
+    /// A link that runs attempts with `runner` and `tasks` until `shutdown`, and hands in the proofs and results that were
+    /// `found` on disk.
     pub(crate) fn new(
         identity: Identity,
         runner: Arc<Runner>,
+        tasks: Option<TasksSetup>,
         Offer { capabilities, gpu_loads }: Offer,
-        found: Vec<FinishedProof>,
+        found: (Vec<FinishedProof>, Vec<TaskResult>),
         shutdown: Shutdown,
         (metrics, health): (Metrics, Health),
     ) -> Self {
@@ -135,7 +142,8 @@ impl Link {
             runner,
             capabilities,
             gpu_loads,
-            held: HeldAttempts::found(found),
+            held: HeldAttempts::found(found.0, found.1),
+            tasks: LinkedTasks::new(tasks),
             reports: Reports::default(),
             events,
             sink,
@@ -184,6 +192,7 @@ impl Link {
                     let start = Instant::now();
                     let _connected = self.metrics.connected();
                     let end = self.serve(socket, &welcome).await;
+                    self.tasks.disconnected();
                     self.idle.pause();
                     if start.elapsed() >= HEALTHY_CONNECTION {
                         pauses = delays(longest);

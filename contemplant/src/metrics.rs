@@ -6,6 +6,7 @@
 mod health;
 mod labels;
 mod serve;
+mod tasks;
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use network_lib::metrics::{Registry, Seconds};
 pub use self::health::{Connection, Health, obstacle_of};
 use self::labels::{AttemptLabels, DirectionLabels, GpuLabels, ModeLabels, PhaseLabels};
 pub use self::serve::{serve, serve_grpc_health};
+use self::tasks::TaskFamilies;
 use crate::attempt::Outcome;
 
 /// Name of the time in which an attempt waits for a slot, where the phases have theirs.
@@ -45,6 +47,7 @@ struct Families {
     attempts_running: Gauge,
     phase: Seconds<PhaseLabels>,
     proof: Seconds<ModeLabels>,
+    tasks: TaskFamilies,
     transferred: Family<DirectionLabels, Counter>,
     connected: Gauge,
     connections: Counter,
@@ -82,9 +85,10 @@ impl Metrics {
             "from the start of an attempt to its uploaded proof, by `mode`",
             || Histogram::new(LONG),
         );
+        let tasks = TaskFamilies::new(&mut to);
         let transferred = to.byte_counters(
             "transferred",
-            "programs and inputs (`direction` `in`) and proofs (`out`)",
+            "programs, inputs and blobs of tasks (`direction` `in`), proofs, results and records (`out`)",
         );
         let connected = to.gauge("connected", "1 while connected to Hierophant, else 0");
         let connections = to.counter(
@@ -117,6 +121,7 @@ impl Metrics {
             attempts_running,
             phase,
             proof,
+            tasks,
             transferred,
             connected,
             connections,
@@ -140,6 +145,7 @@ impl Metrics {
         for class in ["guest", "request", "worker", "infrastructure"] {
             ended("failed", class);
         }
+        self.0.tasks.begin_at_zero();
     }
 
     /// Counts the start of an attempt.

@@ -1,6 +1,8 @@
 //! Observation of an attempt: each of its phases is logged, measured and traced when it happens, whether or not there
 //! is a connection at that moment.
 
+pub mod task;
+
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 

@@ -3,11 +3,12 @@
 //! An attempt reports by events only. The link decides which of them are sent and when, so an attempt continues while
 //! the connection is down.
 
+mod inputs;
 mod meter;
 mod obstacles;
+pub mod tasks;
 mod transfer;
 
-use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -15,12 +16,11 @@ use network_lib::handshake::Capabilities;
 use network_lib::ids::LeaseId;
 use network_lib::job::{Failure, FailureClass, JobSpec, Phase};
 use network_lib::secret::Secret;
-use network_lib::upload::{self, DecodeError};
 use network_lib::{task, wire};
-use tempfile::NamedTempFile;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
+use self::inputs::Inputs;
 use self::meter::Meter;
 use self::obstacles::Obstacles;
 use self::transfer::{Transfer, TransferError};
@@ -28,7 +28,7 @@ use crate::attempt::{Job, Outcome};
 use crate::config::{Config, Endpoints};
 use crate::executor::guarded::restrict;
 use crate::executor::{EventSink, Executor, ProveJob, Proved};
-use crate::finished::{FinishedProof, FinishedProofs};
+use crate::finished::{FinishedProof, FinishedProofs, Kept};
 use crate::metrics::Metrics;
 use crate::observer::AttemptObserver;
 use crate::trust::Trust;
@@ -37,10 +37,9 @@ use crate::trust::Trust;
 pub struct Runner {
     executor: Arc<dyn Executor>,
     obstacles: Obstacles,
-    transfer: Transfer,
-    downloads: PathBuf,
+    transfer: Arc<Transfer>,
+    inputs: Arc<Inputs>,
     finished: FinishedProofs,
-    max_decompressed_bytes: u64,
     /// What the executor takes at once.
     places: Semaphore,
     /// Changes with every message of a Hierophant after a handshake, which says which attempts are wanted.
@@ -89,20 +88,20 @@ impl Runner {
     ) -> Self {
         let places = Semaphore::new(executor.jobs_at_once());
         let obstacles = Obstacles::default();
-        let transfer = Transfer::new(
+        let transfer = Arc::new(Transfer::new(
             endpoints.http.clone(),
             trust,
             config.http_timeout,
             config.foreign_pause,
             obstacles.clone(),
             metrics.clone(),
-        );
+        ));
+        let limit = config.max_decompressed_bytes;
         Self {
+            inputs: Arc::new(Inputs::new(Arc::clone(&transfer), downloads, limit)),
             transfer,
             obstacles,
-            downloads,
             finished,
-            max_decompressed_bytes: config.max_decompressed_bytes,
             places,
             executor,
             heard: watch::Sender::new(()),
@@ -271,8 +270,9 @@ impl Runner {
     /// Uploads a proof until Hierophant accepts it or finally rejects it.
     async fn offer(&self, proof: &FinishedProof, meter: &Meter) -> Result<(), TransferError> {
         let path = wire::proof_path(proof.lease_id);
+        let upload = Kept { info: proof.proof, bytes: proof.bytes.clone() };
         let mut heard = self.heard.subscribe();
-        let first = self.transfer.hand_in(&path, proof, meter).await;
+        let first = self.transfer.hand_in(&path, &upload, meter).await;
         if !matches!(first, Err(TransferError::LeaseGone)) {
             return first;
         }
@@ -285,7 +285,7 @@ impl Runner {
         heard.mark_unchanged();
         // The channel cannot close: this runner holds the other end.
         let _ = heard.changed().await;
-        self.transfer.hand_in(&path, proof, meter).await
+        self.transfer.hand_in(&path, &upload, meter).await
     }
 
     /// Rejects a job that does not match the offered capabilities, which Hierophant should not send.
@@ -310,23 +310,8 @@ impl Runner {
     async fn fetch(&self, job: Job, events: &EventSink) -> Result<ProveJob, Stop> {
         let meter = Meter::start(events, Phase::Downloading);
         let Job { lease_id, spec, program, stdin, .. } = job;
-        let (program_path, stdin_path) = (wire::program_path(lease_id), wire::stdin_path(lease_id));
-        let (program_file, stdin_file) = tokio::try_join!(
-            self.transfer.fetch(&program_path, program, &self.downloads, &meter),
-            self.transfer.fetch(&stdin_path, stdin, &self.downloads, &meter),
-        )?;
-        let limit = self.max_decompressed_bytes;
-        let unpacked = tokio::task::spawn_blocking(move || {
-            let elf = unpack(program_file, limit).and_then(upload::elf_of);
-            let elf = elf.map_err(|error| unusable("program", error))?;
-            let stdin = unpack(stdin_file, limit).map_err(|error| unusable("input", error))?;
-            Ok::<_, Failure>((elf, stdin))
-        });
-        let (elf, stdin) = unpacked.await.map_err(|error| {
-            Failure::new(FailureClass::Worker, format!("unpacking failed: {error}"))
-        })??;
-        let program_digest = program.sha256;
-        Ok(ProveJob { spec, program_digest, elf: Arc::new(elf), stdin })
+        let (elf, stdin) = self.inputs.both(lease_id, (program, stdin), &meter).await?;
+        Ok(ProveJob { spec, program_digest: program.sha256, elf, stdin })
     }
 }
 
@@ -339,19 +324,4 @@ fn follow(events: EventSink, work: impl Future<Output = Outcome> + Send + 'stati
         });
         events.ended(outcome);
     });
-}
-
-fn unpack(file: NamedTempFile, limit: u64) -> Result<Vec<u8>, DecodeError> {
-    let opened = File::open(file.path()).map_err(DecodeError::File)?;
-    upload::unpack(opened, limit)
-}
-
-fn unusable(what: &str, error: DecodeError) -> Failure {
-    match error {
-        DecodeError::File(error) => Failure::new(
-            FailureClass::Infrastructure,
-            format!("the downloaded {what} cannot be read: {error}"),
-        ),
-        error => Failure::new(FailureClass::Request, format!("the {what} cannot be used: {error}")),
-    }
 }

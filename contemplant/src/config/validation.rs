@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use network_lib::config::{Faults, Settings};
 
-use super::{Config, MIN_EXIT_WHEN_IDLE, SERVER_VARIABLES, docker, endpoints, socket_of, tls};
+use super::{
+    BackendChoice, Config, MIN_EXIT_WHEN_IDLE, SERVER_VARIABLES, docker, endpoints, mock,
+    socket_of, tls,
+};
 use crate::processes::OWN_VARIABLES;
 
 impl Settings for Config {
@@ -33,8 +36,12 @@ impl Settings for Config {
         if !(1..=64).contains(&self.shards_at_once) {
             faults.add("shards_at_once", "must be 1 to 64");
         }
+        if self.max_depot_bytes < 1 << 20 {
+            faults.add("max_depot_bytes", "must be at least 1048576 (1 MiB)");
+        }
         validate_servers(self, faults);
         tls::validate(&self.tls, faults);
+        mock::validate(&self.mock_shards, self.backend == BackendChoice::Mock, faults);
         if self.data_dir.as_os_str().is_empty() {
             faults.add("data_dir", "must not be empty: expected a folder");
         }
@@ -133,7 +140,7 @@ mod tests {
     #[test]
     fn all_faults_are_found_at_once() {
         let error = load_text(
-            "shards_at_once = 0\nprover_endpoint = \"sock\"\nprover_command = []\ngpus = [1, 1]\nprover_start_limit = \"0s\"\n\
+            "shards_at_once = 0\nmax_depot_bytes = 0\nprover_endpoint = \"sock\"\nprover_command = []\ngpus = [1, 1]\nprover_start_limit = \"0s\"\n\
              prover_silence_limit = \"0s\"\nprover_environment = { HOME = \"/x\" }\n\
              hierophant_ws_address = \"http://x\"\nmodes = []\ntoken = \"\"\nhttp_timeout = \"1ms\"\n\
              name = \"\"\ninstance = \" \"\nexit_when_idle = \"0s\"\nmax_decompressed_bytes = 1\nreconnect_max_delay = \"0s\"\nbackend = \"gpu\"\n\
@@ -142,7 +149,7 @@ mod tests {
              network = \"\"\n",
         )
         .unwrap_err();
-        assert_eq!(error.faults.len(), 24, "{error}");
+        assert_eq!(error.faults.len(), 25, "{error}");
         assert!(error.to_string().contains("must start with ws:// or wss://"), "{error}");
     }
 

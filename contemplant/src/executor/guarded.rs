@@ -11,6 +11,7 @@ use network_lib::task;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::tasks::TaskExecutor;
 use super::{EventSink, Executor, ProveJob, Proved};
 
 /// Another executor, whose modes are withdrawn while there is an obstacle.
@@ -93,6 +94,10 @@ impl Executor for Guarded {
         self.executor.jobs_at_once()
     }
 
+    fn tasks(&self) -> Option<Arc<dyn TaskExecutor>> {
+        self.executor.tasks()
+    }
+
     fn server_starts(&self) -> Counter {
         self.executor.server_starts()
     }
@@ -112,6 +117,10 @@ impl Executor for Guarded {
 
     fn forget(&self, lease_id: LeaseId) {
         self.executor.forget(lease_id);
+    }
+
+    fn tasks(&self) -> Option<Arc<dyn TaskExecutor>> {
+        self.executor.tasks()
     }
 
     async fn prove(

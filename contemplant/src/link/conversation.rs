@@ -30,6 +30,7 @@ impl Link {
         self.health.set(Connection::Established);
         self.runner.admitted(welcome.access_key.clone());
         self.resume(&welcome.resume);
+        self.tasks.connected(welcome.protocol);
         match self.converse(&mut socket, welcome).await {
             Err(end) => end,
             Ok(()) => {
@@ -45,7 +46,9 @@ impl Link {
         for lease_id in resumption.unwanted {
             tracing::info!(lease = lease_id.hint(), "an attempt is no longer wanted");
             self.runner.abandon(lease_id);
+            self.tasks.abandon(lease_id);
         }
+        self.resume_tasks(resumption.results, &resumption.discarded);
         for (proof, cancel) in resumption.finished {
             tracing::info!(lease = proof.lease_id.hint(), "handing in an earlier proof");
             let sink = EventSink::new(proof.lease_id, self.sink.clone());
@@ -104,6 +107,9 @@ impl Link {
                         Heard::Message(ToWorker::Refused(refusal)) => {
                             return Err(End::Refused(refusal));
                         }
+                        Heard::Message(ToWorker::Task(_)) => {
+                            return Err(End::Lost("tasks were never offered".to_owned()));
+                        }
                         heard => self.handle(heard),
                     }
                 }
@@ -111,7 +117,10 @@ impl Link {
                     if changed.is_err() {
                         return Err(End::Broken);
                     }
-                    let capabilities = self.capabilities.borrow_and_update().clone();
+                    let mut capabilities = self.capabilities.borrow_and_update().clone();
+                    if !self.tasks.are_spoken_of() {
+                        capabilities.sharding = None;
+                    }
                     let reason = capabilities.unavailable_reason.as_deref();
                     tracing::info!(modes = ?capabilities.modes, reason, "offering");
                     socket.send(&FromWorker::CapabilitiesChanged { capabilities }).await?;
@@ -119,6 +128,7 @@ impl Link {
                 Some((lease_id, event)) = self.events.recv() => {
                     self.forward(socket, lease_id, event).await?;
                 }
+                message = self.tasks.next() => self.send_task(socket, message).await?,
             }
         }
     }
@@ -133,17 +143,21 @@ impl Link {
                 let known = self.held.cancel(lease_id);
                 tracing::info!(lease = lease_id.hint(), reason, known, "attempt cancelled");
                 self.runner.abandon(lease_id);
+                self.tasks.abandon(lease_id);
             }
             Heard::Message(ToWorker::Settled { lease_id }) => {
                 if self.held.acknowledged(lease_id) {
+                    self.reports.forget(lease_id);
                     self.runner.forget_proof(lease_id);
+                    self.tasks.settled(lease_id);
                 }
             }
+            Heard::Message(ToWorker::Task(message)) => self.handle_task(message),
             Heard::Message(ToWorker::Drain { reason }) => {
                 tracing::info!(reason, held = self.held.running().len(), "draining");
                 self.leaving = Some(reason);
             }
-            Heard::Message(ToWorker::Welcome(_) | ToWorker::Refused(_)) => {
+            Heard::Message(ToWorker::Welcome(_) | ToWorker::Refused(_) | ToWorker::Task(_)) => {
                 tracing::warn!("unexpected handshake message; ignored");
             }
         }
@@ -159,7 +173,8 @@ impl Link {
         let rejection = match self.leaving.is_some() {
             true => Some("this worker is draining"),
             false => {
-                let full = self.held.running().len() >= limit;
+                let running = self.held.running();
+                let full = running.into_iter().filter(|id| !self.tasks.holds(*id)).count() >= limit;
                 full.then_some("this worker has no free slot")
             }
         };

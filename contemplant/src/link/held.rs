@@ -2,7 +2,8 @@
 //!
 //! A message that was written to a socket may be lost with it, or with a Hierophant that dies before it has stored the
 //! message. So the end of an attempt is kept until Hierophant acknowledges it (`settled`); if the connection breaks
-//! before, the end is sent again over the next one, provided that Hierophant still wants it.
+//! before, the end is sent again over the next one, provided that Hierophant still wants it. The end of an attempt at a
+//! task is not sent again as it is: its bytes are handed in once more before.
 
 use std::collections::BTreeMap;
 
@@ -10,6 +11,7 @@ use network_lib::ids::LeaseId;
 use network_lib::wire::FromWorker;
 use tokio_util::sync::CancellationToken;
 
+use crate::depot::results::TaskResult;
 use crate::finished::FinishedProof;
 
 /// Attempts by lease.
@@ -24,10 +26,13 @@ enum Held {
     Running(CancellationToken),
     /// Proved by an earlier process; uploaded once Hierophant wants it.
     Finished(Box<FinishedProof>),
+    /// A task done by an earlier process; handed in once Hierophant wants it.
+    Result(Box<TaskResult>),
     /// Cancelled, but the machine is still busy with it.
     WindingDown,
-    /// Ended, with the `message` to report, and whether it was sent over the current connection.
-    Ended { message: Box<FromWorker>, sent: bool },
+    /// Ended, with the `message` to report, and whether it was sent over the current connection. The token is that of the
+    /// attempt.
+    Ended { message: Box<FromWorker>, sent: bool, token: CancellationToken },
 }
 
 /// Result of a handshake.
@@ -35,6 +40,10 @@ enum Held {
 pub(super) struct Resumption {
     /// Proofs to upload now, each with the token that stops it.
     pub(super) finished: Vec<(FinishedProof, CancellationToken)>,
+    /// Results of tasks to hand in now, each with the token that stops it.
+    pub(super) results: Vec<(TaskResult, CancellationToken)>,
+    /// Results of tasks that are not wanted.
+    pub(super) discarded: Vec<TaskResult>,
     /// Attempts that were stopped or dropped.
     pub(super) unwanted: Vec<LeaseId>,
     /// Wanted attempts that this worker does not hold.
@@ -42,10 +51,12 @@ pub(super) struct Resumption {
 }
 
 impl HeldAttempts {
-    /// Attempts whose proofs an earlier process has left on disk.
-    pub(super) fn found(proofs: Vec<FinishedProof>) -> Self {
+    /// Attempts whose proofs and results an earlier process has left on disk.
+    pub(super) fn found(proofs: Vec<FinishedProof>, results: Vec<TaskResult>) -> Self {
         let held = |proof: FinishedProof| (proof.lease_id, Held::Finished(Box::new(proof)));
-        Self { attempts: proofs.into_iter().map(held).collect() }
+        let done = |result: TaskResult| (result.lease_id, Held::Result(Box::new(result)));
+        let results = results.into_iter().map(done);
+        Self { attempts: proofs.into_iter().map(held).chain(results).collect() }
     }
 
     /// Adds a new attempt. Returns the token that stops it, or none if it is held already.
@@ -63,11 +74,13 @@ impl HeldAttempts {
     pub(super) fn end(&mut self, lease_id: LeaseId, message: Option<FromWorker>) -> bool {
         let previous = self.attempts.remove(&lease_id);
         let Some(message) = message else { return false };
-        if matches!(previous, Some(Held::WindingDown)) {
-            return false;
-        }
+        let token = match previous {
+            Some(Held::WindingDown) => return false,
+            Some(Held::Running(token)) => token,
+            _ => CancellationToken::new(),
+        };
         let message = Box::new(message);
-        self.attempts.insert(lease_id, Held::Ended { message, sent: false });
+        self.attempts.insert(lease_id, Held::Ended { message, sent: false, token });
         true
     }
 
@@ -75,7 +88,7 @@ impl HeldAttempts {
     pub(super) fn cancel(&mut self, lease_id: LeaseId) -> bool {
         match self.attempts.get_mut(&lease_id) {
             None => return false,
-            Some(Held::Ended { .. } | Held::Finished(_)) => {
+            Some(Held::Ended { .. } | Held::Finished(_) | Held::Result(_)) => {
                 self.attempts.remove(&lease_id);
             }
             Some(held) => {
@@ -92,14 +105,26 @@ impl HeldAttempts {
     pub(super) fn resume(&mut self, wanted: &[LeaseId]) -> Resumption {
         let held = self.resumable();
         let unwanted: Vec<LeaseId> = held.into_iter().filter(|id| !wanted.contains(id)).collect();
+        let mut discarded = Vec::new();
         for lease_id in &unwanted {
+            if let Some(Held::Result(result)) = self.attempts.get(lease_id) {
+                discarded.push(TaskResult::clone(result));
+            }
             self.cancel(*lease_id);
         }
         let unknown = wanted.iter().filter(|id| !self.attempts.contains_key(id)).copied().collect();
-        let mut finished = Vec::new();
+        let (mut finished, mut results) = (Vec::new(), Vec::new());
         for held in self.attempts.values_mut() {
             match held {
+                Held::Ended { message, token, .. } if matches!(**message, FromWorker::Task(_)) => {
+                    *held = Held::Running(token.clone());
+                }
                 Held::Ended { sent, .. } => *sent = false,
+                Held::Result(result) => {
+                    let token = CancellationToken::new();
+                    results.push((TaskResult::clone(result), token.clone()));
+                    *held = Held::Running(token);
+                }
                 Held::Finished(proof) => {
                     let token = CancellationToken::new();
                     finished.push((FinishedProof::clone(proof), token.clone()));
@@ -108,13 +133,13 @@ impl HeldAttempts {
                 Held::Running(_) | Held::WindingDown => {}
             }
         }
-        Resumption { finished, unwanted, unknown }
+        Resumption { finished, results, discarded, unwanted, unknown }
     }
 
     /// The next message to send, which counts as sent from now on.
     pub(super) fn next_message(&mut self) -> Option<FromWorker> {
         self.attempts.values_mut().find_map(|held| match held {
-            Held::Ended { message, sent: sent @ false } => {
+            Held::Ended { message, sent: sent @ false, .. } => {
                 *sent = true;
                 Some(FromWorker::clone(message))
             }
@@ -238,7 +263,7 @@ mod tests {
             Execution { cycles: 1, gas: None, public_values_hash: Sha256Digest([0; 32]) };
         let [wanted, unwanted] = [(); 2].map(|()| LeaseId::random());
         let proofs = [wanted, unwanted].map(|lease| finished.keep(lease, execution, vec![1]));
-        let mut held = HeldAttempts::found(proofs.to_vec());
+        let mut held = HeldAttempts::found(proofs.to_vec(), Vec::new());
         assert_eq!(held.resumable().len(), 2);
         assert!(!held.is_busy() && held.running().is_empty());
 

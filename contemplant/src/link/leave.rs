@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::time::Duration;
 
+use network_lib::ids::LeaseId;
 use network_lib::job::{Failure, FailureClass};
 use network_lib::signal::Shutdown;
 use network_lib::wire::{FromWorker, ToWorker};
@@ -11,6 +12,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::socket::{Heard, Socket};
+use super::tasks::task_failed;
 use super::{End, Link};
 use crate::metrics::{Connection, obstacle_of};
 
@@ -62,7 +64,9 @@ impl Link {
     /// Begins to leave if this worker was idle for the time of `exit_when_idle`. An attempt or an unsettled end is work.
     pub(super) fn leave_if_idle(&mut self) {
         let is_ready = obstacle_of(&self.capabilities.borrow()).is_none();
-        self.idle.observe(!self.held.is_empty(), is_ready);
+        // Other workers may need the records of a depot.
+        let is_needed = !self.held.is_empty() || self.tasks.holds_records();
+        self.idle.observe(is_needed, is_ready);
         if let Some(limit) = self.idle.reached().filter(|_| self.leaving.is_none()) {
             let limit = humantime::format_duration(limit);
             tracing::info!(exit_when_idle = %limit, "leaving because there was no attempt for this time");
@@ -83,10 +87,14 @@ impl Link {
     pub(super) async fn hand_back(&mut self, socket: &mut Socket) -> Result<(), End> {
         let mut handed_back = BTreeSet::new();
         for lease_id in self.held.running() {
-            if !self.runner.holds_proof(lease_id) {
+            if !self.holds_result(lease_id) {
                 self.held.cancel(lease_id);
                 let failure = Failure::new(FailureClass::Infrastructure, SHUTTING_DOWN);
-                socket.send(&FromWorker::Failed { lease_id, failure }).await?;
+                let message = match self.tasks.holds(lease_id) {
+                    true => FromWorker::Task(task_failed(lease_id, failure)),
+                    false => FromWorker::Failed { lease_id, failure },
+                };
+                socket.send(&message).await?;
                 handed_back.insert(lease_id);
             }
         }
@@ -112,14 +120,20 @@ impl Link {
                 Some((lease_id, event)) = self.events.recv() => {
                     self.forward(socket, lease_id, event).await?;
                 }
+                message = self.tasks.next() => self.send_task(socket, message).await?,
             }
         }
+    }
+
+    /// Whether this attempt's proof or result is on disk, and so survives a restart.
+    fn holds_result(&self, lease_id: LeaseId) -> bool {
+        self.runner.holds_proof(lease_id) || self.tasks.holds_result(lease_id)
     }
 
     /// Stops all attempts and waits briefly for them to clean up. Finished proofs stay on disk.
     pub(super) async fn stop_attempts(&mut self) {
         for lease_id in self.held.running() {
-            if !self.runner.holds_proof(lease_id) {
+            if !self.holds_result(lease_id) {
                 self.held.cancel(lease_id);
             }
         }

@@ -33,3 +33,24 @@ pub(super) struct DirectionLabels {
 pub(super) struct GpuLabels {
     pub(super) gpu: u32,
 }
+
+/// Kind of a task.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct TaskLabels {
+    pub(super) kind: &'static str,
+}
+
+/// Kind of a task, and how an attempt at it ended; `class` is empty unless it failed.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct TaskEndLabels {
+    pub(super) kind: &'static str,
+    pub(super) outcome: &'static str,
+    pub(super) class: &'static str,
+}
+
+/// Kind of a task and phase of an attempt at it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct TaskPhaseLabels {
+    pub(super) kind: &'static str,
+    pub(super) phase: &'static str,
+}

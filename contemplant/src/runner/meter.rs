@@ -11,8 +11,8 @@ use crate::executor::EventSink;
 /// count too: a proof that is handed in again and again has not been forgotten.
 #[derive(Debug, Clone)]
 pub(super) struct Meter {
-    events: EventSink,
-    phase: Phase,
+    /// Where the bytes are reported, and as steps of which phase.
+    reported: Option<(EventSink, Phase)>,
     bytes: Arc<AtomicU64>,
 }
 
@@ -20,13 +20,25 @@ impl Meter {
     /// A meter at zero, which reports the start of the phase.
     pub(super) fn start(events: &EventSink, phase: Phase) -> Self {
         events.phase(phase);
-        Self { events: events.clone(), phase, bytes: Arc::default() }
+        Self { reported: Some((events.clone(), phase)), bytes: Arc::default() }
+    }
+
+    /// A meter at zero that reports nothing, for transfers beside the work of an attempt.
+    pub(super) fn silent() -> Self {
+        Self { reported: None, bytes: Arc::default() }
     }
 
     /// Counts bytes.
     pub(super) fn add(&self, bytes: usize) {
         let bytes = bytes as u64;
         let before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        self.events.steps(self.phase, before + bytes);
+        if let Some((events, phase)) = &self.reported {
+            events.steps(*phase, before + bytes);
+        }
+    }
+
+    /// The counted bytes.
+    pub(super) fn total(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
     }
 }

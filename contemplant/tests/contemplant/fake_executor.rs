@@ -1,6 +1,9 @@
 //! An executor that does what the test says.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
+use contemplant::executor::tasks::TaskExecutor;
 use contemplant::executor::{EventSink, Executor, ProveJob, Proved, cancelled};
 use network_lib::handshake::{Backend, Capabilities, GpuLoad};
 use network_lib::ids::{LeaseId, Sha256Digest};
@@ -8,11 +11,14 @@ use network_lib::job::{Execution, Failure, ProofMode};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::fake_tasks::{FakeTasks, TaskControl};
+
 pub(crate) struct FakeExecutor {
     capabilities: watch::Receiver<Capabilities>,
     gpu_loads: watch::Receiver<Vec<GpuLoad>>,
     calls: mpsc::UnboundedSender<Call>,
     forgotten: mpsc::UnboundedSender<LeaseId>,
+    tasks: Arc<FakeTasks>,
 }
 
 /// The test's hold on an executor.
@@ -21,6 +27,7 @@ pub(crate) struct Control {
     pub(crate) gpu_loads: watch::Sender<Vec<GpuLoad>>,
     calls: mpsc::UnboundedReceiver<Call>,
     forgotten: mpsc::UnboundedReceiver<LeaseId>,
+    pub(crate) tasks: TaskControl,
 }
 
 /// One job that is being proved.
@@ -48,13 +55,16 @@ impl FakeExecutor {
         let (calls_sender, calls) = mpsc::unbounded_channel();
         let (loads_sender, gpu_loads) = watch::channel(Vec::new());
         let (forgotten_sender, forgotten) = mpsc::unbounded_channel();
+        let (fake_tasks, tasks) = FakeTasks::new();
         let executor = Self {
             capabilities: receiver,
             gpu_loads,
             calls: calls_sender,
             forgotten: forgotten_sender,
+            tasks: Arc::new(fake_tasks),
         };
-        (executor, Control { capabilities: sender, gpu_loads: loads_sender, calls, forgotten })
+        let gpu_loads = loads_sender;
+        (executor, Control { capabilities: sender, gpu_loads, calls, forgotten, tasks })
     }
 }
 
@@ -100,6 +110,10 @@ impl Executor for FakeExecutor {
     fn forget(&self, lease_id: LeaseId) {
         // A program that ends may forget after the test.
         let _ = self.forgotten.send(lease_id);
+    }
+
+    fn tasks(&self) -> Option<Arc<dyn TaskExecutor>> {
+        Some(self.tasks.clone())
     }
 
     async fn prove(

@@ -1,11 +1,14 @@
 //! Hierophant's side of the wire, played by a test: it receives messages and sends those of the test.
 
+pub(crate) mod blobs;
+
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use self::blobs::{Blobs, serve_blob, take_blob};
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
@@ -20,6 +23,7 @@ use network_lib::handshake::{Hello, Welcome};
 use network_lib::ids::{LeaseId, Sha256Digest, VkHash};
 use network_lib::job::{BlobInfo, JobSpec, ProofMode};
 use network_lib::secret::Secret;
+use network_lib::shard::TaskFromWorker;
 use network_lib::task;
 use network_lib::wire::{
     FromWorker, LEASE_ENDED_HEADER, LOCAL_SECRET_HEADER, REJECTION_HEADER, ToWorker,
@@ -63,6 +67,7 @@ struct Files {
     /// How many calls came with another key.
     turned_away: usize,
     withhold_settled: bool,
+    blobs: Blobs,
     /// File that is named when a connection is upgraded, as that of the local secret.
     local_secret_file: Option<String>,
 }
@@ -138,6 +143,13 @@ impl FakeHierophant {
     pub(crate) async fn welcome(&mut self, resume: &[LeaseId]) -> Connection {
         let connection = self.accept().await;
         connection.welcome(resume);
+        connection
+    }
+
+    /// The next worker, welcomed to a conversation about tasks; its attempts in `resume` go on.
+    pub(crate) async fn welcome_tasks(&mut self, resume: &[LeaseId]) -> Connection {
+        let connection = self.accept().await;
+        connection.welcome_as(3, resume);
         connection
     }
 
@@ -233,10 +245,15 @@ impl FakeHierophant {
 impl Connection {
     /// The answer to its handshake; its attempts in `resume` go on.
     pub(crate) fn welcome(&self, resume: &[LeaseId]) {
+        self.welcome_as(2, resume);
+    }
+
+    /// The answer to its handshake in this version of the protocol.
+    pub(crate) fn welcome_as(&self, protocol: u16, resume: &[LeaseId]) {
         let access_key = Secret::random();
         self.shared.files.lock().unwrap().key = Some(access_key.clone());
         self.say(&ToWorker::Welcome(Welcome {
-            protocol: 2,
+            protocol,
             software_version: "fake".to_owned(),
             heartbeat_interval_ms: 100,
             access_key,
@@ -267,6 +284,15 @@ impl Connection {
             }
         };
         timeout(PATIENCE, wait).await.expect("the message does not come")
+    }
+
+    /// The next message about tasks; others are passed over.
+    pub(crate) async fn next_task(&mut self) -> TaskFromWorker {
+        self.expect(|message| match message {
+            FromWorker::Task(message) => Some(message.clone()),
+            _ => None,
+        })
+        .await
     }
 
     /// Waits for the end of an attempt.
@@ -311,6 +337,7 @@ fn serve(listener: TcpListener, shared: Shared) -> CancellationToken {
         .route("/ws", any(upgrade))
         .route("/leases/{lease}/{what}", get(serve_file))
         .route("/leases/{lease}/proof", put(take_proof).get(serve_file))
+        .route("/leases/{lease}/blobs/{blob}", put(take_blob).get(serve_blob))
         .with_state(shared);
     let gone = CancellationToken::new();
     let server = axum::serve(listener, router);
@@ -364,7 +391,13 @@ async fn talk(mut socket: WebSocket, shared: Shared) {
 /// The confirmation that an end of an attempt gets.
 fn settle(message: &FromWorker, shared: &Shared) -> Option<ToWorker> {
     match message {
-        FromWorker::Completed { lease_id, .. } | FromWorker::Failed { lease_id, .. } => {
+        FromWorker::Completed { lease_id, .. }
+        | FromWorker::Failed { lease_id, .. }
+        | FromWorker::Task(
+            TaskFromWorker::TaskDone { lease_id, .. }
+            | TaskFromWorker::TaskFailed { lease_id, .. }
+            | TaskFromWorker::ExecuteEnded { lease_id, .. },
+        ) => {
             let withhold = shared.files.lock().unwrap().withhold_settled;
             (!withhold).then_some(ToWorker::Settled { lease_id: *lease_id })
         }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod aggregation;
+mod announced;
 mod cuda;
 mod cuda_command;
 mod cuda_processes;
@@ -14,12 +15,14 @@ mod example_file;
 mod executions;
 mod fake_executor;
 mod fake_hierophant;
+mod fake_tasks;
 mod handing_in;
 mod health;
 mod job;
 mod machine_checks;
 mod metrics;
 mod mock_backend;
+mod mock_tasks;
 mod observed;
 mod prefetch;
 mod prefetch_cuda;
@@ -29,4 +32,6 @@ mod reconnect;
 mod refusal;
 mod restart;
 mod setup;
+mod sharded;
+mod tasks;
 mod tls;

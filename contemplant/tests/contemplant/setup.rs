@@ -89,6 +89,11 @@ impl Setup {
         ended.unwrap().unwrap();
     }
 
+    /// Where records and results of tasks are kept.
+    pub(crate) fn depot_folder(&self) -> PathBuf {
+        self.config.data_dir.join("depot")
+    }
+
     /// Where finished proofs are kept.
     pub(crate) fn held_folder(&self) -> PathBuf {
         self.config.data_dir.join("held")

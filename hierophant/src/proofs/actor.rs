@@ -216,8 +216,8 @@ impl Actor for ProofsActor {
             ProofsMsg::MayHandIn(lease, worker, blob, port) => {
                 (Vec::new(), answer_on(port, core.may_hand_in(lease, worker, blob)))
             }
-            ProofsMsg::HandedIn(lease, worker, blob, port) => {
-                let (counts, effects) = core.handed_in(now, worker, lease, blob);
+            ProofsMsg::HandedIn(lease, worker, job, blob, port) => {
+                let (counts, effects) = core.handed_in(now, (worker, lease), job, blob);
                 (effects, answer_on(port, counts))
             }
             ProofsMsg::TaskBlobMissing(job, blob) => (core.task_blob_missing(now, job, blob), None),

@@ -292,7 +292,7 @@ impl ProofsHandle {
         ask(&self.actor, |reply| ProofsMsg::MayHandIn(lease, worker, blob, reply)).await
     }
 
-    /// Reports that a blob that `worker` handed in under a lease is stored. Returns whether the lease still counts.
+    /// Reports that a blob of `job` that `worker` handed in under a lease is stored. Returns whether the lease still counts.
     ///
     /// # Errors
     ///
@@ -301,9 +301,10 @@ impl ProofsHandle {
         &self,
         lease: LeaseId,
         worker: WorkerId,
+        job: JobId,
         blob: BlobInfo,
     ) -> Result<bool, Unanswered> {
-        ask(&self.actor, |reply| ProofsMsg::HandedIn(lease, worker, blob, reply)).await
+        ask(&self.actor, |reply| ProofsMsg::HandedIn(lease, worker, job, blob, reply)).await
     }
 
     /// Reports that a blob of a job's tasks, which counts as stored, is missing.

@@ -83,7 +83,7 @@ pub enum ProofsMsg {
     /// API: whether a worker may hand in a blob under a lease; `None` if it may not.
     MayHandIn(LeaseId, WorkerId, Sha256Digest, RpcReplyPort<Option<HandIn>>),
     /// API: a blob that a worker handed in under a lease is stored. Answers whether the lease still counts.
-    HandedIn(LeaseId, WorkerId, BlobInfo, RpcReplyPort<bool>),
+    HandedIn(LeaseId, WorkerId, JobId, BlobInfo, RpcReplyPort<bool>),
     /// API: a blob of a job's tasks that counts as stored is missing.
     TaskBlobMissing(JobId, Sha256Digest),
     /// The proof of an attempt is assembled from its parts and stored, or could not be assembled.

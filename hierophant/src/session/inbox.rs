@@ -189,7 +189,7 @@ mod tests {
     #[test]
     fn progress_waits_for_as_many_attempts_as_a_worker_can_have() {
         let inbox = Inbox::new();
-        inbox.has_slots(1);
+        inbox.has_places(1);
         let progress = Progress::phase(Phase::Proving);
         let put = |n| inbox.put_progress(lease(n), progress);
         assert!((0..68).all(|n| put(n).is_some()));

@@ -40,6 +40,7 @@ mod storage;
 mod stores;
 mod support;
 mod task_views;
+mod tasks;
 mod tls;
 mod tokens;
 mod traces;

@@ -67,7 +67,7 @@ fn tasks_going_on(memory: &Memory) {
     let running = memory.attempts.values().filter(|it| it.outcome == AttemptOutcome::Running);
     let mut leased = BTreeSet::new();
     for attempt in running {
-        let Some(task) = attempt.task else { continue };
+        let Some(task) = attempt.task.map(|task| task.id) else { continue };
         let state = memory.tasks.get(&task).map(|task| task.state);
         assert_eq!(state, Some(TaskState::Leased), "{attempt:?}");
         assert!(leased.insert(task), "two attempts at one task: {attempt:?}");

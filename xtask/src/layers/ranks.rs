@@ -54,7 +54,7 @@ pub(crate) const MODULES: &[(&str, &[&[&str]])] = &[
                 "processes",
                 "prover_install",
             ],
-            &["config", "metrics", "shared_memory"],
+            &["config", "depot", "metrics", "shared_memory"],
             &["machine", "observer", "prover_server", "trust"],
             &["executor"],
             &["runner"],

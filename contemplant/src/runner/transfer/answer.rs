@@ -17,8 +17,14 @@ pub(in crate::runner) enum TransferError {
     #[error("Hierophant rejects the access key")]
     KeyOutdated,
     /// Hierophant will never accept these bytes, for the given reason.
-    #[error("Hierophant does not accept the proof: {0}")]
+    #[error("Hierophant does not accept the result: {0}")]
     Rejected(String),
+    /// No source has the blob.
+    #[error("Hierophant answers that no source has the blob")]
+    Missing,
+    /// The bytes, of this length, are not the announced ones.
+    #[error("a blob of {0} bytes differs from the announced one: expected its size and digest")]
+    Differs(u64),
     /// An answer that Hierophant does not give: something in between does.
     #[error("the answer is {0}, which does not come from Hierophant: {remedy}", remedy = remedy(*.0))]
     Foreign(StatusCode),

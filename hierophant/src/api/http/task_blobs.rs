@@ -14,7 +14,7 @@ use hierophant_scheduler::proofs::{HandIn, TaskBlob};
 use network_lib::ids::{JobId, LeaseId, Sha256Digest};
 use network_lib::job::BlobInfo;
 use network_lib::task;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tracing::Instrument;
 
 use super::local::WorkerOrigin;
@@ -31,6 +31,9 @@ use crate::metrics::{Direction, Peer};
 
 /// How long a blob is waited for that another worker hands in.
 const WAIT: Duration = Duration::from_secs(10);
+
+/// How often a waiting call asks whether the blob still comes: its holder may be lost, or the task.
+const LOOK: Duration = Duration::from_secs(1);
 
 const NO_DIGEST: &str = "invalid digest: expected a SHA-256 in 64 hexadecimal digits";
 const GONE: &str = "no source has this blob, or the task does not need it";
@@ -59,28 +62,33 @@ pub(super) async fn fetch(
         Err(refusal) => return *refusal,
     };
     let Addressed { caller, lease, blob } = addressed;
-    let job = match context.proofs.task_blob(lease, caller.worker, blob).await {
-        Ok(TaskBlob::Readable { job, size }) => {
-            let found = context.tasks.metadata(job, blob);
-            if found.is_none_or(|found| found.size != size) {
-                return missing(&context, job, blob).await;
+    let began = Instant::now();
+    let job = loop {
+        match context.proofs.task_blob(lease, caller.worker, blob).await {
+            Ok(TaskBlob::Readable { job, size }) => {
+                let found = context.tasks.metadata(job, blob);
+                if found.is_none_or(|found| found.size != size) {
+                    return missing(&context, job, blob).await;
+                }
+                break job;
             }
-            job
-        }
-        Ok(TaskBlob::Expected { job }) => {
-            let arrival = timeout(WAIT, context.tasks.arrival(job, blob));
-            let arrived = tokio::select! {
-                arrived = arrival => arrived,
-                () = revoked(context.tokens.clone(), caller.token) => return token_revoked(),
-            };
-            if arrived.is_err() {
+            Ok(TaskBlob::Expected { .. }) if began.elapsed() >= WAIT => {
                 return text_response(StatusCode::SERVICE_UNAVAILABLE, ON_ITS_WAY);
             }
-            job
+            Ok(TaskBlob::Expected { job }) => {
+                let arrival = timeout(LOOK, context.tasks.arrival(job, blob));
+                let arrived = tokio::select! {
+                    arrived = arrival => arrived,
+                    () = revoked(context.tokens.clone(), caller.token) => return token_revoked(),
+                };
+                if arrived.is_ok() {
+                    break job;
+                }
+            }
+            Ok(TaskBlob::Gone) => return not_found(GONE),
+            Ok(TaskBlob::Refused) => return not_theirs(),
+            Err(_) => return busy(),
         }
-        Ok(TaskBlob::Gone) => return not_found(GONE),
-        Ok(TaskBlob::Refused) => return not_theirs(),
-        Err(_) => return busy(),
     };
     let stored = Stored::OfTask(&context.tasks, job, blob);
     let response = serve(&context.transfers, &stored, None, Peer::Contemplant, request).await;
@@ -140,7 +148,7 @@ async fn keep(
     if let Some(found) = context.tasks.metadata(job, blob) {
         // Its bytes are known by the digest.
         discard(body.into_data_stream());
-        return report(context, addressed, BlobInfo { size: found.size, sha256: blob }).await;
+        return report(context, addressed, job, BlobInfo { size: found.size, sha256: blob }).await;
     }
     let sender = Sender { peer: Peer::Contemplant, address: peer.ip(), quota: None };
     let limit = SizeLimit { bytes: most_bytes, key: "sharding.max_blob_bytes" };
@@ -186,13 +194,18 @@ async fn store(
         tracing::error!(%error, "a blob of a task could not be stored");
         return try_again(STORING_FAILED);
     }
-    report(&context, addressed, info).await
+    report(&context, addressed, job, info).await
 }
 
 /// Reports to the scheduler that a handed-in blob is stored.
-async fn report(context: &WorkerContext, addressed: Addressed, info: BlobInfo) -> Response {
+async fn report(
+    context: &WorkerContext,
+    addressed: Addressed,
+    job: JobId,
+    info: BlobInfo,
+) -> Response {
     let Addressed { caller, lease, .. } = addressed;
-    match context.proofs.handed_in(lease, caller.worker, info).await {
+    match context.proofs.handed_in(lease, caller.worker, job, info).await {
         Ok(true) => StatusCode::OK.into_response(),
         Ok(false) => not_theirs(),
         Err(_) => busy(),

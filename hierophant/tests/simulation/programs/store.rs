@@ -20,8 +20,8 @@ use hierophant_model::records::{
     UnfinishedJob, UnfinishedSharding,
 };
 use hierophant_store::{
-    ArtifactFilter, AuditLog, Browse, DueArtifact, EndedJob, JobFilter, JobStore, Notices,
-    OldRecords, StoreError, Submission, UsageStore, sqlite,
+    ArtifactFilter, AuditLog, Browse, DividedJob, DueArtifact, EndedJob, JobFilter, JobStore,
+    Notices, OldRecords, StoreError, Submission, TaskCounts, UsageStore, sqlite,
 };
 use network_lib::ids::{ArtifactId, AuditId, JobId, RequestId, Sha256Digest, VkHash, WorkerId};
 use rand::rngs::StdRng;
@@ -140,6 +140,14 @@ impl Browse for SlowStore {
 
     async fn attempts(&self, job: JobId) -> Result<Vec<AttemptRecord>, StoreError> {
         self.call(self.real.attempts(job)).await
+    }
+
+    async fn divided_job(&self, job: JobId, limit: u32) -> Result<Option<DividedJob>, StoreError> {
+        self.call(self.real.divided_job(job, limit)).await
+    }
+
+    async fn task_counts(&self, job: JobId) -> Result<TaskCounts, StoreError> {
+        self.call(self.real.task_counts(job)).await
     }
 
     async fn attempts_of(

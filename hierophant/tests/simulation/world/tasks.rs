@@ -179,7 +179,7 @@ impl World {
         let may = self.hierophant.as_ref()?.proofs.may_hand_in(lease, worker, blob.sha256);
         let Some(hand_in) = may else { return Some(false) };
         self.memory.blobs.entry(hand_in.job).or_default().insert(blob.sha256);
-        self.decide(|proofs, now| proofs.handed_in(now, worker, lease, blob))
+        self.decide(|proofs, now| proofs.handed_in(now, (worker, lease), hand_in.job, blob))
     }
 
     /// Fetches a blob. `Ok(false)` if it is on its way.

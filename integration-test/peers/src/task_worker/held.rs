@@ -53,8 +53,10 @@ pub(super) struct Held {
     common: Option<BlobInfo>,
     /// Numbers of announced shards that are not done; changes wake the execution.
     open: Arc<watch::Sender<BTreeSet<u32>>>,
-    /// Blobs to hand in and what to say then, once and after each welcome.
+    /// Blobs to hand in and what to say then, over each connection in this order.
     said: Vec<(Vec<bytes::Bytes>, TaskFromWorker)>,
+    /// How many of them were said over the connection with this number; locked while one is.
+    delivered: Arc<tokio::sync::Mutex<(u64, usize)>>,
 }
 
 impl Held {
@@ -68,6 +70,7 @@ impl Held {
             common: None,
             open: Arc::new(watch::Sender::new(BTreeSet::new())),
             said: Vec::new(),
+            delivered: Arc::default(),
         };
         desk.lock().held.insert(lease, held);
         let desk = Arc::clone(desk);
@@ -172,15 +175,12 @@ impl Desk {
                     self.say(TaskFromWorker::Shards { lease_id: *lease, common, shards });
                 }
             }
-            again.extend(
-                held.said.iter().map(|(blobs, word)| (*lease, blobs.clone(), word.clone())),
-            );
+            again.push(*lease);
         }
         let desk = Arc::clone(self);
         tokio::spawn(async move {
-            for (lease, blobs, word) in again {
-                // It is repeated after the next welcome, or the lease is over.
-                let _ = desk.hand_in(lease, blobs, word).await;
+            for lease in again {
+                desk.deliver(lease).await;
             }
         });
     }
@@ -224,18 +224,34 @@ impl Desk {
     }
 
     /// Hands in blobs and says something about them, now and after each welcome.
-    async fn conclude(
-        &self,
-        lease: LeaseId,
-        blobs: Vec<bytes::Bytes>,
-        word: TaskFromWorker,
-    ) -> Result<()> {
+    async fn conclude(&self, lease: LeaseId, blobs: Vec<bytes::Bytes>, word: TaskFromWorker) {
         if let Some(held) = self.lock().held.get_mut(&lease) {
-            held.said.push((blobs.clone(), word.clone()));
+            held.said.push((blobs, word));
         }
-        // A lost connection repeats it.
-        let _ = self.hand_in(lease, blobs, word).await;
-        Ok(())
+        self.deliver(lease).await;
+    }
+
+    /// Says what was not said yet over the present connection. What fails is said over the next one.
+    async fn deliver(&self, lease: LeaseId) {
+        let delivered = self.lock().held.get(&lease).map(|held| Arc::clone(&held.delivered));
+        let Some(delivered) = delivered else { return };
+        let mut delivered = delivered.lock().await;
+        loop {
+            let next = {
+                let state = self.lock();
+                let connection = state.done.connections;
+                if delivered.0 != connection {
+                    *delivered = (connection, 0);
+                }
+                let held = state.held.get(&lease);
+                held.and_then(|held| held.said.get(delivered.1).cloned())
+            };
+            let Some((blobs, word)) = next else { return };
+            if self.hand_in(lease, blobs, word).await.is_err() {
+                return;
+            }
+            delivered.1 += 1;
+        }
     }
 
     async fn hand_in(
@@ -312,7 +328,7 @@ impl Desk {
             execution: execution(),
             public_values: info(&public_values),
         };
-        self.conclude(lease, vec![public_values], ended).await?;
+        self.conclude(lease, vec![public_values], ended).await;
         self.lock().done.executions += 1;
         Ok(())
     }
@@ -340,7 +356,7 @@ impl Desk {
             let events = pseudo(job, b'e', no, 8);
             let deferred = Named { id: format!("{lease}-0"), blob: info(&events) };
             let traced = TaskFromWorker::Traced { lease_id: lease, deferred, named: Vec::new() };
-            self.conclude(lease, vec![events], traced).await?;
+            self.conclude(lease, vec![events], traced).await;
         }
         let turn = self.prover.acquire().await.context("the prover is closed")?;
         tokio::time::sleep(self.work.prove).await;
@@ -358,7 +374,7 @@ impl Desk {
             fetched_bytes: if own.is_none() { record.size } else { 0 },
         };
         let done = TaskFromWorker::TaskDone { lease_id: lease, output: info(&part), used };
-        self.conclude(lease, vec![part], done).await?;
+        self.conclude(lease, vec![part], done).await;
         Ok(())
     }
 
@@ -383,6 +399,6 @@ impl Desk {
         let failure = Failure::new(FailureClass::Infrastructure, message);
         let word =
             TaskFromWorker::TaskFailed { lease_id: lease, failure, lost, suspect: Vec::new() };
-        let _ = self.conclude(lease, Vec::new(), word).await;
+        self.conclude(lease, Vec::new(), word).await;
     }
 }

@@ -42,20 +42,22 @@ impl ProofsCore {
         tasks.may_hand_in(worker, lease, blob).then_some(HandIn { job, most_bytes })
     }
 
-    /// A blob that `worker` handed in under a lease is stored. Returns whether the lease still counts; a blob that is not
+    /// A blob of `job` that `worker` handed in under a lease is stored. Returns whether the lease still counts; a blob that is not
     /// needed is freed by an effect.
     #[must_use]
     pub fn handed_in(
         &mut self,
         now: Millis,
-        worker: WorkerId,
-        lease: LeaseId,
+        (worker, lease): (WorkerId, LeaseId),
+        job: JobId,
         blob: BlobInfo,
     ) -> (bool, Vec<Effect>) {
         let mut effects = Vec::new();
         let counts = self.may_hand_in(lease, worker, blob.sha256).is_some();
-        if let Some(job) = self.divisions.attempts.get(&lease).map(|held| held.record.job) {
+        if self.divisions.jobs.contains_key(&job) {
             self.with_tasks(now, job, &mut effects, |tasks| tasks.handed_in(lease, blob));
+        } else {
+            effects.push(Effect::FreeTaskBlob(job, blob.sha256));
         }
         (counts, effects)
     }

@@ -92,6 +92,7 @@ impl ShardedJob {
         }
         let row = TaskLease { lease, task, worker: offer.worker, started_at: now };
         if task == self.execute {
+            self.executors.insert(offer.worker);
             let window = prove_slots.saturating_mul(2).saturating_add(8);
             self.execution = Some(Execution::new(row, window, self.limits.window_bytes));
         }
@@ -106,10 +107,10 @@ impl ShardedJob {
     }
 
     /// Asks a holder of the task's record to hand it in, unless the worker has it or Hierophant stores it.
-    fn request_record(&mut self, row: TaskLease, effects: &mut Vec<Effect>) {
-        let Some(record) = self.task(row.task).and_then(|record| record.record) else { return };
-        let blob = record.sha256;
-        if self.holders.is_held_by(blob, row.worker) {
+    pub(super) fn request_record(&mut self, row: TaskLease, effects: &mut Vec<Effect>) {
+        let record = self.task(row.task).and_then(|record| record.record);
+        let Some(blob) = record.map(|record| record.sha256) else { return };
+        if self.holders.is_held_by(blob, row.worker) || self.holders.is_stored(blob) {
             return;
         }
         if let Some(holder) = self.holders.request(blob, row.worker) {
@@ -130,7 +131,7 @@ impl ShardedJob {
     pub fn place(&self, blob: Sha256Digest) -> Place {
         if self.is_kept(blob) || self.holders.is_stored(blob) {
             Place::Stored
-        } else if self.holders.is_requested(blob) {
+        } else if self.holders.is_expected(blob) {
             Place::Expected
         } else {
             Place::Nowhere
@@ -173,7 +174,7 @@ impl ShardedJob {
         match record.state {
             TaskState::Done | TaskState::Obsolete => None,
             TaskState::Leased => {
-                let is_awaited = blob.is_some_and(|blob| self.holders.is_requested(blob));
+                let is_awaited = blob.is_some_and(|blob| self.holders.is_expected(blob));
                 is_awaited.then_some((TaskWait::Record, holder))
             }
             TaskState::Waiting if self.is_ready(record) => Some((TaskWait::Worker, holder)),

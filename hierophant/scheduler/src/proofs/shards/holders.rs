@@ -76,9 +76,9 @@ impl Holders {
         self.requested.remove(&blob);
     }
 
-    /// Whether a holder was asked for the blob and has not handed it in.
-    pub(super) fn is_requested(&self, blob: Sha256Digest) -> bool {
-        self.requested.contains(&blob)
+    /// Whether the blob may arrive: a holder was asked for it, or may still return after the start.
+    pub(super) fn is_expected(&self, blob: Sha256Digest) -> bool {
+        self.requested.contains(&blob) || self.may_return && !self.has(blob)
     }
 
     /// Whether Hierophant has received the blob from its maker.

@@ -34,6 +34,8 @@ pub struct ShardedJob {
     pub(super) execute: TaskId,
     /// The running execution.
     pub(super) execution: Option<Execution>,
+    /// Workers that have executed the program: each may hold records of which Hierophant does not know.
+    pub(super) executors: BTreeSet<WorkerId>,
     pub(super) plan: Plan<TaskId>,
     pub(super) holders: Holders,
     /// Number of repeated tasks of all kinds.
@@ -103,6 +105,7 @@ impl ShardedJob {
             leases: BTreeMap::new(),
             execute,
             execution: None,
+            executors: BTreeSet::new(),
             plan: Plan::default(),
             holders: Holders::default(),
             retries: 0,
@@ -432,7 +435,8 @@ impl ShardedJob {
             return;
         }
         let running: Vec<_> = self.leases.values().map(|lease| lease.row.task).collect();
-        let busy: BTreeSet<_> = self.leases.values().map(|lease| lease.row.worker).collect();
+        let busy = self.leases.values().map(|lease| lease.row.worker);
+        let busy: BTreeSet<_> = busy.chain(std::mem::take(&mut self.executors)).collect();
         running.into_iter().for_each(|task| self.stop(task, "the job has ended", effects));
         let kept: BTreeSet<_> = match &end {
             JobEnd::Finished { parts, public_values } => {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use hierophant_model::records::{Millis, ShardingRecord, TaskLease, TaskRecord, TaskState};
 use network_lib::ids::{LeaseId, Sha256Digest, TaskId, WorkerId};
-use network_lib::shard::{TaskKind, TaskToWorker};
+use network_lib::shard::TaskKind;
 use shard_plan::{Plan, PlanError, Reduce, StoredLeaf, StoredReduce};
 
 use super::effect::{Effect, Release};
@@ -64,6 +64,7 @@ impl ShardedJob {
             task.lease = Some(row.lease);
             job.leases.insert(row.lease, Lease { row, handed_in: Default::default() });
             if row.task == execute {
+                job.executors.insert(row.worker);
                 let window = prove_slots.saturating_mul(2).saturating_add(8);
                 job.execution = Some(Execution::new(row, window, limits.window_bytes));
             }
@@ -196,13 +197,15 @@ impl ShardedJob {
     }
 
     /// Asks a worker again for the records that running tasks of others need: the messages may be lost.
-    fn repeat_requests(&self, holder: WorkerId, effects: &mut Vec<Effect>) {
-        for Lease { row, .. } in self.leases.values().filter(|lease| lease.row.worker != holder) {
+    fn repeat_requests(&mut self, holder: WorkerId, effects: &mut Vec<Effect>) {
+        let others = self.leases.values().map(|lease| lease.row);
+        let others: Vec<_> = others.filter(|row| row.worker != holder).collect();
+        for row in others {
             let record = self.task(row.task).and_then(|record| record.record);
             let Some(blob) = record.map(|record| record.sha256) else { continue };
-            if self.holders.is_requested(blob) && self.holders.is_held_by(blob, holder) {
-                let message = TaskToWorker::Provide { lease_id: row.lease, blob };
-                effects.push(Effect::Send(holder, message));
+            if self.holders.is_held_by(blob, holder) {
+                self.holders.withdraw(blob);
+                self.request_record(row, effects);
             }
         }
     }

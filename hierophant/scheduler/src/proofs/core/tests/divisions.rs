@@ -95,8 +95,8 @@ pub(super) fn hand_in_blob(
     lease: LeaseId,
     blob: BlobInfo,
 ) {
-    assert!(core.may_hand_in(lease, worker, blob.sha256).is_some());
-    let (counts, _) = core.handed_in(START, worker, lease, blob);
+    let permission = core.may_hand_in(lease, worker, blob.sha256).expect("permitted");
+    let (counts, _) = core.handed_in(START, (worker, lease), permission.job, blob);
     assert!(counts);
 }
 

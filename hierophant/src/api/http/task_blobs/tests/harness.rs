@@ -93,7 +93,7 @@ impl Actor for Scheduler {
                 let permission = HandIn { job: JOB, most_bytes: MOST };
                 reply(port, script.may_hand_in.then_some(permission));
             }
-            ProofsMsg::HandedIn(lease, worker, blob, port) => {
+            ProofsMsg::HandedIn(lease, worker, _, blob, port) => {
                 script.handed_in.push((lease, worker, blob));
                 reply(port, script.counts);
             }
@@ -145,6 +145,7 @@ pub(super) struct Harness {
     pub(super) tasks: TaskBlobs,
     pub(super) tokens: Tokens,
     pub(super) folder: TempDir,
+    proofs: ProofsHandle,
     routes: Router,
     _root: Root,
 }
@@ -159,7 +160,8 @@ impl Harness {
         let blobs = Blobs::open(&folder.path().join("artifacts")).expect("opens");
         let tasks = TaskBlobs::open(&folder.path().join("tasks")).expect("opens");
         let metrics = Metrics::new();
-        let webhooks = Webhooks::open(&[], store.as_ref(), &Clients::default(), metrics.clone());
+        let clients = Clients::default();
+        let webhooks = Webhooks::open(&[], store.as_ref(), &clients, metrics.clone());
         let tokens = Tokens::open(&store).await.expect("reads");
         let resources = Resources {
             store: Arc::clone(&store),
@@ -186,9 +188,11 @@ impl Harness {
         let (registry, _) =
             Actor::spawn(None, Registry, Arc::clone(&script)).await.expect("starts");
         let mut context = Contexts::new(&config, 0, root.handles.clone(), resources).worker;
-        context.proofs = ProofsHandle::for_test(proofs, store, blobs);
+        let proofs = ProofsHandle::for_test(proofs, store, blobs);
+        context.proofs = proofs.clone();
         context.registry = RegistryHandle::for_test(registry);
-        Self { script, tasks, tokens, folder, routes: for_workers(context), _root: root }
+        let routes = for_workers(context);
+        Self { script, tasks, tokens, folder, proofs, routes, _root: root }
     }
 
     /// Answer to a call with an access key.
@@ -220,6 +224,14 @@ impl Harness {
     /// Hands in bytes by a worker, under their digest.
     pub(super) async fn hand_in(&self, key: &str, bytes: &[u8]) -> Answer {
         self.call(key, put(digest(bytes), bytes)).await
+    }
+
+    /// Blobs that were reported as missing.
+    pub(super) async fn missing(&self) -> Vec<(JobId, Sha256Digest)> {
+        // Messages are handled in their order.
+        let blob = Sha256Digest([0; 32]);
+        self.proofs.may_hand_in(LEASE, WORKERS[0], blob).await.expect("answers");
+        self.script.lock().missing.clone()
     }
 
     /// Number of files that are being received.

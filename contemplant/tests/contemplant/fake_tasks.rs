@@ -1,0 +1,124 @@
+//! An executor of tasks that does what the test says.
+
+use async_trait::async_trait;
+use contemplant::executor::cancelled;
+use contemplant::executor::tasks::{
+    ExecuteTask, Executed, ShardNews, ShardProof, ShardSink, ShardTask, TaskExecutor, Traced,
+};
+use network_lib::job::Failure;
+use network_lib::shard::{Sharding, TaskKind};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+pub(crate) struct FakeTasks {
+    offered: watch::Receiver<Option<Sharding>>,
+    executions: mpsc::UnboundedSender<ExecutionCall>,
+    shards: mpsc::UnboundedSender<ShardCall>,
+}
+
+/// The test's hold on an executor of tasks.
+pub(crate) struct TaskControl {
+    pub(crate) offered: watch::Sender<Option<Sharding>>,
+    executions: mpsc::UnboundedReceiver<ExecutionCall>,
+    shards: mpsc::UnboundedReceiver<ShardCall>,
+}
+
+/// A program that is being executed.
+pub(crate) struct ExecutionCall {
+    pub(crate) task: ExecuteTask,
+    pub(crate) sink: ShardSink,
+    pub(crate) states: mpsc::Receiver<ShardNews>,
+    pub(crate) cancel: CancellationToken,
+    finish: oneshot::Sender<Result<Executed, Failure>>,
+}
+
+/// A shard that is being proved.
+pub(crate) struct ShardCall {
+    pub(crate) task: ShardTask,
+    pub(crate) traced: mpsc::Sender<Traced>,
+    pub(crate) cancel: CancellationToken,
+    finish: oneshot::Sender<Result<ShardProof, Failure>>,
+}
+
+/// What the executor offers at first.
+pub(crate) fn sharding() -> Sharding {
+    Sharding {
+        engine: "scripted".to_owned(),
+        kinds: vec![TaskKind::Execute, TaskKind::ProveShard],
+        prove_slots: 1,
+        prefetch: 1,
+        max_elements: 1 << 20,
+        depot_bytes: 0,
+        depot_port: None,
+        depot_fingerprint: None,
+    }
+}
+
+impl FakeTasks {
+    pub(crate) fn new() -> (Self, TaskControl) {
+        let (sender, offered) = watch::channel(Some(sharding()));
+        let (executions_sender, executions) = mpsc::unbounded_channel();
+        let (shards_sender, shards) = mpsc::unbounded_channel();
+        let fake = Self { offered, executions: executions_sender, shards: shards_sender };
+        (fake, TaskControl { offered: sender, executions, shards })
+    }
+}
+
+impl TaskControl {
+    pub(crate) async fn next_execution(&mut self) -> ExecutionCall {
+        self.executions.recv().await.unwrap()
+    }
+
+    pub(crate) async fn next_shard(&mut self) -> ShardCall {
+        self.shards.recv().await.unwrap()
+    }
+
+    /// Whether a shard is in the prover that the test has not seen yet.
+    pub(crate) fn has_shard(&self) -> bool {
+        !self.shards.is_empty()
+    }
+}
+
+impl ExecutionCall {
+    pub(crate) fn finish(self, outcome: Result<Executed, Failure>) {
+        // After a cancellation there is no receiver.
+        let _ = self.finish.send(outcome);
+    }
+}
+
+impl ShardCall {
+    pub(crate) fn finish(self, outcome: Result<ShardProof, Failure>) {
+        // After a cancellation there is no receiver.
+        let _ = self.finish.send(outcome);
+    }
+}
+
+#[async_trait]
+impl TaskExecutor for FakeTasks {
+    fn offered(&self) -> watch::Receiver<Option<Sharding>> {
+        self.offered.clone()
+    }
+
+    async fn execute(
+        &self,
+        task: ExecuteTask,
+        sink: ShardSink,
+        states: mpsc::Receiver<ShardNews>,
+        cancel: CancellationToken,
+    ) -> Result<Executed, Failure> {
+        let (finish, finished) = oneshot::channel();
+        self.executions.send(ExecutionCall { task, sink, states, cancel, finish }).unwrap();
+        finished.await.unwrap_or_else(|_| Err(cancelled()))
+    }
+
+    async fn prove_shard(
+        &self,
+        task: ShardTask,
+        traced: mpsc::Sender<Traced>,
+        cancel: CancellationToken,
+    ) -> Result<ShardProof, Failure> {
+        let (finish, finished) = oneshot::channel();
+        self.shards.send(ShardCall { task, traced, cancel, finish }).unwrap();
+        finished.await.unwrap_or_else(|_| Err(cancelled()))
+    }
+}
