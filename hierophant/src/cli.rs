@@ -9,6 +9,7 @@ mod endpoint;
 mod program;
 mod show;
 mod show_tasks;
+mod table;
 mod token;
 mod watch;
 

@@ -2,36 +2,34 @@
 
 use hierophant_admin_model::{JobTasks, RunningTask, Task, TaskSummary, TaskWait};
 
-use super::show::{Show, ago, facts_table, list, size, took};
+use super::table::{ago, facts_table, list, size, took};
 
-impl Show for JobTasks {
-    fn show(&self) -> String {
-        let since = |at: Option<i64>| at.map(|_| took(Some(self.divided_at), at));
-        let mut facts = vec![
-            ("job", self.job.clone()),
-            ("engine", self.engine.clone()),
-            ("tasks", summary(&self.summary)),
-            ("shards", format!("{} of {} proved", self.shards_done, self.shards)),
-            ("records", size(self.record_bytes)),
-            ("results", size(self.result_bytes)),
-            ("divided", ago(self.divided_at)),
-        ];
-        let phases = [
-            ("executed", since(self.executed_at)),
-            ("first shard", since(self.first_shard_at)),
-            ("last shard", since(self.last_shard_at)),
-            ("ended", since(self.ended_at)),
-        ];
-        let phases = phases.into_iter().filter_map(|(name, after)| Some((name, after?)));
-        facts.extend(phases.map(|(name, after)| (name, format!("after {after}"))));
-        if self.restarts > 0 {
-            facts.push(("restarts", self.restarts.to_string()));
-        }
-        let rows = self.tasks.iter().map(row);
-        let heads =
-            ["task", "kind", "state", "worker", "attempts", "started", "took", "record", ""];
-        format!("{}\n{}", facts_table(&facts), list(heads, rows, "no tasks"))
+/// The tasks of a job, with the times of its phases.
+pub(super) fn show(tasks: &JobTasks) -> String {
+    let since = |at: Option<i64>| at.map(|_| took(Some(tasks.divided_at), at));
+    let mut facts = vec![
+        ("job", tasks.job.clone()),
+        ("engine", tasks.engine.clone()),
+        ("tasks", summary(&tasks.summary)),
+        ("shards", format!("{} of {} proved", tasks.shards_done, tasks.shards)),
+        ("records", size(tasks.record_bytes)),
+        ("results", size(tasks.result_bytes)),
+        ("divided", ago(tasks.divided_at)),
+    ];
+    let phases = [
+        ("executed", since(tasks.executed_at)),
+        ("first shard", since(tasks.first_shard_at)),
+        ("last shard", since(tasks.last_shard_at)),
+        ("ended", since(tasks.ended_at)),
+    ];
+    let phases = phases.into_iter().filter_map(|(name, after)| Some((name, after?)));
+    facts.extend(phases.map(|(name, after)| (name, format!("after {after}"))));
+    if tasks.restarts > 0 {
+        facts.push(("restarts", tasks.restarts.to_string()));
     }
+    let rows = tasks.tasks.iter().map(row);
+    let heads = ["task", "kind", "state", "worker", "attempts", "started", "took", "record", ""];
+    format!("{}\n{}", facts_table(&facts), list(heads, rows, "no tasks"))
 }
 
 fn row(task: &Task) -> [String; 9] {
@@ -141,7 +139,7 @@ mod tests {
             ended_at: None,
             tasks: vec![task(done), task(json!({"waits_for": "worker"}))],
         };
-        let text = tasks.show();
+        let text = show(&tasks);
         let lines: Vec<String> = text
             .lines()
             .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))

@@ -161,7 +161,8 @@ impl Families {
             oldest_wait: to.seconds_gauge("oldest_wait", "age of the oldest waiting job, 0 if none waits"),
             tasks: to.gauges(
             "tasks",
-            "unfinished tasks of proofs that several workers make, by `kind` and `state` (`running`, `waiting`)",
+            "unfinished tasks of proofs that several workers make, by `kind` and `state` (`running`: on a \
+             worker, also while it fetches inputs, `waiting`)",
         ),
             attempts_running: to.gauges(
             "attempts_running",

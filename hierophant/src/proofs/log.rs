@@ -121,10 +121,78 @@ mod tests {
     use std::sync::Arc;
 
     use network_lib::handshake::Backend;
-    use network_lib::ids::WorkerId;
+    use network_lib::ids::{TaskId, WorkerId};
+    use network_lib::shard::TaskKind;
 
     use super::*;
     use hierophant_model::records::{Millis, Prover};
+
+    /// Level, message and reason of each line that the changes of attempts cause.
+    fn lines_of(attempts: &[AttemptRecord]) -> Vec<[String; 3]> {
+        let log = tempfile::NamedTempFile::new().expect("writes");
+        let subscriber = tracing_subscriber::fmt()
+            .json()
+            .with_max_level(tracing::Level::DEBUG)
+            .with_writer(Arc::new(log.reopen().expect("writes")))
+            .finish();
+        tracing::subscriber::with_default(subscriber, || {
+            let log = |attempt: &AttemptRecord| {
+                changed(&Change::Attempt(attempt.clone()), &Clients::default());
+            };
+            attempts.iter().for_each(log);
+        });
+        let text = std::fs::read_to_string(log.path()).expect("reads");
+        let line = |line: &str| {
+            let line: serde_json::Value = serde_json::from_str(line).expect("JSON");
+            let fields = &line["fields"];
+            let texts = [&line["level"], &fields["message"], &fields["reason"]];
+            texts.map(|text| text.as_str().unwrap_or_default().to_owned())
+        };
+        text.lines().map(line).collect()
+    }
+
+    #[test]
+    fn a_divided_job_has_a_line_at_its_begin_and_its_end_and_tasks_are_for_debugging() {
+        let (job, lease) = (JobId([0x3a; 16]), LeaseId([0x5b; 16]));
+        let begun = AttemptRecord {
+            message: Some("tasks: 4 idle slots share 12 expected shards".into()),
+            ..AttemptRecord::starting(lease, job, Prover::fleet(Backend::Cpu), Millis(1_000))
+        };
+        let reported = AttemptRecord { first_progress_at: Some(Millis(2_000)), ..begun.clone() };
+        let abandoned = AttemptRecord {
+            ended_at: Some(Millis(9_000)),
+            outcome: AttemptOutcome::Failed,
+            failure_class: Some(FailureClass::Infrastructure),
+            message: Some("too many retries".into()),
+            ..reported.clone()
+        };
+        let proved = AttemptRecord {
+            outcome: AttemptOutcome::Completed,
+            failure_class: None,
+            ..abandoned.clone()
+        };
+        let prover =
+            Prover { worker: WorkerId([1; 16]), name: "amos".into(), backend: Backend::Cpu };
+        let task = AttemptRecord {
+            task: Some(AttemptTask { id: TaskId([7; 16]), kind: TaskKind::ProveShard }),
+            ..AttemptRecord::starting(LeaseId([9; 16]), job, prover, Millis(3_000))
+        };
+        let lost = AttemptRecord {
+            ended_at: Some(Millis(4_000)),
+            outcome: AttemptOutcome::Lost,
+            message: Some("it is gone".into()),
+            ..task.clone()
+        };
+        let lines = lines_of(&[begun, task, lost, reported, abandoned, proved]);
+        let expected = [
+            ["INFO", "job divided into tasks", "tasks: 4 idle slots share 12 expected shards"],
+            ["DEBUG", "task started", ""],
+            ["DEBUG", "task ended", "it is gone"],
+            ["WARN", "tasks abandoned: the job is proved as a whole", "too many retries"],
+            ["INFO", "tasks ended", ""],
+        ];
+        assert_eq!(lines, expected);
+    }
 
     #[test]
     fn every_line_of_an_attempt_has_its_ids_and_gives_no_lease_away() {

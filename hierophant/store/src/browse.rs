@@ -13,18 +13,15 @@ use network_lib::job::ProofMode;
 
 use crate::driver::{Driver, SqlStore};
 use crate::statement::{MAX_PARAMETERS, Statement, push_page};
-use crate::values::{UNFINISHED, UNSUCCESSFUL, capped, mode_number};
-use crate::{StoreError, rows, tasks};
+use crate::tasks::{self, TaskCounts};
+use crate::values::{ENDED_AT, UNFINISHED, UNSUCCESSFUL, capped, mode_number};
+use crate::{StoreError, rows};
 
 /// Maximum number of requests of each job in a list: its oldest.
 pub const LISTED_REQUESTS: u32 = 100;
 
 /// Maximum number of selects in a statement; SQLite takes 500.
 const MAX_SELECTS: usize = 100;
-
-/// End of an attempt, for sorting. A job that fails is given out again in the same millisecond, so starts alone do
-/// not say which attempt was first.
-pub(crate) const ENDED_AT: &str = "COALESCE(ended_at, 9223372036854775807)";
 
 /// Filter for jobs; all conditions must hold.
 #[derive(Debug, Clone, Default)]
@@ -76,17 +73,6 @@ pub struct TriedTask {
     pub attempts: u32,
     /// The latest attempt.
     pub latest: Option<AttemptRecord>,
-}
-
-/// Numbers of a job's tasks.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct TaskCounts {
-    /// Tasks whose results are stored.
-    pub done: u64,
-    /// All tasks whose results are needed.
-    pub all: u64,
-    /// Workers that made a stored result.
-    pub workers: u64,
 }
 
 /// Paged lists.

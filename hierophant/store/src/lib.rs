@@ -29,9 +29,7 @@ mod values;
 mod write;
 
 pub use audit::AuditLog;
-pub use browse::{
-    ArtifactFilter, Browse, DividedJob, JobFilter, LISTED_REQUESTS, TaskCounts, TriedTask,
-};
+pub use browse::{ArtifactFilter, Browse, DividedJob, JobFilter, LISTED_REQUESTS, TriedTask};
 pub use error::{DriverError, LIST_LIMIT, StoreError, retry_policy};
 pub use history::{EndedJob, OldRecords};
 pub use job_store::JobStore;
@@ -39,4 +37,5 @@ pub use measured::CallObserver;
 pub use notices::Notices;
 pub use retention::DueArtifact;
 pub use submission::Submission;
+pub use tasks::TaskCounts;
 pub use usage::UsageStore;

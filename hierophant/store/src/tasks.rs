@@ -9,11 +9,10 @@ use network_lib::shard::{Named, TaskKind};
 use shard_plan::{Key, ShardKind, ShardRange};
 
 use crate::StoreError;
-use crate::browse::{ENDED_AT, TaskCounts};
 use crate::rows::{self, Columns};
 use crate::statement::Statement;
 use crate::table_write::{TableWrite, Write};
-use crate::values::{bits, corrupt, mode_from, mode_number};
+use crate::values::{ENDED_AT, bits, corrupt, mode_from, mode_number};
 
 static SHARDINGS: TableWrite =
     TableWrite::upsert("shardings", &["job"], |name| name != "created_at");
@@ -23,6 +22,17 @@ static REMOVED: TableWrite = TableWrite::delete("shardings", &["job"], "");
 static TASKS: TableWrite =
     TableWrite::upsert("tasks", &["id"], |name| !["job", "key"].contains(&name));
 static TASKS_REMOVED: TableWrite = TableWrite::delete("tasks", &["job"], "");
+
+/// Numbers of a job's tasks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TaskCounts {
+    /// Tasks whose results are stored.
+    pub done: u64,
+    /// All tasks whose results are needed.
+    pub all: u64,
+    /// Workers that made a stored result.
+    pub workers: u64,
+}
 
 /// Writes a division that has not ended; its end, if an earlier division of the job has one, is cleared.
 pub(crate) fn sharding(record: &ShardingRecord) -> Write {

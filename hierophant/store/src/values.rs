@@ -4,6 +4,10 @@ use network_lib::job::{ExecutionFailureCause, ProofMode};
 
 use crate::StoreError;
 
+/// End of an attempt, for sorting. A job that fails is given out again in the same millisecond, so starts alone do
+/// not say which attempt was first.
+pub(crate) const ENDED_AT: &str = "COALESCE(ended_at, 9223372036854775807)";
+
 /// States of jobs that have not ended, as the index of them has it.
 pub(crate) const UNFINISHED: &str = "('queued', 'leased', 'proving', 'uploaded', 'verifying')";
 

@@ -10,7 +10,8 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Borders, Paragraph};
 
 use super::model::{Link, MAX_ENDED, Model, Pane};
-use crate::cli::show::{counts, span};
+use crate::cli::show::counts;
+use crate::cli::table::span;
 
 const QUIET: Style = Style::new().fg(Color::DarkGray);
 const GOOD: Style = Style::new().fg(Color::Green);

@@ -106,6 +106,7 @@ async fn use_all(store: &Arc<dyn JobStore>, number: u32) {
     store.artifact(ArtifactId(bytes(6, number))).await.expect("reads");
     store.program(program(number).vk_hash).await.expect("reads");
     store.job(JobId(bytes(2, number))).await.expect("reads");
+    store.divided_job(JobId(bytes(2, number)), 10).await.expect("reads");
     store.request(id).await.expect("reads");
     store.requests_with_prefix(&id.0[..4]).await.expect("reads");
     store.request_by_idempotency_key(call).await.expect("reads");

@@ -10,7 +10,7 @@ use sqlx::{Connection, PgConnection, Row};
 
 use super::postgres_only::administer;
 use super::records::{artifact, attempt, bytes, full_job, program, request, spec};
-use super::shardings::sharding;
+use super::shardings::{sharding, task};
 use crate::support::postgres::database;
 
 /// Rows and entries of indexes that statements have read since the statistics were reset.
@@ -114,6 +114,7 @@ async fn sweeps_and_archiving_use_indexes_in_tables_that_were_never_analysed() {
         Change::Artifact(artifact(proved.stdin, ArtifactKind::Stdin)),
         Change::Sharding(sharding(proved.id)),
         Change::ShardingEnded(proved.id, Millis(1_000_000)),
+        Change::Task(task(1, proved.id)),
     ];
     store.commit(&first).await.expect("commits");
     // Each copy has ids of its own, which end in its number.
@@ -122,6 +123,7 @@ async fn sweeps_and_archiving_use_indexes_in_tables_that_were_never_analysed() {
         format!("'\\x{kind:02x}' || lpad(to_hex(i), {digits}, '0')")
     };
     let (job, key, proof, input) = (id(2, 16), id(3, 32), id(6, 16), id(5, 16));
+    let own_task = id(17, 16);
     let (own, idempotency, lease) = (id(8, 32), id(9, 32), id(10, 16));
     for (table, columns) in [
         (
@@ -132,6 +134,7 @@ async fn sweeps_and_archiving_use_indexes_in_tables_that_were_never_analysed() {
             ),
         ),
         ("shardings", format!("'job', {job}, 'ended_at', i")),
+        ("tasks", format!("'id', {own_task}, 'job', {job}, 'key', {key}")),
         ("attempts", format!("'lease', {lease}, 'job', {job}, 'proof', {proof}")),
         ("requests", format!("'id', {own}, 'idempotency_key', {idempotency}, 'job', {job}")),
         (
@@ -164,6 +167,12 @@ async fn sweeps_and_archiving_use_indexes_in_tables_that_were_never_analysed() {
         let ids: Vec<JobId> = jobs.iter().map(|ended| ended.job.id).collect();
         let divided = store.ended_shardings(Millis(1000), BATCH).await.expect("reads");
         assert_eq!(divided.len(), BATCH as usize);
+        for id in &ids[..20] {
+            assert_eq!(store.attempts(*id).await.expect("reads").len(), 1);
+            let divided = store.divided_job(*id, 100).await.expect("reads").expect("divided");
+            assert_eq!(divided.tasks.len(), 1);
+            assert_eq!(store.task_counts(*id).await.expect("reads").all, 1);
+        }
         let requests = store.requests_of_jobs(&ids, 1000).await.expect("reads");
         let attempts = store.attempts_of_jobs(&ids, 1000).await.expect("reads");
         assert_eq!((requests.len(), attempts.len()), (BATCH as usize, BATCH as usize));

@@ -5,7 +5,7 @@ use hierophant_model::records::{JobState, Millis};
 use ratatui::text::{Line, Span};
 
 use super::{BAD, GOOD, QUIET};
-use crate::cli::show::span;
+use crate::cli::table::span;
 use crate::cli::watch::model::{Model, Pane};
 
 /// Minimum width of a screen with secondary columns.
