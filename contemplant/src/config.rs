@@ -2,6 +2,7 @@
 
 mod docker;
 mod endpoints;
+mod mock;
 mod tls;
 mod validation;
 
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::docker::DockerSettings;
 pub use self::endpoints::{Endpoints, endpoints, socket_of};
+pub use self::mock::MockShards;
 pub use self::tls::TlsSettings;
 use crate::gpu;
 
@@ -52,7 +54,7 @@ pub struct Config {
     /// Whether one job is leased ahead for each slot, to be prepared while the slot proves. Default: that of the
     /// backend, see [`Config::prefetches`].
     pub prefetch: Option<bool>,
-    /// With `cpu`: most shards of a proof that are traced or proved at the same time. Default: 4, as in SP1's own prover.
+    /// With `cpu` and `mock`: most shards of a proof that are traced or proved at the same time. Default: 4, as in SP1's own prover.
     /// Fewer take less memory, up to 2 GB for each.
     pub shards_at_once: u32,
     /// With `cpu`: most bytes of finished shards in `data_dir`, from which a proof goes on after a crash. Default: 8 GiB,
@@ -128,6 +130,8 @@ pub struct Config {
     pub tls: TlsSettings,
     /// With `cuda`: prover servers in Docker.
     pub docker: DockerSettings,
+    /// With `mock`: pseudo shards of proofs that several workers make.
+    pub mock_shards: MockShards,
     /// First pause after an answer to a finished proof that does not come from Hierophant; later ones are longer. 15 s,
     /// because an operator has to change something first. Not a key of the file: tests change it.
     #[serde(skip)]
@@ -189,6 +193,7 @@ impl Default for Config {
             log_format: LogFormat::Human,
             tls: TlsSettings::default(),
             docker: DockerSettings::default(),
+            mock_shards: MockShards::default(),
             foreign_pause: Duration::from_secs(15),
         }
     }

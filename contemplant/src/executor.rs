@@ -17,6 +17,8 @@ use self::tasks::TaskExecutor;
 use crate::attempt::{JobEvent, Outcome};
 use crate::observer::AttemptObserver;
 
+use self::tasks::TaskExecutor;
+
 pub mod checks;
 pub mod cpu;
 pub mod cuda;
@@ -46,6 +48,11 @@ pub trait Executor: Send + Sync {
     /// Number of jobs that it takes at once: its slots, and those that it prepares while they are taken. Constant.
     fn jobs_at_once(&self) -> usize {
         self.capabilities().borrow().slots.max(1) as usize
+    }
+
+    /// Its prover of single tasks, if it has one.
+    fn tasks(&self) -> Option<Arc<dyn TaskExecutor>> {
+        None
     }
 
     /// Counter of the prover servers that it starts.
@@ -127,6 +134,12 @@ impl EventSink {
     #[must_use]
     pub fn new(lease_id: LeaseId, sender: mpsc::UnboundedSender<(LeaseId, JobEvent)>) -> Self {
         Self { lease_id, observed: None, sender }
+    }
+
+    /// A sink whose events are not needed.
+    #[must_use]
+    pub(crate) fn nowhere() -> Self {
+        Self::new(LeaseId([0; LeaseId::LEN]), mpsc::unbounded_channel().0)
     }
 
     /// The same sink, which also passes each event to `by`: the log, metrics and trace of the attempt.

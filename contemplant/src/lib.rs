@@ -200,6 +200,7 @@ pub async fn build_executor(config: &Config) -> anyhow::Result<Arc<dyn Executor>
         }
         BackendChoice::Mock => {
             let mock = MockExecutor::new(config.mock_proof_time, modes, helper, keys);
+            let mock = mock.with_shards(config.mock_shards, config.shards_at_once);
             Arc::new(mock.with_prefetch(prefetch))
         }
     };

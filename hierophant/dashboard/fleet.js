@@ -4,6 +4,7 @@ import { html, useState } from './vendor/preact.js';
 import { bytes, count, duration } from './format.js';
 import { Badge, Choice, JobLink, Progress, Table, useKnown } from './parts.js';
 import { askWorker } from './actions.js';
+import { RunningTasks } from './tasks.js';
 
 const ORDER = ['away', 'draining', 'ready'];
 
@@ -21,6 +22,8 @@ const load = (gpu) => (gpu.utilisation_percent == null ? '–' : `${Math.round(g
 const heat = (gpu) => (gpu.temperature_celsius == null ? '–' : html`<span class=${gpu.temperature_celsius >= 85 ? 'hot' : ''}>${Math.round(gpu.temperature_celsius)} °C</span>`);
 const each = (worker, show) => ((worker.gpus ?? []).length === 0 ? '–' : worker.gpus.map((gpu) => html`<div>${show(gpu)}</div>`));
 
+const isIdle = (worker) => worker.running.length === 0 && (worker.tasks ?? []).length === 0;
+
 const COLUMNS = [
   { name: 'Worker', cell: (worker) => html`<a href=${`#/worker/${worker.id}`}>${worker.name}</a>` },
   { name: 'State', cell: (worker) => html`<${Badge} state=${worker.state} />` },
@@ -29,8 +32,8 @@ const COLUMNS = [
   { name: 'Temperature', kind: 'number', cell: (worker) => each(worker, heat) },
   { name: 'Memory used', kind: 'number', cell: (worker) => each(worker, (gpu) => bytes(gpu.memory_used_bytes)) },
   { name: 'Proving', kind: 'wide', cell: (worker) => (worker.obstacle ? html`<span class="obstacle">${worker.obstacle}</span>`
-    : worker.running.length === 0 ? html`<span class="dim">idle</span>`
-      : worker.running.map((proof) => html`<div class="of"><${JobLink} id=${proof.job} /><${Progress} proof=${proof} /></div>`)) },
+    : isIdle(worker) ? html`<span class="dim">idle</span>`
+      : html`${worker.running.map((proof) => html`<div class="of"><${JobLink} id=${proof.job} /><${Progress} proof=${proof} /></div>`)}<${RunningTasks} tasks=${worker.tasks ?? []} />`) },
   { name: 'Proved', kind: 'number', cell: (worker) => count(worker.proofs_completed) },
   { name: 'Mean', kind: 'number', cell: (worker) => duration(worker.average_proof_seconds) },
   { name: 'Strikes', kind: 'number', cell: (worker) => (worker.strikes > 0 ? html`<b class="hot">${worker.strikes}</b>` : 0) },
@@ -58,6 +61,6 @@ export function Fleet() {
 
 function matches(worker, state) {
   if (state === 'trouble') return worker.obstacle != null || worker.strikes > 0;
-  if (state === 'idle') return worker.state === 'ready' && worker.running.length === 0;
+  if (state === 'idle') return worker.state === 'ready' && isIdle(worker);
   return state === '' || worker.state === state;
 }

@@ -7,10 +7,11 @@ import { askJob, askRequest, jobActions } from './actions.js';
 import { Why } from './queue.js';
 import { hasEnded } from './live.js';
 import { mayAct } from './session.js';
+import { Tasks } from './tasks.js';
 
 const ATTEMPTS = [
   { name: 'Started', cell: (attempt) => html`<span title=${time(attempt.started_at)}>${ago(attempt.started_at)}</span>` },
-  { name: 'Worker', cell: (attempt) => html`<a href=${`#/worker/${attempt.worker}`}>${attempt.contemplant}</a> <span class="dim">${attempt.backend}</span>` },
+  { name: 'Worker', cell: (attempt) => html`${attempt.divided ? attempt.contemplant : html`<a href=${`#/worker/${attempt.worker}`}>${attempt.contemplant}</a>`} <span class="dim">${attempt.backend}</span>` },
   { name: 'Outcome', cell: (attempt) => html`<${Badge} state=${attempt.outcome} />` },
   { name: 'Took', kind: 'number', cell: (attempt) => duration(((attempt.ended_at ?? Date.now()) - attempt.started_at) / 1000) },
   { name: 'Cause', cell: (attempt) => attempt.failure_class ?? '–' },
@@ -31,8 +32,8 @@ const REQUESTS = [
 function events(job) {
   const list = job.requests.map((request) => [request.created_at, `request ${request.id} from ${request.client ?? ''} ${request.requester}`]);
   for (const attempt of job.history) {
-    list.push([attempt.started_at, `assigned to ${attempt.contemplant}`]);
-    if (attempt.ended_at != null) list.push([attempt.ended_at, `${attempt.outcome} on ${attempt.contemplant}${attempt.message ? `: ${attempt.message}` : ''}`]);
+    list.push([attempt.started_at, attempt.divided ? 'divided into tasks' : `assigned to ${attempt.contemplant}`]);
+    if (attempt.ended_at != null) list.push([attempt.ended_at, `${attempt.outcome} on ${attempt.contemplant}${attempt.message && attempt.outcome !== 'completed' ? `: ${attempt.message}` : ''}`]);
   }
   for (const request of job.requests) if (request.state !== 'open') list.push([request.updated_at, `request ${request.id} is ${request.state}`]);
   if (job.finished_at != null) list.push([job.finished_at, `the job is ${job.state}`]);
@@ -64,6 +65,7 @@ export function Job({ id }) {
         ${job.finished_at != null && html`<dt>Ended</dt><dd>${time(job.finished_at)}, after ${duration((job.finished_at - job.created_at) / 1000)}</dd>`}
         ${job.failure && html`<dt>Failure</dt><dd class="why">${job.failure}</dd>`}
       </dl></section>
+    ${job.tasks && html`<${Tasks} id=${job.id} />`}
     <section><header><h2>Attempts</h2></header>
       ${job.history.length === 0 ? html`<p class="empty">No attempts yet.</p>` : html`<${Rows} label="Attempts" columns=${ATTEMPTS} rows=${job.history} rowKey=${(attempt) => attempt.started_at + attempt.worker} />`}</section>
     <section><header><h2>Requests</h2></header><${Rows} label="Requests" columns=${REQUESTS} rows=${job.requests} rowKey=${(request) => request.id} /></section>

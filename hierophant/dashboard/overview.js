@@ -71,7 +71,7 @@ const RUNNING = [
   { name: 'Progress', kind: 'wide', cell: (proof) => html`<${Progress} proof=${proof} />` },
   { name: 'Remaining', kind: 'number', cell: (proof) => html`<${Eta} seconds=${proof.eta_seconds} estimated=${proof.estimated} />` },
   { name: 'Elapsed', kind: 'number', cell: (proof) => duration(Math.max(0, Math.round((Date.now() - proof.started_at) / 1000))) },
-  { name: 'Worker', cell: (proof) => html`<a href=${`#/worker/${proof.worker}`}>${proof.workerName}</a>` },
+  { name: 'Worker', cell: (proof) => (proof.tasks ? many(proof.tasks.workers, 'worker') : html`<a href=${`#/worker/${proof.worker}`}>${proof.workerName}</a>`) },
   { name: 'Act', kind: 'act', cell: (proof) => html`<button class="small" aria-label=${`Act on job ${proof.job.slice(0, 10)}`} onClick=${() => askJob({ id: proof.job, state: 'proving' })}>Act…</button>` },
 ];
 

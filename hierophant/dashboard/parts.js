@@ -12,6 +12,7 @@ const REFETCH_MS = 2000;
 const LOOKS = {
   proved: 'good', completed: 'good', ready: 'good', fulfilled: 'good',
   proving: 'busy', leased: 'busy', uploaded: 'busy', verifying: 'busy', running: 'busy',
+  done: 'good', waiting: 'plain',
   draining: 'warn', away: 'warn', lost: 'warn', expired: 'warn', blocked: 'warn',
   failed: 'bad', unexecutable: 'bad',
 };
@@ -34,7 +35,7 @@ export const Eta = ({ seconds, estimated }) =>
 export function Progress({ proof }) {
   const part = proof.fraction;
   const label = `${proof.phase ?? 'assigned'}${part == null ? '' : ` ${percent(part)}`}`;
-  const cycles = proof.cycles_total == null ? null
+  const cycles = proof.tasks ? `tasks ${proof.tasks.done}/${proof.tasks.all}` : proof.cycles_total == null ? null
     : `${proof.cycles_done == null ? '' : `${count(proof.cycles_done)} of `}${count(proof.cycles_total)} cycles`;
   return html`
     <div class="progress">
@@ -129,9 +130,9 @@ export const Choice = ({ name, value, options, choose }) => html`
       ${options.map(([option, text]) => html`<option value=${option} selected=${option === value}>${text}</option>`)}
     </select></label>`;
 
-/** All proofs in progress, with the names of their workers. */
+/** All proofs in progress, with the names of their workers; those that several workers make included. */
 export const runningProofs = () => [...known.workers.values()].flatMap((worker) =>
-  worker.running.map((proof) => ({ ...proof, workerName: worker.name })));
+  worker.running.map((proof) => ({ ...proof, workerName: worker.name }))).concat(known.overview?.divided ?? []);
 
 /** Kinds of proof, as options of a choice. */
 export const MODES = [['', 'any'], ...['core', 'compressed', 'plonk', 'groth16'].map((mode) => [mode, mode])];

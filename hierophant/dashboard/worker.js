@@ -5,9 +5,11 @@ import { ago, bytes, count, duration, time } from './format.js';
 import { Badge, Eta, Fault, JobLink, Progress, Table, useRead } from './parts.js';
 import { askWorker } from './actions.js';
 import { mayAct } from './session.js';
+import { RunningTasks } from './tasks.js';
 
 const ATTEMPTS = [
   { name: 'Job', cell: (attempt) => html`<${JobLink} id=${attempt.job} />` },
+  { name: 'Work', cell: (attempt) => (attempt.task_kind ? `task: ${attempt.task_kind.replaceAll('_', ' ')}` : 'proof') },
   { name: 'Outcome', cell: (attempt) => html`<${Badge} state=${attempt.outcome} />` },
   { name: 'Started', cell: (attempt) => html`<span title=${time(attempt.started_at)}>${ago(attempt.started_at)}</span>` },
   { name: 'Took', kind: 'number', cell: (attempt) => duration(((attempt.ended_at ?? Date.now()) - attempt.started_at) / 1000) },
@@ -38,6 +40,7 @@ export function Worker({ id }) {
       ${blocked != null && html`<p class="note bad">Blocked${blocked && `: ${blocked}`}</p>`}
       ${worker?.obstacle && html`<p class="note bad">Cannot prove: ${worker.obstacle}</p>`}
       ${worker?.running.map((proof) => html`<div class="making"><p><${JobLink} id=${proof.job} /> ${proof.mode}</p><${Progress} proof=${proof} /><p class="dim">remaining: <${Eta} seconds=${proof.eta_seconds} estimated=${proof.estimated} /></p></div>`)}
+      ${worker && html`<${RunningTasks} tasks=${worker.tasks ?? []} />`}
       ${(worker?.ahead ?? []).map((job) => html`<p class="dim">Prepares <${JobLink} id=${job} />, which starts once a slot is free.</p>`)}
       <dl class="facts">
         <dt>Id</dt><dd class="id">${id}</dd>
@@ -49,8 +52,9 @@ export function Worker({ id }) {
           <dt>Version</dt><dd>${worker.version}</dd>
           <dt>Connected</dt><dd>${ago(worker.joined_at)}; last message ${ago(worker.heard_at)}</dd>
           <dt>Proved</dt><dd>${count(worker.proofs_completed)}${worker.average_proof_seconds == null ? '' : `, in ${duration(worker.average_proof_seconds)} on average`}</dd>
+          ${worker.tasks_completed > 0 && html`<dt>Tasks done</dt><dd>${count(worker.tasks_completed)}</dd>`}
           <dt>Strikes</dt><dd>${worker.strikes}</dd>`}
       </dl></section>
     <section><header><h2>Latest attempts</h2></header>
-      <${Table} label="Attempts" columns=${ATTEMPTS} rows=${history} rowKey=${(attempt) => attempt.job + attempt.started_at} empty="No attempts yet." /></section>`;
+      <${Table} label="Attempts" columns=${ATTEMPTS} rows=${history} rowKey=${(attempt) => attempt.job + attempt.started_at + (attempt.task ?? '')} empty="No attempts yet." /></section>`;
 }

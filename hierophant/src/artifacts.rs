@@ -14,6 +14,7 @@ pub mod program;
 mod quota_usage;
 pub mod retention;
 mod sweep;
+pub mod task_blobs;
 
 pub use handle::ArtifactsHandle;
 pub use message::UploadError;

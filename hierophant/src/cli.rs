@@ -8,6 +8,7 @@ mod download;
 mod endpoint;
 mod program;
 mod show;
+mod show_tasks;
 mod token;
 mod watch;
 
@@ -18,7 +19,7 @@ use std::process::ExitCode;
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
 use hierophant_admin_model::{
-    Audited, Blocked, Job, Overview, Program, Request, WholeJob, WholeWorker, Why, Worker,
+    Audited, Blocked, Job, JobTasks, Overview, Program, Request, WholeJob, WholeWorker, Why, Worker,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -94,6 +95,9 @@ pub enum AdminCommand {
         /// Job id.
         #[arg(value_parser = not_empty())]
         id: String,
+        /// Show the tasks as which several workers make its proof.
+        #[arg(long)]
+        tasks: bool,
     },
     /// Explain why a job has no proof yet.
     Why {
@@ -237,7 +241,12 @@ async fn execute(
     match command {
         AdminCommand::Status => print.get::<Overview>("/overview", &[]).await,
         AdminCommand::Jobs(filter) => print.get::<Vec<Job>>("/jobs", &filter.query()).await,
-        AdminCommand::Job { id } => print.get::<WholeJob>(&format!("/jobs/{id}"), &[]).await,
+        AdminCommand::Job { id, tasks: true } => {
+            print.get::<JobTasks>(&format!("/jobs/{id}/tasks"), &[]).await
+        }
+        AdminCommand::Job { id, tasks: false } => {
+            print.get::<WholeJob>(&format!("/jobs/{id}"), &[]).await
+        }
         AdminCommand::Why { id } => print.get::<Why>(&format!("/jobs/{id}/why"), &[]).await,
         AdminCommand::Requests(filter) => {
             print.get::<Vec<Request>>("/requests", &filter.query()).await

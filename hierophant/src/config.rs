@@ -11,6 +11,7 @@ mod profile;
 mod proofs;
 mod retention;
 mod secrets;
+mod sharding;
 mod storage;
 mod tls;
 mod webhooks;
@@ -34,6 +35,7 @@ pub use operators::{OperatorsConfig, TOKEN_VARIABLE};
 pub use profile::Profile;
 pub use proofs::ProofsConfig;
 pub use retention::RetentionConfig;
+pub use sharding::ShardingConfig;
 pub use storage::{StorageConfig, WrongSetting};
 pub use tls::{PeerCertificates, TlsConfig};
 pub use webhooks::{Ending, WebhookConfig};
@@ -93,6 +95,8 @@ pub struct Config {
     pub log_format: LogFormat,
     /// Section `[proofs]`.
     pub proofs: ProofsConfig,
+    /// Section `[sharding]`.
+    pub sharding: ShardingConfig,
     /// Section `[worker_registry]`.
     pub worker_registry: WorkerRegistryConfig,
     /// Section `[limits]`.
@@ -138,6 +142,7 @@ impl Default for Config {
             max_artifact_bytes: 8 << 30,
             log_format: LogFormat::default(),
             proofs: ProofsConfig::default(),
+            sharding: ShardingConfig::default(),
             worker_registry: WorkerRegistryConfig::default(),
             limits: LimitsConfig::default(),
             tls: TlsConfig::default(),
@@ -230,6 +235,7 @@ impl Settings for Config {
             );
         }
         self.proofs.validate(faults);
+        self.sharding.validate(faults);
         self.worker_registry.validate(faults);
         self.limits.validate(faults);
         self.tls.validate(faults);
@@ -289,6 +295,7 @@ mod tests {
                 "clients",
                 "address",
                 "networks",
+                "sharding",
             ]
         );
     }
@@ -312,7 +319,7 @@ mod tests {
              max_artifact_bytes = 0\nworker_token = \"\"\ndata_dir = \"{}/hierophant.toml/x\"\n\
              database_url = \"sqlite:x\"\nmock = true\n[proofs]\nrace_after = 0.5\n[worker_registry]\nsilence_limit = \"1s\"\nmax_workers = 0\n\
              [retention]\nunused_uploads = \"1s\"\naudit = \"1s\"\nrecords = \"1s\"\n[dashboard]\nprice_per_hour = -1.0\n\
-             [storage]\nartifacts_url = \"bucket\"\n[limits]\nupload_window = \"1ms\"\n",
+             [storage]\nartifacts_url = \"bucket\"\n[sharding]\nwindow_bytes = 1\n[limits]\nupload_window = \"1ms\"\n",
             folder.path().display()
         );
         std::fs::write(&file, text).expect("writes");
@@ -334,6 +341,8 @@ mod tests {
                 "retention.audit",
                 "retention.records",
                 "retention.unused_uploads",
+                "sharding.max_blob_bytes",
+                "sharding.window_bytes",
                 "storage.artifacts_url",
                 "worker_registry.max_workers",
                 "worker_registry.silence_limit",

@@ -98,7 +98,9 @@ impl Events {
                 noted.jobs.insert(request.job);
                 noted.requests.insert(request.id);
             }),
-            Change::Attempt(attempt) => self.worker(attempt.prover.worker),
+            Change::Attempt(attempt) if !attempt.prover.is_fleet() => {
+                self.worker(attempt.prover.worker);
+            }
             _ => {}
         }
     }

@@ -46,6 +46,7 @@ use crate::access::Bound;
 use crate::api::http::HttpListeners;
 use crate::artifacts::blobs::Blobs;
 use crate::artifacts::budget::DiskBudget;
+use crate::artifacts::task_blobs::TaskBlobs;
 use crate::config::Config;
 use crate::events::Events;
 use crate::history::History;
@@ -187,6 +188,9 @@ pub async fn run_on<L: Accept>(
     let webhooks =
         Webhooks::open(&config.webhooks, store.as_ref(), &clients, metrics.clone()).await?;
     let tokens = Tokens::open(&store).await?;
+    let folder = data.join("tasks");
+    let tasks = TaskBlobs::open(&folder)
+        .with_context(|| format!("cannot use the folder {}; make it writable", folder.display()))?;
     let local_secret = LocalSecret::create(data).with_context(|| {
         format!("cannot write into the data folder {}; make it writable", data.display())
     })?;
@@ -196,6 +200,7 @@ pub async fn run_on<L: Accept>(
     let resources = Resources {
         store: Arc::clone(&store),
         blobs,
+        tasks,
         budget: budget.clone(),
         metrics,
         events: Events::new(config.limits.max_event_streams.get()),

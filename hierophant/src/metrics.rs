@@ -16,7 +16,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hierophant_model::clients::OverQuota;
-use hierophant_model::records::{AttemptRecord, Change, JobRecord, JobState, RequestRecord};
+use hierophant_model::records::{
+    AttemptOutcome, AttemptRecord, Change, JobRecord, JobState, RequestRecord,
+};
 use hierophant_store::CallObserver;
 use network_lib::ids::VkHash;
 use network_lib::job::{Failure, ProofMode};
@@ -24,9 +26,9 @@ use network_lib::metrics::{Registrar, Registry};
 
 use families::Families;
 use labels::{
-    AttemptLabels, BytesLabels, ClientLabels, JobLabels, ModeLabels, NoticeLabels, OutcomeLabels,
-    PortLabels, ProofLabels, QuotaLabels, ReasonLabels, RequestLabels, StateLabels, StoreLabels,
-    VerificationLabels,
+    AttemptLabels, BytesLabels, ClientLabels, JobLabels, KindLabels, ModeLabels, NoticeLabels,
+    OutcomeLabels, PortLabels, ProofLabels, QuotaLabels, ReasonLabels, RequestLabels, StateLabels,
+    StoreLabels, TaskEndLabels, VerificationLabels,
 };
 use parking_lot::Mutex;
 
@@ -230,7 +232,14 @@ impl Metrics {
     }
 
     fn attempt_changed(&self, attempt: &AttemptRecord) {
-        if attempt.ended_at.is_none() {
+        let Some(ended_at) = attempt.ended_at else { return };
+        if let Some(task) = attempt.task {
+            let (kind, outcome) = (task.kind.as_str(), attempt.outcome.as_str());
+            self.0.families.task_ends.get_or_create(&TaskEndLabels { kind, outcome }).inc();
+            if attempt.outcome == AttemptOutcome::Completed {
+                let took = seconds(ended_at.since(attempt.started_at));
+                self.0.families.task.get_or_create(&KindLabels { kind }).observe(took);
+            }
             return;
         }
         let class = attempt.failure_class.map_or("", |class| class.as_str());

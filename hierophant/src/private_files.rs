@@ -16,8 +16,9 @@ const FILE: u32 = 0o600;
 const OTHERS: u32 = 0o077;
 
 /// Hierophant's own files and folders in the data folder, which earlier versions created readable.
-const OWN: [(&str, u32); 5] = [
+const OWN: [(&str, u32); 6] = [
     ("artifacts", FOLDER),
+    ("tasks", FOLDER),
     ("hierophant.db", FILE),
     ("hierophant.db-wal", FILE),
     ("hierophant.db-shm", FILE),

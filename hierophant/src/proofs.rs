@@ -4,6 +4,7 @@
 //! order: store, then workers, then the answer. All other modules hold a [`ProofsHandle`].
 
 pub mod actor;
+mod assembly;
 pub mod handle;
 pub(crate) mod log;
 pub mod lookup;

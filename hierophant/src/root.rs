@@ -11,6 +11,7 @@ use anyhow::Context;
 use hierophant_model::clients::{Clients, NamedClient, Quota};
 use hierophant_model::records::Millis;
 use hierophant_scheduler::proofs::core::Limits;
+use hierophant_scheduler::proofs::{ShardingLimits, shards};
 use hierophant_scheduler::registry::core::Rules;
 use hierophant_store::JobStore;
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
@@ -19,8 +20,9 @@ use tokio::sync::watch;
 use crate::artifacts::actor::ArtifactsActor;
 use crate::artifacts::blobs::Blobs;
 use crate::artifacts::budget::DiskBudget;
+use crate::artifacts::task_blobs::TaskBlobs;
 use crate::artifacts::{ArtifactsHandle, retention};
-use crate::config::Config;
+use crate::config::{ClientConfig, Config};
 use crate::events::Events;
 use crate::metrics::Metrics;
 use crate::proofs::ProofsHandle;
@@ -50,6 +52,8 @@ pub struct Resources {
     pub store: Arc<dyn JobStore>,
     /// Data of artifacts.
     pub blobs: Blobs,
+    /// Bytes of tasks.
+    pub tasks: TaskBlobs,
     /// Free storage.
     pub budget: DiskBudget,
     /// Metrics.
@@ -80,7 +84,7 @@ impl Root {
     ///
     /// When an actor does not start, for instance because the store cannot be read.
     pub async fn start(config: &Config, resources: Resources) -> anyhow::Result<Self> {
-        let Resources { store, blobs, budget, metrics, events, webhooks, tokens, local_secret: _ } =
+        let Resources { store, blobs, tasks, budget, metrics, events, webhooks, tokens, .. } =
             resources;
         let (report, broken) = watch::channel(None);
         let (actor, _) = Actor::spawn(None, RootActor, report).await?;
@@ -100,6 +104,8 @@ impl Root {
         let arguments = ProofsArguments {
             store: Arc::clone(&store),
             blobs,
+            artifacts: artifacts.clone(),
+            tasks,
             limits: proof_limits(config),
             quarantine: config.proofs.quarantine,
             checker,
@@ -225,6 +231,24 @@ fn proof_limits(config: &Config) -> Limits {
         return_limit_ms: Millis::from(registry.return_limit).0,
         max_strikes: registry.max_strikes,
         strike_decay_ms: Millis::from(registry.strike_decay).0,
+        sharding: sharding_limits(config),
+    }
+}
+
+/// Limits of proofs that are made as tasks of many workers.
+fn sharding_limits(config: &Config) -> ShardingLimits {
+    let sharding = &config.sharding;
+    let own_mode = |client: &ClientConfig| Some((client.name.as_str().into(), client.sharding?));
+    ShardingLimits {
+        mode: sharding.mode,
+        modes_by_client: config.clients.iter().filter_map(own_mode).collect(),
+        max_blob_bytes: sharding.max_blob_bytes,
+        job: shards::Limits {
+            max_attempts: sharding.max_attempts.get(),
+            max_retries: sharding.max_retries,
+            max_restarts: sharding.max_restarts,
+            window_bytes: sharding.window_bytes,
+        },
     }
 }
 
@@ -256,9 +280,10 @@ fn registry_rules(config: &Config) -> Rules {
 #[cfg(test)]
 mod tests {
     use alloy_primitives::Address;
+    use hierophant_model::clients::Client;
+    use hierophant_scheduler::proofs::shards::policy::ShardingMode;
 
     use super::*;
-    use crate::config::ClientConfig;
 
     #[test]
     fn a_clients_own_quota_precedes_the_default() {
@@ -280,5 +305,22 @@ mod tests {
         assert_eq!(own.open_tickets, others.open_tickets);
         assert_eq!(clients.name(Address::repeat_byte(1)), Some("rollup"));
         assert_eq!(clients.name(Address::repeat_byte(2)), None);
+    }
+
+    #[test]
+    fn a_clients_own_mode_of_sharding_precedes_the_default() {
+        let mut config = Config::for_test("unused".into());
+        config.clients = vec![
+            ClientConfig {
+                name: "rollup".into(),
+                sharding: Some(ShardingMode::Never),
+                ..ClientConfig::default()
+            },
+            ClientConfig { name: "bridge".into(), ..ClientConfig::default() },
+        ];
+        let limits = sharding_limits(&config);
+        let mode = |name: &str| limits.mode_of(&Client::Named(name.into()));
+        assert_eq!((mode("rollup"), mode("bridge")), (ShardingMode::Never, ShardingMode::Auto));
+        assert_eq!(limits.mode_of(&Client::Address(Address::ZERO)), ShardingMode::Auto);
     }
 }

@@ -9,6 +9,7 @@ pub mod outbox;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use network_lib::shard::TaskToWorker;
 use network_lib::wire::ToWorker;
 use tokio::sync::mpsc::{self, error::TrySendError};
 
@@ -128,7 +129,11 @@ impl SessionHandle {
     /// Sends a message to the worker, without waiting. The session of a worker that lets its messages pile up is
     /// closed; a message to a session that has ended is dropped.
     pub fn send(&self, message: ToWorker) {
-        if matches!(message, ToWorker::Prove { .. }) {
+        if matches!(
+            message,
+            ToWorker::Prove { .. }
+                | ToWorker::Task(TaskToWorker::Run { .. } | TaskToWorker::Provide { .. })
+        ) {
             self.jobs.fetch_add(1, Ordering::Relaxed);
         }
         if matches!(message, ToWorker::Welcome(_)) {

@@ -7,8 +7,9 @@
 //! proof                 a job from its acceptance to its end
 //! ├ RequestProof        a call that asked for it, linked to the caller's own trace
 //! ├ queue               until its first attempt
-//! └ attempt             one for each; the worker's spans are below it
-//!   └ verify            the check of its proof
+//! ├ attempt             one for each; the worker's spans are below it
+//! │ └ verify            the check of its proof
+//! └ task                one for each attempt at a task, if several workers make the proof; likewise
 //! ```
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -110,13 +111,17 @@ fn attempt_changed(attempt: &AttemptRecord) {
     );
     let reason = attempt.message.clone().unwrap_or_else(|| attempt.outcome.to_string());
     let context = attempt_span_context(attempt.job, attempt.lease);
-    let span = Span::new("attempt", &context, at(attempt.started_at), at(ended))
+    let name = if attempt.task.is_some() { "task" } else { "attempt" };
+    let mut span = Span::new(name, &context, at(attempt.started_at), at(ended))
         .under(&job_span_context(attempt.job))
         .with("worker", attempt.prover.worker.to_string())
         .with("contemplant", attempt.prover.name.clone())
         .with("backend", attempt.prover.backend.as_str())
         .with("outcome", attempt.outcome.as_str())
         .failed((!ended_well).then_some(reason));
+    if let Some(task) = attempt.task {
+        span = span.with("task", task.id.to_string()).with("kind", task.kind.as_str());
+    }
     trace::record(span);
 }
 

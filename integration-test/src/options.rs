@@ -38,6 +38,15 @@ pub struct Options {
     #[arg(long, default_value_t = 1000)]
     pub n: u32,
 
+    /// Number of Contemplants. Several make the proof together, each some of its shards.
+    #[arg(long, default_value_t = 1, conflicts_with = "rpc_url",
+        value_parser = clap::value_parser!(u32).range(1..=8))]
+    pub contemplants: u32,
+
+    /// Trace area at which the Contemplants cut shards, in cells: a smaller one makes more shards. Without it SP1's own.
+    #[arg(long, value_name = "CELLS", conflicts_with = "rpc_url")]
+    pub shard_cells: Option<u64>,
+
     /// Most seconds for the whole run, building aside.
     #[arg(long, value_name = "SECONDS", default_value_t = 1800)]
     pub timeout: u64,

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use sp1_sdk::network::B256;
 use sp1_sdk::{ProvingKey, SP1ProofWithPublicValues};
 use test_harness::binaries::Binaries;
+use test_harness::config::key;
 use test_harness::wait;
 use tokio_util::sync::CancellationToken;
 
@@ -15,11 +16,11 @@ use crate::keep::keep;
 use crate::network::{ContemplantSettings, LocalNetwork, mock_mode};
 use crate::options::{Backend, Options};
 use crate::progress::Progress;
-use crate::status::{CurrentProof, HistoryEntry, StatusClient};
+use crate::status::{CurrentProof, HistoryEntry, StatusClient, Task};
 use crate::timeline::{Step, Timeline};
 use crate::verify::check_proof;
 
-/// Name of the one Contemplant.
+/// Name of the one Contemplant, and beginning of the names of several.
 const CONTEMPLANT: &str = "integration-test";
 
 /// Pause between two looks at the status pages.
@@ -27,6 +28,9 @@ const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
 /// Duration of a mock proof, long enough to be observed in progress.
 const MOCK_PROOF_TIME: Duration = Duration::from_secs(2);
+
+/// Variable of SP1 with the trace area at which shards are cut, in cells.
+const SHARD_CELLS: &str = "ELEMENT_THRESHOLD";
 
 /// How long the history may lag behind the client's proof.
 const HISTORY_LAG: Duration = Duration::from_secs(10);
@@ -105,14 +109,21 @@ impl Story<'_> {
         binaries: &Binaries,
     ) -> Result<(String, Option<StatusClient>)> {
         self.progress.show("starting hierophant", "");
-        let mock = self.options.backend == Backend::Mock;
-        let started = LocalNetwork::start(binaries, &mock_mode(mock)).await?;
+        let Options { backend, mode, contemplants, shard_cells, .. } = *self.options;
+        let mut keys = mock_mode(backend == Backend::Mock);
+        if contemplants > 1 {
+            keys.insert("sharding".into(), key("mode", "always").into());
+        }
+        let cells = shard_cells.map(|cells| (SHARD_CELLS, cells.to_string().into()));
+        let started = LocalNetwork::start_in(binaries, &keys, cells.into_iter().collect()).await?;
         let network = self.network.insert(started);
-        let contemplant = match self.options.backend {
-            Backend::Cpu => ContemplantSettings::cpu(CONTEMPLANT, self.options.mode),
-            Backend::Mock => ContemplantSettings::mock(CONTEMPLANT, MOCK_PROOF_TIME),
-        };
-        network.add_contemplant(&contemplant)?;
+        for number in 1..=contemplants {
+            let name = contemplant_name(number, contemplants);
+            network.add_contemplant(&match backend {
+                Backend::Cpu => ContemplantSettings::cpu(&name, mode),
+                Backend::Mock => ContemplantSettings::mock(&name, MOCK_PROOF_TIME),
+            })?;
+        }
         Ok((network.rpc_url(), Some(network.status()?)))
     }
 
@@ -129,7 +140,8 @@ impl Story<'_> {
         loop {
             self.check_alive()?;
             let contemplants = status.contemplants().await?;
-            if contemplants.iter().any(|contemplant| contemplant.offers(mode)) {
+            let ready = contemplants.iter().filter(|contemplant| contemplant.offers(mode)).count();
+            if ready >= self.options.contemplants as usize {
                 self.timeline.mark(Step::ProverReady);
                 return Ok(());
             }
@@ -197,6 +209,10 @@ impl Story<'_> {
                 let name = entry.contemplant.as_deref().unwrap_or("?");
                 let backend = entry.backend.as_deref().unwrap_or("?");
                 writeln!(report, "proved by      Contemplant {name} on {backend}{seconds}")?;
+                if self.options.contemplants > 1 {
+                    let tasks = status.tasks_of(&entry.job).await?;
+                    writeln!(report, "tasks          {}", self.shares(&tasks)?)?;
+                }
             }
             None => writeln!(report, "proved by      unknown (give --http-url to see who)")?,
         }
@@ -211,6 +227,22 @@ impl Story<'_> {
             self.timeline
         )?;
         Ok(report)
+    }
+
+    /// How many tasks each Contemplant has made. All of them must have made some, and none twice.
+    fn shares(&self, tasks: &[Task]) -> Result<String> {
+        let shards = tasks.iter().filter(|task| task.shard.is_some()).count();
+        let mut text = format!("{} of which {shards} shards:", tasks.len());
+        for number in 1..=self.options.contemplants {
+            let name = contemplant_name(number, self.options.contemplants);
+            let theirs = tasks.iter().filter(|task| task.contemplant.as_ref() == Some(&name));
+            let count = theirs.count();
+            ensure!(count > 0, "{name} has made none of {} tasks", tasks.len());
+            write!(text, " {count} by {name}")?;
+        }
+        let undone = tasks.iter().find(|task| task.state != "done");
+        ensure!(undone.is_none(), "a task of a finished proof is not done: {undone:?}");
+        Ok(text)
     }
 
     async fn find_in_history(
@@ -266,6 +298,11 @@ impl Story<'_> {
         self.progress.finish();
         outcome
     }
+}
+
+/// Name of a Contemplant, of which there may be several.
+fn contemplant_name(number: u32, all: u32) -> String {
+    if all == 1 { CONTEMPLANT.to_owned() } else { format!("{CONTEMPLANT}-{number}") }
 }
 
 fn describe(proof: &CurrentProof, seconds: u64) -> String {

@@ -101,6 +101,20 @@ pub struct HistoryEntry {
     pub proof_seconds: Option<f64>,
 }
 
+/// A task of a proof that several Contemplants make.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Task {
+    /// Kind of the shard that it proves.
+    pub shard: Option<String>,
+    /// State in one word.
+    pub state: String,
+    /// Name of the Contemplant of the latest attempt.
+    pub contemplant: Option<String>,
+    /// Number of attempts.
+    pub attempts: u32,
+}
+
 impl HistoryEntry {
     /// Whether the proof was made.
     #[must_use]
@@ -145,6 +159,20 @@ impl StatusClient {
     /// When the page cannot be fetched or understood.
     pub async fn proof_history(&self) -> Result<Vec<HistoryEntry>> {
         self.get("proof-history").await
+    }
+
+    /// The tasks as which the proof of a job was made.
+    ///
+    /// # Errors
+    ///
+    /// When they cannot be fetched or understood.
+    pub async fn tasks_of(&self, job: &str) -> Result<Vec<Task>> {
+        #[derive(Deserialize)]
+        struct Tasks {
+            tasks: Vec<Task>,
+        }
+        let found: Tasks = self.get(&format!("api/v1/jobs/{job}/tasks")).await?;
+        Ok(found.tasks)
     }
 
     /// The job that serves a request, if there is one.

@@ -12,6 +12,8 @@ use crate::shard::Sharding;
 pub const OLDEST_PROTOCOL: u16 = 2;
 /// Newest protocol version that this build speaks.
 pub const NEWEST_PROTOCOL: u16 = 3;
+/// First protocol version with tasks.
+pub const TASKS_PROTOCOL: u16 = 3;
 
 /// Versions of the worker protocol that one side speaks, both ends included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

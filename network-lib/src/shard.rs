@@ -308,6 +308,21 @@ pub enum TaskToWorker {
     },
 }
 
+impl TaskFromWorker {
+    /// Whether its lists have as many entries as are allowed.
+    #[must_use]
+    pub const fn is_within_limits(&self) -> bool {
+        match self {
+            Self::Shards { shards, .. } => shards.len() <= MAX_SHARDS_PER_MESSAGE,
+            Self::Depot { blobs, .. } => blobs.len() <= MAX_BLOBS_PER_MESSAGE,
+            Self::TaskFailed { lost, suspect, .. } => {
+                lost.len() + suspect.len() <= MAX_BLOBS_PER_MESSAGE
+            }
+            Self::Traced { .. } | Self::ExecuteEnded { .. } | Self::TaskDone { .. } => true,
+        }
+    }
+}
+
 /// From a worker to Hierophant, about tasks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]

@@ -6,6 +6,7 @@ mod options;
 mod prove;
 mod resume;
 mod survey;
+mod tasks;
 
 use std::path::PathBuf;
 
@@ -51,6 +52,20 @@ enum Command {
         #[arg(long, default_value_t = 1)]
         kill_after: usize,
     },
+    /// Make a Core proof by tasks, as several workers do, and execute again for the same shards
+    Tasks {
+        #[command(flatten)]
+        program: Program,
+        /// Most shards at the same time
+        #[arg(long, default_value_t = 2)]
+        shards_at_once: u32,
+        /// Trace area at which shards are cut, in cells
+        #[arg(long, default_value_t = 4_194_304)]
+        max_elements: u64,
+        /// The worker's program, which executes programs [default: `contemplant` beside this program]
+        #[arg(long, value_name = "FILE")]
+        worker: Option<PathBuf>,
+    },
 }
 
 #[tokio::main]
@@ -62,6 +77,9 @@ async fn main() -> anyhow::Result<()> {
         }
         Command::Resume { program, proof, kill_after } => {
             resume::run(&program, &proof, kill_after)?
+        }
+        Command::Tasks { program, shards_at_once, max_elements, worker } => {
+            tasks::run(&program, shards_at_once, max_elements, worker).await?
         }
     };
     println!("{}", serde_json::to_string_pretty(&result)?);

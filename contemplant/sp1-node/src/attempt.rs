@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-use sp1_prover::worker::TaskError;
+use sp1_prover::worker::{TaskError, TaskMetadata};
 
 use crate::runtime::caught;
 use crate::tally::{Estimate, Step, Tally};
@@ -57,19 +57,19 @@ impl Attempt {
 }
 
 /// The outcome of a task in SP1's engine; a panic is a failure.
-pub(crate) fn joined<T, E: std::fmt::Debug>(
-    outcome: Result<Result<T, TaskError>, E>,
-) -> Result<(), TaskFailure> {
+pub(crate) fn joined<E: std::fmt::Debug>(
+    outcome: Result<Result<TaskMetadata, TaskError>, E>,
+) -> Result<TaskMetadata, TaskFailure> {
     match outcome {
-        Ok(outcome) => outcome.map(drop).map_err(TaskFailure::from),
+        Ok(outcome) => outcome.map_err(TaskFailure::from),
         Err(error) => Err(TaskFailure::fatal(format!("the task panicked: {error:?}"))),
     }
 }
 
 /// Runs, where a panic is caught, a task that SP1 would run inline.
 pub(crate) async fn isolated(
-    work: impl Future<Output = Result<(), TaskError>> + Send + 'static,
-) -> Result<(), TaskFailure> {
+    work: impl Future<Output = Result<TaskMetadata, TaskError>> + Send + 'static,
+) -> Result<TaskMetadata, TaskFailure> {
     match caught(work).await {
         Ok(outcome) => outcome.map_err(TaskFailure::from),
         Err(reason) => Err(TaskFailure::fatal(reason)),

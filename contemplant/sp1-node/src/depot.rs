@@ -1,11 +1,12 @@
-//! The depot: the bytes that tasks of the current proof exchange, in memory, counted and limited.
+//! The depot: the bytes that tasks exchange, in memory, counted and limited.
 //!
-//! SP1's tasks read and write *artifacts* by name: program, input, records of shards, precompile events, proofs. Names
-//! of the depot begin with the number of their proof. So what tasks of a stopped proof still write is refused, and the
-//! end of a proof frees everything that it had.
+//! SP1's tasks read and write *artifacts* by name: program, input, records of shards, precompile events, proofs. Each
+//! artifact belongs to a *scope*: a whole proof, or one task of a proof that several workers make. Names begin with the
+//! number of their scope. So what tasks of a closed scope still write is refused, and its end frees everything that it
+//! had.
 //!
 //! SP1 deletes the inputs of a task inside the task, before its host knows that the task has succeeded. For *held*
-//! artifacts such a deletion is only a hint: they stay until the conductor frees them.
+//! artifacts such a deletion is only a hint: they stay until they are freed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,7 +18,7 @@ use sp1_prover_types::{
 };
 use tokio::sync::Semaphore;
 
-/// Bytes of the current proof. Cheap to clone.
+/// Bytes of all scopes. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Depot(Arc<Inner>);
 
@@ -30,14 +31,20 @@ struct Inner {
 
 #[derive(Default)]
 struct State {
-    /// Number of the current or the last proof.
-    proof: u64,
-    /// Empty between two proofs.
-    window: Option<Arc<Semaphore>>,
+    /// Number of the latest scope.
+    latest: u64,
+    /// Scope of the names for which SP1's engine asks: it does not say for which of its tasks.
+    of_engine: u64,
+    scopes: BTreeMap<u64, Content>,
+    usage: Usage,
+}
+
+/// What a scope has.
+struct Content {
+    window: Arc<Semaphore>,
     blobs: BTreeMap<String, Arc<Vec<u8>>>,
     held: BTreeSet<String>,
     references: BTreeMap<String, BTreeSet<String>>,
-    usage: Usage,
 }
 
 /// Bytes in the depot.
@@ -45,8 +52,35 @@ struct State {
 pub struct Usage {
     /// Now.
     pub bytes: u64,
-    /// The most at once since the proof began.
+    /// The most at once since the depot was empty and a scope was opened.
     pub peak: u64,
+}
+
+/// An open scope. It is closed when it is dropped: all its bytes are freed, and nothing waits for it any longer.
+pub(crate) struct Scope {
+    depot: Depot,
+    number: u64,
+}
+
+impl Scope {
+    /// Its number, which no other scope has.
+    pub(crate) const fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// A new name in it.
+    pub(crate) fn name(&self) -> Artifact {
+        self.depot.name_in(self.number)
+    }
+}
+
+impl Drop for Scope {
+    fn drop(&mut self) {
+        let closed = self.depot.lock().close(self.number);
+        if let Some(content) = closed {
+            content.window.close();
+        }
+    }
 }
 
 impl Depot {
@@ -56,18 +90,18 @@ impl Depot {
         Self(Arc::new(Inner { limit, next_name, state }))
     }
 
-    /// Begins the next proof, of which at most `window` shards wait or are proved at once. Returns its number.
-    pub(crate) fn begin(&self, window: usize) -> u64 {
-        let mut state = self.lock();
-        state.clear();
-        state.proof += 1;
-        state.window = Some(Arc::new(Semaphore::new(window)));
-        state.proof
+    /// Opens a scope in which at most `window` shards wait or are proved at once.
+    pub(crate) fn open(&self, window: usize) -> Scope {
+        let number = self.lock().open(window);
+        Scope { depot: self.clone(), number }
     }
 
-    /// Ends the proof: frees all bytes, and lets nothing wait any longer.
-    pub(crate) fn end(&self) {
-        self.lock().clear();
+    /// Opens a scope to which the names belong that the engine makes from now on.
+    pub(crate) fn open_for_engine(&self, window: usize) -> Scope {
+        let mut state = self.lock();
+        let number = state.open(window);
+        state.of_engine = number;
+        Scope { depot: self.clone(), number }
     }
 
     /// Bytes now, and the most at once.
@@ -75,22 +109,31 @@ impl Depot {
         self.lock().usage
     }
 
-    /// A new name in the current proof.
+    /// A new name in the engine's scope.
     pub(crate) fn name(&self) -> Artifact {
+        let scope = self.lock().of_engine;
+        self.name_in(scope)
+    }
+
+    fn name_in(&self, scope: u64) -> Artifact {
         let number = self.0.next_name.fetch_add(1, Ordering::Relaxed);
-        Artifact::from(format!("{}-{number}", self.lock().proof))
+        Artifact::from(format!("{scope}-{number}"))
     }
 
     /// Keeps this artifact, now or once it is written, until [`Depot::free`].
     pub(crate) fn hold(&self, artifact: &Artifact) {
-        self.lock().held.insert(artifact.id().to_owned());
+        if let Some(content) = self.lock().of(artifact.id()) {
+            content.held.insert(artifact.id().to_owned());
+        }
     }
 
     /// Removes an artifact.
     pub(crate) fn free(&self, artifact: &Artifact) {
         let mut state = self.lock();
-        state.held.remove(artifact.id());
-        state.remove(artifact.id());
+        if let Some(content) = state.of(artifact.id()) {
+            content.held.remove(artifact.id());
+        }
+        state.drop_unless_held(artifact.id());
     }
 
     /// An artifact's bytes.
@@ -99,30 +142,32 @@ impl Depot {
     ///
     /// When it is not in the depot.
     pub(crate) fn bytes(&self, artifact: &impl ArtifactId) -> anyhow::Result<Arc<Vec<u8>>> {
-        let found = self.lock().blobs.get(artifact.id()).cloned();
-        found.ok_or_else(|| anyhow!("artifact {} is missing", artifact.id()))
+        let name = artifact.id();
+        let found = self.lock().of(name).and_then(|content| content.blobs.get(name).cloned());
+        found.ok_or_else(|| anyhow!("artifact {name} is missing"))
     }
 
     /// Stores an artifact's bytes.
     ///
     /// # Errors
     ///
-    /// When it belongs to another proof than the current one, or the depot is full.
+    /// When its scope is closed, or the depot is full.
     pub(crate) fn put(&self, artifact: &impl ArtifactId, bytes: Vec<u8>) -> anyhow::Result<()> {
+        let name = artifact.id();
         let mut state = self.lock();
-        if !state.is_current(artifact.id()) {
-            bail!("artifact {} belongs to a proof that has ended", artifact.id());
-        }
-        let size = bytes.len() as u64;
-        let before = state.blobs.get(artifact.id()).map_or(0, |bytes| bytes.len() as u64);
-        let after = state.usage.bytes - before + size;
+        let in_use = state.usage.bytes;
+        let Some(content) = state.of(name) else {
+            bail!("artifact {name} belongs to a proof that has ended");
+        };
+        let before = content.blobs.get(name).map_or(0, |bytes| bytes.len() as u64);
+        let after = in_use - before + bytes.len() as u64;
         if after > self.0.limit {
             bail!(
                 "the data of this proof exceeds the memory for it: {after} bytes, expected at most {}",
                 self.0.limit
             );
         }
-        state.blobs.insert(artifact.id().to_owned(), Arc::new(bytes));
+        content.blobs.insert(name.to_owned(), Arc::new(bytes));
         state.usage = Usage { bytes: after, peak: state.usage.peak.max(after) };
         Ok(())
     }
@@ -133,32 +178,43 @@ impl Depot {
 }
 
 impl State {
-    fn clear(&mut self) {
-        if let Some(window) = self.window.take() {
-            window.close();
+    fn open(&mut self, window: usize) -> u64 {
+        if self.scopes.is_empty() {
+            self.usage = Usage::default();
         }
-        self.blobs.clear();
-        self.held.clear();
-        self.references.clear();
-        self.usage = Usage::default();
+        self.latest += 1;
+        let content = Content {
+            window: Arc::new(Semaphore::new(window)),
+            blobs: BTreeMap::new(),
+            held: BTreeSet::new(),
+            references: BTreeMap::new(),
+        };
+        self.scopes.insert(self.latest, content);
+        self.latest
     }
 
-    fn is_current(&self, name: &str) -> bool {
-        let number = name.split_once('-').and_then(|(number, _)| number.parse().ok());
-        self.window.is_some() && number == Some(self.proof)
+    fn close(&mut self, number: u64) -> Option<Content> {
+        let content = self.scopes.remove(&number)?;
+        self.usage.bytes -= content.blobs.values().map(|bytes| bytes.len() as u64).sum::<u64>();
+        Some(content)
     }
 
-    fn remove(&mut self, name: &str) {
-        if let Some(bytes) = self.blobs.remove(name) {
-            self.usage.bytes -= bytes.len() as u64;
-        }
-        self.references.remove(name);
+    /// The open scope of a name. Names of other workers' artifacts have none.
+    fn of(&mut self, name: &str) -> Option<&mut Content> {
+        let (number, _) = name.split_once('-')?;
+        // As it is written here: other workers' names have leading zeros.
+        let scope = number.parse().ok().filter(|scope: &u64| scope.to_string() == number)?;
+        self.scopes.get_mut(&scope)
     }
 
     /// Follows the hint of a task.
     fn drop_unless_held(&mut self, name: &str) {
-        if !self.held.contains(name) {
-            self.remove(name);
+        let Some(content) = self.of(name).filter(|content| !content.held.contains(name)) else {
+            return;
+        };
+        content.references.remove(name);
+        if let Some(bytes) = content.blobs.remove(name) {
+            self.usage.bytes -= bytes.len() as u64;
         }
     }
 }
@@ -186,7 +242,8 @@ impl ArtifactClient for Depot {
         artifact: &impl ArtifactId,
         _type: ArtifactType,
     ) -> anyhow::Result<bool> {
-        Ok(self.lock().blobs.contains_key(artifact.id()))
+        let name = artifact.id();
+        Ok(self.lock().of(name).is_some_and(|content| content.blobs.contains_key(name)))
     }
 
     async fn delete(&self, artifact: &impl ArtifactId, _type: ArtifactType) -> anyhow::Result<()> {
@@ -206,12 +263,9 @@ impl ArtifactClient for Depot {
 
     /// Waits until a shard may be added, which keeps SP1 from cutting up the whole program at once.
     async fn acquire_shard_permit(&self, artifact: &impl ArtifactId) -> ShardPermit {
-        let window = {
-            let state = self.lock();
-            state.window.clone().filter(|_| state.is_current(artifact.id()))
-        };
+        let window = self.lock().of(artifact.id()).map(|content| Arc::clone(&content.window));
         let Some(window) = window else { return ShardPermit::noop() };
-        // An error says that the proof has ended: the upload that follows is refused.
+        // An error says that the scope is closed: the upload that follows is refused.
         window.acquire_owned().await.map_or_else(|_| ShardPermit::noop(), ShardPermit::new)
     }
 
@@ -224,9 +278,8 @@ impl ArtifactClient for Depot {
     }
 
     async fn add_ref(&self, artifact: &impl ArtifactId, user: &str) -> anyhow::Result<()> {
-        let mut state = self.lock();
-        if state.is_current(artifact.id()) {
-            let users = state.references.entry(artifact.id().to_owned()).or_default();
+        if let Some(content) = self.lock().of(artifact.id()) {
+            let users = content.references.entry(artifact.id().to_owned()).or_default();
             users.insert(user.to_owned());
         }
         Ok(())
@@ -239,7 +292,8 @@ impl ArtifactClient for Depot {
         user: &str,
     ) -> anyhow::Result<bool> {
         let mut state = self.lock();
-        let users = state.references.get_mut(artifact.id());
+        let name = artifact.id();
+        let users = state.of(name).and_then(|content| content.references.get_mut(name));
         let is_used = users.is_some_and(|users| {
             users.remove(user);
             !users.is_empty()
@@ -263,7 +317,7 @@ mod tests {
     #[tokio::test]
     async fn a_deletion_inside_a_task_is_a_hint_for_what_is_held() {
         let depot = Depot::new(100);
-        depot.begin(1);
+        let _scope = depot.open_for_engine(1);
         let (record, events) = (depot.name(), depot.name());
         depot.hold(&record);
         depot.put(&record, vec![1; 10]).unwrap();
@@ -280,7 +334,7 @@ mod tests {
     #[tokio::test]
     async fn events_stay_until_the_last_shard_that_uses_them() {
         let depot = Depot::new(100);
-        depot.begin(1);
+        let _scope = depot.open_for_engine(1);
         let events = depot.name();
         depot.put(&events, vec![1; 8]).unwrap();
         for user in ["_controller", "0_3", "3_9"] {
@@ -298,7 +352,7 @@ mod tests {
     #[test]
     fn more_than_the_limit_is_refused_and_a_replaced_artifact_counts_once() {
         let depot = Depot::new(10);
-        depot.begin(1);
+        let _scope = depot.open_for_engine(1);
         let (first, second) = (depot.name(), depot.name());
         depot.put(&first, vec![0; 6]).unwrap();
         depot.put(&first, vec![0; 10]).unwrap();
@@ -309,7 +363,7 @@ mod tests {
     #[tokio::test]
     async fn a_stopped_proof_adds_nothing_and_waits_for_nothing() {
         let depot = Depot::new(100);
-        depot.begin(1);
+        let scope = depot.open_for_engine(1);
         let old = depot.name();
         let _permit = depot.acquire_shard_permit(&old).await;
         let waiting = {
@@ -319,11 +373,43 @@ mod tests {
         let mut waiting = std::pin::pin!(waiting);
         let still = tokio::time::timeout(Duration::from_millis(20), &mut waiting).await;
         assert!(still.is_err(), "the window is full");
-        depot.end();
+        drop(scope);
         waiting.await;
         assert!(depot.put(&old, vec![1]).is_err());
-        depot.begin(1);
+        let _next = depot.open_for_engine(1);
         assert!(depot.put(&old, vec![1]).is_err());
         depot.put(&depot.name(), vec![1]).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_scope_frees_its_own_bytes_alone() {
+        let depot = Depot::new(100);
+        let engine = depot.open_for_engine(1);
+        let (first, second) = (depot.open(1), depot.open(1));
+        let (mine, theirs, of_engine) = (first.name(), second.name(), depot.name());
+        for artifact in [&mine, &theirs, &of_engine] {
+            depot.hold(artifact);
+            depot.put(artifact, vec![0; 10]).unwrap();
+        }
+        drop(first);
+        assert!(depot.bytes(&mine).is_err());
+        assert_eq!(depot.usage(), Usage { bytes: 20, peak: 30 });
+        drop(engine);
+        assert!(depot.bytes(&of_engine).is_err());
+        assert!(depot.put(&depot.name(), vec![0]).is_err(), "the engine has no scope");
+        assert_eq!(depot.bytes(&theirs).unwrap().len(), 10);
+        drop(second);
+        assert_eq!(depot.usage(), Usage { bytes: 0, peak: 30 });
+    }
+
+    #[tokio::test]
+    async fn what_another_worker_has_named_is_nothing_here() {
+        let depot = Depot::new(100);
+        let _scope = depot.open_for_engine(1);
+        let theirs = Artifact::from("00000000000000000000000000000001-0".to_owned());
+        depot.add_ref(&theirs, "_controller").await.unwrap();
+        assert!(depot.remove_ref(&theirs, ANY, "_controller").await.unwrap());
+        assert!(depot.put(&theirs, vec![1]).is_err());
+        assert_eq!(depot.usage().bytes, 0);
     }
 }

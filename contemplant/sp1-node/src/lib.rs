@@ -10,9 +10,11 @@
 use std::future::Future;
 use std::pin::Pin;
 
+mod announce;
 mod attempt;
 mod clock;
 mod depot;
+mod events;
 mod execution;
 mod kept;
 mod light;
@@ -24,11 +26,13 @@ mod runtime;
 mod survey;
 mod tally;
 
+pub use crate::announce::{Announce, Execution, FoundShard, ShardTraced, execute};
 pub use crate::depot::Usage;
+pub use crate::events::TracedEvents;
 pub use crate::kept::{ENGINE, KeptShards};
 pub use crate::light::{LightNode, Run};
 pub use crate::mock::mock_proof;
-pub use crate::node::{Assignment, Node, Scope, Settings};
+pub use crate::node::{Assignment, Node, ProvedShard, Scope, Settings, ShardAssignment};
 pub use crate::runtime::{ProverRuntime, panic_message};
 pub use crate::survey::{Survey, SurveyedShard, survey};
 pub use crate::tally::{Estimate, Tally};

@@ -5,15 +5,16 @@
 //! restart. This node runs the same tasks on the same engine without these limits: `depot` has the bytes that tasks
 //! exchange, `link` connects the engine, and `conductor` decides what is run.
 //!
-//! It makes one proof at a time. After a stop it starts no further step of any task; a running step
+//! It makes one whole proof at a time, or single shards of proofs that several workers make. After a stop it starts no further step of any task; a running step
 //! cannot be interrupted, so the node waits until SP1's permits, one for each running step, are all
 //! returned.
 
 mod conductor;
 mod shard;
+mod single;
 mod tasks;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use sp1_core_machine::io::SP1Stdin;
@@ -27,9 +28,11 @@ use sp1_verifier::{ProofFromNetwork, SP1ProofMode};
 use tokio_util::sync::CancellationToken;
 
 use self::conductor::Conductor;
+use self::single::Single;
+pub use self::single::{ProvedShard, ShardAssignment};
 use crate::BoxFuture;
 use crate::attempt::Attempt;
-use crate::depot::{Depot, Usage};
+use crate::depot::{self, Depot, Usage};
 use crate::kept::KeptShards;
 use crate::link::TaskLink;
 use crate::tally::{Estimate, Tally};
@@ -102,7 +105,10 @@ pub struct Node {
     worker: Worker,
     settings: Settings,
     permits: ProverSemaphore,
-    turn: tokio::sync::Mutex<()>,
+    /// Held for a whole proof alone, for single shards together.
+    turn: tokio::sync::RwLock<()>,
+    /// Scope of what the engine names while it proves single shards.
+    of_engine: Mutex<Weak<depot::Scope>>,
     current: Mutex<Option<Arc<Attempt>>>,
 }
 
@@ -157,7 +163,8 @@ impl Node {
             worker,
             settings,
             permits,
-            turn: tokio::sync::Mutex::default(),
+            turn: tokio::sync::RwLock::default(),
+            of_engine: Mutex::default(),
             current: Mutex::default(),
         }))
     }
@@ -184,9 +191,10 @@ impl Node {
         if self.settings.scope == Scope::Core && assignment.mode != SP1ProofMode::Core {
             return Err("the prover was built for Core proofs alone".to_owned());
         }
-        let _turn = self.turn.lock().await;
+        let _turn = self.turn.write().await;
         let depot = self.worker.artifact_client();
-        let proof = ProofId::new(depot.begin(self.settings.window()).to_string());
+        let scope = depot.open_for_engine(self.settings.window());
+        let proof = ProofId::new(scope.number().to_string());
         let orders = self.worker.worker_client().open(&proof);
         let attempt = Arc::new(Attempt::new(assignment.tally.clone()));
         self.set_current(Some(Arc::clone(&attempt)));
@@ -197,12 +205,62 @@ impl Node {
             () = cancel.cancelled() => Err("cancelled".to_owned()),
         };
         // First what tasks wait for, so that none of them waits for another one's end.
-        depot.end();
+        drop(scope);
         self.worker.worker_client().close(&proof);
         conductor.stop().await;
         self.set_current(None);
-        self.wait_until_idle().await;
+        self.wait_for_permits(self.settings.shards_at_once).await;
         outcome
+    }
+
+    /// Proves a single shard; of several ones as many at once as the settings allow. Waits while a whole proof is made.
+    /// After `cancel` and after a failure it returns once there is room for another shard.
+    ///
+    /// # Errors
+    ///
+    /// The error of SP1, or of the shard's data, in one line.
+    pub fn prove_shard(
+        self: &Arc<Self>,
+        assignment: ShardAssignment,
+        cancel: CancellationToken,
+    ) -> BoxFuture<Result<ProvedShard, String>> {
+        let node = Arc::clone(self);
+        Box::pin(async move { node.prove_shard_now(assignment, cancel).await })
+    }
+
+    async fn prove_shard_now(
+        &self,
+        assignment: ShardAssignment,
+        cancel: CancellationToken,
+    ) -> Result<ProvedShard, String> {
+        let turn = cancel.run_until_cancelled(self.turn.read()).await;
+        let _turn = turn.ok_or("cancelled")?;
+        let single = Single::new(self.worker.clone(), self.of_engine());
+        let proved = cancel.run_until_cancelled(single.prove(assignment)).await;
+        drop(single);
+        let failure = match proved {
+            Some(Ok(proved)) => return Ok(proved),
+            Some(Err(error)) => format!("{error:#}"),
+            None => "cancelled".to_owned(),
+        };
+        // What was stopped may still hold a permit.
+        self.wait_for_permits(1).await;
+        Err(failure)
+    }
+
+    fn of_engine(&self) -> Arc<depot::Scope> {
+        let mut current = self.of_engine.lock().unwrap_or_else(PoisonError::into_inner);
+        current.upgrade().unwrap_or_else(|| {
+            let opened = Arc::new(self.worker.artifact_client().open_for_engine(1));
+            *current = Arc::downgrade(&opened);
+            opened
+        })
+    }
+
+    /// The largest trace area of a shard that is cut or proved here, in cells.
+    #[must_use]
+    pub fn max_elements(&self) -> u64 {
+        self.worker.controller().opts().sharding_threshold.element_threshold
     }
 
     /// Bytes of records, events and proofs that the current proof has in memory.
@@ -225,10 +283,10 @@ impl Node {
         attempt.count(|tally| tally.seconds_per_unit())
     }
 
-    /// Waits until all proving steps have ended.
-    async fn wait_until_idle(&self) {
-        let all = self.permits.clone().acquire_many(self.settings.shards_at_once);
-        if tokio::time::timeout(MAX_WIND_DOWN, all).await.is_err() {
+    /// Waits until so many permits are free, of which each proving step holds one.
+    async fn wait_for_permits(&self, permits: u32) {
+        let free = self.permits.clone().acquire_many(permits);
+        if tokio::time::timeout(MAX_WIND_DOWN, free).await.is_err() {
             tracing::error!("the prover still works on a proof that was stopped");
         }
     }

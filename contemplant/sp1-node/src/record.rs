@@ -2,7 +2,8 @@
 
 use anyhow::{Context, bail};
 use sha2::{Digest, Sha256};
-use shard_plan::{Key, Slice};
+use shard_plan::{Key, ShardRange, Slice};
+use sp1_hypercube::air::ShardRange as Sp1Range;
 use sp1_prover::worker::{PrecompileArtifactSlice, TraceData};
 use sp1_prover_types::Artifact;
 
@@ -58,6 +59,18 @@ impl Record {
                 Key::precompile(engine, *code, &slices.collect::<anyhow::Result<Vec<_>>>()?)
             }
         })
+    }
+}
+
+/// A range of SP1's.
+pub(crate) const fn range_of(range: Sp1Range) -> ShardRange {
+    ShardRange {
+        timestamp_range: range.timestamp_range,
+        initialized_address_range: range.initialized_address_range,
+        finalized_address_range: range.finalized_address_range,
+        initialized_page_index_range: range.initialized_page_index_range,
+        finalized_page_index_range: range.finalized_page_index_range,
+        deferred_proof_range: range.deferred_proof_range,
     }
 }
 

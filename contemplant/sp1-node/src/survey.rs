@@ -65,7 +65,8 @@ async fn survey_now(
     mut found: Box<dyn FnMut(SurveyedShard) + Send>,
 ) -> anyhow::Result<Survey> {
     let (depot, link) = (Depot::new(u64::MAX), TaskLink::default());
-    let proof = ProofId::new(depot.begin(WINDOW).to_string());
+    let scope = depot.open_for_engine(WINDOW);
+    let proof = ProofId::new(scope.number().to_string());
     let mut orders = link.open(&proof);
     let machine = RiscvAir::machine();
     let config = SP1WorkerConfig::new(machine.clone()).controller_config;

@@ -7,6 +7,8 @@
 mod clock;
 #[path = "../src/depot.rs"]
 mod depot;
+#[path = "../src/events.rs"]
+mod events;
 #[path = "../src/kept.rs"]
 mod kept;
 #[path = "../src/link.rs"]

@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use network_lib::config::{Faults, Settings};
 
-use super::{Config, MIN_EXIT_WHEN_IDLE, SERVER_VARIABLES, docker, endpoints, socket_of, tls};
+use super::{
+    BackendChoice, Config, MIN_EXIT_WHEN_IDLE, SERVER_VARIABLES, docker, endpoints, mock,
+    socket_of, tls,
+};
 use crate::processes::OWN_VARIABLES;
 
 impl Settings for Config {
@@ -38,6 +41,7 @@ impl Settings for Config {
         }
         validate_servers(self, faults);
         tls::validate(&self.tls, faults);
+        mock::validate(&self.mock_shards, self.backend == BackendChoice::Mock, faults);
         if self.data_dir.as_os_str().is_empty() {
             faults.add("data_dir", "must not be empty: expected a folder");
         }

@@ -12,6 +12,7 @@
 //! up to a minute on a small one.
 
 pub mod circuits;
+mod tasks;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -21,6 +22,7 @@ use async_trait::async_trait;
 use network_lib::handshake::{Backend, Capabilities};
 use network_lib::ids::{LeaseId, Sha256Digest};
 use network_lib::job::{Failure, FailureClass, JobSpec, Phase, Progress, ProofMode};
+use network_lib::shard::Sharding;
 use network_lib::task;
 use sha2::{Digest, Sha256};
 use shard_plan::Key;
@@ -30,6 +32,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use self::tasks::CpuTasks;
 use super::encode::encode;
 use super::execute::Executed;
 use super::helper::Helper;
@@ -37,6 +40,7 @@ use super::keys::KeyFiles;
 use super::mode::sp1_mode;
 use super::prepare::{Prepared, prepare};
 use super::program::Programs;
+use super::tasks::TaskExecutor;
 use super::{EventSink, Executor, ProveJob, Proved, WARMING_UP, cancelled};
 use crate::kept::{KeptJob, KeptShards};
 use crate::machine::memory_bytes;
@@ -48,8 +52,9 @@ const TICK: Duration = Duration::from_secs(2);
 pub struct CpuExecutor {
     runtime: Arc<ProverRuntime>,
     helper: Helper,
-    programs: Programs,
+    programs: Arc<Programs>,
     ready: Arc<OnceLock<Ready>>,
+    tasks: Arc<CpuTasks>,
     capabilities: watch::Receiver<Capabilities>,
     /// Seconds for one unit of a proof's work, from the last proof of each mode.
     pace: Mutex<BTreeMap<ProofMode, f64>>,
@@ -75,7 +80,14 @@ pub struct CpuSettings {
 struct Ready {
     node: Arc<Node>,
     /// Kept because a closed channel means that the executor has failed.
-    _capabilities: watch::Sender<Capabilities>,
+    _channels: Channels,
+}
+
+/// What is offered, of whole proofs and of tasks.
+#[derive(Clone)]
+struct Channels {
+    capabilities: watch::Sender<Capabilities>,
+    tasks: watch::Sender<Option<Sharding>>,
 }
 
 impl CpuExecutor {
@@ -111,15 +123,26 @@ impl CpuExecutor {
             sharding: None,
         };
         let (sender, receiver) = watch::channel(capabilities);
+        let (tasks, offered) = watch::channel(None);
+        let channels = Channels { capabilities: sender, tasks };
         let runtime = Arc::new(ProverRuntime::start()?);
         let ready = Arc::new(OnceLock::new());
-        let warm_up = warm_up(Arc::clone(&runtime), Arc::clone(&ready), sender, engine, offer);
+        let warm_up = warm_up(Arc::clone(&runtime), Arc::clone(&ready), channels, engine, offer);
         task::spawn("prover start", warm_up);
+        let programs = Arc::new(Programs::new(keys));
+        let tasks = CpuTasks {
+            runtime: Arc::clone(&runtime),
+            helper: helper.clone(),
+            programs: Arc::clone(&programs),
+            ready: Arc::clone(&ready),
+            offered,
+        };
         Ok(Self {
             runtime,
             helper,
-            programs: Programs::new(keys),
+            programs,
             ready,
+            tasks: Arc::new(tasks),
             capabilities: receiver,
             pace: Mutex::default(),
             kept,
@@ -237,6 +260,10 @@ impl Executor for CpuExecutor {
         self.capabilities.clone()
     }
 
+    fn tasks(&self) -> Option<Arc<dyn TaskExecutor>> {
+        Some(Arc::clone(&self.tasks) as _)
+    }
+
     fn start(&self) {
         self.helper.start();
         self.kept.clean();
@@ -271,7 +298,7 @@ impl Executor for CpuExecutor {
 async fn warm_up(
     runtime: Arc<ProverRuntime>,
     ready: Arc<OnceLock<Ready>>,
-    capabilities: watch::Sender<Capabilities>,
+    channels: Channels,
     settings: Settings,
     Offer { modes, reason }: Offer,
 ) {
@@ -293,10 +320,11 @@ async fn warm_up(
             return;
         }
     };
-    let sender = capabilities.clone();
-    let _ = ready.set(Ready { node, _capabilities: capabilities });
+    let of_tasks = tasks::offered(&node, settings.shards_at_once);
+    let _ = ready.set(Ready { node, _channels: channels.clone() });
     tracing::info!(seconds = start.elapsed().as_secs(), ?modes, "the prover is ready");
-    sender.send_modify(|capabilities| {
+    channels.tasks.send_replace(modes.contains(&ProofMode::Core).then_some(of_tasks));
+    channels.capabilities.send_modify(|capabilities| {
         capabilities.modes = modes;
         capabilities.unavailable_reason = reason;
     });

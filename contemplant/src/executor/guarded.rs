@@ -94,6 +94,10 @@ impl Executor for Guarded {
         self.executor.jobs_at_once()
     }
 
+    fn tasks(&self) -> Option<Arc<dyn TaskExecutor>> {
+        self.executor.tasks()
+    }
+
     fn server_starts(&self) -> Counter {
         self.executor.server_starts()
     }

@@ -1,6 +1,10 @@
 //! The `mock` backend: real executions and mock proofs, with the true public values, cycles and gas. For trials of a
 //! network in seconds; Hierophant accepts such proofs only if it is configured to.
 
+mod shards;
+mod tasks;
+
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -12,12 +16,15 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use self::tasks::MockTasks;
 use super::helper::Helper;
 use super::keys::KeyFiles;
 use super::mode::sp1_mode;
 use super::prepare::{Prepared, prepare};
 use super::program::Programs;
+use super::tasks::TaskExecutor;
 use super::{EventSink, Executor, ProveJob, Proved, cancelled};
+use crate::config::MockShards;
 use crate::machine::memory_bytes;
 
 /// Interval between two progress reports.
@@ -26,7 +33,8 @@ const TICK: Duration = Duration::from_millis(500);
 /// The executor behind `backend = "mock"`.
 pub struct MockExecutor {
     helper: Helper,
-    programs: Programs,
+    programs: Arc<Programs>,
+    tasks: Arc<MockTasks>,
     proof_time: Duration,
     capabilities: watch::Sender<Capabilities>,
 }
@@ -53,12 +61,22 @@ impl MockExecutor {
             unavailable_reason: None,
             sharding: None,
         };
+        let programs = Arc::new(Programs::new(keys));
+        let tasks = MockTasks::new(helper.clone(), Arc::clone(&programs), MockShards::default(), 1);
         Self {
             helper,
-            programs: Programs::new(keys),
+            programs,
+            tasks: Arc::new(tasks),
             proof_time,
             capabilities: watch::Sender::new(capabilities),
         }
+    }
+
+    /// Has it cut proofs into pseudo shards of these sizes, and prove `at_once` of them at the same time.
+    #[must_use]
+    pub fn with_shards(self, shards: MockShards, at_once: u32) -> Self {
+        let (helper, programs) = (self.helper.clone(), Arc::clone(&self.programs));
+        Self { tasks: Arc::new(MockTasks::new(helper, programs, shards, at_once)), ..self }
     }
 
     /// Has it offer to take `jobs` ahead, which are downloaded while it works on another.
@@ -110,6 +128,10 @@ impl MockExecutor {
 impl Executor for MockExecutor {
     fn capabilities(&self) -> watch::Receiver<Capabilities> {
         self.capabilities.subscribe()
+    }
+
+    fn tasks(&self) -> Option<Arc<dyn TaskExecutor>> {
+        Some(Arc::clone(&self.tasks) as _)
     }
 
     fn start(&self) {

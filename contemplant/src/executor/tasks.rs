@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use network_lib::ids::Sha256Digest;
-use network_lib::job::{BlobInfo, Execution, Failure, JobSpec, ProofMode};
+use network_lib::job::{BlobInfo, Execution, Failure, FailureClass, JobSpec, ProofMode};
 use network_lib::shard::Sharding;
 use shard_plan::{Key, ShardKind, ShardRange};
 use tokio::sync::{mpsc, watch};
@@ -154,4 +154,17 @@ pub struct ShardProof {
     pub bytes: Vec<u8>,
     /// Time of the prover alone, in milliseconds.
     pub prove_ms: u64,
+}
+
+/// Checks that tasks of proofs of this kind can be done.
+///
+/// # Errors
+///
+/// For all kinds but Core: their tasks are not offered.
+pub(super) fn check_mode(mode: ProofMode) -> Result<(), Failure> {
+    if mode == ProofMode::Core {
+        return Ok(());
+    }
+    let message = format!("a task of a {mode} proof: expected a Core proof");
+    Err(Failure::new(FailureClass::Worker, message))
 }

@@ -107,6 +107,9 @@ impl Link {
                         Heard::Message(ToWorker::Refused(refusal)) => {
                             return Err(End::Refused(refusal));
                         }
+                        Heard::Message(ToWorker::Task(_)) => {
+                            return Err(End::Lost("tasks were never offered".to_owned()));
+                        }
                         heard => self.handle(heard),
                     }
                 }
@@ -154,7 +157,7 @@ impl Link {
                 tracing::info!(reason, held = self.held.running().len(), "draining");
                 self.leaving = Some(reason);
             }
-            Heard::Message(ToWorker::Welcome(_) | ToWorker::Refused(_)) => {
+            Heard::Message(ToWorker::Welcome(_) | ToWorker::Refused(_) | ToWorker::Task(_)) => {
                 tracing::warn!("unexpected handshake message; ignored");
             }
         }

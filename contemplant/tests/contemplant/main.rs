@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod aggregation;
+mod announced;
 mod cuda;
 mod cuda_command;
 mod cuda_processes;
@@ -21,6 +22,7 @@ mod job;
 mod machine_checks;
 mod metrics;
 mod mock_backend;
+mod mock_tasks;
 mod observed;
 mod prefetch;
 mod prefetch_cuda;
@@ -30,5 +32,6 @@ mod reconnect;
 mod refusal;
 mod restart;
 mod setup;
+mod sharded;
 mod tasks;
 mod tls;

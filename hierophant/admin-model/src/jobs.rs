@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use super::{
     AttemptOutcome, Backend, FailureClass, JobState, NetworkMode, Phase, Priority, ProofMode,
-    RequestState,
+    RequestState, TaskKind, TaskSummary,
 };
 
 /// A proof request.
@@ -87,10 +87,13 @@ pub struct WholeJob {
     /// The job.
     #[serde(flatten)]
     pub job: Job,
-    /// Attempts, oldest first.
+    /// Attempts at the whole job, oldest first. `/jobs/{id}/tasks` has those at its tasks.
     pub history: Vec<Attempt>,
     /// Attempts in progress.
     pub running: Vec<Running>,
+    /// Numbers of its tasks, if several workers make or made its proof and the tasks are kept.
+    #[serde(default)]
+    pub tasks: Option<TaskSummary>,
 }
 
 /// A queued job and its position.
@@ -116,7 +119,7 @@ pub struct Why {
     pub ahead: Option<usize>,
 }
 
-/// An attempt: one job assigned to one worker.
+/// An attempt: a job, or one of its tasks, assigned to a worker; or a job divided among several workers.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Attempt {
     /// Job id.
@@ -125,6 +128,15 @@ pub struct Attempt {
     pub worker: String,
     /// Name of the worker.
     pub contemplant: String,
+    /// Whether it is a proof that several workers make as tasks; it has no worker of its own then.
+    #[serde(default)]
+    pub divided: bool,
+    /// Id of the task, for an attempt at a task of the job.
+    #[serde(default)]
+    pub task: Option<String>,
+    /// Kind of the task.
+    #[serde(default)]
+    pub task_kind: Option<TaskKind>,
     /// Prover of the worker.
     pub backend: Backend,
     /// Outcome of the attempt.
@@ -140,7 +152,7 @@ pub struct Attempt {
 }
 
 /// A proof in progress.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Running {
     /// Job id.
     pub job: String,
@@ -162,6 +174,9 @@ pub struct Running {
     pub eta_seconds: Option<u64>,
     /// Whether fraction and ETA are estimated from past proofs.
     pub estimated: bool,
+    /// Numbers of its tasks, if several workers make it; it has no worker of its own then.
+    #[serde(default)]
+    pub tasks: Option<TaskSummary>,
     /// Start of the attempt.
     pub started_at: i64,
 }
@@ -221,6 +236,9 @@ impl Attempt {
             job: record.job.to_string(),
             worker: record.prover.worker.to_string(),
             contemplant: record.prover.name.clone(),
+            divided: record.prover.is_fleet(),
+            task: record.task.map(|task| task.id.to_string()),
+            task_kind: record.task.map(|task| task.kind.into()),
             backend: record.prover.backend.into(),
             outcome: record.outcome.into(),
             failure_class: record.failure_class.map(FailureClass::Known),

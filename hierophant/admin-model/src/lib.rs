@@ -8,6 +8,7 @@ mod notices;
 mod operators;
 mod overview;
 mod storage;
+mod tasks;
 mod tokens;
 mod value;
 mod workers;
@@ -21,10 +22,12 @@ pub use notices::{Changes, Notice};
 pub use operators::{Audited, Caller, SignIn};
 pub use overview::{Overview, Price, Webhook};
 pub use storage::{Artifact, NewOwner, Program};
+pub use tasks::{JobTasks, RunningTask, Task, TaskSummary};
 pub use tokens::{MadeToken, NewToken, Token};
 pub use value::{
     ArtifactKind, AttemptOutcome, Backend, FailureClass, JobState, Named, NetworkMode, Phase,
-    Priority, ProgramState, ProofMode, RequestState, Role, Value, WorkerState,
+    Priority, ProgramState, ProofMode, RequestState, Role, ShardKind, TaskKind, TaskState,
+    TaskWait, Value, WorkerState,
 };
 pub use workers::{Gone, Gpu, WholeWorker, Worker};
 

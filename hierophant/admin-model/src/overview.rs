@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Paused, ProofMode, WorkerState};
+use super::{Paused, ProofMode, Running, WorkerState};
 
 /// State of the network at a glance.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -18,8 +18,11 @@ pub struct Overview {
     pub waiting: BTreeMap<ProofMode, usize>,
     /// Age of the oldest queued job in seconds.
     pub oldest_wait_seconds: Option<u64>,
-    /// Attempts in progress.
+    /// Proofs in progress, those that several workers make included.
     pub running: usize,
+    /// Proofs in progress that several workers make as tasks, oldest first; at most 100.
+    #[serde(default)]
+    pub divided: Vec<Running>,
     /// Jobs that have not ended.
     pub unfinished: usize,
     /// Workers by state.

@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use std::fmt;
 
 use hierophant_model::records;
-use network_lib::{handshake, job};
+use network_lib::{handshake, job, shard};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
@@ -167,6 +167,15 @@ values! {
     FailureClass = job::FailureClass;
     /// Prover of a worker.
     Backend = handshake::Backend;
+    /// Kind of a task of a job that several workers prove.
+    TaskKind = shard::TaskKind;
+    /// State of a task.
+    TaskState = records::TaskState;
+    /// What a task waits for: `worker` a free place, `record` its record, which another worker hands in, `events`
+    /// precompile events of other shards, `results` other tasks, `execution` that the program is executed again.
+    TaskWait = records::TaskWait;
+    /// Kind of a shard.
+    ShardKind = shard_plan::ShardKind;
     /// State of a worker: `ready`, `draining` when it accepts no more jobs, or `away` while its connection is
     /// broken and it may reconnect.
     WorkerState = records::WorkerState;

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Attempt, Backend, ProofMode, Running, WorkerState};
+use super::{Attempt, Backend, ProofMode, Running, RunningTask, WorkerState};
 
 /// A worker that is connected or may reconnect.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -48,6 +48,12 @@ pub struct Worker {
     pub gpus: Vec<Gpu>,
     /// Proofs in progress.
     pub running: Vec<Running>,
+    /// Running tasks of proofs that several workers make.
+    #[serde(default)]
+    pub tasks: Vec<RunningTask>,
+    /// Tasks whose results were stored since Hierophant started.
+    #[serde(default)]
+    pub tasks_completed: u64,
     /// Waiting jobs that it prepares: they are leased ahead and begin once a slot is free.
     #[serde(default)]
     pub ahead: Vec<String>,

@@ -20,7 +20,7 @@ mod trace;
 mod views;
 
 pub use artifact::{ArtifactKind, ArtifactRecord, ProgramRecord, ProgramState};
-pub use attempt::{AttemptOutcome, AttemptRecord};
+pub use attempt::{AttemptOutcome, AttemptRecord, AttemptTask};
 pub use audit::AuditRecord;
 pub use change::{Change, HistoryRow};
 pub use claim::Claim;
@@ -30,7 +30,7 @@ pub use request::{NetworkMode, RequestRecord, RequestState, idempotency_key};
 pub use retention::{ArtifactUse, Cutoffs, DueRule};
 pub use setting::{Setting, SettingKind};
 pub use sharding::{
-    DeferredEvents, ShardingRecord, TaskLease, TaskRecord, TaskState, UnfinishedSharding,
+    DeferredEvents, ShardingRecord, TaskLease, TaskRecord, TaskState, TaskWait, UnfinishedSharding,
 };
 pub use time::Millis;
 pub use token::{Role, TokenRecord, TokenUse};

@@ -4,6 +4,7 @@
 
 use network_lib::handshake::{Capabilities, GpuLoad};
 use network_lib::job::{Failure, Progress};
+use network_lib::shard::Sharding;
 
 /// Maximum number of GPUs of a worker.
 pub const MAX_GPUS: usize = 64;
@@ -26,7 +27,7 @@ const MAX_ETA_SECONDS: u64 = 366 * 24 * 3600;
 /// Maximum temperature in degrees Celsius.
 const MAX_CELSIUS: u32 = 1000;
 
-/// Attempts that a worker may list in addition to four for each slot: those that stop, and finished proofs of an
+/// Attempts that a worker may list in addition to four for each slot and each task: those that stop, and finished proofs of an
 /// earlier process.
 const MAX_HELD_BESIDE: usize = 64;
 
@@ -48,6 +49,7 @@ pub fn capabilities(capabilities: &mut Capabilities) {
         memory_bytes,
         gpus,
         unavailable_reason,
+        sharding,
     } = capabilities;
     *vm = name(vm);
     circuit_versions.truncate(MAX_VERSIONS);
@@ -71,12 +73,42 @@ pub fn capabilities(capabilities: &mut Capabilities) {
         gpu.driver = gpu.driver.as_deref().map(name);
     }
     *unavailable_reason = unavailable_reason.as_deref().map(message);
+    if let Some(sharding) = sharding {
+        self::sharding(sharding);
+    }
 }
 
-/// Maximum number of attempts that a worker with this number of slots may list.
+/// Sanitizes what a worker offers for tasks.
+fn sharding(sharding: &mut Sharding) {
+    let Sharding {
+        engine,
+        kinds,
+        prove_slots,
+        prefetch,
+        max_elements: _,
+        depot_bytes,
+        depot_port: _,
+        depot_fingerprint: _,
+    } = sharding;
+    *engine = name(engine);
+    kinds.sort_unstable();
+    kinds.dedup();
+    *prove_slots = (*prove_slots).min(MAX_SLOTS);
+    *prefetch = (*prefetch).min(*prove_slots);
+    *depot_bytes = (*depot_bytes).min(MAX_MEMORY_BYTES);
+}
+
+/// Number of whole proofs and tasks that a worker makes at once.
 #[must_use]
-pub fn max_held(slots: u32) -> usize {
-    4 * slots.min(MAX_SLOTS) as usize + MAX_HELD_BESIDE
+pub fn places(capabilities: &Capabilities) -> u32 {
+    let prove_slots = capabilities.sharding.as_ref().map_or(0, |sharding| sharding.prove_slots);
+    capabilities.slots.min(MAX_SLOTS) + prove_slots.min(MAX_SLOTS)
+}
+
+/// Maximum number of attempts that a worker with this number of [`places`] may list.
+#[must_use]
+pub fn max_held(places: u32) -> usize {
+    4 * places.min(2 * MAX_SLOTS) as usize + MAX_HELD_BESIDE
 }
 
 /// Sanitizes the load of GPUs.
@@ -227,6 +259,6 @@ mod tests {
     #[test]
     fn a_worker_may_list_some_attempts_for_each_slot() {
         assert_eq!([0, 1, 8].map(max_held), [64, 68, 96]);
-        assert_eq!(max_held(u32::MAX), 4160);
+        assert_eq!(max_held(u32::MAX), 8256);
     }
 }

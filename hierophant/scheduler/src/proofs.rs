@@ -11,7 +11,12 @@ pub mod queue;
 mod request;
 pub mod rest;
 pub mod shards;
+mod task_bytes;
 mod views;
 
 pub use request::{CancelError, NewRequest, SubmitError};
-pub use views::{LeaseAccess, Overview, QueuedJob, RunningProof, Why, WorkerJoined, WorkerWork};
+pub use task_bytes::{Assembly, AssemblyError, HandIn, ShardingLimits, TaskBlob};
+pub use views::{
+    DividedProof, LeaseAccess, Overview, QueuedJob, RunningProof, RunningTask, TaskNumbers,
+    WaitingTask, Why, WorkerJoined, WorkerWork,
+};

@@ -6,6 +6,7 @@ use std::time::Duration;
 use hierophant_admin_model::Price;
 use hierophant_model::clients::Clients;
 use hierophant_store::JobStore;
+use network_lib::ids::{LeaseId, Sha256Digest, WorkerId};
 
 use super::auth::Authenticator;
 use super::http::v1::render;
@@ -17,6 +18,7 @@ use crate::admission::{Admission, Locks};
 use crate::artifacts::ArtifactsHandle;
 use crate::artifacts::blobs::Blobs;
 use crate::artifacts::budget::DiskBudget;
+use crate::artifacts::task_blobs::TaskBlobs;
 use crate::config::{AuthMode, CallsConfig, Config, PeerCertificates};
 use crate::denials::Denials;
 use crate::events::Events;
@@ -76,10 +78,14 @@ pub struct WorkerContext {
     pub registry: RegistryHandle,
     /// Owner of artifacts.
     pub artifacts: ArtifactsHandle,
+    /// Bytes of tasks.
+    pub tasks: TaskBlobs,
     /// Uploads and downloads of artifact data.
     pub transfers: Transfers,
     /// Leases whose proofs are being stored.
     pub storing: Storing,
+    /// Blobs of tasks that are being received.
+    pub handing_in: Storing<(LeaseId, WorkerId, Sha256Digest)>,
     /// Metrics.
     pub metrics: Metrics,
     /// Access tokens.
@@ -109,6 +115,8 @@ pub struct AdminContext {
     pub readiness: Readiness,
     /// Artifact data.
     pub blobs: Blobs,
+    /// Bytes of tasks.
+    pub tasks: TaskBlobs,
     /// Downloads of artifact data.
     pub transfers: Transfers,
     /// Free storage.
@@ -164,8 +172,9 @@ impl Contexts {
     #[must_use]
     pub fn new(config: &Config, http_port: u16, handles: Handles, resources: Resources) -> Self {
         let Handles { proofs, registry, artifacts } = handles;
-        let Resources { store, blobs, budget, metrics, events, webhooks, tokens, local_secret } =
-            resources;
+        let Resources { store, blobs, tasks, budget, metrics, events, webhooks, .. } =
+            resources.clone();
+        let Resources { tokens, local_secret, .. } = resources;
         let clients = root::clients(config);
         let transfers = Transfers {
             blobs: blobs.clone(),
@@ -209,8 +218,10 @@ impl Contexts {
             proofs: proofs.clone(),
             registry: registry.clone(),
             artifacts,
+            tasks: tasks.clone(),
             transfers: transfers.clone(),
             storing: Storing::default(),
+            handing_in: Storing::default(),
             metrics: metrics.clone(),
             tokens: tokens.clone(),
             local_secret,
@@ -225,6 +236,7 @@ impl Contexts {
             registry,
             store,
             blobs,
+            tasks,
             transfers,
             budget,
             metrics,

@@ -11,7 +11,9 @@ pub mod operate;
 pub mod receive;
 pub mod serve;
 pub mod status;
+mod task_blobs;
 pub mod v1;
+mod worker_auth;
 pub mod worker_ws;
 
 use axum::Extension;
@@ -116,6 +118,7 @@ fn for_workers(context: WorkerContext) -> Router {
         .route("/leases/{id}/program", get(leases::program))
         .route("/leases/{id}/stdin", get(leases::stdin))
         .route("/leases/{id}/proof", put(leases::proof))
+        .route("/leases/{id}/blobs/{sha256}", get(task_blobs::fetch).put(task_blobs::hand_in))
         .route(WEBSOCKET_PATH, get(worker_ws::upgrade))
         .route_layer(from_fn_with_state(context.clone(), certificate::of_workers))
         .route_layer(from_fn_with_state(context.metrics.clone(), local::of_workers))

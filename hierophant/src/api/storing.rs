@@ -1,4 +1,4 @@
-//! Leases whose proofs are being received or stored: one proof of a lease at a time.
+//! What is being received or stored: one proof of a lease at a time, and one copy of a task's blob from each worker.
 //!
 //! A worker that sends a proof again has lost the connection over which it sent it before, so the later upload ends the
 //! earlier one. Storing in a distant bucket may take minutes, and a worker, or a proxy in between, may not wait that
@@ -11,81 +11,89 @@ use network_lib::ids::LeaseId;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
-/// Leases whose proofs are being received or stored. Clones share them.
-#[derive(Debug, Clone, Default)]
-pub struct Storing(Arc<Mutex<Leases>>);
+/// What is being received or stored, by lease or another key. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Storing<K: Ord = LeaseId>(Arc<Mutex<Current<K>>>);
 
-#[derive(Debug, Default)]
-struct Leases {
-    storing: BTreeSet<LeaseId>,
-    /// The latest upload of each lease, by number.
-    receiving: BTreeMap<LeaseId, (u64, CancellationToken)>,
+impl<K: Ord> Default for Storing<K> {
+    fn default() -> Self {
+        let none = Current { storing: BTreeSet::new(), receiving: BTreeMap::new(), uploads: 0 };
+        Self(Arc::new(Mutex::new(none)))
+    }
+}
+
+#[derive(Debug)]
+struct Current<K> {
+    storing: BTreeSet<K>,
+    /// The latest upload of each key, by number.
+    receiving: BTreeMap<K, (u64, CancellationToken)>,
     uploads: u64,
 }
 
-/// An upload of a lease's proof, until this is dropped.
+/// An upload, until this is dropped.
 #[derive(Debug)]
-pub struct Receiving {
-    storing: Storing,
-    lease: LeaseId,
+pub struct Receiving<K: Ord = LeaseId> {
+    storing: Storing<K>,
+    key: K,
     number: u64,
     replaced: CancellationToken,
 }
 
-impl Receiving {
-    /// Waits until a later upload of the same lease begins.
+impl<K: Ord> Receiving<K> {
+    /// Waits until a later upload with the same key begins.
     pub async fn replaced(&self) {
         self.replaced.cancelled().await;
     }
 }
 
-impl Drop for Receiving {
+impl<K: Ord> Drop for Receiving<K> {
     fn drop(&mut self) {
         let receiving = &mut self.storing.0.lock().receiving;
-        if receiving.get(&self.lease).is_some_and(|(number, _)| *number == self.number) {
-            receiving.remove(&self.lease);
+        if receiving.get(&self.key).is_some_and(|(number, _)| *number == self.number) {
+            receiving.remove(&self.key);
         }
     }
 }
 
-/// A lease whose proof is being stored, until this is dropped.
+/// What is being stored, until this is dropped.
 #[derive(Debug)]
-pub struct Turn {
-    storing: Storing,
-    lease: LeaseId,
+pub struct Turn<K: Ord = LeaseId> {
+    storing: Storing<K>,
+    key: K,
 }
 
-impl Storing {
-    /// Whether a proof of this lease is being stored.
+impl<K: Ord + Copy> Storing<K> {
+    /// Whether bytes with this key are being stored.
     #[must_use]
-    pub fn contains(&self, lease: LeaseId) -> bool {
-        self.0.lock().storing.contains(&lease)
+    pub fn contains(&self, key: K) -> bool {
+        self.0.lock().storing.contains(&key)
     }
 
-    /// Begins to receive a proof of this lease, which ends an earlier upload.
+    /// Begins to receive bytes with this key, which ends an earlier upload.
     #[must_use]
-    pub fn receive(&self, lease: LeaseId) -> Receiving {
+    pub fn receive(&self, key: K) -> Receiving<K> {
         let replaced = CancellationToken::new();
-        let leases = &mut *self.0.lock();
-        leases.uploads += 1;
-        let number = leases.uploads;
-        let earlier = leases.receiving.insert(lease, (number, replaced.clone()));
+        let current = &mut *self.0.lock();
+        current.uploads += 1;
+        let number = current.uploads;
+        let earlier = current.receiving.insert(key, (number, replaced.clone()));
         if let Some((_, earlier)) = earlier {
             earlier.cancel();
         }
-        Receiving { storing: self.clone(), lease, number, replaced }
+        Receiving { storing: Self(Arc::clone(&self.0)), key, number, replaced }
     }
 
-    /// Begins to store a proof of this lease; `None` if one is being stored.
+    /// Begins to store bytes with this key; `None` if some are being stored.
     #[must_use]
-    pub fn begin(&self, lease: LeaseId) -> Option<Turn> {
-        self.0.lock().storing.insert(lease).then(|| Turn { storing: self.clone(), lease })
+    pub fn begin(&self, key: K) -> Option<Turn<K>> {
+        let begins = self.0.lock().storing.insert(key);
+        begins.then(|| Turn { storing: Self(Arc::clone(&self.0)), key })
     }
 }
 
-impl Drop for Turn {
+impl<K: Ord> Drop for Turn<K> {
     fn drop(&mut self) {
-        self.storing.0.lock().storing.remove(&self.lease);
+        self.storing.0.lock().storing.remove(&self.key);
     }
 }
 

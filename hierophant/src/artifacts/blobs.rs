@@ -5,6 +5,7 @@
 
 pub mod bucket;
 mod checked;
+pub(super) mod file;
 mod folder;
 mod staging;
 #[cfg(test)]
@@ -32,7 +33,7 @@ use bucket::{Bucket, BucketError};
 use checked::{Checked, Sound};
 use folder::Folder;
 pub use staging::{BlobWriter, StagedBlob};
-use staging::{StagedFile, Staging};
+pub(super) use staging::{StagedFile, Staging};
 
 /// Whether large pieces may be read now. While they may not, because much waits for slow readers already, pieces are
 /// small.

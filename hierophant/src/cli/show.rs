@@ -13,6 +13,7 @@ use hierophant_model::commands::with_reason;
 use hierophant_model::records::Millis;
 
 use super::download::SavedProof;
+use super::show_tasks;
 
 /// Non-zero counts, such as `2 ready, 1 away`.
 pub(super) fn counts<T: Named>(counts: &BTreeMap<Value<T>, usize>) -> String {
@@ -110,6 +111,7 @@ impl Show for Vec<Worker> {
                 format!("{}/{}", worker.running.len(), worker.slots),
                 activity(worker),
                 worker.proofs_completed.to_string(),
+                worker.tasks_completed.to_string(),
                 worker.strikes.to_string(),
                 ago(worker.joined_at),
                 worker.admitted_by.clone(),
@@ -125,6 +127,7 @@ impl Show for Vec<Worker> {
             "busy",
             "activity",
             "proofs",
+            "tasks",
             "strikes",
             "joined",
             "admitted by",
@@ -165,6 +168,7 @@ impl Show for WholeJob {
             ("gas", job.gas.map(|gas| gas.to_string())),
             ("failure", job.failure.clone()),
             ("priority", job.priority.as_ref().map(Priority::to_string)),
+            ("tasks", self.tasks.as_ref().map(show_tasks::summary)),
         ];
         facts.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
         let attempts = attempts(&self.history, &self.running);
@@ -313,7 +317,10 @@ fn attempts(history: &[Attempt], running: &[Running]) -> String {
     let rows = history.iter().map(|attempt| {
         let now = running.iter().find(|now| now.job == attempt.job && attempt.ended_at.is_none());
         [
-            attempt.job.clone(),
+            match &attempt.task_kind {
+                Some(kind) => format!("{} {kind}", attempt.job),
+                None => attempt.job.clone(),
+            },
             attempt.contemplant.clone(),
             attempt.outcome.to_string(),
             ago(attempt.started_at),
@@ -332,7 +339,8 @@ fn counted(count: usize, noun: &str) -> String {
 /// Progress of a worker, and what keeps it from working.
 fn activity(worker: &Worker) -> String {
     let drained = worker.drained.as_ref().map(|reason| with_reason("drained", reason));
-    let texts = worker.running.first().map(progress).into_iter().chain(drained);
+    let tasks = show_tasks::of_worker(&worker.tasks);
+    let texts = worker.running.first().map(progress).into_iter().chain(tasks).chain(drained);
     texts.chain(worker.obstacle.clone()).collect::<Vec<_>>().join("; ")
 }
 
@@ -342,10 +350,13 @@ fn progress(running: &Running) -> String {
     let mark = if running.estimated { "~" } else { "" };
     let done = running.fraction.map(|fraction| format!(" {mark}{:.0}%", fraction * 100.0));
     let left = running.eta_seconds.map(|seconds| format!(", {mark}{} left", span(seconds)));
-    format!("{phase}{}{}", done.unwrap_or_default(), left.unwrap_or_default())
+    let tasks =
+        running.tasks.as_ref().map(|tasks| format!(", tasks: {}", show_tasks::summary(tasks)));
+    let parts = [done, left, tasks].map(Option::unwrap_or_default);
+    format!("{phase}{}", parts.concat())
 }
 
-fn list<const N: usize>(
+pub(super) fn list<const N: usize>(
     heads: [&str; N],
     rows: impl Iterator<Item = [String; N]>,
     none: &str,
@@ -361,7 +372,7 @@ fn list<const N: usize>(
     lines(&table)
 }
 
-fn facts_table(facts: &[(&str, String)]) -> String {
+pub(super) fn facts_table(facts: &[(&str, String)]) -> String {
     let mut table = plain();
     for (name, value) in facts {
         table.add_row([*name, value]);
@@ -381,7 +392,7 @@ fn plain() -> Table {
     table
 }
 
-fn ago(millis: i64) -> String {
+pub(super) fn ago(millis: i64) -> String {
     format!("{} ago", span(Millis::now().since(Millis(millis)) / 1000))
 }
 
@@ -392,7 +403,7 @@ fn until(millis: i64) -> String {
     }
 }
 
-fn took(start: Option<i64>, end: Option<i64>) -> String {
+pub(super) fn took(start: Option<i64>, end: Option<i64>) -> String {
     let Some((start, end)) = start.zip(end) else { return String::new() };
     let millis = Millis(end).since(Millis(start));
     humantime::format_duration(Duration::from_millis(millis)).to_string()
@@ -405,7 +416,7 @@ pub(super) fn span(seconds: u64) -> String {
 }
 
 #[allow(clippy::cast_precision_loss, reason = "shown with one digit after the point")]
-fn size(bytes: u64) -> String {
+pub(super) fn size(bytes: u64) -> String {
     let units = ["B", "KiB", "MiB", "GiB", "TiB"];
     let (mut number, mut unit) = (bytes as f64, 0);
     while number >= 1024.0 && unit + 1 < units.len() {
@@ -460,6 +471,7 @@ mod tests {
             cycles_total: None,
             eta_seconds: Some(180),
             estimated: true,
+            tasks: None,
             started_at: 0,
         };
         assert_eq!(progress(&running), "proving ~42%, ~3m left");

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use alloy_primitives::Address;
+use hierophant_scheduler::proofs::shards::policy::ShardingMode;
 use ipnet::IpNet;
 use network_lib::config::Faults;
 use serde::{Deserialize, Serialize};
@@ -48,6 +49,9 @@ pub struct ClientConfig {
     /// Networks from which it calls; from elsewhere, what is the client's is refused or unknown. Default all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub networks: Vec<Network>,
+    /// See [`ShardingConfig::mode`](super::ShardingConfig::mode).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sharding: Option<ShardingMode>,
     /// See [`QuotasConfig::requests_per_minute`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requests_per_minute: Option<u64>,
@@ -133,7 +137,7 @@ impl Default for QuotasConfig {
 /// Checks the entries.
 pub(super) fn validate(clients: &[ClientConfig], faults: &mut Faults) {
     let mut seen = BTreeSet::new();
-    let mut networks = BTreeMap::new();
+    let (mut networks, mut modes) = (BTreeMap::new(), BTreeMap::new());
     for (number, client) in clients.iter().enumerate() {
         let key = |name: &str| format!("clients[{number}].{name}");
         for address in client.all_addresses() {
@@ -145,6 +149,10 @@ pub(super) fn validate(clients: &[ClientConfig], faults: &mut Faults) {
             // Merged, an entry without networks would open those of the others to all, or the reverse.
             faults
                 .add(key("networks"), "differs from another entry of this name: expected the same");
+        }
+        if *modes.entry(&client.name).or_insert(client.sharding) != client.sharding {
+            faults
+                .add(key("sharding"), "differs from another entry of this name: expected the same");
         }
         let length = client.name.chars().count();
         if length == 0 || length > MAX_NAME || client.name.chars().any(char::is_control) {
@@ -192,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_of_one_name_have_the_same_networks() {
+    fn entries_of_one_name_have_the_same_networks_and_mode() {
         let open = ClientConfig { name: "rollup".into(), ..ClientConfig::default() };
         let near = Network("10.0.0.0/8".parse().expect("a network"));
         let closed = ClientConfig { networks: vec![near], ..open.clone() };
@@ -203,5 +211,8 @@ mod tests {
         };
         assert!(faults_of(&[open.clone(), closed.clone()]).contains("clients[1].networks"));
         assert!(!faults_of(&[closed.clone(), closed]).contains("networks"));
+        let whole = ClientConfig { sharding: Some(ShardingMode::Never), ..open.clone() };
+        assert!(faults_of(&[open, whole.clone()]).contains("clients[1].sharding"));
+        assert!(!faults_of(&[whole.clone(), whole]).contains("sharding"));
     }
 }

@@ -90,7 +90,8 @@ pub(super) fn attempt(attempt: &AttemptRecord) -> Value {
     json!({
         "record": "attempt",
         "job": encode(attempt.job.0),
-        "task": attempt.task.map(|task| encode(task.0)),
+        "task": attempt.task.map(|task| encode(task.id.0)),
+        "task_kind": attempt.task.map(|task| task.kind.as_str()),
         "worker": encode(attempt.prover.worker.0),
         "worker_name": attempt.prover.name,
         "worker_backend": attempt.prover.backend.as_str(),

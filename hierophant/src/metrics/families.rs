@@ -5,12 +5,14 @@ use network_lib::handshake::RefusalCode;
 use network_lib::job::ProofMode;
 use network_lib::metrics::{Counter, Family, FloatGauge, Gauge, Histogram, LONG, Registrar};
 use network_lib::metrics::{SHORT, Seconds};
+use network_lib::shard::TaskKind;
 
 use super::gpus::GpuGauges;
 use super::labels::{
-    AttemptLabels, BytesLabels, ClientLabels, Cut, JobLabels, ModeLabels, NoticeLabels,
+    AttemptLabels, BytesLabels, ClientLabels, Cut, JobLabels, KindLabels, ModeLabels, NoticeLabels,
     OutcomeLabels, Paused, PortLabels, ProofLabels, QuotaLabels, ReasonLabels, ReceiverLabels,
-    Refused, RequestLabels, RpcLabels, StateLabels, StoreLabels, VerificationLabels, WorkerLabels,
+    Refused, RequestLabels, RpcLabels, StateLabels, StoreLabels, TaskEndLabels, TaskLabels,
+    VerificationLabels, WorkerLabels,
 };
 
 /// All metric families.
@@ -23,6 +25,8 @@ pub(super) struct Families {
     pub(super) job_wait: Seconds<ModeLabels>,
     pub(super) proof: Seconds<ProofLabels>,
     pub(super) attempts_ended: Family<AttemptLabels, Counter>,
+    pub(super) task_ends: Family<TaskEndLabels, Counter>,
+    pub(super) task: Seconds<KindLabels>,
     pub(super) verification: Seconds<VerificationLabels>,
     pub(super) store: Seconds<StoreLabels>,
     pub(super) store_errors: Family<StoreLabels, Counter>,
@@ -42,12 +46,14 @@ pub(super) struct Families {
     pub(super) jobs_unfinished: Gauge,
     pub(super) dispatch_paused: Gauge,
     pub(super) oldest_wait: FloatGauge,
+    pub(super) tasks: Family<TaskLabels, Gauge>,
     pub(super) attempts_running: Family<ModeLabels, Gauge>,
     pub(super) workers: Family<WorkerLabels, Gauge>,
     pub(super) workers_refused: Family<ReasonLabels, Counter>,
     pub(super) slots: Gauge,
     pub(super) gpus: GpuGauges,
     pub(super) storage_used: Gauge,
+    pub(super) storage_tasks: Gauge,
     pub(super) storage_free: Gauge,
     pub(super) gauges_current: Gauge,
 }
@@ -80,7 +86,16 @@ impl Families {
         ),
             attempts_ended: to.counters(
             "attempts_ended",
-            "attempts that ended, by `outcome` and, if they failed, `class` of the failure",
+            "attempts at whole jobs that ended, by `outcome` and, if they failed, `class` of the failure",
+        ),
+            task_ends: to.counters(
+            "task_ends",
+            "attempts at tasks of proofs that several workers make, by `kind` of the task and `outcome`",
+        ),
+            task: to.seconds(
+            "task",
+            "time from the start of an attempt at a task to its stored result, by `kind`",
+            long,
         ),
             verification: to.seconds(
             "verification",
@@ -92,7 +107,7 @@ impl Families {
             rpc: to.seconds("rpc", "gRPC calls of clients, by `method` and `code`", short),
             bytes: to.byte_counters(
             "artifacts_transferred",
-            "bytes of programs, inputs and proofs, by `direction` (`in`, `out`) and `peer` (`client`, \
+            "bytes of programs, inputs, proofs and results of tasks, by `direction` (`in`, `out`) and `peer` (`client`, \
              `contemplant`, `operator`)",
         ),
             notices: to.counters(
@@ -144,7 +159,14 @@ impl Families {
             jobs_unfinished: to.gauge("jobs_unfinished", "jobs that have not ended"),
             dispatch_paused: to.gauge("dispatch_paused", "1 if an operator has paused dispatch, else 0"),
             oldest_wait: to.seconds_gauge("oldest_wait", "age of the oldest waiting job, 0 if none waits"),
-            attempts_running: to.gauges("attempts_running", "attempts in progress, by `mode`"),
+            tasks: to.gauges(
+            "tasks",
+            "unfinished tasks of proofs that several workers make, by `kind` and `state` (`running`, `waiting`)",
+        ),
+            attempts_running: to.gauges(
+            "attempts_running",
+            "proofs in progress, by `mode`; one that several workers make counts once",
+        ),
             workers: to.gauges(
             "workers",
             "workers, by `state` (`ready`, `draining`, `away`) and `backend`",
@@ -158,6 +180,7 @@ impl Families {
             slots: to.gauge("slots", "slots of all workers: jobs that they can run at once"),
             gpus: GpuGauges::new(to),
             storage_used: to.byte_gauge("storage_used", "size of all kept programs, inputs and proofs"),
+            storage_tasks: to.byte_gauge("storage_tasks", "size of all stored intermediate results of proofs that many workers make"),
             storage_free: to.byte_gauge("storage_free", "free space on the disk of the data folder"),
             gauges_current: to.gauge(
             "gauges_current",
@@ -184,6 +207,11 @@ impl Families {
         let others = others.map(|(outcome, class)| AttemptLabels { outcome, class });
         for labels in failed.iter().chain(&others) {
             drop(self.attempts_ended.get_or_create(labels));
+        }
+        for kind in [TaskKind::Execute, TaskKind::ProveShard].map(TaskKind::as_str) {
+            for outcome in ["completed", "failed", "lost", "cancelled"] {
+                drop(self.task_ends.get_or_create(&TaskEndLabels { kind, outcome }));
+            }
         }
         let jobs = [
             JobState::Proved,

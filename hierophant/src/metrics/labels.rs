@@ -62,6 +62,26 @@ pub(super) struct AttemptLabels {
     pub(super) class: &'static str,
 }
 
+/// Kind of a task.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct KindLabels {
+    pub(super) kind: &'static str,
+}
+
+/// Kind of a task, and `running` or `waiting`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct TaskLabels {
+    pub(super) kind: &'static str,
+    pub(super) state: &'static str,
+}
+
+/// Kind of a task and outcome of an attempt at it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct TaskEndLabels {
+    pub(super) kind: &'static str,
+    pub(super) outcome: &'static str,
+}
+
 /// Kind of proof and result of its check.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct VerificationLabels {

@@ -8,8 +8,9 @@ use hierophant_scheduler::proofs::Overview;
 use hierophant_scheduler::registry::KnownWorker;
 use network_lib::job::ProofMode;
 use network_lib::metrics;
+use network_lib::shard::TaskKind;
 
-use super::labels::{ModeLabels, ReceiverLabels, WorkerLabels};
+use super::labels::{ModeLabels, ReceiverLabels, TaskLabels, WorkerLabels};
 use super::{Metrics, seconds, whole};
 
 /// Snapshot of the values that gauges show.
@@ -21,6 +22,8 @@ pub struct GaugeSnapshot {
     pub actors: Option<ActorSnapshot>,
     /// Usage of the disk.
     pub storage: Usage,
+    /// Size of all stored bytes of tasks.
+    pub tasks: u64,
     /// Receivers of webhooks.
     pub webhooks: Vec<ReceiverState>,
 }
@@ -47,6 +50,7 @@ impl Metrics {
     fn set_gauges(&self, snapshot: &GaugeSnapshot) {
         let families = &self.0.families;
         families.storage_used.set(whole(snapshot.storage.stored));
+        families.storage_tasks.set(whole(snapshot.tasks));
         if let Some(free) = snapshot.storage.free {
             families.storage_free.set(whole(free));
         }
@@ -68,8 +72,18 @@ impl Metrics {
             let waiting = overview.waiting_by_mode.get(&mode).copied().unwrap_or(0);
             families.jobs_waiting.get_or_create(&labels).set(whole(waiting));
             let running = overview.workers.iter().flat_map(|worker| &worker.running);
-            let running = running.filter(|proof| proof.mode == mode).count();
+            let divided = overview.divided.iter().map(|divided| &divided.proof);
+            let running = running.chain(divided).filter(|proof| proof.mode == mode).count();
             families.attempts_running.get_or_create(&labels).set(whole(running));
+        }
+        for kind in TaskKind::ALL {
+            let running = overview.workers.iter().flat_map(|worker| &worker.tasks);
+            let running = running.filter(|task| task.kind == kind).count();
+            let waiting = overview.waiting_tasks.get(&kind).copied().unwrap_or(0);
+            for (state, count) in [("running", running), ("waiting", waiting)] {
+                let labels = TaskLabels { kind: kind.as_str(), state };
+                families.tasks.get_or_create(&labels).set(whole(count));
+            }
         }
         families.jobs_unfinished.set(whole(overview.unfinished));
         let ahead: usize = overview.workers.iter().map(|worker| worker.ahead.len()).sum();
@@ -134,6 +148,7 @@ mod tests {
             stats: Default::default(),
             running: vec![],
             ahead: vec![],
+            tasks: vec![],
         }
     }
 
@@ -165,6 +180,7 @@ mod tests {
             now: Millis(0),
             actors: Some(ActorSnapshot { overview: Arc::new(overview), workers }),
             storage: Usage { free: None, stored: 0, low: None },
+            tasks: 0,
             webhooks: vec![],
         };
         let scrape = || {
@@ -190,11 +206,14 @@ mod tests {
         let metrics = Metrics::new();
         metrics.client_asked(None);
         let storage = Usage { free: None, stored: 7, low: None };
-        let snapshot = GaugeSnapshot { now: Millis(0), actors: None, storage, webhooks: vec![] };
+        let webhooks = vec![];
+        let snapshot = GaugeSnapshot { now: Millis(0), actors: None, storage, tasks: 9, webhooks };
         let text = metrics.render(&snapshot);
-        for line in
-            ["hierophant_client_requests_total{client=\"other\"} 1", "hierophant_gauges_current 0"]
-        {
+        for line in [
+            "hierophant_client_requests_total{client=\"other\"} 1",
+            "hierophant_storage_tasks_bytes 9",
+            "hierophant_gauges_current 0",
+        ] {
             assert!(text.lines().any(|it| it == line), "{text}");
         }
     }

@@ -8,25 +8,28 @@ mod decide;
 mod effect_queue;
 mod shared_overview;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use hierophant_model::clients::Clients;
 use hierophant_model::commands::Cleared;
-use hierophant_model::records::Millis;
+use hierophant_model::records::{Millis, UnfinishedSharding};
 use hierophant_scheduler::SessionId;
 use hierophant_scheduler::proofs::core::{Effect, IdSource, Limits, ProofsCore, RestoredState};
 use hierophant_scheduler::proofs::duration::MAX_SAMPLES;
 use hierophant_store::JobStore;
 use network_lib::ids::WorkerId;
+use network_lib::task;
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, RpcReplyPort, SpawnErr};
 
+use super::assembly::Assembler;
 use super::handle::ProofsHandle;
 use super::lookup::{Lookups, StoredDecisions};
 use super::message::{Clearing, ProofsMsg};
-use crate::artifacts::audit;
 use crate::artifacts::blobs::Blobs;
+use crate::artifacts::task_blobs::TaskBlobs;
+use crate::artifacts::{ArtifactsHandle, audit};
 use crate::ask::{reply, tell};
 use crate::clock::{Clock, Sweeps};
 use crate::events::Events;
@@ -49,6 +52,10 @@ pub struct ProofsArguments {
     pub store: Arc<dyn JobStore>,
     /// Data of programs, inputs and proofs.
     pub blobs: Blobs,
+    /// Owner of artifacts, which keeps assembled proofs.
+    pub artifacts: ArtifactsHandle,
+    /// Bytes of tasks.
+    pub tasks: TaskBlobs,
     /// Limits of the scheduler.
     pub limits: Limits,
     /// Time for which content that was set aside is not tried again; 0 = no quarantine.
@@ -114,8 +121,8 @@ impl Actor for ProofsActor {
         myself: ActorRef<ProofsMsg>,
         (arguments, stored): Self::Arguments,
     ) -> Result<ProofsState, ActorProcessingErr> {
-        let ProofsArguments { store, blobs, limits, checker, .. } = arguments;
-        let ProofsArguments { metrics, events, webhooks, .. } = arguments;
+        let ProofsArguments { store, blobs, artifacts, tasks, limits, .. } = arguments;
+        let ProofsArguments { checker, metrics, events, webhooks, .. } = arguments;
         let now = Millis::now();
         let unfinished = store.unfinished_jobs().await?;
         let since = Millis(now.0.saturating_sub(limits.strike_decay_ms));
@@ -136,14 +143,23 @@ impl Actor for ProofsActor {
                 "artifacts of unfinished jobs missing or damaged"
             );
         }
+        let unfinished_shardings = store.unfinished_shardings().await?;
+        clear_ended(&tasks, &unfinished_shardings);
+        let stored_of = |found: UnfinishedSharding| {
+            let blobs = tasks.stored(found.sharding.job);
+            (found, blobs)
+        };
+        let shardings = unfinished_shardings.into_iter().map(stored_of).collect();
         let mut clock = Clock::start();
         let (now, _) = clock.read();
-        let restored = RestoredState { unfinished, damaged, strikes, ended, settings };
+        let restored = RestoredState { unfinished, damaged, strikes, ended, settings, shardings };
         let clients = limits.clients.clone();
         let (core, effects) = ProofsCore::restore(now, limits, IdSource::random(), restored);
         let deps = Deps {
             store,
             checker,
+            assembler: Assembler { tasks: tasks.clone(), blobs, artifacts },
+            tasks,
             clients: clients.clone(),
             metrics: metrics.clone(),
             events: events.clone(),
@@ -194,9 +210,24 @@ impl Actor for ProofsActor {
             ProofsMsg::LeaseAccess(lease, worker, port) => {
                 (Vec::new(), answer_on(port, core.lease_access(lease, worker)))
             }
+            ProofsMsg::TaskBlob(lease, worker, blob, port) => {
+                (Vec::new(), answer_on(port, core.task_blob(lease, worker, blob)))
+            }
+            ProofsMsg::MayHandIn(lease, worker, blob, port) => {
+                (Vec::new(), answer_on(port, core.may_hand_in(lease, worker, blob)))
+            }
+            ProofsMsg::HandedIn(lease, worker, job, blob, port) => {
+                let (counts, effects) = core.handed_in(now, (worker, lease), job, blob);
+                (effects, answer_on(port, counts))
+            }
+            ProofsMsg::TaskBlobMissing(job, blob) => (core.task_blob_missing(now, job, blob), None),
+            ProofsMsg::Assembled(lease, assembled) => (core.assembled(now, lease, assembled), None),
             ProofsMsg::Alive(port) => (Vec::new(), answer_on(port, ())),
             ProofsMsg::Overview(port) => {
                 (Vec::new(), answer_on(port, state.overview.get(|| core.overview())))
+            }
+            ProofsMsg::WaitingTasks(job, port) => {
+                (Vec::new(), answer_on(port, core.waiting_tasks_of(job)))
             }
             ProofsMsg::Why(job, port) => (Vec::new(), answer_on(port, core.why(now, job))),
             ProofsMsg::QueueSnapshot(offset, limit, port) => {
@@ -262,6 +293,7 @@ impl Actor for ProofsActor {
             ProofsMsg::Failed(worker, lease, failure, _) => {
                 (core.failed(now, worker, lease, failure), None)
             }
+            ProofsMsg::TaskWord(worker, word, _) => (core.task_word(now, worker, word), None),
             ProofsMsg::Checked(lease, verdict) => (core.checked(now, lease, verdict), None),
             ProofsMsg::JobsSent(leases) => {
                 core.jobs_sent(&leases);
@@ -342,6 +374,11 @@ impl ProofsState {
                 Effect::Drop(worker, reason) => {
                     side_effects.push(SideEffect::Drop(worker, self.sessions.get(worker), reason));
                 }
+                Effect::Assemble(assembly) => side_effects.push(SideEffect::Assemble(assembly)),
+                Effect::FreeTaskBlob(job, blob) => {
+                    side_effects.push(SideEffect::FreeTaskBlob(job, blob));
+                }
+                Effect::FreeTaskBlobs(job) => side_effects.push(SideEffect::FreeTaskBlobs(job)),
                 Effect::Check { lease, proof, claim } => {
                     let job = self.core.job_of_lease(lease);
                     side_effects.push(SideEffect::Check(Box::new(Check {
@@ -380,6 +417,18 @@ impl Sessions {
     fn get(&self, worker: WorkerId) -> Option<SessionHandle> {
         self.0.get(&worker).map(|(_, handle)| handle.clone())
     }
+}
+
+/// Removes the bytes of tasks whose jobs have ended, in the background: their end was stored, and Hierophant ended before
+/// they were freed.
+fn clear_ended(tasks: &TaskBlobs, unfinished: &[UnfinishedSharding]) {
+    let jobs: BTreeSet<_> = unfinished.iter().map(|found| found.sharding.job).collect();
+    let tasks = tasks.clone();
+    task::spawn("clear bytes of tasks", async move {
+        if let Err(error) = tasks.retain(&jobs).await {
+            tracing::warn!(%error, "cannot remove bytes of tasks of ended jobs");
+        }
+    });
 }
 
 /// Answer to a call, given once all earlier decisions are stored.

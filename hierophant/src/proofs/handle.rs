@@ -8,11 +8,13 @@ use hierophant_model::records::Accepted;
 use hierophant_scheduler::SessionId;
 use hierophant_scheduler::proofs::core::Rejection;
 use hierophant_scheduler::proofs::{
-    CancelError, LeaseAccess, NewRequest, Overview, QueuedJob, SubmitError, Why, WorkerJoined,
+    CancelError, HandIn, LeaseAccess, NewRequest, Overview, QueuedJob, SubmitError, TaskBlob,
+    WaitingTask, Why, WorkerJoined,
 };
 use network_lib::handshake::Capabilities;
-use network_lib::ids::{ArtifactId, JobId, LeaseId, RequestId, WorkerId};
+use network_lib::ids::{ArtifactId, JobId, LeaseId, RequestId, Sha256Digest, WorkerId};
 use network_lib::job::{BlobInfo, Execution, Failure};
+use network_lib::shard::TaskFromWorker;
 use ractor::ActorRef;
 
 use super::lookup::{Lookups, Outdated, log_unread};
@@ -202,6 +204,11 @@ impl ProofsHandle {
         tell(&self.actor, ProofsMsg::Failed(worker, lease, failure, turn));
     }
 
+    /// Reports a message about a task.
+    pub fn task_word(&self, worker: WorkerId, word: TaskFromWorker, turn: Turn) {
+        tell(&self.actor, ProofsMsg::TaskWord(worker, word, turn));
+    }
+
     /// Reports that an attempt's proof is stored. Returns whether the attempt is still active.
     ///
     /// # Errors
@@ -257,6 +264,54 @@ impl ProofsHandle {
         ask(&self.actor, |reply| ProofsMsg::LeaseAccess(lease, worker, reply)).await
     }
 
+    /// Whether `worker` may fetch a blob under the lease of its task.
+    ///
+    /// # Errors
+    ///
+    /// [`Unanswered`] when the actor or its store hangs.
+    pub async fn task_blob(
+        &self,
+        lease: LeaseId,
+        worker: WorkerId,
+        blob: Sha256Digest,
+    ) -> Result<TaskBlob, Unanswered> {
+        ask(&self.actor, |reply| ProofsMsg::TaskBlob(lease, worker, blob, reply)).await
+    }
+
+    /// Whether `worker` may hand in a blob under a lease; `None` if it may not.
+    ///
+    /// # Errors
+    ///
+    /// [`Unanswered`] when the actor or its store hangs.
+    pub async fn may_hand_in(
+        &self,
+        lease: LeaseId,
+        worker: WorkerId,
+        blob: Sha256Digest,
+    ) -> Result<Option<HandIn>, Unanswered> {
+        ask(&self.actor, |reply| ProofsMsg::MayHandIn(lease, worker, blob, reply)).await
+    }
+
+    /// Reports that a blob of `job` that `worker` handed in under a lease is stored. Returns whether the lease still counts.
+    ///
+    /// # Errors
+    ///
+    /// [`Unanswered`] when the actor or its store hangs.
+    pub async fn handed_in(
+        &self,
+        lease: LeaseId,
+        worker: WorkerId,
+        job: JobId,
+        blob: BlobInfo,
+    ) -> Result<bool, Unanswered> {
+        ask(&self.actor, |reply| ProofsMsg::HandedIn(lease, worker, job, blob, reply)).await
+    }
+
+    /// Reports that a blob of a job's tasks, which counts as stored, is missing.
+    pub fn task_blob_missing(&self, job: JobId, blob: Sha256Digest) {
+        tell(&self.actor, ProofsMsg::TaskBlobMissing(job, blob));
+    }
+
     /// Explains why a job has no proof yet; `None` if it has ended or does not exist.
     ///
     /// # Errors
@@ -264,6 +319,15 @@ impl ProofsHandle {
     /// [`Unanswered`] when the actor or its store hangs.
     pub async fn why(&self, job: JobId) -> Result<Option<Why>, Unanswered> {
         ask(&self.actor, |reply| ProofsMsg::Why(job, reply)).await
+    }
+
+    /// What the unfinished tasks of a job wait for; empty for a job that is not divided.
+    ///
+    /// # Errors
+    ///
+    /// [`Unanswered`] when the actor or its store hangs.
+    pub async fn waiting_tasks(&self, job: JobId) -> Result<Vec<WaitingTask>, Unanswered> {
+        ask(&self.actor, |reply| ProofsMsg::WaitingTasks(job, reply)).await
     }
 
     /// At most `limit` waiting jobs after the first `offset`, in the order of assignment.

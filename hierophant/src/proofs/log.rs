@@ -4,10 +4,11 @@
 use std::time::Duration;
 
 use hierophant_model::clients::Clients;
-use hierophant_model::records::{AttemptOutcome, AttemptRecord, Change};
+use hierophant_model::records::{AttemptOutcome, AttemptRecord, AttemptTask, Change};
 use hierophant_model::text::short_request_id;
-use network_lib::ids::{JobId, LeaseId};
-use network_lib::job::Failure;
+use hierophant_scheduler::proofs::{Assembly, AssemblyError};
+use network_lib::ids::{ArtifactId, JobId, LeaseId};
+use network_lib::job::{BlobInfo, Failure, FailureClass};
 
 /// Logs a stored change.
 pub(super) fn changed(change: &Change, clients: &Clients) {
@@ -43,9 +44,30 @@ pub(super) fn checked(
     }
 }
 
+/// Logs the assembly of a proof.
+pub(super) fn assembled(
+    assembly: &Assembly,
+    assembled: &Result<(ArtifactId, BlobInfo), AssemblyError>,
+    took: Duration,
+) {
+    let (parts, took_seconds) = (assembly.parts.len(), took.as_secs_f64());
+    match assembled {
+        Ok((_, info)) => {
+            tracing::info!(parts, bytes = info.size, took_seconds, "proof assembled");
+        }
+        Err(error) => tracing::warn!(parts, took_seconds, %error, "proof not assembled"),
+    }
+}
+
 fn attempt_changed(attempt: &AttemptRecord) {
     let AttemptRecord { job, prover, outcome, message, .. } = attempt;
     let (lease, contemplant) = (attempt.lease.hint(), prover.name.as_str());
+    if let Some(task) = attempt.task {
+        return task_changed(attempt, task);
+    }
+    if prover.is_fleet() {
+        return division_changed(attempt);
+    }
     if let Some(ended) = attempt.ended_at {
         let elapsed_seconds = ended.since(attempt.started_at) / 1000;
         tracing::info!(job_id = %job, lease, worker_id = %prover.worker, contemplant, %outcome,
@@ -56,6 +78,41 @@ fn attempt_changed(attempt: &AttemptRecord) {
     } else if attempt.first_progress_at.is_none() {
         tracing::info!(job_id = %job, lease, worker_id = %prover.worker, contemplant,
             "attempt started");
+    }
+}
+
+/// Logs begin and end of a proof that several workers make.
+fn division_changed(attempt: &AttemptRecord) {
+    let AttemptRecord { job, outcome, message, failure_class, .. } = attempt;
+    let (lease, reason) = (attempt.lease.hint(), message.as_deref());
+    let Some(ended) = attempt.ended_at else {
+        if attempt.first_progress_at.is_none() {
+            tracing::info!(job_id = %job, lease, reason, "job divided into tasks");
+        }
+        return;
+    };
+    let elapsed_seconds = ended.since(attempt.started_at) / 1000;
+    let is_ours = |class| matches!(class, FailureClass::Infrastructure | FailureClass::Worker);
+    if failure_class.is_some_and(is_ours) {
+        tracing::warn!(job_id = %job, lease, %outcome, elapsed_seconds, reason,
+            "tasks abandoned: the job is proved as a whole");
+    } else {
+        tracing::info!(job_id = %job, lease, %outcome, elapsed_seconds, "tasks ended");
+    }
+}
+
+/// Logs begin and end of an attempt at a task. There are many.
+fn task_changed(attempt: &AttemptRecord, task: AttemptTask) {
+    let AttemptRecord { job, prover, outcome, message, .. } = attempt;
+    let (lease, contemplant) = (attempt.lease.hint(), prover.name.as_str());
+    let AttemptTask { id, kind } = task;
+    if let Some(ended) = attempt.ended_at {
+        let elapsed_ms = ended.since(attempt.started_at);
+        tracing::debug!(job_id = %job, task = %id, %kind, lease, worker_id = %prover.worker,
+            contemplant, %outcome, elapsed_ms, reason = message.as_deref(), "task ended");
+    } else {
+        tracing::debug!(job_id = %job, task = %id, %kind, lease, worker_id = %prover.worker,
+            contemplant, "task started");
     }
 }
 

@@ -9,11 +9,13 @@ use hierophant_model::records::Accepted;
 use hierophant_scheduler::SessionId;
 use hierophant_scheduler::proofs::core::{Rejection, StoreLookup};
 use hierophant_scheduler::proofs::{
-    CancelError, LeaseAccess, NewRequest, Overview, QueuedJob, SubmitError, Why, WorkerJoined,
+    AssemblyError, CancelError, HandIn, LeaseAccess, NewRequest, Overview, QueuedJob, SubmitError,
+    TaskBlob, WaitingTask, Why, WorkerJoined,
 };
 use network_lib::handshake::Capabilities;
-use network_lib::ids::{ArtifactId, JobId, LeaseId, RequestId, WorkerId};
+use network_lib::ids::{ArtifactId, JobId, LeaseId, RequestId, Sha256Digest, WorkerId};
 use network_lib::job::{BlobInfo, Execution, Failure};
+use network_lib::shard::TaskFromWorker;
 use ractor::RpcReplyPort;
 
 use super::lookup::{AsOf, EndedJob, Outdated};
@@ -62,6 +64,8 @@ pub enum ProofsMsg {
     Completed(WorkerId, LeaseId, Execution, BlobInfo, Turn),
     /// Session: an attempt has failed.
     Failed(WorkerId, LeaseId, Failure, Turn),
+    /// Session: a message about a task.
+    TaskWord(WorkerId, TaskFromWorker, Turn),
     /// Messages with these attempts were sent to their workers.
     JobsSent(Vec<LeaseId>),
     /// API: the proof of an attempt is stored. Answers whether the attempt is still active.
@@ -74,6 +78,16 @@ pub enum ProofsMsg {
     Checked(LeaseId, Result<(), Failure>),
     /// Data that the holder of a lease may fetch; `None` if the lease is not active.
     LeaseAccess(LeaseId, WorkerId, RpcReplyPort<Option<LeaseAccess>>),
+    /// API: whether a worker may fetch a blob under the lease of its task.
+    TaskBlob(LeaseId, WorkerId, Sha256Digest, RpcReplyPort<TaskBlob>),
+    /// API: whether a worker may hand in a blob under a lease; `None` if it may not.
+    MayHandIn(LeaseId, WorkerId, Sha256Digest, RpcReplyPort<Option<HandIn>>),
+    /// API: a blob that a worker handed in under a lease is stored. Answers whether the lease still counts.
+    HandedIn(LeaseId, WorkerId, JobId, BlobInfo, RpcReplyPort<bool>),
+    /// API: a blob of a job's tasks that counts as stored is missing.
+    TaskBlobMissing(JobId, Sha256Digest),
+    /// The proof of an attempt is assembled from its parts and stored, or could not be assembled.
+    Assembled(LeaseId, Result<(ArtifactId, BlobInfo), AssemblyError>),
     /// Answers when all earlier decisions are stored.
     Alive(RpcReplyPort<()>),
     /// Summary of the scheduler, at most a second old.
@@ -92,6 +106,8 @@ pub enum ProofsMsg {
     WorkerDrained(WorkerId, SessionId, Option<String>),
     /// Explanation why a job has no proof yet; `None` if it has ended or does not exist.
     Why(JobId, RpcReplyPort<Option<Why>>),
+    /// What the unfinished tasks of a job wait for.
+    WaitingTasks(JobId, RpcReplyPort<Vec<WaitingTask>>),
     /// Waiting jobs in the order of assignment: number to skip, maximum number.
     QueueSnapshot(usize, usize, RpcReplyPort<Vec<QueuedJob>>),
     /// The store has failed.

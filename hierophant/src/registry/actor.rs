@@ -14,7 +14,9 @@ use hierophant_scheduler::proofs::WorkerJoined;
 use hierophant_scheduler::registry::Credential;
 use hierophant_scheduler::registry::core::{RegistryCore, Rules};
 use hierophant_store::JobStore;
-use network_lib::handshake::{Capabilities, Hello, ProtocolRange, Refusal, RefusalCode, Welcome};
+use network_lib::handshake::{
+    Capabilities, Hello, ProtocolRange, Refusal, RefusalCode, TASKS_PROTOCOL, Welcome,
+};
 use network_lib::ids::WorkerId;
 use network_lib::secret::Secret;
 use network_lib::task;
@@ -265,7 +267,10 @@ impl RegistryState {
         if let Some(replaced) = admission.replaces {
             self.close(replaced, CloseReason::Replaced);
         }
-        handle.inbox().has_slots(hello.capabilities.slots);
+        if admission.protocol < TASKS_PROTOCOL {
+            hello.capabilities.sharding = None;
+        }
+        handle.inbox().has_places(sanitize::places(&hello.capabilities));
         let welcome = Welcome {
             protocol: admission.protocol,
             software_version: env!("CARGO_PKG_VERSION").into(),

@@ -24,6 +24,12 @@ impl RegistryHandle {
         Self(actor)
     }
 
+    /// A handle for a test whose registry is an actor of its own.
+    #[cfg(test)]
+    pub(crate) const fn for_test(actor: ActorRef<RegistryMsg>) -> Self {
+        Self::new(actor)
+    }
+
     /// Admits or refuses a worker. The welcome of an admitted worker is the first message to `session`.
     ///
     /// # Errors

@@ -180,7 +180,7 @@ impl Session {
             }
             FromWorker::CapabilitiesChanged { mut capabilities } => {
                 sanitize::capabilities(&mut capabilities);
-                inbox.has_slots(capabilities.slots);
+                inbox.has_places(sanitize::places(&capabilities));
                 let turn = inbox.turn().await;
                 self.registry.capabilities_changed(worker, session, capabilities, turn);
             }
@@ -203,6 +203,13 @@ impl Session {
             FromWorker::Failed { lease_id, mut failure } => {
                 sanitize::failure(&mut failure);
                 self.proofs.failed(worker, lease_id, failure, inbox.turn().await);
+            }
+            FromWorker::Task(word) => {
+                if !word.is_within_limits() {
+                    let excess = "a message about tasks has too many entries".to_owned();
+                    return Err(CloseReason::Protocol(excess));
+                }
+                self.proofs.task_word(worker, word, inbox.turn().await);
             }
             FromWorker::Draining { reason } => {
                 let reason = sanitize::message(&reason);

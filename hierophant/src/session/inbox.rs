@@ -51,7 +51,7 @@ struct Waiting {
 #[derive(Debug)]
 pub struct Inbox {
     turns: Arc<Semaphore>,
-    slots: AtomicU32,
+    places: AtomicU32,
     waiting: Mutex<Waiting>,
     start: Instant,
     /// Milliseconds from `start` to the latest word.
@@ -64,7 +64,7 @@ impl Inbox {
     pub(super) fn new() -> Self {
         Self {
             turns: Arc::new(Semaphore::new(TURNS)),
-            slots: AtomicU32::new(0),
+            places: AtomicU32::new(0),
             waiting: Mutex::default(),
             start: Instant::now(),
             heard: AtomicU64::new(0),
@@ -72,15 +72,15 @@ impl Inbox {
         }
     }
 
-    /// Records the number of slots that the worker reports. The highest one counts, because attempts outlast a change.
-    pub fn has_slots(&self, slots: u32) {
-        self.slots.fetch_max(slots, Ordering::Relaxed);
+    /// Records the number of places that the worker reports. The highest one counts, because attempts outlast a change.
+    pub fn has_places(&self, places: u32) {
+        self.places.fetch_max(places, Ordering::Relaxed);
     }
 
     /// Maximum number of attempts that the worker may list.
     #[must_use]
     pub fn max_held(&self) -> usize {
-        sanitize::max_held(self.slots.load(Ordering::Relaxed))
+        sanitize::max_held(self.places.load(Ordering::Relaxed))
     }
 
     /// Records that the worker was heard now.
@@ -189,7 +189,7 @@ mod tests {
     #[test]
     fn progress_waits_for_as_many_attempts_as_a_worker_can_have() {
         let inbox = Inbox::new();
-        inbox.has_slots(1);
+        inbox.has_places(1);
         let progress = Progress::phase(Phase::Proving);
         let put = |n| inbox.put_progress(lease(n), progress);
         assert!((0..68).all(|n| put(n).is_some()));

@@ -6,15 +6,15 @@ use alloy_primitives::Address;
 use async_trait::async_trait;
 use hierophant_model::records::{
     ArtifactKind, ArtifactRecord, AttemptRecord, JobRecord, JobState, Millis, ProgramRecord,
-    RequestRecord, RequestView,
+    RequestRecord, RequestView, ShardingRecord, TaskRecord,
 };
-use network_lib::ids::{JobId, RequestId, VkHash, WorkerId};
+use network_lib::ids::{JobId, RequestId, TaskId, VkHash, WorkerId};
 use network_lib::job::ProofMode;
 
 use crate::driver::{Driver, SqlStore};
 use crate::statement::{MAX_PARAMETERS, Statement, push_page};
 use crate::values::{UNFINISHED, UNSUCCESSFUL, capped, mode_number};
-use crate::{StoreError, rows};
+use crate::{StoreError, rows, tasks};
 
 /// Maximum number of requests of each job in a list: its oldest.
 pub const LISTED_REQUESTS: u32 = 100;
@@ -24,7 +24,7 @@ const MAX_SELECTS: usize = 100;
 
 /// End of an attempt, for sorting. A job that fails is given out again in the same millisecond, so starts alone do
 /// not say which attempt was first.
-const ENDED_AT: &str = "COALESCE(ended_at, 9223372036854775807)";
+pub(crate) const ENDED_AT: &str = "COALESCE(ended_at, 9223372036854775807)";
 
 /// Filter for jobs; all conditions must hold.
 #[derive(Debug, Clone, Default)]
@@ -56,6 +56,39 @@ pub struct ArtifactFilter {
     pub limit: u32,
 }
 
+/// Division of a job into tasks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DividedJob {
+    /// The division.
+    pub sharding: ShardingRecord,
+    /// Its end, with the job's or because the job is proved as a whole.
+    pub ended_at: Option<Millis>,
+    /// Its tasks, oldest first.
+    pub tasks: Vec<TriedTask>,
+}
+
+/// Task with its attempts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TriedTask {
+    /// The task.
+    pub task: TaskRecord,
+    /// Number of started attempts.
+    pub attempts: u32,
+    /// The latest attempt.
+    pub latest: Option<AttemptRecord>,
+}
+
+/// Numbers of a job's tasks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TaskCounts {
+    /// Tasks whose results are stored.
+    pub done: u64,
+    /// All tasks whose results are needed.
+    pub all: u64,
+    /// Workers that made a stored result.
+    pub workers: u64,
+}
+
 /// Paged lists.
 #[async_trait]
 pub trait Browse: Send + Sync {
@@ -74,10 +107,17 @@ pub trait Browse: Send + Sync {
     /// Requests of a job, the `limit` oldest of them, oldest first.
     async fn requests_of(&self, job: JobId, limit: u32) -> Result<Vec<RequestRecord>, StoreError>;
 
-    /// Attempts of a job, oldest first.
+    /// Attempts at a whole job, oldest first; those at its tasks are left out.
     async fn attempts(&self, job: JobId) -> Result<Vec<AttemptRecord>, StoreError>;
 
-    /// Latest attempts of a worker, newest first.
+    /// The latest division of a job into tasks, with at most `limit` of its tasks; `None` if it was never divided, or
+    /// its tasks are deleted.
+    async fn divided_job(&self, job: JobId, limit: u32) -> Result<Option<DividedJob>, StoreError>;
+
+    /// Numbers of a job's tasks; all zero for a job without tasks.
+    async fn task_counts(&self, job: JobId) -> Result<TaskCounts, StoreError>;
+
+    /// Latest attempts of a worker, newest first: at whole jobs and at tasks.
     async fn attempts_of(
         &self,
         worker: WorkerId,
@@ -130,10 +170,41 @@ impl<D: Driver> Browse for SqlStore<D> {
     }
 
     async fn attempts(&self, job: JobId) -> Result<Vec<AttemptRecord>, StoreError> {
-        let mut query =
-            Statement::new("SELECT * FROM attempts WHERE job = $1").bind(job.0.as_slice());
+        let mut query = Statement::new("SELECT * FROM attempts WHERE job = $1 AND task IS NULL")
+            .bind(job.0.as_slice());
         query.push(&format!(" ORDER BY started_at, {ENDED_AT}, lease"));
         self.many("reading a job's attempts", query, rows::attempt).await
+    }
+
+    async fn divided_job(&self, job: JobId, limit: u32) -> Result<Option<DividedJob>, StoreError> {
+        let query = Statement::new("SELECT * FROM shardings WHERE job = $1").bind(job.0.as_slice());
+        let Some((sharding, ended_at)) =
+            self.one("reading the division of a job", query, tasks::read_division).await?
+        else {
+            return Ok(None);
+        };
+        let (tasks, latest) = tokio::try_join!(
+            self.list("listing tasks", tasks::tasks_query(job, limit), tasks::read_task),
+            self.list(
+                "listing attempts at tasks",
+                tasks::latest_query(job, limit),
+                tasks::read_latest
+            ),
+        )?;
+        let of_task =
+            |(attempt, made): (AttemptRecord, u32)| Some((attempt.task?.id, (attempt, made)));
+        let mut latest: BTreeMap<TaskId, _> = latest.into_iter().filter_map(of_task).collect();
+        let with_attempts = |task: TaskRecord| {
+            let (latest, attempts) = latest.remove(&task.id).unzip();
+            TriedTask { task, attempts: attempts.unwrap_or(0), latest }
+        };
+        let tasks = tasks.into_iter().map(with_attempts).collect();
+        Ok(Some(DividedJob { sharding, ended_at, tasks }))
+    }
+
+    async fn task_counts(&self, job: JobId) -> Result<TaskCounts, StoreError> {
+        let counts = self.list("counting tasks", tasks::counts_query(job), tasks::read_counts);
+        Ok(counts.await?.into_iter().next().unwrap_or_default())
     }
 
     async fn attempts_of(

@@ -29,7 +29,9 @@ mod values;
 mod write;
 
 pub use audit::AuditLog;
-pub use browse::{ArtifactFilter, Browse, JobFilter, LISTED_REQUESTS};
+pub use browse::{
+    ArtifactFilter, Browse, DividedJob, JobFilter, LISTED_REQUESTS, TaskCounts, TriedTask,
+};
 pub use error::{DriverError, LIST_LIMIT, StoreError, retry_policy};
 pub use history::{EndedJob, OldRecords};
 pub use job_store::JobStore;

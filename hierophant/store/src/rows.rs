@@ -7,8 +7,9 @@ use std::sync::LazyLock;
 use alloy_primitives::Address;
 use hierophant_model::clients::Owner;
 use hierophant_model::records::{
-    ArtifactRecord, AttemptRecord, AuditRecord, JobRecord, Millis, NoticeId, NoticeRecord,
-    ProgramRecord, Prover, RequestRecord, RequestView, Setting, TokenRecord, TokenUse,
+    ArtifactRecord, AttemptRecord, AttemptTask, AuditRecord, JobRecord, Millis, NoticeId,
+    NoticeRecord, ProgramRecord, Prover, RequestRecord, RequestView, Setting, TokenRecord,
+    TokenUse,
 };
 use network_lib::ids::{IdError, Sha256Digest, WorkerId};
 use network_lib::job::{BlobInfo, Execution, Failure, JobSpec, OutOfMemory};
@@ -255,10 +256,14 @@ pub fn attempt(row: &dyn Columns) -> Result<AttemptRecord, StoreError> {
             Some(OutOfMemory { memory, bytes })
         }
     };
+    let task = match optional_id(row, "task")? {
+        None => None,
+        Some(id) => Some(AttemptTask { id, kind: word(row, "task_kind")? }),
+    };
     Ok(AttemptRecord {
         lease: id(row, "lease")?,
         job: id(row, "job")?,
-        task: optional_id(row, "task")?,
+        task,
         prover: Prover {
             worker: id(row, "worker")?,
             name: text(row, "worker_name")?,

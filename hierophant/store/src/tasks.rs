@@ -1,13 +1,17 @@
 //! Rows of jobs that are proved as tasks of many workers.
 
-use hierophant_model::records::{DeferredEvents, Millis, ShardingRecord, TaskRecord};
+use hierophant_model::records::{
+    AttemptRecord, DeferredEvents, Millis, ShardingRecord, TaskRecord,
+};
 use network_lib::ids::{JobId, TaskId};
 use network_lib::job::BlobInfo;
 use network_lib::shard::{Named, TaskKind};
 use shard_plan::{Key, ShardKind, ShardRange};
 
 use crate::StoreError;
+use crate::browse::{ENDED_AT, TaskCounts};
 use crate::rows::{self, Columns};
+use crate::statement::Statement;
 use crate::table_write::{TableWrite, Write};
 use crate::values::{bits, corrupt, mode_from, mode_number};
 
@@ -22,12 +26,14 @@ static TASKS_REMOVED: TableWrite = TableWrite::delete("tasks", &["job"], "");
 
 /// Writes a division that has not ended; its end, if an earlier division of the job has one, is cleared.
 pub(crate) fn sharding(record: &ShardingRecord) -> Write {
-    let values = record.public_values;
+    let (common, values) = (record.common, record.public_values);
     SHARDINGS.row(vec![
         ("job", record.job.0.as_slice().into()),
         ("mode", mode_number(record.mode).into()),
         ("engine", record.engine.as_str().into()),
         ("max_elements", bits(record.max_elements).into()),
+        ("common_size", common.map(|blob| bits(blob.size)).into()),
+        ("common_sha256", common.map(|blob| blob.sha256.0).into()),
         ("public_values_size", values.map(|blob| bits(blob.size)).into()),
         ("public_values_sha256", values.map(|blob| blob.sha256.0).into()),
         ("executed_at", record.executed_at.map(|at| at.0).into()),
@@ -78,6 +84,57 @@ pub(crate) fn task(task: &TaskRecord) -> Write {
     ])
 }
 
+/// The query for the tasks of a job, oldest first.
+pub(crate) fn tasks_query(job: JobId, limit: u32) -> Statement {
+    let mut query = Statement::new("SELECT * FROM tasks WHERE job = $1").bind(job.0.as_slice());
+    query.push_bind(" ORDER BY created_at, id LIMIT ", i64::from(limit));
+    query
+}
+
+/// The query for the latest attempt at each of the same tasks, and the number of attempts at it.
+pub(crate) fn latest_query(job: JobId, limit: u32) -> Statement {
+    let mut query = Statement::new(format!(
+        "SELECT * FROM (SELECT a.*, COUNT(*) OVER (PARTITION BY task) AS made, ROW_NUMBER() \
+         OVER (PARTITION BY task ORDER BY started_at DESC, {ENDED_AT} DESC, lease) AS place \
+         FROM attempts a WHERE job = $1 AND task IN \
+         (SELECT id FROM tasks WHERE job = $1 ORDER BY created_at, id"
+    ))
+    .bind(job.0.as_slice());
+    query.push_bind(" LIMIT ", i64::from(limit));
+    query.push(")) n WHERE place = 1");
+    query
+}
+
+/// The query for the numbers of a job's tasks.
+pub(crate) fn counts_query(job: JobId) -> Statement {
+    Statement::new(
+        "SELECT COUNT(*) AS needed, CAST(COALESCE(SUM(CASE WHEN state = 'done' THEN 1 ELSE 0 END), 0) \
+         AS BIGINT) AS done, COUNT(DISTINCT maker) AS workers FROM tasks \
+         WHERE job = $1 AND state <> 'obsolete'",
+    )
+    .bind(job.0.as_slice())
+}
+
+pub(crate) fn read_counts(row: &dyn Columns) -> Result<TaskCounts, StoreError> {
+    Ok(TaskCounts {
+        done: rows::int(row, "done")?.cast_unsigned(),
+        all: rows::int(row, "needed")?.cast_unsigned(),
+        workers: rows::int(row, "workers")?.cast_unsigned(),
+    })
+}
+
+/// Reads the latest attempt at a task, and the number of attempts.
+pub(crate) fn read_latest(row: &dyn Columns) -> Result<(AttemptRecord, u32), StoreError> {
+    Ok((rows::attempt(row)?, u32::try_from(rows::int(row, "made")?).map_err(corrupt)?))
+}
+
+/// Reads a division and its end.
+pub(crate) fn read_division(
+    row: &dyn Columns,
+) -> Result<(ShardingRecord, Option<Millis>), StoreError> {
+    Ok((read_sharding(row)?, rows::optional_time(row, "ended_at")?))
+}
+
 /// Reads a division.
 pub(crate) fn read_sharding(row: &dyn Columns) -> Result<ShardingRecord, StoreError> {
     Ok(ShardingRecord {
@@ -85,6 +142,7 @@ pub(crate) fn read_sharding(row: &dyn Columns) -> Result<ShardingRecord, StoreEr
         mode: mode_from(rows::int(row, "mode")?)?,
         engine: rows::text(row, "engine")?,
         max_elements: rows::unsigned(row, "max_elements")?,
+        common: rows::optional_blob(row, "common_size", "common_sha256")?,
         public_values: rows::optional_blob(row, "public_values_size", "public_values_sha256")?,
         executed_at: rows::optional_time(row, "executed_at")?,
         restarts: u32::try_from(rows::int(row, "restarts")?).map_err(corrupt)?,

@@ -235,7 +235,8 @@ fn write_attempt(attempt: &AttemptRecord) -> Write {
     let columns = vec![
         ("lease", attempt.lease.0.as_slice().into()),
         ("job", attempt.job.0.as_slice().into()),
-        ("task", attempt.task.map(|task| task.0).into()),
+        ("task", attempt.task.map(|task| task.id.0).into()),
+        ("task_kind", attempt.task.map(|task| task.kind.as_str()).into()),
         ("worker", attempt.prover.worker.0.as_slice().into()),
         ("worker_name", attempt.prover.name.as_str().into()),
         ("worker_backend", attempt.prover.backend.as_str().into()),
@@ -259,7 +260,9 @@ fn write_attempt(attempt: &AttemptRecord) -> Write {
 
 /// Mutable columns of an attempt; job, task, worker and start never change.
 fn is_mutable_in_attempt(column: &str) -> bool {
-    !["job", "task", "worker", "worker_name", "worker_backend", "started_at"].contains(&column)
+    let fixed =
+        ["job", "task", "task_kind", "worker", "worker_name", "worker_backend", "started_at"];
+    !fixed.contains(&column)
 }
 
 /// When an artifact is looked at next.

@@ -9,6 +9,7 @@ mod browser;
 mod network;
 mod page;
 mod sign_in;
+mod tasks;
 
 use hierophant_proto::network::FulfillmentStatus;
 use network_lib::wire::ToWorker;

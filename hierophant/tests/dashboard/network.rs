@@ -8,6 +8,7 @@ use tempfile::TempDir;
 use test_harness::Hierophant;
 use test_harness::config::{key, merge};
 use test_peers::Reach;
+use toml::Table;
 
 /// A running Hierophant, which goes when this is dropped.
 pub struct Network {
@@ -28,6 +29,11 @@ impl Reach for Network {
 impl Network {
     /// Starts one in which workers that fail stay, and clients may ask for any number of proofs.
     pub async fn start() -> Self {
+        Self::start_with(Table::new()).await
+    }
+
+    /// Starts one with more settings.
+    pub async fn start_with(settings: Table) -> Self {
         let folder = TempDir::new().expect("temp dir");
         let mut keys = key("mock_mode", true);
         merge(&mut keys, &key("dashboard.price_per_hour", 2.5));
@@ -43,6 +49,7 @@ impl Network {
         ] {
             merge(&mut keys, &key(unlimited, 0));
         }
+        merge(&mut keys, &settings);
         let binary = Path::new(env!("CARGO_BIN_EXE_hierophant"));
         let hierophant = Hierophant::start(binary, folder.path(), &keys, &[]).await;
         Self { hierophant: hierophant.expect("starts"), _folder: folder }

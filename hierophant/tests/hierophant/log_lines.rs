@@ -14,13 +14,13 @@ use tokio_tungstenite::tungstenite::Message;
 use crate::support::{Client, Network, Worker, core_proof, eventually, hello};
 
 /// JSON lines of one thread, and with it of a test's tasks.
-struct Lines {
+pub(crate) struct Lines {
     file: tempfile::NamedTempFile,
     _guard: tracing::subscriber::DefaultGuard,
 }
 
 impl Lines {
-    fn capture() -> Self {
+    pub(crate) fn capture() -> Self {
         let file = tempfile::NamedTempFile::new().expect("writes");
         let subscriber = tracing_subscriber::fmt()
             .json()
@@ -31,7 +31,7 @@ impl Lines {
     }
 
     /// The fields of the lines with this message.
-    fn fields(&self, message: &str) -> Vec<Value> {
+    pub(crate) fn fields(&self, message: &str) -> Vec<Value> {
         let text = std::fs::read_to_string(self.file.path()).expect("reads");
         text.lines()
             .map(|line| serde_json::from_str::<Value>(line).expect("JSON"))

@@ -39,6 +39,8 @@ mod startup;
 mod storage;
 mod stores;
 mod support;
+mod task_views;
+mod tasks;
 mod tls;
 mod tokens;
 mod traces;

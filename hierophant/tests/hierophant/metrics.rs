@@ -18,7 +18,7 @@ use crate::support::{Client, Network, Worker, core_proof, eventually, hello};
 const OTHER_PART: &str = "\n## Contemplant\n";
 
 /// Every series of a running Hierophant, by name and labels.
-async fn series(network: &Network) -> BTreeMap<String, f64> {
+pub(crate) async fn series(network: &Network) -> BTreeMap<String, f64> {
     let url = format!("http://{}/metrics", network.http);
     let text = reqwest::get(url).await.expect("answers").text().await.expect("text");
     assert!(text.ends_with("# EOF\n"), "{text}");

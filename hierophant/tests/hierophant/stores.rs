@@ -115,6 +115,8 @@ suite! {
     history::old_records_are_archived_and_deleted
     history::nothing_is_deleted_that_is_not_archived
     shardings::tasks_read_back_as_they_were_written
+    shardings::tasks_are_listed_with_their_latest_attempts
+    shardings::attempts_at_tasks_count_for_their_workers_and_not_as_attempts_at_the_job
     shardings::only_divisions_that_go_on_are_loaded_at_a_start
     shardings::a_job_is_divided_again_without_its_earlier_tasks
     shardings::no_two_tasks_of_a_job_have_the_same_key

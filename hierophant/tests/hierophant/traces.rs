@@ -1,14 +1,18 @@
 //! Traces of proofs, exported by OTLP to a collector.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use hierophant::config::Config;
 use hierophant_proto::network as pb;
+use hierophant_scheduler::proofs::shards::policy::ShardingMode;
 use network_lib::handshake::Hello;
 use network_lib::job::{Failure, FailureClass};
 use network_lib::trace;
 use network_lib::wire::{FromWorker, ToWorker};
 use pb::FulfillmentStatus;
 use test_peers::collector::{Collector, Span};
+use test_peers::task_worker::{TaskWorker, Work};
 
 use crate::support::{Client, Network, Worker, blob, core_proof, eventually, execution, hello};
 
@@ -95,4 +99,39 @@ async fn a_trace_follows_a_proof_from_the_call_over_two_attempts_and_a_restart_t
     for span in spans.iter().chain(&answers) {
         assert!(!secrets.iter().any(|secret| span.text.contains(secret)), "{span:?}");
     }
+    the_trace_of_a_divided_proof_has_a_span_for_each_attempt_at_a_task(&collector).await;
+}
+
+async fn the_trace_of_a_divided_proof_has_a_span_for_each_attempt_at_a_task(collector: &Collector) {
+    const WORK: Work = Work {
+        shards: 4,
+        record_bytes: 1000,
+        part_bytes: 1000,
+        cut: Duration::ZERO,
+        prove: Duration::from_millis(20),
+    };
+    let always = |config: &mut Config| config.sharding.mode = ShardingMode::Always;
+    let network = Network::start_with(always).await;
+    let _worker = TaskWorker::start(network.http, hello(), (1, 1), WORK, reqwest::Client::new());
+    let mut client = Client::connect(&network).await;
+    let ask = client.ready_to_ask(b"divided").await;
+    let request = client.ask(&ask).await.expect("accepted");
+    client.until(&request, FulfillmentStatus::Fulfilled).await;
+    let jobs = network.json("/api/v1/jobs").await;
+    let job = jobs[0]["id"].as_str().expect("an id");
+    let tasks = || {
+        let spans = collector.trace(job).into_iter();
+        spans.filter(|span| span.name == "task").collect::<Vec<_>>()
+    };
+    eventually("all tasks have arrived", async || tasks().len() >= 5).await;
+    eventually("the proof has arrived", async || {
+        collector.trace(job).iter().any(|span| span.name == "proof")
+    })
+    .await;
+    let root = collector.trace(job).into_iter().find(|span| span.name == "proof").expect("there");
+    let (tasks, kind) = (tasks(), |kind: &'static str| move |it: &&Span| it.text.contains(kind));
+    assert_eq!(tasks.len(), 5, "{tasks:#?}");
+    assert!(tasks.iter().all(|span| span.parent == root.id && !span.failed), "{tasks:#?}");
+    assert_eq!(tasks.iter().filter(kind("prove_shard")).count(), 4);
+    assert_eq!(tasks.iter().filter(kind("execute")).count(), 1);
 }

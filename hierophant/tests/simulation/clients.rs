@@ -54,10 +54,10 @@ impl Client {
             spec: JobSpec {
                 vk_hash: VkHash([7; 32]),
                 circuit_version: "v6.1.0".into(),
-                mode: if self.content.is_multiple_of(5) {
-                    ProofMode::Plonk
-                } else {
-                    ProofMode::Compressed
+                mode: match self.content {
+                    content if content.is_multiple_of(5) => ProofMode::Plonk,
+                    content if content.is_multiple_of(2) => ProofMode::Core,
+                    _ => ProofMode::Compressed,
                 },
                 cycle_limit: u64::MAX,
                 gas_limit: 0,

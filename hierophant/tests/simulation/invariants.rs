@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hierophant_model::records::{
     AttemptOutcome, AttemptRecord, Change, Claim, JobRecord, JobState, Millis, RequestState,
+    TaskState,
 };
 use hierophant_scheduler::proofs::memory::SHORTAGE_LIMIT_MS;
 use network_lib::handshake::Backend;
@@ -50,7 +51,7 @@ pub fn before_commit(memory: &Memory, changes: &[&Change], strike_decay: i64) {
                         AttemptOutcome::Ahead | AttemptOutcome::Running | AttemptOutcome::Lost
                     );
                     assert!(!ended || old.outcome == new.outcome, "an attempt ended twice");
-                } else {
+                } else if !new.prover.is_fleet() {
                     let since = Millis(new.started_at.0 - strike_decay);
                     let theirs = memory.strikes(since).filter(|(id, _)| *id == new.prover.worker);
                     assert!(theirs.count() < MAX_STRIKES, "given to a suspended worker: {new:?}");
@@ -61,11 +62,37 @@ pub fn before_commit(memory: &Memory, changes: &[&Change], strike_decay: i64) {
     }
 }
 
+/// Checks the attempts at tasks: none without a result to make, and no two at one task.
+fn tasks_going_on(memory: &Memory) {
+    let running = memory.attempts.values().filter(|it| it.outcome == AttemptOutcome::Running);
+    let mut leased = BTreeSet::new();
+    for attempt in running {
+        let Some(task) = attempt.task else { continue };
+        let state = memory.tasks.get(&task).map(|task| task.state);
+        assert_eq!(state, Some(TaskState::Leased), "{attempt:?}");
+        assert!(leased.insert(task), "two attempts at one task: {attempt:?}");
+    }
+    for task in memory.tasks.values().filter(|task| task.state == TaskState::Leased) {
+        assert!(leased.contains(&task.id), "no worker has it: {task:?}");
+    }
+}
+
+/// Checks that nothing is left of proofs that were made as tasks.
+pub fn nothing_is_left(memory: &Memory, workers: &[Contemplant]) {
+    assert!(memory.shardings.is_empty(), "divisions are left: {:?}", memory.shardings);
+    assert!(memory.blobs.values().all(BTreeSet::is_empty), "bytes are left: {:?}", memory.blobs);
+    for worker in workers {
+        let is_empty = worker.depot.values().all(BTreeSet::is_empty);
+        assert!(worker.tasks.is_empty() && is_empty, "left: {worker:?}");
+    }
+}
+
 /// Checks everything that is stored.
 pub fn after_commit(memory: &Memory, racing: bool) {
+    tasks_going_on(memory);
     let mut running = BTreeMap::<_, Vec<&AttemptRecord>>::new();
     for attempt in memory.attempts.values() {
-        if attempt.outcome == AttemptOutcome::Running {
+        if attempt.outcome == AttemptOutcome::Running && attempt.task.is_none() {
             running.entry(attempt.job).or_default().push(attempt);
         }
     }
@@ -126,6 +153,9 @@ pub fn racer(memory: &Memory, lease: LeaseId) {
 /// hour.
 pub fn enough_memory(memory: &Memory, workers: &[Contemplant], lease: LeaseId) {
     let new = &memory.attempts[&lease];
+    if new.prover.is_fleet() || new.task.is_some() {
+        return;
+    }
     let has = workers.iter().find(|worker| worker.id == new.prover.worker).map(|it| it.memory);
     let recent = |attempt: &&AttemptRecord| {
         let ended = attempt.ended_at.unwrap_or(new.started_at);
@@ -163,7 +193,10 @@ fn going_on(job: &JobRecord, attempts: &[&AttemptRecord], racing: bool) {
 pub fn own_word(memory: &Memory, workers: &[Contemplant], lease: LeaseId, claim: &Claim) {
     let attempt = &memory.attempts[&lease];
     let maker = workers.iter().find(|worker| worker.id == attempt.prover.worker);
-    let reported = maker.expect("a known worker").execution();
+    let reported = match maker {
+        Some(maker) => maker.execution(),
+        None => attempt.execution.filter(|_| attempt.prover.is_fleet()).expect("a known worker"),
+    };
     let spec = &memory.jobs[&attempt.job].spec;
     assert_eq!(*claim, Claim::new(spec, &reported, Backend::Cpu), "judged by another's word");
 }

@@ -18,6 +18,7 @@ mod clients;
 mod invariants;
 mod memory;
 mod programs;
+mod tasks;
 mod workers;
 mod world;
 
@@ -49,6 +50,8 @@ fn every_seeded_run_keeps_every_promise() {
     assert!(sum.fulfilled > 0 && sum.crashes > 0, "nothing was tried: {sum}");
     assert!(seeds < 20 || sum.starved > 0, "no attempt ran out of memory: {sum}");
     assert!(seeds < 20 || sum.given_back > 0, "nothing was given back: {sum}");
+    let divided = sum.assembled > 0 && sum.shards > sum.assembled && sum.provided > 0;
+    assert!(seeds < 20 || divided && sum.lost_blobs > 0, "no proof was made as tasks: {sum}");
     assert!(seeds < 20 || (sum.races > 0 && sum.won_by_racer > 0), "no attempt was raced: {sum}");
 }
 

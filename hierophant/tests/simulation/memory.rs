@@ -1,14 +1,15 @@
 //! State that survives a crash of Hierophant: committed records and stored proofs.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hierophant_model::records::{
     Accepted, AttemptOutcome, AttemptRecord, Change, JobRecord, JobState, Millis, RequestRecord,
-    RequestState, Setting, SettingKind, UnfinishedJob,
+    RequestState, Setting, SettingKind, ShardingRecord, TaskRecord, UnfinishedJob,
+    UnfinishedSharding,
 };
 use hierophant_scheduler::proofs::core::RestoredState;
-use network_lib::ids::{ArtifactId, JobId, LeaseId, RequestId, Sha256Digest, WorkerId};
+use network_lib::ids::{ArtifactId, JobId, LeaseId, RequestId, Sha256Digest, TaskId, WorkerId};
 use network_lib::job::FailureClass;
 
 #[derive(Debug, Default)]
@@ -22,6 +23,11 @@ pub struct Memory {
     /// Whether a stored proof is valid.
     pub genuine: BTreeMap<ArtifactId, bool>,
     pub settings: BTreeMap<(SettingKind, String), Setting>,
+    /// Divisions that have not ended, and their tasks.
+    pub shardings: BTreeMap<JobId, ShardingRecord>,
+    pub tasks: BTreeMap<TaskId, TaskRecord>,
+    /// Bytes of tasks on Hierophant's disk.
+    pub blobs: BTreeMap<JobId, BTreeSet<Sha256Digest>>,
     /// When an operator queued a job again the last time.
     pub requeued: BTreeMap<JobId, Millis>,
 }
@@ -44,6 +50,14 @@ impl Memory {
             Change::Set(setting) => {
                 self.settings.insert((setting.kind, setting.subject.clone()), setting.clone());
             }
+            Change::Sharding(sharding) => {
+                self.shardings.insert(sharding.job, sharding.clone());
+            }
+            Change::ShardingEnded(job, _) => {
+                self.shardings.remove(job);
+                self.tasks.retain(|_, task| task.job != *job);
+            }
+            Change::Task(task) => drop(self.tasks.insert(task.id, task.clone())),
             Change::Unset(kind, subject) => drop(self.settings.remove(&(*kind, subject.clone()))),
             _ => {}
         }
@@ -62,6 +76,7 @@ impl Memory {
             strikes,
             ended,
             settings,
+            shardings: self.unfinished_shardings(),
             ..RestoredState::default()
         }
     }
@@ -88,6 +103,9 @@ impl Memory {
 
     /// Whether another attempt at the same job is running.
     pub fn is_race(&self, lease: LeaseId) -> bool {
+        if self.attempts[&lease].task.is_some() {
+            return false;
+        }
         let goes_on = |other: &AttemptRecord| {
             other.lease != lease && other.outcome == AttemptOutcome::Running
         };
@@ -106,6 +124,26 @@ impl Memory {
         self.attempts.values().filter(won).count() as u64
     }
 
+    fn unfinished_shardings(&self) -> Vec<(UnfinishedSharding, Vec<Sha256Digest>)> {
+        let of = |sharding: &ShardingRecord| {
+            let job = sharding.job;
+            let tasks = self.tasks.values().filter(|task| task.job == job).cloned().collect();
+            let stored = self.blobs.get(&job).into_iter().flatten().copied().collect();
+            (UnfinishedSharding { sharding: sharding.clone(), tasks }, stored)
+        };
+        self.shardings.values().map(of).collect()
+    }
+
+    /// The start removes bytes of divisions that have ended.
+    pub fn clear_ended(&mut self) {
+        let shardings = &self.shardings;
+        self.blobs.retain(|job, _| shardings.contains_key(job));
+    }
+
+    pub fn has_blob(&self, job: JobId, blob: Sha256Digest) -> bool {
+        self.blobs.get(&job).is_some_and(|blobs| blobs.contains(&blob))
+    }
+
     fn unfinished(&self) -> Vec<UnfinishedJob> {
         let unfinished = self.jobs.values().filter(|job| !job.state.is_terminal());
         let with_all = unfinished.map(|job| UnfinishedJob {
@@ -116,12 +154,17 @@ impl Memory {
                 .filter(|request| request.job == job.id && request.state == RequestState::Open)
                 .cloned()
                 .collect(),
-            attempts: self.attempts_of(job.id).cloned().collect(),
+            attempts: self.all_attempts_of(job.id).cloned().collect(),
         });
         with_all.collect()
     }
 
+    /// Attempts at a whole job.
     pub fn attempts_of(&self, job: JobId) -> impl Iterator<Item = &AttemptRecord> {
+        self.all_attempts_of(job).filter(|attempt| attempt.task.is_none())
+    }
+
+    fn all_attempts_of(&self, job: JobId) -> impl Iterator<Item = &AttemptRecord> {
         self.attempts.values().filter(move |attempt| attempt.job == job)
     }
 

@@ -1,16 +1,18 @@
 //! Contemplants, as `docs/worker-protocol.md` says that they behave, and some that do not.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hierophant_model::records::Millis;
 use network_lib::handshake::{Backend, Capabilities, Hello, ProtocolRange};
-use network_lib::ids::{LeaseId, Sha256Digest, WorkerId};
+use network_lib::ids::{JobId, LeaseId, Sha256Digest, WorkerId};
 use network_lib::job::{
     BlobInfo, Execution, Failure, FailureClass, Memory, OutOfMemory, ProofMode,
 };
 use network_lib::wire::FromWorker;
 use rand::Rng;
 use rand::rngs::StdRng;
+
+use super::tasks::{Task, sharding};
 
 /// Bytes of the largest machine; they are few, so that many have as much as another.
 pub const MAX_MEMORY: u64 = 4;
@@ -79,6 +81,11 @@ pub struct Contemplant {
     /// Nothing gets through to it or from it.
     pub cut_off: bool,
     pub held: BTreeMap<LeaseId, Held>,
+    /// Tasks that it proves at once; 0 if it takes none.
+    pub prove_slots: u32,
+    pub tasks: BTreeMap<LeaseId, Task>,
+    /// Records on its disk.
+    pub depot: BTreeMap<JobId, BTreeSet<Sha256Digest>>,
 }
 
 impl Contemplant {
@@ -104,6 +111,9 @@ impl Contemplant {
             heard_at: Millis(0),
             cut_off: false,
             held: BTreeMap::new(),
+            prove_slots: if rng.random_bool(0.6) { rng.random_range(1..=3) } else { 0 },
+            tasks: BTreeMap::new(),
+            depot: BTreeMap::new(),
         }
     }
 
@@ -126,7 +136,7 @@ impl Contemplant {
                 memory_bytes: self.memory,
                 gpus: vec![],
                 unavailable_reason: None,
-                sharding: None,
+                sharding: (self.prove_slots > 0).then(|| sharding(self.prove_slots, self.prefetch)),
             },
             held: self.busy_with(),
         }
@@ -144,7 +154,13 @@ impl Contemplant {
 
     /// What a heartbeat lists.
     pub fn busy_with(&self) -> Vec<LeaseId> {
-        self.held.keys().copied().collect()
+        self.held.keys().chain(self.tasks.keys()).copied().collect()
+    }
+
+    /// Shards that it takes at once.
+    pub fn task_places(&self) -> usize {
+        // What counts of its prefetch is limited.
+        self.prove_slots as usize + self.prefetch as usize
     }
 
     /// Number of attempts that are in progress or stop; those that stop have the slot.
@@ -174,8 +190,12 @@ impl Contemplant {
         })
     }
 
-    /// The process dies: what is on disk stays.
-    pub fn crash(&mut self) {
+    /// The process dies: what is on disk stays. With the disk the records are lost too.
+    pub fn crash(&mut self, with_disk: bool) {
+        self.tasks.clear();
+        if with_disk {
+            self.depot.clear();
+        }
         self.up = false;
         self.session = None;
         self.held.retain(|_, held| match held {

@@ -6,15 +6,18 @@ mod network;
 mod operating;
 mod proving;
 mod stalls;
+mod tasks;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 
 use hierophant_model::records::{AttemptOutcome, AttemptRecord, Millis, RequestState};
 use hierophant_scheduler::SessionId;
+use hierophant_scheduler::proofs::Assembly;
 use hierophant_scheduler::proofs::core::{Effect, ProofsCore};
+use hierophant_scheduler::proofs::shards::policy::ShardingMode;
 use hierophant_scheduler::registry::core::RegistryCore;
-use network_lib::ids::{LeaseId, WorkerId};
+use network_lib::ids::{LeaseId, Sha256Digest, WorkerId};
 use network_lib::job::{Failure, FailureClass};
 use network_lib::wire::{FromWorker, ToWorker};
 use rand::rngs::StdRng;
@@ -57,6 +60,16 @@ pub struct Tally {
     /// Attempts that were leased ahead, and those of them that were taken back.
     pub ahead: u64,
     pub given_back: u64,
+    /// Executions whose end was reported, of proofs that were made as tasks.
+    pub divided_executions: u64,
+    /// Shards that were proved.
+    pub shards: u64,
+    /// Records that were handed in for other workers.
+    pub provided: u64,
+    /// Proofs that were assembled.
+    pub assembled: u64,
+    /// Bytes that Hierophant's disk has lost.
+    pub lost_blobs: u64,
     pub fulfilled: u64,
     pub unexecutable: u64,
     pub failed: u64,
@@ -77,6 +90,11 @@ impl Tally {
         self.wasted += other.wasted;
         self.ahead += other.ahead;
         self.given_back += other.given_back;
+        self.divided_executions += other.divided_executions;
+        self.shards += other.shards;
+        self.provided += other.provided;
+        self.assembled += other.assembled;
+        self.lost_blobs += other.lost_blobs;
         self.fulfilled += other.fulfilled;
         self.unexecutable += other.unexecutable;
         self.failed += other.failed;
@@ -90,7 +108,7 @@ impl fmt::Display for Tally {
         write!(
             f,
             "{} events, {} crashes of Hierophant, {} stalls of its store with {} jobs given out, {} proofs wasted, {} attempts, {} of them races, {} of these won, {} \
-             out of memory, {} ahead, {} of these given back; requests: {} fulfilled, {} unexecutable, {} failed, {} cancelled, {} expired",
+             out of memory, {} ahead, {} of these given back; as tasks: {} executions, {} shards, {} records provided, {} proofs assembled, {} blobs lost; requests: {} fulfilled, {} unexecutable, {} failed, {} cancelled, {} expired",
             self.events,
             self.crashes,
             self.stalls,
@@ -102,6 +120,11 @@ impl fmt::Display for Tally {
             self.starved,
             self.ahead,
             self.given_back,
+            self.divided_executions,
+            self.shards,
+            self.provided,
+            self.assembled,
+            self.lost_blobs,
             self.fulfilled,
             self.unexecutable,
             self.failed,
@@ -135,6 +158,10 @@ enum Event {
     Computed(usize, u32, LeaseId),
     WoundDown(usize, u32, LeaseId),
     HandIn(usize, u32, LeaseId),
+    TaskStep(usize, u32, LeaseId),
+    RepeatTask(usize, u32, LeaseId, usize),
+    Provide(usize, u32, LeaseId, Sha256Digest),
+    Assembled(u64, Box<Assembly>),
 }
 
 /// A running Hierophant.
@@ -171,6 +198,8 @@ pub struct World {
     storm: bool,
     /// Whether stragglers are raced.
     racing: bool,
+    /// When a proof is made as tasks.
+    sharding: ShardingMode,
     tally: Tally,
     story: VecDeque<String>,
 }
@@ -198,6 +227,7 @@ impl World {
             clients,
             storm: true,
             racing: rng.random_bool(0.5),
+            sharding: ShardingMode::ALL[rng.random_range(0..3)],
             tally: Tally::default(),
             story: VecDeque::new(),
             rng,
@@ -237,6 +267,7 @@ impl World {
         for worker in &self.workers {
             assert!(worker.held.is_empty(), "unwanted work continues: {worker:?}");
         }
+        invariants::nothing_is_left(&self.memory, &self.workers);
         self.tally.won_by_racer = self.memory.won_by_racer();
         let starved = |attempt: &&AttemptRecord| attempt.out_of_memory.is_some();
         self.tally.starved = self.memory.attempts.values().filter(starved).count() as u64;
@@ -348,6 +379,10 @@ impl World {
                 }
             }
             Event::HandIn(n, life, lease) => self.hand_in(n, life, lease),
+            Event::TaskStep(n, life, lease) => self.task_step(n, life, lease),
+            Event::RepeatTask(n, life, lease, at) => self.repeat_task(n, life, lease, at),
+            Event::Provide(n, life, lease, blob) => self.provide(n, life, lease, blob),
+            Event::Assembled(boot, assembly) => self.assembled(boot, *assembly),
         }
     }
 }

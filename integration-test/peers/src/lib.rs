@@ -13,6 +13,7 @@ pub mod postgres;
 pub mod queries;
 pub mod relay;
 pub mod s3;
+pub mod task_worker;
 mod worker;
 
 use std::net::SocketAddr;

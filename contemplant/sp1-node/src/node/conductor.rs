@@ -28,7 +28,7 @@ use crate::attempt::Attempt;
 use crate::depot::Depot;
 use crate::execution::{Executable, context, prepared};
 use crate::link::{Order, TaskLink};
-use crate::record::Record;
+use crate::record::{Record, range_of};
 use crate::runtime::panic_message;
 use crate::tally::{Step, Tally};
 
@@ -207,7 +207,7 @@ impl Conductor {
         }
         let ProofData { task_id, range, .. } = bincode::deserialize(payload).map_err(text)?;
         let leaf = self.leaves.get_mut(&task_id).ok_or("a message about an unknown task")?;
-        self.plan.announce(leaf.node, leaf.kind, from_sp1(range)).map_err(text)?;
+        self.plan.announce(leaf.node, leaf.kind, range_of(range)).map_err(text)?;
         leaf.is_announced = true;
         if leaf.is_done {
             self.plan.done(leaf.node).map_err(text)?;
@@ -264,7 +264,7 @@ impl Conductor {
             let worker = self.shop.worker.clone();
             self.start(async move {
                 let reduced = tasks::run(&worker, TaskType::RecursionReduce, &request).await;
-                reduced.map(|()| Done::Reduce(node))
+                reduced.map(|_| Done::Reduce(node))
             });
         }
         Ok(())
@@ -377,17 +377,6 @@ impl Conductor {
 
     fn link(&self) -> &TaskLink {
         self.shop.worker.worker_client()
-    }
-}
-
-fn from_sp1(range: Sp1Range) -> ShardRange {
-    ShardRange {
-        timestamp_range: range.timestamp_range,
-        initialized_address_range: range.initialized_address_range,
-        finalized_address_range: range.finalized_address_range,
-        initialized_page_index_range: range.initialized_page_index_range,
-        finalized_page_index_range: range.finalized_page_index_range,
-        deferred_proof_range: range.deferred_proof_range,
     }
 }
 

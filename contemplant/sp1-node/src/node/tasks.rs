@@ -1,6 +1,6 @@
 //! Execution of single tasks on SP1's engine.
 
-use sp1_prover::worker::RawTaskRequest;
+use sp1_prover::worker::{RawTaskRequest, TaskMetadata};
 use sp1_prover_types::TaskType;
 
 use super::Worker;
@@ -11,10 +11,10 @@ use crate::attempt::{TaskFailure, isolated, joined};
 const MAX_TRIES: u32 = 3;
 
 /// A task on the engine.
-type Running = BoxFuture<Result<(), TaskFailure>>;
+type Running = BoxFuture<Result<TaskMetadata, TaskFailure>>;
 
 /// Runs a task on SP1's engine until it succeeds, and again after an error that SP1 calls retryable. Waits while the
-/// engine has as many tasks of this kind as it takes.
+/// engine has as many tasks of this kind as it takes. Returns how long it was proved.
 ///
 /// # Errors
 ///
@@ -23,14 +23,17 @@ pub(super) async fn run(
     worker: &Worker,
     kind: TaskType,
     request: &RawTaskRequest,
-) -> Result<(), String> {
+) -> Result<TaskMetadata, String> {
     let mut tries = 1;
     loop {
         let outcome = match submit(worker, kind, request.clone()).await {
             Ok(running) => running.await,
             Err(failure) => Err(failure),
         };
-        let Err(TaskFailure { retryable, reason }) = outcome else { return Ok(()) };
+        let TaskFailure { retryable, reason } = match outcome {
+            Ok(metadata) => return Ok(metadata),
+            Err(failure) => failure,
+        };
         tracing::warn!(task = kind.as_str_name(), reason, retryable, "a prover task failed");
         if !retryable || tries == MAX_TRIES {
             return Err(format!("{}: {reason}", kind.as_str_name()));
@@ -60,14 +63,16 @@ async fn submit(
             let handle = engine.submit_prove_deferred(request).await?;
             Box::pin(async move { joined(handle.await) })
         }
-        TaskType::ShrinkWrap => Box::pin(isolated(async move {
-            worker.prover_engine().run_shrink_wrap(request).await.map(drop)
-        })),
+        TaskType::ShrinkWrap => {
+            Box::pin(isolated(async move { worker.prover_engine().run_shrink_wrap(request).await }))
+        }
         TaskType::PlonkWrap => {
-            Box::pin(isolated(async move { worker.prover_engine().run_plonk(request).await }))
+            let running = async move { worker.prover_engine().run_plonk(request).await };
+            Box::pin(isolated(async { running.await.map(|()| TaskMetadata::default()) }))
         }
         TaskType::Groth16Wrap => {
-            Box::pin(isolated(async move { worker.prover_engine().run_groth16(request).await }))
+            let running = async move { worker.prover_engine().run_groth16(request).await };
+            Box::pin(isolated(async { running.await.map(|()| TaskMetadata::default()) }))
         }
         _ => return Err(TaskFailure::fatal("unexpected kind of task")),
     })

@@ -3,6 +3,7 @@
 use network_lib::ids::{ArtifactId, JobId, LeaseId, TaskId};
 use network_lib::job::{BlobInfo, Execution, FailureClass, OutOfMemory};
 use network_lib::named_enum;
+use network_lib::shard::TaskKind;
 
 use super::{Millis, Prover};
 
@@ -28,6 +29,15 @@ named_enum! {
     }
 }
 
+/// Task of an attempt. Its kind is stored with the attempt, because the task itself is deleted sooner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AttemptTask {
+    /// Id.
+    pub id: TaskId,
+    /// Kind.
+    pub kind: TaskKind,
+}
+
 /// Attempt: a job, or one of its tasks, leased to a worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AttemptRecord {
@@ -36,7 +46,7 @@ pub struct AttemptRecord {
     /// Job.
     pub job: JobId,
     /// Task of the job, for an attempt that is not at the whole job.
-    pub task: Option<TaskId>,
+    pub task: Option<AttemptTask>,
     /// Worker.
     pub prover: Prover,
     /// Start of the lease; for one that was leased ahead, the time when it took a slot.

@@ -68,6 +68,23 @@ pub struct Prover {
     pub backend: Backend,
 }
 
+impl Prover {
+    /// Id that stands for all workers of a proof that several make. No worker can have it.
+    pub const FLEET: WorkerId = WorkerId([u8::MAX; 16]);
+
+    /// All workers with this backend that make one proof together.
+    #[must_use]
+    pub fn fleet(backend: Backend) -> Self {
+        Self { worker: Self::FLEET, name: "several workers".to_owned(), backend }
+    }
+
+    /// Whether it stands for several workers.
+    #[must_use]
+    pub fn is_fleet(&self) -> bool {
+        self.worker == Self::FLEET
+    }
+}
+
 /// Job: the work behind one or more requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JobRecord {

@@ -19,6 +19,8 @@ pub struct ShardingRecord {
     pub engine: String,
     /// Trace area at which shards are cut, in cells.
     pub max_elements: u64,
+    /// SP1's `CommonProverInput`, stored by Hierophant, once an execution has announced shards.
+    pub common: Option<BlobInfo>,
     /// Public values, once the execution has ended.
     pub public_values: Option<BlobInfo>,
     /// End of the first complete execution.
@@ -40,6 +42,22 @@ named_enum! {
         Done = "done",
         /// Its result is not needed.
         Obsolete = "obsolete",
+    }
+}
+
+named_enum! {
+    /// What a task waits for.
+    TaskWait {
+        /// A worker with a free place.
+        Worker = "worker",
+        /// Its record, which another worker holds and hands in, or lists once it returns.
+        Record = "record",
+        /// Precompile events that its record refers to.
+        Events = "events",
+        /// Results of other tasks.
+        Results = "results",
+        /// An execution that announces it again, because its record or the common input is lost.
+        Execution = "execution",
     }
 }
 

@@ -9,6 +9,7 @@ mod commands;
 mod decisions;
 mod dispatch;
 mod disputes;
+mod divisions;
 mod endings;
 mod ids;
 mod index;
@@ -23,6 +24,11 @@ mod restore;
 mod rests;
 mod search;
 mod sweep;
+mod task_access;
+mod task_dispatch;
+mod task_restore;
+mod task_views;
+mod task_words;
 mod why;
 mod workers;
 
@@ -44,10 +50,11 @@ use super::fleet::Workers;
 use super::lease::{Lease, Leases, Worker, WorkerStats};
 use super::memory::MemoryDemand;
 use super::queue::Queue;
-use super::{LeaseAccess, Overview, RunningProof, WorkerWork};
+use super::{Assembly, LeaseAccess, Overview, RunningProof, ShardingLimits, WorkerWork};
 use crate::SessionId;
 
 pub use commands::Rejection;
+use divisions::Divisions;
 use endings::{End, Ending};
 pub use ids::IdSource;
 use joined::JoinedRequests;
@@ -86,6 +93,8 @@ pub struct Limits {
     pub max_strikes: usize,
     /// Time for which a strike counts.
     pub strike_decay_ms: i64,
+    /// Proofs that are made as tasks of many workers.
+    pub sharding: ShardingLimits,
 }
 
 /// Effect of a decision; executed in order.
@@ -110,6 +119,12 @@ pub enum Effect {
         /// Claim to verify.
         claim: Claim,
     },
+    /// Assemble a proof from its parts and report it to [`ProofsCore::assembled`].
+    Assemble(Box<Assembly>),
+    /// Remove a stored blob of a job's tasks.
+    FreeTaskBlob(JobId, Sha256Digest),
+    /// Remove all stored blobs of a job's tasks.
+    FreeTaskBlobs(JobId),
 }
 
 /// Job that has not ended.
@@ -140,6 +155,8 @@ struct LiveJob {
     program_confirmed: bool,
     /// Whether its program or input is missing: no further attempt is possible.
     inputs_lost: bool,
+    /// Whether its tasks could not be finished: it is proved as a whole.
+    is_whole: bool,
 }
 
 impl LiveJob {
@@ -160,6 +177,7 @@ impl LiveJob {
             disputed: Vec::new(),
             program_confirmed: false,
             inputs_lost: false,
+            is_whole: false,
         }
     }
 
@@ -174,6 +192,7 @@ impl LiveJob {
         self.failures = FailureHistory::default();
         self.disputed.clear();
         (self.interruptions, self.not_before) = (0, Millis(0));
+        self.is_whole = false;
         self.interrupted = None;
     }
 
@@ -198,6 +217,8 @@ pub struct ProofsCore {
     strangers: LastMinute,
     queue: Queue,
     leases: Leases,
+    /// Jobs that are proved as tasks.
+    divisions: Divisions,
     /// Attempts that are leased ahead.
     prepared: Prepared,
     /// Waiting jobs that are not leased ahead, were so before, and were overtaken.
@@ -238,14 +259,20 @@ impl ProofsCore {
     #[must_use]
     pub fn lease_access(&self, lease: LeaseId, worker: WorkerId) -> Option<LeaseAccess> {
         let theirs = |held: &&Lease| held.attempt.prover.worker == worker && !held.checking;
-        let held = self.leases.get(&lease).filter(theirs)?;
-        let record = &self.jobs.get(&held.job)?.record;
+        let of_task = || self.divisions.held(worker, lease);
+        let (job, task, proof) = match self.leases.get(&lease).filter(theirs) {
+            Some(held) => (held.job, None, held.attempt.proof),
+            None => of_task().map(|(job, task)| (job, Some(task), None))?,
+        };
+        let executes = self.divisions.attempts.get(&lease).is_some_and(|held| held.executes);
+        let record = &self.jobs.get(&job)?.record;
         Some(LeaseAccess {
             job: record.id,
             program: record.program,
-            stdin: record.stdin,
+            stdin: (task.is_none() || executes).then_some(record.stdin),
             mode: record.spec.mode,
-            proof: held.attempt.proof,
+            is_task: task.is_some(),
+            proof,
         })
     }
 
@@ -258,12 +285,14 @@ impl ProofsCore {
     /// Job of an active lease.
     #[must_use]
     pub fn job_of_lease(&self, lease: LeaseId) -> Option<JobId> {
-        self.leases.get(&lease).map(|held| held.job)
+        let of_task = || self.divisions.attempts.get(&lease).map(|held| held.record.job);
+        self.leases.get(&lease).map(|held| held.job).or_else(of_task)
     }
 
     /// Summary of the scheduler.
     #[must_use]
     pub fn overview(&self) -> Overview {
+        let mut tasks = self.running_tasks();
         let workers = self.workers.iter().map(|(id, worker)| WorkerWork {
             worker: *id,
             backend: worker.backend(),
@@ -272,6 +301,7 @@ impl ProofsCore {
             stats: self.stats.get(id).cloned().unwrap_or_default(),
             running: worker.leases.iter().filter_map(|lease| self.running(*lease)).collect(),
             ahead: worker.ahead.iter().filter_map(|lease| self.job_of_lease(*lease)).collect(),
+            tasks: tasks.remove(id).unwrap_or_default(),
         });
         Overview {
             waiting: self.queue.len(),
@@ -280,6 +310,8 @@ impl ProofsCore {
             unfinished: self.jobs.len(),
             paused: self.paused.clone(),
             workers: workers.collect(),
+            divided: self.divided_proofs(),
+            waiting_tasks: self.waiting_tasks(),
         }
     }
 

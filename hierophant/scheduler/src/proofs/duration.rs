@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use hierophant_model::records::{JobRecord, JobState};
+use hierophant_model::records::{JobRecord, JobState, Prover};
 use network_lib::ids::{VkHash, WorkerId};
 use network_lib::job::{JobSpec, ProofMode};
 
@@ -26,6 +26,11 @@ impl Sample {
         self.program == spec.vk_hash
             && self.mode == spec.mode
             && self.circuit_version == spec.circuit_version
+    }
+
+    /// Whether one worker made it.
+    fn is_whole(&self) -> bool {
+        self.worker != Prover::FLEET
     }
 
     /// Duration scaled to another number of cycles.
@@ -65,12 +70,19 @@ impl DurationEstimator {
         });
     }
 
-    /// Expected duration of a proof in milliseconds: the median of the latest proofs of the same program, mode and
+    /// Cycles of the latest proof of a program; `None` if there was none.
+    #[must_use]
+    pub fn cycles_of(&self, program: VkHash) -> Option<u64> {
+        let of_program = self.0.iter().rev().filter(|sample| sample.program == program);
+        of_program.filter_map(|sample| sample.cycles).next()
+    }
+
+    /// Expected duration of a proof by one worker in milliseconds: the median of the latest proofs of the same program, mode and
     /// version, scaled by cycles where those are known. An estimate is never below the fastest of these proofs,
     /// because much of a proof's time does not depend on its length. `None` if there was no such proof.
     #[must_use]
     pub fn estimate(&self, spec: &JobSpec, cycles: Option<u64>) -> Option<u64> {
-        self.median(spec, cycles, |_| true)
+        self.median(spec, cycles, Sample::is_whole)
     }
 
     /// Expected duration from the proofs of one worker.

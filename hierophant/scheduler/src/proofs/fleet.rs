@@ -141,6 +141,8 @@ pub struct Workers {
     with_ahead: BTreeSet<WorkerId>,
     /// Those of them that have changed since [`Workers::take_to_judge`].
     to_judge: BTreeSet<WorkerId>,
+    /// Those that take tasks.
+    sharding: BTreeSet<WorkerId>,
     /// Those with running attempts and a free slot.
     shared: BTreeSet<WorkerId>,
 }
@@ -192,6 +194,8 @@ impl Workers {
         while let Some(id) = self.changed.pop_first() {
             let is_shared = |worker: &&Worker| !worker.leases.is_empty() && worker.free_slots() > 0;
             let worker = self.all.get(&id);
+            let takes_tasks = worker.is_some_and(|worker| worker.capabilities.sharding.is_some());
+            set(&mut self.sharding, id, takes_tasks);
             let shared = worker.filter(is_shared);
             set(&mut self.shared, id, shared.is_some());
             let room = shared.map_or(Room::Any, &room);
@@ -262,6 +266,12 @@ impl Workers {
     #[must_use]
     pub fn offer_for(&self, need: &Need) -> Option<&Offer> {
         self.offers.get(need)
+    }
+
+    /// Workers that take tasks, busy ones and absent ones included.
+    #[must_use]
+    pub const fn sharding(&self) -> &BTreeSet<WorkerId> {
+        &self.sharding
     }
 
     /// Number of jobs that the workers take ahead.

@@ -188,6 +188,8 @@ impl Deref for Leases {
 pub struct WorkerStats {
     /// Accepted proofs, since Hierophant's start or since the statistics expired.
     pub completed: u64,
+    /// Tasks whose results were stored, over the same time.
+    pub tasks: u64,
     /// Times of failures by the worker's fault, the oldest first, as far as they still count. Includes failures
     /// before Hierophant's start.
     pub strikes: VecDeque<Millis>,
@@ -228,6 +230,10 @@ pub struct Worker {
     pub leases: BTreeSet<LeaseId>,
     /// Attempts that are leased ahead and have not begun.
     pub ahead: BTreeSet<LeaseId>,
+    /// Attempts at tasks that occupy its prover, including cancelled ones that have not stopped yet.
+    pub tasks: BTreeSet<LeaseId>,
+    /// Executions of programs that are proved as tasks, likewise. They run beside its tasks.
+    pub executions: BTreeSet<LeaseId>,
     /// Attempts that were leased ahead and given back, and that it may still list.
     pub given_back: BTreeSet<LeaseId>,
     /// Whether it rests after infrastructure failures.
@@ -250,6 +256,8 @@ impl Worker {
             away: false,
             leases: BTreeSet::new(),
             ahead: BTreeSet::new(),
+            tasks: BTreeSet::new(),
+            executions: BTreeSet::new(),
             given_back: BTreeSet::new(),
             resting: false,
             on_probation: false,
@@ -269,10 +277,33 @@ impl Worker {
         if self.on_probation { slots.min(1) } else { slots }
     }
 
+    /// Whether it has attempts at tasks. A worker makes either whole proofs or tasks at a time.
+    #[must_use]
+    pub fn has_tasks(&self) -> bool {
+        !self.tasks.is_empty() || !self.executions.is_empty()
+    }
+
+    /// Number of tasks that it may have at once, an execution not counted; none while it makes a whole proof.
+    /// `with_prefetch` counts those whose inputs it fetches meanwhile.
+    #[must_use]
+    pub fn task_places(&self, with_prefetch: bool) -> usize {
+        let Some(sharding) = &self.capabilities.sharding else { return 0 };
+        // What was given back may have begun meanwhile.
+        let has_whole =
+            !self.leases.is_empty() || !self.ahead.is_empty() || !self.given_back.is_empty();
+        if !self.takes_jobs() || has_whole {
+            return 0;
+        }
+        let prefetch = if with_prefetch && !self.on_probation { sharding.prefetch } else { 0 };
+        let slots = sharding.prove_slots as usize;
+        let slots = if self.on_probation { slots.min(1) } else { slots };
+        slots.saturating_add(prefetch as usize)
+    }
+
     /// Number of slots that are available now.
     #[must_use]
     pub fn free_slots(&self) -> usize {
-        if !self.takes_jobs() {
+        if !self.takes_jobs() || self.has_tasks() {
             return 0;
         }
         self.slots().saturating_sub(self.leases.len())
@@ -281,7 +312,7 @@ impl Worker {
     /// Number of jobs that it takes ahead now: none while a slot is free.
     #[must_use]
     pub fn free_places_ahead(&self) -> usize {
-        if !self.takes_jobs() || self.free_slots() > 0 {
+        if !self.takes_jobs() || self.has_tasks() || self.free_slots() > 0 {
             return 0;
         }
         self.most_attempts().saturating_sub(self.leases.len()).saturating_sub(self.ahead.len())

@@ -1,7 +1,6 @@
 //! Decisions about one proof that many workers make: its tasks, their leases, their ends.
 //!
-//! The coordinator does not use this module yet. [`ShardedJob`] is the state of one such job. As in
-//! [`ProofsCore`](super::core::ProofsCore), facts are method calls and decisions are [`Effect`]s: first all rows, in one
+//! [`ShardedJob`] is the state of one such job, which [`ProofsCore`](super::core::ProofsCore) drives. As there, facts are method calls and decisions are [`Effect`]s: first all rows, in one
 //! transaction, then messages and bytes. The end of the job is in the list of effects of the fact that causes it, so
 //! that it is stored in the same transaction as the row of the last task.
 //!
@@ -22,7 +21,7 @@ pub mod policy;
 mod recovery;
 mod running;
 
-pub use choice::Offer;
+pub use choice::{Offer, Place};
 pub use effect::{Effect, JobEnd, Reason, Release};
 pub use job::ShardedJob;
 pub use recovery::{Rows, Unrestorable};

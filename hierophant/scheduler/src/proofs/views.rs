@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use hierophant_model::commands::Paused;
-use hierophant_model::records::{JobRecord, Millis, RequestRecord};
+use hierophant_model::records::{JobRecord, Millis, RequestRecord, TaskWait};
 use network_lib::handshake::{Backend, Capabilities, Welcome};
-use network_lib::ids::{ArtifactId, JobId, LeaseId, RequestId, VkHash, WorkerId};
+use network_lib::ids::{ArtifactId, JobId, LeaseId, RequestId, TaskId, VkHash, WorkerId};
 use network_lib::job::{BlobInfo, Progress, ProofMode};
+use network_lib::shard::TaskKind;
 
 use super::lease::WorkerStats;
 use crate::SessionId;
@@ -37,10 +38,12 @@ pub struct LeaseAccess {
     pub job: JobId,
     /// Program.
     pub program: ArtifactId,
-    /// Input.
-    pub stdin: ArtifactId,
+    /// Input; `None` if the task of the attempt does not read it.
+    pub stdin: Option<ArtifactId>,
     /// Requested kind of proof.
     pub mode: ProofMode,
+    /// Whether it is an attempt at a task, which hands in no proof.
+    pub is_task: bool,
     /// The proof with size and digest, if it is stored.
     pub proof: Option<(ArtifactId, BlobInfo)>,
 }
@@ -64,6 +67,52 @@ pub struct RunningProof {
     pub raced: bool,
 }
 
+/// Running attempt at a task, for display.
+#[derive(Debug, Clone, Copy)]
+pub struct RunningTask {
+    /// Job.
+    pub job: JobId,
+    /// Task.
+    pub task: TaskId,
+    /// Kind.
+    pub kind: TaskKind,
+    /// Start of the attempt.
+    pub started_at: Millis,
+}
+
+/// Numbers of a running job's tasks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TaskNumbers {
+    /// Tasks whose results are stored.
+    pub done: usize,
+    /// All known tasks whose results are needed; the execution announces more.
+    pub all: usize,
+    /// Running attempts.
+    pub running: usize,
+    /// Workers that run one or have made a result.
+    pub workers: usize,
+}
+
+/// Proof that several workers make as tasks, for display.
+#[derive(Debug, Clone)]
+pub struct DividedProof {
+    /// The attempt at the whole job.
+    pub proof: RunningProof,
+    /// Numbers of its tasks.
+    pub tasks: TaskNumbers,
+}
+
+/// What an unfinished task waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WaitingTask {
+    /// Task.
+    pub task: TaskId,
+    /// What it waits for.
+    pub wait: TaskWait,
+    /// Worker that holds its record.
+    pub holder: Option<WorkerId>,
+}
+
 /// State of a connected worker in the scheduler, for display.
 #[derive(Debug, Clone)]
 pub struct WorkerWork {
@@ -81,6 +130,8 @@ pub struct WorkerWork {
     pub running: Vec<RunningProof>,
     /// Jobs that are leased ahead to it, in arbitrary order.
     pub ahead: Vec<JobId>,
+    /// Running attempts at tasks, in arbitrary order.
+    pub tasks: Vec<RunningTask>,
 }
 
 /// Summary of the scheduler.
@@ -98,6 +149,10 @@ pub struct Overview {
     pub paused: Option<Paused>,
     /// Connected workers.
     pub workers: Vec<WorkerWork>,
+    /// Proofs that several workers make, oldest first.
+    pub divided: Vec<DividedProof>,
+    /// Number of their waiting tasks by kind.
+    pub waiting_tasks: BTreeMap<TaskKind, usize>,
 }
 
 /// Waiting job.

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 
 use hierophant_model::commands::{Subject, with_reason};
-use hierophant_model::records::Millis;
+use hierophant_model::records::{Millis, Prover};
 use hierophant_model::sanitize;
 use network_lib::handshake::{
     Backend, Capabilities, GpuLoad, Hello, ProtocolRange, Refusal, RefusalCode,
@@ -122,6 +122,10 @@ impl RegistryCore {
             let message = with_reason("blocked by the operator", &mark.reason);
             return Err(refuse(RefusalCode::Blocked, message));
         }
+        if hello.worker_id == Prover::FLEET {
+            let message = "`worker_id` is reserved: expected the random id of a data folder";
+            return Err(refuse(RefusalCode::Malformed, message.into()));
+        }
         if hello.capabilities.backend == Backend::Mock && !self.rules.mock_mode {
             let message = "mock proofs are refused; set `mock_mode = true` in hierophant.toml to \
                                         accept them for trials";
@@ -134,7 +138,7 @@ impl RegistryCore {
                            reconnect; the id is available once that worker has left or expired";
             return Err(refuse(RefusalCode::Taken, message.into()));
         }
-        let most = sanitize::max_held(hello.capabilities.slots);
+        let most = sanitize::max_held(sanitize::places(&hello.capabilities));
         if hello.held.len() > most {
             let message = format!(
                 "the handshake lists {} attempts: expected at most {most} of a worker with {} slot(s)",
@@ -223,6 +227,9 @@ impl RegistryCore {
 
     /// Limits the slots of a worker. Returns the number that it has claimed, if that was more.
     pub fn limit_slots(&self, capabilities: &mut Capabilities) -> Option<u32> {
+        if let Some(sharding) = &mut capabilities.sharding {
+            sharding.prove_slots = sharding.prove_slots.min(self.rules.max_slots);
+        }
         let claimed = capabilities.slots;
         if claimed <= self.rules.max_slots {
             return None;

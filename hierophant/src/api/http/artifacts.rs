@@ -74,7 +74,8 @@ pub(super) async fn upload(
         }
     }
     let limit = context.transfers.limits.max;
-    let staged = match receive(&context.transfers, &headers, body, &sender, limit).await {
+    let begin = |announced| context.transfers.blobs.begin(announced);
+    let staged = match receive(&context.transfers, begin, &headers, body, &sender, limit).await {
         Ok(staged) => staged,
         Err(refusal) => return *refusal,
     };

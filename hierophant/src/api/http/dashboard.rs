@@ -30,7 +30,7 @@ macro_rules! files {
     };
 }
 
-const FILES: [(&str, &str, &str); 19] = files![
+const FILES: [(&str, &str, &str); 20] = files![
     "icon.svg" "image/svg+xml",
     "style.css" "text/css",
     "vendor/preact.js" "text/javascript",
@@ -49,6 +49,7 @@ const FILES: [(&str, &str, &str); 19] = files![
     "parts.js" "text/javascript",
     "queue.js" "text/javascript",
     "session.js" "text/javascript",
+    "tasks.js" "text/javascript",
     "worker.js" "text/javascript",
 ];
 

@@ -6,46 +6,37 @@ use std::net::SocketAddr;
 
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Extension, Path, Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
 use hierophant_scheduler::proofs::LeaseAccess;
-use network_lib::ids::{ArtifactId, LeaseId, TokenId, WorkerId};
+use network_lib::ids::{ArtifactId, LeaseId};
 use network_lib::task;
-use network_lib::wire::{LEASE_ENDED_HEADER, REJECTION_HEADER};
 use tracing::{Instrument, Span};
 
 use super::local::WorkerOrigin;
 use super::receive::{Sender, discard, receive};
 use super::serve::serve_blob;
-use super::{text_response, try_again};
+use super::try_again;
+use super::worker_auth::{
+    Caller, authenticate, busy, ended, not_theirs, rejected, revoked, token_revoked,
+};
 use crate::api::WorkerContext;
-use crate::api::bearer::bearer;
 use crate::api::storing::Turn;
 use crate::api::uploads::SizeLimit;
 use crate::artifacts::blobs::StagedBlob;
 use crate::metrics::{Direction, Peer};
-use crate::registry::KeyHolder;
-use crate::tokens::Tokens;
 
-const NO_KEY: &str =
-    "access key missing or invalid: expected the one of the holder's latest welcome";
-const NOT_YOURS: &str =
-    "unknown lease: the attempt has ended, belongs to another worker or never existed";
-const BUSY: &str = "lease lookup timed out; try again later";
 const GONE: &str = "artifact data missing";
 const STORING: &str = "the proof is being stored; try again later";
 const STORING_FAILED: &str = "the proof could not be stored; try again later";
 const REPLACED: &str = "a later upload of this proof has begun; repeat it only if that one fails";
-const REVOKED: &str = "worker token revoked";
 
 /// A lease to which the caller has access.
 struct OpenLease {
     lease: LeaseId,
     access: LeaseAccess,
-    worker: WorkerId,
-    /// Token of the worker, if it has one that can be revoked.
-    token: Option<TokenId>,
+    caller: Caller,
 }
 
 impl OpenLease {
@@ -80,7 +71,8 @@ pub(super) async fn stdin(
 ) -> Response {
     match open(&context, &id, origin, request.headers()).await {
         Ok(opened) => {
-            let response = serve(&context, &opened, opened.access.stdin, request);
+            let Some(stdin) = opened.access.stdin else { return not_theirs() };
+            let response = serve(&context, &opened, stdin, request);
             response.instrument(opened.span()).await
         }
         Err(refusal) => *refusal,
@@ -111,17 +103,22 @@ async fn keep(
     headers: &HeaderMap,
     body: Body,
 ) -> Response {
+    if opened.access.is_task {
+        // Its result is a blob.
+        return not_theirs();
+    }
     if context.storing.contains(opened.lease) {
         discard(body.into_data_stream());
         return try_again(STORING);
     }
     let sender = Sender { peer: Peer::Contemplant, address: peer.ip(), quota: None };
     let limit = context.transfers.limits.max_proof(opened.access.mode);
+    let begin = |announced| context.transfers.blobs.begin(announced);
     let receiving = context.storing.receive(opened.lease);
     let received = tokio::select! {
-        received = receive(&context.transfers, headers, body, &sender, limit) => received,
+        received = receive(&context.transfers, begin, headers, body, &sender, limit) => received,
         () = receiving.replaced() => return try_again(REPLACED),
-        () = revoked(context.tokens.clone(), opened.token) => return forbidden(REVOKED),
+        () = revoked(context.tokens.clone(), opened.caller.token) => return token_revoked(),
     };
     drop(receiving);
     let staged = match received {
@@ -132,14 +129,14 @@ async fn keep(
     context.metrics.transferred(Direction::In, Peer::Contemplant, info.size);
     let Some(turn) = context.storing.begin(opened.lease) else { return try_again(STORING) };
     // Since the call began, an earlier one may have ended.
-    let earlier = match context.proofs.lease_access(opened.lease, opened.worker).await {
+    let earlier = match context.proofs.lease_access(opened.lease, opened.caller.worker).await {
         Ok(Some(LeaseAccess { proof: Some((_, stored)), .. })) if stored == info => {
             tracing::debug!("the proof was handed in again and is stored already");
             return StatusCode::OK.into_response();
         }
         Ok(Some(access)) => access.proof.map(|(earlier, _)| earlier),
-        Ok(None) => return forbidden(NOT_YOURS),
-        Err(_) => return try_again(BUSY),
+        Ok(None) => return not_theirs(),
+        Err(_) => return busy(),
     };
     // Completed even if the worker leaves: otherwise a proof whose storing takes longer than some proxy waits would
     // be handed in and stored again and again.
@@ -173,19 +170,16 @@ async fn store(
         }
         Ok(false) => {
             context.artifacts.discard_proof(artifact);
-            forbidden(NOT_YOURS)
+            not_theirs()
         }
-        Err(_) => try_again(BUSY),
+        Err(_) => busy(),
     }
 }
 
-/// Marks the refusal of a proof that is too large as final and as Hierophant's own: a proxy answers with the same code.
-fn rejected_if_too_large(mut refusal: Response, limit: SizeLimit) -> Response {
-    let reason = format!("larger than `{}` of this network", limit.key);
-    if refusal.status() == StatusCode::PAYLOAD_TOO_LARGE
-        && let Ok(reason) = HeaderValue::from_str(&reason)
-    {
-        refusal.headers_mut().insert(REJECTION_HEADER, reason);
+/// Marks the refusal of a proof that is too large.
+fn rejected_if_too_large(refusal: Response, limit: SizeLimit) -> Response {
+    if refusal.status() == StatusCode::PAYLOAD_TOO_LARGE {
+        return rejected(refusal, &format!("larger than `{}` of this network", limit.key));
     }
     refusal
 }
@@ -207,53 +201,21 @@ async fn serve(
         context.proofs.input_lost(opened.lease);
         return ended(StatusCode::GONE, GONE);
     }
-    let cut = revoked(context.tokens.clone(), opened.token);
+    let cut = revoked(context.tokens.clone(), opened.caller.token);
     response.map(|body| Body::from_stream(body.into_data_stream().take_until(cut)))
 }
 
-/// Authenticates the worker and looks up its lease. Ended, foreign and unknown leases get the same answer, so that
-/// it does not reveal which leases exist.
+/// Authenticates the worker and looks up its lease.
 async fn open(
     context: &WorkerContext,
     id: &str,
     origin: WorkerOrigin,
     headers: &HeaderMap,
 ) -> Result<OpenLease, Box<Response>> {
-    let busy = |_| Box::new(try_again(BUSY));
-    let key = bearer(headers).ok_or_else(|| Box::new(no_key()))?;
-    let holder = context.registry.key_holder(key.into()).await.map_err(busy)?;
-    // The key of a worker that was admitted because it runs on this machine is of no use elsewhere.
-    let may_use = |holder: &KeyHolder| !holder.is_local || origin.is_local();
-    let holder = holder.filter(may_use).ok_or_else(|| Box::new(no_key()))?;
-    let not_theirs = || Box::new(forbidden(NOT_YOURS));
-    let lease: LeaseId = id.parse().map_err(|_| not_theirs())?;
-    let access = context.proofs.lease_access(lease, holder.worker).await.map_err(busy)?;
-    let access = access.ok_or_else(not_theirs)?;
-    Ok(OpenLease { lease, access, worker: holder.worker, token: holder.token })
-}
-
-/// Returns when the token is revoked; without one, never.
-async fn revoked(tokens: Tokens, token: Option<TokenId>) {
-    match token {
-        Some(token) => tokens.revoked(token).await,
-        None => std::future::pending().await,
-    }
-}
-
-fn no_key() -> Response {
-    let mut response = text_response(StatusCode::UNAUTHORIZED, NO_KEY);
-    let challenge = HeaderValue::from_static("Bearer");
-    response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
-    response
-}
-
-fn forbidden(text: &'static str) -> Response {
-    ended(StatusCode::FORBIDDEN, text)
-}
-
-/// Marks the end of an attempt as Hierophant's own decision: a proxy answers with the same codes.
-fn ended(code: StatusCode, text: &'static str) -> Response {
-    let mut response = text_response(code, text);
-    response.headers_mut().insert(LEASE_ENDED_HEADER, HeaderValue::from_static(text));
-    response
+    let caller = authenticate(context, origin, headers).await?;
+    let theirs = || Box::new(not_theirs());
+    let lease: LeaseId = id.parse().map_err(|_| theirs())?;
+    let access = context.proofs.lease_access(lease, caller.worker).await;
+    let access = access.map_err(|_| Box::new(busy()))?.ok_or_else(theirs)?;
+    Ok(OpenLease { lease, access, caller })
 }

@@ -23,7 +23,7 @@ pub(super) async fn metrics(State(context): State<AdminContext>) -> Response {
         _ => None,
     };
     let (now, storage) = (Millis::now(), context.budget.usage());
-    let webhooks = context.webhooks.states();
-    let text = context.metrics.render(&GaugeSnapshot { now, actors, storage, webhooks });
+    let (webhooks, tasks) = (context.webhooks.states(), context.tasks.total());
+    let text = context.metrics.render(&GaugeSnapshot { now, actors, storage, tasks, webhooks });
     ([(CONTENT_TYPE, network_lib::metrics::CONTENT_TYPE)], text).into_response()
 }

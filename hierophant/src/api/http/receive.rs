@@ -19,7 +19,7 @@ use super::{text_response, try_again};
 use crate::api::Transfers;
 use crate::api::uploads::{MinRate, SizeLimit};
 use crate::artifacts::ArtifactsHandle;
-use crate::artifacts::blobs::StagedBlob;
+use crate::artifacts::blobs::{BlobWriter, StagedBlob};
 use crate::artifacts::budget::DiskBudget;
 use crate::listen::ConnectionPermit;
 use crate::metrics::Peer;
@@ -42,10 +42,11 @@ pub(super) struct Sender {
     pub(super) quota: Option<(ArtifactsHandle, Client)>,
 }
 
-/// Streams a body to the blob store; that of a client only while there is enough free storage. The error is the
+/// Streams a body to the blob that `begin` begins; that of a client only while there is enough free storage. The error is the
 /// response to send.
 pub(super) async fn receive(
     transfers: &Transfers,
+    begin: impl FnOnce(Option<u64>) -> BlobWriter,
     headers: &HeaderMap,
     body: Body,
     sender: &Sender,
@@ -65,7 +66,7 @@ pub(super) async fn receive(
         tracing::error!(%error, "an upload could not be written");
         Box::new(not_written())
     };
-    let mut writer = transfers.blobs.begin(length);
+    let mut writer = begin(length);
     let mut checked = 0;
     while let Some(chunk) = incoming.next().await? {
         let size = incoming.size;

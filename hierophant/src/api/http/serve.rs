@@ -1,5 +1,6 @@
 //! Downloads: blobs served whole or in part, from any blob store.
 
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::{Bound, Range};
 use std::sync::Arc;
@@ -14,12 +15,13 @@ use headers::{
     AcceptRanges, ContentLength, ContentRange, HeaderMapExt, IfModifiedSince, IfRange,
     IfUnmodifiedSince, LastModified,
 };
-use network_lib::ids::ArtifactId;
+use network_lib::ids::{ArtifactId, JobId, Sha256Digest};
 
 use super::headers::isolate;
 use super::{not_found, try_again};
 use crate::api::Transfers;
-use crate::artifacts::blobs::BlobMetadata;
+use crate::artifacts::blobs::{Ample, BlobMetadata, ByteStream};
+use crate::artifacts::task_blobs::TaskBlobs;
 use crate::listen::AnswerBudget;
 use crate::metrics::{Direction, Peer};
 
@@ -48,8 +50,36 @@ pub enum RangeRequest {
     OutOfRange,
 }
 
-/// Streams a blob as it is stored. `known` is its metadata if it was just looked up. The status code is 404 if the blob is missing, and one on which clients
-/// retry if the blob store is unavailable.
+/// Stored bytes.
+pub(super) enum Stored<'a> {
+    /// An artifact.
+    Artifact(ArtifactId),
+    /// A blob of a job's tasks.
+    OfTask(&'a TaskBlobs, JobId, Sha256Digest),
+}
+
+impl Stored<'_> {
+    async fn metadata(&self, transfers: &Transfers) -> io::Result<Option<BlobMetadata>> {
+        match self {
+            Self::Artifact(id) => transfers.blobs.metadata(*id).await,
+            Self::OfTask(tasks, job, blob) => Ok(tasks.metadata(*job, *blob)),
+        }
+    }
+
+    async fn read(
+        &self,
+        transfers: &Transfers,
+        part: Option<Range<u64>>,
+        ample: Ample,
+    ) -> io::Result<ByteStream> {
+        match self {
+            Self::Artifact(id) => transfers.blobs.read_while(*id, part, ample).await,
+            Self::OfTask(tasks, job, blob) => tasks.read_while(*job, *blob, part, ample).await,
+        }
+    }
+}
+
+/// Streams an artifact as it is stored, as [`serve`] does.
 pub(super) async fn serve_blob(
     transfers: &Transfers,
     id: ArtifactId,
@@ -57,10 +87,22 @@ pub(super) async fn serve_blob(
     peer: Peer,
     request: Request,
 ) -> Response {
+    serve(transfers, &Stored::Artifact(id), known, peer, request).await
+}
+
+/// Streams bytes as they are stored. `known` is their metadata if it was just looked up. The status code is 404 if they
+/// are missing, and one on which clients retry if they cannot be read.
+pub(super) async fn serve(
+    transfers: &Transfers,
+    stored: &Stored<'_>,
+    known: Option<BlobMetadata>,
+    peer: Peer,
+    request: Request,
+) -> Response {
     let reader = Reader::of(peer, &request);
     let found = match known {
         Some(known) => known,
-        None => match transfers.blobs.metadata(id).await {
+        None => match stored.metadata(transfers).await {
             Ok(Some(found)) => found,
             Ok(None) => return not_found(MISSING),
             Err(error) => return unreadable(&error),
@@ -74,12 +116,12 @@ pub(super) async fn serve_blob(
             response.headers_mut().typed_insert(ContentRange::unsatisfied_bytes(found.size));
             response
         }
-        RangeRequest::Whole => body(transfers, id, reader, None, found.size).await,
+        RangeRequest::Whole => body(transfers, stored, reader, None, found.size).await,
         RangeRequest::Part(range) => {
             let length = range.end - range.start;
             let headers = ContentRange::bytes(range.clone(), found.size);
             let part = Some(range);
-            let mut response = body(transfers, id, reader, part, length).await;
+            let mut response = body(transfers, stored, reader, part, length).await;
             if response.status() == StatusCode::OK {
                 *response.status_mut() = StatusCode::PARTIAL_CONTENT;
                 if let Ok(content_range) = headers {
@@ -123,7 +165,7 @@ impl Reader {
 /// A response with the bytes, which are counted as they are sent.
 async fn body(
     transfers: &Transfers,
-    id: ArtifactId,
+    stored: &Stored<'_>,
     reader: Reader,
     part: Option<Range<u64>>,
     length: u64,
@@ -142,7 +184,7 @@ async fn body(
             return busy("too many answers wait for their readers; try again later");
         }
         let ample = move || budget.as_ref().is_none_or(|budget| budget.has_room(LARGE_PIECE));
-        match transfers.blobs.read_while(id, part, Arc::new(ample)).await {
+        match stored.read(transfers, part, Arc::new(ample)).await {
             Ok(bytes) => {
                 let metrics = transfers.metrics.clone();
                 let mut first = first;

@@ -10,7 +10,9 @@ use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
-use hierophant_admin_model::{Backend, Job, JobState, Phase, ProofMode, Running, WorkerState};
+use hierophant_admin_model::{
+    Backend, Job, JobState, Phase, ProofMode, Running, RunningTask, TaskKind, WorkerState,
+};
 use hierophant_model::clients::Clients;
 use hierophant_model::records::{JobRecord, Millis, RequestRecord};
 use hierophant_model::text::{error_chain, short_request_id};
@@ -81,6 +83,19 @@ struct Contemplant {
     obstacle: Option<String>,
     /// Proofs in progress.
     current_proofs: Vec<CurrentProof>,
+    /// Tasks in progress of proofs that several workers make.
+    current_tasks: Vec<CurrentTask>,
+}
+
+/// A task in progress.
+#[derive(Debug, Serialize)]
+struct CurrentTask {
+    /// Job id.
+    job: String,
+    /// Kind of work.
+    kind: TaskKind,
+    /// Seconds since the attempt started.
+    running_seconds: u64,
 }
 
 /// A proof in progress.
@@ -284,6 +299,15 @@ fn contemplant(now: Millis, known: &KnownWorker, work: &WorkerWork) -> Contempla
         average_proof_time_seconds: average,
         obstacle: worker.obstacle,
         current_proofs: running.map(|(running, proof)| current(now, running, proof)).collect(),
+        current_tasks: worker.tasks.into_iter().map(|task| current_task(now, task)).collect(),
+    }
+}
+
+fn current_task(now: Millis, task: RunningTask) -> CurrentTask {
+    CurrentTask {
+        job: task.job,
+        kind: task.kind,
+        running_seconds: now.since(Millis(task.started_at)) / 1000,
     }
 }
 

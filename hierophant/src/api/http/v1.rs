@@ -17,6 +17,7 @@ pub mod proof;
 pub mod render;
 mod security;
 mod session;
+mod tasks;
 mod tokens;
 mod workers;
 
@@ -83,6 +84,7 @@ fn described() -> OpenApiRouter<AdminContext> {
         .routes(routes!(lists::jobs))
         .routes(routes!(lists::job))
         .routes(routes!(lists::why))
+        .routes(routes!(tasks::tasks))
         .routes(routes!(lists::queue))
         .routes(routes!(lists::requests))
         .routes(routes!(lists::request))

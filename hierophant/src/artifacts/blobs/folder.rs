@@ -4,48 +4,22 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, UNIX_EPOCH};
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use futures_util::stream::{self, BoxStream};
 use futures_util::{StreamExt, TryStreamExt};
 use hierophant_model::records::Millis;
 use network_lib::ids::ArtifactId;
 use tokio::sync::Semaphore;
 
+use super::file::{self, blocking};
 use super::{Ample, BlobMetadata, BlobStore, ByteStream, Listed, MARK, StagedBlob, id_of};
 use crate::private_files;
-
-/// Size of a read. Each read wakes a thread, which would dominate with smaller reads.
-const CHUNK: usize = 256 * 1024;
-
-/// Size of the first read: what an answer holds before its reader has shown that it reads.
-const FIRST_CHUNK: usize = 16 * 1024;
-
-/// What is left of a file that is being read.
-struct Part {
-    file: File,
-    left: u64,
-}
-
-impl Part {
-    /// Reads at most `size` bytes; also returns the rest, if there is one.
-    fn read(mut self, size: usize) -> io::Result<(Bytes, Option<Self>)> {
-        let size = self.left.min(size as u64);
-        let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
-        (&mut self.file).take(size).read_to_end(&mut bytes)?;
-        if (bytes.len() as u64) < size {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        self.left -= size;
-        Ok((Bytes::from(bytes), (self.left > 0).then_some(self)))
-    }
-}
 
 /// Maximum number of concurrent look-ups of metadata. Those that hang hold no more threads than that.
 const MAX_LOOKS: usize = 32;
@@ -147,25 +121,8 @@ impl BlobStore for Folder {
         ample: Ample,
     ) -> io::Result<ByteStream> {
         let (path, root) = (self.path_of(id), self.clone());
-        let (start, length) = match range {
-            Some(range) => (range.start, range.end.saturating_sub(range.start)),
-            None => (0, u64::MAX),
-        };
-        let (first, rest) = blocking(move || {
-            let mut file = File::open(path).map_err(|error| root.confirmed(error))?;
-            file.seek(SeekFrom::Start(start))?;
-            let left = file.metadata()?.len().saturating_sub(start).min(length);
-            Part { file, left }.read(FIRST_CHUNK)
-        })
-        .await?;
-        let rest = stream::try_unfold(rest, move |rest| {
-            let size = if ample() { CHUNK } else { FIRST_CHUNK };
-            async move {
-                let Some(rest) = rest else { return Ok(None) };
-                blocking(move || rest.read(size).map(Some)).await
-            }
-        });
-        Ok(stream::once(std::future::ready(Ok(first))).chain(rest).boxed())
+        let open = move || File::open(path).map_err(|error| root.confirmed(error));
+        file::read(open, range, ample).await
     }
 
     async fn remove(&self, id: ArtifactId) -> io::Result<()> {
@@ -231,13 +188,6 @@ impl BlobStore for Folder {
     fn location(&self) -> String {
         self.root.display().to_string()
     }
-}
-
-/// Runs disk work on the blocking pool.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> io::Result<T> + Send + 'static,
-) -> io::Result<T> {
-    tokio::task::spawn_blocking(work).await?
 }
 
 fn metadata_of(path: &Path) -> io::Result<Option<BlobMetadata>> {

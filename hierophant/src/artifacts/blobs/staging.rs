@@ -32,11 +32,11 @@ const SYNC_AFTER: u64 = 32 << 20;
 
 /// The folder of temporary files, cleared at each start.
 #[derive(Debug)]
-pub(super) struct Staging(PathBuf);
+pub(in crate::artifacts) struct Staging(PathBuf);
 
 impl Staging {
     /// Opens or creates the folder, and removes unfinished files of an earlier run. Other files are left alone.
-    pub(super) fn open(folder: PathBuf) -> io::Result<Self> {
+    pub(in crate::artifacts) fn open(folder: PathBuf) -> io::Result<Self> {
         private_files::create_folder(&folder)?;
         for entry in fs::read_dir(&folder)? {
             let entry = entry?;
@@ -52,7 +52,7 @@ impl Staging {
     }
 
     /// Starts a blob; `announced` is the length that the sender announced.
-    pub(super) fn begin(&self, announced: Option<u64>) -> BlobWriter {
+    pub(in crate::artifacts) fn begin(&self, announced: Option<u64>) -> BlobWriter {
         BlobWriter {
             folder: self.0.clone(),
             is_small: announced.is_some_and(|length| length < PART as u64),
@@ -246,6 +246,13 @@ impl StagedBlob {
         })
     }
 
+    /// Writes the bytes durably to a temporary file. Its name is not durable.
+    pub(in crate::artifacts) fn into_synced_file(self) -> io::Result<StagedFile> {
+        let (file, temporary) = self.bytes.in_file()?;
+        file.sync_data()?;
+        Ok(StagedFile { info: self.info, temporary })
+    }
+
     /// At most `length` bytes from `offset`.
     pub(super) async fn part(&self, offset: u64, length: u64) -> io::Result<Bytes> {
         let offset = offset.min(self.info.size);
@@ -276,13 +283,13 @@ impl StagedBlob {
 
 /// A temporary file, removed on drop.
 #[derive(Debug)]
-pub(super) struct StagedFile {
-    pub(super) info: BlobInfo,
+pub(in crate::artifacts) struct StagedFile {
+    pub(in crate::artifacts) info: BlobInfo,
     temporary: TemporaryFile,
 }
 
 impl StagedFile {
-    pub(super) fn path(&self) -> &Path {
+    pub(in crate::artifacts) fn path(&self) -> &Path {
         &self.temporary.0
     }
 }

@@ -173,12 +173,14 @@ impl Model {
         }
     }
 
-    /// Proofs in progress with the names of their workers, oldest first.
+    /// Proofs in progress with the names of their workers, oldest first. One that several workers make has no name.
     pub(super) fn running(&self) -> Vec<(&str, &Running)> {
         let mut running: Vec<(&str, &Running)> = Vec::new();
         for worker in self.workers.values() {
             running.extend(worker.running.iter().map(|proof| (worker.name.as_str(), proof)));
         }
+        let divided = self.overview.iter().flat_map(|overview| &overview.divided);
+        running.extend(divided.map(|proof| ("", proof)));
         running.sort_by_key(|(name, proof)| (proof.started_at, *name));
         running
     }
@@ -186,7 +188,7 @@ impl Model {
     /// Number of entries of a list.
     pub(super) fn len(&self, pane: Pane) -> usize {
         match pane {
-            Pane::Running => self.workers.values().map(|worker| worker.running.len()).sum(),
+            Pane::Running => self.running().len(),
             Pane::Waiting => self.queue.len(),
             Pane::Ended => self.ended.len(),
             Pane::Failed => self.failed.len(),

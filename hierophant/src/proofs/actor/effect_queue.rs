@@ -7,14 +7,17 @@
 mod transactions;
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::Arc;
 
 use backon::Retryable;
 use hierophant_model::clients::Clients;
 use hierophant_model::records::{Change, Claim, Millis};
 use hierophant_model::text::error_chain;
+use hierophant_scheduler::proofs::Assembly;
 use hierophant_store::{JobStore, StoreError};
 use network_lib::ids::{ArtifactId, JobId, LeaseId, Sha256Digest, WorkerId};
+use network_lib::shard::TaskToWorker;
 use network_lib::task;
 use network_lib::wire::ToWorker;
 use ractor::{ActorProcessingErr, ActorRef};
@@ -22,9 +25,11 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use crate::artifacts::task_blobs::TaskBlobs;
 use crate::ask::tell;
 use crate::events::Events;
 use crate::metrics::Metrics;
+use crate::proofs::assembly::Assembler;
 use crate::proofs::log;
 use crate::proofs::lookup::StoredDecisions;
 use crate::proofs::message::ProofsMsg;
@@ -53,6 +58,12 @@ pub(super) enum SideEffect {
     Drop(WorkerId, Option<SessionHandle>, String),
     /// Verify a proof.
     Check(Box<Check>),
+    /// Assemble a proof from its parts.
+    Assemble(Box<Assembly>),
+    /// Remove a stored blob of a job's tasks.
+    FreeTaskBlob(JobId, Sha256Digest),
+    /// Remove all stored blobs of a job's tasks.
+    FreeTaskBlobs(JobId),
 }
 
 /// Proof to verify.
@@ -80,6 +91,8 @@ struct Decision {
 pub(super) struct Deps {
     pub(super) store: Arc<dyn JobStore>,
     pub(super) checker: ProofChecker,
+    pub(super) tasks: TaskBlobs,
+    pub(super) assembler: Assembler,
     pub(super) clients: Clients,
     pub(super) metrics: Metrics,
     pub(super) events: Events,
@@ -237,7 +250,12 @@ impl Committer {
         let mut jobs_sent = Vec::new();
         for decision in decisions {
             for side_effect in decision.side_effects {
-                if let SideEffect::Send(_, ToWorker::Prove { lease_id, .. }) = &side_effect {
+                if let SideEffect::Send(
+                    _,
+                    ToWorker::Prove { lease_id, .. }
+                    | ToWorker::Task(TaskToWorker::Run { lease_id, .. }),
+                ) = &side_effect
+                {
                     jobs_sent.push(*lease_id);
                 }
                 self.execute_side_effect(side_effect);
@@ -260,6 +278,19 @@ impl Committer {
                 if let Some(session) = session {
                     session.close(CloseReason::Dropped(reason));
                 }
+            }
+            SideEffect::Assemble(assembly) => self.assemble(*assembly),
+            SideEffect::FreeTaskBlob(job, blob) => {
+                let tasks = self.deps.tasks.clone();
+                task::spawn("free a blob of a task", async move {
+                    log_leftover(job, tasks.remove(job, blob).await);
+                });
+            }
+            SideEffect::FreeTaskBlobs(job) => {
+                let tasks = self.deps.tasks.clone();
+                task::spawn("free the blobs of a job", async move {
+                    log_leftover(job, tasks.remove_all(job).await);
+                });
             }
             SideEffect::Check(check) => {
                 let Check { lease, job, proof, claim } = *check;
@@ -285,6 +316,28 @@ impl Committer {
                 });
             }
         }
+    }
+
+    /// Assembles a proof in its own task and reports the outcome.
+    fn assemble(&self, assembly: Assembly) {
+        let (assembler, actor) = (self.deps.assembler.clone(), self.actor.clone());
+        let span =
+            tracing::info_span!("job", job_id = %assembly.job, lease = assembly.lease.hint());
+        span.in_scope(|| {
+            task::spawn("assemble proof", async move {
+                let started = Instant::now();
+                let assembled = assembler.assemble(&assembly).await;
+                log::assembled(&assembly, &assembled, started.elapsed());
+                tell(&actor, ProofsMsg::Assembled(assembly.lease, assembled));
+            })
+        });
+    }
+}
+
+/// Logs files that could not be removed. They are removed at the next start after the end of their job.
+fn log_leftover(job: JobId, removed: io::Result<()>) {
+    if let Err(error) = removed {
+        tracing::warn!(job_id = %job, %error, "cannot remove bytes of tasks");
     }
 }
 

@@ -5,6 +5,8 @@ CREATE TABLE shardings (
   mode                 BIGINT NOT NULL,
   engine               TEXT NOT NULL,
   max_elements         BIGINT NOT NULL,
+  common_size          BIGINT,
+  common_sha256        BYTEA,
   public_values_size   BIGINT,
   public_values_sha256 BYTEA,
   executed_at          BIGINT,
@@ -43,3 +45,4 @@ CREATE UNIQUE INDEX tasks_by_key ON tasks (job, key);
 
 -- An attempt is at a whole job, or at one of its tasks.
 ALTER TABLE attempts ADD COLUMN task BYTEA;
+ALTER TABLE attempts ADD COLUMN task_kind TEXT;

@@ -5,6 +5,8 @@ CREATE TABLE shardings (
   mode                 INTEGER NOT NULL,
   engine               TEXT NOT NULL,
   max_elements         INTEGER NOT NULL,
+  common_size          INTEGER,
+  common_sha256        BLOB,
   public_values_size   INTEGER,
   public_values_sha256 BLOB,
   executed_at          INTEGER,
@@ -43,3 +45,4 @@ CREATE UNIQUE INDEX tasks_by_key ON tasks (job, key);
 
 -- An attempt is at a whole job, or at one of its tasks.
 ALTER TABLE attempts ADD COLUMN task BLOB;
+ALTER TABLE attempts ADD COLUMN task_kind TEXT;

@@ -7,7 +7,7 @@ use hierophant_model::records::{
 };
 use network_lib::handshake::Backend;
 use network_lib::ids::{
-    ArtifactId, JobId, LeaseId, RequestId, Sha256Digest, TaskId, TokenId, VkHash, WorkerId,
+    ArtifactId, JobId, LeaseId, RequestId, Sha256Digest, TokenId, VkHash, WorkerId,
 };
 use network_lib::job::{
     BlobInfo, Execution, ExecutionFailureCause, Failure, FailureClass, JobSpec, Memory,
@@ -100,7 +100,7 @@ pub(crate) fn attempt(number: u32, job: &JobRecord) -> AttemptRecord {
     AttemptRecord {
         lease: LeaseId(bytes(10, number)),
         job: job.id,
-        task: number.is_multiple_of(2).then_some(TaskId(bytes(17, number))),
+        task: None,
         prover: prover(),
         started_at: Millis(i64::from(number)),
         first_progress_at: Some(Millis(i64::from(number) + 1)),

@@ -4,17 +4,17 @@ use std::time::Duration;
 
 use hierophant::history::{Deleted, History, Rules};
 use hierophant_model::records::{
-    Change, DeferredEvents, JobState, Millis, ShardingRecord, TaskRecord, TaskState,
-    UnfinishedSharding,
+    AttemptRecord, AttemptTask, Change, DeferredEvents, JobRecord, JobState, Millis,
+    ShardingRecord, TaskRecord, TaskState, UnfinishedSharding,
 };
-use hierophant_store::JobStore;
+use hierophant_store::{JobStore, TaskCounts, TriedTask};
 use network_lib::ids::{JobId, TaskId, WorkerId};
-use network_lib::job::ProofMode;
+use network_lib::job::{FailureClass, ProofMode};
 use network_lib::shard::{Named, TaskKind};
 use shard_plan::{Key, ShardKind, ShardRange};
 
 use super::Place;
-use super::records::{blob, bytes, full_job, job};
+use super::records::{attempt, blob, bytes, full_job, job};
 
 const DAY: i64 = 24 * 3600 * 1000;
 
@@ -24,6 +24,7 @@ pub(crate) fn sharding(job: JobId) -> ShardingRecord {
         mode: ProofMode::Compressed,
         engine: "sp1-6.10.0 native".into(),
         max_elements: 1 << 28,
+        common: None,
         public_values: None,
         executed_at: None,
         restarts: 0,
@@ -88,6 +89,7 @@ pub(crate) async fn tasks_read_back_as_they_were_written(place: Place) {
     let proving = job(1, JobState::Proving);
     let bare = sharding(proving.id);
     let full = ShardingRecord {
+        common: Some(blob(9)),
         public_values: Some(blob(8)),
         executed_at: Some(Millis(4)),
         restarts: 2,
@@ -207,4 +209,82 @@ pub(crate) async fn old_tasks_are_deleted_by_the_end_of_their_division(place: Pl
         assert_eq!(is_taken, is_left, "{job:?}");
     }
     assert_eq!(unfinished(&*store).await[0].tasks.len(), 3);
+}
+
+/// Attempt `number` at a task.
+fn attempt_at(number: u32, task: &TaskRecord, of: &JobRecord) -> AttemptRecord {
+    AttemptRecord {
+        task: Some(AttemptTask { id: task.id, kind: task.kind }),
+        started_at: Millis(i64::from(number) * 10),
+        ended_at: Some(Millis(i64::from(number) * 10 + 5)),
+        proof: None,
+        ..attempt(number, of)
+    }
+}
+
+pub(crate) async fn tasks_are_listed_with_their_latest_attempts(place: Place) {
+    let store = place.open().await;
+    let (divided, other) = (job(1, JobState::Proving), job(2, JobState::Proving));
+    let execution = TaskRecord { created_at: Millis(1), ..task(1, divided.id) };
+    let shard = full_task(2, divided.id);
+    let unneeded =
+        TaskRecord { state: TaskState::Obsolete, created_at: Millis(3), ..task(3, divided.id) };
+    let elsewhere = task(4, other.id);
+    let whole = attempt(10, &divided);
+    let tried: Vec<_> = [1, 3, 2].map(|number| attempt_at(number, &shard, &divided)).into();
+    let mut changes = vec![
+        Change::Job(divided.clone()),
+        Change::Job(other.clone()),
+        Change::Sharding(sharding(divided.id)),
+        Change::Sharding(sharding(other.id)),
+        Change::ShardingEnded(divided.id, Millis(9)),
+        Change::Attempt(whole.clone()),
+        Change::Attempt(attempt_at(11, &elsewhere, &other)),
+    ];
+    changes.extend([&execution, &shard, &unneeded, &elsewhere].map(|it| Change::Task(it.clone())));
+    changes.extend(tried.iter().cloned().map(Change::Attempt));
+    commit(&*store, &changes).await;
+
+    let listed = |limit| store.divided_job(divided.id, limit);
+    let found = listed(100).await.expect("reads").expect("is divided");
+    assert_eq!((found.sharding, found.ended_at), (sharding(divided.id), Some(Millis(9))));
+    let untried = |task: &TaskRecord| TriedTask { task: task.clone(), attempts: 0, latest: None };
+    let latest = Some(tried[1].clone());
+    let shards = TriedTask { task: shard.clone(), attempts: 3, latest };
+    assert_eq!(found.tasks, [untried(&execution), shards.clone(), untried(&unneeded)]);
+    let few = listed(2).await.expect("reads").expect("is divided");
+    assert_eq!(few.tasks, [untried(&execution), shards]);
+    assert_eq!(store.divided_job(JobId([9; 16]), 100).await.expect("reads"), None);
+
+    let counts = async |job| store.task_counts(job).await.expect("reads");
+    assert_eq!(counts(divided.id).await, TaskCounts { done: 1, all: 2, workers: 1 });
+    assert_eq!(counts(JobId([9; 16])).await, TaskCounts::default());
+}
+
+pub(crate) async fn attempts_at_tasks_count_for_their_workers_and_not_as_attempts_at_the_job(
+    place: Place,
+) {
+    let store = place.open().await;
+    let divided = job(1, JobState::Proving);
+    let (whole, shard) = (attempt(1, &divided), full_task(2, divided.id));
+    let failed = AttemptRecord {
+        failure_class: Some(FailureClass::Worker),
+        ended_at: Some(Millis(25)),
+        ..attempt_at(2, &shard, &divided)
+    };
+    let worker = failed.prover.worker;
+    let changes = [
+        Change::Job(divided.clone()),
+        Change::Attempt(whole.clone()),
+        Change::Attempt(failed.clone()),
+    ];
+    commit(&*store, &changes).await;
+    assert_eq!(store.attempts(divided.id).await.expect("reads"), [whole.clone()]);
+    let of_worker = store.attempts_of(worker, 10).await.expect("reads");
+    assert!(of_worker.contains(&failed), "{of_worker:?}");
+    assert_eq!(of_worker.len(), 2);
+    let archived = store.attempts_of_jobs(&[divided.id], 10).await.expect("reads");
+    assert_eq!(archived.len(), 2);
+    let strikes = store.strikes(Millis(20), Millis(30)).await.expect("reads");
+    assert_eq!(strikes, [(worker, Millis(25))]);
 }

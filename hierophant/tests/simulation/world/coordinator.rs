@@ -3,10 +3,12 @@
 use hierophant_model::clients::Clients;
 use hierophant_model::records::{Change, Millis};
 use hierophant_scheduler::SessionId;
+use hierophant_scheduler::proofs::ShardingLimits;
 use hierophant_scheduler::proofs::core::{Effect, IdSource, Limits, ProofsCore};
 use hierophant_scheduler::registry::core::{RegistryCore, Rules};
 use network_lib::ids::WorkerId;
 use network_lib::job::ProofMode;
+use network_lib::shard::TaskToWorker;
 use network_lib::wire::ToWorker;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -33,6 +35,7 @@ impl World {
             return_limit_ms: 2 * MINUTE,
             max_strikes: MAX_STRIKES,
             strike_decay_ms: STRIKE_DECAY,
+            sharding: ShardingLimits { mode: self.sharding, ..ShardingLimits::default() },
         };
         let rules = Rules {
             max_workers: 100,
@@ -45,6 +48,7 @@ impl World {
         let ids = self.rng.random::<u64>();
         let mut ids = StdRng::seed_from_u64(ids);
         let ids = IdSource::from_fn(move || ids.random());
+        self.memory.clear_ended();
         let state = self.memory.restored_state(Millis(self.now.0 - STRIKE_DECAY));
         let (proofs, effects) = ProofsCore::restore(self.now, limits, ids, state);
         self.hierophant = Some(Hierophant { proofs, registry: RegistryCore::new(rules) });
@@ -139,7 +143,9 @@ impl World {
             match effect {
                 Effect::Save(_) => {}
                 Effect::Send(_, message) | Effect::Recall(_, message) => {
-                    if let ToWorker::Prove { lease_id, .. } = &message {
+                    if let ToWorker::Prove { lease_id, .. }
+                    | ToWorker::Task(TaskToWorker::Run { lease_id, .. }) = &message
+                    {
                         jobs_sent.push(*lease_id);
                     }
                     if let Some(session) = session {
@@ -162,6 +168,13 @@ impl World {
                     let delay = self.rng.random_range(10..5 * SECOND);
                     self.at(delay, Event::Checked(boot, lease, genuine));
                 }
+                Effect::Assemble(assembly) => self.assemble(*assembly),
+                Effect::FreeTaskBlob(job, blob) => {
+                    if let Some(blobs) = self.memory.blobs.get_mut(&job) {
+                        blobs.remove(&blob);
+                    }
+                }
+                Effect::FreeTaskBlobs(job) => drop(self.memory.blobs.remove(&job)),
             }
         }
         if let Some(hierophant) = self.hierophant.as_mut() {

@@ -54,7 +54,8 @@ impl World {
         let delay = self.rng.random_range(SECOND..3 * MINUTE);
         self.at(delay, Event::Fault);
         let n = self.rng.random_range(0..self.workers.len());
-        match self.rng.random_range(0..7) {
+        match self.rng.random_range(0..8) {
+            7 => self.lose_blob(),
             6 => {
                 let duration = self.rng.random_range(SECOND..PATIENCE);
                 self.stall(duration);
@@ -62,7 +63,8 @@ impl World {
             0 if self.hierophant.is_some() => self.crash(),
             1 | 2 => {
                 self.tell(format!("Contemplant {n} dies"));
-                self.workers[n].crash();
+                let with_disk = self.rng.random_bool(0.3);
+                self.workers[n].crash(with_disk);
                 for session in self.sessions_of(n) {
                     self.soon(Event::Closed(session));
                 }

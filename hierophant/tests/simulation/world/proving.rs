@@ -124,6 +124,7 @@ impl World {
                 FromWorker::Failed { lease_id, failure } => {
                     proofs.failed(now, id, lease_id, failure)
                 }
+                FromWorker::Task(word) => proofs.task_word(now, id, word),
                 FromWorker::Draining { .. } => proofs.worker_draining(now, id, number),
                 _ => Vec::new(),
             };
@@ -168,6 +169,8 @@ impl World {
         let life = self.workers[n].life;
         match message {
             ToWorker::Welcome(welcome) => {
+                self.workers[n].tasks.retain(|lease, _| welcome.resume.contains(lease));
+                self.repeat_tasks(n);
                 let held: Vec<LeaseId> = self.workers[n].held.keys().copied().collect();
                 for lease in held {
                     if !welcome.resume.contains(&lease) {
@@ -182,14 +185,20 @@ impl World {
             }
             ToWorker::Prove { lease_id, stdin, .. } => {
                 let most = 1 + self.workers[n].prefetch as usize;
+                assert!(self.workers[n].tasks.is_empty(), "a whole proof beside tasks");
                 assert!(self.workers[n].attempts() < most, "more jobs than it takes");
                 let content = stdin.sha256.0[0];
                 let step = Step::Preparing;
                 self.workers[n].held.insert(lease_id, Held::Running { content, step });
                 self.soon(Event::Fetch(n, life, lease_id));
             }
+            ToWorker::Task(message) => self.hear_task(n, message),
+            ToWorker::Cancel { lease_id, .. } if self.workers[n].tasks.contains_key(&lease_id) => {
+                self.workers[n].tasks.remove(&lease_id);
+            }
             ToWorker::Cancel { lease_id, .. } => self.stop(n, lease_id),
             ToWorker::Settled { lease_id } => {
+                self.workers[n].tasks.remove(&lease_id);
                 if let Some(Held::Over { .. }) = self.workers[n].held.get(&lease_id) {
                     self.workers[n].held.remove(&lease_id);
                 }

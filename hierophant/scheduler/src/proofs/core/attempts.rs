@@ -220,7 +220,7 @@ impl ProofsCore {
 
     /// Failure of a worker whose report is beyond the request's limits: it would have had to stop there. Quotas are
     /// charged by what workers report.
-    fn beyond_limits(&self, job: JobId, execution: &Execution) -> Option<Failure> {
+    pub(super) fn beyond_limits(&self, job: JobId, execution: &Execution) -> Option<Failure> {
         let spec = &self.jobs.get(&job)?.record.spec;
         // Neither value limits anything.
         let exceeds = |count, limit| limit != 0 && limit != u64::MAX && count > limit;
@@ -246,7 +246,7 @@ impl ProofsCore {
     }
 
     /// Records a worker's report about an attempt, which may include its execution.
-    fn record_report(
+    pub(super) fn record_report(
         &mut self,
         now: Millis,
         lease: LeaseId,

@@ -154,6 +154,9 @@ impl ProofsCore {
         for lease in leases {
             self.stop_attempt(now, lease, "requeued by the operator", effects);
         }
+        if let Some(live) = self.jobs.get_mut(&job) {
+            live.is_whole = false;
+        }
         self.return_to_queue(now, job, None, effects);
         Ok(CommandOutcome::changed("it was taken from its worker and is queued again"))
     }
@@ -264,7 +267,7 @@ impl ProofsCore {
         drained.retain(|id| workers.get(id).is_some_and(|worker| worker.drained.is_some()));
         for id in &*drained {
             let Some(worker) = workers.get(id) else { continue };
-            let works = !worker.leases.is_empty() || !worker.ahead.is_empty();
+            let works = !worker.leases.is_empty() || !worker.ahead.is_empty() || worker.has_tasks();
             let idle = !works && !worker.draining && !worker.away;
             if let Some(reason) = worker.drained.clone().filter(|_| idle) {
                 if let Some(worker) = workers.get_mut(id) {

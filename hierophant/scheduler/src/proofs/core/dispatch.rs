@@ -30,11 +30,15 @@ impl ProofsCore {
         self.recall(now, effects);
         self.release_drained(effects);
         self.update_index();
+        // What has begun goes on during a pause.
+        self.lease_tasks(now, effects);
+        self.update_index();
         if self.paused.is_some() || self.is_expiring || self.queue.is_empty() {
             return;
         }
         self.begin_on_free_slots(now, effects);
         self.fill_slots(now, effects);
+        self.update_index();
         if !self.is_cut_short {
             self.lease_ahead(now, effects);
         }
@@ -46,7 +50,13 @@ impl ProofsCore {
                 self.is_cut_short = true;
                 return;
             }
-            self.start_attempt(now, job, worker, effects);
+            let division = self.jobs.get(&job).and_then(|live| self.division_of(now, live));
+            if let Some(division) = division {
+                self.begin_division(now, job, division, effects);
+                self.lease_tasks(now, effects);
+            } else {
+                self.start_attempt(now, job, worker, effects);
+            }
             self.update_index();
         }
     }

@@ -259,14 +259,18 @@ impl ProofsCore {
             attempt.failure_class = class;
             attempt.message = Some(message);
         }
-        if outcome == AttemptOutcome::Completed {
+        if outcome == AttemptOutcome::Completed && !attempt.prover.is_fleet() {
             let stats = self.stats.entry(attempt.prover.worker).or_default();
             stats.seen_at = now;
             stats.completed += 1;
             stats.proof_millis = stats.proof_millis.saturating_add(now.since(held.started_at));
             self.end_probation(attempt.prover.worker);
         }
+        let of_fleet = attempt.prover.is_fleet();
         effects.push(Effect::Save(Change::Attempt(attempt)));
+        if of_fleet {
+            self.end_division(now, held.job, effects);
+        }
     }
 
     /// Ends one request, and the job with its last request.

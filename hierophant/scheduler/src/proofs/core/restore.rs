@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use hierophant_model::commands::Paused;
 use hierophant_model::records::{
     AttemptOutcome, AttemptRecord, JobRecord, Millis, RequestState, Setting, SettingKind,
-    UnfinishedJob,
+    UnfinishedJob, UnfinishedSharding,
 };
-use network_lib::ids::{ArtifactId, WorkerId};
+use network_lib::ids::{ArtifactId, Sha256Digest, WorkerId};
 use network_lib::job::FailureClass;
 
+use super::divisions::Divisions;
 use super::endings::End;
 use super::open::{LastMinute, OpenRequests, RecentRequests, is_recent};
 use super::prepared::Prepared;
@@ -33,6 +34,8 @@ pub struct RestoredState {
     pub ended: Vec<JobRecord>,
     /// Settings of operators.
     pub settings: Vec<Setting>,
+    /// Divisions into tasks that have not ended, each with the blobs that are stored of it.
+    pub shardings: Vec<(UnfinishedSharding, Vec<Sha256Digest>)>,
 }
 
 impl ProofsCore {
@@ -62,6 +65,7 @@ impl ProofsCore {
             strangers: LastMinute::default(),
             queue: Queue::default(),
             leases: Leases::default(),
+            divisions: Divisions::default(),
             prepared: Prepared::default(),
             overtaken: BTreeSet::new(),
             interrupted: BTreeMap::new(),
@@ -91,9 +95,17 @@ impl ProofsCore {
         core.paused = paused.map(|Setting { reason, since, .. }| Paused { reason, since });
         state.ended.iter().rev().for_each(|job| core.durations.record(job));
         let mut effects = Vec::new();
-        for job in state.unfinished {
+        let mut tasks = BTreeMap::<_, Vec<_>>::new();
+        for mut job in state.unfinished {
+            let of_tasks = job.attempts.extract_if(.., |attempt| attempt.task.is_some());
+            tasks.entry(job.job.id).or_default().extend(of_tasks);
             core.restore_job(now, job, &state.damaged, &mut effects);
         }
+        for (sharding, stored) in state.shardings {
+            let attempts = tasks.remove(&sharding.sharding.job).unwrap_or_default();
+            core.restore_division(now, sharding, attempts, stored, &mut effects);
+        }
+        core.fail_undivided(now, &mut effects);
         effects.extend(core.sweep(now));
         (core, effects)
     }
@@ -188,6 +200,7 @@ impl ProofsCore {
             return;
         }
         live.tried.insert(worker);
+        live.is_whole |= attempt.prover.is_fleet() && attempt.outcome != AttemptOutcome::Running;
         let is_disputed = attempt.outcome == AttemptOutcome::Disputed;
         if is_disputed || attempt.failure_class == Some(FailureClass::Worker) {
             // A recorded end in the future, left by a clock that was set back, counts as now.

@@ -92,6 +92,8 @@ impl ProofsCore {
         for lease in leases {
             if let Some(held) = self.leases.get_mut(lease) {
                 held.sent = true;
+            } else if let Some(task) = self.divisions.attempts.get_mut(lease) {
+                task.sent = true;
             }
         }
     }

@@ -1,10 +1,13 @@
 //! Time-driven decisions.
 
+use std::collections::BTreeSet;
+
 use hierophant_model::records::{Millis, RequestState};
 use network_lib::ids::LeaseId;
 use network_lib::job::{Failure, FailureClass};
 use network_lib::wire::ToWorker;
 
+use super::divisions::TaskAttempt;
 use super::{Effect, MAX_EFFECTS, ProofsCore};
 use crate::proofs::lease::{Lease, Worker};
 
@@ -41,7 +44,9 @@ impl ProofsCore {
                 effects.push(Effect::Send(worker, message));
             }
         }
+        self.end_overdue_tasks(now, &mut effects);
         if now > self.return_deadline {
+            self.all_returned(now, &mut effects);
             for lease in self.unreturned_leases() {
                 is_more |= effects.len() >= MAX_EFFECTS;
                 if is_more {
@@ -89,6 +94,7 @@ impl ProofsCore {
         self.answered.shift(by);
         self.strangers.shift(by);
         self.leases.values_mut().for_each(|held| held.clock_set(by));
+        self.divisions.clock_set(by);
         self.prepared.clock_set(by);
         self.queue.clock_set(by);
         for live in self.jobs.values_mut() {
@@ -129,6 +135,38 @@ impl ProofsCore {
             .collect()
     }
 
+    /// Ends attempts at tasks that exceed the limit of an attempt, unless their workers are away.
+    fn end_overdue_tasks(&mut self, now: Millis, effects: &mut Vec<Effect>) {
+        let limit = self.limits.attempt_limit_ms;
+        let is_overdue = |held: &&TaskAttempt| {
+            let worker = self.workers.get(&held.record.prover.worker);
+            let taken = now.0 - held.record.started_at.0;
+            limit > 0 && taken > limit && worker.is_some_and(|worker| !worker.away)
+        };
+        let attempts = self.divisions.attempts.values().filter(is_overdue);
+        let overdue: Vec<_> = attempts.map(|held| (held.record.job, held.record.lease)).collect();
+        for (job, lease) in overdue {
+            self.with_tasks(now, job, effects, |tasks| tasks.overdue(now, lease));
+        }
+    }
+
+    /// The time for workers to return after the start is over: tasks of those that have not are lost.
+    fn all_returned(&mut self, now: Millis, effects: &mut Vec<Effect>) {
+        if std::mem::replace(&mut self.divisions.have_returned, true) {
+            return;
+        }
+        let attempts = self.divisions.attempts.values();
+        let workers: BTreeSet<_> = attempts.map(|held| held.record.prover.worker).collect();
+        for absent in
+            workers.into_iter().filter(|id| !self.workers.contains_key(id)).collect::<Vec<_>>()
+        {
+            self.lose_tasks(now, absent, effects);
+        }
+        for job in self.divisions.jobs.keys().copied().collect::<Vec<_>>() {
+            self.with_tasks(now, job, effects, |tasks| tasks.all_returned(now));
+        }
+    }
+
     /// Does not count the time for which a prepared attempt waits because others have taken all slots of its worker:
     /// those that were leased ahead may be prepared sooner.
     fn excuse_waiting(&mut self, now: Millis) {
@@ -152,7 +190,8 @@ impl ProofsCore {
         self.leases
             .iter()
             .filter(|(_, held)| {
-                !held.checking && !self.workers.contains_key(&held.attempt.prover.worker)
+                let prover = &held.attempt.prover;
+                !held.checking && !prover.is_fleet() && !self.workers.contains_key(&prover.worker)
             })
             .map(|(lease, _)| *lease)
             .collect()

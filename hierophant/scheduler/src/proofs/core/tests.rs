@@ -6,6 +6,7 @@ mod attempts;
 mod bounded;
 mod commands;
 mod disputes;
+mod divisions;
 mod effort;
 mod late;
 mod machines;
@@ -18,6 +19,7 @@ mod recovery;
 mod reference;
 mod requests;
 mod rests;
+mod task_views;
 mod why;
 mod words;
 mod workers;
@@ -58,6 +60,7 @@ fn limits() -> Limits {
         return_limit_ms: 2 * MINUTE,
         max_strikes: 3,
         strike_decay_ms: 60 * MINUTE,
+        sharding: ShardingLimits::default(),
     }
 }
 

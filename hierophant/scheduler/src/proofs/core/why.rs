@@ -1,5 +1,7 @@
 //! Explanation why a job has no proof yet.
 
+use std::collections::BTreeSet;
+
 use hierophant_model::commands::with_reason;
 use hierophant_model::records::{JobState, Millis};
 use network_lib::ids::{JobId, WorkerId};
@@ -35,6 +37,9 @@ impl ProofsCore {
             ),
             (None, None) => self.waiting(now, live, ahead),
         };
+        if let Some(decision) = self.explain_sharding(now, live) {
+            reason.push_str(&format!("; {decision}"));
+        }
         if let Some(priority) = live.record.priority {
             reason.push_str(&format!("; an operator has set its priority to {priority}"));
         }
@@ -45,6 +50,9 @@ impl ProofsCore {
         let prover = &held.attempt.prover;
         let name = &prover.name;
         let since = seconds(now.since(held.started_at));
+        if prover.is_fleet() && held.state() <= JobState::Proving {
+            return self.tasks(held.job, &since);
+        }
         let away = self.workers.get(&prover.worker).is_none_or(|worker| worker.away);
         match held.state() {
             JobState::Verifying => format!("the proof of {name} is being verified"),
@@ -61,6 +69,27 @@ impl ProofsCore {
             }
             _ => format!("{name} has been proving for {since}"),
         }
+    }
+
+    /// How far a job is that is proved as tasks.
+    fn tasks(&self, job: JobId, since: &str) -> String {
+        let Some(division) = self.divisions.jobs.get(&job) else { return String::new() };
+        let (done, all) = division.tasks.shards_done();
+        if division.tasks.is_executed() && done == all {
+            return format!(
+                "several workers proved its {all} shards in {since}: they are put together"
+            );
+        }
+        let running = self.divisions.attempts.values().filter(|held| held.record.job == job);
+        let workers: BTreeSet<_> = running.clone().map(|held| held.record.prover.worker).collect();
+        let executes =
+            if division.tasks.is_executed() { "" } else { ", and the execution goes on" };
+        format!(
+            "several workers have been proving it for {since}: {done} of {all} shards are done, {} \
+             tasks run on {} workers{executes}",
+            running.count(),
+            workers.len(),
+        )
     }
 
     fn waiting(&self, now: Millis, live: &LiveJob, ahead: usize) -> String {

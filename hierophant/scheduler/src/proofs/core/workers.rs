@@ -42,6 +42,11 @@ impl ProofsCore {
             effects.push(Effect::Drop(id, message));
             return effects;
         }
+        // First of all: what was sent over the earlier connection may be lost.
+        for division in self.divisions.jobs.values_mut() {
+            division.tasks.connected(id);
+        }
+        self.divisions.depots.retain(|(of, _), _| *of != id);
         let joined_at = self.workers.remove(&id).map_or(now, |known| known.joined_at);
         for lease in self.leases_of(id) {
             if !held.contains(&lease) {
@@ -51,9 +56,22 @@ impl ProofsCore {
         for lease in &held {
             self.resume(now, id, *lease, &mut effects);
         }
+        for lease in self.divisions.of(id).filter(|lease| !held.contains(lease)).collect::<Vec<_>>()
+        {
+            self.task_lost(now, id, lease, &mut effects);
+        }
         let mut worker = Worker::new(session, name, capabilities);
         // Whatever it lists occupies it, also what counts no longer, until it stops listing it.
         for lease in &held {
+            if let Some(task) = self.divisions.attempts.get_mut(lease)
+                && task.record.prover.worker == id
+            {
+                (task.sent, task.unlisted_since) = (true, None);
+                let of_kind =
+                    if task.executes { &mut worker.executions } else { &mut worker.tasks };
+                of_kind.insert(*lease);
+                continue;
+            }
             let theirs = self.leases.get_mut(lease).filter(|it| it.attempt.prover.worker == id);
             let is_ahead = theirs.is_some_and(|held| {
                 held.sent = true;
@@ -73,7 +91,7 @@ impl ProofsCore {
         }
         self.drained.insert(id);
         self.workers.insert(id, worker);
-        welcome.resume = self.leases_of(id).into_iter().collect();
+        welcome.resume = self.leases_of(id).into_iter().chain(self.divisions.of(id)).collect();
         effects.push(Effect::Send(id, ToWorker::Welcome(welcome)));
         self.dispatch(now, &mut effects);
         effects
@@ -175,6 +193,17 @@ impl ProofsCore {
                 self.interrupt(now, lease, None, reason, &mut effects);
             }
         }
+        for lease in self.divisions.of(id).collect::<Vec<_>>() {
+            let Some(task) = self.divisions.attempts.get_mut(&lease) else { continue };
+            if held.contains(&lease) {
+                (task.unlisted_since, task.sent) = (None, true);
+            } else if task.sent {
+                let since = *task.unlisted_since.get_or_insert(now);
+                if now.0.saturating_sub(since.0) > self.limits.unlisted_limit_ms {
+                    self.task_lost(now, id, lease, &mut effects);
+                }
+            }
+        }
         // Most heartbeats bring no news.
         if self.occupy(id, &held, &mut effects) {
             self.dispatch(now, &mut effects);
@@ -192,13 +221,19 @@ impl ProofsCore {
     ) -> bool {
         let counts = |lease: &&LeaseId| {
             self.leases.get(*lease).is_some_and(|held| held.attempt.prover.worker == id)
+                || self.divisions.held(id, **lease).is_some()
         };
         let Some(worker) = self.workers.get(&id) else { return false };
         let (slots, given_back) = (&worker.leases, &worker.given_back);
-        let ended = slots.iter().filter(|lease| !counts(lease) && !held.contains(*lease));
+        let occupied = || slots.iter().chain(&worker.tasks).chain(&worker.executions);
+        let ended = occupied().filter(|lease| !counts(lease) && !held.contains(*lease));
         let freed: Vec<LeaseId> = ended.copied().collect();
         let is_known = |lease: &&LeaseId| {
-            counts(lease) || slots.contains(*lease) || given_back.contains(*lease)
+            counts(lease)
+                || slots.contains(*lease)
+                || given_back.contains(*lease)
+                || worker.tasks.contains(*lease)
+                || worker.executions.contains(*lease)
         };
         let unknown = held.iter().filter(|lease| !is_known(lease)).take(MAX_CANCELLED_AT_ONCE);
         let unknown: Vec<LeaseId> = unknown.copied().collect();
@@ -207,6 +242,8 @@ impl ProofsCore {
             && let Some(worker) = self.workers.get_mut(&id)
         {
             worker.leases.retain(|lease| !freed.contains(lease));
+            worker.tasks.retain(|lease| !freed.contains(lease));
+            worker.executions.retain(|lease| !freed.contains(lease));
             worker.leases.extend(&unknown);
             worker.given_back.retain(|lease| held.contains(lease));
         }
@@ -269,6 +306,27 @@ impl ProofsCore {
         let reason = format!("the worker was removed: {reason}");
         for lease in self.leases_of(id) {
             self.interrupt(now, lease, None, &reason, effects);
+        }
+        self.lose_tasks(now, id, effects);
+    }
+
+    /// A worker no longer runs an attempt at a task.
+    fn task_lost(
+        &mut self,
+        now: Millis,
+        worker: WorkerId,
+        lease: LeaseId,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some((job, _)) = self.divisions.held(worker, lease) else { return };
+        self.with_tasks(now, job, effects, |tasks| tasks.lease_lost(now, worker, lease));
+    }
+
+    /// A worker does not return: its tasks are lost, and what its depot holds.
+    pub(super) fn lose_tasks(&mut self, now: Millis, worker: WorkerId, effects: &mut Vec<Effect>) {
+        self.divisions.depots.retain(|(of, _), _| *of != worker);
+        for job in self.divisions.jobs.keys().copied().collect::<Vec<_>>() {
+            self.with_tasks(now, job, effects, |tasks| tasks.worker_lost(now, worker));
         }
     }
 

@@ -2,9 +2,10 @@
 
 use std::cmp::Reverse;
 
-use hierophant_model::records::{Millis, TaskLease, TaskRecord, TaskState};
-use network_lib::ids::{LeaseId, TaskId, WorkerId};
-use network_lib::shard::TaskKind;
+use hierophant_model::records::{Millis, TaskLease, TaskRecord, TaskState, TaskWait};
+use network_lib::ids::{LeaseId, Sha256Digest, TaskId, WorkerId};
+use network_lib::job::BlobInfo;
+use network_lib::shard::{Named, Source, TaskKind, TaskToWorker};
 use shard_plan::ShardBoundary;
 
 use super::effect::Effect;
@@ -29,6 +30,17 @@ pub struct Offer<'a> {
     pub may_repeat: bool,
 }
 
+/// Where bytes are, as far as Hierophant can serve them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// Hierophant stores them.
+    Stored,
+    /// A worker was asked to hand them in.
+    Expected,
+    /// Hierophant neither has nor expects them.
+    Nowhere,
+}
+
 /// Urgency of a task, the most urgent one first; then its place.
 type Urgency = (u8, Reverse<bool>, ShardBoundary, TaskId);
 
@@ -48,12 +60,12 @@ impl ShardedJob {
         let is_execution = |lease: &&Lease| lease.row.task == self.execute;
         let executes = held.clone().any(|lease| is_execution(&lease));
         let has_slot = held.filter(|lease| !is_execution(lease)).count() < offer.slots;
-        let has_waiting_shards = self.leaves().any(|leaf| leaf.state == TaskState::Waiting);
-        let candidates = self.tasks.values().filter(|task| {
+        let waiting = || self.waiting.iter().filter_map(|task| self.tasks.get(task));
+        let has_waiting_shards = waiting().any(|task| task.record.shard.is_some());
+        let candidates = waiting().filter(|task| {
             let record = &task.record;
             let has_place = if record.kind == TaskKind::Execute { !executes } else { has_slot };
             has_place
-                && record.state == TaskState::Waiting
                 && offer.kinds.contains(&record.kind)
                 && (offer.may_repeat || !task.avoids.contains(&offer.worker))
                 && self.is_ready(record)
@@ -80,6 +92,7 @@ impl ShardedJob {
         }
         let row = TaskLease { lease, task, worker: offer.worker, started_at: now };
         if task == self.execute {
+            self.executors.insert(offer.worker);
             let window = prove_slots.saturating_mul(2).saturating_add(8);
             self.execution = Some(Execution::new(row, window, self.limits.window_bytes));
         }
@@ -89,7 +102,51 @@ impl ShardedJob {
         }
         self.leases.insert(lease, Lease { row, handed_in: Default::default() });
         effects.extend([Effect::SaveLease(row), Effect::Run(row)]);
+        self.request_record(row, &mut effects);
         effects
+    }
+
+    /// Asks a holder of the task's record to hand it in, unless the worker has it or Hierophant stores it.
+    pub(super) fn request_record(&mut self, row: TaskLease, effects: &mut Vec<Effect>) {
+        let record = self.task(row.task).and_then(|record| record.record);
+        let Some(blob) = record.map(|record| record.sha256) else { return };
+        if self.holders.is_held_by(blob, row.worker) || self.holders.is_stored(blob) {
+            return;
+        }
+        if let Some(holder) = self.holders.request(blob, row.worker) {
+            let message = TaskToWorker::Provide { lease_id: row.lease, blob };
+            effects.push(Effect::Send(holder, message));
+        }
+    }
+
+    /// The sources of an input for a worker, in the order in which they are tried.
+    #[must_use]
+    pub fn sources(&self, blob: Sha256Digest, worker: WorkerId) -> Vec<Source> {
+        let own = self.holders.is_held_by(blob, worker).then_some(Source::Own);
+        own.into_iter().chain([Source::Hierophant]).collect()
+    }
+
+    /// Where the bytes of an input are now.
+    #[must_use]
+    pub fn place(&self, blob: Sha256Digest) -> Place {
+        if self.is_kept(blob) || self.holders.is_stored(blob) {
+            Place::Stored
+        } else if self.holders.is_expected(blob) {
+            Place::Expected
+        } else {
+            Place::Nowhere
+        }
+    }
+
+    /// Whether a worker may hand in these bytes under a lease: it holds the lease, or the record that the lease's task
+    /// needs.
+    #[must_use]
+    pub fn may_hand_in(&self, worker: WorkerId, lease: LeaseId, blob: Sha256Digest) -> bool {
+        let Some(row) = self.leases.get(&lease).map(|held| held.row) else { return false };
+        let record = self.task(row.task).and_then(|record| record.record);
+        let provides = record.is_some_and(|record| record.sha256 == blob)
+            && self.holders.is_held_by(blob, worker);
+        row.worker == worker || provides
     }
 
     /// Window of the running execution: shards and bytes, for its input.
@@ -100,10 +157,40 @@ impl ShardedJob {
 
     /// Whether all inputs of a task are there.
     pub(super) fn is_ready(&self, record: &TaskRecord) -> bool {
+        // Without it no execution has announced anything since it was lost.
+        let has_common = record.shard.is_none() || self.record.common.is_some();
         let has_record = record.record.is_none_or(|blob| self.holders.has(blob.sha256));
         let has_events = record.named.iter().all(|named| self.is_kept(named.blob.sha256));
         let has = |child: &TaskId| self.task(*child).is_some_and(|child| child.output.is_some());
-        has_record && has_events && record.children.iter().all(has)
+        has_common && has_record && has_events && record.children.iter().all(has)
+    }
+
+    /// What an unfinished task waits for, and the worker that holds its record if another one makes it; `None` for a task
+    /// that is done or in work.
+    #[must_use]
+    pub fn waits_for(&self, record: &TaskRecord) -> Option<(TaskWait, Option<WorkerId>)> {
+        let blob = record.record.map(|blob| blob.sha256);
+        let holder = blob.and_then(|blob| self.holders.holder(blob));
+        match record.state {
+            TaskState::Done | TaskState::Obsolete => None,
+            TaskState::Leased => {
+                let is_awaited = blob.is_some_and(|blob| self.holders.is_requested(blob));
+                is_awaited.then_some((TaskWait::Record, holder))
+            }
+            TaskState::Waiting if self.is_ready(record) => Some((TaskWait::Worker, holder)),
+            TaskState::Waiting => {
+                let lacks_common = record.shard.is_some() && self.record.common.is_none();
+                let is_kept = |named: &Named<BlobInfo>| self.is_kept(named.blob.sha256);
+                let wait = match blob {
+                    _ if lacks_common => TaskWait::Execution,
+                    Some(blob) if self.holders.is_lost(blob) => TaskWait::Execution,
+                    Some(blob) if !self.holders.has(blob) => TaskWait::Record,
+                    _ if !record.named.iter().all(is_kept) => TaskWait::Events,
+                    _ => TaskWait::Results,
+                };
+                Some((wait, holder))
+            }
+        }
     }
 
     fn urgency(&self, record: &TaskRecord, worker: WorkerId, has_waiting_shards: bool) -> Urgency {

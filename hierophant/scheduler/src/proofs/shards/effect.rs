@@ -113,6 +113,9 @@ pub enum Reason {
     /// Another worker found the result false.
     #[error("result found false by another worker")]
     FoundFalse,
+    /// The attempt takes too long.
+    #[error("task was not finished within the limit of an attempt")]
+    TooSlow,
     /// The attempt failed by the worker's fault.
     #[error("task failed by the worker's fault")]
     WorkerFailed,

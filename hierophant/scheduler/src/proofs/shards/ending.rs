@@ -96,7 +96,7 @@ impl ShardedJob {
                     self.found_false(now, *blob, worker, &mut effects);
                 }
                 for blob in lost {
-                    self.input_lost(now, *blob, worker, &mut effects);
+                    self.input_lost(now, *blob, &mut effects);
                 }
                 self.count_retry(&mut effects);
             }
@@ -113,6 +113,15 @@ impl ShardedJob {
             }
         }
         self.require_records(now, &mut effects);
+        self.advance(now, &mut effects);
+        effects
+    }
+
+    /// An attempt takes longer than is allowed.
+    #[must_use]
+    pub fn overdue(&mut self, now: Millis, lease: LeaseId) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        self.fail(now, lease, Reason::TooSlow, &mut effects);
         self.advance(now, &mut effects);
         effects
     }
@@ -169,7 +178,7 @@ impl ShardedJob {
             record.output.is_some_and(|output| output.sha256 == blob)
         };
         let Some(record) = self.tasks().find(is_output) else {
-            self.input_lost(now, blob, reporter, effects);
+            self.input_lost(now, blob, effects);
             return;
         };
         let (task, maker) = (record.id, record.maker);

@@ -19,6 +19,7 @@ impl ShardedJob {
         &mut self,
         now: Millis,
         (worker, lease): (WorkerId, LeaseId),
+        common: BlobInfo,
         shards: &[NewShard],
     ) -> Vec<Effect> {
         let mut effects = Vec::new();
@@ -28,7 +29,14 @@ impl ShardedJob {
         if self.execution.as_ref().is_none_or(|running| running.lease != lease) {
             return self.answer_misplaced(now, lease);
         }
+        if let Err(reason) = self.take_common(now, lease, common, &mut effects) {
+            self.fail(now, lease, reason, &mut effects);
+            return effects;
+        }
         let mut known = Vec::new();
+        if self.has_ended {
+            return effects;
+        }
         for shard in shards {
             match self.announce(now, shard, &mut effects) {
                 Ok(task) => known.push((shard.no, task)),
@@ -47,6 +55,34 @@ impl ShardedJob {
         self.release_markers(&mut effects);
         self.advance(now, &mut effects);
         effects
+    }
+
+    /// The input that all shards have in common. Another one than that of an earlier execution discards its shards.
+    fn take_common(
+        &mut self,
+        now: Millis,
+        lease: LeaseId,
+        common: BlobInfo,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Reason> {
+        if self.record.common == Some(common) {
+            return Ok(());
+        }
+        if !self.was_handed_in(lease, common) {
+            return Err(Reason::WrongResult);
+        }
+        if self.execution.as_ref().is_some_and(|running| !running.announced.is_empty()) {
+            return Err(Reason::OutOfOrder);
+        }
+        let before = self.record.common.replace(common);
+        effects.push(Effect::SaveSharding(self.record.clone()));
+        if let Some(before) = before {
+            self.restart(now, None, effects);
+            if !self.is_kept(before.sha256) {
+                effects.push(Effect::Free(before.sha256));
+            }
+        }
+        Ok(())
     }
 
     /// Adds one announced shard, or finds it by its key.

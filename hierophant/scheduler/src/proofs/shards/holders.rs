@@ -71,6 +71,21 @@ impl Holders {
         (!self.stored.contains(&blob) && self.requested.insert(blob)).then_some(holder)
     }
 
+    /// The request for the blob is over: nothing needs it now, or it is repeated for another task.
+    pub(super) fn withdraw(&mut self, blob: Sha256Digest) {
+        self.requested.remove(&blob);
+    }
+
+    /// Whether the blob may arrive: a holder was asked for it, or may still return after the start.
+    pub(super) fn is_expected(&self, blob: Sha256Digest) -> bool {
+        self.requested.contains(&blob) || self.may_return && !self.has(blob)
+    }
+
+    /// Whether Hierophant has received the blob from its maker.
+    pub(super) fn is_stored(&self, blob: Sha256Digest) -> bool {
+        self.stored.contains(&blob)
+    }
+
     /// Whether a task can be started that needs the blob.
     pub(super) fn has(&self, blob: Sha256Digest) -> bool {
         self.stored.contains(&blob) || self.workers.contains_key(&blob)
@@ -79,6 +94,11 @@ impl Holders {
     /// Whether the blob has to be made again.
     pub(super) fn is_lost(&self, blob: Sha256Digest) -> bool {
         !self.may_return && !self.has(blob)
+    }
+
+    /// A worker that has the blob.
+    pub(super) fn holder(&self, blob: Sha256Digest) -> Option<WorkerId> {
+        self.workers.get(&blob)?.first().copied()
     }
 
     /// Whether the worker has the blob.

@@ -25,13 +25,17 @@ pub struct ShardedJob {
     pub(super) ids: IdSource,
     pub(super) tasks: BTreeMap<TaskId, Task>,
     pub(super) by_key: BTreeMap<Key, TaskId>,
+    /// Waiting tasks.
+    pub(super) waiting: BTreeSet<TaskId>,
     /// Number of tasks that name a blob as something that Hierophant stores.
-    kept: BTreeMap<Sha256Digest, usize>,
+    pub(super) kept: BTreeMap<Sha256Digest, usize>,
     pub(super) leases: BTreeMap<LeaseId, Lease>,
     /// The task that executes the program.
     pub(super) execute: TaskId,
     /// The running execution.
     pub(super) execution: Option<Execution>,
+    /// Workers that have executed the program: each may hold records of which Hierophant does not know.
+    pub(super) executors: BTreeSet<WorkerId>,
     pub(super) plan: Plan<TaskId>,
     pub(super) holders: Holders,
     /// Number of repeated tasks of all kinds.
@@ -71,6 +75,7 @@ impl ShardedJob {
             mode,
             engine: engine.to_owned(),
             max_elements,
+            common: None,
             public_values: None,
             executed_at: None,
             restarts: 0,
@@ -95,10 +100,12 @@ impl ShardedJob {
             ids,
             tasks: BTreeMap::new(),
             by_key: BTreeMap::new(),
+            waiting: BTreeSet::new(),
             kept: BTreeMap::new(),
             leases: BTreeMap::new(),
             execute,
             execution: None,
+            executors: BTreeSet::new(),
             plan: Plan::default(),
             holders: Holders::default(),
             retries: 0,
@@ -122,6 +129,43 @@ impl ShardedJob {
         self.leases.values().map(|lease| &lease.row)
     }
 
+    /// SP1's `CommonProverInput`, once an execution has announced shards.
+    #[must_use]
+    pub const fn common(&self) -> Option<BlobInfo> {
+        self.record.common
+    }
+
+    /// Trace area at which shards are cut, in cells.
+    #[must_use]
+    pub const fn max_elements(&self) -> u64 {
+        self.record.max_elements
+    }
+
+    /// Kind of proof.
+    #[must_use]
+    pub const fn mode(&self) -> ProofMode {
+        self.record.mode
+    }
+
+    /// Whether the program was executed completely.
+    #[must_use]
+    pub const fn is_executed(&self) -> bool {
+        self.record.executed_at.is_some()
+    }
+
+    /// Number of shards whose proofs are stored, and of all announced shards.
+    #[must_use]
+    pub fn shards_done(&self) -> (usize, usize) {
+        let done = self.leaves().filter(|leaf| leaf.state == TaskState::Done).count();
+        (done, self.leaves().count())
+    }
+
+    /// Whether any task waits.
+    #[must_use]
+    pub fn has_waiting(&self) -> bool {
+        !self.has_ended && !self.waiting.is_empty()
+    }
+
     /// Whether the job has ended. No method has an effect then, except answers to late messages.
     #[must_use]
     pub const fn has_ended(&self) -> bool {
@@ -139,7 +183,8 @@ impl ShardedJob {
         }
         let children = record.children.iter().filter_map(|child| self.task(*child)?.output);
         let named = record.named.iter().map(|named| named.blob);
-        record.record.into_iter().chain(named).chain(children).collect()
+        let common = self.record.common.filter(|_| record.shard.is_some());
+        common.into_iter().chain(record.record).chain(named).chain(children).collect()
     }
 
     /// Ends the job because its result is not needed.
@@ -191,9 +236,18 @@ impl ShardedJob {
         let (id, key) = (record.id, record.key);
         stored_blobs(&record).for_each(|blob| *self.kept.entry(blob).or_default() += 1);
         self.by_key.insert(key, id);
+        self.note_state(id, record.state);
         let task = Task { record, lease: None, avoids: BTreeSet::new() };
         if let Some(before) = self.tasks.insert(id, task) {
             self.unkeep(&before.record);
+        }
+    }
+
+    fn note_state(&mut self, task: TaskId, state: TaskState) {
+        if state == TaskState::Waiting {
+            self.waiting.insert(task);
+        } else {
+            self.waiting.remove(&task);
         }
     }
 
@@ -218,11 +272,14 @@ impl ShardedJob {
         let Some(task) = self.tasks.get_mut(&task) else { return };
         let before = task.record.clone();
         change(&mut task.record);
-        if task.record != before {
-            effects.push(Effect::SaveTask(task.record.clone()));
-            stored_blobs(&task.record).for_each(|blob| *self.kept.entry(blob).or_default() += 1);
-            self.unkeep(&before);
+        if task.record == before {
+            return;
         }
+        effects.push(Effect::SaveTask(task.record.clone()));
+        stored_blobs(&task.record).for_each(|blob| *self.kept.entry(blob).or_default() += 1);
+        let state = task.record.state;
+        self.note_state(before.id, state);
+        self.unkeep(&before);
     }
 
     /// Ends the lease of a task, if there is one. The task waits again.
@@ -241,6 +298,9 @@ impl ShardedJob {
                 record.state = TaskState::Waiting;
             }
         });
+        if let Some(record) = self.task(id).and_then(|record| record.record) {
+            self.holders.withdraw(record.sha256);
+        }
         let kept = self.task(id).and_then(|record| record.output);
         for blob in ended.handed_in.into_keys() {
             if kept.is_none_or(|output| output.sha256 != blob) && !self.is_kept(blob) {
@@ -260,8 +320,10 @@ impl ShardedJob {
 
     /// Whether any record names this blob as something that Hierophant stores.
     pub(super) fn is_kept(&self, blob: Sha256Digest) -> bool {
-        let is_public = self.record.public_values.is_some_and(|values| values.sha256 == blob);
-        is_public || self.kept.contains_key(&blob)
+        let is = |kept: BlobInfo| kept.sha256 == blob;
+        self.record.common.is_some_and(is)
+            || self.record.public_values.is_some_and(is)
+            || self.kept.contains_key(&blob)
     }
 
     /// Frees the kept result of a task that nothing needs.
@@ -373,7 +435,8 @@ impl ShardedJob {
             return;
         }
         let running: Vec<_> = self.leases.values().map(|lease| lease.row.task).collect();
-        let busy: BTreeSet<_> = self.leases.values().map(|lease| lease.row.worker).collect();
+        let busy = self.leases.values().map(|lease| lease.row.worker);
+        let busy: BTreeSet<_> = busy.chain(std::mem::take(&mut self.executors)).collect();
         running.into_iter().for_each(|task| self.stop(task, "the job has ended", effects));
         let kept: BTreeSet<_> = match &end {
             JobEnd::Finished { parts, public_values } => {
@@ -392,6 +455,7 @@ impl ShardedJob {
             let Some(record) = self.task(id) else { continue };
             freed.extend(stored_blobs(record));
         }
+        freed.extend(self.record.common.map(|common| common.sha256));
         freed.extend(self.record.public_values.map(|values| values.sha256));
         let (workers, stored) = self.holders.drain();
         freed.extend(stored);

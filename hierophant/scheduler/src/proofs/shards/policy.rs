@@ -4,6 +4,7 @@ use std::fmt;
 
 use network_lib::job::ProofMode;
 use network_lib::named_enum;
+use serde::{Deserialize, Serialize};
 
 /// Smallest number of shards for which tasks are worth their overhead.
 pub const MIN_SHARDS: u64 = 4;
@@ -13,6 +14,8 @@ pub const MIN_IDLE_SLOTS: u32 = 2;
 
 named_enum! {
     /// Configured mode.
+    #[derive(Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
     ShardingMode {
         /// As tasks if that is expected to be faster.
         Auto = "auto",
@@ -49,7 +52,7 @@ pub enum Decision {
     Whole(WholeReason),
     /// Many workers make it.
     Sharded(ShardedReason),
-    /// The number of shards is unknown: the program is executed first, to count.
+    /// The length of the execution is unknown: one worker makes the whole proof, which tells it for later ones.
     Measure,
 }
 
@@ -119,7 +122,9 @@ pub fn decide(situation: &Situation) -> Decision {
 impl fmt::Display for Decision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Measure => f.write_str("the program is executed first, to count its shards"),
+            Self::Measure => {
+                f.write_str("whole proof: the length of the execution is not known yet")
+            }
             Self::Whole(reason) => match reason {
                 WholeReason::Configured => f.write_str("whole proof: `sharding.mode` is `never`"),
                 WholeReason::Unsupported => {

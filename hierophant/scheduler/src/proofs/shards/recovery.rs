@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use hierophant_model::records::{Millis, ShardingRecord, TaskLease, TaskRecord, TaskState};
 use network_lib::ids::{LeaseId, Sha256Digest, TaskId, WorkerId};
-use network_lib::shard::{TaskKind, TaskToWorker};
+use network_lib::shard::TaskKind;
 use shard_plan::{Plan, PlanError, Reduce, StoredLeaf, StoredReduce};
 
 use super::effect::{Effect, Release};
@@ -22,8 +22,8 @@ pub struct Rows {
     pub tasks: Vec<TaskRecord>,
     /// Attempts that have not ended.
     pub leases: Vec<TaskLease>,
-    /// Blobs of the job that Hierophant stores. What no row needs is freed; workers hand in again what they have not
-    /// reported.
+    /// Blobs of the job that Hierophant stores. What no row needs is freed, and results that are missing are made again;
+    /// workers hand in again what they have not reported.
     pub stored: Vec<Sha256Digest>,
 }
 
@@ -64,6 +64,7 @@ impl ShardedJob {
             task.lease = Some(row.lease);
             job.leases.insert(row.lease, Lease { row, handed_in: Default::default() });
             if row.task == execute {
+                job.executors.insert(row.worker);
                 let window = prove_slots.saturating_mul(2).saturating_add(8);
                 job.execution = Some(Execution::new(row, window, limits.window_bytes));
             }
@@ -71,12 +72,18 @@ impl ShardedJob {
         job.plan = job.restored_plan().map_err(Unrestorable::Plan)?;
         let records: BTreeSet<_> = job.needed_records().collect();
         let mut effects = Vec::new();
+        let stored: BTreeSet<_> = rows.stored.iter().copied().collect();
+        let results = job.kept.keys().copied().chain(job.record.common.map(|blob| blob.sha256));
+        let missing: Vec<_> = results.filter(|blob| !stored.contains(blob)).collect();
         for blob in rows.stored {
             if records.contains(&blob) {
                 job.holders.restore(blob);
             } else if !job.is_kept(blob) {
                 effects.push(Effect::Free(blob));
             }
+        }
+        for blob in missing {
+            job.remake(now, blob, &mut effects);
         }
         job.advance(now, &mut effects);
         Ok((job, effects))
@@ -184,8 +191,23 @@ impl ShardedJob {
                 effects.push(Effect::Send(worker, self.forget_message(part.to_vec())));
             }
         }
+        self.repeat_requests(worker, &mut effects);
         self.require_records(now, &mut effects);
         effects
+    }
+
+    /// Asks a worker again for the records that running tasks of others need: the messages may be lost.
+    fn repeat_requests(&mut self, holder: WorkerId, effects: &mut Vec<Effect>) {
+        let others = self.leases.values().map(|lease| lease.row);
+        let others: Vec<_> = others.filter(|row| row.worker != holder).collect();
+        for row in others {
+            let record = self.task(row.task).and_then(|record| record.record);
+            let Some(blob) = record.map(|record| record.sha256) else { continue };
+            if self.holders.is_held_by(blob, holder) {
+                self.holders.withdraw(blob);
+                self.request_record(row, effects);
+            }
+        }
     }
 
     /// Hierophant has lost bytes: the result of a task, or precompile events. They are made again.
@@ -205,21 +227,12 @@ impl ShardedJob {
         &mut self,
         now: Millis,
         blob: Sha256Digest,
-        reporter: WorkerId,
         effects: &mut Vec<Effect>,
     ) {
         let is_record = |leaf: &TaskRecord| leaf.record.is_some_and(|record| record.sha256 == blob);
         if !self.leaves().any(is_record) {
             self.remake(now, blob, effects);
             return;
-        }
-        // Its holder may be alive and out of reach: it is asked once to hand the record in.
-        if let Some(holder) = self.holders.request(blob, reporter) {
-            let lease = self.leases.values().find(|lease| lease.row.worker == holder);
-            if let Some(lease_id) = lease.map(|lease| lease.row.lease) {
-                effects.push(Effect::Send(holder, TaskToWorker::Provide { lease_id, blob }));
-                return;
-            }
         }
         // It may have arrived after the worker asked for it.
         let (_, is_stored) = self.holders.forget(blob);
@@ -230,6 +243,9 @@ impl ShardedJob {
 
     /// Makes every result again that consists of these bytes, and every shard whose precompile events they are.
     fn remake(&mut self, now: Millis, blob: Sha256Digest, effects: &mut Vec<Effect>) {
+        if self.record.common.is_some_and(|common| common.sha256 == blob) {
+            self.remake_common(effects);
+        }
         for id in self.tasks.keys().copied().collect::<Vec<_>>() {
             if self.has_ended {
                 return;
@@ -251,6 +267,16 @@ impl ShardedJob {
                 self.reopen(now, id, effects);
             }
         }
+    }
+
+    /// The common input is lost: executions hand it in before their first shards, so the program is executed again.
+    fn remake_common(&mut self, effects: &mut Vec<Effect>) {
+        let Some(common) = self.record.common.take() else { return };
+        effects.push(Effect::SaveSharding(self.record.clone()));
+        effects.push(Effect::Free(common.sha256));
+        self.stop(self.execute, "its common input is lost", effects);
+        self.update(self.execute, effects, |record| record.state = TaskState::Waiting);
+        self.count_retry(effects);
     }
 
     /// A finished task is to be done again, with everything below it whose results are not kept.

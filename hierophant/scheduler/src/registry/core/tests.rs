@@ -61,7 +61,7 @@ fn an_unknown_protocol_version_is_refused_with_the_wanted_one() {
     hello.protocol = ProtocolRange { oldest: 7, newest: 9 };
     let refusal = core.admit(Millis(0), &hello, HERE, here()).expect_err("refused");
     assert_eq!(refusal.code, RefusalCode::ProtocolVersion);
-    assert!(refusal.message.contains("2 to 2") && refusal.message.contains("7 to 9"));
+    assert!(refusal.message.contains("2 to 3") && refusal.message.contains("7 to 9"));
 }
 
 #[test]

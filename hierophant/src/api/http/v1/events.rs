@@ -192,6 +192,7 @@ mod tests {
             waiting: Default::default(),
             oldest_wait_seconds: None,
             running: 0,
+            divided: vec![],
             unfinished: 0,
             workers: Default::default(),
             slots: 0,
@@ -260,6 +261,7 @@ mod tests {
                 raced: false,
             }],
             ahead: vec![],
+            tasks: vec![],
         }
     }
 

@@ -18,7 +18,7 @@ use super::page::{
     ApiResult, ErrorResponse, actor_timeout, invalid, job_id, limit, not_found, offset,
     parse_enum_list, parse_optional, parse_optional_enum, store_unavailable,
 };
-use super::render;
+use super::{render, tasks};
 use crate::api::AdminContext;
 
 /// Maximum number of requests that are shown with a job: its oldest.
@@ -330,9 +330,11 @@ async fn whole(context: &AdminContext, id: JobId) -> Result<WholeJob, ErrorRespo
     let history = context.store.attempts(id).await.map_err(store_unavailable)?;
     let scheduler = context.proofs.overview().await.map_err(actor_timeout)?;
     let text = id.to_string();
+    let is_divided = history.iter().any(|attempt| attempt.prover.is_fleet());
     Ok(WholeJob {
         job: Job::of(&job, &requests, &context.clients),
         history: history.iter().map(Attempt::of).collect(),
         running: render::all_running(&scheduler).filter(|running| running.job == text).collect(),
+        tasks: if is_divided { tasks::summary_of(context, id).await? } else { None },
     })
 }

@@ -11,6 +11,9 @@ use super::page::{ApiResult, actor_timeout};
 use super::render;
 use crate::api::AdminContext;
 
+/// Maximum number of proofs of several workers that are shown: the oldest.
+const MAX_DIVIDED: usize = 100;
+
 /// State of the network at a glance.
 #[utoipa::path(get, path = "/overview", tag = "overview", responses(
     (status = 200, body = Overview),
@@ -30,12 +33,14 @@ pub(super) fn overview_of(
 ) -> Overview {
     let storage = context.budget.usage();
     let slots = scheduler.workers.iter().map(|work| work.capabilities.slots);
+    let whole: usize = scheduler.workers.iter().map(|work| work.running.len()).sum();
     let mut overview = Overview {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         mock_mode: context.mock_mode,
         waiting: Default::default(),
         oldest_wait_seconds: scheduler.oldest_waiting.map(|at| Millis::now().since(at) / 1000),
-        running: scheduler.workers.iter().map(|work| work.running.len()).sum(),
+        running: whole + scheduler.divided.len(),
+        divided: scheduler.divided.iter().take(MAX_DIVIDED).map(render::divided).collect(),
         unfinished: scheduler.unfinished,
         workers: Default::default(),
         slots: slots.fold(0, u32::saturating_add),

@@ -3,14 +3,18 @@
 use std::iter;
 
 use hierophant_admin_model::{
-    Caller, Gone, Gpu, Job, Phase, Price, ProofMode, Running, Waiting, Webhook, Worker,
+    Caller, Gone, Gpu, Job, Phase, Price, ProofMode, Running, RunningTask, TaskSummary, Waiting,
+    Webhook, Worker,
 };
 use hierophant_model::clients::Clients;
-use hierophant_model::records::{ReceiverState, Role};
-use hierophant_scheduler::proofs::QueuedJob;
-use hierophant_scheduler::proofs::{Overview as Scheduler, RunningProof, WorkerWork};
+use hierophant_model::records::{Prover, ReceiverState, Role};
+use hierophant_scheduler::proofs::{
+    self as scheduler, DividedProof, Overview as Scheduler, QueuedJob, RunningProof, TaskNumbers,
+    WorkerWork,
+};
 use hierophant_scheduler::registry::{KnownWorker, RemovedWorker};
 use network_lib::handshake::{self, GpuLoad};
+use network_lib::ids::WorkerId;
 
 use crate::config::DashboardConfig;
 use crate::operators::Operator;
@@ -32,11 +36,11 @@ pub(super) fn queued(position: usize, job: &QueuedJob, clients: &Clients) -> Wai
 }
 
 /// A proof in progress on a worker.
-pub(super) fn running(worker: &WorkerWork, proof: &RunningProof) -> Running {
+fn running(worker: WorkerId, proof: &RunningProof) -> Running {
     let progress = proof.progress;
     Running {
         job: proof.job.to_string(),
-        worker: worker.worker.to_string(),
+        worker: worker.to_string(),
         mode: proof.mode.into(),
         program: proof.program.to_string(),
         phase: progress.map(|progress| Phase::Known(progress.phase)),
@@ -45,14 +49,44 @@ pub(super) fn running(worker: &WorkerWork, proof: &RunningProof) -> Running {
         cycles_total: progress.and_then(|progress| progress.cycles_total),
         eta_seconds: progress.and_then(|progress| progress.eta_seconds),
         estimated: progress.is_some_and(|progress| progress.estimated),
+        tasks: None,
         started_at: proof.started_at.0,
+    }
+}
+
+/// A proof in progress that several workers make.
+pub(super) fn divided(divided: &DividedProof) -> Running {
+    let tasks = Some(summary(&divided.tasks));
+    Running { tasks, ..running(Prover::FLEET, &divided.proof) }
+}
+
+/// Numbers of the tasks of a running job.
+fn summary(tasks: &TaskNumbers) -> TaskSummary {
+    TaskSummary {
+        done: tasks.done as u64,
+        all: tasks.all as u64,
+        running: tasks.running as u64,
+        workers: tasks.workers as u64,
+    }
+}
+
+fn task(task: &scheduler::RunningTask) -> RunningTask {
+    RunningTask {
+        job: task.job.to_string(),
+        task: task.task.to_string(),
+        kind: task.kind.into(),
+        started_at: task.started_at.0,
     }
 }
 
 /// All proofs in progress.
 pub(super) fn all_running(scheduler: &Scheduler) -> impl Iterator<Item = Running> + '_ {
-    let on = |work| move |proof| running(work, proof);
-    scheduler.workers.iter().flat_map(move |work| work.running.iter().map(on(work)))
+    let on = |work: &WorkerWork| {
+        let worker = work.worker;
+        move |proof| running(worker, proof)
+    };
+    let whole = scheduler.workers.iter().flat_map(move |work| work.running.iter().map(on(work)));
+    whole.chain(scheduler.divided.iter().map(divided))
 }
 
 /// A worker as the registry and the scheduler know it.
@@ -79,7 +113,9 @@ pub(in crate::api::http) fn worker(known: &KnownWorker, work: &WorkerWork) -> Wo
         proofs_completed: stats.completed,
         average_proof_seconds: (stats.completed > 0).then(mean),
         gpus: gpus(known, work),
-        running: work.running.iter().map(|proof| running(work, proof)).collect(),
+        running: work.running.iter().map(|proof| running(work.worker, proof)).collect(),
+        tasks: work.tasks.iter().map(task).collect(),
+        tasks_completed: stats.tasks,
         ahead: work.ahead.iter().map(ToString::to_string).collect(),
     }
 }

@@ -47,10 +47,18 @@ fn in_progress(now: Millis, name: &str, proof: &Running, width: usize) -> Line<'
     let percent = proof.fraction.map(|fraction| format!("{mark}{:.0}%", fraction * 100.0));
     let left = proof.eta_seconds.map(|seconds| format!("{mark}{} left", span(seconds)));
     let since = || format!("for {}", span(now.since(Millis(proof.started_at)) / 1000));
-    let mut spans = vec![Span::raw(fit(name, 14))];
+    let (name, step) = match &proof.tasks {
+        Some(tasks) => {
+            (format!("{} workers", tasks.workers), format!("tasks {}/{}", tasks.done, tasks.all))
+        }
+        None => {
+            let phase = proof.phase.as_ref().map_or("starting", Phase::as_str);
+            (name.to_owned(), phase.to_owned())
+        }
+    };
+    let mut spans = vec![Span::raw(fit(&name, 14))];
     if width >= MEDIUM {
-        let phase = proof.phase.as_ref().map_or("starting", Phase::as_str);
-        spans.push(Span::styled(fit(&format!("{} {phase}", proof.mode), 22), QUIET));
+        spans.push(Span::styled(fit(&format!("{} {step}", proof.mode), 22), QUIET));
     }
     let (full, empty) = bar(proof.fraction, if width >= WIDE { 24 } else { 12 });
     spans.extend([Span::styled(full, GOOD), Span::styled(empty, QUIET)]);

@@ -153,6 +153,21 @@ fn pictures_are_as_they_were() {
 }
 
 #[test]
+fn a_proof_of_several_workers_has_a_line_with_its_tasks() {
+    let mut divided = proof("ff", 0.5, false)[0].clone();
+    divided["mode"] = "core".into();
+    divided["tasks"] = json!({"done": 12, "all": 34, "running": 3, "workers": 3});
+    let mut snapshot = busy();
+    snapshot.overview.divided = vec![read(divided)];
+    let model = model(snapshot);
+    assert_eq!((model.running().len(), model.len(Pane::Running)), (3, 3));
+    let shown = picture(&model, 100, 40);
+    let line = shown.lines().find(|line| line.starts_with("3 workers")).expect("a line");
+    assert!(line.starts_with("3 workers     core tasks 12/34 "), "{line}");
+    assert!(line.contains("50%"), "{line}");
+}
+
+#[test]
 fn any_screen_can_be_drawn_on() {
     let (busy, failing) = (model(busy()), failing());
     for (width, height) in [(1, 1), (3, 2), (20, 4), (65, 5), (300, 100)] {

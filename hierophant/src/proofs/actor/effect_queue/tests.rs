@@ -7,6 +7,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::artifacts::blobs::Blobs;
 use crate::config::Config;
+use crate::proofs::assembly::tests::assembler;
 
 /// Forwards the notice that the store is lost.
 struct Listener;
@@ -47,8 +48,13 @@ async fn deps(folder: &TempDir) -> Deps {
     let clients = Clients::default();
     let webhooks = Webhooks::open(&[], store.as_ref(), &clients, metrics.clone());
     let webhooks = webhooks.await.expect("opens");
+    let apart = folder.path().join("apart");
+    std::fs::create_dir(&apart).expect("creates");
+    let assembler = assembler(&apart).await;
     Deps {
         checker: ProofChecker::open(&config, blobs, Arc::clone(&store)).expect("opens"),
+        tasks: assembler.tasks.clone(),
+        assembler,
         clients,
         events: Events::new(1),
         webhooks,

@@ -163,7 +163,10 @@ fn handle(contemplant: &Contemplant, message: ToWorker) {
         ToWorker::Cancel { lease_id, .. } | ToWorker::Settled { lease_id } => {
             contemplant.forget(lease_id);
         }
-        ToWorker::Welcome(_) | ToWorker::Refused(_) | ToWorker::Drain { .. } => {
+        ToWorker::Welcome(_)
+        | ToWorker::Refused(_)
+        | ToWorker::Drain { .. }
+        | ToWorker::Task(_) => {
             panic!("not the time for {message:?}");
         }
     }

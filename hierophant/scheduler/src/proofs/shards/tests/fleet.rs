@@ -14,10 +14,12 @@ pub(super) const ENGINE: &str = "sp1-test";
 #[derive(Debug, Clone)]
 pub(super) enum Word {
     PutIn(LeaseId, BlobInfo),
-    Shards(LeaseId, Vec<NewShard>),
+    Shards(LeaseId, BlobInfo, Vec<NewShard>),
     Traced(LeaseId, DeferredEvents),
     Ended(LeaseId, u32, BlobInfo),
     Done(LeaseId, BlobInfo),
+    /// The complete list of the depot.
+    Depot(BTreeSet<Sha256Digest>),
     Failed(LeaseId, Failure, Vec<Sha256Digest>, Vec<Sha256Digest>),
 }
 
@@ -113,6 +115,8 @@ pub(super) struct Program {
     pub(super) shards: Vec<NewShard>,
     pub(super) cores: usize,
     pub(super) precompiles: usize,
+    /// What all its shards have in common.
+    pub(super) common: BlobInfo,
 }
 
 /// How an execution differs from others of the same program, if workers do not execute alike.
@@ -198,7 +202,8 @@ impl Program {
             add(ShardKind::Precompile, key, ShardRange::PRECOMPILE, record, named);
         }
         let count = |number| usize::try_from(number).expect("few");
-        Self { shards, cores: count(cores), precompiles: count(precompiles) }
+        let common = info(b'c', first);
+        Self { shards, cores: count(cores), precompiles: count(precompiles), common }
     }
 
     pub(super) fn record_of(&self, no: u32) -> BlobInfo {

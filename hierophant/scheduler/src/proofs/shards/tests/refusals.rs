@@ -2,13 +2,14 @@
 
 use hierophant_model::records::{Millis, TaskState};
 use network_lib::ids::{JobId, LeaseId, Sha256Digest, TaskId, WorkerId};
-use network_lib::job::{Failure, FailureClass, ProofMode};
-use network_lib::shard::TaskKind;
+use network_lib::job::{BlobInfo, Failure, FailureClass, ProofMode};
+use network_lib::shard::{NewShard, TaskKind};
 
 use super::super::{Effect, JobEnd, Limits, Offer, Reason, ShardedJob};
 use super::fleet::{ENGINE, Program, digest, events, info};
 use crate::proofs::core::IdSource;
 
+const COMMON: BlobInfo = BlobInfo { size: 10, sha256: Sha256Digest([b'c'; 32]) };
 const NOW: Millis = Millis(5);
 const EXECUTOR: WorkerId = WorkerId([1; 16]);
 const PROVER: WorkerId = WorkerId([2; 16]);
@@ -37,10 +38,17 @@ fn executing() -> ShardedJob {
     job
 }
 
+/// Hands in the common input and announces shards.
+fn announce(job: &mut ShardedJob, shards: &[NewShard]) -> Vec<Effect> {
+    let handed_in = job.handed_in(EXECUTION, COMMON);
+    assert_eq!(handed_in, []);
+    job.shards(NOW, (EXECUTOR, EXECUTION), COMMON, shards)
+}
+
 /// The same with three announced shards, of which `PROVER` has the first.
 fn proving() -> (ShardedJob, TaskId) {
     let mut job = executing();
-    let effects = job.shards(NOW, (EXECUTOR, EXECUTION), &Program::new(3, 0, 0).shards);
+    let effects = announce(&mut job, &Program::new(3, 0, 0).shards);
     assert_eq!(strikes(&effects), []);
     let task = job.next_for(&offer(PROVER)).expect("a shard");
     assert!(!job.lease(NOW, (ATTEMPT, task), &offer(PROVER), 1).is_empty());
@@ -60,8 +68,8 @@ fn shards_beyond_the_window_are_refused() {
     let mut job = executing();
     assert_eq!(job.window(), Some((10, 1_000_000)));
     let shards = Program::new(11, 0, 0).shards;
-    assert_eq!(strikes(&job.shards(NOW, (EXECUTOR, EXECUTION), &shards[..10])), []);
-    let effects = job.shards(NOW, (EXECUTOR, EXECUTION), &shards[10..]);
+    assert_eq!(strikes(&announce(&mut job, &shards[..10])), []);
+    let effects = announce(&mut job, &shards[10..]);
     assert_eq!(strikes(&effects), [(EXECUTOR, Reason::BeyondWindow)]);
     assert!(job.window().is_none(), "the execution goes on");
 }
@@ -71,16 +79,16 @@ fn shards_out_of_order_are_refused_and_repeated_ones_are_not() {
     let shards = Program::new(4, 0, 0).shards;
     let mut job = executing();
     for _repeated in 0..2 {
-        assert_eq!(strikes(&job.shards(NOW, (EXECUTOR, EXECUTION), &shards[..2])), []);
+        assert_eq!(strikes(&announce(&mut job, &shards[..2])), []);
     }
     assert_eq!(job.tasks().count(), 3);
-    let effects = job.shards(NOW, (EXECUTOR, EXECUTION), &shards[3..]);
+    let effects = announce(&mut job, &shards[3..]);
     assert_eq!(strikes(&effects), [(EXECUTOR, Reason::OutOfOrder)]);
     let mut other = shards[1].clone();
     other.key = Sha256Digest([3; 32]);
     let mut job = executing();
-    assert_eq!(strikes(&job.shards(NOW, (EXECUTOR, EXECUTION), &shards[..2])), []);
-    let effects = job.shards(NOW, (EXECUTOR, EXECUTION), &[other]);
+    assert_eq!(strikes(&announce(&mut job, &shards[..2])), []);
+    let effects = announce(&mut job, &[other]);
     assert_eq!(strikes(&effects), [(EXECUTOR, Reason::OutOfOrder)]);
 }
 
@@ -89,7 +97,7 @@ fn shards_that_overlap_are_refused() {
     let mut shards = Program::new(2, 0, 0).shards;
     shards[1].range = shards[0].range;
     let mut job = executing();
-    let effects = job.shards(NOW, (EXECUTOR, EXECUTION), &shards);
+    let effects = announce(&mut job, &shards);
     assert_eq!(strikes(&effects), [(EXECUTOR, Reason::Ranges)]);
 }
 
@@ -140,7 +148,7 @@ fn a_core_shard_needs_its_precompile_events() {
 #[test]
 fn messages_of_the_wrong_kind_are_refused() {
     let (mut job, _) = proving();
-    let effects = job.shards(NOW, (PROVER, ATTEMPT), &[]);
+    let effects = job.shards(NOW, (PROVER, ATTEMPT), COMMON, &[]);
     assert_eq!(strikes(&effects), [(PROVER, Reason::WrongKind)]);
     let (mut job, _) = proving();
     let effects = job.task_done(NOW, (EXECUTOR, EXECUTION), info(b'o', 1));
@@ -150,7 +158,7 @@ fn messages_of_the_wrong_kind_are_refused() {
 #[test]
 fn messages_about_leases_of_others_have_no_effect() {
     let (mut job, _) = proving();
-    assert_eq!(job.shards(NOW, (PROVER, EXECUTION), &Program::new(4, 0, 0).shards), []);
+    assert_eq!(job.shards(NOW, (PROVER, EXECUTION), COMMON, &Program::new(4, 0, 0).shards), []);
     assert_eq!(job.traced(NOW, (EXECUTOR, ATTEMPT), events(0)), []);
     let settled = vec![Effect::Settle(EXECUTOR, ATTEMPT)];
     assert_eq!(job.task_done(NOW, (EXECUTOR, ATTEMPT), info(b'o', 1)), settled);
@@ -177,7 +185,7 @@ fn only_inputs_of_the_task_can_be_lost() {
     let effects = job.task_failed(NOW, (PROVER, ATTEMPT), &failure, (&foreign, &[]));
     assert_eq!(strikes(&effects), [(PROVER, Reason::ForeignInput)]);
     let (mut job, task) = proving();
-    let lost = [job.inputs(task)[0].sha256];
+    let lost = [job.task(task).and_then(|task| task.record).expect("a record").sha256];
     let effects = job.task_failed(NOW, (PROVER, ATTEMPT), &failure, (&lost, &[]));
     assert_eq!(strikes(&effects), []);
 }

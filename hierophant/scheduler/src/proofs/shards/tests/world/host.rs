@@ -162,7 +162,10 @@ impl World {
                 self.tally.provided += 1;
                 worker.outbox.push_back(Word::PutIn(lease_id, info_of(blob)));
             }
-            TaskToWorker::Provide { .. } | TaskToWorker::Run { .. } => {}
+            TaskToWorker::Provide { .. } => {
+                worker.outbox.push_back(Word::Depot(worker.depot.clone()));
+            }
+            TaskToWorker::Run { .. } => {}
         }
         Ok(())
     }

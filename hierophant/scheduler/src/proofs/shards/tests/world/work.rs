@@ -8,7 +8,8 @@ use network_lib::job::{BlobInfo, Failure, FailureClass, ProofMode};
 use network_lib::shard::TaskKind;
 use shard_plan::ShardKind;
 
-use super::super::fleet::{Word, Worker, events, info, is_false, number_of, output};
+use super::super::super::Place;
+use super::super::fleet::{Program, Word, events, info, is_false, number_of, output};
 use super::{Fault, NOW, World};
 
 impl World {
@@ -34,10 +35,11 @@ impl World {
         let worker = &mut self.fleet[at];
         for (lease, attempt) in &worker.attempts {
             if let Some(execution) = &attempt.execution {
-                let again = &execution.program.shards[..execution.announced];
-                worker
-                    .outbox
-                    .extend(again.chunks(4).map(|part| Word::Shards(*lease, part.to_vec())));
+                let Program { common, shards, .. } = &execution.program;
+                let again = shards[..execution.announced].chunks(4);
+                worker.outbox.push_back(Word::PutIn(*lease, *common));
+                let again = again.map(|part| Word::Shards(*lease, *common, part.to_vec()));
+                worker.outbox.extend(again);
             }
             if let Some(traced) = &attempt.traced {
                 let puts = traced.blobs().map(|blob| Word::PutIn(*lease, *blob));
@@ -67,16 +69,15 @@ impl World {
         let id = self.fleet[at].id;
         let effects = match word {
             Word::PutIn(lease, blob) => {
-                // Without a valid lease nothing is accepted.
-                if self.leases.get(&lease).is_none_or(|row| row.worker != id) {
+                if !self.job.may_hand_in(id, lease, blob.sha256) {
                     return Ok(());
                 }
                 self.blobs.insert(blob.sha256);
                 self.received.insert(blob.sha256);
                 self.job.handed_in(lease, blob)
             }
-            Word::Shards(lease, shards) => {
-                let effects = self.job.shards(NOW, (id, lease), &shards);
+            Word::Shards(lease, common, shards) => {
+                let effects = self.job.shards(NOW, (id, lease), common, &shards);
                 let starts = self.tally.restarts;
                 self.apply(effects)?;
                 if self.tally.restarts == starts {
@@ -84,6 +85,7 @@ impl World {
                 }
                 return Ok(());
             }
+            Word::Depot(blobs) => self.job.depot(NOW, id, &blobs),
             Word::Traced(lease, deferred) => self.job.traced(NOW, (id, lease), deferred),
             Word::Ended(lease, shards, values) => {
                 self.job.execute_ended(NOW, (id, lease), shards, values)
@@ -138,9 +140,13 @@ impl World {
         if execution.announced < total && (has_place || is_greedy) {
             self.tally.greedy += u64::from(is_greedy);
             let shard = program.shards[execution.announced].clone();
+            let common = execution.program.common;
+            if execution.announced == 0 {
+                worker.outbox.push_back(Word::PutIn(lease, common));
+            }
             execution.announced += 1;
             worker.depot.insert(shard.record.sha256);
-            worker.outbox.push_back(Word::Shards(lease, vec![shard]));
+            worker.outbox.push_back(Word::Shards(lease, common, vec![shard]));
         } else if execution.announced == program.shards.len()
             && execution.markers.len() == program.cores
         {
@@ -155,15 +161,16 @@ impl World {
     pub(super) fn prove(&mut self, at: usize, lease: LeaseId, task: TaskId) {
         let Some(record) = self.tasks.get(&task).cloned() else { return };
         let inputs = self.job.inputs(task);
-        let missing = |blob: &&BlobInfo| {
-            let holds =
-                |worker: &Worker| worker.is_connected && worker.depot.contains(&blob.sha256);
-            !self.blobs.contains(&blob.sha256) && !self.fleet.iter().any(holds)
-        };
-        let missing: Vec<_> = inputs.iter().filter(missing).map(|blob| blob.sha256).collect();
-        // A connection between two workers may be impossible.
-        let far = record.record.filter(|blob| !self.blobs.contains(&blob.sha256));
-        let far = far.filter(|blob| !self.fleet[at].depot.contains(&blob.sha256));
+        let depot = &self.fleet[at].depot;
+        let is_absent =
+            |blob: &&BlobInfo| !self.blobs.contains(&blob.sha256) && !depot.contains(&blob.sha256);
+        let (expected, missing): (Vec<_>, Vec<_>) = inputs
+            .iter()
+            .filter(is_absent)
+            .map(|blob| blob.sha256)
+            .partition(|blob| self.job.place(*blob) == Place::Expected);
+        // It does not wait for ever.
+        let far = expected.first().copied();
         let far = far.filter(|_| !self.is_calm() && self.dice.one_in(40));
         let suspects: Vec<_> = if record.kind == TaskKind::Reduce {
             inputs.iter().map(|blob| blob.sha256).filter(|blob| is_false(*blob)).collect()
@@ -188,9 +195,11 @@ impl World {
         let word = if !attempt.fetched && !missing.is_empty() {
             Word::Failed(lease, infrastructure, missing, vec![])
         } else if let (false, Some(blob)) = (attempt.fetched, far) {
-            Word::Failed(lease, infrastructure, vec![blob.sha256], vec![])
+            Word::Failed(lease, infrastructure, vec![blob], vec![])
         } else if !suspects.is_empty() {
             Word::Failed(lease, infrastructure, vec![], suspects)
+        } else if !attempt.fetched && !expected.is_empty() {
+            return;
         } else if !attempt.fetched {
             attempt.fetched = true;
             return;

@@ -1,0 +1,182 @@
+//! Tasks of the `cpu` backend, in this process like its whole proofs.
+//!
+//! A program is executed twice. The first execution runs in a process of its own, with the request's limits, and
+//! classifies every failure as for a whole proof. Only a program that has ended well is executed again, here, to be cut
+//! into shards.
+
+use std::sync::{Arc, OnceLock};
+
+use async_trait::async_trait;
+use network_lib::ids::Sha256Digest;
+use network_lib::job::{Failure, FailureClass};
+use network_lib::shard::{Sharding, TaskKind};
+use sp1_node::{
+    Announce, BoxFuture, ENGINE, Execution, FoundShard, Node, ProverRuntime, ShardAssignment,
+    ShardTraced, TracedEvents,
+};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::Ready;
+use crate::executor::helper::Helper;
+use crate::executor::prepare::{Prepared, prepare};
+use crate::executor::program::Programs;
+use crate::executor::tasks::{
+    CutShard, ExecuteTask, Executed, ShardNews, ShardProof, ShardSink, ShardTask, TaskExecutor,
+    Traced, check_mode,
+};
+use crate::executor::{EventSink, ProveJob, cancelled};
+
+/// The prover of tasks.
+pub(super) struct CpuTasks {
+    pub(super) runtime: Arc<ProverRuntime>,
+    pub(super) helper: Helper,
+    pub(super) programs: Arc<Programs>,
+    pub(super) ready: Arc<OnceLock<Ready>>,
+    pub(super) offered: watch::Receiver<Option<Sharding>>,
+}
+
+/// What is offered by a prover that is ready for Core proofs.
+pub(super) fn offered(node: &Node, shards_at_once: u32) -> Sharding {
+    Sharding {
+        engine: ENGINE.to_owned(),
+        kinds: vec![TaskKind::Execute, TaskKind::ProveShard],
+        prove_slots: shards_at_once,
+        prefetch: 1,
+        max_elements: node.max_elements(),
+        depot_bytes: 0,
+        depot_port: None,
+        depot_fingerprint: None,
+    }
+}
+
+impl CpuTasks {
+    async fn execute_now(
+        &self,
+        task: ExecuteTask,
+        shards: ShardSink,
+        mut states: mpsc::Receiver<ShardNews>,
+    ) -> Result<Executed, Failure> {
+        check_mode(task.spec.mode)?;
+        let ExecuteTask { spec, program_digest, elf, stdin, max_elements } = task;
+        let job = ProveJob { spec, program_digest, elf, stdin };
+        let events = EventSink::nowhere();
+        let prepared = prepare(&self.helper, &self.programs, job, false, &events).await?;
+        let Prepared { program, stdin, executed } = prepared;
+        let (elf, key) = (Arc::clone(&program.elf), program.key.clone());
+        let execution = Execution { elf, key, stdin, max_elements };
+        let _room = self.helper.room().await?;
+
+        let (news, traced) = mpsc::channel(1);
+        let passing = async {
+            while let Some(state) = states.recv().await {
+                // An error says that the execution has ended.
+                if let Some(traced) = traced_of(state)
+                    && news.send(traced).await.is_err()
+                {
+                    break;
+                }
+            }
+            drop(news);
+            std::future::pending().await
+        };
+        let cutting = sp1_node::execute(execution, Arc::new(Sink(shards)), traced);
+        let public_values = tokio::select! {
+            cut = self.runtime.run(cutting) => cut,
+            never = passing => never,
+        };
+        let not_cut = |reason: String| {
+            let message = format!("the program could not be cut into shards: {reason}");
+            Failure::new(FailureClass::Worker, message)
+        };
+        let public_values = public_values
+            .and_then(|cut| cut.map_err(|error| format!("{error:#}")))
+            .map_err(not_cut)?;
+        if public_values != executed.public_values.as_slice() {
+            return Err(not_cut("another execution has other public values".to_owned()));
+        }
+        Ok(Executed { execution: executed.execution, public_values })
+    }
+}
+
+#[async_trait]
+impl TaskExecutor for CpuTasks {
+    fn offered(&self) -> watch::Receiver<Option<Sharding>> {
+        self.offered.clone()
+    }
+
+    async fn execute(
+        &self,
+        task: ExecuteTask,
+        shards: ShardSink,
+        states: mpsc::Receiver<ShardNews>,
+        cancel: CancellationToken,
+    ) -> Result<Executed, Failure> {
+        // Dropping the execution stops it.
+        let executed = cancel.run_until_cancelled(self.execute_now(task, shards, states)).await;
+        executed.unwrap_or_else(|| Err(cancelled()))
+    }
+
+    async fn prove_shard(
+        &self,
+        task: ShardTask,
+        traced: mpsc::Sender<Traced>,
+        cancel: CancellationToken,
+    ) -> Result<ShardProof, Failure> {
+        check_mode(task.mode)?;
+        let Some(ready) = self.ready.get() else {
+            return Err(Failure::new(FailureClass::Infrastructure, "the prover is still starting"));
+        };
+        let ShardTask { elf, common, record, named, events_prefix, defers, .. } = task;
+        let index_id = format!("{events_prefix}-index");
+        let (sender, mut events) = mpsc::channel(1);
+        let assignment =
+            ShardAssignment { elf, common, record, events: named, events_prefix, traced: sender };
+        let proving = self.runtime.run(ready.node.prove_shard(assignment, cancel.clone()));
+        let passing = async {
+            while let Some(TracedEvents { index, blobs }) = events.recv().await {
+                if defers {
+                    let deferred = (index_id.clone(), index);
+                    // Without a receiver nothing needs the events.
+                    let _ = traced.send(Traced { deferred, named: blobs }).await;
+                }
+            }
+        };
+        let (proved, ()) = tokio::join!(proving, passing);
+        let proved = proved.and_then(|proved| proved).map_err(|reason| {
+            Failure::new(FailureClass::Worker, format!("the shard could not be proved: {reason}"))
+        });
+        match proved {
+            Ok(proved) => Ok(ShardProof { bytes: proved.proof, prove_ms: proved.prove_ms }),
+            Err(_) if cancel.is_cancelled() => Err(cancelled()),
+            Err(failure) => Err(failure),
+        }
+    }
+}
+
+/// Passes the shards of an execution on.
+struct Sink(ShardSink);
+
+impl Announce for Sink {
+    fn common(&self, bytes: Vec<u8>) -> BoxFuture<()> {
+        let sink = Arc::clone(&self.0);
+        Box::pin(async move { sink.common(bytes).await })
+    }
+
+    fn shard(&self, shard: FoundShard) -> BoxFuture<()> {
+        let sink = Arc::clone(&self.0);
+        let FoundShard { kind, key, range, record, events } = shard;
+        let cut = CutShard { key, kind, range, record, named: events };
+        Box::pin(async move { sink.shard(cut).await })
+    }
+}
+
+/// The news that an execution needs: a shard that is done needs nothing of it.
+fn traced_of(news: ShardNews) -> Option<ShardTraced> {
+    let ShardNews::Traced { no, deferred: (_, index), named } = news else { return None };
+    let digest = |(id, blob): (String, network_lib::job::BlobInfo)| {
+        let Sha256Digest(digest) = blob.sha256;
+        (id, digest)
+    };
+    Some(ShardTraced { no: no as usize, index, digests: named.into_iter().map(digest).collect() })
+}

@@ -1,0 +1,102 @@
+//! Access of workers to the bytes of tasks.
+
+use hierophant_model::records::Millis;
+use network_lib::ids::{ArtifactId, JobId, LeaseId, Sha256Digest, WorkerId};
+use network_lib::job::{BlobInfo, Failure, FailureClass};
+
+use super::{Effect, ProofsCore};
+use crate::proofs::shards::Place;
+use crate::proofs::{AssemblyError, HandIn, TaskBlob};
+
+impl ProofsCore {
+    /// Whether `worker` may fetch a blob under the lease of its task.
+    #[must_use]
+    pub fn task_blob(&self, lease: LeaseId, worker: WorkerId, blob: Sha256Digest) -> TaskBlob {
+        let Some((job, task)) = self.divisions.held(worker, lease) else {
+            return TaskBlob::Refused;
+        };
+        let Some(division) = self.divisions.jobs.get(&job) else { return TaskBlob::Refused };
+        let inputs = division.tasks.inputs(task);
+        let Some(input) = inputs.iter().find(|input| input.sha256 == blob) else {
+            return TaskBlob::Gone;
+        };
+        match division.tasks.place(blob) {
+            Place::Stored => TaskBlob::Readable { job, size: input.size },
+            Place::Expected => TaskBlob::Expected { job },
+            Place::Nowhere => TaskBlob::Gone,
+        }
+    }
+
+    /// Whether `worker` may hand in a blob under a lease: its own one, or one whose task needs a record that this worker
+    /// was asked to hand in. `None` if it may not.
+    #[must_use]
+    pub fn may_hand_in(
+        &self,
+        lease: LeaseId,
+        worker: WorkerId,
+        blob: Sha256Digest,
+    ) -> Option<HandIn> {
+        let job = self.divisions.attempts.get(&lease)?.record.job;
+        let tasks = &self.divisions.jobs.get(&job)?.tasks;
+        let most_bytes = self.limits.sharding.max_blob_bytes;
+        tasks.may_hand_in(worker, lease, blob).then_some(HandIn { job, most_bytes })
+    }
+
+    /// A blob of `job` that `worker` handed in under a lease is stored. Returns whether the lease still counts; a blob that is not
+    /// needed is freed by an effect.
+    #[must_use]
+    pub fn handed_in(
+        &mut self,
+        now: Millis,
+        (worker, lease): (WorkerId, LeaseId),
+        job: JobId,
+        blob: BlobInfo,
+    ) -> (bool, Vec<Effect>) {
+        let mut effects = Vec::new();
+        let counts = self.may_hand_in(lease, worker, blob.sha256).is_some();
+        if self.divisions.jobs.contains_key(&job) {
+            self.with_tasks(now, job, &mut effects, |tasks| tasks.handed_in(lease, blob));
+        } else {
+            effects.push(Effect::FreeTaskBlob(job, blob.sha256));
+        }
+        (counts, effects)
+    }
+
+    /// A blob that counts as stored is missing.
+    #[must_use]
+    pub fn task_blob_missing(
+        &mut self,
+        now: Millis,
+        job: JobId,
+        blob: Sha256Digest,
+    ) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        self.with_tasks(now, job, &mut effects, |tasks| tasks.blob_lost(now, blob));
+        self.dispatch(now, &mut effects);
+        effects
+    }
+
+    /// The proof of an attempt is assembled and stored, or could not be assembled: then the job is proved as a whole.
+    #[must_use]
+    pub fn assembled(
+        &mut self,
+        now: Millis,
+        lease: LeaseId,
+        assembled: Result<(ArtifactId, BlobInfo), AssemblyError>,
+    ) -> Vec<Effect> {
+        match assembled {
+            Ok((proof, blob)) => {
+                let (_, mut effects) = self.proof_stored(now, lease, proof, blob);
+                self.check_if_handed_in(now, lease, &mut effects);
+                effects
+            }
+            Err(error) => {
+                let mut effects = Vec::new();
+                let failure = Failure::new(FailureClass::Infrastructure, error.to_string());
+                self.fail_attempt(now, lease, failure, &mut effects);
+                self.dispatch(now, &mut effects);
+                effects
+            }
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! Which jobs are proved as tasks, and which worker gets which task.
+
+use std::collections::BTreeMap;
+
+use hierophant_model::records::Millis;
+use network_lib::handshake::Backend;
+use network_lib::ids::{JobId, LeaseId, WorkerId};
+use network_lib::job::ProofMode;
+use network_lib::shard::TaskKind;
+
+use super::divisions::NewDivision;
+use super::{Effect, LiveJob, MAX_EFFECTS, ProofsCore};
+use crate::proofs::lease::Worker;
+use crate::proofs::shards::Offer;
+use crate::proofs::shards::policy::{self, Decision, ShardingMode, Situation};
+
+/// Kinds of proof that can be made as tasks.
+const SUPPORTED: &[ProofMode] = &[ProofMode::Core];
+
+/// Cells of trace for each executed cycle, as measured (`docs/benchmarks/2026-11-30-shards.json`: 214,909 cycles in 5.5
+/// core shards of 4,194,304 cells).
+const CELLS_PER_CYCLE: u64 = 107;
+
+/// Machines with one engine.
+#[derive(Debug, Clone)]
+struct Group<'a> {
+    engine: &'a str,
+    backend: Backend,
+    machines: u32,
+    idle: u32,
+    /// Greatest shard that all of them take, in cells.
+    max_elements: u64,
+}
+
+impl ProofsCore {
+    /// Leases waiting tasks to workers that have a place for them: first to all that could begin at once, then to those
+    /// that fetch inputs ahead.
+    pub(super) fn lease_tasks(&mut self, now: Millis, effects: &mut Vec<Effect>) {
+        let mut jobs: Vec<_> = self
+            .divisions
+            .jobs
+            .iter()
+            .filter(|(_, division)| division.tasks.has_waiting())
+            .filter_map(|(job, _)| Some((self.jobs.get(job)?.record.created_at, *job)))
+            .collect();
+        if jobs.is_empty() {
+            return;
+        }
+        jobs.sort_unstable();
+        for with_prefetch in [false, true] {
+            for may_repeat in [false, true] {
+                // One task for each worker in turn, so that none gets several while another one has none.
+                while self.lease_a_round(now, &jobs, (with_prefetch, may_repeat), effects) {
+                    if effects.len() >= MAX_EFFECTS {
+                        self.is_cut_short = true;
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Leases at most one task to each worker. Returns whether any was leased.
+    fn lease_a_round(
+        &mut self,
+        now: Millis,
+        jobs: &[(Millis, JobId)],
+        how: (bool, bool),
+        effects: &mut Vec<Effect>,
+    ) -> bool {
+        let is_open = |id: &&WorkerId| {
+            self.workers.get(*id).is_some_and(|worker| worker.task_places(how.0) > 0)
+        };
+        let workers: Vec<_> = self.workers.sharding().iter().filter(is_open).copied().collect();
+        let mut is_leased = false;
+        for worker in workers {
+            let mut of = jobs.iter();
+            is_leased |= of.any(|(_, job)| self.lease_task(now, *job, worker, how, effects));
+        }
+        is_leased
+    }
+
+    fn lease_task(
+        &mut self,
+        now: Millis,
+        job: JobId,
+        id: WorkerId,
+        (with_prefetch, may_repeat): (bool, bool),
+        effects: &mut Vec<Effect>,
+    ) -> bool {
+        let Some(worker) = self.workers.get(&id) else { return false };
+        let Some(sharding) = &worker.capabilities.sharding else { return false };
+        let Some(division) = self.divisions.jobs.get_mut(&job) else { return false };
+        // What counts no longer occupies the worker as well, until it stops.
+        let of_job = |lease: &&LeaseId| {
+            self.divisions.attempts.get(*lease).is_some_and(|held| held.record.job == job)
+        };
+        let held = worker.tasks.iter().filter(of_job).count();
+        let others = worker.tasks.len() - held;
+        let executes = !worker.executions.is_empty();
+        let kinds: Vec<_> = sharding
+            .kinds
+            .iter()
+            .copied()
+            .filter(|kind| *kind != TaskKind::Execute || !executes)
+            .collect();
+        let offer = Offer {
+            worker: id,
+            engine: &sharding.engine,
+            kinds: &kinds,
+            max_elements: sharding.max_elements,
+            slots: worker.task_places(with_prefetch).saturating_sub(others),
+            may_repeat,
+        };
+        let Some(task) = division.tasks.next_for(&offer) else { return false };
+        let lease = LeaseId(self.ids.draw());
+        let prove_slots = prove_slots(self.workers.values(), &sharding.engine);
+        let decided = division.tasks.lease(now, (lease, task), &offer, prove_slots);
+        let is_leased = !decided.is_empty();
+        self.carry_out(now, job, decided, effects);
+        is_leased
+    }
+
+    /// Whether a waiting job is proved as tasks now, and by what.
+    pub(super) fn division_of(&self, now: Millis, live: &LiveJob) -> Option<NewDivision> {
+        let group = self.best_group(live)?;
+        let decision = self.sharding_decision(now, live, Some(&group));
+        let Decision::Sharded(_) = decision else { return None };
+        let Group { engine, backend, machines, max_elements, .. } = group;
+        let reason = format!("{decision}; machines with engine {engine}: {machines}");
+        Some(NewDivision { engine: engine.to_owned(), backend, max_elements, reason })
+    }
+
+    /// Decision about a job, for people.
+    pub(super) fn explain_sharding(&self, now: Millis, live: &LiveJob) -> Option<Decision> {
+        if self.sharding_mode(live) == ShardingMode::Never {
+            return None;
+        }
+        Some(self.sharding_decision(now, live, self.best_group(live).as_ref()))
+    }
+
+    fn sharding_mode(&self, live: &LiveJob) -> ShardingMode {
+        let limits = &self.limits.sharding;
+        let oldest = live.requests.values().next();
+        oldest.map_or(limits.mode, |request| limits.mode_of(&self.client_of(request)))
+    }
+
+    fn sharding_decision(
+        &self,
+        now: Millis,
+        live: &LiveJob,
+        group: Option<&Group<'_>>,
+    ) -> Decision {
+        let spec = &live.record.spec;
+        let limit = Some(spec.cycle_limit).filter(|limit| ![0, u64::MAX].contains(limit));
+        let cycles = self.durations.cycles_of(spec.vk_hash).or(limit);
+        let max_elements = group.map_or(1, |group| group.max_elements.max(1));
+        let shards =
+            cycles.map(|cycles| cycles.saturating_mul(CELLS_PER_CYCLE).div_ceil(max_elements));
+        let deadline = live.requests.values().map(|request| request.deadline).min();
+        let left = deadline.map(|deadline| Millis::from_seconds(deadline).since(now));
+        let whole = self.durations.estimate(spec, cycles);
+        policy::decide(&Situation {
+            mode: self.sharding_mode(live),
+            proof: spec.mode,
+            supported: SUPPORTED,
+            slots: group.map_or(0, |group| group.machines),
+            idle_slots: group.map_or(0, |group| group.idle),
+            expected_shards: shards,
+            is_late: whole.zip(left).is_some_and(|(whole, left)| whole > left),
+        })
+    }
+
+    /// The engine with the most idle machines; `None` if no machine takes tasks of this job.
+    fn best_group(&self, live: &LiveJob) -> Option<Group<'_>> {
+        let spec = &live.record.spec;
+        if live.is_whole || !SUPPORTED.contains(&spec.mode) {
+            return None;
+        }
+        let workers = self.workers.sharding().iter().filter_map(|id| self.workers.get(id));
+        let fits = |worker: &&Worker| {
+            worker.takes_jobs()
+                && worker.capabilities.circuit_versions.contains(&spec.circuit_version)
+        };
+        let mut groups: BTreeMap<_, Group<'_>> = BTreeMap::new();
+        for worker in workers.filter(fits) {
+            let Some(sharding) = &worker.capabilities.sharding else { continue };
+            let needed = [TaskKind::Execute, TaskKind::ProveShard];
+            if sharding.prove_slots == 0 || !needed.iter().all(|kind| sharding.kinds.contains(kind))
+            {
+                continue;
+            }
+            let backend = worker.backend();
+            let group = groups.entry((&*sharding.engine, backend)).or_insert(Group {
+                engine: &sharding.engine,
+                backend,
+                machines: 0,
+                idle: 0,
+                max_elements: u64::MAX,
+            });
+            group.machines += 1;
+            group.idle += u32::from(!worker.has_tasks() && worker.task_places(false) > 0);
+            group.max_elements = group.max_elements.min(sharding.max_elements);
+        }
+        groups.into_values().max_by_key(|group| (group.idle, group.machines))
+    }
+}
+
+/// Number of tasks that all workers with an engine prove at once.
+fn prove_slots<'a>(workers: impl Iterator<Item = &'a Worker>, engine: &str) -> u32 {
+    let theirs = workers.filter_map(|worker| worker.capabilities.sharding.as_ref());
+    let theirs = theirs.filter(|sharding| sharding.engine == engine);
+    theirs.fold(0, |sum, sharding| sum.saturating_add(sharding.prove_slots))
+}
