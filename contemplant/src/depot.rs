@@ -57,6 +57,8 @@ pub enum DepotError {
         wanted: u64,
         /// Free bytes.
         free: u64,
+        /// Size of the whole depot.
+        limit: u64,
     },
     /// The disk does not take it.
     #[error("cannot write to the depot: {0}")]
@@ -82,11 +84,14 @@ impl Depot {
                 continue;
             };
             let found = sizes(&path)?;
+            results.extend(results::found(&path, job)?);
             records.used += found.values().sum::<u64>();
-            if !found.is_empty() {
+            if found.is_empty() {
+                // An error says that it has results, or foreign files.
+                let _ = fs::remove_dir(&path);
+            } else {
                 records.by_job.insert(job, found);
             }
-            results.extend(results::found(&path, job)?);
         }
         let used = watch::Sender::new(records.used);
         let records = Mutex::new(records);
@@ -123,7 +128,8 @@ impl Depot {
             }
             let free = self.0.max_bytes.saturating_sub(records.used);
             if info.size > free {
-                return Err(DepotError::Full { wanted: info.size, free });
+                let limit = self.0.max_bytes;
+                return Err(DepotError::Full { wanted: info.size, free, limit });
             }
             records.used += info.size;
         }

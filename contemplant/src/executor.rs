@@ -13,7 +13,6 @@ use network_lib::metrics::Counter;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use self::tasks::TaskExecutor;
 use crate::attempt::{JobEvent, Outcome};
 use crate::observer::AttemptObserver;
 
@@ -74,11 +73,6 @@ pub trait Executor: Send + Sync {
     /// The proof of this attempt is on disk, or its result is not wanted: what was kept for another attempt at the same job
     /// can go. May block for as long as it takes to delete files.
     fn forget(&self, _lease_id: LeaseId) {}
-
-    /// Its prover of single tasks; none if it makes whole proofs only.
-    fn tasks(&self) -> Option<Arc<dyn TaskExecutor>> {
-        None
-    }
 
     /// Executes and proves one job. Reports progress and, as soon as it is known, the result of the execution.
     ///

@@ -134,6 +134,10 @@ pub(super) fn found(job_folder: &Path, job: JobId) -> io::Result<Vec<TaskResult>
             None => clear(&path),
         }
     }
+    if results.is_empty() {
+        // An error says that it has foreign files.
+        let _ = fs::remove_dir(folder);
+    }
     Ok(results)
 }
 

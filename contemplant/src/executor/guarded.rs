@@ -119,10 +119,6 @@ impl Executor for Guarded {
         self.executor.forget(lease_id);
     }
 
-    fn tasks(&self) -> Option<Arc<dyn TaskExecutor>> {
-        self.executor.tasks()
-    }
-
     async fn prove(
         &self,
         job: ProveJob,

@@ -157,7 +157,7 @@ impl Link {
                 tracing::info!(reason, held = self.held.running().len(), "draining");
                 self.leaving = Some(reason);
             }
-            Heard::Message(ToWorker::Welcome(_) | ToWorker::Refused(_) | ToWorker::Task(_)) => {
+            Heard::Message(ToWorker::Welcome(_) | ToWorker::Refused(_)) => {
                 tracing::warn!("unexpected handshake message; ignored");
             }
         }

@@ -35,6 +35,7 @@ pub(super) struct Socket {
 }
 
 /// A received frame.
+#[allow(clippy::large_enum_variant, reason = "a message lives until it is handled")]
 pub(super) enum Heard {
     /// A message.
     Message(ToWorker),

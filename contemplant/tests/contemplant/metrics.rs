@@ -3,11 +3,12 @@
 
 use std::time::Duration;
 
-use contemplant::attempt::Outcome;
-use contemplant::metrics::Metrics;
+use contemplant::attempt::{Outcome, TaskOutcome};
+use contemplant::metrics::{Metrics, WAITING};
 use network_lib::handshake::{Gpu, GpuLoad};
 use network_lib::job::{Failure, FailureClass, Phase, ProofMode};
 use network_lib::metrics::Counter;
+use network_lib::shard::TaskKind;
 use test_peers::queries;
 
 #[test]
@@ -36,6 +37,31 @@ fn the_figures_follow_an_attempt() {
     }
     drop(connection);
     assert!(metrics.render().contains("\ncontemplant_connected 0\n"));
+}
+
+#[test]
+fn the_figures_follow_tasks_by_their_kinds() {
+    let metrics = Metrics::new(Counter::default());
+    for _ in 0..3 {
+        metrics.task_started(TaskKind::ProveShard);
+    }
+    metrics.task_step_ended(TaskKind::ProveShard, WAITING, Duration::from_secs(2));
+    metrics.task_ended(TaskKind::ProveShard, &TaskOutcome::Done);
+    let failure = Failure::new(FailureClass::Infrastructure, "no");
+    metrics.task_ended(TaskKind::ProveShard, &TaskOutcome::Failed(failure));
+    metrics.set_depot(7);
+    let text = metrics.render();
+    for line in [
+        r#"contemplant_tasks_held{kind="prove_shard"} 1"#,
+        r#"contemplant_tasks_held{kind="execute"} 0"#,
+        r#"contemplant_tasks_ended_total{kind="prove_shard",outcome="done",class=""} 1"#,
+        r#"contemplant_tasks_ended_total{kind="prove_shard",outcome="failed",class="infrastructure"} 1"#,
+        r#"contemplant_tasks_ended_total{kind="execute",outcome="done",class=""} 0"#,
+        r#"contemplant_task_phase_seconds_sum{kind="prove_shard",phase="waiting"} 2.0"#,
+        "contemplant_depot_bytes 7",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+    }
 }
 
 fn gpu() -> (Gpu, GpuLoad) {

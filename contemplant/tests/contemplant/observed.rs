@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use contemplant::attempt::{Job, JobEvent, Outcome};
+use contemplant::attempt::{Job, JobEvent, Outcome, TaskOrder, TaskOutcome};
 use contemplant::metrics::Metrics;
 use contemplant::observer::AttemptObserver;
-use network_lib::ids::{LeaseId, Sha256Digest, VkHash};
+use contemplant::observer::task::TaskObserver;
+use network_lib::ids::{JobId, LeaseId, Sha256Digest, TaskId, VkHash};
 use network_lib::job::{BlobInfo, Execution, JobSpec, Phase, Progress, ProofMode};
 use network_lib::metrics::Counter;
+use network_lib::shard::{Blob, TaskInput};
 
 fn job() -> Job {
     let blob = BlobInfo { size: 1, sha256: Sha256Digest([0; 32]) };
@@ -107,4 +109,47 @@ async fn time_in_which_a_prepared_attempt_waits_is_not_part_of_its_execution() {
     }
     let text = std::fs::read_to_string(log.path()).unwrap();
     assert_eq!(text.matches("prepared, waits for a free slot").count(), 1, "{text}");
+}
+
+#[test]
+fn every_line_of_a_task_has_its_ids_and_kind() {
+    let metrics = Metrics::new(Counter::default());
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let subscriber =
+        tracing_subscriber::fmt().json().with_writer(Arc::new(log.reopen().unwrap())).finish();
+    let guard = tracing::subscriber::set_default(subscriber);
+    let blob = BlobInfo { size: 1, sha256: Sha256Digest([0; 32]) };
+    let order = TaskOrder {
+        lease_id: LeaseId([0x5b; 16]),
+        job: JobId([0x3a; 16]),
+        task: TaskId([0x2b; 16]),
+        input: TaskInput::ShrinkWrap { proof: Blob { info: blob, from: Vec::new() } },
+        traceparent: None,
+    };
+    let observed = TaskObserver::start(&order, metrics.clone());
+    observed.phase(Phase::Downloading);
+    observed.waits();
+    observed.phase(Phase::Proving);
+    observed.ended(&TaskOutcome::Done);
+    drop(guard);
+
+    let text = std::fs::read_to_string(log.path()).unwrap();
+    let lines: Vec<serde_json::Value> =
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let message = |line: &serde_json::Value| {
+        line["fields"]["phase"].as_str().or(line["fields"]["message"].as_str()).map(str::to_owned)
+    };
+    let messages: Vec<String> = lines.iter().filter_map(message).collect();
+    let expected = ["task started", "downloading", "waiting", "proving", "task done"];
+    assert_eq!(messages, expected);
+    for line in &lines {
+        let span = &line["span"];
+        assert_eq!(
+            (&span["job_id"], &span["lease"]),
+            (&"3a".repeat(16).into(), &"5b5b5b5b".into())
+        );
+        assert_eq!((&span["task"], &span["kind"]), (&"2b2b2b2b".into(), &"shrink_wrap".into()));
+    }
+    let count = r#"contemplant_task_phase_seconds_count{kind="shrink_wrap",phase="waiting"} 1"#;
+    assert!(metrics.render().lines().any(|line| line == count));
 }

@@ -1,6 +1,7 @@
 //! Executions: the program is executed, and its shards are announced as they are cut.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use network_lib::ids::Sha256Digest;
@@ -8,6 +9,7 @@ use network_lib::job::{BlobInfo, Failure, FailureClass, JobSpec, Phase};
 use network_lib::shard::{NewShard, TaskFromWorker};
 use sha2::{Digest, Sha256};
 use tokio::sync::{Mutex, mpsc};
+use tokio::time::timeout;
 
 use super::TaskRunner;
 use super::announced::{Announced, News};
@@ -21,6 +23,9 @@ use crate::runner::meter::Meter;
 
 /// News that wait until the execution takes them.
 const NEWS_WAITING: usize = 16;
+
+/// Longest time between two attempts to keep a record for which there is no room.
+const ROOM_LIMIT: Duration = Duration::from_secs(10);
 
 /// What an execution works on.
 pub(super) struct ExecutionInputs {
@@ -188,6 +193,7 @@ impl ShardSink {
     async fn keep(&self, announced: &Announced, record: Vec<u8>) -> Result<BlobInfo, TaskStop> {
         let record = Arc::new(record);
         let mut used = self.depot.used();
+        let mut was_open = true;
         loop {
             used.mark_unchanged();
             let (depot, job, bytes) = (self.depot.clone(), self.attempt.job, Arc::clone(&record));
@@ -196,19 +202,20 @@ impl ShardSink {
                 let message = format!("a record could not be stored: {error}");
                 Failure::new(FailureClass::Worker, message)
             })?;
-            match kept {
+            let error = match kept {
                 Ok(info) => return Ok(info),
-                Err(DepotError::Full { .. }) if announced.has_open() => {
-                    tracing::debug!("the depot is full; the execution waits until a shard is done");
-                    // The channel cannot close: the depot holds the other end.
-                    let _ = used.changed().await;
-                }
-                Err(error) => {
-                    return Err(
-                        Failure::new(FailureClass::Infrastructure, error.to_string()).into()
-                    );
-                }
+                Err(error) => error,
+            };
+            let can_fit =
+                matches!(error, DepotError::Full { wanted, limit, .. } if wanted <= limit);
+            if !can_fit || !was_open {
+                return Err(Failure::new(FailureClass::Infrastructure, error.to_string()).into());
             }
+            tracing::debug!("the depot is full; the execution waits until a shard is done");
+            // The record of the last open shard may be removed after that shard is done.
+            was_open = announced.has_open();
+            // An error says that the time is over; the channel cannot close, because the depot holds the other end.
+            let _ = timeout(ROOM_LIMIT, used.changed()).await;
         }
     }
 }

@@ -51,7 +51,7 @@ impl TaskRunner {
         let record = Kept { info, bytes: KeptBytes::Memory(bytes.into()) };
         match self.hand_in(lease, &record).await {
             Ok(()) => {
-                tracing::info!(bytes = info.size, "a record was handed in for another worker")
+                tracing::info!(bytes = info.size, "a record was handed in for another worker");
             }
             Err(error) => {
                 tracing::warn!(%error, "a record could not be handed in for another worker");
