@@ -109,9 +109,17 @@ async fn an_execution_waits_for_its_window_and_stops_when_it_is_dropped() {
     let (receiver, mut found) = receiver(1);
     let (_news, traced) = mpsc::channel(1);
     let mut executing = execute(fibonacci(10_000), Arc::clone(&receiver) as _, traced);
-    let waiting = timeout(Duration::from_secs(3), &mut executing).await;
-    assert!(waiting.is_err(), "it has ended without room for its shards");
-    // The first one has taken the room, and the second one waits for more.
+    // The first one takes the room, and the second one waits for more.
+    let is_full = async {
+        while found.len() < 2 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    };
+    tokio::select! {
+        _ = &mut executing => panic!("it has ended without room for its shards"),
+        full = timeout(PATIENCE, is_full) => full.unwrap(),
+    }
     assert_eq!(found.len(), 2);
     drop(executing);
     found.recv().await.unwrap();

@@ -138,7 +138,7 @@ async fn wrong_inputs_are_refused(
     let prove = async |task: ShardTask| {
         let (traced, mut events) = mpsc::channel(1);
         let proved = executor.prove_shard(task, traced, CancellationToken::new()).await;
-        assert!(events.recv().await.is_none(), "events that nobody wanted");
+        assert!(events.recv().await.is_none(), "events that were not wanted");
         proved.map(|proof| proof.bytes).map_err(|failure| failure.message)
     };
     let (core, part) = &shards[0];

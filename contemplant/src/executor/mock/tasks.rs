@@ -129,7 +129,7 @@ async fn announce(
     shards: &ShardSink,
     mut states: mpsc::Receiver<ShardNews>,
 ) -> Result<(), Failure> {
-    let (known, events) = oneshot::channel::<Vec<_>>();
+    let (known, events) = oneshot::channel::<Vec<(Events, Sha256Digest)>>();
     let announcing = async {
         shards.common(statement.encode()).await;
         for shard in Shard::first(statement, &settings) {
