@@ -322,7 +322,7 @@ async fn a_worker_of_another_version_is_told_which_one_is_wanted() {
     let Some(ToWorker::Refused(refusal)) = worker.hear().await else { panic!("not refused") };
     assert_eq!(refusal.code, RefusalCode::ProtocolVersion);
     assert_eq!(refusal.protocol, ProtocolRange::OURS);
-    assert!(refusal.message.contains("2 to 2"), "{}", refusal.message);
+    assert!(refusal.message.contains("2 to 3"), "{}", refusal.message);
     // A later handshake may look different but for its versions.
     let mut worker = Worker::dial(&network).await;
     let text = r#"{"type":"hello","protocol":{"oldest":8,"newest":9},"what":"ever"}"#;

@@ -71,6 +71,7 @@ async fn the_status_pages_keep_their_form() {
                 "cycles_total": "number", "eta_seconds": "number", "estimated": "truth",
                 "running_seconds": "number", "raced": "truth",
             }],
+            "current_tasks": [],
         }])
     );
 

@@ -83,6 +83,7 @@ async fn the_status_pages_have_their_documented_fields() {
             "average_proof_time_seconds",
             "backend",
             "current_proofs",
+            "current_tasks",
             "id",
             "instance",
             "ip",

@@ -131,12 +131,13 @@ impl ProofsCore {
         Some(NewDivision { engine: engine.to_owned(), backend, max_elements, reason })
     }
 
-    /// Decision about a job, for people.
+    /// Decision about a job, for people; `None` if tasks are not in question.
     pub(super) fn explain_sharding(&self, now: Millis, live: &LiveJob) -> Option<Decision> {
         if self.sharding_mode(live) == ShardingMode::Never {
             return None;
         }
-        Some(self.sharding_decision(now, live, self.best_group(live).as_ref()))
+        let group = self.best_group(live)?;
+        Some(self.sharding_decision(now, live, Some(&group)))
     }
 
     fn sharding_mode(&self, live: &LiveJob) -> ShardingMode {
