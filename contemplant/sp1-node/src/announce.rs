@@ -77,7 +77,7 @@ pub trait Announce: Send + Sync {
 }
 
 /// Executes a program, cuts it into shards as for a Core proof, and announces each to `to`. Returns the public values
-/// once all shards are announced, for which `traced` must have told the events of all core shards. Dropping the future
+/// once all shards are announced, for which `traced` must have passed on the events of all core shards. Dropping the future
 /// stops it.
 pub fn execute(
     execution: Execution,

@@ -283,7 +283,7 @@ impl Node {
         attempt.count(|tally| tally.seconds_per_unit())
     }
 
-    /// Waits until so many permits are free, of which each proving step holds one.
+    /// Waits until this number of permits is free, of which each proving step holds one.
     async fn wait_for_permits(&self, permits: u32) {
         let free = self.permits.clone().acquire_many(permits);
         if tokio::time::timeout(MAX_WIND_DOWN, free).await.is_err() {

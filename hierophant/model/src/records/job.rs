@@ -69,7 +69,7 @@ pub struct Prover {
 }
 
 impl Prover {
-    /// Id that stands for all workers of a proof that several make. No worker can have it.
+    /// Id that represents all workers of a proof that several make. No worker can have it.
     pub const FLEET: WorkerId = WorkerId([u8::MAX; 16]);
 
     /// All workers with this backend that make one proof together.
@@ -78,7 +78,7 @@ impl Prover {
         Self { worker: Self::FLEET, name: "several workers".to_owned(), backend }
     }
 
-    /// Whether it stands for several workers.
+    /// Whether it represents several workers.
     #[must_use]
     pub fn is_fleet(&self) -> bool {
         self.worker == Self::FLEET

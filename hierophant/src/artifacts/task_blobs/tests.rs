@@ -69,11 +69,11 @@ async fn freed_blobs_and_jobs_leave_nothing() {
     let second = keep(&blobs, JOB, b"second").await;
     let theirs = keep(&blobs, OTHER, b"first").await;
     blobs.remove(JOB, first).await.expect("removes");
-    blobs.remove(JOB, first).await.expect("a missing one is no error");
+    blobs.remove(JOB, first).await.expect("removes a missing one");
     assert_eq!(blobs.stored(JOB), [second]);
     assert!(is_missing(&content(&blobs, JOB, first).await));
     blobs.remove_all(JOB).await.expect("removes");
-    blobs.remove_all(JOB).await.expect("a missing one is no error");
+    blobs.remove_all(JOB).await.expect("removes what is missing");
     assert!(blobs.stored(JOB).is_empty());
     assert!(!folder.path().join("tasks").join(JOB.to_string()).exists());
     assert_eq!(content(&blobs, OTHER, theirs).await.expect("reads"), b"first");

@@ -169,7 +169,7 @@ impl World {
             .filter(is_absent)
             .map(|blob| blob.sha256)
             .partition(|blob| self.job.place(*blob) == Place::Expected);
-        // It does not wait for ever.
+        // It does not wait forever.
         let far = expected.first().copied();
         let far = far.filter(|_| !self.is_calm() && self.dice.one_in(40));
         let suspects: Vec<_> = if record.kind == TaskKind::Reduce {
