@@ -189,9 +189,15 @@ impl TaskBlobs {
             let removed = fs::remove_dir(folder);
             drop(names);
             match removed {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
                 // What arrived meanwhile belongs to the job, if it continues.
-                Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty
+                    ) =>
+                {
+                    Ok(())
+                }
                 removed => removed,
             }
         })

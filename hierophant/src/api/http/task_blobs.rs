@@ -2,6 +2,7 @@
 //!
 //! The scheduler decides which digests a lease opens. A record that another worker was asked to hand in is waited for.
 
+use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use hierophant_scheduler::proofs::{HandIn, TaskBlob};
 use network_lib::ids::{JobId, LeaseId, Sha256Digest};
 use network_lib::job::BlobInfo;
 use network_lib::task;
+use sha2::{Digest, Sha256};
 use tokio::time::{Instant, timeout};
 use tracing::Instrument;
 
@@ -95,8 +97,30 @@ pub(super) async fn fetch(
     if response.status() == StatusCode::NOT_FOUND {
         return missing(&context, job, blob).await;
     }
+    let is_whole = response.status() == StatusCode::OK;
     let cut = revoked(context.tokens.clone(), caller.token);
-    response.map(|body| Body::from_stream(body.into_data_stream().take_until(cut)))
+    response.map(|body| {
+        let body = if is_whole { checked(context, job, blob, body) } else { body };
+        Body::from_stream(body.into_data_stream().take_until(cut))
+    })
+}
+
+/// A whole blob, compared with its digest while it is sent. If it is damaged, the last piece is withheld and the blob
+/// counts as missing.
+fn checked(context: WorkerContext, job: JobId, blob: Sha256Digest, body: Body) -> Body {
+    let size = context.tasks.metadata(job, blob).map(|found| found.size);
+    let (mut sent, mut hasher) = (0, Sha256::new());
+    Body::from_stream(body.into_data_stream().map(move |chunk| {
+        let chunk = chunk.map_err(io::Error::other)?;
+        sent += chunk.len() as u64;
+        hasher.update(&chunk);
+        if Some(sent) == size && hasher.finalize_reset()[..] != blob.0 {
+            let context = context.clone();
+            task::spawn("report damage", async move { missing(&context, job, blob).await });
+            return Err(io::Error::other("the blob is damaged"));
+        }
+        Ok(chunk)
+    }))
 }
 
 /// Reports that a blob is missing or has another size. The scheduler has it handed in or made again, and decides about

@@ -188,6 +188,31 @@ async fn a_blob_that_counts_as_stored_and_is_not_is_reported() {
 }
 
 #[tokio::test]
+async fn damage_of_a_blob_is_found_while_it_is_sent() {
+    let hierophant = Harness::start().await;
+    let bytes = vec![3; 100_000];
+    let blob = digest(&bytes);
+    assert_eq!(hierophant.hand_in("1", &bytes).await.status, StatusCode::OK);
+    hierophant.script.lock().task_blob = TaskBlob::Readable { job: JOB, size: 100_000 };
+    let mut damaged = bytes.clone();
+    damaged[50_000] ^= 1;
+    let file = hierophant.folder.path().join(format!("tasks/{JOB}/{blob}"));
+    std::fs::write(file, damaged).expect("writes");
+    let body = hierophant.respond("1", get(blob)).await.into_body();
+    assert!(body.collect().await.is_err(), "the whole body came");
+    let reported = async {
+        while hierophant.missing().await.is_empty() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(LONG, reported).await.expect("reported");
+    assert_eq!(hierophant.missing().await, [(JOB, blob)]);
+    assert!(hierophant.tasks.stored(JOB).is_empty());
+    assert_eq!(hierophant.hand_in("1", &bytes).await.status, StatusCode::OK);
+    assert_eq!(hierophant.fetch(blob).await.body[..], bytes[..], "it was received again");
+}
+
+#[tokio::test]
 async fn a_lease_opens_nothing_to_others_and_not_what_it_does_not_need() {
     let hierophant = Harness::start().await;
     for key in ["3", ""] {
