@@ -32,6 +32,7 @@ pub(super) struct Desk {
 
 #[derive(Clone)]
 struct Link {
+    number: u64,
     words: mpsc::UnboundedSender<FromWorker>,
     transfer: Transfer,
 }
@@ -137,8 +138,12 @@ impl Desk {
     }
 
     pub(super) fn connected(&self, words: mpsc::UnboundedSender<FromWorker>, transfer: Transfer) {
-        self.lock().done.connections += 1;
-        self.link.send_replace(Some(Link { words, transfer }));
+        let number = {
+            let mut state = self.lock();
+            state.done.connections += 1;
+            state.done.connections
+        };
+        self.link.send_replace(Some(Link { number, words, transfer }));
     }
 
     /// The connection has ended.
@@ -230,12 +235,16 @@ impl Desk {
         true
     }
 
-    /// The transfer of the present or the next connection.
-    async fn transfer(&self) -> Transfer {
+    /// The present or the next connection.
+    async fn link(&self) -> Link {
         let mut link = self.link.subscribe();
         let found = link.wait_for(Option::is_some).await;
-        let link = found.ok().and_then(|link| link.clone());
-        link.expect("the desk holds the sender").transfer
+        found.ok().and_then(|link| link.clone()).expect("the desk holds the sender")
+    }
+
+    /// The transfer of the present or the next connection.
+    async fn transfer(&self) -> Transfer {
+        self.link().await.transfer
     }
 
     /// Hands in blobs and says something about them, now and after each welcome.
@@ -252,40 +261,26 @@ impl Desk {
         let Some(delivered) = delivered else { return };
         let mut delivered = delivered.lock().await;
         loop {
-            let next = {
-                let state = self.lock();
-                let connection = state.done.connections;
-                if delivered.0 != connection {
-                    *delivered = (connection, 0);
-                }
-                let held = state.held.get(&lease);
-                held.and_then(|held| held.said.get(delivered.1).cloned())
-            };
-            let Some((blobs, word)) = next else { return };
-            if self.hand_in(lease, blobs, word).await.is_err() {
-                return;
+            let link = self.link().await;
+            if delivered.0 != link.number {
+                *delivered = (link.number, 0);
             }
+            let said = self.lock().held.get(&lease).map(|held| held.said.get(delivered.1).cloned());
+            let Some((blobs, word)) = said.flatten() else { return };
+            for blob in blobs {
+                if link.transfer.put(lease, blob).await.is_err() {
+                    return;
+                }
+            }
+            if let (TaskFromWorker::TaskDone { .. }, Some(held)) =
+                (&word, self.lock().held.get_mut(&lease))
+            {
+                held.ended = Some(Instant::now());
+            }
+            // What a broken connection loses is said over the next one.
+            let _ = link.words.send(FromWorker::Task(word));
             delivered.1 += 1;
         }
-    }
-
-    async fn hand_in(
-        &self,
-        lease: LeaseId,
-        blobs: Vec<bytes::Bytes>,
-        word: TaskFromWorker,
-    ) -> Result<()> {
-        let transfer = self.transfer().await;
-        for blob in blobs {
-            transfer.put(lease, blob).await?;
-        }
-        if let (TaskFromWorker::TaskDone { .. }, Some(held)) =
-            (&word, self.lock().held.get_mut(&lease))
-        {
-            held.ended = Some(Instant::now());
-        }
-        self.say(word);
-        Ok(())
     }
 
     async fn execute(
