@@ -14,6 +14,7 @@ pub const CAPACITY: usize = 256;
 
 /// An entry of the queue.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "a message lives until it is written")]
 pub enum Outgoing {
     /// A message.
     Message(ToWorker),

@@ -18,6 +18,7 @@ use divan::Bencher;
 use hierophant_model::clients::Clients;
 use hierophant_model::records::{Millis, NetworkMode};
 use hierophant_scheduler::SessionId;
+use hierophant_scheduler::proofs::ShardingLimits;
 use hierophant_scheduler::proofs::core::{
     Effect, IdSource, Limits, ProofsCore, RestoredState, StoreLookup,
 };
@@ -151,6 +152,7 @@ fn limits() -> Limits {
         return_limit_ms: 120_000,
         max_strikes: 0,
         strike_decay_ms: 0,
+        sharding: ShardingLimits::default(),
         clients: Clients::default(),
     }
 }

@@ -15,6 +15,7 @@ use network_lib::codec;
 use network_lib::handshake::{Hello, Welcome};
 use network_lib::ids::{JobId, LeaseId, Sha256Digest};
 use network_lib::shard::{MAX_BLOBS_PER_MESSAGE, Sharding, TaskFromWorker, TaskKind, TaskToWorker};
+use network_lib::task;
 use network_lib::wire::{FromWorker, ToWorker};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -104,7 +105,8 @@ impl TaskWorker {
         let address = Arc::new(Mutex::new(address));
         let session =
             Session { address: Arc::clone(&address), hello, http, desk: Arc::clone(&desk) };
-        tokio::spawn(stop.clone().run_until_cancelled_owned(session.run()));
+        let running = stop.clone().run_until_cancelled_owned(session.run());
+        task::spawn("task worker", running);
         Self { address, desk, stop }
     }
 
@@ -224,7 +226,7 @@ impl Session {
                 self.desk.known(lease_id, &shards);
             }
             ToWorker::Task(TaskToWorker::Provide { lease_id, blob }) => {
-                self.provide(lease_id, blob)
+                self.provide(lease_id, blob);
             }
             ToWorker::Task(TaskToWorker::Forget { job, blobs: None }) => self.desk.forget_job(job),
             _ => {}

@@ -51,6 +51,7 @@ const MAX_KEYS: usize = 4096;
 
 /// An effect outside the store; executed once its decision is stored.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "a message lives until it is written")]
 pub(super) enum SideEffect {
     /// Send a message to a worker.
     Send(SessionHandle, ToWorker),

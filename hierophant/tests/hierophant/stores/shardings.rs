@@ -279,7 +279,7 @@ pub(crate) async fn attempts_at_tasks_count_for_their_workers_and_not_as_attempt
         Change::Attempt(failed.clone()),
     ];
     commit(&*store, &changes).await;
-    assert_eq!(store.attempts(divided.id).await.expect("reads"), [whole.clone()]);
+    assert_eq!(store.attempts(divided.id).await.expect("reads"), std::slice::from_ref(&whole));
     let of_worker = store.attempts_of(worker, 10).await.expect("reads");
     assert!(of_worker.contains(&failed), "{of_worker:?}");
     assert_eq!(of_worker.len(), 2);

@@ -11,6 +11,7 @@ use network_lib::shard::{
     KnownShard, MAX_SHARDS_PER_MESSAGE, Named, NewShard, ShardState, TaskFromWorker, TaskInput,
     TaskUsage,
 };
+use network_lib::task;
 use network_lib::wire::FromWorker;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::Instant;
@@ -79,7 +80,7 @@ impl Held {
         };
         desk.lock().held.insert(lease, held);
         let desk = Arc::clone(desk);
-        tokio::spawn(stop.run_until_cancelled_owned(async move {
+        let attempt = stop.run_until_cancelled_owned(async move {
             let outcome = match input {
                 TaskInput::Execute { window, window_bytes, .. } => {
                     desk.execute(lease, job, (window as usize, window_bytes)).await
@@ -92,7 +93,8 @@ impl Held {
             if let Err(failed) = outcome {
                 desk.fail(lease, failed).await;
             }
-        }));
+        });
+        task::spawn("attempt at a task", attempt);
     }
 }
 
@@ -198,7 +200,7 @@ impl Desk {
             again.push(*lease);
         }
         let desk = Arc::clone(self);
-        tokio::spawn(async move {
+        task::spawn("repetition", async move {
             for lease in again {
                 desk.deliver(lease).await;
             }
@@ -224,7 +226,7 @@ impl Desk {
             self.lock().depot.iter().find_map(|(job, blobs)| Some((*job, *blobs.get(&blob)?)));
         let Some((job, no)) = found else { return false };
         let desk = Arc::clone(self);
-        tokio::spawn(async move {
+        task::spawn("record", async move {
             let record = pseudo(job, b'r', no, desk.work.record_bytes);
             let transfer = desk.transfer().await;
             // It is asked for again, if it is still needed.

@@ -14,6 +14,7 @@ use http_body_util::BodyExt;
 use network_lib::ids::{ArtifactId, Sha256Digest};
 use network_lib::job::ProofMode;
 use network_lib::shard::blob_path;
+use network_lib::task;
 use network_lib::wire::{LEASE_ENDED_HEADER, REJECTION_HEADER};
 use tokio::time::{Instant, timeout};
 
@@ -96,7 +97,7 @@ async fn workers_that_hand_in_the_same_blob_do_not_disturb_each_other() {
     let bytes = vec![6; 300_000];
     let slow = Arc::clone(&hierophant);
     let first = stalled(digest(&bytes), &bytes[..100_000]);
-    let slow = tokio::spawn(async move { slow.call("1", first).await });
+    let slow = task::spawn("call", async move { slow.call("1", first).await });
     tokio::time::sleep(SHORT).await;
     assert!(!slow.is_finished());
     let others = vec![7; 300_000];
@@ -110,7 +111,7 @@ async fn workers_that_hand_in_the_same_blob_do_not_disturb_each_other() {
 
     let blob = digest(&[8; 300_000]);
     let (held, request) = (Arc::clone(&hierophant), stalled(blob, &[8; 100_000]));
-    let earlier = tokio::spawn(async move { held.call("1", request).await });
+    let earlier = task::spawn("call", async move { held.call("1", request).await });
     tokio::time::sleep(SHORT).await;
     assert_eq!(hierophant.hand_in("1", &[8; 300_000]).await.status, StatusCode::OK);
     let earlier = timeout(LONG, earlier).await.expect("ends").expect("no panic");
@@ -122,7 +123,7 @@ async fn a_record_on_its_way_is_waited_for() {
     let hierophant = Arc::new(Harness::start().await);
     hierophant.script.lock().task_blob = TaskBlob::Expected { job: JOB };
     let fetching = Arc::clone(&hierophant);
-    let fetch = tokio::spawn(async move { fetching.fetch(digest(b"record")).await });
+    let fetch = task::spawn("call", async move { fetching.fetch(digest(b"record")).await });
     tokio::time::sleep(SHORT).await;
     assert!(!fetch.is_finished(), "it waits");
     assert_eq!(hierophant.hand_in("2", b"another").await.status, StatusCode::OK);
@@ -151,7 +152,7 @@ async fn a_wait_ends_when_the_record_does_not_come_any_longer() {
     let hierophant = Arc::new(Harness::start().await);
     hierophant.script.lock().task_blob = TaskBlob::Expected { job: JOB };
     let fetching = Arc::clone(&hierophant);
-    let fetch = tokio::spawn(async move { fetching.fetch(digest(b"record")).await });
+    let fetch = task::spawn("call", async move { fetching.fetch(digest(b"record")).await });
     tokio::time::sleep(SHORT).await;
     assert!(!fetch.is_finished(), "it waits");
     hierophant.script.lock().task_blob = TaskBlob::Gone;
@@ -265,9 +266,9 @@ async fn a_revoked_token_ends_waits_uploads_and_downloads() {
 
     hierophant.script.lock().task_blob = TaskBlob::Expected { job: JOB };
     let (waiting, uploading) = (Arc::clone(&hierophant), Arc::clone(&hierophant));
-    let wait = tokio::spawn(async move { waiting.fetch(digest(b"record")).await });
+    let wait = task::spawn("call", async move { waiting.fetch(digest(b"record")).await });
     let request = stalled(digest(&[1; 100_000]), &[1; 70_000]);
-    let upload = tokio::spawn(async move { uploading.call("2", request).await });
+    let upload = task::spawn("call", async move { uploading.call("2", request).await });
     tokio::time::sleep(SHORT).await;
     hierophant.tokens.revoke("rig").await.expect("revoked");
     for call in [wait, upload] {
