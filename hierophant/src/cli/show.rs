@@ -329,7 +329,12 @@ fn attempts(history: &[Attempt], running: &[Running]) -> String {
             attempt.outcome.to_string(),
             ago(attempt.started_at),
             took(Some(attempt.started_at), attempt.ended_at),
-            now.map(progress).or_else(|| attempt.message.clone()).unwrap_or_default(),
+            // One that is divided has a message from its begin: why it is.
+            now.map(progress)
+                .into_iter()
+                .chain(attempt.message.clone())
+                .collect::<Vec<_>>()
+                .join("; "),
         ]
     });
     list(["attempt at job", "worker", "outcome", "started", "took", ""], rows, "no attempts")
@@ -354,10 +359,7 @@ fn progress(running: &Running) -> String {
     let mark = if running.estimated { "~" } else { "" };
     let done = running.fraction.map(|fraction| format!(" {mark}{:.0}%", fraction * 100.0));
     let left = running.eta_seconds.map(|seconds| format!(", {mark}{} left", span(seconds)));
-    let tasks =
-        running.tasks.as_ref().map(|tasks| format!(", tasks: {}", show_tasks::summary(tasks)));
-    let parts = [done, left, tasks].map(Option::unwrap_or_default);
-    format!("{phase}{}", parts.concat())
+    format!("{phase}{}{}", done.unwrap_or_default(), left.unwrap_or_default())
 }
 
 #[cfg(test)]

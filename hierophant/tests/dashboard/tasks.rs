@@ -14,7 +14,7 @@ use crate::network::Network;
 use crate::{TURN, assert_clean, overflows};
 
 const WORK: Work = Work {
-    shards: 24,
+    shards: 40,
     record_bytes: 40_000,
     part_bytes: 10_000,
     cut: Duration::from_millis(50),
@@ -44,21 +44,21 @@ async fn a_proof_of_several_workers_shows_who_proves_which_shard_when() {
     let mut browser = Browser::start().await;
     browser.open(&network.url("/")).await;
     browser.until_shown("3 workers").await;
-    browser.until("/tasks [0-9]+\\/25/.test(document.body.innerText)").await;
+    browser.until("/tasks [0-9]+\\/41/.test(document.body.innerText)").await;
     browser.picture("tasks-overview").await;
     browser.open(&network.url("/#/fleet")).await;
     browser.until_shown("1 task: prove shard").await;
     browser.open(&network.url(&format!("/#/job/{job}"))).await;
     browser.until("document.querySelectorAll('.gantt rect').length >= 8").await;
-    browser.until("document.querySelectorAll('.gantt rect.running').length === 3").await;
+    browser.until("document.querySelectorAll('.gantt rect.running').length >= 3").await;
     for words in ["shards are done", "a free worker", "of records", "divided into tasks"] {
         browser.until_shown(words).await;
     }
     browser.picture("tasks-running").await;
 
     client.until(&request, FulfillmentStatus::Fulfilled).await;
-    browser.until("document.querySelectorAll('.gantt rect.good').length === 25").await;
-    browser.until_shown("25 of 25 done, 0 running, on 3 workers").await;
+    browser.until("document.querySelectorAll('.gantt rect.good').length === 41").await;
+    browser.until_shown("41 of 41 done, 0 running, on 3 workers").await;
     browser.until_shown("the last ").await;
     let rows = browser.eval("[...document.querySelectorAll('.gantt svg > text')].map((it) => it.textContent).join()").await;
     let Value::String(rows) = rows else { panic!("{rows}") };
@@ -72,7 +72,7 @@ async fn a_proof_of_several_workers_shows_who_proves_which_shard_when() {
 
     browser.show_as(390, 844, "dark").await;
     browser.open(&network.url(&format!("/#/job/{job}"))).await;
-    browser.until("document.querySelectorAll('.gantt rect').length === 25").await;
+    browser.until("document.querySelectorAll('.gantt rect').length === 41").await;
     assert_eq!(overflows(&mut browser).await, false, "wider than a phone");
     browser.picture("phone-tasks").await;
     assert_clean(&browser, &network);
