@@ -120,6 +120,10 @@ impl Story<'_> {
         for number in 1..=contemplants {
             let name = contemplant_name(number, contemplants);
             network.add_contemplant(&match backend {
+                // Several share the processors of one machine.
+                Backend::Cpu if contemplants > 1 => {
+                    ContemplantSettings::cpu(&name, mode).with("shards_at_once", 1)
+                }
                 Backend::Cpu => ContemplantSettings::cpu(&name, mode),
                 Backend::Mock => ContemplantSettings::mock(&name, MOCK_PROOF_TIME),
             })?;
