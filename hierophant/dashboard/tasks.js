@@ -28,7 +28,7 @@ const COLUMNS = [
   { name: 'Attempts', kind: 'number', cell: (task) => (task.failures > 0 ? html`<b class="hot" title=${`${many(task.failures, 'failure')} by the fault of workers`}>${task.attempts}</b>` : task.attempts) },
   { name: 'Record', kind: 'number', cell: (task) => bytes(task.record_bytes) },
   { name: 'Result', kind: 'number', cell: (task) => bytes(task.result_bytes) },
-  { name: 'Waits for', kind: 'wide why', cell: (task) => WAITS[task.waits_for]?.(task) ?? task.waits_for ?? task.message ?? '' },
+  { name: 'Details', kind: 'wide why', cell: (task) => (task.waits_for ? `waits for ${WAITS[task.waits_for]?.(task) ?? task.waits_for}` : task.message ?? '') },
 ];
 
 /** Tasks that a worker runs, in one line for each job. */

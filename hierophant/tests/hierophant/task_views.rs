@@ -21,14 +21,17 @@ const WORK: Work = Work {
     prove: Duration::from_millis(200),
 };
 
+/// Shards that are proved for as long as a test looks.
+const LONG: Work = Work { prove: Duration::from_secs(600), ..WORK };
+
 fn always(config: &mut Config) {
     config.sharding.mode = ShardingMode::Always;
 }
 
-fn worker(network: &Network, name: &str) -> TaskWorker {
+fn worker(network: &Network, name: &str, work: Work) -> TaskWorker {
     let mut hello = hello();
     hello.name = name.into();
-    TaskWorker::start(network.http, hello, (1, 1), WORK, reqwest::Client::new())
+    TaskWorker::start(network.http, hello, (1, 1), work, reqwest::Client::new())
 }
 
 /// The only job, once it is divided and both workers have tasks.
@@ -47,7 +50,7 @@ async fn divided_job(network: &Network) -> String {
 #[tokio::test]
 async fn a_running_proof_shows_who_does_what_and_what_waits() {
     let network = Network::start_with(always).await;
-    let _workers = (worker(&network, "one"), worker(&network, "two"));
+    let _workers = (worker(&network, "one", LONG), worker(&network, "two", LONG));
     let mut client = Client::connect(&network).await;
     let ask = client.ready_to_ask(b"long").await;
     client.ask(&ask).await.expect("accepted");
@@ -89,13 +92,13 @@ async fn a_running_proof_shows_who_does_what_and_what_waits() {
     assert_eq!(json["engine"], shown["engine"]);
     let why = told(&url, &format!("why {job}")).await;
     assert!(why.contains("shards are done") && why.contains("run on 2 workers"), "{why}");
-    assert!(told(&url, "workers").await.contains("task: prove_shard"));
+    assert!(told(&url, "workers").await.contains("2 tasks: prove_shard"));
 }
 
 #[tokio::test]
 async fn a_finished_proof_keeps_the_record_of_its_tasks() {
     let network = Network::start_with(always).await;
-    let (one, two) = (worker(&network, "one"), worker(&network, "two"));
+    let (one, two) = (worker(&network, "one", WORK), worker(&network, "two", WORK));
     let mut client = Client::connect(&network).await;
     let ask = client.ready_to_ask(b"long").await;
     let request = client.ask(&ask).await.expect("accepted");
