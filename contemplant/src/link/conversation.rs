@@ -107,9 +107,6 @@ impl Link {
                         Heard::Message(ToWorker::Refused(refusal)) => {
                             return Err(End::Refused(refusal));
                         }
-                        Heard::Message(ToWorker::Task(_)) => {
-                            return Err(End::Lost("tasks were never offered".to_owned()));
-                        }
                         heard => self.handle(heard),
                     }
                 }
