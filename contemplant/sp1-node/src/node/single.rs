@@ -61,9 +61,10 @@ impl Single {
     /// Proves the shard.
     pub(super) async fn prove(&self, assignment: ShardAssignment) -> anyhow::Result<ProvedShard> {
         let ShardAssignment { elf, common, record, events, events_prefix, traced } = assignment;
-        let input: CommonProverInput = bincode::deserialize(&common).context("common input")?;
-        ensure!(input.mode == ProofMode::Core, "a shard of another proof than a Core proof");
-        drop(input);
+        {
+            let input: CommonProverInput = bincode::deserialize(&common).context("common input")?;
+            ensure!(input.mode == ProofMode::Core, "a shard of another proof than a Core proof");
+        }
         let depot = self.depot();
         let record = bring(depot, &self.scope, record, events)?;
         let is_core = matches!(Record::read(&record)?, Record::Core { .. });
