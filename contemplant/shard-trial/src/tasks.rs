@@ -273,7 +273,7 @@ async fn forward(mut news: mpsc::UnboundedReceiver<ShardNews>, states: mpsc::Sen
             break;
         }
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 /// Proves a shard, and passes its events on as soon as they are there.
