@@ -157,7 +157,8 @@ impl Script {
                 self.note(|ledger| ledger.cancelled.push(lease_id));
             }
             ToWorker::Settled { lease_id } => self.work.retain(|work| work.lease != lease_id),
-            ToWorker::Refused(_) | ToWorker::Drain { .. } => {}
+            // It offers no tasks.
+            ToWorker::Refused(_) | ToWorker::Drain { .. } | ToWorker::Task(_) => {}
         }
         false
     }
