@@ -4,3 +4,4 @@ mod aggregation;
 mod committed_keys;
 mod observed;
 mod sdk_modes;
+mod tasks;
