@@ -3,7 +3,7 @@
 //! A record stays with the worker whose execution has cut it, until the shard is done. Each job has a folder, named by
 //! its id, with a file for each record, named by the SHA-256 of its content. A file is written under a temporary name
 //! and renamed when it is complete; its digest is checked when it is read. What is in the folder at the start is listed
-//! to Hierophant, which answers what is no longer needed. Results are in [`results`].
+//! to Hierophant, which answers what is no longer needed. Results are in `results`.
 
 pub(crate) mod results;
 

@@ -1,7 +1,7 @@
 //! Running tasks of proofs that many workers make (version 3 of the worker protocol).
 //!
 //! Each attempt at a task has two parts, which run at the same time. Its *work* fetches inputs, lets the executor work,
-//! and puts what is to be handed in and sent into the attempt's [`Parcel`]. Its *courier* delivers the parcel over the
+//! and puts what is to be handed in and sent into the attempt's *parcel*. Its *courier* delivers the parcel over the
 //! current connection, and again from the beginning over each later one, until Hierophant settles the attempt: what was
 //! handed in before may be lost with a Hierophant that was restarted.
 
