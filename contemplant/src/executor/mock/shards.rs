@@ -78,6 +78,7 @@ impl Statement {
     /// Bytes that differ for each label and number.
     fn bytes(&self, label: &str, number: u32, size: u64) -> Vec<u8> {
         let hash = Sha256::new()
+            .chain_update(self.program.0)
             .chain_update(self.seed)
             .chain_update(label)
             .chain_update(number.to_be_bytes())
