@@ -75,7 +75,8 @@ impl Setup {
         self.process = Process(None);
         let contemplant = &mut self.contemplant;
         let ended = timeout(PATIENCE, contemplant).await.expect("it does not die");
-        assert!(ended.is_err(), "it ended before it was killed: {ended:?}");
+        // Its parts die in any order: it may notice that its prover is gone.
+        assert!(!matches!(ended, Ok(Ok(()))), "it ended before it was killed");
     }
 
     /// Starts a Contemplant again on the same data folder.
