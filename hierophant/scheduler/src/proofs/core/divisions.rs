@@ -155,6 +155,8 @@ impl ProofsCore {
             _ => None,
         });
         let strikes: BTreeMap<WorkerId, Reason> = strikes.collect();
+        // Counting tasks takes longer than most facts.
+        let is_news = decided.iter().any(|effect| matches!(effect, shards::Effect::SaveTask(_)));
         let mut end = None;
         for effect in decided {
             match effect {
@@ -193,7 +195,9 @@ impl ProofsCore {
         if let Some(end) = end {
             self.end_tasks(now, job, end, effects);
         }
-        self.report_tasks(now, job);
+        if is_news {
+            self.report_tasks(now, job);
+        }
     }
 
     /// What the end of all tasks means for the job.

@@ -38,8 +38,9 @@ impl ProofsCore {
     ) -> Option<HandIn> {
         let job = self.divisions.attempts.get(&lease)?.record.job;
         let tasks = &self.divisions.jobs.get(&job)?.tasks;
-        let most_bytes = self.limits.sharding.max_blob_bytes;
-        tasks.may_hand_in(worker, lease, blob).then_some(HandIn { job, most_bytes })
+        let most = self.limits.sharding.max_blob_bytes;
+        let most_bytes = tasks.may_hand_in((worker, lease), blob, most)?;
+        Some(HandIn { job, most_bytes })
     }
 
     /// A blob of `job` that `worker` handed in under a lease is stored. Returns whether the lease still counts; a blob that is not

@@ -123,6 +123,9 @@ impl ProofsCore {
 
     /// Whether a waiting job is proved as tasks now, and by what.
     pub(super) fn division_of(&self, now: Millis, live: &LiveJob) -> Option<NewDivision> {
+        if self.sharding_mode(live) == ShardingMode::Never {
+            return None;
+        }
         let group = self.best_group(live)?;
         let decision = self.sharding_decision(now, live, Some(&group));
         let Decision::Sharded(_) = decision else { return None };

@@ -138,15 +138,24 @@ impl ShardedJob {
         }
     }
 
-    /// Whether a worker may hand in these bytes under a lease: it holds the lease, or the record that the lease's task
-    /// needs.
+    /// Most bytes that a worker may hand in as this blob under a lease: of its own lease what is left of `most` for all
+    /// blobs together, and of another worker's the record that its task needs, which this worker holds. `None` if it may
+    /// not.
     #[must_use]
-    pub fn may_hand_in(&self, worker: WorkerId, lease: LeaseId, blob: Sha256Digest) -> bool {
-        let Some(row) = self.leases.get(&lease).map(|held| held.row) else { return false };
-        let record = self.task(row.task).and_then(|record| record.record);
-        let provides = record.is_some_and(|record| record.sha256 == blob)
-            && self.holders.is_held_by(blob, worker);
-        row.worker == worker || provides
+    pub fn may_hand_in(
+        &self,
+        (worker, lease): (WorkerId, LeaseId),
+        blob: Sha256Digest,
+        most: u64,
+    ) -> Option<u64> {
+        let held = self.leases.get(&lease)?;
+        if held.row.worker == worker {
+            let others = held.handed_in.iter().filter(|(handed_in, _)| **handed_in != blob);
+            let used = others.fold(0_u64, |sum, (_, size)| sum.saturating_add(*size));
+            return Some(most.saturating_sub(used));
+        }
+        let record = self.task(held.row.task)?.record.filter(|record| record.sha256 == blob)?;
+        self.holders.is_held_by(blob, worker).then_some(record.size.min(most))
     }
 
     /// Window of the running execution: shards and bytes, for its input.

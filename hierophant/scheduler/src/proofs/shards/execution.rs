@@ -393,7 +393,7 @@ impl ShardedJob {
     /// Whether bytes of this size and digest were handed in under the lease.
     pub(super) fn was_handed_in(&self, lease: LeaseId, blob: BlobInfo) -> bool {
         let handed_in = self.leases.get(&lease).and_then(|held| held.handed_in.get(&blob.sha256));
-        handed_in == Some(&blob.size) || self.is_kept(blob.sha256)
+        handed_in == Some(&blob.size)
     }
 
     /// Bytes were handed in under a lease, and are stored. Bytes that nothing needs are freed.

@@ -156,8 +156,9 @@ impl ShardedJob {
     /// Number of shards whose proofs are stored, and of all announced shards.
     #[must_use]
     pub fn shards_done(&self) -> (usize, usize) {
-        let done = self.leaves().filter(|leaf| leaf.state == TaskState::Done).count();
-        (done, self.leaves().count())
+        self.leaves().fold((0, 0), |(done, all), leaf| {
+            (done + usize::from(leaf.state == TaskState::Done), all + 1)
+        })
     }
 
     /// Whether any task waits.

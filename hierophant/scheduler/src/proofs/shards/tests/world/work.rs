@@ -69,7 +69,7 @@ impl World {
         let id = self.fleet[at].id;
         let effects = match word {
             Word::PutIn(lease, blob) => {
-                if !self.job.may_hand_in(id, lease, blob.sha256) {
+                if self.job.may_hand_in((id, lease), blob.sha256, u64::MAX).is_none() {
                     return Ok(());
                 }
                 self.blobs.insert(blob.sha256);
