@@ -39,6 +39,16 @@ pub(super) struct Division {
     /// The attempt at the whole job.
     pub(super) attempt: LeaseId,
     pub(super) tasks: ShardedJob,
+    /// The finished proof, while it is assembled and checked.
+    pub(super) assembly: Option<Box<Assembly>>,
+    /// Time of the next try to assemble it.
+    pub(super) assemble_at: Option<Millis>,
+}
+
+impl Division {
+    pub(super) const fn new(attempt: LeaseId, tasks: ShardedJob) -> Self {
+        Self { attempt, tasks, assembly: None, assemble_at: None }
+    }
 }
 
 /// How a job is to be divided.
@@ -73,6 +83,9 @@ impl Divisions {
 
     /// Adjusts all times to a wall clock that was set by `by` milliseconds.
     pub(super) fn clock_set(&mut self, by: i64) {
+        for at in self.jobs.values_mut().filter_map(|division| division.assemble_at.as_mut()) {
+            at.shift(by);
+        }
         for held in self.attempts.values_mut() {
             held.record.started_at.shift(by);
             if let Some(since) = &mut held.unlisted_since {
@@ -111,7 +124,7 @@ impl ProofsCore {
         let (limits, ids) = (self.limits.sharding.job, self.ids.clone());
         let (tasks, begun) =
             ShardedJob::begin(now, job, (mode, &engine, max_elements), limits, ids);
-        self.divisions.jobs.insert(job, Division { attempt: lease, tasks });
+        self.divisions.jobs.insert(job, Division::new(lease, tasks));
         self.carry_out(now, job, begun, effects);
     }
 
@@ -209,14 +222,18 @@ impl ProofsCore {
             JobEnd::Finished { parts, public_values } => {
                 let Some(held) = self.leases.get(&lease) else { return };
                 let Some(live) = self.jobs.get(&job) else { return };
-                effects.push(Effect::Assemble(Box::new(Assembly {
+                let assembly = Box::new(Assembly {
                     lease,
                     job,
                     parts: parts.into_iter().map(|(_, part)| part).collect(),
                     public_values,
                     circuit_version: live.record.spec.circuit_version.clone(),
                     is_mock: held.attempt.prover.backend == Backend::Mock,
-                })));
+                });
+                effects.push(Effect::Assemble(assembly.clone()));
+                if let Some(division) = self.divisions.jobs.get_mut(&job) {
+                    division.assembly = Some(assembly);
+                }
             }
             JobEnd::Failed(failure) => self.fail_attempt(now, lease, failure, effects),
             JobEnd::FallBack(reason) => {

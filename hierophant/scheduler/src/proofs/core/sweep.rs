@@ -45,6 +45,7 @@ impl ProofsCore {
             }
         }
         self.end_overdue_tasks(now, &mut effects);
+        self.assemble_again(now, &mut effects);
         if now > self.return_deadline {
             self.all_returned(now, &mut effects);
             for lease in self.unreturned_leases() {

@@ -8,6 +8,9 @@ use super::{Effect, ProofsCore};
 use crate::proofs::shards::Place;
 use crate::proofs::{AssemblyError, HandIn, TaskBlob};
 
+/// Pause before a proof is assembled again whose bytes were unavailable, in milliseconds.
+const ASSEMBLE_AGAIN_MS: i64 = 10_000;
+
 impl ProofsCore {
     /// Whether `worker` may fetch a blob under the lease of its task.
     #[must_use]
@@ -77,7 +80,8 @@ impl ProofsCore {
         effects
     }
 
-    /// The proof of an attempt is assembled and stored, or could not be assembled: then the job is proved as a whole.
+    /// The proof of an attempt is assembled and stored, or could not be assembled. A lost part is made again; what is
+    /// unavailable is tried again later.
     #[must_use]
     pub fn assembled(
         &mut self,
@@ -85,18 +89,49 @@ impl ProofsCore {
         lease: LeaseId,
         assembled: Result<(ArtifactId, BlobInfo), AssemblyError>,
     ) -> Vec<Effect> {
+        let mut effects = Vec::new();
         match assembled {
             Ok((proof, blob)) => {
-                let (_, mut effects) = self.proof_stored(now, lease, proof, blob);
+                effects = self.proof_stored(now, lease, proof, blob).1;
                 self.check_if_handed_in(now, lease, &mut effects);
-                effects
             }
+            Err(AssemblyError::Unavailable) => {
+                let mut divisions = self.divisions.jobs.values_mut();
+                if let Some(division) = divisions.find(|division| division.attempt == lease) {
+                    division.assemble_at = Some(Millis(now.0.saturating_add(ASSEMBLE_AGAIN_MS)));
+                }
+            }
+            Err(AssemblyError::Lost(part)) => self.part_lost(now, lease, part, &mut effects),
+        }
+        self.dispatch(now, &mut effects);
+        effects
+    }
+
+    fn part_lost(
+        &mut self,
+        now: Millis,
+        lease: LeaseId,
+        part: Sha256Digest,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(job) = self.leases.get(&lease).map(|held| held.job) else { return };
+        let Some(division) = self.divisions.jobs.get_mut(&job) else { return };
+        division.assembly = None;
+        match division.tasks.part_lost(now, part) {
+            Ok(decided) => self.carry_out(now, job, decided, effects),
             Err(error) => {
-                let mut effects = Vec::new();
                 let failure = Failure::new(FailureClass::Infrastructure, error.to_string());
-                self.fail_attempt(now, lease, failure, &mut effects);
-                self.dispatch(now, &mut effects);
-                effects
+                self.fail_attempt(now, lease, failure, effects);
+            }
+        }
+    }
+
+    /// Assembles again what was unavailable some time ago.
+    pub(super) fn assemble_again(&mut self, now: Millis, effects: &mut Vec<Effect>) {
+        for division in self.divisions.jobs.values_mut() {
+            if division.assemble_at.is_some_and(|at| at <= now) {
+                division.assemble_at = None;
+                effects.extend(division.assembly.clone().map(Effect::Assemble));
             }
         }
     }

@@ -53,7 +53,7 @@ impl ProofsCore {
         let (limits, ids) = (self.limits.sharding.job, self.ids.clone());
         match ShardedJob::restore(now, rows, limits, ids, PROVE_SLOTS) {
             Ok((tasks, restored)) => {
-                self.divisions.jobs.insert(job, Division { attempt, tasks });
+                self.divisions.jobs.insert(job, Division::new(attempt, tasks));
                 self.carry_out(now, job, restored, effects);
             }
             Err(error) => {

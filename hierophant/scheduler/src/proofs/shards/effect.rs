@@ -68,7 +68,7 @@ pub enum Release {
 /// End of a job.
 #[derive(Debug, Clone, PartialEq)]
 pub enum JobEnd {
-    /// All parts of the proof are stored; they are freed once the proof is assembled.
+    /// All parts of the proof are stored; nothing is freed until the proof is assembled.
     Finished {
         /// Kept results in their order: all shard proofs of a Core proof, otherwise one.
         parts: Vec<(TaskId, BlobInfo)>,

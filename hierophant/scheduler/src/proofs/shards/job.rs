@@ -12,6 +12,7 @@ use shard_plan::{Key, Plan, Reduce, Single};
 
 use super::effect::{Effect, JobEnd, Reason, Release};
 use super::holders::Holders;
+use super::recovery::{Rows, Unrestorable};
 use super::running::{Execution, Limits};
 use crate::proofs::core::IdSource;
 
@@ -430,7 +431,7 @@ impl ShardedJob {
         self.tasks().filter(|record| record.shard.is_some() && record.state != TaskState::Obsolete)
     }
 
-    /// Ends the job, once. Bytes that the end does not name are freed.
+    /// Ends the job, once. The bytes of a finished one stay until its proof is assembled; those of others are freed.
     pub(super) fn end(&mut self, end: JobEnd, effects: &mut Vec<Effect>) {
         if std::mem::replace(&mut self.has_ended, true) {
             return;
@@ -439,30 +440,53 @@ impl ShardedJob {
         let busy = self.leases.values().map(|lease| lease.row.worker);
         let busy: BTreeSet<_> = busy.chain(std::mem::take(&mut self.executors)).collect();
         running.into_iter().for_each(|task| self.stop(task, "the job has ended", effects));
-        let kept: BTreeSet<_> = match &end {
-            JobEnd::Finished { parts, public_values } => {
-                let parts = parts.iter().map(|(_, output)| output.sha256);
-                parts.chain([public_values.sha256]).collect()
-            }
-            _ => BTreeSet::new(),
-        };
-        let mut freed = BTreeSet::new();
+        let is_finished = matches!(end, JobEnd::Finished { .. });
         for id in self.tasks.keys().copied().collect::<Vec<_>>() {
             self.update(id, effects, |record| {
                 if matches!(record.state, TaskState::Waiting | TaskState::Leased) {
                     record.state = TaskState::Obsolete;
                 }
             });
-            let Some(record) = self.task(id) else { continue };
-            freed.extend(stored_blobs(record));
         }
-        freed.extend(self.record.common.map(|common| common.sha256));
-        freed.extend(self.record.public_values.map(|values| values.sha256));
-        let (workers, stored) = self.holders.drain();
-        freed.extend(stored);
+        let (workers, records) = self.holders.drain();
+        let mut freed = records;
+        if is_finished {
+            freed.retain(|record| !self.is_kept(*record));
+        } else {
+            freed.extend(self.results());
+        }
         effects.push(Effect::End(end));
-        effects.extend(freed.difference(&kept).map(|blob| Effect::Free(*blob)));
+        effects.extend(freed.into_iter().map(Effect::Free));
         effects.extend(workers.union(&busy).map(|worker| Effect::ForgetAll(*worker)));
+    }
+
+    /// All results that Hierophant stores, of tasks and of the execution.
+    fn results(&self) -> impl Iterator<Item = Sha256Digest> + '_ {
+        let of_execution = self.record.common.into_iter().chain(self.record.public_values);
+        self.kept.keys().copied().chain(of_execution.map(|blob| blob.sha256))
+    }
+
+    /// A part of the finished proof is lost: it is made again, by another execution of the program, because records end
+    /// with the job.
+    ///
+    /// # Errors
+    ///
+    /// [`Unrestorable`]: the job is to be proved as a whole.
+    pub fn part_lost(
+        &mut self,
+        now: Millis,
+        part: Sha256Digest,
+    ) -> Result<Vec<Effect>, Unrestorable> {
+        let rows = Rows {
+            sharding: self.record.clone(),
+            tasks: self.tasks().cloned().collect(),
+            leases: Vec::new(),
+            stored: self.results().filter(|blob| *blob != part).collect(),
+        };
+        let (again, mut effects) = Self::restore(now, rows, self.limits, self.ids.clone(), 0)?;
+        *self = again;
+        effects.extend(self.all_returned(now));
+        Ok(effects)
     }
 
     /// Counts a repetition; ends the job if there were too many.

@@ -11,7 +11,7 @@ use shard_plan::{Key, ShardKind, ShardRange};
 
 use super::*;
 use crate::proofs::shards::policy::ShardingMode;
-use crate::proofs::{Assembly, TaskBlob};
+use crate::proofs::{Assembly, AssemblyError, TaskBlob};
 
 const COMMON: BlobInfo = BlobInfo { size: 3, sha256: Sha256Digest([0xcc; 32]) };
 const VALUES: BlobInfo = BlobInfo { size: 4, sha256: Sha256Digest([0xdd; 32]) };
@@ -479,4 +479,59 @@ fn a_proof_that_fails_its_check_is_made_again_as_a_whole() {
     let effects = core.checked(START, assembly.lease, Err(failure(FailureClass::Worker)));
     assert!(given_out(&effects).is_some(), "{effects:?}");
     assert!(runs(&effects).is_empty() && core.divisions.jobs.is_empty());
+}
+
+#[test]
+fn a_part_that_is_lost_before_the_assembly_is_made_again_and_no_other() {
+    let mut core = dividing(2);
+    let running = executed(&mut core);
+    let first = all_proved(&mut core, running);
+    let lost = Err(AssemblyError::Lost(part(1).sha256));
+    let again = runs(&core.assembled(START, first.lease, lost));
+    let [(executor, lease, TaskInput::Execute { .. })] = &again[..] else {
+        panic!("no execution: {again:?}");
+    };
+    let running = runs(&execute(&mut core, *executor, *lease));
+    assert_eq!(running.len(), 1, "{running:?}");
+    let second = all_proved(&mut core, running);
+    assert_eq!(second, first);
+    let effects = check_ends(&mut core, &second);
+    assert_eq!(job_state(&effects), Some(JobState::Proved));
+}
+
+#[test]
+fn a_proof_that_cannot_be_assembled_for_a_while_is_assembled_later() {
+    let mut core = dividing(2);
+    let running = executed(&mut core);
+    let first = all_proved(&mut core, running);
+    let effects = core.assembled(START, first.lease, Err(AssemblyError::Unavailable));
+    assert_eq!(effects, []);
+    let after = |seconds: i64| Millis(START.0 + 1_000 * seconds);
+    assert_eq!(assembly(&core.sweep(after(9))), None);
+    assert_eq!(assembly(&core.sweep(after(10))), Some(first.clone()));
+    assert_eq!(assembly(&core.sweep(after(30))), None, "it is being assembled");
+    let effects = check_ends(&mut core, &first);
+    assert_eq!(job_state(&effects), Some(JobState::Proved));
+}
+
+#[test]
+fn one_attempt_hands_in_no_more_than_the_limit_and_a_record_no_more_than_its_size() {
+    let mut limits = dividing_limits();
+    limits.sharding.max_blob_bytes = 12;
+    let mut core = core_with(limits);
+    for n in 1..=2 {
+        let _ = join_with_tasks(&mut core, n, 1, &[]);
+    }
+    let running = executed(&mut core);
+    let (id, lease, input) = running.iter().find(|(id, ..)| *id == worker(2)).expect("a shard");
+    let most = |core: &ProofsCore, by, blob: BlobInfo| {
+        core.may_hand_in(*lease, by, blob.sha256).map(|permission| permission.most_bytes)
+    };
+    assert_eq!(most(&core, *id, EVENTS), Some(12));
+    hand_in_blob(&mut core, *id, *lease, EVENTS);
+    assert_eq!(most(&core, *id, part(0)), Some(7), "of 12 bytes 5 are used");
+    assert_eq!(most(&core, *id, EVENTS), Some(12), "a repetition");
+    let TaskInput::ProveShard { record, .. } = input else { panic!("{input:?}") };
+    assert_eq!(most(&core, worker(1), record.info), Some(10));
+    assert_eq!(most(&core, worker(1), EVENTS), None);
 }

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hierophant_model::records::{Millis, ShardingRecord, TaskLease, TaskRecord, TaskState};
+use hierophant_model::records::{
+    DeferredEvents, Millis, ShardingRecord, TaskLease, TaskRecord, TaskState,
+};
 use network_lib::ids::{JobId, LeaseId, Sha256Digest, TaskId, WorkerId};
 use network_lib::job::{BlobInfo, ProofMode};
 use network_lib::shard::{NewShard, TaskKind};
@@ -174,8 +176,14 @@ impl World {
         let kept: BTreeSet<_> = match self.end.clone() {
             Some(JobEnd::Finished { parts, public_values }) => {
                 self.check_parts(&parts)?;
-                let parts = parts.iter().map(|(_, blob)| blob.sha256);
-                parts.chain([public_values.sha256]).collect()
+                let results = self.tasks.values().filter_map(|task| task.output);
+                let results = results.map(|blob| blob.sha256);
+                // What the next execution needs, if a part is lost before the proof is assembled.
+                let deferred = self.tasks.values().filter_map(|task| task.deferred.as_ref());
+                let events = deferred.flat_map(DeferredEvents::blobs).map(|blob| blob.sha256);
+                let common = self.rows.as_ref().and_then(|rows| rows.common);
+                let of_execution = common.into_iter().chain([public_values]);
+                results.chain(events).chain(of_execution.map(|blob| blob.sha256)).collect()
             }
             Some(JobEnd::FallBack(reason)) => {
                 let (count, may_be) = match reason {
