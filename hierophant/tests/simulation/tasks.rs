@@ -119,7 +119,7 @@ pub fn sharding(prove_slots: u32, prefetch: u32) -> Sharding {
         kinds: vec![TaskKind::Execute, TaskKind::ProveShard],
         prove_slots,
         prefetch,
-        max_elements: 100,
+        max_elements: 1 << 22,
         depot_bytes: 1 << 30,
         depot_port: None,
         depot_fingerprint: None,

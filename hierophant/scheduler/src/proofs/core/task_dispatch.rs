@@ -12,7 +12,7 @@ use super::divisions::NewDivision;
 use super::{Effect, LiveJob, MAX_EFFECTS, ProofsCore};
 use crate::proofs::lease::Worker;
 use crate::proofs::shards::Offer;
-use crate::proofs::shards::policy::{self, Decision, ShardingMode, Situation};
+use crate::proofs::shards::policy::{self, Decision, MIN_ELEMENTS, ShardingMode, Situation};
 
 /// Kinds of proof that can be made as tasks.
 const SUPPORTED: &[ProofMode] = &[ProofMode::Core];
@@ -190,8 +190,8 @@ impl ProofsCore {
         for worker in workers.filter(fits) {
             let Some(sharding) = &worker.capabilities.sharding else { continue };
             let needed = [TaskKind::Execute, TaskKind::ProveShard];
-            if sharding.prove_slots == 0 || !needed.iter().all(|kind| sharding.kinds.contains(kind))
-            {
+            let has_all = needed.iter().all(|kind| sharding.kinds.contains(kind));
+            if sharding.prove_slots == 0 || sharding.max_elements < MIN_ELEMENTS || !has_all {
                 continue;
             }
             let backend = worker.backend();

@@ -9,6 +9,10 @@ use serde::{Deserialize, Serialize};
 /// Smallest number of shards for which tasks are worth their overhead.
 pub const MIN_SHARDS: u64 = 4;
 
+/// Smallest trace area of a shard that a worker may demand, in cells. All workers of a proof get shards that the weakest one
+/// takes: one that claimed less would cut every proof to pieces.
+pub const MIN_ELEMENTS: u64 = 1 << 20;
+
 /// Smallest number of idle slots for which tasks are faster than a whole proof.
 pub const MIN_IDLE_SLOTS: u32 = 2;
 
@@ -52,8 +56,6 @@ pub enum Decision {
     Whole(WholeReason),
     /// Many workers make it.
     Sharded(ShardedReason),
-    /// The length of the execution is unknown: one worker makes the whole proof, which tells it for later ones.
-    Measure,
 }
 
 /// Why a proof is made as a whole.
@@ -67,6 +69,8 @@ pub enum WholeReason {
     NoWorkers,
     /// Too few slots of one engine are idle.
     FewIdleSlots(u32),
+    /// The length of the execution is unknown: this proof tells it for later ones.
+    UnknownLength,
     /// The execution is short.
     FewShards(u64),
 }
@@ -113,7 +117,7 @@ pub fn decide(situation: &Situation) -> Decision {
         return Decision::Whole(WholeReason::FewIdleSlots(idle_slots));
     }
     match situation.expected_shards {
-        None => Decision::Measure,
+        None => Decision::Whole(WholeReason::UnknownLength),
         Some(shards) if shards < MIN_SHARDS => Decision::Whole(WholeReason::FewShards(shards)),
         Some(shards) => Decision::Sharded(ShardedReason::Faster { slots: idle_slots, shards }),
     }
@@ -122,9 +126,6 @@ pub fn decide(situation: &Situation) -> Decision {
 impl fmt::Display for Decision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Measure => {
-                f.write_str("whole proof: the length of the execution is not known yet")
-            }
             Self::Whole(reason) => match reason {
                 WholeReason::Configured => f.write_str("whole proof: `sharding.mode` is `never`"),
                 WholeReason::Unsupported => {
@@ -138,6 +139,9 @@ impl fmt::Display for Decision {
                         f,
                         "whole proof: {slots} idle slots of one engine, {MIN_IDLE_SLOTS} needed"
                     )
+                }
+                WholeReason::UnknownLength => {
+                    f.write_str("whole proof: the length of the execution is not known yet")
                 }
                 WholeReason::FewShards(shards) => {
                     write!(f, "whole proof: {shards} shards expected, {MIN_SHARDS} needed")
@@ -186,7 +190,8 @@ mod tests {
             whole(Situation { expected_shards: Some(3), ..MANY }),
             WholeReason::FewShards(3)
         );
-        assert_eq!(decide(&Situation { expected_shards: None, ..MANY }), Decision::Measure);
+        let unknown = Situation { expected_shards: None, ..MANY };
+        assert_eq!(whole(unknown), WholeReason::UnknownLength);
     }
 
     #[test]

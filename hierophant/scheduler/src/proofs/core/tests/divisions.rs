@@ -38,7 +38,7 @@ fn sharding() -> Sharding {
         kinds: vec![TaskKind::Execute, TaskKind::ProveShard],
         prove_slots: 1,
         prefetch: 0,
-        max_elements: 1_000,
+        max_elements: 1 << 22,
         depot_bytes: 1 << 30,
         depot_port: None,
         depot_fingerprint: None,
@@ -534,4 +534,18 @@ fn one_attempt_hands_in_no_more_than_the_limit_and_a_record_no_more_than_its_siz
     let TaskInput::ProveShard { record, .. } = input else { panic!("{input:?}") };
     assert_eq!(most(&core, worker(1), record.info), Some(10));
     assert_eq!(most(&core, worker(1), EVENTS), None);
+}
+
+#[test]
+fn a_worker_that_takes_only_tiny_shards_does_not_shape_the_proofs_of_others() {
+    let mut core = dividing(2);
+    let mut tiny = arrival(3, 1, &[]);
+    tiny.capabilities.sharding = Some(Sharding { max_elements: 1, ..sharding() });
+    let _ = core.worker_joined(START, tiny);
+    let [(id, _, TaskInput::Execute { max_elements, .. })] = &runs(&submit(&mut core, 1, 1))[..]
+    else {
+        panic!("no execution");
+    };
+    assert_ne!(*id, worker(3));
+    assert_eq!(*max_elements, 1 << 22);
 }
