@@ -18,7 +18,7 @@ pub struct ShardingConfig {
     /// Maximum size of the records of one execution whose shards are not proved yet, in bytes. The execution waits at
     /// the limit. Default 8 GiB.
     pub window_bytes: u64,
-    /// Maximum size of a handed-in blob in bytes. Default 2 GiB.
+    /// Maximum sum of the sizes of the blobs that one attempt at a task hands in, in bytes. Default 2 GiB.
     pub max_blob_bytes: u64,
     /// Number of failures of a task with class `worker` after which one worker makes the whole proof. Default 3.
     pub max_attempts: NonZeroU32,

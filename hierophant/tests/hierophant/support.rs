@@ -3,6 +3,7 @@
 
 pub mod proofs;
 pub mod raw;
+pub mod tasks;
 pub mod tls;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

@@ -3,14 +3,13 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use hierophant::config::Config;
 use hierophant_proto::network::FulfillmentStatus;
-use hierophant_scheduler::proofs::shards::policy::ShardingMode;
 use serde_json::Value;
-use test_peers::task_worker::{TaskWorker, Work};
+use test_peers::task_worker::Work;
 
 use crate::cli::told;
 use crate::metrics::series;
+use crate::support::tasks::{always, worker};
 use crate::support::{Client, Network, Worker, core_proof, eventually, hello};
 
 const WORK: Work = Work {
@@ -23,16 +22,6 @@ const WORK: Work = Work {
 
 /// Shards that are proved for as long as a test looks.
 const LONG: Work = Work { prove: Duration::from_secs(600), ..WORK };
-
-fn always(config: &mut Config) {
-    config.sharding.mode = ShardingMode::Always;
-}
-
-fn worker(network: &Network, name: &str, work: Work) -> TaskWorker {
-    let mut hello = hello();
-    hello.name = name.into();
-    TaskWorker::start(network.http, hello, (1, 1), work, reqwest::Client::new())
-}
 
 /// The only job, once it is divided and both workers have tasks.
 async fn divided_job(network: &Network) -> String {

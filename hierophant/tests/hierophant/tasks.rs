@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use hierophant::config::Config;
 use hierophant_proto::network::FulfillmentStatus;
-use hierophant_scheduler::proofs::shards::policy::ShardingMode;
 use test_peers::task_worker::{Done, TaskWorker, Work};
 
+use crate::support::tasks::{always, worker};
 use crate::support::{Client, Network, Worker, core_proof, eventually, hello};
 
 const WORK: Work = Work {
@@ -16,16 +15,6 @@ const WORK: Work = Work {
     cut: Duration::from_millis(2),
     prove: Duration::from_millis(30),
 };
-
-fn always(config: &mut Config) {
-    config.sharding.mode = ShardingMode::Always;
-}
-
-fn worker(network: &Network, name: &str, work: Work) -> TaskWorker {
-    let mut hello = hello();
-    hello.name = name.into();
-    TaskWorker::start(network.http, hello, (1, 1), work, reqwest::Client::new())
-}
 
 /// Files of tasks, and all of them.
 fn task_files(network: &Network) -> usize {

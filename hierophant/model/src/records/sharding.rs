@@ -116,6 +116,32 @@ pub struct TaskRecord {
     pub ended_at: Option<Millis>,
 }
 
+impl TaskRecord {
+    /// New task that waits, without inputs.
+    #[must_use]
+    pub const fn new(id: TaskId, job: JobId, key: Key, kind: TaskKind, created_at: Millis) -> Self {
+        Self {
+            id,
+            job,
+            key,
+            kind,
+            shard: None,
+            range: None,
+            record: None,
+            named: Vec::new(),
+            children: Vec::new(),
+            complete: false,
+            state: TaskState::Waiting,
+            output: None,
+            deferred: None,
+            failures: 0,
+            maker: None,
+            created_at,
+            ended_at: None,
+        }
+    }
+}
+
 /// Division that has not ended of a job that has not ended, with all that a start needs to continue it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnfinishedSharding {

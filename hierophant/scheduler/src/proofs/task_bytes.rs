@@ -16,7 +16,7 @@ pub struct ShardingLimits {
     pub mode: ShardingMode,
     /// Modes of named clients that have one of their own.
     pub modes_by_client: BTreeMap<ClientName, ShardingMode>,
-    /// Largest blob that a worker may hand in, in bytes.
+    /// Bytes that one attempt at a task may hand in together.
     pub max_blob_bytes: u64,
     /// Limits of a single job.
     pub job: shards::Limits,

@@ -34,25 +34,8 @@ pub(crate) fn sharding(job: JobId) -> ShardingRecord {
 
 /// An execution that waits.
 pub(crate) fn task(number: u32, job: JobId) -> TaskRecord {
-    TaskRecord {
-        id: TaskId(bytes(17, number)),
-        job,
-        key: Key(bytes(18, number)),
-        kind: TaskKind::Execute,
-        shard: None,
-        range: None,
-        record: None,
-        named: Vec::new(),
-        children: Vec::new(),
-        complete: false,
-        state: TaskState::Waiting,
-        output: None,
-        deferred: None,
-        failures: 0,
-        maker: None,
-        created_at: Millis(2),
-        ended_at: None,
-    }
+    let (id, key) = (TaskId(bytes(17, number)), Key(bytes(18, number)));
+    TaskRecord::new(id, job, key, TaskKind::Execute, Millis(2))
 }
 
 /// A task with every field filled.

@@ -35,22 +35,13 @@ struct Fleet {
 pub(super) async fn run(stage: &Stage, found: &mut Scenario) -> Result<()> {
     let scale = stage.scale;
     let prove = scale.pick(SHARD, SHARD, Duration::from_millis(20));
-    let heavy = Fleet {
-        workers: scale.pick(64, 64, 4),
-        shards: scale.pick(2_000, 640, 20),
-        record_bytes: scale.pick(1 << 20, 1 << 20, 10_000),
-        prove,
-    };
+    let fleet = |(workers, shards, record_bytes)| Fleet { workers, shards, record_bytes, prove };
+    let heavy = fleet(scale.pick((64, 2_000, 1 << 20), (64, 640, 1 << 20), (4, 20, 10_000)));
     let busy = of(stage, &heavy, found).await?.0;
     let share =
         format!("busy, {} workers, records of {} KiB", heavy.workers, heavy.record_bytes >> 10);
     found.figure(Figure::gain(share, 100.0 * busy, "%").within(95.0));
-    let wide = Fleet {
-        workers: scale.pick(512, 512, 8),
-        shards: scale.pick(10_000, 5_000, 40),
-        record_bytes: scale.pick(64 << 10, 64 << 10, 1_000),
-        prove,
-    };
+    let wide = fleet(scale.pick((512, 10_000, 64 << 10), (512, 5_000, 64 << 10), (8, 40, 1_000)));
     let rate = of(stage, &wide, found).await?.1;
     let name =
         format!("tasks, {} workers, records of {} KiB", wide.workers, wide.record_bytes >> 10);

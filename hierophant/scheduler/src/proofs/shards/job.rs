@@ -208,25 +208,7 @@ impl ShardedJob {
     ) -> TaskId {
         let known = self.by_key.get(&key).copied();
         let id = known.unwrap_or_else(|| TaskId(self.ids.draw()));
-        let mut record = TaskRecord {
-            id,
-            job: self.record.job,
-            key,
-            kind,
-            shard: None,
-            range: None,
-            record: None,
-            named: Vec::new(),
-            children: Vec::new(),
-            complete: false,
-            state: TaskState::Waiting,
-            output: None,
-            deferred: None,
-            failures: 0,
-            maker: None,
-            created_at: now,
-            ended_at: None,
-        };
+        let mut record = TaskRecord::new(id, self.record.job, key, kind, now);
         fill(&mut record);
         effects.push(Effect::SaveTask(record.clone()));
         self.insert(record);

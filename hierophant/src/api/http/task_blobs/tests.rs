@@ -16,17 +16,51 @@ use network_lib::job::ProofMode;
 use network_lib::shard::blob_path;
 use network_lib::task;
 use network_lib::wire::{LEASE_ENDED_HEADER, REJECTION_HEADER};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
-use harness::{Harness, JOB, LEASE, MOST, WORKERS, digest, get, info, put, stalled};
+use harness::{Answer, Harness, JOB, LEASE, MOST, WORKERS, digest, get, info, put, stalled};
 
 use crate::tokens::Role;
 
 /// Far more than any answer takes.
 const LONG: Duration = Duration::from_secs(30);
 
-/// Long enough for a call to reach its wait.
+/// Long enough for a call that should not end to do so.
 const SHORT: Duration = Duration::from_millis(100);
+
+/// Waits until a condition holds.
+async fn until(holds: impl Fn() -> bool) {
+    let holding = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(LONG, holding).await.expect("holds in time");
+}
+
+/// A fetch of the blob `record`, which another worker hands in, once it waits for it.
+async fn waiting_fetch(hierophant: &Arc<Harness>) -> JoinHandle<Answer> {
+    hierophant.script.lock().task_blob = TaskBlob::Expected { job: JOB };
+    let fetching = Arc::clone(hierophant);
+    let fetch = task::spawn("call", async move { fetching.fetch(digest(b"record")).await });
+    until(|| hierophant.script.lock().asked > 0).await;
+    assert!(!fetch.is_finished(), "it waits");
+    fetch
+}
+
+/// An upload by a worker that does not go on after these bytes, once it has begun.
+async fn stalled_upload(
+    hierophant: &Arc<Harness>,
+    key: &'static str,
+    request: Request<Body>,
+) -> JoinHandle<Answer> {
+    let before = hierophant.staged();
+    let uploading = Arc::clone(hierophant);
+    let upload = task::spawn("call", async move { uploading.call(key, request).await });
+    until(|| hierophant.staged() > before).await;
+    upload
+}
 
 #[tokio::test]
 async fn a_blob_that_was_handed_in_is_served_whole_and_in_part() {
@@ -95,11 +129,8 @@ async fn a_stored_blob_is_not_received_again() {
 async fn workers_that_hand_in_the_same_blob_do_not_disturb_each_other() {
     let hierophant = Arc::new(Harness::start().await);
     let bytes = vec![6; 300_000];
-    let slow = Arc::clone(&hierophant);
     let first = stalled(digest(&bytes), &bytes[..100_000]);
-    let slow = task::spawn("call", async move { slow.call("1", first).await });
-    tokio::time::sleep(SHORT).await;
-    assert!(!slow.is_finished());
+    let slow = stalled_upload(&hierophant, "1", first).await;
     let others = vec![7; 300_000];
     let (one, other) =
         tokio::join!(hierophant.hand_in("2", &bytes), hierophant.hand_in("2", &others));
@@ -108,11 +139,10 @@ async fn workers_that_hand_in_the_same_blob_do_not_disturb_each_other() {
     // A later upload of the same worker does.
     assert_eq!(hierophant.hand_in("1", &bytes).await.status, StatusCode::OK, "it is stored");
     slow.abort();
+    until(|| hierophant.staged() == 0).await;
 
-    let blob = digest(&[8; 300_000]);
-    let (held, request) = (Arc::clone(&hierophant), stalled(blob, &[8; 100_000]));
-    let earlier = task::spawn("call", async move { held.call("1", request).await });
-    tokio::time::sleep(SHORT).await;
+    let request = stalled(digest(&[8; 300_000]), &[8; 100_000]);
+    let earlier = stalled_upload(&hierophant, "1", request).await;
     assert_eq!(hierophant.hand_in("1", &[8; 300_000]).await.status, StatusCode::OK);
     let earlier = timeout(LONG, earlier).await.expect("ends").expect("no panic");
     assert_eq!(earlier.status, StatusCode::GATEWAY_TIMEOUT, "{}", earlier.text());
@@ -121,11 +151,7 @@ async fn workers_that_hand_in_the_same_blob_do_not_disturb_each_other() {
 #[tokio::test]
 async fn a_record_on_its_way_is_waited_for() {
     let hierophant = Arc::new(Harness::start().await);
-    hierophant.script.lock().task_blob = TaskBlob::Expected { job: JOB };
-    let fetching = Arc::clone(&hierophant);
-    let fetch = task::spawn("call", async move { fetching.fetch(digest(b"record")).await });
-    tokio::time::sleep(SHORT).await;
-    assert!(!fetch.is_finished(), "it waits");
+    let fetch = waiting_fetch(&hierophant).await;
     assert_eq!(hierophant.hand_in("2", b"another").await.status, StatusCode::OK);
     tokio::time::sleep(SHORT).await;
     assert!(!fetch.is_finished(), "it waits for one blob");
@@ -150,11 +176,7 @@ async fn a_record_that_does_not_come_is_asked_for_again() {
 #[tokio::test]
 async fn a_wait_ends_when_the_record_does_not_come_any_longer() {
     let hierophant = Arc::new(Harness::start().await);
-    hierophant.script.lock().task_blob = TaskBlob::Expected { job: JOB };
-    let fetching = Arc::clone(&hierophant);
-    let fetch = task::spawn("call", async move { fetching.fetch(digest(b"record")).await });
-    tokio::time::sleep(SHORT).await;
-    assert!(!fetch.is_finished(), "it waits");
+    let fetch = waiting_fetch(&hierophant).await;
     hierophant.script.lock().task_blob = TaskBlob::Gone;
     let answer = timeout(LONG, fetch).await.expect("answers").expect("no panic");
     assert_eq!(answer.status, StatusCode::NOT_FOUND, "{}", answer.text());
@@ -201,12 +223,7 @@ async fn damage_of_a_blob_is_found_while_it_is_sent() {
     std::fs::write(file, damaged).expect("writes");
     let body = hierophant.respond("1", get(blob)).await.into_body();
     assert!(body.collect().await.is_err(), "the whole body came");
-    let reported = async {
-        while hierophant.missing().await.is_empty() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    timeout(LONG, reported).await.expect("reported");
+    until(|| !hierophant.script.lock().missing.is_empty()).await;
     assert_eq!(hierophant.missing().await, [(JOB, blob)]);
     assert!(hierophant.tasks.stored(JOB).is_empty());
     assert_eq!(hierophant.hand_in("1", &bytes).await.status, StatusCode::OK);
@@ -264,12 +281,10 @@ async fn a_revoked_token_ends_waits_uploads_and_downloads() {
     let first = download.frame().await.expect("a frame").expect("bytes");
     assert!(first.is_data());
 
-    hierophant.script.lock().task_blob = TaskBlob::Expected { job: JOB };
-    let (waiting, uploading) = (Arc::clone(&hierophant), Arc::clone(&hierophant));
-    let wait = task::spawn("call", async move { waiting.fetch(digest(b"record")).await });
+    hierophant.script.lock().asked = 0;
+    let wait = waiting_fetch(&hierophant).await;
     let request = stalled(digest(&[1; 100_000]), &[1; 70_000]);
-    let upload = task::spawn("call", async move { uploading.call("2", request).await });
-    tokio::time::sleep(SHORT).await;
+    let upload = stalled_upload(&hierophant, "2", request).await;
     hierophant.tokens.revoke("rig").await.expect("revoked");
     for call in [wait, upload] {
         let answer = timeout(LONG, call).await.expect("ends").expect("no panic");

@@ -237,10 +237,22 @@ impl Pair {
     }
 }
 
+/// Compares random runs until enough jobs were started, leased ahead, and given back. A busy machine needs several rounds
+/// for it.
+fn compare_until_enough(mut run: impl FnMut(&mut Unstructured<'_>, &mut [usize; 3]) -> Result<()>) {
+    let mut seen = [0; 3];
+    for _ in 0..5 {
+        arbtest(|input| run(input, &mut seen)).size_min(2_000).size_max(20_000).budget_ms(4000);
+        if seen.iter().all(|count| *count > 100) {
+            return;
+        }
+    }
+    panic!("{seen:?}: too few to compare");
+}
+
 #[test]
 fn jobs_are_assigned_as_by_a_walk_over_all_of_them() {
-    let mut seen = [0; 3];
-    arbtest(|input| {
+    compare_until_enough(|input, seen| {
         let mut pair = Pair::new();
         for _ in 0..input.int_in_range(0..=120)? {
             match input.int_in_range(0..=19)? {
@@ -262,19 +274,13 @@ fn jobs_are_assigned_as_by_a_walk_over_all_of_them() {
         }
         seen.iter_mut().zip(pair.seen).for_each(|(all, some)| *all += some);
         Ok(())
-    })
-    .size_min(2_000)
-    .size_max(20_000)
-    .budget_ms(4000);
-    // A busy machine manages few within the budget.
-    assert!(seen.iter().all(|count| *count > 20), "{seen:?}: too few to compare");
+    });
 }
 
 /// Many requesters with the same needs and workers that all prepare: every change is one of fairness.
 #[test]
 fn places_ahead_are_given_out_as_by_a_walk() {
-    let mut seen = [0; 3];
-    arbtest(|input| {
+    compare_until_enough(|input, seen| {
         let mut pair = Pair::new();
         for n in 1..=input.int_in_range(1..=5)? {
             let slots = input.int_in_range(1..=2)?;
@@ -301,10 +307,5 @@ fn places_ahead_are_given_out_as_by_a_walk() {
         }
         seen.iter_mut().zip(pair.seen).for_each(|(all, some)| *all += some);
         Ok(())
-    })
-    .size_min(2_000)
-    .size_max(20_000)
-    .budget_ms(3000);
-    // A busy machine manages few within the budget.
-    assert!(seen.iter().all(|count| *count > 20), "{seen:?}: too few to compare");
+    });
 }

@@ -60,6 +60,8 @@ pub(super) struct Script {
     pub(super) token: Option<TokenId>,
     pub(super) handed_in: Vec<(LeaseId, WorkerId, BlobInfo)>,
     pub(super) missing: Vec<(JobId, Sha256Digest)>,
+    /// Number of questions for a blob.
+    pub(super) asked: usize,
 }
 
 type Shared = Arc<Mutex<Script>>;
@@ -88,7 +90,10 @@ impl Actor for Scheduler {
     ) -> Result<(), ActorProcessingErr> {
         let mut script = script.lock();
         match message {
-            ProofsMsg::TaskBlob(_, _, _, port) => reply(port, script.task_blob),
+            ProofsMsg::TaskBlob(_, _, _, port) => {
+                script.asked += 1;
+                reply(port, script.task_blob);
+            }
             ProofsMsg::MayHandIn(_, _, _, port) => {
                 let permission = HandIn { job: JOB, most_bytes: MOST };
                 reply(port, script.may_hand_in.then_some(permission));
@@ -183,6 +188,7 @@ impl Harness {
             token: None,
             handed_in: Vec::new(),
             missing: Vec::new(),
+            asked: 0,
         }));
         let (proofs, _) = Actor::spawn(None, Scheduler, Arc::clone(&script)).await.expect("starts");
         let (registry, _) =
