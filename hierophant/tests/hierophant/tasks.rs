@@ -98,7 +98,7 @@ async fn a_worker_that_dies_leaves_its_tasks_to_the_other() {
         one.done().shards >= 2 && two.done().shards >= 2
     })
     .await;
-    // Whichever executes: the other goes on, with an execution of its own if needed.
+    // Whichever executes: the other continues, with an execution of its own if needed.
     let dead = one.done();
     drop(one);
     client.until(&request, FulfillmentStatus::Fulfilled).await;

@@ -165,7 +165,7 @@ pub(crate) async fn no_two_tasks_of_a_job_have_the_same_key(place: Place) {
 pub(crate) async fn old_tasks_are_deleted_by_the_end_of_their_division(place: Place) {
     const NOW: i64 = 100 * DAY;
     let store = place.open().await;
-    // More than one transaction deletes; the last two are recent, and one goes on.
+    // More than one transaction deletes; the last two are recent, and one remains.
     let jobs: Vec<_> = (0..48).map(|number| job(number, JobState::Proving)).collect();
     let mut changes = Vec::new();
     for (number, job) in (0..).zip(&jobs) {

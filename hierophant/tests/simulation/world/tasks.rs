@@ -46,7 +46,7 @@ impl World {
         let task = self.workers[n].tasks.get(&lease);
         let Some((blobs, word)) = task.and_then(|task| task.said.get(at).cloned()) else { return };
         if !self.reaches(n) {
-            // The next welcome repeats it, or this one goes on.
+            // The next welcome repeats it, or this one continues.
             return self.at(PATIENCE, Event::RepeatTask(n, life, lease, at));
         }
         for blob in blobs {
@@ -208,7 +208,7 @@ impl World {
         }
     }
 
-    /// An attempt goes on by a step.
+    /// An attempt advances by a step.
     pub(super) fn task_step(&mut self, n: usize, life: u32, lease: LeaseId) {
         if !self.is_alive(n, life) {
             return;

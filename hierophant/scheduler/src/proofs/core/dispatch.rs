@@ -30,7 +30,7 @@ impl ProofsCore {
         self.recall(now, effects);
         self.release_drained(effects);
         self.update_index();
-        // What has begun goes on during a pause.
+        // What has begun continues during a pause.
         self.lease_tasks(now, effects);
         self.update_index();
         if self.paused.is_some() || self.is_expiring || self.queue.is_empty() {

@@ -2,7 +2,7 @@
 //!
 //! For the rest of the core such a job has one attempt, whose prover is the fleet ([`Prover::fleet`]): it runs, is checked
 //! and ends as any other. Beside it a [`ShardedJob`] decides about the tasks; here its effects become those of the core.
-//! The division ends with the attempt, however that ends. If the job goes on, it is proved as a whole.
+//! The division ends with the attempt, however that ends. If the job continues, it is proved as a whole.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -15,7 +15,7 @@ use crate::proofs::shards::{Rows, ShardedJob};
 const PROVE_SLOTS: u32 = 100_000;
 
 impl ProofsCore {
-    /// Restores the tasks of a job whose attempt goes on. Their workers have as much time to return as those of other
+    /// Restores the tasks of a job whose attempt continues. Their workers have as much time to return as those of other
     /// attempts.
     pub(super) fn restore_division(
         &mut self,

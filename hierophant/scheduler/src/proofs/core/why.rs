@@ -83,7 +83,7 @@ impl ProofsCore {
         let running = self.divisions.attempts.values().filter(|held| held.record.job == job);
         let workers: BTreeSet<_> = running.clone().map(|held| held.record.prover.worker).collect();
         let executes =
-            if division.tasks.is_executed() { "" } else { ", and the execution goes on" };
+            if division.tasks.is_executed() { "" } else { ", and the execution continues" };
         format!(
             "several workers have been proving it for {since}: {done} of {all} shards are done, {} \
              tasks run on {} workers{executes}",

@@ -310,7 +310,7 @@ fn tasks_that_fail_too_often_leave_a_whole_proof() {
         running.extend(runs(&effects));
         let _ = core.held_leases(START, id, SessionId(1), &[]);
     }
-    let job = core.jobs.values().next().expect("it goes on");
+    let job = core.jobs.values().next().expect("it continues");
     assert!(job.is_whole);
     for (id, ..) in running {
         effects.extend(core.held_leases(START, id, SessionId(1), &[]));

@@ -32,7 +32,7 @@ fn a_divided_proof_is_shown_once_with_the_numbers_of_its_tasks() {
     assert_eq!(tasks.len(), 2);
     assert!(tasks.iter().all(|task| task.kind == TaskKind::ProveShard && task.job == job(&core)));
     assert_eq!(overview.waiting_tasks, BTreeMap::from([(TaskKind::ProveShard, 1)]));
-    let why = core.why(START, job(&core)).expect("it goes on").reason;
+    let why = core.why(START, job(&core)).expect("it continues").reason;
     assert!(why.contains("0 of 3 shards are done, 2 tasks run on 2 workers"), "{why}");
 
     let effects = prove(&mut core, &running[0]);
@@ -41,7 +41,7 @@ fn a_divided_proof_is_shown_once_with_the_numbers_of_its_tasks() {
     left.extend(runs(&effects));
     let assembly = all_proved(&mut core, left);
     assert_eq!(numbers(&core), TaskNumbers { done: 4, all: 4, running: 0, workers: 2 });
-    let why = core.why(START, job(&core)).expect("it goes on").reason;
+    let why = core.why(START, job(&core)).expect("it continues").reason;
     assert!(why.starts_with("several workers proved its 3 shards in 0s"), "{why}");
     let _ = check_ends(&mut core, &assembly);
     assert!(core.overview().divided.is_empty());

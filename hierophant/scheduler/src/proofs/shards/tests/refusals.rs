@@ -71,7 +71,7 @@ fn shards_beyond_the_window_are_refused() {
     assert_eq!(strikes(&announce(&mut job, &shards[..10])), []);
     let effects = announce(&mut job, &shards[10..]);
     assert_eq!(strikes(&effects), [(EXECUTOR, Reason::BeyondWindow)]);
-    assert!(job.window().is_none(), "the execution goes on");
+    assert!(job.window().is_none(), "the execution continues");
 }
 
 #[test]

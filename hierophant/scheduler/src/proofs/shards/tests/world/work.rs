@@ -98,7 +98,7 @@ impl World {
         self.apply(effects)
     }
 
-    /// One of the worker's attempts goes on by a step.
+    /// One of the worker's attempts advances by a step.
     pub(super) fn work(&mut self, at: usize) -> Fault {
         let open = self.fleet[at].attempts.iter().filter(|(_, attempt)| attempt.end.is_none());
         let leases: Vec<_> = open.map(|(lease, _)| *lease).collect();
