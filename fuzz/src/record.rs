@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use hierophant_store::rows::{ColumnError, Columns, artifact, attempt, job, program, request};
+use hierophant_store::{read_sharding, read_task};
 
 /// A row whose columns come from the bytes, in the order in which they are read: for each its length, then that
 /// number of bytes; 255 means NULL.
@@ -48,12 +49,14 @@ pub(crate) fn every_kind(bytes: &[u8]) -> bool {
     let Some((kind, columns)) = bytes.split_first() else { return false };
     let read = || {
         let row = Row { bytes: columns.to_vec(), at: AtomicUsize::new(0) };
-        match kind % 5 {
+        match kind % 7 {
             0 => job(&row).map(|record| format!("{record:?}")),
             1 => attempt(&row).map(|record| format!("{record:?}")),
             2 => request(&row).map(|record| format!("{record:?}")),
             3 => artifact(&row).map(|record| format!("{record:?}")),
-            _ => program(&row).map(|record| format!("{record:?}")),
+            4 => program(&row).map(|record| format!("{record:?}")),
+            5 => read_sharding(&row).map(|record| format!("{record:?}")),
+            _ => read_task(&row).map(|record| format!("{record:?}")),
         }
         .map_err(|error| error.to_string())
     };

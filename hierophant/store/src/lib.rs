@@ -37,5 +37,5 @@ pub use measured::CallObserver;
 pub use notices::Notices;
 pub use retention::DueArtifact;
 pub use submission::Submission;
-pub use tasks::TaskCounts;
+pub use tasks::{TaskCounts, read_sharding, read_task};
 pub use usage::UsageStore;

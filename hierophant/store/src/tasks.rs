@@ -146,7 +146,11 @@ pub(crate) fn read_division(
 }
 
 /// Reads a division.
-pub(crate) fn read_sharding(row: &dyn Columns) -> Result<ShardingRecord, StoreError> {
+///
+/// # Errors
+///
+/// [`StoreError::Corrupt`] names the unreadable column.
+pub fn read_sharding(row: &dyn Columns) -> Result<ShardingRecord, StoreError> {
     Ok(ShardingRecord {
         job: rows::id(row, "job")?,
         mode: mode_from(rows::int(row, "mode")?)?,
@@ -161,7 +165,11 @@ pub(crate) fn read_sharding(row: &dyn Columns) -> Result<ShardingRecord, StoreEr
 }
 
 /// Reads a task.
-pub(crate) fn read_task(row: &dyn Columns) -> Result<TaskRecord, StoreError> {
+///
+/// # Errors
+///
+/// [`StoreError::Corrupt`] names the unreadable column.
+pub fn read_task(row: &dyn Columns) -> Result<TaskRecord, StoreError> {
     let key = rows::bytes(row, "key")?.try_into().map_err(|_| corrupt("key: not 32 bytes"))?;
     let shard = rows::optional_text(row, "shard")?.map(|name| shard_kind(&name)).transpose()?;
     let range = rows::optional_bytes(row, "range")?.map(|bytes| range(&bytes)).transpose()?;
