@@ -16,6 +16,7 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
 use crate::cuda_stage::{GPU_MEMORY, Stage, fault};
+use crate::waiting::until_listening;
 
 /// An external prover server.
 struct Server {
@@ -37,9 +38,7 @@ impl Server {
         let socket = self.socket.clone();
         let serve = async move { gpu_stand_in::serve(&socket, Source::Recorded).await };
         self.running = Some(task::spawn("server", serve));
-        while tokio::net::UnixStream::connect(&self.socket).await.is_err() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        until_listening(&self.socket).await;
     }
 
     /// Ends listening. Connections go on: they are tasks of their own.

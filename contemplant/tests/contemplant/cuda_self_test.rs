@@ -19,6 +19,7 @@ use tokio::net::{UnixListener, UnixStream};
 
 use crate::cuda_command::stand_in;
 use crate::cuda_stage::{START_LIMIT, Stage, behave, fault, unused_gpu};
+use crate::waiting::until_listening;
 
 /// A stand-in with this fault from its start, and its folder.
 async fn server(fault: Option<Fault>) -> (TempDir, PathBuf) {
@@ -27,9 +28,7 @@ async fn server(fault: Option<Fault>) -> (TempDir, PathBuf) {
     behave(&socket, |behaviour| behaviour.fault = fault);
     let listening = socket.clone();
     task::spawn("server", async move { gpu_stand_in::serve(&listening, Source::Recorded).await });
-    while UnixStream::connect(&socket).await.is_err() {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until_listening(&socket).await;
     (folder, socket)
 }
 

@@ -13,6 +13,7 @@ use network_lib::wire::ToWorker;
 use sha2::{Digest, Sha256};
 
 use crate::fake_hierophant::FakeHierophant;
+use crate::waiting::until_listening;
 
 async fn findings(config: &Config) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -65,9 +66,7 @@ async fn what_works_is_told_as_well() {
     network_lib::task::spawn("server", async move {
         gpu_stand_in::serve(&listening, Source::Recorded).await
     });
-    while tokio::net::UnixStream::connect(&socket).await.is_err() {
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    }
+    until_listening(&socket).await;
     let mut config = Config::for_test(address, folder.path().join("data"));
     config.backend = BackendChoice::Cuda;
     config.prover_endpoint = Some(format!("unix://{}", socket.display()));

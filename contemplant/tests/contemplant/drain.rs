@@ -71,7 +71,7 @@ async fn without_grace_the_work_is_given_back_at_once() {
     let connection = setup.hierophant.welcome(&[]).await;
     let (lease, call) = setup.begin(&connection).await;
     setup.shutdown.requested.cancel();
-    call.cancel.cancelled().await;
+    call.expect_cancelled().await;
     drop(call);
 
     let messages = connection.rest().await;
@@ -91,7 +91,7 @@ async fn work_that_outlasts_the_grace_is_given_back() {
     setup.shutdown.requested.cancel();
     assert!(is_given_back(&connection.expect_end(lease).await));
     assert!(start.elapsed() >= grace, "{:?}", start.elapsed());
-    call.cancel.cancelled().await;
+    call.expect_cancelled().await;
     drop(call);
     setup.expect_end().await;
 }
@@ -105,7 +105,7 @@ async fn a_second_signal_gives_the_work_back_at_once() {
     connection.expect(|m| matches!(m, FromWorker::Draining { .. }).then_some(())).await;
     setup.shutdown.at_once.cancel();
     assert!(is_given_back(&connection.expect_end(lease).await));
-    call.cancel.cancelled().await;
+    call.expect_cancelled().await;
     drop(call);
     connection.rest().await;
     setup.expect_end().await;

@@ -9,9 +9,11 @@ use network_lib::handshake::{Backend, Capabilities, GpuLoad};
 use network_lib::ids::{LeaseId, Sha256Digest};
 use network_lib::job::{Execution, Failure, ProofMode};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::fake_tasks::{FakeTasks, TaskControl};
+use crate::waiting::PATIENCE;
 
 pub(crate) struct FakeExecutor {
     capabilities: watch::Receiver<Capabilities>,
@@ -76,7 +78,7 @@ impl Control {
 
     /// The next attempt of which the executor need keep nothing.
     pub(crate) async fn next_forgotten(&mut self) -> LeaseId {
-        self.forgotten.recv().await.unwrap()
+        timeout(PATIENCE, self.forgotten.recv()).await.expect("no attempt is forgotten").unwrap()
     }
 
     /// Whether an attempt was forgotten that the test has not seen yet.
@@ -85,11 +87,19 @@ impl Control {
     }
 
     pub(crate) async fn next_call(&mut self) -> Call {
-        self.calls.recv().await.unwrap()
+        timeout(PATIENCE, self.calls.recv())
+            .await
+            .expect("no job is given to the executor")
+            .unwrap()
     }
 }
 
 impl Call {
+    /// Waits for the cancellation.
+    pub(crate) async fn expect_cancelled(&self) {
+        timeout(PATIENCE, self.cancel.cancelled()).await.expect("it is not cancelled");
+    }
+
     pub(crate) fn finish(self, outcome: Result<Proved, Failure>) {
         // After a cancellation there is no receiver.
         let _ = self.finish.send(outcome);
@@ -102,7 +112,6 @@ impl Executor for FakeExecutor {
         self.capabilities.clone()
     }
 
-    /// Returns when the test says so, also after a cancellation: as a prover that winds down.
     fn gpu_loads(&self) -> watch::Receiver<Vec<GpuLoad>> {
         self.gpu_loads.clone()
     }
@@ -116,6 +125,7 @@ impl Executor for FakeExecutor {
         Some(self.tasks.clone())
     }
 
+    /// Returns when the test says so, also after a cancellation: as a prover that winds down.
     async fn prove(
         &self,
         job: ProveJob,

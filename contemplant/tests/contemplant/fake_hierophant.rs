@@ -34,8 +34,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-/// Longer than anything here should take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(30);
+use crate::waiting::{PATIENCE, until};
 
 pub(crate) struct FakeHierophant {
     pub(crate) address: SocketAddr,
@@ -209,12 +208,7 @@ impl FakeHierophant {
 
     /// Waits until proofs were answered as often as [`Self::end_leases`] says.
     pub(crate) async fn expect_ended_leases(&self) {
-        let wait = async {
-            while self.files().end_leases > 0 {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        timeout(PATIENCE, wait).await.expect("no proof comes");
+        until(|| self.files().end_leases == 0).await.expect("no proof comes");
     }
 
     /// Does not know the key of the latest welcome any more.
@@ -224,12 +218,8 @@ impl FakeHierophant {
 
     /// Waits until `count` calls were rejected for their key.
     pub(crate) async fn expect_turned_away(&self, count: usize) {
-        let wait = async {
-            while self.files().turned_away < count {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        timeout(PATIENCE, wait).await.expect("no call with an outdated key comes");
+        let waited = until(|| self.turned_away() >= count).await;
+        waited.expect("no call with an outdated key comes");
     }
 
     /// How many calls were turned away for their key.

@@ -8,7 +8,10 @@ use contemplant::executor::tasks::{
 use network_lib::job::Failure;
 use network_lib::shard::{Sharding, TaskKind};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+
+use crate::waiting::PATIENCE;
 
 pub(crate) struct FakeTasks {
     offered: watch::Receiver<Option<Sharding>>,
@@ -27,8 +30,8 @@ pub(crate) struct TaskControl {
 pub(crate) struct ExecutionCall {
     pub(crate) task: ExecuteTask,
     pub(crate) sink: ShardSink,
-    pub(crate) states: mpsc::Receiver<ShardNews>,
-    pub(crate) cancel: CancellationToken,
+    states: mpsc::Receiver<ShardNews>,
+    cancel: CancellationToken,
     finish: oneshot::Sender<Result<Executed, Failure>>,
 }
 
@@ -66,11 +69,13 @@ impl FakeTasks {
 
 impl TaskControl {
     pub(crate) async fn next_execution(&mut self) -> ExecutionCall {
-        self.executions.recv().await.unwrap()
+        let call = timeout(PATIENCE, self.executions.recv()).await;
+        call.expect("no program is executed").unwrap()
     }
 
     pub(crate) async fn next_shard(&mut self) -> ShardCall {
-        self.shards.recv().await.unwrap()
+        let call = timeout(PATIENCE, self.shards.recv()).await;
+        call.expect("no shard is proved").unwrap()
     }
 
     /// Whether a shard is in the prover that the test has not seen yet.
@@ -80,6 +85,16 @@ impl TaskControl {
 }
 
 impl ExecutionCall {
+    /// The next news about a shard.
+    pub(crate) async fn next_news(&mut self) -> ShardNews {
+        timeout(PATIENCE, self.states.recv()).await.expect("no news comes").unwrap()
+    }
+
+    /// Waits for the cancellation.
+    pub(crate) async fn expect_cancelled(&self) {
+        timeout(PATIENCE, self.cancel.cancelled()).await.expect("it is not cancelled");
+    }
+
     pub(crate) fn finish(self, outcome: Result<Executed, Failure>) {
         // After a cancellation there is no receiver.
         let _ = self.finish.send(outcome);
@@ -87,6 +102,11 @@ impl ExecutionCall {
 }
 
 impl ShardCall {
+    /// Waits for the cancellation.
+    pub(crate) async fn expect_cancelled(&self) {
+        timeout(PATIENCE, self.cancel.cancelled()).await.expect("it is not cancelled");
+    }
+
     pub(crate) fn finish(self, outcome: Result<ShardProof, Failure>) {
         // After a cancellation there is no receiver.
         let _ = self.finish.send(outcome);

@@ -18,9 +18,7 @@ use tonic_health::pb::health_client::HealthClient;
 use crate::fake_executor::proved;
 use crate::fake_hierophant::{Connection, FakeHierophant};
 use crate::setup::Setup;
-
-/// Longer than anything here should take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(30);
+use crate::waiting::PATIENCE;
 
 /// Shorter than a few heartbeats of the scripted Hierophant.
 const SHORT: Duration = Duration::from_millis(200);

@@ -68,7 +68,7 @@ async fn what_is_kept_for_another_attempt_goes_with_a_proof_or_a_cancellation_an
     let (cancelled, call) = setup.begin(&connection).await;
     let reason = "the test says so".to_owned();
     connection.say(&ToWorker::Cancel { lease_id: cancelled, reason });
-    call.cancel.cancelled().await;
+    call.expect_cancelled().await;
     assert_eq!(setup.executor.next_forgotten().await, cancelled);
 }
 
@@ -199,7 +199,7 @@ async fn a_cancelled_attempt_keeps_its_slot_until_the_machine_is_free() {
     let winding_down = setup.executor.next_call().await;
     let reason = "not wanted".to_owned();
     connection.say(&ToWorker::Cancel { lease_id: cancelled, reason });
-    winding_down.cancel.cancelled().await;
+    winding_down.expect_cancelled().await;
 
     // The next job is taken and waits its turn.
     let (next, order) = setup.hierophant.lease(&program, &stdin);

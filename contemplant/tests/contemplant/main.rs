@@ -35,3 +35,4 @@ mod setup;
 mod sharded;
 mod tasks;
 mod tls;
+mod waiting;

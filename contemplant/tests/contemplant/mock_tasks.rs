@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::mock_backend::helper;
 use super::sharded::{Announced, PATIENCE, make};
+use crate::waiting::until;
 
 const SHARDS: MockShards = MockShards {
     count: 11,
@@ -113,14 +114,9 @@ async fn wrong_inputs_are_refused(
     let common = {
         let executing = executor.execute(task(10), Arc::clone(&receiver) as _, states, cancel);
         tokio::pin!(executing);
-        let is_there = async {
-            while receiver.common().is_empty() {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
         tokio::select! {
             _ = &mut executing => panic!("its window is full"),
-            () = is_there => {}
+            waited = until(|| !receiver.common().is_empty()) => waited.expect("no common input"),
         }
         receiver.common()
     };

@@ -21,6 +21,7 @@ use tokio::task::JoinHandle;
 
 use crate::cuda_stage::{Attempt, Stage};
 use crate::fake_hierophant::{Connection, FakeHierophant, blob_info};
+use crate::waiting::until_listening;
 
 /// Long enough for an execution meanwhile, on a busy machine too.
 const PROOF_TIME: Duration = Duration::from_secs(6);
@@ -42,9 +43,7 @@ impl OneGpu {
         let listens_at = socket.clone();
         let serve = async move { gpu_stand_in::serve(&listens_at, Source::Recorded).await };
         let serving = task::spawn("server", serve);
-        while tokio::net::UnixStream::connect(&socket).await.is_err() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        until_listening(&socket).await;
         let external = |_: &std::path::Path| ExternalServer::new(socket.clone());
         let stage =
             Stage::start_changed(|settings| settings.prefetch = prefetch, &socket, external).await;

@@ -45,7 +45,7 @@ async fn an_attempt_that_is_not_resumed_is_stopped() {
     let (lease, call) = setup.begin(&first).await;
     drop(first);
     let mut second = setup.hierophant.welcome(&[]).await;
-    call.cancel.cancelled().await;
+    call.expect_cancelled().await;
     call.finish(proved());
     second.expect_held(&[]).await;
     assert_eq!(setup.hierophant.proof(lease), None);

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use contemplant::config::Config;
 use network_lib::ids::LeaseId;
@@ -15,9 +14,7 @@ use tokio::time::timeout;
 
 use crate::fake_executor::{Call, Control, FakeExecutor};
 use crate::fake_hierophant::{Connection, FakeHierophant};
-
-/// Longer than anything here should take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(30);
+use crate::waiting::{PATIENCE, until};
 
 pub(crate) struct Setup {
     pub(crate) hierophant: FakeHierophant,
@@ -72,11 +69,12 @@ impl Setup {
 
     /// Ends the Contemplant without a word, as SIGKILL does.
     pub(crate) async fn kill(&mut self) {
+        assert!(!self.contemplant.is_finished(), "it ended before it was killed");
         self.process = Process(None);
         let contemplant = &mut self.contemplant;
         let ended = timeout(PATIENCE, contemplant).await.expect("it does not die");
-        // Its parts die in any order: it may notice that its prover is gone.
-        assert!(!matches!(ended, Ok(Ok(()))), "it ended before it was killed");
+        // Its parts die in any order: it may notice that its prover is gone, and end with that error.
+        assert!(!matches!(ended, Ok(Ok(()))), "it ended well although it was killed");
     }
 
     /// Starts a Contemplant again on the same data folder.
@@ -104,12 +102,7 @@ impl Setup {
     pub(crate) async fn expect_on_disk(&self, leases: &[LeaseId]) {
         let mut wanted: Vec<String> = leases.iter().map(LeaseId::to_string).collect();
         wanted.sort_unstable();
-        let wait = async {
-            while self.on_disk() != wanted {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        let waited = timeout(PATIENCE, wait).await;
+        let waited = until(|| self.on_disk() == wanted).await;
         assert!(waited.is_ok(), "{:?} are on disk instead of {wanted:?}", self.on_disk());
     }
 

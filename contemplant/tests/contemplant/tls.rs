@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use contemplant::config::Config;
 use network_lib::task;
@@ -20,8 +19,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::fake_executor::proved;
 use crate::setup::Setup;
-
-const PATIENCE: Duration = Duration::from_secs(30);
+use crate::waiting::PATIENCE;
 
 /// How each handshake went: the certificate that the Contemplant showed, if any, or why there was none.
 type Handshakes = mpsc::UnboundedReceiver<Result<Option<CertificateDer<'static>>, String>>;

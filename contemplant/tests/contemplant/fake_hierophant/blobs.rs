@@ -9,9 +9,9 @@ use axum::response::{IntoResponse, Response};
 use network_lib::ids::LeaseId;
 use network_lib::shard::{Blob, Source};
 use network_lib::wire::REJECTION_HEADER;
-use tokio::time::timeout;
 
-use super::{FakeHierophant, PATIENCE, Shared, blob_info, key_refusal, lease_ended};
+use super::{FakeHierophant, Shared, blob_info, key_refusal, lease_ended};
+use crate::waiting::until;
 
 /// Blobs by `LEASE/DIGEST`.
 #[derive(Default)]
@@ -80,22 +80,14 @@ impl FakeHierophant {
 
     /// Waits until a blob was handed in under a lease that often.
     pub(crate) async fn expect_received(&self, lease: LeaseId, bytes: &[u8], times: usize) {
-        let wait = async {
-            while self.received(lease, bytes) < times {
-                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-            }
-        };
-        timeout(PATIENCE, wait).await.expect("the blob is not handed in");
+        let waited = until(|| self.received(lease, bytes) >= times).await;
+        waited.expect("the blob is not handed in");
     }
 
     /// Waits until a blob was asked for that often.
     pub(crate) async fn expect_asked(&self, lease: LeaseId, bytes: &[u8], times: usize) {
-        let wait = async {
-            while self.asked(lease, bytes) < times {
-                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-            }
-        };
-        timeout(PATIENCE, wait).await.expect("the blob is not asked for");
+        let waited = until(|| self.asked(lease, bytes) >= times).await;
+        waited.expect("the blob is not asked for");
     }
 }
 

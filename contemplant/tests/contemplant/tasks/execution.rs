@@ -20,11 +20,10 @@ use crate::fake_executor::execution as found;
 use crate::fake_hierophant::{Connection, blob_info};
 use crate::fake_tasks::ExecutionCall;
 use crate::setup::Setup;
+use crate::waiting::{PATIENCE, until};
 
 /// Time in which nothing happens that must not.
 const MOMENT: Duration = Duration::from_millis(200);
-
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The next announced shards, which are those of this execution.
 async fn next_shards(connection: &mut Connection, lease: LeaseId) -> Vec<NewShard> {
@@ -65,12 +64,8 @@ async fn expect_records(setup: &Setup, records: &[&[u8]]) {
         names.sort_unstable();
         names
     };
-    let wait = async {
-        while found() != wanted {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    assert!(timeout(PATIENCE, wait).await.is_ok(), "{:?} instead of {wanted:?}", found());
+    let waited = until(|| found() == wanted).await;
+    assert!(waited.is_ok(), "{:?} instead of {wanted:?}", found());
 }
 
 #[tokio::test]
@@ -100,7 +95,7 @@ async fn an_execution_announces_its_shards_and_ends_when_it_is_settled() {
     let states = [ShardState::Done, ShardState::Waiting, ShardState::Waiting];
     let states = (0..).zip(states).map(|(no, state)| known(no, state)).collect();
     connection.say(&shards_known(lease, states));
-    assert!(matches!(call.states.recv().await.unwrap(), ShardNews::Done { no: 0 }));
+    assert!(matches!(call.next_news().await, ShardNews::Done { no: 0 }));
     expect_records(&setup, &[&record(1), &record(2)]).await;
 
     setup.hierophant.withhold_settled(true);
@@ -144,7 +139,7 @@ async fn a_full_window_holds_the_execution_back_until_a_shard_is_done() {
     // A cancelled execution does not wait.
     connection.say(&ToWorker::Cancel { lease_id: lease, reason: "not wanted".to_owned() });
     timeout(PATIENCE, third).await.expect("it still waits").unwrap();
-    call.cancel.cancelled().await;
+    call.expect_cancelled().await;
     call.finish(Ok(executed()));
     connection.expect_held(&[]).await;
     assert_eq!(setup.hierophant.received(lease, b"public values"), 0);
@@ -170,7 +165,7 @@ async fn traced_shards_are_given_once_in_their_order_with_the_list_of_their_even
     connection.say(&shards_known(lease, states.clone()));
     connection.say(&shards_known(lease, states));
     for (no, id, index) in [(1, "b", &second[..]), (0, "a", INDEX)] {
-        match call.states.recv().await.unwrap() {
+        match call.next_news().await {
             ShardNews::Traced { no: given, deferred, named } => {
                 assert_eq!(given, no);
                 assert_eq!(deferred, (format!("index of {id}"), index.to_vec()));
@@ -180,7 +175,7 @@ async fn traced_shards_are_given_once_in_their_order_with_the_list_of_their_even
         }
     }
     connection.say(&shards_known(lease, vec![known(0, ShardState::Done)]));
-    assert!(matches!(call.states.recv().await.unwrap(), ShardNews::Done { no: 0 }));
+    assert!(matches!(call.next_news().await, ShardNews::Done { no: 0 }));
 
     // A precompile shard refers to events, of which the worker knows size and digest.
     let named = vec!["a".to_owned(), "b".to_owned()];
@@ -195,7 +190,7 @@ async fn traced_shards_are_given_once_in_their_order_with_the_list_of_their_even
     let (failure, _) = next_failure(&mut connection, lease).await;
     assert_eq!(failure.class, FailureClass::Worker);
     assert!(failure.message.contains("unknown precompile events \"c\""), "{failure}");
-    call.cancel.cancelled().await;
+    call.expect_cancelled().await;
 }
 
 #[tokio::test]
@@ -210,7 +205,7 @@ async fn a_lost_list_of_events_ends_the_execution() {
     let (failure, lost) = next_failure(&mut connection, lease).await;
     assert_eq!((failure.class, lost), (FailureClass::Infrastructure, 1));
     assert_eq!(setup.hierophant.asked(lease, INDEX), 2, "one answer may be that of a proxy");
-    call.cancel.cancelled().await;
+    call.expect_cancelled().await;
     call.finish(Ok(executed()));
     connection.expect_held(&[]).await;
 }
@@ -234,7 +229,7 @@ async fn a_full_depot_holds_the_execution_back_or_ends_it() {
     let (failure, _) = next_failure(&mut connection, lease).await;
     assert_eq!(failure.class, FailureClass::Infrastructure);
     assert!(failure.message.contains("the depot is full"), "{failure}");
-    call.cancel.cancelled().await;
+    call.expect_cancelled().await;
 }
 
 #[tokio::test]

@@ -58,7 +58,7 @@ async fn a_hierophant_of_protocol_2_hears_nothing_of_tasks() {
     drop(connection);
 
     let mut old = setup.hierophant.welcome(&[]).await;
-    call.cancel.cancelled().await;
+    call.expect_cancelled().await;
     call.sink.shard(cut(1)).await;
     drop(call);
     let (_, order) = execution(&setup.hierophant, 8);

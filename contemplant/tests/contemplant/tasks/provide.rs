@@ -9,6 +9,7 @@ use super::{COMMON, JOB, begin_execution, cut, record};
 use crate::fake_hierophant::{Connection, blob_info};
 use crate::fake_tasks::ExecutionCall;
 use crate::setup::Setup;
+use crate::waiting::until;
 
 fn provide(lease_id: LeaseId, record: &[u8]) -> ToWorker {
     let blob = blob_info(record).sha256;
@@ -77,9 +78,7 @@ async fn what_is_forgotten_is_deleted() {
     connection.say(&ToWorker::Task(TaskToWorker::Forget { job: JOB, blobs }));
     let folder = setup.depot_folder().join(JOB.to_string());
     let file = |no| folder.join(blob_info(&record(no)).sha256.to_string());
-    while file(0).exists() {
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    }
+    until(|| !file(0).exists()).await.expect("the record is not deleted");
     assert!(file(1).exists());
     connection.say(&provide(LeaseId::random(), &record(0)));
     expect_depot(&mut connection, &[&record(1)]).await;
@@ -87,7 +86,5 @@ async fn what_is_forgotten_is_deleted() {
     connection.say(&ToWorker::Cancel { lease_id: lease, reason: "the job has ended".to_owned() });
     drop(call);
     connection.say(&ToWorker::Task(TaskToWorker::Forget { job: JOB, blobs: None }));
-    while folder.exists() {
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    }
+    until(|| !folder.exists()).await.expect("the job's folder is not deleted");
 }

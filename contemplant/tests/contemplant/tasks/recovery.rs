@@ -10,6 +10,7 @@ use super::{
 };
 use crate::fake_hierophant::{Connection, blob_info};
 use crate::setup::Setup;
+use crate::waiting::until;
 
 /// Shards until that many are announced, in one or more messages.
 async fn shards(connection: &mut Connection, lease: LeaseId, count: usize) -> Vec<NewShard> {
@@ -54,8 +55,8 @@ async fn a_new_connection_gets_the_depot_then_all_shards_then_the_end() {
         known(2, ShardState::Waiting),
     ];
     first.say(&shards_known(lease, states.clone()));
-    assert!(matches!(call.states.recv().await.unwrap(), ShardNews::Done { no: 0 }));
-    assert!(matches!(call.states.recv().await.unwrap(), ShardNews::Traced { no: 1, .. }));
+    assert!(matches!(call.next_news().await, ShardNews::Done { no: 0 }));
+    assert!(matches!(call.next_news().await, ShardNews::Traced { no: 1, .. }));
     drop(first);
     // While it is away, it continues.
     call.sink.shard(cut(120)).await;
@@ -70,7 +71,7 @@ async fn a_new_connection_gets_the_depot_then_all_shards_then_the_end() {
     // What was news before is not news again.
     second.say(&shards_known(lease, states));
     second.say(&shards_known(lease, vec![known(3, ShardState::Done)]));
-    assert!(matches!(call.states.recv().await.unwrap(), ShardNews::Done { no: 3 }));
+    assert!(matches!(call.next_news().await, ShardNews::Done { no: 3 }));
     call.finish(Ok(executed()));
     let end = second.next_task().await;
     assert!(matches!(end, TaskFromWorker::ExecuteEnded { shards: 121, .. }), "{end:?}");
@@ -172,11 +173,10 @@ async fn a_task_that_is_not_resumed_is_stopped_and_leaves_nothing() {
     let mut held = [done, running];
     held.sort_unstable();
     assert_eq!(second.hello.held, held);
-    call.cancel.cancelled().await;
+    call.expect_cancelled().await;
     drop(call);
     second.expect_held(&[]).await;
-    while std::fs::read_dir(setup.depot_folder()).unwrap().count() > 0 {
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    }
+    let is_empty = || std::fs::read_dir(setup.depot_folder()).unwrap().count() == 0;
+    until(is_empty).await.expect("the result is not deleted");
     assert_eq!(setup.hierophant.received(running, PROOF), 0);
 }

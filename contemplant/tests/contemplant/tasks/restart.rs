@@ -8,6 +8,7 @@ use super::{
 };
 use crate::fake_hierophant::blob_info;
 use crate::setup::Setup;
+use crate::waiting::until;
 
 /// A worker that was killed after it had proved a shard, and before that was settled.
 async fn killed_with_a_result() -> (Setup, LeaseId) {
@@ -57,9 +58,8 @@ async fn a_finished_result_is_handed_in_by_the_next_process() {
     assert_eq!(setup.hierophant.received(lease, PROOF), 2);
     assert_eq!(setup.hierophant.received(lease, EVENTS), 2);
     connection.expect_held(&[]).await;
-    while setup.depot_folder().join(JOB.to_string()).exists() {
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    }
+    let folder = setup.depot_folder().join(JOB.to_string());
+    until(|| !folder.exists()).await.expect("the result is not deleted");
 }
 
 #[tokio::test]
@@ -67,9 +67,8 @@ async fn a_finished_result_that_is_not_wanted_any_more_is_removed() {
     let (mut setup, lease) = killed_with_a_result().await;
     let mut connection = setup.hierophant.welcome_tasks(&[]).await;
     assert_eq!(connection.hello.held, [lease]);
-    while setup.depot_folder().join(JOB.to_string()).exists() {
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    }
+    let folder = setup.depot_folder().join(JOB.to_string());
+    until(|| !folder.exists()).await.expect("the result is not deleted");
     connection.expect_held(&[]).await;
     assert_eq!(setup.hierophant.received(lease, PROOF), 1);
 }

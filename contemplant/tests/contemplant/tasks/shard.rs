@@ -12,6 +12,7 @@ use super::{
 };
 use crate::fake_hierophant::{Connection, blob_info};
 use crate::setup::Setup;
+use crate::waiting::until;
 
 /// The next failure, which is that of this attempt.
 async fn failure(connection: &mut Connection, lease: LeaseId) -> (Failure, Vec<[u8; 32]>) {
@@ -83,9 +84,7 @@ async fn a_shard_is_traced_proved_and_handed_in() {
     connection.expect_held(&[]).await;
     // Nothing of a settled task is kept, and a fetched record is not either.
     let job = setup.depot_folder().join(JOB.to_string());
-    while job.exists() {
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    }
+    until(|| !job.exists()).await.expect("the result is not deleted");
 }
 
 #[tokio::test]
@@ -177,7 +176,7 @@ async fn a_cancelled_shard_occupies_the_machine_until_the_prover_returns() {
     call.traced.send(events()).await.unwrap();
     assert_eq!(connection.next_task().await, traced(lease));
     connection.say(&ToWorker::Cancel { lease_id: lease, reason: "not wanted".to_owned() });
-    call.cancel.cancelled().await;
+    call.expect_cancelled().await;
     connection.expect_held(&[lease]).await;
     call.finish(Ok(shard_proof()));
     connection.expect_held(&[]).await;
@@ -195,7 +194,7 @@ async fn a_result_that_is_rejected_is_not_handed_in_again() {
     let (failure, _) = failure(&mut connection, lease).await;
     assert_eq!(failure.class, FailureClass::Request);
     assert!(failure.message.contains("larger than max_artifact_bytes"), "{failure}");
-    call.cancel.cancelled().await;
+    call.expect_cancelled().await;
 }
 
 #[tokio::test]
