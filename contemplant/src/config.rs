@@ -54,8 +54,8 @@ pub struct Config {
     /// Whether one job is leased ahead for each slot, to be prepared while the slot proves. Default: that of the
     /// backend, see [`Config::prefetches`].
     pub prefetch: Option<bool>,
-    /// With `cpu` and `mock`: most shards of a proof that are traced or proved at the same time. Default: 4, as in SP1's own prover.
-    /// Fewer take less memory, up to 2 GB for each.
+    /// With `cpu` and `mock`: most shards of a proof that are traced or proved at the same time. Default: 4, as in SP1's
+    /// own prover. Fewer take less memory, up to 2 GB for each.
     pub shards_at_once: u32,
     /// With `cpu`: most bytes of finished shards in `data_dir`, from which a proof goes on after a crash. Default: 8 GiB,
     /// about six thousand shards. 0 keeps none.
@@ -64,7 +64,7 @@ pub struct Config {
     /// proofs use the whole fleet.
     pub take_tasks: bool,
     /// Most bytes of records in the depot in `data_dir`, where shards wait until they are proved. Default: 16 GiB, about
-    /// three hundred shards.
+    /// three hundred records of the usual size, up to 60 MB.
     pub max_depot_bytes: u64,
     /// With `cuda`: the socket of a prover server that is already running, such as
     /// `unix:///tmp/sp1-cuda-0.sock`. Also read as `moongate_endpoint`. Default: none, servers are started.
@@ -92,8 +92,8 @@ pub struct Config {
     #[serde(with = "humantime_serde")]
     pub prover_silence_limit: Duration,
     /// Folder for the identity of this installation, finished proofs until Hierophant has stored them, finished shards of
-    /// unfinished proofs, the depot, verifying keys, and downloads while they are needed. Default: `contemplant-data` in the working
-    /// folder, so that no setup is needed.
+    /// unfinished proofs, the depot, verifying keys, and downloads while they are needed. Default: `contemplant-data` in
+    /// the working folder, so that no setup is needed.
     pub data_dir: PathBuf,
     /// This worker's token, or the shared one. Default: none, which Hierophant accepts from the same
     /// machine.
@@ -109,8 +109,8 @@ pub struct Config {
     /// Default: that of the backend, see [`Config::shutdown_grace`].
     #[serde(with = "humantime_serde")]
     pub shutdown_grace: Option<Duration>,
-    /// Time without an attempt, connected and ready, after which the program ends. Default: none, it waits for work
-    /// without end.
+    /// Time without an attempt, connected and ready and with an empty depot, after which the program ends. Default: none,
+    /// it waits for work without end.
     #[serde(with = "humantime_serde")]
     pub exit_when_idle: Option<Duration>,
     /// How long a transfer may stall before it is tried again. Default: 30 s.

@@ -2,8 +2,8 @@
 //!
 //! A record stays with the worker whose execution has cut it, until the shard is done. Each job has a folder, named by
 //! its id, with a file for each record, named by the SHA-256 of its content. A file is written under a temporary name
-//! and renamed when it is complete; its digest is checked when it is read. What is in the folder at the start is listed
-//! to Hierophant, which answers what is no longer needed. Results are in `results`.
+//! and renamed when it is complete; its digest is checked when it is read. After each handshake the records are listed
+//! to Hierophant, which answers which of them are no longer needed. Results are in `results`.
 
 pub(crate) mod results;
 
@@ -21,7 +21,7 @@ use tokio::sync::watch;
 
 use self::results::TaskResult;
 
-/// Prefix of the names of incomplete files and folders.
+/// Prefix of the names of incomplete files.
 const ASIDE: &str = "incomplete-";
 
 /// The depot. Cheap to clone.
@@ -33,7 +33,7 @@ struct Inner {
     folder: PathBuf,
     max_bytes: u64,
     records: Mutex<Records>,
-    /// Bytes in use, which also notifies those that wait for room.
+    /// Bytes in use. A change notifies executions that wait for room.
     used: watch::Sender<u64>,
 }
 
@@ -48,7 +48,7 @@ struct Records {
 /// Why a record cannot be kept.
 #[derive(Debug, thiserror::Error)]
 pub enum DepotError {
-    /// It has no room, as `max_depot_bytes` says.
+    /// It would exceed `max_depot_bytes`.
     #[error(
         "the depot is full: {free} bytes are free and {wanted} are needed; set a larger `max_depot_bytes`"
     )]
@@ -60,7 +60,7 @@ pub enum DepotError {
         /// Size of the whole depot.
         limit: u64,
     },
-    /// The disk does not take it.
+    /// The disk does not accept it.
     #[error("cannot write to the depot: {0}")]
     Disk(#[source] io::Error),
 }
@@ -99,7 +99,7 @@ impl Depot {
         Ok((Self(Arc::new(inner)), results))
     }
 
-    /// Removes a depot that is not used any longer.
+    /// Removes a depot that is no longer used.
     ///
     /// # Errors
     ///
@@ -144,7 +144,7 @@ impl Depot {
         written.map(|()| info).map_err(DepotError::Disk)
     }
 
-    /// Reads a record; `None` if it is not held. What is damaged is removed. Blocks while it reads.
+    /// Reads a record; `None` if it is not held. A damaged one is removed. Blocks while it reads.
     #[must_use]
     pub fn read(&self, job: JobId, record: Sha256Digest) -> Option<Vec<u8>> {
         if !self.holds(job, record) {
@@ -157,13 +157,6 @@ impl Depot {
             self.remove(job, &[record]);
         }
         intact
-    }
-
-    /// File of a record, if it is held.
-    #[must_use]
-    pub fn file(&self, job: JobId, record: Sha256Digest) -> Option<(BlobInfo, PathBuf)> {
-        let size = *self.records().by_job.get(&job)?.get(&record)?;
-        Some((BlobInfo { size, sha256: record }, self.path(job, record)))
     }
 
     /// Whether a record is held.
@@ -362,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn a_disk_that_takes_nothing_is_an_error_and_takes_no_room() {
+    fn a_disk_that_accepts_nothing_is_an_error_and_takes_no_room() {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().join("depot");
         let depot = open(&root, 100);

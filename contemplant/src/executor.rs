@@ -180,6 +180,14 @@ impl EventSink {
     }
 }
 
+/// The outcome of `work`, which is dropped if `cancel` comes first.
+pub(crate) async fn unless_cancelled<T>(
+    cancel: &CancellationToken,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    cancel.run_until_cancelled(work).await.unwrap_or_else(|| Err(cancelled()))
+}
+
 /// The failure that a cancelled attempt returns; it is not reported.
 #[must_use]
 pub fn cancelled() -> Failure {

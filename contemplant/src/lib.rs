@@ -153,8 +153,8 @@ async fn open_finished(data_dir: &DataDir) -> anyhow::Result<(FinishedProofs, Ve
     Ok(tokio::task::spawn_blocking(move || FinishedProofs::open(&held)).await??)
 }
 
-/// Opens the depot on a blocking thread, if tasks are taken, and returns the results of an earlier process. Otherwise a
-/// depot of earlier times is removed.
+/// Opens the depot on a blocking thread, if tasks are taken, and returns the results of an earlier process. Otherwise the
+/// depot of an earlier configuration is removed.
 async fn open_tasks(
     config: &Config,
     data_dir: &DataDir,

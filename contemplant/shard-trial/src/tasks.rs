@@ -276,7 +276,7 @@ async fn forward(mut news: mpsc::UnboundedReceiver<ShardNews>, states: mpsc::Sen
     std::future::pending::<()>().await;
 }
 
-/// Proves a shard, and passes its events on as soon as they are there.
+/// Proves a shard, and passes on its events as soon as they are known.
 async fn proved(
     tasks: Arc<dyn TaskExecutor>,
     shard: ShardTask,

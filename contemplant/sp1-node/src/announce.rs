@@ -26,7 +26,7 @@ use crate::kept::ENGINE;
 use crate::link::{Order, TaskLink};
 use crate::record::{Record, range_of};
 
-/// Most shards that are cut and not announced.
+/// Most shards that are cut and not yet announced.
 const WINDOW: usize = 4;
 
 /// A program to execute for a Core proof.
@@ -67,12 +67,12 @@ pub struct ShardTraced {
     pub digests: Vec<(String, [u8; 32])>,
 }
 
-/// Who learns of the shards of an execution, one after the other.
+/// A receiver of the shards of an execution, one after the other.
 pub trait Announce: Send + Sync {
     /// Bincode of SP1's `CommonProverInput`, before the first shard.
     fn common(&self, bytes: Vec<u8>) -> BoxFuture<()>;
 
-    /// A shard. The execution goes on when the future ends.
+    /// A shard. The execution continues when the future ends.
     fn shard(&self, shard: FoundShard) -> BoxFuture<()>;
 }
 
@@ -114,7 +114,7 @@ async fn execute_now(
     let mut output: Option<ExecutionOutput> = None;
     let mut announcing: Option<BoxFuture<anyhow::Result<TaskId>>> = None;
     loop {
-        // What was sent before the end of the execution is there now.
+        // The orders that were sent before the end of the execution have arrived by now.
         while let Ok(order) = orders.try_recv() {
             announcer.follow(order)?;
         }
@@ -138,7 +138,7 @@ async fn execute_now(
     }
 }
 
-/// The result of a future that is there.
+/// The result of the future, which exists.
 async fn poll<T>(future: &mut Option<BoxFuture<T>>) -> T {
     match future {
         Some(future) => future.await,
@@ -203,7 +203,10 @@ impl Announcer {
                 Ok(())
             }
             Order::Task { kind, .. } => {
-                bail!("the execution has submitted a task of kind {}", kind.as_str_name())
+                bail!(
+                    "the execution has submitted a task of kind {}: expected a shard or a deferred proof",
+                    kind.as_str_name()
+                )
             }
             Order::Message(payload) => {
                 let ProofData { task_id, range, .. } = bincode::deserialize(&payload)?;

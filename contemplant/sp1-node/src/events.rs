@@ -1,7 +1,7 @@
 //! Precompile events under the names that all workers of a proof use.
 //!
 //! SP1's engine invents names for the events that a core shard defers. Those names are unknown elsewhere, and not unique.
-//! So events leave a worker under names that its caller has given, and enter it under names of its own depot.
+//! So events leave a worker under names that its caller has given, and enter it under names of the worker's own depot.
 
 use std::collections::BTreeMap;
 
@@ -40,7 +40,8 @@ pub(crate) fn take(depot: &Depot, index: &Artifact, prefix: &str) -> anyhow::Res
 
 /// Checks that all events of an index are among `known`.
 pub(crate) fn check_index<T>(index: &[u8], known: &BTreeMap<String, T>) -> anyhow::Result<()> {
-    let events: DeferredEvents = bincode::deserialize(index).context("an index of events")?;
+    let events: DeferredEvents =
+        bincode::deserialize(index).context("the index of events cannot be decoded")?;
     for slice in events.0.values().flatten() {
         let name = slice.artifact.id().to_owned();
         ensure!(known.contains_key(&name), "the events {name} are missing");

@@ -5,9 +5,9 @@
 //! restart. This node runs the same tasks on the same engine without these limits: `depot` has the bytes that tasks
 //! exchange, `link` connects the engine, and `conductor` decides what is run.
 //!
-//! It makes one whole proof at a time, or single shards of proofs that several workers make. After a stop it starts no further step of any task; a running step
-//! cannot be interrupted, so the node waits until SP1's permits, one for each running step, are all
-//! returned.
+//! It makes one whole proof at a time, or single shards of proofs that several workers make. After a
+//! stop it starts no further step of any task; a running step cannot be interrupted, so the node waits
+//! until SP1's permits, one for each running step, are all returned.
 
 mod conductor;
 mod shard;

@@ -1,8 +1,12 @@
 //! Results of tasks on disk, until Hierophant has stored them.
 //!
-//! A task may have taken minutes, and its proof must not be lost with the process. As with finished proofs, what is
-//! handed in is written before. In the folder of its job, each attempt has a folder `results/LEASE` with a file for each
-//! blob, and finally the messages that describe them. Without these the attempt has not ended and cannot be continued.
+//! A task may have taken minutes, and its proof must not be lost with the process. As with finished proofs, results are
+//! written before they are handed in. In the folder of its job, each attempt has a folder `results/LEASE` with a file for
+//! each blob, and finally the messages that describe them. Without these the attempt has not ended and cannot be
+//! continued.
+//!
+//! `max_depot_bytes` does not limit results. Their number is limited: while a worker has as many undelivered ones as it
+//! takes tasks at once, it gets no further tasks.
 
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -24,7 +28,7 @@ const RESULTS: &str = "results";
 /// File of the messages.
 const MESSAGES_FILE: &str = "messages.json";
 
-/// Bytes to hand in, and the message about them, which follows.
+/// Bytes to hand in, and the message to send about them afterwards.
 #[derive(Debug, Clone)]
 pub(crate) struct Delivery {
     /// The bytes.
@@ -42,7 +46,7 @@ pub struct TaskResult {
     pub job: JobId,
     /// Kind of the task.
     pub kind: TaskKind,
-    /// What is to be handed in and sent, in this order.
+    /// Results to hand in and messages to send, in this order.
     pub(crate) deliveries: Vec<Delivery>,
 }
 

@@ -40,8 +40,8 @@ use super::keys::KeyFiles;
 use super::mode::sp1_mode;
 use super::prepare::{Prepared, prepare};
 use super::program::Programs;
-use super::tasks::TaskExecutor;
-use super::{EventSink, Executor, ProveJob, Proved, WARMING_UP, cancelled};
+use super::tasks::{TaskExecutor, offer_tasks};
+use super::{EventSink, Executor, ProveJob, Proved, WARMING_UP, unless_cancelled};
 use crate::kept::{KeptJob, KeptShards};
 use crate::machine::memory_bytes;
 
@@ -158,9 +158,7 @@ impl CpuExecutor {
         cancel: &CancellationToken,
     ) -> Result<Proved, Failure> {
         let mode = job.spec.mode;
-        let preparation = self.prepare(job, events);
-        let (assignment, executed) =
-            cancel.run_until_cancelled(preparation).await.unwrap_or_else(|| Err(cancelled()))?;
+        let (assignment, executed) = unless_cancelled(cancel, self.prepare(job, events)).await?;
 
         events.phase(Phase::Proving);
         let proving = self.runtime.run(ready.node.prove(assignment, cancel.clone()));
@@ -320,7 +318,7 @@ async fn warm_up(
             return;
         }
     };
-    let of_tasks = tasks::offered(&node, settings.shards_at_once);
+    let of_tasks = offer_tasks(ENGINE, settings.shards_at_once, node.max_elements());
     let _ = ready.set(Ready { node, _channels: channels.clone() });
     tracing::info!(seconds = start.elapsed().as_secs(), ?modes, "the prover is ready");
     channels.tasks.send_replace(modes.contains(&ProofMode::Core).then_some(of_tasks));

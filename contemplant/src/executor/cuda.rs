@@ -33,7 +33,7 @@ use super::helper::Helper;
 use super::keys::KeyFiles;
 use super::prepare::{Prepared, prepare};
 use super::program::Programs;
-use super::{EventSink, Executor, ProveJob, Proved, cancelled};
+use super::{EventSink, Executor, ProveJob, Proved, cancelled, unless_cancelled};
 use crate::config::SelfTest;
 use crate::machine::memory_bytes;
 use crate::prover_server::ProverServer;
@@ -147,8 +147,7 @@ impl CudaExecutor {
     ) -> Result<Proved, Failure> {
         let (digest, mode) = (job.program_digest, job.spec.mode);
         let preparation = prepare(&self.helper, &self.programs, job, false, &events);
-        let prepared = cancel.run_until_cancelled(preparation).await;
-        let Prepared { program, stdin, executed } = prepared.unwrap_or_else(|| Err(cancelled()))?;
+        let Prepared { program, stdin, executed } = unless_cancelled(&cancel, preparation).await?;
 
         if let Some(reason) = unavailable_reason(&self.states.borrow()) {
             return Err(Failure::new(FailureClass::Infrastructure, reason));

@@ -23,7 +23,7 @@ use super::mode::sp1_mode;
 use super::prepare::{Prepared, prepare};
 use super::program::Programs;
 use super::tasks::TaskExecutor;
-use super::{EventSink, Executor, ProveJob, Proved, cancelled};
+use super::{EventSink, Executor, ProveJob, Proved, unless_cancelled};
 use crate::config::MockShards;
 use crate::machine::memory_bytes;
 
@@ -72,7 +72,7 @@ impl MockExecutor {
         }
     }
 
-    /// Has it cut proofs into pseudo shards of these sizes, and prove `at_once` of them at the same time.
+    /// Has it cut proofs into pseudo shards of these sizes, and prove at most `at_once` of them at the same time.
     #[must_use]
     pub fn with_shards(self, shards: MockShards, at_once: u32) -> Self {
         let (helper, programs) = (self.helper.clone(), Arc::clone(&self.programs));
@@ -145,6 +145,6 @@ impl Executor for MockExecutor {
         cancel: CancellationToken,
     ) -> Result<Proved, Failure> {
         // Dropping the run stops it at once, with its execution.
-        cancel.run_until_cancelled(self.run(job, &events)).await.unwrap_or_else(|| Err(cancelled()))
+        unless_cancelled(&cancel, self.run(job, &events)).await
     }
 }

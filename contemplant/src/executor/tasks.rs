@@ -8,7 +8,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use network_lib::ids::Sha256Digest;
 use network_lib::job::{BlobInfo, Execution, Failure, FailureClass, JobSpec, ProofMode};
-use network_lib::shard::Sharding;
+use network_lib::shard::{Sharding, TaskKind};
 use shard_plan::{Key, ShardKind, ShardRange};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -154,6 +154,21 @@ pub struct ShardProof {
     pub bytes: Vec<u8>,
     /// Time of the prover alone, in milliseconds.
     pub prove_ms: u64,
+}
+
+/// What a prover of executions and shards offers: at most `prove_slots` shards at once, and one more whose inputs are
+/// fetched meanwhile. Its caller adds the depot.
+pub(super) fn offer_tasks(engine: &str, prove_slots: u32, max_elements: u64) -> Sharding {
+    Sharding {
+        engine: engine.to_owned(),
+        kinds: vec![TaskKind::Execute, TaskKind::ProveShard],
+        prove_slots,
+        prefetch: 1,
+        max_elements,
+        depot_bytes: 0,
+        depot_port: None,
+        depot_fingerprint: None,
+    }
 }
 
 /// Checks that tasks of proofs of this kind can be done.

@@ -115,7 +115,7 @@ impl Link {
                         return Err(End::Broken);
                     }
                     let mut capabilities = self.capabilities.borrow_and_update().clone();
-                    if !self.tasks.are_spoken_of() {
+                    if !self.tasks.are_supported() {
                         capabilities.sharding = None;
                     }
                     let reason = capabilities.unavailable_reason.as_deref();

@@ -2,8 +2,8 @@
 //!
 //! A message that was written to a socket may be lost with it, or with a Hierophant that dies before it has stored the
 //! message. So the end of an attempt is kept until Hierophant acknowledges it (`settled`); if the connection breaks
-//! before, the end is sent again over the next one, provided that Hierophant still wants it. The end of an attempt at a
-//! task is not sent again as it is: its bytes are handed in once more before.
+//! before, the end is sent again over the next one, provided that Hierophant still wants it. Before the end of
+//! an attempt at a task is sent again, its bytes are handed in again.
 
 use std::collections::BTreeMap;
 

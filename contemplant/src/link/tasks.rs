@@ -42,7 +42,7 @@ pub(super) struct LinkedTasks {
     setup: Option<TasksSetup>,
     /// Number of the latest connection.
     latest: u64,
-    /// Number of the current connection, if tasks are spoken of.
+    /// Number of the current connection, if it supports tasks.
     current: Option<u64>,
     outbox: VecDeque<TaskFromWorker>,
     /// When the next message may be sent.
@@ -80,7 +80,7 @@ impl LinkedTasks {
     }
 
     /// Whether messages about tasks are exchanged over the current connection.
-    pub(super) const fn are_spoken_of(&self) -> bool {
+    pub(super) const fn are_supported(&self) -> bool {
         self.current.is_some()
     }
 
@@ -133,7 +133,7 @@ impl LinkedTasks {
         self.runner().is_some_and(|runner| runner.holds_result(lease_id))
     }
 
-    /// Whether tasks of other workers may need what the depot holds.
+    /// Whether the depot holds records, which tasks of other workers may need.
     pub(super) fn holds_records(&self) -> bool {
         self.runner().is_some_and(|runner| runner.holds_records())
     }
@@ -161,7 +161,7 @@ impl Link {
 
     /// Handles a message about a task.
     pub(super) fn handle_task(&mut self, message: TaskToWorker) {
-        let Some(runner) = self.tasks.runner().filter(|_| self.tasks.are_spoken_of()).cloned()
+        let Some(runner) = self.tasks.runner().filter(|_| self.tasks.are_supported()).cloned()
         else {
             tracing::warn!("unexpected message about a task; ignored");
             return;

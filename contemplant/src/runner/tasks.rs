@@ -1,9 +1,9 @@
 //! Running tasks of proofs that many workers make (version 3 of the worker protocol).
 //!
-//! Each attempt at a task has two parts, which run at the same time. Its *work* fetches inputs, lets the executor work,
-//! and puts what is to be handed in and sent into the attempt's *parcel*. Its *courier* delivers the parcel over the
-//! current connection, and again from the beginning over each later one, until Hierophant settles the attempt: what was
-//! handed in before may be lost with a Hierophant that was restarted.
+//! Each attempt at a task has two parts, which run at the same time. Its *work* fetches inputs, calls the executor, and
+//! puts results and messages into the attempt's *parcel*. Its *courier* delivers the parcel over the
+//! current connection, and again from the beginning over each later one, until Hierophant settles the attempt: a
+//! Hierophant that was restarted may have lost what was handed in before.
 
 mod announced;
 mod attempt;
@@ -65,13 +65,14 @@ pub struct TaskRunner {
     heard: watch::Sender<()>,
     leaving: CancellationToken,
     metrics: Metrics,
-    /// Number of the connection over which tasks are spoken of; none while there is none.
+    /// Number of the current connection; none while there is none that supports tasks.
     connection: watch::Sender<Option<u64>>,
     said: mpsc::UnboundedSender<Said>,
     attempts: Mutex<BTreeMap<LeaseId, Arc<Attempt>>>,
-    /// Jobs of the tasks that this process got, until they have ended.
-    jobs: Mutex<BTreeSet<JobId>>,
-    /// What the prover takes at once, once that is known.
+    /// Jobs whose programs this process has executed, until Hierophant reports that they have ended: only executions put
+    /// records into the depot.
+    executed: Mutex<BTreeSet<JobId>>,
+    /// Slots of the prover, once its offer is known.
     slots: OnceLock<Semaphore>,
     /// Records that are being handed in for other workers, by the leases under which that happens.
     provided: Mutex<BTreeSet<(LeaseId, Sha256Digest)>>,
@@ -100,7 +101,7 @@ impl TaskRunner {
             connection: watch::Sender::new(None),
             said,
             attempts: Mutex::default(),
-            jobs: Mutex::default(),
+            executed: Mutex::default(),
             slots: OnceLock::new(),
             provided: Mutex::default(),
             providing: Semaphore::new(PROVIDED_AT_ONCE),
@@ -112,7 +113,9 @@ impl TaskRunner {
 
     /// Starts an attempt.
     pub fn start(self: &Arc<Self>, order: TaskOrder, events: EventSink, cancel: CancellationToken) {
-        self.jobs().insert(order.job);
+        if order.kind() == TaskKind::Execute {
+            self.executed().insert(order.job);
+        }
         let attempt = self.begin(&order, events, cancel);
         let (runner, working) = (Arc::clone(self), Arc::clone(&attempt));
         let work = async move {
@@ -160,7 +163,7 @@ impl TaskRunner {
         self.follow(attempt, async { Ok(()) });
     }
 
-    /// A connection is established, over which tasks may be spoken of.
+    /// A connection that supports tasks is established.
     pub fn connected(&self, number: u64) {
         self.connection.send_replace(Some(number));
     }
@@ -170,13 +173,13 @@ impl TaskRunner {
         self.connection.send_replace(None);
     }
 
-    /// The lists of what the depot holds, of all jobs.
+    /// The lists of the records in the depot, for each job that has any.
     #[must_use]
     pub fn depot_lists(&self) -> Vec<TaskFromWorker> {
         self.depot.jobs().into_iter().flat_map(|job| self.depot_list(job)).collect()
     }
 
-    /// Hierophant knows shards of an execution.
+    /// Hierophant has stored announced shards, or their states have changed.
     pub fn shards_known(&self, lease: LeaseId, shards: Vec<KnownShard>) {
         let attempt = self.attempts().get(&lease).cloned();
         let announced = attempt.as_ref().and_then(|attempt| attempt.announced.as_ref());
@@ -192,10 +195,10 @@ impl TaskRunner {
         }
     }
 
-    /// Blobs of a job are not needed any longer; without `blobs`, the whole job has ended.
+    /// Blobs of a job are no longer needed; without `blobs`, the whole job has ended.
     pub fn forget(&self, job: JobId, blobs: Option<Vec<Sha256Digest>>) {
         if blobs.is_none() {
-            self.jobs().remove(&job);
+            self.executed().remove(&job);
         }
         let depot = self.depot.clone();
         tokio::task::spawn_blocking(move || match blobs {
@@ -243,7 +246,7 @@ impl TaskRunner {
         self.attempts().get(&lease).is_some_and(|attempt| attempt.kind != TaskKind::Execute)
     }
 
-    /// Whether tasks of other workers may need what the depot holds.
+    /// Whether the depot holds records, which tasks of other workers may need.
     #[must_use]
     pub fn holds_records(&self) -> bool {
         self.depot.usage().0 > 0
@@ -313,7 +316,7 @@ impl TaskRunner {
         }
     }
 
-    /// The list of what the depot holds of a job.
+    /// The list of a job's records in the depot: one message or several.
     fn depot_list(&self, job: JobId) -> Vec<TaskFromWorker> {
         let (used_bytes, free_bytes) = self.depot.usage();
         let blobs = self.depot.list(job);
@@ -330,7 +333,7 @@ impl TaskRunner {
         parts.into_iter().enumerate().map(message).collect()
     }
 
-    /// Sends the list of what the depot holds of a job, because a blob was lost.
+    /// Sends the list of a job's records in the depot, because one was lost.
     fn list_depot(&self, job: JobId) {
         if let Some(connection) = *self.connection.borrow() {
             for message in self.depot_list(job) {
@@ -348,8 +351,16 @@ impl TaskRunner {
         self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn jobs(&self) -> MutexGuard<'_, BTreeSet<JobId>> {
-        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    /// All jobs of which Hierophant may expect records in the depot.
+    fn jobs(&self) -> BTreeSet<JobId> {
+        let mut jobs = self.executed().clone();
+        jobs.extend(self.depot.jobs());
+        jobs.extend(self.attempts().values().map(|attempt| attempt.job));
+        jobs
+    }
+
+    fn executed(&self) -> MutexGuard<'_, BTreeSet<JobId>> {
+        self.executed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

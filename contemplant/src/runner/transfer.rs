@@ -1,6 +1,6 @@
-//! HTTP transfers: downloads of programs, inputs and blobs of tasks, uploads of results, under the attempt's lease and with
-//! the access key of the latest welcome. After a key has become invalid (Hierophant was restarted, or has declared this worker
-//! lost), a transfer waits for the key of the next welcome.
+//! HTTP transfers: downloads of programs, inputs and blobs of tasks, and uploads of results, under the attempt's lease
+//! and with the access key of the latest welcome. After a key has become invalid (Hierophant was restarted, or has
+//! declared this worker lost), a transfer waits for the key of the next welcome.
 //!
 //! A transfer may be slow but must not stall: time limits apply to silence, never to a whole transfer. Downloads are
 //! checked against the size and digest that Hierophant announced.

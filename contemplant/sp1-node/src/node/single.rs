@@ -27,7 +27,7 @@ pub struct ShardAssignment {
     pub record: Vec<u8>,
     /// Precompile events to which the record refers, by their names.
     pub events: Vec<(String, Vec<u8>)>,
-    /// Beginning of the names of the events that a core shard defers to others.
+    /// Prefix of the names of the events that a core shard defers to others.
     pub events_prefix: String,
     /// Receives the events of a core shard as soon as it is traced, before the proof.
     pub traced: mpsc::Sender<TracedEvents>,
@@ -62,8 +62,13 @@ impl Single {
     pub(super) async fn prove(&self, assignment: ShardAssignment) -> anyhow::Result<ProvedShard> {
         let ShardAssignment { elf, common, record, events, events_prefix, traced } = assignment;
         {
-            let input: CommonProverInput = bincode::deserialize(&common).context("common input")?;
-            ensure!(input.mode == ProofMode::Core, "a shard of another proof than a Core proof");
+            let input: CommonProverInput =
+                bincode::deserialize(&common).context("the common input cannot be decoded")?;
+            let mode = input.mode;
+            ensure!(
+                mode == ProofMode::Core,
+                "the shard is part of a {mode:?} proof: expected a Core proof"
+            );
         }
         let depot = self.depot();
         let record = bring(depot, &self.scope, record, events)?;
@@ -95,7 +100,7 @@ impl Single {
                 .map_err(anyhow::Error::msg)
         };
         let metadata = match &mut passing {
-            // SP1 ends the task after the events are there; if it fails, they may never be.
+            // SP1 ends the task after the events are stored; if it fails, they may never be.
             Some(passing) => tokio::try_join!(proving, passing)?.0,
             None => proving.await?,
         };

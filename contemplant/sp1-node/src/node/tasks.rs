@@ -14,7 +14,7 @@ const MAX_TRIES: u32 = 3;
 type Running = BoxFuture<Result<TaskMetadata, TaskFailure>>;
 
 /// Runs a task on SP1's engine until it succeeds, and again after an error that SP1 calls retryable. Waits while the
-/// engine has as many tasks of this kind as it takes. Returns how long it was proved.
+/// engine has as many tasks of this kind as it takes. Returns how long the prover worked.
 ///
 /// # Errors
 ///

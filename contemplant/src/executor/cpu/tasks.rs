@@ -9,10 +9,10 @@ use std::sync::{Arc, OnceLock};
 use async_trait::async_trait;
 use network_lib::ids::Sha256Digest;
 use network_lib::job::{Failure, FailureClass};
-use network_lib::shard::{Sharding, TaskKind};
+use network_lib::shard::Sharding;
 use sp1_node::{
-    Announce, BoxFuture, ENGINE, Execution, FoundShard, Node, ProverRuntime, ShardAssignment,
-    ShardTraced, TracedEvents,
+    Announce, BoxFuture, Execution, FoundShard, ProverRuntime, ShardAssignment, ShardTraced,
+    TracedEvents,
 };
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -25,7 +25,7 @@ use crate::executor::tasks::{
     CutShard, ExecuteTask, Executed, ShardNews, ShardProof, ShardSink, ShardTask, TaskExecutor,
     Traced, check_mode,
 };
-use crate::executor::{EventSink, ProveJob, cancelled};
+use crate::executor::{EventSink, ProveJob, cancelled, unless_cancelled};
 
 /// The prover of tasks.
 pub(super) struct CpuTasks {
@@ -34,20 +34,6 @@ pub(super) struct CpuTasks {
     pub(super) programs: Arc<Programs>,
     pub(super) ready: Arc<OnceLock<Ready>>,
     pub(super) offered: watch::Receiver<Option<Sharding>>,
-}
-
-/// What is offered by a prover that is ready for Core proofs.
-pub(super) fn offered(node: &Node, shards_at_once: u32) -> Sharding {
-    Sharding {
-        engine: ENGINE.to_owned(),
-        kinds: vec![TaskKind::Execute, TaskKind::ProveShard],
-        prove_slots: shards_at_once,
-        prefetch: 1,
-        max_elements: node.max_elements(),
-        depot_bytes: 0,
-        depot_port: None,
-        depot_fingerprint: None,
-    }
 }
 
 impl CpuTasks {
@@ -93,7 +79,8 @@ impl CpuTasks {
             .and_then(|cut| cut.map_err(|error| format!("{error:#}")))
             .map_err(not_cut)?;
         if public_values != executed.public_values.as_slice() {
-            return Err(not_cut("another execution has other public values".to_owned()));
+            let reason = "its public values differ from those of the first execution";
+            return Err(not_cut(reason.to_owned()));
         }
         Ok(Executed { execution: executed.execution, public_values })
     }
@@ -113,8 +100,7 @@ impl TaskExecutor for CpuTasks {
         cancel: CancellationToken,
     ) -> Result<Executed, Failure> {
         // Dropping the execution stops it.
-        let executed = cancel.run_until_cancelled(self.execute_now(task, shards, states)).await;
-        executed.unwrap_or_else(|| Err(cancelled()))
+        unless_cancelled(&cancel, self.execute_now(task, shards, states)).await
     }
 
     async fn prove_shard(
@@ -154,7 +140,7 @@ impl TaskExecutor for CpuTasks {
     }
 }
 
-/// Passes the shards of an execution on.
+/// Passes on the shards of an execution.
 struct Sink(ShardSink);
 
 impl Announce for Sink {
@@ -171,7 +157,7 @@ impl Announce for Sink {
     }
 }
 
-/// The news that an execution needs: a shard that is done needs nothing of it.
+/// The news that SP1's execution needs; none about a shard that is done.
 fn traced_of(news: ShardNews) -> Option<ShardTraced> {
     let ShardNews::Traced { no, deferred: (_, index), named } = news else { return None };
     let digest = |(id, blob): (String, network_lib::job::BlobInfo)| {

@@ -264,7 +264,8 @@ impl Events {
 
     /// Decodes an index.
     pub(super) fn decode(index: &[u8]) -> Result<Vec<Self>, String> {
-        bincode::deserialize(index).map_err(|error| format!("an index of events: {error}"))
+        bincode::deserialize(index)
+            .map_err(|error| format!("the index of events cannot be decoded: {error}"))
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use network_lib::ids::Sha256Digest;
 use network_lib::job::{BlobInfo, Failure, FailureClass};
-use network_lib::shard::{Sharding, TaskKind};
+use network_lib::shard::Sharding;
 use sha2::{Digest, Sha256};
 use shard_plan::ShardKind;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -19,9 +19,9 @@ use crate::executor::prepare::prepare;
 use crate::executor::program::Programs;
 use crate::executor::tasks::{
     CutShard, ExecuteTask, Executed, ShardNews, ShardProof, ShardSink, ShardTask, TaskExecutor,
-    Traced, check_mode,
+    Traced, check_mode, offer_tasks,
 };
-use crate::executor::{EventSink, ProveJob, cancelled};
+use crate::executor::{EventSink, ProveJob, unless_cancelled};
 
 /// Greatest trace area that is offered: pseudo shards have none.
 const MAX_ELEMENTS: u64 = 1 << 28;
@@ -41,16 +41,7 @@ impl MockTasks {
         settings: MockShards,
         prove_slots: u32,
     ) -> Self {
-        let offered = Sharding {
-            engine: ENGINE.to_owned(),
-            kinds: vec![TaskKind::Execute, TaskKind::ProveShard],
-            prove_slots,
-            prefetch: 1,
-            max_elements: MAX_ELEMENTS,
-            depot_bytes: 0,
-            depot_port: None,
-            depot_fingerprint: None,
-        };
+        let offered = offer_tasks(ENGINE, prove_slots, MAX_ELEMENTS);
         Self { helper, programs, settings, offered: watch::Sender::new(Some(offered)) }
     }
 
@@ -107,8 +98,7 @@ impl TaskExecutor for MockTasks {
         states: mpsc::Receiver<ShardNews>,
         cancel: CancellationToken,
     ) -> Result<Executed, Failure> {
-        let executed = cancel.run_until_cancelled(self.execute_now(task, shards, states)).await;
-        executed.unwrap_or_else(|| Err(cancelled()))
+        unless_cancelled(&cancel, self.execute_now(task, shards, states)).await
     }
 
     async fn prove_shard(
@@ -117,8 +107,7 @@ impl TaskExecutor for MockTasks {
         traced: mpsc::Sender<Traced>,
         cancel: CancellationToken,
     ) -> Result<ShardProof, Failure> {
-        let proved = cancel.run_until_cancelled(self.prove_now(task, traced)).await;
-        proved.unwrap_or_else(|| Err(cancelled()))
+        unless_cancelled(&cancel, self.prove_now(task, traced)).await
     }
 }
 
@@ -144,7 +133,7 @@ async fn announce(
     };
     let hearing = async {
         let _ = known.send(events_of(Layout::of(settings.count).core, &mut states).await?);
-        // What becomes of the other shards changes nothing, but must be received: its sender waits for room.
+        // The news of the other shards changes nothing, but has to be received: its sender waits for room.
         while states.recv().await.is_some() {}
         std::future::pending().await
     };

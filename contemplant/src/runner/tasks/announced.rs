@@ -48,7 +48,7 @@ impl State {
 }
 
 impl Announced {
-    /// No shards yet, of which at most `window` may be open, with records of at most `window_bytes`.
+    /// An execution without shards so far, of which at most `window` may be open, with records of at most `window_bytes`.
     pub(super) fn new(window: u32, window_bytes: u64) -> Self {
         let (news, receiver) = mpsc::unbounded_channel();
         let state = State {
@@ -111,8 +111,8 @@ impl Announced {
         ids.into_iter().map(find).collect()
     }
 
-    /// Hierophant knows these shards. News that were given before are ignored, and so are shards that are not announced.
-    /// Returns records that are not needed any longer.
+    /// Hierophant has reported the states of these shards. Repetitions are ignored, and so are shards that are not
+    /// announced. Returns records that are no longer needed.
     pub(super) fn known(&self, shards: Vec<KnownShard>) -> Vec<Sha256Digest> {
         let mut done = Vec::new();
         self.state.send_modify(|state| {

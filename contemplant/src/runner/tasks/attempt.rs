@@ -19,7 +19,7 @@ pub(super) struct Attempt {
     pub(super) lease: LeaseId,
     pub(super) job: JobId,
     pub(super) kind: TaskKind,
-    /// Cancelled when the result is not wanted.
+    /// Cancelled when the result is no longer wanted.
     pub(super) cancel: CancellationToken,
     /// Cancelled when the work has to stop: with `cancel`, or because another part of the attempt has failed.
     pub(super) stop: CancellationToken,
@@ -60,7 +60,7 @@ impl Attempt {
         self.parcel.subscribe()
     }
 
-    /// Sets what all shards have in common.
+    /// Sets the common input of all shards.
     pub(super) fn set_common(&self, common: Kept) {
         self.parcel.send_modify(|parcel| parcel.common = Some(common));
     }

@@ -82,9 +82,9 @@ impl TaskRunner {
         self.confirmed(|| self.transfer.hand_in(&path, blob, &meter)).await
     }
 
-    /// Repeats a call once after the next message of Hierophant if its answer says that the lease or the blob is gone. Before
-    /// the handshake, Hierophant does not accept the leases of a worker that it has declared lost, and a proxy may answer
-    /// for a Hierophant that is down.
+    /// Repeats a call once, after the next message of Hierophant, if its answer says that the lease or the blob is gone.
+    /// Before the handshake, Hierophant does not accept the leases of a worker that it has declared lost, and a proxy may
+    /// answer for a Hierophant that is down.
     pub(super) async fn confirmed<T, F: Future<Output = Result<T, TransferError>>>(
         &self,
         call: impl Fn() -> F,

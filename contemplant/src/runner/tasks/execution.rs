@@ -75,7 +75,7 @@ impl TaskRunner {
                 execution.await
             }
         };
-        // Not a result of an execution that was stopped: shards may be missing.
+        // The result of an execution that was stopped is not used: shards may be missing.
         if attempt.stop.is_cancelled() {
             return Err(TaskStop::Abandoned);
         }
@@ -97,7 +97,7 @@ impl TaskRunner {
         Ok(())
     }
 
-    /// Passes news about shards to the execution, with the events that they name. Returns only when that fails.
+    /// Passes news about shards to the execution, with the lists of their events. Returns only when a list is lost.
     async fn feed(
         &self,
         attempt: &Attempt,

@@ -1,4 +1,4 @@
-//! What an attempt has to hand in and to send, in its order.
+//! The parcel of an attempt: results to hand in and messages to send, in order.
 
 use network_lib::codec::{MAX_FRAME_BYTES, encode};
 use network_lib::job::BlobInfo;
@@ -10,20 +10,20 @@ use crate::finished::Kept;
 /// Bytes of shards in one message: a frame, without the rest of the message.
 const MAX_SHARD_BYTES: usize = MAX_FRAME_BYTES - 4 * 1024;
 
-/// What an attempt has to hand in and to send.
+/// Results to hand in and messages to send.
 #[derive(Debug, Default)]
 pub(super) struct Parcel {
-    /// What all shards of an execution have in common.
+    /// The common input of all shards of an execution.
     pub(super) common: Option<Kept>,
     /// The execution's shards, each with the length of its JSON.
     shards: Vec<(NewShard, usize)>,
-    /// What follows.
+    /// Deliveries after the shards.
     pub(super) deliveries: Vec<Delivery>,
-    /// The end of an attempt that has failed. Nothing else is delivered any longer.
+    /// The end of an attempt that has failed. From then on nothing else is delivered.
     pub(super) failure: Option<TaskFromWorker>,
 }
 
-/// How much of a parcel is delivered.
+/// How far a parcel is delivered.
 #[derive(Debug, Default)]
 pub(super) struct Position {
     has_common: bool,

@@ -11,7 +11,7 @@ use super::TaskRunner;
 use crate::finished::{Kept, KeptBytes};
 
 impl TaskRunner {
-    /// Hands a record in under the lease of another worker's task, or lists what the depot holds if it is not there.
+    /// Hands in a record under the lease of another worker's task. If the depot lacks it, sends the lists of the depot.
     /// Hierophant repeats the request after a new connection, so this one ends with the connection.
     pub fn provide(self: &Arc<Self>, lease: LeaseId, blob: Sha256Digest) {
         let Some(connection) = *self.connection.borrow() else { return };
@@ -36,9 +36,8 @@ impl TaskRunner {
         let Ok(_permit) = self.providing.acquire().await else { return };
         let Some(job) = self.depot.job_of(blob) else {
             tracing::warn!("a record that another worker needs is not in the depot");
-            let mut jobs = self.jobs().clone();
-            jobs.extend(self.depot.jobs());
-            jobs.into_iter().for_each(|job| self.list_depot(job));
+            // The request does not name the job.
+            self.jobs().into_iter().for_each(|job| self.list_depot(job));
             return;
         };
         let depot = self.depot.clone();

@@ -10,7 +10,7 @@ use crate::runner::meter::Meter;
 use crate::runner::transfer::TransferError;
 
 impl TaskRunner {
-    /// A blob, from the first of its sources that has it. A fetched one is not kept.
+    /// A blob, from the first of its sources that has it. A downloaded one is not kept.
     pub(super) async fn fetch(
         &self,
         attempt: &Attempt,
@@ -32,7 +32,7 @@ impl TaskRunner {
         Err(TaskStop::lost(what, blob.info.sha256))
     }
 
-    /// A record of this worker's depot. If it is gone, Hierophant gets the list of the others.
+    /// A record of this worker's depot. If it is lost, Hierophant gets the list of the others.
     async fn read(&self, attempt: &Attempt, blob: &Blob) -> Result<Option<Vec<u8>>, TaskStop> {
         let (depot, job, info) = (self.depot.clone(), attempt.job, blob.info);
         let read = tokio::task::spawn_blocking(move || depot.read(job, info.sha256)).await;

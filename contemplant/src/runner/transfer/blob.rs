@@ -13,7 +13,7 @@ use crate::runner::meter::Meter;
 /// Most downloads of a blob whose bytes are not the announced ones.
 const MAX_WRONG: u32 = 3;
 
-/// Bytes for which memory is reserved before they arrive. The announced size is not ours.
+/// Most bytes of memory that are reserved before a blob arrives: its announced size may be false.
 const MAX_RESERVED: u64 = 64 << 20;
 
 impl Transfer {

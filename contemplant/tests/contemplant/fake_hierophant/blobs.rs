@@ -10,7 +10,8 @@ use network_lib::ids::LeaseId;
 use network_lib::shard::{Blob, Source};
 use network_lib::wire::REJECTION_HEADER;
 
-use super::{FakeHierophant, Shared, blob_info, key_refusal, lease_ended};
+use super::server::{key_refusal, lease_ended};
+use super::{FakeHierophant, Shared, blob_info};
 use crate::waiting::until;
 
 /// Blobs by `LEASE/DIGEST`.

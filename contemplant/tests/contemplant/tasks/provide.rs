@@ -5,7 +5,7 @@ use network_lib::ids::LeaseId;
 use network_lib::shard::{TaskFromWorker, TaskToWorker};
 use network_lib::wire::ToWorker;
 
-use super::{COMMON, JOB, begin_execution, cut, record};
+use super::{COMMON, JOB, begin_execution, begin_shard, cut, record};
 use crate::fake_hierophant::{Connection, blob_info};
 use crate::fake_tasks::ExecutionCall;
 use crate::setup::Setup;
@@ -69,6 +69,18 @@ async fn a_record_that_is_missing_or_damaged_is_answered_with_the_list() {
     std::fs::remove_file(setup.depot_folder().join(JOB.to_string()).join(file)).unwrap();
     connection.say(&provide(LeaseId::random(), &record(0)));
     expect_depot(&mut connection, &[&record(1)]).await;
+}
+
+#[tokio::test]
+async fn a_worker_without_its_old_depot_answers_with_the_empty_list_of_a_job_that_it_works_on() {
+    let (mut setup, _before, _, _call) = with_records().await;
+    setup.kill().await;
+    std::fs::remove_dir_all(setup.depot_folder()).unwrap();
+    setup.restart();
+    let mut connection = setup.hierophant.welcome_tasks(&[]).await;
+    let _shard = begin_shard(&mut setup, &connection, &record(7)).await;
+    connection.say(&provide(LeaseId::random(), &record(0)));
+    expect_depot(&mut connection, &[]).await;
 }
 
 #[tokio::test]
