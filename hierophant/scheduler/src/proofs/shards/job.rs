@@ -12,7 +12,6 @@ use shard_plan::{Key, Plan, Reduce, Single};
 
 use super::effect::{Effect, JobEnd, Reason, Release};
 use super::holders::Holders;
-use super::recovery::{Rows, Unrestorable};
 use super::running::{Execution, Limits};
 use crate::proofs::core::IdSource;
 
@@ -443,32 +442,9 @@ impl ShardedJob {
     }
 
     /// All results that Hierophant stores, of tasks and of the execution.
-    fn results(&self) -> impl Iterator<Item = Sha256Digest> + '_ {
+    pub(super) fn results(&self) -> impl Iterator<Item = Sha256Digest> + '_ {
         let of_execution = self.record.common.into_iter().chain(self.record.public_values);
         self.kept.keys().copied().chain(of_execution.map(|blob| blob.sha256))
-    }
-
-    /// A part of the finished proof is lost: it is made again, by another execution of the program, because records end
-    /// with the job.
-    ///
-    /// # Errors
-    ///
-    /// [`Unrestorable`]: the job is to be proved as a whole.
-    pub fn part_lost(
-        &mut self,
-        now: Millis,
-        part: Sha256Digest,
-    ) -> Result<Vec<Effect>, Unrestorable> {
-        let rows = Rows {
-            sharding: self.record.clone(),
-            tasks: self.tasks().cloned().collect(),
-            leases: Vec::new(),
-            stored: self.results().filter(|blob| *blob != part).collect(),
-        };
-        let (again, mut effects) = Self::restore(now, rows, self.limits, self.ids.clone(), 0)?;
-        *self = again;
-        effects.extend(self.all_returned(now));
-        Ok(effects)
     }
 
     /// Counts a repetition; ends the job if there were too many.

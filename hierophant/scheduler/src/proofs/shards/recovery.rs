@@ -222,6 +222,29 @@ impl ShardedJob {
         effects
     }
 
+    /// A part of the finished proof is lost: it is made again, by another execution of the program, because records end
+    /// with the job.
+    ///
+    /// # Errors
+    ///
+    /// [`Unrestorable`]: the job is to be proved as a whole.
+    pub fn part_lost(
+        &mut self,
+        now: Millis,
+        part: Sha256Digest,
+    ) -> Result<Vec<Effect>, Unrestorable> {
+        let rows = Rows {
+            sharding: self.record.clone(),
+            tasks: self.tasks().cloned().collect(),
+            leases: Vec::new(),
+            stored: self.results().filter(|blob| *blob != part).collect(),
+        };
+        let (again, mut effects) = Self::restore(now, rows, self.limits, self.ids.clone(), 0)?;
+        *self = again;
+        effects.extend(self.all_returned(now));
+        Ok(effects)
+    }
+
     /// A worker could not get an input anywhere.
     pub(super) fn input_lost(
         &mut self,
