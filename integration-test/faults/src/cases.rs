@@ -17,6 +17,7 @@ mod restart;
 mod s3;
 mod steps;
 mod storage;
+mod tasks;
 
 use crate::case::Case;
 
@@ -27,6 +28,7 @@ pub(crate) fn all() -> Vec<Case> {
         machine::cases(),
         restart::cases(),
         bookkeeping::cases(),
+        tasks::cases(),
         eligibility::cases(),
         contention::cases(),
         network::cases(),

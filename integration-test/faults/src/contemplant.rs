@@ -9,7 +9,7 @@ use test_harness::Process;
 use toml::{Table, Value};
 
 /// What makes a Contemplant this one and no other, and must not be copied to another.
-const OWN: [&str; 4] = ["worker-id", "lock", "tmp", "held"];
+const OWN: [&str; 5] = ["worker-id", "lock", "tmp", "held", "depot"];
 
 /// What one is started with.
 #[derive(Debug, Clone)]

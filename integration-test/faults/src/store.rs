@@ -107,6 +107,13 @@ impl Store {
         self.text(sql, request).await?.context("the request has no job")
     }
 
+    /// Id of a request's job, as the API writes it.
+    pub(crate) async fn job_id(&mut self, request: &[u8]) -> Result<String> {
+        let Self::Sqlite(_) = self else { anyhow::bail!("expected a SQLite database") };
+        let sql = "SELECT lower(hex(job)) FROM requests WHERE id = $1";
+        self.text(sql, request).await?.context("the request has no job")
+    }
+
     async fn text(&mut self, sql: &'static str, id: &[u8]) -> Result<Option<String>> {
         Ok(match self {
             Self::Sqlite(connection) => {

@@ -62,7 +62,8 @@ async fn given(stage: &mut Stage) -> (Hello, Worker, Request, LeaseId) {
     (me, worker, request, lease)
 }
 
-async fn crash(stage: &mut Stage) {
+/// Kills Hierophant and starts it again.
+pub(super) async fn crash(stage: &mut Stage) {
     stage.fault_begins();
     stage.hierophant.process.kill().await.expect("killed");
     stage.hierophant.launch().await.expect("starts again");
