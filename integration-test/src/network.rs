@@ -15,6 +15,9 @@ use toml::{Table, Value};
 use crate::options::{Backend, Mode};
 use crate::status::StatusClient;
 
+/// Variable of SP1 with the trace area at which shards are cut, in cells.
+pub const SHARD_CELLS: &str = "ELEMENT_THRESHOLD";
+
 /// A running network. Dropping it kills its processes and removes its folder; [`Self::stop`] ends it
 /// properly and says whether it did end properly.
 #[derive(Debug)]
@@ -33,6 +36,10 @@ pub struct ContemplantSettings {
     pub name: String,
     /// Keys of its configuration file, beside the ones every Contemplant here gets.
     pub keys: Table,
+    /// The core to which it is pinned, counted from 0.
+    pub core: Option<usize>,
+    /// Its program, if it is not the one under test.
+    pub program: Option<PathBuf>,
 }
 
 impl ContemplantSettings {
@@ -59,7 +66,8 @@ impl ContemplantSettings {
 
     fn new(name: &str, backend: Backend) -> Self {
         let keys = Table::new();
-        Self { name: name.to_owned(), keys }.with("backend", backend.as_str())
+        Self { name: name.to_owned(), keys, core: None, program: None }
+            .with("backend", backend.as_str())
     }
 }
 
@@ -139,11 +147,15 @@ impl LocalNetwork {
         let mut keys = settings.keys.clone();
         // Shorter than the patience with a process that is to stop.
         keys.entry("shutdown_grace").or_insert_with(|| "1s".into());
-        let (binary, http) = (&self.binaries.contemplant, self.hierophant.http());
+        let binary = settings.program.as_ref().unwrap_or(&self.binaries.contemplant);
+        let http = self.hierophant.http();
         let name = &settings.name;
         let prepared = test_harness::contemplant(binary, self.folder.path(), http, name, &keys);
         let mut contemplant = prepared?;
         contemplant.set_variables(&self.environment);
+        if let Some(core) = settings.core {
+            contemplant.pin(core);
+        }
         contemplant.start()?;
         Ok(contemplant)
     }
@@ -194,6 +206,11 @@ impl LocalNetwork {
     /// When no HTTP client can be made.
     pub fn status(&self) -> Result<StatusClient> {
         StatusClient::new(&self.http_url())
+    }
+
+    /// The coordinator, to be killed and started again.
+    pub const fn hierophant(&mut self) -> &mut Hierophant {
+        &mut self.hierophant
     }
 
     /// The workers' processes, in the order they were added.

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::client::{Client, Expected};
 use crate::keep::keep;
-use crate::network::{ContemplantSettings, LocalNetwork, mock_mode};
+use crate::network::{ContemplantSettings, LocalNetwork, SHARD_CELLS, mock_mode};
 use crate::options::{Backend, Options};
 use crate::progress::Progress;
 use crate::status::{CurrentProof, HistoryEntry, StatusClient, Task};
@@ -28,9 +28,6 @@ const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
 /// Duration of a mock proof, long enough to be observed in progress.
 const MOCK_PROOF_TIME: Duration = Duration::from_secs(2);
-
-/// Variable of SP1 with the trace area at which shards are cut, in cells.
-const SHARD_CELLS: &str = "ELEMENT_THRESHOLD";
 
 /// How long the history may lag behind the client's proof.
 const HISTORY_LAG: Duration = Duration::from_secs(10);
@@ -244,7 +241,7 @@ impl Story<'_> {
             ensure!(count > 0, "{name} has made none of {} tasks", tasks.len());
             write!(text, " {count} by {name}")?;
         }
-        let undone = tasks.iter().find(|task| task.state != "done");
+        let undone = tasks.iter().find(|task| !task.is_done());
         ensure!(undone.is_none(), "a task of a finished proof is not done: {undone:?}");
         Ok(text)
     }

@@ -102,9 +102,13 @@ pub struct HistoryEntry {
 }
 
 /// A task of a proof that several Contemplants make.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct Task {
+    /// Its id.
+    pub id: String,
+    /// Kind of work.
+    pub kind: String,
     /// Kind of the shard that it proves.
     pub shard: Option<String>,
     /// State in one word.
@@ -113,6 +117,20 @@ pub struct Task {
     pub contemplant: Option<String>,
     /// Number of attempts.
     pub attempts: u32,
+}
+
+impl Task {
+    /// Whether its result is stored.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.state == "done"
+    }
+
+    /// Whether it is a shard whose proof is stored.
+    #[must_use]
+    pub fn is_proved_shard(&self) -> bool {
+        self.shard.is_some() && self.is_done()
+    }
 }
 
 impl HistoryEntry {

@@ -46,6 +46,7 @@ pub struct Process {
     name: String,
     program: PathBuf,
     arguments: Vec<OsString>,
+    core: Option<usize>,
     variables: Vec<(&'static str, OsString)>,
     log: PathBuf,
     child: Option<Child>,
@@ -59,6 +60,7 @@ impl Process {
             name: name.to_owned(),
             program: program.to_owned(),
             arguments: Vec::new(),
+            core: None,
             variables: Vec::new(),
             log: log.to_owned(),
             child: None,
@@ -70,6 +72,11 @@ impl Process {
     pub fn argument(mut self, argument: impl Into<OsString>) -> Self {
         self.arguments.push(argument.into());
         self
+    }
+
+    /// Pins it to a core of this machine, counted from 0, from its next start on. `taskset` does it, of Debian's `util-linux`.
+    pub const fn pin(&mut self, core: usize) {
+        self.core = Some(core);
     }
 
     /// Sets variables of its environment, from its next start on.
@@ -85,7 +92,15 @@ impl Process {
     pub fn start(&mut self) -> Result<()> {
         let output = File::options().create(true).append(true).open(&self.log);
         let output = output.with_context(|| format!("cannot write {}", self.log.display()))?;
-        let mut command = Command::new(&self.program);
+        // `taskset` becomes the program: the process stays the same.
+        let mut command = match self.core {
+            None => Command::new(&self.program),
+            Some(core) => {
+                let mut command = Command::new("taskset");
+                command.args(["--cpu-list", &core.to_string()]).arg(&self.program);
+                command
+            }
+        };
         for (variable, _) in std::env::vars_os() {
             let text = variable.to_string_lossy();
             if WITHHELD.iter().any(|prefix| text.starts_with(prefix)) {
@@ -101,7 +116,10 @@ impl Process {
             .stderr(output)
             .kill_on_drop(true)
             .spawn()
-            .with_context(|| format!("cannot start {}", self.program.display()))?;
+            .with_context(|| match self.core {
+                None => format!("cannot start {}", self.program.display()),
+                Some(_) => format!("cannot start {} by taskset", self.program.display()),
+            })?;
         self.child = Some(child);
         Ok(())
     }

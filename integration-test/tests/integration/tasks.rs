@@ -92,7 +92,7 @@ impl Story {
 }
 
 fn proved(tasks: &[Task]) -> impl Iterator<Item = &Task> {
-    tasks.iter().filter(|task| task.shard.is_some() && task.state == "done")
+    tasks.iter().filter(|task| task.is_proved_shard())
 }
 
 fn by<'a>(tasks: &'a [Task], name: &'a str) -> impl Iterator<Item = &'a Task> {

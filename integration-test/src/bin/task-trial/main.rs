@@ -1,0 +1,90 @@
+//! Real Core proofs that several Contemplants make together: how much faster they are than by one Contemplant, and what
+//! becomes of them when processes are killed. Each proof is requested and verified by `sp1-sdk`. Prints JSON.
+
+mod kill;
+mod speed;
+mod trial;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, anyhow};
+use clap::{Args, Parser, Subcommand};
+use network_lib::{logging, signal};
+use serde_json::Value;
+use tokio::runtime::Runtime;
+
+/// Makes real Core proofs by two Contemplants, each pinned to a core of this machine.
+#[derive(Debug, Parser)]
+#[command(name = "task-trial", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    size: Size,
+    /// Write the results to this file too
+    #[arg(long, value_name = "FILE", global = true)]
+    json: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Compare the same proof by one and by two Contemplants; twenty minutes
+    Speed {
+        /// The program of an earlier Contemplant, which makes the proof as well, as a whole
+        #[arg(long, value_name = "FILE")]
+        earlier: Option<PathBuf>,
+    },
+    /// Kill Contemplants and Hierophant with SIGKILL while they make proofs; twenty minutes
+    Kill {
+        /// Names of single stories: executor-early, executor-late, prover, hierophant, contemplants
+        stories: Vec<kill::Name>,
+    },
+}
+
+/// Size of a proof.
+#[derive(Debug, Clone, Copy, Args)]
+struct Size {
+    /// Input of the Fibonacci program; the work grows with it
+    #[arg(long, default_value_t = 20_000, global = true)]
+    n: u32,
+    /// Trace area at which shards are cut, in cells
+    #[arg(long, default_value_t = 4_194_304, global = true)]
+    shard_cells: u64,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    logging::init(logging::LogFormat::Human, "warn");
+    match start(&arguments) {
+        Ok(report) => {
+            println!("{report:#}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("\nFAILED: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(arguments: &Arguments) -> Result<Value> {
+    let runtime = Runtime::new().context("cannot start a runtime")?;
+    let report = runtime.block_on(async {
+        let shutdown = signal::shutdown_token().context("cannot listen for signals")?;
+        let run = async {
+            match &arguments.command {
+                Command::Speed { earlier } => speed::run(arguments.size, earlier.as_deref()).await,
+                Command::Kill { stories } => kill::run(arguments.size, stories).await,
+            }
+        };
+        shutdown.run_until_cancelled(run).await.unwrap_or_else(|| Err(anyhow!("interrupted")))
+    });
+    runtime.shutdown_background();
+    let report = report?;
+    if let Some(file) = &arguments.json {
+        std::fs::write(file, format!("{report:#}\n"))
+            .with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    Ok(report)
+}
