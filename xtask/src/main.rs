@@ -79,6 +79,13 @@ enum Task {
         #[command(subcommand)]
         task: gpu_trial::Task,
     },
+    /// Make real Core proofs by two Contemplants, each pinned to a core of this machine: how much faster they are than by
+    /// one, and what is lost when processes are killed. Needs two cores and 12 GiB of memory.
+    TaskTrial {
+        /// `speed`, `kill`; try `--help`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Run the decoders under libFuzzer. Needs a C++ compiler; installs cargo-fuzz for itself.
     Fuzz {
         /// Names of targets; all if none is named.
@@ -157,6 +164,9 @@ fn run(task: Task) -> Result<()> {
                 gpu_suite(&mut steps, &["page".to_owned(), figures])
             }
         },
+        Task::TaskTrial { arguments } => {
+            start(&mut steps, "task-trial", &["hierophant", "contemplant"], &arguments)
+        }
         Task::Fuzz { targets, runs } => fuzz::run(&mut steps, &root, &targets, runs),
         Task::Sbom { out } => sbom::run(&mut steps, &root, &root.join(out)),
         Task::Threats => threats::run(&mut steps),
