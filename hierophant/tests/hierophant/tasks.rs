@@ -118,7 +118,6 @@ async fn a_restarted_hierophant_goes_on_with_what_is_done() {
     client.until(&request, FulfillmentStatus::Fulfilled).await;
     let done = total(&[&one, &two]);
     assert_eq!((done.executions, done.shards), (1, 12), "{done:?}");
-    assert!(done.connections >= 6);
 }
 
 #[tokio::test]
@@ -165,7 +164,12 @@ async fn a_cancelled_request_frees_workers_and_bytes() {
 
 #[tokio::test]
 async fn false_results_are_refused_blamed_and_made_again() {
-    let network = Network::start_with(always).await;
+    let network = Network::start_with(|config| {
+        always(config);
+        // The one that has lied leaves with a lease.
+        config.worker_registry.silence_limit = Duration::from_secs(3);
+    })
+    .await;
     let slow = Work { prove: Duration::from_millis(150), ..WORK };
     let honest = worker(&network, "honest", slow);
     let mut foreign = Worker::join(&network, scripted("foreign", "pseudo 2")).await;
@@ -209,11 +213,8 @@ async fn false_results_are_refused_blamed_and_made_again() {
     drop(liar);
     client.until(&request, FulfillmentStatus::Fulfilled).await;
     assert_eq!((honest.done().executions, honest.done().shards), (1, 12));
-    // A worker of another engine got nothing, and is asked for nothing.
-    foreign.heartbeat(vec![]).await.expect("sent");
-    let heard = tokio::time::timeout(Duration::from_millis(300), foreign.hear()).await;
-    assert!(
-        !matches!(heard, Ok(Some(ToWorker::Task(TaskToWorker::Run { .. })))),
-        "a task of another engine: {heard:?}"
-    );
+    // A worker of another engine got nothing before its connection ended.
+    while let Some(message) = foreign.hear().await {
+        assert!(!matches!(message, ToWorker::Task(_)), "a task of another engine: {message:?}");
+    }
 }
