@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use integration_test::client::{Client, Expected};
 use integration_test::network::{ContemplantSettings, LocalNetwork, SHARD_CELLS, mock_mode};
 use integration_test::options::{Backend, Mode};
@@ -18,6 +18,9 @@ use crate::Size;
 
 /// Longest wait until a prover is ready.
 const WARM_UP: Duration = Duration::from_secs(300);
+
+/// Longest wait until the pages show what has happened.
+const STEP: Duration = Duration::from_secs(10);
 
 /// Longest wait for a proof.
 const PROOF_LIMIT: Duration = Duration::from_secs(1800);
@@ -90,9 +93,10 @@ impl Trial {
     pub(crate) async fn request(&self, n: u32) -> Result<Requested> {
         let expected = self.client.execute(n).await?;
         let id = self.client.request_unsimulated(n, SP1ProofMode::Core).await?;
-        let entry = self.status.history_of(id.as_slice()).await?;
-        let job = entry.context("the request is not in /proof-history")?.job;
-        Ok(Requested { id, expected, job })
+        let entry = wait::until("the request in /proof-history", STEP, async || {
+            self.status.history_of(id.as_slice()).await
+        });
+        Ok(Requested { id, expected, job: entry.await?.job })
     }
 
     /// The tasks of a proof. None before it is divided.
@@ -119,10 +123,11 @@ impl Trial {
         let made = waiting.await.context("there is no proof")?;
         check_proof(&self.client, &made, SP1ProofMode::Core, Backend::Cpu, &proof.expected).await?;
         proof.expected.check_details(&self.client.details(proof.id).await?)?;
-        let entry = self.status.history_of(proof.id.as_slice()).await?;
-        let entry = entry.context("the proof is not in /proof-history")?;
-        ensure!(entry.is_proved(), "the job is {}: expected proved", entry.state);
-        Ok(entry)
+        wait::until("the proof in /proof-history", STEP, async || {
+            let entry = self.status.history_of(proof.id.as_slice()).await?;
+            Ok(entry.filter(HistoryEntry::is_proved))
+        })
+        .await
     }
 
     /// Cycles of a proof's execution.
