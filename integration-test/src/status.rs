@@ -170,7 +170,7 @@ impl StatusClient {
         self.get("contemplants").await
     }
 
-    /// The known jobs.
+    /// The latest finished jobs.
     ///
     /// # Errors
     ///
@@ -193,7 +193,21 @@ impl StatusClient {
         Ok(found.tasks)
     }
 
-    /// The job that serves a request, if there is one.
+    /// Id of the job that serves a request.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be fetched or understood.
+    pub async fn job_of(&self, request_id: &[u8]) -> Result<String> {
+        #[derive(Deserialize)]
+        struct Job {
+            id: String,
+        }
+        let job: Job = self.get(&format!("api/v1/requests/{}", hex::encode(request_id))).await?;
+        Ok(job.id)
+    }
+
+    /// The finished job that has served a request, if it has finished.
     ///
     /// # Errors
     ///

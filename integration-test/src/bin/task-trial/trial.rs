@@ -19,7 +19,7 @@ use crate::Size;
 /// Longest wait until a prover is ready.
 const WARM_UP: Duration = Duration::from_secs(300);
 
-/// Longest wait until the pages show what has happened.
+/// How long the history may lag behind the client's proof.
 const STEP: Duration = Duration::from_secs(10);
 
 /// Longest wait for a proof.
@@ -93,10 +93,8 @@ impl Trial {
     pub(crate) async fn request(&self, n: u32) -> Result<Requested> {
         let expected = self.client.execute(n).await?;
         let id = self.client.request_unsimulated(n, SP1ProofMode::Core).await?;
-        let entry = wait::until("the request in /proof-history", STEP, async || {
-            self.status.history_of(id.as_slice()).await
-        });
-        Ok(Requested { id, expected, job: entry.await?.job })
+        let job = self.status.job_of(id.as_slice()).await?;
+        Ok(Requested { id, expected, job })
     }
 
     /// The tasks of a proof. None before it is divided.
