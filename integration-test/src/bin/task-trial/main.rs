@@ -31,13 +31,15 @@ struct Arguments {
 enum Command {
     /// Compare the same proof by one and by two Contemplants; twenty minutes
     Speed {
+        /// Single ways to make the proof
+        ways: Vec<speed::Way>,
         /// The program of an earlier Contemplant, which makes the proof as well, as a whole
         #[arg(long, value_name = "FILE")]
         earlier: Option<PathBuf>,
     },
     /// Kill Contemplants and Hierophant with SIGKILL while they make proofs; twenty minutes
     Kill {
-        /// Names of single stories: executor-early, executor-late, prover, hierophant, contemplants
+        /// Single stories
         stories: Vec<kill::Name>,
     },
 }
@@ -74,7 +76,9 @@ fn start(arguments: &Arguments) -> Result<Value> {
         let shutdown = signal::shutdown_token().context("cannot listen for signals")?;
         let run = async {
             match &arguments.command {
-                Command::Speed { earlier } => speed::run(arguments.size, earlier.as_deref()).await,
+                Command::Speed { ways, earlier } => {
+                    speed::run(arguments.size, ways, earlier.as_deref()).await
+                }
                 Command::Kill { stories } => kill::run(arguments.size, stories).await,
             }
         };

@@ -1,8 +1,10 @@
 //! The same proof by one Contemplant and by two.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
+use clap::ValueEnum;
 use integration_test::network::ContemplantSettings;
 use integration_test::options::Mode;
 use serde_json::{Value, json};
@@ -25,47 +27,66 @@ struct Measured {
 
 impl Measured {
     fn json(&self) -> Value {
-        json!({ "seconds": self.seconds, "shards_by_contemplant": self.shards })
+        json!({
+            "seconds": self.seconds,
+            "cycles": self.cycles,
+            "shards_by_contemplant": self.shards,
+        })
     }
 }
 
-pub(crate) async fn run(size: Size, earlier: Option<&Path>) -> Result<Value> {
-    eprintln!("by one Contemplant, as tasks");
-    let one = measure(size, "always", &[pinned(0)]).await?;
-    eprintln!("{:.1} s\nby two Contemplants", one.seconds);
-    let two = measure(size, "always", &[pinned(0), pinned(1)]).await?;
-    eprintln!("{:.1} s\nby one Contemplant, as a whole", two.seconds);
-    let settings = ContemplantSettings { core: Some(0), ..whole() };
-    let whole_proof = measure(size, "never", &[settings]).await?;
-    eprintln!("{:.1} s", whole_proof.seconds);
-    let before = match earlier {
-        None => None,
-        Some(program) => {
-            eprintln!("by the earlier Contemplant, as a whole");
-            let program = Some(program.to_owned());
-            let settings = ContemplantSettings { core: Some(0), program, ..whole() };
-            Some(measure(size, "never", &[settings]).await?)
-        }
-    };
-    let speed_up = one.seconds / two.seconds;
-    let of_earlier = |measured: &Measured| Some(measured.seconds / before.as_ref()?.seconds);
+/// A way to make the proof.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Way {
+    /// By one Contemplant, as tasks.
+    One,
+    /// By two Contemplants, as tasks.
+    Two,
+    /// By one Contemplant, as a whole.
+    Whole,
+    /// By one Contemplant of an earlier version, as a whole.
+    Earlier,
+}
+
+pub(crate) async fn run(size: Size, ways: &[Way], earlier: Option<&Path>) -> Result<Value> {
+    let all = Way::value_variants();
+    let ways = if ways.is_empty() { all } else { ways };
+    let mut found = BTreeMap::new();
+    for way in ways {
+        let alone = ContemplantSettings { core: Some(0), ..whole() };
+        let (mode, contemplants) = match (way, earlier) {
+            (Way::One, _) => ("always", vec![pinned(0)]),
+            (Way::Two, _) => ("always", vec![pinned(0), pinned(1)]),
+            (Way::Whole, _) => ("never", vec![alone]),
+            (Way::Earlier, Some(program)) => {
+                let program = Some(program.to_owned());
+                ("never", vec![ContemplantSettings { program, ..alone }])
+            }
+            (Way::Earlier, None) => continue,
+        };
+        let measured =
+            measure(size, mode, &contemplants).await.with_context(|| format!("{way:?}"))?;
+        eprintln!("{way:?}: {:.1} s", measured.seconds);
+        found.insert(format!("{way:?}").to_lowercase(), measured);
+    }
+    let ratio = |of: &str, to: &str| Some(found.get(of)?.seconds / found.get(to)?.seconds);
+    let speed_up = ratio("one", "two");
     Ok(json!({
         "about": "one Core proof by one Contemplant and by two, each pinned to a core; seconds from the start of the \
                   work to the verified proof, by Hierophant's clock; the first proof of each network does not count",
         "n": size.n,
         "shard_cells": size.shard_cells,
-        "cycles": one.cycles,
-        "tasks_by_one": one.json(),
-        "tasks_by_two": two.json(),
-        "whole_by_one": whole_proof.json(),
-        "whole_by_earlier": before.as_ref().map(Measured::json),
-        "speed_up": { "found": speed_up, "wanted": SPEED_UP, "held": speed_up >= SPEED_UP },
-        "tasks_against_earlier": ratio(of_earlier(&one)),
-        "whole_against_earlier": ratio(of_earlier(&whole_proof)),
+        "ways": found.iter().map(|(way, found)| (way, found.json())).collect::<BTreeMap<_, _>>(),
+        "speed_up": speed_up.map(|found| {
+            json!({ "found": found, "wanted": SPEED_UP, "held": found >= SPEED_UP })
+        }),
+        "tasks_against_earlier": against(ratio("one", "earlier")),
+        "whole_against_earlier": against(ratio("whole", "earlier")),
     }))
 }
 
-fn ratio(found: Option<f64>) -> Value {
+/// How often the time of an earlier version.
+fn against(found: Option<f64>) -> Value {
     found.map_or(
         Value::Null,
         |found| json!({ "found": found, "wanted": OF_EARLIER, "held": found <= OF_EARLIER }),

@@ -25,6 +25,9 @@ const STEP: Duration = Duration::from_secs(10);
 /// Longest wait for a proof.
 const PROOF_LIMIT: Duration = Duration::from_secs(1800);
 
+/// Token of all workers: an earlier one cannot prove otherwise that it is on this machine.
+const TOKEN: &str = "a token of this trial alone";
+
 /// Input of the first proof of each network, for which the provers prepare the program: a few shards.
 const FIRST: u32 = 3_000;
 
@@ -65,10 +68,11 @@ impl Trial {
         // A killed process is noticed soon.
         merge(&mut keys, &key("worker_registry.heartbeat_interval", "500ms"));
         merge(&mut keys, &key("worker_registry.silence_limit", "5s"));
+        merge(&mut keys, &key("worker_token", TOKEN));
         let cells = (SHARD_CELLS, size.shard_cells.to_string().into());
         let mut network = LocalNetwork::start_in(&Binaries::locate()?, &keys, vec![cells]).await?;
         for settings in contemplants {
-            network.add_contemplant(settings)?;
+            network.add_contemplant(&settings.clone().with("token", TOKEN))?;
         }
         let client = Client::connect(&network.rpc_url(), NetworkMode::Reserved).await?;
         let mut trial = Self { status: network.status()?, network, client };
