@@ -10,7 +10,7 @@ use toml::{Table, Value};
 use super::restart::crash;
 use crate::case::{Case, case, short_silence};
 use crate::contemplant::Settings;
-use crate::stage::{Request, Stage};
+use crate::stage::Stage;
 
 /// Shards of each proof.
 const SHARDS: usize = 40;
@@ -100,7 +100,6 @@ impl Tasks {
 struct Story<'a> {
     stage: &'a mut Stage,
     contemplants: [Process; 2],
-    request: Request,
     job: String,
 }
 
@@ -119,7 +118,7 @@ impl<'a> Story<'a> {
         let mut client = stage.client(7).await;
         let request = stage.request(&mut client, 20).await;
         let job = stage.store().await.job_id(&request.id).await.expect("a job");
-        Self { stage, contemplants, request, job }
+        Self { stage, contemplants, job }
     }
 
     /// The tasks as soon as they are in the wanted state. While Hierophant is busy, the page may be late.
@@ -150,11 +149,12 @@ impl<'a> Story<'a> {
         for task in done {
             assert!(after.tasks.contains(&task), "{task:?} was done and has changed: {after:?}");
         }
-        let attempts = self.stage.attempts(&self.request).await;
-        assert!(
-            attempts.iter().all(|(_, outcome)| outcome != "failed"),
-            "nobody is to blame: {attempts:?}"
-        );
+        // A worker may report that the record of a shard is lost with another one: that is an attempt that failed.
+        for name in NAMES {
+            if let Some(page) = self.stage.contemplant_page(name).await {
+                assert_eq!(page["strikes"], 0, "{name} is not to blame");
+            }
+        }
         after
     }
 }
