@@ -81,6 +81,7 @@ impl ShardedJob {
     ) -> Vec<Effect> {
         let mut effects = vec![Effect::Settle(worker, lease)];
         let Some(task) = self.held(worker, lease) else { return effects };
+        let since = self.leases.get(&lease).map_or(now, |held| held.row.started_at);
         let inputs = self.inputs(task);
         let is_input = |blob: &Sha256Digest| inputs.iter().any(|input| input.sha256 == *blob);
         if !lost.iter().chain(suspect).all(is_input) {
@@ -93,10 +94,10 @@ impl ShardedJob {
                 self.avoid(task, worker);
                 self.release(lease, Release::Failed, &mut effects);
                 for blob in suspect {
-                    self.found_false(now, *blob, worker, &mut effects);
+                    self.found_false(now, since, *blob, worker, &mut effects);
                 }
                 for blob in lost {
-                    self.input_lost(now, *blob, &mut effects);
+                    self.input_lost(now, since, *blob, &mut effects);
                 }
                 self.count_retry(&mut effects);
             }
@@ -170,6 +171,7 @@ impl ShardedJob {
     fn found_false(
         &mut self,
         now: Millis,
+        since: Millis,
         blob: Sha256Digest,
         reporter: WorkerId,
         effects: &mut Vec<Effect>,
@@ -178,7 +180,7 @@ impl ShardedJob {
             record.output.is_some_and(|output| output.sha256 == blob)
         };
         let Some(record) = self.tasks().find(is_output) else {
-            self.input_lost(now, blob, effects);
+            self.input_lost(now, since, blob, effects);
             return;
         };
         let (task, maker) = (record.id, record.maker);

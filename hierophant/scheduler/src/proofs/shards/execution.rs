@@ -128,7 +128,7 @@ impl ShardedJob {
             None => self.add_leaf(now, key, shard, effects)?,
         };
         if !is_done {
-            self.holders.add(shard.record.sha256, worker);
+            self.holders.add(now, shard.record.sha256, worker);
         }
         let clocks = shard.range.timestamp_range;
         let is_traced = self.task(task).is_some_and(|record| record.deferred.is_some());

@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use hierophant_model::records::Millis;
 use network_lib::ids::{Sha256Digest, WorkerId};
 
 /// Places of the records of one job. It is in memory only: workers list their depots after each welcome.
 #[derive(Debug, Default)]
 pub(super) struct Holders {
-    /// Workers by record.
-    workers: BTreeMap<Sha256Digest, BTreeSet<WorkerId>>,
+    /// Workers by record, with the times at which they last reported that they hold it.
+    workers: BTreeMap<Sha256Digest, BTreeMap<WorkerId, Millis>>,
     /// Records that Hierophant has received from their makers.
     stored: BTreeSet<Sha256Digest>,
     /// Records that were requested from their makers.
@@ -22,8 +23,9 @@ impl Holders {
         Self { may_return: true, ..Self::default() }
     }
 
-    pub(super) fn add(&mut self, blob: Sha256Digest, worker: WorkerId) {
-        self.workers.entry(blob).or_default().insert(worker);
+    /// A worker reports that it holds a blob.
+    pub(super) fn add(&mut self, now: Millis, blob: Sha256Digest, worker: WorkerId) {
+        self.workers.entry(blob).or_default().insert(worker, now);
     }
 
     /// Removes a worker from the holders of a blob.
@@ -47,7 +49,7 @@ impl Holders {
 
     /// Blobs that the worker holds.
     pub(super) fn held_by(&self, worker: WorkerId) -> impl Iterator<Item = Sha256Digest> {
-        let holds = move |workers: &BTreeSet<WorkerId>| workers.contains(&worker);
+        let holds = move |workers: &BTreeMap<WorkerId, Millis>| workers.contains_key(&worker);
         self.workers.iter().filter(move |(_, workers)| holds(workers)).map(|(blob, _)| *blob)
     }
 
@@ -67,7 +69,7 @@ impl Holders {
 
     /// Notes that the blob was requested; `None` if it was before, or no other worker has it.
     pub(super) fn request(&mut self, blob: Sha256Digest, except: WorkerId) -> Option<WorkerId> {
-        let holder = self.workers.get(&blob)?.iter().copied().find(|worker| *worker != except)?;
+        let holder = self.workers.get(&blob)?.keys().copied().find(|worker| *worker != except)?;
         (!self.stored.contains(&blob) && self.requested.insert(blob)).then_some(holder)
     }
 
@@ -98,12 +100,12 @@ impl Holders {
 
     /// A worker that has the blob.
     pub(super) fn holder(&self, blob: Sha256Digest) -> Option<WorkerId> {
-        self.workers.get(&blob)?.first().copied()
+        self.workers.get(&blob)?.keys().next().copied()
     }
 
     /// Whether the worker has the blob.
     pub(super) fn is_held_by(&self, blob: Sha256Digest, worker: WorkerId) -> bool {
-        self.workers.get(&blob).is_some_and(|workers| workers.contains(&worker))
+        self.workers.get(&blob).is_some_and(|workers| workers.contains_key(&worker))
     }
 
     /// No worker returns with a list any longer.
@@ -114,12 +116,33 @@ impl Holders {
     /// Forgets a blob; its holders, and whether Hierophant stores it.
     pub(super) fn forget(&mut self, blob: Sha256Digest) -> (BTreeSet<WorkerId>, bool) {
         self.requested.remove(&blob);
-        (self.workers.remove(&blob).unwrap_or_default(), self.stored.remove(&blob))
+        let workers = self.workers.remove(&blob).unwrap_or_default();
+        (workers.into_keys().collect(), self.stored.remove(&blob))
+    }
+
+    /// A blob could not be had anywhere by an attempt that began at `since`. Workers that have reported it later are not
+    /// meant: another execution may have made it again. Returns whether Hierophant stored it.
+    pub(super) fn lose(&mut self, blob: Sha256Digest, since: Millis) -> bool {
+        let is_stored = self.lose_stored(blob);
+        if let Some(workers) = self.workers.get_mut(&blob) {
+            workers.retain(|_, reported| *reported > since);
+            if workers.is_empty() {
+                self.workers.remove(&blob);
+            }
+        }
+        is_stored
+    }
+
+    /// Hierophant does not have a blob, whether it was received or expected. Returns whether it counted as received.
+    pub(super) fn lose_stored(&mut self, blob: Sha256Digest) -> bool {
+        self.requested.remove(&blob);
+        self.stored.remove(&blob)
     }
 
     /// All workers that hold anything, and all that Hierophant stores.
     pub(super) fn drain(&mut self) -> (BTreeSet<WorkerId>, BTreeSet<Sha256Digest>) {
-        let workers = std::mem::take(&mut self.workers).into_values().flatten().collect();
+        let workers = std::mem::take(&mut self.workers);
+        let workers = workers.into_values().flat_map(BTreeMap::into_keys).collect();
         (workers, std::mem::take(&mut self.stored))
     }
 }

@@ -179,7 +179,7 @@ impl ShardedJob {
         let mut unneeded = Vec::new();
         for blob in blobs {
             if needed.contains(blob) {
-                self.holders.add(*blob, worker);
+                self.holders.add(now, *blob, worker);
             } else {
                 unneeded.push(*blob);
             }
@@ -214,8 +214,7 @@ impl ShardedJob {
     #[must_use]
     pub fn blob_lost(&mut self, now: Millis, blob: Sha256Digest) -> Vec<Effect> {
         let mut effects = Vec::new();
-        let (workers, _) = self.holders.forget(blob);
-        workers.into_iter().for_each(|worker| self.holders.add(blob, worker));
+        self.holders.lose_stored(blob);
         self.remake(now, blob, &mut effects);
         self.require_records(now, &mut effects);
         self.advance(now, &mut effects);
@@ -245,10 +244,11 @@ impl ShardedJob {
         Ok(effects)
     }
 
-    /// A worker could not get an input anywhere.
+    /// A worker could not get an input anywhere in an attempt that began at `since`.
     pub(super) fn input_lost(
         &mut self,
         now: Millis,
+        since: Millis,
         blob: Sha256Digest,
         effects: &mut Vec<Effect>,
     ) {
@@ -258,8 +258,7 @@ impl ShardedJob {
             return;
         }
         // It may have arrived after the worker asked for it.
-        let (_, is_stored) = self.holders.forget(blob);
-        if is_stored && !self.is_kept(blob) {
+        if self.holders.lose(blob, since) && !self.is_kept(blob) {
             effects.push(Effect::Free(blob));
         }
     }

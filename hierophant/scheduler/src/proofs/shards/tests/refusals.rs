@@ -191,6 +191,29 @@ fn only_inputs_of_the_task_can_be_lost() {
 }
 
 #[test]
+fn an_older_attempt_does_not_lose_a_record_that_was_made_again() {
+    let (other, again, later) = (WorkerId([3; 16]), LeaseId([7; 16]), Millis(6));
+    let (mut job, task) = proving();
+    assert_eq!(strikes(&job.worker_lost(NOW, EXECUTOR)), []);
+    let execution = job.next_for(&offer(other)).expect("the execution");
+    assert!(!job.lease(later, (again, execution), &offer(other), 1).is_empty());
+    let effects = job.shards(later, (other, again), COMMON, &Program::new(3, 0, 0).shards);
+    assert_eq!(strikes(&effects), []);
+    let failure = Failure::new(FailureClass::Infrastructure, "missing");
+    let lost = [job.task(task).and_then(|task| task.record).expect("a record").sha256];
+    let effects = job.task_failed(Millis(7), (PROVER, ATTEMPT), &failure, (&lost, &[]));
+    let stopped =
+        |effect: &Effect| matches!(effect, Effect::Cancel(worker, ..) if *worker == other);
+    assert!(!effects.iter().any(stopped), "the second execution continues: {effects:?}");
+    // The next attempt gets the record from there, and its report counts.
+    let attempt = LeaseId([6; 16]);
+    let repeats = Offer { may_repeat: true, ..offer(PROVER) };
+    assert!(!job.lease(later, (attempt, task), &repeats, 1).is_empty());
+    let effects = job.task_failed(Millis(8), (PROVER, attempt), &failure, (&lost, &[]));
+    assert!(effects.iter().any(stopped), "its record is lost as well: {effects:?}");
+}
+
+#[test]
 fn a_task_that_fails_too_often_ends_the_job_for_a_whole_proof() {
     let (mut job, task) = proving();
     let failure = Failure::new(FailureClass::Worker, "no");
