@@ -5,8 +5,7 @@ use clap::ValueEnum;
 use integration_test::status::Task;
 use serde_json::{Value, json};
 
-use crate::Size;
-use crate::trial::{Requested, Trial, name, pinned};
+use crate::trial::{Requested, Size, Trial, name, pinned};
 
 /// What is killed, and when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -9,10 +9,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, anyhow};
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 use network_lib::{logging, signal};
 use serde_json::Value;
 use tokio::runtime::Runtime;
+
+use crate::trial::Size;
 
 /// Makes real Core proofs by two Contemplants, each pinned to a core of this machine.
 #[derive(Debug, Parser)]
@@ -42,17 +44,6 @@ enum Command {
         /// Single stories
         stories: Vec<kill::Name>,
     },
-}
-
-/// Size of a proof.
-#[derive(Debug, Clone, Copy, Args)]
-struct Size {
-    /// Input of the Fibonacci program; the work grows with it
-    #[arg(long, default_value_t = 20_000, global = true)]
-    n: u32,
-    /// Trace area at which shards are cut, in cells
-    #[arg(long, default_value_t = 4_194_304, global = true)]
-    shard_cells: u64,
 }
 
 fn main() -> ExitCode {

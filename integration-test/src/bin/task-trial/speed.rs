@@ -9,8 +9,7 @@ use integration_test::network::ContemplantSettings;
 use integration_test::options::Mode;
 use serde_json::{Value, json};
 
-use crate::Size;
-use crate::trial::{Trial, name, pinned};
+use crate::trial::{Size, Trial, name, pinned};
 
 /// Wanted: two Contemplants are at least so much faster than one.
 const SPEED_UP: f64 = 1.8;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use clap::Args;
 use integration_test::client::{Client, Expected};
 use integration_test::network::{ContemplantSettings, LocalNetwork, SHARD_CELLS, mock_mode};
 use integration_test::options::{Backend, Mode};
@@ -13,8 +14,6 @@ use sp1_sdk::network::{B256, NetworkMode};
 use test_harness::binaries::Binaries;
 use test_harness::config::{key, merge};
 use test_harness::wait;
-
-use crate::Size;
 
 /// Longest wait until a prover is ready.
 const WARM_UP: Duration = Duration::from_secs(300);
@@ -30,6 +29,17 @@ const TOKEN: &str = "a token of this trial alone";
 
 /// Input of the first proof of each network, for which the provers prepare the program: a few shards.
 const FIRST: u32 = 3_000;
+
+/// Size of a proof.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct Size {
+    /// Input of the Fibonacci program; the work grows with it
+    #[arg(long, default_value_t = 20_000, global = true)]
+    pub(crate) n: u32,
+    /// Trace area at which shards are cut, in cells
+    #[arg(long, default_value_t = 4_194_304, global = true)]
+    pub(crate) shard_cells: u64,
+}
 
 /// A network with a client.
 pub(crate) struct Trial {
