@@ -159,7 +159,7 @@ fn execution(tasks: &[Task]) -> Result<&Task> {
 /// Number of the Contemplant that executes, or has executed.
 fn executor(tasks: &[Task]) -> Result<usize> {
     let of = execution(tasks)?.contemplant.as_deref();
-    [0, 1].into_iter().find(|number| Some(name(*number)) == of).context("nobody executes")
+    [0, 1].into_iter().find(|number| Some(name(*number)) == of).context("no Contemplant executes")
 }
 
 fn shards(tasks: &[Task]) -> usize {

@@ -11,10 +11,10 @@ use serde_json::{Value, json};
 
 use crate::trial::{Size, Trial, name, pinned};
 
-/// Wanted: two Contemplants are at least so much faster than one.
+/// Wanted: two Contemplants are faster than one by at least this factor.
 const SPEED_UP: f64 = 1.8;
 
-/// Wanted: one Contemplant takes at most so many times what an earlier version takes.
+/// Wanted: the time of one Contemplant is at most this multiple of that of an earlier version.
 const OF_EARLIER: f64 = 1.05;
 
 /// Seconds of a proof, and who has made how many of its shards.

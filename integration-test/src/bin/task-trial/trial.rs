@@ -92,7 +92,7 @@ impl Trial {
         Ok(trial)
     }
 
-    /// Waits until so many provers are ready.
+    /// Waits until this number of provers is ready.
     pub(crate) async fn until_ready(&mut self, number: usize) -> Result<()> {
         wait::until("all provers are ready", WARM_UP, async || {
             self.network.check_alive()?;
