@@ -81,7 +81,8 @@ enum Task {
     },
     /// Make real Core proofs by two Contemplants, each pinned to a core of this machine: how much faster they are than by
     /// one, and what is lost when processes are killed. Needs two cores and 12 GiB of memory.
-    TaskTrial {
+    #[command(name = "task-trial")]
+    Trial {
         /// `speed`, `kill`; try `--help`.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
@@ -164,7 +165,7 @@ fn run(task: Task) -> Result<()> {
                 gpu_suite(&mut steps, &["page".to_owned(), figures])
             }
         },
-        Task::TaskTrial { arguments } => {
+        Task::Trial { arguments } => {
             start(&mut steps, "task-trial", &["hierophant", "contemplant"], &arguments)
         }
         Task::Fuzz { targets, runs } => fuzz::run(&mut steps, &root, &targets, runs),
