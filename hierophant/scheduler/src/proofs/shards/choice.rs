@@ -113,9 +113,18 @@ impl ShardedJob {
         if self.holders.is_held_by(blob, row.worker) || self.holders.is_stored(blob) {
             return;
         }
-        if let Some(holder) = self.holders.request(blob, row.worker) {
+        if let Some(holder) = self.holders.request(blob, row.lease, row.worker) {
             let message = TaskToWorker::Provide { lease_id: row.lease, blob };
             effects.push(Effect::Send(holder, message));
+        }
+    }
+
+    /// Makes the requests that waited until workers had handed in other records.
+    pub(super) fn request_queued(&mut self, effects: &mut Vec<Effect>) {
+        while let Some(lease) = self.holders.next_queued() {
+            if let Some(row) = self.leases.get(&lease).map(|held| held.row) {
+                self.request_record(row, effects);
+            }
         }
     }
 

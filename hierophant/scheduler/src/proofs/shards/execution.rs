@@ -401,7 +401,9 @@ impl ShardedJob {
     pub fn handed_in(&mut self, lease: LeaseId, blob: BlobInfo) -> Vec<Effect> {
         let sha256: Sha256Digest = blob.sha256;
         if self.holders.store(sha256) {
-            return Vec::new();
+            let mut effects = Vec::new();
+            self.request_queued(&mut effects);
+            return effects;
         }
         if let Some(held) = self.leases.get_mut(&lease) {
             held.handed_in.insert(sha256, blob.size);

@@ -283,6 +283,7 @@ impl ShardedJob {
         });
         if let Some(record) = self.task(id).and_then(|record| record.record) {
             self.holders.withdraw(record.sha256);
+            self.request_queued(effects);
         }
         let kept = self.task(id).and_then(|record| record.output);
         for blob in ended.handed_in.into_keys() {

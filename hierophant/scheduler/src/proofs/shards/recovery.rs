@@ -155,6 +155,7 @@ impl ShardedJob {
             self.release(lease, Release::Lost, &mut effects);
         }
         self.holders.remove_worker(worker);
+        self.request_queued(&mut effects);
         self.require_records(now, &mut effects);
         effects
     }
@@ -192,6 +193,7 @@ impl ShardedJob {
             }
         }
         self.repeat_requests(worker, &mut effects);
+        self.request_queued(&mut effects);
         self.require_records(now, &mut effects);
         effects
     }
