@@ -188,8 +188,8 @@ async fn executor_late(stage: &mut Stage) {
 fn executed_again_by_the_other(after: &Tasks, killed: usize) {
     let execution = after.execution();
     let by = (execution.attempts, execution.contemplant.as_deref());
+    // Shards may be tried in vain until the loss of their records is noticed.
     assert_eq!(by, (2, Some(NAMES[1 - killed])), "{execution:?}");
-    assert!(after.repeated() <= LOST_AT_ONCE, "{after:?}");
 }
 
 async fn prover(stage: &mut Stage) {
