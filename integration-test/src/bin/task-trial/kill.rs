@@ -88,7 +88,6 @@ async fn tell(size: Size, name: Name) -> Result<Value> {
             "seconds": entry.proof_seconds,
             "shards": shards(&after),
             "done_before": story.done.len(),
-            "done_again": 0,
             "executions": execution(&after)?.attempts,
             "shards_tried_again": repeated.filter(|task| task.shard.is_some()).count(),
         }))
