@@ -143,6 +143,10 @@ pub struct Workers {
     to_judge: BTreeSet<WorkerId>,
     /// Those that take tasks.
     sharding: BTreeSet<WorkerId>,
+    /// Those with a free place for a task that is not an execution.
+    open_for_tasks: BTreeSet<WorkerId>,
+    /// Those that can execute a program that is proved as tasks.
+    open_for_executions: BTreeSet<WorkerId>,
     /// Those with running attempts and a free slot.
     shared: BTreeSet<WorkerId>,
 }
@@ -196,6 +200,11 @@ impl Workers {
             let worker = self.all.get(&id);
             let takes_tasks = worker.is_some_and(|worker| worker.capabilities.sharding.is_some());
             set(&mut self.sharding, id, takes_tasks);
+            let task_places = worker.map_or(0, |worker| worker.task_places(true));
+            let has_place = worker.is_some_and(|worker| worker.tasks.len() < task_places);
+            set(&mut self.open_for_tasks, id, has_place);
+            let executes = worker.is_some_and(|worker| !worker.executions.is_empty());
+            set(&mut self.open_for_executions, id, task_places > 0 && !executes);
             let shared = worker.filter(is_shared);
             set(&mut self.shared, id, shared.is_some());
             let room = shared.map_or(Room::Any, &room);
@@ -272,6 +281,12 @@ impl Workers {
     #[must_use]
     pub const fn sharding(&self) -> &BTreeSet<WorkerId> {
         &self.sharding
+    }
+
+    /// Workers with a free place for a task; for an execution, which needs none, all that do not execute yet.
+    #[must_use]
+    pub const fn open_for_tasks(&self, execution: bool) -> &BTreeSet<WorkerId> {
+        if execution { &self.open_for_executions } else { &self.open_for_tasks }
     }
 
     /// Number of jobs that the workers take ahead.

@@ -9,7 +9,8 @@
 //! - `choice` finds the next task for a worker, and leases it.
 //! - `ending` handles results and failures of tasks, and blame.
 //! - `recovery` handles lost workers and bytes, and restores the state from rows.
-//! - `holders` knows which worker holds which record.
+//! - `holders` knows which worker holds which record, `requests` which of them was asked for what.
+//! - `waiting` keeps waiting tasks in their order, apart from those that lack something.
 
 mod choice;
 mod effect;
@@ -17,9 +18,12 @@ mod ending;
 mod execution;
 mod holders;
 mod job;
+mod leases;
 pub mod policy;
 mod recovery;
+mod requests;
 mod running;
+mod waiting;
 
 pub use choice::{Offer, Place};
 pub use effect::{Effect, JobEnd, Reason, Release};

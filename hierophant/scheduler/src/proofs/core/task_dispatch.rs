@@ -1,6 +1,6 @@
 //! Which jobs are proved as tasks, and which worker gets which task.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hierophant_model::records::Millis;
 use network_lib::handshake::Backend;
@@ -46,6 +46,7 @@ impl ProofsCore {
         if jobs.is_empty() {
             return;
         }
+        self.update_index();
         jobs.sort_unstable();
         for with_prefetch in [false, true] {
             for may_repeat in [false, true] {
@@ -55,6 +56,7 @@ impl ProofsCore {
                         self.is_cut_short = true;
                         return;
                     }
+                    self.update_index();
                 }
             }
         }
@@ -68,12 +70,14 @@ impl ProofsCore {
         how: (bool, bool),
         effects: &mut Vec<Effect>,
     ) -> bool {
-        let is_open = |id: &&WorkerId| {
-            self.workers.get(*id).is_some_and(|worker| worker.task_places(how.0) > 0)
+        let waits = |(_, job): &(Millis, JobId)| {
+            self.divisions.jobs.get(job).is_some_and(|division| division.tasks.execution_waits())
         };
-        let workers: Vec<_> = self.workers.sharding().iter().filter(is_open).copied().collect();
+        let executing = jobs.iter().any(waits).then(|| self.workers.open_for_tasks(true));
+        let open = self.workers.open_for_tasks(false);
+        let open: BTreeSet<_> = executing.into_iter().flatten().chain(open).copied().collect();
         let mut is_leased = false;
-        for worker in workers {
+        for worker in open {
             let mut of = jobs.iter();
             is_leased |= of.any(|(_, job)| self.lease_task(now, *job, worker, how, effects));
         }
@@ -114,7 +118,10 @@ impl ProofsCore {
         };
         let Some(task) = division.tasks.next_for(&offer) else { return false };
         let lease = LeaseId(self.ids.draw());
-        let prove_slots = prove_slots(self.workers.values(), &sharding.engine);
+        // Only the window of an execution depends on it.
+        let executes = division.tasks.task(task).is_some_and(|it| it.kind == TaskKind::Execute);
+        let prove_slots =
+            if executes { prove_slots(self.workers.values(), &sharding.engine) } else { 0 };
         let decided = division.tasks.lease(now, (lease, task), &offer, prove_slots);
         let is_leased = !decided.is_empty();
         self.carry_out(now, job, decided, effects);

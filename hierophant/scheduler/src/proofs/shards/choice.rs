@@ -1,16 +1,14 @@
 //! Which task a worker gets next.
 
-use std::cmp::Reverse;
-
 use hierophant_model::records::{Millis, TaskLease, TaskRecord, TaskState, TaskWait};
 use network_lib::ids::{LeaseId, Sha256Digest, TaskId, WorkerId};
 use network_lib::job::BlobInfo;
 use network_lib::shard::{Named, Source, TaskKind, TaskToWorker};
-use shard_plan::ShardBoundary;
 
 use super::effect::Effect;
-use super::job::{Lease, ShardedJob};
+use super::job::ShardedJob;
 use super::running::Execution;
+use super::waiting::{Class, Missing};
 
 /// What a worker offers at the moment.
 #[derive(Debug, Clone)]
@@ -41,39 +39,55 @@ pub enum Place {
     Nowhere,
 }
 
-/// Urgency of a task, the most urgent one first; then its place.
-type Urgency = (u8, Reverse<bool>, ShardBoundary, TaskId);
-
 impl ShardedJob {
     /// The most urgent task that the worker can get; `None` if there is none for it.
     ///
-    /// In this order: an execution; wraps and the last reduce; reduces, if no shard waits; shards in the order of
-    /// clocks, first those whose records the worker has; other reduces.
+    /// In this order: an execution; wraps and the last reduce; shards in the order of clocks, first those whose records
+    /// the worker has; other reduces.
     #[must_use]
-    pub fn next_for(&self, offer: &Offer<'_>) -> Option<TaskId> {
+    pub fn next_for(&mut self, offer: &Offer<'_>) -> Option<TaskId> {
         let fits =
             offer.engine == self.record.engine && offer.max_elements >= self.record.max_elements;
         if !fits || self.has_ended {
             return None;
         }
-        let held = self.leases.values().filter(|lease| lease.row.worker == offer.worker);
-        let is_execution = |lease: &&Lease| lease.row.task == self.execute;
-        let executes = held.clone().any(|lease| is_execution(&lease));
-        let has_slot = held.filter(|lease| !is_execution(lease)).count() < offer.slots;
-        let waiting = || self.waiting.iter().filter_map(|task| self.tasks.get(task));
-        let has_waiting_shards = waiting().any(|task| task.record.shard.is_some());
-        let candidates = waiting().filter(|task| {
+        let executions = self.leases.of(offer.worker).filter(|it| it.row.task == self.execute);
+        let executions = executions.count();
+        let has_slot = self.leases.of(offer.worker).count() - executions < offer.slots;
+        Class::ALL.into_iter().find_map(|class| {
+            let is_open = if class == Class::Execution { executions == 0 } else { has_slot };
+            if is_open { self.next_of(class, offer) } else { None }
+        })
+    }
+
+    /// The first task of a class that the worker can get.
+    fn next_of(&mut self, class: Class, offer: &Offer<'_>) -> Option<TaskId> {
+        let prefers_own = class == Class::Shard && self.holders.holds_any(offer.worker);
+        let (mut first, mut blocked) = (None, Vec::new());
+        for id in self.waiting.open(class) {
+            let Some(task) = self.tasks.get(&id) else { continue };
             let record = &task.record;
-            let has_place = if record.kind == TaskKind::Execute { !executes } else { has_slot };
-            has_place
-                && offer.kinds.contains(&record.kind)
-                && (offer.may_repeat || !task.avoids.contains(&offer.worker))
-                && self.is_ready(record)
-        });
-        candidates
-            .map(|task| self.urgency(&task.record, offer.worker, has_waiting_shards))
-            .min()
-            .map(|(_, _, _, id)| id)
+            let is_refused = !offer.kinds.contains(&record.kind)
+                || task.avoids.contains(&offer.worker) && !offer.may_repeat;
+            if is_refused {
+                continue;
+            }
+            if let Some(missing) = self.missing(record) {
+                blocked.push((id, missing));
+                continue;
+            }
+            let is_own =
+                |blob: BlobInfo| self.holders.is_held_by(blob.sha256, offer.worker);
+            if !prefers_own || record.record.is_some_and(is_own) {
+                first = Some(id);
+                break;
+            }
+            first = first.or(Some(id));
+        }
+        for (task, missing) in blocked {
+            self.waiting.block(task, missing);
+        }
+        first
     }
 
     /// Leases a waiting task to a worker under a new lease; `prove_slots` of all workers of the engine decide the window
@@ -100,7 +114,7 @@ impl ShardedJob {
         if let Some(known) = self.tasks.get_mut(&task) {
             known.lease = Some(lease);
         }
-        self.leases.insert(lease, Lease { row, handed_in: Default::default() });
+        self.leases.insert(row);
         effects.extend([Effect::SaveLease(row), Effect::Run(row)]);
         self.request_record(row, &mut effects);
         effects
@@ -173,14 +187,18 @@ impl ShardedJob {
         self.execution.as_ref().map(|running| (running.window, running.window_bytes))
     }
 
-    /// Whether all inputs of a task are there.
-    pub(super) fn is_ready(&self, record: &TaskRecord) -> bool {
+    /// An input of a task that is not there; `None` if it can begin.
+    pub(super) fn missing(&self, record: &TaskRecord) -> Option<Missing> {
         // Without it no execution has announced anything since it was lost.
-        let has_common = record.shard.is_none() || self.record.common.is_some();
-        let has_record = record.record.is_none_or(|blob| self.holders.has(blob.sha256));
-        let has_events = record.named.iter().all(|named| self.is_kept(named.blob.sha256));
+        if record.shard.is_some() && self.record.common.is_none() {
+            return Some(Missing::Common);
+        }
+        let blob = record.record.map(|blob| blob.sha256).filter(|blob| !self.holders.has(*blob));
+        let events = || record.named.iter().map(|named| named.blob.sha256);
+        let blob = blob.or_else(|| events().find(|blob| !self.is_kept(*blob)));
         let has = |child: &TaskId| self.task(*child).is_some_and(|child| child.output.is_some());
-        has_common && has_record && has_events && record.children.iter().all(has)
+        let output = || record.children.iter().find(|child| !has(child)).copied();
+        blob.map(Missing::Blob).or_else(|| output().map(Missing::Output))
     }
 
     /// What an unfinished task waits for, and the worker that holds its record if another one makes it; `None` for a task
@@ -195,7 +213,7 @@ impl ShardedJob {
                 let is_awaited = blob.is_some_and(|blob| self.holders.is_expected(blob));
                 is_awaited.then_some((TaskWait::Record, holder))
             }
-            TaskState::Waiting if self.is_ready(record) => Some((TaskWait::Worker, holder)),
+            TaskState::Waiting if self.missing(record).is_none() => Some((TaskWait::Worker, holder)),
             TaskState::Waiting => {
                 let lacks_common = record.shard.is_some() && self.record.common.is_none();
                 let is_kept = |named: &Named<BlobInfo>| self.is_kept(named.blob.sha256);
@@ -209,20 +227,5 @@ impl ShardedJob {
                 Some((wait, holder))
             }
         }
-    }
-
-    fn urgency(&self, record: &TaskRecord, worker: WorkerId, has_waiting_shards: bool) -> Urgency {
-        let class = match record.kind {
-            TaskKind::Execute | TaskKind::Measure => 0,
-            TaskKind::ShrinkWrap | TaskKind::Plonk | TaskKind::Groth16 => 1,
-            TaskKind::Reduce if record.complete => 1,
-            TaskKind::Reduce if !has_waiting_shards => 2,
-            TaskKind::ProveShard | TaskKind::Deferred | TaskKind::Retrace => 3,
-            TaskKind::Reduce => 4,
-        };
-        let is_here =
-            record.record.is_some_and(|blob| self.holders.is_held_by(blob.sha256, worker));
-        let place = record.range.map_or(ShardBoundary::INITIAL, |range| range.start());
-        (class, Reverse(is_here), place, record.id)
     }
 }

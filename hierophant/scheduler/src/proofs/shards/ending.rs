@@ -60,9 +60,8 @@ impl ShardedJob {
     /// Notifies the running execution that a shard is done, which frees a place in its window.
     fn report_done(&mut self, task: TaskId, effects: &mut Vec<Effect>) {
         let Some(running) = &mut self.execution else { return };
-        running.open.remove(&task);
-        let number = running.announced.iter().position(|announced| *announced == task);
-        if let Some(no) = number.and_then(|number| u32::try_from(number).ok()) {
+        running.close(task);
+        if let Some(no) = running.announced.number(task) {
             let shards = vec![KnownShard { no, task, state: ShardState::Done }];
             let message = TaskToWorker::ShardsKnown { lease_id: running.lease, shards };
             effects.push(Effect::Send(running.worker, message));

@@ -11,6 +11,7 @@ use shard_plan::{Key, Plan, PlanError, ShardKind, ShardRange};
 
 use super::effect::{Effect, JobEnd, Reason, Release};
 use super::job::ShardedJob;
+use super::waiting::Missing;
 
 impl ShardedJob {
     /// The execution under this lease has found shards. They are stored, and acknowledged with their states.
@@ -75,6 +76,8 @@ impl ShardedJob {
             return Err(Reason::OutOfOrder);
         }
         let before = self.record.common.replace(common);
+        self.waiting.arrived(Missing::Common);
+        self.waiting.arrived(Missing::Blob(common.sha256));
         effects.push(Effect::SaveSharding(self.record.clone()));
         if let Some(before) = before {
             self.restart(now, None, effects);
@@ -96,7 +99,7 @@ impl ShardedJob {
         let running = self.execution.as_ref().ok_or(Reason::WrongKind)?;
         let next = running.announced.len();
         let (worker, number) = (running.worker, usize::try_from(shard.no).unwrap_or(usize::MAX));
-        if let Some(task) = running.announced.get(number).copied() {
+        if let Some(task) = running.announced.get(number) {
             let is_same = self.by_key.get(&key) == Some(&task);
             return if is_same { Ok(task) } else { Err(Reason::OutOfOrder) };
         }
@@ -107,16 +110,13 @@ impl ShardedJob {
         let in_use = known.filter(|task| {
             self.task(*task).is_some_and(|record| record.state != TaskState::Obsolete)
         });
-        if in_use.is_some_and(|task| running.announced.contains(&task)) {
+        if in_use.is_some_and(|task| running.announced.contains(task)) {
             return Err(Reason::OutOfOrder);
         }
         let is_done = in_use
             .and_then(|task| self.task(task))
             .is_some_and(|record| record.state == TaskState::Done);
-        let bytes: u64 = running.open.values().sum();
-        let is_full = running.open.len() >= usize::try_from(running.window).unwrap_or(usize::MAX)
-            || bytes.saturating_add(shard.record.size) > running.window_bytes && bytes > 0;
-        if is_full && !is_done {
+        if !is_done && !running.has_room(shard.record.size) {
             return Err(Reason::BeyondWindow);
         }
         let task = match in_use {
@@ -129,13 +129,14 @@ impl ShardedJob {
         };
         if !is_done {
             self.holders.add(now, shard.record.sha256, worker);
+            self.waiting.arrived(Missing::Blob(shard.record.sha256));
         }
         let clocks = shard.range.timestamp_range;
         let is_traced = self.task(task).is_some_and(|record| record.deferred.is_some());
         let Some(running) = &mut self.execution else { return Err(Reason::WrongKind) };
         running.announced.push(task);
         if !is_done {
-            running.open.insert(task, shard.record.size);
+            running.open(task, shard.record.size);
         }
         if is_traced {
             running.markers.add(clocks, shard.no).map_err(|_| Reason::Ranges)?;
@@ -212,7 +213,7 @@ impl ShardedJob {
     /// Whether leaves are in use that the running execution has not announced.
     fn has_stale(&self) -> bool {
         let Some(running) = &self.execution else { return false };
-        self.leaves().any(|leaf| !running.announced.contains(&leaf.id))
+        self.leaves().any(|leaf| !running.announced.contains(leaf.id))
     }
 
     /// Discards every task that the running execution has not announced, and all reduces.
@@ -224,11 +225,11 @@ impl ShardedJob {
             self.end(JobEnd::FallBack(Reason::TooManyRestarts), effects);
             return;
         }
-        let announced = self.execution.as_ref().map_or(Vec::new(), |now| now.announced.clone());
+        let announced = self.execution.as_ref().map(|now| now.announced.clone()).unwrap_or_default();
         self.plan = Plan::default();
         for id in self.tasks.keys().copied().collect::<Vec<_>>() {
             let Some(record) = self.task(id) else { continue };
-            let is_kept = id == self.execute || keep == Some(id) || announced.contains(&id);
+            let is_kept = id == self.execute || keep == Some(id) || announced.contains(id);
             if is_kept || record.state == TaskState::Obsolete {
                 continue;
             }
@@ -238,7 +239,7 @@ impl ShardedJob {
             self.free_output(id, effects);
             self.free_events(id, effects);
         }
-        for id in announced {
+        for id in announced.iter() {
             let Some(record) = self.task(id) else { continue };
             let (Some(kind), Some(range)) = (record.shard, record.range) else { continue };
             let is_done = record.state == TaskState::Done && record.output.is_some();
@@ -273,7 +274,7 @@ impl ShardedJob {
     pub(super) fn release_markers(&mut self, effects: &mut Vec<Effect>) {
         let Some(mut running) = self.execution.take() else { return };
         while let Some(&no) = running.markers.release() {
-            let task = usize::try_from(no).ok().and_then(|no| running.announced.get(no)).copied();
+            let task = usize::try_from(no).ok().and_then(|no| running.announced.get(no));
             let Some(task) = task else { continue };
             let Some(deferred) = self.task(task).and_then(|record| record.deferred.clone()) else {
                 continue;
@@ -328,6 +329,7 @@ impl ShardedJob {
             return effects;
         }
         let before = self.record.public_values.replace(public_values);
+        self.waiting.arrived(Missing::Blob(public_values.sha256));
         self.record.executed_at = Some(now);
         effects.push(Effect::SaveSharding(self.record.clone()));
         self.update(self.execute, &mut effects, |record| {
@@ -383,8 +385,7 @@ impl ShardedJob {
     fn add_marker(&mut self, task: TaskId) {
         let clocks = self.task(task).and_then(|record| Some(record.range?.timestamp_range));
         let (Some(running), Some(clocks)) = (&mut self.execution, clocks) else { return };
-        let number = running.announced.iter().position(|announced| *announced == task);
-        if let Some(no) = number.and_then(|number| u32::try_from(number).ok()) {
+        if let Some(no) = running.announced.number(task) {
             // Ranges of announced shards do not overlap, because the plan has accepted them.
             let _ = running.markers.add(clocks, no);
         }
@@ -401,11 +402,12 @@ impl ShardedJob {
     pub fn handed_in(&mut self, lease: LeaseId, blob: BlobInfo) -> Vec<Effect> {
         let sha256: Sha256Digest = blob.sha256;
         if self.holders.store(sha256) {
+            self.waiting.arrived(Missing::Blob(sha256));
             let mut effects = Vec::new();
             self.request_queued(&mut effects);
             return effects;
         }
-        if let Some(held) = self.leases.get_mut(&lease) {
+        if let Some(held) = self.leases.get_mut(lease) {
             held.handed_in.insert(sha256, blob.size);
             return Vec::new();
         }

@@ -1,37 +1,24 @@
 //! Which workers hold which records.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
 use hierophant_model::records::Millis;
 use network_lib::ids::{LeaseId, Sha256Digest, WorkerId};
 
-/// Greatest number of records that a worker is asked for at once. It hands in a few at a time, and the queue of its
-/// messages is bounded.
-const MAX_REQUESTED: usize = 32;
+use super::requests::Requests;
 
 /// Places of the records of one job. It is in memory only: workers list their depots after each welcome.
 #[derive(Debug, Default)]
 pub(super) struct Holders {
     /// Workers by record, with the times at which they last reported that they hold it.
     workers: BTreeMap<Sha256Digest, BTreeMap<WorkerId, Millis>>,
+    /// Records by worker.
+    records: BTreeMap<WorkerId, BTreeSet<Sha256Digest>>,
     /// Records that Hierophant has received from their makers.
     stored: BTreeSet<Sha256Digest>,
-    /// Records that were requested, with the workers that were asked.
-    requested: BTreeMap<Sha256Digest, WorkerId>,
-    /// Requests that are made once the holders have handed in other records.
-    queued: VecDeque<Queued>,
+    requests: Requests,
     /// Whether workers may still return after a start and list what they hold.
     may_return: bool,
-}
-
-/// A request that waits.
-#[derive(Debug)]
-struct Queued {
-    blob: Sha256Digest,
-    /// The attempt that needs the blob.
-    lease: LeaseId,
-    /// Its worker.
-    except: WorkerId,
 }
 
 impl Holders {
@@ -42,6 +29,8 @@ impl Holders {
     /// A worker reports that it holds a blob.
     pub(super) fn add(&mut self, now: Millis, blob: Sha256Digest, worker: WorkerId) {
         self.workers.entry(blob).or_default().insert(worker, now);
+        self.records.entry(worker).or_default().insert(blob);
+        self.requests.holder_added(blob, worker);
     }
 
     /// Removes a worker from the holders of a blob.
@@ -52,9 +41,7 @@ impl Holders {
                 self.workers.remove(&blob);
             }
         }
-        if self.requested.get(&blob) == Some(&worker) {
-            self.requested.remove(&blob);
-        }
+        self.remove_record(blob, worker);
     }
 
     /// Removes a worker from the holders of everything.
@@ -63,10 +50,24 @@ impl Holders {
         held.into_iter().for_each(|blob| self.remove(blob, worker));
     }
 
+    fn remove_record(&mut self, blob: Sha256Digest, worker: WorkerId) {
+        if let Some(records) = self.records.get_mut(&worker) {
+            records.remove(&blob);
+            if records.is_empty() {
+                self.records.remove(&worker);
+            }
+        }
+        self.requests.holder_removed(blob, worker);
+    }
+
     /// Blobs that the worker holds.
     pub(super) fn held_by(&self, worker: WorkerId) -> impl Iterator<Item = Sha256Digest> {
-        let holds = move |workers: &BTreeMap<WorkerId, Millis>| workers.contains_key(&worker);
-        self.workers.iter().filter(move |(_, workers)| holds(workers)).map(|(blob, _)| *blob)
+        self.records.get(&worker).into_iter().flatten().copied()
+    }
+
+    /// Whether the worker holds any blob.
+    pub(super) fn holds_any(&self, worker: WorkerId) -> bool {
+        self.records.contains_key(&worker)
     }
 
     /// Hierophant has the blob since before the start.
@@ -76,8 +77,9 @@ impl Holders {
 
     /// Hierophant has received the blob, and `true` if it was requested.
     pub(super) fn store(&mut self, blob: Sha256Digest) -> bool {
-        let was_requested = self.requested.remove(&blob).is_some();
+        let was_requested = self.requests.is_asked(blob);
         if was_requested {
+            self.requests.end(blob);
             self.stored.insert(blob);
         }
         was_requested
@@ -91,59 +93,27 @@ impl Holders {
         lease: LeaseId,
         except: WorkerId,
     ) -> Option<WorkerId> {
-        if self.stored.contains(&blob) || self.requested.contains_key(&blob) {
+        if self.stored.contains(&blob) || self.requests.is_asked(blob) {
             return None;
         }
-        let mut others = self.workers.get(&blob)?.keys().filter(|worker| **worker != except);
-        let busy = self.busy();
-        let Some(holder) = others.clone().find(|worker| !busy.contains(*worker)).copied() else {
-            if others.next().is_some() && !self.is_queued(blob) {
-                self.queued.push_back(Queued { blob, lease, except });
-            }
-            return None;
-        };
-        self.requested.insert(blob, holder);
-        Some(holder)
+        let holders = self.workers.get(&blob)?.keys().copied();
+        self.requests.choose(blob, (lease, except), holders)
     }
 
     /// The next attempt whose queued request can be made now, or has no holder any longer.
     pub(super) fn next_queued(&mut self) -> Option<LeaseId> {
-        if self.queued.is_empty() {
-            return None;
-        }
-        let busy = self.busy();
-        let can_leave = |queued: &Queued| {
-            let holders = self.workers.get(&queued.blob).into_iter().flat_map(BTreeMap::keys);
-            let mut others = holders.filter(|worker| **worker != queued.except).peekable();
-            others.peek().is_none() || others.any(|worker| !busy.contains(worker))
-        };
-        let next = self.queued.iter().position(can_leave)?;
-        self.queued.remove(next).map(|queued| queued.lease)
-    }
-
-    /// Workers that are asked for as many records as is allowed.
-    fn busy(&self) -> BTreeSet<WorkerId> {
-        let mut asked = BTreeMap::<WorkerId, usize>::new();
-        for worker in self.requested.values() {
-            *asked.entry(*worker).or_default() += 1;
-        }
-        asked.into_iter().filter(|(_, asked)| *asked >= MAX_REQUESTED).map(|it| it.0).collect()
-    }
-
-    fn is_queued(&self, blob: Sha256Digest) -> bool {
-        self.queued.iter().any(|queued| queued.blob == blob)
+        self.requests.next_queued()
     }
 
     /// The request for the blob is over: nothing needs it now, or it is repeated for another task.
     pub(super) fn withdraw(&mut self, blob: Sha256Digest) {
-        self.requested.remove(&blob);
-        self.queued.retain(|queued| queued.blob != blob);
+        self.requests.end(blob);
     }
 
     /// Whether the blob may arrive: a holder was asked for it or will be, or may still return after the start.
     pub(super) fn is_expected(&self, blob: Sha256Digest) -> bool {
-        self.requested.contains_key(&blob)
-            || self.is_queued(blob)
+        self.requests.is_asked(blob)
+            || self.requests.is_queued(blob)
             || self.may_return && !self.has(blob)
     }
 
@@ -180,19 +150,20 @@ impl Holders {
     /// Forgets a blob; its holders, and whether Hierophant stores it.
     pub(super) fn forget(&mut self, blob: Sha256Digest) -> (BTreeSet<WorkerId>, bool) {
         self.withdraw(blob);
-        let workers = self.workers.remove(&blob).unwrap_or_default();
-        (workers.into_keys().collect(), self.stored.remove(&blob))
+        let workers: BTreeSet<_> =
+            self.workers.remove(&blob).unwrap_or_default().into_keys().collect();
+        workers.iter().for_each(|worker| self.remove_record(blob, *worker));
+        (workers, self.stored.remove(&blob))
     }
 
     /// A blob could not be had anywhere by an attempt that began at `since`. Workers that have reported it later are not
     /// meant: another execution may have made it again. Returns whether Hierophant stored it.
     pub(super) fn lose(&mut self, blob: Sha256Digest, since: Millis) -> bool {
         let is_stored = self.lose_stored(blob);
-        if let Some(workers) = self.workers.get_mut(&blob) {
-            workers.retain(|_, reported| *reported > since);
-            if workers.is_empty() {
-                self.workers.remove(&blob);
-            }
+        let holders = self.workers.get(&blob).into_iter().flatten();
+        let meant = holders.filter(|(_, reported)| **reported <= since);
+        for worker in meant.map(|(worker, _)| *worker).collect::<Vec<_>>() {
+            self.remove(blob, worker);
         }
         is_stored
     }
@@ -205,14 +176,14 @@ impl Holders {
 
     /// All workers that hold anything, and all that Hierophant stores.
     pub(super) fn drain(&mut self) -> (BTreeSet<WorkerId>, BTreeSet<Sha256Digest>) {
-        let workers = std::mem::take(&mut self.workers);
-        let workers = workers.into_values().flat_map(BTreeMap::into_keys).collect();
-        (workers, std::mem::take(&mut self.stored))
+        let Self { records, stored, .. } = std::mem::take(self);
+        (records.into_keys().collect(), stored)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::requests::MAX_REQUESTED;
     use super::*;
 
     const HOLDER: WorkerId = WorkerId([1; 16]);

@@ -12,7 +12,9 @@ use shard_plan::{Key, Plan, Reduce, Single};
 
 use super::effect::{Effect, JobEnd, Reason, Release};
 use super::holders::Holders;
+use super::leases::Leases;
 use super::running::{Execution, Limits};
+use super::waiting::{Missing, Waiting};
 use crate::proofs::core::IdSource;
 
 /// One proof that many workers make.
@@ -25,11 +27,12 @@ pub struct ShardedJob {
     pub(super) ids: IdSource,
     pub(super) tasks: BTreeMap<TaskId, Task>,
     pub(super) by_key: BTreeMap<Key, TaskId>,
-    /// Waiting tasks.
-    pub(super) waiting: BTreeSet<TaskId>,
+    pub(super) waiting: Waiting,
+    /// Number of leaves in use whose results are stored, and of all in use.
+    leaves: (usize, usize),
     /// Number of tasks that name a blob as something that Hierophant stores.
     pub(super) kept: BTreeMap<Sha256Digest, usize>,
-    pub(super) leases: BTreeMap<LeaseId, Lease>,
+    pub(super) leases: Leases,
     /// The task that executes the program.
     pub(super) execute: TaskId,
     /// The running execution.
@@ -50,14 +53,6 @@ pub(super) struct Task {
     pub(super) lease: Option<LeaseId>,
     /// Workers that get it again only if there is no other.
     pub(super) avoids: BTreeSet<WorkerId>,
-}
-
-/// Attempt with what is in memory only.
-#[derive(Debug)]
-pub(super) struct Lease {
-    pub(super) row: TaskLease,
-    /// What was handed in under it.
-    pub(super) handed_in: BTreeMap<Sha256Digest, u64>,
 }
 
 impl ShardedJob {
@@ -100,9 +95,10 @@ impl ShardedJob {
             ids,
             tasks: BTreeMap::new(),
             by_key: BTreeMap::new(),
-            waiting: BTreeSet::new(),
+            waiting: Waiting::default(),
+            leaves: (0, 0),
             kept: BTreeMap::new(),
-            leases: BTreeMap::new(),
+            leases: Leases::default(),
             execute,
             execution: None,
             executors: BTreeSet::new(),
@@ -155,16 +151,20 @@ impl ShardedJob {
 
     /// Number of shards whose proofs are stored, and of all announced shards.
     #[must_use]
-    pub fn shards_done(&self) -> (usize, usize) {
-        self.leaves().fold((0, 0), |(done, all), leaf| {
-            (done + usize::from(leaf.state == TaskState::Done), all + 1)
-        })
+    pub const fn shards_done(&self) -> (usize, usize) {
+        self.leaves
     }
 
-    /// Whether any task waits.
+    /// Whether any task waits that may be able to begin.
     #[must_use]
     pub fn has_waiting(&self) -> bool {
-        !self.has_ended && !self.waiting.is_empty()
+        !self.has_ended && !self.waiting.is_blocked()
+    }
+
+    /// Whether the program waits to be executed.
+    #[must_use]
+    pub fn execution_waits(&self) -> bool {
+        self.task(self.execute).is_some_and(|task| task.state == TaskState::Waiting)
     }
 
     /// Whether the job has ended. No method has an effect then, except answers to late messages.
@@ -217,24 +217,40 @@ impl ShardedJob {
     /// Inserts or replaces a task.
     pub(super) fn insert(&mut self, record: TaskRecord) {
         let (id, key) = (record.id, record.key);
-        stored_blobs(&record).for_each(|blob| *self.kept.entry(blob).or_default() += 1);
+        self.note(&record);
         self.by_key.insert(key, id);
-        self.note_state(id, record.state);
         let task = Task { record, lease: None, avoids: BTreeSet::new() };
         if let Some(before) = self.tasks.insert(id, task) {
-            self.unkeep(&before.record);
+            self.discount(&before.record);
         }
     }
 
-    fn note_state(&mut self, task: TaskId, state: TaskState) {
-        if state == TaskState::Waiting {
-            self.waiting.insert(task);
+    /// Notes a task as it is now.
+    fn note(&mut self, record: &TaskRecord) {
+        if record.state == TaskState::Waiting {
+            self.waiting.insert(record);
         } else {
-            self.waiting.remove(&task);
+            self.waiting.remove(record.id);
+        }
+        for blob in stored_blobs(record) {
+            *self.kept.entry(blob).or_default() += 1;
+            self.waiting.arrived(Missing::Blob(blob));
+        }
+        if record.output.is_some() {
+            self.waiting.arrived(Missing::Output(record.id));
+        }
+        if is_leaf(record) {
+            self.leaves.0 += usize::from(record.state == TaskState::Done);
+            self.leaves.1 += 1;
         }
     }
 
-    fn unkeep(&mut self, record: &TaskRecord) {
+    /// Discounts a task as it was, after [`ShardedJob::note`] of what it is now.
+    fn discount(&mut self, record: &TaskRecord) {
+        if is_leaf(record) {
+            self.leaves.0 -= usize::from(record.state == TaskState::Done);
+            self.leaves.1 -= 1;
+        }
         for blob in stored_blobs(record) {
             if let Some(count) = self.kept.get_mut(&blob) {
                 *count -= 1;
@@ -258,16 +274,15 @@ impl ShardedJob {
         if task.record == before {
             return;
         }
-        effects.push(Effect::SaveTask(task.record.clone()));
-        stored_blobs(&task.record).for_each(|blob| *self.kept.entry(blob).or_default() += 1);
-        let state = task.record.state;
-        self.note_state(before.id, state);
-        self.unkeep(&before);
+        let now = task.record.clone();
+        self.note(&now);
+        self.discount(&before);
+        effects.push(Effect::SaveTask(now));
     }
 
     /// Ends the lease of a task, if there is one. The task waits again.
     pub(super) fn release(&mut self, lease: LeaseId, how: Release, effects: &mut Vec<Effect>) {
-        let Some(ended) = self.leases.remove(&lease) else { return };
+        let Some(ended) = self.leases.remove(lease) else { return };
         let id = ended.row.task;
         effects.push(Effect::EndLease(lease, how));
         if let Some(task) = self.tasks.get_mut(&id) {
@@ -410,7 +425,7 @@ impl ShardedJob {
 
     /// Leaves that are in use.
     pub(super) fn leaves(&self) -> impl Iterator<Item = &TaskRecord> {
-        self.tasks().filter(|record| record.shard.is_some() && record.state != TaskState::Obsolete)
+        self.tasks().filter(|record| is_leaf(record))
     }
 
     /// Ends the job, once. The bytes of a finished one stay until its proof is assembled; those of others are freed.
@@ -455,6 +470,11 @@ impl ShardedJob {
             self.end(JobEnd::FallBack(Reason::TooManyRetries), effects);
         }
     }
+}
+
+/// Whether a task is a leaf in use.
+fn is_leaf(record: &TaskRecord) -> bool {
+    record.shard.is_some() && record.state != TaskState::Obsolete
 }
 
 /// Blobs of a task that Hierophant stores: its result and its precompile events.

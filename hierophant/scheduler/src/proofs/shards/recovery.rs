@@ -9,8 +9,9 @@ use shard_plan::{Plan, PlanError, Reduce, StoredLeaf, StoredReduce};
 
 use super::effect::{Effect, Release};
 use super::holders::Holders;
-use super::job::{Lease, ShardedJob};
+use super::job::ShardedJob;
 use super::running::{Execution, Limits};
+use super::waiting::Missing;
 use crate::proofs::core::IdSource;
 
 /// Rows of a sharded job that has not ended.
@@ -62,7 +63,7 @@ impl ShardedJob {
         for row in rows.leases {
             let Some(task) = job.tasks.get_mut(&row.task) else { continue };
             task.lease = Some(row.lease);
-            job.leases.insert(row.lease, Lease { row, handed_in: Default::default() });
+            job.leases.insert(row);
             if row.task == execute {
                 job.executors.insert(row.worker);
                 let window = prove_slots.saturating_mul(2).saturating_add(8);
@@ -78,6 +79,7 @@ impl ShardedJob {
         for blob in rows.stored {
             if records.contains(&blob) {
                 job.holders.restore(blob);
+                job.waiting.arrived(Missing::Blob(blob));
             } else if !job.is_kept(blob) {
                 effects.push(Effect::Free(blob));
             }
@@ -150,8 +152,8 @@ impl ShardedJob {
     #[must_use]
     pub fn worker_lost(&mut self, now: Millis, worker: WorkerId) -> Vec<Effect> {
         let mut effects = Vec::new();
-        let held = self.leases.values().filter(|lease| lease.row.worker == worker);
-        for lease in held.map(|lease| lease.row.lease).collect::<Vec<_>>() {
+        let held: Vec<_> = self.leases.of(worker).map(|lease| lease.row.lease).collect();
+        for lease in held {
             self.release(lease, Release::Lost, &mut effects);
         }
         self.holders.remove_worker(worker);
@@ -181,6 +183,7 @@ impl ShardedJob {
         for blob in blobs {
             if needed.contains(blob) {
                 self.holders.add(now, *blob, worker);
+                self.waiting.arrived(Missing::Blob(*blob));
             } else {
                 unneeded.push(*blob);
             }
@@ -337,7 +340,7 @@ impl ShardedJob {
             return;
         }
         if let Some(running) = &self.execution {
-            if lost.iter().any(|leaf| running.announced.contains(leaf)) {
+            if lost.iter().any(|leaf| running.announced.contains(*leaf)) {
                 self.stop(self.execute, "a record is lost", effects);
                 self.count_retry(effects);
             }

@@ -169,7 +169,7 @@ fn messages_about_leases_of_others_have_no_effect() {
 
 #[test]
 fn a_worker_of_another_engine_or_with_a_smaller_prover_gets_nothing() {
-    let (job, _) = proving();
+    let (mut job, _) = proving();
     assert!(job.next_for(&offer(EXECUTOR)).is_some());
     assert_eq!(job.next_for(&Offer { engine: "sp1-other", ..offer(EXECUTOR) }), None);
     assert_eq!(job.next_for(&Offer { max_elements: 99, ..offer(EXECUTOR) }), None);

@@ -7,6 +7,7 @@ use network_lib::job::BlobInfo;
 use network_lib::shard::{TaskKind, TaskToWorker};
 
 use super::super::super::{Effect, Offer, Release, Rows, ShardedJob};
+use super::super::reference;
 use super::super::fleet::{Attempt, ENGINE, Execution, Program, Variant, Word, Worker, info_of};
 use super::window::Window;
 use super::{Fault, NOW, World, ids};
@@ -196,7 +197,12 @@ impl World {
                     may_repeat,
                 };
                 while self.fleet[at].is_connected {
-                    let Some(task) = self.job.next_for(&offer) else { break };
+                    let expected = reference::next_for(&self.job, &offer);
+                    let next = self.job.next_for(&offer);
+                    if next != expected {
+                        return Err(format!("{next:?} is next: expected {expected:?}"));
+                    }
+                    let Some(task) = next else { break };
                     self.number += 1;
                     let lease = LeaseId((u128::from(self.number) << 8 | 7).to_be_bytes());
                     let effects = self.job.lease(NOW, (lease, task), &offer, self.prove_slots());
