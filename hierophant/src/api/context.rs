@@ -32,9 +32,18 @@ use crate::root::{self, Handles, Resources};
 use crate::tokens::Tokens;
 use crate::webhooks::Webhooks;
 
-/// State of the handlers of client calls: gRPC, and uploads and downloads over HTTP.
-#[derive(Debug, Clone)]
-pub struct ClientContext {
+/// State of the handlers of client calls. Each call clones it.
+pub type ClientContext = Arc<ClientState>;
+
+/// State of the handlers of worker calls. Each call clones it.
+pub type WorkerContext = Arc<WorkerState>;
+
+/// State of the handlers of operator calls. Each call clones it.
+pub type AdminContext = Arc<AdminState>;
+
+/// What handlers of client calls need: gRPC, and uploads and downloads over HTTP.
+#[derive(Debug)]
+pub struct ClientState {
     /// Scheduler.
     pub proofs: ProofsHandle,
     /// Owner of artifacts.
@@ -69,9 +78,9 @@ pub struct ClientContext {
     pub certificates: PeerCertificates,
 }
 
-/// State of the handlers of worker calls: the WebSocket handshake, and the artifact data of leases.
-#[derive(Debug, Clone)]
-pub struct WorkerContext {
+/// What handlers of worker calls need: the WebSocket handshake, and the artifact data of leases.
+#[derive(Debug)]
+pub struct WorkerState {
     /// Scheduler.
     pub proofs: ProofsHandle,
     /// Owner of worker connections.
@@ -102,9 +111,9 @@ pub struct WorkerContext {
     pub certificates: PeerCertificates,
 }
 
-/// State of the handlers of operator calls: `/api/v1`, the dashboard and the status pages.
-#[derive(Debug, Clone)]
-pub struct AdminContext {
+/// What handlers of operator calls need: `/api/v1`, the dashboard and the status pages.
+#[derive(Debug)]
+pub struct AdminState {
     /// Scheduler.
     pub proofs: ProofsHandle,
     /// Owner of worker connections.
@@ -196,7 +205,7 @@ impl Contexts {
         let operators = Operators::new(config, tokens.clone(), Arc::clone(&store));
         let denials = Denials::default();
         let public_url = config.public_http_url.clone();
-        let client = ClientContext {
+        let client = ClientState {
             proofs: proofs.clone(),
             artifacts: artifacts.clone(),
             store: Arc::clone(&store),
@@ -214,7 +223,7 @@ impl Contexts {
             deadline: config.limits.rpc_deadline,
             certificates: config.tls.client_certificates,
         };
-        let worker = WorkerContext {
+        let worker = WorkerState {
             proofs: proofs.clone(),
             registry: registry.clone(),
             artifacts,
@@ -230,7 +239,7 @@ impl Contexts {
             pending_handshakes: listen::pending_handshakes(&config.limits),
             certificates: config.tls.worker_certificates,
         };
-        let admin = AdminContext {
+        let admin = AdminState {
             readiness: Readiness::new(Arc::clone(&store), proofs.clone()),
             proofs,
             registry,
@@ -250,6 +259,6 @@ impl Contexts {
             price: render::price(&config.dashboard),
             deadline: config.limits.rpc_deadline,
         };
-        Self { client, worker, admin }
+        Self { client: client.into(), worker: worker.into(), admin: admin.into() }
     }
 }

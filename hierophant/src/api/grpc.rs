@@ -67,7 +67,7 @@ pub async fn serve(
         ))
         .layer(from_fn_with_state(context.denials.clone(), denied::logged))
         .layer(from_fn_with_state(context.deadline, deadline::of_rpc))
-        .layer(RpcLayer::new(context.metrics));
+        .layer(RpcLayer::new(context.metrics.clone()));
     acceptor.serve(listener, Port::Grpc, router, stop).await;
     Ok(())
 }

@@ -133,7 +133,7 @@ pub(super) async fn download(
             }
             let response = serve_blob(&context.transfers, id, found, Peer::Client, request).await;
             if record.kind == ArtifactKind::Proof {
-                return note_delivery(response, id, context.artifacts);
+                return note_delivery(response, id, context.artifacts.clone());
             }
             response
         }

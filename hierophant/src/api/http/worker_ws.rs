@@ -101,7 +101,7 @@ async fn admit(
     };
     match context.registry.admit(hello, Place { ip, locality }, handle).await {
         Ok(Ok(Admitted { worker, session })) => {
-            let (registry, proofs) = (context.registry, context.proofs);
+            let (registry, proofs) = (context.registry.clone(), context.proofs.clone());
             Session { worker, session, peer: ip, registry, proofs }.start(socket, queues);
         }
         Ok(Err(refusal)) => {

@@ -193,11 +193,12 @@ impl Harness {
         let (proofs, _) = Actor::spawn(None, Scheduler, Arc::clone(&script)).await.expect("starts");
         let (registry, _) =
             Actor::spawn(None, Registry, Arc::clone(&script)).await.expect("starts");
-        let mut context = Contexts::new(&config, 0, root.handles.clone(), resources).worker;
+        let context = Contexts::new(&config, 0, root.handles.clone(), resources).worker;
+        let mut context = Arc::into_inner(context).expect("only held here");
         let proofs = ProofsHandle::for_test(proofs, store, blobs);
         context.proofs = proofs.clone();
         context.registry = RegistryHandle::for_test(registry);
-        let routes = for_workers(context);
+        let routes = for_workers(context.into());
         Self { script, tasks, tokens, folder, proofs, routes, _root: root }
     }
 
