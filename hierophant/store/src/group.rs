@@ -23,9 +23,9 @@ const MAX_GROUP: usize = 256;
 /// Number of rows in a transaction above which no further write joins it. A transaction holds up all others.
 const MAX_ROWS: usize = 4096;
 
-/// How often tasks that are ready to run go first, before a transaction begins: they may write as well. This takes no time
-/// if there are none, and makes groups where transactions are short.
-const YIELDS: usize = 12;
+/// Number of times in a row that all tasks which are ready to run go first, without any of them writing, before a
+/// transaction begins. This makes groups where transactions are short, and takes no time if no task is ready.
+const VAIN_YIELDS: usize = 2;
 
 /// Number of writes in a group from which waiting for more pays off, if transactions take at least [`GATHER`]: they end at
 /// a disk or another machine.
@@ -63,10 +63,11 @@ async fn write_all<D: Driver>(driver: Arc<D>, mut waiting: mpsc::Receiver<Write>
     let mut group = Vec::new();
     let mut last = Duration::ZERO;
     while waiting.recv_many(&mut group, MAX_GROUP).await > 0 {
-        for _ in 0..YIELDS {
+        let mut in_vain = 0;
+        while in_vain < VAIN_YIELDS && group.len() < MAX_GROUP {
             tokio::task::yield_now().await;
+            in_vain = if collect(&mut group, &mut waiting) { 0 } else { in_vain + 1 };
         }
-        collect(&mut group, &mut waiting);
         if group.len() >= BUSY && last >= GATHER {
             tokio::time::sleep(GATHER).await;
             collect(&mut group, &mut waiting);
@@ -79,13 +80,15 @@ async fn write_all<D: Driver>(driver: Arc<D>, mut waiting: mpsc::Receiver<Write>
     }
 }
 
-/// Adds the writes that wait to a group, as far as it has room.
-fn collect(group: &mut Vec<Write>, waiting: &mut mpsc::Receiver<Write>) {
+/// Adds the writes that wait to a group, as far as it has room. Returns whether there were any.
+fn collect(group: &mut Vec<Write>, waiting: &mut mpsc::Receiver<Write>) -> bool {
+    let before = group.len();
     while group.len() < MAX_GROUP
         && let Ok(write) = waiting.try_recv()
     {
         group.push(write);
     }
+    group.len() > before
 }
 
 /// The group in parts of a bounded number of rows. A write stays whole, whatever its size.
