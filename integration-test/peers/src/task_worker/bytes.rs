@@ -1,11 +1,13 @@
 //! Pseudo bytes of a proof, which depend on its job and the number of the shard alone.
 
+use anyhow::Result;
 use bytes::Bytes;
 use network_lib::ids::{JobId, Sha256Digest};
 use network_lib::job::BlobInfo;
 use network_lib::shard::NewShard;
 use sha2::{Digest, Sha256};
 use shard_plan::{Key, ShardKind, ShardRange};
+use tokio::task::spawn_blocking;
 
 /// Engine of these workers.
 pub const ENGINE: &str = "pseudo 1";
@@ -28,8 +30,17 @@ pub(super) fn info(bytes: &[u8]) -> BlobInfo {
     BlobInfo { size: bytes.len() as u64, sha256 }
 }
 
-/// The core shard with this number.
-pub(super) fn shard(job: JobId, no: u32, record_bytes: usize) -> NewShard {
+/// Digest and size, computed beside everything else that the workers do.
+pub(super) async fn info_aside(bytes: Bytes) -> Result<BlobInfo> {
+    Ok(spawn_blocking(move || info(&bytes)).await?)
+}
+
+/// The core shard with this number, likewise.
+pub(super) async fn shard(job: JobId, no: u32, record_bytes: usize) -> Result<NewShard> {
+    Ok(spawn_blocking(move || shard_of(job, no, record_bytes)).await?)
+}
+
+fn shard_of(job: JobId, no: u32, record_bytes: usize) -> NewShard {
     let record = info(&pseudo(job, b'r', no, record_bytes));
     let clocks = (1 + u64::from(no) * WIDTH, 1 + (u64::from(no) + 1) * WIDTH);
     NewShard {

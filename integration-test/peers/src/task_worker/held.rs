@@ -230,7 +230,7 @@ impl Desk {
             let record = pseudo(job, b'r', no, desk.work.record_bytes);
             let transfer = desk.transfer().await;
             // It is asked for again, if it is still needed.
-            if transfer.put(lease, record).await.is_ok() {
+            if transfer.put_as(lease, blob, record).await.is_ok() {
                 desk.lock().done.provided += 1;
             }
         });
@@ -315,7 +315,7 @@ impl Desk {
             let mut ready = Vec::new();
             while next < shards && ready.len() < MAX_SHARDS_PER_MESSAGE && has_room(&open.borrow())
             {
-                let new = shard(job, next, record_bytes);
+                let new = shard(job, next, record_bytes).await?;
                 open.send_if_modified(|open| open.insert(next));
                 ready.push(new);
                 next += 1;

@@ -11,7 +11,7 @@ use network_lib::secret::Secret;
 use network_lib::shard::blob_path;
 use reqwest::StatusCode;
 
-use super::bytes::info;
+use super::bytes::{info, info_aside};
 
 /// Calls after which a busy Hierophant counts as one without the blob.
 const MAX_CALLS: usize = 600;
@@ -41,7 +41,8 @@ impl Transfer {
             match answer.status() {
                 StatusCode::OK => {
                     let bytes = answer.bytes().await?;
-                    ensure!(info(&bytes) == blob, "another blob than the announced one");
+                    let found = info_aside(bytes.clone()).await?;
+                    ensure!(found == blob, "another blob than the announced one");
                     return Ok(Some(bytes));
                 }
                 StatusCode::NOT_FOUND => return Ok(None),
@@ -55,13 +56,23 @@ impl Transfer {
     }
 
     /// Hands in a blob, until Hierophant has it or refuses it.
-    pub(super) async fn put(&self, lease: LeaseId, bytes: Bytes) -> Result<BlobInfo> {
+    pub(super) async fn put(&self, lease: LeaseId, bytes: Bytes) -> Result<()> {
         let blob = info(&bytes);
+        self.put_as(lease, blob.sha256, bytes).await
+    }
+
+    /// The same with a known digest.
+    pub(super) async fn put_as(
+        &self,
+        lease: LeaseId,
+        sha256: Sha256Digest,
+        bytes: Bytes,
+    ) -> Result<()> {
         for _ in 0..MAX_CALLS {
-            let call = self.http.put(self.url(lease, blob.sha256)).body(bytes.clone());
+            let call = self.http.put(self.url(lease, sha256)).body(bytes.clone());
             let status = call.bearer_auth(self.key.reveal()).send().await?.status();
             match status {
-                StatusCode::OK => return Ok(blob),
+                StatusCode::OK => return Ok(()),
                 StatusCode::SERVICE_UNAVAILABLE => {
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
