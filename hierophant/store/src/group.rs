@@ -2,7 +2,7 @@
 //!
 //! The duration of a transaction is mostly that of the fsync, independent of its size, and its cost mostly that of the
 //! pages that it touches, which are the same ones for most writes. Writes that arrive during a transaction are collected
-//! for the next one, with those of all tasks that are ready to run. Each writer is answered when its own statements are
+//! for the next one; while many arrive, the next one waits for more of them. Each writer is answered when its own statements are
 //! durable; its statements stay together and in order.
 
 use std::sync::Arc;
@@ -23,15 +23,14 @@ const MAX_GROUP: usize = 256;
 /// Number of rows in a transaction above which no further write joins it. A transaction holds up all others.
 const MAX_ROWS: usize = 4096;
 
-/// Number of times in a row that all tasks which are ready to run go first, without any of them writing, before a
-/// transaction begins. This makes groups where transactions are short, and takes no time if no task is ready.
-const VAIN_YIELDS: usize = 2;
-
-/// Number of writes in a group from which waiting for more pays off, if transactions take at least [`GATHER`]: they end at
-/// a disk or another machine.
+/// Number of writes in a group, or in the one before, from which waiting for more pays off.
 const BUSY: usize = 4;
 
-/// How long to wait for more writes.
+/// Number of times in a row that all tasks which are ready to run go first, without any of them writing, before a busy
+/// transaction begins. This makes groups where transactions are short.
+const VAIN_YIELDS: usize = 2;
+
+/// How long to wait for more writes where transactions take longer than this: they end at a disk or another machine.
 const GATHER: Duration = Duration::from_millis(2);
 
 /// Maximum number of queued writes; beyond it, writers wait for a place in the queue.
@@ -61,21 +60,24 @@ impl<D: Driver> Grouped<D> {
 /// Writes until all writers are gone.
 async fn write_all<D: Driver>(driver: Arc<D>, mut waiting: mpsc::Receiver<Write>) {
     let mut group = Vec::new();
-    let mut last = Duration::ZERO;
+    let (mut last_writes, mut last_time) = (0, Duration::ZERO);
     while waiting.recv_many(&mut group, MAX_GROUP).await > 0 {
-        let mut in_vain = 0;
-        while in_vain < VAIN_YIELDS && group.len() < MAX_GROUP {
-            tokio::task::yield_now().await;
-            in_vain = if collect(&mut group, &mut waiting) { 0 } else { in_vain + 1 };
+        if group.len().max(last_writes) >= BUSY {
+            let mut in_vain = 0;
+            while in_vain < VAIN_YIELDS && group.len() < MAX_GROUP {
+                tokio::task::yield_now().await;
+                in_vain = if collect(&mut group, &mut waiting) { 0 } else { in_vain + 1 };
+            }
         }
-        if group.len() >= BUSY && last >= GATHER {
+        if group.len() >= BUSY && last_time >= GATHER {
             tokio::time::sleep(GATHER).await;
             collect(&mut group, &mut waiting);
         }
+        last_writes = group.len();
         for part in parts(std::mem::take(&mut group)) {
             let began = Instant::now();
             write_group(driver.as_ref(), part).await;
-            last = began.elapsed();
+            last_time = began.elapsed();
         }
     }
 }
