@@ -2,8 +2,8 @@
 //!
 //! The duration of a transaction is mostly that of the fsync, independent of its size, and its cost mostly that of the
 //! pages that it touches, which are the same ones for most writes. Writes that arrive during a transaction are collected
-//! for the next one; while many arrive, the next one waits for more of them. Each writer is answered when its own statements are
-//! durable; its statements stay together and in order.
+//! for the next one; while many arrive, the next one waits for more of them. Each writer is answered when its own
+//! statements are durable; its statements stay together and in order.
 
 use std::sync::Arc;
 use std::time::Duration;
