@@ -76,8 +76,7 @@ impl ShardedJob {
                 blocked.push((id, missing));
                 continue;
             }
-            let is_own =
-                |blob: BlobInfo| self.holders.is_held_by(blob.sha256, offer.worker);
+            let is_own = |blob: BlobInfo| self.holders.is_held_by(blob.sha256, offer.worker);
             if !prefers_own || record.record.is_some_and(is_own) {
                 first = Some(id);
                 break;
@@ -213,7 +212,9 @@ impl ShardedJob {
                 let is_awaited = blob.is_some_and(|blob| self.holders.is_expected(blob));
                 is_awaited.then_some((TaskWait::Record, holder))
             }
-            TaskState::Waiting if self.missing(record).is_none() => Some((TaskWait::Worker, holder)),
+            TaskState::Waiting if self.missing(record).is_none() => {
+                Some((TaskWait::Worker, holder))
+            }
             TaskState::Waiting => {
                 let lacks_common = record.shard.is_some() && self.record.common.is_none();
                 let is_kept = |named: &Named<BlobInfo>| self.is_kept(named.blob.sha256);

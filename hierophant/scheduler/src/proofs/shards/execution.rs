@@ -225,7 +225,8 @@ impl ShardedJob {
             self.end(JobEnd::FallBack(Reason::TooManyRestarts), effects);
             return;
         }
-        let announced = self.execution.as_ref().map(|now| now.announced.clone()).unwrap_or_default();
+        let announced =
+            self.execution.as_ref().map(|now| now.announced.clone()).unwrap_or_default();
         self.plan = Plan::default();
         for id in self.tasks.keys().copied().collect::<Vec<_>>() {
             let Some(record) = self.task(id) else { continue };

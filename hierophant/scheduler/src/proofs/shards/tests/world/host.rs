@@ -7,8 +7,8 @@ use network_lib::job::BlobInfo;
 use network_lib::shard::{TaskKind, TaskToWorker};
 
 use super::super::super::{Effect, Offer, Release, Rows, ShardedJob};
-use super::super::reference;
 use super::super::fleet::{Attempt, ENGINE, Execution, Program, Variant, Word, Worker, info_of};
+use super::super::reference;
 use super::window::Window;
 use super::{Fault, NOW, World, ids};
 
