@@ -7,6 +7,7 @@ use network_lib::job::BlobInfo;
 use network_lib::shard::NewShard;
 use sha2::{Digest, Sha256};
 use shard_plan::{Key, ShardKind, ShardRange};
+use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
 /// Engine of these workers.
@@ -32,12 +33,19 @@ pub(super) fn info(bytes: &[u8]) -> BlobInfo {
 
 /// Digest and size, computed beside everything else that the workers do.
 pub(super) async fn info_aside(bytes: Bytes) -> Result<BlobInfo> {
-    Ok(spawn_blocking(move || info(&bytes)).await?)
+    aside(move || info(&bytes)).await
 }
 
 /// The core shard with this number, likewise.
 pub(super) async fn shard(job: JobId, no: u32, record_bytes: usize) -> Result<NewShard> {
-    Ok(spawn_blocking(move || shard_of(job, no, record_bytes)).await?)
+    aside(move || shard_of(job, no, record_bytes)).await
+}
+
+/// Computes one thing at a time: the workers share few cores with Hierophant.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+    static TURN: Semaphore = Semaphore::const_new(1);
+    let _turn = TURN.acquire().await?;
+    Ok(spawn_blocking(work).await?)
 }
 
 fn shard_of(job: JobId, no: u32, record_bytes: usize) -> NewShard {
