@@ -344,7 +344,8 @@ impl ShardedJob {
                 self.stop(self.execute, "a record is lost", effects);
                 self.count_retry(effects);
             }
-        } else if self.task(self.execute).is_some_and(|task| task.state == TaskState::Done) {
+        } else if !self.execution_waits() {
+            // It is done, or it was stopped when all shards were done and one of them is lost now.
             self.update(self.execute, effects, |record| record.state = TaskState::Waiting);
             self.count_retry(effects);
         }

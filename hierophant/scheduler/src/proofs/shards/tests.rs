@@ -1,6 +1,7 @@
 //! Tests of sharded jobs: refusals one by one, and a simulation of a whole fleet.
 
 mod fleet;
+mod recovery;
 mod reference;
 mod refusals;
 mod world;

@@ -9,14 +9,14 @@ use super::super::{Effect, JobEnd, Limits, Offer, Reason, ShardedJob};
 use super::fleet::{ENGINE, Program, digest, events, info};
 use crate::proofs::core::IdSource;
 
-const COMMON: BlobInfo = BlobInfo { size: 10, sha256: Sha256Digest([b'c'; 32]) };
-const NOW: Millis = Millis(5);
-const EXECUTOR: WorkerId = WorkerId([1; 16]);
-const PROVER: WorkerId = WorkerId([2; 16]);
-const EXECUTION: LeaseId = LeaseId([9; 16]);
-const ATTEMPT: LeaseId = LeaseId([8; 16]);
+pub(super) const COMMON: BlobInfo = BlobInfo { size: 10, sha256: Sha256Digest([b'c'; 32]) };
+pub(super) const NOW: Millis = Millis(5);
+pub(super) const EXECUTOR: WorkerId = WorkerId([1; 16]);
+pub(super) const PROVER: WorkerId = WorkerId([2; 16]);
+pub(super) const EXECUTION: LeaseId = LeaseId([9; 16]);
+pub(super) const ATTEMPT: LeaseId = LeaseId([8; 16]);
 
-fn offer(worker: WorkerId) -> Offer<'static> {
+pub(super) fn offer(worker: WorkerId) -> Offer<'static> {
     Offer {
         worker,
         engine: ENGINE,
@@ -28,7 +28,7 @@ fn offer(worker: WorkerId) -> Offer<'static> {
 }
 
 /// A Core job that `EXECUTOR` executes with a window of ten shards.
-fn executing() -> ShardedJob {
+pub(super) fn executing() -> ShardedJob {
     let limits =
         Limits { max_attempts: 2, max_retries: 9, max_restarts: 1, window_bytes: 1_000_000 };
     let spec = (ProofMode::Core, ENGINE, 100);
@@ -39,7 +39,7 @@ fn executing() -> ShardedJob {
 }
 
 /// Hands in the common input and announces shards.
-fn announce(job: &mut ShardedJob, shards: &[NewShard]) -> Vec<Effect> {
+pub(super) fn announce(job: &mut ShardedJob, shards: &[NewShard]) -> Vec<Effect> {
     let handed_in = job.handed_in(EXECUTION, COMMON);
     assert_eq!(handed_in, []);
     job.shards(NOW, (EXECUTOR, EXECUTION), COMMON, shards)
