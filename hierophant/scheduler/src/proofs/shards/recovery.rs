@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use hierophant_model::records::{Millis, ShardingRecord, TaskLease, TaskRecord, TaskState};
 use network_lib::ids::{LeaseId, Sha256Digest, TaskId, WorkerId};
+use network_lib::job::BlobInfo;
 use network_lib::shard::TaskKind;
 use shard_plan::{Plan, PlanError, Reduce, StoredLeaf, StoredReduce};
 
@@ -74,8 +75,7 @@ impl ShardedJob {
         let records: BTreeSet<_> = job.needed_records().collect();
         let mut effects = Vec::new();
         let stored: BTreeSet<_> = rows.stored.iter().copied().collect();
-        let results = job.kept.keys().copied().chain(job.record.common.map(|blob| blob.sha256));
-        let missing: Vec<_> = results.filter(|blob| !stored.contains(blob)).collect();
+        let missing: Vec<_> = job.results().filter(|blob| !stored.contains(blob)).collect();
         for blob in rows.stored {
             if records.contains(&blob) {
                 job.holders.restore(blob);
@@ -270,9 +270,7 @@ impl ShardedJob {
 
     /// Makes every result again that consists of these bytes, and every shard whose precompile events they are.
     fn remake(&mut self, now: Millis, blob: Sha256Digest, effects: &mut Vec<Effect>) {
-        if self.record.common.is_some_and(|common| common.sha256 == blob) {
-            self.remake_common(effects);
-        }
+        self.execute_for(blob, effects);
         for id in self.tasks.keys().copied().collect::<Vec<_>>() {
             if self.has_ended {
                 return;
@@ -296,14 +294,26 @@ impl ShardedJob {
         }
     }
 
-    /// The common input is lost: executions hand it in before their first shards, so the program is executed again.
-    fn remake_common(&mut self, effects: &mut Vec<Effect>) {
-        let Some(common) = self.record.common.take() else { return };
+    /// Executes the program again if it makes these bytes: the common input, which executions hand in before their first
+    /// shards, or the public values, which they hand in at their end.
+    fn execute_for(&mut self, blob: Sha256Digest, effects: &mut Vec<Effect>) {
+        let is_lost = |kept: &mut BlobInfo| kept.sha256 == blob;
+        let common = self.record.common.take_if(is_lost);
+        let public_values = self.record.public_values.take_if(is_lost);
+        if common.or(public_values).is_none() {
+            return;
+        }
         effects.push(Effect::SaveSharding(self.record.clone()));
-        effects.push(Effect::Free(common.sha256));
-        self.stop(self.execute, "its common input is lost", effects);
-        self.update(self.execute, effects, |record| record.state = TaskState::Waiting);
-        self.count_retry(effects);
+        if !self.is_kept(blob) {
+            effects.push(Effect::Free(blob));
+        }
+        if common.is_some() {
+            self.stop(self.execute, "its common input is lost", effects);
+        }
+        if self.execution.is_none() {
+            self.update(self.execute, effects, |record| record.state = TaskState::Waiting);
+            self.count_retry(effects);
+        }
     }
 
     /// A finished task is to be done again, with everything below it whose results are not kept.
