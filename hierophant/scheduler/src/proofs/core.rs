@@ -27,6 +27,7 @@ mod sweep;
 mod task_access;
 mod task_dispatch;
 mod task_restore;
+mod task_turns;
 mod task_views;
 mod task_words;
 mod why;

@@ -9,6 +9,7 @@ use network_lib::job::ProofMode;
 use network_lib::shard::TaskKind;
 
 use super::divisions::NewDivision;
+use super::task_turns::TaskTurns;
 use super::{Effect, LiveJob, MAX_EFFECTS, ProofsCore};
 use crate::proofs::lease::Worker;
 use crate::proofs::shards::Offer;
@@ -36,22 +37,15 @@ impl ProofsCore {
     /// Leases waiting tasks to workers that have a place for them: first to all that could begin at once, then to those
     /// that fetch inputs ahead.
     pub(super) fn lease_tasks(&mut self, now: Millis, effects: &mut Vec<Effect>) {
-        let mut jobs: Vec<_> = self
-            .divisions
-            .jobs
-            .iter()
-            .filter(|(_, division)| division.tasks.has_waiting())
-            .filter_map(|(job, _)| Some((self.jobs.get(job)?.record.created_at, *job)))
-            .collect();
-        if jobs.is_empty() {
+        let mut turns = self.task_turns();
+        if turns.is_empty() {
             return;
         }
         self.update_index();
-        jobs.sort_unstable();
         for with_prefetch in [false, true] {
             for may_repeat in [false, true] {
                 // One task for each worker in turn, so that none gets several while another one has none.
-                while self.lease_a_round(now, &jobs, (with_prefetch, may_repeat), effects) {
+                while self.lease_a_round(now, &mut turns, (with_prefetch, may_repeat), effects) {
                     if effects.len() >= MAX_EFFECTS {
                         self.is_cut_short = true;
                         return;
@@ -66,20 +60,23 @@ impl ProofsCore {
     fn lease_a_round(
         &mut self,
         now: Millis,
-        jobs: &[(Millis, JobId)],
+        turns: &mut TaskTurns,
         how: (bool, bool),
         effects: &mut Vec<Effect>,
     ) -> bool {
-        let waits = |(_, job): &(Millis, JobId)| {
-            self.divisions.jobs.get(job).is_some_and(|division| division.tasks.execution_waits())
+        let waits = |job: JobId| {
+            self.divisions.jobs.get(&job).is_some_and(|division| division.tasks.execution_waits())
         };
-        let executing = jobs.iter().any(waits).then(|| self.workers.open_for_tasks(true));
+        let executing = turns.jobs().any(waits).then(|| self.workers.open_for_tasks(true));
         let open = self.workers.open_for_tasks(false);
         let open: BTreeSet<_> = executing.into_iter().flatten().chain(open).copied().collect();
         let mut is_leased = false;
         for worker in open {
-            let mut of = jobs.iter();
-            is_leased |= of.any(|(_, job)| self.lease_task(now, *job, worker, how, effects));
+            let leased = turns.jobs().find(|job| self.lease_task(now, *job, worker, how, effects));
+            if let Some(job) = leased {
+                turns.leased(job);
+                is_leased = true;
+            }
         }
         is_leased
     }

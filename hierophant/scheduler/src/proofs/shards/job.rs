@@ -125,6 +125,12 @@ impl ShardedJob {
         self.leases.values().map(|lease| &lease.row)
     }
 
+    /// Number of running attempts.
+    #[must_use]
+    pub fn running(&self) -> usize {
+        self.leases.len()
+    }
+
     /// SP1's `CommonProverInput`, once an execution has announced shards.
     #[must_use]
     pub const fn common(&self) -> Option<BlobInfo> {
