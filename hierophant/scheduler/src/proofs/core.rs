@@ -26,6 +26,7 @@ mod search;
 mod sweep;
 mod task_access;
 mod task_dispatch;
+mod task_race;
 mod task_restore;
 mod task_turns;
 mod task_views;

@@ -7,6 +7,7 @@
 //! - [`policy`] decides whether a job is proved in this way at all.
 //! - `execution` handles what the execution announces: shards, markers, its end.
 //! - `choice` finds the next task for a worker, and leases it.
+//! - `races` finds tasks of slow workers for second attempts.
 //! - `ending` handles results and failures of tasks, and blame.
 //! - `recovery` handles lost workers and bytes, and restores the state from rows.
 //! - `holders` knows which worker holds which record, `requests` which of them was asked for what.
@@ -20,6 +21,7 @@ mod holders;
 mod job;
 mod leases;
 pub mod policy;
+mod races;
 mod recovery;
 mod requests;
 mod running;

@@ -60,6 +60,7 @@ impl ProofsCore {
         self.dispatch(now, &mut effects);
         self.is_cut_short |= is_more;
         self.race(now, &mut effects);
+        self.race_tasks(now, &mut effects);
         effects
     }
 

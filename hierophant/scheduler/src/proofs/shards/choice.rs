@@ -46,18 +46,30 @@ impl ShardedJob {
     /// the worker has; other reduces.
     #[must_use]
     pub fn next_for(&mut self, offer: &Offer<'_>) -> Option<TaskId> {
-        let fits =
-            offer.engine == self.record.engine && offer.max_elements >= self.record.max_elements;
-        if !fits || self.has_ended {
+        if !self.fits(offer) || self.has_ended {
             return None;
         }
-        let executions = self.leases.of(offer.worker).filter(|it| it.row.task == self.execute);
-        let executions = executions.count();
-        let has_slot = self.leases.of(offer.worker).count() - executions < offer.slots;
+        let executes = self.executions_of(offer.worker) > 0;
+        let has_slot = self.has_slot(offer);
         Class::ALL.into_iter().find_map(|class| {
-            let is_open = if class == Class::Execution { executions == 0 } else { has_slot };
+            let is_open = if class == Class::Execution { !executes } else { has_slot };
             if is_open { self.next_of(class, offer) } else { None }
         })
+    }
+
+    /// Whether the worker has the job's engine and takes its shards.
+    pub(super) fn fits(&self, offer: &Offer<'_>) -> bool {
+        offer.engine == self.record.engine && offer.max_elements >= self.record.max_elements
+    }
+
+    /// Whether the worker takes one more task that is not an execution.
+    pub(super) fn has_slot(&self, offer: &Offer<'_>) -> bool {
+        let held = self.leases.of(offer.worker).count();
+        held - self.executions_of(offer.worker) < offer.slots
+    }
+
+    fn executions_of(&self, worker: WorkerId) -> usize {
+        self.leases.of(worker).filter(|held| held.row.task == self.execute).count()
     }
 
     /// The first task of a class that the worker can get.
@@ -103,20 +115,32 @@ impl ShardedJob {
         if self.next_for(offer) != Some(task) || self.leases.contains_key(&lease) {
             return effects;
         }
-        let row = TaskLease { lease, task, worker: offer.worker, started_at: now };
+        let row = self.begin_attempt(now, (lease, task), offer.worker, &mut effects);
         if task == self.execute {
             self.executors.insert(offer.worker);
             let window = prove_slots.saturating_mul(2).saturating_add(8);
             self.execution = Some(Execution::new(row, window, self.limits.window_bytes));
         }
-        self.update(task, &mut effects, |record| record.state = TaskState::Leased);
+        effects
+    }
+
+    /// Adds an attempt at a task, and asks for the record that it needs.
+    pub(super) fn begin_attempt(
+        &mut self,
+        now: Millis,
+        (lease, task): (LeaseId, TaskId),
+        worker: WorkerId,
+        effects: &mut Vec<Effect>,
+    ) -> TaskLease {
+        let row = TaskLease { lease, task, worker, started_at: now };
+        self.update(task, effects, |record| record.state = TaskState::Leased);
         if let Some(known) = self.tasks.get_mut(&task) {
-            known.lease = Some(lease);
+            known.leases.insert(lease);
         }
         self.leases.insert(row);
         effects.extend([Effect::SaveLease(row), Effect::Run(row)]);
-        self.request_record(row, &mut effects);
-        effects
+        self.request_record(row, effects);
+        row
     }
 
     /// Asks a holder of the task's record to hand it in, unless the worker has it or Hierophant stores it.

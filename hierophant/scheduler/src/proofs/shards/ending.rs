@@ -37,8 +37,11 @@ impl ShardedJob {
             effects.push(Effect::Settle(worker, lease));
             return effects;
         }
-        let is_leaf = record.shard.is_some();
+        let (is_leaf, kind) = (record.shard.is_some(), record.kind);
         let children = record.children.clone();
+        if let Some(held) = self.leases.get(&lease) {
+            self.times.note(kind, worker, now.since(held.row.started_at));
+        }
         self.update(task, &mut effects, |record| {
             record.state = TaskState::Done;
             record.output = Some(output);
@@ -46,6 +49,7 @@ impl ShardedJob {
         });
         self.release(lease, Release::Completed, &mut effects);
         effects.push(Effect::Settle(worker, lease));
+        self.stop(task, "another worker was faster", &mut effects);
         if is_leaf {
             self.free_record(task, &mut effects);
             self.report_done(task, &mut effects);

@@ -13,6 +13,7 @@ use shard_plan::{Key, Plan, Reduce, Single};
 use super::effect::{Effect, JobEnd, Reason, Release};
 use super::holders::Holders;
 use super::leases::Leases;
+use super::races::TaskTimes;
 use super::running::{Execution, Limits};
 use super::waiting::{Missing, Waiting};
 use crate::proofs::core::IdSource;
@@ -41,6 +42,7 @@ pub struct ShardedJob {
     pub(super) executors: BTreeSet<WorkerId>,
     pub(super) plan: Plan<TaskId>,
     pub(super) holders: Holders,
+    pub(super) times: TaskTimes,
     /// Number of repeated tasks of all kinds.
     pub(super) retries: u32,
     pub(super) has_ended: bool,
@@ -50,7 +52,8 @@ pub struct ShardedJob {
 #[derive(Debug)]
 pub(super) struct Task {
     pub(super) record: TaskRecord,
-    pub(super) lease: Option<LeaseId>,
+    /// Running attempts: one, or two that race.
+    pub(super) leases: BTreeSet<LeaseId>,
     /// Workers that get it again only if there is no other.
     pub(super) avoids: BTreeSet<WorkerId>,
 }
@@ -104,6 +107,7 @@ impl ShardedJob {
             executors: BTreeSet::new(),
             plan: Plan::default(),
             holders: Holders::default(),
+            times: TaskTimes::default(),
             retries: 0,
             has_ended: false,
         }
@@ -225,7 +229,7 @@ impl ShardedJob {
         let (id, key) = (record.id, record.key);
         self.note(&record);
         self.by_key.insert(key, id);
-        let task = Task { record, lease: None, avoids: BTreeSet::new() };
+        let task = Task { record, leases: BTreeSet::new(), avoids: BTreeSet::new() };
         if let Some(before) = self.tasks.insert(id, task) {
             self.discount(&before.record);
         }
@@ -286,24 +290,32 @@ impl ShardedJob {
         effects.push(Effect::SaveTask(now));
     }
 
-    /// Ends the lease of a task, if there is one. The task waits again.
+    /// Ends an attempt. Its task waits again, unless it has another attempt.
     pub(super) fn release(&mut self, lease: LeaseId, how: Release, effects: &mut Vec<Effect>) {
         let Some(ended) = self.leases.remove(lease) else { return };
         let id = ended.row.task;
         effects.push(Effect::EndLease(lease, how));
-        if let Some(task) = self.tasks.get_mut(&id) {
-            task.lease = None;
-        }
+        let others = self.tasks.get_mut(&id).map(|task| {
+            task.leases.remove(&lease);
+            task.leases.clone()
+        });
+        let others: Vec<_> = others.into_iter().flatten().collect();
         if self.execution.as_ref().is_some_and(|running| running.lease == lease) {
             self.execution = None;
         }
         self.update(id, effects, |record| {
-            if record.state == TaskState::Leased {
+            if record.state == TaskState::Leased && others.is_empty() {
                 record.state = TaskState::Waiting;
             }
         });
         if let Some(record) = self.task(id).and_then(|record| record.record) {
+            // What was asked for under this lease is not taken any longer.
             self.holders.withdraw(record.sha256);
+            for other in others {
+                if let Some(row) = self.leases.get(&other).map(|held| held.row) {
+                    self.request_record(row, effects);
+                }
+            }
             self.request_queued(effects);
         }
         let kept = self.task(id).and_then(|record| record.output);
@@ -314,12 +326,14 @@ impl ShardedJob {
         }
     }
 
-    /// Ends the lease of a task and stops its worker.
+    /// Ends the attempts at a task and stops their workers.
     pub(super) fn stop(&mut self, task: TaskId, why: &'static str, effects: &mut Vec<Effect>) {
-        let lease = self.tasks.get(&task).and_then(|task| task.lease);
-        if let Some(row) = lease.and_then(|lease| self.leases.get(&lease)).map(|held| held.row) {
-            self.release(row.lease, Release::Cancelled, effects);
-            effects.push(Effect::Cancel(row.worker, row.lease, why));
+        let leases = self.tasks.get(&task).map(|task| task.leases.clone()).unwrap_or_default();
+        for lease in leases {
+            if let Some(row) = self.leases.get(&lease).map(|held| held.row) {
+                self.release(row.lease, Release::Cancelled, effects);
+                effects.push(Effect::Cancel(row.worker, row.lease, why));
+            }
         }
     }
 

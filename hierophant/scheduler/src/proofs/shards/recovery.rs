@@ -63,7 +63,7 @@ impl ShardedJob {
         rows.tasks.into_iter().for_each(|record| job.insert(record));
         for row in rows.leases {
             let Some(task) = job.tasks.get_mut(&row.task) else { continue };
-            task.lease = Some(row.lease);
+            task.leases.insert(row.lease);
             job.leases.insert(row);
             if row.task == execute {
                 job.executors.insert(row.worker);

@@ -26,7 +26,7 @@ pub(super) fn dividing(workers: u8) -> ProofsCore {
     core
 }
 
-fn dividing_limits() -> Limits {
+pub(super) fn dividing_limits() -> Limits {
     let mut limits = limits();
     limits.sharding.mode = ShardingMode::Always;
     limits
@@ -45,7 +45,12 @@ fn sharding() -> Sharding {
     }
 }
 
-fn join_with_tasks(core: &mut ProofsCore, n: u8, session: u64, held: &[LeaseId]) -> Vec<Effect> {
+pub(super) fn join_with_tasks(
+    core: &mut ProofsCore,
+    n: u8,
+    session: u64,
+    held: &[LeaseId],
+) -> Vec<Effect> {
     let mut joined = arrival(n, session, held);
     joined.capabilities.sharding = Some(sharding());
     core.worker_joined(START, joined)
@@ -62,7 +67,7 @@ pub(super) fn runs(effects: &[Effect]) -> Vec<(WorkerId, LeaseId, TaskInput)> {
     runs.collect()
 }
 
-fn assembly(effects: &[Effect]) -> Option<Assembly> {
+pub(super) fn assembly(effects: &[Effect]) -> Option<Assembly> {
     effects.iter().find_map(|effect| match effect {
         Effect::Assemble(assembly) => Some((**assembly).clone()),
         _ => None,
@@ -118,8 +123,14 @@ pub(super) fn execute(core: &mut ProofsCore, worker: WorkerId, lease: LeaseId) -
 }
 
 /// Lets a worker prove the shard that it holds.
-pub(super) fn prove(
+pub(super) fn prove(core: &mut ProofsCore, run: &(WorkerId, LeaseId, TaskInput)) -> Vec<Effect> {
+    prove_at(core, START, run)
+}
+
+/// The same at another time.
+pub(super) fn prove_at(
     core: &mut ProofsCore,
+    now: Millis,
     (worker, lease, input): &(WorkerId, LeaseId, TaskInput),
 ) -> Vec<Effect> {
     let TaskInput::ProveShard { record, .. } = input else { panic!("not a shard: {input:?}") };
@@ -127,11 +138,11 @@ pub(super) fn prove(
     hand_in_blob(core, *worker, *lease, EVENTS);
     let index = Named { id: format!("{lease}-0"), blob: EVENTS };
     let traced = TaskFromWorker::Traced { lease_id: *lease, deferred: index, named: vec![] };
-    let mut effects = core.task_word(START, *worker, traced);
+    let mut effects = core.task_word(now, *worker, traced);
     hand_in_blob(core, *worker, *lease, part(no));
     let used = TaskUsage::default();
     let done = TaskFromWorker::TaskDone { lease_id: *lease, output: part(no), used };
-    effects.extend(core.task_word(START, *worker, done));
+    effects.extend(core.task_word(now, *worker, done));
     effects
 }
 

@@ -139,6 +139,9 @@ impl World {
                 self.apply(effects)?;
             }
             self.dispatch()?;
+            if self.dice.one_in(4) {
+                self.race()?;
+            }
             let worker = self.dice.below(self.fleet.len());
             if self.fleet[worker].is_connected {
                 self.work(worker)?;
@@ -260,7 +263,12 @@ impl World {
         }
         for task in self.tasks.values() {
             let leases = self.leases.values().filter(|row| row.task == task.id).count();
-            if leases != usize::from(task.state == TaskState::Leased) {
+            let most = if task.kind == TaskKind::Execute { 1 } else { 2 };
+            let is_right = match task.state {
+                TaskState::Leased => (1..=most).contains(&leases),
+                _ => leases == 0,
+            };
+            if !is_right {
                 return Err(format!("{leases} leases of {task:?}"));
             }
         }

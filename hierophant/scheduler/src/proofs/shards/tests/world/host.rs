@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use hierophant_model::records::Millis;
 use network_lib::ids::{LeaseId, WorkerId};
 use network_lib::job::BlobInfo;
 use network_lib::shard::{TaskKind, TaskToWorker};
@@ -183,19 +184,33 @@ impl World {
         Execution { program, announced: 0, done: BTreeSet::new(), markers: Vec::new(), window }
     }
 
+    /// Begins second attempts at running tasks on idle workers.
+    pub(super) fn race(&mut self) -> Fault {
+        // Tasks take no time here, so all that run are late.
+        let later = Millis(NOW.0 + 100);
+        for at in 0..self.fleet.len() {
+            let (id, slots) = (self.fleet[at].id, self.fleet[at].slots);
+            let offer = offer(id, slots, false);
+            let raced = self.job.race_for(later, &offer).filter(|_| self.fleet[at].is_connected);
+            let Some(task) = raced else { continue };
+            self.tally.races += 1;
+            self.number += 1;
+            let lease = LeaseId((u128::from(self.number) << 8 | 7).to_be_bytes());
+            let effects = self.job.race(later, (lease, task), &offer);
+            if effects.is_empty() {
+                return Err("offered and not leased".to_owned());
+            }
+            self.apply(effects)?;
+        }
+        Ok(())
+    }
+
     /// Leases everything that can be leased.
     pub(super) fn dispatch(&mut self) -> Fault {
         for may_repeat in [false, true] {
             for at in 0..self.fleet.len() {
                 let (id, slots) = (self.fleet[at].id, self.fleet[at].slots);
-                let offer = Offer {
-                    worker: id,
-                    engine: ENGINE,
-                    kinds: &TaskKind::ALL,
-                    max_elements: 100,
-                    slots,
-                    may_repeat,
-                };
+                let offer = offer(id, slots, may_repeat);
                 while self.fleet[at].is_connected {
                     let expected = reference::next_for(&self.job, &offer);
                     let next = self.job.next_for(&offer);
@@ -215,4 +230,8 @@ impl World {
         }
         Ok(())
     }
+}
+
+fn offer(worker: WorkerId, slots: usize, may_repeat: bool) -> Offer<'static> {
+    Offer { worker, engine: ENGINE, kinds: &TaskKind::ALL, max_elements: 100, slots, may_repeat }
 }

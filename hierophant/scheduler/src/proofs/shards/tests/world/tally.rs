@@ -20,6 +20,8 @@ pub(in super::super) struct Tally {
     pub(super) late: u64,
     pub(super) executions: u64,
     pub(super) provided: u64,
+    /// Second attempts at running tasks.
+    pub(super) races: u64,
     /// Greatest numbers of shards and bytes in a window.
     pub(super) widest: (usize, u64),
     /// Proofs that were planned again and finished.
@@ -47,6 +49,7 @@ impl Tally {
         self.late += other.late;
         self.executions += other.executions;
         self.provided += other.provided;
+        self.races += other.races;
         self.widest.0 = self.widest.0.max(other.widest.0);
         self.widest.1 = self.widest.1.max(other.widest.1);
         self.planned_again += other.planned_again;
@@ -67,6 +70,7 @@ impl Tally {
             && self.late > 0
             && self.executions > self.runs
             && self.provided > 0
+            && self.races > 0
             && self.planned_again > 0
             && self.too_many_attempts > 0
             && self.too_many_retries > 0

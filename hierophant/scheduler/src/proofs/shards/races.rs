@@ -1,0 +1,122 @@
+//! Second attempts at tasks of slow workers.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use hierophant_model::records::{Millis, TaskLease};
+use network_lib::ids::{LeaseId, TaskId, WorkerId};
+use network_lib::shard::TaskKind;
+
+use super::choice::Offer;
+use super::effect::Effect;
+use super::job::ShardedJob;
+
+/// Number of recent times that are kept for each kind and worker.
+const MAX_TIMES: usize = 15;
+
+/// How much longer than a second attempt the first one is expected to take when the second one is begun.
+const GAIN: f64 = 1.25;
+
+/// Recent times of finished tasks, in milliseconds from their leases. In memory only.
+#[derive(Debug, Default)]
+pub(super) struct TaskTimes {
+    by_kind: BTreeMap<TaskKind, VecDeque<u64>>,
+    by_worker: BTreeMap<(TaskKind, WorkerId), VecDeque<u64>>,
+}
+
+impl TaskTimes {
+    pub(super) fn note(&mut self, kind: TaskKind, worker: WorkerId, millis: u64) {
+        let of_kind = self.by_kind.entry(kind).or_default();
+        let of_worker = self.by_worker.entry((kind, worker)).or_default();
+        for times in [of_kind, of_worker] {
+            if times.len() == MAX_TIMES {
+                times.pop_front();
+            }
+            times.push_back(millis);
+        }
+    }
+
+    /// Expected time on a worker: its own median, or that of all workers if it has finished none of this kind.
+    fn expected(&self, kind: TaskKind, worker: WorkerId) -> Option<u64> {
+        let own = self.by_worker.get(&(kind, worker));
+        own.and_then(median).or_else(|| self.usual(kind))
+    }
+
+    /// Median of all workers.
+    fn usual(&self, kind: TaskKind) -> Option<u64> {
+        self.by_kind.get(&kind).and_then(median)
+    }
+}
+
+/// Whether an attempt that takes `own` milliseconds pays off beside one that is expected to take `left`.
+fn is_gain(left: u64, own: u64) -> bool {
+    left as f64 > own as f64 * GAIN
+}
+
+fn median(times: &VecDeque<u64>) -> Option<u64> {
+    let mut sorted: Vec<_> = times.iter().copied().collect();
+    sorted.sort_unstable();
+    sorted.get(sorted.len() / 2).copied()
+}
+
+impl ShardedJob {
+    /// The running task that an idle worker should try as well, because it is expected to end it sooner than the worker
+    /// that has it; `None` if there is none. A task has two attempts at most, and an execution one.
+    #[must_use]
+    pub fn race_for(&self, now: Millis, offer: &Offer<'_>) -> Option<TaskId> {
+        if self.has_ended || !self.fits(offer) || !self.has_slot(offer) {
+            return None;
+        }
+        let gains = self.leases.values().filter_map(|held| {
+            let task = self.tasks.get(&held.row.task)?;
+            let kind = task.record.kind;
+            let may_race = kind != TaskKind::Execute
+                && task.leases.len() == 1
+                && held.row.worker != offer.worker
+                && offer.kinds.contains(&kind)
+                && !task.avoids.contains(&offer.worker)
+                && self.missing(&task.record).is_none();
+            let own = self.times.expected(kind, offer.worker).filter(|_| may_race)?;
+            let left = self.expected_left(now, &held.row, kind)?;
+            is_gain(left, own).then_some((left, task.record.id))
+        });
+        gains.max().map(|(_, task)| task)
+    }
+
+    /// Whether a task takes longer than most of its kind, or is expected to.
+    #[must_use]
+    pub fn has_late(&self, now: Millis) -> bool {
+        !self.has_ended
+            && self.leases.values().any(|held| {
+                let kind = self.task(held.row.task).map(|record| record.kind);
+                let kind = kind.filter(|kind| *kind != TaskKind::Execute);
+                kind.is_some_and(|kind| {
+                    let usual = self.times.usual(kind);
+                    let left = self.expected_left(now, &held.row, kind);
+                    usual.zip(left).is_some_and(|(usual, left)| is_gain(left, usual))
+                })
+            })
+    }
+
+    /// Expected rest of an attempt in milliseconds. One that has taken longer than expected is expected to take as long
+    /// again.
+    fn expected_left(&self, now: Millis, row: &TaskLease, kind: TaskKind) -> Option<u64> {
+        let taken = now.since(row.started_at);
+        let expected = self.times.expected(kind, row.worker)?;
+        Some(if taken < expected { expected - taken } else { taken })
+    }
+
+    /// Begins a second attempt at a running task. Without effect if [`ShardedJob::race_for`] would not give it.
+    #[must_use]
+    pub fn race(
+        &mut self,
+        now: Millis,
+        (lease, task): (LeaseId, TaskId),
+        offer: &Offer<'_>,
+    ) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        if self.race_for(now, offer) == Some(task) && !self.leases.contains_key(&lease) {
+            self.begin_attempt(now, (lease, task), offer.worker, &mut effects);
+        }
+        effects
+    }
+}
