@@ -247,6 +247,7 @@ fn sharding_limits(config: &Config) -> ShardingLimits {
             max_attempts: sharding.max_attempts.get(),
             max_retries: sharding.max_retries,
             max_restarts: sharding.max_restarts,
+            race_after: sharding.race_after,
             window_bytes: sharding.window_bytes,
         },
     }

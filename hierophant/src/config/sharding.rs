@@ -27,6 +27,9 @@ pub struct ShardingConfig {
     /// Number of times that all tasks of a job may be discarded, because two executions announced different shards.
     /// Default 3.
     pub max_restarts: u32,
+    /// Factor by which an attempt at a task is expected to last longer than a second one on an idle worker when that is
+    /// begun. 0.0 = never. Default 1.25.
+    pub race_after: f64,
 }
 
 impl Default for ShardingConfig {
@@ -38,6 +41,7 @@ impl Default for ShardingConfig {
             max_attempts: const { NonZeroU32::new(3).expect("not zero") },
             max_retries: 200,
             max_restarts: 3,
+            race_after: 1.25,
         }
     }
 }
@@ -55,6 +59,12 @@ impl ShardingConfig {
                 );
                 faults.add(key, fault);
             }
+        }
+        // Written so that "not a number" is a fault too.
+        if self.race_after != 0.0 && !(1.0..=1000.0).contains(&self.race_after) {
+            let found = self.race_after;
+            let expected = "expected 0 (never) or a number from 1 to 1000, such as 1.25";
+            faults.add("sharding.race_after", format!("invalid factor {found}: {expected}"));
         }
         if self.max_blob_bytes > self.window_bytes {
             faults.add(

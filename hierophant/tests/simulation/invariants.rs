@@ -10,6 +10,7 @@ use hierophant_scheduler::proofs::memory::SHORTAGE_LIMIT_MS;
 use network_lib::handshake::Backend;
 use network_lib::ids::LeaseId;
 use network_lib::job::FailureClass;
+use network_lib::shard::TaskKind;
 
 use super::clients::Client;
 use super::memory::Memory;
@@ -62,18 +63,22 @@ pub fn before_commit(memory: &Memory, changes: &[&Change], strike_decay: i64) {
     }
 }
 
-/// Checks the attempts at tasks: none without a result to make, and no two at one task.
-fn tasks_going_on(memory: &Memory) {
+/// Checks the attempts at tasks: none without a result to make, and no two at one task, or in a race on two workers.
+fn tasks_going_on(memory: &Memory, racing: bool) {
     let running = memory.attempts.values().filter(|it| it.outcome == AttemptOutcome::Running);
-    let mut leased = BTreeSet::new();
+    let mut leased = BTreeMap::<_, BTreeSet<_>>::new();
     for attempt in running {
         let Some(task) = attempt.task.map(|task| task.id) else { continue };
         let state = memory.tasks.get(&task).map(|task| task.state);
         assert_eq!(state, Some(TaskState::Leased), "{attempt:?}");
-        assert!(leased.insert(task), "two attempts at one task: {attempt:?}");
+        let workers = leased.entry(task).or_default();
+        assert!(workers.insert(attempt.prover.worker), "twice on one worker: {attempt:?}");
+        let may_race = racing && attempt.task.is_some_and(|task| task.kind != TaskKind::Execute);
+        let most = if may_race { 2 } else { 1 };
+        assert!(workers.len() <= most, "too many attempts at one task: {attempt:?}");
     }
     for task in memory.tasks.values().filter(|task| task.state == TaskState::Leased) {
-        assert!(leased.contains(&task.id), "no worker has it: {task:?}");
+        assert!(leased.contains_key(&task.id), "no worker has it: {task:?}");
     }
 }
 
@@ -89,7 +94,7 @@ pub fn nothing_is_left(memory: &Memory, workers: &[Contemplant]) {
 
 /// Checks everything that is stored.
 pub fn after_commit(memory: &Memory, racing: bool) {
-    tasks_going_on(memory);
+    tasks_going_on(memory, racing);
     let mut running = BTreeMap::<_, Vec<&AttemptRecord>>::new();
     for attempt in memory.attempts.values() {
         if attempt.outcome == AttemptOutcome::Running && attempt.task.is_none() {

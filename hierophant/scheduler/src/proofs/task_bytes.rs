@@ -44,6 +44,7 @@ impl Default for ShardingLimits {
                 max_attempts: 3,
                 max_retries: 200,
                 max_restarts: 3,
+                race_after: 1.25,
                 window_bytes: 8 << 30,
             },
         }

@@ -23,6 +23,10 @@ impl World {
         }
         self.boot += 1;
         self.known.clear();
+        let mut sharding = ShardingLimits { mode: self.sharding, ..ShardingLimits::default() };
+        if !self.racing {
+            sharding.job.race_after = 0.0;
+        }
         let limits = Limits {
             clients: Clients::default(),
             max_attempts: MAX_ATTEMPTS,
@@ -35,7 +39,7 @@ impl World {
             return_limit_ms: 2 * MINUTE,
             max_strikes: MAX_STRIKES,
             strike_decay_ms: STRIKE_DECAY,
-            sharding: ShardingLimits { mode: self.sharding, ..ShardingLimits::default() },
+            sharding,
         };
         let rules = Rules {
             max_workers: 100,

@@ -14,8 +14,7 @@ impl ProofsCore {
             division.tasks.has_late(now).then_some(*job)
         };
         let jobs: Vec<_> = self.divisions.jobs.iter().filter_map(late).collect();
-        let is_off = self.limits.race_after <= 0.0 || self.paused.is_some();
-        if is_off || jobs.is_empty() {
+        if self.paused.is_some() || jobs.is_empty() {
             return;
         }
         self.update_index();

@@ -13,9 +13,6 @@ use super::job::ShardedJob;
 /// Number of recent times that are kept for each kind and worker.
 const MAX_TIMES: usize = 15;
 
-/// How much longer than a second attempt the first one is expected to take when the second one is begun.
-const GAIN: f64 = 1.25;
-
 /// Recent times of finished tasks, in milliseconds from their leases. In memory only.
 #[derive(Debug, Default)]
 pub(super) struct TaskTimes {
@@ -47,11 +44,6 @@ impl TaskTimes {
     }
 }
 
-/// Whether an attempt that takes `own` milliseconds pays off beside one that is expected to take `left`.
-fn is_gain(left: u64, own: u64) -> bool {
-    left as f64 > own as f64 * GAIN
-}
-
 fn median(times: &VecDeque<u64>) -> Option<u64> {
     let mut sorted: Vec<_> = times.iter().copied().collect();
     sorted.sort_unstable();
@@ -63,7 +55,11 @@ impl ShardedJob {
     /// that has it; `None` if there is none. A task has two attempts at most, and an execution one.
     #[must_use]
     pub fn race_for(&self, now: Millis, offer: &Offer<'_>) -> Option<TaskId> {
-        if self.has_ended || !self.fits(offer) || !self.has_slot(offer) {
+        if self.has_ended
+            || self.limits.race_after <= 0.0
+            || !self.fits(offer)
+            || !self.has_slot(offer)
+        {
             return None;
         }
         let gains = self.leases.values().filter_map(|held| {
@@ -77,7 +73,7 @@ impl ShardedJob {
                 && self.missing(&task.record).is_none();
             let own = self.times.expected(kind, offer.worker).filter(|_| may_race)?;
             let left = self.expected_left(now, &held.row, kind)?;
-            is_gain(left, own).then_some((left, task.record.id))
+            self.pays_off(left, own).then_some((left, task.record.id))
         });
         gains.max().map(|(_, task)| task)
     }
@@ -86,15 +82,21 @@ impl ShardedJob {
     #[must_use]
     pub fn has_late(&self, now: Millis) -> bool {
         !self.has_ended
+            && self.limits.race_after > 0.0
             && self.leases.values().any(|held| {
                 let kind = self.task(held.row.task).map(|record| record.kind);
                 let kind = kind.filter(|kind| *kind != TaskKind::Execute);
                 kind.is_some_and(|kind| {
                     let usual = self.times.usual(kind);
                     let left = self.expected_left(now, &held.row, kind);
-                    usual.zip(left).is_some_and(|(usual, left)| is_gain(left, usual))
+                    usual.zip(left).is_some_and(|(usual, left)| self.pays_off(left, usual))
                 })
             })
+    }
+
+    /// Whether a second attempt of `own` milliseconds is begun beside one that is expected to take `left`.
+    fn pays_off(&self, left: u64, own: u64) -> bool {
+        left as f64 > own as f64 * self.limits.race_after
     }
 
     /// Expected rest of an attempt in milliseconds. One that has taken longer than expected is expected to take as long

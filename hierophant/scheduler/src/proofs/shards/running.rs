@@ -15,6 +15,8 @@ pub struct Limits {
     pub max_retries: u32,
     /// Number of times that all tasks may be discarded.
     pub max_restarts: u32,
+    /// Factor by which an attempt is expected to last longer than a second one when that is begun; 0 for never.
+    pub race_after: f64,
     /// Greatest number of bytes of records of announced shards that are not done.
     pub window_bytes: u64,
 }

@@ -23,13 +23,9 @@ fn one_left(core: &mut ProofsCore) -> (WorkerId, LeaseId) {
     (running[1].0, running[1].1)
 }
 
-fn racing() -> Limits {
-    Limits { race_after: 2.0, ..dividing_limits() }
-}
-
 #[test]
 fn a_worker_without_other_work_tries_the_task_of_a_slow_one_and_the_first_result_counts() {
-    let mut core = core_with(racing());
+    let mut core = core_with(dividing_limits());
     let (slow, lease) = one_left(&mut core);
     let effects = core.sweep(after(2));
     let [race] = <[_; 1]>::try_from(runs(&effects)).expect("a second attempt");
@@ -44,7 +40,7 @@ fn a_worker_without_other_work_tries_the_task_of_a_slow_one_and_the_first_result
 
 #[test]
 fn a_task_is_not_tried_twice_before_it_is_late_or_if_races_are_off() {
-    let mut core = core_with(racing());
+    let mut core = core_with(dividing_limits());
     for n in [1, 2, 3] {
         join_with_tasks(&mut core, n, 1, &[]);
     }
@@ -52,14 +48,16 @@ fn a_task_is_not_tried_twice_before_it_is_late_or_if_races_are_off() {
     let _ = prove_at(&mut core, after(10), &running[0]);
     assert_eq!(runs(&core.sweep(after(12))), [], "the others are as fast");
     assert_eq!(runs(&core.sweep(after(13))).len(), 1);
-    let mut core = core_with(Limits { race_after: 0.0, ..dividing_limits() });
+    let mut limits = dividing_limits();
+    limits.sharding.job.race_after = 0.0;
+    let mut core = core_with(limits);
     let _ = one_left(&mut core);
     assert_eq!(runs(&core.sweep(after(60))), []);
 }
 
 #[test]
 fn the_slow_attempt_goes_on_if_the_second_one_fails() {
-    let mut core = core_with(racing());
+    let mut core = core_with(dividing_limits());
     let (slow, lease) = one_left(&mut core);
     let effects = core.sweep(after(2));
     let [race] = <[_; 1]>::try_from(runs(&effects)).expect("a second attempt");

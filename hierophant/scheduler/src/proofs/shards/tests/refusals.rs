@@ -29,8 +29,13 @@ pub(super) fn offer(worker: WorkerId) -> Offer<'static> {
 
 /// A Core job that `EXECUTOR` executes with a window of ten shards.
 pub(super) fn executing() -> ShardedJob {
-    let limits =
-        Limits { max_attempts: 2, max_retries: 9, max_restarts: 1, window_bytes: 1_000_000 };
+    let limits = Limits {
+        max_attempts: 2,
+        max_retries: 9,
+        max_restarts: 1,
+        race_after: 0.0,
+        window_bytes: 1_000_000,
+    };
     let spec = (ProofMode::Core, ENGINE, 100);
     let (mut job, _) = ShardedJob::begin(NOW, JobId([1; 16]), spec, limits, IdSource::counting());
     let task = job.next_for(&offer(EXECUTOR)).expect("the execution");

@@ -26,8 +26,13 @@ use tally::Dice;
 use window::Window;
 
 /// Limits that no run reaches, except that executions which differ can exhaust the restarts.
-const LIMITS: Limits =
-    Limits { max_attempts: 40, max_retries: 4_000, max_restarts: 3, window_bytes: 200 };
+const LIMITS: Limits = Limits {
+    max_attempts: 40,
+    max_retries: 4_000,
+    max_restarts: 3,
+    race_after: 1.0,
+    window_bytes: 200,
+};
 const NOW: Millis = Millis(1);
 
 type Fault = Result<(), String>;
