@@ -3,7 +3,14 @@
 use std::time::Duration;
 
 use hierophant_proto::network::FulfillmentStatus;
-use test_peers::task_worker::{Done, TaskWorker, Work};
+use network_lib::handshake::Hello;
+use network_lib::ids::{LeaseId, Sha256Digest};
+use network_lib::job::{BlobInfo, Failure, FailureClass};
+use network_lib::shard::{
+    Sharding, TaskFromWorker, TaskInput, TaskKind, TaskToWorker, TaskUsage, blob_path,
+};
+use network_lib::wire::{FromWorker, ToWorker};
+use test_peers::task_worker::{Done, ENGINE, TaskWorker, Work};
 
 use crate::support::tasks::{always, worker};
 use crate::support::{Client, Network, Worker, core_proof, eventually, hello};
@@ -24,6 +31,37 @@ fn task_files(network: &Network) -> usize {
         paths.map(|path| if path.is_dir() { below(&path) } else { 1 }).sum()
     }
     below(&network.data().join("tasks"))
+}
+
+/// The handshake of a scripted worker that proves shards with this engine.
+fn scripted(name: &str, engine: &str) -> Hello {
+    let mut hello = hello();
+    hello.name = name.into();
+    hello.capabilities.sharding = Some(Sharding {
+        engine: engine.into(),
+        kinds: vec![TaskKind::ProveShard],
+        prove_slots: 1,
+        prefetch: 0,
+        max_elements: 1 << 22,
+        depot_bytes: 1 << 30,
+        depot_port: None,
+        depot_fingerprint: None,
+    });
+    hello
+}
+
+/// The next shard that a scripted worker is to prove: its lease and its record.
+async fn shard(worker: &mut Worker) -> (LeaseId, BlobInfo) {
+    loop {
+        match worker.hear().await {
+            Some(ToWorker::Task(TaskToWorker::Run { lease_id, input, .. })) => match input {
+                TaskInput::ProveShard { record, .. } => return (lease_id, record.info),
+                other => panic!("not a shard: {other:?}"),
+            },
+            Some(_) => {}
+            None => panic!("the connection ended"),
+        }
+    }
 }
 
 fn total(workers: &[&TaskWorker]) -> Done {
@@ -122,4 +160,64 @@ async fn a_cancelled_request_frees_workers_and_bytes() {
         list.iter().all(|it| it["current_proofs"].as_array().is_some_and(Vec::is_empty))
     })
     .await;
+}
+
+#[tokio::test]
+async fn false_results_are_refused_blamed_and_made_again() {
+    let network = Network::start_with(|config| {
+        always(config);
+        // The one that has lied leaves with a lease. The honest one is never silent for so long.
+        config.worker_registry.heartbeat_interval = Duration::from_millis(200);
+        config.worker_registry.silence_limit = Duration::from_secs(3);
+    })
+    .await;
+    let slow = Work { prove: Duration::from_millis(150), ..WORK };
+    let honest = worker(&network, "honest", slow);
+    // Without it the others would be asked for the whole proof.
+    eventually("the honest one is connected", async || honest.done().connections > 0).await;
+    let mut foreign = Worker::join(&network, scripted("foreign", "pseudo 2")).await;
+    let mut liar = Worker::join(&network, scripted("liar", ENGINE)).await;
+    let mut client = Client::connect(&network).await;
+    let ask = client.ready_to_ask(b"long").await;
+    let request = client.ask(&ask).await.expect("accepted");
+
+    let part = test_peers::blob(b"a result");
+    let done = |lease_id, output| {
+        let used = TaskUsage::default();
+        FromWorker::Task(TaskFromWorker::TaskDone { lease_id, output, used })
+    };
+    // A result that was not handed in.
+    let (lease, _) = shard(&mut liar).await;
+    liar.say(done(lease, part)).await;
+    // Other bytes than those of the digest.
+    let (lease, _) = shard(&mut liar).await;
+    let call = liar.call(reqwest::Method::PUT, &blob_path(lease, part.sha256));
+    let answer = call.body("another result").send().await.expect("sends");
+    assert_eq!(answer.status(), 422);
+    liar.say(done(lease, part)).await;
+    // Another length than that of the bytes.
+    let (lease, _) = shard(&mut liar).await;
+    let call = liar.call(reqwest::Method::PUT, &blob_path(lease, part.sha256));
+    assert_eq!(call.body("a result").send().await.expect("sends").status(), 200);
+    liar.say(done(lease, BlobInfo { size: part.size + 1, ..part })).await;
+    // An input of another task is lost, which would make its maker do it again.
+    let (lease_id, _) = shard(&mut liar).await;
+    let failure = Failure::new(FailureClass::Infrastructure, "a false report");
+    let lost = vec![Sha256Digest([7; 32])];
+    let message = TaskFromWorker::TaskFailed { lease_id, failure, lost, suspect: vec![] };
+    liar.say(FromWorker::Task(message)).await;
+
+    eventually("each lie has a strike", async || {
+        let page = network.json("/contemplants").await;
+        let list = page.as_array().expect("a list");
+        list.iter().any(|it| it["name"] == "liar" && it["strikes"] == 4)
+    })
+    .await;
+    drop(liar);
+    client.until(&request, FulfillmentStatus::Fulfilled).await;
+    assert_eq!((honest.done().executions, honest.done().shards), (1, 12));
+    // A worker of another engine got nothing before its connection ended.
+    while let Some(message) = foreign.hear().await {
+        assert!(!matches!(message, ToWorker::Task(_)), "a task of another engine: {message:?}");
+    }
 }

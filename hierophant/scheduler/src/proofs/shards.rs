@@ -27,7 +27,7 @@ mod requests;
 mod running;
 mod waiting;
 
-pub use choice::{Offer, Place};
+pub use choice::{Offer, Peer, Place};
 pub use effect::{Effect, JobEnd, Reason, Release};
 pub use job::ShardedJob;
 pub use recovery::{Rows, Unrestorable};

@@ -11,9 +11,10 @@ use network_lib::shard::TaskKind;
 use super::divisions::NewDivision;
 use super::task_turns::TaskTurns;
 use super::{Effect, LiveJob, MAX_EFFECTS, ProofsCore};
+use crate::proofs::fleet::Workers;
 use crate::proofs::lease::Worker;
-use crate::proofs::shards::Offer;
 use crate::proofs::shards::policy::{self, Decision, MIN_ELEMENTS, ShardingMode, Situation};
+use crate::proofs::shards::{Offer, Peer};
 
 /// Kinds of proof that can be made as tasks.
 const SUPPORTED: &[ProofMode] = &[ProofMode::Core];
@@ -43,15 +44,13 @@ impl ProofsCore {
         }
         self.update_index();
         for with_prefetch in [false, true] {
-            for may_repeat in [false, true] {
-                // One task for each worker in turn, so that none gets several while another one has none.
-                while self.lease_a_round(now, &mut turns, (with_prefetch, may_repeat), effects) {
-                    if effects.len() >= MAX_EFFECTS {
-                        self.is_cut_short = true;
-                        return;
-                    }
-                    self.update_index();
+            // One task for each worker in turn, so that none gets several while another one has none.
+            while self.lease_a_round(now, &mut turns, with_prefetch, effects) {
+                if effects.len() >= MAX_EFFECTS {
+                    self.is_cut_short = true;
+                    return;
                 }
+                self.update_index();
             }
         }
     }
@@ -61,7 +60,7 @@ impl ProofsCore {
         &mut self,
         now: Millis,
         turns: &mut TaskTurns,
-        how: (bool, bool),
+        with_prefetch: bool,
         effects: &mut Vec<Effect>,
     ) -> bool {
         let waits = |job: JobId| {
@@ -72,7 +71,9 @@ impl ProofsCore {
         let open: BTreeSet<_> = executing.into_iter().flatten().chain(open).copied().collect();
         let mut is_leased = false;
         for worker in open {
-            let leased = turns.jobs().find(|job| self.lease_task(now, *job, worker, how, effects));
+            let leased = turns
+                .jobs()
+                .find(|job| self.lease_task(now, (*job, worker), with_prefetch, effects));
             if let Some(job) = leased {
                 turns.leased(job);
                 is_leased = true;
@@ -84,9 +85,8 @@ impl ProofsCore {
     fn lease_task(
         &mut self,
         now: Millis,
-        job: JobId,
-        id: WorkerId,
-        (with_prefetch, may_repeat): (bool, bool),
+        (job, id): (JobId, WorkerId),
+        with_prefetch: bool,
         effects: &mut Vec<Effect>,
     ) -> bool {
         let Some(worker) = self.workers.get(&id) else { return false };
@@ -97,7 +97,7 @@ impl ProofsCore {
             self.divisions.attempts.get(*lease).is_some_and(|held| held.record.job == job)
         };
         let held = worker.tasks.iter().filter(of_job).count();
-        let others = worker.tasks.len() - held;
+        let of_others = worker.tasks.len() - held;
         let executes = !worker.executions.is_empty();
         let kinds: Vec<_> = sharding
             .kinds
@@ -105,13 +105,18 @@ impl ProofsCore {
             .copied()
             .filter(|kind| *kind != TaskKind::Execute || !executes)
             .collect();
+        let others = if division.tasks.has_failed(id) {
+            peers(&self.workers, id, (&sharding.engine, division.tasks.max_elements()))
+        } else {
+            Vec::new()
+        };
         let offer = Offer {
             worker: id,
             engine: &sharding.engine,
             kinds: &kinds,
             max_elements: sharding.max_elements,
-            slots: worker.task_places(with_prefetch).saturating_sub(others),
-            may_repeat,
+            slots: worker.task_places(with_prefetch).saturating_sub(of_others),
+            others: &others,
         };
         let Some(task) = division.tasks.next_for(&offer) else { return false };
         let lease = LeaseId(self.ids.draw());
@@ -219,4 +224,17 @@ fn prove_slots<'a>(workers: impl Iterator<Item = &'a Worker>, engine: &str) -> u
     let theirs = workers.filter_map(|worker| worker.capabilities.sharding.as_ref());
     let theirs = theirs.filter(|sharding| sharding.engine == engine);
     theirs.fold(0, |sum, sharding| sum.saturating_add(sharding.prove_slots))
+}
+
+/// Workers other than `id` that take tasks of a job with this engine and these shards, at once or after other tasks. One
+/// that makes a whole proof does not count: that may take hours.
+fn peers<'a>(fleet: &'a Workers, id: WorkerId, (engine, elements): (&str, u64)) -> Vec<Peer<'a>> {
+    let others = fleet.sharding().iter().filter(|other| **other != id);
+    let taking = others.filter_map(|other| {
+        let worker = fleet.get(other).filter(|worker| worker.task_places(true) > 0)?;
+        let sharding = worker.capabilities.sharding.as_ref()?;
+        let fits = sharding.engine == engine && sharding.max_elements >= elements;
+        fits.then_some(Peer { worker: *other, kinds: &sharding.kinds })
+    });
+    taking.collect()
 }

@@ -49,7 +49,7 @@ impl ProofsCore {
             kinds: &sharding.kinds,
             max_elements: sharding.max_elements,
             slots: usize::MAX,
-            may_repeat: false,
+            others: &[],
         };
         let Some(task) = division.tasks.race_for(now, &offer) else { return false };
         let decided = division.tasks.race(now, (LeaseId(self.ids.draw()), task), &offer);

@@ -6,7 +6,7 @@ use network_lib::job::BlobInfo;
 use network_lib::shard::{Named, Source, TaskKind, TaskToWorker};
 
 use super::effect::Effect;
-use super::job::ShardedJob;
+use super::job::{ShardedJob, Task};
 use super::running::Execution;
 use super::waiting::{Class, Missing};
 
@@ -24,8 +24,18 @@ pub struct Offer<'a> {
     /// Number of tasks that it takes of this job, those that it holds included. An execution does not count: it waits
     /// for the shards that it announces, which may need the same worker.
     pub slots: usize,
-    /// Whether it gets tasks again at which it failed: no other worker with a free slot takes any of them.
-    pub may_repeat: bool,
+    /// The other workers of its engine. It gets a task again at which it failed once all of them that take its kind have
+    /// failed at it too. Needed only of a worker that has failed at a task of the job.
+    pub others: &'a [Peer<'a>],
+}
+
+/// Worker that takes tasks of a job, at once or when it has a place again.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer<'a> {
+    /// Worker.
+    pub worker: WorkerId,
+    /// Kinds of tasks that it takes.
+    pub kinds: &'a [TaskKind],
 }
 
 /// Where bytes are, as far as Hierophant can serve them.
@@ -80,7 +90,7 @@ impl ShardedJob {
             let Some(task) = self.tasks.get(&id) else { continue };
             let record = &task.record;
             let is_refused = !offer.kinds.contains(&record.kind)
-                || task.avoids.contains(&offer.worker) && !offer.may_repeat;
+                || task.avoids.contains(&offer.worker) && has_alternative(task, offer);
             if is_refused {
                 continue;
             }
@@ -99,6 +109,12 @@ impl ShardedJob {
             self.waiting.block(task, missing);
         }
         first
+    }
+
+    /// Whether a worker has failed at any task of the job, since Hierophant's start.
+    #[must_use]
+    pub fn has_failed(&self, worker: WorkerId) -> bool {
+        self.failed.contains(&worker)
     }
 
     /// Leases a waiting task to a worker under a new lease; `prove_slots` of all workers of the engine decide the window
@@ -253,4 +269,10 @@ impl ShardedJob {
             }
         }
     }
+}
+
+/// Whether a worker other than that of the offer takes a task and has not failed at it.
+fn has_alternative(task: &Task, offer: &Offer<'_>) -> bool {
+    let takes = |peer: &Peer<'_>| peer.kinds.contains(&task.record.kind);
+    offer.others.iter().any(|peer| takes(peer) && !task.avoids.contains(&peer.worker))
 }

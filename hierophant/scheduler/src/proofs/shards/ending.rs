@@ -167,6 +167,7 @@ impl ShardedJob {
     fn avoid(&mut self, task: TaskId, worker: WorkerId) {
         if let Some(task) = self.tasks.get_mut(&task) {
             task.avoids.insert(worker);
+            self.failed.insert(worker);
         }
     }
 

@@ -40,6 +40,8 @@ pub struct ShardedJob {
     pub(super) execution: Option<Execution>,
     /// Workers that have executed the program: each may hold records of which Hierophant does not know.
     pub(super) executors: BTreeSet<WorkerId>,
+    /// Workers that failed at a task.
+    pub(super) failed: BTreeSet<WorkerId>,
     pub(super) plan: Plan<TaskId>,
     pub(super) holders: Holders,
     pub(super) times: TaskTimes,
@@ -54,7 +56,7 @@ pub(super) struct Task {
     pub(super) record: TaskRecord,
     /// Running attempts: one, or two that race.
     pub(super) leases: BTreeSet<LeaseId>,
-    /// Workers that get it again only if there is no other.
+    /// Workers that failed at it: they get it again only if there is no other.
     pub(super) avoids: BTreeSet<WorkerId>,
 }
 
@@ -105,6 +107,7 @@ impl ShardedJob {
             execute,
             execution: None,
             executors: BTreeSet::new(),
+            failed: BTreeSet::new(),
             plan: Plan::default(),
             holders: Holders::default(),
             times: TaskTimes::default(),

@@ -330,6 +330,37 @@ fn tasks_that_fail_too_often_leave_a_whole_proof() {
     assert!(strikes >= 3, "{strikes}");
 }
 
+/// A worker fails a task and lists nothing after that. Returns the tasks that begin.
+fn fail(
+    core: &mut ProofsCore,
+    id: WorkerId,
+    lease_id: LeaseId,
+) -> Vec<(WorkerId, LeaseId, TaskInput)> {
+    let failure = failure(FailureClass::Worker);
+    let word = TaskFromWorker::TaskFailed { lease_id, failure, lost: vec![], suspect: vec![] };
+    let mut effects = core.task_word(START, id, word);
+    effects.extend(core.held_leases(START, id, SessionId(1), &[]));
+    runs(&effects)
+}
+
+#[test]
+fn a_failed_task_waits_for_a_busy_worker_and_returns_to_the_first_only_if_that_leaves() {
+    let mut core = dividing(2);
+    let running = executed(&mut core);
+    let ((busy, ..), (failing, lease, _)) = (&running[0], &running[1]);
+    let task = core.divisions.attempts[lease].task;
+    let [(id, second, _)] =
+        <[_; 1]>::try_from(fail(&mut core, *failing, *lease)).expect("the third shard");
+    assert_eq!(id, *failing);
+    assert_ne!(core.divisions.attempts[&second].task, task, "the same task again");
+    assert_eq!(fail(&mut core, *failing, second), [], "the other worker has not tried them");
+    let again = runs(&core.worker_removed(START, *busy, SessionId(1), "gone"));
+    let [(id, third, _)] = <[_; 1]>::try_from(again).expect("a shard");
+    assert_eq!(id, *failing);
+    assert_eq!(core.divisions.jobs.len(), 1, "it is still proved as tasks");
+    assert_ne!(third, second);
+}
+
 #[test]
 fn a_guest_that_fails_ends_the_job() {
     let mut core = dividing(2);

@@ -4,7 +4,7 @@ use hierophant_model::records::TaskState;
 use network_lib::ids::LeaseId;
 use network_lib::job::{Failure, FailureClass};
 
-use super::super::{Effect, JobEnd, Offer};
+use super::super::{Effect, JobEnd};
 use super::fleet::{Program, events, info};
 use super::refusals::{
     ATTEMPT, COMMON, EXECUTION, EXECUTOR, NOW, PROVER, announce, executing, offer,
@@ -30,8 +30,7 @@ fn a_part_that_is_lost_after_the_end_is_made_again_although_the_end_has_stopped_
     let _ = job.shards(NOW, (EXECUTOR, again), COMMON, &program.shards);
 
     // The shard is done before that execution has ended, and is the last one.
-    let repeats = Offer { may_repeat: true, ..offer(PROVER) };
-    assert!(!job.lease(NOW, (retry, shard), &repeats, 1).is_empty());
+    assert!(!job.lease(NOW, (retry, shard), &offer(PROVER), 1).is_empty());
     for blob in events(0).blobs().chain([&output]) {
         assert_eq!(job.handed_in(retry, *blob), []);
     }

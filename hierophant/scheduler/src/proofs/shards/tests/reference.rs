@@ -20,12 +20,18 @@ pub(super) fn next_for(job: &ShardedJob, offer: &Offer<'_>) -> Option<TaskId> {
     let held = || job.leases.values().filter(|lease| lease.row.worker == offer.worker);
     let executes = held().any(|lease| lease.row.task == job.execute);
     let has_slot = held().filter(|lease| lease.row.task != job.execute).count() < offer.slots;
+    let may_have = |record: &TaskRecord| {
+        let avoids = &job.tasks[&record.id].avoids;
+        let others = offer.others.iter().filter(|peer| peer.kinds.contains(&record.kind));
+        !avoids.contains(&offer.worker)
+            || others.filter(|peer| !avoids.contains(&peer.worker)).count() == 0
+    };
     let is_candidate = |record: &&TaskRecord| {
         let has_place = if record.kind == TaskKind::Execute { !executes } else { has_slot };
         record.state == TaskState::Waiting
             && has_place
             && offer.kinds.contains(&record.kind)
-            && (offer.may_repeat || !job.tasks[&record.id].avoids.contains(&offer.worker))
+            && may_have(record)
             && job.missing(record).is_none()
     };
     let urgency = |record: &&TaskRecord| {

@@ -5,7 +5,7 @@ use network_lib::ids::{JobId, LeaseId, Sha256Digest, TaskId, WorkerId};
 use network_lib::job::{BlobInfo, Failure, FailureClass, ProofMode};
 use network_lib::shard::{NewShard, TaskKind};
 
-use super::super::{Effect, JobEnd, Limits, Offer, Reason, ShardedJob};
+use super::super::{Effect, JobEnd, Limits, Offer, Peer, Reason, ShardedJob};
 use super::fleet::{ENGINE, Program, digest, events, info};
 use crate::proofs::core::IdSource;
 
@@ -23,7 +23,7 @@ pub(super) fn offer(worker: WorkerId) -> Offer<'static> {
         kinds: &TaskKind::ALL,
         max_elements: 100,
         slots: 1,
-        may_repeat: false,
+        others: &[],
     }
 }
 
@@ -134,8 +134,13 @@ fn a_result_of_another_digest_or_size_is_refused() {
         assert_eq!(strikes(&effects), [(PROVER, Reason::WrongResult)]);
         assert!(effects.contains(&Effect::Free(digest(b'o', handed_in))));
         assert_eq!(job.task(task).map(|task| task.state), Some(TaskState::Waiting));
-        let other = job.next_for(&offer(PROVER)).expect("another shard");
-        assert_ne!(other, task, "it gets the same task again");
+        // It gets the same task again only if there is no other worker that may succeed.
+        let others = [Peer { worker: EXECUTOR, kinds: &[TaskKind::ProveShard] }];
+        let other = job.next_for(&Offer { others: &others, ..offer(PROVER) });
+        assert_ne!(other.expect("another shard"), task);
+        assert_eq!(job.next_for(&offer(PROVER)), Some(task));
+        let others = [Peer { worker: EXECUTOR, kinds: &[TaskKind::Execute] }];
+        assert_eq!(job.next_for(&Offer { others: &others, ..offer(PROVER) }), Some(task));
     }
 }
 
@@ -212,8 +217,7 @@ fn an_older_attempt_does_not_lose_a_record_that_was_made_again() {
     assert!(!effects.iter().any(stopped), "the second execution continues: {effects:?}");
     // The next attempt gets the record from there, and its report counts.
     let attempt = LeaseId([6; 16]);
-    let repeats = Offer { may_repeat: true, ..offer(PROVER) };
-    assert!(!job.lease(later, (attempt, task), &repeats, 1).is_empty());
+    assert!(!job.lease(later, (attempt, task), &offer(PROVER), 1).is_empty());
     let effects = job.task_failed(Millis(8), (PROVER, attempt), &failure, (&lost, &[]));
     assert!(effects.iter().any(stopped), "its record is lost as well: {effects:?}");
 }

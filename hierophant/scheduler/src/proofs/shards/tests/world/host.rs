@@ -7,7 +7,7 @@ use network_lib::ids::{LeaseId, WorkerId};
 use network_lib::job::BlobInfo;
 use network_lib::shard::{TaskKind, TaskToWorker};
 
-use super::super::super::{Effect, Offer, Release, Rows, ShardedJob};
+use super::super::super::{Effect, Offer, Peer, Release, Rows, ShardedJob};
 use super::super::fleet::{Attempt, ENGINE, Execution, Program, Variant, Word, Worker, info_of};
 use super::super::reference;
 use super::window::Window;
@@ -190,7 +190,7 @@ impl World {
         let later = Millis(NOW.0 + 100);
         for at in 0..self.fleet.len() {
             let (id, slots) = (self.fleet[at].id, self.fleet[at].slots);
-            let offer = offer(id, slots, false);
+            let offer = offer(id, slots, &[]);
             let raced = self.job.race_for(later, &offer).filter(|_| self.fleet[at].is_connected);
             let Some(task) = raced else { continue };
             self.tally.races += 1;
@@ -207,31 +207,34 @@ impl World {
 
     /// Leases everything that can be leased.
     pub(super) fn dispatch(&mut self) -> Fault {
-        for may_repeat in [false, true] {
-            for at in 0..self.fleet.len() {
-                let (id, slots) = (self.fleet[at].id, self.fleet[at].slots);
-                let offer = offer(id, slots, may_repeat);
-                while self.fleet[at].is_connected {
-                    let expected = reference::next_for(&self.job, &offer);
-                    let next = self.job.next_for(&offer);
-                    if next != expected {
-                        return Err(format!("{next:?} is next: expected {expected:?}"));
-                    }
-                    let Some(task) = next else { break };
-                    self.number += 1;
-                    let lease = LeaseId((u128::from(self.number) << 8 | 7).to_be_bytes());
-                    let effects = self.job.lease(NOW, (lease, task), &offer, self.prove_slots());
-                    if effects.is_empty() {
-                        return Err("offered and not leased".to_owned());
-                    }
-                    self.apply(effects)?;
+        for at in 0..self.fleet.len() {
+            let (id, slots) = (self.fleet[at].id, self.fleet[at].slots);
+            while self.fleet[at].is_connected {
+                let others = self.fleet.iter().filter(|other| other.is_connected && other.id != id);
+                let others: Vec<_> = others
+                    .map(|other| Peer { worker: other.id, kinds: &TaskKind::ALL })
+                    .filter(|_| self.job.has_failed(id))
+                    .collect();
+                let offer = offer(id, slots, &others);
+                let expected = reference::next_for(&self.job, &offer);
+                let next = self.job.next_for(&offer);
+                if next != expected {
+                    return Err(format!("{next:?} is next: expected {expected:?}"));
                 }
+                let Some(task) = next else { break };
+                self.number += 1;
+                let lease = LeaseId((u128::from(self.number) << 8 | 7).to_be_bytes());
+                let effects = self.job.lease(NOW, (lease, task), &offer, self.prove_slots());
+                if effects.is_empty() {
+                    return Err("offered and not leased".to_owned());
+                }
+                self.apply(effects)?;
             }
         }
         Ok(())
     }
 }
 
-fn offer(worker: WorkerId, slots: usize, may_repeat: bool) -> Offer<'static> {
-    Offer { worker, engine: ENGINE, kinds: &TaskKind::ALL, max_elements: 100, slots, may_repeat }
+fn offer<'a>(worker: WorkerId, slots: usize, others: &'a [Peer<'a>]) -> Offer<'a> {
+    Offer { worker, engine: ENGINE, kinds: &TaskKind::ALL, max_elements: 100, slots, others }
 }
