@@ -25,6 +25,7 @@ mod races;
 mod recovery;
 mod requests;
 mod running;
+mod times;
 mod waiting;
 
 pub use choice::{Offer, Peer, Place};

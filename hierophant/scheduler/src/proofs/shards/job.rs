@@ -13,8 +13,8 @@ use shard_plan::{Key, Plan, Reduce, Single};
 use super::effect::{Effect, JobEnd, Reason, Release};
 use super::holders::Holders;
 use super::leases::Leases;
-use super::races::TaskTimes;
 use super::running::{Execution, Limits};
+use super::times::TaskTimes;
 use super::waiting::{Missing, Waiting};
 use crate::proofs::core::IdSource;
 

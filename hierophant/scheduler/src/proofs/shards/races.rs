@@ -1,54 +1,12 @@
 //! Second attempts at tasks of slow workers.
 
-use std::collections::{BTreeMap, VecDeque};
-
 use hierophant_model::records::{Millis, TaskLease};
-use network_lib::ids::{LeaseId, TaskId, WorkerId};
+use network_lib::ids::{LeaseId, TaskId};
 use network_lib::shard::TaskKind;
 
 use super::choice::Offer;
 use super::effect::Effect;
 use super::job::ShardedJob;
-
-/// Number of recent times that are kept for each kind and worker.
-const MAX_TIMES: usize = 15;
-
-/// Recent times of finished tasks, in milliseconds from their leases. In memory only.
-#[derive(Debug, Default)]
-pub(super) struct TaskTimes {
-    by_kind: BTreeMap<TaskKind, VecDeque<u64>>,
-    by_worker: BTreeMap<(TaskKind, WorkerId), VecDeque<u64>>,
-}
-
-impl TaskTimes {
-    pub(super) fn note(&mut self, kind: TaskKind, worker: WorkerId, millis: u64) {
-        let of_kind = self.by_kind.entry(kind).or_default();
-        let of_worker = self.by_worker.entry((kind, worker)).or_default();
-        for times in [of_kind, of_worker] {
-            if times.len() == MAX_TIMES {
-                times.pop_front();
-            }
-            times.push_back(millis);
-        }
-    }
-
-    /// Expected time on a worker: its own median, or that of all workers if it has finished none of this kind.
-    fn expected(&self, kind: TaskKind, worker: WorkerId) -> Option<u64> {
-        let own = self.by_worker.get(&(kind, worker));
-        own.and_then(median).or_else(|| self.usual(kind))
-    }
-
-    /// Median of all workers.
-    fn usual(&self, kind: TaskKind) -> Option<u64> {
-        self.by_kind.get(&kind).and_then(median)
-    }
-}
-
-fn median(times: &VecDeque<u64>) -> Option<u64> {
-    let mut sorted: Vec<_> = times.iter().copied().collect();
-    sorted.sort_unstable();
-    sorted.get(sorted.len() / 2).copied()
-}
 
 impl ShardedJob {
     /// The running task that an idle worker should try as well, because it is expected to end it sooner than the worker
