@@ -20,6 +20,7 @@ const LONG: Work = Work {
     part_bytes: 10_000,
     cut: Duration::from_millis(5),
     prove: Duration::from_secs(600),
+    spread: 0.0,
 };
 
 /// Shards that are soon proved.

@@ -18,6 +18,7 @@ const WORK: Work = Work {
     part_bytes: 10_000,
     cut: Duration::from_millis(2),
     prove: Duration::from_millis(200),
+    spread: 0.0,
 };
 
 /// Shards that are proved for as long as a test looks.

@@ -21,6 +21,7 @@ const WORK: Work = Work {
     part_bytes: 10_000,
     cut: Duration::from_millis(2),
     prove: Duration::from_millis(30),
+    spread: 0.0,
 };
 
 /// Files of tasks, and all of them.

@@ -109,6 +109,7 @@ async fn the_trace_of_a_divided_proof_has_a_span_for_each_attempt_at_a_task(coll
         part_bytes: 1000,
         cut: Duration::ZERO,
         prove: Duration::from_millis(20),
+        spread: 0.0,
     };
     let always = |config: &mut Config| config.sharding.mode = ShardingMode::Always;
     let network = Network::start_with(always).await;

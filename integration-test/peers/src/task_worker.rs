@@ -16,7 +16,7 @@ use network_lib::handshake::{Hello, Welcome};
 use network_lib::ids::{JobId, LeaseId, Sha256Digest};
 use network_lib::shard::{MAX_BLOBS_PER_MESSAGE, Sharding, TaskFromWorker, TaskKind, TaskToWorker};
 use network_lib::task;
-use network_lib::wire::{FromWorker, ToWorker};
+use network_lib::wire::ToWorker;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Message;
@@ -42,8 +42,19 @@ pub struct Work {
     pub part_bytes: usize,
     /// Time for which the execution computes a shard.
     pub cut: Duration,
-    /// Time for which a shard is proved.
+    /// Time for which a shard is proved, on average.
     pub prove: Duration,
+    /// Greatest share by which that time differs for single shards, either way. It depends on the shard's number.
+    pub spread: f64,
+}
+
+impl Work {
+    /// Time for which this shard is proved.
+    fn prove_time(&self, no: u32) -> Duration {
+        // The fractional parts of multiples of the golden ratio are spread evenly over 0 to 1.
+        let share = (f64::from(no) * 0.618_033_988_749_895).fract();
+        self.prove.mul_f64(1.0 + self.spread * (2.0 * share - 1.0))
+    }
 }
 
 /// What a worker has done.
@@ -68,6 +79,8 @@ pub struct Done {
 pub struct Times {
     /// From the result of each shard to its settlement, with the transfer of the result left out.
     pub settled: Vec<Duration>,
+    /// From the result of each shard to the next task.
+    pub assigned: Vec<Duration>,
     /// When the first shard was begun and the last one was proved.
     pub proving: Option<(Instant, Instant)>,
 }
@@ -174,9 +187,7 @@ impl Session {
         loop {
             let message = tokio::select! {
                 Some(word) = outgoing.recv() => word,
-                _ = heartbeat.tick() => {
-                    FromWorker::Heartbeat { held: self.desk.leases(), gpus: Vec::new() }
-                }
+                _ = heartbeat.tick() => self.desk.heartbeat(),
                 frame = reader.next() => {
                     let Some(Ok(frame)) = frame else { return Ok(()) };
                     if let Message::Text(text) = frame {
@@ -214,7 +225,7 @@ impl Session {
 
     fn hear(&self, message: ToWorker) {
         match message {
-            ToWorker::Cancel { lease_id, .. } => self.desk.remove(lease_id),
+            ToWorker::Cancel { lease_id, .. } => self.desk.cancel(lease_id),
             ToWorker::Settled { lease_id } => {
                 self.desk.settled(lease_id);
                 self.desk.remove(lease_id);

@@ -21,6 +21,9 @@ const LIMIT: Duration = Duration::from_secs(300);
 /// Time of a shard.
 const SHARD: Duration = Duration::from_secs(1);
 
+/// Greatest share by which a shard takes more or less time: shards of one proof differ, so workers do not end in lockstep.
+const SPREAD: f64 = 0.2;
+
 /// Shards that a worker's machine may fetch ahead.
 const PREFETCH: u32 = 1;
 
@@ -62,6 +65,7 @@ async fn of(stage: &Stage, fleet: &Fleet, found: &mut Scenario) -> Result<(f64, 
         part_bytes: 1 << 10,
         cut: Duration::ZERO,
         prove: fleet.prove,
+        spread: SPREAD,
     };
     let http = fresh.coordinator.http();
     let workers: Vec<_> = (0..fleet.workers)
@@ -94,10 +98,12 @@ async fn of(stage: &Stage, fleet: &Fleet, found: &mut Scenario) -> Result<(f64, 
         fleet.shards
     );
     let settled = Latencies::of(format!("settled, {name}"));
+    let assigned = Latencies::of(format!("assigned, {name}"));
     let (mut first, mut last, mut busy) = (None::<Instant>, None::<Instant>, Duration::ZERO);
     for worker in &workers {
         let times = worker.times();
         times.settled.iter().for_each(|took| settled.note(*took));
+        times.assigned.iter().for_each(|took| assigned.note(*took));
         busy += worker.done().busy;
         if let Some((from, until)) = times.proving {
             first = Some(first.map_or(from, |first| first.min(from)));
@@ -109,6 +115,10 @@ async fn of(stage: &Stage, fleet: &Fleet, found: &mut Scenario) -> Result<(f64, 
     let share = busy.as_secs_f64() / proving.as_secs_f64() / fleet.workers as f64;
     let summary = settled.summary();
     let p99 = Figure::cost(format!("p99 of a result's settlement, {name}"), summary.p99, "ms");
+    found.figure(p99.within(10.0));
+    found.latencies.push(summary);
+    let summary = assigned.summary();
+    let p99 = Figure::cost(format!("p99 of an assignment, {name}"), summary.p99, "ms");
     found.figure(p99.within(10.0));
     found.latencies.push(summary);
     found.figure(Figure::cost(format!("proof, {name}"), took.as_secs_f64(), "s"));

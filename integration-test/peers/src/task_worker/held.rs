@@ -1,6 +1,6 @@
 //! The attempts of a worker, and what it says about them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -45,6 +45,8 @@ struct State {
     depot: BTreeMap<JobId, BTreeMap<Sha256Digest, u32>>,
     done: Done,
     times: Times,
+    /// When results were said after which no task has come yet.
+    freed: VecDeque<Instant>,
 }
 
 /// An attempt.
@@ -60,8 +62,10 @@ pub(super) struct Held {
     said: Vec<(Vec<bytes::Bytes>, TaskFromWorker)>,
     /// How many of them were said over the connection with this number; locked while one is.
     delivered: Arc<tokio::sync::Mutex<(u64, usize)>>,
-    /// When the last word was said.
+    /// When the result was said.
     ended: Option<Instant>,
+    /// Number of the connection over which the end was said.
+    reported: Option<u64>,
 }
 
 impl Held {
@@ -77,8 +81,9 @@ impl Held {
             said: Vec::new(),
             delivered: Arc::default(),
             ended: None,
+            reported: None,
         };
-        desk.lock().held.insert(lease, held);
+        desk.begun(lease, held);
         let desk = Arc::clone(desk);
         let attempt = stop.run_until_cancelled_owned(async move {
             let outcome = match input {
@@ -128,6 +133,29 @@ impl Desk {
         self.lock().times.clone()
     }
 
+    /// An attempt begins.
+    fn begun(&self, lease: LeaseId, held: Held) {
+        let mut state = self.lock();
+        let freed = state.freed.pop_front();
+        state.times.assigned.extend(freed.map(|freed| freed.elapsed()));
+        state.held.insert(lease, held);
+    }
+
+    /// A word is said now, over the connection with this number.
+    fn is_said(&self, lease: LeaseId, word: &TaskFromWorker, connection: u64) {
+        let (now, mut state) = (Instant::now(), self.lock());
+        let is_result = matches!(word, TaskFromWorker::TaskDone { .. });
+        if is_result {
+            state.freed.push_back(now);
+        }
+        if let Some(held) = state.held.get_mut(&lease) {
+            held.ended = held.ended.or(is_result.then_some(now));
+            if !matches!(word, TaskFromWorker::Traced { .. }) {
+                held.reported = Some(connection);
+            }
+        }
+    }
+
     /// The end of an attempt is stored.
     pub(super) fn settled(&self, lease: LeaseId) {
         let mut state = self.lock();
@@ -137,6 +165,22 @@ impl Desk {
 
     pub(super) fn leases(&self) -> Vec<LeaseId> {
         self.lock().held.keys().copied().collect()
+    }
+
+    /// A heartbeat. It lists the attempts whose end was not said over this connection.
+    pub(super) fn heartbeat(&self) -> FromWorker {
+        let state = self.lock();
+        let connection = Some(state.done.connections);
+        let held = state.held.iter().filter(|(_, held)| held.reported != connection);
+        FromWorker::Heartbeat { held: held.map(|(lease, _)| *lease).collect(), gpus: Vec::new() }
+    }
+
+    /// Ends an attempt that is not wanted, and says that its place is free.
+    pub(super) fn cancel(&self, lease: LeaseId) {
+        self.remove(lease);
+        if let Some(link) = &*self.link.borrow() {
+            let _ = link.words.send(self.heartbeat());
+        }
     }
 
     pub(super) fn connected(&self, words: mpsc::UnboundedSender<FromWorker>, transfer: Transfer) {
@@ -274,11 +318,7 @@ impl Desk {
                     return;
                 }
             }
-            if let (TaskFromWorker::TaskDone { .. }, Some(held)) =
-                (&word, self.lock().held.get_mut(&lease))
-            {
-                held.ended = Some(Instant::now());
-            }
+            self.is_said(lease, &word, link.number);
             // What a broken connection loses is said over the next one.
             let _ = link.words.send(FromWorker::Task(word));
             delivered.1 += 1;
@@ -377,19 +417,20 @@ impl Desk {
         }
         let turn = self.prover.acquire().await.context("the prover is closed")?;
         let begun = Instant::now();
-        tokio::time::sleep(self.work.prove).await;
+        let prove = self.work.prove_time(no);
+        tokio::time::sleep(prove).await;
         drop(turn);
         {
             let mut state = self.lock();
             let first = state.times.proving.map_or(begun, |(first, _)| first);
             state.times.proving = Some((first, Instant::now()));
-            state.done.busy += self.work.prove;
+            state.done.busy += prove;
             state.done.shards += 1;
         }
         let part = pseudo(job, b'p', no, self.work.part_bytes);
         let used = TaskUsage {
             wall_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
-            prove_ms: u64::try_from(self.work.prove.as_millis()).unwrap_or(u64::MAX),
+            prove_ms: u64::try_from(prove.as_millis()).unwrap_or(u64::MAX),
             peak_bytes: None,
             fetched_bytes: if own.is_none() { record.size } else { 0 },
         };
