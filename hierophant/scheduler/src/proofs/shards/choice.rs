@@ -134,8 +134,7 @@ impl ShardedJob {
         let row = self.begin_attempt(now, (lease, task), offer.worker, &mut effects);
         if task == self.execute {
             self.executors.insert(offer.worker);
-            let window = prove_slots.saturating_mul(2).saturating_add(8);
-            self.execution = Some(Execution::new(row, window, self.limits.window_bytes));
+            self.execution = Some(Execution::new(row, prove_slots, self.limits.window_bytes));
         }
         effects
     }

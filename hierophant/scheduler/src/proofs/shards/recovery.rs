@@ -67,8 +67,7 @@ impl ShardedJob {
             job.leases.insert(row);
             if row.task == execute {
                 job.executors.insert(row.worker);
-                let window = prove_slots.saturating_mul(2).saturating_add(8);
-                job.execution = Some(Execution::new(row, window, limits.window_bytes));
+                job.execution = Some(Execution::new(row, prove_slots, limits.window_bytes));
             }
         }
         job.plan = job.restored_plan().map_err(Unrestorable::Plan)?;

@@ -38,11 +38,16 @@ pub(super) struct Execution {
 }
 
 impl Execution {
-    pub(super) fn new(row: TaskLease, window: u32, window_bytes: u64) -> Self {
+    /// An execution for provers that prove `prove_slots` shards at once.
+    ///
+    /// For each of them the window has a shard that it proves and one that it fetches meanwhile. The others wait, so that
+    /// a prover that has ended one need not wait for the announcement of another.
+    pub(super) fn new(row: TaskLease, prove_slots: u32, window_bytes: u64) -> Self {
+        let waiting = (prove_slots / 4).saturating_add(8);
         Self {
             lease: row.lease,
             worker: row.worker,
-            window,
+            window: prove_slots.saturating_mul(2).saturating_add(waiting),
             window_bytes,
             announced: Announced::default(),
             open: BTreeMap::new(),
@@ -50,6 +55,7 @@ impl Execution {
             markers: MarkerOrder::default(),
         }
     }
+
     /// Whether the window has room for one more shard. A record larger than the window is taken alone.
     pub(super) fn has_room(&self, record_bytes: u64) -> bool {
         let has_place = u32::try_from(self.open.len()).is_ok_and(|open| open < self.window);
