@@ -258,7 +258,8 @@ pub struct TaskUsage {
     pub wall_ms: u64,
     /// Time of the prover alone, in milliseconds.
     pub prove_ms: u64,
-    /// Greatest main memory in use, in bytes, where it is known.
+    /// Greatest main memory that the prover has used, in bytes, divided by the number of tasks that it then worked on;
+    /// `None` if it is unknown. It decides how many tasks at once a machine gets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peak_bytes: Option<u64>,
     /// Bytes that were fetched from elsewhere.

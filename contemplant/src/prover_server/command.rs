@@ -175,7 +175,7 @@ impl RunningServer for Running {
     }
 
     fn memory_bytes(&self) -> Option<u64> {
-        resident_bytes(self.id)
+        processes::resident_bytes(self.id)
     }
 
     async fn ended(&mut self) -> Death {
@@ -204,14 +204,6 @@ impl RunningServer for Running {
         self.leftover.end().await;
         let _ = std::fs::remove_file(self.socket());
     }
-}
-
-/// Main memory that a process uses now, in bytes; none if it has ended.
-fn resident_bytes(id: u32) -> Option<u64> {
-    let text = std::fs::read_to_string(format!("/proc/{id}/status")).ok()?;
-    let kib = text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kib: u64 = kib.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    kib.checked_mul(1024)
 }
 
 fn explain(status: ExitStatus) -> String {

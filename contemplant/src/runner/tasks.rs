@@ -9,6 +9,7 @@ mod announced;
 mod attempt;
 mod courier;
 mod execution;
+mod memory;
 mod offer;
 mod parcel;
 mod provide;
@@ -29,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::attempt::Attempt;
 use self::execution::ExecutionInputs;
+use self::memory::Proving;
 pub use self::offer::with_tasks;
 use self::shard::ShardInputs;
 use self::stop::TaskStop;
@@ -74,6 +76,7 @@ pub struct TaskRunner {
     executed: Mutex<BTreeSet<JobId>>,
     /// Slots of the prover, once its offer is known.
     slots: OnceLock<Semaphore>,
+    proving: Proving,
     /// Records that are being handed in for other workers, by the leases under which that happens.
     provided: Mutex<BTreeSet<(LeaseId, Sha256Digest)>>,
     providing: Semaphore,
@@ -103,6 +106,7 @@ impl TaskRunner {
             attempts: Mutex::default(),
             executed: Mutex::default(),
             slots: OnceLock::new(),
+            proving: Proving::default(),
             provided: Mutex::default(),
             providing: Semaphore::new(PROVIDED_AT_ONCE),
         };

@@ -47,6 +47,7 @@ pub(super) struct Families {
     pub(super) dispatch_paused: Gauge,
     pub(super) oldest_wait: FloatGauge,
     pub(super) tasks: Family<TaskLabels, Gauge>,
+    pub(super) task_memory: Family<KindLabels, Gauge>,
     pub(super) attempts_running: Family<ModeLabels, Gauge>,
     pub(super) workers: Family<WorkerLabels, Gauge>,
     pub(super) workers_refused: Family<ReasonLabels, Counter>,
@@ -163,6 +164,10 @@ impl Families {
             "tasks",
             "unfinished tasks of proofs that several workers make, by `kind` and `state` (`running`: on a \
              worker, also while it fetches inputs, `waiting`)",
+        ),
+            task_memory: to.byte_gauges(
+            "task_memory",
+            "most main memory that a task of a proof that several workers make has taken since the start, by `kind`",
         ),
             attempts_running: to.gauges(
             "attempts_running",

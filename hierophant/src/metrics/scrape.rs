@@ -10,7 +10,7 @@ use network_lib::job::ProofMode;
 use network_lib::metrics;
 use network_lib::shard::TaskKind;
 
-use super::labels::{ModeLabels, ReceiverLabels, TaskLabels, WorkerLabels};
+use super::labels::{KindLabels, ModeLabels, ReceiverLabels, TaskLabels, WorkerLabels};
 use super::{Metrics, seconds, whole};
 
 /// Snapshot of the values that gauges show.
@@ -84,6 +84,10 @@ impl Metrics {
                 let labels = TaskLabels { kind: kind.as_str(), state };
                 families.tasks.get_or_create(&labels).set(whole(count));
             }
+        }
+        for (kind, bytes) in &overview.task_memory {
+            let labels = KindLabels { kind: kind.as_str() };
+            families.task_memory.get_or_create(&labels).set(whole(*bytes));
         }
         families.jobs_unfinished.set(whole(overview.unfinished));
         let ahead: usize = overview.workers.iter().map(|worker| worker.ahead.len()).sum();

@@ -7,9 +7,11 @@ use futures_util::future::try_join_all;
 use network_lib::job::{BlobInfo, Failure, FailureClass, Phase, ProofMode};
 use network_lib::shard::{Blob, Named, TaskFromWorker, TaskUsage};
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
+use tokio::time::interval;
 
 use super::TaskRunner;
 use super::attempt::Attempt;
+use super::memory::{LOOK_INTERVAL, MemoryShare};
 use super::stop::TaskStop;
 use crate::depot::results::{Delivery, TaskResult};
 use crate::executor::tasks::{ShardProof, ShardTask, Traced};
@@ -44,8 +46,10 @@ impl TaskRunner {
         attempt.observer.phase(Phase::Proving);
         attempt.events.phase(Phase::Proving);
         let defers = task.defers;
-        let proof = self.prove(attempt, task).await;
-        drop(slot);
+        let mut share = self.proving.begin();
+        let proof = self.prove(attempt, task, &mut share).await;
+        let peak_bytes = share.peak();
+        drop((share, slot));
         if attempt.stop.is_cancelled() {
             return Err(TaskStop::Abandoned);
         }
@@ -60,10 +64,10 @@ impl TaskRunner {
         let used = TaskUsage {
             wall_ms: milliseconds(started.elapsed()),
             prove_ms,
-            peak_bytes: None,
+            peak_bytes,
             fetched_bytes: meter.total(),
         };
-        tracing::info!(proof_bytes = proof.info.size, prove_ms, "shard proved");
+        tracing::info!(proof_bytes = proof.info.size, prove_ms, peak_bytes, "shard proved");
         let (lease_id, output) = (attempt.lease, proof.info);
         let message = TaskFromWorker::TaskDone { lease_id, output, used };
         let last = Delivery { blobs: vec![proof], message };
@@ -121,7 +125,13 @@ impl TaskRunner {
     }
 
     /// Lets the prover work, and delivers the precompile events as soon as they are known.
-    async fn prove(&self, attempt: &Attempt, task: ShardTask) -> Result<ShardProof, TaskStop> {
+    async fn prove(
+        &self,
+        attempt: &Attempt,
+        task: ShardTask,
+        share: &mut MemoryShare<'_>,
+    ) -> Result<ShardProof, TaskStop> {
+        let mut looks = interval(LOOK_INTERVAL);
         let (sender, mut traced) = mpsc::channel(1);
         let proof = self.executor.prove_shard(task, sender, attempt.stop.child_token());
         tokio::pin!(proof);
@@ -130,6 +140,7 @@ impl TaskRunner {
                 biased;
                 Some(events) = traced.recv() => self.keep_events(attempt, events).await?,
                 proof = &mut proof => break proof,
+                _ = looks.tick() => share.look(),
             }
         };
         while let Ok(events) = traced.try_recv() {

@@ -26,6 +26,7 @@ mod search;
 mod sweep;
 mod task_access;
 mod task_dispatch;
+mod task_memory;
 mod task_race;
 mod task_restore;
 mod task_turns;
@@ -314,6 +315,7 @@ impl ProofsCore {
             workers: workers.collect(),
             divided: self.divided_proofs(),
             waiting_tasks: self.waiting_tasks(),
+            task_memory: self.divisions.demand.by_kind(),
         }
     }
 

@@ -7,7 +7,7 @@ use std::ops::Deref;
 use hierophant_model::records::{AttemptOutcome, AttemptRecord, JobState, Millis, Prover};
 use network_lib::handshake::{Backend, Capabilities};
 use network_lib::ids::{JobId, LeaseId, WorkerId};
-use network_lib::job::{JobSpec, Memory, Phase, Progress};
+use network_lib::job::{JobSpec, Memory, OutOfMemory, Phase, Progress};
 
 use super::need::Need;
 use super::rest::Rest;
@@ -364,6 +364,15 @@ impl Worker {
             Memory::Gpu => self.capabilities.gpus.iter().map(|gpu| gpu.memory_bytes).max(),
         };
         bytes.filter(|bytes| *bytes > 0)
+    }
+
+    /// A report of memory that ran out, as far as it can be true: more than the machine has cannot have run out. Of one whose
+    /// memory is unknown nothing is known.
+    #[must_use]
+    pub fn exhausted(&self, what: OutOfMemory) -> OutOfMemory {
+        let reported = what.bytes.or_else(|| self.memory(what.memory));
+        let most = self.largest_memory(what.memory);
+        OutOfMemory { bytes: reported.zip(most).map(|(bytes, most)| bytes.min(most)), ..what }
     }
 
     /// Record of the worker in jobs and attempts.

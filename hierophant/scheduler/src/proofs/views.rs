@@ -153,6 +153,8 @@ pub struct Overview {
     pub divided: Vec<DividedProof>,
     /// Number of their waiting tasks by kind.
     pub waiting_tasks: BTreeMap<TaskKind, usize>,
+    /// Most main memory that a task of each kind has taken since the start, in bytes, as reported.
+    pub task_memory: BTreeMap<TaskKind, u64>,
 }
 
 /// Waiting job.

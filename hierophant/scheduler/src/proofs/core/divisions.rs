@@ -16,6 +16,7 @@ use network_lib::job::{BlobInfo, Failure, FailureClass, Phase, Progress};
 use network_lib::shard::{Blob, Named, RangedBlob, TaskInput, TaskKind, TaskToWorker};
 use network_lib::wire::ToWorker;
 
+use super::task_memory::{TaskDemand, TaskShortages};
 use super::{Effect, ProofsCore};
 use crate::proofs::Assembly;
 use crate::proofs::lease::Lease;
@@ -29,6 +30,8 @@ pub(super) struct Divisions {
     pub(super) attempts: BTreeMap<LeaseId, TaskAttempt>,
     /// Lists of depots of which further parts follow.
     pub(super) depots: BTreeMap<(WorkerId, JobId), BTreeSet<Sha256Digest>>,
+    /// Main memory that tasks take.
+    pub(super) demand: TaskDemand,
     /// Whether the time for workers to return after the start is over.
     pub(super) have_returned: bool,
 }
@@ -43,11 +46,14 @@ pub(super) struct Division {
     pub(super) assembly: Option<Box<Assembly>>,
     /// Time of the next try to assemble it.
     pub(super) assemble_at: Option<Millis>,
+    /// Memory that its tasks have exhausted.
+    pub(super) shortages: TaskShortages,
 }
 
 impl Division {
-    pub(super) const fn new(attempt: LeaseId, tasks: ShardedJob) -> Self {
-        Self { attempt, tasks, assembly: None, assemble_at: None }
+    pub(super) fn new(attempt: LeaseId, tasks: ShardedJob) -> Self {
+        let shortages = TaskShortages::default();
+        Self { attempt, tasks, assembly: None, assemble_at: None, shortages }
     }
 }
 

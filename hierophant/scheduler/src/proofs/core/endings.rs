@@ -4,7 +4,7 @@ use hierophant_model::records::{
     AttemptOutcome, Change, JobRecord, JobState, Millis, ProgramState, RequestState,
 };
 use network_lib::ids::{ArtifactId, JobId, LeaseId, RequestId, WorkerId};
-use network_lib::job::{Failure, FailureClass};
+use network_lib::job::{Failure, FailureClass, OutOfMemory};
 use network_lib::wire::ToWorker;
 
 use super::{Effect, LiveJob, MAX_EFFECTS, ProofsCore, set_active_attempt};
@@ -111,11 +111,10 @@ impl ProofsCore {
         let Some(held) = self.leases.get_mut(&lease) else { return };
         let (job, worker) = (held.job, held.attempt.prover.worker);
         if let Some(mut what) = out_of_memory.filter(|_| failure.class == FailureClass::Worker) {
-            // More than the machine has cannot have run out. Of one whose memory is unknown nothing is known.
-            let machine = self.workers.get(&worker);
-            let usual = machine.and_then(|machine| machine.memory(what.memory));
-            let most = machine.and_then(|machine| machine.largest_memory(what.memory));
-            what.bytes = what.bytes.or(usual).zip(most).map(|(bytes, most)| bytes.min(most));
+            what = match self.workers.get(&worker) {
+                Some(machine) => machine.exhausted(what),
+                None => OutOfMemory { bytes: None, ..what },
+            };
             held.attempt.out_of_memory = Some(what);
             if let Some(live) = self.jobs.get_mut(&job) {
                 live.failures.oom.record(worker, held.attempt.prover.backend, what);

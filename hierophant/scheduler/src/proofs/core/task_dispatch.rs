@@ -99,14 +99,14 @@ impl ProofsCore {
         let held = worker.tasks.iter().filter(of_job).count();
         let of_others = worker.tasks.len() - held;
         let executes = !worker.executions.is_empty();
-        let kinds: Vec<_> = sharding
-            .kinds
-            .iter()
-            .copied()
-            .filter(|kind| *kind != TaskKind::Execute || !executes)
-            .collect();
+        let kinds = sharding.kinds.iter().copied();
+        let kinds = kinds.filter(|kind| *kind != TaskKind::Execute || !executes).collect();
+        let kinds = division.shortages.allowed(kinds, (id, worker), &self.workers);
+        let of_job = (&*sharding.engine, division.tasks.max_elements());
+        let places = worker.task_places(with_prefetch);
+        let places = self.divisions.demand.limit(places, worker, of_job, &kinds);
         let others = if division.tasks.has_failed(id) {
-            peers(&self.workers, id, (&sharding.engine, division.tasks.max_elements()))
+            peers(&self.workers, id, of_job)
         } else {
             Vec::new()
         };
@@ -115,7 +115,7 @@ impl ProofsCore {
             engine: &sharding.engine,
             kinds: &kinds,
             max_elements: sharding.max_elements,
-            slots: worker.task_places(with_prefetch).saturating_sub(of_others),
+            slots: places.saturating_sub(of_others),
             others: &others,
         };
         let Some(task) = division.tasks.next_for(&offer) else { return false };

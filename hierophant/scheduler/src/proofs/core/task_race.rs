@@ -40,13 +40,16 @@ impl ProofsCore {
         let Some(worker) = self.workers.get(&id) else { return false };
         let Some(sharding) = &worker.capabilities.sharding else { return false };
         let Some(division) = self.divisions.jobs.get_mut(&job) else { return false };
-        if worker.tasks.len() >= worker.task_places(false) {
+        let kinds = division.shortages.allowed(sharding.kinds.clone(), (id, worker), &self.workers);
+        let of_job = (&*sharding.engine, division.tasks.max_elements());
+        let places = worker.task_places(false);
+        if worker.tasks.len() >= self.divisions.demand.limit(places, worker, of_job, &kinds) {
             return false;
         }
         let offer = Offer {
             worker: id,
             engine: &sharding.engine,
-            kinds: &sharding.kinds,
+            kinds: &kinds,
             max_elements: sharding.max_elements,
             slots: usize::MAX,
             others: &[],

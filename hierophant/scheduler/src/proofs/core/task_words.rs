@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use hierophant_model::records::{DeferredEvents, Millis};
 use hierophant_model::sanitize;
 use network_lib::ids::{JobId, LeaseId, Sha256Digest, WorkerId};
-use network_lib::job::{BlobInfo, Execution, Failure, FailureClass};
+use network_lib::job::{BlobInfo, Execution, Failure, FailureClass, Memory};
 use network_lib::shard::{TaskFromWorker, TaskToWorker};
 use network_lib::wire::ToWorker;
 
@@ -40,8 +40,9 @@ impl ProofsCore {
                 let end = (shards, execution, public_values);
                 self.execution_ended(now, (worker, lease_id), end, &mut effects);
             }
-            TaskFromWorker::TaskDone { lease_id, output, used: _ } => {
+            TaskFromWorker::TaskDone { lease_id, output, used } => {
                 let of = (worker, lease_id);
+                self.task_took(of, used.peak_bytes);
                 if !self.about_task(now, of, &mut effects, |tasks| tasks.task_done(now, of, output))
                 {
                     self.settle_task(worker, lease_id, &mut effects);
@@ -71,6 +72,17 @@ impl ProofsCore {
         let Some((job, _)) = self.divisions.held(worker, lease) else { return false };
         self.with_tasks(now, job, effects, fact);
         true
+    }
+
+    /// Learns from what a task has taken of its worker's memory: not more than there is.
+    fn task_took(&mut self, (id, lease): (WorkerId, LeaseId), bytes: Option<u64>) {
+        let Some((job, task)) = self.divisions.held(id, lease) else { return };
+        let there_is = self.workers.get(&id).and_then(|worker| worker.memory(Memory::Main));
+        let Some((bytes, most)) = bytes.zip(there_is) else { return };
+        let Some(division) = self.divisions.jobs.get(&job) else { return };
+        let Some(kind) = division.tasks.task(task).map(|task| task.kind) else { return };
+        let of_job = (division.tasks.engine(), division.tasks.max_elements());
+        self.divisions.demand.record(of_job, kind, bytes.min(most));
     }
 
     fn execution_ended(
@@ -104,9 +116,17 @@ impl ProofsCore {
         (lost, suspect): (&[Sha256Digest], &[Sha256Digest]),
         effects: &mut Vec<Effect>,
     ) {
-        let Some((job, _)) = self.divisions.held(worker, lease) else {
+        let Some((job, task)) = self.divisions.held(worker, lease) else {
             return self.settle_task(worker, lease, effects);
         };
+        if failure.class == FailureClass::Worker
+            && let Some(what) = failure.out_of_memory
+            && let Some(division) = self.divisions.jobs.get_mut(&job)
+            && let Some(kind) = division.tasks.task(task).map(|task| task.kind)
+            && let Some(machine) = self.workers.get(&worker)
+        {
+            division.shortages.record(kind, (worker, machine), what);
+        }
         if let Some(held) = self.divisions.attempts.get_mut(&lease) {
             held.record.message = Some(failure.message.clone());
         }

@@ -19,6 +19,7 @@ mod recovery;
 mod reference;
 mod requests;
 mod rests;
+mod task_memory;
 mod task_race;
 mod task_turns;
 mod task_views;

@@ -144,6 +144,12 @@ impl ShardedJob {
         self.record.common
     }
 
+    /// Engine of all its workers.
+    #[must_use]
+    pub fn engine(&self) -> &str {
+        &self.record.engine
+    }
+
     /// Trace area at which shards are cut, in cells.
     #[must_use]
     pub const fn max_elements(&self) -> u64 {

@@ -56,6 +56,18 @@ pub(super) fn join_with_tasks(
     core.worker_joined(START, joined)
 }
 
+/// The same with other capabilities.
+pub(super) fn join_with(
+    core: &mut ProofsCore,
+    n: u8,
+    change: impl FnOnce(&mut Capabilities),
+) -> Vec<Effect> {
+    let mut joined = arrival(n, 1, &[]);
+    joined.capabilities.sharding = Some(sharding());
+    change(&mut joined.capabilities);
+    core.worker_joined(START, joined)
+}
+
 /// The tasks that the effects start: worker, lease and input.
 pub(super) fn runs(effects: &[Effect]) -> Vec<(WorkerId, LeaseId, TaskInput)> {
     let runs = effects.iter().filter_map(|effect| match effect {
@@ -131,19 +143,37 @@ pub(super) fn prove(core: &mut ProofsCore, run: &(WorkerId, LeaseId, TaskInput))
 pub(super) fn prove_at(
     core: &mut ProofsCore,
     now: Millis,
-    (worker, lease, input): &(WorkerId, LeaseId, TaskInput),
+    run: &(WorkerId, LeaseId, TaskInput),
 ) -> Vec<Effect> {
-    let TaskInput::ProveShard { record, .. } = input else { panic!("not a shard: {input:?}") };
-    let no = u32::from(record.info.sha256.0[0]);
+    let mut effects = trace(core, now, run);
+    let output = hand_in_part(core, run);
+    let used = TaskUsage::default();
+    let done = TaskFromWorker::TaskDone { lease_id: run.1, output, used };
+    effects.extend(core.task_word(now, run.0, done));
+    effects
+}
+
+/// Lets a worker hand in the precompile events of the shard that it holds.
+pub(super) fn trace(
+    core: &mut ProofsCore,
+    now: Millis,
+    (worker, lease, _): &(WorkerId, LeaseId, TaskInput),
+) -> Vec<Effect> {
     hand_in_blob(core, *worker, *lease, EVENTS);
     let index = Named { id: format!("{lease}-0"), blob: EVENTS };
     let traced = TaskFromWorker::Traced { lease_id: *lease, deferred: index, named: vec![] };
-    let mut effects = core.task_word(now, *worker, traced);
-    hand_in_blob(core, *worker, *lease, part(no));
-    let used = TaskUsage::default();
-    let done = TaskFromWorker::TaskDone { lease_id: *lease, output: part(no), used };
-    effects.extend(core.task_word(now, *worker, done));
-    effects
+    core.task_word(now, *worker, traced)
+}
+
+/// Lets a worker hand in the proof of the shard that it holds.
+pub(super) fn hand_in_part(
+    core: &mut ProofsCore,
+    (worker, lease, input): &(WorkerId, LeaseId, TaskInput),
+) -> BlobInfo {
+    let TaskInput::ProveShard { record, .. } = input else { panic!("not a shard: {input:?}") };
+    let output = part(u32::from(record.info.sha256.0[0]));
+    hand_in_blob(core, *worker, *lease, output);
+    output
 }
 
 /// Submits a request and executes it. Returns the shards that run.
@@ -330,35 +360,33 @@ fn tasks_that_fail_too_often_leave_a_whole_proof() {
     assert!(strikes >= 3, "{strikes}");
 }
 
-/// A worker fails a task and lists nothing after that. Returns the tasks that begin.
-fn fail(
+/// A worker fails a task. Returns the tasks that begin.
+pub(super) fn worker_fails(
     core: &mut ProofsCore,
-    id: WorkerId,
-    lease_id: LeaseId,
+    (id, lease_id, _): &(WorkerId, LeaseId, TaskInput),
+    failure: Failure,
 ) -> Vec<(WorkerId, LeaseId, TaskInput)> {
-    let failure = failure(FailureClass::Worker);
+    let lease_id = *lease_id;
     let word = TaskFromWorker::TaskFailed { lease_id, failure, lost: vec![], suspect: vec![] };
-    let mut effects = core.task_word(START, id, word);
-    effects.extend(core.held_leases(START, id, SessionId(1), &[]));
-    runs(&effects)
+    runs(&core.task_word(START, *id, word))
 }
 
 #[test]
 fn a_failed_task_waits_for_a_busy_worker_and_returns_to_the_first_only_if_that_leaves() {
     let mut core = dividing(2);
     let running = executed(&mut core);
-    let ((busy, ..), (failing, lease, _)) = (&running[0], &running[1]);
-    let task = core.divisions.attempts[lease].task;
-    let [(id, second, _)] =
-        <[_; 1]>::try_from(fail(&mut core, *failing, *lease)).expect("the third shard");
-    assert_eq!(id, *failing);
-    assert_ne!(core.divisions.attempts[&second].task, task, "the same task again");
-    assert_eq!(fail(&mut core, *failing, second), [], "the other worker has not tried them");
-    let again = runs(&core.worker_removed(START, *busy, SessionId(1), "gone"));
-    let [(id, third, _)] = <[_; 1]>::try_from(again).expect("a shard");
-    assert_eq!(id, *failing);
+    let (busy, failing) = (running[0].0, &running[1]);
+    let task = core.divisions.attempts[&failing.1].task;
+    let fails =
+        |core: &mut ProofsCore, run: &_| worker_fails(core, run, failure(FailureClass::Worker));
+    let [second] = <[_; 1]>::try_from(fails(&mut core, failing)).expect("the third shard");
+    assert_eq!(second.0, failing.0);
+    assert_ne!(core.divisions.attempts[&second.1].task, task, "the same task again");
+    assert_eq!(fails(&mut core, &second), [], "the other worker has not tried them");
+    let again = runs(&core.worker_removed(START, busy, SessionId(1), "gone"));
+    let [third] = <[_; 1]>::try_from(again).expect("a shard");
+    assert_eq!(third.0, failing.0);
     assert_eq!(core.divisions.jobs.len(), 1, "it is still proved as tasks");
-    assert_ne!(third, second);
 }
 
 #[test]

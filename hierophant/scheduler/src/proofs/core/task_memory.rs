@@ -1,0 +1,106 @@
+//! Main memory of tasks: what is learnt from their reports, and which tasks a worker's memory is enough for.
+
+use std::collections::BTreeMap;
+
+use network_lib::ids::WorkerId;
+use network_lib::job::{Memory, OutOfMemory};
+use network_lib::shard::{Sharding, TaskKind};
+
+use crate::proofs::fleet::Workers;
+use crate::proofs::lease::Worker;
+use crate::proofs::memory::OomHistory;
+
+/// Maximum entries of [`TaskDemand`].
+const MAX_DEMANDS: usize = 256;
+
+/// Main memory that one task takes at most, by engine, trace area of its job's shards, and kind. Lost on restart; the
+/// next task of each kind records it again.
+#[derive(Debug, Default)]
+pub(super) struct TaskDemand(BTreeMap<(String, u64, TaskKind), u64>);
+
+impl TaskDemand {
+    /// Records what a task has taken.
+    pub(super) fn record(&mut self, (engine, elements): (&str, u64), kind: TaskKind, bytes: u64) {
+        let key = (engine.to_owned(), elements, kind);
+        if self.0.len() >= MAX_DEMANDS && !self.0.contains_key(&key) {
+            self.0.pop_first();
+        }
+        let known = self.0.entry(key).or_default();
+        *known = bytes.max(*known);
+    }
+
+    /// Most bytes that a task of these kinds takes; `None` if none has ended.
+    fn of(&self, (engine, elements): (&str, u64), kinds: &[TaskKind]) -> Option<u64> {
+        let of_kind = |kind: &TaskKind| self.0.get(&(engine.to_owned(), elements, *kind)).copied();
+        kinds.iter().filter_map(of_kind).max()
+    }
+
+    /// Number of tasks of these kinds for which a worker's memory is enough, of `places`: at least one of them.
+    pub(super) fn limit(
+        &self,
+        places: usize,
+        worker: &Worker,
+        job: (&str, u64),
+        kinds: &[TaskKind],
+    ) -> usize {
+        let demand = self.of(job, kinds).filter(|bytes| *bytes > 0);
+        let Some((memory, demand)) = worker.memory(Memory::Main).zip(demand) else { return places };
+        let enough = usize::try_from(memory / demand).unwrap_or(usize::MAX);
+        places.min(enough.max(1))
+    }
+
+    /// Most bytes that a task of each kind takes, of any engine.
+    pub(super) fn by_kind(&self) -> BTreeMap<TaskKind, u64> {
+        let mut by_kind = BTreeMap::<_, u64>::new();
+        for ((.., kind), bytes) in &self.0 {
+            let most = by_kind.entry(*kind).or_default();
+            *most = bytes.max(most).to_owned();
+        }
+        by_kind
+    }
+}
+
+/// Memory that attempts at the tasks of one job have exhausted, by kind.
+#[derive(Debug, Default)]
+pub(super) struct TaskShortages(BTreeMap<TaskKind, OomHistory>);
+
+impl TaskShortages {
+    /// Records an attempt that ran out of memory. A worker cannot have exhausted more than it has.
+    pub(super) fn record(
+        &mut self,
+        kind: TaskKind,
+        (id, worker): (WorkerId, &Worker),
+        what: OutOfMemory,
+    ) {
+        let what = worker.exhausted(what);
+        self.0.entry(kind).or_default().record(id, worker.backend(), what);
+    }
+
+    /// The kinds of `kinds` that a worker may get: of a kind that ran out of memory, only if no other worker of the engine
+    /// has more memory compared with what was exhausted.
+    pub(super) fn allowed(
+        &self,
+        kinds: Vec<TaskKind>,
+        (id, worker): (WorkerId, &Worker),
+        fleet: &Workers,
+    ) -> Vec<TaskKind> {
+        if self.0.is_empty() {
+            return kinds;
+        }
+        let engine = worker.capabilities.sharding.as_ref().map(|sharding| &sharding.engine);
+        let takes = |other: &Worker, kind: TaskKind| {
+            let fits = |sharding: &Sharding| {
+                Some(&sharding.engine) == engine && sharding.kinds.contains(&kind)
+            };
+            other.task_places(true) > 0 && other.capabilities.sharding.as_ref().is_some_and(fits)
+        };
+        let is_allowed = |kind: &TaskKind| {
+            let Some(history) = self.0.get(kind) else { return true };
+            let fit = history.fit(id, worker);
+            let others = fleet.sharding().iter().filter_map(|id| Some((*id, fleet.get(id)?)));
+            let mut others = others.filter(|(_, other)| takes(other, *kind));
+            others.all(|(other, peer)| history.fit(other, peer) <= fit)
+        };
+        kinds.into_iter().filter(is_allowed).collect()
+    }
+}
