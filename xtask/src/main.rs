@@ -79,6 +79,12 @@ enum Task {
         #[command(subcommand)]
         task: gpu_trial::Task,
     },
+    /// Simulate fleets of 4 to 256 machines that prove jobs together, by Hierophant's scheduler in virtual time.
+    Fleets {
+        /// `--json FILE`, `--svg FILE`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Make real Core proofs by two Contemplants, each pinned to a core of this machine: how much faster they are than by
     /// one, and what is lost when processes are killed. Needs two cores and 12 GiB of memory.
     #[command(name = "task-trial")]
@@ -168,6 +174,7 @@ fn run(task: Task) -> Result<()> {
         Task::Trial { arguments } => {
             start(&mut steps, "task-trial", &["hierophant", "contemplant"], &arguments)
         }
+        Task::Fleets { arguments } => start(&mut steps, "fleet-model", &[], &arguments),
         Task::Fuzz { targets, runs } => fuzz::run(&mut steps, &root, &targets, runs),
         Task::Sbom { out } => sbom::run(&mut steps, &root, &root.join(out)),
         Task::Threats => threats::run(&mut steps),

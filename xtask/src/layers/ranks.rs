@@ -17,7 +17,7 @@ pub(crate) const CRATES: &[&[&str]] = &[
     &["hierophant-model"],
     &["hierophant-scheduler", "hierophant-admin-model", "hierophant-store"],
     &["hierophant", "contemplant", "gpu-stand-in", "test-peers", "request-proof"],
-    &["fuzz", "shard-trial", "integration-test", "bench-suite", "fault-suite"],
+    &["fuzz", "shard-trial", "integration-test", "bench-suite", "fault-suite", "fleet-model"],
     &["gpu-suite"],
 ];
 
