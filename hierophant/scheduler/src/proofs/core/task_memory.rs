@@ -10,29 +10,32 @@ use crate::proofs::fleet::Workers;
 use crate::proofs::lease::Worker;
 use crate::proofs::memory::OomHistory;
 
-/// Maximum entries of [`TaskDemand`].
-const MAX_DEMANDS: usize = 256;
+/// Maximum number of engines in [`TaskDemand`], and of entries for each of them.
+const MAX_DEMANDS: usize = 64;
 
-/// Main memory that one task takes at most, by engine, trace area of its job's shards, and kind. Lost on restart; the
+/// Main memory that one task takes at most, by engine, and by trace area of its job's shards and kind. Lost on restart; the
 /// next task of each kind records it again.
 #[derive(Debug, Default)]
-pub(super) struct TaskDemand(BTreeMap<(String, u64, TaskKind), u64>);
+pub(super) struct TaskDemand(BTreeMap<String, BTreeMap<(u64, TaskKind), u64>>);
 
 impl TaskDemand {
     /// Records what a task has taken.
     pub(super) fn record(&mut self, (engine, elements): (&str, u64), kind: TaskKind, bytes: u64) {
-        let key = (engine.to_owned(), elements, kind);
-        if self.0.len() >= MAX_DEMANDS && !self.0.contains_key(&key) {
+        if self.0.len() >= MAX_DEMANDS && !self.0.contains_key(engine) {
             self.0.pop_first();
         }
-        let known = self.0.entry(key).or_default();
+        let of_engine = self.0.entry(engine.to_owned()).or_default();
+        if of_engine.len() >= MAX_DEMANDS && !of_engine.contains_key(&(elements, kind)) {
+            of_engine.pop_first();
+        }
+        let known = of_engine.entry((elements, kind)).or_default();
         *known = bytes.max(*known);
     }
 
     /// Most bytes that a task of these kinds takes; `None` if none has ended.
     fn of(&self, (engine, elements): (&str, u64), kinds: &[TaskKind]) -> Option<u64> {
-        let of_kind = |kind: &TaskKind| self.0.get(&(engine.to_owned(), elements, *kind)).copied();
-        kinds.iter().filter_map(of_kind).max()
+        let of_engine = self.0.get(engine)?;
+        kinds.iter().filter_map(|kind| of_engine.get(&(elements, *kind)).copied()).max()
     }
 
     /// Number of tasks of these kinds for which a worker's memory is enough, of `places`: at least one of them.
@@ -52,9 +55,9 @@ impl TaskDemand {
     /// Most bytes that a task of each kind takes, of any engine.
     pub(super) fn by_kind(&self) -> BTreeMap<TaskKind, u64> {
         let mut by_kind = BTreeMap::<_, u64>::new();
-        for ((.., kind), bytes) in &self.0 {
+        for ((_, kind), bytes) in self.0.values().flatten() {
             let most = by_kind.entry(*kind).or_default();
-            *most = bytes.max(most).to_owned();
+            *most = (*bytes).max(*most);
         }
         by_kind
     }
