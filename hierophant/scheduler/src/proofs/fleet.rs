@@ -10,6 +10,7 @@ use std::ops::Deref;
 
 use network_lib::handshake::Backend;
 use network_lib::ids::WorkerId;
+use network_lib::shard::Sharding;
 
 use super::lease::Worker;
 use super::memory::Room;
@@ -275,6 +276,20 @@ impl Workers {
     #[must_use]
     pub fn offer_for(&self, need: &Need) -> Option<&Offer> {
         self.offers.get(need)
+    }
+
+    /// Workers that take tasks of a job with this engine and shards of this trace area, at once or after other tasks. One that
+    /// makes a whole proof does not count: that may take hours.
+    pub fn takers<'a>(
+        &'a self,
+        (engine, elements): (&'a str, u64),
+    ) -> impl Iterator<Item = (WorkerId, &'a Worker, &'a Sharding)> {
+        self.sharding().iter().filter_map(move |id| {
+            let worker = self.get(id).filter(|worker| worker.task_places(true) > 0)?;
+            let sharding = worker.capabilities.sharding.as_ref()?;
+            let fits = sharding.engine == engine && sharding.max_elements >= elements;
+            fits.then_some((*id, worker, sharding))
+        })
     }
 
     /// Workers that take tasks, busy ones and absent ones included.

@@ -6,12 +6,11 @@ use hierophant_model::records::Millis;
 use network_lib::handshake::Backend;
 use network_lib::ids::{JobId, LeaseId, WorkerId};
 use network_lib::job::ProofMode;
-use network_lib::shard::TaskKind;
+use network_lib::shard::{Sharding, TaskKind};
 
 use super::divisions::NewDivision;
 use super::task_turns::TaskTurns;
 use super::{Effect, LiveJob, MAX_EFFECTS, ProofsCore};
-use crate::proofs::fleet::Workers;
 use crate::proofs::lease::Worker;
 use crate::proofs::shards::policy::{self, Decision, MIN_ELEMENTS, ShardingMode, Situation};
 use crate::proofs::shards::{Offer, Peer};
@@ -101,12 +100,18 @@ impl ProofsCore {
         let executes = !worker.executions.is_empty();
         let kinds = sharding.kinds.iter().copied();
         let kinds = kinds.filter(|kind| *kind != TaskKind::Execute || !executes).collect();
-        let kinds = division.shortages.allowed(kinds, (id, worker), &self.workers);
         let of_job = (&*sharding.engine, division.tasks.max_elements());
+        let fleet = &self.workers;
+        let kinds = division.shortages.allowed(kinds, (id, worker), fleet, of_job);
         let places = worker.task_places(with_prefetch);
         let places = self.divisions.demand.limit(places, worker, of_job, &kinds);
-        let others = if division.tasks.has_failed(id) {
-            peers(&self.workers, id, of_job)
+        let shortages = &division.shortages;
+        let peer = |(worker, it, sharding): (WorkerId, &Worker, &Sharding)| {
+            let kinds = sharding.kinds.clone();
+            Peer { worker, kinds: shortages.allowed(kinds, (worker, it), fleet, of_job) }
+        };
+        let others: Vec<_> = if division.tasks.has_failed(id) {
+            fleet.takers(of_job).filter(|(other, ..)| *other != id).map(peer).collect()
         } else {
             Vec::new()
         };
@@ -224,17 +229,4 @@ fn prove_slots<'a>(workers: impl Iterator<Item = &'a Worker>, engine: &str) -> u
     let theirs = workers.filter_map(|worker| worker.capabilities.sharding.as_ref());
     let theirs = theirs.filter(|sharding| sharding.engine == engine);
     theirs.fold(0, |sum, sharding| sum.saturating_add(sharding.prove_slots))
-}
-
-/// Workers other than `id` that take tasks of a job with this engine and these shards, at once or after other tasks. One
-/// that makes a whole proof does not count: that may take hours.
-fn peers<'a>(fleet: &'a Workers, id: WorkerId, (engine, elements): (&str, u64)) -> Vec<Peer<'a>> {
-    let others = fleet.sharding().iter().filter(|other| **other != id);
-    let taking = others.filter_map(|other| {
-        let worker = fleet.get(other).filter(|worker| worker.task_places(true) > 0)?;
-        let sharding = worker.capabilities.sharding.as_ref()?;
-        let fits = sharding.engine == engine && sharding.max_elements >= elements;
-        fits.then_some(Peer { worker: *other, kinds: &sharding.kinds })
-    });
-    taking.collect()
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use network_lib::ids::WorkerId;
 use network_lib::job::{Memory, OutOfMemory};
-use network_lib::shard::{Sharding, TaskKind};
+use network_lib::shard::TaskKind;
 
 use crate::proofs::fleet::Workers;
 use crate::proofs::lease::Worker;
@@ -79,31 +79,22 @@ impl TaskShortages {
         self.0.entry(kind).or_default().record(id, worker.backend(), what);
     }
 
-    /// The kinds of `kinds` that a worker may get: of a kind that ran out of memory, only if no other worker of the engine
-    /// has more memory compared with what was exhausted.
+    /// The kinds of `kinds` that a worker may get: of a kind that ran out of memory, only if no other worker of the job has
+    /// more memory compared with what was exhausted.
     pub(super) fn allowed(
         &self,
-        kinds: Vec<TaskKind>,
+        mut kinds: Vec<TaskKind>,
         (id, worker): (WorkerId, &Worker),
         fleet: &Workers,
+        of_job: (&str, u64),
     ) -> Vec<TaskKind> {
-        if self.0.is_empty() {
-            return kinds;
-        }
-        let engine = worker.capabilities.sharding.as_ref().map(|sharding| &sharding.engine);
-        let takes = |other: &Worker, kind: TaskKind| {
-            let fits = |sharding: &Sharding| {
-                Some(&sharding.engine) == engine && sharding.kinds.contains(&kind)
-            };
-            other.task_places(true) > 0 && other.capabilities.sharding.as_ref().is_some_and(fits)
-        };
-        let is_allowed = |kind: &TaskKind| {
+        kinds.retain(|kind| {
             let Some(history) = self.0.get(kind) else { return true };
             let fit = history.fit(id, worker);
-            let others = fleet.sharding().iter().filter_map(|id| Some((*id, fleet.get(id)?)));
-            let mut others = others.filter(|(_, other)| takes(other, *kind));
-            others.all(|(other, peer)| history.fit(other, peer) <= fit)
-        };
-        kinds.into_iter().filter(is_allowed).collect()
+            let mut others =
+                fleet.takers(of_job).filter(|(.., sharding)| sharding.kinds.contains(kind));
+            others.all(|(other, peer, _)| history.fit(other, peer) <= fit)
+        });
+        kinds
     }
 }

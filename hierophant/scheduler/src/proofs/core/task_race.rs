@@ -40,8 +40,9 @@ impl ProofsCore {
         let Some(worker) = self.workers.get(&id) else { return false };
         let Some(sharding) = &worker.capabilities.sharding else { return false };
         let Some(division) = self.divisions.jobs.get_mut(&job) else { return false };
-        let kinds = division.shortages.allowed(sharding.kinds.clone(), (id, worker), &self.workers);
         let of_job = (&*sharding.engine, division.tasks.max_elements());
+        let kinds = sharding.kinds.clone();
+        let kinds = division.shortages.allowed(kinds, (id, worker), &self.workers, of_job);
         let places = worker.task_places(false);
         if worker.tasks.len() >= self.divisions.demand.limit(places, worker, of_job, &kinds) {
             return false;

@@ -26,16 +26,16 @@ pub struct Offer<'a> {
     pub slots: usize,
     /// The other workers of its engine. It gets a task again at which it failed once all of them that take its kind have
     /// failed at it too. Needed only of a worker that has failed at a task of the job.
-    pub others: &'a [Peer<'a>],
+    pub others: &'a [Peer],
 }
 
 /// Worker that takes tasks of a job, at once or when it has a place again.
-#[derive(Debug, Clone, Copy)]
-pub struct Peer<'a> {
+#[derive(Debug, Clone)]
+pub struct Peer {
     /// Worker.
     pub worker: WorkerId,
     /// Kinds of tasks that it takes.
-    pub kinds: &'a [TaskKind],
+    pub kinds: Vec<TaskKind>,
 }
 
 /// Where bytes are, as far as Hierophant can serve them.
@@ -272,6 +272,6 @@ impl ShardedJob {
 
 /// Whether a worker other than that of the offer takes a task and has not failed at it.
 fn has_alternative(task: &Task, offer: &Offer<'_>) -> bool {
-    let takes = |peer: &Peer<'_>| peer.kinds.contains(&task.record.kind);
+    let takes = |peer: &Peer| peer.kinds.contains(&task.record.kind);
     offer.others.iter().any(|peer| takes(peer) && !task.avoids.contains(&peer.worker))
 }

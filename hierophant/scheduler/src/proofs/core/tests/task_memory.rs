@@ -80,3 +80,20 @@ fn a_kind_that_ran_out_of_memory_goes_to_the_larger_machine_while_there_is_one()
     let [(id, ..)] = <[_; 1]>::try_from(next).expect("one of them");
     assert_eq!(id, worker(1), "there is no larger one");
 }
+
+#[test]
+fn a_task_that_failed_on_the_only_machine_with_enough_memory_returns_to_it() {
+    let mut core = fleet(1, &[16, 64]);
+    let running = executed(&mut core);
+    let of = |n| running.iter().find(|(id, ..)| *id == worker(n)).expect("one each");
+    assert_eq!(worker_fails(&mut core, of(1), ran_out()), []);
+    // The smaller one has not tried this task, and does not get it.
+    let mut next = worker_fails(&mut core, of(2), failure(FailureClass::Worker));
+    let mut done = 0;
+    while let Some(run) = next.pop() {
+        assert_eq!(run.0, worker(2));
+        next = runs(&prove_at(&mut core, START, &run));
+        done += 1;
+    }
+    assert_eq!(done, 3, "the others, and then the one that has failed");
+}

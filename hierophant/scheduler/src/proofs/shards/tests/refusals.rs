@@ -135,11 +135,11 @@ fn a_result_of_another_digest_or_size_is_refused() {
         assert!(effects.contains(&Effect::Free(digest(b'o', handed_in))));
         assert_eq!(job.task(task).map(|task| task.state), Some(TaskState::Waiting));
         // It gets the same task again only if there is no other worker that may succeed.
-        let others = [Peer { worker: EXECUTOR, kinds: &[TaskKind::ProveShard] }];
+        let others = [Peer { worker: EXECUTOR, kinds: vec![TaskKind::ProveShard] }];
         let other = job.next_for(&Offer { others: &others, ..offer(PROVER) });
         assert_ne!(other.expect("another shard"), task);
         assert_eq!(job.next_for(&offer(PROVER)), Some(task));
-        let others = [Peer { worker: EXECUTOR, kinds: &[TaskKind::Execute] }];
+        let others = [Peer { worker: EXECUTOR, kinds: vec![TaskKind::Execute] }];
         assert_eq!(job.next_for(&Offer { others: &others, ..offer(PROVER) }), Some(task));
     }
 }

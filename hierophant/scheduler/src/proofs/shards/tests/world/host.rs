@@ -212,7 +212,7 @@ impl World {
             while self.fleet[at].is_connected {
                 let others = self.fleet.iter().filter(|other| other.is_connected && other.id != id);
                 let others: Vec<_> = others
-                    .map(|other| Peer { worker: other.id, kinds: &TaskKind::ALL })
+                    .map(|other| Peer { worker: other.id, kinds: TaskKind::ALL.to_vec() })
                     .filter(|_| self.job.has_failed(id))
                     .collect();
                 let offer = offer(id, slots, &others);
@@ -235,6 +235,6 @@ impl World {
     }
 }
 
-fn offer<'a>(worker: WorkerId, slots: usize, others: &'a [Peer<'a>]) -> Offer<'a> {
+fn offer(worker: WorkerId, slots: usize, others: &[Peer]) -> Offer<'_> {
     Offer { worker, engine: ENGINE, kinds: &TaskKind::ALL, max_elements: 100, slots, others }
 }
