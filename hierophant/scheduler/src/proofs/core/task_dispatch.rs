@@ -90,7 +90,7 @@ impl ProofsCore {
     ) -> bool {
         let Some(worker) = self.workers.get(&id) else { return false };
         let Some(sharding) = &worker.capabilities.sharding else { return false };
-        let Some(division) = self.divisions.jobs.get_mut(&job) else { return false };
+        let Some(division) = self.divisions.jobs.get(&job) else { return false };
         // What counts no longer occupies the worker as well, until it stops.
         let of_job = |lease: &&LeaseId| {
             self.divisions.attempts.get(*lease).is_some_and(|held| held.record.job == job)
@@ -111,7 +111,8 @@ impl ProofsCore {
             Peer { worker, kinds: shortages.allowed(kinds, (worker, it), fleet, of_job) }
         };
         let others: Vec<_> = if division.tasks.has_failed(id) {
-            fleet.takers(of_job).filter(|(other, ..)| *other != id).map(peer).collect()
+            let others = fleet.takers(of_job).filter(|(other, ..)| *other != id);
+            others.filter(|(_, other, _)| self.will_have_place(now, other)).map(peer).collect()
         } else {
             Vec::new()
         };
@@ -123,6 +124,7 @@ impl ProofsCore {
             slots: places.saturating_sub(of_others),
             others: &others,
         };
+        let Some(division) = self.divisions.jobs.get_mut(&job) else { return false };
         let Some(task) = division.tasks.next_for(&offer) else { return false };
         let lease = LeaseId(self.ids.draw());
         // Only the window of an execution depends on it.
@@ -133,6 +135,16 @@ impl ProofsCore {
         let is_leased = !decided.is_empty();
         self.carry_out(now, job, decided, effects);
         is_leased
+    }
+
+    /// Whether a worker has a place for a task, or an attempt that is likely to end. One that was cancelled and goes on is not.
+    fn will_have_place(&self, now: Millis, worker: &Worker) -> bool {
+        let ends = |lease: &LeaseId| {
+            let job = self.divisions.attempts.get(lease).map(|held| held.record.job);
+            let division = job.and_then(|job| self.divisions.jobs.get(&job));
+            division.is_some_and(|division| !division.tasks.may_hang(now, *lease))
+        };
+        worker.tasks.len() < worker.task_places(true) || worker.tasks.iter().any(ends)
     }
 
     /// Whether a waiting job is proved as tasks now, and by what.

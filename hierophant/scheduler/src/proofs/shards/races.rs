@@ -8,6 +8,12 @@ use super::choice::Offer;
 use super::effect::Effect;
 use super::job::ShardedJob;
 
+/// Factor over the usual time of its kind after which an attempt may hang.
+const HANG_FACTOR: u64 = 10;
+
+/// The same in milliseconds while no time of the kind is known: an hour.
+const HANG_UNKNOWN_MS: u64 = 3_600_000;
+
 impl ShardedJob {
     /// The running task that an idle worker should try as well, because it is expected to end it sooner than the worker
     /// that has it; `None` if there is none. A task has two attempts at most, and an execution one.
@@ -50,6 +56,16 @@ impl ShardedJob {
                     usual.zip(left).is_some_and(|(usual, left)| self.pays_off(left, usual))
                 })
             })
+    }
+
+    /// Whether an attempt has taken much longer than is usual, so that nothing should wait for it.
+    #[must_use]
+    pub fn may_hang(&self, now: Millis, lease: LeaseId) -> bool {
+        let Some(row) = self.leases.get(&lease).map(|held| held.row) else { return false };
+        let kind = self.task(row.task).map(|record| record.kind);
+        let usual = kind.and_then(|kind| self.times.usual(kind));
+        let limit = usual.map_or(HANG_UNKNOWN_MS, |usual| usual.saturating_mul(HANG_FACTOR));
+        now.since(row.started_at) > limit
     }
 
     /// Whether a second attempt of `own` milliseconds is begun beside one that is expected to take `left`.

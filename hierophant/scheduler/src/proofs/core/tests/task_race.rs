@@ -1,6 +1,8 @@
 //! Races for the tasks of slow workers.
 
-use super::divisions::{assembly, dividing_limits, executed, join_with_tasks, prove_at, runs};
+use super::divisions::{
+    assembly, dividing_limits, executed, join_with_tasks, prove_at, runs, worker_fails,
+};
 use super::*;
 
 const SECOND: i64 = 1_000;
@@ -53,6 +55,27 @@ fn a_task_is_not_tried_twice_before_it_is_late_or_if_races_are_off() {
     let mut core = core_with(limits);
     let _ = one_left(&mut core);
     assert_eq!(runs(&core.sweep(after(60))), []);
+}
+
+#[test]
+fn a_failed_task_does_not_wait_for_a_worker_that_hangs() {
+    let mut core = core_with(dividing_limits());
+    for n in [1, 2] {
+        join_with_tasks(&mut core, n, 1, &[]);
+    }
+    let running = executed(&mut core);
+    let (hanging, failing) = (&running[0], &running[1]);
+    let task = core.divisions.attempts[&failing.1].task;
+    let next = worker_fails(&mut core, failing, failure(FailureClass::Worker));
+    let [third] = <[_; 1]>::try_from(next).expect("the third shard");
+    assert_eq!(runs(&prove_at(&mut core, after(1), &third)), []);
+    let _ = core.held_leases(after(2), hanging.0, SessionId(1), &[hanging.1]);
+    // Until then the other worker may still take it, and its own task is tried as well.
+    let [race] = <[_; 1]>::try_from(runs(&core.sweep(after(9)))).expect("a race");
+    assert_ne!(core.divisions.attempts[&race.1].task, task);
+    let effects = prove_at(&mut core, after(11), &race);
+    let [again] = <[_; 1]>::try_from(runs(&effects)).expect("the failed task");
+    assert_eq!((again.0, core.divisions.attempts[&again.1].task), (failing.0, task));
 }
 
 #[test]
