@@ -7,6 +7,7 @@ mod links;
 mod machine;
 mod outcome;
 mod plan;
+mod setup;
 mod tables;
 mod world;
 

@@ -6,29 +6,23 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use alloy_primitives::Address;
-use hierophant_model::clients::Clients;
-use hierophant_model::records::NetworkMode;
 use hierophant_scheduler::SessionId;
 use hierophant_scheduler::proofs::core::{
-    Effect, IdSource, Limits, ProofsCore, RestoredState, StoreLookup,
+    Effect, IdSource, ProofsCore, RestoredState, StoreLookup,
 };
-use hierophant_scheduler::proofs::shards::policy::ShardingMode;
-use hierophant_scheduler::proofs::{Assembly, NewRequest, ShardingLimits, TaskBlob, WorkerJoined};
-use network_lib::handshake::{Backend, Capabilities, Welcome};
-use network_lib::ids::{ArtifactId, JobId, LeaseId, RequestId, Sha256Digest, VkHash, WorkerId};
-use network_lib::job::{BlobInfo, Execution as Executed, JobSpec, ProofMode};
-use network_lib::shard::{
-    ShardState, Sharding, TaskFromWorker, TaskInput, TaskKind, TaskToWorker, TaskUsage,
-};
+use hierophant_scheduler::proofs::{Assembly, TaskBlob};
+use network_lib::ids::{ArtifactId, JobId, LeaseId, Sha256Digest};
+use network_lib::job::{BlobInfo, Execution as Executed};
+use network_lib::shard::{ShardState, TaskFromWorker, TaskInput, TaskToWorker, TaskUsage};
 use network_lib::wire::ToWorker;
 
-use crate::blobs::{ENGINE, blob, events, number_of, shard};
+use crate::blobs::{blob, events, number_of, shard};
 use crate::clock::{Clock, Micros, SECOND};
 use crate::links::{PIECE, Pipe};
 use crate::machine::{Attempt, Execution, Machine, Step, Task};
 use crate::outcome::{Outcome, Used};
 use crate::plan::Plan;
+use crate::setup::{joined, limits, number, request, worker};
 
 /// Time of a message over a link.
 const LATENCY: Micros = 100;
@@ -39,9 +33,6 @@ const DECISION: Micros = 600;
 
 /// Interval of the scheduler's sweeps.
 const SWEEP: Micros = SECOND;
-
-/// Tasks that a machine may have ahead of its prover.
-const PREFETCH: u32 = 1;
 
 /// Longest simulated time, against a scheduler that never ends.
 const LIMIT: Micros = 7 * 24 * 3600 * SECOND;
@@ -119,23 +110,9 @@ impl World {
     }
 
     fn new(plan: Plan) -> Self {
-        let limits = Limits {
-            max_attempts: 3,
-            max_waiting: usize::MAX,
-            clients: Clients::default(),
-            urgent_modes: Vec::new(),
-            attempt_limit_ms: 0,
-            race_after: 0.0,
-            stall_limit_ms: 0,
-            unlisted_limit_ms: i64::MAX,
-            return_limit_ms: 0,
-            max_strikes: 0,
-            strike_decay_ms: 0,
-            sharding: ShardingLimits { mode: ShardingMode::Always, ..ShardingLimits::default() },
-        };
         let clock = Clock::new();
         let state = RestoredState::default();
-        let core = ProofsCore::restore(clock.wall(), limits, IdSource::counting(), state).0;
+        let core = ProofsCore::restore(clock.wall(), limits(), IdSource::counting(), state).0;
         let slowness = |number| if number < plan.slow { 10 } else { 1 };
         let machines =
             (0..plan.machines).map(|number| Machine::new(slowness(number), plan.gigabits));
@@ -566,88 +543,5 @@ impl World {
         };
         let raced = self.tried.values().filter(|times| **times > 1).count();
         Outcome { proofs, efficiency, used, wall: used.wall(efficiency), raced }
-    }
-}
-
-fn worker(machine: usize) -> WorkerId {
-    let mut id = [1; 16];
-    id[8..].copy_from_slice(&(machine as u64).to_be_bytes());
-    WorkerId(id)
-}
-
-fn number(id: WorkerId) -> usize {
-    let mut number = [0; 8];
-    number.copy_from_slice(&id.0[8..]);
-    usize::try_from(u64::from_be_bytes(number)).unwrap_or(usize::MAX)
-}
-
-fn joined(machine: usize) -> WorkerJoined {
-    let sharding = Sharding {
-        engine: ENGINE.into(),
-        kinds: vec![TaskKind::Execute, TaskKind::ProveShard],
-        prove_slots: 1,
-        prefetch: PREFETCH,
-        max_elements: 1 << 28,
-        depot_bytes: 1 << 40,
-        depot_port: None,
-        depot_fingerprint: None,
-    };
-    WorkerJoined {
-        worker: worker(machine),
-        session: SessionId(1),
-        name: format!("machine {machine}"),
-        capabilities: Capabilities {
-            vm: "sp1".into(),
-            circuit_versions: vec!["v6.1.0".into()],
-            modes: ProofMode::ALL.to_vec(),
-            backend: Backend::Cpu,
-            slots: 1,
-            prefetch: 0,
-            memory_bytes: 0,
-            gpus: Vec::new(),
-            unavailable_reason: None,
-            sharding: Some(sharding),
-        },
-        held: Vec::new(),
-        drained: None,
-        welcome: Welcome {
-            protocol: 3,
-            software_version: String::new(),
-            heartbeat_interval_ms: 5_000,
-            access_key: "key".into(),
-            resume: Vec::new(),
-        },
-    }
-}
-
-fn request(proof: usize, plan: &Plan) -> NewRequest {
-    let wanted = plan.proofs[proof];
-    let id = u8::try_from(proof + 1).unwrap_or(u8::MAX);
-    NewRequest {
-        id: RequestId([id; 32]),
-        requester: Address::repeat_byte(wanted.requester),
-        client: None,
-        token: None,
-        stated_digest: None,
-        spec: JobSpec {
-            vk_hash: VkHash([1; 32]),
-            circuit_version: "v6.1.0".into(),
-            mode: ProofMode::Core,
-            cycle_limit: wanted.shards * 8_000_000,
-            gas_limit: 0,
-        },
-        program: ArtifactId([1; 16]),
-        program_blob: blob(0, b'b', 0, 1),
-        program_confirmed: false,
-        stdin: ArtifactId([id; 16]),
-        stdin_blob: blob(0, b'i', proof as u64, 1),
-        network_mode: NetworkMode::Reserved,
-        strategy: 1,
-        version: "sp1-v6.1.0".into(),
-        stdin_uri: String::new(),
-        stdin_private: false,
-        deadline: 1_800_000_000 + wanted.deadline * 3_600,
-        min_auction_period: 0,
-        whitelist: Vec::new(),
     }
 }

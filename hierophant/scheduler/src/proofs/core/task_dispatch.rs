@@ -104,7 +104,7 @@ impl ProofsCore {
         let fleet = &self.workers;
         let kinds = division.shortages.allowed(kinds, (id, worker), fleet, of_job);
         let places = worker.task_places(with_prefetch);
-        let places = self.divisions.demand.limit(places, worker, of_job, &kinds);
+        let places = self.divisions.demand.limit(places, (id, worker), of_job, &kinds);
         let shortages = &division.shortages;
         let peer = |(worker, it, sharding): (WorkerId, &Worker, &Sharding)| {
             let kinds = sharding.kinds.clone();

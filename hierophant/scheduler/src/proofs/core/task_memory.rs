@@ -10,57 +10,97 @@ use crate::proofs::fleet::Workers;
 use crate::proofs::lease::Worker;
 use crate::proofs::memory::OomHistory;
 
-/// Maximum number of engines in [`TaskDemand`], and of entries for each of them.
-const MAX_DEMANDS: usize = 64;
+/// Maximum number of engines in [`TaskDemand`].
+const MAX_ENGINES: usize = 64;
 
-/// Main memory that one task takes at most, by engine, and by trace area of its job's shards and kind. Lost on restart; the
-/// next task of each kind records it again.
+/// Maximum number of reports of each engine.
+const MAX_REPORTS: usize = 10_000;
+
+/// Main memory that one task takes at most, by engine. Lost on restart; the next task of each kind records it again.
 #[derive(Debug, Default)]
-pub(super) struct TaskDemand(BTreeMap<String, BTreeMap<(u64, TaskKind), u64>>);
+pub(super) struct TaskDemand(BTreeMap<String, EngineDemand>);
+
+/// Trace area of a job's shards, in cells, and kind of a task.
+type Size = (u64, TaskKind);
+
+#[derive(Debug, Default)]
+struct EngineDemand {
+    of_all: BTreeMap<Size, u64>,
+    by_worker: BTreeMap<(WorkerId, Size), u64>,
+}
 
 impl TaskDemand {
-    /// Records what a task has taken.
-    pub(super) fn record(&mut self, (engine, elements): (&str, u64), kind: TaskKind, bytes: u64) {
-        if self.0.len() >= MAX_DEMANDS && !self.0.contains_key(engine) {
+    /// Records what a task has taken on a worker.
+    pub(super) fn record(
+        &mut self,
+        worker: WorkerId,
+        (engine, elements): (&str, u64),
+        kind: TaskKind,
+        bytes: u64,
+    ) {
+        if self.0.len() >= MAX_ENGINES && !self.0.contains_key(engine) {
             self.0.pop_first();
         }
-        let of_engine = self.0.entry(engine.to_owned()).or_default();
-        if of_engine.len() >= MAX_DEMANDS && !of_engine.contains_key(&(elements, kind)) {
-            of_engine.pop_first();
-        }
-        let known = of_engine.entry((elements, kind)).or_default();
-        *known = bytes.max(*known);
+        let size = (elements, kind);
+        let EngineDemand { of_all, by_worker } = self.0.entry(engine.to_owned()).or_default();
+        raise(of_all, size, bytes);
+        raise(by_worker, (worker, size), bytes);
     }
 
-    /// Most bytes that a task of these kinds takes; `None` if none has ended.
-    fn of(&self, (engine, elements): (&str, u64), kinds: &[TaskKind]) -> Option<u64> {
-        let of_engine = self.0.get(engine)?;
-        kinds.iter().filter_map(|kind| of_engine.get(&(elements, *kind)).copied()).max()
+    /// Most bytes that a task of these kinds takes on a worker: by its own reports, or by those of all workers if it has
+    /// made none. So a false report limits no worker that has ended a task itself.
+    fn of(
+        &self,
+        worker: WorkerId,
+        (engine, elements): (&str, u64),
+        kinds: &[TaskKind],
+    ) -> Option<u64> {
+        let EngineDemand { of_all, by_worker } = self.0.get(engine)?;
+        let of_kind = |kind: &TaskKind| {
+            let size = (elements, *kind);
+            by_worker.get(&(worker, size)).or_else(|| of_all.get(&size)).copied()
+        };
+        kinds.iter().filter_map(of_kind).max()
     }
 
-    /// Number of tasks of these kinds for which a worker's memory is enough, of `places`: at least one of them.
+    /// Number of tasks that a worker gets of `places`. If its memory is enough for less than it proves at once, as many as that,
+    /// and at least one. Inputs that are fetched ahead take no memory of the prover.
     pub(super) fn limit(
         &self,
         places: usize,
-        worker: &Worker,
+        (id, worker): (WorkerId, &Worker),
         job: (&str, u64),
         kinds: &[TaskKind],
     ) -> usize {
-        let demand = self.of(job, kinds).filter(|bytes| *bytes > 0);
-        let Some((memory, demand)) = worker.memory(Memory::Main).zip(demand) else { return places };
-        let enough = usize::try_from(memory / demand).unwrap_or(usize::MAX);
-        places.min(enough.max(1))
+        let slots = worker.capabilities.sharding.as_ref().map_or(0, |offer| offer.prove_slots);
+        let demand = self.of(id, job, kinds).filter(|bytes| *bytes > 0);
+        let fitting = worker.memory(Memory::Main).zip(demand).map(|(all, each)| all / each);
+        match fitting {
+            Some(fitting) if fitting < u64::from(slots) => {
+                places.min(usize::try_from(fitting).unwrap_or(usize::MAX).max(1))
+            }
+            _ => places,
+        }
     }
 
     /// Most bytes that a task of each kind takes, of any engine.
     pub(super) fn by_kind(&self) -> BTreeMap<TaskKind, u64> {
-        let mut by_kind = BTreeMap::<_, u64>::new();
-        for ((_, kind), bytes) in self.0.values().flatten() {
-            let most = by_kind.entry(*kind).or_default();
+        let mut by_kind = BTreeMap::new();
+        for ((_, kind), bytes) in self.0.values().flat_map(|engine| &engine.of_all) {
+            let most = by_kind.entry(*kind).or_insert(*bytes);
             *most = (*bytes).max(*most);
         }
         by_kind
     }
+}
+
+/// Raises a report to `bytes`, unless it is greater.
+fn raise<K: Ord>(reports: &mut BTreeMap<K, u64>, key: K, bytes: u64) {
+    if reports.len() >= MAX_REPORTS && !reports.contains_key(&key) {
+        reports.pop_first();
+    }
+    let known = reports.entry(key).or_default();
+    *known = bytes.max(*known);
 }
 
 /// Memory that attempts at the tasks of one job have exhausted, by kind.

@@ -44,7 +44,7 @@ impl ProofsCore {
         let kinds = sharding.kinds.clone();
         let kinds = division.shortages.allowed(kinds, (id, worker), &self.workers, of_job);
         let places = worker.task_places(false);
-        if worker.tasks.len() >= self.divisions.demand.limit(places, worker, of_job, &kinds) {
+        if worker.tasks.len() >= self.divisions.demand.limit(places, (id, worker), of_job, &kinds) {
             return false;
         }
         let offer = Offer {

@@ -82,7 +82,7 @@ impl ProofsCore {
         let Some(division) = self.divisions.jobs.get(&job) else { return };
         let Some(kind) = division.tasks.task(task).map(|task| task.kind) else { return };
         let of_job = (division.tasks.engine(), division.tasks.max_elements());
-        self.divisions.demand.record(of_job, kind, bytes.min(most));
+        self.divisions.demand.record(id, of_job, kind, bytes.min(most));
     }
 
     fn execution_ended(

@@ -35,7 +35,10 @@ impl ShardedJob {
                 && offer.kinds.contains(&kind)
                 && !task.avoids.contains(&offer.worker)
                 && self.missing(&task.record).is_none();
-            let own = self.times.expected(kind, offer.worker).filter(|_| may_race)?;
+            if !may_race {
+                return None;
+            }
+            let own = self.times.expected(kind, offer.worker)?;
             let left = self.expected_left(now, &held.row, kind)?;
             self.pays_off(left, own).then_some((left, task.record.id))
         });

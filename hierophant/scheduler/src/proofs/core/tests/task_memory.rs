@@ -67,6 +67,34 @@ fn a_machine_gets_as_many_tasks_at_once_as_its_memory_is_enough_for() {
 }
 
 #[test]
+fn a_machine_that_proves_one_task_at_once_fetches_the_next_one_whatever_it_takes() {
+    let mut core = core_with(dividing_limits());
+    let _ = join_with(&mut core, 1, |capabilities| {
+        capabilities.memory_bytes = 16 * GIB;
+        if let Some(sharding) = &mut capabilities.sharding {
+            sharding.prefetch = 1;
+        }
+    });
+    let running = executed(&mut core);
+    assert_eq!(running.len(), 2);
+    assert_eq!(prove_with(&mut core, &running[0], 9 * GIB).len(), 1, "it has one and gets one");
+}
+
+#[test]
+fn the_report_of_another_machine_does_not_limit_one_that_has_ended_a_task() {
+    let mut core = fleet(2, &[16, 1 << 20]);
+    let running = executed(&mut core);
+    let of = |n| running.iter().find(|(id, ..)| *id == worker(n)).expect("one each");
+    let _ = prove_with(&mut core, of(1), GIB);
+    let _ = prove_with(&mut core, of(2), u64::MAX);
+    let (job, kinds) = (("sp1-test", 1 << 22), &[TaskKind::ProveShard][..]);
+    let limit =
+        |n| core.divisions.demand.limit(2, (worker(n), &core.workers[&worker(1)]), job, kinds);
+    assert_eq!(limit(1), 2);
+    assert_eq!(limit(3), 1, "a machine of which nothing is known");
+}
+
+#[test]
 fn a_kind_that_ran_out_of_memory_goes_to_the_larger_machine_while_there_is_one() {
     let mut core = fleet(1, &[16, 64]);
     let running = executed(&mut core);
