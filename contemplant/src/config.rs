@@ -57,6 +57,9 @@ pub struct Config {
     /// With `cpu` and `mock`: most shards of a proof that are traced or proved at the same time. Default: 4, as in SP1's
     /// own prover. Fewer take less memory, up to 2 GB for each.
     pub shards_at_once: u32,
+    /// With `cpu` and Core as the only mode: whether shards of Compressed, PLONK and Groth16 proofs that several workers
+    /// make are proved as well. Default: false, as it takes more memory.
+    pub recursive_shards: bool,
     /// With `cpu`: most bytes of finished shards in `data_dir`, from which a proof goes on after a crash. Default: 8 GiB,
     /// about six thousand shards. 0 keeps none.
     pub max_shard_bytes: u64,
@@ -170,6 +173,7 @@ impl Default for Config {
             modes: None,
             prefetch: None,
             shards_at_once: 4,
+            recursive_shards: false,
             max_shard_bytes: 8 << 30,
             take_tasks: true,
             max_depot_bytes: 16 << 30,

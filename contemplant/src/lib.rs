@@ -188,6 +188,7 @@ pub async fn build_executor(config: &Config) -> anyhow::Result<Arc<dyn Executor>
         BackendChoice::Cpu => {
             let shards = config.data_dir.join("shards");
             let settings = CpuSettings {
+                recursive_shards: config.recursive_shards,
                 modes,
                 prefetch,
                 shards_at_once: config.shards_at_once,

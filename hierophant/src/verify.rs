@@ -16,11 +16,14 @@ mod begun;
 mod check;
 mod child;
 #[cfg(feature = "core-verification")]
+mod core_part;
+#[cfg(feature = "core-verification")]
 mod core_proof;
 mod decode;
 mod key;
 mod mock;
 mod on_chain;
+mod part;
 mod processes;
 mod protocol;
 mod public_values;
@@ -39,9 +42,11 @@ use std::time::Duration;
 use backon::{ExponentialBuilder, Retryable};
 use hierophant_model::records::{Claim, ProgramRecord};
 use hierophant_model::text::error_chain;
+use hierophant_scheduler::proofs::{PartKind, PartVerdict};
 use hierophant_store::{JobStore, StoreError};
-use network_lib::ids::{ArtifactId, VkHash};
-use network_lib::job::{Failure, ProofMode};
+use network_lib::handshake::Backend;
+use network_lib::ids::{ArtifactId, Sha256Digest, VkHash};
+use network_lib::job::{Failure, FailureClass, ProofMode};
 
 use self::begun::{BegunChecks, Mark};
 pub use self::check::check_bytes;
@@ -175,6 +180,63 @@ impl ProofChecker {
         self.verdict(proof, claim).await.unwrap_or_else(|rejection| Err(rejection.failure()))
     }
 
+    /// Checks a local file that is a part of a proof of a program. A check that did not come to a verdict, for whatever
+    /// reason, says nothing about the part.
+    pub async fn check_part(
+        &self,
+        path: &Path,
+        size: u64,
+        kind: PartKind,
+        vk_hash: VkHash,
+    ) -> PartVerdict {
+        match self.verdict_on_part(path, size, kind, vk_hash).await {
+            Ok(Ok(())) => PartVerdict::Right,
+            Ok(Err(failure)) if failure.class == FailureClass::Worker => PartVerdict::False,
+            // The machine's memory may have run out by others.
+            Err(Rejection::CheckDied { is_killed: true, .. }) => PartVerdict::Unknown,
+            Err(rejection) if rejection.failure().class == FailureClass::Worker => {
+                PartVerdict::False
+            }
+            Ok(Err(_)) | Err(_) => PartVerdict::Unknown,
+        }
+    }
+
+    async fn verdict_on_part(
+        &self,
+        path: &Path,
+        size: u64,
+        kind: PartKind,
+        vk_hash: VkHash,
+    ) -> Result<Result<(), Failure>, Rejection> {
+        let program = patiently(|| self.store.program(vk_hash), StoreError::is_transient);
+        let program = program.await.map_err(Rejection::Store)?;
+        let program = program.ok_or(Rejection::NoProgram(vk_hash))?;
+        let _room = self.room.take(size).await;
+        match &self.runner {
+            Runner::Processes(processes) => {
+                // A part has no claim of its own.
+                let claim = Claim {
+                    vk_hash,
+                    mode: ProofMode::Core,
+                    circuit_version: CIRCUIT_VERSION.to_owned(),
+                    public_values_hash: Sha256Digest([0; 32]),
+                    backend: Backend::Cpu,
+                };
+                let order = self.order(path, size, &claim, &program, Some(kind))?;
+                processes.check(&order).await
+            }
+            Runner::Here(verifiers) => {
+                let (verifiers, path) = (Arc::clone(verifiers), path.to_owned());
+                let work = move || {
+                    let bytes = std::fs::read(path).map_err(Rejection::Unreadable)?;
+                    part::check(&bytes, kind, &program.vk, vk_hash, &verifiers)
+                };
+                let verdict = tokio::task::spawn_blocking(work).await;
+                verdict.map_err(|error| Rejection::Stopped(error.to_string()))?.map(Ok)
+            }
+        }
+    }
+
     /// Size of a proof in bytes.
     async fn size(&self, proof: ArtifactId) -> io::Result<u64> {
         let found = self.blobs.metadata(proof).await?;
@@ -234,7 +296,7 @@ impl ProofChecker {
     ) -> Result<Result<(), Failure>, Rejection> {
         match &self.runner {
             Runner::Processes(processes) => {
-                processes.check(&self.order(local.path(), size, claim, program)?).await
+                processes.check(&self.order(local.path(), size, claim, program, None)?).await
             }
             Runner::Here(verifiers) => {
                 let (verifiers, mock_mode) = (Arc::clone(verifiers), self.mock_mode);
@@ -253,6 +315,7 @@ impl ProofChecker {
         size: u64,
         claim: &Claim,
         program: &ProgramRecord,
+        part: Option<PartKind>,
     ) -> Result<Order, Rejection> {
         let path = absolute(path).map_err(Rejection::Unreadable)?;
         Ok(Order {
@@ -265,6 +328,7 @@ impl ProofChecker {
             vk: program.vk.clone(),
             mock_mode: self.mock_mode,
             memory: memory_limit(self.memory, size),
+            part,
         })
     }
 }

@@ -50,6 +50,13 @@ impl ContemplantSettings {
         Self::new(name, Backend::Cpu).with("modes", modes)
     }
 
+    /// One that proves on CPU, and of proofs beyond Core only shards: it takes two thirds of the memory of one that joins
+    /// them.
+    #[must_use]
+    pub fn shards_alone(name: &str) -> Self {
+        Self::cpu(name, Mode::Core).with("recursive_shards", true)
+    }
+
     /// One that makes mock proofs in every mode, each after `proof_time`.
     #[must_use]
     pub fn mock(name: &str, proof_time: Duration) -> Self {

@@ -38,7 +38,8 @@ pub struct Options {
     #[arg(long, default_value_t = 1000)]
     pub n: u32,
 
-    /// Number of Contemplants. Several make the proof together, each some of its shards.
+    /// Number of Contemplants. Several make the proof together, each some of its shards. With `cpu` the first one alone joins
+    /// the shards of a proof beyond Core.
     #[arg(long, default_value_t = 1, conflicts_with = "rpc_url",
         value_parser = clap::value_parser!(u32).range(1..=8))]
     pub contemplants: u32,

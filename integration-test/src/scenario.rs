@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::client::{Client, Expected};
 use crate::keep::keep;
 use crate::network::{ContemplantSettings, LocalNetwork, SHARD_CELLS, mock_mode};
-use crate::options::{Backend, Options};
+use crate::options::{Backend, Mode, Options};
 use crate::progress::Progress;
 use crate::status::{CurrentProof, HistoryEntry, StatusClient, Task};
 use crate::timeline::{Step, Timeline};
@@ -117,10 +117,13 @@ impl Story<'_> {
         for number in 1..=contemplants {
             let name = contemplant_name(number, contemplants);
             network.add_contemplant(&match backend {
-                // Several share the processors of one machine.
-                Backend::Cpu if contemplants > 1 => {
-                    ContemplantSettings::cpu(&name, mode).with("shards_at_once", 1)
+                // Several share the processors and the memory of one machine.
+                Backend::Cpu if contemplants > 1 => match mode {
+                    Mode::Core => ContemplantSettings::cpu(&name, mode),
+                    _ if number == 1 => ContemplantSettings::cpu(&name, mode),
+                    _ => ContemplantSettings::shards_alone(&name),
                 }
+                .with("shards_at_once", 1),
                 Backend::Cpu => ContemplantSettings::cpu(&name, mode),
                 Backend::Mock => ContemplantSettings::mock(&name, MOCK_PROOF_TIME),
             })?;
@@ -141,8 +144,9 @@ impl Story<'_> {
         loop {
             self.check_alive()?;
             let contemplants = status.contemplants().await?;
-            let ready = contemplants.iter().filter(|contemplant| contemplant.offers(mode)).count();
-            if ready >= self.options.contemplants as usize {
+            let offers = |mode| contemplants.iter().any(|one| one.offers(mode));
+            let ready = contemplants.iter().filter(|one| !one.modes.is_empty()).count();
+            if offers(mode) && ready >= self.options.contemplants as usize {
                 self.timeline.mark(Step::ProverReady);
                 return Ok(());
             }

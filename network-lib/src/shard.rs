@@ -57,6 +57,9 @@ pub struct Sharding {
     pub engine: String,
     /// Kinds of tasks that it takes.
     pub kinds: Vec<TaskKind>,
+    /// Whether it proves shards in recursive form, as all kinds of proof but Core need them.
+    #[serde(default)]
+    pub recursion: bool,
     /// How many tasks it proves at once.
     pub prove_slots: u32,
     /// How many tasks it takes beyond its slots, to fetch their inputs meanwhile.
@@ -72,6 +75,16 @@ pub struct Sharding {
     /// SHA-256 of the certificate at that port.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub depot_fingerprint: Option<Sha256Digest>,
+}
+
+impl Sharding {
+    /// Kinds of tasks that it takes of proofs of this kind.
+    #[must_use]
+    pub fn kinds_of(&self, mode: ProofMode) -> Vec<TaskKind> {
+        let proves_shards = mode == ProofMode::Core || self.recursion;
+        let kinds = self.kinds.iter().copied();
+        kinds.filter(|kind| *kind != TaskKind::ProveShard || proves_shards).collect()
+    }
 }
 
 /// Bytes, and where they are fetched.
@@ -164,6 +177,8 @@ pub enum TaskInput {
     },
     /// For [`TaskKind::Reduce`].
     Reduce {
+        /// SP1's `CommonProverInput`.
+        common: Blob,
         /// Whether the result is the whole proof.
         complete: bool,
         /// Range of all children.
@@ -173,16 +188,22 @@ pub enum TaskInput {
     },
     /// For [`TaskKind::ShrinkWrap`].
     ShrinkWrap {
+        /// SP1's `CommonProverInput`.
+        common: Blob,
         /// The complete proof.
         proof: Blob,
     },
     /// For [`TaskKind::Plonk`].
     Plonk {
+        /// SP1's `CommonProverInput`.
+        common: Blob,
         /// The wrapped proof.
         proof: Blob,
     },
     /// For [`TaskKind::Groth16`].
     Groth16 {
+        /// SP1's `CommonProverInput`.
+        common: Blob,
         /// The wrapped proof.
         proof: Blob,
     },

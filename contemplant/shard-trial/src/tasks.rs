@@ -12,7 +12,7 @@ use contemplant::executor::cpu::{CpuExecutor, CpuSettings};
 use contemplant::executor::helper::Helper;
 use contemplant::executor::keys::KeyFiles;
 use contemplant::executor::tasks::{
-    CutShard, ExecuteTask, Executed, ShardNews, ShardProof, ShardReceiver, ShardTask, TaskExecutor,
+    CutShard, ExecuteTask, Executed, ShardNews, ShardReceiver, ShardTask, TaskExecutor, TaskProof,
     Traced,
 };
 use contemplant::kept::KeptShards;
@@ -110,7 +110,13 @@ fn executor(
     let worker = worker.map_or_else(beside, Ok)?;
     ensure!(worker.exists(), "{} is missing: expected the worker's program", worker.display());
     let kept = KeptShards::new(&folder.join("shards"), 0);
-    let settings = CpuSettings { modes: vec![ProofMode::Core], prefetch: 0, shards_at_once, kept };
+    let settings = CpuSettings {
+        modes: vec![ProofMode::Core],
+        prefetch: 0,
+        shards_at_once,
+        recursive_shards: false,
+        kept,
+    };
     let keys = KeyFiles::new(&folder.join("keys"));
     CpuExecutor::start(settings, Helper::new(&worker, folder), keys)
 }
@@ -169,7 +175,7 @@ impl ShardReceiver for Announced {
 }
 
 /// End of a shard's task.
-type Ended = (usize, Result<ShardProof, Failure>);
+type Ended = (usize, Result<TaskProof, Failure>);
 
 impl Proof {
     /// Executes, and proves the shards that are not proved.

@@ -11,8 +11,8 @@ use sp1_core_machine::riscv::RiscvAir;
 use sp1_prover::SP1VerifyingKey;
 use sp1_prover::verify::{SP1Verifier, VerifierRecursionVks};
 use sp1_prover::worker::{
-    ProofData, ProofId, ProveShardTaskRequest, RawTaskRequest, SP1Controller, SP1WorkerConfig,
-    TaskId, TaskMetadata, WorkerClient,
+    ProofData, ProofId, ProveShardTaskRequest, RawTaskRequest, RecursionDeferredTaskRequest,
+    SP1Controller, SP1WorkerConfig, TaskId, TaskMetadata, WorkerClient,
 };
 use sp1_prover_types::{Artifact, ArtifactId, TaskType};
 use sp1_verifier::SP1ProofMode;
@@ -29,8 +29,10 @@ use crate::record::{Record, range_of};
 /// Most shards that are cut and not yet announced.
 const WINDOW: usize = 4;
 
-/// A program to execute for a Core proof.
+/// A program to execute.
 pub struct Execution {
+    /// Kind of proof.
+    pub mode: SP1ProofMode,
     /// The program.
     pub elf: Arc<Vec<u8>>,
     /// Its verifying key.
@@ -50,7 +52,7 @@ pub struct FoundShard {
     pub key: Key,
     /// The part of the execution that it proves.
     pub range: ShardRange,
-    /// The record from which it is proved: bincode of SP1's `TraceData`.
+    /// The record from which it is proved: bincode of SP1's `TraceData`; of its `SP1DeferredData` for a deferred shard.
     pub record: Vec<u8>,
     /// Names of the precompile events to which the record refers.
     pub events: Vec<String>,
@@ -76,7 +78,7 @@ pub trait Announce: Send + Sync {
     fn shard(&self, shard: FoundShard) -> BoxFuture<()>;
 }
 
-/// Executes a program, cuts it into shards as for a Core proof, and announces each to `to`. Returns the public values
+/// Executes a program, cuts it into shards, and announces each to `to`. Returns the public values
 /// once all shards are announced, for which `traced` must have passed on the events of all core shards. Dropping the future
 /// stops it.
 pub fn execute(
@@ -92,7 +94,7 @@ async fn execute_now(
     to: Arc<dyn Announce>,
     mut traced: mpsc::Receiver<ShardTraced>,
 ) -> anyhow::Result<Vec<u8>> {
-    let Execution { elf, key, stdin, max_elements } = execution;
+    let Execution { mode, elf, key, stdin, max_elements } = execution;
     let (depot, link) = (Depot::new(u64::MAX), TaskLink::default());
     let scope = depot.open_for_engine(WINDOW);
     let proof = ProofId::new(scope.number().to_string());
@@ -104,11 +106,11 @@ async fn execute_now(
     threshold.element_threshold = threshold.element_threshold.min(max_elements);
     let verifier = SP1Verifier::new_with_machine(VerifierRecursionVks::default(), machine);
     let controller = SP1Controller::new(config, depot.clone(), link.clone(), verifier);
-    let executable = Executable { elf, key, stdin, mode: SP1ProofMode::Core };
+    let executable = Executable { elf, key, stdin, mode };
     let request = prepared(&depot, &proof, executable).await?;
     to.common(depot.bytes(&request.common_input)?.to_vec()).await;
 
-    let mut announcer = Announcer::new(depot, link, proof.clone(), to);
+    let mut announcer = Announcer::new(depot, link, proof.clone(), mode, to);
     let running = controller.execute(TaskLink::execution(&proof), request);
     let mut running = std::pin::pin!(running);
     let mut output: Option<ExecutionOutput> = None;
@@ -161,6 +163,8 @@ impl Drop for Closing {
 /// A shard that SP1 has cut, on its way to be announced.
 struct Cut {
     record: Artifact,
+    /// Whether it verifies proofs of the input.
+    is_deferred: bool,
     /// Marker and artifact of the events of a core shard.
     marker: Option<(TaskId, Artifact)>,
 }
@@ -170,6 +174,7 @@ struct Announcer {
     depot: Depot,
     link: TaskLink,
     proof: ProofId,
+    mode: SP1ProofMode,
     to: Arc<dyn Announce>,
     /// Submitted tasks whose ranges SP1 has not reported yet.
     submitted: HashMap<TaskId, Cut>,
@@ -181,11 +186,18 @@ struct Announcer {
 }
 
 impl Announcer {
-    fn new(depot: Depot, link: TaskLink, proof: ProofId, to: Arc<dyn Announce>) -> Self {
+    fn new(
+        depot: Depot,
+        link: TaskLink,
+        proof: ProofId,
+        mode: SP1ProofMode,
+        to: Arc<dyn Announce>,
+    ) -> Self {
         Self {
             depot,
             link,
             proof,
+            mode,
             to,
             submitted: HashMap::new(),
             queue: VecDeque::new(),
@@ -197,10 +209,8 @@ impl Announcer {
     fn follow(&mut self, order: Order) -> anyhow::Result<()> {
         match order {
             Order::Task { id, kind: TaskType::ProveShard, request } => self.submitted(id, request),
-            Order::Task { id, kind: TaskType::RecursionDeferred, .. } => {
-                // Only recursion proves the proofs of the input.
-                self.link.succeeded(&self.proof, &id);
-                Ok(())
+            Order::Task { id, kind: TaskType::RecursionDeferred, request } => {
+                self.submitted_deferred(id, request)
             }
             Order::Task { kind, .. } => {
                 bail!(
@@ -225,7 +235,19 @@ impl Announcer {
             let marker = TaskId::new(shard.deferred_marker_task.to_id());
             (marker, events)
         });
-        self.submitted.insert(id, Cut { record: shard.record, marker });
+        self.submitted.insert(id, Cut { record: shard.record, is_deferred: false, marker });
+        Ok(())
+    }
+
+    fn submitted_deferred(&mut self, id: TaskId, request: RawTaskRequest) -> anyhow::Result<()> {
+        if self.mode == SP1ProofMode::Core {
+            // Only recursion proves the proofs of the input.
+            self.link.succeeded(&self.proof, &id);
+            return Ok(());
+        }
+        let data = RecursionDeferredTaskRequest::from_raw(request)?.deferred_data;
+        self.depot.hold(&data);
+        self.submitted.insert(id, Cut { record: data, is_deferred: true, marker: None });
         Ok(())
     }
 
@@ -249,15 +271,17 @@ impl Announcer {
     ) -> anyhow::Result<impl FnOnce() -> anyhow::Result<FoundShard> + Send + 'static> {
         let bytes = self.depot.bytes(&cut.record)?;
         self.depot.free(&cut.record);
-        let record = Record::read(&bytes)?;
+        // The record of a deferred shard is not one of SP1's, and its range is its name.
+        let record = if cut.is_deferred { None } else { Some(Record::read(&bytes)?) };
         let (kind, events) = match &record {
-            Record::Core { clocks } => {
+            None => (ShardKind::Deferred, Vec::new()),
+            Some(Record::Core { clocks }) => {
                 let (marker, _) = cut.marker.as_ref().context("a core shard without a marker")?;
                 self.link.place_marker(&self.proof, marker.clone(), *clocks);
                 (ShardKind::Core, Vec::new())
             }
-            Record::Memory => (ShardKind::Memory, Vec::new()),
-            Record::Precompile { slices, .. } => {
+            Some(Record::Memory) => (ShardKind::Memory, Vec::new()),
+            Some(Record::Precompile { slices, .. }) => {
                 let events = slices.iter().map(|slice| slice.artifact.id().to_owned());
                 (ShardKind::Precompile, events.collect())
             }
@@ -272,7 +296,13 @@ impl Announcer {
                 at.and_then(|at| digests[at])
                     .with_context(|| format!("the events {name} are unknown"))
             };
-            let key = record.key(ENGINE, &bytes, digest_of)?;
+            let key = match record {
+                Some(record) => record.key(ENGINE, &bytes, digest_of)?,
+                None => {
+                    let (first, end) = range.deferred_proof_range;
+                    Key::deferred(ENGINE, first, end)
+                }
+            };
             let record = Arc::unwrap_or_clone(bytes);
             let mut events = events.clone();
             events.dedup();

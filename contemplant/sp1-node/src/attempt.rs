@@ -4,7 +4,9 @@ use std::future::Future;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
+use sp1_primitives::{SP1ExtensionField, SP1Field};
 use sp1_prover::worker::{TaskError, TaskMetadata};
+use sp1_recursion_executor::RuntimeError;
 
 use crate::runtime::caught;
 use crate::tally::{Estimate, Step, Tally};
@@ -16,20 +18,37 @@ pub(crate) struct Attempt {
 }
 
 /// Why a task failed.
+#[derive(Debug)]
 pub(crate) struct TaskFailure {
     pub(crate) retryable: bool,
+    /// Whether a recursion program has rejected its inputs. It does so on every machine.
+    pub(crate) is_rejection: bool,
     pub(crate) reason: String,
+}
+
+impl std::fmt::Display for TaskFailure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.reason)
+    }
 }
 
 impl From<TaskError> for TaskFailure {
     fn from(error: TaskError) -> Self {
-        Self { retryable: matches!(error, TaskError::Retryable(_)), reason: error.to_string() }
+        if let TaskError::Fatal(cause) = &error
+            && cause.is::<RuntimeError<SP1Field, SP1ExtensionField>>()
+        {
+            // SP1's message is a dump of the program.
+            let reason = "a recursion program has rejected its inputs".to_owned();
+            return Self { retryable: false, is_rejection: true, reason };
+        }
+        let retryable = matches!(error, TaskError::Retryable(_));
+        Self { retryable, is_rejection: false, reason: error.to_string() }
     }
 }
 
 impl TaskFailure {
     pub(crate) fn fatal(reason: impl ToString) -> Self {
-        Self { retryable: false, reason: reason.to_string() }
+        Self { retryable: false, is_rejection: false, reason: reason.to_string() }
     }
 }
 

@@ -126,7 +126,7 @@ fn traced(
 }
 
 /// The mode as SP1's tasks read it.
-const fn wire_mode(mode: SP1ProofMode) -> ProofMode {
+pub(crate) const fn wire_mode(mode: SP1ProofMode) -> ProofMode {
     match mode {
         SP1ProofMode::Core => ProofMode::Core,
         SP1ProofMode::Compressed => ProofMode::Compressed,

@@ -32,7 +32,10 @@ pub use crate::events::TracedEvents;
 pub use crate::kept::{ENGINE, KeptShards};
 pub use crate::light::{LightNode, Run};
 pub use crate::mock::mock_proof;
-pub use crate::node::{Assignment, Node, ProvedShard, Scope, Settings, ShardAssignment};
+pub use crate::node::{
+    Assignment, Node, ProvedTask, RecursionAssignment, RecursionError, RecursionInputs, Scope,
+    Settings, ShardAssignment,
+};
 pub use crate::runtime::{ProverRuntime, panic_message};
 pub use crate::survey::{Survey, SurveyedShard, survey};
 pub use crate::tally::{Estimate, Tally};

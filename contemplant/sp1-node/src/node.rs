@@ -5,11 +5,12 @@
 //! restart. This node runs the same tasks on the same engine without these limits: `depot` has the bytes that tasks
 //! exchange, `link` connects the engine, and `conductor` decides what is run.
 //!
-//! It makes one whole proof at a time, or single shards of proofs that several workers make. After a
+//! It makes one whole proof at a time, or single tasks of proofs that several workers make. After a
 //! stop it starts no further step of any task; a running step cannot be interrupted, so the node waits
 //! until SP1's permits, one for each running step, are all returned.
 
 mod conductor;
+mod recursion;
 mod shard;
 mod single;
 mod tasks;
@@ -28,8 +29,9 @@ use sp1_verifier::{ProofFromNetwork, SP1ProofMode};
 use tokio_util::sync::CancellationToken;
 
 use self::conductor::Conductor;
+pub use self::recursion::{RecursionAssignment, RecursionError, RecursionInputs};
 use self::single::Single;
-pub use self::single::{ProvedShard, ShardAssignment};
+pub use self::single::{ProvedTask, ShardAssignment};
 use crate::BoxFuture;
 use crate::attempt::Attempt;
 use crate::depot::{self, Depot, Usage};
@@ -105,9 +107,9 @@ pub struct Node {
     worker: Worker,
     settings: Settings,
     permits: ProverSemaphore,
-    /// Held for a whole proof alone, for single shards together.
+    /// Held for a whole proof alone, for single tasks together.
     turn: tokio::sync::RwLock<()>,
-    /// Scope of what the engine names while it proves single shards.
+    /// Scope of what the engine names while it does single tasks.
     of_engine: Mutex<Weak<depot::Scope>>,
     current: Mutex<Option<Arc<Attempt>>>,
 }
@@ -223,7 +225,7 @@ impl Node {
         self: &Arc<Self>,
         assignment: ShardAssignment,
         cancel: CancellationToken,
-    ) -> BoxFuture<Result<ProvedShard, String>> {
+    ) -> BoxFuture<Result<ProvedTask, String>> {
         let node = Arc::clone(self);
         Box::pin(async move { node.prove_shard_now(assignment, cancel).await })
     }
@@ -232,16 +234,50 @@ impl Node {
         &self,
         assignment: ShardAssignment,
         cancel: CancellationToken,
-    ) -> Result<ProvedShard, String> {
+    ) -> Result<ProvedTask, String> {
+        let cancelled = || "cancelled".to_owned();
+        let prove = async |single: &Single| {
+            single.prove(assignment).await.map_err(|error| format!("{error:#}"))
+        };
+        self.do_single(cancel, prove, cancelled).await
+    }
+
+    /// Does a single task above the shards. As for [`Node::prove_shard`], it waits while a whole proof is made.
+    ///
+    /// # Errors
+    ///
+    /// [`RecursionError`] distinguishes false inputs from failures of the prover.
+    pub fn join(
+        self: &Arc<Self>,
+        assignment: RecursionAssignment,
+        cancel: CancellationToken,
+    ) -> BoxFuture<Result<ProvedTask, RecursionError>> {
+        let node = Arc::clone(self);
+        Box::pin(async move {
+            let failed = |reason: &str| RecursionError::Failed(reason.to_owned());
+            if node.settings.scope == Scope::Core {
+                return Err(failed("the prover was built for shards alone"));
+            }
+            let join = async |single: &Single| single.join(assignment).await;
+            node.do_single(cancel, join, || failed("cancelled")).await
+        })
+    }
+
+    async fn do_single<E>(
+        &self,
+        cancel: CancellationToken,
+        work: impl AsyncFnOnce(&Single) -> Result<ProvedTask, E>,
+        cancelled: impl Fn() -> E,
+    ) -> Result<ProvedTask, E> {
         let turn = cancel.run_until_cancelled(self.turn.read()).await;
-        let _turn = turn.ok_or("cancelled")?;
+        let _turn = turn.ok_or_else(&cancelled)?;
         let single = Single::new(self.worker.clone(), self.of_engine());
-        let proved = cancel.run_until_cancelled(single.prove(assignment)).await;
+        let done = cancel.run_until_cancelled(work(&single)).await;
         drop(single);
-        let failure = match proved {
+        let failure = match done {
             Some(Ok(proved)) => return Ok(proved),
-            Some(Err(error)) => format!("{error:#}"),
-            None => "cancelled".to_owned(),
+            Some(Err(error)) => error,
+            None => cancelled(),
         };
         // What was stopped may still hold a permit.
         self.wait_for_permits(1).await;

@@ -74,6 +74,18 @@ pub(crate) const fn range_of(range: Sp1Range) -> ShardRange {
     }
 }
 
+/// SP1's form of a range.
+pub(crate) const fn to_sp1(range: ShardRange) -> Sp1Range {
+    Sp1Range {
+        timestamp_range: range.timestamp_range,
+        initialized_address_range: range.initialized_address_range,
+        finalized_address_range: range.finalized_address_range,
+        initialized_page_index_range: range.initialized_page_index_range,
+        finalized_page_index_range: range.finalized_page_index_range,
+        deferred_proof_range: range.deferred_proof_range,
+    }
+}
+
 /// The digest of an artifact or a record.
 pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
     Sha256::digest(bytes).into()

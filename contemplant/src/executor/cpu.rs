@@ -40,7 +40,7 @@ use super::keys::KeyFiles;
 use super::mode::sp1_mode;
 use super::prepare::{Prepared, prepare};
 use super::program::Programs;
-use super::tasks::{TaskExecutor, offer_tasks};
+use super::tasks::{TaskExecutor, joins_of, offer_tasks};
 use super::{EventSink, Executor, ProveJob, Proved, WARMING_UP, unless_cancelled};
 use crate::kept::{KeptJob, KeptShards};
 use crate::machine::memory_bytes;
@@ -72,6 +72,8 @@ pub struct CpuSettings {
     pub prefetch: u32,
     /// Most shards at the same time.
     pub shards_at_once: u32,
+    /// Whether shards of all kinds of proof are proved, also if Core is the only mode.
+    pub recursive_shards: bool,
     /// Finished shards on disk.
     pub kept: KeptShards,
 }
@@ -99,7 +101,7 @@ impl CpuExecutor {
     ///
     /// When its threads cannot be started.
     pub fn start(settings: CpuSettings, helper: Helper, keys: KeyFiles) -> anyhow::Result<Self> {
-        let CpuSettings { modes, prefetch, shards_at_once, kept } = settings;
+        let CpuSettings { modes, prefetch, shards_at_once, recursive_shards, kept } = settings;
         let offer = offer(&modes, circuits::missing);
         let engine = Settings {
             scope: scope(&offer.modes),
@@ -127,7 +129,8 @@ impl CpuExecutor {
         let channels = Channels { capabilities: sender, tasks };
         let runtime = Arc::new(ProverRuntime::start()?);
         let ready = Arc::new(OnceLock::new());
-        let warm_up = warm_up(Arc::clone(&runtime), Arc::clone(&ready), channels, engine, offer);
+        let (prover, prepared) = (Arc::clone(&runtime), Arc::clone(&ready));
+        let warm_up = warm_up(prover, prepared, channels, engine, recursive_shards, offer);
         task::spawn("prover start", warm_up);
         let programs = Arc::new(Programs::new(keys));
         let tasks = CpuTasks {
@@ -298,6 +301,7 @@ async fn warm_up(
     ready: Arc<OnceLock<Ready>>,
     channels: Channels,
     settings: Settings,
+    recursive_shards: bool,
     Offer { modes, reason }: Offer,
 ) {
     match settings.scope {
@@ -318,10 +322,13 @@ async fn warm_up(
             return;
         }
     };
-    let of_tasks = offer_tasks(ENGINE, settings.shards_at_once, node.max_elements());
+    let joins = joins_of(&modes);
+    let recursion = recursive_shards || !joins.is_empty();
+    let of_tasks =
+        offer_tasks(ENGINE, settings.shards_at_once, node.max_elements(), recursion, &joins);
     let _ = ready.set(Ready { node, _channels: channels.clone() });
     tracing::info!(seconds = start.elapsed().as_secs(), ?modes, "the prover is ready");
-    channels.tasks.send_replace(modes.contains(&ProofMode::Core).then_some(of_tasks));
+    channels.tasks.send_replace((!modes.is_empty()).then_some(of_tasks));
     channels.capabilities.send_modify(|capabilities| {
         capabilities.modes = modes;
         capabilities.unavailable_reason = reason;

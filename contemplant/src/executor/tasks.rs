@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use network_lib::ids::Sha256Digest;
-use network_lib::job::{BlobInfo, Execution, Failure, FailureClass, JobSpec, ProofMode};
+use network_lib::job::{BlobInfo, Execution, Failure, JobSpec, ProofMode};
 use network_lib::shard::{Sharding, TaskKind};
 use shard_plan::{Key, ShardKind, ShardRange};
 use tokio::sync::{mpsc, watch};
@@ -43,7 +43,18 @@ pub trait TaskExecutor: Send + Sync {
         task: ShardTask,
         traced: mpsc::Sender<Traced>,
         cancel: CancellationToken,
-    ) -> Result<ShardProof, Failure>;
+    ) -> Result<TaskProof, Failure>;
+
+    /// Joins or wraps proofs of other workers, which are verified first.
+    ///
+    /// # Errors
+    ///
+    /// [`JoinFailure`] names inputs that are false.
+    async fn join(
+        &self,
+        task: JoinTask,
+        cancel: CancellationToken,
+    ) -> Result<TaskProof, JoinFailure>;
 }
 
 /// A program to execute.
@@ -147,21 +158,75 @@ pub struct Traced {
     pub named: Vec<(String, Vec<u8>)>,
 }
 
-/// Proof of a shard.
+/// A task above the shards.
 #[derive(Debug, Clone)]
-pub struct ShardProof {
-    /// Bincode of SP1's `ShardProof`; for all modes but Core, of its recursive form.
+pub struct JoinTask {
+    /// SP1's `CommonProverInput`.
+    pub common: Vec<u8>,
+    /// What it joins or wraps.
+    pub inputs: JoinInputs,
+}
+
+/// What a task above the shards works on. All proofs are bincode of SP1's types.
+#[derive(Debug, Clone)]
+pub enum JoinInputs {
+    /// Proofs of the program's input, which are verified inside a proof.
+    Deferred(Vec<u8>),
+    /// Proofs that are reduced to one.
+    Reduce {
+        /// Whether the result is the whole proof.
+        complete: bool,
+        /// Range of all children.
+        range: ShardRange,
+        /// The proofs, in the order of their ranges.
+        children: Vec<(ShardRange, Vec<u8>)>,
+    },
+    /// The complete proof, which is shrunk and wrapped.
+    ShrinkWrap(Vec<u8>),
+    /// The wrapped proof of a PLONK proof.
+    Plonk(Vec<u8>),
+    /// The wrapped proof of a Groth16 proof.
+    Groth16(Vec<u8>),
+}
+
+/// Failure of a task above the shards.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JoinFailure {
+    /// How, and who is to blame. Class request says that the inputs do not belong together, although each is right.
+    pub failure: Failure,
+    /// Numbers of the inputs that are false, in the order of the task's inputs.
+    pub false_inputs: Vec<usize>,
+}
+
+impl From<Failure> for JoinFailure {
+    fn from(failure: Failure) -> Self {
+        Self { failure, false_inputs: Vec::new() }
+    }
+}
+
+/// Result of a task.
+#[derive(Debug, Clone)]
+pub struct TaskProof {
+    /// Bincode of SP1's proof: of a shard, in recursive form for all modes but Core, or of what was joined or wrapped.
     pub bytes: Vec<u8>,
     /// Time of the prover alone, in milliseconds.
     pub prove_ms: u64,
 }
 
-/// What a prover of executions and shards offers: at most `prove_slots` shards at once, and one more whose inputs are
-/// fetched meanwhile. Its caller adds the depot.
-pub(super) fn offer_tasks(engine: &str, prove_slots: u32, max_elements: u64) -> Sharding {
+/// What a prover of tasks offers: at most `prove_slots` at once, and one more whose inputs are fetched meanwhile. Its
+/// caller adds the depot. With `recursion` it proves shards of all kinds of proof, otherwise of Core proofs alone; `joins`
+/// are the kinds of tasks above the shards.
+pub(super) fn offer_tasks(
+    engine: &str,
+    prove_slots: u32,
+    max_elements: u64,
+    recursion: bool,
+    joins: &[TaskKind],
+) -> Sharding {
     Sharding {
         engine: engine.to_owned(),
-        kinds: vec![TaskKind::Execute, TaskKind::ProveShard],
+        kinds: [&[TaskKind::Execute, TaskKind::ProveShard], joins].concat(),
+        recursion,
         prove_slots,
         prefetch: 1,
         max_elements,
@@ -171,15 +236,17 @@ pub(super) fn offer_tasks(engine: &str, prove_slots: u32, max_elements: u64) -> 
     }
 }
 
-/// Checks that tasks of proofs of this kind can be done.
-///
-/// # Errors
-///
-/// For all kinds but Core: their tasks are not offered.
-pub(super) fn check_mode(mode: ProofMode) -> Result<(), Failure> {
-    if mode == ProofMode::Core {
-        return Ok(());
-    }
-    let message = format!("a task of a {mode} proof: expected a Core proof");
-    Err(Failure::new(FailureClass::Worker, message))
+/// Kinds of tasks above the shards that a prover of these kinds of proof takes.
+pub(super) fn joins_of(modes: &[ProofMode]) -> Vec<TaskKind> {
+    let has = |mode: ProofMode| modes.contains(&mode);
+    let wraps = has(ProofMode::Plonk) || has(ProofMode::Groth16);
+    let joins = wraps || has(ProofMode::Compressed);
+    let kinds = [
+        (TaskKind::Deferred, joins),
+        (TaskKind::Reduce, joins),
+        (TaskKind::ShrinkWrap, wraps),
+        (TaskKind::Plonk, has(ProofMode::Plonk)),
+        (TaskKind::Groth16, has(ProofMode::Groth16)),
+    ];
+    kinds.into_iter().filter_map(|(kind, is_taken)| is_taken.then_some(kind)).collect()
 }

@@ -9,9 +9,6 @@ use super::labels::{TaskEndLabels, TaskLabels, TaskPhaseLabels};
 use super::{Metrics, whole};
 use crate::attempt::TaskOutcome;
 
-/// Kinds of tasks that this program takes.
-const TAKEN: [TaskKind; 2] = [TaskKind::Execute, TaskKind::ProveShard];
-
 /// The metrics of tasks.
 pub(super) struct TaskFamilies {
     held: Family<TaskLabels, Gauge>,
@@ -26,7 +23,7 @@ impl TaskFamilies {
         Self {
             held: to.gauges(
                 "tasks_held",
-                "attempts at tasks that have not been settled, by `kind` (`execute`, `prove_shard`)",
+                "attempts at tasks that have not been settled, by `kind` (`execute`, `prove_shard`, `reduce` and so on)",
             ),
             ended: to.counters(
                 "tasks_ended",
@@ -45,7 +42,7 @@ impl TaskFamilies {
 
     /// Creates the series that alerts read at zero.
     pub(super) fn begin_at_zero(&self) {
-        for kind in TAKEN {
+        for kind in TaskKind::ALL {
             self.held.get_or_create(&TaskLabels { kind: kind.as_str() }).set(0);
             let ended = |outcome, class| {
                 let labels = TaskEndLabels { kind: kind.as_str(), outcome, class };

@@ -9,6 +9,7 @@ mod announced;
 mod attempt;
 mod courier;
 mod execution;
+mod join;
 mod memory;
 mod offer;
 mod parcel;
@@ -132,7 +133,7 @@ impl TaskRunner {
                     let inputs = ShardInputs { program, common, record, named, defers, mode };
                     runner.prove_shard(&working, inputs).await
                 }
-                _ => Err(not_taken(working.kind)),
+                input => runner.join(&working, input).await,
             }
         };
         self.follow(attempt, work);
@@ -379,10 +380,6 @@ async fn figures(mut used: watch::Receiver<u64>, metrics: Metrics) {
 }
 
 fn not_taken(kind: TaskKind) -> TaskStop {
-    let message = format!(
-        "tasks of kind {kind} are not taken by this worker: expected {} or {}",
-        TaskKind::Execute,
-        TaskKind::ProveShard
-    );
+    let message = format!("tasks of kind {kind} are not taken by this worker");
     Failure::new(FailureClass::Infrastructure, message).into()
 }

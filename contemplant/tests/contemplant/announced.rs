@@ -6,6 +6,7 @@ use std::time::Duration;
 use shard_plan::{ShardBoundary, ShardKind, chain};
 use sp1_core_machine::io::SP1Stdin;
 use sp1_node::{Announce, BoxFuture, Execution, FoundShard, ShardTraced, execute};
+use sp1_verifier::SP1ProofMode;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 
@@ -47,6 +48,7 @@ fn fibonacci(n: u32) -> Execution {
     let mut stdin = SP1Stdin::new();
     stdin.write(&n);
     Execution {
+        mode: SP1ProofMode::Core,
         elf: Arc::new(fibonacci::ELF.to_vec()),
         key: bincode::deserialize(fibonacci::VERIFYING_KEY).unwrap(),
         stdin,

@@ -3,7 +3,8 @@
 use async_trait::async_trait;
 use contemplant::executor::cancelled;
 use contemplant::executor::tasks::{
-    ExecuteTask, Executed, ShardNews, ShardProof, ShardSink, ShardTask, TaskExecutor, Traced,
+    ExecuteTask, Executed, JoinFailure, JoinTask, ShardNews, ShardSink, ShardTask, TaskExecutor,
+    TaskProof, Traced,
 };
 use network_lib::job::Failure;
 use network_lib::shard::{Sharding, TaskKind};
@@ -17,6 +18,7 @@ pub(crate) struct FakeTasks {
     offered: watch::Receiver<Option<Sharding>>,
     executions: mpsc::UnboundedSender<ExecutionCall>,
     shards: mpsc::UnboundedSender<ShardCall>,
+    joins: mpsc::UnboundedSender<JoinCall>,
 }
 
 /// The test's hold on an executor of tasks.
@@ -24,6 +26,7 @@ pub(crate) struct TaskControl {
     pub(crate) offered: watch::Sender<Option<Sharding>>,
     executions: mpsc::UnboundedReceiver<ExecutionCall>,
     shards: mpsc::UnboundedReceiver<ShardCall>,
+    joins: mpsc::UnboundedReceiver<JoinCall>,
 }
 
 /// A program that is being executed.
@@ -40,7 +43,13 @@ pub(crate) struct ShardCall {
     pub(crate) task: ShardTask,
     pub(crate) traced: mpsc::Sender<Traced>,
     pub(crate) cancel: CancellationToken,
-    finish: oneshot::Sender<Result<ShardProof, Failure>>,
+    finish: oneshot::Sender<Result<TaskProof, Failure>>,
+}
+
+/// Proofs that are being joined.
+pub(crate) struct JoinCall {
+    pub(crate) task: JoinTask,
+    finish: oneshot::Sender<Result<TaskProof, JoinFailure>>,
 }
 
 /// What the executor offers at first.
@@ -48,6 +57,7 @@ pub(crate) fn sharding() -> Sharding {
     Sharding {
         engine: "scripted".to_owned(),
         kinds: vec![TaskKind::Execute, TaskKind::ProveShard],
+        recursion: false,
         prove_slots: 1,
         prefetch: 1,
         max_elements: 1 << 20,
@@ -62,8 +72,14 @@ impl FakeTasks {
         let (sender, offered) = watch::channel(Some(sharding()));
         let (executions_sender, executions) = mpsc::unbounded_channel();
         let (shards_sender, shards) = mpsc::unbounded_channel();
-        let fake = Self { offered, executions: executions_sender, shards: shards_sender };
-        (fake, TaskControl { offered: sender, executions, shards })
+        let (joins_sender, joins) = mpsc::unbounded_channel();
+        let fake = Self {
+            offered,
+            executions: executions_sender,
+            shards: shards_sender,
+            joins: joins_sender,
+        };
+        (fake, TaskControl { offered: sender, executions, shards, joins })
     }
 }
 
@@ -76,6 +92,11 @@ impl TaskControl {
     pub(crate) async fn next_shard(&mut self) -> ShardCall {
         let call = timeout(PATIENCE, self.shards.recv()).await;
         call.expect("no shard is proved").unwrap()
+    }
+
+    pub(crate) async fn next_join(&mut self) -> JoinCall {
+        let call = timeout(PATIENCE, self.joins.recv()).await;
+        call.expect("nothing is joined").unwrap()
     }
 
     /// Whether a shard is in the prover that the test has not seen yet.
@@ -107,9 +128,15 @@ impl ShardCall {
         timeout(PATIENCE, self.cancel.cancelled()).await.expect("it is not cancelled");
     }
 
-    pub(crate) fn finish(self, outcome: Result<ShardProof, Failure>) {
+    pub(crate) fn finish(self, outcome: Result<TaskProof, Failure>) {
         // After a cancellation there is no receiver.
         let _ = self.finish.send(outcome);
+    }
+}
+
+impl JoinCall {
+    pub(crate) fn finish(self, outcome: Result<TaskProof, JoinFailure>) {
+        self.finish.send(outcome).unwrap();
     }
 }
 
@@ -136,9 +163,19 @@ impl TaskExecutor for FakeTasks {
         task: ShardTask,
         traced: mpsc::Sender<Traced>,
         cancel: CancellationToken,
-    ) -> Result<ShardProof, Failure> {
+    ) -> Result<TaskProof, Failure> {
         let (finish, finished) = oneshot::channel();
         self.shards.send(ShardCall { task, traced, cancel, finish }).unwrap();
         finished.await.unwrap_or_else(|_| Err(cancelled()))
+    }
+
+    async fn join(
+        &self,
+        task: JoinTask,
+        _cancel: CancellationToken,
+    ) -> Result<TaskProof, JoinFailure> {
+        let (finish, finished) = oneshot::channel();
+        self.joins.send(JoinCall { task, finish }).unwrap();
+        finished.await.unwrap_or_else(|_| Err(cancelled().into()))
     }
 }

@@ -119,11 +119,12 @@ fn every_line_of_a_task_has_its_ids_and_kind() {
         tracing_subscriber::fmt().json().with_writer(Arc::new(log.reopen().unwrap())).finish();
     let guard = tracing::subscriber::set_default(subscriber);
     let blob = BlobInfo { size: 1, sha256: Sha256Digest([0; 32]) };
+    let of = |info| Blob { info, from: Vec::new() };
     let order = TaskOrder {
         lease_id: LeaseId([0x5b; 16]),
         job: JobId([0x3a; 16]),
         task: TaskId([0x2b; 16]),
-        input: TaskInput::ShrinkWrap { proof: Blob { info: blob, from: Vec::new() } },
+        input: TaskInput::Retrace { common: of(blob), record: of(blob) },
         traceparent: None,
     };
     let observed = TaskObserver::start(&order, metrics.clone());
@@ -148,8 +149,8 @@ fn every_line_of_a_task_has_its_ids_and_kind() {
             (&span["job_id"], &span["lease"]),
             (&"3a".repeat(16).into(), &"5b5b5b5b".into())
         );
-        assert_eq!((&span["task"], &span["kind"]), (&"2b2b2b2b".into(), &"shrink_wrap".into()));
+        assert_eq!((&span["task"], &span["kind"]), (&"2b2b2b2b".into(), &"retrace".into()));
     }
-    let count = r#"contemplant_task_phase_seconds_count{kind="shrink_wrap",phase="waiting"} 1"#;
+    let count = r#"contemplant_task_phase_seconds_count{kind="retrace",phase="waiting"} 1"#;
     assert!(metrics.render().lines().any(|line| line == count));
 }

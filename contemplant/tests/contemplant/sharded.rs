@@ -9,7 +9,7 @@ use contemplant::executor::tasks::{
     CutShard, ExecuteTask, Executed, ShardNews, ShardReceiver, ShardTask, TaskExecutor, Traced,
 };
 use network_lib::ids::Sha256Digest;
-use network_lib::job::{BlobInfo, Failure, ProofMode};
+use network_lib::job::{BlobInfo, Failure};
 use sha2::{Digest, Sha256};
 use shard_plan::{Key, MarkerOrder, ShardKind, ShardRange};
 use tokio::sync::{Semaphore, mpsc};
@@ -152,7 +152,7 @@ impl<'a> Proof<'a> {
             named,
             events_prefix: format!("{:032x}", 0xabc0 + no),
             defers: shard.kind == ShardKind::Core,
-            mode: ProofMode::Core,
+            mode: self.task.spec.mode,
         };
         self.shards.push(shard);
         let (executor, traced) = (Arc::clone(self.executor), self.traced.clone());

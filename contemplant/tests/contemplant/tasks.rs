@@ -1,13 +1,14 @@
 //! Tasks of proofs that many workers make: the whole conversation with a played Hierophant and a scripted executor.
 
 mod execution;
+mod join;
 mod offer;
 mod provide;
 mod recovery;
 mod restart;
 mod shard;
 
-use contemplant::executor::tasks::{CutShard, Executed, ShardProof, Traced};
+use contemplant::executor::tasks::{CutShard, Executed, TaskProof, Traced};
 use network_lib::ids::{JobId, LeaseId, TaskId, VkHash};
 use network_lib::job::{JobSpec, ProofMode};
 use network_lib::shard::{Blob, KnownShard, Named, ShardState, Source, TaskInput, TaskToWorker};
@@ -134,6 +135,6 @@ fn executed() -> Executed {
     Executed { execution: found(), public_values: b"public values".to_vec() }
 }
 
-fn shard_proof() -> ShardProof {
-    ShardProof { bytes: PROOF.to_vec(), prove_ms: 7 }
+fn shard_proof() -> TaskProof {
+    TaskProof { bytes: PROOF.to_vec(), prove_ms: 7 }
 }

@@ -83,6 +83,7 @@ fn sharding(sharding: &mut Sharding) {
     let Sharding {
         engine,
         kinds,
+        recursion: _,
         prove_slots,
         prefetch,
         max_elements: _,

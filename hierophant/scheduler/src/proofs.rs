@@ -15,7 +15,10 @@ mod task_bytes;
 mod views;
 
 pub use request::{CancelError, NewRequest, SubmitError};
-pub use task_bytes::{Assembly, AssemblyError, HandIn, ShardingLimits, TaskBlob};
+pub use task_bytes::{
+    Assembly, AssemblyError, Doubt, DoubtedPart, HandIn, PartCheck, PartKind, PartVerdict,
+    ShardingLimits, TaskBlob,
+};
 pub use views::{
     DividedProof, LeaseAccess, Overview, QueuedJob, RunningProof, RunningTask, TaskNumbers,
     WaitingTask, Why, WorkerJoined, WorkerWork,

@@ -295,6 +295,9 @@ impl Actor for ProofsActor {
             }
             ProofsMsg::TaskWord(worker, word, _) => (core.task_word(now, worker, word), None),
             ProofsMsg::Checked(lease, verdict) => (core.checked(now, lease, verdict), None),
+            ProofsMsg::PartsChecked(check, verdicts) => {
+                (core.parts_checked(now, *check, &verdicts), None)
+            }
             ProofsMsg::JobsSent(leases) => {
                 core.jobs_sent(&leases);
                 (Vec::new(), None)
@@ -375,6 +378,7 @@ impl ProofsState {
                     side_effects.push(SideEffect::Drop(worker, self.sessions.get(worker), reason));
                 }
                 Effect::Assemble(assembly) => side_effects.push(SideEffect::Assemble(assembly)),
+                Effect::CheckParts(check) => side_effects.push(SideEffect::CheckParts(check)),
                 Effect::FreeTaskBlob(job, blob) => {
                     side_effects.push(SideEffect::FreeTaskBlob(job, blob));
                 }

@@ -1,4 +1,4 @@
-//! Assembly of a Core proof from the proofs of its shards.
+//! Assembly of a proof's file from the results of its tasks.
 //!
 //! The file is what the worker of a whole proof hands in: bincode of `ProofFromNetwork` of sp1-verifier 6.10.0
 //! (`src/proof.rs`), which has the fields `proof: SP1Proof`, `public_values: SP1PublicValues` and `sp1_version: String`.
@@ -6,9 +6,9 @@
 //!
 //! | Bytes | What | Source |
 //! |---|---|---|
-//! | 4 | number of the variant `SP1Proof::Core`: 0 | sp1-verifier `src/proof.rs` |
-//! | 8 | number of shard proofs | `SP1Proof::Core(Vec<ShardProof<…>>)` |
-//! | parts | the shard proofs, each in bincode, in the order of their ranges | the same |
+//! | 4 | number of the variant: `SP1Proof::Core` 0, `Compressed` 1, `Plonk` 2, `Groth16` 3 | sp1-verifier `src/proof.rs` |
+//! | 8 | only of a Core proof: number of shard proofs | `SP1Proof::Core(Vec<ShardProof<…>>)` |
+//! | parts | the shard proofs, each in bincode, in the order of their ranges; of all others the proof, in bincode | the same; `Compressed(Box<…>)` has no bytes of its own |
 //! | 8 + n | length, and bytes of the public values | sp1-primitives `src/io.rs`, and `src/types.rs`: `Buffer` skips its `ptr` |
 //! | 8 + n | length, and text of the circuit version | sp1-verifier `src/proof.rs`; sp1-prover `src/worker/controller/mod.rs` writes its `SP1_CIRCUIT_VERSION` |
 //!
@@ -20,15 +20,22 @@ use bytes::Bytes;
 use futures_util::TryStreamExt;
 use hierophant_scheduler::proofs::{Assembly, AssemblyError};
 use network_lib::ids::{ArtifactId, JobId, Sha256Digest};
-use network_lib::job::BlobInfo;
+use network_lib::job::{BlobInfo, ProofMode};
 use sha2::{Digest, Sha256};
 
 use crate::artifacts::ArtifactsHandle;
 use crate::artifacts::blobs::{BlobWriter, Blobs, StagedBlob};
 use crate::artifacts::task_blobs::TaskBlobs;
 
-/// Number of the variant `SP1Proof::Core`.
-const CORE: u32 = 0;
+/// Number of the variant of `SP1Proof`.
+const fn variant(mode: ProofMode) -> u32 {
+    match mode {
+        ProofMode::Core => 0,
+        ProofMode::Compressed => 1,
+        ProofMode::Plonk => 2,
+        ProofMode::Groth16 => 3,
+    }
+}
 
 /// Assembles proofs.
 #[derive(Debug, Clone)]
@@ -57,12 +64,15 @@ impl Assembler {
 
     /// The file of a proof, staged.
     async fn staged(&self, assembly: &Assembly) -> Result<StagedBlob, AssemblyError> {
-        let Assembly { job, parts, public_values, circuit_version, is_mock, .. } = assembly;
-        // A mock proof has no shards.
-        let parts: &[BlobInfo] = if *is_mock { &[] } else { parts };
+        let Assembly { job, mode, parts, public_values, circuit_version, is_mock, .. } = assembly;
+        let is_core = *mode == ProofMode::Core;
+        // A mock Core proof has no shards.
+        let parts: &[BlobInfo] = if *is_mock && is_core { &[] } else { parts };
         let mut file = self.blobs.begin(None);
-        let head = [&CORE.to_le_bytes()[..], &(parts.len() as u64).to_le_bytes()].concat();
-        write(&mut file, head).await?;
+        write(&mut file, variant(*mode).to_le_bytes().to_vec()).await?;
+        if is_core {
+            write(&mut file, (parts.len() as u64).to_le_bytes().to_vec()).await?;
+        }
         for part in parts {
             self.copy(*job, *part, &mut file).await?;
         }

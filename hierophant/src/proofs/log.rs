@@ -6,7 +6,7 @@ use std::time::Duration;
 use hierophant_model::clients::Clients;
 use hierophant_model::records::{AttemptOutcome, AttemptRecord, AttemptTask, Change};
 use hierophant_model::text::short_request_id;
-use hierophant_scheduler::proofs::{Assembly, AssemblyError};
+use hierophant_scheduler::proofs::{Assembly, AssemblyError, PartCheck, PartVerdict};
 use network_lib::ids::{ArtifactId, JobId, LeaseId};
 use network_lib::job::{BlobInfo, Failure, FailureClass};
 
@@ -41,6 +41,18 @@ pub(super) fn checked(
     match verdict {
         Ok(()) => tracing::info!(job_id, lease, took_seconds, "proof accepted"),
         Err(failure) => tracing::warn!(job_id, lease, took_seconds, %failure, "proof rejected"),
+    }
+}
+
+/// Logs the verdicts on results of tasks.
+pub(super) fn parts_checked(check: &PartCheck, verdicts: &[PartVerdict], took: Duration) {
+    let (parts, took_seconds) = (verdicts.len(), took.as_secs_f64());
+    let count = |verdict| verdicts.iter().filter(|found| **found == verdict).count();
+    let (wrong, unknown) = (count(PartVerdict::False), count(PartVerdict::Unknown));
+    tracing::warn!(parts, wrong, unknown, took_seconds, "results of tasks were verified");
+    let judged = check.parts.iter().zip(verdicts);
+    for (part, _) in judged.filter(|(_, verdict)| **verdict == PartVerdict::False) {
+        tracing::warn!(task = %part.task, blob = %part.blob.sha256, "the result of a task is false");
     }
 }
 

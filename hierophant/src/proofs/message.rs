@@ -9,8 +9,8 @@ use hierophant_model::records::Accepted;
 use hierophant_scheduler::SessionId;
 use hierophant_scheduler::proofs::core::{Rejection, StoreLookup};
 use hierophant_scheduler::proofs::{
-    AssemblyError, CancelError, HandIn, LeaseAccess, NewRequest, Overview, QueuedJob, SubmitError,
-    TaskBlob, WaitingTask, Why, WorkerJoined,
+    AssemblyError, CancelError, HandIn, LeaseAccess, NewRequest, Overview, PartCheck, PartVerdict,
+    QueuedJob, SubmitError, TaskBlob, WaitingTask, Why, WorkerJoined,
 };
 use network_lib::handshake::Capabilities;
 use network_lib::ids::{ArtifactId, JobId, LeaseId, RequestId, Sha256Digest, WorkerId};
@@ -76,6 +76,8 @@ pub enum ProofsMsg {
     Reopen(Box<AsOf<EndedJob>>, RpcReplyPort<Result<(), Outdated>>),
     /// Verdict on the proof of an attempt.
     Checked(LeaseId, Result<(), Failure>),
+    /// Verdicts on results of tasks, in their order.
+    PartsChecked(Box<PartCheck>, Vec<PartVerdict>),
     /// Data that the holder of a lease may fetch; `None` if the lease is not active.
     LeaseAccess(LeaseId, WorkerId, RpcReplyPort<Option<LeaseAccess>>),
     /// API: whether a worker may fetch a blob under the lease of its task.

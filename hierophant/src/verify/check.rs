@@ -72,7 +72,7 @@ pub fn check_bytes(proof: &[u8], claim: &Claim, vk: &[u8]) -> Result<(), Failure
 }
 
 /// Runs SP1's verifier and converts a panic into a rejection: it indexes by untrusted values.
-fn catch_panic(check: impl FnOnce() -> Result<(), Rejection>) -> Result<(), Rejection> {
+pub(super) fn catch_panic(check: impl FnOnce() -> Result<(), Rejection>) -> Result<(), Rejection> {
     catch_unwind(AssertUnwindSafe(check)).unwrap_or_else(|payload| {
         let text = payload.downcast_ref::<String>().map(String::as_str);
         let text = text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("no message");

@@ -12,6 +12,7 @@ use network_lib::job::{Failure, FailureClass};
 use rlimit::Resource;
 
 use super::check::check_loaded;
+use super::part;
 use super::protocol::{Order, Reply, read_order, write_reply};
 use super::rejection::Rejection;
 use super::verifiers::Verifiers;
@@ -47,13 +48,18 @@ fn carry_out(order: Order, verifiers: &Verifiers, output: &mut impl Write) -> io
     let verdict = match load(&order) {
         Ok(proof) => {
             write_reply(output, Reply::Read)?;
-            let (claim, mock_mode) = (order.claim(), order.mock_mode);
-            check_loaded(proof, &claim, &order.vk, mock_mode, verifiers)
-                .map_err(|rejection| rejection.failure())
+            checked(proof, &order, verifiers).map_err(|rejection| rejection.failure())
         }
         Err(failure) => Err(failure),
     };
     write_reply(output, Reply::Verdict(verdict))
+}
+
+fn checked(proof: Vec<u8>, order: &Order, verifiers: &Verifiers) -> Result<(), Rejection> {
+    match order.part {
+        Some(kind) => part::check(&proof, kind, &order.vk, order.vk_hash, verifiers),
+        None => check_loaded(proof, &order.claim(), &order.vk, order.mock_mode, verifiers),
+    }
 }
 
 /// The bytes of the proof, read within the limits of the order.
@@ -137,6 +143,7 @@ mod tests {
             vk: vec![],
             mock_mode: true,
             memory: u64::MAX,
+            part: None,
         };
         let (mut replies, mut output) = pipe().expect("a pipe");
         let (sender, received) = channel();

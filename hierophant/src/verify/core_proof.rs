@@ -7,7 +7,6 @@ use sp1_hypercube::{
     PROOF_MAX_NUM_PVS, PrimeField32, SP1PcsProofInner, SP1VerifyingKey, ShardProof,
 };
 use sp1_prover::SP1CoreProofData;
-use sp1_prover::verify::{SP1Verifier, VerifierRecursionVks};
 
 use super::public_values::is_committed;
 use super::rejection::Rejection;
@@ -42,8 +41,7 @@ pub(super) fn check(
         return Err(Rejection::UncommittedPublicValues);
     }
     verifiers
-        .core
-        .get_or_init(|| SP1Verifier::new(VerifierRecursionVks::default()))
+        .sp1()
         .verify(&SP1CoreProofData(shards), key)
         .map_err(|error| Rejection::Invalid(error.to_string()))
 }

@@ -7,6 +7,7 @@
 use std::io::{self, Read, Write};
 
 use hierophant_model::records::Claim;
+use hierophant_scheduler::proofs::PartKind;
 use network_lib::handshake::Backend;
 use network_lib::ids::{Sha256Digest, VkHash};
 use network_lib::job::{Failure, ProofMode};
@@ -58,6 +59,9 @@ pub(super) struct Order {
     pub(super) mock_mode: bool,
     /// Memory in bytes that the process may use.
     pub(super) memory: u64,
+    /// What the file proves, if it is a part of such a proof.
+    #[serde(default)]
+    pub(super) part: Option<PartKind>,
 }
 
 impl Order {
@@ -147,6 +151,7 @@ mod tests {
             vk: vec![0xff; 64 << 10],
             mock_mode: true,
             memory: u64::MAX,
+            part: Some(PartKind::Recursive(shard_plan::ShardRange::PRECOMPILE)),
         }
     }
 

@@ -91,6 +91,10 @@ pub(super) enum Rejection {
     /// Public values that the proof does not prove.
     #[error("the proof does not commit to its public values")]
     UncommittedPublicValues,
+    /// A part of a proof that proves another part of the execution.
+    #[cfg(feature = "core-verification")]
+    #[error("the part proves another range of the execution")]
+    OtherRange,
     /// A proof of another program.
     #[error("the proof is of another program")]
     OtherProgram,

@@ -17,3 +17,12 @@ impl std::fmt::Debug for Verifiers {
         f.debug_struct("Verifiers").finish_non_exhaustive()
     }
 }
+
+#[cfg(feature = "core-verification")]
+impl Verifiers {
+    /// SP1's verifier of parts of proofs and of Core proofs.
+    pub(super) fn sp1(&self) -> &sp1_prover::verify::SP1Verifier {
+        use sp1_prover::verify::{SP1Verifier, VerifierRecursionVks};
+        self.core.get_or_init(|| SP1Verifier::new(VerifierRecursionVks::default()))
+    }
+}

@@ -41,6 +41,7 @@ fn scripted(name: &str, engine: &str) -> Hello {
     hello.capabilities.sharding = Some(Sharding {
         engine: engine.into(),
         kinds: vec![TaskKind::ProveShard],
+        recursion: false,
         prove_slots: 1,
         prefetch: 0,
         max_elements: 1 << 22,

@@ -51,7 +51,9 @@ fn every_seeded_run_keeps_every_promise() {
     assert!(seeds < 20 || sum.starved > 0, "no attempt ran out of memory: {sum}");
     assert!(seeds < 20 || sum.given_back > 0, "nothing was given back: {sum}");
     let divided = sum.assembled > 0 && sum.shards > sum.assembled && sum.provided > 0;
+    let judged = sum.accusations > 0 && sum.parts_checked > sum.accusations;
     assert!(seeds < 20 || divided && sum.lost_blobs > 0, "no proof was made as tasks: {sum}");
+    assert!(seeds < 20 || judged, "no result of a task was false: {sum}");
     assert!(seeds < 20 || (sum.races > 0 && sum.won_by_racer > 0), "no attempt was raced: {sum}");
 }
 

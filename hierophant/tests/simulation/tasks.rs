@@ -31,13 +31,27 @@ pub enum Work {
         /// Core shards whose events have come, in their order.
         markers: Vec<u32>,
     },
-    Shard {
-        record: BlobInfo,
+    /// A shard, or a task above the shards, which has no record.
+    Proof {
+        record: Option<BlobInfo>,
         inputs: Vec<BlobInfo>,
         defers: bool,
         is_fetched: bool,
         is_traced: bool,
     },
+}
+
+impl Work {
+    /// A task above the shards.
+    pub fn above(inputs: impl IntoIterator<Item = BlobInfo>) -> Self {
+        Self::Proof {
+            record: None,
+            inputs: inputs.into_iter().collect(),
+            defers: false,
+            is_fetched: false,
+            is_traced: false,
+        }
+    }
 }
 
 /// What an execution announces: cores and a memory shard, then precompile shards, which need all events.
@@ -116,7 +130,8 @@ pub fn events(job: JobId, core: u64) -> DeferredEvents {
 pub fn sharding(prove_slots: u32, prefetch: u32) -> Sharding {
     Sharding {
         engine: ENGINE.into(),
-        kinds: vec![TaskKind::Execute, TaskKind::ProveShard],
+        kinds: TaskKind::ALL.to_vec(),
+        recursion: true,
         prove_slots,
         prefetch,
         max_elements: 1 << 22,

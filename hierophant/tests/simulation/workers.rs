@@ -93,8 +93,8 @@ impl Contemplant {
         let temper = match rng.random_range(0..10) {
             // The first is honest, so that everything can be proved in the end.
             _ if number == 0 => Temper::Honest,
-            0 => Temper::Liar,
-            1 | 2 => Temper::Flaky,
+            0 | 1 => Temper::Liar,
+            2 => Temper::Flaky,
             3 => Temper::Hanging,
             _ => Temper::Honest,
         };

@@ -13,9 +13,9 @@ use std::fmt;
 
 use hierophant_model::records::{AttemptOutcome, AttemptRecord, Millis, RequestState};
 use hierophant_scheduler::SessionId;
-use hierophant_scheduler::proofs::Assembly;
 use hierophant_scheduler::proofs::core::{Effect, ProofsCore};
 use hierophant_scheduler::proofs::shards::policy::ShardingMode;
+use hierophant_scheduler::proofs::{Assembly, PartCheck};
 use hierophant_scheduler::registry::core::RegistryCore;
 use network_lib::ids::{LeaseId, Sha256Digest, WorkerId};
 use network_lib::job::{Failure, FailureClass};
@@ -68,6 +68,10 @@ pub struct Tally {
     pub provided: u64,
     /// Proofs that were assembled.
     pub assembled: u64,
+    /// Inputs of tasks that were found false.
+    pub accusations: u64,
+    /// Results of tasks that were verified alone.
+    pub parts_checked: u64,
     /// Bytes that Hierophant's disk has lost.
     pub lost_blobs: u64,
     pub fulfilled: u64,
@@ -94,6 +98,8 @@ impl Tally {
         self.shards += other.shards;
         self.provided += other.provided;
         self.assembled += other.assembled;
+        self.accusations += other.accusations;
+        self.parts_checked += other.parts_checked;
         self.lost_blobs += other.lost_blobs;
         self.fulfilled += other.fulfilled;
         self.unexecutable += other.unexecutable;
@@ -108,7 +114,7 @@ impl fmt::Display for Tally {
         write!(
             f,
             "{} events, {} crashes of Hierophant, {} stalls of its store with {} jobs given out, {} proofs wasted, {} attempts, {} of them races, {} of these won, {} \
-             out of memory, {} ahead, {} of these given back; as tasks: {} executions, {} shards, {} records provided, {} proofs assembled, {} blobs lost; requests: {} fulfilled, {} unexecutable, {} failed, {} cancelled, {} expired",
+             out of memory, {} ahead, {} of these given back; as tasks: {} executions, {} shards, {} records provided, {} proofs assembled, {} accusations, {} parts checked, {} blobs lost; requests: {} fulfilled, {} unexecutable, {} failed, {} cancelled, {} expired",
             self.events,
             self.crashes,
             self.stalls,
@@ -124,6 +130,8 @@ impl fmt::Display for Tally {
             self.shards,
             self.provided,
             self.assembled,
+            self.accusations,
+            self.parts_checked,
             self.lost_blobs,
             self.fulfilled,
             self.unexecutable,
@@ -162,6 +170,7 @@ enum Event {
     RepeatTask(usize, u32, LeaseId, usize),
     Provide(usize, u32, LeaseId, Sha256Digest),
     Assembled(u64, Box<Assembly>),
+    PartsChecked(u64, Box<PartCheck>),
 }
 
 /// A running Hierophant.
@@ -383,6 +392,7 @@ impl World {
             Event::RepeatTask(n, life, lease, at) => self.repeat_task(n, life, lease, at),
             Event::Provide(n, life, lease, blob) => self.provide(n, life, lease, blob),
             Event::Assembled(boot, assembly) => self.assembled(boot, *assembly),
+            Event::PartsChecked(boot, check) => self.parts_checked(boot, *check),
         }
     }
 }

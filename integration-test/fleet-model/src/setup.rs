@@ -55,6 +55,7 @@ pub(crate) fn joined(machine: usize) -> WorkerJoined {
     let sharding = Sharding {
         engine: ENGINE.into(),
         kinds: vec![TaskKind::Execute, TaskKind::ProveShard],
+        recursion: false,
         prove_slots: 1,
         prefetch: PREFETCH,
         max_elements: 1 << 28,

@@ -106,6 +106,7 @@ impl TaskWorker {
         hello.capabilities.sharding = Some(Sharding {
             engine: ENGINE.into(),
             kinds: vec![TaskKind::Execute, TaskKind::ProveShard],
+            recursion: false,
             prove_slots: slots,
             prefetch,
             max_elements: 1 << 22,

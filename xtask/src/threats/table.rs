@@ -367,6 +367,21 @@ pub(super) const THREATS: &[Threat] = &[
         ],
     },
     Threat {
+        who: CONTEMPLANT, reach: "a proof that several workers make, by a false result of a task",
+        stop: "workers verify what they join, Hierophant what they report and the parts of a rejected proof; the false result is made again, and its maker gets a strike",
+        shown_by: &[
+            test("scheduler", "lib", "proofs::core::tests::doubts::a_result_that_is_false_is_made_again_and_its_maker_is_blamed"),
+            test("scheduler", "lib", "proofs::core::tests::doubts::a_false_part_of_a_rejected_proof_is_made_again_and_its_maker_is_blamed"),
+            part("verify::core_part::tests::a_shard_is_right_under_its_own_range_and_program_alone"),
+            part("verify::core_part::tests::a_recursive_proof_is_right_under_its_own_range_alone"),
+        ],
+    },
+    Threat {
+        who: CONTEMPLANT, reach: "strikes of honest workers, by reporting their results as false",
+        stop: "Hierophant verifies the result itself; if it is right, the worker that reported it gets the strike",
+        shown_by: &[test("scheduler", "lib", "proofs::core::tests::doubts::a_result_that_is_right_costs_the_one_who_accused_it")],
+    },
+    Threat {
         who: CLIENT, reach: "other clients' share of workers, disk and database",
         stop: "`[quotas]` per client: requests, cycles, bytes, tickets, programs; exact, and preserved over restarts",
         shown_by: &[

@@ -6,9 +6,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use shard_plan::{Plan, Reduce, ShardKind, ShardRange};
+use shard_plan::{Plan, Reduce, ShardKind};
 use sp1_core_machine::executor::ExecutionOutput;
-use sp1_hypercube::air::{PublicValues, ShardRange as Sp1Range};
+use sp1_hypercube::air::PublicValues;
 use sp1_hypercube::{SP1PcsProofInner, ShardProof};
 use sp1_primitives::SP1GlobalContext;
 use sp1_primitives::io::SP1PublicValues;
@@ -28,7 +28,7 @@ use crate::attempt::Attempt;
 use crate::depot::Depot;
 use crate::execution::{Executable, context, prepared};
 use crate::link::{Order, TaskLink};
-use crate::record::{Record, range_of};
+use crate::record::{Record, range_of, to_sp1};
 use crate::runtime::panic_message;
 use crate::tally::{Step, Tally};
 
@@ -264,7 +264,7 @@ impl Conductor {
             let worker = self.shop.worker.clone();
             self.start(async move {
                 let reduced = tasks::run(&worker, TaskType::RecursionReduce, &request).await;
-                reduced.map(|_| Done::Reduce(node))
+                reduced.map(|_| Done::Reduce(node)).map_err(text)
             });
         }
         Ok(())
@@ -354,7 +354,7 @@ impl Conductor {
             let (inputs, outputs) = (vec![proof], vec![output.clone()]);
             let request = RawTaskRequest { inputs, outputs, context: context(&self.proof) };
             self.attempt.count(|tally| tally.submitted(Step::Wrap));
-            tasks::run(&self.shop.worker, kind, &request).await?;
+            tasks::run(&self.shop.worker, kind, &request).await.map_err(text)?;
             self.attempt.ended(Step::Wrap, false);
             proof = output;
         }
@@ -377,17 +377,6 @@ impl Conductor {
 
     fn link(&self) -> &TaskLink {
         self.shop.worker.worker_client()
-    }
-}
-
-fn to_sp1(range: ShardRange) -> Sp1Range {
-    Sp1Range {
-        timestamp_range: range.timestamp_range,
-        initialized_address_range: range.initialized_address_range,
-        finalized_address_range: range.finalized_address_range,
-        initialized_page_index_range: range.initialized_page_index_range,
-        finalized_page_index_range: range.finalized_page_index_range,
-        deferred_proof_range: range.deferred_proof_range,
     }
 }
 

@@ -47,7 +47,7 @@ impl Shop {
             self.restore(kept, &shard, &record).await?;
             return Ok(Origin::Kept);
         }
-        tasks::run(&self.worker, TaskType::ProveShard, &request).await?;
+        tasks::run(&self.worker, TaskType::ProveShard, &request).await.map_err(text)?;
         let defers = match &shard.deferred_output {
             Some(events) => {
                 *self.worker.artifact_client().bytes(events).map_err(text)? != NO_EVENTS
@@ -70,7 +70,7 @@ impl Shop {
             self.worker.artifact_client().put(&output, kept.proof).map_err(text)?;
             return Ok(Origin::Kept);
         }
-        tasks::run(&self.worker, TaskType::RecursionDeferred, &request).await?;
+        tasks::run(&self.worker, TaskType::RecursionDeferred, &request).await.map_err(text)?;
         self.keep(key, false, &output).await?;
         Ok(Origin::Proved)
     }

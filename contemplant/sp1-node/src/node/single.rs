@@ -1,4 +1,4 @@
-//! One shard of a proof that several workers make.
+//! One task of a proof that several workers make: here, a shard.
 
 use std::sync::Arc;
 
@@ -6,19 +6,21 @@ use anyhow::{Context, ensure};
 use sp1_prover::worker::{
     CommonProverInput, ProofId, ProveShardTaskRequest, TaskId, TaskMetadata, WorkerClient,
 };
-use sp1_prover_types::network_base_types::ProofMode;
 use sp1_prover_types::{Artifact, ArtifactClient, TaskStatus, TaskType};
+use sp1_verifier::SP1ProofMode;
 use tokio::sync::mpsc;
 
 use super::{Worker, tasks};
 use crate::depot::{Depot, Scope};
 use crate::events::{TracedEvents, bring, take};
-use crate::execution::context;
+use crate::execution::{context, wire_mode};
 use crate::link::TaskLink;
 use crate::record::Record;
 
-/// A shard of a Core proof to prove.
+/// A shard to prove.
 pub struct ShardAssignment {
+    /// Kind of proof: for all but Core the shard's proof is made in recursive form.
+    pub mode: SP1ProofMode,
     /// The program.
     pub elf: Arc<Vec<u8>>,
     /// Bincode of SP1's `CommonProverInput`.
@@ -33,16 +35,17 @@ pub struct ShardAssignment {
     pub traced: mpsc::Sender<TracedEvents>,
 }
 
-/// A proved shard.
+/// Result of a task.
 #[derive(Debug)]
-pub struct ProvedShard {
-    /// Bincode of SP1's `ShardProof`.
+pub struct ProvedTask {
+    /// Bincode of SP1's `ShardProof` for a shard of a Core proof, of its `SP1WrapProof` for a wrap, of its proof for
+    /// PLONK and Groth16, and of its `SP1RecursionProof` for all others.
     pub proof: Vec<u8>,
     /// Milliseconds of the prover alone.
     pub prove_ms: u64,
 }
 
-/// The task of one shard.
+/// One task.
 pub(super) struct Single {
     worker: Worker,
     scope: Scope,
@@ -54,20 +57,21 @@ pub(super) struct Single {
 impl Single {
     pub(super) fn new(worker: Worker, of_engine: Arc<Scope>) -> Self {
         let scope = worker.artifact_client().open(1);
-        let proof = ProofId::new(format!("shard-{}", scope.number()));
+        let proof = ProofId::new(format!("task-{}", scope.number()));
         Self { worker, scope, _of_engine: of_engine, proof }
     }
 
     /// Proves the shard.
-    pub(super) async fn prove(&self, assignment: ShardAssignment) -> anyhow::Result<ProvedShard> {
-        let ShardAssignment { elf, common, record, events, events_prefix, traced } = assignment;
+    pub(super) async fn prove(&self, assignment: ShardAssignment) -> anyhow::Result<ProvedTask> {
+        let ShardAssignment { mode, elf, common, record, events, events_prefix, traced } =
+            assignment;
         {
             let input: CommonProverInput =
                 bincode::deserialize(&common).context("the common input cannot be decoded")?;
-            let mode = input.mode;
+            let (found, expected) = (input.mode, wire_mode(mode));
             ensure!(
-                mode == ProofMode::Core,
-                "the shard is part of a {mode:?} proof: expected a Core proof"
+                found == expected,
+                "the common input is that of a {found:?} proof: expected a {expected:?} proof"
             );
         }
         let depot = self.depot();
@@ -97,7 +101,7 @@ impl Single {
         let proving = async {
             tasks::run(&self.worker, TaskType::ProveShard, &request)
                 .await
-                .map_err(anyhow::Error::msg)
+                .map_err(|failure| anyhow::Error::msg(failure.reason))
         };
         let metadata = match &mut passing {
             // SP1 ends the task after the events are stored; if it fails, they may never be.
@@ -107,7 +111,7 @@ impl Single {
         let TaskMetadata { gpu_ms } = metadata;
         let proof = depot.bytes(&output)?;
         depot.free(&output);
-        Ok(ProvedShard { proof: Arc::unwrap_or_clone(proof), prove_ms: gpu_ms.unwrap_or(0) })
+        Ok(ProvedTask { proof: Arc::unwrap_or_clone(proof), prove_ms: gpu_ms.unwrap_or(0) })
     }
 
     /// Waits until the shard is traced, and passes its events on.
@@ -127,7 +131,20 @@ impl Single {
         Ok(())
     }
 
-    fn depot(&self) -> &Depot {
+    /// A new name in the depot.
+    pub(super) fn name(&self) -> Artifact {
+        self.scope.name()
+    }
+
+    pub(super) const fn worker(&self) -> &Worker {
+        &self.worker
+    }
+
+    pub(super) const fn proof(&self) -> &ProofId {
+        &self.proof
+    }
+
+    pub(super) fn depot(&self) -> &Depot {
         self.worker.artifact_client()
     }
 

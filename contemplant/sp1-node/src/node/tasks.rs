@@ -23,20 +23,22 @@ pub(super) async fn run(
     worker: &Worker,
     kind: TaskType,
     request: &RawTaskRequest,
-) -> Result<TaskMetadata, String> {
+) -> Result<TaskMetadata, TaskFailure> {
     let mut tries = 1;
     loop {
         let outcome = match submit(worker, kind, request.clone()).await {
             Ok(running) => running.await,
             Err(failure) => Err(failure),
         };
-        let TaskFailure { retryable, reason } = match outcome {
+        let failure = match outcome {
             Ok(metadata) => return Ok(metadata),
             Err(failure) => failure,
         };
+        let TaskFailure { retryable, ref reason, .. } = failure;
         tracing::warn!(task = kind.as_str_name(), reason, retryable, "a prover task failed");
         if !retryable || tries == MAX_TRIES {
-            return Err(format!("{}: {reason}", kind.as_str_name()));
+            let reason = format!("{}: {reason}", kind.as_str_name());
+            return Err(TaskFailure { reason, ..failure });
         }
         tries += 1;
     }

@@ -11,19 +11,20 @@ use network_lib::ids::Sha256Digest;
 use network_lib::job::{Failure, FailureClass};
 use network_lib::shard::Sharding;
 use sp1_node::{
-    Announce, BoxFuture, Execution, FoundShard, ProverRuntime, ShardAssignment, ShardTraced,
-    TracedEvents,
+    Announce, BoxFuture, Execution, FoundShard, ProverRuntime, RecursionAssignment, RecursionError,
+    RecursionInputs, ShardAssignment, ShardTraced, TracedEvents,
 };
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::Ready;
 use crate::executor::helper::Helper;
+use crate::executor::mode::sp1_mode;
 use crate::executor::prepare::{Prepared, prepare};
 use crate::executor::program::Programs;
 use crate::executor::tasks::{
-    CutShard, ExecuteTask, Executed, ShardNews, ShardProof, ShardSink, ShardTask, TaskExecutor,
-    Traced, check_mode,
+    CutShard, ExecuteTask, Executed, JoinFailure, JoinInputs, JoinTask, ShardNews, ShardSink,
+    ShardTask, TaskExecutor, TaskProof, Traced,
 };
 use crate::executor::{EventSink, ProveJob, cancelled, unless_cancelled};
 
@@ -37,20 +38,26 @@ pub(super) struct CpuTasks {
 }
 
 impl CpuTasks {
+    fn ready(&self) -> Result<&Ready, Failure> {
+        self.ready.get().ok_or_else(|| {
+            Failure::new(FailureClass::Infrastructure, "the prover is still starting")
+        })
+    }
+
     async fn execute_now(
         &self,
         task: ExecuteTask,
         shards: ShardSink,
         mut states: mpsc::Receiver<ShardNews>,
     ) -> Result<Executed, Failure> {
-        check_mode(task.spec.mode)?;
+        let mode = sp1_mode(task.spec.mode);
         let ExecuteTask { spec, program_digest, elf, stdin, max_elements } = task;
         let job = ProveJob { spec, program_digest, elf, stdin };
         let events = EventSink::nowhere();
         let prepared = prepare(&self.helper, &self.programs, job, false, &events).await?;
         let Prepared { program, stdin, executed } = prepared;
         let (elf, key) = (Arc::clone(&program.elf), program.key.clone());
-        let execution = Execution { elf, key, stdin, max_elements };
+        let execution = Execution { mode, elf, key, stdin, max_elements };
         let _room = self.helper.room().await?;
 
         let (news, traced) = mpsc::channel(1);
@@ -108,19 +115,18 @@ impl TaskExecutor for CpuTasks {
         task: ShardTask,
         traced: mpsc::Sender<Traced>,
         cancel: CancellationToken,
-    ) -> Result<ShardProof, Failure> {
-        check_mode(task.mode)?;
-        let Some(ready) = self.ready.get() else {
-            return Err(Failure::new(FailureClass::Infrastructure, "the prover is still starting"));
-        };
-        let ShardTask { elf, common, record, named, events_prefix, defers, .. } = task;
+    ) -> Result<TaskProof, Failure> {
+        let ready = self.ready()?;
+        let ShardTask { elf, common, record, named, events_prefix, defers, mode, .. } = task;
+        let mode = sp1_mode(mode);
         let index_id = format!("{events_prefix}-index");
-        let (sender, mut events) = mpsc::channel(1);
+        let (sender, mut made) = mpsc::channel(1);
+        let events = named;
         let assignment =
-            ShardAssignment { elf, common, record, events: named, events_prefix, traced: sender };
+            ShardAssignment { mode, elf, common, record, events, events_prefix, traced: sender };
         let proving = self.runtime.run(ready.node.prove_shard(assignment, cancel.clone()));
         let passing = async {
-            while let Some(TracedEvents { index, blobs }) = events.recv().await {
+            while let Some(TracedEvents { index, blobs }) = made.recv().await {
                 if defers {
                     let deferred = (index_id.clone(), index);
                     // Without a receiver nothing needs the events.
@@ -133,10 +139,47 @@ impl TaskExecutor for CpuTasks {
             Failure::new(FailureClass::Worker, format!("the shard could not be proved: {reason}"))
         });
         match proved {
-            Ok(proved) => Ok(ShardProof { bytes: proved.proof, prove_ms: proved.prove_ms }),
+            Ok(proved) => Ok(TaskProof { bytes: proved.proof, prove_ms: proved.prove_ms }),
             Err(_) if cancel.is_cancelled() => Err(cancelled()),
             Err(failure) => Err(failure),
         }
+    }
+
+    async fn join(
+        &self,
+        task: JoinTask,
+        cancel: CancellationToken,
+    ) -> Result<TaskProof, JoinFailure> {
+        let ready = self.ready()?;
+        let JoinTask { common, inputs } = task;
+        let inputs = match inputs {
+            JoinInputs::Deferred(data) => RecursionInputs::Deferred(data),
+            JoinInputs::Reduce { complete, range, children } => {
+                RecursionInputs::Reduce { complete, range, children }
+            }
+            JoinInputs::ShrinkWrap(proof) => RecursionInputs::ShrinkWrap(proof),
+            JoinInputs::Plonk(proof) => RecursionInputs::Plonk(proof),
+            JoinInputs::Groth16(proof) => RecursionInputs::Groth16(proof),
+        };
+        let assignment = RecursionAssignment { common, inputs };
+        let joined = self.runtime.run(ready.node.join(assignment, cancel.clone())).await;
+        match joined.unwrap_or_else(|panicked| Err(RecursionError::Failed(panicked))) {
+            Ok(proved) => Ok(TaskProof { bytes: proved.proof, prove_ms: proved.prove_ms }),
+            Err(_) if cancel.is_cancelled() => Err(cancelled().into()),
+            Err(error) => Err(failure_of(error)),
+        }
+    }
+}
+
+fn failure_of(error: RecursionError) -> JoinFailure {
+    let message = format!("the proofs could not be joined: {error}");
+    match error {
+        RecursionError::False { inputs, .. } => JoinFailure {
+            failure: Failure::new(FailureClass::Infrastructure, message),
+            false_inputs: inputs,
+        },
+        RecursionError::Unfit(_) => Failure::new(FailureClass::Request, message).into(),
+        RecursionError::Failed(_) => Failure::new(FailureClass::Worker, message).into(),
     }
 }
 

@@ -4,6 +4,7 @@
 //! shard's task can check that it got exactly the bytes that the execution announced.
 
 use network_lib::ids::Sha256Digest;
+use network_lib::job::ProofMode;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use shard_plan::{Key, ShardBoundary, ShardKind, ShardRange, Slice};
@@ -11,7 +12,7 @@ use shard_plan::{Key, ShardBoundary, ShardKind, ShardRange, Slice};
 use crate::config::MockShards;
 
 /// Name of the software that makes these records.
-pub(super) const ENGINE: &str = "mock 1";
+pub(super) const ENGINE: &str = "mock 2";
 
 /// Events of a core shard that has any.
 const EVENTS: u64 = 64;
@@ -62,19 +63,6 @@ impl Statement {
         Self { program, seed: seed.into() }
     }
 
-    /// Its encoding, which takes the place of SP1's `CommonProverInput`.
-    pub(super) fn encode(&self) -> Vec<u8> {
-        [self.program.0, self.seed].concat()
-    }
-
-    /// Checks that `common` is its encoding, and `program` its program.
-    pub(super) fn check(&self, common: &[u8], program: Sha256Digest) -> Result<(), String> {
-        if common != self.encode() || program != self.program {
-            return Err("the record belongs to another program or input".to_owned());
-        }
-        Ok(())
-    }
-
     /// Bytes that differ for each label and number.
     fn bytes(&self, label: &str, number: u32, size: u64) -> Vec<u8> {
         let hash = Sha256::new()
@@ -100,6 +88,44 @@ impl Statement {
     }
 }
 
+/// What takes the place of SP1's `CommonProverInput`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Common {
+    /// The statement.
+    pub(super) statement: Statement,
+    /// Kind of proof.
+    pub(super) mode: ProofMode,
+    /// The finished mock proof, as the last task returns it.
+    pub(super) proof: Vec<u8>,
+}
+
+impl Common {
+    /// Its encoding.
+    pub(super) fn encode(&self) -> Vec<u8> {
+        // None of its fields can fail to be encoded.
+        bincode::serialize(self).unwrap_or_default()
+    }
+
+    /// Decodes it.
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, String> {
+        bincode::deserialize(bytes)
+            .map_err(|error| format!("the common input cannot be decoded: {error}"))
+    }
+
+    /// Checks that it is that of this statement, program and kind of proof.
+    pub(super) fn check(
+        &self,
+        statement: Statement,
+        program: Sha256Digest,
+        mode: ProofMode,
+    ) -> Result<(), String> {
+        if self.statement != statement || statement.program != program || self.mode != mode {
+            return Err("the record belongs to another program, input or kind of proof".to_owned());
+        }
+        Ok(())
+    }
+}
+
 /// Events that a precompile shard takes from one blob.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Taken {
@@ -122,25 +148,31 @@ pub(super) struct Shard {
     pub(super) number: u32,
     /// Clock at which the execution ends, of a memory shard.
     last_clock: u64,
+    /// Number of proofs in the input.
+    deferred: u32,
     /// Size of the record, if its head is not larger.
     record_bytes: u64,
     pub(super) taken: Vec<Taken>,
 }
 
 impl Shard {
-    /// Core and memory shards, in the order in which they are announced.
-    pub(super) fn first(statement: Statement, settings: &MockShards) -> Vec<Self> {
+    /// Core shards, memory shards, and one for each of the `deferred` proofs of the input, in the order in which they are
+    /// announced.
+    pub(super) fn first(statement: Statement, settings: &MockShards, deferred: u32) -> Vec<Self> {
         let layout = Layout::of(settings.count);
         let shard = |kind, number| Self {
             statement,
             kind,
             number,
             last_clock: clock(layout.core),
+            deferred,
             record_bytes: settings.record_bytes,
             taken: Vec::new(),
         };
         let core = (0..layout.core).map(|number| shard(ShardKind::Core, number));
-        core.chain((0..layout.memory).map(|number| shard(ShardKind::Memory, number))).collect()
+        let memory = (0..layout.memory).map(|number| shard(ShardKind::Memory, number));
+        let deferred = (0..deferred).map(|number| shard(ShardKind::Deferred, number));
+        core.chain(memory).chain(deferred).collect()
     }
 
     /// Precompile shards of the events of all core shards, each of which takes an equal part.
@@ -169,6 +201,7 @@ impl Shard {
                 kind: ShardKind::Precompile,
                 number,
                 last_clock: clock(layout.core),
+                deferred: 0,
                 record_bytes: settings.record_bytes,
                 taken,
             }
@@ -200,7 +233,10 @@ impl Shard {
         let digest = || Sha256::digest(record).into();
         match self.kind {
             ShardKind::Core => Key::core(ENGINE, digest()),
-            ShardKind::Memory | ShardKind::Deferred => Key::memory(ENGINE, digest()),
+            ShardKind::Memory => Key::memory(ENGINE, digest()),
+            ShardKind::Deferred => {
+                Key::deferred(ENGINE, u64::from(self.number), u64::from(self.number) + 1)
+            }
             ShardKind::Precompile => {
                 let slice = |taken: &Taken| Slice {
                     events: taken.sha256.0,
@@ -214,12 +250,16 @@ impl Shard {
 
     /// The range that it proves.
     pub(super) fn range(&self) -> ShardRange {
-        let at = |timestamp| ShardBoundary { timestamp, ..ShardBoundary::INITIAL };
+        let deferred_proof = u64::from(self.deferred);
+        let at = |timestamp| ShardBoundary { timestamp, deferred_proof, ..ShardBoundary::INITIAL };
         match self.kind {
             ShardKind::Core => {
                 ShardRange::between(at(clock(self.number)), at(clock(self.number + 1)))
             }
-            ShardKind::Memory | ShardKind::Deferred => {
+            ShardKind::Deferred => {
+                ShardRange::deferred(u64::from(self.number), u64::from(self.number) + 1)
+            }
+            ShardKind::Memory => {
                 let start = at(self.last_clock);
                 let end = ShardBoundary { initialized_address: 1, finalized_address: 1, ..start };
                 ShardRange::between(start, end)
@@ -235,9 +275,53 @@ impl Shard {
             .then(|| self.statement.bytes("events", self.number, self.record_bytes.max(EVENTS)))
     }
 
-    /// Its proof.
+    /// Its proof in recursive form.
+    pub(super) fn piece(&self) -> Piece {
+        Piece { statement: self.statement, stage: Stage::Part, range: self.range() }
+    }
+
+    /// Its proof in a Core proof.
     pub(super) fn part(&self, size: u64) -> Vec<u8> {
         self.statement.bytes(&format!("part {}", self.kind), self.number, size)
+    }
+}
+
+/// Stage of a pseudo proof above the shards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Stage {
+    /// It proves a part of the execution.
+    Part,
+    /// It proves the whole execution.
+    Complete,
+    /// It is wrapped.
+    Wrapped,
+}
+
+/// A pseudo proof in recursive form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Piece {
+    pub(super) statement: Statement,
+    pub(super) stage: Stage,
+    pub(super) range: ShardRange,
+}
+
+impl Piece {
+    /// Its bytes, of this size unless its head is larger.
+    pub(super) fn encode(&self, size: u64) -> Vec<u8> {
+        // None of its fields can fail to be encoded.
+        let mut bytes = bincode::serialize(self).unwrap_or_default();
+        let head = Sha256Digest(Sha256::digest(&bytes).into());
+        let rest = size.saturating_sub(bytes.len() as u64);
+        bytes.extend(self.statement.bytes(&head.to_string(), 0, rest));
+        bytes
+    }
+
+    /// Checks that these are its bytes.
+    pub(super) fn check(&self, bytes: &[u8]) -> Result<(), String> {
+        if self.encode(bytes.len() as u64) == bytes {
+            return Ok(());
+        }
+        Err("its bytes are not those of a pseudo proof of this range".to_owned())
     }
 }
 
@@ -298,7 +382,7 @@ mod tests {
     }
 
     fn all(count: u32, prefix: &str) -> Vec<Shard> {
-        let mut shards = Shard::first(statement(count), &settings(count));
+        let mut shards = Shard::first(statement(count), &settings(count), 2);
         let events = traced(&shards, prefix);
         shards.extend(Shard::packed(statement(count), &settings(count), &events));
         shards
@@ -308,13 +392,13 @@ mod tests {
     fn the_shards_of_every_number_make_a_proof() {
         for count in 1..=20 {
             let shards = all(count, "lease");
-            assert_eq!(shards.len(), count as usize);
+            assert_eq!(shards.len(), count as usize + 2);
             let mut plan = Plan::default();
             for shard in &shards {
                 plan.announce(shard.key(&shard.record()), shard.kind, shard.range()).unwrap();
             }
             plan.execute_ended().unwrap();
-            assert_eq!(plan.leaves(), count as usize, "keys differ");
+            assert_eq!(plan.leaves(), count as usize + 2, "keys differ");
         }
     }
 
@@ -335,7 +419,7 @@ mod tests {
             all(8, prefix).iter().map(|shard| shard.key(&shard.record())).collect()
         };
         assert_eq!(keys("lease"), keys("another"));
-        assert_ne!(all(8, "lease")[7].record(), all(8, "another")[7].record());
+        assert_ne!(all(8, "lease")[9].record(), all(8, "another")[9].record());
     }
 
     #[test]
@@ -358,9 +442,15 @@ mod tests {
     fn another_input_has_other_shards() {
         let other = Statement::new(Sha256Digest([1; 32]), b"another", &settings(8));
         let shard = &all(8, "lease")[0];
-        assert!(other.check(&shard.statement.encode(), Sha256Digest([1; 32])).is_err());
-        assert!(shard.statement.check(&shard.statement.encode(), Sha256Digest([2; 32])).is_err());
-        let theirs = &Shard::first(other, &settings(8))[0];
+        let common =
+            Common { statement: shard.statement, mode: ProofMode::Plonk, proof: b"done".to_vec() };
+        assert_eq!(Common::decode(&common.encode()).unwrap(), common);
+        let program = Sha256Digest([1; 32]);
+        common.check(shard.statement, program, ProofMode::Plonk).unwrap();
+        assert!(common.check(other, program, ProofMode::Plonk).is_err());
+        assert!(common.check(shard.statement, Sha256Digest([2; 32]), ProofMode::Plonk).is_err());
+        assert!(common.check(shard.statement, program, ProofMode::Core).is_err());
+        let theirs = &Shard::first(other, &settings(8), 0)[0];
         assert_ne!(theirs.key(&theirs.record()), shard.key(&shard.record()));
     }
 }

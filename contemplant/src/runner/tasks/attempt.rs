@@ -84,9 +84,8 @@ impl Attempt {
 
     /// Ends the attempt as failed, unless it has failed already, and stops its work.
     pub(super) fn fail(&self, stop: TaskStop) {
-        let TaskStop::Failed { failure, lost } = stop else { return };
+        let TaskStop::Failed { failure, lost, suspect } = stop else { return };
         self.parcel.send_modify(|parcel| {
-            let suspect = Vec::new();
             let lease_id = self.lease;
             let message = || TaskFromWorker::TaskFailed { lease_id, failure, lost, suspect };
             parcel.failure.get_or_insert_with(message);

@@ -14,7 +14,7 @@ use super::attempt::Attempt;
 use super::memory::{LOOK_INTERVAL, MemoryShare};
 use super::stop::TaskStop;
 use crate::depot::results::{Delivery, TaskResult};
-use crate::executor::tasks::{ShardProof, ShardTask, Traced};
+use crate::executor::tasks::{ShardTask, TaskProof, Traced};
 use crate::finished::Kept;
 use crate::runner::meter::Meter;
 
@@ -53,11 +53,24 @@ impl TaskRunner {
         if attempt.stop.is_cancelled() {
             return Err(TaskStop::Abandoned);
         }
-        let ShardProof { bytes, prove_ms } = proof?;
+        let proof = proof?;
         if defers && attempt.deliveries().is_empty() {
             let message = "the prover has given no precompile events: expected a list";
             return Err(Failure::new(FailureClass::Worker, message).into());
         }
+        self.conclude(attempt, proof, started, peak_bytes, &meter).await
+    }
+
+    /// Stores and delivers the result of a task that began at `started`.
+    pub(super) async fn conclude(
+        &self,
+        attempt: &Attempt,
+        proof: TaskProof,
+        started: Instant,
+        peak_bytes: Option<u64>,
+        meter: &Meter,
+    ) -> Result<(), TaskStop> {
+        let TaskProof { bytes, prove_ms } = proof;
         attempt.observer.phase(Phase::Uploading);
         attempt.events.phase(Phase::Uploading);
         let proof = self.keep(attempt, bytes).await?;
@@ -67,7 +80,7 @@ impl TaskRunner {
             peak_bytes,
             fetched_bytes: meter.total(),
         };
-        tracing::info!(proof_bytes = proof.info.size, prove_ms, peak_bytes, "shard proved");
+        tracing::info!(proof_bytes = proof.info.size, prove_ms, peak_bytes, "task done");
         let (lease_id, output) = (attempt.lease, proof.info);
         let message = TaskFromWorker::TaskDone { lease_id, output, used };
         let last = Delivery { blobs: vec![proof], message };
@@ -111,7 +124,7 @@ impl TaskRunner {
     }
 
     /// Waits for a free slot of the prover.
-    async fn slot(&self, attempt: &Attempt) -> Result<SemaphorePermit<'_>, TaskStop> {
+    pub(super) async fn slot(&self, attempt: &Attempt) -> Result<SemaphorePermit<'_>, TaskStop> {
         let slots = self.slots.get_or_init(|| {
             let offered = self.executor.offered().borrow().as_ref().map(|offer| offer.prove_slots);
             Semaphore::new(offered.unwrap_or(1).max(1) as usize)
@@ -130,7 +143,7 @@ impl TaskRunner {
         attempt: &Attempt,
         task: ShardTask,
         share: &mut MemoryShare<'_>,
-    ) -> Result<ShardProof, TaskStop> {
+    ) -> Result<TaskProof, TaskStop> {
         let mut looks = interval(LOOK_INTERVAL);
         let (sender, mut traced) = mpsc::channel(1);
         let proof = self.executor.prove_shard(task, sender, attempt.stop.child_token());

@@ -11,8 +11,8 @@ use crate::runner::transfer::TransferError;
 pub(super) enum TaskStop {
     /// Its result is no longer needed, or the program ends, or another part of the attempt has failed.
     Abandoned,
-    /// It has failed; `lost` are inputs that no source has.
-    Failed { failure: Failure, lost: Vec<Sha256Digest> },
+    /// It has failed; `lost` are inputs that no source has, `suspect` those that are false.
+    Failed { failure: Failure, lost: Vec<Sha256Digest>, suspect: Vec<Sha256Digest> },
 }
 
 impl TaskStop {
@@ -20,13 +20,13 @@ impl TaskStop {
     pub(super) fn lost(what: &str, blob: Sha256Digest) -> Self {
         let message = format!("no source has the {what} {}", blob.hint());
         let failure = Failure::new(FailureClass::Infrastructure, message);
-        Self::Failed { failure, lost: vec![blob] }
+        Self::Failed { failure, lost: vec![blob], suspect: Vec::new() }
     }
 }
 
 impl From<Failure> for TaskStop {
     fn from(failure: Failure) -> Self {
-        Self::Failed { failure, lost: Vec::new() }
+        Self::Failed { failure, lost: Vec::new(), suspect: Vec::new() }
     }
 }
 

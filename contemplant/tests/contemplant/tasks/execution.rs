@@ -251,10 +251,10 @@ async fn what_this_worker_does_not_take_is_refused() {
     let mut connection = setup.hierophant.welcome_tasks(&[]).await;
     let blob = setup.hierophant.serve_blob(LeaseId::random(), PROOF, &[]);
     let lease = LeaseId::random();
-    connection.say(&run(lease, TaskInput::ShrinkWrap { proof: blob }));
+    connection.say(&run(lease, TaskInput::Retrace { common: blob.clone(), record: blob }));
     let (failure, _) = next_failure(&mut connection, lease).await;
     assert_eq!(failure.class, FailureClass::Infrastructure);
-    assert!(failure.message.contains("tasks of kind shrink_wrap are not taken"), "{failure}");
+    assert!(failure.message.contains("tasks of kind retrace are not taken"), "{failure}");
 
     let (lease, mut order) = execution(&setup.hierophant, 8);
     if let ToWorker::Task(network_lib::shard::TaskToWorker::Run { input, .. }) = &mut order

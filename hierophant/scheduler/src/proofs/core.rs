@@ -10,6 +10,7 @@ mod decisions;
 mod dispatch;
 mod disputes;
 mod divisions;
+mod doubts;
 mod endings;
 mod ids;
 mod index;
@@ -53,7 +54,7 @@ use super::fleet::Workers;
 use super::lease::{Lease, Leases, Worker, WorkerStats};
 use super::memory::MemoryDemand;
 use super::queue::Queue;
-use super::{Assembly, LeaseAccess, Overview, RunningProof, ShardingLimits, WorkerWork};
+use super::{Assembly, LeaseAccess, Overview, PartCheck, RunningProof, ShardingLimits, WorkerWork};
 use crate::SessionId;
 
 pub use commands::Rejection;
@@ -124,6 +125,8 @@ pub enum Effect {
     },
     /// Assemble a proof from its parts and report it to [`ProofsCore::assembled`].
     Assemble(Box<Assembly>),
+    /// Verify results of tasks and report the verdicts to [`ProofsCore::parts_checked`].
+    CheckParts(Box<PartCheck>),
     /// Remove a stored blob of a job's tasks.
     FreeTaskBlob(JobId, Sha256Digest),
     /// Remove all stored blobs of a job's tasks.

@@ -10,11 +10,13 @@ use std::ops::Deref;
 
 use network_lib::handshake::Backend;
 use network_lib::ids::WorkerId;
+use network_lib::job::ProofMode;
 use network_lib::shard::Sharding;
 
 use super::lease::Worker;
 use super::memory::Room;
 use super::need::{Need, SharedNeed};
+use super::shards::ShardedJob;
 
 /// Workers that take jobs of a need.
 #[derive(Debug, Default)]
@@ -152,6 +154,29 @@ pub struct Workers {
     shared: BTreeSet<WorkerId>,
 }
 
+/// What the tasks of a job demand of a worker.
+#[derive(Debug, Clone, Copy)]
+pub struct TaskShape<'a> {
+    /// Its engine.
+    pub engine: &'a str,
+    /// Trace area of the shards, in cells.
+    pub max_elements: u64,
+    /// Kind of proof.
+    pub mode: ProofMode,
+}
+
+impl<'a> TaskShape<'a> {
+    /// The shape of a job's tasks on workers with an engine.
+    #[must_use]
+    pub const fn of(engine: &'a str, job: &ShardedJob) -> Self {
+        Self { engine, max_elements: job.max_elements(), mode: job.mode() }
+    }
+
+    fn fits(&self, sharding: &Sharding) -> bool {
+        sharding.engine == self.engine && sharding.max_elements >= self.max_elements
+    }
+}
+
 impl Workers {
     /// No workers.
     #[must_use]
@@ -282,13 +307,12 @@ impl Workers {
     /// makes a whole proof does not count: that may take hours.
     pub fn takers<'a>(
         &'a self,
-        (engine, elements): (&'a str, u64),
+        shape: TaskShape<'a>,
     ) -> impl Iterator<Item = (WorkerId, &'a Worker, &'a Sharding)> {
         self.sharding().iter().filter_map(move |id| {
             let worker = self.get(id).filter(|worker| worker.task_places(true) > 0)?;
             let sharding = worker.capabilities.sharding.as_ref()?;
-            let fits = sharding.engine == engine && sharding.max_elements >= elements;
-            fits.then_some((*id, worker, sharding))
+            shape.fits(sharding).then_some((*id, worker, sharding))
         })
     }
 

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use hierophant_model::clients::{Client, ClientName};
-use network_lib::ids::{JobId, LeaseId, Sha256Digest};
-use network_lib::job::BlobInfo;
+use network_lib::ids::{JobId, LeaseId, Sha256Digest, TaskId, VkHash, WorkerId};
+use network_lib::job::{BlobInfo, Failure, ProofMode};
+use serde::{Deserialize, Serialize};
+use shard_plan::ShardRange;
 
 use super::shards;
 use super::shards::policy::ShardingMode;
@@ -88,13 +90,15 @@ pub struct Assembly {
     pub lease: LeaseId,
     /// Job.
     pub job: JobId,
-    /// Proofs of the shards, in their order.
+    /// Kind of proof.
+    pub mode: ProofMode,
+    /// For a Core proof the proofs of its shards, in their order. For others, the proof alone.
     pub parts: Vec<BlobInfo>,
     /// Public values.
     pub public_values: BlobInfo,
     /// Circuit version of the job.
     pub circuit_version: String,
-    /// Whether the workers make mock proofs: then the proof has no shards.
+    /// Whether the workers make mock proofs: then a Core proof has no shards.
     pub is_mock: bool,
 }
 
@@ -107,4 +111,60 @@ pub enum AssemblyError {
     /// The parts cannot be read, or the proof cannot be stored, for the time being.
     #[error("the proof cannot be assembled for the time being")]
     Unavailable,
+}
+
+/// Results of tasks that are to be verified, because one of them may be false.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PartCheck {
+    /// Job.
+    pub job: JobId,
+    /// Program of the job.
+    pub program: VkHash,
+    /// Why they are verified.
+    pub doubt: Doubt,
+    /// The results.
+    pub parts: Vec<DoubtedPart>,
+}
+
+/// Why results of tasks are verified.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Doubt {
+    /// This worker has found its inputs false.
+    Accused(WorkerId),
+    /// The proof that this attempt assembled from them was rejected.
+    Rejected(LeaseId, Failure),
+}
+
+/// Result of a task that may be false.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DoubtedPart {
+    /// Task.
+    pub task: TaskId,
+    /// The result.
+    pub blob: BlobInfo,
+    /// What it should be.
+    pub kind: PartKind,
+}
+
+/// What the result of a task proves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PartKind {
+    /// Proof of a shard of a Core proof.
+    Shard(ShardRange),
+    /// Recursive proof of a range.
+    Recursive(ShardRange),
+    /// Wrapped proof of the whole execution.
+    Wrapped,
+}
+
+/// Verdict on the result of a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PartVerdict {
+    /// It proves what it should.
+    Right,
+    /// It does not.
+    False,
+    /// It could not be verified.
+    Unknown,
 }

@@ -11,10 +11,11 @@ use std::io;
 use std::sync::Arc;
 
 use backon::Retryable;
+use futures_util::StreamExt;
 use hierophant_model::clients::Clients;
 use hierophant_model::records::{Change, Claim, Millis};
 use hierophant_model::text::error_chain;
-use hierophant_scheduler::proofs::Assembly;
+use hierophant_scheduler::proofs::{Assembly, PartCheck};
 use hierophant_store::{JobStore, StoreError};
 use network_lib::ids::{ArtifactId, JobId, LeaseId, Sha256Digest, WorkerId};
 use network_lib::shard::TaskToWorker;
@@ -46,6 +47,9 @@ const MAX_BATCH: usize = 128;
 /// Maximum decisions that wait; beyond it the actor waits too (back-pressure).
 const MAX_PENDING: usize = 1024;
 
+/// Number of results of tasks that wait for their verification at the same time.
+const PARTS_AT_ONCE: usize = 8;
+
 /// Maximum keys that are remembered before those of stored decisions are removed.
 const MAX_KEYS: usize = 4096;
 
@@ -61,6 +65,8 @@ pub(super) enum SideEffect {
     Check(Box<Check>),
     /// Assemble a proof from its parts.
     Assemble(Box<Assembly>),
+    /// Verify results of tasks.
+    CheckParts(Box<PartCheck>),
     /// Remove a stored blob of a job's tasks.
     FreeTaskBlob(JobId, Sha256Digest),
     /// Remove all stored blobs of a job's tasks.
@@ -281,6 +287,7 @@ impl Committer {
                 }
             }
             SideEffect::Assemble(assembly) => self.assemble(*assembly),
+            SideEffect::CheckParts(check) => self.check_parts(*check),
             SideEffect::FreeTaskBlob(job, blob) => {
                 let tasks = self.deps.tasks.clone();
                 task::spawn("free a blob of a task", async move {
@@ -317,6 +324,30 @@ impl Committer {
                 });
             }
         }
+    }
+
+    /// Verifies results of tasks in its own task and reports the verdicts.
+    fn check_parts(&self, check: PartCheck) {
+        let Deps { checker, tasks, .. } = self.deps.clone();
+        let actor = self.actor.clone();
+        let span = tracing::info_span!("job", job_id = %check.job);
+        span.in_scope(|| {
+            task::spawn("check parts", async move {
+                let started = Instant::now();
+                let verdicts =
+                    check.parts.clone().into_iter().map(|part| {
+                        let path = tasks.file(check.job, part.blob.sha256);
+                        let (checker, program) = (checker.clone(), check.program);
+                        async move {
+                            checker.check_part(&path, part.blob.size, part.kind, program).await
+                        }
+                    });
+                let verdicts: Vec<_> =
+                    futures_util::stream::iter(verdicts).buffered(PARTS_AT_ONCE).collect().await;
+                log::parts_checked(&check, &verdicts, started.elapsed());
+                tell(&actor, ProofsMsg::PartsChecked(Box::new(check), verdicts));
+            })
+        });
     }
 
     /// Assembles a proof in its own task and reports the outcome.

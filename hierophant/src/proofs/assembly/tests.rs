@@ -9,7 +9,7 @@ use hierophant_store::sqlite;
 use network_lib::ids::LeaseId;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use sp1_primitives::io::SP1PublicValues;
-use sp1_verifier::{ProofFromNetwork, SP1Proof};
+use sp1_verifier::{Groth16Bn254Proof, PlonkBn254Proof, ProofFromNetwork, SP1Proof};
 use tempfile::TempDir;
 
 use super::*;
@@ -22,6 +22,9 @@ const JOB: JobId = JobId([1; 16]);
 
 /// A real Core proof of two shards; see `tests/proofs/README.md`.
 const RECORDED: &[u8] = include_bytes!("../../../tests/proofs/core.zst");
+
+/// A real Compressed proof.
+const COMPRESSED: &[u8] = include_bytes!("../../../tests/proofs/compressed.zst");
 
 struct Supervisor;
 
@@ -74,6 +77,7 @@ fn assembly(parts: Vec<BlobInfo>, public_values: BlobInfo) -> Assembly {
     Assembly {
         lease: LeaseId([3; 16]),
         job: JOB,
+        mode: ProofMode::Core,
         parts,
         public_values,
         circuit_version: "v6.1.0".into(),
@@ -108,7 +112,36 @@ async fn the_parts_of_a_real_proof_give_its_bytes() {
 }
 
 #[tokio::test]
-async fn a_mock_proof_has_no_parts() {
+async fn a_proof_that_is_one_part_has_its_bytes() {
+    let folder = TempDir::new().expect("temp dir");
+    let assembler = assembler(folder.path()).await;
+    let recorded = zstd::decode_all(COMPRESSED).expect("decompresses");
+    let compressed: ProofFromNetwork = bincode::deserialize(&recorded).expect("decodes");
+    let (plonk, groth16) = (PlonkBn254Proof::default(), Groth16Bn254Proof::default());
+    let of = |proof| ProofFromNetwork { proof, ..compressed.clone() };
+    for (mode, proof) in [
+        (ProofMode::Compressed, compressed.clone()),
+        (ProofMode::Plonk, of(SP1Proof::Plonk(plonk))),
+        (ProofMode::Groth16, of(SP1Proof::Groth16(groth16))),
+    ] {
+        let part = match &proof.proof {
+            SP1Proof::Core(_) => panic!("a Core proof"),
+            SP1Proof::Compressed(proof) => bincode::serialize(proof),
+            SP1Proof::Plonk(proof) => bincode::serialize(proof),
+            SP1Proof::Groth16(proof) => bincode::serialize(proof),
+        };
+        let part = keep(&assembler, part.expect("encodes")).await;
+        let public_values = keep(&assembler, proof.public_values.to_vec()).await;
+        for is_mock in [false, true] {
+            let assembly = Assembly { mode, is_mock, ..assembly(vec![part], public_values) };
+            let bytes = assembled(&assembler, &assembly).await;
+            assert!(bytes == bincode::serialize(&proof).expect("encodes"), "{mode}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_mock_core_proof_has_no_parts() {
     let folder = TempDir::new().expect("temp dir");
     let assembler = assembler(folder.path()).await;
     let part = keep(&assembler, b"not a shard".to_vec()).await;

@@ -173,6 +173,7 @@ impl World {
                     self.at(delay, Event::Checked(boot, lease, genuine));
                 }
                 Effect::Assemble(assembly) => self.assemble(*assembly),
+                Effect::CheckParts(check) => self.check_parts(*check),
                 Effect::FreeTaskBlob(job, blob) => {
                     if let Some(blobs) = self.memory.blobs.get_mut(&job) {
                         blobs.remove(&blob);

@@ -1,6 +1,8 @@
 //! What Contemplants do with tasks.
 
-use hierophant_scheduler::proofs::{Assembly, AssemblyError, TaskBlob};
+use hierophant_scheduler::proofs::{
+    Assembly, AssemblyError, DoubtedPart, PartCheck, PartVerdict, TaskBlob,
+};
 use network_lib::ids::{ArtifactId, JobId, LeaseId, Sha256Digest};
 use network_lib::job::{BlobInfo, Failure, FailureClass};
 use network_lib::shard::{ShardState, TaskFromWorker, TaskInput, TaskToWorker, TaskUsage};
@@ -134,15 +136,22 @@ impl World {
             }
             TaskInput::ProveShard { common, record, named, defers, .. } => {
                 let named = named.iter().map(|named| named.blob.info);
-                Work::Shard {
-                    record: record.info,
+                Work::Proof {
+                    record: Some(record.info),
                     inputs: [common.info].into_iter().chain(named).collect(),
                     defers,
                     is_fetched: false,
                     is_traced: false,
                 }
             }
-            other => panic!("never planned for a Core proof: {other:?}"),
+            TaskInput::Reduce { common, children, .. } => {
+                let children = children.iter().map(|child| child.blob.info);
+                Work::above([common.info].into_iter().chain(children))
+            }
+            TaskInput::ShrinkWrap { common, proof }
+            | TaskInput::Plonk { common, proof }
+            | TaskInput::Groth16 { common, proof } => Work::above([common.info, proof.info]),
+            other => panic!("never planned: {other:?}"),
         }
     }
 
@@ -222,7 +231,7 @@ impl World {
         }
         let delay = match task.work {
             Work::Execution { .. } => self.execution_step(n, lease, task),
-            Work::Shard { .. } => self.shard_step(n, lease, task),
+            Work::Proof { .. } => self.proof_step(n, lease, task),
         };
         if let Some(delay) = delay {
             self.at(delay, Event::TaskStep(n, life, lease));
@@ -271,15 +280,17 @@ impl World {
         Some(PATIENCE)
     }
 
-    fn shard_step(&mut self, n: usize, lease: LeaseId, task: Task) -> Option<i64> {
-        let Work::Shard { record, inputs, defers, is_fetched, is_traced } = task.work else {
+    fn proof_step(&mut self, n: usize, lease: LeaseId, task: Task) -> Option<i64> {
+        let Work::Proof { record, inputs, defers, is_fetched, is_traced } = task.work else {
             return None;
         };
         let job = task.job;
         if !is_fetched {
             let depot = self.workers[n].depot.get(&job);
-            let is_here = depot.is_some_and(|depot| depot.contains(&record.sha256));
-            let far = (!is_here).then_some(record);
+            let is_here = |blob: &BlobInfo| depot.is_some_and(|depot| depot.contains(&blob.sha256));
+            let far = record.filter(|record| !is_here(record));
+            let suspect: Vec<_> =
+                inputs.iter().map(|blob| blob.sha256).filter(|blob| !is_genuine(*blob)).collect();
             for blob in far.into_iter().chain(inputs) {
                 match self.get(n, lease, blob.sha256) {
                     Ok(true) => {}
@@ -296,10 +307,18 @@ impl World {
                     }
                 }
             }
+            if !suspect.is_empty() {
+                self.tally.accusations += 1;
+                let failure = Failure::new(FailureClass::Infrastructure, "an input is false");
+                let (lost, lease_id) = (vec![], lease);
+                let word = TaskFromWorker::TaskFailed { lease_id, failure, lost, suspect };
+                self.conclude_task(n, lease, vec![], word, true);
+                return None;
+            }
             self.change_shard(n, lease, |is_fetched, _| *is_fetched = true);
             return Some(self.rng.random_range(100..5 * SECOND));
         }
-        if defers && !is_traced {
+        if let Some(record) = record.filter(|_| defers && !is_traced) {
             let found = events(job, number_of(record.sha256));
             let blobs = found.blobs().copied().collect();
             let (deferred, named) = (found.index, found.events);
@@ -309,7 +328,9 @@ impl World {
             return Some(self.rng.random_range(SECOND..MINUTE));
         }
         let temper = self.workers[n].temper;
-        let bad_moment = self.rng.random_bool(0.1);
+        // A false result has to be found once for each, so there may be more of them.
+        let bad_moments = if temper == Temper::Liar { 0.5 } else { 0.1 };
+        let bad_moment = self.rng.random_bool(bad_moments);
         let number = self.rng.random_range(0..1 << 40);
         let output = blob(job, b'o', number, temper != Temper::Liar || !bad_moment);
         let used = TaskUsage::default();
@@ -341,7 +362,7 @@ impl World {
         lease: LeaseId,
         change: impl FnOnce(&mut bool, &mut bool),
     ) {
-        if let Some(Task { work: Work::Shard { is_fetched, is_traced, .. }, .. }) =
+        if let Some(Task { work: Work::Proof { is_fetched, is_traced, .. }, .. }) =
             self.workers[n].tasks.get_mut(&lease)
         {
             change(is_fetched, is_traced);
@@ -404,6 +425,26 @@ impl World {
         };
         self.tally.assembled += u64::from(outcome.is_ok());
         self.decide(|proofs, now| ((), proofs.assembled(now, lease, outcome)));
+    }
+
+    pub(super) fn check_parts(&mut self, check: PartCheck) {
+        let delay = self.rng.random_range(10..5 * SECOND);
+        self.at(delay, Event::PartsChecked(self.boot, Box::new(check)));
+    }
+
+    /// Results of tasks are verified, if they are still there.
+    pub(super) fn parts_checked(&mut self, boot: u64, check: PartCheck) {
+        if boot != self.boot {
+            return;
+        }
+        let verdict = |part: &DoubtedPart| match part.blob.sha256 {
+            blob if !self.memory.has_blob(check.job, blob) => PartVerdict::Unknown,
+            blob if is_genuine(blob) => PartVerdict::Right,
+            _ => PartVerdict::False,
+        };
+        let verdicts: Vec<_> = check.parts.iter().map(verdict).collect();
+        self.tally.parts_checked += verdicts.len() as u64;
+        self.decide(|proofs, now| ((), proofs.parts_checked(now, check, &verdicts)));
     }
 
     /// Hierophant's disk loses a blob of a task.

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use network_lib::job::ProofMode;
 use serde::Deserialize;
 use test_harness::config::key;
 use test_harness::{Process, wait};
 use toml::{Table, Value};
 
 use super::restart::crash;
-use crate::case::{Case, case, short_silence};
+use crate::case::{Case, short_silence};
 use crate::contemplant::Settings;
 use crate::stage::Stage;
 
@@ -28,23 +29,38 @@ const NAMES: [&str; 2] = ["amos", "joel"];
 const LOST_AT_ONCE: usize = 2;
 
 /// The group.
+/// A case from the sentence, the kind of proof and the function.
+macro_rules! divided {
+    ($name:literal, $about:literal, $mode:ident, $play:path) => {
+        Case::new("tasks", $name, $about, |stage| Box::pin($play(stage, ProofMode::$mode)))
+    };
+}
+
 #[rustfmt::skip]
 pub(crate) fn cases() -> Vec<Case> {
     [
-        case!("tasks", "task-executor-killed-early", "SIGKILL of the Contemplant that executes a divided program, after its first shards: the other executes again, and what was proved is not proved again", executor_early),
-        case!("tasks", "task-executor-killed-late", "SIGKILL of the Contemplant that holds the records of shards, after its execution: the other executes again, and what was proved is not proved again", executor_late),
-        case!("tasks", "task-prover-killed", "SIGKILL of the Contemplant that proves shards of another one's execution: one execution, and what was proved is not proved again", prover),
-        case!("tasks", "task-contemplants-killed", "SIGKILL of both Contemplants of a divided proof, twice, and their restart: finished shards are reused", contemplants),
-        case!("tasks", "task-hierophant-killed", "SIGKILL of Hierophant at each state of the tasks of a proof: the attempts continue, and what was proved is not proved again", hierophant),
-        case!("tasks", "task-all-killed", "SIGKILL of Hierophant and of both Contemplants of a divided proof: finished shards are reused", all),
+        divided!("task-executor-killed-early", "SIGKILL of the Contemplant that executes a divided program, after its first shards: the other executes again, and what was proved is not proved again", Core, executor_early),
+        divided!("task-executor-killed-late", "SIGKILL of the Contemplant that holds the records of shards, after its execution: the other executes again, and what was proved is not proved again", Core, executor_late),
+        divided!("task-prover-killed", "SIGKILL of the Contemplant that proves shards of another one's execution: one execution, and what was proved is not proved again", Core, prover),
+        divided!("task-contemplants-killed", "SIGKILL of both Contemplants of a divided proof, twice, and their restart: finished shards are reused", Core, contemplants),
+        divided!("task-hierophant-killed", "SIGKILL of Hierophant at each state of the tasks of a proof: the attempts continue, and what was proved is not proved again", Core, hierophant),
+        divided!("task-all-killed", "SIGKILL of Hierophant and of both Contemplants of a divided proof: finished shards are reused", Core, all),
+        divided!("task-executor-killed-late-compressed", "SIGKILL of the Contemplant that holds the records of shards, after its execution: the other executes again, and what was proved is not proved again (Compressed: its shards are reduced)", Compressed, executor_late),
+        divided!("task-hierophant-killed-compressed", "SIGKILL of Hierophant at each state of the tasks of a proof: the attempts continue, and what was proved is not proved again (Compressed: its shards are reduced)", Compressed, hierophant),
+        divided!("task-executor-killed-early-groth16", "SIGKILL of the Contemplant that executes a divided program, after its first shards: the other executes again, and what was proved is not proved again (Groth16: reduces and wraps as well)", Groth16, executor_early),
+        divided!("task-executor-killed-late-groth16", "SIGKILL of the Contemplant that holds the records of shards, after its execution: the other executes again, and what was proved is not proved again (Groth16: reduces and wraps as well)", Groth16, executor_late),
+        divided!("task-prover-killed-groth16", "SIGKILL of the Contemplant that proves shards of another one's execution: one execution, and what was proved is not proved again (Groth16: reduces and wraps as well)", Groth16, prover),
+        divided!("task-contemplants-killed-groth16", "SIGKILL of both Contemplants of a divided proof, twice, and their restart: finished shards are reused (Groth16: reduces and wraps as well)", Groth16, contemplants),
+        divided!("task-hierophant-killed-groth16", "SIGKILL of Hierophant at each state of the tasks of a proof: the attempts continue, and what was proved is not proved again (Groth16: reduces and wraps as well)", Groth16, hierophant),
+        divided!("task-all-killed-groth16", "SIGKILL of Hierophant and of both Contemplants of a divided proof: finished shards are reused (Groth16: reduces and wraps as well)", Groth16, all),
     ]
     .into_iter()
-    .map(|case| case.with_contemplants().keys(divided()).keys(short_silence()))
+    .map(|case| case.with_contemplants().keys(always_divided()).keys(short_silence()))
     .collect()
 }
 
 /// Configuration of a Hierophant that divides every proof.
-fn divided() -> Table {
+fn always_divided() -> Table {
     key("sharding.mode", "always")
 }
 
@@ -75,6 +91,10 @@ struct Tasks {
 }
 
 impl Tasks {
+    fn has_done(&self, kind: &str) -> bool {
+        self.tasks.iter().any(|task| task.kind == kind && task.is_done())
+    }
+
     fn shards_done(&self) -> usize {
         self.done_shards().len()
     }
@@ -104,7 +124,7 @@ struct Story<'a> {
 }
 
 impl<'a> Story<'a> {
-    async fn begin(stage: &'a mut Stage) -> Self {
+    async fn begin(stage: &'a mut Stage, mode: ProofMode) -> Self {
         let mut shards = Table::new();
         shards.insert("count".into(), Value::from(i64::try_from(SHARDS).expect("few")));
         shards.insert("prove_time".into(), SHARD.into());
@@ -116,7 +136,7 @@ impl<'a> Story<'a> {
             stage.joined(name).await;
         }
         let mut client = stage.client(7).await;
-        let request = stage.request(&mut client, 20).await;
+        let request = stage.request_mode(&mut client, 20, mode).await;
         let job = stage.store().await.job_id(&request.id).await.expect("a job");
         Self { stage, contemplants, job }
     }
@@ -149,6 +169,8 @@ impl<'a> Story<'a> {
         for task in done {
             assert!(after.tasks.contains(&task), "{task:?} was done and has changed: {after:?}");
         }
+        let undone = after.tasks.iter().find(|task| !task.is_done());
+        assert_eq!(undone, None, "a task of a finished proof");
         // A worker may report that the record of a shard is lost with another one: that is an attempt that failed.
         for name in NAMES {
             if let Some(page) = self.stage.contemplant_page(name).await {
@@ -165,8 +187,8 @@ fn executor(tasks: &Tasks) -> usize {
     NAMES.iter().position(|one| Some(*one) == name).expect("one of the two")
 }
 
-async fn executor_early(stage: &mut Stage) {
-    let mut story = Story::begin(stage).await;
+async fn executor_early(stage: &mut Stage, mode: ProofMode) {
+    let mut story = Story::begin(stage, mode).await;
     let before = story.when_proved(3).await;
     assert!(!before.execution().is_done(), "its window is full: {before:?}");
     let killed = executor(&before);
@@ -175,8 +197,8 @@ async fn executor_early(stage: &mut Stage) {
     executed_again_by_the_other(&after, killed);
 }
 
-async fn executor_late(stage: &mut Stage) {
-    let mut story = Story::begin(stage).await;
+async fn executor_late(stage: &mut Stage, mode: ProofMode) {
+    let mut story = Story::begin(stage, mode).await;
     let before = story.when("the execution is done", |tasks| tasks.execution().is_done()).await;
     assert!(before.shards_done() < SHARDS, "nothing is left to prove");
     let killed = executor(&before);
@@ -192,8 +214,8 @@ fn executed_again_by_the_other(after: &Tasks, killed: usize) {
     assert_eq!(by, (2, Some(NAMES[1 - killed])), "{execution:?}");
 }
 
-async fn prover(stage: &mut Stage) {
-    let mut story = Story::begin(stage).await;
+async fn prover(stage: &mut Stage, mode: ProofMode) {
+    let mut story = Story::begin(stage, mode).await;
     let before = story.when_proved(5).await;
     story.kill(1 - executor(&before)).await;
     let after = story.end(before.done_shards()).await;
@@ -201,8 +223,8 @@ async fn prover(stage: &mut Stage) {
     assert!(after.repeated() <= LOST_AT_ONCE, "{after:?}");
 }
 
-async fn contemplants(stage: &mut Stage) {
-    let mut story = Story::begin(stage).await;
+async fn contemplants(stage: &mut Stage, mode: ProofMode) {
+    let mut story = Story::begin(stage, mode).await;
     for shards in [4, 20] {
         story.when_proved(shards).await;
         for number in [0, 1] {
@@ -217,7 +239,7 @@ async fn contemplants(stage: &mut Stage) {
     assert!(after.repeated() <= 4 * LOST_AT_ONCE, "{after:?}");
 }
 
-async fn hierophant(stage: &mut Stage) {
+async fn hierophant(stage: &mut Stage, mode: ProofMode) {
     /// A state of the tasks, in the order in which a proof passes through them.
     type State = (&'static str, fn(&Tasks) -> bool);
     const STATES: [State; 7] = [
@@ -233,9 +255,25 @@ async fn hierophant(stage: &mut Stage) {
         ("the execution is done", |tasks| tasks.execution().is_done()),
         ("almost all shards are done", |tasks| tasks.shards_done() >= SHARDS - 1),
     ];
-    let story = Story::begin(stage).await;
+    /// States that only proofs beyond Core pass through.
+    const BEYOND_CORE: [State; 2] = [
+        ("a reduce is done", |tasks| tasks.has_done("reduce")),
+        ("the last reduce is leased", |tasks| {
+            let reduces = tasks.tasks.iter().filter(|task| task.kind == "reduce");
+            tasks.shards_done() == SHARDS && reduces.filter(|task| !task.is_done()).count() <= 1
+        }),
+    ];
+    /// States that only wrapped proofs pass through.
+    const WRAPPED: [State; 1] = [("the proof is wrapped", |tasks| tasks.has_done("shrink_wrap"))];
+    let states: Vec<State> = match mode {
+        ProofMode::Core => STATES.to_vec(),
+        ProofMode::Compressed => [&STATES[..], &BEYOND_CORE].concat(),
+        ProofMode::Plonk | ProofMode::Groth16 => [&STATES[..], &BEYOND_CORE, &WRAPPED].concat(),
+    };
+    let story = Story::begin(stage, mode).await;
     let mut done = Vec::new();
-    for (what, state) in STATES {
+    let kills = states.len();
+    for (what, state) in states {
         let before = story.when(what, state).await;
         crash(story.stage).await;
         // Also the execution: the workers still hold the records.
@@ -243,12 +281,12 @@ async fn hierophant(stage: &mut Stage) {
     }
     let after = story.end(done).await;
     // An order that was stored and not sent is lost with the process, and made again.
-    assert!(after.repeated() <= STATES.len(), "{after:?}");
+    assert!(after.repeated() <= kills, "{after:?}");
     assert!(after.execution().attempts <= 2, "{after:?}");
 }
 
-async fn all(stage: &mut Stage) {
-    let mut story = Story::begin(stage).await;
+async fn all(stage: &mut Stage, mode: ProofMode) {
+    let mut story = Story::begin(stage, mode).await;
     let before = story.when_proved(SHARDS / 4).await;
     for number in [0, 1] {
         story.kill(number).await;

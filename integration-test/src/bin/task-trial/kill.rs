@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
+use integration_test::options::Mode;
 use integration_test::status::Task;
 use serde_json::{Value, json};
 
@@ -27,6 +28,7 @@ struct Story {
     trial: Trial,
     proof: Requested,
     done: Vec<Task>,
+    mode: Mode,
 }
 
 pub(crate) async fn run(size: Size, names: &[Name]) -> Result<Value> {
@@ -39,8 +41,9 @@ pub(crate) async fn run(size: Size, names: &[Name]) -> Result<Value> {
         told.push(found);
     }
     Ok(json!({
-        "about": "one Core proof by two Contemplants, each pinned to a core, during which processes get SIGKILL; verified \
-                  by sp1-sdk; no shard that was proved before was tried again, by the record of the tasks",
+        "about": "one proof by two Contemplants, each pinned to a core, during which processes get SIGKILL; verified by \
+                  sp1-sdk; no shard that was proved before was tried again, by the record of the tasks",
+        "mode": size.mode.as_str(),
         "n": size.n,
         "shard_cells": size.shard_cells,
         "stories": told,
@@ -48,9 +51,10 @@ pub(crate) async fn run(size: Size, names: &[Name]) -> Result<Value> {
 }
 
 async fn tell(size: Size, name: Name) -> Result<Value> {
-    let trial = Trial::begin(size, "always", &[pinned(0), pinned(1)]).await?;
+    let trial =
+        Trial::begin(size, "always", &[0, 1].map(|number| pinned(number, size.mode))).await?;
     let proof = trial.request(size.n).await?;
-    let mut story = Story { trial, proof, done: Vec::new() };
+    let mut story = Story { trial, proof, done: Vec::new(), mode: size.mode };
     let told = async {
         match name {
             Name::ExecutorEarly => {
@@ -75,7 +79,9 @@ async fn tell(size: Size, name: Name) -> Result<Value> {
                     story.kill(number).await?;
                 }
                 for process in story.trial.network.contemplants() {
-                    process.start()?;
+                    if !process.is_alive() {
+                        process.start()?;
+                    }
                 }
             }
         }
@@ -116,7 +122,10 @@ impl Story {
 
     async fn kill(&mut self, number: usize) -> Result<()> {
         let process = self.trial.network.contemplants().get_mut(number);
-        process.context("there is no such Contemplant")?.kill().await
+        let process = process.context("there is no such Contemplant")?;
+        process.kill().await?;
+        // Only the first one joins shards: it has to return.
+        if self.mode == Mode::Core { Ok(()) } else { process.start() }
     }
 
     async fn kill_hierophant(&mut self) -> Result<()> {

@@ -1,4 +1,4 @@
-//! Real Core proofs that several Contemplants make together: how much faster they are than by one Contemplant, and what
+//! Real proofs that several Contemplants make together: how much faster they are than by one Contemplant, and what
 //! becomes of them when processes are killed. Each proof is requested and verified by `sp1-sdk`. Prints JSON.
 
 mod kill;
@@ -16,7 +16,7 @@ use tokio::runtime::Runtime;
 
 use crate::trial::Size;
 
-/// Makes real Core proofs by two Contemplants, each pinned to a core of this machine.
+/// Makes real proofs by two Contemplants, each pinned to a core of this machine.
 #[derive(Debug, Parser)]
 #[command(name = "task-trial", version)]
 struct Arguments {

@@ -52,10 +52,10 @@ pub(crate) async fn run(size: Size, ways: &[Way], earlier: Option<&Path>) -> Res
     let ways = if ways.is_empty() { all } else { ways };
     let mut found = BTreeMap::new();
     for way in ways {
-        let alone = ContemplantSettings { core: Some(0), ..whole() };
+        let alone = ContemplantSettings { core: Some(0), ..whole(size.mode) };
         let (mode, contemplants) = match (way, earlier) {
-            (Way::One, _) => ("always", vec![pinned(0)]),
-            (Way::Two, _) => ("always", vec![pinned(0), pinned(1)]),
+            (Way::One, _) => ("always", vec![pinned(0, size.mode)]),
+            (Way::Two, _) => ("always", vec![pinned(0, size.mode), pinned(1, size.mode)]),
             (Way::Whole, _) => ("never", vec![alone]),
             (Way::Earlier, Some(program)) => {
                 let program = Some(program.to_owned());
@@ -71,8 +71,9 @@ pub(crate) async fn run(size: Size, ways: &[Way], earlier: Option<&Path>) -> Res
     let ratio = |of: &str, to: &str| Some(found.get(of)?.seconds / found.get(to)?.seconds);
     let speed_up = ratio("one", "two");
     Ok(json!({
-        "about": "one Core proof by one Contemplant and by two, each pinned to a core; seconds from the start of the \
+        "about": "one proof by one Contemplant and by two, each pinned to a core; seconds from the start of the \
                   work to the verified proof, by Hierophant's clock; the first proof of each network does not count",
+        "mode": size.mode.as_str(),
         "n": size.n,
         "shard_cells": size.shard_cells,
         "ways": found.iter().map(|(way, found)| (way, found.json())).collect::<BTreeMap<_, _>>(),
@@ -93,8 +94,8 @@ fn against(found: Option<f64>) -> Value {
 }
 
 /// Settings of a Contemplant that makes whole proofs as it does by default.
-fn whole() -> ContemplantSettings {
-    ContemplantSettings::cpu(name(0), Mode::Core)
+fn whole(mode: Mode) -> ContemplantSettings {
+    ContemplantSettings::cpu(name(0), mode)
 }
 
 async fn measure(size: Size, mode: &str, contemplants: &[ContemplantSettings]) -> Result<Measured> {

@@ -9,7 +9,6 @@ use integration_test::network::{ContemplantSettings, LocalNetwork, SHARD_CELLS, 
 use integration_test::options::{Backend, Mode};
 use integration_test::status::{HistoryEntry, StatusClient, Task};
 use integration_test::verify::check_proof;
-use sp1_sdk::SP1ProofMode;
 use sp1_sdk::network::{B256, NetworkMode};
 use test_harness::binaries::Binaries;
 use test_harness::config::{key, merge};
@@ -39,6 +38,9 @@ pub(crate) struct Size {
     /// Trace area at which shards are cut, in cells
     #[arg(long, default_value_t = 4_194_304, global = true)]
     pub(crate) shard_cells: u64,
+    /// Kind of proof. Beyond Core the second Contemplant proves shards alone
+    #[arg(long, value_enum, default_value_t = Mode::Core, global = true)]
+    pub(crate) mode: Mode,
 }
 
 /// A network with a client.
@@ -46,6 +48,7 @@ pub(crate) struct Trial {
     pub(crate) network: LocalNetwork,
     pub(crate) status: StatusClient,
     client: Client,
+    mode: Mode,
 }
 
 /// A proof that was requested.
@@ -55,10 +58,15 @@ pub(crate) struct Requested {
     pub(crate) job: String,
 }
 
-/// Settings of the Contemplant with this number, pinned to the core of this number. It proves one shard at a time.
-pub(crate) fn pinned(number: usize) -> ContemplantSettings {
-    let settings = ContemplantSettings::cpu(name(number), Mode::Core).with("shards_at_once", 1);
-    ContemplantSettings { core: Some(number), ..settings }
+/// Settings of the Contemplant with this number, pinned to the core of this number, for this kind of proof. It does one
+/// task at a time.
+pub(crate) fn pinned(number: usize, mode: Mode) -> ContemplantSettings {
+    let settings = match mode {
+        Mode::Core => ContemplantSettings::cpu(name(number), mode),
+        _ if number == 0 => ContemplantSettings::cpu(name(number), mode),
+        _ => ContemplantSettings::shards_alone(name(number)),
+    };
+    ContemplantSettings { core: Some(number), ..settings.with("shards_at_once", 1) }
 }
 
 /// Name of the Contemplant with this number.
@@ -85,7 +93,7 @@ impl Trial {
             network.add_contemplant(&settings.clone().with("token", TOKEN))?;
         }
         let client = Client::connect(&network.rpc_url(), NetworkMode::Reserved).await?;
-        let mut trial = Self { status: network.status()?, network, client };
+        let mut trial = Self { status: network.status()?, network, client, mode: size.mode };
         trial.until_ready(contemplants.len()).await?;
         let first = trial.request(FIRST).await?;
         trial.proof(&first).await?;
@@ -97,16 +105,16 @@ impl Trial {
         wait::until("all provers are ready", WARM_UP, async || {
             self.network.check_alive()?;
             let contemplants = self.status.contemplants().await?;
-            let ready = contemplants.iter().filter(|contemplant| contemplant.offers(Mode::Core));
+            let ready = contemplants.iter().filter(|contemplant| !contemplant.modes.is_empty());
             Ok((ready.count() >= number).then_some(()))
         })
         .await
     }
 
-    /// Requests a Core proof.
+    /// Requests a proof.
     pub(crate) async fn request(&self, n: u32) -> Result<Requested> {
         let expected = self.client.execute(n).await?;
-        let id = self.client.request_unsimulated(n, SP1ProofMode::Core).await?;
+        let id = self.client.request_unsimulated(n, self.mode.sdk()).await?;
         let job = self.status.job_of(id.as_slice()).await?;
         Ok(Requested { id, expected, job })
     }
@@ -133,7 +141,8 @@ impl Trial {
     pub(crate) async fn proof(&self, proof: &Requested) -> Result<HistoryEntry> {
         let waiting = self.client.sdk.wait_proof(proof.id, Some(PROOF_LIMIT), None);
         let made = waiting.await.context("there is no proof")?;
-        check_proof(&self.client, &made, SP1ProofMode::Core, Backend::Cpu, &proof.expected).await?;
+        let mode = self.mode.sdk();
+        check_proof(&self.client, &made, mode, Backend::Cpu, &proof.expected).await?;
         proof.expected.check_details(&self.client.details(proof.id).await?)?;
         wait::until("the proof in /proof-history", STEP, async || {
             let entry = self.status.history_of(proof.id.as_slice()).await?;

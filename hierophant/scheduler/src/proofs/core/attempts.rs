@@ -174,7 +174,11 @@ impl ProofsCore {
                 }
                 self.end_job(now, job, End::Proved(proof), &mut effects);
             }
-            (Err(failure), _) => self.fail_attempt(now, lease, failure, &mut effects),
+            (Err(failure), _) => {
+                if !self.doubt_parts(lease, &failure, &mut effects) {
+                    self.fail_attempt(now, lease, failure, &mut effects);
+                }
+            }
             (Ok(()), None) => {}
         }
         self.dispatch(now, &mut effects);

@@ -176,7 +176,7 @@ impl ProofsCore {
         let strikes: BTreeMap<WorkerId, Reason> = strikes.collect();
         // Counting tasks takes longer than most facts.
         let is_news = decided.iter().any(|effect| matches!(effect, shards::Effect::SaveTask(_)));
-        let mut end = None;
+        let (mut end, mut accusations) = (None, Vec::new());
         for effect in decided {
             match effect {
                 shards::Effect::SaveSharding(record) => {
@@ -209,6 +209,7 @@ impl ProofsCore {
                 shards::Effect::Strike(worker, reason) => {
                     self.strike(now, worker, &reason.to_string(), effects);
                 }
+                shards::Effect::Accuse(accuser, parts) => accusations.push((accuser, parts)),
             }
         }
         if let Some(end) = end {
@@ -216,6 +217,9 @@ impl ProofsCore {
         }
         if is_news {
             self.report_tasks(now, job);
+        }
+        for accusation in accusations {
+            self.accused(now, job, accusation, effects);
         }
     }
 
@@ -231,6 +235,7 @@ impl ProofsCore {
                 let assembly = Box::new(Assembly {
                     lease,
                     job,
+                    mode: live.record.spec.mode,
                     parts: parts.into_iter().map(|(_, part)| part).collect(),
                     public_values,
                     circuit_version: live.record.spec.circuit_version.clone(),
@@ -371,21 +376,29 @@ impl ProofsCore {
                 TaskInput::Deferred { common: blob(tasks.common()?), data: blob(task.record?) }
             }
             TaskKind::Reduce => TaskInput::Reduce {
+                common: blob(tasks.common()?),
                 complete: task.complete,
                 range: task.range?,
                 children: task.children.iter().map(child).collect::<Option<_>>()?,
             },
-            TaskKind::ShrinkWrap => TaskInput::ShrinkWrap { proof: only_child()? },
-            TaskKind::Plonk => TaskInput::Plonk { proof: only_child()? },
-            TaskKind::Groth16 => TaskInput::Groth16 { proof: only_child()? },
+            TaskKind::ShrinkWrap => {
+                TaskInput::ShrinkWrap { common: blob(tasks.common()?), proof: only_child()? }
+            }
+            TaskKind::Plonk => {
+                TaskInput::Plonk { common: blob(tasks.common()?), proof: only_child()? }
+            }
+            TaskKind::Groth16 => {
+                TaskInput::Groth16 { common: blob(tasks.common()?), proof: only_child()? }
+            }
             TaskKind::Measure | TaskKind::Retrace => return None,
         })
     }
 
-    /// Records how many tasks are done as the progress of the attempt at the whole job.
+    /// Records how many tasks are done as the progress of the attempt at the whole job. Those above the shards count too:
+    /// without them it would seem to stall.
     fn report_tasks(&mut self, now: Millis, job: JobId) {
         let Some(division) = self.divisions.jobs.get(&job) else { return };
-        let (done, all) = division.tasks.shards_done();
+        let (done, all) = division.tasks.steps();
         let Some(held) = self.leases.get_mut(&division.attempt) else { return };
         let is_executed = division.tasks.is_executed();
         let phase = if all == 0 { Phase::Executing } else { Phase::Proving };

@@ -11,26 +11,38 @@ use network_lib::shard::{Sharding, TaskKind};
 use super::divisions::NewDivision;
 use super::task_turns::TaskTurns;
 use super::{Effect, LiveJob, MAX_EFFECTS, ProofsCore};
+use crate::proofs::fleet::TaskShape;
 use crate::proofs::lease::Worker;
 use crate::proofs::shards::policy::{self, Decision, MIN_ELEMENTS, ShardingMode, Situation};
 use crate::proofs::shards::{Offer, Peer};
-
-/// Kinds of proof that can be made as tasks.
-const SUPPORTED: &[ProofMode] = &[ProofMode::Core];
 
 /// Cells of trace for each executed cycle, as measured (`docs/benchmarks/2026-11-30-shards.json`: 214,909 cycles in 5.5
 /// core shards of 4,194,304 cells).
 const CELLS_PER_CYCLE: u64 = 107;
 
-/// Machines with one engine.
+/// Machines with one engine that can make a proof together.
 #[derive(Debug, Clone)]
 struct Group<'a> {
     engine: &'a str,
     backend: Backend,
+    /// Machines that prove shards.
     machines: u32,
     idle: u32,
     /// Greatest shard that all of them take, in cells.
     max_elements: u64,
+    /// Kinds of tasks that any of them takes.
+    kinds: BTreeSet<TaskKind>,
+}
+
+/// Kinds of tasks that a proof of this kind may consist of.
+const fn needed(mode: ProofMode) -> &'static [TaskKind] {
+    use TaskKind::{Deferred, Execute, Groth16, Plonk, ProveShard, Reduce, ShrinkWrap};
+    match mode {
+        ProofMode::Core => &[Execute, ProveShard],
+        ProofMode::Compressed => &[Execute, ProveShard, Deferred, Reduce],
+        ProofMode::Plonk => &[Execute, ProveShard, Deferred, Reduce, ShrinkWrap, Plonk],
+        ProofMode::Groth16 => &[Execute, ProveShard, Deferred, Reduce, ShrinkWrap, Groth16],
+    }
 }
 
 impl ProofsCore {
@@ -98,20 +110,20 @@ impl ProofsCore {
         let held = worker.tasks.iter().filter(of_job).count();
         let of_others = worker.tasks.len() - held;
         let executes = !worker.executions.is_empty();
-        let kinds = sharding.kinds.iter().copied();
-        let kinds = kinds.filter(|kind| *kind != TaskKind::Execute || !executes).collect();
-        let of_job = (&*sharding.engine, division.tasks.max_elements());
+        let shape = TaskShape::of(&sharding.engine, &division.tasks);
+        let mut kinds = sharding.kinds_of(shape.mode);
+        kinds.retain(|kind| *kind != TaskKind::Execute || !executes);
         let fleet = &self.workers;
-        let kinds = division.shortages.allowed(kinds, (id, worker), fleet, of_job);
+        let kinds = division.shortages.allowed(kinds, (id, worker), fleet, shape);
         let places = worker.task_places(with_prefetch);
-        let places = self.divisions.demand.limit(places, (id, worker), of_job, &kinds);
+        let places = self.divisions.demand.limit(places, (id, worker), shape, &kinds);
         let shortages = &division.shortages;
         let peer = |(worker, it, sharding): (WorkerId, &Worker, &Sharding)| {
-            let kinds = sharding.kinds.clone();
-            Peer { worker, kinds: shortages.allowed(kinds, (worker, it), fleet, of_job) }
+            let kinds = sharding.kinds_of(shape.mode);
+            Peer { worker, kinds: shortages.allowed(kinds, (worker, it), fleet, shape) }
         };
         let others: Vec<_> = if division.tasks.has_failed(id) {
-            let others = fleet.takers(of_job).filter(|(other, ..)| *other != id);
+            let others = fleet.takers(shape).filter(|(other, ..)| *other != id);
             others.filter(|(_, other, _)| self.will_have_place(now, other)).map(peer).collect()
         } else {
             Vec::new()
@@ -192,8 +204,6 @@ impl ProofsCore {
         let whole = self.durations.estimate(spec, cycles);
         policy::decide(&Situation {
             mode: self.sharding_mode(live),
-            proof: spec.mode,
-            supported: SUPPORTED,
             slots: group.map_or(0, |group| group.machines),
             idle_slots: group.map_or(0, |group| group.idle),
             expected_shards: shards,
@@ -201,10 +211,10 @@ impl ProofsCore {
         })
     }
 
-    /// The engine with the most idle machines; `None` if no machine takes tasks of this job.
+    /// The engine with the most idle machines; `None` if no machines take all tasks of this job.
     fn best_group(&self, live: &LiveJob) -> Option<Group<'_>> {
         let spec = &live.record.spec;
-        if live.is_whole || !SUPPORTED.contains(&spec.mode) {
+        if live.is_whole {
             return None;
         }
         let workers = self.workers.sharding().iter().filter_map(|id| self.workers.get(id));
@@ -215,9 +225,7 @@ impl ProofsCore {
         let mut groups: BTreeMap<_, Group<'_>> = BTreeMap::new();
         for worker in workers.filter(fits) {
             let Some(sharding) = &worker.capabilities.sharding else { continue };
-            let needed = [TaskKind::Execute, TaskKind::ProveShard];
-            let has_all = needed.iter().all(|kind| sharding.kinds.contains(kind));
-            if sharding.prove_slots == 0 || sharding.max_elements < MIN_ELEMENTS || !has_all {
+            if sharding.prove_slots == 0 || sharding.max_elements < MIN_ELEMENTS {
                 continue;
             }
             let backend = worker.backend();
@@ -227,12 +235,20 @@ impl ProofsCore {
                 machines: 0,
                 idle: 0,
                 max_elements: u64::MAX,
+                kinds: BTreeSet::new(),
             });
-            group.machines += 1;
-            group.idle += u32::from(!worker.has_tasks() && worker.task_places(false) > 0);
+            let kinds = sharding.kinds_of(spec.mode);
+            if kinds.contains(&TaskKind::ProveShard) {
+                group.machines += 1;
+                group.idle += u32::from(!worker.has_tasks() && worker.task_places(false) > 0);
+            }
             group.max_elements = group.max_elements.min(sharding.max_elements);
+            group.kinds.extend(kinds);
         }
-        groups.into_values().max_by_key(|group| (group.idle, group.machines))
+        let can_prove =
+            |group: &Group<'_>| needed(spec.mode).iter().all(|kind| group.kinds.contains(kind));
+        let groups = groups.into_values().filter(can_prove);
+        groups.max_by_key(|group| (group.idle, group.machines))
     }
 }
 

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use network_lib::ids::WorkerId;
-use network_lib::job::{Memory, OutOfMemory};
+use network_lib::job::{Memory, OutOfMemory, ProofMode};
 use network_lib::shard::TaskKind;
 
-use crate::proofs::fleet::Workers;
+use crate::proofs::fleet::{TaskShape, Workers};
 use crate::proofs::lease::Worker;
 use crate::proofs::memory::OomHistory;
 
@@ -20,8 +20,12 @@ const MAX_REPORTS: usize = 10_000;
 #[derive(Debug, Default)]
 pub(super) struct TaskDemand(BTreeMap<String, EngineDemand>);
 
-/// Trace area of a job's shards, in cells, and kind of a task.
-type Size = (u64, TaskKind);
+/// Trace area of a job's shards in cells, whether they are proved in recursive form, and kind of a task.
+type Size = (u64, bool, TaskKind);
+
+const fn size(shape: TaskShape<'_>, kind: TaskKind) -> Size {
+    (shape.max_elements, !matches!(shape.mode, ProofMode::Core), kind)
+}
 
 #[derive(Debug, Default)]
 struct EngineDemand {
@@ -34,14 +38,15 @@ impl TaskDemand {
     pub(super) fn record(
         &mut self,
         worker: WorkerId,
-        (engine, elements): (&str, u64),
+        shape: TaskShape<'_>,
         kind: TaskKind,
         bytes: u64,
     ) {
+        let engine = shape.engine;
         if self.0.len() >= MAX_ENGINES && !self.0.contains_key(engine) {
             self.0.pop_first();
         }
-        let size = (elements, kind);
+        let size = size(shape, kind);
         let EngineDemand { of_all, by_worker } = self.0.entry(engine.to_owned()).or_default();
         raise(of_all, size, bytes);
         raise(by_worker, (worker, size), bytes);
@@ -49,15 +54,10 @@ impl TaskDemand {
 
     /// Most bytes that a task of these kinds takes on a worker: by its own reports, or by those of all workers if it has
     /// made none. So a false report limits no worker that has ended a task itself.
-    fn of(
-        &self,
-        worker: WorkerId,
-        (engine, elements): (&str, u64),
-        kinds: &[TaskKind],
-    ) -> Option<u64> {
-        let EngineDemand { of_all, by_worker } = self.0.get(engine)?;
+    fn of(&self, worker: WorkerId, shape: TaskShape<'_>, kinds: &[TaskKind]) -> Option<u64> {
+        let EngineDemand { of_all, by_worker } = self.0.get(shape.engine)?;
         let of_kind = |kind: &TaskKind| {
-            let size = (elements, *kind);
+            let size = size(shape, *kind);
             by_worker.get(&(worker, size)).or_else(|| of_all.get(&size)).copied()
         };
         kinds.iter().filter_map(of_kind).max()
@@ -69,11 +69,11 @@ impl TaskDemand {
         &self,
         places: usize,
         (id, worker): (WorkerId, &Worker),
-        job: (&str, u64),
+        shape: TaskShape<'_>,
         kinds: &[TaskKind],
     ) -> usize {
         let slots = worker.capabilities.sharding.as_ref().map_or(0, |offer| offer.prove_slots);
-        let demand = self.of(id, job, kinds).filter(|bytes| *bytes > 0);
+        let demand = self.of(id, shape, kinds).filter(|bytes| *bytes > 0);
         let fitting = worker.memory(Memory::Main).zip(demand).map(|(all, each)| all / each);
         match fitting {
             Some(fitting) if fitting < u64::from(slots) => {
@@ -86,7 +86,7 @@ impl TaskDemand {
     /// Most bytes that a task of each kind takes, of any engine.
     pub(super) fn by_kind(&self) -> BTreeMap<TaskKind, u64> {
         let mut by_kind = BTreeMap::new();
-        for ((_, kind), bytes) in self.0.values().flat_map(|engine| &engine.of_all) {
+        for ((.., kind), bytes) in self.0.values().flat_map(|engine| &engine.of_all) {
             let most = by_kind.entry(*kind).or_insert(*bytes);
             *most = (*bytes).max(*most);
         }
@@ -126,13 +126,14 @@ impl TaskShortages {
         mut kinds: Vec<TaskKind>,
         (id, worker): (WorkerId, &Worker),
         fleet: &Workers,
-        of_job: (&str, u64),
+        shape: TaskShape<'_>,
     ) -> Vec<TaskKind> {
         kinds.retain(|kind| {
             let Some(history) = self.0.get(kind) else { return true };
             let fit = history.fit(id, worker);
-            let mut others =
-                fleet.takers(of_job).filter(|(.., sharding)| sharding.kinds.contains(kind));
+            let mut others = fleet
+                .takers(shape)
+                .filter(|(.., sharding)| sharding.kinds_of(shape.mode).contains(kind));
             others.all(|(other, peer, _)| history.fit(other, peer) <= fit)
         });
         kinds

@@ -4,6 +4,7 @@ use hierophant_model::records::Millis;
 use network_lib::ids::{JobId, LeaseId, WorkerId};
 
 use super::{Effect, MAX_EFFECTS, ProofsCore};
+use crate::proofs::fleet::TaskShape;
 use crate::proofs::shards::Offer;
 
 impl ProofsCore {
@@ -40,11 +41,11 @@ impl ProofsCore {
         let Some(worker) = self.workers.get(&id) else { return false };
         let Some(sharding) = &worker.capabilities.sharding else { return false };
         let Some(division) = self.divisions.jobs.get_mut(&job) else { return false };
-        let of_job = (&*sharding.engine, division.tasks.max_elements());
-        let kinds = sharding.kinds.clone();
-        let kinds = division.shortages.allowed(kinds, (id, worker), &self.workers, of_job);
+        let shape = TaskShape::of(&sharding.engine, &division.tasks);
+        let kinds = sharding.kinds_of(shape.mode);
+        let kinds = division.shortages.allowed(kinds, (id, worker), &self.workers, shape);
         let places = worker.task_places(false);
-        if worker.tasks.len() >= self.divisions.demand.limit(places, (id, worker), of_job, &kinds) {
+        if worker.tasks.len() >= self.divisions.demand.limit(places, (id, worker), shape, &kinds) {
             return false;
         }
         let offer = Offer {

@@ -10,6 +10,7 @@ use network_lib::shard::{TaskFromWorker, TaskToWorker};
 use network_lib::wire::ToWorker;
 
 use super::{Effect, ProofsCore};
+use crate::proofs::fleet::TaskShape;
 
 /// Maximum number of blobs of one job in a list of a depot. A worker that lists more is treated as if it had the first
 /// ones only.
@@ -81,8 +82,8 @@ impl ProofsCore {
         let Some((bytes, most)) = bytes.zip(there_is) else { return };
         let Some(division) = self.divisions.jobs.get(&job) else { return };
         let Some(kind) = division.tasks.task(task).map(|task| task.kind) else { return };
-        let of_job = (division.tasks.engine(), division.tasks.max_elements());
-        self.divisions.demand.record(id, of_job, kind, bytes.min(most));
+        let shape = TaskShape::of(division.tasks.engine(), &division.tasks);
+        self.divisions.demand.record(id, shape, kind, bytes.min(most));
     }
 
     fn execution_ended(

@@ -75,20 +75,26 @@ impl ProofsCore {
     fn tasks(&self, job: JobId, since: &str) -> String {
         let Some(division) = self.divisions.jobs.get(&job) else { return String::new() };
         let (done, all) = division.tasks.shards_done();
-        if division.tasks.is_executed() && done == all {
+        let is_proved = division.tasks.is_executed() && done == all;
+        if is_proved && division.tasks.has_ended() {
             return format!(
                 "several workers proved its {all} shards in {since}: they are put together"
             );
         }
         let running = self.divisions.attempts.values().filter(|held| held.record.job == job);
         let workers: BTreeSet<_> = running.clone().map(|held| held.record.prover.worker).collect();
+        let (tasks, workers) = (running.count(), workers.len());
+        if is_proved {
+            return format!(
+                "several workers have been proving it for {since}: its {all} shards are done, and \
+                 their proofs are joined by {tasks} tasks on {workers} workers"
+            );
+        }
         let executes =
             if division.tasks.is_executed() { "" } else { ", and the execution continues" };
         format!(
-            "several workers have been proving it for {since}: {done} of {all} shards are done, {} \
-             tasks run on {} workers{executes}",
-            running.count(),
-            workers.len(),
+            "several workers have been proving it for {since}: {done} of {all} shards are done, \
+             {tasks} tasks run on {workers} workers{executes}"
         )
     }
 

@@ -228,15 +228,20 @@ impl ShardedJob {
     /// An input of a task that is not there; `None` if it can begin.
     pub(super) fn missing(&self, record: &TaskRecord) -> Option<Missing> {
         // Without it no execution has announced anything since it was lost.
-        if record.shard.is_some() && self.record.common.is_none() {
+        if record.id != self.execute && self.record.common.is_none() {
             return Some(Missing::Common);
         }
         let blob = record.record.map(|blob| blob.sha256).filter(|blob| !self.holders.has(*blob));
         let events = || record.named.iter().map(|named| named.blob.sha256);
         let blob = blob.or_else(|| events().find(|blob| !self.is_kept(*blob)));
-        let has = |child: &TaskId| self.task(*child).is_some_and(|child| child.output.is_some());
-        let output = || record.children.iter().find(|child| !has(child)).copied();
-        blob.map(Missing::Blob).or_else(|| output().map(Missing::Output))
+        let output = |child: &TaskId| self.task(*child).and_then(|child| child.output);
+        let of_child = |child: &TaskId| match output(child) {
+            None => Some(Missing::Output(*child)),
+            Some(blob) => {
+                self.doubted.contains(&blob.sha256).then_some(Missing::Verdict(blob.sha256))
+            }
+        };
+        blob.map(Missing::Blob).or_else(|| record.children.iter().find_map(of_child))
     }
 
     /// What an unfinished task waits for, and the worker that holds its record if another one makes it; `None` for a task
@@ -255,7 +260,7 @@ impl ShardedJob {
                 Some((TaskWait::Worker, holder))
             }
             TaskState::Waiting => {
-                let lacks_common = record.shard.is_some() && self.record.common.is_none();
+                let lacks_common = record.id != self.execute && self.record.common.is_none();
                 let is_kept = |named: &Named<BlobInfo>| self.is_kept(named.blob.sha256);
                 let wait = match blob {
                     _ if lacks_common => TaskWait::Execution,

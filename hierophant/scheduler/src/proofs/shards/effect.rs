@@ -5,6 +5,8 @@ use network_lib::ids::{LeaseId, Sha256Digest, TaskId, WorkerId};
 use network_lib::job::{BlobInfo, Failure};
 use network_lib::shard::TaskToWorker;
 
+use crate::proofs::task_bytes::DoubtedPart;
+
 /// Effect of a decision.
 ///
 /// All rows of a list ([`Effect::is_row`]) are stored in one transaction. Then the others are executed, in their order.
@@ -35,6 +37,9 @@ pub enum Effect {
     Free(Sha256Digest),
     /// A strike against the worker, and why.
     Strike(WorkerId, Reason),
+    /// This worker has found results of other tasks false. The verdict on each is reported to
+    /// [`ShardedJob::judged`](super::ShardedJob::judged).
+    Accuse(WorkerId, Vec<DoubtedPart>),
 }
 
 impl Effect {
@@ -110,9 +115,15 @@ pub enum Reason {
     /// Inputs that the task does not have are said to be lost or false.
     #[error("report about inputs that the task does not have")]
     ForeignInput,
-    /// Another worker found the result false.
-    #[error("result found false by another worker")]
+    /// The result is false.
+    #[error("result found false")]
     FoundFalse,
+    /// A result that was reported as false is right.
+    #[error("reported the result of another worker as false, which is right")]
+    FalseAccusation,
+    /// The inputs of a task do not belong together.
+    #[error("results that are right, but do not belong together")]
+    Unfit,
     /// The attempt takes too long.
     #[error("task was not finished within the limit of an attempt")]
     TooSlow,

@@ -1,13 +1,15 @@
 //! Ends of tasks: results, failures, blame.
 
-use hierophant_model::records::{Millis, TaskState};
+use hierophant_model::records::{Millis, TaskRecord, TaskState};
 use network_lib::ids::{LeaseId, Sha256Digest, TaskId, WorkerId};
-use network_lib::job::{BlobInfo, Failure, FailureClass};
+use network_lib::job::{BlobInfo, Failure, FailureClass, ProofMode};
 use network_lib::shard::{KnownShard, ShardState, TaskKind, TaskToWorker};
 use shard_plan::ShardKind;
 
 use super::effect::{Effect, JobEnd, Reason, Release};
 use super::job::ShardedJob;
+use super::waiting::Missing;
+use crate::proofs::task_bytes::{DoubtedPart, PartKind, PartVerdict};
 
 impl ShardedJob {
     /// The result of the task under this lease is handed in.
@@ -91,21 +93,38 @@ impl ShardedJob {
             self.fail(now, lease, Reason::ForeignInput, &mut effects);
             return effects;
         }
-        let executes = self.task(task).is_some_and(|record| record.kind == TaskKind::Execute);
+        let kind = self.task(task).map(|record| record.kind);
+        let joins = matches!(
+            kind,
+            Some(
+                TaskKind::Deferred
+                    | TaskKind::Reduce
+                    | TaskKind::ShrinkWrap
+                    | TaskKind::Plonk
+                    | TaskKind::Groth16
+            )
+        );
         match failure.class {
             _ if !lost.is_empty() || !suspect.is_empty() => {
                 self.avoid(task, worker);
                 self.release(lease, Release::Failed, &mut effects);
-                for blob in suspect {
-                    self.found_false(now, since, *blob, worker, &mut effects);
+                let accused = suspect.iter().filter_map(|blob| self.task_of_output(*blob));
+                let accused: Vec<_> = accused.filter_map(|record| self.doubted(record)).collect();
+                if !accused.is_empty() {
+                    self.doubted.extend(accused.iter().map(|part| part.blob.sha256));
+                    effects.push(Effect::Accuse(worker, accused));
                 }
                 for blob in lost {
                     self.input_lost(now, since, *blob, &mut effects);
                 }
                 self.count_retry(&mut effects);
             }
-            FailureClass::Guest | FailureClass::Request if executes => {
+            FailureClass::Guest | FailureClass::Request if kind == Some(TaskKind::Execute) => {
                 self.end(JobEnd::Failed(failure.clone()), &mut effects);
+            }
+            // It would be the same on every machine.
+            FailureClass::Request if joins => {
+                self.fail_for(now, lease, Reason::Unfit, false, &mut effects);
             }
             // A task other than the execution cannot judge the program.
             FailureClass::Guest | FailureClass::Request | FailureClass::Worker => {
@@ -138,11 +157,25 @@ impl ShardedJob {
         reason: Reason,
         effects: &mut Vec<Effect>,
     ) {
+        self.fail_for(now, lease, reason, true, effects);
+    }
+
+    /// Ends an attempt, with a strike or without; the task is done again.
+    fn fail_for(
+        &mut self,
+        now: Millis,
+        lease: LeaseId,
+        reason: Reason,
+        strikes: bool,
+        effects: &mut Vec<Effect>,
+    ) {
         let Some(row) = self.leases.get(&lease).map(|held| held.row) else { return };
         self.avoid(row.task, row.worker);
         self.update(row.task, effects, |record| record.failures += 1);
         self.release(lease, Release::Failed, effects);
-        effects.push(Effect::Strike(row.worker, reason));
+        if strikes {
+            effects.push(Effect::Strike(row.worker, reason));
+        }
         effects.push(Effect::Cancel(row.worker, lease, "the attempt failed"));
         let failures = self.task(row.task).map_or(0, |record| record.failures);
         if failures >= self.limits.max_attempts {
@@ -171,28 +204,69 @@ impl ShardedJob {
         }
     }
 
-    /// An input with the right digest is false: its maker gets the strike, and it is made again.
-    fn found_false(
+    /// The verdict on a result that a worker has reported as false. A false one is made again, and its maker gets the
+    /// strike; if it is right, that worker gets it. One that could not be verified is made again without blame.
+    #[must_use]
+    pub fn judged(
         &mut self,
         now: Millis,
-        since: Millis,
+        accuser: WorkerId,
         blob: Sha256Digest,
-        reporter: WorkerId,
+        verdict: PartVerdict,
+    ) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        self.doubted.remove(&blob);
+        self.waiting.arrived(Missing::Verdict(blob));
+        let accused = self.task_of_output(blob).map(|record| (record.id, record.maker));
+        let Some((task, maker)) = accused.filter(|_| !self.has_ended) else { return effects };
+        if verdict == PartVerdict::Right {
+            // The task that takes it can begin again.
+            effects.push(Effect::Strike(accuser, Reason::FalseAccusation));
+            return effects;
+        }
+        let takes = |record: &&TaskRecord| record.children.contains(&task);
+        for parent in self.tasks().filter(takes).map(|record| record.id).collect::<Vec<_>>() {
+            self.stop(parent, "an input is false", &mut effects);
+        }
+        self.free_output(task, &mut effects);
+        if verdict == PartVerdict::False {
+            self.blame(task, maker, &mut effects);
+        }
+        self.reopen(now, task, &mut effects);
+        self.require_records(now, &mut effects);
+        self.advance(now, &mut effects);
+        effects
+    }
+
+    /// The maker of a false result gets a strike, and is the last one to do the task again.
+    pub(super) fn blame(
+        &mut self,
+        task: TaskId,
+        maker: Option<WorkerId>,
         effects: &mut Vec<Effect>,
     ) {
-        let is_output = |record: &&hierophant_model::records::TaskRecord| {
-            record.output.is_some_and(|output| output.sha256 == blob)
-        };
-        let Some(record) = self.tasks().find(is_output) else {
-            self.input_lost(now, since, blob, effects);
-            return;
-        };
-        let (task, maker) = (record.id, record.maker);
-        self.free_output(task, effects);
-        if let Some(maker) = maker.filter(|maker| *maker != reporter) {
+        if let Some(maker) = maker {
             self.avoid(task, maker);
             effects.push(Effect::Strike(maker, Reason::FoundFalse));
         }
-        self.reopen(now, task, effects);
+    }
+
+    pub(super) fn task_of_output(&self, blob: Sha256Digest) -> Option<&TaskRecord> {
+        self.tasks().find(|record| record.output.is_some_and(|output| output.sha256 == blob))
+    }
+
+    /// The result of a task as something that may be false; `None` if nothing can verify it.
+    pub(super) fn doubted(&self, record: &TaskRecord) -> Option<DoubtedPart> {
+        let kind = match record.kind {
+            TaskKind::ProveShard if self.record.mode == ProofMode::Core => {
+                PartKind::Shard(record.range?)
+            }
+            TaskKind::ProveShard | TaskKind::Deferred | TaskKind::Reduce => {
+                PartKind::Recursive(record.range?)
+            }
+            TaskKind::ShrinkWrap => PartKind::Wrapped,
+            _ => return None,
+        };
+        Some(DoubtedPart { task: record.id, blob: record.output?, kind })
     }
 }

@@ -31,6 +31,8 @@ pub struct ShardedJob {
     pub(super) waiting: Waiting,
     /// Number of leaves in use whose results are stored, and of all in use.
     leaves: (usize, usize),
+    /// Number of tasks above the leaves whose results are stored or were used.
+    joins: usize,
     /// Number of tasks that name a blob as something that Hierophant stores.
     pub(super) kept: BTreeMap<Sha256Digest, usize>,
     pub(super) leases: Leases,
@@ -42,6 +44,8 @@ pub struct ShardedJob {
     pub(super) executors: BTreeSet<WorkerId>,
     /// Workers that failed at a task.
     pub(super) failed: BTreeSet<WorkerId>,
+    /// Results that are being verified, because a worker has found them false.
+    pub(super) doubted: BTreeSet<Sha256Digest>,
     pub(super) plan: Plan<TaskId>,
     pub(super) holders: Holders,
     pub(super) times: TaskTimes,
@@ -102,12 +106,14 @@ impl ShardedJob {
             by_key: BTreeMap::new(),
             waiting: Waiting::default(),
             leaves: (0, 0),
+            joins: 0,
             kept: BTreeMap::new(),
             leases: Leases::default(),
             execute,
             execution: None,
             executors: BTreeSet::new(),
             failed: BTreeSet::new(),
+            doubted: BTreeSet::new(),
             plan: Plan::default(),
             holders: Holders::default(),
             times: TaskTimes::default(),
@@ -174,6 +180,23 @@ impl ShardedJob {
         self.leaves
     }
 
+    /// Number of tasks that are done, and of all that the announced shards need, the execution left out.
+    #[must_use]
+    pub const fn steps(&self) -> (usize, usize) {
+        let (done, leaves) = self.leaves;
+        let reduces = match leaves {
+            0 | 1 => leaves,
+            _ => (leaves - 1).div_ceil(shard_plan::ARITY - 1),
+        };
+        let joins = match self.record.mode {
+            ProofMode::Core => 0,
+            ProofMode::Compressed => reduces,
+            // Shrink and wrap are one task, PLONK or Groth16 another.
+            ProofMode::Plonk | ProofMode::Groth16 => reduces + 2,
+        };
+        (done + self.joins, leaves + joins)
+    }
+
     /// Whether any task waits that may be able to begin.
     #[must_use]
     pub fn has_waiting(&self) -> bool {
@@ -203,8 +226,7 @@ impl ShardedJob {
         }
         let children = record.children.iter().filter_map(|child| self.task(*child)?.output);
         let named = record.named.iter().map(|named| named.blob);
-        let common = self.record.common.filter(|_| record.shard.is_some());
-        common.into_iter().chain(record.record).chain(named).chain(children).collect()
+        self.record.common.into_iter().chain(record.record).chain(named).chain(children).collect()
     }
 
     /// Ends the job because its result is not needed.
@@ -262,6 +284,7 @@ impl ShardedJob {
             self.leaves.0 += usize::from(record.state == TaskState::Done);
             self.leaves.1 += 1;
         }
+        self.joins += usize::from(is_done_join(record));
     }
 
     /// Discounts a task as it was, after [`ShardedJob::note`] of what it is now.
@@ -270,6 +293,7 @@ impl ShardedJob {
             self.leaves.0 -= usize::from(record.state == TaskState::Done);
             self.leaves.1 -= 1;
         }
+        self.joins -= usize::from(is_done_join(record));
         for blob in stored_blobs(record) {
             if let Some(count) = self.kept.get_mut(&blob) {
                 *count -= 1;
@@ -504,6 +528,11 @@ impl ShardedJob {
 /// Whether a task is a leaf in use.
 fn is_leaf(record: &TaskRecord) -> bool {
     record.shard.is_some() && record.state != TaskState::Obsolete
+}
+
+/// Whether a task is one above the leaves, and done.
+fn is_done_join(record: &TaskRecord) -> bool {
+    record.shard.is_none() && record.kind != TaskKind::Execute && record.state == TaskState::Done
 }
 
 /// Blobs of a task that Hierophant stores: its result and its precompile events.

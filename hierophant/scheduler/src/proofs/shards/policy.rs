@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use network_lib::job::ProofMode;
 use network_lib::named_enum;
 use serde::{Deserialize, Serialize};
 
@@ -35,10 +34,6 @@ named_enum! {
 pub struct Situation {
     /// Configured mode for the client and the kind of proof.
     pub mode: ShardingMode,
-    /// Kind of proof.
-    pub proof: ProofMode,
-    /// Kinds of proof that can be made as tasks.
-    pub supported: &'static [ProofMode],
     /// Greatest number of slots of one engine, idle or not, whose workers take tasks.
     pub slots: u32,
     /// Of these, idle ones.
@@ -63,8 +58,6 @@ pub enum Decision {
 pub enum WholeReason {
     /// The configuration excludes tasks.
     Configured,
-    /// This kind of proof cannot be made as tasks.
-    Unsupported,
     /// No connected worker takes tasks.
     NoWorkers,
     /// Too few slots of one engine are idle.
@@ -98,9 +91,6 @@ pub fn decide(situation: &Situation) -> Decision {
     if mode == ShardingMode::Never {
         return Decision::Whole(WholeReason::Configured);
     }
-    if !situation.supported.contains(&situation.proof) {
-        return Decision::Whole(WholeReason::Unsupported);
-    }
     if slots == 0 {
         return Decision::Whole(WholeReason::NoWorkers);
     }
@@ -128,9 +118,6 @@ impl fmt::Display for Decision {
         match self {
             Self::Whole(reason) => match reason {
                 WholeReason::Configured => f.write_str("whole proof: `sharding.mode` is `never`"),
-                WholeReason::Unsupported => {
-                    f.write_str("whole proof: this kind of proof cannot be divided into tasks")
-                }
                 WholeReason::NoWorkers => {
                     f.write_str("whole proof: no connected worker takes tasks")
                 }
@@ -166,8 +153,6 @@ mod tests {
 
     const MANY: Situation = Situation {
         mode: ShardingMode::Auto,
-        proof: ProofMode::Core,
-        supported: &[ProofMode::Core],
         slots: 4,
         idle_slots: 2,
         expected_shards: Some(12),
@@ -208,8 +193,6 @@ mod tests {
         let late = Situation { is_late: true, idle_slots: 0, expected_shards: None, ..MANY };
         assert_eq!(decide(&late), Decision::Sharded(ShardedReason::Deadline));
         assert_eq!(whole(Situation { slots: 1, ..late }), WholeReason::FewIdleSlots(0));
-        let unsupported = Situation { proof: ProofMode::Groth16, ..late };
-        assert_eq!(whole(unsupported), WholeReason::Unsupported);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use hierophant_model::records::{Millis, ShardingRecord, TaskLease, TaskRecord, TaskState};
 use network_lib::ids::{LeaseId, Sha256Digest, TaskId, WorkerId};
-use network_lib::job::BlobInfo;
+use network_lib::job::{BlobInfo, ProofMode};
 use network_lib::shard::TaskKind;
 use shard_plan::{Plan, PlanError, Reduce, StoredLeaf, StoredReduce};
 
@@ -14,6 +14,7 @@ use super::job::ShardedJob;
 use super::running::{Execution, Limits};
 use super::waiting::Missing;
 use crate::proofs::core::IdSource;
+use crate::proofs::task_bytes::DoubtedPart;
 
 /// Rows of a sharded job that has not ended.
 #[derive(Debug, Clone)]
@@ -236,11 +237,49 @@ impl ShardedJob {
         now: Millis,
         part: Sha256Digest,
     ) -> Result<Vec<Effect>, Unrestorable> {
+        self.parts_lost(now, &[part])
+    }
+
+    /// Parts of the finished proof are false. Their makers get strikes, and they are made again as lost ones are.
+    ///
+    /// # Errors
+    ///
+    /// [`Unrestorable`]: the job is to be proved as a whole.
+    pub fn parts_false(
+        &mut self,
+        now: Millis,
+        parts: &[Sha256Digest],
+    ) -> Result<Vec<Effect>, Unrestorable> {
+        let makers = parts.iter().filter_map(|part| self.task_of_output(*part));
+        let makers: Vec<_> = makers.map(|record| (record.id, record.maker)).collect();
+        let mut effects = self.parts_lost(now, parts)?;
+        for (task, maker) in makers {
+            self.blame(task, maker, &mut effects);
+        }
+        Ok(effects)
+    }
+
+    /// The results that make up the finished proof, as far as each of them can be verified alone.
+    #[must_use]
+    pub fn doubted_parts(&self) -> Vec<DoubtedPart> {
+        let is_part = |record: &&TaskRecord| match self.record.mode {
+            ProofMode::Core => record.kind == TaskKind::ProveShard,
+            ProofMode::Compressed => record.kind == TaskKind::Reduce && record.complete,
+            ProofMode::Plonk | ProofMode::Groth16 => false,
+        };
+        self.tasks().filter(is_part).filter_map(|record| self.doubted(record)).collect()
+    }
+
+    fn parts_lost(
+        &mut self,
+        now: Millis,
+        parts: &[Sha256Digest],
+    ) -> Result<Vec<Effect>, Unrestorable> {
         let rows = Rows {
             sharding: self.record.clone(),
             tasks: self.tasks().cloned().collect(),
             leases: Vec::new(),
-            stored: self.results().filter(|blob| *blob != part).collect(),
+            stored: self.results().filter(|blob| !parts.contains(blob)).collect(),
         };
         let (again, mut effects) = Self::restore(now, rows, self.limits, self.ids.clone(), 0)?;
         *self = again;

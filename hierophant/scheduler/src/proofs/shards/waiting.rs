@@ -44,6 +44,8 @@ pub(super) enum Missing {
     Blob(Sha256Digest),
     /// The result of another task.
     Output(TaskId),
+    /// The verdict on a result that may be false.
+    Verdict(Sha256Digest),
 }
 
 /// Place among the tasks of a class: by clock.

@@ -36,6 +36,7 @@ fn sharding() -> Sharding {
     Sharding {
         engine: "sp1-test".into(),
         kinds: vec![TaskKind::Execute, TaskKind::ProveShard],
+        recursion: false,
         prove_slots: 1,
         prefetch: 0,
         max_elements: 1 << 22,
@@ -92,7 +93,7 @@ fn record(no: u32) -> BlobInfo {
     BlobInfo { size: 10, sha256: Sha256Digest(digest) }
 }
 
-fn part(no: u32) -> BlobInfo {
+pub(super) fn part(no: u32) -> BlobInfo {
     let mut digest = [0x20; 32];
     digest[0] = u8::try_from(no).expect("few");
     BlobInfo { size: 20, sha256: Sha256Digest(digest) }
@@ -538,17 +539,6 @@ fn a_part_that_a_restart_misses_is_made_again() {
     let tasks = &core.divisions.jobs.values().next().expect("one").tasks;
     let waiting = tasks.tasks().filter(|task| task.state == TaskState::Waiting);
     assert_eq!(waiting.map(|task| task.record).collect::<Vec<_>>(), [Some(record(1))]);
-}
-
-#[test]
-fn a_proof_that_fails_its_check_is_made_again_as_a_whole() {
-    let mut core = dividing(2);
-    let running = executed(&mut core);
-    let assembly = all_proved(&mut core, running);
-    let _ = core.assembled(START, assembly.lease, Ok((ArtifactId([5; 16]), proof_blob())));
-    let effects = core.checked(START, assembly.lease, Err(failure(FailureClass::Worker)));
-    assert!(given_out(&effects).is_some(), "{effects:?}");
-    assert!(runs(&effects).is_empty() && core.divisions.jobs.is_empty());
 }
 
 #[test]

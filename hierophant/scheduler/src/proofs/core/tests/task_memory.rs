@@ -7,6 +7,7 @@ use super::divisions::{
     dividing_limits, executed, hand_in_part, join_with, prove_at, runs, trace, worker_fails,
 };
 use super::*;
+use crate::proofs::fleet::TaskShape;
 
 const GIB: u64 = 1 << 30;
 
@@ -87,7 +88,9 @@ fn the_report_of_another_machine_does_not_limit_one_that_has_ended_a_task() {
     let of = |n| running.iter().find(|(id, ..)| *id == worker(n)).expect("one each");
     let _ = prove_with(&mut core, of(1), GIB);
     let _ = prove_with(&mut core, of(2), u64::MAX);
-    let (job, kinds) = (("sp1-test", 1 << 22), &[TaskKind::ProveShard][..]);
+    let mode = ProofMode::Core;
+    let job = TaskShape { engine: "sp1-test", max_elements: 1 << 22, mode };
+    let kinds = &[TaskKind::ProveShard];
     let limit =
         |n| core.divisions.demand.limit(2, (worker(n), &core.workers[&worker(1)]), job, kinds);
     assert_eq!(limit(1), 2);

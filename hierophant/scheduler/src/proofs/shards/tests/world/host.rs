@@ -8,10 +8,13 @@ use network_lib::job::BlobInfo;
 use network_lib::shard::{TaskKind, TaskToWorker};
 
 use super::super::super::{Effect, Offer, Peer, Release, Rows, ShardedJob};
-use super::super::fleet::{Attempt, ENGINE, Execution, Program, Variant, Word, Worker, info_of};
+use super::super::fleet::{
+    Attempt, ENGINE, Execution, Program, Variant, Word, Worker, info_of, is_false,
+};
 use super::super::reference;
 use super::window::Window;
 use super::{Fault, NOW, World, ids};
+use crate::proofs::PartVerdict;
 
 impl World {
     /// Hierophant is started again, with what is stored.
@@ -68,6 +71,15 @@ impl World {
                     self.blobs.remove(&blob);
                 }
                 Effect::Strike(..) => self.tally.strikes += 1,
+                Effect::Accuse(accuser, parts) => {
+                    for part in parts {
+                        let blob = part.blob.sha256;
+                        let verdict =
+                            if is_false(blob) { PartVerdict::False } else { PartVerdict::Right };
+                        let judged = self.job.judged(NOW, accuser, blob, verdict);
+                        self.apply(judged)?;
+                    }
+                }
                 Effect::Run(row) => {
                     let execution =
                         self.is_execution(row.task).then(|| self.begin_execution(row.lease));
