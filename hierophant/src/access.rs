@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
-use crate::config::{AuthMode, Config, PeerCertificates};
+use crate::config::{AuthMode, Config, PeerCertificates, PrivateInputs};
 use crate::tokens::{Role, Tokens};
 
 /// Bound addresses.
@@ -61,12 +61,16 @@ fn clients(config: &Config, tokens: &Tokens) -> String {
 }
 
 fn workers(config: &Config, tokens: &Tokens) -> String {
-    let own = tokens.count(|role| role == Role::Worker);
-    let who = match (config.worker_token.is_some(), tokens.any(Role::Worker)) {
+    let own = tokens.count(Role::is_of_worker);
+    let mut who = match (config.worker_token.is_some(), tokens.any(Role::is_of_worker)) {
         (true, _) => format!("workers with worker_token or one of {own} tokens"),
         (false, true) => format!("workers with one of {own} tokens"),
         (false, false) => "workers on this machine".to_owned(),
     };
+    if config.private_inputs == PrivateInputs::PrivateWorkers {
+        let private = tokens.count(|role| role == Role::PrivateWorker);
+        who.push_str(&format!(" (private inputs: those with one of {private} tokens)"));
+    }
     with_certificate(who, config.tls.worker_certificates)
 }
 
@@ -137,5 +141,10 @@ mod tests {
              127.0.0.1:9011 without TLS: operators with one of 1 tokens; admin socket data/admin.sock: this user \
              and root"
         );
+        config.private_inputs = PrivateInputs::PrivateWorkers;
+        tokens.create("d", Role::PrivateWorker, None).await.expect("made");
+        let line = summary(&config, &bound, &tokens);
+        let who = "workers with one of 2 tokens (private inputs: those with one of 1 tokens), no operators";
+        assert!(line.contains(who), "{line}");
     }
 }

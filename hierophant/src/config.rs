@@ -62,6 +62,17 @@ pub enum AuthMode {
     Token,
 }
 
+/// Workers that may get private inputs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PrivateInputs {
+    /// All admitted workers.
+    #[default]
+    AllWorkers,
+    /// Workers with a token of their own of role `private-worker`.
+    PrivateWorkers,
+}
+
 /// The complete configuration: plain data, without side effects.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default)]
@@ -87,6 +98,8 @@ pub struct Config {
     /// Secret shared by all workers, in addition to tokens of individual workers. Default none: until such a
     /// token exists, only workers on this machine are admitted.
     pub worker_token: Option<Secret>,
+    /// Workers that may get private inputs. Default `all_workers`.
+    pub private_inputs: PrivateInputs,
     /// Whether workers that make mock proofs are admitted. Default no: mock proofs prove nothing.
     pub mock_mode: bool,
     /// Largest upload in bytes. Default 8 GiB.
@@ -138,6 +151,7 @@ impl Default for Config {
             auth: AuthMode::default(),
             allowlist: Vec::new(),
             worker_token: None,
+            private_inputs: PrivateInputs::default(),
             mock_mode: false,
             max_artifact_bytes: 8 << 30,
             log_format: LogFormat::default(),

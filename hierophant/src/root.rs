@@ -118,6 +118,7 @@ impl Root {
             rules: registry_rules(config),
             shared_token: config.worker_token.clone(),
             tokens,
+            private_inputs: config.private_inputs,
             heartbeat_interval: config.worker_registry.heartbeat_interval,
             proofs: proofs.clone(),
             store,

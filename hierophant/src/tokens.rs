@@ -179,11 +179,11 @@ impl Tokens {
         self.0.uses.note(id, TokenUse { at: Millis::now(), from: from.to_canonical() });
     }
 
-    /// Whether a token of a role exists that is not revoked, also an expired one: where tokens are required, they still
-    /// are when the last one has expired.
+    /// Whether a token exists that is not revoked and whose role meets a condition, also an expired one: where tokens are
+    /// required, they still are when the last one has expired.
     #[must_use]
-    pub fn any(&self, role: Role) -> bool {
-        self.find(|record| record.revoked_at.is_none() && record.role == role).is_some()
+    pub fn any(&self, holds: impl Fn(Role) -> bool) -> bool {
+        self.find(|record| record.revoked_at.is_none() && holds(record.role)).is_some()
     }
 
     /// Number of valid tokens for which a condition holds.
@@ -198,6 +198,12 @@ impl Tokens {
     #[must_use]
     pub fn is_valid(&self, id: TokenId) -> bool {
         self.index().by_id(id).is_some_and(|record| record.is_valid(Millis::now()))
+    }
+
+    /// Role of a token.
+    #[must_use]
+    pub fn role(&self, id: TokenId) -> Option<Role> {
+        self.index().by_id(id).map(|record| record.role)
     }
 
     /// Name of the expired token with a secret, if there is one.

@@ -12,7 +12,7 @@ use super::Role;
 pub struct NewToken {
     /// Name: 1 to 64 letters, digits, `.`, `_` or `-`, starting with a letter or a digit.
     pub name: String,
-    /// Role: `worker`, `client`, `read`, `act` or `admin`.
+    /// Role: `worker`, `private-worker`, `client`, `read`, `act` or `admin`.
     pub role: Role,
     /// Name of the client to which a token of role `client` is bound: one of `[[clients]]`. Without it, the
     /// token's calls belong to the clients of the addresses that sign them.

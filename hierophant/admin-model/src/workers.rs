@@ -20,6 +20,9 @@ pub struct Worker {
     /// where no token is required.
     #[serde(default)]
     pub admitted_by: String,
+    /// Whether it may get private inputs.
+    #[serde(default)]
+    pub private_inputs: bool,
     /// Software version.
     pub version: String,
     /// Prover of the worker.

@@ -43,6 +43,8 @@ pub enum TokenCommand {
 pub enum TokenRole {
     /// Connect as a worker.
     Worker,
+    /// Connect as a worker that may get private inputs.
+    PrivateWorker,
     /// Request proofs.
     Client,
     /// Read the state of the network.
@@ -57,6 +59,7 @@ impl From<TokenRole> for Role {
     fn from(role: TokenRole) -> Self {
         match role {
             TokenRole::Worker => Self::Worker,
+            TokenRole::PrivateWorker => Self::PrivateWorker,
             TokenRole::Client => Self::Client,
             TokenRole::Read => Self::Read,
             TokenRole::Act => Self::Act,

@@ -148,6 +148,7 @@ mod tests {
             worker: WorkerId([number; 16]),
             backend: Backend::Cuda,
             capabilities,
+            private_inputs: true,
             draining: false,
             stats: Default::default(),
             running: vec![],

@@ -24,12 +24,13 @@ use network_lib::wire::ToWorker;
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SpawnErr};
 use tokio::sync::broadcast::error::RecvError;
 
-use super::credential::{authorize, expired, revoked};
+use super::credential::{authorize, expired, has_private_inputs, revoked};
 use super::handle::RegistryHandle;
 use super::keys::Keys;
 use super::message::{Admitted, KeyHolder, Place, RegistryMsg};
 use crate::ask::reply;
 use crate::clock::{Clock, Sweeps};
+use crate::config::PrivateInputs;
 use crate::events::Events;
 use crate::metrics::Metrics;
 use crate::proofs::ProofsHandle;
@@ -49,6 +50,8 @@ pub struct RegistryArguments {
     pub shared_token: Option<Secret>,
     /// Access tokens, which include those of single workers.
     pub tokens: Tokens,
+    /// Workers that may get private inputs.
+    pub private_inputs: PrivateInputs,
     /// Interval of the workers' heartbeats.
     pub heartbeat_interval: Duration,
     /// Receiver of the facts.
@@ -68,6 +71,7 @@ pub struct RegistryState {
     keys: Keys,
     shared_token: Option<Secret>,
     tokens: Tokens,
+    private_inputs: PrivateInputs,
     clock: Clock,
     heartbeat_interval: Duration,
     proofs: ProofsHandle,
@@ -120,6 +124,7 @@ impl Actor for RegistryActor {
             keys: Keys::default(),
             shared_token: arguments.shared_token,
             tokens: arguments.tokens,
+            private_inputs: arguments.private_inputs,
             clock: Clock::start(),
             heartbeat_interval: arguments.heartbeat_interval,
             proofs: arguments.proofs,
@@ -245,6 +250,9 @@ impl RegistryState {
         if let Ok(Credential::Own(token, _)) = &authorized {
             self.tokens.used(*token, ip);
         }
+        let private_inputs = authorized.as_ref().is_ok_and(|credential| {
+            has_private_inputs(self.private_inputs, credential, &self.tokens)
+        });
         let by = authorized.as_ref().map_or_else(|_| "nothing".into(), ToString::to_string);
         let admission = match self.core.admit(now, &hello, ip, authorized) {
             Ok(admission) => admission,
@@ -281,7 +289,7 @@ impl RegistryState {
         };
         tracing::info!(worker_id = %worker, name = sanitize::name(&hello.name), %ip, by,
             backend = hello.capabilities.backend.as_str(), modes = ?hello.capabilities.modes,
-            held = hello.held.len(), "worker joined");
+            held = hello.held.len(), private_inputs, "worker joined");
         self.sessions.insert(session, (worker, handle.clone()));
         let joined = WorkerJoined {
             worker,
@@ -290,6 +298,7 @@ impl RegistryState {
             capabilities: hello.capabilities,
             held: hello.held,
             drained: self.core.drained(worker),
+            private_inputs,
             welcome,
         };
         self.proofs.worker_joined(joined, handle);

@@ -5,6 +5,7 @@ use hierophant_scheduler::registry::Credential;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
+use crate::config::PrivateInputs;
 use crate::tokens::{Bearer, Role, Tokens};
 
 /// Whether a worker runs on this machine.
@@ -27,18 +28,18 @@ pub fn authorize(
     secret: Option<&str>,
     locality: &Locality,
 ) -> Result<Credential, String> {
-    let needed = shared.is_some() || tokens.any(Role::Worker);
+    let needed = shared.is_some() || tokens.any(Role::is_of_worker);
     if let Some(secret) = secret {
         if shared.is_some_and(|shared| same_secret(shared, secret)) {
             return Ok(Credential::Shared);
         }
         match tokens.bearer(secret) {
-            Some(Bearer { id, name, role: Role::Worker, .. }) => {
+            Some(Bearer { id, name, role, .. }) if role.is_of_worker() => {
                 return Ok(Credential::Own(id, name));
             }
             Some(Bearer { name, role, .. }) => {
                 return Err(format!(
-                    "token {name} has role {role}: expected a token of role worker"
+                    "token {name} has role {role}: expected a token of role worker or private-worker"
                 ));
             }
             None => {}
@@ -67,6 +68,18 @@ pub fn authorize(
                 .into())
         }
         None => Err("token required: set `token` in contemplant.toml".into()),
+    }
+}
+
+/// Whether a worker with this credential has the right to private inputs, by the configuration and the role of its token.
+#[must_use]
+pub fn has_private_inputs(policy: PrivateInputs, credential: &Credential, tokens: &Tokens) -> bool {
+    match (policy, credential) {
+        (PrivateInputs::AllWorkers, _) => true,
+        (PrivateInputs::PrivateWorkers, Credential::Own(token, _)) => {
+            tokens.role(*token) == Some(Role::PrivateWorker)
+        }
+        (PrivateInputs::PrivateWorkers, Credential::Shared | Credential::ThisMachine) => false,
     }
 }
 
@@ -138,6 +151,33 @@ mod tests {
         }
         let shared = authorize(Some("s3cret"), &tokens, Some("s3cret"), &there());
         assert_eq!(shared, Ok(Credential::Shared));
+    }
+
+    #[tokio::test]
+    async fn a_private_workers_token_admits_and_gives_the_right_that_the_configuration_keeps_to_it()
+    {
+        let (_folder, tokens) = tokens().await;
+        let (private, record) =
+            tokens.create("vault-1", Role::PrivateWorker, None).await.expect("made");
+        assert_eq!(tokens.role(record.id), Some(Role::PrivateWorker));
+        let admit = |secret: Option<&str>, place| authorize(Some("s3cret"), &tokens, secret, place);
+        let private = admit(Some(&private), &there()).expect("admitted");
+        assert_eq!(private, Credential::Own(record.id, "vault-1".into()));
+        let why = authorize(None, &tokens, None, &HERE).expect_err("it needs a token now");
+        assert!(why.contains("token required"), "{why}");
+        let (ordinary, _) = tokens.create("rig-7", Role::Worker, None).await.expect("made");
+        let ordinary = authorize(None, &tokens, Some(&ordinary), &HERE).expect("admitted");
+        let shared = authorize(Some("s3cret"), &tokens, Some("s3cret"), &HERE).expect("admitted");
+        assert_eq!(shared, Credential::Shared);
+        let all = [private, ordinary, shared, Credential::ThisMachine];
+        let rights = |policy| {
+            all.each_ref().map(|credential| has_private_inputs(policy, credential, &tokens))
+        };
+        assert_eq!(rights(PrivateInputs::AllWorkers), [true; 4]);
+        assert_eq!(rights(PrivateInputs::PrivateWorkers), [true, false, false, false]);
+        tokens.revoke("vault-1").await.expect("revoked");
+        let unknown = Credential::Own(network_lib::ids::TokenId([7; 16]), "vault-1".into());
+        assert!(!has_private_inputs(PrivateInputs::PrivateWorkers, &unknown, &tokens));
     }
 
     #[tokio::test]

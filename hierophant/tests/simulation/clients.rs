@@ -71,7 +71,8 @@ impl Client {
             strategy: 1,
             version: "sp1-v6.1.0".into(),
             stdin_uri: format!("http://h/artifacts/{number}"),
-            stdin_private: false,
+            // Some of those that request this content: the others' jobs become private by them.
+            stdin_private: (self.content + self.requester.0[0]).is_multiple_of(5),
             deadline,
             min_auction_period: 0,
             whitelist: vec![],

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use hierophant_model::records::{
-    AttemptOutcome, AttemptRecord, Change, Claim, JobRecord, JobState, Millis, RequestState,
-    TaskState,
+    AttemptOutcome, AttemptRecord, Change, Claim, JobRecord, JobState, Millis, RequestRecord,
+    RequestState, TaskState,
 };
 use hierophant_scheduler::proofs::memory::SHORTAGE_LIMIT_MS;
 use network_lib::handshake::Backend;
@@ -57,6 +57,29 @@ pub fn before_commit(memory: &Memory, changes: &[&Change], strike_decay: i64) {
                     let theirs = memory.strikes(since).filter(|(id, _)| *id == new.prover.worker);
                     assert!(theirs.count() < MAX_STRIKES, "given to a suspended worker: {new:?}");
                 }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Checks that no attempt begins on a worker without the right to private inputs while a private request of its job is open.
+pub fn private_inputs(memory: &Memory, workers: &[Contemplant], changes: &[&Change]) {
+    let is_open =
+        |request: &RequestRecord| request.stdin_private && request.state == RequestState::Open;
+    let stored = memory.requests.values().filter(|request| is_open(request));
+    let mut private: BTreeMap<_, _> = stored.map(|it| (it.id, it.job)).collect();
+    let mut begun: BTreeSet<LeaseId> = memory.attempts.keys().copied().collect();
+    // In their order: a transaction may have the changes of several events.
+    for change in changes {
+        match change {
+            Change::Request(new, _) if is_open(new) => drop(private.insert(new.id, new.job)),
+            Change::Request(new, _) => drop(private.remove(&new.id)),
+            Change::Attempt(new) if begun.insert(new.lease) && !new.prover.is_fleet() => {
+                let worker = workers.iter().find(|worker| worker.id == new.prover.worker);
+                let has_right = worker.is_some_and(|worker| worker.private_inputs);
+                let needs_right = private.values().any(|job| *job == new.job);
+                assert!(has_right || !needs_right, "a private input without the right: {new:?}");
             }
             _ => {}
         }

@@ -70,6 +70,8 @@ pub struct Contemplant {
     pub temper: Temper,
     /// In bytes.
     pub memory: u64,
+    /// Whether it has the right to private inputs.
+    pub private_inputs: bool,
     /// Jobs that it takes ahead.
     pub prefetch: u32,
     pub up: bool,
@@ -104,6 +106,8 @@ impl Contemplant {
             id: WorkerId([number + 1; 16]),
             temper,
             memory,
+            // The first has the right, for the same reason; one that has not suffices.
+            private_inputs: number != 1,
             prefetch: rng.random_range(0..=2),
             up: false,
             life: 0,

@@ -83,6 +83,7 @@ impl Stage {
             capabilities,
             held: held.to_vec(),
             drained: None,
+            private_inputs: true,
             welcome,
         };
         let effects = self.core.worker_joined(NOW, joined);

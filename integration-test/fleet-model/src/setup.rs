@@ -81,6 +81,7 @@ pub(crate) fn joined(machine: usize) -> WorkerJoined {
         },
         held: Vec::new(),
         drained: None,
+        private_inputs: true,
         welcome: Welcome {
             protocol: 3,
             software_version: String::new(),

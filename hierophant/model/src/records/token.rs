@@ -15,6 +15,8 @@ named_enum! {
         Client = "client",
         /// May connect as a worker.
         Worker = "worker",
+        /// May connect as a worker, and may get private inputs where only such workers may; includes [`Role::Worker`].
+        PrivateWorker = "private-worker",
         /// May read everything that operators see.
         Read = "read",
         /// May execute operator commands, except on tokens of role act or admin; includes [`Role::Read`].
@@ -65,6 +67,12 @@ pub struct TokenUse {
 }
 
 impl Role {
+    /// Whether a bearer of this role may connect as a worker.
+    #[must_use]
+    pub const fn is_of_worker(self) -> bool {
+        matches!(self, Self::Worker | Self::PrivateWorker)
+    }
+
     /// Whether a bearer of this role may execute operator commands.
     #[must_use]
     pub const fn may_act(self) -> bool {

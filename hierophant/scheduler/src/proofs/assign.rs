@@ -10,7 +10,7 @@ use network_lib::job::JobSpec;
 use super::fleet::{Offer, Workers};
 use super::lease::Worker;
 use super::memory::{MemoryDemand, MemoryFit, OomHistory};
-use super::need::Need;
+use super::need::{Need, Wanted};
 
 /// Longest time for which a job waits before it returns to a worker on which it failed.
 const MAX_REST_MS: i64 = 600_000;
@@ -122,14 +122,15 @@ impl Fleet<'_> {
 #[must_use]
 pub fn choose(
     now: Millis,
-    spec: &JobSpec,
+    wanted: Wanted<'_>,
     failures: &FailureHistory,
     fleet: Fleet<'_>,
 ) -> Option<WorkerId> {
-    let offer = fleet.workers.offer_for(&Need::of(spec)).filter(|offer| offer.is_free())?;
+    let offer = fleet.workers.offer_for(&Need::of(wanted)).filter(|offer| offer.is_free())?;
+    let spec = wanted.spec;
     let has_room = |id: &WorkerId| fleet.has_room(offer, *id, spec);
     if !failures.oom.is_empty() {
-        return choose_by(now, spec, failures, fleet.workers, |id, worker| {
+        return choose_by(now, wanted, failures, fleet.workers, |id, worker| {
             has_room(&id).then(|| worker.free_slots())
         });
     }
@@ -180,18 +181,18 @@ fn nearest(failures: &FailureHistory, offer: &Offer) -> Nearest {
 #[must_use]
 pub fn could_take(
     now: Millis,
-    spec: &JobSpec,
+    wanted: Wanted<'_>,
     failures: &FailureHistory,
     workers: &Workers,
     worker: WorkerId,
 ) -> bool {
-    let Some(offer) = workers.offer_for(&Need::of(spec)) else { return false };
+    let Some(offer) = workers.offer_for(&Need::of(wanted)) else { return false };
     if !offer.able().contains(&worker) {
         return false;
     }
     if !failures.oom.is_empty() {
         let is_it = |id, _: &Worker| (id == worker).then_some(());
-        return choose_by(now, spec, failures, workers, is_it).is_some();
+        return choose_by(now, wanted, failures, workers, is_it).is_some();
     }
     match nearest(failures, offer) {
         Nearest::Unavoided => !failures.avoids(worker),
@@ -211,12 +212,12 @@ pub fn could_take(
 #[must_use]
 pub fn choose_by<P: Ord>(
     now: Millis,
-    spec: &JobSpec,
+    wanted: Wanted<'_>,
     failures: &FailureHistory,
     workers: &Workers,
     preference: impl Fn(WorkerId, &Worker) -> Option<P>,
 ) -> Option<WorkerId> {
-    let offer = workers.offer_for(&Need::of(spec))?;
+    let offer = workers.offer_for(&Need::of(wanted))?;
     let able = offer.able().iter().filter_map(|id| Some((id, workers.get(id)?)));
     let able: Vec<_> =
         able.map(|(id, worker)| (id, worker, failures.oom.fit(*id, worker))).collect();

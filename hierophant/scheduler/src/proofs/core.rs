@@ -53,6 +53,7 @@ use super::duration::DurationEstimator;
 use super::fleet::Workers;
 use super::lease::{Lease, Leases, Worker, WorkerStats};
 use super::memory::MemoryDemand;
+use super::need::Wanted;
 use super::queue::Queue;
 use super::{Assembly, LeaseAccess, Overview, PartCheck, RunningProof, ShardingLimits, WorkerWork};
 use crate::SessionId;
@@ -187,6 +188,16 @@ impl LiveJob {
         }
     }
 
+    /// Whether any of its open requests has a private input.
+    fn is_private(&self) -> bool {
+        self.requests.private_since().is_some()
+    }
+
+    /// The proof that it is to get.
+    fn wanted(&self) -> Wanted<'_> {
+        Wanted { spec: &self.record.spec, private: self.is_private() }
+    }
+
     /// Whether it is assigned differently from others of its need.
     fn is_choosy(&self) -> bool {
         self.failures.avoids_any() || self.overtaken > 0
@@ -303,6 +314,7 @@ impl ProofsCore {
             worker: *id,
             backend: worker.backend(),
             capabilities: worker.capabilities.clone(),
+            private_inputs: worker.private_inputs,
             draining: worker.draining || worker.drained.is_some(),
             stats: self.stats.get(id).cloned().unwrap_or_default(),
             running: worker.leases.iter().filter_map(|lease| self.running(*lease)).collect(),
@@ -349,7 +361,13 @@ impl ProofsCore {
         let key = client.key();
         self.open.insert(&request, job, client);
         if let Some(live) = self.jobs.get_mut(&job) {
+            let was_private = live.is_private();
             live.requests.insert(request, key);
+            let ahead = live.ahead.filter(|_| !was_private && live.is_private());
+            if let Some(held) = ahead.and_then(|lease| self.leases.get(&lease)) {
+                // Whether it may begin there is judged again.
+                self.workers.touch(held.attempt.prover.worker);
+            }
         }
         self.recount(job);
     }

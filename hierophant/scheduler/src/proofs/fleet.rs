@@ -109,9 +109,16 @@ impl Indexed {
     fn new(worker: &Worker, room: Room) -> Self {
         let capabilities = &worker.capabilities;
         let takes_jobs = worker.takes_jobs();
+        let inputs: &[bool] = if worker.private_inputs { &[false, true] } else { &[false] };
         let with_each_version = |mode| {
             let versions = capabilities.circuit_versions.iter();
-            versions.map(move |version| Need { mode, version: version.clone() })
+            versions.flat_map(move |version| {
+                inputs.iter().map(move |private| Need {
+                    mode,
+                    version: version.clone(),
+                    private: *private,
+                })
+            })
         };
         let modes = capabilities.modes.iter().filter(|_| takes_jobs);
         Self {
@@ -163,17 +170,25 @@ pub struct TaskShape<'a> {
     pub max_elements: u64,
     /// Kind of proof.
     pub mode: ProofMode,
+    /// Whether the job's input is private, and with it the memory of the program in its records.
+    pub private: bool,
 }
 
 impl<'a> TaskShape<'a> {
     /// The shape of a job's tasks on workers with an engine.
     #[must_use]
-    pub const fn of(engine: &'a str, job: &ShardedJob) -> Self {
-        Self { engine, max_elements: job.max_elements(), mode: job.mode() }
+    pub const fn of(engine: &'a str, job: &ShardedJob, private: bool) -> Self {
+        Self { engine, max_elements: job.max_elements(), mode: job.mode(), private }
     }
 
-    fn fits(&self, sharding: &Sharding) -> bool {
-        sharding.engine == self.engine && sharding.max_elements >= self.max_elements
+    /// What a worker that takes such tasks and may get the job's input offers, whether or not it takes any now.
+    #[must_use]
+    pub fn of_worker<'w>(&self, worker: &'w Worker) -> Option<&'w Sharding> {
+        let sharding = worker.capabilities.sharding.as_ref()?;
+        let fits = worker.may_get(self.private)
+            && sharding.engine == self.engine
+            && sharding.max_elements >= self.max_elements;
+        fits.then_some(sharding)
     }
 }
 
@@ -303,16 +318,15 @@ impl Workers {
         self.offers.get(need)
     }
 
-    /// Workers that take tasks of a job with this engine and shards of this trace area, at once or after other tasks. One that
-    /// makes a whole proof does not count: that may take hours.
+    /// Workers that take tasks of a job with this engine and shards of this trace area, at once or after other tasks, and may
+    /// get its input. One that makes a whole proof does not count: that may take hours.
     pub fn takers<'a>(
         &'a self,
         shape: TaskShape<'a>,
     ) -> impl Iterator<Item = (WorkerId, &'a Worker, &'a Sharding)> {
         self.sharding().iter().filter_map(move |id| {
             let worker = self.get(id).filter(|worker| worker.task_places(true) > 0)?;
-            let sharding = worker.capabilities.sharding.as_ref()?;
-            shape.fits(sharding).then_some((*id, worker, sharding))
+            Some((*id, worker, shape.of_worker(worker)?))
         })
     }
 

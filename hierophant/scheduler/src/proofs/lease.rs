@@ -7,9 +7,9 @@ use std::ops::Deref;
 use hierophant_model::records::{AttemptOutcome, AttemptRecord, JobState, Millis, Prover};
 use network_lib::handshake::{Backend, Capabilities};
 use network_lib::ids::{JobId, LeaseId, WorkerId};
-use network_lib::job::{JobSpec, Memory, OutOfMemory, Phase, Progress};
+use network_lib::job::{Memory, OutOfMemory, Phase, Progress};
 
-use super::need::Need;
+use super::need::{Need, Wanted};
 use super::rest::Rest;
 
 /// Attempt in progress.
@@ -220,6 +220,8 @@ pub struct Worker {
     pub joined_at: Millis,
     /// Supported modes and versions.
     pub capabilities: Capabilities,
+    /// Whether it has the right to private inputs.
+    pub private_inputs: bool,
     /// Whether the worker has announced that it accepts no more jobs.
     pub draining: bool,
     /// Reason of the drain, if an operator has drained the worker.
@@ -243,7 +245,7 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// A newly connected worker without attempts.
+    /// A newly connected worker without attempts, and without the right to private inputs.
     #[must_use]
     pub const fn new(session: SessionId, name: String, capabilities: Capabilities) -> Self {
         Self {
@@ -251,6 +253,7 @@ impl Worker {
             name,
             joined_at: Millis(0),
             capabilities,
+            private_inputs: false,
             draining: false,
             drained: None,
             away: false,
@@ -331,17 +334,25 @@ impl Worker {
         self.leases.is_empty() && self.ahead.is_empty() && self.free_slots() > 0
     }
 
-    /// Whether it supports this proof.
+    /// Whether it may get an input, which is `private` or not.
     #[must_use]
-    pub fn fits(&self, spec: &JobSpec) -> bool {
-        self.capabilities.modes.contains(&spec.mode)
+    pub const fn may_get(&self, private: bool) -> bool {
+        self.private_inputs || !private
+    }
+
+    /// Whether it supports this proof and may get its input.
+    #[must_use]
+    pub fn fits(&self, Wanted { spec, private }: Wanted<'_>) -> bool {
+        self.may_get(private)
+            && self.capabilities.modes.contains(&spec.mode)
             && self.capabilities.circuit_versions.contains(&spec.circuit_version)
     }
 
-    /// Whether it supports the proofs of this need.
+    /// Whether it supports the proofs of this need and may get their inputs.
     #[must_use]
     pub fn fits_need(&self, need: &Need) -> bool {
-        self.capabilities.modes.contains(&need.mode)
+        self.may_get(need.private)
+            && self.capabilities.modes.contains(&need.mode)
             && self.capabilities.circuit_versions.contains(&need.version)
     }
 

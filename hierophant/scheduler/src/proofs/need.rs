@@ -11,20 +11,32 @@ pub struct Need {
     pub mode: ProofMode,
     /// Circuit version.
     pub version: String,
+    /// Right to private inputs: whether any open request of the job has a private one.
+    pub private: bool,
 }
 
 /// Need that the jobs and workers of an index share.
 pub type SharedNeed = Arc<Need>;
 
+/// Proof that a job is to get.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    /// Its specification.
+    pub spec: &'a JobSpec,
+    /// Whether its input is private.
+    pub private: bool,
+}
+
 impl Need {
     /// The need of a job.
     #[must_use]
-    pub fn of(spec: &JobSpec) -> Self {
-        Self { mode: spec.mode, version: spec.circuit_version.clone() }
+    pub fn of(wanted: Wanted<'_>) -> Self {
+        let Wanted { spec, private } = wanted;
+        Self { mode: spec.mode, version: spec.circuit_version.clone(), private }
     }
 
     /// The first one in the order of needs.
     pub(super) const fn lowest() -> Self {
-        Self { mode: ProofMode::ALL[0], version: String::new() }
+        Self { mode: ProofMode::ALL[0], version: String::new(), private: false }
     }
 }

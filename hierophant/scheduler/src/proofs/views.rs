@@ -27,6 +27,8 @@ pub struct WorkerJoined {
     pub held: Vec<LeaseId>,
     /// Reason of the drain, if an operator has drained the worker.
     pub drained: Option<String>,
+    /// Whether it has the right to private inputs, by its credential and the configuration.
+    pub private_inputs: bool,
     /// Welcome message, without the attempts to resume.
     pub welcome: Welcome,
 }
@@ -122,6 +124,8 @@ pub struct WorkerWork {
     pub backend: Backend,
     /// Supported modes and versions.
     pub capabilities: Capabilities,
+    /// Whether it has the right to private inputs.
+    pub private_inputs: bool,
     /// Whether the worker accepts no more jobs.
     pub draining: bool,
     /// Statistics.

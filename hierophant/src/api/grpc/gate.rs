@@ -28,7 +28,7 @@ impl Gate {
     #[must_use]
     pub(super) fn new(context: &ClientContext) -> Self {
         let token_required = context.auth == AuthMode::Token;
-        if token_required && !context.tokens.any(Role::Client) {
+        if token_required && !context.tokens.any(|role| role == Role::Client) {
             tracing::warn!(
                 "all gRPC calls are rejected: `auth` is \"token\" and there is no client token; create \
                  one: hierophant token create --role client --name NAME"

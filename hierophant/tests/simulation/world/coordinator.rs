@@ -125,6 +125,7 @@ impl World {
                 return false;
             }
             invariants::before_commit(&self.memory, &changes, STRIKE_DECAY);
+            invariants::private_inputs(&self.memory, &self.workers, &changes);
             let new = self.memory.new_attempts(&changes);
             for change in changes {
                 self.memory.save(change);

@@ -149,6 +149,10 @@ impl World {
             capabilities: hello.capabilities,
             held: hello.held,
             drained: None,
+            private_inputs: self
+                .workers
+                .iter()
+                .any(|it| it.id == hello.worker_id && it.private_inputs),
             welcome: Welcome {
                 protocol: admission.protocol,
                 software_version: "0.1.0".into(),

@@ -16,10 +16,11 @@ const NOW: Millis = Millis(1_000_000);
 /// Chooses without any known memory demand.
 fn choose(spec: &JobSpec, failures: &FailureHistory, workers: &mut Workers) -> Option<WorkerId> {
     workers.update(|_| Room::Any);
+    let wanted = Wanted { spec, private: false };
     let (workers, demand) = (&*workers, MemoryDemand::default());
-    let chosen = super::choose(NOW, spec, failures, Fleet { workers, demand: &demand });
+    let chosen = super::choose(NOW, wanted, failures, Fleet { workers, demand: &demand });
     let free = |_, worker: &Worker| Some(worker.free_slots()).filter(|free| *free > 0);
-    assert_eq!(chosen, choose_by(NOW, spec, failures, workers, free), "as by a walk");
+    assert_eq!(chosen, choose_by(NOW, wanted, failures, workers, free), "as by a walk");
     chosen
 }
 
@@ -226,8 +227,10 @@ fn memory_that_did_not_suffice_is_not_tried_again_while_there_is_more() {
         };
         workers.update(|worker| Room::beside(used(worker), worker));
         let fleet = Fleet { workers: &workers, demand: &demand };
-        let chosen = super::choose(NOW, &spec(), &failures, fleet);
-        let by_walk = choose_by(NOW, &spec(), &failures, &workers, |_, worker| {
+        let spec_of_job = spec();
+        let wanted = Wanted { spec: &spec_of_job, private: false };
+        let chosen = super::choose(NOW, wanted, &failures, fleet);
+        let by_walk = choose_by(NOW, wanted, &failures, &workers, |_, worker| {
             let need = demand.of(&spec(), Backend::Cpu).unwrap_or(0);
             let all = worker.capabilities.memory_bytes;
             let full = all > 0 && used(worker).is_some_and(|used| used + need > all);

@@ -66,8 +66,7 @@ impl ProofsCore {
         // A worker that may reconnect keeps what it has.
         let leaves = !worker.away && !worker.takes_jobs();
         let judge = |(number, held): (usize, &Lease)| {
-            let supported =
-                self.jobs.get(&held.job).is_some_and(|live| worker.fits(&live.record.spec));
+            let supported = self.jobs.get(&held.job).is_some_and(|live| worker.fits(live.wanted()));
             let reason = match () {
                 () if self.paused.is_some() => "dispatch is paused",
                 () if leaves => "the worker takes no more jobs",
@@ -84,7 +83,11 @@ impl ProofsCore {
     pub(super) fn begin_on_free_slots(&mut self, now: Millis, effects: &mut Vec<Effect>) {
         let free = self.workers.to_begin().iter().filter_map(|id| self.workers.get(id));
         let due: Vec<LeaseId> = free
-            .flat_map(|worker| self.ahead_of(worker).into_iter().take(worker.free_slots()))
+            .flat_map(|worker| {
+                // A recall that was cut short has left others to the next sweep.
+                let may_get = |held: &&Lease| worker.may_get(self.is_private(held.job));
+                self.ahead_of(worker).into_iter().take(worker.free_slots()).filter(may_get)
+            })
             .map(|held| held.attempt.lease)
             .collect();
         for lease in due {

@@ -106,7 +106,7 @@ impl ProofsCore {
     /// Worker that can take a job now.
     pub(super) fn choose(&self, now: Millis, live: &LiveJob) -> Option<WorkerId> {
         let fleet = Fleet { workers: &self.workers, demand: &self.demand };
-        assign::choose(now, &live.record.spec, &live.failures, fleet)
+        assign::choose(now, live.wanted(), &live.failures, fleet)
     }
 
     /// Starts an attempt. If the job is leased ahead to another worker, it is taken back from there.

@@ -56,7 +56,7 @@ impl ProofsCore {
         };
         self.queue.insert(Waiting {
             rank,
-            need: Need::of(&record.spec),
+            need: Need::of(live.wanted()),
             program: record.spec.vk_hash,
             not_before: live.not_before,
             is_choosy: live.is_choosy(),

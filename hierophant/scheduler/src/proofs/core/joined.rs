@@ -27,12 +27,17 @@ struct Many {
     all: BTreeMap<RequestId, Box<Joined>>,
     ages: BTreeSet<(Millis, RequestId)>,
     deadlines: BTreeSet<(u64, RequestId)>,
+    /// Those with a private input.
+    private: BTreeSet<(Millis, RequestId)>,
 }
 
 impl Many {
     fn insert(&mut self, joined: Box<Joined>) {
-        let RequestRecord { id, created_at, deadline, .. } = joined.request;
+        let RequestRecord { id, created_at, deadline, stdin_private, .. } = joined.request;
         self.remove(&id);
+        if stdin_private {
+            self.private.insert((created_at, id));
+        }
         self.ages.insert((created_at, id));
         self.deadlines.insert((deadline, id));
         self.all.insert(id, joined);
@@ -42,6 +47,7 @@ impl Many {
         let joined = self.all.remove(id)?;
         self.ages.remove(&(joined.request.created_at, *id));
         self.deadlines.remove(&(joined.request.deadline, *id));
+        self.private.remove(&(joined.request.created_at, *id));
         Some(joined)
     }
 }
@@ -116,6 +122,18 @@ impl JoinedRequests {
         oldest.map(|joined| joined.client)
     }
 
+    /// Creation time of the oldest request with a private input; `None` if there is none.
+    pub(super) fn private_since(&self) -> Option<Millis> {
+        match &self.many {
+            Some(many) => many.private.first().map(|(created_at, _)| *created_at),
+            None => self
+                .one
+                .as_ref()
+                .filter(|joined| joined.request.stdin_private)
+                .map(|joined| joined.request.created_at),
+        }
+    }
+
     /// Earliest deadline, Unix seconds.
     pub(super) fn deadline(&self) -> Option<u64> {
         match &self.many {
@@ -173,13 +191,16 @@ pub(super) mod tests {
                     assert_eq!(joined.remove(&id), expected.remove(&id));
                 } else {
                     let (age, deadline) = (input.int_in_range(1..=3)?, input.int_in_range(1..=3)?);
-                    let new = request(id.0[0], input.int_in_range(1..=3)?, age, deadline);
+                    let mut new = request(id.0[0], input.int_in_range(1..=3)?, age, deadline);
+                    new.stdin_private = input.ratio(1, 3)?;
                     joined.insert(new.clone(), new.requester.into());
                     expected.insert(id, new);
                 }
                 let oldest = expected.values().min_by_key(|it| (it.created_at, it.id));
                 assert_eq!(joined.requester(), oldest.map(|it| it.requester.into()));
                 assert_eq!(joined.deadline(), expected.values().map(|it| it.deadline).min());
+                let private = expected.values().filter(|it| it.stdin_private);
+                assert_eq!(joined.private_since(), private.map(|it| it.created_at).min());
                 assert_eq!(joined.len(), expected.len());
                 assert!(joined.keys().eq(expected.keys()) && joined.values().eq(expected.values()));
                 assert_eq!(joined.get(&id), expected.get(&id));

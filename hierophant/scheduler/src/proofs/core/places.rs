@@ -277,7 +277,7 @@ impl ProofsCore {
 
     /// Whether a job could be assigned to this worker if it had a free slot.
     pub(super) fn could_take(&self, now: Millis, live: &LiveJob, worker: WorkerId) -> bool {
-        assign::could_take(now, &live.record.spec, &live.failures, &self.workers, worker)
+        assign::could_take(now, live.wanted(), &live.failures, &self.workers, worker)
     }
 
     fn next_placement(&self, now: Millis, decisions: &mut Decisions) -> Option<Placement> {
@@ -303,7 +303,7 @@ impl ProofsCore {
     /// A free place ahead for a job.
     fn free_place(&self, now: Millis, live: &LiveJob, decisions: &mut Decisions) -> Option<Given> {
         let spec = &live.record.spec;
-        let offer = self.workers.offer_for(&Need::of(spec))?;
+        let offer = self.workers.offer_for(&Need::of(live.wanted()))?;
         let mut places = BTreeMap::new();
         for id in offer.free_ahead() {
             let Some(worker) = self.workers.get(id) else { continue };
@@ -319,7 +319,7 @@ impl ProofsCore {
     /// A place ahead that a job takes from another one.
     fn taken_place(&self, now: Millis, live: &LiveJob, decisions: &mut Decisions) -> Option<Given> {
         let spec = &live.record.spec;
-        let offer = self.workers.offer_for(&Need::of(spec))?;
+        let offer = self.workers.offer_for(&Need::of(live.wanted()))?;
         let mut latest = BTreeMap::<WorkerId, (Millis, LeaseId)>::new();
         for lease in decisions.yielding_to(&self.queue, live.requester()) {
             let Some(held) = self.leases.get(&lease) else { continue };
@@ -345,9 +345,9 @@ impl ProofsCore {
         live: &LiveJob,
         places: &BTreeMap<WorkerId, Option<LeaseId>>,
     ) -> Option<Given> {
-        let (spec, failures) = (&live.record.spec, &live.failures);
+        let failures = &live.failures;
         let chosen = if failures.avoids_any() {
-            assign::choose_by(now, spec, failures, &self.workers, |id, worker| {
+            assign::choose_by(now, live.wanted(), failures, &self.workers, |id, worker| {
                 places.contains_key(&id).then(|| self.free_soonest(now, worker))
             })
         } else {

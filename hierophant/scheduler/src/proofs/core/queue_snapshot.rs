@@ -110,7 +110,7 @@ impl<'a> Forecast<'a> {
     /// Takes the first free slot for a job and returns the estimated time until it is proved, in milliseconds.
     fn take(&mut self, core: &'a ProofsCore, now: Millis, live: &'a LiveJob) -> Option<u64> {
         let spec = &live.record.spec;
-        let need = Need::of(spec);
+        let need = Need::of(live.wanted());
         let fitting = self.slots.iter_mut().filter(|(needs, _)| needs.contains(&need));
         let with_first = fitting.filter_map(|(_, slots)| Some((slots.first().copied()?, slots)));
         let (slot, slots) = with_first.min_by_key(|(slot, _)| *slot)?;

@@ -88,7 +88,7 @@ impl ProofsCore {
         let cycles = live.record.execution.map(|found| found.cycles);
         let oom = &live.failures.oom;
         let able = |id: &WorkerId| {
-            let worker = self.workers.get(id).filter(|worker| worker.fits(spec));
+            let worker = self.workers.get(id).filter(|worker| worker.fits(live.wanted()));
             worker.is_some_and(|worker| oom.fit(*id, worker) == MemoryFit::More)
         };
         idle.difference(&live.tried)

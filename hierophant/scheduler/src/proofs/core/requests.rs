@@ -9,6 +9,7 @@ use hierophant_model::records::{
 use network_lib::ids::{JobId, RequestId, Sha256Digest, WorkerId};
 
 use super::{Effect, LiveJob, MAX_EFFECTS, ProofsCore};
+use crate::proofs::need::Wanted;
 use crate::proofs::{CancelError, NewRequest, SubmitError};
 
 /// Stored data about a submission.
@@ -58,7 +59,8 @@ impl ProofsCore {
         let key = job_key(&new.spec, &new.stdin_blob, new.stated_digest);
         let running = self.by_key.get(&key).copied();
         let ended = known.ended.filter(|ended| {
-            ended.state == JobState::Proved || !self.has_joined_since(ended, &known.failed_on)
+            ended.state == JobState::Proved
+                || !self.has_joined_since(ended, &known.failed_on, new.stdin_private)
         });
         if let (None, Some(ended)) = (running, ended) {
             let mut request = open_request(now, &new, ended.id);
@@ -136,13 +138,20 @@ impl ProofsCore {
         }
     }
 
-    /// Whether a worker has joined since a job was set aside on which it did not fail: the job deserves another try.
-    fn has_joined_since(&self, ended: &JobRecord, failed_on: &BTreeSet<WorkerId>) -> bool {
+    /// Whether a worker has joined since a job was set aside on which it did not fail, and that may get the input: the job
+    /// deserves another try.
+    fn has_joined_since(
+        &self,
+        ended: &JobRecord,
+        failed_on: &BTreeSet<WorkerId>,
+        private: bool,
+    ) -> bool {
+        let wanted = Wanted { spec: &ended.spec, private };
         self.workers.iter().any(|(id, worker)| {
             !failed_on.contains(id)
                 && Some(worker.joined_at) > ended.finished_at
                 && worker.takes_jobs()
-                && worker.fits(&ended.spec)
+                && worker.fits(wanted)
         })
     }
 

@@ -57,6 +57,7 @@ impl ProofsCore {
                 self.interrupt(now, lease, None, reason, &mut effects);
             }
         }
+        self.end_withheld(now, &mut effects);
         self.dispatch(now, &mut effects);
         self.is_cut_short |= is_more;
         self.race(now, &mut effects);

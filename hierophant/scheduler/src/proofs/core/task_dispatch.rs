@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use hierophant_model::records::Millis;
 use network_lib::handshake::Backend;
 use network_lib::ids::{JobId, LeaseId, WorkerId};
-use network_lib::job::ProofMode;
+use network_lib::job::{Failure, FailureClass, ProofMode};
 use network_lib::shard::{Sharding, TaskKind};
 
-use super::divisions::NewDivision;
+use super::divisions::{Division, NewDivision};
 use super::task_turns::TaskTurns;
 use super::{Effect, LiveJob, MAX_EFFECTS, ProofsCore};
 use crate::proofs::fleet::TaskShape;
@@ -103,6 +103,10 @@ impl ProofsCore {
         let Some(worker) = self.workers.get(&id) else { return false };
         let Some(sharding) = &worker.capabilities.sharding else { return false };
         let Some(division) = self.divisions.jobs.get(&job) else { return false };
+        let private = self.is_private(job);
+        if !worker.may_get(private) {
+            return false;
+        }
         // What counts no longer occupies the worker as well, until it stops.
         let of_job = |lease: &&LeaseId| {
             self.divisions.attempts.get(*lease).is_some_and(|held| held.record.job == job)
@@ -110,7 +114,7 @@ impl ProofsCore {
         let held = worker.tasks.iter().filter(of_job).count();
         let of_others = worker.tasks.len() - held;
         let executes = !worker.executions.is_empty();
-        let shape = TaskShape::of(&sharding.engine, &division.tasks);
+        let shape = TaskShape::of(&sharding.engine, &division.tasks, private);
         let mut kinds = sharding.kinds_of(shape.mode);
         kinds.retain(|kind| *kind != TaskKind::Execute || !executes);
         let fleet = &self.workers;
@@ -141,12 +145,51 @@ impl ProofsCore {
         let lease = LeaseId(self.ids.draw());
         // Only the window of an execution depends on it.
         let executes = division.tasks.task(task).is_some_and(|it| it.kind == TaskKind::Execute);
-        let prove_slots =
-            if executes { prove_slots(self.workers.values(), &sharding.engine) } else { 0 };
+        let able = || self.workers.values().filter(|worker| worker.may_get(private));
+        let prove_slots = if executes { prove_slots(able(), &sharding.engine) } else { 0 };
         let decided = division.tasks.lease(now, (lease, task), &offer, prove_slots);
         let is_leased = !decided.is_empty();
         self.carry_out(now, job, decided, effects);
         is_leased
+    }
+
+    /// Ends the divisions of private jobs that no worker with the right can continue: for instance a private request joined a
+    /// job that ordinary workers prove. The jobs are proved as a whole.
+    pub(super) fn end_withheld(&mut self, now: Millis, effects: &mut Vec<Effect>) {
+        // Until then workers may still return.
+        if !self.divisions.have_returned {
+            return;
+        }
+        let in_work: BTreeSet<JobId> =
+            self.divisions.attempts.values().map(|held| held.record.job).collect();
+        let withheld = self.divisions.jobs.iter().filter(|(job, division)| {
+            division.assembly.is_none()
+                && !in_work.contains(job)
+                && self.is_private(**job)
+                && !self.may_be_continued(division)
+        });
+        let withheld: Vec<LeaseId> = withheld.map(|(_, division)| division.attempt).collect();
+        for lease in withheld {
+            let message = "its input is private, and the workers with the right to private inputs do not take all of \
+                           its tasks: the job is proved as a whole";
+            let failure = Failure::new(FailureClass::Infrastructure, message);
+            self.fail_attempt(now, lease, failure, effects);
+        }
+    }
+
+    /// Whether the workers with the right to private inputs take all tasks of a job, those that are busy or away included.
+    fn may_be_continued(&self, division: &Division) -> bool {
+        let shape = TaskShape::of(division.tasks.engine(), &division.tasks, true);
+        let with_right = self.workers.sharding().iter().filter_map(|id| self.workers.get(id));
+        let offers = with_right.filter_map(|worker| shape.of_worker(worker));
+        let kinds: BTreeSet<TaskKind> =
+            offers.flat_map(|sharding| sharding.kinds_of(shape.mode)).collect();
+        needed(shape.mode).iter().all(|kind| kinds.contains(kind))
+    }
+
+    /// Whether any open request of a job has a private input.
+    pub(super) fn is_private(&self, job: JobId) -> bool {
+        self.jobs.get(&job).is_some_and(|live| live.is_private())
     }
 
     /// Whether a worker has a place for a task, or an attempt that is likely to end. One that was cancelled and goes on is not.
@@ -218,8 +261,10 @@ impl ProofsCore {
             return None;
         }
         let workers = self.workers.sharding().iter().filter_map(|id| self.workers.get(id));
+        let private = live.is_private();
         let fits = |worker: &&Worker| {
             worker.takes_jobs()
+                && worker.may_get(private)
                 && worker.capabilities.circuit_versions.contains(&spec.circuit_version)
         };
         let mut groups: BTreeMap<_, Group<'_>> = BTreeMap::new();

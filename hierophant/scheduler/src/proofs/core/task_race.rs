@@ -40,8 +40,12 @@ impl ProofsCore {
     ) -> bool {
         let Some(worker) = self.workers.get(&id) else { return false };
         let Some(sharding) = &worker.capabilities.sharding else { return false };
+        let private = self.is_private(job);
+        if !worker.may_get(private) {
+            return false;
+        }
         let Some(division) = self.divisions.jobs.get_mut(&job) else { return false };
-        let shape = TaskShape::of(&sharding.engine, &division.tasks);
+        let shape = TaskShape::of(&sharding.engine, &division.tasks, private);
         let kinds = sharding.kinds_of(shape.mode);
         let kinds = division.shortages.allowed(kinds, (id, worker), &self.workers, shape);
         let places = worker.task_places(false);

@@ -82,7 +82,7 @@ impl ProofsCore {
         let Some((bytes, most)) = bytes.zip(there_is) else { return };
         let Some(division) = self.divisions.jobs.get(&job) else { return };
         let Some(kind) = division.tasks.task(task).map(|task| task.kind) else { return };
-        let shape = TaskShape::of(division.tasks.engine(), &division.tasks);
+        let shape = TaskShape::of(division.tasks.engine(), &division.tasks, false);
         self.divisions.demand.record(id, shape, kind, bytes.min(most));
     }
 

@@ -15,6 +15,7 @@ mod machines;
 mod memory;
 mod numbers;
 mod out_of_memory;
+mod private_inputs;
 mod queue_snapshot;
 mod race;
 mod recovery;
@@ -140,6 +141,7 @@ fn arrival(n: u8, session: u64, held: &[LeaseId]) -> WorkerJoined {
         capabilities: capabilities(vec![ProofMode::Core]),
         held: held.to_vec(),
         drained: None,
+        private_inputs: true,
         welcome: Welcome {
             protocol: 2,
             software_version: "0.1.0".into(),

@@ -9,9 +9,10 @@ use network_lib::ids::{JobId, WorkerId};
 use super::{LiveJob, ProofsCore};
 use crate::proofs::Why;
 use crate::proofs::assign::Fleet;
+use crate::proofs::fleet::TaskShape;
 use crate::proofs::lease::{Lease, Worker};
 use crate::proofs::memory::{MemoryFit, gib};
-use crate::proofs::need::Need;
+use crate::proofs::need::{Need, Wanted};
 
 impl ProofsCore {
     /// Explains why a job has no proof yet; `None` if it has ended or does not exist.
@@ -92,9 +93,16 @@ impl ProofsCore {
         }
         let executes =
             if division.tasks.is_executed() { "" } else { ", and the execution continues" };
+        let private = self.is_private(job);
+        let shape = TaskShape::of(division.tasks.engine(), &division.tasks, private);
+        let without_right = if private && self.workers.takers(shape).next().is_none() {
+            "; its input is private, and no worker that takes its tasks has the right to private inputs"
+        } else {
+            ""
+        };
         format!(
             "several workers have been proving it for {since}: {done} of {all} shards are done, \
-             {tasks} tasks run on {workers} workers{executes}"
+             {tasks} tasks run on {workers} workers{executes}{without_right}"
         )
     }
 
@@ -107,11 +115,22 @@ impl ProofsCore {
         }
         let spec = &live.record.spec;
         let what = format!("{} of circuit {}", spec.mode, spec.circuit_version);
+        let is_limited = |worker: &Worker| !worker.may_get(live.is_private());
+        let supports = |worker: &Worker| worker.fits(Wanted { spec, private: false });
+        let limited = self.workers.values().filter(|it| supports(it) && is_limited(it)).count();
         if self.workers.is_empty() {
             return format!("no worker is connected{}", at_fault(live));
         }
         let able: Vec<(&WorkerId, &Worker)> =
-            self.workers.iter().filter(|(_, worker)| worker.fits(spec)).collect();
+            self.workers.iter().filter(|(_, worker)| worker.fits(live.wanted())).collect();
+        if able.is_empty() && limited > 0 {
+            return format!(
+                "its input is private: no connected worker that supports {what} ({limited}) has the right to private \
+                 inputs{}",
+                at_fault(live)
+            );
+        }
+        let with_right = if limited > 0 { " and have the right to its private input" } else { "" };
         if able.is_empty() {
             let connected = self.workers.len();
             let stopped = self.workers.values().filter_map(|worker| {
@@ -135,7 +154,7 @@ impl ProofsCore {
             let (rests, failed): (String, _) = (rests.collect(), at_fault(live));
             let or_rest = if rests.is_empty() { "" } else { ", or rest" };
             return format!(
-                "all workers that support {what} are draining or disconnected{or_rest}{drained}{rests}{failed}"
+                "all workers that support {what}{with_right} are draining or disconnected{or_rest}{drained}{rests}{failed}"
             );
         }
         let taking = able.iter().filter(|(_, worker)| worker.takes_jobs());
@@ -175,7 +194,7 @@ impl ProofsCore {
             );
         }
         let free: Vec<_> = able.iter().filter(|(_, worker)| worker.free_slots() > 0).collect();
-        let offer = self.workers.offer_for(&Need::of(spec));
+        let offer = self.workers.offer_for(&Need::of(live.wanted()));
         let has_room = |id| offer.is_some_and(|offer| fleet.has_room(offer, id, spec));
         let full = free
             .iter()
@@ -201,7 +220,9 @@ impl ProofsCore {
             );
         }
         let count = able.iter().filter(|(_, worker)| worker.takes_jobs()).count();
-        format!("all capable workers ({count}) are busy; jobs ahead of it: {ahead}")
+        let is_limited = self.workers.values().any(|worker| !worker.may_get(live.is_private()));
+        let with_right = if is_limited { " with the right to its private input" } else { "" };
+        format!("all capable workers{with_right} ({count}) are busy; jobs ahead of it: {ahead}")
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use hierophant_model::records::{AttemptOutcome, Change, Millis};
 use network_lib::handshake::{Capabilities, ProtocolRange, Refusal, RefusalCode};
-use network_lib::ids::{LeaseId, WorkerId};
+use network_lib::ids::{JobId, LeaseId, WorkerId};
 use network_lib::job::FailureClass;
 use network_lib::wire::ToWorker;
 
@@ -24,8 +24,9 @@ impl ProofsCore {
     /// Handles a worker's connection, which replaces an older one. Its running attempts continue, and it is
     /// welcomed unless it is suspended.
     pub fn worker_joined(&mut self, now: Millis, joined: WorkerJoined) -> Vec<Effect> {
-        let WorkerJoined { worker: id, session, name, capabilities, held, drained, mut welcome } =
-            joined;
+        let WorkerJoined { worker: id, session, name, capabilities, held, .. } = joined;
+        let (drained, private_inputs, mut welcome) =
+            (joined.drained, joined.private_inputs, joined.welcome);
         let mut effects = Vec::new();
         if self.is_suspended(now, id) {
             self.remove_worker(now, id, "suspended", &mut effects);
@@ -51,16 +52,26 @@ impl ProofsCore {
         for lease in self.leases_of(id) {
             if !held.contains(&lease) {
                 self.lost_on_reconnect(now, lease, &mut effects);
+            } else if self.leases.get(&lease).is_some_and(|held| {
+                self.is_withheld(private_inputs, held.job, held.attempt.started_at)
+            }) {
+                let reason = "its input is private, and the worker no longer has the right to it";
+                self.interrupt(now, lease, None, reason, &mut effects);
             }
         }
         for lease in &held {
-            self.resume(now, id, *lease, &mut effects);
+            self.resume(now, (id, private_inputs), *lease, &mut effects);
         }
-        for lease in self.divisions.of(id).filter(|lease| !held.contains(lease)).collect::<Vec<_>>()
-        {
+        let is_lost = |lease: &LeaseId| {
+            let task = self.divisions.attempts.get(lease).map(|held| &held.record);
+            !held.contains(lease)
+                || task.is_some_and(|it| self.is_withheld(private_inputs, it.job, it.started_at))
+        };
+        for lease in self.divisions.of(id).filter(is_lost).collect::<Vec<_>>() {
             self.task_lost(now, id, lease, &mut effects);
         }
         let mut worker = Worker::new(session, name, capabilities);
+        worker.private_inputs = private_inputs;
         // Whatever it lists occupies it, also what counts no longer, until it stops listing it.
         for lease in &held {
             if let Some(task) = self.divisions.attempts.get_mut(lease)
@@ -342,15 +353,32 @@ impl ProofsCore {
         self.interrupt(now, lease, class, reason, effects);
     }
 
+    /// Whether a reconnected worker loses an attempt because the input is private and the worker has no right to it. One
+    /// that was begun before the first private request continues: the worker has got the same input without one.
+    fn is_withheld(&self, private_inputs: bool, job: JobId, started_at: Millis) -> bool {
+        let live = self.jobs.get(&job).filter(|_| !private_inputs);
+        let since = live.and_then(|live| live.requests.private_since());
+        since.is_some_and(|since| since <= started_at)
+    }
+
     /// Resumes an interrupted attempt if its job is still waiting.
-    fn resume(&mut self, now: Millis, id: WorkerId, lease: LeaseId, effects: &mut Vec<Effect>) {
+    fn resume(
+        &mut self,
+        now: Millis,
+        (id, private_inputs): (WorkerId, bool),
+        lease: LeaseId,
+        effects: &mut Vec<Effect>,
+    ) {
         let Some(job) = self.interrupted.get(&lease).copied() else { return };
-        let theirs = |held: &Lease| held.attempt.prover.worker == id;
-        let found = self.jobs.get_mut(&job).filter(|_| self.queue.contains(job));
-        let Some(live) = found.filter(|live| live.interrupted.as_deref().is_some_and(theirs))
-        else {
-            return;
+        let theirs = |held: &Lease| {
+            held.attempt.prover.worker == id
+                && !self.is_withheld(private_inputs, job, held.attempt.started_at)
         };
+        let found = self.jobs.get(&job).filter(|_| self.queue.contains(job));
+        if !found.is_some_and(|live| live.interrupted.as_deref().is_some_and(theirs)) {
+            return;
+        }
+        let Some(live) = self.jobs.get_mut(&job) else { return };
         let Some(mut held) = live.interrupted.take() else { return };
         self.interrupted.remove(&lease);
         let ahead = live.ahead;

@@ -18,7 +18,7 @@ fn job(n: u8, class: u8, requester: ClientKey, deadline: u64, created_at: i64) -
     let created_at = Millis(created_at);
     Waiting {
         rank: Rank { class, requester, deadline, created_at, job: JobId([n; 16]) },
-        need: Need { mode: ProofMode::Core, version: "v6.1.0".into() },
+        need: Need { mode: ProofMode::Core, version: "v6.1.0".into(), private: false },
         program: VkHash([1; 32]),
         not_before: Millis(0),
         is_choosy: false,
@@ -127,6 +127,7 @@ fn the_order_is_that_of_a_sorted_queue() {
                     let (deadline, age) = (input.int_in_range(1..=5)?, input.int_in_range(1..=3)?);
                     let mut new = job(n, input.int_in_range(0..=1)?, requester, deadline, age);
                     new.need.mode = *input.choose(&[ProofMode::Core, ProofMode::Plonk])?;
+                    new.need.private = input.ratio(1, 4)?;
                     new.program = VkHash([input.int_in_range(1..=2)?; 32]);
                     new.not_before = Millis(now.0 + input.int_in_range(-1..=2)?);
                     (new.is_choosy, new.is_ahead) = (input.ratio(1, 5)?, input.ratio(1, 5)?);

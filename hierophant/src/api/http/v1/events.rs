@@ -249,6 +249,7 @@ mod tests {
                 unavailable_reason: None,
                 sharding: None,
             },
+            private_inputs: true,
             draining: false,
             stats: WorkerStats::default(),
             running: vec![RunningProof {

@@ -141,7 +141,7 @@ fn authorize(operator: Operator, required: Permission) -> Result<Operator, Denie
             return Ok(operator);
         }
         (Role::Read, Permission::Act) => "act or admin",
-        (Role::Client | Role::Worker, _) => "read, act or admin",
+        (Role::Client | Role::Worker | Role::PrivateWorker, _) => "read, act or admin",
     };
     Err(Denied::NotAllowed(bearer.clone(), insufficient_role(bearer, expected)))
 }

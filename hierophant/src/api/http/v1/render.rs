@@ -100,6 +100,7 @@ pub(in crate::api::http) fn worker(known: &KnownWorker, work: &WorkerWork) -> Wo
         instance: known.instance.clone(),
         ip: known.ip.to_canonical().to_string(),
         admitted_by: known.credential.to_string(),
+        private_inputs: work.private_inputs,
         version: known.version.clone(),
         backend: work.backend.into(),
         modes: work.capabilities.modes.iter().copied().map(ProofMode::Known).collect(),

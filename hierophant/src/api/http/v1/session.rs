@@ -56,7 +56,7 @@ pub(super) async fn sign_in(
     };
     let operators = &context.operators;
     let denied = match operators.bearer(peer.ip(), token.trim()).map_err(Denied::from) {
-        Ok(bearer) if matches!(bearer.role, Role::Client | Role::Worker) => {
+        Ok(bearer) if bearer.role == Role::Client || bearer.role.is_of_worker() => {
             let text = guard::insufficient_role(&bearer, "read, act or admin");
             Err(Denied::NotAllowed(bearer, text))
         }

@@ -9,7 +9,7 @@ fn at(millis: i64) -> Millis {
 }
 
 /// A worker with a slot and a place ahead.
-fn preparing(n: u8, session: u64, held: &[LeaseId]) -> WorkerJoined {
+pub(super) fn preparing(n: u8, session: u64, held: &[LeaseId]) -> WorkerJoined {
     let modes = vec![ProofMode::Core, ProofMode::Plonk];
     let capabilities = Capabilities { prefetch: 1, ..capabilities(modes) };
     WorkerJoined { capabilities, ..arrival(n, session, held) }

@@ -91,6 +91,7 @@ impl Pair {
             // The content of another one.
             new.stdin_blob.sha256 = Sha256Digest([input.int_in_range(1..=self.requests)?; 32]);
         }
+        new.stdin_private = input.ratio(1, 4)?;
         self.tell("submit", |core, now| core.submit(now, new.clone(), StoreLookup::default()).1);
         Ok(())
     }
@@ -150,10 +151,11 @@ impl Pair {
             _ => {
                 self.session += 1;
                 let (session, held) = (self.session, self.listed(input, id)?);
-                let new = Self::capabilities(input)?;
+                let (capabilities, private_inputs) =
+                    (Self::capabilities(input)?, input.arbitrary()?);
                 self.tell("joined", |core, now| {
-                    let joined = arrival(n, session, &held);
-                    core.worker_joined(now, WorkerJoined { capabilities: new.clone(), ..joined })
+                    let (joined, capabilities) = (arrival(n, session, &held), capabilities.clone());
+                    core.worker_joined(now, WorkerJoined { capabilities, private_inputs, ..joined })
                 });
             }
         }

@@ -32,7 +32,8 @@ pub(super) fn dividing_limits() -> Limits {
     limits
 }
 
-fn sharding() -> Sharding {
+/// What a worker that takes tasks offers.
+pub(super) fn sharding() -> Sharding {
     Sharding {
         engine: "sp1-test".into(),
         kinds: vec![TaskKind::Execute, TaskKind::ProveShard],
@@ -179,7 +180,15 @@ pub(super) fn hand_in_part(
 
 /// Submits a request and executes it. Returns the shards that run.
 pub(super) fn executed(core: &mut ProofsCore) -> Vec<(WorkerId, LeaseId, TaskInput)> {
-    let effects = submit(core, 1, 1);
+    executed_of(core, new_request(1, 1))
+}
+
+/// The same for another request.
+pub(super) fn executed_of(
+    core: &mut ProofsCore,
+    request: NewRequest,
+) -> Vec<(WorkerId, LeaseId, TaskInput)> {
+    let (_, effects) = core.submit(START, request, StoreLookup::default());
     let [(executor, lease, TaskInput::Execute { .. })] = &runs(&effects)[..] else {
         panic!("no execution: {effects:?}");
     };
@@ -434,7 +443,7 @@ fn a_fleet_of_one_proves_whole_proofs() {
 
 /// What the effects have stored.
 #[derive(Default)]
-struct Rows {
+pub(super) struct Rows {
     jobs: BTreeMap<JobId, JobRecord>,
     requests: BTreeMap<RequestId, RequestRecord>,
     attempts: BTreeMap<LeaseId, AttemptRecord>,
@@ -443,7 +452,7 @@ struct Rows {
 }
 
 impl Rows {
-    fn store(&mut self, effects: &[Effect]) {
+    pub(super) fn store(&mut self, effects: &[Effect]) {
         for effect in effects {
             match effect {
                 Effect::Save(Change::Job(job)) => drop(self.jobs.insert(job.id, job.clone())),
@@ -462,7 +471,7 @@ impl Rows {
         }
     }
 
-    fn restored(&self, stored: &[BlobInfo]) -> RestoredState {
+    pub(super) fn restored(&self, stored: &[BlobInfo]) -> RestoredState {
         let unfinished = self.jobs.values().map(|job| UnfinishedJob {
             job: job.clone(),
             requests: self.requests.values().cloned().collect(),

@@ -91,9 +91,11 @@ impl ProofsCore {
         live: &LiveJob,
         preference: impl Fn(WorkerId, &Worker) -> Option<P>,
     ) -> Option<WorkerId> {
-        let (spec, failures): (_, &FailureHistory) = (&live.record.spec, &live.failures);
-        let able =
-            self.workers.iter().filter(|(_, worker)| worker.takes_jobs() && worker.fits(spec));
+        let failures: &FailureHistory = &live.failures;
+        let able = self
+            .workers
+            .iter()
+            .filter(|(_, worker)| worker.takes_jobs() && worker.fits(live.wanted()));
         let able: Vec<_> =
             able.map(|(id, worker)| (id, worker, failures.oom.fit(*id, worker))).collect();
         let best =

@@ -89,7 +89,7 @@ fn the_report_of_another_machine_does_not_limit_one_that_has_ended_a_task() {
     let _ = prove_with(&mut core, of(1), GIB);
     let _ = prove_with(&mut core, of(2), u64::MAX);
     let mode = ProofMode::Core;
-    let job = TaskShape { engine: "sp1-test", max_elements: 1 << 22, mode };
+    let job = TaskShape { engine: "sp1-test", max_elements: 1 << 22, mode, private: false };
     let kinds = &[TaskKind::ProveShard];
     let limit =
         |n| core.divisions.demand.limit(2, (worker(n), &core.workers[&worker(1)]), job, kinds);
