@@ -23,6 +23,8 @@ impl World {
         (world.storm, world.racing) = (false, false);
         for worker in &mut world.workers {
             (worker.temper, worker.memory) = (Temper::Honest, MAX_MEMORY);
+            // A private request that joins a job of workers without the right has it made again.
+            worker.private_inputs = true;
         }
         for client in &mut world.clients {
             client.content %= FIRST_FAILING;
@@ -58,7 +60,8 @@ impl World {
             let begun = |outcome: &AttemptOutcome| *outcome != AttemptOutcome::GivenBack;
             let outcomes = self.memory.attempts_of(job.id).map(|attempt| attempt.outcome);
             let begun: Vec<_> = outcomes.filter(begun).collect();
-            assert_eq!(begun, [AttemptOutcome::Completed], "attempted again: {job:?}");
+            let why: Vec<_> = self.memory.attempts_of(job.id).map(|it| &it.message).collect();
+            assert_eq!(begun, [AttemptOutcome::Completed], "attempted again: {why:?}, {job:?}");
         }
         assert_eq!(self.tally.wasted, 0, "a proof was thrown away");
         self.tally.attempts = self.memory.attempts.len() as u64;
