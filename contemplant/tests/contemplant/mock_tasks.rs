@@ -146,7 +146,9 @@ async fn wrong_inputs_are_refused(
     assert!(prove(shard(changed)).await.unwrap_err().contains("not those of its shard"));
     let mut of_another = shard(core.record.clone());
     of_another.common[0] ^= 1;
-    assert!(prove(of_another).await.unwrap_err().contains("another program or input"));
+    assert!(
+        prove(of_another).await.unwrap_err().contains("another program, input or kind of proof")
+    );
     let (packed, _) = &shards[shards.len() - 1];
     assert!(prove(shard(packed.record.clone())).await.unwrap_err().contains("are missing"));
     let mut false_events = shard(packed.record.clone());
