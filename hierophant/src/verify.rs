@@ -42,11 +42,12 @@ use std::time::Duration;
 use backon::{ExponentialBuilder, Retryable};
 use hierophant_model::records::{Claim, ProgramRecord};
 use hierophant_model::text::error_chain;
-use hierophant_scheduler::proofs::{PartKind, PartVerdict};
+use hierophant_scheduler::proofs::{DoubtedPart, PartKind, PartVerdict};
 use hierophant_store::{JobStore, StoreError};
 use network_lib::handshake::Backend;
 use network_lib::ids::{ArtifactId, Sha256Digest, VkHash};
 use network_lib::job::{Failure, FailureClass, ProofMode};
+use sha2::{Digest, Sha256};
 
 use self::begun::{BegunChecks, Mark};
 pub use self::check::check_bytes;
@@ -180,16 +181,27 @@ impl ProofChecker {
         self.verdict(proof, claim).await.unwrap_or_else(|rejection| Err(rejection.failure()))
     }
 
-    /// Checks a local file that is a part of a proof of a program. A check that did not come to a verdict, for whatever
-    /// reason, says nothing about the part.
+    /// Whether a local file is SP1's `CommonProverInput` of a program: it begins with the verifying key, as bincode.
+    pub async fn is_common_of(&self, path: &Path, vk_hash: VkHash) -> bool {
+        let program = patiently(|| self.store.program(vk_hash), StoreError::is_transient);
+        let Ok(Some(program)) = program.await else { return false };
+        tokio::fs::read(path).await.is_ok_and(|common| common.starts_with(&program.vk))
+    }
+
+    /// Checks a local file that is a part of a proof of a program. The part is false if it does not verify, or its check
+    /// exceeds the limits. Nothing is known of one that is damaged on the disk, or proves another range: its maker need
+    /// not be at fault.
     pub async fn check_part(
         &self,
         path: &Path,
-        size: u64,
-        kind: PartKind,
+        part: &DoubtedPart,
         vk_hash: VkHash,
     ) -> PartVerdict {
-        match self.verdict_on_part(path, size, kind, vk_hash).await {
+        let digest = tokio::fs::read(path).await.map(|bytes| Sha256::digest(&bytes));
+        if digest.ok().is_none_or(|digest| Sha256Digest(digest.into()) != part.blob.sha256) {
+            return PartVerdict::Unknown;
+        }
+        match self.verdict_on_part(path, part.blob.size, part.kind, vk_hash).await {
             Ok(Ok(())) => PartVerdict::Right,
             Ok(Err(failure)) if failure.class == FailureClass::Worker => PartVerdict::False,
             // The machine's memory may have run out by others.

@@ -168,6 +168,9 @@ impl Rejection {
             | Self::EndedFromOutside(_)
             | Self::ReadTooLong(_)
             | Self::Stopped(_) => FailureClass::Infrastructure,
+            // The execution may have announced another range than that of the record.
+            #[cfg(feature = "core-verification")]
+            Self::OtherRange => FailureClass::Infrastructure,
             Self::Key(_) | Self::Unverifiable(_) => FailureClass::Request,
             _ => FailureClass::Worker,
         }

@@ -120,6 +120,9 @@ pub struct PartCheck {
     pub job: JobId,
     /// Program of the job.
     pub program: VkHash,
+    /// SP1's `CommonProverInput`, from which the results were made. If the execution handed in that of another program,
+    /// the makers of the results are not to blame.
+    pub common: BlobInfo,
     /// Why they are verified.
     pub doubt: Doubt,
     /// The results.
@@ -165,6 +168,6 @@ pub enum PartVerdict {
     Right,
     /// It does not.
     False,
-    /// It could not be verified.
+    /// It could not be verified, or its maker may have been misled by the execution.
     Unknown,
 }

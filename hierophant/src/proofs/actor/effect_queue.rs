@@ -15,7 +15,7 @@ use futures_util::StreamExt;
 use hierophant_model::clients::Clients;
 use hierophant_model::records::{Change, Claim, Millis};
 use hierophant_model::text::error_chain;
-use hierophant_scheduler::proofs::{Assembly, PartCheck};
+use hierophant_scheduler::proofs::{Assembly, PartCheck, PartVerdict};
 use hierophant_store::{JobStore, StoreError};
 use network_lib::ids::{ArtifactId, JobId, LeaseId, Sha256Digest, WorkerId};
 use network_lib::shard::TaskToWorker;
@@ -334,16 +334,17 @@ impl Committer {
         span.in_scope(|| {
             task::spawn("check parts", async move {
                 let started = Instant::now();
-                let verdicts =
-                    check.parts.clone().into_iter().map(|part| {
+                let common = tasks.file(check.job, check.common.sha256);
+                let verdicts = if checker.is_common_of(&common, check.program).await {
+                    let verdicts = check.parts.clone().into_iter().map(|part| {
                         let path = tasks.file(check.job, part.blob.sha256);
                         let (checker, program) = (checker.clone(), check.program);
-                        async move {
-                            checker.check_part(&path, part.blob.size, part.kind, program).await
-                        }
+                        async move { checker.check_part(&path, &part, program).await }
                     });
-                let verdicts: Vec<_> =
-                    futures_util::stream::iter(verdicts).buffered(PARTS_AT_ONCE).collect().await;
+                    futures_util::stream::iter(verdicts).buffered(PARTS_AT_ONCE).collect().await
+                } else {
+                    vec![PartVerdict::Unknown; check.parts.len()]
+                };
                 log::parts_checked(&check, &verdicts, started.elapsed());
                 tell(&actor, ProofsMsg::PartsChecked(Box::new(check), verdicts));
             })

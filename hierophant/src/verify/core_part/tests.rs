@@ -64,3 +64,19 @@ fn a_recursive_proof_is_right_under_its_own_range_alone() {
     of(&changed, range).expect_err("a byte is changed");
     check(&bytes, PartKind::Wrapped, &vk, hash, &verifiers).expect_err("not wrapped");
 }
+
+#[test]
+fn a_common_input_begins_with_the_key_of_its_program() {
+    use sp1_prover::worker::CommonProverInput;
+    use sp1_prover_types::network_base_types::ProofMode;
+
+    let (vk, _) = key();
+    let common = CommonProverInput {
+        vk: bincode::deserialize(&vk).expect("decodes"),
+        mode: ProofMode::Core,
+        deferred_digest: [0; 8],
+        num_deferred_proofs: 0,
+        nonce: [0; 4],
+    };
+    assert!(bincode::serialize(&common).expect("encodes").starts_with(&vk));
+}

@@ -27,8 +27,7 @@ impl ProofsCore {
             return false;
         }
         let doubt = Doubt::Rejected(lease, failure.clone());
-        self.check_parts(held.job, doubt, parts, effects);
-        true
+        self.check_parts(held.job, doubt, parts, effects)
     }
 
     /// Has results verified that a worker has found false. Mock results cannot be: they count as false.
@@ -41,27 +40,33 @@ impl ProofsCore {
     ) {
         let attempt = self.divisions.jobs.get(&job).map(|division| division.attempt);
         let Some(held) = attempt.and_then(|attempt| self.leases.get(&attempt)) else { return };
-        if held.attempt.prover.backend != Backend::Mock {
-            return self.check_parts(job, Doubt::Accused(accuser), parts, effects);
+        let is_mock = held.attempt.prover.backend == Backend::Mock;
+        if !is_mock && self.check_parts(job, Doubt::Accused(accuser), parts.clone(), effects) {
+            return;
         }
+        let verdict = if is_mock { PartVerdict::False } else { PartVerdict::Unknown };
         for DoubtedPart { blob, .. } in parts {
             self.with_tasks(now, job, effects, |tasks| {
-                tasks.judged(now, accuser, blob.sha256, PartVerdict::False)
+                tasks.judged(now, accuser, blob.sha256, verdict)
             });
         }
     }
 
+    /// Has results verified. Returns `false` if they cannot be, because the common input is lost.
     fn check_parts(
         &self,
         job: JobId,
         doubt: Doubt,
         parts: Vec<DoubtedPart>,
         effects: &mut Vec<Effect>,
-    ) {
-        if let Some(live) = self.jobs.get(&job) {
-            let program = live.record.spec.vk_hash;
-            effects.push(Effect::CheckParts(Box::new(PartCheck { job, program, doubt, parts })));
-        }
+    ) -> bool {
+        let Some(live) = self.jobs.get(&job) else { return false };
+        let program = live.record.spec.vk_hash;
+        let common = self.divisions.jobs.get(&job).and_then(|division| division.tasks.common());
+        let Some(common) = common else { return false };
+        let check = PartCheck { job, program, common, doubt, parts };
+        effects.push(Effect::CheckParts(Box::new(check)));
+        true
     }
 
     /// The verdicts on results of tasks, in their order.

@@ -1,5 +1,7 @@
 //! Ends of tasks: results, failures, blame.
 
+use std::collections::BTreeSet;
+
 use hierophant_model::records::{Millis, TaskRecord, TaskState};
 use network_lib::ids::{LeaseId, Sha256Digest, TaskId, WorkerId};
 use network_lib::job::{BlobInfo, Failure, FailureClass, ProofMode};
@@ -171,16 +173,12 @@ impl ShardedJob {
     ) {
         let Some(row) = self.leases.get(&lease).map(|held| held.row) else { return };
         self.avoid(row.task, row.worker);
-        self.update(row.task, effects, |record| record.failures += 1);
         self.release(lease, Release::Failed, effects);
         if strikes {
             effects.push(Effect::Strike(row.worker, reason));
         }
         effects.push(Effect::Cancel(row.worker, lease, "the attempt failed"));
-        let failures = self.task(row.task).map_or(0, |record| record.failures);
-        if failures >= self.limits.max_attempts {
-            self.end(JobEnd::FallBack(Reason::TooManyAttempts), effects);
-        }
+        self.count_failure(row.task, effects);
         self.count_retry(effects);
         self.require_records(now, effects);
     }
@@ -230,7 +228,9 @@ impl ShardedJob {
         }
         self.free_output(task, &mut effects);
         if verdict == PartVerdict::False {
-            self.blame(task, maker, &mut effects);
+            self.blame([(task, maker)], &mut effects);
+        } else {
+            self.count_failure(task, &mut effects);
         }
         self.reopen(now, task, &mut effects);
         self.require_records(now, &mut effects);
@@ -238,16 +238,29 @@ impl ShardedJob {
         effects
     }
 
-    /// The maker of a false result gets a strike, and is the last one to do the task again.
+    /// The makers of false results get a strike each, and are the last ones to do these tasks again.
     pub(super) fn blame(
         &mut self,
-        task: TaskId,
-        maker: Option<WorkerId>,
+        results: impl IntoIterator<Item = (TaskId, Option<WorkerId>)>,
         effects: &mut Vec<Effect>,
     ) {
-        if let Some(maker) = maker {
-            self.avoid(task, maker);
-            effects.push(Effect::Strike(maker, Reason::FoundFalse));
+        let mut makers = BTreeSet::new();
+        for (task, maker) in results {
+            if let Some(maker) = maker {
+                self.avoid(task, maker);
+                makers.insert(maker);
+            }
+        }
+        let strike = |maker| Effect::Strike(maker, Reason::FoundFalse);
+        effects.extend(makers.into_iter().map(strike));
+    }
+
+    /// Counts a failure of a task; ends the job if there were too many.
+    fn count_failure(&mut self, task: TaskId, effects: &mut Vec<Effect>) {
+        self.update(task, effects, |record| record.failures += 1);
+        let failures = self.task(task).map_or(0, |record| record.failures);
+        if failures >= self.limits.max_attempts {
+            self.end(JobEnd::FallBack(Reason::TooManyAttempts), effects);
         }
     }
 

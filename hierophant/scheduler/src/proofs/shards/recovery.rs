@@ -253,9 +253,7 @@ impl ShardedJob {
         let makers = parts.iter().filter_map(|part| self.task_of_output(*part));
         let makers: Vec<_> = makers.map(|record| (record.id, record.maker)).collect();
         let mut effects = self.parts_lost(now, parts)?;
-        for (task, maker) in makers {
-            self.blame(task, maker, &mut effects);
-        }
+        self.blame(makers, &mut effects);
         Ok(effects)
     }
 

@@ -65,6 +65,13 @@ fn a_false_part_of_a_rejected_proof_is_made_again_and_its_maker_is_blamed() {
 }
 
 #[test]
+fn a_worker_gets_one_strike_for_all_false_parts_of_a_rejected_proof() {
+    let (mut core, check) = rejected();
+    let _ = judge(&mut core, check, &[0, 1, 2].map(part));
+    assert_eq!((strikes(&core, 1), strikes(&core, 2)), (1, 1));
+}
+
+#[test]
 fn a_rejected_proof_whose_parts_are_right_or_unknown_is_made_again_as_a_whole() {
     for verdict in [PartVerdict::Right, PartVerdict::Unknown] {
         let (mut core, check) = rejected();
@@ -147,6 +154,24 @@ fn a_result_that_could_not_be_verified_is_made_again_without_blame() {
     let (mut core, _, check) = accused();
     let again = runs(&core.parts_checked(START, check, &[PartVerdict::Unknown]));
     assert!(again.iter().any(|run| matches!(run.2, TaskInput::Execute { .. })));
+    assert_eq!((strikes(&core, 1), strikes(&core, 2)), (0, 0));
+}
+
+#[test]
+fn a_result_that_can_never_be_verified_leaves_a_whole_proof_and_costs_nobody() {
+    let (mut core, _, mut check) = accused();
+    for _ in 1..core.limits.sharding.job.max_attempts {
+        let again = runs(&core.parts_checked(START, check, &[PartVerdict::Unknown]));
+        let executes = |run: &&Run| matches!(run.2, TaskInput::Execute { .. });
+        let (executor, lease, _) = again.iter().find(executes).expect("its record is freed");
+        let running = runs(&execute(&mut core, *executor, *lease));
+        let reduce = shards_proved(&mut core, running);
+        let suspect = vec![part(0).sha256];
+        let effects = fail(&mut core, &reduce, FailureClass::Infrastructure, suspect);
+        check = checks(&effects).expect("it is verified");
+    }
+    let _ = core.parts_checked(START, check, &[PartVerdict::Unknown]);
+    assert!(core.divisions.jobs.is_empty(), "it is not proved as tasks");
     assert_eq!((strikes(&core, 1), strikes(&core, 2)), (0, 0));
 }
 
