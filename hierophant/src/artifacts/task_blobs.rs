@@ -111,12 +111,6 @@ impl TaskBlobs {
         self.0.index.lock().get(&job)?.get(&blob).copied()
     }
 
-    /// The file of a blob; it need not exist.
-    #[must_use]
-    pub fn file(&self, job: JobId, blob: Sha256Digest) -> PathBuf {
-        self.path(job, blob)
-    }
-
     /// Waits until a blob is stored.
     pub async fn arrival(&self, job: JobId, blob: Sha256Digest) {
         let mut arrivals = self.0.arrivals.subscribe();
@@ -244,7 +238,9 @@ impl TaskBlobs {
         self.0.root.join(job.to_string())
     }
 
-    fn path(&self, job: JobId, blob: Sha256Digest) -> PathBuf {
+    /// The file of a blob; it need not exist.
+    #[must_use]
+    pub fn path(&self, job: JobId, blob: Sha256Digest) -> PathBuf {
         self.folder(job).join(blob.to_string())
     }
 }

@@ -334,10 +334,10 @@ impl Committer {
         span.in_scope(|| {
             task::spawn("check parts", async move {
                 let started = Instant::now();
-                let common = tasks.file(check.job, check.common.sha256);
+                let common = tasks.path(check.job, check.common.sha256);
                 let verdicts = if checker.is_common_of(&common, check.program).await {
                     let verdicts = check.parts.clone().into_iter().map(|part| {
-                        let path = tasks.file(check.job, part.blob.sha256);
+                        let path = tasks.path(check.job, part.blob.sha256);
                         let (checker, program) = (checker.clone(), check.program);
                         async move { checker.check_part(&path, &part, program).await }
                     });
